@@ -1,0 +1,63 @@
+/* A run of bytes that somebody else owns: pointer and length, never
+ * NUL-terminated, never freed through the slice. */
+#ifndef BASE_SLICE_H
+#define BASE_SLICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+struct slice {
+	const char *ptr; /* may be NULL when len is 0 */
+	size_t len;
+};
+
+/* A string literal as a slice. */
+#define SLICE(literal) ((struct slice){ (literal), sizeof(literal) - 1 })
+
+/* For printf: "%.*s", SLICE_ARG(s) */
+#define SLICE_ARG(s) (int)(s).len, (s).ptr
+
+static inline struct slice slice_of(const char *string)
+{
+	return (struct slice){ string, string ? strlen(string) : 0 };
+}
+
+static inline bool slice_equal(struct slice a, struct slice b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+/* Equal without regard to ASCII case: field names, hosts, most tokens. */
+static inline bool slice_equal_nocase(struct slice a, struct slice b)
+{
+	return a.len == b.len && (a.len == 0 || strncasecmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool slice_starts(struct slice s, struct slice prefix)
+{
+	return s.len >= prefix.len &&
+	       (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
+}
+
+/* The slice without its first n bytes; n <= s.len. */
+static inline struct slice slice_after(struct slice s, size_t n)
+{
+	return (struct slice){ s.ptr + n, s.len - n };
+}
+
+/* Without spaces and tabs (OWS, RFC 9110 5.6.3) at either end. */
+static inline struct slice slice_trim(struct slice s)
+{
+	while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+		s.ptr++;
+		s.len--;
+	}
+	while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
+#endif

@@ -1,0 +1,146 @@
+/* One connection: receives into an inbox, sends from an outbox, dies in two
+ * stages. Knows no protocol.
+ *
+ *            conn_open                conn_close              last done is in
+ *   (zeroed) ─────────▶ CONN_OPEN ───────────────▶ CONN_CLOSING ─────────▶ CONN_DEAD
+ *                                                                │ corpse: events->dead
+ *
+ *   CONN_OPEN     receives while the inbox has room, sends what is pushed
+ *   CONN_CLOSING  nothing new starts; sends what is left if asked to, reads and
+ *                 drops if it lingers, then the socket is closed
+ *   CONN_DEAD     no op in flight, no socket, no buffer; freed by its owner at
+ *                 the end of the tick
+ *
+ * Embedded in its owner (client, origin, cache link). Facts are only recorded:
+ * events->changed is called when there are new ones, and is expected to do no
+ * more than tick_run() the owner's task.
+ *
+ * Memory: the inbox holds at most `window` bytes of room (buffers are charged
+ * whole, as the kernel does), the outbox likewise: conn_room() tells how much may
+ * be pushed. An idle connection owns no buffer. */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+#include "net/tick.h"
+
+struct conn;
+
+struct conn_events {
+	/* Bytes, the end, an error, or room: look at the conn. */
+	void (*changed)(struct conn *c);
+	/* It is dead and may be freed now. Called at the end of a tick. */
+	void (*dead)(struct conn *c);
+};
+
+enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
+
+enum conn_end {
+	CONN_NOW,    /* what was not sent is lost; an orderly FIN if all was read */
+	CONN_FLUSH,  /* after what was pushed has been sent */
+	CONN_LINGER, /* likewise, then FIN, then reads and drops for a while, so that
+			the peer sees the answer and not a reset (RFC 9112 9.6) */
+	CONN_RESET,  /* at once, and visibly broken */
+};
+
+/* Most entries of one vectored send. */
+#define OUTBOX_MAX 32
+
+/* What is to be sent. Taken when something is pushed, given back when all is
+ * gone: an idle connection has none. */
+struct outbox {
+	struct io_send send;
+	uint16_t n;        /* entries in use */
+	uint16_t flying;   /* of which the first are with the kernel */
+	uint32_t held;     /* bytes charged against the window */
+	uint64_t bytes;    /* to be sent, those with the kernel included */
+	struct iovec iov[OUTBOX_MAX];
+	struct buf *owner[OUTBOX_MAX]; /* a reference each; NULL: none to give back */
+	char small[OUTBOX_MAX][24];    /* bytes of our own: chunk lines */
+};
+
+struct conn {
+	struct tick *tick;
+	const struct conn_events *events;
+	int fd;              /* -1: none */
+	int error;           /* 0, or the negative errno that ended it */
+	uint8_t state;       /* enum conn_state */
+	uint8_t end;         /* enum conn_end, once closing */
+	bool eof;            /* the peer will send no more (it may still read) */
+	bool paused;         /* by its owner: receive no more for now */
+	bool starved;        /* its owner waits for room in the outbox */
+	bool shut;           /* we have said that no more will be sent */
+	bool shut_wanted;    /* … and will, when the outbox is empty */
+	uint32_t window;     /* bytes, each way */
+	uint32_t inbox_held; /* room of the buffers in the inbox */
+	uint32_t inbox_bytes;
+	struct buf *inbox, *inbox_last;
+	struct io_recv recv;
+	struct outbox *outbox;
+	struct list writable;   /* on tick->writable */
+	struct corpse corpse;
+	struct timer linger;    /* end of CONN_FLUSH and CONN_LINGER */
+	uint64_t received, sent; /* bytes, ever */
+	uint64_t progress_ms;   /* when the kernel last took or gave bytes */
+};
+
+/* Takes over a connected socket and starts to receive. */
+void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
+	       int fd, uint32_t window);
+
+/* ---- inbox ---------------------------------------------------------------- */
+
+/* The first contiguous bytes; empty if there are none. */
+struct slice conn_peek(const struct conn *c);
+
+/* Makes the first bytes contiguous, up to `max`, by copying: for heads that
+ * straddle buffers, never for bodies. False: out of memory. */
+bool conn_gather(struct conn *c, uint32_t max);
+
+/* Drops the first n bytes. */
+void conn_consume(struct conn *c, uint32_t n);
+
+/* Moves n bytes, which conn_peek() showed, into a piece (one more reference). */
+struct piece conn_take(struct conn *c, uint32_t n);
+
+/* Stops and restarts receiving; the kernel's window then holds the peer back.
+ * Bytes that are under way may still arrive. */
+void conn_pause(struct conn *c, bool paused);
+
+/* ---- outbox --------------------------------------------------------------- */
+
+/* Bytes that may be pushed now; 0: wait for `changed` (this asks for it). The
+ * last push may go over it. */
+uint32_t conn_room(struct conn *c);
+
+/* Queues bytes; takes over the piece's reference and empties it. False: out of
+ * memory or entries; the piece is unchanged. Always true after conn_room() > 0
+ * has been seen and fewer than OUTBOX_SPARE pushes were made since. */
+bool conn_push(struct conn *c, struct piece *p);
+#define OUTBOX_SPARE 4
+
+/* Queues up to 24 bytes by copy. */
+bool conn_push_small(struct conn *c, struct slice bytes);
+
+/* Bytes pushed and not yet taken by the kernel. */
+uint64_t conn_unsent(const struct conn *c);
+
+/* Sends FIN when the outbox is empty; receiving goes on. */
+void conn_shut(struct conn *c);
+
+/* ---- death ---------------------------------------------------------------- */
+
+/* Starts the end. May be called again with a harsher end. `linger_ms` bounds
+ * CONN_FLUSH and CONN_LINGER. */
+void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
+
+/* One vectored send for each conn on tick->writable; called by the tick. */
+void conn_flush_all(struct tick *tick);
+
+/* Asserts what holds in each state. */
+void conn_check(const struct conn *c);
+
+#endif

@@ -1,0 +1,30 @@
+/* The only door between threads: many may post, one drains.
+ *
+ * A message is embedded in what it is about and belongs to the receiver from
+ * post to deliver(), which may free it. Nothing is allocated, nothing locks. */
+#ifndef NET_MAILBOX_H
+#define NET_MAILBOX_H
+
+#include <stdatomic.h>
+
+struct io_loop;
+
+struct message {
+	struct message *next;
+	void (*deliver)(struct message *m); /* on the receiving thread */
+};
+
+struct mailbox {
+	_Atomic(struct message *) head; /* last posted first */
+	struct io_loop *loop;           /* woken when the box was empty */
+};
+
+void mailbox_init(struct mailbox *box, struct io_loop *loop);
+
+/* Any thread. m is not in a box. */
+void mailbox_post(struct mailbox *box, struct message *m);
+
+/* The owner's thread: delivers all, in the order posted. */
+void mailbox_drain(struct mailbox *box);
+
+#endif

@@ -1,0 +1,144 @@
+#include "base/slab.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/check.h"
+
+/* A chunk is aligned to its size, so an object finds it by masking. */
+#define CHUNK_BYTES ((size_t)65536)
+
+struct chunk {
+	struct list node;
+	struct slab *slab;
+	void *free;       /* singly linked through the objects' first word */
+	uint32_t taken;
+	uint32_t untouched; /* objects from here to the end were never taken */
+};
+
+#define CHUNK_HEAD ((sizeof(struct chunk) + 15) & ~(size_t)15)
+
+static _Thread_local unsigned fail_countdown;
+
+void slab_fail_at(unsigned n)
+{
+	fail_countdown = n;
+}
+
+static bool must_fail(void)
+{
+	return fail_countdown > 0 && --fail_countdown == 0;
+}
+
+void slab_init(struct slab *s, const char *name, size_t size, size_t limit)
+{
+	memset(s, 0, sizeof(*s));
+	s->name = name;
+	s->size = (uint32_t)((size + 15) & ~(size_t)15);
+	s->limit = limit;
+	s->per_chunk = (uint32_t)((CHUNK_BYTES - CHUNK_HEAD) / s->size);
+	ASSERT(s->per_chunk > 0);
+	list_init(&s->open);
+	list_init(&s->full);
+}
+
+static void chunk_free(struct slab *s, struct chunk *c)
+{
+	list_remove(&c->node);
+	s->empty--;
+	munmap(c, CHUNK_BYTES);
+}
+
+void slab_trim(struct slab *s)
+{
+	for (uint32_t n = s->empty_min; n > 0; n--)
+		chunk_free(s, LIST_ITEM(s->open.prev, struct chunk, node));
+	s->empty_min = s->empty;
+}
+
+void slab_done(struct slab *s)
+{
+	ASSERT(s->taken == 0);
+	ASSERT(list_empty(&s->full));
+	while (!list_empty(&s->open))
+		chunk_free(s, LIST_ITEM(s->open.next, struct chunk, node));
+}
+
+static struct chunk *chunk_new(struct slab *s)
+{
+	/* Over-map and trim, because mmap aligns to pages only. Fresh pages
+	 * are zero and cost nothing until an object in them is taken. */
+	char *p = mmap(NULL, 2 * CHUNK_BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+	struct chunk *c;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	before = (CHUNK_BYTES - (uintptr_t)p % CHUNK_BYTES) % CHUNK_BYTES;
+	if (before > 0)
+		munmap(p, before);
+	munmap(p + before + CHUNK_BYTES, CHUNK_BYTES - before);
+	c = (struct chunk *)(void *)(p + before);
+	c->slab = s;
+	list_init(&c->node);
+	list_append(&s->open, &c->node);
+	s->empty++;
+	return c;
+}
+
+void *slab_take(struct slab *s)
+{
+	struct chunk *c;
+	void *p;
+
+	if (must_fail() || (s->limit > 0 && s->taken == s->limit))
+		return NULL;
+	if (list_empty(&s->open))
+		c = chunk_new(s);
+	else
+		c = LIST_ITEM(s->open.next, struct chunk, node);
+	if (!c)
+		return NULL;
+	if (c->taken == 0 && --s->empty < s->empty_min)
+		s->empty_min = s->empty;
+	if (c->free) {
+		p = c->free;
+		memcpy(&c->free, p, sizeof(void *));
+	} else {
+		p = (char *)c + CHUNK_HEAD + (size_t)c->untouched * s->size;
+		c->untouched++;
+	}
+	if (++c->taken == s->per_chunk) {
+		list_remove(&c->node);
+		list_append(&s->full, &c->node);
+	}
+	s->taken++;
+	return memset(p, 0, s->size);
+}
+
+void slab_put(struct slab *s, void *p)
+{
+	struct chunk *c = (struct chunk *)((uintptr_t)p & ~(uintptr_t)(CHUNK_BYTES - 1));
+
+	ASSERT(p && c->slab == s && c->taken > 0);
+#ifdef FAIRLEAD_POISON
+	memset(p, 0xdd, s->size);
+#endif
+	memcpy(p, &c->free, sizeof(void *));
+	c->free = p;
+	s->taken--;
+	if (c->taken-- == s->per_chunk) {
+		/* Newly open chunks are the fullest: used first, so that the
+		 * emptier ones drain and can be given back. */
+		list_remove(&c->node);
+		list_prepend(&s->open, &c->node);
+	}
+	if (c->taken == 0) {
+		list_remove(&c->node);
+		list_append(&s->open, &c->node);
+		s->empty++;
+	}
+}
