@@ -1,0 +1,50 @@
+/* memcached's text protocol: keys, requests, replies. Pure.
+ *
+ * Replies come in the order of the requests, so a queue is enough to match them; a
+ * reply of the wrong shape means that the order is lost, and the link with it. */
+#ifndef BACK_MEMCACHEWIRE_H
+#define BACK_MEMCACHEWIRE_H
+
+#include "base/slice.h"
+#include "base/verdict.h"
+#include "base/check.h"
+
+#define MEMCACHE_KEY_MAX 250
+
+/* Room that one request needs at most. */
+#define MEMCACHE_REQUEST_MAX (MEMCACHE_KEY_MAX + 32)
+
+enum memcache_command { MEMCACHE_GET, MEMCACHE_MG };
+
+/* 1 … 250 bytes without spaces and controls. */
+bool memcache_key_valid(struct slice key);
+
+/* Writes "get KEY CRLF" or "mg KEY v CRLF"; returns the length. */
+size_t memcache_emit_get(char *out, enum memcache_command command, struct slice key);
+
+enum memcache_reply_kind {
+	MEMCACHE_HIT,   /* `length` bytes of value and the tail follow the line */
+	MEMCACHE_MISS,
+	MEMCACHE_ERROR, /* ERROR, CLIENT_ERROR, SERVER_ERROR: the link is still in step */
+};
+
+struct memcache_reply {
+	enum memcache_reply_kind kind;
+	uint64_t length;   /* of the value */
+	size_t line;       /* bytes of the first line, CRLF included */
+	size_t tail;       /* bytes after the value: CRLF, for get CRLF "END" CRLF */
+	struct slice text; /* of an error, without CRLF */
+};
+
+/* The longest first line that is taken for one. */
+#define MEMCACHE_LINE_MAX 1024
+
+/* Reads the first line of the reply to `command` for `key`. */
+enum verdict memcache_parse_reply(struct memcache_reply *r, enum memcache_command command,
+				  struct slice key, const char *bytes, size_t n) MUST_USE;
+
+/* Checks the tail, all r->tail bytes of it. */
+bool memcache_tail_valid(const struct memcache_reply *r, enum memcache_command command,
+			 const char *tail);
+
+#endif

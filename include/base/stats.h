@@ -1,0 +1,96 @@
+/* Counters: one writer each, the worker's thread; the control thread sums them with
+ * relaxed loads. The declared exception to "share nothing". */
+#ifndef BASE_STATS_H
+#define BASE_STATS_H
+
+#include <stdint.h>
+
+static inline void stat_add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+static inline void stat_sub(uint64_t *gauge, uint64_t n)
+{
+	__atomic_store_n(gauge, *gauge - n, __ATOMIC_RELAXED);
+}
+
+static inline void stat_set(uint64_t *gauge, uint64_t n)
+{
+	__atomic_store_n(gauge, n, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t stat_read(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+/* Latencies, in buckets whose upper bounds are 0.25 ms << i; the last has none. */
+#define HISTOGRAM_BUCKETS 18
+#define HISTOGRAM_FIRST_US 250u
+
+struct histogram {
+	uint64_t buckets[HISTOGRAM_BUCKETS]; /* not cumulative */
+	uint64_t sum_us;
+};
+
+static inline void histogram_add(struct histogram *h, uint64_t us)
+{
+	unsigned i = 0;
+
+	while (i < HISTOGRAM_BUCKETS - 1 && us > (uint64_t)HISTOGRAM_FIRST_US << i)
+		i++;
+	stat_add(&h->buckets[i], 1);
+	stat_add(&h->sum_us, us);
+}
+
+/* X(name, kind, help), kind: counter or gauge. */
+#define WORKER_STATS(X)                                                              \
+	X(connections, gauge, "Client connections open")                             \
+	X(connections_idle, gauge, "Client connections between two requests")        \
+	X(accepted, counter, "Client connections accepted")                          \
+	X(accept_pauses, counter, "Times accepting paused at the connection limit")  \
+	X(requests, counter, "Requests whose head was read")                         \
+	X(exchanges, gauge, "Requests being answered")                               \
+	X(tunnels, gauge, "Upgraded connections")                                    \
+	X(responses_1xx, counter, "Answers by status class")                         \
+	X(responses_2xx, counter, "")                                                \
+	X(responses_3xx, counter, "")                                                \
+	X(responses_4xx, counter, "")                                                \
+	X(responses_5xx, counter, "")                                                \
+	X(received_bytes, counter, "Bytes received from clients")                    \
+	X(sent_bytes, counter, "Bytes sent to clients")                              \
+	X(log_lines, counter, "Access log lines written")                            \
+	X(log_dropped, counter, "Access log lines dropped because the log is slow")  \
+	X(ticks, counter, "Rounds of the worker's loop")
+
+struct worker_stats {
+#define X(name, kind, help) uint64_t name;
+	WORKER_STATS(X)
+#undef X
+};
+
+/* Of one upstream on one worker. */
+#define UPSTREAM_STATS(X)                                                            \
+	X(requests, counter, "Requests or calls sent")                               \
+	X(connections, gauge, "Connections open")                                    \
+	X(connections_idle, gauge, "Connections idle")                               \
+	X(connects, counter, "Connections opened")                                   \
+	X(connect_failures, counter, "Connections that could not be opened")         \
+	X(waiting, gauge, "Requests waiting for a connection")                       \
+	X(queue_refusals, counter, "Requests refused because the line was full")     \
+	X(queue_timeouts, counter, "Requests that waited too long in the line")      \
+	X(timeouts, counter, "Requests that were not answered in time")              \
+	X(retries, counter, "Requests sent again")                                   \
+	X(errors, counter, "Answers that were refused, broken or missing")           \
+	X(hits, counter, "Calls answered with a value")                              \
+	X(misses, counter, "Calls answered without one")
+
+struct upstream_stats {
+#define X(name, kind, help) uint64_t name;
+	UPSTREAM_STATS(X)
+#undef X
+	struct histogram latency; /* from sending to the head of the answer */
+};
+
+#endif

@@ -1,0 +1,183 @@
+/* The configuration: one file, read whole into one immutable struct.
+ *
+ * The schema is one table (keys.def): the reader, the defaults, --print and the
+ * README's reference come from it. Every error is reported with file, line and
+ * column, and with the remedy; reading goes on after an error so that all are seen
+ * at once. Names in `servers` are resolved while reading.
+ *
+ * Owner: whoever called config_read(); all threads may read it. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/slice.h"
+#include "config/template.h"
+
+#define CONFIG_ADDRESSES_MAX 8 /* of one server name */
+#define CONFIG_SERVERS_MAX 256
+#define CONFIG_NAME_MAX 64
+
+struct config_address {
+	const char *text; /* as written */
+	struct sockaddr_storage sa;
+	socklen_t len;
+};
+
+enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
+enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
+enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
+enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
+
+struct config_server {
+	const char *name;    /* its `name`, else the address as written */
+	const char *address; /* as written, "host:port" */
+	unsigned weight;     /* 1 … 1000 */
+	unsigned address_n;  /* >= 1: what the name resolved to */
+	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+};
+
+struct config_upstream {
+	const char *name;
+	unsigned index; /* in config.upstreams */
+	enum config_protocol protocol;
+	unsigned server_n;
+	struct config_server *servers;
+	/* HTTP */
+	enum config_balance balance;
+	uint32_t connect_timeout_ms;
+	uint32_t response_timeout_ms; /* from the end of the request to the head of the
+					 answer, and between two reads of its body */
+	uint32_t keepalive;   /* idle connections kept per worker and server */
+	uint32_t connections; /* most per worker and server; 0: no limit of its own */
+	uint32_t queue;       /* requests that may wait for a connection, per process */
+	uint32_t queue_timeout_ms;
+	/* memcached (queue and queue_timeout as well, for calls) */
+	uint32_t timeout_ms;
+	uint32_t pipeline; /* most calls in flight on one link */
+	uint32_t links;    /* most links per worker and server */
+	uint64_t value_max; /* bytes; a longer value is read off and answered 503 */
+};
+
+enum config_action {
+	CONFIG_PROXY,
+	CONFIG_MEMCACHED_GET,
+	CONFIG_BLOCK, /* study */
+	CONFIG_CPU,   /* study */
+	CONFIG_JOIN,  /* study */
+};
+
+struct config_proxy {
+	unsigned upstream;
+	struct slice path; /* replaces the path; empty: as received */
+	struct slice host; /* replaces Host; empty: as received */
+};
+
+struct config_memcached {
+	unsigned upstream;
+	struct template key;
+	struct slice content_type; /* empty: none */
+	bool meta;                 /* command: mg */
+	bool miss_next;            /* miss: next */
+};
+
+struct config_block {
+	struct config_address address;
+	struct slice host, path; /* of the url */
+};
+
+struct config_cpu {
+	uint32_t ms; /* 1 … 10,000; ?ms= overrides up to ms_max */
+	uint32_t ms_max;
+	bool on_pool;
+};
+
+/* check, then all parts at once, then one JSON answer made of them. */
+#define CONFIG_PARTS_MAX 8
+struct config_part {
+	const char *name; /* its member in the JSON answer */
+	bool is_memcached;
+	struct config_memcached memcached;
+	struct config_proxy proxy;
+};
+
+struct config_join {
+	bool has_check;
+	struct config_part check;    /* always memcached; a miss fails it */
+	struct slice login;          /* where a failed check redirects to */
+	unsigned part_n;
+	struct config_part parts[CONFIG_PARTS_MAX];
+};
+
+struct config_route {
+	struct slice path;   /* exact or prefix; in normal form (http/path.h) */
+	bool prefix;
+	struct slice host;   /* lower case, without port; empty: any */
+	unsigned line;       /* where it stands in the file */
+	enum config_action action;
+	union {
+		struct config_proxy proxy;
+		struct config_memcached memcached;
+		struct config_block block;
+		struct config_cpu cpu;
+		struct config_join join;
+	};
+};
+
+/* Of the process, unless the name says otherwise. */
+struct config_limits {
+	uint32_t connections;   /* client connections; 0: (descriptor limit - reserve) / 2 */
+	uint32_t request_head;  /* bytes; of an answer's head as well */
+	uint32_t headers;
+	uint64_t request_body;  /* bytes */
+	uint32_t window;        /* bytes held per exchange and direction */
+	uint64_t buffers;       /* bytes of receive buffers */
+	uint32_t backlog;
+	uint32_t header_timeout_ms;
+	uint32_t idle_timeout_ms;    /* keep-alive, tunnels */
+	uint32_t send_timeout_ms;    /* without the peer taking a byte */
+	uint32_t receive_timeout_ms; /* without a byte of a request body */
+	uint32_t drain_timeout_ms;
+};
+
+struct config {
+	const char *file;
+	unsigned workers; /* 0: auto */
+	enum config_engine engine;
+	unsigned listen_n;
+	struct config_address *listens;
+	bool has_admin;
+	struct config_address admin;
+	enum config_log log_format;
+	const char *log_path; /* "-": standard output */
+	bool study;
+	unsigned upstream_n;
+	struct config_upstream *upstreams;
+	unsigned route_n;
+	struct config_route *routes;
+	struct config_limits limits;
+	void *memory; /* private: everything above lives there */
+};
+
+/* Reads and checks a file. Errors go to `errors` as
+ * "FILE:LINE:COLUMN: what is wrong; what to write", one a line. Returns NULL if there
+ * was any. */
+struct config *config_read(const char *file, FILE *errors);
+
+/* The same from memory; `file` is the name used in errors. */
+struct config *config_read_text(const char *file, struct slice text, FILE *errors);
+
+void config_free(struct config *c);
+
+/* Writes the effective configuration, all defaults filled in, as YAML that
+ * config_read() would read to the same. */
+void config_print(const struct config *c, FILE *out);
+
+/* Writes the reference of all keys as a Markdown table. */
+void config_reference(FILE *out);
+
+#endif

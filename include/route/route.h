@@ -1,0 +1,26 @@
+/* Head to target: which route a request takes. Pure. First match wins. */
+#ifndef ROUTE_ROUTE_H
+#define ROUTE_ROUTE_H
+
+#include "config/config.h"
+#include "http/head.h"
+
+/* The request as routes and variables see it; the worker's scratch, no longer alive
+ * than the head. */
+struct request_view {
+	const struct head *head;
+	struct slice path;   /* normal form (http/path.h) */
+	struct slice host;   /* lower case, without port */
+	struct slice client; /* address text */
+	const struct config_route *route; /* once matched; for ${path.rest} */
+};
+
+/* Fills path and host; `scratch` has room for head->path.len + head->authority.len. */
+void request_view_init(struct request_view *v, const struct head *h, struct slice client,
+		       char *scratch);
+
+/* The first route at or after index `from` that matches, or NULL. */
+const struct config_route *route_match(const struct config *c, const struct request_view *v,
+				       unsigned from);
+
+#endif

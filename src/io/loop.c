@@ -1,0 +1,298 @@
+#include "io/io.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "engine.h"
+
+const char *io_engine_name(enum io_engine_kind kind)
+{
+	switch (kind) {
+	case IO_ENGINE_AUTO:
+		return "auto";
+	case IO_ENGINE_RING:
+		return "io_uring";
+	case IO_ENGINE_EPOLL:
+		return "epoll";
+	case IO_ENGINE_SIM:
+		return "sim";
+	}
+	return "?";
+}
+
+void io_describe(enum io_engine_kind kind, char *text, size_t size)
+{
+	ASSERT(size > 0);
+	text[0] = '\0';
+	switch (kind) {
+	case IO_ENGINE_RING:
+		ring_describe(text, size);
+		return;
+	case IO_ENGINE_EPOLL:
+		epoll_describe(text, size);
+		return;
+	case IO_ENGINE_SIM:
+		sim_describe(text, size);
+		return;
+	case IO_ENGINE_AUTO:
+		return;
+	}
+}
+
+int io_open(struct io_loop **loop, const struct io_options *options)
+{
+	ASSERT(options->buffers > 0 && options->buffers <= UINT16_MAX);
+	switch (options->engine) {
+	case IO_ENGINE_RING:
+		return ring_open(loop, options);
+	case IO_ENGINE_EPOLL:
+		return epoll_open(loop, options);
+	case IO_ENGINE_SIM:
+		return sim_open(loop, options);
+	case IO_ENGINE_AUTO:
+		break;
+	}
+	ASSERT(options->engine != IO_ENGINE_AUTO);
+	return -EINVAL;
+}
+
+int loop_init(struct io_loop *loop, const struct io_engine *engine,
+	      enum io_engine_kind kind, const struct io_options *options)
+{
+	loop->engine = engine;
+	loop->kind = kind;
+	list_init(&loop->early);
+	return buf_pool_init(&loop->bufs, options->buffers);
+}
+
+void io_free(struct io_loop *loop)
+{
+	ASSERT(loop->busy == 0);
+	loop->engine->done(loop);
+	buf_pool_done(&loop->bufs);
+	free(loop);
+}
+
+struct buf_pool *io_bufs(struct io_loop *loop)
+{
+	return &loop->bufs;
+}
+
+struct io_stats *io_stats(struct io_loop *loop)
+{
+	return &loop->stats;
+}
+
+uint64_t io_now_us(const struct io_loop *loop)
+{
+	return loop->now_us;
+}
+
+uint64_t io_wall_ms(const struct io_loop *loop)
+{
+	return loop->wall_ms;
+}
+
+void loop_clock(struct io_loop *loop)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	loop->now_us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	loop->wall_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- starting --------------------------------------------------------------- */
+
+void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned))
+{
+	list_init(&op->node);
+	op->done = done;
+	op->fd = -1;
+	op->res = 0;
+	op->kind = IO_IDLE;
+	op->state = 0;
+	op->flags = 0;
+	op->engine = 0;
+}
+
+static void start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int fd)
+{
+	ASSERT(op->kind == IO_IDLE);
+	ASSERT(op->done);
+	ASSERT(list_empty(&op->node));
+	op->kind = (uint8_t)kind;
+	op->fd = fd;
+	op->res = 0;
+	op->state = 0;
+	op->flags = 0;
+	op->engine = 0;
+	loop->busy++;
+}
+
+void io_accept(struct io_loop *loop, struct io_accept *op, int listener)
+{
+	start(loop, &op->op, IO_ACCEPT, listener);
+	op->peer.ss_family = AF_UNSPEC;
+	op->peer_len = sizeof(op->peer);
+	loop->engine->accept(loop, op);
+}
+
+void io_connect(struct io_loop *loop, struct io_connect *op,
+		const struct sockaddr *addr, socklen_t addr_len)
+{
+	start(loop, &op->op, IO_CONNECT, -1);
+	op->addr = addr;
+	op->addr_len = addr_len;
+	loop->engine->connect(loop, op);
+}
+
+void io_recv(struct io_loop *loop, struct io_recv *op, int fd, uint32_t window)
+{
+	ASSERT(window > 0);
+	start(loop, &op->op, IO_RECV, fd);
+	/* Started anew from its own done, whose bytes nobody took. */
+	buf_put(op->buf);
+	op->buf = NULL;
+	op->window = window;
+	loop->engine->recv(loop, op);
+}
+
+void io_send(struct io_loop *loop, struct io_send *op, int fd, struct iovec *iov,
+	     unsigned iov_n, unsigned flags)
+{
+	size_t len = 0;
+
+	ASSERT(iov_n > 0 && iov_n <= IOV_MAX);
+	for (unsigned i = 0; i < iov_n; i++)
+		len += iov[i].iov_len;
+	ASSERT(len > 0 && len <= INT_MAX);
+	start(loop, &op->op, IO_SEND, fd);
+	op->iov = iov;
+	op->iov_n = iov_n;
+	op->len = op->left = len;
+	loop->engine->send(loop, op, (flags & IO_SILENT) != 0);
+}
+
+void io_write(struct io_loop *loop, struct io_write *op, int fd, const char *ptr,
+	      size_t len)
+{
+	ASSERT(len > 0 && len <= INT_MAX);
+	start(loop, &op->op, IO_WRITE, fd);
+	op->ptr = ptr;
+	op->len = op->left = len;
+	loop->engine->write(loop, op);
+}
+
+void io_cancel(struct io_loop *loop, struct io_op *op)
+{
+	if (op->kind == IO_IDLE || op->state == OP_EARLY)
+		return;
+	stat_add(&loop->stats.cancels, 1);
+	loop->engine->cancel(loop, op);
+}
+
+void io_close(struct io_loop *loop, int fd)
+{
+	ASSERT(fd >= 0);
+	loop->engine->close(loop, fd, false);
+}
+
+void io_reset(struct io_loop *loop, int fd)
+{
+	ASSERT(fd >= 0);
+	loop->engine->close(loop, fd, true);
+}
+
+void io_shutdown(struct io_loop *loop, int fd)
+{
+	ASSERT(fd >= 0);
+	loop->engine->shutdown(loop, fd);
+}
+
+void io_wait(struct io_loop *loop, uint64_t timeout_us)
+{
+	if (loop_deliver_early(loop) > 0)
+		timeout_us = 0;
+	loop->engine->wait(loop, timeout_us);
+}
+
+void io_wake(struct io_loop *loop)
+{
+	loop->engine->wake(loop);
+}
+
+/* ---- ending ----------------------------------------------------------------- */
+
+void loop_finish(struct io_loop *loop, struct io_op *op, int res)
+{
+	ASSERT(op->kind != IO_IDLE);
+	ASSERT(list_empty(&op->node));
+	ASSERT(loop->busy > 0);
+	loop->busy--;
+	op->kind = IO_IDLE;
+	op->done(op, res, 0);
+}
+
+bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n)
+{
+	bool more = n > 0 && n < op->window;
+
+	ASSERT(n > 0 && b->begin + n <= b->size && !op->buf);
+	b->end = b->begin + n;
+	op->window = more ? op->window - n : 0;
+	op->buf = b;
+	if (more)
+		op->op.done(&op->op, (int)n, IO_MORE);
+	else
+		loop_finish(loop, &op->op, (int)n);
+	/* What the callee left is put back. Started anew from inside its done, the
+	 * op holds nothing: io_recv() has seen to that. */
+	b = op->buf;
+	op->buf = NULL;
+	buf_put(b);
+	return more;
+}
+
+void loop_finish_early(struct io_loop *loop, struct io_op *op, int res)
+{
+	ASSERT(op->kind != IO_IDLE);
+	op->res = res;
+	op->state = OP_EARLY;
+	list_append(&loop->early, &op->node);
+}
+
+unsigned loop_deliver_early(struct io_loop *loop)
+{
+	struct list due;
+	struct list *node;
+	unsigned n = 0;
+
+	list_init(&due);
+	list_move(&due, &loop->early);
+	while ((node = list_pop(&due))) {
+		struct io_op *op = LIST_ITEM(node, struct io_op, node);
+
+		op->state = 0;
+		loop_finish(loop, op, op->res);
+		n++;
+	}
+	return n;
+}
+
+void send_advance(struct io_send *op, size_t n)
+{
+	ASSERT(n < op->left);
+	op->left -= n;
+	while (n >= op->iov->iov_len) {
+		n -= op->iov->iov_len;
+		op->iov++;
+		op->iov_n--;
+	}
+	op->iov->iov_base = (char *)op->iov->iov_base + n;
+	op->iov->iov_len -= n;
+}
