@@ -2,10 +2,31 @@
  *
  * A call goes to the server its key lives on, there to the least busy link; a link
  * that has `pipeline` calls in flight gets company, up to `links`; beyond that calls
- * wait in a line with a limit and a timeout. All calls of one tick on a link leave in
- * one send. Replies come in order. A call that nobody waits for any more stays in its
- * place and its reply is read off and dropped. A reply of the wrong shape closes the
- * link and fails its calls, nothing else.
+ * wait in a line with a limit and a timeout (a call that waits for a link which is
+ * being connected for it does not count). All calls of one tick on a link leave in one
+ * send. Replies come in order. A call that nobody waits for any more stays in its place
+ * and its reply is read off and dropped. A reply of the wrong shape closes the link and
+ * fails its calls, nothing else.
+ *
+ *   memcache_get       link_send         reply read
+ *   ───────────▶ WAITING ──────▶ SENT ──────────────▶ HIT, MISS, FAILED
+ *                  │  ▲           │ another's timeout    ▲      │ answered(),
+ *                  │  └───────────┘ closed the link,     │      ▼ memcache_forget()
+ *                  │                once                 │    (freed)
+ *                  └─────────────────────────────────────┘
+ *                    server down, line full, deadline
+ *
+ * A timeout closes the link, since late bytes would be taken for the next reply. The
+ * calls behind it have done nothing wrong: each is sent once more, its deadline stays.
+ *
+ * A server that cannot be connected is down: for a second its calls are a miss at once,
+ * then the next call, itself a miss, sends one probe ahead. Keys are never moved to
+ * other servers.
+ *
+ * Links are persistent; those that are idle beyond `keepalive` of a server's are closed.
+ *
+ * The line's limit is the process's, and each worker may use the whole of it: however
+ * unevenly connections are spread, nothing is shed early.
  *
  * A value is held whole until its call is forgotten or its pieces are taken: pausing
  * a link for one slow reader would stop all that share it. value_max bounds it.
@@ -16,6 +37,7 @@
 #define BACK_MEMCACHE_H
 
 #include "back/memcachewire.h"
+#include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
 #include "net/conn.h"
@@ -31,7 +53,8 @@ enum call_state {
 };
 
 enum call_failure {
-	CALL_ERROR,     /* the server said so, or a reply made no sense, or the link broke */
+	CALL_ERROR,     /* the server said so, a reply made no sense, the link broke, or
+			   we lack memory or descriptors */
 	CALL_TIMEOUT,
 	CALL_QUEUE_FULL,
 	CALL_VALUE_LARGE,
@@ -43,15 +66,16 @@ struct memcache_call {
 	uint64_t length; /* of the value */
 	void *owner;     /* the asker's */
 	/* The rest is memcache.c's. */
-	struct list node;        /* in a link's queue of calls in flight, or in the line */
-	struct list decided;     /* outcome known, asker not yet told */
+	struct list node; /* in a line, or in a link's queue of calls in flight */
+	struct list fact; /* not yet looked at; late; or decided and asker not yet told */
 	struct memcache_server *server;
-	uint8_t command, key_len;
-	bool forgotten;
-	uint64_t started_us;
+	struct memcache_link *link; /* CALL_SENT */
 	struct timer timeout;
-	struct buf *value, *value_last; /* chain of buffers with the value's bytes */
-	uint64_t value_bytes;           /* of them there */
+	uint64_t sent_us;
+	struct piece value; /* the first bytes of the value */
+	struct value_piece *more, *more_last;
+	uint8_t command, key_len;
+	bool forgotten, large, retried;
 	char key[MEMCACHE_KEY_MAX];
 };
 
@@ -59,16 +83,17 @@ struct memcache_options {
 	struct tick *tick;
 	const struct config_upstream *upstream;
 	struct upstream_stats *stats;
-	unsigned workers;  /* the queue's limit is divided, generously */
-	/* Something about the call changed: it is now CALL_HIT, _MISS or _FAILED. Called
-	 * from a task, never from memcache_get(). */
+	struct quota *descriptors; /* of links, process-wide */
+	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
+	 * forgotten before. Called from a task, never from memcache_get(). */
 	void (*answered)(struct memcache_call *call);
 };
 
-/* NULL: no memory. */
+/* NULL: no memory, or a libcrypto without MD5. */
 struct memcache *memcache_new(const struct memcache_options *options);
 
-/* Closes all links; `memcache_idle()` tells when they are gone. */
+/* Closes all links and fails the calls that are under way; memcache_idle() tells when
+ * links and calls are gone. */
 void memcache_close(struct memcache *m);
 bool memcache_idle(const struct memcache *m);
 void memcache_free(struct memcache *m);

@@ -5,11 +5,14 @@
 #ifndef BACK_MEMCACHEWIRE_H
 #define BACK_MEMCACHEWIRE_H
 
+#include "base/check.h"
 #include "base/slice.h"
 #include "base/verdict.h"
-#include "base/check.h"
 
 #define MEMCACHE_KEY_MAX 250
+
+/* A longer value is not believed: memcached itself stops at 1 GiB. */
+#define MEMCACHE_VALUE_MAX UINT32_MAX
 
 /* Room that one request needs at most. */
 #define MEMCACHE_REQUEST_MAX (MEMCACHE_KEY_MAX + 32)
@@ -32,14 +35,15 @@ struct memcache_reply {
 	enum memcache_reply_kind kind;
 	uint64_t length;   /* of the value */
 	size_t line;       /* bytes of the first line, CRLF included */
-	size_t tail;       /* bytes after the value: CRLF, for get CRLF "END" CRLF */
-	struct slice text; /* of an error, without CRLF */
+	size_t tail;       /* of a hit: bytes after the value, CRLF, for get CRLF "END" CRLF */
+	struct slice text; /* of an error, the whole line without CRLF */
 };
 
 /* The longest first line that is taken for one. */
 #define MEMCACHE_LINE_MAX 1024
 
-/* Reads the first line of the reply to `command` for `key`. */
+/* Reads the first line of the reply to `command` for `key`. Strict: what memcached does
+ * not write, it is not. */
 enum verdict memcache_parse_reply(struct memcache_reply *r, enum memcache_command command,
 				  struct slice key, const char *bytes, size_t n) MUST_USE;
 

@@ -177,7 +177,7 @@ void config_free(struct config *c);
  * config_read() would read to the same. */
 void config_print(const struct config *c, FILE *out);
 
-/* Writes the reference of all keys as a Markdown table. */
+/* Writes the reference as Markdown: a table of all keys, one of all variables. */
 void config_reference(FILE *out);
 
 #endif

@@ -33,4 +33,7 @@ struct template {
 int template_compile(struct template *t, struct slice text, size_t *column,
 		     const char **why);
 
+/* What stands between "${" and "}", without the argument. */
+struct slice variable_text(enum variable v);
+
 #endif

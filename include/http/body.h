@@ -23,7 +23,7 @@ struct body {
 	uint8_t framing; /* enum framing */
 	uint8_t state;   /* private */
 	uint8_t fault;   /* enum fault */
-	uint16_t extension_bytes; /* private: in this chunk line */
+	uint16_t line_bytes; /* private: digits, then extensions, of this chunk line */
 	uint64_t left;   /* of the length, or of the chunk */
 };
 

@@ -31,7 +31,9 @@ struct emit_request {
 
 /* A request to an origin: origin-form (asterisk-form for OPTIONS *), HTTP/1.1,
  * Host first, "Via: 1.1 fairlead" (1.0 for an HTTP/1.0 client) appended to what is
- * there, X-Forwarded-For appended, -Proto and -Host overwritten. */
+ * there, X-Forwarded-For appended, -Proto and -Host overwritten (-Host by the
+ * authority that the client asked for, left out if empty). "*" is never replaced by a
+ * path. An HTTP/1.0 client's Expect is left out (RFC 9110 10.1.1). */
 void emit_request(struct emit *e, const struct head *h, const struct emit_request *r);
 
 struct emit_response {
@@ -47,24 +49,38 @@ struct emit_response {
 };
 
 /* A response to a client, HTTP/1.1 whatever the origin spoke; adds
- * "Via: 1.1 fairlead". */
+ * "Via: 1.1 fairlead" (1.0 if the origin spoke that). */
 void emit_response(struct emit *e, const struct head *h, const struct emit_response *r);
 
-/* Most bytes that the two above can add to the bytes of the head itself, over and
- * above the lengths of the slices in emit_request. */
-#define EMIT_EXTRA 512
+/* Most bytes that the two above can add to those of the head itself (of which a
+ * space after each colon is up to 256), over and above the slices that come along. */
+#define EMIT_EXTRA 640
+
+/* Room that is enough. The authority counts twice: as Host and X-Forwarded-Host. */
+static inline size_t emit_request_max(const struct head *h, const struct emit_request *r)
+{
+	return h->bytes + h->authority.len + r->path.len + r->host.len + r->client.len +
+	       r->proto.len + EMIT_EXTRA;
+}
+
+static inline size_t emit_response_max(const struct head *h, const struct emit_response *r)
+{
+	return h->bytes + r->date.len + EMIT_EXTRA;
+}
 
 struct emit_reply {
 	int status;
 	struct slice content_type; /* empty: none */
 	bool has_body;             /* write Content-Length: length */
+	bool chunked;              /* write Transfer-Encoding: chunked instead */
 	uint64_t length;
 	bool close;
 	bool keep_alive_1_0;
 	struct slice date;
-	struct slice proxy_status; /* e.g. "connection_refused": written as
-				      "Proxy-Status: fairlead; error=connection_refused";
-				      empty: none */
+	struct slice proxy_name;   /* written as "Proxy-Status: NAME" (RFC 9209); empty: no
+				      such field */
+	struct slice proxy_status; /* its error, e.g. "connection_refused", written as
+				      "; error=connection_refused"; empty: none */
 	struct slice location, allow, retry_after; /* empty: none */
 };
 

@@ -3,10 +3,19 @@
  * A head is parsed in one go out of contiguous bytes; until all of it is there
  * the verdict is MORE, so where the bytes are cut makes no difference. Request
  * and status lines are read by us, because llhttp knows a fixed set of methods;
- * the field section is read by llhttp, and what llhttp lets pass (folded lines,
- * a space before the colon, a missing Host) is refused here. The same strict
- * rules hold for requests and responses: a proxy that reads a message in two
- * ways is how requests get smuggled.
+ * the field section is read by us and by llhttp: a head is good only if both find
+ * exactly the same fields, and what llhttp lets pass (folded lines, a space before
+ * the colon, a missing Host) is refused here. The same strict rules hold for
+ * requests and responses: a proxy that reads a message in two ways is how requests
+ * get smuggled.
+ *
+ * What was decided where the RFCs leave a choice: bytes that browsers leave
+ * unencoded in a target ("|", "{") pass, fragments and non-ASCII do not. A Host
+ * value may be empty (no authority), but not a host with a port or an absolute
+ * target without one. Content-Length is one field of one number up to INT64_MAX.
+ * Connection may name any field away but Host; at most 64 options. Upgrade counts
+ * if it is one field of well-formed protocols and none is h2c. An HTTP/1.0 message
+ * has neither Expect nor TE nor Upgrade.
  *
  * All slices point into the parsed bytes. Owner: the worker's scratch; a head
  * lives no longer than the step that parsed it. Pure: no allocation, no I/O. */
@@ -74,7 +83,9 @@ struct head {
 	enum method method;
 	enum target_form target_form;
 	struct slice path;      /* of the target, as received, without the query; "*" for
-				   TARGET_ASTERISK, "/" where an absolute form has none */
+				   TARGET_ASTERISK, empty for TARGET_AUTHORITY; where an
+				   absolute form has none "/", but "*" for OPTIONS without
+				   query (RFC 9112 3.2.4) */
 	struct slice query;     /* with its "?", or empty */
 	struct slice authority; /* of an absolute target, else the Host value:
 				   valid, possibly empty */
@@ -105,17 +116,19 @@ struct head_limits {
 };
 
 /* `scanned` is the caller's memory between calls for one head (start with 0): how
- * far the end was looked for, so that a head that drips in is scanned once. Empty
- * lines before a request line are part of the head (RFC 9112 2.2). VERDICT_MORE
- * never comes with n > limits->bytes. A fault that is certain is told at once, not
- * only when the head is complete. */
+ * far the end was looked for, so that a head that drips in is scanned once. After
+ * VERDICT_OK it may be kept to parse the same bytes again without looking for the
+ * end. Empty lines before a request line are part of the head (RFC 9112 2.2).
+ * VERDICT_MORE never comes with n >= limits->bytes. A fault of the first line, and an
+ * octet that no head may have, is told as soon as it is there and not only when the
+ * head is complete; which fault is told does not depend on where bytes were cut. */
 enum verdict head_parse_request(struct head *h, const char *bytes, size_t n,
 				const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 enum verdict head_parse_response(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 
 /* A trailer section (RFC 9112 7.1.2), the empty line included: fills fields,
- * field_n and bytes. Fields that a trailer may not have (framing, routing,
+ * field_n and bytes. Its faults are TRAILER and TRAILER_LARGE. Fields that a trailer may not have (framing, routing,
  * Connection …: RFC 9110 6.5.1) are marked per_hop. */
 enum verdict head_parse_trailers(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;

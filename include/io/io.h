@@ -93,6 +93,7 @@ struct io_send {
 	unsigned iov_n;
 	size_t len;  /* all bytes asked for */
 	size_t left; /* the engine's */
+	void *owner; /* the caller's */
 	struct msghdr msg;
 };
 

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "base/slice.h"
+
 /* Longest text of an address: "[v6%scope]:port" or "unix:" and a path. */
 #define SOCK_TEXT_MAX 128
 
@@ -30,6 +32,15 @@ size_t sock_text(const struct sockaddr *sa, char *text, size_t size);
  * accepted sockets inherit), or a negative errno. reuse_port: one of several on
  * the same address. A stale unix path is removed first, if nobody listens. */
 int sock_listen(const struct sockaddr *sa, socklen_t len, int backlog, bool reuse_port);
+
+/* Removes the path of a unix listener. */
+void sock_unlink(const struct sockaddr *sa);
+
+/* Connects, sends all of the request and reads until the peer closes or `size` bytes are
+ * there, with blocking calls and a timeout for each. Returns the bytes read or a negative
+ * errno. For the study route that shows why nobody should; nothing else may call it. */
+long sock_ask(const struct sockaddr *sa, socklen_t len, struct slice request, char *answer,
+	      size_t size, unsigned timeout_ms);
 
 /* Raises the soft limit of descriptors as far as allowed (first to `want` if the
  * hard limit can be raised); returns the limit in force. */

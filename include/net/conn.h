@@ -53,11 +53,13 @@ enum conn_end {
  * gone: an idle connection has none. */
 struct outbox {
 	struct io_send send;
-	uint16_t n;        /* entries in use */
-	uint16_t flying;   /* of which the first are with the kernel */
+	uint16_t first;    /* entries before it have been sent */
+	uint16_t flying;   /* entries first … flying are with the kernel */
+	uint16_t n;        /* entries first … n are in use; all sent: back to 0 */
 	uint32_t held;     /* bytes charged against the window */
 	uint64_t bytes;    /* to be sent, those with the kernel included */
-	struct iovec iov[OUTBOX_MAX];
+	struct iovec iov[OUTBOX_MAX]; /* the engine may change those with the kernel */
+	uint32_t len[OUTBOX_MAX];
 	struct buf *owner[OUTBOX_MAX]; /* a reference each; NULL: none to give back */
 	char small[OUTBOX_MAX][24];    /* bytes of our own: chunk lines */
 };
@@ -66,7 +68,8 @@ struct conn {
 	struct tick *tick;
 	const struct conn_events *events;
 	int fd;              /* -1: none */
-	int error;           /* 0, or the negative errno that ended it */
+	int error;           /* 0, or the negative errno that ended receiving */
+	int send_error;      /* likewise sending; what the peer said before may still come */
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once closing */
 	bool eof;            /* the peer will send no more (it may still read) */
@@ -80,9 +83,9 @@ struct conn {
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
-	struct list writable;   /* on tick->writable */
+	struct list writable;   /* node on tick->writable */
 	struct corpse corpse;
-	struct timer linger;    /* end of CONN_FLUSH and CONN_LINGER */
+	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
 	uint64_t progress_ms;   /* when the kernel last took or gave bytes */
 };

@@ -7,8 +7,6 @@
 
 #include <stdatomic.h>
 
-struct io_loop;
-
 struct message {
 	struct message *next;
 	void (*deliver)(struct message *m); /* on the receiving thread */
@@ -16,10 +14,12 @@ struct message {
 
 struct mailbox {
 	_Atomic(struct message *) head; /* last posted first */
-	struct io_loop *loop;           /* woken when the box was empty */
+	void (*wake)(void *sleeper);    /* called by who finds the box empty */
+	void *sleeper;
 };
 
-void mailbox_init(struct mailbox *box, struct io_loop *loop);
+/* wake may be called from any thread: io_wake() for a loop. */
+void mailbox_init(struct mailbox *box, void (*wake)(void *sleeper), void *sleeper);
 
 /* Any thread. m is not in a box. */
 void mailbox_post(struct mailbox *box, struct message *m);

@@ -28,7 +28,8 @@ struct io_engine {
 	void (*close)(struct io_loop *loop, int fd, bool reset);
 	void (*shutdown)(struct io_loop *loop, int fd);
 	/* Submits, waits once, delivers. loop.c calls loop_deliver_early() before
-	 * it, and then with timeout 0 if that delivered anything. */
+	 * it, and then with timeout 0 if that delivered anything. If loop->early
+	 * is filled while it runs, before its wait, it must not wait either. */
 	void (*wait)(struct io_loop *loop, uint64_t timeout_us);
 	void (*wake)(struct io_loop *loop); /* any thread */
 	/* Lets go of what the engine owns, its buffers given back to the pool; but
@@ -66,12 +67,14 @@ int loop_init(struct io_loop *loop, const struct io_engine *engine,
 /* Takes the time from the system's clocks. */
 void loop_clock(struct io_loop *loop);
 
-/* The last done of an op. The op is its owner's again; do not touch it after. */
+/* The last done of an op, whose node must be on no list. The op is its owner's
+ * again; do not touch it after. */
 void loop_finish(struct io_loop *loop, struct io_op *op, int res);
 
 /* Hands n bytes of b (which begins at b->begin) to a receive, and takes b back if
- * the callee did not take it. Lowers the window. Returns true if the op goes on:
- * n > 0 and the window is not used up; else this was its last done. */
+ * the callee did not take it. Lowers the window. Returns true if the op goes on
+ * (n < window); else this was its last done (n >= window), and the op's node must
+ * be on no list. The memory of the op must outlive its done, as far as buf. */
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n);
 
 /* The result is known already: done follows from the next io_wait() (L2). The

@@ -120,7 +120,8 @@ void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned))
 	op->engine = 0;
 }
 
-static void start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int fd)
+/* True: the engine goes on from here; false: there is no such socket. */
+static bool start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int fd)
 {
 	ASSERT(op->kind == IO_IDLE);
 	ASSERT(op->done);
@@ -132,34 +133,40 @@ static void start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int
 	op->flags = 0;
 	op->engine = 0;
 	loop->busy++;
+	if (fd < 0 && kind != IO_CONNECT) {
+		loop_finish_early(loop, op, -EBADF);
+		return false;
+	}
+	return true;
 }
 
 void io_accept(struct io_loop *loop, struct io_accept *op, int listener)
 {
-	start(loop, &op->op, IO_ACCEPT, listener);
 	op->peer.ss_family = AF_UNSPEC;
 	op->peer_len = sizeof(op->peer);
-	loop->engine->accept(loop, op);
+	if (start(loop, &op->op, IO_ACCEPT, listener))
+		loop->engine->accept(loop, op);
 }
 
 void io_connect(struct io_loop *loop, struct io_connect *op,
 		const struct sockaddr *addr, socklen_t addr_len)
 {
-	start(loop, &op->op, IO_CONNECT, -1);
 	op->addr = addr;
 	op->addr_len = addr_len;
-	loop->engine->connect(loop, op);
+	if (start(loop, &op->op, IO_CONNECT, -1))
+		loop->engine->connect(loop, op);
 }
 
 void io_recv(struct io_loop *loop, struct io_recv *op, int fd, uint32_t window)
 {
 	ASSERT(window > 0);
-	start(loop, &op->op, IO_RECV, fd);
+	ASSERT(!io_busy(&op->op));
 	/* Started anew from its own done, whose bytes nobody took. */
 	buf_put(op->buf);
 	op->buf = NULL;
 	op->window = window;
-	loop->engine->recv(loop, op);
+	if (start(loop, &op->op, IO_RECV, fd))
+		loop->engine->recv(loop, op);
 }
 
 void io_send(struct io_loop *loop, struct io_send *op, int fd, struct iovec *iov,
@@ -171,21 +178,23 @@ void io_send(struct io_loop *loop, struct io_send *op, int fd, struct iovec *iov
 	for (unsigned i = 0; i < iov_n; i++)
 		len += iov[i].iov_len;
 	ASSERT(len > 0 && len <= INT_MAX);
-	start(loop, &op->op, IO_SEND, fd);
+	ASSERT(!io_busy(&op->op));
 	op->iov = iov;
 	op->iov_n = iov_n;
 	op->len = op->left = len;
-	loop->engine->send(loop, op, (flags & IO_SILENT) != 0);
+	if (start(loop, &op->op, IO_SEND, fd))
+		loop->engine->send(loop, op, (flags & IO_SILENT) != 0);
 }
 
 void io_write(struct io_loop *loop, struct io_write *op, int fd, const char *ptr,
 	      size_t len)
 {
 	ASSERT(len > 0 && len <= INT_MAX);
-	start(loop, &op->op, IO_WRITE, fd);
+	ASSERT(!io_busy(&op->op));
 	op->ptr = ptr;
 	op->len = op->left = len;
-	loop->engine->write(loop, op);
+	if (start(loop, &op->op, IO_WRITE, fd))
+		loop->engine->write(loop, op);
 }
 
 void io_cancel(struct io_loop *loop, struct io_op *op)
@@ -216,7 +225,7 @@ void io_shutdown(struct io_loop *loop, int fd)
 
 void io_wait(struct io_loop *loop, uint64_t timeout_us)
 {
-	if (loop_deliver_early(loop) > 0)
+	if (loop_deliver_early(loop) > 0 || !list_empty(&loop->early))
 		timeout_us = 0;
 	loop->engine->wait(loop, timeout_us);
 }

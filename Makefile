@@ -1,0 +1,157 @@
+# fairlead. `make help` lists what can be made.
+#
+# One makefile, no recursion: each variant (release, asan) is one use of the
+# template at the end, with all its files under build/VARIANT.
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all run test programs tests notes install format tidy clean help FORCE
+MAKEFLAGS += --no-builtin-rules
+
+VARIANT := release
+VARIANTS := release asan
+PREFIX := /usr/local
+sysconfdir := $(PREFIX)/etc
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	    -Wpointer-arith -Wwrite-strings $(if $(filter 1,$(WERROR)),-Werror)
+base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread
+release_flags := -O2
+asan_flags := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
+
+# Every folder of src but lab is a layer; tests/tidy/layers knows who may include whom.
+layer_src := $(filter-out src/lab/%,$(wildcard src/*/*.c))
+main_src := $(wildcard src/main.c)
+lab_src := $(wildcard src/lab/*.c)
+testlib_src := $(wildcard tests/lib/*.c)
+contract_src := $(wildcard tests/contract/*.c)
+# Each of these is one program.
+single_src := $(wildcard $(patsubst %,tests/%/*.c,unit sim fuzz real))
+note_src := $(wildcard kernel-notes/*/experiment.c)
+
+## make            builds fairlead and fairlead-lab into build/release
+## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan
+all: programs
+
+## make run        builds, starts the lab and fairlead with examples/quickstart.yaml
+run: programs
+	@VARIANT=$(VARIANT) tools/run-quickstart
+
+## make test       builds both variants and runs every test; T=PATTERN only those
+test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
+	@tests/run $(if $(T),'$(T)')
+
+## make tests      builds the test programs of VARIANT
+programs tests: %: $(VARIANT)/%
+
+## make notes      runs the experiments of kernel-notes on this kernel
+notes: release/notes
+	@tests/run '^notes/'
+
+## make install    puts fairlead and its example configuration below DESTDIR and PREFIX
+install: programs
+	install -D -m 755 build/$(VARIANT)/fairlead $(DESTDIR)$(PREFIX)/bin/fairlead
+	install -D -m 644 examples/quickstart.yaml \
+		$(DESTDIR)$(sysconfdir)/fairlead/fairlead.yaml.example
+
+## make format     lays out all C files as .clang-format says
+format:
+	clang-format -i $(shell find include src tests kernel-notes -name '*.[ch]')
+
+## make tidy       runs the checks of tests/tidy, and clang-tidy over src
+tidy:
+	@for check in tests/tidy/*; do [ ! -x $$check ] || $$check || exit 1; done
+	clang-tidy --quiet $(layer_src) $(main_src) $(lab_src) -- \
+		$(base_flags) -Iinclude $(libs_cflags)
+
+## make clean      removes what was compiled, keeps what tools/bring fetched
+clean:
+	rm -rf $(VARIANTS:%=build/%) build/libs.mk build/test-results.txt
+
+## make help       this list
+help:
+	@sed -n 's/^## //p' Makefile
+
+# --- libraries: what tools/bring has found or fetched ---------------------------
+
+# make reads this file again when its rule has changed it, and the rule runs in each
+# make that compiles, so a build never starts before everything is there.
+ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
+$(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
+include build/libs.mk
+endif
+
+needs := build $(if $(filter test tests notes %/tests %/notes,$(MAKECMDGOALS)),test)
+build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
+	@tools/bring $(needs)
+	@tools/libs > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# --- how one variant is built ---------------------------------------------------
+
+# Object files of the sources $2 in variant $1.
+objects = $(patsubst %.c,build/$1/obj/%.o,$2)
+
+define variant
+.PHONY: $1/programs $1/tests $1/notes
+
+$1_objects := $(call objects,$1,$(layer_src) $(llhttp_src))
+$1_testlib := $(if $(testlib_src),build/$1/libtest.a)
+$1_programs := $(if $(main_src),build/$1/fairlead) $(if $(lab_src),build/$1/fairlead-lab)
+$1_single := $(single_src:%.c=build/$1/%)
+$1_contract := $(if $(contract_src),build/$1/tests/contract)
+$1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
+
+$1/programs: $$($1_programs)
+$1/tests: $$($1_single) $$($1_contract)
+$1/notes: $$($1_notes)
+
+build/$1/libfairlead.a: $$($1_objects)
+build/$1/libtest.a: $(call objects,$1,$(testlib_src))
+
+build/$1/libfairlead.a build/$1/libtest.a:
+	@rm -f $$@
+	$$(call show,AR,$$@)
+	$$(Q)$(AR) rcs $$@ $$^
+
+build/$1/fairlead: $(call objects,$1,$(main_src)) build/$1/libfairlead.a
+build/$1/fairlead-lab: $(call objects,$1,$(lab_src)) build/$1/libfairlead.a
+$$($1_contract): $(call objects,$1,$(contract_src)) $$($1_testlib) build/$1/libfairlead.a
+$$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.a
+$$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
+
+$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
+	$$(call show,LD,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$(CC) $(base_flags) $($1_flags) $(LDFLAGS) -o $$@ $$^ \
+		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
+
+build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
+build/$1/obj/tests/%.o: flags = $(warnings) -Iinclude -Itests $(test_cflags)
+build/$1/obj/kernel-notes/%.o: flags = $(warnings)
+build/$1/obj/build/deps/%.o: flags = -w -fno-sanitize=undefined
+
+build/$1/obj/%.o: %.c build/$1/flags
+	$$(call show,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$(CC) $(base_flags) $($1_flags) $$(flags) $(libs_cflags) $(CFLAGS) -MMD -MP -c -o $$@ $$<
+
+# Changes when the flags do, and everything with it.
+build/$1/flags: FORCE
+	@mkdir -p $$(@D)
+	@echo '$(CC) $(base_flags) $($1_flags) $(warnings) $(libs_cflags) $(CFLAGS)' > $$@.new
+	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
+
+-include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
+	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src)))
+endef
+
+# One line per step; V=1 shows the commands.
+show = @echo '  $1  $2'
+Q := $(if $(filter 1,$(V)),,@)
+
+$(foreach v,$(VARIANTS),$(eval $(call variant,$v)))

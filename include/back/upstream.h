@@ -1,0 +1,107 @@
+/* The servers behind one name, on one worker: who is asked, over which connection, and
+ * who waits.
+ *
+ * An origin (a connection to a server) belongs to its upstream always, even while leased.
+ * Idle ones are taken last-in-first-out: the hottest first, and the rest may age out.
+ *
+ *   lease:   NONE ─▶ WAITING (in the line) ─▶ CONNECTING ─▶ READY ─▶ NONE
+ *                 └───────────────────────────────┴──▶ FAILED
+ *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
+ *
+ * A server that refuses a connection is passed over for DOWN_MS while others are there;
+ * a lease tries each server once. Full is ordinary: with `connections` reached everywhere
+ * a lease waits in the line, which has a limit and a timeout. */
+#ifndef BACK_UPSTREAM_H
+#define BACK_UPSTREAM_H
+
+#include "base/quota.h"
+#include "base/stats.h"
+#include "config/config.h"
+#include "message/reader.h"
+#include "message/writer.h"
+
+#define UPSTREAM_DOWN_MS 1000
+
+struct upstream;
+struct server;
+struct lease;
+
+enum origin_state { ORIGIN_CONNECTING, ORIGIN_LEASED, ORIGIN_IDLE, ORIGIN_ENDING };
+
+/* An upstream connection. */
+struct origin {
+	struct conn conn;      /* open in all states but ORIGIN_CONNECTING */
+	struct reader reader;
+	struct writer writer;
+	struct task task;
+	struct list node;      /* on server->idle */
+	struct server *server;
+	struct lease *lease;   /* who has it; NULL while idle or ending */
+	struct io_connect connect;
+	int connect_result;
+	uint8_t state;         /* enum origin_state */
+	uint8_t addresses_tried;
+	uint64_t requests;     /* that it was leased for */
+};
+
+enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEASE_FAILED };
+
+enum lease_failure {
+	LEASE_REFUSED,         /* no server took the connection */
+	LEASE_CONNECT_TIMEOUT, /* nor answered in time */
+	LEASE_QUEUE_FULL,
+	LEASE_QUEUE_TIMEOUT,
+	LEASE_NO_MEMORY,
+};
+
+/* A hold on an origin, and on a stream of it (always 0 on HTTP/1). Embedded in whoever
+ * asks; its address must not change until upstream_return(). */
+struct lease {
+	struct upstream *upstream;
+	struct origin *origin;
+	uint32_t stream;
+	uint8_t state;         /* enum lease_state */
+	uint8_t failure;       /* enum lease_failure */
+	bool reused;           /* the origin has answered before: it may be stale */
+	bool fresh;            /* a new connection was asked for */
+	struct task *asker;    /* run when the state changes, and on the origin's facts */
+	struct list node;      /* in the line */
+	struct timer timer;    /* in the line, then connecting */
+	uint64_t tried[CONFIG_SERVERS_MAX / 64];
+};
+
+struct upstream_options {
+	struct tick *tick;
+	const struct config_upstream *config;
+	struct upstream_stats *stats;
+	struct quota *descriptors; /* of origins, process-wide */
+	struct quota *line;        /* who may wait, process-wide */
+	uint32_t window;           /* bytes, inbox and outbox each */
+	uint32_t idle_timeout_ms;
+};
+
+/* NULL: no memory. */
+struct upstream *upstream_new(const struct upstream_options *options);
+
+/* Ends idle origins at once, and every other when it comes back. */
+void upstream_close(struct upstream *u);
+bool upstream_idle(const struct upstream *u); /* no origin is left */
+void upstream_free(struct upstream *u);
+void upstream_trim(struct upstream *u);
+
+const struct config_upstream *upstream_config(const struct upstream *u);
+struct upstream_stats *upstream_stats(struct upstream *u);
+
+/* The server's name of a lease that is READY. */
+const char *lease_server(const struct lease *l);
+
+/* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
+ * asker is run when it changes. lease is zeroed or was returned. fresh: a new connection
+ * only, as an idle one turned out to be stale. */
+void upstream_lease(struct upstream *u, struct lease *lease, bool fresh, struct task *asker);
+
+/* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
+ * left unsent or unread. */
+void upstream_return(struct lease *lease, bool reusable);
+
+#endif

@@ -1,0 +1,39 @@
+/* A limit of the whole process that its threads share: an atomic count, touched when a
+ * connection opens or closes, never per request. Shared and not divided among workers,
+ * so that an uneven spread of connections does not shed early. */
+#ifndef BASE_QUOTA_H
+#define BASE_QUOTA_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+
+struct quota {
+	_Atomic uint32_t used;
+	uint32_t limit;
+};
+
+static inline void quota_init(struct quota *q, uint32_t limit)
+{
+	atomic_init(&q->used, 0);
+	q->limit = limit;
+}
+
+static inline bool quota_take(struct quota *q)
+{
+	if (atomic_fetch_add_explicit(&q->used, 1, memory_order_relaxed) < q->limit)
+		return true;
+	atomic_fetch_sub_explicit(&q->used, 1, memory_order_relaxed);
+	return false;
+}
+
+static inline void quota_put(struct quota *q)
+{
+	uint32_t was = atomic_fetch_sub_explicit(&q->used, 1, memory_order_relaxed);
+
+	ASSERT(was > 0);
+}
+
+#endif

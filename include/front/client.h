@@ -1,0 +1,127 @@
+/* A downstream connection: requests in, answers out, one at a time and in order.
+ *
+ *            bytes           head read           answer ended, kept alive
+ *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ─────────────────────────▶ IDLE
+ *     │ idle_timeout  │ header_timeout    │ answer ended, not kept alive
+ *     ▼               ▼ 408               ▼
+ *   closed          closed              closed (lingering, RFC 9112 9.6)
+ *
+ * Knows no routes and no origins: whoever answers (the proxy, the admin page, the lab)
+ * is told by events and pulls the head and the body out, at its own pace. Pipelined
+ * requests wait in the inbox, at most a window of them.
+ *
+ * A peer that has sent FIN after a request is still owed its answer. */
+#ifndef FRONT_CLIENT_H
+#define FRONT_CLIENT_H
+
+#include "base/quota.h"
+#include "base/stats.h"
+#include "io/sock.h"
+#include "message/reader.h"
+#include "message/writer.h"
+
+struct client;
+
+struct client_events {
+	/* A request's head was read. Its slices live until client_begin_body(), which this
+	 * must call. The asker then owns client->exchange until client_ended(). */
+	void (*head_received)(struct client *c, struct head *h);
+	/* The head makes no sense (its fault; or FAULT_NONE: it was too slow, 408): answer,
+	 * then client_close(). */
+	void (*head_refused)(struct client *c, enum fault fault);
+	/* A fact while exchange is set: bytes, room, the end or a failure of the peer,
+	 * too slow (client->slow). */
+	void (*step)(struct client *c);
+	/* The connection is dead; exchange is NULL by now or is to be let go. */
+	void (*gone)(struct client *c);
+};
+
+struct client_timeouts {
+	uint32_t header_ms, idle_ms, send_ms, receive_ms;
+};
+
+/* What the clients of one worker share. */
+struct front {
+	struct tick *tick;
+	const struct client_events *events;
+	void *owner;
+	struct head_limits limits;
+	struct client_timeouts timeouts;
+	uint32_t window;         /* bytes, inbox and outbox each */
+	uint32_t linger_ms;
+	struct quota *quota;     /* NULL: not counted */
+	struct worker_stats *stats;
+	struct slab clients;
+	struct list all;         /* every client that is not dead */
+	struct head *scratch;    /* for heads and trailers of the step at hand */
+	bool draining;           /* answers end with Connection: close */
+};
+
+enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_ENDING };
+
+struct client {
+	struct conn conn;
+	struct task task;
+	struct list node;    /* in front->all */
+	struct front *front;
+	void *exchange;      /* whoever answers; set between head_received and ended */
+	struct reader reader;
+	struct writer writer;
+	struct peer peer;
+	uint8_t state;       /* enum client_state */
+	bool slow;           /* it let a deadline pass */
+	bool peer_closes;    /* it asked for the connection to end */
+	bool body_wanted;    /* the exchange waits for its body */
+	uint64_t since_ms;   /* when the state began */
+	uint64_t requests;
+};
+
+/* quota, stats, events … are set by the caller; this makes the slab and the list. */
+void front_init(struct front *f);
+void front_done(struct front *f);
+
+/* No more requests after those in hand; idle connections are closed at once. */
+void front_drain(struct front *f);
+
+/* Ends every connection at once. */
+void front_close(struct front *f);
+
+static inline bool front_idle(const struct front *f)
+{
+	return list_empty(&f->all);
+}
+
+/* Takes over an accepted socket. Out of memory: closes it. */
+void client_open(struct front *f, int fd, const struct peer *peer);
+
+/* The head was understood: its body begins. */
+void client_begin_body(struct client *c, const struct head *h);
+
+/* As reader_body(); remembers that the body is waited for. */
+enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);
+
+/* The answer was queued whole. `keep`: the connection goes on with the next request, as
+ * far as its peer and the body of this request allow; else it is closed with care. */
+void client_ended(struct client *c, bool keep);
+
+/* The peer is gone: nothing that is written reaches it. */
+static inline bool client_lost(const struct client *c)
+{
+	return c->conn.error || c->conn.send_error;
+}
+
+/* Nothing speaks against a further request on the connection, as far as is known while the
+ * body of this one is still under way. */
+static inline bool client_may_keep_alive(const struct client *c)
+{
+	return !c->peer_closes && !c->front->draining && !c->slow;
+}
+
+/* Would the connection go on after this answer? Skips the rest of the request's body; false
+ * if that is not all at hand. */
+bool client_keeps_alive(struct client *c);
+
+/* The answer is broken off: the peer must see that it is not whole. */
+void client_abort(struct client *c);
+
+#endif

@@ -1,0 +1,56 @@
+/* The access log of one worker: one line for each exchange that ended.
+ *
+ * Lines gather in a buffer that is written when it is half full or ACCESS_FLUSH_MS old,
+ * through the loop (the ring on io_uring, a writer thread on epoll): no worker ever waits for
+ * a disk. While one buffer is being written the other fills; if both are full, lines are
+ * dropped and counted. */
+#ifndef PROXY_ACCESS_H
+#define PROXY_ACCESS_H
+
+#include "base/slice.h"
+#include "base/stats.h"
+#include "config/config.h"
+#include "io/sock.h"
+#include "net/tick.h"
+
+#define ACCESS_BUFFER_BYTES 65536u
+#define ACCESS_FLUSH_MS 100
+
+struct access_entry {
+	const struct peer *peer;
+	struct slice request_line; /* as received; empty: it could not be read */
+	struct slice host, referer, user_agent;
+	int status;                /* 0: nothing was answered */
+	uint64_t sent_bytes;       /* of body */
+	uint64_t took_us;
+	const char *server;        /* who answered; NULL: we did */
+	const char *ending;
+};
+
+struct access {
+	struct tick *tick;
+	struct worker_stats *stats;
+	enum config_log format;
+	int fd;
+	struct io_write write;
+	char *filling, *writing;
+	uint32_t filled;
+	struct timer flush;
+	uint64_t text_s;     /* the second that `text` tells */
+	char text[40];
+};
+
+/* Returns 0 or -ENOMEM. fd stays the caller's. */
+int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
+		enum config_log format, int fd);
+
+void access_log(struct access *a, const struct access_entry *e);
+
+/* Starts to write what is there. */
+void access_flush(struct access *a);
+
+/* All is written. */
+bool access_idle(const struct access *a);
+void access_done(struct access *a);
+
+#endif

@@ -1,0 +1,13 @@
+/* The control thread of the worker process: starts the workers, listens to the supervisor,
+ * serves the admin address. It has a loop of its own and talks to workers through their
+ * mailboxes. */
+#ifndef RUN_CONTROL_H
+#define RUN_CONTROL_H
+
+#include "run/supervisor.h"
+
+/* The whole life of the worker process; `channel` leads to the supervisor. Returns the exit
+ * status. */
+int control_run(const struct run_options *options, int channel);
+
+#endif

@@ -1,0 +1,279 @@
+#include "back/memcache.h"
+
+#include <stdlib.h>
+
+#include "memcachelink.h"
+
+/* ---- calls ------------------------------------------------------------------ */
+
+static void call_free(struct memcache *m, struct memcache_call *call)
+{
+	value_drop(call);
+	timer_stop(&m->options.tick->wheel, &call->timeout);
+	list_remove(&call->fact);
+	slab_put(&m->calls, call);
+}
+
+/* Takes the call out of its link's queue, or out of the line. */
+static void leave(struct memcache_call *call)
+{
+	struct memcache_link *l = call->link;
+
+	if (l) {
+		list_remove(&call->node);
+		l->calls_n--;
+		call->link = NULL;
+	} else if (!list_empty(&call->node)) {
+		server_unwait(call->server, call);
+	}
+}
+
+static void count_failure(struct upstream_stats *stats, enum call_failure failure,
+			  bool was_sent)
+{
+	switch (failure) {
+	case CALL_ERROR:
+	case CALL_VALUE_LARGE:
+		stat_add(&stats->errors, 1);
+		break;
+	case CALL_TIMEOUT:
+		stat_add(was_sent ? &stats->timeouts : &stats->queue_timeouts, 1);
+		break;
+	case CALL_QUEUE_FULL:
+		stat_add(&stats->queue_refusals, 1);
+		break;
+	}
+}
+
+void call_decide(struct memcache_call *call, enum call_state state,
+		 enum call_failure failure)
+{
+	struct memcache *m = call->server->memcache;
+	struct tick *tick = m->options.tick;
+	bool was_sent = call->link || call->retried;
+
+	leave(call);
+	timer_stop(&tick->wheel, &call->timeout);
+	list_remove(&call->fact);
+	call->state = state;
+	call->failure = failure;
+	if (state == CALL_HIT)
+		stat_add(&m->options.stats->hits, 1);
+	else if (state == CALL_MISS)
+		stat_add(&m->options.stats->misses, 1);
+	else
+		count_failure(m->options.stats, failure, was_sent);
+	if (call->forgotten) {
+		call_free(m, call);
+		return;
+	}
+	if (state != CALL_HIT)
+		value_drop(call);
+	list_append(&m->decided, &call->fact);
+	tick_run(tick, &m->task);
+}
+
+static void call_expired(struct timer *t)
+{
+	struct memcache_call *call = CONTAINER(t, struct memcache_call, timeout);
+	struct memcache *m = call->server->memcache;
+
+	list_append(&m->expired, &call->fact);
+	tick_run(m->options.tick, &m->task);
+}
+
+struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,
+				   struct slice key, void *owner)
+{
+	struct memcache_call *call = slab_take(&m->calls);
+
+	ASSERT(memcache_key_valid(key));
+	if (!call)
+		return NULL;
+	call->state = CALL_WAITING;
+	call->owner = owner;
+	call->server = &m->servers[ketama_server(m->ketama, key)];
+	call->command = (uint8_t)command;
+	call->key_len = (uint8_t)key.len;
+	memcpy(call->key, key.ptr, key.len);
+	list_init(&call->node);
+	list_init(&call->fact);
+	timer_init(&call->timeout, call_expired);
+	list_append(&m->fresh, &call->fact);
+	tick_run(m->options.tick, &m->task);
+	return call;
+}
+
+void memcache_forget(struct memcache_call **where)
+{
+	struct memcache_call *call = *where;
+
+	*where = NULL;
+	if (call->state != CALL_SENT) {
+		leave(call);
+		call_free(call->server->memcache, call);
+		return;
+	}
+	call->forgotten = true;
+	call->owner = NULL;
+	value_drop(call);
+}
+
+/* ---- the step --------------------------------------------------------------- */
+
+static void decide_expired(struct memcache *m)
+{
+	while (!list_empty(&m->expired)) {
+		struct memcache_call *call = LIST_ITEM(m->expired.next,
+						       struct memcache_call, fact);
+		struct memcache_link *l = call->link;
+
+		call_decide(call, CALL_FAILED, CALL_TIMEOUT);
+		if (l)
+			link_break(l, CALL_TIMEOUT);
+	}
+}
+
+static void place_fresh(struct memcache *m)
+{
+	struct list *node;
+
+	while ((node = list_pop(&m->fresh))) {
+		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
+
+		if (m->closing) {
+			call_decide(call, CALL_FAILED, CALL_ERROR);
+		} else if (!server_refuses(call->server, call)) {
+			server_wait(call->server, call, false);
+			server_touch(call->server);
+		}
+	}
+}
+
+static void dispatch_touched(struct memcache *m)
+{
+	while (!list_empty(&m->touched))
+		server_dispatch(
+			LIST_ITEM(m->touched.next, struct memcache_server, touched));
+}
+
+static void tell_decided(struct memcache *m)
+{
+	struct list *node;
+
+	while ((node = list_pop(&m->decided)))
+		m->options.answered(LIST_ITEM(node, struct memcache_call, fact));
+}
+
+static void memcache_step(struct task *task)
+{
+	struct memcache *m = CONTAINER(task, struct memcache, task);
+
+	decide_expired(m);
+	place_fresh(m);
+	dispatch_touched(m);
+	tell_decided(m);
+}
+
+/* ---- life and death --------------------------------------------------------- */
+
+/* "host:port" as written loses the port that everybody leaves away. */
+static struct slice server_name(const struct config_server *server)
+{
+	static const struct slice usual = SLICE(":11211");
+	struct slice name = slice_of(server->name);
+
+	if (server->name != server->address || name.len <= usual.len)
+		return name;
+	if (slice_equal(slice_after(name, name.len - usual.len), usual))
+		name.len -= usual.len;
+	return name;
+}
+
+static struct ketama *place_servers(const struct config_upstream *upstream)
+{
+	struct ketama_server servers[CONFIG_SERVERS_MAX];
+
+	ASSERT(upstream->server_n > 0 && upstream->server_n <= CONFIG_SERVERS_MAX);
+	for (unsigned i = 0; i < upstream->server_n; i++) {
+		servers[i].name = server_name(&upstream->servers[i]);
+		servers[i].weight = upstream->servers[i].weight;
+	}
+	return ketama_new(servers, upstream->server_n);
+}
+
+static void init_lists(struct memcache *m)
+{
+	list_init(&m->fresh);
+	list_init(&m->expired);
+	list_init(&m->decided);
+	list_init(&m->touched);
+	list_init(&m->speaking);
+	list_init(&m->links_all);
+}
+
+struct memcache *memcache_new(const struct memcache_options *options)
+{
+	const struct config_upstream *u = options->upstream;
+	struct memcache *m = calloc(1, sizeof(*m) + u->server_n * sizeof(m->servers[0]));
+	struct list *buckets = calloc((size_t)u->server_n * u->pipeline,
+				      sizeof(*buckets));
+	struct ketama *ketama = place_servers(u);
+
+	if (!m || !buckets || !ketama) {
+		ketama_free(ketama);
+		free(buckets);
+		free(m);
+		return NULL;
+	}
+	m->options = *options;
+	m->ketama = ketama;
+	m->buckets = buckets;
+	m->servers_n = u->server_n;
+	slab_init(&m->calls, "memcache_call", sizeof(struct memcache_call), 0);
+	slab_init(&m->links, "memcache_link", sizeof(struct memcache_link), 0);
+	slab_init(&m->pieces, "value_piece", sizeof(struct value_piece), 0);
+	task_init(&m->task, memcache_step);
+	init_lists(m);
+	for (unsigned i = 0; i < u->server_n; i++)
+		server_init(&m->servers[i], m, &u->servers[i], buckets + i * u->pipeline);
+	return m;
+}
+
+void memcache_close(struct memcache *m)
+{
+	m->closing = true;
+	tick_run(m->options.tick, &m->task);
+	LIST_EACH(&m->links_all, node)
+	link_close(LIST_ITEM(node, struct memcache_link, all));
+	for (unsigned i = 0; i < m->servers_n; i++) {
+		while (m->servers[i].waiting > 0)
+			call_decide(LIST_ITEM(m->servers[i].line.next,
+					      struct memcache_call, node),
+				    CALL_FAILED, CALL_ERROR);
+	}
+}
+
+bool memcache_idle(const struct memcache *m)
+{
+	return list_empty(&m->links_all) && m->calls.taken == 0;
+}
+
+void memcache_free(struct memcache *m)
+{
+	ASSERT(memcache_idle(m));
+	task_stop(&m->task);
+	slab_done(&m->calls);
+	slab_done(&m->links);
+	slab_done(&m->pieces);
+	ketama_free(m->ketama);
+	free(m->buckets);
+	free(m);
+}
+
+void memcache_trim(struct memcache *m)
+{
+	slab_trim(&m->calls);
+	slab_trim(&m->links);
+	slab_trim(&m->pieces);
+}

@@ -1,0 +1,387 @@
+#include "memcachelink.h"
+
+#include <errno.h>
+
+/* Room for bytes that came and were not read yet. They are read in the same tick, so
+ * this only says how often the receive is started anew. */
+#define LINK_WINDOW (256u << 10)
+
+/* One block of requests: many to a send, and small enough to hold for a slow server. */
+#define REQUESTS_BYTES 4096
+
+static struct tick *tick_of(const struct memcache_link *l)
+{
+	return l->server->memcache->options.tick;
+}
+
+static struct upstream_stats *stats_of(const struct memcache_link *l)
+{
+	return l->server->memcache->options.stats;
+}
+
+static uint32_t pipeline_of(const struct memcache_link *l)
+{
+	return l->server->memcache->options.upstream->pipeline;
+}
+
+/* ---- rank ------------------------------------------------------------------- */
+
+static void set_idle(struct memcache_link *l, bool idle)
+{
+	struct memcache_server *s = l->server;
+
+	if (idle == l->idle)
+		return;
+	l->idle = idle;
+	if (idle) {
+		s->idle++;
+		stat_add(&stats_of(l)->connections_idle, 1);
+	} else {
+		s->idle--;
+		stat_sub(&stats_of(l)->connections_idle, 1);
+	}
+}
+
+void link_rank(struct memcache_link *l)
+{
+	struct memcache_server *s = l->server;
+
+	list_remove(&l->rank);
+	set_idle(l, l->state == LINK_OPEN && l->calls_n == 0);
+	if (l->state != LINK_OPEN || l->blocked || l->calls_n >= pipeline_of(l))
+		return;
+	/* The one used last is used first: the others may rest. */
+	list_prepend(&s->buckets[l->calls_n], &l->rank);
+	if (l->calls_n < s->least)
+		s->least = l->calls_n;
+}
+
+static bool block_has_room(const struct memcache_link *l)
+{
+	return l->out && l->out->size - l->out->end >= MEMCACHE_REQUEST_MAX;
+}
+
+static bool takes_a_call(struct memcache_link *l)
+{
+	const struct conn *c = &l->conn;
+
+	/* An end, an error or bytes out of place, which the link has yet to look at. */
+	if (c->eof || c->error || (l->calls_n == 0 && c->inbox_bytes > 0))
+		return false;
+	return block_has_room(l) || conn_room(&l->conn) > 0;
+}
+
+struct memcache_link *link_least(struct memcache_server *s)
+{
+	uint32_t pipeline = s->memcache->options.upstream->pipeline;
+
+	for (; s->least < pipeline; s->least++) {
+		LIST_EACH(&s->buckets[s->least], node)
+		{
+			struct memcache_link *l = LIST_ITEM(node, struct memcache_link,
+							    rank);
+
+			if (takes_a_call(l))
+				return l;
+			l->blocked = true;
+			list_remove(&l->rank);
+		}
+	}
+	return NULL;
+}
+
+/* ---- sending ---------------------------------------------------------------- */
+
+void link_push(struct memcache_link *l)
+{
+	struct piece p;
+
+	list_remove(&l->speaking);
+	if (!l->out)
+		return;
+	p = (struct piece){ l->out, l->out->data, l->out->end };
+	l->out = NULL;
+	if (conn_push(&l->conn, &p))
+		return;
+	piece_put(&p);
+	link_break(l, CALL_ERROR);
+}
+
+/* There is a block with room for one request. */
+static bool prepare_block(struct memcache_link *l)
+{
+	struct tick *tick = tick_of(l);
+	size_t size = pipeline_of(l) == 1 ? MEMCACHE_REQUEST_MAX : REQUESTS_BYTES;
+
+	if (block_has_room(l))
+		return true;
+	link_push(l);
+	if (l->state != LINK_OPEN)
+		return false;
+	l->out = buf_new(io_bufs(tick->loop), size);
+	if (!l->out)
+		return false;
+	list_append(&l->server->memcache->speaking, &l->speaking);
+	return true;
+}
+
+bool link_send(struct memcache_link *l, struct memcache_call *call)
+{
+	struct tick *tick = tick_of(l);
+	uint32_t timeout_ms = l->server->memcache->options.upstream->timeout_ms;
+
+	if (!prepare_block(l))
+		return false;
+	l->out->end +=
+		(uint32_t)memcache_emit_get(l->out->data + l->out->end, call->command,
+					    (struct slice){ call->key, call->key_len });
+	call->state = CALL_SENT;
+	call->link = l;
+	call->sent_us = tick->now_us;
+	list_append(&l->calls, &call->node);
+	l->calls_n++;
+	link_rank(l);
+	if (!call->retried)
+		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
+	stat_add(&stats_of(l)->requests, 1);
+	return true;
+}
+
+/* ---- death ------------------------------------------------------------------ */
+
+static void link_free(struct memcache_link *l)
+{
+	struct memcache *m = l->server->memcache;
+
+	ASSERT(l->state == LINK_CLOSING && list_empty(&l->calls) && !l->out);
+	ASSERT(!io_busy(&l->connect.op) && !timer_armed(&l->timeout));
+	task_stop(&l->task);
+	list_remove(&l->all);
+	slab_put(&m->links, l);
+	quota_put(m->options.descriptors);
+}
+
+static void link_bury(struct corpse *corpse)
+{
+	link_free(CONTAINER(corpse, struct memcache_link, corpse));
+}
+
+static void conn_dead(struct conn *c)
+{
+	link_free(CONTAINER(c, struct memcache_link, conn));
+}
+
+/* Takes the call off the link, back to the line's front. */
+static void send_again(struct memcache_link *l, struct memcache_call *call)
+{
+	value_drop(call);
+	list_remove(&call->node);
+	l->calls_n--;
+	call->link = NULL;
+	call->retried = true;
+	stat_add(&stats_of(l)->retries, 1);
+	server_wait(l->server, call, true);
+}
+
+/* The last first, so that those sent again keep their order. */
+static void drop_calls(struct memcache_link *l, enum call_failure why)
+{
+	while (!list_empty(&l->calls)) {
+		struct memcache_call *call = LIST_ITEM(l->calls.prev,
+						       struct memcache_call, node);
+		bool late = !list_empty(&call->fact);
+
+		if (why == CALL_TIMEOUT && !late && !call->retried && !call->forgotten)
+			send_again(l, call);
+		else
+			call_decide(call, CALL_FAILED, why);
+	}
+}
+
+void link_break(struct memcache_link *l, enum call_failure why)
+{
+	struct memcache_server *s = l->server;
+
+	ASSERT(l->state == LINK_OPEN);
+	l->state = LINK_CLOSING;
+	link_rank(l);
+	list_remove(&l->speaking);
+	buf_put(l->out);
+	l->out = NULL;
+	s->links--;
+	stat_sub(&stats_of(l)->connections, 1);
+	drop_calls(l, why);
+	conn_close(&l->conn, CONN_NOW, 0);
+	if (s->waiting > 0)
+		server_touch(s);
+}
+
+void link_close(struct memcache_link *l)
+{
+	switch (l->state) {
+	case LINK_CONNECTING:
+		io_cancel(tick_of(l)->loop, &l->connect.op);
+		break;
+	case LINK_OPEN:
+		link_break(l, CALL_ERROR);
+		break;
+	case LINK_CLOSING:
+		break;
+	}
+}
+
+/* ---- connecting ------------------------------------------------------------- */
+
+static void connect_next(struct memcache_link *l)
+{
+	const struct config_address *a = &l->server->config->addresses[l->address];
+
+	l->addresses_tried++;
+	io_connect(tick_of(l)->loop, &l->connect, (const struct sockaddr *)&a->sa,
+		   a->len);
+}
+
+static void conn_changed(struct conn *c)
+{
+	struct memcache_link *l = CONTAINER(c, struct memcache_link, conn);
+
+	tick_run(c->tick, &l->task);
+}
+
+static void connect_done(struct io_op *op, int res, unsigned flags)
+{
+	struct memcache_link *l = CONTAINER(op, struct memcache_link, connect.op);
+
+	(void)flags;
+	l->connected = res;
+	tick_run(tick_of(l), &l->task);
+}
+
+static void connect_expired(struct timer *t)
+{
+	struct memcache_link *l = CONTAINER(t, struct memcache_link, timeout);
+
+	l->timed_out = true;
+	io_cancel(tick_of(l)->loop, &l->connect.op);
+}
+
+/* It has nothing to do, and enough others stand by. */
+static void close_if_spare(struct memcache_link *l)
+{
+	if (l->idle && l->server->idle > l->server->memcache->options.upstream->keepalive)
+		link_break(l, CALL_ERROR);
+}
+
+static void opened(struct memcache_link *l)
+{
+	static const struct conn_events events = { conn_changed, conn_dead };
+	struct memcache_server *s = l->server;
+
+	server_connecting(s, -1);
+	l->state = LINK_OPEN;
+	s->state = SERVER_UP;
+	s->address = l->address;
+	conn_open(&l->conn, tick_of(l), &events, l->connected, LINK_WINDOW);
+	stat_add(&stats_of(l)->connects, 1);
+	stat_add(&stats_of(l)->connections, 1);
+	link_rank(l);
+	server_dispatch(s);
+	close_if_spare(l);
+}
+
+static void not_opened(struct memcache_link *l)
+{
+	struct memcache_server *s = l->server;
+	bool closing = s->memcache->closing;
+
+	if (l->connected >= 0)
+		io_close(tick_of(l)->loop, l->connected);
+	l->address = (l->address + 1) % s->config->address_n;
+	if (!closing && !l->timed_out && l->addresses_tried < s->config->address_n) {
+		connect_next(l);
+		return;
+	}
+	timer_stop(&tick_of(l)->wheel, &l->timeout);
+	l->state = LINK_CLOSING;
+	s->links--;
+	server_connecting(s, -1);
+	tick_bury(tick_of(l), &l->corpse);
+	if (closing)
+		return;
+	s->address = l->address;
+	stat_add(&stats_of(l)->connect_failures, 1);
+	server_connect_failed(s, l->timed_out ? -ETIMEDOUT : l->connected);
+}
+
+static void connect_ended(struct memcache_link *l)
+{
+	if (l->connected < 0 || l->server->memcache->closing) {
+		not_opened(l);
+		return;
+	}
+	timer_stop(&tick_of(l)->wheel, &l->timeout);
+	opened(l);
+}
+
+static void conn_looked_at(struct memcache_link *l)
+{
+	link_read(l);
+	if (l->state == LINK_OPEN && (l->conn.eof || l->conn.error))
+		link_break(l, CALL_ERROR);
+	if (l->state != LINK_OPEN)
+		return;
+	l->blocked = false;
+	link_rank(l);
+	server_dispatch(l->server);
+	close_if_spare(l);
+}
+
+static void link_step(struct task *task)
+{
+	struct memcache_link *l = CONTAINER(task, struct memcache_link, task);
+
+	switch (l->state) {
+	case LINK_CONNECTING:
+		if (!io_busy(&l->connect.op))
+			connect_ended(l);
+		break;
+	case LINK_OPEN:
+		conn_looked_at(l);
+		break;
+	case LINK_CLOSING:
+		break;
+	}
+}
+
+bool link_connect(struct memcache_server *s)
+{
+	struct memcache *m = s->memcache;
+	struct tick *tick = m->options.tick;
+	struct memcache_link *l;
+
+	if (!quota_take(m->options.descriptors))
+		return false;
+	l = slab_take(&m->links);
+	if (!l) {
+		quota_put(m->options.descriptors);
+		return false;
+	}
+	l->server = s;
+	l->address = s->address;
+	list_init(&l->calls);
+	list_init(&l->speaking);
+	list_init(&l->rank);
+	list_init(&l->all);
+	list_init(&l->corpse.node);
+	l->corpse.bury = link_bury;
+	task_init(&l->task, link_step);
+	io_op_init(&l->connect.op, connect_done);
+	timer_init(&l->timeout, connect_expired);
+	timer_set(&tick->wheel, &l->timeout,
+		  tick->now_ms + m->options.upstream->connect_timeout_ms);
+	list_append(&m->links_all, &l->all);
+	s->links++;
+	server_connecting(s, 1);
+	connect_next(l);
+	return true;
+}

@@ -1,0 +1,161 @@
+/* One connection to a memcached, and the lists by which its server finds it.
+ *
+ *             link_connect              connected              link_break
+ *   (zeroed) ─────────────▶ CONNECTING ──────────▶ OPEN ──────────────────▶ CLOSING
+ *                               │ refused, timed out                          │ dead
+ *                               └─────────────────────────────────────────────┴─▶ freed
+ *
+ *   CONNECTING  the server's calls wait for it; counted in server->connecting
+ *   OPEN        in the bucket of as many calls as it has in flight, unless that is
+ *               `pipeline` or the link is blocked
+ *   CLOSING     on no list of its server's, has no calls; waits for the conn's end
+ *
+ * Owner: memcache. */
+#ifndef BACK_MEMCACHELINK_H
+#define BACK_MEMCACHELINK_H
+
+#include "back/ketama.h"
+#include "back/memcache.h"
+
+/* How long a server that could not be connected is left alone. */
+#define RETRY_MS 1000
+
+enum link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
+
+/* What of the first call's reply is to be read next. */
+enum link_part { PART_LINE, PART_VALUE, PART_TAIL };
+
+struct memcache_link {
+	struct memcache_server *server;
+	enum link_state state;
+	enum link_part part;
+	struct memcache_reply reply; /* the first call's, once its line was read */
+	uint64_t value_left;         /* bytes of the value not yet read */
+	struct list calls;           /* in flight, in the order of their replies */
+	uint32_t calls_n;
+	bool blocked;   /* takes no call until its conn has changed */
+	bool idle;      /* counted as such */
+	bool timed_out; /* connecting took too long */
+	unsigned address, addresses_tried;
+	int connected;        /* what the connect came to */
+	struct buf *out;      /* requests to be pushed in this step */
+	struct list speaking; /* node on memcache->speaking: has such */
+	struct list rank;     /* node in a bucket */
+	struct list all;      /* node on memcache->links_all */
+	struct io_connect connect;
+	struct timer timeout; /* of connecting */
+	struct task task;
+	struct corpse corpse; /* of a link that never got a conn */
+	struct conn conn;
+};
+
+enum server_state {
+	SERVER_UP,
+	SERVER_DOWN,  /* cannot be connected: its calls are a miss */
+	SERVER_SHORT, /* we lack descriptors or memory to connect it: an error */
+};
+
+struct memcache_server {
+	struct memcache *memcache;
+	const struct config_server *config;
+	enum server_state state;
+	unsigned address;     /* that worked last, or is to be tried next */
+	uint64_t retry_ms;    /* no new link before, unless it is the only one */
+	uint32_t links;       /* connecting and open */
+	uint32_t connecting;  /* of which */
+	uint32_t idle;        /* open, without a call */
+	struct list line;     /* calls waiting */
+	uint32_t waiting;     /* of them */
+	uint32_t queued;      /* of which no connecting link will have room for */
+	struct list touched;  /* node on memcache->touched: the line is to be looked at */
+	uint32_t least;       /* buckets before this one are empty */
+	struct list *buckets; /* open links by calls in flight, `pipeline` of them */
+};
+
+struct value_piece {
+	struct piece piece;
+	struct value_piece *next;
+};
+
+struct memcache {
+	struct memcache_options options;
+	struct ketama *ketama;
+	struct slab calls, links, pieces;
+	struct task task;
+	struct list fresh;     /* calls not yet looked at */
+	struct list expired;   /* calls whose deadline has passed */
+	struct list decided;   /* calls whose askers are to be told */
+	struct list touched;   /* servers */
+	struct list speaking;  /* links */
+	struct list links_all; /* in whatever state */
+	uint32_t queued;       /* sum of the servers' */
+	bool closing;
+	struct list *buckets; /* of all servers */
+	unsigned servers_n;
+	struct memcache_server servers[];
+};
+
+/* ---- memcachelink.c ------------------------------------------------------- */
+
+/* Starts one more link. False: no memory or descriptor. */
+bool link_connect(struct memcache_server *s);
+
+/* The least busy link that can take a call; NULL: there is none. */
+struct memcache_link *link_least(struct memcache_server *s);
+
+/* Sends a call, which stands in no list. False: no memory, and it was not sent. */
+bool link_send(struct memcache_link *l, struct memcache_call *call);
+
+/* Hands what link_send() wrote to the conn. */
+void link_push(struct memcache_link *l);
+
+/* Files the link under its number of calls. */
+void link_rank(struct memcache_link *l);
+
+/* Closes an open link; its calls fail for this reason, or are sent once more. */
+void link_break(struct memcache_link *l, enum call_failure why);
+
+/* Closes a link in whatever state. */
+void link_close(struct memcache_link *l);
+
+/* ---- memcacheread.c ------------------------------------------------------- */
+
+/* Reads as many replies as there are. */
+void link_read(struct memcache_link *l);
+
+/* Lets go of a value's bytes. */
+void value_drop(struct memcache_call *call);
+
+/* ---- memcacheserver.c ----------------------------------------------------- */
+
+void server_init(struct memcache_server *s, struct memcache *m,
+		 const struct config_server *config, struct list *buckets);
+
+/* Puts a call in line; `first`: it has waited before. */
+void server_wait(struct memcache_server *s, struct memcache_call *call, bool first);
+
+/* Takes a call out of the line. */
+void server_unwait(struct memcache_server *s, struct memcache_call *call);
+
+/* A link is being connected, or is so no more. */
+void server_connecting(struct memcache_server *s, int change);
+
+/* Sends what waits as far as links have room, connects more, sheds what is too much. */
+void server_dispatch(struct memcache_server *s);
+
+/* The same, later in this tick. */
+void server_touch(struct memcache_server *s);
+
+/* A call that need not wait, because the server is down, is decided: true. */
+bool server_refuses(struct memcache_server *s, struct memcache_call *call);
+
+/* A link could not be connected; it is counted no more. */
+void server_connect_failed(struct memcache_server *s, int error);
+
+/* ---- memcache.c ----------------------------------------------------------- */
+
+/* The outcome is known: takes the call out of line or link and notes it for its asker. */
+void call_decide(struct memcache_call *call, enum call_state state,
+		 enum call_failure failure);
+
+#endif

@@ -1,0 +1,192 @@
+#include "memcachelink.h"
+
+static struct memcache_call *first_call(const struct memcache_link *l)
+{
+	if (list_empty(&l->calls))
+		return NULL;
+	return LIST_ITEM(l->calls.next, struct memcache_call, node);
+}
+
+/* ---- values ----------------------------------------------------------------- */
+
+static bool value_append(struct memcache *m, struct memcache_call *call, struct piece *p)
+{
+	struct value_piece *v;
+
+	if (call->value.len == 0 && !call->more) {
+		call->value = *p;
+		return true;
+	}
+	v = slab_take(&m->pieces);
+	if (!v)
+		return false;
+	v->piece = *p;
+	if (call->more_last)
+		call->more_last->next = v;
+	else
+		call->more = v;
+	call->more_last = v;
+	return true;
+}
+
+static bool value_take(struct memcache_call *call, struct piece *p)
+{
+	struct value_piece *v = call->more;
+
+	if (call->value.len > 0) {
+		*p = call->value;
+		call->value = (struct piece){ NULL, NULL, 0 };
+		return true;
+	}
+	if (!v)
+		return false;
+	*p = v->piece;
+	call->more = v->next;
+	if (!call->more)
+		call->more_last = NULL;
+	slab_put(&call->server->memcache->pieces, v);
+	return true;
+}
+
+void value_drop(struct memcache_call *call)
+{
+	struct piece p;
+
+	while (value_take(call, &p))
+		piece_put(&p);
+}
+
+bool memcache_take(struct memcache_call *call, struct piece *p)
+{
+	ASSERT(call->state == CALL_HIT);
+	return value_take(call, p);
+}
+
+/* ---- replies ---------------------------------------------------------------- */
+
+static void line_received(struct memcache_link *l, struct memcache_call *call)
+{
+	const struct memcache_options *o = &l->server->memcache->options;
+	const struct memcache_reply *r = &l->reply;
+
+	histogram_add(&o->stats->latency, o->tick->now_us - call->sent_us);
+	conn_consume(&l->conn, (uint32_t)r->line);
+	switch (r->kind) {
+	case MEMCACHE_HIT:
+		call->length = l->value_left = r->length;
+		call->large = r->length > o->upstream->value_max;
+		l->part = PART_VALUE;
+		break;
+	case MEMCACHE_MISS:
+		call_decide(call, CALL_MISS, 0);
+		break;
+	case MEMCACHE_ERROR:
+		call_decide(call, CALL_FAILED, CALL_ERROR);
+		break;
+	}
+}
+
+static enum verdict parse(struct memcache_link *l, const struct memcache_call *call)
+{
+	struct slice s = conn_peek(&l->conn);
+
+	return memcache_parse_reply(&l->reply, call->command,
+				    (struct slice){ call->key, call->key_len }, s.ptr,
+				    s.len);
+}
+
+/* Each of these returns true if it got on; else there are no bytes, or the link broke. */
+static bool read_line(struct memcache_link *l, struct memcache_call *call)
+{
+	struct conn *c = &l->conn;
+	enum verdict verdict = parse(l, call);
+
+	if (verdict == VERDICT_MORE && c->inbox_bytes > conn_peek(c).len)
+		verdict = conn_gather(c, MEMCACHE_LINE_MAX) ? parse(l, call)
+							    : VERDICT_BAD;
+	switch (verdict) {
+	case VERDICT_OK:
+		line_received(l, call);
+		return true;
+	case VERDICT_MORE:
+		return false;
+	case VERDICT_BAD:
+		link_break(l, CALL_ERROR);
+		return false;
+	}
+	return false;
+}
+
+static bool read_value(struct memcache_link *l, struct memcache_call *call)
+{
+	struct conn *c = &l->conn;
+	uint32_t n = (uint32_t)conn_peek(c).len;
+	struct piece p;
+
+	if (l->value_left == 0) {
+		l->part = PART_TAIL;
+		return true;
+	}
+	if (n == 0)
+		return false;
+	if (n > l->value_left)
+		n = (uint32_t)l->value_left;
+	l->value_left -= n;
+	if (call->forgotten || call->large) {
+		conn_consume(c, n);
+		return true;
+	}
+	p = conn_take(c, n);
+	if (value_append(l->server->memcache, call, &p))
+		return true;
+	piece_put(&p);
+	link_break(l, CALL_ERROR);
+	return false;
+}
+
+static bool read_tail(struct memcache_link *l, struct memcache_call *call)
+{
+	struct conn *c = &l->conn;
+	uint32_t tail = (uint32_t)l->reply.tail;
+
+	if (c->inbox_bytes < tail)
+		return false;
+	if (!conn_gather(c, tail) ||
+	    !memcache_tail_valid(&l->reply, call->command, conn_peek(c).ptr)) {
+		link_break(l, CALL_ERROR);
+		return false;
+	}
+	conn_consume(c, tail);
+	l->part = PART_LINE;
+	if (call->large)
+		call_decide(call, CALL_FAILED, CALL_VALUE_LARGE);
+	else
+		call_decide(call, CALL_HIT, 0);
+	return true;
+}
+
+static bool read_part(struct memcache_link *l, struct memcache_call *call)
+{
+	switch (l->part) {
+	case PART_LINE:
+		return read_line(l, call);
+	case PART_VALUE:
+		return read_value(l, call);
+	case PART_TAIL:
+		return read_tail(l, call);
+	}
+	return false;
+}
+
+void link_read(struct memcache_link *l)
+{
+	struct memcache_call *call;
+
+	while ((call = first_call(l))) {
+		if (!read_part(l, call))
+			return;
+	}
+	/* Nothing was asked, and yet it speaks: whose reply would this be? */
+	if (l->conn.inbox_bytes > 0)
+		link_break(l, CALL_ERROR);
+}

@@ -1,0 +1,190 @@
+#include "memcachelink.h"
+
+#include <errno.h>
+
+static uint64_t now_ms(const struct memcache_server *s)
+{
+	return s->memcache->options.tick->now_ms;
+}
+
+void server_init(struct memcache_server *s, struct memcache *m,
+		 const struct config_server *config, struct list *buckets)
+{
+	s->memcache = m;
+	s->config = config;
+	s->buckets = buckets;
+	list_init(&s->line);
+	list_init(&s->touched);
+	for (uint32_t i = 0; i < m->options.upstream->pipeline; i++)
+		list_init(&s->buckets[i]);
+}
+
+/* ---- the line --------------------------------------------------------------- */
+
+/* Calls for which a link is being connected are not in the queue that has a limit. */
+static void count_queued(struct memcache_server *s)
+{
+	uint64_t promised = (uint64_t)s->connecting *
+			    s->memcache->options.upstream->pipeline;
+	uint32_t queued = s->waiting > promised ? s->waiting - (uint32_t)promised : 0;
+
+	s->memcache->queued += queued - s->queued;
+	s->queued = queued;
+}
+
+void server_connecting(struct memcache_server *s, int change)
+{
+	s->connecting += (uint32_t)change;
+	count_queued(s);
+}
+
+/* A server that is being connected decides its calls when that has succeeded or failed,
+ * and not a moment before. */
+static uint64_t line_deadline_ms(const struct memcache_server *s)
+{
+	const struct config_upstream *u = s->memcache->options.upstream;
+	uint64_t wait_ms = u->queue_timeout_ms;
+	uint64_t connect_ms = u->connect_timeout_ms + 4 * WHEEL_FINE_MS;
+
+	if (s->links == s->connecting && wait_ms < connect_ms)
+		wait_ms = connect_ms;
+	return now_ms(s) + wait_ms;
+}
+
+void server_wait(struct memcache_server *s, struct memcache_call *call, bool first)
+{
+	struct memcache *m = s->memcache;
+
+	call->state = CALL_WAITING;
+	if (first)
+		list_prepend(&s->line, &call->node);
+	else
+		list_append(&s->line, &call->node);
+	if (!timer_armed(&call->timeout))
+		timer_set(&m->options.tick->wheel, &call->timeout, line_deadline_ms(s));
+	s->waiting++;
+	count_queued(s);
+	stat_add(&m->options.stats->waiting, 1);
+}
+
+void server_unwait(struct memcache_server *s, struct memcache_call *call)
+{
+	list_remove(&call->node);
+	s->waiting--;
+	count_queued(s);
+	stat_sub(&s->memcache->options.stats->waiting, 1);
+}
+
+/* ---- decisions -------------------------------------------------------------- */
+
+static void send_waiting(struct memcache_server *s)
+{
+	struct memcache_link *l;
+
+	while (s->waiting > 0 && (l = link_least(s))) {
+		struct memcache_call *call = LIST_ITEM(s->line.next, struct memcache_call,
+						       node);
+
+		server_unwait(s, call);
+		if (!link_send(l, call))
+			call_decide(call, CALL_FAILED, CALL_ERROR);
+	}
+}
+
+static void push_all(struct memcache *m)
+{
+	while (!list_empty(&m->speaking))
+		link_push(LIST_ITEM(m->speaking.next, struct memcache_link, speaking));
+}
+
+static void connect_more(struct memcache_server *s)
+{
+	const struct config_upstream *u = s->memcache->options.upstream;
+
+	while (s->queued > 0 && s->links < u->links) {
+		if (s->links > 0 && now_ms(s) < s->retry_ms)
+			return;
+		if (!link_connect(s)) {
+			server_connect_failed(s, -ENOMEM);
+			return;
+		}
+	}
+}
+
+/* Those that came last go first. */
+static void shed(struct memcache_server *s)
+{
+	struct memcache *m = s->memcache;
+
+	while (s->queued > 0 && m->queued > m->options.upstream->queue)
+		call_decide(LIST_ITEM(s->line.prev, struct memcache_call, node),
+			    CALL_FAILED, CALL_QUEUE_FULL);
+}
+
+void server_dispatch(struct memcache_server *s)
+{
+	list_remove(&s->touched);
+	if (s->memcache->closing)
+		return;
+	send_waiting(s);
+	push_all(s->memcache);
+	connect_more(s);
+	shed(s);
+}
+
+void server_touch(struct memcache_server *s)
+{
+	struct memcache *m = s->memcache;
+
+	if (list_empty(&s->touched))
+		list_append(&m->touched, &s->touched);
+	tick_run(m->options.tick, &m->task);
+}
+
+/* ---- down ------------------------------------------------------------------- */
+
+/* Says something about us, not about the server. */
+static bool is_shortage(int error)
+{
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EAGAIN:
+	case -EADDRNOTAVAIL:
+		return true;
+	}
+	return false;
+}
+
+static void refuse(const struct memcache_server *s, struct memcache_call *call)
+{
+	if (s->state == SERVER_SHORT)
+		call_decide(call, CALL_FAILED, CALL_ERROR);
+	else
+		call_decide(call, CALL_MISS, 0);
+}
+
+bool server_refuses(struct memcache_server *s, struct memcache_call *call)
+{
+	if (s->state == SERVER_UP)
+		return false;
+	if (s->links == 0 && now_ms(s) >= s->retry_ms && !link_connect(s))
+		server_connect_failed(s, -ENOMEM);
+	refuse(s, call);
+	return true;
+}
+
+void server_connect_failed(struct memcache_server *s, int error)
+{
+	s->retry_ms = now_ms(s) + RETRY_MS;
+	if (s->links > 0) {
+		/* The others may do; what waits in vain has its deadline. */
+		shed(s);
+		return;
+	}
+	s->state = is_shortage(error) ? SERVER_SHORT : SERVER_DOWN;
+	while (s->waiting > 0)
+		refuse(s, LIST_ITEM(s->line.next, struct memcache_call, node));
+}

@@ -1,0 +1,177 @@
+#include "reader.h"
+
+#include <ctype.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#define HOST_MAX 255
+
+/* "HOST:PORT" taken apart. */
+struct parts {
+	struct slice host; /* without brackets */
+	struct slice port;
+	bool is_v6;
+};
+
+static const char *unix_resolve(struct arena *memory, struct slice text,
+				struct config_address *a)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct slice path = slice_after(text, strlen("unix:"));
+
+	if (path.len == 0 || path.ptr[0] != '/')
+		return arena_format(memory, "the path in '%.*s' does not begin with '/'; write "
+					    "unix:/PATH",
+				    REPORT_ARG(text));
+	if (path.len >= sizeof(un.sun_path))
+		return arena_format(memory, "the path of this socket has %zu bytes; write one "
+					    "of at most %zu",
+				    path.len, sizeof(un.sun_path) - 1);
+	memcpy(un.sun_path, path.ptr, path.len);
+	memcpy(&a->sa, &un, sizeof(un));
+	a->len = sizeof(un);
+	return NULL;
+}
+
+static const char *split_v6(struct arena *memory, struct slice text, struct parts *p)
+{
+	const char *end = memchr(text.ptr, ']', text.len);
+
+	if (!end || end + 1 == text.ptr + text.len || end[1] != ':')
+		return arena_format(memory, "'%.*s' is no address; write \"[IPV6]:PORT\"",
+				    REPORT_ARG(text));
+	p->is_v6 = true;
+	p->host = (struct slice){ text.ptr + 1, (size_t)(end - text.ptr) - 1 };
+	p->port = slice_after(text, p->host.len + 3);
+	return NULL;
+}
+
+static const char *split(struct arena *memory, struct slice text, bool to_listen,
+			 struct parts *p)
+{
+	const char *colon = memrchr(text.ptr, ':', text.len);
+
+	if (memmem(text.ptr, text.len, "://", 3))
+		return arena_format(memory, "'%.*s' is a URL; write only its HOST:PORT",
+				    REPORT_ARG(text));
+	if (text.ptr[0] == '[')
+		return split_v6(memory, text, p);
+	if (!colon && strspn(text.ptr, "0123456789") == text.len)
+		return arena_format(memory, "'%.*s' has no host; write 127.0.0.1:%.*s",
+				    REPORT_ARG(text), REPORT_ARG(text));
+	if (!colon)
+		return arena_format(memory, "'%.*s' has no port; write %.*s:PORT",
+				    REPORT_ARG(text), REPORT_ARG(text));
+	p->host = (struct slice){ text.ptr, (size_t)(colon - text.ptr) };
+	p->port = slice_after(text, p->host.len + 1);
+	if (p->host.len == 0 || slice_equal(p->host, SLICE("*")))
+		return arena_format(memory,
+				    to_listen ? "'%.*s' has no host; write 0.0.0.0:%.*s, or "
+						"\"[::]:%.*s\" for all families"
+					      : "'%.*s' has no host; write 127.0.0.1:%.*s",
+				    REPORT_ARG(text), REPORT_ARG(p->port),
+				    REPORT_ARG(p->port));
+	if (memchr(p->host.ptr, ':', p->host.len))
+		return arena_format(memory, "an IPv6 address stands in brackets; write "
+					    "\"[%.*s]:%.*s\"",
+				    REPORT_ARG(p->host), REPORT_ARG(p->port));
+	return NULL;
+}
+
+static const char *port_fault(struct arena *memory, struct slice port)
+{
+	unsigned long number = 0;
+
+	for (size_t i = 0; i < port.len && number <= 65535; i++) {
+		if (!isdigit((unsigned char)port.ptr[i]))
+			number = 65536;
+		else
+			number = number * 10 + (unsigned long)(port.ptr[i] - '0');
+	}
+	if (number >= 1 && number <= 65535)
+		return NULL;
+	return arena_format(memory, "'%.*s' is no port; write a number from 1 to 65535",
+			    REPORT_ARG(port));
+}
+
+static const char *host_fault(struct arena *memory, const struct parts *p)
+{
+	size_t i = 0;
+
+	while (i < p->host.len && (isalnum((unsigned char)p->host.ptr[i]) ||
+				   strchr(p->is_v6 ? ":.%_-" : ".-_", p->host.ptr[i])))
+		i++;
+	if (i == p->host.len && i > 0 && i <= HOST_MAX)
+		return NULL;
+	return arena_format(memory, "'%.*s' is no host; write a name or an address",
+			    REPORT_ARG(p->host));
+}
+
+static const char *lookup(struct arena *memory, const struct parts *p,
+			  struct addrinfo **list)
+{
+	struct addrinfo hints = {
+		.ai_family = p->is_v6 ? AF_INET6 : AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_NUMERICSERV | (p->is_v6 ? AI_NUMERICHOST : 0),
+	};
+	const char *host = arena_text(memory, p->host);
+	int error = getaddrinfo(host, arena_text(memory, p->port), &hints, list);
+
+	if (error == 0)
+		return NULL;
+	if (p->is_v6)
+		return arena_format(memory, "'%.*s' is no IPv6 address; write it as in "
+					    "\"[::1]:%.*s\"",
+				    REPORT_ARG(p->host), REPORT_ARG(p->port));
+	return arena_format(memory, "'%.*s' cannot be resolved (%s); check the name, or write "
+				    "an address",
+			    REPORT_ARG(p->host), gai_strerror(error));
+}
+
+static const char *tcp_resolve(struct arena *memory, struct slice text, bool to_listen,
+			       struct config_address *addresses, unsigned max, unsigned *n)
+{
+	struct parts p = { 0 };
+	struct addrinfo *list;
+	const char *fault = split(memory, text, to_listen, &p);
+
+	if (!fault)
+		fault = port_fault(memory, p.port);
+	if (!fault)
+		fault = host_fault(memory, &p);
+	if (!fault)
+		fault = lookup(memory, &p, &list);
+	if (fault)
+		return fault;
+	*n = 0;
+	for (struct addrinfo *a = list; a && *n < max; a = a->ai_next) {
+		ASSERT(a->ai_addrlen <= sizeof(addresses->sa));
+		memcpy(&addresses[*n].sa, a->ai_addr, a->ai_addrlen);
+		addresses[(*n)++].len = a->ai_addrlen;
+	}
+	freeaddrinfo(list);
+	return NULL;
+}
+
+const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
+			    struct config_address *addresses, unsigned max, unsigned *n)
+{
+	const char *fault, *copy;
+
+	ASSERT(text.len > 0 && max > 0);
+	for (size_t i = 0; i < text.len; i++)
+		if (iscntrl((unsigned char)text.ptr[i]) || text.ptr[i] == ' ')
+			return "an address has no spaces or control characters; remove them";
+	copy = arena_text(memory, text);
+	text.ptr = copy;
+	*n = 1;
+	if (slice_starts(text, SLICE("unix:")))
+		fault = unix_resolve(memory, text, addresses);
+	else
+		fault = tcp_resolve(memory, text, to_listen, addresses, max, n);
+	for (unsigned i = 0; !fault && i < *n; i++)
+		addresses[i].text = copy;
+	return fault;
+}

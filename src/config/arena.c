@@ -1,0 +1,66 @@
+#include "arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+
+#define BLOCK_BYTES ((size_t)16384)
+
+struct arena_block {
+	struct arena_block *next;
+	size_t bytes;
+	_Alignas(max_align_t) char room[];
+};
+
+void *arena_take(struct arena *a, size_t n)
+{
+	size_t need = (n + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
+
+	if (!a->blocks || a->left < need) {
+		size_t bytes = need > BLOCK_BYTES ? need : BLOCK_BYTES;
+		struct arena_block *b = calloc(1, sizeof(*b) + bytes);
+
+		ASSERT(b);
+		b->bytes = bytes;
+		b->next = a->blocks;
+		a->blocks = b;
+		a->left = bytes;
+	}
+	a->left -= need;
+	return a->blocks->room + (a->blocks->bytes - a->left - need);
+}
+
+char *arena_text(struct arena *a, struct slice text)
+{
+	char *copy = arena_take(a, text.len + 1);
+
+	if (text.len > 0)
+		memcpy(copy, text.ptr, text.len);
+	return copy;
+}
+
+char *arena_format(struct arena *a, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	return arena_text(a, slice_of(text));
+}
+
+void arena_free(struct arena *a)
+{
+	struct arena_block *b = a->blocks;
+
+	while (b) {
+		struct arena_block *next = b->next;
+
+		free(b);
+		b = next;
+	}
+	*a = (struct arena){ 0 };
+}

@@ -1,0 +1,230 @@
+#include "config/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "reader.h"
+#include "value.h"
+
+#define FILE_BYTES_MAX ((size_t)1 << 20)
+
+static const struct place start = { 1, 1 };
+
+static bool address_read(struct reader *r, const struct node *n, struct config_address *a)
+{
+	const char *fault;
+	unsigned found;
+
+	if (!scalar_check(r, n, "HOST:PORT"))
+		return false;
+	fault = address_resolve(r->memory, n->text, true, a, 1, &found);
+	if (fault)
+		report_error(&r->report, n->at, "%s", fault);
+	return !fault;
+}
+
+static bool address_equal(const struct config_address *a, const struct config_address *b)
+{
+	return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
+}
+
+/* Nothing else of this process may listen there already. */
+static void address_free_check(struct reader *r, const struct node *n,
+			       const struct config_address *a)
+{
+	const struct config *c = r->config;
+
+	for (unsigned i = 0; i < c->listen_n; i++) {
+		if (!address_equal(&c->listens[i], a))
+			continue;
+		report_error(&r->report, n->at,
+			     "'%s' is already listened on; write another address, or remove it",
+			     a->text);
+		return;
+	}
+}
+
+static void listen_read(struct reader *r, const struct node *n)
+{
+	struct config_address *a = &r->config->listens[r->config->listen_n];
+	struct found found;
+
+	if (n->kind == NODE_MAP) {
+		section_read(r, n, SECTION_listen, a, &found);
+		n = found.nodes[KEY_listen_address];
+	}
+	if (n && address_read(r, n, a)) {
+		address_free_check(r, n, a);
+		r->config->listen_n++;
+	}
+}
+
+static void listens_read(struct reader *r, const struct node *list)
+{
+	struct config *c = r->config;
+
+	if (!children_check(r, list, NODE_LIST, CONFIG_LISTENS_MAX, "'listen: [HOST:PORT]'"))
+		return;
+	c->listens = arena_take(r->memory, list->child_n * sizeof(c->listens[0]));
+	for (const struct node *n = list->children; n; n = n->next)
+		listen_read(r, n);
+}
+
+static void admin_read(struct reader *r, const struct node *n)
+{
+	r->config->has_admin = address_read(r, n, &r->config->admin);
+	if (r->config->has_admin)
+		address_free_check(r, n, &r->config->admin);
+}
+
+static void access_log_read(struct reader *r, const struct node *n)
+{
+	struct config *c = r->config;
+	struct found found;
+
+	section_read(r, n && n->kind == NODE_MAP ? n : NULL, SECTION_access_log, c, &found);
+	if (n && n->kind == NODE_MAP)
+		return;
+	c->log_format = CONFIG_LOG_OFF;
+	if (n && (n->kind != NODE_SCALAR || !slice_equal(n->text, SLICE("off"))))
+		report_error(&r->report, n->at,
+			     "'access_log' cannot be this; write off or "
+			     "{ path: FILE, format: combined }");
+}
+
+static void limits_read(struct reader *r, const struct node *n)
+{
+	struct config_limits *l = &r->config->limits;
+	struct found found;
+
+	if (section_read(r, n, SECTION_limits, l, &found) && l->window > l->buffers)
+		report_error(&r->report, node_place(n),
+			     "'window' is larger than all 'buffers' together; write a smaller "
+			     "window, or more buffers");
+}
+
+/* Routes come last, wherever they stand: they name what the rest defines. */
+static void top_read(struct reader *r, const struct node *root)
+{
+	static const struct {
+		enum key_id key;
+		void (*read)(struct reader *r, const struct node *n);
+	} nodes[] = {
+		{ KEY_top_listen, listens_read },   { KEY_top_admin, admin_read },
+		{ KEY_top_upstreams, upstreams_read }, { KEY_top_routes, routes_read },
+	};
+	struct found found;
+
+	if (!section_read(r, root, SECTION_top, r->config, &found))
+		return;
+	access_log_read(r, found.nodes[KEY_top_access_log]);
+	limits_read(r, found.nodes[KEY_top_limits]);
+	for (size_t i = 0; i < COUNT(nodes); i++)
+		if (found.nodes[nodes[i].key])
+			nodes[i].read(r, found.nodes[nodes[i].key]);
+}
+
+static void text_read(struct reader *r, struct slice text)
+{
+	const struct node *root;
+
+	if (text.len > FILE_BYTES_MAX) {
+		report_error(&r->report, start,
+			     "larger than %zu bytes; write a shorter configuration",
+			     FILE_BYTES_MAX);
+		return;
+	}
+	root = node_read(text, &r->scratch, &r->report);
+	if (root && !node_is_null(root))
+		top_read(r, root);
+	else if (r->report.n == 0)
+		report_error(&r->report, start,
+			     "empty; write at least 'listen: [127.0.0.1:8080]', 'upstreams' and "
+			     "'routes'");
+}
+
+/* Prints the errors and gives everything back, or hands the configuration out. */
+static struct config *finish(struct reader *r, FILE *errors)
+{
+	struct config *c = r->config;
+	bool failed = r->report.n > 0;
+
+	report_print(&r->report, errors);
+	report_done(&r->report);
+	arena_free(&r->scratch);
+	if (failed) {
+		arena_free(r->memory);
+		return NULL;
+	}
+	c->memory = arena_take(r->memory, sizeof(*r->memory));
+	*(struct arena *)c->memory = *r->memory;
+	return c;
+}
+
+static void reader_init(struct reader *r, struct arena *memory, const char *file)
+{
+	*r = (struct reader){ .memory = memory, .report = { .file = file } };
+	r->config = arena_take(memory, sizeof(*r->config));
+	r->config->file = arena_text(memory, slice_of(file));
+}
+
+struct config *config_read_text(const char *file, struct slice text, FILE *errors)
+{
+	struct arena memory = { 0 };
+	struct reader r;
+
+	reader_init(&r, &memory, file);
+	text_read(&r, text);
+	return finish(&r, errors);
+}
+
+/* The length, at most `size`, or negative errno. */
+static ssize_t file_read(const char *file, char *text, size_t size)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	size_t n = 0;
+	ssize_t got = fd < 0 ? -errno : 1;
+
+	while (got > 0 && n < size) {
+		got = read(fd, text + n, size - n);
+		if (got > 0)
+			n += (size_t)got;
+		else if (got < 0)
+			got = errno == EINTR ? 1 : -errno;
+	}
+	if (fd >= 0)
+		close(fd);
+	return got < 0 ? got : (ssize_t)n;
+}
+
+struct config *config_read(const char *file, FILE *errors)
+{
+	struct arena memory = { 0 };
+	struct reader r;
+	size_t size = FILE_BYTES_MAX + 1;
+	char *text;
+	ssize_t n;
+
+	reader_init(&r, &memory, file);
+	text = arena_take(&r.scratch, size);
+	n = file_read(file, text, size);
+	if (n < 0)
+		report_error(&r.report, start,
+			     "cannot be read (%s); write the name of a readable file",
+			     strerror((int)-n));
+	else
+		text_read(&r, (struct slice){ text, (size_t)n });
+	return finish(&r, errors);
+}
+
+void config_free(struct config *c)
+{
+	struct arena memory;
+
+	if (!c)
+		return;
+	memory = *(struct arena *)c->memory;
+	arena_free(&memory);
+}

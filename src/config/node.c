@@ -1,0 +1,297 @@
+#include "node.h"
+
+#include <yaml.h>
+
+#include "base/check.h"
+
+struct reading {
+	yaml_parser_t parser;
+	struct arena *memory;
+	struct report *report;
+	struct slice text;
+};
+
+static struct place place_of(yaml_mark_t mark)
+{
+	return (struct place){ (unsigned)mark.line + 1, (unsigned)mark.column + 1 };
+}
+
+/* What to do about what libyaml says; the first whose text occurs in it. */
+static const struct {
+	const char *problem, *remedy;
+} remedies[] = {
+	{ "UTF-8", "save the file as UTF-8" },
+	{ "control characters", "remove the character, or write it as \"\\xNN\"" },
+	{ "cannot start any token", "put the value in double quotes; indent with "
+				    "spaces, not tabs" },
+	{ "mapping values are not allowed",
+	  "write one 'key: value' a line, and values with ': ' in double quotes" },
+	{ "could not find expected ':'", "write 'key: value'" },
+	{ "did not find expected ',' or", "close the bracket or brace, put commas between "
+					  "entries, and quotes around [ ] { }" },
+	{ "did not find expected key", "indent the keys of one section by the same spaces" },
+	{ "did not find expected '-'", "begin each entry of the list with '- '" },
+	{ "did not find expected node content",
+	  "put values that begin with [ or { in double quotes, as in \"[::1]:8080\"" },
+	{ "unexpected end of stream", "close the quotes" },
+	{ "", "check quotes, brackets and indentation here and just above" },
+};
+
+static const char *remedy_for(const char *problem)
+{
+	size_t i = 0;
+
+	while (!strstr(problem, remedies[i].problem))
+		i++;
+	return remedies[i].remedy;
+}
+
+/* Errors in the bytes themselves come with an offset instead of a mark. */
+static struct place place_of_offset(struct slice text, size_t offset)
+{
+	struct place at = { 1, 1 };
+
+	for (size_t i = 0; i < offset && i < text.len; i++) {
+		if (text.ptr[i] == '\n')
+			at = (struct place){ at.line + 1, 1 };
+		else if (((unsigned char)text.ptr[i] & 0xc0) != 0x80)
+			at.column++;
+	}
+	return at;
+}
+
+static void syntax_error(struct reading *r)
+{
+	const yaml_parser_t *p = &r->parser;
+	const char *problem = p->problem ? p->problem : "cannot be read as YAML";
+	struct place at = p->error == YAML_READER_ERROR
+				  ? place_of_offset(r->text, p->problem_offset)
+				  : place_of(p->problem_mark);
+
+	if (p->context && p->error != YAML_READER_ERROR)
+		report_error(r->report, at, "%s %s (line %u); %s", problem, p->context,
+			     place_of(p->context_mark).line, remedy_for(problem));
+	else
+		report_error(r->report, at, "%s; %s", problem, remedy_for(problem));
+}
+
+static bool next_event(struct reading *r, yaml_event_t *event)
+{
+	if (yaml_parser_parse(&r->parser, event))
+		return true;
+	syntax_error(r);
+	return false;
+}
+
+static struct node *node_new(struct reading *r, enum node_kind kind, yaml_mark_t mark)
+{
+	struct node *n = arena_take(r->memory, sizeof(*n));
+
+	n->kind = kind;
+	n->at = place_of(mark);
+	return n;
+}
+
+static struct node *scalar_new(struct reading *r, const yaml_event_t *e)
+{
+	struct node *n = node_new(r, NODE_SCALAR, e->start_mark);
+	struct slice text = { (const char *)e->data.scalar.value, e->data.scalar.length };
+	yaml_scalar_style_t style = e->data.scalar.style;
+
+	n->end = place_of(e->end_mark);
+	n->plain = style == YAML_PLAIN_SCALAR_STYLE;
+	n->quoted = style == YAML_SINGLE_QUOTED_SCALAR_STYLE ||
+		    style == YAML_DOUBLE_QUOTED_SCALAR_STYLE;
+	n->text = (struct slice){ arena_text(r->memory, text), text.len };
+	return n;
+}
+
+static bool refuse_tag(struct reading *r, const yaml_event_t *e, const yaml_char_t *tag)
+{
+	if (!tag)
+		return false;
+	report_error(r->report, place_of(e->start_mark),
+		     "tags such as '%.*s' mean nothing here; leave it out",
+		     REPORT_ARG(slice_of((const char *)tag)));
+	return true;
+}
+
+static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth);
+
+static void append(struct node *parent, struct node *child)
+{
+	if (parent->last)
+		parent->last->next = child;
+	else
+		parent->children = child;
+	parent->last = child;
+	parent->child_n++;
+}
+
+/* The node that the next event begins; *end: it ended the list or map instead. */
+static struct node *read_next(struct reading *r, unsigned depth, bool *end)
+{
+	yaml_event_t e;
+	struct node *n;
+
+	*end = false;
+	if (!next_event(r, &e))
+		return NULL;
+	*end = e.type == YAML_SEQUENCE_END_EVENT || e.type == YAML_MAPPING_END_EVENT;
+	n = *end ? NULL : node_of(r, &e, depth);
+	yaml_event_delete(&e);
+	return n;
+}
+
+/* Reads up to the end event; false: an error was reported. */
+static bool read_children(struct reading *r, struct node *parent, unsigned depth)
+{
+	for (;;) {
+		bool end;
+		struct node *key = NULL, *n = read_next(r, depth, &end);
+
+		if (!n)
+			return end;
+		if (parent->kind == NODE_MAP) {
+			key = n;
+			n = read_next(r, depth, &end);
+			if (!n)
+				return false;
+			n->key = key;
+		}
+		append(parent, n);
+		if (parent->child_n > NODE_CHILDREN_MAX) {
+			report_error(r->report, node_place(n),
+				     "more than %d entries; split or shorten it",
+				     NODE_CHILDREN_MAX);
+			return false;
+		}
+	}
+}
+
+static struct node *parent_of(struct reading *r, const yaml_event_t *e,
+			      enum node_kind kind, unsigned depth)
+{
+	struct node *n = node_new(r, kind, e->start_mark);
+
+	if (depth == NODE_DEPTH_MAX) {
+		report_error(r->report, n->at,
+			     "nested more than %d deep; nothing here goes that deep, "
+			     "check the indentation and the brackets",
+			     NODE_DEPTH_MAX);
+		return NULL;
+	}
+	return read_children(r, n, depth + 1) ? n : NULL;
+}
+
+static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth)
+{
+	switch ((int)e->type) {
+	case YAML_SCALAR_EVENT:
+		return refuse_tag(r, e, e->data.scalar.tag) ? NULL : scalar_new(r, e);
+	case YAML_SEQUENCE_START_EVENT:
+		return refuse_tag(r, e, e->data.sequence_start.tag)
+			       ? NULL
+			       : parent_of(r, e, NODE_LIST, depth);
+	case YAML_MAPPING_START_EVENT:
+		return refuse_tag(r, e, e->data.mapping_start.tag)
+			       ? NULL
+			       : parent_of(r, e, NODE_MAP, depth);
+	case YAML_ALIAS_EVENT:
+		report_error(r->report, place_of(e->start_mark),
+			     "aliases are not supported; write what '*%.*s' stands for",
+			     REPORT_ARG(slice_of((const char *)e->data.alias.anchor)));
+		return NULL;
+	}
+	ASSERT(!"an event that cannot begin a node");
+	return NULL;
+}
+
+/* Takes the next event if it is of that type; else *other is left in `e`. */
+static bool skip_event(struct reading *r, yaml_event_type_t type, struct place *at)
+{
+	yaml_event_t e;
+	bool is;
+
+	if (!next_event(r, &e))
+		return false;
+	is = e.type == type;
+	*at = place_of(e.start_mark);
+	yaml_event_delete(&e);
+	return is;
+}
+
+static struct node *read_document(struct reading *r)
+{
+	struct place at;
+	struct node *root;
+	bool end;
+	unsigned errors;
+
+	if (!skip_event(r, YAML_STREAM_START_EVENT, &at) ||
+	    !skip_event(r, YAML_DOCUMENT_START_EVENT, &at))
+		return NULL;
+	root = read_next(r, 0, &end);
+	if (!root || !skip_event(r, YAML_DOCUMENT_END_EVENT, &at))
+		return NULL;
+	errors = r->report->n;
+	if (!skip_event(r, YAML_STREAM_END_EVENT, &at)) {
+		if (r->report->n == errors)
+			report_error(r->report, at,
+				     "a second document; write one document a file");
+		return NULL;
+	}
+	return root;
+}
+
+struct node *node_read(struct slice text, struct arena *memory, struct report *report)
+{
+	static const struct slice mark = SLICE("\xef\xbb\xbf"); /* of byte order */
+	struct reading r = { .memory = memory, .report = report };
+	struct node *root;
+
+	if (slice_starts(text, mark))
+		text = slice_after(text, mark.len);
+	r.text = text;
+	ASSERT(yaml_parser_initialize(&r.parser));
+	yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.ptr, text.len);
+	root = read_document(&r);
+	yaml_parser_delete(&r.parser);
+	return root;
+}
+
+bool node_is_null(const struct node *n)
+{
+	return n->kind == NODE_SCALAR && n->plain &&
+	       (n->text.len == 0 || slice_equal(n->text, SLICE("~")) ||
+		slice_equal(n->text, SLICE("null")));
+}
+
+struct place node_place(const struct node *n)
+{
+	return n->key ? n->key->at : n->at;
+}
+
+static unsigned characters(struct slice text)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < text.len; i++)
+		n += ((unsigned char)text.ptr[i] & 0xc0) != 0x80;
+	return n;
+}
+
+struct place node_text_place(const struct node *n, size_t offset)
+{
+	unsigned quote = n->quoted ? 1 : 0;
+	unsigned written = n->end.column - n->at.column;
+
+	/* Escapes, folding and block scalars make text and file differ. */
+	if (n->at.line != n->end.line || (!n->plain && !n->quoted) ||
+	    written != characters(n->text) + 2 * quote)
+		return n->at;
+	return (struct place){ n->at.line,
+			       n->at.column + quote +
+				       characters((struct slice){ n->text.ptr, offset }) };
+}

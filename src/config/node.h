@@ -1,0 +1,41 @@
+/* YAML text to a tree of nodes that know their place.
+ *
+ * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map. One
+ * document; aliases and tags are refused, so the tree is never larger than the
+ * text. */
+#ifndef CONFIG_NODE_H
+#define CONFIG_NODE_H
+
+#include "report.h"
+
+#define NODE_DEPTH_MAX 16
+#define NODE_CHILDREN_MAX 4096
+
+enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
+
+struct node {
+	enum node_kind kind;
+	struct place at;
+	struct place end;       /* of a scalar: just behind it */
+	bool plain;             /* a scalar without quotes */
+	bool quoted;            /* a scalar in quotes; neither: a block scalar */
+	struct slice text;      /* of a scalar */
+	const struct node *key; /* of a value in a map; else NULL */
+	unsigned child_n;       /* items, or values of a map */
+	struct node *children, *last;
+	struct node *next;      /* behind it in its list or map */
+};
+
+/* NULL: there was an error, which has been reported, or the text is empty. */
+struct node *node_read(struct slice text, struct arena *memory, struct report *report);
+
+/* Nothing was written: "key:", "~" or "null". */
+bool node_is_null(const struct node *n);
+
+/* Where to point for what is wrong with the node as a whole: at its key. */
+struct place node_place(const struct node *n);
+
+/* The place of the byte at `offset` of a scalar's text, where that can be told. */
+struct place node_text_place(const struct node *n, size_t offset);
+
+#endif

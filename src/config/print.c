@@ -1,0 +1,240 @@
+#include "config/config.h"
+
+#include "value.h"
+
+#define INDENT "  "
+
+static void indent(FILE *out, unsigned depth)
+{
+	while (depth-- > 0)
+		fputs(INDENT, out);
+}
+
+/* The code point at the front of valid UTF-8, and its length. */
+static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
+{
+	uint32_t c = s[0];
+
+	*n = c < 0x80 ? 1 : (c < 0xe0 ? 2 : (c < 0xf0 ? 3 : 4));
+	ASSERT(*n <= len);
+	c = *n == 1 ? c : c & (0x7fu >> *n);
+	for (size_t i = 1; i < *n; i++)
+		c = c << 6 | (s[i] & 0x3f);
+	return c;
+}
+
+/* The inside of a double-quoted scalar; `dollar`: of a template's text. */
+static void quoted(FILE *out, struct slice text, bool dollar)
+{
+	for (size_t i = 0, n; i < text.len; i += n) {
+		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i, &n);
+
+		if (c == '$' && dollar)
+			fputs("$$", out);
+		else if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", (char)c);
+		else if (c >= ' ' && c <= '~')
+			fputc((int)c, out);
+		else
+			fprintf(out, "\\U%08X", (unsigned)c);
+	}
+}
+
+static void print_text(FILE *out, const char *key, struct slice text)
+{
+	fprintf(out, "%s: \"", key);
+	quoted(out, text, false);
+	fputs("\"\n", out);
+}
+
+static void print_template(FILE *out, const char *key, const struct template *t)
+{
+	fprintf(out, "%s: \"", key);
+	for (unsigned i = 0; i < t->part_n; i++) {
+		const struct template_part *part = &t->parts[i];
+
+		if (part->variable == VARIABLE_NONE) {
+			quoted(out, part->text, true);
+			continue;
+		}
+		fprintf(out, "${%.*s%s", SLICE_ARG(variable_text(part->variable)),
+			part->text.len > 0 ? "." : "");
+		quoted(out, part->text, false);
+		fputc('}', out);
+	}
+	fputs("\"\n", out);
+}
+
+static void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
+{
+	const char *field = (const char *)from + k->offset;
+	char number[VALUE_TEXT_MAX];
+	struct slice text = { NULL, 0 };
+
+	switch (k->kind) {
+	case KIND_NODE:
+		return;
+	case KIND_COUNT:
+	case KIND_DURATION:
+	case KIND_SIZE:
+	case KIND_WORD:
+		value_format(k, value_number(k, from), number);
+		indent(out, depth);
+		fprintf(out, "%s: %s\n", k->name.ptr, number);
+		return;
+	case KIND_STRING:
+		text = slice_of(*(const char *const *)field);
+		break;
+	case KIND_PATH:
+	case KIND_HOST:
+	case KIND_VALUE:
+	case KIND_URI:
+		text = *(const struct slice *)field;
+		break;
+	}
+	if (text.len == 0)
+		return;
+	indent(out, depth);
+	print_text(out, k->name.ptr, text);
+}
+
+/* The plain keys of a section, as far as they mean anything to the protocol. */
+static void print_section(FILE *out, enum section s, const void *from, unsigned depth,
+			  enum key_protocol without)
+{
+	for (size_t i = 0; i < KEYS; i++)
+		if (keys[i].section == s &&
+		    (keys[i].protocol == PROTOCOL_ANY || keys[i].protocol != without))
+			print_key(out, &keys[i], from, depth);
+}
+
+static void print_upstream(FILE *out, const struct config_upstream *u)
+{
+	fprintf(out, INDENT "%s:\n" INDENT INDENT "servers:\n", u->name);
+	for (unsigned i = 0; i < u->server_n; i++) {
+		const struct config_server *s = &u->servers[i];
+
+		fputs(INDENT INDENT INDENT "- ", out);
+		print_text(out, "address", slice_of(s->address));
+		/* Without a name it is placed by its address, and without one again. */
+		if (s->name != s->address) {
+			indent(out, 4);
+			print_text(out, "name", slice_of(s->name));
+		}
+		print_section(out, SECTION_server, s, 4, PROTOCOL_ANY);
+	}
+	print_section(out, SECTION_upstream, u, 2,
+		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+}
+
+static void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
+			unsigned depth)
+{
+	indent(out, depth);
+	fprintf(out, "proxy:\n");
+	indent(out, depth + 1);
+	print_text(out, "upstream", slice_of(c->upstreams[p->upstream].name));
+	print_section(out, SECTION_proxy, p, depth + 1, PROTOCOL_ANY);
+}
+
+static void print_memcached(FILE *out, const struct config *c,
+			    const struct config_memcached *m, unsigned depth, bool in_join)
+{
+	indent(out, depth);
+	fprintf(out, "memcached:\n");
+	indent(out, depth + 1);
+	print_text(out, "upstream", slice_of(c->upstreams[m->upstream].name));
+	indent(out, depth + 1);
+	print_template(out, "key", &m->key);
+	if (in_join)
+		print_key(out, &keys[KEY_memcached_command], m, depth + 1);
+	else
+		print_section(out, SECTION_memcached, m, depth + 1, PROTOCOL_ANY);
+}
+
+static void print_join(FILE *out, const struct config *c, const struct config_join *j)
+{
+	fputs(INDENT INDENT "join:\n", out);
+	if (j->has_check) {
+		fputs(INDENT INDENT INDENT "check:\n", out);
+		print_memcached(out, c, &j->check.memcached, 4, true);
+		print_section(out, SECTION_check, j, 4, PROTOCOL_ANY);
+	}
+	fputs(INDENT INDENT INDENT "parts:\n", out);
+	for (unsigned i = 0; i < j->part_n; i++) {
+		const struct config_part *part = &j->parts[i];
+
+		fprintf(out, INDENT INDENT INDENT INDENT "%s:\n", part->name);
+		if (part->is_memcached)
+			print_memcached(out, c, &part->memcached, 5, true);
+		else
+			print_proxy(out, c, &part->proxy, 5);
+	}
+}
+
+static void print_block(FILE *out, const struct config_block *b)
+{
+	fputs(INDENT INDENT "block:\n" INDENT INDENT INDENT "url: \"http://", out);
+	quoted(out, b->host, false);
+	quoted(out, b->path, false);
+	fputs("\"\n", out);
+}
+
+static void print_route(FILE *out, const struct config *c, const struct config_route *route)
+{
+	fputs(INDENT "- ", out);
+	print_text(out, route->prefix ? "prefix" : "path", route->path);
+	if (route->host.len > 0) {
+		indent(out, 2);
+		print_text(out, "host", route->host);
+	}
+	switch (route->action) {
+	case CONFIG_PROXY:
+		print_proxy(out, c, &route->proxy, 2);
+		break;
+	case CONFIG_MEMCACHED_GET:
+		print_memcached(out, c, &route->memcached, 2, false);
+		break;
+	case CONFIG_BLOCK:
+		print_block(out, &route->block);
+		break;
+	case CONFIG_CPU:
+		fputs(INDENT INDENT "cpu:\n", out);
+		print_section(out, SECTION_cpu, &route->cpu, 3, PROTOCOL_ANY);
+		break;
+	case CONFIG_JOIN:
+		print_join(out, c, &route->join);
+		break;
+	}
+}
+
+static void print_listens(FILE *out, const struct config *c)
+{
+	fputs("listen:\n", out);
+	for (unsigned i = 0; i < c->listen_n; i++) {
+		fputs(INDENT "- ", out);
+		print_text(out, "address", slice_of(c->listens[i].text));
+	}
+	if (c->has_admin)
+		print_text(out, "admin", slice_of(c->admin.text));
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+	print_section(out, SECTION_top, c, 0, PROTOCOL_ANY);
+	print_listens(out, c);
+	if (c->log_format == CONFIG_LOG_OFF) {
+		fputs("access_log: off\n", out);
+	} else {
+		fputs("access_log:\n", out);
+		print_section(out, SECTION_access_log, c, 1, PROTOCOL_ANY);
+	}
+	fputs(c->upstream_n > 0 ? "upstreams:\n" : "upstreams: {}\n", out);
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		print_upstream(out, &c->upstreams[i]);
+	fputs("routes:\n", out);
+	for (unsigned i = 0; i < c->route_n; i++)
+		print_route(out, c, &c->routes[i]);
+	fputs("limits:\n", out);
+	print_section(out, SECTION_limits, &c->limits, 1, PROTOCOL_ANY);
+}

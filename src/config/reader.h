@@ -1,0 +1,70 @@
+/* The reading of one configuration, shared by the files that read its parts.
+ *
+ * Reading goes on after an error, so a struct may be left half filled; once the
+ * report has an error, nobody but the reader sees it. */
+#ifndef CONFIG_READER_H
+#define CONFIG_READER_H
+
+#include "base/check.h"
+#include "config/config.h"
+#include "keys.h"
+#include "node.h"
+#include "report.h"
+
+#define CONFIG_LISTENS_MAX 64
+#define CONFIG_UPSTREAMS_MAX 1024
+#define CONFIG_KEY_MAX 250 /* bytes of a memcached key */
+
+struct reader {
+	struct arena *memory; /* the configuration's */
+	struct arena scratch; /* gone when reading is over */
+	struct report report;
+	struct config *config;
+};
+
+/* The values of a map's keys, by row; NULL: not there. */
+struct found {
+	const struct node *nodes[KEYS];
+};
+
+/* section.c: fills the defaults of a section's plain keys into the struct at `into`,
+ * then reads the map. `map` may be NULL: defaults only. False: it is no map. */
+bool section_read(struct reader *r, const struct node *map, enum section s, void *into,
+		  struct found *found);
+
+/* A scalar with text in it; else reports, says what to write, and returns false. */
+bool scalar_check(struct reader *r, const struct node *n, const char *form);
+
+/* A list or map, of at most `max` and at least one entry; else reports. */
+bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
+		    unsigned max, const char *form);
+
+/* A name of an upstream or part: 1 to 63 letters, digits and "_", "-", "."; not given
+ * to an earlier child of the same map. */
+bool name_check(struct reader *r, const struct node *map, const struct node *n);
+
+/* The name of a value in a map, NUL-terminated. */
+const char *node_name(const struct node *n);
+
+/* upstream.c */
+void upstreams_read(struct reader *r, const struct node *n);
+
+/* routes.c; upstreams are known and `study` is read. */
+void routes_read(struct reader *r, const struct node *n);
+
+/* action.c: the action's map into the route. */
+void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p);
+void memcached_read(struct reader *r, const struct node *n, struct config_memcached *m,
+		    bool in_join);
+void block_read(struct reader *r, const struct node *n, struct config_block *b);
+void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
+
+/* join.c */
+void join_read(struct reader *r, const struct node *n, struct config_join *j);
+
+/* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
+ * addresses. Returns NULL, or what is wrong and the remedy. */
+const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
+			    struct config_address *addresses, unsigned max, unsigned *n);
+
+#endif

@@ -1,0 +1,98 @@
+#include "config/config.h"
+
+#include "value.h"
+
+/* In a table of Markdown, "|" ends the cell. */
+static void cell(FILE *out, const char *text)
+{
+	for (; *text; text++)
+		fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
+	fputs(" | ", out);
+}
+
+static const char *type_text(enum kind kind)
+{
+	switch (kind) {
+	case KIND_COUNT:
+		return "number";
+	case KIND_DURATION:
+		return "duration: ms, s, m, h";
+	case KIND_SIZE:
+		return "size: B, KiB, MiB, GiB";
+	case KIND_WORD:
+		return "word";
+	case KIND_STRING:
+		return "text";
+	case KIND_PATH:
+		return "path";
+	case KIND_HOST:
+		return "host";
+	case KIND_VALUE:
+		return "field value";
+	case KIND_URI:
+		return "URL or path";
+	case KIND_NODE:
+		break;
+	}
+	return "";
+}
+
+static void print_preset(FILE *out, const struct key *k)
+{
+	if (!k->preset)
+		cell(out, "required");
+	else if (k->preset[0] == '\0')
+		cell(out, "none");
+	else if (k->kind == KIND_NODE)
+		cell(out, k->preset);
+	else {
+		fputc('`', out);
+		fputs(k->preset, out);
+		cell(out, "`");
+	}
+}
+
+/* "1 to 256, or auto", or the words. */
+static void print_range(FILE *out, const struct key *k)
+{
+	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
+	struct key plain = *k;
+
+	if (k->kind == KIND_WORD) {
+		cell(out, k->words);
+		return;
+	}
+	if (k->max == 0) {
+		cell(out, "");
+		return;
+	}
+	plain.words = NULL;
+	value_format(&plain, k->min, min);
+	value_format(&plain, k->max, max);
+	fprintf(out, "%s to %s%s", min, max, k->words ? ", or " : "");
+	cell(out, k->words ? k->words : "");
+}
+
+static void print_variables(FILE *out)
+{
+	fputs("\n| variable | its value |\n|---|---|\n", out);
+#define VARIABLE(name, text, argument, help) \
+	fprintf(out, "| `${%s%s}` | %s |\n", text, (argument) ? ".NAME" : "", help);
+#include "config/variables.def"
+#undef VARIABLE
+}
+
+void config_reference(FILE *out)
+{
+	fputs("| key | takes | default | range | meaning |\n|---|---|---|---|---|\n", out);
+	for (size_t i = 0; i < KEYS; i++) {
+		const struct key *k = &keys[i];
+
+		fprintf(out, "| `%s%s` | ", section_paths[k->section], k->name.ptr);
+		cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
+		print_preset(out, k);
+		print_range(out, k);
+		fprintf(out, "%s |\n", k->help);
+	}
+	print_variables(out);
+}

@@ -1,0 +1,202 @@
+#include "reader.h"
+
+#include <ctype.h>
+
+#include "http/path.h"
+#include "value.h"
+
+static const struct {
+	enum key_id key;
+	enum config_action action;
+	bool study;
+} actions[] = {
+	{ KEY_route_proxy, CONFIG_PROXY, false },
+	{ KEY_route_memcached, CONFIG_MEMCACHED_GET, false },
+	{ KEY_route_block, CONFIG_BLOCK, true },
+	{ KEY_route_cpu, CONFIG_CPU, true },
+	{ KEY_route_join, CONFIG_JOIN, true },
+};
+
+static void path_read(struct reader *r, const struct node *n, struct config_route *route)
+{
+	struct slice normal;
+	const char *fault;
+	char *room;
+
+	if (!scalar_check(r, n, route->prefix ? "'prefix: /'" : "'path: /'"))
+		return;
+	fault = value_text_fault(KIND_PATH, n->key->text, n->text, &r->scratch);
+	if (fault) {
+		report_error(&r->report, n->at, "%s", fault);
+		return;
+	}
+	room = arena_take(r->memory, n->text.len);
+	normal = (struct slice){ room, path_normalize(room, n->text) };
+	if (!slice_equal(normal, n->text))
+		report_error(&r->report, n->at,
+			     "'%s' is not in the form that paths are matched in; write '%.*s'",
+			     node_name(n), REPORT_ARG(normal));
+	else
+		route->path = normal;
+}
+
+/* Exactly one of path and prefix. */
+static void match_read(struct reader *r, const struct node *map, const struct found *found,
+		       struct config_route *route)
+{
+	const struct node *path = found->nodes[KEY_route_path];
+	const struct node *prefix = found->nodes[KEY_route_prefix];
+
+	route->prefix = prefix;
+	if (path && prefix)
+		report_error(&r->report,
+			     path->key->at.line > prefix->key->at.line ? path->key->at
+								     : prefix->key->at,
+			     "a route has either 'path' or 'prefix'; remove one of the two");
+	else if (path || prefix)
+		path_read(r, path ? path : prefix, route);
+	else
+		report_error(&r->report, map->at,
+			     "this route matches nothing; write 'path: /PATH' or 'prefix: /'");
+}
+
+static void host_read(struct reader *r, const struct node *n, struct config_route *route)
+{
+	const char *fault, *colon;
+	char *copy;
+
+	if (!scalar_check(r, n, "'host: HOST'"))
+		return;
+	fault = value_text_fault(KIND_HOST, n->key->text, n->text, &r->scratch);
+	colon = memrchr(n->text.ptr, ':', n->text.len);
+	if (!fault && colon && n->text.ptr[n->text.len - 1] != ']')
+		fault = arena_format(&r->scratch,
+				     "routes match hosts without the port; write '%.*s'",
+				     (int)(colon - n->text.ptr), n->text.ptr);
+	if (fault) {
+		report_error(&r->report, n->at, "%s", fault);
+		route->path.len = 0; /* compared with no other route */
+		return;
+	}
+	copy = arena_text(r->memory, n->text);
+	for (size_t i = 0; i < n->text.len; i++)
+		copy[i] = (char)tolower((unsigned char)copy[i]);
+	route->host = (struct slice){ copy, n->text.len };
+}
+
+static void action_read(struct reader *r, const struct node *n, struct config_route *route)
+{
+	switch (route->action) {
+	case CONFIG_PROXY:
+		proxy_read(r, n, &route->proxy);
+		break;
+	case CONFIG_MEMCACHED_GET:
+		memcached_read(r, n, &route->memcached, false);
+		break;
+	case CONFIG_BLOCK:
+		block_read(r, n, &route->block);
+		break;
+	case CONFIG_CPU:
+		cpu_read(r, n, &route->cpu);
+		break;
+	case CONFIG_JOIN:
+		join_read(r, n, &route->join);
+		break;
+	}
+}
+
+/* Exactly one action. */
+static void actions_read(struct reader *r, const struct node *map,
+			 const struct found *found, struct config_route *route)
+{
+	const struct node *first = NULL;
+
+	for (size_t i = 0; i < COUNT(actions); i++) {
+		const struct node *n = found->nodes[actions[i].key];
+
+		if (!n)
+			continue;
+		if (first) {
+			report_error(&r->report, n->key->at,
+				     "a route has one action, and this one has '%s' already; "
+				     "write '%s' as another route",
+				     node_name(first), node_name(n));
+			continue;
+		}
+		first = n;
+		route->action = actions[i].action;
+		if (actions[i].study && !r->config->study)
+			report_error(&r->report, n->key->at,
+				     "'%s' is a study action; write 'study: true' at the top of "
+				     "the file, or remove the route",
+				     node_name(n));
+		action_read(r, n, route);
+	}
+	if (!first)
+		report_error(&r->report, map->at,
+			     "this route does nothing; write 'proxy: { upstream: NAME }' or "
+			     "'memcached: { upstream: NAME, key: TEXT }'");
+}
+
+static void route_read(struct reader *r, const struct node *n, struct config_route *route)
+{
+	struct found found;
+
+	route->line = n->at.line;
+	if (!section_read(r, n, SECTION_route, route, &found))
+		return;
+	match_read(r, n, &found, route);
+	if (found.nodes[KEY_route_host])
+		host_read(r, found.nodes[KEY_route_host], route);
+	actions_read(r, n, &found, route);
+}
+
+static bool prefix_covers(struct slice prefix, struct slice path)
+{
+	return slice_starts(path, prefix) &&
+	       (path.len == prefix.len || prefix.ptr[prefix.len - 1] == '/' ||
+		path.ptr[prefix.len] == '/');
+}
+
+/* Whatever `b` matches, `a` matches. */
+static bool covers(const struct config_route *a, const struct config_route *b)
+{
+	if (a->path.len == 0 || b->path.len == 0) /* faulty, and told */
+		return false;
+	if (a->action == CONFIG_MEMCACHED_GET && a->memcached.miss_next)
+		return false;
+	if (a->host.len > 0 && !slice_equal(a->host, b->host))
+		return false;
+	if (a->prefix)
+		return prefix_covers(a->path, b->path);
+	return !b->prefix && slice_equal(a->path, b->path);
+}
+
+static void reach_check(struct reader *r, unsigned i, const struct node *n)
+{
+	const struct config_route *routes = r->config->routes;
+
+	for (unsigned j = 0; j < i; j++) {
+		if (!covers(&routes[j], &routes[i]))
+			continue;
+		report_error(&r->report, n->at,
+			     "never reached: the route on line %u matches first; move this one "
+			     "above it, or remove it",
+			     routes[j].line);
+		return;
+	}
+}
+
+void routes_read(struct reader *r, const struct node *list)
+{
+	struct config *c = r->config;
+
+	if (!children_check(r, list, NODE_LIST, NODE_CHILDREN_MAX,
+			    "'routes: [{ prefix: /, proxy: { upstream: NAME } }]'"))
+		return;
+	c->routes = arena_take(r->memory, list->child_n * sizeof(c->routes[0]));
+	for (const struct node *n = list->children; n; n = n->next) {
+		route_read(r, n, &c->routes[c->route_n]);
+		reach_check(r, c->route_n++, n);
+	}
+}

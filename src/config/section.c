@@ -1,0 +1,198 @@
+#include "reader.h"
+
+#include "nearest.h"
+#include "value.h"
+
+static const char *kind_text(enum node_kind kind)
+{
+	switch (kind) {
+	case NODE_SCALAR:
+		return "a plain value";
+	case NODE_LIST:
+		return "a list";
+	case NODE_MAP:
+		return "a map";
+	}
+	return "?";
+}
+
+const char *node_name(const struct node *n)
+{
+	return n->key->text.ptr;
+}
+
+/* "'key'", or "this" for what has no name. */
+static const char *named(struct reader *r, const struct node *n)
+{
+	if (!n->key || n->key->kind != NODE_SCALAR)
+		return "this";
+	return arena_format(&r->scratch, "'%.*s'", REPORT_ARG(n->key->text));
+}
+
+static void refuse_kind(struct reader *r, const struct node *n, enum node_kind kind,
+			const char *form)
+{
+	if (node_is_null(n))
+		report_error(&r->report, node_place(n),
+			     "%s has no value; write %s", named(r, n), form);
+	else
+		report_error(&r->report, n->at, "%s takes %s, not %s; write %s", named(r, n),
+			     kind_text(kind), kind_text(n->kind), form);
+}
+
+bool scalar_check(struct reader *r, const struct node *n, const char *form)
+{
+	bool good = n->kind == NODE_SCALAR && !node_is_null(n);
+
+	if (!good)
+		refuse_kind(r, n, NODE_SCALAR, form);
+	else if (n->text.len == 0) {
+		report_error(&r->report, n->at, "%s is empty; write %s", named(r, n), form);
+		good = false;
+	}
+	return good;
+}
+
+bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
+		    unsigned max, const char *form)
+{
+	if (n->kind != kind) {
+		refuse_kind(r, n, kind, form);
+		return false;
+	}
+	if (n->child_n == 0) {
+		report_error(&r->report, node_place(n), "%s is empty; write %s", named(r, n),
+			     form);
+		return false;
+	}
+	if (n->child_n > max) {
+		report_error(&r->report, node_place(n), "%s has %u entries; write at most %u",
+			     named(r, n), n->child_n, max);
+		return false;
+	}
+	return true;
+}
+
+static bool is_name(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+		      (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'))
+			return false;
+	}
+	return text.len > 0 && text.len < CONFIG_NAME_MAX;
+}
+
+bool name_check(struct reader *r, const struct node *map, const struct node *n)
+{
+	const struct node *key = n->key;
+
+	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
+		report_error(&r->report, key->at,
+			     "this cannot be a name; write 1 to %d letters, digits, '_', '-' "
+			     "or '.'",
+			     CONFIG_NAME_MAX - 1);
+		return false;
+	}
+	for (const struct node *other = map->children; other != n; other = other->next) {
+		if (other->key->kind != NODE_SCALAR ||
+		    !slice_equal(other->key->text, key->text))
+			continue;
+		report_error(&r->report, key->at,
+			     "'%.*s' is already defined on line %u; write another name",
+			     REPORT_ARG(key->text), other->key->at.line);
+		return false;
+	}
+	return true;
+}
+
+static void refuse_unknown(struct reader *r, const struct node *key, enum section s)
+{
+	struct nearest near = { .word = key->text };
+	char list[512] = "";
+
+	for (size_t i = 0; i < KEYS; i++) {
+		size_t n = strlen(list);
+
+		if (keys[i].section != s)
+			continue;
+		nearest_offer(&near, keys[i].name);
+		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", keys[i].name.ptr);
+	}
+	if (near.best.len > 0)
+		report_error(&r->report, key->at, "unknown key '%.*s'; write '%.*s'",
+			     REPORT_ARG(key->text), REPORT_ARG(near.best));
+	else
+		report_error(&r->report, key->at,
+			     "unknown key '%.*s'; remove it, the keys here are %s",
+			     REPORT_ARG(key->text), list);
+}
+
+/* What to write for a key, as an example. */
+static const char *form_of(struct reader *r, const struct key *k)
+{
+	const char *value = "TEXT";
+
+	if (k->kind == KIND_NODE)
+		value = k->form;
+	else if (k->preset && k->preset[0] != '\0')
+		value = k->preset;
+	else if (k->kind == KIND_PATH || k->kind == KIND_URI)
+		value = "/PATH";
+	return arena_format(&r->scratch, "'%s: %s'", k->name.ptr, value);
+}
+
+static void read_pair(struct reader *r, const struct node *n, enum section s, void *into,
+		      struct found *found)
+{
+	const struct key *k;
+	const char *fault;
+
+	if (n->key->kind != NODE_SCALAR) {
+		report_error(&r->report, n->key->at, "a key is a plain word, not %s; write "
+						     "'key: value'",
+			     kind_text(n->key->kind));
+		return;
+	}
+	k = key_find(s, n->key->text);
+	if (!k) {
+		refuse_unknown(r, n->key, s);
+		return;
+	}
+	if (found->nodes[k - keys]) {
+		report_error(&r->report, n->key->at,
+			     "'%s' is already on line %u; remove one of the two", k->name.ptr,
+			     found->nodes[k - keys]->key->at.line);
+		return;
+	}
+	found->nodes[k - keys] = n;
+	if (k->kind == KIND_NODE || !scalar_check(r, n, form_of(r, k)))
+		return;
+	fault = value_read(k, n->text, r->memory, into);
+	if (fault)
+		report_error(&r->report, n->at, "%s", fault);
+}
+
+bool section_read(struct reader *r, const struct node *map, enum section s, void *into,
+		  struct found *found)
+{
+	*found = (struct found){ 0 };
+	for (size_t i = 0; i < KEYS; i++)
+		if (keys[i].section == s)
+			value_preset(&keys[i], r->memory, into);
+	if (!map)
+		return true;
+	if (map->kind != NODE_MAP) {
+		refuse_kind(r, map, NODE_MAP, "'{ key: value, … }', or its keys below it");
+		return false;
+	}
+	for (const struct node *n = map->children; n; n = n->next)
+		read_pair(r, n, s, into, found);
+	for (size_t i = 0; i < KEYS; i++)
+		if (keys[i].section == s && keys[i].required && !found->nodes[i])
+			report_error(&r->report, node_place(map), "'%s' is missing; write %s",
+				     keys[i].name.ptr, form_of(r, &keys[i]));
+	return true;
+}

@@ -1,0 +1,121 @@
+#include "value.h"
+
+#include <ctype.h>
+
+#include "report.h"
+
+static bool has_prefix(struct slice s, const char *prefix)
+{
+	return slice_starts(s, slice_of(prefix));
+}
+
+static bool is_hex(char c)
+{
+	return isxdigit((unsigned char)c) != 0;
+}
+
+/* The first byte that is not between `low` and "~", or s.len. */
+static size_t first_outside(struct slice s, char low)
+{
+	size_t i = 0;
+
+	while (i < s.len && s.ptr[i] >= low && s.ptr[i] <= '~')
+		i++;
+	return i;
+}
+
+static const char *path_fault(const char *name, struct slice text, struct arena *memory)
+{
+	if (text.ptr[0] != '/')
+		return arena_format(memory, "'%s' does not begin with '/'; write '/%.*s'", name,
+				    REPORT_ARG(text));
+	for (size_t i = 0; i < text.len; i++) {
+		unsigned char c = (unsigned char)text.ptr[i];
+
+		if (c == '?' || c == '#')
+			return arena_format(memory, "'%s' has a '%c'; write only what stands "
+						    "before it",
+					    name, c);
+		if (c <= ' ' || c > '~')
+			return arena_format(memory, "'%s' has a byte that no request has "
+						    "there; write it as %%%02X",
+					    name, c);
+		if (c == '%' && (text.len - i < 3 || !is_hex(text.ptr[i + 1]) ||
+				 !is_hex(text.ptr[i + 2])))
+			return arena_format(memory, "'%s' has a '%%' without two hexadecimal "
+						    "digits; write '%%25' for the sign itself",
+					    name);
+	}
+	return NULL;
+}
+
+static const char *host_fault(const char *name, struct slice text, struct arena *memory)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+
+		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))
+			return arena_format(memory, "'%s' cannot be '%.*s'; write HOST or "
+						    "HOST:PORT",
+					    name, REPORT_ARG(text));
+	}
+	return NULL;
+}
+
+static const char *field_value_fault(const char *name, struct slice text,
+				     struct arena *memory)
+{
+	if (first_outside(text, ' ') < text.len || slice_trim(text).len != text.len)
+		return arena_format(memory, "'%s' cannot be sent as a field; write printable "
+					    "ASCII without spaces at the ends",
+				    name);
+	return NULL;
+}
+
+static const char *uri_fault(const char *name, struct slice text, struct arena *memory)
+{
+	if (first_outside(text, '!') < text.len ||
+	    !(has_prefix(text, "/") || has_prefix(text, "http://") ||
+	      has_prefix(text, "https://")))
+		return arena_format(memory, "'%s' cannot be '%.*s'; write '/…', 'http://…' or "
+					    "'https://…'",
+				    name, REPORT_ARG(text));
+	return NULL;
+}
+
+static const char *string_fault(const char *name, struct slice text, struct arena *memory)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (iscntrl((unsigned char)text.ptr[i]))
+			return arena_format(memory, "'%s' has a control character; leave it out",
+					    name);
+	return NULL;
+}
+
+const char *value_text_fault(enum kind kind, struct slice name, struct slice text,
+			     struct arena *memory)
+{
+	if (text.len == 0)
+		return arena_format(memory, "'%s' is empty; write a value or leave the key out",
+				    name.ptr);
+	switch (kind) {
+	case KIND_STRING:
+		return string_fault(name.ptr, text, memory);
+	case KIND_PATH:
+		return path_fault(name.ptr, text, memory);
+	case KIND_HOST:
+		return host_fault(name.ptr, text, memory);
+	case KIND_VALUE:
+		return field_value_fault(name.ptr, text, memory);
+	case KIND_URI:
+		return uri_fault(name.ptr, text, memory);
+	case KIND_COUNT:
+	case KIND_DURATION:
+	case KIND_SIZE:
+	case KIND_WORD:
+	case KIND_NODE:
+		break;
+	}
+	ASSERT(!"not a text");
+	return NULL;
+}

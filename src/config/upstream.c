@@ -1,0 +1,151 @@
+#include "reader.h"
+
+#include <ctype.h>
+
+#define SERVERS_FORM "'servers: [HOST:PORT, …]'"
+
+static void server_name_read(struct reader *r, const struct node *n,
+			     struct config_server *s)
+{
+	if (!scalar_check(r, n, "'name: NAME'"))
+		return;
+	for (size_t i = 0; i < n->text.len; i++) {
+		if (isgraph((unsigned char)n->text.ptr[i]) && n->text.len < CONFIG_NAME_MAX)
+			continue;
+		report_error(&r->report, n->at,
+			     "this cannot be the name of a server; write 1 to %d visible ASCII "
+			     "characters",
+			     CONFIG_NAME_MAX - 1);
+		return;
+	}
+	s->name = arena_text(r->memory, n->text);
+}
+
+static void server_address_read(struct reader *r, const struct node *n,
+				struct config_server *s)
+{
+	const char *fault;
+
+	if (!scalar_check(r, n, "HOST:PORT"))
+		return;
+	fault = address_resolve(r->memory, n->text, false, s->addresses,
+				CONFIG_ADDRESSES_MAX, &s->address_n);
+	if (fault) {
+		report_error(&r->report, n->at, "%s", fault);
+		return;
+	}
+	s->address = s->addresses[0].text;
+	if (!s->name)
+		s->name = s->address;
+}
+
+static void server_read(struct reader *r, const struct node *n, struct config_server *s)
+{
+	struct found found;
+	bool is_map = n->kind == NODE_MAP;
+
+	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
+	if (!is_map) {
+		server_address_read(r, n, s);
+		return;
+	}
+	if (found.nodes[KEY_server_name])
+		server_name_read(r, found.nodes[KEY_server_name], s);
+	if (found.nodes[KEY_server_address])
+		server_address_read(r, found.nodes[KEY_server_address], s);
+}
+
+/* The name as keys are placed by it: memcached's own port goes without saying. */
+static struct slice placing_name(const struct config_server *s,
+				 enum config_protocol protocol)
+{
+	static const char own_port[] = ":11211";
+	struct slice name = slice_of(s->name);
+	size_t n = sizeof(own_port) - 1;
+
+	if (protocol == CONFIG_MEMCACHED && s->name == s->address && name.len > n &&
+	    memcmp(name.ptr + name.len - n, own_port, n) == 0)
+		name.len -= n;
+	return name;
+}
+
+static void name_unique_check(struct reader *r, const struct config_upstream *u,
+			      unsigned i, const struct node *n)
+{
+	for (unsigned j = 0; j < i && u->servers[i].name; j++) {
+		if (!u->servers[j].name ||
+		    !slice_equal(placing_name(&u->servers[j], u->protocol),
+				 placing_name(&u->servers[i], u->protocol)))
+			continue;
+		report_error(&r->report, n->at,
+			     "a server '%.*s' is already in '%s'; remove it, or write another "
+			     "'name'",
+			     REPORT_ARG(slice_of(u->servers[i].name)), u->name);
+		return;
+	}
+}
+
+static void servers_read(struct reader *r, const struct node *list,
+			 struct config_upstream *u)
+{
+	if (!children_check(r, list, NODE_LIST, CONFIG_SERVERS_MAX, SERVERS_FORM))
+		return;
+	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
+	for (const struct node *n = list->children; n; n = n->next) {
+		server_read(r, n, &u->servers[u->server_n]);
+		name_unique_check(r, u, u->server_n, n);
+		u->server_n++;
+	}
+}
+
+/* A key that means nothing to what the servers speak would be a wish unheard. */
+static void protocol_check(struct reader *r, const struct found *found,
+			   const struct config_upstream *u)
+{
+	enum key_protocol other = u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
+							     : PROTOCOL_HTTP;
+	bool http = u->protocol == CONFIG_HTTP;
+
+	for (size_t i = 0; i < KEYS; i++) {
+		if (!found->nodes[i] || keys[i].protocol != other)
+			continue;
+		report_error(&r->report, found->nodes[i]->key->at,
+			     "'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
+			     "write 'protocol: %s'",
+			     keys[i].name.ptr, http ? "memcached" : "http", u->name,
+			     http ? "http" : "memcached", http ? "memcached" : "http");
+	}
+}
+
+static void upstream_read(struct reader *r, const struct node *n,
+			  struct config_upstream *u)
+{
+	struct found found;
+
+	if (!section_read(r, n, SECTION_upstream, u, &found))
+		return;
+	protocol_check(r, &found, u);
+	if (found.nodes[KEY_upstream_servers])
+		servers_read(r, found.nodes[KEY_upstream_servers], u);
+}
+
+void upstreams_read(struct reader *r, const struct node *map)
+{
+	struct config *c = r->config;
+
+	if (map->kind == NODE_MAP && map->child_n == 0)
+		return;
+	if (!children_check(r, map, NODE_MAP, CONFIG_UPSTREAMS_MAX,
+			    "'upstreams: { NAME: { servers: [HOST:PORT] } }'"))
+		return;
+	c->upstreams = arena_take(r->memory, map->child_n * sizeof(c->upstreams[0]));
+	for (const struct node *n = map->children; n; n = n->next) {
+		struct config_upstream *u = &c->upstreams[c->upstream_n];
+
+		if (!name_check(r, map, n))
+			continue;
+		u->name = arena_text(r->memory, n->key->text);
+		u->index = c->upstream_n++;
+		upstream_read(r, n, u);
+	}
+}

@@ -1,0 +1,338 @@
+#include "value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "report.h"
+
+struct unit {
+	struct slice name;
+	uint64_t scale;
+};
+
+/* Largest first: the first that divides a number is the one it is printed in. */
+static const struct unit durations[] = {
+	{ { "h", 1 }, 3600000 },
+	{ { "m", 1 }, 60000 },
+	{ { "s", 1 }, 1000 },
+	{ { "ms", 2 }, 1 },
+};
+
+static const struct unit sizes[] = {
+	{ { "GiB", 3 }, 1 << 30 },
+	{ { "MiB", 3 }, 1 << 20 },
+	{ { "KiB", 3 }, 1 << 10 },
+	{ { "B", 1 }, 1 },
+};
+
+/* The i-th of "a|b|c"; empty: there are fewer. */
+static struct slice word_at(const char *words, uint64_t i)
+{
+	const char *at = words, *end;
+
+	for (; i > 0; i--) {
+		at = strchr(at, '|');
+		if (!at)
+			return (struct slice){ NULL, 0 };
+		at++;
+	}
+	end = strchrnul(at, '|');
+	return (struct slice){ at, (size_t)(end - at) };
+}
+
+static void format_unit(const struct unit *units, uint64_t number, char *text)
+{
+	while (number % units->scale != 0 || (number == 0 && units->scale != 1))
+		units++;
+	snprintf(text, VALUE_TEXT_MAX, "%" PRIu64 "%s", number / units->scale,
+		 units->name.ptr);
+}
+
+void value_format(const struct key *k, uint64_t number, char text[VALUE_TEXT_MAX])
+{
+	if (k->kind == KIND_WORD || (number == 0 && k->words)) {
+		struct slice word = word_at(k->words, number);
+
+		ASSERT(word.len > 0);
+		snprintf(text, VALUE_TEXT_MAX, "%.*s", SLICE_ARG(word));
+	} else if (k->kind == KIND_DURATION) {
+		format_unit(durations, number, text);
+	} else if (k->kind == KIND_SIZE) {
+		format_unit(sizes, number, text);
+	} else {
+		snprintf(text, VALUE_TEXT_MAX, "%" PRIu64, number);
+	}
+}
+
+uint64_t value_number(const struct key *k, const void *from)
+{
+	const void *field = (const char *)from + k->offset;
+
+	switch (k->bytes) {
+	case 1:
+		return *(const uint8_t *)field;
+	case 4:
+		return *(const uint32_t *)field;
+	case 8:
+		return *(const uint64_t *)field;
+	}
+	ASSERT(!"a number of another width");
+	return 0;
+}
+
+static void store(const struct key *k, uint64_t number, void *into)
+{
+	void *field = (char *)into + k->offset;
+
+	switch (k->bytes) {
+	case 1:
+		*(uint8_t *)field = (uint8_t)number;
+		break;
+	case 4:
+		*(uint32_t *)field = (uint32_t)number;
+		break;
+	case 8:
+		*(uint64_t *)field = number;
+		break;
+	}
+	ASSERT(value_number(k, into) == number);
+}
+
+/* Takes decimal digits off the front; false: none, or more than 15. */
+static bool take_digits(struct slice *text, uint64_t *number)
+{
+	size_t n = 0;
+
+	*number = 0;
+	while (n < text->len && n < 16 && text->ptr[n] >= '0' && text->ptr[n] <= '9')
+		*number = *number * 10 + (uint64_t)(text->ptr[n++] - '0');
+	*text = slice_after(*text, n);
+	return n > 0 && n < 16;
+}
+
+/* Takes ".5", ".25", ".125" off the front, in thousandths. */
+static bool take_fraction(struct slice *text, uint64_t *thousandths)
+{
+	size_t before;
+
+	*thousandths = 0;
+	if (text->len == 0 || text->ptr[0] != '.')
+		return true;
+	*text = slice_after(*text, 1);
+	before = text->len;
+	if (!take_digits(text, thousandths) || before - text->len > 3)
+		return false;
+	for (size_t n = before - text->len; n < 3; n++)
+		*thousandths *= 10;
+	return true;
+}
+
+static const struct unit *unit_find(const struct unit *units, size_t n, struct slice name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (slice_equal(units[i].name, name))
+			return &units[i];
+	return NULL;
+}
+
+static const char *range_fault(const struct key *k, struct slice text, struct arena *memory)
+{
+	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
+	struct key plain = *k; /* without the word for 0 */
+
+	plain.words = NULL;
+	value_format(&plain, k->min, min);
+	value_format(&plain, k->max, max);
+	return arena_format(memory, "'%s' cannot be '%.*s'; write %s to %s%s%s", k->name.ptr,
+			    REPORT_ARG(text), min, max, k->words ? ", or " : "",
+			    k->words ? k->words : "");
+}
+
+static const char *read_count(const struct key *k, struct slice text, struct arena *memory,
+			      uint64_t *number)
+{
+	struct slice rest = text;
+
+	if (!take_digits(&rest, number) || rest.len > 0)
+		return range_fault(k, text, memory);
+	return NULL;
+}
+
+static const char *read_duration(const struct key *k, struct slice text,
+				 struct arena *memory, uint64_t *number)
+{
+	struct slice rest = text;
+	uint64_t thousandths;
+	const struct unit *u;
+
+	if (!take_digits(&rest, number) || !take_fraction(&rest, &thousandths))
+		return arena_format(memory, "'%s' takes a duration, not '%.*s'; write 250ms, "
+					    "1.5s, 10m or 1h",
+				    k->name.ptr, REPORT_ARG(text));
+	if (rest.len == 0)
+		return arena_format(memory, "'%s' has no unit; write %.*ss", k->name.ptr,
+				    REPORT_ARG(text));
+	u = unit_find(durations, COUNT(durations), rest);
+	if (!u)
+		return arena_format(memory, "'%.*s' is no unit of time; write ms, s, m or h, "
+					    "as in %.*ss",
+				    REPORT_ARG(rest), (int)(text.len - rest.len), text.ptr);
+	if (thousandths * u->scale % 1000 != 0)
+		return arena_format(memory, "'%.*s' is not a whole number of milliseconds; "
+					    "write it in ms",
+				    REPORT_ARG(text));
+	if (*number > k->max / u->scale)
+		return range_fault(k, text, memory);
+	*number = *number * u->scale + thousandths * u->scale / 1000;
+	return NULL;
+}
+
+/* What somebody meant by KB, M, gb, kib. */
+static const char *size_unit_meant(struct slice unit)
+{
+	switch (unit.ptr[0]) {
+	case 'k':
+	case 'K':
+		return "KiB";
+	case 'm':
+	case 'M':
+		return "MiB";
+	case 'g':
+	case 'G':
+		return "GiB";
+	}
+	return "B";
+}
+
+static const char *read_size(const struct key *k, struct slice text, struct arena *memory,
+			     uint64_t *number)
+{
+	struct slice rest = text;
+	const struct unit *u;
+
+	if (!take_digits(&rest, number))
+		return arena_format(memory, "'%s' takes a size, not '%.*s'; write 512B, 16KiB, "
+					    "1MiB or 2GiB%s%s",
+				    k->name.ptr, REPORT_ARG(text), k->words ? ", or " : "",
+				    k->words ? k->words : "");
+	if (rest.len == 0 && *number == 0 && k->words)
+		return NULL;
+	if (rest.len == 0)
+		return arena_format(memory, "'%s' has no unit; write %.*sKiB, MiB or GiB, or "
+					    "%.*sB for bytes",
+				    k->name.ptr, REPORT_ARG(text), REPORT_ARG(text));
+	if (rest.ptr[0] == '.')
+		return arena_format(memory, "a size has no fraction; write '%s' in the next "
+					    "smaller unit",
+				    k->name.ptr);
+	u = unit_find(sizes, COUNT(sizes), rest);
+	if (!u)
+		return arena_format(memory, "'%.*s' is no unit of size; write %.*s%s",
+				    REPORT_ARG(rest), (int)(text.len - rest.len), text.ptr,
+				    size_unit_meant(rest));
+	if (*number > k->max / u->scale)
+		return range_fault(k, text, memory);
+	*number *= u->scale;
+	return NULL;
+}
+
+static const char *words_fault(const struct key *k, struct slice text, struct arena *memory)
+{
+	char list[128] = "";
+
+	for (uint64_t i = 0; word_at(k->words, i).len > 0; i++) {
+		bool last = word_at(k->words, i + 1).len == 0;
+		size_t n = strlen(list);
+
+		snprintf(list + n, sizeof(list) - n, "%s%.*s",
+			 i == 0 ? "" : (last ? " or " : ", "), SLICE_ARG(word_at(k->words, i)));
+	}
+	return arena_format(memory, "'%s' cannot be '%.*s'; write %s", k->name.ptr,
+			    REPORT_ARG(text), list);
+}
+
+static const char *read_word(const struct key *k, struct slice text, struct arena *memory,
+			     uint64_t *number)
+{
+	for (*number = 0; word_at(k->words, *number).len > 0; (*number)++)
+		if (slice_equal(word_at(k->words, *number), text))
+			return NULL;
+	return words_fault(k, text, memory);
+}
+
+static const char *read_number(const struct key *k, struct slice text,
+			       struct arena *memory, void *into)
+{
+	uint64_t number = 0;
+	bool zero_word = k->kind != KIND_WORD && k->words &&
+			 slice_equal(slice_of(k->words), text);
+	const char *fault = NULL;
+
+	if (!zero_word) {
+		fault = k->kind == KIND_COUNT	   ? read_count(k, text, memory, &number)
+			: k->kind == KIND_DURATION ? read_duration(k, text, memory, &number)
+			: k->kind == KIND_SIZE	   ? read_size(k, text, memory, &number)
+						   : read_word(k, text, memory, &number);
+		if (!fault && k->kind != KIND_WORD && (number < k->min || number > k->max))
+			fault = range_fault(k, text, memory);
+	}
+	if (!fault)
+		store(k, number, into);
+	return fault;
+}
+
+static void store_text(const struct key *k, struct slice text, struct arena *memory,
+		       void *into)
+{
+	const char *copy = arena_text(memory, text);
+	struct slice s = { copy, text.len };
+	void *field = (char *)into + k->offset;
+
+	if (k->kind == KIND_STRING)
+		memcpy(field, &copy, sizeof(copy));
+	else
+		memcpy(field, &s, sizeof(s));
+}
+
+static bool is_text(enum kind kind)
+{
+	switch (kind) {
+	case KIND_STRING:
+	case KIND_PATH:
+	case KIND_HOST:
+	case KIND_VALUE:
+	case KIND_URI:
+		return true;
+	case KIND_COUNT:
+	case KIND_DURATION:
+	case KIND_SIZE:
+	case KIND_WORD:
+	case KIND_NODE:
+		break;
+	}
+	return false;
+}
+
+const char *value_read(const struct key *k, struct slice text, struct arena *memory,
+		       void *into)
+{
+	const char *fault;
+
+	ASSERT(k->kind != KIND_NODE);
+	if (!is_text(k->kind))
+		return read_number(k, text, memory, into);
+	fault = value_text_fault(k->kind, k->name, text, memory);
+	if (!fault)
+		store_text(k, text, memory, into);
+	return fault;
+}
+
+void value_preset(const struct key *k, struct arena *memory, void *into)
+{
+	if (!k->preset || k->kind == KIND_NODE)
+		return;
+	if (is_text(k->kind))
+		store_text(k, slice_of(k->preset), memory, into);
+	else
+		ASSERT(!read_number(k, slice_of(k->preset), memory, into));
+}

@@ -1,0 +1,304 @@
+#include "front/client.h"
+
+#include <string.h>
+
+/* Requests of one connection that are answered in one tick before others get a turn. */
+#define PIPELINE_BURST 16
+
+static void set_state(struct client *c, enum client_state state)
+{
+	struct worker_stats *stats = c->front->stats;
+
+	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE)
+		stat_add(&stats->connections_idle, 1);
+	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
+		stat_sub(&stats->connections_idle, 1);
+	c->state = (uint8_t)state;
+	c->since_ms = c->front->tick->now_ms;
+}
+
+/* ---- deadlines ------------------------------------------------------------ */
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Milliseconds until which no step of the peer is due; see check_deadline(). */
+static uint64_t deadline(const struct client *c)
+{
+	const struct client_timeouts *t = &c->front->timeouts;
+	uint64_t progress = later(c->conn.progress_ms, c->since_ms);
+	uint32_t look_again = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
+
+	switch ((enum client_state)c->state) {
+	case CLIENT_IDLE:
+		/* The first request must come as soon as a head must. */
+		return c->since_ms + (c->requests == 0 ? t->header_ms : t->idle_ms);
+	case CLIENT_HEAD:
+		return c->since_ms + t->header_ms;
+	case CLIENT_BUSY:
+		if (conn_unsent(&c->conn) > 0)
+			return progress + t->send_ms;
+		if (c->body_wanted)
+			return progress + t->receive_ms;
+		return c->front->tick->now_ms + look_again;
+	case CLIENT_ENDING:
+		break;
+	}
+	return WHEEL_NEVER;
+}
+
+/* One timer for all deadlines, looked at when it rings: progress only writes a time, and
+ * a busy connection touches the wheel about once in the shortest timeout. As that is when
+ * it looks again, no deadline that began meanwhile is missed. */
+static void check_deadline(struct timer *timer)
+{
+	struct client *c = CONTAINER(timer, struct client, conn.timer);
+	struct tick *tick = c->front->tick;
+	uint64_t due = deadline(c);
+
+	if (due == WHEEL_NEVER)
+		return;
+	if (due > tick->now_ms) {
+		timer_set(&tick->wheel, timer, due);
+		return;
+	}
+	c->slow = true;
+	tick_run(tick, &c->task);
+}
+
+/* A state began whose deadline may be nearer than what the timer stands at. */
+static void expect(struct client *c)
+{
+	uint64_t due = deadline(c);
+	struct timer *timer = &c->conn.timer;
+
+	if (due != WHEEL_NEVER && (!timer_armed(timer) || due < timer->deadline_ms))
+		timer_set(&c->front->tick->wheel, timer, due);
+}
+
+/* ---- life and death ------------------------------------------------------- */
+
+static void conn_changed(struct conn *conn)
+{
+	struct client *c = CONTAINER(conn, struct client, conn);
+
+	tick_run(c->front->tick, &c->task);
+}
+
+static void conn_dead(struct conn *conn)
+{
+	struct client *c = CONTAINER(conn, struct client, conn);
+	struct front *f = c->front;
+
+	task_stop(&c->task);
+	f->events->gone(c);
+	ASSERT(!c->exchange);
+	list_remove(&c->node);
+	stat_sub(&f->stats->connections, 1);
+	stat_add(&f->stats->received_bytes, conn->received);
+	stat_add(&f->stats->sent_bytes, conn->sent);
+	if (f->quota)
+		quota_put(f->quota);
+	slab_put(&f->clients, c);
+}
+
+static const struct conn_events conn_events = { conn_changed, conn_dead };
+
+static void end(struct client *c, enum conn_end how)
+{
+	set_state(c, CLIENT_ENDING);
+	task_stop(&c->task);
+	conn_close(&c->conn, how, c->front->linger_ms);
+}
+
+void client_abort(struct client *c)
+{
+	c->exchange = NULL;
+	end(c, CONN_RESET);
+}
+
+/* ---- requests ------------------------------------------------------------- */
+
+static void refuse(struct client *c, enum fault fault)
+{
+	set_state(c, CLIENT_BUSY);
+	c->front->events->head_refused(c, fault);
+	if (c->state != CLIENT_ENDING)
+		end(c, CONN_LINGER);
+}
+
+/* Reads the next head; false: there is none to be had now. */
+static bool next_request(struct client *c)
+{
+	struct front *f = c->front;
+	struct head *h = f->scratch;
+
+	switch (reader_request(&c->reader, &c->conn, &f->limits, h)) {
+	case VERDICT_OK:
+		c->requests++;
+		stat_add(&f->stats->requests, 1);
+		set_state(c, CLIENT_BUSY);
+		f->events->head_received(c, h);
+		expect(c);
+		return true;
+	case VERDICT_MORE:
+		break;
+	case VERDICT_BAD:
+		refuse(c, h->fault);
+		return false;
+	}
+	if (c->conn.eof || client_lost(c)) {
+		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
+	} else if (c->state == CLIENT_IDLE && c->conn.inbox_bytes > 0) {
+		set_state(c, CLIENT_HEAD);
+		expect(c);
+	}
+	return false;
+}
+
+/* Nothing is being answered, and a deadline passed. */
+static void too_slow(struct client *c)
+{
+	if (c->state == CLIENT_HEAD)
+		refuse(c, FAULT_NONE);
+	else
+		end(c, CONN_NOW);
+}
+
+static void step(struct task *task)
+{
+	struct client *c = CONTAINER(task, struct client, task);
+
+	for (unsigned burst = 0; burst < PIPELINE_BURST; burst++) {
+		if (c->state == CLIENT_ENDING)
+			return;
+		if (c->exchange) {
+			c->front->events->step(c);
+			if (c->exchange)
+				return;
+			continue;
+		}
+		if (c->slow) {
+			too_slow(c);
+			return;
+		}
+		/* Pipelined answers wait for each other's room. */
+		if (c->conn.inbox && !client_lost(c) && conn_room(&c->conn) == 0)
+			return;
+		if (!next_request(c))
+			return;
+	}
+	tick_run(c->front->tick, task);
+}
+
+void client_begin_body(struct client *c, const struct head *h)
+{
+	c->peer_closes = !h->keep_alive;
+	reader_begin_body(&c->reader, &c->conn, h->framing, h->length);
+}
+
+enum body_event client_body(struct client *c, struct head *trailers, struct piece *p)
+{
+	enum body_event event =
+		reader_body(&c->reader, &c->conn, &c->front->limits, trailers, p);
+
+	if (event == BODY_MORE && !c->body_wanted) {
+		c->body_wanted = true;
+		c->since_ms = c->front->tick->now_ms;
+	} else if (event != BODY_MORE) {
+		c->body_wanted = false;
+	}
+	return event;
+}
+
+bool client_keeps_alive(struct client *c)
+{
+	struct front *f = c->front;
+
+	if (!client_may_keep_alive(c))
+		return false;
+	return reader_ended(&c->reader) ||
+	       reader_skip(&c->reader, &c->conn, &f->limits, f->scratch);
+}
+
+void client_ended(struct client *c, bool keep)
+{
+	bool heard = c->peer_closes && reader_ended(&c->reader) && !c->conn.inbox;
+
+	c->exchange = NULL;
+	c->body_wanted = false;
+	if (keep && !client_lost(c)) {
+		reader_init(&c->reader);
+		set_state(c, CLIENT_IDLE);
+		/* Pipelined requests, or the end, may be at hand already. */
+		if (c->conn.inbox || c->conn.eof)
+			tick_run(c->front->tick, &c->task);
+		return;
+	}
+	/* Unread bytes would turn the close into a reset that overtakes the answer. */
+	end(c, heard ? CONN_FLUSH : CONN_LINGER);
+}
+
+/* ---- all clients of a worker ---------------------------------------------- */
+
+void client_open(struct front *f, int fd, const struct peer *peer)
+{
+	struct client *c = slab_take(&f->clients);
+
+	if (!c) {
+		io_close(f->tick->loop, fd);
+		if (f->quota)
+			quota_put(f->quota);
+		return;
+	}
+	c->front = f;
+	c->peer = *peer;
+	task_init(&c->task, step);
+	list_init(&c->node);
+	list_append(&f->all, &c->node);
+	reader_init(&c->reader);
+	stat_add(&f->stats->connections, 1);
+	stat_add(&f->stats->connections_idle, 1);
+	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
+	timer_init(&c->conn.timer, check_deadline);
+	c->state = CLIENT_IDLE;
+	c->since_ms = f->tick->now_ms;
+	expect(c);
+}
+
+void front_init(struct front *f)
+{
+	slab_init(&f->clients, "client", sizeof(struct client), 0);
+	list_init(&f->all);
+}
+
+void front_done(struct front *f)
+{
+	ASSERT(list_empty(&f->all));
+	slab_done(&f->clients);
+}
+
+void front_drain(struct front *f)
+{
+	f->draining = true;
+	LIST_EACH(&f->all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+
+		if (c->state == CLIENT_IDLE && !c->conn.inbox)
+			end(c, CONN_LINGER);
+	}
+}
+
+void front_close(struct front *f)
+{
+	LIST_EACH(&f->all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+
+		set_state(c, CLIENT_ENDING);
+		task_stop(&c->task);
+		if (c->conn.state != CONN_DEAD)
+			conn_close(&c->conn, CONN_NOW, 0);
+	}
+}

@@ -1,0 +1,108 @@
+#include "front/listener.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void arm(struct listener_slot *s)
+{
+	struct listener *l = s->listener;
+
+	if (!l->stopped && s->parked < 0 && !timer_armed(&l->pause) && !io_busy(&s->accept.op))
+		io_accept(l->tick->loop, &s->accept, l->fd);
+}
+
+static void pause_for_a_while(struct listener *l)
+{
+	if (l->stopped || timer_armed(&l->pause))
+		return;
+	stat_add(&l->stats->accept_pauses, 1);
+	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
+}
+
+static void hand_over(struct listener_slot *s, int fd)
+{
+	struct listener *l = s->listener;
+	struct peer peer;
+
+	if (l->stopped) {
+		io_close(l->tick->loop, fd);
+		return;
+	}
+	if (!quota_take(l->quota)) {
+		s->parked = fd;
+		pause_for_a_while(l);
+		return;
+	}
+	s->parked = -1;
+	peer_from(&peer, &s->accept.peer);
+	stat_add(&l->stats->accepted, 1);
+	l->events->accepted(l, fd, &peer);
+}
+
+static void accepted(struct io_op *op, int res, unsigned flags)
+{
+	struct listener_slot *s = CONTAINER(op, struct listener_slot, accept.op);
+
+	(void)flags;
+	if (res >= 0)
+		hand_over(s, res);
+	else if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
+		pause_for_a_while(s->listener);
+	/* Else the peer went away before it was accepted (accept(2)), or we stop. */
+	arm(s);
+}
+
+static void pause_expired(struct timer *t)
+{
+	struct listener *l = CONTAINER(t, struct listener, pause);
+
+	for (unsigned i = 0; i < LISTENER_ARMED; i++)
+		if (l->slots[i].parked >= 0)
+			hand_over(&l->slots[i], l->slots[i].parked);
+	for (unsigned i = 0; i < LISTENER_ARMED; i++)
+		arm(&l->slots[i]);
+}
+
+void listener_start(struct listener *l, struct tick *tick, int fd, struct quota *quota,
+		    struct worker_stats *stats, const struct listener_events *events,
+		    void *owner)
+{
+	memset(l, 0, sizeof(*l));
+	l->tick = tick;
+	l->events = events;
+	l->owner = owner;
+	l->quota = quota;
+	l->stats = stats;
+	l->fd = fd;
+	timer_init(&l->pause, pause_expired);
+	for (unsigned i = 0; i < LISTENER_ARMED; i++) {
+		l->slots[i].listener = l;
+		l->slots[i].parked = -1;
+		io_op_init(&l->slots[i].accept.op, accepted);
+		arm(&l->slots[i]);
+	}
+}
+
+void listener_stop(struct listener *l)
+{
+	if (l->stopped)
+		return;
+	l->stopped = true;
+	timer_stop(&l->tick->wheel, &l->pause);
+	for (unsigned i = 0; i < LISTENER_ARMED; i++) {
+		if (l->slots[i].parked >= 0)
+			io_close(l->tick->loop, l->slots[i].parked);
+		l->slots[i].parked = -1;
+	}
+	io_close(l->tick->loop, l->fd);
+}
+
+bool listener_stopped(const struct listener *l)
+{
+	if (!l->stopped)
+		return false;
+	for (unsigned i = 0; i < LISTENER_ARMED; i++)
+		if (io_busy(&l->slots[i].accept.op))
+			return false;
+	return true;
+}

@@ -1,0 +1,213 @@
+#include "http/body.h"
+
+#include "octet.h"
+
+/* Extensions of one chunk line, in bytes. */
+#define EXTENSION_BYTES_MAX 1024
+#define SIZE_DIGITS_MAX 16
+
+enum state {
+	IDENTITY,      /* a length, or until the connection ends */
+	SIZE,          /* the first digit of a chunk size */
+	SIZE_MORE,     /* further digits, or what ends them */
+	EXTENSION_OWS, /* after a size: spaces, which only ";" may end */
+	EXTENSION,
+	LINE_LF, /* the CR of the chunk line was read */
+	DATA,
+	DATA_CR,
+	DATA_LF,
+	TRAILERS,
+	BROKEN,
+	END = BODY_STATE_END,
+};
+
+void body_init(struct body *b, enum framing framing, uint64_t length)
+{
+	*b = (struct body){ .framing = (uint8_t)framing };
+	switch (framing) {
+	case FRAMING_NONE:
+		b->state = END;
+		break;
+	case FRAMING_LENGTH:
+		b->left = length;
+		b->state = length > 0 ? IDENTITY : END;
+		break;
+	case FRAMING_CHUNKED:
+		b->state = SIZE;
+		break;
+	case FRAMING_CLOSE:
+		b->left = UINT64_MAX;
+		b->state = IDENTITY;
+		break;
+	}
+}
+
+static void broken(struct body *b, enum fault fault)
+{
+	b->state = BROKEN;
+	b->fault = (uint8_t)fault;
+}
+
+static void size_digit_read(struct body *b, char c)
+{
+	/* Beyond INT64_MAX nobody means it, and sums of it stay safe. */
+	if (b->line_bytes == SIZE_DIGITS_MAX || b->left > (uint64_t)INT64_MAX >> 4) {
+		broken(b, FAULT_CHUNK_LARGE);
+		return;
+	}
+	b->line_bytes++;
+	b->left = b->left << 4 | octet_hex_value(c);
+	b->state = SIZE_MORE;
+}
+
+static void size_end_read(struct body *b, char c)
+{
+	b->line_bytes = 0;
+	if (c == '\r')
+		b->state = LINE_LF;
+	else if (c == ';')
+		b->state = EXTENSION;
+	else if (c == ' ' || c == '\t')
+		b->state = EXTENSION_OWS;
+	else
+		broken(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
+}
+
+static void extension_read(struct body *b, char c)
+{
+	if (c == '\r' && b->state == EXTENSION)
+		b->state = LINE_LF;
+	else if (c == '\n')
+		broken(b, FAULT_BARE_LF);
+	else if (++b->line_bytes > EXTENSION_BYTES_MAX)
+		broken(b, FAULT_CHUNK_EXTENSION);
+	else if (c == ';')
+		b->state = EXTENSION;
+	else if (c == ' ' || c == '\t')
+		return;
+	else if (b->state == EXTENSION_OWS || (uint8_t)c < 0x20 || c == 0x7f)
+		broken(b, FAULT_CHUNK_EXTENSION);
+}
+
+static void line_lf_read(struct body *b, char c)
+{
+	if (c != '\n') {
+		broken(b, FAULT_BARE_CR);
+		return;
+	}
+	b->line_bytes = 0;
+	b->state = b->left > 0 ? DATA : TRAILERS;
+}
+
+static void data_end_read(struct body *b, char c)
+{
+	if (c != (b->state == DATA_CR ? '\r' : '\n'))
+		broken(b, FAULT_CHUNK_END);
+	else
+		b->state = b->state == DATA_CR ? DATA_LF : SIZE;
+}
+
+/* One octet of what is around the data. */
+static void octet_read(struct body *b, char c)
+{
+	switch ((enum state)b->state) {
+	case SIZE:
+	case SIZE_MORE:
+		if (octet_is(c, OCTET_HEX))
+			size_digit_read(b, c);
+		else if (b->state == SIZE)
+			broken(b, FAULT_CHUNK_SIZE);
+		else
+			size_end_read(b, c);
+		break;
+	case EXTENSION_OWS:
+	case EXTENSION:
+		extension_read(b, c);
+		break;
+	case LINE_LF:
+		line_lf_read(b, c);
+		break;
+	case DATA_CR:
+	case DATA_LF:
+		data_end_read(b, c);
+		break;
+	case IDENTITY:
+	case DATA:
+	case TRAILERS:
+	case BROKEN:
+	case END:
+		ASSERT(false);
+	}
+}
+
+static enum body_event data_take(struct body *b, const char *bytes, size_t n,
+				 size_t *used, struct slice *data)
+{
+	size_t take = n < b->left ? n : (size_t)b->left;
+
+	if (take == 0)
+		return BODY_MORE;
+	*data = (struct slice){ bytes, take };
+	*used += take;
+	if (b->framing != FRAMING_CLOSE)
+		b->left -= take;
+	if (b->left == 0)
+		b->state = b->state == DATA ? DATA_CR : END;
+	return BODY_DATA;
+}
+
+enum body_event body_next(struct body *b, const char *bytes, size_t n, size_t *used,
+			  struct slice *data)
+{
+	*used = 0;
+	for (;;) {
+		switch ((enum state)b->state) {
+		case IDENTITY:
+		case DATA:
+			return data_take(b, bytes + *used, n - *used, used, data);
+		case TRAILERS:
+			return BODY_TRAILERS;
+		case BROKEN:
+			return BODY_BAD;
+		case END:
+			return BODY_END;
+		case SIZE:
+		case SIZE_MORE:
+		case EXTENSION_OWS:
+		case EXTENSION:
+		case LINE_LF:
+		case DATA_CR:
+		case DATA_LF:
+			if (*used == n)
+				return BODY_MORE;
+			octet_read(b, bytes[(*used)++]);
+		}
+	}
+}
+
+void body_trailers_read(struct body *b)
+{
+	ASSERT(b->state == TRAILERS);
+	b->state = END;
+}
+
+enum body_event body_eof(struct body *b)
+{
+	if (b->framing == FRAMING_CLOSE)
+		b->state = END;
+	if (b->state != END && b->state != BROKEN)
+		broken(b, FAULT_BODY_SHORT);
+	return b->state == END ? BODY_END : BODY_BAD;
+}
+
+size_t body_chunk_line(char line[BODY_CHUNK_LINE_MAX], uint64_t n)
+{
+	size_t digits = (size_t)(64 - __builtin_clzll(n) + 3) / 4;
+
+	ASSERT(n > 0);
+	for (size_t i = digits; i > 0; i--, n >>= 4)
+		line[i - 1] = "0123456789abcdef"[n & 15];
+	line[digits] = '\r';
+	line[digits + 1] = '\n';
+	return digits + 2;
+}

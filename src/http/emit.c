@@ -1,0 +1,281 @@
+#include "http/emit.h"
+
+static void crlf(struct emit *e)
+{
+	emit_slice(e, SLICE("\r\n"));
+}
+
+void emit_slice(struct emit *e, struct slice s)
+{
+	if (e->overflow || s.len > (size_t)(e->end - e->at)) {
+		e->overflow = true;
+		return;
+	}
+	if (s.len > 0)
+		memcpy(e->at, s.ptr, s.len);
+	e->at += s.len;
+}
+
+void emit_number(struct emit *e, uint64_t n)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	emit_slice(e, (struct slice){ digits + at, sizeof(digits) - at });
+}
+
+void emit_field(struct emit *e, struct slice name, struct slice value)
+{
+	emit_slice(e, name);
+	emit_slice(e, SLICE(": "));
+	emit_slice(e, value);
+	crlf(e);
+}
+
+static void field_unless_empty(struct emit *e, struct slice name, struct slice value)
+{
+	if (value.len > 0)
+		emit_field(e, name, value);
+}
+
+static void framing_fields(struct emit *e, enum framing framing, uint64_t length)
+{
+	switch (framing) {
+	case FRAMING_LENGTH:
+		emit_slice(e, SLICE("Content-Length: "));
+		emit_number(e, length);
+		crlf(e);
+		break;
+	case FRAMING_CHUNKED:
+		emit_field(e, SLICE("Transfer-Encoding"), SLICE("chunked"));
+		break;
+	case FRAMING_NONE:
+	case FRAMING_CLOSE:
+		break;
+	}
+}
+
+/* The version is the one that the message came in (RFC 9110 7.6.3). */
+static void via_field(struct emit *e, const struct head *h)
+{
+	emit_field(e, SLICE("Via"),
+		   h->minor == 0 ? SLICE("1.0 fairlead") : SLICE("1.1 fairlead"));
+}
+
+/* "Connection", with those of its options that are wanted. */
+static void connection_field(struct emit *e, const struct slice *options, size_t n)
+{
+	if (n == 0)
+		return;
+	emit_slice(e, SLICE("Connection: "));
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			emit_slice(e, SLICE(", "));
+		emit_slice(e, options[i]);
+	}
+	crlf(e);
+}
+
+static void request_line(struct emit *e, const struct head *h,
+			 const struct emit_request *r)
+{
+	bool asterisk = slice_equal(h->path, SLICE("*"));
+
+	emit_slice(e, h->method_token);
+	emit_slice(e, SLICE(" "));
+	emit_slice(e, r->path.len > 0 && !asterisk ? r->path : h->path);
+	emit_slice(e, h->query);
+	emit_slice(e, SLICE(" HTTP/1.1\r\n"));
+}
+
+static bool request_field_kept(const struct head *h, const struct field *f)
+{
+	if (f->per_hop || f->header == HEADER_HOST ||
+	    f->header == HEADER_X_FORWARDED_FOR ||
+	    f->header == HEADER_X_FORWARDED_PROTO || f->header == HEADER_X_FORWARDED_HOST)
+		return false;
+	/* A client of HTTP/1.0 cannot be sent a 100 (RFC 9110 10.1.1). */
+	return f->header != HEADER_EXPECT || h->minor > 0;
+}
+
+static void forwarded_for_field(struct emit *e, const struct head *h, struct slice client)
+{
+	emit_slice(e, SLICE("X-Forwarded-For: "));
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
+		if (f->header != HEADER_X_FORWARDED_FOR || f->per_hop ||
+		    f->value.len == 0)
+			continue;
+		emit_slice(e, f->value);
+		emit_slice(e, SLICE(", "));
+	}
+	emit_slice(e, client);
+	crlf(e);
+}
+
+static void request_hop_fields(struct emit *e, const struct head *h, bool upgrade)
+{
+	struct slice options[2];
+	size_t n = 0;
+
+	if (upgrade) {
+		emit_field(e, SLICE("Upgrade"), h->upgrade_token);
+		options[n++] = SLICE("upgrade");
+	}
+	if (h->te_trailers) {
+		emit_field(e, SLICE("TE"), SLICE("trailers"));
+		options[n++] = SLICE("TE");
+	}
+	connection_field(e, options, n);
+}
+
+void emit_request(struct emit *e, const struct head *h, const struct emit_request *r)
+{
+	request_line(e, h, r);
+	emit_field(e, SLICE("Host"), r->host.len > 0 ? r->host : h->authority);
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
+		if (request_field_kept(h, f))
+			emit_field(e, f->name, f->value);
+	framing_fields(e, r->framing, r->length);
+	via_field(e, h);
+	forwarded_for_field(e, h, r->client);
+	emit_field(e, SLICE("X-Forwarded-Proto"), r->proto);
+	field_unless_empty(e, SLICE("X-Forwarded-Host"), h->authority);
+	request_hop_fields(e, h, r->upgrade && h->upgrade);
+	crlf(e);
+}
+
+static void status_line(struct emit *e, int status, struct slice phrase)
+{
+	emit_slice(e, SLICE("HTTP/1.1 "));
+	emit_number(e, (uint64_t)status);
+	emit_slice(e, SLICE(" "));
+	emit_slice(e, phrase);
+	crlf(e);
+}
+
+static void response_hop_fields(struct emit *e, const struct head *h,
+				const struct emit_response *r)
+{
+	struct slice options[2];
+	size_t n = 0;
+
+	if (r->upgrade && h->upgrade) {
+		emit_field(e, SLICE("Upgrade"), h->upgrade_token);
+		options[n++] = SLICE("upgrade");
+	}
+	if (r->close)
+		options[n++] = SLICE("close");
+	else if (r->keep_alive_1_0)
+		options[n++] = SLICE("keep-alive");
+	connection_field(e, options, n);
+}
+
+void emit_response(struct emit *e, const struct head *h, const struct emit_response *r)
+{
+	bool dated = h->status < 200;
+
+	status_line(e, h->status, h->phrase);
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
+		if (f->per_hop)
+			continue;
+		dated |= f->header == HEADER_DATE;
+		emit_field(e, f->name, f->value);
+	}
+	if (!dated)
+		field_unless_empty(e, SLICE("Date"), r->date);
+	framing_fields(e, r->framing, r->length);
+	if (r->framing == FRAMING_NONE && r->keep_length && h->framing == FRAMING_LENGTH)
+		framing_fields(e, FRAMING_LENGTH, h->length);
+	via_field(e, h);
+	response_hop_fields(e, h, r);
+	crlf(e);
+}
+
+void emit_reply(struct emit *e, const struct emit_reply *r)
+{
+	status_line(e, r->status, slice_of(status_phrase(r->status)));
+	field_unless_empty(e, SLICE("Date"), r->date);
+	field_unless_empty(e, SLICE("Content-Type"), r->content_type);
+	if (r->chunked)
+		framing_fields(e, FRAMING_CHUNKED, 0);
+	else if (r->has_body)
+		framing_fields(e, FRAMING_LENGTH, r->length);
+	field_unless_empty(e, SLICE("Location"), r->location);
+	field_unless_empty(e, SLICE("Allow"), r->allow);
+	field_unless_empty(e, SLICE("Retry-After"), r->retry_after);
+	if (r->proxy_name.len > 0) {
+		emit_slice(e, SLICE("Proxy-Status: "));
+		emit_slice(e, r->proxy_name);
+		if (r->proxy_status.len > 0)
+			emit_slice(e, SLICE("; error="));
+		emit_slice(e, r->proxy_status);
+		crlf(e);
+	}
+	if (r->close)
+		emit_field(e, SLICE("Connection"), SLICE("close"));
+	else if (r->keep_alive_1_0)
+		emit_field(e, SLICE("Connection"), SLICE("keep-alive"));
+	crlf(e);
+}
+
+void emit_trailers(struct emit *e, const struct head *h)
+{
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
+		if (!f->per_hop)
+			emit_field(e, f->name, f->value);
+	crlf(e);
+}
+
+const char *status_phrase(int status)
+{
+	switch (status) {
+#define STATUS(code, phrase) \
+	case code:           \
+		return phrase;
+#include "http/status.def"
+#undef STATUS
+	}
+	return "";
+}
+
+static void two_digits(char *at, unsigned n)
+{
+	at[0] = (char)('0' + n / 10);
+	at[1] = (char)('0' + n % 10);
+}
+
+/* Gregorian date of a day counted from 1970-01-01, in years that begin in March,
+ * so that the leap day is the last of its year. */
+static void date_of_day(uint64_t day, unsigned *year, unsigned *month, unsigned *mday)
+{
+	uint64_t d = day + 719468, era = d / 146097;
+	unsigned in_era = (unsigned)(d % 146097);
+	unsigned y = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+	unsigned in_year = in_era - (365 * y + y / 4 - y / 100);
+	unsigned m = (5 * in_year + 2) / 153;
+
+	*mday = in_year - (153 * m + 2) / 5 + 1;
+	*month = m < 10 ? m + 2 : m - 10;
+	*year = (unsigned)(era * 400) + y + (m >= 10 ? 1 : 0);
+}
+
+void emit_date(char text[EMIT_DATE_MAX], uint64_t wall_ms)
+{
+	uint64_t seconds = wall_ms / 1000, day = seconds / 86400;
+	unsigned clock = (unsigned)(seconds % 86400), year, month, mday;
+
+	date_of_day(day, &year, &month, &mday);
+	ASSERT(year <= 9999);
+	memcpy(text, "Thu, 01 Jan 1970 00:00:00 GMT", EMIT_DATE_MAX);
+	memcpy(text, &"ThuFriSatSunMonTueWed"[day % 7 * 3], 3);
+	two_digits(text + 5, mday);
+	memcpy(text + 8, &"JanFebMarAprMayJunJulAugSepOctNovDec"[(size_t)month * 3], 3);
+	two_digits(text + 12, year / 100);
+	two_digits(text + 14, year % 100);
+	two_digits(text + 17, clock / 3600);
+	two_digits(text + 20, clock / 60 % 60);
+	two_digits(text + 23, clock % 60);
+}

@@ -1,0 +1,267 @@
+#include "http/head.h"
+
+#include <endian.h>
+
+#include "digest.h"
+#include "field.h"
+#include "line.h"
+
+static const struct {
+	int status;
+	const char *text;
+} faults[] = {
+	[FAULT_NONE] = { 200, "nothing" },
+#define FAULT(name, code, words) [FAULT_##name] = { code, words },
+#include "http/fault.def"
+#undef FAULT
+};
+
+int fault_status(enum fault f)
+{
+	return faults[f].status;
+}
+
+const char *fault_text(enum fault f)
+{
+	return faults[f].text;
+}
+
+bool method_idempotent(enum method m)
+{
+	static const bool idempotent[METHOD_OTHER + 1] = {
+#define METHOD(name, token, safe, repeatable) [METHOD_##name] = repeatable,
+#include "http/method.def"
+#undef METHOD
+	};
+
+	return idempotent[m];
+}
+
+enum kind { REQUEST, RESPONSE, TRAILERS };
+
+/* The bytes of one call. */
+struct source {
+	const char *bytes;
+	size_t n;         /* not more than the limit */
+	size_t at;        /* all before was scanned */
+	size_t fields;    /* where the field section begins, once that is known */
+	bool line_parsed; /* in this call */
+};
+
+#define LANES(octet) (0x0101010101010101ull * (octet))
+
+/* The first octet of [at, n) that is below 0x20 or is DEL; n: none. Eight at a time:
+ * a borrow can only mark lanes behind one that is truly marked. */
+static size_t control_find(const char *bytes, size_t at, size_t n)
+{
+	for (; n - at >= 8; at += 8) {
+		uint64_t v, del, hit;
+
+		memcpy(&v, bytes + at, 8);
+		v = le64toh(v);
+		del = v ^ LANES(0x7f);
+		hit = (((v - LANES(0x20)) & ~v) | ((del - LANES(1)) & ~del)) &
+		      LANES(0x80);
+		if (hit)
+			return at + (size_t)__builtin_ctzll(hit) / 8;
+	}
+	while (at < n && (uint8_t)bytes[at] >= 0x20 && bytes[at] != 0x7f)
+		at++;
+	return at;
+}
+
+/* Moves s->at behind the next CRLF. */
+static enum verdict line_scan(struct head *h, struct source *s)
+{
+	for (size_t i = s->at;; i++) {
+		i = control_find(s->bytes, i, s->n);
+		s->at = i;
+		if (i == s->n)
+			return VERDICT_MORE;
+		if (s->bytes[i] == '\t')
+			continue;
+		if (s->bytes[i] != '\r') {
+			h->fault = s->bytes[i] == '\n' ? FAULT_BARE_LF : FAULT_CONTROL;
+			return VERDICT_BAD;
+		}
+		if (i + 1 == s->n)
+			return VERDICT_MORE;
+		if (s->bytes[i + 1] != '\n') {
+			h->fault = FAULT_BARE_CR;
+			return VERDICT_BAD;
+		}
+		s->at = i + 2;
+		return VERDICT_OK;
+	}
+}
+
+/* Where the first line begins. */
+static size_t empty_lines_skip(const struct source *s)
+{
+	size_t at = 0;
+
+	while (s->n - at >= 2 && s->bytes[at] == '\r' && s->bytes[at + 1] == '\n')
+		at += 2;
+	return at;
+}
+
+static enum verdict line_parse(struct head *h, struct source *s, enum kind kind,
+			       size_t start)
+{
+	struct slice line = { s->bytes + start, s->fields - 2 - start };
+
+	h->fault = kind == REQUEST ? line_parse_request(h, line)
+				   : line_parse_status(h, line);
+	s->line_parsed = true;
+	return h->fault ? VERDICT_BAD : VERDICT_OK;
+}
+
+/* Sets s->fields. A line that ends in this call is parsed at once, so that its
+ * faults are told before later ones, wherever the bytes were cut. */
+static enum verdict first_line_scan(struct head *h, struct source *s, enum kind kind,
+				    size_t start)
+{
+	const char *cr = NULL;
+	enum verdict verdict;
+
+	if (s->at > start)
+		cr = memchr(s->bytes + start, '\r', s->at - start);
+	else
+		s->at = start;
+	if (cr) {
+		s->fields = (size_t)(cr - s->bytes) + 2;
+		return VERDICT_OK;
+	}
+	verdict = line_scan(h, s);
+	if (verdict != VERDICT_OK)
+		return verdict;
+	s->fields = s->at;
+	return line_parse(h, s, kind, start);
+}
+
+/* Moves s->at behind the empty line. */
+static enum verdict section_scan(struct head *h, struct source *s)
+{
+	enum verdict verdict;
+
+	do
+		verdict = line_scan(h, s);
+	while (verdict == VERDICT_OK && s->at - 2 != s->fields &&
+	       s->bytes[s->at - 3] != '\n');
+	return verdict;
+}
+
+static enum fault section_digest(struct head *h, const struct source *s, enum kind kind,
+				 uint32_t fields_max)
+{
+	struct slice section = { s->bytes + s->fields, s->at - s->fields };
+	enum fault fault = field_parse_section(h, section, fields_max);
+
+	if (!fault && kind == REQUEST)
+		fault = digest_request(h);
+	if (!fault && kind == RESPONSE)
+		fault = digest_response(h);
+	if (!fault && kind == TRAILERS)
+		digest_trailers(h);
+	/* Last, because what llhttp dislikes in framing fields has names by then. */
+	return fault ? fault : field_confirm(h, section);
+}
+
+static enum fault size_fault(const struct source *s, enum kind kind, size_t start)
+{
+	return kind == REQUEST && s->fields == 0 && start < s->n ? FAULT_TARGET_LONG
+								 : FAULT_HEAD_LARGE;
+}
+
+static enum verdict head_parse(struct head *h, enum kind kind, struct source *s,
+			       const struct head_limits *limits)
+{
+	size_t start = kind == REQUEST ? empty_lines_skip(s) : 0;
+	enum verdict verdict = VERDICT_OK;
+
+	ASSERT(limits->fields <= HEAD_FIELDS_MAX);
+	memset(h, 0, offsetof(struct head, fields));
+	h->fault = FAULT_NONE;
+	if (kind != TRAILERS)
+		verdict = first_line_scan(h, s, kind, start);
+	if (verdict == VERDICT_OK)
+		verdict = section_scan(h, s);
+	if (verdict == VERDICT_MORE && s->n == limits->bytes) {
+		h->fault = size_fault(s, kind, start);
+		return VERDICT_BAD;
+	}
+	if (verdict == VERDICT_OK && kind != TRAILERS && !s->line_parsed)
+		verdict = line_parse(h, s, kind, start);
+	if (verdict != VERDICT_OK)
+		return verdict;
+	h->bytes = (uint32_t)s->at;
+	h->fault = section_digest(h, s, kind, limits->fields);
+	return h->fault ? VERDICT_BAD : VERDICT_OK;
+}
+
+static enum verdict parse(struct head *h, enum kind kind, const char *bytes, size_t n,
+			  const struct head_limits *limits, uint32_t *scanned)
+{
+	struct source s = {
+		.bytes = bytes,
+		.n = n < limits->bytes ? n : limits->bytes,
+		.at = *scanned,
+	};
+	enum verdict verdict;
+
+	ASSERT(s.at <= s.n);
+	verdict = head_parse(h, kind, &s, limits);
+	/* A head that was found may be parsed again: its end is not looked for anew. */
+	*scanned = (uint32_t)(verdict == VERDICT_OK ? s.at - 2 : s.at);
+	return verdict;
+}
+
+enum verdict head_parse_request(struct head *h, const char *bytes, size_t n,
+				const struct head_limits *limits, uint32_t *scanned)
+{
+	return parse(h, REQUEST, bytes, n, limits, scanned);
+}
+
+enum verdict head_parse_response(struct head *h, const char *bytes, size_t n,
+				 const struct head_limits *limits, uint32_t *scanned)
+{
+	return parse(h, RESPONSE, bytes, n, limits, scanned);
+}
+
+enum verdict head_parse_trailers(struct head *h, const char *bytes, size_t n,
+				 const struct head_limits *limits, uint32_t *scanned)
+{
+	enum verdict verdict = parse(h, TRAILERS, bytes, n, limits, scanned);
+
+	if (h->fault == FAULT_HEAD_LARGE || h->fault == FAULT_HEAD_FIELDS)
+		h->fault = FAULT_TRAILER_LARGE;
+	else if (h->fault)
+		h->fault = FAULT_TRAILER;
+	return verdict;
+}
+
+enum framing head_response_framing(const struct head *h, enum method method)
+{
+	if (method == METHOD_HEAD || h->status < 200 || h->status == 204 ||
+	    h->status == 304)
+		return FRAMING_NONE;
+	if (method == METHOD_CONNECT && h->status < 300)
+		return FRAMING_NONE;
+	return h->framing;
+}
+
+const struct field *head_find(const struct head *h, enum header id)
+{
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
+		if (f->header == id)
+			return f;
+	return NULL;
+}
+
+const struct field *head_find_name(const struct head *h, struct slice name)
+{
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
+		if (slice_equal_nocase(f->name, name))
+			return f;
+	return NULL;
+}

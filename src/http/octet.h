@@ -1,0 +1,84 @@
+/* Classes of octets in HTTP/1.1 and URIs, as one table. Private to http. */
+#ifndef SRC_HTTP_OCTET_H
+#define SRC_HTTP_OCTET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+#define OCTET_DIGIT 1u
+#define OCTET_HEX 2u
+#define OCTET_TOKEN 4u       /* tchar, RFC 9110 5.6.2 */
+#define OCTET_VISIBLE 8u     /* 0x21-0x7e */
+#define OCTET_UNRESERVED 16u /* RFC 3986 2.3 */
+#define OCTET_HOST 32u       /* of a reg-name: unreserved and sub-delims */
+
+#define OCTET_IN(c, low, high) ((c) >= (low) && (c) <= (high))
+#define OCTET_IS_ALPHA(c) (OCTET_IN(c, 'a', 'z') || OCTET_IN(c, 'A', 'Z'))
+#define OCTET_IS_HEX(c) \
+	(OCTET_IN(c, '0', '9') || OCTET_IN(c, 'a', 'f') || OCTET_IN(c, 'A', 'F'))
+#define OCTET_IS_ALNUM(c) (OCTET_IS_ALPHA(c) || OCTET_IN(c, '0', '9'))
+#define OCTET_IS_UNRESERVED(c) \
+	(OCTET_IS_ALNUM(c) || (c) == '-' || (c) == '.' || (c) == '_' || (c) == '~')
+#define OCTET_IS_TOKEN(c)                                                                \
+	(OCTET_IS_UNRESERVED(c) || OCTET_IN(c, '#', '\'') || (c) == '!' || (c) == '*' || \
+	 (c) == '+' || (c) == '^' || (c) == '`' || (c) == '|')
+#define OCTET_IS_HOST(c)                                                                \
+	(OCTET_IS_UNRESERVED(c) || OCTET_IN(c, '&', ',') || (c) == '!' || (c) == '$' || \
+	 (c) == ';' || (c) == '=')
+
+#define OCTET_CLASS(c)                                                                   \
+	((OCTET_IN(c, '0', '9') ? OCTET_DIGIT : 0) | (OCTET_IS_HEX(c) ? OCTET_HEX : 0) | \
+	 (OCTET_IS_TOKEN(c) ? OCTET_TOKEN : 0) |                                         \
+	 (OCTET_IN(c, 0x21, 0x7e) ? OCTET_VISIBLE : 0) |                                 \
+	 (OCTET_IS_UNRESERVED(c) ? OCTET_UNRESERVED : 0) |                               \
+	 (OCTET_IS_HOST(c) ? OCTET_HOST : 0))
+
+#define OCTET_4(c) \
+	OCTET_CLASS(c), OCTET_CLASS(c + 1), OCTET_CLASS(c + 2), OCTET_CLASS(c + 3)
+#define OCTET_16(c) OCTET_4(c), OCTET_4(c + 4), OCTET_4(c + 8), OCTET_4(c + 12)
+
+/* Octets above 0x7f are of no class. */
+static const uint8_t octet_class[256] = {
+	OCTET_16(0x00), OCTET_16(0x10), OCTET_16(0x20), OCTET_16(0x30),
+	OCTET_16(0x40), OCTET_16(0x50), OCTET_16(0x60), OCTET_16(0x70),
+};
+
+static inline bool octet_is(char c, unsigned class)
+{
+	return (octet_class[(uint8_t)c] & class) != 0;
+}
+
+/* How many octets at the front are of the class. */
+static inline size_t octet_span(struct slice s, unsigned class)
+{
+	size_t n = 0;
+
+	while (n < s.len && octet_is(s.ptr[n], class))
+		n++;
+	return n;
+}
+
+static inline bool octet_all(struct slice s, unsigned class)
+{
+	return octet_span(s, class) == s.len;
+}
+
+/* Of a character of OCTET_HEX. */
+static inline unsigned octet_hex_value(char c)
+{
+	return octet_is(c, OCTET_DIGIT) ? (unsigned)(c - '0')
+					: (unsigned)((c | 0x20) - 'a') + 10;
+}
+
+/* The octet that a "%XX" at s.ptr[i] stands for, or -1: malformed. */
+static inline int octet_percent(struct slice s, size_t i)
+{
+	if (s.len - i < 3 || !octet_is(s.ptr[i + 1], OCTET_HEX) ||
+	    !octet_is(s.ptr[i + 2], OCTET_HEX))
+		return -1;
+	return (int)(octet_hex_value(s.ptr[i + 1]) << 4 | octet_hex_value(s.ptr[i + 2]));
+}
+
+#endif

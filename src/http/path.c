@@ -1,0 +1,85 @@
+#include "http/path.h"
+
+#include "octet.h"
+
+/* Writes the normal form of the octet at path.ptr[*i] and moves *i behind it. */
+static size_t octet_write(char *out, struct slice path, size_t *i)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	int value = path.ptr[*i] == '%' ? octet_percent(path, *i) : -1;
+
+	if (value < 0) {
+		out[0] = path.ptr[(*i)++];
+		return 1;
+	}
+	*i += 3;
+	if (octet_is((char)value, OCTET_UNRESERVED)) {
+		out[0] = (char)value;
+		return 1;
+	}
+	out[0] = '%';
+	out[1] = digits[value >> 4];
+	out[2] = digits[value & 15];
+	return 3;
+}
+
+/* Where the segment ends up that begins behind out[start - 1], a "/", and ends
+ * before out[n]: in its place, or nowhere, or taking the one before it along. */
+static size_t segment_close(const char *out, size_t start, size_t n)
+{
+	struct slice segment = { out + start, n - start };
+
+	if (slice_equal(segment, SLICE(".")))
+		return start - 1;
+	if (!slice_equal(segment, SLICE("..")))
+		return n;
+	n = start - 1;
+	while (n > 0 && out[--n] != '/')
+		;
+	return n;
+}
+
+size_t path_normalize(char *out, struct slice path)
+{
+	size_t i = 0, n = 0;
+
+	if (path.len == 0 || path.ptr[0] != '/') {
+		if (path.len > 0)
+			memcpy(out, path.ptr, path.len);
+		return path.len;
+	}
+	while (i < path.len) {
+		size_t start = n + 1, end;
+
+		out[n++] = path.ptr[i++];
+		while (i < path.len && path.ptr[i] != '/')
+			n += octet_write(out + n, path, &i);
+		end = segment_close(out, start, n);
+		/* A dot segment at the end leaves its slash (RFC 3986 5.2.4). */
+		if (end != n && i == path.len)
+			out[end++] = '/';
+		n = end;
+	}
+	return n;
+}
+
+long path_decode(char *out, struct slice text, bool plus)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.len;) {
+		int value = (uint8_t)text.ptr[i];
+
+		if (value == '%') {
+			value = octet_percent(text, i);
+			if (value < 0)
+				return -1;
+			i += 2;
+		} else if (plus && value == '+') {
+			value = ' ';
+		}
+		i++;
+		out[n++] = (char)value;
+	}
+	return (long)n;
+}

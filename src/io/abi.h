@@ -1,0 +1,23 @@
+/* Parts of the kernel's io_uring interface that liburing 2.3 does not know yet.
+ * Their values are stable; whether the running kernel has them is asked at start.
+ *
+ * IORING_SETUP_NO_SQARRAY is left out on purpose: a ring mapped by liburing 2.3 is
+ * corrupted by it. */
+#ifndef IO_ABI_H
+#define IO_ABI_H
+
+#include <liburing.h>
+
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+
+/* A multishot receive's optlen (most bytes in all, Linux 6.17) lies where other
+ * operations have file_index. */
+static inline void sqe_set_optlen(struct io_uring_sqe *sqe, unsigned bytes)
+{
+	sqe->file_index = bytes;
+}
+
+#endif

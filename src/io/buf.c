@@ -1,0 +1,199 @@
+#include "io/buf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/check.h"
+
+/* Values of class_ beyond the size classes. */
+enum { BUF_RECEIVE = 254, BUF_HEAP = 255 };
+
+/* Receive buffers are made so many at a time: their rooms in one mapping, their
+ * heads in the page after them. */
+#define CHUNK_BUFS 64u
+#define CHUNK_HEADS ((size_t)4096)
+
+/* Most buffers whose memory one trim gives back: it is a system call for each. */
+#define TRIM_MAX 256u
+
+static const char *const block_names[BUF_CLASSES] = {
+	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
+};
+
+static uint32_t class_bytes(unsigned class_)
+{
+	return 256u << class_;
+}
+
+static size_t chunk_bytes(uint32_t bufs)
+{
+	return (size_t)bufs * BUF_BYTES + CHUNK_HEADS;
+}
+
+/* Free ones that are `cold` had their memory given back; begin marks them. */
+static void free_push(struct buf_pool *pool, struct buf *b)
+{
+	b->begin = b->end = 0;
+	b->next = pool->free;
+	pool->free = b;
+	pool->free_n++;
+}
+
+static bool grow(struct buf_pool *pool, int map_flags)
+{
+	uint32_t n = pool->limit - pool->count;
+	struct buf *heads;
+	char *rooms;
+
+	if (n > CHUNK_BUFS)
+		n = CHUNK_BUFS;
+	if (n == 0)
+		return false;
+	rooms = mmap(NULL, chunk_bytes(n), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | map_flags, -1, 0);
+	if (rooms == MAP_FAILED)
+		return false;
+	heads = (struct buf *)(void *)(rooms + (size_t)n * BUF_BYTES);
+	for (uint32_t i = n; i-- > 0;) {
+		struct buf *b = &heads[i];
+
+		b->data = rooms + (size_t)i * BUF_BYTES;
+		b->size = BUF_BYTES;
+		b->id = (uint16_t)(pool->count + i);
+		b->class_ = BUF_RECEIVE;
+		b->pool = pool;
+		pool->all[b->id] = b;
+		free_push(pool, b);
+	}
+	pool->count += n;
+	return true;
+}
+
+int buf_pool_init(struct buf_pool *pool, uint32_t limit)
+{
+	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_HEADS, "heads fit a page");
+
+	ASSERT(limit > 0 && limit <= UINT16_MAX);
+	memset(pool, 0, sizeof(*pool));
+	for (unsigned i = 0; i < BUF_CLASSES; i++)
+		slab_init(&pool->blocks[i], block_names[i],
+			  sizeof(struct buf) + class_bytes(i), 0);
+	pool->limit = limit;
+	pool->all = calloc(limit, sizeof(struct buf *));
+	/* The first chunk is touched at once, so that it is part of what an idle
+	 * loop costs and not of what the first connections seem to cost. */
+	if (!pool->all || !grow(pool, MAP_POPULATE)) {
+		free(pool->all);
+		pool->all = NULL;
+		return -ENOMEM;
+	}
+	pool->free_min = pool->free_n;
+	return 0;
+}
+
+void buf_pool_done(struct buf_pool *pool)
+{
+	ASSERT(pool->free_n == pool->count);
+	ASSERT(pool->block_bytes == 0);
+	for (uint32_t i = 0; i < pool->count; i += CHUNK_BUFS) {
+		uint32_t n = pool->count - i;
+
+		munmap(pool->all[i]->data, chunk_bytes(n < CHUNK_BUFS ? n : CHUNK_BUFS));
+	}
+	free(pool->all);
+	for (unsigned i = 0; i < BUF_CLASSES; i++)
+		slab_done(&pool->blocks[i]);
+}
+
+/* What lies under the free_min-th from below was not touched since the last
+ * trim. The first chunk keeps its memory: it is used again at once. */
+void buf_pool_trim(struct buf_pool *pool)
+{
+	struct buf *b = pool->free;
+	uint32_t given = 0;
+
+	for (uint32_t i = pool->free_min; i < pool->free_n; i++)
+		b = b->next;
+	for (; b && given < TRIM_MAX; b = b->next) {
+		if (b->begin > 0 || b->id < CHUNK_BUFS)
+			continue;
+		madvise(b->data, b->size, MADV_DONTNEED);
+		b->begin = 1;
+		given++;
+	}
+	pool->free_min = pool->free_n;
+	for (unsigned i = 0; i < BUF_CLASSES; i++)
+		slab_trim(&pool->blocks[i]);
+}
+
+struct buf *buf_take(struct buf_pool *pool)
+{
+	struct buf *b;
+
+	if (!pool->free && !grow(pool, 0))
+		return NULL;
+	b = pool->free;
+	ASSERT(b->refs == 0);
+	pool->free = b->next;
+	if (--pool->free_n < pool->free_min)
+		pool->free_min = pool->free_n;
+	b->next = NULL;
+	b->begin = b->end = 0;
+	b->refs = 1;
+	return b;
+}
+
+struct buf *buf_new(struct buf_pool *pool, size_t size)
+{
+	unsigned class_ = 0;
+	struct buf *b;
+
+	if (size > UINT32_MAX - sizeof(*b))
+		return NULL;
+	while (class_ < BUF_CLASSES && class_bytes(class_) < size)
+		class_++;
+	if (class_ < BUF_CLASSES) {
+		b = slab_take(&pool->blocks[class_]);
+		size = class_bytes(class_);
+	} else {
+		b = malloc(sizeof(*b) + size);
+		class_ = BUF_HEAP;
+	}
+	if (!b)
+		return NULL;
+	*b = (struct buf){
+		.data = (char *)(b + 1),
+		.size = (uint32_t)size,
+		.refs = 1,
+		.class_ = (uint8_t)class_,
+		.pool = pool,
+	};
+	pool->block_bytes += size;
+	return b;
+}
+
+void buf_put(struct buf *b)
+{
+	struct buf_pool *pool;
+
+	if (!b)
+		return;
+	ASSERT(b->refs > 0);
+	if (--b->refs > 0)
+		return;
+	pool = b->pool;
+	if (b->class_ == BUF_RECEIVE) {
+#ifdef FAIRLEAD_POISON
+		memset(b->data, 0xdd, b->size);
+#endif
+		free_push(pool, b);
+		return;
+	}
+	pool->block_bytes -= b->size;
+	if (b->class_ == BUF_HEAP)
+		free(b);
+	else
+		slab_put(&pool->blocks[b->class_], b);
+}

@@ -1,0 +1,42 @@
+#include "fds.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+
+void fds_init(struct fds *t, size_t size)
+{
+	*t = (struct fds){ .size = size };
+}
+
+void fds_done(struct fds *t)
+{
+	for (unsigned i = 0; i < t->chunk_n; i++)
+		free(t->chunks[i]);
+	free(t->chunks);
+}
+
+static void widen(struct fds *t, unsigned chunk_n)
+{
+	char **wider = realloc(t->chunks, chunk_n * sizeof(*wider));
+
+	ASSERT(wider);
+	memset(wider + t->chunk_n, 0, (chunk_n - t->chunk_n) * sizeof(*wider));
+	t->chunks = wider;
+	t->chunk_n = chunk_n;
+}
+
+void *fds_grow(struct fds *t, unsigned fd)
+{
+	unsigned i = fd / FDS_CHUNK;
+
+	ASSERT(fd <= INT_MAX);
+	if (i >= t->chunk_n)
+		widen(t, (i + 1) * 2);
+	if (!t->chunks[i])
+		t->chunks[i] = calloc(FDS_CHUNK, t->size);
+	ASSERT(t->chunks[i]);
+	return t->chunks[i] + fd % FDS_CHUNK * t->size;
+}

@@ -1,0 +1,205 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static struct ring_probe probe;
+static pthread_once_t probe_once = PTHREAD_ONCE_INIT;
+
+/* Is name in the comma-separated FAIRLEAD_RING_WITHOUT? */
+static bool is_wanted(const char *name)
+{
+	const char *list = getenv("FAIRLEAD_RING_WITHOUT");
+	size_t len = strlen(name);
+
+	for (const char *at = list; at && *at; at += strcspn(at, ",")) {
+		at += *at == ',';
+		if (strncmp(at, name, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return false;
+	}
+	return true;
+}
+
+struct trial {
+	struct io_recv recv;
+	int res;
+};
+
+static void trial_received(struct io_op *op, int res, unsigned flags)
+{
+	struct trial *t = CONTAINER(op, struct trial, recv.op);
+
+	(void)flags;
+	t->res = res;
+}
+
+/* One byte over a socketpair, received the way the proxy receives from TCP. A kernel
+ * without the cap says EINVAL. */
+static int receive_byte(struct io_loop *loop, bool cap)
+{
+	struct ring *r = CONTAINER(loop, struct ring, loop);
+	struct trial t = { .res = -ETIME };
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	ring_fd(r, pair[0])->way = cap ? WAY_MULTISHOT : WAY_ONCE;
+	io_op_init(&t.recv.op, trial_received);
+	io_recv(loop, &t.recv, pair[0], 1);
+	if (send(pair[1], "x", 1, MSG_NOSIGNAL) != 1)
+		t.res = -errno;
+	for (int i = 0; i < 10 && io_busy(&t.recv.op); i++)
+		io_wait(loop, 100000);
+	/* Whatever became of it, the op must not outlive this function. */
+	io_close(loop, pair[0]);
+	while (io_busy(&t.recv.op))
+		io_wait(loop, UINT64_MAX);
+	close(pair[1]);
+	return t.res == 1 ? 0 : t.res < 0 ? t.res : -EIO;
+}
+
+static int try_ring(const struct ring_features *has, const char **stage)
+{
+	const struct io_options options = { .engine = IO_ENGINE_RING, .buffers = 1 };
+	struct io_loop *loop;
+	int res = ring_start(&loop, &options, has, stage);
+
+	if (res < 0)
+		return res;
+	*stage = "a receive";
+	res = receive_byte(loop, has->cap);
+	io_free(loop);
+	return res;
+}
+
+static void find_out(void)
+{
+#define X(name, help) probe.has.name = is_wanted(#name);
+	RING_FEATURES(X)
+#undef X
+	probe.error = try_ring(&probe.has, &probe.stage);
+	if (probe.error == -EINVAL && probe.has.cap) {
+		probe.has.cap = false;
+		probe.error = try_ring(&probe.has, &probe.stage);
+	}
+}
+
+const struct ring_probe *ring_probe(void)
+{
+	pthread_once(&probe_once, find_out);
+	return &probe;
+}
+
+/* ---- words ------------------------------------------------------------------ */
+
+/* kernel.io_uring_disabled (Linux 6.6); 0 where there is none. */
+static int disabled_by_sysctl(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/io_uring_disabled", "re");
+	int value = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%d", &value) != 1)
+		value = 0;
+	fclose(f);
+	return value;
+}
+
+static void say_not_permitted(char *why, size_t size)
+{
+	int value = disabled_by_sysctl();
+
+	if (value > 0)
+		snprintf(why, size,
+			 "the sysctl kernel.io_uring_disabled=%d forbids io_uring here; "
+			 "allow it with: sysctl -w kernel.io_uring_disabled=0",
+			 value);
+	else
+		snprintf(why, size,
+			 "a seccomp filter or security module refuses %s (container runtimes "
+			 "do by default); allow io_uring_setup, io_uring_enter and "
+			 "io_uring_register in its profile",
+			 probe.stage);
+}
+
+static void say_why(char *why, size_t size)
+{
+	struct utsname kernel;
+
+	if (uname(&kernel) < 0)
+		memcpy(kernel.release, "?", 2);
+	switch (probe.error) {
+	case -ENOSYS:
+		snprintf(why, size,
+			 "kernel %s has no io_uring, or a seccomp filter hides it; use "
+			 "Linux 6.1 or later with CONFIG_IO_URING, or allow it in the filter",
+			 kernel.release);
+		return;
+	case -EPERM:
+	case -EACCES:
+		say_not_permitted(why, size);
+		return;
+	case -ENOMEM:
+		snprintf(why, size,
+			 "no memory for the ring at %s; raise the memory limit of the "
+			 "cgroup, or the locked-memory limit (ulimit -l)",
+			 probe.stage);
+		return;
+	case -EMFILE:
+	case -ENFILE:
+		snprintf(why, size, "no descriptors left for %s; raise ulimit -n",
+			 probe.stage);
+		return;
+	case -EINVAL:
+		snprintf(why, size,
+			 "kernel %s refuses %s: its io_uring is too old; use Linux 6.1 or "
+			 "later",
+			 kernel.release, probe.stage);
+		return;
+	}
+	snprintf(why, size, "io_uring does not work on kernel %s: %s failed: %s",
+		 kernel.release, probe.stage, strerror(-probe.error));
+}
+
+enum io_engine_kind io_choose(char *why, size_t why_size)
+{
+	ASSERT(why_size > 0);
+	why[0] = '\0';
+	if (ring_probe()->error == 0)
+		return IO_ENGINE_RING;
+	say_why(why, why_size);
+	return IO_ENGINE_EPOLL;
+}
+
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size,
+							  const char *format, ...)
+{
+	size_t used = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + used, size - used, format, args);
+	va_end(args);
+}
+
+void ring_describe(char *text, size_t size)
+{
+	const struct ring_probe *p = ring_probe();
+
+	if (p->error < 0) {
+		say_why(text, size);
+		append(text, size, "\n");
+		return;
+	}
+#define X(name, help) append(text, size, "%-10s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
+	RING_FEATURES(X)
+#undef X
+}

@@ -1,0 +1,145 @@
+/* The io_uring engine: what its files share.
+ *
+ *   ring.c       the verbs, what a completion means, the wait
+ *   ringqueue.c  entries in, one enter out, the ring of receive buffers
+ *   ringsetup.c  opening and closing
+ *   probe.c      what this kernel can do, and why it cannot
+ *
+ * A completion's user_data is the address of its op, which lives until its last
+ * done (L3), so that there are no stale completions; small numbers are the sinks
+ * of what nobody waits for. */
+#ifndef IO_RING_H
+#define IO_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi.h"
+#include "engine.h"
+#include "fds.h"
+
+/* What can be switched off with FAIRLEAD_RING_WITHOUT=name,… for tests. */
+#define RING_FEATURES(X)                                                       \
+	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)")   \
+	X(silent, "sends that complete without a completion")                  \
+	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")          \
+	X(ringfd, "registered ring descriptor")
+
+struct ring_features {
+#define X(name, help) bool name;
+	RING_FEATURES(X)
+#undef X
+};
+
+/* user_data of completions that belong to no op. */
+enum ring_sink {
+	SINK_NONE,
+	SINK_CANCEL,
+	SINK_CLOSE,
+	SINK_WAKE,
+};
+
+/* Bits of op->state. op->engine is the position in the submission queue of a
+ * silent send; op->flags the generation of its socket when it was started. */
+enum {
+	RING_SILENT = 1,    /* on ring->silent: no completion unless it fails */
+	RING_STARVED = 2,   /* on ring->starved, and not with the kernel */
+	RING_CANCELLED = 4, /* never submitted again; on ring->cancelling if flying */
+	RING_POLLING = 8,   /* a write that waits for room */
+	RING_SHORTENED = 16 /* a send that was counted as short */
+};
+
+/* How a socket receives. */
+enum ring_way {
+	WAY_UNKNOWN,
+	WAY_MULTISHOT, /* with one submission, until the window is used up */
+	WAY_ONCE,      /* one buffer a submission */
+};
+
+struct ring_fd {
+	uint16_t generation; /* counts closes of this number */
+	uint16_t sends;      /* in flight with a completion to come */
+	uint8_t way;         /* enum ring_way */
+};
+
+/* Receive buffers with the kernel: at first as many as the pool's first chunk,
+ * doubled each time they were too few (kernel-notes/05-buffer-starvation). */
+#define RING_PUBLISHED_MIN 64u
+#define RING_PUBLISHED_MAX 256u
+#define RING_BUFFER_GROUP 0
+
+struct ring {
+	struct io_loop loop;
+	struct io_uring uring; /* its mappings; liburing submits nothing here */
+	struct ring_features has;
+	unsigned enter_flags;
+	int enter_fd;
+	unsigned tail;     /* entries written; published by the next enter */
+	bool cancel_missed; /* a cancel found nothing */
+	bool closed;        /* a socket was closed while receives starved */
+	bool wake_armed;
+	struct io_uring_buf_ring *bufs;
+	unsigned published, published_target;
+	struct list silent;     /* sends, in order of submission */
+	struct list starved;    /* receives waiting for buffers */
+	struct list cancelling; /* ops with the kernel that were asked to end */
+	struct fds fds;         /* struct ring_fd */
+	int wake_fd;
+	uint64_t wake_count;    /* where the kernel reads the eventfd to */
+	atomic_bool woken;      /* the eventfd was written and not yet read */
+};
+
+static inline struct ring_fd *ring_fd(struct ring *r, int fd)
+{
+	return fds_at(&r->fds, fd);
+}
+
+/* ---- ringqueue.c ---- */
+
+/* An entry at the end of the queue, which is flushed first if full. The caller fills
+ * it in before it asks for the next. */
+struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t user_data);
+
+/* Submits what was written. With IORING_ENTER_GETEVENTS in flags: waits until
+ * wait_n completions are there or the time is over. */
+void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags);
+
+/* Entries that the kernel has taken, ever. */
+unsigned ring_consumed(const struct ring *r);
+
+/* Completions are left that did not fit their queue. */
+bool ring_overflowed(const struct ring *r);
+
+/* Fills the buffer ring from the pool; one publication. */
+void ring_refill(struct ring *r);
+
+/* The buffer that a completion brought. */
+struct buf *ring_received(struct ring *r, unsigned cqe_flags);
+
+/* ---- ringsetup.c ---- */
+
+/* stage: the system call that failed, for the report. */
+int ring_start(struct io_loop **loop, const struct io_options *options,
+	       const struct ring_features *has, const char **stage);
+void ring_done(struct io_loop *loop);
+
+/* ---- ring.c ---- */
+
+extern const struct io_engine ring_engine;
+
+/* Submits all and brings the read of the eventfd to its end. */
+void ring_settle(struct ring *r);
+
+/* ---- probe.c ---- */
+
+struct ring_probe {
+	int error;         /* 0: it works here */
+	const char *stage; /* what was refused */
+	struct ring_features has;
+};
+
+/* Found out once per process. */
+const struct ring_probe *ring_probe(void);
+
+#endif

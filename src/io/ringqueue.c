@@ -1,0 +1,99 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+unsigned ring_consumed(const struct ring *r)
+{
+	return __atomic_load_n(r->uring.sq.khead, __ATOMIC_ACQUIRE);
+}
+
+bool ring_overflowed(const struct ring *r)
+{
+	return __atomic_load_n(r->uring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW;
+}
+
+/* Interrupted, timed out, or short of memory: nothing is lost, because what was not
+ * taken stays in the queue. Anything else is our own mistake. */
+static bool is_ordinary(int res)
+{
+	return res >= 0 || res == -EINTR || res == -ETIME || res == -EAGAIN ||
+	       res == -EBUSY || res == -ENOMEM;
+}
+
+void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags)
+{
+	struct __kernel_timespec ts = {
+		.tv_sec = (long long)(timeout_us / 1000000),
+		.tv_nsec = (long long)(timeout_us % 1000000) * 1000,
+	};
+	struct io_uring_getevents_arg arg = {
+		.sigmask_sz = _NSIG / 8,
+		.ts = timeout_us == UINT64_MAX ? 0 : (uintptr_t)&ts,
+	};
+	unsigned before = ring_consumed(r);
+	int res;
+
+	__atomic_store_n(r->uring.sq.ktail, r->tail, __ATOMIC_RELEASE);
+	res = io_uring_enter2((unsigned)r->enter_fd, r->tail - before, wait_n,
+			      flags | r->enter_flags | IORING_ENTER_EXT_ARG,
+			      (sigset_t *)(void *)&arg, sizeof(arg));
+	ASSERT(is_ordinary(res));
+	stat_add(&r->loop.stats.syscalls, 1);
+	stat_add(&r->loop.stats.submissions, ring_consumed(r) - before);
+}
+
+/* In the middle of a tick: makes room without waiting. If the kernel has no memory
+ * for a request there is nothing better to do than to ask again. */
+static void make_room(struct ring *r)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	ring_enter(r, 0, 0, 0);
+	while (r->tail - ring_consumed(r) == r->uring.sq.ring_entries) {
+		nanosleep(&pause, NULL);
+		ring_enter(r, 0, 0, 0);
+	}
+}
+
+struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t user_data)
+{
+	struct io_uring_sq *sq = &r->uring.sq;
+	struct io_uring_sqe *sqe;
+
+	if (r->tail - ring_consumed(r) == sq->ring_entries)
+		make_room(r);
+	sqe = &sq->sqes[r->tail++ & sq->ring_mask];
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->user_data = user_data;
+	return sqe;
+}
+
+void ring_refill(struct ring *r)
+{
+	int added = 0;
+	struct buf *b;
+
+	while (r->published < r->published_target && (b = buf_take(&r->loop.bufs))) {
+		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
+				      RING_PUBLISHED_MAX - 1, added);
+		r->published++;
+		added++;
+	}
+	if (added > 0)
+		io_uring_buf_ring_advance(r->bufs, added);
+}
+
+struct buf *ring_received(struct ring *r, unsigned cqe_flags)
+{
+	unsigned id = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
+
+	if (!(cqe_flags & IORING_CQE_F_BUFFER))
+		return NULL;
+	ASSERT(id < r->loop.bufs.count && r->published > 0);
+	r->published--;
+	return r->loop.bufs.all[id];
+}

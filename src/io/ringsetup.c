@@ -1,0 +1,211 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define ENTRIES_DEFAULT 1024u
+#define CQ_ENTRIES_DEFAULT 8192u
+
+#define ENTRIES_MAX 32768u
+
+static size_t bufs_bytes(void)
+{
+	return RING_PUBLISHED_MAX * sizeof(struct io_uring_buf);
+}
+
+static unsigned size_from(const char *name, unsigned asked, unsigned otherwise)
+{
+	const char *text = getenv(name);
+	unsigned long n = text ? strtoul(text, NULL, 10) : 0;
+
+	if (n > 0 && n <= ENTRIES_MAX)
+		return (unsigned)n;
+	return asked > 0 ? asked : otherwise;
+}
+
+/* SINGLE_ISSUER and DEFER_TASKRUN: completions are made only while this thread is in
+ * its one enter (kernel-notes/01-one-enter-per-tick). SUBMIT_ALL: an entry in error
+ * does not hold up those after it. */
+static int setup_queues(struct ring *r, const struct io_options *options)
+{
+	unsigned entries = size_from("FAIRLEAD_RING_ENTRIES", options->entries,
+				     ENTRIES_DEFAULT);
+	unsigned cq = size_from("FAIRLEAD_RING_CQ", options->cq_entries,
+				CQ_ENTRIES_DEFAULT);
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+		.cq_entries = cq < 2 * entries ? 2 * entries : cq,
+	};
+	int res = io_uring_queue_init_params(entries, &r->uring, &params);
+
+	if (res < 0)
+		return res;
+	for (unsigned i = 0; r->uring.sq.array && i < r->uring.sq.ring_entries; i++)
+		r->uring.sq.array[i] = i;
+	r->tail = *r->uring.sq.ktail;
+	r->enter_fd = r->uring.ring_fd;
+	if (!(params.features & IORING_FEAT_NO_IOWAIT))
+		r->has.no_iowait = false;
+	if (r->has.no_iowait)
+		r->enter_flags |= IORING_ENTER_NO_IOWAIT;
+	return 0;
+}
+
+/* Touched at once, like the first chunk of buffers. */
+static int setup_bufs(struct ring *r)
+{
+	struct io_uring_buf_reg reg = {
+		.ring_entries = RING_PUBLISHED_MAX,
+		.bgid = RING_BUFFER_GROUP,
+	};
+	void *p = mmap(NULL, bufs_bytes(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	int res;
+
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	reg.ring_addr = (uintptr_t)p;
+	res = io_uring_register_buf_ring(&r->uring, &reg, 0);
+	if (res < 0) {
+		munmap(p, bufs_bytes());
+		return res;
+	}
+	r->bufs = p;
+	io_uring_buf_ring_init(r->bufs);
+	r->published_target = RING_PUBLISHED_MIN;
+	return 0;
+}
+
+/* Everything that is registered, in the order that a restricted ring will need:
+ * buffers, limits, the ring itself; restrictions and enabling would be last. */
+static int setup_registered(struct ring *r)
+{
+	unsigned workers[2] = { 1, 1 };
+	int res = setup_bufs(r);
+
+	if (res < 0)
+		return res;
+	res = io_uring_register_iowq_max_workers(&r->uring, workers);
+	if (res < 0)
+		return res;
+	if (r->has.ringfd && io_uring_register_ring_fd(&r->uring) == 1) {
+		r->enter_fd = r->uring.enter_ring_fd;
+		r->enter_flags |= IORING_ENTER_REGISTERED_RING;
+	} else {
+		r->has.ringfd = false;
+	}
+	return 0;
+}
+
+/* The first enter, whose refusal must not look like a mistake of ours. */
+static int try_enter(struct ring *r)
+{
+	int res = io_uring_enter2((unsigned)r->enter_fd, 0, 0,
+				  IORING_ENTER_GETEVENTS | r->enter_flags, NULL, _NSIG / 8);
+
+	return res < 0 ? res : 0;
+}
+
+static int setup(struct ring *r, const struct io_options *options, const char **stage)
+{
+	int res;
+
+	*stage = "eventfd";
+	r->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (r->wake_fd < 0)
+		return -errno;
+	*stage = "io_uring_setup";
+	res = setup_queues(r, options);
+	if (res < 0)
+		return res;
+	*stage = "io_uring_register";
+	res = setup_registered(r);
+	if (res < 0)
+		return res;
+	*stage = "io_uring_enter";
+	return try_enter(r);
+}
+
+/* Buffers with the kernel are the only ones that are still out. */
+static void take_bufs_back(struct ring *r)
+{
+	struct buf_pool *pool = &r->loop.bufs;
+
+	io_uring_unregister_buf_ring(&r->uring, RING_BUFFER_GROUP);
+	for (uint32_t i = 0; i < pool->count; i++) {
+		if (pool->all[i]->refs == 0)
+			continue;
+		ASSERT(r->published > 0);
+		r->published--;
+		buf_put(pool->all[i]);
+	}
+	ASSERT(r->published == 0);
+	munmap(r->bufs, bufs_bytes());
+}
+
+static void tear_down(struct ring *r)
+{
+	if (r->bufs)
+		take_bufs_back(r);
+	if (r->uring.ring_fd > 0)
+		io_uring_queue_exit(&r->uring);
+	if (r->wake_fd >= 0)
+		close(r->wake_fd);
+	fds_done(&r->fds);
+}
+
+int ring_start(struct io_loop **loop, const struct io_options *options,
+	       const struct ring_features *has, const char **stage)
+{
+	struct ring *r = calloc(1, sizeof(*r));
+	int res;
+
+	*stage = "memory";
+	if (!r)
+		return -ENOMEM;
+	r->has = *has;
+	list_init(&r->silent);
+	list_init(&r->starved);
+	list_init(&r->cancelling);
+	fds_init(&r->fds, sizeof(struct ring_fd));
+	res = loop_init(&r->loop, &ring_engine, IO_ENGINE_RING, options);
+	if (res < 0) {
+		free(r);
+		return res;
+	}
+	res = setup(r, options, stage);
+	if (res < 0) {
+		tear_down(r);
+		buf_pool_done(&r->loop.bufs);
+		free(r);
+		return res;
+	}
+	loop_clock(&r->loop);
+	*loop = &r->loop;
+	return 0;
+}
+
+int ring_open(struct io_loop **loop, const struct io_options *options)
+{
+	const struct ring_probe *probe = ring_probe();
+	const char *stage;
+
+	if (probe->error < 0)
+		return probe->error;
+	return ring_start(loop, options, &probe->has, &stage);
+}
+
+/* What was queued last, closes among it, is submitted, and the read of the eventfd
+ * is brought to its end, since it points into this memory. */
+void ring_done(struct io_loop *loop)
+{
+	struct ring *r = CONTAINER(loop, struct ring, loop);
+
+	ring_settle(r);
+	tear_down(r);
+}

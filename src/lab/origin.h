@@ -1,0 +1,37 @@
+/* The lab's HTTP origin: slow, exact and faulty on demand.
+ *
+ *   /                  waits the delay, then 200 "ok"
+ *   /delay/MS          waits MS milliseconds, then 200 "ok"
+ *   /bytes/N           N bytes with Content-Length; /chunked/N the same in chunks
+ *   /status/N          that status
+ *   /echo              the request's body back; /headers the request's head back, as text
+ *   /drip/N/MS         N bytes, one every MS milliseconds
+ *   /upgrade           101 for what Upgrade names, then an echo of all bytes
+ *   /early             103, then 200
+ *   /fault/reset-head  a reset in the middle of the head; /fault/reset-body of the body
+ *   /fault/short-body  less than Content-Length says, then an orderly end
+ *   /fault/never       accepted and never answered
+ */
+#ifndef LAB_ORIGIN_H
+#define LAB_ORIGIN_H
+
+#include "front/client.h"
+#include "front/listener.h"
+
+struct origin_lab {
+	struct tick *tick;
+	uint32_t delay_ms;
+	struct front front;
+	struct listener listener;
+	struct quota *clients;
+	struct worker_stats stats;
+	struct slab visits;
+	struct head request;
+};
+
+/* tick, delay_ms and clients are set; takes over the listening socket. */
+void origin_lab_start(struct origin_lab *l, int fd);
+
+void origin_lab_trim(struct origin_lab *l);
+
+#endif

@@ -1,0 +1,136 @@
+#include "message/reader.h"
+
+#include <string.h>
+
+void reader_init(struct reader *r)
+{
+	memset(r, 0, sizeof(*r));
+}
+
+typedef enum verdict parse_fn(struct head *h, const char *bytes, size_t n,
+			   const struct head_limits *limits, uint32_t *scanned);
+
+/* Parses out of the first buffer; if that is not enough, makes more contiguous. */
+static enum verdict read_head(struct reader *r, struct conn *c, const struct head_limits *l,
+			      struct head *h, parse_fn *parse)
+{
+	struct slice s = conn_peek(c);
+	enum verdict v;
+
+	if (s.len == 0)
+		return VERDICT_MORE;
+	v = parse(h, s.ptr, s.len, l, &r->scanned);
+	if (v == VERDICT_MORE && c->inbox_bytes > s.len) {
+		/* One byte more than allowed, so that the parser sees the excess. */
+		if (!conn_gather(c, l->bytes + 1)) {
+			h->fault = FAULT_HEAD_LARGE;
+			return VERDICT_BAD;
+		}
+		s = conn_peek(c);
+		v = parse(h, s.ptr, s.len, l, &r->scanned);
+	}
+	r->head_bytes = v == VERDICT_OK ? h->bytes : 0;
+	return v;
+}
+
+enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
+			    struct head *h)
+{
+	return read_head(r, c, l, h, head_parse_request);
+}
+
+enum verdict reader_response(struct reader *r, struct conn *c, const struct head_limits *l,
+			     struct head *h)
+{
+	return read_head(r, c, l, h, head_parse_response);
+}
+
+void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
+		       uint64_t length)
+{
+	conn_consume(c, r->head_bytes);
+	r->head_bytes = 0;
+	r->scanned = 0;
+	body_init(&r->body, framing, length);
+}
+
+static enum body_event bad(struct reader *r, enum fault fault)
+{
+	r->body.fault = (uint8_t)fault;
+	return BODY_BAD;
+}
+
+static enum body_event read_trailers(struct reader *r, struct conn *c,
+				     const struct head_limits *l, struct head *trailers)
+{
+	switch (read_head(r, c, l, trailers, head_parse_trailers)) {
+	case VERDICT_OK:
+		return BODY_TRAILERS;
+	case VERDICT_MORE:
+		return c->eof ? bad(r, FAULT_TRAILER) : BODY_MORE;
+	case VERDICT_BAD:
+		break;
+	}
+	return bad(r, trailers->fault);
+}
+
+void reader_end_trailers(struct reader *r, struct conn *c)
+{
+	conn_consume(c, r->head_bytes);
+	r->head_bytes = 0;
+	r->scanned = 0;
+	body_trailers_read(&r->body);
+}
+
+enum body_event reader_body(struct reader *r, struct conn *c, const struct head_limits *l,
+			    struct head *trailers, struct piece *p)
+{
+	for (;;) {
+		struct slice s = conn_peek(c), data = { NULL, 0 };
+		size_t used = 0, before;
+		enum body_event event = body_next(&r->body, s.ptr, s.len, &used, &data);
+
+		switch (event) {
+		case BODY_DATA:
+			before = (size_t)(data.ptr - s.ptr);
+			conn_consume(c, (uint32_t)before);
+			*p = conn_take(c, (uint32_t)data.len);
+			conn_consume(c, (uint32_t)(used - before - data.len));
+			return BODY_DATA;
+		case BODY_MORE:
+			conn_consume(c, (uint32_t)used);
+			if (c->inbox)
+				continue;
+			return c->eof ? body_eof(&r->body) : BODY_MORE;
+		case BODY_TRAILERS:
+			conn_consume(c, (uint32_t)used);
+			return read_trailers(r, c, l, trailers);
+		case BODY_END:
+		case BODY_BAD:
+			conn_consume(c, (uint32_t)used);
+			return event;
+		}
+	}
+}
+
+bool reader_skip(struct reader *r, struct conn *c, const struct head_limits *l,
+		 struct head *scratch)
+{
+	struct piece p = { NULL, NULL, 0 };
+
+	for (;;) {
+		switch (reader_body(r, c, l, scratch, &p)) {
+		case BODY_DATA:
+			piece_put(&p);
+			break;
+		case BODY_TRAILERS:
+			reader_end_trailers(r, c);
+			break;
+		case BODY_END:
+			return true;
+		case BODY_MORE:
+		case BODY_BAD:
+			return false;
+		}
+	}
+}

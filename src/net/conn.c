@@ -1,0 +1,493 @@
+#include "net/conn.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void changed(struct conn *c)
+{
+	if (c->state == CONN_OPEN)
+		c->events->changed(c);
+}
+
+/* ---- inbox ---------------------------------------------------------------- */
+
+static bool may_receive(const struct conn *c)
+{
+	if (c->fd < 0 || c->eof || c->error)
+		return false;
+	if (c->state == CONN_OPEN)
+		return !c->paused && c->inbox_held < c->window;
+	/* What a lingering peer still says is read, and dropped. */
+	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
+}
+
+static void receive(struct conn *c)
+{
+	if (may_receive(c) && !io_busy(&c->recv.op))
+		io_recv(c->tick->loop, &c->recv, c->fd, c->window - c->inbox_held);
+}
+
+static void inbox_append(struct conn *c, struct buf *b)
+{
+	b->next = NULL;
+	if (c->inbox_last)
+		c->inbox_last->next = b;
+	else
+		c->inbox = b;
+	c->inbox_last = b;
+	c->inbox_bytes += b->end - b->begin;
+	c->inbox_held += b->size;
+}
+
+static void inbox_drop_first(struct conn *c)
+{
+	struct buf *b = c->inbox;
+
+	c->inbox = b->next;
+	if (!c->inbox)
+		c->inbox_last = NULL;
+	b->next = NULL;
+	c->inbox_bytes -= b->end - b->begin;
+	c->inbox_held -= b->size;
+	buf_put(b);
+}
+
+static void inbox_drop(struct conn *c)
+{
+	while (c->inbox)
+		inbox_drop_first(c);
+}
+
+struct slice conn_peek(const struct conn *c)
+{
+	return c->inbox ? buf_bytes(c->inbox) : (struct slice){ NULL, 0 };
+}
+
+void conn_consume(struct conn *c, uint32_t n)
+{
+	ASSERT(n <= c->inbox_bytes);
+	while (n > 0) {
+		struct buf *b = c->inbox;
+		uint32_t here = b->end - b->begin;
+
+		if (n < here) {
+			b->begin += n;
+			c->inbox_bytes -= n;
+			return;
+		}
+		n -= here;
+		inbox_drop_first(c);
+	}
+	receive(c);
+}
+
+struct piece conn_take(struct conn *c, uint32_t n)
+{
+	struct buf *b = c->inbox;
+	struct piece p;
+
+	ASSERT(b && n > 0 && n <= b->end - b->begin);
+	p = (struct piece){ buf_ref(b), b->data + b->begin, n };
+	conn_consume(c, n);
+	return p;
+}
+
+/* Moves bytes of the following buffers to the end of `first`, up to its room. */
+static void pull_up(struct conn *c, struct buf *first, uint32_t max)
+{
+	while (first->next && first->end - first->begin < max) {
+		struct buf *b = first->next;
+		uint32_t n = b->end - b->begin;
+		uint32_t room = first->size - first->end;
+
+		if (n > room)
+			n = room;
+		if (n == 0)
+			return;
+		memcpy(first->data + first->end, b->data + b->begin, n);
+		first->end += n;
+		b->begin += n;
+		if (b->begin < b->end)
+			return;
+		first->next = b->next;
+		if (c->inbox_last == b)
+			c->inbox_last = first;
+		b->next = NULL;
+		c->inbox_held -= b->size;
+		buf_put(b);
+	}
+}
+
+bool conn_gather(struct conn *c, uint32_t max)
+{
+	struct buf *first = c->inbox, *b;
+	uint32_t want;
+
+	if (!first || !first->next || first->end - first->begin >= max)
+		return true;
+	want = c->inbox_bytes < max ? c->inbox_bytes : max;
+	/* A buffer that others refer to, or without room, is replaced by a block with
+	 * room to spare: a head that drips in is copied a few times, not at each byte. */
+	if (first->refs > 1 || first->begin + want > first->size) {
+		b = buf_new(io_bufs(c->tick->loop), 2 * (size_t)want < max ? 2 * want : max);
+		if (!b)
+			return false;
+		b->end = first->end - first->begin;
+		memcpy(b->data, first->data + first->begin, b->end);
+		b->next = first->next;
+		if (c->inbox_last == first)
+			c->inbox_last = b;
+		c->inbox = b;
+		c->inbox_held += b->size;
+		c->inbox_held -= first->size;
+		first->next = NULL;
+		buf_put(first);
+		first = b;
+	}
+	pull_up(c, first, max);
+	receive(c);
+	return true;
+}
+
+void conn_pause(struct conn *c, bool paused)
+{
+	c->paused = paused;
+	if (paused)
+		io_cancel(c->tick->loop, &c->recv.op);
+	else
+		receive(c);
+}
+
+/* ---- outbox --------------------------------------------------------------- */
+
+static struct outbox *outbox_take(struct conn *c)
+{
+	if (!c->outbox)
+		c->outbox = slab_take(&c->tick->outboxes);
+	return c->outbox;
+}
+
+static void outbox_release(struct outbox *o, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct buf *b = o->owner[i];
+
+		o->bytes -= o->len[i];
+		/* Neighbours in one buffer were charged once: see conn_push(). */
+		if (b && (i + 1 == o->n || o->owner[i + 1] != b))
+			o->held -= b->size;
+		o->owner[i] = NULL;
+		buf_put(b);
+	}
+}
+
+static void outbox_give_back(struct conn *c)
+{
+	slab_put(&c->tick->outboxes, c->outbox);
+	c->outbox = NULL;
+	list_remove(&c->writable);
+}
+
+/* Drops what the kernel does not have. */
+static void outbox_drop(struct conn *c)
+{
+	struct outbox *o = c->outbox;
+
+	if (!o)
+		return;
+	outbox_release(o, io_busy(&o->send.op) ? o->flying : o->first, o->n);
+	o->n = o->flying;
+	list_remove(&c->writable);
+	if (!io_busy(&o->send.op))
+		outbox_give_back(c);
+}
+
+uint32_t conn_room(struct conn *c)
+{
+	const struct outbox *o = c->outbox;
+
+	if (c->state != CONN_OPEN || c->error || c->send_error)
+		return 0;
+	if (!o)
+		return c->window;
+	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->held < c->window)
+		return c->window - o->held;
+	c->starved = true;
+	return 0;
+}
+
+static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
+{
+	struct outbox *o;
+
+	ASSERT(c->state == CONN_OPEN && !c->shut && !c->shut_wanted);
+	o = outbox_take(c);
+	if (!o || o->n == OUTBOX_MAX)
+		return NULL;
+	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
+	o->len[o->n] = len;
+	o->bytes += len;
+	if (list_empty(&c->writable))
+		list_append(&c->tick->writable, &c->writable);
+	return o;
+}
+
+bool conn_push(struct conn *c, struct piece *p)
+{
+	struct outbox *o;
+
+	ASSERT(p->len > 0);
+	o = push_entry(c, p->ptr, p->len);
+	if (!o)
+		return false;
+	if (p->buf && (o->n == o->first || o->owner[o->n - 1] != p->buf))
+		o->held += p->buf->size;
+	o->owner[o->n++] = p->buf;
+	p->buf = NULL;
+	p->len = 0;
+	return true;
+}
+
+bool conn_push_small(struct conn *c, struct slice bytes)
+{
+	struct outbox *o;
+
+	ASSERT(bytes.len > 0 && bytes.len <= sizeof(o->small[0]));
+	o = push_entry(c, NULL, (uint32_t)bytes.len);
+	if (!o)
+		return false;
+	memcpy(o->small[o->n], bytes.ptr, bytes.len);
+	o->iov[o->n].iov_base = o->small[o->n];
+	o->owner[o->n++] = NULL;
+	return true;
+}
+
+uint64_t conn_unsent(const struct conn *c)
+{
+	return c->outbox ? c->outbox->bytes : 0;
+}
+
+void conn_shut(struct conn *c)
+{
+	if (c->shut || c->state != CONN_OPEN)
+		return;
+	c->shut_wanted = true;
+	if (!c->outbox) {
+		c->shut = true;
+		io_shutdown(c->tick->loop, c->fd);
+	}
+}
+
+/* ---- death ---------------------------------------------------------------- */
+
+static void buried(struct corpse *corpse)
+{
+	struct conn *c = CONTAINER(corpse, struct conn, corpse);
+
+	conn_check(c);
+	c->events->dead(c);
+}
+
+static void die_if_done(struct conn *c)
+{
+	if (c->state != CONN_CLOSING || c->fd >= 0 || io_busy(&c->recv.op) ||
+	    (c->outbox && io_busy(&c->outbox->send.op)))
+		return;
+	c->state = CONN_DEAD;
+	tick_bury(c->tick, &c->corpse);
+}
+
+/* Closes the socket; what is in flight comes back, then the conn is dead. */
+static void finish(struct conn *c)
+{
+	if (c->fd >= 0) {
+		if (c->end == CONN_RESET)
+			io_reset(c->tick->loop, c->fd);
+		else
+			io_close(c->tick->loop, c->fd);
+		c->fd = -1;
+	}
+	timer_stop(&c->tick->wheel, &c->timer);
+	inbox_drop(c);
+	outbox_drop(c);
+	die_if_done(c);
+}
+
+static void linger_expired(struct timer *t)
+{
+	finish(CONTAINER(t, struct conn, timer));
+}
+
+/* The outbox is empty: the next step of a gentle end. */
+static void flushed(struct conn *c)
+{
+	if (c->end != CONN_LINGER || c->eof || c->error) {
+		finish(c);
+		return;
+	}
+	if (!c->shut) {
+		c->shut = true;
+		io_shutdown(c->tick->loop, c->fd);
+	}
+	receive(c);
+}
+
+void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
+{
+	bool gentle = (end == CONN_FLUSH || end == CONN_LINGER) && !c->error && !c->send_error;
+
+	ASSERT(c->state != CONN_DEAD);
+	if (c->state == CONN_CLOSING && (gentle || c->fd < 0))
+		return;
+	c->state = CONN_CLOSING;
+	c->end = end;
+	timer_stop(&c->tick->wheel, &c->timer);
+	if (!gentle) {
+		finish(c);
+		return;
+	}
+	inbox_drop(c);
+	timer_init(&c->timer, linger_expired);
+	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + linger_ms + 1);
+	if (!c->outbox)
+		flushed(c);
+	else if (end == CONN_FLUSH)
+		io_cancel(c->tick->loop, &c->recv.op);
+}
+
+/* ---- facts ---------------------------------------------------------------- */
+
+static void received(struct io_op *op, int res, unsigned flags)
+{
+	struct conn *c = CONTAINER(op, struct conn, recv.op);
+
+	if (res > 0) {
+		struct buf *b = c->recv.buf;
+
+		c->received += (uint32_t)res;
+		c->progress_ms = c->tick->now_ms;
+		if (c->state == CONN_OPEN) {
+			c->recv.buf = NULL;
+			inbox_append(c, b);
+			/* Many short segments fill the window before the bytes do. */
+			if (flags & IO_MORE && c->inbox_held >= c->window)
+				io_cancel(c->tick->loop, op);
+			changed(c);
+		}
+	} else if (res == 0) {
+		c->eof = true;
+		changed(c);
+	} else if (res != -ECANCELED) {
+		c->error = res;
+		changed(c);
+	}
+	if (flags & IO_MORE)
+		return;
+	if (c->state == CONN_CLOSING && c->fd >= 0 && (c->eof || c->error) && !c->outbox)
+		finish(c);
+	else
+		receive(c);
+	die_if_done(c);
+}
+
+static void outbox_emptied(struct conn *c)
+{
+	outbox_give_back(c);
+	if (c->state == CONN_CLOSING && c->fd >= 0)
+		flushed(c);
+	else if (c->shut_wanted && !c->shut && c->fd >= 0) {
+		c->shut = true;
+		io_shutdown(c->tick->loop, c->fd);
+	}
+}
+
+static void sent(struct io_op *op, int res, unsigned flags)
+{
+	struct outbox *o = CONTAINER(op, struct outbox, send.op);
+	struct conn *c = o->send.owner;
+
+	(void)flags;
+	outbox_release(o, o->first, o->flying);
+	o->first = o->flying;
+	if (res < 0) {
+		c->send_error = res;
+		outbox_release(o, o->first, o->n);
+		outbox_give_back(c);
+		changed(c);
+		if (c->state == CONN_CLOSING && c->fd >= 0)
+			finish(c);
+		die_if_done(c);
+		return;
+	}
+	c->sent += (uint32_t)res;
+	c->progress_ms = c->tick->now_ms;
+	if (o->first == o->n) {
+		o->first = o->flying = o->n = 0;
+		outbox_emptied(c);
+	} else if (list_empty(&c->writable)) {
+		list_append(&c->tick->writable, &c->writable);
+	}
+	if (c->starved && c->state == CONN_OPEN) {
+		c->starved = false;
+		changed(c);
+	}
+	die_if_done(c);
+}
+
+static void flush(struct conn *c)
+{
+	struct outbox *o = c->outbox;
+	unsigned silent = c->starved || c->shut_wanted || c->state != CONN_OPEN ? 0 : IO_SILENT;
+
+	if (c->fd < 0 || io_busy(&o->send.op) || o->first == o->n)
+		return;
+	io_op_init(&o->send.op, sent);
+	o->send.owner = c;
+	o->flying = o->n;
+	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
+		(unsigned)(o->n - o->first), silent);
+}
+
+void conn_flush_all(struct tick *tick)
+{
+	struct list *node;
+
+	while ((node = list_pop(&tick->writable)))
+		flush(LIST_ITEM(node, struct conn, writable));
+}
+
+void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events, int fd,
+	       uint32_t window)
+{
+	memset(c, 0, sizeof(*c));
+	c->tick = tick;
+	c->events = events;
+	c->fd = fd;
+	c->window = window;
+	c->progress_ms = tick->now_ms;
+	io_op_init(&c->recv.op, received);
+	list_init(&c->writable);
+	list_init(&c->corpse.node);
+	c->corpse.bury = buried;
+	timer_init(&c->timer, NULL);
+	receive(c);
+}
+
+void conn_check(const struct conn *c)
+{
+	ASSERT((c->inbox == NULL) == (c->inbox_last == NULL));
+	ASSERT(c->inbox || (c->inbox_bytes == 0 && c->inbox_held == 0));
+	ASSERT(!c->outbox || (c->outbox->first <= c->outbox->flying &&
+			      c->outbox->n <= OUTBOX_MAX));
+	switch ((enum conn_state)c->state) {
+	case CONN_OPEN:
+		ASSERT(c->fd >= 0);
+		break;
+	case CONN_CLOSING:
+		break;
+	case CONN_DEAD:
+		ASSERT(c->fd < 0 && !c->outbox && !c->inbox);
+		ASSERT(!io_busy(&c->recv.op) && !timer_armed(&c->timer));
+		break;
+	}
+}

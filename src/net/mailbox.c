@@ -1,0 +1,48 @@
+#include "net/mailbox.h"
+
+#include <stddef.h>
+
+void mailbox_init(struct mailbox *box, void (*wake)(void *sleeper), void *sleeper)
+{
+	atomic_init(&box->head, NULL);
+	box->wake = wake;
+	box->sleeper = sleeper;
+}
+
+void mailbox_post(struct mailbox *box, struct message *m)
+{
+	struct message *head = atomic_load_explicit(&box->head, memory_order_relaxed);
+
+	do
+		m->next = head;
+	while (!atomic_compare_exchange_weak_explicit(&box->head, &head, m,
+						      memory_order_release,
+						      memory_order_relaxed));
+	/* Whoever finds the box empty wakes its owner; the others need not. */
+	if (!head)
+		box->wake(box->sleeper);
+}
+
+void mailbox_drain(struct mailbox *box)
+{
+	struct message *m, *ordered = NULL;
+
+	/* A plain load first: an exchange every tick would cost a locked cycle
+	 * for a box that is nearly always empty. */
+	if (!atomic_load_explicit(&box->head, memory_order_relaxed))
+		return;
+	m = atomic_exchange_explicit(&box->head, NULL, memory_order_acquire);
+	while (m) {
+		struct message *next = m->next;
+
+		m->next = ordered;
+		ordered = m;
+		m = next;
+	}
+	while (ordered) {
+		struct message *next = ordered->next;
+
+		ordered->deliver(ordered);
+		ordered = next;
+	}
+}

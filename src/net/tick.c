@@ -1,0 +1,136 @@
+#include "net/tick.h"
+
+#include <string.h>
+
+#include "net/conn.h"
+
+#define TRIM_MS 1000
+
+/* Tasks may wake each other; what has not come to rest after so many rounds goes on
+ * in the next tick, after new facts. */
+#define ROUNDS_MAX 16
+
+static void trim_expired(struct timer *timer)
+{
+	struct tick *t = CONTAINER(timer, struct tick, trim);
+
+	slab_trim(&t->outboxes);
+	buf_pool_trim(io_bufs(t->loop));
+	if (t->trimmed)
+		t->trimmed(t);
+	timer_set(&t->wheel, timer, t->now_ms + TRIM_MS);
+}
+
+static void wake_loop(void *loop)
+{
+	io_wake(loop);
+}
+
+static void take_time(struct tick *t)
+{
+	t->now_us = io_now_us(t->loop);
+	t->now_ms = t->now_us / 1000;
+	t->wall_ms = io_wall_ms(t->loop);
+}
+
+int tick_init(struct tick *t, const struct io_options *options)
+{
+	int error;
+
+	memset(t, 0, sizeof(*t));
+	error = io_open(&t->loop, options);
+	if (error < 0)
+		return error;
+	take_time(t);
+	wheel_init(&t->wheel, t->now_ms);
+	list_init(&t->runnable);
+	list_init(&t->writable);
+	list_init(&t->grave);
+	mailbox_init(&t->mailbox, wake_loop, t->loop);
+	slab_init(&t->outboxes, "outbox", sizeof(struct outbox), 0);
+	timer_init(&t->trim, trim_expired);
+	timer_set(&t->wheel, &t->trim, t->now_ms + TRIM_MS);
+	return 0;
+}
+
+void tick_done(struct tick *t)
+{
+	timer_stop(&t->wheel, &t->trim);
+	ASSERT(list_empty(&t->runnable) && list_empty(&t->writable) && list_empty(&t->grave));
+	ASSERT(t->wheel.armed == 0);
+	slab_done(&t->outboxes);
+	io_free(t->loop);
+}
+
+void task_init(struct task *task, void (*step)(struct task *))
+{
+	list_init(&task->node);
+	task->step = step;
+}
+
+void task_stop(struct task *task)
+{
+	list_remove(&task->node);
+}
+
+void tick_run(struct tick *t, struct task *task)
+{
+	if (list_empty(&task->node))
+		list_append(&t->runnable, &task->node);
+}
+
+void tick_bury(struct tick *t, struct corpse *c)
+{
+	list_append(&t->grave, &c->node);
+}
+
+static void step_all(struct tick *t)
+{
+	for (unsigned round = 0; round < ROUNDS_MAX && !list_empty(&t->runnable); round++) {
+		struct list now;
+		struct list *node;
+
+		list_init(&now);
+		list_move(&now, &t->runnable);
+		while ((node = list_pop(&now))) {
+			struct task *task = LIST_ITEM(node, struct task, node);
+
+			task->step(task);
+		}
+	}
+}
+
+static void bury_all(struct tick *t)
+{
+	struct list *node;
+
+	while ((node = list_pop(&t->grave))) {
+		struct corpse *c = LIST_ITEM(node, struct corpse, node);
+
+		c->bury(c);
+	}
+}
+
+static uint64_t timeout_us(const struct tick *t)
+{
+	uint64_t next;
+
+	if (!list_empty(&t->runnable) || !list_empty(&t->writable))
+		return 0;
+	next = wheel_next(&t->wheel);
+	if (next == WHEEL_NEVER)
+		return UINT64_MAX;
+	next *= 1000;
+	return next > t->now_us ? next - t->now_us : 0;
+}
+
+void tick_once(struct tick *t)
+{
+	io_wait(t->loop, timeout_us(t)); /* facts from the kernel */
+	take_time(t);
+	wheel_expire(&t->wheel, t->now_ms); /* facts from time */
+	mailbox_drain(&t->mailbox);         /* facts from other threads */
+	step_all(t);                        /* decisions, here only */
+	conn_flush_all(t);                  /* one vectored send per socket */
+	bury_all(t);                        /* frees, here only */
+}

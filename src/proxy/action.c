@@ -1,0 +1,245 @@
+#include "action.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "join.h"
+#include "route/variable.h"
+
+/* ---- proxy ---------------------------------------------------------------- */
+
+struct buf *action_emit_request(struct proxy *p, const struct request_view *view,
+				const struct config_proxy *proxy, const struct head *h)
+{
+	struct buf *b = buf_new(io_bufs(p->tick->loop),
+				h->bytes + EMIT_EXTRA + proxy->path.len + proxy->host.len +
+					view->client.len);
+	struct emit e;
+
+	if (!b)
+		return NULL;
+	e = (struct emit){ b->data, b->data + b->size, false };
+	emit_request(&e, h, &(struct emit_request){
+		.path = proxy->path,
+		.host = proxy->host,
+		.framing = h->framing,
+		.length = h->length,
+		.upgrade = h->upgrade,
+		.client = view->client,
+		.proto = SLICE("http"),
+	});
+	ASSERT(!e.overflow);
+	b->end = (uint32_t)(e.at - b->data);
+	return b;
+}
+
+static void start_proxy(struct exchange *x, const struct request_view *view)
+{
+	struct proxy *p = x->proxy;
+	const struct config_proxy *proxy = &view->route->proxy;
+	const struct head *h = view->head;
+	struct buf *request;
+
+	if (h->framing == FRAMING_LENGTH && h->length > p->config->limits.request_body) {
+		exchange_fail(x, ENDING_REQUEST_LARGE);
+		return;
+	}
+	request = action_emit_request(p, view, proxy, h);
+	if (request)
+		x->fetch = fetch_origin(p, p->upstreams[proxy->upstream], request, h->method,
+					h->framing, h->length, &x->client->task);
+	x->state = EXCHANGE_ASKING;
+	if (!x->fetch)
+		exchange_fail(x, ENDING_NO_MEMORY);
+}
+
+/* ---- memcached ------------------------------------------------------------ */
+
+bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
+		struct slice *result)
+{
+	long n = variable_expand(&m->key, view, key, MEMCACHE_KEY_MAX);
+
+	if (n < 0)
+		return false;
+	*result = (struct slice){ key, (size_t)n };
+	return memcache_key_valid(*result);
+}
+
+static void start_memcached(struct exchange *x, const struct request_view *view)
+{
+	struct proxy *p = x->proxy;
+	const struct config_memcached *m = &view->route->memcached;
+	char room[MEMCACHE_KEY_MAX];
+	struct slice key;
+
+	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
+		exchange_fail(x, ENDING_METHOD_REFUSED);
+		return;
+	}
+	if (!action_key(view, m, room, &key)) {
+		exchange_fail(x, ENDING_KEY_BAD);
+		return;
+	}
+	x->fetch = fetch_memcached(p, p->memcaches[m->upstream],
+				   m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
+				   &x->client->task);
+	x->state = EXCHANGE_ASKING;
+	x->server = p->config->upstreams[m->upstream].name;
+	if (!x->fetch)
+		exchange_fail(x, ENDING_NO_MEMORY);
+}
+
+/* ---- block: how not to do it ---------------------------------------------- */
+
+#define BLOCK_ANSWER_MAX 65536
+#define BLOCK_TIMEOUT_MS 60000
+
+/* The body of an answer that ended with its connection. */
+static bool answer_body(struct proxy *p, const char *bytes, size_t n, struct slice *body)
+{
+	struct head *h = &p->answer;
+	uint32_t scanned = 0;
+
+	if (head_parse_response(h, bytes, n, &p->front.limits, &scanned) != VERDICT_OK)
+		return false;
+	*body = (struct slice){ bytes + h->bytes, n - h->bytes };
+	if (h->framing == FRAMING_LENGTH && h->length < body->len)
+		body->len = h->length;
+	return h->framing != FRAMING_CHUNKED;
+}
+
+static void start_block(struct exchange *x, const struct request_view *view)
+{
+	const struct config_block *b = &view->route->block;
+	char request[1024];
+	char *answer = malloc(BLOCK_ANSWER_MAX);
+	struct slice body = { NULL, 0 };
+	int n = snprintf(request, sizeof(request),
+			 "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nConnection: close\r\n\r\n",
+			 SLICE_ARG(b->path), SLICE_ARG(b->host));
+	long got = -1;
+
+	/* The whole worker stops here: no other client of it is served until the slow origin
+	 * has answered. That is the lesson. */
+	if (answer && n < (int)sizeof(request))
+		got = sock_ask((const struct sockaddr *)&b->address.sa, b->address.len,
+			       (struct slice){ request, (size_t)n }, answer, BLOCK_ANSWER_MAX,
+			       BLOCK_TIMEOUT_MS);
+	if (got > 0 && answer_body(x->proxy, answer, (size_t)got, &body))
+		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
+	else
+		exchange_fail(x, ENDING_ORIGIN_REFUSED);
+	free(answer);
+}
+
+/* ---- cpu ------------------------------------------------------------------ */
+
+static void reply_burned(struct exchange *x, const char *where, uint32_t ms, uint64_t rounds)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text), "%u ms of CPU on the %s: %llu rounds\n", ms, where,
+			 (unsigned long long)rounds);
+
+	exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"),
+		       (struct slice){ text, (size_t)n });
+}
+
+static void job_finished(struct job *j)
+{
+	struct exchange *x = j->owner;
+
+	if (!x) {
+		slab_put(j->slab, j);
+		return;
+	}
+	j->back = true;
+	tick_run(x->proxy->tick, &x->client->task);
+}
+
+void action_forget_job(struct job **slot)
+{
+	struct job *j = *slot;
+
+	*slot = NULL;
+	if (!j)
+		return;
+	j->owner = NULL;
+	if (j->back)
+		slab_put(j->slab, j);
+}
+
+void action_burned(struct exchange *x)
+{
+	if (x->job->back)
+		reply_burned(x, "pool", x->job->ms, x->job->rounds);
+}
+
+/* "?ms=", as far as it is a number, capped. */
+static uint32_t wanted_ms(const struct config_cpu *cpu, const struct request_view *view)
+{
+	char room[16];
+	struct slice value;
+	uint32_t ms = 0;
+
+	if (!variable_value(VARIABLE_QUERY, SLICE("ms"), view, room, sizeof(room), &value) ||
+	    value.len == 0 || value.len > 6)
+		return cpu->ms;
+	for (size_t i = 0; i < value.len; i++) {
+		if (value.ptr[i] < '0' || value.ptr[i] > '9')
+			return cpu->ms;
+		ms = ms * 10 + (uint32_t)(value.ptr[i] - '0');
+	}
+	return ms < cpu->ms_max ? ms : cpu->ms_max;
+}
+
+static void start_cpu(struct exchange *x, const struct request_view *view)
+{
+	struct proxy *p = x->proxy;
+	const struct config_cpu *cpu = &view->route->cpu;
+	uint32_t ms = wanted_ms(cpu, view);
+
+	if (!cpu->on_pool) {
+		reply_burned(x, "worker", ms, pool_burn(ms));
+		return;
+	}
+	x->job = slab_take(&p->jobs);
+	if (!x->job) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	x->state = EXCHANGE_BURNING;
+	x->job->slab = &p->jobs;
+	x->job->owner = x;
+	x->job->ms = ms;
+	x->job->reply_to = &p->tick->mailbox;
+	x->job->finished = job_finished;
+	pool_submit(p->pool, x->job);
+}
+
+/* --------------------------------------------------------------------------- */
+
+void action_start(struct exchange *x, const struct request_view *view)
+{
+	if (!view->route) {
+		exchange_fail(x, ENDING_NO_ROUTE);
+		return;
+	}
+	switch (view->route->action) {
+	case CONFIG_PROXY:
+		start_proxy(x, view);
+		break;
+	case CONFIG_MEMCACHED_GET:
+		start_memcached(x, view);
+		break;
+	case CONFIG_BLOCK:
+		start_block(x, view);
+		break;
+	case CONFIG_CPU:
+		start_cpu(x, view);
+		break;
+	case CONFIG_JOIN:
+		join_start(x, view);
+		break;
+	}
+}

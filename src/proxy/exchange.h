@@ -1,0 +1,66 @@
+/* One request and its answer, as the client sees it.
+ *
+ *   ROUTING ─▶ ASKING ─▶ RELAYING ─▶ (ended)
+ *      │         │  └──▶ TUNNEL ───▶ (ended)
+ *      │         └ a cache's miss may go back to ROUTING
+ *      ├─▶ JOINING ─▶ REPLYING
+ *      ├─▶ BURNING ─▶ REPLYING
+ *      └─▶ REPLYING ─▶ (ended)
+ *
+ *   ROUTING    which route, and what it does
+ *   ASKING     a fetch was started; the request's body goes to it; no final head yet
+ *   RELAYING   the final head was written to the client; the body follows
+ *   TUNNEL     after a 101: bytes in both directions
+ *   JOINING    several fetches, one answer (join.h)
+ *   BURNING    a job is in the pool
+ *   REPLYING   an answer of our own was written
+ *
+ * Owner: its client; at most one at a time on HTTP/1. It has no operation in flight of its
+ * own, so it is freed as soon as it ends. */
+#ifndef PROXY_EXCHANGE_H
+#define PROXY_EXCHANGE_H
+
+#include "fetch.h"
+#include "route/route.h"
+
+enum exchange_state { EXCHANGE_ROUTING, EXCHANGE_ASKING, EXCHANGE_RELAYING, EXCHANGE_TUNNEL,
+		      EXCHANGE_JOINING, EXCHANGE_BURNING, EXCHANGE_REPLYING };
+
+/* A part of `kept`. */
+struct span {
+	uint32_t at, len;
+};
+
+struct exchange {
+	struct proxy *proxy;
+	struct client *client;
+	const struct config_route *route;
+	struct fetch *fetch;
+	struct join *join;
+	struct job *job;
+	struct buf *kept;     /* the head as received: for the log, and to route again */
+	struct span request_line, host, referer, user_agent;
+	const char *server;   /* who answers */
+	uint64_t started_us;
+	uint64_t body_bytes;  /* of the request, read */
+	uint64_t sent_bytes;  /* of the answer's body */
+	int status;           /* answered; 0: not yet */
+	uint8_t state;        /* enum exchange_state */
+	uint8_t method;       /* enum method */
+	bool minor_0;         /* HTTP/1.0 */
+	bool upgrade;         /* asked for */
+	bool keep;            /* the head of the answer let the connection go on */
+};
+
+extern const struct client_events exchange_client_events;
+
+/* Answers with a document of our own and ends the exchange. */
+void exchange_reply(struct exchange *x, int status, enum ending ending,
+		    struct slice content_type, struct slice body);
+void exchange_redirect(struct exchange *x, struct slice location);
+
+/* Answers as the ending says (or breaks the connection, where an answer has begun), and ends
+ * the exchange. */
+void exchange_fail(struct exchange *x, enum ending ending);
+
+#endif

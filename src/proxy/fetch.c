@@ -1,0 +1,454 @@
+#include "fetch.h"
+
+#include <string.h>
+
+static struct tick *tick_of(const struct fetch *f)
+{
+	return f->proxy->tick;
+}
+
+static struct conn *conn_of(struct fetch *f)
+{
+	return &f->lease.origin->conn;
+}
+
+static bool leased(const struct fetch *f)
+{
+	return f->lease.state == LEASE_READY;
+}
+
+static void set_state(struct fetch *f, enum fetch_state state)
+{
+	f->state = (uint8_t)state;
+	f->since_ms = tick_of(f)->now_ms;
+}
+
+static void fail(struct fetch *f, enum ending ending)
+{
+	struct upstream_stats *stats;
+
+	set_state(f, FETCH_FAILED);
+	f->ending = (uint8_t)ending;
+	if (!f->upstream)
+		return;
+	stats = upstream_stats(f->upstream);
+	if (ending == ENDING_ORIGIN_LATE || ending == ENDING_ORIGIN_DEAF ||
+	    ending == ENDING_ORIGIN_UNREACHED)
+		stat_add(&stats->timeouts, 1);
+	else
+		stat_add(&stats->errors, 1);
+	if (f->lease.state != LEASE_NONE)
+		upstream_return(&f->lease, false);
+}
+
+/* ---- deadlines ------------------------------------------------------------ */
+
+/* When the origin is late, by what is known now; WHEEL_NEVER: nothing is due of it. */
+static uint64_t deadline(const struct fetch *f)
+{
+	const struct conn *c = &f->lease.origin->conn;
+	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
+	const struct config_limits *limits = &f->proxy->config->limits;
+	uint64_t since = c->progress_ms > f->since_ms ? c->progress_ms : f->since_ms;
+
+	if (f->tunnel)
+		return since + limits->idle_timeout_ms;
+	switch ((enum fetch_state)f->state) {
+	case FETCH_SENDING:
+		if (conn_unsent(c) > 0)
+			return since + limits->send_timeout_ms;
+		break; /* the client's body is waited for, with its own deadline */
+	case FETCH_AWAITING_HEAD:
+		return since + response_ms;
+	case FETCH_RELAYING:
+		if (!f->waits_for_asker)
+			return since + response_ms;
+		break; /* the client is waited for, likewise */
+	case FETCH_LEASING:
+	case FETCH_ENDED:
+	case FETCH_FAILED:
+		break;
+	}
+	return WHEEL_NEVER;
+}
+
+/* As with a client's deadlines: one timer, looked at when it rings, and rung often enough
+ * that none is missed. */
+static uint64_t next_look(const struct fetch *f)
+{
+	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
+	uint32_t send_ms = f->proxy->config->limits.send_timeout_ms;
+	uint64_t due = deadline(f);
+
+	if (due != WHEEL_NEVER)
+		return due;
+	return tick_of(f)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
+}
+
+static void deadline_rang(struct timer *timer)
+{
+	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
+	struct fetch *f = CONTAINER(o->lease, struct fetch, lease);
+	uint64_t due = next_look(f);
+
+	if (due > tick_of(f)->now_ms) {
+		timer_set(&tick_of(f)->wheel, timer, due);
+		return;
+	}
+	f->late = true;
+	tick_run(tick_of(f), f->asker);
+}
+
+static void expect(struct fetch *f)
+{
+	struct timer *timer = &conn_of(f)->timer;
+	uint64_t due = next_look(f);
+
+	if (!timer_armed(timer) || due < timer->deadline_ms)
+		timer_set(&tick_of(f)->wheel, timer, due);
+}
+
+/* ---- asking an origin ----------------------------------------------------- */
+
+static void request_complete(struct fetch *f)
+{
+	if (f->state != FETCH_SENDING)
+		return;
+	set_state(f, FETCH_AWAITING_HEAD);
+	expect(f);
+}
+
+static void begin_sending(struct fetch *f)
+{
+	struct origin *o = f->lease.origin;
+
+	timer_init(&o->conn.timer, NULL);
+	o->conn.timer.expired = deadline_rang;
+	f->sent_us = tick_of(f)->now_us;
+	stat_add(&upstream_stats(f->upstream)->requests, 1);
+	set_state(f, FETCH_SENDING);
+	if (!writer_begin(&o->writer, &o->conn, buf_ref(f->request),
+			  (enum framing)f->framing, f->length)) {
+		fail(f, ENDING_NO_MEMORY);
+		return;
+	}
+	if (o->writer.ended)
+		request_complete(f);
+	else
+		expect(f);
+}
+
+static enum ending ending_of_lease(const struct lease *l)
+{
+	switch ((enum lease_failure)l->failure) {
+	case LEASE_REFUSED:
+		return ENDING_ORIGIN_REFUSED;
+	case LEASE_CONNECT_TIMEOUT:
+		return ENDING_ORIGIN_UNREACHED;
+	case LEASE_QUEUE_FULL:
+		return ENDING_QUEUE_FULL;
+	case LEASE_QUEUE_TIMEOUT:
+		return ENDING_QUEUE_LATE;
+	case LEASE_NO_MEMORY:
+		break;
+	}
+	return ENDING_NO_MEMORY;
+}
+
+static void lease_step(struct fetch *f)
+{
+	switch ((enum lease_state)f->lease.state) {
+	case LEASE_READY:
+		begin_sending(f);
+		break;
+	case LEASE_FAILED:
+		fail(f, ending_of_lease(&f->lease));
+		break;
+	case LEASE_NONE:
+	case LEASE_WAITING:
+	case LEASE_CONNECTING:
+		break;
+	}
+}
+
+/* The connection ended before a byte of an answer was seen. */
+static void swallowed(struct fetch *f)
+{
+	bool again = f->lease.reused && !f->retried && !f->body_begun &&
+		     method_idempotent((enum method)f->method) && f->interim_n == 0;
+
+	if (!again) {
+		fail(f, ENDING_ORIGIN_CLOSED);
+		return;
+	}
+	f->retried = true;
+	stat_add(&upstream_stats(f->upstream)->retries, 1);
+	upstream_return(&f->lease, false);
+	set_state(f, FETCH_LEASING);
+	upstream_lease(f->upstream, &f->lease, true, f->asker);
+	lease_step(f);
+}
+
+static void origin_step(struct fetch *f)
+{
+	bool sending = f->state == FETCH_SENDING;
+
+	if (f->state == FETCH_LEASING) {
+		lease_step(f);
+		return;
+	}
+	if (f->late && leased(f) && f->state != FETCH_ENDED)
+		fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_SHORT :
+			sending ? ENDING_ORIGIN_DEAF : ENDING_ORIGIN_LATE);
+}
+
+uint32_t fetch_room(struct fetch *f)
+{
+	if (f->state == FETCH_SENDING ||
+	    (f->state == FETCH_RELAYING && leased(f) && !f->lease.origin->writer.ended))
+		return conn_room(conn_of(f));
+	return 0;
+}
+
+bool fetch_send(struct fetch *f, struct piece *p)
+{
+	f->body_begun = true;
+	if (!writer_piece(&f->lease.origin->writer, conn_of(f), p)) {
+		fail(f, ENDING_NO_MEMORY);
+		return false;
+	}
+	return true;
+}
+
+bool fetch_send_end(struct fetch *f, struct buf *trailers)
+{
+	if (!writer_end(&f->lease.origin->writer, conn_of(f), trailers)) {
+		fail(f, ENDING_NO_MEMORY);
+		return false;
+	}
+	request_complete(f);
+	return true;
+}
+
+static enum verdict refuse_head(struct fetch *f, enum ending ending)
+{
+	fail(f, ending);
+	return VERDICT_BAD;
+}
+
+enum verdict fetch_head(struct fetch *f, struct head *h)
+{
+	struct conn *c;
+
+	if (f->state == FETCH_FAILED)
+		return VERDICT_BAD;
+	if (!leased(f))
+		return VERDICT_MORE;
+	c = conn_of(f);
+	switch (reader_response(&f->lease.origin->reader, c, &f->proxy->front.limits, h)) {
+	case VERDICT_OK:
+		break;
+	case VERDICT_BAD:
+		return refuse_head(f, ENDING_ORIGIN_BAD);
+	case VERDICT_MORE:
+		if (!c->eof && !c->error)
+			return VERDICT_MORE;
+		if (c->inbox)
+			return refuse_head(f, ENDING_ORIGIN_CLOSED);
+		swallowed(f);
+		return f->state == FETCH_FAILED ? VERDICT_BAD : VERDICT_MORE;
+	}
+	if (h->status < 200 && h->status != 101 && ++f->interim_n > FETCH_INTERIM_MAX)
+		return refuse_head(f, ENDING_ORIGIN_BAD);
+	return VERDICT_OK;
+}
+
+void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing)
+{
+	struct origin *o = f->lease.origin;
+
+	buf_put(f->request);
+	f->request = NULL;
+	if (h->status < 200 && h->status != 101) {
+		conn_consume(&o->conn, o->reader.head_bytes);
+		reader_init(&o->reader);
+		return;
+	}
+	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
+	f->reusable = h->keep_alive && framing != FRAMING_CLOSE;
+	set_state(f, FETCH_RELAYING);
+	reader_begin_body(&o->reader, &o->conn, framing, h->length);
+	expect(f);
+}
+
+static void answer_ended(struct fetch *f)
+{
+	set_state(f, FETCH_ENDED);
+	upstream_return(&f->lease, f->reusable && f->lease.origin->writer.ended);
+}
+
+static enum body_event origin_body(struct fetch *f, struct head *trailers, struct piece *p)
+{
+	struct conn *c = conn_of(f);
+	enum body_event event = reader_body(&f->lease.origin->reader, c,
+					    &f->proxy->front.limits, trailers, p);
+
+	switch (event) {
+	case BODY_END:
+		answer_ended(f);
+		break;
+	case BODY_MORE:
+		if (!c->error)
+			break;
+		/* fall through */
+	case BODY_BAD:
+		fail(f, ENDING_ORIGIN_SHORT);
+		return BODY_BAD;
+	case BODY_DATA:
+	case BODY_TRAILERS:
+		break;
+	}
+	return event;
+}
+
+void fetch_end_trailers(struct fetch *f)
+{
+	reader_end_trailers(&f->lease.origin->reader, conn_of(f));
+}
+
+struct conn *fetch_tunnel(struct fetch *f)
+{
+	f->tunnel = true;
+	f->reusable = false;
+	set_state(f, FETCH_RELAYING);
+	expect(f);
+	return conn_of(f);
+}
+
+struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+			   enum method method, enum framing framing, uint64_t length,
+			   struct task *asker)
+{
+	struct fetch *f = slab_take(&p->fetches);
+
+	if (!f) {
+		buf_put(request);
+		return NULL;
+	}
+	f->proxy = p;
+	f->asker = asker;
+	f->upstream = u;
+	f->request = request;
+	f->method = (uint8_t)method;
+	f->framing = (uint8_t)framing;
+	f->length = length;
+	set_state(f, FETCH_LEASING);
+	upstream_lease(u, &f->lease, false, asker);
+	return f;
+}
+
+/* ---- asking a cache ------------------------------------------------------- */
+
+struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
+			      struct slice key, struct task *asker)
+{
+	struct fetch *f = slab_take(&p->fetches);
+
+	if (!f)
+		return NULL;
+	f->proxy = p;
+	f->asker = asker;
+	set_state(f, FETCH_LEASING);
+	f->call = memcache_get(m, command, key, f);
+	if (!f->call) {
+		slab_put(&p->fetches, f);
+		return NULL;
+	}
+	return f;
+}
+
+static enum ending ending_of_call(const struct memcache_call *call)
+{
+	switch (call->failure) {
+	case CALL_ERROR:
+	case CALL_VALUE_LARGE:
+		return ENDING_CACHE_FAILED;
+	case CALL_TIMEOUT:
+		return ENDING_CACHE_LATE;
+	case CALL_QUEUE_FULL:
+		return ENDING_QUEUE_FULL;
+	}
+	return ENDING_CACHE_FAILED;
+}
+
+static void call_step(struct fetch *f)
+{
+	if (f->state != FETCH_LEASING)
+		return;
+	switch (f->call->state) {
+	case CALL_HIT:
+		f->length = f->call->length;
+		set_state(f, FETCH_RELAYING);
+		break;
+	case CALL_MISS:
+		fail(f, ENDING_CACHE_MISS);
+		break;
+	case CALL_FAILED:
+		fail(f, ending_of_call(f->call));
+		break;
+	case CALL_WAITING:
+	case CALL_SENT:
+		break;
+	}
+}
+
+static enum body_event call_body(struct fetch *f, struct piece *p)
+{
+	if (memcache_take(f->call, p))
+		return BODY_DATA;
+	set_state(f, FETCH_ENDED);
+	memcache_forget(&f->call);
+	return BODY_END;
+}
+
+/* ---- either --------------------------------------------------------------- */
+
+void fetch_step(struct fetch *f)
+{
+	if (f->call)
+		call_step(f);
+	else if (f->upstream)
+		origin_step(f);
+}
+
+enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p)
+{
+	switch ((enum fetch_state)f->state) {
+	case FETCH_RELAYING:
+		return f->call ? call_body(f, p) : origin_body(f, trailers, p);
+	case FETCH_ENDED:
+		return BODY_END;
+	case FETCH_FAILED:
+		return BODY_BAD;
+	case FETCH_LEASING:
+	case FETCH_SENDING:
+	case FETCH_AWAITING_HEAD:
+		break;
+	}
+	return BODY_MORE;
+}
+
+void fetch_free(struct fetch **slot)
+{
+	struct fetch *f = *slot;
+
+	if (!f)
+		return;
+	*slot = NULL;
+	if (f->upstream && f->lease.state != LEASE_NONE)
+		upstream_return(&f->lease, false);
+	if (f->call)
+		memcache_forget(&f->call);
+	buf_put(f->request);
+	slab_put(&f->proxy->fetches, f);
+}

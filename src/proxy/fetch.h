@@ -1,0 +1,93 @@
+/* One question to an origin or to a cache: the lease or call, the request as sent, the
+ * answer as it comes.
+ *
+ *   LEASING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
+ *      │  ▲       │             │             │
+ *      │  └───────┴─────────────┘ swallowed by a stale connection: once more
+ *      └──────────┴─────────────┴─────────────┴─▶ FAILED (ending says how)
+ *
+ *   LEASING        waits for an origin, or for the cache's answer
+ *   SENDING        the head was sent, the body is under way; the answer may begin
+ *   AWAITING_HEAD  the request is complete
+ *   RELAYING       the head of the final answer was taken
+ *
+ * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its asker's
+ * step; facts run the asker. A request is sent twice only if it is idempotent, had no body,
+ * went out on a connection that was used before, and no byte of an answer was seen
+ * (RFC 9110 9.2.2, RFC 9112 9.3.1). */
+#ifndef PROXY_FETCH_H
+#define PROXY_FETCH_H
+
+#include "proxy/proxy.h"
+
+enum fetch_state {
+	FETCH_LEASING,
+	FETCH_SENDING,
+	FETCH_AWAITING_HEAD,
+	FETCH_RELAYING,
+	FETCH_ENDED,
+	FETCH_FAILED,
+};
+
+/* More 1xx answers than this to one request are an attack. */
+#define FETCH_INTERIM_MAX 32
+
+struct fetch {
+	struct proxy *proxy;
+	struct task *asker;
+	uint8_t state;        /* enum fetch_state */
+	uint8_t ending;       /* enum ending, of FETCH_FAILED */
+	uint8_t method;       /* enum method */
+	uint8_t framing;      /* of the request's body */
+	uint8_t interim_n;
+	bool retried;
+	bool body_begun;      /* some of it was taken: cannot be sent again */
+	bool late;            /* a deadline passed */
+	bool waits_for_asker; /* what came was not all taken: its slowness, not ours */
+	bool reusable;        /* the origin, after this answer */
+	bool tunnel;
+	uint64_t length;      /* of the request's body */
+	uint64_t sent_us;     /* when its head was sent */
+	uint64_t since_ms;    /* when the state began */
+	struct buf *request;  /* its serialised head, until an answer makes a repeat impossible */
+	struct upstream *upstream;
+	struct lease lease;
+	struct memcache_call *call; /* set: this is a question to a cache */
+};
+
+/* Asks an origin. `request` is the serialised head, whose reference is taken over. NULL: out
+ * of memory. */
+struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+			   enum method method, enum framing framing, uint64_t length,
+			   struct task *asker);
+
+/* Asks a cache; the key is valid. */
+struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
+			      struct slice key, struct task *asker);
+
+/* Goes on as far as facts allow. The state afterwards tells. */
+void fetch_step(struct fetch *f);
+
+/* Bytes of request body that may be sent now. */
+uint32_t fetch_room(struct fetch *f);
+
+/* Sends a run of the body, or its end. False: it failed; see `ending`. */
+bool fetch_send(struct fetch *f, struct piece *p);
+bool fetch_send_end(struct fetch *f, struct buf *trailers);
+
+/* The head of the next answer, interim ones (1xx) included, whose slices live until
+ * fetch_take_head(). For a question to an origin only. VERDICT_BAD: it failed. */
+enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
+void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
+
+/* The next run of the answer's body; BODY_BAD: the fetch failed. */
+enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);
+void fetch_end_trailers(struct fetch *f);
+
+/* From now on the origin's connection carries bytes in both directions. */
+struct conn *fetch_tunnel(struct fetch *f);
+
+/* Lets go of origin or call, and frees it. Any state. */
+void fetch_free(struct fetch **f);
+
+#endif

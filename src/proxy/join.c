@@ -1,0 +1,343 @@
+#include "join.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "action.h"
+
+struct part {
+	const struct config_part *config;
+	struct fetch *fetch;
+	struct buf *request;  /* of an origin, until it is asked */
+	char key[MEMCACHE_KEY_MAX];
+	uint8_t key_len;
+	bool done;
+	int status;           /* of the answer; 200 for a value */
+	char *bytes;          /* of its body, as far as they came */
+	uint32_t len;
+};
+
+struct join {
+	struct exchange *exchange;
+	const struct config_join *config;
+	bool checked;
+	struct part check;
+	struct part parts[CONFIG_PARTS_MAX];
+};
+
+/* ---- asking --------------------------------------------------------------- */
+
+/* The head is at hand only now: what a part will send is made ready. */
+static enum ending prepare(struct join *j, struct part *part, const struct config_part *config,
+			   const struct request_view *view)
+{
+	struct head h = *view->head;
+	struct slice key;
+
+	part->config = config;
+	if (config->is_memcached) {
+		if (!action_key(view, &config->memcached, part->key, &key))
+			return ENDING_KEY_BAD;
+		part->key_len = (uint8_t)key.len;
+		return ENDING_COMPLETE;
+	}
+	h.method = METHOD_GET;
+	h.method_token = SLICE("GET");
+	h.framing = FRAMING_NONE;
+	h.upgrade = false;
+	part->request = action_emit_request(j->exchange->proxy, view, &config->proxy, &h);
+	return part->request ? ENDING_COMPLETE : ENDING_NO_MEMORY;
+}
+
+static bool ask(struct join *j, struct part *part)
+{
+	struct proxy *p = j->exchange->proxy;
+	struct task *asker = &j->exchange->client->task;
+	const struct config_part *c = part->config;
+
+	if (c->is_memcached) {
+		part->fetch = fetch_memcached(p, p->memcaches[c->memcached.upstream],
+					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
+					      (struct slice){ part->key, part->key_len }, asker);
+	} else {
+		part->fetch = fetch_origin(p, p->upstreams[c->proxy.upstream], part->request,
+					   METHOD_GET, FRAMING_NONE, 0, asker);
+		part->request = NULL;
+	}
+	return part->fetch != NULL;
+}
+
+/* ---- answers -------------------------------------------------------------- */
+
+static bool take_bytes(struct part *part, const struct piece *p)
+{
+	uint32_t n = p->len < JOIN_PART_BYTES - part->len ? p->len : JOIN_PART_BYTES - part->len;
+	char *grown = realloc(part->bytes, part->len + n + 1);
+
+	if (!grown)
+		return false;
+	part->bytes = grown;
+	memcpy(part->bytes + part->len, p->ptr, n);
+	part->len += n;
+	return true;
+}
+
+static void finish(struct part *part, int status)
+{
+	part->done = true;
+	part->status = status;
+	fetch_free(&part->fetch);
+}
+
+static void gather_body(struct join *j, struct part *part)
+{
+	struct piece p = { NULL, NULL, 0 };
+	bool taken;
+
+	for (;;) {
+		switch (fetch_body(part->fetch, &j->exchange->proxy->answer, &p)) {
+		case BODY_DATA:
+			taken = take_bytes(part, &p);
+			piece_put(&p);
+			if (taken)
+				break;
+			finish(part, ending_status(ENDING_NO_MEMORY));
+			return;
+		case BODY_TRAILERS:
+			fetch_end_trailers(part->fetch);
+			break;
+		case BODY_END:
+			finish(part, part->status);
+			return;
+		case BODY_BAD:
+			finish(part, ending_status(ENDING_ORIGIN_BAD));
+			return;
+		case BODY_MORE:
+			return;
+		}
+	}
+}
+
+/* False: no final head yet. */
+static bool gather_head(struct join *j, struct part *part)
+{
+	struct head *h = &j->exchange->proxy->answer;
+
+	while (part->fetch->state != FETCH_RELAYING) {
+		if (fetch_head(part->fetch, h) != VERDICT_OK)
+			return false;
+		part->status = h->status;
+		fetch_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
+				head_response_framing(h, METHOD_GET));
+	}
+	return true;
+}
+
+static void gather(struct join *j, struct part *part)
+{
+	if (part->done || !part->fetch)
+		return;
+	fetch_step(part->fetch);
+	if (part->fetch->state == FETCH_LEASING)
+		return;
+	if (part->fetch->call)
+		part->status = 200;
+	else if (part->fetch->state != FETCH_FAILED && !gather_head(j, part) &&
+		 part->fetch->state != FETCH_FAILED)
+		return;
+	if (part->fetch->state == FETCH_FAILED)
+		finish(part, ending_status((enum ending)part->fetch->ending));
+	else
+		gather_body(j, part);
+}
+
+/* ---- JSON ----------------------------------------------------------------- */
+
+/* Bytes of a UTF-8 sequence that is well-formed (RFC 3629 4), 0 if it is not. */
+static unsigned utf8_length(const unsigned char *s, size_t n)
+{
+	unsigned len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 :
+		       s[0] < 0xf5 ? 4 : 0;
+
+	if (len > n)
+		return 0;
+	for (unsigned i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+static void put_string(struct emit *e, const char *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	emit_slice(e, SLICE("\""));
+	for (size_t i = 0; i < n;) {
+		unsigned char b = (unsigned char)bytes[i];
+		unsigned len = utf8_length((const unsigned char *)bytes + i, n - i);
+
+		if (len == 0) {
+			emit_slice(e, SLICE("\\ufffd"));
+			len = 1;
+		} else if (b < 0x20 || b == '"' || b == '\\') {
+			emit_slice(e, SLICE("\\u00"));
+			emit_slice(e, (struct slice){ (char[]){ digits[b >> 4], digits[b & 15] }, 2 });
+		} else {
+			emit_slice(e, (struct slice){ bytes + i, len });
+		}
+		i += len;
+	}
+	emit_slice(e, SLICE("\""));
+}
+
+static void put_part(struct emit *e, const struct part *part)
+{
+	put_string(e, part->config->name, strlen(part->config->name));
+	emit_slice(e, SLICE(":{\"status\":"));
+	emit_number(e, (uint64_t)part->status);
+	emit_slice(e, SLICE(",\"body\":"));
+	put_string(e, part->bytes, part->len);
+	emit_slice(e, SLICE("}"));
+}
+
+/* An escaped byte takes six. */
+static size_t json_bytes_max(const struct join *j)
+{
+	size_t n = 64 + 6ull * j->check.len;
+
+	for (unsigned i = 0; i < j->config->part_n; i++)
+		n += 6ull * (j->parts[i].len + strlen(j->parts[i].config->name)) + 64;
+	return n;
+}
+
+static void answer(struct join *j)
+{
+	size_t max = json_bytes_max(j);
+	char *text = malloc(max);
+	struct emit e = { text, text + max, false };
+
+	if (!text) {
+		exchange_fail(j->exchange, ENDING_NO_MEMORY);
+		return;
+	}
+	emit_slice(&e, SLICE("{"));
+	if (j->config->has_check) {
+		emit_slice(&e, SLICE("\"session\":"));
+		put_string(&e, j->check.bytes, j->check.len);
+	}
+	for (unsigned i = 0; i < j->config->part_n; i++) {
+		if (i > 0 || j->config->has_check)
+			emit_slice(&e, SLICE(","));
+		put_part(&e, &j->parts[i]);
+	}
+	emit_slice(&e, SLICE("}\n"));
+	ASSERT(!e.overflow);
+	exchange_reply(j->exchange, 200, ENDING_COMPLETE, SLICE("application/json"),
+		       (struct slice){ text, (size_t)(e.at - text) });
+	free(text);
+}
+
+/* ---- steps ---------------------------------------------------------------- */
+
+static bool ask_all(struct join *j)
+{
+	j->checked = true;
+	for (unsigned i = 0; i < j->config->part_n; i++)
+		if (!ask(j, &j->parts[i]))
+			return false;
+	return true;
+}
+
+/* False: the exchange has ended. */
+static bool check_step(struct join *j)
+{
+	gather(j, &j->check);
+	if (!j->check.done)
+		return true;
+	if (j->check.status == ending_status(ENDING_CACHE_MISS)) {
+		exchange_redirect(j->exchange, j->config->login);
+		return false;
+	}
+	if (j->check.status != 200) {
+		exchange_fail(j->exchange, j->check.status == 504 ? ENDING_CACHE_LATE :
+								     ENDING_CACHE_FAILED);
+		return false;
+	}
+	if (ask_all(j))
+		return true;
+	exchange_fail(j->exchange, ENDING_NO_MEMORY);
+	return false;
+}
+
+void join_step(struct join *j)
+{
+	if (!j->checked && !check_step(j))
+		return;
+	if (!j->checked)
+		return;
+	for (unsigned i = 0; i < j->config->part_n; i++)
+		gather(j, &j->parts[i]);
+	for (unsigned i = 0; i < j->config->part_n; i++)
+		if (!j->parts[i].done)
+			return;
+	answer(j);
+}
+
+void join_start(struct exchange *x, const struct request_view *view)
+{
+	const struct config_join *config = &view->route->join;
+	struct join *j = slab_take(&x->proxy->joins);
+	enum ending ending = ENDING_COMPLETE;
+
+	x->state = EXCHANGE_JOINING;
+	x->join = j;
+	if (!j) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	j->exchange = x;
+	j->config = config;
+	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
+		exchange_fail(x, ENDING_METHOD_REFUSED);
+		return;
+	}
+	for (unsigned i = 0; i < config->part_n && ending == ENDING_COMPLETE; i++)
+		ending = prepare(j, &j->parts[i], &config->parts[i], view);
+	if (ending != ENDING_COMPLETE) {
+		exchange_fail(x, ending);
+		return;
+	}
+	/* Without a session there is no key to look up: that is a failed check as well. */
+	if (config->has_check && prepare(j, &j->check, &config->check, view) != ENDING_COMPLETE)
+		exchange_redirect(x, config->login);
+	else if (!(config->has_check ? ask(j, &j->check) : ask_all(j)))
+		exchange_fail(x, ENDING_NO_MEMORY);
+}
+
+static void part_done(struct part *part)
+{
+	fetch_free(&part->fetch);
+	buf_put(part->request);
+	free(part->bytes);
+}
+
+void join_free(struct join **slot)
+{
+	struct join *j = *slot;
+
+	*slot = NULL;
+	if (!j)
+		return;
+	part_done(&j->check);
+	for (unsigned i = 0; i < CONFIG_PARTS_MAX; i++)
+		part_done(&j->parts[i]);
+	slab_put(&j->exchange->proxy->joins, j);
+}
+
+size_t join_size(void)
+{
+	return sizeof(struct join);
+}

@@ -1,0 +1,125 @@
+#include "proxy/pool.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/check.h"
+
+struct hand {
+	pthread_t thread;
+	sem_t work;
+	struct mailbox box;
+	_Atomic bool stop;
+};
+
+struct pool {
+	unsigned n;
+	_Atomic unsigned next;
+	struct hand hands[];
+};
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t pool_burn(uint32_t ms)
+{
+	uint64_t end = cpu_ns() + ms * 1000000ull;
+	uint64_t x = 88172645463325252ull, rounds = 0;
+
+	do {
+		for (int i = 0; i < 10000; i++) {
+			x ^= x << 13;
+			x ^= x >> 7;
+			x ^= x << 17;
+		}
+		rounds += 10000;
+	} while (cpu_ns() < end && x != 0);
+	return rounds;
+}
+
+static void come_back(struct message *m)
+{
+	struct job *j = CONTAINER(m, struct job, message);
+
+	j->finished(j);
+}
+
+static void do_job(struct message *m)
+{
+	struct job *j = CONTAINER(m, struct job, message);
+
+	j->rounds = pool_burn(j->ms);
+	j->message.deliver = come_back;
+	mailbox_post(j->reply_to, &j->message);
+}
+
+static void *hand_run(void *arg)
+{
+	struct hand *h = arg;
+
+	while (!atomic_load(&h->stop)) {
+		sem_wait(&h->work);
+		mailbox_drain(&h->box);
+	}
+	return NULL;
+}
+
+static void hand_wake(void *hand)
+{
+	sem_post(&((struct hand *)hand)->work);
+}
+
+static bool hand_start(struct hand *h)
+{
+	atomic_init(&h->stop, false);
+	sem_init(&h->work, 0, 0);
+	mailbox_init(&h->box, hand_wake, h);
+	if (pthread_create(&h->thread, NULL, hand_run, h) == 0)
+		return true;
+	sem_destroy(&h->work);
+	return false;
+}
+
+struct pool *pool_new(unsigned threads)
+{
+	struct pool *p = calloc(1, sizeof(*p) + threads * sizeof(p->hands[0]));
+
+	if (!p)
+		return NULL;
+	for (; p->n < threads; p->n++) {
+		if (!hand_start(&p->hands[p->n])) {
+			pool_free(p);
+			return NULL;
+		}
+	}
+	return p;
+}
+
+void pool_free(struct pool *p)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		struct hand *h = &p->hands[i];
+
+		atomic_store(&h->stop, true);
+		sem_post(&h->work);
+		pthread_join(h->thread, NULL);
+		sem_destroy(&h->work);
+	}
+	free(p);
+}
+
+void pool_submit(struct pool *p, struct job *j)
+{
+	unsigned i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed) % p->n;
+
+	j->message.deliver = do_job;
+	mailbox_post(&p->hands[i].box, &j->message);
+}

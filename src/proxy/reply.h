@@ -1,0 +1,21 @@
+/* Answers of our own: one block with head and body, one place that writes them. */
+#ifndef PROXY_REPLY_H
+#define PROXY_REPLY_H
+
+#include "proxy/proxy.h"
+
+struct reply {
+	int status;
+	enum ending ending;
+	struct slice content_type; /* empty: text/plain */
+	struct slice body;         /* empty: "STATUS PHRASE\n" */
+	struct slice location, allow;
+	bool head_only;            /* the answer to a HEAD */
+	bool minor_0;              /* the request was HTTP/1.0 */
+	bool close;
+};
+
+/* Queues the answer. False: out of memory. */
+bool reply_send(struct proxy *p, struct client *c, const struct reply *r);
+
+#endif

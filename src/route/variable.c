@@ -1,0 +1,216 @@
+#include "route/variable.h"
+
+#include "http/path.h"
+
+enum result { RESULT_OK, RESULT_NONE = -1, RESULT_LONG = -2 };
+
+/* Where decoded text goes. */
+struct room {
+	char *out;
+	size_t size;
+};
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* The byte at the front of encoded text, and how much of the text it is; -1:
+ * malformed. */
+static int decoded_byte(struct slice text, bool plus, size_t *used)
+{
+	int high, low;
+
+	*used = 1;
+	if (text.ptr[0] == '+' && plus)
+		return ' ';
+	if (text.ptr[0] != '%')
+		return (unsigned char)text.ptr[0];
+	if (text.len < 3)
+		return -1;
+	*used = 3;
+	high = hex_digit(text.ptr[1]);
+	low = hex_digit(text.ptr[2]);
+	return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/* -1: malformed. */
+static long decoded_length(struct slice text)
+{
+	long n = 0;
+
+	for (size_t i = 0, used; i < text.len; i += used, n++)
+		if (decoded_byte(slice_after(text, i), false, &used) < 0)
+			return -1;
+	return n;
+}
+
+static bool decoded_equal(struct slice encoded, struct slice name)
+{
+	size_t i = 0, n = 0, used;
+
+	for (; i < encoded.len && n < name.len; i += used, n++)
+		if (decoded_byte(slice_after(encoded, i), true, &used) !=
+		    (unsigned char)name.ptr[n])
+			return false;
+	return i == encoded.len && n == name.len;
+}
+
+static enum result decode(struct slice text, bool plus, struct room room,
+			  struct slice *value)
+{
+	long n = decoded_length(text);
+
+	if (n < 0)
+		return RESULT_NONE;
+	if ((size_t)n > room.size)
+		return RESULT_LONG;
+	n = path_decode(room.out, text, plus);
+	ASSERT(n >= 0 && (size_t)n <= room.size);
+	*value = (struct slice){ room.out, (size_t)n };
+	return RESULT_OK;
+}
+
+/* Cuts text up to `separator` off the front of *rest. */
+static struct slice take_piece(struct slice *rest, char separator)
+{
+	const char *end = rest->len > 0 ? memchr(rest->ptr, separator, rest->len) : NULL;
+	struct slice piece = *rest;
+
+	if (end) {
+		piece.len = (size_t)(end - rest->ptr);
+		*rest = slice_after(*rest, piece.len + 1);
+	} else {
+		rest->len = 0;
+	}
+	return piece;
+}
+
+static enum result path_rest(const struct request_view *v, struct room room,
+			     struct slice *value)
+{
+	if (!v->route || v->head->target_form == TARGET_ASTERISK)
+		return RESULT_NONE;
+	ASSERT(v->path.len >= v->route->path.len);
+	return decode(slice_after(v->path, v->route->path.len), false, room, value);
+}
+
+static enum result query(struct slice name, const struct request_view *v, struct room room,
+			 struct slice *value)
+{
+	struct slice rest = v->head->query;
+
+	if (rest.len > 0)
+		rest = slice_after(rest, 1); /* the "?" */
+	while (rest.len > 0) {
+		struct slice text = take_piece(&rest, '&');
+		struct slice key = take_piece(&text, '=');
+
+		/* Without a "=", what is left of the text is empty. */
+		if (decoded_equal(key, name))
+			return decode(text, true, room, value);
+	}
+	return RESULT_NONE;
+}
+
+static enum result header(struct slice name, const struct request_view *v,
+			  struct slice *value)
+{
+	const struct field *f = head_find_name(v->head, name);
+
+	if (!f)
+		return RESULT_NONE;
+	*value = f->value;
+	return RESULT_OK;
+}
+
+/* "a=1; b=2" (RFC 6265 4.2), in as many fields as the client sent. */
+static enum result cookie(struct slice name, const struct request_view *v,
+			  struct slice *value)
+{
+	for (unsigned i = 0; i < v->head->field_n; i++) {
+		struct slice rest = v->head->fields[i].value;
+
+		if (v->head->fields[i].header != HEADER_COOKIE)
+			continue;
+		while (rest.len > 0) {
+			struct slice text = take_piece(&rest, ';');
+			bool has_value = text.len > 0 && memchr(text.ptr, '=', text.len);
+			struct slice key = slice_trim(take_piece(&text, '='));
+
+			if (!has_value || !slice_equal(key, name))
+				continue;
+			*value = slice_trim(text);
+			return RESULT_OK;
+		}
+	}
+	return RESULT_NONE;
+}
+
+static enum result given(struct slice text, struct slice *value)
+{
+	*value = text;
+	return text.len > 0 ? RESULT_OK : RESULT_NONE;
+}
+
+static enum result evaluate(enum variable id, struct slice argument,
+			    const struct request_view *v, struct room room,
+			    struct slice *value)
+{
+	switch (id) {
+	case VARIABLE_PATH:
+		return given(v->head->path, value);
+	case VARIABLE_PATH_REST:
+		return path_rest(v, room, value);
+	case VARIABLE_QUERY:
+		return query(argument, v, room, value);
+	case VARIABLE_HEADER:
+		return header(argument, v, value);
+	case VARIABLE_COOKIE:
+		return cookie(argument, v, value);
+	case VARIABLE_HOST:
+		return given(v->host, value);
+	case VARIABLE_METHOD:
+		return given(v->head->method_token, value);
+	case VARIABLE_CLIENT_ADDRESS:
+		return given(v->client, value);
+	case VARIABLE_NONE:
+		*value = argument;
+		return RESULT_OK;
+	}
+	return RESULT_NONE;
+}
+
+bool variable_value(enum variable id, struct slice argument, const struct request_view *v,
+		    char *out, size_t size, struct slice *value)
+{
+	return evaluate(id, argument, v, (struct room){ out, size }, value) == RESULT_OK;
+}
+
+long variable_expand(const struct template *t, const struct request_view *v, char *out,
+		     size_t size)
+{
+	struct room room = { out, size };
+
+	for (unsigned i = 0; i < t->part_n; i++) {
+		const struct template_part *part = &t->parts[i];
+		struct slice value;
+		enum result result = evaluate(part->variable, part->text, v, room, &value);
+
+		if (result != RESULT_OK)
+			return result;
+		if (value.len > room.size)
+			return RESULT_LONG;
+		if (value.len > 0 && value.ptr != room.out)
+			memcpy(room.out, value.ptr, value.len);
+		room.out += value.len;
+		room.size -= value.len;
+	}
+	return room.out - out;
+}

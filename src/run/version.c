@@ -1,0 +1,34 @@
+#include "run/version.h"
+
+#include <openssl/crypto.h>
+#include <sys/utsname.h>
+#include <yaml.h>
+
+#include "io/io.h"
+#include "llhttp.h"
+
+static void print_engine(FILE *out, enum io_engine_kind kind)
+{
+	char text[2048];
+
+	io_describe(kind, text, sizeof(text));
+	fprintf(out, "%s:\n%s", io_engine_name(kind), text);
+}
+
+void version_print(FILE *out)
+{
+	struct utsname u;
+	char why[512];
+
+	uname(&u);
+	fprintf(out, "fairlead %s\n", FAIRLEAD_VERSION);
+	fprintf(out, "libraries: liburing %s, llhttp %d.%d.%d, libyaml %s, %s\n",
+		LIBURING_VERSION, LLHTTP_VERSION_MAJOR,
+		LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, yaml_get_version_string(),
+		OpenSSL_version(OPENSSL_VERSION));
+	fprintf(out, "kernel: %s %s %s\n", u.sysname, u.release, u.machine);
+	print_engine(out, IO_ENGINE_RING);
+	if (io_choose(why, sizeof(why)) != IO_ENGINE_RING)
+		fprintf(out, "  refused: %s\n", why);
+	print_engine(out, IO_ENGINE_EPOLL);
+}

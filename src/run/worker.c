@@ -1,0 +1,157 @@
+#include "run/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void accepted(struct listener *l, int fd, const struct peer *peer)
+{
+	struct worker *w = l->owner;
+
+	proxy_accepted(&w->proxy, fd, peer);
+}
+
+static const struct listener_events listener_events = { accepted };
+
+static void trimmed(struct tick *t)
+{
+	proxy_trim(&CONTAINER(t, struct worker, tick)->proxy);
+}
+
+static void drain_expired(struct timer *t)
+{
+	proxy_close(&CONTAINER(t, struct worker, drain)->proxy);
+}
+
+/* On the worker's thread. */
+static void drain(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, drain_wanted);
+
+	w->draining = true;
+	for (unsigned i = 0; i < w->listener_n; i++)
+		listener_stop(&w->listeners[i]);
+	proxy_drain(&w->proxy);
+	timer_set(&w->tick.wheel, &w->drain,
+		  w->tick.now_ms + w->shared->options->config->limits.drain_timeout_ms + 1);
+}
+
+void worker_drain(struct worker *w)
+{
+	w->drain_wanted.deliver = drain;
+	mailbox_post(&w->tick.mailbox, &w->drain_wanted);
+}
+
+static bool is_over(struct worker *w)
+{
+	if (!w->draining)
+		return false;
+	for (unsigned i = 0; i < w->listener_n; i++)
+		if (!listener_stopped(&w->listeners[i]))
+			return false;
+	return proxy_idle(&w->proxy);
+}
+
+static void report_started(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, started);
+
+	w->shared->started(w);
+}
+
+static void report_ended(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, ended);
+
+	w->shared->ended(w);
+}
+
+static int open_proxy(struct worker *w)
+{
+	struct workers *s = w->shared;
+	const struct config *config = s->options->config;
+	int error = 0;
+
+	if (s->log_fd >= 0)
+		error = access_init(&w->access, &w->tick, &w->stats, config->log_format, s->log_fd);
+	if (error < 0)
+		return error;
+	return proxy_init(&w->proxy, &(struct proxy_options){
+		.tick = &w->tick,
+		.config = config,
+		.stats = &w->stats,
+		.upstream_stats = w->upstream_stats,
+		.clients = &s->clients,
+		.descriptors = &s->descriptors,
+		.lines = s->lines,
+		.access = s->log_fd >= 0 ? &w->access : NULL,
+		.pool = s->pool,
+	});
+}
+
+static uint32_t buffers_of(const struct run_options *o)
+{
+	uint64_t n = o->config->limits.buffers / BUF_BYTES / o->workers;
+
+	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
+}
+
+static int open_worker(struct worker *w)
+{
+	const struct run_options *o = w->shared->options;
+	int error = tick_init(&w->tick, &(struct io_options){
+		.engine = o->engine,
+		.buffers = buffers_of(o),
+	});
+
+	if (error < 0)
+		return error;
+	w->tick.trimmed = trimmed;
+	w->io_stats = io_stats(w->tick.loop);
+	timer_init(&w->drain, drain_expired);
+	error = open_proxy(w);
+	if (error < 0)
+		return error;
+	for (unsigned i = 0; i < w->listener_n; i++)
+		listener_start(&w->listeners[i], &w->tick, w->listener_fds[i],
+			       &w->shared->clients, &w->stats, &listener_events, w);
+	return 0;
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	w->error = open_worker(w);
+	w->started.deliver = report_started;
+	mailbox_post(w->shared->control, &w->started);
+	if (w->error < 0)
+		return NULL;
+	while (!is_over(w)) {
+		tick_once(&w->tick);
+		stat_add(&w->stats.ticks, 1);
+	}
+	w->ended.deliver = report_ended;
+	mailbox_post(w->shared->control, &w->ended);
+	return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+	w->upstream_stats = calloc(w->shared->options->config->upstream_n + 1,
+				   sizeof(w->upstream_stats[0]));
+	if (!w->upstream_stats)
+		return -ENOMEM;
+	return -pthread_create(&w->thread, NULL, worker_run, w);
+}
+
+void worker_done(struct worker *w)
+{
+	pthread_join(w->thread, NULL);
+	timer_stop(&w->tick.wheel, &w->drain);
+	proxy_done(&w->proxy);
+	if (w->shared->log_fd >= 0)
+		access_done(&w->access);
+	tick_done(&w->tick);
+	free(w->upstream_stats);
+}

@@ -1,0 +1,410 @@
+#include "contract.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/buf.h"
+
+/* L2: what can be known at once is not told at once. */
+static void told_in_wait_only(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+	struct probe *again = probe_new(r), *wait = probe_new(r);
+	uint64_t facts;
+
+	writer_send(w, pair.a, 100, 1, 0);
+	PUMP(r, !writer_busy(w));
+	rig_pause(r);
+	facts = r->facts;
+	reader_start(rd, pair.b, 1000);
+	writer_send(w, pair.a, 100, 1, 0);
+	probe_connect(again, &r->addr, r->addr_len);
+	probe_accept(wait, r->listener);
+	probe_cancel(wait);
+	CHECK(r, r->facts == facts);
+	PUMP(r, rd->at == 200 && !again->busy && !wait->busy && !writer_busy(w));
+	facts = r->facts;
+	CHECK(r, again->res >= 0);
+	rig_sock_close(r, again->res);
+	if (wait->res >= 0)
+		rig_sock_close(r, wait->res);
+	rig_sock_shutdown(r, pair.a);
+	pair_close(r, &pair);
+	CHECK(r, r->facts == facts);
+	PUMP(r, !rd->p->busy);
+	reader_free(rd);
+	writer_free(w);
+}
+
+/* L3: each op stands on a page that becomes unreadable inside its last done. */
+static void not_touched_after_done(struct rig *r)
+{
+	struct probe *accept = probe_new_page(r), *connect = probe_new_page(r);
+	struct probe *send = probe_new_page(r), *recv = probe_new_page(r);
+	struct probe *never = probe_new_page(r);
+	char bytes[] = "hello";
+	struct iovec iov = { bytes, 5 };
+	int a, b;
+
+	probe_accept(accept, rig_listen(r));
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !accept->busy && !connect->busy);
+	a = connect->res;
+	b = accept->res;
+	probe_accept(never, r->listener);
+	probe_recv(recv, b, 5);
+	probe_send(send, a, &iov, 1, 0);
+	PUMP(r, !send->busy && !recv->busy);
+	CHECK(r, send->res == 5 && recv->res > 0);
+	iov = (struct iovec){ bytes, 5 };
+	probe_send(send, b, &iov, 1, IO_SILENT);
+	probe_recv(recv, a, 5);
+	probe_cancel(never);
+	PUMP(r, !send->busy && !recv->busy && !never->busy);
+	probe_recv(recv, b, 5);
+	rig_sock_close(r, a);
+	PUMP(r, !recv->busy);
+	CHECK(r, recv->res == 0);
+	probe_recv(recv, b, 5);
+	rig_sock_close(r, b);
+	PUMP(r, !recv->busy);
+	rig_settle(r);
+}
+
+/* ---- L4 --------------------------------------------------------------------- */
+
+static void cancel_recv(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct probe *recv = probe_new(r);
+
+	probe_recv(recv, pair.b, 100);
+	rig_pause(r);
+	CHECK(r, recv->busy);
+	probe_cancel(recv);
+	PUMP(r, !recv->busy);
+	CHECK(r, recv->res == -ECANCELED);
+	/* Also one that the kernel has not seen yet. */
+	probe_recv(recv, pair.b, 100);
+	probe_cancel(recv);
+	PUMP(r, !recv->busy);
+	CHECK(r, recv->res == -ECANCELED);
+	pair_close(r, &pair);
+}
+
+static void cancel_accept(struct rig *r)
+{
+	struct probe *first = probe_new(r), *second = probe_new(r), *connect = probe_new(r);
+
+	probe_accept(first, rig_listen(r));
+	probe_accept(second, r->listener);
+	rig_pause(r);
+	CHECK(r, first->busy && second->busy);
+	probe_cancel(first);
+	PUMP(r, !first->busy);
+	CHECK(r, first->res == -ECANCELED);
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !second->busy && !connect->busy);
+	CHECK(r, second->res >= 0 && connect->res >= 0);
+	rig_sock_close(r, second->res);
+	rig_sock_close(r, connect->res);
+}
+
+/* Either end may win; a connection that was made is the owner's. */
+static void cancel_connect(struct rig *r)
+{
+	struct probe *accept = probe_new(r);
+
+	probe_accept(accept, rig_listen(r));
+	for (unsigned i = 0; i < 10; i++) {
+		struct probe *connect = probe_new(r);
+
+		probe_connect(connect, &r->addr, r->addr_len);
+		if (rig_draw(r, 2))
+			rig_wait(r, 0);
+		probe_cancel(connect);
+		PUMP(r, !connect->busy);
+		CHECK(r, connect->res == -ECANCELED || connect->res >= 0);
+		if (connect->res >= 0)
+			rig_sock_close(r, connect->res);
+		rig_settle(r);
+		if (!accept->busy) {
+			CHECK(r, accept->res >= 0);
+			rig_sock_close(r, accept->res);
+			probe_accept(accept, r->listener);
+		}
+	}
+	probe_cancel(accept);
+	PUMP(r, !accept->busy);
+	if (accept->res >= 0)
+		rig_sock_close(r, accept->res);
+}
+
+static void cancel_send(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+
+	writer_send(w, pair.a, writer_stuck(r), 4, 0);
+	rig_settle(r);
+	CHECK(r, writer_busy(w));
+	probe_cancel(w->p);
+	PUMP(r, !writer_busy(w));
+	CHECK(r, w->error == -ECANCELED);
+	/* What had left before is a beginning of the stream. */
+	rig_sock_close(r, pair.a);
+	reader_start(rd, pair.b, 65536);
+	PUMP(r, !rd->p->busy);
+	CHECK(r, rd->end == 0 && rd->at < writer_stuck(r));
+	rig_sock_close(r, pair.b);
+	reader_free(rd);
+	writer_free(w);
+}
+
+static void cancel_idle(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct io_recv op = { 0 };
+	struct io_send never = { 0 };
+	uint64_t facts = r->facts;
+
+	io_op_init(&op.op, NULL);
+	io_op_init(&never.op, NULL);
+	io_cancel(r->loop, &op.op);
+	io_cancel(r->loop, &never.op);
+	rig_settle(r);
+	CHECK(r, r->facts == facts && !io_busy(&op.op));
+	pair_close(r, &pair);
+}
+
+static void cancel_twice(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct probe *recv = probe_new(r), *accept = probe_new(r);
+
+	probe_recv(recv, pair.b, 100);
+	probe_accept(accept, r->listener);
+	rig_pause(r);
+	for (unsigned i = 0; i < 2; i++) {
+		probe_cancel(recv);
+		probe_cancel(accept);
+	}
+	PUMP(r, !recv->busy && !accept->busy);
+	CHECK(r, recv->res == -ECANCELED && accept->res == -ECANCELED);
+	/* An old cancel does not hit the op's next life. */
+	probe_recv(recv, pair.b, 100);
+	probe_cancel(recv);
+	probe_cancel(recv);
+	PUMP(r, !recv->busy);
+	probe_recv(recv, pair.b, 100);
+	rig_settle(r);
+	CHECK(r, recv->busy);
+	pair_close(r, &pair);
+	PUMP(r, !recv->busy);
+}
+
+/* A cancel that races with bytes: whichever wins, no byte is lost. */
+static void cancel_races_bytes(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+
+	for (unsigned i = 0; i < 20; i++) {
+		reader_start(rd, pair.b, 1u << 20);
+		if (rig_draw(r, 2))
+			rig_pause(r);
+		writer_send(w, pair.a, 1 + rig_draw(r, 3000), 2, 0);
+		for (uint64_t n = rig_draw(r, 4); n > 0; n--)
+			rig_wait(r, 0);
+		probe_cancel(rd->p);
+		PUMP(r, !rd->p->busy && !writer_busy(w));
+		CHECK(r, rd->end == -ECANCELED);
+	}
+	reader_start(rd, pair.b, 1u << 20);
+	rig_sock_shutdown(r, pair.a);
+	PUMP(r, !rd->p->busy);
+	CHECK(r, rd->end == 0 && rd->at == w->at);
+	pair_close(r, &pair);
+	reader_free(rd);
+	writer_free(w);
+}
+
+/* ---- L5 --------------------------------------------------------------------- */
+
+static void close_in_flight(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
+
+	reader_start(rd, pair.a, 65536);
+	writer_send(w, pair.a, writer_stuck(r), 3, 0);
+	rig_settle(r);
+	CHECK(r, writer_busy(w) && rd->p->busy);
+	rig_sock_close(r, pair.a);
+	PUMP(r, !writer_busy(w) && !rd->p->busy);
+	CHECK(r, w->error < 0 && rd->end == -ECANCELED);
+	reader_start(peer, pair.b, 65536);
+	PUMP(r, !peer->p->busy);
+	CHECK(r, peer->end == 0 && peer->at < w->at);
+	rig_sock_close(r, pair.b);
+	reader_free(peer);
+	reader_free(rd);
+	writer_free(w);
+}
+
+/* Closed before the engine had a chance to begin. */
+static void close_just_started(struct rig *r)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		struct pair pair = pair_open(r);
+		struct writer *w = writer_new(r, 1);
+		struct reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
+
+		reader_start(peer, pair.b, 65536);
+		reader_start(rd, pair.a, 65536);
+		writer_send(w, pair.a, 1 + rig_draw(r, 100), 1, rig_draw(r, 2));
+		if (rig_draw(r, 2))
+			rig_wait(r, 0);
+		rig_sock_close(r, pair.a);
+		PUMP(r, !peer->p->busy && !writer_busy(w) && !rd->p->busy);
+		CHECK(r, peer->end == 0);
+		CHECK(r, w->error || peer->at == w->at);
+		rig_sock_close(r, pair.b);
+		reader_free(peer);
+		reader_free(rd);
+		writer_free(w);
+	}
+}
+
+/* One connection that is closed with a receive armed and a send in flight, and
+ * the next one, which begins before the last dones of the first have come. */
+static bool reuse_once(struct rig *r, uint64_t life)
+{
+	struct pair old = pair_open(r), was = old, pair;
+	struct writer *w[3] = { writer_new(r, life), writer_new(r, life + 1),
+				writer_new(r, life + 2) };
+	struct reader *rd[3] = { reader_new(r, life), reader_new(r, life + 1),
+				 reader_new(r, life + 2) };
+	bool reused;
+
+	reader_start(rd[0], old.b, 1u << 20);
+	writer_send(w[0], old.a, 1000, 1, 0);
+	writer_send(w[1], old.b, 70000, 2, 0);
+	if (rig_draw(r, 2))
+		reader_start(rd[1], old.a, 1u << 20);
+	PUMP(r, rd[0]->at == 1000);
+	pair_close(r, &old);
+	pair = pair_open(r);
+	reader_start(rd[2], pair.b, 1u << 20);
+	writer_send(w[2], pair.a, 1000, 1, 0);
+	PUMP(r, rd[2]->at == 1000);
+	rig_settle(r);
+	CHECK(r, rd[2]->p->busy && rd[2]->at == 1000);
+	reused = pair.a == was.a || pair.b == was.b || pair.a == was.b || pair.b == was.a;
+	pair_close(r, &pair);
+	PUMP(r, r->busy == 0);
+	for (unsigned i = 0; i < 3; i++) {
+		reader_free(rd[i]);
+		writer_free(w[i]);
+	}
+	return reused;
+}
+
+/* The number is used again at once: nothing of the old life reaches the new one.
+ * Each life has streams of its own, so that a byte from another one is seen. */
+static void number_reused(struct rig *r)
+{
+	unsigned reused = 0;
+
+	for (uint64_t life = 1; life <= 20; life++)
+		reused += reuse_once(r, 10 * life);
+	CHECK(r, reused > 0);
+}
+
+static void close_inside_told(struct probe *p, int res, unsigned flags)
+{
+	(void)res;
+	if (p->owner)
+		rig_sock_close(p->rig, *(int *)p->owner);
+	p->owner = NULL;
+	(void)flags;
+}
+
+/* The owner closes from inside a done of the same socket. */
+static void close_inside_done(struct rig *r)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		struct pair pair = pair_open(r);
+		struct probe *recv = probe_new(r);
+		struct writer *w = writer_new(r, 1), *stuck = writer_new(r, 2);
+
+		recv->told = close_inside_told;
+		recv->owner = &pair.b;
+		probe_recv(recv, pair.b, i % 2 ? 1 : 1u << 20);
+		writer_send(stuck, pair.b, writer_stuck(r), 1, 0);
+		rig_settle(r);
+		writer_send(w, pair.a, 50, 1, 0);
+		PUMP(r, !recv->busy && !writer_busy(stuck) && !writer_busy(w));
+		CHECK(r, stuck->error < 0 && !recv->owner);
+		rig_sock_close(r, pair.a);
+		writer_free(w);
+		writer_free(stuck);
+	}
+}
+
+/* A listener is closed with accepts armed and connections that nobody took. */
+static void close_listener(struct rig *r)
+{
+	struct probe *accepts[4], *connect = probe_new(r);
+	struct reader *rd = reader_new(r, 1);
+
+	rig_listen(r);
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !connect->busy);
+	CHECK(r, connect->res >= 0);
+	reader_start(rd, connect->res, 100);
+	rig_sock_close(r, r->listener);
+	r->listener = -1;
+	PUMP(r, !rd->p->busy);
+	CHECK(r, rd->end == -ECONNRESET || rd->end == 0);
+	rig_sock_close(r, connect->res);
+	rig_settle(r);
+	rig_listen(r);
+	for (unsigned i = 0; i < COUNT(accepts); i++)
+		probe_accept(accepts[i] = probe_new(r), r->listener);
+	rig_pause(r);
+	rig_sock_close(r, r->listener);
+	r->listener = -1;
+	PUMP(r, r->busy == 0);
+	for (unsigned i = 0; i < COUNT(accepts); i++)
+		CHECK(r, accepts[i]->res == -ECANCELED);
+	reader_free(rd);
+}
+
+#define CASE(function) { .name = #function, .run = function, .engines = ON_ALL }
+
+const struct case_ laws_cases[] = {
+	CASE(told_in_wait_only),
+	{ .name = "told_in_wait_only_unix", .run = told_in_wait_only, .engines = ON_ALL,
+	  .family = AF_UNIX },
+	CASE(not_touched_after_done),
+	CASE(cancel_recv),
+	CASE(cancel_accept),
+	CASE(cancel_connect),
+	CASE(cancel_send),
+	CASE(cancel_idle),
+	CASE(cancel_twice),
+	CASE(cancel_races_bytes),
+	CASE(close_in_flight),
+	CASE(close_just_started),
+	CASE(number_reused),
+	CASE(close_inside_done),
+	CASE(close_listener),
+};
+const size_t laws_cases_n = COUNT(laws_cases);

@@ -1,0 +1,373 @@
+#include "contract.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/sim.h"
+
+/* ---- waking and waiting ----------------------------------------------------- */
+
+static void *wake_later(void *loop)
+{
+	usleep(20000);
+	io_wake(loop);
+	return NULL;
+}
+
+static void wake_from_thread(struct rig *r)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_t thread;
+
+		CHECK(r, pthread_create(&thread, NULL, wake_later, r->loop) == 0);
+		CHECK(r, rig_wait(r, UINT64_MAX) == 0);
+		pthread_join(thread, NULL);
+	}
+	rig_settle(r);
+}
+
+/* A wake ends the wait that comes next; many do not end many. */
+static void wake_before_wait(struct rig *r)
+{
+	uint64_t begun;
+
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned n = 0; n <= 10 * i; n++)
+			io_wake(r->loop);
+		CHECK(r, rig_wait(r, UINT64_MAX) == 0);
+		rig_wait(r, 0);
+		begun = io_now_us(r->loop);
+		rig_wait(r, 20000);
+		CHECK(r, io_now_us(r->loop) - begun >= 18000);
+	}
+}
+
+/* Woken while other things happen: they are told all the same. */
+static void wake_among_others(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+
+	reader_start(rd, pair.b, 1u << 20);
+	for (unsigned i = 0; i < 20; i++) {
+		writer_send(w, pair.a, 100, 1, 0);
+		io_wake(r->loop);
+		PUMP(r, !writer_busy(w) && rd->at == w->at);
+	}
+	pair_close(r, &pair);
+	PUMP(r, !rd->p->busy);
+	reader_free(rd);
+	writer_free(w);
+}
+
+static void timeouts(struct rig *r)
+{
+	uint64_t begun, took, wall = io_wall_ms(r->loop);
+	struct timespec ts;
+
+	rig_wait(r, 0);
+	begun = io_now_us(r->loop);
+	rig_wait(r, 0);
+	CHECK(r, io_now_us(r->loop) - begun < 100000);
+	for (unsigned i = 1; i <= 3; i++) {
+		begun = io_now_us(r->loop);
+		CHECK(r, rig_wait(r, 15000 * i) == 0);
+		took = io_now_us(r->loop) - begun;
+		CHECK(r, took >= 14000 * i && took < 15000 * i + 500000);
+	}
+	/* Less than a millisecond is a wait too. */
+	begun = io_now_us(r->loop);
+	rig_wait(r, 300);
+	took = io_now_us(r->loop) - begun;
+	CHECK(r, took >= 200 && took < 100000);
+	CHECK(r, io_wall_ms(r->loop) >= wall + 60);
+	if (r->kind == IO_ENGINE_SIM)
+		return;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	wall = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	CHECK(r, io_wall_ms(r->loop) <= wall && io_wall_ms(r->loop) + 1000 > wall);
+}
+
+/* ---- writing to files and pipes --------------------------------------------- */
+
+/* Where io_write() goes, and what has come of it. In the simulation `to` is a
+ * number like any other. */
+struct sink {
+	int to, from;
+	char *seen;
+	size_t seen_n, room;
+};
+
+static void sink_pipe(struct rig *r, struct sink *s, size_t room)
+{
+	int fds[2] = { -1, 7 };
+
+	if (r->kind != IO_ENGINE_SIM)
+		CHECK(r, pipe2(fds, O_CLOEXEC) == 0 &&
+				 fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	*s = (struct sink){ .to = fds[1], .from = fds[0], .seen = malloc(room), .room = room };
+	CHECK(r, s->seen);
+}
+
+static void sink_file(struct rig *r, struct sink *s, size_t room)
+{
+	char path[] = "/tmp/contract.XXXXXX";
+
+	*s = (struct sink){ .to = 8, .from = -1, .seen = malloc(room), .room = room };
+	CHECK(r, s->seen);
+	if (r->kind == IO_ENGINE_SIM)
+		return;
+	s->from = mkostemp(path, O_CLOEXEC);
+	s->to = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	CHECK(r, s->from >= 0 && s->to >= 0);
+	unlink(path);
+}
+
+static void sink_look(struct rig *r, struct sink *s)
+{
+	const char *bytes;
+	ssize_t n;
+
+	if (r->kind == IO_ENGINE_SIM) {
+		bytes = sim_written(r->loop, s->to, &s->seen_n);
+		CHECK(r, s->seen_n <= s->room);
+		if (s->seen_n > 0)
+			memcpy(s->seen, bytes, s->seen_n);
+		return;
+	}
+	while ((n = read(s->from, s->seen + s->seen_n, s->room - s->seen_n)) > 0)
+		s->seen_n += (size_t)n;
+}
+
+static void sink_done(struct rig *r, struct sink *s)
+{
+	if (r->kind != IO_ENGINE_SIM) {
+		close(s->to);
+		if (s->from >= 0)
+			close(s->from);
+	}
+	free(s->seen);
+}
+
+static void write_some(struct rig *r, struct sink *s)
+{
+	struct probe *p = probe_new(r);
+	char bytes[3000];
+	size_t at = 0;
+
+	for (unsigned i = 0; i < 10; i++) {
+		size_t n = 1 + rig_draw(r, sizeof(bytes));
+
+		stream_fill(1, at, bytes, n);
+		probe_write(p, s->to, bytes, n);
+		at += n;
+		PUMP(r, !p->busy);
+		CHECK(r, p->res == (int)n);
+		memset(bytes, 0, sizeof(bytes));
+	}
+	sink_look(r, s);
+	CHECK(r, s->seen_n == at && stream_is(1, 0, s->seen, at));
+	sink_done(r, s);
+}
+
+static void write_pipe(struct rig *r)
+{
+	struct sink s;
+
+	sink_pipe(r, &s, 65536);
+	write_some(r, &s);
+}
+
+static void write_file(struct rig *r)
+{
+	struct sink s;
+
+	sink_file(r, &s, 65536);
+	write_some(r, &s);
+}
+
+/* Two at once: in either order, but each in one piece. */
+static void write_two_at_once(struct rig *r)
+{
+	struct probe *a = probe_new(r), *b = probe_new(r);
+	struct sink s;
+
+	sink_file(r, &s, 100);
+	probe_write(a, s.to, "aaaaaaaaaa", 10);
+	probe_write(b, s.to, "bbbbbbbbbb", 10);
+	PUMP(r, !a->busy && !b->busy);
+	CHECK(r, a->res == 10 && b->res == 10);
+	sink_look(r, &s);
+	CHECK(r, s.seen_n == 20 && (memcmp(s.seen, "aaaaaaaaaabbbbbbbbbb", 20) == 0 ||
+				    memcmp(s.seen, "bbbbbbbbbbaaaaaaaaaa", 20) == 0));
+	sink_done(r, &s);
+}
+
+/* A pipe that nobody empties holds up the write, and nothing else. */
+static void write_full_pipe(struct rig *r)
+{
+	size_t len = 1u << 20;
+	struct pair pair = pair_open(r);
+	struct probe *p = probe_new(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+	char *bytes = malloc(len);
+	struct sink s;
+
+	CHECK(r, bytes);
+	sink_pipe(r, &s, len);
+	stream_fill(2, 0, bytes, len);
+	probe_write(p, s.to, bytes, len);
+	reader_start(rd, pair.b, 1u << 20);
+	for (unsigned i = 0; i < 5; i++) {
+		writer_send(w, pair.a, 1000, 1, 0);
+		PUMP(r, !writer_busy(w) && rd->at == w->at);
+	}
+	while (p->busy || s.seen_n < len) {
+		sink_look(r, &s);
+		rig_wait(r, 2000);
+	}
+	CHECK(r, p->res == (int)len && stream_is(2, 0, s.seen, len));
+	sink_done(r, &s);
+	pair_close(r, &pair);
+	PUMP(r, !rd->p->busy);
+	free(bytes);
+	reader_free(rd);
+	writer_free(w);
+}
+
+static void write_to_nobody(struct rig *r)
+{
+	struct probe *p = probe_new(r);
+	struct sink s;
+
+	sink_pipe(r, &s, 10);
+	close(s.from);
+	s.from = -1;
+	probe_write(p, s.to, "hello", 5);
+	PUMP(r, !p->busy);
+	CHECK(r, p->res == -EPIPE);
+	sink_done(r, &s);
+}
+
+/* ---- counters --------------------------------------------------------------- */
+
+/* After so many one-byte questions and answers on one connection. */
+static void stats(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w[2] = { writer_new(r, 1), writer_new(r, 2) };
+	struct reader *rd[2] = { reader_new(r, 1), reader_new(r, 2) };
+	struct io_stats before = *io_stats(r->loop), *now = io_stats(r->loop);
+	uint64_t waits = r->waits;
+	unsigned n = 50;
+
+	reader_start(rd[0], pair.b, 1u << 20);
+	reader_start(rd[1], pair.a, 1u << 20);
+	for (unsigned i = 0; i < n; i++) {
+		writer_send(w[0], pair.a, 1, 1, 0);
+		PUMP(r, rd[0]->at == w[0]->at && !writer_busy(w[0]));
+		writer_send(w[1], pair.b, 1, 1, 0);
+		PUMP(r, rd[1]->at == w[1]->at && !writer_busy(w[1]));
+	}
+	CHECK(r, now->enters - before.enters == r->waits - waits);
+	CHECK(r, now->syscalls - before.syscalls >= now->enters - before.enters);
+	CHECK(r, now->completions - before.completions >= 2 * n);
+	CHECK(r, now->recv_arms - before.recv_arms >= 2);
+	CHECK(r, now->recv_arms - before.recv_arms < n);
+	CHECK(r, now->starved == 0 && now->overflows == 0 && now->accept_errors == 0);
+	CHECK(r, now->short_sends == 0 && now->cancels == before.cancels);
+	probe_cancel(rd[0]->p);
+	probe_cancel(rd[1]->p);
+	PUMP(r, r->busy == 0);
+	CHECK(r, now->cancels == before.cancels + 2);
+	pair_close(r, &pair);
+	for (unsigned i = 0; i < 2; i++) {
+		reader_free(rd[i]);
+		writer_free(w[i]);
+	}
+}
+
+/* ---- the simulation only ---------------------------------------------------- */
+
+#define HISTORY_N 5u
+
+/* The hash of everything that some connections were told, and when. */
+static uint64_t history(const struct rig *like, uint64_t seed)
+{
+	struct pair pair[HISTORY_N];
+	struct writer *w[HISTORY_N];
+	struct reader *rd[HISTORY_N];
+	struct rig r;
+
+	rig_open(&r, like->case_, like->kind, seed);
+	r.random = like->random;
+	for (unsigned i = 0; i < HISTORY_N; i++) {
+		pair[i] = pair_open(&r);
+		w[i] = writer_new(&r, i);
+		rd[i] = reader_new(&r, i);
+		reader_start(rd[i], pair[i].b, 20000);
+		writer_send(w[i], pair[i].a, 50000, 3, i % 2);
+	}
+	for (unsigned i = 0; i < HISTORY_N; i++) {
+		PUMP(&r, rd[i]->at == 50000);
+		pair_close(&r, &pair[i]);
+	}
+	PUMP(&r, r.busy == 0);
+	for (unsigned i = 0; i < HISTORY_N; i++) {
+		reader_free(rd[i]);
+		writer_free(w[i]);
+	}
+	rig_close(&r);
+	rig_running = like;
+	return r.trace;
+}
+
+static void seed_is_history(struct rig *r)
+{
+	CHECK(r, history(r, r->seed) == history(r, r->seed));
+	CHECK(r, history(r, r->seed) != history(r, r->seed + 1));
+}
+
+/* A wait for ever, with nothing that could end it, is a bug and says so. */
+static void hang_is_seen(struct rig *r)
+{
+	int status;
+	pid_t pid = fork();
+
+	CHECK(r, pid >= 0);
+	if (pid == 0) {
+		close(STDERR_FILENO);
+		signal(SIGABRT, SIG_DFL);
+		io_wait(r->loop, UINT64_MAX);
+		_exit(0);
+	}
+	CHECK(r, waitpid(pid, &status, 0) == pid);
+	CHECK(r, WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+#define CASE(function, where) { .name = #function, .run = function, .engines = where }
+
+const struct case_ other_cases[] = {
+	CASE(wake_from_thread, ON_REAL),
+	CASE(wake_before_wait, ON_ALL),
+	CASE(wake_among_others, ON_ALL),
+	CASE(timeouts, ON_ALL),
+	CASE(write_pipe, ON_ALL),
+	CASE(write_file, ON_ALL),
+	CASE(write_two_at_once, ON_ALL),
+	CASE(write_full_pipe, ON_ALL),
+	CASE(write_to_nobody, ON_REAL),
+	CASE(stats, ON_ALL),
+	CASE(seed_is_history, ON_SIM),
+	CASE(hang_is_seen, ON_SIM),
+};
+const size_t other_cases_n = COUNT(other_cases);

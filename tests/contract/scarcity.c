@@ -1,0 +1,355 @@
+#include "contract.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "io/buf.h"
+
+/* Nothing to be had: the loop sleeps, and does not try again and again. */
+static void sleeps(struct rig *r)
+{
+	struct io_stats before = *io_stats(r->loop), *now = io_stats(r->loop);
+	uint64_t begun = io_now_us(r->loop);
+
+	for (unsigned i = 0; i < 3; i++)
+		CHECK(r, rig_wait(r, 10000) == 0);
+	CHECK(r, io_now_us(r->loop) - begun >= 3 * 9000);
+	CHECK(r, now->enters - before.enters <= 6);
+	CHECK(r, now->syscalls - before.syscalls <= 12);
+	CHECK(r, now->completions - before.completions <= 6);
+}
+
+/* ---- no buffers ------------------------------------------------------------- */
+
+#define STARVED_N 100u
+#define STARVED_BUFFERS 2u
+
+struct starved {
+	struct pair pair[STARVED_N];
+	struct writer *w[STARVED_N];
+	struct reader *rd[STARVED_N];
+};
+
+static unsigned held(const struct starved *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < STARVED_N; i++)
+		for (const struct buf *b = s->rd[i]->held; b; b = b->next)
+			n++;
+	return n;
+}
+
+static uint64_t unread(const struct starved *s)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < STARVED_N; i++)
+		n += s->w[i]->at - s->rd[i]->at;
+	return n;
+}
+
+static void starved_open(struct rig *r, struct starved *s)
+{
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		s->pair[i] = pair_open(r);
+		s->w[i] = writer_new(r, i);
+		s->rd[i] = reader_new(r, i);
+		s->rd[i]->hold = true;
+		reader_start(s->rd[i], s->pair[i].b, 100000);
+	}
+}
+
+static void starved_close(struct rig *r, struct starved *s)
+{
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		s->rd[i]->hold = false;
+		reader_let_go(s->rd[i]);
+		pair_close(r, &s->pair[i]);
+	}
+	PUMP(r, r->busy == 0);
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		reader_free(s->rd[i]);
+		writer_free(s->w[i]);
+	}
+}
+
+/* Two buffers, a hundred connections that have bytes: nothing is lost. */
+static void empty_pool(struct rig *r)
+{
+	struct starved s;
+	bool slept = false;
+
+	starved_open(r, &s);
+	for (unsigned i = 0; i < STARVED_N; i++)
+		writer_send(s.w[i], s.pair[i].a, 1 + rig_draw(r, 20000), 1, 0);
+	while (unread(&s) > 0) {
+		while (unread(&s) > 0 && held(&s) < STARVED_BUFFERS)
+			rig_turn(r);
+		CHECK(r, held(&s) <= STARVED_BUFFERS);
+		if (!slept) {
+			rig_settle(r);
+			CHECK(r, io_stats(r->loop)->starved > 0);
+			sleeps(r);
+			slept = true;
+		}
+		for (unsigned i = 0; i < STARVED_N; i++)
+			reader_let_go(s.rd[i]);
+	}
+	PUMP(r, r->busy == STARVED_N);
+	starved_close(r, &s);
+}
+
+/* Ops that wait for a buffer are cancelled and closed like others. */
+static void empty_pool_ends(struct rig *r)
+{
+	struct starved s;
+
+	starved_open(r, &s);
+	for (unsigned i = 0; i < STARVED_N; i++)
+		writer_send(s.w[i], s.pair[i].a, 100, 1, 0);
+	PUMP(r, r->busy == STARVED_N && held(&s) == STARVED_BUFFERS);
+	rig_settle(r);
+	for (unsigned i = 0; i < STARVED_N; i += 2)
+		probe_cancel(s.rd[i]->p);
+	PUMP(r, r->busy == STARVED_N / 2);
+	for (unsigned i = 1; i < STARVED_N; i += 4) {
+		rig_sock_close(r, s.pair[i].b);
+		s.pair[i].b = -1;
+	}
+	PUMP(r, r->busy == STARVED_N / 4);
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		s.rd[i]->hold = false;
+		reader_let_go(s.rd[i]);
+	}
+	for (unsigned i = 3; i < STARVED_N; i += 4)
+		PUMP(r, s.rd[i]->at == 100);
+	starved_close(r, &s);
+}
+
+/* ---- many connections, and a tiny completion queue -------------------------- */
+
+#define MANY_N 1000u
+
+struct many {
+	struct pair pair;
+	struct writer *to, *back;
+	struct reader *at_b, *at_a;
+};
+
+static unsigned many_n(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur >= 2 * MANY_N + 100 ? MANY_N
+						  : (unsigned)(limit.rlim_cur - 100) / 2;
+}
+
+static bool many_over(const struct many *m, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (m[i].at_b->at < m[i].to->at || m[i].at_a->at < m[i].back->at)
+			return false;
+	return true;
+}
+
+static void many_round(struct rig *r, struct many *m, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		writer_send(m[i].to, m[i].pair.a, 1 + rig_draw(r, 300), 1, 0);
+		writer_send(m[i].back, m[i].pair.b, 1 + rig_draw(r, 300), 1, i % 2);
+	}
+	PUMP(r, many_over(m, n));
+	for (unsigned turns = 0; r->busy > 2 * n; turns++) {
+		CHECK(r, turns < 100);
+		io_wake(r->loop);
+		rig_turn(r);
+	}
+}
+
+static void many_connections(struct rig *r)
+{
+	unsigned n = many_n();
+	struct many *m = calloc(n, sizeof(*m));
+
+	CHECK(r, m);
+	for (unsigned i = 0; i < n; i++) {
+		m[i].pair = pair_open(r);
+		m[i].to = writer_new(r, 2 * i);
+		m[i].back = writer_new(r, 2 * i + 1);
+		m[i].at_b = reader_new(r, 2 * i);
+		m[i].at_a = reader_new(r, 2 * i + 1);
+		reader_start(m[i].at_b, m[i].pair.b, 65536);
+		reader_start(m[i].at_a, m[i].pair.a, 65536);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		many_round(r, m, n);
+	for (unsigned i = 0; i < n; i++)
+		pair_close(r, &m[i].pair);
+	PUMP(r, r->busy == 0);
+	for (unsigned i = 0; i < n; i++) {
+		writer_free(m[i].to);
+		writer_free(m[i].back);
+		reader_free(m[i].at_b);
+		reader_free(m[i].at_a);
+	}
+	free(m);
+}
+
+/* ---- accepting -------------------------------------------------------------- */
+
+#define CONNECTS_N 64u
+#define ACCEPTS_N 4u
+
+static int accepted[CONNECTS_N];
+static unsigned ports[CONNECTS_N];
+static unsigned accepted_n;
+
+static void accept_told(struct probe *p, int res, unsigned flags)
+{
+	const struct sockaddr_in *peer = (const void *)&p->op->accept.peer;
+
+	CHECK(p->rig, !(flags & IO_MORE));
+	if (res == -ECANCELED)
+		return;
+	CHECK(p->rig, res >= 0 && accepted_n < CONNECTS_N);
+	CHECK(p->rig, peer->sin_family == AF_INET);
+	CHECK(p->rig, p->op->accept.peer_len == sizeof(*peer));
+	CHECK(p->rig, peer->sin_addr.s_addr == htonl(INADDR_LOOPBACK));
+	for (unsigned i = 0; i < accepted_n; i++) {
+		CHECK(p->rig, accepted[i] != res);
+		CHECK(p->rig, ports[i] != peer->sin_port);
+	}
+	accepted[accepted_n] = res;
+	ports[accepted_n++] = peer->sin_port;
+	probe_accept(p, p->rig->listener);
+}
+
+/* More connections than armed accepts, which are armed before or after. */
+static void accept_few(struct rig *r, bool armed_before)
+{
+	struct probe *connects[CONNECTS_N], *accepts[ACCEPTS_N];
+
+	accepted_n = 0;
+	rig_listen(r);
+	for (unsigned i = 0; i < ACCEPTS_N; i++) {
+		accepts[i] = probe_new(r);
+		accepts[i]->told = accept_told;
+		if (armed_before)
+			probe_accept(accepts[i], r->listener);
+	}
+	for (unsigned i = 0; i < CONNECTS_N; i++)
+		probe_connect(connects[i] = probe_new(r), &r->addr, r->addr_len);
+	PUMP(r, r->busy == (armed_before ? ACCEPTS_N : 0));
+	for (unsigned i = 0; !armed_before && i < ACCEPTS_N; i++)
+		probe_accept(accepts[i], r->listener);
+	PUMP(r, accepted_n == CONNECTS_N);
+	for (unsigned i = 0; i < CONNECTS_N; i++) {
+		CHECK(r, connects[i]->res >= 0);
+		rig_sock_close(r, connects[i]->res);
+		rig_sock_close(r, accepted[i]);
+	}
+	for (unsigned i = 0; i < ACCEPTS_N; i++)
+		probe_cancel(accepts[i]);
+	PUMP(r, r->busy == 0);
+}
+
+static void accept_few_armed(struct rig *r)
+{
+	accept_few(r, true);
+	accept_few(r, false);
+}
+
+/* ---- no descriptors --------------------------------------------------------- */
+
+/* From here on the process gets no new number, until some are closed. */
+static void descriptors_end(struct rig *r)
+{
+	struct rlimit limit;
+	int next = dup(STDERR_FILENO);
+
+	CHECK(r, next >= 0 && close(next) == 0);
+	CHECK(r, getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = (rlim_t)next;
+	CHECK(r, setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+static void descriptors_return(struct rig *r)
+{
+	struct rlimit limit;
+
+	CHECK(r, getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = limit.rlim_max;
+	CHECK(r, setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* The accept says so or waits, the loop sleeps, and the connection is still there
+ * when descriptors are. */
+static void accept_without_descriptors(struct rig *r)
+{
+	struct pair spare = pair_open(r);
+	struct probe *connect = probe_new(r), *accept = probe_new(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !connect->busy);
+	writer_send(w, connect->res, 1000, 1, 0);
+	PUMP(r, !writer_busy(w));
+	descriptors_end(r);
+	for (unsigned i = 0; i < 3; i++) {
+		if (!accept->busy)
+			probe_accept(accept, r->listener);
+		rig_settle(r);
+		CHECK(r, accept->busy || accept->res == -EMFILE);
+		sleeps(r);
+	}
+	CHECK(r, io_stats(r->loop)->accept_errors > 0);
+	pair_close(r, &spare);
+	rig_settle(r);
+	if (!accept->busy && accept->res < 0)
+		probe_accept(accept, r->listener);
+	PUMP(r, !accept->busy);
+	CHECK(r, accept->res >= 0);
+	reader_start(rd, accept->res, 1u << 20);
+	PUMP(r, rd->at == 1000);
+	rig_sock_close(r, accept->res);
+	rig_sock_close(r, connect->res);
+	PUMP(r, !rd->p->busy);
+	descriptors_return(r);
+	reader_free(rd);
+	writer_free(w);
+}
+
+/* A connect that finds none says so. */
+static void connect_without_descriptors(struct rig *r)
+{
+	struct probe *connect = probe_new(r);
+
+	rig_listen(r);
+	rig_wait(r, 0);
+	descriptors_end(r);
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !connect->busy);
+	CHECK(r, connect->res == -EMFILE);
+	descriptors_return(r);
+}
+
+const struct case_ scarcity_cases[] = {
+	{ .name = "empty_pool", .run = empty_pool, .engines = ON_ALL,
+	  .buffers = STARVED_BUFFERS },
+	{ .name = "empty_pool_ends", .run = empty_pool_ends, .engines = ON_ALL,
+	  .buffers = STARVED_BUFFERS },
+	{ .name = "many_connections", .run = many_connections, .engines = ON_ALL,
+	  .entries = 64 },
+	{ .name = "accept_few_armed", .run = accept_few_armed, .engines = ON_ALL },
+	{ .name = "accept_without_descriptors", .run = accept_without_descriptors,
+	  .engines = ON_REAL, .in_child = true },
+	{ .name = "connect_without_descriptors", .run = connect_without_descriptors,
+	  .engines = ON_REAL, .in_child = true },
+};
+const size_t scarcity_cases_n = COUNT(scarcity_cases);

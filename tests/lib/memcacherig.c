@@ -1,0 +1,464 @@
+#include "lib/memcacherig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <netinet/in.h>
+
+#include <cmocka.h>
+
+#include "io/sim.h"
+
+#define BACKLOG 16384
+#define FAKE_WINDOW (64u << 10)
+/* Longer than the simulation's network takes for anything. */
+#define PAUSE_MS 200
+
+struct fake_conn {
+	struct conn conn;
+	struct task task;
+	struct fake *fake;
+	struct list node;
+	struct timer
+		timer;     /* the pause in the midst of a reply, or the delay before it */
+	struct slice rest; /* of the reply under way, after a pause */
+	char *reply;
+	size_t line_n; /* > 0: a request waits for its delay */
+	char line[MEMCACHE_REQUEST_MAX];
+};
+
+/* ---- replies ---------------------------------------------------------------- */
+
+static size_t value_of(char *out, size_t room, struct slice key, size_t value_bytes)
+{
+	int n;
+
+	if (value_bytes == 0) {
+		n = snprintf(out, room, "value of %.*s", SLICE_ARG(key));
+		return (size_t)n;
+	}
+	for (size_t i = 0; i < value_bytes; i++)
+		out[i] = (char)('a' + (i * 7 + (unsigned char)key.ptr[key.len - 1]) % 26);
+	return value_bytes;
+}
+
+static void append(char *out, size_t *n, struct slice s)
+{
+	memcpy(out + *n, s.ptr, s.len);
+	*n += s.len;
+}
+
+/* Into malloc()ed memory. */
+static struct slice reply_to(const struct fake *f, struct slice line)
+{
+	bool meta = slice_starts(line, SLICE("mg "));
+	struct slice key = slice_after(line, meta ? 3 : 4);
+	size_t room = 1024 + f->value_bytes + f->raw.len, n = 0, value_n;
+	char *out = malloc(room), *value = malloc(room), head[400];
+
+	assert_true(out && value);
+	if (meta)
+		key.len -= 2;
+	if (f->raw.len > 0) {
+		append(out, &n, f->raw);
+	} else if (slice_starts(key, SLICE("miss"))) {
+		append(out, &n, meta ? SLICE("EN\r\n") : SLICE("END\r\n"));
+	} else {
+		value_n = value_of(value, room, key, f->value_bytes);
+		if (meta)
+			snprintf(head, sizeof(head), "VA %zu\r\n", value_n);
+		else
+			snprintf(head, sizeof(head), "VALUE %.*s 0 %zu\r\n",
+				 SLICE_ARG(key), value_n);
+		append(out, &n, slice_of(head));
+		append(out, &n, (struct slice){ value, value_n });
+		append(out, &n, meta ? SLICE("\r\n") : SLICE("\r\nEND\r\n"));
+	}
+	free(value);
+	return (struct slice){ out, n };
+}
+
+/* Without memory, for which some tests see, it ends the connection. */
+static void say(struct fake_conn *fc, struct slice bytes)
+{
+	struct buf *b = buf_new(io_bufs(fc->fake->rig->tick.loop), bytes.len);
+	struct piece p;
+
+	if (b) {
+		memcpy(b->data, bytes.ptr, bytes.len);
+		p = (struct piece){ b, b->data, (uint32_t)bytes.len };
+		if (conn_push(&fc->conn, &p))
+			return;
+		buf_put(b);
+	}
+	conn_close(&fc->conn, CONN_NOW, 0);
+}
+
+static void answer(struct fake_conn *fc)
+{
+	struct fake *f = fc->fake;
+	struct slice reply = reply_to(f, (struct slice){ fc->line, fc->line_n });
+
+	fc->line_n = 0;
+	if (f->cut > 0 && f->cut < reply.len) {
+		say(fc, (struct slice){ reply.ptr, f->cut });
+		fc->reply = (char *)(uintptr_t)reply.ptr;
+		fc->rest = slice_after(reply, f->cut);
+		timer_set(&f->rig->tick.wheel, &fc->timer,
+			  f->rig->tick.now_ms + PAUSE_MS);
+		return;
+	}
+	say(fc, reply);
+	free((char *)(uintptr_t)reply.ptr);
+}
+
+/* ---- a connection ----------------------------------------------------------- */
+
+/* One request, if it is there and may be answered now. It is taken off at once, so that
+ * thousands who wait hold no buffer. */
+static bool serve_one(struct fake_conn *fc)
+{
+	struct fake *f = fc->fake;
+	struct slice s;
+	const char *lf;
+
+	if (fc->rest.len > 0 || fc->line_n > 0 || f->silent ||
+	    (f->silent_after && f->requests >= f->silent_after))
+		return false;
+	if (conn_room(&fc->conn) == 0 || !conn_gather(&fc->conn, 1024))
+		return false;
+	s = conn_peek(&fc->conn);
+	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;
+	if (!lf)
+		return false;
+	f->requests++;
+	fc->line_n = (size_t)(lf - s.ptr) - 1;
+	assert_true(fc->line_n <= sizeof(fc->line));
+	memcpy(fc->line, s.ptr, fc->line_n);
+	conn_consume(&fc->conn, (uint32_t)fc->line_n + 2);
+	if (f->hangs_up)
+		conn_close(&fc->conn, CONN_NOW, 0);
+	else if (f->delay_ms > 0)
+		timer_set(&f->rig->tick.wheel, &fc->timer,
+			  f->rig->tick.now_ms + f->delay_ms);
+	else
+		answer(fc);
+	return fc->conn.state == CONN_OPEN;
+}
+
+static void fake_step(struct task *task)
+{
+	struct fake_conn *fc = CONTAINER(task, struct fake_conn, task);
+
+	if (fc->conn.state != CONN_OPEN)
+		return;
+	while (serve_one(fc))
+		;
+	if (fc->conn.state == CONN_OPEN && (fc->conn.eof || fc->conn.error))
+		conn_close(&fc->conn, CONN_NOW, 0);
+}
+
+static void fake_changed(struct conn *c)
+{
+	struct fake_conn *fc = CONTAINER(c, struct fake_conn, conn);
+
+	fc->fake->sends++;
+	tick_run(c->tick, &fc->task);
+}
+
+static void fake_dead(struct conn *c)
+{
+	struct fake_conn *fc = CONTAINER(c, struct fake_conn, conn);
+
+	timer_stop(&c->tick->wheel, &fc->timer);
+	task_stop(&fc->task);
+	list_remove(&fc->node);
+	fc->fake->conns_n--;
+	free(fc->reply);
+	slab_put(&fc->fake->rig->fake_conns, fc);
+}
+
+static void pause_over(struct timer *t)
+{
+	struct fake_conn *fc = CONTAINER(t, struct fake_conn, timer);
+
+	if (fc->conn.state != CONN_OPEN)
+		return;
+	if (fc->line_n > 0)
+		answer(fc);
+	else if (fc->rest.len > 0) {
+		say(fc, fc->rest);
+		fc->rest.len = 0;
+		free(fc->reply);
+		fc->reply = NULL;
+	}
+	tick_run(&fc->fake->rig->tick, &fc->task);
+}
+
+static void accepted(struct io_op *op, int res, unsigned flags)
+{
+	static const struct conn_events events = { fake_changed, fake_dead };
+	struct fake *f = CONTAINER(op, struct fake, accept.op);
+	struct fake_conn *fc;
+
+	(void)flags;
+	if (res < 0)
+		return;
+	io_accept(f->rig->tick.loop, &f->accept, f->listener);
+	fc = slab_take(&f->rig->fake_conns);
+	if (!fc) {
+		io_close(f->rig->tick.loop, res);
+		return;
+	}
+	fc->fake = f;
+	task_init(&fc->task, fake_step);
+	timer_init(&fc->timer, pause_over);
+	list_init(&fc->node);
+	list_append(&f->conns, &fc->node);
+	f->conns_n++;
+	f->accepted++;
+	conn_open(&fc->conn, &f->rig->tick, &events, res, FAKE_WINDOW);
+}
+
+/* ---- a server --------------------------------------------------------------- */
+
+static void listen_only(struct fake *f, int backlog)
+{
+	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
+
+	f->listener = sim_listen(f->rig->tick.loop, (const struct sockaddr *)&a->sa,
+				 a->len, backlog);
+	assert_true(f->listener >= 0);
+}
+
+void fake_listen(struct fake *f)
+{
+	listen_only(f, BACKLOG);
+	io_op_init(&f->accept.op, accepted);
+	io_accept(f->rig->tick.loop, &f->accept, f->listener);
+}
+
+void fake_unlisten(struct fake *f)
+{
+	if (f->listener < 0)
+		return;
+	io_close(f->rig->tick.loop, f->listener);
+	f->listener = -1;
+	while (io_busy(&f->accept.op))
+		tick_once(&f->rig->tick);
+	if (f->stalled > 0)
+		io_close(f->rig->tick.loop, f->stalled);
+	f->stalled = 0;
+}
+
+static void stalled(struct io_op *op, int res, unsigned flags)
+{
+	(void)flags;
+	CONTAINER(op, struct fake, stalling.op)->stalled = res;
+}
+
+void fake_stall(struct fake *f)
+{
+	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
+
+	fake_unlisten(f);
+	listen_only(f, 1);
+	io_op_init(&f->stalling.op, stalled);
+	io_connect(f->rig->tick.loop, &f->stalling, (const struct sockaddr *)&a->sa,
+		   a->len);
+	while (io_busy(&f->stalling.op))
+		tick_once(&f->rig->tick);
+	assert_true(f->stalled > 0);
+}
+
+void fake_hang_up(struct fake *f, enum conn_end end)
+{
+	LIST_EACH(&f->conns, node)
+	conn_close(&LIST_ITEM(node, struct fake_conn, node)->conn, end, 0);
+}
+
+void fake_say(struct fake *f, struct slice bytes)
+{
+	LIST_EACH(&f->conns, node)
+	say(LIST_ITEM(node, struct fake_conn, node), bytes);
+}
+
+void fake_answer(struct fake *f)
+{
+	f->silent = false;
+	f->silent_after = 0;
+	LIST_EACH(&f->conns, node)
+	tick_run(&f->rig->tick, &LIST_ITEM(node, struct fake_conn, node)->task);
+}
+
+/* ---- the rig ---------------------------------------------------------------- */
+
+static void answered(struct memcache_call *call)
+{
+	struct rig *r = call->owner;
+
+	assert_true(rig_decided(call));
+	r->answered++;
+	r->last_answered = call;
+	if (r->forget_when_answered && *r->forget_when_answered)
+		memcache_forget(r->forget_when_answered);
+	if (r->forget_hits && call->state == CALL_HIT)
+		memcache_forget(&call);
+}
+
+static void set_server(struct rig *r, unsigned i)
+{
+	static const char *const names[RIG_SERVERS] = { "a", "b", "c" };
+	struct sockaddr_in *in = (struct sockaddr_in *)&r->servers[i].addresses[0].sa;
+
+	r->servers[i].name = r->servers[i].address = names[i];
+	r->servers[i].weight = 1;
+	r->servers[i].address_n = 1;
+	in->sin_family = AF_INET;
+	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	in->sin_port = htons((uint16_t)(RIG_PORT + i));
+	r->servers[i].addresses[0].len = sizeof(*in);
+}
+
+static void new_memcache(struct rig *r)
+{
+	struct memcache_options o = { .tick = &r->tick,
+				      .upstream = &r->upstream,
+				      .stats = &r->stats,
+				      .descriptors = &r->descriptors,
+				      .answered = answered };
+
+	r->memcache = memcache_new(&o);
+	assert_non_null(r->memcache);
+}
+
+static void end_memcache(struct rig *r)
+{
+	memcache_close(r->memcache);
+	for (unsigned i = 0; i < 10000 && !memcache_idle(r->memcache); i++)
+		tick_once(&r->tick);
+	assert_true(memcache_idle(r->memcache));
+	memcache_free(r->memcache);
+	assert_int_equal(r->stats.connections, 0);
+	assert_int_equal(r->stats.connections_idle, 0);
+	assert_int_equal(r->stats.waiting, 0);
+	assert_int_equal(r->descriptors.used, 0);
+}
+
+void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
+{
+	struct io_options o = { .engine = IO_ENGINE_SIM, .buffers = 4096, .seed = seed };
+
+	memset(r, 0, sizeof(*r));
+	assert_int_equal(tick_init(&r->tick, &o), 0);
+	slab_init(&r->fake_conns, "fake_conn", sizeof(struct fake_conn), 0);
+	r->upstream = (struct config_upstream){
+		.name = "test",
+		.protocol = CONFIG_MEMCACHED,
+		.server_n = servers,
+		.servers = r->servers,
+		.connect_timeout_ms = 1000,
+		.queue = 1024,
+		.queue_timeout_ms = 1000,
+		.timeout_ms = 2000,
+		.pipeline = 64,
+		.links = 4,
+		.keepalive = 256,
+		.value_max = 1 << 20,
+	};
+	quota_init(&r->descriptors, 1000);
+	for (unsigned i = 0; i < servers; i++) {
+		set_server(r, i);
+		r->fakes[i].rig = r;
+		list_init(&r->fakes[i].conns);
+		fake_listen(&r->fakes[i]);
+	}
+	new_memcache(r);
+}
+
+void rig_open(struct rig *r, uint64_t seed)
+{
+	rig_open_servers(r, seed, 1);
+}
+
+void rig_reconfigure(struct rig *r)
+{
+	end_memcache(r);
+	new_memcache(r);
+}
+
+void rig_close(struct rig *r)
+{
+	end_memcache(r);
+	for (unsigned i = 0; i < r->upstream.server_n; i++) {
+		struct fake *f = &r->fakes[i];
+
+		fake_unlisten(f);
+		fake_hang_up(f, CONN_NOW);
+		while (f->conns_n > 0)
+			tick_once(&r->tick);
+	}
+	assert_int_equal(sim_sockets(r->tick.loop), 0);
+	slab_done(&r->fake_conns);
+	tick_done(&r->tick);
+}
+
+struct memcache_call *rig_get(struct rig *r, const char *key)
+{
+	struct memcache_call *call = memcache_get(r->memcache, MEMCACHE_GET,
+						  slice_of(key), r);
+
+	assert_non_null(call);
+	return call;
+}
+
+static void run_over(struct timer *t)
+{
+	(void)t;
+}
+
+void rig_run(struct rig *r, uint32_t ms)
+{
+	timer_init(&r->pause, run_over);
+	timer_set(&r->tick.wheel, &r->pause, r->tick.now_ms + ms);
+	while (timer_armed(&r->pause))
+		tick_once(&r->tick);
+}
+
+bool rig_decided(const struct memcache_call *call)
+{
+	return call->state != CALL_WAITING && call->state != CALL_SENT;
+}
+
+void rig_wait(struct rig *r, const struct memcache_call *call)
+{
+	uint64_t until_ms = r->tick.now_ms + 60000;
+
+	while (!rig_decided(call) && r->tick.now_ms < until_ms)
+		tick_once(&r->tick);
+	assert_true(rig_decided(call));
+}
+
+void rig_assert_value(struct memcache_call *call, size_t value_bytes)
+{
+	struct slice key = { call->key, call->key_len };
+	char *expected = malloc(1024 + value_bytes);
+	size_t n, at = 0;
+	struct piece p;
+
+	assert_non_null(expected);
+	assert_int_equal(call->state, CALL_HIT);
+	n = value_of(expected, 1024 + value_bytes, key, value_bytes);
+	assert_int_equal(call->length, n);
+	while (memcache_take(call, &p)) {
+		assert_true(at + p.len <= n);
+		assert_memory_equal(p.ptr, expected + at, p.len);
+		at += p.len;
+		piece_put(&p);
+	}
+	assert_int_equal(at, n);
+	free(expected);
+}

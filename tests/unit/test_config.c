@@ -1,0 +1,400 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "config/config.h"
+#include "lib/guard.h"
+
+#define LEAST                                                                        \
+	"listen: [127.0.0.1:8080]\n"                                                 \
+	"upstreams: { app: { servers: [127.0.0.1:6000] }, mc: { protocol: memcached, " \
+	"servers: [127.0.0.1:11211] } }\n"                                           \
+	"routes: [{ prefix: /, proxy: { upstream: app } }]\n"
+
+/* Everything there is, at least once, and nothing as it is by default. */
+static const char all_keys[] =
+	"workers: 3\n"
+	"engine: epoll\n"
+	"listen:\n"
+	"  - 127.0.0.1:8080\n"
+	"  - { address: \"[::1]:8080\" }\n"
+	"  - \"unix:/run/\\\"fair\\\"\\u00e9\"\n"
+	"admin: localhost:9180\n"
+	"access_log: { path: \"/var/log/a \\\"b\\\" \\\\ \\u00e9\\U0001F600\\u0085.log\", "
+	"format: json }\n"
+	"study: true\n"
+	"upstreams:\n"
+	"  app:\n"
+	"    servers:\n"
+	"      - 127.0.0.1:6000\n"
+	"      - { address: \"[::1]:6001\", name: b, weight: 2 }\n"
+	"      - { name: c, address: unix:/run/app }\n"
+	"    balance: least_connections\n"
+	"    connect_timeout: 1500ms\n"
+	"    response_timeout: 2m\n"
+	"    keepalive: 0\n"
+	"    connections: 17\n"
+	"    queue: 0\n"
+	"    queue_timeout: 0.25s\n"
+	"  'null':\n"
+	"    servers: [127.0.0.1:11211]\n"
+	"    protocol: memcached\n"
+	"    timeout: 1.5h\n"
+	"    pipeline: 1\n"
+	"    links: 65535\n"
+	"    value: 512MiB\n"
+	"routes:\n"
+	"  - path: /cache\n"
+	"    host: Example.ORG\n"
+	"    memcached: { upstream: 'null', key: \"a$$b\\u00e9${path.rest}${cookie.s}\", "
+	"content_type: 'text/plain; a=\"b\"', command: mg, miss: next }\n"
+	"  - path: /sync\n"
+	"    proxy: { upstream: app, path: /%20, host: example.org:81 }\n"
+	"  - path: /block\n"
+	"    block: { url: \"http://[::1]:6000/x?y=z\" }\n"
+	"  - path: /block2\n"
+	"    block: { url: http://127.0.0.1 }\n"
+	"  - path: /cpu\n"
+	"    cpu: { ms: 10, ms_max: 20, on: pool }\n"
+	"  - path: /page\n"
+	"    join:\n"
+	"      check:\n"
+	"        memcached: { upstream: 'null', key: \"${header.X-Session}\" }\n"
+	"        login: https://example.org/login\n"
+	"      parts:\n"
+	"        cached: { memcached: { upstream: 'null', key: foo, command: mg } }\n"
+	"        origin: { proxy: { upstream: app } }\n"
+	"  - prefix: /api\n"
+	"    join: { parts: { one: { proxy: { upstream: app, path: / } } } }\n"
+	"  - prefix: /\n"
+	"    proxy: { upstream: app }\n"
+	"limits: { connections: 10, request_head: 2KiB, headers: 7, request_body: none, "
+	"window: 32KiB, buffers: 1GiB, backlog: 5, header_timeout: 1ms, idle_timeout: 2s, "
+	"send_timeout: 3m, receive_timeout: 24h, drain_timeout: 90s }\n";
+
+static struct config *read_good(struct slice text)
+{
+	char *errors = NULL;
+	size_t size;
+	FILE *out = open_memstream(&errors, &size);
+	struct config *c = config_read_text("some.yaml", text, out);
+
+	fclose(out);
+	assert_string_equal(errors, "");
+	assert_non_null(c);
+	free(errors);
+	return c;
+}
+
+static struct slice print(const struct config *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	config_print(c, out);
+	fclose(out);
+	return (struct slice){ text, size };
+}
+
+static void test_defaults(void **state)
+{
+	struct config *c = read_good(SLICE(LEAST));
+	const struct config_upstream *app = &c->upstreams[0], *mc = &c->upstreams[1];
+	const struct config_limits *l = &c->limits;
+
+	(void)state;
+	assert_string_equal(c->file, "some.yaml");
+	assert_int_equal(c->workers, 0);
+	assert_int_equal(c->engine, CONFIG_ENGINE_AUTO);
+	assert_false(c->has_admin);
+	assert_int_equal(c->log_format, CONFIG_LOG_OFF);
+	assert_false(c->study);
+	assert_int_equal(app->protocol, CONFIG_HTTP);
+	assert_int_equal(app->balance, CONFIG_ROUND_ROBIN);
+	assert_int_equal(app->connect_timeout_ms, 1000);
+	assert_int_equal(app->response_timeout_ms, 60000);
+	assert_int_equal(app->keepalive, 256);
+	assert_int_equal(app->connections, 0);
+	assert_int_equal(app->queue, 1024);
+	assert_int_equal(app->queue_timeout_ms, 1000);
+	assert_int_equal(app->servers[0].weight, 1);
+	assert_string_equal(app->servers[0].name, "127.0.0.1:6000");
+	assert_int_equal(mc->index, 1);
+	assert_int_equal(mc->protocol, CONFIG_MEMCACHED);
+	assert_int_equal(mc->timeout_ms, 5000);
+	assert_int_equal(mc->pipeline, 64);
+	assert_int_equal(mc->links, 4);
+	assert_int_equal(mc->value_max, 1 << 20);
+	assert_int_equal(c->routes[0].line, 3);
+	assert_int_equal(l->connections, 0);
+	assert_int_equal(l->request_head, 16384);
+	assert_int_equal(l->headers, 100);
+	assert_int_equal(l->request_body, 64 << 20);
+	assert_int_equal(l->window, 256 << 10);
+	assert_int_equal(l->buffers, 256 << 20);
+	assert_int_equal(l->backlog, 4096);
+	assert_int_equal(l->header_timeout_ms, 10000);
+	assert_int_equal(l->idle_timeout_ms, 60000);
+	assert_int_equal(l->send_timeout_ms, 30000);
+	assert_int_equal(l->receive_timeout_ms, 30000);
+	assert_int_equal(l->drain_timeout_ms, 30000);
+	config_free(c);
+}
+
+static void check_upstreams(const struct config *c)
+{
+	const struct config_upstream *app = &c->upstreams[0], *mc = &c->upstreams[1];
+
+	assert_int_equal(c->upstream_n, 2);
+	assert_string_equal(app->name, "app");
+	assert_int_equal(app->server_n, 3);
+	assert_string_equal(app->servers[1].name, "b");
+	assert_string_equal(app->servers[1].address, "[::1]:6001");
+	assert_int_equal(app->servers[1].weight, 2);
+	assert_string_equal(app->servers[2].name, "c");
+	assert_int_equal(app->servers[2].addresses[0].sa.ss_family, AF_UNIX);
+	assert_int_equal(app->balance, CONFIG_LEAST_CONNECTIONS);
+	assert_int_equal(app->connect_timeout_ms, 1500);
+	assert_int_equal(app->response_timeout_ms, 120000);
+	assert_int_equal(app->keepalive, 0);
+	assert_int_equal(app->connections, 17);
+	assert_int_equal(app->queue, 0);
+	assert_int_equal(app->queue_timeout_ms, 250);
+	assert_string_equal(mc->name, "null");
+	assert_int_equal(mc->timeout_ms, 5400000);
+	assert_int_equal(mc->pipeline, 1);
+	assert_int_equal(mc->links, 65535);
+	assert_int_equal(mc->value_max, 512 << 20);
+}
+
+static void assert_slice(struct slice s, const char *text)
+{
+	assert_true(slice_equal(s, slice_of(text)));
+}
+
+static void check_routes(const struct config *c)
+{
+	const struct config_route *r = c->routes;
+	const struct config_join *j = &r[5].join;
+
+	assert_int_equal(c->route_n, 8);
+	assert_slice(r[0].path, "/cache");
+	assert_slice(r[0].host, "example.org");
+	assert_false(r[0].prefix);
+	assert_int_equal(r[0].action, CONFIG_MEMCACHED_GET);
+	assert_int_equal(r[0].memcached.upstream, 1);
+	assert_int_equal(r[0].memcached.key.part_n, 4);
+	assert_slice(r[0].memcached.content_type, "text/plain; a=\"b\"");
+	assert_true(r[0].memcached.meta);
+	assert_true(r[0].memcached.miss_next);
+	assert_slice(r[1].proxy.path, "/%20");
+	assert_slice(r[1].proxy.host, "example.org:81");
+	assert_slice(r[2].block.host, "[::1]:6000");
+	assert_slice(r[2].block.path, "/x?y=z");
+	assert_int_equal(r[2].block.address.sa.ss_family, AF_INET6);
+	assert_slice(r[3].block.host, "127.0.0.1");
+	assert_slice(r[3].block.path, "/");
+	assert_int_equal(((const struct sockaddr_in *)&r[3].block.address.sa)->sin_port,
+			 htons(80));
+	assert_int_equal(r[4].cpu.ms, 10);
+	assert_int_equal(r[4].cpu.ms_max, 20);
+	assert_true(r[4].cpu.on_pool);
+	assert_true(j->has_check);
+	assert_int_equal(j->check.memcached.upstream, 1);
+	assert_slice(j->login, "https://example.org/login");
+	assert_int_equal(j->part_n, 2);
+	assert_string_equal(j->parts[0].name, "cached");
+	assert_true(j->parts[0].is_memcached);
+	assert_true(j->parts[0].memcached.meta);
+	assert_false(j->parts[1].is_memcached);
+	assert_false(r[6].join.has_check);
+	assert_true(r[7].prefix);
+	assert_int_equal(r[7].proxy.path.len, 0);
+}
+
+static void test_all_keys(void **state)
+{
+	struct config *c = read_good(SLICE(all_keys));
+
+	(void)state;
+	assert_int_equal(c->workers, 3);
+	assert_int_equal(c->engine, CONFIG_ENGINE_EPOLL);
+	assert_int_equal(c->listen_n, 3);
+	assert_int_equal(c->listens[1].sa.ss_family, AF_INET6);
+	assert_string_equal(((struct sockaddr_un *)&c->listens[2].sa)->sun_path,
+			    "/run/\"fair\"\u00e9");
+	assert_true(c->has_admin);
+	assert_int_equal(c->log_format, CONFIG_LOG_JSON);
+	assert_string_equal(c->log_path,
+			    "/var/log/a \"b\" \\ \u00e9\U0001F600\xc2\x85.log");
+	assert_int_equal(c->limits.connections, 10);
+	assert_int_equal(c->limits.request_body, 0);
+	assert_int_equal(c->limits.header_timeout_ms, 1);
+	assert_int_equal(c->limits.receive_timeout_ms, 86400000);
+	check_upstreams(c);
+	check_routes(c);
+	config_free(c);
+}
+
+/* What is printed reads back to what prints the same. */
+static void test_print(void **state)
+{
+	static const char *const texts[] = { LEAST, all_keys };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		struct config *c = read_good(slice_of(texts[i]));
+		struct slice once = print(c), twice;
+
+		config_free(c);
+		c = read_good(once);
+		twice = print(c);
+		assert_string_equal(once.ptr, twice.ptr);
+		if (texts[i] == all_keys) {
+			check_upstreams(c);
+			check_routes(c);
+		}
+		config_free(c);
+		free((char *)once.ptr);
+		free((char *)twice.ptr);
+	}
+}
+
+static void test_print_shows_defaults(void **state)
+{
+	static const char *const lines[] = {
+		"workers: auto\n",	       "engine: auto\n",
+		"access_log: off\n",	       "    response_timeout: 1m\n",
+		"  connections: auto\n",       "  request_body: 64MiB\n",
+		"    queue_timeout: 1s\n",     "    value: 1MiB\n",
+		"  drain_timeout: 30s\n",
+	};
+	struct config *c = read_good(SLICE(LEAST));
+	struct slice text = print(c);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(lines); i++)
+		assert_non_null(strstr(text.ptr, lines[i]));
+	config_free(c);
+	free((char *)text.ptr);
+}
+
+/* Reads `text`: a configuration or errors, never both and never neither. */
+static void read_any(struct slice text)
+{
+	char *errors = NULL;
+	size_t size;
+	FILE *out = open_memstream(&errors, &size);
+	struct config *c = config_read_text("some.yaml", text, out);
+
+	fclose(out);
+	assert_true((c == NULL) == (size > 0));
+	config_free(c);
+	free(errors);
+}
+
+static void test_cut_anywhere(void **state)
+{
+	(void)state;
+	for (size_t n = 0; n < sizeof(all_keys); n++) {
+		char *text = guard_copy(all_keys, n);
+
+		read_any((struct slice){ text, n });
+		guard_free(text);
+	}
+}
+
+/* Sockets with paths only, so that no damaged name is looked up. */
+static void test_damaged_anywhere(void **state)
+{
+	static const char text[] =
+		"listen: [unix:/l]\nadmin: unix:/a\nstudy: true\n"
+		"upstreams:\n  a: { servers: [unix:/s, {address: unix:/t, weight: 2}] }\n"
+		"  m: { protocol: memcached, servers: [unix:/m], timeout: 1.5s }\n"
+		"routes:\n  - path: /x\n    memcached: { upstream: m, key: \"a${path}$$\" }\n"
+		"  - path: /p\n    join: { parts: { x: { proxy: { upstream: a } } } }\n"
+		"  - prefix: /\n    proxy: { upstream: a, path: /%20 }\n"
+		"limits: { window: 64KiB }\n";
+	static const char damage[] = "\0\n \"'{}[],:-$&*!?#%~\xff\xc3";
+
+	(void)state;
+	config_free(read_good(SLICE(text)));
+	for (size_t i = 0; i < sizeof(text) - 1; i++) {
+		char *copy = guard_copy(text, sizeof(text) - 1);
+
+		for (size_t j = 0; j < sizeof(damage) - 1; j++) {
+			copy[i] = damage[j];
+			read_any((struct slice){ copy, sizeof(text) - 1 });
+		}
+		guard_free(copy);
+	}
+}
+
+static void test_file(void **state)
+{
+	char name[] = "/tmp/fairlead-test-XXXXXX";
+	int fd = mkstemp(name);
+	struct config *c;
+
+	(void)state;
+	assert_int_equal(write(fd, LEAST, sizeof(LEAST) - 1), sizeof(LEAST) - 1);
+	close(fd);
+	c = config_read(name, stderr);
+	unlink(name);
+	assert_non_null(c);
+	assert_string_equal(c->file, name);
+	assert_int_equal(c->route_n, 1);
+	config_free(c);
+}
+
+static void test_byte_order_mark(void **state)
+{
+	(void)state;
+	config_free(read_good(SLICE("\xef\xbb\xbf" LEAST)));
+}
+
+static void test_reference(void **state)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	config_reference(out);
+	fclose(out);
+	assert_non_null(strstr(text, "\n| `workers` | number | `auto` | 1 to 256, or auto | "));
+	assert_non_null(strstr(text, "\n| `limits.window` | size: B, KiB, MiB, GiB | `256KiB` | "
+				     "32KiB to 1GiB | "));
+	assert_non_null(strstr(text, "| `upstreams.NAME.servers` | "));
+	assert_non_null(strstr(text, "auto\\|io_uring\\|epoll"));
+	assert_non_null(strstr(text, "\n| `${cookie.NAME}` | "));
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_all_keys),
+		cmocka_unit_test(test_print),
+		cmocka_unit_test(test_print_shows_defaults),
+		cmocka_unit_test(test_cut_anywhere),
+		cmocka_unit_test(test_damaged_anywhere),
+		cmocka_unit_test(test_file),
+		cmocka_unit_test(test_byte_order_mark),
+		cmocka_unit_test(test_reference),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,165 @@
+/* What is wrong with a configuration, told with its place and the remedy. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "config/config.h"
+
+#define LISTEN "listen: [127.0.0.1:8080]\n"
+#define UPSTREAMS                                                                    \
+	"upstreams: { app: { servers: [127.0.0.1:1] }, mc: { protocol: memcached, "  \
+	"servers: [127.0.0.1:2] } }\n"
+#define ROUTES "routes: [{ prefix: /, proxy: { upstream: app } }]\n"
+#define GOOD LISTEN UPSTREAMS ROUTES /* three lines */
+#define TEN "aaaaaaaaaa"
+#define FIFTY TEN TEN TEN TEN TEN
+
+/* A configuration, and every line of errors it gets, without the file's name. */
+static const struct row {
+	const char *text, *errors;
+} rows[] = {
+#include "config_errors.def"
+};
+
+/* The errors of a text, without the file's name before each; to be freed. */
+static char *errors_of(struct slice text)
+{
+	static const char name[] = "some.yaml:";
+	char *all = NULL, *line;
+	size_t size;
+	FILE *out = open_memstream(&all, &size);
+	struct config *c = config_read_text("some.yaml", text, out);
+
+	fclose(out);
+	assert_int_equal(c == NULL, size > 0);
+	config_free(c);
+	for (line = all; *line; line = strchr(line, '\n') + 1) {
+		assert_memory_equal(line, name, sizeof(name) - 1);
+		memmove(line, line + sizeof(name) - 1, strlen(line + sizeof(name) - 1) + 1);
+	}
+	return all;
+}
+
+static void test_errors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char *errors = errors_of(slice_of(rows[i].text));
+
+		assert_string_equal(errors, rows[i].errors);
+		free(errors);
+	}
+}
+
+static void test_unresolvable(void **state)
+{
+	/* No label is that long, so no server is asked. */
+	static const char text[] = LISTEN ROUTES
+		"upstreams: { app: { servers: [ " TEN TEN TEN TEN TEN TEN TEN ".test:1 ] } }\n";
+	char *errors = errors_of(SLICE(text));
+
+	(void)state;
+	assert_non_null(strstr(errors, "3:32: '" TEN));
+	assert_non_null(strstr(errors, "cannot be resolved"));
+	free(errors);
+}
+
+static void expect_one(char *text, size_t n, const char *error)
+{
+	char *errors = errors_of((struct slice){ text, n });
+
+	assert_string_equal(errors, error);
+	free(errors);
+}
+
+/* Deep, wide and large texts end early, whatever brackets they are made of. */
+static void test_bounds(void **state)
+{
+	static const char *const deep[][2] = {
+		{ "[", "1:17: " },
+		{ "{", "1:17: " },
+		{ "- ", "1:33: " },
+	};
+	size_t size = (size_t)1 << 20;
+	char *text = malloc(size + 1);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(deep); i++) {
+		char error[256];
+
+		for (size_t j = 0; j < size; j++)
+			text[j] = deep[i][0][j % strlen(deep[i][0])];
+		snprintf(error, sizeof(error),
+			 "%snested more than 16 deep; nothing here goes that deep, check the "
+			 "indentation and the brackets\n",
+			 deep[i][1]);
+		expect_one(text, size, error);
+	}
+	for (size_t j = 0; j < size; j += 2)
+		memcpy(text + j, j ? "a," : " [", 2);
+	expect_one(text, size, "1:8195: more than 4096 entries; split or shorten it\n");
+	expect_one(text, size + 1,
+		   "1:1: larger than 1048576 bytes; write a shorter configuration\n");
+	free(text);
+}
+
+/* A thousand are told, the rest is counted. */
+static void test_many_errors(void **state)
+{
+	char *text = malloc(65536), *errors;
+	size_t n = 0, lines = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2000; i++)
+		n += (size_t)sprintf(text + n, "zz%u: 1\n", i);
+	errors = errors_of((struct slice){ text, n });
+	for (const char *at = errors; *at; at = strchr(at, '\n') + 1)
+		lines++;
+	assert_int_equal(lines, 1001);
+	assert_non_null(strstr(errors, " and 1002 more errors\n"));
+	free(errors);
+	free(text);
+}
+
+/* What stands in a file must not reach a terminal as it is. */
+static void test_controls_masked(void **state)
+{
+	char *errors = errors_of(SLICE(GOOD "\"a\\e[31m\": 1\n"));
+
+	(void)state;
+	assert_non_null(strstr(errors, "4:1: unknown key 'a?[31m'; "));
+	free(errors);
+}
+
+static void test_unreadable(void **state)
+{
+	char *errors = NULL;
+	size_t size;
+	FILE *out = open_memstream(&errors, &size);
+
+	(void)state;
+	assert_null(config_read("/nonexistent/x.yaml", out));
+	assert_null(config_read("/", out));
+	fclose(out);
+	assert_string_equal(errors, "/nonexistent/x.yaml:1:1: cannot be read (No such file or "
+				    "directory); write the name of a readable file\n"
+				    "/:1:1: cannot be read (Is a directory); write the name of "
+				    "a readable file\n");
+	free(errors);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_errors),	       cmocka_unit_test(test_unresolvable),
+		cmocka_unit_test(test_bounds),	       cmocka_unit_test(test_many_errors),
+		cmocka_unit_test(test_controls_masked), cmocka_unit_test(test_unreadable),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

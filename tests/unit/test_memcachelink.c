@@ -1,0 +1,305 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <netinet/in.h>
+
+#include "io/sim.h"
+#include "lib/memcacherig.h"
+
+#define CALLS_MAX 300
+
+static void get_many(struct rig *r, struct memcache_call **calls, unsigned n)
+{
+	char key[32];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(key, sizeof(key), "key%u", i);
+		calls[i] = rig_get(r, key);
+	}
+}
+
+static void wait_many(struct rig *r, struct memcache_call **calls, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		rig_wait(r, calls[i]);
+		rig_assert_value(calls[i], 0);
+		memcache_forget(&calls[i]);
+	}
+}
+
+static void a_link_is_kept(void **state)
+{
+	struct rig r;
+	struct memcache_call *call;
+
+	(void)state;
+	rig_open(&r, 1);
+	for (unsigned i = 0; i < 10; i++) {
+		get_many(&r, &call, 1);
+		wait_many(&r, &call, 1);
+		assert_int_equal(r.stats.connections, 1);
+		assert_int_equal(r.stats.connections_idle, 1);
+		rig_run(&r, 2000);
+	}
+	assert_int_equal(r.fakes[0].accepted, 1);
+	assert_int_equal(r.stats.connects, 1);
+	rig_close(&r);
+}
+
+/* `pipeline` calls to a link; then another link; and no more than `links`. */
+static void company(void **state)
+{
+	static const struct {
+		uint32_t pipeline, links;
+		unsigned calls, links_expected;
+	} rows[] = {
+		{ 64, 4, 1, 1 },   { 64, 4, 64, 1 },     { 64, 4, 65, 2 },
+		{ 64, 4, 129, 3 }, { 64, 4, 300, 4 },    { 1, 4, 3, 3 },
+		{ 1, 4, 100, 4 },  { 1, 300, 100, 100 }, { 2, 300, 100, 50 },
+	};
+	struct memcache_call *calls[CALLS_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(rows); i++) {
+		struct rig r;
+
+		rig_open(&r, i);
+		r.upstream.pipeline = rows[i].pipeline;
+		r.upstream.links = rows[i].links;
+		rig_reconfigure(&r);
+		r.fakes[0].silent = true;
+		get_many(&r, calls, rows[i].calls);
+		rig_run(&r, 500);
+		assert_int_equal(r.fakes[0].accepted, rows[i].links_expected);
+		assert_int_equal(r.stats.connections, rows[i].links_expected);
+		fake_answer(&r.fakes[0]);
+		wait_many(&r, calls, rows[i].calls);
+		assert_int_equal(r.stats.connections_idle, rows[i].links_expected);
+		rig_close(&r);
+	}
+}
+
+/* Two links with room; the one that is less busy gets the call. */
+static void the_least_busy_link(void **state)
+{
+	struct rig r;
+	struct memcache_call *calls[CALLS_MAX];
+
+	(void)state;
+	rig_open(&r, 2);
+	r.upstream.pipeline = 4;
+	r.upstream.links = 2;
+	rig_reconfigure(&r);
+	r.fakes[0].silent = true;
+	get_many(&r, calls, 5);
+	rig_run(&r, 500);
+	assert_int_equal(r.stats.connections, 2);
+	get_many(&r, calls + 5, 3);
+	rig_run(&r, 100);
+	for (unsigned i = 0; i < 4; i++)
+		assert_ptr_equal(calls[i]->link, calls[0]->link);
+	for (unsigned i = 5; i < 8; i++)
+		assert_ptr_equal(calls[i]->link, calls[4]->link);
+	assert_ptr_not_equal(calls[0]->link, calls[4]->link);
+	fake_answer(&r.fakes[0]);
+	wait_many(&r, calls, 8);
+	rig_close(&r);
+}
+
+/* 60 requests of one tick are one send. */
+static void one_send_per_tick(void **state)
+{
+	struct rig r;
+	struct memcache_call *calls[CALLS_MAX];
+	uint64_t submissions;
+
+	(void)state;
+	rig_open(&r, 3);
+	get_many(&r, calls, 1);
+	wait_many(&r, calls, 1);
+	rig_run(&r, 100);
+	r.fakes[0].silent = true;
+	get_many(&r, calls, 60);
+	submissions = io_stats(r.tick.loop)->submissions;
+	tick_once(&r.tick);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(calls[i]->state, CALL_SENT);
+	assert_int_equal(io_stats(r.tick.loop)->submissions - submissions, 1);
+	fake_answer(&r.fakes[0]);
+	wait_many(&r, calls, 60);
+	rig_close(&r);
+}
+
+/* More requests than a block holds, to a server that does not read. */
+static void many_long_keys(void **state)
+{
+	struct rig r;
+	struct memcache_call *calls[CALLS_MAX];
+	char key[MEMCACHE_KEY_MAX + 1];
+
+	(void)state;
+	rig_open(&r, 4);
+	sim_socket_bytes(r.tick.loop, 1000);
+	r.upstream.pipeline = CALLS_MAX;
+	r.upstream.links = 1;
+	r.upstream.queue = CALLS_MAX;
+	rig_reconfigure(&r);
+	memset(key, 'k', sizeof(key));
+	key[MEMCACHE_KEY_MAX] = '\0';
+	for (unsigned i = 0; i < CALLS_MAX; i++) {
+		snprintf(key + 200, 4, "%03u", i);
+		key[203] = 'k';
+		calls[i] = rig_get(&r, key);
+	}
+	wait_many(&r, calls, CALLS_MAX);
+	assert_int_equal(r.fakes[0].accepted, 1);
+	rig_close(&r);
+}
+
+static void an_idle_link_that_ends_is_replaced(void **state)
+{
+	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
+	struct memcache_call *call;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(ends); i++) {
+		struct rig r;
+
+		rig_open(&r, i);
+		get_many(&r, &call, 1);
+		wait_many(&r, &call, 1);
+		fake_hang_up(&r.fakes[0], ends[i]);
+		rig_run(&r, 500);
+		assert_int_equal(r.stats.connections, 0);
+		get_many(&r, &call, 1);
+		wait_many(&r, &call, 1);
+		assert_int_equal(r.fakes[0].accepted, 2);
+		assert_int_equal(r.stats.errors, 0);
+		rig_close(&r);
+	}
+}
+
+static void an_idle_link_that_speaks_is_closed(void **state)
+{
+	struct rig r;
+	struct memcache_call *call;
+
+	(void)state;
+	rig_open(&r, 1);
+	get_many(&r, &call, 1);
+	wait_many(&r, &call, 1);
+	fake_say(&r.fakes[0], SLICE("END\r\n"));
+	rig_run(&r, 500);
+	assert_int_equal(r.stats.connections, 0);
+	get_many(&r, &call, 1);
+	wait_many(&r, &call, 1);
+	rig_close(&r);
+}
+
+static void a_link_that_breaks_fails_its_calls(void **state)
+{
+	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(ends); i++) {
+		struct memcache_call *calls[3];
+		struct rig r;
+
+		rig_open(&r, i);
+		r.fakes[0].silent = true;
+		get_many(&r, calls, 3);
+		rig_run(&r, 500);
+		fake_hang_up(&r.fakes[0], ends[i]);
+		for (unsigned j = 0; j < 3; j++) {
+			rig_wait(&r, calls[j]);
+			assert_int_equal(calls[j]->state, CALL_FAILED);
+			assert_int_equal(calls[j]->failure, CALL_ERROR);
+			memcache_forget(&calls[j]);
+		}
+		assert_int_equal(r.stats.errors, 3);
+		rig_close(&r);
+	}
+}
+
+/* The peer ends in the midst of a reply. */
+static void half_a_reply(void **state)
+{
+	struct rig r;
+	struct memcache_call *call;
+
+	(void)state;
+	rig_open(&r, 2);
+	r.fakes[0].cut = 20;
+	get_many(&r, &call, 1);
+	rig_run(&r, 150);
+	assert_int_equal(call->state, CALL_SENT);
+	fake_hang_up(&r.fakes[0], CONN_NOW);
+	rig_wait(&r, call);
+	assert_int_equal(call->failure, CALL_ERROR);
+	memcache_forget(&call);
+	rig_close(&r);
+}
+
+static void no_more_idle_links_than_kept(void **state)
+{
+	struct rig r;
+	struct memcache_call *calls[CALLS_MAX];
+
+	(void)state;
+	rig_open(&r, 3);
+	r.upstream.pipeline = 1;
+	r.upstream.links = 100;
+	r.upstream.keepalive = 10;
+	rig_reconfigure(&r);
+	get_many(&r, calls, 100);
+	wait_many(&r, calls, 100);
+	rig_run(&r, 500);
+	assert_int_equal(r.stats.connections, 10);
+	assert_int_equal(r.stats.connections_idle, 10);
+	assert_int_equal(r.fakes[0].conns_n, 10);
+	rig_close(&r);
+}
+
+/* The first address refuses, the second one answers; later the second is tried first. */
+static void the_next_address(void **state)
+{
+	struct rig r;
+	struct memcache_call *call;
+	struct config_server *s;
+
+	(void)state;
+	rig_open(&r, 4);
+	s = &r.servers[0];
+	s->addresses[1] = s->addresses[0];
+	((struct sockaddr_in *)&s->addresses[0].sa)->sin_port = htons(RIG_PORT + 100);
+	s->address_n = 2;
+	get_many(&r, &call, 1);
+	wait_many(&r, &call, 1);
+	assert_int_equal(r.stats.connect_failures, 0);
+	assert_int_equal(r.stats.connects, 1);
+	rig_close(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_link_is_kept),
+		cmocka_unit_test(company),
+		cmocka_unit_test(the_least_busy_link),
+		cmocka_unit_test(one_send_per_tick),
+		cmocka_unit_test(many_long_keys),
+		cmocka_unit_test(an_idle_link_that_ends_is_replaced),
+		cmocka_unit_test(an_idle_link_that_speaks_is_closed),
+		cmocka_unit_test(a_link_that_breaks_fails_its_calls),
+		cmocka_unit_test(half_a_reply),
+		cmocka_unit_test(no_more_idle_links_than_kept),
+		cmocka_unit_test(the_next_address),
+	};
+
+	return cmocka_run_group_tests_name("memcachelink", tests, NULL, NULL);
+}
