@@ -51,7 +51,8 @@ void timer_stop(struct wheel *w, struct timer *t);
  * set. Never later than the earliest deadline rounded up to its slot. */
 uint64_t wheel_next(const struct wheel *w);
 
-/* Calls expired() of every timer whose deadline is <= now_ms. */
+/* Calls expired() of every timer whose deadline, rounded up to its slot, is
+ * <= now_ms. */
 void wheel_expire(struct wheel *w, uint64_t now_ms);
 
 #endif

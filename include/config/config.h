@@ -52,14 +52,14 @@ struct config_upstream {
 	uint32_t connect_timeout_ms;
 	uint32_t response_timeout_ms; /* from the end of the request to the head of the
 					 answer, and between two reads of its body */
-	uint32_t keepalive;   /* idle connections kept per worker and server */
+	uint32_t keepalive;           /* idle connections kept per worker and server */
 	uint32_t connections; /* most per worker and server; 0: no limit of its own */
 	uint32_t queue;       /* requests that may wait for a connection, per process */
 	uint32_t queue_timeout_ms;
 	/* memcached (queue and queue_timeout as well, for calls) */
 	uint32_t timeout_ms;
-	uint32_t pipeline; /* most calls in flight on one link */
-	uint32_t links;    /* most links per worker and server */
+	uint32_t pipeline;  /* most calls in flight on one link */
+	uint32_t links;     /* most links per worker and server */
 	uint64_t value_max; /* bytes; a longer value is read off and answered 503 */
 };
 
@@ -107,17 +107,17 @@ struct config_part {
 
 struct config_join {
 	bool has_check;
-	struct config_part check;    /* always memcached; a miss fails it */
-	struct slice login;          /* where a failed check redirects to */
+	struct config_part check; /* always memcached; a miss fails it */
+	struct slice login;       /* where a failed check redirects to */
 	unsigned part_n;
 	struct config_part parts[CONFIG_PARTS_MAX];
 };
 
 struct config_route {
-	struct slice path;   /* exact or prefix; in normal form (http/path.h) */
+	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
-	struct slice host;   /* lower case, without port; empty: any */
-	unsigned line;       /* where it stands in the file */
+	struct slice host; /* lower case, without port; empty: any */
+	unsigned line;     /* where it stands in the file */
 	enum config_action action;
 	union {
 		struct config_proxy proxy;
@@ -130,12 +130,13 @@ struct config_route {
 
 /* Of the process, unless the name says otherwise. */
 struct config_limits {
-	uint32_t connections;   /* client connections; 0: (descriptor limit - reserve) / 2 */
-	uint32_t request_head;  /* bytes; of an answer's head as well */
+	uint32_t
+		connections; /* client connections; 0: (descriptor limit - reserve) / 2 */
+	uint32_t request_head; /* bytes; of an answer's head as well */
 	uint32_t headers;
-	uint64_t request_body;  /* bytes */
-	uint32_t window;        /* bytes held per exchange and direction */
-	uint64_t buffers;       /* bytes of receive buffers */
+	uint64_t request_body; /* bytes */
+	uint32_t window;       /* bytes held per exchange and direction */
+	uint64_t buffers;      /* bytes of receive buffers */
 	uint32_t backlog;
 	uint32_t header_timeout_ms;
 	uint32_t idle_timeout_ms;    /* keep-alive, tunnels */

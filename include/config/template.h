@@ -22,7 +22,8 @@ struct template_part {
 	struct slice text; /* literal: the text; else the argument, or empty */
 };
 
-struct template {
+struct template
+{
 	unsigned part_n;
 	struct template_part parts[TEMPLATE_PARTS_MAX];
 };

@@ -9,9 +9,9 @@
  * than the head. */
 struct request_view {
 	const struct head *head;
-	struct slice path;   /* normal form (http/path.h) */
-	struct slice host;   /* lower case, without port */
-	struct slice client; /* address text */
+	struct slice path;                /* normal form (http/path.h) */
+	struct slice host;                /* lower case, without port */
+	struct slice client;              /* address text */
 	const struct config_route *route; /* once matched; for ${path.rest} */
 };
 
@@ -20,7 +20,7 @@ void request_view_init(struct request_view *v, const struct head *h, struct slic
 		       char *scratch);
 
 /* The first route at or after index `from` that matches, or NULL. */
-const struct config_route *route_match(const struct config *c, const struct request_view *v,
-				       unsigned from);
+const struct config_route *route_match(const struct config *c,
+				       const struct request_view *v, unsigned from);
 
 #endif

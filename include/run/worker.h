@@ -4,6 +4,7 @@
 #define RUN_WORKER_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "front/listener.h"
 #include "proxy/proxy.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct message drain_wanted;/* control to worker */
 	struct message started;     /* worker to control */
 	struct message ended;
+	sem_t let_go;               /* nobody looks at its counters any more */
 };
 
 /* Starts the thread; `started` follows, with w->error set if it could not. Returns 0 or a
@@ -54,7 +56,7 @@ int worker_start(struct worker *w);
 /* Any thread, once: stop accepting, finish, end; `ended` follows. */
 void worker_drain(struct worker *w);
 
-/* The control thread, after `ended`: joins the thread and frees what it had. */
+/* The control thread, after `ended`: lets the thread free what it has, and joins it. */
 void worker_done(struct worker *w);
 
 #endif

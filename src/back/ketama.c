@@ -1,6 +1,5 @@
 #include "back/ketama.h"
 
-#include <math.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +43,8 @@ static unsigned digests_of(unsigned weight, uint64_t weights, unsigned n)
 {
 	float share = (float)weight / (float)weights;
 
-	return (unsigned)floorf(share * POINTS_PER_SERVER / POINTS_PER_DIGEST * (float)n +
-				0.0000000001F);
+	return (unsigned)(share * POINTS_PER_SERVER / POINTS_PER_DIGEST * (float)n +
+			  0.0000000001F);
 }
 
 static int point_compare(const void *a, const void *b)

@@ -182,7 +182,6 @@ static void connect_succeeded(struct origin *o)
 	s->down_until_ms = 0;
 	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
 		  s->upstream->window);
-	timer_init(&o->conn.timer, NULL);
 	o->state = ORIGIN_LEASED;
 	s->leased_n++;
 	o->requests = 1;

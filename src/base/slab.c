@@ -34,6 +34,7 @@ static bool must_fail(void)
 
 void slab_init(struct slab *s, const char *name, size_t size, size_t limit)
 {
+	ASSERT(size > 0);
 	memset(s, 0, sizeof(*s));
 	s->name = name;
 	s->size = (uint32_t)((size + 15) & ~(size_t)15);

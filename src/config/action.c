@@ -32,10 +32,11 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 		if (!slice_equal(slice_of(u->name), n->text))
 			continue;
 		if (u->protocol != protocol)
-			report_error(&r->report, n->at,
-				     "'%s' speaks %s, and this needs %s; name another upstream, "
-				     "or write 'protocol: %s' in '%s'",
-				     u->name, other, wanted, wanted, u->name);
+			report_error(
+				&r->report, n->at,
+				"'%s' speaks %s, and this needs %s; name another upstream, "
+				"or write 'protocol: %s' in '%s'",
+				u->name, other, wanted, wanted, u->name);
 		return i;
 	}
 	upstream_unknown(r, n);
@@ -47,8 +48,8 @@ void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p)
 	struct found found;
 
 	if (section_read(r, n, SECTION_proxy, p, &found))
-		p->upstream =
-			upstream_find(r, found.nodes[KEY_proxy_upstream], CONFIG_HTTP);
+		p->upstream = upstream_find(r, found.nodes[KEY_proxy_upstream],
+					    CONFIG_HTTP);
 }
 
 /* What no request can make good is told now. */
@@ -68,11 +69,12 @@ static void key_literal_check(struct reader *r, const struct node *n,
 
 			if (c > ' ' && c != 0x7f)
 				continue;
-			report_error(&r->report,
-				     node_text_place(n, (size_t)(s.ptr + j - text)),
-				     "a key cannot have a space or control character; write "
-				     "'_' or '%%%02X'",
-				     c);
+			report_error(
+				&r->report,
+				node_text_place(n, (size_t)(s.ptr + j - text)),
+				"a key cannot have a space or control character; write "
+				"'_' or '%%%02X'",
+				c);
 			return;
 		}
 	}
@@ -106,8 +108,8 @@ void memcached_read(struct reader *r, const struct node *n, struct config_memcac
 
 	if (!section_read(r, n, SECTION_memcached, m, &found))
 		return;
-	m->upstream =
-		upstream_find(r, found.nodes[KEY_memcached_upstream], CONFIG_MEMCACHED);
+	m->upstream = upstream_find(r, found.nodes[KEY_memcached_upstream],
+				    CONFIG_MEMCACHED);
 	if (found.nodes[KEY_memcached_key])
 		key_read(r, found.nodes[KEY_memcached_key], &m->key);
 	for (size_t i = 0; in_join && i < COUNT(of_answers); i++)

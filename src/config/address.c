@@ -21,12 +21,14 @@ static const char *unix_resolve(struct arena *memory, struct slice text,
 	struct slice path = slice_after(text, strlen("unix:"));
 
 	if (path.len == 0 || path.ptr[0] != '/')
-		return arena_format(memory, "the path in '%.*s' does not begin with '/'; write "
-					    "unix:/PATH",
+		return arena_format(memory,
+				    "the path in '%.*s' does not begin with '/'; write "
+				    "unix:/PATH",
 				    REPORT_ARG(text));
 	if (path.len >= sizeof(un.sun_path))
-		return arena_format(memory, "the path of this socket has %zu bytes; write one "
-					    "of at most %zu",
+		return arena_format(memory,
+				    "the path of this socket has %zu bytes; write one "
+				    "of at most %zu",
 				    path.len, sizeof(un.sun_path) - 1);
 	memcpy(un.sun_path, path.ptr, path.len);
 	memcpy(&a->sa, &un, sizeof(un));
@@ -66,15 +68,16 @@ static const char *split(struct arena *memory, struct slice text, bool to_listen
 	p->host = (struct slice){ text.ptr, (size_t)(colon - text.ptr) };
 	p->port = slice_after(text, p->host.len + 1);
 	if (p->host.len == 0 || slice_equal(p->host, SLICE("*")))
-		return arena_format(memory,
-				    to_listen ? "'%.*s' has no host; write 0.0.0.0:%.*s, or "
-						"\"[::]:%.*s\" for all families"
-					      : "'%.*s' has no host; write 127.0.0.1:%.*s",
-				    REPORT_ARG(text), REPORT_ARG(p->port),
-				    REPORT_ARG(p->port));
+		return arena_format(
+			memory,
+			to_listen ? "'%.*s' has no host; write 0.0.0.0:%.*s, or "
+				    "\"[::]:%.*s\" for all families"
+				  : "'%.*s' has no host; write 127.0.0.1:%.*s",
+			REPORT_ARG(text), REPORT_ARG(p->port), REPORT_ARG(p->port));
 	if (memchr(p->host.ptr, ':', p->host.len))
-		return arena_format(memory, "an IPv6 address stands in brackets; write "
-					    "\"[%.*s]:%.*s\"",
+		return arena_format(memory,
+				    "an IPv6 address stands in brackets; write "
+				    "\"[%.*s]:%.*s\"",
 				    REPORT_ARG(p->host), REPORT_ARG(p->port));
 	return NULL;
 }
@@ -122,16 +125,19 @@ static const char *lookup(struct arena *memory, const struct parts *p,
 	if (error == 0)
 		return NULL;
 	if (p->is_v6)
-		return arena_format(memory, "'%.*s' is no IPv6 address; write it as in "
-					    "\"[::1]:%.*s\"",
+		return arena_format(memory,
+				    "'%.*s' is no IPv6 address; write it as in "
+				    "\"[::1]:%.*s\"",
 				    REPORT_ARG(p->host), REPORT_ARG(p->port));
-	return arena_format(memory, "'%.*s' cannot be resolved (%s); check the name, or write "
-				    "an address",
+	return arena_format(memory,
+			    "'%.*s' cannot be resolved (%s); check the name, or write "
+			    "an address",
 			    REPORT_ARG(p->host), gai_strerror(error));
 }
 
 static const char *tcp_resolve(struct arena *memory, struct slice text, bool to_listen,
-			       struct config_address *addresses, unsigned max, unsigned *n)
+			       struct config_address *addresses, unsigned max,
+			       unsigned *n)
 {
 	struct parts p = { 0 };
 	struct addrinfo *list;

@@ -39,9 +39,10 @@ static void address_free_check(struct reader *r, const struct node *n,
 	for (unsigned i = 0; i < c->listen_n; i++) {
 		if (!address_equal(&c->listens[i], a))
 			continue;
-		report_error(&r->report, n->at,
-			     "'%s' is already listened on; write another address, or remove it",
-			     a->text);
+		report_error(
+			&r->report, n->at,
+			"'%s' is already listened on; write another address, or remove it",
+			a->text);
 		return;
 	}
 }
@@ -65,7 +66,8 @@ static void listens_read(struct reader *r, const struct node *list)
 {
 	struct config *c = r->config;
 
-	if (!children_check(r, list, NODE_LIST, CONFIG_LISTENS_MAX, "'listen: [HOST:PORT]'"))
+	if (!children_check(r, list, NODE_LIST, CONFIG_LISTENS_MAX,
+			    "'listen: [HOST:PORT]'"))
 		return;
 	c->listens = arena_take(r->memory, list->child_n * sizeof(c->listens[0]));
 	for (const struct node *n = list->children; n; n = n->next)
@@ -84,7 +86,8 @@ static void access_log_read(struct reader *r, const struct node *n)
 	struct config *c = r->config;
 	struct found found;
 
-	section_read(r, n && n->kind == NODE_MAP ? n : NULL, SECTION_access_log, c, &found);
+	section_read(r, n && n->kind == NODE_MAP ? n : NULL, SECTION_access_log, c,
+		     &found);
 	if (n && n->kind == NODE_MAP)
 		return;
 	c->log_format = CONFIG_LOG_OFF;
@@ -100,9 +103,10 @@ static void limits_read(struct reader *r, const struct node *n)
 	struct found found;
 
 	if (section_read(r, n, SECTION_limits, l, &found) && l->window > l->buffers)
-		report_error(&r->report, node_place(n),
-			     "'window' is larger than all 'buffers' together; write a smaller "
-			     "window, or more buffers");
+		report_error(
+			&r->report, node_place(n),
+			"'window' is larger than all 'buffers' together; write a smaller "
+			"window, or more buffers");
 }
 
 /* Routes come last, wherever they stand: they name what the rest defines. */
@@ -112,8 +116,10 @@ static void top_read(struct reader *r, const struct node *root)
 		enum key_id key;
 		void (*read)(struct reader *r, const struct node *n);
 	} nodes[] = {
-		{ KEY_top_listen, listens_read },   { KEY_top_admin, admin_read },
-		{ KEY_top_upstreams, upstreams_read }, { KEY_top_routes, routes_read },
+		{ KEY_top_listen, listens_read },
+		{ KEY_top_admin, admin_read },
+		{ KEY_top_upstreams, upstreams_read },
+		{ KEY_top_routes, routes_read },
 	};
 	struct found found;
 
@@ -140,9 +146,10 @@ static void text_read(struct reader *r, struct slice text)
 	if (root && !node_is_null(root))
 		top_read(r, root);
 	else if (r->report.n == 0)
-		report_error(&r->report, start,
-			     "empty; write at least 'listen: [127.0.0.1:8080]', 'upstreams' and "
-			     "'routes'");
+		report_error(
+			&r->report, start,
+			"empty; write at least 'listen: [127.0.0.1:8080]', 'upstreams' and "
+			"'routes'");
 }
 
 /* Prints the errors and gives everything back, or hands the configuration out. */

@@ -27,9 +27,11 @@ static const struct {
 	{ "mapping values are not allowed",
 	  "write one 'key: value' a line, and values with ': ' in double quotes" },
 	{ "could not find expected ':'", "write 'key: value'" },
-	{ "did not find expected ',' or", "close the bracket or brace, put commas between "
-					  "entries, and quotes around [ ] { }" },
-	{ "did not find expected key", "indent the keys of one section by the same spaces" },
+	{ "did not find expected ',' or",
+	  "close the bracket or brace, put commas between "
+	  "entries, and quotes around [ ] { }" },
+	{ "did not find expected key",
+	  "indent the keys of one section by the same spaces" },
 	{ "did not find expected '-'", "begin each entry of the list with '- '" },
 	{ "did not find expected node content",
 	  "put values that begin with [ or { in double quotes, as in \"[::1]:8080\"" },
@@ -207,7 +209,7 @@ static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned d
 	return NULL;
 }
 
-/* Takes the next event if it is of that type; else *other is left in `e`. */
+/* Takes the next event; true: it is of that type. *at: where it stands. */
 static bool skip_event(struct reading *r, yaml_event_type_t type, struct place *at)
 {
 	yaml_event_t e;
@@ -255,7 +257,8 @@ struct node *node_read(struct slice text, struct arena *memory, struct report *r
 	r.text = text;
 	ASSERT(yaml_parser_initialize(&r.parser));
 	yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.ptr, text.len);
+	yaml_parser_set_input_string(&r.parser, (const unsigned char *)text.ptr,
+				     text.len);
 	root = read_document(&r);
 	yaml_parser_delete(&r.parser);
 	return root;
@@ -291,7 +294,7 @@ struct place node_text_place(const struct node *n, size_t offset)
 	if (n->at.line != n->end.line || (!n->plain && !n->quoted) ||
 	    written != characters(n->text) + 2 * quote)
 		return n->at;
-	return (struct place){ n->at.line,
-			       n->at.column + quote +
-				       characters((struct slice){ n->text.ptr, offset }) };
+	return (struct place){ n->at.line, n->at.column + quote +
+						   characters((struct slice){ n->text.ptr,
+									      offset }) };
 }

@@ -23,7 +23,7 @@ struct node {
 	const struct node *key; /* of a value in a map; else NULL */
 	unsigned child_n;       /* items, or values of a map */
 	struct node *children, *last;
-	struct node *next;      /* behind it in its list or map */
+	struct node *next; /* behind it in its list or map */
 };
 
 /* NULL: there was an error, which has been reported, or the text is empty. */

@@ -27,7 +27,8 @@ static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
 static void quoted(FILE *out, struct slice text, bool dollar)
 {
 	for (size_t i = 0, n; i < text.len; i += n) {
-		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i, &n);
+		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i,
+					&n);
 
 		if (c == '$' && dollar)
 			fputs("$$", out);
@@ -138,7 +139,8 @@ static void print_proxy(FILE *out, const struct config *c, const struct config_p
 }
 
 static void print_memcached(FILE *out, const struct config *c,
-			    const struct config_memcached *m, unsigned depth, bool in_join)
+			    const struct config_memcached *m, unsigned depth,
+			    bool in_join)
 {
 	indent(out, depth);
 	fprintf(out, "memcached:\n");
@@ -180,7 +182,8 @@ static void print_block(FILE *out, const struct config_block *b)
 	fputs("\"\n", out);
 }
 
-static void print_route(FILE *out, const struct config *c, const struct config_route *route)
+static void print_route(FILE *out, const struct config *c,
+			const struct config_route *route)
 {
 	fputs(INDENT "- ", out);
 	print_text(out, route->prefix ? "prefix" : "path", route->path);

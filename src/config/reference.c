@@ -84,7 +84,8 @@ static void print_variables(FILE *out)
 
 void config_reference(FILE *out)
 {
-	fputs("| key | takes | default | range | meaning |\n|---|---|---|---|---|\n", out);
+	fputs("| key | takes | default | range | meaning |\n|---|---|---|---|---|\n",
+	      out);
 	for (size_t i = 0; i < KEYS; i++) {
 		const struct key *k = &keys[i];
 

@@ -34,6 +34,7 @@ void report_done(struct report *r);
 /* For texts of others in messages: at most this much of them, "%.*s" and
  * REPORT_ARG(slice). */
 #define REPORT_TEXT_MAX 80
-#define REPORT_ARG(s) (int)((s).len < REPORT_TEXT_MAX ? (s).len : REPORT_TEXT_MAX), (s).ptr
+#define REPORT_ARG(s) \
+	(int)((s).len < REPORT_TEXT_MAX ? (s).len : REPORT_TEXT_MAX), (s).ptr
 
 #endif

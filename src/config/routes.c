@@ -33,31 +33,34 @@ static void path_read(struct reader *r, const struct node *n, struct config_rout
 	room = arena_take(r->memory, n->text.len);
 	normal = (struct slice){ room, path_normalize(room, n->text) };
 	if (!slice_equal(normal, n->text))
-		report_error(&r->report, n->at,
-			     "'%s' is not in the form that paths are matched in; write '%.*s'",
-			     node_name(n), REPORT_ARG(normal));
+		report_error(
+			&r->report, n->at,
+			"'%s' is not in the form that paths are matched in; write '%.*s'",
+			node_name(n), REPORT_ARG(normal));
 	else
 		route->path = normal;
 }
 
 /* Exactly one of path and prefix. */
-static void match_read(struct reader *r, const struct node *map, const struct found *found,
-		       struct config_route *route)
+static void match_read(struct reader *r, const struct node *map,
+		       const struct found *found, struct config_route *route)
 {
 	const struct node *path = found->nodes[KEY_route_path];
 	const struct node *prefix = found->nodes[KEY_route_prefix];
 
 	route->prefix = prefix;
 	if (path && prefix)
-		report_error(&r->report,
-			     path->key->at.line > prefix->key->at.line ? path->key->at
-								     : prefix->key->at,
-			     "a route has either 'path' or 'prefix'; remove one of the two");
+		report_error(
+			&r->report,
+			path->key->at.line > prefix->key->at.line ? path->key->at
+								  : prefix->key->at,
+			"a route has either 'path' or 'prefix'; remove one of the two");
 	else if (path || prefix)
 		path_read(r, path ? path : prefix, route);
 	else
-		report_error(&r->report, map->at,
-			     "this route matches nothing; write 'path: /PATH' or 'prefix: /'");
+		report_error(
+			&r->report, map->at,
+			"this route matches nothing; write 'path: /PATH' or 'prefix: /'");
 }
 
 static void host_read(struct reader *r, const struct node *n, struct config_route *route)
@@ -84,7 +87,8 @@ static void host_read(struct reader *r, const struct node *n, struct config_rout
 	route->host = (struct slice){ copy, n->text.len };
 }
 
-static void action_read(struct reader *r, const struct node *n, struct config_route *route)
+static void action_read(struct reader *r, const struct node *n,
+			struct config_route *route)
 {
 	switch (route->action) {
 	case CONFIG_PROXY:
@@ -117,25 +121,28 @@ static void actions_read(struct reader *r, const struct node *map,
 		if (!n)
 			continue;
 		if (first) {
-			report_error(&r->report, n->key->at,
-				     "a route has one action, and this one has '%s' already; "
-				     "write '%s' as another route",
-				     node_name(first), node_name(n));
+			report_error(
+				&r->report, n->key->at,
+				"a route has one action, and this one has '%s' already; "
+				"write '%s' as another route",
+				node_name(first), node_name(n));
 			continue;
 		}
 		first = n;
 		route->action = actions[i].action;
 		if (actions[i].study && !r->config->study)
-			report_error(&r->report, n->key->at,
-				     "'%s' is a study action; write 'study: true' at the top of "
-				     "the file, or remove the route",
-				     node_name(n));
+			report_error(
+				&r->report, n->key->at,
+				"'%s' is a study action; write 'study: true' at the top of "
+				"the file, or remove the route",
+				node_name(n));
 		action_read(r, n, route);
 	}
 	if (!first)
-		report_error(&r->report, map->at,
-			     "this route does nothing; write 'proxy: { upstream: NAME }' or "
-			     "'memcached: { upstream: NAME, key: TEXT }'");
+		report_error(
+			&r->report, map->at,
+			"this route does nothing; write 'proxy: { upstream: NAME }' or "
+			"'memcached: { upstream: NAME, key: TEXT }'");
 }
 
 static void route_read(struct reader *r, const struct node *n, struct config_route *route)
@@ -179,10 +186,11 @@ static void reach_check(struct reader *r, unsigned i, const struct node *n)
 	for (unsigned j = 0; j < i; j++) {
 		if (!covers(&routes[j], &routes[i]))
 			continue;
-		report_error(&r->report, n->at,
-			     "never reached: the route on line %u matches first; move this one "
-			     "above it, or remove it",
-			     routes[j].line);
+		report_error(
+			&r->report, n->at,
+			"never reached: the route on line %u matches first; move this one "
+			"above it, or remove it",
+			routes[j].line);
 		return;
 	}
 }

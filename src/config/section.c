@@ -33,11 +33,11 @@ static void refuse_kind(struct reader *r, const struct node *n, enum node_kind k
 			const char *form)
 {
 	if (node_is_null(n))
-		report_error(&r->report, node_place(n),
-			     "%s has no value; write %s", named(r, n), form);
+		report_error(&r->report, node_place(n), "%s has no value; write %s",
+			     named(r, n), form);
 	else
-		report_error(&r->report, n->at, "%s takes %s, not %s; write %s", named(r, n),
-			     kind_text(kind), kind_text(n->kind), form);
+		report_error(&r->report, n->at, "%s takes %s, not %s; write %s",
+			     named(r, n), kind_text(kind), kind_text(n->kind), form);
 }
 
 bool scalar_check(struct reader *r, const struct node *n, const char *form)
@@ -47,7 +47,8 @@ bool scalar_check(struct reader *r, const struct node *n, const char *form)
 	if (!good)
 		refuse_kind(r, n, NODE_SCALAR, form);
 	else if (n->text.len == 0) {
-		report_error(&r->report, n->at, "%s is empty; write %s", named(r, n), form);
+		report_error(&r->report, n->at, "%s is empty; write %s", named(r, n),
+			     form);
 		good = false;
 	}
 	return good;
@@ -61,13 +62,14 @@ bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 		return false;
 	}
 	if (n->child_n == 0) {
-		report_error(&r->report, node_place(n), "%s is empty; write %s", named(r, n),
-			     form);
+		report_error(&r->report, node_place(n), "%s is empty; write %s",
+			     named(r, n), form);
 		return false;
 	}
 	if (n->child_n > max) {
-		report_error(&r->report, node_place(n), "%s has %u entries; write at most %u",
-			     named(r, n), n->child_n, max);
+		report_error(&r->report, node_place(n),
+			     "%s has %u entries; write at most %u", named(r, n),
+			     n->child_n, max);
 		return false;
 	}
 	return true;
@@ -90,10 +92,11 @@ bool name_check(struct reader *r, const struct node *map, const struct node *n)
 	const struct node *key = n->key;
 
 	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
-		report_error(&r->report, key->at,
-			     "this cannot be a name; write 1 to %d letters, digits, '_', '-' "
-			     "or '.'",
-			     CONFIG_NAME_MAX - 1);
+		report_error(
+			&r->report, key->at,
+			"this cannot be a name; write 1 to %d letters, digits, '_', '-' "
+			"or '.'",
+			CONFIG_NAME_MAX - 1);
 		return false;
 	}
 	for (const struct node *other = map->children; other != n; other = other->next) {
@@ -119,7 +122,8 @@ static void refuse_unknown(struct reader *r, const struct node *key, enum sectio
 		if (keys[i].section != s)
 			continue;
 		nearest_offer(&near, keys[i].name);
-		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", keys[i].name.ptr);
+		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "",
+			 keys[i].name.ptr);
 	}
 	if (near.best.len > 0)
 		report_error(&r->report, key->at, "unknown key '%.*s'; write '%.*s'",
@@ -151,8 +155,9 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 	const char *fault;
 
 	if (n->key->kind != NODE_SCALAR) {
-		report_error(&r->report, n->key->at, "a key is a plain word, not %s; write "
-						     "'key: value'",
+		report_error(&r->report, n->key->at,
+			     "a key is a plain word, not %s; write "
+			     "'key: value'",
 			     kind_text(n->key->kind));
 		return;
 	}
@@ -163,8 +168,8 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 	}
 	if (found->nodes[k - keys]) {
 		report_error(&r->report, n->key->at,
-			     "'%s' is already on line %u; remove one of the two", k->name.ptr,
-			     found->nodes[k - keys]->key->at.line);
+			     "'%s' is already on line %u; remove one of the two",
+			     k->name.ptr, found->nodes[k - keys]->key->at.line);
 		return;
 	}
 	found->nodes[k - keys] = n;
@@ -185,14 +190,16 @@ bool section_read(struct reader *r, const struct node *map, enum section s, void
 	if (!map)
 		return true;
 	if (map->kind != NODE_MAP) {
-		refuse_kind(r, map, NODE_MAP, "'{ key: value, … }', or its keys below it");
+		refuse_kind(r, map, NODE_MAP,
+			    "'{ key: value, … }', or its keys below it");
 		return false;
 	}
 	for (const struct node *n = map->children; n; n = n->next)
 		read_pair(r, n, s, into, found);
 	for (size_t i = 0; i < KEYS; i++)
 		if (keys[i].section == s && keys[i].required && !found->nodes[i])
-			report_error(&r->report, node_place(map), "'%s' is missing; write %s",
-				     keys[i].name.ptr, form_of(r, &keys[i]));
+			report_error(&r->report, node_place(map),
+				     "'%s' is missing; write %s", keys[i].name.ptr,
+				     form_of(r, &keys[i]));
 	return true;
 }

@@ -9,7 +9,8 @@ static const struct {
 	struct slice text;
 	bool argument;
 } variables[] = {
-#define VARIABLE(name, text_, argument_, help) { { text_, sizeof(text_) - 1 }, argument_ },
+#define VARIABLE(name, text_, argument_, help) \
+	{ { text_, sizeof(text_) - 1 }, argument_ },
 #include "config/variables.def"
 #undef VARIABLE
 };
@@ -47,7 +48,8 @@ static const char *unknown(struct slice name)
 	struct slice meant = nearest_variable(name);
 
 	if (meant.len == 0 && dot)
-		meant = nearest_variable((struct slice){ name.ptr, (size_t)(dot - name.ptr) });
+		meant = nearest_variable(
+			(struct slice){ name.ptr, (size_t)(dot - name.ptr) });
 	if (meant.len == 0)
 		return "unknown variable; write ${path}, ${path.rest}, ${query.NAME}, "
 		       "${header.NAME}, ${cookie.NAME}, ${host}, ${method} or "
@@ -81,11 +83,13 @@ static const char *compile_variable(struct template_part *part, struct slice nam
 		    (name.len > text.len && name.ptr[text.len] != '.'))
 			continue;
 		part->variable = (enum variable)i;
-		part->text = slice_after(name, name.len > text.len ? text.len + 1 : text.len);
+		part->text = slice_after(name,
+					 name.len > text.len ? text.len + 1 : text.len);
 		if (is_argument(part->text))
 			return NULL;
 		snprintf(message, sizeof(message),
-			 "this variable needs a name; write ${%.*s.NAME}", SLICE_ARG(text));
+			 "this variable needs a name; write ${%.*s.NAME}",
+			 SLICE_ARG(text));
 		return message;
 	}
 	return unknown(name);

@@ -27,23 +27,26 @@ static size_t first_outside(struct slice s, char low)
 static const char *path_fault(const char *name, struct slice text, struct arena *memory)
 {
 	if (text.ptr[0] != '/')
-		return arena_format(memory, "'%s' does not begin with '/'; write '/%.*s'", name,
-				    REPORT_ARG(text));
+		return arena_format(memory, "'%s' does not begin with '/'; write '/%.*s'",
+				    name, REPORT_ARG(text));
 	for (size_t i = 0; i < text.len; i++) {
 		unsigned char c = (unsigned char)text.ptr[i];
 
 		if (c == '?' || c == '#')
-			return arena_format(memory, "'%s' has a '%c'; write only what stands "
-						    "before it",
+			return arena_format(memory,
+					    "'%s' has a '%c'; write only what stands "
+					    "before it",
 					    name, c);
 		if (c <= ' ' || c > '~')
-			return arena_format(memory, "'%s' has a byte that no request has "
-						    "there; write it as %%%02X",
+			return arena_format(memory,
+					    "'%s' has a byte that no request has "
+					    "there; write it as %%%02X",
 					    name, c);
 		if (c == '%' && (text.len - i < 3 || !is_hex(text.ptr[i + 1]) ||
 				 !is_hex(text.ptr[i + 2])))
-			return arena_format(memory, "'%s' has a '%%' without two hexadecimal "
-						    "digits; write '%%25' for the sign itself",
+			return arena_format(memory,
+					    "'%s' has a '%%' without two hexadecimal "
+					    "digits; write '%%25' for the sign itself",
 					    name);
 	}
 	return NULL;
@@ -55,8 +58,9 @@ static const char *host_fault(const char *name, struct slice text, struct arena 
 		char c = text.ptr[i];
 
 		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))
-			return arena_format(memory, "'%s' cannot be '%.*s'; write HOST or "
-						    "HOST:PORT",
+			return arena_format(memory,
+					    "'%s' cannot be '%.*s'; write HOST or "
+					    "HOST:PORT",
 					    name, REPORT_ARG(text));
 	}
 	return NULL;
@@ -66,8 +70,9 @@ static const char *field_value_fault(const char *name, struct slice text,
 				     struct arena *memory)
 {
 	if (first_outside(text, ' ') < text.len || slice_trim(text).len != text.len)
-		return arena_format(memory, "'%s' cannot be sent as a field; write printable "
-					    "ASCII without spaces at the ends",
+		return arena_format(memory,
+				    "'%s' cannot be sent as a field; write printable "
+				    "ASCII without spaces at the ends",
 				    name);
 	return NULL;
 }
@@ -77,8 +82,9 @@ static const char *uri_fault(const char *name, struct slice text, struct arena *
 	if (first_outside(text, '!') < text.len ||
 	    !(has_prefix(text, "/") || has_prefix(text, "http://") ||
 	      has_prefix(text, "https://")))
-		return arena_format(memory, "'%s' cannot be '%.*s'; write '/…', 'http://…' or "
-					    "'https://…'",
+		return arena_format(memory,
+				    "'%s' cannot be '%.*s'; write '/…', 'http://…' or "
+				    "'https://…'",
 				    name, REPORT_ARG(text));
 	return NULL;
 }
@@ -87,7 +93,8 @@ static const char *string_fault(const char *name, struct slice text, struct aren
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]))
-			return arena_format(memory, "'%s' has a control character; leave it out",
+			return arena_format(memory,
+					    "'%s' has a control character; leave it out",
 					    name);
 	return NULL;
 }
@@ -96,7 +103,8 @@ const char *value_text_fault(enum kind kind, struct slice name, struct slice tex
 			     struct arena *memory)
 {
 	if (text.len == 0)
-		return arena_format(memory, "'%s' is empty; write a value or leave the key out",
+		return arena_format(memory,
+				    "'%s' is empty; write a value or leave the key out",
 				    name.ptr);
 	switch (kind) {
 	case KIND_STRING:

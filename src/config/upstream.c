@@ -10,12 +10,14 @@ static void server_name_read(struct reader *r, const struct node *n,
 	if (!scalar_check(r, n, "'name: NAME'"))
 		return;
 	for (size_t i = 0; i < n->text.len; i++) {
-		if (isgraph((unsigned char)n->text.ptr[i]) && n->text.len < CONFIG_NAME_MAX)
+		if (isgraph((unsigned char)n->text.ptr[i]) &&
+		    n->text.len < CONFIG_NAME_MAX)
 			continue;
-		report_error(&r->report, n->at,
-			     "this cannot be the name of a server; write 1 to %d visible ASCII "
-			     "characters",
-			     CONFIG_NAME_MAX - 1);
+		report_error(
+			&r->report, n->at,
+			"this cannot be the name of a server; write 1 to %d visible ASCII "
+			"characters",
+			CONFIG_NAME_MAX - 1);
 		return;
 	}
 	s->name = arena_text(r->memory, n->text);
@@ -77,10 +79,11 @@ static void name_unique_check(struct reader *r, const struct config_upstream *u,
 		    !slice_equal(placing_name(&u->servers[j], u->protocol),
 				 placing_name(&u->servers[i], u->protocol)))
 			continue;
-		report_error(&r->report, n->at,
-			     "a server '%.*s' is already in '%s'; remove it, or write another "
-			     "'name'",
-			     REPORT_ARG(slice_of(u->servers[i].name)), u->name);
+		report_error(
+			&r->report, n->at,
+			"a server '%.*s' is already in '%s'; remove it, or write another "
+			"'name'",
+			REPORT_ARG(slice_of(u->servers[i].name)), u->name);
 		return;
 	}
 }
@@ -109,11 +112,12 @@ static void protocol_check(struct reader *r, const struct found *found,
 	for (size_t i = 0; i < KEYS; i++) {
 		if (!found->nodes[i] || keys[i].protocol != other)
 			continue;
-		report_error(&r->report, found->nodes[i]->key->at,
-			     "'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
-			     "write 'protocol: %s'",
-			     keys[i].name.ptr, http ? "memcached" : "http", u->name,
-			     http ? "http" : "memcached", http ? "memcached" : "http");
+		report_error(
+			&r->report, found->nodes[i]->key->at,
+			"'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
+			"write 'protocol: %s'",
+			keys[i].name.ptr, http ? "memcached" : "http", u->name,
+			http ? "http" : "memcached", http ? "memcached" : "http");
 	}
 }
 

@@ -135,7 +135,8 @@ static const struct unit *unit_find(const struct unit *units, size_t n, struct s
 	return NULL;
 }
 
-static const char *range_fault(const struct key *k, struct slice text, struct arena *memory)
+static const char *range_fault(const struct key *k, struct slice text,
+			       struct arena *memory)
 {
 	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
 	struct key plain = *k; /* without the word for 0 */
@@ -143,13 +144,13 @@ static const char *range_fault(const struct key *k, struct slice text, struct ar
 	plain.words = NULL;
 	value_format(&plain, k->min, min);
 	value_format(&plain, k->max, max);
-	return arena_format(memory, "'%s' cannot be '%.*s'; write %s to %s%s%s", k->name.ptr,
-			    REPORT_ARG(text), min, max, k->words ? ", or " : "",
-			    k->words ? k->words : "");
+	return arena_format(memory, "'%s' cannot be '%.*s'; write %s to %s%s%s",
+			    k->name.ptr, REPORT_ARG(text), min, max,
+			    k->words ? ", or " : "", k->words ? k->words : "");
 }
 
-static const char *read_count(const struct key *k, struct slice text, struct arena *memory,
-			      uint64_t *number)
+static const char *read_count(const struct key *k, struct slice text,
+			      struct arena *memory, uint64_t *number)
 {
 	struct slice rest = text;
 
@@ -166,20 +167,24 @@ static const char *read_duration(const struct key *k, struct slice text,
 	const struct unit *u;
 
 	if (!take_digits(&rest, number) || !take_fraction(&rest, &thousandths))
-		return arena_format(memory, "'%s' takes a duration, not '%.*s'; write 250ms, "
-					    "1.5s, 10m or 1h",
+		return arena_format(memory,
+				    "'%s' takes a duration, not '%.*s'; write 250ms, "
+				    "1.5s, 10m or 1h",
 				    k->name.ptr, REPORT_ARG(text));
 	if (rest.len == 0)
 		return arena_format(memory, "'%s' has no unit; write %.*ss", k->name.ptr,
 				    REPORT_ARG(text));
 	u = unit_find(durations, COUNT(durations), rest);
 	if (!u)
-		return arena_format(memory, "'%.*s' is no unit of time; write ms, s, m or h, "
-					    "as in %.*ss",
-				    REPORT_ARG(rest), (int)(text.len - rest.len), text.ptr);
+		return arena_format(memory,
+				    "'%.*s' is no unit of time; write ms, s, m or h, "
+				    "as in %.*ss",
+				    REPORT_ARG(rest), (int)(text.len - rest.len),
+				    text.ptr);
 	if (thousandths * u->scale % 1000 != 0)
-		return arena_format(memory, "'%.*s' is not a whole number of milliseconds; "
-					    "write it in ms",
+		return arena_format(memory,
+				    "'%.*s' is not a whole number of milliseconds; "
+				    "write it in ms",
 				    REPORT_ARG(text));
 	if (*number > k->max / u->scale)
 		return range_fault(k, text, memory);
@@ -211,32 +216,36 @@ static const char *read_size(const struct key *k, struct slice text, struct aren
 	const struct unit *u;
 
 	if (!take_digits(&rest, number))
-		return arena_format(memory, "'%s' takes a size, not '%.*s'; write 512B, 16KiB, "
-					    "1MiB or 2GiB%s%s",
-				    k->name.ptr, REPORT_ARG(text), k->words ? ", or " : "",
-				    k->words ? k->words : "");
+		return arena_format(memory,
+				    "'%s' takes a size, not '%.*s'; write 512B, 16KiB, "
+				    "1MiB or 2GiB%s%s",
+				    k->name.ptr, REPORT_ARG(text),
+				    k->words ? ", or " : "", k->words ? k->words : "");
 	if (rest.len == 0 && *number == 0 && k->words)
 		return NULL;
 	if (rest.len == 0)
-		return arena_format(memory, "'%s' has no unit; write %.*sKiB, MiB or GiB, or "
-					    "%.*sB for bytes",
+		return arena_format(memory,
+				    "'%s' has no unit; write %.*sKiB, MiB or GiB, or "
+				    "%.*sB for bytes",
 				    k->name.ptr, REPORT_ARG(text), REPORT_ARG(text));
 	if (rest.ptr[0] == '.')
-		return arena_format(memory, "a size has no fraction; write '%s' in the next "
-					    "smaller unit",
+		return arena_format(memory,
+				    "a size has no fraction; write '%s' in the next "
+				    "smaller unit",
 				    k->name.ptr);
 	u = unit_find(sizes, COUNT(sizes), rest);
 	if (!u)
 		return arena_format(memory, "'%.*s' is no unit of size; write %.*s%s",
-				    REPORT_ARG(rest), (int)(text.len - rest.len), text.ptr,
-				    size_unit_meant(rest));
+				    REPORT_ARG(rest), (int)(text.len - rest.len),
+				    text.ptr, size_unit_meant(rest));
 	if (*number > k->max / u->scale)
 		return range_fault(k, text, memory);
 	*number *= u->scale;
 	return NULL;
 }
 
-static const char *words_fault(const struct key *k, struct slice text, struct arena *memory)
+static const char *words_fault(const struct key *k, struct slice text,
+			       struct arena *memory)
 {
 	char list[128] = "";
 
@@ -245,7 +254,8 @@ static const char *words_fault(const struct key *k, struct slice text, struct ar
 		size_t n = strlen(list);
 
 		snprintf(list + n, sizeof(list) - n, "%s%.*s",
-			 i == 0 ? "" : (last ? " or " : ", "), SLICE_ARG(word_at(k->words, i)));
+			 i == 0 ? "" : (last ? " or " : ", "),
+			 SLICE_ARG(word_at(k->words, i)));
 	}
 	return arena_format(memory, "'%s' cannot be '%.*s'; write %s", k->name.ptr,
 			    REPORT_ARG(text), list);
@@ -269,11 +279,13 @@ static const char *read_number(const struct key *k, struct slice text,
 	const char *fault = NULL;
 
 	if (!zero_word) {
-		fault = k->kind == KIND_COUNT	   ? read_count(k, text, memory, &number)
-			: k->kind == KIND_DURATION ? read_duration(k, text, memory, &number)
-			: k->kind == KIND_SIZE	   ? read_size(k, text, memory, &number)
-						   : read_word(k, text, memory, &number);
-		if (!fault && k->kind != KIND_WORD && (number < k->min || number > k->max))
+		fault = k->kind == KIND_COUNT ? read_count(k, text, memory, &number)
+			: k->kind == KIND_DURATION
+				? read_duration(k, text, memory, &number)
+			: k->kind == KIND_SIZE ? read_size(k, text, memory, &number)
+					       : read_word(k, text, memory, &number);
+		if (!fault && k->kind != KIND_WORD &&
+		    (number < k->min || number > k->max))
 			fault = range_fault(k, text, memory);
 	}
 	if (!fault)

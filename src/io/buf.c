@@ -32,7 +32,6 @@ static size_t chunk_bytes(uint32_t bufs)
 	return (size_t)bufs * BUF_BYTES + CHUNK_HEADS;
 }
 
-/* Free ones that are `cold` had their memory given back; begin marks them. */
 static void free_push(struct buf_pool *pool, struct buf *b)
 {
 	b->begin = b->end = 0;
@@ -73,7 +72,8 @@ static bool grow(struct buf_pool *pool, int map_flags)
 
 int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 {
-	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_HEADS, "heads fit a page");
+	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_HEADS,
+		       "heads fit a page");
 
 	ASSERT(limit > 0 && limit <= UINT16_MAX);
 	memset(pool, 0, sizeof(*pool));
@@ -107,8 +107,9 @@ void buf_pool_done(struct buf_pool *pool)
 		slab_done(&pool->blocks[i]);
 }
 
-/* What lies under the free_min-th from below was not touched since the last
- * trim. The first chunk keeps its memory: it is used again at once. */
+/* The lowest free_min were not touched since the last trim. The first chunk keeps its
+ * memory: it is used again at once. Of a free buffer, begin says that its memory was
+ * given back. */
 void buf_pool_trim(struct buf_pool *pool)
 {
 	struct buf *b = pool->free;

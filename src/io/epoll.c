@@ -1,124 +1,25 @@
-#include "engine.h"
+#include "epoll.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fds.h"
 #include "writer.h"
 
-#define EVENTS_MAX 512
-
-/* Fairness: what one socket may do in one tick; the rest goes on in the next. */
+/* Fairness: the most that one socket receives in one tick; it goes on in the next. */
 #define RECV_BUFS_MAX 16
-#define ACCEPTS_MAX 64
-
-/* What is known of a descriptor. Registered once, edge-triggered, and from then on the
- * two flags say what is worth trying: no epoll_ctl per operation. */
-struct sock {
-	struct list ready;   /* on epoll->ready: has something to try */
-	struct io_op *recv;  /* the receive in flight */
-	struct io_op *send;  /* the send or connect in flight */
-	int fd;
-	uint32_t generation; /* counts closes of this number */
-	bool known;          /* fd and ready are set */
-	bool registered;
-	bool readable;       /* maybe */
-	bool writable;       /* maybe */
-	bool ending;         /* a short read is not the end of what there is */
-	bool listens;
-};
-
-/* Bits of op->flags. */
-enum {
-	EPOLL_SILENT = 1,    /* nobody waits for this send */
-	EPOLL_SHORTENED = 2, /* a send that was counted as short */
-	EPOLL_STARVED = 4,   /* a receive on epoll->starved */
-};
-
-struct epoll {
-	struct io_loop loop;
-	int fd;
-	int wake_fd;
-	atomic_bool woken;    /* wake_fd was written since the last wait */
-	bool must_not_wait;   /* something was completed that somebody waits for */
-	struct list sends;    /* started in this tick */
-	struct list starved;  /* receives waiting for buffers */
-	struct list accepts;  /* accepts in flight, of all listeners */
-	struct list ready;    /* sockets with something to try */
-	struct writer *writer; /* made when something is first written */
-	struct fds socks;
-	struct epoll_event events[EVENTS_MAX];
-};
-
-static struct epoll *epoll_of(struct io_loop *loop)
-{
-	return CONTAINER(loop, struct epoll, loop);
-}
-
-static void count_syscall(struct epoll *e)
-{
-	stat_add(&e->loop.stats.syscalls, 1);
-}
-
-static struct sock *sock_at(struct epoll *e, int fd)
-{
-	struct sock *s = fds_at(&e->socks, fd);
-
-	if (!s->known) {
-		list_init(&s->ready);
-		s->fd = fd;
-		s->known = true;
-	}
-	return s;
-}
-
-/* The first wait after this reports what is already there. Sending is tried first. */
-static int watch(struct epoll *e, struct sock *s, int fd, uint32_t events)
-{
-	struct epoll_event event = { .events = events | EPOLLET };
-
-	if (s->registered)
-		return 0;
-	event.data.u64 = (uint64_t)s->generation << 32 | (uint32_t)fd;
-	count_syscall(e);
-	if (epoll_ctl(e->fd, EPOLL_CTL_ADD, fd, &event) < 0)
-		return -errno;
-	s->registered = true;
-	s->readable = false;
-	s->writable = true;
-	s->ending = false;
-	return 0;
-}
-
-static int watch_stream(struct epoll *e, struct sock *s, int fd)
-{
-	return watch(e, s, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
-}
-
-static void make_ready(struct epoll *e, struct sock *s)
-{
-	if (list_empty(&s->ready))
-		list_append(&e->ready, &s->ready);
-}
 
 /* ---- receiving -------------------------------------------------------------- */
 
 static void epoll_recv(struct io_loop *loop, struct io_recv *op)
 {
 	struct epoll *e = epoll_of(loop);
-	struct sock *s = sock_at(e, op->op.fd);
-	int res = watch_stream(e, s, op->op.fd);
+	struct sock *s = epoll_sock(e, op->op.fd);
+	int res = epoll_watch(e, s, op->op.fd);
 
 	if (res < 0) {
 		loop_finish_early(loop, &op->op, res);
@@ -128,7 +29,7 @@ static void epoll_recv(struct io_loop *loop, struct io_recv *op)
 	s->recv = &op->op;
 	stat_add(&loop->stats.recv_arms, 1);
 	if (s->readable)
-		make_ready(e, s);
+		epoll_make_ready(e, s);
 }
 
 static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int res)
@@ -151,7 +52,7 @@ static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct
 	ssize_t n = recv(op->op.fd, b->data, b->size, MSG_DONTWAIT);
 	int error = errno;
 
-	count_syscall(e);
+	epoll_count_syscall(e);
 	stat_add(&e->loop.stats.submissions, 1);
 	if (n > 0) {
 		/* Less than asked for: the next bytes will be an edge of their own. */
@@ -191,7 +92,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 			return;
 	}
 	if (s->recv && s->readable)
-		make_ready(e, s);
+		epoll_make_ready(e, s);
 }
 
 /* As many as there are buffers for, oldest first. */
@@ -205,7 +106,7 @@ static void retry_starved(struct epoll *e)
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 		op->flags = 0;
-		make_ready(e, sock_at(e, op->fd));
+		epoll_make_ready(e, epoll_sock(e, op->fd));
 	}
 }
 
@@ -216,7 +117,7 @@ static void retry_starved(struct epoll *e)
 static void epoll_send(struct io_loop *loop, struct io_send *op, bool silent)
 {
 	struct epoll *e = epoll_of(loop);
-	struct sock *s = sock_at(e, op->op.fd);
+	struct sock *s = epoll_sock(e, op->op.fd);
 
 	ASSERT(!s->send);
 	s->send = &op->op;
@@ -251,7 +152,7 @@ static void try_send(struct epoll *e, struct sock *s, struct io_send *op)
 	for (;;) {
 		msg = (struct msghdr){ .msg_iov = op->iov, .msg_iovlen = op->iov_n };
 		n = sendmsg(op->op.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-		count_syscall(e);
+		epoll_count_syscall(e);
 		if (n >= 0 && (size_t)n == op->left) {
 			send_ended(e, s, op, (int)op->len);
 			return;
@@ -279,8 +180,8 @@ static void run_sends(struct epoll *e)
 	list_move(&due, &e->sends);
 	while ((node = list_pop(&due))) {
 		struct io_send *op = op_send(LIST_ITEM(node, struct io_op, node));
-		struct sock *s = sock_at(e, op->op.fd);
-		int res = watch_stream(e, s, op->op.fd);
+		struct sock *s = epoll_sock(e, op->op.fd);
+		int res = epoll_watch(e, s, op->op.fd);
 
 		stat_add(&e->loop.stats.submissions, 1);
 		if (res < 0)
@@ -290,140 +191,6 @@ static void run_sends(struct epoll *e)
 		else
 			try_send(e, s, op);
 	}
-}
-
-/* ---- accepting -------------------------------------------------------------- */
-
-static void epoll_accept(struct io_loop *loop, struct io_accept *op)
-{
-	struct epoll *e = epoll_of(loop);
-	int fd = op->op.fd, flags;
-	struct sock *s = sock_at(e, fd);
-	int res = 0;
-
-	if (!s->registered) {
-		/* An accept of what somebody else got must not block. */
-		flags = fcntl(fd, F_GETFL);
-		if (flags >= 0 && !(flags & O_NONBLOCK))
-			fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-		s->listens = true;
-		res = watch(e, s, fd, EPOLLIN);
-	}
-	if (res < 0) {
-		loop_finish_early(loop, &op->op, res);
-		return;
-	}
-	list_append(&e->accepts, &op->op.node);
-	if (s->readable)
-		make_ready(e, s);
-}
-
-static struct io_accept *next_accept(struct epoll *e, int fd)
-{
-	LIST_EACH(&e->accepts, node) {
-		struct io_op *op = LIST_ITEM(node, struct io_op, node);
-
-		if (op->fd == fd)
-			return op_accept(op);
-	}
-	return NULL;
-}
-
-/* A lack of descriptors or memory is told and ends this tick's tries; the connection
- * stays in the backlog, and so is tried again with the next accept. */
-static bool accept_once(struct epoll *e, struct sock *s, struct io_accept *op)
-{
-	int fd, error;
-
-	op->peer_len = sizeof(op->peer);
-	fd = accept4(op->op.fd, (struct sockaddr *)&op->peer, &op->peer_len,
-		     SOCK_CLOEXEC | SOCK_NONBLOCK);
-	error = errno;
-	count_syscall(e);
-	stat_add(&e->loop.stats.submissions, 1);
-	if (fd < 0 && (error == EINTR || error == ECONNABORTED))
-		return true;
-	if (fd < 0 && error == EAGAIN) {
-		s->readable = false;
-		return false;
-	}
-	if (fd < 0)
-		stat_add(&e->loop.stats.accept_errors, 1);
-	list_remove(&op->op.node);
-	loop_finish(&e->loop, &op->op, fd < 0 ? -error : fd);
-	return fd >= 0;
-}
-
-static void accept_ready(struct epoll *e, struct sock *s)
-{
-	uint32_t generation = s->generation;
-	struct io_accept *op;
-
-	for (int i = 0; i < ACCEPTS_MAX; i++) {
-		op = next_accept(e, s->fd);
-		if (!op || !s->readable || !accept_once(e, s, op) ||
-		    s->generation != generation)
-			return;
-	}
-	make_ready(e, s);
-}
-
-/* ---- connecting ------------------------------------------------------------- */
-
-static int start_connect(struct epoll *e, struct io_connect *op)
-{
-	const int on = 1;
-	int fd = socket(op->addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	count_syscall(e);
-	if (fd < 0)
-		return -errno;
-	op->op.fd = fd;
-	if (op->addr->sa_family != AF_UNIX) {
-		count_syscall(e);
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	}
-	stat_add(&e->loop.stats.submissions, 1);
-	count_syscall(e);
-	if (connect(fd, op->addr, op->addr_len) == 0)
-		return fd;
-	return -errno;
-}
-
-static void close_sock(struct epoll *e, int fd);
-
-static void epoll_connect(struct io_loop *loop, struct io_connect *op)
-{
-	struct epoll *e = epoll_of(loop);
-	int res = start_connect(e, op);
-	struct sock *s;
-
-	if (res == -EINPROGRESS) {
-		s = sock_at(e, op->op.fd);
-		res = watch_stream(e, s, op->op.fd);
-		if (res == 0) {
-			s->writable = false;
-			s->send = &op->op;
-			return;
-		}
-	}
-	if (res < 0 && op->op.fd >= 0)
-		close_sock(e, op->op.fd);
-	loop_finish_early(loop, &op->op, res);
-}
-
-static void connect_ready(struct epoll *e, struct sock *s, struct io_connect *op)
-{
-	int error = 0, fd = op->op.fd;
-	socklen_t len = sizeof(error);
-
-	s->send = NULL;
-	count_syscall(e);
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error != 0)
-		close_sock(e, fd);
-	loop_finish(&e->loop, &op->op, error != 0 ? -error : fd);
 }
 
 /* ---- writing ---------------------------------------------------------------- */
@@ -446,85 +213,6 @@ static void take_written(struct epoll *e)
 
 	while (e->writer && (op = writer_take(e->writer)))
 		loop_finish(&e->loop, &op->op, op->op.res);
-}
-
-/* ---- cancelling and closing ------------------------------------------------- */
-
-static void epoll_cancel(struct io_loop *loop, struct io_op *op)
-{
-	struct epoll *e = epoll_of(loop);
-
-	switch ((enum io_kind)op->kind) {
-	case IO_IDLE:
-		return;
-	case IO_WRITE:
-		return; /* the thread has it */
-	case IO_RECV:
-		sock_at(e, op->fd)->recv = NULL;
-		break;
-	case IO_SEND:
-		sock_at(e, op->fd)->send = NULL;
-		break;
-	case IO_CONNECT:
-		sock_at(e, op->fd)->send = NULL;
-		close_sock(e, op->fd);
-		break;
-	case IO_ACCEPT:
-		break;
-	}
-	list_remove(&op->node);
-	loop_finish_early(loop, op, -ECANCELED);
-}
-
-static void cancel_accepts(struct epoll *e, int fd)
-{
-	struct io_accept *op;
-
-	while ((op = next_accept(e, fd)))
-		epoll_cancel(&e->loop, &op->op);
-}
-
-static void close_sock(struct epoll *e, int fd)
-{
-	struct sock *s = sock_at(e, fd);
-
-	/* A listener may live on in another process, and with it what is watched. */
-	if (s->listens && s->registered) {
-		count_syscall(e);
-		epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
-	}
-	list_remove(&s->ready);
-	s->generation++;
-	s->registered = s->listens = false;
-	s->readable = s->writable = s->ending = false;
-	count_syscall(e);
-	if (close(fd) < 0)
-		stat_add(&e->loop.stats.sink_errors, 1);
-}
-
-static void epoll_close(struct io_loop *loop, int fd, bool reset)
-{
-	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
-	struct epoll *e = epoll_of(loop);
-	struct sock *s = sock_at(e, fd);
-
-	if (s->recv)
-		epoll_cancel(loop, s->recv);
-	if (s->send)
-		epoll_cancel(loop, s->send);
-	if (s->listens)
-		cancel_accepts(e, fd);
-	if (reset) {
-		count_syscall(e);
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-	}
-	close_sock(e, fd);
-}
-
-static void epoll_shutdown(struct io_loop *loop, int fd)
-{
-	count_syscall(epoll_of(loop));
-	shutdown(fd, SHUT_WR);
 }
 
 /* ---- waiting ---------------------------------------------------------------- */
@@ -551,7 +239,7 @@ static void send_ready(struct epoll *e, struct sock *s)
 	if (!op)
 		return;
 	if (op->kind == IO_CONNECT) {
-		connect_ready(e, s, op_connect(op));
+		epoll_connect_ready(e, s, op_connect(op));
 		return;
 	}
 	/* One that was started in this tick is tried with the others of the next. */
@@ -562,7 +250,7 @@ static void send_ready(struct epoll *e, struct sock *s)
 static void handle(struct epoll *e, const struct epoll_event *event)
 {
 	int fd = (int)(uint32_t)event->data.u64;
-	struct sock *s = sock_at(e, fd);
+	struct sock *s = epoll_sock(e, fd);
 
 	stat_add(&e->loop.stats.completions, 1);
 	if (fd == e->wake_fd) {
@@ -576,7 +264,7 @@ static void handle(struct epoll *e, const struct epoll_event *event)
 	if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->readable = true;
 		if (s->recv || s->listens)
-			make_ready(e, s);
+			epoll_make_ready(e, s);
 	}
 	if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		send_ready(e, s);
@@ -594,7 +282,7 @@ static void run_ready(struct epoll *e)
 		struct sock *s = LIST_ITEM(node, struct sock, ready);
 
 		if (s->listens)
-			accept_ready(e, s);
+			epoll_accept_ready(e, s);
 		else
 			recv_ready(e, s);
 	}
@@ -618,10 +306,10 @@ static void epoll_wait_once(struct io_loop *loop, uint64_t timeout_us)
 	e->must_not_wait = false;
 	run_sends(e);
 	retry_starved(e);
-	n = epoll_wait(e->fd, e->events, EVENTS_MAX, timeout_ms(e, timeout_us));
+	n = epoll_wait(e->fd, e->events, EPOLL_EVENTS_MAX, timeout_ms(e, timeout_us));
 	ASSERT(n >= 0 || errno == EINTR);
 	stat_add(&loop->stats.enters, 1);
-	count_syscall(e);
+	epoll_count_syscall(e);
 	loop_clock(loop);
 	for (int i = 0; i < n; i++)
 		handle(e, &e->events[i]);
@@ -707,5 +395,6 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 
 void epoll_describe(char *text, size_t size)
 {
-	snprintf(text, size, "epoll      yes  edge-triggered, each socket registered once\n");
+	snprintf(text, size,
+		 "epoll      yes  edge-triggered, each socket registered once\n");
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 struct fds {
-	size_t size;      /* of one entry, in bytes */
+	size_t size; /* of one entry, in bytes */
 	char **chunks;
 	unsigned chunk_n; /* length of chunks */
 };

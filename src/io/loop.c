@@ -148,8 +148,8 @@ void io_accept(struct io_loop *loop, struct io_accept *op, int listener)
 		loop->engine->accept(loop, op);
 }
 
-void io_connect(struct io_loop *loop, struct io_connect *op,
-		const struct sockaddr *addr, socklen_t addr_len)
+void io_connect(struct io_loop *loop, struct io_connect *op, const struct sockaddr *addr,
+		socklen_t addr_len)
 {
 	op->addr = addr;
 	op->addr_len = addr_len;

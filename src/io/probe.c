@@ -123,11 +123,12 @@ static void say_not_permitted(char *why, size_t size)
 			 "allow it with: sysctl -w kernel.io_uring_disabled=0",
 			 value);
 	else
-		snprintf(why, size,
-			 "a seccomp filter or security module refuses %s (container runtimes "
-			 "do by default); allow io_uring_setup, io_uring_enter and "
-			 "io_uring_register in its profile",
-			 probe.stage);
+		snprintf(
+			why, size,
+			"a seccomp filter or security module refuses %s (container runtimes "
+			"do by default); allow io_uring_setup, io_uring_enter and "
+			"io_uring_register in its profile",
+			probe.stage);
 }
 
 static void say_why(char *why, size_t size)
@@ -138,10 +139,11 @@ static void say_why(char *why, size_t size)
 		memcpy(kernel.release, "?", 2);
 	switch (probe.error) {
 	case -ENOSYS:
-		snprintf(why, size,
-			 "kernel %s has no io_uring, or a seccomp filter hides it; use "
-			 "Linux 6.1 or later with CONFIG_IO_URING, or allow it in the filter",
-			 kernel.release);
+		snprintf(
+			why, size,
+			"kernel %s has no io_uring, or a seccomp filter hides it; use "
+			"Linux 6.1 or later with CONFIG_IO_URING, or allow it in the filter",
+			kernel.release);
 		return;
 	case -EPERM:
 	case -EACCES:
@@ -159,10 +161,11 @@ static void say_why(char *why, size_t size)
 			 probe.stage);
 		return;
 	case -EINVAL:
-		snprintf(why, size,
-			 "kernel %s refuses %s: its io_uring is too old; use Linux 6.1 or "
-			 "later",
-			 kernel.release, probe.stage);
+		snprintf(
+			why, size,
+			"kernel %s refuses %s: its io_uring is too old; use Linux 6.1 or "
+			"later",
+			kernel.release, probe.stage);
 		return;
 	}
 	snprintf(why, size, "io_uring does not work on kernel %s: %s failed: %s",
@@ -180,7 +183,7 @@ enum io_engine_kind io_choose(char *why, size_t why_size)
 }
 
 __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size,
-							  const char *format, ...)
+							 const char *format, ...)
 {
 	size_t used = strlen(text);
 	va_list args;
@@ -199,7 +202,8 @@ void ring_describe(char *text, size_t size)
 		append(text, size, "\n");
 		return;
 	}
-#define X(name, help) append(text, size, "%-10s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
+#define X(name, help) \
+	append(text, size, "%-10s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
 	RING_FEATURES(X)
 #undef X
 }

@@ -1,77 +1,20 @@
 #include "ring.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* Rounds of fetching completions that did not fit; the rest waits for the next tick. */
 #define OVERFLOW_ROUNDS_MAX 16
 
-static struct ring *ring_of(struct io_loop *loop)
-{
-	return CONTAINER(loop, struct ring, loop);
-}
-
-static uint64_t cookie(const struct io_op *op)
-{
-	return (uintptr_t)op;
-}
-
 static void *address(uint64_t user_data)
 {
 	return (void *)(uintptr_t)user_data;
 }
 
-/* Its socket was closed, or it was told to end: what comes back from the kernel is
- * its end and must not be submitted again. By then the descriptor may be another
- * connection's (kernel-notes/04-cancel-and-close). */
-static bool is_over(struct ring *r, const struct io_op *op)
-{
-	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
-}
-
-static void finish(struct ring *r, struct io_op *op, int res)
-{
-	list_remove(&op->node);
-	loop_finish(&r->loop, op, res);
-}
-
-static void count_syscall(struct ring *r)
-{
-	stat_add(&r->loop.stats.syscalls, 1);
-}
-
-/* An O_NONBLOCK socket makes the ring answer EAGAIN where it would wait by itself
- * (kernel-notes/07-accept-one-shot). Sockets made here are without it; one from
- * elsewhere, a listener for instance, loses it the first time it matters. */
-static bool lost_nonblock(struct ring *r, int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	count_syscall(r);
-	if (flags < 0 || !(flags & O_NONBLOCK))
-		return false;
-	count_syscall(r);
-	return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
-}
-
 /* ---- receiving -------------------------------------------------------------- */
-
-/* Multishot is for TCP. On a unix socket Linux 6.18 lost the end of the stream: when
- * bytes and shutdown came together, the receive took the bytes, believed the queue
- * empty, and waited for a wake-up that had already been
- * (kernel-notes/02-multishot-receive-window). */
-static enum ring_way way_of(const struct ring *r, int family)
-{
-	return r->has.cap && (family == AF_INET || family == AF_INET6) ? WAY_MULTISHOT :
-									 WAY_ONCE;
-}
 
 /* Only for a socket that came neither from an accept nor from a connect of ours. */
 static enum ring_way find_way(struct ring *r, int fd)
@@ -79,9 +22,9 @@ static enum ring_way find_way(struct ring *r, int fd)
 	int family = AF_UNSPEC;
 	socklen_t len = sizeof(family);
 
-	count_syscall(r);
+	ring_count_syscall(r);
 	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
-	return way_of(r, family);
+	return ring_way_of(r, family);
 }
 
 /* POLL_FIRST: the buffer is picked when there are bytes, so that an idle connection
@@ -90,8 +33,8 @@ static enum ring_way find_way(struct ring *r, int fd)
  * is for one buffer (kernel-notes/02-multishot-receive-window). */
 static void arm_recv(struct ring *r, struct io_recv *op)
 {
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_RECV, op->op.fd, cookie(&op->op));
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_RECV, op->op.fd,
+					    ring_cookie(&op->op));
 
 	sqe->flags = IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_BUFFER_GROUP;
@@ -131,12 +74,12 @@ static void starve(struct ring *r, struct io_recv *op)
 static void recv_failed(struct ring *r, struct io_recv *op, int res)
 {
 	bool again = res == -ENOBUFS || res == -EINTR ||
-		     (res == -EAGAIN && lost_nonblock(r, op->op.fd));
+		     (res == -EAGAIN && ring_lost_nonblock(r, op->op.fd));
 
 	if (!again)
-		finish(r, &op->op, res);
-	else if (is_over(r, &op->op))
-		finish(r, &op->op, -ECANCELED);
+		ring_finish(r, &op->op, res);
+	else if (ring_is_over(r, &op->op))
+		ring_finish(r, &op->op, -ECANCELED);
 	else if (res == -ENOBUFS)
 		starve(r, op);
 	else
@@ -150,7 +93,7 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 	if (res <= 0) {
 		buf_put(b);
 		if (res == 0)
-			finish(r, &op->op, 0);
+			ring_finish(r, &op->op, 0);
 		else
 			recv_failed(r, op, res);
 		return;
@@ -162,8 +105,8 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 	}
 	if (!loop_deliver(&r->loop, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;
-	if (is_over(r, &op->op))
-		finish(r, &op->op, -ECANCELED);
+	if (ring_is_over(r, &op->op))
+		ring_finish(r, &op->op, -ECANCELED);
 	else
 		arm_recv(r, op);
 }
@@ -174,10 +117,11 @@ static void end_closed_starved(struct ring *r)
 	if (!r->closed)
 		return;
 	r->closed = false;
-	LIST_EACH(&r->starved, node) {
+	LIST_EACH(&r->starved, node)
+	{
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
-		if (!is_over(r, op))
+		if (!ring_is_over(r, op))
 			continue;
 		list_remove(&op->node);
 		loop_finish_early(&r->loop, op, -ECANCELED);
@@ -203,8 +147,8 @@ static void arm_starved(struct ring *r)
 
 static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 {
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_SEND, op->op.fd, cookie(&op->op));
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_SEND, op->op.fd,
+					    ring_cookie(&op->op));
 
 	if (op->iov_n == 1) {
 		sqe->addr = (uintptr_t)op->iov->iov_base;
@@ -253,8 +197,8 @@ static void ring_send(struct io_loop *loop, struct io_send *op, bool silent)
 
 static void send_rest(struct ring *r, struct io_send *op, size_t taken)
 {
-	if (is_over(r, &op->op)) {
-		finish(r, &op->op, -ECANCELED);
+	if (ring_is_over(r, &op->op)) {
+		ring_finish(r, &op->op, -ECANCELED);
 		return;
 	}
 	if (!(op->op.state & RING_SHORTENED))
@@ -277,13 +221,13 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 		f->sends--;
 	}
 	if (res > 0 && (size_t)res == op->left)
-		finish(r, &op->op, (int)op->len);
+		ring_finish(r, &op->op, (int)op->len);
 	else if (res > 0 || res == -EINTR)
 		send_rest(r, op, res > 0 ? (size_t)res : 0);
-	else if (res == -EAGAIN && (silent || lost_nonblock(r, op->op.fd)))
+	else if (res == -EAGAIN && (silent || ring_lost_nonblock(r, op->op.fd)))
 		send_rest(r, op, 0);
 	else
-		finish(r, &op->op, res < 0 ? res : -EIO);
+		ring_finish(r, &op->op, res < 0 ? res : -EIO);
 }
 
 /* Silent sends that the kernel has taken and not complained about: every completion
@@ -296,108 +240,16 @@ static void finish_silent(struct ring *r, unsigned consumed)
 		if ((int)(op->engine - consumed) >= 0)
 			return;
 		stat_add(&r->loop.stats.silent_sends, 1);
-		finish(r, op, (int)op_send(op)->len);
+		ring_finish(r, op, (int)op_send(op)->len);
 	}
-}
-
-/* ---- accepting and connecting ----------------------------------------------- */
-
-/* One shot, with an address of its own: a multishot accept has no peer address, and
- * as many as are armed may come at most. The new socket is a blocking one, so that
- * the ring waits on it by itself (kernel-notes/07-accept-one-shot). */
-static void arm_accept(struct ring *r, struct io_accept *op)
-{
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_ACCEPT, op->op.fd, cookie(&op->op));
-
-	op->peer_len = sizeof(op->peer);
-	sqe->addr = (uintptr_t)&op->peer;
-	sqe->addr2 = (uintptr_t)&op->peer_len;
-	sqe->accept_flags = SOCK_CLOEXEC;
-}
-
-static void ring_accept(struct io_loop *loop, struct io_accept *op)
-{
-	struct ring *r = ring_of(loop);
-
-	op->op.flags = ring_fd(r, op->op.fd)->generation;
-	arm_accept(r, op);
-}
-
-static void accept_completed(struct ring *r, struct io_accept *op, int res)
-{
-	bool again = res == -ECONNABORTED || res == -EINTR ||
-		     (res == -EAGAIN && lost_nonblock(r, op->op.fd));
-
-	if (again && !is_over(r, &op->op)) {
-		arm_accept(r, op);
-		return;
-	}
-	if (again)
-		res = -ECANCELED;
-	if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
-		stat_add(&r->loop.stats.accept_errors, 1);
-	if (res >= 0)
-		ring_fd(r, res)->way = (uint8_t)way_of(r, op->peer.ss_family);
-	finish(r, &op->op, res);
-}
-
-static int tcp_socket(struct ring *r, int family)
-{
-	const int on = 1;
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	count_syscall(r);
-	if (fd < 0)
-		return -errno;
-	if (family != AF_UNIX) {
-		count_syscall(r);
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	}
-	return fd;
-}
-
-static void ring_connect(struct io_loop *loop, struct io_connect *op)
-{
-	struct ring *r = ring_of(loop);
-	int fd = tcp_socket(r, op->addr->sa_family);
-	struct io_uring_sqe *sqe;
-
-	if (fd < 0) {
-		loop_finish_early(loop, &op->op, fd);
-		return;
-	}
-	op->op.fd = fd;
-	op->op.flags = ring_fd(r, fd)->generation;
-	ring_fd(r, fd)->way = (uint8_t)way_of(r, op->addr->sa_family);
-	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, cookie(&op->op));
-	sqe->addr = (uintptr_t)op->addr;
-	sqe->off = op->addr_len;
-}
-
-static void close_entry(struct ring *r, int fd)
-{
-	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_CLOSE, fd, SINK_CLOSE);
-
-	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-}
-
-static void connect_completed(struct ring *r, struct io_connect *op, int res)
-{
-	if (res == 0) {
-		finish(r, &op->op, op->op.fd);
-		return;
-	}
-	close_entry(r, op->op.fd);
-	finish(r, &op->op, res);
 }
 
 /* ---- writing ---------------------------------------------------------------- */
 
 static void arm_write(struct ring *r, struct io_write *op)
 {
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_WRITE, op->op.fd, cookie(&op->op));
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_WRITE, op->op.fd,
+					    ring_cookie(&op->op));
 
 	sqe->addr = (uintptr_t)(op->ptr + (op->len - op->left));
 	sqe->len = (uint32_t)op->left;
@@ -415,8 +267,8 @@ static void ring_write(struct io_loop *loop, struct io_write *op)
 /* A pipe or terminal that somebody made non-blocking, and that we share with them. */
 static void poll_write(struct ring *r, struct io_write *op)
 {
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_POLL_ADD, op->op.fd, cookie(&op->op));
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_POLL_ADD, op->op.fd,
+					    ring_cookie(&op->op));
 
 	sqe->poll32_events = POLLOUT;
 	op->op.state |= RING_POLLING;
@@ -430,91 +282,17 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 	if (!polled && res > 0)
 		op->left -= (size_t)res;
 	if (op->left == 0)
-		finish(r, &op->op, (int)op->len);
+		ring_finish(r, &op->op, (int)op->len);
 	else if (res == 0 && !polled)
-		finish(r, &op->op, -EIO);
+		ring_finish(r, &op->op, -EIO);
 	else if (res < 0 && res != -EAGAIN && res != -EINTR)
-		finish(r, &op->op, res);
-	else if (is_over(r, &op->op))
-		finish(r, &op->op, -ECANCELED);
+		ring_finish(r, &op->op, res);
+	else if (ring_is_over(r, &op->op))
+		ring_finish(r, &op->op, -ECANCELED);
 	else if (res == -EAGAIN)
 		poll_write(r, op);
 	else
 		arm_write(r, op);
-}
-
-/* ---- cancelling and closing ------------------------------------------------- */
-
-static void cancel_entry(struct ring *r, const struct io_op *op)
-{
-	struct io_uring_sqe *sqe =
-		ring_sqe(r, IORING_OP_ASYNC_CANCEL, -1, SINK_CANCEL);
-
-	sqe->addr = cookie(op);
-	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-}
-
-/* A silent send needs no help: it ends with the enter that takes it. */
-static void ring_cancel(struct io_loop *loop, struct io_op *op)
-{
-	struct ring *r = ring_of(loop);
-	uint8_t before = op->state;
-
-	op->state |= RING_CANCELLED;
-	if (before & RING_STARVED) {
-		list_remove(&op->node);
-		loop_finish_early(loop, op, -ECANCELED);
-	} else if (!(before & (RING_SILENT | RING_CANCELLED))) {
-		list_append(&r->cancelling, &op->node);
-		cancel_entry(r, op);
-	}
-}
-
-/* A cancel that found nothing met its op on the way from a poll to its next try. If
- * the op has not ended by now it is waiting again, and can be found. */
-static void cancel_again(struct ring *r)
-{
-	if (!r->cancel_missed)
-		return;
-	r->cancel_missed = false;
-	LIST_EACH(&r->cancelling, node)
-		cancel_entry(r, LIST_ITEM(node, struct io_op, node));
-}
-
-/* Unlinked and in this order, the pair ends what is in flight, and then the socket
- * (kernel-notes/04-cancel-and-close). A send that waits for room might be between a
- * poll and its next try and so be missed; a socket that was shut down lets it not
- * wait again. No close(2): entries that name the descriptor may be queued. */
-static void ring_close(struct io_loop *loop, int fd, bool reset)
-{
-	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
-	struct ring *r = ring_of(loop);
-	struct ring_fd *f = ring_fd(r, fd);
-	struct io_uring_sqe *sqe;
-
-	if (reset) {
-		count_syscall(r);
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-	}
-	if (f->sends > 0) {
-		count_syscall(r);
-		shutdown(fd, SHUT_RDWR);
-	}
-	f->generation++;
-	f->sends = 0;
-	f->way = WAY_UNKNOWN;
-	sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, fd, SINK_CANCEL);
-	sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
-	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	close_entry(r, fd);
-	r->closed |= !list_empty(&r->starved);
-}
-
-/* IORING_OP_SHUTDOWN would start a thread for it. */
-static void ring_shutdown(struct io_loop *loop, int fd)
-{
-	count_syscall(ring_of(loop));
-	shutdown(fd, SHUT_WR);
 }
 
 /* ---- waking ----------------------------------------------------------------- */
@@ -580,10 +358,10 @@ static void op_completed(struct ring *r, struct io_op *op, int res, unsigned fla
 	case IO_IDLE:
 		break;
 	case IO_ACCEPT:
-		accept_completed(r, op_accept(op), res);
+		ring_accept_completed(r, op_accept(op), res);
 		return;
 	case IO_CONNECT:
-		connect_completed(r, op_connect(op), res);
+		ring_connect_completed(r, op_connect(op), res);
 		return;
 	case IO_RECV:
 		recv_completed(r, op_recv(op), res, flags);
@@ -657,7 +435,7 @@ static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 	loop_clock(loop);
 	if (drain_all(r))
 		finish_silent(r, consumed);
-	cancel_again(r);
+	ring_cancel_again(r);
 }
 
 void ring_settle(struct ring *r)

@@ -1,6 +1,7 @@
 /* The io_uring engine: what its files share.
  *
- *   ring.c       the verbs, what a completion means, the wait
+ *   ring.c       receiving, sending, writing, the wait
+ *   ringlink.c   how sockets come and go: accepting, connecting, closing
  *   ringqueue.c  entries in, one enter out, the ring of receive buffers
  *   ringsetup.c  opening and closing
  *   probe.c      what this kernel can do, and why it cannot
@@ -20,10 +21,10 @@
 #include "fds.h"
 
 /* What can be switched off with FAIRLEAD_RING_WITHOUT=name,… for tests. */
-#define RING_FEATURES(X)                                                       \
-	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)")   \
-	X(silent, "sends that complete without a completion")                  \
-	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")          \
+#define RING_FEATURES(X)                                                         \
+	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)") \
+	X(silent, "sends that complete without a completion")                    \
+	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")            \
 	X(ringfd, "registered ring descriptor")
 
 struct ring_features {
@@ -75,7 +76,7 @@ struct ring {
 	struct ring_features has;
 	unsigned enter_flags;
 	int enter_fd;
-	unsigned tail;     /* entries written; published by the next enter */
+	unsigned tail;      /* entries written; published by the next enter */
 	bool cancel_missed; /* a cancel found nothing */
 	bool closed;        /* a socket was closed while receives starved */
 	bool wake_armed;
@@ -86,13 +87,42 @@ struct ring {
 	struct list cancelling; /* ops with the kernel that were asked to end */
 	struct fds fds;         /* struct ring_fd */
 	int wake_fd;
-	uint64_t wake_count;    /* where the kernel reads the eventfd to */
-	atomic_bool woken;      /* the eventfd was written and not yet read */
+	uint64_t wake_count; /* where the kernel reads the eventfd to */
+	atomic_bool woken;   /* the eventfd was written and not yet read */
 };
 
 static inline struct ring_fd *ring_fd(struct ring *r, int fd)
 {
 	return fds_at(&r->fds, fd);
+}
+
+static inline struct ring *ring_of(struct io_loop *loop)
+{
+	return CONTAINER(loop, struct ring, loop);
+}
+
+static inline uint64_t ring_cookie(const struct io_op *op)
+{
+	return (uintptr_t)op;
+}
+
+/* Its socket was closed, or it was told to end: what comes back from the kernel is
+ * its end and must not be submitted again. By then the descriptor may be another
+ * connection's (kernel-notes/04-cancel-and-close). */
+static inline bool ring_is_over(struct ring *r, const struct io_op *op)
+{
+	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
+}
+
+static inline void ring_finish(struct ring *r, struct io_op *op, int res)
+{
+	list_remove(&op->node);
+	loop_finish(&r->loop, op, res);
+}
+
+static inline void ring_count_syscall(struct ring *r)
+{
+	stat_add(&r->loop.stats.syscalls, 1);
 }
 
 /* ---- ringqueue.c ---- */
@@ -130,6 +160,26 @@ extern const struct io_engine ring_engine;
 
 /* Submits all and brings the read of the eventfd to its end. */
 void ring_settle(struct ring *r);
+
+/* ---- ringlink.c ---- */
+
+void ring_accept(struct io_loop *loop, struct io_accept *op);
+void ring_connect(struct io_loop *loop, struct io_connect *op);
+void ring_cancel(struct io_loop *loop, struct io_op *op);
+void ring_close(struct io_loop *loop, int fd, bool reset);
+void ring_shutdown(struct io_loop *loop, int fd);
+
+void ring_accept_completed(struct ring *r, struct io_accept *op, int res);
+void ring_connect_completed(struct ring *r, struct io_connect *op, int res);
+
+/* Asks once more for those that a cancel has missed. */
+void ring_cancel_again(struct ring *r);
+
+/* The way for sockets of a family. */
+enum ring_way ring_way_of(const struct ring *r, int family);
+
+/* True: fd was O_NONBLOCK and is no more, so that the op may be tried again. */
+bool ring_lost_nonblock(struct ring *r, int fd);
 
 /* ---- probe.c ---- */
 

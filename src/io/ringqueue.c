@@ -11,7 +11,8 @@ unsigned ring_consumed(const struct ring *r)
 
 bool ring_overflowed(const struct ring *r)
 {
-	return __atomic_load_n(r->uring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW;
+	return __atomic_load_n(r->uring.sq.kflags, __ATOMIC_RELAXED) &
+	       IORING_SQ_CQ_OVERFLOW;
 }
 
 /* Interrupted, timed out, or short of memory: nothing is lost, because what was not

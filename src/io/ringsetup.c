@@ -38,7 +38,8 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 				CQ_ENTRIES_DEFAULT);
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+			 IORING_SETUP_CLAMP,
 		.cq_entries = cq < 2 * entries ? 2 * entries : cq,
 	};
 	int res = io_uring_queue_init_params(entries, &r->uring, &params);
@@ -106,7 +107,8 @@ static int setup_registered(struct ring *r)
 static int try_enter(struct ring *r)
 {
 	int res = io_uring_enter2((unsigned)r->enter_fd, 0, 0,
-				  IORING_ENTER_GETEVENTS | r->enter_flags, NULL, _NSIG / 8);
+				  IORING_ENTER_GETEVENTS | r->enter_flags, NULL,
+				  _NSIG / 8);
 
 	return res < 0 ? res : 0;
 }

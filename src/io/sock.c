@@ -48,8 +48,7 @@ void peer_from(struct peer *p, const struct sockaddr_storage *ss)
 size_t peer_text(const struct peer *p, char *text, size_t size)
 {
 	ASSERT(size >= SOCK_TEXT_MAX);
-	if (p->family == AF_UNIX ||
-	    !inet_ntop(p->family, p->addr, text, (socklen_t)size))
+	if (p->family == AF_UNIX || !inet_ntop(p->family, p->addr, text, (socklen_t)size))
 		memcpy(text, "unix", sizeof("unix"));
 	return strlen(text);
 }
@@ -150,7 +149,8 @@ size_t sock_raise_limit(size_t want)
 	higher = (struct rlimit){ .rlim_cur = want, .rlim_max = want };
 	if (want > limit.rlim_max && setrlimit(RLIMIT_NOFILE, &higher) == 0)
 		return want;
-	higher = (struct rlimit){ .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
+	higher = (struct rlimit){ .rlim_cur = limit.rlim_max,
+				  .rlim_max = limit.rlim_max };
 	if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
 		return limit.rlim_max;
 	return limit.rlim_cur;

@@ -37,9 +37,9 @@ struct event {
 
 struct listener {
 	struct sockaddr_storage addr;
-	uint32_t *line;          /* links that nobody has accepted yet */
+	uint32_t *line; /* links that nobody has accepted yet */
 	uint32_t line_n, backlog;
-	struct ticket *waiting;  /* accepts to be told of the next one */
+	struct ticket *waiting; /* accepts to be told of the next one */
 	uint32_t waiting_n, waiting_room;
 	int fd;
 	bool used;
@@ -354,7 +354,8 @@ static struct listener *listener_find(struct world *w, const struct sockaddr_sto
 
 int world_listen(struct world *w, const struct sockaddr *addr, socklen_t len, int backlog)
 {
-	struct listener l = { .used = true, .backlog = backlog > 0 ? (uint32_t)backlog : 1 };
+	struct listener l = { .used = true,
+			      .backlog = backlog > 0 ? (uint32_t)backlog : 1 };
 
 	if (!address_copy(&l.addr, addr, len))
 		return -EINVAL;
@@ -447,7 +448,8 @@ static void syn_arrived(struct world *w, uint32_t index)
 	} else if (l->tries == SYN_TRIES) {
 		connect_refused(w, l, -ETIMEDOUT);
 	} else {
-		event_push(w, (struct event){ .kind = EVENT_SYN, .link = index, .side = 1 },
+		event_push(w,
+			   (struct event){ .kind = EVENT_SYN, .link = index, .side = 1 },
 			   1000000ull << l->tries++);
 	}
 }
@@ -468,8 +470,11 @@ static void segments_leave(struct world *w, uint32_t link, unsigned to, uint32_t
 			some = 1 + (uint32_t)world_draw(w, n);
 		else if (way == 3 && n <= 64)
 			some = 1 + (uint32_t)world_draw(w, n < 3 ? n : 3);
-		event_push(w, (struct event){ .kind = EVENT_SEGMENT, .link = link,
-					      .side = to, .bytes = some },
+		event_push(w,
+			   (struct event){ .kind = EVENT_SEGMENT,
+					   .link = link,
+					   .side = to,
+					   .bytes = some },
 			   world_delay(w));
 		n -= some;
 	}
@@ -659,7 +664,8 @@ bool world_next(struct world *w, uint64_t until_us, struct ticket *t, bool *more
 
 void world_init(struct world *w, uint64_t seed, uint64_t now_us)
 {
-	*w = (struct world){ .now_us = now_us, .random = seed,
+	*w = (struct world){ .now_us = now_us,
+			     .random = seed,
 			     .line_max = LINE_MAX_DEFAULT };
 }
 

@@ -30,18 +30,18 @@ struct ticket {
 };
 
 struct end {
-	char *data;             /* a ring of `room` bytes */
+	char *data; /* a ring of `room` bytes */
 	uint32_t head, len, room;
-	uint32_t arrived;       /* of len; the rest is on its way */
-	struct ticket reader;   /* waits for bytes, an end or an error */
-	struct ticket writer;   /* waits for room in the other end's line */
-	uint32_t ops[2];        /* for the ops: slots in flight here + 1, or 0 */
-	int fd;                 /* -1: has none */
-	int error;              /* told once, by the next send or receive */
-	bool closed;            /* by its owner */
-	bool shut;              /* no more will be sent from here */
-	bool fin;               /* the peer's end was heard */
-	bool dead;              /* reset by either side */
+	uint32_t arrived;     /* of len; the rest is on its way */
+	struct ticket reader; /* waits for bytes, an end or an error */
+	struct ticket writer; /* waits for room in the other end's line */
+	uint32_t ops[2];      /* for the ops: slots in flight here + 1, or 0 */
+	int fd;               /* -1: has none */
+	int error;            /* told once, by the next send or receive */
+	bool closed;          /* by its owner */
+	bool shut;            /* no more will be sent from here */
+	bool fin;             /* the peer's end was heard */
+	bool dead;            /* reset by either side */
 };
 
 enum link_state { LINK_CONNECTING, LINK_REFUSED, LINK_CONNECTED };
@@ -54,10 +54,10 @@ struct link {
 	struct sockaddr_storage from; /* the connecting side's address */
 	socklen_t from_len;
 	enum link_state state;
-	uint32_t next;   /* in the free list */
-	uint32_t refs;   /* events that name it */
+	uint32_t next; /* in the free list */
+	uint32_t refs; /* events that name it */
 	uint32_t tries;
-	int result;      /* LINK_REFUSED: why */
+	int result; /* LINK_REFUSED: why */
 	bool used;
 };
 
@@ -106,7 +106,8 @@ void world_call(struct world *w, struct ticket t, uint64_t delay_us);
 bool world_next(struct world *w, uint64_t until_us, struct ticket *t, bool *more);
 
 /* A socket number, or -EADDRINUSE, -EINVAL. */
-int world_listen(struct world *w, const struct sockaddr *addr, socklen_t len, int backlog);
+int world_listen(struct world *w, const struct sockaddr *addr, socklen_t len,
+		 int backlog);
 
 /* Asserts that the number is in use. */
 struct fd *world_fd(struct world *w, int fd);

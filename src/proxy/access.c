@@ -21,8 +21,7 @@ static void written(struct io_op *op, int res, unsigned flags)
 
 	(void)flags;
 	(void)res; /* a full disk loses lines; the engine counts the failure */
-	if (a->filled >= ACCESS_BUFFER_BYTES / 2)
-		access_flush(a);
+	access_flush(a);
 }
 
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,

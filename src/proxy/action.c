@@ -11,15 +11,7 @@
 struct buf *action_emit_request(struct proxy *p, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h)
 {
-	struct buf *b = buf_new(io_bufs(p->tick->loop),
-				h->bytes + EMIT_EXTRA + proxy->path.len + proxy->host.len +
-					view->client.len);
-	struct emit e;
-
-	if (!b)
-		return NULL;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_request(&e, h, &(struct emit_request){
+	struct emit_request r = {
 		.path = proxy->path,
 		.host = proxy->host,
 		.framing = h->framing,
@@ -27,7 +19,14 @@ struct buf *action_emit_request(struct proxy *p, const struct request_view *view
 		.upgrade = h->upgrade,
 		.client = view->client,
 		.proto = SLICE("http"),
-	});
+	};
+	struct buf *b = buf_new(io_bufs(p->tick->loop), emit_request_max(h, &r));
+	struct emit e;
+
+	if (!b)
+		return NULL;
+	e = (struct emit){ b->data, b->data + b->size, false };
+	emit_request(&e, h, &r);
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
 	return b;

@@ -193,7 +193,7 @@ static bool forward_body(struct exchange *x)
 static bool push_head(struct exchange *x, const struct head *h, const struct emit_response *r)
 {
 	struct client *c = x->client;
-	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), h->bytes + EMIT_EXTRA);
+	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), emit_response_max(h, r));
 	struct emit e;
 
 	if (!b)

@@ -122,8 +122,7 @@ static void begin_sending(struct fetch *f)
 {
 	struct origin *o = f->lease.origin;
 
-	timer_init(&o->conn.timer, NULL);
-	o->conn.timer.expired = deadline_rang;
+	o->conn.timer.expired = deadline_rang; /* it may stand set since the origin was idle */
 	f->sent_us = tick_of(f)->now_us;
 	stat_add(&upstream_stats(f->upstream)->requests, 1);
 	set_state(f, FETCH_SENDING);

@@ -47,17 +47,19 @@ static bool path_matches(const struct config_route *r, const struct request_view
 	/* OPTIONS * asks about the server as a whole (RFC 9110 9.3.7). */
 	if (v->head->target_form == TARGET_ASTERISK)
 		return r->prefix && slice_equal(r->path, SLICE("/"));
-	return r->prefix ? prefix_matches(r->path, v->path) : slice_equal(r->path, v->path);
+	return r->prefix ? prefix_matches(r->path, v->path)
+			 : slice_equal(r->path, v->path);
 }
 
-const struct config_route *route_match(const struct config *c, const struct request_view *v,
-				       unsigned from)
+const struct config_route *route_match(const struct config *c,
+				       const struct request_view *v, unsigned from)
 {
 	for (unsigned i = from; i < c->route_n; i++) {
 		const struct config_route *r = &c->routes[i];
 
 		ASSERT(r->path.len > 0);
-		if ((r->host.len == 0 || slice_equal(r->host, v->host)) && path_matches(r, v))
+		if ((r->host.len == 0 || slice_equal(r->host, v->host)) &&
+		    path_matches(r, v))
 			return r;
 	}
 	return NULL;

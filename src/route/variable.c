@@ -101,8 +101,8 @@ static enum result path_rest(const struct request_view *v, struct room room,
 	return decode(slice_after(v->path, v->route->path.len), false, room, value);
 }
 
-static enum result query(struct slice name, const struct request_view *v, struct room room,
-			 struct slice *value)
+static enum result query(struct slice name, const struct request_view *v,
+			 struct room room, struct slice *value)
 {
 	struct slice rest = v->head->query;
 
@@ -201,7 +201,8 @@ long variable_expand(const struct template *t, const struct request_view *v, cha
 	for (unsigned i = 0; i < t->part_n; i++) {
 		const struct template_part *part = &t->parts[i];
 		struct slice value;
-		enum result result = evaluate(part->variable, part->text, v, room, &value);
+		enum result result = evaluate(part->variable, part->text, v, room,
+					      &value);
 
 		if (result != RESULT_OK)
 			return result;

@@ -133,6 +133,14 @@ static void *worker_run(void *arg)
 	}
 	w->ended.deliver = report_ended;
 	mailbox_post(w->shared->control, &w->ended);
+	/* Counters are shown until the control thread lets go of them; then the loop is freed
+	 * here, as it belongs to this thread. */
+	sem_wait(&w->let_go);
+	timer_stop(&w->tick.wheel, &w->drain);
+	proxy_done(&w->proxy);
+	if (w->shared->log_fd >= 0)
+		access_done(&w->access);
+	tick_done(&w->tick);
 	return NULL;
 }
 
@@ -142,16 +150,14 @@ int worker_start(struct worker *w)
 				   sizeof(w->upstream_stats[0]));
 	if (!w->upstream_stats)
 		return -ENOMEM;
+	sem_init(&w->let_go, 0, 0);
 	return -pthread_create(&w->thread, NULL, worker_run, w);
 }
 
 void worker_done(struct worker *w)
 {
+	sem_post(&w->let_go);
 	pthread_join(w->thread, NULL);
-	timer_stop(&w->tick.wheel, &w->drain);
-	proxy_done(&w->proxy);
-	if (w->shared->log_fd >= 0)
-		access_done(&w->access);
-	tick_done(&w->tick);
+	sem_destroy(&w->let_go);
 	free(w->upstream_stats);
 }

@@ -34,10 +34,10 @@ struct case_ {
 	const char *name;
 	void (*run)(struct rig *r);
 	unsigned engines;
-	uint32_t buffers;    /* 0: 256 */
-	uint32_t entries;    /* of both queues; 0: the engine's own */
-	sa_family_t family;  /* 0: AF_INET */
-	bool in_child;       /* runs in a process of its own: it changes the process */
+	uint32_t buffers;   /* 0: 256 */
+	uint32_t entries;   /* of both queues; 0: the engine's own */
+	sa_family_t family; /* 0: AF_INET */
+	bool in_child;      /* runs in a process of its own: it changes the process */
 };
 
 struct rig {
@@ -45,20 +45,21 @@ struct rig {
 	enum io_engine_kind kind;
 	uint64_t seed, random;
 	struct io_loop *loop;
-	struct list probes;      /* all, until the rig is closed */
+	struct list probes; /* all, until the rig is closed */
 	bool in_wait, in_verb;
-	uint64_t facts;          /* calls of done */
-	uint64_t waits;          /* calls of io_wait() */
-	uint64_t trace;          /* hash of what was told, in its order and with its time */
+	uint64_t facts; /* calls of done */
+	uint64_t waits; /* calls of io_wait() */
+	uint64_t trace; /* hash of what was told, in order, and when */
 	unsigned probes_n;
-	unsigned busy;           /* ops started and not ended */
-	unsigned descriptors;    /* of the process, before the loop was opened */
-	int listener;            /* -1: none yet */
+	unsigned busy;        /* ops started and not ended */
+	unsigned descriptors; /* of the process, before the loop was opened */
+	int listener;         /* -1: none yet */
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
 };
 
-void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind, uint64_t seed);
+void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
+	      uint64_t seed);
 void rig_close(struct rig *r);
 
 /* A number below n; n > 0. */
@@ -76,14 +77,15 @@ void rig_settle(struct rig *r);
 /* A few milliseconds in which nothing needs to happen. */
 void rig_pause(struct rig *r);
 
-#define PUMP(r, condition)                                                     \
-	do {                                                                   \
-		while (!(condition))                                           \
-			rig_turn(r);                                           \
+#define PUMP(r, condition)           \
+	do {                         \
+		while (!(condition)) \
+			rig_turn(r); \
 	} while (0)
 
 /* Says which engine, case and seed before it fails. */
-void check_at(const struct rig *r, bool holds, const char *what, const char *file, int line);
+void check_at(const struct rig *r, bool holds, const char *what, const char *file,
+	      int line);
 #define CHECK(r, expression) check_at(r, (expression), #expression, __FILE__, __LINE__)
 
 /* In a child of a case a failed check ends the process. */
@@ -99,11 +101,11 @@ struct probe {
 	struct rig *rig;
 	void (*told)(struct probe *p, int res, unsigned flags); /* or NULL */
 	void *owner;
-	bool busy;        /* between start and last done */
+	bool busy; /* between start and last done */
 	bool poisoned, is_recv;
-	bool kept_buf;    /* poisoned without op.recv.buf, which the engine reads */
+	bool kept_buf; /* poisoned without op.recv.buf, which the engine reads */
 	unsigned starts, calls, lasts;
-	int res;          /* of the last done */
+	int res; /* of the last done */
 	union probe_op {
 		struct io_op op;
 		struct io_accept accept;
@@ -111,8 +113,8 @@ struct probe {
 		struct io_recv recv;
 		struct io_send send;
 		struct io_write write;
-	} *op;
-	size_t page;      /* op is a page of its own, of so many bytes; else 0 */
+	} * op;
+	size_t page; /* op is a page of its own, of so many bytes; else 0 */
 	unsigned number;
 };
 
@@ -156,8 +158,8 @@ struct writer {
 	char *bytes;
 	size_t len;
 	struct iovec iov[IOVS_MAX];
-	uint64_t written;    /* in sends that were done */
-	int error;           /* of the last send, or 0 */
+	uint64_t written; /* in sends that were done */
+	int error;        /* of the last send, or 0 */
 };
 
 struct writer *writer_new(struct rig *r, uint64_t stream);
@@ -177,12 +179,12 @@ struct reader {
 	struct probe *p;
 	uint64_t stream, at;
 	uint32_t window;
-	bool again;          /* starts anew when its window is used up */
-	bool hold;           /* keeps the buffers */
+	bool again; /* starts anew when its window is used up */
+	bool hold;  /* keeps the buffers */
 	int fd;
-	int end;             /* READING; 0: the peer's end; < 0: an error */
-	unsigned windows;    /* used up */
-	uint64_t in_window;  /* bytes since it was started */
+	int end;            /* READING; 0: the peer's end; < 0: an error */
+	unsigned windows;   /* used up */
+	uint64_t in_window; /* bytes since it was started */
 	struct buf *held;
 };
 

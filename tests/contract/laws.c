@@ -97,7 +97,8 @@ static void cancel_recv(struct rig *r)
 
 static void cancel_accept(struct rig *r)
 {
-	struct probe *first = probe_new(r), *second = probe_new(r), *connect = probe_new(r);
+	struct probe *first = probe_new(r), *second = probe_new(r);
+	struct probe *connect = probe_new(r);
 
 	probe_accept(first, rig_listen(r));
 	probe_accept(second, r->listener);
@@ -387,11 +388,16 @@ static void close_listener(struct rig *r)
 	reader_free(rd);
 }
 
-#define CASE(function) { .name = #function, .run = function, .engines = ON_ALL }
+#define CASE(function)                                                \
+	{                                                             \
+		.name = #function, .run = function, .engines = ON_ALL \
+	}
 
 const struct case_ laws_cases[] = {
 	CASE(told_in_wait_only),
-	{ .name = "told_in_wait_only_unix", .run = told_in_wait_only, .engines = ON_ALL,
+	{ .name = "told_in_wait_only_unix",
+	  .run = told_in_wait_only,
+	  .engines = ON_ALL,
 	  .family = AF_UNIX },
 	CASE(not_touched_after_done),
 	CASE(cancel_recv),

@@ -10,7 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define SIM_SEEDS 50u /* each takes several times as long */
+#else
 #define SIM_SEEDS 200u
+#endif
 #define CASES_MAX 128u
 #define CASE_SECONDS_MAX 120u
 
@@ -54,7 +58,8 @@ static void run_case(void **state)
 	alarm(CASE_SECONDS_MAX);
 	/* The same seed is the same history, to the microsecond. */
 	if (run->kind == IO_ENGINE_SIM)
-		assert_true(run_seed(run, run->seed_first) == run_seed(run, run->seed_first));
+		assert_true(run_seed(run, run->seed_first) ==
+			    run_seed(run, run->seed_first));
 	for (uint64_t seed = run->seed_first; seed < run->seed_end; seed++) {
 		if (run->case_->in_child)
 			run_in_child(run, seed);
@@ -92,7 +97,9 @@ static size_t tests_add(struct CMUnitTest *tests, struct run *runs, size_t n,
 		assert_true(n < CASES_MAX);
 		runs[n] = *like;
 		runs[n].case_ = &cases[i];
-		tests[n] = (struct CMUnitTest){ cases[i].name, run_case, NULL, NULL, &runs[n] };
+		tests[n] = (struct CMUnitTest){ .name = cases[i].name,
+						.test_func = run_case,
+						.initial_state = &runs[n] };
 		n++;
 	}
 	return n;

@@ -113,7 +113,8 @@ static void sink_pipe(struct rig *r, struct sink *s, size_t room)
 	if (r->kind != IO_ENGINE_SIM)
 		CHECK(r, pipe2(fds, O_CLOEXEC) == 0 &&
 				 fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
-	*s = (struct sink){ .to = fds[1], .from = fds[0], .seen = malloc(room), .room = room };
+	*s = (struct sink){ .to = fds[1], .from = fds[0], .room = room };
+	s->seen = malloc(room);
 	CHECK(r, s->seen);
 }
 
@@ -354,20 +355,17 @@ static void hang_is_seen(struct rig *r)
 	CHECK(r, WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
-#define CASE(function, where) { .name = #function, .run = function, .engines = where }
+#define CASE(function, where)                                        \
+	{                                                            \
+		.name = #function, .run = function, .engines = where \
+	}
 
 const struct case_ other_cases[] = {
-	CASE(wake_from_thread, ON_REAL),
-	CASE(wake_before_wait, ON_ALL),
-	CASE(wake_among_others, ON_ALL),
-	CASE(timeouts, ON_ALL),
-	CASE(write_pipe, ON_ALL),
-	CASE(write_file, ON_ALL),
-	CASE(write_two_at_once, ON_ALL),
-	CASE(write_full_pipe, ON_ALL),
-	CASE(write_to_nobody, ON_REAL),
-	CASE(stats, ON_ALL),
-	CASE(seed_is_history, ON_SIM),
-	CASE(hang_is_seen, ON_SIM),
+	CASE(wake_from_thread, ON_REAL), CASE(wake_before_wait, ON_ALL),
+	CASE(wake_among_others, ON_ALL), CASE(timeouts, ON_ALL),
+	CASE(write_pipe, ON_ALL),        CASE(write_file, ON_ALL),
+	CASE(write_two_at_once, ON_ALL), CASE(write_full_pipe, ON_ALL),
+	CASE(write_to_nobody, ON_REAL),  CASE(stats, ON_ALL),
+	CASE(seed_is_history, ON_SIM),   CASE(hang_is_seen, ON_SIM),
 };
 const size_t other_cases_n = COUNT(other_cases);

@@ -37,12 +37,14 @@
 const struct rig *rig_running;
 bool rig_in_child;
 
-void check_at(const struct rig *r, bool holds, const char *what, const char *file, int line)
+void check_at(const struct rig *r, bool holds, const char *what, const char *file,
+	      int line)
 {
 	if (holds)
 		return;
-	fprintf(stderr, "%s %s seed %llu: %s:%d: must hold: %s\n", io_engine_name(r->kind),
-		r->case_->name, (unsigned long long)r->seed, file, line, what);
+	fprintf(stderr, "%s %s seed %llu: %s:%d: must hold: %s\n",
+		io_engine_name(r->kind), r->case_->name, (unsigned long long)r->seed,
+		file, line, what);
 	if (rig_in_child)
 		_exit(1);
 	_fail(file, line);
@@ -77,14 +79,18 @@ static unsigned descriptors(void)
 	return n;
 }
 
-void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind, uint64_t seed)
+void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
+	      uint64_t seed)
 {
-	struct io_options options = { .engine = kind, .buffers = c->buffers ? c->buffers : 256,
-				      .entries = c->entries, .cq_entries = c->entries,
+	struct io_options options = { .engine = kind,
+				      .buffers = c->buffers ? c->buffers : 256,
+				      .entries = c->entries,
+				      .cq_entries = c->entries,
 				      .seed = seed };
 
-	*r = (struct rig){ .case_ = c, .kind = kind, .seed = seed, .random = seed,
-			   .listener = -1 };
+	*r = (struct rig){
+		.case_ = c, .kind = kind, .seed = seed, .random = seed, .listener = -1
+	};
 	list_init(&r->probes);
 	rig_running = r;
 	r->descriptors = descriptors();
@@ -138,7 +144,8 @@ static void probe_free(struct probe *p);
 
 static void probes_check(struct rig *r)
 {
-	LIST_EACH(&r->probes, node) {
+	LIST_EACH(&r->probes, node)
+	{
 		struct probe *p = LIST_ITEM(node, struct probe, node);
 
 		CHECK(r, !p->busy);
@@ -263,8 +270,8 @@ static void probe_done(struct io_op *op, int res, unsigned flags)
 	struct rig *r = p->rig;
 	bool last = !(flags & IO_MORE), keep_buf;
 
-	CHECK(r, r->in_wait && !r->in_verb);              /* L2 */
-	CHECK(r, p->busy && !p->poisoned);                /* L1 */
+	CHECK(r, r->in_wait && !r->in_verb); /* L2 */
+	CHECK(r, p->busy && !p->poisoned);   /* L1 */
 	CHECK(r, io_busy(op) == !last);
 	r->facts++;
 	r->trace = mix(r->trace ^ mix(p->number) ^ (uint64_t)(res * 2 + last));
@@ -553,7 +560,7 @@ static void reader_told(struct probe *p, int res, unsigned flags)
 		return;
 	}
 	CHECK(r, op->buf && op->buf->end - op->buf->begin == (uint32_t)res);
-	CHECK(r, stream_is(rd->stream, rd->at, op->buf->data + op->buf->begin, (size_t)res));
+	CHECK(r, stream_is(rd->stream, rd->at, buf_bytes(op->buf).ptr, (size_t)res));
 	rd->at += (uint64_t)res;
 	rd->in_window += (uint64_t)res;
 	CHECK(r, rd->in_window < rd->window + BUF_BYTES);

@@ -340,16 +340,26 @@ static void connect_without_descriptors(struct rig *r)
 }
 
 const struct case_ scarcity_cases[] = {
-	{ .name = "empty_pool", .run = empty_pool, .engines = ON_ALL,
+	{ .name = "empty_pool",
+	  .run = empty_pool,
+	  .engines = ON_ALL,
 	  .buffers = STARVED_BUFFERS },
-	{ .name = "empty_pool_ends", .run = empty_pool_ends, .engines = ON_ALL,
+	{ .name = "empty_pool_ends",
+	  .run = empty_pool_ends,
+	  .engines = ON_ALL,
 	  .buffers = STARVED_BUFFERS },
-	{ .name = "many_connections", .run = many_connections, .engines = ON_ALL,
+	{ .name = "many_connections",
+	  .run = many_connections,
+	  .engines = ON_ALL,
 	  .entries = 64 },
 	{ .name = "accept_few_armed", .run = accept_few_armed, .engines = ON_ALL },
-	{ .name = "accept_without_descriptors", .run = accept_without_descriptors,
-	  .engines = ON_REAL, .in_child = true },
-	{ .name = "connect_without_descriptors", .run = connect_without_descriptors,
-	  .engines = ON_REAL, .in_child = true },
+	{ .name = "accept_without_descriptors",
+	  .run = accept_without_descriptors,
+	  .engines = ON_REAL,
+	  .in_child = true },
+	{ .name = "connect_without_descriptors",
+	  .run = connect_without_descriptors,
+	  .engines = ON_REAL,
+	  .in_child = true },
 };
 const size_t scarcity_cases_n = COUNT(scarcity_cases);

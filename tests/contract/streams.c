@@ -13,9 +13,9 @@ static void send_sizes(struct rig *r)
 	struct reader *rd = reader_new(r, 1);
 
 	reader_start(rd, pair.b, 65536);
-	for (unsigned iov_n = 1; iov_n <= IOVS_MAX; iov_n += 1 + (unsigned)rig_draw(r, 6)) {
+	for (unsigned n = 1; n <= IOVS_MAX; n += 1 + (unsigned)rig_draw(r, 6)) {
 		for (size_t i = 0; i < COUNT(sizes); i++) {
-			writer_send(w, pair.a, sizes[i], iov_n, 0);
+			writer_send(w, pair.a, sizes[i], n, 0);
 			PUMP(r, !writer_busy(w));
 			CHECK(r, !w->error);
 		}
@@ -168,7 +168,8 @@ static void sends_mixed(struct rig *r)
 
 			if (one->left == 0 || writer_busy(one->w))
 				continue;
-			writer_send(one->w, one->pair.a, len, 1 + (unsigned)rig_draw(r, 4),
+			writer_send(one->w, one->pair.a, len,
+				    1 + (unsigned)rig_draw(r, 4),
 				    rig_draw(r, 3) ? IO_SILENT : 0);
 			one->left--;
 		}
@@ -290,7 +291,8 @@ static void end_after_bytes(struct rig *r)
 static void half_close_one_way(struct rig *r, bool accepted_first)
 {
 	struct pair pair = pair_open(r);
-	int first = accepted_first ? pair.b : pair.a, second = accepted_first ? pair.a : pair.b;
+	int first = accepted_first ? pair.b : pair.a;
+	int second = accepted_first ? pair.a : pair.b;
 	struct writer *w1 = writer_new(r, 1), *w2 = writer_new(r, 2);
 	struct reader *rd1 = reader_new(r, 2), *rd2 = reader_new(r, 1);
 
@@ -449,7 +451,10 @@ static void send_before_accept(struct rig *r)
 	writer_free(w);
 }
 
-#define CASE(function) { .name = #function, .run = function, .engines = ON_ALL }
+#define CASE(function)                                                \
+	{                                                             \
+		.name = #function, .run = function, .engines = ON_ALL \
+	}
 #define UNIX_CASE(function)                                                    \
 	{                                                                      \
 		.name = #function "_unix", .run = function, .engines = ON_ALL, \

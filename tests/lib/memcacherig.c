@@ -26,7 +26,8 @@ struct fake_conn {
 		timer;     /* the pause in the midst of a reply, or the delay before it */
 	struct slice rest; /* of the reply under way, after a pause */
 	char *reply;
-	size_t line_n; /* > 0: a request waits for its delay */
+	unsigned answers; /* though its server is silent */
+	size_t line_n;    /* > 0: a request waits for its delay */
 	char line[MEMCACHE_REQUEST_MAX];
 };
 
@@ -125,7 +126,7 @@ static bool serve_one(struct fake_conn *fc)
 	struct slice s;
 	const char *lf;
 
-	if (fc->rest.len > 0 || fc->line_n > 0 || f->silent ||
+	if (fc->rest.len > 0 || fc->line_n > 0 || (f->silent && fc->answers == 0) ||
 	    (f->silent_after && f->requests >= f->silent_after))
 		return false;
 	if (conn_room(&fc->conn) == 0 || !conn_gather(&fc->conn, 1024))
@@ -135,6 +136,8 @@ static bool serve_one(struct fake_conn *fc)
 	if (!lf)
 		return false;
 	f->requests++;
+	if (fc->answers > 0)
+		fc->answers--;
 	fc->line_n = (size_t)(lf - s.ptr) - 1;
 	assert_true(fc->line_n <= sizeof(fc->line));
 	memcpy(fc->line, s.ptr, fc->line_n);
@@ -292,6 +295,17 @@ void fake_answer(struct fake *f)
 	f->silent_after = 0;
 	LIST_EACH(&f->conns, node)
 	tick_run(&f->rig->tick, &LIST_ITEM(node, struct fake_conn, node)->task);
+}
+
+void fake_answer_one(struct fake *f)
+{
+	LIST_EACH(&f->conns, node)
+	{
+		struct fake_conn *fc = LIST_ITEM(node, struct fake_conn, node);
+
+		fc->answers = 1;
+		tick_run(&f->rig->tick, &fc->task);
+	}
 }
 
 /* ---- the rig ---------------------------------------------------------------- */

@@ -73,6 +73,9 @@ void fake_say(struct fake *f, struct slice bytes);
 /* Answers all that it was silent about. */
 void fake_answer(struct fake *f);
 
+/* Answers one request on each connection, and stays silent. */
+void fake_answer_one(struct fake *f);
+
 struct memcache_call *rig_get(struct rig *r, const char *key);
 
 /* Goes on for some virtual time. */

@@ -15,10 +15,10 @@
 #include "config/config.h"
 #include "lib/guard.h"
 
-#define LEAST                                                                        \
-	"listen: [127.0.0.1:8080]\n"                                                 \
+#define LEAST                                                                          \
+	"listen: [127.0.0.1:8080]\n"                                                   \
 	"upstreams: { app: { servers: [127.0.0.1:6000] }, mc: { protocol: memcached, " \
-	"servers: [127.0.0.1:11211] } }\n"                                           \
+	"servers: [127.0.0.1:11211] } }\n"                                             \
 	"routes: [{ prefix: /, proxy: { upstream: app } }]\n"
 
 /* Everything there is, at least once, and nothing as it is by default. */
@@ -274,10 +274,10 @@ static void test_print(void **state)
 static void test_print_shows_defaults(void **state)
 {
 	static const char *const lines[] = {
-		"workers: auto\n",	       "engine: auto\n",
-		"access_log: off\n",	       "    response_timeout: 1m\n",
-		"  connections: auto\n",       "  request_body: 64MiB\n",
-		"    queue_timeout: 1s\n",     "    value: 1MiB\n",
+		"workers: auto\n",         "engine: auto\n",
+		"access_log: off\n",       "    response_timeout: 1m\n",
+		"  connections: auto\n",   "  request_body: 64MiB\n",
+		"    queue_timeout: 1s\n", "    value: 1MiB\n",
 		"  drain_timeout: 30s\n",
 	};
 	struct config *c = read_good(SLICE(LEAST));
@@ -373,9 +373,11 @@ static void test_reference(void **state)
 	(void)state;
 	config_reference(out);
 	fclose(out);
-	assert_non_null(strstr(text, "\n| `workers` | number | `auto` | 1 to 256, or auto | "));
-	assert_non_null(strstr(text, "\n| `limits.window` | size: B, KiB, MiB, GiB | `256KiB` | "
-				     "32KiB to 1GiB | "));
+	assert_non_null(
+		strstr(text, "\n| `workers` | number | `auto` | 1 to 256, or auto | "));
+	assert_non_null(
+		strstr(text, "\n| `limits.window` | size: B, KiB, MiB, GiB | `256KiB` | "
+			     "32KiB to 1GiB | "));
 	assert_non_null(strstr(text, "| `upstreams.NAME.servers` | "));
 	assert_non_null(strstr(text, "auto\\|io_uring\\|epoll"));
 	assert_non_null(strstr(text, "\n| `${cookie.NAME}` | "));

@@ -11,8 +11,8 @@
 #include "config/config.h"
 
 #define LISTEN "listen: [127.0.0.1:8080]\n"
-#define UPSTREAMS                                                                    \
-	"upstreams: { app: { servers: [127.0.0.1:1] }, mc: { protocol: memcached, "  \
+#define UPSTREAMS                                                                   \
+	"upstreams: { app: { servers: [127.0.0.1:1] }, mc: { protocol: memcached, " \
 	"servers: [127.0.0.1:2] } }\n"
 #define ROUTES "routes: [{ prefix: /, proxy: { upstream: app } }]\n"
 #define GOOD LISTEN UPSTREAMS ROUTES /* three lines */
@@ -40,7 +40,8 @@ static char *errors_of(struct slice text)
 	config_free(c);
 	for (line = all; *line; line = strchr(line, '\n') + 1) {
 		assert_memory_equal(line, name, sizeof(name) - 1);
-		memmove(line, line + sizeof(name) - 1, strlen(line + sizeof(name) - 1) + 1);
+		memmove(line, line + sizeof(name) - 1,
+			strlen(line + sizeof(name) - 1) + 1);
 	}
 	return all;
 }
@@ -60,7 +61,8 @@ static void test_unresolvable(void **state)
 {
 	/* No label is that long, so no server is asked. */
 	static const char text[] = LISTEN ROUTES
-		"upstreams: { app: { servers: [ " TEN TEN TEN TEN TEN TEN TEN ".test:1 ] } }\n";
+		"upstreams: { app: { servers: [ " TEN TEN TEN TEN TEN TEN TEN
+		".test:1 ] } }\n";
 	char *errors = errors_of(SLICE(text));
 
 	(void)state;
@@ -94,10 +96,11 @@ static void test_bounds(void **state)
 
 		for (size_t j = 0; j < size; j++)
 			text[j] = deep[i][0][j % strlen(deep[i][0])];
-		snprintf(error, sizeof(error),
-			 "%snested more than 16 deep; nothing here goes that deep, check the "
-			 "indentation and the brackets\n",
-			 deep[i][1]);
+		snprintf(
+			error, sizeof(error),
+			"%snested more than 16 deep; nothing here goes that deep, check the "
+			"indentation and the brackets\n",
+			deep[i][1]);
 		expect_one(text, size, error);
 	}
 	for (size_t j = 0; j < size; j += 2)
@@ -146,19 +149,23 @@ static void test_unreadable(void **state)
 	assert_null(config_read("/nonexistent/x.yaml", out));
 	assert_null(config_read("/", out));
 	fclose(out);
-	assert_string_equal(errors, "/nonexistent/x.yaml:1:1: cannot be read (No such file or "
-				    "directory); write the name of a readable file\n"
-				    "/:1:1: cannot be read (Is a directory); write the name of "
-				    "a readable file\n");
+	assert_string_equal(errors,
+			    "/nonexistent/x.yaml:1:1: cannot be read (No such file or "
+			    "directory); write the name of a readable file\n"
+			    "/:1:1: cannot be read (Is a directory); write the name of "
+			    "a readable file\n");
 	free(errors);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_errors),	       cmocka_unit_test(test_unresolvable),
-		cmocka_unit_test(test_bounds),	       cmocka_unit_test(test_many_errors),
-		cmocka_unit_test(test_controls_masked), cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_unresolvable),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_many_errors),
+		cmocka_unit_test(test_controls_masked),
+		cmocka_unit_test(test_unreadable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

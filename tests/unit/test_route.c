@@ -9,30 +9,29 @@
 #include "lib/guard.h"
 #include "route/route.h"
 
-static const char text[] =
-	"listen: [unix:/l]\n"
-	"upstreams: { a: { servers: [unix:/a] }, "
-	"m: { protocol: memcached, servers: [unix:/m] } }\n"
-	"routes:\n"
-	"  - path: /cache\n"			/* 0 */
-	"    memcached: { upstream: m, key: foo, miss: next }\n"
-	"  - path: /cache\n"			/* 1 */
-	"    proxy: { upstream: a }\n"
-	"  - prefix: /sessions/\n"		/* 2 */
-	"    proxy: { upstream: a }\n"
-	"  - prefix: /api\n"			/* 3 */
-	"    proxy: { upstream: a }\n"
-	"  - path: /%2Fx\n"			/* 4 */
-	"    proxy: { upstream: a }\n"
-	"  - prefix: /h\n"			/* 5 */
-	"    host: Example.org\n"
-	"    proxy: { upstream: a }\n"
-	"  - prefix: /h\n"			/* 6 */
-	"    host: \"[::1]\"\n"
-	"    proxy: { upstream: a }\n"
-	"  - prefix: /\n"			/* 7 */
-	"    host: all.test\n"
-	"    proxy: { upstream: a }\n";
+static const char text[] = "listen: [unix:/l]\n"
+			   "upstreams: { a: { servers: [unix:/a] }, "
+			   "m: { protocol: memcached, servers: [unix:/m] } }\n"
+			   "routes:\n"
+			   "  - path: /cache\n" /* 0 */
+			   "    memcached: { upstream: m, key: foo, miss: next }\n"
+			   "  - path: /cache\n" /* 1 */
+			   "    proxy: { upstream: a }\n"
+			   "  - prefix: /sessions/\n" /* 2 */
+			   "    proxy: { upstream: a }\n"
+			   "  - prefix: /api\n" /* 3 */
+			   "    proxy: { upstream: a }\n"
+			   "  - path: /%2Fx\n" /* 4 */
+			   "    proxy: { upstream: a }\n"
+			   "  - prefix: /h\n" /* 5 */
+			   "    host: Example.org\n"
+			   "    proxy: { upstream: a }\n"
+			   "  - prefix: /h\n" /* 6 */
+			   "    host: \"[::1]\"\n"
+			   "    proxy: { upstream: a }\n"
+			   "  - prefix: /\n" /* 7 */
+			   "    host: all.test\n"
+			   "    proxy: { upstream: a }\n";
 
 static const struct row {
 	const char *path, *authority;

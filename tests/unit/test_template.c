@@ -33,15 +33,11 @@ static const struct good {
 	    { VARIABLE_HEADER, { "X-Y", 3 } },
 	    { VARIABLE_COOKIE, { "$s", 2 } },
 	    { VARIABLE_CLIENT_ADDRESS, { "", 0 } } } },
-	{ "a$$b",
-	  2,
-	  { { VARIABLE_NONE, { "a$", 2 } }, { VARIABLE_NONE, { "b", 1 } } } },
+	{ "a$$b", 2, { { VARIABLE_NONE, { "a$", 2 } }, { VARIABLE_NONE, { "b", 1 } } } },
 	{ "$$${method}",
 	  2,
 	  { { VARIABLE_NONE, { "$", 1 } }, { VARIABLE_METHOD, { "", 0 } } } },
-	{ "$$$$",
-	  2,
-	  { { VARIABLE_NONE, { "$", 1 } }, { VARIABLE_NONE, { "$", 1 } } } },
+	{ "$$$$", 2, { { VARIABLE_NONE, { "$", 1 } }, { VARIABLE_NONE, { "$", 1 } } } },
 	{ "$${path}",
 	  2,
 	  { { VARIABLE_NONE, { "$", 1 } }, { VARIABLE_NONE, { "{path}", 6 } } } },
@@ -81,8 +77,9 @@ static void test_good(void **state)
 		const char *why;
 		struct template t;
 
-		assert_int_equal(template_compile(&t, (struct slice){ text, n }, &column, &why),
-				 0);
+		assert_int_equal(
+			template_compile(&t, (struct slice){ text, n }, &column, &why),
+			0);
 		assert_int_equal(t.part_n, g->part_n);
 		for (unsigned j = 0; j < t.part_n && j < 4 && g->part_n <= 4; j++) {
 			assert_int_equal(t.parts[j].variable, g->parts[j].variable);
@@ -101,8 +98,9 @@ static void test_bad(void **state)
 		const char *why;
 		struct template t;
 
-		assert_int_equal(template_compile(&t, (struct slice){ text, n }, &column, &why),
-				 -1);
+		assert_int_equal(
+			template_compile(&t, (struct slice){ text, n }, &column, &why),
+			-1);
 		assert_string_equal(why, bads[i].why);
 		assert_int_equal(column, bads[i].column);
 		guard_free(text);

@@ -15,9 +15,9 @@ static struct request_view view;
 
 static void add_field(enum header id, const char *name, const char *value)
 {
-	head.fields[head.field_n++] = (struct field){
-		.name = slice_of(name), .value = slice_of(value), .header = (uint8_t)id
-	};
+	head.fields[head.field_n++] = (struct field){ .name = slice_of(name),
+						      .value = slice_of(value),
+						      .header = (uint8_t)id };
 }
 
 static int setup(void **state)
@@ -28,6 +28,7 @@ static int setup(void **state)
 	head.query = SLICE("?a=1&b=x+y%26&a=2&flag&e=&%63=3&bad=%4&=none&b%ZZ=4");
 	add_field(HEADER_HOST, "Host", "Example.org:80");
 	add_field(HEADER_COOKIE, "Cookie", "sid=42; q=\"x y\";  sp = v ;flag; sid=43");
+	add_field(HEADER_USER_AGENT, "User-Agent", "late=0");
 	add_field(HEADER_OTHER, "X-One", "first");
 	add_field(HEADER_OTHER, "x-one", "second");
 	add_field(HEADER_OTHER, "X-Empty", "");
@@ -118,7 +119,8 @@ static void test_value(void **state)
 	char room[8];
 
 	(void)state;
-	assert_true(variable_value(VARIABLE_COOKIE, SLICE("sid"), &view, NULL, 0, &value));
+	assert_true(
+		variable_value(VARIABLE_COOKIE, SLICE("sid"), &view, NULL, 0, &value));
 	assert_true(slice_equal(value, SLICE("42")));
 	assert_true(value.ptr > head.fields[1].value.ptr);
 	assert_true(variable_value(VARIABLE_QUERY, SLICE("b"), &view, room, 4, &value));
@@ -166,12 +168,14 @@ static void test_cut_anywhere(void **state)
 	for (size_t n = 0; n < sizeof(cookies); n++) {
 		char *c = guard_copy(cookies, n);
 		char *q = guard_copy(query, n < sizeof(query) ? n : 0);
-		struct head h = { .query = { q, n < sizeof(query) ? n : 0 }, .field_n = 1 };
+		struct head h = { .query = { q, n < sizeof(query) ? n : 0 },
+				  .field_n = 1 };
 		struct request_view v = { .head = &h };
 		struct slice value;
 		char room[8];
 
-		h.fields[0] = (struct field){ SLICE("Cookie"), { c, n }, HEADER_COOKIE, false };
+		h.fields[0] =
+			(struct field){ SLICE("Cookie"), { c, n }, HEADER_COOKIE, false };
 		for (size_t i = 0; i < COUNT(names); i++) {
 			struct slice name = slice_of(names[i]);
 

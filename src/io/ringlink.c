@@ -1,0 +1,196 @@
+#include "ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+/* An O_NONBLOCK socket makes the ring answer EAGAIN where it would wait by itself
+ * (kernel-notes/07-accept-one-shot). Sockets made here are without it; one from
+ * elsewhere, a listener for instance, loses it the first time it matters. */
+bool ring_lost_nonblock(struct ring *r, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	ring_count_syscall(r);
+	if (flags < 0 || !(flags & O_NONBLOCK))
+		return false;
+	ring_count_syscall(r);
+	return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
+}
+
+/* Multishot is for TCP. On a unix socket Linux 6.18 lost the end of the stream: when
+ * bytes and shutdown came together, the receive took the bytes, believed the queue
+ * empty, and waited for a wake-up that had already been
+ * (kernel-notes/02-multishot-receive-window). */
+enum ring_way ring_way_of(const struct ring *r, int family)
+{
+	return r->has.cap && (family == AF_INET || family == AF_INET6) ? WAY_MULTISHOT
+								       : WAY_ONCE;
+}
+
+/* ---- accepting and connecting ----------------------------------------------- */
+
+/* One shot, with an address of its own: a multishot accept has no peer address, and
+ * as many as are armed may come at most. The new socket is a blocking one, so that
+ * the ring waits on it by itself (kernel-notes/07-accept-one-shot). */
+static void arm_accept(struct ring *r, struct io_accept *op)
+{
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ACCEPT, op->op.fd,
+					    ring_cookie(&op->op));
+
+	op->peer_len = sizeof(op->peer);
+	sqe->addr = (uintptr_t)&op->peer;
+	sqe->addr2 = (uintptr_t)&op->peer_len;
+	sqe->accept_flags = SOCK_CLOEXEC;
+}
+
+void ring_accept(struct io_loop *loop, struct io_accept *op)
+{
+	struct ring *r = ring_of(loop);
+
+	op->op.flags = ring_fd(r, op->op.fd)->generation;
+	arm_accept(r, op);
+}
+
+void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
+{
+	bool again = res == -ECONNABORTED || res == -EINTR ||
+		     (res == -EAGAIN && ring_lost_nonblock(r, op->op.fd));
+
+	if (again && !ring_is_over(r, &op->op)) {
+		arm_accept(r, op);
+		return;
+	}
+	if (again)
+		res = -ECANCELED;
+	if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
+		stat_add(&r->loop.stats.accept_errors, 1);
+	if (res >= 0)
+		ring_fd(r, res)->way = (uint8_t)ring_way_of(r, op->peer.ss_family);
+	ring_finish(r, &op->op, res);
+}
+
+static int tcp_socket(struct ring *r, int family)
+{
+	const int on = 1;
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ring_count_syscall(r);
+	if (fd < 0)
+		return -errno;
+	if (family != AF_UNIX) {
+		ring_count_syscall(r);
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	}
+	return fd;
+}
+
+void ring_connect(struct io_loop *loop, struct io_connect *op)
+{
+	struct ring *r = ring_of(loop);
+	int fd = tcp_socket(r, op->addr->sa_family);
+	struct io_uring_sqe *sqe;
+
+	if (fd < 0) {
+		loop_finish_early(loop, &op->op, fd);
+		return;
+	}
+	op->op.fd = fd;
+	op->op.flags = ring_fd(r, fd)->generation;
+	ring_fd(r, fd)->way = (uint8_t)ring_way_of(r, op->addr->sa_family);
+	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, ring_cookie(&op->op));
+	sqe->addr = (uintptr_t)op->addr;
+	sqe->off = op->addr_len;
+}
+
+static void close_entry(struct ring *r, int fd)
+{
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_CLOSE, fd, SINK_CLOSE);
+
+	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+void ring_connect_completed(struct ring *r, struct io_connect *op, int res)
+{
+	if (res == 0) {
+		ring_finish(r, &op->op, op->op.fd);
+		return;
+	}
+	close_entry(r, op->op.fd);
+	ring_finish(r, &op->op, res);
+}
+
+/* ---- cancelling and closing ------------------------------------------------- */
+
+static void cancel_entry(struct ring *r, const struct io_op *op)
+{
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, -1, SINK_CANCEL);
+
+	sqe->addr = ring_cookie(op);
+	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* A silent send needs no help: it ends with the enter that takes it. */
+void ring_cancel(struct io_loop *loop, struct io_op *op)
+{
+	struct ring *r = ring_of(loop);
+	uint8_t before = op->state;
+
+	op->state |= RING_CANCELLED;
+	if (before & RING_STARVED) {
+		list_remove(&op->node);
+		loop_finish_early(loop, op, -ECANCELED);
+	} else if (!(before & (RING_SILENT | RING_CANCELLED))) {
+		list_append(&r->cancelling, &op->node);
+		cancel_entry(r, op);
+	}
+}
+
+/* A cancel that found nothing met its op on the way from a poll to its next try. If
+ * the op has not ended by now it is waiting again, and can be found. */
+void ring_cancel_again(struct ring *r)
+{
+	if (!r->cancel_missed)
+		return;
+	r->cancel_missed = false;
+	LIST_EACH(&r->cancelling, node)
+	cancel_entry(r, LIST_ITEM(node, struct io_op, node));
+}
+
+/* Unlinked and in this order, the pair ends what is in flight, and then the socket
+ * (kernel-notes/04-cancel-and-close). A send that waits for room might be between a
+ * poll and its next try and so be missed; a socket that was shut down lets it not
+ * wait again. No close(2): entries that name the descriptor may be queued. */
+void ring_close(struct io_loop *loop, int fd, bool reset)
+{
+	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+	struct ring *r = ring_of(loop);
+	struct ring_fd *f = ring_fd(r, fd);
+	struct io_uring_sqe *sqe;
+
+	if (reset) {
+		ring_count_syscall(r);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	}
+	if (f->sends > 0) {
+		ring_count_syscall(r);
+		shutdown(fd, SHUT_RDWR);
+	}
+	f->generation++;
+	f->sends = 0;
+	f->way = WAY_UNKNOWN;
+	sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, fd, SINK_CANCEL);
+	sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+	close_entry(r, fd);
+	r->closed |= !list_empty(&r->starved);
+}
+
+/* IORING_OP_SHUTDOWN would start a thread for it. */
+void ring_shutdown(struct io_loop *loop, int fd)
+{
+	ring_count_syscall(ring_of(loop));
+	shutdown(fd, SHUT_WR);
+}
