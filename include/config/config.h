@@ -56,7 +56,7 @@ struct config_upstream {
 	uint32_t connections; /* most per worker and server; 0: no limit of its own */
 	uint32_t queue;       /* requests that may wait for a connection, per process */
 	uint32_t queue_timeout_ms;
-	/* memcached (queue and queue_timeout as well, for calls) */
+	/* memcached (keepalive, queue and queue_timeout as well, for links and calls) */
 	uint32_t timeout_ms;
 	uint32_t pipeline;  /* most calls in flight on one link */
 	uint32_t links;     /* most links per worker and server */

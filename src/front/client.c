@@ -5,6 +5,9 @@
 /* Requests of one connection that are answered in one tick before others get a turn. */
 #define PIPELINE_BURST 16
 
+/* An idle peer need only see that we go; a drain should not wait long for it. */
+#define DRAIN_LINGER_MS 200
+
 static void set_state(struct client *c, enum client_state state)
 {
 	struct worker_stats *stats = c->front->stats;
@@ -286,8 +289,10 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if (c->state == CLIENT_IDLE && !c->conn.inbox)
-			end(c, CONN_LINGER);
+		if (c->state == CLIENT_IDLE && !c->conn.inbox) {
+			set_state(c, CLIENT_ENDING);
+			conn_close(&c->conn, CONN_LINGER, DRAIN_LINGER_MS);
+		}
 	}
 }
 

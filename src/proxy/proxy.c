@@ -8,7 +8,7 @@
 #include "join.h"
 
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
-#define LINGER_MS 2000
+#define LINGER_MS 5000
 
 int ending_status(enum ending e)
 {
