@@ -1,18 +1,12 @@
 /* fairlead: reads as a table of contents. */
 #include <getopt.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "config/config.h"
-#include "io/io.h"
-#include "io/sock.h"
-#include "run/supervisor.h"
+#include "run/start.h"
 #include "run/version.h"
-
-#define WORKERS_MAX 256
 
 struct arguments {
 	const char *file;
@@ -70,7 +64,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case ENGINE: a->engine = optarg; break;
 		case WORKERS:
 			a->workers = (unsigned)strtoul(optarg, &end, 10);
-			if (*end || a->workers < 1 || a->workers > WORKERS_MAX)
+			if (*end || a->workers < 1 || a->workers > START_WORKERS_MAX)
 				return complain("--workers takes a number from 1 to 256");
 			break;
 		default:
@@ -80,19 +74,6 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	if (optind < argc)
 		return complain("what is left over is not understood");
 	return 0;
-}
-
-static bool engine_by_name(const char *name, enum config_engine *engine)
-{
-	if (strcmp(name, "auto") == 0)
-		*engine = CONFIG_ENGINE_AUTO;
-	else if (strcmp(name, "io_uring") == 0)
-		*engine = CONFIG_ENGINE_IO_URING;
-	else if (strcmp(name, "epoll") == 0)
-		*engine = CONFIG_ENGINE_EPOLL;
-	else
-		return false;
-	return true;
 }
 
 static int check(const struct arguments *a)
@@ -109,59 +90,14 @@ static int check(const struct arguments *a)
 	return 0;
 }
 
-/* A choice that was made for the operator is told, with the reason. */
-static bool choose_engine(enum config_engine wanted, enum io_engine_kind *engine)
-{
-	char why[512];
-	enum io_engine_kind can;
-
-	if (wanted == CONFIG_ENGINE_EPOLL) {
-		*engine = IO_ENGINE_EPOLL;
-		return true;
-	}
-	can = io_choose(why, sizeof(why));
-	*engine = can;
-	if (can == IO_ENGINE_RING)
-		return true;
-	if (wanted == CONFIG_ENGINE_IO_URING) {
-		fprintf(stderr, "fairlead: engine io_uring: %s\n", why);
-		return false;
-	}
-	fprintf(stderr, "fairlead: going on with epoll: %s\n", why);
-	return true;
-}
-
-static unsigned cpus(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-
-	return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
-}
-
 static int run(const struct arguments *a)
 {
 	struct config *config = config_read(a->file, stderr);
-	enum config_engine wanted;
-	struct run_options options = { .config = config };
 	int status;
 
 	if (!config)
 		return 1;
-	wanted = config->engine;
-	if (a->engine && !engine_by_name(a->engine, &wanted))
-		return complain("--engine takes auto, io_uring or epoll");
-	if (!choose_engine(wanted, &options.engine))
-		return 1;
-	options.workers = a->workers ? a->workers : config->workers ? config->workers : cpus();
-	options.descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
-					       SUPERVISOR_RESERVED_FDS);
-	if (options.descriptors < SUPERVISOR_RESERVED_FDS + 16) {
-		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
-				"(ulimit -n) to 1024 or more\n", options.descriptors);
-		return 1;
-	}
-	status = supervisor_run(&options);
+	status = start(config, &(struct start_options){ a->engine, a->workers });
 	config_free(config);
 	return status;
 }

@@ -25,8 +25,8 @@
  *
  * Links are persistent; those that are idle beyond `keepalive` of a server's are closed.
  *
- * The line's limit is the process's, and each worker may use the whole of it: however
- * unevenly connections are spread, nothing is shed early.
+ * The line's limit is the process's and its count shared: however unevenly connections are
+ * spread, nothing is shed early.
  *
  * A value is held whole until its call is forgotten or its pieces are taken: pausing
  * a link for one slow reader would stop all that share it. value_max bounds it.
@@ -84,6 +84,7 @@ struct memcache_options {
 	const struct config_upstream *upstream;
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
+	struct quota *line;        /* calls that may wait for a link, process-wide */
 	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
 	 * forgotten before. Called from a task, never from memcache_get(). */
 	void (*answered)(struct memcache_call *call);

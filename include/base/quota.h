@@ -29,6 +29,17 @@ static inline bool quota_take(struct quota *q)
 	return false;
 }
 
+/* For who counts first and sheds what is too much: see quota_exceeded(). */
+static inline void quota_add(struct quota *q, int32_t n)
+{
+	atomic_fetch_add_explicit(&q->used, (uint32_t)n, memory_order_relaxed);
+}
+
+static inline bool quota_exceeded(struct quota *q)
+{
+	return atomic_load_explicit(&q->used, memory_order_relaxed) > q->limit;
+}
+
 static inline void quota_put(struct quota *q)
 {
 	uint32_t was = atomic_fetch_sub_explicit(&q->used, 1, memory_order_relaxed);

@@ -128,7 +128,8 @@ enum verdict head_parse_response(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 
 /* A trailer section (RFC 9112 7.1.2), the empty line included: fills fields,
- * field_n and bytes. Its faults are TRAILER and TRAILER_LARGE. Fields that a trailer may not have (framing, routing,
+ * field_n and bytes. Its faults are TRAILER and TRAILER_LARGE. Fields that a trailer may
+ * not have (framing, routing,
  * Connection …: RFC 9110 6.5.1) are marked per_hop. */
 enum verdict head_parse_trailers(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;

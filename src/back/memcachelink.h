@@ -88,7 +88,6 @@ struct memcache {
 	struct list touched;   /* servers */
 	struct list speaking;  /* links */
 	struct list links_all; /* in whatever state */
-	uint32_t queued;       /* sum of the servers' */
 	bool closing;
 	struct list *buckets; /* of all servers */
 	unsigned servers_n;

@@ -28,7 +28,7 @@ static void count_queued(struct memcache_server *s)
 			    s->memcache->options.upstream->pipeline;
 	uint32_t queued = s->waiting > promised ? s->waiting - (uint32_t)promised : 0;
 
-	s->memcache->queued += queued - s->queued;
+	quota_add(s->memcache->options.line, (int32_t)(queued - s->queued));
 	s->queued = queued;
 }
 
@@ -116,7 +116,7 @@ static void shed(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
 
-	while (s->queued > 0 && m->queued > m->options.upstream->queue)
+	while (s->queued > 0 && quota_exceeded(m->options.line))
 		call_decide(LIST_ITEM(s->line.prev, struct memcache_call, node),
 			    CALL_FAILED, CALL_QUEUE_FULL);
 }

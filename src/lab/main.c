@@ -113,11 +113,13 @@ static int parse_arguments(int argc, char **argv, struct lab_options *o)
 		case 'h': fputs(usage, stdout); exit(0);
 		case DELAY:
 			if (!parse_delay(optarg, &o->delay_ms))
-				return complain("--delay takes a time such as 2s or 50ms, not ", optarg);
+				return complain("--delay takes a time such as 2s or 50ms, not ",
+						optarg);
 			break;
 		case ITEM:
 			if (o->item_n == ITEMS_MAX || !strchr(optarg, '='))
-				return complain("--item takes KEY=VALUE, at most 64 times: ", optarg);
+				return complain("--item takes KEY=VALUE, at most 64 times: ",
+						optarg);
 			o->items[o->item_n++] = optarg;
 			break;
 		default:
@@ -179,7 +181,8 @@ static int listen_at(const char *text, unsigned i, int first)
 		return -1;
 	len = resolve(text, &ss);
 	if (len == 0) {
-		fprintf(stderr, "fairlead-lab: %s is no address; write host:port or unix:/path\n", text);
+		fprintf(stderr, "fairlead-lab: %s is no address; "
+				"write host:port or unix:/path\n", text);
 		exit(1);
 	}
 	if (ss.ss_family == AF_UNIX && i > 0)
@@ -200,6 +203,8 @@ static void trimmed(struct tick *t)
 
 	if (w->http_fd >= 0)
 		origin_lab_trim(&w->origin);
+	if (w->memcached_fd >= 0)
+		cache_lab_trim(&w->cache);
 }
 
 static void *worker_run(void *arg)
@@ -238,8 +243,9 @@ static void fill_store(struct cache_store *store, const struct lab_options *o)
 	for (unsigned i = 0; i < o->item_n; i++) {
 		const char *equals = strchr(o->items[i], '=');
 
-		cache_store_set(store, (struct slice){ o->items[i], (size_t)(equals - o->items[i]) },
-				slice_of(equals + 1));
+		struct slice key = { o->items[i], (size_t)(equals - o->items[i]) };
+
+		cache_store_set(store, key, slice_of(equals + 1));
 	}
 }
 

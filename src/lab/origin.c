@@ -210,7 +210,8 @@ static void respond(struct visit *v)
 		start_pattern(v, v->kind == KIND_CHUNKED);
 		break;
 	case KIND_EARLY:
-		raw(v, SLICE("HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"));
+		raw(v, SLICE("HTTP/1.1 103 Early Hints\r\n"
+			     "Link: </style.css>; rel=preload\r\n\r\n"));
 		answer_text(v, 200, SLICE("ok\n"));
 		break;
 	case KIND_RESET_HEAD:
@@ -243,8 +244,19 @@ static void timer_rang(struct visit *v)
 		v->keep = false;
 		end(v);
 		return;
-	default:
+	case KIND_OK:
+	case KIND_BYTES:
+	case KIND_CHUNKED:
+	case KIND_STATUS:
+	case KIND_ECHO:
+	case KIND_HEADERS:
+	case KIND_DRIP:
+	case KIND_EARLY:
+	case KIND_UPGRADE:
+	case KIND_NEVER:
+	case KIND_UNKNOWN:
 		respond(v);
+		return;
 	}
 }
 
@@ -313,21 +325,16 @@ static void tunnel_step(struct visit *v)
 
 static void body_read(struct visit *v)
 {
-	switch ((enum visit_kind)v->kind) {
-	case KIND_DRIP:
+	if (v->kind == KIND_DRIP) {
 		start_drip(v);
-		break;
-	case KIND_UPGRADE:
+	} else if (v->kind == KIND_UPGRADE) {
 		start_tunnel(v);
 		tunnel_step(v);
-		break;
-	default:
+	} else if (v->ms == 0) {
+		respond(v);
+	} else {
 		v->state = VISIT_WAITING;
-		if (v->ms == 0)
-			respond(v);
-		else
-			timer_set(&v->lab->tick->wheel, &v->timer,
-				  v->lab->tick->now_ms + v->ms);
+		timer_set(&v->lab->tick->wheel, &v->timer, v->lab->tick->now_ms + v->ms);
 	}
 }
 

@@ -183,8 +183,9 @@ static void put_string(struct emit *e, const char *bytes, size_t n)
 			emit_slice(e, SLICE("\\ufffd"));
 			len = 1;
 		} else if (b < 0x20 || b == '"' || b == '\\') {
-			emit_slice(e, SLICE("\\u00"));
-			emit_slice(e, (struct slice){ (char[]){ digits[b >> 4], digits[b & 15] }, 2 });
+			char escape[6] = { '\\', 'u', '0', '0', digits[b >> 4], digits[b & 15] };
+
+			emit_slice(e, (struct slice){ escape, sizeof(escape) });
 		} else {
 			emit_slice(e, (struct slice){ bytes + i, len });
 		}

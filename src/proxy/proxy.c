@@ -101,6 +101,7 @@ static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsign
 		.upstream = u,
 		.stats = &o->upstream_stats[i],
 		.descriptors = o->descriptors,
+		.line = &o->lines[i],
 		.answered = call_answered,
 	});
 	return p->memcaches[i] != NULL;

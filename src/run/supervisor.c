@@ -157,7 +157,8 @@ static int hand_over(struct supervisor *s)
 								      i % workers, fd });
 	}
 	if (error == 0 && s->admin >= 0)
-		error = handover_send(s->channel, &(struct handover){ HANDOVER_ADMIN, 0, s->admin });
+		error = handover_send(s->channel,
+				      &(struct handover){ HANDOVER_ADMIN, 0, s->admin });
 	if (error == 0 && s->log >= 0)
 		error = handover_send(s->channel, &(struct handover){ HANDOVER_LOG, 0, s->log });
 	if (error == 0)
@@ -307,8 +308,8 @@ static void take_word(struct supervisor *s)
 	if (word != CHANNEL_READY)
 		return;
 	s->was_ready = true;
-	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n", io_engine_name(s->options->engine),
-		s->options->workers);
+	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
+		io_engine_name(s->options->engine), s->options->workers);
 }
 
 static int watch_signals(void)

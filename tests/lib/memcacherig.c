@@ -343,6 +343,7 @@ static void new_memcache(struct rig *r)
 				      .upstream = &r->upstream,
 				      .stats = &r->stats,
 				      .descriptors = &r->descriptors,
+				      .line = &r->line,
 				      .answered = answered };
 
 	r->memcache = memcache_new(&o);
@@ -360,6 +361,7 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.connections_idle, 0);
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
+	assert_int_equal(r->line.used, 0);
 }
 
 void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
@@ -384,6 +386,7 @@ void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
 		.value_max = 1 << 20,
 	};
 	quota_init(&r->descriptors, 1000);
+	quota_init(&r->line, 1024);
 	for (unsigned i = 0; i < servers; i++) {
 		set_server(r, i);
 		r->fakes[i].rig = r;

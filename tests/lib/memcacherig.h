@@ -34,7 +34,7 @@ struct rig {
 	struct config_server servers[RIG_SERVERS];
 	struct config_upstream upstream;
 	struct upstream_stats stats;
-	struct quota descriptors;
+	struct quota descriptors, line;
 	struct memcache *memcache;
 	struct fake fakes[RIG_SERVERS];
 	struct slab fake_conns;

@@ -1,0 +1,76 @@
+#include "run/start.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/io.h"
+#include "io/sock.h"
+#include "run/supervisor.h"
+
+/* Fewer than this leave no room for a client and an origin beside the reserve. */
+#define DESCRIPTORS_MIN (SUPERVISOR_RESERVED_FDS + 16u)
+
+static bool engine_by_name(const char *name, enum config_engine *engine)
+{
+	if (strcmp(name, "auto") == 0)
+		*engine = CONFIG_ENGINE_AUTO;
+	else if (strcmp(name, "io_uring") == 0)
+		*engine = CONFIG_ENGINE_IO_URING;
+	else if (strcmp(name, "epoll") == 0)
+		*engine = CONFIG_ENGINE_EPOLL;
+	else
+		return false;
+	return true;
+}
+
+/* A choice that was made for the operator is told, with the reason. */
+static bool choose_engine(enum config_engine wanted, enum io_engine_kind *engine)
+{
+	char why[512];
+
+	*engine = IO_ENGINE_EPOLL;
+	if (wanted == CONFIG_ENGINE_EPOLL)
+		return true;
+	*engine = io_choose(why, sizeof(why));
+	if (*engine == IO_ENGINE_RING)
+		return true;
+	if (wanted == CONFIG_ENGINE_IO_URING) {
+		fprintf(stderr, "fairlead: engine io_uring: %s\n", why);
+		return false;
+	}
+	fprintf(stderr, "fairlead: going on with epoll: %s\n", why);
+	return true;
+}
+
+static unsigned cpus(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return n < 1 ? 1 : n > START_WORKERS_MAX ? START_WORKERS_MAX : (unsigned)n;
+}
+
+int start(const struct config *config, const struct start_options *options)
+{
+	struct run_options run = { .config = config };
+	enum config_engine wanted = config->engine;
+
+	if (options->engine && !engine_by_name(options->engine, &wanted)) {
+		fprintf(stderr, "fairlead: --engine takes auto, io_uring or epoll, not %s\n",
+			options->engine);
+		return 2;
+	}
+	if (!choose_engine(wanted, &run.engine))
+		return 1;
+	run.workers = options->workers ? options->workers :
+		      config->workers ? config->workers : cpus();
+	run.descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
+					   SUPERVISOR_RESERVED_FDS);
+	if (run.descriptors < DESCRIPTORS_MIN) {
+		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
+				"(ulimit -n) to 1024 or more\n", run.descriptors);
+		return 1;
+	}
+	return supervisor_run(&run);
+}
