@@ -1,0 +1,268 @@
+/* A load of many connections at once, each with one request: what /sync and /cache are
+ * for. One thread, epoll, and no more cleverness than it takes not to be what is measured.
+ *
+ *   load [-c CONCURRENT] [-k] HOST PORT PATH N
+ *
+ * Opens CONCURRENT connections (all N, unless told), sends a GET on each, reads the whole
+ * answer, closes, opens the next. With -k connections stay open after their answer until
+ * standard input ends. Prints one line when all are answered:
+ *
+ *   requests=N ok=N failed=N seconds=S first=S connected=S
+ *
+ * seconds: from the first connect to the last answer; first: to the first answer;
+ * connected: to the last connection. Exit status 0 if each got a whole 200. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HEAD_MAX 1024
+#define EVENTS_MAX 1024
+
+struct talk {
+	int fd;
+	bool connected, sent;
+	int status;
+	long body_left;  /* -1: the head is not whole yet */
+	size_t head_n;
+	char head[HEAD_MAX];
+};
+
+struct load {
+	int epoll;
+	struct sockaddr_in to;
+	char request[1024];
+	size_t request_n;
+	long total, at_once, started, connected, ended, ok;
+	bool keep;
+	double began, first, last_connected, over;
+	int first_error, first_status;
+};
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static void begin(struct load *l, struct talk *t);
+
+static void end(struct load *l, struct talk *t, bool good)
+{
+	l->ended++;
+	l->ok += good && t->status == 200;
+	if (good && t->status != 200 && l->first_status == 0)
+		l->first_status = t->status;
+	if (!good && l->first_error == 0)
+		l->first_error = errno ? errno : ECONNRESET;
+	l->over = now();
+	if (l->first == 0)
+		l->first = l->over;
+	if (l->keep && good)
+		return;
+	close(t->fd);
+	if (l->started < l->total)
+		begin(l, t);
+}
+
+static void begin(struct load *l, struct talk *t)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = t };
+
+	memset(t, 0, sizeof(*t));
+	t->body_left = -1;
+	l->started++;
+	t->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (t->fd < 0)
+		die("socket");
+	if (connect(t->fd, (struct sockaddr *)&l->to, sizeof(l->to)) < 0 &&
+	    errno != EINPROGRESS)
+		die("connect");
+	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, t->fd, &event) < 0)
+		die("epoll_ctl");
+}
+
+static void write_request(struct load *l, struct talk *t)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (t->sent)
+		return;
+	if (!t->connected) {
+		getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+		errno = error;
+		if (error) {
+			end(l, t, false);
+			return;
+		}
+		t->connected = true;
+		l->connected++;
+		l->last_connected = now();
+	}
+	t->sent = true;
+	errno = 0;
+	if (send(t->fd, l->request, l->request_n, MSG_NOSIGNAL) != (ssize_t)l->request_n)
+		end(l, t, false);
+}
+
+/* Counts the bytes of the body that came with the head. False: no sense in it. */
+static bool read_head(struct talk *t)
+{
+	char *stop, *field;
+
+	t->head[t->head_n] = '\0';
+	stop = strstr(t->head, "\r\n\r\n");
+	if (!stop)
+		return t->head_n < HEAD_MAX - 1;
+	if (sscanf(t->head, "HTTP/1.%*d %d", &t->status) != 1)
+		return false;
+	field = strcasestr(t->head, "\r\ncontent-length:");
+	if (!field || field > stop)
+		return false;
+	t->body_left = atol(field + 17) - (long)(t->head_n - (size_t)(stop + 4 - t->head));
+	return t->body_left >= 0;
+}
+
+/* False: it is over. */
+static bool take(struct load *l, struct talk *t, char *bytes, size_t n)
+{
+	size_t room = HEAD_MAX - 1 - t->head_n;
+
+	errno = EPROTO;
+	if (t->body_left >= 0) {
+		t->body_left -= (long)n;
+	} else {
+		if (n > room) {
+			end(l, t, false);
+			return false;
+		}
+		memcpy(t->head + t->head_n, bytes, n);
+		t->head_n += n;
+		if (!read_head(t)) {
+			end(l, t, false);
+			return false;
+		}
+	}
+	if (t->body_left == 0)
+		end(l, t, true);
+	else if (t->body_left < -1)
+		end(l, t, false);
+	return t->body_left != 0 && t->body_left >= -1;
+}
+
+static void read_answer(struct load *l, struct talk *t)
+{
+	char bytes[HEAD_MAX - 1];
+	int fd = t->fd;
+
+	for (;;) {
+		ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			if (n == 0)
+				errno = 0;
+			/* After its answer a kept connection may well be closed. */
+			if (t->body_left != 0)
+				end(l, t, false);
+			return;
+		}
+		if (!take(l, t, bytes, (size_t)n))
+			return;
+	}
+}
+
+static void run(struct load *l, struct talk *talks)
+{
+	struct epoll_event events[EVENTS_MAX];
+
+	l->began = now();
+	for (long i = 0; i < l->at_once; i++)
+		begin(l, &talks[i]);
+	while (l->ended < l->total) {
+		int n = epoll_wait(l->epoll, events, EVENTS_MAX, -1);
+
+		for (int i = 0; i < n; i++) {
+			struct talk *t = events[i].data.ptr;
+
+			if (events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
+				write_request(l, t);
+			if (events[i].events & EPOLLIN && t->sent)
+				read_answer(l, t);
+		}
+	}
+}
+
+static void report(const struct load *l)
+{
+	printf("requests=%ld ok=%ld failed=%ld seconds=%.3f first=%.3f connected=%.3f",
+	       l->total, l->ok, l->total - l->ok, l->over - l->began, l->first - l->began,
+	       l->last_connected - l->began);
+	if (l->first_error)
+		printf(" error=\"%s\"", strerror(l->first_error));
+	if (l->first_status)
+		printf(" status=%d", l->first_status);
+	printf("\n");
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct load l = { .epoll = epoll_create1(EPOLL_CLOEXEC) };
+	struct rlimit limit;
+	struct talk *talks;
+	char rest[64];
+	int c;
+
+	while ((c = getopt(argc, argv, "c:k")) != -1) {
+		if (c == 'c')
+			l.at_once = atol(optarg);
+		else if (c == 'k')
+			l.keep = true;
+		else
+			return 2;
+	}
+	if (argc - optind != 4)
+		return 2;
+	argv += optind;
+	l.total = atol(argv[3]);
+	if (l.at_once == 0 || l.at_once > l.total)
+		l.at_once = l.total;
+	l.to = (struct sockaddr_in){ .sin_family = AF_INET,
+				     .sin_port = htons((uint16_t)atoi(argv[1])) };
+	if (l.total < 1 || inet_pton(AF_INET, argv[0], &l.to.sin_addr) != 1)
+		return 2;
+	l.request_n = (size_t)snprintf(l.request, sizeof(l.request),
+				       "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
+				       "Accept: */*\r\n\r\n", argv[2], argv[0], argv[1]);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	talks = calloc((size_t)l.at_once, sizeof(*talks));
+	if (!talks)
+		die("memory");
+	run(&l, talks);
+	report(&l);
+	while (l.keep && read(STDIN_FILENO, rest, sizeof(rest)) > 0)
+		continue;
+	return l.ok != l.total;
+}
