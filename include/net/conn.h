@@ -30,7 +30,7 @@
 struct conn;
 
 struct conn_events {
-	/* Bytes, the end, an error, or room: look at the conn. */
+	/* Bytes, the end, an error, room, or FIN was sent: look at the conn. */
 	void (*changed)(struct conn *c);
 	/* It is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
@@ -87,7 +87,7 @@ struct conn {
 	struct corpse corpse;
 	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
-	uint64_t progress_ms;   /* when the kernel last took or gave bytes */
+	uint64_t progress_ms;   /* when the kernel last took, gave or was given bytes */
 };
 
 /* Takes over a connected socket and starts to receive. */

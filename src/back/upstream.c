@@ -210,6 +210,11 @@ static void connect_failed(struct origin *o)
 		fail(l, (enum lease_failure)l->failure);
 }
 
+static bool is_stale(const struct origin *o)
+{
+	return o->conn.inbox || o->conn.eof || o->conn.error;
+}
+
 /* Nobody has it leased, or its connect has ended. */
 static void origin_step(struct task *task)
 {
@@ -231,7 +236,7 @@ static void origin_step(struct task *task)
 	case ORIGIN_IDLE:
 		/* It ended, or speaks without having been asked: either way it is of no
 		 * more use, and what it says belongs to nobody. */
-		if (o->conn.inbox || o->conn.eof || o->conn.error)
+		if (is_stale(o))
 			end_origin(o);
 		break;
 	case ORIGIN_LEASED:
@@ -289,6 +294,13 @@ static void take_idle(struct server *s, struct lease *l)
 	l->origin = o;
 	l->reused = true;
 	set_lease(l, LEASE_READY);
+}
+
+/* What happened to idle origins in this tick may not have been looked at yet. */
+static void drop_stale(struct server *s)
+{
+	while (s->idle_n > 0 && is_stale(LIST_ITEM(s->idle.next, struct origin, node)))
+		end_origin(LIST_ITEM(s->idle.next, struct origin, node));
 }
 
 /* ---- which server --------------------------------------------------------- */
@@ -384,6 +396,7 @@ static bool try_to_lease(struct upstream *u, struct lease *l)
 		return false;
 	if (!s)
 		return join_line(u, l);
+	drop_stale(s);
 	if (s->idle_n > 0 && !l->fresh) {
 		take_idle(s, l);
 		return true;
@@ -427,6 +440,7 @@ static void serve_line(struct upstream *u)
 						     u->descriptors->limit))
 			return;
 		leave_line(l);
+		drop_stale(s);
 		if (s->idle_n > 0 && !l->fresh)
 			take_idle(s, l);
 		else if (!connect_new(s, l))

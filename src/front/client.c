@@ -235,6 +235,7 @@ void client_ended(struct client *c, bool keep)
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);
+		expect(c);
 		/* Pipelined requests, or the end, may be at hand already. */
 		if (c->conn.inbox || c->conn.eof)
 			tick_run(c->front->tick, &c->task);

@@ -36,6 +36,7 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_RECV, op->op.fd,
 					    ring_cookie(&op->op));
 
+	ring_fd(r, op->op.fd)->recv = &op->op;
 	sqe->flags = IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_BUFFER_GROUP;
 	sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
@@ -86,10 +87,21 @@ static void recv_failed(struct ring *r, struct io_recv *op, int res)
 		arm_recv(r, op);
 }
 
+/* The kernel has let go of it. Its descriptor may be another connection's by now. */
+static void recv_left(struct ring *r, const struct io_recv *op)
+{
+	struct ring_fd *f = ring_fd(r, op->op.fd);
+
+	if (f->recv == &op->op)
+		f->recv = NULL;
+}
+
 static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned flags)
 {
 	struct buf *b = ring_received(r, flags);
 
+	if (!(flags & IORING_CQE_F_MORE))
+		recv_left(r, op);
 	if (res <= 0) {
 		buf_put(b);
 		if (res == 0)
@@ -254,6 +266,7 @@ static void arm_write(struct ring *r, struct io_write *op)
 	sqe->addr = (uintptr_t)(op->ptr + (op->len - op->left));
 	sqe->len = (uint32_t)op->left;
 	sqe->off = UINT64_MAX; /* where the file is now */
+	ring_fd(r, op->op.fd)->others++;
 }
 
 static void ring_write(struct io_loop *loop, struct io_write *op)
@@ -272,6 +285,7 @@ static void poll_write(struct ring *r, struct io_write *op)
 
 	sqe->poll32_events = POLLOUT;
 	op->op.state |= RING_POLLING;
+	ring_fd(r, op->op.fd)->others++;
 }
 
 static void write_completed(struct ring *r, struct io_write *op, int res)
@@ -279,6 +293,7 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 	bool polled = op->op.state & RING_POLLING;
 
 	op->op.state &= (uint8_t)~RING_POLLING;
+	ring_other_ended(r, &op->op);
 	if (!polled && res > 0)
 		op->left -= (size_t)res;
 	if (op->left == 0)

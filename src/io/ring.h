@@ -59,8 +59,10 @@ enum ring_way {
 };
 
 struct ring_fd {
+	struct io_op *recv;  /* with the kernel; NULL: none */
 	uint16_t generation; /* counts closes of this number */
 	uint16_t sends;      /* in flight with a completion to come */
+	uint16_t others;     /* likewise accepts and writes */
 	uint8_t way;         /* enum ring_way */
 };
 
@@ -112,6 +114,15 @@ static inline uint64_t ring_cookie(const struct io_op *op)
 static inline bool ring_is_over(struct ring *r, const struct io_op *op)
 {
 	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
+}
+
+/* An accept or a write has come back. */
+static inline void ring_other_ended(struct ring *r, const struct io_op *op)
+{
+	struct ring_fd *f = ring_fd(r, op->fd);
+
+	if (f->generation == op->flags)
+		f->others--;
 }
 
 static inline void ring_finish(struct ring *r, struct io_op *op, int res)

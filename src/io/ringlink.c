@@ -44,6 +44,7 @@ static void arm_accept(struct ring *r, struct io_accept *op)
 	sqe->addr = (uintptr_t)&op->peer;
 	sqe->addr2 = (uintptr_t)&op->peer_len;
 	sqe->accept_flags = SOCK_CLOEXEC;
+	ring_fd(r, op->op.fd)->others++;
 }
 
 void ring_accept(struct io_loop *loop, struct io_accept *op)
@@ -59,6 +60,7 @@ void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
 	bool again = res == -ECONNABORTED || res == -EINTR ||
 		     (res == -EAGAIN && ring_lost_nonblock(r, op->op.fd));
 
+	ring_other_ended(r, &op->op);
 	if (again && !ring_is_over(r, &op->op)) {
 		arm_accept(r, op);
 		return;
@@ -159,31 +161,48 @@ void ring_cancel_again(struct ring *r)
 	cancel_entry(r, LIST_ITEM(node, struct io_op, node));
 }
 
-/* Unlinked and in this order, the pair ends what is in flight, and then the socket
+/* Ends what is in flight on a socket. The one receive is found by its cookie, since a
+ * search by descriptor goes through all that waits on this ring
  * (kernel-notes/04-cancel-and-close). A send that waits for room might be between a
- * poll and its next try and so be missed; a socket that was shut down lets it not
- * wait again. No close(2): entries that name the descriptor may be queued. */
-void ring_close(struct io_loop *loop, int fd, bool reset)
+ * poll and its next try and so be missed; a socket that was shut down lets it not wait
+ * again. */
+static void end_flying(struct ring *r, int fd)
 {
-	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
-	struct ring *r = ring_of(loop);
-	struct ring_fd *f = ring_fd(r, fd);
+	const struct ring_fd *f = ring_fd(r, fd);
 	struct io_uring_sqe *sqe;
 
-	if (reset) {
-		ring_count_syscall(r);
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	if (f->sends == 0 && f->others == 0) {
+		if (f->recv)
+			cancel_entry(r, f->recv);
+		return;
 	}
 	if (f->sends > 0) {
 		ring_count_syscall(r);
 		shutdown(fd, SHUT_RDWR);
 	}
-	f->generation++;
-	f->sends = 0;
-	f->way = WAY_UNKNOWN;
 	sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, fd, SINK_CANCEL);
 	sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* Unlinked and in this order, the pair ends what is in flight, and then the socket
+ * (kernel-notes/04-cancel-and-close). No close(2): entries that name the descriptor may
+ * be queued. */
+void ring_close(struct io_loop *loop, int fd, bool reset)
+{
+	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+	struct ring *r = ring_of(loop);
+	struct ring_fd *f = ring_fd(r, fd);
+
+	if (reset) {
+		ring_count_syscall(r);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	}
+	end_flying(r, fd);
+	f->generation++;
+	f->sends = f->others = 0;
+	f->recv = NULL;
+	f->way = WAY_UNKNOWN;
 	close_entry(r, fd);
 	r->closed |= !list_empty(&r->starved);
 }

@@ -398,6 +398,7 @@ static void outbox_emptied(struct conn *c)
 	else if (c->shut_wanted && !c->shut && c->fd >= 0) {
 		c->shut = true;
 		io_shutdown(c->tick->loop, c->fd);
+		changed(c);
 	}
 }
 
@@ -444,6 +445,7 @@ static void flush(struct conn *c)
 	io_op_init(&o->send.op, sent);
 	o->send.owner = c;
 	o->flying = o->n;
+	c->progress_ms = c->tick->now_ms; /* from now on it may be slow */
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
 		(unsigned)(o->n - o->first), silent);
 }

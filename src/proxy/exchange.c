@@ -222,11 +222,13 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	struct emit_response r = {
 		.framing = onward(x, framing),
 		.length = h->length,
-		.keep_length = h->framing == FRAMING_LENGTH,
+		.keep_length = h->framing == FRAMING_LENGTH && h->status != 204,
 		.date = proxy_date(x->proxy),
 	};
 
-	x->keep = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE;
+	/* A body that waits for a 100 in vain may come or not: what follows cannot be told. */
+	x->keep = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
+		  !(x->expects && !reader_ended(&x->client->reader));
 	r.close = !x->keep;
 	r.keep_alive_1_0 = x->minor_0 && x->keep;
 	if (!push_head(x, h, &r)) {
@@ -267,6 +269,7 @@ static bool relay_interim(struct exchange *x, struct head *h)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
 	}
+	x->expects &= h->status != 100;
 	fetch_take_head(x->fetch, h, FRAMING_NONE);
 	return true;
 }
@@ -582,6 +585,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	x->method = (uint8_t)h->method;
 	x->minor_0 = h->minor == 0;
 	x->upgrade = h->upgrade;
+	x->expects = h->expect_continue;
 	if (!keep_head(x, h)) {
 		slab_put(&p->exchanges, x);
 		return NULL;

@@ -49,6 +49,7 @@ struct exchange {
 	uint8_t method;       /* enum method */
 	bool minor_0;         /* HTTP/1.0 */
 	bool upgrade;         /* asked for */
+	bool expects;         /* holds its body back until a 100 */
 	bool keep;            /* the head of the answer let the connection go on */
 };
 

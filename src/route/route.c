@@ -44,8 +44,9 @@ static bool prefix_matches(struct slice prefix, struct slice path)
 
 static bool path_matches(const struct config_route *r, const struct request_view *v)
 {
-	/* OPTIONS * asks about the server as a whole (RFC 9110 9.3.7). */
-	if (v->head->target_form == TARGET_ASTERISK)
+	/* OPTIONS * asks about the server as a whole (RFC 9110 9.3.7), and so does an absolute
+	 * form of it that has no path. */
+	if (slice_equal(v->path, SLICE("*")))
 		return r->prefix && slice_equal(r->path, SLICE("/"));
 	return r->prefix ? prefix_matches(r->path, v->path)
 			 : slice_equal(r->path, v->path);

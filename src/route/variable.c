@@ -95,7 +95,7 @@ static struct slice take_piece(struct slice *rest, char separator)
 static enum result path_rest(const struct request_view *v, struct room room,
 			     struct slice *value)
 {
-	if (!v->route || v->head->target_form == TARGET_ASTERISK)
+	if (!v->route || slice_equal(v->path, SLICE("*")))
 		return RESULT_NONE;
 	ASSERT(v->path.len >= v->route->path.len);
 	return decode(slice_after(v->path, v->route->path.len), false, room, value);

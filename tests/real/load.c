@@ -137,43 +137,36 @@ static bool read_head(struct talk *t)
 	if (!field || field > stop)
 		return false;
 	t->body_left = atol(field + 17) - (long)(t->head_n - (size_t)(stop + 4 - t->head));
-	return t->body_left >= 0;
+	return true;
 }
 
-/* False: it is over. */
-static bool take(struct load *l, struct talk *t, char *bytes, size_t n)
-{
-	size_t room = HEAD_MAX - 1 - t->head_n;
+enum progress { MORE, WHOLE, WRONG };
 
-	errno = EPROTO;
+static enum progress take(struct talk *t, const char *bytes, size_t n)
+{
 	if (t->body_left >= 0) {
 		t->body_left -= (long)n;
 	} else {
-		if (n > room) {
-			end(l, t, false);
-			return false;
-		}
+		if (n > HEAD_MAX - 1 - t->head_n)
+			return WRONG;
 		memcpy(t->head + t->head_n, bytes, n);
 		t->head_n += n;
-		if (!read_head(t)) {
-			end(l, t, false);
-			return false;
-		}
+		if (!read_head(t))
+			return WRONG;
+		if (t->body_left == -1)
+			return MORE;
 	}
-	if (t->body_left == 0)
-		end(l, t, true);
-	else if (t->body_left < -1)
-		end(l, t, false);
-	return t->body_left != 0 && t->body_left >= -1;
+	return t->body_left > 0 ? MORE : t->body_left == 0 ? WHOLE : WRONG;
 }
 
+/* After end() the talk may be another one already: nothing of it is touched. */
 static void read_answer(struct load *l, struct talk *t)
 {
-	char bytes[HEAD_MAX - 1];
-	int fd = t->fd;
+	char bytes[HEAD_MAX];
 
 	for (;;) {
-		ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+		ssize_t n = recv(t->fd, bytes, sizeof(bytes), 0);
+		enum progress p;
 
 		if (n < 0 && errno == EAGAIN)
 			return;
@@ -185,8 +178,12 @@ static void read_answer(struct load *l, struct talk *t)
 				end(l, t, false);
 			return;
 		}
-		if (!take(l, t, bytes, (size_t)n))
+		p = take(t, bytes, (size_t)n);
+		if (p != MORE) {
+			errno = EPROTO;
+			end(l, t, p == WHOLE);
 			return;
+		}
 	}
 }
 

@@ -1,0 +1,207 @@
+/* Are completions made only inside io_uring_enter, and is one enough for a tick? */
+#include <errno.h>
+#include <liburing.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+
+static int failed;
+
+static void claim(bool holds, const char *text)
+{
+	printf("claim: %s: %s\n", text, holds ? "holds" : "DOES NOT HOLD");
+	failed |= !holds;
+}
+
+/* What the experiment needs and is not about. */
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	exit(77);
+}
+
+static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
+{
+	unsigned tail = *ring.sq.ktail;
+	struct io_uring_sqe *sqe = &ring.sq.sqes[tail & ring.sq.ring_mask];
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->user_data = id;
+	__atomic_store_n(ring.sq.ktail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
+}
+
+/* One io_uring_enter, which submits all that was written. */
+static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
+					.tv_nsec = timeout_ms % 1000 * 1000000ll };
+	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8,
+					      .ts = (uintptr_t)&ts };
+	unsigned taken = __atomic_load_n(ring.sq.khead, __ATOMIC_ACQUIRE);
+
+	return io_uring_enter2((unsigned)ring.ring_fd, *ring.sq.ktail - taken, wait_n,
+			       flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg,
+			       sizeof(arg));
+}
+
+/* The oldest completion, without a system call. */
+static bool take(struct io_uring_cqe *cqe)
+{
+	unsigned head = *ring.cq.khead;
+
+	if (head == __atomic_load_n(ring.cq.ktail, __ATOMIC_ACQUIRE))
+		return false;
+	*cqe = ring.cq.cqes[head & ring.cq.ring_mask];
+	__atomic_store_n(ring.cq.khead, head + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+static void open_ring(unsigned flags)
+{
+	struct io_uring_params params = { .flags = flags };
+
+	errno = -io_uring_queue_init_params(8, &ring, &params);
+	need(errno == 0, "io_uring_setup");
+	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
+		ring.sq.array[i] = i;
+}
+
+#define ENGINE_FLAGS                                           \
+	(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | \
+	 IORING_SETUP_SUBMIT_ALL)
+
+static char bytes[16];
+
+static void receive(int fd, uint64_t id)
+{
+	struct io_uring_sqe *sqe = entry(IORING_OP_RECV, fd, id);
+
+	sqe->addr = (uintptr_t)bytes;
+	sqe->len = sizeof(bytes);
+}
+
+/* A receive waits, its bytes come, and this thread makes system calls of other kinds:
+ * is there a completion? */
+static bool completes_outside(int pair[2])
+{
+	receive(pair[0], 1);
+	enter(0, 0, 0);
+	need(write(pair[1], "five.", 5) == 5, "write");
+	for (int i = 0; i < 1000; i++)
+		getppid();
+	return io_uring_cq_ready(&ring) > 0;
+}
+
+static void without_defer(int pair[2])
+{
+	struct io_uring_cqe cqe;
+
+	open_ring(0);
+	errno = 0;
+	need(completes_outside(pair), "a ring without DEFER_TASKRUN shows no difference");
+	take(&cqe);
+	io_uring_queue_exit(&ring);
+}
+
+static void deferred(int pair[2])
+{
+	struct io_uring_cqe cqe = { 0 };
+
+	claim(!completes_outside(pair),
+	      "bytes that come make no completion while the thread is elsewhere");
+	enter(0, 0, 0);
+	claim(io_uring_cq_ready(&ring) == 0, "nor in an enter without GETEVENTS");
+	entry(IORING_OP_NOP, -1, 2);
+	enter(0, 0, 0);
+	claim(take(&cqe) && cqe.user_data == 2,
+	      "what is complete as it is submitted is there at once");
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	claim(take(&cqe) && cqe.user_data == 1 && cqe.res == 5,
+	      "an enter with GETEVENTS makes it, also if it need not wait");
+}
+
+/* All that a tick has to say and to hear. */
+static void one_for_all(int pair[2])
+{
+	struct io_uring_cqe cqe;
+	struct io_uring_sqe *sqe;
+	unsigned seen = 0;
+
+	receive(pair[0], 1);
+	sqe = entry(IORING_OP_SEND, pair[1], 2);
+	sqe->addr = (uintptr_t) "four";
+	sqe->len = 4;
+	entry(IORING_OP_NOP, -1, 3);
+	enter(3, 1000, IORING_ENTER_GETEVENTS);
+	while (take(&cqe))
+		seen |= 1u << cqe.user_data;
+	claim(seen == (1u << 1 | 1u << 2 | 1u << 3),
+	      "one enter submits, waits, and completes what it has set off itself");
+	claim(enter(1, 10, IORING_ENTER_GETEVENTS) == -ETIME,
+	      "its limit of time needs no timeout operation");
+}
+
+static void *enter_elsewhere(void *res)
+{
+	*(int *)res = enter(0, 0, IORING_ENTER_GETEVENTS);
+	return NULL;
+}
+
+static void single_issuer(void)
+{
+	pthread_t thread;
+	int res = 0;
+
+	need(pthread_create(&thread, NULL, enter_elsewhere, &res) == 0, "a thread");
+	pthread_join(thread, NULL);
+	claim(res == -EEXIST, "another thread's enter is refused with EEXIST");
+}
+
+/* Returns how many entries an enter takes, the first of which is wrong. */
+static int taken_with_error(void)
+{
+	struct io_uring_cqe cqe;
+	int n;
+
+	entry(255, -1, 1);
+	entry(IORING_OP_NOP, -1, 2);
+	n = enter(0, 0, IORING_ENTER_GETEVENTS);
+	while (take(&cqe))
+		continue;
+	return n;
+}
+
+static void submit_all(void)
+{
+	claim(taken_with_error() == 2, "an entry in error does not hold up the next");
+	io_uring_queue_exit(&ring);
+	open_ring(ENGINE_FLAGS & ~IORING_SETUP_SUBMIT_ALL);
+	claim(taken_with_error() == 1, "but would without SUBMIT_ALL");
+}
+
+int main(void)
+{
+	int pair[2];
+
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+	without_defer(pair);
+	open_ring(ENGINE_FLAGS);
+	deferred(pair);
+	one_for_all(pair);
+	single_issuer();
+	submit_all();
+	return failed;
+}

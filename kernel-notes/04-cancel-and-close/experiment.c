@@ -1,0 +1,339 @@
+/* Does an unlinked cancel and close end what is in flight, and what does close alone? */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+
+#define SEND_BYTES (8 << 20)
+
+static char bytes[SEND_BYTES];
+static char received[64];
+
+static int failed;
+
+static void claim(bool holds, const char *text)
+{
+	printf("claim: %s: %s\n", text, holds ? "holds" : "DOES NOT HOLD");
+	failed |= !holds;
+}
+
+/* What the experiment needs and is not about. */
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	exit(77);
+}
+
+/* The flags of src/io/ringsetup.c. */
+static void open_ring(unsigned entries, unsigned cq_entries)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+		.cq_entries = cq_entries,
+	};
+
+	errno = -io_uring_queue_init_params(entries, &ring, &params);
+	need(errno == 0, "io_uring_setup");
+	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
+		ring.sq.array[i] = i;
+}
+
+static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
+{
+	unsigned tail = *ring.sq.ktail;
+	struct io_uring_sqe *sqe = &ring.sq.sqes[tail & ring.sq.ring_mask];
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->user_data = id;
+	__atomic_store_n(ring.sq.ktail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
+}
+
+/* One io_uring_enter, which submits all that was written. */
+static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
+					.tv_nsec = timeout_ms % 1000 * 1000000ll };
+	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8,
+					      .ts = (uintptr_t)&ts };
+	unsigned taken = __atomic_load_n(ring.sq.khead, __ATOMIC_ACQUIRE);
+
+	return io_uring_enter2((unsigned)ring.ring_fd, *ring.sq.ktail - taken, wait_n,
+			       flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg,
+			       sizeof(arg));
+}
+
+/* The oldest completion, without a system call. */
+static bool take(struct io_uring_cqe *cqe)
+{
+	unsigned head = *ring.cq.khead;
+
+	if (head == __atomic_load_n(ring.cq.ktail, __ATOMIC_ACQUIRE))
+		return false;
+	*cqe = ring.cq.cqes[head & ring.cq.ring_mask];
+	__atomic_store_n(ring.cq.khead, head + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+static int listen_somewhere(struct sockaddr_in *at)
+{
+	socklen_t len = sizeof(*at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	*at = (struct sockaddr_in){ .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
+	     "a listener on 127.0.0.1");
+	return fd;
+}
+
+/* pair[0] was accepted, pair[1] has connected. */
+static void tcp_pair(int pair[2])
+{
+	struct sockaddr_in at;
+	int listener = listen_somewhere(&at);
+
+	pair[1] = socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(pair[1], (struct sockaddr *)&at, sizeof(at)) == 0, "connect");
+	pair[0] = accept(listener, NULL, NULL);
+	need(pair[0] >= 0, "accept");
+	close(listener);
+}
+
+static int unread(int fd)
+{
+	int n = 0;
+
+	ioctl(fd, FIONREAD, &n);
+	return n;
+}
+
+/* Loopback may take its time on a busy machine. */
+static void await_unread(int fd, int n)
+{
+	for (int i = 0; i < 2000 && unread(fd) < n; i++)
+		usleep(1000);
+	need(unread(fd) >= n, "the bytes did not arrive");
+}
+
+static void receive(int fd, uint64_t id, unsigned ioprio)
+{
+	struct io_uring_sqe *sqe = entry(IORING_OP_RECV, fd, id);
+
+	sqe->addr = (uintptr_t)received;
+	sqe->len = sizeof(received);
+	sqe->ioprio = (uint16_t)ioprio;
+}
+
+/* More than the socket takes; waits for room. */
+static void send_much(int fd, uint64_t id)
+{
+	struct io_uring_sqe *sqe = entry(IORING_OP_SEND, fd, id);
+
+	sqe->addr = (uintptr_t)bytes;
+	sqe->len = SEND_BYTES;
+	sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
+}
+
+/* As ring_close() does it. */
+static void end(int fd)
+{
+	struct io_uring_sqe *sqe = entry(IORING_OP_ASYNC_CANCEL, fd, 2);
+
+	sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
+	entry(IORING_OP_CLOSE, fd, 3)->flags = IOSQE_CQE_SKIP_SUCCESS;
+}
+
+static void cancel_op(uint64_t op, uint64_t id)
+{
+	entry(IORING_OP_ASYNC_CANCEL, -1, id)->addr = op;
+}
+
+/* The result of operation id. -ETIME: it does not come. Others are dropped. */
+static int result(uint64_t id)
+{
+	struct io_uring_cqe cqe;
+
+	for (int i = 0; i < 10; i++) {
+		while (take(&cqe))
+			if (cqe.user_data == id)
+				return cqe.res;
+		if (enter(1, 50, IORING_ENTER_GETEVENTS) == -ETIME)
+			break;
+	}
+	return -ETIME;
+}
+
+static void forget(void)
+{
+	struct io_uring_cqe cqe;
+
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	while (take(&cqe))
+		continue;
+}
+
+static bool sees_end(int fd, int timeout_ms)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	char c;
+
+	return poll(&p, 1, timeout_ms) == 1 && read(fd, &c, 1) == 0;
+}
+
+static void pair_ends_receive(void)
+{
+	int pair[2], again;
+
+	tcp_pair(pair);
+	receive(pair[0], 1, 0);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	end(pair[0]);
+	enter(0, 0, 0);
+	again = fcntl(pair[1], F_DUPFD, pair[0]);
+	claim(again == pair[0] && io_uring_cq_ready(&ring) == 0, "after the pair the number is free, with the receive's end still to come");
+	claim(result(1) == -ECANCELED, "the receive ends with ECANCELED");
+	claim(sees_end(pair[1], 1000), "and the peer sees the end of the stream");
+	close(again);
+	close(pair[1]);
+}
+
+static void pair_ends_send(void)
+{
+	int pair[2], res;
+
+	tcp_pair(pair);
+	send_much(pair[0], 1);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	need(io_uring_cq_ready(&ring) == 0, "a send that waits");
+	end(pair[0]);
+	res = result(1);
+	claim(res == -ECANCELED || (res > 0 && res < SEND_BYTES),
+	      "a send that waits for room ends, with ECANCELED or its count");
+	close(pair[1]);
+}
+
+static void close_alone(void)
+{
+	struct io_uring_cqe cqe = { .res = -1 };
+	int pair[2];
+
+	tcp_pair(pair);
+	receive(pair[0], 1, 0);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	entry(IORING_OP_CLOSE, pair[0], 3);
+	enter(1, 1000, IORING_ENTER_GETEVENTS);
+	take(&cqe);
+	claim(cqe.user_data == 3 && cqe.res == 0 && !sees_end(pair[1], 20),
+	      "closed alone, the socket lives on in the receive");
+	need(write(pair[1], "late", 4) == 4, "write");
+	claim(result(1) == 4, "which still receives");
+	claim(sees_end(pair[1], 1000), "and ends the socket when it ends");
+	close(pair[1]);
+}
+
+static void wrong_order(void)
+{
+	int pair[2];
+
+	tcp_pair(pair);
+	receive(pair[0], 1, 0);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	entry(IORING_OP_CLOSE, pair[0], 3);
+	entry(IORING_OP_ASYNC_CANCEL, pair[0], 2)->cancel_flags =
+		IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+	claim(result(2) == -EBADF && result(1) == -ETIME,
+	      "the other way round the cancel finds no file and the receive goes on");
+	cancel_op(1, 2);
+	need(result(1) == -ECANCELED, "its end");
+	close(pair[1]);
+}
+
+/* POLL_FIRST finds bytes as it begins to wait: the receive is due to be tried, which
+ * happens in the next enter with GETEVENTS, and until then is nowhere to be found. */
+static void between(int pair[2])
+{
+	tcp_pair(pair);
+	need(write(pair[1], "first", 5) == 5, "write");
+	await_unread(pair[0], 5);
+	receive(pair[0], 1, IORING_RECVSEND_POLL_FIRST);
+	enter(0, 0, 0);
+}
+
+static void missed(void)
+{
+	struct io_uring_cqe cqe = { 0 };
+	char c[8];
+	int pair[2];
+
+	between(pair);
+	cancel_op(1, 2);
+	enter(0, 0, 0);
+	claim(take(&cqe) && cqe.user_data == 2 && cqe.res == -ENOENT,
+	      "a cancel misses an operation between its poll and its next try: ENOENT");
+	claim(result(1) == 5, "and that goes on");
+	close(pair[0]);
+	close(pair[1]);
+	forget();
+
+	between(pair);
+	need(read(pair[0], c, sizeof(c)) == 5, "read");
+	cancel_op(1, 2);
+	claim(result(2) == -ENOENT && result(1) == -ETIME,
+	      "if its try finds nothing it waits again");
+	cancel_op(1, 2);
+	claim(result(1) == -ECANCELED, "and a second cancel finds it");
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void shut_down(void)
+{
+	int pair[2], res;
+
+	tcp_pair(pair);
+	send_much(pair[0], 1);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	need(io_uring_cq_ready(&ring) == 0, "a send that waits");
+	shutdown(pair[0], SHUT_RDWR);
+	res = result(1);
+	claim(res != -ETIME && res < SEND_BYTES,
+	      "a send on a socket that is shut down does not wait again, without a cancel");
+	close(pair[0]);
+	close(pair[1]);
+}
+
+int main(void)
+{
+	open_ring(8, 64);
+	pair_ends_receive();
+	pair_ends_send();
+	forget();
+	close_alone();
+	forget();
+	wrong_order();
+	forget();
+	missed();
+	forget();
+	shut_down();
+	return failed;
+}

@@ -1,0 +1,247 @@
+/* One-shot accepts: whose address, how many, blocking or not? */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+
+#define ARMED 4
+#define CLIENTS 6
+
+static struct sockaddr_in peers[ARMED];
+static socklen_t peer_lens[ARMED];
+static int clients[CLIENTS];
+
+static int failed;
+
+static void claim(bool holds, const char *text)
+{
+	printf("claim: %s: %s\n", text, holds ? "holds" : "DOES NOT HOLD");
+	failed |= !holds;
+}
+
+/* What the experiment needs and is not about. */
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	exit(77);
+}
+
+/* The flags of src/io/ringsetup.c. */
+static void open_ring(unsigned entries, unsigned cq_entries)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+		.cq_entries = cq_entries,
+	};
+
+	errno = -io_uring_queue_init_params(entries, &ring, &params);
+	need(errno == 0, "io_uring_setup");
+	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
+		ring.sq.array[i] = i;
+}
+
+static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
+{
+	unsigned tail = *ring.sq.ktail;
+	struct io_uring_sqe *sqe = &ring.sq.sqes[tail & ring.sq.ring_mask];
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->user_data = id;
+	__atomic_store_n(ring.sq.ktail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
+}
+
+/* One io_uring_enter, which submits all that was written. */
+static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
+					.tv_nsec = timeout_ms % 1000 * 1000000ll };
+	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8,
+					      .ts = (uintptr_t)&ts };
+	unsigned taken = __atomic_load_n(ring.sq.khead, __ATOMIC_ACQUIRE);
+
+	return io_uring_enter2((unsigned)ring.ring_fd, *ring.sq.ktail - taken, wait_n,
+			       flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg,
+			       sizeof(arg));
+}
+
+/* The oldest completion, without a system call. */
+static bool take(struct io_uring_cqe *cqe)
+{
+	unsigned head = *ring.cq.khead;
+
+	if (head == __atomic_load_n(ring.cq.ktail, __ATOMIC_ACQUIRE))
+		return false;
+	*cqe = ring.cq.cqes[head & ring.cq.ring_mask];
+	__atomic_store_n(ring.cq.khead, head + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+static int listen_somewhere(struct sockaddr_in *at)
+{
+	socklen_t len = sizeof(*at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	*at = (struct sockaddr_in){ .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
+	     "a listener on 127.0.0.1");
+	return fd;
+}
+
+static void arm(int listener, unsigned i, unsigned ioprio)
+{
+	struct io_uring_sqe *sqe = entry(IORING_OP_ACCEPT, listener, i);
+
+	peer_lens[i] = sizeof(peers[i]);
+	sqe->addr = (uintptr_t)&peers[i];
+	sqe->addr2 = (uintptr_t)&peer_lens[i];
+	sqe->accept_flags = SOCK_CLOEXEC;
+	sqe->ioprio = (uint16_t)ioprio;
+}
+
+static bool next(struct io_uring_cqe *cqe, unsigned timeout_ms)
+{
+	if (take(cqe))
+		return true;
+	enter(1, timeout_ms, IORING_ENTER_GETEVENTS);
+	return take(cqe);
+}
+
+static int connect_one(const struct sockaddr_in *at)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	need(connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0, "connect");
+	return fd;
+}
+
+static in_port_t port_of(int fd, int (*get)(int, struct sockaddr *, socklen_t *))
+{
+	struct sockaddr_in in = { 0 };
+	socklen_t len = sizeof(in);
+
+	get(fd, (struct sockaddr *)&in, &len);
+	return in.sin_port;
+}
+
+static bool nonblocking(int fd)
+{
+	return fcntl(fd, F_GETFL) & O_NONBLOCK;
+}
+
+/* The connections that are left in the backlog. */
+static int accept_rest(int listener, int expected)
+{
+	struct pollfd p = { listener, POLLIN, 0 };
+	int n = 0;
+
+	while (poll(&p, 1, n < expected ? 1000 : 20) == 1) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (fd < 0)
+			break;
+		close(fd);
+		n++;
+	}
+	return n;
+}
+
+static void one_shot(int listener, const struct sockaddr_in *at)
+{
+	struct io_uring_cqe cqe;
+	unsigned n = 0, addressed = 0, blocking = 0;
+
+	for (unsigned i = 0; i < ARMED; i++)
+		arm(listener, i, 0);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	for (int i = 0; i < CLIENTS; i++)
+		clients[i] = connect_one(at);
+	for (; n < ARMED && next(&cqe, 1000) && cqe.res >= 0; n++) {
+		const struct sockaddr_in *peer = &peers[cqe.user_data];
+
+		addressed += peer->sin_port == port_of(cqe.res, getpeername) &&
+			     peer_lens[cqe.user_data] == sizeof(*peer);
+		blocking += !nonblocking(cqe.res) &&
+			    fcntl(cqe.res, F_GETFD) == FD_CLOEXEC;
+		close(cqe.res);
+	}
+	claim(n == ARMED && addressed == ARMED, "each completes with its own peer's address");
+	claim(n == ARMED && blocking == ARMED,
+	      "the new sockets are blocking, whatever the listener is");
+	claim(!next(&cqe, 20) && accept_rest(listener, CLIENTS - ARMED) == CLIENTS - ARMED,
+	      "no more come than were armed; the others wait in the backlog");
+	for (int i = 0; i < CLIENTS; i++)
+		close(clients[i]);
+}
+
+/* Two connections wait; one address is all that there is for them. */
+static void multishot(int listener, const struct sockaddr_in *at)
+{
+	struct io_uring_cqe cqe[2];
+	int named = 0;
+
+	clients[0] = connect_one(at);
+	clients[1] = connect_one(at);
+	arm(listener, 0, IORING_ACCEPT_MULTISHOT);
+	need(next(&cqe[0], 1000) && next(&cqe[1], 1000) && cqe[0].res >= 0 && cqe[1].res >= 0,
+	     "a multishot accept");
+	for (int i = 0; i < 2; i++)
+		named += peers[0].sin_port == port_of(cqe[i].res, getpeername);
+	claim(named == 1, "a multishot accept leaves the address of one for two");
+	for (int i = 0; i < 2; i++) {
+		close(cqe[i].res);
+		close(clients[i]);
+	}
+}
+
+static void nonblocking_accept(const struct sockaddr_in *at, int listener)
+{
+	struct io_uring_cqe cqe;
+	int client;
+
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	arm(listener, 0, 0);
+	claim(next(&cqe, 1000) && cqe.res == -EAGAIN,
+	      "on an O_NONBLOCK listener an accept does not wait: EAGAIN");
+	fcntl(listener, F_SETFL, 0);
+	arm(listener, 0, 0);
+	enter(0, 0, IORING_ENTER_GETEVENTS);
+	need(io_uring_cq_ready(&ring) == 0, "an accept that waits");
+	client = connect_one(at);
+	claim(next(&cqe, 1000) && cqe.res >= 0, "it does when the flag is taken off");
+	fcntl(cqe.res, F_SETFL, O_NONBLOCK);
+	entry(IORING_OP_RECV, cqe.res, 1)->addr = (uintptr_t)peers;
+	ring.sq.sqes[(*ring.sq.ktail - 1) & ring.sq.ring_mask].len = 1;
+	claim(next(&cqe, 1000) && cqe.res == -EAGAIN, "nor does a receive");
+	close(client);
+}
+
+int main(void)
+{
+	struct sockaddr_in at;
+	int listener = listen_somewhere(&at);
+
+	open_ring(8, 64);
+	one_shot(listener, &at);
+	nonblocking_accept(&at, listener);
+	multishot(listener, &at);
+	return failed;
+}

@@ -1,0 +1,565 @@
+#include "lib/proxyrig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LOG_FD 77
+
+/* ---- origins ---------------------------------------------------------------- */
+
+char proxyrig_pattern(size_t i)
+{
+	return (char)('a' + (i * 7 + i / 1000) % 26);
+}
+
+static void say_pattern(struct actor *a, size_t from, size_t n)
+{
+	char *bytes = malloc(n + 1);
+
+	assert_non_null(bytes);
+	for (size_t i = 0; i < n; i++)
+		bytes[i] = proxyrig_pattern(from + i);
+	actor_say(a, (struct slice){ bytes, n });
+	free(bytes);
+}
+
+static void say_length(struct actor *a, size_t promised, size_t n)
+{
+	char head[128];
+
+	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", promised);
+	actor_says(a, head);
+	say_pattern(a, 0, n);
+}
+
+static void say_chunked(struct actor *a, size_t n, bool whole)
+{
+	char line[32];
+	size_t at = 0;
+
+	actor_says(a, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+	while (at < n) {
+		size_t some = 1 + simrig_draw(a->rig, n - at);
+
+		snprintf(line, sizeof(line), "%zx\r\n", some);
+		actor_says(a, line);
+		say_pattern(a, at, some);
+		actor_says(a, "\r\n");
+		at += some;
+	}
+	actor_says(a, whole ? "0\r\nX-Sum: 42\r\n\r\n" : "5\r\nab");
+}
+
+/* What was said of a body that has come; NULL: not all of it is there. */
+static const char *body_end(const char *head, const char *body, const char *end)
+{
+	const char *length = strcasestr(head, "\r\nContent-Length:");
+	const char *chunked = strcasestr(head, "\r\nTransfer-Encoding: chunked");
+	size_t n;
+
+	if (length && length < body) {
+		n = strtoul(length + 17, NULL, 10);
+		return (size_t)(end - body) >= n ? body + n : NULL;
+	}
+	if (!chunked || chunked > body)
+		return body;
+	while (body < end) {
+		const char *line = memchr(body, '\n', (size_t)(end - body));
+
+		if (!line)
+			return NULL;
+		n = strtoul(body, NULL, 16);
+		if (n == 0) { /* the last chunk, then trailers */
+			const char *last = strstr(line - 1, "\r\n\r\n");
+
+			return last ? last + 4 : NULL;
+		}
+		if ((size_t)(end - line) < n + 3)
+			return NULL;
+		body = line + 1 + n + 2;
+	}
+	return NULL;
+}
+
+static bool is(const char *path, const char *name)
+{
+	return strncmp(path, name, strlen(name)) == 0;
+}
+
+/* Those that are answered, or not, as soon as their head is there. True: nothing more is to
+ * be read of this connection. */
+static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
+{
+	if (is(path, "/early")) {
+		say_length(a, 5, 5); /* the body is still read */
+		return false;
+	}
+	if (is(path, "/reject")) {
+		actor_says(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
+			      "Connection: close\r\n\r\n");
+		actor_close(a);
+	} else if (is(path, "/deaf")) {
+		a->deaf = true;
+		io_cancel(a->rig->tick.loop, &a->recv.op);
+	} else if (is(path, "/reset-head") || (is(path, "/swallow-reset") && a->step > 0)) {
+		r->swallowed++;
+		actor_reset(a);
+	} else if (is(path, "/closed") || (is(path, "/swallow") && a->step > 0)) {
+		r->swallowed++;
+		actor_close(a);
+	} else if (is(path, "/never")) {
+		a->heard = NULL;
+	} else if (is(path, "/continue")) {
+		actor_says(a, "HTTP/1.1 100 Continue\r\n\r\n");
+		return false;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void echo_on(struct actor *a)
+{
+	actor_say(a, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	a->in_at = a->in_n;
+	if (a->eof)
+		actor_close(a);
+}
+
+static void play_upgrade(struct actor *a)
+{
+	actor_says(a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+		      "Upgrade: echo\r\n\r\nhello");
+	a->heard = echo_on;
+	echo_on(a);
+}
+
+static void play_interim(struct actor *a, unsigned n)
+{
+	while (n-- > 0)
+		actor_says(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+	say_length(a, 2, 2);
+}
+
+/* Answers that are broken. True: it is one. */
+static bool play_fault(struct actor *a, const char *path)
+{
+	if (is(path, "/half-head"))
+		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Le");
+	else if (is(path, "/bad"))
+		actor_says(a, "HTTP/1.1 2x0 OK\r\n\r\n");
+	else if (is(path, "/both"))
+		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+			      "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+	else if (is(path, "/uninvited"))
+		actor_says(a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+			      "Upgrade: echo\r\n\r\n");
+	else if (is(path, "/short"))
+		say_length(a, 100, 10);
+	else if (is(path, "/reset-body") || is(path, "/stall"))
+		say_length(a, 100, 10);
+	else if (is(path, "/broken-chunk"))
+		say_chunked(a, 50, false);
+	else
+		return false;
+	if (is(path, "/reset-body") && simrig_draw(a->rig, 2))
+		actor_reset(a);
+	else if (!is(path, "/stall"))
+		actor_close(a);
+	a->heard = NULL;
+	return true;
+}
+
+static void play(struct actor *a, const char *path, const char *body, const char *end)
+{
+	const char *number = strrchr(path, '/') + 1;
+	size_t n = strtoul(number, NULL, 10);
+	char head[128];
+
+	if (play_fault(a, path) || is(path, "/early"))
+		return;
+	if (is(path, "/length/")) {
+		say_length(a, n, n);
+	} else if (is(path, "/chunked/")) {
+		say_chunked(a, n, true);
+	} else if (is(path, "/until-close/")) {
+		actor_says(a, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n");
+		say_pattern(a, 0, n);
+		actor_close(a);
+	} else if (is(path, "/last")) {
+		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+			      "Connection: close\r\n\r\nok");
+		actor_close(a);
+	} else if (is(path, "/status/")) {
+		snprintf(head, sizeof(head), "HTTP/1.1 %zu Some\r\n%s\r\n", n,
+			 n == 204 || n == 304 ? "" : "Content-Length: 0\r\n");
+		actor_says(a, head);
+	} else if (is(path, "/interim/")) {
+		play_interim(a, (unsigned)n);
+	} else if (is(path, "/more")) {
+		say_length(a, 2, 20);
+	} else if (is(path, "/head")) {
+		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+	} else if (is(path, "/echo")) {
+		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
+			 (size_t)(end - body));
+		actor_says(a, head);
+		actor_say(a, (struct slice){ body, (size_t)(end - body) });
+	} else if (is(path, "/upgrade")) {
+		play_upgrade(a);
+	} else if (is(path, "/slow/")) {
+		a->pause_ms = (uint32_t)n;
+		say_length(a, 30, 30);
+	} else {
+		say_length(a, 2, 2);
+	}
+}
+
+/* One request; false: it is not there. */
+static bool origin_one(struct actor *a)
+{
+	struct proxyrig *r = a->owner;
+	const char *head = a->in + a->in_at, *end = a->in + a->in_n, *body, *after;
+	char path[64];
+
+	body = strstr(head, "\r\n\r\n");
+	if (!body || a->fd < 0)
+		return false;
+	body += 4;
+	assert_int_equal(sscanf(head, "%*s %63s", path), 1);
+	if (!a->head_seen) {
+		a->head_seen = true;
+		r->asked++;
+		if (play_head(r, a, path)) {
+			a->heard = NULL;
+			return false;
+		}
+	}
+	after = body_end(head, body, end);
+	if (!after)
+		return false;
+	a->head_seen = false;
+	a->step++;
+	a->in_at = (size_t)(after - a->in);
+	play(a, path, body, after);
+	return a->heard != NULL;
+}
+
+static void origin_heard(struct actor *a)
+{
+	while (origin_one(a))
+		if (a->heard != origin_heard)
+			return;
+	if (actor_over(a))
+		actor_close(a);
+}
+
+/* ---- memcached -------------------------------------------------------------- */
+
+static bool memcached_one(struct actor *a)
+{
+	char *line = a->in + a->in_at, *end = strstr(line, "\r\n"), key[256], text[600];
+
+	if (!end || a->fd < 0)
+		return false;
+	assert_int_equal(sscanf(line, "%*s %255s", key), 1);
+	a->in_at = (size_t)(end + 2 - a->in);
+	if (is(key, "miss"))
+		actor_says(a, "END\r\n");
+	else if (is(key, "error"))
+		actor_says(a, "SERVER_ERROR out of sorts\r\n");
+	else if (is(key, "bad"))
+		actor_says(a, "VALUE bad 0 x\r\n");
+	else if (is(key, "closed"))
+		actor_close(a);
+	else if (is(key, "never"))
+		return false;
+	else {
+		snprintf(text, sizeof(text), "VALUE %s 0 %zu\r\nvalue of %s\r\nEND\r\n", key,
+			 strlen(key) + 9, key);
+		actor_says(a, text);
+	}
+	return true;
+}
+
+static void memcached_heard(struct actor *a)
+{
+	while (memcached_one(a))
+		;
+	if (actor_over(a))
+		actor_close(a);
+}
+
+/* ---- the proxy -------------------------------------------------------------- */
+
+static const char config_text[] =
+	"listen: [127.0.0.1:8080]\n"
+	"study: true\n"
+	"upstreams:\n"
+	"  app:\n"
+	"    servers: [127.0.0.1:6000]\n"
+	"%s"
+	"  pair:\n"
+	"    servers: [127.0.0.1:6001, 127.0.0.1:6002]\n"
+	"  nobody:\n"
+	"    servers: [127.0.0.1:6999]\n"
+	"  cache:\n"
+	"    protocol: memcached\n"
+	"    servers: [127.0.0.1:11212]\n"
+	"    timeout: 2s\n"
+	"    links: 2\n"
+	"routes:\n"
+	"  - prefix: /pair/\n"
+	"    proxy: { upstream: pair, path: / }\n"
+	"  - prefix: /nobody\n"
+	"    proxy: { upstream: nobody }\n"
+	"  - prefix: /cache/\n"
+	"    memcached: { upstream: cache, key: \"${path.rest}\", content_type: text/plain }\n"
+	"  - prefix: /next/\n"
+	"    memcached: { upstream: cache, key: \"${path.rest}\", miss: next }\n"
+	"  - path: /cpu\n"
+	"    cpu: { ms: 1, on: pool }\n"
+	"  - path: /page\n"
+	"    join:\n"
+	"      check:\n"
+	"        memcached: { upstream: cache, key: \"${cookie.session}\" }\n"
+	"        login: /login/\n"
+	"      parts:\n"
+	"        user: { memcached: { upstream: cache, key: \"${query.key}\" } }\n"
+	"        news: { proxy: { upstream: app, path: \"/length/10\" } }\n"
+	"  - path: /parts\n"
+	"    join:\n"
+	"      parts:\n"
+	"        one: { proxy: { upstream: app, path: /chunked/50 } }\n"
+	"        two: { proxy: { upstream: app, path: /never } }\n"
+	"        three: { proxy: { upstream: nobody, path: / } }\n"
+	"  - { prefix: /, host: nowhere, proxy: { upstream: nobody } }\n"
+	"  - { prefix: /, host: app, proxy: { upstream: app } }\n"
+	"limits:\n"
+	"  request_body: 1MiB\n"
+	"%s";
+
+static void accepted(struct listener *l, int fd, const struct peer *peer)
+{
+	struct proxyrig *r = l->owner;
+
+	proxy_accepted(&r->proxy, fd, peer);
+}
+
+static const struct listener_events listener_events = { accepted };
+
+static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
+{
+	char text[8192];
+	int n = snprintf(text, sizeof(text), config_text, o->upstream ? o->upstream : "",
+			 o->limits ? o->limits : "");
+
+	assert_true(n < (int)sizeof(text));
+	r->config = config_read_text("test", (struct slice){ text, (size_t)n }, stderr);
+	assert_non_null(r->config);
+	assert_true(r->config->upstream_n <= PROXYRIG_UPSTREAMS);
+}
+
+void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
+{
+	memset(r, 0, sizeof(*r));
+	simrig_open(&r->sim, o->seed, o->buffers ? o->buffers : 256);
+	read_config(r, o);
+	quota_init(&r->clients, o->clients ? o->clients : 1000);
+	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
+	for (unsigned i = 0; i < r->config->upstream_n; i++)
+		quota_init(&r->lines[i], r->config->upstreams[i].queue);
+	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
+				     LOG_FD), 0);
+	assert_int_equal(proxy_init(&r->proxy, &(struct proxy_options){
+		.tick = &r->sim.tick,
+		.config = r->config,
+		.stats = &r->stats,
+		.upstream_stats = r->upstream_stats,
+		.clients = &r->clients,
+		.descriptors = &r->descriptors,
+		.access = &r->access,
+		.pool = NULL,
+		.lines = r->lines,
+	}), 0);
+	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),
+		       &r->clients, &r->stats, &listener_events, r);
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
+		host_open(&r->origins[i], &r->sim, PROXYRIG_ORIGIN + i, origin_heard, r);
+	host_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_heard, r);
+}
+
+static bool all_gone(struct proxyrig *r)
+{
+	return listener_stopped(&r->listener) && proxy_idle(&r->proxy);
+}
+
+void proxyrig_end(struct proxyrig *r)
+{
+	listener_stop(&r->listener);
+	proxy_drain(&r->proxy);
+	if (!SIMRIG_REACHED(&r->sim, all_gone(r), 3000)) {
+		proxy_close(&r->proxy);
+		SIMRIG_UNTIL(&r->sim, all_gone(r), 3000);
+	}
+}
+
+void proxyrig_close(struct proxyrig *r)
+{
+	proxyrig_end(r);
+	simrig_leave(&r->sim);
+	assert_int_equal(r->clients.used, 0);
+	assert_int_equal(r->descriptors.used, 0);
+	for (unsigned i = 0; i < r->config->upstream_n; i++) {
+		assert_int_equal(r->lines[i].used, 0);
+		assert_int_equal(r->upstream_stats[i].connections, 0);
+		assert_int_equal(r->upstream_stats[i].connections_idle, 0);
+		assert_int_equal(r->upstream_stats[i].waiting, 0);
+	}
+	assert_int_equal(r->stats.connections, 0);
+	assert_int_equal(r->stats.connections_idle, 0);
+	assert_int_equal(r->stats.exchanges, 0);
+	assert_int_equal(r->stats.tunnels, 0);
+	proxy_done(&r->proxy);
+	access_done(&r->access);
+	simrig_assert_buffers(&r->sim);
+	simrig_close(&r->sim);
+	config_free(r->config);
+}
+
+struct slice proxyrig_log(struct proxyrig *r)
+{
+	struct slice s = { NULL, 0 };
+
+	access_flush(&r->access);
+	(void)SIMRIG_REACHED(&r->sim, access_idle(&r->access), 1000);
+	s.ptr = sim_written(r->sim.tick.loop, LOG_FD, &s.len);
+	return s;
+}
+
+unsigned proxyrig_logged(struct proxyrig *r, const char *text)
+{
+	struct slice s = proxyrig_log(r);
+	size_t n = strlen(text);
+	unsigned count = 0;
+
+	for (size_t i = 0; i + n <= s.len; i++)
+		count += memcmp(s.ptr + i, text, n) == 0;
+	return count;
+}
+
+/* ---- answers ---------------------------------------------------------------- */
+
+struct slice answer_field(const struct answer *a, const char *name)
+{
+	char key[64];
+	const char *at, *end;
+	int n = snprintf(key, sizeof(key), "\r\n%s: ", name);
+
+	at = memmem(a->head.ptr, a->head.len, key, (size_t)n);
+	if (!at)
+		return (struct slice){ NULL, 0 };
+	at += n;
+	end = strstr(at, "\r\n");
+	return (struct slice){ at, (size_t)(end - at) };
+}
+
+/* False: not all of it is there. */
+static bool read_chunked(struct answer *a, const char **at, const char *end)
+{
+	const char *body = *at;
+
+	a->room = malloc((size_t)(end - body) + 1);
+	assert_non_null(a->room);
+	a->body = (struct slice){ a->room, 0 };
+	while (body < end) {
+		const char *line = memchr(body, '\n', (size_t)(end - body));
+		size_t n;
+
+		if (!line)
+			return false;
+		n = strtoul(body, NULL, 16);
+		if (n == 0) {
+			const char *last = strstr(line - 1, "\r\n\r\n");
+
+			*at = last ? last + 4 : end;
+			return last != NULL;
+		}
+		if ((size_t)(end - line) < n + 3)
+			return false;
+		memcpy(a->room + a->body.len, line + 1, n);
+		a->body.len += n;
+		assert_memory_equal(line + 1 + n, "\r\n", 2);
+		body = line + n + 3;
+	}
+	return false;
+}
+
+static bool read_one(struct answer *a, const char **at, const char *end, bool head, bool eof)
+{
+	const char *body = strstr(*at, "\r\n\r\n");
+	struct slice length;
+	size_t n;
+
+	*a = (struct answer){ .status = 0 };
+	if (!body)
+		return false;
+	body += 4;
+	assert_memory_equal(*at, "HTTP/1.1 ", 9);
+	a->status = atoi(*at + 9);
+	a->head = (struct slice){ *at, (size_t)(body - *at) };
+	a->close = slice_equal(answer_field(a, "Connection"), SLICE("close"));
+	length = answer_field(a, "Content-Length");
+	if (a->status < 200 || a->status == 204 || a->status == 304 || head) {
+		*at = body;
+	} else if (length.ptr) {
+		n = strtoul(length.ptr, NULL, 10);
+		if ((size_t)(end - body) < n)
+			return false;
+		a->body = (struct slice){ body, n };
+		*at = body + n;
+	} else if (answer_field(a, "Transfer-Encoding").ptr) {
+		*at = body;
+		return read_chunked(a, at, end);
+	} else {
+		a->close = true;
+		a->body = (struct slice){ body, (size_t)(end - body) };
+		*at = end;
+		return eof;
+	}
+	return true;
+}
+
+unsigned answers_read(const struct actor *a, struct answer *answers, unsigned max,
+		      uint64_t heads, struct slice *rest)
+{
+	const char *at = a->in, *end = a->in + a->in_n, *before = at;
+	unsigned n = 0;
+
+	while (n < max) {
+		before = at;
+		if (!read_one(&answers[n], &at, end, heads >> n & 1, a->eof)) {
+			free(answers[n].room);
+			at = before;
+			break;
+		}
+		if (answers[n].status >= 200 || answers[n].status == 101)
+			n++;
+		if (n > 0 && answers[n - 1].status == 101)
+			break;
+	}
+	*rest = (struct slice){ at, (size_t)(end - at) };
+	return n;
+}
+
+void answers_free(struct answer *answers, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		free(answers[i].room);
+}

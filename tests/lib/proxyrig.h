@@ -1,0 +1,74 @@
+/* A whole proxy on one tick of the simulated engine: its listener, its upstreams, and in
+ * the same loop scripted clients, origins and a memcached.
+ *
+ * The origins do what the path of a request says (proxyrig.c has the list); the memcached
+ * what the key says. Every exchange that ends writes a line to an access log that the
+ * tests read back. */
+#ifndef LIB_PROXYRIG_H
+#define LIB_PROXYRIG_H
+
+#include "front/listener.h"
+#include "lib/simrig.h"
+#include "proxy/proxy.h"
+
+#define PROXYRIG_PORT 8080
+#define PROXYRIG_ORIGIN 6000    /* and the next ones */
+#define PROXYRIG_MEMCACHED 11212
+#define PROXYRIG_ORIGINS 3
+#define PROXYRIG_UPSTREAMS 8
+
+struct proxyrig {
+	struct simrig sim;
+	struct config *config;
+	struct worker_stats stats;
+	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
+	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
+	struct access access;
+	struct pool *pool;
+	struct proxy proxy;
+	struct listener listener;
+	struct host origins[PROXYRIG_ORIGINS], memcached;
+	unsigned asked;      /* requests that any origin has read the head of */
+	unsigned swallowed;  /* and then ended its connection without an answer */
+};
+
+struct proxyrig_options {
+	uint64_t seed;
+	uint32_t buffers;    /* 0: 256 */
+	uint32_t clients;    /* 0: 1000 */
+	uint32_t descriptors;
+	const char *limits;  /* more lines of `limits:`, each indented by two */
+	const char *upstream; /* more lines of the upstream "app", indented by four */
+};
+
+void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);
+
+/* Drains, ends, and asserts that nothing is left anywhere. */
+void proxyrig_close(struct proxyrig *r);
+
+/* The same for what the proxy has, cutting off what is left. */
+void proxyrig_end(struct proxyrig *r);
+
+/* What the access log says, and how often it says `text`. */
+struct slice proxyrig_log(struct proxyrig *r);
+unsigned proxyrig_logged(struct proxyrig *r, const char *text);
+
+/* An answer as a client reads it. */
+struct answer {
+	int status;
+	struct slice head, body; /* the body without its framing */
+	bool close;              /* the head says so, or the body ends with the connection */
+	char *room;              /* of a body that was chunked */
+};
+
+/* Reads the answers that a client has got; bit i of `heads` says that the i-th is to a HEAD.
+ * 1xx are left out. Returns how many are whole, and sets *rest to what follows them. */
+unsigned answers_read(const struct actor *a, struct answer *answers, unsigned max,
+		      uint64_t heads, struct slice *rest);
+void answers_free(struct answer *answers, unsigned n);
+struct slice answer_field(const struct answer *a, const char *name);
+
+/* The bytes that a body of the origins is made of. */
+char proxyrig_pattern(size_t i);
+
+#endif

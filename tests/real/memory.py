@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Memory per connection: anonymous RSS of the worker process with N of them less that
+without, divided by N; for idle keep-alive connections after one request each, and for
+requests that wait on a slow origin."""
+# timeout: 200
+import os
+import subprocess
+
+import rig
+
+IDLE_BYTES_MAX = 512
+WAITING_BYTES_MAX = 4096
+DELAY_S = 6 if rig.FULL else 4
+CONFIG = """
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], keepalive: 64, connect_timeout: 10s }} }}
+routes:
+  - path: /wait
+    proxy: {{ upstream: app, path: / }}
+  - prefix: /
+    proxy: {{ upstream: app }}
+limits: {{ header_timeout: 60s, idle_timeout: 300s, backlog: 16384 }}
+"""
+
+
+def holding(port, path, n):
+    """n connections that stay open after their answer, until its input is closed."""
+    return subprocess.Popen([os.path.join(rig.TOOLS, "load"), "-k", "127.0.0.1", str(port), path,
+                             str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def connections(proxy, n):
+    return lambda: proxy.metrics()["connections"] >= n
+
+
+def lowest(proxy, patience_s=6):
+    """What is still there after the proxy has given back what it does not need."""
+    seen = [proxy.anonymous_kib()]
+    end = rig.time.monotonic() + patience_s
+    while rig.time.monotonic() < end:
+        rig.time.sleep(0.25)
+        seen.append(proxy.anonymous_kib())
+    return min(seen)
+
+
+def idle(origin, n):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    rig.check(rig.load(proxy.port, "/status/200", 10)["failed"] == 0, "10 requests")
+    before = proxy.anonymous_kib()
+    with holding(proxy.port, "/status/200", n) as held:
+        told = rig.load_result(held.stdout.readline())
+        rig.check(told["failed"] == 0, f"{told}")
+        rig.until(connections(proxy, n), f"{n} connections")
+        each = (lowest(proxy) - before) * 1024 / n
+        held.stdin.close()
+    proxy.stop()
+    print(f"{rig.ENGINE}: {each:.0f} bytes for each of {n} idle connections", flush=True)
+    rig.check(each <= IDLE_BYTES_MAX, f"{each:.0f} bytes, not at most {IDLE_BYTES_MAX}")
+
+
+def waiting(origin, n):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    rig.check(rig.load(proxy.port, "/status/200", 10)["failed"] == 0, "10 requests")
+    before = proxy.anonymous_kib()
+    with holding(proxy.port, "/wait", n) as held:
+        # The last of them have reached the origin; the first are not answered yet.
+        rig.until(lambda: proxy.metrics()["upstream_requests_total"] >= n + 10, f"{n} requests")
+        each = (proxy.anonymous_kib() - before) * 1024 / n
+        waits = proxy.metrics()["exchanges"]
+        told = rig.load_result(held.stdout.readline())
+        held.stdin.close()
+    proxy.stop()
+    print(f"{rig.ENGINE}: {each:.0f} bytes for each of {n} waiting requests", flush=True)
+    rig.check(told["failed"] == 0, f"{told}")
+    rig.check(waits == n, f"only {waits:.0f} of {n} were waiting when it was measured")
+    rig.check(each <= WAITING_BYTES_MAX, f"{each:.0f} bytes, not at most {WAITING_BYTES_MAX}")
+
+
+def main():
+    n = rig.most_requests() if rig.FULL else min(4000, rig.most_requests())
+    origin, = rig.free_ports(1)
+    rig.lab(f"{DELAY_S}s", origin)
+    idle(origin, n)
+    waiting(origin, n)
+
+
+rig.main(main)

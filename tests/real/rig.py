@@ -1,0 +1,320 @@
+"""What the scripts of this folder share: programs that are started, waited for, ended.
+
+Not executable, so that it is no test itself. Everything is taken from the environment
+that tests/run gives; each script can be run by hand as well:
+
+    ENGINE=epoll tests/real/concurrency.py
+"""
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, "build", os.environ.get("VARIANT", "release"))
+FAIRLEAD = os.environ.get("FAIRLEAD", os.path.join(BUILD, "fairlead"))
+LAB = os.environ.get("LAB", os.path.join(BUILD, "fairlead-lab"))
+TOOLS = os.environ.get("TOOLS", os.path.join(BUILD, "tests/real"))
+PEERS = os.environ.get("PEERS", os.path.join(ROOT, "build/peers/bin"))
+ENGINE = os.environ.get("ENGINE", "io_uring")
+FULL = os.environ.get("FULL", "") not in ("", "0")    # the sizes of a real measurement
+TMP = os.environ.get("TMP") or tempfile.mkdtemp(prefix="fairlead-real-")
+PATIENCE_S = 20
+
+running = []
+
+
+# --- small things ---------------------------------------------------------------
+
+def skip(why):
+    print(why)
+    stop_all()
+    sys.exit(77)
+
+
+def check(good, what):
+    """A test says what is wrong, with the numbers, and ends."""
+    if not good:
+        raise AssertionError(what() if callable(what) else what)
+
+
+def free_ports(n):
+    """Ports nobody uses now, asked for together so that they differ."""
+    socks = [socket.socket() for _ in range(n)]
+    for s in socks:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
+
+
+def until(found, what, patience_s=PATIENCE_S):
+    """Polls found() until it gives something true, and gives that."""
+    end = time.monotonic() + patience_s
+    while True:
+        value = found()
+        if value:
+            return value
+        check(time.monotonic() < end, lambda: f"waited {patience_s} s for {what}")
+        time.sleep(0.02)
+
+
+def descriptors():
+    """As many as this process, and what it starts, may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def most_requests():
+    """The largest number of requests at once: the proxy needs two descriptors each."""
+    return min(10000, (descriptors() - 200) // 2)
+
+
+# --- programs -------------------------------------------------------------------
+
+class Program:
+    """Started in a session of its own; its output goes to a file."""
+
+    def __init__(self, name, command, ready=None, **popen):
+        self.name, self.ready = name, ready
+        self.log_path = os.path.join(TMP, f"{name}-{len(running)}.log")
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+                start_new_session=True, **{"stdout": log, **popen})
+        self.pid = self.process.pid
+        running.append(self)
+        if ready:
+            until(lambda: self.said(ready) or not self.alive(), f"{name}: {ready!r}")
+            check(self.said(ready), lambda: f"{name} ended: {self.log()}")
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def said(self, text):
+        return text in self.log()
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def signal(self, sign):
+        self.process.send_signal(sign)
+
+    def ended(self, patience_s=PATIENCE_S):
+        """Its exit status, as soon as it has one."""
+        return self.process.wait(patience_s)
+
+    def stop(self):
+        if self.alive():
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def stop_all():
+    for program in reversed(running):
+        program.stop()
+
+
+def main(test):
+    """Runs it; whatever was started ends, and the logs are shown if it failed."""
+    try:
+        test()
+    except BaseException:
+        for program in running:
+            print(f"--- {program.name}:\n{program.log()[-4000:]}")
+        raise
+    finally:
+        stop_all()
+        if "TMP" not in os.environ:
+            shutil.rmtree(TMP, ignore_errors=True)
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def lab(delay="0ms", http=None, memcached=None, *more):
+    """The lab, on its own engine: what is tested is the proxy."""
+    command = [LAB, "--delay", delay, "--workers", "1", *more]
+    if http:
+        command += ["--http", f"127.0.0.1:{http}"]
+    if memcached:
+        command += ["--memcached", f"127.0.0.1:{memcached}"]
+    return Program("lab", command, ready="fairlead-lab: ready")
+
+
+NGINX = """
+daemon off; master_process off; worker_processes 1; pid {tmp}/nginx-{port}.pid;
+error_log stderr warn; worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
+http {{
+    access_log off; client_max_body_size 0; client_body_temp_path {tmp}/nginx-body-{port};
+    proxy_temp_path {tmp}/nginx-proxy; fastcgi_temp_path {tmp}/nginx-fastcgi;
+    uwsgi_temp_path {tmp}/nginx-uwsgi; scgi_temp_path {tmp}/nginx-scgi;
+    sendfile on; keepalive_timeout 75s; keepalive_requests 1000000000; root {tmp};
+    {http}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        {server}
+    }}
+}}
+"""
+HELLO = 'location / { default_type text/plain; return 200 "hello, world\\n"; }'
+
+
+def nginx(port, server=HELLO, http="", connections=4096):
+    path = os.path.join(TMP, f"nginx-{port}.conf")
+    with open(path, "w") as f:
+        f.write(NGINX.format(tmp=TMP, port=port, server=server, http=http,
+                             connections=connections, files=connections + 100))
+    program = Program("nginx", [os.path.join(PEERS, "nginx"), "-p", TMP, "-c", path,
+                                "-e", "stderr"])
+    until(lambda: accepts(port), "nginx")
+    return program
+
+
+def memcached(port, *more):
+    user = ["-u", "root"] if os.getuid() == 0 else []
+    program = Program("memcached", [os.path.join(PEERS, "memcached"), "-l", "127.0.0.1",
+                                    "-p", str(port), "-U", "0", *user, *more])
+    until(lambda: accepts(port), "memcached")
+    return program
+
+
+# --- the proxy ------------------------------------------------------------------
+
+class Fairlead(Program):
+    """With this configuration; listen and admin are added to it."""
+
+    def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), **popen):
+        self.port, self.admin = free_ports(2)
+        self.path = os.path.join(TMP, f"fairlead-{self.port}.yaml")
+        with open(self.path, "w") as f:
+            f.write(f"listen: [127.0.0.1:{self.port}]\nadmin: 127.0.0.1:{self.admin}\n")
+            f.write(config)
+        super().__init__("fairlead", [*before, FAIRLEAD, "-c", self.path, "--engine", engine,
+                                      "--workers", str(workers), *more],
+                         ready="fairlead: ready", **popen)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def worker_pid(self):
+        """The worker process: the one child of the supervisor."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
+            children = f.read().split()
+        return int(children[0]) if children else None
+
+    def metrics(self):
+        """{name: value}, summed over workers and all other labels but class."""
+        sums = {}
+        for line in get(self.admin, "/metrics").body.decode().splitlines():
+            found = re.match(r'fairlead_(\w+)(?:\{(.*)\})? ([0-9.e+-]+)$', line)
+            if not found or "_bucket" in found[1]:
+                continue
+            name = found[1]
+            status = re.search(r'class="(\w+)"', found[2] or "")
+            if status:
+                name += "_" + status[1]
+            sums[name] = sums.get(name, 0) + float(found[3])
+        return sums
+
+    def anonymous_kib(self):
+        """RSS of the worker process without what it maps from files."""
+        with open(f"/proc/{self.worker_pid()}/status") as f:
+            return int(re.search(r"RssAnon:\s+(\d+)", f.read())[1])
+
+    def resident_kib(self):
+        with open(f"/proc/{self.worker_pid()}/status") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1])
+
+    def cpu_us(self):
+        """CPU time so far of supervisor and worker process."""
+        pids = [self.pid, self.worker_pid()]
+        return sum(cpu_us(pid) for pid in pids if pid)
+
+
+def example(name, http, memcached):
+    """examples/NAME.yaml with other ports, and without the addresses that Fairlead adds."""
+    with open(os.path.join(ROOT, "examples", name + ".yaml")) as f:
+        text = f.read()
+    text = re.sub(r"(?m)^(listen|admin):.*\n", "", text)
+    return (text.replace("127.0.0.1:6000", f"127.0.0.1:{http}")
+                .replace("127.0.0.1:11212", f"127.0.0.1:{memcached}"))
+
+
+def cpu_us(pid):
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total // 1000
+
+
+# --- asking ---------------------------------------------------------------------
+
+class Answer:
+    def __init__(self, head, body):
+        self.status = int(head.split(b" ", 2)[1])
+        self.head = head.decode("latin-1")
+        self.body = body
+
+    def field(self, name):
+        found = re.search(rf"(?im)^{name}:[ \t]*(.*?)\r?$", self.head)
+        return found[1] if found else None
+
+
+def get(port, path, fields="", patience_s=PATIENCE_S):
+    """One GET on a connection of its own, read to the end."""
+    with socket.create_connection(("127.0.0.1", port), patience_s) as s:
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+                  f"Connection: close\r\n{fields}\r\n".encode())
+        text = b""
+        while chunk := s.recv(65536):
+            text += chunk
+    head, _, body = text.partition(b"\r\n\r\n")
+    check(head, f"no answer to GET {path}")
+    return Answer(head, body)
+
+
+def load(port, path, n, at_once=None):
+    """What tests/real/load.c says of n requests at once, as {name: value}."""
+    command = [os.path.join(TOOLS, "load"), *(["-c", str(at_once)] if at_once else []),
+               "127.0.0.1", str(port), path, str(n)]
+    out = subprocess.run(command, capture_output=True, text=True).stdout
+    return load_result(out)
+
+
+def load_result(line):
+    return {k: v.strip('"') if v[0] == '"' else float(v)
+            for k, v in re.findall(r'(\w+)=("[^"]*"|\S+)', line)}
+
+
+def wrk(port, path, connections, seconds, threads=1):
+    """Requests, those that failed, and requests per second of one wrk run."""
+    out = subprocess.run([os.path.join(PEERS, "wrk"), f"-t{threads}", f"-c{connections}",
+                          f"-d{seconds}s", "--timeout", "10s",
+                          f"http://127.0.0.1:{port}{path}"],
+                         capture_output=True, text=True).stdout
+    found = re.search(r"(\d+) requests in", out)
+    check(found, f"wrk: {out}")
+    errors = sum(int(n) for line in re.findall(r"Socket errors: (.*)", out)
+                 for n in re.findall(r"\d+", line))
+    errors += sum(int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", out))
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    return int(found[1]), errors, rate
