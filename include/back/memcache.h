@@ -85,6 +85,9 @@ struct memcache_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
 	struct quota *line;        /* calls that may wait for a link, process-wide */
+	/* As in upstream_options. */
+	void (*short_of_descriptors)(void *owner);
+	void *owner;
 	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
 	 * forgotten before. Called from a task, never from memcache_get(). */
 	void (*answered)(struct memcache_call *call);
@@ -92,6 +95,12 @@ struct memcache_options {
 
 /* NULL: no memory, or a libcrypto without MD5. */
 struct memcache *memcache_new(const struct memcache_options *options);
+
+/* Closes an idle link; false: there is none. */
+bool memcache_evict(struct memcache *m);
+
+/* Descriptors may have come free: looks at the lines again. */
+void memcache_serve(struct memcache *m);
 
 /* Closes all links and fails the calls that are under way; memcache_idle() tells when
  * links and calls are gone. */

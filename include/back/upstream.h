@@ -76,12 +76,22 @@ struct upstream_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
+	/* None is left: idle connections elsewhere should give way; upstream_serve() is to be
+	 * called before long. May be NULL. */
+	void (*short_of_descriptors)(void *owner);
+	void *owner;
 	uint32_t window;           /* bytes, inbox and outbox each */
 	uint32_t idle_timeout_ms;
 };
 
 /* NULL: no memory. */
 struct upstream *upstream_new(const struct upstream_options *options);
+
+/* Ends the origin that has been idle longest; false: none is idle. */
+bool upstream_evict(struct upstream *u);
+
+/* Descriptors may have come free: looks at the line again. */
+void upstream_serve(struct upstream *u);
 
 /* Ends idle origins at once, and every other when it comes back. */
 void upstream_close(struct upstream *u);

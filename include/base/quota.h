@@ -1,6 +1,7 @@
 /* A limit of the whole process that its threads share: an atomic count, touched when a
  * connection opens or closes, never per request. Shared and not divided among workers,
- * so that an uneven spread of connections does not shed early. */
+ * so that an uneven spread of connections (kernel-notes/11-reuseport-spread) does not shed
+ * early. */
 #ifndef BASE_QUOTA_H
 #define BASE_QUOTA_H
 
@@ -12,12 +13,14 @@
 
 struct quota {
 	_Atomic uint32_t used;
+	_Atomic uint32_t wanted; /* units that somebody waits for: who has idle ones gives */
 	uint32_t limit;
 };
 
 static inline void quota_init(struct quota *q, uint32_t limit)
 {
 	atomic_init(&q->used, 0);
+	atomic_init(&q->wanted, 0);
 	q->limit = limit;
 }
 

@@ -85,8 +85,8 @@ struct io_recv {
 };
 
 /* All of the bytes, or an error: done(res = their count). At most one send in
- * flight per socket. The iovecs are the engine's until the last done, and may
- * be changed by it; so are the bytes. */
+ * flight per socket (kernel-notes/08-restarted-sends). The iovecs are the engine's
+ * until the last done, and may be changed by it; so are the bytes. */
 struct io_send {
 	struct io_op op;
 	struct iovec *iov;

@@ -33,6 +33,11 @@ struct proxy {
 	struct memcache **memcaches;  /* by index; NULL for HTTP */
 	struct access *access;        /* NULL: no access log */
 	struct pool *pool;            /* NULL: no route needs it */
+	struct quota *descriptor_quota;
+	struct timer descriptors;     /* until some may have come free */
+	unsigned evict_next;          /* the upstream that gives way next */
+	void (*ask_others)(void *owner); /* … for descriptors; see proxy_options */
+	void *owner;
 	struct slab exchanges, fetches, joins, jobs;
 	struct head request, answer;  /* scratch of the step at hand */
 	char *path_scratch;           /* limits.request_head bytes, for routing */
@@ -49,10 +54,18 @@ struct proxy_options {
 	struct access *access;
 	struct pool *pool;
 	struct quota *lines; /* by upstream: who may wait, process-wide */
+	/* No descriptor is left and nothing of this worker is idle: the others should call
+	 * proxy_evict(). May be NULL. */
+	void (*ask_others)(void *owner);
+	void *owner;
 };
 
 /* Returns 0 or -ENOMEM. */
 int proxy_init(struct proxy *p, const struct proxy_options *options);
+
+/* Ends an idle connection to an origin or cache, so that another may be opened; false: none
+ * is idle. */
+bool proxy_evict(struct proxy *p);
 
 /* A connection was accepted. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);

@@ -22,6 +22,7 @@ struct workers {
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
 	int log_fd;               /* -1: no access log */
+	struct worker *all;       /* options->workers of them */
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);
 	void (*ended)(struct worker *w);
@@ -44,6 +45,9 @@ struct worker {
 	bool draining;
 	struct timer drain;         /* then what is left is cut off */
 	struct message drain_wanted;/* control to worker */
+	struct message evict_wanted;/* worker to worker: descriptors are wanted */
+	_Atomic bool evict_posted;
+	_Atomic bool ready;         /* its mailbox is open */
 	struct message started;     /* worker to control */
 	struct message ended;
 	sem_t let_go;               /* nobody looks at its counters any more */

@@ -79,7 +79,7 @@ static void open_ring(unsigned flags)
 		ring.sq.array[i] = i;
 }
 
-#define ENGINE_FLAGS                                           \
+#define ENGINE_FLAGS                                               \
 	(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | \
 	 IORING_SETUP_SUBMIT_ALL)
 

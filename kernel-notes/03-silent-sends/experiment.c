@@ -102,7 +102,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;

@@ -99,7 +99,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;
@@ -210,7 +211,8 @@ static void pair_ends_receive(void)
 	end(pair[0]);
 	enter(0, 0, 0);
 	again = fcntl(pair[1], F_DUPFD, pair[0]);
-	claim(again == pair[0] && io_uring_cq_ready(&ring) == 0, "after the pair the number is free, with the receive's end still to come");
+	claim(again == pair[0] && io_uring_cq_ready(&ring) == 0,
+	      "after the pair the number is free, with the receive's end still to come");
 	claim(result(1) == -ECANCELED, "the receive ends with ECANCELED");
 	claim(sees_end(pair[1], 1000), "and the peer sees the end of the stream");
 	close(again);
@@ -259,8 +261,8 @@ static void wrong_order(void)
 	receive(pair[0], 1, 0);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	entry(IORING_OP_CLOSE, pair[0], 3);
-	entry(IORING_OP_ASYNC_CANCEL, pair[0], 2)->cancel_flags =
-		IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
+	entry(IORING_OP_ASYNC_CANCEL, pair[0], 2)->cancel_flags = IORING_ASYNC_CANCEL_FD |
+								  IORING_ASYNC_CANCEL_ALL;
 	claim(result(2) == -EBADF && result(1) == -ETIME,
 	      "the other way round the cancel finds no file and the receive goes on");
 	cancel_op(1, 2);

@@ -21,7 +21,7 @@ static struct io_uring ring;
 
 static struct io_uring_buf_ring *bufs;
 static char memory[BUFS][BUF_BYTES];
-static char text[5 * BUF_BYTES];
+static char stream[5 * BUF_BYTES];
 static int pairs[PAIRS][2];
 
 static int failed;
@@ -102,7 +102,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;
@@ -179,7 +180,7 @@ static bool ended_starved(const struct io_uring_cqe *cqe)
 	return cqe->res == -ENOBUFS && cqe->flags == 0;
 }
 
-/* Takes what is delivered, compares it with the text from *seen on. The buffers are
+/* Takes what is delivered, compares it with the stream from *seen on. The buffers are
  * not given back. Returns whether the receive ended for lack of them. */
 static bool starves(size_t *seen)
 {
@@ -188,7 +189,7 @@ static bool starves(size_t *seen)
 	while (next(&cqe)) {
 		if (cqe.res <= 0)
 			return ended_starved(&cqe);
-		if (memcmp(memory[cqe.flags >> IORING_CQE_BUFFER_SHIFT], text + *seen,
+		if (memcmp(memory[cqe.flags >> IORING_CQE_BUFFER_SHIFT], stream + *seen,
 			   (size_t)cqe.res) != 0)
 			return false;
 		*seen += (size_t)cqe.res;
@@ -204,9 +205,9 @@ static void none_at_all(int pair[2])
 
 	arm(pair[0], true);
 	claim(!next(&cqe), "without a buffer a receive with POLL_FIRST waits");
-	need(write(pair[1], text, sizeof(text)) == sizeof(text), "write");
-	await_unread(pair[0], sizeof(text));
-	claim(next(&cqe) && ended_starved(&cqe) && unread(pair[0]) == sizeof(text),
+	need(write(pair[1], stream, sizeof(stream)) == sizeof(stream), "write");
+	await_unread(pair[0], sizeof(stream));
+	claim(next(&cqe) && ended_starved(&cqe) && unread(pair[0]) == sizeof(stream),
 	      "when bytes come it ends with ENOBUFS and they stay in the socket");
 }
 
@@ -233,12 +234,12 @@ static void half_way(int pair[2])
 	give(1);
 	arm(pair[0], true);
 	right = starves(&seen) && seen == 2 * BUF_BYTES &&
-		unread(pair[0]) == (int)(sizeof(text) - seen);
+		unread(pair[0]) == (int)(sizeof(stream) - seen);
 	for (unsigned short id = 2; id < 5; id++)
 		give(id);
 	arm(pair[0], true);
 	starves(&seen);
-	claim(right && seen == sizeof(text),
+	claim(right && seen == sizeof(stream),
 	      "one that runs out in the middle ends likewise, and the next goes on with the "
 	      "byte after the last");
 }
@@ -265,14 +266,15 @@ static void many(void)
 
 	for (int i = 0; i < PAIRS; i++) {
 		tcp_pair(pairs[i]);
-		need(write(pairs[i][1], text, BUF_BYTES) == BUF_BYTES, "write");
+		need(write(pairs[i][1], stream, BUF_BYTES) == BUF_BYTES, "write");
 		await_unread(pairs[i][0], BUF_BYTES);
 	}
 	give(5);
 	give(6);
 	n = served(0, PAIRS, &starved);
-	claim(n == 2 && starved == PAIRS - 2, "of more than there are buffers for, as many as "
-					      "there are get one, and all others starve");
+	claim(n == 2 && starved == PAIRS - 2,
+	      "of more than there are buffers for, as many as "
+	      "there are get one, and all others starve");
 	give(5);
 	give(6);
 	n = served(2, 4, &starved);
@@ -283,6 +285,8 @@ int main(void)
 {
 	int pair[2];
 
+	for (size_t i = 0; i < sizeof(stream); i++)
+		stream[i] = (char)(i * 2654435761u >> 24);
 	open_ring(8, 64);
 	open_bufs();
 	tcp_pair(pair);

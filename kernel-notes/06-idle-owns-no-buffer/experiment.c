@@ -100,7 +100,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;
@@ -179,7 +180,8 @@ static void poll_first(void)
 		tcp_pair(pairs[i]);
 		arm(pairs[i][0], i, IORING_RECVSEND_POLL_FIRST);
 	}
-	claim(io_uring_cq_ready(&ring) == 0, "64 receives are armed with no buffer at all");
+	claim(io_uring_cq_ready(&ring) == 0,
+	      "64 receives are armed with no buffer at all");
 	give(0);
 	claim(served() == PAIRS, "one buffer serves all of them");
 	claim(served() == PAIRS, "and again: one that has delivered owns none either");
@@ -191,7 +193,8 @@ static void without(void)
 	struct io_uring_cqe cqe;
 	int pair[2];
 
-	need(write(pairs[0][1], "x", 1) == 1 && next(&cqe) && cqe.res == 1, "the last buffer");
+	need(write(pairs[0][1], "x", 1) == 1 && next(&cqe) && cqe.res == 1,
+	     "the last buffer");
 	tcp_pair(pair);
 	arm(pair[0], PAIRS, 0);
 	claim(take(&cqe) && cqe.user_data == PAIRS && cqe.res == -ENOBUFS,

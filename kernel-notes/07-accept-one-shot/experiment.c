@@ -100,7 +100,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;
@@ -183,10 +184,12 @@ static void one_shot(int listener, const struct sockaddr_in *at)
 			    fcntl(cqe.res, F_GETFD) == FD_CLOEXEC;
 		close(cqe.res);
 	}
-	claim(n == ARMED && addressed == ARMED, "each completes with its own peer's address");
+	claim(n == ARMED && addressed == ARMED,
+	      "each completes with its own peer's address");
 	claim(n == ARMED && blocking == ARMED,
-	      "the new sockets are blocking, whatever the listener is");
-	claim(!next(&cqe, 20) && accept_rest(listener, CLIENTS - ARMED) == CLIENTS - ARMED,
+	      "the new sockets are blocking and close-on-exec");
+	claim(!next(&cqe, 20) &&
+		      accept_rest(listener, CLIENTS - ARMED) == CLIENTS - ARMED,
 	      "no more come than were armed; the others wait in the backlog");
 	for (int i = 0; i < CLIENTS; i++)
 		close(clients[i]);
@@ -201,7 +204,8 @@ static void multishot(int listener, const struct sockaddr_in *at)
 	clients[0] = connect_one(at);
 	clients[1] = connect_one(at);
 	arm(listener, 0, IORING_ACCEPT_MULTISHOT);
-	need(next(&cqe[0], 1000) && next(&cqe[1], 1000) && cqe[0].res >= 0 && cqe[1].res >= 0,
+	need(next(&cqe[0], 1000) && next(&cqe[1], 1000) && cqe[0].res >= 0 &&
+		     cqe[1].res >= 0,
 	     "a multishot accept");
 	for (int i = 0; i < 2; i++)
 		named += peers[0].sin_port == port_of(cqe[i].res, getpeername);
@@ -212,25 +216,37 @@ static void multishot(int listener, const struct sockaddr_in *at)
 	}
 }
 
-static void nonblocking_accept(const struct sockaddr_in *at, int listener)
+static struct io_uring_sqe *receive(int fd)
+{
+	static char bytes[16];
+	struct io_uring_sqe *sqe = entry(IORING_OP_RECV, fd, 1);
+
+	sqe->addr = (uintptr_t)bytes;
+	sqe->len = sizeof(bytes);
+	return sqe;
+}
+
+static void o_nonblock(int listener, const struct sockaddr_in *at)
 {
 	struct io_uring_cqe cqe;
-	int client;
+	int client, fd;
 
 	fcntl(listener, F_SETFL, O_NONBLOCK);
 	arm(listener, 0, 0);
-	claim(next(&cqe, 1000) && cqe.res == -EAGAIN,
-	      "on an O_NONBLOCK listener an accept does not wait: EAGAIN");
-	fcntl(listener, F_SETFL, 0);
-	arm(listener, 0, 0);
-	enter(0, 0, IORING_ENTER_GETEVENTS);
-	need(io_uring_cq_ready(&ring) == 0, "an accept that waits");
+	claim(!next(&cqe, 20), "an accept waits on a listener that is O_NONBLOCK");
 	client = connect_one(at);
-	claim(next(&cqe, 1000) && cqe.res >= 0, "it does when the flag is taken off");
-	fcntl(cqe.res, F_SETFL, O_NONBLOCK);
-	entry(IORING_OP_RECV, cqe.res, 1)->addr = (uintptr_t)peers;
-	ring.sq.sqes[(*ring.sq.ktail - 1) & ring.sq.ring_mask].len = 1;
-	claim(next(&cqe, 1000) && cqe.res == -EAGAIN, "nor does a receive");
+	need(next(&cqe, 1000) && cqe.res >= 0, "an accepted socket");
+	fd = cqe.res;
+	claim(!nonblocking(fd), "whose sockets are blocking nevertheless");
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	receive(fd);
+	claim(!next(&cqe, 20), "and so does a receive on such a socket");
+	need(write(client, "five.", 5) == 5, "write");
+	claim(next(&cqe, 1000) && cqe.res == 5, "until bytes come");
+	receive(fd)->msg_flags = MSG_DONTWAIT;
+	claim(next(&cqe, 1000) && cqe.res == -EAGAIN,
+	      "only MSG_DONTWAIT makes it answer EAGAIN");
+	close(fd);
 	close(client);
 }
 
@@ -241,7 +257,7 @@ int main(void)
 
 	open_ring(8, 64);
 	one_shot(listener, &at);
-	nonblocking_accept(&at, listener);
+	o_nonblock(listener, &at);
 	multishot(listener, &at);
 	return failed;
 }

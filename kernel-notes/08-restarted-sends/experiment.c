@@ -99,7 +99,8 @@ static int listen_somewhere(struct sockaddr_in *at)
 
 	*at = (struct sockaddr_in){ .sin_family = AF_INET,
 				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 && listen(fd, 128) == 0 &&
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
 		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
 	     "a listener on 127.0.0.1");
 	return fd;
@@ -192,8 +193,8 @@ static void two_in_flight(void)
 	whole = finish(pair, &s, 2);
 	claim(whole && s.second_at < FIRST_BYTES,
 	      "a second send goes into the middle of one that waits, and both report success");
-	printf("note: byte %zu of the stream was the second send's, not byte %d\n", s.second_at,
-	       FIRST_BYTES);
+	printf("note: byte %zu of the stream was the second send's, not byte %d\n",
+	       s.second_at, FIRST_BYTES);
 	close(pair[0]);
 	close(pair[1]);
 }

@@ -277,3 +277,23 @@ void memcache_trim(struct memcache *m)
 	slab_trim(&m->links);
 	slab_trim(&m->pieces);
 }
+
+bool memcache_evict(struct memcache *m)
+{
+	for (unsigned i = 0; i < m->servers_n; i++) {
+		struct list *idle = &m->servers[i].buckets[0];
+
+		if (!list_empty(idle)) {
+			link_close(LIST_ITEM(idle->prev, struct memcache_link, rank));
+			return true;
+		}
+	}
+	return false;
+}
+
+void memcache_serve(struct memcache *m)
+{
+	for (unsigned i = 0; i < m->servers_n; i++)
+		if (m->servers[i].waiting > 0)
+			server_touch(&m->servers[i]);
+}

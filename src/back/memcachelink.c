@@ -353,18 +353,21 @@ static void link_step(struct task *task)
 	}
 }
 
-bool link_connect(struct memcache_server *s)
+int link_connect(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
 	struct tick *tick = m->options.tick;
 	struct memcache_link *l;
 
-	if (!quota_take(m->options.descriptors))
-		return false;
+	if (!quota_take(m->options.descriptors)) {
+		if (m->options.short_of_descriptors)
+			m->options.short_of_descriptors(m->options.owner);
+		return -EMFILE;
+	}
 	l = slab_take(&m->links);
 	if (!l) {
 		quota_put(m->options.descriptors);
-		return false;
+		return -ENOMEM;
 	}
 	l->server = s;
 	l->address = s->address;
@@ -383,5 +386,5 @@ bool link_connect(struct memcache_server *s)
 	s->links++;
 	server_connecting(s, 1);
 	connect_next(l);
-	return true;
+	return 0;
 }

@@ -96,8 +96,8 @@ struct memcache {
 
 /* ---- memcachelink.c ------------------------------------------------------- */
 
-/* Starts one more link. False: no memory or descriptor. */
-bool link_connect(struct memcache_server *s);
+/* Starts one more link. 0; -ENOMEM; or -EMFILE: no descriptor is left for now. */
+int link_connect(struct memcache_server *s);
 
 /* The least busy link that can take a call; NULL: there is none. */
 struct memcache_link *link_least(struct memcache_server *s);

@@ -102,12 +102,16 @@ static void connect_more(struct memcache_server *s)
 	const struct config_upstream *u = s->memcache->options.upstream;
 
 	while (s->queued > 0 && s->links < u->links) {
+		int error;
+
 		if (s->links > 0 && now_ms(s) < s->retry_ms)
 			return;
-		if (!link_connect(s)) {
-			server_connect_failed(s, -ENOMEM);
+		error = link_connect(s);
+		/* Descriptors come back: who waits has a deadline. */
+		if (error < 0 && (error != -EMFILE || !s->memcache->options.short_of_descriptors))
+			server_connect_failed(s, error);
+		if (error < 0)
 			return;
-		}
 	}
 }
 
@@ -170,7 +174,7 @@ bool server_refuses(struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->state == SERVER_UP)
 		return false;
-	if (s->links == 0 && now_ms(s) >= s->retry_ms && !link_connect(s))
+	if (s->links == 0 && now_ms(s) >= s->retry_ms && link_connect(s) < 0)
 		server_connect_failed(s, -ENOMEM);
 	refuse(s, call);
 	return true;

@@ -22,6 +22,8 @@ struct upstream {
 	struct upstream_stats *stats;
 	struct quota *descriptors;
 	struct quota *line_quota;
+	void (*short_of_descriptors)(void *owner);
+	void *owner;
 	uint32_t window;
 	uint32_t idle_timeout_ms;
 	bool closing;
@@ -245,18 +247,28 @@ static void origin_step(struct task *task)
 	}
 }
 
-static bool connect_new(struct server *s, struct lease *l)
+static bool take_descriptor(struct upstream *u)
+{
+	if (quota_take(u->descriptors))
+		return true;
+	if (u->short_of_descriptors)
+		u->short_of_descriptors(u->owner);
+	return false;
+}
+
+/* A descriptor was taken for it. */
+static void connect_new(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
-	struct origin *o;
+	unsigned i = (unsigned)(s - u->servers);
+	struct origin *o = slab_take(&u->origins);
 
-	if (!quota_take(u->descriptors))
-		return false;
-	o = slab_take(&u->origins);
 	if (!o) {
 		quota_put(u->descriptors);
-		return false;
+		fail(l, LEASE_NO_MEMORY);
+		return;
 	}
+	l->tried[i / 64] |= 1ull << i % 64;
 	o->server = s;
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
@@ -275,7 +287,6 @@ static bool connect_new(struct server *s, struct lease *l)
 	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->connect_timeout_ms);
 	set_lease(l, LEASE_CONNECTING);
 	start_connect(o);
-	return true;
 }
 
 static void take_idle(struct server *s, struct lease *l)
@@ -357,20 +368,6 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	return NULL;
 }
 
-/* Descriptors have run out: an idle origin of another server makes room. */
-static bool free_a_descriptor(struct upstream *u)
-{
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = &u->servers[i];
-
-		if (s->idle_n > 0) {
-			end_origin(LIST_ITEM(s->idle.prev, struct origin, node));
-			return true;
-		}
-	}
-	return false;
-}
-
 static bool join_line(struct upstream *u, struct lease *l)
 {
 	if (!quota_take(u->line_quota)) {
@@ -401,15 +398,11 @@ static bool try_to_lease(struct upstream *u, struct lease *l)
 		take_idle(s, l);
 		return true;
 	}
-	if (connect_new(s, l)) {
-		unsigned i = (unsigned)(s - u->servers);
-
-		l->tried[i / 64] |= 1ull << i % 64;
-		return true;
-	}
-	/* Room comes at the end of the tick, or when another origin ends. */
-	free_a_descriptor(u);
-	return join_line(u, l);
+	/* Without a descriptor it waits for one: see upstream_serve(). */
+	if (!take_descriptor(u))
+		return join_line(u, l);
+	connect_new(s, l);
+	return true;
 }
 
 void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task *asker)
@@ -435,16 +428,18 @@ static void serve_line(struct upstream *u)
 		bool untried = false;
 		struct server *s = choose(u, l, &untried);
 
-		if (!s || (s->idle_n == 0 && atomic_load_explicit(&u->descriptors->used,
-								   memory_order_relaxed) >=
-						     u->descriptors->limit))
+		if (!s)
+			return;
+		drop_stale(s);
+		if (s->idle_n > 0 && !l->fresh) {
+			leave_line(l);
+			take_idle(s, l);
+			continue;
+		}
+		if (!take_descriptor(u))
 			return;
 		leave_line(l);
-		drop_stale(s);
-		if (s->idle_n > 0 && !l->fresh)
-			take_idle(s, l);
-		else if (!connect_new(s, l))
-			fail(l, LEASE_NO_MEMORY);
+		connect_new(s, l);
 	}
 }
 
@@ -525,6 +520,8 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->stats = options->stats;
 	u->descriptors = options->descriptors;
 	u->line_quota = options->line;
+	u->short_of_descriptors = options->short_of_descriptors;
+	u->owner = options->owner;
 	u->window = options->window;
 	u->idle_timeout_ms = options->idle_timeout_ms;
 	u->server_n = n;
@@ -537,6 +534,25 @@ struct upstream *upstream_new(const struct upstream_options *options)
 		list_init(&u->servers[i].idle);
 	}
 	return u;
+}
+
+bool upstream_evict(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = &u->servers[i];
+
+		if (s->idle_n > 0) {
+			end_origin(LIST_ITEM(s->idle.prev, struct origin, node));
+			return true;
+		}
+	}
+	return false;
+}
+
+void upstream_serve(struct upstream *u)
+{
+	if (!list_empty(&u->line))
+		tick_run(u->tick, &u->task);
 }
 
 void upstream_close(struct upstream *u)

@@ -29,7 +29,7 @@ static void epoll_recv(struct io_loop *loop, struct io_recv *op)
 	s->recv = &op->op;
 	stat_add(&loop->stats.recv_arms, 1);
 	if (s->readable)
-		epoll_make_ready(e, s);
+		epoll_make_ready(e, s, op->op.fd);
 }
 
 static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int res)
@@ -55,7 +55,8 @@ static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct
 	epoll_count_syscall(e);
 	stat_add(&e->loop.stats.submissions, 1);
 	if (n > 0) {
-		/* Less than asked for: the next bytes will be an edge of their own. */
+		/* Less than asked for: the next bytes will be an edge of their own
+		 * (kernel-notes/12-edge-triggered-short-read). */
 		if (n < b->size && !s->ending)
 			s->readable = false;
 		if ((size_t)n >= op->window)
@@ -75,7 +76,7 @@ static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct
 
 static void recv_ready(struct epoll *e, struct sock *s)
 {
-	uint32_t generation = s->generation;
+	uint16_t generation = s->generation;
 
 	for (int i = 0; i < RECV_BUFS_MAX; i++) {
 		struct io_op *op = s->recv;
@@ -92,7 +93,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 			return;
 	}
 	if (s->recv && s->readable)
-		epoll_make_ready(e, s);
+		epoll_make_ready(e, s, s->recv->fd);
 }
 
 /* As many as there are buffers for, oldest first. */
@@ -106,7 +107,7 @@ static void retry_starved(struct epoll *e)
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 		op->flags = 0;
-		epoll_make_ready(e, epoll_sock(e, op->fd));
+		epoll_make_ready(e, epoll_sock(e, op->fd), op->fd);
 	}
 }
 
@@ -264,34 +265,36 @@ static void handle(struct epoll *e, const struct epoll_event *event)
 	if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->readable = true;
 		if (s->recv || s->listens)
-			epoll_make_ready(e, s);
+			epoll_make_ready(e, s, fd);
 	}
 	if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		send_ready(e, s);
 }
 
-/* Sockets that are ready now; those that are not done with go on in the next tick. */
+/* Sockets that are ready now; those that are not done with go on in the next tick. One
+ * that was closed meanwhile has nothing to try. */
 static void run_ready(struct epoll *e)
 {
-	struct list due;
-	struct list *node;
+	int fd = e->ready.first;
 
-	list_init(&due);
-	list_move(&due, &e->ready);
-	while ((node = list_pop(&due))) {
-		struct sock *s = LIST_ITEM(node, struct sock, ready);
+	e->ready.first = -1;
+	while (fd >= 0) {
+		struct sock *s = epoll_sock(e, fd);
+		int next = s->next_ready;
 
+		s->ready = false;
 		if (s->listens)
-			epoll_accept_ready(e, s);
+			epoll_accept_ready(e, s, fd);
 		else
 			recv_ready(e, s);
+		fd = next;
 	}
 }
 
 static int timeout_ms(const struct epoll *e, uint64_t timeout_us)
 {
 	if (e->must_not_wait || !list_empty(&e->loop.early) || !list_empty(&e->sends) ||
-	    !list_empty(&e->ready))
+	    e->ready.first >= 0)
 		return 0;
 	if (timeout_us / 1000 >= INT_MAX)
 		return timeout_us == UINT64_MAX ? -1 : INT_MAX;
@@ -371,7 +374,7 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 	list_init(&e->sends);
 	list_init(&e->starved);
 	list_init(&e->accepts);
-	list_init(&e->ready);
+	e->ready.first = -1;
 	fds_init(&e->socks, sizeof(struct sock));
 	res = loop_init(&e->loop, &epoll_engine, IO_ENGINE_EPOLL, options);
 	if (res < 0) {

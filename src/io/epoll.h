@@ -20,20 +20,24 @@ struct writer;
 
 #define EPOLL_EVENTS_MAX 512
 
+/* A line of descriptors, by sock->next_ready: a table of all descriptors is to be small. */
+struct ready {
+	int first, last; /* -1: none */
+};
+
 /* What is known of a descriptor. Registered once, edge-triggered, and from then on the
  * two flags say what is worth trying: no epoll_ctl per operation. */
 struct sock {
-	struct list ready;  /* on epoll->ready: has something to try */
 	struct io_op *recv; /* the receive in flight */
 	struct io_op *send; /* the send or connect in flight */
-	int fd;
-	uint32_t generation; /* counts closes of this number */
-	bool known;          /* fd and ready are set */
-	bool registered;
-	bool readable; /* maybe */
-	bool writable; /* maybe */
-	bool ending;   /* a short read is not the end of what there is */
-	bool listens;
+	int next_ready;     /* if it is ready: the descriptor after it in that line */
+	uint16_t generation; /* counts closes of this number */
+	bool ready : 1;      /* in the line of those that have something to try */
+	bool registered : 1;
+	bool readable : 1; /* maybe */
+	bool writable : 1; /* maybe */
+	bool ending : 1;   /* a short read is not the end of what there is */
+	bool listens : 1;
 };
 
 /* Bits of op->flags. */
@@ -52,7 +56,7 @@ struct epoll {
 	struct list sends;     /* started in this tick */
 	struct list starved;   /* receives waiting for buffers */
 	struct list accepts;   /* accepts in flight, of all listeners */
-	struct list ready;     /* sockets with something to try */
+	struct ready ready;    /* sockets with something to try; closed ones stay in it */
 	struct writer *writer; /* made when something is first written */
 	struct fds socks;
 	struct epoll_event events[EPOLL_EVENTS_MAX];
@@ -68,15 +72,25 @@ static inline void epoll_count_syscall(struct epoll *e)
 	stat_add(&e->loop.stats.syscalls, 1);
 }
 
-static inline void epoll_make_ready(struct epoll *e, struct sock *s)
+static inline struct sock *epoll_sock(struct epoll *e, int fd)
 {
-	if (list_empty(&s->ready))
-		list_append(&e->ready, &s->ready);
+	return fds_at(&e->socks, fd);
+}
+
+static inline void epoll_make_ready(struct epoll *e, struct sock *s, int fd)
+{
+	if (s->ready)
+		return;
+	s->ready = true;
+	s->next_ready = -1;
+	if (e->ready.first < 0)
+		e->ready.first = fd;
+	else
+		epoll_sock(e, e->ready.last)->next_ready = fd;
+	e->ready.last = fd;
 }
 
 /* ---- epolllink.c ---- */
-
-struct sock *epoll_sock(struct epoll *e, int fd);
 
 /* Registers a stream socket, unless it is. 0 or a negative errno. */
 int epoll_watch(struct epoll *e, struct sock *s, int fd);
@@ -88,7 +102,7 @@ void epoll_close(struct io_loop *loop, int fd, bool reset);
 void epoll_shutdown(struct io_loop *loop, int fd);
 
 /* A listener is readable: serves the accepts in flight. */
-void epoll_accept_ready(struct epoll *e, struct sock *s);
+void epoll_accept_ready(struct epoll *e, struct sock *s, int fd);
 
 /* A connecting socket has become writable, or failed. */
 void epoll_connect_ready(struct epoll *e, struct sock *s, struct io_connect *op);

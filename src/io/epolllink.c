@@ -10,18 +10,6 @@
 /* Fairness: the most that one listener accepts in one tick. */
 #define ACCEPTS_MAX 64
 
-struct sock *epoll_sock(struct epoll *e, int fd)
-{
-	struct sock *s = fds_at(&e->socks, fd);
-
-	if (!s->known) {
-		list_init(&s->ready);
-		s->fd = fd;
-		s->known = true;
-	}
-	return s;
-}
-
 /* The first wait after this reports what is already there. Sending is tried first. */
 static int watch(struct epoll *e, struct sock *s, int fd, uint32_t events)
 {
@@ -68,7 +56,7 @@ void epoll_accept(struct io_loop *loop, struct io_accept *op)
 	}
 	list_append(&e->accepts, &op->op.node);
 	if (s->readable)
-		epoll_make_ready(e, s);
+		epoll_make_ready(e, s, fd);
 }
 
 static struct io_accept *next_accept(struct epoll *e, int fd)
@@ -108,18 +96,18 @@ static bool accept_once(struct epoll *e, struct sock *s, struct io_accept *op)
 	return fd >= 0;
 }
 
-void epoll_accept_ready(struct epoll *e, struct sock *s)
+void epoll_accept_ready(struct epoll *e, struct sock *s, int fd)
 {
-	uint32_t generation = s->generation;
+	uint16_t generation = s->generation;
 	struct io_accept *op;
 
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
-		op = next_accept(e, s->fd);
+		op = next_accept(e, fd);
 		if (!op || !s->readable || !accept_once(e, s, op) ||
 		    s->generation != generation)
 			return;
 	}
-	epoll_make_ready(e, s);
+	epoll_make_ready(e, s, fd);
 }
 
 /* ---- connecting ------------------------------------------------------------- */
@@ -226,7 +214,6 @@ static void close_sock(struct epoll *e, int fd)
 		epoll_count_syscall(e);
 		epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
 	}
-	list_remove(&s->ready);
 	s->generation++;
 	s->registered = s->listens = false;
 	s->readable = s->writable = s->ending = false;

@@ -99,7 +99,8 @@ const struct ring_probe *ring_probe(void)
 
 /* ---- words ------------------------------------------------------------------ */
 
-/* kernel.io_uring_disabled (Linux 6.6); 0 where there is none. */
+/* kernel.io_uring_disabled (Linux 6.6); 0 where there is none. It and a filter answer alike
+ * (kernel-notes/14-a-refused-ring). */
 static int disabled_by_sysctl(void)
 {
 	FILE *f = fopen("/proc/sys/kernel/io_uring_disabled", "re");

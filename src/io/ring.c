@@ -39,7 +39,9 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	ring_fd(r, op->op.fd)->recv = &op->op;
 	sqe->flags = IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_BUFFER_GROUP;
-	sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+	/* With a buffer at hand the receive is tried at once: armed to wait first, it would
+	 * miss a reset that is already there behind bytes. Without one, trying would fail. */
+	sqe->ioprio = r->published == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
 	if (ring_fd(r, op->op.fd)->way == WAY_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 		sqe_set_optlen(sqe, op->window < INT_MAX ? op->window : INT_MAX);
@@ -410,7 +412,7 @@ static void drain(struct ring *r)
 }
 
 /* Completions that did not fit are fetched at once: the failure of a silent send may
- * be among them. False: there are still some. */
+ * be among them (kernel-notes/13-overflow-loses-nothing). False: there are still some. */
 static bool drain_all(struct ring *r)
 {
 	drain(r);

@@ -6,9 +6,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* An O_NONBLOCK socket makes the ring answer EAGAIN where it would wait by itself
- * (kernel-notes/07-accept-one-shot). Sockets made here are without it; one from
- * elsewhere, a listener for instance, loses it the first time it matters. */
+/* Linux 6.18 waits on an O_NONBLOCK socket all the same
+ * (kernel-notes/07-accept-one-shot). Should a kernel answer EAGAIN instead, a socket
+ * loses the flag the first time it matters. */
 bool ring_lost_nonblock(struct ring *r, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -33,8 +33,7 @@ enum ring_way ring_way_of(const struct ring *r, int family)
 /* ---- accepting and connecting ----------------------------------------------- */
 
 /* One shot, with an address of its own: a multishot accept has no peer address, and
- * as many as are armed may come at most. The new socket is a blocking one, so that
- * the ring waits on it by itself (kernel-notes/07-accept-one-shot). */
+ * as many as are armed may come at most (kernel-notes/07-accept-one-shot). */
 static void arm_accept(struct ring *r, struct io_accept *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ACCEPT, op->op.fd,

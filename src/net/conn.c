@@ -17,7 +17,8 @@ static bool may_receive(const struct conn *c)
 		return false;
 	if (c->state == CONN_OPEN)
 		return !c->paused && c->inbox_held < c->window;
-	/* What a lingering peer still says is read, and dropped. */
+	/* What a lingering peer still says is read, and dropped
+	 * (kernel-notes/09-close-with-unread-bytes). */
 	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
 }
 

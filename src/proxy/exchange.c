@@ -279,6 +279,8 @@ static bool take_origin_head(struct exchange *x)
 	struct head *h = &x->proxy->answer;
 
 	while (x->state == EXCHANGE_ASKING) {
+		if (conn_room(&x->client->conn) == 0)
+			return true;
 		switch (fetch_head(x->fetch, h)) {
 		case VERDICT_MORE:
 			return true;
@@ -527,6 +529,7 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 /* The head in `kept` is read once more: its first reading is long gone. */
 static void route_again(struct exchange *x)
 {
+	struct client *c = x->client;
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
 	enum verdict v = head_parse_request(h, x->kept->data, x->kept->end,
@@ -535,9 +538,10 @@ static void route_again(struct exchange *x)
 	ASSERT(v == VERDICT_OK);
 	fetch_free(&x->fetch);
 	route(x, h, (unsigned)(x->route - x->proxy->config->routes) + 1);
-	/* Bytes of a body may be at hand: the new fetch has not looked at them. */
-	if (x->client->exchange == x)
-		tick_run(x->proxy->tick, &x->client->task);
+	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
+	 * it is gone. */
+	if (c->exchange == x)
+		tick_run(c->front->tick, &c->task);
 }
 
 static struct span span_of(struct slice s, const char *base)

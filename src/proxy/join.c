@@ -305,15 +305,16 @@ void join_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_METHOD_REFUSED);
 		return;
 	}
-	for (unsigned i = 0; i < config->part_n && ending == ENDING_COMPLETE; i++)
-		ending = prepare(j, &j->parts[i], &config->parts[i], view);
-	if (ending != ENDING_COMPLETE) {
-		exchange_fail(x, ending);
+	/* Without a session there is no key to look up: that is a failed check as well. */
+	if (config->has_check &&
+	    prepare(j, &j->check, &config->check, view) != ENDING_COMPLETE) {
+		exchange_redirect(x, config->login);
 		return;
 	}
-	/* Without a session there is no key to look up: that is a failed check as well. */
-	if (config->has_check && prepare(j, &j->check, &config->check, view) != ENDING_COMPLETE)
-		exchange_redirect(x, config->login);
+	for (unsigned i = 0; i < config->part_n && ending == ENDING_COMPLETE; i++)
+		ending = prepare(j, &j->parts[i], &config->parts[i], view);
+	if (ending != ENDING_COMPLETE)
+		exchange_fail(x, ending);
 	else if (!(config->has_check ? ask(j, &j->check) : ask_all(j)))
 		exchange_fail(x, ENDING_NO_MEMORY);
 }

@@ -10,6 +10,9 @@
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
 #define LINGER_MS 5000
 
+/* When those who wait for a descriptor look again. */
+#define DESCRIPTORS_MS 8
+
 int ending_status(enum ending e)
 {
 	static const int statuses[] = {
@@ -80,6 +83,48 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 	front_init(f);
 }
 
+/* ---- descriptors ---------------------------------------------------------- */
+
+bool proxy_evict(struct proxy *p)
+{
+	for (unsigned i = 0; i < p->config->upstream_n; i++) {
+		unsigned k = p->evict_next++ % p->config->upstream_n;
+
+		if (p->upstreams[k] ? upstream_evict(p->upstreams[k]) :
+				      memcache_evict(p->memcaches[k]))
+			return true;
+	}
+	return false;
+}
+
+/* Idle connections count as used, wherever they are: one of them gives way to whoever waits.
+ * It is gone at the end of the tick, or of another worker's: the line looks again soon. */
+static void short_of_descriptors(void *owner)
+{
+	struct proxy *p = owner;
+
+	if (!proxy_evict(p) && p->ask_others)
+		p->ask_others(p->owner);
+	if (!timer_armed(&p->descriptors))
+		timer_set(&p->tick->wheel, &p->descriptors, p->tick->now_ms + DESCRIPTORS_MS);
+}
+
+static void descriptors_expired(struct timer *t)
+{
+	struct proxy *p = CONTAINER(t, struct proxy, descriptors);
+
+	/* Who still waits asks anew. */
+	atomic_store(&p->descriptor_quota->wanted, 0);
+	for (unsigned i = 0; i < p->config->upstream_n; i++) {
+		if (p->upstreams[i])
+			upstream_serve(p->upstreams[i]);
+		else
+			memcache_serve(p->memcaches[i]);
+	}
+}
+
+/* --------------------------------------------------------------------------- */
+
 static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsigned i)
 {
 	const struct config_upstream *u = &p->config->upstreams[i];
@@ -91,6 +136,8 @@ static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsign
 			.stats = &o->upstream_stats[i],
 			.descriptors = o->descriptors,
 			.line = &o->lines[i],
+			.short_of_descriptors = short_of_descriptors,
+			.owner = p,
 			.window = p->config->limits.window / 2,
 			.idle_timeout_ms = p->config->limits.idle_timeout_ms,
 		});
@@ -102,6 +149,8 @@ static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsign
 		.stats = &o->upstream_stats[i],
 		.descriptors = o->descriptors,
 		.line = &o->lines[i],
+		.short_of_descriptors = short_of_descriptors,
+		.owner = p,
 		.answered = call_answered,
 	});
 	return p->memcaches[i] != NULL;
@@ -115,6 +164,10 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	p->stats = o->stats;
 	p->access = o->access;
 	p->pool = o->pool;
+	p->descriptor_quota = o->descriptors;
+	p->ask_others = o->ask_others;
+	p->owner = o->owner;
+	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
@@ -175,6 +228,7 @@ bool proxy_idle(struct proxy *p)
 
 void proxy_done(struct proxy *p)
 {
+	timer_stop(&p->tick->wheel, &p->descriptors);
 	for (unsigned i = 0; i < p->config->upstream_n; i++) {
 		if (p->upstreams[i])
 			upstream_free(p->upstreams[i]);

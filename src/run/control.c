@@ -140,6 +140,15 @@ static bool needs_pool(const struct config *config)
 	return false;
 }
 
+/* What the reserve holds beyond what loops and listeners need: idle connections of one worker
+ * take a moment to give way to another's, and meanwhile nobody should wait for them. */
+static uint32_t spare_of_reserve(const struct run_options *o)
+{
+	uint32_t used = SUPERVISOR_RESERVED_FDS / 4 + o->workers * (4 + o->config->listen_n);
+
+	return used < SUPERVISOR_RESERVED_FDS ? SUPERVISOR_RESERVED_FDS - used : 0;
+}
+
 /* Half of the descriptors for clients, the rest for origins and links. */
 static void divide_descriptors(struct workers *s, const struct run_options *o)
 {
@@ -149,7 +158,7 @@ static void divide_descriptors(struct workers *s, const struct run_options *o)
 	if (clients == 0)
 		clients = all / 2;
 	quota_init(&s->clients, clients);
-	quota_init(&s->descriptors, clients < all ? all - clients : 1);
+	quota_init(&s->descriptors, (clients < all ? all - clients : 1) + spare_of_reserve(o));
 }
 
 static int init_shared(struct control *c)
@@ -169,6 +178,7 @@ static int init_shared(struct control *c)
 		return -1;
 	for (unsigned i = 0; i < config->upstream_n; i++)
 		quota_init(&s->lines[i], config->upstreams[i].queue);
+	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		c->workers[i].index = i;
 		c->workers[i].shared = s;

@@ -42,6 +42,38 @@ void worker_drain(struct worker *w)
 	mailbox_post(&w->tick.mailbox, &w->drain_wanted);
 }
 
+/* On the worker that may have idle connections. */
+static void evict(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, evict_wanted);
+	uint32_t n;
+
+	atomic_store(&w->evict_posted, false);
+	n = atomic_exchange(&w->shared->descriptors.wanted, 0);
+	while (n > 0 && proxy_evict(&w->proxy))
+		n--;
+	if (n > 0)
+		atomic_fetch_add(&w->shared->descriptors.wanted, n);
+}
+
+/* On the worker that is short of descriptors. */
+static void ask_others(void *owner)
+{
+	struct worker *w = owner;
+	struct workers *s = w->shared;
+
+	atomic_fetch_add(&s->descriptors.wanted, 1);
+	for (unsigned i = 0; i < s->options->workers; i++) {
+		struct worker *other = &s->all[i];
+
+		if (other != w && atomic_load(&other->ready) &&
+		    !atomic_exchange(&other->evict_posted, true)) {
+			other->evict_wanted.deliver = evict;
+			mailbox_post(&other->tick.mailbox, &other->evict_wanted);
+		}
+	}
+}
+
 static bool is_over(struct worker *w)
 {
 	if (!w->draining)
@@ -86,6 +118,8 @@ static int open_proxy(struct worker *w)
 		.lines = s->lines,
 		.access = s->log_fd >= 0 ? &w->access : NULL,
 		.pool = s->pool,
+		.ask_others = ask_others,
+		.owner = w,
 	});
 }
 
@@ -123,6 +157,7 @@ static void *worker_run(void *arg)
 	struct worker *w = arg;
 
 	w->error = open_worker(w);
+	atomic_store(&w->ready, w->error == 0);
 	w->started.deliver = report_started;
 	mailbox_post(w->shared->control, &w->started);
 	if (w->error < 0)

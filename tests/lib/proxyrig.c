@@ -103,7 +103,7 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 	if (is(path, "/reject")) {
 		actor_says(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
 			      "Connection: close\r\n\r\n");
-		actor_close(a);
+		actor_shut(a);
 	} else if (is(path, "/deaf")) {
 		a->deaf = true;
 		io_cancel(a->rig->tick.loop, &a->recv.op);
@@ -168,8 +168,8 @@ static bool play_fault(struct actor *a, const char *path)
 		say_chunked(a, 50, false);
 	else
 		return false;
-	if (is(path, "/reset-body") && simrig_draw(a->rig, 2))
-		actor_reset(a);
+	if (is(path, "/reset-body"))
+		actor_reset_after(a);
 	else if (!is(path, "/stall"))
 		actor_close(a);
 	a->heard = NULL;

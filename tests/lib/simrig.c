@@ -11,6 +11,8 @@
 
 #define BACKLOG 1024
 #define ACTOR_WINDOW (1u << 20)
+/* Longer than bytes are on their way. */
+#define REST_MS 50
 
 /* ---- the rig ---------------------------------------------------------------- */
 
@@ -87,8 +89,12 @@ static void say_more(struct actor *a)
 	if (a->fd < 0 || io_busy(&a->send.op) || timer_armed(&a->pause))
 		return;
 	if (n == 0 || a->send_error) {
-		if (a->close_wanted) {
-			end_socket(a, false);
+		if (a->reset_wanted && !a->rested) {
+			a->rested = true;
+			timer_set(&a->rig->tick.wheel, &a->pause,
+				  a->rig->tick.now_ms + REST_MS);
+		} else if (a->close_wanted || a->reset_wanted) {
+			end_socket(a, a->reset_wanted);
 		} else if (a->fin_wanted && !a->fin_sent) {
 			a->fin_sent = true;
 			io_shutdown(a->rig->tick.loop, a->fd);
@@ -229,6 +235,12 @@ void actor_shut(struct actor *a)
 void actor_close(struct actor *a)
 {
 	a->close_wanted = true;
+	say_more(a);
+}
+
+void actor_reset_after(struct actor *a)
+{
+	a->reset_wanted = true;
 	say_more(a);
 }
 

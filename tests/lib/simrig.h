@@ -35,7 +35,7 @@ struct actor {
 	bool connected, eof;
 	bool deaf;            /* does not read */
 	bool whole;           /* says all at once, not cut by the seed */
-	bool fin_wanted, fin_sent, close_wanted, reset_wanted;
+	bool fin_wanted, fin_sent, close_wanted, reset_wanted, rested;
 	char *in;             /* all that it was told */
 	size_t in_n, in_at;   /* in_at: up to where its script has looked */
 	char *out;            /* all that it has to say */
@@ -108,8 +108,10 @@ struct actor *actor_connect(struct simrig *r, unsigned port);
 void actor_say(struct actor *a, struct slice bytes);
 void actor_says(struct actor *a, const char *text);
 
-/* After what it has to say: FIN, or the socket closed; at once: a reset. */
+/* After what it has to say: FIN, or the socket closed, or a reset (late enough not to
+ * overtake it); at once: a reset. */
 void actor_shut(struct actor *a);
+void actor_reset_after(struct actor *a);
 void actor_close(struct actor *a);
 void actor_reset(struct actor *a);
 

@@ -1,0 +1,150 @@
+/* How do a seccomp filter and the sysctl say that there is to be no ring? */
+#include <errno.h>
+#include <liburing.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where an attempt at a ring ended, and how. */
+enum stage { SETUP, REGISTER, ENTER, ALL };
+
+struct attempt {
+	enum stage stage;
+	int res;
+};
+
+static int failed;
+
+static void claim(bool holds, const char *text)
+{
+	printf("claim: %s: %s\n", text, holds ? "holds" : "DOES NOT HOLD");
+	failed |= !holds;
+}
+
+/* What the experiment needs and is not about. */
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	exit(77);
+}
+
+/* setup, register and enter in the order of src/io/ringsetup.c. */
+static struct attempt try_ring(void)
+{
+	unsigned workers[2] = { 1, 1 };
+	struct io_uring ring;
+	int res = io_uring_queue_init(8, &ring, 0);
+
+	if (res < 0)
+		return (struct attempt){ SETUP, res };
+	res = io_uring_register_iowq_max_workers(&ring, workers);
+	if (res < 0)
+		return (struct attempt){ REGISTER, res };
+	res = io_uring_enter2((unsigned)ring.ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL,
+			      _NSIG / 8);
+	return res < 0 ? (struct attempt){ ENTER, res } : (struct attempt){ ALL, 0 };
+}
+
+/* From here on the system call `number` answers `error` in this process. */
+static bool forbid(unsigned number, unsigned error)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof(steps) / sizeof(*steps), steps };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* In a child, with the filter or, if error is 0, without. */
+static struct attempt attempt(unsigned number, int error)
+{
+	struct attempt *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct attempt a;
+	int status = -1;
+	pid_t child;
+
+	need(shared != MAP_FAILED, "mmap");
+	child = fork();
+	need(child >= 0, "fork");
+	if (child == 0) {
+		if (error != 0 && !forbid(number, (unsigned)error))
+			_exit(77);
+		*shared = try_ring();
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	a = *shared;
+	munmap(shared, sizeof(*shared));
+	errno = EPERM;
+	need(!WIFEXITED(status) || WEXITSTATUS(status) != 77,
+	     "a seccomp filter of our own");
+	if (!WIFEXITED(status))
+		a = (struct attempt){ SETUP, 0 }; /* a signal is no answer */
+	return a;
+}
+
+static bool refused(unsigned number, int error, enum stage stage)
+{
+	struct attempt a = attempt(number, error);
+
+	return a.stage == stage && a.res == -error;
+}
+
+/* kernel.io_uring_disabled; -1: a kernel before 6.6. */
+static int disabled(void)
+{
+	FILE *f = fopen("/proc/sys/kernel/io_uring_disabled", "r");
+	int value = -1;
+
+	if (!f)
+		return -1;
+	if (fscanf(f, "%d", &value) != 1)
+		value = -1;
+	fclose(f);
+	return value;
+}
+
+int main(void)
+{
+	struct attempt free_of_ours = attempt(0, 0);
+	int value = disabled();
+
+	printf("note: kernel.io_uring_disabled is %d; a ring without a filter of ours: %s\n",
+	       value, free_of_ours.stage == ALL ? "works" : strerror(-free_of_ours.res));
+	if (free_of_ours.stage == SETUP && value > 0) {
+		claim(free_of_ours.res == -EPERM, "the sysctl refuses setup with EPERM");
+		return failed;
+	}
+	errno = -free_of_ours.res;
+	need(free_of_ours.stage == ALL, "a ring without a filter of ours");
+	claim(value < 2, "there is a ring, so the sysctl is not at 2");
+	claim(refused(SYS_io_uring_setup, EPERM, SETUP),
+	      "a filter's EPERM comes from setup as it "
+	      "is");
+	claim(refused(SYS_io_uring_setup, ENOSYS, SETUP),
+	      "so does ENOSYS, which looks like a kernel without io_uring");
+	claim(refused(SYS_io_uring_register, EPERM, REGISTER),
+	      "a filter on register alone is met after setup");
+	claim(refused(SYS_io_uring_enter, EPERM, ENTER),
+	      "and one on enter alone not before the first enter");
+	return failed;
+}
