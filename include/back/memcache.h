@@ -86,7 +86,7 @@ struct memcache_options {
 	struct quota *descriptors; /* of links, process-wide */
 	struct quota *line;        /* calls that may wait for a link, process-wide */
 	/* As in upstream_options. */
-	void (*short_of_descriptors)(void *owner);
+	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
 	 * forgotten before. Called from a task, never from memcache_get(). */

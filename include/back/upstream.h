@@ -76,9 +76,9 @@ struct upstream_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
-	/* None is left: idle connections elsewhere should give way; upstream_serve() is to be
-	 * called before long. May be NULL. */
-	void (*short_of_descriptors)(void *owner);
+	/* n are wanted and none is left: idle connections elsewhere should give way;
+	 * upstream_serve() is to be called before long. May be NULL. */
+	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;           /* bytes, inbox and outbox each */
 	uint32_t idle_timeout_ms;

@@ -36,7 +36,7 @@ struct proxy {
 	struct quota *descriptor_quota;
 	struct timer descriptors;     /* until some may have come free */
 	unsigned evict_next;          /* the upstream that gives way next */
-	void (*ask_others)(void *owner); /* … for descriptors; see proxy_options */
+	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
 	struct slab exchanges, fetches, joins, jobs;
 	struct head request, answer;  /* scratch of the step at hand */
@@ -54,9 +54,9 @@ struct proxy_options {
 	struct access *access;
 	struct pool *pool;
 	struct quota *lines; /* by upstream: who may wait, process-wide */
-	/* No descriptor is left and nothing of this worker is idle: the others should call
+	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
-	void (*ask_others)(void *owner);
+	void (*ask_others)(void *owner, uint32_t n);
 	void *owner;
 };
 

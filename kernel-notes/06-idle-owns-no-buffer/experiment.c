@@ -174,6 +174,17 @@ static int served(void)
 	return n;
 }
 
+static void drop_pairs(void)
+{
+	struct io_uring_cqe cqe;
+
+	for (unsigned i = 0; i < PAIRS; i++) {
+		close(pairs[i][1]);
+		next(&cqe);
+		close(pairs[i][0]);
+	}
+}
+
 static void poll_first(void)
 {
 	for (unsigned i = 0; i < PAIRS; i++) {
@@ -181,10 +192,26 @@ static void poll_first(void)
 		arm(pairs[i][0], i, IORING_RECVSEND_POLL_FIRST);
 	}
 	claim(io_uring_cq_ready(&ring) == 0,
-	      "64 receives are armed with no buffer at all");
+	      "64 receives with POLL_FIRST are armed with no "
+	      "buffer at all");
 	give(0);
 	claim(served() == PAIRS, "one buffer serves all of them");
 	claim(served() == PAIRS, "and again: one that has delivered owns none either");
+	drop_pairs();
+}
+
+/* Each is tried, with the one buffer, as it is armed. */
+static void at_once(void)
+{
+	for (unsigned i = 0; i < PAIRS; i++) {
+		tcp_pair(pairs[i]);
+		arm(pairs[i][0], i, 0);
+	}
+	claim(io_uring_cq_ready(&ring) == 0,
+	      "64 receives without it are armed with one buffer");
+	claim(served() == PAIRS,
+	      "which serves all of them: a try that finds no bytes has given "
+	      "it back");
 }
 
 /* The buffer ring is empty here, as when all buffers hold bytes. */
@@ -198,7 +225,7 @@ static void without(void)
 	tcp_pair(pair);
 	arm(pair[0], PAIRS, 0);
 	claim(take(&cqe) && cqe.user_data == PAIRS && cqe.res == -ENOBUFS,
-	      "without POLL_FIRST one could not be armed before a buffer is free");
+	      "with no buffer one without POLL_FIRST ends at once, with ENOBUFS");
 }
 
 int main(void)
@@ -206,6 +233,7 @@ int main(void)
 	open_ring(8, 256);
 	open_bufs();
 	poll_first();
+	at_once();
 	without();
 	return failed;
 }

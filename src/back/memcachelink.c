@@ -361,7 +361,7 @@ int link_connect(struct memcache_server *s)
 
 	if (!quota_take(m->options.descriptors)) {
 		if (m->options.short_of_descriptors)
-			m->options.short_of_descriptors(m->options.owner);
+			m->options.short_of_descriptors(m->options.owner, s->queued);
 		return -EMFILE;
 	}
 	l = slab_take(&m->links);

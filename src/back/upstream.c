@@ -22,13 +22,14 @@ struct upstream {
 	struct upstream_stats *stats;
 	struct quota *descriptors;
 	struct quota *line_quota;
-	void (*short_of_descriptors)(void *owner);
+	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;
 	uint32_t idle_timeout_ms;
 	bool closing;
 	uint32_t origin_n;    /* not dead */
 	struct list line;     /* leases, first come first served */
+	uint32_t line_n;
 	struct task task;     /* serves the line when room has come */
 	struct slab origins;
 	unsigned server_n;
@@ -71,6 +72,7 @@ static void fail(struct lease *l, enum lease_failure failure)
 static void leave_line(struct lease *l)
 {
 	list_remove(&l->node);
+	l->upstream->line_n--;
 	quota_put(l->upstream->line_quota);
 	stat_sub(&l->upstream->stats->waiting, 1);
 	timer_stop(&l->upstream->tick->wheel, &l->timer);
@@ -247,12 +249,13 @@ static void origin_step(struct task *task)
 	}
 }
 
-static bool take_descriptor(struct upstream *u)
+/* One of `wanted` that are waited for. */
+static bool take_descriptor(struct upstream *u, uint32_t wanted)
 {
 	if (quota_take(u->descriptors))
 		return true;
 	if (u->short_of_descriptors)
-		u->short_of_descriptors(u->owner);
+		u->short_of_descriptors(u->owner, wanted);
 	return false;
 }
 
@@ -376,6 +379,7 @@ static bool join_line(struct upstream *u, struct lease *l)
 		return true;
 	}
 	list_append(&u->line, &l->node);
+	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
 	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->queue_timeout_ms);
@@ -398,8 +402,8 @@ static bool try_to_lease(struct upstream *u, struct lease *l)
 		take_idle(s, l);
 		return true;
 	}
-	/* Without a descriptor it waits for one: see upstream_serve(). */
-	if (!take_descriptor(u))
+	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
+	if (!list_empty(&u->line) || !take_descriptor(u, 1))
 		return join_line(u, l);
 	connect_new(s, l);
 	return true;
@@ -436,7 +440,7 @@ static void serve_line(struct upstream *u)
 			take_idle(s, l);
 			continue;
 		}
-		if (!take_descriptor(u))
+		if (!take_descriptor(u, u->line_n))
 			return;
 		leave_line(l);
 		connect_new(s, l);

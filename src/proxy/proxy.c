@@ -99,12 +99,14 @@ bool proxy_evict(struct proxy *p)
 
 /* Idle connections count as used, wherever they are: one of them gives way to whoever waits.
  * It is gone at the end of the tick, or of another worker's: the line looks again soon. */
-static void short_of_descriptors(void *owner)
+static void short_of_descriptors(void *owner, uint32_t n)
 {
 	struct proxy *p = owner;
 
-	if (!proxy_evict(p) && p->ask_others)
-		p->ask_others(p->owner);
+	while (n > 0 && proxy_evict(p))
+		n--;
+	if (n > 0 && p->ask_others)
+		p->ask_others(p->owner, n);
 	if (!timer_armed(&p->descriptors))
 		timer_set(&p->tick->wheel, &p->descriptors, p->tick->now_ms + DESCRIPTORS_MS);
 }

@@ -57,12 +57,12 @@ static void evict(struct message *m)
 }
 
 /* On the worker that is short of descriptors. */
-static void ask_others(void *owner)
+static void ask_others(void *owner, uint32_t n)
 {
 	struct worker *w = owner;
 	struct workers *s = w->shared;
 
-	atomic_fetch_add(&s->descriptors.wanted, 1);
+	atomic_fetch_add(&s->descriptors.wanted, n);
 	for (unsigned i = 0; i < s->options->workers; i++) {
 		struct worker *other = &s->all[i];
 

@@ -89,6 +89,8 @@ static const char *body_end(const char *head, const char *body, const char *end)
 
 static bool is(const char *path, const char *name)
 {
+	if (strncmp(path, "/pair/", 6) == 0)
+		path += 5;
 	return strncmp(path, name, strlen(name)) == 0;
 }
 
@@ -122,6 +124,20 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 		return false;
 	}
 	return true;
+}
+
+/* All but the last bytes at once, the last after a while. */
+static void play_burst(struct actor *a, uint32_t pause_ms)
+{
+	char text[50060];
+	int n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: 50010\r\n\r\n");
+
+	for (int i = 0; i < 50000; i++)
+		text[n++] = proxyrig_pattern((size_t)i);
+	a->whole = true;
+	a->pause_ms = pause_ms;
+	actor_say(a, (struct slice){ text, (size_t)n });
+	say_pattern(a, 50000, 10);
 }
 
 static void echo_on(struct actor *a)
@@ -213,6 +229,8 @@ static void play(struct actor *a, const char *path, const char *body, const char
 		actor_say(a, (struct slice){ body, (size_t)(end - body) });
 	} else if (is(path, "/upgrade")) {
 		play_upgrade(a);
+	} else if (is(path, "/burst/")) {
+		play_burst(a, (uint32_t)n);
 	} else if (is(path, "/slow/")) {
 		a->pause_ms = (uint32_t)n;
 		say_length(a, 30, 30);
@@ -316,7 +334,7 @@ static const char config_text[] =
 	"    links: 2\n"
 	"routes:\n"
 	"  - prefix: /pair/\n"
-	"    proxy: { upstream: pair, path: / }\n"
+	"    proxy: { upstream: pair }\n"
 	"  - prefix: /nobody\n"
 	"    proxy: { upstream: nobody }\n"
 	"  - prefix: /cache/\n"

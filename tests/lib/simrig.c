@@ -249,6 +249,11 @@ void actor_reset(struct actor *a)
 	end_socket(a, true);
 }
 
+void actor_vanish(struct actor *a)
+{
+	end_socket(a, false);
+}
+
 void actor_listen(struct actor *a)
 {
 	a->deaf = false;

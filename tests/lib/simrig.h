@@ -114,6 +114,7 @@ void actor_shut(struct actor *a);
 void actor_reset_after(struct actor *a);
 void actor_close(struct actor *a);
 void actor_reset(struct actor *a);
+void actor_vanish(struct actor *a); /* at once, without a word about what is unsaid */
 
 /* Reads on. */
 void actor_listen(struct actor *a);

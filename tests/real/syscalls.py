@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""What system calls a worker makes under a steady load, by strace: on io_uring none but
+io_uring_enter, with the access log on; on epoll no epoll_ctl for a request."""
+import os
+import re
+import subprocess
+import threading
+import time
+
+import rig
+
+CONFIG = """
+access_log: {{ path: {log}, format: combined }}
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], keepalive: 1024 }} }}
+routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
+"""
+CONNECTIONS = 32
+ALLOWED = {
+    "io_uring": {"io_uring_enter"},
+    # futex wakes the thread that writes the log, the eventfd tells that it has.
+    "epoll": {"epoll_wait", "recvfrom", "sendmsg", "sendto", "recvmsg", "futex", "write",
+              "epoll_pwait"},
+}
+
+
+def threads(pid):
+    """Those that run a worker: they have used the most CPU by now."""
+    used = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            used[task] = int(f.read().split()[0])
+    return sorted(used, key=used.get)[-2:]
+
+
+def traced(tasks):
+    """{system call: times} of these threads, for a second."""
+    out = os.path.join(rig.TMP, "strace")
+    attach = [word for task in tasks for word in ("-p", task)]
+    strace = subprocess.Popen([os.path.join(rig.PEERS, "strace"), "-c", "-o", out, *attach],
+                              stderr=subprocess.PIPE, text=True)
+    time.sleep(2.5)
+    strace.send_signal(2)
+    said = strace.communicate()[1]
+    if "not permitted" in said or "ptrace" in said:
+        rig.skip(f"strace may not attach here: {said.strip()}")
+    with open(out) as f:
+        rows = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", f.read(),
+                          re.M)
+    return {name: int(calls) for calls, name in rows if name != "total"}
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.nginx(origin)
+    log = os.path.join(rig.TMP, "access.log")
+    proxy = rig.Fairlead(CONFIG.format(origin=origin, log=log))
+    load = threading.Thread(target=rig.wrk, args=(proxy.port, "/", CONNECTIONS, 9))
+    load.start()
+    time.sleep(5)    # buffers that only the beginning needed have been given back
+    before = proxy.metrics()
+    calls = traced(threads(proxy.worker_pid()))
+    done = proxy.metrics()["requests_total"] - before["requests_total"]
+    load.join()
+    print(f"{rig.ENGINE}: {calls} in {done:.0f} requests")
+    rig.check(sum(calls.values()) > 10, "strace saw nothing")
+    rig.check(set(calls) <= ALLOWED[rig.ENGINE], f"{set(calls) - ALLOWED[rig.ENGINE]}")
+
+
+rig.main(main)
