@@ -134,7 +134,7 @@ struct config_limits {
 		connections; /* client connections; 0: (descriptor limit - reserve) / 2 */
 	uint32_t request_head; /* bytes; of an answer's head as well */
 	uint32_t headers;
-	uint64_t request_body; /* bytes */
+	uint64_t request_body; /* bytes; 0: any */
 	uint32_t window;       /* bytes held per exchange and direction */
 	uint64_t buffers;      /* bytes of receive buffers */
 	uint32_t backlog;

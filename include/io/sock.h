@@ -30,8 +30,8 @@ size_t sock_text(const struct sockaddr *sa, char *text, size_t size);
 
 /* A bound, listening, non-blocking, close-on-exec socket with TCP_NODELAY (which
  * accepted sockets inherit: kernel-notes/10-nodelay-is-inherited), or a negative
- * errno. reuse_port: one of several on
- * the same address. A stale unix path is removed first, if nobody listens. */
+ * errno. reuse_port: one of several on the same address. A stale unix path is
+ * removed first, if nobody listens. */
 int sock_listen(const struct sockaddr *sa, socklen_t len, int backlog, bool reuse_port);
 
 /* Removes the path of a unix listener. */

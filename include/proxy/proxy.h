@@ -67,6 +67,12 @@ int proxy_init(struct proxy *p, const struct proxy_options *options);
  * is idle. */
 bool proxy_evict(struct proxy *p);
 
+/* A body of so many bytes is more than the configuration allows. */
+static inline bool proxy_refuses_body(const struct proxy *p, uint64_t bytes)
+{
+	return p->config->limits.request_body > 0 && bytes > p->config->limits.request_body;
+}
+
 /* A connection was accepted. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
 

@@ -170,6 +170,11 @@ static void end_flying(struct ring *r, int fd)
 	const struct ring_fd *f = ring_fd(r, fd);
 	struct io_uring_sqe *sqe;
 
+	/* Missed by the cancel, it would hold the socket open: it is asked again. */
+	if (f->recv && !(f->recv->state & RING_CANCELLED)) {
+		f->recv->state |= RING_CANCELLED;
+		list_append(&r->cancelling, &f->recv->node);
+	}
 	if (f->sends == 0 && f->others == 0) {
 		if (f->recv)
 			cancel_entry(r, f->recv);

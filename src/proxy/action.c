@@ -39,7 +39,7 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	const struct head *h = view->head;
 	struct buf *request;
 
-	if (h->framing == FRAMING_LENGTH && h->length > p->config->limits.request_body) {
+	if (h->framing == FRAMING_LENGTH && proxy_refuses_body(p, h->length)) {
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return;
 	}

@@ -81,15 +81,16 @@ static void reply(struct exchange *x, struct reply *r)
 	fetch_free(&x->fetch);
 	x->keep = client_keeps_alive(x->client);
 	x->status = r->status;
-	x->sent_bytes = r->body.len;
 	r->head_only = x->method == METHOD_HEAD;
 	r->minor_0 = x->minor_0;
 	r->close = !x->keep;
 	count_status(x->proxy->stats, r->status);
-	if (reply_send(x->proxy, x->client, r))
-		end(x, r->ending);
-	else
+	if (!reply_send(x->proxy, x->client, r)) {
 		abort_exchange(x, ENDING_NO_MEMORY);
+		return;
+	}
+	x->sent_bytes = r->sent_bytes;
+	end(x, r->ending);
 }
 
 void exchange_reply(struct exchange *x, int status, enum ending ending,
@@ -138,7 +139,7 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 static bool take_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
-	if (x->body_bytes > x->proxy->config->limits.request_body) {
+	if (proxy_refuses_body(x->proxy, x->body_bytes)) {
 		piece_put(p);
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return false;
@@ -376,6 +377,9 @@ static void relay_body(struct exchange *x)
 	struct head *scratch = &x->proxy->answer;
 	struct piece p = { NULL, NULL, 0 };
 
+	/* Its origin may have waited for room as long as its client did. */
+	if (x->fetch->waits_for_asker)
+		x->fetch->since_ms = x->proxy->tick->now_ms;
 	x->fetch->waits_for_asker = false;
 	while (conn_room(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
@@ -410,19 +414,21 @@ static void relay_body(struct exchange *x)
 
 /* ---- tunnels -------------------------------------------------------------- */
 
-/* Moves what has come; tells the other side when there will be no more. */
-static void pour(struct conn *from, struct conn *to)
+/* Moves what has come; tells the other side when there will be no more. False: out of
+ * memory, and bytes are lost. */
+static bool pour(struct conn *from, struct conn *to)
 {
 	while (from->inbox && conn_room(to) > 0) {
 		struct piece p = conn_take(from, (uint32_t)conn_peek(from).len);
 
 		if (!conn_push(to, &p)) {
 			piece_put(&p);
-			return;
+			return false;
 		}
 	}
 	if (!from->inbox && from->eof)
 		conn_shut(to);
+	return true;
 }
 
 static void tunnel_step(struct exchange *x)
@@ -435,9 +441,9 @@ static void tunnel_step(struct exchange *x)
 		return;
 	}
 	origin = &x->fetch->lease.origin->conn;
-	pour(client, origin);
-	pour(origin, client);
-	if (origin->error || origin->send_error)
+	if (!pour(client, origin) || !pour(origin, client))
+		abort_exchange(x, ENDING_NO_MEMORY);
+	else if (origin->error || origin->send_error)
 		abort_exchange(x, ENDING_ORIGIN_SHORT);
 	else if (client->shut && origin->shut)
 		end(x, ENDING_COMPLETE);
@@ -629,13 +635,15 @@ static void head_refused(struct client *c, enum fault fault)
 	struct proxy *p = c->front->owner;
 	enum ending ending = fault == FAULT_NONE ? ENDING_REQUEST_LATE : ENDING_REQUEST_BAD;
 	int status = fault == FAULT_NONE ? ending_status(ending) : fault_status(fault);
+	struct reply r = { .status = status, .ending = ending, .close = true };
 
 	count_status(p->stats, status);
-	reply_send(p, c, &(struct reply){ .status = status, .ending = ending, .close = true });
+	reply_send(p, c, &r);
 	if (p->access)
 		access_log(p->access, &(struct access_entry){
 			.peer = &c->peer,
 			.status = status,
+			.sent_bytes = r.sent_bytes,
 			.ending = fault == FAULT_NONE ? ending_text(ending) : fault_text(fault),
 		});
 }

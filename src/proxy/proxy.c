@@ -64,6 +64,15 @@ static void call_answered(struct memcache_call *call)
 	tick_run(f->proxy->tick, f->asker);
 }
 
+/* An inbox here and an outbox there make one direction. Buffers are charged whole: a head
+ * that drips in needs room for itself and for the buffers that its next bytes come in. */
+static uint32_t conn_window(const struct config_limits *l)
+{
+	uint32_t least = l->request_head + 2 * BUF_BYTES;
+
+	return l->window / 2 > least ? l->window / 2 : least;
+}
+
 static void init_front(struct proxy *p, const struct proxy_options *o)
 {
 	const struct config_limits *l = &p->config->limits;
@@ -75,7 +84,7 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 	f->limits = (struct head_limits){ l->request_head, l->headers };
 	f->timeouts = (struct client_timeouts){ l->header_timeout_ms, l->idle_timeout_ms,
 						l->send_timeout_ms, l->receive_timeout_ms };
-	f->window = l->window / 2; /* an inbox here and an outbox there make one direction */
+	f->window = conn_window(l);
 	f->linger_ms = LINGER_MS;
 	f->quota = o->clients;
 	f->stats = o->stats;
@@ -140,7 +149,7 @@ static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsign
 			.line = &o->lines[i],
 			.short_of_descriptors = short_of_descriptors,
 			.owner = p,
-			.window = p->config->limits.window / 2,
+			.window = conn_window(&p->config->limits),
 			.idle_timeout_ms = p->config->limits.idle_timeout_ms,
 		});
 		return p->upstreams[i] != NULL;

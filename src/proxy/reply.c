@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-bool reply_send(struct proxy *p, struct client *c, const struct reply *r)
+bool reply_send(struct proxy *p, struct client *c, struct reply *r)
 {
 	char line[64];
 	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
@@ -28,8 +28,8 @@ bool reply_send(struct proxy *p, struct client *c, const struct reply *r)
 		.location = r->location,
 		.allow = r->allow,
 	});
-	if (!r->head_only)
-		emit_slice(&e, body);
+	r->sent_bytes = r->head_only ? 0 : body.len;
+	emit_slice(&e, (struct slice){ body.ptr, r->sent_bytes });
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
 	return writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);

@@ -13,9 +13,10 @@ struct reply {
 	bool head_only;            /* the answer to a HEAD */
 	bool minor_0;              /* the request was HTTP/1.0 */
 	bool close;
+	uint64_t sent_bytes;       /* of the body, set by reply_send() */
 };
 
 /* Queues the answer. False: out of memory. */
-bool reply_send(struct proxy *p, struct client *c, const struct reply *r);
+bool reply_send(struct proxy *p, struct client *c, struct reply *r);
 
 #endif

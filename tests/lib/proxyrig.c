@@ -129,15 +129,15 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 /* All but the last bytes at once, the last after a while. */
 static void play_burst(struct actor *a, uint32_t pause_ms)
 {
-	char text[50060];
-	int n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: 50010\r\n\r\n");
+	char text[24060];
+	int n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: 24010\r\n\r\n");
 
-	for (int i = 0; i < 50000; i++)
+	for (int i = 0; i < 24000; i++)
 		text[n++] = proxyrig_pattern((size_t)i);
 	a->whole = true;
 	a->pause_ms = pause_ms;
 	actor_say(a, (struct slice){ text, (size_t)n });
-	say_pattern(a, 50000, 10);
+	say_pattern(a, 24000, 10);
 }
 
 static void echo_on(struct actor *a)

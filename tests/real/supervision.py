@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Signals and kills: a drain loses nothing that is in flight, a second SIGTERM ends at once,
+SIGPIPE does nothing, a killed worker process is replaced, a killed supervisor's worker
+process drains."""
+# asan
+import os
+import signal
+import socket
+import threading
+import time
+
+import rig
+
+CONFIG = """
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
+routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
+"""
+CLIENTS = 20
+
+
+def asked(port, path):
+    s = socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S)
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return s
+
+
+def read_all(s):
+    text = b""
+    with s:
+        while piece := s.recv(65536):
+            text += piece
+    return text
+
+
+def in_flight(proxy, path, n=CLIENTS):
+    clients = [asked(proxy.port, path) for _ in range(n)]
+    rig.until(lambda: proxy.metrics()["exchanges"] == n, f"{n} requests in flight")
+    return clients
+
+
+def refuses(port):
+    return not rig.accepts(port)
+
+
+def gone(pid):
+    """Nobody's child may still be there as a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def rates_whole(answer):
+    return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"ok\n")
+
+
+def drain(origin):
+    """Under load: clients that ask again and again see no broken answer either."""
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    broken, stop = [], threading.Event()
+
+    def ask_again():
+        while not stop.is_set():
+            try:
+                s = asked(proxy.port, "/delay/20")
+            except OSError:
+                return    # it listens no more
+            try:
+                answer = read_one(s)
+            except OSError as e:
+                answer = str(e).encode()
+            s.close()
+            # A connection that was still in the backlog is reset, without an answer.
+            if answer and b"reset" not in answer and not rates_whole(answer):
+                broken.append(answer)
+
+    askers = [threading.Thread(target=ask_again) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    clients = slow(proxy)
+    proxy.signal(signal.SIGTERM)
+    rig.until(lambda: refuses(proxy.port), "the listener to be closed")
+    health = rig.get(proxy.admin, "/healthz").status
+    rig.check(health == 503, f"/healthz is {health} while it drains")
+    answers = [read_all(s) for s in clients]
+    stop.set()
+    for asker in askers:
+        asker.join()
+    rig.check(all(map(rates_whole, answers)), lambda: f"{[a for a in answers if not rates_whole(a)][:3]}")
+    rig.check(all(b"onnection: close" in a for a in answers), "no Connection: close")
+    rig.check(not broken, f"{broken[:3]}")
+    rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
+
+
+def read_one(s):
+    text = b""
+    while not text.endswith(b"\r\n\r\nok\n"):
+        piece = s.recv(65536)
+        if not piece:
+            break
+        text += piece
+    return text
+
+
+def slow(proxy):
+    """Requests that are answered a second after the signal."""
+    clients = [asked(proxy.port, "/delay/1500") for _ in range(CLIENTS)]
+    rig.until(lambda: proxy.metrics()["exchanges"] >= CLIENTS, "requests in flight")
+    return clients
+
+
+def second_signal(origin):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    clients = in_flight(proxy, "/fault/never")
+    proxy.signal(signal.SIGTERM)
+    rig.until(lambda: proxy.said("draining"), "the drain")
+    rig.check(proxy.alive(), "it did not wait for what is in flight")
+    worker, began = proxy.worker_pid(), time.monotonic()
+    proxy.signal(signal.SIGTERM)
+    proxy.ended(5)
+    rig.check(time.monotonic() - began < 2, "the second signal took its time")
+    rig.until(lambda: gone(worker), "the worker process to end")
+    for s in clients:
+        s.close()
+
+
+def sigpipe(origin):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    os.kill(proxy.pid, signal.SIGPIPE)
+    os.kill(proxy.worker_pid(), signal.SIGPIPE)
+    for _ in range(20):    # clients that are gone when their answer comes
+        asked(proxy.port, "/bytes/5000000").close()
+    rig.until(lambda: proxy.metrics()["exchanges"] == 0, "those requests to be over")
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def worker_killed(origin):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    first = proxy.worker_pid()
+    os.kill(first, signal.SIGKILL)
+    rig.until(lambda: proxy.said("killed by signal 9"), "the reason")
+    # The listeners stay: who comes now waits in the backlog.
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    rig.until(lambda: proxy.worker_pid() not in (None, first), "another worker process")
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
+
+
+def supervisor_killed(origin):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    clients, worker = slow(proxy), proxy.worker_pid()
+    proxy.signal(signal.SIGKILL)
+    proxy.process.wait()
+    answers = [read_all(s) for s in clients]
+    rig.check(all(map(rates_whole, answers)), lambda: f"{answers[0]}")
+    rig.until(lambda: gone(worker), "the worker process to end")
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin)
+    for test in (drain, second_signal, sigpipe, worker_killed, supervisor_killed):
+        test(origin)
+        print(f"{rig.ENGINE}: {test.__name__}", flush=True)
+
+
+rig.main(main)

@@ -1,0 +1,447 @@
+#!/usr/bin/env python3
+"""What plays cannot say or see: the very bytes on both sides, halves of connections that
+are closed, and whether one ended with a reset. Client and origin are this script.
+Arguments: the names of some cases, else all are tried."""
+# timeout: 200
+# asan
+import socket
+import struct
+import threading
+
+import rig
+
+CONFIG = """
+access_log: {{ path: {log} }}
+upstreams:
+  app: {{ servers: [127.0.0.1:{origin}], response_timeout: 20s }}
+  deaf: {{ servers: [127.0.0.1:{deaf}], connect_timeout: 300ms }}
+  either: {{ servers: [127.0.0.1:{deaf}, 127.0.0.1:{origin}], connect_timeout: 300ms }}
+routes:
+  - {{ path: /deaf, proxy: {{ upstream: deaf }} }}
+  - {{ path: /either, proxy: {{ upstream: either }} }}
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+limits: {{ request_body: 1MiB }}
+"""
+BYTES = 12_000_000    # more than all buffers on the way take
+
+
+class Wire:
+    """One TCP connection, read and written as bytes."""
+
+    def __init__(self, sock):
+        self.sock, self.seen = sock, b""
+        sock.settimeout(rig.PATIENCE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data):
+        self.sock.sendall(data if isinstance(data, bytes) else data.encode())
+        return self
+
+    def more(self):
+        data = self.sock.recv(65536)
+        self.seen += data
+        return data
+
+    def until(self, mark):
+        """What comes up to this mark, and the mark."""
+        mark = mark if isinstance(mark, bytes) else mark.encode()
+        while mark not in self.seen:
+            rig.check(self.more(), lambda: f"ended before {mark!r}: {self.seen!r}")
+        n = self.seen.index(mark) + len(mark)
+        got, self.seen = self.seen[:n], self.seen[n:]
+        return got
+
+    def head(self):
+        """The fields of a head, as a list of pairs, behind its first line."""
+        lines = self.until("\r\n\r\n").decode("latin1").split("\r\n")[:-2]
+        return lines[:1] + [tuple(line.split(": ", 1)) for line in lines[1:]]
+
+    def rest(self):
+        """All up to the end, and how that came: "end" or "reset"."""
+        try:
+            while self.more():
+                pass
+            how = "end"
+        except ConnectionResetError:
+            how = "reset"
+        got, self.seen = self.seen, b""
+        return got, how
+
+    def half_close(self):
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class Rig:
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(rig.PATIENCE_S)
+        self.deaf = full_listener()
+        self.log = rig.os.path.join(rig.TMP, "access.log")
+        self.proxy = rig.Fairlead(CONFIG.format(
+            origin=self.listener.getsockname()[1], log=self.log,
+            deaf=self.deaf[0].getsockname()[1]), workers=1)
+
+    def client(self):
+        return Wire(socket.create_connection(("127.0.0.1", self.proxy.port)))
+
+    def origin(self):
+        return Wire(self.listener.accept()[0])
+
+    def ask(self, request):
+        """A new client and the origin's connection that its request came on."""
+        client = self.client().send(request)
+        return client, self.origin()
+
+
+def full_listener():
+    """One whose line is full: connecting to it takes for ever."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex(listener.getsockname())
+        waiting.append(s)
+    return [listener, *waiting]
+
+
+def equal(got, wanted):
+    rig.check(got == wanted, lambda: f"got {got!r}\nwanted {wanted!r}")
+
+
+def get(path="/", fields="", version="1.1"):
+    return f"GET {path} HTTP/{version}\r\nHost: x\r\n{fields}\r\n"
+
+
+def post(fields, body=""):
+    return f"POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n{body}"
+
+
+def done(client, origin):
+    client.close()
+    origin.close()
+
+
+# --- what the other side gets ------------------------------------------------------
+
+def fields_in_order(r):
+    c, o = r.ask(get("/a?b", "X-A: 1\r\nY:2  \r\nx-a:\t3\r\nEmpty:\r\nZ: \xe9\r\n"))
+    equal(o.head(), ["GET /a?b HTTP/1.1", ("Host", "x"), ("X-A", "1"), ("Y", "2"),
+                     ("x-a", "3"), ("Empty", ""), ("Z", "\xc3\xa9"), ("Via", "1.1 fairlead"),
+                     ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", "http"),
+                     ("X-Forwarded-Host", "x")])
+    o.send("HTTP/1.1 200 Quite all right\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
+           "Date: now\r\nContent-Length: 0\r\n\r\n")
+    equal(c.head(), ["HTTP/1.1 200 Quite all right", ("Set-Cookie", "a"),
+                     ("Set-Cookie", "b"), ("Date", "now"), ("Content-Length", "0"),
+                     ("Via", "1.1 fairlead")])
+    done(c, o)
+
+
+def chunks_anew(r):
+    c, o = r.ask(post("Transfer-Encoding: chunked\r\n",
+                      "003;a=\"b;c\"\r\nabc\r\n2 ;x\r\nde\r\n0;end\r\n\r\n"))
+    rig.check(("Transfer-Encoding", "chunked") in o.head(), "not chunked")
+    equal(joined(o), (b"abcde", b""))
+    o.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+           "001;q\r\nx\r\n00A;r=s\r\n0123456789\r\n00\r\n\r\n")
+    c.head()
+    equal(joined(c), (b"x0123456789", b""))
+    done(c, o)
+
+
+def joined(wire):
+    """Content and trailer section of a chunked body that has no extensions."""
+    content = b""
+    while True:
+        line = wire.until("\r\n")[:-2]
+        rig.check(line.isalnum(), lambda: f"chunk line {line!r}")
+        if int(line, 16) == 0:
+            section = b""
+            while not (b"\r\n" + section).endswith(b"\r\n\r\n"):
+                section += wire.until("\r\n")
+            return content, section[:-2]
+        while len(wire.seen) < int(line, 16) + 2:
+            rig.check(wire.more(), "ended within a chunk")
+        n = int(line, 16)
+        equal(wire.seen[n:n + 2], b"\r\n")
+        content += wire.seen[:n]
+        wire.seen = wire.seen[n + 2:]
+
+
+# A trailer must not pass for a field of the head that frames, routes or authenticates.
+TRAILERS = ("X-Sum: 1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: y\r\n"
+            "Authorization: z\r\nConnection: close\r\nSet-Cookie: a\r\nX-More: 2\r\n")
+
+
+def trailers(r):
+    c, o = r.ask(post("Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTE: trailers\r\n",
+                      "1\r\na\r\n0\r\n" + TRAILERS + "\r\n"))
+    rig.check(("Trailer", "X-Sum") in o.head(), "Trailer is lost")
+    equal(joined(o), (b"a", b"X-Sum: 1\r\nX-More: 2\r\n"))
+    o.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n"
+           + TRAILERS + "\r\n")
+    c.head()
+    equal(joined(c), (b"b", b"X-Sum: 1\r\nX-More: 2\r\n"))
+    # Both connections are where they should be.
+    c.send(get("/next"))
+    equal(o.head()[0], "GET /next HTTP/1.1")
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
+    c.until("\r\n\r\nnext")
+    done(c, o)
+
+
+def trailers_to_1_0(r):
+    c, o = r.ask(get(version="1.0"))
+    o.head()
+    o.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n"
+           "X-Sum: 1\r\n\r\n")
+    c.head()
+    equal(c.rest(), (b"b", "end"))
+    done(c, o)
+
+
+def byte_by_byte(r):
+    c = r.client()
+    for b in post("Transfer-Encoding: chunked\r\n", "2;x\r\nab\r\n0\r\nT: u\r\n\r\n"):
+        c.send(b)
+    o = r.origin()
+    o.head()
+    equal(joined(o), (b"ab", b"T: u\r\n"))
+    for b in ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
+              "\r\n\r\n2;x\r\nab\r\n0\r\nT: u\r\n\r\n"):
+        o.send(b)
+    equal(c.head()[0], "HTTP/1.1 100 Continue")
+    equal(c.head()[0], "HTTP/1.1 200 OK")
+    equal(joined(c), (b"ab", b"T: u\r\n"))
+    done(c, o)
+
+
+def pipelined_deep(r):
+    n = 300
+    c, o = r.ask("".join(get(f"/{i}") for i in range(n)))
+    for i in range(n):
+        equal(o.head()[0], f"GET /{i} HTTP/1.1")
+        o.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(str(i))}\r\n\r\n{i}")
+    for i in range(n):
+        c.head()
+        while len(c.seen) < len(str(i)):
+            c.more()
+        equal(c.seen[:len(str(i))].decode(), str(i))
+        c.seen = c.seen[len(str(i)):]
+    done(c, o)
+
+
+# --- how connections end -----------------------------------------------------------
+
+def tunnel(r):
+    c, o = r.ask(get(fields="Connection: upgrade\r\nUpgrade: x\r\n"))
+    o.head()
+    o.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+    equal(c.head()[0], "HTTP/1.1 101 Switching Protocols")
+    return c, o
+
+
+def tunnel_half_closed_by_client(r):
+    c, o = tunnel(r)
+    c.send(b"question\x00\xff")
+    c.half_close()
+    equal(o.rest(), (b"question\x00\xff", "end"))
+    o.send(b"answer\x00" * 20000)
+    o.close()
+    equal(c.rest(), (b"answer\x00" * 20000, "end"))
+    c.close()
+
+
+def tunnel_half_closed_by_origin(r):
+    c, o = tunnel(r)
+    o.send("greeting")
+    o.half_close()
+    equal(c.rest(), (b"greeting", "end"))
+    c.send("still here")
+    c.close()
+    equal(o.rest(), (b"still here", "end"))
+    o.close()
+
+
+def tunnel_reset(r):
+    c, o = tunnel(r)
+    o.reset()
+    equal(c.rest(), (b"", "reset"))
+    c.close()
+
+
+def request_behind_refused_upgrade(r):
+    c, o = r.ask(get("/one", "Connection: upgrade\r\nUpgrade: x\r\n") + get("/two"))
+    o.head()
+    equal(o.seen, b"")
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    c.head()
+    equal(o.head()[:2], ["GET /two HTTP/1.1", ("Host", "x")])
+    done(c, o)
+
+
+def half_closed_client_is_answered(r):
+    c = r.client().send(get())
+    c.half_close()
+    o = r.origin()
+    o.head()
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    got, how = c.rest()
+    rig.check(got.endswith(b"\r\n\r\nok") and how == "end", lambda: f"{got!r} {how}")
+    done(c, o)
+
+
+def broken_answers(r):
+    """Of each the client must see that it is not whole, on TCP by a reset."""
+    whole = "HTTP/1.1 200 OK\r\n"
+    for version, answer, seen in (
+            ("1.1", whole + "Content-Length: 10\r\n\r\nabc", "abc"),
+            ("1.1", whole + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "abc"),
+            ("1.1", whole + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX", "abc"),
+            ("1.0", whole + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "abc"),
+            ("1.0", whole + "Content-Length: 10\r\n\r\nabc", "abc")):
+        c, o = r.ask(get(version=version))
+        o.head()
+        o.send(answer)
+        c.until(seen)
+        o.close()
+        got, how = c.rest()
+        rig.check(how == "reset" and b"0\r\n" not in got, lambda: f"{answer!r}: {got!r} {how}")
+        c.close()
+
+
+def reset_answer_without_length(r):
+    """An end means that all is there only if it is one."""
+    for version in ("1.1", "1.0"):
+        c, o = r.ask(get(version=version))
+        o.head()
+        o.send("HTTP/1.1 200 OK\r\n\r\nabc")
+        c.until("abc")
+        o.reset()
+        got, how = c.rest()
+        rig.check(how == "reset" and b"0\r\n" not in got, lambda: f"{got!r} {how}")
+        c.close()
+
+
+def broken_request(r):
+    """The origin must not take half a body for a whole one."""
+    for fields, body in (("Content-Length: 10\r\n", "abc"),
+                         ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n")):
+        c, o = r.ask(post(fields, body))
+        o.until("abc")
+        c.close()
+        got, _ = o.rest()
+        rig.check(b"0\r\n" not in got, lambda: f"{got!r}")
+        o.close()
+
+
+def lost_client(r):
+    c, o = r.ask(get())
+    o.head()
+    c.reset()
+    equal(o.rest()[0], b"")    # nobody waits for the answer any more
+    o.close()
+
+
+# --- answers that must be seen -----------------------------------------------------
+
+def sending(wire, data):
+    """Goes on sending, whatever comes; True at the end if all was taken."""
+    taken = []
+
+    def run():
+        try:
+            wire.send(data)
+            taken.append(True)
+        except OSError:
+            taken.append(False)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, taken
+
+
+def refused_while_sending(r):
+    body = b"x" * BYTES
+    for status, request in (
+            ("413", f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {BYTES}\r\n\r\n"),
+            ("405", f"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nContent-Length: {BYTES}\r\n\r\n"),
+            ("400", f"POST / HTTP/1.1\r\nContent-Length: {BYTES}\r\n\r\n"),
+            ("431", "GET / HTTP/1.1\r\nHost: x\r\nX: ")):
+        c = r.client()
+        thread, taken = sending(c, request.encode() + body)
+        thread.join(rig.PATIENCE_S)    # a client that looks for answers only when it is done
+        equal(taken, [True])
+        equal(c.head()[0].split()[1], status)
+        got, how = c.rest()
+        equal((got.split()[0].decode(), how), (status, "end"))
+        c.close()
+
+
+def too_large_in_chunks(r):
+    c = r.client().send(post("Transfer-Encoding: chunked\r\n"))
+    o = r.origin()
+    o.head()
+    _, taken = sending(c, b"10000\r\n" + b"x" * 65536 + b"\r\n")
+    thread, taken = sending(o, b"")
+    thread.join()
+    for _ in range(40):
+        c.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+    equal(c.head()[0], "HTTP/1.1 413 Content Too Large")
+    c.close()
+    o.rest()
+    o.close()
+
+
+def deaf_server(r):
+    c = r.client().send(get("/deaf"))
+    head = c.head()
+    equal(head[0], "HTTP/1.1 504 Gateway Timeout")
+    rig.check(("Proxy-Status", "fairlead; error=connection_timeout") in head, lambda: head)
+    c.close()
+    c, o = r.ask(get("/either"))    # and on to the next, which listens
+    equal(o.head()[0], "GET /either HTTP/1.1")
+    done(c, o)
+
+
+def logged(r):
+    r.proxy.signal(rig.signal.SIGTERM)
+    equal(r.proxy.ended(), 0)
+    with open(r.log) as log:
+        lines = log.read().splitlines()
+    rig.check(all(line.startswith("127.0.0.1 - - [") for line in lines), lambda: lines[:3])
+    rig.check(any('"GET /deaf HTTP/1.1" 504 20 "-" "-"' in line for line in lines), "no /deaf")
+
+
+CASES = (fields_in_order, chunks_anew, trailers, trailers_to_1_0, byte_by_byte,
+         pipelined_deep, tunnel_half_closed_by_client, tunnel_half_closed_by_origin,
+         tunnel_reset, request_behind_refused_upgrade, half_closed_client_is_answered,
+         broken_answers, reset_answer_without_length, broken_request, lost_client,
+         refused_while_sending, too_large_in_chunks, deaf_server, logged)
+
+
+def test():
+    r = Rig()
+    failed = []
+    for case in CASES:
+        if rig.sys.argv[1:] and case.__name__ not in rig.sys.argv[1:]:
+            continue
+        try:
+            case(r)
+        except (AssertionError, OSError, IndexError) as e:
+            failed.append(case.__name__)
+            print(f"{case.__name__}: {type(e).__name__} {e}", flush=True)
+        rig.check(r.proxy.said("worker process") is False, lambda: r.proxy.log())
+    rig.check(not failed, lambda: f"failed: {' '.join(failed)}")
+
+
+rig.main(test)
