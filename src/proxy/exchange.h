@@ -60,6 +60,18 @@ void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
 
+/* The answer was queued whole: logs it, frees the exchange, and lets the client go on. */
+void exchange_end(struct exchange *x, enum ending ending);
+
+/* Nothing more can be told to the client but that it is over: the connection breaks. */
+void exchange_abort(struct exchange *x, enum ending ending);
+
+/* A cache had no value: the routes after this one are tried. May end the exchange. */
+void exchange_route_again(struct exchange *x);
+
+/* Counts an answer by its class. */
+void exchange_count(struct worker_stats *stats, int status);
+
 /* Answers as the ending says (or breaks the connection, where an answer has begun), and ends
  * the exchange. */
 void exchange_fail(struct exchange *x, enum ending ending);

