@@ -321,6 +321,26 @@ static void missed(void)
 	close(pair[1]);
 }
 
+/* Its poll stays where it is between its tries. */
+static void multishot_is_found(void)
+{
+	struct io_uring_sqe *sqe;
+	int pair[2];
+
+	tcp_pair(pair);
+	need(write(pair[1], "first", 5) == 5, "write");
+	await_unread(pair[0], 5);
+	sqe = entry(IORING_OP_RECV, pair[0], 1);
+	sqe->flags = IOSQE_BUFFER_SELECT;
+	sqe->ioprio = IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT;
+	enter(0, 0, 0);
+	cancel_op(1, 2);
+	claim(result(1) == -ECANCELED && unread(pair[0]) == 5,
+	      "a multishot receive is found even then");
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* The cancel of the pair misses likewise, and the close does not end what it missed. */
 static void outlives_close(void)
 {
@@ -390,6 +410,8 @@ int main(void)
 	wrong_order();
 	forget();
 	missed();
+	forget();
+	multishot_is_found();
 	forget();
 	outlives_close();
 	forget();

@@ -644,6 +644,7 @@ static void slow_reader_of_a_burst(struct proxyrig *r)
 	simrig_run(&r->sim, 5000);
 	/* If not all of it is in the proxy by now, or nothing waits there, it is another case. */
 	if (r->origins[0].last->out_n - r->origins[0].last->out_sent != 10 ||
+	    r->origins[0].last->pause.deadline_ms > r->sim.tick.now_ms + 700 ||
 	    r->stats.exchanges == 0)
 		return;
 	actor_listen(a);

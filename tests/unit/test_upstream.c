@@ -22,6 +22,8 @@ struct house {
 	struct quota descriptors, line;
 	struct upstream *upstream;
 	struct host hosts[SERVERS];
+	struct task task;
+	uint32_t wanted;
 };
 
 /* Who wants an origin. */
@@ -58,11 +60,31 @@ static void house_open(struct house *h, uint64_t seed, unsigned servers)
 	quota_init(&h->line, 3);
 }
 
+/* As the owner of many upstreams does it, by and by. */
+static void short_of_descriptors(void *owner, uint32_t n)
+{
+	struct house *h = owner;
+
+	h->wanted = n;
+	tick_run(&h->rig.tick, &h->task);
+}
+
+static void make_room(struct task *t)
+{
+	struct house *h = CONTAINER(t, struct house, task);
+
+	while (h->wanted > 0 && upstream_evict(h->upstream))
+		h->wanted--;
+	h->wanted = 0;
+}
+
 /* After the configuration was changed. */
 static void house_start(struct house *h)
 {
+	task_init(&h->task, make_room);
 	h->upstream = upstream_new(&(struct upstream_options){
 		.tick = &h->rig.tick, .config = &h->config, .stats = &h->stats,
+		.short_of_descriptors = short_of_descriptors, .owner = h,
 		.descriptors = &h->descriptors, .line = &h->line, .window = 65536,
 		.idle_timeout_ms = 5000 });
 	assert_non_null(h->upstream);
@@ -70,6 +92,7 @@ static void house_start(struct house *h)
 
 static void house_close(struct house *h)
 {
+	task_stop(&h->task);
 	upstream_close(h->upstream);
 	SIMRIG_UNTIL(&h->rig, upstream_idle(h->upstream), 1000);
 	assert_int_equal(h->descriptors.used, 0);

@@ -1,0 +1,255 @@
+/* An origin's life: connecting, leased, idle, ending. */
+#include "server.h"
+
+static void connect_timer_expired(struct timer *t)
+{
+	struct lease *l = CONTAINER(t, struct lease, timer);
+
+	io_cancel(l->upstream->tick->loop, &l->origin->connect.op);
+}
+
+
+static void origin_dead(struct conn *conn)
+{
+	struct origin *o = CONTAINER(conn, struct origin, conn);
+	struct upstream *u = o->server->upstream;
+
+	task_stop(&o->task);
+	quota_put(u->descriptors);
+	u->origin_n--;
+	slab_put(&u->origins, o);
+	if (!list_empty(&u->line))
+		tick_run(u->tick, &u->task);
+}
+
+/* One that never was connected. */
+static void bury_unborn(struct corpse *corpse)
+{
+	origin_dead(CONTAINER(corpse, struct conn, corpse));
+}
+
+static void origin_changed(struct conn *conn)
+{
+	struct origin *o = CONTAINER(conn, struct origin, conn);
+
+	tick_run(conn->tick, o->lease ? o->lease->asker : &o->task);
+}
+
+static const struct conn_events origin_events = { origin_changed, origin_dead };
+
+static void leave_server(struct origin *o)
+{
+	struct server *s = o->server;
+
+	if (o->state == ORIGIN_IDLE) {
+		list_remove(&o->node);
+		s->idle_n--;
+		stat_sub(&s->upstream->stats->connections_idle, 1);
+	} else if (o->state == ORIGIN_LEASED) {
+		s->leased_n--;
+	}
+	s->open_n--;
+	stat_sub(&s->upstream->stats->connections, 1);
+}
+
+void origin_end(struct origin *o)
+{
+	bool connected = o->state != ORIGIN_CONNECTING;
+
+	leave_server(o);
+	o->state = ORIGIN_ENDING;
+	o->lease = NULL;
+	if (connected)
+		conn_close(&o->conn, CONN_NOW, 0);
+	else
+		tick_bury(o->server->upstream->tick, &o->conn.corpse);
+}
+
+static void idle_timer_expired(struct timer *t)
+{
+	struct origin *o = CONTAINER(t, struct origin, conn.timer);
+
+	/* Whoever has leased it may not have set the timer anew yet. */
+	if (o->state == ORIGIN_IDLE)
+		origin_end(o);
+}
+
+static void start_connect(struct origin *o)
+{
+	const struct server *s = o->server;
+	unsigned n = (s->address + o->addresses_tried) % s->config->address_n;
+	const struct config_address *a = &s->config->addresses[n];
+
+	o->addresses_tried++;
+	io_connect(s->upstream->tick->loop, &o->connect, (const struct sockaddr *)&a->sa, a->len);
+}
+
+static void connected(struct io_op *op, int res, unsigned flags)
+{
+	struct origin *o = CONTAINER(op, struct origin, connect.op);
+
+	(void)flags;
+	o->connect_result = res;
+	tick_run(o->server->upstream->tick, &o->task);
+}
+
+static void connect_succeeded(struct origin *o)
+{
+	struct server *s = o->server;
+	struct lease *l = o->lease;
+
+	timer_stop(&s->upstream->tick->wheel, &l->timer);
+	s->address = (s->address + o->addresses_tried - 1u) % s->config->address_n;
+	s->down_until_ms = 0;
+	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
+		  s->upstream->window);
+	o->state = ORIGIN_LEASED;
+	s->leased_n++;
+	o->requests = 1;
+	reader_init(&o->reader);
+	lease_set(l, LEASE_READY);
+}
+
+static void connect_failed(struct origin *o)
+{
+	struct server *s = o->server;
+	struct upstream *u = s->upstream;
+	struct lease *l = o->lease;
+	bool late = !timer_armed(&l->timer); /* it rang, and cancelled the connect */
+
+	if (!late && o->addresses_tried < s->config->address_n) {
+		start_connect(o);
+		return;
+	}
+	stat_add(&u->stats->connect_failures, 1);
+	s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
+	timer_stop(&u->tick->wheel, &l->timer);
+	origin_end(o);
+	l->origin = NULL;
+	l->failure = late ? LEASE_CONNECT_TIMEOUT : LEASE_REFUSED;
+	if (!lease_try(u, l))
+		lease_fail(l, (enum lease_failure)l->failure);
+}
+
+static bool is_stale(const struct origin *o)
+{
+	return o->conn.inbox || o->conn.eof || o->conn.error || o->conn.send_error;
+}
+
+/* Nobody has it leased, or its connect has ended. */
+static void origin_step(struct task *task)
+{
+	struct origin *o = CONTAINER(task, struct origin, task);
+	struct tick *tick = o->server->upstream->tick;
+
+	switch ((enum origin_state)o->state) {
+	case ORIGIN_CONNECTING:
+		if (!o->lease) {
+			if (o->connect_result >= 0)
+				io_close(tick->loop, o->connect_result);
+			origin_end(o);
+		} else if (o->connect_result >= 0) {
+			connect_succeeded(o);
+		} else {
+			connect_failed(o);
+		}
+		break;
+	case ORIGIN_IDLE:
+		/* It ended, or speaks without having been asked: either way it is of no
+		 * more use, and what it says belongs to nobody. */
+		if (is_stale(o))
+			origin_end(o);
+		break;
+	case ORIGIN_LEASED:
+	case ORIGIN_ENDING:
+		break;
+	}
+}
+
+/* A descriptor was taken for it. */
+void origin_connect(struct server *s, struct lease *l)
+{
+	struct upstream *u = s->upstream;
+	unsigned i = (unsigned)(s - u->servers);
+	struct origin *o = slab_take(&u->origins);
+
+	if (!o) {
+		quota_put(u->descriptors);
+		lease_fail(l, LEASE_NO_MEMORY);
+		return;
+	}
+	l->tried[i / 64] |= 1ull << i % 64;
+	o->server = s;
+	o->lease = l;
+	o->state = ORIGIN_CONNECTING;
+	list_init(&o->node);
+	task_init(&o->task, origin_step);
+	list_init(&o->conn.corpse.node);
+	o->conn.corpse.bury = bury_unborn;
+	io_op_init(&o->connect.op, connected);
+	s->open_n++;
+	u->origin_n++;
+	stat_add(&u->stats->connections, 1);
+	stat_add(&u->stats->connects, 1);
+	l->origin = o;
+	l->reused = false;
+	timer_init(&l->timer, connect_timer_expired);
+	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->connect_timeout_ms);
+	lease_set(l, LEASE_CONNECTING);
+	start_connect(o);
+}
+
+void origin_lease(struct server *s, struct lease *l)
+{
+	struct origin *o = LIST_ITEM(s->idle.next, struct origin, node);
+	struct upstream *u = s->upstream;
+
+	list_remove(&o->node);
+	s->idle_n--;
+	s->leased_n++;
+	stat_sub(&u->stats->connections_idle, 1);
+	o->state = ORIGIN_LEASED;
+	o->lease = l;
+	o->requests++;
+	reader_init(&o->reader);
+	l->origin = o;
+	l->reused = true;
+	lease_set(l, LEASE_READY);
+}
+
+/* What happened to idle origins in this tick may not have been looked at yet. */
+void server_drop_stale(struct server *s)
+{
+	while (s->idle_n > 0 && is_stale(LIST_ITEM(s->idle.next, struct origin, node)))
+		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
+}
+
+static void make_idle(struct origin *o)
+{
+	struct server *s = o->server;
+	struct upstream *u = s->upstream;
+
+	o->state = ORIGIN_IDLE;
+	o->lease = NULL;
+	s->leased_n--;
+	s->idle_n++;
+	list_prepend(&s->idle, &o->node);
+	stat_add(&u->stats->connections_idle, 1);
+	o->conn.timer.expired = idle_timer_expired;
+	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + u->idle_timeout_ms);
+	upstream_serve_line(u);
+}
+
+void origin_take_back(struct origin *o, bool reusable)
+{
+	const struct server *s = o->server;
+	struct upstream *u = o->server->upstream;
+
+	if (reusable && !u->closing && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
+	    (s->idle_n < u->config->keepalive || !list_empty(&u->line))) {
+		make_idle(o);
+	} else {
+		origin_end(o);
+		upstream_serve_line(u);
+	}
+}

@@ -1,0 +1,68 @@
+/* What upstream.c (who is asked, who waits) and origin.c (the connections) share. */
+#ifndef BACK_SERVER_H
+#define BACK_SERVER_H
+
+#include "back/upstream.h"
+
+struct server {
+	struct upstream *upstream;
+	const struct config_server *config;
+	struct list idle;     /* last returned first */
+	uint32_t idle_n;
+	uint32_t open_n;      /* connecting, leased or idle */
+	uint32_t leased_n;
+	int64_t current;      /* smooth weighted round robin */
+	uint64_t down_until_ms;
+	unsigned address;     /* to be tried first */
+};
+
+struct upstream {
+	struct tick *tick;
+	const struct config_upstream *config;
+	struct upstream_stats *stats;
+	struct quota *descriptors;
+	struct quota *line_quota;
+	void (*short_of_descriptors)(void *owner, uint32_t n);
+	void *owner;
+	uint32_t window;
+	uint32_t idle_timeout_ms;
+	bool closing;
+	uint32_t origin_n;    /* not dead */
+	struct list line;     /* leases, first come first served */
+	uint32_t line_n;
+	struct task task;     /* serves the line when room has come */
+	struct slab origins;
+	unsigned server_n;
+	struct server servers[];
+};
+
+/* ---- upstream.c ----------------------------------------------------------- */
+
+/* The asker is run. */
+void lease_set(struct lease *l, enum lease_state state);
+void lease_fail(struct lease *l, enum lease_failure failure);
+
+/* The next server that was not tried, or the line. False: every server was tried. */
+bool lease_try(struct upstream *u, struct lease *l);
+
+/* A place came free: those who wait longest go first. */
+void upstream_serve_line(struct upstream *u);
+
+/* ---- origin.c ------------------------------------------------------------- */
+
+/* Opens one for the lease; a descriptor was taken for it. */
+void origin_connect(struct server *s, struct lease *l);
+
+/* The one that was idle for the shortest time goes to the lease; there is one. */
+void origin_lease(struct server *s, struct lease *l);
+
+/* Its lease is over: idle if it may be used again, else it ends. */
+void origin_take_back(struct origin *o, bool reusable);
+
+void origin_end(struct origin *o);
+
+/* Ends the idle ones at the head of the list that have ended or spoken by themselves: what
+ * happened to them in this tick may not have been looked at yet. */
+void server_drop_stale(struct server *s);
+
+#endif

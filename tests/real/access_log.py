@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""The access log never holds up a request: into a pipe that nobody reads, lines are dropped
+and counted; when it is read again, lines come again, each one whole."""
+import os
+import threading
+
+import rig
+
+CONFIG = """
+access_log: {{ path: "-", format: combined }}
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], keepalive: 1024 }} }}
+routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
+"""
+CONNECTIONS = 32
+
+
+class Reader(threading.Thread):
+    def __init__(self, fd):
+        super().__init__(daemon=True)
+        self.fd, self.text = fd, []
+        self.start()
+
+    def run(self):
+        while piece := os.read(self.fd, 1 << 16):
+            self.text.append(piece)
+
+    def lines(self):
+        self.join()
+        return b"".join(self.text).splitlines()
+
+
+def is_broken(line):
+    return line.count(b'"') != 6 or b"GET / HTTP/1.1" not in line
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.nginx(origin)
+    out, into = os.pipe()
+    proxy = rig.Fairlead(CONFIG.format(origin=origin), stdout=into)
+    os.close(into)
+    _, errors, stalled = rig.wrk(proxy.port, "/", CONNECTIONS, 3)
+    rig.check(errors == 0, f"{errors} requests failed")
+    blocked = proxy.metrics()
+    rig.check(blocked["log_dropped_total"] > 0, "nothing was dropped, so nothing was tried")
+    reader = Reader(out)
+    rig.until(lambda: proxy.metrics()["log_lines_total"] > blocked["log_lines_total"], "lines")
+    done, errors, flowing = rig.wrk(proxy.port, "/", CONNECTIONS, 2)
+    rig.check(errors == 0, f"{errors} requests failed")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 0, "the last answers")
+    total = proxy.metrics()
+    proxy.stop()
+    lines = reader.lines()
+    print(f"{rig.ENGINE}: {stalled:.0f}/s into a full pipe, {flowing:.0f}/s into one that is "
+          f"read; {len(lines)} lines, {total['log_dropped_total']:.0f} dropped of "
+          f"{total['requests_total']:.0f}")
+    rig.check(len(lines) >= done, f"{len(lines)} lines, but {done} requests at the end alone")
+    broken = [line for line in lines if is_broken(line)]
+    rig.check(not broken, lambda: f"not whole: {broken[:3]}")
+    rig.check(len(lines) + total["log_dropped_total"] == total["requests_total"],
+              "lines and those dropped are not all requests")
+
+
+rig.main(main)
