@@ -8,7 +8,6 @@ static void connect_timer_expired(struct timer *t)
 	io_cancel(l->upstream->tick->loop, &l->origin->connect.op);
 }
 
-
 static void origin_dead(struct conn *conn)
 {
 	struct origin *o = CONTAINER(conn, struct origin, conn);

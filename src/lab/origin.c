@@ -90,7 +90,9 @@ static bool begin(struct visit *v, int status, uint64_t length, struct slice bod
 
 	if (!b)
 		return false;
-	v->keep = client_keeps_alive(v->client);
+	/* What is echoed is still to be read: no skipping ahead. */
+	v->keep = v->kind == KIND_ECHO ? client_may_keep_alive(v->client) :
+					 client_keeps_alive(v->client);
 	emit_date(date, v->lab->tick->wall_ms);
 	emit_reply(&e, &(struct emit_reply){
 		.status = status,
@@ -394,12 +396,10 @@ static void start_reading(struct visit *v)
 	if (v->kind == KIND_ECHO) {
 		uint64_t length = v->framing == FRAMING_CHUNKED ? UINT64_MAX : v->length;
 
-		/* The connection goes on if the body does end: no skipping ahead here. */
 		if (!begin(v, 200, length, SLICE(""))) {
 			break_off(v);
 			return;
 		}
-		v->keep = client_may_keep_alive(v->client);
 	}
 	read_step(v);
 }

@@ -2,18 +2,31 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "join.h"
 #include "route/variable.h"
 
 /* ---- proxy ---------------------------------------------------------------- */
 
+/* A client of HTTP/1.0 need not name a host, and many origins refuse a request that names
+ * none: it is then the server's. */
+static struct slice host_for(const struct proxy *p, const struct config_proxy *proxy,
+			     const struct head *h)
+{
+	const char *address = p->config->upstreams[proxy->upstream].servers[0].address;
+
+	if (proxy->host.len > 0 || h->authority.len > 0 || head_find(h, HEADER_HOST))
+		return proxy->host;
+	return strncmp(address, "unix:", 5) == 0 ? SLICE("localhost") : slice_of(address);
+}
+
 struct buf *action_emit_request(struct proxy *p, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h)
 {
 	struct emit_request r = {
 		.path = proxy->path,
-		.host = proxy->host,
+		.host = host_for(p, proxy, h),
 		.framing = h->framing,
 		.length = h->length,
 		.upgrade = h->upgrade,

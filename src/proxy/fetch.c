@@ -373,7 +373,7 @@ static enum ending ending_of_call(const struct memcache_call *call)
 	case CALL_VALUE_LARGE:
 		return ENDING_CACHE_FAILED;
 	case CALL_TIMEOUT:
-		return ENDING_CACHE_LATE;
+		return call->sent_us > 0 ? ENDING_CACHE_LATE : ENDING_QUEUE_LATE;
 	case CALL_QUEUE_FULL:
 		return ENDING_QUEUE_FULL;
 	}

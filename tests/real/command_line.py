@@ -8,7 +8,10 @@ import subprocess
 
 import rig
 
-GOOD = "listen: [127.0.0.1:1]\nroutes: []\n"
+GOOD = """listen: [127.0.0.1:1]
+upstreams: { app: { servers: [127.0.0.1:1] } }
+routes: [ { prefix: /, proxy: { upstream: app } } ]
+"""
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
 routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
@@ -18,14 +21,14 @@ routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
 WRONG = [
     ("", "1:1: "),
     ("listen: [a\n", "2:1: "),
-    (GOOD + "workrs: 2\n", "3:1: unknown key 'workrs'; write 'workers'"),
-    (GOOD + "workers: many\n", "3:10: "),
-    (GOOD + "limits: { idle_timeout: 60 }\n", "3:25: "),
-    (GOOD + "limits: { window: 1 }\n", "3:19: "),
-    ("listen: [127.0.0.1]\nroutes: []\n", "1:10: "),
-    ("listen: [127.0.0.1:1]\nroutes: [ { path: /, proxy: { upstream: x } } ]\n", "2:41: "),
-    ("listen: [127.0.0.1:1]\nroutes: [ { path: /, cpu: { ms: 1 } } ]\n", "2:"),
-    ("routes: []\n", "1:1: "),
+    (GOOD + "workrs: 2\n", "4:1: unknown key 'workrs'; write 'workers'"),
+    (GOOD + "workers: many\n", "4:10: "),
+    (GOOD + "limits: { idle_timeout: 60 }\n", "4:25: "),
+    (GOOD + "limits: { window: 1 }\n", "4:19: "),
+    (GOOD.replace(":1]", "]", 1), "1:10: "),
+    (GOOD.replace("upstream: app", "upstream: ap"), "3:43: unknown upstream"),
+    (GOOD.replace("proxy: { upstream: app }", "cpu: { ms: 1 }"), "3:24: "),
+    (GOOD.replace("listen", "#", 1), "2:1: "),
 ]
 
 

@@ -287,6 +287,8 @@ def request_behind_refused_upgrade(r):
     o.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     c.head()
     equal(o.head()[:2], ["GET /two HTTP/1.1", ("Host", "x")])
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    c.head()
     done(c, o)
 
 
@@ -391,14 +393,13 @@ def too_large_in_chunks(r):
     c = r.client().send(post("Transfer-Encoding: chunked\r\n"))
     o = r.origin()
     o.head()
-    _, taken = sending(c, b"10000\r\n" + b"x" * 65536 + b"\r\n")
-    thread, taken = sending(o, b"")
-    thread.join()
-    for _ in range(40):
-        c.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+    reading = threading.Thread(target=o.rest, daemon=True)
+    reading.start()
+    c.send((b"10000\r\n" + b"x" * 65536 + b"\r\n") * 40)
     equal(c.head()[0], "HTTP/1.1 413 Content Too Large")
     c.close()
-    o.rest()
+    reading.join(rig.PATIENCE_S)
+    rig.check(not reading.is_alive(), "the origin's connection is still open")
     o.close()
 
 
@@ -410,6 +411,8 @@ def deaf_server(r):
     c.close()
     c, o = r.ask(get("/either"))    # and on to the next, which listens
     equal(o.head()[0], "GET /either HTTP/1.1")
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    c.head()
     done(c, o)
 
 

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Each line of the two example configurations, against the lab with a shorter delay; and the
+study routes are refused without `study: true`. Times are only compared coarsely."""
+# asan
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+
+import rig
+
+DELAY_S = 0.3
+
+
+def took(call):
+    began = time.monotonic()
+    value = call()
+    return time.monotonic() - began, value
+
+
+def together(n, call):
+    threads = [threading.Thread(target=call) for _ in range(n)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+def curl(proxy, path, *more):
+    """As the comments in the examples tell people to."""
+    r = subprocess.run(["curl", "-s", "-i", "--max-time", "20", *more, proxy.url + path],
+                       capture_output=True)
+    head, _, body = r.stdout.partition(b"\r\n\r\n")
+    rig.check(r.returncode == 0 and head, f"curl {path}: status {r.returncode}")
+    return rig.Answer(head, body)
+
+
+def quickstart(http, memcached):
+    proxy = rig.Fairlead(rig.example("quickstart", http, memcached))
+    for path in ("/sync", "/async"):
+        seconds, a = took(lambda: curl(proxy, path))
+        rig.check((a.status, a.body) == (200, b"ok\n"), f"{path}: {a.status} {a.body}")
+        rig.check(seconds >= DELAY_S, f"{path} in {seconds} s")
+    a = curl(proxy, "/cache")
+    rig.check((a.status, a.body, a.field("Content-Type")) == (200, b"bar", "text/plain"),
+              f"/cache: {a.head} {a.body}")
+    rig.check(curl(proxy, "/sessions/alice").body == b"in", "/sessions/alice")
+    rig.check(curl(proxy, "/sessions/nobody").status == 404, "/sessions/nobody")
+    rig.check(b"Host: " in curl(proxy, "/headers").body, "/headers")
+    rig.check(len(curl(proxy, "/bytes/1000").body) == 1000, "/bytes/1000")
+    a = curl(proxy, "/echo", "-d", "what goes in")
+    rig.check(a.body == b"what goes in", f"/echo: {a.body}")
+    rig.check(a.field("Via") == "1.1 fairlead", f"Via: {a.field('Via')}")
+    rig.check(proxy.metrics()["requests_total"] == 8, "requests that were counted")
+    rig.check(rig.get(proxy.admin, "/healthz").body == b"ok\n", "/healthz")
+    rig.until(lambda: proxy.log().count("curl/") == 8, "the access log")
+    proxy.stop()
+
+
+def page(proxy):
+    """A check and two questions: two delays one after the other, not three."""
+    a = curl(proxy, "/page")
+    rig.check(a.status == 302 and a.field("Location") == "/login/", f"{a.head}")
+    rig.check(curl(proxy, "/page", "-b", "session=nobody").status == 302, "an unknown session")
+    rig.check(curl(proxy, a.field("Location")).status == 200, "/login/")
+    seconds, a = took(lambda: curl(proxy, "/page", "-b", "session=alice"))
+    rig.check(a.status == 200, f"{a.head} {a.body}")
+    rig.check(json.loads(a.body) == {"session": "in", "cached": {"status": 200, "body": "bar"},
+                                     "origin": {"status": 200, "body": "ok\n"}}, f"{a.body}")
+    rig.check(2 * DELAY_S <= seconds < 3 * DELAY_S, f"/page took {seconds} s")
+
+
+def block(proxy):
+    """The don't: one after the other, and nobody else is served meanwhile."""
+    seconds, _ = took(lambda: together(4, lambda: curl(proxy, "/block")))
+    rig.check(seconds >= 4 * DELAY_S, f"4 of /block took only {seconds} s")
+    seconds, _ = took(lambda: together(4, lambda: curl(proxy, "/sync")))
+    rig.check(seconds < 4 * DELAY_S, f"4 of /sync took {seconds} s")
+
+
+def cpu(proxy):
+    """On the worker it holds up everybody else, on the pool it does not."""
+    for path, held_up in (("/cpu", True), ("/cpu/pool", False)):
+        answers = []
+        burn = threading.Thread(target=lambda: answers.append(curl(proxy, path + "?ms=1500")))
+        burn.start()
+        time.sleep(0.3)    # it burns by now
+        seconds, a = took(lambda: curl(proxy, "/login/"))
+        burn.join()
+        rig.check(a.status == 200 and answers[0].status == 200, f"{path}: {answers[0].head}")
+        rig.check((seconds > 0.7) == held_up, f"beside {path} /login/ took {seconds} s")
+
+
+def concurrency(http, memcached):
+    # One worker, so that it is certain who is held up.
+    proxy = rig.Fairlead(rig.example("concurrency", http, memcached), workers=1)
+    for path, body in (("/sync", b"ok\n"), ("/async", b"ok\n"), ("/cache", b"bar"),
+                       ("/block", b"ok\n")):
+        a = curl(proxy, path)
+        rig.check((a.status, a.body) == (200, body), f"{path}: {a.status} {a.body}")
+    for path in ("/sync", "/cache"):
+        seconds, _ = took(lambda: together(10, lambda: curl(proxy, path)))
+        rig.check(DELAY_S <= seconds < 6 * DELAY_S, f"10 of {path} took {seconds} s")
+    page(proxy)
+    block(proxy)
+    cpu(proxy)
+    proxy.stop()
+
+
+def refused_without_study(http, memcached):
+    """-t names each of them."""
+    text = rig.example("concurrency", http, memcached)
+    path = os.path.join(rig.TMP, "study.yaml")
+    with open(path, "w") as f:
+        f.write("listen: [127.0.0.1:1]\n" + re.sub(r"(?m)^study:.*\n", "", text))
+    r = subprocess.run([rig.FAIRLEAD, "-t", "-c", path], capture_output=True, text=True)
+    refusals = [line for line in r.stderr.splitlines() if "study: true" in line]
+    rig.check(r.returncode == 1 and len(refusals) == 4, f"{r}")
+
+
+def main():
+    http, memcached = rig.free_ports(2)
+    rig.lab(f"{int(DELAY_S * 1000)}ms", http, memcached, "--item", "session:alice=in")
+    quickstart(http, memcached)
+    concurrency(http, memcached)
+    refused_without_study(http, memcached)
+
+
+rig.main(main)

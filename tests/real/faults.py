@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Origins and caches that die: killed amid a body, gone and back, and a real memcached with
+large values and beside others."""
+import os
+import signal
+import socket
+import threading
+
+import rig
+
+MIB = 1 << 20
+CONFIG = """
+upstreams:
+  app: {{ servers: [127.0.0.1:{origin}], connect_timeout: 1s }}
+  one: {{ protocol: memcached, servers: [127.0.0.1:{first}], timeout: 2s, value: 2MiB }}
+  several:
+    protocol: memcached
+    servers: [127.0.0.1:{first}, 127.0.0.1:{second}, {{ address: 127.0.0.1:{third}, weight: 2 }}]
+    timeout: 2s
+routes:
+  - prefix: /one/
+    memcached: {{ upstream: one, key: "${{path.rest}}" }}
+  - prefix: /several/
+    memcached: {{ upstream: several, key: "${{path.rest}}" }}
+  - prefix: /
+    proxy: {{ upstream: app }}
+"""
+KEYS = 60
+
+
+def store(port, values):
+    """Sets them by the text protocol."""
+    with socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S) as s:
+        for key, value in values.items():
+            s.sendall(f"set {key} 0 0 {len(value)}\r\n".encode() + value + b"\r\n")
+            said = s.recv(64)
+            rig.check(said == b"STORED\r\n", f"memcached said {said}")
+
+
+def origin_killed(proxy, origin_program, origin):
+    """The client must see that the body is not whole; the next answers are 502, until the
+    origin is back."""
+    with socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S) as s:
+        s.sendall(b"GET /drip/1000/20 HTTP/1.1\r\nHost: x\r\n\r\n")
+        text = b""
+        while b"\r\n\r\n" not in text or text.endswith(b"\r\n\r\n"):
+            text += s.recv(65536)
+        origin_program.signal(signal.SIGKILL)
+        try:
+            while piece := s.recv(65536):
+                text += piece
+        except ConnectionResetError:
+            pass
+    head, _, body = text.partition(b"\r\n\r\n")
+    whole = body.endswith(b"0\r\n\r\n") if b"chunked" in head.lower() else False
+    length = [int(l.split(b":")[1]) for l in head.lower().split(b"\r\n")
+              if l.startswith(b"content-length")]
+    rig.check(not whole and (not length or len(body) < length[0]), f"{head}: {len(body)} bytes")
+    rig.check(rig.get(proxy.port, "/status/200").status == 502, "no 502")
+    rig.lab("0ms", origin)
+    rig.until(lambda: rig.get(proxy.port, "/status/200").status == 200, "the origin again")
+
+
+def large_values(proxy, cache):
+    values = {f"k{n}": bytes([65 + n % 26]) * n
+              for n in (0, 1, 16383, 16384, 65536, MIB // 2, MIB - 1024, MIB)}
+    store(cache, values)
+    for key, value in values.items():
+        answer = rig.get(proxy.port, f"/one/{key}")
+        rig.check(answer.status == 200 and answer.body == value,
+                  f"{key}: {answer.status}, {len(answer.body)} bytes")
+    rig.check(rig.get(proxy.port, "/one/none").status == 404, "no 404 for a miss")
+
+
+def many_at_once(proxy):
+    """Large values on few links to many readers: nobody's bytes are another's."""
+    wrong = []
+
+    def ask(n):
+        for _ in range(10):
+            answer = rig.get(proxy.port, f"/one/k{n}")
+            if answer.status != 200 or len(answer.body) != n:
+                wrong.append((n, answer.status, len(answer.body)))
+
+    threads = [threading.Thread(target=ask, args=(n,))
+               for n in (1, 16383, 16384, 65536, MIB // 2, MIB) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    rig.check(not wrong, f"{wrong[:5]}")
+
+
+def cache_killed(proxy, program, port):
+    program.signal(signal.SIGKILL)
+    program.process.wait()
+    # A server that is down is a miss.
+    rig.until(lambda: rig.get(proxy.port, "/one/k1").status == 404, "a miss")
+    rig.check(rig.get(proxy.port, "/status/200").status == 200, "others suffer")
+    rig.memcached(port, "-I", "2m")
+    store(port, {"k1": b"back"})
+    rig.until(lambda: rig.get(proxy.port, "/one/k1").body == b"back", "the value again")
+
+
+def several_servers(proxy, ports):
+    """Each key is on the server that ketama says, and on no other: a value in all of them
+    tells which was asked."""
+    for port in ports:
+        store(port, {f"s{i}": str(port).encode() for i in range(KEYS)})
+    asked = {i: int(rig.get(proxy.port, f"/several/s{i}").body) for i in range(KEYS)}
+    again = {i: int(rig.get(proxy.port, f"/several/s{i}").body) for i in range(KEYS)}
+    share = {port: list(asked.values()).count(port) for port in ports}
+    print(f"{rig.ENGINE}: {KEYS} keys went to the servers as {list(share.values())}")
+    rig.check(asked == again, "a key has moved")
+    rig.check(all(share.values()), f"a server got nothing: {share}")
+    return asked
+
+
+def one_of_several_killed(proxy, program, port, asked):
+    """No re-hash: its keys are misses, all others stay where they were."""
+    program.signal(signal.SIGKILL)
+    program.process.wait()
+    gone = [i for i in asked if asked[i] == port]
+    rig.until(lambda: rig.get(proxy.port, f"/several/s{gone[0]}").status == 404, "a miss")
+    for i, was in asked.items():
+        answer = rig.get(proxy.port, f"/several/s{i}")
+        good = answer.status == 404 if was == port else answer.body == str(was).encode()
+        rig.check(good, f"s{i} was on {was}: {answer.status} {answer.body}")
+
+
+def main():
+    origin, first, second, third = rig.free_ports(4)
+    lab = rig.lab("0ms", origin)
+    caches = {port: rig.memcached(port, "-I", "2m") for port in (first, second, third)}
+    proxy = rig.Fairlead(CONFIG.format(origin=origin, first=first, second=second, third=third))
+    origin_killed(proxy, lab, origin)
+    large_values(proxy, first)
+    many_at_once(proxy)
+    asked = several_servers(proxy, list(caches))
+    one_of_several_killed(proxy, caches[third], third, asked)
+    cache_killed(proxy, caches[first], first)
+    rig.check(proxy.alive() and proxy.log().count("ready") == 1, "the proxy has died")
+
+
+rig.main(main)

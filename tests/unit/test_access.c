@@ -1,0 +1,180 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/simrig.h"
+#include "proxy/access.h"
+
+#define FD 55
+
+static struct simrig rig;
+static struct worker_stats stats;
+static struct access access_;
+static const struct peer peer = { .family = AF_INET, .addr = { 192, 0, 2, 7 } };
+
+static void open_log(enum config_log format)
+{
+	setenv("TZ", "UTC", 1);
+	memset(&stats, 0, sizeof(stats));
+	simrig_open(&rig, 1, 8);
+	assert_int_equal(access_init(&access_, &rig.tick, &stats, format, FD), 0);
+}
+
+static void close_log(void)
+{
+	access_flush(&access_);
+	SIMRIG_UNTIL(&rig, access_idle(&access_), 1000);
+	access_done(&access_);
+	simrig_close(&rig);
+}
+
+static struct slice written(void)
+{
+	struct slice s;
+
+	SIMRIG_UNTIL(&rig, access_idle(&access_), ACCESS_FLUSH_MS + 100);
+	s.ptr = sim_written(rig.tick.loop, FD, &s.len);
+	return s;
+}
+
+static struct access_entry entry(void)
+{
+	return (struct access_entry){ .peer = &peer, .request_line = SLICE("GET / HTTP/1.1"),
+				      .host = SLICE("app"), .user_agent = SLICE("wget"),
+				      .status = 200, .sent_bytes = 12, .took_us = 3456,
+				      .server = "b", .ending = "answered" };
+}
+
+static void assert_written(const char *text)
+{
+	struct slice s = written();
+
+	assert_int_equal(s.len, strlen(text));
+	assert_memory_equal(s.ptr, text, s.len);
+}
+
+static void test_combined(void **state)
+{
+	struct access_entry e = entry();
+
+	(void)state;
+	open_log(CONFIG_LOG_COMBINED);
+	access_log(&access_, &e);
+	e.request_line = SLICE("");
+	e.status = 400;
+	access_log(&access_, &e);
+	assert_written("192.0.2.7 - - [01/Jan/2020:00:00:01 +0000] \"GET / HTTP/1.1\" 200 12 "
+		       "\"-\" \"wget\"\n"
+		       "192.0.2.7 - - [01/Jan/2020:00:00:01 +0000] \"-\" 400 12 \"-\" \"wget\"\n");
+	assert_int_equal(stats.log_lines, 2);
+	close_log();
+}
+
+/* No line can be forged, no terminal spoken to, no JSON broken. */
+static void test_escaped(void **state)
+{
+	struct access_entry e = entry();
+
+	(void)state;
+	e.referer = SLICE("a\"b\\c\n\x1b[31m\xc3\xa4\x7f");
+	open_log(CONFIG_LOG_COMBINED);
+	access_log(&access_, &e);
+	assert_written("192.0.2.7 - - [01/Jan/2020:00:00:01 +0000] \"GET / HTTP/1.1\" 200 12 "
+		       "\"a\\x22b\\x5cc\\x0a\\x1b[31m\\xc3\\xa4\\x7f\" \"wget\"\n");
+	close_log();
+	open_log(CONFIG_LOG_JSON);
+	e.server = NULL;
+	access_log(&access_, &e);
+	assert_written("{\"time\":\"2020-01-01T00:00:01.000Z\",\"client\":\"192.0.2.7\","
+		       "\"request\":\"GET / HTTP/1.1\",\"host\":\"app\",\"status\":200,"
+		       "\"sent_bytes\":12,\"took_us\":3456,\"server\":\"\","
+		       "\"ending\":\"answered\","
+		       "\"referer\":\"a\\u0022b\\u005cc\\u000a\\u001b[31m\\u00c3\\u00a4\\u007f\","
+		       "\"user_agent\":\"wget\"}\n");
+	close_log();
+}
+
+/* Lines wait a little for each other, and not longer. */
+static void test_flush(void **state)
+{
+	struct access_entry e = entry();
+	size_t n;
+
+	(void)state;
+	open_log(CONFIG_LOG_COMBINED);
+	for (unsigned i = 0; i < 3; i++) {
+		access_log(&access_, &e);
+		simrig_run(&rig, ACCESS_FLUSH_MS / 5);
+		sim_written(rig.tick.loop, FD, &n);
+		assert_int_equal(n, 0);
+	}
+	simrig_run(&rig, ACCESS_FLUSH_MS);
+	sim_written(rig.tick.loop, FD, &n);
+	assert_true(n > 0);
+	assert_true(access_idle(&access_));
+	simrig_run(&rig, 500);
+	access_log(&access_, &e);
+	simrig_run(&rig, ACCESS_FLUSH_MS + 50);
+	assert_true(access_idle(&access_));
+	close_log();
+}
+
+/* While one buffer is written the other fills; what comes then is dropped and counted, and
+ * each line is written whole and once. */
+static void test_full(void **state)
+{
+	struct access_entry e = entry();
+	struct slice s;
+	size_t lines = 0;
+	unsigned all = 3000;
+
+	(void)state;
+	open_log(CONFIG_LOG_COMBINED);
+	for (unsigned i = 0; i < all; i++)
+		access_log(&access_, &e); /* the loop does not run: nothing is written */
+	assert_true(stats.log_dropped > 0);
+	assert_int_equal(stats.log_dropped + stats.log_lines, all);
+	s = written();
+	for (size_t i = 0; i < s.len; i++)
+		lines += s.ptr[i] == '\n';
+	assert_int_equal(lines, stats.log_lines);
+	access_log(&access_, &e); /* and goes on */
+	assert_int_equal(written().len, s.len / lines * (lines + 1));
+	close_log();
+}
+
+/* One that is too long is dropped, not cut. */
+static void test_long(void **state)
+{
+	struct access_entry e = entry();
+	char *text = malloc(20000);
+
+	(void)state;
+	assert_non_null(text);
+	memset(text, 1, 20000); /* four bytes each */
+	e.referer = (struct slice){ text, 20000 };
+	open_log(CONFIG_LOG_COMBINED);
+	access_log(&access_, &e);
+	assert_int_equal(stats.log_dropped, 1);
+	e.referer.len = 5000;
+	access_log(&access_, &e);
+	assert_int_equal(stats.log_lines, 1);
+	assert_true(written().len > 20000);
+	close_log();
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_combined), cmocka_unit_test(test_escaped),
+		cmocka_unit_test(test_flush),	 cmocka_unit_test(test_full),
+		cmocka_unit_test(test_long),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,104 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "run/handover.h"
+
+static int ends[2];
+
+static int open_channel(void **state)
+{
+	(void)state;
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+}
+
+static int close_channel(void **state)
+{
+	(void)state;
+	close(ends[0]);
+	close(ends[1]);
+	return 0;
+}
+
+static ino_t inode(int fd)
+{
+	struct stat s;
+
+	assert_int_equal(fstat(fd, &s), 0);
+	return s.st_ino;
+}
+
+/* What each is arrives with the descriptor itself, in order, closed on exec. */
+static void test_all_kinds(void **state)
+{
+	int fds[2];
+	struct handover sent[] = { { HANDOVER_LISTENER, 7, -1 }, { HANDOVER_ADMIN, 0, -1 },
+				   { HANDOVER_LISTENER, 3, -1 }, { HANDOVER_LOG, 0, -1 } };
+	struct handover got;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		sent[i].fd = fds[i % 2];
+		assert_int_equal(handover_send(ends[0], &sent[i]), 0);
+	}
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, -1 }), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(handover_receive(ends[1], &got), 0);
+		assert_int_equal(got.kind, sent[i].kind);
+		assert_int_equal(got.worker, sent[i].worker);
+		assert_true(got.fd >= 0 && got.fd != sent[i].fd);
+		assert_int_equal(inode(got.fd), inode(sent[i].fd));
+		assert_true(fcntl(got.fd, F_GETFD) & FD_CLOEXEC);
+		close(got.fd);
+	}
+	assert_int_equal(handover_receive(ends[1], &got), 0);
+	assert_int_equal(got.kind, HANDOVER_END);
+	assert_int_equal(got.fd, -1);
+	/* The sender has kept its own. */
+	assert_true(fcntl(fds[0], F_GETFD) >= 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_other_end_is_gone(void **state)
+{
+	struct handover got;
+
+	(void)state;
+	close(ends[0]);
+	ends[0] = -1;
+	assert_int_equal(handover_receive(ends[1], &got), -EPIPE);
+	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, -1 }),
+			 -EPIPE);
+	assert_int_equal(handover_receive(-1, &got), -EBADF);
+}
+
+/* A kind that needs a descriptor comes without one. */
+static void test_none_sent(void **state)
+{
+	struct handover got;
+
+	(void)state;
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 0, -1 }), 0);
+	assert_int_equal(handover_receive(ends[1], &got), -EPROTO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_all_kinds, open_channel, close_channel),
+		cmocka_unit_test_setup_teardown(test_other_end_is_gone, open_channel,
+						close_channel),
+		cmocka_unit_test_setup_teardown(test_none_sent, open_channel, close_channel),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,106 @@
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "proxy/pool.h"
+
+#define JOBS 200
+
+static struct mailbox box;
+static sem_t woken;
+static pthread_t worker;
+static unsigned finished;
+
+static void wake(void *sleeper)
+{
+	sem_post(sleeper);
+}
+
+static void job_finished(struct job *j)
+{
+	assert_true(pthread_equal(pthread_self(), worker)); /* it came through the mailbox */
+	assert_false(j->back);
+	assert_true(j->rounds > 0);
+	j->back = true;
+	finished++;
+}
+
+static void collect(unsigned n)
+{
+	while (finished < n) {
+		sem_wait(&woken);
+		mailbox_drain(&box);
+	}
+}
+
+static int start(void **state)
+{
+	(void)state;
+	worker = pthread_self();
+	finished = 0;
+	sem_init(&woken, 0, 0);
+	mailbox_init(&box, wake, &woken);
+	return 0;
+}
+
+static void test_all_come_back(void **state)
+{
+	static struct job jobs[JOBS];
+	struct pool *p = pool_new(3);
+
+	(void)state;
+	assert_non_null(p);
+	for (unsigned i = 0; i < JOBS; i++) {
+		jobs[i] = (struct job){ .reply_to = &box, .finished = job_finished };
+		pool_submit(p, &jobs[i]);
+	}
+	collect(JOBS);
+	for (unsigned i = 0; i < JOBS; i++)
+		assert_true(jobs[i].back);
+	assert_int_equal(finished, JOBS);
+	jobs[0] = (struct job){ .reply_to = &box, .finished = job_finished, .ms = 20 };
+	pool_submit(p, &jobs[0]);
+	collect(JOBS + 1);
+	pool_free(p);
+}
+
+static void test_idle_pool_ends(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i < 5; i++) {
+		struct pool *p = pool_new(i);
+
+		assert_non_null(p);
+		pool_free(p);
+	}
+}
+
+static void test_burns(void **state)
+{
+	struct timespec a, b;
+	long ms;
+
+	(void)state;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+	assert_true(pool_burn(30) > 0);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
+	ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+	assert_in_range(ms, 29, 60);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_all_come_back, start),
+		cmocka_unit_test_setup(test_idle_pool_ends, start),
+		cmocka_unit_test(test_burns),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
