@@ -143,17 +143,6 @@ static struct buf *replace_first(struct conn *c, size_t size)
 	return b;
 }
 
-void conn_settle(struct conn *c)
-{
-	const struct buf *first = c->inbox;
-
-	if (!first || first->next || first->class_ != BUF_RECEIVE ||
-	    first->end - first->begin > SETTLE_BYTES_MAX)
-		return;
-	replace_first(c, first->end - first->begin);
-	receive(c);
-}
-
 bool conn_gather(struct conn *c, uint32_t max)
 {
 	struct buf *first = c->inbox;
@@ -172,6 +161,20 @@ bool conn_gather(struct conn *c, uint32_t max)
 	pull_up(c, first, max);
 	receive(c);
 	return true;
+}
+
+void conn_settle(struct conn *c)
+{
+	struct buf *first = c->inbox;
+
+	if (!first || c->inbox_bytes > SETTLE_BYTES_MAX ||
+	    (first->class_ != BUF_RECEIVE && !first->next))
+		return;
+	if (first->class_ == BUF_RECEIVE || first->begin + c->inbox_bytes > first->size)
+		first = replace_first(c, 2 * (size_t)c->inbox_bytes);
+	if (first)
+		pull_up(c, first, c->inbox_bytes);
+	receive(c);
 }
 
 void conn_pause(struct conn *c, bool paused)
