@@ -124,9 +124,11 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	return true;
 }
 
+/* What the client sends belongs to the new protocol only behind its whole request
+ * (RFC 9110 7.8): amid a body nobody could tell where that begins. */
 static bool begin_tunnel(struct exchange *x, struct head *h)
 {
-	if (!x->upgrade) {
+	if (!x->upgrade || x->fetch->state != FETCH_AWAITING_HEAD) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return false;
 	}
