@@ -125,6 +125,22 @@ lie("HEAD with a length", OK + b"Content-Length: 6\r\n\r\n", [(200, b"")], metho
 lie("HEAD with a coding", OK + b"Transfer-Encoding: chunked\r\n\r\n", [(200, b"")], method=b"HEAD", kept=True)
 lie("HEAD, 100 and then a body", b"HTTP/1.1 100 C\r\n\r\n" + OK + b"Content-Length: 6\r\n\r\nPOISON", [(200, b"")], method=b"HEAD", interim=[100])
 
+# --- fields of one hop ---------------------------------------------------------------------------------
+
+abc = b"Content-Length: 3\r\n\r\nabc"
+for name, fields, missing in (
+        ("Keep-Alive", b"Keep-Alive: timeout=5\r\n", b"keep-alive"), ("Proxy-Connection", b"Proxy-Connection: close\r\n", b"proxy-connection"),
+        ("Upgrade", b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"upgrade"), ("Upgrade alone", b"Upgrade: h2c\r\n", b"upgrade"),
+        ("a named field", b"Connection: A\r\nA: b\r\n", b"a"), ("a named field before", b"a: b\r\nConnection: A\r\n", b"a"), ("TE", b"TE: trailers\r\n", b"te"),
+        ("a named length", b"Connection: Content-Length\r\n", b"connection"), ("a named Date", b"Connection: date\r\nDate: evil\r\n", b"connection")):
+    lie(f"hop: {name}", OK + fields + abc, [(200, b"abc")], missing=(missing,), kept=True)
+lie("hop: Connection: close and more bytes", OK + b"Connection: close\r\n" + abc + SMUGGLED_ANSWER, [(200, b"abc")])
+lie("hop: Connection: close, keep-alive", OK + b"Connection: keep-alive, close\r\n" + abc, [(200, b"abc")])
+lie("hop: HTTP/1.0 with keep-alive", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + abc, [(200, b"abc")], kept=True)
+lie("trailers that are none of theirs", CHUNKED + b"0\r\nContent-Length: 5\r\nSet-Cookie: a\r\nLocation: /\r\nConnection: close\r\n\r\n", [(200, b"")], kept=True)
+broken("broken, with a request behind it", CHUNKED + b"3\r\nabc\r\nx\r\n", then=get(target=b"/2"), kept=None)
+broken("broken by its end, with requests behind it", [OK + b"Content-Length: 9\r\n\r\nabc", CLOSE], then=get(target=b"/2") * 5, kept=None)
+
 # --- 1xx --------------------------------------------------------------------------------------------
 
 CONTINUE, HINTS = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"

@@ -1,5 +1,5 @@
 """Pipelines, interim answers, Expect, Upgrade, HEAD: what spans more than one message."""
-from .case import (BROKEN, CLOSED, GONE, NOTHING, OPEN, SHUT, SMUGGLED, Case, Seen, get, passed, post, refused)
+from .case import (BROKEN, CUT_OFF, CLOSED, GONE, NOTHING, OPEN, SHUT, SMUGGLED, Case, Seen, get, passed, post, refused)
 
 CASES = []
 LENGTH, CHUNKED = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
@@ -78,6 +78,8 @@ add(Case, "101 unasked", get(), [502], OPEN, [Seen()], script=[SWITCH], kept=Fal
 add(Case, "101 to h2c", get(WANTS + b"h2c\r\n"), [502], OPEN, [Seen()], script=[SWITCH.replace(b"websocket", b"h2c")], kept=False)
 add(Case, "101 to HTTP/1.0", get(WANTS + b"websocket\r\n", version=b"1.0"), [502], CLOSED, [Seen(via=b"1.0")], script=[SWITCH], kept=False)
 add(Case, "101 to HEAD", get(method=b"HEAD"), [502], OPEN, [Seen(b"HEAD /")], script=[SWITCH], kept=False, methods=[b"HEAD", b"GET"])
+for name, fields, part in (("a length", LENGTH, b"ab"), ("chunks", CHUNKED, b"5\r\nab"), ("chunks, between", CHUNKED, b"2\r\nab\r\n"), ("chunks, none", CHUNKED, b"")):
+    add(Case, f"101 amid a body: {name}", [post(fields + WANTS + b"websocket\r\n", part)], [502], CLOSED, CUT_OFF, script=[SWITCH], when="head", kept=False)
 add(Case, "426 is no switch", get(WANTS + b"websocket\r\n"), [(426, b"no")], OPEN, [Seen(hop=HOP)],
     script=[b"HTTP/1.1 426 No\r\nContent-Length: 2\r\n\r\nno"], kept=True)
 
