@@ -3,7 +3,10 @@
 that are reset; signals at any time. Nobody gets a wrong answer, and it recovers.
 Arguments: the names of some cases, else all are tried."""
 # timeout: 170
+import collections
 import os
+import re
+import resource
 import signal
 import socket
 import struct
@@ -87,7 +90,8 @@ def echoed(port, size, n, at_once):
 # --- cases --------------------------------------------------------------------------
 
 def small_queues(place):
-    """A completion queue of 64 and 1,000 connections: it overflows, nothing is lost."""
+    """A completion queue of 64 and 1,000 connections: whether it overflows or the kernel
+    holds back (as 6.18 does), nothing is lost."""
     env = {"FAIRLEAD_RING_ENTRIES": "32", "FAIRLEAD_RING_CQ": "64"}
     for off in ("", ALL):
         proxy = place.proxy(env={**env, "FAIRLEAD_RING_WITHOUT": off})
@@ -95,8 +99,9 @@ def small_queues(place):
         took = loaded(proxy, "/delay/100", n, "small queues")
         good = echoed(proxy.port, 100_000, 60, 20)
         rig.check(good == 60, "small queues: an echo is not what was sent")
+        overflows = proxy.metrics()["engine_overflows_total"]
         print(f"{rig.ENGINE}: a completion queue of 64{' and no features' if off else ''}: "
-              f"{n} requests of 100 ms at once in {took:.2f} s")
+              f"{n} requests of 100 ms at once in {took:.2f} s, {overflows:.0f} overflows")
         quiet(proxy, "small queues")
         proxy.stop()
 
@@ -181,6 +186,50 @@ def reset_at_once(place):
     rig.check(most > n * 0.9 or place.limit < 2 * n, f"only {most} of {n} were accepted")
 
 
+def memory_short(place):
+    """The worker process gets no more memory: it sheds, and does not die."""
+    proxy = place.proxy()
+    worker = proxy.worker_pid()
+    with open(f"/proc/{worker}/status") as f:
+        kib = int(re.search(r"VmData:\s+(\d+)", f.read())[1])
+    resource.prlimit(worker, resource.RLIMIT_DATA, ((kib + 16384) << 10, -1))
+    n = min(4000, (place.limit - 200) // 2)
+    socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
+    for s in socks:
+        try:
+            s.sendall(b"GET /delay/500 HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 4000
+                      + b"\r\nConnection: close\r\n\r\n")
+        except OSError:
+            pass
+    got = collections.Counter(status_of(s) for s in socks)
+    print(f"{rig.ENGINE}: {n} requests at once and 16 MiB more for them: {dict(got)}")
+    rig.check(set(got) <= {"200", "502", "503", "ended", "reset"}, lambda: f"{got}")
+    rig.check(proxy.worker_pid() == worker, lambda: f"it has died: {proxy.log()}")
+    rig.check(got["200"] < n, "memory was not short")
+    quiet(proxy, "after the shortage")
+    resource.prlimit(worker, resource.RLIMIT_DATA, (-1, -1))
+    rig.until(lambda: answers(proxy), "an answer when memory is back")
+    loaded(proxy, "/status/200", 500, "memory is back")
+
+
+def answers(proxy):
+    try:
+        return rig.get(proxy.port, "/status/200").status == 200
+    except (AssertionError, OSError):
+        return False
+
+
+def status_of(s):
+    try:
+        with s:
+            text = b"".join(iter(lambda: s.recv(65536), b""))
+        head, _, body = text.partition(b"\r\n\r\n")
+        whole = b"\r\nContent-Length: %d\r\n" % len(body) in head + b"\r\n"
+        return "ended" if not text else head.split(b" ", 2)[1].decode() if whole else "cut"
+    except OSError:
+        return "reset"
+
+
 def signals(place):
     """To supervisor, worker process and threads, under load."""
     proxy = place.proxy()
@@ -247,7 +296,7 @@ def log_gone(place):
 
 
 CASES = (small_queues, few_buffers, silent_many, features_off, attacked_without_features,
-         reset_at_once, signals, worker_killed, disk_full, log_gone)
+         reset_at_once, memory_short, signals, worker_killed, disk_full, log_gone)
 OF_RINGS = (small_queues, features_off, attacked_without_features)
 
 
