@@ -206,10 +206,10 @@ def memory_short(place):
     rig.check(set(got) <= {"200", "502", "503", "ended", "reset"}, lambda: f"{got}")
     rig.check(proxy.worker_pid() == worker, lambda: f"it has died: {proxy.log()}")
     rig.check(got["200"] < n, "memory was not short")
-    quiet(proxy, "after the shortage")
     resource.prlimit(worker, resource.RLIMIT_DATA, (-1, -1))
     rig.until(lambda: answers(proxy), "an answer when memory is back")
     loaded(proxy, "/status/200", 500, "memory is back")
+    quiet(proxy, "memory is back")
 
 
 def answers(proxy):
