@@ -173,7 +173,8 @@ def reset_at_once(place):
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         socks.append(s)
         if i % 2:
-            s.sendall((b"GET /delay/5000 HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP")[i % 4 == 1])
+            s.sendall((b"GET /delay/5000 HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"GET / HTTP")[i % 4 == 1])
     most = proxy.metrics()["connections"]
     began = time.monotonic()
     for s in socks:
@@ -309,7 +310,8 @@ def test():
             continue
         began = time.monotonic()
         case(place)
-        print(f"{rig.ENGINE}: {case.__name__} took {time.monotonic() - began:.1f} s", flush=True)
+        print(f"{rig.ENGINE}: {case.__name__} took {time.monotonic() - began:.1f} s",
+            flush=True)
 
 
 rig.main(test)

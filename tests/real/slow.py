@@ -110,7 +110,8 @@ def test():
             n, middle, p99 = ordinary.end()
         print(f"{rig.ENGINE}: {name}: {most:.0f} of {CONNECTIONS} held, gone after "
               f"{took:.1f} s; {n} answers, median {middle:.1f} ms, p99 {p99:.1f} ms")
-        rig.check(most > CONNECTIONS / 2, f"{name}: only {most} connections were there: {said}")
+        rig.check(most > CONNECTIONS / 2,
+            f"{name}: only {most} connections were there: {said}")
         rig.check(took < LIMIT_S + SLACK_S, f"{name}: held for {took:.1f} s: {said}")
         rig.until(lambda: proxy.metrics()["connections"] == 0, "all connections to be gone")
     rig.check(not proxy.said("worker process"), lambda: proxy.log())
