@@ -331,6 +331,22 @@ static void check_seen(const struct sent *sent, const struct strict_head *h,
 		ASSERT(body->data[i] == pattern(hash, i));
 }
 
+/* What the cache holds for a key is told of no other. */
+static void check_value(const struct strict_head *asked, const struct strict_body *body)
+{
+	struct slice key = asked->target, prefix = SLICE("value of ");
+	struct slice value = { body->data, body->data_n };
+	const char *mark = memchr(key.ptr, '?', key.len);
+
+	if (mark)
+		key.len = (size_t)(mark - key.ptr);
+	if (!slice_starts(key, SLICE("/cache/")) || memchr(key.ptr, '%', key.len) ||
+	    memmem(key.ptr, key.len, "/.", 2))
+		return;
+	key = slice_after(key, 7);
+	ASSERT(slice_starts(value, prefix) && slice_equal(slice_after(value, prefix.len), key));
+}
+
 enum end { GOES_ON, IS_LAST, IS_BROKEN };
 
 /* One answer that is not interim at the front of *rest, to a request, or to something that
@@ -369,11 +385,12 @@ static enum end answer_one(struct scene *s, struct actor *a, const struct sent *
 	*rest = slice_after(*rest, v == STRICT_OK ? body.bytes : rest->len);
 	if (sent && s->script_n == 0)
 		check_seen(sent, &h, &body, v == STRICT_OK, framing != STRICT_NONE);
+	if (sent && v == STRICT_OK && h.status == 200 && framing != STRICT_NONE)
+		check_value(&sent->head, &body);
 	free(body.data);
 	if (v != STRICT_OK)
 		return IS_BROKEN;
-	if (framing == STRICT_CLOSE || !sent || sent->body != STRICT_OK)
-		ASSERT(framing != STRICT_CLOSE || h.close);
+	ASSERT(framing != STRICT_CLOSE || h.close);
 	if (sent && sent->head.minor == 0 && !h.keep_alive)
 		ASSERT(h.close);
 	return h.close ? IS_LAST : GOES_ON;
