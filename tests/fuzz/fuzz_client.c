@@ -50,6 +50,7 @@ struct scene {
 	unsigned script_n, script_at;
 	unsigned sent_n; /* whole heads; what follows them is `after` */
 	enum strict_verdict after;
+	bool plain; /* see is_plain() */
 	struct sent sent[REQUESTS_MAX];
 };
 
@@ -143,6 +144,7 @@ static void say_pattern(struct actor *a, uint64_t hash, size_t n, bool chunked)
 static void answer_orderly(struct actor *a, const struct strict_head *h, uint64_t hash)
 {
 	bool chunked = asks_for(h, "/chunked"), until_close = asks_for(h, "/until-close");
+	int status = asks_for(h, "/status/204") ? 204 : asks_for(h, "/status/304") ? 304 : 200;
 	size_t n = pattern_length(h->target);
 	char head[256];
 
@@ -151,17 +153,16 @@ static void answer_orderly(struct actor *a, const struct strict_head *h, uint64_
 	if (strict_lists(h, "Expect", SLICE("100-continue")))
 		actor_says(a, "HTTP/1.1 100 Continue\r\n\r\n");
 	snprintf(head, sizeof(head), "HTTP/1.%d %d Fine\r\nX-Seen: %016llx %zu\r\n",
-		 !asks_for(h, "/old"), asks_for(h, "/status/204") ? 204 :
-		 asks_for(h, "/status/304") ? 304 : 200, (unsigned long long)hash, n);
+		 !asks_for(h, "/old"), status, (unsigned long long)hash, n);
 	actor_says(a, head);
+	/* Not as we write it, on purpose. */
+	snprintf(head, sizeof(head), "Content-Length:%zu\r\n", n);
 	if (chunked)
-		actor_says(a, "Transfer-Encoding:  chunked\r\n\r\n");
-	else if (!until_close && !asks_for(h, "/status/204")) {
-		snprintf(head, sizeof(head), "Content-Length:%zu\r\n\r\n", n);
+		actor_says(a, "Transfer-Encoding:  chunked\r\n");
+	else if (!until_close && status != 204)
 		actor_says(a, head);
-	} else
-		actor_says(a, "\r\n");
-	if (!slice_equal(h->method, SLICE("HEAD")) && !asks_for(h, "/status/"))
+	actor_says(a, "\r\n");
+	if (!slice_equal(h->method, SLICE("HEAD")) && status == 200)
 		say_pattern(a, hash, asks_for(h, "/short") ? n / 2 : n, chunked);
 	if (asks_for(h, "/more"))
 		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -347,6 +348,22 @@ static void check_value(const struct strict_head *asked, const struct strict_bod
 	ASSERT(slice_starts(value, prefix) && slice_equal(slice_after(value, prefix.len), key));
 }
 
+/* Nothing goes wrong with any of them: no script, no target that asks for trouble. */
+static bool is_plain(const struct scene *s)
+{
+	static const char *const troubles[] = { "/closed", "/reset", "/never", "/short", "/more",
+						"/early", "/last", "/upgrade", "/pa", "/cache",
+						"/next", "/nobody" };
+
+	for (unsigned i = 0; i < s->sent_n; i++)
+		for (size_t k = 0; k < COUNT(troubles); k++)
+			if (memmem(s->sent[i].head.target.ptr, s->sent[i].head.target.len,
+				   troubles[k], strlen(troubles[k])) ||
+			    slice_equal_nocase(s->sent[i].head.authority, SLICE("nowhere")))
+				return false;
+	return s->script_n == 0 && !(s->mode & (LEAVE | RESET | SCARCE));
+}
+
 enum end { GOES_ON, IS_LAST, IS_BROKEN };
 
 /* One answer that is not interim at the front of *rest, to a request, or to something that
@@ -388,6 +405,8 @@ static enum end answer_one(struct scene *s, struct actor *a, const struct sent *
 	if (sent && v == STRICT_OK && h.status == 200 && framing != STRICT_NONE)
 		check_value(&sent->head, &body);
 	free(body.data);
+	if (sent && sent->body == STRICT_OK && s->plain)
+		ASSERT(v == STRICT_OK && h.status < 500);
 	if (v != STRICT_OK)
 		return IS_BROKEN;
 	ASSERT(framing != STRICT_CLOSE || h.close);
@@ -480,6 +499,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	while (f.left > 0 && s.script_n < SCRIPTS_MAX)
 		s.scripts[s.script_n++] = fuzz_part(&f, SEPARATOR);
 	read_stream(&s);
+	s.plain = is_plain(&s);
 	play(&s, seed);
 	return 0;
 }
