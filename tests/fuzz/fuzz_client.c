@@ -431,8 +431,9 @@ static void check_client(struct scene *s, struct actor *a)
 		i++;
 	}
 	ASSERT(rest.len == 0 || s->sent_n == REQUESTS_MAX);
-	/* Nothing whole is left without an answer and without a word. */
-	if (patient && end == GOES_ON && i < s->sent_n && !a->error &&
+	/* Nothing whole is left without an answer and without a word; if it was all plain, with
+	 * a reset neither. */
+	if (patient && end == GOES_ON && i < s->sent_n && (s->plain || !a->error) &&
 	    !(s->mode & SCARCE))
 		ASSERT(s->sent[i].body != STRICT_OK);
 }
