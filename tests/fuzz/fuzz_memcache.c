@@ -61,7 +61,7 @@ static bool flags_are_good(struct slice s)
 		    !((s.ptr[1] >= 'a' && s.ptr[1] <= 'z') || (s.ptr[1] >= 'A' && s.ptr[1] <= 'Z')))
 			return false;
 		for (s = slice_after(s, 1); s.len > 0 && s.ptr[0] != ' '; s = slice_after(s, 1))
-			if ((unsigned char)s.ptr[0] <= ' ' && (signed char)s.ptr[0] >= 0)
+			if ((unsigned char)s.ptr[0] < 0x21 || (unsigned char)s.ptr[0] > 0x7e)
 				return false;
 	}
 	return true;
