@@ -467,7 +467,7 @@ static void received(struct io_op *op, int res, unsigned flags)
 		c->eof = true;
 		changed(c);
 	} else if (res != -ECANCELED) {
-		c->error = res;
+		c->error = (int16_t)res;
 		changed(c);
 	}
 	if (flags & IO_MORE)
@@ -500,7 +500,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	outbox_release(o, o->first, o->flying);
 	o->first = o->flying;
 	if (res < 0) {
-		c->send_error = res;
+		c->send_error = (int16_t)res;
 		outbox_release(o, o->first, o->n);
 		outbox_give_back(c);
 		changed(c);
