@@ -52,7 +52,8 @@ enum conn_end {
 /* What is to be sent. Taken when something is pushed, given back when all is
  * gone: an idle connection has none. */
 struct outbox {
-	struct io_send send;
+	struct io_send send;   /* its owner is the conn */
+	struct list writable;  /* node on tick->writable */
 	uint16_t first;    /* entries before it have been sent */
 	uint16_t flying;   /* entries first … flying are with the kernel */
 	uint16_t n;        /* entries first … n are in use; all sent: back to 0 */
@@ -86,7 +87,6 @@ struct conn {
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
-	struct list writable;   /* node on tick->writable */
 	struct corpse corpse;
 	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
