@@ -19,8 +19,18 @@ endif
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	    -Wpointer-arith -Wwrite-strings $(if $(filter 1,$(WERROR)),-Werror)
 base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread
-release_flags := -O2
-asan_flags := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+# What a compiler or C library does not know is left out; tests/real/hardened.py reads the
+# rest back from the program.
+understood = $(shell $(CC) -O2 -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null \
+		2>/dev/null && echo '$1')
+fortify = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE
+hardening := -fPIE -fstack-protector-strong \
+	     $(or $(call understood,$(fortify)=3),$(call understood,$(fortify)=2)) \
+	     $(call understood,-fstack-clash-protection) \
+	     $(or $(call understood,-fcf-protection=full),$(call understood,-mbranch-protection=standard))
+hardening_link := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
+release_flags := -O2 $(hardening)
+asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 
 # Every folder of src but lab is a layer; tests/tidy/layers knows who may include whom.
@@ -127,7 +137,7 @@ $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
 $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$(CC) $(base_flags) $($1_flags) $(LDFLAGS) -o $$@ $$^ \
+	$$(Q)$(CC) $(base_flags) $($1_flags) $(hardening_link) $(LDFLAGS) -o $$@ $$^ \
 		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
@@ -143,7 +153,8 @@ build/$1/obj/%.o: %.c build/$1/flags
 # Changes when the flags do, and everything with it.
 build/$1/flags: FORCE
 	@mkdir -p $$(@D)
-	@echo '$(CC) $(base_flags) $($1_flags) $(warnings) $(libs_cflags) $(CFLAGS)' > $$@.new
+	@echo '$(CC) $(base_flags) $($1_flags) $(hardening_link) $(warnings) $(libs_cflags) \
+		$(CFLAGS)' > $$@.new
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
