@@ -25,6 +25,7 @@
 
 /* Size classes of blocks: 256 B << class; larger ones come from malloc(). */
 #define BUF_CLASSES 6
+enum { BUF_RECEIVE = 254, BUF_HEAP = 255 };
 
 struct buf_pool;
 

@@ -103,6 +103,10 @@ struct slice conn_peek(const struct conn *c);
  * straddle buffers, never for bodies. False: out of memory. */
 bool conn_gather(struct conn *c, uint32_t max);
 
+/* What is in the inbox will wait for long: a few bytes in a receive buffer move to a block of
+ * their size, so that slow peers do not use up the pool. For heads, never for bodies. */
+void conn_settle(struct conn *c);
+
 /* Drops the first n bytes. */
 void conn_consume(struct conn *c, uint32_t n);
 

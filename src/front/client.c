@@ -154,9 +154,12 @@ static bool next_request(struct client *c)
 	}
 	if (c->conn.eof || client_lost(c)) {
 		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
-	} else if (c->state == CLIENT_IDLE && c->conn.inbox_bytes > 0) {
-		set_state(c, CLIENT_HEAD);
-		expect(c);
+	} else if (c->conn.inbox_bytes > 0) {
+		conn_settle(&c->conn);
+		if (c->state == CLIENT_IDLE) {
+			set_state(c, CLIENT_HEAD);
+			expect(c);
+		}
 	}
 	return false;
 }
@@ -179,9 +182,12 @@ static void step(struct task *task)
 			return;
 		if (c->exchange) {
 			c->front->events->step(c);
-			if (c->exchange)
-				return;
-			continue;
+			if (!c->exchange)
+				continue;
+			/* Pipelined requests wait for this one. */
+			if (reader_ended(&c->reader))
+				conn_settle(&c->conn);
+			return;
 		}
 		if (c->slow) {
 			too_slow(c);

@@ -7,9 +7,6 @@
 
 #include "base/check.h"
 
-/* Values of class_ beyond the size classes. */
-enum { BUF_RECEIVE = 254, BUF_HEAP = 255 };
-
 /* Receive buffers are made so many at a time: their rooms in one mapping, their
  * heads in the page after them. */
 #define CHUNK_BUFS 64u

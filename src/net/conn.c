@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* More than this is worth a receive buffer of its own. */
+#define SETTLE_BYTES_MAX (BUF_BYTES / 4)
+
 static void changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
@@ -119,9 +122,30 @@ static void pull_up(struct conn *c, struct buf *first, uint32_t max)
 	}
 }
 
+/* Puts a block with `size` bytes of room in the place of the first buffer. */
+static struct buf *replace_first(struct conn *c, size_t size)
+{
+	struct buf *first = c->inbox;
+	struct buf *b = buf_new(io_bufs(c->tick->loop), size);
+
+	if (!b)
+		return NULL;
+	b->end = first->end - first->begin;
+	memcpy(b->data, first->data + first->begin, b->end);
+	b->next = first->next;
+	if (c->inbox_last == first)
+		c->inbox_last = b;
+	c->inbox = b;
+	c->inbox_held += b->size;
+	c->inbox_held -= first->size;
+	first->next = NULL;
+	buf_put(first);
+	return b;
+}
+
 bool conn_gather(struct conn *c, uint32_t max)
 {
-	struct buf *first = c->inbox, *b;
+	struct buf *first = c->inbox;
 	uint32_t want;
 
 	if (!first || !first->next || first->end - first->begin >= max)
@@ -130,24 +154,27 @@ bool conn_gather(struct conn *c, uint32_t max)
 	/* A buffer that others refer to, or without room, is replaced by a block with
 	 * room to spare: a head that drips in is copied a few times, not at each byte. */
 	if (first->refs > 1 || first->begin + want > first->size) {
-		b = buf_new(io_bufs(c->tick->loop), 2 * (size_t)want < max ? 2 * want : max);
-		if (!b)
+		first = replace_first(c, 2 * (size_t)want < max ? 2 * want : max);
+		if (!first)
 			return false;
-		b->end = first->end - first->begin;
-		memcpy(b->data, first->data + first->begin, b->end);
-		b->next = first->next;
-		if (c->inbox_last == first)
-			c->inbox_last = b;
-		c->inbox = b;
-		c->inbox_held += b->size;
-		c->inbox_held -= first->size;
-		first->next = NULL;
-		buf_put(first);
-		first = b;
 	}
 	pull_up(c, first, max);
 	receive(c);
 	return true;
+}
+
+void conn_settle(struct conn *c)
+{
+	struct buf *first = c->inbox;
+
+	if (!first || c->inbox_bytes > SETTLE_BYTES_MAX ||
+	    (first->class_ != BUF_RECEIVE && !first->next))
+		return;
+	if (first->class_ == BUF_RECEIVE || first->begin + c->inbox_bytes > first->size)
+		first = replace_first(c, 2 * (size_t)c->inbox_bytes);
+	if (first)
+		pull_up(c, first, c->inbox_bytes);
+	receive(c);
 }
 
 void conn_pause(struct conn *c, bool paused)

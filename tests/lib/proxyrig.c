@@ -387,7 +387,7 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	memset(r, 0, sizeof(*r));
-	simrig_open(&r->sim, o->seed, o->buffers ? o->buffers : 256);
+	simrig_open(&r->sim, o->seed, o->buffers ? o->buffers : 32);
 	read_config(r, o);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);

@@ -34,7 +34,7 @@ struct proxyrig {
 
 struct proxyrig_options {
 	uint64_t seed;
-	uint32_t buffers;    /* 0: 256 */
+	uint32_t buffers;    /* 0: 32 */
 	uint32_t clients;    /* 0: 1000 */
 	uint32_t descriptors;
 	const char *limits;  /* more lines of `limits:`, each indented by two */

@@ -14,10 +14,12 @@ CONFIG = """
 access_log: {{ path: {log} }}
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], response_timeout: 20s }}
+  few: {{ servers: [127.0.0.1:{origin}], keepalive: 1 }}
   deaf: {{ servers: [127.0.0.1:{deaf}], connect_timeout: 300ms }}
   either: {{ servers: [127.0.0.1:{deaf}, 127.0.0.1:{origin}], connect_timeout: 300ms }}
 routes:
   - {{ path: /deaf, proxy: {{ upstream: deaf }} }}
+  - {{ prefix: /few/, proxy: {{ upstream: few }} }}
   - {{ path: /either, proxy: {{ upstream: either }} }}
   - {{ prefix: /, proxy: {{ upstream: app }} }}
 limits: {{ request_body: 1MiB }}
@@ -241,6 +243,68 @@ def pipelined_deep(r):
     done(c, o)
 
 
+OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def last_in_first_out(r):
+    """The connection that was used last is warm, and most likely still there."""
+    (c1, o1), (c2, o2) = r.ask(get()), r.ask(get())
+    for c, o in ((c1, o1), (c2, o2)):
+        o.head()
+        o.send(OK)
+        c.until("ok")
+    for _ in range(3):
+        c1.send(get("/last"))
+        equal(o2.head()[0], "GET /last HTTP/1.1")
+        o2.send(OK)
+        c1.until("ok")
+    done(c1, o1)
+    done(c2, o2)
+
+
+def idle_limit(r):
+    """Of two that come idle, keepalive: 1 keeps one."""
+    (c1, o1), (c2, o2) = r.ask(get("/few/1")), r.ask(get("/few/2"))
+    for c, o in ((c1, o1), (c2, o2)):
+        o.head()
+        o.send(OK)
+        c.until("ok")
+    equal(o2.rest(), (b"", "end"))
+    c2.send(get("/few/3"))
+    equal(o1.head()[0], "GET /few/3 HTTP/1.1")
+    o1.send(OK)
+    c2.until("ok")
+    done(c1, o1)
+    done(c2, o2)
+
+
+def nothing_behind_close(r):
+    """What comes behind a request that said close is not served."""
+    c, o = r.ask(get("/one", "Connection: close\r\n") + get("/two"))
+    equal(o.head()[0], "GET /one HTTP/1.1")
+    o.send(OK)
+    got, how = c.rest()
+    equal((got.count(b"HTTP/1.1 "), how), (1, "end"))
+    o.half_close()
+    equal(o.rest()[0], b"")
+    done(c, o)
+
+
+def surplus_is_nobodys(r):
+    """What an origin says beyond its answer is not the next one, however soon that is due."""
+    c, o = r.ask(get("/one") + get("/two"))
+    o.head()
+    o.send(OK + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+    c.until("ok")
+    equal(o.rest()[0], b"")
+    o.close()
+    o = r.origin()
+    equal(o.head()[0], "GET /two HTTP/1.1")
+    o.send(OK)
+    rig.check(b"forged" not in c.until("ok"), "taken for an answer")
+    done(c, o)
+
+
 # --- how connections end -----------------------------------------------------------
 
 def tunnel(r):
@@ -335,6 +399,21 @@ def reset_answer_without_length(r):
         c.close()
 
 
+def reset_before_the_head(r):
+    for begun in ("", "HTTP/1.1 2"):
+        c, o = r.ask(get())
+        o.head()
+        o.send(begun)
+        if begun:
+            rig.time.sleep(0.1)    # or the reset takes it along
+        o.reset()
+        head = c.head()
+        equal(head[0], "HTTP/1.1 502 Bad Gateway")
+        rig.check(("Proxy-Status", "fairlead; error=connection_terminated") in head,
+                  lambda: head)
+        c.close()
+
+
 def broken_request(r):
     """The origin must not take half a body for a whole one."""
     for fields, body in (("Content-Length: 10\r\n", "abc"),
@@ -426,10 +505,12 @@ def logged(r):
 
 
 CASES = (fields_in_order, chunks_anew, trailers, trailers_to_1_0, byte_by_byte,
-         pipelined_deep, tunnel_half_closed_by_client, tunnel_half_closed_by_origin,
-         tunnel_reset, request_behind_refused_upgrade, half_closed_client_is_answered,
-         broken_answers, reset_answer_without_length, broken_request, lost_client,
-         refused_while_sending, too_large_in_chunks, deaf_server, logged)
+         pipelined_deep, last_in_first_out, idle_limit, surplus_is_nobodys,
+         nothing_behind_close, tunnel_half_closed_by_client,
+         tunnel_half_closed_by_origin, tunnel_reset, request_behind_refused_upgrade,
+         half_closed_client_is_answered, broken_answers, reset_answer_without_length,
+         reset_before_the_head, broken_request, lost_client, refused_while_sending,
+         too_large_in_chunks, deaf_server, logged)
 
 
 def test():

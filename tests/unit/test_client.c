@@ -336,6 +336,31 @@ static void slow_head(struct room *r)
 }
 TEST(slow_head)
 
+/* Who is slow must not use up the pool: what waits, waits in a block of its size. */
+static void assert_no_receive_buffer(struct room *r)
+{
+	const struct buf_pool *pool = io_bufs(r->rig.tick.loop);
+
+	assert_int_equal(pool->free_n, pool->count);
+}
+
+static void waiting_pins_nothing(struct room *r)
+{
+	r->peer->whole = true;
+	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
+	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
+	simrig_run(&r->rig, 500);
+	assert_no_receive_buffer(r);
+	r->go = true;
+	tick_run(&r->rig.tick, &r->waits->task);
+	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
+	simrig_run(&r->rig, 500);
+	assert_no_receive_buffer(r);
+	actor_says(r->peer, "TP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&r->rig, count(r->peer, "HTTP/1.1 200") == 2, 1000);
+}
+TEST(waiting_pins_nothing)
+
 static void idle_ms_is(struct room *r, uint32_t idle_ms)
 {
 	uint64_t from_ms;
@@ -478,6 +503,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_silent_from_the_start),
 		cmocka_unit_test(test_slow_head),
+		cmocka_unit_test(test_waiting_pins_nothing),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_idle_shortest),
 		cmocka_unit_test(test_slow_body),
