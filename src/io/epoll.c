@@ -399,5 +399,5 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 void epoll_describe(char *text, size_t size)
 {
 	snprintf(text, size,
-		 "epoll      yes  edge-triggered, each socket registered once\n");
+		 "epoll        yes  edge-triggered, each socket registered once\n");
 }

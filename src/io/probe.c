@@ -204,7 +204,7 @@ void ring_describe(char *text, size_t size)
 		return;
 	}
 #define X(name, help) \
-	append(text, size, "%-10s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
+	append(text, size, "%-12s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
 	RING_FEATURES(X)
 #undef X
 }

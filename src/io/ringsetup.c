@@ -113,7 +113,9 @@ static int restrict_ring(struct ring *r)
 	}
 	list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	list[n++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	return io_uring_register_restrictions(&r->uring, list, n);
+	/* liburing 2.3 declares functions for this and for enabling, and exports neither. */
+	return io_uring_register((unsigned)r->uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
+				 list, n);
 }
 
 /* Everything that is registered, in the order that a restricted ring needs: buffers,
@@ -137,7 +139,8 @@ static int setup_registered(struct ring *r)
 	if (!r->has.restrictions)
 		return 0;
 	res = restrict_ring(r);
-	return res < 0 ? res : io_uring_enable_rings(&r->uring);
+	return res < 0 ? res : io_uring_register((unsigned)r->uring.ring_fd,
+						 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 /* The first enter, whose refusal must not look like a mistake of ours. */
