@@ -159,6 +159,7 @@ struct config {
 	const char *user, *group; /* as written; group may be empty */
 	uid_t uid;                /* what they stand for */
 	gid_t gid;
+	bool sandbox;
 	bool study;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;

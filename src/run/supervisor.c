@@ -230,7 +230,11 @@ static int start_worker_process(struct supervisor *s)
 
 static void describe_death(int status, char *text, size_t size)
 {
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		snprintf(text, size, "was killed by signal %d (SIGSYS): it made a system call "
+				     "that its sandbox forbids; the kernel's log says which",
+			 SIGSYS);
+	else if (WIFSIGNALED(status))
 		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
 	else
@@ -240,7 +244,7 @@ static void describe_death(int status, char *text, size_t size)
 /* Returns the exit status of the supervisor, or -1 to go on. */
 static int worker_process_ended(struct supervisor *s, int status)
 {
-	char how[128];
+	char how[160];
 	uint64_t lived = now_ms() - s->started_ms;
 
 	close(s->channel);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Who runs what: started as root, the worker process is somebody else without a capability
-and the supervisor keeps a few; what root does not obey; what is left for other users."""
+and the supervisor keeps a few; what root does not obey; what is left for other users; the
+sandbox on all threads."""
 # asan
 import os
 import re
@@ -73,7 +74,7 @@ def becomes_nobody(config):
     supervisor = capabilities(status(again.pid), ["CapPrm", "CapEff", "CapInh"])
     rig.check(supervisor == {"CapPrm": had() & KEPT, "CapEff": had() & KEPT, "CapInh": 0},
               f"the supervisor has {supervisor}")
-    if rig.BUILD.endswith("release"):
+    if os.environ.get("VARIANT") != "asan":
         rig.check(os.stat(f"/proc/{worker}/environ").st_uid == 0, "nobody may look into it")
     serves(proxy)
     rig.until(lambda: "/status/200" in open(log).read(), "a line in the log")
@@ -128,6 +129,33 @@ def stays(config):
     proxy.stop()
 
 
+def filters(pid):
+    """Seccomp filters of every thread, without those that were there before."""
+    before = int(status("self").get("Seccomp_filters", 0))
+    return {int(status(f"{pid}/task/{task}")["Seccomp_filters"]) - before
+            for task in os.listdir(f"/proc/{pid}/task")}
+
+
+def sandboxed(config):
+    """On every thread before the first request, unless it is off; the log's thread too."""
+    config += f"access_log: {{ path: {rig.TMP}/sandboxed.log }}\n"
+    proxy = rig.Fairlead(config)
+    closed = {0 if os.environ.get("VARIANT") == "asan" else 1}
+    rig.check(filters(proxy.worker_pid()) == closed, f"{filters(proxy.worker_pid())}")
+    serves(proxy)
+    rig.check(filters(proxy.worker_pid()) == closed, "a thread without it")
+    os.kill(proxy.worker_pid(), signal.SIGSYS)
+    rig.until(lambda: proxy.said("(SIGSYS): it made a system call that its sandbox forbids"),
+              "the reason")
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
+    serves(proxy)
+    proxy.stop()
+    proxy = rig.Fairlead(config + "sandbox: off\n")
+    rig.check(filters(proxy.worker_pid()) == {0}, "it is not off")
+    serves(proxy)
+    proxy.stop()
+
+
 def open_to_all(config):
     """What everybody may write, root does not read; others do."""
     path = os.path.join(rig.TMP, "open.yaml")
@@ -161,7 +189,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     config = ROUTES.format(origin=origin)
-    tests = [open_to_all, stays]
+    tests = [open_to_all, stays, sandboxed]
     if is_root():
         tests += [becomes_nobody, replaced_and_killed, chosen, cannot_become]
     for test in tests:

@@ -34,6 +34,7 @@ static const char all_keys[] =
 	"format: json }\n"
 	"user: 4000000001\n"
 	"group: root\n"
+	"sandbox: off\n"
 	"study: true\n"
 	"upstreams:\n"
 	"  app:\n"
@@ -124,6 +125,7 @@ static void test_defaults(void **state)
 	assert_string_equal(c->user, "nobody");
 	assert_int_not_equal(c->uid, 0);
 	assert_int_not_equal(c->gid, 0);
+	assert_true(c->sandbox);
 	assert_false(c->study);
 	assert_int_equal(app->protocol, CONFIG_HTTP);
 	assert_int_equal(app->balance, CONFIG_ROUND_ROBIN);
@@ -245,6 +247,7 @@ static void test_all_keys(void **state)
 			    "/var/log/a \"b\" \\ \u00e9\U0001F600\xc2\x85.log");
 	assert_int_equal(c->uid, 4000000001u);
 	assert_int_equal(c->gid, 0);
+	assert_false(c->sandbox);
 	assert_int_equal(c->limits.connections, 10);
 	assert_int_equal(c->limits.request_body, 0);
 	assert_int_equal(c->limits.header_timeout_ms, 1);
