@@ -128,7 +128,7 @@ static void say_not_permitted(char *why, size_t size)
 			why, size,
 			"a seccomp filter or security module refuses %s (container runtimes "
 			"do by default); allow io_uring_setup, io_uring_enter and "
-			"io_uring_register in its profile",
+			"io_uring_register in its profile (examples/seccomp.json)",
 			probe.stage);
 }
 
