@@ -38,6 +38,8 @@ static const int common[] = {
 	SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(gettid),
 	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(exit), SCMP_SYS(exit_group),
+	/* A thread that was made shortly before may not have got to its own code yet. */
+	SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	/* An eventfd, a message on standard error, the log. */
 	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown),
 };

@@ -254,6 +254,36 @@ static void test_threads(void **state)
 	assert_true(ended_by_sandbox(pid, "openat on another thread"));
 }
 
+static void *wait_for(void *never)
+{
+	sem_wait(never);
+	return NULL;
+}
+
+/* Closed while threads are still on their way into their first function. */
+static void test_starting_threads(void **state)
+{
+	(void)state;
+	skip_without();
+	for (unsigned i = 0; i < 100; i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			pthread_t thread;
+			sem_t never;
+
+			sem_init(&never, 0, 0);
+			pthread_create(&thread, NULL, wait_for, &never);
+			close_it(IO_ENGINE_EPOLL, false);
+			sem_post(&never);
+			pthread_join(thread, NULL);
+			_exit(0);
+		}
+		assert_false(ended_by_sandbox(pid, "a thread that starts"));
+	}
+}
+
 /* A failed assertion still says so. */
 static void test_abort(void **state)
 {
@@ -277,7 +307,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed),	cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_block),
-		cmocka_unit_test(test_threads), cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_starting_threads),
+		cmocka_unit_test(test_abort),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
