@@ -231,9 +231,8 @@ static int start_worker_process(struct supervisor *s)
 static void describe_death(int status, char *text, size_t size)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		snprintf(text, size, "was killed by signal %d (SIGSYS): it made a system call "
-				     "that its sandbox forbids; the kernel's log says which",
-			 SIGSYS);
+		snprintf(text, size, "was killed by signal %d (SIGSYS: a system call that the "
+				     "sandbox forbids; the kernel's log names it)", SIGSYS);
 	else if (WIFSIGNALED(status))
 		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));

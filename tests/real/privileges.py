@@ -145,7 +145,7 @@ def sandboxed(config):
     serves(proxy)
     rig.check(filters(proxy.worker_pid()) == closed, "a thread without it")
     os.kill(proxy.worker_pid(), signal.SIGSYS)
-    rig.until(lambda: proxy.said("(SIGSYS): it made a system call that its sandbox forbids"),
+    rig.until(lambda: proxy.said("(SIGSYS: a system call that the sandbox forbids"),
               "the reason")
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
     serves(proxy)
