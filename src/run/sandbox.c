@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -76,6 +78,9 @@ static const struct narrow narrow[] = {
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX, 2, 0 },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_LINGER },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_NODELAY },
+	/* How much a peer has taken. */
+	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_INFO },
+	{ SCMP_SYS(ioctl), 1, UINT32_MAX, SIOCOUTQ, 0, 0 },
 };
 
 static const struct narrow narrow_ring[] = {
@@ -127,7 +132,7 @@ static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size
 static int allow_signal_to_self(scmp_filter_ctx filter)
 {
 	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
 static bool has_block(const struct config *config)

@@ -10,12 +10,14 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -58,7 +60,7 @@ static const struct attempt killed[] = {
 	CALL(memfd_create, (long)"x", 0),
 	CALL(dup3, 0, 1, 0),
 	CALL(fcntl, 0, F_DUPFD, 0),
-	CALL(ioctl, 0, 0, 0),
+	CALL(ioctl, 0, TIOCSTI, 0),
 	CALL(bind, 0, 0, 0),
 	CALL(listen, 0, 1),
 	CALL(recvmsg, 0, 0, 0),
@@ -106,6 +108,8 @@ static const struct attempt allowed[] = {
 	CALL(socket, AF_UNIX, SOCK_STREAM, 0),
 	CALL(setsockopt, -1, IPPROTO_TCP, TCP_NODELAY, 0, 0),
 	CALL(setsockopt, -1, SOL_SOCKET, SO_LINGER, 0, 0),
+	CALL(getsockopt, -1, IPPROTO_TCP, TCP_INFO, 0, 0),
+	CALL(ioctl, -1, SIOCOUTQ, 0),
 	CALL(shutdown, -1, 0),
 	CALL(fcntl, -1, F_GETFL, 0),
 	CALL(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
