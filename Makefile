@@ -20,8 +20,19 @@ $(foreach v,$(VARIANTS),$(eval $(v)_cc := $$(CC)))
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	    -Wpointer-arith -Wwrite-strings $(if $(filter 1,$(WERROR)),-Werror)
 base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread
-release_flags := -O2
-asan_flags := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+# What a compiler or C library does not know is left out; tests/real/hardened.py reads the
+# rest back from the program.
+understood = $(shell $(CC) -O2 -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null \
+		2>/dev/null && echo '$1')
+fortify = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE
+hardening := -fPIE -fstack-protector-strong \
+	     $(or $(call understood,$(fortify)=3),$(call understood,$(fortify)=2)) \
+	     $(call understood,-fstack-clash-protection) \
+	     $(or $(call understood,-fcf-protection=full),\
+	     $(call understood,-mbranch-protection=standard))
+hardening_link := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
+release_flags := -O2 $(hardening)
+asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
 fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow
@@ -138,7 +149,7 @@ $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
 $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
+	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
 		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
@@ -154,7 +165,8 @@ build/$1/obj/%.o: %.c build/$1/flags
 # Changes when the flags do, and everything with it.
 build/$1/flags: FORCE
 	@mkdir -p $$(@D)
-	@echo '$($1_cc) $(base_flags) $($1_flags) $(warnings) $(libs_cflags) $(CFLAGS)' > $$@.new
+	@echo '$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $(warnings) $(libs_cflags) \
+		$(CFLAGS)' > $$@.new
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \

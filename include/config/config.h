@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/slice.h"
 #include "config/template.h"
@@ -155,6 +156,10 @@ struct config {
 	struct config_address admin;
 	enum config_log log_format;
 	const char *log_path; /* "-": standard output */
+	const char *user, *group; /* as written; group may be empty */
+	uid_t uid;                /* what they stand for */
+	gid_t gid;
+	bool sandbox;
 	bool study;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
@@ -164,7 +169,7 @@ struct config {
 	void *memory; /* private: everything above lives there */
 };
 
-/* Reads and checks a file. Errors go to `errors` as
+/* Reads and checks a file; root refuses one that everybody may write. Errors go to `errors` as
  * "FILE:LINE:COLUMN: what is wrong; what to write", one a line. Returns NULL if there
  * was any. */
 struct config *config_read(const char *file, FILE *errors);

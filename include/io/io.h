@@ -132,6 +132,8 @@ enum io_engine_kind { IO_ENGINE_AUTO, IO_ENGINE_RING, IO_ENGINE_EPOLL, IO_ENGINE
 struct io_options {
 	enum io_engine_kind engine; /* not AUTO: io_choose() resolves that */
 	uint32_t buffers;           /* most receive buffers, 1 … 65,535 */
+	bool writes;                /* io_write() will be used: no thread is started
+				       for it later */
 	uint32_t entries;           /* submission queue; 0: 1024 */
 	uint32_t cq_entries;        /* completion queue; 0: 8192 */
 	uint64_t seed;              /* sim: draws order, sizes and delays */

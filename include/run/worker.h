@@ -50,12 +50,16 @@ struct worker {
 	_Atomic bool ready;         /* its mailbox is open */
 	struct message started;     /* worker to control */
 	struct message ended;
+	sem_t begin;                /* the sandbox is closed */
 	sem_t let_go;               /* nobody looks at its counters any more */
 };
 
-/* Starts the thread; `started` follows, with w->error set if it could not. Returns 0 or a
- * negative errno. */
+/* Starts the thread, which opens all it will need; `started` follows, with w->error set if
+ * it could not. Returns 0 or a negative errno. */
 int worker_start(struct worker *w);
+
+/* The control thread, after `started`: go to work. */
+void worker_begin(struct worker *w);
 
 /* Any thread, once: stop accepting, finish, end; `ended` follows. */
 void worker_drain(struct worker *w);

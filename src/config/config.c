@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "reader.h"
@@ -125,6 +126,7 @@ static void top_read(struct reader *r, const struct node *root)
 
 	if (!section_read(r, root, SECTION_top, r->config, &found))
 		return;
+	user_read(r, found.nodes[KEY_top_user], found.nodes[KEY_top_group]);
 	access_log_read(r, found.nodes[KEY_top_access_log]);
 	limits_read(r, found.nodes[KEY_top_limits]);
 	for (size_t i = 0; i < COUNT(nodes); i++)
@@ -187,12 +189,21 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 	return finish(&r, errors);
 }
 
-/* The length, at most `size`, or negative errno. */
+/* What root obeys must be written by those it trusts. */
+static bool is_open_to_all(int fd)
+{
+	struct stat st;
+
+	return geteuid() == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_mode & S_IWOTH;
+}
+
+/* The length, at most `size`, or negative errno. -EKEYREJECTED: open to all. */
 static ssize_t file_read(const char *file, char *text, size_t size)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
 	size_t n = 0;
-	ssize_t got = fd < 0 ? -errno : 1;
+	ssize_t got = fd < 0 ? -errno : is_open_to_all(fd) ? -EKEYREJECTED : 1;
 
 	while (got > 0 && n < size) {
 		got = read(fd, text + n, size - n);
@@ -217,7 +228,11 @@ struct config *config_read(const char *file, FILE *errors)
 	reader_init(&r, &memory, file);
 	text = arena_take(&r.scratch, size);
 	n = file_read(file, text, size);
-	if (n < 0)
+	if (n == -EKEYREJECTED)
+		report_error(&r.report, start,
+			     "everybody may write this file, and root would obey it; "
+			     "chmod o-w %s", file);
+	else if (n < 0)
 		report_error(&r.report, start,
 			     "cannot be read (%s); write the name of a readable file",
 			     strerror((int)-n));

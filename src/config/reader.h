@@ -46,6 +46,9 @@ bool name_check(struct reader *r, const struct node *map, const struct node *n);
 /* The name of a value in a map, NUL-terminated. */
 const char *node_name(const struct node *n);
 
+/* user.c: what `user` and `group` stand for; either node may be NULL. */
+void user_read(struct reader *r, const struct node *user, const struct node *group);
+
 /* upstream.c */
 void upstreams_read(struct reader *r, const struct node *n);
 

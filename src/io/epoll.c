@@ -348,7 +348,7 @@ static const struct io_engine epoll_engine = {
 	.done = epoll_done,
 };
 
-static int setup(struct epoll *e)
+static int setup(struct epoll *e, bool writes)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 
@@ -361,7 +361,9 @@ static int setup(struct epoll *e)
 	event.data.u64 = (uint32_t)e->wake_fd;
 	if (epoll_ctl(e->fd, EPOLL_CTL_ADD, e->wake_fd, &event) < 0)
 		return -errno;
-	return 0;
+	if (writes)
+		e->writer = writer_open(&e->loop);
+	return writes && !e->writer ? -ENOMEM : 0;
 }
 
 int epoll_open(struct io_loop **loop, const struct io_options *options)
@@ -382,7 +384,7 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 		free(e);
 		return res;
 	}
-	res = setup(e);
+	res = setup(e, options->writes);
 	if (res < 0) {
 		if (e->fd >= 0)
 			close(e->fd);
@@ -400,5 +402,5 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 void epoll_describe(char *text, size_t size)
 {
 	snprintf(text, size,
-		 "epoll      yes  edge-triggered, each socket registered once\n");
+		 "epoll        yes  edge-triggered, each socket registered once\n");
 }

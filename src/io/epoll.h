@@ -57,7 +57,7 @@ struct epoll {
 	struct list starved;   /* receives waiting for buffers */
 	struct list accepts;   /* accepts in flight, of all listeners */
 	struct ready ready;    /* sockets with something to try; closed ones stay in it */
-	struct writer *writer; /* made when something is first written */
+	struct writer *writer; /* made when something is first written, or before */
 	struct fds socks;
 	struct epoll_event events[EPOLL_EVENTS_MAX];
 };

@@ -128,7 +128,7 @@ static void say_not_permitted(char *why, size_t size)
 			why, size,
 			"a seccomp filter or security module refuses %s (container runtimes "
 			"do by default); allow io_uring_setup, io_uring_enter and "
-			"io_uring_register in its profile",
+			"io_uring_register in its profile (examples/seccomp.json)",
 			probe.stage);
 }
 
@@ -204,7 +204,7 @@ void ring_describe(char *text, size_t size)
 		return;
 	}
 #define X(name, help) \
-	append(text, size, "%-10s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
+	append(text, size, "%-12s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
 	RING_FEATURES(X)
 #undef X
 }

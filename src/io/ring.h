@@ -25,7 +25,8 @@
 	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)") \
 	X(silent, "sends that complete without a completion")                    \
 	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")            \
-	X(ringfd, "registered ring descriptor")
+	X(ringfd, "registered ring descriptor")                                  \
+	X(restrictions, "the kernel refuses what fairlead does not use")
 
 struct ring_features {
 #define X(name, help) bool name;

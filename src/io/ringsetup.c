@@ -39,7 +39,8 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
-			 IORING_SETUP_CLAMP,
+			 IORING_SETUP_CLAMP |
+			 (r->has.restrictions ? IORING_SETUP_R_DISABLED : 0),
 		.cq_entries = cq < 2 * entries ? 2 * entries : cq,
 	};
 	int res = io_uring_queue_init_params(entries, &r->uring, &params);
@@ -82,8 +83,43 @@ static int setup_bufs(struct ring *r)
 	return 0;
 }
 
-/* Everything that is registered, in the order that a restricted ring will need:
- * buffers, limits, the ring itself; restrictions and enabling would be last. */
+/* What a worker that was taken over could still do with its ring: what the proxy does,
+ * on descriptors it has. Flags are restricted with the first restriction, so they are
+ * listed as well. Nothing can be added later: registered beforehand, only what
+ * tear_down() undoes is left. */
+static int restrict_ring(struct ring *r)
+{
+	static const uint8_t ops[] = {
+		IORING_OP_ACCEPT,  IORING_OP_CONNECT, IORING_OP_RECV,
+		IORING_OP_SEND,    IORING_OP_SENDMSG, IORING_OP_CLOSE,
+		IORING_OP_READ,    IORING_OP_WRITE,   IORING_OP_POLL_ADD,
+		IORING_OP_ASYNC_CANCEL,
+	};
+	static const uint8_t registers[] = {
+		IORING_UNREGISTER_PBUF_RING,
+		IORING_UNREGISTER_RING_FDS,
+	};
+	struct io_uring_restriction list[COUNT(ops) + COUNT(registers) + 1];
+	unsigned n = 0;
+
+	memset(list, 0, sizeof(list));
+	for (size_t i = 0; i < COUNT(ops); i++) {
+		list[n].opcode = IORING_RESTRICTION_SQE_OP;
+		list[n++].sqe_op = ops[i];
+	}
+	for (size_t i = 0; i < COUNT(registers); i++) {
+		list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+		list[n++].register_op = registers[i];
+	}
+	list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+	list[n++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+	/* liburing 2.3 declares functions for this and for enabling, and exports neither. */
+	return io_uring_register((unsigned)r->uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
+				 list, n);
+}
+
+/* Everything that is registered, in the order that a restricted ring needs: buffers,
+ * limits, the ring itself; restrictions and enabling are last. */
 static int setup_registered(struct ring *r)
 {
 	unsigned workers[2] = { 1, 1 };
@@ -100,7 +136,11 @@ static int setup_registered(struct ring *r)
 	} else {
 		r->has.ringfd = false;
 	}
-	return 0;
+	if (!r->has.restrictions)
+		return 0;
+	res = restrict_ring(r);
+	return res < 0 ? res : io_uring_register((unsigned)r->uring.ring_fd,
+						 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
 /* The first enter, whose refusal must not look like a mistake of ours. */

@@ -9,6 +9,7 @@
 #include "run/admin.h"
 #include "run/handover.h"
 #include "run/worker.h"
+#include "sandbox.h"
 
 struct control {
 	const struct run_options *options;
@@ -52,6 +53,20 @@ static void say(struct control *c, char word)
 		conn_push_small(&c->channel, (struct slice){ &word, 1 });
 }
 
+/* When all threads are there and all is opened, and before a client's first byte. */
+static void close_sandbox(const struct run_options *o)
+{
+	const char *what;
+	int error = o->config->sandbox ? sandbox_close(o, &what) : 0;
+
+	if (error == 0)
+		return;
+	fprintf(stderr, "fairlead: cannot close the sandbox (%s): %s; use a kernel with "
+			"CONFIG_SECCOMP_FILTER, or write 'sandbox: off'\n", what,
+		strerror(-error));
+	_exit(1);
+}
+
 static void worker_started(struct worker *w)
 {
 	struct control *c = control_of(w);
@@ -61,8 +76,12 @@ static void worker_started(struct worker *w)
 			strerror(-w->error));
 		_exit(1);
 	}
-	if (++c->started_n == c->options->workers)
-		say(c, CHANNEL_READY);
+	if (++c->started_n < c->options->workers)
+		return;
+	close_sandbox(c->options);
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_begin(&c->workers[i]);
+	say(c, CHANNEL_READY);
 }
 
 static void worker_ended(struct worker *w)

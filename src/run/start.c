@@ -3,9 +3,11 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/io.h"
 #include "io/sock.h"
+#include "privilege.h"
 #include "run/supervisor.h"
 
 /* Fewer than this leave no room for a client and an origin beside the reserve. */
@@ -43,6 +45,14 @@ static bool choose_engine(enum config_engine wanted, enum io_engine_kind *engine
 	return true;
 }
 
+/* The preset is no wish of the operator's. */
+static void tell_user(const struct config *config)
+{
+	if (geteuid() != 0 && geteuid() != config->uid && strcmp(config->user, "nobody") != 0)
+		fprintf(stderr, "fairlead: 'user: %s' changes nothing, as only root can become "
+				"somebody else; start as root, or remove it\n", config->user);
+}
+
 static unsigned cpus(void)
 {
 	cpu_set_t set;
@@ -55,18 +65,25 @@ int start(const struct config *config, const struct start_options *options)
 {
 	struct run_options run = { .config = config };
 	enum config_engine wanted = config->engine;
+	int error;
 
 	if (options->engine && !engine_by_name(options->engine, &wanted)) {
 		fprintf(stderr, "fairlead: --engine takes auto, io_uring or epoll, not %s\n",
 			options->engine);
 		return 2;
 	}
-	if (!choose_engine(wanted, &run.engine))
-		return 1;
 	run.workers = options->workers ? options->workers :
 		      config->workers ? config->workers : cpus();
 	run.descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
 					   SUPERVISOR_RESERVED_FDS);
+	error = privilege_trim();
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot drop capabilities: %s\n", strerror(-error));
+		return 1;
+	}
+	tell_user(config);
+	if (!choose_engine(wanted, &run.engine))
+		return 1;
 	if (run.descriptors < DESCRIPTORS_MIN) {
 		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
 				"(ulimit -n) to 1024 or more\n", run.descriptors);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "io/sock.h"
+#include "privilege.h"
 #include "run/control.h"
 #include "run/handover.h"
 
@@ -166,6 +167,20 @@ static int hand_over(struct supervisor *s)
 	return error;
 }
 
+/* In the child. */
+static void give_up_privileges(const struct config *config)
+{
+	const char *what;
+	int error = privilege_drop(config, &what);
+
+	if (error == 0)
+		return;
+	fprintf(stderr, "fairlead: the worker process cannot %s (%s): %s; start with "
+			"CAP_SETUID and CAP_SETGID, or write 'user: root'\n", what,
+		config->user, strerror(-error));
+	_exit(1);
+}
+
 /* In the child. Signals are the supervisor's business; it tells us over the channel. */
 _Noreturn static void be_worker_process(struct supervisor *s, int channel)
 {
@@ -184,6 +199,7 @@ _Noreturn static void be_worker_process(struct supervisor *s, int channel)
 	signal(SIGHUP, SIG_IGN);
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
+	give_up_privileges(s->options->config);
 	status = control_run(s->options, channel);
 	free(s->listeners);
 	exit(status);
@@ -214,7 +230,10 @@ static int start_worker_process(struct supervisor *s)
 
 static void describe_death(int status, char *text, size_t size)
 {
-	if (WIFSIGNALED(status))
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		snprintf(text, size, "was killed by signal %d (SIGSYS: a system call that the "
+				     "sandbox forbids; the kernel's log names it)", SIGSYS);
+	else if (WIFSIGNALED(status))
 		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
 			 strsignal(WTERMSIG(status)));
 	else
@@ -224,7 +243,7 @@ static void describe_death(int status, char *text, size_t size)
 /* Returns the exit status of the supervisor, or -1 to go on. */
 static int worker_process_ended(struct supervisor *s, int status)
 {
-	char how[128];
+	char how[160];
 	uint64_t lived = now_ms() - s->started_ms;
 
 	close(s->channel);
@@ -354,6 +373,15 @@ static int watch(struct supervisor *s)
 	}
 }
 
+/* Once a worker process has listened, a later start must find the paths free. */
+static void unlink_paths(const struct config *config)
+{
+	for (unsigned i = 0; i < config->listen_n; i++)
+		sock_unlink((const struct sockaddr *)&config->listens[i].sa);
+	if (config->has_admin)
+		sock_unlink((const struct sockaddr *)&config->admin.sa);
+}
+
 int supervisor_run(const struct run_options *options)
 {
 	struct supervisor s = { .options = options, .admin = -1, .log = -1, .channel = -1 };
@@ -363,12 +391,8 @@ int supervisor_run(const struct run_options *options)
 	if (s.signals >= 0 && open_listeners(&s) == 0 && open_log(&s) == 0 &&
 	    start_worker_process(&s) == 0)
 		status = watch(&s);
-	for (unsigned i = 0; i < options->config->listen_n; i++) {
-		const struct config_address *a = &options->config->listens[i];
-
-		if (s.was_ready && a->sa.ss_family == AF_UNIX)
-			sock_unlink((const struct sockaddr *)&a->sa);
-	}
+	if (s.was_ready)
+		unlink_paths(options->config);
 	free(s.listeners);
 	return status;
 }

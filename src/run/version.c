@@ -5,6 +5,7 @@
 #include <yaml.h>
 
 #include "io/io.h"
+#include "sandbox.h"
 #include "llhttp.h"
 
 static void print_engine(FILE *out, enum io_engine_kind kind)
@@ -31,4 +32,5 @@ void version_print(FILE *out)
 	if (io_choose(why, sizeof(why)) != IO_ENGINE_RING)
 		fprintf(out, "  refused: %s\n", why);
 	print_engine(out, IO_ENGINE_EPOLL);
+	fprintf(out, "sandbox:\n%s\n", sandbox_describe());
 }

@@ -136,6 +136,7 @@ static int open_worker(struct worker *w)
 	int error = tick_init(&w->tick, &(struct io_options){
 		.engine = o->engine,
 		.buffers = buffers_of(o),
+		.writes = w->shared->log_fd >= 0,
 	});
 
 	if (error < 0)
@@ -162,6 +163,7 @@ static void *worker_run(void *arg)
 	mailbox_post(w->shared->control, &w->started);
 	if (w->error < 0)
 		return NULL;
+	sem_wait(&w->begin);
 	while (!is_over(w)) {
 		tick_once(&w->tick);
 		stat_add(&w->stats.ticks, 1);
@@ -185,14 +187,21 @@ int worker_start(struct worker *w)
 				   sizeof(w->upstream_stats[0]));
 	if (!w->upstream_stats)
 		return -ENOMEM;
+	sem_init(&w->begin, 0, 0);
 	sem_init(&w->let_go, 0, 0);
 	return -pthread_create(&w->thread, NULL, worker_run, w);
+}
+
+void worker_begin(struct worker *w)
+{
+	sem_post(&w->begin);
 }
 
 void worker_done(struct worker *w)
 {
 	sem_post(&w->let_go);
 	pthread_join(w->thread, NULL);
+	sem_destroy(&w->begin);
 	sem_destroy(&w->let_go);
 	free(w->upstream_stats);
 }

@@ -23,7 +23,7 @@ limits: {{ {limits} }}
 {more}
 """
 HERE = os.path.dirname(os.path.abspath(__file__))
-FEATURES = ("cap", "silent", "no_iowait", "ringfd")
+FEATURES = ("cap", "silent", "no_iowait", "ringfd", "restrictions")
 ALL = ",".join(FEATURES)
 MANY = 9000
 
@@ -189,7 +189,8 @@ def reset_at_once(place):
 
 def memory_short(place):
     """The worker process gets no more memory: it sheds, and does not die."""
-    proxy = place.proxy()
+    # Limits are set from outside by who has the same user.
+    proxy = place.proxy(more="user: root\n" if os.geteuid() == 0 else "")
     worker = proxy.worker_pid()
     with open(f"/proc/{worker}/status") as f:
         kib = int(re.search(r"VmData:\s+(\d+)", f.read())[1])

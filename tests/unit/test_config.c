@@ -32,6 +32,9 @@ static const char all_keys[] =
 	"admin: localhost:9180\n"
 	"access_log: { path: \"/var/log/a \\\"b\\\" \\\\ \\u00e9\\U0001F600\\u0085.log\", "
 	"format: json }\n"
+	"user: 4000000001\n"
+	"group: root\n"
+	"sandbox: off\n"
 	"study: true\n"
 	"upstreams:\n"
 	"  app:\n"
@@ -119,6 +122,10 @@ static void test_defaults(void **state)
 	assert_int_equal(c->engine, CONFIG_ENGINE_AUTO);
 	assert_false(c->has_admin);
 	assert_int_equal(c->log_format, CONFIG_LOG_OFF);
+	assert_string_equal(c->user, "nobody");
+	assert_int_not_equal(c->uid, 0);
+	assert_int_not_equal(c->gid, 0);
+	assert_true(c->sandbox);
 	assert_false(c->study);
 	assert_int_equal(app->protocol, CONFIG_HTTP);
 	assert_int_equal(app->balance, CONFIG_ROUND_ROBIN);
@@ -238,6 +245,9 @@ static void test_all_keys(void **state)
 	assert_int_equal(c->log_format, CONFIG_LOG_JSON);
 	assert_string_equal(c->log_path,
 			    "/var/log/a \"b\" \\ \u00e9\U0001F600\xc2\x85.log");
+	assert_int_equal(c->uid, 4000000001u);
+	assert_int_equal(c->gid, 0);
+	assert_false(c->sandbox);
 	assert_int_equal(c->limits.connections, 10);
 	assert_int_equal(c->limits.request_body, 0);
 	assert_int_equal(c->limits.header_timeout_ms, 1);

@@ -1,0 +1,111 @@
+#include "privilege.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+#define CAPABILITY_SETS 2 /* of 32 each: version 3 of the call */
+
+/* Ports below 1024; logs and sockets in directories of others; workers of another user;
+ * and to become that user, without the way back. */
+static const unsigned kept[] = {
+	CAP_NET_BIND_SERVICE, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETUID, CAP_SETGID, CAP_SETPCAP,
+};
+
+static int capabilities_get(struct __user_cap_data_struct sets[CAPABILITY_SETS])
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	return syscall(SYS_capget, &head, sets) < 0 ? -errno : 0;
+}
+
+static int capabilities_set(const struct __user_cap_data_struct sets[CAPABILITY_SETS])
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	return syscall(SYS_capset, &head, sets) < 0 ? -errno : 0;
+}
+
+int privilege_trim(void)
+{
+	struct __user_cap_data_struct sets[CAPABILITY_SETS];
+	uint32_t keep[CAPABILITY_SETS] = { 0 };
+	int error = capabilities_get(sets);
+
+	if (error < 0)
+		return error;
+	for (size_t i = 0; i < COUNT(kept); i++)
+		keep[kept[i] / 32] |= 1u << kept[i] % 32;
+	for (unsigned i = 0; i < CAPABILITY_SETS; i++) {
+		sets[i].permitted &= keep[i];
+		sets[i].effective = sets[i].permitted;
+		sets[i].inheritable = 0;
+	}
+	return capabilities_set(sets);
+}
+
+/* What an executed program could regain. Without CAP_SETPCAP the bounding set stays, and
+ * PR_SET_NO_NEW_PRIVS is what keeps it from being of use. */
+static void bounding_clear(void)
+{
+	for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+		if (prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0)
+			return;
+}
+
+static int groups_set(const struct config *config)
+{
+	const struct passwd *pw = getpwuid(config->uid);
+
+	if (pw)
+		return initgroups(pw->pw_name, config->gid);
+	return setgroups(1, &config->gid);
+}
+
+static bool is_already(const struct config *config)
+{
+	return geteuid() == config->uid && getegid() == config->gid;
+}
+
+/* A process that was root stays closed to others of its user: "nobody" may be shared. It
+ * writes no core file, which would hold what clients sent. LeakSanitizer has to look in. */
+static int become(const struct config *config)
+{
+	if (groups_set(config) < 0 ||
+	    setresgid(config->gid, config->gid, config->gid) < 0 ||
+	    setresuid(config->uid, config->uid, config->uid) < 0)
+		return -errno;
+	ASSERT(config->uid == 0 || setresuid((uid_t)-1, 0, (uid_t)-1) < 0);
+#ifdef __SANITIZE_ADDRESS__
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+#else
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+	return 0;
+}
+
+int privilege_drop(const struct config *config, const char **what)
+{
+	static const struct __user_cap_data_struct none[CAPABILITY_SETS];
+	int error = 0;
+
+	bounding_clear();
+	*what = "become its user";
+	if (geteuid() == 0 && !is_already(config))
+		error = become(config);
+	if (error < 0)
+		return error;
+	*what = "drop its capabilities";
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	error = capabilities_set(none);
+	if (error < 0)
+		return error;
+	*what = "set no_new_privs";
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}

@@ -1,0 +1,205 @@
+#include "sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+	__has_feature(memory_sanitizer)
+#define HAS_SANITIZER true
+#endif
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER false
+#endif
+
+/* Of <linux/io_uring.h>, which belongs to io: what io_free() does. */
+#define UNREGISTER_RING_FDS 21
+#define UNREGISTER_PBUF_RING 23
+
+#define MASK_OF_TYPE 0xf /* of a socket, beside its flags */
+
+/* Memory, time, locks, the end of a thread and of the process, abort(). */
+static const int common[] = {
+	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
+	SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),
+	SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall),
+	SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(gettid),
+	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(exit), SCMP_SYS(exit_group),
+	/* A thread that was made shortly before may not have got to its own code yet. */
+	SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
+	/* An eventfd, a message on standard error, the log. */
+	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown),
+};
+
+static const int of_ring[] = { SCMP_SYS(io_uring_enter) };
+
+static const int of_epoll[] = {
+	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(accept4),
+	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
+	/* The thread that writes the log. */
+	SCMP_SYS(poll), SCMP_SYS(ppoll),
+};
+
+/* sock_ask() */
+static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(recvfrom) };
+
+/* Allowed if argument number `arg` has `value` under `mask`, and `arg2` has `value2`. */
+struct narrow {
+	int call;
+	unsigned arg;
+	uint64_t mask, value;
+	unsigned arg2; /* 0: none */
+	uint64_t value2;
+};
+
+static const struct narrow narrow[] = {
+	/* No memory that can be executed. */
+	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0, 0, 0 },
+	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0, 0, 0 },
+	{ SCMP_SYS(fcntl), 1, UINT32_MAX, F_GETFL, 0, 0 },
+	{ SCMP_SYS(fcntl), 1, UINT32_MAX, F_SETFL, 0, 0 },
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET, 2, 0 },
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6, 2, 0 },
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX, 2, 0 },
+	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_LINGER },
+	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_NODELAY },
+	/* How much a peer has taken. */
+	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_INFO },
+	{ SCMP_SYS(ioctl), 1, UINT32_MAX, SIOCOUTQ, 0, 0 },
+};
+
+static const struct narrow narrow_ring[] = {
+	{ SCMP_SYS(io_uring_register), 1, UINT32_MAX, UNREGISTER_RING_FDS, 0, 0 },
+	{ SCMP_SYS(io_uring_register), 1, UINT32_MAX, UNREGISTER_PBUF_RING, 0, 0 },
+	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_DOMAIN },
+};
+
+static const struct narrow narrow_epoll[] = {
+	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_ERROR },
+};
+
+static const struct narrow narrow_block[] = {
+	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_RCVTIMEO },
+	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_SNDTIMEO },
+};
+
+static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < n && error == 0; i++)
+		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+	return error;
+}
+
+static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < n && error == 0; i++) {
+		const struct narrow *a = &rules[i];
+		struct scmp_arg_cmp args[3];
+		unsigned arg_n = 0;
+
+		args[arg_n++] = SCMP_CMP64(a->arg, SCMP_CMP_MASKED_EQ, a->mask, a->value);
+		if (a->arg2 > 0)
+			args[arg_n++] = SCMP_CMP64(a->arg2, SCMP_CMP_MASKED_EQ, UINT32_MAX,
+						   a->value2);
+		if (a->call == SCMP_SYS(socket))
+			args[arg_n++] = SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, MASK_OF_TYPE,
+						   SOCK_STREAM);
+		error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, a->call, arg_n, args);
+	}
+	return error;
+}
+
+/* abort() */
+static int allow_signal_to_self(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+}
+
+static bool has_block(const struct config *config)
+{
+	for (unsigned i = 0; i < config->route_n; i++)
+		if (config->routes[i].action == CONFIG_BLOCK)
+			return true;
+	return false;
+}
+
+#define ALLOW(filter, list) allow(filter, list, COUNT(list))
+#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list))
+
+static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
+{
+	int error = ALLOW(filter, common);
+
+	if (error == 0)
+		error = ALLOW_NARROW(filter, narrow);
+	if (error == 0)
+		error = allow_signal_to_self(filter);
+	if (error == 0 && o->engine == IO_ENGINE_RING)
+		error = ALLOW(filter, of_ring);
+	if (error == 0 && o->engine == IO_ENGINE_RING)
+		error = ALLOW_NARROW(filter, narrow_ring);
+	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
+		error = ALLOW(filter, of_epoll);
+	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
+		error = ALLOW_NARROW(filter, narrow_epoll);
+	if (error == 0 && has_block(o->config))
+		error = ALLOW(filter, of_block);
+	if (error == 0 && has_block(o->config))
+		error = ALLOW_NARROW(filter, narrow_block);
+	return error;
+}
+
+/* The kernel remembers which calls are allowed whatever their arguments are, so that the
+ * few on the data path cost next to nothing. A program of another word size finds no
+ * rules and is killed. */
+int sandbox_close(const struct run_options *options, const char **what)
+{
+	scmp_filter_ctx filter;
+	int error;
+
+	*what = "memory";
+	if (HAS_SANITIZER)
+		return 0;
+	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	if (!filter)
+		return -ENOMEM;
+	*what = "rules";
+	error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (error == 0)
+		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	if (error == 0)
+		error = add_rules(filter, options);
+	if (error == 0) {
+		*what = "seccomp";
+		error = seccomp_load(filter);
+	}
+	seccomp_release(filter);
+	return error;
+}
+
+const char *sandbox_describe(void)
+{
+	return HAS_SANITIZER ? "seccomp      no   this build has sanitizers" :
+			       "seccomp      yes  system calls that are not needed kill the worker "
+			       "process";
+}

@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""examples/seccomp.json, the profile for containers, applied as a runtime would: all that
+fairlead does works under it, and without its first rule epoll takes over and says why."""
+import json
+import os
+import signal
+
+import rig
+
+CONFIG = """
+study: true
+access_log: {{ path: {tmp}/profile.log, format: combined }}
+upstreams: {{ app: {{ servers: ["localhost:{origin}"] }} }}
+routes:
+  - {{ path: /cpu, cpu: {{ ms: 1, on: pool }} }}
+  - {{ path: /block, block: {{ url: "http://127.0.0.1:{origin}/status/200" }} }}
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+"""
+PROFILE = os.path.join(rig.ROOT, "examples/seccomp.json")
+IN_PROFILE = os.path.join(rig.ROOT, "tests/lib/in_profile")
+RING = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
+
+
+def profile_without(names):
+    """A copy of the profile."""
+    path = os.path.join(rig.TMP, "without.json")
+    with open(PROFILE) as f:
+        profile = json.load(f)
+    for rule in profile["syscalls"]:
+        rule["names"] = [n for n in rule["names"] if n not in names]
+    with open(path, "w") as f:
+        json.dump(profile, f)
+    return path
+
+
+def works(origin, profile, engine, tells):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin, tmp=rig.TMP), engine=engine,
+                         before=[IN_PROFILE, profile])
+    rig.check(proxy.said(tells), proxy.log())
+    for path in ("/status/200", "/bytes/100000", "/cpu", "/block"):
+        rig.check(rig.get(proxy.port, path).status == 200, f"{path}: no 200")
+    os.kill(proxy.worker_pid(), signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
+    rig.check(rig.get(proxy.port, "/status/200").status == 200, "it does not serve")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}: {proxy.log()}")
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin, None, "--engine", "epoll")
+    works(origin, PROFILE, rig.ENGINE, f"ready engine={rig.ENGINE}")
+    # Without the three, as runtimes do it, it says what is missing and goes on.
+    works(origin, profile_without(RING), "auto",
+          "allow io_uring_setup, io_uring_enter and io_uring_register")
+
+
+rig.main(main)
