@@ -209,6 +209,11 @@ static bool accept_step(struct sim *s, struct slot *slot)
 	struct link *l;
 	int64_t link;
 
+	if (world_befalls(&s->world, s->accept_faults)) {
+		stat_add(&s->loop.stats.accept_errors, 1);
+		finish(s, slot, -EMFILE);
+		return true;
+	}
 	link = world_accept(&s->world, world_fd(&s->world, op->op.fd)->index,
 			    ticket_of(s, slot, WHY_STEP));
 	if (link < 0)
@@ -570,6 +575,16 @@ void sim_socket_bytes(struct io_loop *loop, uint32_t bytes)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM && bytes > 0);
 	sim_of(loop)->world.line_max = bytes;
+}
+
+void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
+{
+	struct sim *s = sim_of(loop);
+
+	ASSERT(loop->kind == IO_ENGINE_SIM);
+	s->accept_faults = faults->accepts;
+	s->world.late_one_in = faults->segments;
+	s->world.late_us = faults->late_ms * 1000ull;
 }
 
 unsigned sim_sockets(const struct io_loop *loop)
