@@ -205,8 +205,10 @@ static void check_own_status(struct customer *c, const struct request *r, int st
 		return;
 	if (good(c, r))
 		town_wrong(t, "request %u is answered %d without a reason", r->id, status);
+	/* A cache that is down has nothing. */
 	if (status == 502 || status == 503 || status == 504 ||
-	    (status == 400 && (r->bad_head || r->bad_body || cut)) || (status == 408 && cut))
+	    (status == 404 && r->goal == GOAL_CACHE) ||
+	    (status == 400 && (r->bad_head || r->bad_body || cut)) || (status == 408 && (cut || t->weather.few_buffers)))
 		return;
 	town_wrong(t, "request %u is answered %d", r->id, status);
 }
@@ -246,7 +248,8 @@ static void head_heard(struct customer *c, struct slice head, int status)
 		way = WIRE_DOWN;
 	else if (cached)
 		way = WIRE_CACHED;
-	wire_begin(&c->wire, head, r->method == 1 || status == 204 || status == 304, true, r->id,
+	/* What is malformed, or not all there, has no method that counts. */
+	wire_begin(&c->wire, head, (r->method == 1 && status != 400 && status != 408) || status == 204 || status == 304, true, r->id,
 		   way);
 	c->in_body = true;
 	if (c->wire.state == WIRE_CLOSE && r->minor == 1 && !c->closing)
@@ -342,6 +345,21 @@ static void leave(struct customer *c)
 		  c->n);
 }
 
+/* What was said for certain has its answer; but a connection on which an answer came before
+ * its request was whole may end there. */
+static void check_answered(struct customer *c)
+{
+	for (unsigned i = 0; i < c->said && !c->closing; i++) {
+		const struct request *r = c->requests[i];
+
+		if (r->play == PLAY_EARLY && r->goal == GOAL_ORIGIN && r->method >= 3)
+			return;
+		if (good(c, r) && !r->answered)
+			town_wrong(c->town, "request %u of customer %u has no answer", r->id,
+				   c->number);
+	}
+}
+
 /* The connection has ended, or all was answered. */
 static void look_over(struct customer *c)
 {
@@ -355,10 +373,7 @@ static void look_over(struct customer *c)
 		else if (a->eof && !c->in_body && a->in_at < a->in_n &&
 			 !wire_head((struct slice){ a->in + a->in_at, 1 }).len)
 			town_note(c->town, "customer %u hears half a head", c->number);
-		for (unsigned i = 0; i < c->said && !c->closing; i++)
-			if (good(c, c->requests[i]) && !c->requests[i]->answered)
-				town_wrong(c->town, "request %u of customer %u has no answer",
-					   c->requests[i]->id, c->number);
+		check_answered(c);
 		leave(c);
 	} else if (c->answered == c->n && !c->closing && c->manner != MANNER_SHUTS) {
 		leave(c);
@@ -450,7 +465,9 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 
 void customer_look(struct customer *c)
 {
-	if (!c->over && c->actor && c->actor->connect_error)
+	const struct actor *a = c->actor;
+
+	if (!c->over && a && (a->connect_error || (a->connected && a->fd < 0)))
 		leave(c);
 }
 
@@ -458,4 +475,16 @@ void customer_done(struct customer *c)
 {
 	if (!c->over)
 		leave(c);
+}
+
+void customer_waits(struct customer *c)
+{
+	const struct actor *a = c->actor;
+
+	town_wrong(c->town, "customer %u waits for ever: %s, %u said, %u answered, %zu of %zu "
+			    "bytes sent%s%s%s%s", c->number,
+		   !a ? "not there" : a->connected ? "connected" : "connecting", c->said,
+		   c->answered, a ? a->out_sent : 0, a ? a->out_n : 0,
+		   c->in_body ? ", in a body" : "", c->closing ? ", closing" : "",
+		   a && a->deaf ? ", deaf" : "", a && a->eof ? ", heard the end" : "");
 }

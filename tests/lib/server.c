@@ -73,8 +73,12 @@ static void chunked(struct town *t, struct text *x, const struct request *r, boo
 		text_chunk(x, r->id, WIRE_DOWN, at, n, "");
 		at += n;
 	}
-	text_add(x, !whole ? "5\r\nabcdefg" : town_chance(t, 3) ? "0\r\nX-Sum: 1\r\n\r\n" :
-								 "0\r\n\r\n");
+	if (whole) {
+		text_add(x, town_chance(t, 3) ? "0\r\nX-Sum: 1\r\n\r\n" : "0\r\n\r\n");
+		return;
+	}
+	text_add(x, "5\r\n"); /* and seven bytes */
+	text_body(x, r->id, WIRE_DOWN, at, 7);
 }
 
 static void bad_head(struct town *t, struct text *x, const struct request *r)
@@ -165,42 +169,22 @@ static void answer_none(struct visit *v, struct text *x, const struct request *r
 		text_add(x, "HTTP/1.1 103 Early Hints\r\n\r\n");
 }
 
-/* What happens to the connection once the answer was said. */
+/* What happens to the connection once the answer was said. An answer to HEAD has no body that
+ * could be broken or without an end. */
 static void after(struct visit *v, const struct request *r)
 {
 	struct actor *a = v->actor;
 
-	switch ((unsigned)r->play) {
-	case PLAY_UNTIL_CLOSE:
+	v->last = r->play == PLAY_LAST || r->play == PLAY_REJECTS || r->play >= PLAY_NONE ||
+		  (r->method != 1 && (r->play == PLAY_UNTIL_CLOSE || r->play >= PLAY_BROKEN));
+	if ((r->play == PLAY_UNTIL_CLOSE && r->method != 1) || r->play == PLAY_REJECTS)
 		actor_shut(a);
-		v->last = true;
-		break;
-	case PLAY_LAST:
-	case PLAY_BAD_HEAD:
-	case PLAY_FLOOD:
-	case PLAY_STALL:
-	case PLAY_BAD_CHUNK:
-	case PLAY_SILENT:
-		v->last = true;
-		break;
-	case PLAY_REJECTS:
-		v->last = true;
-		actor_shut(a);
-		break;
-	case PLAY_SHORT:
-	case PLAY_CLOSES:
-	case PLAY_HALF_HEAD:
-		v->last = true;
+	else if (r->play == PLAY_SHORT || r->play == PLAY_CLOSES || r->play == PLAY_HALF_HEAD)
 		actor_close(a);
-		break;
-	case PLAY_RESET_BODY:
+	else if (r->play == PLAY_RESET_BODY)
 		actor_reset_after(a);
-		break;
-	case PLAY_CLOSES_IDLE:
-	case PLAY_SPEAKS_IDLE:
+	else if (r->play == PLAY_CLOSES_IDLE || r->play == PLAY_SPEAKS_IDLE)
 		later(v);
-		break;
-	}
 }
 
 static void answer(struct visit *v, struct request *r)

@@ -13,7 +13,7 @@
 #define PROXY_PORT 8080
 #define ORIGIN_PORT 6000
 #define CACHE_PORT 11212
-#define LIFE_MS 400000 /* long enough for any history to come to its end */
+#define LIFE_MS 4000000 /* long enough for any history to come to its end */
 #define GRACE_MS 5000
 
 static const char *const methods[] = {
@@ -157,7 +157,7 @@ bool town_certain(const struct town *t)
 {
 	const struct weather *w = &t->weather;
 
-	return !w->scarce && !w->ill_origins && !w->ill_caches && !w->drain && !w->memory;
+	return !w->scarce && !w->few_buffers && !w->ill_origins && !w->ill_caches && !w->drain && !w->memory;
 }
 
 /* ---- the proxy -------------------------------------------------------------- */
@@ -323,7 +323,7 @@ static void draw_mishaps(struct town *t)
 static void open_town(struct town *t)
 {
 	/* Before the rig is there, its number of buffers is to be known. */
-	bool few = t->seed % 4 == 1;
+	bool few = t->weather.few_buffers = t->seed % 4 == 1;
 
 	simrig_open(&t->sim, t->seed, few ? 3 + (uint32_t)(t->seed / 4 % 8) : 256);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
@@ -455,7 +455,7 @@ uint64_t town_run(uint64_t seed, bool verbose, uint64_t *exchanges)
 	if (!SIMRIG_REACHED(&t->sim, all_over(t), LIFE_MS))
 		for (unsigned i = 0; i < t->customer_n; i++)
 			if (!t->customers[i].over)
-				town_wrong(t, "customer %u waits for ever", i);
+				customer_waits(&t->customers[i]);
 	*exchanges += t->stats.requests;
 	close_town(t);
 	hash = t->hash;

@@ -125,6 +125,7 @@ struct server {
 /* What goes wrong in this town. */
 struct weather {
 	bool scarce;     /* few connections, places in line, descriptors */
+	bool few_buffers;
 	bool small_sockets;
 	bool ill_origins, ill_caches, ill_customers;
 	bool late;       /* some segments are */
@@ -194,6 +195,7 @@ void text_chunk(struct text *x, uint32_t id, enum wire_way way, uint64_t from, s
 void customer_init(struct customer *c, struct town *t, unsigned number);
 void customer_look(struct customer *c); /* at what nobody calls it for */
 void customer_done(struct customer *c);
+_Noreturn void customer_waits(struct customer *c); /* for ever: that is wrong */
 
 /* ---- server.c --------------------------------------------------------------- */
 
