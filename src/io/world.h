@@ -42,6 +42,7 @@ struct end {
 	bool shut;            /* no more will be sent from here */
 	bool fin;             /* the peer's end was heard */
 	bool dead;            /* reset by either side */
+	bool outside;         /* for the ops: its memory is another machine's */
 };
 
 enum link_state { LINK_CONNECTING, LINK_REFUSED, LINK_CONNECTED };

@@ -311,6 +311,9 @@ static bool hear_one(struct customer *c)
 	size_t used;
 
 	if (!c->in_body) {
+		/* Without memory even HEAD may be answered before its head was read. */
+		if (rest.len > 0 && c->closing && c->town->weather.memory)
+			return false;
 		if (rest.len > 0 && c->closing)
 			town_wrong(c->town, "customer %u hears more after the last answer",
 				   c->number);

@@ -278,7 +278,7 @@ static void count(struct visit *v, struct request *r)
 		town_wrong(t, "request %u comes where the origin has said its last", r->id);
 	if (v->server->shop != SHOP_OPEN)
 		town_wrong(t, "request %u comes to a closed shop", r->id);
-	if (r->seen > (request_idempotent(r) && r->up_bytes == 0 && !r->chunked ? 2u : 1u))
+	if (r->seen > (request_idempotent(r) ? 2u : 1u))
 		town_wrong(t, "request %u is sent %u times", r->id, r->seen);
 }
 

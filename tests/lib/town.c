@@ -55,7 +55,8 @@ void town_wrong(struct town *t, const char *format, ...)
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	fprintf(stderr, " (%llu receives found no buffer)\n",
+		(unsigned long long)io_stats(t->sim.tick.loop)->starved);
 	abort();
 }
 
@@ -325,7 +326,7 @@ static void open_town(struct town *t)
 	/* Before the rig is there, its number of buffers is to be known. */
 	bool few = t->weather.few_buffers = t->seed % 4 == 1;
 
-	simrig_open(&t->sim, t->seed, few ? 3 + (uint32_t)(t->seed / 4 % 8) : 256);
+	simrig_open(&t->sim, t->seed, few ? 3 + (uint32_t)(t->seed / 4 % 8) : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
 	draw_weather(t);
