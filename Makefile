@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test programs tests notes install format tidy clean help FORCE
+.PHONY: all run test sim mutants programs tests notes install format tidy clean help FORCE
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -44,6 +44,14 @@ run: programs
 ## make test       builds both variants and runs every test; T=PATTERN only those
 test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
 	@tests/run $(if $(T),'$(T)')
+
+## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
+sim: build/$(VARIANT)/tests/sim/sim
+	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
+
+## make mutants    breaks the program in ways that tests must notice; T=PATTERN only those
+mutants: release/programs release/tests
+	@tests/mutants/run $(if $(T),'$(T)')
 
 ## make tests      builds the test programs of VARIANT
 programs tests: %: $(VARIANT)/%
@@ -85,7 +93,7 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests notes %/tests %/notes,$(MAKECMDGOALS)),test)
+needs := build $(if $(filter test tests sim mutants notes %/tests %/notes,$(MAKECMDGOALS)),test)
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
 	@tools/libs > $@.new

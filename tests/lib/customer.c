@@ -208,7 +208,8 @@ static void check_own_status(struct customer *c, const struct request *r, int st
 	/* A cache that is down has nothing. */
 	if (status == 502 || status == 503 || status == 504 ||
 	    (status == 404 && r->goal == GOAL_CACHE) ||
-	    (status == 400 && (r->bad_head || r->bad_body || cut)) || (status == 408 && (cut || t->weather.few_buffers)))
+	    (status == 400 && (r->bad_head || r->bad_body || cut ||
+			       (r->chunked && t->weather.memory))) || (status == 408 && (cut || t->weather.few_buffers)))
 		return;
 	town_wrong(t, "request %u is answered %d", r->id, status);
 }

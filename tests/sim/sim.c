@@ -20,9 +20,9 @@
 #include "lib/town.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#define SEEDS 400
+#define SEEDS 300
 #else
-#define SEEDS 4000
+#define SEEDS 2000
 #endif
 #define KEPT_SEEDS "tests/sim/seeds"
 #define SEED_SECONDS_MAX 60
