@@ -82,6 +82,8 @@ static void add_head(struct text *x, const struct request *r)
 			 r->closes ? ", close" : "");
 	else if (r->closes)
 		text_add(x, "Connection: close\r\n");
+	else if (r->minor == 0 && r->id % 2)
+		text_add(x, "Connection: keep-alive\r\n");
 	if (r->pad_bytes > 0)
 		text_add(x, "X-Pad: %0*d\r\n", (int)r->pad_bytes, 7);
 	if (r->expects)
@@ -253,7 +255,7 @@ static void head_heard(struct customer *c, struct slice head, int status)
 	wire_begin(&c->wire, head, (r->method == 1 && status != 400 && status != 408) || status == 204 || status == 304, true, r->id,
 		   way);
 	c->in_body = true;
-	if (c->wire.state == WIRE_CLOSE && r->minor == 1 && !c->closing)
+	if (c->wire.state == WIRE_CLOSE && !c->closing)
 		town_wrong(c->town, "answer to %u has no end", r->id);
 	c->closing |= c->wire.state == WIRE_CLOSE;
 }
