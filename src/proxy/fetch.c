@@ -55,7 +55,9 @@ static uint64_t deadline(const struct fetch *f)
 		return since + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
-		if (conn_unsent(c) > 0)
+		/* It takes no more; whether it has answered, only a receive can tell, for
+		 * which there may be no buffer. */
+		if (conn_unsent(c) > 0 || c->send_error)
 			return since + limits->send_timeout_ms;
 		break; /* the client's body is waited for, with its own deadline */
 	case FETCH_AWAITING_HEAD:
