@@ -72,6 +72,7 @@ struct client {
 	bool slow;           /* it let a deadline pass */
 	bool peer_closes;    /* it asked for the connection to end */
 	bool body_wanted;    /* the exchange waits for its body */
+	bool tunnel;         /* what comes is no request any more */
 	uint64_t since_ms;   /* when the state began */
 	uint64_t requests;
 };
@@ -96,6 +97,9 @@ void client_open(struct front *f, int fd, const struct peer *peer);
 
 /* The head was understood: its body begins. */
 void client_begin_body(struct client *c, const struct head *h);
+
+/* From now on the connection carries bytes, both ways, until it ends. */
+void client_begin_tunnel(struct client *c);
 
 /* As reader_body(); remembers that the body is waited for. */
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);

@@ -194,6 +194,11 @@ void io_reset(struct io_loop *loop, int fd);
 /* Tells the peer that no more will be sent. No send is in flight. */
 void io_shutdown(struct io_loop *loop, int fd);
 
+/* Has the peer taken bytes of what was sent since *mark was set? Sets it anew. A send in
+ * flight may go on for long without a done; this tells a slow peer from a dead one. Costs a
+ * system call: for deadlines that have rung. */
+bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
+
 /* Submits what was started, waits until something happened or timeout_us went
  * by (0: does not wait; UINT64_MAX: for ever), and calls done for all that
  * happened. Exactly one wait in the kernel. */

@@ -60,6 +60,7 @@ struct outbox {
 	uint64_t bytes;    /* to be sent, those with the kernel included */
 	struct iovec iov[OUTBOX_MAX]; /* the engine may change those with the kernel */
 	uint32_t len[OUTBOX_MAX];
+	uint32_t charge[OUTBOX_MAX];   /* against the window: once for a run in one buffer */
 	struct buf *owner[OUTBOX_MAX]; /* a reference each; NULL: none to give back */
 	char small[OUTBOX_MAX][24];    /* bytes of our own: chunk lines */
 };
@@ -78,6 +79,7 @@ struct conn {
 	bool shut;           /* we have said that no more will be sent */
 	bool shut_wanted;    /* … and will, when the outbox is empty */
 	uint32_t window;     /* bytes, each way */
+	bool narrow;         /* the inbox holds no more than one buffer: see conn_narrow() */
 	uint32_t inbox_held; /* room of the buffers in the inbox */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
@@ -87,7 +89,10 @@ struct conn {
 	struct corpse corpse;
 	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
-	uint64_t progress_ms;   /* when the kernel last took, gave or was given bytes */
+	uint64_t received_ms;   /* when bytes last came */
+	uint64_t sent_ms;       /* when the peer last took bytes, or a send began */
+	uint64_t delivered;     /* mark of io_delivered() */
+	uint32_t end_ms;        /* how long each step of a gentle end may take */
 };
 
 /* Takes over a connected socket and starts to receive. */
@@ -117,6 +122,10 @@ struct piece conn_take(struct conn *c, uint32_t n);
  * Bytes that are under way may still arrive. */
 void conn_pause(struct conn *c, bool paused);
 
+/* What comes now is not wanted soon (requests behind the one being answered): the inbox takes
+ * one buffer and not a window, so that who pipelines cannot use up the pool. */
+void conn_narrow(struct conn *c, bool narrow);
+
 /* ---- outbox --------------------------------------------------------------- */
 
 /* Bytes that may be pushed now; 0: wait for `changed` (this asks for it). The
@@ -138,10 +147,14 @@ uint64_t conn_unsent(const struct conn *c);
 /* Sends FIN when the outbox is empty; receiving goes on. */
 void conn_shut(struct conn *c);
 
+/* A deadline for sending has rung: did the peer take bytes after all? Moves sent_ms. */
+bool conn_delivered(struct conn *c);
+
 /* ---- death ---------------------------------------------------------------- */
 
 /* Starts the end. May be called again with a harsher end. `linger_ms` bounds
- * CONN_FLUSH and CONN_LINGER. */
+ * each step of CONN_FLUSH and CONN_LINGER: sending without the peer taking a byte, then
+ * waiting for its end. */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
 /* One vectored send for each conn on tick->writable; called by the tick. */

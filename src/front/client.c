@@ -27,29 +27,37 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* Milliseconds until which no step of the peer is due; see check_deadline(). */
-static uint64_t deadline(const struct client *c)
+/* Milliseconds until which the state asks for no step of the peer; see check_deadline(). */
+static uint64_t state_deadline(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
-	uint64_t progress = later(c->conn.progress_ms, c->since_ms);
 	uint32_t look_again = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
-		/* The first request must come as soon as a head must. */
-		return c->since_ms + (c->requests == 0 ? t->header_ms : t->idle_ms);
+		/* The first request must come as soon as a head must; between two, idleness begins
+		 * when the answer has left. */
+		if (c->requests == 0)
+			return c->since_ms + t->header_ms;
+		return later(c->conn.sent_ms, c->since_ms) + t->idle_ms;
 	case CLIENT_HEAD:
 		return c->since_ms + t->header_ms;
 	case CLIENT_BUSY:
-		if (conn_unsent(&c->conn) > 0)
-			return progress + t->send_ms;
 		if (c->body_wanted)
-			return progress + t->receive_ms;
+			return later(c->conn.received_ms, c->since_ms) + t->receive_ms;
 		return c->front->tick->now_ms + look_again;
 	case CLIENT_ENDING:
 		break;
 	}
 	return WHEEL_NEVER;
+}
+
+/* As long as it has not taken what was sent, that comes first. */
+static uint64_t deadline(const struct client *c)
+{
+	if (c->state != CLIENT_ENDING && conn_unsent(&c->conn) > 0)
+		return c->conn.sent_ms + c->front->timeouts.send_ms;
+	return state_deadline(c);
 }
 
 /* One timer for all deadlines, looked at when it rings: progress only writes a time, and
@@ -67,6 +75,10 @@ static void check_deadline(struct timer *timer)
 		timer_set(&tick->wheel, timer, due);
 		return;
 	}
+	if (conn_unsent(&c->conn) > 0 && conn_delivered(&c->conn)) {
+		timer_set(&tick->wheel, timer, deadline(c));
+		return;
+	}
 	c->slow = true;
 	tick_run(tick, &c->task);
 }
@@ -74,7 +86,8 @@ static void check_deadline(struct timer *timer)
 /* A state began whose deadline may be nearer than what the timer stands at. */
 static void expect(struct client *c)
 {
-	uint64_t due = deadline(c);
+	/* What was just queued will mostly be gone at once: the state's own deadline counts. */
+	uint64_t due = state_deadline(c);
 	struct timer *timer = &c->conn.timer;
 
 	if (due != WHEEL_NEVER && (!timer_armed(timer) || due < timer->deadline_ms))
@@ -95,9 +108,9 @@ static void conn_dead(struct conn *conn)
 	struct client *c = CONTAINER(conn, struct client, conn);
 	struct front *f = c->front;
 
-	task_stop(&c->task);
 	f->events->gone(c);
 	ASSERT(!c->exchange);
+	task_stop(&c->task); /* last: what was let go may have run it once more */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
 	stat_add(&f->stats->received_bytes, conn->received);
@@ -185,8 +198,10 @@ static void step(struct task *task)
 			if (!c->exchange)
 				continue;
 			/* Pipelined requests wait for this one. */
-			if (reader_ended(&c->reader))
+			if (reader_ended(&c->reader) && !c->tunnel) {
 				conn_settle(&c->conn);
+				conn_narrow(&c->conn, true);
+			}
 			return;
 		}
 		if (c->slow) {
@@ -206,6 +221,12 @@ void client_begin_body(struct client *c, const struct head *h)
 {
 	c->peer_closes = !h->keep_alive;
 	reader_begin_body(&c->reader, &c->conn, h->framing, h->length);
+}
+
+void client_begin_tunnel(struct client *c)
+{
+	c->tunnel = true;
+	conn_narrow(&c->conn, false);
 }
 
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p)
@@ -238,6 +259,7 @@ void client_ended(struct client *c, bool keep)
 
 	c->exchange = NULL;
 	c->body_wanted = false;
+	conn_narrow(&c->conn, false);
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);
@@ -298,7 +320,8 @@ void front_drain(struct front *f)
 
 		if (c->state == CLIENT_IDLE && !c->conn.inbox) {
 			set_state(c, CLIENT_ENDING);
-			conn_close(&c->conn, CONN_LINGER, DRAIN_LINGER_MS);
+			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
+				   f->linger_ms : DRAIN_LINGER_MS);
 		}
 	}
 }

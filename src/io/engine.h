@@ -27,6 +27,7 @@ struct io_engine {
 	/* Cancels what is in flight on fd and closes it; reset: with RST. */
 	void (*close)(struct io_loop *loop, int fd, bool reset);
 	void (*shutdown)(struct io_loop *loop, int fd);
+	uint64_t (*delivered)(struct io_loop *loop, int fd); /* a mark: see io_delivered() */
 	/* Submits, waits once, delivers. loop.c calls loop_deliver_early() before
 	 * it, and then with timeout 0 if that delivered anything. If loop->early
 	 * is filled while it runs, before its wait, it must not wait either. */
@@ -63,6 +64,9 @@ void sim_describe(char *text, size_t size);
 /* Fills in the part that all engines have. 0 or -ENOMEM. */
 int loop_init(struct io_loop *loop, const struct io_engine *engine,
 	      enum io_engine_kind kind, const struct io_options *options);
+
+/* The mark of a socket of the system. */
+uint64_t loop_delivered(struct io_loop *loop, int fd);
 
 /* Takes the time from the system's clocks. */
 void loop_clock(struct io_loop *loop);

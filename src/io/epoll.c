@@ -342,6 +342,7 @@ static const struct io_engine epoll_engine = {
 	.cancel = epoll_cancel,
 	.close = epoll_close,
 	.shutdown = epoll_shutdown,
+	.delivered = loop_delivered,
 	.wait = epoll_wait_once,
 	.wake = epoll_wake,
 	.done = epoll_done,

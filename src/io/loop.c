@@ -2,8 +2,12 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "engine.h"
@@ -221,6 +225,28 @@ void io_shutdown(struct io_loop *loop, int fd)
 {
 	ASSERT(fd >= 0);
 	loop->engine->shutdown(loop, fd);
+}
+
+/* TCP counts what the peer has acknowledged. On a unix socket what lies unread changes as it
+ * is read and written. */
+uint64_t loop_delivered(struct io_loop *loop, int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int queued = 0;
+
+	(void)loop;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
+		return info.tcpi_bytes_acked;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
+}
+
+bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark)
+{
+	uint64_t before = *mark;
+
+	*mark = loop->engine->delivered(loop, fd);
+	return *mark != before;
 }
 
 void io_wait(struct io_loop *loop, uint64_t timeout_us)

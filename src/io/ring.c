@@ -474,6 +474,7 @@ const struct io_engine ring_engine = {
 	.cancel = ring_cancel,
 	.close = ring_close,
 	.shutdown = ring_shutdown,
+	.delivered = loop_delivered,
 	.wait = ring_wait,
 	.wake = ring_wake,
 	.done = ring_done,

@@ -533,6 +533,11 @@ static void sim_done(struct io_loop *loop)
 	world_done(&s->world);
 }
 
+static uint64_t sim_delivered(struct io_loop *loop, int fd)
+{
+	return world_delivered(&sim_of(loop)->world, fd);
+}
+
 static const struct io_engine sim_engine = {
 	.accept = sim_accept,
 	.connect = sim_connect,
@@ -542,6 +547,7 @@ static const struct io_engine sim_engine = {
 	.cancel = sim_cancel,
 	.close = sim_close,
 	.shutdown = sim_shutdown,
+	.delivered = sim_delivered,
 	.wait = sim_wait,
 	.wake = sim_wake,
 	.done = sim_done,

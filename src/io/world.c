@@ -233,6 +233,7 @@ static void line_take(struct end *e, char *bytes, uint32_t n)
 		memcpy(bytes + first, e->data, n - first);
 	}
 	e->head = (e->head + n) % e->room;
+	e->read += n;
 	e->len -= n;
 }
 
@@ -525,6 +526,13 @@ int64_t world_send(struct world *w, uint32_t link, unsigned side, const struct i
 	}
 	segments_leave(w, link, !side, sent);
 	return sent;
+}
+
+uint64_t world_delivered(struct world *w, int fd)
+{
+	const struct fd *f = world_fd(w, fd);
+
+	return world_link(w, f->index)->end[!f->side].read;
 }
 
 bool world_readable(struct world *w, uint32_t link, unsigned side)

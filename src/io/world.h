@@ -33,6 +33,7 @@ struct end {
 	char *data; /* a ring of `room` bytes */
 	uint32_t head, len, room;
 	uint32_t arrived;     /* of len; the rest is on its way */
+	uint64_t read;        /* bytes of it, ever */
 	struct ticket reader; /* waits for bytes, an end or an error */
 	struct ticket writer; /* waits for room in the other end's line */
 	uint32_t ops[2];      /* for the ops: slots in flight here + 1, or 0 */
@@ -145,6 +146,9 @@ int64_t world_recv(struct world *w, uint32_t link, unsigned side, char *room, si
 
 /* world_recv() would not say -EAGAIN. */
 bool world_readable(struct world *w, uint32_t link, unsigned side);
+
+/* Bytes that the other end has read of what was sent here, ever. */
+uint64_t world_delivered(struct world *w, int fd);
 
 void world_shutdown(struct world *w, uint32_t link, unsigned side);
 

@@ -303,6 +303,7 @@ static void start_tunnel(struct visit *v)
 
 	raw(v, (struct slice){ head, (size_t)n });
 	v->state = VISIT_TUNNEL;
+	client_begin_tunnel(v->client);
 	v->keep = false;
 }
 

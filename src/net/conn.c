@@ -6,6 +6,8 @@
 /* More than this is worth a receive buffer of its own. */
 #define SETTLE_BYTES_MAX (BUF_BYTES / 4)
 
+#define SQUEEZE_BYTES_MAX (BUF_BYTES / 16)
+
 static void changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
@@ -14,12 +16,19 @@ static void changed(struct conn *c)
 
 /* ---- inbox ---------------------------------------------------------------- */
 
+static uint32_t inbox_room(const struct conn *c)
+{
+	uint32_t window = c->narrow && c->window > BUF_BYTES ? BUF_BYTES : c->window;
+
+	return window > c->inbox_held ? window - c->inbox_held : 0;
+}
+
 static bool may_receive(const struct conn *c)
 {
 	if (c->fd < 0 || c->eof || c->error)
 		return false;
 	if (c->state == CONN_OPEN)
-		return !c->paused && c->inbox_held < c->window;
+		return !c->paused && inbox_room(c) > 0;
 	/* What a lingering peer still says is read, and dropped
 	 * (kernel-notes/09-close-with-unread-bytes). */
 	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
@@ -28,11 +37,30 @@ static bool may_receive(const struct conn *c)
 static void receive(struct conn *c)
 {
 	if (may_receive(c) && !io_busy(&c->recv.op))
-		io_recv(c->tick->loop, &c->recv, c->fd, c->window - c->inbox_held);
+		io_recv(c->tick->loop, &c->recv, c->fd, inbox_room(c));
+}
+
+/* Short segments that must wait go behind the bytes that wait already, as the kernel does
+ * with its own: else each would hold a whole buffer, and a peer that sends single bytes
+ * would use up the pool. The only bytes of a body that are ever copied. */
+static bool inbox_squeeze(struct conn *c, struct buf *b)
+{
+	struct buf *last = c->inbox_last;
+	uint32_t n = b->end - b->begin;
+
+	if (!last || n > SQUEEZE_BYTES_MAX || last->size - last->end < n)
+		return false;
+	memcpy(last->data + last->end, b->data + b->begin, n);
+	last->end += n;
+	c->inbox_bytes += n;
+	buf_put(b);
+	return true;
 }
 
 static void inbox_append(struct conn *c, struct buf *b)
 {
+	if (inbox_squeeze(c, b))
+		return;
 	b->next = NULL;
 	if (c->inbox_last)
 		c->inbox_last->next = b;
@@ -186,6 +214,12 @@ void conn_pause(struct conn *c, bool paused)
 		receive(c);
 }
 
+void conn_narrow(struct conn *c, bool narrow)
+{
+	c->narrow = narrow;
+	receive(c);
+}
+
 /* ---- outbox --------------------------------------------------------------- */
 
 static struct outbox *outbox_take(struct conn *c)
@@ -201,9 +235,11 @@ static void outbox_release(struct outbox *o, unsigned from, unsigned to)
 		struct buf *b = o->owner[i];
 
 		o->bytes -= o->len[i];
-		/* Neighbours in one buffer were charged once: see conn_push(). */
-		if (b && (i + 1 == o->n || o->owner[i + 1] != b))
-			o->held -= b->size;
+		/* A run in one buffer is charged until the last of it has gone. */
+		if (b && i + 1 < o->n && o->owner[i + 1] == b)
+			o->charge[i + 1] += o->charge[i];
+		else
+			o->held -= o->charge[i];
 		o->owner[i] = NULL;
 		buf_put(b);
 	}
@@ -211,6 +247,7 @@ static void outbox_release(struct outbox *o, unsigned from, unsigned to)
 
 static void outbox_give_back(struct conn *c)
 {
+	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
 	slab_put(&c->tick->outboxes, c->outbox);
 	c->outbox = NULL;
 	list_remove(&c->writable);
@@ -254,6 +291,7 @@ static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
 		return NULL;
 	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
 	o->len[o->n] = len;
+	o->charge[o->n] = 0;
 	o->bytes += len;
 	if (list_empty(&c->writable))
 		list_append(&c->tick->writable, &c->writable);
@@ -269,7 +307,8 @@ bool conn_push(struct conn *c, struct piece *p)
 	if (!o)
 		return false;
 	if (p->buf && (o->n == o->first || o->owner[o->n - 1] != p->buf))
-		o->held += p->buf->size;
+		o->charge[o->n] = p->buf->size;
+	o->held += o->charge[o->n];
 	o->owner[o->n++] = p->buf;
 	p->buf = NULL;
 	p->len = 0;
@@ -304,6 +343,14 @@ void conn_shut(struct conn *c)
 		c->shut = true;
 		io_shutdown(c->tick->loop, c->fd);
 	}
+}
+
+bool conn_delivered(struct conn *c)
+{
+	if (c->fd < 0 || !io_delivered(c->tick->loop, c->fd, &c->delivered))
+		return false;
+	c->sent_ms = c->tick->now_ms;
+	return true;
 }
 
 /* ---- death ---------------------------------------------------------------- */
@@ -341,9 +388,20 @@ static void finish(struct conn *c)
 	die_if_done(c);
 }
 
+static void bound_end(struct conn *c)
+{
+	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + c->end_ms + 1);
+}
+
+/* A peer that reads, however slowly, gets all of it. */
 static void linger_expired(struct timer *t)
 {
-	finish(CONTAINER(t, struct conn, timer));
+	struct conn *c = CONTAINER(t, struct conn, timer);
+
+	if (c->outbox && conn_delivered(c))
+		bound_end(c);
+	else
+		finish(c);
 }
 
 /* The outbox is empty: the next step of a gentle end. */
@@ -357,6 +415,7 @@ static void flushed(struct conn *c)
 		c->shut = true;
 		io_shutdown(c->tick->loop, c->fd);
 	}
+	bound_end(c);
 	receive(c);
 }
 
@@ -375,12 +434,15 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 		return;
 	}
 	inbox_drop(c);
+	c->end_ms = linger_ms;
 	timer_init(&c->timer, linger_expired);
-	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + linger_ms + 1);
+	bound_end(c);
 	if (!c->outbox)
 		flushed(c);
 	else if (end == CONN_FLUSH)
 		io_cancel(c->tick->loop, &c->recv.op);
+	else
+		receive(c); /* it may be reading nothing before all it has to say is heard */
 }
 
 /* ---- facts ---------------------------------------------------------------- */
@@ -393,12 +455,12 @@ static void received(struct io_op *op, int res, unsigned flags)
 		struct buf *b = c->recv.buf;
 
 		c->received += (uint32_t)res;
-		c->progress_ms = c->tick->now_ms;
+		c->received_ms = c->tick->now_ms;
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
 			inbox_append(c, b);
 			/* Many short segments fill the window before the bytes do. */
-			if (flags & IO_MORE && c->inbox_held >= c->window)
+			if (flags & IO_MORE && inbox_room(c) == 0)
 				io_cancel(c->tick->loop, op);
 			changed(c);
 		}
@@ -449,7 +511,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 		return;
 	}
 	c->sent += (uint32_t)res;
-	c->progress_ms = c->tick->now_ms;
+	c->sent_ms = c->tick->now_ms;
 	if (o->first == o->n) {
 		o->first = o->flying = o->n = 0;
 		outbox_emptied(c);
@@ -473,7 +535,7 @@ static void flush(struct conn *c)
 	io_op_init(&o->send.op, sent);
 	o->send.owner = c;
 	o->flying = o->n;
-	c->progress_ms = c->tick->now_ms; /* from now on it may be slow */
+	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
 		(unsigned)(o->n - o->first), silent);
 }
@@ -494,7 +556,7 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	c->events = events;
 	c->fd = fd;
 	c->window = window;
-	c->progress_ms = tick->now_ms;
+	c->received_ms = c->sent_ms = tick->now_ms;
 	io_op_init(&c->recv.op, received);
 	list_init(&c->writable);
 	list_init(&c->corpse.node);

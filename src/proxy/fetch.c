@@ -43,29 +43,36 @@ static void fail(struct fetch *f, enum ending ending)
 
 /* ---- deadlines ------------------------------------------------------------ */
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* When the origin is late, by what is known now; WHEEL_NEVER: nothing is due of it. */
 static uint64_t deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
 	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
 	const struct config_limits *limits = &f->proxy->config->limits;
-	uint64_t since = c->progress_ms > f->since_ms ? c->progress_ms : f->since_ms;
+	uint64_t sent = later(c->sent_ms, f->since_ms);
 
 	if (f->tunnel)
-		return since + limits->idle_timeout_ms;
+		return later(c->received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
 		/* It takes no more; whether it has answered, only a receive can tell, for
 		 * which there may be no buffer. */
 		if (conn_unsent(c) > 0 || c->send_error)
-			return since + limits->send_timeout_ms;
+			return sent + limits->send_timeout_ms;
 		break; /* the client's body is waited for, with its own deadline */
 	case FETCH_AWAITING_HEAD:
-		return since + response_ms;
-	case FETCH_RELAYING:
 		if (!f->waits_for_asker)
-			return since + response_ms;
+			return sent + response_ms;
 		break; /* the client is waited for, likewise */
+	case FETCH_RELAYING:
+		if (!f->waits_for_asker && (f->lease.origin->writer.ended || conn_unsent(c) > 0))
+			return later(c->received_ms, sent) + response_ms;
+		break; /* the client is waited for, to read or to send */
 	case FETCH_LEASING:
 	case FETCH_ENDED:
 	case FETCH_FAILED:
@@ -97,6 +104,10 @@ static void deadline_rang(struct timer *timer)
 		timer_set(&tick_of(f)->wheel, timer, due);
 		return;
 	}
+	if (conn_unsent(&o->conn) > 0 && conn_delivered(&o->conn)) {
+		timer_set(&tick_of(f)->wheel, timer, next_look(f));
+		return;
+	}
 	f->late = true;
 	tick_run(tick_of(f), f->asker);
 }
@@ -114,8 +125,10 @@ static void expect(struct fetch *f)
 
 static void request_complete(struct fetch *f)
 {
-	if (f->state != FETCH_SENDING)
+	if (f->state != FETCH_SENDING) {
+		f->since_ms = tick_of(f)->now_ms; /* from now on the origin may be late */
 		return;
+	}
 	set_state(f, FETCH_AWAITING_HEAD);
 	expect(f);
 }
@@ -273,13 +286,25 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	if (h->status < 200 && h->status != 101) {
 		conn_consume(&o->conn, o->reader.head_bytes);
 		reader_init(&o->reader);
+		f->since_ms = tick_of(f)->now_ms; /* an origin that says so is at work */
 		return;
 	}
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
-	f->reusable = h->keep_alive && framing != FRAMING_CLOSE;
+	/* What a 204 says of a body may yet come: it must not meet the next request. */
+	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
+		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(f, FETCH_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
 	expect(f);
+}
+
+void fetch_hold(struct fetch *f, bool held)
+{
+	if (f->waits_for_asker && !held)
+		f->since_ms = tick_of(f)->now_ms;
+	/* Without an answer at hand it is the origin that is waited for. */
+	f->waits_for_asker = held && (f->state == FETCH_RELAYING ||
+				      (leased(f) && conn_of(f)->inbox));
 }
 
 static void answer_ended(struct fetch *f)

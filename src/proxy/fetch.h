@@ -80,6 +80,9 @@ bool fetch_send_end(struct fetch *f, struct buf *trailers);
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
 
+/* The asker takes nothing for now, however much has come: the origin is not late meanwhile. */
+void fetch_hold(struct fetch *f, bool held);
+
 /* The next run of the answer's body; BODY_BAD: the fetch failed. */
 enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);
 void fetch_end_trailers(struct fetch *f);

@@ -27,6 +27,22 @@ struct join {
 
 /* ---- asking --------------------------------------------------------------- */
 
+/* A part is a question of ours: what the client said of the form and the freshness of *its*
+ * answer does not go with it. */
+static void make_plain(struct head *h)
+{
+	static const struct slice ours[] = {
+		SLICE("Expect"), SLICE("Accept-Encoding"), SLICE("Range"), SLICE("If-Range"),
+		SLICE("If-Match"), SLICE("If-None-Match"), SLICE("If-Modified-Since"),
+		SLICE("If-Unmodified-Since"),
+	};
+
+	h->expect_continue = false;
+	for (unsigned i = 0; i < h->field_n; i++)
+		for (unsigned k = 0; k < COUNT(ours); k++)
+			h->fields[i].per_hop |= slice_equal_nocase(h->fields[i].name, ours[k]);
+}
+
 /* The head is at hand only now: what a part will send is made ready. */
 static enum ending prepare(struct join *j, struct part *part, const struct config_part *config,
 			   const struct request_view *view)
@@ -41,6 +57,7 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
+	make_plain(&h);
 	h.method = METHOD_GET;
 	h.method_token = SLICE("GET");
 	h.framing = FRAMING_NONE;
@@ -99,9 +116,12 @@ static void gather_body(struct join *j, struct part *part)
 		case BODY_DATA:
 			taken = take_bytes(part, &p);
 			piece_put(&p);
-			if (taken)
+			if (!taken)
+				finish(part, ending_status(ENDING_NO_MEMORY));
+			else if (part->len == JOIN_PART_BYTES)
+				finish(part, part->status);
+			else
 				break;
-			finish(part, ending_status(ENDING_NO_MEMORY));
 			return;
 		case BODY_TRAILERS:
 			fetch_end_trailers(part->fetch);
@@ -126,11 +146,23 @@ static bool gather_head(struct join *j, struct part *part)
 	while (part->fetch->state != FETCH_RELAYING) {
 		if (fetch_head(part->fetch, h) != VERDICT_OK)
 			return false;
+		if (h->status == 101) { /* nobody asked for it */
+			finish(part, ending_status(ENDING_ORIGIN_BAD));
+			return false;
+		}
 		part->status = h->status;
 		fetch_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
 				head_response_framing(h, METHOD_GET));
 	}
 	return true;
+}
+
+/* What a failed fetch looks like in the answer. */
+static int failed_status(const struct fetch *f)
+{
+	int status = ending_status((enum ending)f->ending);
+
+	return status != 0 ? status : ending_status(ENDING_ORIGIN_CLOSED);
 }
 
 static void gather(struct join *j, struct part *part)
@@ -143,10 +175,10 @@ static void gather(struct join *j, struct part *part)
 	if (part->fetch->call)
 		part->status = 200;
 	else if (part->fetch->state != FETCH_FAILED && !gather_head(j, part) &&
-		 part->fetch->state != FETCH_FAILED)
+		 (part->done || part->fetch->state != FETCH_FAILED))
 		return;
 	if (part->fetch->state == FETCH_FAILED)
-		finish(part, ending_status((enum ending)part->fetch->ending));
+		finish(part, failed_status(part->fetch));
 	else
 		gather_body(j, part);
 }

@@ -126,7 +126,9 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 
 static bool begin_tunnel(struct exchange *x, struct head *h)
 {
-	if (!x->upgrade) {
+	/* Half a body, framed anew, cannot go on as bytes of the tunnel. */
+	if (!x->upgrade || !reader_ended(&x->client->reader) ||
+	    !x->fetch->lease.origin->writer.ended) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return false;
 	}
@@ -138,6 +140,7 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_TUNNEL;
 	x->keep = false;
+	client_begin_tunnel(x->client);
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_tunnel(x->fetch);
@@ -161,8 +164,11 @@ static bool take_origin_head(struct exchange *x)
 	struct head *h = &x->proxy->answer;
 
 	while (x->state == EXCHANGE_ASKING) {
-		if (conn_room(&x->client->conn) == 0)
+		if (conn_room(&x->client->conn) == 0) {
+			fetch_hold(x->fetch, true);
 			return true;
+		}
+		fetch_hold(x->fetch, false);
 		switch (fetch_head(x->fetch, h)) {
 		case VERDICT_MORE:
 			return true;
@@ -257,9 +263,7 @@ static void relay_body(struct exchange *x)
 	struct piece p = { NULL, NULL, 0 };
 
 	/* Its origin may have waited for room as long as its client did. */
-	if (x->fetch->waits_for_asker)
-		x->fetch->since_ms = x->proxy->tick->now_ms;
-	x->fetch->waits_for_asker = false;
+	fetch_hold(x->fetch, false);
 	while (conn_room(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
 		case BODY_DATA:
@@ -288,7 +292,7 @@ static void relay_body(struct exchange *x)
 			return;
 		}
 	}
-	x->fetch->waits_for_asker = true;
+	fetch_hold(x->fetch, true);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */

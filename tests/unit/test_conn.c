@@ -433,7 +433,7 @@ static void progress_begins_with_a_send(struct line *l)
 	simrig_run(&l->rig, 50000);
 	assert_true(conn_push_small(&l->conn, SLICE("late")));
 	tick_once(&l->rig.tick);
-	assert_true(l->conn.progress_ms + 5000 >= l->rig.tick.now_ms);
+	assert_true(l->conn.sent_ms + 5000 >= l->rig.tick.now_ms);
 }
 
 static void test_progress(void **state)
