@@ -604,6 +604,7 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	struct sim *s = sim_of(loop);
 
 	ASSERT(loop->kind == IO_ENGINE_SIM);
+	ASSERT(faults->segments == 0 || faults->late_ms > 0);
 	s->accept_faults = faults->accepts;
 	s->world.late_one_in = faults->segments;
 	s->world.late_us = faults->late_ms * 1000ull;

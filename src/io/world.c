@@ -457,15 +457,6 @@ static void syn_arrived(struct world *w, uint32_t index)
 
 /* ---- bytes ------------------------------------------------------------------ */
 
-static uint64_t segment_delay(struct world *w)
-{
-	uint64_t late_us = 0;
-
-	if (w->late_us > 0 && world_befalls(w, w->late_one_in))
-		late_us = world_draw(w, w->late_us);
-	return world_delay(w) + late_us;
-}
-
 /* Cuts n bytes that were sent into what arrives at once. */
 static void segments_leave(struct world *w, uint32_t link, unsigned to, uint32_t n)
 {
@@ -485,7 +476,7 @@ static void segments_leave(struct world *w, uint32_t link, unsigned to, uint32_t
 					   .link = link,
 					   .side = to,
 					   .bytes = some },
-			   segment_delay(w));
+			   world_delay(w) + world_late(w));
 		n -= some;
 	}
 }

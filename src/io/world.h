@@ -105,6 +105,12 @@ static inline bool world_befalls(struct world *w, uint32_t one_in)
 	return one_in > 0 && world_draw(w, one_in) == 0;
 }
 
+/* How much longer than usual a segment takes. */
+static inline uint64_t world_late(struct world *w)
+{
+	return world_befalls(w, w->late_one_in) ? world_draw(w, w->late_us) : 0;
+}
+
 /* How long something takes: mostly nothing much, sometimes milliseconds. */
 uint64_t world_delay(struct world *w);
 

@@ -20,9 +20,9 @@
 #include "lib/town.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#define SEEDS 300
+#define SEEDS 500
 #else
-#define SEEDS 2000
+#define SEEDS 4000
 #endif
 #define KEPT_SEEDS "tests/sim/seeds"
 #define SEED_SECONDS_MAX 60
