@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test sim mutants programs tests notes install format tidy clean help FORCE
+.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -16,12 +16,17 @@ sysconfdir := $(PREFIX)/etc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+$(foreach v,$(VARIANTS),$(eval $(v)_cc := $$(CC)))
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	    -Wpointer-arith -Wwrite-strings $(if $(filter 1,$(WERROR)),-Werror)
 base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread
 release_flags := -O2
 asan_flags := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
+# An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
+fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow
+fuzz_cc := clang-14
+fuzz_engine := -fsanitize=fuzzer
 
 # Every folder of src but lab is a layer; tests/tidy/layers knows who may include whom.
 layer_src := $(filter-out src/lab/%,$(wildcard src/*/*.c))
@@ -66,6 +71,11 @@ install: programs
 	install -D -m 644 examples/quickstart.yaml \
 		$(DESTDIR)$(sysconfdir)/fairlead/fairlead.yaml.example
 
+## make fuzz T=request S=60   runs a target of tests/fuzz for so many seconds (clang-14);
+##                 MERGE=1 then adds to the corpus what is new. CC is not heeded
+fuzz: build/fuzz/tests/fuzz/fuzz_$(T)
+	@tools/fuzz '$(T)' $(or $(S),60) $(MERGE)
+
 ## make format     lays out all C files as .clang-format says
 format:
 	clang-format -i $(shell find include src tests kernel-notes -name '*.[ch]')
@@ -78,7 +88,7 @@ tidy:
 
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
-	rm -rf $(VARIANTS:%=build/%) build/libs.mk build/test-results.txt
+	rm -rf $(VARIANTS:%=build/%) build/fuzz build/libs.mk build/test-results.txt
 
 ## make help       this list
 help:
@@ -93,7 +103,8 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests sim mutants notes %/tests %/notes,$(MAKECMDGOALS)),test)
+needs := build $(if $(filter test tests sim mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
+	 $(filter fuzz,$(MAKECMDGOALS))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
 	@tools/libs > $@.new
@@ -135,7 +146,7 @@ $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
 $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$(CC) $(base_flags) $($1_flags) $(LDFLAGS) -o $$@ $$^ \
+	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
 		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
@@ -146,12 +157,12 @@ build/$1/obj/build/deps/%.o: flags = -w -fno-sanitize=undefined
 build/$1/obj/%.o: %.c build/$1/flags
 	$$(call show,CC,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$(CC) $(base_flags) $($1_flags) $$(flags) $(libs_cflags) $(CFLAGS) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $$(flags) $(libs_cflags) $(CFLAGS) -MMD -MP -c -o $$@ $$<
 
 # Changes when the flags do, and everything with it.
 build/$1/flags: FORCE
 	@mkdir -p $$(@D)
-	@echo '$(CC) $(base_flags) $($1_flags) $(warnings) $(libs_cflags) $(CFLAGS)' > $$@.new
+	@echo '$($1_cc) $(base_flags) $($1_flags) $(warnings) $(libs_cflags) $(CFLAGS)' > $$@.new
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
@@ -162,4 +173,4 @@ endef
 show = @echo '  $1  $2'
 Q := $(if $(filter 1,$(V)),,@)
 
-$(foreach v,$(VARIANTS),$(eval $(call variant,$v)))
+$(foreach v,$(VARIANTS) fuzz,$(eval $(call variant,$v)))

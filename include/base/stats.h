@@ -61,7 +61,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(received_bytes, counter, "Bytes received from clients")                    \
 	X(sent_bytes, counter, "Bytes sent to clients")                              \
 	X(log_lines, counter, "Access log lines written")                            \
-	X(log_dropped, counter, "Access log lines dropped because the log is slow")  \
+	X(log_dropped, counter, "Access log lines lost: log too slow, or disk full") \
 	X(ticks, counter, "Rounds of the worker's loop")
 
 struct worker_stats {

@@ -73,8 +73,8 @@ struct client {
 	bool peer_closes;    /* it asked for the connection to end */
 	bool body_wanted;    /* the exchange waits for its body */
 	bool tunnel;         /* what comes is no request any more */
+	uint32_t requests;   /* that were read, ever */
 	uint64_t since_ms;   /* when the state began */
-	uint64_t requests;
 };
 
 /* quota, stats, events … are set by the caller; this makes the slab and the list. */

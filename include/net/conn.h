@@ -52,7 +52,8 @@ enum conn_end {
 /* What is to be sent. Taken when something is pushed, given back when all is
  * gone: an idle connection has none. */
 struct outbox {
-	struct io_send send;
+	struct io_send send;   /* its owner is the conn */
+	struct list writable;  /* node on tick->writable */
 	uint16_t first;    /* entries before it have been sent */
 	uint16_t flying;   /* entries first … flying are with the kernel */
 	uint16_t n;        /* entries first … n are in use; all sent: back to 0 */
@@ -69,8 +70,8 @@ struct conn {
 	struct tick *tick;
 	const struct conn_events *events;
 	int fd;              /* -1: none */
-	int error;           /* 0, or the negative errno that ended receiving */
-	int send_error;      /* likewise sending; what the peer said before may still come */
+	int16_t error;       /* 0, or the negative errno that ended receiving */
+	int16_t send_error;  /* likewise sending; what the peer said before may still come */
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once closing */
 	bool eof;            /* the peer will send no more (it may still read) */
@@ -78,21 +79,20 @@ struct conn {
 	bool starved;        /* its owner waits for room in the outbox */
 	bool shut;           /* we have said that no more will be sent */
 	bool shut_wanted;    /* … and will, when the outbox is empty */
-	uint32_t window;     /* bytes, each way */
 	bool narrow;         /* the inbox holds no more than one buffer: see conn_narrow() */
+	uint32_t window;     /* bytes, each way */
+	uint32_t end_ms;     /* how long each step of a gentle end may take */
 	uint32_t inbox_held; /* room of the buffers in the inbox */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
-	struct list writable;   /* node on tick->writable */
 	struct corpse corpse;
 	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
 	uint64_t received_ms;   /* when bytes last came */
 	uint64_t sent_ms;       /* when the peer last took bytes, or a send began */
 	uint64_t delivered;     /* mark of io_delivered() */
-	uint32_t end_ms;        /* how long each step of a gentle end may take */
 };
 
 /* Takes over a connected socket and starts to receive. */

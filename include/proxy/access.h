@@ -2,8 +2,8 @@
  *
  * Lines gather in a buffer that is written when it is half full or ACCESS_FLUSH_MS old,
  * through the loop (the ring on io_uring, a writer thread on epoll): no worker ever waits for
- * a disk. While one buffer is being written the other fills; if both are full, lines are
- * dropped and counted. */
+ * a disk. While one buffer is being written the other fills; if both are full, or the disk
+ * is, lines are dropped and counted. */
 #ifndef PROXY_ACCESS_H
 #define PROXY_ACCESS_H
 
@@ -35,6 +35,7 @@ struct access {
 	struct io_write write;
 	char *filling, *writing;
 	uint32_t filled;
+	uint32_t filling_lines, writing_lines;
 	struct timer flush;
 	uint64_t text_s;     /* the second that `text` tells */
 	char text[40];

@@ -98,7 +98,7 @@ static bool parse_va(struct memcache_reply *r, struct words w)
 	while (w.left.len > 0) {
 		if (!skip(&w, SLICE(" ")) || w.left.len == 0 || !is_letter(w.left.ptr[0]))
 			return false;
-		while (w.left.len > 0 && w.left.ptr[0] > ' ')
+		while (w.left.len > 0 && w.left.ptr[0] > ' ' && w.left.ptr[0] < 0x7f)
 			w.left = slice_after(w.left, 1);
 	}
 	return true;

@@ -224,9 +224,17 @@ void conn_narrow(struct conn *c, bool narrow)
 
 static struct outbox *outbox_take(struct conn *c)
 {
-	if (!c->outbox)
-		c->outbox = slab_take(&c->tick->outboxes);
-	return c->outbox;
+	struct outbox *o = c->outbox;
+
+	if (o)
+		return o;
+	o = slab_take(&c->tick->outboxes);
+	if (!o)
+		return NULL;
+	o->send.owner = c;
+	list_init(&o->writable);
+	c->outbox = o;
+	return o;
 }
 
 static void outbox_release(struct outbox *o, unsigned from, unsigned to)
@@ -248,9 +256,9 @@ static void outbox_release(struct outbox *o, unsigned from, unsigned to)
 static void outbox_give_back(struct conn *c)
 {
 	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
+	list_remove(&c->outbox->writable);
 	slab_put(&c->tick->outboxes, c->outbox);
 	c->outbox = NULL;
-	list_remove(&c->writable);
 }
 
 /* Drops what the kernel does not have. */
@@ -262,7 +270,7 @@ static void outbox_drop(struct conn *c)
 		return;
 	outbox_release(o, io_busy(&o->send.op) ? o->flying : o->first, o->n);
 	o->n = o->flying;
-	list_remove(&c->writable);
+	list_remove(&o->writable);
 	if (!io_busy(&o->send.op))
 		outbox_give_back(c);
 }
@@ -293,8 +301,8 @@ static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
 	o->len[o->n] = len;
 	o->charge[o->n] = 0;
 	o->bytes += len;
-	if (list_empty(&c->writable))
-		list_append(&c->tick->writable, &c->writable);
+	if (list_empty(&o->writable))
+		list_append(&c->tick->writable, &o->writable);
 	return o;
 }
 
@@ -468,7 +476,7 @@ static void received(struct io_op *op, int res, unsigned flags)
 		c->eof = true;
 		changed(c);
 	} else if (res != -ECANCELED) {
-		c->error = res;
+		c->error = (int16_t)res;
 		changed(c);
 	}
 	if (flags & IO_MORE)
@@ -501,7 +509,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	outbox_release(o, o->first, o->flying);
 	o->first = o->flying;
 	if (res < 0) {
-		c->send_error = res;
+		c->send_error = (int16_t)res;
 		outbox_release(o, o->first, o->n);
 		outbox_give_back(c);
 		changed(c);
@@ -515,8 +523,8 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	if (o->first == o->n) {
 		o->first = o->flying = o->n = 0;
 		outbox_emptied(c);
-	} else if (list_empty(&c->writable)) {
-		list_append(&c->tick->writable, &c->writable);
+	} else if (list_empty(&o->writable)) {
+		list_append(&c->tick->writable, &o->writable);
 	}
 	if (c->starved && c->state == CONN_OPEN) {
 		c->starved = false;
@@ -533,7 +541,6 @@ static void flush(struct conn *c)
 	if (c->fd < 0 || io_busy(&o->send.op) || o->first == o->n)
 		return;
 	io_op_init(&o->send.op, sent);
-	o->send.owner = c;
 	o->flying = o->n;
 	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
@@ -545,7 +552,7 @@ void conn_flush_all(struct tick *tick)
 	struct list *node;
 
 	while ((node = list_pop(&tick->writable)))
-		flush(LIST_ITEM(node, struct conn, writable));
+		flush(LIST_ITEM(node, struct outbox, writable)->send.owner);
 }
 
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events, int fd,
@@ -558,7 +565,6 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	c->window = window;
 	c->received_ms = c->sent_ms = tick->now_ms;
 	io_op_init(&c->recv.op, received);
-	list_init(&c->writable);
 	list_init(&c->corpse.node);
 	c->corpse.bury = buried;
 	timer_init(&c->timer, NULL);

@@ -20,7 +20,7 @@ static void written(struct io_op *op, int res, unsigned flags)
 	struct access *a = CONTAINER(op, struct access, write.op);
 
 	(void)flags;
-	(void)res; /* a full disk loses lines; the engine counts the failure */
+	stat_add(res < 0 ? &a->stats->log_dropped : &a->stats->log_lines, a->writing_lines);
 	access_flush(a);
 }
 
@@ -51,6 +51,8 @@ void access_flush(struct access *a)
 	timer_stop(&a->tick->wheel, &a->flush);
 	a->filling = a->writing;
 	a->writing = full;
+	a->writing_lines = a->filling_lines;
+	a->filling_lines = 0;
 	io_write(a->tick->loop, &a->write, a->fd, full, a->filled);
 	a->filled = 0;
 }
@@ -209,7 +211,7 @@ void access_log(struct access *a, const struct access_entry *x)
 		stat_add(&a->stats->log_dropped, 1);
 		return;
 	}
-	stat_add(&a->stats->log_lines, 1);
+	a->filling_lines++;
 	if (a->filled >= ACCESS_BUFFER_BYTES / 2)
 		access_flush(a);
 	else if (!timer_armed(&a->flush))

@@ -60,8 +60,8 @@ static uint64_t deadline(const struct fetch *f)
 		return later(c->received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
-		/* It takes no more; whether it has answered, only a receive can tell, for
-		 * which there may be no buffer. */
+		/* If it takes no more, whether it has answered only a receive can tell, for which
+		 * there may be no buffer. */
 		if (conn_unsent(c) > 0 || c->send_error)
 			return sent + limits->send_timeout_ms;
 		break; /* the client's body is waited for, with its own deadline */

@@ -137,8 +137,8 @@ static void test_full(void **state)
 	for (unsigned i = 0; i < all; i++)
 		access_log(&access_, &e); /* the loop does not run: nothing is written */
 	assert_true(stats.log_dropped > 0);
-	assert_int_equal(stats.log_dropped + stats.log_lines, all);
 	s = written();
+	assert_int_equal(stats.log_dropped + stats.log_lines, all);
 	for (size_t i = 0; i < s.len; i++)
 		lines += s.ptr[i] == '\n';
 	assert_int_equal(lines, stats.log_lines);
@@ -162,8 +162,8 @@ static void test_long(void **state)
 	assert_int_equal(stats.log_dropped, 1);
 	e.referer.len = 5000;
 	access_log(&access_, &e);
-	assert_int_equal(stats.log_lines, 1);
 	assert_true(written().len > 20000);
+	assert_int_equal(stats.log_lines, 1);
 	close_log();
 	free(text);
 }

@@ -104,6 +104,8 @@ static const struct row {
 	{ GET, SLICE("EN\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("STORED\r\n"), BAD, 0, 0, 0, NULL },
 	{ MG, SLICE("VALUE foo 0 3\r\n"), BAD, 0, 0, 0, NULL },
+	{ MG, SLICE("VA 3 f\xd6\r\n"), BAD, 0, 0, 0, NULL },
+	{ MG, SLICE("VA 3 f\x7f\r\n"), BAD, 0, 0, 0, NULL },
 	{ MG, SLICE("END\r\n"), BAD, 0, 0, 0, NULL },
 	{ MG, SLICE("HD\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("HTTP/1.1 400 Bad Request\r\n"), BAD, 0, 0, 0, NULL },

@@ -1,0 +1,216 @@
+/* Bodies and their trailers. Cut anywhere the same; the strict reader finds the same bytes and
+ * the same end; and what is written of them in chunks is canonical and reads the same. */
+#include <stdlib.h>
+
+#include "http/body.h"
+#include "http/emit.h"
+#include "lib/fuzz.h"
+#include "lib/strict.h"
+
+static const struct head_limits limits = { 4096, 20 };
+
+struct outcome {
+	enum body_event event; /* END, BAD or MORE */
+	enum fault fault;
+	size_t used, data_n;
+	char *data;
+	char *out; /* as it is forwarded: chunked */
+	size_t out_n;
+	bool open; /* a chunk has not got its CRLF yet */
+};
+
+static void forward(struct outcome *o, struct slice s)
+{
+	memcpy(o->out + o->out_n, s.ptr, s.len);
+	o->out_n += s.len;
+}
+
+static void take(struct outcome *o, struct slice data)
+{
+	char line[BODY_CHUNK_LINE_MAX];
+
+	memcpy(o->data + o->data_n, data.ptr, data.len);
+	o->data_n += data.len;
+	if (o->open)
+		forward(o, SLICE("\r\n"));
+	forward(o, (struct slice){ line, body_chunk_line(line, data.len) });
+	forward(o, data);
+	o->open = true;
+}
+
+static void end(struct outcome *o, const struct head *trailers)
+{
+	struct emit e = { o->out, o->out, false };
+
+	if (o->open)
+		forward(o, SLICE("\r\n"));
+	forward(o, SLICE("0\r\n"));
+	e.at = o->out + o->out_n;
+	e.end = e.at + (trailers ? trailers->bytes + EMIT_EXTRA : 2);
+	if (trailers)
+		emit_trailers(&e, trailers);
+	else
+		emit_slice(&e, SLICE("\r\n"));
+	ASSERT(!e.overflow);
+	o->out_n = (size_t)(e.at - o->out);
+}
+
+/* The trailer section begins at s.ptr[o->used]. */
+static enum body_event take_trailers(struct outcome *o, struct body *b, struct slice s, size_t n,
+				     uint32_t *scanned)
+{
+	static struct head trailers;
+	enum verdict v;
+
+	v = head_parse_trailers(&trailers, s.ptr + o->used, n - o->used, &limits, scanned);
+	if (v == VERDICT_MORE)
+		return BODY_MORE;
+	o->fault = trailers.fault;
+	if (v == VERDICT_BAD)
+		return BODY_BAD;
+	o->used += trailers.bytes;
+	body_trailers_read(b);
+	end(o, &trailers);
+	return BODY_END;
+}
+
+/* Reads s, of which first `first` bytes are at hand, then more and more. */
+static void read_body(struct outcome *o, struct body b, struct slice s, size_t first)
+{
+	uint32_t scanned = 0;
+	size_t n = first, used;
+	struct slice data;
+
+	for (;;) {
+		fuzz_close(s.ptr + n, s.ptr + s.len);
+		o->event = body_next(&b, s.ptr + o->used, n - o->used, &used, &data);
+		o->used += used;
+		ASSERT(o->used <= n);
+		if (o->event == BODY_DATA) {
+			ASSERT(data.len > 0 && data.ptr >= s.ptr && data.ptr + data.len <= s.ptr + n);
+			take(o, data);
+			continue;
+		}
+		if (o->event == BODY_TRAILERS)
+			o->event = take_trailers(o, &b, s, n, &scanned);
+		else if (o->event == BODY_BAD)
+			o->fault = (enum fault)b.fault;
+		fuzz_open(s.ptr + n, s.ptr + s.len);
+		if (o->event != BODY_MORE || n == s.len)
+			break;
+		n = fuzz_cut(n, s.len);
+	}
+	if (o->event == BODY_END && b.framing != FRAMING_CHUNKED)
+		end(o, NULL);
+}
+
+static struct outcome outcome_new(size_t n)
+{
+	/* Each octet could come as a chunk of its own. */
+	return (struct outcome){ .data = malloc(n + 1), .out = malloc(n * 24 + EMIT_EXTRA + 64) };
+}
+
+static void outcome_free(struct outcome *o)
+{
+	free(o->data);
+	free(o->out);
+}
+
+static void check_same(const struct outcome *a, const struct outcome *b)
+{
+	ASSERT(a->event == b->event && a->fault == b->fault);
+	ASSERT(a->event == BODY_BAD || a->used == b->used);
+	ASSERT(slice_equal((struct slice){ a->data, a->data_n },
+			   (struct slice){ b->data, b->data_n }));
+}
+
+/* It was refused for a limit of ours, or since trailers said something about framing, which we
+ * do not even read over when it makes no sense. */
+static bool is_stricter(enum fault f, struct slice trailers)
+{
+	static struct strict_head h;
+
+	return f == FAULT_CHUNK_LARGE || f == FAULT_CHUNK_EXTENSION ||
+	       f == FAULT_TRAILER_LARGE ||
+	       (f == FAULT_TRAILER && strict_section(&h, trailers) == STRICT_OK &&
+		strict_count(&h, "Content-Length") + strict_count(&h, "Transfer-Encoding") > 0);
+}
+
+static void check_strict(const struct outcome *o, struct slice s, enum framing framing,
+			 uint64_t length)
+{
+	static const enum strict_framing framings[] = { STRICT_NONE, STRICT_LENGTH,
+							STRICT_CHUNKED, STRICT_CLOSE };
+	struct strict_body b = { .data = malloc(s.len + 1) };
+	enum strict_verdict v = strict_read_body(&b, s, framings[framing], length, false);
+
+	switch (v) {
+	case STRICT_OK:
+		ASSERT(o->event == BODY_END ||
+		       (o->event == BODY_BAD &&
+			is_stricter(o->fault, slice_after(s, b.trailers_at))));
+		break;
+	case STRICT_PART: /* what is wrong may be told sooner there, or sooner here */
+	case STRICT_BAD:
+		ASSERT(o->event != BODY_END);
+		break;
+	}
+	if (v == STRICT_OK && o->event == BODY_END) {
+		ASSERT(b.bytes == o->used);
+		ASSERT(slice_equal((struct slice){ b.data, b.data_n },
+				   (struct slice){ o->data, o->data_n }));
+	}
+	free(b.data);
+}
+
+static bool is_framing(struct slice name)
+{
+	static const char *const names[] = { "Content-Length", "Transfer-Encoding", "Host",
+					     "Connection", "Trailer", "Upgrade", "TE",
+					     "Set-Cookie", "Authorization", "Content-Encoding",
+					     "Content-Range", "Content-Type", "Via" };
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (slice_equal_nocase(name, slice_of(names[i])))
+			return true;
+	return false;
+}
+
+static void check_forwarded(const struct outcome *o)
+{
+	static struct strict_head trailers;
+	struct strict_body b = { .data = malloc(o->out_n + 1) };
+	struct slice out = { o->out, o->out_n };
+
+	ASSERT(strict_read_body(&b, out, STRICT_CHUNKED, 0, false) == STRICT_OK);
+	ASSERT(!b.odd && b.bytes == o->out_n);
+	ASSERT(slice_equal((struct slice){ b.data, b.data_n },
+			   (struct slice){ o->data, o->data_n }));
+	ASSERT(strict_section(&trailers, slice_after(out, b.trailers_at)) == STRICT_OK);
+	for (unsigned i = 0; i < trailers.field_n; i++)
+		ASSERT(!is_framing(trailers.fields[i].name));
+	free(b.data);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+	struct fuzz f = fuzz_begin(bytes, n);
+	enum framing framing = (enum framing)(fuzz_octet(&f) & 3);
+	uint64_t length = framing == FRAMING_LENGTH ? fuzz_octet(&f) : 0;
+	struct slice s = fuzz_rest(&f);
+	struct outcome whole = outcome_new(s.len), cut = outcome_new(s.len);
+	struct body b;
+
+	body_init(&b, framing, length);
+	read_body(&whole, b, s, s.len);
+	read_body(&cut, b, s, 0);
+	check_same(&whole, &cut);
+	check_strict(&whole, s, framing, length);
+	if (whole.event == BODY_END) {
+		check_forwarded(&whole);
+		check_forwarded(&cut);
+	}
+	outcome_free(&whole);
+	outcome_free(&cut);
+	return 0;
+}

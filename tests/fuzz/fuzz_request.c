@@ -1,0 +1,66 @@
+/* Request heads. Whatever is taken for one, the strict reader takes for the same one; cut
+ * anywhere it is the same; and what is forwarded of it is canonical and means the same. */
+#include <stdlib.h>
+
+#include "http/emit.h"
+#include "http/head.h"
+#include "lib/fuzz.h"
+#include "lib/fuzzhead.h"
+#include "lib/strict.h"
+
+static const struct slice client = { "192.0.2.1", 9 };
+
+static void check_forwarded(const struct head *h, const struct strict_head *in, bool upgrade)
+{
+	static struct strict_head out;
+	static struct head again;
+	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX };
+	struct emit_request r = { .framing = h->framing, .length = h->length,
+				  .upgrade = upgrade, .client = client,
+				  .proto = SLICE("http") };
+	size_t room = emit_request_max(h, &r);
+	char *text = malloc(room);
+	struct emit e = { text, text + room, false };
+	uint32_t scanned = 0;
+	struct slice s;
+
+	emit_request(&e, h, &r);
+	ASSERT(!e.overflow);
+	s = (struct slice){ text, (size_t)(e.at - text) };
+	ASSERT(strict_request(&out, s) == STRICT_OK);
+	ASSERT(!out.odd && out.bytes == s.len);
+	ASSERT(out.framing == in->framing && out.length == in->length);
+	ASSERT(out.upgrade == (upgrade && h->upgrade));
+	ASSERT(!fuzz_forwarded(&out, in, client));
+	if (h->field_n + 6u <= HEAD_FIELDS_MAX) {
+		ASSERT(head_parse_request(&again, text, s.len, &all, &scanned) == VERDICT_OK);
+		fuzz_assert_same_message(&again, h);
+		ASSERT(slice_equal(again.path, h->path) && slice_equal(again.query, h->query));
+		ASSERT(slice_equal(again.authority, h->authority));
+		ASSERT(again.keep_alive && again.upgrade == out.upgrade);
+		ASSERT(again.te_trailers == h->te_trailers);
+		ASSERT(again.expect_continue == h->expect_continue);
+	}
+	free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+	static struct strict_head strict;
+	static struct head h;
+	struct fuzz f = fuzz_begin(bytes, n);
+	unsigned mode = fuzz_octet(&f);
+	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100 };
+	enum verdict v = fuzz_head(&h, head_parse_request, fuzz_rest(&f), &limits);
+
+	if (v != VERDICT_OK)
+		return 0;
+	ASSERT(strict_request(&strict, fuzz_rest(&f)) == STRICT_OK);
+	ASSERT(slice_equal(h.method_token, strict.method));
+	ASSERT(slice_equal(h.target, strict.target));
+	ASSERT(slice_equal(h.authority, strict.authority));
+	fuzz_assert_read_alike(&h, &strict);
+	if (h.method != METHOD_CONNECT) /* is answered 405 */
+		check_forwarded(&h, &strict, mode & 4);
+	return 0;
+}

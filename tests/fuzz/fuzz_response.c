@@ -1,0 +1,109 @@
+/* Response heads, to any method: as fuzz_request.c. */
+#include <stdlib.h>
+
+#include "http/emit.h"
+#include "http/head.h"
+#include "lib/fuzz.h"
+#include "lib/fuzzhead.h"
+#include "lib/strict.h"
+
+static const struct slice date = { "Thu, 01 Jan 1970 00:00:00 GMT", 29 };
+
+static bool is_written(struct slice name)
+{
+	return slice_equal_nocase(name, SLICE("Content-Length")) ||
+	       slice_equal_nocase(name, SLICE("Transfer-Encoding")) ||
+	       slice_equal_nocase(name, SLICE("Connection")) ||
+	       slice_equal_nocase(name, SLICE("Upgrade"));
+}
+
+/* All of `in` but what is for this hop, in its order, and then ours. */
+static void check_fields(const struct strict_head *out, const struct strict_head *in)
+{
+	bool dated = in->status < 200;
+	unsigned o = 0;
+
+	for (unsigned i = 0; i < in->field_n; i++) {
+		if (fuzz_is_per_hop(in, in->fields[i].name))
+			continue;
+		dated |= slice_equal_nocase(in->fields[i].name, SLICE("Date"));
+		ASSERT(o < out->field_n);
+		ASSERT(slice_equal(out->fields[o].name, in->fields[i].name));
+		ASSERT(slice_equal(out->fields[o].value, in->fields[i].value));
+		o++;
+	}
+	if (!dated)
+		ASSERT(slice_equal(out->fields[o++].value, date));
+	while (is_written(out->fields[o].name))
+		o++;
+	ASSERT(slice_equal(out->fields[o].name, SLICE("Via")));
+	ASSERT(slice_equal(out->fields[o].value, in->minor ? SLICE("1.1 fairlead")
+							   : SLICE("1.0 fairlead")));
+	for (o++; o < out->field_n; o++)
+		ASSERT(is_written(out->fields[o].name));
+}
+
+static void check_forwarded(const struct head *h, const struct strict_head *in,
+			    struct emit_response *r, struct slice method)
+{
+	static struct strict_head out;
+	static struct head again;
+	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX };
+	size_t room = emit_response_max(h, r);
+	char *text = malloc(room);
+	struct emit e = { text, text + room, false };
+	bool kept = r->framing == FRAMING_NONE && r->keep_length &&
+		    h->framing == FRAMING_LENGTH;
+	uint32_t scanned = 0;
+	struct slice s;
+
+	emit_response(&e, h, r);
+	ASSERT(!e.overflow);
+	s = (struct slice){ text, (size_t)(e.at - text) };
+	ASSERT(strict_response(&out, s) == STRICT_OK);
+	ASSERT(!out.odd && out.bytes == s.len && out.status == in->status);
+	ASSERT(slice_equal(out.phrase, in->phrase));
+	ASSERT(strict_answer(&out, method) == strict_answer(in, method));
+	ASSERT(out.close == r->close);
+	ASSERT(out.upgrade == (r->upgrade && h->upgrade));
+	ASSERT(strict_count(&out, "Upgrade") == out.upgrade);
+	if (r->framing == FRAMING_LENGTH || kept)
+		ASSERT(out.length == in->length && strict_count(&out, "Content-Length") == 1);
+	else
+		ASSERT(strict_count(&out, "Content-Length") == 0);
+	check_fields(&out, in);
+	if (h->field_n + 6u <= HEAD_FIELDS_MAX) {
+		ASSERT(head_parse_response(&again, text, s.len, &all, &scanned) == VERDICT_OK);
+		ASSERT(slice_equal(again.phrase, h->phrase));
+		if (r->framing == h->framing)
+			fuzz_assert_same_message(&again, h);
+		ASSERT(again.keep_alive == !r->close);
+	}
+	free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+	static const enum method methods[] = { METHOD_GET, METHOD_HEAD, METHOD_POST,
+					       METHOD_OTHER };
+	static struct strict_head strict;
+	static struct head h;
+	struct fuzz f = fuzz_begin(bytes, n);
+	unsigned mode = fuzz_octet(&f);
+	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100 };
+	enum method method = methods[mode >> 2 & 3];
+	struct slice token = method == METHOD_HEAD ? SLICE("HEAD") : SLICE("GET");
+	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32 };
+
+	if (fuzz_head(&h, head_parse_response, fuzz_rest(&f), &limits) != VERDICT_OK)
+		return 0;
+	ASSERT(strict_response(&strict, fuzz_rest(&f)) == STRICT_OK);
+	ASSERT(h.status == strict.status && slice_equal(h.phrase, strict.phrase));
+	fuzz_assert_read_alike(&h, &strict);
+	r.framing = head_response_framing(&h, method);
+	ASSERT((unsigned)r.framing == (unsigned)strict_answer(&strict, token));
+	r.length = h.length;
+	r.keep_length = h.framing == FRAMING_LENGTH && h.status != 204 && h.status >= 200;
+	check_forwarded(&h, &strict, &r, token);
+	return 0;
+}

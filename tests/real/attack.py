@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""Requests and answers as attackers write them. Client and origin are this script, in one
+thread; the tables of cases are in attack_cases. Each case is tried whole and in pieces.
+
+Of each are checked: what the client got, how its connection ended, and what the origin
+received, to the byte, by a parser of our own (strict.py) that takes canonical messages only.
+Behind each case another request goes on the same connection, if that should still be good,
+and one on a new connection, which mostly meets the case's connection to the origin: whatever
+was left behind by the case would be taken for a part of them or of their answers.
+Arguments: the names of some cases, else all are tried."""
+# timeout: 170
+# asan
+import collections
+import selectors
+import socket
+import struct
+import time
+
+import rig
+import strict
+from attack_cases import answers, bodies, connections, framing, lines
+from attack_cases.case import CLOSE, CLOSED, CUT_OFF, EITHER, GONE, OPEN, RESET, SHUT
+
+CONFIG = """
+upstreams:
+  app: {{ servers: [127.0.0.1:{origin}], response_timeout: 700ms }}
+  cache: {{ protocol: memcached, servers: [127.0.0.1:{origin}] }}
+routes:
+  - prefix: /cache/
+    memcached: {{ upstream: cache, key: "${{path.rest}}" }}
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+limits: {{ request_head: 8KiB, headers: 50, request_body: 100KiB, header_timeout: 1s }}
+"""
+PATIENCE_S = 8
+PIECES_MAX = 40
+PAUSE_S = 0.0003
+TABLES = (lines, framing, bodies, connections, answers)
+
+
+class Wrong(Exception):
+    pass
+
+
+def demand(good, what):
+    if not good:
+        raise Wrong(what() if callable(what) else what)
+
+
+class Wire:
+    """A connection whose steps are taken when their time has come."""
+
+    def __init__(self, world, sock):
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.world, self.sock = world, sock
+        self.data, self.how = b"", None    # received; how it ended: "end" or "reset"
+        self.steps, self.wake = collections.deque(), 0
+        world.selector.register(sock, selectors.EVENT_READ, self)
+        world.wires.add(self)
+
+    def take_steps(self):
+        while self.steps and self.sock and time.monotonic() >= self.wake:
+            step = self.steps.popleft()
+            if isinstance(step, bytes):
+                self.send(step)
+            elif step == SHUT:
+                self.sock.shutdown(socket.SHUT_WR)
+            elif step in (CLOSE, RESET):
+                self.close(step == RESET)
+            else:
+                self.wake = time.monotonic() + step
+
+    def send(self, data):
+        try:
+            n = self.sock.send(data) if data else 0
+        except BlockingIOError:
+            n = 0
+        except OSError:
+            return    # it ended; what that means is for the reader to say
+        if n < len(data):
+            self.steps.appendleft(data[n:])
+            self.wake = time.monotonic() + 0.001
+
+    def read(self):
+        try:
+            while piece := self.sock.recv(262144):
+                self.data += piece
+            how = "end"
+        except BlockingIOError:
+            how = None
+        except OSError:
+            how = "reset"
+        if how:
+            self.how = how
+            self.world.selector.unregister(self.sock)
+        self.received()
+
+    def received(self):
+        pass
+
+    def close(self, reset=False):
+        if not self.sock:
+            return
+        if reset:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if not self.how:
+            self.world.selector.unregister(self.sock)
+        self.sock.close()
+        self.sock = None
+        self.steps.clear()
+        self.world.wires.discard(self)
+
+
+class Client(Wire):
+    def __init__(self, world, methods):
+        sock = socket.create_connection(("127.0.0.1", world.proxy.port), PATIENCE_S)
+        super().__init__(world, sock)
+        self.methods, self.at = list(methods), 0
+        self.interim, self.answers, self.begun = [], [], None
+        self.malformed = None
+
+    def received(self):
+        """Reads what is whole; `begun` is an answer that is not."""
+        try:
+            while self.at < len(self.data) or self.begun:
+                method = self.methods[len(self.answers)]
+                found = strict.answer(self.data, self.at, method, self.how == "end")
+                self.begun = found[0] if found else None
+                if not found or found[1] is None:
+                    return
+                self.begun = None
+                self.at = found[1]
+                (self.interim if found[0].status < 200 else self.answers).append(found[0])
+                if found[0].status == 101:
+                    return
+        except strict.Malformed as e:
+            self.malformed = e
+
+    def rest(self):
+        return self.data[self.at:]
+
+
+class OriginConn(Wire):
+    """What the proxy opened. Its requests are noted in the world's `seen`."""
+
+    def __init__(self, world, sock):
+        super().__init__(world, sock)
+        self.answered = self.scripted = False
+        self.ended_by_script = False
+        if world.case and world.case.when == "connect" and world.script_left():
+            self.play()
+
+    def play(self):
+        self.scripted = True
+        self.steps.extend(self.world.take_script())
+
+    def received(self):
+        try:
+            while self.data:
+                found = strict.request(self.data)
+                if not found:
+                    return
+                m, end = found
+                if not self.answered:
+                    self.answer(m, end is not None)
+                if end is None:
+                    return
+                self.data, self.answered = self.data[end:], False
+                self.world.seen.append((m, self))
+        except strict.Malformed as e:
+            self.world.malformed = self.world.malformed or e
+
+    def answer(self, m, whole):
+        if not m.target.startswith(b"/sentinel") and self.world.script_left():
+            case = self.world.case
+            if whole or case.when == "head":
+                self.answered = True
+                if case.when != "connect" or not self.scripted:
+                    self.play()
+                    return
+            else:
+                return
+        if whole:
+            self.answered = True
+            self.steps.append(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+                              % (len(m.target), b"" if m.method == b"HEAD" else m.target))
+
+
+class World:
+    def __init__(self):
+        self.selector = selectors.SelectSelector()    # to the microsecond
+        self.wires, self.case, self.script = set(), None, None
+        self.seen, self.malformed, self.sentinels = [], None, 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.listener.setblocking(False)
+        self.selector.register(self.listener, selectors.EVENT_READ, None)
+        self.proxy = rig.Fairlead(CONFIG.format(origin=self.listener.getsockname()[1]),
+                                  workers=1)
+
+    def script_left(self):
+        return self.script is not None
+
+    def take_script(self):
+        script, self.script = self.script, None
+        return script
+
+    def pump(self, timeout=0.02):
+        for wire in list(self.wires):
+            wire.take_steps()
+        waking = [w.wake for w in self.wires if w.steps]
+        if waking:
+            timeout = min(timeout, max(0, min(waking) - time.monotonic()))
+        for key, _ in self.selector.select(timeout):
+            if key.data:
+                key.data.read()
+                if key.data.sock:
+                    key.data.take_steps()
+            else:
+                OriginConn(self, self.listener.accept()[0])
+
+    def until(self, found, what):
+        end = time.monotonic() + PATIENCE_S
+        while not found():
+            demand(time.monotonic() < end, lambda: f"waited {PATIENCE_S} s for "
+                   + (what() if callable(what) else what))
+            self.pump()
+
+    def origins(self):
+        return [w for w in self.wires if isinstance(w, OriginConn)]
+
+    def forget_ended(self):
+        for o in self.origins():
+            if o.how:
+                o.close()
+
+    def renew_origins(self):
+        """Has the proxy connect anew, since something is to happen on that."""
+        for o in self.origins():
+            if not o.how:
+                o.sock.shutdown(socket.SHUT_WR)
+        self.until(lambda: all(o.how for o in self.origins()), "idle connections to end")
+        self.forget_ended()
+
+    def sentinel(self, client, what):
+        """A request that must be answered as if nothing had been."""
+        self.sentinels += 1
+        target = b"/sentinel/%d" % self.sentinels
+        n = len(client.answers)
+        client.methods[n:] = [b"GET"]
+        client.steps.append(b"GET " + target + b" HTTP/1.1\r\nHost: s\r\n\r\n")
+        self.until(lambda: len(client.answers) > n or client.how or client.malformed,
+                   lambda: f"an answer on {what}: {client.rest()!r}")
+        demand(len(client.answers) > n, lambda: f"{what} ended: {client.data!r}")
+        answer = client.answers[n]
+        demand((answer.status, answer.body) == (200, target) and not client.rest(),
+               lambda: f"{what} got {answer.line!r} {answer.body!r} {client.rest()!r}")
+        demand(self.seen and self.seen[-1][0].target == target,
+               lambda: f"{what} did not reach the origin")
+        client.close()
+
+
+def in_pieces(steps):
+    """The same bytes, cut where parsers have states, with pauses."""
+    for step in steps:
+        if not isinstance(step, bytes):
+            yield step
+            continue
+        cuts = [i for i in range(1, len(step)) if step[i - 1] in b"\r\n :;," or i == 2]
+        every = max(1, -(-len(cuts) // PIECES_MAX))
+        last = 0
+        for i in cuts[::every] + [len(step)]:
+            yield step[last:i]
+            yield PAUSE_S
+            last = i
+
+
+# --- what must have come of a case ------------------------------------------------
+
+def check_answers(case, client):
+    demand(not client.malformed, lambda: f"malformed answer: {client.malformed}")
+    got = [a.status for a in client.answers]
+    wanted = [status for status, _ in case.answers]
+    demand(got == wanted, lambda: f"answers {got}, not {wanted}: {client.data[:300]!r}")
+    got = [a.status for a in client.interim]
+    demand(case.interim in (None, got), lambda: f"interim answers {got}, not {case.interim}")
+    targets = [s.line.split(b" ")[1] for s in case.origin] if case.origin != CUT_OFF else []
+    for i, (answer, (status, body)) in enumerate(zip(client.answers, case.answers)):
+        if body is None and status == 200 and client.methods[i] != b"HEAD":
+            body = targets[i]
+        demand(body is None or body == answer.body,
+               lambda: f"body {answer.body[:200]!r}, not {body[:200]!r}")
+        for name in case.missing:
+            demand(not answer.values(name), lambda: f"{name!r} in {answer.fields!r}")
+        demand(answer.values(b"proxy-status") or answer.values(b"via"),
+               lambda: f"nobody says whose answer it is: {answer.fields!r}")
+
+
+def check_end(world, case, client):
+    end = case.end
+    if end == EITHER:
+        end = CLOSED if b"close" in client.answers[-1].options(b"connection") else OPEN
+    if end == OPEN:
+        demand(not client.how, lambda: f"the client's connection ended: {client.how}")
+        demand(not client.rest(), lambda: f"behind the answers: {client.rest()!r}")
+        world.sentinel(client, "the same connection")
+        return
+    world.until(lambda: client.how or not client.sock, "the client's connection to end")
+    check_answers(case, client)
+    if end in (CLOSED, GONE):
+        demand(client.how == "end" or end == GONE, "the client's connection was reset")
+        demand(not client.rest(), lambda: f"behind the answers: {client.rest()!r}")
+        last = client.answers[-1] if client.answers else None
+        demand(not last or not case.announced or b"close" in last.options(b"connection")
+               or b" HTTP/1.0\r\n" in case.send[0], "the close was not announced")
+    else:
+        demand(client.begun or not client.rest() or client.how == "reset",
+               lambda: f"looks whole: {client.data!r}")
+        demand(client.how == "reset" or client.begun and client.begun.framing != "close"
+               or not client.data, lambda: f"looks whole: {client.data!r}")
+
+
+def check_origin(world, case):
+    demand(not world.malformed, lambda: f"the origin got malformed bytes: {world.malformed}")
+    seen = [(m, o) for m, o in world.seen if not m.target.startswith(b"/sentinel/")]
+    world.until(lambda: all(o.how for o in world.origins() if o.data),
+                "an unfinished request to be cut off")
+    if case.origin == CUT_OFF:
+        demand(not seen, lambda: f"the origin got a whole request: {seen[0][0].line!r}")
+        return
+    if not case.partial and case.script is None:
+        cut = [o.data for o in world.origins() if o.data]
+        demand(not cut, lambda: f"the origin got a part of a request: {cut!r}")
+    demand(len(seen) == len(case.origin),
+           lambda: f"the origin got {[m.line for m, _ in seen]}, not {len(case.origin)}")
+    for (m, _), wanted in zip(seen, case.origin):
+        demand(not wanted.differs(m), lambda: wanted.differs(m))
+
+
+def check_kept(world, case):
+    scripted = [o for o in world.origins() if o.scripted]
+    if case.kept is None or not scripted:
+        return
+    if case.kept:
+        demand(not scripted[0].how and scripted[0] is world.seen[-1][1],
+               "the origin's connection was not used again")
+    else:
+        world.until(lambda: scripted[0].how, "the origin's connection to end")
+        demand(all(o is not scripted[0] for m, o in world.seen
+                   if m.target.startswith(b"/sentinel/")), "it was used again")
+
+
+def run(world, case, pieces):
+    world.seen.clear()
+    world.malformed = None
+    world.case = case
+    if case.script is not None:
+        world.renew_origins()
+        world.script = list(case.script)
+    client = Client(world, case.methods)
+    client.steps.extend(in_pieces(case.send) if pieces else case.send)
+    try:
+        world.until(lambda: len(client.answers) >= len(case.answers)
+                    and case.end in (OPEN, EITHER) and not client.steps
+                    or client.how or client.malformed or not client.sock,
+                    lambda: f"answers: {client.data[-300:]!r}")
+        world.until(lambda: not any(o.steps for o in world.origins()), "the script's end")
+        check_answers(case, client)
+        check_end(world, case, client)
+        world.sentinel(Client(world, [b"GET"]), "a new connection")
+        world.pump(0)
+        check_origin(world, case)
+        check_kept(world, case)
+    finally:
+        world.script = None
+        client.close()
+        for o in world.origins():
+            if o.how or o.data or o.steps:
+                o.close()
+            o.scripted = o.answered = False
+
+
+def all_cases():
+    return [c for table in TABLES for c in table.CASES]
+
+
+def test():
+    world = World()
+    cases = all_cases()
+    names = [c.name for c in cases]
+    rig.check(len(set(names)) == len(names),
+              lambda: f"twice: {[n for n in names if names.count(n) > 1]}")
+    failed, tries, began = [], 0, time.monotonic()
+    for case in cases:
+        if rig.sys.argv[1:] and case.name not in rig.sys.argv[1:]:
+            continue
+        for pieces in (False, True) if case.cut else (False,):
+            tries += 1
+            try:
+                run(world, case, pieces)
+            except (Wrong, OSError) as e:
+                failed.append(case.name)
+                print(f"{case.name}{' in pieces' if pieces else ''}: {e}", flush=True)
+            rig.check(not world.proxy.said("worker process"), lambda: world.proxy.log())
+    print(f"{rig.ENGINE}: {len(cases)} cases, {tries} tries, "
+          f"{time.monotonic() - began:.1f} s")
+    rig.check(not failed, lambda: f"{len(failed)} failed: {' '.join(failed)}")
+
+
+if __name__ == "__main__":
+    rig.main(test)

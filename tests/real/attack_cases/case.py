@@ -1,0 +1,90 @@
+"""The words in which the tables of this folder are written."""
+
+# How a client's connection is afterwards.
+OPEN = "open"          # and good for another request
+CLOSED = "closed"      # in good order, behind a whole answer
+GONE = "gone"          # behind a whole answer, maybe by a reset: the client did not keep its word
+EITHER = "either"      # open or closed, as the last answer says
+BROKEN = "broken"      # in a way that cannot be taken for the end of a whole answer
+# What an origin's script may do besides sending bytes, and a client, too. A number is a
+# pause in seconds.
+SHUT, CLOSE, RESET = "shut", "close", "reset"
+
+NOTHING = ()           # not a byte has reached an origin
+CUT_OFF = "cut off"    # at most a part of one request, and then its connection's end
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"
+
+
+class Case:
+    """send: bytes or steps of the client. answers: statuses, or (status, body). end: of the
+    client's connection. origin: what it received. script: what the origin does, if not
+    answering with the target as body; when: on its first "request" (behind its end), on its
+    "head", or on "connect". kept: whether the origin's connection is used again.
+    partial: an origin may have got a part of one more request, and then its connection's
+    end. announced: a close must have been."""
+
+    def __init__(self, name, send, answers, end, origin, script=None, when="request",
+                 kept=None, interim=(), methods=None, missing=(), cut=True, partial=False,
+                 announced=True):
+        self.name = name
+        self.send = send if isinstance(send, (list, tuple)) else [send]
+        self.answers = [a if isinstance(a, tuple) else (a, None) for a in answers]
+        self.end, self.origin = end, origin
+        self.script, self.when, self.kept = script, when, kept
+        self.interim = None if interim == "any" else list(interim)
+        self.missing, self.cut = missing, cut
+        self.partial, self.announced = partial, announced and SHUT not in self.send
+        first = next((s for s in self.send if isinstance(s, bytes)), b"")
+        self.methods = methods or [first.lstrip(b"\r\n").split(b" ")[0]] + [b"GET"] * 400
+
+
+class Seen:
+    """A request as the origin must have received it, to the byte but for the chunk sizes."""
+
+    def __init__(self, line=b"GET /", host=b"x", fields=(), body=None, chunked=None,
+                 trailers=(), via=b"1.1", hop=(), asked=None, client=b"127.0.0.1"):
+        asked = host if asked is None else asked
+        self.line = line + b" HTTP/1.1"
+        self.body = body if body is not None else chunked or b""
+        self.trailers = list(trailers)
+        self.fields = [(b"Host", host), *fields]
+        if body is not None:
+            self.fields.append((b"Content-Length", b"%d" % len(body)))
+        if chunked is not None:
+            self.fields.append((b"Transfer-Encoding", b"chunked"))
+        self.fields += [(b"Via", via + b" fairlead"), (b"X-Forwarded-For", client),
+                        (b"X-Forwarded-Proto", b"http")]
+        if asked:
+            self.fields.append((b"X-Forwarded-Host", asked))
+        self.fields += hop
+
+    def differs(self, m):
+        for what, got, wanted in (("line", m.line, self.line), ("body", m.body, self.body),
+                                  ("fields", m.fields, self.fields),
+                                  ("trailers", m.trailers, self.trailers)):
+            if got != wanted:
+                return f"the origin's {what}: {got!r}, not {wanted!r}"
+        return None
+
+
+def refused(name, send, status=400, **more):
+    """The request is answered so and the connection closed; no origin hears of it."""
+    return Case(name, send, [status], CLOSED, NOTHING, **more)
+
+
+def cut_off(name, send, status=400, **more):
+    """Its body turns out to be malformed when the origin may have seen a part of it."""
+    return Case(name, send, [status], CLOSED, CUT_OFF, **more)
+
+
+def passed(name, send, *seen, end=OPEN, **more):
+    return Case(name, send, [200] * len(seen), end, seen, **more)
+
+
+def get(fields=b"", target=b"/", version=b"1.1", host=b"Host: x\r\n", method=b"GET"):
+    return method + b" " + target + b" HTTP/" + version + b"\r\n" + host + fields + b"\r\n"
+
+
+def post(fields=b"", body=b"", **more):
+    return get(fields, method=b"POST", **more) + body
