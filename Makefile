@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test programs tests notes install fuzz format tidy clean help FORCE
+.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -61,6 +61,14 @@ run: programs
 test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
 	@tests/run $(if $(T),'$(T)')
 
+## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
+sim: build/$(VARIANT)/tests/sim/sim
+	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
+
+## make mutants    breaks the program in ways that tests must notice; T=PATTERN only those
+mutants: release/programs release/tests
+	@tests/mutants/run $(if $(T),'$(T)')
+
 ## make tests      builds the test programs of VARIANT
 programs tests: %: $(VARIANT)/%
 
@@ -106,7 +114,7 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
+needs := build $(if $(filter test tests sim mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
 	 $(filter fuzz,$(MAKECMDGOALS))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)

@@ -20,6 +20,17 @@ int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
  * wait. Default 64 KiB. */
 void sim_socket_bytes(struct io_loop *loop, uint32_t bytes);
 
+/* This end is another machine's: what it receives does not come out of the pool. */
+void sim_outside(struct io_loop *loop, int fd);
+
+/* What goes wrong by chance: one in so many; 0, as it begins: never. */
+struct sim_faults {
+	uint32_t accepts;  /* fail for lack of descriptors; who waited goes on waiting */
+	uint32_t segments; /* are late by up to `late_ms` */
+	uint32_t late_ms;
+};
+void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults);
+
 /* Sockets and listeners that are open. */
 unsigned sim_sockets(const struct io_loop *loop);
 

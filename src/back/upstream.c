@@ -303,6 +303,8 @@ bool upstream_idle(const struct upstream *u)
 void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
+	for (unsigned i = 0; i < u->server_n; i++)
+		ASSERT(u->servers[i].open_n == 0 && u->servers[i].leased_n == 0);
 	task_stop(&u->task);
 	slab_done(&u->origins);
 	free(u);

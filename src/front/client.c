@@ -333,7 +333,8 @@ void front_close(struct front *f)
 
 		set_state(c, CLIENT_ENDING);
 		task_stop(&c->task);
+		/* What is cut off must not look whole. */
 		if (c->conn.state != CONN_DEAD)
-			conn_close(&c->conn, CONN_NOW, 0);
+			conn_close(&c->conn, c->exchange ? CONN_RESET : CONN_NOW, 0);
 	}
 }

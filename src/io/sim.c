@@ -135,6 +135,13 @@ static void send_step(struct sim *s, struct slot *slot)
 	}
 }
 
+/* What is outside takes nothing from slabs either: more than their largest block. */
+static struct buf *receive_buf(struct sim *s, struct slot *slot)
+{
+	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1) :
+					    buf_take(&s->loop.bufs);
+}
+
 /* ---- closing ---------------------------------------------------------------- */
 
 /* The result may have won: bytes that were there are told before the end, and
@@ -146,7 +153,7 @@ static void detach(struct sim *s, uint32_t index)
 	struct ticket t = ticket_of(s, slot, WHY_CANCEL);
 
 	if (slot->op->kind == IO_RECV && e->arrived > 0 && world_draw(&s->world, 2)) {
-		slot->held = buf_take(&s->loop.bufs);
+		slot->held = receive_buf(s, slot);
 		if (slot->held)
 			slot->held->end =
 				(uint32_t)world_recv(&s->world, slot->link, slot->side,
@@ -209,6 +216,11 @@ static bool accept_step(struct sim *s, struct slot *slot)
 	struct link *l;
 	int64_t link;
 
+	if (world_befalls(&s->world, s->accept_faults)) {
+		stat_add(&s->loop.stats.accept_errors, 1);
+		finish(s, slot, -EMFILE);
+		return true;
+	}
 	link = world_accept(&s->world, world_fd(&s->world, op->op.fd)->index,
 			    ticket_of(s, slot, WHY_STEP));
 	if (link < 0)
@@ -255,7 +267,7 @@ static bool recv_step(struct sim *s, struct slot *slot)
 	int64_t n;
 
 	if (world_readable(&s->world, slot->link, slot->side)) {
-		b = buf_take(&s->loop.bufs);
+		b = receive_buf(s, slot);
 		if (!b) {
 			stat_add(&s->loop.stats.starved, 1);
 			queue_push(&s->starved, t);
@@ -576,6 +588,26 @@ void sim_socket_bytes(struct io_loop *loop, uint32_t bytes)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM && bytes > 0);
 	sim_of(loop)->world.line_max = bytes;
+}
+
+void sim_outside(struct io_loop *loop, int fd)
+{
+	struct sim *s = sim_of(loop);
+	struct fd *at = world_fd(&s->world, fd);
+
+	ASSERT(loop->kind == IO_ENGINE_SIM && at->kind == FD_END);
+	world_link(&s->world, at->index)->end[at->side].outside = true;
+}
+
+void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
+{
+	struct sim *s = sim_of(loop);
+
+	ASSERT(loop->kind == IO_ENGINE_SIM);
+	ASSERT(faults->segments == 0 || faults->late_ms > 0);
+	s->accept_faults = faults->accepts;
+	s->world.late_one_in = faults->segments;
+	s->world.late_us = faults->late_ms * 1000ull;
 }
 
 unsigned sim_sockets(const struct io_loop *loop)

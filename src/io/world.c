@@ -476,7 +476,7 @@ static void segments_leave(struct world *w, uint32_t link, unsigned to, uint32_t
 					   .link = link,
 					   .side = to,
 					   .bytes = some },
-			   world_delay(w));
+			   world_delay(w) + world_late(w));
 		n -= some;
 	}
 }

@@ -43,6 +43,7 @@ struct end {
 	bool shut;            /* no more will be sent from here */
 	bool fin;             /* the peer's end was heard */
 	bool dead;            /* reset by either side */
+	bool outside;         /* for the ops: its memory is another machine's */
 };
 
 enum link_state { LINK_CONNECTING, LINK_REFUSED, LINK_CONNECTED };
@@ -88,6 +89,8 @@ struct world {
 	uint32_t fds_n, fds_hint, fds_open;
 	uint32_t line_max;  /* most bytes in one direction of a connection */
 	uint32_t port_next; /* of the connecting sides */
+	uint32_t late_one_in; /* one in so many segments is late; 0: none */
+	uint64_t late_us;     /* by so much at most */
 };
 
 void world_init(struct world *w, uint64_t seed, uint64_t now_us);
@@ -95,6 +98,18 @@ void world_done(struct world *w);
 
 /* A number below n, by chance; n > 0. */
 uint64_t world_draw(struct world *w, uint64_t n);
+
+/* True one time in so many; one_in 0: never, and nothing is drawn. */
+static inline bool world_befalls(struct world *w, uint32_t one_in)
+{
+	return one_in > 0 && world_draw(w, one_in) == 0;
+}
+
+/* How much longer than usual a segment takes. */
+static inline uint64_t world_late(struct world *w)
+{
+	return world_befalls(w, w->late_one_in) ? world_draw(w, w->late_us) : 0;
+}
 
 /* How long something takes: mostly nothing much, sometimes milliseconds. */
 uint64_t world_delay(struct world *w);

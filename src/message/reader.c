@@ -23,7 +23,7 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 	if (v == VERDICT_MORE && c->inbox_bytes > s.len) {
 		/* One byte more than allowed, so that the parser sees the excess. */
 		if (!conn_gather(c, l->bytes + 1)) {
-			h->fault = FAULT_HEAD_LARGE;
+			h->fault = FAULT_NO_MEMORY;
 			return VERDICT_BAD;
 		}
 		s = conn_peek(c);

@@ -255,6 +255,7 @@ static void outbox_release(struct outbox *o, unsigned from, unsigned to)
 
 static void outbox_give_back(struct conn *c)
 {
+	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
 	list_remove(&c->outbox->writable);
 	slab_put(&c->tick->outboxes, c->outbox);
 	c->outbox = NULL;

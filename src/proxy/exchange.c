@@ -267,7 +267,8 @@ static void head_received(struct client *c, struct head *h)
 		buf_put(hold);
 		exchange_count(p->stats, ending_status(ENDING_NO_MEMORY));
 		reply_send(p, c, &(struct reply){ .status = ending_status(ENDING_NO_MEMORY),
-						  .ending = ENDING_NO_MEMORY, .close = true });
+						  .ending = ENDING_NO_MEMORY, .close = true,
+						  .head_only = h->method == METHOD_HEAD });
 		client_ended(c, false);
 		return;
 	}

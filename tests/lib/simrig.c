@@ -179,6 +179,7 @@ static void connected(struct io_op *op, int res, unsigned flags)
 	}
 	a->fd = res;
 	a->connected = true;
+	sim_outside(a->rig->tick.loop, res);
 	hear_more(a);
 	say_more(a);
 }
@@ -320,6 +321,7 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 
 		a->fd = res;
 		a->connected = true;
+		sim_outside(h->rig->tick.loop, res);
 		a->host = h;
 		a->heard = h->heard;
 		a->owner = h->owner;

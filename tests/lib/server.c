@@ -1,0 +1,502 @@
+/* Those who are asked: origins, which check that what reaches them is what was asked, and
+ * caches. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/town.h"
+
+#define FLOOD 40
+#define LONG_HEAD 20000
+
+/* One connection to an origin. */
+struct visit {
+	struct list node;
+	struct server *server;
+	struct actor *actor;
+	struct request *now;  /* its body is being read */
+	struct wire wire;
+	bool answered;        /* `now` was, before it was whole */
+	bool last;            /* no further request may come */
+	bool spoke;           /* without having been asked */
+	enum play play;       /* of the last request: what happens later */
+	struct timer later;
+};
+
+/* ---- answers ---------------------------------------------------------------- */
+
+static void say(struct visit *v, struct text *x)
+{
+	actor_say(v->actor, (struct slice){ x->at, x->n });
+	free(x->at);
+}
+
+static void head(struct town *t, struct text *x, const struct request *r, const char *status)
+{
+	text_add(x, "HTTP/1.1 %s\r\nX-Id: %u\r\n", status, r->id);
+	if (r->hop)
+		text_add(x, "X-Hop: secret\r\nKeep-Alive: timeout=5\r\nConnection: x-hop\r\n");
+	if (town_chance(t, 4))
+		text_add(x, "Server: town\r\nX-Pad: %0*d\r\n", (int)town_draw(t, 2000) + 1, 7);
+}
+
+static void length_head(struct town *t, struct text *x, const struct request *r)
+{
+	head(t, x, r, "200 OK");
+	text_add(x, "Content-Length: %u\r\n", r->down_bytes);
+}
+
+static void body(struct text *x, const struct request *r, uint32_t n)
+{
+	if (r->method != 1)
+		text_body(x, r->id, WIRE_DOWN, 0, n);
+}
+
+static void poison(struct visit *v, struct text *x)
+{
+	v->spoke = true;
+	text_add(x, "HTTP/1.1 200 OK\r\nX-Id: poison\r\nConnection: close\r\n"
+		    "Content-Length: 6\r\n\r\npoison");
+}
+
+static void chunked(struct town *t, struct text *x, const struct request *r, bool whole)
+{
+	uint32_t at = 0;
+
+	head(t, x, r, "200 OK");
+	text_add(x, "Transfer-Encoding: chunked\r\n\r\n");
+	if (r->method == 1)
+		return;
+	while (at < r->down_bytes) {
+		uint32_t n = 1 + (uint32_t)town_draw(t, r->down_bytes - at);
+
+		text_chunk(x, r->id, WIRE_DOWN, at, n, "");
+		at += n;
+	}
+	if (whole) {
+		text_add(x, town_chance(t, 3) ? "0\r\nX-Sum: 1\r\n\r\n" : "0\r\n\r\n");
+		return;
+	}
+	text_add(x, "5\r\n"); /* and seven bytes */
+	text_body(x, r->id, WIRE_DOWN, at, 7);
+}
+
+static void bad_head(struct town *t, struct text *x, const struct request *r)
+{
+	static const char *const fields[] = {
+		"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+		"Content-Length: 3\r\nContent-Length: 3\r\n",
+		"Content-Length: 3, 3\r\n",
+		"Transfer-Encoding: chunked, gzip\r\n",
+		"Content-Length : 3\r\n",
+		"X: a\r\n b\r\n",
+		"X: a\002\r\n",
+		"Content-Length: -1\r\n",
+	};
+	uint64_t way = town_draw(t, COUNT(fields) + 2);
+
+	if (way == COUNT(fields))
+		text_add(x, "HTTP/1.1 2x0 OK\r\nX-Id: %u\r\n", r->id);
+	else
+		text_add(x, "HTTP/1.1 200 OK\r\nX-Id: %u\r\n", r->id);
+	if (way < COUNT(fields))
+		text_add(x, "%s", fields[way]);
+	else
+		text_add(x, "X-Pad: %0*d\r\n", way == COUNT(fields) ? 1 : LONG_HEAD, 7);
+	text_add(x, "\r\nabc");
+}
+
+static void later(struct visit *v)
+{
+	struct town *t = v->server->town;
+
+	timer_set(&t->sim.tick.wheel, &v->later, t->sim.tick.now_ms + 1 + town_draw(t, 300));
+}
+
+static void answer_whole(struct visit *v, struct text *x, const struct request *r)
+{
+	struct town *t = v->server->town;
+
+	switch ((unsigned)r->play) {
+	case PLAY_CHUNKED:
+		chunked(t, x, r, true);
+		return;
+	case PLAY_UNTIL_CLOSE:
+		head(t, x, r, "200 OK");
+		text_add(x, "\r\n");
+		break;
+	case PLAY_LAST:
+		text_add(x, "HTTP/1.1 200 OK\r\nX-Id: %u\r\nConnection: close\r\n"
+			    "Content-Length: %u\r\n\r\n", r->id, r->down_bytes);
+		break;
+	case PLAY_EMPTY:
+		head(t, x, r, r->id % 2 ? "204 No Content" : "304 Not Modified");
+		text_add(x, "\r\n");
+		return;
+	case PLAY_INTERIM:
+		for (uint64_t n = town_draw(t, 4); n > 0; n--)
+			text_add(x, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+		/* fall through */
+	default:
+		length_head(t, x, r);
+		text_add(x, "\r\n");
+		break;
+	}
+	body(x, r, r->down_bytes);
+}
+
+static void answer_broken(struct visit *v, struct text *x, const struct request *r)
+{
+	struct town *t = v->server->town;
+
+	if (r->play == PLAY_BAD_CHUNK) {
+		chunked(t, x, r, false);
+		return;
+	}
+	length_head(t, x, &(struct request){ .id = r->id, .hop = r->hop,
+					     .down_bytes = r->down_bytes + 1 });
+	text_add(x, "\r\n");
+	body(x, r, r->down_bytes);
+}
+
+static void answer_none(struct visit *v, struct text *x, const struct request *r)
+{
+	if (r->play == PLAY_BAD_HEAD)
+		bad_head(v->server->town, x, r);
+	else if (r->play == PLAY_HALF_HEAD)
+		text_add(x, "HTTP/1.1 200 OK\r\nX-Id: %u\r\nContent-Le", r->id);
+	for (unsigned i = 0; r->play == PLAY_FLOOD && i < FLOOD; i++)
+		text_add(x, "HTTP/1.1 103 Early Hints\r\n\r\n");
+}
+
+/* What happens to the connection once the answer was said. An answer to HEAD has no body that
+ * could be broken or without an end. */
+static void after(struct visit *v, const struct request *r)
+{
+	struct actor *a = v->actor;
+
+	v->last = r->play == PLAY_LAST || r->play == PLAY_REJECTS || r->play >= PLAY_NONE ||
+		  (r->method != 1 && (r->play == PLAY_UNTIL_CLOSE || r->play >= PLAY_BROKEN));
+	if ((r->play == PLAY_UNTIL_CLOSE && r->method != 1) || r->play == PLAY_REJECTS)
+		actor_shut(a);
+	else if (r->play == PLAY_SHORT || r->play == PLAY_CLOSES || r->play == PLAY_HALF_HEAD)
+		actor_close(a);
+	else if (r->play == PLAY_RESET_BODY)
+		actor_reset_after(a);
+	else if (r->play == PLAY_CLOSES_IDLE || r->play == PLAY_SPEAKS_IDLE)
+		later(v);
+}
+
+static void answer(struct visit *v, struct request *r)
+{
+	struct text x = { 0 };
+
+	v->play = r->play;
+	v->actor->pause_ms = r->play == PLAY_SLOW ? 1 + r->id % 20 : 0;
+	v->actor->whole = r->play == PLAY_TWICE;
+	if (r->play == PLAY_REJECTS)
+		text_add(&x, "HTTP/1.1 413 Too Large\r\nX-Id: %u\r\nConnection: close\r\n"
+			     "Content-Length: %u\r\n\r\n", r->id, r->down_bytes);
+	if (r->play == PLAY_REJECTS)
+		body(&x, r, r->down_bytes);
+	else if (r->play >= PLAY_NONE)
+		answer_none(v, &x, r);
+	else if (r->play >= PLAY_BROKEN)
+		answer_broken(v, &x, r);
+	else
+		answer_whole(v, &x, r);
+	if (r->play == PLAY_TWICE || r->play == PLAY_LONGER)
+		poison(v, &x);
+	say(v, &x);
+	after(v, r);
+}
+
+static void later_rang(struct timer *timer)
+{
+	struct visit *v = CONTAINER(timer, struct visit, later);
+	struct text x = { 0 };
+
+	if (v->actor->fd < 0)
+		return;
+	if (v->play == PLAY_CLOSES_IDLE) {
+		actor_close(v->actor);
+		return;
+	}
+	poison(v, &x);
+	say(v, &x);
+}
+
+/* ---- requests --------------------------------------------------------------- */
+
+static struct request *find(struct visit *v, struct slice line)
+{
+	struct town *t = v->server->town;
+	char method[16], goal, end[16];
+	unsigned upstream, id;
+	struct request *r;
+
+	if (sscanf(line.ptr, "%15s /%c%u/%u %15s", method, &goal, &upstream, &id, end) != 5 ||
+	    id >= t->request_n)
+		town_wrong(t, "an origin is asked %.*s", (int)line.len, line.ptr);
+	r = &t->requests[id];
+	if (strcmp(method, request_method(r)) != 0 || strcmp(end, "HTTP/1.1") != 0 ||
+	    goal != (r->goal == GOAL_ORIGIN ? 'u' : 'n') || upstream != r->upstream ||
+	    r->goal == GOAL_CACHE || v->server->upstream != upstream || r->bad_head)
+		town_wrong(t, "an origin of upstream %u is asked %.*s", v->server->upstream,
+			   (int)line.len, line.ptr);
+	return r;
+}
+
+static void check_head(struct town *t, const struct request *r, struct slice h)
+{
+	const char *fault = wire_head_fault(h);
+	char length[16];
+
+	snprintf(length, sizeof(length), "%u", r->up_bytes);
+	if (fault)
+		town_wrong(t, "request %u reaches an origin with %s", r->id, fault);
+	if (!wire_is(h, "Host", "town") || wire_field(h, "Host", 1).ptr)
+		town_wrong(t, "request %u reaches an origin with another Host", r->id);
+	if (wire_has(h, "X-Hop") || wire_has(h, "Keep-Alive") || wire_has(h, "Connection"))
+		town_wrong(t, "request %u brings fields of its connection along", r->id);
+	if (wire_has(h, "Transfer-Encoding") != r->chunked ||
+	    (!r->chunked && r->up_bytes > 0 && !wire_is(h, "Content-Length", length)))
+		town_wrong(t, "request %u reaches an origin with another length", r->id);
+	if (wire_field(h, "X-Pad", 0).len != r->pad_bytes ||
+	    wire_has(h, "Expect") != r->expects || !wire_has(h, "Via"))
+		town_wrong(t, "request %u has lost a field", r->id);
+}
+
+static void count(struct visit *v, struct request *r)
+{
+	struct town *t = v->server->town;
+
+	r->seen++;
+	r->poisoned |= v->spoke;
+	town_note(t, "an origin of upstream %u is asked %u", v->server->upstream, r->id);
+	if (v->last)
+		town_wrong(t, "request %u comes where the origin has said its last", r->id);
+	if (v->server->shop != SHOP_OPEN)
+		town_wrong(t, "request %u comes to a closed shop", r->id);
+	if (r->seen > (request_idempotent(r) ? 2u : 1u))
+		town_wrong(t, "request %u is sent %u times", r->id, r->seen);
+}
+
+/* What is decided by the head alone. False: nothing more is read. */
+static bool head_play(struct visit *v, struct request *r)
+{
+	struct text x = { 0 };
+
+	switch ((unsigned)r->play) {
+	case PLAY_RESETS:
+		actor_reset(v->actor);
+		return false;
+	case PLAY_CLOSES:
+		actor_close(v->actor);
+		return false;
+	case PLAY_DEAF:
+		v->actor->deaf = true;
+		v->last = true;
+		io_cancel(v->server->town->sim.tick.loop, &v->actor->recv.op);
+		return false;
+	case PLAY_EARLY:
+	case PLAY_REJECTS:
+		v->answered = true;
+		answer(v, r);
+		break;
+	default:
+		if (r->expects) {
+			text_add(&x, "HTTP/1.1 100 Continue\r\n\r\n");
+			say(v, &x);
+		}
+	}
+	return true;
+}
+
+static bool hear_head(struct visit *v, struct slice rest)
+{
+	struct slice h = wire_head(rest);
+	struct request *r;
+
+	if (h.len == 0)
+		return false;
+	r = find(v, wire_line(h));
+	count(v, r);
+	check_head(v->server->town, r, h);
+	v->actor->in_at += h.len;
+	v->answered = false;
+	timer_stop(&v->server->town->sim.tick.wheel, &v->later);
+	wire_begin(&v->wire, h, false, false, r->id, WIRE_UP);
+	v->now = r;
+	return head_play(v, r);
+}
+
+static void request_whole(struct visit *v)
+{
+	struct request *r = v->now;
+	struct town *t = v->server->town;
+
+	v->now = NULL;
+	r->whole++;
+	if (v->wire.got != r->up_bytes || r->bad_body)
+		town_wrong(t, "request %u reaches an origin with %llu of %u bytes", r->id,
+			   (unsigned long long)v->wire.got, r->up_bytes);
+	if (!v->answered)
+		answer(v, r);
+}
+
+static bool hear_one(struct visit *v)
+{
+	struct actor *a = v->actor;
+	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	const char *fault;
+	size_t used;
+
+	if (a->fd < 0 || (!v->now && !hear_head(v, rest)) || a->fd < 0)
+		return false;
+	rest = (struct slice){ a->in + a->in_at, a->in_n - a->in_at };
+	fault = wire_feed(&v->wire, rest, &used);
+	if (fault)
+		town_wrong(v->server->town, "the body of request %u reaches an origin with %s",
+			   v->now->id, fault);
+	a->in_at += used;
+	if (v->wire.state != WIRE_WHOLE)
+		return false;
+	request_whole(v);
+	return true;
+}
+
+static struct visit *visit_of(struct actor *a)
+{
+	struct server *s;
+	struct visit *v = a->owner;
+
+	if (a->step++ > 0)
+		return v;
+	s = a->owner;
+	v = calloc(1, sizeof(*v));
+	ASSERT(v);
+	*v = (struct visit){ .server = s, .actor = a };
+	a->owner = v;
+	timer_init(&v->later, later_rang);
+	list_init(&v->node);
+	list_append(&s->town->visits, &v->node);
+	return v;
+}
+
+static void origin_heard(struct actor *a)
+{
+	struct visit *v = visit_of(a);
+	struct town *t = v->server->town;
+
+	town_mark_bytes(t, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	while (hear_one(v))
+		;
+	if (actor_over(a) && a->fd >= 0)
+		actor_close(a);
+}
+
+/* ---- caches ----------------------------------------------------------------- */
+
+static void value(struct text *x, const struct request *r, const char *key)
+{
+	text_add(x, "VALUE %s 0 %u\r\n", key, r->down_bytes);
+	text_body(x, r->id, WIRE_CACHED, 0, r->down_bytes);
+	text_add(x, "\r\nEND\r\n");
+}
+
+/* False: nothing more is read. */
+static bool reply(struct actor *a, const struct request *r, const char *key)
+{
+	struct text x = { 0 };
+
+	if (r->reply == REPLY_MISS)
+		text_add(&x, "END\r\n");
+	else if (r->reply == REPLY_ERROR)
+		text_add(&x, "SERVER_ERROR out of sorts\r\n");
+	else if (r->reply == REPLY_BAD)
+		text_add(&x, "VALUE %s 0 x\r\n", key);
+	else if (r->reply == REPLY_OTHER_KEY)
+		value(&x, r, "another");
+	else if (r->reply <= REPLY_SLOW || r->reply == REPLY_CUT)
+		value(&x, r, key);
+	a->pause_ms = r->reply == REPLY_SLOW ? 1 + r->id % 9 : 0;
+	if (x.n > 0)
+		actor_say(a, (struct slice){ x.at, r->reply == REPLY_CUT ? x.n - 3 : x.n });
+	free(x.at);
+	if (r->reply == REPLY_CUT || r->reply == REPLY_CLOSES)
+		actor_close(a);
+	return r->reply <= REPLY_OTHER_KEY;
+}
+
+static bool cache_one(struct actor *a)
+{
+	struct server *s = a->owner;
+	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	const char *end = memmem(rest.ptr, rest.len, "\r\n", 2);
+	char key[32], goal;
+	unsigned id;
+
+	if (!end || a->fd < 0)
+		return false;
+	if (sscanf(rest.ptr, "get %31s\r\n", key) != 1 ||
+	    sscanf(key, "%c0-%u", &goal, &id) != 2 || id >= s->town->request_n ||
+	    s->town->requests[id].goal != (goal == 'c' ? GOAL_CACHE : GOAL_CACHE_THEN_ORIGIN))
+		town_wrong(s->town, "a cache is asked %.*s", (int)(end - rest.ptr), rest.ptr);
+	town_note(s->town, "a cache is asked %u", id);
+	a->in_at = (size_t)(end + 2 - a->in);
+	if (reply(a, &s->town->requests[id], key))
+		return true;
+	a->heard = NULL;
+	return false;
+}
+
+static void cache_heard(struct actor *a)
+{
+	struct server *s = a->owner;
+
+	town_mark_bytes(s->town, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	while (cache_one(a))
+		;
+	if (actor_over(a) && a->fd >= 0)
+		actor_close(a);
+}
+
+/* ---- opening and ending ----------------------------------------------------- */
+
+void server_open(struct server *s, struct town *t, unsigned upstream, unsigned port, bool cache)
+{
+	struct sockaddr_in addr = simrig_address(port);
+
+	*s = (struct server){ .town = t, .upstream = upstream, .port = port };
+	if ((cache ? t->weather.ill_caches : t->weather.ill_origins) && town_chance(t, 4))
+		s->shop = town_chance(t, 2) ? SHOP_REFUSES : SHOP_NEVER_ACCEPTS;
+	if (s->shop == SHOP_OPEN)
+		host_open(&s->host, &t->sim, port, cache ? cache_heard : origin_heard, s);
+	else if (s->shop == SHOP_NEVER_ACCEPTS)
+		s->host.listener = sim_listen(t->sim.tick.loop, (struct sockaddr *)&addr,
+					      sizeof(addr), 1 + (int)town_draw(t, 3));
+}
+
+static void server_done(struct server *s)
+{
+	if (s->shop == SHOP_NEVER_ACCEPTS)
+		io_close(s->town->sim.tick.loop, s->host.listener);
+}
+
+void servers_done(struct town *t)
+{
+	LIST_EACH(&t->visits, node) {
+		struct visit *v = LIST_ITEM(node, struct visit, node);
+
+		timer_stop(&t->sim.tick.wheel, &v->later);
+		v->actor->heard = NULL;
+		list_remove(&v->node);
+		free(v);
+	}
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_done(&t->servers[u][i]);
+	for (unsigned i = 0; i < t->cache_n; i++)
+		server_done(&t->caches[i]);
+}

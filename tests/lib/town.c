@@ -1,0 +1,465 @@
+#include "lib/town.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LOG_FD 77
+#define PROXY_PORT 8080
+#define ORIGIN_PORT 6000
+#define CACHE_PORT 11212
+#define LIFE_MS 4000000 /* long enough for any history to come to its end */
+#define GRACE_MS 5000
+
+static const char *const methods[] = {
+	"GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "POST", "BREW",
+};
+
+const char *request_method(const struct request *r)
+{
+	return methods[r->method];
+}
+
+bool request_idempotent(const struct request *r)
+{
+	return r->method <= 3;
+}
+
+/* ---- words ------------------------------------------------------------------ */
+
+void town_note(struct town *t, const char *format, ...)
+{
+	va_list args;
+
+	if (!t->verbose)
+		return;
+	va_start(args, format);
+	printf("%8llu  ", (unsigned long long)t->sim.tick.now_us);
+	vprintf(format, args);
+	putchar('\n');
+	va_end(args);
+}
+
+void town_wrong(struct town *t, const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "seed %llu, at %llu us: ", (unsigned long long)t->seed,
+		(unsigned long long)t->sim.tick.now_us);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, " (%llu receives found no buffer)\n",
+		(unsigned long long)io_stats(t->sim.tick.loop)->starved);
+	abort();
+}
+
+void town_mark(struct town *t, uint64_t value)
+{
+	t->hash = (t->hash ^ value ^ t->sim.tick.now_us << 20) * 0x9e3779b97f4a7c15u;
+	t->hash ^= t->hash >> 31;
+}
+
+void town_mark_bytes(struct town *t, struct slice bytes)
+{
+	uint64_t word = bytes.len;
+
+	for (size_t i = 0; i < bytes.len; i++)
+		word = (word ^ (unsigned char)bytes.ptr[i]) * 0x100000001b3u;
+	town_mark(t, word);
+}
+
+void text_add(struct text *x, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (x->n + (size_t)n + 1 > x->room) {
+		x->room = 2 * (x->n + (size_t)n) + 256;
+		x->at = realloc(x->at, x->room);
+		ASSERT(x->at);
+	}
+	va_start(args, format);
+	x->n += (size_t)vsnprintf(x->at + x->n, x->room - x->n, format, args);
+	va_end(args);
+}
+
+void text_body(struct text *x, uint32_t id, enum wire_way way, uint64_t from, size_t n)
+{
+	if (x->n + n + 1 > x->room) {
+		x->room = 2 * (x->n + n) + 256;
+		x->at = realloc(x->at, x->room);
+		ASSERT(x->at);
+	}
+	wire_fill(x->at + x->n, id, way, from, n);
+	x->n += n;
+}
+
+void text_chunk(struct text *x, uint32_t id, enum wire_way way, uint64_t from, size_t n,
+		const char *extension)
+{
+	text_add(x, "%zx%s\r\n", n, extension);
+	text_body(x, id, way, from, n);
+	text_add(x, "\r\n");
+}
+
+/* ---- chance ----------------------------------------------------------------- */
+
+uint64_t town_draw(struct town *t, uint64_t n)
+{
+	return simrig_draw(&t->sim, n);
+}
+
+bool town_chance(struct town *t, unsigned one_in)
+{
+	return town_draw(t, one_in) == 0;
+}
+
+uint32_t town_draw_size(struct town *t)
+{
+	static const uint32_t most[] = { 1, 20, 200, 200, 3000, 3000, 20000, 70000 };
+	uint32_t n = most[town_draw(t, COUNT(most))];
+
+	if (n == 70000 && town_chance(t, 8))
+		n = 400000;
+	if (t->weather.small_sockets && n > 20000)
+		n = 20000;
+	return (uint32_t)town_draw(t, n);
+}
+
+/* One seed in three has fine weather. */
+static void draw_weather(struct town *t)
+{
+	struct weather *w = &t->weather;
+
+	w->small_sockets = town_chance(t, 4);
+	w->ill_customers = town_chance(t, 2);
+	w->accepts = town_chance(t, 8);
+	w->late = town_chance(t, 6);
+	if (town_chance(t, 3))
+		return;
+	w->scarce = town_chance(t, 3);
+	w->ill_origins = town_chance(t, 2);
+	w->ill_caches = town_chance(t, 2);
+	w->drain = town_chance(t, 4);
+	w->memory = town_chance(t, 4);
+}
+
+bool town_certain(const struct town *t)
+{
+	const struct weather *w = &t->weather;
+
+	return !w->scarce && !w->few_buffers && !w->ill_origins && !w->ill_caches && !w->drain && !w->memory;
+}
+
+/* ---- the proxy -------------------------------------------------------------- */
+
+static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n)
+{
+	text_add(x, "    servers: [127.0.0.1:%u", port);
+	for (unsigned i = 1; i < n; i++)
+		text_add(x, ", 127.0.0.1:%u", port + i);
+	text_add(x, "]\n    keepalive: %u\n",
+		 town_chance(t, 2) ? (unsigned)town_draw(t, 4) : 100);
+	text_add(x, "    queue: %u\n    queue_timeout: %s\n",
+		 t->weather.scarce ? (unsigned)town_draw(t, 4) : 1000,
+		 t->weather.scarce ? "100ms" : "300s");
+	text_add(x, "    connect_timeout: %s\n", t->weather.ill_origins ? "200ms" : "20s");
+}
+
+static void add_upstream(struct town *t, struct text *x, unsigned u)
+{
+	t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+	t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+	text_add(x, "  u%u:\n", u);
+	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u]);
+	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
+		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
+		 town_chance(t, 2) ? "round_robin" : "least_connections");
+}
+
+static void add_cache(struct town *t, struct text *x)
+{
+	t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+	t->links = 1 + (uint32_t)town_draw(t, 3);
+	t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
+	text_add(x, "  cache:\n    protocol: memcached\n");
+	add_servers(t, x, CACHE_PORT, t->cache_n);
+	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
+		 t->weather.ill_caches ? "300ms" : "60s", t->links, t->pipeline);
+}
+
+static void add_limits(struct town *t, struct text *x)
+{
+	bool ill = t->weather.ill_origins || t->weather.ill_customers;
+
+	text_add(x, "limits:\n  window: 32KiB\n");
+	text_add(x, "  header_timeout: %s\n  receive_timeout: %s\n  send_timeout: %s\n",
+		 ill ? "2s" : "60s", ill ? "2s" : "60s", ill ? "2s" : "60s");
+	text_add(x, "  idle_timeout: %s\n", town_chance(t, 2) ? "2s" : "60s");
+}
+
+static void read_config(struct town *t)
+{
+	struct text x = { 0 };
+
+	text_add(&x, "listen: [127.0.0.1:%u]\nupstreams:\n", PROXY_PORT);
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		add_upstream(t, &x, u);
+	if (town_chance(t, 2))
+		add_cache(t, &x);
+	text_add(&x, "routes:\n");
+	if (t->cache_n > 0)
+		text_add(&x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
+			     "key: \"c0-${path.rest}\" }\n"
+			     "  - prefix: /n0/\n    memcached: { upstream: cache, "
+			     "key: \"n0-${path.rest}\", miss: next }\n"
+			     "  - { prefix: /n0/, proxy: { upstream: u0 } }\n");
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		text_add(&x, "  - { prefix: /u%u/, proxy: { upstream: u%u } }\n", u, u);
+	add_limits(t, &x);
+	if (t->verbose)
+		printf("%s", x.at);
+	t->config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
+	ASSERT(t->config);
+	free(x.at);
+}
+
+static void accepted(struct listener *l, int fd, const struct peer *peer)
+{
+	struct town *t = l->owner;
+
+	proxy_accepted(&t->proxy, fd, peer);
+}
+
+static const struct listener_events listener_events = { accepted };
+
+static void open_proxy(struct town *t)
+{
+	bool scarce = t->weather.scarce;
+
+	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
+	quota_init(&t->descriptors, scarce && town_chance(t, 2) ?
+					    1 + (uint32_t)town_draw(t, 10) : 1000);
+	for (unsigned i = 0; i < t->config->upstream_n; i++)
+		quota_init(&t->lines[i], t->config->upstreams[i].queue);
+	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
+	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
+		.tick = &t->sim.tick,
+		.config = t->config,
+		.stats = &t->stats,
+		.upstream_stats = t->upstream_stats,
+		.clients = &t->clients,
+		.descriptors = &t->descriptors,
+		.access = &t->access,
+		.lines = t->lines,
+	}) == 0);
+	listener_start(&t->listener, &t->sim.tick, simrig_listen(&t->sim, PROXY_PORT),
+		       &t->clients, &t->stats, &listener_events, t);
+}
+
+/* ---- what happens ----------------------------------------------------------- */
+
+static void drain_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, drain);
+
+	town_note(t, "the proxy drains");
+	t->draining = true;
+	listener_stop(&t->listener);
+	proxy_drain(&t->proxy);
+	timer_set(&t->sim.tick.wheel, &t->cut_off, t->sim.tick.now_ms + 1 + town_draw(t, 3000));
+}
+
+static void cut_off_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, cut_off);
+
+	town_note(t, "the proxy cuts off what is left");
+	t->cut = true;
+	proxy_close(&t->proxy);
+}
+
+static void shortage_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, shortage);
+
+	slab_fail_at(1 + (unsigned)town_draw(t, 30));
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
+}
+
+static void draw_mishaps(struct town *t)
+{
+	struct sim_faults faults = { 0 };
+
+	if (t->weather.accepts)
+		faults.accepts = 2 + (uint32_t)town_draw(t, 10);
+	if (t->weather.late) {
+		faults.segments = 2 + (uint32_t)town_draw(t, 200);
+		faults.late_ms = 1 + (uint32_t)town_draw(t, 300);
+	}
+	sim_set_faults(t->sim.tick.loop, &faults);
+	if (t->weather.small_sockets)
+		sim_socket_bytes(t->sim.tick.loop, 64 + (uint32_t)town_draw(t, 4000));
+	timer_init(&t->drain, drain_rang);
+	timer_init(&t->cut_off, cut_off_rang);
+	timer_init(&t->shortage, shortage_rang);
+	if (t->weather.drain)
+		timer_set(&t->sim.tick.wheel, &t->drain,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
+	if (t->weather.memory)
+		timer_set(&t->sim.tick.wheel, &t->shortage,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 100));
+}
+
+static void open_town(struct town *t)
+{
+	/* Before the rig is there, its number of buffers is to be known. */
+	bool few = t->weather.few_buffers = t->seed % 4 == 1;
+
+	simrig_open(&t->sim, t->seed, few ? 3 + (uint32_t)(t->seed / 4 % 8) : 4096);
+	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
+		simrig_draw(&t->sim, 2);
+	draw_weather(t);
+	list_init(&t->visits);
+	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
+	read_config(t);
+	draw_mishaps(t);
+	open_proxy(t);
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_open(&t->servers[u][i], t, u, ORIGIN_PORT + TOWN_SERVERS * u + i,
+				    false);
+	for (unsigned i = 0; i < t->cache_n; i++)
+		server_open(&t->caches[i], t, t->upstream_n, CACHE_PORT + i, true);
+	t->customer_n = 1 + (unsigned)town_draw(t, TOWN_CUSTOMERS);
+	for (unsigned i = 0; i < t->customer_n; i++)
+		customer_init(&t->customers[i], t, i);
+}
+
+/* ---- what must hold all along ----------------------------------------------- */
+
+static void check_limits(struct town *t)
+{
+	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
+		town_wrong(t, "more connections than the quota");
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		if (t->connections[u] > 0 && t->upstream_stats[u].connections >
+						     t->connections[u] * t->server_n[u])
+			town_wrong(t, "upstream %u has more connections than its limit", u);
+	if (t->cache_n > 0 &&
+	    t->upstream_stats[t->upstream_n].connections > t->links * t->cache_n)
+		town_wrong(t, "the cache has more links than its limit");
+	for (unsigned i = 0; i < t->config->upstream_n; i++)
+		if (t->lines[i].used > t->lines[i].limit)
+			town_wrong(t, "the line of upstream %u is too long", i);
+}
+
+static bool all_over(struct town *t)
+{
+	bool over = true;
+
+	check_limits(t);
+	for (unsigned i = 0; i < t->customer_n; i++) {
+		customer_look(&t->customers[i]);
+		over &= t->customers[i].over;
+	}
+	return over;
+}
+
+static bool all_gone(struct town *t)
+{
+	check_limits(t);
+	return listener_stopped(&t->listener) && proxy_idle(&t->proxy);
+}
+
+/* ---- the end ---------------------------------------------------------------- */
+
+static void end_proxy(struct town *t)
+{
+	struct wheel *w = &t->sim.tick.wheel;
+
+	timer_stop(w, &t->drain);
+	timer_stop(w, &t->cut_off);
+	timer_stop(w, &t->shortage);
+	slab_fail_at(0);
+	listener_stop(&t->listener);
+	proxy_drain(&t->proxy);
+	if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS)) {
+		proxy_close(&t->proxy);
+		if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS))
+			town_wrong(t, "the proxy does not come to its end");
+	}
+}
+
+static void check_stats(struct town *t)
+{
+	assert_int_equal(t->clients.used, 0);
+	assert_int_equal(t->descriptors.used, 0);
+	for (unsigned i = 0; i < t->config->upstream_n; i++) {
+		assert_int_equal(t->lines[i].used, 0);
+		assert_int_equal(t->upstream_stats[i].connections, 0);
+		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
+		assert_int_equal(t->upstream_stats[i].waiting, 0);
+	}
+	assert_int_equal(t->stats.connections, 0);
+	assert_int_equal(t->stats.connections_idle, 0);
+	assert_int_equal(t->stats.exchanges, 0);
+}
+
+static void mark_log(struct town *t)
+{
+	struct slice s = { NULL, 0 };
+
+	s.ptr = sim_written(t->sim.tick.loop, LOG_FD, &s.len);
+	town_mark_bytes(t, s);
+}
+
+static void close_town(struct town *t)
+{
+	struct tick *tick = &t->sim.tick;
+
+	end_proxy(t);
+	for (unsigned i = 0; i < t->customer_n; i++)
+		customer_done(&t->customers[i]);
+	mark_log(t);
+	servers_done(t);
+	simrig_leave(&t->sim);
+	check_stats(t);
+	proxy_done(&t->proxy);
+	access_done(&t->access);
+	simrig_assert_buffers(&t->sim);
+	if (tick->wheel.armed != timer_armed(&tick->trim))
+		town_wrong(t, "%u timers are still set", tick->wheel.armed);
+	simrig_close(&t->sim);
+	config_free(t->config);
+}
+
+uint64_t town_run(uint64_t seed, bool verbose, uint64_t *exchanges)
+{
+	struct town *t = calloc(1, sizeof(*t));
+	uint64_t hash;
+
+	ASSERT(t);
+	t->seed = seed;
+	t->verbose = verbose;
+	open_town(t);
+	if (!SIMRIG_REACHED(&t->sim, all_over(t), LIFE_MS))
+		for (unsigned i = 0; i < t->customer_n; i++)
+			if (!t->customers[i].over)
+				customer_waits(&t->customers[i]);
+	*exchanges += t->stats.requests;
+	close_town(t);
+	hash = t->hash;
+	free(t);
+	return hash;
+}
