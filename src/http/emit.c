@@ -1,19 +1,30 @@
 #include "http/emit.h"
 
+static inline bool has_room(struct emit *e, size_t n)
+{
+	if (e->overflow || n > (size_t)(e->end - e->at))
+		e->overflow = true;
+	return !e->overflow;
+}
+
+/* There is room for it. */
+static inline void put(struct emit *e, struct slice s)
+{
+	if (s.len > 0)
+		memcpy(e->at, s.ptr, s.len);
+	e->at += s.len;
+}
+
 static void crlf(struct emit *e)
 {
-	emit_slice(e, SLICE("\r\n"));
+	if (has_room(e, 2))
+		put(e, SLICE("\r\n"));
 }
 
 void emit_slice(struct emit *e, struct slice s)
 {
-	if (e->overflow || s.len > (size_t)(e->end - e->at)) {
-		e->overflow = true;
-		return;
-	}
-	if (s.len > 0)
-		memcpy(e->at, s.ptr, s.len);
-	e->at += s.len;
+	if (has_room(e, s.len))
+		put(e, s);
 }
 
 void emit_number(struct emit *e, uint64_t n)
@@ -29,10 +40,12 @@ void emit_number(struct emit *e, uint64_t n)
 
 void emit_field(struct emit *e, struct slice name, struct slice value)
 {
-	emit_slice(e, name);
-	emit_slice(e, SLICE(": "));
-	emit_slice(e, value);
-	crlf(e);
+	if (!has_room(e, name.len + value.len + 4))
+		return;
+	put(e, name);
+	put(e, SLICE(": "));
+	put(e, value);
+	put(e, SLICE("\r\n"));
 }
 
 static void field_unless_empty(struct emit *e, struct slice name, struct slice value)
