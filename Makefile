@@ -101,7 +101,7 @@ tidy:
 
 ## make bench-concurrency   N requests at once to a slow world, through fairlead and others, about
 ##                 40 minutes; N="1 100", W=cache-1000 (one work), C=go (one contestant) for less
-bench-concurrency: release/programs release/tests
+bench-concurrency: release/programs build/release/tests/real/load build/release/tests/real/tunnel
 	@N='$(N)' W='$(W)' C='$(C)' ROUNDS='$(ROUNDS)' bench/concurrency
 
 ## make bench-micro   what the parts of a request cost, in ns and instructions; T=PATTERN only those

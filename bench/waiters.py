@@ -26,8 +26,9 @@ def said(command):
 
 def python_version(*names):
     """Of modules of Debian's Python; "" unless all are there."""
-    code = "import importlib.metadata as m; print(*[n + ' ' + m.version(n) for n in %r])"
-    return said([PYTHON, "-c", code % (names,)]).replace("\n", "")
+    code = ("import importlib.metadata as m, sys; "
+            "print(*(n + ' ' + m.version(n) for n in sys.argv[1:]), sep=', ')")
+    return said([PYTHON, "-c", code, *names])
 
 
 class Contestant:
