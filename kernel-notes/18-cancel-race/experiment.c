@@ -14,11 +14,13 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct io_uring ring;
 
-#define TRIALS 4000
+#define TRIALS_MAX 4000
+#define RACE_MS 1500
 
 static char received[64];
 
@@ -216,7 +218,7 @@ static void many(void)
 
 /* ---- the race ---- */
 
-static atomic_int round_now, writes_now;
+static atomic_int round_now, writes_now, over;
 static int far_end;
 
 static void pause_for(int turns)
@@ -236,8 +238,10 @@ static void await(atomic_int *value, int n)
 static void *writer(void *arg)
 {
 	(void)arg;
-	for (int i = 1; i <= TRIALS; i++) {
+	for (int i = 1; i <= TRIALS_MAX; i++) {
 		await(&round_now, i);
+		if (atomic_load(&over))
+			break;
 		atomic_store(&writes_now, i);
 		pause_for(i % 64 * 256);
 		if (i % 8 < 2) /* where there is one processor for both */
@@ -274,19 +278,30 @@ static bool round_is_right(int fd, int i, bool completes, int seen[2])
 	return left == 0 || read(fd, received, sizeof(received)) == 1;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static void race(int pair[2])
 {
-	int seen[2][2] = { { 0 } };
+	uint64_t until_ms = now_ms() + RACE_MS;
+	int seen[2][2] = { { 0 } }, i;
 	bool right = true;
 	pthread_t thread;
 
 	far_end = pair[1];
 	need(pthread_create(&thread, NULL, writer, NULL) == 0, "a thread");
-	for (int i = 1; i <= TRIALS; i++)
+	for (i = 1; i <= TRIALS_MAX && now_ms() < until_ms; i++)
 		right &= round_is_right(pair[0], i, i % 2 == 0, seen[i % 2 == 0]);
+	atomic_store(&over, 1);
+	atomic_store(&round_now, i);
 	pthread_join(thread, NULL);
-	printf("note: of %d races each the byte won %d; with an enter before the cancel %d\n",
-	       TRIALS / 2, seen[0][1], seen[1][1]);
+	printf("note: of %d races the byte won %d; of %d with an enter before the cancel %d\n",
+	       i / 2, seen[0][1], (i - 1) / 2, seen[1][1]);
 	claim(seen[0][1] == 0,
 	      "bytes that have come lose to a cancel that is submitted before "
 	      "they were completed");

@@ -19,7 +19,7 @@
 static struct io_uring ring;
 
 #define SLOTS 4
-#define ROUNDS 20000
+#define ROUNDS 4000
 
 /* Not in liburing 2.3, or under other names. */
 #define OP_FIXED_FD_INSTALL 54

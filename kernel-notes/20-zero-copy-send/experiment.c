@@ -233,7 +233,7 @@ static void sizes(int pair[2])
 	bool twice = true;
 
 	for (unsigned i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
-		int rounds = lens[i] < 65536 ? 1000 : 300;
+		int rounds = lens[i] < 65536 ? 300 : 60;
 		double us[2] = { 1e9, 1e9 };
 
 		for (int k = 0; k < 6; k++) {
