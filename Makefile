@@ -31,7 +31,10 @@ hardening := -fPIE -fstack-protector-strong \
 	     $(or $(call understood,-fcf-protection=full),\
 	     $(call understood,-mbranch-protection=standard))
 hardening_link := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
-release_flags := -O2 $(hardening)
+# Across files, for the two programs only: tests link the same objects as ever.
+lto := $(call understood,-flto -ffat-lto-objects)
+release_flags := -O3 $(hardening) $(lto)
+release_link := $(if $(lto),-flto=auto,)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
@@ -156,10 +159,12 @@ $$($1_contract): $(call objects,$1,$(contract_src)) $$($1_testlib) build/$1/libf
 $$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.a
 $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
 
+$$($1_programs): link = $($1_link)
+$$($1_single) $$($1_contract) $$($1_notes): link = $(if $($1_link),-fno-lto)
 $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
+	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $$(link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
 		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
