@@ -70,9 +70,11 @@ test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 
-## make mutants    breaks the program in ways that tests must notice; T=PATTERN only those
+## make mutants    breaks the program, and the experiments of kernel-notes, in ways that must
+##                 be noticed; T=PATTERN only those
 mutants: release/programs release/tests
 	@tests/mutants/run $(if $(T),'$(T)')
+	@tests/mutants/notes $(if $(T),'$(T)')
 
 ## make tests      builds the test programs of VARIANT
 programs tests: %: $(VARIANT)/%

@@ -125,6 +125,7 @@ static void remove_stale(const struct sockaddr *sa, socklen_t len)
 	close(fd);
 }
 
+/* Inherited by what is accepted (kernel-notes/10-nodelay-is-inherited). */
 static int set_options(int fd, int family, bool reuse_port)
 {
 	const int on = 1;
