@@ -155,7 +155,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 	while (class_ < BUF_CLASSES && class_bytes(class_) < size)
 		class_++;
 	if (class_ < BUF_CLASSES) {
-		b = slab_take(&pool->blocks[class_]);
+		b = slab_take_raw(&pool->blocks[class_]);
 		size = class_bytes(class_);
 	} else {
 		b = malloc(sizeof(*b) + size);

@@ -1,6 +1,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 /* More than this is worth a receive buffer of its own. */
@@ -228,9 +229,10 @@ static struct outbox *outbox_take(struct conn *c)
 
 	if (o)
 		return o;
-	o = slab_take(&c->tick->outboxes);
+	o = slab_take_raw(&c->tick->outboxes);
 	if (!o)
 		return NULL;
+	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
