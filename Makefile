@@ -1,6 +1,6 @@
 # fairlead. `make help` lists what can be made.
 #
-# One makefile, no recursion: each variant (release, asan) is one use of the
+# One makefile, no recursion: each variant (release, asan, tsan) is one use of the
 # template at the end, with all its files under build/VARIANT.
 
 .DELETE_ON_ERROR:
@@ -9,7 +9,7 @@
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
-VARIANTS := release asan
+VARIANTS := release asan tsan
 PREFIX := /usr/local
 sysconfdir := $(PREFIX)/etc
 
@@ -34,6 +34,7 @@ hardening_link := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 release_flags := -O2 $(hardening)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
+tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
 fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow
 fuzz_cc := clang-14
@@ -48,17 +49,20 @@ contract_src := $(wildcard tests/contract/*.c)
 # Each of these is one program.
 single_src := $(wildcard $(patsubst %,tests/%/*.c,unit sim fuzz real))
 note_src := $(wildcard kernel-notes/*/experiment.c)
+# Those with more than one thread, which make test runs under the thread sanitizer as well.
+threads_src := $(shell grep -ls '^/\* tsan' $(wildcard tests/unit/*.c))
 
 ## make            builds fairlead and fairlead-lab into build/release
-## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan
+## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan;
+##                 VARIANT=tsan: with the thread sanitizer
 all: programs
 
 ## make run        builds, starts the lab and fairlead with examples/quickstart.yaml
 run: programs
 	@VARIANT=$(VARIANT) tools/run-quickstart
 
-## make test       builds both variants and runs every test; T=PATTERN only those
-test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
+## make test       builds all variants and runs every test; T=PATTERN only those
+test: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads release/notes
 	@tests/run $(if $(T),'$(T)')
 
 ## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
@@ -127,7 +131,7 @@ build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 objects = $(patsubst %.c,build/$1/obj/%.o,$2)
 
 define variant
-.PHONY: $1/programs $1/tests $1/notes
+.PHONY: $1/programs $1/tests $1/threads $1/notes
 
 $1_objects := $(call objects,$1,$(layer_src) $(llhttp_src))
 $1_testlib := $(if $(testlib_src),build/$1/libtest.a)
@@ -138,6 +142,7 @@ $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
 $1/tests: $$($1_single) $$($1_contract)
+$1/threads: $(threads_src:%.c=build/$1/%) $$($1_contract)
 $1/notes: $$($1_notes)
 
 build/$1/libfairlead.a: $$($1_objects)

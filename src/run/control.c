@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "run/admin.h"
@@ -219,6 +220,7 @@ static int start(struct control *c, int channel)
 			error < 0 ? strerror(-error) : "out of memory or no supervisor");
 		return -1;
 	}
+	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
 	if (admin_fd >= 0) {
@@ -255,14 +257,16 @@ static bool is_over(struct control *c)
 	return c->channel_dead && (!c->has_admin || admin_idle(&c->admin));
 }
 
+/* No job is left, but the pool may still be on its way out of waking the worker that it
+ * gave the last one back to: its threads end before the loops do. */
 static void finish(struct control *c)
 {
+	if (c->shared.pool)
+		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
 	if (c->has_admin)
 		admin_done(&c->admin);
-	if (c->shared.pool)
-		pool_free(c->shared.pool);
 	if (c->shared.log_fd >= 0)
 		close(c->shared.log_fd);
 	task_stop(&c->task);
