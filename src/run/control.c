@@ -38,14 +38,26 @@ static struct control *control_of(struct worker *w)
 	return CONTAINER(w->shared, struct control, shared);
 }
 
+static bool all_started(const struct control *c)
+{
+	return c->started_n == c->options->workers;
+}
+
+static void drain_workers(struct control *c)
+{
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_drain(&c->workers[i]);
+}
+
+/* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
 	if (c->draining)
 		return;
 	c->draining = true;
 	c->admin.draining = true;
-	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_drain(&c->workers[i]);
+	if (all_started(c))
+		drain_workers(c);
 }
 
 static void say(struct control *c, char word)
@@ -77,12 +89,16 @@ static void worker_started(struct worker *w)
 			strerror(-w->error));
 		_exit(1);
 	}
-	if (++c->started_n < c->options->workers)
+	c->started_n++;
+	if (!all_started(c))
 		return;
 	close_sandbox(c->options);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
-	say(c, CHANNEL_READY);
+	if (c->draining)
+		drain_workers(c);
+	else
+		say(c, CHANNEL_READY);
 }
 
 static void worker_ended(struct worker *w)
