@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
+.PHONY: all run test test-long sim mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -35,6 +35,9 @@ release_flags := -O2 $(hardening)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
+# Only to be compared with: see bench/privileges.
+unchecked_flags := $(release_flags) -DFAIRLEAD_UNCHECKED
+unchecked_cc = $(release_cc)
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
 fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow
 fuzz_cc := clang-14
@@ -65,6 +68,11 @@ run: programs
 test: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads release/notes
 	@tests/run $(if $(T),'$(T)')
 
+## make test-long  what make test has no time for (tests/README.md); T=PATTERN only those
+##                 steps. Hours, or as long as SEEDS= S= MIN= say
+test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
+	@SEEDS='$(SEEDS)' S='$(S)' MIN='$(MIN)' tests/long $(if $(T),'$(T)')
+
 ## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
@@ -91,19 +99,25 @@ install: programs
 fuzz: build/fuzz/tests/fuzz/fuzz_$(T)
 	@tools/fuzz '$(T)' $(or $(S),60) $(MERGE)
 
+## make cost       what restrictions, sandbox and assertions cost; wants a quiet machine
+cost: release/programs release/tests unchecked/programs
+	@bench/privileges
+
 ## make format     lays out all C files as .clang-format says
 format:
 	clang-format -i $(shell find include src tests kernel-notes -name '*.[ch]')
 
-## make tidy       runs the checks of tests/tidy, and clang-tidy over src
+## make tidy       runs the checks of tests/tidy
 tidy:
 	@for check in tests/tidy/*; do [ ! -x $$check ] || $$check || exit 1; done
-	clang-tidy --quiet $(layer_src) $(main_src) $(lab_src) -- \
-		$(base_flags) -Iinclude $(libs_cflags)
+
+## make analyse    gcc -fanalyzer, clang-tidy and cppcheck over src
+analyse:
+	@tools/analyse '$(base_flags) -Iinclude $(libs_cflags)'
 
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
-	rm -rf $(VARIANTS:%=build/%) build/fuzz build/libs.mk build/test-results.txt
+	rm -rf $(VARIANTS:%=build/%) build/fuzz build/unchecked build/long build/libs.mk build/test-results.txt
 
 ## make help       this list
 help:
@@ -118,8 +132,11 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests sim mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
-	 $(filter fuzz,$(MAKECMDGOALS))
+tests_goals := test test-long tests sim mutants notes fuzz cost %/tests %/threads %/notes
+needs := build $(if $(filter $(tests_goals),$(MAKECMDGOALS)),test) \
+	 $(if $(filter fuzz test-long,$(MAKECMDGOALS)),fuzz) \
+	 $(if $(filter analyse test-long,$(MAKECMDGOALS)),analyse) \
+	 $(if $(filter cost,$(MAKECMDGOALS)),cost)
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
 	@tools/libs > $@.new
@@ -190,4 +207,4 @@ endef
 show = @echo '  $1  $2'
 Q := $(if $(filter 1,$(V)),,@)
 
-$(foreach v,$(VARIANTS) fuzz,$(eval $(call variant,$v)))
+$(foreach v,$(VARIANTS) fuzz unchecked,$(eval $(call variant,$v)))
