@@ -19,6 +19,17 @@ static const char *const block_names[BUF_CLASSES] = {
 	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
 };
 
+/* One writer; the control thread reads them at any time, for /metrics. */
+static void count_set(uint32_t *count, uint32_t n)
+{
+	__atomic_store_n(count, n, __ATOMIC_RELAXED);
+}
+
+static void block_bytes_set(struct buf_pool *pool, size_t n)
+{
+	__atomic_store_n(&pool->block_bytes, n, __ATOMIC_RELAXED);
+}
+
 static uint32_t class_bytes(unsigned class_)
 {
 	return 256u << class_;
@@ -34,7 +45,7 @@ static void free_push(struct buf_pool *pool, struct buf *b)
 	b->begin = b->end = 0;
 	b->next = pool->free;
 	pool->free = b;
-	pool->free_n++;
+	count_set(&pool->free_n, pool->free_n + 1);
 }
 
 static bool grow(struct buf_pool *pool, int map_flags)
@@ -63,7 +74,7 @@ static bool grow(struct buf_pool *pool, int map_flags)
 		pool->all[b->id] = b;
 		free_push(pool, b);
 	}
-	pool->count += n;
+	count_set(&pool->count, pool->count + n);
 	return true;
 }
 
@@ -137,7 +148,8 @@ struct buf *buf_take(struct buf_pool *pool)
 	b = pool->free;
 	ASSERT(b->refs == 0);
 	pool->free = b->next;
-	if (--pool->free_n < pool->free_min)
+	count_set(&pool->free_n, pool->free_n - 1);
+	if (pool->free_n < pool->free_min)
 		pool->free_min = pool->free_n;
 	b->next = NULL;
 	b->begin = b->end = 0;
@@ -170,7 +182,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 		.class_ = (uint8_t)class_,
 		.pool = pool,
 	};
-	pool->block_bytes += size;
+	block_bytes_set(pool, pool->block_bytes + size);
 	return b;
 }
 
@@ -191,7 +203,7 @@ void buf_put(struct buf *b)
 		free_push(pool, b);
 		return;
 	}
-	pool->block_bytes -= b->size;
+	block_bytes_set(pool, pool->block_bytes - b->size);
 	if (b->class_ == BUF_HEAP)
 		free(b);
 	else

@@ -31,12 +31,15 @@ static void widen(struct fds *t, unsigned chunk_n)
 void *fds_grow(struct fds *t, unsigned fd)
 {
 	unsigned i = fd / FDS_CHUNK;
+	char *chunk;
 
 	ASSERT(fd <= INT_MAX);
 	if (i >= t->chunk_n)
 		widen(t, (i + 1) * 2);
-	if (!t->chunks[i])
-		t->chunks[i] = calloc(FDS_CHUNK, t->size);
-	ASSERT(t->chunks[i]);
-	return t->chunks[i] + fd % FDS_CHUNK * t->size;
+	chunk = t->chunks[i];
+	if (!chunk)
+		chunk = calloc(FDS_CHUNK, t->size);
+	ASSERT(chunk);
+	t->chunks[i] = chunk;
+	return chunk + fd % FDS_CHUNK * t->size;
 }

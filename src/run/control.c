@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "run/admin.h"
@@ -37,14 +38,26 @@ static struct control *control_of(struct worker *w)
 	return CONTAINER(w->shared, struct control, shared);
 }
 
+static bool all_started(const struct control *c)
+{
+	return c->started_n == c->options->workers;
+}
+
+static void drain_workers(struct control *c)
+{
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_drain(&c->workers[i]);
+}
+
+/* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
 	if (c->draining)
 		return;
 	c->draining = true;
 	c->admin.draining = true;
-	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_drain(&c->workers[i]);
+	if (all_started(c))
+		drain_workers(c);
 }
 
 static void say(struct control *c, char word)
@@ -76,12 +89,16 @@ static void worker_started(struct worker *w)
 			strerror(-w->error));
 		_exit(1);
 	}
-	if (++c->started_n < c->options->workers)
+	c->started_n++;
+	if (!all_started(c))
 		return;
 	close_sandbox(c->options);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
-	say(c, CHANNEL_READY);
+	if (c->draining)
+		drain_workers(c);
+	else
+		say(c, CHANNEL_READY);
 }
 
 static void worker_ended(struct worker *w)
@@ -219,6 +236,7 @@ static int start(struct control *c, int channel)
 			error < 0 ? strerror(-error) : "out of memory or no supervisor");
 		return -1;
 	}
+	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
 	if (admin_fd >= 0) {
@@ -255,14 +273,16 @@ static bool is_over(struct control *c)
 	return c->channel_dead && (!c->has_admin || admin_idle(&c->admin));
 }
 
+/* No job is left, but the pool may still be on its way out of waking the worker that it
+ * gave the last one back to: its threads end before the loops do. */
 static void finish(struct control *c)
 {
+	if (c->shared.pool)
+		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
 	if (c->has_admin)
 		admin_done(&c->admin);
-	if (c->shared.pool)
-		pool_free(c->shared.pool);
 	if (c->shared.log_fd >= 0)
 		close(c->shared.log_fd);
 	task_stop(&c->task);
