@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
+.PHONY: all run test sim soak mutants programs tests notes install fuzz format tidy clean help FORCE
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -65,6 +65,14 @@ test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 
+## make soak MIN=10   a mixed load with kills and restarts, so many minutes on each engine;
+##                 ENGINE=epoll: on that one. Curves and charts go to build/soak
+soak: $(VARIANT)/programs $(VARIANT)/tests
+	@for e in $(or $(ENGINE),io_uring epoll); do \
+		MIN=$(or $(MIN),10) ENGINE=$$e VARIANT=$(VARIANT) OUT=$(CURDIR)/build/soak \
+			tests/real/soak.py || exit 1; \
+	done
+
 ## make mutants    breaks the program in ways that tests must notice; T=PATTERN only those
 mutants: release/programs release/tests
 	@tests/mutants/run $(if $(T),'$(T)')
@@ -114,7 +122,8 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests sim mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
+needs := build $(if $(filter test tests sim soak mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
+	 $(filter soak,$(MAKECMDGOALS)) \
 	 $(filter fuzz,$(MAKECMDGOALS))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
