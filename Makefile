@@ -5,7 +5,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test test-long sim mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
+.PHONY: all run test test-long sim soak mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
 .PHONY: bench-concurrency bench-micro
 MAKEFLAGS += --no-builtin-rules
 
@@ -83,6 +83,14 @@ test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 
+## make soak MIN=10   a mixed load with kills and restarts, so many minutes on each engine;
+##                 ENGINE=epoll: on that one. Curves and charts go to build/soak
+soak: $(VARIANT)/programs $(VARIANT)/tests
+	@for e in $(or $(ENGINE),io_uring epoll); do \
+		MIN=$(or $(MIN),10) ENGINE=$$e VARIANT=$(VARIANT) OUT=$(CURDIR)/build/soak \
+			tests/real/soak.py || exit 1; \
+	done
+
 ## make mutants    breaks the program, and the experiments of kernel-notes, in ways that must
 ##                 be noticed; T=PATTERN only those
 mutants: release/programs release/tests
@@ -149,11 +157,11 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-tests_goals := test test-long tests sim mutants notes fuzz cost bench-concurrency \
+tests_goals := test test-long tests sim soak mutants notes fuzz cost bench-concurrency \
 	       %/tests %/threads %/notes
 needs := build $(if $(filter $(tests_goals),$(MAKECMDGOALS)),test) \
 	 $(if $(filter fuzz test-long,$(MAKECMDGOALS)),fuzz) \
-	 $(if $(filter analyse test-long,$(MAKECMDGOALS)),analyse) $(filter cost,$(MAKECMDGOALS)) \
+	 $(if $(filter analyse test-long,$(MAKECMDGOALS)),analyse) $(filter cost soak,$(MAKECMDGOALS)) \
 	 $(patsubst bench-%,%,$(filter bench-concurrency bench-micro,$(MAKECMDGOALS)))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)

@@ -85,9 +85,11 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 
 	ASSERT(limit > 0 && limit <= UINT16_MAX);
 	memset(pool, 0, sizeof(*pool));
-	for (unsigned i = 0; i < BUF_CLASSES; i++)
+	for (unsigned i = 0; i < BUF_CLASSES; i++) {
 		slab_init(&pool->blocks[i], block_names[i],
 			  sizeof(struct buf) + class_bytes(i), 0);
+		slab_dip(&pool->blocks[i]);
+	}
 	pool->limit = limit;
 	pool->all = calloc(limit, sizeof(struct buf *));
 	/* The first chunk is touched at once, so that it is part of what an idle

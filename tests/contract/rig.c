@@ -11,6 +11,7 @@
 
 #include "io/sim.h"
 #include "io/sock.h"
+#include "../../src/io/ring.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAVE_ASAN 1
@@ -77,6 +78,16 @@ static unsigned descriptors(void)
 		n++;
 	closedir(d);
 	return n;
+}
+
+bool rig_sends_silently(const struct rig *r)
+{
+	return r->kind != IO_ENGINE_RING || ring_probe()->has.silent;
+}
+
+bool rig_receives_many_times(const struct rig *r)
+{
+	return r->kind != IO_ENGINE_RING || ring_probe()->has.cap;
 }
 
 void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
