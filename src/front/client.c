@@ -255,7 +255,10 @@ bool client_keeps_alive(struct client *c)
 
 void client_ended(struct client *c, bool keep)
 {
-	bool heard = c->peer_closes && reader_ended(&c->reader) && !c->conn.inbox;
+	/* Who asked for the end says no more (RFC 9112 9.6), but old ones a CRLF behind a body
+	 * (2.2), which may be on its way. */
+	bool heard = c->peer_closes && c->reader.body.framing == FRAMING_NONE &&
+		     !c->conn.inbox;
 
 	c->exchange = NULL;
 	c->body_wanted = false;

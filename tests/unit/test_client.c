@@ -277,6 +277,22 @@ static void closed_after_its_request(struct room *r)
 }
 TEST(closed_after_its_request)
 
+/* Old clients send a CRLF behind a body (RFC 9112 2.2): the reset that it may bring about
+ * does not overtake the answer. */
+static void crlf_after_its_body(struct room *r)
+{
+	actor_says(r->peer, "POST /30000 HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
+	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
+	actor_says(r->peer, "\r\n");
+	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	assert_true(r->peer->eof);
+	assert_int_equal(r->peer->error, 0);
+	assert_true(r->peer->in_n > 30000);
+	actor_close(r->peer);
+	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+}
+TEST(crlf_after_its_body)
+
 /* Is answered, then listened to for a while: no reset overtakes the answer. */
 static void refused(struct room *r)
 {
@@ -500,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_one_after_the_other),
 		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_closed_after_its_request),
+		cmocka_unit_test(test_crlf_after_its_body),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_silent_from_the_start),
 		cmocka_unit_test(test_slow_head),
