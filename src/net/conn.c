@@ -400,7 +400,9 @@ static void finish(struct conn *c)
 
 static void bound_end(struct conn *c)
 {
-	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + c->end_ms + 1);
+	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
+
+	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + ms + 1);
 }
 
 /* A peer that reads, however slowly, gets all of it. */
@@ -408,10 +410,14 @@ static void linger_expired(struct timer *t)
 {
 	struct conn *c = CONTAINER(t, struct conn, timer);
 
-	if (c->outbox && conn_delivered(c))
+	if (c->outbox && conn_delivered(c)) {
 		bound_end(c);
-	else
-		finish(c);
+		return;
+	}
+	/* Behind an answer that ends with its connection FIN would say that it is whole. */
+	if (c->outbox)
+		c->end = CONN_RESET;
+	finish(c);
 }
 
 /* The outbox is empty: the next step of a gentle end. */
