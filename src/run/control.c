@@ -23,7 +23,8 @@ struct control {
 	unsigned started_n, ended_n;
 	bool has_admin;
 	struct admin admin;
-	bool draining, failed, admin_stopping;
+	bool draining, admin_stopping;
+	struct timer overdue;     /* workers should have ended long since */
 };
 
 /* The control thread serves a page now and then: it needs few buffers. */
@@ -31,6 +32,8 @@ struct control {
 #define CHANNEL_WINDOW 4096
 /* Each does nothing but burn CPU, for a study. */
 #define POOL_THREADS 2
+/* What connections that were cut off at the end of a drain take to be gone, and more. */
+#define OVERDUE_MS 3000
 
 /* The worker that a control belongs to is found through its `shared`. */
 static struct control *control_of(struct worker *w)
@@ -49,6 +52,17 @@ static void drain_workers(struct control *c)
 		worker_drain(&c->workers[i]);
 }
 
+/* No client waits any more. A pipe that nobody reads would hold the log's last lines, and
+ * with them the process, for ever. */
+static void drain_overdue(struct timer *t)
+{
+	struct control *c = CONTAINER(t, struct control, overdue);
+
+	fprintf(stderr, "fairlead: ended with work left%s\n",
+		c->shared.log_fd >= 0 ? ": the access log did not take its last lines" : "");
+	_exit(0);
+}
+
 /* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
@@ -56,6 +70,8 @@ static void drain_all(struct control *c)
 		return;
 	c->draining = true;
 	c->admin.draining = true;
+	timer_set(&c->tick.wheel, &c->overdue,
+		  c->tick.now_ms + c->options->config->limits.drain_timeout_ms + OVERDUE_MS);
 	if (all_started(c))
 		drain_workers(c);
 }
@@ -238,6 +254,7 @@ static int start(struct control *c, int channel)
 	}
 	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
+	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
 	if (admin_fd >= 0) {
 		c->has_admin = true;
@@ -286,6 +303,7 @@ static void finish(struct control *c)
 	if (c->shared.log_fd >= 0)
 		close(c->shared.log_fd);
 	task_stop(&c->task);
+	timer_stop(&c->tick.wheel, &c->overdue);
 	tick_done(&c->tick);
 	free(c->workers);
 	free(c->shared.lines);
