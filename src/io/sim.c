@@ -139,7 +139,7 @@ static void send_step(struct sim *s, struct slot *slot)
 static struct buf *receive_buf(struct sim *s, struct slot *slot)
 {
 	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1) :
-					    buf_take(&s->loop.bufs);
+					    loop_take(&s->loop, op_recv(slot->op));
 }
 
 /* ---- closing ---------------------------------------------------------------- */
@@ -448,16 +448,16 @@ static bool gather(struct sim *s, uint64_t until_us)
 /* As many as there are buffers, oldest first. */
 static void starved_call(struct sim *s)
 {
-	const struct buf_pool *pool = &s->loop.bufs;
-	size_t buffers = pool->free_n + (pool->limit - pool->count), kept = 0;
+	size_t called_n = 0, kept = 0;
 
 	for (size_t i = 0; i < s->starved.n; i++) {
 		struct ticket t = s->starved.at[i];
+		struct slot *slot = ticket_slot(s, t);
 
-		if (!ticket_slot(s, t))
+		if (!slot)
 			continue;
-		if (buffers > 0) {
-			buffers--;
+		if (called_n < buf_left(&s->loop.bufs, op_recv(slot->op)->urgent)) {
+			called_n++;
 			world_call(&s->world, t, world_delay(&s->world));
 		} else {
 			s->starved.at[kept++] = t;
