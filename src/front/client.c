@@ -129,10 +129,15 @@ static void end(struct client *c, enum conn_end how)
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
 
+/* A reset would take along whole answers that are still on their way. Where there may be some,
+ * and the framing of this one tells that it is not whole, the connection ends in good order. */
 void client_abort(struct client *c)
 {
+	bool tells = c->writer.ended || c->writer.framing != FRAMING_CLOSE;
+	bool gentle = c->requests > 1 && tells && !c->tunnel && !c->slow && !client_lost(c);
+
 	c->exchange = NULL;
-	end(c, CONN_RESET);
+	end(c, gentle ? CONN_LINGER : CONN_RESET);
 }
 
 /* ---- requests ------------------------------------------------------------- */

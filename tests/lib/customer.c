@@ -351,13 +351,10 @@ static void leave(struct customer *c)
 		  c->n);
 }
 
-/* What was said for certain has its answer; but a connection on which an answer came before
- * its request was whole may end there, and one that is reset for a body that makes no sense
- * takes along what was on its way. */
+/* What was said for certain has its answer, also if the connection breaks for a later one; but
+ * one on which an answer came before its request was whole may end there. */
 static void check_answered(struct customer *c)
 {
-	if (c->said > 0 && c->requests[c->said - 1]->bad_body)
-		return;
 	for (unsigned i = 0; i < c->said && !c->closing; i++) {
 		const struct request *r = c->requests[i];
 
