@@ -47,8 +47,13 @@ static void sim_accept(struct io_loop *loop, struct io_accept *op)
 static void sim_connect(struct io_loop *loop, struct io_connect *op)
 {
 	struct sim *s = sim_of(loop);
-	struct slot *slot = slot_take(s, &op->op);
+	struct slot *slot;
 
+	if (world_befalls(&s->world, s->connect_faults)) {
+		loop_finish_early(loop, &op->op, -EMFILE);
+		return;
+	}
+	slot = slot_take(s, &op->op);
 	slot->link = world_connect(&s->world, op->addr, op->addr_len,
 				   ticket_of(s, slot, WHY_STEP));
 }
@@ -606,6 +611,7 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	ASSERT(loop->kind == IO_ENGINE_SIM);
 	ASSERT(faults->segments == 0 || faults->late_ms > 0);
 	s->accept_faults = faults->accepts;
+	s->connect_faults = faults->connects;
 	s->world.late_one_in = faults->segments;
 	s->world.late_us = faults->late_ms * 1000ull;
 }

@@ -305,6 +305,8 @@ static void draw_mishaps(struct town *t)
 
 	if (t->weather.accepts)
 		faults.accepts = 2 + (uint32_t)town_draw(t, 10);
+	if (t->weather.scarce && t->seed % 2)
+		faults.connects = 2 + (uint32_t)(t->seed / 2 % 20);
 	if (t->weather.late) {
 		faults.segments = 2 + (uint32_t)town_draw(t, 200);
 		faults.late_ms = 1 + (uint32_t)town_draw(t, 300);
@@ -330,6 +332,7 @@ static void open_town(struct town *t)
 	uint32_t few = t->seed / 4 % 2 ? 3 + n % 8 : 16 + n % 241;
 
 	t->weather.few_buffers = t->seed % 4 == 1;
+	t->weather.together = t->seed % 16 == 2;
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
