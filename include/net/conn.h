@@ -34,6 +34,8 @@ struct conn_events {
 	void (*changed)(struct conn *c);
 	/* It is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
+	/* What it receives sets others free: answers. It may use the last buffers for it. */
+	bool urgent;
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
@@ -111,8 +113,9 @@ struct slice conn_peek(const struct conn *c);
  * straddle buffers, never for bodies. False: out of memory. */
 bool conn_gather(struct conn *c, uint32_t max);
 
-/* What is in the inbox will wait for long: a few bytes in a receive buffer move to a block of
- * their size, so that slow peers do not use up the pool. For heads, never for bodies. */
+/* What is in the inbox will wait for others, or for more of it: it moves from receive buffers to
+ * a block of its size, so that who waits does not use up the pool. For what no other part of
+ * this connection is pulling, never for bodies on their way. */
 void conn_settle(struct conn *c);
 
 /* Drops the first n bytes. */

@@ -12,6 +12,9 @@
 #define CHUNK_BUFS 64u
 #define CHUNK_HEADS ((size_t)4096)
 
+/* The reserve of large pools. One buffer would do for getting on, but slowly. */
+#define RESERVE_MAX 64u
+
 /* Most buffers whose memory one trim gives back: it is a system call for each. */
 #define TRIM_MAX 256u
 
@@ -78,6 +81,13 @@ static bool grow(struct buf_pool *pool, int map_flags)
 	return true;
 }
 
+static uint32_t reserve_of(uint32_t limit)
+{
+	if (limit < 32)
+		return limit > 2;
+	return limit / 16 < RESERVE_MAX ? limit / 16 : RESERVE_MAX;
+}
+
 int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 {
 	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_HEADS,
@@ -91,6 +101,7 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 		slab_dip(&pool->blocks[i]);
 	}
 	pool->limit = limit;
+	pool->reserve = reserve_of(limit);
 	pool->all = calloc(limit, sizeof(struct buf *));
 	/* The first chunk is touched at once, so that it is part of what an idle
 	 * loop costs and not of what the first connections seem to cost. */

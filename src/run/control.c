@@ -152,7 +152,10 @@ static void channel_ended(struct conn *conn)
 	CONTAINER(conn, struct control, channel)->channel_dead = true;
 }
 
-static const struct conn_events channel_events = { channel_changed, channel_ended };
+static const struct conn_events channel_events = {
+	.changed = channel_changed,
+	.dead = channel_ended,
+};
 
 /* ---- start ---------------------------------------------------------------- */
 
@@ -316,6 +319,7 @@ int control_run(const struct run_options *options, int channel)
 	if (!c)
 		return 1;
 	c->options = options;
+	sandbox_prepare();
 	if (start(c, channel) < 0)
 		return 1; /* the process ends, and with it whatever was started */
 	while (!is_over(c))

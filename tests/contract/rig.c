@@ -335,6 +335,7 @@ void probe_connect(struct probe *p, const struct sockaddr_storage *addr, socklen
 void probe_recv(struct probe *p, int fd, uint32_t window)
 {
 	probe_start(p, true);
+	p->op->recv.urgent = p->urgent;
 	io_recv(p->rig->loop, &p->op->recv, fd, window);
 	p->rig->in_verb = false;
 }

@@ -185,6 +185,71 @@ static void cancel_before_retry(struct rig *r)
 	end_before_retry(r, false);
 }
 
+#define RESERVED_BUFFERS 16u /* of which one is the reserve */
+
+static struct reader *urgent_new(struct rig *r, uint64_t stream, const struct pair *pair)
+{
+	struct reader *rd = reader_new(r, stream);
+
+	rd->p->urgent = true;
+	reader_start(rd, pair->b, 100000);
+	return rd;
+}
+
+static void let_one_go(struct starved *s)
+{
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		struct buf *b = s->rd[i]->held;
+
+		if (!b)
+			continue;
+		s->rd[i]->held = b->next;
+		buf_put(b);
+		return;
+	}
+}
+
+/* All but the reserve are held by others: the urgent go on, and come first when one returns. */
+static void reserve(struct rig *r)
+{
+	struct starved s;
+	struct pair pair[2] = { pair_open(r), pair_open(r) };
+	struct writer *w[2] = { writer_new(r, 1001), writer_new(r, 1002) };
+	struct reader *rd[2];
+
+	starved_open(r, &s);
+	for (unsigned i = 0; i < STARVED_N; i++)
+		writer_send(s.w[i], s.pair[i].a, 20000, 1, 0);
+	rd[0] = urgent_new(r, 1001, &pair[0]);
+	rd[1] = urgent_new(r, 1002, &pair[1]);
+	PUMP(r, held(&s) == RESERVED_BUFFERS - 1);
+	rig_settle(r);
+	CHECK(r, held(&s) == RESERVED_BUFFERS - 1);
+	writer_send(w[0], pair[0].a, 50000, 1, 0);
+	PUMP(r, rd[0]->at == 50000);
+	rd[0]->hold = true;
+	writer_send(w[0], pair[0].a, 1, 1, 0);
+	PUMP(r, rd[0]->held);
+	writer_send(w[1], pair[1].a, 1, 1, 0);
+	rig_settle(r);
+	CHECK(r, rd[1]->at == 0);
+	rd[1]->hold = true;
+	let_one_go(&s);
+	PUMP(r, rd[1]->at == 1);
+	rig_settle(r);
+	CHECK(r, held(&s) == RESERVED_BUFFERS - 2);
+	for (unsigned i = 0; i < 2; i++) {
+		reader_let_go(rd[i]);
+		pair_close(r, &pair[i]);
+	}
+	PUMP(r, !rd[0]->p->busy && !rd[1]->p->busy);
+	starved_close(r, &s);
+	for (unsigned i = 0; i < 2; i++) {
+		reader_free(rd[i]);
+		writer_free(w[i]);
+	}
+}
+
 /* ---- many connections, and a tiny completion queue -------------------------- */
 
 #define MANY_N 1000u
@@ -415,6 +480,7 @@ const struct case_ scarcity_cases[] = {
 	  .buffers = STARVED_BUFFERS,
 	  .entries = QUEUE_N,
 	  .family = AF_UNIX },
+	{ .name = "reserve", .run = reserve, .engines = ON_ALL, .buffers = RESERVED_BUFFERS },
 	{ .name = "many_connections",
 	  .run = many_connections,
 	  .engines = ON_ALL,
