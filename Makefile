@@ -48,6 +48,7 @@ contract_src := $(wildcard tests/contract/*.c)
 # Each of these is one program.
 single_src := $(wildcard $(patsubst %,tests/%/*.c,unit sim fuzz real))
 note_src := $(wildcard kernel-notes/*/experiment.c)
+bench_src := $(wildcard bench/*.c)
 
 ## make            builds fairlead and fairlead-lab into build/release
 ## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan
@@ -127,17 +128,19 @@ build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 objects = $(patsubst %.c,build/$1/obj/%.o,$2)
 
 define variant
-.PHONY: $1/programs $1/tests $1/notes
+.PHONY: $1/programs $1/tests $1/notes $1/bench
 
 $1_objects := $(call objects,$1,$(layer_src) $(llhttp_src))
 $1_testlib := $(if $(testlib_src),build/$1/libtest.a)
 $1_programs := $(if $(main_src),build/$1/fairlead) $(if $(lab_src),build/$1/fairlead-lab)
 $1_single := $(single_src:%.c=build/$1/%)
+$1_bench := $(bench_src:%.c=build/$1/%)
 $1_contract := $(if $(contract_src),build/$1/tests/contract)
 $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
-$1/tests: $$($1_single) $$($1_contract)
+$1/tests: $$($1_single) $$($1_contract) $$($1_bench)
+$1/bench: $$($1_bench)
 $1/notes: $$($1_notes)
 
 build/$1/libfairlead.a: $$($1_objects)
@@ -153,8 +156,9 @@ build/$1/fairlead-lab: $(call objects,$1,$(lab_src)) build/$1/libfairlead.a
 $$($1_contract): $(call objects,$1,$(contract_src)) $$($1_testlib) build/$1/libfairlead.a
 $$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.a
 $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
+$$($1_bench): build/$1/%: build/$1/obj/%.o
 
-$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
+$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) $$($1_bench):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
@@ -162,7 +166,7 @@ $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes):
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude
 build/$1/obj/tests/%.o: flags = $(warnings) -Iinclude -Itests $(test_cflags)
-build/$1/obj/kernel-notes/%.o: flags = $(warnings)
+build/$1/obj/kernel-notes/%.o build/$1/obj/bench/%.o: flags = $(warnings)
 build/$1/obj/build/deps/%.o: flags = -w -fno-sanitize=undefined
 
 build/$1/obj/%.o: %.c build/$1/flags
@@ -178,7 +182,8 @@ build/$1/flags: FORCE
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
-	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src)))
+	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src) \
+	$(bench_src)))
 endef
 
 # One line per step; V=1 shows the commands.
