@@ -5,7 +5,8 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
+.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE \
+	bench bench-quick bench-compare
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -98,6 +99,12 @@ tidy:
 	clang-tidy --quiet $(layer_src) $(main_src) $(lab_src) -- \
 		$(base_flags) -Iinclude $(libs_cflags)
 
+## make bench      measures against nginx, HAProxy and a bare tunnel, and writes bench/results;
+##                 W=small-64,... only those, ROUNDS=5 SECONDS=3. make bench-quick: in 3 minutes
+bench bench-quick: release/programs release/bench
+	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
 	rm -rf $(VARIANTS:%=build/%) build/fuzz build/libs.mk build/test-results.txt
@@ -115,8 +122,9 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests sim mutants notes fuzz %/tests %/notes,$(MAKECMDGOALS)),test) \
-	 $(filter fuzz,$(MAKECMDGOALS))
+needs := build $(if $(filter test tests sim mutants notes fuzz bench% %/tests %/notes,\
+	 $(MAKECMDGOALS)),test) $(filter fuzz,$(MAKECMDGOALS)) \
+	 $(if $(filter bench%,$(MAKECMDGOALS)),bench)
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
 	@tools/libs > $@.new
@@ -140,7 +148,7 @@ $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
 $1/tests: $$($1_single) $$($1_contract) $$($1_bench)
-$1/bench: $$($1_bench)
+$1/bench: $$($1_bench) build/$1/tests/real/load
 $1/notes: $$($1_notes)
 
 build/$1/libfairlead.a: $$($1_objects)

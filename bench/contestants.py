@@ -92,8 +92,6 @@ class World:
 
 class Proxy:
     """name, port, and what the process tree has spent."""
-    own = False    # ours, so that it can count its own system calls
-
     def start(self, command, setting, ready=None, name=None):
         self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
         self.pid = self.program.pid
@@ -107,7 +105,6 @@ class Proxy:
 
 
 class Fairlead(Proxy):
-    own = True
     program_path = rig.FAIRLEAD
 
     def __init__(self, world, setting, before=()):
@@ -120,13 +117,13 @@ class Fairlead(Proxy):
 
     metrics = rig.Fairlead.metrics
 
-    def spent(self):
-        told = self.metrics()
-        return {"system_calls": told["engine_enters_total"], **figures.spent(self.pid)}
-
 
 class FairleadRing(Fairlead):
     name, engine = "fairlead", "io_uring"
+
+    def spent(self):
+        enters = self.metrics()["engine_enters_total"]
+        return {"enters": enters, **figures.spent(self.pid)}
 
 
 class FairleadEpoll(Fairlead):
@@ -158,7 +155,7 @@ class Haproxy(Proxy):
 
 class Tunnel(Proxy):
     """The floor. It has one thread only, whatever the setting."""
-    name, own = "tunnel", True
+    name = "tunnel"
 
     def __init__(self, world, setting, before=()):
         self.port, = rig.free_ports(1)
@@ -169,7 +166,7 @@ class Tunnel(Proxy):
     def spent(self):
         with open(self.counts, "rb") as f:
             enters, = struct.unpack("=Q", f.read())
-        return {"system_calls": enters, **figures.spent(self.pid)}
+        return {"enters": enters, **figures.spent(self.pid)}
 
 
 ALL = (FairleadRing, FairleadEpoll, Nginx, Haproxy, Tunnel)

@@ -2,38 +2,11 @@
 import os
 import re
 import subprocess
-from dataclasses import dataclass
 
 import contestants
 from contestants import rig
 
 HEAD_BYTES = 250    # about: only to count answers of 100 KB and more by their bytes
-
-
-@dataclass
-class Cell:
-    """What one contestant did in one round of one workload."""
-    workload: str
-    contestant: str
-    round: int
-    requests: float
-    seconds: float
-    errors: int
-    cpu_us: float          # this and the next two: per request
-    switches: float
-    system_calls: float    # None: not its own to tell
-    p50_us: float
-    p99_us: float
-    p999_us: float
-
-    @property
-    def rate(self):
-        return self.requests / self.seconds
-
-    @property
-    def busy(self):
-        """The share of one core that the proxy used."""
-        return self.cpu_us * self.rate / 1e6
 
 
 def told_by(out):
@@ -55,11 +28,17 @@ def wrk(workload, port, seconds, setting):
     return told
 
 
-def measure(workload, proxy, number, seconds, setting):
+def each(before, after, requests):
+    return {k: (after[k] - before[k]) / max(requests, 1) for k in after}
+
+
+def measure(workload, proxy, seconds, setting):
+    """Per request: cpu_us, switches, and enters where the proxy counts them. busy: the share
+    of one core that it used."""
     before = proxy.spent()
     told = wrk(workload, proxy.port, seconds, setting)
-    after = proxy.spent()
-    each = {k: (after[k] - before[k]) / max(told["requests"], 1) for k in after}
-    return Cell(workload.name, proxy.name, number, told["requests"], told["seconds"],
-                int(told["errors"]), each["cpu_us"], each["switches"],
-                each.get("system_calls"), told["p50"], told["p99"], told["p999"])
+    figures = each(before, proxy.spent(), told["requests"])
+    rate = told["requests"] / told["seconds"]
+    return {**figures, "rate": rate, "busy": figures["cpu_us"] * rate / 1e6,
+            "p50_us": told["p50"], "p99_us": told["p99"], "p999_us": told["p999"],
+            "requests": told["requests"], "errors": told["errors"]}

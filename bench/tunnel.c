@@ -4,8 +4,9 @@
  *
  * Each connection to 127.0.0.1:LISTEN_PORT gets one of its own to HOST:PORT. One thread, one
  * ring (SINGLE_ISSUER, DEFER_TASKRUN), accepts and receives are multishot, received bytes are
- * sent out of the provided buffers they came in, all that a turn of the loop started is
- * submitted by its one wait. The file COUNTS is mapped and holds the number of
+ * sent out of the provided buffers they came in, a send that succeeds at once completes
+ * silently (kernel-notes/03-silent-sends), all that a turn of the loop started is submitted by
+ * its one wait. The file COUNTS is mapped and holds the number of
  * io_uring_enter calls so far (uint64_t). Prints "ready" when it listens. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 #define RING_ENTRIES 4096
+#define COMPLETIONS 65536 /* never full: a side has two operations in flight at most */
 #define BACKLOG 16384
 #define BUFFERS 1024u     /* a power of two */
 #define BUFFER_BYTES 16384u
@@ -40,7 +42,8 @@ struct side {
 	struct side *other;
 	uint16_t first, last, queued, sending; /* sending: those of them in flight */
 	bool connected, receiving, resting, eof, finished;
-	struct side *next_resting;
+	bool silent;              /* its send in flight tells only of a failure */
+	struct side *next_resting, *next_silent;
 	struct msghdr message;
 	struct iovec vectors[VECTORS_MAX];
 };
@@ -56,7 +59,7 @@ static struct io_uring_buf_ring *pool;
 static char *memory;
 static uint16_t next_of[BUFFERS];
 static uint32_t bytes_in[BUFFERS];
-static struct side *resting;
+static struct side *resting, *silent;
 static bool returned;     /* a buffer, in this turn */
 static uint64_t *enters;
 static struct sockaddr_in to;
@@ -147,24 +150,49 @@ static void stop_receiving(struct side *s)
 	mark(sqe, NULL, OP_OTHER);
 }
 
+static void send_vectors(struct side *s, int flags)
+{
+	struct io_uring_sqe *sqe = start(s, OP_SEND);
+
+	if (s->message.msg_iovlen == 1)
+		io_uring_prep_send(sqe, s->fd, s->message.msg_iov->iov_base,
+				   s->message.msg_iov->iov_len, flags);
+	else
+		io_uring_prep_sendmsg(sqe, s->fd, &s->message, (unsigned)flags);
+	if (flags & MSG_DONTWAIT)
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	mark(sqe, s, OP_SEND);
+}
+
 static void send_queued(struct side *s)
 {
-	struct io_uring_sqe *sqe;
 	uint16_t b = s->first;
 	unsigned n = 0;
 
 	for (; b != NONE && n < VECTORS_MAX; b = next_of[b], n++)
 		s->vectors[n] = (struct iovec){ memory + (size_t)b * BUFFER_BYTES, bytes_in[b] };
 	s->sending = (uint16_t)n;
-	sqe = start(s, OP_SEND);
-	if (n == 1) {
-		io_uring_prep_send(sqe, s->fd, s->vectors[0].iov_base, s->vectors[0].iov_len,
-				   MSG_NOSIGNAL | MSG_WAITALL);
-	} else {
-		s->message = (struct msghdr){ .msg_iov = s->vectors, .msg_iovlen = n };
-		io_uring_prep_sendmsg(sqe, s->fd, &s->message, MSG_NOSIGNAL | MSG_WAITALL);
+	s->message = (struct msghdr){ .msg_iov = s->vectors, .msg_iovlen = n };
+	s->silent = true;
+	s->next_silent = silent;
+	silent = s;
+	pair_of(s)->in_flight++;   /* it is on the list, besides being in flight */
+	send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT);
+}
+
+/* A silent send that was short or found no room: what is left of it waits. */
+static void send_rest(struct side *s, size_t taken)
+{
+	struct msghdr *m = &s->message;
+
+	while (taken >= m->msg_iov->iov_len) {
+		taken -= m->msg_iov->iov_len;
+		m->msg_iov++;
+		m->msg_iovlen--;
 	}
-	mark(sqe, s, OP_SEND);
+	m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + taken;
+	m->msg_iov->iov_len -= taken;
+	send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL);
 }
 
 static void finish(struct side *s)
@@ -277,13 +305,11 @@ static void received(struct side *s, int result, unsigned flags)
 		receive(s);
 }
 
-static void sent(struct side *s, int result)
+static void all_taken(struct side *s)
 {
 	unsigned n = s->sending;
 
 	s->sending = 0;
-	if (result < 0)
-		break_pair(pair_of(s));
 	while (n--) {
 		uint16_t b = s->first;
 
@@ -293,6 +319,38 @@ static void sent(struct side *s, int result)
 	}
 	push(s);
 	receive(s->other);
+}
+
+static void sent(struct side *s, int result)
+{
+	bool was_silent = s->silent;
+
+	s->silent = false;
+	if (was_silent && (result >= 0 || result == -EAGAIN)) {
+		send_rest(s, result > 0 ? (size_t)result : 0);
+		return;
+	}
+	if (result < 0)
+		break_pair(pair_of(s));
+	all_taken(s);
+}
+
+/* The enter that took these sends has told of those that failed: the others are done. */
+static void finish_silent(struct side *list)
+{
+	while (list) {
+		struct side *s = list;
+		struct pair *p = pair_of(s);
+
+		list = s->next_silent;
+		p->in_flight--;
+		if (s->silent) {
+			s->silent = false;
+			p->in_flight--;
+			all_taken(s);
+		}
+		settle(p);
+	}
 }
 
 static void connected(struct side *s, int result)
@@ -385,6 +443,24 @@ static void wake_resting(void)
 	}
 }
 
+static void turn(void)
+{
+	struct io_uring_cqe *cqe;
+	struct side *taken;
+	unsigned head, n = 0;
+
+	enter(1);
+	taken = silent;
+	silent = NULL;
+	io_uring_for_each_cqe(&ring, head, cqe) {
+		completed(cqe);
+		n++;
+	}
+	io_uring_cq_advance(&ring, n);
+	finish_silent(taken);
+	wake_resting();
+}
+
 /* ---- start ------------------------------------------------------------------ */
 
 static void listen_at(uint16_t port)
@@ -406,7 +482,7 @@ static void open_ring(void)
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
-		.cq_entries = 4 * RING_ENTRIES,
+		.cq_entries = COMPLETIONS,
 	};
 	struct io_uring_buf_reg group = { .ring_entries = BUFFERS, .bgid = GROUP };
 	int r = io_uring_queue_init_params(RING_ENTRIES, &ring, &params);
@@ -467,15 +543,6 @@ int main(int argc, char **argv)
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		struct io_uring_cqe *cqe;
-		unsigned head, n = 0;
-
-		enter(1);
-		io_uring_for_each_cqe(&ring, head, cqe) {
-			completed(cqe);
-			n++;
-		}
-		io_uring_cq_advance(&ring, n);
-		wake_resting();
+		turn();
 	}
 }
