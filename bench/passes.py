@@ -1,0 +1,113 @@
+"""What can only be counted while slowing the proxy down: system calls by strace, and
+instructions in user space by callgrind. Passes of their own; no time comes from them."""
+import glob
+import os
+import re
+import subprocess
+import time
+
+import contestants
+import figures
+import held
+import load
+from contestants import rig
+from matrix import Stage
+
+CALLS_OF = ("small-1", "small-64", "small-512", "file-100k")
+INSTRUCTIONS_OF = ("small-1", "small-64")
+START_S = 4
+
+
+# --- system calls -----------------------------------------------------------------
+
+def attach(proxy, out):
+    """strace on all processes of the tree, once it says that it is there."""
+    pids = [word for pid in figures.family(proxy.pid) for word in ("-p", str(pid))]
+    strace = rig.Program("strace", [os.path.join(rig.PEERS, "strace"), "-f", "-c", "-U",
+                                    "calls,name", "-o", out, *pids])
+    rig.until(lambda: strace.said("attached") or not strace.alive(), "strace")
+    return strace
+
+
+def counted(path):
+    with open(path) as f:
+        rows = re.findall(r"^\s*(\d+)\s+(\w+)$", f.read(), re.M)
+    return sum(int(calls) for calls, name in rows if name != "total")
+
+
+def system_calls(workload, proxy, seconds, setting):
+    out = os.path.join(rig.TMP, f"strace-{proxy.port}")
+    strace = attach(proxy, out)
+    if not strace.alive():
+        return None    # it may not attach here
+    told = load.wrk(workload, proxy.port, seconds, setting)
+    strace.signal(2)
+    strace.ended()
+    return counted(out) / told["requests"] if told["requests"] else None
+
+
+def run_calls(record, chosen, seconds, progress):
+    stage = Stage(1, {name for w in chosen for name in w.contestants})
+    for workload in chosen:
+        for proxy in stage.proxies:
+            progress.say(f"{workload.name}: system calls of {proxy.name}")
+            calls = system_calls(workload, proxy, seconds, stage.setting)
+            record.add(workload.name, proxy.name, 1, {"system_calls": calls})
+            progress.done(seconds)
+    stage.end()
+
+
+# --- instructions -----------------------------------------------------------------
+
+def under_callgrind(out):
+    return ("valgrind", "-q", "--tool=callgrind", "--trace-children=yes",
+            f"--callgrind-out-file={out}.%p")
+
+
+def instructions(out):
+    total = 0
+    for path in glob.glob(out + ".*"):
+        with open(path) as f:
+            found = re.search(r"^(?:totals|summary): (\d+)", f.read(), re.M)
+        total += int(found[1]) if found else 0
+        os.unlink(path)
+    return total
+
+
+def one_life(kind, workload, seconds, setting, world, out):
+    """Instructions from start to end, and the requests within."""
+    with held.stopping_all():
+        proxy = kind(world, setting, before=under_callgrind(out))
+        told = load.wrk(workload, proxy.port, seconds, setting) if workload else None
+        proxy.stop()
+        time.sleep(0.2)
+    return instructions(out), told and told["requests"]
+
+
+def run_instructions(record, chosen, seconds, progress):
+    """A life with load less a life without, by the number of requests."""
+    setting = contestants.Setting(1)
+    stage = Stage(1, ())
+    for kind in contestants.ALL:
+        out = os.path.join(rig.TMP, f"callgrind-{kind.name}")
+        progress.say(f"instructions: {kind.name}")
+        try:
+            alone, _ = one_life(kind, None, seconds, setting, stage.world, out)
+            for workload in chosen:
+                progress.say(f"{workload.name}: instructions of {kind.name}")
+                loaded, n = one_life(kind, workload, seconds, setting, stage.world, out)
+                if n and loaded > alone:
+                    record.add(workload.name, kind.name, 1,
+                               {"instructions": (loaded - alone) / n})
+        except AssertionError as error:
+            print(f"callgrind cannot run {kind.name} here: {str(error)[-200:]}", flush=True)
+        progress.done(START_S + (START_S + seconds) * len(chosen))
+    stage.end()
+
+
+def calls_s(chosen, seconds):
+    return len(contestants.ALL) * len(chosen) * seconds
+
+
+def instructions_s(chosen, seconds):
+    return len(contestants.ALL) * (START_S + (START_S + seconds) * len(chosen))
