@@ -105,6 +105,13 @@ bench bench-quick: release/programs release/bench
 	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
+## make bench-compare BASE=COMMIT   CPU time per request of this tree to that of a commit, with
+##                 its interval; W=, ROUNDS=, SECONDS= as above, ENGINE=epoll
+bench-compare: release/programs release/bench
+	@bench/compare '$(or $(BASE),$(error BASE=COMMIT is missing))' $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ENGINE),--engine $(ENGINE))
+
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
 	rm -rf $(VARIANTS:%=build/%) build/fuzz build/libs.mk build/test-results.txt

@@ -1,4 +1,5 @@
 """What is asked of the proxies: one row for each workload of the matrix."""
+import sys
 from dataclasses import dataclass
 
 EVERYBODY = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
@@ -36,3 +37,12 @@ MATRIX = [
     Workload("two-workers", "100 B, 64, two workers on two cores", 64, contestants=PROXIES,
              workers=2),
 ]
+
+
+def chosen(names):
+    """Of the matrix; all of it where no names are given."""
+    known = {w.name for w in MATRIX}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        sys.exit(f"bench: no workload {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return [w for w in MATRIX if not names or w.name in names]
