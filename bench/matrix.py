@@ -22,8 +22,8 @@ class Stage:
         del rig.running[self.before:]
 
 
-def length_s(workloads, rounds, seconds):
-    return sum(len(w.contestants) * (rounds * seconds + WARM_S) for w in workloads)
+def length_s(workloads, rounds, seconds, warm_s):
+    return sum(len(w.contestants) * (rounds * seconds + warm_s) for w in workloads)
 
 
 def cell(record, workload, proxy, number, seconds, setting):
@@ -36,17 +36,17 @@ def cell(record, workload, proxy, number, seconds, setting):
         record.add(workload.name, proxy.name, number, {"failed": told["errors"]})
 
 
-def warm(stage, workload, proxies, progress):
+def warm(stage, workload, proxies, warm_s, progress):
     """Connections to the origin, caches, memory: what only a first round would pay."""
-    for proxy in proxies:
+    for proxy in proxies if warm_s else ():
         progress.say(f"{workload.name}: warming {proxy.name}")
-        load.wrk(workload, proxy.port, WARM_S, stage.setting)
-        progress.done(WARM_S)
+        load.wrk(workload, proxy.port, warm_s, stage.setting)
+        progress.done(warm_s)
 
 
-def one(record, stage, workload, rounds, seconds, progress):
+def one(record, stage, workload, rounds, seconds, warm_s, progress):
     proxies = [p for p in stage.proxies if p.name in workload.contestants]
-    warm(stage, workload, proxies, progress)
+    warm(stage, workload, proxies, warm_s, progress)
     for number in range(1, rounds + 1):
         for proxy in proxies:
             progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
@@ -54,10 +54,10 @@ def one(record, stage, workload, rounds, seconds, progress):
             progress.done(seconds)
 
 
-def run(record, workloads, rounds, seconds, progress):
+def run(record, workloads, rounds, seconds, warm_s, progress):
     for workers in sorted({w.workers for w in workloads}):
         mine = [w for w in workloads if w.workers == workers]
         stage = Stage(workers, {name for w in mine for name in w.contestants})
         for workload in mine:
-            one(record, stage, workload, rounds, seconds, progress)
+            one(record, stage, workload, rounds, seconds, warm_s, progress)
         stage.end()

@@ -3,7 +3,10 @@ import csv
 import os
 
 import figures
+import held
+import latency
 from contestants import HERE, PEERS
+from workloads import MATRIX
 
 WIDE = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 
@@ -43,18 +46,33 @@ def cell(record, workload, name, figure):
     return number(figures.median(values)) + (f" ±{100 * spread:.0f} %" if spread else "")
 
 
-def matrix(record, workloads, figure="cpu_us"):
+def matrix(record, figure="cpu_us"):
     """One row a workload; the last three columns are ratios of the first."""
-    head = ["work", *WIDE, "to the better peer", "to the tunnel", "to our epoll"]
+    head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to our epoll"]
     rows = []
-    for w in workloads:
+    for w in MATRIX:
         mine = record.median(w.name, "fairlead", figure)
-        if not any(record.values(w.name, n, figure) for n in WIDE):
+        if w.name not in record.names("workload"):
             continue
         rows.append([w.title, *(cell(record, w.name, n, figure) for n in WIDE)] +
                     [as_ratio(ratio(mine, better(record, w.name, figure, names)))
                      for names in (PEERS, ("tunnel",), ("fairlead-epoll",))])
-    return rows_to_text(head, rows)
+    return rows_to_text(head, rows) if rows else ""
+
+
+DETAILS = {
+    "rate": "requests/s", "busy": "cores used", "cpu_us": "CPU µs", "switches": "switches",
+    "enters": "`io_uring_enter`", "system_calls": "system calls (strace)",
+    "instructions": "user instructions (callgrind)", "p50_us": "p50 µs", "p99_us": "p99 µs",
+    "p999_us": "p99.9 µs", "most_us": "most µs", "seconds": "seconds in all", "bytes": "bytes each",
+}
+
+
+def details(record, workload):
+    """All figures of one workload: a row each."""
+    shown = [f for f in DETAILS if any(record.values(workload, n, f) for n in WIDE)]
+    rows = [[DETAILS[f], *(cell(record, workload, n, f) for n in WIDE)] for f in shown]
+    return rows_to_text(["", *WIDE], rows) if rows else ""
 
 
 # --- what was to be reached -----------------------------------------------------
@@ -90,3 +108,41 @@ def reached(record):
         rows.append([target["work"], target["must"], target["aim"] or "–", shown,
                      verdict(value, target)])
     return rows_to_text(["work", "must", "aim", "measured", "holds"], rows)
+
+
+# --- all of it ------------------------------------------------------------------
+
+def made_on(facts):
+    return (f"{facts['date']}, commit {facts['commit']}, {facts['kernel']}, {facts['cores']} cores "
+            f"of {facts['cpu']} (load before: {facts['load before']}), medians of "
+            f"{facts['rounds']} rounds of {facts['seconds a round']} s in turns; {facts['peers']}; "
+            f"{facts['compiler']}, `{facts['flags']}`.\n")
+
+
+def image(directory, name, alt):
+    return f"![{alt}]({directory}/{name}.svg)\n"
+
+
+def section(title, text):
+    return f"{title}\n\n{text}" if text else ""
+
+
+def report(record, facts, directory):
+    most = record.median(held.WAITING, "fairlead", "n") or record.median(held.IDLE, "fairlead",
+                                                                         "n") or 0
+    parts = [
+        made_on(facts),
+        reached(record),
+        image(directory, "cpu", "CPU time per request"),
+        matrix(record),
+        section("Each request, 100 B, 64 connections:", details(record, "small-64")),
+        section("The same, 512 connections:", details(record, "small-512")),
+        section("Open loop, 64 connections, half of what nginx can take:",
+                details(record, latency.NAME)),
+        section(f"{most:,.0f} requests at once to the two-second origin, over new connections:",
+                details(record, held.WAITING)),
+        section("User memory of each of them while it waits:", details(record, held.MEMORY)),
+        section("User memory of each of as many idle connections:",
+                details(record, held.IDLE)),
+    ]
+    return "\n".join(part for part in parts if part)
