@@ -16,6 +16,9 @@ import figures  # noqa: E402
 
 TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
 HUNDRED = "x" * 100
+START_PATIENCE_S = 90    # under valgrind
+# What another program, that runs fairlead and watches it, could not live with.
+WATCHED = "sandbox: off\n" + ("user: root\n" if os.getuid() == 0 else "")
 
 
 def cores():
@@ -95,7 +98,7 @@ class Proxy:
     def start(self, command, setting, ready=None, name=None):
         self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
         self.pid = self.program.pid
-        rig.until(lambda: rig.accepts(self.port), self.name)
+        rig.until(lambda: rig.accepts(self.port), self.name, START_PATIENCE_S)
 
     def spent(self):
         return figures.spent(self.pid)
@@ -111,7 +114,7 @@ class Fairlead(Proxy):
         self.port, self.admin = rig.free_ports(2)
         conf = fill("fairlead.yaml", port=self.port, admin=self.admin, origin=world.origin,
                     memcached=world.memcached)
-        path = written(f"fairlead-{self.port}.yaml", conf)
+        path = written(f"fairlead-{self.port}.yaml", conf + (WATCHED if before else ""))
         self.start([*before, self.program_path, "-c", path, "--engine", self.engine,
                     "--workers", str(setting.workers)], setting, "fairlead: ready")
 

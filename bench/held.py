@@ -15,6 +15,7 @@ from contestants import rig
 LOAD = os.path.join(rig.TOOLS, "load")
 WAITING, MEMORY, IDLE = "waiting", "waiting-memory", "idle"
 DELAY_S = 2
+RAMP = 16    # idle connections come by so many at once: a burst would leave memory of its own
 
 
 @contextlib.contextmanager
@@ -93,7 +94,7 @@ def waiting_memory(proxy, n, setting):
 
 def idle(proxy, n, setting, settle_s):
     base = before_load(proxy, setting)
-    with start_load(proxy, "/status/200", n, setting, "-k") as process:
+    with start_load(proxy, "/status/200", n, setting, "-k", "-c", str(RAMP)) as process:
         r = told(process.stdout.readline())
         end, samples = time.monotonic() + settle_s, [own_bytes(proxy)]
         while time.monotonic() < end:

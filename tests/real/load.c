@@ -5,7 +5,7 @@
  *
  * Opens CONCURRENT connections (all N, unless told), sends a GET on each, reads the whole
  * answer, closes, opens the next. With -k connections stay open after their answer until
- * standard input ends. Prints one line when all are answered:
+ * standard input ends, and CONCURRENT are waiting for one. Prints one line when all are answered:
  *
  *   requests=N ok=N failed=N seconds=S first=S connected=S
  *
@@ -39,6 +39,7 @@ struct talk {
 struct load {
 	int epoll;
 	struct sockaddr_in to;
+	struct talk *talks;
 	char request[1024];
 	size_t request_n;
 	long total, at_once, started, connected, ended, ok;
@@ -74,9 +75,10 @@ static void end(struct load *l, struct talk *t, bool good)
 	l->over = now();
 	if (l->first == 0)
 		l->first = l->over;
-	if (l->keep && good)
-		return;
-	close(t->fd);
+	if (!(l->keep && good))
+		close(t->fd);
+	else
+		t = &l->talks[l->started];
 	if (l->started < l->total)
 		begin(l, t);
 }
@@ -187,13 +189,13 @@ static void read_answer(struct load *l, struct talk *t)
 	}
 }
 
-static void run(struct load *l, struct talk *talks)
+static void run(struct load *l)
 {
 	struct epoll_event events[EVENTS_MAX];
 
 	l->began = now();
 	for (long i = 0; i < l->at_once; i++)
-		begin(l, &talks[i]);
+		begin(l, &l->talks[i]);
 	while (l->ended < l->total) {
 		int n = epoll_wait(l->epoll, events, EVENTS_MAX, -1);
 
@@ -225,7 +227,6 @@ int main(int argc, char **argv)
 {
 	struct load l = { .epoll = epoll_create1(EPOLL_CLOEXEC) };
 	struct rlimit limit;
-	struct talk *talks;
 	char rest[64];
 	int c;
 
@@ -254,10 +255,10 @@ int main(int argc, char **argv)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	talks = calloc((size_t)l.at_once, sizeof(*talks));
-	if (!talks)
+	l.talks = calloc((size_t)(l.keep ? l.total : l.at_once), sizeof(*l.talks));
+	if (!l.talks)
 		die("memory");
-	run(&l, talks);
+	run(&l);
 	report(&l);
 	while (l.keep && read(STDIN_FILENO, rest, sizeof(rest)) > 0)
 		continue;
