@@ -98,7 +98,9 @@ class Proxy:
     def start(self, command, setting, ready=None, name=None):
         self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
         self.pid = self.program.pid
-        rig.until(lambda: rig.accepts(self.port), self.name, START_PATIENCE_S)
+        rig.until(lambda: rig.accepts(self.port) or not self.program.alive(), self.name,
+                  START_PATIENCE_S)
+        rig.check(self.program.alive(), lambda: f"{self.name} ended: {self.program.log()}")
 
     def spent(self):
         return figures.spent(self.pid)

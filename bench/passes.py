@@ -9,7 +9,7 @@ import contestants
 import figures
 import held
 import load
-from contestants import rig
+from contestants import START_PATIENCE_S, rig
 from matrix import Stage
 
 CALLS_OF = ("small-1", "small-64", "small-512", "file-100k")
@@ -75,13 +75,22 @@ def instructions(out):
     return total
 
 
+def end(proxy):
+    """Under valgrind a wait in io_uring_enter hides the signal, until there is something to do;
+    and a second signal would end the writing of what was counted."""
+    def has_ended():
+        rig.accepts(proxy.port)
+        return not proxy.program.alive()
+    proxy.program.signal(signal.SIGTERM)
+    rig.until(has_ended, f"{proxy.name} to end", START_PATIENCE_S)
+
+
 def one_life(kind, workload, seconds, setting, world, out):
     """Instructions from start to end, and the requests within."""
     with held.stopping_all():
         proxy = kind(world, setting, before=under_callgrind(out))
         told = load.wrk(workload, proxy.port, seconds, setting)
-        proxy.program.signal(signal.SIGTERM)
-        rig.accepts(proxy.port)    # under valgrind a wait in io_uring_enter hides the signal
+        end(proxy)
     return instructions(out), told["requests"]
 
 
