@@ -32,7 +32,10 @@ hardening := -fPIE -fstack-protector-strong \
 	     $(or $(call understood,-fcf-protection=full),\
 	     $(call understood,-mbranch-protection=standard))
 hardening_link := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
-release_flags := -O2 $(hardening)
+# Across files, for the two programs only: tests link the same objects as ever.
+lto := $(call understood,-flto -ffat-lto-objects)
+release_flags := -O3 $(hardening) $(lto)
+release_link := $(if $(lto),-flto=auto,)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
@@ -67,9 +70,11 @@ test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 
-## make mutants    breaks the program in ways that tests must notice; T=PATTERN only those
+## make mutants    breaks the program, and the experiments of kernel-notes, in ways that must
+##                 be noticed; T=PATTERN only those
 mutants: release/programs release/tests
 	@tests/mutants/run $(if $(T),'$(T)')
+	@tests/mutants/notes $(if $(T),'$(T)')
 
 ## make tests      builds the test programs of VARIANT
 programs tests: %: $(VARIANT)/%
@@ -173,10 +178,12 @@ $$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.
 $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
 $$($1_bench): build/$1/%: build/$1/obj/%.o
 
+$$($1_programs): link = $($1_link)
+$$($1_single) $$($1_contract) $$($1_notes) $$($1_bench): link = $(if $($1_link),-fno-lto)
 $$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) $$($1_bench):
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
+	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $$(link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
 		$$(if $$(filter build/$1/tests/%,$$@),$$(test_libs)) $$(libs_libs)
 
 build/$1/obj/src/%.o: flags = $(warnings) -Iinclude

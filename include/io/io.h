@@ -9,7 +9,7 @@
  *   L3  From start to last done the op, and all it points at, belong to the
  *       engine: not freed, moved or reused.
  *   L4  Cancelling is a wish: the last done still comes, with -ECANCELED or
- *       with the result that won the race.
+ *       with the result that won the race (kernel-notes/18-cancel-race).
  *   L5  A socket is closed only when no op on it is in flight, or by
  *       io_close(), which cancels what is and is the engine's own pair.
  *

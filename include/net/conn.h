@@ -42,7 +42,8 @@ enum conn_end {
 	CONN_NOW,    /* what was not sent is lost; an orderly FIN if all was read */
 	CONN_FLUSH,  /* after what was pushed has been sent */
 	CONN_LINGER, /* likewise, then FIN, then reads and drops for a while, so that
-			the peer sees the answer and not a reset (RFC 9112 9.6) */
+			the peer sees the answer and not a reset (RFC 9112 9.6,
+			kernel-notes/09-close-with-unread-bytes) */
 	CONN_RESET,  /* at once, and visibly broken */
 };
 

@@ -218,7 +218,8 @@ static void take_written(struct epoll *e)
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-/* Edge-triggered, so each write is an event and the counter is never read. */
+/* Edge-triggered, so each write is an event and the counter is never read
+ * (kernel-notes/21-waking-a-worker). */
 static void epoll_wake(struct io_loop *loop)
 {
 	struct epoll *e = epoll_of(loop);

@@ -159,6 +159,8 @@ static void arm_starved(struct ring *r)
 
 /* ---- sending ---------------------------------------------------------------- */
 
+/* Copied by the kernel, not shared with it (kernel-notes/20-zero-copy-send). The msghdr
+ * has to last until the enter (kernel-notes/15-a-store-and-a-call). */
 static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_SEND, op->op.fd,
@@ -176,7 +178,8 @@ static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 	return sqe;
 }
 
-/* The kernel waits for room by itself and completes when all is taken. */
+/* The kernel waits for room by itself and completes when all is taken, or with the part
+ * that was before a cancel or an error (kernel-notes/17-short-sends). */
 static void send_patiently(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = send_entry(r, op);
@@ -209,6 +212,7 @@ static void ring_send(struct io_loop *loop, struct io_send *op, bool silent)
 		send_patiently(r, op);
 }
 
+/* Under the same op: one in flight per socket (kernel-notes/08-restarted-sends). */
 static void send_rest(struct ring *r, struct io_send *op, size_t taken)
 {
 	if (ring_is_over(r, &op->op)) {
@@ -245,7 +249,8 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 }
 
 /* Silent sends that the kernel has taken and not complained about: every completion
- * that was there after the enter has been seen. */
+ * that was there after the enter has been seen. An enter that has taken an entry has done
+ * it, as there is no thread that polls (kernel-notes/25-a-thread-that-polls). */
 static void finish_silent(struct ring *r, unsigned consumed)
 {
 	while (!list_empty(&r->silent)) {
@@ -314,6 +319,7 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 
 /* ---- waking ----------------------------------------------------------------- */
 
+/* One read is armed all the time (kernel-notes/21-waking-a-worker). */
 static void arm_wake(struct ring *r)
 {
 	struct io_uring_sqe *sqe;
@@ -356,7 +362,8 @@ static void sink_completed(struct ring *r, enum ring_sink sink, int res)
 		wake_completed(r);
 		return;
 	case SINK_CANCEL:
-		/* Too late is as good; not found is looked into. */
+		/* Too late is as good; not found is looked into
+		 * (kernel-notes/18-cancel-race). */
 		if (res == -ENOENT)
 			r->cancel_missed = true;
 		if (res == -ENOENT || res == -EALREADY)
@@ -426,7 +433,8 @@ static bool drain_all(struct ring *r)
 	return true;
 }
 
-/* Receives that starve while silent sends hold buffers must not wait for a stranger's
+/* For one: kernel-notes/26-wait-for-n-or-t tells what more would be.
+ * Receives that starve while silent sends hold buffers must not wait for a stranger's
  * event: the sends end with this enter, and give back what they hold. */
 static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
@@ -437,6 +445,8 @@ static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 	return 1;
 }
 
+/* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request
+ * costs in system calls (kernel-notes/23-epolls-bill). */
 static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct ring *r = ring_of(loop);

@@ -68,7 +68,8 @@ struct ring_fd {
 };
 
 /* Receive buffers with the kernel: at first as many as the pool's first chunk,
- * doubled each time they were too few (kernel-notes/05-buffer-starvation). */
+ * doubled each time they were too few (kernel-notes/05-buffer-starvation), as all of
+ * them are gone through in turn (kernel-notes/27-footprint-of-a-buffer-ring). */
 #define RING_PUBLISHED_MIN 64u
 #define RING_PUBLISHED_MAX 256u
 #define RING_BUFFER_GROUP 0

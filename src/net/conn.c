@@ -533,6 +533,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	die_if_done(c);
 }
 
+/* In one send, as there may be but one (kernel-notes/08-restarted-sends). */
 static void flush(struct conn *c)
 {
 	struct outbox *o = c->outbox;

@@ -86,6 +86,7 @@ static bool is_free(const struct config_address *a, int backlog)
 	return true;
 }
 
+/* One for each worker; the kernel spreads (kernel-notes/11-reuseport-spread). */
 static int open_listeners(struct supervisor *s)
 {
 	const struct config *config = s->options->config;
