@@ -45,7 +45,8 @@ struct side {
 	uint16_t first, last, queued, sending; /* sending: those of them in flight */
 	bool connected, receiving, resting, eof, finished;
 	bool silent;              /* its send in flight tells only of a failure */
-	struct side *next_resting, *next_silent;
+	bool pushed;              /* to be looked at when all of this turn is known */
+	struct side *next_resting, *next_silent, *next_pushed;
 	struct msghdr message;
 	struct iovec vectors[VECTORS_MAX];
 };
@@ -61,7 +62,7 @@ static struct io_uring_buf_ring *pool;
 static char *memory;
 static uint16_t next_of[BUFFERS];
 static uint32_t bytes_in[BUFFERS];
-static struct side *resting, *silent;
+static struct side *resting, *silent, *pushed;
 static bool returned;     /* a buffer, in this turn */
 static uint64_t *enters;
 static struct sockaddr_in to;
@@ -166,6 +167,12 @@ static void send_vectors(struct side *s, int flags)
 	mark(sqe, s, OP_SEND);
 }
 
+/* Nobody is woken by a silent send, so nothing may wait for its end. */
+static bool may_be_silent(const struct side *s)
+{
+	return s->sending == s->queued && s->other->receiving && !resting;
+}
+
 static void send_queued(struct side *s)
 {
 	uint16_t b = s->first;
@@ -175,6 +182,10 @@ static void send_queued(struct side *s)
 		s->vectors[n] = (struct iovec){ memory + (size_t)b * BUFFER_BYTES, bytes_in[b] };
 	s->sending = (uint16_t)n;
 	s->message = (struct msghdr){ .msg_iov = s->vectors, .msg_iovlen = n };
+	if (!may_be_silent(s)) {
+		send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL);
+		return;
+	}
 	s->silent = true;
 	s->next_silent = silent;
 	silent = s;
@@ -206,8 +217,18 @@ static void finish(struct side *s)
 	s->finished = true;
 }
 
-/* All that can be sent to this side is; what the other has ended ends here as well. */
 static void push(struct side *s)
+{
+	if (s->pushed)
+		return;
+	s->pushed = true;
+	s->next_pushed = pushed;
+	pushed = s;
+	pair_of(s)->in_flight++;
+}
+
+/* All that can be sent to this side is; what the other has ended ends here as well. */
+static void go_on(struct side *s)
 {
 	if (!s->connected || s->sending || pair_of(s)->broken)
 		return;
@@ -428,6 +449,24 @@ static void completed(const struct io_uring_cqe *cqe)
 		settle(p);
 }
 
+/* One send for all that this turn has brought. */
+static void flush(void)
+{
+	struct side *list = pushed;
+
+	pushed = NULL;
+	while (list) {
+		struct side *s = list;
+		struct pair *p = pair_of(s);
+
+		list = s->next_pushed;
+		s->pushed = false;
+		p->in_flight--;
+		go_on(s);
+		settle(p);
+	}
+}
+
 static void wake_resting(void)
 {
 	struct side *list = resting;
@@ -461,6 +500,7 @@ static void turn(void)
 	io_uring_cq_advance(&ring, n);
 	finish_silent(taken);
 	wake_resting();
+	flush();
 }
 
 /* ---- start ------------------------------------------------------------------ */
