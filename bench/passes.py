@@ -4,6 +4,8 @@ import glob
 import os
 import re
 import signal
+import threading
+import time
 
 import contestants
 import figures
@@ -17,6 +19,7 @@ INSTRUCTIONS_OF = ("small-1", "small-64")
 # Under valgrind 3.19 a process with several threads and a ring did not come to listen.
 COUNTABLE = [kind for kind in contestants.ALL if kind is not contestants.FairleadRing]
 START_S = 4
+ASIDE_S = 1    # of a load, before and after what is counted
 
 
 # --- system calls -----------------------------------------------------------------
@@ -36,15 +39,29 @@ def counted(path):
     return sum(int(calls) for calls, name in rows if name != "total")
 
 
-def system_calls(workload, proxy, seconds, setting):
+def answered(world):
+    """Requests that the origin has had, by its own count."""
+    told = rig.get(world.origin, "/count").body.decode()
+    return int(re.search(r"requests\n \d+ \d+ (\d+)", told)[1])
+
+
+def system_calls(workload, proxy, seconds, stage):
+    """Of the middle of a load, when all connections are there."""
     out = os.path.join(rig.TMP, f"strace-{proxy.port}")
+    asking = threading.Thread(target=load.wrk, args=(workload, proxy.port, seconds + 2 * ASIDE_S,
+                                                     stage.setting))
+    asking.start()
+    time.sleep(ASIDE_S)
     strace = attach(proxy, out)
-    if not strace.alive():
-        return None    # it may not attach here
-    told = load.wrk(workload, proxy.port, seconds, setting)
-    strace.signal(signal.SIGINT)
-    strace.ended()
-    return counted(out) / told["requests"] if told["requests"] else None
+    attached = strace.alive()    # else it may not do so here
+    before = answered(stage.world)
+    time.sleep(seconds)
+    requests = answered(stage.world) - before
+    if attached:
+        strace.signal(signal.SIGINT)
+        strace.ended()
+    asking.join()
+    return counted(out) / requests if attached and requests else None
 
 
 def run_calls(record, chosen, seconds, progress):
@@ -52,9 +69,9 @@ def run_calls(record, chosen, seconds, progress):
     for workload in chosen:
         for proxy in stage.proxies:
             progress.say(f"{workload.name}: system calls of {proxy.name}")
-            calls = system_calls(workload, proxy, seconds, stage.setting)
+            calls = system_calls(workload, proxy, seconds, stage)
             record.add(workload.name, proxy.name, 1, {"system_calls": calls})
-            progress.done(seconds)
+            progress.done(seconds + 2 * ASIDE_S)
     stage.end()
 
 
@@ -116,7 +133,7 @@ def life_s(seconds):
 
 
 def calls_s(chosen, seconds):
-    return len(contestants.ALL) * len(chosen) * seconds
+    return len(contestants.ALL) * len(chosen) * (seconds + 2 * ASIDE_S)
 
 
 def instructions_s(chosen, seconds):
