@@ -3,6 +3,7 @@
 All of them listen on 127.0.0.1, go to the same origin, and get as many workers and cores
 as a Setting says."""
 import os
+import signal
 import string
 import struct
 import sys
@@ -19,6 +20,11 @@ HUNDRED = "x" * 100
 START_PATIENCE_S = 90    # under valgrind
 # What another program, that runs fairlead and watches it, could not live with.
 WATCHED = "sandbox: off\n" + ("user: root\n" if os.getuid() == 0 else "")
+
+
+def end_well():
+    """SIGTERM ends what was started, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def cores():

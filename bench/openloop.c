@@ -9,13 +9,13 @@
  *   told requests=N errors=N seconds=S p50=T p99=T p999=T most=T */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -30,8 +30,8 @@ struct talk {
 	int fd;
 	struct talk *next_idle;
 	int64_t due_ns;
-	size_t n;             /* bytes of the head so far */
-	long body_left;       /* -1: the head is not whole yet */
+	size_t n;       /* bytes of the head so far */
+	long body_left; /* -1: the head is not whole yet */
 	char head[HEAD_MAX];
 };
 
@@ -163,7 +163,8 @@ static void run(void)
 
 static void open_one(uint16_t port)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct talk *t = calloc(1, sizeof(*t));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = t };
@@ -219,7 +220,8 @@ int main(int argc, char **argv)
 	run();
 	qsort(latency_us, (size_t)answered, sizeof(*latency_us), by_size);
 	printf("told requests=%ld errors=%ld seconds=%.3f p50=%.1f p99=%.1f p999=%.1f "
-	       "most=%.1f\n", answered, errors, (double)(now_ns() - start_ns) / 1e9, share(0.5),
+	       "most=%.1f\n",
+	       answered, errors, (double)(now_ns() - start_ns) / 1e9, share(0.5),
 	       share(0.99), share(0.999), share(1));
 	return 0;
 }

@@ -33,7 +33,7 @@
 #define GROUP 0
 #define NONE UINT16_MAX
 #define VECTORS_MAX 8
-#define QUEUE_MAX 8       /* buffers waiting to be sent to one side: then the other rests */
+#define QUEUE_MAX 8 /* buffers waiting to be sent to one side: then the other rests */
 
 enum op { OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_SHUTDOWN, OP_OTHER };
 #define OP_MASK 7u
@@ -44,8 +44,8 @@ struct side {
 	struct side *other;
 	uint16_t first, last, queued, sending; /* sending: those of them in flight */
 	bool connected, receiving, resting, eof, finished;
-	bool silent;              /* its send in flight tells only of a failure */
-	bool pushed;              /* to be looked at when all of this turn is known */
+	bool silent; /* its send in flight tells only of a failure */
+	bool pushed; /* to be looked at when all of this turn is known */
 	struct side *next_resting, *next_silent, *next_pushed;
 	struct msghdr message;
 	struct iovec vectors[VECTORS_MAX];
@@ -63,7 +63,7 @@ static char *memory;
 static uint16_t next_of[BUFFERS];
 static uint32_t bytes_in[BUFFERS];
 static struct side *resting, *silent, *pushed;
-static bool returned;     /* a buffer, in this turn */
+static bool returned; /* a buffer, in this turn */
 static uint64_t *enters;
 static struct sockaddr_in to;
 static int listener;
@@ -111,8 +111,8 @@ static void mark(struct io_uring_sqe *sqe, struct side *s, enum op op)
 
 static void give_back(uint16_t buffer)
 {
-	io_uring_buf_ring_add(pool, memory + (size_t)buffer * BUFFER_BYTES, BUFFER_BYTES, buffer,
-			      io_uring_buf_ring_mask(BUFFERS), 0);
+	io_uring_buf_ring_add(pool, memory + (size_t)buffer * BUFFER_BYTES, BUFFER_BYTES,
+			      buffer, io_uring_buf_ring_mask(BUFFERS), 0);
 	io_uring_buf_ring_advance(pool, 1);
 	returned = true;
 }
@@ -147,7 +147,7 @@ static void stop_receiving(struct side *s)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 	if (!sqe)
-		return;    /* a full queue: the next bytes will try again */
+		return; /* a full queue: the next bytes will try again */
 	io_uring_prep_cancel64(sqe, (uintptr_t)s | OP_RECV, 0);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	mark(sqe, NULL, OP_OTHER);
@@ -179,7 +179,8 @@ static void send_queued(struct side *s)
 	unsigned n = 0;
 
 	for (; b != NONE && n < VECTORS_MAX; b = next_of[b], n++)
-		s->vectors[n] = (struct iovec){ memory + (size_t)b * BUFFER_BYTES, bytes_in[b] };
+		s->vectors[n] = (struct iovec){ memory + (size_t)b * BUFFER_BYTES,
+						bytes_in[b] };
 	s->sending = (uint16_t)n;
 	s->message = (struct msghdr){ .msg_iov = s->vectors, .msg_iovlen = n };
 	if (!may_be_silent(s)) {
@@ -189,7 +190,7 @@ static void send_queued(struct side *s)
 	s->silent = true;
 	s->next_silent = silent;
 	silent = s;
-	pair_of(s)->in_flight++;   /* it is on the list, besides being in flight */
+	pair_of(s)->in_flight++; /* it is on the list, besides being in flight */
 	send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT);
 }
 
@@ -493,7 +494,8 @@ static void turn(void)
 	enter(1);
 	taken = silent;
 	silent = NULL;
-	io_uring_for_each_cqe(&ring, head, cqe) {
+	io_uring_for_each_cqe(&ring, head, cqe)
+	{
 		completed(cqe);
 		n++;
 	}
@@ -507,7 +509,8 @@ static void turn(void)
 
 static void listen_at(uint16_t port)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int on = 1;
 

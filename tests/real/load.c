@@ -34,7 +34,7 @@ struct talk {
 	int fd;
 	bool connected, sent;
 	int status;
-	long body_left;  /* -1: the head is not whole yet */
+	long body_left; /* -1: the head is not whole yet */
 	size_t head_n;
 	char head[HEAD_MAX];
 };
@@ -47,7 +47,7 @@ struct load {
 	size_t request_n;
 	long total, at_once, started, connected, ended, ok;
 	bool keep;
-	double patience_s;  /* 0: without end */
+	double patience_s; /* 0: without end */
 	double began, first, last_connected, over;
 	int first_error, first_status;
 };
@@ -89,7 +89,8 @@ static void end(struct load *l, struct talk *t, bool good)
 
 static void begin(struct load *l, struct talk *t)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = t };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET,
+				     .data.ptr = t };
 
 	memset(t, 0, sizeof(*t));
 	t->body_left = -1;
@@ -142,7 +143,8 @@ static bool read_head(struct talk *t)
 	field = strcasestr(t->head, "\r\ncontent-length:");
 	if (!field || field > stop)
 		return false;
-	t->body_left = atol(field + 17) - (long)(t->head_n - (size_t)(stop + 4 - t->head));
+	t->body_left = atol(field + 17) -
+		       (long)(t->head_n - (size_t)(stop + 4 - t->head));
 	return true;
 }
 
@@ -270,10 +272,11 @@ static bool read_command_line(struct load *l, int argc, char **argv)
 		l->at_once = l->total;
 	l->to = (struct sockaddr_in){ .sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)atoi(argv[1])) };
-	l->request_n = (size_t)snprintf(l->request, sizeof(l->request),
-					"GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
-					"Accept: */*\r\n%s%s\r\n", argv[2], argv[0], argv[1],
-					field, *field ? "\r\n" : "");
+	l->request_n =
+		(size_t)snprintf(l->request, sizeof(l->request),
+				 "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
+				 "Accept: */*\r\n%s%s\r\n",
+				 argv[2], argv[0], argv[1], field, *field ? "\r\n" : "");
 	return l->total >= 1 && l->request_n < sizeof(l->request) &&
 	       inet_pton(AF_INET, argv[0], &l->to.sin_addr) == 1;
 }
