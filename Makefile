@@ -6,7 +6,7 @@
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all run test test-long sim soak mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
-.PHONY: bench-concurrency bench-micro
+.PHONY: bench bench-quick bench-compare bench-concurrency bench-micro
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
@@ -57,6 +57,7 @@ contract_src := $(wildcard tests/contract/*.c)
 # Each of these is one program.
 single_src := $(wildcard $(patsubst %,tests/%/*.c,unit sim fuzz real))
 note_src := $(wildcard kernel-notes/*/experiment.c)
+bench_src := $(wildcard bench/*.c)
 # Those with more than one thread, which make test runs under the thread sanitizer as well.
 threads_src := $(shell grep -ls '^/\* tsan' $(wildcard tests/unit/*.c))
 micro_src := $(wildcard bench/micro/*.c)
@@ -140,6 +141,19 @@ bench-concurrency: release/programs build/release/tests/real/load build/release/
 bench-micro: release/bench
 	@bench/micro/run $(if $(T),'$(T)')
 
+## make bench      measures against nginx, HAProxy and a bare tunnel, and writes bench/results;
+##                 W=small-64,... only those, ROUNDS=5 SECONDS=3. make bench-quick: in 3 minutes
+bench bench-quick: release/programs release/bench
+	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+## make bench-compare BASE=COMMIT   CPU time per request of this tree to that of a commit, with
+##                 its interval; W=, ROUNDS=, SECONDS= as above, ENGINE=epoll
+bench-compare: release/programs release/bench
+	@bench/compare '$(or $(BASE),$(error BASE=COMMIT is missing))' $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ENGINE),--engine $(ENGINE))
+
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
 	rm -rf $(VARIANTS:%=build/%) build/fuzz build/unchecked build/long build/libs.mk build/test-results.txt
@@ -157,11 +171,12 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-tests_goals := test test-long tests sim soak mutants notes fuzz cost bench-concurrency \
-	       %/tests %/threads %/notes
+tests_goals := test test-long tests sim soak mutants notes fuzz cost bench bench-quick bench-compare \
+	       bench-concurrency %/tests %/threads %/notes
 needs := build $(if $(filter $(tests_goals),$(MAKECMDGOALS)),test) \
 	 $(if $(filter fuzz test-long,$(MAKECMDGOALS)),fuzz) \
 	 $(if $(filter analyse test-long,$(MAKECMDGOALS)),analyse) $(filter cost soak,$(MAKECMDGOALS)) \
+	 $(if $(filter bench bench-quick bench-compare,$(MAKECMDGOALS)),bench) \
 	 $(patsubst bench-%,%,$(filter bench-concurrency bench-micro,$(MAKECMDGOALS)))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
@@ -180,11 +195,13 @@ $1_objects := $(call objects,$1,$(layer_src) $(llhttp_src))
 $1_testlib := $(if $(testlib_src),build/$1/libtest.a)
 $1_programs := $(if $(main_src),build/$1/fairlead) $(if $(lab_src),build/$1/fairlead-lab)
 $1_single := $(single_src:%.c=build/$1/%)
+$1_bench := $(bench_src:%.c=build/$1/%)
 $1_contract := $(if $(contract_src),build/$1/tests/contract)
 $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
-$1/tests: $$($1_single) $$($1_contract)
+$1/tests: $$($1_single) $$($1_contract) $$($1_bench)
+$1/bench: $$($1_bench) build/$1/tests/real/load
 $1/threads: $(threads_src:%.c=build/$1/%) $$($1_contract)
 $1/notes: $$($1_notes)
 $1/bench: build/$1/bench/micro
@@ -202,11 +219,12 @@ build/$1/fairlead-lab: $(call objects,$1,$(lab_src)) build/$1/libfairlead.a
 $$($1_contract): $(call objects,$1,$(contract_src)) $$($1_testlib) build/$1/libfairlead.a
 $$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.a
 $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
+$$($1_bench): build/$1/%: build/$1/obj/%.o
 build/$1/bench/micro: $(call objects,$1,$(micro_src)) build/$1/libfairlead.a
 
 $$($1_programs): link = $$($1_link)
-$$($1_single) $$($1_contract) $$($1_notes) build/$1/bench/micro: link = $(if $($1_link),-fno-lto)
-$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) build/$1/bench/micro:
+$$($1_single) $$($1_contract) $$($1_notes) $$($1_bench) build/$1/bench/micro: link = $(if $($1_link),-fno-lto)
+$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) $$($1_bench) build/$1/bench/micro:
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $$(link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
@@ -231,7 +249,8 @@ build/$1/flags: FORCE
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
-	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src) $(micro_src)))
+	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src) $(micro_src) \
+	$(bench_src)))
 endef
 
 # One line per step; V=1 shows the commands.
