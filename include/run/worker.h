@@ -22,6 +22,7 @@ struct workers {
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
 	int log_fd;               /* -1: no access log */
+	bool log_is_file;         /* where each write is whole, however long */
 	struct worker *all;       /* options->workers of them */
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);

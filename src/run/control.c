@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -159,6 +160,13 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int receive_descriptors(struct control *c, int channel, int *admin_fd)
 {
 	for (;;) {
@@ -180,6 +188,7 @@ static int receive_descriptors(struct control *c, int channel, int *admin_fd)
 			break;
 		case HANDOVER_LOG:
 			c->shared.log_fd = h.fd;
+			c->shared.log_is_file = is_file(h.fd);
 			break;
 		case HANDOVER_END:
 			return 0;

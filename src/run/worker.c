@@ -110,6 +110,8 @@ static int open_proxy(struct worker *w)
 		error = access_init(&w->access, &w->tick, &w->stats, config->log_format, s->log_fd);
 	if (error < 0)
 		return error;
+	if (s->log_fd >= 0 && !s->log_is_file)
+		access_share(&w->access);
 	return proxy_init(&w->proxy, &(struct proxy_options){
 		.tick = &w->tick,
 		.config = config,
