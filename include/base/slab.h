@@ -39,7 +39,10 @@ void slab_done(struct slab *s);
  * system has no memory. */
 void *slab_take(struct slab *s);
 
-/* p came from slab_take() of the same slab and is not NULL. */
+/* The same, but what stands in it is left: for who writes before he reads. */
+void *slab_take_raw(struct slab *s);
+
+/* p came from a take of the same slab and is not NULL. */
 void slab_put(struct slab *s, void *p);
 
 /* Gives back the chunks that have stood empty since the last call. */

@@ -77,9 +77,11 @@ struct io_connect {
  * take it by setting buf to NULL, else the engine puts it back. Goes on with
  * IO_MORE until `window` bytes have been delivered (the last buffer may go over
  * it): that done is the last. res == 0: the peer will send no more; last. An
- * empty pool is never reported: the op waits until buffers return. */
+ * empty pool is never reported: the op waits until buffers return, and comes before
+ * those that are not urgent. */
 struct io_recv {
 	struct io_op op;
+	bool urgent;     /* the caller's, set before: may use the reserve (buf.h) */
 	struct buf *buf;
 	uint32_t window; /* bytes still to be delivered; the engine's */
 };

@@ -93,7 +93,7 @@ static struct chunk *chunk_new(struct slab *s)
 	return c;
 }
 
-void *slab_take(struct slab *s)
+void *slab_take_raw(struct slab *s)
 {
 	struct chunk *c;
 	void *p;
@@ -120,7 +120,14 @@ void *slab_take(struct slab *s)
 		list_append(&s->full, &c->node);
 	}
 	s->taken++;
-	return memset(p, 0, s->size);
+	return p;
+}
+
+void *slab_take(struct slab *s)
+{
+	void *p = slab_take_raw(s);
+
+	return p ? memset(p, 0, s->size) : NULL;
 }
 
 void slab_put(struct slab *s, void *p)

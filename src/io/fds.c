@@ -37,12 +37,15 @@ static void widen(struct fds *t, unsigned chunk_n)
 void *fds_grow(struct fds *t, unsigned fd)
 {
 	unsigned i = fd / FDS_CHUNK;
+	char *chunk;
 
 	ASSERT(fd <= INT_MAX);
 	if (i >= t->chunk_n)
 		widen(t, i < CHUNKS_MIN ? CHUNKS_MIN : (i + 1) * 2);
-	if (!t->chunks[i])
-		t->chunks[i] = reserve_map(true);
-	ASSERT(t->chunks[i]);
-	return t->chunks[i] + fd % FDS_CHUNK * t->size;
+	chunk = t->chunks[i];
+	if (!chunk)
+		chunk = reserve_map(true);
+	ASSERT(chunk);
+	t->chunks[i] = chunk;
+	return chunk + fd % FDS_CHUNK * t->size;
 }

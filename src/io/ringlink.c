@@ -210,7 +210,7 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 	f->recv = NULL;
 	f->way = WAY_UNKNOWN;
 	close_entry(r, fd);
-	r->closed |= !list_empty(&r->starved);
+	r->closed |= ring_starves(r);
 }
 
 /* IORING_OP_SHUTDOWN would start a thread for it (kernel-notes/24-who-needs-a-thread). */

@@ -80,13 +80,15 @@ struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t u
  * than stays in the cache (kernel-notes/27-footprint-of-a-buffer-ring). */
 void ring_refill(struct ring *r)
 {
+	struct buf_pool *pool = &r->loop.bufs;
 	int added = 0;
 	struct buf *b;
 
-	while (r->published < r->published_target && (b = buf_take(&r->loop.bufs))) {
+	while (pool->lent < r->published_target && buf_left(pool, false) > 0 &&
+	       (b = buf_take(pool))) {
 		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
 				      RING_PUBLISHED_MAX - 1, added);
-		r->published++;
+		pool->lent++;
 		added++;
 	}
 	if (added > 0)
@@ -99,7 +101,7 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 
 	if (!(cqe_flags & IORING_CQE_F_BUFFER))
 		return NULL;
-	ASSERT(id < r->loop.bufs.count && r->published > 0);
-	r->published--;
+	ASSERT(id < r->loop.bufs.count && r->loop.bufs.lent > 0);
+	r->loop.bufs.lent--;
 	return r->loop.bufs.all[id];
 }

@@ -185,11 +185,11 @@ static void take_bufs_back(struct ring *r)
 	for (uint32_t i = 0; i < pool->count; i++) {
 		if (pool->all[i]->refs == 0)
 			continue;
-		ASSERT(r->published > 0);
-		r->published--;
+		ASSERT(pool->lent > 0);
+		pool->lent--;
 		buf_put(pool->all[i]);
 	}
-	ASSERT(r->published == 0);
+	ASSERT(pool->lent == 0);
 	munmap(r->bufs, bufs_bytes());
 }
 
@@ -215,7 +215,8 @@ int ring_start(struct io_loop **loop, const struct io_options *options,
 		return -ENOMEM;
 	r->has = *has;
 	list_init(&r->silent);
-	list_init(&r->starved);
+	list_init(&r->starved[false]);
+	list_init(&r->starved[true]);
 	list_init(&r->cancelling);
 	fds_init(&r->fds, sizeof(struct ring_fd));
 	res = loop_init(&r->loop, &ring_engine, IO_ENGINE_RING, options);

@@ -144,7 +144,6 @@ static int open_worker(struct worker *w)
 	if (error < 0)
 		return error;
 	w->tick.trimmed = trimmed;
-	w->io_stats = io_stats(w->tick.loop);
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
 	if (error < 0)

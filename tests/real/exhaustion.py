@@ -17,7 +17,12 @@ import time
 import rig
 
 CONFIG = """
-upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], queue: 100000, queue_timeout: 30s }} }}
+upstreams:
+  app:
+    servers: [127.0.0.1:{origin}]
+    connections: {connections}
+    queue: 100000
+    queue_timeout: 30s
 routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
 limits: {{ {limits} }}
 {more}
@@ -34,8 +39,9 @@ class Place:
         self.origin, = rig.free_ports(1)
         rig.lab("0ms", self.origin)
 
-    def proxy(self, limits="header_timeout: 10s", more="", env=None, **popen):
-        return rig.Fairlead(CONFIG.format(origin=self.origin, limits=limits, more=more),
+    def proxy(self, limits="header_timeout: 10s", more="", env=None, connections=0, **popen):
+        return rig.Fairlead(CONFIG.format(origin=self.origin, limits=limits, more=more,
+                                          connections=connections),
                             env={**os.environ, **(env or {})}, **popen)
 
 
@@ -124,6 +130,20 @@ def few_buffers(place):
           f"400 kB, 100 at once")
     rig.check(good == 200, "few buffers: an echo is not what was sent")
     quiet(proxy, "few buffers")
+
+
+def line_of_bodies(place):
+    """Bodies that wait in line for a connection hold no buffer that the answers need."""
+    proxy = place.proxy("buffers: 1MiB, window: 64KiB", connections=2)
+    begun = time.monotonic()
+    good = echoed(proxy.port, 200_000, 300, 150)
+    took = time.monotonic() - begun
+    print(f"{rig.ENGINE}: 64 buffers, two connections to the origin: {good} of 300 echoes of "
+          f"200 kB, 150 at once, in {took:.1f} s")
+    rig.check(good == 300, "line of bodies: an echo is not what was sent")
+    rig.check(took < 30, "line of bodies: it stood still")
+    quiet(proxy, "line of bodies")
+    proxy.stop()
 
 
 def silent_many(place):
@@ -359,8 +379,9 @@ def log_gone(place):
     loaded(proxy, "/status/200", 100, "log is gone")
 
 
-CASES = (small_queues, few_buffers, silent_many, features_off, attacked_without_features,
-         reset_at_once, memory_short, memory_group, signals, worker_killed, disk_full, log_gone)
+CASES = (small_queues, few_buffers, line_of_bodies, silent_many, features_off,
+         attacked_without_features, reset_at_once, memory_short, memory_group, signals,
+         worker_killed, disk_full, log_gone)
 OF_RINGS = (small_queues, features_off, attacked_without_features)
 
 
