@@ -1,5 +1,6 @@
 /* Timers of one thread: a wheel in user space, so that a deadline costs no
- * operation in the kernel (the loop knows only the next one).
+ * operation in the kernel (kernel-notes/22-a-wheel-and-one-limit; the loop knows only
+ * the next one).
  *
  * Two rings of 256 slots: 8 ms a slot, then 2,048 ms a slot (8.7 minutes in
  * all; what is further away is filed at the end and filed again). Deadlines

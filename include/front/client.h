@@ -72,6 +72,7 @@ struct client {
 	bool slow;           /* it let a deadline pass */
 	bool peer_closes;    /* it asked for the connection to end */
 	bool body_wanted;    /* the exchange waits for its body */
+	bool body_flows;     /* it is pulled; else what comes waits, whatever it is */
 	bool tunnel;         /* what comes is no request any more */
 	uint32_t requests;   /* that were read, ever */
 	uint64_t since_ms;   /* when the state began */
@@ -101,8 +102,11 @@ void client_begin_body(struct client *c, const struct head *h);
 /* From now on the connection carries bytes, both ways, until it ends. */
 void client_begin_tunnel(struct client *c);
 
-/* As reader_body(); remembers that the body is waited for. */
+/* As reader_body(); remembers that the body is waited for. From the first call on it flows. */
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);
+
+/* Whom the body is for is not there yet: it does not flow. */
+void client_hold_body(struct client *c);
 
 /* The answer was queued whole. `keep`: the connection goes on with the next request, as
  * far as its peer and the body of this request allow; else it is closed with care. */

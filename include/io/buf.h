@@ -7,6 +7,10 @@
  * Free ones are kept last-in-first-out, so that the hot ones are used. A *block*
  * has a size asked for, for heads and other bytes of our own.
  *
+ * A few receive buffers are a *reserve* for those whose bytes set others free (answers).
+ * Else requests could hold all of them while they wait for answers that nothing is
+ * left to receive with.
+ *
  * Owner: whoever holds a reference. One thread only. */
 #ifndef IO_BUF_H
 #define IO_BUF_H
@@ -46,6 +50,8 @@ struct buf_pool {
 	uint32_t count;        /* receive buffers that exist */
 	uint32_t free_n;       /* of which are on the free list */
 	uint32_t limit;        /* most that may exist */
+	uint32_t reserve;      /* of which are for the urgent only */
+	uint32_t lent;         /* waiting with the kernel, as good as free */
 	uint32_t free_min;     /* fewest free since the last trim */
 	struct slab blocks[BUF_CLASSES];
 	size_t block_bytes;    /* room of all blocks out now */
@@ -70,7 +76,24 @@ void buf_pool_done(struct buf_pool *pool);
  * call (they keep their addresses). Called about once a second. */
 void buf_pool_trim(struct buf_pool *pool);
 
-/* A free receive buffer, empty, with one reference; NULL: all are in use. */
+/* How many may still be taken, by the urgent or by others. */
+static inline uint32_t buf_left(const struct buf_pool *pool, bool urgent)
+{
+	uint32_t left = pool->free_n + (pool->limit - pool->count);
+
+	if (urgent)
+		return left;
+	return left > pool->reserve ? left - pool->reserve : 0;
+}
+
+/* So few are left that who would hold one for long had better copy. */
+static inline bool buf_scarce(const struct buf_pool *pool)
+{
+	return pool->lent + buf_left(pool, true) <= 2 * pool->reserve;
+}
+
+/* A free receive buffer, empty, with one reference; NULL: all are in use. Does not look at
+ * the reserve. */
 struct buf *buf_take(struct buf_pool *pool);
 
 /* An empty block with at least `size` bytes of room and one reference; NULL:

@@ -9,7 +9,7 @@
  *   L3  From start to last done the op, and all it points at, belong to the
  *       engine: not freed, moved or reused.
  *   L4  Cancelling is a wish: the last done still comes, with -ECANCELED or
- *       with the result that won the race.
+ *       with the result that won the race (kernel-notes/18-cancel-race).
  *   L5  A socket is closed only when no op on it is in flight, or by
  *       io_close(), which cancels what is and is the engine's own pair.
  *
@@ -77,9 +77,11 @@ struct io_connect {
  * take it by setting buf to NULL, else the engine puts it back. Goes on with
  * IO_MORE until `window` bytes have been delivered (the last buffer may go over
  * it): that done is the last. res == 0: the peer will send no more; last. An
- * empty pool is never reported: the op waits until buffers return. */
+ * empty pool is never reported: the op waits until buffers return, and comes before
+ * those that are not urgent. */
 struct io_recv {
 	struct io_op op;
+	bool urgent;     /* the caller's, set before: may use the reserve (buf.h) */
 	struct buf *buf;
 	uint32_t window; /* bytes still to be delivered; the engine's */
 };

@@ -26,6 +26,7 @@ void sim_outside(struct io_loop *loop, int fd);
 /* What goes wrong by chance: one in so many; 0, as it begins: never. */
 struct sim_faults {
 	uint32_t accepts;  /* fail for lack of descriptors; who waited goes on waiting */
+	uint32_t connects; /* likewise, from whichever side */
 	uint32_t segments; /* are late by up to `late_ms` */
 	uint32_t late_ms;
 };

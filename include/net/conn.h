@@ -34,6 +34,8 @@ struct conn_events {
 	void (*changed)(struct conn *c);
 	/* It is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
+	/* What it receives sets others free: answers. It may use the last buffers for it. */
+	bool urgent;
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
@@ -42,7 +44,8 @@ enum conn_end {
 	CONN_NOW,    /* what was not sent is lost; an orderly FIN if all was read */
 	CONN_FLUSH,  /* after what was pushed has been sent */
 	CONN_LINGER, /* likewise, then FIN, then reads and drops for a while, so that
-			the peer sees the answer and not a reset (RFC 9112 9.6) */
+			the peer sees the answer and not a reset (RFC 9112 9.6,
+			kernel-notes/09-close-with-unread-bytes) */
 	CONN_RESET,  /* at once, and visibly broken */
 };
 
@@ -110,8 +113,9 @@ struct slice conn_peek(const struct conn *c);
  * straddle buffers, never for bodies. False: out of memory. */
 bool conn_gather(struct conn *c, uint32_t max);
 
-/* What is in the inbox will wait for long: a few bytes in a receive buffer move to a block of
- * their size, so that slow peers do not use up the pool. For heads, never for bodies. */
+/* What is in the inbox will wait for others, or for more of it: it moves from receive buffers to
+ * a block of its size, so that who waits does not use up the pool. For what no other part of
+ * this connection is pulling, never for bodies on their way. */
 void conn_settle(struct conn *c);
 
 /* Drops the first n bytes. */

@@ -41,7 +41,8 @@ struct access {
 	char text[40];
 };
 
-/* Returns 0 or -ENOMEM. fd stays the caller's. */
+/* Returns 0 or -ENOMEM. fd stays the caller's. The time zone was read before (tzset()), if
+ * files cannot be opened later. */
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		enum config_log format, int fd);
 

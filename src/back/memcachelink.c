@@ -274,7 +274,11 @@ static void close_if_spare(struct memcache_link *l)
 
 static void opened(struct memcache_link *l)
 {
-	static const struct conn_events events = { conn_changed, conn_dead };
+	static const struct conn_events events = {
+		.changed = conn_changed,
+		.dead = conn_dead,
+		.urgent = true,
+	};
 	struct memcache_server *s = l->server;
 
 	server_connecting(s, -1);

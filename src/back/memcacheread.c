@@ -1,5 +1,7 @@
 #include "memcachelink.h"
 
+#include <string.h>
+
 static struct memcache_call *first_call(const struct memcache_link *l)
 {
 	if (list_empty(&l->calls))
@@ -109,12 +111,32 @@ static bool read_line(struct memcache_link *l, struct memcache_call *call)
 		line_received(l, call);
 		return true;
 	case VERDICT_MORE:
+		conn_settle(c);
 		return false;
 	case VERDICT_BAD:
 		link_break(l, CALL_ERROR);
 		return false;
 	}
 	return false;
+}
+
+/* A value is of no use before it is whole: what has come must not take the buffers that the
+ * rest needs. False: out of memory. */
+static bool value_settle(struct conn *c, struct piece *p)
+{
+	struct buf_pool *pool = io_bufs(c->tick->loop);
+	struct buf *b;
+
+	if (!buf_scarce(pool))
+		return true;
+	b = buf_new(pool, p->len);
+	if (!b)
+		return false;
+	memcpy(b->data, p->ptr, p->len);
+	buf_put(p->buf);
+	p->buf = b;
+	p->ptr = b->data;
+	return true;
 }
 
 static bool read_value(struct memcache_link *l, struct memcache_call *call)
@@ -137,7 +159,7 @@ static bool read_value(struct memcache_link *l, struct memcache_call *call)
 		return true;
 	}
 	p = conn_take(c, n);
-	if (value_append(l->server->memcache, call, &p))
+	if (value_settle(c, &p) && value_append(l->server->memcache, call, &p))
 		return true;
 	piece_put(&p);
 	link_break(l, CALL_ERROR);
@@ -149,8 +171,10 @@ static bool read_tail(struct memcache_link *l, struct memcache_call *call)
 	struct conn *c = &l->conn;
 	uint32_t tail = (uint32_t)l->reply.tail;
 
-	if (c->inbox_bytes < tail)
+	if (c->inbox_bytes < tail) {
+		conn_settle(c);
 		return false;
+	}
 	if (!conn_gather(c, tail) ||
 	    !memcache_tail_valid(&l->reply, call->command, conn_peek(c).ptr)) {
 		link_break(l, CALL_ERROR);

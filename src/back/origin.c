@@ -34,7 +34,11 @@ static void origin_changed(struct conn *conn)
 	tick_run(conn->tick, o->lease ? o->lease->asker : &o->task);
 }
 
-static const struct conn_events origin_events = { origin_changed, origin_dead };
+static const struct conn_events origin_events = {
+	.changed = origin_changed,
+	.dead = origin_dead,
+	.urgent = true,
+};
 
 static void leave_server(struct origin *o)
 {

@@ -120,7 +120,7 @@ static void conn_dead(struct conn *conn)
 	slab_put(&f->clients, c);
 }
 
-static const struct conn_events conn_events = { conn_changed, conn_dead };
+static const struct conn_events conn_events = { .changed = conn_changed, .dead = conn_dead };
 
 static void end(struct client *c, enum conn_end how)
 {
@@ -129,10 +129,15 @@ static void end(struct client *c, enum conn_end how)
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
 
+/* A reset would take along whole answers that are still on their way. Where there may be some,
+ * and the framing of this one tells that it is not whole, the connection ends in good order. */
 void client_abort(struct client *c)
 {
+	bool tells = c->writer.ended || c->writer.framing != FRAMING_CLOSE;
+	bool gentle = c->requests > 1 && tells && !c->tunnel && !c->slow && !client_lost(c);
+
 	c->exchange = NULL;
-	end(c, CONN_RESET);
+	end(c, gentle ? CONN_LINGER : CONN_RESET);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -167,14 +172,18 @@ static bool next_request(struct client *c)
 	}
 	if (c->conn.eof || client_lost(c)) {
 		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
-	} else if (c->conn.inbox_bytes > 0) {
-		conn_settle(&c->conn);
-		if (c->state == CLIENT_IDLE) {
-			set_state(c, CLIENT_HEAD);
-			expect(c);
-		}
+	} else if (c->conn.inbox_bytes > 0 && c->state == CLIENT_IDLE) {
+		set_state(c, CLIENT_HEAD);
+		expect(c);
 	}
 	return false;
+}
+
+/* What has come waits for others, as long as that takes: it must not hold what they need. */
+static void wait_aside(struct client *c)
+{
+	conn_settle(&c->conn);
+	conn_narrow(&c->conn, true);
 }
 
 /* Nothing is being answered, and a deadline passed. */
@@ -198,10 +207,8 @@ static void step(struct task *task)
 			if (!c->exchange)
 				continue;
 			/* Pipelined requests wait for this one. */
-			if (reader_ended(&c->reader) && !c->tunnel) {
-				conn_settle(&c->conn);
-				conn_narrow(&c->conn, true);
-			}
+			if ((reader_ended(&c->reader) || !c->body_flows) && !c->tunnel)
+				wait_aside(c);
 			return;
 		}
 		if (c->slow) {
@@ -209,8 +216,12 @@ static void step(struct task *task)
 			return;
 		}
 		/* Pipelined answers wait for each other's room. */
-		if (c->conn.inbox && !client_lost(c) && conn_room(&c->conn) == 0)
+		if (c->conn.inbox && !client_lost(c) && conn_room(&c->conn) == 0) {
+			wait_aside(c);
 			return;
+		}
+		if (c->conn.narrow)
+			conn_narrow(&c->conn, false);
 		if (!next_request(c))
 			return;
 	}
@@ -229,11 +240,20 @@ void client_begin_tunnel(struct client *c)
 	conn_narrow(&c->conn, false);
 }
 
+void client_hold_body(struct client *c)
+{
+	c->body_flows = c->body_wanted = false;
+}
+
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p)
 {
 	enum body_event event =
 		reader_body(&c->reader, &c->conn, &c->front->limits, trailers, p);
 
+	if (!c->body_flows) {
+		c->body_flows = true;
+		conn_narrow(&c->conn, false);
+	}
 	if (event == BODY_MORE && !c->body_wanted) {
 		c->body_wanted = true;
 		c->since_ms = c->front->tick->now_ms;
@@ -261,8 +281,7 @@ void client_ended(struct client *c, bool keep)
 		     !c->conn.inbox;
 
 	c->exchange = NULL;
-	c->body_wanted = false;
-	conn_narrow(&c->conn, false);
+	c->body_wanted = c->body_flows = false;
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);

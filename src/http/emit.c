@@ -1,19 +1,36 @@
 #include "http/emit.h"
 
-static void crlf(struct emit *e)
+/* Where n bytes go; NULL: there is no room. */
+static inline char *take(struct emit *e, size_t n)
 {
-	emit_slice(e, SLICE("\r\n"));
+	char *at = e->at;
+
+	if (e->overflow || n > (size_t)(e->end - at)) {
+		e->overflow = true;
+		return NULL;
+	}
+	e->at += n;
+	return at;
+}
+
+/* In the head of a message most slices are literals: here the copy of one is a store
+ * or two. */
+static inline void put(struct emit *e, struct slice s)
+{
+	char *at = take(e, s.len);
+
+	if (at && s.len > 0)
+		memcpy(at, s.ptr, s.len);
+}
+
+static inline void crlf(struct emit *e)
+{
+	put(e, SLICE("\r\n"));
 }
 
 void emit_slice(struct emit *e, struct slice s)
 {
-	if (e->overflow || s.len > (size_t)(e->end - e->at)) {
-		e->overflow = true;
-		return;
-	}
-	if (s.len > 0)
-		memcpy(e->at, s.ptr, s.len);
-	e->at += s.len;
+	put(e, s);
 }
 
 void emit_number(struct emit *e, uint64_t n)
@@ -24,15 +41,22 @@ void emit_number(struct emit *e, uint64_t n)
 	do
 		digits[--at] = (char)('0' + n % 10);
 	while ((n /= 10) > 0);
-	emit_slice(e, (struct slice){ digits + at, sizeof(digits) - at });
+	put(e, (struct slice){ digits + at, sizeof(digits) - at });
 }
 
 void emit_field(struct emit *e, struct slice name, struct slice value)
 {
-	emit_slice(e, name);
-	emit_slice(e, SLICE(": "));
-	emit_slice(e, value);
-	crlf(e);
+	char *at = take(e, name.len + 2 + value.len + 2);
+
+	if (!at)
+		return;
+	at = mempcpy(at, name.ptr, name.len);
+	*at++ = ':';
+	*at++ = ' ';
+	if (value.len > 0)
+		at = mempcpy(at, value.ptr, value.len);
+	*at++ = '\r';
+	*at = '\n';
 }
 
 static void field_unless_empty(struct emit *e, struct slice name, struct slice value)
@@ -45,7 +69,7 @@ static void framing_fields(struct emit *e, enum framing framing, uint64_t length
 {
 	switch (framing) {
 	case FRAMING_LENGTH:
-		emit_slice(e, SLICE("Content-Length: "));
+		put(e, SLICE("Content-Length: "));
 		emit_number(e, length);
 		crlf(e);
 		break;
@@ -70,11 +94,11 @@ static void connection_field(struct emit *e, const struct slice *options, size_t
 {
 	if (n == 0)
 		return;
-	emit_slice(e, SLICE("Connection: "));
+	put(e, SLICE("Connection: "));
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0)
-			emit_slice(e, SLICE(", "));
-		emit_slice(e, options[i]);
+			put(e, SLICE(", "));
+		put(e, options[i]);
 	}
 	crlf(e);
 }
@@ -84,11 +108,11 @@ static void request_line(struct emit *e, const struct head *h,
 {
 	bool asterisk = slice_equal(h->path, SLICE("*"));
 
-	emit_slice(e, h->method_token);
-	emit_slice(e, SLICE(" "));
-	emit_slice(e, r->path.len > 0 && !asterisk ? r->path : h->path);
-	emit_slice(e, h->query);
-	emit_slice(e, SLICE(" HTTP/1.1\r\n"));
+	put(e, h->method_token);
+	put(e, SLICE(" "));
+	put(e, r->path.len > 0 && !asterisk ? r->path : h->path);
+	put(e, h->query);
+	put(e, SLICE(" HTTP/1.1\r\n"));
 }
 
 static bool request_field_kept(const struct head *h, const struct field *f)
@@ -103,15 +127,15 @@ static bool request_field_kept(const struct head *h, const struct field *f)
 
 static void forwarded_for_field(struct emit *e, const struct head *h, struct slice client)
 {
-	emit_slice(e, SLICE("X-Forwarded-For: "));
+	put(e, SLICE("X-Forwarded-For: "));
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
 		if (f->header != HEADER_X_FORWARDED_FOR || f->per_hop ||
 		    f->value.len == 0)
 			continue;
-		emit_slice(e, f->value);
-		emit_slice(e, SLICE(", "));
+		put(e, f->value);
+		put(e, SLICE(", "));
 	}
-	emit_slice(e, client);
+	put(e, client);
 	crlf(e);
 }
 
@@ -149,10 +173,10 @@ void emit_request(struct emit *e, const struct head *h, const struct emit_reques
 
 static void status_line(struct emit *e, int status, struct slice phrase)
 {
-	emit_slice(e, SLICE("HTTP/1.1 "));
+	put(e, SLICE("HTTP/1.1 "));
 	emit_number(e, (uint64_t)status);
-	emit_slice(e, SLICE(" "));
-	emit_slice(e, phrase);
+	put(e, SLICE(" "));
+	put(e, phrase);
 	crlf(e);
 }
 
@@ -207,11 +231,11 @@ void emit_reply(struct emit *e, const struct emit_reply *r)
 	field_unless_empty(e, SLICE("Allow"), r->allow);
 	field_unless_empty(e, SLICE("Retry-After"), r->retry_after);
 	if (r->proxy_name.len > 0) {
-		emit_slice(e, SLICE("Proxy-Status: "));
-		emit_slice(e, r->proxy_name);
+		put(e, SLICE("Proxy-Status: "));
+		put(e, r->proxy_name);
 		if (r->proxy_status.len > 0)
-			emit_slice(e, SLICE("; error="));
-		emit_slice(e, r->proxy_status);
+			put(e, SLICE("; error="));
+		put(e, r->proxy_status);
 		crlf(e);
 	}
 	if (r->close)

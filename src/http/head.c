@@ -48,22 +48,26 @@ struct source {
 	bool line_parsed; /* in this call */
 };
 
-#define LANES(octet) (0x0101010101010101ull * (octet))
+typedef uint8_t lanes_t __attribute__((vector_size(16)));
 
-/* The first octet of [at, n) that is below 0x20 or is DEL; n: none. Eight at a time:
- * a borrow can only mark lanes behind one that is truly marked. */
+/* The first octet of [at, n) that is below 0x20 or is DEL; n: none. Sixteen at a time, which
+ * every x86-64 and arm64 has an instruction for. */
 static size_t control_find(const char *bytes, size_t at, size_t n)
 {
-	for (; n - at >= 8; at += 8) {
-		uint64_t v, del, hit;
+	for (; n - at >= sizeof(lanes_t); at += sizeof(lanes_t)) {
+		uint64_t low, high;
+		lanes_t v;
 
-		memcpy(&v, bytes + at, 8);
-		v = le64toh(v);
-		del = v ^ LANES(0x7f);
-		hit = (((v - LANES(0x20)) & ~v) | ((del - LANES(1)) & ~del)) &
-		      LANES(0x80);
-		if (hit)
-			return at + (size_t)__builtin_ctzll(hit) / 8;
+		memcpy(&v, bytes + at, sizeof(v));
+		v = (lanes_t)((v < 0x20) | (v == 0x7f));
+		memcpy(&low, &v, 8);
+		memcpy(&high, (const char *)&v + 8, 8);
+		low = le64toh(low);
+		high = le64toh(high);
+		if (low)
+			return at + (size_t)__builtin_ctzll(low) / 8;
+		if (high)
+			return at + 8 + (size_t)__builtin_ctzll(high) / 8;
 	}
 	while (at < n && (uint8_t)bytes[at] >= 0x20 && bytes[at] != 0x7f)
 		at++;

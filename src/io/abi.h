@@ -2,7 +2,7 @@
  * Their values are stable; whether the running kernel has them is asked at start.
  *
  * IORING_SETUP_NO_SQARRAY is left out on purpose: a ring mapped by liburing 2.3 is
- * corrupted by it. */
+ * corrupted by it (kernel-notes/29-a-trap-not-sprung). */
 #ifndef IO_ABI_H
 #define IO_ABI_H
 

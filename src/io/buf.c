@@ -12,12 +12,26 @@
 #define CHUNK_BUFS 64u
 #define CHUNK_HEADS ((size_t)4096)
 
+/* The reserve of large pools. One buffer would do for getting on, but slowly. */
+#define RESERVE_MAX 64u
+
 /* Most buffers whose memory one trim gives back: it is a system call for each. */
 #define TRIM_MAX 256u
 
 static const char *const block_names[BUF_CLASSES] = {
 	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
 };
+
+/* One writer; the control thread reads them at any time, for /metrics. */
+static void count_set(uint32_t *count, uint32_t n)
+{
+	__atomic_store_n(count, n, __ATOMIC_RELAXED);
+}
+
+static void block_bytes_set(struct buf_pool *pool, size_t n)
+{
+	__atomic_store_n(&pool->block_bytes, n, __ATOMIC_RELAXED);
+}
 
 static uint32_t class_bytes(unsigned class_)
 {
@@ -34,7 +48,7 @@ static void free_push(struct buf_pool *pool, struct buf *b)
 	b->begin = b->end = 0;
 	b->next = pool->free;
 	pool->free = b;
-	pool->free_n++;
+	count_set(&pool->free_n, pool->free_n + 1);
 }
 
 static bool grow(struct buf_pool *pool, int map_flags)
@@ -63,8 +77,15 @@ static bool grow(struct buf_pool *pool, int map_flags)
 		pool->all[b->id] = b;
 		free_push(pool, b);
 	}
-	pool->count += n;
+	count_set(&pool->count, pool->count + n);
 	return true;
+}
+
+static uint32_t reserve_of(uint32_t limit)
+{
+	if (limit < 32)
+		return limit > 2;
+	return limit / 16 < RESERVE_MAX ? limit / 16 : RESERVE_MAX;
 }
 
 int buf_pool_init(struct buf_pool *pool, uint32_t limit)
@@ -74,10 +95,13 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 
 	ASSERT(limit > 0 && limit <= UINT16_MAX);
 	memset(pool, 0, sizeof(*pool));
-	for (unsigned i = 0; i < BUF_CLASSES; i++)
+	for (unsigned i = 0; i < BUF_CLASSES; i++) {
 		slab_init(&pool->blocks[i], block_names[i],
 			  sizeof(struct buf) + class_bytes(i), 0);
+		slab_dip(&pool->blocks[i]);
+	}
 	pool->limit = limit;
+	pool->reserve = reserve_of(limit);
 	pool->all = calloc(limit, sizeof(struct buf *));
 	/* The first chunk is touched at once, so that it is part of what an idle
 	 * loop costs and not of what the first connections seem to cost. */
@@ -137,7 +161,8 @@ struct buf *buf_take(struct buf_pool *pool)
 	b = pool->free;
 	ASSERT(b->refs == 0);
 	pool->free = b->next;
-	if (--pool->free_n < pool->free_min)
+	count_set(&pool->free_n, pool->free_n - 1);
+	if (pool->free_n < pool->free_min)
 		pool->free_min = pool->free_n;
 	b->next = NULL;
 	b->begin = b->end = 0;
@@ -155,7 +180,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 	while (class_ < BUF_CLASSES && class_bytes(class_) < size)
 		class_++;
 	if (class_ < BUF_CLASSES) {
-		b = slab_take(&pool->blocks[class_]);
+		b = slab_take_raw(&pool->blocks[class_]);
 		size = class_bytes(class_);
 	} else {
 		b = malloc(sizeof(*b) + size);
@@ -170,7 +195,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 		.class_ = (uint8_t)class_,
 		.pool = pool,
 	};
-	pool->block_bytes += size;
+	block_bytes_set(pool, pool->block_bytes + size);
 	return b;
 }
 
@@ -191,7 +216,7 @@ void buf_put(struct buf *b)
 		free_push(pool, b);
 		return;
 	}
-	pool->block_bytes -= b->size;
+	block_bytes_set(pool, pool->block_bytes - b->size);
 	if (b->class_ == BUF_HEAP)
 		free(b);
 	else

@@ -81,6 +81,9 @@ void loop_finish(struct io_loop *loop, struct io_op *op, int res);
  * be on no list. The memory of the op must outlive its done, as far as buf. */
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n);
 
+/* A buffer for a receive, if it may have one. */
+struct buf *loop_take(struct io_loop *loop, const struct io_recv *op);
+
 /* The result is known already: done follows from the next io_wait() (L2). The
  * op's node must be on no list. */
 void loop_finish_early(struct io_loop *loop, struct io_op *op, int res);

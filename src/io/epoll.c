@@ -42,7 +42,7 @@ static void starve(struct epoll *e, struct io_op *op)
 {
 	stat_add(&e->loop.stats.starved, 1);
 	op->flags |= EPOLL_STARVED;
-	list_append(&e->starved, &op->node);
+	list_append(&e->starved[op_recv(op)->urgent], &op->node);
 }
 
 /* One try with a buffer in hand. Returns the bytes received, 0 if there is no more to
@@ -84,7 +84,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 
 		if (!op || !s->readable || op->flags & EPOLL_STARVED)
 			return;
-		b = buf_take(&e->loop.bufs);
+		b = loop_take(&e->loop, op_recv(op));
 		if (!b) {
 			starve(e, op);
 			return;
@@ -97,13 +97,12 @@ static void recv_ready(struct epoll *e, struct sock *s)
 }
 
 /* As many as there are buffers for, oldest first. */
-static void retry_starved(struct epoll *e)
+static void retry_starved(struct epoll *e, bool urgent)
 {
-	const struct buf_pool *pool = &e->loop.bufs;
-	uint32_t n = pool->free_n + (pool->limit - pool->count);
+	uint32_t n = buf_left(&e->loop.bufs, urgent);
 	struct list *node;
 
-	for (; n > 0 && (node = list_pop(&e->starved)); n--) {
+	for (; n > 0 && (node = list_pop(&e->starved[urgent])); n--) {
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 		op->flags = 0;
@@ -218,7 +217,8 @@ static void take_written(struct epoll *e)
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-/* Edge-triggered, so each write is an event and the counter is never read. */
+/* Edge-triggered, so each write is an event and the counter is never read
+ * (kernel-notes/21-waking-a-worker). */
 static void epoll_wake(struct io_loop *loop)
 {
 	struct epoll *e = epoll_of(loop);
@@ -255,7 +255,8 @@ static void handle(struct epoll *e, const struct epoll_event *event)
 
 	stat_add(&e->loop.stats.completions, 1);
 	if (fd == e->wake_fd) {
-		atomic_store(&e->woken, false);
+		/* Read and lowered at once: see wake_completed() in ring.c. */
+		(void)atomic_exchange(&e->woken, false);
 		return;
 	}
 	if (s->generation != event->data.u64 >> 32 || !s->registered)
@@ -308,7 +309,8 @@ static void epoll_wait_once(struct io_loop *loop, uint64_t timeout_us)
 
 	e->must_not_wait = false;
 	run_sends(e);
-	retry_starved(e);
+	retry_starved(e, true);
+	retry_starved(e, false);
 	n = epoll_wait(e->fd, e->events, EPOLL_EVENTS_MAX, timeout_ms(e, timeout_us));
 	ASSERT(n >= 0 || errno == EINTR);
 	stat_add(&loop->stats.enters, 1);
@@ -375,7 +377,8 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 		return -ENOMEM;
 	e->fd = e->wake_fd = -1;
 	list_init(&e->sends);
-	list_init(&e->starved);
+	list_init(&e->starved[false]);
+	list_init(&e->starved[true]);
 	list_init(&e->accepts);
 	e->ready.first = -1;
 	fds_init(&e->socks, sizeof(struct sock));

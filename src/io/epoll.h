@@ -54,7 +54,7 @@ struct epoll {
 	atomic_bool woken;     /* wake_fd was written since the last wait */
 	bool must_not_wait;    /* something was completed that somebody waits for */
 	struct list sends;     /* started in this tick */
-	struct list starved;   /* receives waiting for buffers */
+	struct list starved[2]; /* receives waiting for buffers; [true]: the urgent */
 	struct list accepts;   /* accepts in flight, of all listeners */
 	struct ready ready;    /* sockets with something to try; closed ones stay in it */
 	struct writer *writer; /* made when something is first written, or before */

@@ -28,6 +28,7 @@ static int watch(struct epoll *e, struct sock *s, int fd, uint32_t events)
 	return 0;
 }
 
+/* Once, for all that will ever be asked (kernel-notes/23-epolls-bill). */
 int epoll_watch(struct epoll *e, struct sock *s, int fd)
 {
 	return watch(e, s, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);

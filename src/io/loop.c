@@ -293,6 +293,11 @@ bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint3
 	return more;
 }
 
+struct buf *loop_take(struct io_loop *loop, const struct io_recv *op)
+{
+	return buf_left(&loop->bufs, op->urgent) > 0 ? buf_take(&loop->bufs) : NULL;
+}
+
 void loop_finish_early(struct io_loop *loop, struct io_op *op, int res)
 {
 	ASSERT(op->kind != IO_IDLE);

@@ -41,7 +41,7 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	sqe->buf_group = RING_BUFFER_GROUP;
 	/* With a buffer at hand the receive is tried at once: armed to wait first, it would
 	 * miss a reset that is already there behind bytes. Without one, trying would fail. */
-	sqe->ioprio = r->published == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
+	sqe->ioprio = r->loop.bufs.lent == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
 	if (ring_fd(r, op->op.fd)->way == WAY_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 		sqe_set_optlen(sqe, op->window < INT_MAX ? op->window : INT_MAX);
@@ -66,18 +66,18 @@ static void starve(struct ring *r, struct io_recv *op)
 {
 	struct buf_pool *pool = &r->loop.bufs;
 
-	if (pool->free_n == 0 && pool->count == pool->limit)
+	if (buf_left(pool, false) == 0)
 		stat_add(&r->loop.stats.starved, 1);
-	else if (r->published == 0 && r->published_target < RING_PUBLISHED_MAX)
+	else if (pool->lent == 0 && r->published_target < RING_PUBLISHED_MAX)
 		r->published_target *= 2;
 	op->op.state |= RING_STARVED;
-	list_append(&r->starved, &op->op.node);
+	list_append(&r->starved[op->urgent], &op->op.node);
 }
 
-static void recv_failed(struct ring *r, struct io_recv *op, int res)
+static void recv_failed(struct ring *r, struct io_recv *op, int res, bool in_hand)
 {
 	bool again = res == -ENOBUFS || res == -EINTR ||
-		     (res == -EAGAIN && ring_lost_nonblock(r, op->op.fd));
+		     (res == -EAGAIN && (in_hand || ring_lost_nonblock(r, op->op.fd)));
 
 	if (!again)
 		ring_finish(r, &op->op, res);
@@ -98,9 +98,19 @@ static void recv_left(struct ring *r, const struct io_recv *op)
 		f->recv = NULL;
 }
 
+static struct buf *hand_taken(struct io_recv *op)
+{
+	struct buf *b = op->buf;
+
+	op->buf = NULL;
+	op->op.state &= (uint8_t)~RING_IN_HAND;
+	return b;
+}
+
 static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned flags)
 {
-	struct buf *b = ring_received(r, flags);
+	bool in_hand = op->op.state & RING_IN_HAND;
+	struct buf *b = in_hand ? hand_taken(op) : ring_received(r, flags);
 
 	if (!(flags & IORING_CQE_F_MORE))
 		recv_left(r, op);
@@ -109,7 +119,7 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 		if (res == 0)
 			ring_finish(r, &op->op, 0);
 		else
-			recv_failed(r, op, res);
+			recv_failed(r, op, res, in_hand);
 		return;
 	}
 	ASSERT(b);
@@ -131,15 +141,45 @@ static void end_closed_starved(struct ring *r)
 	if (!r->closed)
 		return;
 	r->closed = false;
-	LIST_EACH(&r->starved, node)
-	{
-		struct io_op *op = LIST_ITEM(node, struct io_op, node);
+	for (unsigned urgent = 0; urgent < 2; urgent++)
+		LIST_EACH(&r->starved[urgent], node)
+		{
+			struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
-		if (!ring_is_over(r, op))
-			continue;
-		list_remove(&op->node);
-		loop_finish_early(&r->loop, op, -ECANCELED);
-	}
+			if (!ring_is_over(r, op))
+				continue;
+			list_remove(&op->node);
+			loop_finish_early(&r->loop, op, -ECANCELED);
+		}
+}
+
+/* The bytes that it found no buffer for, into one that nobody else can take. The reserve is
+ * never with the kernel: receives that are not urgent would find it there. Does not wait,
+ * for the buffer would wait with it. */
+static void receive_in_hand(struct ring *r, struct io_recv *op, struct buf *b)
+{
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_RECV, op->op.fd,
+					    ring_cookie(&op->op));
+
+	ring_fd(r, op->op.fd)->recv = &op->op;
+	sqe->addr = (uintptr_t)b->data;
+	sqe->len = b->size;
+	sqe->msg_flags = MSG_DONTWAIT;
+	op->buf = b;
+	op->op.state |= RING_IN_HAND;
+	stat_add(&r->loop.stats.recv_arms, 1);
+}
+
+static struct io_recv *next_starved(struct ring *r, bool urgent)
+{
+	struct list *node = list_pop(&r->starved[urgent]);
+	struct io_recv *op;
+
+	if (!node)
+		return NULL;
+	op = op_recv(LIST_ITEM(node, struct io_op, node));
+	op->op.state &= (uint8_t)~RING_STARVED;
+	return op;
 }
 
 /* As many as there are buffers for, oldest first: each of them uses one up, or finds
@@ -147,18 +187,25 @@ static void end_closed_starved(struct ring *r)
  * (kernel-notes/05-buffer-starvation). */
 static void arm_starved(struct ring *r)
 {
-	struct list *node;
+	struct io_recv *op;
+	struct buf *b;
 
-	for (unsigned n = r->published; n > 0 && (node = list_pop(&r->starved)); n--) {
-		struct io_op *op = LIST_ITEM(node, struct io_op, node);
-
-		op->state &= (uint8_t)~RING_STARVED;
-		arm_recv(r, op_recv(op));
+	while (!list_empty(&r->starved[true]) && (b = buf_take(&r->loop.bufs)))
+		receive_in_hand(r, next_starved(r, true), b);
+	for (unsigned n = r->loop.bufs.lent; n > 0; n--) {
+		op = next_starved(r, true);
+		if (!op)
+			op = next_starved(r, false);
+		if (!op)
+			return;
+		arm_recv(r, op);
 	}
 }
 
 /* ---- sending ---------------------------------------------------------------- */
 
+/* Copied by the kernel, not shared with it (kernel-notes/20-zero-copy-send). The msghdr
+ * has to last until the enter (kernel-notes/15-a-store-and-a-call). */
 static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_SEND, op->op.fd,
@@ -176,7 +223,8 @@ static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 	return sqe;
 }
 
-/* The kernel waits for room by itself and completes when all is taken. */
+/* The kernel waits for room by itself and completes when all is taken, or with the part
+ * that was before a cancel or an error (kernel-notes/17-short-sends). */
 static void send_patiently(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = send_entry(r, op);
@@ -209,6 +257,7 @@ static void ring_send(struct io_loop *loop, struct io_send *op, bool silent)
 		send_patiently(r, op);
 }
 
+/* Under the same op: one in flight per socket (kernel-notes/08-restarted-sends). */
 static void send_rest(struct ring *r, struct io_send *op, size_t taken)
 {
 	if (ring_is_over(r, &op->op)) {
@@ -245,7 +294,8 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 }
 
 /* Silent sends that the kernel has taken and not complained about: every completion
- * that was there after the enter has been seen. */
+ * that was there after the enter has been seen. An enter that has taken an entry has done
+ * it, as there is no thread that polls (kernel-notes/25-a-thread-that-polls). */
 static void finish_silent(struct ring *r, unsigned consumed)
 {
 	while (!list_empty(&r->silent)) {
@@ -314,6 +364,7 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 
 /* ---- waking ----------------------------------------------------------------- */
 
+/* One read is armed all the time (kernel-notes/21-waking-a-worker). */
 static void arm_wake(struct ring *r)
 {
 	struct io_uring_sqe *sqe;
@@ -326,10 +377,12 @@ static void arm_wake(struct ring *r)
 	r->wake_armed = true;
 }
 
+/* Who found the flag up has left its message before: read and lowered at once, so that the
+ * mailbox, which is looked into next, shows it on every processor. */
 static void wake_completed(struct ring *r)
 {
 	r->wake_armed = false;
-	atomic_store(&r->woken, false);
+	(void)atomic_exchange(&r->woken, false);
 }
 
 static void ring_wake(struct io_loop *loop)
@@ -356,7 +409,8 @@ static void sink_completed(struct ring *r, enum ring_sink sink, int res)
 		wake_completed(r);
 		return;
 	case SINK_CANCEL:
-		/* Too late is as good; not found is looked into. */
+		/* Too late is as good; not found is looked into
+		 * (kernel-notes/18-cancel-race). */
 		if (res == -ENOENT)
 			r->cancel_missed = true;
 		if (res == -ENOENT || res == -EALREADY)
@@ -426,17 +480,20 @@ static bool drain_all(struct ring *r)
 	return true;
 }
 
-/* Receives that starve while silent sends hold buffers must not wait for a stranger's
+/* For one: kernel-notes/26-wait-for-n-or-t tells what more would be.
+ * Receives that starve while silent sends hold buffers must not wait for a stranger's
  * event: the sends end with this enter, and give back what they hold. */
 static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
 	if (timeout_us == 0 || !list_empty(&r->loop.early))
 		return 0;
-	if (!list_empty(&r->starved) && !list_empty(&r->silent))
+	if (ring_starves(r) && !list_empty(&r->silent))
 		return 0;
 	return 1;
 }
 
+/* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request
+ * costs in system calls (kernel-notes/23-epolls-bill). */
 static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct ring *r = ring_of(loop);

@@ -49,7 +49,8 @@ enum {
 	RING_STARVED = 2,   /* on ring->starved, and not with the kernel */
 	RING_CANCELLED = 4, /* never submitted again; on ring->cancelling if flying */
 	RING_POLLING = 8,   /* a write that waits for room */
-	RING_SHORTENED = 16 /* a send that was counted as short */
+	RING_SHORTENED = 16, /* a send that was counted as short */
+	RING_IN_HAND = 32   /* a receive that was given a buffer, in op->buf */
 };
 
 /* How a socket receives. */
@@ -68,7 +69,8 @@ struct ring_fd {
 };
 
 /* Receive buffers with the kernel: at first as many as the pool's first chunk,
- * doubled each time they were too few (kernel-notes/05-buffer-starvation). */
+ * doubled each time they were too few (kernel-notes/05-buffer-starvation), as all of
+ * them are gone through in turn (kernel-notes/27-footprint-of-a-buffer-ring). */
 #define RING_PUBLISHED_MIN 64u
 #define RING_PUBLISHED_MAX 256u
 #define RING_BUFFER_GROUP 0
@@ -84,9 +86,9 @@ struct ring {
 	bool closed;        /* a socket was closed while receives starved */
 	bool wake_armed;
 	struct io_uring_buf_ring *bufs;
-	unsigned published, published_target;
+	unsigned published_target;
 	struct list silent;     /* sends, in order of submission */
-	struct list starved;    /* receives waiting for buffers */
+	struct list starved[2]; /* receives waiting for buffers; [true]: the urgent */
 	struct list cancelling; /* ops with the kernel that were asked to end */
 	struct fds fds;         /* struct ring_fd */
 	int wake_fd;
@@ -115,6 +117,12 @@ static inline uint64_t ring_cookie(const struct io_op *op)
 static inline bool ring_is_over(struct ring *r, const struct io_op *op)
 {
 	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
+}
+
+/* Receives wait for buffers. */
+static inline bool ring_starves(const struct ring *r)
+{
+	return !list_empty(&r->starved[false]) || !list_empty(&r->starved[true]);
 }
 
 /* An accept or a write has come back. */

@@ -42,6 +42,7 @@ static void arm_accept(struct ring *r, struct io_accept *op)
 	op->peer_len = sizeof(op->peer);
 	sqe->addr = (uintptr_t)&op->peer;
 	sqe->addr2 = (uintptr_t)&op->peer_len;
+	/* A number, no slot of the ring's own (kernel-notes/19-direct-descriptors). */
 	sqe->accept_flags = SOCK_CLOEXEC;
 	ring_fd(r, op->op.fd)->others++;
 }
@@ -133,7 +134,8 @@ static void cancel_entry(struct ring *r, const struct io_op *op)
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
-/* A silent send needs no help: it ends with the enter that takes it. */
+/* A silent send needs no help: it ends with the enter that takes it
+ * (kernel-notes/03-silent-sends). */
 void ring_cancel(struct io_loop *loop, struct io_op *op)
 {
 	struct ring *r = ring_of(loop);
@@ -208,10 +210,10 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 	f->recv = NULL;
 	f->way = WAY_UNKNOWN;
 	close_entry(r, fd);
-	r->closed |= !list_empty(&r->starved);
+	r->closed |= ring_starves(r);
 }
 
-/* IORING_OP_SHUTDOWN would start a thread for it. */
+/* IORING_OP_SHUTDOWN would start a thread for it (kernel-notes/24-who-needs-a-thread). */
 void ring_shutdown(struct io_loop *loop, int fd)
 {
 	ring_count_syscall(ring_of(loop));

@@ -23,6 +23,7 @@ static bool is_ordinary(int res)
 	       res == -EBUSY || res == -ENOMEM;
 }
 
+/* One limit of time for all that waits (kernel-notes/22-a-wheel-and-one-limit). */
 void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags)
 {
 	struct __kernel_timespec ts = {
@@ -45,7 +46,8 @@ void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned f
 	stat_add(&r->loop.stats.submissions, ring_consumed(r) - before);
 }
 
-/* In the middle of a tick: makes room without waiting. If the kernel has no memory
+/* In the middle of a tick: makes room without waiting, and without GETEVENTS nothing is
+ * completed by it (kernel-notes/01-one-enter-per-tick). If the kernel has no memory
  * for a request there is nothing better to do than to ask again. */
 static void make_room(struct ring *r)
 {
@@ -58,6 +60,7 @@ static void make_room(struct ring *r)
 	}
 }
 
+/* A store; the kernel looks at it in the next enter (kernel-notes/15-a-store-and-a-call). */
 struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t user_data)
 {
 	struct io_uring_sq *sq = &r->uring.sq;
@@ -73,15 +76,19 @@ struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t u
 	return sqe;
 }
 
+/* Enough for any number that is idle (kernel-notes/06-idle-owns-no-buffer), and no more
+ * than stays in the cache (kernel-notes/27-footprint-of-a-buffer-ring). */
 void ring_refill(struct ring *r)
 {
+	struct buf_pool *pool = &r->loop.bufs;
 	int added = 0;
 	struct buf *b;
 
-	while (r->published < r->published_target && (b = buf_take(&r->loop.bufs))) {
+	while (pool->lent < r->published_target && buf_left(pool, false) > 0 &&
+	       (b = buf_take(pool))) {
 		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
 				      RING_PUBLISHED_MAX - 1, added);
-		r->published++;
+		pool->lent++;
 		added++;
 	}
 	if (added > 0)
@@ -94,7 +101,7 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 
 	if (!(cqe_flags & IORING_CQE_F_BUFFER))
 		return NULL;
-	ASSERT(id < r->loop.bufs.count && r->published > 0);
-	r->published--;
+	ASSERT(id < r->loop.bufs.count && r->loop.bufs.lent > 0);
+	r->loop.bufs.lent--;
 	return r->loop.bufs.all[id];
 }

@@ -29,7 +29,8 @@ static unsigned size_from(const char *name, unsigned asked, unsigned otherwise)
 
 /* SINGLE_ISSUER and DEFER_TASKRUN: completions are made only while this thread is in
  * its one enter (kernel-notes/01-one-enter-per-tick). SUBMIT_ALL: an entry in error
- * does not hold up those after it. */
+ * does not hold up those after it. No SQPOLL: kernel-notes/25-a-thread-that-polls. No
+ * NO_SQARRAY: kernel-notes/29-a-trap-not-sprung. */
 static int setup_queues(struct ring *r, const struct io_options *options)
 {
 	unsigned entries = size_from("FAIRLEAD_RING_ENTRIES", options->entries,
@@ -84,9 +85,9 @@ static int setup_bufs(struct ring *r)
 }
 
 /* What a worker that was taken over could still do with its ring: what the proxy does,
- * on descriptors it has. Flags are restricted with the first restriction, so they are
- * listed as well. Nothing can be added later: registered beforehand, only what
- * tear_down() undoes is left. */
+ * on descriptors it has (kernel-notes/28-a-restricted-ring). Flags are restricted with
+ * the first restriction, so they are listed as well. Nothing can be added later:
+ * registered beforehand, only what tear_down() undoes is left. */
 static int restrict_ring(struct ring *r)
 {
 	static const uint8_t ops[] = {
@@ -111,6 +112,7 @@ static int restrict_ring(struct ring *r)
 		list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 		list[n++].register_op = registers[i];
 	}
+	/* No links: kernel-notes/16-order-and-links. */
 	list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	list[n++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
 	/* liburing 2.3 declares functions for this and for enabling, and exports neither. */
@@ -122,7 +124,7 @@ static int restrict_ring(struct ring *r)
  * limits, the ring itself; restrictions and enabling are last. */
 static int setup_registered(struct ring *r)
 {
-	unsigned workers[2] = { 1, 1 };
+	unsigned workers[2] = { 1, 1 }; /* kernel-notes/24-who-needs-a-thread */
 	int res = setup_bufs(r);
 
 	if (res < 0)
@@ -143,7 +145,8 @@ static int setup_registered(struct ring *r)
 						 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-/* The first enter, whose refusal must not look like a mistake of ours. */
+/* The first enter, whose refusal must not look like a mistake of ours
+ * (kernel-notes/14-a-refused-ring). */
 static int try_enter(struct ring *r)
 {
 	int res = io_uring_enter2((unsigned)r->enter_fd, 0, 0,
@@ -182,11 +185,11 @@ static void take_bufs_back(struct ring *r)
 	for (uint32_t i = 0; i < pool->count; i++) {
 		if (pool->all[i]->refs == 0)
 			continue;
-		ASSERT(r->published > 0);
-		r->published--;
+		ASSERT(pool->lent > 0);
+		pool->lent--;
 		buf_put(pool->all[i]);
 	}
-	ASSERT(r->published == 0);
+	ASSERT(pool->lent == 0);
 	munmap(r->bufs, bufs_bytes());
 }
 
@@ -212,7 +215,8 @@ int ring_start(struct io_loop **loop, const struct io_options *options,
 		return -ENOMEM;
 	r->has = *has;
 	list_init(&r->silent);
-	list_init(&r->starved);
+	list_init(&r->starved[false]);
+	list_init(&r->starved[true]);
 	list_init(&r->cancelling);
 	fds_init(&r->fds, sizeof(struct ring_fd));
 	res = loop_init(&r->loop, &ring_engine, IO_ENGINE_RING, options);

@@ -47,8 +47,13 @@ static void sim_accept(struct io_loop *loop, struct io_accept *op)
 static void sim_connect(struct io_loop *loop, struct io_connect *op)
 {
 	struct sim *s = sim_of(loop);
-	struct slot *slot = slot_take(s, &op->op);
+	struct slot *slot;
 
+	if (world_befalls(&s->world, s->connect_faults)) {
+		loop_finish_early(loop, &op->op, -EMFILE);
+		return;
+	}
+	slot = slot_take(s, &op->op);
 	slot->link = world_connect(&s->world, op->addr, op->addr_len,
 				   ticket_of(s, slot, WHY_STEP));
 }
@@ -139,7 +144,7 @@ static void send_step(struct sim *s, struct slot *slot)
 static struct buf *receive_buf(struct sim *s, struct slot *slot)
 {
 	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1) :
-					    buf_take(&s->loop.bufs);
+					    loop_take(&s->loop, op_recv(slot->op));
 }
 
 /* ---- closing ---------------------------------------------------------------- */
@@ -289,25 +294,38 @@ static bool recv_step(struct sim *s, struct slot *slot)
 	return true;
 }
 
+static struct written *written_to(struct sim *s, int fd)
+{
+	struct written *all;
+
+	for (unsigned i = 0; i < s->written_n; i++)
+		if (s->written[i].fd == fd)
+			return &s->written[i];
+	all = realloc(s->written, (s->written_n + 1) * sizeof(*all));
+	ASSERT(all);
+	s->written = all;
+	all[s->written_n] = (struct written){ .fd = fd };
+	return &all[s->written_n++];
+}
+
+static void written_grow(struct written *to, size_t more)
+{
+	char *wider;
+
+	if (to->len + more <= to->room)
+		return;
+	to->room = 2 * (to->len + more);
+	wider = realloc(to->bytes, to->room);
+	ASSERT(wider);
+	to->bytes = wider;
+}
+
 static bool write_step(struct sim *s, struct slot *slot)
 {
 	struct io_write *op = op_write(slot->op);
-	struct written *to = NULL;
+	struct written *to = written_to(s, op->op.fd);
 
-	for (unsigned i = 0; i < s->written_n; i++)
-		if (s->written[i].fd == op->op.fd)
-			to = &s->written[i];
-	if (!to) {
-		s->written = realloc(s->written, (s->written_n + 1) * sizeof(*to));
-		ASSERT(s->written);
-		to = &s->written[s->written_n++];
-		*to = (struct written){ .fd = op->op.fd };
-	}
-	if (to->len + op->len > to->room) {
-		to->room = 2 * (to->len + op->len);
-		to->bytes = realloc(to->bytes, to->room);
-		ASSERT(to->bytes);
-	}
+	written_grow(to, op->len);
 	memcpy(to->bytes + to->len, op->ptr, op->len);
 	to->len += op->len;
 	op->left = 0;
@@ -353,6 +371,7 @@ static bool cancel_step(struct sim *s, struct slot *slot)
 	if (held && !recv_tell(s, slot, held, held->end))
 		return true;
 	slot = ticket_slot(s, t);
+	ASSERT(slot);
 	if (slot->op->kind == IO_CONNECT)
 		world_close(&s->world, slot->link, 0, false);
 	finish(s, slot, -ECANCELED);
@@ -448,16 +467,16 @@ static bool gather(struct sim *s, uint64_t until_us)
 /* As many as there are buffers, oldest first. */
 static void starved_call(struct sim *s)
 {
-	const struct buf_pool *pool = &s->loop.bufs;
-	size_t buffers = pool->free_n + (pool->limit - pool->count), kept = 0;
+	size_t called_n = 0, kept = 0;
 
 	for (size_t i = 0; i < s->starved.n; i++) {
 		struct ticket t = s->starved.at[i];
+		struct slot *slot = ticket_slot(s, t);
 
-		if (!ticket_slot(s, t))
+		if (!slot)
 			continue;
-		if (buffers > 0) {
-			buffers--;
+		if (called_n < buf_left(&s->loop.bufs, op_recv(slot->op)->urgent)) {
+			called_n++;
 			world_call(&s->world, t, world_delay(&s->world));
 		} else {
 			s->starved.at[kept++] = t;
@@ -612,6 +631,7 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	ASSERT(loop->kind == IO_ENGINE_SIM);
 	ASSERT(faults->segments == 0 || faults->late_ms > 0);
 	s->accept_faults = faults->accepts;
+	s->connect_faults = faults->connects;
 	s->world.late_one_in = faults->segments;
 	s->world.late_us = faults->late_ms * 1000ull;
 }

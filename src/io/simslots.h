@@ -59,7 +59,7 @@ struct sim {
 	struct queue starved;         /* receives that found no buffer */
 	struct written *written;
 	unsigned written_n;
-	uint32_t accept_faults; /* one in so many */
+	uint32_t accept_faults, connect_faults; /* one in so many */
 	atomic_bool woken;
 };
 

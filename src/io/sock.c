@@ -45,9 +45,29 @@ void peer_from(struct peer *p, const struct sockaddr_storage *ss)
 	}
 }
 
+/* By hand, because it is written into every request that is forwarded, and inet_ntop()
+ * prints: 1,400 instructions of a request's 18,000. */
+static size_t inet4_text(const uint8_t *addr, char *text)
+{
+	char *at = text;
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (addr[i] >= 100)
+			*at++ = (char)('0' + addr[i] / 100);
+		if (addr[i] >= 10)
+			*at++ = (char)('0' + addr[i] / 10 % 10);
+		*at++ = (char)('0' + addr[i] % 10);
+		*at++ = '.';
+	}
+	*--at = '\0';
+	return (size_t)(at - text);
+}
+
 size_t peer_text(const struct peer *p, char *text, size_t size)
 {
 	ASSERT(size >= SOCK_TEXT_MAX);
+	if (p->family == AF_INET)
+		return inet4_text(p->addr, text);
 	if (p->family == AF_UNIX || !inet_ntop(p->family, p->addr, text, (socklen_t)size))
 		memcpy(text, "unix", sizeof("unix"));
 	return strlen(text);
@@ -105,6 +125,7 @@ static void remove_stale(const struct sockaddr *sa, socklen_t len)
 	close(fd);
 }
 
+/* Inherited by what is accepted (kernel-notes/10-nodelay-is-inherited). */
 static int set_options(int fd, int family, bool reuse_port)
 {
 	const int on = 1;

@@ -188,7 +188,7 @@ static void client_dead(struct conn *conn)
 
 static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
-	static const struct conn_events events = { client_changed, client_dead };
+	static const struct conn_events events = { .changed = client_changed, .dead = client_dead };
 	struct cache_lab *lab = l->owner;
 	struct cache_client *c = slab_take(&lab->clients);
 

@@ -30,6 +30,8 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 		v = parse(h, s.ptr, s.len, l, &r->scanned);
 	}
 	r->head_bytes = v == VERDICT_OK ? h->bytes : 0;
+	if (v == VERDICT_MORE)
+		conn_settle(c);
 	return v;
 }
 

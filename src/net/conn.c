@@ -1,10 +1,11 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
-/* More than this is worth a receive buffer of its own. */
-#define SETTLE_BYTES_MAX (BUF_BYTES / 4)
+/* A block for what waits has as much room for more, but not more than this. */
+#define SETTLE_ROOM_MAX (BUF_BYTES / 4)
 
 #define SQUEEZE_BYTES_MAX (BUF_BYTES / 16)
 
@@ -197,17 +198,24 @@ bool conn_gather(struct conn *c, uint32_t max)
 	return true;
 }
 
+/* A block that is mostly empty would fill the window, and what is missing could not come. */
+static bool is_settled(const struct buf *b, size_t room)
+{
+	return b->class_ != BUF_RECEIVE && b->size <= room + BUF_BYTES;
+}
+
 void conn_settle(struct conn *c)
 {
+	uint32_t bytes = c->inbox_bytes;
+	size_t room = bytes + (bytes < SETTLE_ROOM_MAX ? bytes : SETTLE_ROOM_MAX);
 	struct buf *first = c->inbox;
 
-	if (!first || c->inbox_bytes > SETTLE_BYTES_MAX ||
-	    (first->class_ != BUF_RECEIVE && !first->next))
+	if (!first || (is_settled(first, room) && !first->next))
 		return;
-	if (first->class_ == BUF_RECEIVE || first->begin + c->inbox_bytes > first->size)
-		first = replace_first(c, 2 * (size_t)c->inbox_bytes);
+	if (!is_settled(first, room) || first->begin + bytes > first->size)
+		first = replace_first(c, room);
 	if (first)
-		pull_up(c, first, c->inbox_bytes);
+		pull_up(c, first, bytes);
 	receive(c);
 }
 
@@ -234,9 +242,10 @@ static struct outbox *outbox_take(struct conn *c)
 
 	if (o)
 		return o;
-	o = slab_take(&c->tick->outboxes);
+	o = slab_take_raw(&c->tick->outboxes);
 	if (!o)
 		return NULL;
+	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
@@ -546,6 +555,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	die_if_done(c);
 }
 
+/* In one send, as there may be but one (kernel-notes/08-restarted-sends). */
 static void flush(struct conn *c)
 {
 	struct outbox *o = c->outbox;
@@ -577,6 +587,7 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	c->fd = fd;
 	c->window = window;
 	c->received_ms = c->sent_ms = tick->now_ms;
+	c->recv.urgent = events->urgent;
 	io_op_init(&c->recv.op, received);
 	list_init(&c->corpse.node);
 	c->corpse.bury = buried;

@@ -18,7 +18,8 @@ void mailbox_post(struct mailbox *box, struct message *m)
 	while (!atomic_compare_exchange_weak_explicit(&box->head, &head, m,
 						      memory_order_release,
 						      memory_order_relaxed));
-	/* Whoever finds the box empty wakes its owner; the others need not. */
+	/* Whoever finds the box empty wakes its owner; the others need not
+	 * (kernel-notes/21-waking-a-worker). */
 	if (!head)
 		box->wake(box->sleeper);
 }

@@ -27,7 +27,6 @@ static void written(struct io_op *op, int res, unsigned flags)
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		enum config_log format, int fd)
 {
-	tzset(); /* reads the file of the time zone, which a sandbox would not allow later */
 	memset(a, 0, sizeof(*a));
 	a->tick = tick;
 	a->stats = stats;

@@ -342,6 +342,9 @@ void relay_ask(struct exchange *x)
 	} else {
 		if (!forward_body(x) || !take_origin_head(x))
 			return;
+		/* In line once more, after an origin that had gone. */
+		if (x->fetch->state == FETCH_LEASING)
+			client_hold_body(x->client);
 		/* The answer's head may have come with the origin's readiness for the body. */
 		if (x->state == EXCHANGE_TUNNEL) {
 			relay_tunnel(x);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <seccomp.h>
@@ -167,6 +168,13 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
 	if (error == 0 && has_block(o->config))
 		error = ALLOW_NARROW(filter, narrow_block);
 	return error;
+}
+
+/* An arena of a thread, when it first shrinks, opens /proc/sys/vm/overcommit_memory; that of
+ * the process does not. The threads take little from it: their own slabs are not there. */
+void sandbox_prepare(void)
+{
+	mallopt(M_ARENA_MAX, 1);
 }
 
 /* The kernel remembers which calls are allowed whatever their arguments are, so that the

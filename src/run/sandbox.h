@@ -11,6 +11,9 @@
 
 #include "run/supervisor.h"
 
+/* Before the first thread is made: lets the C library do without calls that are not allowed. */
+void sandbox_prepare(void);
+
 /* Returns 0, or a negative errno and what failed. For good. */
 int sandbox_close(const struct run_options *options, const char **what);
 

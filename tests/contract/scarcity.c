@@ -130,6 +130,126 @@ static void empty_pool_ends(struct rig *r)
 	starved_close(r, &s);
 }
 
+#define QUEUE_N 8u
+
+/* A receive that meets its end when it was called to try, and has not: its bytes were there
+ * when it began, so that a cancel finds it nowhere, and are gone when it tries, so that it
+ * waits again (kernel-notes/04-cancel-and-close). On io_uring it takes an empty pool, for it
+ * to wait at all, and a queue that overflows, to be submitted before the wait. */
+static void end_before_retry(struct rig *r, bool close_at_once)
+{
+	struct pair pair = pair_open(r), full = pair_open(r);
+	struct writer *w = writer_new(r, 1), *all = writer_new(r, 2);
+	struct reader *holder = reader_new(r, 2);
+	struct probe *recv_ = probe_new(r);
+	char bytes[100];
+	int other;
+
+	holder->hold = true;
+	reader_start(holder, full.b, 1u << 20);
+	writer_send(all, full.a, STARVED_BUFFERS * BUF_BYTES + 1, 1, 0);
+	writer_send(w, pair.a, sizeof(bytes), 1, 0);
+	PUMP(r, !writer_busy(w) && holder->at == STARVED_BUFFERS * BUF_BYTES);
+	rig_settle(r);
+	other = dup(pair.b);
+	probe_recv(recv_, pair.b, 1000);
+	for (unsigned i = 0; i <= QUEUE_N; i++)
+		probe_accept(probe_new(r), r->listener);
+	CHECK(r, recv(other, bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes));
+	CHECK(r, close(other) == 0);
+	holder->hold = false;
+	reader_let_go(holder);
+	if (close_at_once)
+		rig_sock_close(r, pair.b);
+	else
+		probe_cancel(recv_);
+	PUMP(r, !recv_->busy && !writer_busy(all));
+	CHECK(r, recv_->res == -ECANCELED);
+	if (!close_at_once)
+		rig_sock_close(r, pair.b);
+	rig_sock_close(r, pair.a);
+	pair_close(r, &full);
+	PUMP(r, !holder->p->busy);
+	reader_free(holder);
+	writer_free(all);
+	writer_free(w);
+}
+
+static void close_before_retry(struct rig *r)
+{
+	end_before_retry(r, true);
+}
+
+static void cancel_before_retry(struct rig *r)
+{
+	end_before_retry(r, false);
+}
+
+#define RESERVED_BUFFERS 16u /* of which one is the reserve */
+
+static struct reader *urgent_new(struct rig *r, uint64_t stream, const struct pair *pair)
+{
+	struct reader *rd = reader_new(r, stream);
+
+	rd->p->urgent = true;
+	reader_start(rd, pair->b, 100000);
+	return rd;
+}
+
+static void let_one_go(struct starved *s)
+{
+	for (unsigned i = 0; i < STARVED_N; i++) {
+		struct buf *b = s->rd[i]->held;
+
+		if (!b)
+			continue;
+		s->rd[i]->held = b->next;
+		buf_put(b);
+		return;
+	}
+}
+
+/* All but the reserve are held by others: the urgent go on, and come first when one returns. */
+static void reserve(struct rig *r)
+{
+	struct starved s;
+	struct pair pair[2] = { pair_open(r), pair_open(r) };
+	struct writer *w[2] = { writer_new(r, 1001), writer_new(r, 1002) };
+	struct reader *rd[2];
+
+	starved_open(r, &s);
+	for (unsigned i = 0; i < STARVED_N; i++)
+		writer_send(s.w[i], s.pair[i].a, 20000, 1, 0);
+	rd[0] = urgent_new(r, 1001, &pair[0]);
+	rd[1] = urgent_new(r, 1002, &pair[1]);
+	PUMP(r, held(&s) == RESERVED_BUFFERS - 1);
+	rig_settle(r);
+	CHECK(r, held(&s) == RESERVED_BUFFERS - 1);
+	writer_send(w[0], pair[0].a, 50000, 1, 0);
+	PUMP(r, rd[0]->at == 50000);
+	rd[0]->hold = true;
+	writer_send(w[0], pair[0].a, 1, 1, 0);
+	PUMP(r, rd[0]->held);
+	writer_send(w[1], pair[1].a, 1, 1, 0);
+	rig_settle(r);
+	CHECK(r, rd[1]->at == 0);
+	rd[1]->hold = true;
+	let_one_go(&s);
+	PUMP(r, rd[1]->at == 1);
+	rig_settle(r);
+	CHECK(r, held(&s) == RESERVED_BUFFERS - 2);
+	for (unsigned i = 0; i < 2; i++) {
+		reader_let_go(rd[i]);
+		pair_close(r, &pair[i]);
+	}
+	PUMP(r, !rd[0]->p->busy && !rd[1]->p->busy);
+	starved_close(r, &s);
+	for (unsigned i = 0; i < 2; i++) {
+		reader_free(rd[i]);
+		writer_free(w[i]);
+	}
+}
+
 /* ---- many connections, and a tiny completion queue -------------------------- */
 
 #define MANY_N 1000u
@@ -348,6 +468,19 @@ const struct case_ scarcity_cases[] = {
 	  .run = empty_pool_ends,
 	  .engines = ON_ALL,
 	  .buffers = STARVED_BUFFERS },
+	{ .name = "close_before_retry",
+	  .run = close_before_retry,
+	  .engines = ON_REAL,
+	  .buffers = STARVED_BUFFERS,
+	  .entries = QUEUE_N,
+	  .family = AF_UNIX },
+	{ .name = "cancel_before_retry",
+	  .run = cancel_before_retry,
+	  .engines = ON_REAL,
+	  .buffers = STARVED_BUFFERS,
+	  .entries = QUEUE_N,
+	  .family = AF_UNIX },
+	{ .name = "reserve", .run = reserve, .engines = ON_ALL, .buffers = RESERVED_BUFFERS },
 	{ .name = "many_connections",
 	  .run = many_connections,
 	  .engines = ON_ALL,

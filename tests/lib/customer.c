@@ -351,13 +351,10 @@ static void leave(struct customer *c)
 		  c->n);
 }
 
-/* What was said for certain has its answer; but a connection on which an answer came before
- * its request was whole may end there, and one that is reset for a body that makes no sense
- * takes along what was on its way. */
+/* What was said for certain has its answer, also if the connection breaks for a later one; but
+ * one on which an answer came before its request was whole may end there. */
 static void check_answered(struct customer *c)
 {
-	if (c->said > 0 && c->requests[c->said - 1]->bad_body)
-		return;
 	for (unsigned i = 0; i < c->said && !c->closing; i++) {
 		const struct request *r = c->requests[i];
 
@@ -447,6 +444,12 @@ static void body_rang(struct timer *timer)
 	ask_on(c);
 }
 
+/* A time to come, or the same for all. */
+static uint64_t some_ms(struct town *t, uint32_t most)
+{
+	return t->sim.tick.now_ms + (t->weather.together ? most / 2 : 1 + town_draw(t, most));
+}
+
 void customer_init(struct customer *c, struct town *t, unsigned number)
 {
 	bool ill = t->weather.ill_customers && town_chance(t, 2);
@@ -466,10 +469,9 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 	timer_init(&c->start, start_rang);
 	timer_init(&c->harm, harm_rang);
 	timer_init(&c->body, body_rang);
-	timer_set(&t->sim.tick.wheel, &c->start, t->sim.tick.now_ms + 1 + town_draw(t, 300));
+	timer_set(&t->sim.tick.wheel, &c->start, some_ms(t, 300));
 	if (c->manner >= MANNER_RESETS)
-		timer_set(&t->sim.tick.wheel, &c->harm,
-			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
+		timer_set(&t->sim.tick.wheel, &c->harm, some_ms(t, 500));
 }
 
 void customer_look(struct customer *c)

@@ -203,7 +203,7 @@ static void pause_over(struct timer *t)
 
 static void accepted(struct io_op *op, int res, unsigned flags)
 {
-	static const struct conn_events events = { fake_changed, fake_dead };
+	static const struct conn_events events = { .changed = fake_changed, .dead = fake_dead };
 	struct fake *f = CONTAINER(op, struct fake, accept.op);
 	struct fake_conn *fc;
 

@@ -136,7 +136,9 @@ uint32_t town_draw_size(struct town *t)
 	return (uint32_t)town_draw(t, n);
 }
 
-/* One seed in three has fine weather. */
+/* One seed in three has fine weather. A lack of buffers is no weather that keeps anybody from an
+ * answer: who waits for a buffer has it long before the shortest timeout of a fine day, a
+ * minute, is over. */
 static void draw_weather(struct town *t)
 {
 	struct weather *w = &t->weather;
@@ -158,7 +160,7 @@ bool town_certain(const struct town *t)
 {
 	const struct weather *w = &t->weather;
 
-	return !w->scarce && !w->few_buffers && !w->ill_origins && !w->ill_caches && !w->drain && !w->memory;
+	return !w->scarce && !w->ill_origins && !w->ill_caches && !w->drain && !w->memory;
 }
 
 /* ---- the proxy -------------------------------------------------------------- */
@@ -303,6 +305,8 @@ static void draw_mishaps(struct town *t)
 
 	if (t->weather.accepts)
 		faults.accepts = 2 + (uint32_t)town_draw(t, 10);
+	if (t->weather.scarce && t->seed % 2)
+		faults.connects = 2 + (uint32_t)(t->seed / 2 % 20);
 	if (t->weather.late) {
 		faults.segments = 2 + (uint32_t)town_draw(t, 200);
 		faults.late_ms = 1 + (uint32_t)town_draw(t, 300);
@@ -324,9 +328,12 @@ static void draw_mishaps(struct town *t)
 static void open_town(struct town *t)
 {
 	/* Before the rig is there, its number of buffers is to be known. */
-	bool few = t->weather.few_buffers = t->seed % 4 == 1;
+	uint32_t n = (uint32_t)(t->seed / 8);
+	uint32_t few = t->seed / 4 % 2 ? 3 + n % 8 : 16 + n % 241;
 
-	simrig_open(&t->sim, t->seed, few ? 3 + (uint32_t)(t->seed / 4 % 8) : 4096);
+	t->weather.few_buffers = t->seed % 4 == 1;
+	t->weather.together = t->seed % 16 == 2;
+	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
 	draw_weather(t);

@@ -131,6 +131,7 @@ struct weather {
 	bool late;       /* some segments are */
 	bool accepts;    /* some fail */
 	bool drain, memory;
+	bool together;   /* all customers come in the same millisecond */
 };
 
 struct town {

@@ -1,16 +1,18 @@
 /* A load of many connections at once, each with one request: what /sync and /cache are
  * for. One thread, epoll, and no more cleverness than it takes not to be what is measured.
  *
- *   load [-c CONCURRENT] [-k] HOST PORT PATH N
+ *   load [-c CONCURRENT] [-k] [-t SECONDS] [-H FIELD] HOST PORT PATH N
  *
  * Opens CONCURRENT connections (all N, unless told), sends a GET on each, reads the whole
  * answer, closes, opens the next. With -k connections stay open after their answer until
- * standard input ends. Prints one line when all are answered:
+ * standard input ends. With -t it ends after so many seconds, whatever is unfinished; -H
+ * adds a field, such as "Cookie: a=b". Prints one line at the end:
  *
- *   requests=N ok=N failed=N seconds=S first=S connected=S
+ *   requests=N ok=N failed=N unfinished=N seconds=S first=S connected=S
  *
- * seconds: from the first connect to the last answer; first: to the first answer;
- * connected: to the last connection. Exit status 0 if each got a whole 200. */
+ * seconds: from the first connect to the last answer, or to the end of patience; first: to
+ * the first answer; connected: to the last connection. Exit status 0 if each got a whole
+ * 200. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -43,6 +45,7 @@ struct load {
 	size_t request_n;
 	long total, at_once, started, connected, ended, ok;
 	bool keep;
+	double patience_s;  /* 0: without end */
 	double began, first, last_connected, over;
 	int first_error, first_status;
 };
@@ -187,15 +190,26 @@ static void read_answer(struct load *l, struct talk *t)
 	}
 }
 
+/* For epoll_wait(): milliseconds left, 0 when patience has ended, -1 without end. */
+static int left_ms(const struct load *l)
+{
+	double left_s = l->began + l->patience_s - now();
+
+	if (l->patience_s == 0)
+		return -1;
+	return left_s > 0 ? (int)(left_s * 1000) + 1 : 0;
+}
+
 static void run(struct load *l, struct talk *talks)
 {
 	struct epoll_event events[EVENTS_MAX];
+	int left;
 
 	l->began = now();
 	for (long i = 0; i < l->at_once; i++)
 		begin(l, &talks[i]);
-	while (l->ended < l->total) {
-		int n = epoll_wait(l->epoll, events, EVENTS_MAX, -1);
+	while (l->ended < l->total && (left = left_ms(l)) != 0) {
+		int n = epoll_wait(l->epoll, events, EVENTS_MAX, left);
 
 		for (int i = 0; i < n; i++) {
 			struct talk *t = events[i].data.ptr;
@@ -208,11 +222,18 @@ static void run(struct load *l, struct talk *talks)
 	}
 }
 
-static void report(const struct load *l)
+static void report(struct load *l)
 {
-	printf("requests=%ld ok=%ld failed=%ld seconds=%.3f first=%.3f connected=%.3f",
-	       l->total, l->ok, l->total - l->ok, l->over - l->began, l->first - l->began,
-	       l->last_connected - l->began);
+	if (l->ended < l->total)
+		l->over = now();
+	if (l->first == 0)
+		l->first = l->over;
+	if (l->connected == 0)
+		l->last_connected = l->over;
+	printf("requests=%ld ok=%ld failed=%ld unfinished=%ld seconds=%.3f first=%.3f "
+	       "connected=%.3f",
+	       l->total, l->ok, l->ended - l->ok, l->total - l->ended, l->over - l->began,
+	       l->first - l->began, l->last_connected - l->began);
 	if (l->first_error)
 		printf(" error=\"%s\"", strerror(l->first_error));
 	if (l->first_status)
@@ -221,35 +242,48 @@ static void report(const struct load *l)
 	fflush(stdout);
 }
 
+static bool read_command_line(struct load *l, int argc, char **argv)
+{
+	const char *field = "";
+	int c;
+
+	while ((c = getopt(argc, argv, "c:kt:H:")) != -1) {
+		if (c == 'c')
+			l->at_once = atol(optarg);
+		else if (c == 'k')
+			l->keep = true;
+		else if (c == 't')
+			l->patience_s = atof(optarg);
+		else if (c == 'H')
+			field = optarg;
+		else
+			return false;
+	}
+	if (argc - optind != 4)
+		return false;
+	argv += optind;
+	l->total = atol(argv[3]);
+	if (l->at_once == 0 || l->at_once > l->total)
+		l->at_once = l->total;
+	l->to = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)atoi(argv[1])) };
+	l->request_n = (size_t)snprintf(l->request, sizeof(l->request),
+					"GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
+					"Accept: */*\r\n%s%s\r\n", argv[2], argv[0], argv[1],
+					field, *field ? "\r\n" : "");
+	return l->total >= 1 && l->request_n < sizeof(l->request) &&
+	       inet_pton(AF_INET, argv[0], &l->to.sin_addr) == 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct load l = { .epoll = epoll_create1(EPOLL_CLOEXEC) };
 	struct rlimit limit;
 	struct talk *talks;
 	char rest[64];
-	int c;
 
-	while ((c = getopt(argc, argv, "c:k")) != -1) {
-		if (c == 'c')
-			l.at_once = atol(optarg);
-		else if (c == 'k')
-			l.keep = true;
-		else
-			return 2;
-	}
-	if (argc - optind != 4)
+	if (!read_command_line(&l, argc, argv))
 		return 2;
-	argv += optind;
-	l.total = atol(argv[3]);
-	if (l.at_once == 0 || l.at_once > l.total)
-		l.at_once = l.total;
-	l.to = (struct sockaddr_in){ .sin_family = AF_INET,
-				     .sin_port = htons((uint16_t)atoi(argv[1])) };
-	if (l.total < 1 || inet_pton(AF_INET, argv[0], &l.to.sin_addr) != 1)
-		return 2;
-	l.request_n = (size_t)snprintf(l.request, sizeof(l.request),
-				       "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
-				       "Accept: */*\r\n\r\n", argv[2], argv[0], argv[1]);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);

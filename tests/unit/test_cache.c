@@ -57,7 +57,7 @@ static void talker_dead(struct conn *c)
 
 static void talker_connected(struct io_op *op, int res, unsigned flags)
 {
-	static const struct conn_events events = { talker_changed, talker_dead };
+	static const struct conn_events events = { .changed = talker_changed, .dead = talker_dead };
 	struct talker *t = CONTAINER(op, struct talker, connect.op);
 	struct scene *s = t->conn.tick ? CONTAINER(t->conn.tick, struct scene, tick)
 				       : NULL;

@@ -51,7 +51,7 @@ static void dead(struct conn *c)
 	task_stop(&l->task);
 }
 
-static const struct conn_events events = { changed, dead };
+static const struct conn_events events = { .changed = changed, .dead = dead };
 
 /* Buffers are charged whole, and neighbours in one buffer once. */
 static void assert_held(const struct outbox *o)

@@ -72,7 +72,7 @@ static void dead(struct conn *c)
 	CONTAINER(c, struct line, conn)->dead = true;
 }
 
-static const struct conn_events events = { changed, dead };
+static const struct conn_events events = { .changed = changed, .dead = dead };
 
 static void line_open(struct line *l, uint64_t seed)
 {

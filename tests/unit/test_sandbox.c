@@ -258,6 +258,46 @@ static void test_threads(void **state)
 	assert_true(ended_by_sandbox(pid, "openat on another thread"));
 }
 
+/* Enough that what is freed goes back to the system. */
+static void *take_and_give(void *closed)
+{
+	static void *blocks[200];
+
+	sem_wait(closed);
+	for (unsigned i = 0; i < COUNT(blocks); i++) {
+		blocks[i] = malloc(20000);
+		ASSERT(blocks[i]);
+		memset(blocks[i], 1, 20000);
+	}
+	for (unsigned i = 0; i < COUNT(blocks); i++)
+		free(blocks[i]);
+	return NULL;
+}
+
+/* malloc() of a thread makes none but allowed calls. */
+static void test_memory(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	skip_without();
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		pthread_t thread;
+		sem_t closed;
+
+		sandbox_prepare();
+		sem_init(&closed, 0, 0);
+		pthread_create(&thread, NULL, take_and_give, &closed);
+		close_it(IO_ENGINE_EPOLL, false);
+		sem_post(&closed);
+		pthread_join(thread, NULL);
+		_exit(0);
+	}
+	assert_false(ended_by_sandbox(pid, "malloc and free on another thread"));
+}
+
 static void *wait_for(void *never)
 {
 	sem_wait(never);
@@ -312,7 +352,7 @@ int main(void)
 		cmocka_unit_test(test_killed),	cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_block),
 		cmocka_unit_test(test_threads), cmocka_unit_test(test_starting_threads),
-		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_abort),	cmocka_unit_test(test_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

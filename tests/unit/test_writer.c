@@ -56,7 +56,7 @@ static void dead(struct conn *c)
 	CONTAINER(c, struct line, conn)->dead = true;
 }
 
-static const struct conn_events events = { changed, dead };
+static const struct conn_events events = { .changed = changed, .dead = dead };
 
 static struct buf *block(struct line *l, const char *text)
 {

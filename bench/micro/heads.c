@@ -1,0 +1,145 @@
+/* Heads in and out: parse and emit. */
+#include "http/emit.h"
+#include "http/head.h"
+#include "micro.h"
+
+static const char small[] = "GET /hello HTTP/1.1\r\n"
+			    "Host: 127.0.0.1:8080\r\n"
+			    "\r\n";
+
+static const char browser[] =
+	"GET /shop/basket?item=42&colour=green HTTP/1.1\r\n"
+	"Host: www.example.org\r\n"
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+	"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+	"Accept-Language: en-US,en;q=0.5\r\n"
+	"Accept-Encoding: gzip, deflate, br\r\n"
+	"Referer: https://www.example.org/shop/\r\n"
+	"Connection: keep-alive\r\n"
+	"Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=yes\r\n"
+	"Upgrade-Insecure-Requests: 1\r\n"
+	"Sec-Fetch-Dest: document\r\n"
+	"Sec-Fetch-Mode: navigate\r\n"
+	"Sec-Fetch-Site: same-origin\r\n"
+	"Sec-Fetch-User: ?1\r\n"
+	"\r\n";
+
+static const char answer[] = "HTTP/1.1 200 OK\r\n"
+			     "Server: nginx/1.22.1\r\n"
+			     "Date: Sun, 22 Nov 2026 12:00:00 GMT\r\n"
+			     "Content-Type: text/plain\r\n"
+			     "Content-Length: 100\r\n"
+			     "Last-Modified: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
+			     "Connection: keep-alive\r\n"
+			     "ETag: \"64f1a2b3-64\"\r\n"
+			     "Accept-Ranges: bytes\r\n"
+			     "\r\n";
+
+static const struct head_limits limits = { .bytes = 16384, .fields = 100 };
+static struct head head, small_head, browser_head, answer_head;
+static char room[4096];
+
+static void parse_request(const char *bytes, size_t n, struct head *h)
+{
+	uint32_t scanned = 0;
+
+	micro_must(head_parse_request(h, bytes, n, &limits, &scanned) == VERDICT_OK,
+		   "a request");
+}
+
+static void parse_response(struct head *h)
+{
+	uint32_t scanned = 0;
+
+	micro_must(head_parse_response(h, answer, sizeof(answer) - 1, &limits, &scanned) ==
+			   VERDICT_OK, "a response");
+}
+
+static void parse_small(unsigned n)
+{
+	while (n-- > 0)
+		parse_request(small, sizeof(small) - 1, &head);
+}
+
+static void parse_browser(unsigned n)
+{
+	while (n-- > 0)
+		parse_request(browser, sizeof(browser) - 1, &head);
+}
+
+static void parse_answer(unsigned n)
+{
+	while (n-- > 0)
+		parse_response(&head);
+}
+
+static void forward(const struct head *h)
+{
+	const struct emit_request r = { .client = SLICE("192.0.2.17"),
+					.proto = SLICE("http") };
+	struct emit e = { .at = room, .end = room + sizeof(room) };
+
+	emit_request(&e, h, &r);
+	micro_must(!e.overflow && e.at > room, "a request as forwarded");
+	micro_keep(room);
+}
+
+static void emit_small(unsigned n)
+{
+	while (n-- > 0)
+		forward(&small_head);
+}
+
+static void emit_browser(unsigned n)
+{
+	while (n-- > 0)
+		forward(&browser_head);
+}
+
+static void emit_answer(unsigned n)
+{
+	const struct emit_response r = { .framing = FRAMING_LENGTH, .length = 100,
+					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
+
+	while (n-- > 0) {
+		struct emit e = { .at = room, .end = room + sizeof(room) };
+
+		emit_response(&e, &answer_head, &r);
+		micro_must(!e.overflow && e.at > room, "a response as forwarded");
+		micro_keep(room);
+	}
+}
+
+static void emit_own(unsigned n)
+{
+	const struct emit_reply r = { .status = 200, .content_type = SLICE("text/plain"),
+				      .has_body = true, .length = 3,
+				      .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
+
+	while (n-- > 0) {
+		struct emit e = { .at = room, .end = room + sizeof(room) };
+
+		emit_reply(&e, &r);
+		micro_must(!e.overflow && e.at > room, "a reply");
+		micro_keep(room);
+	}
+}
+
+static void prepare(void)
+{
+	parse_request(small, sizeof(small) - 1, &small_head);
+	parse_request(browser, sizeof(browser) - 1, &browser_head);
+	parse_response(&answer_head);
+}
+
+static const struct micro heads[] = {
+	{ "parse-small", "a request head with Host alone", parse_small },
+	{ "parse-browser", "a browser's request head, 13 fields", parse_browser },
+	{ "parse-answer", "an nginx response head, 8 fields", parse_answer },
+	{ "emit-small", "the small request, to the origin", emit_small },
+	{ "emit-browser", "the browser's request, to the origin", emit_browser },
+	{ "emit-answer", "the response, to the client", emit_answer },
+	{ "emit-own", "the head of an answer of our own", emit_own },
+};
+
+const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]), prepare };

@@ -1,0 +1,63 @@
+/* The mailbox, without contention: what post and drain cost a thread. */
+#include "micro.h"
+#include "net/mailbox.h"
+
+#define AT_ONCE 16
+
+static struct mailbox box;
+static struct message messages[AT_ONCE];
+static unsigned delivered;
+
+static void wake(void *sleeper)
+{
+	micro_keep(sleeper);
+}
+
+static void deliver(struct message *m)
+{
+	micro_keep(m);
+	delivered++;
+}
+
+static void prepare(void)
+{
+	mailbox_init(&box, wake, &box);
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		messages[i].deliver = deliver;
+}
+
+static void one(unsigned n)
+{
+	unsigned before = delivered;
+
+	for (unsigned i = 0; i < n; i++) {
+		mailbox_post(&box, &messages[0]);
+		mailbox_drain(&box);
+	}
+	micro_must(delivered == before + n, "a message");
+}
+
+static void several(unsigned n)
+{
+	for (unsigned i = 0; i < n; i += AT_ONCE) {
+		for (unsigned k = 0; k < AT_ONCE; k++)
+			mailbox_post(&box, &messages[k]);
+		mailbox_drain(&box);
+	}
+}
+
+static void empty(unsigned n)
+{
+	while (n-- > 0) {
+		mailbox_drain(&box);
+		micro_keep(&box);
+	}
+}
+
+static const struct micro mail[] = {
+	{ "mailbox-one", "a message posted and delivered", one },
+	{ "mailbox-several", "the same, sixteen at a time, each", several },
+	{ "mailbox-empty", "a look into an empty box", empty },
+};
+
+const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]), prepare };

@@ -1,0 +1,2 @@
+# The cap is left out.
+s/^\tsqe->file_index = cap;/\t(void)cap;/

@@ -1,0 +1,2 @@
+# It is not shut down.
+s/shutdown(server, SHUT_WR);/;/

@@ -1,0 +1,2 @@
+# The eventfd gives one at a time.
+s/eventfd(0, EFD_CLOEXEC)/eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)/

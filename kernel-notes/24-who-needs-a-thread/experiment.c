@@ -1,0 +1,334 @@
+/* Which operations are given to threads of the kernel (io-wq), and how is that seen? */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct io_uring ring;
+
+static char bytes[4096];
+
+static int failed;
+
+static void claim(bool holds, const char *text)
+{
+	printf("claim: %s: %s\n", text, holds ? "holds" : "DOES NOT HOLD");
+	failed |= !holds;
+}
+
+/* What the experiment needs and is not about; without it, what has failed still has. */
+static void need(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	exit(failed ? 1 : 77);
+}
+
+/* The flags of src/io/ringsetup.c. */
+static void open_ring(unsigned entries, unsigned cq_entries)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+			 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+		.cq_entries = cq_entries,
+	};
+
+	errno = -io_uring_queue_init_params(entries, &ring, &params);
+	need(errno == 0, "io_uring_setup");
+	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
+		ring.sq.array[i] = i;
+}
+
+static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
+{
+	unsigned tail = *ring.sq.ktail;
+	struct io_uring_sqe *sqe = &ring.sq.sqes[tail & ring.sq.ring_mask];
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = opcode;
+	sqe->fd = fd;
+	sqe->user_data = id;
+	__atomic_store_n(ring.sq.ktail, tail + 1, __ATOMIC_RELEASE);
+	return sqe;
+}
+
+/* One io_uring_enter, which submits all that was written. */
+static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
+					.tv_nsec = timeout_ms % 1000 * 1000000ll };
+	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8,
+					      .ts = (uintptr_t)&ts };
+	unsigned taken = __atomic_load_n(ring.sq.khead, __ATOMIC_ACQUIRE);
+
+	return io_uring_enter2((unsigned)ring.ring_fd, *ring.sq.ktail - taken, wait_n,
+			       flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg,
+			       sizeof(arg));
+}
+
+/* The oldest completion, without a system call. */
+static bool take(struct io_uring_cqe *cqe)
+{
+	unsigned head = *ring.cq.khead;
+
+	if (head == __atomic_load_n(ring.cq.ktail, __ATOMIC_ACQUIRE))
+		return false;
+	*cqe = ring.cq.cqes[head & ring.cq.ring_mask];
+	__atomic_store_n(ring.cq.khead, head + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+static int listen_somewhere(struct sockaddr_in *at)
+{
+	socklen_t len = sizeof(*at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	*at = (struct sockaddr_in){ .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	need(fd >= 0 && bind(fd, (struct sockaddr *)at, len) == 0 &&
+		     listen(fd, 128) == 0 &&
+		     getsockname(fd, (struct sockaddr *)at, &len) == 0,
+	     "a listener on 127.0.0.1");
+	return fd;
+}
+
+/* pair[0] was accepted, pair[1] has connected. */
+static void tcp_pair(int pair[2])
+{
+	struct sockaddr_in at;
+	int listener = listen_somewhere(&at);
+
+	pair[1] = socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(pair[1], (struct sockaddr *)&at, sizeof(at)) == 0, "connect");
+	pair[0] = accept(listener, NULL, NULL);
+	need(pair[0] >= 0, "accept");
+	close(listener);
+}
+
+/* Threads of this process whose name begins with iou-wrk: io-wq's. */
+static int threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	struct dirent *d;
+	int n = 0;
+
+	need(dir != NULL, "/proc/self/task");
+	while ((d = readdir(dir))) {
+		char path[300], name[32] = "";
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		if (read(fd, name, sizeof(name) - 1) > 0)
+			n += strncmp(name, "iou-wrk", 7) == 0;
+		close(fd);
+	}
+	closedir(dir);
+	return n;
+}
+
+/* In a process of its own: threads stay for some seconds when their work is done. */
+static void apart(void (*test)(void))
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	need(pid >= 0, "fork");
+	if (pid == 0) {
+		open_ring(16, 64);
+		test();
+		fflush(stdout);
+		_exit(failed);
+	}
+	waitpid(pid, &status, 0);
+	need(WIFEXITED(status), "a child");
+	if (WEXITSTATUS(status) == 77)
+		exit(failed ? 1 : 77);
+	failed |= WEXITSTATUS(status);
+}
+
+static struct io_uring_sqe *with_bytes(uint8_t opcode, int fd, unsigned len)
+{
+	struct io_uring_sqe *sqe = entry(opcode, fd, 1);
+
+	sqe->addr = (uintptr_t)bytes;
+	sqe->len = len;
+	return sqe;
+}
+
+/* Submits what was written; the result of operation 1, or -ETIME, and how many threads
+ * there are then. */
+static int result(int *seen)
+{
+	struct io_uring_cqe cqe;
+	int res = -ETIME;
+
+	enter(1, 50, IORING_ENTER_GETEVENTS);
+	*seen = threads();
+	while (take(&cqe))
+		if (cqe.user_data == 1)
+			res = cqe.res;
+	return res;
+}
+
+static bool without_thread(int expected)
+{
+	int seen, res = result(&seen);
+
+	if (res != expected || seen != 0)
+		printf("note: result %d, %d threads\n", res, seen);
+	return res == expected && seen == 0;
+}
+
+/* All that a connection goes through. */
+static void a_life(void)
+{
+	struct sockaddr_in at;
+	int listener = listen_somewhere(&at), client, pair[2];
+	int event = eventfd(0, EFD_CLOEXEC);
+	struct io_uring_sqe *sqe;
+	bool right = true;
+
+	entry(IORING_OP_ACCEPT, listener, 1);
+	right &= without_thread(-ETIME);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	sqe = entry(IORING_OP_CONNECT, client, 2);
+	sqe->addr = (uintptr_t)&at;
+	sqe->off = sizeof(at);
+	enter(2, 1000, IORING_ENTER_GETEVENTS);
+	right &= threads() == 0 && io_uring_cq_ready(&ring) == 2;
+	result(&pair[0]);
+	claim(right, "an accept that waits and a connect need no thread");
+
+	tcp_pair(pair);
+	with_bytes(IORING_OP_RECV, pair[0], 64);
+	right = without_thread(-ETIME);
+	with_bytes(IORING_OP_SEND, pair[1], 64)->user_data = 2;
+	right &= without_thread(64);
+	claim(right, "nor a receive that waits and a send");
+	with_bytes(IORING_OP_READ, event, 8);
+	claim(without_thread(-ETIME), "nor a read of an eventfd that waits");
+	entry(IORING_OP_ASYNC_CANCEL, -1, 2)->addr = 1;
+	right = without_thread(-ECANCELED);
+	entry(IORING_OP_CLOSE, pair[0], 1);
+	right &= without_thread(0);
+	claim(right, "nor a cancel and the close of a socket");
+	close(pair[1]);
+	close(client);
+	close(listener);
+	close(event);
+}
+
+static void shut_down(void)
+{
+	int pair[2], seen, res;
+
+	tcp_pair(pair);
+	entry(IORING_OP_SHUTDOWN, pair[0], 1)->len = SHUT_WR;
+	res = result(&seen);
+	claim(res == 0 && seen == 1, "a shutdown is given to a thread");
+}
+
+static void forced(void)
+{
+	int pair[2], seen, res;
+
+	tcp_pair(pair);
+	with_bytes(IORING_OP_SEND, pair[1], 64)->flags = IOSQE_ASYNC;
+	res = result(&seen);
+	claim(res == 64 && seen == 1, "and a send that is told to be (IOSQE_ASYNC)");
+}
+
+static char fifo[64];
+
+/* To open a fifo blocks until it has a writer. Two that block need a thread each. */
+static int threads_for_two(void)
+{
+	int seen, writer;
+
+	snprintf(fifo, sizeof(fifo), "/tmp/fairlead-note-%d", getpid());
+	need(mkfifo(fifo, 0600) == 0, "a fifo in /tmp");
+	for (int i = 0; i < 2; i++) {
+		struct io_uring_sqe *sqe = entry(IORING_OP_OPENAT, AT_FDCWD, 3);
+
+		sqe->addr = (uintptr_t)fifo;
+		sqe->open_flags = O_RDONLY | O_CLOEXEC;
+		sqe->flags = IOSQE_ASYNC;
+	}
+	result(&seen);
+	for (int i = 0; i < 40 && seen < 2; i++) {
+		usleep(5000);
+		seen = threads();
+	}
+	writer = open(fifo, O_RDWR | O_CLOEXEC);
+	enter(2, 2000, IORING_ENTER_GETEVENTS);
+	close(writer);
+	unlink(fifo);
+	return seen;
+}
+
+static void unlimited(void)
+{
+	claim(threads_for_two() == 2, "two that block have two threads");
+}
+
+static void limited(void)
+{
+	unsigned most[2] = { 1, 1 };
+
+	need(io_uring_register_iowq_max_workers(&ring, most) == 0, "a limit of threads");
+	claim(threads_for_two() == 1, "where one is allowed, the second waits for it");
+}
+
+static void to_pipe(void)
+{
+	int fds[2];
+
+	need(pipe(fds) == 0, "pipe");
+	with_bytes(IORING_OP_WRITE, fds[1], 64)->off = UINT64_MAX;
+	claim(without_thread(64), "a write to a pipe that has room needs none");
+}
+
+/* What a file system does is its own. */
+static void to_file(void)
+{
+	char path[64];
+	int fd, seen, res;
+
+	snprintf(path, sizeof(path), "/tmp/fairlead-note-%d", getpid());
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+	need(fd >= 0, "a file in /tmp");
+	with_bytes(IORING_OP_WRITE, fd, 64)->off = UINT64_MAX;
+	res = result(&seen);
+	printf("note: a write to a file in /tmp: %d bytes, %d threads\n", res, seen);
+	unlink(path);
+}
+
+int main(void)
+{
+	apart(a_life);
+	apart(shut_down);
+	apart(forced);
+	apart(unlimited);
+	apart(limited);
+	apart(to_pipe);
+	apart(to_file);
+	return failed;
+}

@@ -1,0 +1,2 @@
+# All is forced async.
+s/\tsqe->user_data = id;/&\n\tsqe->flags = IOSQE_ASYNC;/

@@ -1,0 +1,2 @@
+# Each wait is for one.
+s/\*ring.sq.ktail - taken, n,/*ring.sq.ktail - taken, n ? 1 : 0,/
