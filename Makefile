@@ -1,16 +1,16 @@
 # fairlead. `make help` lists what can be made.
 #
-# One makefile, no recursion: each variant (release, asan) is one use of the
+# One makefile, no recursion: each variant (release, asan, tsan) is one use of the
 # template at the end, with all its files under build/VARIANT.
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run test sim mutants programs tests notes install fuzz format tidy clean help FORCE
-.PHONY: bench-concurrency bench-micro
+.PHONY: all run test test-long sim soak mutants programs tests notes install fuzz format tidy analyse cost clean help FORCE
+.PHONY: bench bench-quick bench-compare bench-concurrency bench-micro
 MAKEFLAGS += --no-builtin-rules
 
 VARIANT := release
-VARIANTS := release asan
+VARIANTS := release asan tsan
 PREFIX := /usr/local
 sysconfdir := $(PREFIX)/etc
 
@@ -38,6 +38,11 @@ release_flags := -O3 $(hardening) $(lto)
 release_link := $(if $(lto),-flto=auto,)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
+tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
+# Only to be compared with: see bench/privileges.
+unchecked_flags := $(release_flags) -DFAIRLEAD_UNCHECKED
+unchecked_link = $(release_link)
+unchecked_cc = $(release_cc)
 # An empty slice may be NULL, and NULL + 0 is an overflow to clang (not to C2y).
 fuzz_flags := $(asan_flags) -fsanitize=fuzzer-no-link -fno-sanitize=pointer-overflow
 fuzz_cc := clang-14
@@ -52,23 +57,40 @@ contract_src := $(wildcard tests/contract/*.c)
 # Each of these is one program.
 single_src := $(wildcard $(patsubst %,tests/%/*.c,unit sim fuzz real))
 note_src := $(wildcard kernel-notes/*/experiment.c)
+bench_src := $(wildcard bench/*.c)
+# Those with more than one thread, which make test runs under the thread sanitizer as well.
+threads_src := $(shell grep -ls '^/\* tsan' $(wildcard tests/unit/*.c))
 micro_src := $(wildcard bench/micro/*.c)
 
 ## make            builds fairlead and fairlead-lab into build/release
-## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan
+## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan;
+##                 VARIANT=tsan: with the thread sanitizer
 all: programs
 
 ## make run        builds, starts the lab and fairlead with examples/quickstart.yaml
 run: programs
 	@VARIANT=$(VARIANT) tools/run-quickstart
 
-## make test       builds both variants and runs every test; T=PATTERN only those
-test: $(VARIANTS:%=%/programs) $(VARIANTS:%=%/tests) release/notes
+## make test       builds all variants and runs every test; T=PATTERN only those
+test: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads release/notes
 	@tests/run $(if $(T),'$(T)')
+
+## make test-long  what make test has no time for (tests/README.md); T=PATTERN only those
+##                 steps. Hours, or as long as SEEDS= S= MIN= say
+test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
+	@SEEDS='$(SEEDS)' S='$(S)' MIN='$(MIN)' tests/long $(if $(T),'$(T)')
 
 ## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
+
+## make soak MIN=10   a mixed load with kills and restarts, so many minutes on each engine;
+##                 ENGINE=epoll: on that one. Curves and charts go to build/soak
+soak: $(VARIANT)/programs $(VARIANT)/tests
+	@for e in $(or $(ENGINE),io_uring epoll); do \
+		MIN=$(or $(MIN),10) ENGINE=$$e VARIANT=$(VARIANT) OUT=$(CURDIR)/build/soak \
+			tests/real/soak.py || exit 1; \
+	done
 
 ## make mutants    breaks the program, and the experiments of kernel-notes, in ways that must
 ##                 be noticed; T=PATTERN only those
@@ -94,15 +116,21 @@ install: programs
 fuzz: build/fuzz/tests/fuzz/fuzz_$(T)
 	@tools/fuzz '$(T)' $(or $(S),60) $(MERGE)
 
+## make cost       what restrictions, sandbox and assertions cost; wants a quiet machine
+cost: release/programs release/tests unchecked/programs
+	@bench/privileges
+
 ## make format     lays out all C files as .clang-format says
 format:
 	clang-format -i $(shell find include src tests bench kernel-notes -name '*.[ch]')
 
-## make tidy       runs the checks of tests/tidy, and clang-tidy over src
+## make tidy       runs the checks of tests/tidy
 tidy:
 	@for check in tests/tidy/*; do [ ! -x $$check ] || $$check || exit 1; done
-	clang-tidy --quiet $(layer_src) $(main_src) $(lab_src) -- \
-		$(base_flags) -Iinclude $(libs_cflags)
+
+## make analyse    gcc -fanalyzer, clang-tidy and cppcheck over src
+analyse:
+	@tools/analyse '$(base_flags) -Iinclude $(libs_cflags)'
 
 ## make bench-concurrency   N requests at once to a slow world, through fairlead and others, about
 ##                 40 minutes; N="1 100", W=cache-1000 (one work), C=go (one contestant) for less
@@ -113,9 +141,22 @@ bench-concurrency: release/programs build/release/tests/real/load build/release/
 bench-micro: release/bench
 	@bench/micro/run $(if $(T),'$(T)')
 
+## make bench      measures against nginx, HAProxy and a bare tunnel, and writes bench/results;
+##                 W=small-64,... only those, ROUNDS=5 SECONDS=3. make bench-quick: in 3 minutes
+bench bench-quick: release/programs release/bench
+	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+## make bench-compare BASE=COMMIT   CPU time per request of this tree to that of a commit, with
+##                 its interval; W=, ROUNDS=, SECONDS= as above, ENGINE=epoll
+bench-compare: release/programs release/bench
+	@bench/compare '$(or $(BASE),$(error BASE=COMMIT is missing))' $(if $(W),--only '$(W)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(ENGINE),--engine $(ENGINE))
+
 ## make clean      removes what was compiled, keeps what tools/bring fetched
 clean:
-	rm -rf $(VARIANTS:%=build/%) build/fuzz build/libs.mk build/test-results.txt
+	rm -rf $(VARIANTS:%=build/%) build/fuzz build/unchecked build/long build/libs.mk build/test-results.txt
 
 ## make help       this list
 help:
@@ -130,8 +171,12 @@ $(shell mkdir -p build; [ -e build/libs.mk ] || : >build/libs.mk)
 include build/libs.mk
 endif
 
-needs := build $(if $(filter test tests sim mutants notes fuzz bench-concurrency %/tests %/notes,\
-	 $(MAKECMDGOALS)),test) $(filter fuzz,$(MAKECMDGOALS)) \
+tests_goals := test test-long tests sim soak mutants notes fuzz cost bench bench-quick bench-compare \
+	       bench-concurrency %/tests %/threads %/notes
+needs := build $(if $(filter $(tests_goals),$(MAKECMDGOALS)),test) \
+	 $(if $(filter fuzz test-long,$(MAKECMDGOALS)),fuzz) \
+	 $(if $(filter analyse test-long,$(MAKECMDGOALS)),analyse) $(filter cost soak,$(MAKECMDGOALS)) \
+	 $(if $(filter bench bench-quick bench-compare,$(MAKECMDGOALS)),bench) \
 	 $(patsubst bench-%,%,$(filter bench-concurrency bench-micro,$(MAKECMDGOALS)))
 build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 	@tools/bring $(needs)
@@ -144,17 +189,20 @@ build/libs.mk: $(if $(MAKE_RESTARTS),,FORCE)
 objects = $(patsubst %.c,build/$1/obj/%.o,$2)
 
 define variant
-.PHONY: $1/programs $1/tests $1/notes $1/bench
+.PHONY: $1/programs $1/tests $1/threads $1/notes $1/bench
 
 $1_objects := $(call objects,$1,$(layer_src) $(llhttp_src))
 $1_testlib := $(if $(testlib_src),build/$1/libtest.a)
 $1_programs := $(if $(main_src),build/$1/fairlead) $(if $(lab_src),build/$1/fairlead-lab)
 $1_single := $(single_src:%.c=build/$1/%)
+$1_bench := $(bench_src:%.c=build/$1/%)
 $1_contract := $(if $(contract_src),build/$1/tests/contract)
 $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
-$1/tests: $$($1_single) $$($1_contract)
+$1/tests: $$($1_single) $$($1_contract) $$($1_bench)
+$1/bench: $$($1_bench) build/$1/tests/real/load
+$1/threads: $(threads_src:%.c=build/$1/%) $$($1_contract)
 $1/notes: $$($1_notes)
 $1/bench: build/$1/bench/micro
 
@@ -171,11 +219,12 @@ build/$1/fairlead-lab: $(call objects,$1,$(lab_src)) build/$1/libfairlead.a
 $$($1_contract): $(call objects,$1,$(contract_src)) $$($1_testlib) build/$1/libfairlead.a
 $$($1_single): build/$1/%: build/$1/obj/%.o $$($1_testlib) build/$1/libfairlead.a
 $$($1_notes): build/$1/notes/%: build/$1/obj/kernel-notes/%/experiment.o
+$$($1_bench): build/$1/%: build/$1/obj/%.o
 build/$1/bench/micro: $(call objects,$1,$(micro_src)) build/$1/libfairlead.a
 
 $$($1_programs): link = $$($1_link)
-$$($1_single) $$($1_contract) $$($1_notes) build/$1/bench/micro: link = $(if $($1_link),-fno-lto)
-$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) build/$1/bench/micro:
+$$($1_single) $$($1_contract) $$($1_notes) $$($1_bench) build/$1/bench/micro: link = $(if $($1_link),-fno-lto)
+$$($1_programs) $$($1_single) $$($1_contract) $$($1_notes) $$($1_bench) build/$1/bench/micro:
 	$$(call show,LD,$$@)
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $(hardening_link) $$(link) $(LDFLAGS) -o $$@ $$^ $$($1_engine) \
@@ -200,11 +249,12 @@ build/$1/flags: FORCE
 	@cmp -s $$@.new $$@ && rm $$@.new || mv $$@.new $$@
 
 -include $(patsubst %.o,%.d,$(call objects,$1,$(layer_src) $(llhttp_src) $(main_src) \
-	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src) $(micro_src)))
+	$(lab_src) $(testlib_src) $(contract_src) $(single_src) $(note_src) $(micro_src) \
+	$(bench_src)))
 endef
 
 # One line per step; V=1 shows the commands.
 show = @echo '  $1  $2'
 Q := $(if $(filter 1,$(V)),,@)
 
-$(foreach v,$(VARIANTS) fuzz,$(eval $(call variant,$v)))
+$(foreach v,$(VARIANTS) fuzz unchecked,$(eval $(call variant,$v)))

@@ -8,6 +8,7 @@
 #ifndef BASE_SLAB_H
 #define BASE_SLAB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,9 +24,13 @@ struct slab {
 	struct list full;   /* chunks without room */
 	uint32_t empty;     /* chunks at the end of `open` of which nothing is out */
 	uint32_t empty_min; /* fewest of those since the last trim */
+	bool dips;          /* into the thread's reserve; see base/reserve.h */
 };
 
 void slab_init(struct slab *s, const char *name, size_t size, size_t limit);
+
+/* Its objects end what was begun, and soon come back: it may use the thread's reserve. */
+void slab_dip(struct slab *s);
 
 /* Asserts that every object has come back, and frees the chunks. */
 void slab_done(struct slab *s);
@@ -34,7 +39,10 @@ void slab_done(struct slab *s);
  * system has no memory. */
 void *slab_take(struct slab *s);
 
-/* p came from slab_take() of the same slab and is not NULL. */
+/* The same, but what stands in it is left: for who writes before he reads. */
+void *slab_take_raw(struct slab *s);
+
+/* p came from a take of the same slab and is not NULL. */
 void slab_put(struct slab *s, void *p);
 
 /* Gives back the chunks that have stood empty since the last call. */

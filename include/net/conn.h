@@ -77,14 +77,16 @@ struct conn {
 	int16_t send_error;  /* likewise sending; what the peer said before may still come */
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once closing */
-	bool eof;            /* the peer will send no more (it may still read) */
-	bool paused;         /* by its owner: receive no more for now */
-	bool starved;        /* its owner waits for room in the outbox */
-	bool shut;           /* we have said that no more will be sent */
-	bool shut_wanted;    /* … and will, when the outbox is empty */
-	bool narrow;         /* the inbox holds no more than one buffer: see conn_narrow() */
+	bool eof : 1;        /* the peer will send no more (it may still read) */
+	bool paused : 1;     /* by its owner: receive no more for now */
+	bool starved : 1;    /* its owner waits for room in the outbox */
+	bool shut : 1;       /* we have said that no more will be sent */
+	bool shut_wanted : 1; /* … and will, when the outbox is empty */
+	bool narrow : 1;     /* the inbox holds no more than one buffer: see conn_narrow() */
 	uint32_t window;     /* bytes, each way */
-	uint32_t end_ms;     /* how long each step of a gentle end may take */
+	uint32_t send_ms;    /* how long a gentle end waits for the peer to take a byte, set by
+				its owner; 0: as long as it lingers */
+	uint32_t end_ms;     /* how long it lingers */
 	uint32_t inbox_held; /* room of the buffers in the inbox */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
@@ -156,9 +158,9 @@ bool conn_delivered(struct conn *c);
 
 /* ---- death ---------------------------------------------------------------- */
 
-/* Starts the end. May be called again with a harsher end. `linger_ms` bounds
- * each step of CONN_FLUSH and CONN_LINGER: sending without the peer taking a byte, then
- * waiting for its end. */
+/* Starts the end. May be called again with a harsher end. c->send_ms bounds how long
+ * CONN_FLUSH and CONN_LINGER send without the peer taking a byte: then it is a reset, since
+ * what is cut off must not look whole. `linger_ms` bounds the wait for its end. */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
 /* One vectored send for each conn on tick->writable; called by the tick. */

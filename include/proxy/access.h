@@ -35,15 +35,24 @@ struct access {
 	struct io_write write;
 	char *filling, *writing;
 	uint32_t filled;
-	uint32_t filling_lines, writing_lines;
+	const char *at;      /* in `writing`: what the next write begins with */
+	uint32_t unwritten;  /* from there on */
+	uint32_t write_max;
+	uint32_t filling_lines, writing_lines, write_lines; /* the last: of this write */
 	struct timer flush;
 	uint64_t text_s;     /* the second that `text` tells */
 	char text[40];
 };
 
-/* Returns 0 or -ENOMEM. fd stays the caller's. */
+/* Returns 0 or -ENOMEM. fd stays the caller's. The time zone was read before (tzset()), if
+ * files cannot be opened later. */
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		enum config_log format, int fd);
+
+/* fd is a pipe, socket or terminal that others write to as well: from now on in writes of whole
+ * lines that fit PIPE_BUF, between which the kernel puts nothing. A longer line is at the
+ * mercy of the others. */
+void access_share(struct access *a);
 
 void access_log(struct access *a, const struct access_entry *e);
 

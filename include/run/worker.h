@@ -22,6 +22,7 @@ struct workers {
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
 	int log_fd;               /* -1: no access log */
+	bool log_is_file;         /* where each write is whole, however long */
 	struct worker *all;       /* options->workers of them */
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);
@@ -40,14 +41,13 @@ struct worker {
 	struct listener listeners[WORKER_LISTENERS_MAX];
 	struct worker_stats stats;
 	struct upstream_stats *upstream_stats; /* by index */
-	const struct io_stats *io_stats;       /* set when started */
 	int error;                  /* of the start: 0 or a negative errno */
 	bool draining;
 	struct timer drain;         /* then what is left is cut off */
 	struct message drain_wanted;/* control to worker */
 	struct message evict_wanted;/* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
-	_Atomic bool ready;         /* its mailbox is open */
+	_Atomic bool ready;         /* its loop and mailbox are open */
 	struct message started;     /* worker to control */
 	struct message ended;
 	sem_t begin;                /* the sandbox is closed */

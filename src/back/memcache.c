@@ -233,6 +233,7 @@ struct memcache *memcache_new(const struct memcache_options *options)
 	slab_init(&m->calls, "memcache_call", sizeof(struct memcache_call), 0);
 	slab_init(&m->links, "memcache_link", sizeof(struct memcache_link), 0);
 	slab_init(&m->pieces, "value_piece", sizeof(struct value_piece), 0);
+	slab_dip(&m->pieces);
 	task_init(&m->task, memcache_step);
 	init_lists(m);
 	for (unsigned i = 0; i < u->server_n; i++)

@@ -3,12 +3,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/check.h"
+#include "base/reserve.h"
 
 /* A chunk is aligned to its size, so an object finds it by masking. */
-#define CHUNK_BYTES ((size_t)65536)
+#define CHUNK_BYTES RESERVE_CHUNK_BYTES
 
 struct chunk {
 	struct list node;
@@ -49,7 +49,20 @@ static void chunk_free(struct slab *s, struct chunk *c)
 {
 	list_remove(&c->node);
 	s->empty--;
-	munmap(c, CHUNK_BYTES);
+	reserve_unmap(c);
+}
+
+/* Memory is short: nothing is kept for the next burst. */
+static void chunk_give_up(struct slab *s, struct chunk *c)
+{
+	chunk_free(s, c);
+	if (s->empty < s->empty_min)
+		s->empty_min = s->empty;
+}
+
+void slab_dip(struct slab *s)
+{
+	s->dips = true;
 }
 
 void slab_trim(struct slab *s)
@@ -69,20 +82,10 @@ void slab_done(struct slab *s)
 
 static struct chunk *chunk_new(struct slab *s)
 {
-	/* Over-map and trim, because mmap aligns to pages only. Fresh pages
-	 * are zero and cost nothing until an object in them is taken. */
-	char *p = mmap(NULL, 2 * CHUNK_BYTES, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	size_t before;
-	struct chunk *c;
+	struct chunk *c = reserve_map(s->dips);
 
-	if (p == MAP_FAILED)
+	if (!c)
 		return NULL;
-	before = (CHUNK_BYTES - (uintptr_t)p % CHUNK_BYTES) % CHUNK_BYTES;
-	if (before > 0)
-		munmap(p, before);
-	munmap(p + before + CHUNK_BYTES, CHUNK_BYTES - before);
-	c = (struct chunk *)(void *)(p + before);
 	c->slab = s;
 	list_init(&c->node);
 	list_append(&s->open, &c->node);
@@ -90,7 +93,7 @@ static struct chunk *chunk_new(struct slab *s)
 	return c;
 }
 
-void *slab_take(struct slab *s)
+void *slab_take_raw(struct slab *s)
 {
 	struct chunk *c;
 	void *p;
@@ -117,7 +120,14 @@ void *slab_take(struct slab *s)
 		list_append(&s->full, &c->node);
 	}
 	s->taken++;
-	return memset(p, 0, s->size);
+	return p;
+}
+
+void *slab_take(struct slab *s)
+{
+	void *p = slab_take_raw(s);
+
+	return p ? memset(p, 0, s->size) : NULL;
 }
 
 void slab_put(struct slab *s, void *p)
@@ -141,5 +151,7 @@ void slab_put(struct slab *s, void *p)
 		list_remove(&c->node);
 		list_append(&s->open, &c->node);
 		s->empty++;
+		if (reserve_lacks())
+			chunk_give_up(s, c);
 	}
 }

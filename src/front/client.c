@@ -275,7 +275,10 @@ bool client_keeps_alive(struct client *c)
 
 void client_ended(struct client *c, bool keep)
 {
-	bool heard = c->peer_closes && reader_ended(&c->reader) && !c->conn.inbox;
+	/* Who asked for the end says no more (RFC 9112 9.6), but old ones a CRLF behind a body
+	 * (2.2), which may be on its way. */
+	bool heard = c->peer_closes && c->reader.body.framing == FRAMING_NONE &&
+		     !c->conn.inbox;
 
 	c->exchange = NULL;
 	c->body_wanted = c->body_flows = false;
@@ -313,6 +316,7 @@ void client_open(struct front *f, int fd, const struct peer *peer)
 	stat_add(&f->stats->connections, 1);
 	stat_add(&f->stats->connections_idle, 1);
 	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
+	c->conn.send_ms = f->timeouts.send_ms;
 	timer_init(&c->conn.timer, check_deadline);
 	c->state = CLIENT_IDLE;
 	c->since_ms = f->tick->now_ms;
@@ -349,11 +353,13 @@ void front_close(struct front *f)
 {
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
+		/* What is cut off must not look whole. */
+		bool cut = c->exchange ||
+			   (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
 		set_state(c, CLIENT_ENDING);
 		task_stop(&c->task);
-		/* What is cut off must not look whole. */
 		if (c->conn.state != CONN_DEAD)
-			conn_close(&c->conn, c->exchange ? CONN_RESET : CONN_NOW, 0);
+			conn_close(&c->conn, cut ? CONN_RESET : CONN_NOW, 0);
 	}
 }

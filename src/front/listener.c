@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/reserve.h"
+
 static void arm(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
@@ -28,7 +30,7 @@ static void hand_over(struct listener_slot *s, int fd)
 		io_close(l->tick->loop, fd);
 		return;
 	}
-	if (!quota_take(l->quota)) {
+	if (!reserve_whole() || !quota_take(l->quota)) {
 		s->parked = fd;
 		pause_for_a_while(l);
 		return;

@@ -22,6 +22,17 @@ static const char *const block_names[BUF_CLASSES] = {
 	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
 };
 
+/* One writer; the control thread reads them at any time, for /metrics. */
+static void count_set(uint32_t *count, uint32_t n)
+{
+	__atomic_store_n(count, n, __ATOMIC_RELAXED);
+}
+
+static void block_bytes_set(struct buf_pool *pool, size_t n)
+{
+	__atomic_store_n(&pool->block_bytes, n, __ATOMIC_RELAXED);
+}
+
 static uint32_t class_bytes(unsigned class_)
 {
 	return 256u << class_;
@@ -37,7 +48,7 @@ static void free_push(struct buf_pool *pool, struct buf *b)
 	b->begin = b->end = 0;
 	b->next = pool->free;
 	pool->free = b;
-	pool->free_n++;
+	count_set(&pool->free_n, pool->free_n + 1);
 }
 
 static bool grow(struct buf_pool *pool, int map_flags)
@@ -66,7 +77,7 @@ static bool grow(struct buf_pool *pool, int map_flags)
 		pool->all[b->id] = b;
 		free_push(pool, b);
 	}
-	pool->count += n;
+	count_set(&pool->count, pool->count + n);
 	return true;
 }
 
@@ -84,9 +95,11 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 
 	ASSERT(limit > 0 && limit <= UINT16_MAX);
 	memset(pool, 0, sizeof(*pool));
-	for (unsigned i = 0; i < BUF_CLASSES; i++)
+	for (unsigned i = 0; i < BUF_CLASSES; i++) {
 		slab_init(&pool->blocks[i], block_names[i],
 			  sizeof(struct buf) + class_bytes(i), 0);
+		slab_dip(&pool->blocks[i]);
+	}
 	pool->limit = limit;
 	pool->reserve = reserve_of(limit);
 	pool->all = calloc(limit, sizeof(struct buf *));
@@ -148,7 +161,8 @@ struct buf *buf_take(struct buf_pool *pool)
 	b = pool->free;
 	ASSERT(b->refs == 0);
 	pool->free = b->next;
-	if (--pool->free_n < pool->free_min)
+	count_set(&pool->free_n, pool->free_n - 1);
+	if (pool->free_n < pool->free_min)
 		pool->free_min = pool->free_n;
 	b->next = NULL;
 	b->begin = b->end = 0;
@@ -166,7 +180,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 	while (class_ < BUF_CLASSES && class_bytes(class_) < size)
 		class_++;
 	if (class_ < BUF_CLASSES) {
-		b = slab_take(&pool->blocks[class_]);
+		b = slab_take_raw(&pool->blocks[class_]);
 		size = class_bytes(class_);
 	} else {
 		b = malloc(sizeof(*b) + size);
@@ -181,7 +195,7 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 		.class_ = (uint8_t)class_,
 		.pool = pool,
 	};
-	pool->block_bytes += size;
+	block_bytes_set(pool, pool->block_bytes + size);
 	return b;
 }
 
@@ -202,7 +216,7 @@ void buf_put(struct buf *b)
 		free_push(pool, b);
 		return;
 	}
-	pool->block_bytes -= b->size;
+	block_bytes_set(pool, pool->block_bytes - b->size);
 	if (b->class_ == BUF_HEAP)
 		free(b);
 	else

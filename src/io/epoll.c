@@ -255,7 +255,8 @@ static void handle(struct epoll *e, const struct epoll_event *event)
 
 	stat_add(&e->loop.stats.completions, 1);
 	if (fd == e->wake_fd) {
-		atomic_store(&e->woken, false);
+		/* Read and lowered at once: see wake_completed() in ring.c. */
+		(void)atomic_exchange(&e->woken, false);
 		return;
 	}
 	if (s->generation != event->data.u64 >> 32 || !s->registered)

@@ -5,16 +5,22 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/reserve.h"
+
+/* Pointers to chunks that there are at least: 65,536 descriptors need no more. */
+#define CHUNKS_MIN 64u
 
 void fds_init(struct fds *t, size_t size)
 {
+	ASSERT(size * FDS_CHUNK <= RESERVE_CHUNK_BYTES);
 	*t = (struct fds){ .size = size };
 }
 
 void fds_done(struct fds *t)
 {
 	for (unsigned i = 0; i < t->chunk_n; i++)
-		free(t->chunks[i]);
+		if (t->chunks[i])
+			reserve_unmap(t->chunks[i]);
 	free(t->chunks);
 }
 
@@ -31,12 +37,15 @@ static void widen(struct fds *t, unsigned chunk_n)
 void *fds_grow(struct fds *t, unsigned fd)
 {
 	unsigned i = fd / FDS_CHUNK;
+	char *chunk;
 
 	ASSERT(fd <= INT_MAX);
 	if (i >= t->chunk_n)
-		widen(t, (i + 1) * 2);
-	if (!t->chunks[i])
-		t->chunks[i] = calloc(FDS_CHUNK, t->size);
-	ASSERT(t->chunks[i]);
-	return t->chunks[i] + fd % FDS_CHUNK * t->size;
+		widen(t, i < CHUNKS_MIN ? CHUNKS_MIN : (i + 1) * 2);
+	chunk = t->chunks[i];
+	if (!chunk)
+		chunk = reserve_map(true);
+	ASSERT(chunk);
+	t->chunks[i] = chunk;
+	return chunk + fd % FDS_CHUNK * t->size;
 }

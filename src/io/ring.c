@@ -377,10 +377,12 @@ static void arm_wake(struct ring *r)
 	r->wake_armed = true;
 }
 
+/* Who found the flag up has left its message before: read and lowered at once, so that the
+ * mailbox, which is looked into next, shows it on every processor. */
 static void wake_completed(struct ring *r)
 {
 	r->wake_armed = false;
-	atomic_store(&r->woken, false);
+	(void)atomic_exchange(&r->woken, false);
 }
 
 static void ring_wake(struct io_loop *loop)

@@ -294,25 +294,38 @@ static bool recv_step(struct sim *s, struct slot *slot)
 	return true;
 }
 
+static struct written *written_to(struct sim *s, int fd)
+{
+	struct written *all;
+
+	for (unsigned i = 0; i < s->written_n; i++)
+		if (s->written[i].fd == fd)
+			return &s->written[i];
+	all = realloc(s->written, (s->written_n + 1) * sizeof(*all));
+	ASSERT(all);
+	s->written = all;
+	all[s->written_n] = (struct written){ .fd = fd };
+	return &all[s->written_n++];
+}
+
+static void written_grow(struct written *to, size_t more)
+{
+	char *wider;
+
+	if (to->len + more <= to->room)
+		return;
+	to->room = 2 * (to->len + more);
+	wider = realloc(to->bytes, to->room);
+	ASSERT(wider);
+	to->bytes = wider;
+}
+
 static bool write_step(struct sim *s, struct slot *slot)
 {
 	struct io_write *op = op_write(slot->op);
-	struct written *to = NULL;
+	struct written *to = written_to(s, op->op.fd);
 
-	for (unsigned i = 0; i < s->written_n; i++)
-		if (s->written[i].fd == op->op.fd)
-			to = &s->written[i];
-	if (!to) {
-		s->written = realloc(s->written, (s->written_n + 1) * sizeof(*to));
-		ASSERT(s->written);
-		to = &s->written[s->written_n++];
-		*to = (struct written){ .fd = op->op.fd };
-	}
-	if (to->len + op->len > to->room) {
-		to->room = 2 * (to->len + op->len);
-		to->bytes = realloc(to->bytes, to->room);
-		ASSERT(to->bytes);
-	}
+	written_grow(to, op->len);
 	memcpy(to->bytes + to->len, op->ptr, op->len);
 	to->len += op->len;
 	op->left = 0;
@@ -358,6 +371,7 @@ static bool cancel_step(struct sim *s, struct slot *slot)
 	if (held && !recv_tell(s, slot, held, held->end))
 		return true;
 	slot = ticket_slot(s, t);
+	ASSERT(slot);
 	if (slot->op->kind == IO_CONNECT)
 		world_close(&s->world, slot->link, 0, false);
 	finish(s, slot, -ECANCELED);

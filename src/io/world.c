@@ -621,7 +621,7 @@ static void fin_arrived(struct world *w, uint32_t link, unsigned side)
 {
 	struct end *e = &world_link(w, link)->end[side];
 
-	e->fin = true;
+	e->fin = !e->dead;
 	ticket_call(w, &e->reader);
 }
 
@@ -632,6 +632,8 @@ static void reset_arrived(struct world *w, uint32_t link, unsigned side)
 	if (e->dead)
 		return;
 	e->dead = true;
+	/* An end that waits behind bytes which come no more was not heard. */
+	e->fin = e->fin && e->len == e->arrived;
 	e->error = e->fin ? EPIPE : ECONNRESET;
 	e->len = e->arrived;
 	ticket_call(w, &e->reader);

@@ -1,5 +1,6 @@
 #include "origin.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,8 @@ struct visit {
 	char upgrade[32];
 };
 
-static char pattern[PATTERN_BYTES];
+static char pattern[PATTERN_BYTES]; /* of all workers */
+static pthread_once_t pattern_once = PTHREAD_ONCE_INIT;
 
 static void fill_pattern(void)
 {
@@ -608,7 +610,7 @@ void origin_lab_start(struct origin_lab *l, int fd)
 {
 	struct front *f = &l->front;
 
-	fill_pattern();
+	pthread_once(&pattern_once, fill_pattern);
 	slab_init(&l->visits, "visit", sizeof(struct visit), 0);
 	f->tick = l->tick;
 	f->events = &client_events;

@@ -25,6 +25,14 @@ bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum frami
 	return push_buf(c, head);
 }
 
+bool writer_text(struct writer *w, struct conn *c, struct slice message)
+{
+	struct piece p = { NULL, message.ptr, (uint32_t)message.len };
+
+	*w = (struct writer){ .framing = FRAMING_NONE, .ended = true };
+	return conn_push(c, &p);
+}
+
 /* "CRLF SIZE CRLF": the end of the last chunk goes with the line of the next one. */
 static bool push_chunk_line(struct writer *w, struct conn *c, uint32_t n)
 {

@@ -1,6 +1,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 /* A block for what waits has as much room for more, but not more than this. */
@@ -235,9 +236,10 @@ static struct outbox *outbox_take(struct conn *c)
 
 	if (o)
 		return o;
-	o = slab_take(&c->tick->outboxes);
+	o = slab_take_raw(&c->tick->outboxes);
 	if (!o)
 		return NULL;
+	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
@@ -405,7 +407,9 @@ static void finish(struct conn *c)
 
 static void bound_end(struct conn *c)
 {
-	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + c->end_ms + 1);
+	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
+
+	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + ms + 1);
 }
 
 /* A peer that reads, however slowly, gets all of it. */
@@ -413,10 +417,14 @@ static void linger_expired(struct timer *t)
 {
 	struct conn *c = CONTAINER(t, struct conn, timer);
 
-	if (c->outbox && conn_delivered(c))
+	if (c->outbox && conn_delivered(c)) {
 		bound_end(c);
-	else
-		finish(c);
+		return;
+	}
+	/* Behind an answer that ends with its connection FIN would say that it is whole. */
+	if (c->outbox)
+		c->end = CONN_RESET;
+	finish(c);
 }
 
 /* The outbox is empty: the next step of a gentle end. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/reserve.h"
 #include "net/conn.h"
 
 #define TRIM_MS 1000
@@ -18,6 +19,7 @@ static void trim_expired(struct timer *timer)
 	buf_pool_trim(io_bufs(t->loop));
 	if (t->trimmed)
 		t->trimmed(t);
+	reserve_refill(); /* after all, since it is filled with what they gave up */
 	timer_set(&t->wheel, timer, t->now_ms + TRIM_MS);
 }
 
@@ -48,6 +50,7 @@ int tick_init(struct tick *t, const struct io_options *options)
 	list_init(&t->grave);
 	mailbox_init(&t->mailbox, wake_loop, t->loop);
 	slab_init(&t->outboxes, "outbox", sizeof(struct outbox), 0);
+	slab_dip(&t->outboxes);
 	timer_init(&t->trim, trim_expired);
 	timer_set(&t->wheel, &t->trim, t->now_ms + TRIM_MS);
 	return 0;

@@ -1,6 +1,7 @@
 #include "proxy/access.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,24 +16,63 @@ static void flush_expired(struct timer *t)
 	access_flush(CONTAINER(t, struct access, flush));
 }
 
+/* Whole lines, as many as fit one write; one that does not fit goes alone. */
+static uint32_t next_write(const struct access *a)
+{
+	const char *end;
+
+	if (a->unwritten <= a->write_max)
+		return a->unwritten;
+	end = memrchr(a->at, '\n', a->write_max);
+	if (!end)
+		end = memchr(a->at, '\n', a->unwritten);
+	return end ? (uint32_t)(end + 1 - a->at) : a->unwritten;
+}
+
+static uint32_t lines_of(const char *bytes, uint32_t n)
+{
+	uint32_t lines = 0;
+
+	for (const char *end = bytes + n; bytes < end; lines++) {
+		const char *newline = memchr(bytes, '\n', (size_t)(end - bytes));
+
+		bytes = newline ? newline + 1 : end;
+	}
+	return lines;
+}
+
+static void write_next(struct access *a)
+{
+	uint32_t n = next_write(a);
+
+	a->write_lines = n == a->unwritten ? a->writing_lines : lines_of(a->at, n);
+	io_write(a->tick->loop, &a->write, a->fd, a->at, n);
+	a->writing_lines -= a->write_lines;
+	a->at += n;
+	a->unwritten -= n;
+}
+
 static void written(struct io_op *op, int res, unsigned flags)
 {
 	struct access *a = CONTAINER(op, struct access, write.op);
 
 	(void)flags;
-	stat_add(res < 0 ? &a->stats->log_dropped : &a->stats->log_lines, a->writing_lines);
-	access_flush(a);
+	stat_add(res < 0 ? &a->stats->log_dropped : &a->stats->log_lines, a->write_lines);
+	if (a->unwritten > 0)
+		write_next(a);
+	else
+		access_flush(a);
 }
 
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		enum config_log format, int fd)
 {
-	tzset(); /* reads the file of the time zone, which a sandbox would not allow later */
 	memset(a, 0, sizeof(*a));
 	a->tick = tick;
 	a->stats = stats;
 	a->format = format;
 	a->fd = fd;
+	a->write_max = UINT32_MAX;
 	a->filling = malloc(ACCESS_BUFFER_BYTES);
 	a->writing = malloc(ACCESS_BUFFER_BYTES);
 	io_op_init(&a->write.op, written);
@@ -41,6 +81,11 @@ int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		return 0;
 	access_done(a);
 	return -ENOMEM;
+}
+
+void access_share(struct access *a)
+{
+	a->write_max = PIPE_BUF;
 }
 
 void access_flush(struct access *a)
@@ -54,8 +99,10 @@ void access_flush(struct access *a)
 	a->writing = full;
 	a->writing_lines = a->filling_lines;
 	a->filling_lines = 0;
-	io_write(a->tick->loop, &a->write, a->fd, full, a->filled);
+	a->at = full;
+	a->unwritten = a->filled;
 	a->filled = 0;
+	write_next(a);
 }
 
 bool access_idle(const struct access *a)

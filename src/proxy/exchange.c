@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "action.h"
+#include "base/reserve.h"
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
@@ -80,7 +81,7 @@ static void reply(struct exchange *x, struct reply *r)
 {
 	x->state = EXCHANGE_REPLYING;
 	fetch_free(&x->fetch);
-	x->keep = client_keeps_alive(x->client);
+	x->keep = r->ending != ENDING_NO_MEMORY && client_keeps_alive(x->client);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
 	r->minor_0 = x->minor_0;
@@ -253,23 +254,32 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	return x;
 }
 
+/* There is no exchange for this request: the connection ends with its answer. */
+static void refuse_for_memory(struct client *c, bool head_only)
+{
+	struct proxy *p = c->front->owner;
+	struct reply r = { .status = ending_status(ENDING_NO_MEMORY),
+			   .ending = ENDING_NO_MEMORY, .head_only = head_only };
+
+	exchange_count(p->stats, r.status);
+	if (reply_send(p, c, &r))
+		client_ended(c, false);
+	else
+		client_abort(c);
+}
+
 static void head_received(struct client *c, struct head *h)
 {
-	struct exchange *x = exchange_new(c, h);
+	/* What memory there is belongs to what was begun. */
+	struct exchange *x = reserve_whole() ? exchange_new(c, h) : NULL;
 	/* The head's bytes stay while the route looks at them, although what comes next in the
 	 * inbox is the body from here on. */
 	struct buf *hold = buf_ref(c->conn.inbox);
 
 	client_begin_body(c, h);
 	if (!x) {
-		struct proxy *p = c->front->owner;
-
 		buf_put(hold);
-		exchange_count(p->stats, ending_status(ENDING_NO_MEMORY));
-		reply_send(p, c, &(struct reply){ .status = ending_status(ENDING_NO_MEMORY),
-						  .ending = ENDING_NO_MEMORY, .close = true,
-						  .head_only = h->method == METHOD_HEAD });
-		client_ended(c, false);
+		refuse_for_memory(c, h->method == METHOD_HEAD);
 		return;
 	}
 	c->exchange = x;

@@ -250,12 +250,13 @@ static void answer(struct join *j)
 {
 	size_t max = json_bytes_max(j);
 	char *text = malloc(max);
-	struct emit e = { text, text + max, false };
+	struct emit e;
 
 	if (!text) {
 		exchange_fail(j->exchange, ENDING_NO_MEMORY);
 		return;
 	}
+	e = (struct emit){ text, text + max, false };
 	emit_slice(&e, SLICE("{"));
 	if (j->config->has_check) {
 		emit_slice(&e, SLICE("\"session\":"));

@@ -3,7 +3,27 @@
 #include <stdio.h>
 #include <string.h>
 
-bool reply_send(struct proxy *p, struct client *c, struct reply *r)
+#define OUT_OF_MEMORY "503 Service Unavailable\n"
+#define OUT_OF_MEMORY_HEAD                                                                \
+	"HTTP/1.1 503 Service Unavailable\r\n"                                            \
+	"Content-Type: text/plain\r\n"                                                    \
+	"Content-Length: 24\r\n"                                                          \
+	"Connection: close\r\n"                                                           \
+	"Proxy-Status: fairlead; error=proxy_internal_error\r\n"                          \
+	"\r\n"
+
+/* Written beforehand: it needs no more than a place in an outbox. */
+static bool send_out_of_memory(struct client *c, struct reply *r)
+{
+	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "is what Content-Length says");
+
+	r->sent_bytes = r->head_only ? 0 : sizeof(OUT_OF_MEMORY) - 1;
+	return writer_text(&c->writer, &c->conn,
+			   r->head_only ? SLICE(OUT_OF_MEMORY_HEAD) :
+					  SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
+}
+
+static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 {
 	char line[64];
 	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
@@ -33,4 +53,9 @@ bool reply_send(struct proxy *p, struct client *c, struct reply *r)
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
 	return writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
+}
+
+bool reply_send(struct proxy *p, struct client *c, struct reply *r)
+{
+	return r->ending == ENDING_NO_MEMORY ? send_out_of_memory(c, r) : send_reply(p, c, r);
 }

@@ -16,7 +16,8 @@ struct reply {
 	uint64_t sent_bytes;       /* of the body, set by reply_send() */
 };
 
-/* Queues the answer. False: out of memory. */
+/* Queues the answer. False: out of memory, and not even room to say so. That of
+ * ENDING_NO_MEMORY always ends the connection. */
 bool reply_send(struct proxy *p, struct client *c, struct reply *r);
 
 #endif

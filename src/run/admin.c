@@ -79,6 +79,12 @@ static void put_worker_stats(const struct admin *a, struct text *t)
 	put_response_classes(a, t);
 }
 
+/* The worker has opened its loop, and what it opened can be seen from here. */
+static bool has_loop(const struct worker *w)
+{
+	return atomic_load(&w->ready);
+}
+
 static void put_engine_stat(const struct admin *a, struct text *t, const char *name,
 			    const char *help, size_t offset)
 {
@@ -87,12 +93,13 @@ static void put_engine_stat(const struct admin *a, struct text *t, const char *n
 	snprintf(full, sizeof(full), "engine_%s", name);
 	put_help(t, full, "counter", help);
 	for (unsigned i = 0; i < a->worker_n; i++) {
-		const char *base = (const char *)a->workers[i].io_stats;
-		const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
+		const struct worker *w = &a->workers[i];
+		const char *base = has_loop(w) ? (const char *)io_stats(w->tick.loop) : NULL;
 
 		if (base)
 			put(t, "fairlead_%s_total{worker=\"%u\"} %llu\n", full, i,
-			    (unsigned long long)stat_read(value));
+			    (unsigned long long)stat_read(
+				    (const uint64_t *)(const void *)(base + offset)));
 	}
 }
 
@@ -166,12 +173,12 @@ static void put_pool(const struct admin *a, struct text *t, const char *name, co
 {
 	put_help(t, name, "gauge", help);
 	for (unsigned i = 0; i < a->worker_n; i++)
-		if (a->workers[i].io_stats)
+		if (has_loop(&a->workers[i]))
 			put(t, "fairlead_%s{worker=\"%u\"} %zu\n", name, i,
 			    value(a->workers[i].tick.loop));
 }
 
-/* Plain words that only their worker writes: a reader sees one or the other value. */
+/* Their worker alone writes them: a reader sees one or the other value. */
 static size_t buffers(struct io_loop *loop)
 {
 	return __atomic_load_n(&io_bufs(loop)->count, __ATOMIC_RELAXED);

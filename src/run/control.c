@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "run/admin.h"
@@ -22,7 +24,8 @@ struct control {
 	unsigned started_n, ended_n;
 	bool has_admin;
 	struct admin admin;
-	bool draining, failed, admin_stopping;
+	bool draining, admin_stopping;
+	struct timer overdue;     /* workers should have ended long since */
 };
 
 /* The control thread serves a page now and then: it needs few buffers. */
@@ -30,6 +33,8 @@ struct control {
 #define CHANNEL_WINDOW 4096
 /* Each does nothing but burn CPU, for a study. */
 #define POOL_THREADS 2
+/* What connections that were cut off at the end of a drain take to be gone, and more. */
+#define OVERDUE_MS 3000
 
 /* The worker that a control belongs to is found through its `shared`. */
 static struct control *control_of(struct worker *w)
@@ -37,14 +42,39 @@ static struct control *control_of(struct worker *w)
 	return CONTAINER(w->shared, struct control, shared);
 }
 
+static bool all_started(const struct control *c)
+{
+	return c->started_n == c->options->workers;
+}
+
+static void drain_workers(struct control *c)
+{
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_drain(&c->workers[i]);
+}
+
+/* No client waits any more. A pipe that nobody reads would hold the log's last lines, and
+ * with them the process, for ever. */
+static void drain_overdue(struct timer *t)
+{
+	struct control *c = CONTAINER(t, struct control, overdue);
+
+	fprintf(stderr, "fairlead: ended with work left%s\n",
+		c->shared.log_fd >= 0 ? ": the access log did not take its last lines" : "");
+	_exit(0);
+}
+
+/* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
 	if (c->draining)
 		return;
 	c->draining = true;
 	c->admin.draining = true;
-	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_drain(&c->workers[i]);
+	timer_set(&c->tick.wheel, &c->overdue,
+		  c->tick.now_ms + c->options->config->limits.drain_timeout_ms + OVERDUE_MS);
+	if (all_started(c))
+		drain_workers(c);
 }
 
 static void say(struct control *c, char word)
@@ -76,12 +106,16 @@ static void worker_started(struct worker *w)
 			strerror(-w->error));
 		_exit(1);
 	}
-	if (++c->started_n < c->options->workers)
+	c->started_n++;
+	if (!all_started(c))
 		return;
 	close_sandbox(c->options);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
-	say(c, CHANNEL_READY);
+	if (c->draining)
+		drain_workers(c);
+	else
+		say(c, CHANNEL_READY);
 }
 
 static void worker_ended(struct worker *w)
@@ -126,6 +160,13 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int receive_descriptors(struct control *c, int channel, int *admin_fd)
 {
 	for (;;) {
@@ -147,6 +188,7 @@ static int receive_descriptors(struct control *c, int channel, int *admin_fd)
 			break;
 		case HANDOVER_LOG:
 			c->shared.log_fd = h.fd;
+			c->shared.log_is_file = is_file(h.fd);
 			break;
 		case HANDOVER_END:
 			return 0;
@@ -222,7 +264,9 @@ static int start(struct control *c, int channel)
 			error < 0 ? strerror(-error) : "out of memory or no supervisor");
 		return -1;
 	}
+	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
+	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
 	if (admin_fd >= 0) {
 		c->has_admin = true;
@@ -258,17 +302,20 @@ static bool is_over(struct control *c)
 	return c->channel_dead && (!c->has_admin || admin_idle(&c->admin));
 }
 
+/* No job is left, but the pool may still be on its way out of waking the worker that it
+ * gave the last one back to: its threads end before the loops do. */
 static void finish(struct control *c)
 {
+	if (c->shared.pool)
+		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
 	if (c->has_admin)
 		admin_done(&c->admin);
-	if (c->shared.pool)
-		pool_free(c->shared.pool);
 	if (c->shared.log_fd >= 0)
 		close(c->shared.log_fd);
 	task_stop(&c->task);
+	timer_stop(&c->tick.wheel, &c->overdue);
 	tick_done(&c->tick);
 	free(c->workers);
 	free(c->shared.lines);

@@ -74,7 +74,7 @@ static bool is_already(const struct config *config)
 }
 
 /* A process that was root stays closed to others of its user: "nobody" may be shared. It
- * writes no core file, which would hold what clients sent. LeakSanitizer has to look in. */
+ * writes no core file, which would hold what clients sent. Sanitizers have to look in. */
 static int become(const struct config *config)
 {
 	if (groups_set(config) < 0 ||
@@ -82,7 +82,7 @@ static int become(const struct config *config)
 	    setresuid(config->uid, config->uid, config->uid) < 0)
 		return -errno;
 	ASSERT(config->uid == 0 || setresuid((uid_t)-1, 0, (uid_t)-1) < 0);
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 #else
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

@@ -1,5 +1,6 @@
 #include "run/start.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,12 +62,29 @@ static unsigned cpus(void)
 	return n < 1 ? 1 : n > START_WORKERS_MAX ? START_WORKERS_MAX : (unsigned)n;
 }
 
+/* One that is closed would be taken by a socket, and what is meant for standard error would
+ * be sent to a client. */
+static bool has_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 int start(const struct config *config, const struct start_options *options)
 {
 	struct run_options run = { .config = config };
 	enum config_engine wanted = config->engine;
 	int error;
 
+	if (!has_standard_descriptors())
+		return 1; /* and nowhere to say so */
 	if (options->engine && !engine_by_name(options->engine, &wanted)) {
 		fprintf(stderr, "fairlead: --engine takes auto, io_uring or epoll, not %s\n",
 			options->engine);

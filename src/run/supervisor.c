@@ -208,7 +208,7 @@ _Noreturn static void be_worker_process(struct supervisor *s, int channel)
 
 static int start_worker_process(struct supervisor *s)
 {
-	int pair[2];
+	int pair[2], error;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
 		fprintf(stderr, "fairlead: socketpair: %s\n", strerror(errno));
@@ -220,12 +220,23 @@ static int start_worker_process(struct supervisor *s)
 	s->pid = fork();
 	if (s->pid < 0) {
 		fprintf(stderr, "fairlead: cannot start the worker process: %s\n", strerror(errno));
+		close(pair[0]);
+		close(pair[1]);
+		s->channel = -1;
+		s->pid = 0;
 		return -1;
 	}
 	if (s->pid == 0)
 		be_worker_process(s, pair[1]);
 	close(pair[1]);
-	hand_over(s); /* if it dies meanwhile, SIGCHLD tells */
+	error = hand_over(s);
+	if (error == -EPIPE || error == -ECONNRESET)
+		return 0; /* it has ended: SIGCHLD tells */
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot hand descriptors to the worker process: %s\n",
+			strerror(-error));
+		shutdown(s->channel, SHUT_RDWR); /* it waits for them, and ends */
+	}
 	return 0;
 }
 
@@ -239,6 +250,14 @@ static void describe_death(int status, char *text, size_t size)
 			 strsignal(WTERMSIG(status)));
 	else
 		snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+}
+
+static void restart_later(struct supervisor *s)
+{
+	s->restart_ms = now_ms() + s->backoff_ms + 1;
+	s->backoff_ms = s->backoff_ms ? 2 * s->backoff_ms : BACKOFF_FIRST_MS;
+	if (s->backoff_ms > BACKOFF_MAX_MS)
+		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
 /* Returns the exit status of the supervisor, or -1 to go on. */
@@ -261,10 +280,7 @@ static int worker_process_ended(struct supervisor *s, int status)
 	fprintf(stderr, "fairlead: the worker process %d %s after %llu ms; starting another in "
 			"%u ms\n", (int)s->pid, how, (unsigned long long)lived, s->backoff_ms);
 	s->pid = 0;
-	s->restart_ms = now_ms() + s->backoff_ms + 1;
-	s->backoff_ms = s->backoff_ms ? 2 * s->backoff_ms : BACKOFF_FIRST_MS;
-	if (s->backoff_ms > BACKOFF_MAX_MS)
-		s->backoff_ms = BACKOFF_MAX_MS;
+	restart_later(s);
 	return -1;
 }
 
@@ -370,7 +386,7 @@ static int watch(struct supervisor *s)
 		if (status >= 0)
 			return status;
 		if (s->restart_ms && now_ms() >= s->restart_ms && start_worker_process(s) < 0)
-			return 1;
+			restart_later(s); /* short of descriptors or processes just now */
 	}
 }
 

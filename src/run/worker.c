@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/reserve.h"
+
 static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct worker *w = l->owner;
@@ -108,6 +110,8 @@ static int open_proxy(struct worker *w)
 		error = access_init(&w->access, &w->tick, &w->stats, config->log_format, s->log_fd);
 	if (error < 0)
 		return error;
+	if (s->log_fd >= 0 && !s->log_is_file)
+		access_share(&w->access);
 	return proxy_init(&w->proxy, &(struct proxy_options){
 		.tick = &w->tick,
 		.config = config,
@@ -142,7 +146,6 @@ static int open_worker(struct worker *w)
 	if (error < 0)
 		return error;
 	w->tick.trimmed = trimmed;
-	w->io_stats = io_stats(w->tick.loop);
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
 	if (error < 0)
@@ -157,7 +160,9 @@ static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
 
-	w->error = open_worker(w);
+	w->error = reserve_init(RESERVE_CHUNKS_MAX);
+	if (w->error == 0)
+		w->error = open_worker(w);
 	atomic_store(&w->ready, w->error == 0);
 	w->started.deliver = report_started;
 	mailbox_post(w->shared->control, &w->started);
@@ -178,6 +183,7 @@ static void *worker_run(void *arg)
 	if (w->shared->log_fd >= 0)
 		access_done(&w->access);
 	tick_done(&w->tick);
+	reserve_done();
 	return NULL;
 }
 

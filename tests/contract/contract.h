@@ -58,6 +58,10 @@ struct rig {
 	socklen_t addr_len;
 };
 
+/* What an engine leaves out on an older kernel, or when a test switches it off. */
+bool rig_sends_silently(const struct rig *r);
+bool rig_receives_many_times(const struct rig *r); /* with one submission */
+
 void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
 	      uint64_t seed);
 void rig_close(struct rig *r);

@@ -11,6 +11,7 @@
 
 #include "io/sim.h"
 #include "io/sock.h"
+#include "../../src/io/ring.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAVE_ASAN 1
@@ -79,6 +80,16 @@ static unsigned descriptors(void)
 	return n;
 }
 
+bool rig_sends_silently(const struct rig *r)
+{
+	return r->kind != IO_ENGINE_RING || ring_probe()->has.silent;
+}
+
+bool rig_receives_many_times(const struct rig *r)
+{
+	return r->kind != IO_ENGINE_RING || ring_probe()->has.cap;
+}
+
 void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
 	      uint64_t seed)
 {
@@ -123,13 +134,15 @@ void rig_turn(struct rig *r)
 void rig_settle(struct rig *r)
 {
 	uint64_t quiet_us = r->kind == IO_ENGINE_SIM ? 1000000 : 20000;
-	uint64_t begun;
+	uint64_t begun, completions, facts;
 
+	/* What the engine sees to by itself is no fact, but no quiet either. */
 	do {
 		begun = io_now_us(r->loop);
-		while (rig_wait(r, quiet_us) > 0)
-			begun = io_now_us(r->loop);
-	} while (io_now_us(r->loop) - begun < quiet_us / 2);
+		completions = io_stats(r->loop)->completions;
+		facts = rig_wait(r, quiet_us);
+	} while (facts > 0 || io_stats(r->loop)->completions != completions ||
+		 io_now_us(r->loop) - begun < quiet_us / 2);
 }
 
 void rig_pause(struct rig *r)

@@ -130,6 +130,61 @@ static void empty_pool_ends(struct rig *r)
 	starved_close(r, &s);
 }
 
+#define QUEUE_N 8u
+
+/* A receive that meets its end when it was called to try, and has not: its bytes were there
+ * when it began, so that a cancel finds it nowhere, and are gone when it tries, so that it
+ * waits again (kernel-notes/04-cancel-and-close). On io_uring it takes an empty pool, for it
+ * to wait at all, and a queue that overflows, to be submitted before the wait. */
+static void end_before_retry(struct rig *r, bool close_at_once)
+{
+	struct pair pair = pair_open(r), full = pair_open(r);
+	struct writer *w = writer_new(r, 1), *all = writer_new(r, 2);
+	struct reader *holder = reader_new(r, 2);
+	struct probe *recv_ = probe_new(r);
+	char bytes[100];
+	int other;
+
+	holder->hold = true;
+	reader_start(holder, full.b, 1u << 20);
+	writer_send(all, full.a, STARVED_BUFFERS * BUF_BYTES + 1, 1, 0);
+	writer_send(w, pair.a, sizeof(bytes), 1, 0);
+	PUMP(r, !writer_busy(w) && holder->at == STARVED_BUFFERS * BUF_BYTES);
+	rig_settle(r);
+	other = dup(pair.b);
+	probe_recv(recv_, pair.b, 1000);
+	for (unsigned i = 0; i <= QUEUE_N; i++)
+		probe_accept(probe_new(r), r->listener);
+	CHECK(r, recv(other, bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes));
+	CHECK(r, close(other) == 0);
+	holder->hold = false;
+	reader_let_go(holder);
+	if (close_at_once)
+		rig_sock_close(r, pair.b);
+	else
+		probe_cancel(recv_);
+	PUMP(r, !recv_->busy && !writer_busy(all));
+	CHECK(r, recv_->res == -ECANCELED);
+	if (!close_at_once)
+		rig_sock_close(r, pair.b);
+	rig_sock_close(r, pair.a);
+	pair_close(r, &full);
+	PUMP(r, !holder->p->busy);
+	reader_free(holder);
+	writer_free(all);
+	writer_free(w);
+}
+
+static void close_before_retry(struct rig *r)
+{
+	end_before_retry(r, true);
+}
+
+static void cancel_before_retry(struct rig *r)
+{
+	end_before_retry(r, false);
+}
+
 #define RESERVED_BUFFERS 16u /* of which one is the reserve */
 
 static struct reader *urgent_new(struct rig *r, uint64_t stream, const struct pair *pair)
@@ -413,6 +468,18 @@ const struct case_ scarcity_cases[] = {
 	  .run = empty_pool_ends,
 	  .engines = ON_ALL,
 	  .buffers = STARVED_BUFFERS },
+	{ .name = "close_before_retry",
+	  .run = close_before_retry,
+	  .engines = ON_REAL,
+	  .buffers = STARVED_BUFFERS,
+	  .entries = QUEUE_N,
+	  .family = AF_UNIX },
+	{ .name = "cancel_before_retry",
+	  .run = cancel_before_retry,
+	  .engines = ON_REAL,
+	  .buffers = STARVED_BUFFERS,
+	  .entries = QUEUE_N,
+	  .family = AF_UNIX },
 	{ .name = "reserve", .run = reserve, .engines = ON_ALL, .buffers = RESERVED_BUFFERS },
 	{ .name = "many_connections",
 	  .run = many_connections,

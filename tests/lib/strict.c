@@ -466,7 +466,7 @@ static enum strict_verdict chunks_read(struct strict_body *b, struct slice s)
 {
 	struct strict_head trailers;
 	struct slice rest = s;
-	uint64_t size;
+	uint64_t size = 0;
 	enum strict_verdict v;
 
 	do

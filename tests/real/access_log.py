@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The access log never holds up a request: into a pipe that nobody reads, lines are dropped
-and counted; when it is read again, lines come again, each one whole."""
+and counted; when it is read again, lines come again, each one whole; and a drain ends."""
 import os
+import signal
 import threading
 
 import rig
@@ -33,9 +34,25 @@ def is_broken(line):
     return line.count(b'"') != 6 or b"GET / HTTP/1.1" not in line
 
 
+def drain_ends(origin):
+    """Also if nobody reads what is still to be written."""
+    out, into = os.pipe()
+    proxy = rig.Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 1s }",
+                         stdout=into)
+    os.close(into)
+    _, errors, _ = rig.wrk(proxy.port, "/", CONNECTIONS, 1)
+    rig.check(errors == 0, f"{errors} requests failed")
+    rig.check(proxy.metrics()["log_dropped_total"] > 0, "the pipe is not full")
+    proxy.signal(signal.SIGTERM)
+    status = proxy.ended()
+    rig.check(status == 0 and proxy.said("access log"), lambda: f"{status}: {proxy.log()}")
+    os.close(out)
+
+
 def main():
     origin, = rig.free_ports(1)
     rig.nginx(origin)
+    drain_ends(origin)
     out, into = os.pipe()
     proxy = rig.Fairlead(CONFIG.format(origin=origin), stdout=into)
     os.close(into)

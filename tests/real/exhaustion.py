@@ -207,15 +207,8 @@ def reset_at_once(place):
     rig.check(most > n * 0.9 or place.limit < 2 * n, f"only {most} of {n} were accepted")
 
 
-def memory_short(place):
-    """The worker process gets no more memory: it sheds, and does not die."""
-    # Limits are set from outside by who has the same user.
-    proxy = place.proxy(more="user: root\n" if os.geteuid() == 0 else "")
-    worker = proxy.worker_pid()
-    with open(f"/proc/{worker}/status") as f:
-        kib = int(re.search(r"VmData:\s+(\d+)", f.read())[1])
-    resource.prlimit(worker, resource.RLIMIT_DATA, ((kib + 16384) << 10, -1))
-    n = min(4000, (place.limit - 200) // 2)
+def crowd(proxy, n):
+    """n requests of 4 KB at once, that wait on the origin: how many got what."""
     socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
     for s in socks:
         try:
@@ -223,15 +216,84 @@ def memory_short(place):
                       + b"\r\nConnection: close\r\n\r\n")
         except OSError:
             pass
-    got = collections.Counter(status_of(s) for s in socks)
+    return collections.Counter(status_of(s) for s in socks)
+
+
+def memory_short(place):
+    """The worker process gets no more memory: whoever is let in is answered, the others are
+    told or wait; almost nobody is reset, and it does not die."""
+    # Limits are set from outside by who has the same user.
+    proxy = place.proxy(more="user: root\n" if os.geteuid() == 0 else "")
+    worker = proxy.worker_pid()
+    with open(f"/proc/{worker}/status") as f:
+        kib = int(re.search(r"VmData:\s+(\d+)", f.read())[1])
+    resource.prlimit(worker, resource.RLIMIT_DATA, ((kib + 16384) << 10, -1))
+    n = min(4000, (place.limit - 200) // 2)
+    got = crowd(proxy, n)
     print(f"{rig.ENGINE}: {n} requests at once and 16 MiB more for them: {dict(got)}")
-    rig.check(set(got) <= {"200", "502", "503", "ended", "reset"}, lambda: f"{got}")
+    rig.check(set(got) <= {"200", "503", "ended", "reset"}, lambda: f"{got}")
     rig.check(proxy.worker_pid() == worker, lambda: f"it has died: {proxy.log()}")
-    rig.check(got["200"] < n, "memory was not short")
+    rig.check(got["503"] > 0, "memory was not short")
+    rig.check(got["200"] >= n / 40, "those who were let in got no answers")
+    rig.check(got["ended"] + got["reset"] <= n / 50, "too many got neither answer nor 503")
+    # With the memory that there is, it goes on.
+    rig.until(lambda: answers(proxy), "an answer while memory is short")
+    r = rig.load(proxy.port, "/status/200", 200, 20)
+    rig.check(r["ok"] == 200, lambda: f"few at a time, still short of memory: {r}")
     resource.prlimit(worker, resource.RLIMIT_DATA, (-1, -1))
-    rig.until(lambda: answers(proxy), "an answer when memory is back")
     loaded(proxy, "/status/200", 500, "memory is back")
     quiet(proxy, "memory is back")
+
+
+class Group:
+    """A control group of our own with a limit of memory; `missing` says why there is none."""
+
+    def __init__(self, mib):
+        self.missing = None
+        for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                            ("/sys/fs/cgroup", "memory.max")):
+            self.path = os.path.join(root, f"fairlead-test-{os.getpid()}-{mib}")
+            try:
+                os.mkdir(self.path)
+                self.write(limit, mib << 20)
+                return
+            except OSError as e:
+                self.missing = f"no control group of our own: {e}"
+                self.remove()
+
+    def write(self, name, value):
+        with open(os.path.join(self.path, name), "r+") as f:
+            f.write(str(value))
+
+    def remove(self):
+        try:
+            os.rmdir(self.path)
+        except OSError:
+            pass    # it was not made, or who was in it is not gone yet
+
+
+def memory_group(place):
+    """A control group kills instead of refusing. Limits that fit it keep the worker process
+    alive; where they do not, another one takes its place."""
+    fits = "connections: 400, buffers: 8MiB, backlog: 4096"
+    for mib, limits in ((64, fits), (14, "header_timeout: 10s")):
+        group = Group(mib)
+        if group.missing:
+            print(f"skipped: {group.missing}")
+            return
+        proxy = place.proxy(limits)
+        worker = proxy.worker_pid()
+        group.write("cgroup.procs", worker)
+        n = min(3000, (place.limit - 200) // 2)
+        got = crowd(proxy, n)
+        lived = proxy.worker_pid() == worker
+        print(f"{rig.ENGINE}: a control group of {mib} MiB, {limits}: {got['200']} of {n} answers, "
+              f"the worker process {'lived' if lived else 'was replaced'}")
+        rig.check(mib < 64 or (lived and got["200"] == n), lambda: f"{got}: {proxy.log()}")
+        rig.until(lambda: answers(proxy), "answers again")
+        rig.check(proxy.alive(), "the supervisor has died")
+        proxy.stop()
+        rig.until(lambda: group.remove() or not os.path.exists(group.path), "an empty group")
 
 
 def answers(proxy):
@@ -318,7 +380,8 @@ def log_gone(place):
 
 
 CASES = (small_queues, few_buffers, line_of_bodies, silent_many, features_off,
-         attacked_without_features, reset_at_once, memory_short, signals, worker_killed, disk_full, log_gone)
+         attacked_without_features, reset_at_once, memory_short, memory_group, signals,
+         worker_killed, disk_full, log_gone)
 OF_RINGS = (small_queues, features_off, attacked_without_features)
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Origins and caches that die: killed amid a body, gone and back, and a real memcached with
-large values and beside others."""
+"""Origins and caches that die: killed amid a body, gone and back, silent, slow; and a real
+memcached with large values and beside others, and one that lies."""
+# timeout: 150
 import os
 import signal
 import socket
 import threading
+import time
 
 import rig
 
@@ -13,6 +15,8 @@ CONFIG = """
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], connect_timeout: 1s }}
   one: {{ protocol: memcached, servers: [127.0.0.1:{first}], timeout: 2s, value: 2MiB }}
+  silent: {{ servers: [127.0.0.1:{silent}], connect_timeout: 1s, response_timeout: 1s }}
+  liar: {{ protocol: memcached, servers: [127.0.0.1:{liar}], timeout: 1s, value: 64KiB }}
   several:
     protocol: memcached
     servers: [127.0.0.1:{first}, 127.0.0.1:{second}, {{ address: 127.0.0.1:{third}, weight: 2 }}]
@@ -22,9 +26,19 @@ routes:
     memcached: {{ upstream: one, key: "${{path.rest}}" }}
   - prefix: /several/
     memcached: {{ upstream: several, key: "${{path.rest}}" }}
+  - prefix: /silent/
+    proxy: {{ upstream: silent }}
+  - prefix: /liar/
+    memcached: {{ upstream: liar, key: "${{path.rest}}" }}
   - prefix: /
     proxy: {{ upstream: app }}
 """
+# What the liar says to "get KEY": nothing of it may reach a client as a value.
+LIES = (b"VALUE other 0 4\r\nEVIL\r\nEND\r\n", b"VALUE %s 0 9\r\nEVIL\r\nEND\r\n",
+        b"VALUE %s 0 2\r\nEVIL\r\nEND\r\n", b"VALUE %s 0 99999999999\r\nEVIL\r\n",
+        b"VALUE %s 0 -4\r\nEVIL\r\nEND\r\n", b"EVIL\r\n", b"ERROR EVIL\r\n",
+        b"SERVER_ERROR EVIL\r\n", b"VALUE %s 0 4\r\nEV", b"", b"\0\xff" * 500,
+        b"VALUE %s 0 4\r\nEVIL\r\nVALUE %s 0 4\r\nEVIL\r\nEND\r\n")
 KEYS = 60
 
 
@@ -91,6 +105,75 @@ def many_at_once(proxy):
     rig.check(not wrong, f"{wrong[:5]}")
 
 
+class Liar:
+    """A memcached that answers in turn with each of LIES, then with what is true."""
+
+    def __init__(self, port):
+        self.turn, self.lock = 0, threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            threading.Thread(target=self.serve, args=(self.listener.accept()[0],),
+                             daemon=True).start()
+
+    def serve(self, s):
+        text = b""
+        with s:
+            while piece := s.recv(65536):
+                text += piece
+                while b"\r\n" in text:
+                    line, _, text = text.partition(b"\r\n")
+                    words = line.split()
+                    if words[:1] == [b"get"]:
+                        s.sendall(self.answer(words[1]))
+
+    def answer(self, key):
+        with self.lock:
+            n, self.turn = self.turn, self.turn + 1
+        if n >= len(LIES):
+            return b"VALUE %s 0 4\r\ntrue\r\nEND\r\n" % key
+        return LIES[n].replace(b"%s", key)
+
+
+def cache_lies(proxy, port):
+    """Its client gets an error or a visibly broken answer, and others what is theirs."""
+    liar = Liar(port)
+    while liar.turn < len(LIES):
+        before = liar.turn
+        with socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S) as s:
+            s.sendall(b"GET /liar/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            text = b""
+            try:
+                while piece := s.recv(65536):
+                    text += piece
+            except ConnectionResetError:
+                pass
+        head, _, body = text.partition(b"\r\n\r\n")
+        whole = head.startswith(b"HTTP/1.1 200") and \
+            b"Content-Length: %d\r\n" % len(body) in head + b"\r\n"
+        rig.check(not whole or body == b"true", lambda: f"lie {before}: {text!r}")
+        rig.check(rig.get(proxy.port, "/status/200").status == 200, "others suffer")
+    rig.until(lambda: rig.get(proxy.port, "/liar/k").body == b"true", "the truth")
+    print(f"{rig.ENGINE}: {len(LIES)} lies of a memcached, none was passed on")
+
+
+def origin_refuses_or_is_silent(proxy, port):
+    """Refused: 502 at once. Accepted by the kernel and never by it: 504 when it is time."""
+    began = time.monotonic()
+    rig.check(rig.get(proxy.port, "/silent/").status == 502, "no 502")
+    rig.check(time.monotonic() - began < 1, "a refusal takes its time")
+    with socket.create_server(("127.0.0.1", port)):
+        began = time.monotonic()
+        statuses = {rig.get(proxy.port, "/silent/").status for _ in range(2)}
+        took = time.monotonic() - began
+        rig.check(statuses == {504} and 1.9 < took < 20, f"{statuses} after {took:.1f} s")
+    rig.check(rig.get(proxy.port, "/drip/40/50").status == 200, "a slow origin is cut off")
+    rig.lab("0ms", port)
+    rig.until(lambda: rig.get(proxy.port, "/silent/").status == 404, "the origin, now awake")
+
+
 def cache_killed(proxy, program, port):
     program.signal(signal.SIGKILL)
     program.process.wait()
@@ -129,11 +212,14 @@ def one_of_several_killed(proxy, program, port, asked):
 
 
 def main():
-    origin, first, second, third = rig.free_ports(4)
+    origin, first, second, third, silent, liar = rig.free_ports(6)
     lab = rig.lab("0ms", origin)
     caches = {port: rig.memcached(port, "-I", "2m") for port in (first, second, third)}
-    proxy = rig.Fairlead(CONFIG.format(origin=origin, first=first, second=second, third=third))
+    proxy = rig.Fairlead(CONFIG.format(origin=origin, first=first, second=second, third=third,
+                                       silent=silent, liar=liar))
+    origin_refuses_or_is_silent(proxy, silent)
     origin_killed(proxy, lab, origin)
+    cache_lies(proxy, liar)
     large_values(proxy, first)
     many_at_once(proxy)
     asked = several_servers(proxy, list(caches))

@@ -5,8 +5,9 @@
  *
  * Opens CONCURRENT connections (all N, unless told), sends a GET on each, reads the whole
  * answer, closes, opens the next. With -k connections stay open after their answer until
- * standard input ends. With -t it ends after so many seconds, whatever is unfinished; -H
- * adds a field, such as "Cookie: a=b". Prints one line at the end:
+ * standard input ends, and CONCURRENT are waiting for one. With -t it ends after so many
+ * seconds, whatever is unfinished; -H adds a field, such as "Cookie: a=b". Prints one line at
+ * the end:
  *
  *   requests=N ok=N failed=N unfinished=N seconds=S first=S connected=S
  *
@@ -33,7 +34,7 @@ struct talk {
 	int fd;
 	bool connected, sent;
 	int status;
-	long body_left;  /* -1: the head is not whole yet */
+	long body_left; /* -1: the head is not whole yet */
 	size_t head_n;
 	char head[HEAD_MAX];
 };
@@ -41,11 +42,12 @@ struct talk {
 struct load {
 	int epoll;
 	struct sockaddr_in to;
+	struct talk *talks;
 	char request[1024];
 	size_t request_n;
 	long total, at_once, started, connected, ended, ok;
 	bool keep;
-	double patience_s;  /* 0: without end */
+	double patience_s; /* 0: without end */
 	double began, first, last_connected, over;
 	int first_error, first_status;
 };
@@ -77,16 +79,18 @@ static void end(struct load *l, struct talk *t, bool good)
 	l->over = now();
 	if (l->first == 0)
 		l->first = l->over;
-	if (l->keep && good)
-		return;
-	close(t->fd);
+	if (!(l->keep && good))
+		close(t->fd);
+	else
+		t = &l->talks[l->started];
 	if (l->started < l->total)
 		begin(l, t);
 }
 
 static void begin(struct load *l, struct talk *t)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = t };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET,
+				     .data.ptr = t };
 
 	memset(t, 0, sizeof(*t));
 	t->body_left = -1;
@@ -139,7 +143,8 @@ static bool read_head(struct talk *t)
 	field = strcasestr(t->head, "\r\ncontent-length:");
 	if (!field || field > stop)
 		return false;
-	t->body_left = atol(field + 17) - (long)(t->head_n - (size_t)(stop + 4 - t->head));
+	t->body_left = atol(field + 17) -
+		       (long)(t->head_n - (size_t)(stop + 4 - t->head));
 	return true;
 }
 
@@ -200,14 +205,14 @@ static int left_ms(const struct load *l)
 	return left_s > 0 ? (int)(left_s * 1000) + 1 : 0;
 }
 
-static void run(struct load *l, struct talk *talks)
+static void run(struct load *l)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int left;
 
 	l->began = now();
 	for (long i = 0; i < l->at_once; i++)
-		begin(l, &talks[i]);
+		begin(l, &l->talks[i]);
 	while (l->ended < l->total && (left = left_ms(l)) != 0) {
 		int n = epoll_wait(l->epoll, events, EVENTS_MAX, left);
 
@@ -267,10 +272,11 @@ static bool read_command_line(struct load *l, int argc, char **argv)
 		l->at_once = l->total;
 	l->to = (struct sockaddr_in){ .sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)atoi(argv[1])) };
-	l->request_n = (size_t)snprintf(l->request, sizeof(l->request),
-					"GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
-					"Accept: */*\r\n%s%s\r\n", argv[2], argv[0], argv[1],
-					field, *field ? "\r\n" : "");
+	l->request_n =
+		(size_t)snprintf(l->request, sizeof(l->request),
+				 "GET %s HTTP/1.1\r\nHost: %s:%s\r\nUser-Agent: load\r\n"
+				 "Accept: */*\r\n%s%s\r\n",
+				 argv[2], argv[0], argv[1], field, *field ? "\r\n" : "");
 	return l->total >= 1 && l->request_n < sizeof(l->request) &&
 	       inet_pton(AF_INET, argv[0], &l->to.sin_addr) == 1;
 }
@@ -279,7 +285,6 @@ int main(int argc, char **argv)
 {
 	struct load l = { .epoll = epoll_create1(EPOLL_CLOEXEC) };
 	struct rlimit limit;
-	struct talk *talks;
 	char rest[64];
 
 	if (!read_command_line(&l, argc, argv))
@@ -288,10 +293,10 @@ int main(int argc, char **argv)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	talks = calloc((size_t)l.at_once, sizeof(*talks));
-	if (!talks)
+	l.talks = calloc((size_t)(l.keep ? l.total : l.at_once), sizeof(*l.talks));
+	if (!l.talks)
 		die("memory");
-	run(&l, talks);
+	run(&l);
 	report(&l);
 	while (l.keep && read(STDIN_FILENO, rest, sizeof(rest)) > 0)
 		continue;

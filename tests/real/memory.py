@@ -2,6 +2,7 @@
 """Memory per connection: anonymous RSS of the worker process with N of them less that
 without, divided by N; for idle keep-alive connections after one request each, and for
 requests that wait on a slow origin."""
+# release: sanitizers take memory of their own
 # timeout: 200
 import os
 import subprocess

@@ -203,9 +203,11 @@ def memcached(port, *more):
 class Fairlead(Program):
     """With this configuration; listen and admin are added to it."""
 
-    def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), **popen):
+    def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), port=None,
+                 **popen):
         self.port, self.admin = free_ports(2)
-        self.path = os.path.join(TMP, f"fairlead-{self.port}.yaml")
+        self.port = port or self.port
+        self.path = os.path.join(TMP, f"fairlead-{self.port}-{self.admin}.yaml")
         with open(self.path, "w") as f:
             f.write(f"listen: [127.0.0.1:{self.port}]\nadmin: 127.0.0.1:{self.admin}\n")
             f.write(config)

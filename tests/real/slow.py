@@ -2,6 +2,7 @@
 """Slow attacks with slowhttptest: heads, bodies and readers that take their time. Each
 connection is gone when its limit has passed, and ordinary clients are served meanwhile; how
 fast is printed, not asserted, since attacker, proxy, origin and clients share the machine."""
+# release: it measures times
 # timeout: 170
 import os
 import re

@@ -4,6 +4,7 @@ SIGPIPE does nothing, a killed worker process is replaced, a killed supervisor's
 process drains."""
 # asan
 import os
+import resource
 import signal
 import socket
 import threading
@@ -125,6 +126,40 @@ def second_signal(origin):
         s.close()
 
 
+def signal_at_start(origin):
+    """The order to drain meets a worker process whose workers are not there yet."""
+    for n in range(10):
+        port, = rig.free_ports(1)
+        path = os.path.join(rig.TMP, "early.yaml")
+        with open(path, "w") as f:
+            f.write(f"listen: [127.0.0.1:{port}]\n" + CONFIG.format(origin=origin))
+        proxy = rig.Program(f"early{n}", [rig.FAIRLEAD, "-c", path, "--engine", rig.ENGINE,
+                                          "--workers", "16"])
+        children = f"/proc/{proxy.pid}/task/{proxy.pid}/children"
+        rig.until(lambda: open(children).read(), "a worker process")
+        proxy.signal(signal.SIGTERM)
+        rig.check(proxy.ended() == 0, lambda: f"status {proxy.process.returncode}")
+        rig.check(not proxy.said("worker process"), proxy.log)
+
+
+def standard_descriptors_closed(origin):
+    """No socket takes their place: what is said there would go to a client."""
+    port, = rig.free_ports(1)
+    path = os.path.join(rig.TMP, "closed.yaml")
+    with open(path, "w") as f:
+        f.write(f"listen: [127.0.0.1:{port}]\n" + CONFIG.format(origin=origin))
+    proxy = rig.Program("closed", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", rig.FAIRLEAD,
+                                   "-c", path, "--engine", rig.ENGINE])
+    rig.until(lambda: rig.accepts(port), "the listener")
+    rig.check(rig.get(port, "/delay/1").status == 200, "it does not answer")
+    with open(f"/proc/{proxy.pid}/task/{proxy.pid}/children") as f:
+        pids = [proxy.pid, int(f.read())]
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in pids for fd in range(3)]
+    rig.check(links == 6 * ["/dev/null"], links)
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
+
+
 def sigpipe(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     os.kill(proxy.pid, signal.SIGPIPE)
@@ -149,6 +184,20 @@ def worker_killed(origin):
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
 
 
+def worker_not_to_be_had(origin):
+    """Short of descriptors when another worker process is wanted: it is tried again."""
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
+    os.kill(proxy.worker_pid(), signal.SIGKILL)
+    rig.until(lambda: proxy.said("socketpair") or not proxy.alive(), "a failed start")
+    rig.check(proxy.alive(), proxy.log)
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, before)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
+
+
 def supervisor_killed(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     clients, worker = slow(proxy), proxy.worker_pid()
@@ -162,7 +211,8 @@ def supervisor_killed(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (drain, second_signal, sigpipe, worker_killed, supervisor_killed):
+    for test in (drain, second_signal, signal_at_start, standard_descriptors_closed,
+                 sigpipe, worker_killed, worker_not_to_be_had, supervisor_killed):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -2,6 +2,7 @@
 """wrk at 64 and 512 connections through an nginx origin: no error, each request counted
 and logged once. Prints what a request cost, for who wants to know; nothing is judged by
 the time it took."""
+# release: it tells what a request costs
 # timeout: 300
 import os
 

@@ -1,3 +1,4 @@
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -168,12 +169,45 @@ static void test_long(void **state)
 	free(text);
 }
 
+/* Into what others write to as well: whole lines that the kernel keeps together, and a line
+ * that is longer by itself. */
+static void test_shared(void **state)
+{
+	struct access_entry e = entry();
+	char text[PIPE_BUF + 10];
+	size_t n, before = 0;
+	unsigned all = 201, writes = 0;
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	open_log(CONFIG_LOG_COMBINED);
+	access_share(&access_);
+	for (unsigned i = 0; i < all; i++) {
+		e.referer = (struct slice){ text, i == 100 ? sizeof(text) : 30 };
+		access_log(&access_, &e);
+	}
+	for (access_flush(&access_); !access_idle(&access_); before = n) {
+		tick_once(&rig.tick);
+		const char *s = sim_written(rig.tick.loop, FD, &n);
+
+		if (n == before)
+			continue;
+		writes++;
+		assert_true(s[n - 1] == '\n' && (before == 0 || s[before - 1] == '\n'));
+		assert_true(n - before <= PIPE_BUF || !memchr(s + before, '\n', n - before - 1));
+	}
+	assert_true(writes > 4);
+	assert_int_equal(stats.log_lines, all);
+	assert_int_equal(stats.log_dropped, 0);
+	close_log();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_combined), cmocka_unit_test(test_escaped),
 		cmocka_unit_test(test_flush),	 cmocka_unit_test(test_full),
-		cmocka_unit_test(test_long),
+		cmocka_unit_test(test_long),	 cmocka_unit_test(test_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

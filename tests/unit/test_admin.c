@@ -42,7 +42,7 @@ static int open_admin(void **state)
 			words[k] = 1000 * i + k;
 		workers[i].upstream_stats = origin_stats[i];
 		workers[i].tick.loop = rig.tick.loop;
-		workers[i].io_stats = i < 2 ? io_stats(rig.tick.loop) : NULL; /* not started */
+		atomic_store(&workers[i].ready, i < 2); /* the last has not started */
 	}
 	admin.tick = &rig.tick;
 	admin.shared = &shared;

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -277,6 +278,22 @@ static void closed_after_its_request(struct room *r)
 }
 TEST(closed_after_its_request)
 
+/* Old clients send a CRLF behind a body (RFC 9112 2.2): the reset that it may bring about
+ * does not overtake the answer. */
+static void crlf_after_its_body(struct room *r)
+{
+	actor_says(r->peer, "POST /30000 HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
+	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
+	actor_says(r->peer, "\r\n");
+	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	assert_true(r->peer->eof);
+	assert_int_equal(r->peer->error, 0);
+	assert_true(r->peer->in_n > 30000);
+	actor_close(r->peer);
+	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+}
+TEST(crlf_after_its_body)
+
 /* Is answered, then listened to for a while: no reset overtakes the answer. */
 static void refused(struct room *r)
 {
@@ -428,6 +445,54 @@ static void deaf(struct room *r)
 }
 TEST(deaf)
 
+/* Asks for a long answer and for the end, and reads nothing of it for so long: the rest of it
+ * waits in the outbox. */
+static void stops_reading(struct room *r, uint32_t ms)
+{
+	sim_socket_bytes(r->rig.tick.loop, 2000);
+	r->peer->deaf = true;
+	actor_says(r->peer, "GET /60000 HTTP/1.0\r\n\r\n");
+	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
+	io_cancel(r->rig.tick.loop, &r->peer->recv.op);
+	simrig_run(&r->rig, ms);
+}
+
+static void reads_on(struct room *r)
+{
+	actor_listen(r->peer);
+	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+}
+
+static void paused_at_the_end(struct room *r)
+{
+	uint32_t longest_ms = SEND_MS - LATE_MS;
+
+	stops_reading(r, (uint32_t)simrig_draw(&r->rig, longest_ms));
+	reads_on(r);
+	assert_true(r->peer->eof);
+	assert_true(r->peer->in_n > 60000);
+	actor_close(r->peer);
+	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+}
+TEST(paused_at_the_end)
+
+static void assert_cut_off(struct room *r)
+{
+	assert_int_equal(r->peer->error, -ECONNRESET);
+	assert_true(r->peer->in_n < 60000);
+}
+
+/* Too long: then what it gets must not look whole. */
+static void deaf_at_the_end(struct room *r)
+{
+	/* What it had taken before it stopped is found out when the time has passed once. */
+	stops_reading(r, 2 * (SEND_MS + LATE_MS));
+	assert_int_equal(r->gone, 1);
+	reads_on(r);
+	assert_cut_off(r);
+}
+TEST(deaf_at_the_end)
+
 /* ---- the end ---------------------------------------------------------------- */
 
 static void drained(struct room *r)
@@ -478,6 +543,17 @@ static void cut_off(struct room *r)
 }
 TEST(cut_off)
 
+/* While what is left of its answer is being sent. */
+static void cut_off_at_the_end(struct room *r)
+{
+	stops_reading(r, 100);
+	front_close(&r->front);
+	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	reads_on(r);
+	assert_cut_off(r);
+}
+TEST(cut_off_at_the_end)
+
 static void no_memory_for_it(struct room *r)
 {
 	struct peer peer = { .family = AF_INET };
@@ -500,6 +576,7 @@ int main(void)
 		cmocka_unit_test(test_one_after_the_other),
 		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_closed_after_its_request),
+		cmocka_unit_test(test_crlf_after_its_body),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_silent_from_the_start),
 		cmocka_unit_test(test_slow_head),
@@ -508,8 +585,11 @@ int main(void)
 		cmocka_unit_test(test_idle_shortest),
 		cmocka_unit_test(test_slow_body),
 		cmocka_unit_test(test_deaf),
+		cmocka_unit_test(test_paused_at_the_end),
+		cmocka_unit_test(test_deaf_at_the_end),
 		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_cut_off),
+		cmocka_unit_test(test_cut_off_at_the_end),
 		cmocka_unit_test(test_no_memory_for_it),
 	};
 

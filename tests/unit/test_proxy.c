@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/reserve.h"
 #include "lib/proxyrig.h"
 
 #define ANSWERS_MAX 40
@@ -888,6 +889,74 @@ static void test_few_buffers(void **state)
 	seeds = 100;
 }
 
+/* ---- the reserve ------------------------------------------------------------ */
+
+/* Blocks until the reserve is touched, and more of them: it takes some of them to make it
+ * whole. */
+static struct buf *use_up_memory(struct proxyrig *r)
+{
+	unsigned dipped = 0;
+	struct buf *held = NULL;
+
+	reserve_system_gives(0);
+	while (dipped < RESERVE_CHUNKS_MAX / 2 * 7) {
+		struct buf *b = buf_new(io_bufs(r->sim.tick.loop), 8000);
+
+		assert_non_null(b);
+		dipped += !reserve_whole();
+		b->next = held;
+		held = b;
+	}
+	return held;
+}
+
+static void give_back(struct buf *held)
+{
+	while (held) {
+		struct buf *b = held;
+
+		held = b->next;
+		buf_put(b);
+	}
+}
+
+/* What was begun is answered; who comes on a connection that is there is told; who is not
+ * accepted yet waits, and is answered when there is memory again. */
+static void memory_short(struct proxyrig *r)
+{
+	struct actor *there = ask(r, GET("/length/3"));
+	struct actor *begun, *later;
+	struct buf *held;
+	unsigned asked;
+
+	assert_status(r, there, 200, "Length: 3");
+	assert_int_equal(reserve_init(RESERVE_CHUNKS_MAX), 0);
+	asked = r->asked;
+	begun = ask(r, GET("/slow/100"));
+	SIMRIG_UNTIL(&r->sim, r->asked == asked + 1, 1000);
+	held = use_up_memory(r);
+	there->in_n = there->in_at = 0;
+	there->in[0] = '\0';
+	actor_says(there, GET("/length/5"));
+	assert_status(r, there, 503, "Connection: close");
+	SIMRIG_UNTIL(&r->sim, there->eof, 1000);
+	later = ask(r, GET("/length/6"));
+	simrig_run(&r->sim, 10);
+	assert_int_equal(r->asked, asked + 1);
+	assert_status(r, begun, 200, "");
+	assert_int_equal(later->in_n, 0);
+	reserve_system_gives(-1);
+	give_back(held);
+	assert_status(r, later, 200, "Length: 6");
+	reserve_done();
+}
+
+static void test_memory_short(void **state)
+{
+	(void)state;
+	each_seed(memory_short, "memory short", (struct proxyrig_options){ .buffers = 0 });
+}
+
 /* ---- the end ---------------------------------------------------------------- */
 
 /* A drain finishes what is in flight, takes no more requests and closes who is idle. */
@@ -950,6 +1019,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_dripping_head, failed_at),
 	cmocka_unit_test_teardown(test_gone, failed_at),
 	cmocka_unit_test_teardown(test_scarcity, failed_at),
+	cmocka_unit_test_teardown(test_memory_short, failed_at),
 	cmocka_unit_test_teardown(test_few_buffers, failed_at),
 	cmocka_unit_test_teardown(test_drain, failed_at),
 	cmocka_unit_test_teardown(test_all_reached, failed_at),

@@ -1,3 +1,4 @@
+/* tsan: this one has threads. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>

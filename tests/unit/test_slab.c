@@ -41,6 +41,30 @@ static void test_zeroed_aligned_and_apart(void **state)
 	}
 }
 
+/* It has its place in the count and the limit like any other. */
+static void test_raw(void **state)
+{
+	unsigned char *raw, *zeroed;
+	struct slab s;
+
+	(void)state;
+	slab_init(&s, "test", 64, 1);
+	raw = slab_take_raw(&s);
+	assert_non_null(raw);
+	assert_null(slab_take_raw(&s));
+	memset(raw, 7, 64);
+	slab_put(&s, raw);
+	zeroed = slab_take(&s);
+	assert_ptr_equal(zeroed, raw);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(zeroed[i], 0);
+	slab_put(&s, zeroed);
+	slab_fail_at(1);
+	assert_null(slab_take_raw(&s));
+	slab_fail_at(0);
+	slab_done(&s);
+}
+
 static void test_limit_is_ordinary(void **state)
 {
 	struct slab s;
@@ -165,6 +189,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zeroed_aligned_and_apart),
+		cmocka_unit_test(test_raw),
 		cmocka_unit_test(test_limit_is_ordinary),
 		cmocka_unit_test(test_fail_at),
 		cmocka_unit_test(test_trim),

@@ -1,0 +1,186 @@
+"""The proxies that are compared: how each is started and what it tells of itself.
+
+All of them listen on 127.0.0.1, go to the same origin, and get as many workers and cores
+as a Setting says."""
+import os
+import signal
+import string
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+sys.path.insert(0, os.path.join(ROOT, "tests/real"))
+import rig  # noqa: E402
+
+import figures  # noqa: E402
+
+TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
+HUNDRED = "x" * 100
+START_PATIENCE_S = 90    # under valgrind
+# What another program, that runs fairlead and watches it, could not live with.
+WATCHED = "sandbox: off\n" + ("user: root\n" if os.getuid() == 0 else "")
+
+
+def end_well():
+    """SIGTERM ends what was started, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def cores():
+    return sorted(os.sched_getaffinity(0))
+
+
+def pinned(where):
+    """For subprocess: the child and its children run on these cores only."""
+    return {"preexec_fn": lambda: os.sched_setaffinity(0, where)}
+
+
+class Setting:
+    """Which cores belong to the proxy, and which to origin and load."""
+    def __init__(self, workers=1):
+        self.workers = workers
+        have = cores()
+        self.proxy = set(have[:workers])
+        self.load = set(have[workers:]) or set(have)
+
+
+def fill(template, **values):
+    with open(os.path.join(HERE, "peers", template)) as f:
+        return string.Template(f.read()).substitute(values)
+
+
+def written(name, text):
+    path = os.path.join(rig.TMP, name)
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def limits():
+    files = rig.descriptors()
+    # nginx drops kept connections when less than a sixteenth of its table is free: so a table
+    # larger than it has descriptors for.
+    return {"files": files, "connections": 2 * files, "clients": (files - 100) // 2,
+            "tmp": rig.TMP, "user": "user root;" if os.getuid() == 0 else ""}
+
+
+# --- behind the proxies ---------------------------------------------------------
+
+class World:
+    """The origin and memcached, beside the load."""
+    FILES = {"file/1k": 1 << 10, "file/10k": 10 << 10, "file/100k": 100 << 10,
+             "file/10m": 10 << 20, "chunked/10k": 10 << 10}
+
+    def __init__(self, setting):
+        self.origin, self.memcached = rig.free_ports(2)
+        self.write_files()
+        conf = fill("origin.nginx.conf", port=self.origin, hundred=HUNDRED, **limits())
+        rig.Program("origin", [os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
+                               "-c", written("origin.conf", conf)], **pinned(setting.load))
+        user = ["-u", "root"] if os.getuid() == 0 else []
+        rig.Program("memcached", [os.path.join(rig.PEERS, "memcached"), "-l", "127.0.0.1", "-t",
+                                  "1", "-c", "16384", "-p", str(self.memcached), "-U", "0",
+                                  *user], **pinned(setting.load))
+        rig.until(lambda: rig.accepts(self.origin), "the origin")
+        rig.until(lambda: rig.accepts(self.memcached), "memcached")
+        self.put("/cache/hundred", HUNDRED)
+
+    def write_files(self):
+        for name, size in self.FILES.items():
+            path = os.path.join(rig.TMP, "files", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as f:
+                f.write(b"0123456789abcdef" * (size // 16))
+
+    def put(self, key, value):
+        with rig.socket.create_connection(("127.0.0.1", self.memcached), 5) as s:
+            s.sendall(f"set {key} 0 0 {len(value)}\r\n{value}\r\n".encode())
+            rig.check(s.recv(100) == b"STORED\r\n", "memcached did not store")
+
+
+# --- the contestants ------------------------------------------------------------
+
+class Proxy:
+    """name, port, and what the process tree has spent."""
+    def start(self, command, setting, ready=None, name=None):
+        self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
+        self.pid = self.program.pid
+        rig.until(lambda: rig.accepts(self.port) or not self.program.alive(), self.name,
+                  START_PATIENCE_S)
+        rig.check(self.program.alive(), lambda: f"{self.name} ended: {self.program.log()}")
+
+    def spent(self):
+        return figures.spent(self.pid)
+
+    def stop(self):
+        self.program.stop()
+
+
+class Fairlead(Proxy):
+    program_path = rig.FAIRLEAD
+
+    def __init__(self, world, setting, before=()):
+        self.port, self.admin = rig.free_ports(2)
+        conf = fill("fairlead.yaml", port=self.port, admin=self.admin, origin=world.origin,
+                    memcached=world.memcached)
+        path = written(f"fairlead-{self.port}.yaml", conf + (WATCHED if before else ""))
+        self.start([*before, self.program_path, "-c", path, "--engine", self.engine,
+                    "--workers", str(setting.workers)], setting, "fairlead: ready")
+
+    metrics = rig.Fairlead.metrics
+
+
+class FairleadRing(Fairlead):
+    name, engine = "fairlead", "io_uring"
+
+    def spent(self):
+        enters = self.metrics()["engine_enters_total"]
+        return {"enters": enters, **figures.spent(self.pid)}
+
+
+class FairleadEpoll(Fairlead):
+    name, engine = "fairlead-epoll", "epoll"
+
+
+class Nginx(Proxy):
+    name = "nginx"
+
+    def __init__(self, world, setting, before=()):
+        self.port, = rig.free_ports(1)
+        conf = fill("nginx.conf", port=self.port, origin=world.origin, workers=setting.workers,
+                    memcached=world.memcached, **limits())
+        path = written(f"nginx-{self.port}.conf", conf)
+        self.start([*before, os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
+                    "-c", path], setting)
+
+
+class Haproxy(Proxy):
+    name = "haproxy"
+
+    def __init__(self, world, setting, before=()):
+        self.port, = rig.free_ports(1)
+        conf = fill("haproxy.cfg", port=self.port, origin=world.origin,
+                    workers=setting.workers, **limits())
+        path = written(f"haproxy-{self.port}.cfg", conf)
+        self.start([*before, os.path.join(rig.PEERS, "haproxy"), "-db", "-f", path], setting)
+
+
+class Tunnel(Proxy):
+    """The floor. It has one thread only, whatever the setting."""
+    name = "tunnel"
+
+    def __init__(self, world, setting, before=()):
+        self.port, = rig.free_ports(1)
+        self.counts = os.path.join(rig.TMP, f"tunnel-{self.port}.counts")
+        self.start([*before, TUNNEL, str(self.port), "127.0.0.1", str(world.origin),
+                    self.counts], setting, "ready")
+
+    def spent(self):
+        with open(self.counts, "rb") as f:
+            enters, = struct.unpack("=Q", f.read())
+        return {"enters": enters, **figures.spent(self.pid)}
+
+
+ALL = (FairleadRing, FairleadEpoll, Nginx, Haproxy, Tunnel)
+PEERS = ("nginx", "haproxy")

@@ -1,0 +1,63 @@
+"""The workloads in turns: each round goes through all contestants once."""
+import contestants
+import load
+from contestants import rig
+
+TRIES = 3
+WARM_S = 1
+
+
+class Stage:
+    """Origin and contestants of one setting, up as long as their workloads run."""
+    def __init__(self, workers, wanted):
+        self.setting = contestants.Setting(workers)
+        self.before = len(rig.running)
+        self.world = contestants.World(self.setting)
+        self.proxies = [kind(self.world, self.setting) for kind in contestants.ALL
+                        if kind.name in wanted]
+
+    def end(self):
+        for program in reversed(rig.running[self.before:]):
+            program.stop()
+        del rig.running[self.before:]
+
+
+def length_s(workloads, rounds, seconds, warm_s):
+    return sum(len(w.contestants) * (rounds * seconds + warm_s) for w in workloads)
+
+
+def cell(record, workload, proxy, number, seconds, setting):
+    """A round with errors is no result: it is written down as such, and done again."""
+    for _ in range(TRIES):
+        told = load.measure(workload, proxy, seconds, setting)
+        if told["errors"] == 0 and told["requests"] > 0:
+            record.add(workload.name, proxy.name, number, told)
+            return
+        record.add(workload.name, proxy.name, number, {"failed": told["errors"]})
+
+
+def warm(stage, workload, proxies, warm_s, progress):
+    """Connections to the origin, caches, memory: what only a first round would pay."""
+    for proxy in proxies if warm_s else ():
+        progress.say(f"{workload.name}: warming {proxy.name}")
+        load.wrk(workload, proxy.port, warm_s, stage.setting)
+        progress.done(warm_s)
+
+
+def one(record, stage, workload, rounds, seconds, warm_s, progress):
+    proxies = [p for p in stage.proxies if p.name in workload.contestants]
+    warm(stage, workload, proxies, warm_s, progress)
+    for number in range(1, rounds + 1):
+        for proxy in proxies:
+            progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
+            cell(record, workload, proxy, number, seconds, stage.setting)
+            progress.done(seconds)
+
+
+def run(record, workloads, rounds, seconds, warm_s, progress):
+    for workers in sorted({w.workers for w in workloads}):
+        mine = [w for w in workloads if w.workers == workers]
+        stage = Stage(workers, {name for w in mine for name in w.contestants})
+        for workload in mine:
+            one(record, stage, workload, rounds, seconds, warm_s, progress)
+        stage.end()

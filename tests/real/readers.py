@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Who reads slowly gets all of his answer: when it ends the connection, when the proxy drains,
+and past send_timeout as long as he reads. Who sends single bytes uses up no pool. What waits
+in line at the end of a drain is let go once.
+
+In a network of its own, so that the kernel holds little and the proxy the rest."""
+# asan
+# timeout: 120
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+
+import rig
+
+SIZE = 100_000     # all of it fits the proxy's outbox
+RATE = 12_500      # bytes a second
+CONFIG = """
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], queue_timeout: 60s{upstream} }} }}
+study: true
+routes:
+  - path: /join
+    join:
+      parts:
+        a: {{ proxy: {{ upstream: app, path: /fault/never }} }}
+        b: {{ proxy: {{ upstream: app, path: /fault/never }} }}
+        c: {{ proxy: {{ upstream: app, path: /fault/never }} }}
+  - prefix: /
+    proxy: {{ upstream: app }}
+limits: {{ {limits} }}
+"""
+
+
+def network_of_its_own():
+    """Where a socket takes no more than a few KiB that nobody has read."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_net, new_user = 0x40000000, 0x10000000
+    if libc.unshare(new_net) != 0 and libc.unshare(new_net | new_user) != 0:
+        rig.skip(f"no network of its own: {os.strerror(ctypes.get_errno())}")
+    with socket.socket() as s:    # SIOCSIFFLAGS: IFF_UP, IFF_RUNNING
+        fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 0x41))
+    with open("/proc/sys/net/ipv4/tcp_wmem", "w") as f:
+        f.write("4096 8192 8192")
+
+
+def proxy(origin, limits="idle_timeout: 60s", upstream=""):
+    return rig.Fairlead(CONFIG.format(origin=origin, limits=limits, upstream=upstream),
+                        workers=1)
+
+
+def asked(fairlead, path, fields=""):
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.settimeout(rig.PATIENCE_S)
+    s.connect(("127.0.0.1", fairlead.port))
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+    return s
+
+
+def read_slowly(s, size=SIZE):
+    """Bytes of the body, and how it ended."""
+    text, began, end = b"", time.monotonic(), "whole"
+    while len(text.partition(b"\r\n\r\n")[2]) < size:
+        try:
+            piece = s.recv(RATE // 10)
+        except OSError as e:
+            end = str(e)
+            break
+        if not piece:
+            end = "ended"
+            break
+        text += piece
+        time.sleep(max(0, began + len(text) / RATE - time.monotonic()))
+    return len(text.partition(b"\r\n\r\n")[2]), end, time.monotonic() - began
+
+
+def read_whole(what, *readers):
+    """All at the same time: reading slowly takes its time."""
+    results = []
+    threads = [threading.Thread(target=lambda s=s: results.append(read_slowly(s)))
+               for s in readers]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    print(f"{rig.ENGINE}: {what}: " + ", ".join(
+        f"{n} of {SIZE} bytes in {took:.1f} s ({end})" for n, end, took in results))
+    rig.check(all(n == SIZE for n, _, _ in results), f"{what}: it was cut off")
+
+
+def last_answer(origin):
+    """Longer than any linger: 5 s."""
+    fairlead = proxy(origin)
+    read_whole("an answer that ends its connection",
+               *(asked(fairlead, f"/bytes/{SIZE}", "Connection: close\r\n") for _ in range(2)))
+    rig.until(lambda: fairlead.metrics()["connections"] == 0, "the connections to be gone")
+    fairlead.stop()
+
+
+def drained(origin):
+    """The proxy has all of the answer when it is told to end, and the client next to nothing."""
+    fairlead = proxy(origin)
+    readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
+    rig.until(lambda: fairlead.metrics()["exchanges"] == 0
+              and fairlead.metrics()["responses_total_2xx"] == 2, "the answers to be there")
+    fairlead.signal(signal.SIGTERM)
+    time.sleep(1)
+    read_whole("a drain", *readers)
+    rig.check(fairlead.ended() == 0, lambda: fairlead.log())
+
+
+def slower_than_the_limit(origin):
+    """A part of the answer takes longer than send_timeout, the next bytes never do."""
+    fairlead = proxy(origin, "send_timeout: 2s")
+    readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
+    deaf = asked(fairlead, f"/bytes/{SIZE}")
+    read_whole("send_timeout of 2 s", *readers)
+    n, end, _ = read_slowly(deaf)
+    rig.check(n < SIZE, "who reads nothing is not cut off")
+    for s in readers:
+        s.close()
+    fairlead.stop()
+
+
+def single_bytes(origin):
+    """Hundreds wait for their answer and go on sending, byte for byte."""
+    fairlead = proxy(origin, "buffers: 1MiB", ", connect_timeout: 10s")
+    clients = [asked(fairlead, "/delay/8000") for _ in range(300)]
+    rig.until(lambda: fairlead.metrics()["exchanges"] == 300, "the requests")
+    for s in clients:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(6):
+        for s in clients:
+            s.send(b"G")
+        time.sleep(0.05)
+    m, began = fairlead.metrics(), time.monotonic()
+    rig.check(rig.get(fairlead.port, "/status/200", patience_s=5).status == 200, "no answer")
+    print(f"{rig.ENGINE}: 300 clients with single bytes: {m['buffers'] - m['buffers_free']:.0f} "
+          f"of {m['buffers']:.0f} buffers in use, another is answered after "
+          f"{time.monotonic() - began:.2f} s")
+    for s in clients:
+        s.close()
+    fairlead.stop()
+
+
+def join_in_line(origin):
+    """One connection for nine questions: most wait in line when the drain is over."""
+    fairlead = proxy(origin, "drain_timeout: 300ms", ", connections: 1")
+    clients = [asked(fairlead, "/join") for _ in range(3)]
+    rig.until(lambda: fairlead.metrics()["upstream_waiting"] >= 8, "a line")
+    fairlead.signal(signal.SIGTERM)
+    status = fairlead.ended()
+    print(f"{rig.ENGINE}: joins in line at the end of a drain: status {status}")
+    rig.check(status == 0 and not fairlead.said("worker process"), lambda: fairlead.log())
+    for s in clients:
+        s.close()
+
+
+def test():
+    network_of_its_own()
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin)
+    for case in (last_answer, drained, slower_than_the_limit, single_bytes, join_in_line):
+        if not rig.sys.argv[1:] or case.__name__ in rig.sys.argv[1:]:
+            case(origin)
+
+
+rig.main(test)

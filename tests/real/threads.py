@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""What crosses threads, under the thread sanitizer: requests to all workers, jobs on the CPU
+pool and back, log lines, idle connections that one worker gives up for another, metrics read
+from the first moment to the last, a worker process killed and another handed everything, a
+drain amid all of it. The sanitizer must have nothing to say, of the proxy and of the lab."""
+# tsan
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import rig
+
+CONFIG = """
+study: true
+access_log: {{ path: {log}, format: json }}
+upstreams:
+  app: {{ servers: [127.0.0.1:{origin}], queue: 10000, queue_timeout: 30s }}
+  cache: {{ protocol: memcached, servers: [127.0.0.1:{memcached}] }}
+routes:
+  - path: /pool
+    cpu: {{ ms: 1, on: pool }}
+  - path: /cache
+    memcached: {{ upstream: cache, key: foo }}
+  - prefix: /
+    proxy: {{ upstream: app }}
+limits: {{ connections: 300, drain_timeout: 10s }}
+"""
+# With 300 for clients and the reserve, too few for an origin each: workers ask each other.
+DESCRIPTORS = 600
+MANY = 280
+WORKERS = 3
+LOAD_S = 2
+
+
+class Scraper(threading.Thread):
+    """Reads /metrics again and again, also before workers are there and while they end."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.seen, self.stopped = port, 0, False
+        self.start()
+
+    def run(self):
+        while not self.stopped:
+            try:
+                self.seen += rig.get(self.port, "/metrics", patience_s=1).status == 200
+            except (OSError, AssertionError):
+                time.sleep(0.002)
+
+    def stop(self):
+        self.stopped = True
+        self.join()
+
+
+class EarlyScraped(rig.Fairlead):
+    """Its metrics are asked for before it says that it is ready."""
+
+    def __init__(self, *args, **more):
+        ports = rig.free_ports
+        rig.free_ports = lambda n: self.scrape(ports(n))
+        super().__init__(*args, **more)
+        rig.free_ports = ports
+
+    def scrape(self, ports):
+        self.scraper = Scraper(ports[1])
+        return ports
+
+
+def proxy_started(origin, memcached):
+    return EarlyScraped(
+        CONFIG.format(origin=origin, memcached=memcached, log=os.path.join(rig.TMP, "log")),
+        workers=WORKERS, before=("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
+
+
+def start_load(proxy, path, connections, seconds=LOAD_S):
+    return subprocess.Popen(
+        [os.path.join(rig.PEERS, "wrk"), "-t1", f"-c{connections}", f"-d{seconds}s",
+         "--timeout", "20s", f"http://127.0.0.1:{proxy.port}{path}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def faultless(load):
+    out = load.communicate()[0]
+    rig.check("Socket errors" not in out and "Non-2xx" not in out and "Requests/sec" in out,
+              f"wrk: {out}")
+
+
+def loaded(proxy):
+    for load in [start_load(proxy, path, n)
+                 for path, n in (("/pool", 12), ("/cache", 12), ("/delay/5", 24))]:
+        faultless(load)
+    faultless(start_load(proxy, "/delay/20", MANY, 1))
+
+
+def killed(proxy):
+    first = proxy.worker_pid()
+    os.kill(first, signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
+    rig.check(rig.get(proxy.port, "/pool").status == 200, "it does not answer")
+
+
+def drained(proxy):
+    """With jobs in the pool and requests on their way."""
+    loads = [start_load(proxy, path, n) for path, n in (("/pool?ms=20", 12), ("/delay/100", 50))]
+    rig.until(lambda: proxy.metrics()["exchanges"] >= 50, "requests in flight")
+    proxy.signal(signal.SIGTERM)
+    status = proxy.ended(40)
+    for load in loads:
+        load.communicate()
+    return status
+
+
+def silent(program):
+    text = program.log()
+    rig.check("ThreadSanitizer" not in text,
+              lambda: text[text.index("WARNING: ThreadSanitizer"):][:8000])
+
+
+def main():
+    origin, memcached = rig.free_ports(2)
+    lab = rig.lab("0ms", origin, memcached, "--workers", "2", "--engine", rig.ENGINE)
+    proxy = proxy_started(origin, memcached)
+    loaded(proxy)
+    killed(proxy)
+    status = drained(proxy)
+    proxy.scraper.stop()
+    lab.signal(signal.SIGTERM)
+    lab_status = lab.ended()
+    silent(proxy)
+    silent(lab)
+    rig.check(status == 0 and lab_status == 0, f"status {status}, of the lab {lab_status}")
+    rig.check(proxy.scraper.seen > 10, "its metrics were hardly read")
+    print(f"{rig.ENGINE}: metrics read {proxy.scraper.seen} times, nothing reported")
+
+
+rig.main(main)
