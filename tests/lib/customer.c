@@ -351,6 +351,26 @@ static void leave(struct customer *c)
 		  c->n);
 }
 
+/* A request reaches an origin when those before it on its connection are answered: their answers
+ * arrive, whatever becomes of this one. Bytes without an end can only be broken by a reset, which
+ * overtakes them; so can a worker that is cut off, and one whose client seems to be slow. */
+static void check_kept(struct customer *c)
+{
+	const struct town *t = c->town;
+	unsigned asked = 0;
+
+	if (c->manner >= MANNER_ILL || t->cut || t->weather.few_buffers || c->said == 0 ||
+	    c->requests[c->said - 1]->minor == 0)
+		return;
+	for (unsigned i = 0; i < c->said; i++)
+		if (c->requests[i]->seen > 0)
+			asked = i;
+	for (unsigned i = 0; i < asked; i++)
+		if (!c->requests[i]->answered)
+			town_wrong(c->town, "the answer to %u is lost with that to %u",
+				   c->requests[i]->id, c->requests[asked]->id);
+}
+
 /* What was said for certain has its answer, also if the connection breaks for a later one; but
  * one on which an answer came before its request was whole may end there. */
 static void check_answered(struct customer *c)
@@ -379,6 +399,7 @@ static void look_over(struct customer *c)
 		else if (a->eof && !c->in_body && a->in_at < a->in_n &&
 			 !wire_head((struct slice){ a->in + a->in_at, 1 }).len)
 			town_note(c->town, "customer %u hears half a head", c->number);
+		check_kept(c);
 		check_answered(c);
 		leave(c);
 	} else if (c->answered == c->n && !c->closing && c->manner != MANNER_SHUTS) {
