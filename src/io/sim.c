@@ -326,6 +326,7 @@ static bool write_step(struct sim *s, struct slot *slot)
 	struct written *to = written_to(s, op->op.fd);
 
 	written_grow(to, op->len);
+	ASSERT(to->bytes);
 	memcpy(to->bytes + to->len, op->ptr, op->len);
 	to->len += op->len;
 	op->left = 0;

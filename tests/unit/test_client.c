@@ -543,6 +543,21 @@ static void cut_off(struct room *r)
 }
 TEST(cut_off)
 
+/* Whom an answer is owed sees that it is cut off; who was idle, a good end. */
+static void cut_off_visibly(struct room *r)
+{
+	struct actor *busy = come_in(r);
+
+	actor_says(busy, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
+	simrig_run(&r->rig, 50);
+	front_close(&r->front);
+	SIMRIG_UNTIL(&r->rig, actor_over(busy) && actor_over(r->peer), 100);
+	assert_int_equal(busy->error, -ECONNRESET);
+	assert_int_equal(r->peer->error, 0);
+}
+TEST(cut_off_visibly)
+
 /* While what is left of its answer is being sent. */
 static void cut_off_at_the_end(struct room *r)
 {
@@ -588,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_paused_at_the_end),
 		cmocka_unit_test(test_deaf_at_the_end),
 		cmocka_unit_test(test_drained),
+		cmocka_unit_test(test_cut_off_visibly),
 		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_cut_off_at_the_end),
 		cmocka_unit_test(test_no_memory_for_it),
