@@ -116,7 +116,7 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 bool memcache_take(struct memcache_call *call, struct piece *p);
 
 /* The asker is done with its call, in whatever state, and lets go of it. */
-void memcache_forget(struct memcache_call **call);
+void memcache_forget(struct memcache_call **where);
 
 /* Gives unused slabs back; once a second. */
 void memcache_trim(struct memcache *m);

@@ -162,8 +162,8 @@ void io_free(struct io_loop *loop);
 struct buf_pool *io_bufs(struct io_loop *loop);
 struct io_stats *io_stats(struct io_loop *loop);
 
-/* Monotonic time as the loop saw it when io_wait() last returned. Virtual in
- * the simulation. */
+/* Monotonic time as the loop saw it when io_wait() last returned; while that tells of
+ * facts, when it had waited for them. Virtual in the simulation. */
 uint64_t io_now_us(const struct io_loop *loop);
 
 /* Wall-clock time in seconds and milliseconds, same moment. */

@@ -1,11 +1,12 @@
 /* What everything on one thread shares: the loop, time, and what is to be done
  * before the tick ends.
  *
- * A tick takes facts from the kernel, from time and from other threads; a fact
+ * A tick takes facts from the kernel, from other threads and from time; a fact
  * puts its task on the runnable list; then, in one place, tasks are stepped:
- * that is where decisions are made. At the end each socket with something to
- * say gets one vectored send, and the dead are buried. Nothing is freed
- * anywhere else. */
+ * that is where decisions are made. Time comes last, when all else was decided
+ * on: whose bytes lie at hand is not late, however long the thread was held up.
+ * At the end each socket with something to say gets one vectored send, and the
+ * dead are buried. Nothing is freed anywhere else. */
 #ifndef NET_TICK_H
 #define NET_TICK_H
 

@@ -54,7 +54,7 @@ int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
  * mercy of the others. */
 void access_share(struct access *a);
 
-void access_log(struct access *a, const struct access_entry *e);
+void access_log(struct access *a, const struct access_entry *x);
 
 /* Starts to write what is there. */
 void access_flush(struct access *a);

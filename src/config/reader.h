@@ -50,10 +50,10 @@ const char *node_name(const struct node *n);
 void user_read(struct reader *r, const struct node *user, const struct node *group);
 
 /* upstream.c */
-void upstreams_read(struct reader *r, const struct node *n);
+void upstreams_read(struct reader *r, const struct node *map);
 
 /* routes.c; upstreams are known and `study` is read. */
-void routes_read(struct reader *r, const struct node *n);
+void routes_read(struct reader *r, const struct node *list);
 
 /* action.c: the action's map into the route. */
 void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p);

@@ -104,7 +104,7 @@ static const char *compile_part(struct template_part *part, struct slice text,
 
 	*used = dollar ? (size_t)(dollar - text.ptr) : text.len;
 	if (*used > 0 || (text.len > 1 && text.ptr[1] == '$')) {
-		bool escaped = *used + 1 < text.len && dollar[1] == '$';
+		bool escaped = dollar && *used + 1 < text.len && dollar[1] == '$';
 
 		/* The first of two dollar signs is text, the second is skipped. */
 		*part = (struct template_part){ VARIABLE_NONE,

@@ -326,6 +326,7 @@ static bool write_step(struct sim *s, struct slot *slot)
 	struct written *to = written_to(s, op->op.fd);
 
 	written_grow(to, op->len);
+	ASSERT(to->bytes);
 	memcpy(to->bytes + to->len, op->ptr, op->len);
 	to->len += op->len;
 	op->left = 0;
@@ -501,6 +502,12 @@ static void tell_nothing(struct sim *s, uint64_t until_us, bool woken)
 		tell_silent(s);
 }
 
+static void sim_clock(struct sim *s)
+{
+	s->loop.wall_ms = WALL_FIRST_MS + s->world.now_us / 1000;
+	s->loop.now_us = s->world.now_us;
+}
+
 static void sim_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct sim *s = sim_of(loop);
@@ -523,12 +530,12 @@ static void sim_wait(struct io_loop *loop, uint64_t timeout_us)
 			tell_nothing(s, until_us, woken);
 			break;
 		}
+		sim_clock(s);
 		told = deliver_all(s, &s->ready);
 		if (told)
 			tell_silent(s);
 	}
-	loop->wall_ms = WALL_FIRST_MS + s->world.now_us / 1000;
-	loop->now_us = s->world.now_us;
+	sim_clock(s);
 }
 
 static void sim_wake(struct io_loop *loop)

@@ -109,7 +109,7 @@ static int parse_arguments(int argc, char **argv, struct lab_options *o)
 		case HTTP: o->http = optarg; break;
 		case MEMCACHED: o->memcached = optarg; break;
 		case ENGINE: engine = optarg; break;
-		case WORKERS: o->workers = (unsigned)atoi(optarg); break;
+		case WORKERS: o->workers = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'h': fputs(usage, stdout); exit(0);
 		case DELAY:
 			if (!parse_delay(optarg, &o->delay_ms))

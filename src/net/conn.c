@@ -9,6 +9,12 @@
 
 #define SQUEEZE_BYTES_MAX (BUF_BYTES / 16)
 
+/* When facts are told the tick has not taken its time yet: it may have waited long. */
+static uint64_t told_ms(const struct conn *c)
+{
+	return io_now_us(c->tick->loop) / 1000;
+}
+
 static void changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
@@ -243,6 +249,7 @@ static struct outbox *outbox_take(struct conn *c)
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
+	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
 	return o;
 }
 
@@ -409,7 +416,7 @@ static void bound_end(struct conn *c)
 {
 	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
 
-	timer_set(&c->tick->wheel, &c->timer, c->tick->now_ms + ms + 1);
+	timer_set(&c->tick->wheel, &c->timer, told_ms(c) + ms + 1);
 }
 
 /* A peer that reads, however slowly, gets all of it. */
@@ -478,7 +485,7 @@ static void received(struct io_op *op, int res, unsigned flags)
 		struct buf *b = c->recv.buf;
 
 		c->received += (uint32_t)res;
-		c->received_ms = c->tick->now_ms;
+		c->received_ms = told_ms(c);
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
 			inbox_append(c, b);
@@ -534,7 +541,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 		return;
 	}
 	c->sent += (uint32_t)res;
-	c->sent_ms = c->tick->now_ms;
+	c->sent_ms = told_ms(c);
 	if (o->first == o->n) {
 		o->first = o->flying = o->n = 0;
 		outbox_emptied(c);
@@ -558,7 +565,7 @@ static void flush(struct conn *c)
 		return;
 	io_op_init(&o->send.op, sent);
 	o->flying = o->n;
-	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
+	c->sent_ms = c->tick->now_ms;
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
 		(unsigned)(o->n - o->first), silent);
 }

@@ -131,9 +131,10 @@ void tick_once(struct tick *t)
 {
 	io_wait(t->loop, timeout_us(t)); /* facts from the kernel */
 	take_time(t);
-	wheel_expire(&t->wheel, t->now_ms); /* facts from time */
 	mailbox_drain(&t->mailbox);         /* facts from other threads */
-	step_all(t);                        /* decisions, here only */
+	step_all(t);                        /* decisions, here and below only */
+	wheel_expire(&t->wheel, t->now_ms); /* facts from time, with all at hand decided */
+	step_all(t);
 	conn_flush_all(t);                  /* one vectored send per socket */
 	bury_all(t);                        /* frees, here only */
 }

@@ -20,6 +20,6 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 void action_burned(struct exchange *x);
 
 /* Lets a job go on without anybody waiting for it. */
-void action_forget_job(struct job **job);
+void action_forget_job(struct job **slot);
 
 #endif

@@ -91,6 +91,6 @@ void fetch_end_trailers(struct fetch *f);
 struct conn *fetch_tunnel(struct fetch *f);
 
 /* Lets go of origin or call, and frees it. Any state. */
-void fetch_free(struct fetch **f);
+void fetch_free(struct fetch **slot);
 
 #endif

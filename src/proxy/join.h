@@ -25,6 +25,6 @@ void join_step(struct join *j);
 size_t join_size(void);
 
 /* Lets go of what is still asked. */
-void join_free(struct join **j);
+void join_free(struct join **slot);
 
 #endif

@@ -6,6 +6,7 @@ in line at the end of a drain is let go once.
 In a network of its own, so that the kernel holds little and the proxy the rest."""
 # asan
 # timeout: 120
+import concurrent.futures
 import ctypes
 import fcntl
 import os
@@ -19,6 +20,7 @@ import rig
 
 SIZE = 100_000     # all of it fits the proxy's outbox
 RATE = 12_500      # bytes a second
+STARTING = threading.Lock()    # two would find the same ports free
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], queue_timeout: 60s{upstream} }} }}
 study: true
@@ -48,8 +50,9 @@ def network_of_its_own():
 
 
 def proxy(origin, limits="idle_timeout: 60s", upstream=""):
-    return rig.Fairlead(CONFIG.format(origin=origin, limits=limits, upstream=upstream),
-                        workers=1)
+    with STARTING:
+        return rig.Fairlead(CONFIG.format(origin=origin, limits=limits, upstream=upstream),
+                            workers=1)
 
 
 def asked(fairlead, path, fields=""):
@@ -164,9 +167,10 @@ def test():
     network_of_its_own()
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for case in (last_answer, drained, slower_than_the_limit, single_bytes, join_in_line):
-        if not rig.sys.argv[1:] or case.__name__ in rig.sys.argv[1:]:
-            case(origin)
+    cases = [c for c in (last_answer, drained, slower_than_the_limit, single_bytes, join_in_line)
+             if not rig.sys.argv[1:] or c.__name__ in rig.sys.argv[1:]]
+    with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:    # they mostly wait
+        list(pool.map(lambda case: case(origin), cases))
 
 
 rig.main(test)

@@ -432,13 +432,29 @@ static void progress_begins_with_a_send(struct line *l)
 {
 	simrig_run(&l->rig, 50000);
 	assert_true(conn_push_small(&l->conn, SLICE("late")));
+	assert_true(l->conn.sent_ms + 5000 >= l->rig.tick.now_ms);
 	tick_once(&l->rig.tick);
 	assert_true(l->conn.sent_ms + 5000 >= l->rig.tick.now_ms);
+}
+
+/* And a receive when it is told: however long was waited for it. */
+static void progress_is_when_bytes_come(struct line *l)
+{
+	struct sim_faults faults = { .segments = 1, .late_ms = 900 };
+
+	sim_set_faults(l->rig.tick.loop, &faults);
+	l->peer->whole = true;
+	for (uint64_t bytes = 1; bytes <= 5; bytes++) {
+		peer_says(l, 1);
+		SIMRIG_UNTIL(&l->rig, l->conn.received == bytes, 5000);
+		assert_true(l->conn.received_ms + 1 >= l->rig.tick.now_ms);
+	}
 }
 
 static void test_progress(void **state)
 {
 	(void)state;
+	each_seed(progress_is_when_bytes_come);
 	each_seed(progress_begins_with_a_send);
 }
 

@@ -16,6 +16,7 @@ struct thing {
 	struct thing *other; /* that it wakes */
 	unsigned steps, buried, delivered, rang;
 	bool selfish;        /* wakes itself */
+	bool stops_timer;    /* when its time has come */
 	unsigned at;         /* when it was stepped last */
 };
 
@@ -33,6 +34,8 @@ static void stepped(struct task *t)
 		tick_run(x->tick, &x->other->task);
 	if (x->selfish)
 		tick_run(x->tick, &x->task);
+	if (x->stops_timer && x->tick->now_ms >= x->timer.deadline_ms)
+		timer_stop(&x->tick->wheel, &x->timer);
 }
 
 static void buried(struct corpse *c)
@@ -133,6 +136,24 @@ static void test_selfish(void **state)
 	assert_true(list_empty(&a.task.node));
 }
 
+/* Whose fact is at hand when its time runs out is not late: it is stepped first. */
+static void test_fact_before_time(void **state)
+{
+	/* Rings in the first tick that finds it due. */
+	uint64_t slot_ms = (rig.tick.now_ms / WHEEL_FINE_MS + 2) * WHEEL_FINE_MS;
+	struct thing a;
+
+	(void)state;
+	make(&a);
+	a.stops_timer = a.selfish = true;
+	timer_set(&rig.tick.wheel, &a.timer, slot_ms);
+	tick_run(&rig.tick, &a.task);
+	simrig_run(&rig, 3 * WHEEL_FINE_MS);
+	assert_int_equal(a.rang, 0);
+	assert_false(timer_armed(&a.timer));
+	task_stop(&a.task);
+}
+
 /* Stepped by another of the same round, it is not stepped any more once stopped. */
 static struct thing victim;
 
@@ -197,6 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_task, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_selfish, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_fact_before_time, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_stopped_in_the_round, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_order, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_trim, open_rig, close_rig),
