@@ -308,27 +308,25 @@ static struct written *written_to(struct sim *s, int fd)
 	return &all[s->written_n++];
 }
 
-static void written_grow(struct written *to, size_t more)
+static void written_add(struct written *to, const char *more, size_t n)
 {
-	char *wider;
+	char *bytes = to->bytes;
 
-	if (to->len + more <= to->room)
-		return;
-	to->room = 2 * (to->len + more);
-	wider = realloc(to->bytes, to->room);
-	ASSERT(wider);
-	to->bytes = wider;
+	if (to->len + n > to->room) {
+		to->room = 2 * (to->len + n);
+		bytes = realloc(bytes, to->room);
+	}
+	ASSERT(bytes);
+	memcpy(bytes + to->len, more, n);
+	to->bytes = bytes;
+	to->len += n;
 }
 
 static bool write_step(struct sim *s, struct slot *slot)
 {
 	struct io_write *op = op_write(slot->op);
-	struct written *to = written_to(s, op->op.fd);
 
-	written_grow(to, op->len);
-	ASSERT(to->bytes);
-	memcpy(to->bytes + to->len, op->ptr, op->len);
-	to->len += op->len;
+	written_add(written_to(s, op->op.fd), op->ptr, op->len);
 	op->left = 0;
 	finish(s, slot, (int)op->len);
 	return true;
