@@ -194,8 +194,27 @@ static void answer_upgrade(struct actor *a)
 	echo_on(a);
 }
 
+static void ignore(struct actor *a)
+{
+	a->in_at = a->in_n;
+	if (actor_over(a))
+		actor_close(a);
+}
+
+/* One of the scripts may make a tunnel: what comes behind a request that asked for one is no
+ * request then. */
+static bool may_switch(const struct scene *s)
+{
+	for (unsigned i = 0; i < s->script_n; i++)
+		if (memmem(s->scripts[i].ptr, s->scripts[i].len, " 101", 4))
+			return true;
+	return false;
+}
+
 static void answer(struct scene *s, struct actor *a, const struct strict_head *h, uint64_t hash)
 {
+	if (h->upgrade && may_switch(s))
+		a->heard = ignore;
 	if (s->script_at < s->script_n) {
 		actor_say(a, s->scripts[s->script_at++]);
 		if (s->mode & ORIGIN_ENDS)

@@ -341,8 +341,6 @@ static const char config_text[] =
 	"    memcached: { upstream: cache, key: \"${path.rest}\", content_type: text/plain }\n"
 	"  - prefix: /next/\n"
 	"    memcached: { upstream: cache, key: \"${path.rest}\", miss: next }\n"
-	"  - path: /cpu\n"
-	"    cpu: { ms: 1, on: pool }\n"
 	"  - path: /page\n"
 	"    join:\n"
 	"      check:\n"

@@ -24,7 +24,6 @@ struct proxyrig {
 	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
 	struct access access;
-	struct pool *pool;
 	struct proxy proxy;
 	struct listener listener;
 	struct host origins[PROXYRIG_ORIGINS], memcached;

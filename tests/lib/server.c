@@ -303,6 +303,8 @@ static bool head_play(struct visit *v, struct request *r)
 	case PLAY_REJECTS:
 		v->answered = true;
 		answer(v, r);
+		if (r->play == PLAY_EARLY && r->id % 2)
+			actor_speak_first(v->actor);
 		break;
 	default:
 		if (r->expects) {

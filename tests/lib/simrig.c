@@ -115,6 +115,8 @@ static void pause_over(struct timer *t)
 	say_more(CONTAINER(t, struct actor, pause));
 }
 
+static void hear_more(struct actor *a);
+
 static void said(struct io_op *op, int res, unsigned flags)
 {
 	struct actor *a = CONTAINER(op, struct actor, send.op);
@@ -132,10 +134,14 @@ static void said(struct io_op *op, int res, unsigned flags)
 		timer_set(&a->rig->tick.wheel, &a->pause,
 			  a->rig->tick.now_ms + simrig_draw(a->rig, 20));
 	say_more(a);
+	if (a->speaks_first)
+		hear_more(a);
 }
 
 static void hear_more(struct actor *a)
 {
+	if (a->speaks_first && a->out_sent < a->out_n && !a->send_error)
+		return;
 	if (a->fd >= 0 && !a->deaf && !a->eof && !a->error && !io_busy(&a->recv.op))
 		io_recv(a->rig->tick.loop, &a->recv, a->fd, ACTOR_WINDOW);
 }
@@ -243,6 +249,12 @@ void actor_reset_after(struct actor *a)
 {
 	a->reset_wanted = true;
 	say_more(a);
+}
+
+void actor_speak_first(struct actor *a)
+{
+	a->speaks_first = true;
+	io_cancel(a->rig->tick.loop, &a->recv.op);
 }
 
 void actor_reset(struct actor *a)

@@ -34,6 +34,7 @@ struct actor {
 	int connect_error, error, send_error;
 	bool connected, eof;
 	bool deaf;            /* does not read */
+	bool speaks_first;    /* does not read while it has something to say */
 	bool whole;           /* says all at once, not cut by the seed */
 	bool fin_wanted, fin_sent, close_wanted, reset_wanted, rested;
 	char *in;             /* all that it was told */
@@ -114,6 +115,7 @@ void actor_shut(struct actor *a);
 void actor_reset_after(struct actor *a);
 void actor_close(struct actor *a);
 void actor_reset(struct actor *a);
+void actor_speak_first(struct actor *a); /* from now on */
 void actor_vanish(struct actor *a); /* at once, without a word about what is unsaid */
 
 /* Reads on. */
