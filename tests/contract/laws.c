@@ -1,3 +1,5 @@
+/* The simulation runs each case with many seeds.
+ * timeout: 300 */
 #include "contract.h"
 
 #include <errno.h>

@@ -34,15 +34,20 @@ def is_broken(line):
     return line.count(b'"') != 6 or b"GET / HTTP/1.1" not in line
 
 
+def fuller(proxy):
+    """After some more requests: whether lines are dropped."""
+    _, errors, _ = rig.wrk(proxy.port, "/", CONNECTIONS, 1)
+    rig.check(errors == 0, f"{errors} requests failed")
+    return proxy.metrics()["log_dropped_total"] > 0
+
+
 def drain_ends(origin):
     """Also if nobody reads what is still to be written."""
     out, into = os.pipe()
     proxy = rig.Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 1s }",
                          stdout=into)
     os.close(into)
-    _, errors, _ = rig.wrk(proxy.port, "/", CONNECTIONS, 1)
-    rig.check(errors == 0, f"{errors} requests failed")
-    rig.check(proxy.metrics()["log_dropped_total"] > 0, "the pipe is not full")
+    rig.until(lambda: fuller(proxy), "the pipe to be full", 60)
     proxy.signal(signal.SIGTERM)
     status = proxy.ended()
     rig.check(status == 0 and proxy.said("access log"), lambda: f"{status}: {proxy.log()}")
