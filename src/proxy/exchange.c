@@ -7,6 +7,7 @@
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
+#include "service.h"
 
 /* ---- endings -------------------------------------------------------------- */
 
@@ -33,6 +34,16 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 	});
 }
 
+void exchange_served(struct exchange *x)
+{
+	const struct upstream *u = x->fetch->upstream;
+	const struct config_upstream *reads = upstream_config(u);
+
+	x->server = lease_server(&x->fetch->lease);
+	if (!x->names && reads != &x->generation->config->upstreams[reads->index])
+		x->names = generation_ref(generation_read_by(x->proxy, u));
+}
+
 void exchange_count(struct worker_stats *stats, int status)
 {
 	uint64_t *const classes[] = { &stats->responses_1xx, &stats->responses_2xx,
@@ -56,6 +67,9 @@ static void let_go(struct exchange *x, enum ending ending)
 	join_free(&x->join);
 	action_forget_job(&x->job);
 	buf_put(x->kept);
+	generation_put(x->generation);
+	if (x->names)
+		generation_put(x->names);
 	slab_put(&p->exchanges, x);
 }
 
@@ -170,14 +184,13 @@ static void exchange_step(struct client *c)
 
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
-	struct proxy *p = x->proxy;
 	struct request_view view;
 	char client[SOCK_TEXT_MAX];
 	struct slice address = { client, peer_text(&x->client->peer, client, sizeof(client)) };
 
-	request_view_init(&view, h, address, p->path_scratch);
+	request_view_init(&view, h, address, x->generation->path_scratch);
 	x->state = EXCHANGE_ROUTING;
-	x->route = route_match(p->config, &view, from);
+	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
 	action_start(x, &view);
 }
@@ -189,11 +202,11 @@ void exchange_route_again(struct exchange *x)
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
 	enum verdict v = head_parse_request(h, x->kept->data, x->kept->end,
-					    &x->proxy->front.limits, &scanned);
+					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
 	fetch_free(&x->fetch);
-	route(x, h, (unsigned)(x->route - x->proxy->config->routes) + 1);
+	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
 	 * it is gone. */
 	if (c->exchange == x)
@@ -250,6 +263,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
+	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->exchanges, 1);
 	return x;
 }

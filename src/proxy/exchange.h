@@ -33,6 +33,7 @@ struct span {
 
 struct exchange {
 	struct proxy *proxy;
+	struct generation *generation; /* it began under */
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
@@ -41,6 +42,7 @@ struct exchange {
 	struct buf *kept;     /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;   /* who answers */
+	struct generation *names; /* holds that text, if it is not of its own; or NULL */
 	uint64_t started_us;
 	uint64_t body_bytes;  /* of the request, read */
 	uint64_t sent_bytes;  /* of the answer's body */
@@ -68,6 +70,9 @@ void exchange_abort(struct exchange *x, enum ending ending);
 
 /* A cache had no value: the routes after this one are tried. May end the exchange. */
 void exchange_route_again(struct exchange *x);
+
+/* Who answers is known: the server of its lease. */
+void exchange_served(struct exchange *x);
 
 /* Counts an answer by its class. */
 void exchange_count(struct worker_stats *stats, int status);

@@ -34,6 +34,7 @@ enum fetch_state {
 
 struct fetch {
 	struct proxy *proxy;
+	struct generation *generation; /* of whoever asked first */
 	struct task *asker;
 	uint8_t state;        /* enum fetch_state */
 	uint8_t ending;       /* enum ending, of FETCH_FAILED */
@@ -57,12 +58,12 @@ struct fetch {
 
 /* Asks an origin. `request` is the serialised head, whose reference is taken over. NULL: out
  * of memory. */
-struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+struct fetch *fetch_origin(struct generation *g, struct upstream *u, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
 			   struct task *asker);
 
 /* Asks a cache; the key is valid. */
-struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
+struct fetch *fetch_memcached(struct generation *g, struct memcache *m, enum memcache_command command,
 			      struct slice key, struct task *asker);
 
 /* Goes on as far as facts allow. The state afterwards tells. */

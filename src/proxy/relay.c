@@ -20,7 +20,7 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 static bool take_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
-	if (proxy_refuses_body(x->proxy, x->body_bytes)) {
+	if (generation_refuses_body(x->generation, x->body_bytes)) {
 		piece_put(p);
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return false;
@@ -118,7 +118,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 		return false;
 	}
 	x->status = h->status;
-	x->server = lease_server(&x->fetch->lease);
+	exchange_served(x);
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
 	return true;
@@ -137,7 +137,7 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 		return false;
 	}
 	x->status = h->status;
-	x->server = lease_server(&x->fetch->lease);
+	exchange_served(x);
 	x->state = EXCHANGE_TUNNEL;
 	x->keep = false;
 	client_begin_tunnel(x->client);
