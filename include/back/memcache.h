@@ -108,10 +108,6 @@ bool memcache_evict(struct memcache *m);
 /* Descriptors may have come free: looks at the lines again. */
 void memcache_serve(struct memcache *m);
 
-/* Another configuration with the same name, protocol and servers takes over. */
-void memcache_reconfigure(struct memcache *m, const struct config_upstream *config);
-const struct config_upstream *memcache_config(const struct memcache *m);
-
 /* Closes all links and fails the calls that are under way; memcache_idle() tells when
  * links and calls are gone. */
 void memcache_close(struct memcache *m);

@@ -103,9 +103,6 @@ bool upstream_evict(struct upstream *u);
 /* Descriptors may have come free: looks at the line again. */
 void upstream_serve(struct upstream *u);
 
-/* Another configuration with the same name, protocol and servers takes over. */
-void upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
-
 /* For connections that are opened, and those that become idle, from now on. */
 void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms);
 

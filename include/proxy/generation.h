@@ -2,13 +2,12 @@
  *
  *      generation_new      proxy_adopt           another is adopted       its last user ends
  *   ──────────────────▶ NEW ─────────▶ CURRENT ──────────────────▶ OLD ──────────────────▶ ENDED
- *                        └ generation_drop                                                  │
- *                                   nobody reads its configuration any more: over() ◀───────┘
+ *                        └ generation_drop                                         over() ◀─┘
  *
  * What stands behind the name of an upstream (its servers, connections, who waits) is a service.
  * It goes over to the next generation that knows the same name and protocol, with all it has,
- * and closes when no generation with users knows it. It reads the configuration of the newest
- * that knew it, and holds that meanwhile.
+ * and closes when no generation with users knows it. What it is told of its configuration it
+ * copies.
  *
  * Owner: the worker's proxy. Exchanges and fetches are users; the current one has one more. */
 #ifndef PROXY_GENERATION_H
@@ -29,8 +28,8 @@ struct share {
 struct generation_options {
 	const struct config *config;
 	const struct share *shares; /* by index of config->upstreams; read by generation_new() */
-	/* The configuration and the shares may be freed. May be NULL. Not called by
-	 * generation_drop() and proxy_done(). */
+	/* Nobody of this worker reads the configuration any more, and what only it knew is gone.
+	 * May be NULL. Not called by generation_drop() and proxy_done(). */
 	void (*over)(void *owner);
 	void *owner;
 };
@@ -39,9 +38,9 @@ struct service {
 	struct list node;            /* in proxy->services */
 	struct upstream *upstream;   /* HTTP, or NULL */
 	struct memcache *memcache;   /* memcached, or NULL */
-	struct generation *reads;    /* whose configuration it reads; NULL: of none yet */
 	uint32_t known_n;            /* generations with users that know it, and new ones */
 	bool closing;
+	bool behind;                 /* lacked memory to follow the newest configuration */
 	char name[CONFIG_NAME_MAX];
 };
 
@@ -50,7 +49,6 @@ struct generation {
 	const struct config *config;
 	struct head_limits head_limits;
 	uint64_t users;
-	uint32_t reader_n;           /* services that read its configuration */
 	void (*over)(void *owner);
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */

@@ -209,20 +209,6 @@ struct memcache *memcache_new(const struct memcache_options *options)
 	return NULL;
 }
 
-void memcache_reconfigure(struct memcache *m, const struct config_upstream *config)
-{
-	ASSERT(config->server_n == m->servers_n);
-	ASSERT(config->pipeline == m->options.upstream->pipeline);
-	m->options.upstream = config;
-	for (unsigned i = 0; i < m->servers_n; i++)
-		m->servers[i].config = &config->servers[i];
-}
-
-const struct config_upstream *memcache_config(const struct memcache *m)
-{
-	return m->options.upstream;
-}
-
 void memcache_close(struct memcache *m)
 {
 	m->closing = true;

@@ -240,14 +240,6 @@ void upstream_serve(struct upstream *u)
 		tick_run(u->tick, &u->task);
 }
 
-void upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
-{
-	ASSERT(config->server_n == u->server_n);
-	u->config = config;
-	for (unsigned i = 0; i < u->server_n; i++)
-		u->servers[i].config = &config->servers[i];
-}
-
 void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms)
 {
 	u->window = window;

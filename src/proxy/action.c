@@ -58,8 +58,8 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	}
 	request = action_emit_request(x, view, proxy, h);
 	if (request)
-		x->fetch = fetch_origin(g, generation_upstream(g, proxy->upstream), request,
-					h->method, h->framing, h->length, &x->client->task);
+		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
+					h->length, &x->client->task);
 	x->state = EXCHANGE_ASKING;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -93,8 +93,7 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_KEY_BAD);
 		return;
 	}
-	x->fetch = fetch_memcached(g, generation_memcache(g, m->upstream),
-				   m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
+	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
 	x->state = EXCHANGE_ASKING;
 	x->server = g->config->upstreams[m->upstream].name;

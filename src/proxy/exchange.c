@@ -7,7 +7,6 @@
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
-#include "service.h"
 
 /* ---- endings -------------------------------------------------------------- */
 
@@ -34,16 +33,6 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 	});
 }
 
-void exchange_served(struct exchange *x)
-{
-	const struct upstream *u = x->fetch->upstream;
-	const struct config_upstream *reads = upstream_config(u);
-
-	x->server = lease_server(&x->fetch->lease);
-	if (!x->names && reads != &x->generation->config->upstreams[reads->index])
-		x->names = generation_ref(generation_read_by(x->proxy, u));
-}
-
 void exchange_count(struct worker_stats *stats, int status)
 {
 	uint64_t *const classes[] = { &stats->responses_1xx, &stats->responses_2xx,
@@ -68,8 +57,6 @@ static void let_go(struct exchange *x, enum ending ending)
 	action_forget_job(&x->job);
 	buf_put(x->kept);
 	generation_put(x->generation);
-	if (x->names)
-		generation_put(x->names);
 	slab_put(&p->exchanges, x);
 }
 

@@ -42,7 +42,6 @@ struct exchange {
 	struct buf *kept;     /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;   /* who answers */
-	struct generation *names; /* holds that text, if it is not of its own; or NULL */
 	uint64_t started_us;
 	uint64_t body_bytes;  /* of the request, read */
 	uint64_t sent_bytes;  /* of the answer's body */
@@ -70,9 +69,6 @@ void exchange_abort(struct exchange *x, enum ending ending);
 
 /* A cache had no value: the routes after this one are tried. May end the exchange. */
 void exchange_route_again(struct exchange *x);
-
-/* Who answers is known: the server of its lease. */
-void exchange_served(struct exchange *x);
 
 /* Counts an answer by its class. */
 void exchange_count(struct worker_stats *stats, int status);

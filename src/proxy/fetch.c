@@ -52,7 +52,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
+	uint32_t response_ms = f->config->response_timeout_ms;
 	const struct config_limits *limits = &f->generation->config->limits;
 	uint64_t sent = later(c->sent_ms, f->since_ms);
 
@@ -85,7 +85,7 @@ static uint64_t deadline(const struct fetch *f)
  * that none is missed. */
 static uint64_t next_look(const struct fetch *f)
 {
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
+	uint32_t response_ms = f->config->response_timeout_ms;
 	uint32_t send_ms = f->generation->config->limits.send_timeout_ms;
 	uint64_t due = deadline(f);
 
@@ -365,7 +365,7 @@ static struct fetch *fetch_new(struct generation *g, struct task *asker)
 	return f;
 }
 
-struct fetch *fetch_origin(struct generation *g, struct upstream *u, struct buf *request,
+struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
 			   struct task *asker)
 {
@@ -375,25 +375,27 @@ struct fetch *fetch_origin(struct generation *g, struct upstream *u, struct buf 
 		buf_put(request);
 		return NULL;
 	}
-	f->upstream = u;
+	f->upstream = generation_upstream(g, upstream);
+	f->config = &g->config->upstreams[upstream];
 	f->request = request;
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
-	upstream_lease(u, &f->lease, false, asker);
+	upstream_lease(f->upstream, &f->lease, false, asker);
 	return f;
 }
 
 /* ---- asking a cache ------------------------------------------------------- */
 
-struct fetch *fetch_memcached(struct generation *g, struct memcache *m,
-			      enum memcache_command command, struct slice key, struct task *asker)
+struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *asker)
 {
 	struct fetch *f = fetch_new(g, asker);
 
 	if (!f)
 		return NULL;
-	f->call = memcache_get(m, command, key, f);
+	f->call = memcache_get(generation_memcache(g, upstream), command, key, f);
 	if (!f->call)
 		fetch_free(&f);
 	return f;

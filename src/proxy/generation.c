@@ -47,54 +47,13 @@ static void service_free(struct service *s)
 		upstream_free(s->upstream);
 	if (s->memcache)
 		memcache_free(s->memcache);
-	if (s->reads)
-		s->reads->reader_n--;
 	list_remove(&s->node);
 	free(s);
-}
-
-struct generation *generation_read_by(struct proxy *p, const struct upstream *u)
-{
-	LIST_EACH(&p->services, node) {
-		const struct service *s = LIST_ITEM(node, struct service, node);
-
-		if (s->upstream == u)
-			return s->reads;
-	}
-	ASSERT(false);
-	return NULL;
 }
 
 static bool speaks(const struct service *s, enum config_protocol protocol)
 {
 	return protocol == CONFIG_HTTP ? s->upstream != NULL : s->memcache != NULL;
-}
-
-static bool same_server(const struct config_server *a, const struct config_server *b)
-{
-	if (strcmp(a->name, b->name) != 0 || a->address_n != b->address_n || a->weight != b->weight)
-		return false;
-	for (unsigned i = 0; i < a->address_n; i++)
-		if (a->addresses[i].len != b->addresses[i].len ||
-		    memcmp(&a->addresses[i].sa, &b->addresses[i].sa, a->addresses[i].len) != 0)
-			return false;
-	return true;
-}
-
-/* What may go over from the one to the other. */
-static bool same_servers(const struct config_upstream *a, const struct config_upstream *b)
-{
-	if (a->server_n != b->server_n || a->pipeline != b->pipeline)
-		return false;
-	for (unsigned i = 0; i < a->server_n; i++)
-		if (!same_server(&a->servers[i], &b->servers[i]))
-			return false;
-	return true;
-}
-
-static const struct config_upstream *service_config(const struct service *s)
-{
-	return s->upstream ? upstream_config(s->upstream) : memcache_config(s->memcache);
 }
 
 /* One that closes takes nothing new, whatever its name. */
@@ -103,8 +62,7 @@ static struct service *service_find(struct proxy *p, const struct config_upstrea
 	LIST_EACH(&p->services, node) {
 		struct service *s = LIST_ITEM(node, struct service, node);
 
-		if (!s->closing && speaks(s, u->protocol) && strcmp(s->name, u->name) == 0 &&
-		    same_servers(service_config(s), u))
+		if (!s->closing && speaks(s, u->protocol) && strcmp(s->name, u->name) == 0)
 			return s;
 	}
 	return NULL;
@@ -131,19 +89,11 @@ static struct service *service_new(struct proxy *p, const struct config *config,
 	return s;
 }
 
-/* From now on it reads the configuration of this generation. */
-static void service_hand_over(struct service *s, struct generation *g, unsigned i)
+static bool service_follow(struct service *s, const struct config_upstream *u)
 {
-	const struct config_upstream *u = &g->config->upstreams[i];
-
-	if (s->upstream)
-		upstream_reconfigure(s->upstream, u);
-	else
-		memcache_reconfigure(s->memcache, u);
-	if (s->reads)
-		s->reads->reader_n--;
-	s->reads = g;
-	g->reader_n++;
+	s->behind = !(s->upstream ? upstream_reconfigure(s->upstream, u) :
+				    memcache_reconfigure(s->memcache, u));
+	return !s->behind;
 }
 
 /* ---- generations ------------------------------------------------------------ */
@@ -213,12 +163,23 @@ void generation_ended(struct generation *g)
 	tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
+/* False: some lack memory for it, and will be told again. */
+static bool lead_services(struct generation *g, bool all)
+{
+	bool followed = true;
+
+	for (unsigned i = 0; i < g->service_n; i++)
+		if (all || g->services[i]->behind)
+			followed &= service_follow(g->services[i], &g->config->upstreams[i]);
+	return followed;
+}
+
 void generation_begin(struct generation *g)
 {
 	generation_ref(g);
 	list_append(&g->proxy->generations, &g->node);
-	for (unsigned i = 0; i < g->service_n; i++)
-		service_hand_over(g->services[i], g, i);
+	if (!lead_services(g, true))
+		tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
 /* ---- what is left of them --------------------------------------------------- */
@@ -243,22 +204,29 @@ static bool sweep_services(struct proxy *p)
 	return all;
 }
 
-bool generations_sweep(struct proxy *p)
+/* Whatever closes may be counted in what belongs to the configurations of before. */
+static void sweep_generations(struct proxy *p)
 {
-	bool all = sweep_services(p);
-
 	LIST_EACH(&p->generations, node) {
 		struct generation *g = LIST_ITEM(node, struct generation, node);
 		void (*over)(void *owner) = g->over;
 		void *owner = g->owner;
 
-		if (g->users > 0 || g->reader_n > 0)
+		if (g->users > 0)
 			continue;
 		generation_free(g);
 		if (over)
 			over(owner);
 	}
-	return all;
+}
+
+bool generations_sweep(struct proxy *p)
+{
+	bool followed = lead_services(p->generation, false), closed = sweep_services(p);
+
+	if (closed)
+		sweep_generations(p);
+	return followed && closed;
 }
 
 void generations_done(struct proxy *p)

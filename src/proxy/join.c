@@ -73,12 +73,12 @@ static bool ask(struct join *j, struct part *part)
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = fetch_memcached(g, generation_memcache(g, c->memcached.upstream),
+		part->fetch = fetch_memcached(g, c->memcached.upstream,
 					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
-		part->fetch = fetch_origin(g, generation_upstream(g, c->proxy.upstream),
-					   part->request, METHOD_GET, FRAMING_NONE, 0, asker);
+		part->fetch = fetch_origin(g, c->proxy.upstream, part->request,
+					   METHOD_GET, FRAMING_NONE, 0, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

@@ -118,7 +118,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 		return false;
 	}
 	x->status = h->status;
-	exchange_served(x);
+	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
 	return true;
@@ -137,7 +137,7 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 		return false;
 	}
 	x->status = h->status;
-	exchange_served(x);
+	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_TUNNEL;
 	x->keep = false;
 	client_begin_tunnel(x->client);

@@ -20,14 +20,11 @@ bool service_evict(struct service *s);
 void service_serve(struct service *s);
 void service_trim(struct service *s);
 
-/* Whose configuration the upstream reads. */
-struct generation *generation_read_by(struct proxy *p, const struct upstream *u);
-
 /* It becomes the current one: its services go by its configuration. */
 void generation_begin(struct generation *g);
 
-/* Closes services that nobody knows any more and frees those that have closed, and generations
- * whose configuration nobody reads; false: something is still closing. */
+/* Frees generations that have ended, and services that nobody knows any more; tells once more
+ * those that lacked memory to follow the newest. False: something is left for later. */
 bool generations_sweep(struct proxy *p);
 
 /* Frees all that is left; all services are idle. */

@@ -183,7 +183,9 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 static void add_upstream(struct town *t, struct text *x, unsigned u)
 {
 	text_add(x, "  u%u:\n", u);
-	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u]);
+	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u,
+		    t->connections[u] > 0 ? t->server_n[u] :
+					    1 + (unsigned)town_draw(t, t->server_n[u]));
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
 		 town_chance(t, 2) ? "round_robin" : "least_connections");
