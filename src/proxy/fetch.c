@@ -198,9 +198,8 @@ static void swallowed(struct fetch *f)
 	f->retried = true;
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
 	upstream_return(&f->lease, false);
-	memset(f->lease.tried, 0, sizeof(f->lease.tried)); /* it was the connection's fault */
 	set_state(f, FETCH_LEASING);
-	upstream_lease(f->upstream, &f->lease, true, f->asker);
+	upstream_lease(f->upstream, &f->lease, NULL, true, f->asker);
 	lease_step(f);
 }
 
@@ -381,7 +380,7 @@ struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
-	upstream_lease(f->upstream, &f->lease, false, asker);
+	upstream_lease(f->upstream, &f->lease, NULL, false, asker);
 	return f;
 }
 
