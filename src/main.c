@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "run/start.h"
+#include "run/upgrade.h"
 #include "run/version.h"
 
 struct arguments {
@@ -90,16 +91,14 @@ static int check(const struct arguments *a)
 	return 0;
 }
 
-static int run(const struct arguments *a)
+static int run(const struct arguments *a, char **argv)
 {
-	struct config *config = config_read(a->file, stderr);
-	int status;
+	struct config *config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
+								 config_read(a->file, stderr);
 
 	if (!config)
 		return 1;
-	status = start(config, &(struct start_options){ a->engine, a->workers });
-	config_free(config);
-	return status;
+	return start(config, &(struct start_options){ a->engine, a->workers, argv });
 }
 
 int main(int argc, char **argv)
@@ -123,5 +122,5 @@ int main(int argc, char **argv)
 	}
 	if (!a.file)
 		return complain("-c FILE is missing");
-	return a.test ? check(&a) : run(&a);
+	return a.test ? check(&a) : run(&a, argv);
 }

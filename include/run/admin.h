@@ -8,6 +8,7 @@
 #include "run/worker.h"
 
 struct admin {
+	struct list node;          /* among those that are closing */
 	struct tick *tick;
 	struct workers *shared;
 	struct worker *workers;

@@ -161,6 +161,39 @@ static const char *tcp_resolve(struct arena *memory, struct slice text, bool to_
 	return NULL;
 }
 
+/* Texts point into the memory of the reader that kept them. */
+static void take_answer(struct reader *r, struct slice text, struct slice answer,
+			struct config_address *addresses, unsigned max, unsigned *n)
+{
+	const char *copy = arena_text(r->memory, text);
+
+	*n = (unsigned)(answer.len / sizeof(*addresses));
+	ASSERT(*n <= max);
+	memcpy(addresses, answer.ptr, answer.len);
+	for (unsigned i = 0; i < *n; i++)
+		addresses[i].text = copy;
+}
+
+const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+			   struct config_address *addresses, unsigned max, unsigned *n)
+{
+	enum answer_kind kind = to_listen ? ANSWER_LISTEN : ANSWER_SERVER;
+	struct slice answer;
+	const char *fault;
+
+	if (r->answers.given) {
+		if (!answer_find(&r->answers, kind, text, &answer))
+			return "nothing was kept of it; restart";
+		take_answer(r, text, answer, addresses, max, n);
+		return NULL;
+	}
+	fault = address_resolve(r->memory, text, to_listen, addresses, max, n);
+	if (!fault)
+		answer_keep(&r->answers, kind, text,
+			    (struct slice){ (const char *)addresses, *n * sizeof(*addresses) });
+	return fault;
+}
+
 const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
 			    struct config_address *addresses, unsigned max, unsigned *n)
 {

@@ -20,7 +20,7 @@ static bool address_read(struct reader *r, const struct node *n, struct config_a
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return false;
-	fault = address_resolve(r->memory, n->text, true, a, 1, &found);
+	fault = address_answer(r, n->text, true, a, 1, &found);
 	if (fault)
 		report_error(&r->report, n->at, "%s", fault);
 	return !fault;
@@ -138,6 +138,8 @@ static void text_read(struct reader *r, struct slice text)
 {
 	const struct node *root;
 
+	if (!r->answers.given)
+		answer_keep(&r->answers, ANSWER_FILE, slice_of(r->config->file), text);
 	if (text.len > FILE_BYTES_MAX) {
 		report_error(&r->report, start,
 			     "larger than %zu bytes; write a shorter configuration",
@@ -167,6 +169,7 @@ static struct config *finish(struct reader *r, FILE *errors)
 		arena_free(r->memory);
 		return NULL;
 	}
+	c->snapshot = (struct slice){ r->answers.bytes, r->answers.n };
 	c->memory = arena_take(r->memory, sizeof(*r->memory));
 	*(struct arena *)c->memory = *r->memory;
 	return c;
@@ -174,7 +177,8 @@ static struct config *finish(struct reader *r, FILE *errors)
 
 static void reader_init(struct reader *r, struct arena *memory, const char *file)
 {
-	*r = (struct reader){ .memory = memory, .report = { .file = file } };
+	*r = (struct reader){ .memory = memory, .report = { .file = file },
+			      .answers = { .memory = memory } };
 	r->config = arena_take(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
@@ -185,6 +189,25 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 	struct reader r;
 
 	reader_init(&r, &memory, file);
+	text_read(&r, text);
+	return finish(&r, errors);
+}
+
+struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
+{
+	struct arena memory = { 0 };
+	struct answers given = { .bytes = arena_take(&memory, snapshot.len), .n = snapshot.len,
+				 .memory = &memory, .given = true };
+	struct slice file, text;
+	struct reader r;
+
+	memcpy(given.bytes, snapshot.ptr, snapshot.len);
+	if (!answer_first(&given, ANSWER_FILE, &file, &text)) {
+		arena_free(&memory);
+		return NULL;
+	}
+	reader_init(&r, &memory, arena_text(&memory, file));
+	r.answers = given;
 	text_read(&r, text);
 	return finish(&r, errors);
 }

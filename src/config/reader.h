@@ -6,6 +6,7 @@
 #define CONFIG_READER_H
 
 #include "base/check.h"
+#include "answers.h"
 #include "config/config.h"
 #include "keys.h"
 #include "node.h"
@@ -20,6 +21,7 @@ struct reader {
 	struct arena scratch; /* gone when reading is over */
 	struct report report;
 	struct config *config;
+	struct answers answers;
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -64,6 +66,10 @@ void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
 
 /* join.c */
 void join_read(struct reader *r, const struct node *n, struct config_join *j);
+
+/* address.c: as address_resolve(), or what was kept of it. */
+const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+			   struct config_address *addresses, unsigned max, unsigned *n);
 
 /* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
  * addresses. Returns NULL, or what is wrong and the remedy. */

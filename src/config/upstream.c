@@ -30,7 +30,7 @@ static void server_address_read(struct reader *r, const struct node *n,
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = address_resolve(r->memory, n->text, false, s->addresses,
+	fault = address_answer(r, n->text, false, s->addresses,
 				CONFIG_ADDRESSES_MAX, &s->address_n);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
