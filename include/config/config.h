@@ -155,6 +155,8 @@ struct config {
 	struct config_address *listens;
 	bool has_admin;
 	struct config_address admin;
+	bool has_control;
+	struct config_address control; /* a path */
 	enum config_log log_format;
 	const char *log_path; /* "-": standard output */
 	const char *user, *group; /* as written; group may be empty */

@@ -82,6 +82,20 @@ static void admin_read(struct reader *r, const struct node *n)
 		address_free_check(r, n, &r->config->admin);
 }
 
+static void control_read(struct reader *r, const struct node *n)
+{
+	struct config_address *a = &r->config->control;
+
+	if (!address_read(r, n, a))
+		return;
+	r->config->has_control = a->sa.ss_family == AF_UNIX;
+	if (!r->config->has_control)
+		report_error(&r->report, n->at, "orders come from this machine only; write "
+						"unix:/PATH");
+	else
+		address_free_check(r, n, a);
+}
+
 static void access_log_read(struct reader *r, const struct node *n)
 {
 	struct config *c = r->config;
@@ -119,6 +133,7 @@ static void top_read(struct reader *r, const struct node *root)
 	} nodes[] = {
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
+		{ KEY_top_control, control_read },
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};

@@ -228,6 +228,8 @@ static void print_listens(FILE *out, const struct config *c)
 	}
 	if (c->has_admin)
 		print_text(out, "admin", slice_of(c->admin.text));
+	if (c->has_control)
+		print_text(out, "control", slice_of(c->control.text));
 }
 
 void config_print(const struct config *c, FILE *out)

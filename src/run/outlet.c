@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "io/sock.h"
@@ -93,7 +95,7 @@ static bool outlet_widen(struct outlet *o, const struct config_address *a, unsig
 		return false;
 	o->sockets = grown;
 	while (o->socket_n < n) {
-		int fd = listen_at(a, backlog, !is_unix(a) && !o->admin);
+		int fd = listen_at(a, backlog, !is_unix(a) && o->kind == OUTLET_CLIENTS);
 
 		if (fd < 0)
 			return false;
@@ -104,27 +106,28 @@ static bool outlet_widen(struct outlet *o, const struct config_address *a, unsig
 
 static unsigned last_number;
 
-static struct outlet *outlet_new(const struct config_address *a, bool admin)
+static struct outlet *outlet_new(const struct config_address *a, enum outlet_kind kind)
 {
 	struct outlet *o = calloc(1, sizeof(*o));
 
 	if (!o)
 		return NULL;
 	o->number = ++last_number;
-	o->admin = admin;
+	o->kind = kind;
 	o->sa = a->sa;
 	o->len = a->len;
 	return o;
 }
 
-struct outlet *outlet_adopt(unsigned number, bool admin, const int *sockets, unsigned n)
+struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
+			    unsigned n)
 {
 	struct config_address a = { .len = sizeof(a.sa) };
 	struct outlet *o;
 
 	if (n == 0 || getsockname(sockets[0], (struct sockaddr *)&a.sa, &a.len) < 0)
 		return NULL;
-	o = outlet_new(&a, admin);
+	o = outlet_new(&a, kind);
 	if (!o)
 		return NULL;
 	o->number = number;
@@ -140,10 +143,10 @@ struct outlet *outlet_adopt(unsigned number, bool admin, const int *sockets, uns
 }
 
 static struct outlet *outlet_find(const struct outlets *have, const struct config_address *a,
-				  bool admin)
+				  enum outlet_kind kind)
 {
 	for (unsigned i = 0; i < have->n; i++)
-		if (have->all[i]->admin == admin &&
+		if (have->all[i]->kind == kind &&
 		    sock_equal((const struct sockaddr *)&have->all[i]->sa,
 			       (const struct sockaddr *)&a->sa))
 			return have->all[i];
@@ -180,18 +183,21 @@ static void set_backlog(const struct outlet *o, int backlog)
 
 /* A path can be bound once: all workers share its socket. */
 static bool open_one(struct outlets *next, const struct outlets *have,
-		     const struct config_address *a, bool admin, unsigned workers, int backlog)
+		     const struct config_address *a, enum outlet_kind kind, unsigned workers,
+		     int backlog)
 {
-	struct outlet *o = outlet_find(have, a, admin);
+	struct outlet *o = outlet_find(have, a, kind);
 	bool is_new = !o;
 
 	if (is_new && !is_free(have, a, backlog))
 		return false;
 	if (is_new)
-		o = outlet_new(a, admin);
+		o = outlet_new(a, kind);
 	if (!o)
 		return false;
-	if (!outlet_widen(o, a, admin || is_unix(a) ? 1 : workers, backlog) ||
+	if (kind != OUTLET_CLIENTS || is_unix(a))
+		workers = 1;
+	if (!outlet_widen(o, a, workers, backlog) ||
 	    !outlets_add(next, o)) {
 		if (is_new)
 			outlet_close(o);
@@ -202,6 +208,19 @@ static bool open_one(struct outlets *next, const struct outlets *have,
 	return true;
 }
 
+static bool close_to_others(const struct config_address *a)
+{
+	return chmod(((const struct sockaddr_un *)(const void *)&a->sa)->sun_path, 0600) == 0;
+}
+
+int outlets_control(const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == OUTLET_CONTROL)
+			return o->all[i]->sockets[0];
+	return -1;
+}
+
 bool outlets_open(struct outlets *next, const struct outlets *have, const struct config *config,
 		  unsigned workers)
 {
@@ -210,9 +229,12 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
 
 	*next = (struct outlets){ 0 };
 	for (unsigned i = 0; i < config->listen_n && good; i++)
-		good = open_one(next, have, &config->listens[i], false, workers, backlog);
+		good = open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog);
 	if (good && config->has_admin)
-		good = open_one(next, have, &config->admin, true, workers, ADMIN_BACKLOG);
+		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG);
+	if (good && config->has_control)
+		good = open_one(next, have, &config->control, OUTLET_CONTROL, workers,
+				ADMIN_BACKLOG) && close_to_others(&config->control);
 	if (!good)
 		outlets_close(next, have, true);
 	return good;

@@ -11,9 +11,11 @@
 
 #include "config/config.h"
 
+enum outlet_kind { OUTLET_CLIENTS, OUTLET_ADMIN, OUTLET_CONTROL };
+
 struct outlet {
 	unsigned number;        /* what the worker process knows it by */
-	bool admin;
+	enum outlet_kind kind;  /* the last is the supervisor's own */
 	struct sockaddr_storage sa;
 	socklen_t len;
 	unsigned socket_n;
@@ -21,7 +23,7 @@ struct outlet {
 };
 
 struct outlets {
-	struct outlet **all;    /* as configured; the admin address is last, if there is one */
+	struct outlet **all;    /* as configured */
 	unsigned n;
 };
 
@@ -34,8 +36,12 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
 void outlets_close(struct outlets *from, const struct outlets *kept, bool unlinked);
 
 /* For what has come from the program before. NULL: no memory, or no listening sockets. */
-struct outlet *outlet_adopt(unsigned number, bool admin, const int *sockets, unsigned n);
+struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
+			    unsigned n);
 bool outlets_add(struct outlets *o, struct outlet *outlet);
+
+/* The listening socket of the control address; -1: there is none. */
+int outlets_control(const struct outlets *o);
 
 bool outlets_have(const struct outlets *o, const struct outlet *outlet);
 

@@ -41,14 +41,20 @@ static int send_outlet(int parcels, const struct goods *g, const struct outlet *
 {
 	bool known = g->known && outlets_have(g->known, o);
 
-	if (known)
+	switch (o->kind) {
+	case OUTLET_CLIENTS:
+		if (!known)
+			return send_sockets(parcels, o, g->options->workers);
 		return handover_send(parcels, &(struct handover){
-			.kind = o->admin ? HANDOVER_ADMIN_KEPT : HANDOVER_KEPT,
-			.value = o->number, .fd = -1 });
-	if (o->admin)
-		return handover_send(parcels, &(struct handover){ .kind = HANDOVER_ADMIN,
-								  .fd = o->sockets[0] });
-	return send_sockets(parcels, o, g->options->workers);
+			.kind = HANDOVER_KEPT, .value = o->number, .fd = -1 });
+	case OUTLET_ADMIN:
+		return handover_send(parcels, &(struct handover){
+			.kind = known ? HANDOVER_ADMIN_KEPT : HANDOVER_ADMIN,
+			.fd = known ? -1 : o->sockets[0] });
+	case OUTLET_CONTROL:
+		break;
+	}
+	return 0;
 }
 
 static int send_log(int parcels, const struct goods *g)

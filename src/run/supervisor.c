@@ -14,6 +14,7 @@
 #include "notify.h"
 #include "process.h"
 #include "run/handover.h"
+#include "run/order.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
 #define STEADY_MS 10000
@@ -90,6 +91,8 @@ static void close_all(void *owner)
 	outlets_close(&s->outlets, NULL, false);
 	outlets_close(&s->spare, NULL, false);
 	close_log(&s->log);
+	if (s->order >= 0)
+		close(s->order);
 }
 
 static int start_worker_process(struct supervisor *s)
@@ -140,6 +143,7 @@ static void reload_failed(struct supervisor *s, const char *why)
 	fprintf(stderr, "fairlead: not reloaded: %s; the configuration of before goes on\n", why);
 	drop_next(s);
 	tell_ready(s);
+	order_answer(&s->order, false, why);
 }
 
 /* From now on another worker process would start with it. What only the one that serves has
@@ -165,6 +169,7 @@ static void reload_done(struct supervisor *s)
 	outlets_close(&s->spare, &s->outlets, true);
 	fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	tell_ready(s);
+	order_answer(&s->order, true, "reloaded");
 }
 
 /* Threads and system calls that it needs are not to be had any more. */
@@ -238,6 +243,7 @@ static void upgrade(struct supervisor *s)
 		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
 				"serve; wait, or shorten limits.retire_timeout\n",
 			PROCESSES_MAX - 1);
+		order_answer(&s->order, false, "too many worker processes of before still serve");
 		return;
 	}
 	notify_reloading();
@@ -245,6 +251,7 @@ static void upgrade(struct supervisor *s)
 		estate_pass(&estate, stderr);
 	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
 	tell_ready(s);
+	order_answer(&s->order, false, "not upgraded; its log says why");
 }
 
 /* What had to wait. */
@@ -274,6 +281,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(s->options->engine), s->options->workers);
 	tell_ready(s);
+	order_answer(&s->order, true, "another worker process has taken over");
 }
 
 static void take_word(struct supervisor *s, struct process *p)
@@ -345,6 +353,8 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
 		tell_ready(s);
+		order_answer(&s->order, false, "the new worker process ended; that of before "
+					       "goes on");
 		go_on(s);
 		return -1;
 	}
@@ -447,11 +457,33 @@ static int until_restart_ms(const struct supervisor *s)
 	return s->restart_ms > now ? (int)(s->restart_ms - now) : 0;
 }
 
+/* One order at a time: the next waits until this one is carried out. */
+static int order_listener(const struct supervisor *s)
+{
+	return is_busy(s) || s->order >= 0 || s->draining ? -1 : outlets_control(&s->outlets);
+}
+
+static void take_order(struct supervisor *s, int listener)
+{
+	switch (order_take(listener, &s->order)) {
+	case ORDER_RELOAD:
+		reload(s);
+		break;
+	case ORDER_UPGRADE:
+		upgrade(s);
+		break;
+	case ORDER_NONE:
+		break;
+	}
+}
+
 /* Returns the exit status, or -1 to go on. */
 static int watch_once(struct supervisor *s)
 {
-	struct pollfd fds[1 + PROCESSES_MAX] = { { s->signals, POLLIN, 0 } };
+	struct pollfd fds[2 + PROCESSES_MAX] = { { s->signals, POLLIN, 0 } };
+	const int orders = 1 + PROCESSES_MAX;
 
+	fds[orders] = (struct pollfd){ order_listener(s), POLLIN, 0 };
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		fds[1 + i] = (struct pollfd){ s->processes[i].state == PROCESS_NONE ? -1 :
 						      s->processes[i].channel, POLLIN, 0 };
@@ -462,6 +494,8 @@ static int watch_once(struct supervisor *s)
 			take_word(s, &s->processes[i]);
 	if (fds[0].revents)
 		return take_signal(s);
+	if (fds[orders].revents && order_listener(s) == fds[orders].fd)
+		take_order(s, fds[orders].fd);
 	return -1;
 }
 
@@ -489,8 +523,10 @@ static bool begin(struct supervisor *s)
 	s->log = open_log(s->config);
 	if (s->log < -1 || !outlets_open(&s->outlets, &left, s->config, s->options->workers)) {
 		/* Who serves goes on, with what there is. */
-		s->spare = left;
+		s->outlets = left;
 		close_log(&s->log);
+		s->log = -1;
+		order_answer(&s->order, false, "what the file names cannot be opened");
 		return s->was_ready;
 	}
 	for (unsigned i = 0; i < left.n; i++)

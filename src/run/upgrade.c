@@ -116,7 +116,7 @@ static void put_outlets(FILE *out, const struct outlets *o)
 	for (unsigned i = 0; i < o->n; i++) {
 		const struct outlet *outlet = o->all[i];
 
-		fprintf(out, "outlet %u %d %u", outlet->number, outlet->admin, outlet->socket_n);
+		fprintf(out, "outlet %u %d %u", outlet->number, outlet->kind, outlet->socket_n);
 		for (unsigned k = 0; k < outlet->socket_n; k++)
 			fprintf(out, " %d", outlet->sockets[k]);
 		fputc('\n', out);
@@ -252,7 +252,7 @@ static bool take_process(const char *line, struct process *p)
 static bool take_outlet(char *line, struct outlets *outlets)
 {
 	unsigned number = (unsigned)strtoul(line, &line, 10);
-	bool admin = strtol(line, &line, 10) != 0;
+	enum outlet_kind kind = (enum outlet_kind)strtol(line, &line, 10);
 	unsigned n = (unsigned)strtoul(line, &line, 10);
 	int *sockets = calloc(n + 1, sizeof(*sockets));
 	struct outlet *o;
@@ -263,7 +263,7 @@ static bool take_outlet(char *line, struct outlets *outlets)
 		sockets[i] = (int)strtol(line, &line, 10);
 		set_cloexec(sockets[i], true);
 	}
-	o = outlet_adopt(number, admin, sockets, n);
+	o = outlet_adopt(number, kind, sockets, n);
 	free(sockets);
 	return o && outlets_add(outlets, o);
 }

@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import threading
 
 import rig
 
@@ -189,10 +191,60 @@ def then_others(origin):
     rig.check(not rig.accepts(proxy.port), "somebody still listens")
 
 
+def ordered(proxy, *words):
+    done = subprocess.run([rig.FAIRLEAD, *words, "-c", proxy.path], capture_output=True,
+                          text=True, timeout=rig.PATIENCE_S)
+    return done.returncode, done.stdout + done.stderr
+
+
+def orders(origin):
+    """The same by command, which says what came of it."""
+    path = os.path.join(rig.TMP, "control.sock")
+    proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
+    rig.check(os.stat(path).st_mode & 0o777 == 0o600, "others may write to the socket")
+    first = proxy.worker_pid()
+    status, text = ordered(proxy, "reload")
+    rig.check(status == 0 and "reloaded" in text, text)
+    with socket.create_server(("127.0.0.1", 0)) as taken, open(proxy.path) as f:
+        good = f.read()
+        with open(proxy.path, "w") as out:
+            out.write(good.replace("listen: [", f"listen: [127.0.0.1:{taken.getsockname()[1]}, "))
+        status, text = ordered(proxy, "reload")
+        rig.check(status == 1 and "cannot be opened" in text, text)
+        status, text = ordered(proxy, "upgrade")
+        rig.check(status == 1 or "taken over" in text, text)
+    with open(proxy.path, "w") as out:
+        out.write(good)
+    status, text = ordered(proxy, "upgrade")
+    rig.check(status == 0 and "taken over" in text, text)
+    rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    proxy.replace("not a program\n")
+    status, text = ordered(proxy, "upgrade")
+    rig.check(status == 1 and "not upgraded" in text, text)
+    proxy.restore()
+    many = [threading.Thread(target=lambda: results.append(ordered(proxy, "reload")))
+            for _ in range(8)]
+    results = []
+    for thread in many:
+        thread.start()
+    for thread in many:
+        thread.join()
+    rig.check([s for s, _ in results] == 8 * [0], results)
+    with socket.socket(socket.AF_UNIX) as s:    # somebody who does not know what to say
+        s.connect(path)
+        s.sendall(b"dance\n")
+        rig.check(s.recv(100).startswith(b"no "), "an order that is none")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+    rig.check(not os.path.exists(path), "the path is left")
+    rig.check(ordered(proxy, "reload")[0] == 1, "nobody is there")
+
+
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others):
+    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
+                 orders):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 
