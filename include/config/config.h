@@ -37,9 +37,40 @@ enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
 struct config_server {
 	const char *name;    /* its `name`, else the address as written */
 	const char *address; /* as written, "host:port" */
+	const char *host;    /* to be resolved again; NULL: nothing of it can change */
+	bool srv;            /* it is the name of a service, whose servers have their ports */
+	uint16_t port;       /* of `host` */
 	unsigned weight;     /* 1 … 1000 */
 	unsigned address_n;  /* >= 1: what the name resolved to */
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+};
+
+enum config_health_type {
+	CONFIG_HEALTH_AUTO, /* never in what was read: it stands for one of the others */
+	CONFIG_HEALTH_HTTP,
+	CONFIG_HEALTH_TCP,
+	CONFIG_HEALTH_MEMCACHED,
+};
+
+#define CONFIG_STATUSES_MAX 8
+struct config_statuses {
+	uint16_t first, last;
+};
+
+/* How its servers are asked whether they are well. */
+struct config_health {
+	bool on;
+	enum config_health_type type;
+	struct slice path;   /* HTTP */
+	struct slice host;   /* HTTP; empty: the server as written */
+	const char *status;  /* HTTP, as written: "200-299,404" */
+	unsigned status_n;
+	struct config_statuses statuses[CONFIG_STATUSES_MAX];
+	uint32_t port;       /* 0: the server's own */
+	uint32_t interval_ms;
+	uint32_t jitter;     /* percent of the interval, more or less */
+	uint32_t timeout_ms; /* for all of a probe */
+	uint32_t rise, fall; /* results in a row that bring it up, or down */
 };
 
 struct config_upstream {
@@ -48,6 +79,7 @@ struct config_upstream {
 	enum config_protocol protocol;
 	unsigned server_n;
 	struct config_server *servers;
+	struct config_health health;
 	/* HTTP */
 	enum config_balance balance;
 	uint32_t connect_timeout_ms;
@@ -129,6 +161,18 @@ struct config_route {
 	};
 };
 
+enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };
+
+/* Who is asked what the names of servers stand for, and when again. */
+#define CONFIG_NAMESERVERS_MAX 8
+struct config_resolver {
+	bool off;            /* names are resolved when the file is read, and not again */
+	const char *servers; /* "127.0.0.1:53,[::1]:53"; NULL: those of the system */
+	uint32_t ttl_min_ms; /* an answer holds so long at least, */
+	uint32_t ttl_max_ms; /* and at most */
+	enum config_family family;
+};
+
 /* Of the process, unless the name says otherwise. */
 struct config_limits {
 	uint32_t
@@ -161,6 +205,7 @@ struct config {
 	gid_t gid;
 	bool sandbox;
 	bool study;
+	struct config_resolver resolver;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned route_n;

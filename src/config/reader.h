@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "dns/dns.h"
 #include "keys.h"
 #include "node.h"
 #include "report.h"
@@ -20,6 +21,8 @@ struct reader {
 	struct arena scratch; /* gone when reading is over */
 	struct report report;
 	struct config *config;
+	struct dns *dns;      /* NULL: no name was met yet */
+	bool dns_silent;      /* no nameserver answers */
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -52,6 +55,12 @@ void user_read(struct reader *r, const struct node *user, const struct node *gro
 /* upstream.c */
 void upstreams_read(struct reader *r, const struct node *map);
 
+/* resolver.c; before upstreams. `n` may be NULL. */
+void resolver_read(struct reader *r, const struct node *n);
+
+/* health.c: `n` may be NULL; the protocol is known. */
+void health_read(struct reader *r, const struct node *n, struct config_upstream *u);
+
 /* routes.c; upstreams are known and `study` is read. */
 void routes_read(struct reader *r, const struct node *list);
 
@@ -64,6 +73,10 @@ void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
 
 /* join.c */
 void join_read(struct reader *r, const struct node *n, struct config_join *j);
+
+/* address.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well;
+ * fills in all that depends on its address. */
+const char *server_resolve(struct reader *r, struct slice text, struct config_server *s);
 
 /* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
  * addresses. Returns NULL, or what is wrong and the remedy. */

@@ -30,13 +30,11 @@ static void server_address_read(struct reader *r, const struct node *n,
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = address_resolve(r->memory, n->text, false, s->addresses,
-				CONFIG_ADDRESSES_MAX, &s->address_n);
+	fault = server_resolve(r, n->text, s);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
 	}
-	s->address = s->addresses[0].text;
 	if (!s->name)
 		s->name = s->address;
 }
@@ -129,6 +127,7 @@ static void upstream_read(struct reader *r, const struct node *n,
 	if (!section_read(r, n, SECTION_upstream, u, &found))
 		return;
 	protocol_check(r, &found, u);
+	health_read(r, found.nodes[KEY_upstream_health_check], u);
 	if (found.nodes[KEY_upstream_servers])
 		servers_read(r, found.nodes[KEY_upstream_servers], u);
 }
