@@ -8,6 +8,11 @@
  *                 └───────────────────────────────┴──▶ FAILED
  *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
  *
+ * A server is one address of one configured name: a name with three addresses is three
+ * servers, each with the weight of the name. One that is no longer among them *leaves*: it is
+ * asked nothing new, its idle origins end, the leased ones finish. What is configured is
+ * copied: nothing here points into a configuration.
+ *
  * A server that refuses a connection is passed over for DOWN_MS while others are there;
  * a lease tries each server once. Full is ordinary: with `connections` reached everywhere
  * a lease waits in the line, which has a limit and a timeout. */
@@ -21,6 +26,12 @@
 #include "message/writer.h"
 
 #define UPSTREAM_DOWN_MS 1000
+
+/* Addresses of one upstream, all names taken together; the first of each has its place.
+ * Servers that come take new slots as long as there are some, so that who has tried one does
+ * not take another for it. */
+#define UPSTREAM_SERVERS_MAX CONFIG_SERVERS_MAX
+#define UPSTREAM_SLOTS 512
 
 struct upstream;
 struct server;
@@ -40,7 +51,6 @@ struct origin {
 	struct io_connect connect;
 	int connect_result;
 	uint8_t state;         /* enum origin_state */
-	uint8_t addresses_tried;
 	uint64_t requests;     /* that it was leased for */
 };
 
@@ -67,12 +77,12 @@ struct lease {
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[CONFIG_SERVERS_MAX / 64];
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given, by slot */
 };
 
 struct upstream_options {
 	struct tick *tick;
-	const struct config_upstream *config;
+	const struct config_upstream *config; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
@@ -99,14 +109,29 @@ bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
 void upstream_trim(struct upstream *u);
 
+/* Its `servers` are not kept. */
 const struct config_upstream *upstream_config(const struct upstream *u);
 struct upstream_stats *upstream_stats(struct upstream *u);
 
-/* The server's name of a lease that is READY. */
+/* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
+ * keep all they have. False: no memory for one that is new; to be called again. */
+bool upstream_resolved(struct upstream *u, unsigned index,
+		       const struct config_address *addresses, unsigned n);
+
+/* What the prober found. A server that is not there is not meant. */
+void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
+		     bool up);
+
+/* Another configuration of the same name and protocol: servers of the same name and address
+ * keep all they have. False: no memory for all of it; to be called again. */
+bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
+
+/* The server's name of a lease that is READY; it stays until the end of the tick. */
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned. fresh: a new connection
+ * asker is run when it changes. lease is zeroed or was returned; in the second case servers
+ * that it was given before are passed over while there are others. fresh: a new connection
  * only, as an idle one turned out to be stale. */
 void upstream_lease(struct upstream *u, struct lease *lease, bool fresh, struct task *asker);
 

@@ -198,6 +198,7 @@ static void swallowed(struct fetch *f)
 	f->retried = true;
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
 	upstream_return(&f->lease, false);
+	memset(f->lease.tried, 0, sizeof(f->lease.tried)); /* it was the connection's fault */
 	set_state(f, FETCH_LEASING);
 	upstream_lease(f->upstream, &f->lease, true, f->asker);
 	lease_step(f);
