@@ -15,7 +15,7 @@
 
 #include "dns/answer.h"
 
-#define DNS_TIMEOUT_MS 2000
+#define DNS_TIMEOUT_MS 1000
 #define DNS_TRIES 3
 #define DNS_ADDRESSES_MAX 64 /* of one lookup; more are dropped */
 #define DNS_SERVICES_MAX 64  /* likewise, servers of a service */
@@ -36,7 +36,7 @@ struct dns_lookup {
 	struct dns_address addresses[DNS_ADDRESSES_MAX];
 	uint32_t ttl_s;
 	bool unsure_v4, unsure_v6; /* a question was not answered: there may be more of these */
-	bool silent;               /* no nameserver said anything */
+	bool silent;               /* a question was not answered in time */
 	const char *failure;
 	unsigned pending;          /* the dns's */
 };

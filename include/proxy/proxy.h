@@ -73,6 +73,14 @@ static inline bool proxy_refuses_body(const struct proxy *p, uint64_t bytes)
 	return p->config->limits.request_body > 0 && bytes > p->config->limits.request_body;
 }
 
+/* What a configured server's name stands for now, and whether one of its addresses is well:
+ * by their indices in this configuration. One that is not in force is not meant. False: no
+ * memory for all of it; to be called again. */
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n);
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up);
+
 /* A connection was accepted. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
 

@@ -5,6 +5,7 @@
 
 #include "front/client.h"
 #include "front/listener.h"
+#include "run/lookout.h"
 #include "run/worker.h"
 
 struct admin {
@@ -12,6 +13,7 @@ struct admin {
 	struct workers *shared;
 	struct worker *workers;
 	unsigned worker_n;
+	const struct lookout *lookout; /* NULL: none yet */
 	bool draining;
 	struct front front;
 	struct listener listener;

@@ -35,8 +35,9 @@ struct prober_options {
 	const struct config *config; /* outlives the prober */
 	struct quota *descriptors;   /* process-wide; NULL: no limit */
 	uint64_t seed;               /* of jitter */
-	/* From a task; the news live for the call. */
-	void (*told)(void *owner, const struct prober_news *news);
+	/* From a task; the news live for the call. False: it could not be told to all; it is
+	 * told again after the next probe. */
+	bool (*told)(void *owner, const struct prober_news *news);
 	void *owner;
 };
 

@@ -49,6 +49,9 @@ struct resolver;
  * configuration hold. NULL: no memory. */
 struct resolver *resolver_new(const struct resolver_options *options);
 
+/* Somebody could not take what he was told: it is told again, soon. */
+void resolver_again(struct resolver *r, unsigned upstream, unsigned server);
+
 /* Tells nothing more. What is asked has still to be answered. */
 void resolver_stop(struct resolver *r);
 bool resolver_idle(const struct resolver *r);

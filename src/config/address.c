@@ -235,14 +235,14 @@ static void lookup_done(struct dns_lookup *l)
 	CONTAINER(l, struct waiting, lookup)->done = true;
 }
 
-/* By nameservers, for as long as they may take. Once none said anything nothing more is asked:
- * a file with many names is then refused at once. */
+/* By nameservers, for as long as they may take. Once they have kept silent nothing more is
+ * asked: a file with many names is then refused at once. */
 static const char *dns_resolve(struct reader *r, struct config_server *s)
 {
 	struct waiting *w = arena_take(&r->scratch, sizeof(*w));
 
 	if (r->dns_silent)
-		return "no nameserver answers";
+		return "no nameserver answers in time";
 	strcpy(w->lookup.name, s->host);
 	w->lookup.service = s->srv;
 	w->lookup.port = s->port;
@@ -270,13 +270,17 @@ static const char *cannot(struct reader *r, struct slice host, const char *why)
 			    REPORT_ARG(host), why);
 }
 
-static const char *service_resolve(struct reader *r, struct config_server *s)
+static const char *service_resolve(struct reader *r, enum config_protocol protocol,
+				   struct config_server *s)
 {
 	struct parts p = { .host = slice_after(slice_of(s->address), strlen("srv:")) };
 	const char *why = host_fault(r->memory, &p);
 
 	if (why)
 		return why;
+	if (protocol == CONFIG_MEMCACHED)
+		return "keys are placed on the servers that are written; write each of them, and "
+		       "not 'srv:'";
 	s->host = p.host.ptr;
 	s->srv = true;
 	why = dns_resolve(r, s);
@@ -318,7 +322,8 @@ static const char *tcp_resolve(struct reader *r, struct config_server *s)
 	return name_resolve(r, &p, s);
 }
 
-const char *server_resolve(struct reader *r, struct slice text, struct config_server *s)
+const char *server_resolve(struct reader *r, struct slice text,
+			   enum config_protocol protocol, struct config_server *s)
 {
 	const char *fault = blank_fault(text);
 
@@ -329,7 +334,7 @@ const char *server_resolve(struct reader *r, struct slice text, struct config_se
 	if (slice_starts(text, SLICE("unix:")))
 		fault = unix_resolve(r->memory, slice_of(s->address), s->addresses);
 	else if (slice_starts(text, SLICE("srv:")))
-		fault = service_resolve(r, s);
+		fault = service_resolve(r, protocol, s);
 	else
 		fault = tcp_resolve(r, s);
 	for (unsigned i = 0; !fault && i < s->address_n; i++)

@@ -22,7 +22,7 @@ struct reader {
 	struct report report;
 	struct config *config;
 	struct dns *dns;      /* NULL: no name was met yet */
-	bool dns_silent;      /* no nameserver answers */
+	bool dns_silent;      /* no nameserver answered in time */
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -76,7 +76,8 @@ void join_read(struct reader *r, const struct node *n, struct config_join *j);
 
 /* address.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well;
  * fills in all that depends on its address. */
-const char *server_resolve(struct reader *r, struct slice text, struct config_server *s);
+const char *server_resolve(struct reader *r, struct slice text,
+			   enum config_protocol protocol, struct config_server *s);
 
 /* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
  * addresses. Returns NULL, or what is wrong and the remedy. */

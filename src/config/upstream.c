@@ -24,13 +24,13 @@ static void server_name_read(struct reader *r, const struct node *n,
 }
 
 static void server_address_read(struct reader *r, const struct node *n,
-				struct config_server *s)
+				enum config_protocol protocol, struct config_server *s)
 {
 	const char *fault;
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = server_resolve(r, n->text, s);
+	fault = server_resolve(r, n->text, protocol, s);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
@@ -39,20 +39,21 @@ static void server_address_read(struct reader *r, const struct node *n,
 		s->name = s->address;
 }
 
-static void server_read(struct reader *r, const struct node *n, struct config_server *s)
+static void server_read(struct reader *r, const struct node *n, enum config_protocol protocol,
+			struct config_server *s)
 {
 	struct found found;
 	bool is_map = n->kind == NODE_MAP;
 
 	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
 	if (!is_map) {
-		server_address_read(r, n, s);
+		server_address_read(r, n, protocol, s);
 		return;
 	}
 	if (found.nodes[KEY_server_name])
 		server_name_read(r, found.nodes[KEY_server_name], s);
 	if (found.nodes[KEY_server_address])
-		server_address_read(r, found.nodes[KEY_server_address], s);
+		server_address_read(r, found.nodes[KEY_server_address], protocol, s);
 }
 
 /* The name as keys are placed by it: memcached's own port goes without saying. */
@@ -93,7 +94,7 @@ static void servers_read(struct reader *r, const struct node *list,
 		return;
 	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
-		server_read(r, n, &u->servers[u->server_n]);
+		server_read(r, n, u->protocol, &u->servers[u->server_n]);
 		name_unique_check(r, u, u->server_n, n);
 		u->server_n++;
 	}

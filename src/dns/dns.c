@@ -98,14 +98,26 @@ static void add(struct dns_lookup *l, struct dns_address a, uint16_t port)
 		l->addresses[l->n++] = a;
 }
 
+/* c-ares says "refused" when the last nameserver has failed, whichever way. */
+static const char *failure_text(int status)
+{
+	switch (status) {
+	case ARES_ECONNREFUSED:
+		return "no nameserver has an answer";
+	case ARES_ETIMEOUT:
+		return "no nameserver answers in time";
+	}
+	return ares_strerror(status);
+}
+
 static void not_answered(struct question *q, int status)
 {
 	struct dns_lookup *l = q->lookup;
 
 	l->unsure_v4 |= q->type != DNS_AAAA;
 	l->unsure_v6 |= q->type != DNS_A;
-	l->silent |= status == ARES_ETIMEOUT || status == ARES_ECONNREFUSED;
-	l->failure = ares_strerror(status);
+	l->silent |= status == ARES_ETIMEOUT;
+	l->failure = failure_text(status);
 }
 
 static void ask(struct dns *dns, struct dns_lookup *l, const char *name, enum dns_type type,

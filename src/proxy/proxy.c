@@ -270,3 +270,27 @@ void proxy_trim(struct proxy *p)
 			memcache_trim(p->memcaches[i]);
 	}
 }
+
+/* ---- what the control thread finds out ------------------------------------- */
+
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n)
+{
+	if (p->config != config)
+		return true;
+	if (p->upstreams[upstream])
+		return upstream_resolved(p->upstreams[upstream], server, addresses, n);
+	memcache_resolved(p->memcaches[upstream], server, addresses, n);
+	return true;
+}
+
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up)
+{
+	if (p->config != config)
+		return;
+	if (p->upstreams[upstream])
+		upstream_probed(p->upstreams[upstream], server, address, up);
+	else
+		memcache_probed(p->memcaches[upstream], server, address, up);
+}

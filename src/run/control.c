@@ -1,5 +1,6 @@
 #include "run/control.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "run/admin.h"
 #include "run/handover.h"
+#include "run/lookout.h"
 #include "run/worker.h"
 #include "sandbox.h"
 
@@ -24,6 +26,8 @@ struct control {
 	unsigned started_n, ended_n;
 	bool has_admin;
 	struct admin admin;
+	struct dns_thread *dns;   /* NULL: names are not resolved again */
+	struct lookout *lookout;  /* NULL: not begun, or over */
 	bool draining, admin_stopping;
 	struct timer overdue;     /* workers should have ended long since */
 };
@@ -97,6 +101,23 @@ static void close_sandbox(const struct run_options *o)
 	_exit(1);
 }
 
+static void start_lookout(struct control *c)
+{
+	c->lookout = lookout_new(&(struct lookout_options){
+		.tick = &c->tick,
+		.config = c->options->config,
+		.dns = c->dns,
+		.descriptors = &c->shared.descriptors,
+		.workers = c->workers,
+		.worker_n = c->options->workers,
+	});
+	if (!c->lookout) {
+		fprintf(stderr, "fairlead: the worker process cannot start: out of memory\n");
+		_exit(1);
+	}
+	c->admin.lookout = c->lookout;
+}
+
 static void worker_started(struct worker *w)
 {
 	struct control *c = control_of(w);
@@ -112,6 +133,7 @@ static void worker_started(struct worker *w)
 	close_sandbox(c->options);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
+	start_lookout(c);
 	if (c->draining)
 		drain_workers(c);
 	else
@@ -252,6 +274,21 @@ static int init_shared(struct control *c)
 	return needs_pool(config) && !s->pool ? -1 : 0;
 }
 
+/* Before the sandbox is closed: a thread, and files that tell the system's nameservers. */
+static int start_dns(struct control *c)
+{
+	const struct config_resolver *resolver = &c->options->config->resolver;
+	int error = resolver->off ? 0 : dns_thread_new(&c->dns, &c->tick.mailbox);
+
+	if (error == 0 && c->dns && resolver->servers &&
+	    !dns_thread_servers(c->dns, resolver->servers))
+		error = -ENOMEM;
+	if (error < 0)
+		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
+			strerror(-error));
+	return error;
+}
+
 static int start(struct control *c, int channel)
 {
 	int admin_fd = -1;
@@ -276,6 +313,8 @@ static int start(struct control *c, int channel)
 		c->admin.worker_n = c->options->workers;
 		admin_start(&c->admin, admin_fd);
 	}
+	if (start_dns(c) < 0)
+		return -1;
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		error = worker_start(&c->workers[i]);
 		if (error < 0) {
@@ -297,9 +336,23 @@ static bool is_over(struct control *c)
 		c->admin_stopping = true;
 		if (c->has_admin)
 			admin_stop(&c->admin);
+		if (c->lookout)
+			lookout_stop(c->lookout);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
 	return c->channel_dead && (!c->has_admin || admin_idle(&c->admin));
+}
+
+/* The workers and the DNS thread are gone: all that they had of it is in our mailbox. */
+static void finish_lookout(struct control *c)
+{
+	if (c->dns)
+		dns_thread_free(c->dns);
+	mailbox_drain(&c->tick.mailbox);
+	while (c->lookout && !lookout_idle(c->lookout))
+		tick_once(&c->tick); /* probes that are cut off */
+	if (c->lookout)
+		lookout_free(c->lookout);
 }
 
 /* No job is left, but the pool may still be on its way out of waking the worker that it
@@ -310,6 +363,7 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
+	finish_lookout(c);
 	if (c->has_admin)
 		admin_done(&c->admin);
 	if (c->shared.log_fd >= 0)

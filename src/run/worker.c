@@ -178,6 +178,7 @@ static void *worker_run(void *arg)
 	/* Counters are shown until the control thread lets go of them; then the loop is freed
 	 * here, as it belongs to this thread. */
 	sem_wait(&w->let_go);
+	mailbox_drain(&w->tick.mailbox); /* whoever posted it waits for it to come back */
 	timer_stop(&w->tick.wheel, &w->drain);
 	proxy_done(&w->proxy);
 	if (w->shared->log_fd >= 0)

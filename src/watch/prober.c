@@ -19,6 +19,7 @@ struct target {
 	struct list node;       /* on prober->targets or ->leaving */
 	bool leaving;
 	bool due;               /* its time came while it was still being asked */
+	bool untold;            /* its state is not known to all */
 	struct health health;
 	struct timer next;
 	struct probe probe;
@@ -105,7 +106,7 @@ static void tell(struct target *t, bool first, const char *why)
 {
 	struct prober *p = t->prober;
 
-	p->options.told(p->options.owner, &(struct prober_news){
+	t->untold = !p->options.told(p->options.owner, &(struct prober_news){
 		.upstream = t->upstream,
 		.server = t->server,
 		.address = &t->address,
@@ -124,8 +125,8 @@ static void decided(struct probe *probe, const char *why)
 	t->probes++;
 	t->failures += why != NULL;
 	t->last_ms = (uint32_t)(t->prober->options.tick->now_ms - t->started_ms);
-	if (health_take(&t->health, !why, h->rise, h->fall))
-		tell(t, first, why);
+	if (health_take(&t->health, !why, h->rise, h->fall) || t->untold)
+		tell(t, first, t->health.state == HEALTH_UP ? NULL : why ? why : "as before");
 }
 
 /* ---- targets ----------------------------------------------------------------- */

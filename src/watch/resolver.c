@@ -16,6 +16,7 @@ struct name {
 	struct resolver_ask ask;
 	bool asking;
 	bool failing;
+	bool again;        /* to be told although nothing has changed */
 	uint32_t retry_ms;
 	unsigned n;
 	struct config_address addresses[DNS_ADDRESSES_MAX]; /* the last that was told */
@@ -164,9 +165,9 @@ static void failed(struct name *name, const struct dns_lookup *l)
 static void succeeded(struct name *name, const struct dns_lookup *l)
 {
 	bool was_failing = name->failing;
-	bool changed = take_addresses(name, l);
+	bool changed = take_addresses(name, l) || name->again;
 
-	name->failing = false;
+	name->failing = name->again = false;
 	name->answered_ms = name->resolver->options.tick->now_ms;
 	if (l->unsure_v4 || l->unsure_v6)
 		ask_soon(name);
@@ -256,6 +257,20 @@ struct resolver *resolver_new(const struct resolver_options *options)
 	resolver_stop(r);
 	resolver_free(r);
 	return NULL;
+}
+
+void resolver_again(struct resolver *r, unsigned upstream, unsigned server)
+{
+	LIST_EACH(&r->names, node)
+	{
+		struct name *name = LIST_ITEM(node, struct name, node);
+
+		if (name->upstream != upstream || name->server != server)
+			continue;
+		name->again = true;
+		if (!name->asking)
+			ask_soon(name);
+	}
 }
 
 void resolver_stop(struct resolver *r)
