@@ -77,7 +77,8 @@ struct lease {
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given, by slot */
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given or is to avoid, by
+						slot; stays after upstream_return() */
 };
 
 struct upstream_options {
@@ -102,6 +103,9 @@ bool upstream_evict(struct upstream *u);
 
 /* Descriptors may have come free: looks at the line again. */
 void upstream_serve(struct upstream *u);
+
+/* For connections that are opened, and those that become idle, from now on. */
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms);
 
 /* Ends idle origins at once, and every other when it comes back. */
 void upstream_close(struct upstream *u);
@@ -130,10 +134,14 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned; in the second case servers
- * that it was given before are passed over while there are others. fresh: a new connection
- * only, as an idle one turned out to be stale. */
-void upstream_lease(struct upstream *u, struct lease *lease, bool fresh, struct task *asker);
+ * asker is run when it changes. lease is zeroed or was returned. avoid: servers by slot,
+ * UPSTREAM_SLOTS / 64 words, that are passed over while there are others; NULL: none. fresh: a
+ * new connection only, as an idle one turned out to be stale. */
+void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
+		    struct task *asker);
+
+/* Somebody else could be asked than those tried: a server that is not down. */
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
  * left unsent or unread. */

@@ -1,9 +1,9 @@
 /* Which server is asked next. */
 #include "server.h"
 
-static bool was_tried(const struct lease *l, const struct server *s)
+static bool was_tried(const uint64_t *tried, const struct server *s)
 {
-	return l->tried[s->slot / 64] >> s->slot % 64 & 1;
+	return tried[s->slot / 64] >> s->slot % 64 & 1;
 }
 
 bool server_full(const struct server *s)
@@ -29,6 +29,14 @@ static bool is_down(const struct upstream *u, const struct server *s)
 	return s->probed_down || s->down_until_ms > u->tick->now_ms;
 }
 
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (!was_tried(tried, u->servers[i]) && !is_down(u, u->servers[i]))
+			return true;
+	return false;
+}
+
 /* Servers that are down come last. */
 struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried)
 {
@@ -39,7 +47,7 @@ struct server *server_choose(struct upstream *u, const struct lease *l, bool *un
 		for (unsigned i = 0; i < u->server_n; i++) {
 			struct server *s = u->servers[i];
 
-			if (was_tried(l, s))
+			if (was_tried(l->tried, s))
 				continue;
 			*untried = true;
 			if (server_full(s) || is_down(u, s) != with_down)

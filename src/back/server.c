@@ -222,12 +222,12 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	return settle(&t);
 }
 
-bool servers_init(struct upstream *u, const struct config_upstream *config)
+bool upstream_servers_init(struct upstream *u, const struct config_upstream *config)
 {
 	return upstream_reconfigure(u, config);
 }
 
-void servers_done(struct upstream *u)
+void upstream_servers_done(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);

@@ -82,8 +82,8 @@ struct server *server_choose(struct upstream *u, const struct lease *l, bool *un
 /* ---- server.c ------------------------------------------------------------- */
 
 /* The first servers of an upstream. */
-bool servers_init(struct upstream *u, const struct config_upstream *config);
-void servers_done(struct upstream *u);
+bool upstream_servers_init(struct upstream *u, const struct config_upstream *config);
+void upstream_servers_done(struct upstream *u);
 
 /* One of its origins is dead: one that leaves goes with its last. */
 void server_origin_dead(struct server *s);

@@ -112,7 +112,8 @@ bool lease_try(struct upstream *u, struct lease *l)
 	return true;
 }
 
-void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task *asker)
+void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, bool fresh,
+		    struct task *asker)
 {
 	ASSERT(l->state == LEASE_NONE);
 	l->upstream = u;
@@ -121,6 +122,9 @@ void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task
 	l->reused = false;
 	l->asker = asker;
 	l->fresh = fresh;
+	memset(l->tried, 0, sizeof(l->tried));
+	if (avoid)
+		memcpy(l->tried, avoid, sizeof(l->tried));
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
 	if (u->closing) {
@@ -129,7 +133,7 @@ void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task
 	}
 	if (lease_try(u, l))
 		return;
-	memset(l->tried, 0, sizeof(l->tried)); /* they have all had their turn */
+	memset(l->tried, 0, sizeof(l->tried)); /* all are to be avoided */
 	if (!lease_try(u, l))
 		lease_fail(l, LEASE_REFUSED);
 }
@@ -215,7 +219,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	list_init(&u->leaving);
 	task_init(&u->task, step);
 	slab_init(&u->origins, "origin", sizeof(struct origin), 0);
-	if (servers_init(u, options->config))
+	if (upstream_servers_init(u, options->config))
 		return u;
 	upstream_free(u);
 	return NULL;
@@ -240,6 +244,12 @@ void upstream_serve(struct upstream *u)
 		tick_run(u->tick, &u->task);
 }
 
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms)
+{
+	u->window = window;
+	u->idle_timeout_ms = idle_timeout_ms;
+}
+
 void upstream_close(struct upstream *u)
 {
 	u->closing = true;
@@ -257,7 +267,7 @@ void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
 	ASSERT(list_empty(&u->leaving));
-	servers_done(u);
+	upstream_servers_done(u);
 	task_stop(&u->task);
 	slab_done(&u->origins);
 	free(u);

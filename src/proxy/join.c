@@ -62,22 +62,22 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 	h.method_token = SLICE("GET");
 	h.framing = FRAMING_NONE;
 	h.upgrade = false;
-	part->request = action_emit_request(j->exchange->proxy, view, &config->proxy, &h);
+	part->request = action_emit_request(j->exchange, view, &config->proxy, &h);
 	return part->request ? ENDING_COMPLETE : ENDING_NO_MEMORY;
 }
 
 static bool ask(struct join *j, struct part *part)
 {
-	struct proxy *p = j->exchange->proxy;
+	struct generation *g = j->exchange->generation;
 	struct task *asker = &j->exchange->client->task;
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = fetch_memcached(p, p->memcaches[c->memcached.upstream],
+		part->fetch = fetch_memcached(g, c->memcached.upstream,
 					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
-		part->fetch = fetch_origin(p, p->upstreams[c->proxy.upstream], part->request,
+		part->fetch = fetch_origin(g, c->proxy.upstream, part->request,
 					   METHOD_GET, FRAMING_NONE, 0, asker);
 		part->request = NULL;
 	}

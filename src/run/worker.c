@@ -104,6 +104,7 @@ static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
 	const struct config *config = s->options->config;
+	struct share *shares;
 	int error = 0;
 
 	if (s->log_fd >= 0)
@@ -112,19 +113,24 @@ static int open_proxy(struct worker *w)
 		return error;
 	if (s->log_fd >= 0 && !s->log_is_file)
 		access_share(&w->access);
-	return proxy_init(&w->proxy, &(struct proxy_options){
+	shares = calloc(config->upstream_n + 1, sizeof(shares[0]));
+	if (!shares)
+		return -ENOMEM;
+	for (unsigned i = 0; i < config->upstream_n; i++)
+		shares[i] = (struct share){ &w->upstream_stats[i], &s->lines[i] };
+	error = proxy_init(&w->proxy, &(struct proxy_options){
 		.tick = &w->tick,
-		.config = config,
+		.generation = { .config = config, .shares = shares },
 		.stats = &w->stats,
-		.upstream_stats = w->upstream_stats,
 		.clients = &s->clients,
 		.descriptors = &s->descriptors,
-		.lines = s->lines,
 		.access = s->log_fd >= 0 ? &w->access : NULL,
 		.pool = s->pool,
 		.ask_others = ask_others,
 		.owner = w,
 	});
+	free(shares);
+	return error;
 }
 
 static uint32_t buffers_of(const struct run_options *o)

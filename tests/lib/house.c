@@ -111,7 +111,7 @@ void asker_init(struct asker *a)
 void asker_asks(struct house *h, struct asker *a)
 {
 	asker_init(a);
-	upstream_lease(h->upstream, &a->lease, false, &a->task);
+	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
 }
 
 bool asker_settled(const struct asker *a)

@@ -15,6 +15,7 @@
 #define CACHE_PORT 11212
 #define LIFE_MS 4000000 /* long enough for any history to come to its end */
 #define GRACE_MS 5000
+#define RELOADS 40
 
 static const char *const methods[] = {
 	"GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "POST", "BREW",
@@ -147,6 +148,7 @@ static void draw_weather(struct town *t)
 	w->ill_customers = town_chance(t, 2);
 	w->accepts = town_chance(t, 8);
 	w->late = town_chance(t, 6);
+	w->reloads = town_chance(t, 3);
 	if (town_chance(t, 3))
 		return;
 	w->scarce = town_chance(t, 3);
@@ -180,10 +182,10 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 
 static void add_upstream(struct town *t, struct text *x, unsigned u)
 {
-	t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
-	t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 	text_add(x, "  u%u:\n", u);
-	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u]);
+	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u,
+		    t->connections[u] > 0 ? t->server_n[u] :
+					    1 + (unsigned)town_draw(t, t->server_n[u]));
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
 		 town_chance(t, 2) ? "round_robin" : "least_connections");
@@ -191,9 +193,6 @@ static void add_upstream(struct town *t, struct text *x, unsigned u)
 
 static void add_cache(struct town *t, struct text *x)
 {
-	t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
-	t->links = 1 + (uint32_t)town_draw(t, 3);
-	t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
 	text_add(x, "  cache:\n    protocol: memcached\n");
 	add_servers(t, x, CACHE_PORT, t->cache_n);
 	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
@@ -210,30 +209,143 @@ static void add_limits(struct town *t, struct text *x)
 	text_add(x, "  idle_timeout: %s\n", town_chance(t, 2) ? "2s" : "60s");
 }
 
-static void read_config(struct town *t)
+/* What no reload changes, as limits are checked all along. */
+static void draw_upstreams(struct town *t)
 {
+	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
+	for (unsigned u = 0; u < t->upstream_n; u++) {
+		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+		t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+	}
+	if (town_chance(t, 2)) {
+		t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+		t->links = 1 + (uint32_t)town_draw(t, 3);
+		t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
+	}
+}
+
+/* Nobody asks for it: it moves the routes behind it, and upstreams come and go with it. */
+static void add_decoys(struct text *x, unsigned n, const char *upstream)
+{
+	for (unsigned i = 0; i < n; i++)
+		text_add(x, "  - { prefix: /decoy%u/, proxy: { upstream: %s } }\n", i, upstream);
+}
+
+static void add_routes(struct town *t, struct text *x, bool spare)
+{
+	text_add(x, "routes:\n");
+	add_decoys(x, (unsigned)town_draw(t, 4), spare ? "spare" : "u0");
+	if (t->cache_n > 0)
+		text_add(x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
+			    "key: \"c0-${path.rest}\" }\n"
+			    "  - prefix: /n0/\n    memcached: { upstream: cache, "
+			    "key: \"n0-${path.rest}\", miss: next }\n"
+			    "  - { prefix: /n0/, proxy: { upstream: u0 } }\n");
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		text_add(x, "  - { prefix: /u%u/, proxy: { upstream: u%u } }\n", u, u);
+}
+
+static struct config *draw_config(struct town *t)
+{
+	bool backwards = town_chance(t, 2), spare = town_chance(t, 2);
+	struct config *config;
 	struct text x = { 0 };
 
 	text_add(&x, "listen: [127.0.0.1:%u]\nupstreams:\n", PROXY_PORT);
+	if (spare)
+		text_add(&x, "  spare: { servers: [127.0.0.1:1] }\n");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		add_upstream(t, &x, u);
-	if (town_chance(t, 2))
-		add_cache(t, &x);
-	text_add(&x, "routes:\n");
+		add_upstream(t, &x, backwards ? t->upstream_n - 1 - u : u);
 	if (t->cache_n > 0)
-		text_add(&x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
-			     "key: \"c0-${path.rest}\" }\n"
-			     "  - prefix: /n0/\n    memcached: { upstream: cache, "
-			     "key: \"n0-${path.rest}\", miss: next }\n"
-			     "  - { prefix: /n0/, proxy: { upstream: u0 } }\n");
-	for (unsigned u = 0; u < t->upstream_n; u++)
-		text_add(&x, "  - { prefix: /u%u/, proxy: { upstream: u%u } }\n", u, u);
+		add_cache(t, &x);
+	add_routes(t, &x, spare);
 	add_limits(t, &x);
 	if (t->verbose)
 		printf("%s", x.at);
-	t->config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
-	ASSERT(t->config);
+	config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
+	ASSERT(config);
 	free(x.at);
+	return config;
+}
+
+/* ---- reloads ---------------------------------------------------------------- */
+
+/* A configuration, as long as somebody may read it. */
+struct paper {
+	struct list node;
+	struct config *config;
+};
+
+/* Who reads it afterwards reads nonsense. */
+static void paper_burn(void *owner)
+{
+	struct paper *paper = owner;
+	struct config *c = paper->config;
+
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		memset(c->upstreams[i].servers, 0xdb,
+		       c->upstreams[i].server_n * sizeof(c->upstreams[i].servers[0]));
+	memset(c->upstreams, 0xdb, c->upstream_n * sizeof(c->upstreams[0]));
+	memset(c->routes, 0xdb, c->route_n * sizeof(c->routes[0]));
+	memset(&c->limits, 0xdb, sizeof(c->limits));
+	config_free(c);
+	list_remove(&paper->node);
+	free(paper);
+}
+
+static unsigned share_of(const struct town *t, const char *upstream)
+{
+	if (upstream[0] == 'u')
+		return (unsigned)(upstream[1] - '0');
+	return upstream[0] == 'c' ? t->upstream_n : t->upstream_n + 1;
+}
+
+static struct generation_options draw_generation(struct town *t, struct share *shares)
+{
+	struct paper *paper = calloc(1, sizeof(*paper));
+	struct config *config;
+
+	ASSERT(paper);
+	paper->config = config = draw_config(t);
+	list_init(&paper->node);
+	list_append(&t->papers, &paper->node);
+	for (unsigned i = 0; i < config->upstream_n; i++) {
+		unsigned k = share_of(t, config->upstreams[i].name);
+
+		if (config->upstreams[i].queue > t->lines[k].limit)
+			t->lines[k].limit = config->upstreams[i].queue;
+		shares[i] = (struct share){ &t->upstream_stats[k], &t->lines[k] };
+	}
+	return (struct generation_options){ .config = config, .shares = shares,
+					    .over = paper_burn, .owner = paper };
+}
+
+static void reload_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, reload);
+	struct share shares[TOWN_UPSTREAMS + 2];
+	struct generation_options options = draw_generation(t, shares);
+	struct generation *g = generation_new(&t->proxy, &options);
+
+	ASSERT(g);
+	t->reloads_n++;
+	if (town_chance(t, 5)) {
+		town_note(t, "a configuration is made, and dropped");
+		generation_drop(&g);
+		paper_burn(options.owner);
+	} else {
+		town_note(t, "the configuration changes");
+		proxy_adopt(&t->proxy, g);
+	}
+	if (t->reloads_n < RELOADS)
+		timer_set(&t->sim.tick.wheel, timer,
+			  t->sim.tick.now_ms + 1 + town_draw(t, town_chance(t, 2) ? 10 : 300));
+}
+
+/* Only the newest has anybody left who reads it. */
+static bool papers_burned(const struct town *t)
+{
+	return t->papers.next->next == &t->papers;
 }
 
 static void accepted(struct listener *l, int fd, const struct peer *peer)
@@ -247,23 +359,22 @@ static const struct listener_events listener_events = { accepted };
 
 static void open_proxy(struct town *t)
 {
+	struct share shares[TOWN_UPSTREAMS + 2];
 	bool scarce = t->weather.scarce;
 
 	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
 	quota_init(&t->descriptors, scarce && town_chance(t, 2) ?
 					    1 + (uint32_t)town_draw(t, 10) : 1000);
-	for (unsigned i = 0; i < t->config->upstream_n; i++)
-		quota_init(&t->lines[i], t->config->upstreams[i].queue);
+	for (unsigned i = 0; i < COUNT(t->lines); i++)
+		quota_init(&t->lines[i], 0);
 	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
 	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
 		.tick = &t->sim.tick,
-		.config = t->config,
+		.generation = draw_generation(t, shares),
 		.stats = &t->stats,
-		.upstream_stats = t->upstream_stats,
 		.clients = &t->clients,
 		.descriptors = &t->descriptors,
 		.access = &t->access,
-		.lines = t->lines,
 	}) == 0);
 	listener_start(&t->listener, &t->sim.tick, simrig_listen(&t->sim, PROXY_PORT),
 		       &t->clients, &t->stats, &listener_events, t);
@@ -317,6 +428,10 @@ static void draw_mishaps(struct town *t)
 	timer_init(&t->drain, drain_rang);
 	timer_init(&t->cut_off, cut_off_rang);
 	timer_init(&t->shortage, shortage_rang);
+	timer_init(&t->reload, reload_rang);
+	if (t->weather.reloads)
+		timer_set(&t->sim.tick.wheel, &t->reload,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
 	if (t->weather.drain)
 		timer_set(&t->sim.tick.wheel, &t->drain,
 			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
@@ -338,8 +453,8 @@ static void open_town(struct town *t)
 		simrig_draw(&t->sim, 2);
 	draw_weather(t);
 	list_init(&t->visits);
-	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
-	read_config(t);
+	list_init(&t->papers);
+	draw_upstreams(t);
 	draw_mishaps(t);
 	open_proxy(t);
 	for (unsigned u = 0; u < t->upstream_n; u++)
@@ -366,7 +481,7 @@ static void check_limits(struct town *t)
 	if (t->cache_n > 0 &&
 	    t->upstream_stats[t->upstream_n].connections > t->links * t->cache_n)
 		town_wrong(t, "the cache has more links than its limit");
-	for (unsigned i = 0; i < t->config->upstream_n; i++)
+	for (unsigned i = 0; i < COUNT(t->lines); i++)
 		if (t->lines[i].used > t->lines[i].limit)
 			town_wrong(t, "the line of upstream %u is too long", i);
 }
@@ -398,7 +513,10 @@ static void end_proxy(struct town *t)
 	timer_stop(w, &t->drain);
 	timer_stop(w, &t->cut_off);
 	timer_stop(w, &t->shortage);
+	timer_stop(w, &t->reload);
 	slab_fail_at(0);
+	if (!t->cut && !SIMRIG_REACHED(&t->sim, papers_burned(t), 2 * GRACE_MS))
+		town_wrong(t, "a configuration of before is kept");
 	listener_stop(&t->listener);
 	proxy_drain(&t->proxy);
 	if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS)) {
@@ -412,7 +530,7 @@ static void check_stats(struct town *t)
 {
 	assert_int_equal(t->clients.used, 0);
 	assert_int_equal(t->descriptors.used, 0);
-	for (unsigned i = 0; i < t->config->upstream_n; i++) {
+	for (unsigned i = 0; i < COUNT(t->lines); i++) {
 		assert_int_equal(t->lines[i].used, 0);
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
@@ -448,7 +566,8 @@ static void close_town(struct town *t)
 	if (tick->wheel.armed != timer_armed(&tick->trim))
 		town_wrong(t, "%u timers are still set", tick->wheel.armed);
 	simrig_close(&t->sim);
-	config_free(t->config);
+	while (!list_empty(&t->papers))
+		paper_burn(LIST_ITEM(t->papers.next, struct paper, node));
 }
 
 uint64_t town_run(uint64_t seed, bool verbose, uint64_t *exchanges)

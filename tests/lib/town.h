@@ -132,6 +132,7 @@ struct weather {
 	bool accepts;    /* some fail */
 	bool drain, memory;
 	bool together;   /* all customers come in the same millisecond */
+	bool reloads;    /* the configuration changes, again and again */
 };
 
 struct town {
@@ -146,13 +147,15 @@ struct town {
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
 	unsigned customer_n, request_n;
 	struct list visits;
-	struct timer drain, cut_off, shortage;
+	struct timer drain, cut_off, shortage, reload;
+	struct list papers;  /* configurations that somebody may still read */
+	unsigned reloads_n;
 	uint32_t request_body_max;
 	bool draining, cut; /* the proxy was told to */
-	struct config *config;
 	struct worker_stats stats;
-	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 1];
-	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 1];
+	/* By number of the upstream; then the cache, and what only some configurations have. */
+	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 2];
+	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 2];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;

@@ -316,7 +316,7 @@ static void turmoil(struct house *h)
 		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_HOSTS)];
 
 		if (x->lease.state == LEASE_NONE)
-			upstream_lease(h->upstream, &x->lease, simrig_draw(&h->rig, 8) == 0,
+			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
 				       &x->task);
 		else
 			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
