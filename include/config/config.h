@@ -19,7 +19,7 @@
 #include "base/slice.h"
 #include "config/template.h"
 
-#define CONFIG_ADDRESSES_MAX 8 /* of one server name */
+#define CONFIG_ADDRESSES_MAX 64 /* of one server name */
 #define CONFIG_SERVERS_MAX 256
 #define CONFIG_NAME_MAX 64
 

@@ -212,6 +212,8 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		place(&t, i, &named[i], s->addresses, s->address_n,
 		      UPSTREAM_SERVERS_MAX - t.n - to_come);
 	}
+	for (unsigned i = 0; i < t.n && !config->health.on; i++)
+		t.servers[i]->probed_down = false; /* nobody would ever say that it is up */
 	free(u->named);
 	u->named = named;
 	u->config = *config;

@@ -314,21 +314,25 @@ void proxy_trim(struct proxy *p)
 bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
 		    unsigned server, const struct config_address *addresses, unsigned n)
 {
-	if (p->config != config)
+	struct generation *g = p->generation;
+
+	if (g->config != config)
 		return true;
-	if (p->upstreams[upstream])
-		return upstream_resolved(p->upstreams[upstream], server, addresses, n);
-	memcache_resolved(p->memcaches[upstream], server, addresses, n);
+	if (generation_upstream(g, upstream))
+		return upstream_resolved(generation_upstream(g, upstream), server, addresses, n);
+	memcache_resolved(generation_memcache(g, upstream), server, addresses, n);
 	return true;
 }
 
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up)
 {
-	if (p->config != config)
+	struct generation *g = p->generation;
+
+	if (g->config != config)
 		return;
-	if (p->upstreams[upstream])
-		upstream_probed(p->upstreams[upstream], server, address, up);
+	if (generation_upstream(g, upstream))
+		upstream_probed(generation_upstream(g, upstream), server, address, up);
 	else
-		memcache_probed(p->memcaches[upstream], server, address, up);
+		memcache_probed(generation_memcache(g, upstream), server, address, up);
 }

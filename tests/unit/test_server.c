@@ -176,6 +176,30 @@ static void probed(struct house *h)
 	assert_int_equal(h->stats.connections, 10);
 }
 
+/* A configuration without a health check: what the last one knew is not for ever. */
+static void probed_no_more(struct house *h)
+{
+	struct config_address address = house_address(1);
+
+	h->config.health.on = true;
+	house_start(h);
+	upstream_probed(h->upstream, 1, &address, false);
+	h->config.servers = h->servers;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 4);
+	assert_accepted(h, "202");
+	h->config.health.on = false;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 3);
+	assert_int_equal(h->hosts[1].accepted, 1);
+}
+
+static void test_probed_no_more(void **state)
+{
+	(void)state;
+	house_each_seed(3, probed_no_more);
+}
+
 static void test_probed(void **state)
 {
 	(void)state;
@@ -347,6 +371,7 @@ int main(void)
 		cmocka_unit_test(test_leaves_connecting),
 		cmocka_unit_test(test_nobody_left),
 		cmocka_unit_test(test_probed),
+		cmocka_unit_test(test_probed_no_more),
 		cmocka_unit_test(test_reconfigured),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(test_turmoil),
