@@ -21,13 +21,14 @@ struct lookout;
 struct lookout_options {
 	struct tick *tick;
 	const struct config *config; /* outlives the lookout */
-	struct dns_thread *dns;      /* NULL: names are not resolved again */
+	struct dns_thread *dns;      /* may be NULL with `resolver: off` */
 	struct quota *descriptors;   /* process-wide */
 	struct worker *workers;      /* all have started */
 	unsigned worker_n;
 };
 
-/* Begins at once. NULL: no memory. */
+/* Begins at once; nameservers are those of its configuration from now on. If another one is to
+ * stop, it should in the same tick: lookups under way have failed. NULL: no memory. */
 struct lookout *lookout_new(const struct lookout_options *options);
 
 /* Tells nothing more. */

@@ -1,6 +1,5 @@
 #include "run/control.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,9 +279,6 @@ static int start_dns(struct control *c)
 	const struct config_resolver *resolver = &c->options->config->resolver;
 	int error = resolver->off ? 0 : dns_thread_new(&c->dns, &c->tick.mailbox);
 
-	if (error == 0 && c->dns && resolver->servers &&
-	    !dns_thread_servers(c->dns, resolver->servers))
-		error = -ENOMEM;
 	if (error < 0)
 		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
 			strerror(-error));

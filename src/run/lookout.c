@@ -8,6 +8,9 @@
 #include "exposition.h"
 #include "io/sock.h"
 
+/* In one line on standard error. */
+#define LOG_ADDRESSES_MAX 8
+
 struct lookout {
 	struct lookout_options options;
 	struct resolver *resolver; /* NULL: names are not resolved again */
@@ -96,23 +99,19 @@ static bool post_all(struct lookout *l, const struct word *what,
 
 static void log_addresses(const struct lookout *l, const struct resolver_news *news)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
+	char text[LOG_ADDRESSES_MAX * (SOCK_TEXT_MAX + 2) + 32];
+	size_t n = 0;
 
-	for (unsigned i = 0; out && i < news->n; i++) {
-		char address[SOCK_TEXT_MAX];
-
-		sock_text((const struct sockaddr *)&news->addresses[i].sa, address,
-			  sizeof(address));
-		fprintf(out, "%s%s", i > 0 ? ", " : "", address);
+	for (unsigned i = 0; i < news->n && i < LOG_ADDRESSES_MAX; i++) {
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", i > 0 ? ", " : "");
+		n += sock_text((const struct sockaddr *)&news->addresses[i].sa, text + n,
+			       sizeof(text) - n);
 	}
-	if (out)
-		fclose(out);
+	if (news->n > LOG_ADDRESSES_MAX)
+		snprintf(text + n, sizeof(text) - n, " and %u more", news->n - LOG_ADDRESSES_MAX);
 	fprintf(stderr, "fairlead: upstream %s: %s is now %s\n",
 		l->options.config->upstreams[news->upstream].name,
-		server_at(l, news->upstream, news->server)->address, text ? text : "another");
-	free(text);
+		server_at(l, news->upstream, news->server)->address, text);
 }
 
 static void log_failure(const struct lookout *l, const struct resolver_news *news)
@@ -192,6 +191,7 @@ static uint64_t seed(void)
 struct lookout *lookout_new(const struct lookout_options *options)
 {
 	struct lookout *l = calloc(1, sizeof(*l));
+	bool has_names = options->dns && !options->config->resolver.off;
 
 	if (!l)
 		return NULL;
@@ -204,7 +204,7 @@ struct lookout *lookout_new(const struct lookout_options *options)
 		.told = probed,
 		.owner = l,
 	});
-	if (options->dns)
+	if (has_names)
 		l->resolver = resolver_new(&(struct resolver_options){
 			.tick = options->tick,
 			.config = options->config,
@@ -212,8 +212,13 @@ struct lookout *lookout_new(const struct lookout_options *options)
 			.told = resolved,
 			.owner = l,
 		});
-	if (l->prober && (l->resolver || !options->dns))
+	if (l->prober && (l->resolver || !has_names) &&
+	    (!has_names || dns_thread_servers(options->dns, options->config->resolver.servers)))
 		return l;
+	if (l->resolver) {
+		resolver_stop(l->resolver);
+		resolver_free(l->resolver);
+	}
 	if (l->prober) {
 		prober_stop(l->prober); /* nothing was asked yet */
 		prober_free(l->prober);
