@@ -27,6 +27,7 @@ struct config_address {
 	const char *text; /* as written */
 	struct sockaddr_storage sa;
 	socklen_t len;
+	uint16_t weight; /* of a server of a service (SRV), multiplies that of the name; 0: 1 */
 };
 
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };

@@ -22,6 +22,7 @@ struct dns_address {
 	uint16_t family; /* AF_INET, AF_INET6 */
 	uint16_t port;   /* host order */
 	uint8_t bytes[16];
+	uint16_t weight; /* among the servers of a service, >= 1; else 1 */
 };
 
 struct dns_service {

@@ -111,7 +111,7 @@ static void place(struct table *t, unsigned index, const struct named *named,
 			continue;
 		}
 		s->index = index;
-		s->weight = named->weight;
+		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
 		t->servers[t->n++] = s;
 		most--;
 	}

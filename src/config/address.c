@@ -258,6 +258,7 @@ static const char *dns_resolve(struct reader *r, struct config_server *s)
 		if (s->address_n == CONFIG_ADDRESSES_MAX)
 			break;
 		a->len = dns_sockaddr(&w->lookup.addresses[s->address_n], &a->sa);
+		a->weight = w->lookup.addresses[s->address_n].weight;
 	}
 	return w->lookup.failure;
 }

@@ -86,7 +86,7 @@ static int read_v4(struct slice answer, struct dns_address *addresses, unsigned 
 	if (status != ARES_SUCCESS)
 		return -1;
 	for (kept = 0; kept < n && kept < (int)max; kept++) {
-		addresses[kept] = (struct dns_address){ .family = AF_INET };
+		addresses[kept] = (struct dns_address){ .family = AF_INET, .weight = 1 };
 		memcpy(addresses[kept].bytes, &found[kept].ipaddr, 4);
 	}
 	return kept;
@@ -104,7 +104,7 @@ static int read_v6(struct slice answer, struct dns_address *addresses, unsigned 
 	if (status != ARES_SUCCESS)
 		return -1;
 	for (kept = 0; kept < n && kept < (int)max; kept++) {
-		addresses[kept] = (struct dns_address){ .family = AF_INET6 };
+		addresses[kept] = (struct dns_address){ .family = AF_INET6, .weight = 1 };
 		memcpy(addresses[kept].bytes, &found[kept].ip6addr, 16);
 	}
 	return kept;
@@ -156,7 +156,8 @@ int dns_read_services(struct slice answer, struct dns_service *services, unsigne
 			continue;
 		strcpy(services[n].target, r->host);
 		services[n].priority = r->priority;
-		services[n].weight = r->weight;
+		/* 0 means next to nothing, and may not mean nothing (RFC 2782). */
+		services[n].weight = r->weight > 0 ? r->weight : 1;
 		services[n++].port = r->port;
 	}
 	ares_free_data(list);

@@ -20,7 +20,7 @@ struct question {
 	struct dns *dns;
 	struct dns_lookup *lookup;
 	enum dns_type type;
-	uint16_t port;
+	uint16_t port, weight;
 };
 
 /* ---- sockets: only calls that the sandbox allows ----------------------------- */
@@ -68,7 +68,7 @@ static const struct ares_socket_functions sockets = {
 
 static int compare(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct dns_address));
+	return memcmp(a, b, offsetof(struct dns_address, weight));
 }
 
 static void finish(struct dns_lookup *l)
@@ -88,9 +88,10 @@ static void question_done(struct dns_lookup *l)
 		finish(l);
 }
 
-static void add(struct dns_lookup *l, struct dns_address a, uint16_t port)
+static void add(struct dns_lookup *l, struct dns_address a, uint16_t port, uint16_t weight)
 {
 	a.port = port;
+	a.weight = weight;
 	for (unsigned i = 0; i < l->n; i++)
 		if (compare(&l->addresses[i], &a) == 0)
 			return;
@@ -110,7 +111,7 @@ static const char *failure_text(int status)
 	return ares_strerror(status);
 }
 
-static void not_answered(struct question *q, int status)
+static void not_answered(const struct question *q, int status)
 {
 	struct dns_lookup *l = q->lookup;
 
@@ -120,16 +121,17 @@ static void not_answered(struct question *q, int status)
 	l->failure = failure_text(status);
 }
 
-static void ask(struct dns *dns, struct dns_lookup *l, const char *name, enum dns_type type,
-		uint16_t port);
+static void ask(const struct question *question, const char *name);
 
-static void ask_addresses(struct dns *dns, struct dns_lookup *l, const char *name,
-			  uint16_t port)
+/* Which addresses the name has, for the port and the weight of the question. */
+static void ask_addresses(struct question q, const char *name)
 {
-	if (l->family != DNS_V6)
-		ask(dns, l, name, DNS_A, port);
-	if (l->family != DNS_V4)
-		ask(dns, l, name, DNS_AAAA, port);
+	q.type = DNS_A;
+	if (q.lookup->family != DNS_V6)
+		ask(&q, name);
+	q.type = DNS_AAAA;
+	if (q.lookup->family != DNS_V4)
+		ask(&q, name);
 }
 
 static bool read_services(struct question *q, struct slice answer, uint32_t *ttl_s)
@@ -138,7 +140,9 @@ static bool read_services(struct question *q, struct slice answer, uint32_t *ttl
 	int n = services ? dns_read_services(answer, services, DNS_SERVICES_MAX, ttl_s) : -1;
 
 	for (int i = 0; i < n; i++)
-		ask_addresses(q->dns, q->lookup, services[i].target, services[i].port);
+		ask_addresses((struct question){ q->dns, q->lookup, DNS_A, services[i].port,
+						 services[i].weight },
+			      services[i].target);
 	free(services);
 	return n >= 0;
 }
@@ -149,7 +153,7 @@ static bool read_addresses(struct question *q, struct slice answer, uint32_t *tt
 	int n = dns_read_addresses(answer, q->type, addresses, DNS_ADDRESSES_MAX, ttl_s);
 
 	for (int i = 0; i < n; i++)
-		add(q->lookup, addresses[i], q->port);
+		add(q->lookup, addresses[i], q->port, q->weight);
 	return n >= 0;
 }
 
@@ -181,38 +185,39 @@ static void answered(void *arg, int status, int timeouts, unsigned char *bytes, 
 
 /* ---- questions --------------------------------------------------------------- */
 
-static void ask(struct dns *dns, struct dns_lookup *l, const char *name, enum dns_type type,
-		uint16_t port)
+static void ask(const struct question *question, const char *name)
 {
+	struct dns_lookup *l = question->lookup;
+	struct dns *dns = question->dns;
 	struct question *q = malloc(sizeof(*q));
-	bool search = dns->search && !(l->service && type != DNS_SRV);
+	bool search = dns->search && !(l->service && question->type != DNS_SRV);
 
 	l->pending++;
 	if (!q) {
-		struct question none = { dns, l, type, port };
-
-		not_answered(&none, ARES_ENOMEM);
+		not_answered(question, ARES_ENOMEM);
 		question_done(l);
 		return;
 	}
-	*q = (struct question){ dns, l, type, port };
+	*q = *question;
 	if (search)
-		ares_search(dns->channel, name, ns_c_in, (int)type, answered, q);
+		ares_search(dns->channel, name, ns_c_in, (int)q->type, answered, q);
 	else
-		ares_query(dns->channel, name, ns_c_in, (int)type, answered, q);
+		ares_query(dns->channel, name, ns_c_in, (int)q->type, answered, q);
 }
 
 void dns_ask(struct dns *dns, struct dns_lookup *l)
 {
+	struct question q = { dns, l, DNS_SRV, l->port, 1 };
+
 	l->n = 0;
 	l->ttl_s = UINT32_MAX;
 	l->unsure_v4 = l->unsure_v6 = l->silent = false;
 	l->failure = NULL;
 	l->pending = 1; /* ours, so that it is not done before all was asked */
 	if (l->service)
-		ask(dns, l, l->name, DNS_SRV, 0);
+		ask(&q, l->name);
 	else
-		ask_addresses(dns, l, l->name, l->port);
+		ask_addresses(q, l->name);
 	question_done(l);
 }
 

@@ -41,13 +41,13 @@ static bool same_address(const struct config_address *a, const struct config_add
 	return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
 }
 
-static bool is_among(const struct config_address *a, const struct config_address *list,
-		     unsigned n)
+static const struct config_address *find(const struct config_address *a,
+					 const struct config_address *list, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (same_address(a, &list[i]))
-			return true;
-	return false;
+			return &list[i];
+	return NULL;
 }
 
 /* What was not answered may still be as it was. */
@@ -58,7 +58,7 @@ static unsigned keep_unsure(const struct name *name, const struct dns_lookup *l,
 		const struct config_address *old = &name->addresses[i];
 		bool unsure = old->sa.ss_family == AF_INET ? l->unsure_v4 : l->unsure_v6;
 
-		if (unsure && !is_among(old, now, n))
+		if (unsure && !find(old, now, n))
 			now[n++] = *old;
 	}
 	return n;
@@ -68,9 +68,12 @@ static bool differs(const struct name *name, const struct config_address *now, u
 {
 	if (n != name->n)
 		return true;
-	for (unsigned i = 0; i < n; i++)
-		if (!is_among(&now[i], name->addresses, name->n))
+	for (unsigned i = 0; i < n; i++) {
+		const struct config_address *old = find(&now[i], name->addresses, name->n);
+
+		if (!old || old->weight != now[i].weight)
 			return true;
+	}
 	return false;
 }
 
@@ -81,8 +84,10 @@ static bool take_addresses(struct name *name, const struct dns_lookup *l)
 	unsigned n;
 
 	memset(now, 0, sizeof(now));
-	for (n = 0; n < l->n; n++)
+	for (n = 0; n < l->n; n++) {
 		now[n].len = dns_sockaddr(&l->addresses[n], &now[n].sa);
+		now[n].weight = l->addresses[n].weight;
+	}
 	n = keep_unsure(name, l, now, n);
 	if (!differs(name, now, n))
 		return false;
@@ -230,6 +235,8 @@ static bool name_new(struct resolver *r, const struct config_upstream *u, unsign
 	for (name->n = 0; name->n < s->address_n && name->n < DNS_ADDRESSES_MAX; name->n++) {
 		name->addresses[name->n] = s->addresses[name->n];
 		name->addresses[name->n].text = NULL;
+		if (name->addresses[name->n].weight == 0)
+			name->addresses[name->n].weight = 1;
 	}
 	list_init(&name->node);
 	list_append(&r->names, &name->node);

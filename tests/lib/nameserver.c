@@ -62,14 +62,15 @@ static size_t read_name(const unsigned char *at, const unsigned char *end, char 
 static void put_data(struct answer *a, const struct nameserver_row *row)
 {
 	unsigned char bytes[16];
-	unsigned priority, port;
+	unsigned priority, weight, port;
 	char target[256];
 	struct answer data = { .n = 0 };
 
 	if (row->type == DNS_SRV) {
-		ASSERT(sscanf(row->data, "%u %u %255s", &priority, &port, target) == 3);
+		ASSERT(sscanf(row->data, "%u %u %u %255s", &priority, &weight, &port,
+			      target) == 4);
 		put_number(&data, priority, 2);
-		put_number(&data, 0, 2);
+		put_number(&data, weight, 2);
 		put_number(&data, port, 2);
 		put_name(&data, target);
 	} else {

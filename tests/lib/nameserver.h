@@ -8,7 +8,7 @@
 
 #include "dns/answer.h"
 
-/* What a name has of one type. `data`: an address, or "PRIORITY PORT TARGET" for SRV, or how
+/* What a name has of one type. `data`: an address, or "PRIORITY WEIGHT PORT TARGET" for SRV, or how
  * it fails: "!silent", "!fail" (SERVFAIL). A name that is not in the table does not exist. */
 struct nameserver_row {
 	const char *name;

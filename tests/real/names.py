@@ -220,13 +220,16 @@ def main():
     NAMES.update({"app.test": ["127.0.0.2"], "cache.test": ["127.0.0.1"],
                   "many.test": [f"127.0.1.{i}" for i in range(1, MANY)] + ["127.0.0.4"],
                   "one.test": ["127.0.0.1"], "two.test": ["127.0.0.2"]})
-    dns = Nameserver(dns_port, [f"_http._tcp.test,one.test,{other},10,1",
+    dns = Nameserver(dns_port, [f"_http._tcp.test,one.test,{other},10,3",
                                 f"_http._tcp.test,two.test,{origin},10,1",
                                 f"_http._tcp.test,two.test,{cache},20,1"])
     dns.tell(NAMES)
     dns.start()
     proxy = rig.Fairlead(CONFIG.format(dns=dns_port, origin=origin, cache=cache))
     becomes(proxy, {f"127.0.0.1:{other}", f"127.0.0.2:{origin}"}, "/service")
+    first = sum(rig.get(proxy.port, "/service").body == f"127.0.0.1:{other}".encode()
+                for _ in range(40))
+    rig.check(26 <= first <= 34, f"{first} of 40 where 3 of 4 are due")
     rig.check(rig.get(proxy.port, "/local").status == 200, "localhost")
     rig.check(rig.get(proxy.port, "/cache/x").status == 404, "memcached by name")
     rig.until(lambda: f'server="many.test:{origin}"}} {MANY}' in

@@ -256,8 +256,8 @@ static void test_damaged_anywhere(void **state)
 
 static void test_sockaddr(void **state)
 {
-	struct dns_address v4 = { AF_INET, 8080, { 10, 0, 0, 1 } };
-	struct dns_address v6 = { AF_INET6, 53, { [15] = 1 } };
+	struct dns_address v4 = { AF_INET, 8080, { 10, 0, 0, 1 }, 1 };
+	struct dns_address v6 = { AF_INET6, 53, { [15] = 1 }, 1 };
 	struct sockaddr_storage sa;
 	struct sockaddr_in in;
 	struct sockaddr_in6 in6;

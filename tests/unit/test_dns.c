@@ -21,17 +21,17 @@ static const struct nameserver_row rows[] = {
 	{ "four.test", DNS_A, 9, "10.0.0.4" },
 	{ "half.test", DNS_A, 9, "10.0.0.5" },
 	{ "half.test", DNS_AAAA, 9, "!fail" },
-	{ "empty.test", DNS_SRV, 9, "0 1 x.test" },
+	{ "empty.test", DNS_SRV, 9, "0 0 1 x.test" },
 	{ "broken.test", DNS_A, 9, "!fail" },
 	{ "broken.test", DNS_AAAA, 9, "!fail" },
 	{ "silent.test", DNS_A, 9, "!silent" },
 	{ "silent.test", DNS_AAAA, 9, "!silent" },
-	{ "_http._tcp.test", DNS_SRV, 90, "10 8081 app.test" },
-	{ "_http._tcp.test", DNS_SRV, 90, "10 8082 four.test" },
-	{ "_http._tcp.test", DNS_SRV, 90, "10 8083 gone.test" },
-	{ "_http._tcp.test", DNS_SRV, 90, "20 8084 half.test" },
-	{ "_lost._tcp.test", DNS_SRV, 90, "10 8081 four.test" },
-	{ "_lost._tcp.test", DNS_SRV, 90, "10 8082 broken.test" },
+	{ "_http._tcp.test", DNS_SRV, 90, "10 5 8081 app.test" },
+	{ "_http._tcp.test", DNS_SRV, 90, "10 0 8082 four.test" },
+	{ "_http._tcp.test", DNS_SRV, 90, "10 1 8083 gone.test" },
+	{ "_http._tcp.test", DNS_SRV, 90, "20 1 8084 half.test" },
+	{ "_lost._tcp.test", DNS_SRV, 90, "10 1 8081 four.test" },
+	{ "_lost._tcp.test", DNS_SRV, 90, "10 1 8082 broken.test" },
 };
 
 static struct nameserver server;
@@ -138,6 +138,20 @@ static void test_lookups(void **state)
 	}
 }
 
+static void test_weights(void **state)
+{
+	struct dns_lookup l;
+
+	(void)state;
+	look_up(&l, "_http._tcp.test", true, DNS_V4);
+	assert_int_equal(l.n, 3);
+	assert_int_equal(l.addresses[0].weight, 5);
+	assert_int_equal(l.addresses[1].weight, 5);
+	assert_int_equal(l.addresses[2].weight, 1); /* said to be 0 */
+	look_up(&l, "app.test", false, DNS_V4);
+	assert_int_equal(l.addresses[0].weight, 1);
+}
+
 /* Whatever is under way when nameservers change fails, and so it does at the end. */
 static void test_under_way(void **state)
 {
@@ -201,6 +215,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lookups, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_weights, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_under_way, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_nobody, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_hosts, open_world, close_world),

@@ -30,6 +30,7 @@ static uint64_t asked_ms[16];
 static unsigned asked_n;
 static struct told told[NEWS_MAX];
 static unsigned told_n;
+static uint16_t weight = 1; /* of what is answered */
 
 static void ask(void *owner, struct resolver_ask *a)
 {
@@ -66,7 +67,7 @@ static void open_world(void)
 	servers[0].port = 6000;
 	servers[1].host = NULL; /* an address */
 	for (unsigned i = 0; i < COUNT(servers); i++) {
-		struct dns_address a = { AF_INET, 6000, { 10, 0, 0, 1 } };
+		struct dns_address a = { AF_INET, 6000, { 10, 0, 0, 1 }, 1 };
 
 		servers[i].address_n = 1;
 		servers[i].addresses[0].len = dns_sockaddr(&a, &servers[i].addresses[0].sa);
@@ -108,8 +109,8 @@ static void answer(uint32_t ttl_s, const uint8_t *last)
 	l->failure = last[0] ? NULL : "no such name";
 	for (l->n = 0; last[l->n]; l->n++)
 		l->addresses[l->n] = last[l->n] == 255 ?
-			(struct dns_address){ AF_INET6, 6000, { [15] = 1 } } :
-			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[l->n] } };
+			(struct dns_address){ AF_INET6, 6000, { [15] = 1 }, weight } :
+			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[l->n] }, weight };
 	a->answered(a);
 	l->unsure_v4 = l->unsure_v6 = false;
 }
@@ -244,6 +245,27 @@ static void test_half_answers(void **state)
 	close_world();
 }
 
+/* The same addresses with other weights are news. */
+static void test_weights(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 0); /* as configured, without a weight */
+	next_ms();
+	weight = 7;
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 1);
+	assert_true(told[0].changed);
+	next_ms();
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 1);
+	weight = 1;
+	close_world();
+}
+
 static void test_again(void **state)
 {
 	(void)state;
@@ -313,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_first),	    cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_changes),	    cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_half_answers), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
 	};
 
