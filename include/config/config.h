@@ -189,6 +189,7 @@ struct config_limits {
 	uint32_t send_timeout_ms;    /* without the peer taking a byte */
 	uint32_t receive_timeout_ms; /* without a byte of a request body */
 	uint32_t drain_timeout_ms;
+	uint32_t retire_timeout_ms;
 };
 
 struct config {
@@ -199,6 +200,8 @@ struct config {
 	struct config_address *listens;
 	bool has_admin;
 	struct config_address admin;
+	bool has_control;
+	struct config_address control; /* a path */
 	enum config_log log_format;
 	const char *log_path; /* "-": standard output */
 	const char *user, *group; /* as written; group may be empty */
@@ -212,6 +215,7 @@ struct config {
 	unsigned route_n;
 	struct config_route *routes;
 	struct config_limits limits;
+	struct slice snapshot; /* what config_read_snapshot() takes */
 	void *memory; /* private: everything above lives there */
 };
 
@@ -222,6 +226,14 @@ struct config *config_read(const char *file, FILE *errors);
 
 /* The same from memory; `file` is the name used in errors. */
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);
+
+/* The same once more from what was read and looked up for it (config->snapshot): opens no file
+ * and asks nobody. */
+struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
+
+/* Writes a line for each key that differs and that only a restart changes; returns how many. */
+unsigned config_restart_needed(const struct config *running, const struct config *wanted,
+			       FILE *out);
 
 void config_free(struct config *c);
 

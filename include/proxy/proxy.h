@@ -83,6 +83,9 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
 /* Finishes what is in flight and takes no more requests. */
 void proxy_drain(struct proxy *p);
 
+/* The same, but who is connected may ask once more, and only then is told to go elsewhere. */
+void proxy_retire(struct proxy *p);
+
 /* Cuts off what is left. */
 void proxy_close(struct proxy *p);
 

@@ -9,11 +9,11 @@
 #include "run/worker.h"
 
 struct admin {
+	struct list node;          /* among those that are closing */
 	struct tick *tick;
 	struct workers *shared;
 	struct worker *workers;
 	unsigned worker_n;
-	const struct lookout *lookout; /* NULL: none yet */
 	bool draining;
 	struct front front;
 	struct listener listener;

@@ -33,6 +33,9 @@ struct lookout *lookout_new(const struct lookout_options *options);
 
 /* Tells nothing more. */
 void lookout_stop(struct lookout *l);
+
+/* The workers are gone, and what they posted was delivered: what they had not read is freed. */
+void lookout_recall(struct lookout *l);
 bool lookout_idle(const struct lookout *l);
 
 /* It is idle. */

@@ -198,6 +198,41 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 	return fault;
 }
 
+/* ---- what was kept ------------------------------------------------------------- */
+
+/* Texts point into the memory of the reader that kept them. */
+static void take_addresses(const char *text, struct slice answer,
+			   struct config_address *addresses, unsigned max, unsigned *n)
+{
+	*n = (unsigned)(answer.len / sizeof(*addresses));
+	ASSERT(*n <= max);
+	memcpy(addresses, answer.ptr, answer.len);
+	for (unsigned i = 0; i < *n; i++)
+		addresses[i].text = text;
+}
+
+static const char nothing_kept[] = "nothing was kept of it; restart";
+
+const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+			   struct config_address *addresses, unsigned max, unsigned *n)
+{
+	enum answer_kind kind = to_listen ? ANSWER_LISTEN : ANSWER_SERVER;
+	struct slice answer;
+	const char *fault;
+
+	if (r->answers.given) {
+		if (!answer_find(&r->answers, kind, text, &answer))
+			return nothing_kept;
+		take_addresses(arena_text(r->memory, text), answer, addresses, max, n);
+		return NULL;
+	}
+	fault = address_resolve(r->memory, text, to_listen, addresses, max, n);
+	if (!fault)
+		answer_keep(&r->answers, kind, text,
+			    (struct slice){ (const char *)addresses, *n * sizeof(*addresses) });
+	return fault;
+}
+
 /* ---- servers ----------------------------------------------------------------- */
 
 static const struct {
@@ -323,6 +358,60 @@ static const char *tcp_resolve(struct reader *r, struct config_server *s)
 	return name_resolve(r, &p, s);
 }
 
+static const char *resolve(struct reader *r, enum config_protocol protocol,
+			   struct config_server *s)
+{
+	s->address_n = 1;
+	if (slice_starts(slice_of(s->address), SLICE("unix:")))
+		return unix_resolve(r->memory, slice_of(s->address), s->addresses);
+	if (slice_starts(slice_of(s->address), SLICE("srv:")))
+		return service_resolve(r, protocol, s);
+	return tcp_resolve(r, s);
+}
+
+/* All that depends on its address and not only on its text, as it was found. */
+struct kept {
+	bool again; /* it can change */
+	bool srv;
+	uint16_t port;
+	unsigned host_at; /* where the host begins in the text */
+	unsigned host_n;
+};
+
+static const char *take_kept(struct reader *r, struct config_server *s)
+{
+	struct slice text = slice_of(s->address), answer;
+	struct kept kept;
+
+	if (!answer_find(&r->answers, ANSWER_NAME, text, &answer) || answer.len < sizeof(kept))
+		return nothing_kept;
+	memcpy(&kept, answer.ptr, sizeof(kept));
+	take_addresses(s->address, slice_after(answer, sizeof(kept)), s->addresses,
+		       CONFIG_ADDRESSES_MAX, &s->address_n);
+	s->srv = kept.srv;
+	s->port = kept.port;
+	if (kept.again)
+		s->host = arena_text(r->memory, (struct slice){ text.ptr + kept.host_at,
+								kept.host_n });
+	return NULL;
+}
+
+static void keep(struct reader *r, const struct config_server *s)
+{
+	size_t bytes = s->address_n * sizeof(s->addresses[0]);
+	char *answer = arena_take(&r->scratch, sizeof(struct kept) + bytes);
+	struct kept kept = { .again = s->host != NULL, .srv = s->srv, .port = s->port };
+
+	if (s->host) {
+		kept.host_at = s->srv ? (unsigned)strlen("srv:") : 0;
+		kept.host_n = (unsigned)strlen(s->host);
+	}
+	memcpy(answer, &kept, sizeof(kept));
+	memcpy(answer + sizeof(kept), s->addresses, bytes);
+	answer_keep(&r->answers, ANSWER_NAME, slice_of(s->address),
+		    (struct slice){ answer, sizeof(kept) + bytes });
+}
+
 const char *server_resolve(struct reader *r, struct slice text,
 			   enum config_protocol protocol, struct config_server *s)
 {
@@ -331,14 +420,12 @@ const char *server_resolve(struct reader *r, struct slice text,
 	if (fault)
 		return fault;
 	s->address = arena_text(r->memory, text);
-	s->address_n = 1;
-	if (slice_starts(text, SLICE("unix:")))
-		fault = unix_resolve(r->memory, slice_of(s->address), s->addresses);
-	else if (slice_starts(text, SLICE("srv:")))
-		fault = service_resolve(r, protocol, s);
-	else
-		fault = tcp_resolve(r, s);
+	if (r->answers.given)
+		return take_kept(r, s);
+	fault = resolve(r, protocol, s);
 	for (unsigned i = 0; !fault && i < s->address_n; i++)
 		s->addresses[i].text = s->address;
+	if (!fault)
+		keep(r, s);
 	return fault;
 }

@@ -66,6 +66,12 @@ static void print_template(FILE *out, const char *key, const struct template *t)
 	fputs("\"\n", out);
 }
 
+/* What a reload does not change is told. */
+static const char *remark(const struct key *k)
+{
+	return key_needs_restart(k) ? " # a change takes an upgrade or a restart" : "";
+}
+
 static void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
 {
 	const char *field = (const char *)from + k->offset;
@@ -81,7 +87,7 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	case KIND_WORD:
 		value_format(k, value_number(k, from), number);
 		indent(out, depth);
-		fprintf(out, "%s: %s\n", k->name.ptr, number);
+		fprintf(out, "%s: %s%s\n", k->name.ptr, number, remark(k));
 		return;
 	case KIND_STRING:
 		text = slice_of(*(const char *const *)field);
@@ -96,7 +102,9 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	if (text.len == 0)
 		return;
 	indent(out, depth);
-	print_text(out, k->name.ptr, text);
+	fprintf(out, "%s: \"", k->name.ptr);
+	quoted(out, text, false);
+	fprintf(out, "\"%s\n", remark(k));
 }
 
 /* The plain keys of a section, as far as they mean anything to the protocol. */
@@ -230,6 +238,8 @@ static void print_listens(FILE *out, const struct config *c)
 	}
 	if (c->has_admin)
 		print_text(out, "admin", slice_of(c->admin.text));
+	if (c->has_control)
+		print_text(out, "control", slice_of(c->control.text));
 }
 
 static void print_resolver(FILE *out, const struct config_resolver *r)

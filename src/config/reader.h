@@ -6,6 +6,7 @@
 #define CONFIG_READER_H
 
 #include "base/check.h"
+#include "answers.h"
 #include "config/config.h"
 #include "dns/dns.h"
 #include "keys.h"
@@ -23,6 +24,7 @@ struct reader {
 	struct config *config;
 	struct dns *dns;      /* NULL: no name was met yet */
 	bool dns_silent;      /* no nameserver answered in time */
+	struct answers answers;
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -78,6 +80,9 @@ void join_read(struct reader *r, const struct node *n, struct config_join *j);
  * fills in all that depends on its address. */
 const char *server_resolve(struct reader *r, struct slice text,
 			   enum config_protocol protocol, struct config_server *s);
+/* address.c: as address_resolve(), or what was kept of it. */
+const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+			   struct config_address *addresses, unsigned max, unsigned *n);
 
 /* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
  * addresses. Returns NULL, or what is wrong and the remedy. */

@@ -66,14 +66,13 @@ static const struct ares_socket_functions sockets = {
 
 /* ---- answers ----------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
+static int compare(const struct dns_address *a, const struct dns_address *b)
 {
 	return memcmp(a, b, offsetof(struct dns_address, weight));
 }
 
 static void finish(struct dns_lookup *l)
 {
-	qsort(l->addresses, l->n, sizeof(l->addresses[0]), compare);
 	if (l->n == 0 && !l->failure)
 		l->failure = "it has no address";
 	if (l->n > 0)
@@ -88,15 +87,20 @@ static void question_done(struct dns_lookup *l)
 		finish(l);
 }
 
+/* In order, each once; not by qsort(), which may read a file. */
 static void add(struct dns_lookup *l, struct dns_address a, uint16_t port, uint16_t weight)
 {
+	struct dns_address *at = l->addresses, *end = at + l->n;
+
 	a.port = port;
 	a.weight = weight;
-	for (unsigned i = 0; i < l->n; i++)
-		if (compare(&l->addresses[i], &a) == 0)
-			return;
-	if (l->n < DNS_ADDRESSES_MAX)
-		l->addresses[l->n++] = a;
+	while (at < end && compare(at, &a) < 0)
+		at++;
+	if (l->n == DNS_ADDRESSES_MAX || (at < end && compare(at, &a) == 0))
+		return;
+	memmove(at + 1, at, (size_t)(end - at) * sizeof(*at));
+	*at = a;
+	l->n++;
 }
 
 /* c-ares says "refused" when the last nameserver has failed, whichever way. */

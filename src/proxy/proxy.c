@@ -260,6 +260,11 @@ void proxy_drain(struct proxy *p)
 	front_drain(&p->front);
 }
 
+void proxy_retire(struct proxy *p)
+{
+	front_retire(&p->front);
+}
+
 void proxy_close(struct proxy *p)
 {
 	front_close(&p->front);

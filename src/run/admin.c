@@ -113,19 +113,19 @@ static void put_engine_stats(const struct admin *a, struct text *t)
 static void put_upstream_stat(const struct admin *a, struct text *t, const char *name,
 			      const char *kind, const char *help, size_t offset)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 	bool counter = strcmp(kind, "counter") == 0;
 	char full[64];
 
 	snprintf(full, sizeof(full), "upstream_%s", name);
 	put_help(t, full, kind, help);
 	for (unsigned i = 0; i < a->worker_n; i++) {
-		for (unsigned u = 0; u < config->upstream_n; u++) {
-			const char *base = (const char *)&a->workers[i].upstream_stats[u];
+		for (unsigned u = 0; u < e->config->upstream_n; u++) {
+			const char *base = (const char *)&e->accounts[u]->stats[i];
 			const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
 
 			put(t, "fairlead_%s%s{worker=\"%u\",upstream=\"%s\"} %llu\n", full,
-			    counter ? "_total" : "", i, config->upstreams[u].name,
+			    counter ? "_total" : "", i, e->config->upstreams[u].name,
 			    (unsigned long long)stat_read(value));
 		}
 	}
@@ -154,7 +154,7 @@ static void put_histogram(struct text *t, unsigned worker, const char *upstream,
 
 static void put_upstream_stats(const struct admin *a, struct text *t)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 
 #define X(name, kind, help)                                                              \
 	put_upstream_stat(a, t, #name, #kind, help, offsetof(struct upstream_stats, name));
@@ -163,9 +163,9 @@ static void put_upstream_stats(const struct admin *a, struct text *t)
 	put(t, "# HELP fairlead_upstream_latency_seconds From sending to the head of the answer\n"
 	       "# TYPE fairlead_upstream_latency_seconds histogram\n");
 	for (unsigned i = 0; i < a->worker_n; i++)
-		for (unsigned u = 0; u < config->upstream_n; u++)
-			put_histogram(t, i, config->upstreams[u].name,
-				      &a->workers[i].upstream_stats[u].latency);
+		for (unsigned u = 0; u < e->config->upstream_n; u++)
+			put_histogram(t, i, e->config->upstreams[u].name,
+				      &e->accounts[u]->stats[i].latency);
 }
 
 static void put_pool(const struct admin *a, struct text *t, const char *name, const char *help,
@@ -204,8 +204,9 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
 	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
-	if (a->lookout) {
-		size_t n = lookout_metrics(a->lookout, t.at, (size_t)(t.end - t.at));
+	if (a->shared->editions->current->lookout) {
+		const struct lookout *l = a->shared->editions->current->lookout;
+		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));
 
 		t.overflow |= n == 0;
 		t.at += n;
@@ -326,6 +327,7 @@ void admin_start(struct admin *a, int fd)
 void admin_stop(struct admin *a)
 {
 	listener_stop(&a->listener);
+	listener_abandon(&a->listener);
 	front_close(&a->front);
 }
 

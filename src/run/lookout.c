@@ -15,13 +15,14 @@ struct lookout {
 	struct lookout_options options;
 	struct resolver *resolver; /* NULL: names are not resolved again */
 	struct prober *prober;
-	unsigned words_n;          /* on their way, or on their way back */
+	struct list words;         /* on their way, or on their way back */
 	bool stopped;
 };
 
 /* To one worker, and back. */
 struct word {
 	struct message message;
+	struct list node;          /* in lookout->words: the control thread's */
 	struct lookout *lookout;
 	struct worker *worker;
 	unsigned upstream, server;
@@ -39,15 +40,20 @@ static const struct config_server *server_at(const struct lookout *l, unsigned u
 
 /* ---- to the workers ---------------------------------------------------------- */
 
+static void word_free(struct word *w)
+{
+	list_remove(&w->node);
+	free(w);
+}
+
 static void returned(struct message *m)
 {
 	struct word *w = CONTAINER(m, struct word, message);
 	struct lookout *l = w->lookout;
 
-	l->words_n--;
 	if (!w->taken && !l->stopped)
 		resolver_again(l->resolver, w->upstream, w->server);
-	free(w);
+	word_free(w);
 }
 
 /* On the worker. */
@@ -80,7 +86,8 @@ static bool post(struct lookout *l, struct worker *worker, const struct word *wh
 	w->lookout = l;
 	w->worker = worker;
 	w->message.deliver = deliver;
-	l->words_n++;
+	list_init(&w->node);
+	list_append(&l->words, &w->node);
 	mailbox_post(&worker->tick.mailbox, &w->message);
 	return true;
 }
@@ -196,6 +203,7 @@ struct lookout *lookout_new(const struct lookout_options *options)
 	if (!l)
 		return NULL;
 	l->options = *options;
+	list_init(&l->words);
 	l->prober = prober_new(&(struct prober_options){
 		.tick = options->tick,
 		.config = options->config,
@@ -235,9 +243,15 @@ void lookout_stop(struct lookout *l)
 		resolver_stop(l->resolver);
 }
 
+void lookout_recall(struct lookout *l)
+{
+	LIST_EACH(&l->words, node)
+		word_free(LIST_ITEM(node, struct word, node));
+}
+
 bool lookout_idle(const struct lookout *l)
 {
-	return l->stopped && l->words_n == 0 && prober_idle(l->prober) &&
+	return l->stopped && list_empty(&l->words) && prober_idle(l->prober) &&
 	       (!l->resolver || resolver_idle(l->resolver));
 }
 

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "back/ketama.h"
 #include "base/check.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -149,21 +150,23 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
-static bool has_block(const struct config *config)
-{
-	for (unsigned i = 0; i < config->route_n; i++)
-		if (config->routes[i].action == CONFIG_BLOCK)
-			return true;
-	return false;
-}
-
 #define ALLOW(filter, list) allow(filter, list, COUNT(list))
 #define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list), SOCK_STREAM)
 
-static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
+/* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
+static int allow_parcels(scmp_filter_ctx filter, int parcels)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
+				SCMP_A0_32(SCMP_CMP_EQ, (scmp_datum_t)parcels, 0));
+}
+
+static int add_rules(scmp_filter_ctx filter, const struct run_options *o,
+		     const struct config *config, int parcels)
 {
 	int error = ALLOW(filter, common);
 
+	if (error == 0)
+		error = allow_parcels(filter, parcels);
 	if (error == 0)
 		error = ALLOW_NARROW(filter, narrow);
 	if (error == 0)
@@ -176,13 +179,13 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
 		error = ALLOW(filter, of_epoll);
 	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
 		error = ALLOW_NARROW(filter, narrow_epoll);
-	if (error == 0 && !o->config->resolver.off)
+	if (error == 0 && !config->resolver.off)
 		error = ALLOW(filter, of_dns);
-	if (error == 0 && !o->config->resolver.off)
+	if (error == 0 && !config->resolver.off)
 		error = allow_narrow(filter, narrow_dns, COUNT(narrow_dns), SOCK_DGRAM);
-	if (error == 0 && has_block(o->config))
+	if (error == 0 && config->study)
 		error = ALLOW(filter, of_block);
-	if (error == 0 && has_block(o->config))
+	if (error == 0 && config->study)
 		error = ALLOW_NARROW(filter, narrow_block);
 	return error;
 }
@@ -191,13 +194,19 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
  * the process does not. The threads take little from it: their own slabs are not there. */
 void sandbox_prepare(void)
 {
+	struct ketama_server server = { SLICE("any"), 1 };
+
 	mallopt(M_ARENA_MAX, 1);
+	/* What sorts and hashes asks the system and reads a file when it does so for the first
+	 * time, which may be at a reload. */
+	ketama_free(ketama_new(&server, 1));
 }
 
 /* The kernel remembers which calls are allowed whatever their arguments are, so that the
  * few on the data path cost next to nothing. A program of another word size finds no
  * rules and is killed. */
-int sandbox_close(const struct run_options *options, const char **what)
+int sandbox_close(const struct run_options *options, const struct config *config, int parcels,
+		  const char **what)
 {
 	scmp_filter_ctx filter;
 	int error;
@@ -213,7 +222,7 @@ int sandbox_close(const struct run_options *options, const char **what)
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)
-		error = add_rules(filter, options);
+		error = add_rules(filter, options, config, parcels);
 	if (error == 0) {
 		*what = "seccomp";
 		error = seccomp_load(filter);

@@ -421,6 +421,7 @@ void proxyrig_end(struct proxyrig *r)
 	listener_stop(&r->listener);
 	proxy_drain(&r->proxy);
 	if (!SIMRIG_REACHED(&r->sim, all_gone(r), 3000)) {
+		listener_abandon(&r->listener);
 		proxy_close(&r->proxy);
 		SIMRIG_UNTIL(&r->sim, all_gone(r), 3000);
 	}

@@ -399,6 +399,7 @@ static void cut_off_rang(struct timer *timer)
 
 	town_note(t, "the proxy cuts off what is left");
 	t->cut = true;
+	listener_abandon(&t->listener);
 	proxy_close(&t->proxy);
 }
 
@@ -527,6 +528,7 @@ static void end_proxy(struct town *t)
 	listener_stop(&t->listener);
 	proxy_drain(&t->proxy);
 	if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS)) {
+		listener_abandon(&t->listener);
 		proxy_close(&t->proxy);
 		if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS))
 			town_wrong(t, "the proxy does not come to its end");

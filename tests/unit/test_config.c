@@ -327,12 +327,67 @@ static void test_print(void **state)
 	}
 }
 
+/* What was kept of a reading makes the same configuration, without a file or a name server. */
+static void test_snapshot(void **state)
+{
+	struct config *c = read_good(slice_of(all_keys)), *again;
+	struct slice once = print(c), twice;
+
+	(void)state;
+	again = config_read_snapshot(c->snapshot, stderr);
+	assert_non_null(again);
+	twice = print(again);
+	assert_string_equal(once.ptr, twice.ptr);
+	assert_int_equal(again->uid, c->uid);
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		for (unsigned k = 0; k < c->upstreams[i].server_n; k++)
+			assert_int_equal(c->upstreams[i].servers[k].address_n,
+					 again->upstreams[i].servers[k].address_n);
+	config_free(c);
+	config_free(again);
+	free((char *)once.ptr);
+	free((char *)twice.ptr);
+}
+
+/* A snapshot that is cut anywhere is refused, or is as good as whole. */
+static void test_snapshot_cut(void **state)
+{
+	struct config *c = read_good(SLICE(LEAST));
+	FILE *nowhere = fopen("/dev/null", "w");
+
+	(void)state;
+	for (size_t n = 0; n <= c->snapshot.len; n++)
+		config_free(config_read_snapshot((struct slice){ c->snapshot.ptr, n }, nowhere));
+	fclose(nowhere);
+	config_free(c);
+}
+
+static void test_restart_needed(void **state)
+{
+	struct config *a = read_good(SLICE(LEAST)), *b = read_good(SLICE(LEAST "workers: 3\n"
+		"user: root\nlimits: { buffers: 64MiB, idle_timeout: 7s }\n"));
+	char text[2048] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_int_equal(config_restart_needed(a, a, out), 0);
+	assert_int_equal(config_restart_needed(a, b, out), 3);
+	fclose(out);
+	assert_non_null(strstr(text, "'workers'"));
+	assert_non_null(strstr(text, "'user'"));
+	assert_non_null(strstr(text, "'limits.buffers'"));
+	config_free(a);
+	config_free(b);
+}
+
 static void test_print_shows_defaults(void **state)
 {
 	static const char *const lines[] = {
-		"workers: auto\n",         "engine: auto\n",
+		"workers: auto # a change takes an upgrade or a restart\n",
+		"engine: auto # a change takes an upgrade or a restart\n",
 		"access_log: off\n",       "    response_timeout: 1m\n",
-		"  connections: auto\n",   "  request_body: 64MiB\n",
+		"  connections: auto # a change takes an upgrade or a restart\n",
+		"  request_body: 64MiB\n",
 		"    queue_timeout: 1s\n", "    value: 1MiB\n",
 		"  drain_timeout: 30s\n",    "    health_check: off\n",
 		"resolver:\n  servers: system\n  ttl_min: 1s\n",
@@ -496,6 +551,9 @@ int main(void)
 		cmocka_unit_test(test_all_keys),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_print_shows_defaults),
+		cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_snapshot_cut),
+		cmocka_unit_test(test_restart_needed),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_damaged_anywhere),
 		cmocka_unit_test(test_resolvers),

@@ -111,6 +111,19 @@ static void test_words(void **state)
 	assert_int_equal(descriptors.used, 0);
 }
 
+/* Workers that ended have read nothing. */
+static void test_recalled(void **state)
+{
+	(void)state;
+	SIMRIG_UNTIL(&rig, woken[0] > 0 && woken[1] > 0, 1000);
+	simrig_run(&rig, 500);
+	lookout_stop(lookout);
+	simrig_run(&rig, 500);
+	assert_false(lookout_idle(lookout));
+	lookout_recall(lookout);
+	assert_true(lookout_idle(lookout));
+}
+
 static const char *metrics(void)
 {
 	static char text[8192];
@@ -155,6 +168,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_words, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_recalled, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_metrics, open_world, close_world),
 	};
 
