@@ -231,11 +231,11 @@ void dns_ask(struct dns *dns, struct dns_lookup *l)
 static unsigned add_sockets(struct dns *dns, struct pollfd *fds, unsigned n)
 {
 	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
-	int bits = ares_getsock(dns->channel, socks, ARES_GETSOCK_MAXNUM);
+	/* c-ares has macros for this, which shift into the sign. */
+	unsigned bits = (unsigned)ares_getsock(dns->channel, socks, ARES_GETSOCK_MAXNUM);
 
 	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
-		bool in = ARES_GETSOCK_READABLE((unsigned)bits, i);
-		bool out = ARES_GETSOCK_WRITABLE((unsigned)bits, i);
+		bool in = bits >> i & 1, out = bits >> (i + ARES_GETSOCK_MAXNUM) & 1;
 
 		if (in || out)
 			fds[n++] = (struct pollfd){ socks[i], (short)((in ? POLLIN : 0) |

@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "delivery.h"
+#include "lookouts.h"
 #include "reload.h"
 #include "run/admin.h"
 #include "run/handover.h"
-#include "run/lookout.h"
 #include "run/worker.h"
 #include "sandbox.h"
 
@@ -27,7 +27,7 @@ struct control {
 	struct editions editions;
 	struct reload reload;
 	unsigned started_n, ended_n;
-	struct dns_thread *dns;   /* NULL: names are not resolved again */
+	struct lookouts lookouts;
 	struct admin *admin;      /* NULL: none */
 	int admin_fd;             /* of the configuration on its way; -1: none */
 	bool admin_kept;          /* … and it is the one that is there */
@@ -110,79 +110,6 @@ static void close_sandbox(const struct control *c)
 	_exit(1);
 }
 
-/* ---- names and health of servers ------------------------------------------ */
-
-static bool start_lookout(struct control *c)
-{
-	struct edition *e = c->editions.current;
-
-	e->lookout = lookout_new(&(struct lookout_options){
-		.tick = &c->tick,
-		.config = e->config,
-		.dns = c->dns,
-		.descriptors = &c->shared.descriptors,
-		.workers = c->workers,
-		.worker_n = c->options->workers,
-	});
-	return e->lookout != NULL;
-}
-
-/* Those of configurations that another has taken over from. */
-static void stop_lookouts(struct control *c, const struct edition *but)
-{
-	LIST_EACH(&c->editions.all, node) {
-		struct edition *e = LIST_ITEM(node, struct edition, node);
-
-		if (e->lookout && e != but)
-			lookout_stop(e->lookout);
-	}
-}
-
-/* Nobody reads its configuration any more. */
-static bool is_through(const struct edition *e)
-{
-	return e->over_n == e->worker_n && (!e->lookout || lookout_idle(e->lookout));
-}
-
-static void edition_end(struct edition *e)
-{
-	if (e->lookout)
-		lookout_free(e->lookout);
-	e->lookout = NULL;
-	edition_free(e);
-}
-
-static void editions_sweep(struct control *c)
-{
-	LIST_EACH(&c->editions.all, node) {
-		struct edition *e = LIST_ITEM(node, struct edition, node);
-
-		if (is_through(e))
-			edition_end(e);
-	}
-}
-
-/* The workers and the DNS thread are gone: all that they had of it is in our mailbox. */
-static void finish_lookouts(struct control *c)
-{
-	if (c->dns)
-		dns_thread_free(c->dns);
-	mailbox_drain(&c->tick.mailbox);
-	LIST_EACH(&c->editions.all, node) {
-		struct edition *e = LIST_ITEM(node, struct edition, node);
-
-		if (!e->lookout)
-			continue;
-		lookout_recall(e->lookout);
-		while (!lookout_idle(e->lookout))
-			tick_once(&c->tick); /* probes that are cut off */
-		lookout_free(e->lookout);
-		e->lookout = NULL;
-	}
-}
-
-/* --------------------------------------------------------------------------- */
-
 static void worker_started(struct worker *w)
 {
 	struct control *c = control_of(w);
@@ -198,10 +125,7 @@ static void worker_started(struct worker *w)
 	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
-	if (!start_lookout(c)) {
-		fprintf(stderr, "fairlead: the worker process cannot start: out of memory\n");
-		_exit(1);
-	}
+	lookouts_change(&c->lookouts);
 	if (c->draining)
 		drain_workers(c);
 	else
@@ -262,12 +186,8 @@ static void reload_done(struct reload *r, bool adopted)
 {
 	struct control *c = CONTAINER(r, struct control, reload);
 
-	if (adopted) {
-		if (!start_lookout(c))
-			fprintf(stderr, "fairlead: no memory to look after names and health of "
-					"servers\n");
-		stop_lookouts(c, c->editions.current);
-	}
+	if (adopted)
+		lookouts_change(&c->lookouts);
 	if (adopted && !c->admin_kept)
 		close_admin(c);
 	if (adopted && c->admin_fd >= 0)
@@ -291,9 +211,10 @@ static void turn_settled(struct turn *t)
 /* A worker that has ended says no more: then the editions end with the process. */
 static void turn_over(struct turn *t)
 {
+	struct control *c = control_of(t->worker);
+
 	t->edition->over_n++;
-	if (is_through(t->edition))
-		edition_end(t->edition);
+	lookouts_sweep(&c->lookouts);
 }
 
 /* Workers that end answer no more. */
@@ -374,7 +295,7 @@ static void trimmed(struct tick *t)
 	struct control *c = CONTAINER(t, struct control, tick);
 
 	admins_sweep(c);
-	editions_sweep(c);
+	lookouts_sweep(&c->lookouts);
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker
@@ -434,18 +355,6 @@ static int init_shared(struct control *c)
 	return config->study && !s->pool ? -1 : 0;
 }
 
-/* Before the sandbox is closed: a thread, and files that tell the system's nameservers. */
-static int start_dns(struct control *c)
-{
-	const struct config_resolver *resolver = &c->editions.current->config->resolver;
-	int error = resolver->off ? 0 : dns_thread_new(&c->dns, &c->tick.mailbox);
-
-	if (error < 0)
-		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
-			strerror(-error));
-	return error;
-}
-
 static int start(struct control *c, int channel, struct config *config)
 {
 	struct delivery d = { .admin_fd = -1 };
@@ -467,8 +376,19 @@ static int start(struct control *c, int channel, struct config *config)
 	c->tick.trimmed = trimmed;
 	if (d.admin_fd >= 0)
 		open_admin(c, d.admin_fd);
-	if (start_dns(c) < 0)
+	c->lookouts = (struct lookouts){
+		.tick = &c->tick,
+		.editions = &c->editions,
+		.descriptors = &c->shared.descriptors,
+		.workers = c->workers,
+		.worker_n = c->options->workers,
+	};
+	error = lookouts_open(&c->lookouts);
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
+			strerror(-error));
 		return -1;
+	}
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		error = worker_start(&c->workers[i]);
 		if (error < 0) {
@@ -489,7 +409,7 @@ static bool is_over(struct control *c)
 	if (!c->admin_stopping) {
 		c->admin_stopping = true;
 		close_admin(c);
-		stop_lookouts(c, NULL);
+		lookouts_stop(&c->lookouts);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
 	admins_sweep(c);
@@ -504,7 +424,7 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
-	finish_lookouts(c);
+	lookouts_done(&c->lookouts);
 	editions_done(&c->editions);
 	task_stop(&c->task);
 	timer_stop(&c->tick.wheel, &c->overdue);

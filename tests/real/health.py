@@ -113,6 +113,27 @@ def hangs(proxy, program, one, two):
     becomes(proxy, "app", two, 1)
 
 
+def reload(proxy, times=1):
+    for _ in range(times):
+        before = proxy.log().count("fairlead: reloaded")
+        proxy.signal(signal.SIGHUP)
+        rig.until(lambda: proxy.log().count("fairlead: reloaded") > before, "a reload")
+
+
+def reloads(proxy, flag, one, two):
+    """Who is down stays down from one configuration to the next, and is asked on."""
+    open(flag, "w").close()
+    becomes(proxy, "app", two, 0)
+    load = Load(proxy.port, 5)
+    for _ in range(5):
+        reload(proxy)
+        rig.check(asked(proxy, times=8) == {str(one)}, "who is down was asked after a reload")
+    os.unlink(flag)
+    becomes(proxy, "app", two, 1)
+    rig.until(lambda: asked(proxy) == {str(one), str(two)}, "both again")
+    load.end()
+
+
 def dies(proxy, program, cache):
     """memcached: its keys are a miss at once; then it is back."""
     with socket.create_connection(("127.0.0.1", cache)) as s:
@@ -155,6 +176,7 @@ def main():
     becomes(proxy, "side", one, 0)    # 200 is not what is expected there
     says_no(proxy, flags[1], one, two)
     hangs(proxy, second, one, two)
+    reloads(proxy, flags[1], one, two)
     dies(proxy, memcached, cache)
     probes = proxy.metrics()["health_probes_total"]
     rig.until(lambda: proxy.metrics()["health_probes_total"] > probes + 10, "more probes")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Servers whose names move, with a real nameserver (dnsmasq): addresses that change, come and
-go under load, services (SRV), answers too long for UDP, nameservers that die or know nothing."""
+go under load, services (SRV), answers too long for UDP, nameservers that die or know nothing, reloads amid all of it."""
 # timeout: 150
 # asan
 import os
@@ -187,6 +187,31 @@ def silence(proxy, dns, origin):
     rig.check(proxy.said("(there is no such name)"), "the reason is not told")
 
 
+def reload(proxy, times=1):
+    for _ in range(times):
+        before = proxy.log().count("fairlead: reloaded")
+        proxy.signal(signal.SIGHUP)
+        rig.until(lambda: proxy.log().count("fairlead: reloaded") > before, "a reload")
+
+
+def reloads(proxy, dns, origin):
+    """Configurations come and go; names move on, and nothing is lost."""
+    dns.tell({**NAMES, "app.test": ["127.0.0.3"]})
+    becomes(proxy, {f"127.0.0.3:{origin}"})
+    load = Load(proxy.port)
+    reload(proxy, 5)
+    dns.tell({**NAMES, "app.test": ["127.0.0.4"]})
+    becomes(proxy, {f"127.0.0.4:{origin}"})
+    reload(proxy, 5)
+    load.end()
+    dns.kill()    # with it a reload is refused, and the last answer stays in use
+    before = proxy.log().count("not reloaded")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count("not reloaded") > before, "a refusal")
+    rig.check(asked(proxy) == {f"127.0.0.4:{origin}"}, "the last answer was given up")
+    dns.start()
+
+
 def refuses(dns, origin):
     """A name that cannot be resolved at the start, told with its place and the reason."""
     path = os.path.join(rig.TMP, "refused.yaml")
@@ -237,6 +262,7 @@ def main():
     moves(proxy, dns, origin)
     stays(proxy, dns, origin)
     silence(proxy, dns, origin)
+    reloads(proxy, dns, origin)
     refuses(dns, origin)
 
 

@@ -380,6 +380,22 @@ static void test_restart_needed(void **state)
 	config_free(b);
 }
 
+/* Without the thread that asks, none can be had later; with it, nobody need ask. */
+static void test_restart_for_names(void **state)
+{
+	struct config *off = read_good(SLICE(LEAST "resolver: off\n")), *on = read_good(SLICE(LEAST));
+	char text[256] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_int_equal(config_restart_needed(on, off, out), 0);
+	assert_int_equal(config_restart_needed(off, on, out), 1);
+	fclose(out);
+	assert_non_null(strstr(text, "'resolver: off' stays as it was"));
+	config_free(off);
+	config_free(on);
+}
+
 static void test_print_shows_defaults(void **state)
 {
 	static const char *const lines[] = {
@@ -554,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_snapshot),
 		cmocka_unit_test(test_snapshot_cut),
 		cmocka_unit_test(test_restart_needed),
+		cmocka_unit_test(test_restart_for_names),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_damaged_anywhere),
 		cmocka_unit_test(test_resolvers),
