@@ -71,6 +71,14 @@ void proxy_adopt(struct proxy *p, struct generation *g);
 /* Lines go there from now on; NULL: no access log. The one before is the caller's again. */
 struct access *proxy_change_access(struct proxy *p, struct access *access);
 
+/* What a configured server's name stands for now, and whether one of its addresses is well:
+ * by their indices in this configuration. One that is not in force is not meant. False: no
+ * memory for all of it; to be called again. */
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n);
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up);
+
 /* A connection was accepted. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
 

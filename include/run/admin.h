@@ -5,6 +5,7 @@
 
 #include "front/client.h"
 #include "front/listener.h"
+#include "run/lookout.h"
 #include "run/worker.h"
 
 struct admin {

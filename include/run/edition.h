@@ -17,6 +17,7 @@
 
 struct worker;
 struct delivery;
+struct lookout;
 
 struct account {
 	struct list node;
@@ -57,7 +58,8 @@ struct edition {
 	struct account **accounts;   /* by index of config->upstreams */
 	unsigned kept_n;
 	unsigned *kept;              /* numbers of the addresses whose doors stay open */
-	unsigned over_n, worker_n;
+	unsigned over_n, passed_n, worker_n; /* workers */
+	struct lookout *lookout;     /* once it is in force; NULL: none. Reads the configuration */
 	struct turn turns[];         /* by worker */
 };
 

@@ -47,6 +47,7 @@ struct worker {
 	bool draining, retiring;
 	struct timer drain;         /* then what is left is cut off */
 	struct message drain_wanted;/* control to worker */
+	struct message hurry_wanted;/* likewise */
 	struct message evict_wanted;/* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
 	_Atomic bool ready;         /* its loop and mailbox are open */
@@ -77,6 +78,9 @@ void worker_pass(struct turn *t);
 /* Any thread, once: stop accepting, finish, end; `ended` follows. `retire`: another process has
  * the listeners, so whoever is connected may ask once more. */
 void worker_drain(struct worker *w, bool retire);
+
+/* Any thread, once, after worker_drain() to retire: it is to end as at any drain. */
+void worker_hurry(struct worker *w);
 
 /* The control thread, after `ended`: lets the thread free what it has, and joins it. */
 void worker_done(struct worker *w);

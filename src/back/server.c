@@ -143,7 +143,7 @@ static void place(struct table *t, unsigned index, const struct named *named,
 			continue;
 		}
 		s->index = index;
-		s->weight = named->weight;
+		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
 		s->backup = named->backup;
 		t->servers[t->n++] = s;
 		most--;
@@ -254,6 +254,10 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 
 		place(&t, i, &named[i], s->addresses, s->address_n,
 		      UPSTREAM_SERVERS_MAX - t.n - to_come);
+	}
+	for (unsigned i = 0; i < t.n && !config->health.on; i++) {
+		t.servers[i]->probed_down = false; /* nobody would ever say that it is up */
+		server_tell_standing(t.servers[i]);
 	}
 	return settle(&t);
 }

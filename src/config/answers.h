@@ -14,7 +14,8 @@
 enum answer_kind {
 	ANSWER_FILE,    /* question: its name; answer: its text */
 	ANSWER_LISTEN,  /* what an address to listen on stands for */
-	ANSWER_SERVER,  /* what that of a server stands for */
+	ANSWER_SERVER,  /* what that of a url stands for */
+	ANSWER_NAME,    /* what that of an upstream's server stands for, and whether for long */
 	ANSWER_USER,    /* the uid and gid of user and group */
 };
 

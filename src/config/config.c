@@ -144,6 +144,7 @@ static void top_read(struct reader *r, const struct node *root)
 	user_read(r, found.nodes[KEY_top_user], found.nodes[KEY_top_group]);
 	access_log_read(r, found.nodes[KEY_top_access_log]);
 	limits_read(r, found.nodes[KEY_top_limits]);
+	resolver_read(r, found.nodes[KEY_top_resolver]);
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (found.nodes[nodes[i].key])
 			nodes[i].read(r, found.nodes[nodes[i].key]);
@@ -177,6 +178,8 @@ static struct config *finish(struct reader *r, FILE *errors)
 	struct config *c = r->config;
 	bool failed = r->report.n > 0;
 
+	if (r->dns)
+		dns_free(r->dns);
 	report_print(&r->report, errors);
 	report_done(&r->report);
 	arena_free(&r->scratch);

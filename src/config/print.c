@@ -117,6 +117,15 @@ static void print_section(FILE *out, enum section s, const void *from, unsigned 
 			print_key(out, &keys[i], from, depth);
 }
 
+static void print_health(FILE *out, const struct config_health *h)
+{
+	indent(out, 2);
+	fputs(h->on ? "health_check:\n" : "health_check: off\n", out);
+	if (h->on)
+		print_section(out, SECTION_health, h, 3,
+			      h->type == CONFIG_HEALTH_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+}
+
 static void print_upstream(FILE *out, const struct config_upstream *u)
 {
 	fprintf(out, INDENT "%s:\n" INDENT INDENT "servers:\n", u->name);
@@ -139,6 +148,7 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 	}
 	print_section(out, SECTION_upstream, u, 2,
 		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+	print_health(out, &u->health);
 }
 
 static void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
@@ -237,6 +247,24 @@ static void print_listens(FILE *out, const struct config *c)
 		print_text(out, "control", slice_of(c->control.text));
 }
 
+static void print_resolver(FILE *out, const struct config_resolver *r)
+{
+	if (r->off) {
+		fputs("resolver: off\n", out);
+		return;
+	}
+	fputs("resolver:\n" INDENT "servers: ", out);
+	if (r->servers) {
+		fputs("[\"", out);
+		for (const char *at = r->servers; *at; at++)
+			fputs(*at == ',' ? "\", \"" : (char[]){ *at, '\0' }, out);
+		fputs("\"]\n", out);
+	} else {
+		fputs("system\n", out);
+	}
+	print_section(out, SECTION_resolver, r, 1, PROTOCOL_ANY);
+}
+
 void config_print(const struct config *c, FILE *out)
 {
 	print_section(out, SECTION_top, c, 0, PROTOCOL_ANY);
@@ -247,6 +275,7 @@ void config_print(const struct config *c, FILE *out)
 		fputs("access_log:\n", out);
 		print_section(out, SECTION_access_log, c, 1, PROTOCOL_ANY);
 	}
+	print_resolver(out, &c->resolver);
 	fputs(c->upstream_n > 0 ? "upstreams:\n" : "upstreams: {}\n", out);
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		print_upstream(out, &c->upstreams[i]);

@@ -48,5 +48,11 @@ unsigned config_restart_needed(const struct config *running, const struct config
 		fprintf(out, "%s: '%s%s' stays as it was: it changes with an upgrade or a restart "
 			     "only\n", wanted->file, section_paths[k->section], k->name.ptr);
 	}
+	/* There is no thread for it, and the sandbox allows none. */
+	if (running->resolver.off && !wanted->resolver.off) {
+		n++;
+		fprintf(out, "%s: 'resolver: off' stays as it was: it changes with an upgrade or a "
+			     "restart only\n", wanted->file);
+	}
 	return n;
 }

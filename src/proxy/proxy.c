@@ -318,3 +318,31 @@ void proxy_trim(struct proxy *p)
 	LIST_EACH(&p->services, node)
 		service_trim(LIST_ITEM(node, struct service, node));
 }
+
+/* ---- what the control thread finds out ------------------------------------- */
+
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n)
+{
+	struct generation *g = p->generation;
+
+	if (g->config != config)
+		return true;
+	if (generation_upstream(g, upstream))
+		return upstream_resolved(generation_upstream(g, upstream), server, addresses, n);
+	memcache_resolved(generation_memcache(g, upstream), server, addresses, n);
+	return true;
+}
+
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up)
+{
+	struct generation *g = p->generation;
+
+	if (g->config != config)
+		return;
+	if (generation_upstream(g, upstream))
+		upstream_probed(generation_upstream(g, upstream), server, address, up);
+	else
+		memcache_probed(generation_memcache(g, upstream), server, address, up);
+}

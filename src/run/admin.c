@@ -300,6 +300,13 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
 	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
+	if (a->shared->editions->current->lookout) {
+		const struct lookout *l = a->shared->editions->current->lookout;
+		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));
+
+		t.overflow |= n == 0;
+		t.at += n;
+	}
 	return t.overflow ? 0 : (size_t)(t.at - text);
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "delivery.h"
+#include "lookouts.h"
 #include "reload.h"
 #include "run/admin.h"
 #include "run/handover.h"
@@ -26,6 +27,7 @@ struct control {
 	struct editions editions;
 	struct reload reload;
 	unsigned started_n, ended_n;
+	struct lookouts lookouts;
 	struct admin *admin;      /* NULL: none */
 	int admin_fd;             /* of the configuration on its way; -1: none */
 	bool admin_kept;          /* … and it is the one that is there */
@@ -89,6 +91,23 @@ static void drain_all(struct control *c)
 		drain_workers(c);
 }
 
+/* Who retires has time, until all are to end. */
+static void end_all(struct control *c)
+{
+	uint32_t ms = c->editions.current->config->limits.drain_timeout_ms;
+
+	if (!c->draining || !c->retiring) {
+		c->retiring = false;
+		drain_all(c);
+		return;
+	}
+	c->retiring = false;
+	if (timer_armed(&c->overdue))
+		timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS + ms);
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_hurry(&c->workers[i]);
+}
+
 static void say(struct control *c, char word)
 {
 	if (c->channel.state == CONN_OPEN && !c->channel.send_error)
@@ -125,6 +144,7 @@ static void worker_started(struct worker *w)
 	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
+	lookouts_change(&c->lookouts);
 	if (c->draining)
 		drain_workers(c);
 	else
@@ -185,6 +205,8 @@ static void reload_done(struct reload *r, bool adopted)
 {
 	struct control *c = CONTAINER(r, struct control, reload);
 
+	if (adopted)
+		lookouts_change(&c->lookouts);
 	if (adopted && !c->admin_kept)
 		close_admin(c);
 	if (adopted && c->admin_fd >= 0)
@@ -216,15 +238,14 @@ static void turn_over(struct turn *t)
 
 	if (++e->over_n < e->worker_n)
 		return;
-	e->over_n = 0;
 	for (unsigned w = 0; w < e->worker_n; w++)
 		worker_pass(&e->turns[w]);
 }
 
 static void turn_passed(struct turn *t)
 {
-	if (++t->edition->over_n == t->edition->worker_n)
-		edition_free(t->edition);
+	t->edition->passed_n++;
+	lookouts_sweep(&control_of(t->worker)->lookouts);
 }
 
 /* Workers that end answer no more. */
@@ -252,7 +273,7 @@ static void take_word(struct control *c, char word)
 {
 	switch (word) {
 	case CHANNEL_DRAIN:
-		drain_all(c);
+		end_all(c);
 		break;
 	case CHANNEL_RETIRE:
 		c->retiring = true;
@@ -278,7 +299,7 @@ static void channel_step(struct task *task)
 	}
 	/* The supervisor is gone: nobody would restart or stop us. */
 	if (c->channel.eof || c->channel.error)
-		drain_all(c);
+		end_all(c);
 }
 
 static void channel_changed(struct conn *conn)
@@ -302,7 +323,10 @@ static const struct conn_events channel_events = {
 
 static void trimmed(struct tick *t)
 {
-	admins_sweep(CONTAINER(t, struct control, tick));
+	struct control *c = CONTAINER(t, struct control, tick);
+
+	admins_sweep(c);
+	lookouts_sweep(&c->lookouts);
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker
@@ -384,6 +408,19 @@ static int start(struct control *c, int channel, struct config *config)
 	c->tick.trimmed = trimmed;
 	if (d.admin_fd >= 0)
 		open_admin(c, d.admin_fd);
+	c->lookouts = (struct lookouts){
+		.tick = &c->tick,
+		.editions = &c->editions,
+		.descriptors = &c->shared.descriptors,
+		.workers = c->workers,
+		.worker_n = c->options->workers,
+	};
+	error = lookouts_open(&c->lookouts);
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
+			strerror(-error));
+		return -1;
+	}
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		error = worker_start(&c->workers[i]);
 		if (error < 0) {
@@ -404,6 +441,7 @@ static bool is_over(struct control *c)
 	if (!c->admin_stopping) {
 		c->admin_stopping = true;
 		close_admin(c);
+		lookouts_stop(&c->lookouts);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
 	admins_sweep(c);
@@ -418,6 +456,7 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
+	lookouts_done(&c->lookouts);
 	editions_done(&c->editions);
 	task_stop(&c->task);
 	timer_stop(&c->tick.wheel, &c->overdue);

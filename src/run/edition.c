@@ -118,6 +118,7 @@ static void turn_done(struct turn *t)
 
 void edition_free(struct edition *e)
 {
+	ASSERT(!e->lookout);
 	list_remove(&e->node);
 	for (unsigned w = 0; w < e->worker_n; w++)
 		turn_done(&e->turns[w]);

@@ -138,7 +138,7 @@ struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *s
 		return NULL;
 	}
 	memcpy(o->sockets, sockets, n * sizeof(sockets[0]));
-	o->socket_n = n;
+	o->socket_n = o->served_n = n;
 	return o;
 }
 
@@ -211,6 +211,34 @@ static bool open_one(struct outlets *next, const struct outlets *have,
 static bool close_to_others(const struct config_address *a)
 {
 	return chmod(((const struct sockaddr_un *)(const void *)&a->sa)->sun_path, 0600) == 0;
+}
+
+void outlets_served(struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		o->all[i]->served_n = o->all[i]->socket_n;
+}
+
+/* The supervisor's own needs no worker process. */
+void outlets_narrow(struct outlets *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		struct outlet *outlet = o->all[i];
+
+		if (outlet->kind == OUTLET_CONTROL)
+			outlet->served_n = outlet->socket_n;
+		while (outlet->socket_n > outlet->served_n)
+			close(outlet->sockets[--outlet->socket_n]);
+		if (outlet->socket_n > 0) {
+			o->all[n++] = outlet;
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&outlet->sa);
+		outlet_close(outlet);
+	}
+	o->n = n;
 }
 
 int outlets_control(const struct outlets *o)

@@ -18,6 +18,7 @@ struct outlet {
 	enum outlet_kind kind;  /* the last is the supervisor's own */
 	struct sockaddr_storage sa;
 	socklen_t len;
+	unsigned served_n;      /* sockets that a worker process accepts from, or has */
 	unsigned socket_n;
 	int *sockets;           /* socket k is worker k % workers' */
 };
@@ -39,6 +40,12 @@ void outlets_close(struct outlets *from, const struct outlets *kept, bool unlink
 struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
 			    unsigned n);
 bool outlets_add(struct outlets *o, struct outlet *outlet);
+
+/* The worker process that they were handed to is ready. */
+void outlets_served(struct outlets *o);
+
+/* It is not to be had: what nobody accepts from is closed again. */
+void outlets_narrow(struct outlets *o);
 
 /* The listening socket of the control address; -1: there is none. */
 int outlets_control(const struct outlets *o);

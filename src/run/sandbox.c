@@ -60,6 +60,12 @@ static const int of_epoll[] = {
 /* sock_ask() */
 static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(recvfrom) };
 
+/* The thread that asks nameservers. */
+static const int of_dns[] = {
+	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(connect), SCMP_SYS(recvfrom),
+	SCMP_SYS(sendmsg),
+};
+
 /* Allowed if argument number `arg` has `value` under `mask`, and `arg2` has `value2`. */
 struct narrow {
 	int call;
@@ -95,6 +101,12 @@ static const struct narrow narrow_epoll[] = {
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_ERROR },
 };
 
+/* UDP, other than all others. */
+static const struct narrow narrow_dns[] = {
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET, 2, 0 },
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6, 2, 0 },
+};
+
 static const struct narrow narrow_block[] = {
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_RCVTIMEO },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_SNDTIMEO },
@@ -109,7 +121,8 @@ static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 	return error;
 }
 
-static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n)
+static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n,
+			int socket_type)
 {
 	int error = 0;
 
@@ -124,7 +137,7 @@ static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size
 						   a->value2);
 		if (a->call == SCMP_SYS(socket))
 			args[arg_n++] = SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, MASK_OF_TYPE,
-						   SOCK_STREAM);
+						   (scmp_datum_t)socket_type);
 		error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, a->call, arg_n, args);
 	}
 	return error;
@@ -138,7 +151,7 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 }
 
 #define ALLOW(filter, list) allow(filter, list, COUNT(list))
-#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list))
+#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list), SOCK_STREAM)
 
 /* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
 static int allow_parcels(scmp_filter_ctx filter, int parcels)
@@ -166,6 +179,10 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o,
 		error = ALLOW(filter, of_epoll);
 	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
 		error = ALLOW_NARROW(filter, narrow_epoll);
+	if (error == 0 && !config->resolver.off)
+		error = ALLOW(filter, of_dns);
+	if (error == 0 && !config->resolver.off)
+		error = allow_narrow(filter, narrow_dns, COUNT(narrow_dns), SOCK_DGRAM);
 	if (error == 0 && config->study)
 		error = ALLOW(filter, of_block);
 	if (error == 0 && config->study)

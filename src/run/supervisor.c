@@ -1,7 +1,6 @@
 #include "run/supervisor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,66 +11,18 @@
 
 #include "estate.h"
 #include "notify.h"
-#include "process.h"
 #include "run/handover.h"
 #include "run/order.h"
+#include "supervision.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
 #define STEADY_MS 10000
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS 16000
 
-struct supervisor {
-	const struct run_options *options;
-	struct config *config;
-	struct outlets outlets;
-	int log;              /* -1: none */
-	int signals;
-	struct process processes[PROCESSES_MAX];
-	bool was_ready;       /* ever */
-	bool draining;
-	int status;           /* of the worst worker process, as they end */
-	uint32_t backoff_ms;
-	uint64_t restart_ms;  /* 0: not waiting to restart */
-	/* A reload that the worker process has not answered yet. */
-	struct config *next;  /* NULL: none */
-	struct outlets next_outlets;
-	int next_log;
-	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
-	struct outlets spare; /* what only the worker process of before serves */
-	int order;            /* who waits for the outcome of what is under way; -1: nobody */
-};
-
-/* ---- logs ------------------------------------------------------------------- */
-
-/* -1: none is wanted. -2: told why. */
-static int open_log(const struct config *config)
-{
-	int fd;
-
-	if (config->log_format == CONFIG_LOG_OFF)
-		return -1;
-	if (strcmp(config->log_path, "-") == 0)
-		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-	else
-		fd = open(config->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	if (fd >= 0)
-		return fd;
-	fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its directory or "
-			"choose another path\n", config->log_path, strerror(errno));
-	return -2;
-}
-
-static void close_log(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* ---- worker processes ------------------------------------------------------- */
 
-static struct process *process_of(struct supervisor *s, enum process_state state)
+struct process *process_of(struct supervisor *s, enum process_state state)
 {
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state == state)
@@ -90,12 +41,12 @@ static void close_all(void *owner)
 	close(s->signals);
 	outlets_close(&s->outlets, NULL, false);
 	outlets_close(&s->spare, NULL, false);
-	close_log(&s->log);
+	log_close(&s->log);
 	if (s->order >= 0)
 		close(s->order);
 }
 
-static int start_worker_process(struct supervisor *s)
+int start_worker_process(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
 	const struct goods goods = { .options = s->options, .config = s->config,
@@ -117,154 +68,6 @@ static void restart_later(struct supervisor *s)
 		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
-/* ---- reload ----------------------------------------------------------------- */
-
-static void tell_ready(const struct supervisor *s)
-{
-	char status[128];
-
-	snprintf(status, sizeof(status), "engine=%s workers=%u",
-		 io_engine_name(s->options->engine), s->options->workers);
-	notify_ready(status);
-}
-
-static void drop_next(struct supervisor *s)
-{
-	if (!s->next)
-		return;
-	outlets_close(&s->next_outlets, &s->outlets, true);
-	close_log(&s->next_log);
-	config_free(s->next);
-	s->next = NULL;
-}
-
-static void reload_failed(struct supervisor *s, const char *why)
-{
-	fprintf(stderr, "fairlead: not reloaded: %s; the configuration of before goes on\n", why);
-	drop_next(s);
-	tell_ready(s);
-	order_answer(&s->order, false, why);
-}
-
-/* From now on another worker process would start with it. What only the one that serves has
- * is kept as long as that serves. */
-static void commit(struct supervisor *s)
-{
-	for (unsigned i = 0; i < s->outlets.n; i++)
-		if (!outlets_have(&s->next_outlets, s->outlets.all[i]))
-			outlets_add(&s->spare, s->outlets.all[i]);
-	free(s->outlets.all);
-	s->outlets = s->next_outlets;
-	close_log(&s->log);
-	s->log = s->next_log;
-	config_free(s->config);
-	s->config = s->next;
-	s->next = NULL;
-}
-
-static void reload_done(struct supervisor *s)
-{
-	config_restart_needed(s->config, s->next, stderr);
-	commit(s);
-	outlets_close(&s->spare, &s->outlets, true);
-	fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
-	tell_ready(s);
-	order_answer(&s->order, true, "reloaded");
-}
-
-/* Threads and system calls that it needs are not to be had any more. */
-static bool needs_restart(const struct supervisor *s, const struct config *next)
-{
-	return next->study && !s->config->study;
-}
-
-/* Reads the file and opens what is new in it. False: told why. */
-static bool open_next(struct supervisor *s)
-{
-	s->next_outlets = (struct outlets){ 0 };
-	s->next_log = -1;
-	s->next = config_read(s->config->file, stderr);
-	if (!s->next) {
-		reload_failed(s, "the file has errors");
-		return false;
-	}
-	if (needs_restart(s, s->next)) {
-		reload_failed(s, "'study: true' takes an upgrade or a restart");
-		return false;
-	}
-	s->next_log = open_log(s->next);
-	if (s->next_log >= -1 &&
-	    outlets_open(&s->next_outlets, &s->outlets, s->next, s->options->workers))
-		return true;
-	reload_failed(s, "what it names cannot be opened");
-	return false;
-}
-
-/* One thing after the other. */
-static bool is_busy(const struct supervisor *s)
-{
-	return s->next || process_of((struct supervisor *)s, PROCESS_STARTING) || s->restart_ms;
-}
-
-/* One that another program has started may not understand us: another takes its place. */
-static void reload(struct supervisor *s)
-{
-	struct process *p = process_of(s, PROCESS_SERVING);
-
-	s->reload_wanted = !p || is_busy(s);
-	if (s->reload_wanted)
-		return;
-	notify_reloading();
-	if (!open_next(s))
-		return;
-	if (p->foreign) {
-		commit(s);
-		start_worker_process(s);
-		return;
-	}
-	process_load(p, &(struct goods){ .options = s->options, .config = s->next,
-					 .outlets = &s->next_outlets, .known = &s->outlets,
-					 .log = s->next_log });
-}
-
-/* ---- upgrade ---------------------------------------------------------------- */
-
-/* Returns if it failed. */
-static void upgrade(struct supervisor *s)
-{
-	struct estate estate = { .program = estate_program(), .argv = s->options->argv,
-				 .processes = s->processes, .outlets = &s->outlets,
-				 .spare = &s->spare, .order = s->order };
-
-	s->upgrade_wanted = is_busy(s);
-	if (s->upgrade_wanted)
-		return;
-	if (!process_of(s, PROCESS_NONE)) {
-		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
-				"serve; wait, or shorten limits.retire_timeout\n",
-			PROCESSES_MAX - 1);
-		order_answer(&s->order, false, "too many worker processes of before still serve");
-		return;
-	}
-	notify_reloading();
-	if (estate.program)
-		estate_pass(&estate, stderr);
-	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
-	tell_ready(s);
-	order_answer(&s->order, false, "not upgraded; its log says why");
-}
-
-/* What had to wait. */
-static void go_on(struct supervisor *s)
-{
-	if (s->draining)
-		return;
-	if (s->reload_wanted)
-		reload(s);
-	if (s->upgrade_wanted)
-		upgrade(s);
-}
-
 /* ---- words ------------------------------------------------------------------ */
 
 static void process_ready(struct supervisor *s, struct process *p)
@@ -277,6 +80,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	}
 	p->state = PROCESS_SERVING;
 	s->was_ready = true;
+	outlets_served(&s->outlets);
 	outlets_close(&s->spare, &s->outlets, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(s->options->engine), s->options->workers);
@@ -300,7 +104,7 @@ static void take_word(struct supervisor *s, struct process *p)
 		reload_done(s);
 	else if (word == CHANNEL_REFUSED && s->next)
 		reload_failed(s, "the worker process could not take it over");
-	go_on(s);
+	change_go_on(s);
 }
 
 /* ---- the end of a worker process -------------------------------------------- */
@@ -352,10 +156,11 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	if (was == PROCESS_STARTING && process_of(s, PROCESS_SERVING)) {
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
+		outlets_narrow(&s->outlets);
 		tell_ready(s);
 		order_answer(&s->order, false, "the new worker process ended; that of before "
 					       "goes on");
-		go_on(s);
+		change_go_on(s);
 		return -1;
 	}
 	if (s->next)
@@ -396,7 +201,7 @@ static int asked_to_end(struct supervisor *s)
 	s->draining = true;
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
-	drop_next(s);
+	reload_drop(s);
 	outlets_unlink(&s->outlets);
 	outlets_close(&s->outlets, NULL, false);
 	outlets_unlink(&s->spare);
@@ -458,9 +263,9 @@ static int until_restart_ms(const struct supervisor *s)
 }
 
 /* One order at a time: the next waits until this one is carried out. */
-static int order_listener(const struct supervisor *s)
+static int order_listener(struct supervisor *s)
 {
-	return is_busy(s) || s->order >= 0 || s->draining ? -1 : outlets_control(&s->outlets);
+	return change_under_way(s) || s->order >= 0 || s->draining ? -1 : outlets_control(&s->outlets);
 }
 
 static void take_order(struct supervisor *s, int listener)
@@ -520,11 +325,11 @@ static bool begin(struct supervisor *s)
 	if (s->options->next && !estate_take(s->processes, &left, &s->order))
 		return false;
 	s->was_ready = process_of(s, PROCESS_SERVING) != NULL;
-	s->log = open_log(s->config);
+	s->log = log_open(s->config);
 	if (s->log < -1 || !outlets_open(&s->outlets, &left, s->config, s->options->workers)) {
 		/* Who serves goes on, with what there is. */
 		s->outlets = left;
-		close_log(&s->log);
+		log_close(&s->log);
 		s->log = -1;
 		order_answer(&s->order, false, "what the file names cannot be opened");
 		return s->was_ready;

@@ -293,6 +293,24 @@ void worker_drain(struct worker *w, bool retire)
 	mailbox_post(&w->tick.mailbox, &w->drain_wanted);
 }
 
+/* On the worker's thread. */
+static void hurry(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, hurry_wanted);
+	uint64_t end_ms = w->tick.now_ms + 1 +
+			  w->proxy.generation->config->limits.drain_timeout_ms;
+
+	proxy_drain(&w->proxy);
+	if (timer_armed(&w->drain) && end_ms < w->drain.deadline_ms)
+		timer_set(&w->tick.wheel, &w->drain, end_ms);
+}
+
+void worker_hurry(struct worker *w)
+{
+	w->hurry_wanted.deliver = hurry;
+	mailbox_post(&w->tick.mailbox, &w->hurry_wanted);
+}
+
 /* On the worker that may have idle connections. */
 static void evict(struct message *m)
 {

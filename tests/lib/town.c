@@ -565,6 +565,7 @@ static void open_town(struct town *t)
 
 	t->weather.few_buffers = t->seed % 4 == 1;
 	t->weather.together = t->seed % 16 == 2;
+	t->weather.moves = t->seed % 8 == 3;
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
@@ -578,6 +579,12 @@ static void open_town(struct town *t)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->servers[u][i], t, u, ORIGIN_PORT + TOWN_SERVERS * u + i,
 				    false);
+	for (unsigned u = 0; t->weather.moves && u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_open(&t->moved[u][i], t, u, t->servers[u][i].port + TOWN_MOVED,
+				    false);
+	if (t->weather.moves)
+		t->watch = town_watch_open(t);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_open(&t->caches[i], t, t->upstream_n, CACHE_PORT + i, true);
 	t->customer_n = 1 + (unsigned)town_draw(t, TOWN_CUSTOMERS);
@@ -600,7 +607,7 @@ static void check_limits(struct town *t)
 	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
 		town_wrong(t, "more connections than the quota");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		if (t->connections[u] > 0 && !t->weather.moves &&
+		if (t->connections[u] > 0 && !t->weather.moves && /* who leaves keeps his own */
 		    t->upstream_stats[u].connections > t->connections[u] * t->server_n[u])
 			town_wrong(t, "upstream %u has more connections than its limit", u);
 	for (unsigned u = 0; u < t->upstream_n; u++)
@@ -656,6 +663,15 @@ static void end_proxy(struct town *t)
 	}
 }
 
+static void end_watch(struct town *t)
+{
+	if (!t->watch)
+		return;
+	town_watch_stop(t->watch);
+	if (!SIMRIG_REACHED(&t->sim, town_watch_idle(t->watch), GRACE_MS))
+		town_wrong(t, "the watch does not come to its end");
+}
+
 static void check_stats(struct town *t)
 {
 	assert_int_equal(t->clients.used, 0);
@@ -688,6 +704,7 @@ static void close_town(struct town *t)
 	struct tick *tick = &t->sim.tick;
 
 	end_proxy(t);
+	end_watch(t);
 	for (unsigned i = 0; i < t->customer_n; i++)
 		customer_done(&t->customers[i]);
 	mark_log(t);
@@ -702,6 +719,8 @@ static void close_town(struct town *t)
 	if (tick->wheel.armed != timer_armed(&tick->trim))
 		town_wrong(t, "%u timers are still set", tick->wheel.armed);
 	simrig_close(&t->sim);
+	if (t->watch)
+		town_watch_free(t->watch);
 	while (!list_empty(&t->papers))
 		paper_burn(LIST_ITEM(t->papers.next, struct paper, node));
 }

@@ -13,6 +13,7 @@
 
 #define TOWN_UPSTREAMS 3
 #define TOWN_SERVERS 2  /* of an upstream, at most */
+#define TOWN_MOVED 1000 /* from a server's port to that of its other place */
 #define TOWN_CUSTOMERS 40
 #define TOWN_REQUESTS 8 /* of a customer, at most */
 
@@ -134,7 +135,7 @@ struct weather {
 	bool together;   /* all customers come in the same millisecond */
 	bool reloads;    /* the configuration changes, again and again */
 	bool flaps;      /* origins stop to listen, and listen again */
-	bool moves;      /* names stand for other servers, who are probed up and down */
+	bool moves;      /* names of servers move, and servers are asked whether they are well */
 };
 
 struct town {
@@ -145,6 +146,8 @@ struct town {
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
 	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
+	struct server moved[TOWN_UPSTREAMS][TOWN_SERVERS]; /* their other places, if they move */
+	struct town_watch *watch; /* NULL: nothing moves */
 	struct customer customers[TOWN_CUSTOMERS];
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
 	unsigned customer_n, request_n;
@@ -184,6 +187,13 @@ bool town_certain(const struct town *t);
 const char *request_method(const struct request *r);
 bool request_idempotent(const struct request *r);
 uint32_t town_draw_size(struct town *t);
+
+/* ---- townwatch.c ------------------------------------------------------------ */
+
+struct town_watch *town_watch_open(struct town *t);
+void town_watch_stop(struct town_watch *w);
+bool town_watch_idle(const struct town_watch *w);
+void town_watch_free(struct town_watch *w);
 
 /* ---- text that grows -------------------------------------------------------- */
 

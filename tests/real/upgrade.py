@@ -192,6 +192,20 @@ def then_others(origin):
     rig.check(not rig.accepts(proxy.port), "somebody still listens")
 
 
+def ends_soon(origin):
+    """SIGTERM is for those who retire as well: they have no more time than any other."""
+    proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 500ms }\n")
+    never, idle = asked(proxy.port, "/delay/60000"), asked(proxy.port, "/bytes/10")
+    rig.check(b"200 OK" in idle.recv(4096), "the first request")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the endless request")
+    proxy.upgrade()
+    rig.check(len(proxy.workers()) == 2, proxy.workers)
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended(15) == 0, proxy.log)
+    never.close()
+    idle.close()
+
+
 def ordered(proxy, *words):
     done = subprocess.run([rig.FAIRLEAD, *words, "-c", proxy.path], capture_output=True,
                           text=True, timeout=rig.PATIENCE_S)
@@ -245,7 +259,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
-                 orders):
+                 ends_soon, orders):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

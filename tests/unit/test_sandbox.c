@@ -143,9 +143,31 @@ static const struct attempt block_only[] = {
 	CALL(setsockopt, -1, SOL_SOCKET, SO_RCVTIMEO, 0, 0),
 };
 
+/* The thread that asks nameservers: only where there is one. */
+static const struct attempt names_only[] = {
+	CALL(socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+	CALL(socket, AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_IP),
+	CALL(poll, 0, 0, 0),
+	CALL(recvfrom, -1, 0, 0, 0, 0, 0),
+	CALL(sendmsg, -1, 0, 0),
+};
+
+/* Not even there. */
+static const struct attempt names_neither[] = {
+	CALL(socket, AF_UNIX, SOCK_DGRAM, 0),
+	CALL(socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+	CALL(socket, AF_INET, SOCK_RAW, IPPROTO_ICMP),
+	CALL(socket, AF_NETLINK, SOCK_DGRAM, 0),
+	CALL(openat, AT_FDCWD, (long)null_path, O_RDONLY),
+	CALL(bind, 0, 0, 0),
+};
+
+/* Names are resolved again. */
+static bool names;
+
 static void close_it(enum io_engine_kind engine, bool block)
 {
-	struct config config = { .study = block };
+	struct config config = { .study = block, .resolver.off = !names };
 	struct run_options options = { .engine = engine };
 	const char *what;
 
@@ -229,6 +251,18 @@ static void test_block(void **state)
 	expect(block_only, COUNT(block_only), IO_ENGINE_RING, true, false);
 	expect(block_only, COUNT(block_only), IO_ENGINE_RING, false, true);
 	expect(block_only, COUNT(block_only), IO_ENGINE_EPOLL, false, true);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	skip_without();
+	expect(names_only, COUNT(names_only), IO_ENGINE_RING, false, true);
+	names = true;
+	expect(names_only, COUNT(names_only), IO_ENGINE_RING, false, false);
+	expect(names_only, COUNT(names_only), IO_ENGINE_EPOLL, false, false);
+	expect(names_neither, COUNT(names_neither), IO_ENGINE_RING, false, true);
+	names = false;
 }
 
 static void *open_later(void *closed)
@@ -354,6 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed),	cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_block),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_threads), cmocka_unit_test(test_starting_threads),
 		cmocka_unit_test(test_abort),	cmocka_unit_test(test_memory),
 	};
