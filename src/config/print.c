@@ -250,7 +250,7 @@ static void print_listens(FILE *out, const struct config *c)
 static void print_resolver(FILE *out, const struct config_resolver *r)
 {
 	if (r->off) {
-		fputs("resolver: off\n", out);
+		fputs("resolver: off # a change takes an upgrade or a restart\n", out);
 		return;
 	}
 	fputs("resolver:\n" INDENT "servers: ", out);

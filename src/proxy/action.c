@@ -48,7 +48,8 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	return b;
 }
 
-uint64_t action_hash(const struct generation *g, const struct request_view *view, unsigned upstream)
+uint64_t action_hash(const struct generation *g, const struct request_view *view,
+		     unsigned upstream)
 {
 	const struct config_upstream *u = &g->config->upstreams[upstream];
 	uint64_t hash = 0xcbf29ce484222325u;

@@ -38,11 +38,24 @@ static int ask(const struct config *config, enum order order)
 	return -1;
 }
 
+/* All that is said until the end. */
+static size_t hear(int fd, char *text, size_t size)
+{
+	ssize_t got = 1;
+	size_t n = 0;
+
+	while (n < size && got > 0) {
+		got = recv(fd, text + n, size - n, 0);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	return n;
+}
+
 int order_give(const struct config *config, enum order order)
 {
 	char answer[1024];
-	size_t n = 0;
-	ssize_t got;
+	size_t n;
 	int fd;
 
 	if (!config->has_control) {
@@ -57,9 +70,7 @@ int order_give(const struct config *config, enum order order)
 			strerror(errno));
 		return 1;
 	}
-	while (n < sizeof(answer) - 1 && (got = recv(fd, answer + n, sizeof(answer) - 1 - n, 0)) > 0)
-		n += (size_t)got;
-	close(fd);
+	n = hear(fd, answer, sizeof(answer) - 1);
 	answer[n] = '\0';
 	if (strncmp(answer, "ok ", 3) == 0) {
 		printf("fairlead: %s", answer + 3);

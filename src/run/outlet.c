@@ -249,6 +249,7 @@ int outlets_control(const struct outlets *o)
 	return -1;
 }
 
+/* The kernel spreads over those of an address (kernel-notes/11-reuseport-spread). */
 bool outlets_open(struct outlets *next, const struct outlets *have, const struct config *config,
 		  unsigned workers)
 {

@@ -265,7 +265,9 @@ static int until_restart_ms(const struct supervisor *s)
 /* One order at a time: the next waits until this one is carried out. */
 static int order_listener(struct supervisor *s)
 {
-	return change_under_way(s) || s->order >= 0 || s->draining ? -1 : outlets_control(&s->outlets);
+	if (change_under_way(s) || s->order >= 0 || s->draining)
+		return -1;
+	return outlets_control(&s->outlets);
 }
 
 static void take_order(struct supervisor *s, int listener)
@@ -282,26 +284,51 @@ static void take_order(struct supervisor *s, int listener)
 	}
 }
 
+struct watched {
+	struct pollfd fds[2 + PROCESSES_MAX];
+	struct process *processes[2 + PROCESSES_MAX]; /* NULL: the signals, or orders */
+	unsigned n;
+};
+
+static void watch_add(struct watched *w, int fd, struct process *p)
+{
+	if (fd < 0)
+		return;
+	w->fds[w->n] = (struct pollfd){ fd, POLLIN, 0 };
+	w->processes[w->n++] = p;
+}
+
+/* Nothing but what is there: when descriptors are few poll() takes no more than those. */
+static void watch_list(struct supervisor *s, struct watched *w)
+{
+	w->n = 0;
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state != PROCESS_NONE)
+			watch_add(w, s->processes[i].channel, &s->processes[i]);
+	watch_add(w, s->signals, NULL);
+	watch_add(w, order_listener(s), NULL);
+}
+
 /* Returns the exit status, or -1 to go on. */
 static int watch_once(struct supervisor *s)
 {
-	struct pollfd fds[2 + PROCESSES_MAX] = { { s->signals, POLLIN, 0 } };
-	const int orders = 1 + PROCESSES_MAX;
+	struct watched w;
+	int status = -1;
 
-	fds[orders] = (struct pollfd){ order_listener(s), POLLIN, 0 };
-	for (unsigned i = 0; i < PROCESSES_MAX; i++)
-		fds[1 + i] = (struct pollfd){ s->processes[i].state == PROCESS_NONE ? -1 :
-						      s->processes[i].channel, POLLIN, 0 };
-	if (poll(fds, COUNT(fds), until_restart_ms(s)) < 0)
+	watch_list(s, &w);
+	if (poll(w.fds, w.n, until_restart_ms(s)) < 0)
 		return errno == EINTR ? -1 : 1;
-	for (unsigned i = 0; i < PROCESSES_MAX; i++)
-		if (fds[1 + i].revents)
-			take_word(s, &s->processes[i]);
-	if (fds[0].revents)
-		return take_signal(s);
-	if (fds[orders].revents && order_listener(s) == fds[orders].fd)
-		take_order(s, fds[orders].fd);
-	return -1;
+	for (unsigned i = 0; i < w.n && status < 0; i++) {
+		if (!w.fds[i].revents)
+			continue;
+		if (w.processes[i])
+			take_word(s, w.processes[i]);
+		else if (w.fds[i].fd == s->signals)
+			status = take_signal(s);
+		else if (w.fds[i].fd == order_listener(s))
+			take_order(s, w.fds[i].fd);
+	}
+	return status;
 }
 
 static int watch(struct supervisor *s)
