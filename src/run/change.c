@@ -123,21 +123,22 @@ static bool open_next(struct supervisor *s)
 /* One thing after the other. */
 bool change_under_way(struct supervisor *s)
 {
-	return s->next || process_of(s, PROCESS_STARTING) || s->restart_ms;
+	return s->next || process_of(s, PROCESS_STARTING);
 }
 
-/* One that another program has started may not understand us: another takes its place. */
+/* One that another program has started may not understand us: another takes its place. So it
+ * does where there is none just now, as it dies again and again. */
 void reload(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
-	s->reload_wanted = !p || change_under_way(s);
+	s->reload_wanted = change_under_way(s);
 	if (s->reload_wanted)
 		return;
 	notify_reloading();
 	if (!open_next(s))
 		return;
-	if (p->foreign) {
+	if (!p || p->foreign) {
 		commit(s);
 		start_worker_process(s);
 		return;

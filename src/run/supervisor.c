@@ -167,6 +167,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		reload_failed(s, "the worker process ended meanwhile");
 	if (!process_of(s, PROCESS_STARTING))
 		start_again(s, &gone, how);
+	change_go_on(s);
 	return -1;
 }
 
@@ -351,7 +352,7 @@ static bool begin(struct supervisor *s)
 
 	if (s->options->next && !estate_take(s->processes, &left, &s->order))
 		return false;
-	s->was_ready = process_of(s, PROCESS_SERVING) != NULL;
+	s->was_ready = s->options->next;
 	s->log = log_open(s->config);
 	if (s->log < -1 || !outlets_open(&s->outlets, &left, s->config, s->options->workers)) {
 		/* Who serves goes on, with what there is. */
@@ -359,13 +360,19 @@ static bool begin(struct supervisor *s)
 		log_close(&s->log);
 		s->log = -1;
 		order_answer(&s->order, false, "what the file names cannot be opened");
+		if (!process_of(s, PROCESS_SERVING))
+			restart_later(s);
 		return s->was_ready;
 	}
 	for (unsigned i = 0; i < left.n; i++)
 		if (!outlets_have(&s->outlets, left.all[i]))
 			outlets_add(&s->spare, left.all[i]);
 	free(left.all);
-	return start_worker_process(s) == 0 || s->was_ready;
+	if (start_worker_process(s) == 0)
+		return true;
+	if (s->was_ready && !process_of(s, PROCESS_SERVING))
+		restart_later(s);
+	return s->was_ready;
 }
 
 int supervisor_run(const struct run_options *options, struct config *config)

@@ -192,6 +192,26 @@ def then_others(origin):
     rig.check(not rig.accepts(proxy.port), "somebody still listens")
 
 
+def dies_again_and_again(origin):
+    """What mends it does not wait until it is mended."""
+    if rig.BUILD.endswith("asan"):
+        return
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
+    for sign in signal.SIGHUP, signal.SIGUSR2:
+        resource.prlimit(proxy.pid, resource.RLIMIT_AS,
+                         (address_space(proxy.pid) + (12 << 20), before[1]))
+        os.kill(proxy.worker_pid(), signal.SIGKILL)
+        ends = proxy.log().count("starting another")
+        rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
+        resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
+        ready = proxy.log().count("fairlead: ready")
+        proxy.signal(sign)
+        rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "a worker process")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
 def ends_soon(origin):
     """SIGTERM is for those who retire as well: they have no more time than any other."""
     proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 500ms }\n")
@@ -259,7 +279,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
-                 ends_soon, orders):
+                 dies_again_and_again, ends_soon, orders):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 
