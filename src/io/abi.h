@@ -13,6 +13,11 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
 
+#ifndef IORING_RECVSEND_BUNDLE
+#define IORING_RECVSEND_BUNDLE (1U << 4)
+#define IORING_FEAT_RECVSEND_BUNDLE (1U << 14)
+#endif
+
 /* A multishot receive's optlen (most bytes in all, Linux 6.17) lies where other
  * operations have file_index. */
 static inline void sqe_set_optlen(struct io_uring_sqe *sqe, unsigned bytes)

@@ -86,8 +86,9 @@ void ring_refill(struct ring *r)
 
 	while (pool->lent < r->published_target && buf_left(pool, false) > 0 &&
 	       (b = buf_take(pool))) {
-		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
-				      RING_PUBLISHED_MAX - 1, added);
+		b->place = (uint16_t)((r->bufs->tail + (unsigned)added) & (RING_PLACES - 1));
+		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id, RING_PLACES - 1,
+				      added);
 		pool->lent++;
 		added++;
 	}
@@ -95,13 +96,21 @@ void ring_refill(struct ring *r)
 		io_uring_buf_ring_advance(r->bufs, added);
 }
 
-struct buf *ring_received(struct ring *r, unsigned cqe_flags)
+static struct buf *taken_back(struct ring *r, unsigned id)
 {
-	unsigned id = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
-
-	if (!(cqe_flags & IORING_CQE_F_BUFFER))
-		return NULL;
 	ASSERT(id < r->loop.bufs.count && r->loop.bufs.lent > 0);
 	r->loop.bufs.lent--;
 	return r->loop.bufs.all[id];
+}
+
+struct buf *ring_received(struct ring *r, unsigned cqe_flags)
+{
+	if (!(cqe_flags & IORING_CQE_F_BUFFER))
+		return NULL;
+	return taken_back(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+}
+
+struct buf *ring_received_next(struct ring *r, const struct buf *b)
+{
+	return taken_back(r, r->bufs->bufs[(b->place + 1u) & (RING_PLACES - 1)].bid);
 }
