@@ -506,8 +506,18 @@ static bool drain_all(struct ring *r)
 	return true;
 }
 
-/* For one: kernel-notes/26-wait-for-n-or-t tells what more would be.
- * Receives that starve while silent sends hold buffers must not wait for a stranger's
+/* Where many exchanges are under way, one sleep and one tick are for several of them
+ * (kernel-notes/26-wait-for-n-or-t). */
+static unsigned company(const struct ring *r)
+{
+	unsigned n = r->loop.crowd / RING_COMPANY_SHARE;
+
+	if (!r->has.min_wait || n < 2)
+		return 1;
+	return n < RING_COMPANY_MAX ? n : RING_COMPANY_MAX;
+}
+
+/* Receives that starve while silent sends hold buffers must not wait for a stranger's
  * event: the sends end with this enter, and give back what they hold. */
 static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
@@ -515,7 +525,7 @@ static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 		return 0;
 	if (ring_starves(r) && !list_empty(&r->silent))
 		return 0;
-	return 1;
+	return company(r);
 }
 
 /* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request

@@ -24,6 +24,7 @@
 #define RING_FEATURES(X)                                                         \
 	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)") \
 	X(bundle, "receives that fill several buffers at once (Linux 6.10)")     \
+	X(min_wait, "waits for several completions for a while (Linux 6.12)")    \
 	X(silent, "sends that complete without a completion")                    \
 	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")            \
 	X(ringfd, "registered ring descriptor")                                  \
@@ -77,9 +78,17 @@ struct ring_fd {
 #define RING_PUBLISHED_MAX 256u
 
 /* Twice as many as are published, so that no place is written anew before what was
- * received into its neighbours has been looked at. */
+ * received into its neighbours has been looked at (kernel-notes/30-bundled-receives). */
 #define RING_PLACES (2 * RING_PUBLISHED_MAX)
 #define RING_BUFFER_GROUP 0
+
+/* With so many exchanges under way, a wait is for one completion in as many, and for
+ * RING_COMPANY_US at most once there is one. Completions come at the rate of exchanges under
+ * way to the time that each takes (Little's law), so a wait for an eighth of them makes an
+ * exchange longer by an eighth at most; and few of them wait for none. */
+#define RING_COMPANY_SHARE 8u
+#define RING_COMPANY_MAX 64u
+#define RING_COMPANY_US 200u
 
 struct ring {
 	struct io_loop loop;

@@ -37,6 +37,9 @@ void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned f
 	unsigned before = ring_consumed(r);
 	int res;
 
+	if (wait_n > 1)
+		getevents_set_min_wait(&arg, timeout_us < RING_COMPANY_US ?
+						     (uint32_t)timeout_us : RING_COMPANY_US);
 	__atomic_store_n(r->uring.sq.ktail, r->tail, __ATOMIC_RELEASE);
 	res = io_uring_enter2((unsigned)r->enter_fd, r->tail - before, wait_n,
 			      flags | r->enter_flags | IORING_ENTER_EXT_ARG,
@@ -110,6 +113,7 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 	return taken_back(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
 }
 
+/* kernel-notes/30-bundled-receives */
 struct buf *ring_received_next(struct ring *r, const struct buf *b)
 {
 	return taken_back(r, r->bufs->bufs[(b->place + 1u) & (RING_PLACES - 1)].bid);

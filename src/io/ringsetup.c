@@ -54,6 +54,8 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 	r->enter_fd = r->uring.ring_fd;
 	if (!(params.features & IORING_FEAT_NO_IOWAIT))
 		r->has.no_iowait = false;
+	if (!(params.features & IORING_FEAT_MIN_TIMEOUT))
+		r->has.min_wait = false;
 	if (!(params.features & IORING_FEAT_RECVSEND_BUNDLE))
 		r->has.bundle = false;
 	if (r->has.no_iowait)
