@@ -32,7 +32,7 @@ def measure(proxy, rate, seconds, setting):
 
 
 def length_s(rounds, seconds):
-    return (len(contestants.ALL) * rounds + 2) * seconds
+    return len(contestants.ALL) * rounds * (seconds + 1) + 2 * seconds
 
 
 def cell(record, proxy, number, rate, seconds, setting):
@@ -61,5 +61,5 @@ def run(record, rounds, seconds, progress):
                 progress.say(f"{NAME}: {rate:.0f} requests/s, round {number} of {rounds}, "
                              f"{proxy.name}")
                 cell(record, proxy, number, rate, seconds, stage.setting)
-                progress.done(seconds)
+                progress.done(seconds + 1)
     stage.end()
