@@ -53,6 +53,7 @@ static void let_go(struct exchange *x, enum ending ending)
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
+	io_crowd(p->tick->loop, -1);
 	fetch_free(&x->fetch);
 	join_free(&x->join);
 	action_forget_job(&x->job);
@@ -273,6 +274,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	}
 	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->exchanges, 1);
+	io_crowd(p->tick->loop, 1);
 	return x;
 }
 
