@@ -23,6 +23,7 @@ struct proxy;
 struct share {
 	struct upstream_stats *stats; /* this worker's */
 	struct quota *line;           /* who may wait, process-wide */
+	struct roster *roster;        /* its servers; NULL: each worker for itself */
 };
 
 struct generation_options {

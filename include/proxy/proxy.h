@@ -34,6 +34,7 @@ struct proxy {
 	struct access *access;        /* NULL: no access log */
 	struct pool *pool;            /* NULL: no route needs it */
 	struct quota *descriptor_quota;
+	unsigned worker;
 	struct timer descriptors;     /* until some may have come free */
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
@@ -50,6 +51,7 @@ struct proxy_options {
 	struct quota *clients, *descriptors;
 	struct access *access;
 	struct pool *pool;
+	unsigned worker;     /* whose this is, in rosters */
 	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
 	void (*ask_others)(void *owner, uint32_t n);

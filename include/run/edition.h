@@ -25,6 +25,7 @@ struct account {
 	enum config_protocol protocol;
 	unsigned refs;               /* editions */
 	struct quota line;
+	struct roster *roster;
 	struct upstream_stats stats[]; /* by worker */
 };
 
@@ -67,9 +68,10 @@ struct editions {
 	struct list accounts;
 	struct edition *current;     /* of requests that begin now */
 	unsigned worker_n;
+	struct mailbox *control;
 };
 
-void editions_init(struct editions *e, unsigned worker_n);
+void editions_init(struct editions *e, unsigned worker_n, struct mailbox *control);
 
 /* All workers have ended. */
 void editions_done(struct editions *e);

@@ -29,6 +29,7 @@ struct workers {
 	void (*made)(struct turn *t);    /* with t->error; now worker_adopt() or worker_drop() */
 	void (*settled)(struct turn *t); /* adopted or dropped */
 	void (*over)(struct turn *t);    /* nothing of it is left on its worker */
+	void (*passed)(struct turn *t);  /* nor on its way there: see worker_pass() */
 };
 
 struct worker {
@@ -68,6 +69,10 @@ void worker_make(struct turn *t);
 /* The control thread, after `made`: `settled` follows. */
 void worker_adopt(struct turn *t);
 void worker_drop(struct turn *t);
+
+/* The control thread, when all workers are through with an edition: `passed` follows when all
+ * that was posted to this worker before has been delivered. */
+void worker_pass(struct turn *t);
 
 /* Any thread, once: stop accepting, finish, end; `ended` follows. `retire`: another process has
  * the listeners, so whoever is connected may ask once more. */

@@ -7,6 +7,9 @@
 #include "join.h"
 #include "route/variable.h"
 
+/* What is decoded for a hash: a parameter of the query, at most. */
+#define HASH_ROOM 1024
+
 /* ---- proxy ---------------------------------------------------------------- */
 
 /* A client of HTTP/1.0 need not name a host, and many origins refuse a request that names
@@ -45,6 +48,26 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	return b;
 }
 
+uint64_t action_hash(const struct generation *g, const struct request_view *view, unsigned upstream)
+{
+	const struct config_upstream *u = &g->config->upstreams[upstream];
+	uint64_t hash = 0xcbf29ce484222325u;
+	char room[HASH_ROOM];
+
+	if (u->balance != CONFIG_HASH)
+		return 0;
+	for (unsigned i = 0; i < u->hash.part_n; i++) {
+		const struct template_part *part = &u->hash.parts[i];
+		struct slice value;
+
+		if (!variable_value(part->variable, part->text, view, room, sizeof(room), &value))
+			return 0;
+		for (size_t k = 0; k < value.len; k++)
+			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
+	}
+	return hash > 0 ? hash : 1;
+}
+
 static void start_proxy(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
@@ -59,7 +82,8 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	request = action_emit_request(x, view, proxy, h);
 	if (request)
 		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
-					h->length, &x->client->task);
+					h->length, action_hash(g, view, proxy->upstream),
+					&x->client->task);
 	x->state = EXCHANGE_ASKING;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);

@@ -58,10 +58,11 @@ struct fetch {
 };
 
 /* Asks an origin of this upstream of the configuration. `request` is the serialised head, whose
- * reference is taken over. NULL: out of memory. */
+ * reference is taken over; key: what the upstream's `hash` came to, 0: nothing. NULL: out of
+ * memory. */
 struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   struct task *asker);
+			   uint64_t key, struct task *asker);
 
 /* Asks a cache; the key is valid. */
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,

@@ -141,6 +141,8 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 		.stats = share->stats,
 		.descriptors = p->descriptor_quota,
 		.line = share->line,
+		.roster = share->roster,
+		.worker = share->roster ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.window = conn_window(&config->limits),
@@ -157,6 +159,8 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 		.stats = share->stats,
 		.descriptors = p->descriptor_quota,
 		.line = share->line,
+		.roster = share->roster,
+		.worker = share->roster ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.answered = call_answered,
@@ -233,6 +237,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	p->descriptor_quota = o->descriptors;
 	p->ask_others = o->ask_others;
 	p->owner = o->owner;
+	p->worker = o->worker;
 	list_init(&p->generations);
 	list_init(&p->services);
 	task_init(&p->sweeper, sweep);

@@ -32,7 +32,7 @@ struct control {
 	int admin_fd;             /* of the configuration on its way; -1: none */
 	bool admin_kept;          /* … and it is the one that is there */
 	struct list admins;       /* those of before, as long as somebody is connected */
-	bool draining, retiring, admin_stopping;
+	bool drain_wanted, draining, retiring, admin_stopping;
 	struct timer overdue;     /* workers should have ended long since */
 };
 
@@ -78,7 +78,9 @@ static void drain_all(struct control *c)
 {
 	const struct config_limits *l = &c->editions.current->config->limits;
 
-	if (c->draining)
+	/* Workers that end would not answer: see reload_done(). */
+	c->drain_wanted = true;
+	if (c->draining || c->reload.state != RELOAD_IDLE)
 		return;
 	c->draining = true;
 	if (c->admin)
@@ -196,6 +198,8 @@ static void reload_done(struct reload *r, bool adopted)
 		close(c->admin_fd);
 	c->admin_fd = -1;
 	say(c, adopted ? CHANNEL_ADOPTED : CHANNEL_REFUSED);
+	if (c->drain_wanted)
+		drain_all(c);
 }
 
 static void turn_made(struct turn *t)
@@ -208,8 +212,21 @@ static void turn_settled(struct turn *t)
 	reload_settled(&control_of(t->worker)->reload, t);
 }
 
-/* A worker that has ended says no more: then the editions end with the process. */
+/* A worker that has ended says no more: then the editions end with the process. What a worker
+ * has still sent another about an upstream stands in what belongs to the edition: it is freed
+ * when that has arrived. */
 static void turn_over(struct turn *t)
+{
+	struct edition *e = t->edition;
+
+	if (++e->over_n < e->worker_n)
+		return;
+	e->over_n = 0;
+	for (unsigned w = 0; w < e->worker_n; w++)
+		worker_pass(&e->turns[w]);
+}
+
+static void turn_passed(struct turn *t)
 {
 	struct control *c = control_of(t->worker);
 
@@ -334,6 +351,7 @@ static int init_shared(struct control *c)
 	s->made = turn_made;
 	s->settled = turn_settled;
 	s->over = turn_over;
+	s->passed = turn_passed;
 	divide_descriptors(s, c->options, config);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
 	if (!c->workers)
@@ -444,7 +462,7 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	c->parcels = parcels;
 	c->admin_fd = -1;
 	list_init(&c->admins);
-	editions_init(&c->editions, options->workers);
+	editions_init(&c->editions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
 	if (start(c, channel, config) < 0)
 		return 1; /* the process ends, and with it whatever was started */

@@ -4,12 +4,15 @@
 #include <string.h>
 #include <unistd.h>
 
-void editions_init(struct editions *e, unsigned worker_n)
+#include "run/notice.h"
+
+void editions_init(struct editions *e, unsigned worker_n, struct mailbox *control)
 {
 	list_init(&e->all);
 	list_init(&e->accounts);
 	e->current = NULL;
 	e->worker_n = worker_n;
+	e->control = control;
 }
 
 void editions_done(struct editions *e)
@@ -37,6 +40,11 @@ static struct account *account_of(struct editions *e, const struct config_upstre
 	strncpy(a->name, u->name, sizeof(a->name) - 1);
 	a->protocol = u->protocol;
 	quota_init(&a->line, u->queue);
+	a->roster = roster_new(u->name, e->worker_n, e->control, notice_changed);
+	if (!a->roster) {
+		free(a);
+		return NULL;
+	}
 	list_append(&e->accounts, &a->node);
 	return a;
 }
@@ -50,7 +58,8 @@ static bool open_accounts(struct editions *all, struct edition *e)
 		e->accounts[i]->refs++;
 		for (unsigned w = 0; w < e->worker_n; w++)
 			e->turns[w].shares[i] = (struct share){ &e->accounts[i]->stats[w],
-								&e->accounts[i]->line };
+								&e->accounts[i]->line,
+								e->accounts[i]->roster };
 	}
 	return true;
 }
@@ -119,6 +128,7 @@ void edition_free(struct edition *e)
 		if (--a->refs > 0)
 			continue;
 		list_remove(&a->node);
+		roster_free(a->roster);
 		free(a);
 	}
 	free(e->accounts);

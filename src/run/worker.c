@@ -237,6 +237,27 @@ void worker_drop(struct turn *t)
 	order(t, drop);
 }
 
+static void report_passed(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, over);
+
+	t->worker->shared->passed(t);
+}
+
+static void pass(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, over);
+
+	t->over.deliver = report_passed;
+	mailbox_post(t->worker->shared->control, &t->over);
+}
+
+void worker_pass(struct turn *t)
+{
+	t->over.deliver = pass;
+	mailbox_post(&t->worker->tick.mailbox, &t->over);
+}
+
 /* ---- the end, and descriptors ----------------------------------------------- */
 
 static void drain_expired(struct timer *t)
@@ -341,6 +362,7 @@ static int open_proxy(struct worker *w)
 		.stats = &w->stats,
 		.clients = &s->clients,
 		.descriptors = &s->descriptors,
+		.worker = w->index,
 		.access = w->access,
 		.pool = s->pool,
 		.ask_others = ask_others,

@@ -391,7 +391,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
-		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i] };
+		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i], NULL };
 	}
 	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
 				     LOG_FD), 0);

@@ -145,6 +145,7 @@ static void draw_weather(struct town *t)
 	struct weather *w = &t->weather;
 
 	w->small_sockets = town_chance(t, 4);
+	w->moves = town_chance(t, 4);
 	w->ill_customers = town_chance(t, 2);
 	w->accepts = town_chance(t, 8);
 	w->late = town_chance(t, 6);
@@ -153,6 +154,7 @@ static void draw_weather(struct town *t)
 		return;
 	w->scarce = town_chance(t, 3);
 	w->ill_origins = town_chance(t, 2);
+	w->flaps = w->ill_origins && town_chance(t, 2);
 	w->ill_caches = town_chance(t, 2);
 	w->drain = town_chance(t, 4);
 	w->memory = town_chance(t, 4);
@@ -167,11 +169,13 @@ bool town_certain(const struct town *t)
 
 /* ---- the proxy -------------------------------------------------------------- */
 
-static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n)
+static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n, bool http)
 {
 	text_add(x, "    servers: [127.0.0.1:%u", port);
 	for (unsigned i = 1; i < n; i++)
-		text_add(x, ", 127.0.0.1:%u", port + i);
+		text_add(x, ", { address: 127.0.0.1:%u, weight: %u%s }", port + i,
+			 1 + (unsigned)town_draw(t, 4),
+			 http && town_chance(t, 6) ? ", backup: true" : "");
 	text_add(x, "]\n    keepalive: %u\n",
 		 town_chance(t, 2) ? (unsigned)town_draw(t, 4) : 100);
 	text_add(x, "    queue: %u\n    queue_timeout: %s\n",
@@ -180,21 +184,35 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 	text_add(x, "    connect_timeout: %s\n", t->weather.ill_origins ? "200ms" : "20s");
 }
 
+static const char *const balances[] = { "round_robin", "least_connections", "random",
+					"hash\n    hash: \"${path}\"",
+					"hash\n    hash: \"${header.X-No}\"\n    hash_load: 120" };
+static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
+
 static void add_upstream(struct town *t, struct text *x, unsigned u)
 {
 	text_add(x, "  u%u:\n", u);
 	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u,
-		    t->connections[u] > 0 ? t->server_n[u] :
-					    1 + (unsigned)town_draw(t, t->server_n[u]));
+		    t->connections[u] > 0 || t->requests_max[u] > 0 ? t->server_n[u] :
+			    1 + (unsigned)town_draw(t, t->server_n[u]), true);
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
-		 town_chance(t, 2) ? "round_robin" : "least_connections");
+		 balances[town_draw(t, COUNT(balances))]);
+	if (t->requests_max[u] > 0)
+		text_add(x, "    requests: %u\n", t->requests_max[u]);
+	text_add(x, "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
+		    "    eject_share: %u\n",
+		 eject_ons[town_draw(t, COUNT(eject_ons))], 1 + (unsigned)town_draw(t, 3),
+		 1 + (unsigned)town_draw(t, 500), town_chance(t, 2) ? 50 : 100);
+	if (town_chance(t, 3))
+		text_add(x, "    eject_rate: %u\n    slow_start: 300ms\n",
+			 1 + (unsigned)town_draw(t, 100));
 }
 
 static void add_cache(struct town *t, struct text *x)
 {
 	text_add(x, "  cache:\n    protocol: memcached\n");
-	add_servers(t, x, CACHE_PORT, t->cache_n);
+	add_servers(t, x, CACHE_PORT, t->cache_n, false);
 	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
 		 t->weather.ill_caches ? "300ms" : "60s", t->links, t->pipeline);
 }
@@ -216,6 +234,7 @@ static void draw_upstreams(struct town *t)
 	for (unsigned u = 0; u < t->upstream_n; u++) {
 		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
 		t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+		t->requests_max[u] = town_chance(t, 3) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 	}
 	if (town_chance(t, 2)) {
 		t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
@@ -314,7 +333,7 @@ static struct generation_options draw_generation(struct town *t, struct share *s
 
 		if (config->upstreams[i].queue > t->lines[k].limit)
 			t->lines[k].limit = config->upstreams[i].queue;
-		shares[i] = (struct share){ &t->upstream_stats[k], &t->lines[k] };
+		shares[i] = (struct share){ &t->upstream_stats[k], &t->lines[k], t->rosters[k] };
 	}
 	return (struct generation_options){ .config = config, .shares = shares,
 					    .over = paper_burn, .owner = paper };
@@ -365,8 +384,14 @@ static void open_proxy(struct town *t)
 	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
 	quota_init(&t->descriptors, scarce && town_chance(t, 2) ?
 					    1 + (uint32_t)town_draw(t, 10) : 1000);
-	for (unsigned i = 0; i < COUNT(t->lines); i++)
+	for (unsigned i = 0; i < COUNT(t->lines); i++) {
+		char name[8];
+
 		quota_init(&t->lines[i], 0);
+		snprintf(name, sizeof(name), "u%u", i);
+		t->rosters[i] = roster_new(name, 1, NULL, NULL);
+		ASSERT(t->rosters[i]);
+	}
 	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
 	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
 		.tick = &t->sim.tick,
@@ -411,6 +436,89 @@ static void shortage_rang(struct timer *timer)
 	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
 }
 
+static void flap_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, flap);
+	unsigned u = (unsigned)town_draw(t, t->upstream_n);
+
+	server_flap(&t->servers[u][town_draw(t, t->server_n[u])]);
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 200));
+}
+
+/* Where the newest configuration has it. */
+static unsigned index_of(const struct town *t, unsigned share)
+{
+	const struct config *config = t->proxy.generation->config;
+	unsigned i = 0;
+
+	while (share_of(t, config->upstreams[i].name) != share)
+		i++;
+	return i;
+}
+
+/* Nobody is to notice anything of it: whoever is asked then is there. */
+static void move_upstream(struct town *t, unsigned u)
+{
+	const struct generation *g = t->proxy.generation;
+	const struct config_upstream *config = &g->config->upstreams[index_of(t, u)];
+	struct upstream *upstream = generation_upstream(g, index_of(t, u));
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	unsigned other = (unsigned)town_draw(t, config->server_n);
+	struct config_address a[2] = { config->servers[index].addresses[0],
+				       config->servers[other].addresses[0] };
+
+	switch (town_draw(t, 4)) {
+	case 0:
+		ASSERT(upstream_resolved(upstream, index, a, 1 + (unsigned)town_draw(t, 2)));
+		break;
+	case 1:
+		ASSERT(upstream_resolved(upstream, index, a + 1, 1));
+		break;
+	case 2:
+		upstream_probed(upstream, index, &a[0], town_draw(t, 2));
+		break;
+	case 3:
+		ASSERT(upstream_reconfigure(upstream, config));
+		break;
+	}
+}
+
+static void move_cache(struct town *t)
+{
+	const struct generation *g = t->proxy.generation;
+	const struct config_upstream *config = &g->config->upstreams[index_of(t, t->upstream_n)];
+	struct memcache *cache = generation_memcache(g, index_of(t, t->upstream_n));
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	struct config_upstream one = *config;
+
+	switch (town_draw(t, 3)) {
+	case 0:
+		memcache_resolved(cache, index, config->servers[config->server_n - 1 - index].addresses,
+				  1);
+		break;
+	case 1:
+		ASSERT(memcache_reconfigure(cache, config));
+		break;
+	case 2:
+		one.server_n = 1;
+		one.servers = &config->servers[index];
+		one.pipeline = 1 + (uint32_t)town_draw(t, 4);
+		ASSERT(memcache_reconfigure(cache, &one));
+		break;
+	}
+}
+
+static void move_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, move);
+
+	if (t->cache_n > 0 && town_chance(t, 4))
+		move_cache(t);
+	else
+		move_upstream(t, (unsigned)town_draw(t, t->upstream_n));
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
+}
+
 static void draw_mishaps(struct town *t)
 {
 	struct sim_faults faults = { 0 };
@@ -433,6 +541,14 @@ static void draw_mishaps(struct town *t)
 	if (t->weather.reloads)
 		timer_set(&t->sim.tick.wheel, &t->reload,
 			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
+	timer_init(&t->flap, flap_rang);
+	timer_init(&t->move, move_rang);
+	if (t->weather.flaps)
+		timer_set(&t->sim.tick.wheel, &t->flap,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 200));
+	if (t->weather.moves)
+		timer_set(&t->sim.tick.wheel, &t->move,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 100));
 	if (t->weather.drain)
 		timer_set(&t->sim.tick.wheel, &t->drain,
 			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
@@ -449,7 +565,7 @@ static void open_town(struct town *t)
 
 	t->weather.few_buffers = t->seed % 4 == 1;
 	t->weather.together = t->seed % 16 == 2;
-	t->weather.moves = t->seed % 8 == 3;
+	t->weather.watched = t->seed % 8 == 3;
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
@@ -463,11 +579,11 @@ static void open_town(struct town *t)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->servers[u][i], t, u, ORIGIN_PORT + TOWN_SERVERS * u + i,
 				    false);
-	for (unsigned u = 0; t->weather.moves && u < t->upstream_n; u++)
+	for (unsigned u = 0; t->weather.watched && u < t->upstream_n; u++)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->moved[u][i], t, u, t->servers[u][i].port + TOWN_MOVED,
 				    false);
-	if (t->weather.moves)
+	if (t->weather.watched)
 		t->watch = town_watch_open(t);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_open(&t->caches[i], t, t->upstream_n, CACHE_PORT + i, true);
@@ -478,15 +594,25 @@ static void open_town(struct town *t)
 
 /* ---- what must hold all along ----------------------------------------------- */
 
+static void check_places(struct town *t, unsigned u)
+{
+	for (unsigned i = 0; i < ROSTER_ROWS && t->rosters[u]->rows[i].key != 0; i++)
+		if (t->requests_max[u] > 0 &&
+		    t->rosters[u]->rows[i].cells[0].in_flight > t->requests_max[u])
+			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
+}
+
 static void check_limits(struct town *t)
 {
 	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
 		town_wrong(t, "more connections than the quota");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		if (t->connections[u] > 0 && !t->weather.moves && /* who leaves keeps his own */
+		if (t->connections[u] > 0 && !t->weather.moves && !t->weather.watched &&
 		    t->upstream_stats[u].connections > t->connections[u] * t->server_n[u])
 			town_wrong(t, "upstream %u has more connections than its limit", u);
-	if (t->cache_n > 0 &&
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		check_places(t, u);
+	if (t->cache_n > 0 && !t->weather.moves &&
 	    t->upstream_stats[t->upstream_n].connections > t->links * t->cache_n)
 		town_wrong(t, "the cache has more links than its limit");
 	for (unsigned i = 0; i < COUNT(t->lines); i++)
@@ -522,6 +648,8 @@ static void end_proxy(struct town *t)
 	timer_stop(w, &t->cut_off);
 	timer_stop(w, &t->shortage);
 	timer_stop(w, &t->reload);
+	timer_stop(w, &t->flap);
+	timer_stop(w, &t->move);
 	slab_fail_at(0);
 	if (!t->cut && !SIMRIG_REACHED(&t->sim, papers_burned(t), 2 * GRACE_MS))
 		town_wrong(t, "a configuration of before is kept");
@@ -553,6 +681,10 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
+		for (unsigned k = 0; k < ROSTER_ROWS; k++) {
+			assert_int_equal(t->rosters[i]->rows[k].used, 0);
+			assert_int_equal(t->rosters[i]->rows[k].cells[0].in_flight, 0);
+		}
 	}
 	assert_int_equal(t->stats.connections, 0);
 	assert_int_equal(t->stats.connections_idle, 0);
@@ -580,6 +712,8 @@ static void close_town(struct town *t)
 	simrig_leave(&t->sim);
 	check_stats(t);
 	proxy_done(&t->proxy);
+	for (unsigned i = 0; i < COUNT(t->rosters); i++)
+		roster_free(t->rosters[i]);
 	access_done(&t->access);
 	simrig_assert_buffers(&t->sim);
 	if (tick->wheel.armed != timer_armed(&tick->trim))

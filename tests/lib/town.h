@@ -134,7 +134,9 @@ struct weather {
 	bool drain, memory;
 	bool together;   /* all customers come in the same millisecond */
 	bool reloads;    /* the configuration changes, again and again */
-	bool moves;      /* names of servers move, and servers are asked whether they are well */
+	bool watched;    /* names of servers move, and servers are asked whether they are well */
+	bool flaps;      /* origins stop to listen, and listen again */
+	bool moves;      /* names stand for other servers, who are probed up and down */
 };
 
 struct town {
@@ -143,7 +145,7 @@ struct town {
 	bool verbose;
 	struct weather weather;
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
-	uint32_t connections[TOWN_UPSTREAMS], links, pipeline;
+	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
 	struct server moved[TOWN_UPSTREAMS][TOWN_SERVERS]; /* their other places, if they move */
 	struct town_watch *watch; /* NULL: nothing moves */
@@ -151,7 +153,7 @@ struct town {
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
 	unsigned customer_n, request_n;
 	struct list visits;
-	struct timer drain, cut_off, shortage, reload;
+	struct timer drain, cut_off, shortage, flap, move, reload;
 	struct list papers;  /* configurations that somebody may still read */
 	unsigned reloads_n;
 	uint32_t request_body_max;
@@ -160,6 +162,7 @@ struct town {
 	/* By number of the upstream; then the cache, and what only some configurations have. */
 	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 2];
 	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 2];
+	struct roster *rosters[TOWN_UPSTREAMS + 2];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
@@ -216,5 +219,9 @@ _Noreturn void customer_waits(struct customer *c); /* for ever: that is wrong */
 
 void server_open(struct server *s, struct town *t, unsigned upstream, unsigned port, bool cache);
 void servers_done(struct town *t);
+
+/* One of an origin's that listens stops to, and breaks its connections perhaps, or listens
+ * again. */
+void server_flap(struct server *s);
 
 #endif

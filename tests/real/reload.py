@@ -195,6 +195,7 @@ def many_at_once(origin):
     rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "the last one")
     os.kill(proxy.worker_pid(), signal.SIGKILL)
     proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("killed by signal 9"), "its end")
     rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)

@@ -180,6 +180,7 @@ def then_others(origin):
     rig.until(lambda: len(proxy.workers()) == 1, "the end of the one of before")
     worker, = proxy.workers()
     os.kill(worker, signal.SIGKILL)
+    rig.until(lambda: proxy.said("killed by signal 9"), "its end")
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
     proxy.upgrade()
     proxy.signal(signal.SIGUSR2)

@@ -34,7 +34,7 @@ static void open_edition(void)
 	struct config *config = config_read_text("test", SLICE(config_text), stderr);
 
 	assert_non_null(config);
-	editions_init(&editions, WORKERS);
+	editions_init(&editions, WORKERS, NULL);
 	edition = edition_new(&editions, config);
 	assert_non_null(edition);
 	edition_current(&editions, edition);
@@ -240,6 +240,36 @@ static void test_metrics(void **state)
 	read_metrics(text);
 }
 
+/* Servers that a worker asks, and what it thinks of them. */
+static void test_servers(void **state)
+{
+	struct roster *r = edition->accounts[0]->roster;
+	struct roster_row *a = roster_enter(r, 0, "a\"\\b", "127.0.0.1:1");
+	size_t n;
+
+	(void)state;
+	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
+	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
+	roster_hide(r, &r->rows[1], 1, 0, 0);
+	stat_add(&a->cells[0].requests, 42);
+	stat_add(&a->cells[1].in_flight, 3);
+	roster_tell(r, &a->cells[1], STANDING_EJECTED);
+	n = admin_metrics(&admin, text, sizeof(text));
+	assert_true(n > 0);
+	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);
+	assert_true(value_of(text, "fairlead_server_in_flight{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 3);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"ejected\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"up\"} ") == 0);
+	assert_null(strstr(text, "gone"));
+	read_metrics(text);
+}
+
 /* Too little room is told, wherever it ends. */
 static void test_room(void **state)
 {
@@ -309,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_metrics, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),

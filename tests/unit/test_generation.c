@@ -36,9 +36,9 @@ static struct share share_of(const char *name)
 
 	for (unsigned i = 0; i < COUNT(names); i++)
 		if (strcmp(names[i], name) == 0)
-			return (struct share){ &rig.upstream_stats[i], &rig.lines[i] };
+			return (struct share){ &rig.upstream_stats[i], &rig.lines[i], NULL };
 	fail();
-	return (struct share){ NULL, NULL };
+	return (struct share){ NULL, NULL, NULL };
 }
 
 static struct generation *made(struct paper *paper, const char *text)
