@@ -565,7 +565,7 @@ static void open_town(struct town *t)
 
 	t->weather.few_buffers = t->seed % 4 == 1;
 	t->weather.together = t->seed % 16 == 2;
-	t->weather.moves = t->seed % 8 == 3;
+	t->weather.watched = t->seed % 8 == 3;
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
@@ -579,11 +579,11 @@ static void open_town(struct town *t)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->servers[u][i], t, u, ORIGIN_PORT + TOWN_SERVERS * u + i,
 				    false);
-	for (unsigned u = 0; t->weather.moves && u < t->upstream_n; u++)
+	for (unsigned u = 0; t->weather.watched && u < t->upstream_n; u++)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->moved[u][i], t, u, t->servers[u][i].port + TOWN_MOVED,
 				    false);
-	if (t->weather.moves)
+	if (t->weather.watched)
 		t->watch = town_watch_open(t);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_open(&t->caches[i], t, t->upstream_n, CACHE_PORT + i, true);
@@ -607,7 +607,7 @@ static void check_limits(struct town *t)
 	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
 		town_wrong(t, "more connections than the quota");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		if (t->connections[u] > 0 && !t->weather.moves && /* who leaves keeps his own */
+		if (t->connections[u] > 0 && !t->weather.moves && !t->weather.watched &&
 		    t->upstream_stats[u].connections > t->connections[u] * t->server_n[u])
 			town_wrong(t, "upstream %u has more connections than its limit", u);
 	for (unsigned u = 0; u < t->upstream_n; u++)

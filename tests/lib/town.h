@@ -134,8 +134,9 @@ struct weather {
 	bool drain, memory;
 	bool together;   /* all customers come in the same millisecond */
 	bool reloads;    /* the configuration changes, again and again */
+	bool watched;    /* names of servers move, and servers are asked whether they are well */
 	bool flaps;      /* origins stop to listen, and listen again */
-	bool moves;      /* names of servers move, and servers are asked whether they are well */
+	bool moves;      /* names stand for other servers, who are probed up and down */
 };
 
 struct town {

@@ -174,7 +174,7 @@ def silence(proxy, dns, origin):
     failures = proxy.metrics()["resolver_failures_total"]
     load = Load(proxy.port)
     rig.until(lambda: proxy.metrics()["resolver_failures_total"] > failures + 2, "failures")
-    rig.until(lambda: proxy.said("app.test") and proxy.said("cannot be resolved ("), "a line")
+    rig.until(lambda: proxy.said(f"app.test:{origin} cannot be resolved ("), "a line")
     dns.tell({**NAMES, "app.test": ["127.0.0.3"]})
     dns.start()
     becomes(proxy, {f"127.0.0.3:{origin}"})
