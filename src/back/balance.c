@@ -11,8 +11,7 @@
 /* Servers that may be chosen. */
 struct choice {
 	struct upstream *upstream;
-	const uint64_t *tried;
-	unsigned rank;
+	uint8_t rank;
 };
 
 static bool was_tried(const uint64_t *tried, const struct server *s)
@@ -34,9 +33,11 @@ static bool is_ill(const struct upstream *u, const struct server *s)
 	return s->probed_down || s->ejected || s->down_until_ms > u->tick->now_ms;
 }
 
-static unsigned rank_of(const struct upstream *u, const struct server *s)
+#define RANK_NONE 4 /* was tried */
+
+static uint8_t rank_of(const struct upstream *u, const struct server *s)
 {
-	return (is_ill(u, s) ? 2u : 0u) + s->backup;
+	return (uint8_t)((is_ill(u, s) ? 2u : 0u) + s->backup);
 }
 
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
@@ -47,29 +48,23 @@ bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
 	return false;
 }
 
-/* The best rank of those that were not tried; false: there are none. */
-static bool find_rank(struct choice *c)
+/* Ranks all; false: all were tried. */
+static bool rank_all(struct choice *c, const uint64_t *tried)
 {
-	const struct upstream *u = c->upstream;
-	bool found = false;
+	c->rank = RANK_NONE;
+	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+		struct server *s = c->upstream->servers[i];
 
-	for (unsigned i = 0; i < u->server_n; i++) {
-		const struct server *s = u->servers[i];
-		unsigned rank;
-
-		if (was_tried(c->tried, s))
-			continue;
-		rank = rank_of(u, s);
-		if (!found || rank < c->rank)
-			c->rank = rank;
-		found = true;
+		s->rank = was_tried(tried, s) ? RANK_NONE : rank_of(c->upstream, s);
+		if (s->rank < c->rank)
+			c->rank = s->rank;
 	}
-	return found;
+	return c->rank != RANK_NONE;
 }
 
 static bool is_candidate(const struct choice *c, const struct server *s)
 {
-	return !was_tried(c->tried, s) && rank_of(c->upstream, s) == c->rank && !server_full(s);
+	return s->rank == c->rank && !server_full(s);
 }
 
 /* Its weight, less while it is warming up. */
@@ -247,13 +242,13 @@ static struct server *highest(const struct choice *c, uint64_t key)
 
 struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried)
 {
-	struct choice c = { .upstream = u, .tried = l->tried };
+	struct choice c = { .upstream = u };
 
 	if (u->server_n == 1) {
 		*untried = !was_tried(l->tried, u->servers[0]);
 		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
 	}
-	*untried = find_rank(&c);
+	*untried = rank_all(&c, l->tried);
 	if (!*untried)
 		return NULL;
 	switch (u->config.balance) {

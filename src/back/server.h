@@ -17,6 +17,7 @@ struct server {
 	uint64_t warm_ms;     /* when it has its full weight */
 	uint64_t down_until_ms;
 	bool probed_down, ejected, backup, leaving;
+	uint8_t rank;         /* in the choice at hand */
 	uint32_t slot;        /* in lease.tried */
 	uint32_t index;       /* of its name */
 	uint64_t hash;        /* of name and address */

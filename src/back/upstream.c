@@ -5,6 +5,9 @@
 
 #include "server.h"
 
+/* Of those who wait for some servers only, how many are passed over for others. */
+#define PASSED_MAX 8
+
 const struct config_upstream *upstream_config(const struct upstream *u)
 {
 	return &u->config;
@@ -85,11 +88,13 @@ static bool join_line(struct upstream *u, struct lease *l)
 		lease_fail(l, LEASE_QUEUE_FULL);
 		return true;
 	}
+	/* Those before it may wait for another server, or a place may have come free on another
+	 * worker. */
+	if (u->config.requests > 0 || !list_empty(&u->line))
+		tick_run(u->tick, &u->task);
 	l->since_ms = u->tick->now_ms + 1; /* not 0 */
 	list_append(&u->line, &l->node);
 	note_line(u);
-	if (u->config.requests > 0)
-		upstream_serve(u); /* a place may have come free on another worker */
 	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
@@ -188,8 +193,7 @@ bool lease_try(struct upstream *u, struct lease *l)
 
 	if (!untried)
 		return false;
-	/* Who waits for a place of those that are limited has come first. */
-	if (!s || (u->config.requests > 0 && !list_empty(&u->line)) || !give(u, s, l, 1))
+	if (!s || !give(u, s, l, 1))
 		return join_line(u, l);
 	return true;
 }
@@ -220,25 +224,37 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 		lease_fail(l, LEASE_REFUSED);
 }
 
-/* A place came free: those who wait longest go first. */
+static bool avoids_some(const struct lease *l)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < COUNT(l->tried); i++)
+		any |= l->tried[i];
+	return any != 0;
+}
+
+/* A place came free: those who wait longest go first. Who waits for some servers only, as he has
+ * tried the others, does not keep from these who comes after him. */
 void upstream_serve_line(struct upstream *u)
 {
+	unsigned passed = 0;
+
 	u->has_no_use = false;
 	note_line(u);
-	while (!list_empty(&u->line)) {
-		struct lease *l = LIST_ITEM(u->line.next, struct lease, node);
+	LIST_EACH(&u->line, node) {
+		struct lease *l = LIST_ITEM(node, struct lease, node);
 		bool untried = false;
 		struct server *s = server_choose(u, l, &untried);
 
-		if (!s && !untried) {
+		if (!untried) {
 			leave_line(l);
 			lease_fail(l, (enum lease_failure)l->failure);
-			continue;
+		} else if (!s) {
+			if (!avoids_some(l) || ++passed == PASSED_MAX)
+				return;
+		} else if (!give(u, s, l, u->line_n)) {
+			return;
 		}
-		if (!s)
-			return;
-		if (!give(u, s, l, u->line_n))
-			return;
 	}
 }
 

@@ -48,17 +48,13 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	return b;
 }
 
-uint64_t action_hash(const struct generation *g, const struct request_view *view,
-		     unsigned upstream)
+static uint64_t hash_of(const struct template *t, const struct request_view *view)
 {
-	const struct config_upstream *u = &g->config->upstreams[upstream];
 	uint64_t hash = 0xcbf29ce484222325u;
 	char room[HASH_ROOM];
 
-	if (u->balance != CONFIG_HASH)
-		return 0;
-	for (unsigned i = 0; i < u->hash.part_n; i++) {
-		const struct template_part *part = &u->hash.parts[i];
+	for (unsigned i = 0; i < t->part_n; i++) {
+		const struct template_part *part = &t->parts[i];
 		struct slice value;
 
 		if (!variable_value(part->variable, part->text, view, room, sizeof(room), &value))
@@ -67,6 +63,14 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
 	}
 	return hash > 0 ? hash : 1;
+}
+
+uint64_t action_hash(const struct generation *g, const struct request_view *view,
+		     unsigned upstream)
+{
+	const struct config_upstream *u = &g->config->upstreams[upstream];
+
+	return u->balance == CONFIG_HASH ? hash_of(&u->hash, view) : 0;
 }
 
 static void start_proxy(struct exchange *x, const struct request_view *view)

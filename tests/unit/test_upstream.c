@@ -321,6 +321,44 @@ static void test_another_one(void **state)
 	house_each_seed(3, another_one);
 }
 
+/* Who waits for one server only does not keep others from another, in line or not. */
+static void not_behind(struct house *h)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct asker holds[2], waits, next;
+
+	if (simrig_draw(&h->rig, 2))
+		h->config.requests = 1;
+	else
+		h->config.connections = 1;
+	house_start(h);
+	asker_init(&holds[0]);
+	upstream_lease(h->upstream, &holds[0].lease, avoid, false, &holds[0].task);
+	asker_waits(h, &holds[0]);
+	assert_string_equal(lease_server(&holds[0].lease), "b");
+	asker_init(&waits);
+	upstream_lease(h->upstream, &waits.lease, avoid, false, &waits.task);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	asker_asks(h, &holds[1]);
+	asker_waits(h, &holds[1]);
+	assert_string_equal(lease_server(&holds[1].lease), "a");
+	asker_asks(h, &next);
+	assert_int_equal(next.lease.state, LEASE_WAITING);
+	upstream_return(&holds[1].lease, simrig_draw(&h->rig, 2));
+	asker_waits(h, &next);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	upstream_return(&holds[0].lease, simrig_draw(&h->rig, 2));
+	asker_waits(h, &waits);
+	upstream_return(&next.lease, true);
+	upstream_return(&waits.lease, true);
+}
+
+static void test_not_behind(void **state)
+{
+	(void)state;
+	house_each_seed(2, not_behind);
+}
+
 /* A new connection is wanted where idle ones stand at the limit. */
 static void fresh_at_the_limit(struct house *h)
 {
@@ -490,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_not_in_time),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_another_one),
+		cmocka_unit_test(test_not_behind),
 		cmocka_unit_test(test_fresh_at_the_limit),
 		cmocka_unit_test(test_send_failed),
 		cmocka_unit_test(test_idle),
