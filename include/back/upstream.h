@@ -54,6 +54,8 @@ enum lease_failure {
 	LEASE_NO_MEMORY,
 };
 
+#define LEASE_TRIED (CONFIG_SERVERS_MAX / 64)
+
 /* A hold on an origin, and on a stream of it (always 0 on HTTP/1). Embedded in whoever
  * asks; its address must not change until upstream_return(). */
 struct lease {
@@ -67,7 +69,7 @@ struct lease {
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[CONFIG_SERVERS_MAX / 64];
+	uint64_t tried[LEASE_TRIED]; /* a bit for each server; stays when it was returned */
 };
 
 struct upstream_options {
@@ -106,9 +108,14 @@ struct upstream_stats *upstream_stats(struct upstream *u);
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned. fresh: a new connection
- * only, as an idle one turned out to be stale. */
-void upstream_lease(struct upstream *u, struct lease *lease, bool fresh, struct task *asker);
+ * asker is run when it changes. lease is zeroed or was returned. avoid: as lease.tried, of
+ * earlier leases; those servers are asked only if there are no others (NULL: all may be).
+ * fresh: a new connection only, as an idle one turned out to be stale. */
+void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
+		    struct task *asker);
+
+/* There is a server that is not in `tried` and not known to be down. */
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
  * left unsent or unread. */

@@ -38,7 +38,8 @@ struct proxy {
 	unsigned evict_next;          /* the upstream that gives way next */
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, joins, jobs;
+	struct desk *desk;            /* see desk.h */
+	struct slab exchanges, fetches, tries, joins, jobs;
 	struct head request, answer;  /* scratch of the step at hand */
 	char *path_scratch;           /* limits.request_head bytes, for routing */
 	uint64_t date_s;              /* the second that `date` tells */

@@ -169,11 +169,17 @@ static void origin_step(struct task *task)
 	}
 }
 
+static void mark_tried(const struct server *s, struct lease *l)
+{
+	unsigned i = (unsigned)(s - s->upstream->servers);
+
+	l->tried[i / 64] |= 1ull << i % 64;
+}
+
 /* A descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
-	unsigned i = (unsigned)(s - u->servers);
 	struct origin *o = slab_take(&u->origins);
 
 	if (!o) {
@@ -181,7 +187,7 @@ void origin_connect(struct server *s, struct lease *l)
 		lease_fail(l, LEASE_NO_MEMORY);
 		return;
 	}
-	l->tried[i / 64] |= 1ull << i % 64;
+	mark_tried(s, l);
 	o->server = s;
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
@@ -215,6 +221,7 @@ void origin_lease(struct server *s, struct lease *l)
 	o->lease = l;
 	o->requests++;
 	reader_init(&o->reader);
+	mark_tried(s, l);
 	l->origin = o;
 	l->reused = true;
 	lease_set(l, LEASE_READY);

@@ -70,6 +70,15 @@ static bool was_tried(const struct lease *l, unsigned i)
 	return l->tried[i / 64] >> i % 64 & 1;
 }
 
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (!(tried[i / 64] >> i % 64 & 1) &&
+		    u->servers[i].down_until_ms <= u->tick->now_ms)
+			return true;
+	return false;
+}
+
 static bool at_limit(const struct upstream *u, const struct server *s)
 {
 	return u->config->connections > 0 && s->open_n >= u->config->connections;
@@ -167,10 +176,13 @@ bool lease_try(struct upstream *u, struct lease *l)
 	return true;
 }
 
-void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task *asker)
+void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, bool fresh,
+		    struct task *asker)
 {
 	ASSERT(l->state == LEASE_NONE);
 	memset(l, 0, sizeof(*l));
+	if (avoid)
+		memcpy(l->tried, avoid, sizeof(l->tried));
 	l->upstream = u;
 	l->asker = asker;
 	l->fresh = fresh;
@@ -178,8 +190,10 @@ void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task
 	timer_init(&l->timer, NULL);
 	if (u->closing)
 		lease_fail(l, LEASE_REFUSED);
-	else
+	else if (!lease_try(u, l)) { /* all are to be avoided */
+		memset(l->tried, 0, sizeof(l->tried));
 		lease_try(u, l);
+	}
 }
 
 /* A place came free: those who wait longest go first. */

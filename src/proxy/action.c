@@ -6,6 +6,7 @@
 
 #include "join.h"
 #include "route/variable.h"
+#include "tries.h"
 
 /* ---- proxy ---------------------------------------------------------------- */
 
@@ -56,11 +57,17 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return;
 	}
-	request = action_emit_request(p, view, proxy, h);
-	if (request)
-		x->fetch = fetch_origin(p, p->upstreams[proxy->upstream], request, h->method,
-					h->framing, h->length, &x->client->task);
 	x->state = EXCHANGE_ASKING;
+	request = action_emit_request(p, view, proxy, h);
+	if (!request) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	if (tries_wanted(view->route))
+		tries_begin(x, p->upstreams[proxy->upstream], request, h);
+	else
+		x->fetch = fetch_origin(p, p->upstreams[proxy->upstream], request, h->method,
+					h->framing, h->length, NULL, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }

@@ -8,7 +8,8 @@
  *      └─▶ REPLYING ─▶ (ended)
  *
  *   ROUTING    which route, and what it does
- *   ASKING     a fetch was started; the request's body goes to it; no final head yet
+ *   ASKING     a fetch was started; the request's body goes to it; no final head yet. It may
+ *              be one of several, with pauses between them (tries.h)
  *   RELAYING   the final head was written to the client; the body follows
  *   TUNNEL     after a 101: bytes in both directions
  *   JOINING    several fetches, one answer (join.h)
@@ -36,6 +37,7 @@ struct exchange {
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
+	struct tries *tries;  /* NULL: its route says nothing of them, or they are over */
 	struct join *join;
 	struct job *job;
 	struct buf *kept;     /* the head as received: for the log, and to route again */
@@ -47,6 +49,7 @@ struct exchange {
 	int status;           /* answered; 0: not yet */
 	uint8_t state;        /* enum exchange_state */
 	uint8_t method;       /* enum method */
+	uint8_t tries_n;      /* times that its upstream was asked, by fetches that are over */
 	bool minor_0;         /* HTTP/1.0 */
 	bool upgrade;         /* asked for */
 	bool expects;         /* holds its body back until a 100 */
@@ -59,6 +62,9 @@ extern const struct client_events exchange_client_events;
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
+
+/* Lets go of the fetch, and counts its tries. */
+void exchange_drop_fetch(struct exchange *x);
 
 /* The answer was queued whole: logs it, frees the exchange, and lets the client go on. */
 void exchange_end(struct exchange *x, enum ending ending);

@@ -199,7 +199,7 @@ static void swallowed(struct fetch *f)
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
 	upstream_return(&f->lease, false);
 	set_state(f, FETCH_LEASING);
-	upstream_lease(f->upstream, &f->lease, true, f->asker);
+	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->asker);
 	lease_step(f);
 }
 
@@ -214,6 +214,26 @@ static void origin_step(struct fetch *f)
 	if (f->late && leased(f) && f->state != FETCH_ENDED)
 		fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_SHORT :
 			sending ? ENDING_ORIGIN_DEAF : ENDING_ORIGIN_LATE);
+}
+
+void fetch_late(struct fetch *f)
+{
+	switch ((enum fetch_state)f->state) {
+	case FETCH_LEASING:
+		fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_LATE :
+							  ENDING_ORIGIN_UNREACHED);
+		break;
+	case FETCH_SENDING:
+		fail(f, ENDING_ORIGIN_DEAF);
+		break;
+	case FETCH_AWAITING_HEAD:
+		fail(f, ENDING_ORIGIN_LATE);
+		break;
+	case FETCH_RELAYING:
+	case FETCH_ENDED:
+	case FETCH_FAILED:
+		break;
+	}
 }
 
 uint32_t fetch_room(struct fetch *f)
@@ -298,6 +318,22 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	expect(f);
 }
 
+void fetch_skip(struct fetch *f, const struct head *h)
+{
+	enum framing framing = head_response_framing(h, (enum method)f->method);
+	struct piece p = { NULL, NULL, 0 };
+	enum body_event event;
+
+	fetch_take_head(f, h, framing);
+	do {
+		event = fetch_body(f, &f->proxy->answer, &p);
+		if (event == BODY_DATA)
+			piece_put(&p);
+		else if (event == BODY_TRAILERS)
+			fetch_end_trailers(f);
+	} while (event == BODY_DATA || event == BODY_TRAILERS);
+}
+
 void fetch_hold(struct fetch *f, bool held)
 {
 	if (f->waits_for_asker && !held)
@@ -353,7 +389,7 @@ struct conn *fetch_tunnel(struct fetch *f)
 
 struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   struct task *asker)
+			   const uint64_t *avoid, struct task *asker)
 {
 	struct fetch *f = slab_take(&p->fetches);
 
@@ -368,8 +404,9 @@ struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *requ
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
+	f->avoid = avoid;
 	set_state(f, FETCH_LEASING);
-	upstream_lease(u, &f->lease, false, asker);
+	upstream_lease(u, &f->lease, avoid, false, asker);
 	return f;
 }
 

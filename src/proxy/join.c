@@ -78,7 +78,7 @@ static bool ask(struct join *j, struct part *part)
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
 		part->fetch = fetch_origin(p, p->upstreams[c->proxy.upstream], part->request,
-					   METHOD_GET, FRAMING_NONE, 0, asker);
+					   METHOD_GET, FRAMING_NONE, 0, NULL, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "desk.h"
 #include "exchange.h"
 #include "join.h"
+#include "tries.h"
 
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
 #define LINGER_MS 5000
@@ -181,13 +183,15 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
+	slab_init(&p->tries, "tries", tries_size(), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	init_front(p, o);
 	p->path_scratch = malloc(2 * (size_t)p->config->limits.request_head);
 	p->upstreams = calloc(p->config->upstream_n + 1, sizeof(p->upstreams[0]));
 	p->memcaches = calloc(p->config->upstream_n + 1, sizeof(p->memcaches[0]));
-	if (!p->path_scratch || !p->upstreams || !p->memcaches)
+	p->desk = desk_new(p->config, p->tick->now_us);
+	if (!p->path_scratch || !p->upstreams || !p->memcaches || !p->desk)
 		return -ENOMEM;
 	for (unsigned i = 0; i < p->config->upstream_n; i++)
 		if (!open_upstream(p, o, i))
@@ -249,9 +253,11 @@ void proxy_done(struct proxy *p)
 	free(p->upstreams);
 	free(p->memcaches);
 	free(p->path_scratch);
+	desk_free(p->desk);
 	front_done(&p->front);
 	slab_done(&p->exchanges);
 	slab_done(&p->fetches);
+	slab_done(&p->tries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
 }
@@ -261,6 +267,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
 	slab_trim(&p->fetches);
+	slab_trim(&p->tries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);
 	for (unsigned i = 0; i < p->config->upstream_n; i++) {

@@ -121,7 +121,7 @@ static void ask(struct house *h, struct asker *a)
 {
 	memset(a, 0, sizeof(*a));
 	task_init(&a->task, told);
-	upstream_lease(h->upstream, &a->lease, false, &a->task);
+	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
 }
 
 static bool settled(const struct asker *a)
@@ -438,7 +438,7 @@ static void fresh_at_the_limit(struct house *h)
 	upstream_return(&a.lease, true);
 	memset(&b, 0, sizeof(b));
 	task_init(&b.task, told);
-	upstream_lease(h->upstream, &b.lease, true, &b.task);
+	upstream_lease(h->upstream, &b.lease, NULL, true, &b.task);
 	wait_ready(h, &b);
 	assert_false(b.lease.reused);
 	assert_true(h->stats.connections <= 1);
@@ -552,7 +552,7 @@ static void turmoil(struct house *h)
 		struct host *host = &h->hosts[simrig_draw(&h->rig, SERVERS)];
 
 		if (x->lease.state == LEASE_NONE)
-			upstream_lease(h->upstream, &x->lease, simrig_draw(&h->rig, 8) == 0,
+			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
 				       &x->task);
 		else
 			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
