@@ -8,6 +8,11 @@
  *                 └───────────────────────────────┴──▶ FAILED
  *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
  *
+ * A server is one address of one configured name: a name with three addresses is three
+ * servers, each with the weight of the name. One that is no longer among them *leaves*: it is
+ * asked nothing new, its idle origins end, the leased ones finish. What is configured is
+ * copied: nothing here points into a configuration.
+ *
  * A server that refuses a connection is passed over for DOWN_MS while others are there;
  * a lease tries each server once. Full is ordinary: with `connections` reached everywhere
  * a lease waits in the line, which has a limit and a timeout. */
@@ -21,6 +26,12 @@
 #include "message/writer.h"
 
 #define UPSTREAM_DOWN_MS 1000
+
+/* Addresses of one upstream, all names taken together; the first of each has its place.
+ * Servers that come take new slots as long as there are some, so that who has tried one does
+ * not take another for it. */
+#define UPSTREAM_SERVERS_MAX CONFIG_SERVERS_MAX
+#define UPSTREAM_SLOTS 512
 
 struct upstream;
 struct server;
@@ -40,7 +51,6 @@ struct origin {
 	struct io_connect connect;
 	int connect_result;
 	uint8_t state;         /* enum origin_state */
-	uint8_t addresses_tried;
 	uint64_t requests;     /* that it was leased for */
 };
 
@@ -53,8 +63,6 @@ enum lease_failure {
 	LEASE_QUEUE_TIMEOUT,
 	LEASE_NO_MEMORY,
 };
-
-#define LEASE_TRIED (CONFIG_SERVERS_MAX / 64)
 
 /* A hold on an origin, and on a stream of it (always 0 on HTTP/1). Embedded in whoever
  * asks; its address must not change until upstream_return(). */
@@ -69,12 +77,13 @@ struct lease {
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[LEASE_TRIED]; /* a bit for each server; stays when it was returned */
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given or is to avoid, by
+						slot; stays after upstream_return() */
 };
 
 struct upstream_options {
 	struct tick *tick;
-	const struct config_upstream *config;
+	const struct config_upstream *config; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
@@ -101,20 +110,34 @@ bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
 void upstream_trim(struct upstream *u);
 
+/* Its `servers` are not kept. */
 const struct config_upstream *upstream_config(const struct upstream *u);
 struct upstream_stats *upstream_stats(struct upstream *u);
 
-/* The server's name of a lease that is READY. */
+/* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
+ * keep all they have. False: no memory for one that is new; to be called again. */
+bool upstream_resolved(struct upstream *u, unsigned index,
+		       const struct config_address *addresses, unsigned n);
+
+/* What the prober found. A server that is not there is not meant. */
+void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
+		     bool up);
+
+/* Another configuration of the same name and protocol: servers of the same name and address
+ * keep all they have. False: no memory for all of it; to be called again. */
+bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
+
+/* The server's name of a lease that is READY; it stays until the end of the tick. */
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned. avoid: as lease.tried, of
- * earlier leases; those servers are asked only if there are no others (NULL: all may be).
- * fresh: a new connection only, as an idle one turned out to be stale. */
+ * asker is run when it changes. lease is zeroed or was returned. avoid: servers by slot,
+ * UPSTREAM_SLOTS / 64 words, that are passed over while there are others; NULL: none. fresh: a
+ * new connection only, as an idle one turned out to be stale. */
 void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
 		    struct task *asker);
 
-/* There is a server that is not in `tried` and not known to be down. */
+/* Somebody else could be asked than those tried: a server that is not down. */
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was

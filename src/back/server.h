@@ -4,21 +4,39 @@
 
 #include "back/upstream.h"
 
+/* "host:port" or "unix:/path" as written, or what it was called. */
+#define SERVER_NAME_MAX 288
+
 struct server {
 	struct upstream *upstream;
-	const struct config_server *config;
 	struct list idle;     /* last returned first */
 	uint32_t idle_n;
 	uint32_t open_n;      /* connecting, leased or idle */
 	uint32_t leased_n;
+	uint32_t weight;
 	int64_t current;      /* smooth weighted round robin */
 	uint64_t down_until_ms;
-	unsigned address;     /* to be tried first */
+	bool probed_down;
+	bool leaving;
+	uint32_t slot;        /* in lease.tried */
+	uint32_t index;       /* of its name */
+	uint32_t origin_n;    /* not dead */
+	struct list node;     /* among those that leave */
+	struct corpse corpse;
+	struct sockaddr_storage sa;
+	socklen_t len;
+	char name[SERVER_NAME_MAX];
+};
+
+/* A configured server: what its addresses have in common. */
+struct named {
+	uint32_t weight;
+	char name[SERVER_NAME_MAX];
 };
 
 struct upstream {
 	struct tick *tick;
-	const struct config_upstream *config;
+	struct config_upstream config; /* a copy, without `servers` */
 	struct upstream_stats *stats;
 	struct quota *descriptors;
 	struct quota *line_quota;
@@ -32,8 +50,13 @@ struct upstream {
 	uint32_t line_n;
 	struct task task;     /* serves the line when room has come */
 	struct slab origins;
+	struct named *named;  /* config.server_n of them */
 	unsigned server_n;
-	struct server servers[];
+	struct server *servers[UPSTREAM_SERVERS_MAX]; /* by name, as configured */
+	struct list leaving;
+	uint64_t slots[UPSTREAM_SLOTS / 64];          /* that are in use */
+	uint32_t slot_next;
+	char name[CONFIG_NAME_MAX];
 };
 
 /* ---- upstream.c ----------------------------------------------------------- */
@@ -47,6 +70,23 @@ bool lease_try(struct upstream *u, struct lease *l);
 
 /* A place came free: those who wait longest go first. */
 void upstream_serve_line(struct upstream *u);
+
+/* ---- balance.c ------------------------------------------------------------ */
+
+bool server_full(const struct server *s);
+
+/* The best server that was not tried; NULL if there is none, or none with room. *untried
+ * says whether there is one to wait for. */
+struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried);
+
+/* ---- server.c ------------------------------------------------------------- */
+
+/* The first servers of an upstream. */
+bool upstream_servers_init(struct upstream *u, const struct config_upstream *config);
+void upstream_servers_done(struct upstream *u);
+
+/* One of its origins is dead: one that leaves goes with its last. */
+void server_origin_dead(struct server *s);
 
 /* ---- origin.c ------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@
 
 const struct config_upstream *upstream_config(const struct upstream *u)
 {
-	return u->config;
+	return &u->config;
 }
 
 struct upstream_stats *upstream_stats(struct upstream *u)
@@ -17,7 +17,7 @@ struct upstream_stats *upstream_stats(struct upstream *u)
 
 const char *lease_server(const struct lease *l)
 {
-	return l->origin->server->config->name;
+	return l->origin->server->name;
 }
 
 /* ---- leases --------------------------------------------------------------- */
@@ -63,72 +63,7 @@ static bool take_descriptor(struct upstream *u, uint32_t wanted)
 	return false;
 }
 
-/* ---- which server --------------------------------------------------------- */
-
-static bool was_tried(const struct lease *l, unsigned i)
-{
-	return l->tried[i / 64] >> i % 64 & 1;
-}
-
-bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
-{
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (!(tried[i / 64] >> i % 64 & 1) &&
-		    u->servers[i].down_until_ms <= u->tick->now_ms)
-			return true;
-	return false;
-}
-
-static bool at_limit(const struct upstream *u, const struct server *s)
-{
-	return u->config->connections > 0 && s->open_n >= u->config->connections;
-}
-
-static bool is_full(const struct upstream *u, const struct server *s)
-{
-	return s->idle_n == 0 && at_limit(u, s);
-}
-
-static bool better(const struct upstream *u, const struct server *a, const struct server *b)
-{
-	switch (u->config->balance) {
-	case CONFIG_ROUND_ROBIN:
-		return a->current > b->current;
-	case CONFIG_LEAST_CONNECTIONS:
-		return (uint64_t)a->leased_n * b->config->weight <
-		       (uint64_t)b->leased_n * a->config->weight;
-	}
-	return false;
-}
-
-/* The best server that was not tried; NULL if there is none, or none with room. *untried
- * says whether there is one to wait for. Servers that are down come last. */
-static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
-{
-	for (int with_down = 0; with_down < 2; with_down++) {
-		struct server *best = NULL;
-		int64_t total = 0;
-
-		for (unsigned i = 0; i < u->server_n; i++) {
-			struct server *s = &u->servers[i];
-
-			if (was_tried(l, i))
-				continue;
-			*untried = true;
-			if (is_full(u, s) || (s->down_until_ms > u->tick->now_ms) != with_down)
-				continue;
-			s->current += s->config->weight;
-			total += s->config->weight;
-			if (!best || better(u, s, best))
-				best = s;
-		}
-		if (best) {
-			best->current -= total;
-			return best;
-		}
-	}
-	return NULL;
-}
+/* ---- the line ------------------------------------------------------------- */
 
 static bool join_line(struct upstream *u, struct lease *l)
 {
@@ -141,15 +76,16 @@ static bool join_line(struct upstream *u, struct lease *l)
 	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
-	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->queue_timeout_ms);
+	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.queue_timeout_ms);
 	lease_set(l, LEASE_WAITING);
 	return true;
 }
 
 /* Who wants a new connection where idle ones stand at the limit takes the place of one. */
-static void make_room(struct upstream *u, struct server *s, const struct lease *l)
+static void make_room(const struct upstream *u, struct server *s, const struct lease *l)
 {
-	if (l->fresh && s->idle_n > 0 && at_limit(u, s))
+	if (l->fresh && s->idle_n > 0 && u->config.connections > 0 &&
+	    s->open_n >= u->config.connections)
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
 }
 
@@ -157,7 +93,7 @@ static void make_room(struct upstream *u, struct server *s, const struct lease *
 bool lease_try(struct upstream *u, struct lease *l)
 {
 	bool untried = false;
-	struct server *s = choose(u, l, &untried);
+	struct server *s = server_choose(u, l, &untried);
 
 	if (!untried)
 		return false;
@@ -180,20 +116,26 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 		    struct task *asker)
 {
 	ASSERT(l->state == LEASE_NONE);
-	memset(l, 0, sizeof(*l));
-	if (avoid)
-		memcpy(l->tried, avoid, sizeof(l->tried));
 	l->upstream = u;
+	l->origin = NULL;
+	l->failure = LEASE_REFUSED;
+	l->reused = false;
 	l->asker = asker;
 	l->fresh = fresh;
+	memset(l->tried, 0, sizeof(l->tried));
+	if (avoid)
+		memcpy(l->tried, avoid, sizeof(l->tried));
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
-	if (u->closing)
+	if (u->closing) {
 		lease_fail(l, LEASE_REFUSED);
-	else if (!lease_try(u, l)) { /* all are to be avoided */
-		memset(l->tried, 0, sizeof(l->tried));
-		lease_try(u, l);
+		return;
 	}
+	if (lease_try(u, l))
+		return;
+	memset(l->tried, 0, sizeof(l->tried)); /* all are to be avoided */
+	if (!lease_try(u, l))
+		lease_fail(l, LEASE_REFUSED);
 }
 
 /* A place came free: those who wait longest go first. */
@@ -202,8 +144,13 @@ void upstream_serve_line(struct upstream *u)
 	while (!list_empty(&u->line)) {
 		struct lease *l = LIST_ITEM(u->line.next, struct lease, node);
 		bool untried = false;
-		struct server *s = choose(u, l, &untried);
+		struct server *s = server_choose(u, l, &untried);
 
+		if (!s && !untried) {
+			leave_line(l);
+			lease_fail(l, (enum lease_failure)l->failure);
+			continue;
+		}
 		if (!s)
 			return;
 		server_drop_stale(s);
@@ -256,13 +203,11 @@ static void step(struct task *task)
 
 struct upstream *upstream_new(const struct upstream_options *options)
 {
-	unsigned n = options->config->server_n;
-	struct upstream *u = calloc(1, sizeof(*u) + n * sizeof(u->servers[0]));
+	struct upstream *u = calloc(1, sizeof(*u));
 
 	if (!u)
 		return NULL;
 	u->tick = options->tick;
-	u->config = options->config;
 	u->stats = options->stats;
 	u->descriptors = options->descriptors;
 	u->line_quota = options->line;
@@ -270,22 +215,20 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->owner = options->owner;
 	u->window = options->window;
 	u->idle_timeout_ms = options->idle_timeout_ms;
-	u->server_n = n;
 	list_init(&u->line);
+	list_init(&u->leaving);
 	task_init(&u->task, step);
 	slab_init(&u->origins, "origin", sizeof(struct origin), 0);
-	for (unsigned i = 0; i < n; i++) {
-		u->servers[i].upstream = u;
-		u->servers[i].config = &options->config->servers[i];
-		list_init(&u->servers[i].idle);
-	}
-	return u;
+	if (upstream_servers_init(u, options->config))
+		return u;
+	upstream_free(u);
+	return NULL;
 }
 
 bool upstream_evict(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = &u->servers[i];
+		struct server *s = u->servers[i];
 
 		if (s->idle_n > 0) {
 			origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
@@ -305,7 +248,7 @@ void upstream_close(struct upstream *u)
 {
 	u->closing = true;
 	for (unsigned i = 0; i < u->server_n; i++)
-		LIST_EACH(&u->servers[i].idle, node)
+		LIST_EACH(&u->servers[i]->idle, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
 }
 
@@ -317,8 +260,8 @@ bool upstream_idle(const struct upstream *u)
 void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
-	for (unsigned i = 0; i < u->server_n; i++)
-		ASSERT(u->servers[i].open_n == 0 && u->servers[i].leased_n == 0);
+	ASSERT(list_empty(&u->leaving));
+	upstream_servers_done(u);
 	task_stop(&u->task);
 	slab_done(&u->origins);
 	free(u);

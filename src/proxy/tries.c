@@ -28,7 +28,7 @@ struct tries {
 	bool rang;
 	bool lost;              /* not all that was sent of the body is kept */
 	bool complete;          /* the request's end was sent */
-	uint64_t tried[LEASE_TRIED]; /* servers */
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
 };
 
 size_t tries_size(void)
@@ -217,7 +217,7 @@ static uint32_t pause_ms(struct tries *t)
 {
 	const struct fetch *f = t->exchange->fetch;
 
-	for (unsigned i = 0; i < LEASE_TRIED; i++)
+	for (unsigned i = 0; i < UPSTREAM_SLOTS / 64; i++)
 		t->tried[i] |= f->lease.tried[i];
 	if (upstream_has_other(t->upstream, t->tried))
 		return 0;
