@@ -82,6 +82,7 @@ struct worker_stats {
 	X(queue_timeouts, counter, "Requests that waited too long in the line")      \
 	X(timeouts, counter, "Requests that were not answered in time")              \
 	X(retries, counter, "Requests sent again")                                   \
+	X(stale_retries, counter, "Of these because an idle connection had ended")   \
 	X(retry_refusals, counter, "Retries not made: the budget was spent")             \
 	X(deadlines, counter, "Requests given up at the deadline of their route")    \
 	X(errors, counter, "Answers that were refused, broken or missing")           \

@@ -197,6 +197,7 @@ static void swallowed(struct fetch *f)
 	}
 	f->retried = true;
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
+	stat_add(&upstream_stats(f->upstream)->stale_retries, 1);
 	upstream_return(&f->lease, false);
 	set_state(f, FETCH_LEASING);
 	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->asker);

@@ -25,6 +25,7 @@ struct tries {
 	uint8_t framing;        /* enum framing */
 	uint8_t n;              /* tries begun */
 	uint8_t pauses;
+	bool in_line;           /* waits for a connection, which has a timeout of its own */
 	bool rang;
 	bool lost;              /* not all that was sent of the body is kept */
 	bool complete;          /* the request's end was sent */
@@ -103,6 +104,8 @@ static bool time_passed(struct exchange *x)
 	t->rang = false;
 	if (waits_for_client(x))
 		t->since_ms = t->try_ms = now_ms;
+	if (t->in_line)
+		t->try_ms = now_ms;
 	if (deadline(t) <= now_ms) {
 		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
 		exchange_fail(x, ENDING_DEADLINE);
@@ -156,10 +159,24 @@ void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
 	begin_try(x);
 }
 
+/* The time of a try begins when it has left the line. */
+static void look_at_line(struct tries *t)
+{
+	const struct fetch *f = t->exchange->fetch;
+	bool in_line = f && f->lease.state == LEASE_WAITING;
+
+	if (t->in_line && !in_line) {
+		t->try_ms = tick_of(t)->now_ms;
+		expect(t);
+	}
+	t->in_line = in_line;
+}
+
 bool tries_step(struct exchange *x)
 {
 	struct tries *t = x->tries;
 
+	look_at_line(t);
 	if (t->rang && !time_passed(x))
 		return false;
 	if (x->fetch)

@@ -27,6 +27,7 @@ enum play {
 	PLAY_INTERIM,
 	PLAY_EMPTY,       /* 204 or 304 */
 	PLAY_EARLY,       /* before the request is whole */
+	PLAY_BUSY,        /* 503 */
 	/* It is, and then something happens that should not. */
 	PLAY_CLOSES_IDLE,
 	PLAY_SPEAKS_IDLE,
@@ -74,6 +75,8 @@ struct request {
 	enum goal goal;
 	unsigned upstream, method, minor;
 	enum play play;
+	enum play first;    /* what is done with the first … */
+	unsigned firsts;    /* … so many times that it comes, before its play */
 	enum reply reply;
 	unsigned bad_head;  /* 0, or which mistake + 1 */
 	bool bad_body, chunked, closes, expects, waits, hop;
@@ -113,6 +116,15 @@ struct customer {
 	bool harmed, over;
 };
 
+/* What the routes to an upstream say of tries. */
+struct rule {
+	unsigned tries;    /* 0: nothing */
+	bool all_methods, all_conditions;
+	uint32_t body;     /* kept */
+	bool ample;        /* the budget */
+	unsigned percent, per_second;
+};
+
 enum shop { SHOP_OPEN, SHOP_REFUSES, SHOP_NEVER_ACCEPTS };
 
 struct server {
@@ -141,6 +153,7 @@ struct town {
 	struct weather weather;
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
 	uint32_t connections[TOWN_UPSTREAMS], links, pipeline;
+	struct rule rules[TOWN_UPSTREAMS];
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
 	struct customer customers[TOWN_CUSTOMERS];
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
@@ -148,6 +161,7 @@ struct town {
 	struct list visits;
 	struct timer drain, cut_off, shortage;
 	uint32_t request_body_max;
+	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
 	struct config *config;
 	struct worker_stats stats;

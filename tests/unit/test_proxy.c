@@ -494,6 +494,7 @@ static void swallowed(struct proxyrig *r)
 	assert_int_equal(answers[1].status, post ? 502 : 200);
 	answers_free(answers, n);
 	assert_int_equal(r->upstream_stats[0].retries, !post);
+	assert_int_equal(r->upstream_stats[0].stale_retries, !post);
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
 	assert_int_equal(r->swallowed, 1);
 }
