@@ -1,15 +1,18 @@
 /* What the tries of one worker under one configuration share: how much more than they were
- * asked for its upstreams may get.
+ * asked for its upstreams may get, and how long its routes take.
  *
  * Owner: the proxy. */
 #ifndef PROXY_DESK_H
 #define PROXY_DESK_H
 
 #include "budget.h"
+#include "latency.h"
 
 struct desk {
 	uint64_t random;
-	struct budget *retries; /* by upstream */
+	struct budget *retries, *hedges; /* by upstream */
+	struct latency **latencies;      /* by route; NULL for one without hedge */
+	unsigned route_n;
 };
 
 /* `seed` need not be good, but another one for each worker. NULL: no memory. */

@@ -18,6 +18,8 @@ static struct slice kept_slice(const struct exchange *x, struct span s)
 
 static void log_exchange(const struct exchange *x, enum ending ending)
 {
+	static const char *const hedges[] = { NULL, "lost", "won" };
+
 	if (!x->proxy->access)
 		return;
 	access_log(x->proxy->access, &(struct access_entry){
@@ -31,6 +33,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 		.took_us = x->proxy->tick->now_us - x->started_us,
 		.server = x->server,
 		.tries_n = x->tries_n,
+		.hedge = hedges[x->hedge],
 		.ending = ending_text(ending),
 	});
 }

@@ -27,6 +27,9 @@
 enum exchange_state { EXCHANGE_ROUTING, EXCHANGE_ASKING, EXCHANGE_RELAYING, EXCHANGE_TUNNEL,
 		      EXCHANGE_JOINING, EXCHANGE_BURNING, EXCHANGE_REPLYING };
 
+/* Of a second try beside the first. */
+enum hedge { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
+
 /* A part of `kept`. */
 struct span {
 	uint32_t at, len;
@@ -49,6 +52,7 @@ struct exchange {
 	int status;           /* answered; 0: not yet */
 	uint8_t state;        /* enum exchange_state */
 	uint8_t method;       /* enum method */
+	uint8_t hedge;        /* enum hedge */
 	uint8_t tries_n;      /* times that its upstream was asked, by fetches that are over */
 	bool minor_0;         /* HTTP/1.0 */
 	bool upgrade;         /* asked for */

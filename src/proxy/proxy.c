@@ -183,7 +183,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
-	slab_init(&p->tries, "tries", tries_size(), 0);
+	slab_init(&p->tries, "tries", sizeof(struct tries), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	init_front(p, o);

@@ -131,7 +131,8 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
-	tries_free(&x->tries);
+	if (x->tries)
+		tries_answered(x);
 	return true;
 }
 
@@ -155,7 +156,8 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_tunnel(x->fetch);
-	tries_free(&x->tries);
+	if (x->tries)
+		tries_answered(x);
 	return true;
 }
 

@@ -3,39 +3,10 @@
 #include <string.h>
 
 #include "desk.h"
+#include "hedge.h"
 
 /* A pause grows up to so many doublings. */
 #define DOUBLINGS_MAX 4
-
-struct tries {
-	struct exchange *exchange;
-	struct desk *desk;
-	const struct config_route *route;
-	struct upstream *upstream;
-	struct buf *request;    /* the head */
-	struct buf *body;       /* as far as it was sent to any try; NULL: nothing yet, or lost */
-	struct buf *trailers;
-	struct timer timer;
-	uint64_t since_ms;      /* what the deadline counts from */
-	uint64_t try_ms;        /* what the timeout of a try counts from */
-	uint64_t resume_ms;     /* without a fetch: when the next one begins */
-	uint64_t length;        /* of the body */
-	uint32_t repeated;      /* bytes of `body` that this try was sent */
-	uint8_t method;         /* enum method */
-	uint8_t framing;        /* enum framing */
-	uint8_t n;              /* tries begun */
-	uint8_t pauses;
-	bool in_line;           /* waits for a connection, which has a timeout of its own */
-	bool rang;
-	bool lost;              /* not all that was sent of the body is kept */
-	bool complete;          /* the request's end was sent */
-	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
-};
-
-size_t tries_size(void)
-{
-	return sizeof(struct tries);
-}
 
 static struct tick *tick_of(const struct tries *t)
 {
@@ -67,7 +38,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void expect(struct tries *t)
+void tries_expect(struct tries *t)
 {
 	uint64_t now_ms = tick_of(t)->now_ms, due = deadline(t);
 
@@ -75,6 +46,8 @@ static void expect(struct tries *t)
 		due = earlier(due, try_deadline(t));
 	if (!t->exchange->fetch && t->resume_ms > now_ms)
 		due = earlier(due, t->resume_ms);
+	if (t->hedge_ms > now_ms)
+		due = earlier(due, t->hedge_ms);
 	if (due == WHEEL_NEVER)
 		timer_stop(&tick_of(t)->wheel, &t->timer);
 	else
@@ -89,8 +62,7 @@ static void rang(struct timer *timer)
 	tick_run(tick_of(t), &t->exchange->client->task);
 }
 
-/* Its slowness is not the upstream's. */
-static bool waits_for_client(const struct exchange *x)
+bool tries_wait_for_client(const struct exchange *x)
 {
 	return x->client->body_wanted || (x->fetch && x->fetch->waits_for_asker);
 }
@@ -102,7 +74,7 @@ static bool time_passed(struct exchange *x)
 	uint64_t now_ms = tick_of(t)->now_ms;
 
 	t->rang = false;
-	if (waits_for_client(x))
+	if (tries_wait_for_client(x))
 		t->since_ms = t->try_ms = now_ms;
 	if (t->in_line)
 		t->try_ms = now_ms;
@@ -113,11 +85,27 @@ static bool time_passed(struct exchange *x)
 	}
 	if (try_deadline(t) <= now_ms)
 		fetch_late(x->fetch);
-	expect(t);
+	else if (t->hedge_ms > 0 && t->hedge_ms <= now_ms)
+		hedge_begin(x);
+	tries_expect(t);
 	return true;
 }
 
 /* ---- a try ---------------------------------------------------------------- */
+
+void tries_remember(struct tries *t, const struct fetch *f)
+{
+	for (unsigned i = 0; i < UPSTREAM_SLOTS / 64; i++)
+		t->tried[i] |= f->lease.tried[i];
+}
+
+struct fetch *tries_ask(struct tries *t)
+{
+	struct exchange *x = t->exchange;
+
+	return fetch_origin(x->proxy, t->upstream, buf_ref(t->request), (enum method)t->method,
+			    (enum framing)t->framing, t->length, t->tried, &x->client->task);
+}
 
 static void begin_try(struct exchange *x)
 {
@@ -126,10 +114,8 @@ static void begin_try(struct exchange *x)
 	t->n++;
 	t->repeated = 0;
 	t->try_ms = tick_of(t)->now_ms;
-	x->fetch = fetch_origin(x->proxy, t->upstream, buf_ref(t->request),
-				(enum method)t->method, (enum framing)t->framing, t->length,
-				t->tried, &x->client->task);
-	expect(t);
+	x->fetch = tries_ask(t);
+	tries_expect(t);
 }
 
 void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
@@ -156,6 +142,8 @@ void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
 	timer_init(&t->timer, rang);
 	if (retry)
 		budget_earn(budget_of(t), &retry->budget, t->since_ms);
+	t->began_us = p->tick->now_us;
+	hedge_plan(t);
 	begin_try(x);
 }
 
@@ -167,7 +155,7 @@ static void look_at_line(struct tries *t)
 
 	if (t->in_line && !in_line) {
 		t->try_ms = tick_of(t)->now_ms;
-		expect(t);
+		tries_expect(t);
 	}
 	t->in_line = in_line;
 }
@@ -179,6 +167,8 @@ bool tries_step(struct exchange *x)
 	look_at_line(t);
 	if (t->rang && !time_passed(x))
 		return false;
+	if (t->second)
+		hedge_step(x);
 	if (x->fetch)
 		return true;
 	if (tick_of(t)->now_ms < t->resume_ms)
@@ -194,7 +184,7 @@ bool tries_step(struct exchange *x)
 
 /* ---- another one ---------------------------------------------------------- */
 
-static uint32_t condition_of_status(int status)
+uint32_t tries_condition(int status)
 {
 	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++)
 		if (config_retry_status((enum config_retry_on)i) == status)
@@ -232,10 +222,7 @@ static uint32_t draw_pause_ms(struct tries *t)
 /* How long to wait for the next try: not at all if there is a server that was not asked. */
 static uint32_t pause_ms(struct tries *t)
 {
-	const struct fetch *f = t->exchange->fetch;
-
-	for (unsigned i = 0; i < UPSTREAM_SLOTS / 64; i++)
-		t->tried[i] |= f->lease.tried[i];
+	tries_remember(t, t->exchange->fetch);
 	if (upstream_has_other(t->upstream, t->tried))
 		return 0;
 	memset(t->tried, 0, sizeof(t->tried));
@@ -279,13 +266,25 @@ static void go_on(struct exchange *x)
 	struct tries *t = x->tries;
 
 	exchange_drop_fetch(x);
-	expect(t);
+	tries_expect(t);
 	if (t->resume_ms <= tick_of(t)->now_ms)
 		tick_run(tick_of(t), &x->client->task);
 }
 
+/* The hedge is as good as another try, and costs nothing more. */
+static bool has_second(struct exchange *x)
+{
+	if (!x->tries->second)
+		return false;
+	hedge_promote(x);
+	tick_run(x->proxy->tick, &x->client->task);
+	return true;
+}
+
 bool tries_failed(struct exchange *x)
 {
+	if (has_second(x))
+		return true;
 	if (!schedule(x->tries, condition_of(x->fetch)))
 		return false;
 	go_on(x);
@@ -294,8 +293,10 @@ bool tries_failed(struct exchange *x)
 
 bool tries_refused(struct exchange *x, const struct head *h)
 {
-	uint32_t condition = condition_of_status(h->status);
+	uint32_t condition = tries_condition(h->status);
 
+	if (hedge_poor(x->tries, h->status) && has_second(x))
+		return true;
 	if (condition == 0 || !schedule(x->tries, condition))
 		return false;
 	fetch_skip(x->fetch, h);
@@ -369,13 +370,22 @@ struct buf *tries_body_ended(struct tries *t, struct buf *trailers)
 		t->since_ms = now_ms;
 	t->complete = true;
 	t->try_ms = now_ms;
-	expect(t);
+	tries_expect(t);
 	if (trailers && !t->trailers)
 		t->trailers = buf_ref(trailers);
 	return trailers || !t->trailers ? trailers : buf_ref(t->trailers);
 }
 
 /* --------------------------------------------------------------------------- */
+
+void tries_answered(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	if (t->latency && t->n == 1 && x->status < 500)
+		latency_add(t->latency, tick_of(t)->now_us - t->began_us);
+	tries_free(&x->tries);
+}
 
 void tries_free(struct tries **slot)
 {
@@ -385,6 +395,7 @@ void tries_free(struct tries **slot)
 		return;
 	*slot = NULL;
 	timer_stop(&tick_of(t)->wheel, &t->timer);
+	hedge_drop(t);
 	buf_put(t->request);
 	buf_put(t->body);
 	buf_put(t->trailers);

@@ -1,5 +1,5 @@
 /* The tries of one question to an upstream, on a route that says how often it is asked and
- * how long that may take (`retry`, `deadline`). Without these an exchange has none of this.
+ * how long that may take (`retry`, `deadline`, `hedge`). Without these an exchange has none of this.
  *
  * A try is a fetch. When one fails, or brings an answer that the route names, before anything
  * of it was relayed, it is let go and another one begins: on a server that was not asked yet at
@@ -14,12 +14,46 @@
  * deadline; a body that was not kept whole; an unsafe method, but where nothing has reached
  * an origin (RFC 9110 9.2.2).
  *
+ * A hedge is a second fetch beside the first try when that takes longer than most of the route's
+ * did lately. The first good head of an answer counts, of whichever it is, and the other fetch is
+ * let go; if one fails, the other goes on.
+ *
  * Owner: the exchange while EXCHANGE_ASKING. Decides in the exchange's steps only: its timer
  * is a fact. Times count from the end of the request where its body is waited for. */
 #ifndef PROXY_TRIES_H
 #define PROXY_TRIES_H
 
 #include "exchange.h"
+
+struct tries {
+	struct exchange *exchange;
+	struct desk *desk;
+	const struct config_route *route;
+	struct upstream *upstream;
+	struct buf *request;    /* the head */
+	struct buf *body;       /* as far as it was sent to any try; NULL: nothing yet, or lost */
+	struct buf *trailers;
+	struct fetch *second;   /* the hedge; NULL: none now */
+	struct latency *latency; /* of the route; NULL: it is not hedged, or this one is not */
+	struct timer timer;
+	uint64_t since_ms;      /* what the deadline counts from */
+	uint64_t try_ms;        /* what the timeout of a try counts from */
+	uint64_t second_ms;     /* likewise, of the hedge */
+	uint64_t resume_ms;     /* without a fetch: when the next one begins */
+	uint64_t hedge_ms;      /* when it is slow; 0: not known, or too late to ask */
+	uint64_t began_us;
+	uint64_t length;        /* of the body */
+	uint32_t repeated;      /* bytes of `body` that this try was sent */
+	uint8_t method;         /* enum method */
+	uint8_t framing;        /* enum framing */
+	uint8_t n;              /* tries begun */
+	uint8_t pauses;
+	bool in_line;           /* waits for a connection, which has a timeout of its own */
+	bool rang;
+	bool lost;              /* not all that was sent of the body is kept */
+	bool complete;          /* the request's end was sent */
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
+};
 
 /* The route says something of tries. */
 static inline bool tries_wanted(const struct config_route *route)
@@ -51,9 +85,26 @@ bool tries_repeat(struct exchange *x);
 /* All of it was sent; `trailers` may be NULL. Returns those to be sent. */
 struct buf *tries_body_ended(struct tries *t, struct buf *trailers);
 
+/* The answer's head was taken: they are over. */
+void tries_answered(struct exchange *x);
+
 void tries_free(struct tries **slot);
 
-/* Bytes of one, for its slab. */
-size_t tries_size(void);
+/* ---- for hedge.c ---------------------------------------------------------- */
+
+/* Asks once more; the servers that were asked are avoided. NULL: no memory. */
+struct fetch *tries_ask(struct tries *t);
+
+/* Adds the servers that the fetch was given to those that were asked. */
+void tries_remember(struct tries *t, const struct fetch *f);
+
+/* Sets the timer to what is due next. */
+void tries_expect(struct tries *t);
+
+/* Its slowness is not the upstream's. */
+bool tries_wait_for_client(const struct exchange *x);
+
+/* The bit of config_retry.on that the status is; 0: none. */
+uint32_t tries_condition(int status);
 
 #endif

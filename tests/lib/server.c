@@ -280,6 +280,8 @@ static unsigned sent_max(const struct town *t, const struct request *r)
 	const struct rule *rule = &t->rules[r->upstream];
 	unsigned tries = rule->tries > 0 ? rule->tries : 1;
 
+	if (rule->hedged && r->up_bytes == 0 && !r->chunked)
+		tries += request_idempotent(r);
 	if (request_idempotent(r))
 		return 2 * tries;
 	return rule->all_methods ? tries : 1;

@@ -194,6 +194,7 @@ static void draw_rule(struct town *t, struct rule *rule)
 {
 	bool fine = town_certain(t);
 
+	rule->hedged = town_chance(t, 2);
 	if (town_chance(t, 3))
 		return;
 	rule->tries = 1 + (unsigned)town_draw(t, 4);
@@ -213,6 +214,9 @@ static void add_rule(struct town *t, struct text *x, const struct rule *rule)
 		text_add(x, ", deadline: 3000s");
 	else if (!fine && town_chance(t, 4))
 		text_add(x, ", deadline: %ums", 200 + (unsigned)town_draw(t, 1000));
+	if (rule->hedged)
+		text_add(x, ", hedge: { percentile: %u, budget_percent: %u }",
+			 50 + (unsigned)town_draw(t, 46), (unsigned)town_draw(t, 101));
 	if (rule->tries == 0)
 		return;
 	text_add(x, ", retry: { tries: %u, methods: %s, body: %uB, backoff: %ums, "
@@ -428,6 +432,9 @@ static void check_budgets(struct town *t)
 		if (retries > t->request_n * (rule->tries > 0 ? rule->tries - 1 : 0))
 			town_wrong(t, "upstream %u has %llu retries", u,
 				   (unsigned long long)retries);
+		if (s->hedges > (rule->hedged ? t->request_n : 0) || s->hedges_won > s->hedges)
+			town_wrong(t, "upstream %u has %llu hedges", u,
+				   (unsigned long long)s->hedges);
 		if (retries > t->request_n * rule->percent / 100 + rule->per_second * seconds)
 			town_wrong(t, "upstream %u has %llu retries, over its budget", u,
 				   (unsigned long long)retries);

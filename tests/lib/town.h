@@ -119,7 +119,7 @@ struct customer {
 /* What the routes to an upstream say of tries. */
 struct rule {
 	unsigned tries;    /* 0: nothing */
-	bool all_methods, all_conditions;
+	bool all_methods, all_conditions, hedged;
 	uint32_t body;     /* kept */
 	bool ample;        /* the budget */
 	unsigned percent, per_second;

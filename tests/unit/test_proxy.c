@@ -779,6 +779,131 @@ static void test_slow_body_again(void **state)
 						     "per_try_timeout: 1s") });
 }
 
+/* ---- a second try beside the first -------------------------------------------- */
+
+#define HEDGE "    hedge: { percentile: 95, budget_percent: 100 }\n"
+#define WARM 25
+
+/* So many answers that the route knows how long they take. */
+static void warm(struct proxyrig *r)
+{
+	struct answer answers[WARM];
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct slice rest;
+
+	for (unsigned i = 0; i < WARM; i++)
+		actor_says(a, GET("/again/status/204"));
+	SIMRIG_UNTIL(&r->sim, answers_read(a, answers, WARM, 0, &rest) == WARM, 20000);
+	actor_close(a);
+	SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 1000);
+	assert_true(r->asked >= WARM && r->asked <= WARM + r->upstream_stats[TRIO].hedges);
+	r->upstream_stats[TRIO].hedges = r->upstream_stats[TRIO].hedges_won = 0;
+	r->upstream_stats[TRIO].hedge_refusals = 0;
+	r->asked = 0;
+}
+
+static const struct hedging {
+	const char *name, *again, *request;
+	unsigned ill;
+	const char *ill_path;
+	int status;
+	unsigned asked, hedges, won, retries;
+	uint32_t from_ms, to_ms;
+	const char *logged; /* of a hedge; NULL: nothing */
+} hedgings[] = {
+	{ "won", HEDGE, GET("/again/length/7"), 1, "/never", 200, 2, 1, 1, 0, 0, 500, "won" },
+	{ "lost", HEDGE, GET("/again/slow/40"), 0, "", 200, 2, 1, 0, 0, 0, 9000, NULL },
+	{ "both silent", HEDGE "    deadline: 2s\n", GET("/again/length/7"), 2, "/never", 504, 2,
+	  1, 0, 0, 2000, 2400, "lost" },
+	{ "poor", HEDGE "    deadline: 2s\n", GET("/again/length/7"), 2, NULL, 504, 2, 1, 0, 0, 2000,
+	  2400, "lost" },
+	{ "the first fails", HEDGE RETRY("per_try_timeout: 1s"), GET("/again/length/7"), 2,
+	  "/never", 200, 3, 1, 1, 1, 1000, 1700, "won" },
+	{ "post", HEDGE "    deadline: 2s\n", POST("/again/echo", 0), 1, "/never", 504, 1, 0, 0,
+	  0, 2000, 2400, NULL },
+	{ "body", HEDGE "    deadline: 2s\n",
+	  "PUT /again/echo HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\n1", 1, "/never",
+	  504, 1, 0, 0, 0, 2000, 2400, NULL },
+	{ "no budget",
+	  "    deadline: 2s\n    hedge: { budget_percent: 0, budget_per_second: 0 }\n",
+	  GET("/again/length/7"), 1, "/never", 504, 1, 0, 0, 0, 2000, 2400, NULL },
+};
+
+static const struct hedging *hedging;
+
+static void hedged(struct proxyrig *r)
+{
+	const struct upstream_stats *s = &r->upstream_stats[TRIO];
+	const struct hedging *h = hedging;
+	struct actor *a;
+	uint64_t from_ms;
+	bool slow = strstr(h->request, "/slow/") != NULL;
+	unsigned won, lost;
+
+	warm(r);
+	won = proxyrig_logged(r, "\"hedge\":\"won\"");
+	lost = proxyrig_logged(r, "\"hedge\":\"lost\"");
+	from_ms = r->sim.tick.now_ms;
+	r->ill = h->ill;
+	r->ill_path = h->ill_path ? h->ill_path : "/never";
+	a = ask(r, h->request);
+	if (!h->ill_path) { /* the first is silent, the second busy */
+		SIMRIG_UNTIL(&r->sim, r->ill == 1, 1000);
+		r->ill_path = "/status/503";
+	}
+	assert_status(r, a, h->status, "");
+	assert_true(aged_ms(r, from_ms) >= h->from_ms);
+	assert_true(aged_ms(r, from_ms) <= h->to_ms);
+	assert_int_equal(s->retries, h->retries);
+	assert_int_equal(s->hedge_refusals, strstr(h->name, "budget") != NULL);
+	if (slow) { /* as it is cut, the first may be slow, and the second slower */
+		assert_true(r->asked <= h->asked && s->hedges <= h->hedges);
+		return;
+	}
+	assert_int_equal(r->asked, h->asked);
+	assert_int_equal(s->hedges, h->hedges);
+	assert_int_equal(s->hedges_won, h->won);
+	simrig_run(&r->sim, 100);
+	won += h->logged && strcmp(h->logged, "won") == 0;
+	lost += h->logged && strcmp(h->logged, "lost") == 0;
+	assert_int_equal(proxyrig_logged(r, "\"hedge\":\"won\""), won);
+	assert_int_equal(proxyrig_logged(r, "\"hedge\":\"lost\""), lost);
+}
+
+static void test_hedged(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(hedgings); i++) {
+		hedging = &hedgings[i];
+		each_seed(hedged, hedging->name,
+			  (struct proxyrig_options){ .again = hedging->again });
+	}
+}
+
+/* The upstream has no place left: nobody waits in line twice. */
+static void hedge_not_in_line(struct proxyrig *r)
+{
+	warm(r);
+	r->ill = 1;
+	r->ill_path = "/never";
+	while (r->upstream_stats[TRIO].connections_idle > 1)
+		assert_true(upstream_evict(r->proxy.upstreams[TRIO]));
+	simrig_run(&r->sim, 50);
+	r->descriptors.limit = 1;
+	ask(r, GET("/again/length/7"));
+	simrig_run(&r->sim, 2000);
+	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->upstream_stats[TRIO].hedges, 0);
+	assert_int_equal(r->upstream_stats[TRIO].waiting, 0);
+}
+
+static void test_hedge_not_in_line(void **state)
+{
+	(void)state;
+	each_seed(hedge_not_in_line, "hedge, not in line",
+		  (struct proxyrig_options){ .again = HEDGE });
+}
+
 /* ---- tunnels ---------------------------------------------------------------- */
 
 #define UPGRADE                                                                       \
@@ -1253,6 +1378,8 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_nobody_there, failed_at),
 	cmocka_unit_test_teardown(test_gone_between, failed_at),
 	cmocka_unit_test_teardown(test_slow_body_again, failed_at),
+	cmocka_unit_test_teardown(test_hedged, failed_at),
+	cmocka_unit_test_teardown(test_hedge_not_in_line, failed_at),
 	cmocka_unit_test_teardown(test_idle_ended, failed_at),
 	cmocka_unit_test_teardown(test_tunnel, failed_at),
 	cmocka_unit_test_teardown(test_tunnel_idle, failed_at),
