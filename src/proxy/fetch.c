@@ -319,22 +319,6 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	expect(f);
 }
 
-void fetch_skip(struct fetch *f, const struct head *h)
-{
-	enum framing framing = head_response_framing(h, (enum method)f->method);
-	struct piece p = { NULL, NULL, 0 };
-	enum body_event event;
-
-	fetch_take_head(f, h, framing);
-	do {
-		event = fetch_body(f, &f->proxy->answer, &p);
-		if (event == BODY_DATA)
-			piece_put(&p);
-		else if (event == BODY_TRAILERS)
-			fetch_end_trailers(f);
-	} while (event == BODY_DATA || event == BODY_TRAILERS);
-}
-
 void fetch_hold(struct fetch *f, bool held)
 {
 	if (f->waits_for_asker && !held)

@@ -85,10 +85,6 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
  * were up. */
 void fetch_late(struct fetch *f);
 
-/* The answer whose final head fetch_head() has read is not wanted: reads off what is there of
- * it, so that its connection may stay if that is all. */
-void fetch_skip(struct fetch *f, const struct head *h);
-
 /* The asker takes nothing for now, however much has come: the origin is not late meanwhile. */
 void fetch_hold(struct fetch *f, bool held);
 

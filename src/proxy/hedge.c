@@ -81,7 +81,7 @@ void hedge_step(struct exchange *x)
 		}
 		if (hedge_poor(t, h->status)) {
 			if (h->status != 101)
-				fetch_skip(t->second, h);
+				tries_skip(t->second, h);
 			hedge_drop(t);
 		} else if (h->status < 200) {
 			fetch_take_head(t->second, h, FRAMING_NONE);

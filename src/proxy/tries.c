@@ -184,6 +184,22 @@ bool tries_step(struct exchange *x)
 
 /* ---- another one ---------------------------------------------------------- */
 
+void tries_skip(struct fetch *f, const struct head *h)
+{
+	enum framing framing = head_response_framing(h, (enum method)f->method);
+	struct piece p = { NULL, NULL, 0 };
+	enum body_event event;
+
+	fetch_take_head(f, h, framing);
+	do {
+		event = fetch_body(f, &f->proxy->answer, &p);
+		if (event == BODY_DATA)
+			piece_put(&p);
+		else if (event == BODY_TRAILERS)
+			fetch_end_trailers(f);
+	} while (event == BODY_DATA || event == BODY_TRAILERS);
+}
+
 uint32_t tries_condition(int status)
 {
 	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++)
@@ -299,7 +315,7 @@ bool tries_refused(struct exchange *x, const struct head *h)
 		return true;
 	if (condition == 0 || !schedule(x->tries, condition))
 		return false;
-	fetch_skip(x->fetch, h);
+	tries_skip(x->fetch, h);
 	go_on(x);
 	return true;
 }

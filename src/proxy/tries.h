@@ -1,5 +1,5 @@
-/* The tries of one question to an upstream, on a route that says how often it is asked and
- * how long that may take (`retry`, `deadline`, `hedge`). Without these an exchange has none of this.
+/* The tries of one question to an upstream, on a route that says how often it is asked and how
+ * long that may take (`retry`, `deadline`, `hedge`). Without these an exchange has none of this.
  *
  * A try is a fetch. When one fails, or brings an answer that the route names, before anything
  * of it was relayed, it is let go and another one begins: on a server that was not asked yet at
@@ -94,6 +94,10 @@ void tries_free(struct tries **slot);
 
 /* Asks once more; the servers that were asked are avoided. NULL: no memory. */
 struct fetch *tries_ask(struct tries *t);
+
+/* The answer whose final head fetch_head() has read is not wanted: reads off what is there of
+ * it, so that its connection may stay if that is all. */
+void tries_skip(struct fetch *f, const struct head *h);
 
 /* Adds the servers that the fetch was given to those that were asked. */
 void tries_remember(struct tries *t, const struct fetch *f);
