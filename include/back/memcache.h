@@ -42,6 +42,7 @@
 #define BACK_MEMCACHE_H
 
 #include "back/memcachewire.h"
+#include "back/roster.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -91,6 +92,8 @@ struct memcache_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
 	struct quota *line;        /* calls that may wait for a link, process-wide */
+	struct roster *roster;     /* process-wide; NULL: one of its own */
+	unsigned worker;           /* which of the roster's this is */
 	/* As in upstream_options. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;

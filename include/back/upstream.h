@@ -19,6 +19,7 @@
 #ifndef BACK_UPSTREAM_H
 #define BACK_UPSTREAM_H
 
+#include "back/roster.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -74,6 +75,9 @@ struct lease {
 	uint8_t failure;       /* enum lease_failure */
 	bool reused;           /* the origin has answered before: it may be stale */
 	bool fresh;            /* a new connection was asked for */
+	bool place;            /* it has one of those that `requests` limits */
+	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
+	uint64_t since_ms;     /* in the line */
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
@@ -87,6 +91,8 @@ struct upstream_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
+	struct roster *roster;     /* process-wide; NULL: one of its own */
+	unsigned worker;           /* which of the roster's this is */
 	/* n are wanted and none is left: idle connections elsewhere should give way;
 	 * upstream_serve() is to be called before long. May be NULL. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
@@ -131,14 +137,19 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned. avoid: servers by slot,
- * UPSTREAM_SLOTS / 64 words, that are passed over while there are others; NULL: none. fresh: a
- * new connection only, as an idle one turned out to be stale. */
+ * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
+ * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while there are others; NULL: none.
+ * fresh: a new connection only, as an idle one turned out to be stale. */
 void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
 		    struct task *asker);
 
 /* Somebody else could be asked than those tried: a server that is not down. */
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
+
+/* What came of a lease that is READY: the head of an answer; or none, or not all of it. What
+ * says nothing about the server, as when its client left, is not told. */
+void upstream_answered(struct lease *lease, int status);
+void upstream_failed(struct lease *lease);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
  * left unsent or unread. */

@@ -80,6 +80,7 @@ struct worker_stats {
 	X(waiting, gauge, "Requests waiting for a connection")                       \
 	X(queue_refusals, counter, "Requests refused because the line was full")     \
 	X(queue_timeouts, counter, "Requests that waited too long in the line")      \
+	X(ejections, counter, "Times a server was left alone because it failed")     \
 	X(timeouts, counter, "Requests that were not answered in time")              \
 	X(retries, counter, "Requests sent again")                                   \
 	X(stale_retries, counter, "Of these because an idle connection had ended")   \

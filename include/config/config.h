@@ -32,12 +32,23 @@ struct config_address {
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
 enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
-enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
+enum config_balance {
+	CONFIG_ROUND_ROBIN,
+	CONFIG_LEAST_CONNECTIONS,
+	CONFIG_RANDOM,
+	CONFIG_HASH,
+};
+enum config_eject_on {
+	CONFIG_EJECT_ON_CONNECTION, /* not opened, broken, or too late */
+	CONFIG_EJECT_ON_GATEWAY,    /* and 502, 503, 504 */
+	CONFIG_EJECT_ON_SERVER_ERROR, /* and any 5xx */
+};
 
 struct config_server {
 	const char *name;    /* its `name`, else the address as written */
 	const char *address; /* as written, "host:port" */
 	unsigned weight;     /* 1 … 1000 */
+	bool backup;         /* asked when no other is well */
 	unsigned address_n;  /* >= 1: what the name resolved to */
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
 };
@@ -50,11 +61,21 @@ struct config_upstream {
 	struct config_server *servers;
 	/* HTTP */
 	enum config_balance balance;
+	struct template hash; /* of CONFIG_HASH: by what */
+	uint32_t hash_load;   /* percent of its share of what is under way that a server takes at
+				 most; 0: any */
+	uint32_t slow_start_ms; /* until a server that came has its full weight */
 	uint32_t connect_timeout_ms;
 	uint32_t response_timeout_ms; /* from the end of the request to the head of the
 					 answer, and between two reads of its body */
 	uint32_t keepalive;           /* idle connections kept per worker and server */
 	uint32_t connections; /* most per worker and server; 0: no limit of its own */
+	uint32_t requests;    /* most at once per server, of all workers; 0: no limit */
+	enum config_eject_on eject_on; /* what is a failure */
+	uint32_t eject_failures; /* so many in a row eject a server; 0: never */
+	uint32_t eject_rate;  /* so many percent do; 0: never */
+	uint32_t eject_time_ms; /* the first time */
+	uint32_t eject_share; /* percent of the servers that may be ejected */
 	uint32_t queue;       /* requests that may wait for a connection, per process */
 	uint32_t queue_timeout_ms;
 	/* memcached (keepalive, queue and queue_timeout as well, for links and calls) */

@@ -55,6 +55,8 @@ struct proxy_options {
 	struct access *access;
 	struct pool *pool;
 	struct quota *lines; /* by upstream: who may wait, process-wide */
+	struct roster **rosters; /* by upstream; NULL: each worker for itself */
+	unsigned worker;     /* which of them this is */
 	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
 	void (*ask_others)(void *owner, uint32_t n);

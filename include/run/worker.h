@@ -19,6 +19,7 @@ struct workers {
 	const struct run_options *options;
 	struct quota clients, descriptors;
 	struct quota *lines;      /* by upstream */
+	struct roster **rosters;  /* likewise */
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
 	int log_fd;               /* -1: no access log */

@@ -142,6 +142,8 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
 	stat_add(&stats_of(l)->requests, 1);
+	stat_add(&l->server->cell->requests, 1);
+	stat_add(&l->server->cell->in_flight, 1);
 	return true;
 }
 
@@ -176,6 +178,7 @@ static void send_again(struct memcache_link *l, struct memcache_call *call)
 	value_drop(call);
 	list_remove(&call->node);
 	l->calls_n--;
+	stat_sub(&l->server->cell->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
 	stat_add(&stats_of(l)->retries, 1);
@@ -295,7 +298,7 @@ static void opened(struct memcache_link *l)
 
 	server_connecting(s, -1);
 	l->state = LINK_OPEN;
-	s->state = SERVER_UP;
+	server_set_state(s, SERVER_UP);
 	s->address = l->address;
 	conn_open(&l->conn, tick_of(l), &events, l->connected, LINK_WINDOW);
 	stat_add(&stats_of(l)->connects, 1);

@@ -20,9 +20,6 @@
 /* How long a server that could not be connected is left alone. */
 #define RETRY_MS 1000
 
-/* "host:port" or "unix:/path" as written, or what it was called. */
-#define PLACING_NAME_MAX 288
-
 enum link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
 
 /* What of the first call's reply is to be read next. */
@@ -84,7 +81,9 @@ struct memcache_server {
 		socklen_t len;
 		bool down;    /* the prober says so */
 	} addresses[CONFIG_ADDRESSES_MAX];
-	char name[PLACING_NAME_MAX]; /* by which keys are placed */
+	struct roster_row *row; /* NULL: there was none left */
+	struct roster_cell *cell;
+	char name[ROSTER_NAME_MAX]; /* by which keys are placed */
 };
 
 struct value_piece {
@@ -95,6 +94,7 @@ struct value_piece {
 struct memcache {
 	struct memcache_options options;
 	struct config_upstream config; /* a copy, without `servers` */
+	struct roster *own_roster;
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
@@ -148,6 +148,10 @@ void value_drop(struct memcache_call *call);
 
 /* Puts a call in line; `first`: it has waited before. */
 void server_wait(struct memcache_server *s, struct memcache_call *call, bool first);
+
+/* It can be asked, or not, as the operator is to see. */
+void server_set_state(struct memcache_server *s, enum server_state state);
+void server_tell(struct memcache_server *s);
 
 /* Takes a call out of the line. */
 void server_unwait(struct memcache_server *s, struct memcache_call *call);

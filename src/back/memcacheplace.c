@@ -75,6 +75,7 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 			s->retry_ms = 0; /* it may well be there */
 	}
 	look_whether_down(s);
+	server_tell(s);
 }
 
 /* Links to what is no longer an address of theirs. */
@@ -114,13 +115,13 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
 		return;
 	a->down = !up;
 	look_whether_down(s);
-	if (up) {
-		s->state = SERVER_UP;
+	if (up)
 		s->retry_ms = 0;
-	} else if (s->probed_down && s->waiting > 0) {
-		s->state = SERVER_DOWN;
+	if (up || s->probed_down)
+		server_set_state(s, up ? SERVER_UP : SERVER_DOWN);
+	server_tell(s);
+	if (!up && s->probed_down)
 		server_refuse_all(s);
-	}
 }
 
 /* ---- servers -------------------------------------------------------------- */
@@ -129,6 +130,8 @@ static void server_free(struct memcache_server *s)
 {
 	if (!s)
 		return;
+	if (s->row)
+		roster_leave(s->row);
 	free(s->buckets);
 	free(s);
 }
@@ -162,10 +165,20 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	list_init(&s->line);
 	list_init(&s->touched);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
+	s->cell = roster_spare(m->options.roster, m->options.worker);
 	if (s->buckets)
 		return s;
 	server_free(s);
 	return NULL;
+}
+
+static void enter(struct memcache_server *s)
+{
+	const struct memcache_options *o = &s->memcache->options;
+
+	s->row = roster_enter(o->roster, o->worker, s->name, "");
+	if (s->row)
+		s->cell = &s->row->cells[o->worker];
 }
 
 /* It has as many calls in flight on a link at most from now on. */
@@ -293,6 +306,8 @@ static void say_farewell(struct memcache_server *s)
 {
 	move_calls(s);
 	list_remove(&s->touched);
+	if (s->row)
+		roster_hide(s->memcache->options.roster, s->row, s->memcache->options.worker, 0, 0);
 	if (s->link_n == 0)
 		server_free(s);
 }
@@ -311,6 +326,8 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct config_server *s = &config->servers[i];
 
+		if (c->is_new[i])
+			enter(c->servers[i]);
 		set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (c->buckets[i])
 			set_pipeline(c->servers[i], &c->buckets[i], config->pipeline);

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "io/sock.h"
+
 static uint64_t now_ms(const struct memcache_server *s)
 {
 	return s->memcache->options.tick->now_ms;
@@ -132,22 +134,30 @@ void server_touch(struct memcache_server *s)
 	tick_run(m->options.tick, &m->task);
 }
 
-/* ---- down ------------------------------------------------------------------- */
+/* ---- what the operator sees ------------------------------------------------- */
 
-/* Says something about us, not about the server. */
-static bool is_shortage(int error)
+void server_tell(struct memcache_server *s)
 {
-	switch (error) {
-	case -EMFILE:
-	case -ENFILE:
-	case -ENOMEM:
-	case -ENOBUFS:
-	case -EAGAIN:
-	case -EADDRNOTAVAIL:
-		return true;
-	}
-	return false;
+	struct roster *roster = s->memcache->options.roster;
+	enum standing standing = s->probed_down            ? STANDING_DOWN :
+				 s->state == SERVER_DOWN ? STANDING_EJECTED :
+							   STANDING_UP;
+
+	if (s->leaving || stat_read(&s->cell->standing) == standing)
+		return;
+	stat_set(&s->cell->reason, REASON_UNREACHED);
+	if (standing == STANDING_EJECTED)
+		stat_add(&s->cell->ejections, 1);
+	roster_tell(roster, s->cell, standing);
 }
+
+void server_set_state(struct memcache_server *s, enum server_state state)
+{
+	s->state = state;
+	server_tell(s);
+}
+
+/* ---- down ------------------------------------------------------------------- */
 
 static void refuse(const struct memcache_server *s, struct memcache_call *call)
 {
@@ -190,12 +200,13 @@ unsigned server_address(const struct memcache_server *s, unsigned from)
 
 void server_connect_failed(struct memcache_server *s, int error)
 {
+	stat_add(&s->cell->failures, 1);
 	s->retry_ms = now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
 		/* The others may do; what waits in vain has its deadline. */
 		shed(s);
 		return;
 	}
-	s->state = is_shortage(error) ? SERVER_SHORT : SERVER_DOWN;
+	server_set_state(s, sock_shortage(error) ? SERVER_SHORT : SERVER_DOWN);
 	server_refuse_all(s);
 }

@@ -1,4 +1,5 @@
 /* An origin's life: connecting, leased, idle, ending. */
+#include "io/sock.h"
 #include "server.h"
 
 static void connect_timer_expired(struct timer *t)
@@ -111,9 +112,12 @@ static void connect_failed(struct origin *o)
 	bool late = !timer_armed(&l->timer); /* it rang, and cancelled the connect */
 
 	stat_add(&u->stats->connect_failures, 1);
+	server_give_back(s, l);
 	s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
+	if (late || !sock_shortage(o->connect_result))
+		server_failed(s);
 	l->origin = NULL;
 	l->failure = late ? LEASE_CONNECT_TIMEOUT : LEASE_REFUSED;
 	if (!lease_try(u, l))
@@ -168,6 +172,7 @@ void origin_connect(struct server *s, struct lease *l)
 
 	if (!o) {
 		quota_put(u->descriptors);
+		server_give_back(s, l);
 		lease_fail(l, LEASE_NO_MEMORY);
 		return;
 	}

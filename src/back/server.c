@@ -31,6 +31,28 @@ static void bury(struct corpse *corpse)
 	free(CONTAINER(corpse, struct server, corpse));
 }
 
+static uint64_t hash_of(const char *name, const char *address)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (const char *p = name; *p; p++)
+		hash = server_mix(hash ^ (unsigned char)*p);
+	for (const char *p = address; *p; p++)
+		hash = server_mix(hash ^ (unsigned char)*p);
+	return hash;
+}
+
+static void enter(struct server *s)
+{
+	struct upstream *u = s->upstream;
+	char address[SOCK_TEXT_MAX];
+
+	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
+	s->hash = hash_of(s->name, address);
+	s->row = roster_enter(u->roster, u->worker, s->name, address);
+	s->cell = s->row ? &s->row->cells[u->worker] : roster_spare(u->roster, u->worker);
+}
+
 static struct server *server_new(struct upstream *u, const char *name,
 				 const struct config_address *a)
 {
@@ -46,7 +68,11 @@ static struct server *server_new(struct upstream *u, const char *name,
 	list_init(&s->node);
 	list_init(&s->corpse.node);
 	s->corpse.bury = bury;
+	server_ejection_init(s);
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	enter(s);
+	if (u->started)
+		server_warm_up(s);
 	return s;
 }
 
@@ -55,6 +81,8 @@ static struct server *server_new(struct upstream *u, const char *name,
 static void go(struct server *s)
 {
 	list_remove(&s->node);
+	if (s->row)
+		roster_leave(s->row);
 	tick_bury(s->upstream->tick, &s->corpse);
 }
 
@@ -64,6 +92,10 @@ static void leave(struct server *s)
 
 	s->leaving = true;
 	u->slots[s->slot / 64] &= ~(1ull << s->slot % 64);
+	server_ejection_stop(s);
+	if (s->row)
+		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
+	s->places = 0;
 	LIST_EACH(&s->idle, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	list_append(&u->leaving, &s->node);
@@ -112,6 +144,7 @@ static void place(struct table *t, unsigned index, const struct named *named,
 		}
 		s->index = index;
 		s->weight = named->weight;
+		s->backup = named->backup;
 		t->servers[t->n++] = s;
 		most--;
 	}
@@ -178,9 +211,11 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 	s = find(u->servers, u->server_n, u->named[index].name, address);
 	if (!s)
 		return;
+	if (up && s->probed_down)
+		server_warm_up(s);
 	s->probed_down = !up;
-	if (up)
-		upstream_serve(u);
+	server_tell_standing(s);
+	upstream_serve(u);
 }
 
 static struct named *names_of(const struct config_upstream *config)
@@ -189,6 +224,7 @@ static struct named *names_of(const struct config_upstream *config)
 
 	for (unsigned i = 0; named && i < config->server_n; i++) {
 		named[i].weight = config->servers[i].weight;
+		named[i].backup = config->servers[i].backup;
 		snprintf(named[i].name, sizeof(named[i].name), "%s", config->servers[i].name);
 	}
 	return named;
@@ -205,13 +241,6 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	named = names_of(config);
 	if (!named)
 		return false;
-	for (unsigned i = 0; i < config->server_n; i++) {
-		const struct config_server *s = &config->servers[i];
-		unsigned to_come = config->server_n - 1 - i;
-
-		place(&t, i, &named[i], s->addresses, s->address_n,
-		      UPSTREAM_SERVERS_MAX - t.n - to_come);
-	}
 	free(u->named);
 	u->named = named;
 	u->config = *config;
@@ -219,18 +248,31 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	if (config->name)
 		snprintf(u->name, sizeof(u->name), "%s", config->name);
 	u->config.name = u->name;
+	for (unsigned i = 0; i < config->server_n; i++) {
+		const struct config_server *s = &config->servers[i];
+		unsigned to_come = config->server_n - 1 - i;
+
+		place(&t, i, &named[i], s->addresses, s->address_n,
+		      UPSTREAM_SERVERS_MAX - t.n - to_come);
+	}
 	return settle(&t);
 }
 
 bool upstream_servers_init(struct upstream *u, const struct config_upstream *config)
 {
-	return upstream_reconfigure(u, config);
+	bool all = upstream_reconfigure(u, config);
+
+	u->started = true;
+	return all;
 }
 
 void upstream_servers_done(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
+		server_ejection_stop(u->servers[i]);
+		if (u->servers[i]->row)
+			roster_leave(u->servers[i]->row);
 		free(u->servers[i]);
 	}
 	free(u->named);

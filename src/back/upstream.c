@@ -35,9 +35,22 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 	lease_set(l, LEASE_FAILED);
 }
 
+/* Whose place comes free next is decided among all workers by how long they wait. */
+static void note_line(struct upstream *u)
+{
+	bool waits = u->config.requests > 0 && !list_empty(&u->line) && !u->has_no_use;
+	uint64_t since_ms = waits ? LIST_ITEM(u->line.next, struct lease, node)->since_ms : 0;
+
+	if (since_ms == u->waits_ms)
+		return;
+	u->waits_ms = since_ms;
+	roster_waits(u->roster, u->worker, since_ms);
+}
+
 static void leave_line(struct lease *l)
 {
 	list_remove(&l->node);
+	note_line(l->upstream);
 	l->upstream->line_n--;
 	quota_put(l->upstream->line_quota);
 	stat_sub(&l->upstream->stats->waiting, 1);
@@ -72,7 +85,11 @@ static bool join_line(struct upstream *u, struct lease *l)
 		lease_fail(l, LEASE_QUEUE_FULL);
 		return true;
 	}
+	l->since_ms = u->tick->now_ms + 1; /* not 0 */
 	list_append(&u->line, &l->node);
+	note_line(u);
+	if (u->config.requests > 0)
+		upstream_serve(u); /* a place may have come free on another worker */
 	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
@@ -89,6 +106,80 @@ static void make_room(const struct upstream *u, struct server *s, const struct l
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
 }
 
+/* ---- places --------------------------------------------------------------- */
+
+bool server_give(struct server *s, struct lease *l)
+{
+	uint32_t limit = s->upstream->config.requests;
+
+	if (limit > 0 && s->row) {
+		if (s->places > 0)
+			s->places--;
+		else if (!roster_take(s->row, limit))
+			return false;
+		l->place = true;
+	}
+	s->busy_n++;
+	stat_add(&s->cell->requests, 1);
+	stat_add(&s->cell->in_flight, 1);
+	return true;
+}
+
+void server_give_back(struct server *s, struct lease *l)
+{
+	struct upstream *u = s->upstream;
+
+	s->busy_n--;
+	stat_sub(&s->cell->in_flight, 1);
+	if (l->place)
+		roster_put(u->roster, s->row, u->worker, u->config.requests);
+	l->place = false;
+}
+
+void upstream_take_granted(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (u->servers[i]->row)
+			u->servers[i]->places += roster_granted(u->servers[i]->cell);
+	upstream_serve_line(u);
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+
+		if (s->places > 0 && !list_empty(&u->line))
+			u->has_no_use = true; /* it lacks something else */
+		note_line(u);
+		for (; s->places > 0; s->places--)
+			roster_put(u->roster, s->row, u->worker, u->config.requests);
+	}
+}
+
+/* False: it has no room after all, or there is no descriptor. */
+static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t wanted)
+{
+	bool in_line = l->state == LEASE_WAITING;
+	bool idle;
+
+	server_drop_stale(s);
+	idle = s->idle_n > 0 && !l->fresh;
+	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
+	if (!idle && ((!in_line && !list_empty(&u->line)) || !take_descriptor(u, wanted)))
+		return false;
+	if (!server_give(s, l)) {
+		if (!idle)
+			quota_put(u->descriptors);
+		return false;
+	}
+	if (in_line)
+		leave_line(l);
+	if (idle) {
+		origin_lease(s, l);
+		return true;
+	}
+	make_room(u, s, l);
+	origin_connect(s, l);
+	return true;
+}
+
 /* False: every server was tried. */
 bool lease_try(struct upstream *u, struct lease *l)
 {
@@ -97,18 +188,9 @@ bool lease_try(struct upstream *u, struct lease *l)
 
 	if (!untried)
 		return false;
-	if (!s)
+	/* Who waits for a place of those that are limited has come first. */
+	if (!s || (u->config.requests > 0 && !list_empty(&u->line)) || !give(u, s, l, 1))
 		return join_line(u, l);
-	server_drop_stale(s);
-	if (s->idle_n > 0 && !l->fresh) {
-		origin_lease(s, l);
-		return true;
-	}
-	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
-	if (!list_empty(&u->line) || !take_descriptor(u, 1))
-		return join_line(u, l);
-	make_room(u, s, l);
-	origin_connect(s, l);
 	return true;
 }
 
@@ -141,6 +223,8 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 /* A place came free: those who wait longest go first. */
 void upstream_serve_line(struct upstream *u)
 {
+	u->has_no_use = false;
+	note_line(u);
 	while (!list_empty(&u->line)) {
 		struct lease *l = LIST_ITEM(u->line.next, struct lease, node);
 		bool untried = false;
@@ -153,17 +237,8 @@ void upstream_serve_line(struct upstream *u)
 		}
 		if (!s)
 			return;
-		server_drop_stale(s);
-		if (s->idle_n > 0 && !l->fresh) {
-			leave_line(l);
-			origin_lease(s, l);
-			continue;
-		}
-		if (!take_descriptor(u, u->line_n))
+		if (!give(u, s, l, u->line_n))
 			return;
-		leave_line(l);
-		make_room(u, s, l);
-		origin_connect(s, l);
 	}
 }
 
@@ -178,10 +253,13 @@ void upstream_return(struct lease *l, bool reusable)
 		break;
 	case LEASE_CONNECTING:
 		timer_stop(&u->tick->wheel, &l->timer);
+		server_give_back(o->server, l);
+		upstream_serve(u);
 		o->lease = NULL;
 		io_cancel(u->tick->loop, &o->connect.op);
 		break;
 	case LEASE_READY:
+		server_give_back(o->server, l);
 		l->origin = NULL;
 		l->state = LEASE_NONE;
 		origin_take_back(o, reusable);
@@ -201,6 +279,11 @@ static void step(struct task *task)
 
 /* ---- the upstream --------------------------------------------------------- */
 
+static void granted(void *owner)
+{
+	upstream_take_granted(owner);
+}
+
 struct upstream *upstream_new(const struct upstream_options *options)
 {
 	struct upstream *u = calloc(1, sizeof(*u));
@@ -219,6 +302,16 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	list_init(&u->leaving);
 	task_init(&u->task, step);
 	slab_init(&u->origins, "origin", sizeof(struct origin), 0);
+	u->worker = options->worker;
+	u->roster = options->roster;
+	if (!u->roster)
+		u->roster = u->own_roster = roster_new("", options->worker + 1, NULL, NULL);
+	if (!u->roster) {
+		free(u);
+		return NULL;
+	}
+	u->random = server_mix(u->tick->now_us + options->worker) | 1;
+	roster_sit(u->roster, u->worker, &u->tick->mailbox, granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;
 	upstream_free(u);
@@ -262,6 +355,8 @@ void upstream_free(struct upstream *u)
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
 	ASSERT(list_empty(&u->leaving));
 	upstream_servers_done(u);
+	roster_stand(u->roster, u->worker);
+	roster_free(u->own_roster);
 	task_stop(&u->task);
 	slab_done(&u->origins);
 	free(u);

@@ -122,7 +122,12 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 			indent(out, 4);
 			print_text(out, "name", slice_of(s->name));
 		}
-		print_section(out, SECTION_server, s, 4, PROTOCOL_ANY);
+		print_section(out, SECTION_server, s, 4,
+			      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+	}
+	if (u->balance == CONFIG_HASH) {
+		indent(out, 2);
+		print_template(out, "hash", &u->hash);
 	}
 	print_section(out, SECTION_upstream, u, 2,
 		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);

@@ -67,6 +67,20 @@ bool sock_equal(const struct sockaddr *a, const struct sockaddr *b)
 		      ((const struct sockaddr_un *)b)->sun_path) == 0;
 }
 
+bool sock_shortage(int error)
+{
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EAGAIN:
+	case -EADDRNOTAVAIL:
+		return true;
+	}
+	return false;
+}
+
 /* By hand, because it is written into every request that is forwarded, and inet_ntop()
  * prints: 1,400 instructions of a request's 18,000. */
 static size_t inet4_text(const uint8_t *addr, char *text)

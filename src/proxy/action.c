@@ -8,6 +8,9 @@
 #include "route/variable.h"
 #include "tries.h"
 
+/* What is decoded for a hash: a parameter of the query, at most. */
+#define HASH_ROOM 1024
+
 /* ---- proxy ---------------------------------------------------------------- */
 
 /* A client of HTTP/1.0 need not name a host, and many origins refuse a request that names
@@ -46,12 +49,33 @@ struct buf *action_emit_request(struct proxy *p, const struct request_view *view
 	return b;
 }
 
+uint64_t action_hash(const struct proxy *p, const struct request_view *view, unsigned upstream)
+{
+	const struct config_upstream *u = &p->config->upstreams[upstream];
+	uint64_t hash = 0xcbf29ce484222325u;
+	char room[HASH_ROOM];
+
+	if (u->balance != CONFIG_HASH)
+		return 0;
+	for (unsigned i = 0; i < u->hash.part_n; i++) {
+		const struct template_part *part = &u->hash.parts[i];
+		struct slice value;
+
+		if (!variable_value(part->variable, part->text, view, room, sizeof(room), &value))
+			return 0;
+		for (size_t k = 0; k < value.len; k++)
+			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
+	}
+	return hash > 0 ? hash : 1;
+}
+
 static void start_proxy(struct exchange *x, const struct request_view *view)
 {
 	struct proxy *p = x->proxy;
 	const struct config_proxy *proxy = &view->route->proxy;
 	const struct head *h = view->head;
 	struct buf *request;
+	uint64_t key;
 
 	if (h->framing == FRAMING_LENGTH && proxy_refuses_body(p, h->length)) {
 		exchange_fail(x, ENDING_REQUEST_LARGE);
@@ -63,11 +87,12 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
+	key = action_hash(p, view, proxy->upstream);
 	if (tries_wanted(view->route))
-		tries_begin(x, p->upstreams[proxy->upstream], request, h);
+		tries_begin(x, p->upstreams[proxy->upstream], request, key, h);
 	else
 		x->fetch = fetch_origin(p, p->upstreams[proxy->upstream], request, h->method,
-					h->framing, h->length, NULL, &x->client->task);
+					h->framing, h->length, key, NULL, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }

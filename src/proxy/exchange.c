@@ -1,5 +1,6 @@
 #include "exchange.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "action.h"
@@ -121,9 +122,28 @@ void exchange_redirect(struct exchange *x, struct slice location)
 				  .ending = ENDING_REDIRECTED, .location = location });
 }
 
+/* Who is shed may come back when those in line have been served, or have not. */
+static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
+{
+	const struct config_upstream *upstreams = x->proxy->config->upstreams;
+	uint32_t ms;
+
+	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_LATE)
+		return SLICE("");
+	if (x->route->action == CONFIG_PROXY)
+		ms = upstreams[x->route->proxy.upstream].queue_timeout_ms;
+	else if (x->route->action == CONFIG_MEMCACHED_GET)
+		ms = upstreams[x->route->memcached.upstream].queue_timeout_ms;
+	else
+		return SLICE("");
+	snprintf(text, 16, "%u", (ms + 999) / 1000);
+	return slice_of(text);
+}
+
 void exchange_fail(struct exchange *x, enum ending ending)
 {
 	int status = ending_status(ending);
+	char seconds[16];
 
 	if (x->status != 0 || status == 0) {
 		exchange_abort(x, ending);
@@ -131,7 +151,8 @@ void exchange_fail(struct exchange *x, enum ending ending)
 	}
 	reply(x, &(struct reply){ .status = status, .ending = ending,
 				  .allow = ending == ENDING_METHOD_REFUSED ? SLICE("GET, HEAD") :
-									     SLICE("") });
+									     SLICE(""),
+				  .retry_after = retry_after(x, ending, seconds) });
 }
 
 static void peer_too_slow(struct exchange *x)

@@ -23,6 +23,18 @@ static void set_state(struct fetch *f, enum fetch_state state)
 	f->since_ms = tick_of(f)->now_ms;
 }
 
+/* What the origin is to blame for. One that is used again may end just when it is asked: that
+ * is nobody's fault. */
+static bool is_failure(const struct fetch *f, enum ending ending)
+{
+	if (f->lease.state != LEASE_READY)
+		return false;
+	if (ending == ENDING_ORIGIN_CLOSED)
+		return !f->lease.reused;
+	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_LATE ||
+	       ending == ENDING_ORIGIN_DEAF || ending == ENDING_ORIGIN_SHORT;
+}
+
 static void fail(struct fetch *f, enum ending ending)
 {
 	struct upstream_stats *stats;
@@ -31,6 +43,8 @@ static void fail(struct fetch *f, enum ending ending)
 	f->ending = (uint8_t)ending;
 	if (!f->upstream)
 		return;
+	if (is_failure(f, ending))
+		upstream_failed(&f->lease);
 	stats = upstream_stats(f->upstream);
 	if (ending == ENDING_ORIGIN_LATE || ending == ENDING_ORIGIN_DEAF ||
 	    ending == ENDING_ORIGIN_UNREACHED)
@@ -311,6 +325,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		return;
 	}
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
+	upstream_answered(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
 	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
@@ -374,7 +389,7 @@ struct conn *fetch_tunnel(struct fetch *f)
 
 struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   const uint64_t *avoid, struct task *asker)
+			   uint64_t key, const uint64_t *avoid, struct task *asker)
 {
 	struct fetch *f = slab_take(&p->fetches);
 
@@ -390,6 +405,7 @@ struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *requ
 	f->framing = (uint8_t)framing;
 	f->length = length;
 	f->avoid = avoid;
+	f->lease.key = key;
 	set_state(f, FETCH_LEASING);
 	upstream_lease(u, &f->lease, avoid, false, asker);
 	return f;

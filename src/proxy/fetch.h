@@ -56,11 +56,12 @@ struct fetch {
 	struct memcache_call *call; /* set: this is a question to a cache */
 };
 
-/* Asks an origin. `request` is the serialised head, whose reference is taken over; `avoid`
- * (may be NULL) lives as long as the fetch. NULL: out of memory. */
+/* Asks an origin. `request` is the serialised head, whose reference is taken over; key: what the
+ * upstream's `hash` came to, 0: nothing; `avoid` (may be NULL) lives as long as the fetch. NULL:
+ * out of memory. */
 struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   const uint64_t *avoid, struct task *asker);
+			   uint64_t key, const uint64_t *avoid, struct task *asker);
 
 /* Asks a cache; the key is valid. */
 struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,

@@ -11,6 +11,7 @@ struct part {
 	struct buf *request;  /* of an origin, until it is asked */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
+	uint64_t hash;        /* by which its server is chosen */
 	bool done;
 	int status;           /* of the answer; 200 for a value */
 	char *bytes;          /* of its body, as far as they came */
@@ -57,6 +58,7 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
+	part->hash = action_hash(j->exchange->proxy, view, config->proxy.upstream);
 	make_plain(&h);
 	h.method = METHOD_GET;
 	h.method_token = SLICE("GET");
@@ -78,7 +80,7 @@ static bool ask(struct join *j, struct part *part)
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
 		part->fetch = fetch_origin(p, p->upstreams[c->proxy.upstream], part->request,
-					   METHOD_GET, FRAMING_NONE, 0, NULL, asker);
+					   METHOD_GET, FRAMING_NONE, 0, part->hash, NULL, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

@@ -80,6 +80,8 @@ static bool time_passed(struct exchange *x)
 		t->try_ms = now_ms;
 	if (deadline(t) <= now_ms) {
 		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
+		if (x->fetch) /* its server is seen to be slow */
+			fetch_late(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
 		return false;
 	}
@@ -104,7 +106,7 @@ struct fetch *tries_ask(struct tries *t)
 	struct exchange *x = t->exchange;
 
 	return fetch_origin(x->proxy, t->upstream, buf_ref(t->request), (enum method)t->method,
-			    (enum framing)t->framing, t->length, t->tried, &x->client->task);
+			    (enum framing)t->framing, t->length, t->key, t->tried, &x->client->task);
 }
 
 static void begin_try(struct exchange *x)
@@ -119,7 +121,7 @@ static void begin_try(struct exchange *x)
 }
 
 void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
-		 const struct head *h)
+		 uint64_t key, const struct head *h)
 {
 	struct proxy *p = x->proxy;
 	struct tries *t = slab_take(&p->tries);
@@ -135,6 +137,7 @@ void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
 	t->route = x->route;
 	t->upstream = u;
 	t->request = request;
+	t->key = key;
 	t->method = (uint8_t)h->method;
 	t->framing = (uint8_t)h->framing;
 	t->length = h->length;

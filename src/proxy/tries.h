@@ -42,6 +42,7 @@ struct tries {
 	uint64_t resume_ms;     /* without a fetch: when the next one begins */
 	uint64_t hedge_ms;      /* when it is slow; 0: not known, or too late to ask */
 	uint64_t began_us;
+	uint64_t key;           /* of the upstream's hash */
 	uint64_t length;        /* of the body */
 	uint32_t repeated;      /* bytes of `body` that this try was sent */
 	uint8_t method;         /* enum method */
@@ -64,7 +65,7 @@ static inline bool tries_wanted(const struct config_route *route)
 /* Sets x->tries, and x->fetch to the first; no memory: neither, or not the latter. `request`
  * is taken over. */
 void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
-		 const struct head *h);
+		 uint64_t key, const struct head *h);
 
 /* Time and pauses. False: there is no fetch now, or the exchange has ended. */
 bool tries_step(struct exchange *x);

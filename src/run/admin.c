@@ -168,6 +168,98 @@ static void put_upstream_stats(const struct admin *a, struct text *t)
 				      &a->workers[i].upstream_stats[u].latency);
 }
 
+/* A name may hold what a label may not. */
+static void put_escaped(struct text *t, const char *s)
+{
+	for (; *s; s++)
+		put(t, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+}
+
+static void put_server(struct text *t, const char *name, const struct roster *r,
+		       const struct roster_row *row, unsigned worker, const char *state)
+{
+	put(t, "fairlead_server_%s{worker=\"%u\",upstream=\"%s\",server=\"", name, worker,
+	    r->upstream);
+	put_escaped(t, row->name);
+	put(t, "\",address=\"");
+	put_escaped(t, row->address);
+	if (state)
+		put(t, "\",state=\"%s", state);
+	put(t, "\"} ");
+}
+
+/* Calls it for each server that a worker asks now. */
+static void each_server(const struct admin *a, struct text *t, const char *name, size_t offset,
+			void (*put_one)(struct text *t, const char *name, const struct roster *r,
+					const struct roster_row *row, unsigned worker,
+					size_t offset))
+{
+	for (unsigned u = 0; u < a->shared->options->config->upstream_n; u++) {
+		const struct roster *r = a->shared->rosters ? a->shared->rosters[u] : NULL;
+
+		for (unsigned i = 0; r && i < ROSTER_ROWS; i++)
+			for (unsigned w = 0; w < r->worker_n; w++)
+				if (atomic_load(&r->rows[i].named) &&
+				    atomic_load(&r->rows[i].cells[w].entered))
+					put_one(t, name, r, &r->rows[i], w, offset);
+	}
+}
+
+static void put_server_stat(struct text *t, const char *name, const struct roster *r,
+			    const struct roster_row *row, unsigned worker, size_t offset)
+{
+	const char *base = (const char *)&row->cells[worker];
+
+	put_server(t, name, r, row, worker, NULL);
+	put(t, "%llu\n",
+	    (unsigned long long)stat_read((const uint64_t *)(const void *)(base + offset)));
+}
+
+static void put_server_state(struct text *t, const char *name, const struct roster *r,
+			     const struct roster_row *row, unsigned worker, size_t offset)
+{
+	uint64_t standing = stat_read(&row->cells[worker].standing);
+
+	(void)offset;
+	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {
+		put_server(t, name, r, row, worker, standing_text((enum standing)i));
+		put(t, "%d\n", standing == i);
+	}
+}
+
+static void put_server_family(const struct admin *a, struct text *t, const char *name,
+			      const char *kind, const char *help, size_t offset)
+{
+	bool counter = strcmp(kind, "counter") == 0;
+	char full[64];
+
+	snprintf(full, sizeof(full), "server_%s", name);
+	put_help(t, full, kind, help);
+	snprintf(full, sizeof(full), "%s%s", name, counter ? "_total" : "");
+	each_server(a, t, full, offset, put_server_stat);
+}
+
+/* A family without a sample is none. */
+static bool has_servers(const struct admin *a)
+{
+	for (unsigned u = 0; u < a->shared->options->config->upstream_n; u++)
+		if (a->shared->rosters && a->shared->rosters[u])
+			return true;
+	return false;
+}
+
+static void put_servers(const struct admin *a, struct text *t)
+{
+	if (!has_servers(a))
+		return;
+#define X(name, kind, help)                                                              \
+	put_server_family(a, t, #name, #kind, help, offsetof(struct roster_cell, name));
+	SERVER_STATS(X)
+#undef X
+	put_help(t, "server_state", "gauge", "What the worker thinks of the server: 1 is so");
+	each_server(a, t, "state", 0, put_server_state);
+}
+
 static void put_pool(const struct admin *a, struct text *t, const char *name, const char *help,
 		     size_t (*value)(struct io_loop *loop))
 {
@@ -200,6 +292,7 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 
 	put_worker_stats(a, &t);
 	put_upstream_stats(a, &t);
+	put_servers(a, &t);
 	put_engine_stats(a, &t);
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);

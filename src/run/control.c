@@ -10,6 +10,7 @@
 
 #include "run/admin.h"
 #include "run/handover.h"
+#include "run/notice.h"
 #include "run/worker.h"
 #include "sandbox.h"
 
@@ -225,6 +226,15 @@ static void divide_descriptors(struct workers *s, const struct run_options *o)
 	quota_init(&s->descriptors, (clients < all ? all - clients : 1) + spare_of_reserve(o));
 }
 
+static bool open_roster(struct control *c, unsigned i)
+{
+	const struct config_upstream *u = &c->options->config->upstreams[i];
+
+	c->shared.rosters[i] = roster_new(u->name, c->options->workers, &c->tick.mailbox,
+					  notice_changed);
+	return c->shared.rosters[i] != NULL;
+}
+
 static int init_shared(struct control *c)
 {
 	struct workers *s = &c->shared;
@@ -237,11 +247,15 @@ static int init_shared(struct control *c)
 	s->ended = worker_ended;
 	divide_descriptors(s, c->options);
 	s->lines = calloc(config->upstream_n + 1, sizeof(s->lines[0]));
+	s->rosters = calloc(config->upstream_n + 1, sizeof(s->rosters[0]));
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
-	if (!s->lines || !c->workers)
+	if (!s->lines || !s->rosters || !c->workers)
 		return -1;
 	for (unsigned i = 0; i < config->upstream_n; i++)
 		quota_init(&s->lines[i], config->upstreams[i].queue);
+	for (unsigned i = 0; i < config->upstream_n; i++)
+		if (!open_roster(c, i))
+			return -1;
 	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		c->workers[i].index = i;
@@ -319,6 +333,9 @@ static void finish(struct control *c)
 	tick_done(&c->tick);
 	free(c->workers);
 	free(c->shared.lines);
+	for (unsigned i = 0; i < c->options->config->upstream_n; i++)
+		roster_free(c->shared.rosters[i]);
+	free(c->shared.rosters);
 }
 
 int control_run(const struct run_options *options, int channel)

@@ -120,6 +120,8 @@ static int open_proxy(struct worker *w)
 		.clients = &s->clients,
 		.descriptors = &s->descriptors,
 		.lines = s->lines,
+		.rosters = s->rosters,
+		.worker = w->index,
 		.access = s->log_fd >= 0 ? &w->access : NULL,
 		.pool = s->pool,
 		.ask_others = ask_others,

@@ -70,7 +70,8 @@ void house_start(struct house *h)
 	h->upstream = upstream_new(&(struct upstream_options){
 		.tick = &h->rig.tick, .config = &h->config, .stats = &h->stats,
 		.short_of_descriptors = short_of_descriptors, .owner = h,
-		.descriptors = &h->descriptors, .line = &h->line, .window = 65536,
+		.descriptors = &h->descriptors, .line = &h->line,
+		.roster = h->roster, .window = 65536,
 		.idle_timeout_ms = 5000 });
 	assert_non_null(h->upstream);
 }

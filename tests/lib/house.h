@@ -16,6 +16,7 @@ struct house {
 	struct upstream_stats stats;
 	struct quota descriptors, line;
 	struct upstream *upstream;
+	struct roster *roster; /* NULL: its own */
 	struct host hosts[HOUSE_HOSTS];
 	struct task task;
 	uint32_t wanted;

@@ -501,6 +501,21 @@ void server_open(struct server *s, struct town *t, unsigned upstream, unsigned p
 					      sizeof(addr), 1 + (int)town_draw(t, 3));
 }
 
+void server_flap(struct server *s)
+{
+	struct town *t = s->town;
+
+	if (s->shop != SHOP_OPEN)
+		return;
+	if (s->host.listener < 0) {
+		host_open(&s->host, &t->sim, s->port, origin_heard, s);
+		return;
+	}
+	host_close(&s->host);
+	if (s->host.last && s->host.last->fd >= 0 && town_chance(t, 2))
+		actor_reset(s->host.last);
+}
+
 static void server_done(struct server *s)
 {
 	if (s->shop == SHOP_NEVER_ACCEPTS)

@@ -144,6 +144,7 @@ static void draw_weather(struct town *t)
 	struct weather *w = &t->weather;
 
 	w->small_sockets = town_chance(t, 4);
+	w->moves = town_chance(t, 4);
 	w->ill_customers = town_chance(t, 2);
 	w->accepts = town_chance(t, 8);
 	w->late = town_chance(t, 6);
@@ -151,6 +152,7 @@ static void draw_weather(struct town *t)
 		return;
 	w->scarce = town_chance(t, 3);
 	w->ill_origins = town_chance(t, 2);
+	w->flaps = w->ill_origins && town_chance(t, 2);
 	w->ill_caches = town_chance(t, 2);
 	w->drain = town_chance(t, 4);
 	w->memory = town_chance(t, 4);
@@ -165,11 +167,13 @@ bool town_certain(const struct town *t)
 
 /* ---- the proxy -------------------------------------------------------------- */
 
-static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n)
+static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n, bool http)
 {
 	text_add(x, "    servers: [127.0.0.1:%u", port);
 	for (unsigned i = 1; i < n; i++)
-		text_add(x, ", 127.0.0.1:%u", port + i);
+		text_add(x, ", { address: 127.0.0.1:%u, weight: %u%s }", port + i,
+			 1 + (unsigned)town_draw(t, 4),
+			 http && town_chance(t, 6) ? ", backup: true" : "");
 	text_add(x, "]\n    keepalive: %u\n",
 		 town_chance(t, 2) ? (unsigned)town_draw(t, 4) : 100);
 	text_add(x, "    queue: %u\n    queue_timeout: %s\n",
@@ -178,15 +182,30 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 	text_add(x, "    connect_timeout: %s\n", t->weather.ill_origins ? "200ms" : "20s");
 }
 
+static const char *const balances[] = { "round_robin", "least_connections", "random",
+					"hash\n    hash: \"${path}\"",
+					"hash\n    hash: \"${header.X-No}\"\n    hash_load: 120" };
+static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
+
 static void add_upstream(struct town *t, struct text *x, unsigned u)
 {
 	t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
 	t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+	t->requests_max[u] = town_chance(t, 3) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 	text_add(x, "  u%u:\n", u);
-	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u]);
+	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u], true);
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
-		 town_chance(t, 2) ? "round_robin" : "least_connections");
+		 balances[town_draw(t, COUNT(balances))]);
+	if (t->requests_max[u] > 0)
+		text_add(x, "    requests: %u\n", t->requests_max[u]);
+	text_add(x, "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
+		    "    eject_share: %u\n",
+		 eject_ons[town_draw(t, COUNT(eject_ons))], 1 + (unsigned)town_draw(t, 3),
+		 1 + (unsigned)town_draw(t, 500), town_chance(t, 2) ? 50 : 100);
+	if (town_chance(t, 3))
+		text_add(x, "    eject_rate: %u\n    slow_start: 300ms\n",
+			 1 + (unsigned)town_draw(t, 100));
 }
 
 /* On a fine day only what cannot fail for want of time or budget. */
@@ -236,7 +255,7 @@ static void add_cache(struct town *t, struct text *x)
 	t->links = 1 + (uint32_t)town_draw(t, 3);
 	t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
 	text_add(x, "  cache:\n    protocol: memcached\n");
-	add_servers(t, x, CACHE_PORT, t->cache_n);
+	add_servers(t, x, CACHE_PORT, t->cache_n, false);
 	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
 		 t->weather.ill_caches ? "300ms" : "60s", t->links, t->pipeline);
 }
@@ -299,8 +318,11 @@ static void open_proxy(struct town *t)
 	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
 	quota_init(&t->descriptors, scarce && town_chance(t, 2) ?
 					    1 + (uint32_t)town_draw(t, 10) : 1000);
-	for (unsigned i = 0; i < t->config->upstream_n; i++)
+	for (unsigned i = 0; i < t->config->upstream_n; i++) {
 		quota_init(&t->lines[i], t->config->upstreams[i].queue);
+		t->rosters[i] = roster_new(t->config->upstreams[i].name, 1, NULL, NULL);
+		ASSERT(t->rosters[i]);
+	}
 	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
 	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
 		.tick = &t->sim.tick,
@@ -311,6 +333,7 @@ static void open_proxy(struct town *t)
 		.descriptors = &t->descriptors,
 		.access = &t->access,
 		.lines = t->lines,
+		.rosters = t->rosters,
 	}) == 0);
 	listener_start(&t->listener, &t->sim.tick, simrig_listen(&t->sim, PROXY_PORT),
 		       &t->clients, &t->stats, &listener_events, t);
@@ -346,6 +369,76 @@ static void shortage_rang(struct timer *timer)
 	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
 }
 
+static void flap_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, flap);
+	unsigned u = (unsigned)town_draw(t, t->upstream_n);
+
+	server_flap(&t->servers[u][town_draw(t, t->server_n[u])]);
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 200));
+}
+
+/* Nobody is to notice anything of it: whoever is asked then is there. */
+static void move_upstream(struct town *t, unsigned u)
+{
+	const struct config_upstream *config = &t->config->upstreams[u];
+	struct upstream *upstream = t->proxy.upstreams[u];
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	unsigned other = (unsigned)town_draw(t, config->server_n);
+	struct config_address a[2] = { config->servers[index].addresses[0],
+				       config->servers[other].addresses[0] };
+
+	switch (town_draw(t, 4)) {
+	case 0:
+		ASSERT(upstream_resolved(upstream, index, a, 1 + (unsigned)town_draw(t, 2)));
+		break;
+	case 1:
+		ASSERT(upstream_resolved(upstream, index, a + 1, 1));
+		break;
+	case 2:
+		upstream_probed(upstream, index, &a[0], town_draw(t, 2));
+		break;
+	case 3:
+		ASSERT(upstream_reconfigure(upstream, config));
+		break;
+	}
+}
+
+static void move_cache(struct town *t)
+{
+	const struct config_upstream *config = &t->config->upstreams[t->upstream_n];
+	struct memcache *cache = t->proxy.memcaches[t->upstream_n];
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	struct config_upstream one = *config;
+
+	switch (town_draw(t, 3)) {
+	case 0:
+		memcache_resolved(cache, index, config->servers[config->server_n - 1 - index].addresses,
+				  1);
+		break;
+	case 1:
+		ASSERT(memcache_reconfigure(cache, config));
+		break;
+	case 2:
+		one.server_n = 1;
+		one.servers = &config->servers[index];
+		one.pipeline = 1 + (uint32_t)town_draw(t, 4);
+		ASSERT(memcache_reconfigure(cache, &one));
+		break;
+	}
+}
+
+static void move_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, move);
+
+	if (t->cache_n > 0 && town_chance(t, 4))
+		move_cache(t);
+	else
+		move_upstream(t, (unsigned)town_draw(t, t->upstream_n));
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
+}
+
 static void draw_mishaps(struct town *t)
 {
 	struct sim_faults faults = { 0 };
@@ -364,6 +457,14 @@ static void draw_mishaps(struct town *t)
 	timer_init(&t->drain, drain_rang);
 	timer_init(&t->cut_off, cut_off_rang);
 	timer_init(&t->shortage, shortage_rang);
+	timer_init(&t->flap, flap_rang);
+	timer_init(&t->move, move_rang);
+	if (t->weather.flaps)
+		timer_set(&t->sim.tick.wheel, &t->flap,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 200));
+	if (t->weather.moves)
+		timer_set(&t->sim.tick.wheel, &t->move,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 100));
 	if (t->weather.drain)
 		timer_set(&t->sim.tick.wheel, &t->drain,
 			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
@@ -403,15 +504,25 @@ static void open_town(struct town *t)
 
 /* ---- what must hold all along ----------------------------------------------- */
 
+static void check_places(struct town *t, unsigned u)
+{
+	for (unsigned i = 0; i < ROSTER_ROWS && t->rosters[u]->rows[i].key != 0; i++)
+		if (t->requests_max[u] > 0 &&
+		    t->rosters[u]->rows[i].cells[0].in_flight > t->requests_max[u])
+			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
+}
+
 static void check_limits(struct town *t)
 {
 	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
 		town_wrong(t, "more connections than the quota");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		if (t->connections[u] > 0 && t->upstream_stats[u].connections >
-						     t->connections[u] * t->server_n[u])
+		if (t->connections[u] > 0 && !t->weather.moves &&
+		    t->upstream_stats[u].connections > t->connections[u] * t->server_n[u])
 			town_wrong(t, "upstream %u has more connections than its limit", u);
-	if (t->cache_n > 0 &&
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		check_places(t, u);
+	if (t->cache_n > 0 && !t->weather.moves &&
 	    t->upstream_stats[t->upstream_n].connections > t->links * t->cache_n)
 		town_wrong(t, "the cache has more links than its limit");
 	for (unsigned i = 0; i < t->config->upstream_n; i++)
@@ -468,6 +579,8 @@ static void end_proxy(struct town *t)
 	timer_stop(w, &t->drain);
 	timer_stop(w, &t->cut_off);
 	timer_stop(w, &t->shortage);
+	timer_stop(w, &t->flap);
+	timer_stop(w, &t->move);
 	slab_fail_at(0);
 	listener_stop(&t->listener);
 	proxy_drain(&t->proxy);
@@ -487,6 +600,10 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
+		for (unsigned k = 0; k < ROSTER_ROWS; k++) {
+			assert_int_equal(t->rosters[i]->rows[k].used, 0);
+			assert_int_equal(t->rosters[i]->rows[k].cells[0].in_flight, 0);
+		}
 	}
 	assert_int_equal(t->stats.connections, 0);
 	assert_int_equal(t->stats.connections_idle, 0);
@@ -514,6 +631,8 @@ static void close_town(struct town *t)
 	check_stats(t);
 	check_budgets(t);
 	proxy_done(&t->proxy);
+	for (unsigned i = 0; i < t->config->upstream_n; i++)
+		roster_free(t->rosters[i]);
 	access_done(&t->access);
 	simrig_assert_buffers(&t->sim);
 	if (tick->wheel.armed != timer_armed(&tick->trim))

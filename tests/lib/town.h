@@ -144,6 +144,8 @@ struct weather {
 	bool accepts;    /* some fail */
 	bool drain, memory;
 	bool together;   /* all customers come in the same millisecond */
+	bool flaps;      /* origins stop to listen, and listen again */
+	bool moves;      /* names stand for other servers, who are probed up and down */
 };
 
 struct town {
@@ -152,14 +154,14 @@ struct town {
 	bool verbose;
 	struct weather weather;
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
-	uint32_t connections[TOWN_UPSTREAMS], links, pipeline;
+	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
 	struct rule rules[TOWN_UPSTREAMS];
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
 	struct customer customers[TOWN_CUSTOMERS];
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
 	unsigned customer_n, request_n;
 	struct list visits;
-	struct timer drain, cut_off, shortage;
+	struct timer drain, cut_off, shortage, flap, move;
 	uint32_t request_body_max;
 	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
@@ -167,6 +169,7 @@ struct town {
 	struct worker_stats stats;
 	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 1];
 	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 1];
+	struct roster *rosters[TOWN_UPSTREAMS + 1];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
@@ -216,5 +219,9 @@ _Noreturn void customer_waits(struct customer *c); /* for ever: that is wrong */
 
 void server_open(struct server *s, struct town *t, unsigned upstream, unsigned port, bool cache);
 void servers_done(struct town *t);
+
+/* One of an origin's that listens stops to, and breaks its connections perhaps, or listens
+ * again. */
+void server_flap(struct server *s);
 
 #endif

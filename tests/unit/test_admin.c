@@ -226,6 +226,40 @@ static void test_metrics(void **state)
 	read_metrics(text);
 }
 
+/* Servers that a worker asks, and what it thinks of them. */
+static void test_servers(void **state)
+{
+	static struct roster *rosters[2];
+	struct roster *r = rosters[0] = roster_new("app", WORKERS, NULL, NULL);
+	struct roster_row *a = roster_enter(r, 0, "a\"\\b", "127.0.0.1:1");
+	size_t n;
+
+	(void)state;
+	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
+	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
+	roster_hide(r, &r->rows[1], 1, 0, 0);
+	stat_add(&a->cells[0].requests, 42);
+	stat_add(&a->cells[1].in_flight, 3);
+	roster_tell(r, &a->cells[1], STANDING_EJECTED);
+	shared.rosters = rosters;
+	n = admin_metrics(&admin, text, sizeof(text));
+	assert_true(n > 0);
+	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);
+	assert_true(value_of(text, "fairlead_server_in_flight{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 3);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"ejected\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"up\"} ") == 0);
+	assert_null(strstr(text, "gone"));
+	read_metrics(text);
+	shared.rosters = NULL;
+	roster_free(r);
+}
+
 /* Too little room is told, wherever it ends. */
 static void test_room(void **state)
 {
@@ -295,6 +329,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_metrics, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),

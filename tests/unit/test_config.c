@@ -40,9 +40,18 @@ static const char all_keys[] =
 	"  app:\n"
 	"    servers:\n"
 	"      - 127.0.0.1:6000\n"
-	"      - { address: \"[::1]:6001\", name: b, weight: 2 }\n"
+	"      - { address: \"[::1]:6001\", name: b, weight: 2, backup: true }\n"
 	"      - { name: c, address: unix:/run/app }\n"
-	"    balance: least_connections\n"
+	"    balance: hash\n"
+	"    hash: \"a${header.X-A}\"\n"
+	"    hash_load: 150\n"
+	"    slow_start: 30s\n"
+	"    requests: 12\n"
+	"    eject_on: gateway\n"
+	"    eject_failures: off\n"
+	"    eject_rate: 50\n"
+	"    eject_time: 3s\n"
+	"    eject_share: 0\n"
 	"    connect_timeout: 1500ms\n"
 	"    response_timeout: 2m\n"
 	"    keepalive: 0\n"
@@ -133,6 +142,14 @@ static void test_defaults(void **state)
 	assert_false(c->study);
 	assert_int_equal(app->protocol, CONFIG_HTTP);
 	assert_int_equal(app->balance, CONFIG_ROUND_ROBIN);
+	assert_int_equal(app->requests, 0);
+	assert_int_equal(app->slow_start_ms, 0);
+	assert_int_equal(app->eject_on, CONFIG_EJECT_ON_CONNECTION);
+	assert_int_equal(app->eject_failures, 5);
+	assert_int_equal(app->eject_rate, 0);
+	assert_int_equal(app->eject_time_ms, 10000);
+	assert_int_equal(app->eject_share, 50);
+	assert_false(app->servers[0].backup);
 	assert_int_equal(app->connect_timeout_ms, 1000);
 	assert_int_equal(app->response_timeout_ms, 60000);
 	assert_int_equal(app->keepalive, 256);
@@ -202,7 +219,19 @@ static void check_upstreams(const struct config *c)
 	assert_int_equal(app->servers[1].weight, 2);
 	assert_string_equal(app->servers[2].name, "c");
 	assert_int_equal(app->servers[2].addresses[0].sa.ss_family, AF_UNIX);
-	assert_int_equal(app->balance, CONFIG_LEAST_CONNECTIONS);
+	assert_int_equal(app->balance, CONFIG_HASH);
+	assert_int_equal(app->hash.part_n, 2);
+	assert_int_equal(app->hash.parts[1].variable, VARIABLE_HEADER);
+	assert_int_equal(app->hash_load, 150);
+	assert_int_equal(app->slow_start_ms, 30000);
+	assert_int_equal(app->requests, 12);
+	assert_int_equal(app->eject_on, CONFIG_EJECT_ON_GATEWAY);
+	assert_int_equal(app->eject_failures, 0);
+	assert_int_equal(app->eject_rate, 50);
+	assert_int_equal(app->eject_time_ms, 3000);
+	assert_int_equal(app->eject_share, 0);
+	assert_true(app->servers[1].backup);
+	assert_false(app->servers[2].backup);
 	assert_int_equal(app->connect_timeout_ms, 1500);
 	assert_int_equal(app->response_timeout_ms, 120000);
 	assert_int_equal(app->keepalive, 0);

@@ -134,6 +134,53 @@ static void probed(void **state)
 	rig_close(&r);
 }
 
+/* What the operator sees of servers. */
+static void standing(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address a;
+	struct roster_cell *first, *second;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	first = &r.roster->rows[0].cells[0];
+	second = &r.roster->rows[1].cells[0];
+	assert_string_equal(r.roster->rows[1].name, "b");
+	get_all(&r, calls);
+	rig_run(&r, 0);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(first->requests + second->requests, KEYS);
+	assert_int_equal(first->requests, r.fakes[0].requests);
+	fake_unlisten(&r.fakes[1]);
+	fake_hang_up(&r.fakes[1], CONN_NOW);
+	rig_run(&r, 500);
+	get_all(&r, calls);
+	for (unsigned i = 0; i < KEYS; i++) {
+		rig_wait(&r, calls[i]);
+		memcache_forget(&calls[i]);
+	}
+	assert_int_equal(second->standing, STANDING_EJECTED);
+	assert_int_equal(second->reason, REASON_UNREACHED);
+	assert_true(second->failures > 0);
+	assert_int_equal(first->standing, STANDING_UP);
+	a = address_of(&r, 0);
+	memcache_probed(r.memcache, 0, &a, false);
+	assert_int_equal(first->standing, STANDING_DOWN);
+	memcache_probed(r.memcache, 0, &a, true);
+	assert_int_equal(first->standing, STANDING_UP);
+	fake_listen(&r.fakes[1]);
+	a = address_of(&r, 1);
+	memcache_probed(r.memcache, 1, &a, true);
+	assert_int_equal(second->standing, STANDING_UP);
+	r.upstream.server_n = 1;
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	assert_false(second->entered);
+	assert_true(first->entered);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
 /* Of two addresses one is down; then what waits for the other is told that it is as well. */
 static void probed_while_they_wait(void **state)
 {
@@ -274,6 +321,7 @@ int main(void)
 		cmocka_unit_test(resolved_in_flight),
 		cmocka_unit_test(probed),
 		cmocka_unit_test(probed_while_they_wait),
+		cmocka_unit_test(standing),
 		cmocka_unit_test(reconfigured),
 		cmocka_unit_test(reconfigured_in_flight),
 		cmocka_unit_test(late_on_a_server_that_leaves),

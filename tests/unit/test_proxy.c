@@ -338,11 +338,12 @@ static void queue_is_full(struct proxyrig *r)
 	waits = ask(r, GET("/length/5"));
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].waiting == 1, 1000);
 	late = ask(r, GET("/length/6"));
-	assert_status(r, late, 503, "connection_limit_reached");
+	assert_status(r, late, 503, "\r\nRetry-After: 1\r\n");
 	assert_ended(r, ENDING_QUEUE_FULL);
 	assert_false(decided(holds));
 	if (simrig_draw(&r->sim, 2)) {
-		assert_status(r, waits, 503, "connection_limit_reached");
+		assert_status(r, waits, 503, "\r\nRetry-After: 1\r\nProxy-Status: fairlead; "
+					     "error=connection_limit_reached\r\n");
 		assert_ended(r, ENDING_QUEUE_LATE);
 		return;
 	}
@@ -477,6 +478,8 @@ static void test_pipelined(void **state)
 
 /* ---- asking once more ------------------------------------------------------- */
 
+#define EJECTS "    eject_failures: 1\n    eject_share: 100\n"
+
 static void swallowed(struct proxyrig *r)
 {
 	bool reset = simrig_draw(&r->sim, 2), post = simrig_draw(&r->sim, 2);
@@ -497,12 +500,14 @@ static void swallowed(struct proxyrig *r)
 	assert_int_equal(r->upstream_stats[0].stale_retries, !post);
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
 	assert_int_equal(r->swallowed, 1);
+	/* That an idle connection ends is nobody's fault. */
+	assert_int_equal(r->upstream_stats[0].ejections, 0);
 }
 
 static void test_swallowed(void **state)
 {
 	(void)state;
-	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .upstream = EJECTS });
 }
 
 /* A new connection that ends without an answer is not tried again. */
@@ -511,12 +516,13 @@ static void not_again(struct proxyrig *r)
 	assert_status(r, ask(r, GET("/closed")), 502, "connection_terminated");
 	assert_int_equal(r->asked, 1);
 	assert_int_equal(r->upstream_stats[0].retries, 0);
+	assert_int_equal(r->upstream_stats[0].ejections, 1);
 }
 
 static void test_not_again(void **state)
 {
 	(void)state;
-	each_seed(not_again, "not again", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(not_again, "not again", (struct proxyrig_options){ .upstream = EJECTS });
 }
 
 /* An idle connection that the origin has ended is not used. */
