@@ -344,7 +344,10 @@ static const char config_text[] =
 	"    timeout: 2s\n"
 	"    links: 2\n"
 	"  trio:\n"
-	"    servers: [127.0.0.1:6000, 127.0.0.1:6001, 127.0.0.1:6002]\n"
+	"    servers:\n" /* its first, as long as that was not asked */
+	"      - { address: 127.0.0.1:6000, weight: 1000 }\n"
+	"      - 127.0.0.1:6001\n"
+	"      - 127.0.0.1:6002\n"
 	"routes:\n"
 	"  - prefix: /again/\n"
 	"    proxy: { upstream: trio }\n"
