@@ -64,7 +64,10 @@ static void rang(struct timer *timer)
 
 bool tries_wait_for_client(const struct exchange *x)
 {
-	return x->client->body_wanted || (x->fetch && x->fetch->waits_for_asker);
+	const struct fetch *f = x->fetch;
+
+	return x->client->body_wanted ||
+	       (f && (f->waits_for_asker || f->state == FETCH_SENDING));
 }
 
 /* False: the exchange has ended. */

@@ -106,7 +106,8 @@ void tries_remember(struct tries *t, const struct fetch *f);
 /* Sets the timer to what is due next. */
 void tries_expect(struct tries *t);
 
-/* Its slowness is not the upstream's. */
+/* The request has not ended yet, or its client takes nothing: no time of the upstream's. What
+ * an origin takes to read a body has limits of its own. */
 bool tries_wait_for_client(const struct exchange *x);
 
 /* The bit of config_retry.on that the status is; 0: none. */

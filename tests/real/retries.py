@@ -14,7 +14,7 @@ CONFIG = """
 upstreams:
   busy: {{ servers: [127.0.0.1:{busy}] }}
   half: {{ servers: [127.0.0.1:{busy}, 127.0.0.1:{good}] }}
-  hangs: {{ servers: [127.0.0.1:{good}, 127.0.0.1:{hangs}] }}
+  hangs: {{ servers: [127.0.0.1:{good}, 127.0.0.1:{hangs}], eject_failures: off }}
 routes:
   - prefix: /storm
     proxy: {{ upstream: busy }}

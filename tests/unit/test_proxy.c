@@ -785,6 +785,36 @@ static void test_slow_body_again(void **state)
 						     "per_try_timeout: 1s") });
 }
 
+/* Nor has the time of an answer begun while its origin takes its time to read. */
+static void long_upload(struct proxyrig *r)
+{
+	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				 "Content-Length: 900000\r\n\r\n");
+	char *body = calloc(1, 900000);
+	struct actor *origin;
+
+	assert_non_null(body);
+	SIMRIG_UNTIL(&r->sim, r->origins[0].last, 1000);
+	origin = r->origins[0].last;
+	origin->deaf = true;
+	io_cancel(r->sim.tick.loop, &origin->recv.op);
+	actor_say(a, (struct slice){ body, 900000 });
+	free(body);
+	simrig_run(&r->sim, 4000);
+	actor_listen(origin);
+	assert_status(r, a, 200, "Length: 900000");
+	assert_int_equal(r->asked, 1);
+}
+
+static void test_long_upload(void **state)
+{
+	(void)state;
+	each_seed(long_upload, "long upload",
+		  (struct proxyrig_options){ .again = "    deadline: 1s\n" RETRY(
+						     "per_try_timeout: 1s"),
+					     .limits = "  window: 64KiB\n" });
+}
+
 /* ---- a second try beside the first -------------------------------------------- */
 
 #define HEDGE "    hedge: { percentile: 95, budget_percent: 100 }\n"
@@ -1385,6 +1415,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_nobody_there, failed_at),
 	cmocka_unit_test_teardown(test_gone_between, failed_at),
 	cmocka_unit_test_teardown(test_slow_body_again, failed_at),
+	cmocka_unit_test_teardown(test_long_upload, failed_at),
 	cmocka_unit_test_teardown(test_hedged, failed_at),
 	cmocka_unit_test_teardown(test_hedge_not_in_line, failed_at),
 	cmocka_unit_test_teardown(test_idle_ended, failed_at),
