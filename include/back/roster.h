@@ -97,7 +97,8 @@ void roster_free(struct roster *r);
 /* A worker's upstream sits down, and stands up. `granted` is called on its thread. */
 void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 		void (*granted)(void *owner), void *owner);
-void roster_stand(struct roster *r, unsigned worker);
+/* Unless another sits there by now: one of the same name may have come before this went. */
+void roster_stand(struct roster *r, unsigned worker, const void *owner);
 
 /* The row of a server, entered by this worker; NULL: all are in use. */
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,

@@ -110,6 +110,9 @@ bool upstream_evict(struct upstream *u);
 /* Descriptors may have come free: looks at the line again. */
 void upstream_serve(struct upstream *u);
 
+/* For connections that are opened, and those that become idle, from now on. */
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms);
+
 /* Ends idle origins at once, and every other when it comes back. */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */

@@ -78,6 +78,13 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 	server_tell(s);
 }
 
+static void set_all_up(struct memcache_server *s)
+{
+	for (unsigned i = 0; i < s->address_n; i++)
+		s->addresses[i].down = false;
+	s->probed_down = false;
+}
+
 /* Links to what is no longer an address of theirs. */
 static void retire_links(struct memcache *m)
 {
@@ -329,6 +336,8 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 		if (c->is_new[i])
 			enter(c->servers[i]);
 		set_addresses(c->servers[i], s->addresses, s->address_n);
+		if (!config->health.on)
+			set_all_up(c->servers[i]); /* nobody would ever say so */
 		if (c->buckets[i])
 			set_pipeline(c->servers[i], &c->buckets[i], config->pipeline);
 	}

@@ -88,9 +88,10 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 	seat->owner = owner;
 }
 
-void roster_stand(struct roster *r, unsigned worker)
+void roster_stand(struct roster *r, unsigned worker, const void *owner)
 {
-	r->seats[worker].owner = NULL;
+	if (r->seats[worker].owner == owner)
+		r->seats[worker].owner = NULL;
 }
 
 void roster_waits(struct roster *r, unsigned worker, uint64_t since_ms)

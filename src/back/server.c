@@ -143,7 +143,7 @@ static void place(struct table *t, unsigned index, const struct named *named,
 			continue;
 		}
 		s->index = index;
-		s->weight = named->weight;
+		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
 		s->backup = named->backup;
 		t->servers[t->n++] = s;
 		most--;
@@ -218,6 +218,19 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 	upstream_serve(u);
 }
 
+/* Nobody would ever say that they are up. */
+static void forget_probes(const struct table *t)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		struct server *s = t->servers[i];
+
+		if (!s->probed_down)
+			continue;
+		s->probed_down = false;
+		server_tell_standing(s);
+	}
+}
+
 static struct named *names_of(const struct config_upstream *config)
 {
 	struct named *named = calloc(config->server_n, sizeof(*named));
@@ -255,6 +268,8 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		place(&t, i, &named[i], s->addresses, s->address_n,
 		      UPSTREAM_SERVERS_MAX - t.n - to_come);
 	}
+	if (!config->health.on)
+		forget_probes(&t);
 	return settle(&t);
 }
 

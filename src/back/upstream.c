@@ -337,6 +337,12 @@ void upstream_serve(struct upstream *u)
 		tick_run(u->tick, &u->task);
 }
 
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms)
+{
+	u->window = window;
+	u->idle_timeout_ms = idle_timeout_ms;
+}
+
 void upstream_close(struct upstream *u)
 {
 	u->closing = true;
@@ -355,7 +361,7 @@ void upstream_free(struct upstream *u)
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
 	ASSERT(list_empty(&u->leaving));
 	upstream_servers_done(u);
-	roster_stand(u->roster, u->worker);
+	roster_stand(u->roster, u->worker, u);
 	roster_free(u->own_roster);
 	task_stop(&u->task);
 	slab_done(&u->origins);

@@ -44,19 +44,17 @@ static void server_name_read(struct reader *r, const struct node *n,
 }
 
 static void server_address_read(struct reader *r, const struct node *n,
-				struct config_server *s)
+				enum config_protocol protocol, struct config_server *s)
 {
 	const char *fault;
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = address_resolve(r->memory, n->text, false, s->addresses,
-				CONFIG_ADDRESSES_MAX, &s->address_n);
+	fault = server_resolve(r, n->text, protocol, s);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
 	}
-	s->address = s->addresses[0].text;
 	if (!s->name)
 		s->name = s->address;
 }
@@ -70,13 +68,13 @@ static void server_read(struct reader *r, const struct node *n,
 	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
 	protocol_check(r, &found, u);
 	if (!is_map) {
-		server_address_read(r, n, s);
+		server_address_read(r, n, u->protocol, s);
 		return;
 	}
 	if (found.nodes[KEY_server_name])
 		server_name_read(r, found.nodes[KEY_server_name], s);
 	if (found.nodes[KEY_server_address])
-		server_address_read(r, found.nodes[KEY_server_address], s);
+		server_address_read(r, found.nodes[KEY_server_address], u->protocol, s);
 }
 
 /* The name as keys are placed by it: memcached's own port goes without saying. */
@@ -186,6 +184,7 @@ static void upstream_read(struct reader *r, const struct node *n,
 	if (!section_read(r, n, SECTION_upstream, u, &found))
 		return;
 	protocol_check(r, &found, u);
+	health_read(r, found.nodes[KEY_upstream_health_check], u);
 	if (found.nodes[KEY_upstream_servers])
 		servers_read(r, found.nodes[KEY_upstream_servers], u);
 	if (u->protocol != CONFIG_HTTP)

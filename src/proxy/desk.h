@@ -1,7 +1,7 @@
 /* What the tries of one worker under one configuration share: how much more than they were
  * asked for its upstreams may get, and how long its routes take.
  *
- * Owner: the proxy. */
+ * Owner: the generation. */
 #ifndef PROXY_DESK_H
 #define PROXY_DESK_H
 

@@ -70,6 +70,7 @@ static void let_go(struct exchange *x, enum ending ending)
 	join_free(&x->join);
 	action_forget_job(&x->job);
 	buf_put(x->kept);
+	generation_put(x->generation);
 	slab_put(&p->exchanges, x);
 }
 
@@ -125,7 +126,7 @@ void exchange_redirect(struct exchange *x, struct slice location)
 /* Who is shed may come back when those in line have been served, or have not. */
 static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
 {
-	const struct config_upstream *upstreams = x->proxy->config->upstreams;
+	const struct config_upstream *upstreams = x->generation->config->upstreams;
 	uint32_t ms;
 
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_LATE)
@@ -206,14 +207,13 @@ static void exchange_step(struct client *c)
 
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
-	struct proxy *p = x->proxy;
 	struct request_view view;
 	char client[SOCK_TEXT_MAX];
 	struct slice address = { client, peer_text(&x->client->peer, client, sizeof(client)) };
 
-	request_view_init(&view, h, address, p->path_scratch);
+	request_view_init(&view, h, address, x->generation->path_scratch);
 	x->state = EXCHANGE_ROUTING;
-	x->route = route_match(p->config, &view, from);
+	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
 	action_start(x, &view);
 }
@@ -225,11 +225,11 @@ void exchange_route_again(struct exchange *x)
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
 	enum verdict v = head_parse_request(h, x->kept->data, x->kept->end,
-					    &x->proxy->front.limits, &scanned);
+					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
 	exchange_drop_fetch(x);
-	route(x, h, (unsigned)(x->route - x->proxy->config->routes) + 1);
+	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
 	 * it is gone. */
 	if (c->exchange == x)
@@ -286,6 +286,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
+	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->exchanges, 1);
 	return x;
 }

@@ -37,6 +37,7 @@ struct span {
 
 struct exchange {
 	struct proxy *proxy;
+	struct generation *generation; /* it began under */
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;

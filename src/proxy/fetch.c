@@ -66,8 +66,8 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
-	const struct config_limits *limits = &f->proxy->config->limits;
+	uint32_t response_ms = f->config->response_timeout_ms;
+	const struct config_limits *limits = &f->generation->config->limits;
 	uint64_t sent = later(c->sent_ms, f->since_ms);
 
 	if (f->tunnel)
@@ -99,8 +99,8 @@ static uint64_t deadline(const struct fetch *f)
  * that none is missed. */
 static uint64_t next_look(const struct fetch *f)
 {
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
-	uint32_t send_ms = f->proxy->config->limits.send_timeout_ms;
+	uint32_t response_ms = f->config->response_timeout_ms;
+	uint32_t send_ms = f->generation->config->limits.send_timeout_ms;
 	uint64_t due = deadline(f);
 
 	if (due != WHEEL_NEVER)
@@ -294,7 +294,7 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 	if (!leased(f))
 		return VERDICT_MORE;
 	c = conn_of(f);
-	switch (reader_response(&f->lease.origin->reader, c, &f->proxy->front.limits, h)) {
+	switch (reader_response(&f->lease.origin->reader, c, &f->generation->head_limits, h)) {
 	case VERDICT_OK:
 		break;
 	case VERDICT_BAD:
@@ -353,7 +353,7 @@ static enum body_event origin_body(struct fetch *f, struct head *trailers, struc
 {
 	struct conn *c = conn_of(f);
 	enum body_event event = reader_body(&f->lease.origin->reader, c,
-					    &f->proxy->front.limits, trailers, p);
+					    &f->generation->head_limits, trailers, p);
 
 	switch (event) {
 	case BODY_END:
@@ -387,47 +387,54 @@ struct conn *fetch_tunnel(struct fetch *f)
 	return conn_of(f);
 }
 
-struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+static struct fetch *fetch_new(struct generation *g, struct task *asker)
+{
+	struct fetch *f = slab_take(&g->proxy->fetches);
+
+	if (!f)
+		return NULL;
+	f->proxy = g->proxy;
+	f->generation = generation_ref(g);
+	f->asker = asker;
+	set_state(f, FETCH_LEASING);
+	return f;
+}
+
+struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
 			   uint64_t key, const uint64_t *avoid, struct task *asker)
 {
-	struct fetch *f = slab_take(&p->fetches);
+	struct fetch *f = fetch_new(g, asker);
 
 	if (!f) {
 		buf_put(request);
 		return NULL;
 	}
-	f->proxy = p;
-	f->asker = asker;
-	f->upstream = u;
+	f->upstream = generation_upstream(g, upstream);
+	f->config = &g->config->upstreams[upstream];
 	f->request = request;
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
 	f->avoid = avoid;
 	f->lease.key = key;
-	set_state(f, FETCH_LEASING);
-	upstream_lease(u, &f->lease, avoid, false, asker);
+	upstream_lease(f->upstream, &f->lease, avoid, false, asker);
 	return f;
 }
 
 /* ---- asking a cache ------------------------------------------------------- */
 
-struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
-			      struct slice key, struct task *asker)
+struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *asker)
 {
-	struct fetch *f = slab_take(&p->fetches);
+	struct fetch *f = fetch_new(g, asker);
 
 	if (!f)
 		return NULL;
-	f->proxy = p;
-	f->asker = asker;
-	set_state(f, FETCH_LEASING);
-	f->call = memcache_get(m, command, key, f);
-	if (!f->call) {
-		slab_put(&p->fetches, f);
-		return NULL;
-	}
+	f->call = memcache_get(generation_memcache(g, upstream), command, key, f);
+	if (!f->call)
+		fetch_free(&f);
 	return f;
 }
 
@@ -514,5 +521,6 @@ void fetch_free(struct fetch **slot)
 	if (f->call)
 		memcache_forget(&f->call);
 	buf_put(f->request);
+	generation_put(f->generation);
 	slab_put(&f->proxy->fetches, f);
 }

@@ -34,6 +34,7 @@ enum fetch_state {
 
 struct fetch {
 	struct proxy *proxy;
+	struct generation *generation; /* of whoever asked first */
 	struct task *asker;
 	uint8_t state;        /* enum fetch_state */
 	uint8_t ending;       /* enum ending, of FETCH_FAILED */
@@ -52,20 +53,22 @@ struct fetch {
 	struct buf *request;  /* its serialised head, until an answer makes a repeat impossible */
 	struct upstream *upstream;
 	const uint64_t *avoid; /* servers that others are preferred to; see upstream_lease() */
+	const struct config_upstream *config; /* as the generation has it */
 	struct lease lease;
 	struct memcache_call *call; /* set: this is a question to a cache */
 };
 
-/* Asks an origin. `request` is the serialised head, whose reference is taken over; key: what the
- * upstream's `hash` came to, 0: nothing; `avoid` (may be NULL) lives as long as the fetch. NULL:
- * out of memory. */
-struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+/* Asks an origin of this upstream of the configuration. `request` is the serialised head, whose
+ * reference is taken over; key: what the upstream's `hash` came to, 0: nothing; `avoid` (may be
+ * NULL) lives as long as the fetch. NULL: out of memory. */
+struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
 			   uint64_t key, const uint64_t *avoid, struct task *asker);
 
 /* Asks a cache; the key is valid. */
-struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
-			      struct slice key, struct task *asker);
+struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *asker);
 
 /* Goes on as far as facts allow. The state afterwards tells. */
 void fetch_step(struct fetch *f);

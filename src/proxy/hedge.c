@@ -101,7 +101,7 @@ void hedge_plan(struct tries *t)
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
 	    !method_idempotent((enum method)t->method))
 		return;
-	t->latency = t->desk->latencies[t->route - x->proxy->config->routes];
+	t->latency = t->desk->latencies[t->route - x->generation->config->routes];
 	budget_earn(&t->desk->hedges[t->route->proxy.upstream], &hedged->budget, now_ms);
 	bound_us = latency_bound_us(t->latency);
 	if (bound_us > 0)

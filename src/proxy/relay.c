@@ -22,7 +22,7 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 static bool take_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
-	if (proxy_refuses_body(x->proxy, x->body_bytes)) {
+	if (generation_refuses_body(x->generation, x->body_bytes)) {
 		piece_put(p);
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return false;

@@ -108,8 +108,9 @@ struct fetch *tries_ask(struct tries *t)
 {
 	struct exchange *x = t->exchange;
 
-	return fetch_origin(x->proxy, t->upstream, buf_ref(t->request), (enum method)t->method,
-			    (enum framing)t->framing, t->length, t->key, t->tried, &x->client->task);
+	return fetch_origin(x->generation, t->route->proxy.upstream, buf_ref(t->request),
+			    (enum method)t->method, (enum framing)t->framing, t->length, t->key,
+			    t->tried, &x->client->task);
 }
 
 static void begin_try(struct exchange *x)
@@ -123,8 +124,7 @@ static void begin_try(struct exchange *x)
 	tries_expect(t);
 }
 
-void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
-		 uint64_t key, const struct head *h)
+void tries_begin(struct exchange *x, struct buf *request, uint64_t key, const struct head *h)
 {
 	struct proxy *p = x->proxy;
 	struct tries *t = slab_take(&p->tries);
@@ -136,9 +136,9 @@ void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
 	}
 	x->tries = t;
 	t->exchange = x;
-	t->desk = p->desk;
+	t->desk = x->generation->desk;
 	t->route = x->route;
-	t->upstream = u;
+	t->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
 	t->request = request;
 	t->key = key;
 	t->method = (uint8_t)h->method;

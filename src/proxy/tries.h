@@ -64,8 +64,7 @@ static inline bool tries_wanted(const struct config_route *route)
 
 /* Sets x->tries, and x->fetch to the first; no memory: neither, or not the latter. `request`
  * is taken over. */
-void tries_begin(struct exchange *x, struct upstream *u, struct buf *request,
-		 uint64_t key, const struct head *h);
+void tries_begin(struct exchange *x, struct buf *request, uint64_t key, const struct head *h);
 
 /* Time and pauses. False: there is no fetch now, or the exchange has ended. */
 bool tries_step(struct exchange *x);

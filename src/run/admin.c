@@ -113,19 +113,19 @@ static void put_engine_stats(const struct admin *a, struct text *t)
 static void put_upstream_stat(const struct admin *a, struct text *t, const char *name,
 			      const char *kind, const char *help, size_t offset)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 	bool counter = strcmp(kind, "counter") == 0;
 	char full[64];
 
 	snprintf(full, sizeof(full), "upstream_%s", name);
 	put_help(t, full, kind, help);
 	for (unsigned i = 0; i < a->worker_n; i++) {
-		for (unsigned u = 0; u < config->upstream_n; u++) {
-			const char *base = (const char *)&a->workers[i].upstream_stats[u];
+		for (unsigned u = 0; u < e->config->upstream_n; u++) {
+			const char *base = (const char *)&e->accounts[u]->stats[i];
 			const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
 
 			put(t, "fairlead_%s%s{worker=\"%u\",upstream=\"%s\"} %llu\n", full,
-			    counter ? "_total" : "", i, config->upstreams[u].name,
+			    counter ? "_total" : "", i, e->config->upstreams[u].name,
 			    (unsigned long long)stat_read(value));
 		}
 	}
@@ -154,7 +154,7 @@ static void put_histogram(struct text *t, unsigned worker, const char *upstream,
 
 static void put_upstream_stats(const struct admin *a, struct text *t)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 
 #define X(name, kind, help)                                                              \
 	put_upstream_stat(a, t, #name, #kind, help, offsetof(struct upstream_stats, name));
@@ -163,9 +163,9 @@ static void put_upstream_stats(const struct admin *a, struct text *t)
 	put(t, "# HELP fairlead_upstream_latency_seconds From sending to the head of the answer\n"
 	       "# TYPE fairlead_upstream_latency_seconds histogram\n");
 	for (unsigned i = 0; i < a->worker_n; i++)
-		for (unsigned u = 0; u < config->upstream_n; u++)
-			put_histogram(t, i, config->upstreams[u].name,
-				      &a->workers[i].upstream_stats[u].latency);
+		for (unsigned u = 0; u < e->config->upstream_n; u++)
+			put_histogram(t, i, e->config->upstreams[u].name,
+				      &e->accounts[u]->stats[i].latency);
 }
 
 /* A name may hold what a label may not. */
@@ -194,10 +194,10 @@ static void each_server(const struct admin *a, struct text *t, const char *name,
 					const struct roster_row *row, unsigned worker,
 					size_t offset))
 {
-	for (unsigned u = 0; u < a->shared->options->config->upstream_n; u++) {
-		const struct roster *r = a->shared->rosters ? a->shared->rosters[u] : NULL;
+	for (unsigned u = 0; u < a->shared->editions->current->config->upstream_n; u++) {
+		const struct roster *r = a->shared->editions->current->accounts[u]->roster;
 
-		for (unsigned i = 0; r && i < ROSTER_ROWS; i++)
+		for (unsigned i = 0; i < ROSTER_ROWS; i++)
 			for (unsigned w = 0; w < r->worker_n; w++)
 				if (atomic_load(&r->rows[i].named) &&
 				    atomic_load(&r->rows[i].cells[w].entered))
@@ -242,9 +242,12 @@ static void put_server_family(const struct admin *a, struct text *t, const char 
 /* A family without a sample is none. */
 static bool has_servers(const struct admin *a)
 {
-	for (unsigned u = 0; u < a->shared->options->config->upstream_n; u++)
-		if (a->shared->rosters && a->shared->rosters[u])
-			return true;
+	const struct edition *e = a->shared->editions->current;
+
+	for (unsigned u = 0; u < e->config->upstream_n; u++)
+		for (unsigned i = 0; i < ROSTER_ROWS; i++)
+			if (atomic_load(&e->accounts[u]->roster->rows[i].users) > 0)
+				return true;
 	return false;
 }
 
@@ -297,6 +300,13 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
 	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
+	if (a->shared->editions->current->lookout) {
+		const struct lookout *l = a->shared->editions->current->lookout;
+		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));
+
+		t.overflow |= n == 0;
+		t.at += n;
+	}
 	return t.overflow ? 0 : (size_t)(t.at - text);
 }
 
@@ -413,6 +423,7 @@ void admin_start(struct admin *a, int fd)
 void admin_stop(struct admin *a)
 {
 	listener_stop(&a->listener);
+	listener_abandon(&a->listener);
 	front_close(&a->front);
 }
 

@@ -1,11 +1,12 @@
 #include "run/handover.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
 struct letter {
-	unsigned kind, worker;
+	unsigned kind, worker, value;
 };
 
 union control {
@@ -29,7 +30,7 @@ static void attach(struct msghdr *msg, union control *control, int fd)
 
 int handover_send(int channel, const struct handover *h)
 {
-	struct letter letter = { h->kind, h->worker };
+	struct letter letter = { h->kind, h->worker, h->value };
 	struct iovec iov = { &letter, sizeof(letter) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union control control;
@@ -37,6 +38,22 @@ int handover_send(int channel, const struct handover *h)
 	if (h->fd >= 0)
 		attach(&msg, &control, h->fd);
 	return sendmsg(channel, &msg, MSG_NOSIGNAL) == sizeof(letter) ? 0 : -errno;
+}
+
+static bool has_descriptor(enum handover_kind kind)
+{
+	switch (kind) {
+	case HANDOVER_LISTENER:
+	case HANDOVER_ADMIN:
+	case HANDOVER_LOG:
+		return true;
+	case HANDOVER_CONFIG:
+	case HANDOVER_KEPT:
+	case HANDOVER_ADMIN_KEPT:
+	case HANDOVER_END:
+		break;
+	}
+	return false;
 }
 
 int handover_receive(int channel, struct handover *h)
@@ -53,8 +70,34 @@ int handover_receive(int channel, struct handover *h)
 		return n < 0 ? -errno : -EPIPE;
 	h->kind = (enum handover_kind)letter.kind;
 	h->worker = letter.worker;
+	h->value = letter.value;
 	h->fd = -1;
 	if (c && c->cmsg_type == SCM_RIGHTS)
 		memcpy(&h->fd, CMSG_DATA(c), sizeof(int));
-	return h->fd < 0 && h->kind != HANDOVER_END ? -EPROTO : 0;
+	return h->fd < 0 && has_descriptor(h->kind) ? -EPROTO : 0;
+}
+
+int handover_send_bytes(int channel, const void *bytes, size_t n)
+{
+	const char *at = bytes;
+
+	while (n > 0) {
+		ssize_t sent = send(channel, at, n, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno != EINTR)
+			return -errno;
+		at += sent > 0 ? sent : 0;
+		n -= sent > 0 ? (size_t)sent : 0;
+	}
+	return 0;
+}
+
+/* With the call that the sandbox allows. */
+int handover_receive_bytes(int channel, void *bytes, size_t n)
+{
+	struct iovec iov = { bytes, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t got = recvmsg(channel, &msg, MSG_WAITALL);
+
+	return got < 0 ? -errno : (size_t)got == n ? 0 : -EPIPE;
 }

@@ -408,20 +408,20 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	read_config(r, o);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
-	for (unsigned i = 0; i < r->config->upstream_n; i++)
+	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
+		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i], NULL };
+	}
 	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
 				     LOG_FD), 0);
 	assert_int_equal(proxy_init(&r->proxy, &(struct proxy_options){
 		.tick = &r->sim.tick,
-		.config = r->config,
+		.generation = { .config = r->config, .shares = r->shares },
 		.stats = &r->stats,
-		.upstream_stats = r->upstream_stats,
 		.clients = &r->clients,
 		.descriptors = &r->descriptors,
 		.access = &r->access,
 		.pool = NULL,
-		.lines = r->lines,
 	}), 0);
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),
 		       &r->clients, &r->stats, &listener_events, r);
@@ -440,6 +440,7 @@ void proxyrig_end(struct proxyrig *r)
 	listener_stop(&r->listener);
 	proxy_drain(&r->proxy);
 	if (!SIMRIG_REACHED(&r->sim, all_gone(r), 3000)) {
+		listener_abandon(&r->listener);
 		proxy_close(&r->proxy);
 		SIMRIG_UNTIL(&r->sim, all_gone(r), 3000);
 	}

@@ -22,6 +22,7 @@ struct proxyrig {
 	struct config *config;
 	struct worker_stats stats;
 	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
+	struct share shares[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
 	struct access access;
 	struct proxy proxy;

@@ -535,6 +535,9 @@ void servers_done(struct town *t)
 	for (unsigned u = 0; u < t->upstream_n; u++)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_done(&t->servers[u][i]);
+	for (unsigned u = 0; t->watch && u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_done(&t->moved[u][i]);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_done(&t->caches[i]);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Servers of an upstream that die, flap and are slow, real nginx behind: what a client sees
-of it; a hash that stays where it is; and a limit of requests at once under twice the load."""
+"""Servers of an upstream that die, flap and are slow, real nginx and memcached behind: what a
+client sees of it; a hash that stays where it is; and a limit of requests at once under twice
+the load."""
 # timeout: 150
 # release: it is about times
 import re
@@ -32,7 +33,12 @@ upstreams:
     requests: 8
     queue: 8
     queue_timeout: 2s
+  cached:
+    protocol: memcached
+    servers: [127.0.0.1:{d}, 127.0.0.1:{e}, 127.0.0.1:{f}]
+    timeout: 300ms
 routes:
+  - {{ prefix: /cached/, memcached: {{ upstream: cached, key: "${{path.rest}}" }} }}
   - {{ prefix: /three, proxy: {{ upstream: three }} }}
   - {{ prefix: /hashed, proxy: {{ upstream: hashed }} }}
   - {{ prefix: /narrow, proxy: {{ upstream: narrow, path: / }} }}
@@ -111,10 +117,10 @@ def lasting(load, seconds):
     time.sleep(seconds)
 
 
-def state(proxy, server, name):
+def state(proxy, server, name, upstream="three"):
     """Of how many workers this server is in that state."""
     text = rig.get(proxy.admin, "/metrics").body.decode()
-    found = re.findall(rf'fairlead_server_state{{[^}}]*upstream="three",server="127.0.0.1:'
+    found = re.findall(rf'fairlead_server_state{{[^}}]*upstream="{upstream}",server="127.0.0.1:'
                        rf'{server}"[^}}]*state="{name}"}} (\d)', text)
     rig.check(found, f"no state of {server} in /metrics")
     return sum(int(n) for n in found)
@@ -192,6 +198,55 @@ def hashed(proxy, nginx, port):
               f"others have moved: {moved}")
 
 
+def store(port, keys):
+    with socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S) as s:
+        for key in keys:
+            s.sendall(f"set {key} 0 0 {len(str(port))}\r\n{port}\r\n".encode())
+            rig.check(s.recv(64) == b"STORED\r\n", "memcached does not store")
+
+
+def ask_all(proxy, keys):
+    """{key: (status, body)}, and the longest time in ms that one of them took."""
+    answers, longest_ms = {}, 0.0
+    for key in keys:
+        began = time.monotonic()
+        answer = rig.get(proxy.port, f"/cached/{key}")
+        longest_ms = max(longest_ms, 1000 * (time.monotonic() - began))
+        answers[key] = (answer.status, answer.body)
+    return answers, longest_ms
+
+
+def cached(proxy, caches):
+    """Keys of a dead memcached are misses, those of one that stands still are late; the others
+    are where they were and as fast."""
+    keys = [f"k{i}" for i in range(60)]
+    for port in caches:
+        store(port, keys)
+    before, _ = ask_all(proxy, keys)
+    of = {port: [k for k in keys if before[k] == (200, str(port).encode())] for port in caches}
+    rig.check(all(of.values()) and sum(map(len, of.values())) == 60, f"{before}")
+    dead_port, still_port, well_port = caches
+    caches[dead_port].signal(signal.SIGKILL)
+    caches[dead_port].process.wait()
+    rig.until(lambda: all(a[0] == 404 for a in ask_all(proxy, of[dead_port])[0].values()),
+              "misses")
+    rig.until(lambda: state(proxy, dead_port, "ejected", "cached") >= 1, "its state")
+    rig.check(proxy.said(f"server 127.0.0.1:{dead_port} cannot be connected"), "no line")
+    caches[still_port].signal(signal.SIGSTOP)
+    late, _ = ask_all(proxy, of[still_port][:4])
+    rig.check({a[0] for a in late.values()} == {504}, f"{late}")
+    well, longest_ms = ask_all(proxy, of[well_port])
+    rig.check(well == {k: before[k] for k in of[well_port]}, "others suffer")
+    print(f"{rig.ENGINE} one memcached is dead and one stands still: keys of the third take "
+          f"{longest_ms:.1f} ms at most")
+    rig.check(longest_ms < 200, "others wait for it")
+    caches[still_port].signal(signal.SIGCONT)
+    rig.memcached(dead_port)
+    store(dead_port, keys)
+    rig.until(lambda: ask_all(proxy, keys)[0] == before, "all to be as it was")
+    rig.until(lambda: state(proxy, dead_port, "ejected", "cached") == 0, "its state")
+
+
 def twice_the_load(proxy):
     """Twice as many clients past the limit: those admitted do not notice."""
     p99, served = [], []
@@ -214,10 +269,11 @@ def twice_the_load(proxy):
 
 
 def main():
-    a, b, c, slow_port = rig.free_ports(4)
+    a, b, c, d, e, f, slow_port = rig.free_ports(7)
     nginxes = {port: rig.nginx(port, PORT_ONLY) for port in (a, b, c)}
     rig.lab(f"{int(SERVICE_S * 1000)}ms", slow_port)
-    proxy = rig.Fairlead(CONFIG.format(a=a, b=b, c=c, slow=slow_port))
+    caches = {port: rig.memcached(port) for port in (d, e, f)}
+    proxy = rig.Fairlead(CONFIG.format(a=a, b=b, c=c, d=d, e=e, f=f, slow=slow_port))
     with Load(proxy.port, "/three") as load:
         lasting(load, 0.5)
         load.show("all are well")
@@ -227,6 +283,7 @@ def main():
         nginxes[b] = flapping(proxy, load, nginxes[b], b)
         slow(proxy, load, nginxes[c], c)
     hashed(proxy, nginxes[b], b)
+    cached(proxy, caches)
     twice_the_load(proxy)
     rig.check(proxy.alive() and proxy.log().count("ready") == 1, "the proxy has died")
 

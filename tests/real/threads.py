@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What crosses threads, under the thread sanitizer: requests to all workers, jobs on the CPU
-pool and back, log lines, idle connections that one worker gives up for another, metrics read
-from the first moment to the last, a worker process killed and another handed everything, a
+pool and back, log lines, idle connections that one worker gives up for another, what health
+checks find out (of a cache that mostly has no time to answer), metrics read from the first
+moment to the last, a worker process killed and another handed everything, a
 drain amid all of it. The sanitizer must have nothing to say, of the proxy and of the lab."""
 # tsan
 import os
@@ -16,8 +17,16 @@ CONFIG = """
 study: true
 access_log: {{ path: {log}, format: json }}
 upstreams:
-  app: {{ servers: [127.0.0.1:{origin}], queue: 10000, queue_timeout: 30s }}
+  app:
+    servers: [127.0.0.1:{origin}]
+    queue: 10000
+    queue_timeout: 30s
+    health_check: {{ path: /status/200, interval: 20ms, fall: 100 }}
   cache: {{ protocol: memcached, servers: [127.0.0.1:{memcached}] }}
+  shaky:
+    protocol: memcached
+    servers: [127.0.0.1:{memcached}]
+    health_check: {{ interval: 20ms, timeout: 1ms, rise: 1, fall: 1 }}
 routes:
   - path: /pool
     cpu: {{ ms: 1, on: pool }}

@@ -39,8 +39,9 @@ static ino_t inode(int fd)
 static void test_all_kinds(void **state)
 {
 	int fds[2];
-	struct handover sent[] = { { HANDOVER_LISTENER, 7, -1 }, { HANDOVER_ADMIN, 0, -1 },
-				   { HANDOVER_LISTENER, 3, -1 }, { HANDOVER_LOG, 0, -1 } };
+	struct handover sent[] = { { HANDOVER_LISTENER, 7, 12, -1 }, { HANDOVER_ADMIN, 0, 0, -1 },
+				   { HANDOVER_LISTENER, 3, 9, -1 },
+				   { HANDOVER_LOG, 2, 1, -1 } };
 	struct handover got;
 
 	(void)state;
@@ -49,11 +50,12 @@ static void test_all_kinds(void **state)
 		sent[i].fd = fds[i % 2];
 		assert_int_equal(handover_send(ends[0], &sent[i]), 0);
 	}
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, -1 }), 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, 0, -1 }), 0);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(handover_receive(ends[1], &got), 0);
 		assert_int_equal(got.kind, sent[i].kind);
 		assert_int_equal(got.worker, sent[i].worker);
+		assert_int_equal(got.value, sent[i].value);
 		assert_true(got.fd >= 0 && got.fd != sent[i].fd);
 		assert_int_equal(inode(got.fd), inode(sent[i].fd));
 		assert_true(fcntl(got.fd, F_GETFD) & FD_CLOEXEC);
@@ -76,7 +78,7 @@ static void test_other_end_is_gone(void **state)
 	close(ends[0]);
 	ends[0] = -1;
 	assert_int_equal(handover_receive(ends[1], &got), -EPIPE);
-	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, -1 }),
+	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, 0, -1 }),
 			 -EPIPE);
 	assert_int_equal(handover_receive(-1, &got), -EBADF);
 }
@@ -87,7 +89,7 @@ static void test_none_sent(void **state)
 	struct handover got;
 
 	(void)state;
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 0, -1 }), 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 0, 0, -1 }), 0);
 	assert_int_equal(handover_receive(ends[1], &got), -EPROTO);
 }
 

@@ -131,6 +131,11 @@ static void probed(void **state)
 	memcache_probed(r.memcache, 0, &a, true);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
+	/* A configuration without a health check: nobody would ever say that it is up. */
+	memcache_probed(r.memcache, 0, &a, false);
+	rig_reconfigure(&r);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
 	rig_close(&r);
 }
 

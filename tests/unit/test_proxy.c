@@ -924,7 +924,7 @@ static void hedge_not_in_line(struct proxyrig *r)
 	r->ill = 1;
 	r->ill_path = "/never";
 	while (r->upstream_stats[TRIO].connections_idle > 1)
-		assert_true(upstream_evict(r->proxy.upstreams[TRIO]));
+		assert_true(upstream_evict(generation_upstream(r->proxy.generation, TRIO)));
 	simrig_run(&r->sim, 50);
 	r->descriptors.limit = 1;
 	ask(r, GET("/again/length/7"));

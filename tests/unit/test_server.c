@@ -176,6 +176,49 @@ static void probed(struct house *h)
 	assert_int_equal(h->stats.connections, 10);
 }
 
+/* Servers of a service have weights of their own. */
+static void weighs(struct house *h)
+{
+	struct config_address addresses[2] = { house_address(0), house_address(1) };
+
+	addresses[0].weight = 3;
+	addresses[1].weight = 1;
+	house_start(h);
+	assert_true(upstream_resolved(h->upstream, 0, addresses, 2));
+	fill(h, 8);
+	assert_accepted(h, "620");
+}
+
+static void test_weighs(void **state)
+{
+	(void)state;
+	house_each_seed(1, weighs);
+}
+
+/* A configuration without a health check: what the last one knew is not for ever. */
+static void probed_no_more(struct house *h)
+{
+	struct config_address address = house_address(1);
+
+	h->config.health.on = true;
+	house_start(h);
+	upstream_probed(h->upstream, 1, &address, false);
+	h->config.servers = h->servers;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 4);
+	assert_accepted(h, "202");
+	h->config.health.on = false;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 3);
+	assert_int_equal(h->hosts[1].accepted, 1);
+}
+
+static void test_probed_no_more(void **state)
+{
+	(void)state;
+	house_each_seed(3, probed_no_more);
+}
+
 static void test_probed(void **state)
 {
 	(void)state;
@@ -347,6 +390,8 @@ int main(void)
 		cmocka_unit_test(test_leaves_connecting),
 		cmocka_unit_test(test_nobody_left),
 		cmocka_unit_test(test_probed),
+		cmocka_unit_test(test_probed_no_more),
+		cmocka_unit_test(test_weighs),
 		cmocka_unit_test(test_reconfigured),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(test_turmoil),
