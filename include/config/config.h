@@ -168,11 +168,48 @@ struct config_join {
 	struct config_part parts[CONFIG_PARTS_MAX];
 };
 
+/* How much more traffic than was asked for may reach an upstream; see proxy/budget.h. */
+struct config_budget {
+	uint32_t percent;    /* of the requests that the route was asked */
+	uint32_t per_second; /* and worker: always allowed */
+};
+
+/* On what a request is sent again: bits of config_retry.on. */
+enum config_retry_on {
+#define RETRY_ON(name, word, status) CONFIG_RETRY_##name,
+#include "config/retry.def"
+#undef RETRY_ON
+	CONFIG_RETRY_CONDITIONS,
+};
+
+/* The word for it, and its status: 0 if it is none. */
+const char *config_retry_word(enum config_retry_on on);
+int config_retry_status(enum config_retry_on on);
+
+struct config_retry {
+	uint32_t on;                 /* bits: 1 << enum config_retry_on */
+	uint32_t tries;              /* all in all */
+	uint32_t per_try_timeout_ms; /* 0: none */
+	bool all_methods;
+	struct config_budget budget;
+	uint32_t body;               /* most bytes of a body that are kept to be sent again */
+	uint32_t backoff_ms;
+};
+
+struct config_hedge {
+	uint32_t percentile;
+	struct config_budget budget;
+};
+
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
 	struct slice host; /* lower case, without port; empty: any */
 	unsigned line;     /* where it stands in the file */
+	/* Of CONFIG_PROXY: */
+	uint32_t deadline_ms;             /* 0: none */
+	const struct config_retry *retry; /* NULL: no */
+	const struct config_hedge *hedge; /* NULL: no */
 	enum config_action action;
 	union {
 		struct config_proxy proxy;

@@ -17,6 +17,7 @@
 #include "back/upstream.h"
 #include "config/config.h"
 
+struct desk;
 struct proxy;
 
 /* What all workers know of one upstream; stays as long as a generation may know it. */
@@ -53,6 +54,7 @@ struct generation {
 	void (*over)(void *owner);
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */
+	struct desk *desk;           /* see desk.h */
 	char *path_scratch;          /* for routing: 2 * limits.request_head bytes */
 	unsigned service_n;
 	struct service *services[];  /* by index of config->upstreams */

@@ -38,7 +38,7 @@ struct proxy {
 	struct timer descriptors;     /* until some may have come free */
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, joins, jobs;
+	struct slab exchanges, fetches, tries, joins, jobs;
 	struct head request, answer;  /* scratch of the step at hand */
 	uint64_t date_s;              /* the second that `date` tells */
 	char date[EMIT_DATE_MAX];

@@ -205,6 +205,33 @@ static void print_block(FILE *out, const struct config_block *b)
 	fputs("\"\n", out);
 }
 
+static void print_retry(FILE *out, const struct config_retry *retry)
+{
+	const char *comma = "";
+
+	fputs(INDENT INDENT "retry:\n" INDENT INDENT INDENT "on: [", out);
+	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++) {
+		if (!(retry->on >> i & 1))
+			continue;
+		fprintf(out, "%s%s", comma, config_retry_word((enum config_retry_on)i));
+		comma = ", ";
+	}
+	fputs("]\n", out);
+	print_section(out, SECTION_retry, retry, 3, PROTOCOL_ANY);
+}
+
+/* What a route of the action proxy has besides it. */
+static void print_tries(FILE *out, const struct config_route *route)
+{
+	print_section(out, SECTION_route, route, 2, PROTOCOL_ANY);
+	if (route->retry)
+		print_retry(out, route->retry);
+	if (!route->hedge)
+		return;
+	fputs(INDENT INDENT "hedge:\n", out);
+	print_section(out, SECTION_hedge, route->hedge, 3, PROTOCOL_ANY);
+}
+
 static void print_route(FILE *out, const struct config *c,
 			const struct config_route *route)
 {
@@ -217,6 +244,7 @@ static void print_route(FILE *out, const struct config *c,
 	switch (route->action) {
 	case CONFIG_PROXY:
 		print_proxy(out, c, &route->proxy, 2);
+		print_tries(out, route);
 		break;
 	case CONFIG_MEMCACHED_GET:
 		print_memcached(out, c, &route->memcached, 2, false);

@@ -73,6 +73,10 @@ void memcached_read(struct reader *r, const struct node *n, struct config_memcac
 void block_read(struct reader *r, const struct node *n, struct config_block *b);
 void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
 
+/* retry.c: `deadline` is read and the action is known. NULL nodes: not there. */
+void retry_read(struct reader *r, const struct node *n, struct config_route *route);
+void hedge_read(struct reader *r, const struct node *n, struct config_route *route);
+
 /* join.c */
 void join_read(struct reader *r, const struct node *n, struct config_join *j);
 

@@ -6,6 +6,7 @@
 
 #include "join.h"
 #include "route/variable.h"
+#include "tries.h"
 
 /* What is decoded for a hash: a parameter of the query, at most. */
 #define HASH_ROOM 1024
@@ -79,17 +80,24 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	const struct config_proxy *proxy = &view->route->proxy;
 	const struct head *h = view->head;
 	struct buf *request;
+	uint64_t key;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return;
 	}
-	request = action_emit_request(x, view, proxy, h);
-	if (request)
-		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
-					h->length, action_hash(g, view, proxy->upstream),
-					&x->client->task);
 	x->state = EXCHANGE_ASKING;
+	request = action_emit_request(x, view, proxy, h);
+	if (!request) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	key = action_hash(g, view, proxy->upstream);
+	if (tries_wanted(view->route))
+		tries_begin(x, request, key, h);
+	else
+		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
+					h->length, key, NULL, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }

@@ -8,6 +8,7 @@
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
+#include "tries.h"
 
 /* ---- endings -------------------------------------------------------------- */
 
@@ -18,6 +19,8 @@ static struct slice kept_slice(const struct exchange *x, struct span s)
 
 static void log_exchange(const struct exchange *x, enum ending ending)
 {
+	static const char *const hedges[] = { NULL, "lost", "won" };
+
 	if (!x->proxy->access)
 		return;
 	access_log(x->proxy->access, &(struct access_entry){
@@ -30,6 +33,8 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 		.sent_bytes = x->sent_bytes,
 		.took_us = x->proxy->tick->now_us - x->started_us,
 		.server = x->server,
+		.tries_n = x->tries_n,
+		.hedge = hedges[x->hedge],
 		.ending = ending_text(ending),
 	});
 }
@@ -44,17 +49,25 @@ void exchange_count(struct worker_stats *stats, int status)
 		stat_add(classes[status / 100 - 1], 1);
 }
 
+void exchange_drop_fetch(struct exchange *x)
+{
+	if (x->fetch)
+		x->tries_n += 1 + x->fetch->retried;
+	fetch_free(&x->fetch);
+}
+
 /* Frees all of it but the tie to its client. */
 static void let_go(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
+	exchange_drop_fetch(x);
+	tries_free(&x->tries);
 	log_exchange(x, ending);
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
 	io_crowd(p->tick->loop, -1);
-	fetch_free(&x->fetch);
 	join_free(&x->join);
 	action_forget_job(&x->job);
 	buf_put(x->kept);
@@ -83,7 +96,7 @@ void exchange_abort(struct exchange *x, enum ending ending)
 static void reply(struct exchange *x, struct reply *r)
 {
 	x->state = EXCHANGE_REPLYING;
-	fetch_free(&x->fetch);
+	exchange_drop_fetch(x);
 	x->keep = r->ending != ENDING_NO_MEMORY && client_keeps_alive(x->client);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
@@ -166,6 +179,8 @@ static void exchange_step(struct client *c)
 	}
 	if (x->fetch)
 		fetch_step(x->fetch);
+	if (x->tries && !tries_step(x))
+		return;
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_ASKING:
 		relay_ask(x);
@@ -214,7 +229,7 @@ void exchange_route_again(struct exchange *x)
 					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
-	fetch_free(&x->fetch);
+	exchange_drop_fetch(x);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
 	 * it is gone. */

@@ -211,9 +211,10 @@ static void swallowed(struct fetch *f)
 	}
 	f->retried = true;
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
+	stat_add(&upstream_stats(f->upstream)->stale_retries, 1);
 	upstream_return(&f->lease, false);
 	set_state(f, FETCH_LEASING);
-	upstream_lease(f->upstream, &f->lease, NULL, true, f->asker);
+	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->asker);
 	lease_step(f);
 }
 
@@ -228,6 +229,26 @@ static void origin_step(struct fetch *f)
 	if (f->late && leased(f) && f->state != FETCH_ENDED)
 		fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_SHORT :
 			sending ? ENDING_ORIGIN_DEAF : ENDING_ORIGIN_LATE);
+}
+
+void fetch_late(struct fetch *f)
+{
+	switch ((enum fetch_state)f->state) {
+	case FETCH_LEASING:
+		fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_LATE :
+							  ENDING_ORIGIN_UNREACHED);
+		break;
+	case FETCH_SENDING:
+		fail(f, ENDING_ORIGIN_DEAF);
+		break;
+	case FETCH_AWAITING_HEAD:
+		fail(f, ENDING_ORIGIN_LATE);
+		break;
+	case FETCH_RELAYING:
+	case FETCH_ENDED:
+	case FETCH_FAILED:
+		break;
+	}
 }
 
 uint32_t fetch_room(struct fetch *f)
@@ -381,7 +402,7 @@ static struct fetch *fetch_new(struct generation *g, struct task *asker)
 
 struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   uint64_t key, struct task *asker)
+			   uint64_t key, const uint64_t *avoid, struct task *asker)
 {
 	struct fetch *f = fetch_new(g, asker);
 
@@ -395,8 +416,9 @@ struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
+	f->avoid = avoid;
 	f->lease.key = key;
-	upstream_lease(f->upstream, &f->lease, NULL, false, asker);
+	upstream_lease(f->upstream, &f->lease, avoid, false, asker);
 	return f;
 }
 

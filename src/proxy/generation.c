@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "desk.h"
 #include "service.h"
 
 /* ---- services --------------------------------------------------------------- */
@@ -109,6 +110,7 @@ static void forget_services(struct generation *g)
 static void generation_free(struct generation *g)
 {
 	list_remove(&g->node);
+	desk_free(g->desk);
 	free(g->path_scratch);
 	free(g);
 }
@@ -140,8 +142,9 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 					       config->limits.headers };
 	g->over = o->over;
 	g->owner = o->owner;
+	g->desk = desk_new(config, p->tick->now_us);
 	g->path_scratch = malloc(2 * (size_t)config->limits.request_head);
-	for (unsigned i = 0; i < config->upstream_n && g->path_scratch; i++) {
+	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->desk; i++) {
 		const struct config_upstream *u = &config->upstreams[i];
 		struct service *s = service_find(p, u);
 
@@ -152,7 +155,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 		s->known_n++;
 		g->services[g->service_n++] = s;
 	}
-	if (!g->path_scratch || g->service_n < config->upstream_n)
+	if (!g->path_scratch || !g->desk || g->service_n < config->upstream_n)
 		generation_drop(&g);
 	return g;
 }

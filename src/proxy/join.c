@@ -80,7 +80,7 @@ static bool ask(struct join *j, struct part *part)
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
 		part->fetch = fetch_origin(g, c->proxy.upstream, part->request,
-					   METHOD_GET, FRAMING_NONE, 0, part->hash, asker);
+					   METHOD_GET, FRAMING_NONE, 0, part->hash, NULL, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

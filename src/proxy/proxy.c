@@ -7,6 +7,7 @@
 #include "exchange.h"
 #include "join.h"
 #include "service.h"
+#include "tries.h"
 
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
 #define LINGER_MS 5000
@@ -245,6 +246,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
+	slab_init(&p->tries, "tries", sizeof(struct tries), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	init_front(p, o);
@@ -304,6 +306,7 @@ void proxy_done(struct proxy *p)
 	front_done(&p->front);
 	slab_done(&p->exchanges);
 	slab_done(&p->fetches);
+	slab_done(&p->tries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
 }
@@ -313,6 +316,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
 	slab_trim(&p->fetches);
+	slab_trim(&p->tries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);
 	LIST_EACH(&p->services, node)

@@ -209,6 +209,30 @@ static void add_upstream(struct town *t, struct text *x, unsigned u)
 			 1 + (unsigned)town_draw(t, 100));
 }
 
+static void add_rule(struct town *t, struct text *x, const struct rule *rule)
+{
+	bool fine = town_certain(t);
+
+	if (fine && town_chance(t, 2))
+		text_add(x, ", deadline: 3000s");
+	else if (!fine && town_chance(t, 4))
+		text_add(x, ", deadline: %ums", 200 + (unsigned)town_draw(t, 1000));
+	if (rule->hedged)
+		text_add(x, ", hedge: { percentile: %u, budget_percent: %u }",
+			 50 + (unsigned)town_draw(t, 46), (unsigned)town_draw(t, 101));
+	if (rule->tries == 0)
+		return;
+	text_add(x, ", retry: { tries: %u, methods: %s, body: %uB, backoff: %ums, "
+		    "budget_percent: %u, budget_per_second: %u",
+		 rule->tries, rule->all_methods ? "all" : "idempotent", rule->body,
+		 1 + (unsigned)town_draw(t, 50), rule->percent, rule->per_second);
+	text_add(x, ", on: [503, reset%s]",
+		 rule->all_conditions ? ", connect, timeout, malformed" : "");
+	if (fine || town_chance(t, 2))
+		text_add(x, ", per_try_timeout: %s", fine ? "60s" : "150ms");
+	text_add(x, " }");
+}
+
 static void add_cache(struct town *t, struct text *x)
 {
 	text_add(x, "  cache:\n    protocol: memcached\n");
@@ -227,6 +251,23 @@ static void add_limits(struct town *t, struct text *x)
 	text_add(x, "  idle_timeout: %s\n", town_chance(t, 2) ? "2s" : "60s");
 }
 
+/* On a fine day only what cannot fail for want of time or budget. */
+static void draw_rule(struct town *t, struct rule *rule)
+{
+	bool fine = town_certain(t);
+
+	rule->hedged = town_chance(t, 2);
+	if (town_chance(t, 3))
+		return;
+	rule->tries = 1 + (unsigned)town_draw(t, 4);
+	rule->all_methods = town_chance(t, 3);
+	rule->all_conditions = !town_chance(t, 4);
+	rule->body = town_chance(t, 2) ? 16384 : (uint32_t)town_draw(t, 2000);
+	rule->ample = fine || town_chance(t, 2);
+	rule->percent = rule->ample ? 100 : (unsigned)town_draw(t, 60);
+	rule->per_second = rule->ample ? 1000000 : (unsigned)town_draw(t, 3);
+}
+
 /* What no reload changes, as limits are checked all along. */
 static void draw_upstreams(struct town *t)
 {
@@ -235,6 +276,7 @@ static void draw_upstreams(struct town *t)
 		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
 		t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 		t->requests_max[u] = town_chance(t, 3) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+		draw_rule(t, &t->rules[u]);
 	}
 	if (town_chance(t, 2)) {
 		t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
@@ -258,10 +300,14 @@ static void add_routes(struct town *t, struct text *x, bool spare)
 		text_add(x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
 			    "key: \"c0-${path.rest}\" }\n"
 			    "  - prefix: /n0/\n    memcached: { upstream: cache, "
-			    "key: \"n0-${path.rest}\", miss: next }\n"
-			    "  - { prefix: /n0/, proxy: { upstream: u0 } }\n");
+			    "key: \"n0-${path.rest}\", miss: next }\n");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		text_add(x, "  - { prefix: /u%u/, proxy: { upstream: u%u } }\n", u, u);
+		for (int after_cache = u == 0 && t->cache_n > 0; after_cache >= 0; after_cache--) {
+			text_add(x, "  - { prefix: /%s%u/, proxy: { upstream: u%u }",
+				 after_cache ? "n" : "u", u, u);
+			add_rule(t, x, &t->rules[u]);
+			text_add(x, " }\n");
+		}
 }
 
 static struct config *draw_config(struct town *t)
@@ -569,6 +615,7 @@ static void open_town(struct town *t)
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
+	t->opened_s = t->sim.tick.now_ms / 1000;
 	draw_weather(t);
 	list_init(&t->visits);
 	list_init(&t->papers);
@@ -618,6 +665,29 @@ static void check_limits(struct town *t)
 	for (unsigned i = 0; i < COUNT(t->lines); i++)
 		if (t->lines[i].used > t->lines[i].limit)
 			town_wrong(t, "the line of upstream %u is too long", i);
+}
+
+/* Whatever failed: no more was asked again than what the route allows. */
+static void check_budgets(struct town *t)
+{
+	/* Each configuration begins with a new one. */
+	uint64_t seconds = t->sim.tick.now_ms / 1000 + 2 - t->opened_s + t->reloads_n;
+
+	for (unsigned u = 0; u < t->upstream_n; u++) {
+		const struct upstream_stats *s = &t->upstream_stats[u];
+		const struct rule *rule = &t->rules[u];
+		uint64_t retries = s->retries - s->stale_retries;
+
+		if (retries > t->request_n * (rule->tries > 0 ? rule->tries - 1 : 0))
+			town_wrong(t, "upstream %u has %llu retries", u,
+				   (unsigned long long)retries);
+		if (s->hedges > (rule->hedged ? t->request_n : 0) || s->hedges_won > s->hedges)
+			town_wrong(t, "upstream %u has %llu hedges", u,
+				   (unsigned long long)s->hedges);
+		if (retries > t->request_n * rule->percent / 100 + rule->per_second * seconds)
+			town_wrong(t, "upstream %u has %llu retries, over its budget", u,
+				   (unsigned long long)retries);
+	}
 }
 
 static bool all_over(struct town *t)
@@ -711,6 +781,7 @@ static void close_town(struct town *t)
 	servers_done(t);
 	simrig_leave(&t->sim);
 	check_stats(t);
+	check_budgets(t);
 	proxy_done(&t->proxy);
 	for (unsigned i = 0; i < COUNT(t->rosters); i++)
 		roster_free(t->rosters[i]);

@@ -28,6 +28,7 @@ enum play {
 	PLAY_INTERIM,
 	PLAY_EMPTY,       /* 204 or 304 */
 	PLAY_EARLY,       /* before the request is whole */
+	PLAY_BUSY,        /* 503 */
 	/* It is, and then something happens that should not. */
 	PLAY_CLOSES_IDLE,
 	PLAY_SPEAKS_IDLE,
@@ -75,6 +76,8 @@ struct request {
 	enum goal goal;
 	unsigned upstream, method, minor;
 	enum play play;
+	enum play first;    /* what is done with the first … */
+	unsigned firsts;    /* … so many times that it comes, before its play */
 	enum reply reply;
 	unsigned bad_head;  /* 0, or which mistake + 1 */
 	bool bad_body, chunked, closes, expects, waits, hop;
@@ -114,6 +117,15 @@ struct customer {
 	bool harmed, over;
 };
 
+/* What the routes to an upstream say of tries. */
+struct rule {
+	unsigned tries;    /* 0: nothing */
+	bool all_methods, all_conditions, hedged;
+	uint32_t body;     /* kept */
+	bool ample;        /* the budget */
+	unsigned percent, per_second;
+};
+
 enum shop { SHOP_OPEN, SHOP_REFUSES, SHOP_NEVER_ACCEPTS };
 
 struct server {
@@ -146,6 +158,7 @@ struct town {
 	struct weather weather;
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
 	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
+	struct rule rules[TOWN_UPSTREAMS];
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
 	struct server moved[TOWN_UPSTREAMS][TOWN_SERVERS]; /* their other places, if they move */
 	struct town_watch *watch; /* NULL: nothing moves */
@@ -157,6 +170,7 @@ struct town {
 	struct list papers;  /* configurations that somebody may still read */
 	unsigned reloads_n;
 	uint32_t request_body_max;
+	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
 	struct worker_stats stats;
 	/* By number of the upstream; then the cache, and what only some configurations have. */

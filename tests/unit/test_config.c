@@ -81,6 +81,10 @@ static const char all_keys[] =
 	"content_type: 'text/plain; a=\"b\"', command: mg, miss: next }\n"
 	"  - path: /sync\n"
 	"    proxy: { upstream: app, path: /%20, host: example.org:81 }\n"
+	"    deadline: 5s\n"
+	"    retry: { on: [connect, malformed, 429], tries: 16, per_try_timeout: 1500ms, "
+	"methods: all, budget_percent: 0, budget_per_second: 7, body: none, backoff: 1ms }\n"
+	"    hedge: { percentile: 99, budget_percent: 3, budget_per_second: 4 }\n"
 	"  - path: /block\n"
 	"    block: { url: \"http://[::1]:6000/x?y=z\" }\n"
 	"  - path: /block2\n"
@@ -192,6 +196,33 @@ static void test_defaults(void **state)
 	config_free(c);
 }
 
+static void test_retry_defaults(void **state)
+{
+	struct config *c = read_good(SLICE(
+		"listen: [127.0.0.1:8080]\n"
+		"upstreams: { app: { servers: [127.0.0.1:6000] } }\n"
+		"routes: [{ prefix: /, proxy: { upstream: app }, retry: {}, hedge: {} }]\n"));
+	const struct config_route *route = c->routes;
+
+	(void)state;
+	assert_int_equal(route->deadline_ms, 0);
+	assert_int_equal(route->retry->on,
+			 1u << CONFIG_RETRY_CONNECT | 1u << CONFIG_RETRY_RESET |
+				 1u << CONFIG_RETRY_TIMEOUT | 1u << CONFIG_RETRY_502 |
+				 1u << CONFIG_RETRY_503 | 1u << CONFIG_RETRY_504);
+	assert_int_equal(route->retry->tries, 3);
+	assert_int_equal(route->retry->per_try_timeout_ms, 0);
+	assert_false(route->retry->all_methods);
+	assert_int_equal(route->retry->budget.percent, 20);
+	assert_int_equal(route->retry->budget.per_second, 10);
+	assert_int_equal(route->retry->body, 16384);
+	assert_int_equal(route->retry->backoff_ms, 25);
+	assert_int_equal(route->hedge->percentile, 95);
+	assert_int_equal(route->hedge->budget.percent, 10);
+	assert_int_equal(route->hedge->budget.per_second, 1);
+	config_free(c);
+}
+
 static void check_upstreams(const struct config *c)
 {
 	const struct config_upstream *app = &c->upstreams[0], *mc = &c->upstreams[1];
@@ -280,6 +311,22 @@ static void check_routes(const struct config *c)
 	assert_true(r[0].memcached.miss_next);
 	assert_slice(r[1].proxy.path, "/%20");
 	assert_slice(r[1].proxy.host, "example.org:81");
+	assert_int_equal(r[1].deadline_ms, 5000);
+	assert_int_equal(r[1].retry->on, 1u << CONFIG_RETRY_CONNECT |
+						 1u << CONFIG_RETRY_MALFORMED |
+						 1u << CONFIG_RETRY_429);
+	assert_int_equal(r[1].retry->tries, 16);
+	assert_int_equal(r[1].retry->per_try_timeout_ms, 1500);
+	assert_true(r[1].retry->all_methods);
+	assert_int_equal(r[1].retry->budget.percent, 0);
+	assert_int_equal(r[1].retry->budget.per_second, 7);
+	assert_int_equal(r[1].retry->body, 0);
+	assert_int_equal(r[1].retry->backoff_ms, 1);
+	assert_int_equal(r[1].hedge->percentile, 99);
+	assert_int_equal(r[1].hedge->budget.percent, 3);
+	assert_int_equal(r[1].hedge->budget.per_second, 4);
+	assert_null(r[7].retry);
+	assert_null(r[7].hedge);
 	assert_slice(r[2].block.host, "[::1]:6000");
 	assert_slice(r[2].block.path, "/x?y=z");
 	assert_int_equal(r[2].block.address.sa.ss_family, AF_INET6);
@@ -593,6 +640,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_retry_defaults),
 		cmocka_unit_test(test_all_keys),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_print_shows_defaults),
