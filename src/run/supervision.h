@@ -30,7 +30,7 @@ struct supervisor {
 /* One in this state; NULL: there is none. */
 struct process *process_of(struct supervisor *s, enum process_state state);
 
-/* With what is in force. -1: told why. */
+/* With what is in force. -1: told why; if none serves it is tried again later. */
 int start_worker_process(struct supervisor *s);
 
 /* ---- change.c --------------------------------------------------------------- */

@@ -46,26 +46,36 @@ static void close_all(void *owner)
 		close(s->order);
 }
 
-int start_worker_process(struct supervisor *s)
-{
-	struct process *p = process_of(s, PROCESS_NONE);
-	const struct goods goods = { .options = s->options, .config = s->config,
-				     .outlets = &s->outlets, .log = s->log };
-
-	s->restart_ms = 0;
-	if (!p) {
-		fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
-		return -1;
-	}
-	return process_start(p, &goods, close_all, s);
-}
-
 static void restart_later(struct supervisor *s)
 {
 	s->restart_ms = process_now_ms() + s->backoff_ms + 1;
 	s->backoff_ms = s->backoff_ms ? 2 * s->backoff_ms : BACKOFF_FIRST_MS;
 	if (s->backoff_ms > BACKOFF_MAX_MS)
 		s->backoff_ms = BACKOFF_MAX_MS;
+}
+
+static int try_to_start(struct supervisor *s)
+{
+	struct process *p = process_of(s, PROCESS_NONE);
+	const struct goods goods = { .options = s->options, .config = s->config,
+				     .outlets = &s->outlets, .log = s->log };
+
+	if (p)
+		return process_start(p, &goods, close_all, s);
+	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
+	return -1;
+}
+
+/* Short of descriptors or processes just now: once one was ready, it is tried again. */
+int start_worker_process(struct supervisor *s)
+{
+	s->restart_ms = 0;
+	if (try_to_start(s) == 0)
+		return 0;
+	order_answer(&s->order, false, "no worker process can be started just now");
+	if (s->was_ready && !process_of(s, PROCESS_SERVING))
+		restart_later(s);
+	return -1;
 }
 
 /* ---- words ------------------------------------------------------------------ */
@@ -339,8 +349,8 @@ static int watch(struct supervisor *s)
 	while (status < 0) {
 		status = watch_once(s);
 		if (status < 0 && s->restart_ms && process_now_ms() >= s->restart_ms &&
-		    !s->draining && start_worker_process(s) < 0)
-			restart_later(s); /* short of descriptors or processes just now */
+		    !s->draining)
+			start_worker_process(s);
 	}
 	return status;
 }
@@ -368,11 +378,7 @@ static bool begin(struct supervisor *s)
 		if (!outlets_have(&s->outlets, left.all[i]))
 			outlets_add(&s->spare, left.all[i]);
 	free(left.all);
-	if (start_worker_process(s) == 0)
-		return true;
-	if (s->was_ready && !process_of(s, PROCESS_SERVING))
-		restart_later(s);
-	return s->was_ready;
+	return start_worker_process(s) == 0 || s->was_ready;
 }
 
 int supervisor_run(const struct run_options *options, struct config *config)
