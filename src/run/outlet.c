@@ -282,6 +282,21 @@ void outlets_close(struct outlets *from, const struct outlets *kept, bool unlink
 	*from = (struct outlets){ 0 };
 }
 
+void outlets_drain(struct outlets *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		if (o->all[i]->kind == OUTLET_ADMIN) {
+			o->all[n++] = o->all[i];
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+		outlet_close(o->all[i]);
+	}
+	o->n = n;
+}
+
 void outlets_unlink(const struct outlets *o)
 {
 	for (unsigned i = 0; i < o->n; i++)

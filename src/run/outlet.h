@@ -36,6 +36,10 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
  * unlinked: their paths, too, are free for others. */
 void outlets_close(struct outlets *from, const struct outlets *kept, bool unlinked);
 
+/* Nobody new is taken: closes all but the admin address, which answers until the end, and
+ * frees their paths. */
+void outlets_drain(struct outlets *o);
+
 /* For what has come from the program before. NULL: no memory, or no listening sockets. */
 struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
 			    unsigned n);

@@ -213,8 +213,7 @@ static int asked_to_end(struct supervisor *s)
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	reload_drop(s);
-	outlets_unlink(&s->outlets);
-	outlets_close(&s->outlets, NULL, false);
+	outlets_drain(&s->outlets);
 	outlets_unlink(&s->spare);
 	outlets_close(&s->spare, NULL, false);
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
