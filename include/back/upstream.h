@@ -149,10 +149,16 @@ void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avo
 /* Somebody else could be asked than those tried: a server that is not down. */
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
 
-/* What came of a lease that is READY: the head of an answer; or none, or not all of it. What
- * says nothing about the server, as when its client left, is not told. */
+/* Likewise, and nobody would wait for it: one with room, no backup. */
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried);
+
+/* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
+ * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
+ * nothing about the server, as when its client left, is not told. */
 void upstream_answered(struct lease *lease, int status);
 void upstream_failed(struct lease *lease);
+void upstream_completed(struct lease *lease);
+void upstream_cut_short(struct lease *lease, int status);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
  * left unsent or unread. */

@@ -25,6 +25,7 @@ struct server {
 	struct roster_cell *cell;
 	/* ejection.c */
 	uint32_t in_row;      /* failures since the last success */
+	uint32_t cut_row;     /* answers cut short since the last whole one */
 	uint32_t good_n, bad_n; /* answers in this window */
 	uint64_t window_ms;   /* when it began */
 	uint64_t back_ms;     /* from the last ejection; 0: never */

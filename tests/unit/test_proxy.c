@@ -1001,7 +1001,9 @@ static void test_tunnel_idle(void **state)
 {
 	(void)state;
 	each_seed(tunnel_idle, "tunnel idle",
-		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n" });
+		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n",
+					     .upstream = "    eject_failures: 1\n"
+							 "    eject_share: 100\n" });
 }
 
 /* ---- slow clients, slow origins --------------------------------------------- */
@@ -1029,6 +1031,7 @@ static void slow_reader(struct proxyrig *r)
 	assert_true(peak * BUF_BYTES <= 64u * 1024 + 4 * BUF_BYTES);
 	assert_status(r, a, 200, "Length: 300000");
 	assert_true(actor_over(a) == false);
+	assert_int_equal(r->upstream_stats[0].ejections, 0);
 }
 
 /* Nor that it had nothing to say while its client was slow. */
