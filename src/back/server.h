@@ -100,8 +100,9 @@ void upstream_take_granted(struct upstream *u);
 bool server_full(const struct server *s);
 
 /* The best server that was not tried; NULL if there is none, or none with room. *untried
- * says whether there is one to wait for. */
-struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried);
+ * says whether there is one to wait for. Those that are merely to be avoided are asked rather
+ * than that the lease waits or fails. */
+struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
 /* All bits depend on all. */
 uint64_t server_mix(uint64_t x);
