@@ -42,6 +42,17 @@ static uint8_t rank_of(const struct upstream *u, const struct server *s)
 	return (uint8_t)((is_ill(u, s) ? 2u : 0u) + s->backup);
 }
 
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++) {
+		const struct server *s = u->servers[i];
+
+		if (!was_tried(tried, s) && !is_ill(u, s) && !s->backup && !server_full(s))
+			return true;
+	}
+	return false;
+}
+
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
@@ -263,6 +274,7 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	*untried = rank_all(&c, l->tried);
 	if (!*untried)
 		return NULL;
+	pick_candidates(&c);
 	switch (u->config.balance) {
 	case CONFIG_ROUND_ROBIN:
 	case CONFIG_LEAST_CONNECTIONS:
@@ -285,4 +297,3 @@ struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)
 	memset(l->tried, 0, sizeof(l->tried));
 	return choose(u, l, untried);
 }
-	pick_candidates(&c);

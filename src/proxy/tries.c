@@ -296,6 +296,7 @@ static void go_on(struct exchange *x)
 /* The hedge is as good as another try, and costs nothing more. */
 static bool has_second(struct exchange *x)
 {
+	t->hedge_ms = 0; /* it would be beside another one than the first */
 	if (!x->tries->second)
 		return false;
 	hedge_promote(x);
@@ -317,8 +318,11 @@ bool tries_refused(struct exchange *x, const struct head *h)
 {
 	uint32_t condition = tries_condition(h->status);
 
-	if (hedge_poor(x->tries, h->status) && has_second(x))
-		return true;
+	if (x->tries->second && hedge_poor(x->tries, h->status)) {
+		if (h->status != 101)
+			tries_skip(x->fetch, h);
+		return has_second(x);
+	}
 	if (condition == 0 || !schedule(x->tries, condition))
 		return false;
 	tries_skip(x->fetch, h);

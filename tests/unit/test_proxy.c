@@ -887,6 +887,9 @@ static void hedged(struct proxyrig *r)
 	if (!h->ill_path) { /* the first is silent, the second busy */
 		SIMRIG_UNTIL(&r->sim, r->ill == 1, 1000);
 		r->ill_path = "/status/503";
+	{ "delete", HEDGE "    deadline: 2s\n",
+	  "DELETE /again/length/7 HTTP/1.1\r\nHost: app\r\n\r\n", 1, "/never", 504, 1, 0, 0, 0,
+	  2000, 2400, NULL },
 	}
 	assert_status(r, a, h->status, "");
 	assert_true(aged_ms(r, from_ms) >= h->from_ms);
