@@ -75,6 +75,7 @@ struct lease {
 	uint8_t failure;       /* enum lease_failure */
 	bool reused;           /* the origin has answered before: it may be stale */
 	bool fresh;            /* a new connection was asked for */
+	bool avoids;           /* `tried` has some that are merely to be avoided */
 	bool place;            /* it has one of those that `requests` limits */
 	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
 	uint64_t since_ms;     /* in the line */
@@ -141,7 +142,7 @@ const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
  * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
- * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while there are others; NULL: none.
+ * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while others have room; NULL: none.
  * fresh: a new connection only, as an idle one turned out to be stale. */
 void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
 		    struct task *asker);
@@ -149,9 +150,15 @@ void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avo
 /* Somebody else could be asked than those tried: a server that is not down. */
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
 
-/* What came of a lease that is READY: the head of an answer; or none, or not all of it. What
- * says nothing about the server, as when its client left, is not told. */
+/* Likewise, and nobody would wait for it: one with room, no backup. */
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried);
+
+/* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
+ * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
+ * nothing about the server, as when its client left, is not told. */
 void upstream_answered(struct lease *lease, int status);
+void upstream_completed(struct lease *lease);
+void upstream_cut_short(struct lease *lease, int status);
 void upstream_failed(struct lease *lease);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was

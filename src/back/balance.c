@@ -4,6 +4,8 @@
  * when all are ill, somebody has to be asked. Within the first of these classes that has one
  * left, those with room take their turns, as `balance` says. Where none has room one waits: an
  * ill server is not asked because the others are busy. */
+#include <string.h>
+
 #include "server.h"
 
 #define WHOLE 256u /* a weight of 1, in the unit of shares */
@@ -40,6 +42,17 @@ static uint8_t rank_of(const struct upstream *u, const struct server *s)
 	return (uint8_t)((is_ill(u, s) ? 2u : 0u) + s->backup);
 }
 
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++) {
+		const struct server *s = u->servers[i];
+
+		if (!was_tried(tried, s) && !is_ill(u, s) && !s->backup && !server_full(s))
+			return true;
+	}
+	return false;
+}
+
 bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
@@ -62,9 +75,21 @@ static bool rank_all(struct choice *c, const uint64_t *tried)
 	return c->rank != RANK_NONE;
 }
 
-static bool is_candidate(const struct choice *c, const struct server *s)
+/* Who has room is looked at once: other workers take it meanwhile, and those who choose among
+ * the candidates look at them more than once. */
+static void pick_candidates(const struct choice *c)
 {
-	return s->rank == c->rank && !server_full(s);
+	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+		struct server *s = c->upstream->servers[i];
+
+		if (s->rank != c->rank || server_full(s))
+			s->rank = RANK_NONE;
+	}
+}
+
+static bool is_candidate(const struct server *s)
+{
+	return s->rank != RANK_NONE;
 }
 
 /* Its weight, less while it is warming up. */
@@ -89,20 +114,22 @@ static bool less_busy(const struct server *a, const struct server *b)
 
 /* ---- taking turns --------------------------------------------------------- */
 
-static bool better(const struct upstream *u, const struct server *a, const struct server *b)
+static const struct server *least_busy(const struct upstream *u)
 {
-	if (u->config.balance == CONFIG_LEAST_CONNECTIONS) {
-		if (less_busy(a, b))
-			return true;
-		if (less_busy(b, a))
-			return false;
-	}
-	return a->current > b->current;
+	const struct server *least = NULL;
+
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (is_candidate(u->servers[i]) && (!least || less_busy(u->servers[i], least)))
+			least = u->servers[i];
+	return least;
 }
 
-static struct server *next_in_turn(const struct choice *c)
+/* Turns are taken among those who may be chosen now: who is too busy does not save up turns,
+ * to have them all in a row when it is idle. */
+static struct server *next_in_turn(struct upstream *u)
 {
-	struct upstream *u = c->upstream;
+	bool by_load = u->config.balance == CONFIG_LEAST_CONNECTIONS;
+	const struct server *least = by_load ? least_busy(u) : NULL;
 	struct server *best = NULL;
 	int64_t total = 0;
 
@@ -110,12 +137,12 @@ static struct server *next_in_turn(const struct choice *c)
 		struct server *s = u->servers[i];
 		int64_t share;
 
-		if (!is_candidate(c, s))
+		if (!is_candidate(s) || (least && less_busy(least, s)))
 			continue;
 		share = (int64_t)share_of(s);
 		s->current += share;
 		total += share;
-		if (!best || better(u, s, best))
+		if (!best || s->current > best->current)
 			best = s;
 	}
 	if (best)
@@ -134,16 +161,14 @@ static uint64_t draw(struct upstream *u, uint64_t n)
 }
 
 /* One of the candidates but for `other`, as likely as its share says. */
-static struct server *draw_server(const struct choice *c, uint64_t total,
-				  const struct server *other)
+static struct server *draw_server(struct upstream *u, uint64_t total, const struct server *other)
 {
-	struct upstream *u = c->upstream;
 	uint64_t at = draw(u, total);
 
 	for (unsigned i = 0; i < u->server_n; i++) {
 		struct server *s = u->servers[i];
 
-		if (s == other || !is_candidate(c, s))
+		if (s == other || !is_candidate(s))
 			continue;
 		if (at < share_of(s))
 			return s;
@@ -153,21 +178,20 @@ static struct server *draw_server(const struct choice *c, uint64_t total,
 }
 
 /* The less busy of two. */
-static struct server *one_of_two(const struct choice *c)
+static struct server *one_of_two(struct upstream *u)
 {
-	struct upstream *u = c->upstream;
 	struct server *a, *b;
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < u->server_n; i++)
-		if (is_candidate(c, u->servers[i]))
+		if (is_candidate(u->servers[i]))
 			total += share_of(u->servers[i]);
 	if (total == 0)
 		return NULL;
-	a = draw_server(c, total, NULL);
+	a = draw_server(u, total, NULL);
 	if (total == share_of(a))
 		return a;
-	b = draw_server(c, total - share_of(a), a);
+	b = draw_server(u, total - share_of(a), a);
 	return less_busy(b, a) ? b : a;
 }
 
@@ -210,15 +234,14 @@ static bool is_loaded(const struct server *s, uint64_t busy, uint64_t weights)
 	       s->busy_n * weights * 100 >= percent * (busy + 1) * s->weight;
 }
 
-static struct server *highest(const struct choice *c, uint64_t key)
+static struct server *highest(struct upstream *u, uint64_t key)
 {
-	struct upstream *u = c->upstream;
 	struct server *best = NULL;
 	uint64_t busy = 0, weights = 0;
 	double best_score = 0;
 
 	for (unsigned i = 0; i < u->server_n; i++) {
-		if (is_candidate(c, u->servers[i])) {
+		if (is_candidate(u->servers[i])) {
 			busy += u->servers[i]->busy_n;
 			weights += u->servers[i]->weight;
 		}
@@ -227,7 +250,7 @@ static struct server *highest(const struct choice *c, uint64_t key)
 		struct server *s = u->servers[i];
 		double its;
 
-		if (!is_candidate(c, s) || is_loaded(s, busy, weights))
+		if (!is_candidate(s) || is_loaded(s, busy, weights))
 			continue;
 		its = score(s, key);
 		if (best && its <= best_score)
@@ -240,7 +263,7 @@ static struct server *highest(const struct choice *c, uint64_t key)
 
 /* --------------------------------------------------------------------------- */
 
-struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried)
+static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
 {
 	struct choice c = { .upstream = u };
 
@@ -251,14 +274,26 @@ struct server *server_choose(struct upstream *u, const struct lease *l, bool *un
 	*untried = rank_all(&c, l->tried);
 	if (!*untried)
 		return NULL;
+	pick_candidates(&c);
 	switch (u->config.balance) {
 	case CONFIG_ROUND_ROBIN:
 	case CONFIG_LEAST_CONNECTIONS:
 		break;
 	case CONFIG_RANDOM:
-		return one_of_two(&c);
+		return one_of_two(u);
 	case CONFIG_HASH:
-		return l->key != 0 ? highest(&c, l->key) : one_of_two(&c);
+		return l->key != 0 ? highest(u, l->key) : one_of_two(u);
 	}
-	return next_in_turn(&c);
+	return next_in_turn(u);
+}
+
+struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)
+{
+	struct server *s = choose(u, l, untried);
+
+	if (s || !l->avoids)
+		return s;
+	l->avoids = false;
+	memset(l->tried, 0, sizeof(l->tried));
+	return choose(u, l, untried);
 }

@@ -40,6 +40,7 @@ static void come_back(struct server *s)
 	s->back_ms = u->tick->now_ms;
 	s->window_ms = s->good_n = s->bad_n = 0;
 	s->in_row = u->config.eject_failures > 0 ? u->config.eject_failures - 1 : 0;
+	s->cut_row = s->in_row;
 	server_warm_up(s);
 	server_tell_standing(s);
 	upstream_serve(u);
@@ -63,6 +64,13 @@ void server_ejection_stop(struct server *s)
 	s->ejected = false;
 }
 
+/* An answer that was cut short began well: without a row of their own a server that sends none
+ * whole would never have two in a row. */
+static uint32_t row_of(const struct server *s)
+{
+	return s->in_row > s->cut_row ? s->in_row : s->cut_row;
+}
+
 static bool may_eject(const struct upstream *u)
 {
 	return (u->ejected_n + 1) * 100 <= u->config.eject_share * u->server_n;
@@ -73,7 +81,7 @@ static enum reason reason_to_eject(const struct server *s)
 	const struct config_upstream *c = &s->upstream->config;
 	uint32_t n = s->good_n + s->bad_n;
 
-	if (c->eject_failures > 0 && s->in_row >= c->eject_failures)
+	if (c->eject_failures > 0 && row_of(s) >= c->eject_failures)
 		return REASON_IN_A_ROW;
 	if (c->eject_rate > 0 && n >= WINDOW_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
 		return REASON_RATE;
@@ -103,7 +111,7 @@ static void eject(struct server *s, enum reason reason)
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
 	stat_set(&s->cell->reason, reason);
 	stat_set(&s->cell->failures_n, reason == REASON_IN_A_ROW ?
-					       s->in_row : s->bad_n * 100 / (s->good_n + s->bad_n));
+					       row_of(s) : s->bad_n * 100 / (s->good_n + s->bad_n));
 	stat_set(&s->cell->eject_ms, time_ms);
 	stat_add(&s->cell->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
@@ -171,8 +179,33 @@ void upstream_answered(struct lease *l, int status)
 		server_did_well(s);
 }
 
-void upstream_failed(struct lease *l)
+void upstream_completed(struct lease *l)
 {
 	ASSERT(l->state == LEASE_READY);
-	server_failed(l->origin->server);
+	l->origin->server->cut_row = 0;
+}
+
+/* Its head was counted already, as good or as bad. */
+void upstream_cut_short(struct lease *l, int status)
+{
+	struct server *s = l->origin->server;
+
+	ASSERT(l->state == LEASE_READY);
+	if (is_failure(l->upstream, status))
+		return;
+	if (s->good_n > 0)
+		s->good_n--;
+	if (!s->ejected)
+		s->cut_row++;
+	server_failed(s);
+}
+
+void upstream_failed(struct lease *l)
+{
+	struct server *s = l->origin->server;
+
+	ASSERT(l->state == LEASE_READY || l->state == LEASE_CONNECTING);
+	if (l->state == LEASE_CONNECTING)
+		s->down_until_ms = l->upstream->tick->now_ms + UPSTREAM_DOWN_MS;
+	server_failed(s);
 }

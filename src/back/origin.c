@@ -173,6 +173,7 @@ void origin_connect(struct server *s, struct lease *l)
 	if (!o) {
 		quota_put(u->descriptors);
 		server_give_back(s, l);
+		upstream_serve(u);
 		lease_fail(l, LEASE_NO_MEMORY);
 		return;
 	}

@@ -25,6 +25,7 @@ struct server {
 	struct roster_cell *cell;
 	/* ejection.c */
 	uint32_t in_row;      /* failures since the last success */
+	uint32_t cut_row;     /* answers cut short since the last whole one */
 	uint32_t good_n, bad_n; /* answers in this window */
 	uint64_t window_ms;   /* when it began */
 	uint64_t back_ms;     /* from the last ejection; 0: never */
@@ -99,8 +100,9 @@ void upstream_take_granted(struct upstream *u);
 bool server_full(const struct server *s);
 
 /* The best server that was not tried; NULL if there is none, or none with room. *untried
- * says whether there is one to wait for. */
-struct server *server_choose(struct upstream *u, const struct lease *l, bool *untried);
+ * says whether there is one to wait for. Those that are merely to be avoided are asked rather
+ * than that the lease waits or fails. */
+struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
 /* All bits depend on all. */
 uint64_t server_mix(uint64_t x);

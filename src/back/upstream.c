@@ -172,6 +172,7 @@ static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t
 	if (!server_give(s, l)) {
 		if (!idle)
 			quota_put(u->descriptors);
+		upstream_serve(u); /* another worker was faster; elsewhere there may be room */
 		return false;
 	}
 	if (in_line)
@@ -198,6 +199,15 @@ bool lease_try(struct upstream *u, struct lease *l)
 	return true;
 }
 
+static bool avoids_some(const struct lease *l)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < COUNT(l->tried); i++)
+		any |= l->tried[i];
+	return any != 0;
+}
+
 void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, bool fresh,
 		    struct task *asker)
 {
@@ -211,26 +221,15 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 	memset(l->tried, 0, sizeof(l->tried));
 	if (avoid)
 		memcpy(l->tried, avoid, sizeof(l->tried));
+	l->avoids = avoids_some(l);
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
 	if (u->closing) {
 		lease_fail(l, LEASE_REFUSED);
 		return;
 	}
-	if (lease_try(u, l))
-		return;
-	memset(l->tried, 0, sizeof(l->tried)); /* all are to be avoided */
 	if (!lease_try(u, l))
 		lease_fail(l, LEASE_REFUSED);
-}
-
-static bool avoids_some(const struct lease *l)
-{
-	uint64_t any = 0;
-
-	for (unsigned i = 0; i < COUNT(l->tried); i++)
-		any |= l->tried[i];
-	return any != 0;
 }
 
 /* A place came free: those who wait longest go first. Who waits for some servers only, as he has

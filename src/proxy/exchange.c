@@ -130,6 +130,8 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 	const struct config_upstream *upstreams = x->generation->config->upstreams;
 	uint32_t ms;
 
+	if (ending == ENDING_CACHE_FAILED)
+		return SLICE("1"); /* it is asked again before long */
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_LATE)
 		return SLICE("");
 	if (x->route->action == CONFIG_PROXY)

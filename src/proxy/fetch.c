@@ -27,12 +27,25 @@ static void set_state(struct fetch *f, enum fetch_state state)
  * is nobody's fault. */
 static bool is_failure(const struct fetch *f, enum ending ending)
 {
+	if (f->lease.state == LEASE_CONNECTING)
+		return ending == ENDING_ORIGIN_UNREACHED;
 	if (f->lease.state != LEASE_READY)
 		return false;
 	if (ending == ENDING_ORIGIN_CLOSED)
 		return !f->lease.reused;
 	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_LATE ||
 	       ending == ENDING_ORIGIN_DEAF || ending == ENDING_ORIGIN_SHORT;
+}
+
+/* A tunnel that nobody used for long was in order. */
+static void blame(struct fetch *f, enum ending ending)
+{
+	if (f->tunnel || !is_failure(f, ending))
+		return;
+	if (ending == ENDING_ORIGIN_SHORT)
+		upstream_cut_short(&f->lease, f->status);
+	else
+		upstream_failed(&f->lease);
 }
 
 static void fail(struct fetch *f, enum ending ending)
@@ -43,8 +56,7 @@ static void fail(struct fetch *f, enum ending ending)
 	f->ending = (uint8_t)ending;
 	if (!f->upstream)
 		return;
-	if (is_failure(f, ending))
-		upstream_failed(&f->lease);
+	blame(f, ending);
 	stats = upstream_stats(f->upstream);
 	if (ending == ENDING_ORIGIN_LATE || ending == ENDING_ORIGIN_DEAF ||
 	    ending == ENDING_ORIGIN_UNREACHED)
@@ -298,7 +310,8 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 	case VERDICT_OK:
 		break;
 	case VERDICT_BAD:
-		return refuse_head(f, ENDING_ORIGIN_BAD);
+		return refuse_head(f, h->fault == FAULT_NO_MEMORY ? ENDING_NO_MEMORY :
+								    ENDING_ORIGIN_BAD);
 	case VERDICT_MORE:
 		if (!c->eof && !c->error)
 			return VERDICT_MORE;
@@ -324,6 +337,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		f->since_ms = tick_of(f)->now_ms; /* an origin that says so is at work */
 		return;
 	}
+	f->status = (uint16_t)h->status;
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
 	upstream_answered(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
@@ -346,6 +360,7 @@ void fetch_hold(struct fetch *f, bool held)
 static void answer_ended(struct fetch *f)
 {
 	set_state(f, FETCH_ENDED);
+	upstream_completed(&f->lease);
 	upstream_return(&f->lease, f->reusable && f->lease.origin->writer.ended);
 }
 

@@ -41,6 +41,7 @@ struct fetch {
 	uint8_t method;       /* enum method */
 	uint8_t framing;      /* of the request's body */
 	uint8_t interim_n;
+	uint16_t status;      /* of the answer whose head was taken */
 	bool retried;
 	bool body_begun;      /* some of it was taken: cannot be sent again */
 	bool late;            /* a deadline passed */

@@ -115,16 +115,22 @@ static void generation_free(struct generation *g)
 	free(g);
 }
 
-/* Those that were made for it have no connection yet. */
+/* Those that were made for it have no connection yet; one that was found may have some, and be
+ * without another that knows it by now. */
 void generation_drop(struct generation **slot)
 {
 	struct generation *g = *slot;
 
 	*slot = NULL;
 	forget_services(g);
-	for (unsigned i = 0; i < g->service_n; i++)
-		if (g->services[i]->known_n == 0)
+	for (unsigned i = 0; i < g->service_n; i++) {
+		if (g->services[i]->known_n > 0)
+			continue;
+		if (service_idle(g->services[i]))
 			service_free(g->services[i]);
+		else
+			tick_run(g->proxy->tick, &g->proxy->sweeper);
+	}
 	generation_free(g);
 }
 

@@ -36,12 +36,14 @@ void hedge_begin(struct exchange *x)
 	t->hedge_ms = 0;
 	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->in_line || tries_wait_for_client(x))
 		return;
+	tries_remember(t, x->fetch);
+	if (!upstream_has_spare(t->upstream, t->tried))
+		return;
 	if (!budget_spend(&t->desk->hedges[t->route->proxy.upstream], &t->route->hedge->budget,
 			  t->exchange->proxy->tick->now_ms)) {
 		stat_add(&stats->hedge_refusals, 1);
 		return;
 	}
-	tries_remember(t, x->fetch);
 	t->second = tries_ask(t);
 	t->second_ms = t->exchange->proxy->tick->now_ms;
 	if (t->second && (t->second->lease.state == LEASE_WAITING ||
@@ -99,7 +101,7 @@ void hedge_plan(struct tries *t)
 	uint64_t now_ms = t->exchange->proxy->tick->now_ms, bound_us;
 
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
-	    !method_idempotent((enum method)t->method))
+	    !method_safe((enum method)t->method))
 		return;
 	t->latency = t->desk->latencies[t->route - x->generation->config->routes];
 	budget_earn(&t->desk->hedges[t->route->proxy.upstream], &hedged->budget, now_ms);

@@ -1,5 +1,6 @@
 /* A second try beside the first (tries.h), when that takes longer than most of the route's took
- * lately (latency.h). Only of what may be asked twice and has no body; never to wait in a line. */
+ * lately (latency.h). Only of what is safe and has no body; never to wait in a line, nor of a
+ * server that is not asked in better times. */
 #ifndef PROXY_HEDGE_H
 #define PROXY_HEDGE_H
 

@@ -9,6 +9,7 @@
 	"Content-Type: text/plain\r\n"                                                    \
 	"Content-Length: 24\r\n"                                                          \
 	"Connection: close\r\n"                                                           \
+	"Retry-After: 1\r\n"                                                              \
 	"Proxy-Status: fairlead; error=proxy_internal_error\r\n"                          \
 	"\r\n"
 

@@ -62,6 +62,14 @@ static void rang(struct timer *timer)
 	tick_run(tick_of(t), &t->exchange->client->task);
 }
 
+/* What was sent whole once is at hand: a later try that still sends it waits for its origin. */
+static bool waits_for_client(const struct exchange *x)
+{
+	if (!x->tries->complete)
+		return tries_wait_for_client(x);
+	return x->fetch && x->fetch->waits_for_asker;
+}
+
 bool tries_wait_for_client(const struct exchange *x)
 {
 	const struct fetch *f = x->fetch;
@@ -77,7 +85,7 @@ static bool time_passed(struct exchange *x)
 	uint64_t now_ms = tick_of(t)->now_ms;
 
 	t->rang = false;
-	if (tries_wait_for_client(x))
+	if (waits_for_client(x))
 		t->since_ms = t->try_ms = now_ms;
 	if (t->in_line)
 		t->try_ms = now_ms;
@@ -288,6 +296,7 @@ static void go_on(struct exchange *x)
 	struct tries *t = x->tries;
 
 	exchange_drop_fetch(x);
+	t->hedge_ms = 0; /* it would be beside another one than the first */
 	tries_expect(t);
 	if (t->resume_ms <= tick_of(t)->now_ms)
 		tick_run(tick_of(t), &x->client->task);
@@ -317,8 +326,11 @@ bool tries_refused(struct exchange *x, const struct head *h)
 {
 	uint32_t condition = tries_condition(h->status);
 
-	if (hedge_poor(x->tries, h->status) && has_second(x))
-		return true;
+	if (x->tries->second && hedge_poor(x->tries, h->status)) {
+		if (h->status != 101)
+			tries_skip(x->fetch, h);
+		return has_second(x);
+	}
 	if (condition == 0 || !schedule(x->tries, condition))
 		return false;
 	tries_skip(x->fetch, h);
@@ -404,6 +416,7 @@ void tries_answered(struct exchange *x)
 {
 	struct tries *t = x->tries;
 
+	x->fetch->avoid = NULL; /* it was the tries' */
 	if (t->latency && t->n == 1 && x->status < 500)
 		latency_add(t->latency, tick_of(t)->now_us - t->began_us);
 	tries_free(&x->tries);

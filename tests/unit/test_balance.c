@@ -68,6 +68,29 @@ static void test_spread(void **state)
 	house_each_seed(3, spread);
 }
 
+/* Who was busy while many went to the others is not paid back for it. */
+static void busy_for_long(struct house *h)
+{
+	struct asker slow;
+	unsigned times[3];
+	char name;
+
+	start(h, CONFIG_LEAST_CONNECTIONS);
+	name = take(h, &slow, 0);
+	count(h, 100, times);
+	assert_int_equal(times[name - 'a'], 0);
+	upstream_return(&slow.lease, true);
+	count(h, 30, times);
+	for (unsigned i = 0; i < 3; i++)
+		assert_in_range(times[i], 9, 11);
+}
+
+static void test_busy_for_long(void **state)
+{
+	(void)state;
+	house_each_seed(3, busy_for_long);
+}
+
 /* The less busy of two: nearly as even as asking all, and by weight. */
 static void random_of_two(void **state)
 {
@@ -338,6 +361,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spread),
+		cmocka_unit_test(test_busy_for_long),
 		cmocka_unit_test(random_of_two),
 		cmocka_unit_test(by_hash),
 		cmocka_unit_test(bounded),

@@ -88,6 +88,38 @@ static void test_in_a_row(void **state)
 	house_each_seed(3, in_a_row);
 }
 
+/* Begun well each time, and never whole: in a row as well, whatever the others do. */
+static void cut_short(struct house *h)
+{
+	unsigned cut = 0;
+
+	configure(h);
+	for (unsigned i = 0; i < 18; i++) {
+		struct asker a;
+
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		upstream_answered(&a.lease, 200);
+		if (lease_server(&a.lease)[0] == 'b' && cut != 2) {
+			cut++;
+			upstream_cut_short(&a.lease, 200);
+		} else {
+			cut += cut == 2 && lease_server(&a.lease)[0] == 'b';
+			upstream_completed(&a.lease);
+		}
+		assert_int_equal(ejections(h), cut == 6);
+		upstream_return(&a.lease, true);
+		simrig_run(&h->rig, 1);
+	}
+	assert_int_equal(cut, 6); /* two, a whole one, three */
+}
+
+static void test_cut_short(void **state)
+{
+	(void)state;
+	house_each_seed(3, cut_short);
+}
+
 /* Never longer than 32 times the first. */
 static void longer_and_longer(struct house *h)
 {
@@ -274,6 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_a_row),
+		cmocka_unit_test(test_cut_short),
 		cmocka_unit_test(test_longer_and_longer),
 		cmocka_unit_test(test_a_share_only),
 		cmocka_unit_test(test_alone),

@@ -221,6 +221,25 @@ static void test_dropped(void **state)
 	assert_false(papers[0].over);
 }
 
+/* It found what an older one alone still held, which then ended. */
+static void test_dropped_last(void **state)
+{
+	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct generation *g, *failed;
+
+	(void)state;
+	actor_says(a, GET("/length/10"));
+	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[0].connections_idle == 1, SECOND);
+	g = generation_ref(rig.proxy.generation);
+	adopted(&papers[0], TOP MORE TO_MORE);
+	simrig_run(&rig.sim, SECOND);
+	assert_int_equal(rig.upstream_stats[0].connections_idle, 1);
+	failed = made(&papers[1], TOP APP TO_APP);
+	generation_put(g);
+	generation_drop(&failed);
+	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[0].connections == 0, SECOND);
+}
+
 /* A connection of before takes a head of the size that is allowed now. */
 static void test_larger_head(void **state)
 {
@@ -252,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_back_again, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_named_in_log, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_dropped, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_dropped_last, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_larger_head, open_rig, close_rig),
 	};
 

@@ -815,6 +815,37 @@ static void test_long_upload(void **state)
 					     .limits = "  window: 64KiB\n" });
 }
 
+/* The body that is sent again is at hand: an origin that does not read it has no more time. */
+static void deaf_again(struct proxyrig *r)
+{
+	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				 "Content-Length: 900000\r\n\r\n");
+	char *body = calloc(1, 900000);
+	uint64_t from_ms;
+
+	assert_non_null(body);
+	r->ill = 1;
+	r->ill_path = "/status/503";
+	actor_say(a, (struct slice){ body, 900000 });
+	free(body);
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[TRIO].retries == 1, 20000);
+	from_ms = r->sim.tick.now_ms;
+	r->ill = 1;
+	r->ill_path = "/deaf";
+	assert_status(r, a, 504, "http_response_timeout");
+	assert_true(aged_ms(r, from_ms) <= 1500);
+	assert_int_equal(r->asked, 2);
+}
+
+static void test_deaf_again(void **state)
+{
+	(void)state;
+	each_seed(deaf_again, "deaf, the second time",
+		  (struct proxyrig_options){ .again = "    deadline: 1s\n"
+						      RETRY("on: [503], body: 1MiB"),
+					     .limits = "  window: 64KiB\n" });
+}
+
 /* ---- a second try beside the first -------------------------------------------- */
 
 #define HEDGE "    hedge: { percentile: 95, budget_percent: 100 }\n"
@@ -856,6 +887,9 @@ static const struct hedging {
 	  2400, "lost" },
 	{ "the first fails", HEDGE RETRY("per_try_timeout: 1s"), GET("/again/length/7"), 2,
 	  "/never", 200, 3, 1, 1, 1, 1000, 1700, "won" },
+	{ "delete", HEDGE "    deadline: 2s\n",
+	  "DELETE /again/length/7 HTTP/1.1\r\nHost: app\r\n\r\n", 1, "/never", 504, 1, 0, 0, 0,
+	  2000, 2400, NULL },
 	{ "post", HEDGE "    deadline: 2s\n", POST("/again/echo", 0), 1, "/never", 504, 1, 0, 0,
 	  0, 2000, 2400, NULL },
 	{ "body", HEDGE "    deadline: 2s\n",
@@ -995,13 +1029,16 @@ static void tunnel_idle(struct proxyrig *r)
 	simrig_run(&r->sim, 4000);
 	assert_false(actor_over(a));
 	SIMRIG_UNTIL(&r->sim, actor_over(a), 1500);
+	assert_int_equal(r->upstream_stats[0].ejections, 0);
 }
 
 static void test_tunnel_idle(void **state)
 {
 	(void)state;
 	each_seed(tunnel_idle, "tunnel idle",
-		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n" });
+		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n",
+					     .upstream = "    eject_failures: 1\n"
+							 "    eject_share: 100\n" });
 }
 
 /* ---- slow clients, slow origins --------------------------------------------- */
@@ -1416,6 +1453,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_gone_between, failed_at),
 	cmocka_unit_test_teardown(test_slow_body_again, failed_at),
 	cmocka_unit_test_teardown(test_long_upload, failed_at),
+	cmocka_unit_test_teardown(test_deaf_again, failed_at),
 	cmocka_unit_test_teardown(test_hedged, failed_at),
 	cmocka_unit_test_teardown(test_hedge_not_in_line, failed_at),
 	cmocka_unit_test_teardown(test_idle_ended, failed_at),

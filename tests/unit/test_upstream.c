@@ -336,9 +336,11 @@ static void not_behind(struct house *h)
 	upstream_lease(h->upstream, &holds[0].lease, avoid, false, &holds[0].task);
 	asker_waits(h, &holds[0]);
 	assert_string_equal(lease_server(&holds[0].lease), "b");
-	asker_init(&waits);
-	upstream_lease(h->upstream, &waits.lease, avoid, false, &waits.task);
-	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	host_close(&h->hosts[0]); /* it refuses one, and is back */
+	asker_asks(h, &waits);
+	SIMRIG_UNTIL(&h->rig, waits.lease.state == LEASE_WAITING, 100);
+	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
 	asker_asks(h, &holds[1]);
 	asker_waits(h, &holds[1]);
 	assert_string_equal(lease_server(&holds[1].lease), "a");
@@ -357,6 +359,79 @@ static void test_not_behind(void **state)
 {
 	(void)state;
 	house_each_seed(2, not_behind);
+}
+
+/* Who is to be avoided is asked rather than that one waits, or is refused. */
+static void rather_than_wait(struct house *h)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	bool refused = simrig_draw(&h->rig, 2);
+	struct asker a[3];
+
+	h->config.requests = 1;
+	house_start(h);
+	if (refused)
+		host_close(&h->hosts[1]);
+	for (unsigned i = 0; i < 3; i++)
+		asker_init(&a[i]);
+	if (!refused) {
+		upstream_lease(h->upstream, &a[0].lease, avoid, false, &a[0].task);
+		asker_waits(h, &a[0]);
+		assert_string_equal(lease_server(&a[0].lease), "b");
+	}
+	upstream_lease(h->upstream, &a[1].lease, avoid, false, &a[1].task);
+	asker_waits(h, &a[1]);
+	assert_string_equal(lease_server(&a[1].lease), "a");
+	upstream_lease(h->upstream, &a[2].lease, avoid, false, &a[2].task);
+	SIMRIG_UNTIL(&h->rig, a[2].lease.state == LEASE_WAITING, 100);
+	upstream_return(&a[1].lease, true);
+	asker_waits(h, &a[2]);
+	for (unsigned i = 0; i < 3; i++)
+		upstream_return(&a[i].lease, true);
+}
+
+static void test_rather_than_wait(void **state)
+{
+	(void)state;
+	house_each_seed(2, rather_than_wait);
+}
+
+/* Who asks has no more time, and the server has taken no connection: that counts. */
+static void late_for_its_asker(struct house *h)
+{
+	struct actor *crowd;
+	struct asker a;
+	int fd;
+
+	h->config.connect_timeout_ms = 60000;
+	h->config.eject_failures = 1;
+	h->config.eject_time_ms = 5000;
+	h->config.eject_share = 50;
+	house_start(h);
+	host_close(&h->hosts[0]);
+	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
+			sizeof(h->hosts[0].addr), 1);
+	crowd = actor_connect(&h->rig, HOUSE_PORT);
+	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
+	asker_asks(h, &a);
+	simrig_run(&h->rig, 500);
+	assert_int_equal(a.lease.state, LEASE_CONNECTING);
+	upstream_failed(&a.lease);
+	upstream_return(&a.lease, false);
+	assert_int_equal(h->stats.ejections, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		assert_string_equal(lease_server(&a.lease), "b");
+		upstream_return(&a.lease, true);
+	}
+	io_close(h->rig.tick.loop, fd);
+}
+
+static void test_late_for_its_asker(void **state)
+{
+	(void)state;
+	house_each_seed(2, late_for_its_asker);
 }
 
 /* A new connection is wanted where idle ones stand at the limit. */
@@ -529,6 +604,8 @@ int main(void)
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_another_one),
 		cmocka_unit_test(test_not_behind),
+		cmocka_unit_test(test_rather_than_wait),
+		cmocka_unit_test(test_late_for_its_asker),
 		cmocka_unit_test(test_fresh_at_the_limit),
 		cmocka_unit_test(test_send_failed),
 		cmocka_unit_test(test_idle),
