@@ -4,6 +4,7 @@
 #ifndef RUN_HANDOVER_H
 #define RUN_HANDOVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum handover_kind {
@@ -36,6 +37,10 @@ int handover_send(int channel, const struct handover *h);
 int handover_send_bytes(int channel, const void *bytes, size_t n);
 
 int handover_receive(int channel, struct handover *h);
+
+/* The descriptor that belongs to it has not arrived: the receiver has no room for more. */
+bool handover_lacks(const struct handover *h);
+
 int handover_receive_bytes(int channel, void *bytes, size_t n);
 
 #endif

@@ -68,7 +68,7 @@ struct prober_row {
 void prober_each(const struct prober *p,
 		 void (*row)(void *owner, const struct prober_row *row), void *owner);
 
-/* Probes left out because no descriptor was to be had. */
+/* Probes left out because no descriptor, port or memory was to be had. */
 uint64_t prober_left_out(const struct prober *p);
 
 #endif

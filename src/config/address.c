@@ -113,7 +113,7 @@ static const char *host_fault(struct arena *memory, const struct parts *p)
 }
 
 static const char *lookup(struct arena *memory, const struct parts *p, int family,
-			  struct addrinfo **list)
+			  struct addrinfo **list, bool *silent)
 {
 	struct addrinfo hints = {
 		.ai_family = p->is_v6 ? AF_INET6 : family,
@@ -123,6 +123,7 @@ static const char *lookup(struct arena *memory, const struct parts *p, int famil
 	const char *host = arena_text(memory, p->host);
 	int error = getaddrinfo(host, arena_text(memory, p->port), &hints, list);
 
+	*silent = error == EAI_AGAIN;
 	if (error == 0)
 		return NULL;
 	if (p->is_v6)
@@ -149,10 +150,10 @@ static const char *split_tcp(struct arena *memory, struct slice text, bool to_li
 /* By the C library: /etc/hosts, nameservers, and what else the system knows. */
 static const char *library_resolve(struct arena *memory, const struct parts *p, int family,
 				   struct config_address *addresses, unsigned max,
-				   unsigned *n)
+				   unsigned *n, bool *silent)
 {
 	struct addrinfo *list;
-	const char *fault = lookup(memory, p, family, &list);
+	const char *fault = lookup(memory, p, family, &list, silent);
 
 	if (fault)
 		return fault;
@@ -179,6 +180,7 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 {
 	const char *fault = blank_fault(text), *copy;
 	struct parts p = { 0 };
+	bool silent;
 
 	ASSERT(text.len > 0 && max > 0);
 	if (fault)
@@ -191,7 +193,8 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 	} else {
 		fault = split_tcp(memory, text, to_listen, &p);
 		if (!fault)
-			fault = library_resolve(memory, &p, AF_UNSPEC, addresses, max, n);
+			fault = library_resolve(memory, &p, AF_UNSPEC, addresses, max, n,
+						&silent);
 	}
 	for (unsigned i = 0; !fault && i < *n; i++)
 		addresses[i].text = copy;
@@ -339,22 +342,25 @@ static const char *name_resolve(struct reader *r, const struct parts *p,
 		why = dns_resolve(r, s);
 		return why ? cannot(r, p->host, why) : NULL;
 	}
+	if (!in_hosts && r->dns_silent)
+		return cannot(r, p->host, "no nameserver answers in time");
 	if (resolver->off || in_hosts)
 		s->host = NULL;
 	return library_resolve(r->memory, p, families[resolver->family].library, s->addresses,
-			       CONFIG_ADDRESSES_MAX, &s->address_n);
+			       CONFIG_ADDRESSES_MAX, &s->address_n, &r->dns_silent);
 }
 
 static const char *tcp_resolve(struct reader *r, struct config_server *s)
 {
 	struct parts p = { 0 };
+	bool silent;
 	const char *fault = split_tcp(r->memory, slice_of(s->address), false, &p);
 
 	if (fault)
 		return fault;
 	if (is_number(r, &p))
 		return library_resolve(r->memory, &p, AF_UNSPEC, s->addresses,
-				       CONFIG_ADDRESSES_MAX, &s->address_n);
+				       CONFIG_ADDRESSES_MAX, &s->address_n, &silent);
 	return name_resolve(r, &p, s);
 }
 

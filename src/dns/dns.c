@@ -13,6 +13,7 @@ struct dns {
 	ares_channel channel;
 	char *system; /* its nameservers, as they were read */
 	bool search;  /* names may be completed by the system's domains */
+	bool others;  /* it has nameservers of a configuration */
 };
 
 /* One question of a lookup. */
@@ -280,8 +281,10 @@ int dns_servers(struct dns *dns, const char *servers)
 {
 	ares_cancel(dns->channel);
 	dns->search = !servers;
-	if (!servers && !dns->system)
+	/* As text they lose the interface of a link-local address. */
+	if (!servers && (!dns->system || !dns->others))
 		return 0;
+	dns->others = servers != NULL;
 	return ares_set_servers_ports_csv(dns->channel, servers ? servers : dns->system) ==
 			       ARES_SUCCESS ?
 		       0 :

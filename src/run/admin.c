@@ -8,7 +8,8 @@
 #include "http/emit.h"
 
 #define ADMIN_CLIENTS 64
-#define METRICS_BYTES_MAX (8u << 20)
+/* Some lines for each server and worker: more than hundreds of thousands is a mistake. */
+#define METRICS_BYTES_MAX (64u << 20)
 
 /* ---- metrics -------------------------------------------------------------- */
 
@@ -351,7 +352,8 @@ static void answer_metrics(struct client *c, bool head)
 	if (n > 0)
 		answer(c, 200, SLICE("text/plain; version=0.0.4"), (struct slice){ text, n }, head);
 	else
-		answer(c, 503, SLICE("text/plain"), SLICE("out of memory\n"), head);
+		answer(c, 503, SLICE("text/plain"),
+		       text ? SLICE("more than 64 MiB\n") : SLICE("out of memory\n"), head);
 	free(text);
 }
 

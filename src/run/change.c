@@ -11,7 +11,20 @@
 #include "notify.h"
 #include "run/order.h"
 
+/* Workers answer within a moment, however many connections they have. */
+#define ANSWER_MS 60000
+
 /* ---- logs ------------------------------------------------------------------- */
+
+/* A FIFO that nobody reads would hold the supervisor in the call. */
+static int open_path(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
 
 int log_open(const struct config *config)
 {
@@ -22,11 +35,16 @@ int log_open(const struct config *config)
 	if (strcmp(config->log_path, "-") == 0)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
 	else
-		fd = open(config->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+		fd = open_path(config->log_path);
 	if (fd >= 0)
 		return fd;
-	fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its directory or "
-			"choose another path\n", config->log_path, strerror(errno));
+	if (errno == ENXIO)
+		fprintf(stderr, "fairlead: cannot open the access log %s: nobody reads it; start "
+				"its reader first, or choose another path\n", config->log_path);
+	else
+		fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its "
+				"directory or choose another path\n", config->log_path,
+			strerror(errno));
 	return -2;
 }
 
@@ -35,6 +53,42 @@ void log_close(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+/* ---- what is open ----------------------------------------------------------- */
+
+/* What only the process that serves has is kept as long as that serves. */
+static void use_outlets(struct supervisor *s, struct outlets next)
+{
+	for (unsigned i = 0; i < s->outlets.n; i++)
+		if (!outlets_have(&next, s->outlets.all[i]))
+			outlets_add(&s->spare, s->outlets.all[i]);
+	free(s->outlets.all);
+	s->outlets = next;
+}
+
+bool open_what_is_named(struct supervisor *s)
+{
+	struct outlets all;
+	bool good = true;
+
+	if (s->log < 0)
+		s->log = log_open(s->config);
+	if (s->log < -1) {
+		s->log = -1;
+		good = false;
+	}
+	if (!outlets_open(&all, &s->outlets, s->config, s->options->workers))
+		return false;
+	use_outlets(s, all);
+	return good;
+}
+
+void go_back(struct supervisor *s)
+{
+	outlets_narrow(&s->outlets);
+	outlets_join(&s->outlets, &s->spare);
+	tell_ready(s);
 }
 
 /* ---- reload ----------------------------------------------------------------- */
@@ -66,15 +120,10 @@ void reload_failed(struct supervisor *s, const char *why)
 	order_answer(&s->order, false, why);
 }
 
-/* From now on another worker process would start with it. What only the one that serves has
- * is kept as long as that serves. */
+/* From now on another worker process would start with it. */
 static void commit(struct supervisor *s)
 {
-	for (unsigned i = 0; i < s->outlets.n; i++)
-		if (!outlets_have(&s->next_outlets, s->outlets.all[i]))
-			outlets_add(&s->spare, s->outlets.all[i]);
-	free(s->outlets.all);
-	s->outlets = s->next_outlets;
+	use_outlets(s, s->next_outlets);
 	log_close(&s->log);
 	s->log = s->next_log;
 	config_free(s->config);
@@ -86,6 +135,7 @@ void reload_done(struct supervisor *s)
 {
 	config_restart_needed(s->config, s->next, stderr);
 	commit(s);
+	outlets_served(&s->outlets);
 	outlets_close(&s->spare, &s->outlets, true);
 	fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	tell_ready(s);
@@ -112,6 +162,7 @@ static bool open_next(struct supervisor *s)
 		reload_failed(s, "'study: true' takes an upgrade or a restart");
 		return false;
 	}
+	outlets_join(&s->outlets, &s->spare); /* what it names may be there */
 	s->next_log = log_open(s->next);
 	if (s->next_log >= -1 &&
 	    outlets_open(&s->next_outlets, &s->outlets, s->next, s->options->workers))
@@ -126,8 +177,9 @@ bool change_under_way(struct supervisor *s)
 	return s->next || process_of(s, PROCESS_STARTING);
 }
 
-/* One that another program has started may not understand us: another takes its place. So it
- * does where there is none just now, as it dies again and again. */
+/* One that another program has started may not understand us, one that was given up cannot be
+ * handed anything: another takes its place. So it does where there is none just now, as it dies
+ * again and again. */
 void reload(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
@@ -138,14 +190,27 @@ void reload(struct supervisor *s)
 	notify_reloading();
 	if (!open_next(s))
 		return;
-	if (!p || p->foreign) {
+	if (!p || p->foreign || p->parcels < 0) {
 		commit(s);
 		start_worker_process(s);
 		return;
 	}
-	process_load(p, &(struct goods){ .options = s->options, .config = s->next,
-					 .outlets = &s->next_outlets, .known = &s->outlets,
-					 .log = s->next_log });
+	s->answer_ms = process_now_ms() + ANSWER_MS;
+	if (process_load(p, &(struct goods){ .options = s->options, .config = s->next,
+					     .outlets = &s->next_outlets, .known = &s->outlets,
+					     .log = s->next_log }) < 0)
+		reload_failed(s, "it cannot be handed to the worker process; the next reload "
+				 "starts another");
+}
+
+void reload_overdue(struct supervisor *s)
+{
+	struct process *p = process_of(s, PROCESS_SERVING);
+
+	if (p)
+		process_give_up(p);
+	reload_failed(s, "the worker process does not answer; the next reload starts another");
+	change_go_on(s);
 }
 
 /* ---- upgrade ---------------------------------------------------------------- */

@@ -253,8 +253,8 @@ static void load(struct control *c)
 {
 	struct delivery d;
 
-	if (delivery_receive(&d, &c->editions, c->parcels, NULL) < 0)
-		return; /* the supervisor is gone, and the channel tells */
+	/* If it fails the supervisor is gone, or has given up: no answer is too much. */
+	(void)delivery_receive(&d, &c->editions, c->parcels, NULL);
 	if (d.edition && (c->draining || !all_started(c))) {
 		edition_free(d.edition);
 		d.edition = NULL;
@@ -456,6 +456,7 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
+	c->tick.trimmed = NULL; /* editions end here, and not in the ticks that are left */
 	lookouts_done(&c->lookouts);
 	editions_done(&c->editions);
 	task_stop(&c->task);

@@ -1,6 +1,5 @@
 #include "delivery.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,17 +9,30 @@
 /* Far beyond a configuration and all that its names can stand for. */
 #define SNAPSHOT_BYTES_MAX (1u << 30)
 
+/* What follows must be found in its place. */
+static int pass_over(int parcels, size_t n)
+{
+	char some[4096];
+	int error = 0;
+
+	for (size_t step; n > 0 && error == 0; n -= step) {
+		step = n < sizeof(some) ? n : sizeof(some);
+		error = handover_receive_bytes(parcels, some, step);
+	}
+	return error;
+}
+
 static int take_config(struct delivery *d, struct editions *all, int parcels, size_t n)
 {
 	struct config *config = NULL;
-	char *bytes;
+	char *bytes = n <= SNAPSHOT_BYTES_MAX ? malloc(n + 1) : NULL;
 	int error;
 
-	if (n > SNAPSHOT_BYTES_MAX || d->edition)
-		return -EPROTO;
-	bytes = malloc(n + 1);
-	if (!bytes)
-		return -ENOMEM;
+	ASSERT(!d->edition);
+	if (!bytes) {
+		fprintf(stderr, "fairlead: no memory for a configuration of %zu bytes\n", n);
+		return pass_over(parcels, n);
+	}
 	error = handover_receive_bytes(parcels, bytes, n);
 	if (error == 0)
 		config = config_read_snapshot((struct slice){ bytes, n }, stderr);
@@ -76,32 +88,51 @@ static bool take(struct delivery *d, const struct handover *h)
 	return true;
 }
 
-int delivery_receive(struct delivery *d, struct editions *all, int parcels,
-		     struct config *config)
+static void drop(struct delivery *d)
 {
-	bool complete = true;
+	if (d->edition)
+		edition_free(d->edition);
+	if (d->admin_fd >= 0)
+		close(d->admin_fd);
+	d->edition = NULL;
+	d->admin_fd = -1;
+}
 
-	*d = (struct delivery){ .edition = config ? edition_new(all, config) : NULL,
-				.admin_fd = -1 };
+/* *lacking: what came without its descriptor. *left: what nobody has taken. */
+static int receive_all(struct delivery *d, struct editions *all, int parcels, unsigned *lacking,
+		       unsigned *left)
+{
 	for (;;) {
 		struct handover h;
 		int error = handover_receive(parcels, &h);
 
 		if (error == 0 && h.kind == HANDOVER_CONFIG)
 			error = take_config(d, all, parcels, h.value);
-		if (error < 0)
+		if (error < 0 || h.kind == HANDOVER_END)
 			return error;
-		if (h.kind == HANDOVER_END)
-			break;
-		if (take(d, &h))
-			continue;
-		complete = false;
-		if (h.fd >= 0)
-			close(h.fd);
+		if (handover_lacks(&h)) {
+			++*lacking;
+		} else if (!take(d, &h)) {
+			++*left;
+			if (h.fd >= 0)
+				close(h.fd);
+		}
 	}
-	if (complete || !d->edition)
-		return 0;
-	edition_free(d->edition);
-	d->edition = NULL;
-	return 0;
+}
+
+int delivery_receive(struct delivery *d, struct editions *all, int parcels,
+		     struct config *config)
+{
+	unsigned lacking = 0, left = 0;
+	int error;
+
+	*d = (struct delivery){ .edition = config ? edition_new(all, config) : NULL,
+				.admin_fd = -1 };
+	error = receive_all(d, all, parcels, &lacking, &left);
+	if (lacking > 0)
+		fprintf(stderr, "fairlead: %u descriptors could not be taken over: too many are "
+				"open; raise the limit of descriptors (ulimit -n)\n", lacking);
+	if (error < 0 || lacking > 0 || left > 0)
+		drop(d);
+	return error;
 }

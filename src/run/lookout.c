@@ -348,7 +348,7 @@ size_t lookout_metrics(const struct lookout *l, char *text, size_t size)
 		prober_each(l->prober, put_health, &f);
 	}
 	exposition_help(&e, "health_left_out", "counter",
-			"Health probes left out for lack of descriptors");
+			"Health probes left out for lack of descriptors, ports or memory");
 	exposition_put(&e, "fairlead_health_left_out_total %llu\n",
 		       (unsigned long long)prober_left_out(l->prober));
 	for (unsigned i = 0; l->resolver && i < COUNT(name_families); i++) {

@@ -77,12 +77,49 @@ static bool is_free(const struct outlets *ours, const struct config_address *a, 
 
 /* ---- one -------------------------------------------------------------------- */
 
+static void outlet_shrink(struct outlet *o, unsigned n)
+{
+	while (o->socket_n > n)
+		close(o->sockets[--o->socket_n]);
+}
+
 static void outlet_close(struct outlet *o)
 {
-	for (unsigned i = 0; i < o->socket_n; i++)
-		close(o->sockets[i]);
+	outlet_shrink(o, 0);
 	free(o->sockets);
 	free(o);
+}
+
+/* Orders are for the own user and root: nobody else may connect, from the first moment. */
+static int listen_for(enum outlet_kind kind, const struct config_address *a, int backlog)
+{
+	mode_t before;
+	int fd;
+
+	if (kind != OUTLET_CONTROL)
+		return listen_at(a, backlog, !is_unix(a) && kind == OUTLET_CLIENTS);
+	before = umask(0177);
+	fd = listen_at(a, backlog, false);
+	umask(before);
+	return fd;
+}
+
+/* Somebody has tidied up: who gives an order would not find us. */
+static bool outlet_renew(struct outlet *o, const struct config_address *a, int backlog)
+{
+	const struct sockaddr_un *un = (const void *)&o->sa;
+	int fd;
+
+	if (o->kind != OUTLET_CONTROL || o->socket_n == 0 || access(un->sun_path, F_OK) == 0 ||
+	    errno != ENOENT)
+		return true;
+	fd = listen_for(o->kind, a, backlog);
+	if (fd < 0)
+		return false;
+	close(o->sockets[0]);
+	o->sockets[0] = fd;
+	fprintf(stderr, "fairlead: %s was gone; it is there again\n", a->text);
+	return true;
 }
 
 /* More sockets, where there are workers without one. */
@@ -95,7 +132,7 @@ static bool outlet_widen(struct outlet *o, const struct config_address *a, unsig
 		return false;
 	o->sockets = grown;
 	while (o->socket_n < n) {
-		int fd = listen_at(a, backlog, !is_unix(a) && o->kind == OUTLET_CLIENTS);
+		int fd = listen_for(o->kind, a, backlog);
 
 		if (fd < 0)
 			return false;
@@ -174,6 +211,24 @@ bool outlets_add(struct outlets *o, struct outlet *outlet)
 	return true;
 }
 
+void outlets_join(struct outlets *o, struct outlets *from)
+{
+	while (from->n > 0 && outlets_add(o, from->all[from->n - 1]))
+		from->n--;
+	if (from->n > 0)
+		return;
+	free(from->all);
+	*from = (struct outlets){ 0 };
+}
+
+bool outlets_serve(const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == OUTLET_CLIENTS)
+			return true;
+	return false;
+}
+
 /* How many may wait can be changed at any time. */
 static void set_backlog(const struct outlet *o, int backlog)
 {
@@ -189,28 +244,31 @@ static bool open_one(struct outlets *next, const struct outlets *have,
 	struct outlet *o = outlet_find(have, a, kind);
 	bool is_new = !o;
 
-	if (is_new && !is_free(have, a, backlog))
-		return false;
-	if (is_new)
+	if (is_new && is_free(have, a, backlog))
 		o = outlet_new(a, kind);
 	if (!o)
 		return false;
 	if (kind != OUTLET_CLIENTS || is_unix(a))
 		workers = 1;
-	if (!outlet_widen(o, a, workers, backlog) ||
-	    !outlets_add(next, o)) {
-		if (is_new)
-			outlet_close(o);
-		return false;
-	}
-	if (!is_new)
-		set_backlog(o, backlog);
-	return true;
+	o->had_n = o->socket_n;
+	if (outlet_renew(o, a, backlog) && outlet_widen(o, a, workers, backlog) &&
+	    outlets_add(next, o))
+		return true;
+	if (is_new)
+		outlet_close(o);
+	else
+		outlet_shrink(o, o->had_n);
+	return false;
 }
 
-static bool close_to_others(const struct config_address *a)
+/* Into the queues of sockets that came and are not handed over connections would fall that
+ * nobody accepts. */
+static void take_back(struct outlets *next, const struct outlets *have)
 {
-	return chmod(((const struct sockaddr_un *)(const void *)&a->sa)->sun_path, 0600) == 0;
+	for (unsigned i = 0; i < next->n; i++)
+		if (outlets_have(have, next->all[i]))
+			outlet_shrink(next->all[i], next->all[i]->had_n);
+	outlets_close(next, have, true);
 }
 
 void outlets_served(struct outlets *o)
@@ -229,8 +287,7 @@ void outlets_narrow(struct outlets *o)
 
 		if (outlet->kind == OUTLET_CONTROL)
 			outlet->served_n = outlet->socket_n;
-		while (outlet->socket_n > outlet->served_n)
-			close(outlet->sockets[--outlet->socket_n]);
+		outlet_shrink(outlet, outlet->served_n);
 		if (outlet->socket_n > 0) {
 			o->all[n++] = outlet;
 			continue;
@@ -263,9 +320,12 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
 		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG);
 	if (good && config->has_control)
 		good = open_one(next, have, &config->control, OUTLET_CONTROL, workers,
-				ADMIN_BACKLOG) && close_to_others(&config->control);
+				ADMIN_BACKLOG);
 	if (!good)
-		outlets_close(next, have, true);
+		take_back(next, have);
+	for (unsigned i = 0; i < next->n; i++)
+		if (next->all[i]->kind == OUTLET_CLIENTS)
+			set_backlog(next->all[i], backlog);
 	return good;
 }
 

@@ -20,6 +20,7 @@ struct outlet {
 	socklen_t len;
 	unsigned served_n;      /* sockets that a worker process accepts from, or has */
 	unsigned socket_n;
+	unsigned had_n;         /* before those were opened that are on their way */
 	int *sockets;           /* socket k is worker k % workers' */
 };
 
@@ -44,6 +45,12 @@ void outlets_drain(struct outlets *o);
 struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
 			    unsigned n);
 bool outlets_add(struct outlets *o, struct outlet *outlet);
+
+/* All of `from`; without memory for it, it keeps the rest. */
+void outlets_join(struct outlets *o, struct outlets *from);
+
+/* One at least is for clients. */
+bool outlets_serve(const struct outlets *o);
 
 /* The worker process that they were handed to is ready. */
 void outlets_served(struct outlets *o);

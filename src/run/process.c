@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +14,9 @@
 #include "privilege.h"
 #include "run/control.h"
 #include "run/handover.h"
+
+/* The worker process takes what it is sent at once. */
+#define SEND_S 10
 
 uint64_t process_now_ms(void)
 {
@@ -93,7 +97,18 @@ int process_load(struct process *p, const struct goods *g)
 							      .value = (unsigned)snapshot.len });
 	if (error == 0)
 		error = handover_send_bytes(p->parcels, snapshot.ptr, snapshot.len);
-	return error == 0 ? send_goods(p->parcels, g) : error;
+	if (error == 0)
+		error = send_goods(p->parcels, g);
+	if (error < 0)
+		process_give_up(p);
+	return error;
+}
+
+void process_give_up(struct process *p)
+{
+	if (p->parcels >= 0)
+		close(p->parcels);
+	p->parcels = -1;
 }
 
 void process_say(struct process *p, char word)
@@ -133,10 +148,19 @@ _Noreturn static void be_worker_process(const struct goods *g, int channel, int 
 	exit(control_run(g->options, g->config, channel, parcels));
 }
 
+/* A worker process that does not read must not hold the supervisor. */
+static bool open_pair(int pair[2])
+{
+	const struct timeval patience = { SEND_S, 0 };
+
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 &&
+	       setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0;
+}
+
 static bool open_pairs(int channel[2], int parcels[2])
 {
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) == 0) {
-		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, parcels) == 0)
+	if (open_pair(channel)) {
+		if (open_pair(parcels))
 			return true;
 		close(channel[0]);
 		close(channel[1]);
@@ -165,7 +189,7 @@ int process_start(struct process *p, const struct goods *g, void (*closed)(void 
 		fprintf(stderr, "fairlead: cannot start the worker process: %s\n", strerror(errno));
 		close_pair(channel);
 		close_pair(parcels);
-		*p = (struct process){ .state = PROCESS_NONE };
+		*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };
 		return -1;
 	}
 	if (p->pid == 0) {

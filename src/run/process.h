@@ -39,8 +39,11 @@ struct goods {
 int process_start(struct process *p, const struct goods *g, void (*closed)(void *owner),
 		  void *owner);
 
-/* To one that runs: another configuration. 0 or a negative errno. */
+/* To one that runs: another configuration. 0, or a negative errno: it was given up. */
 int process_load(struct process *p, const struct goods *g);
+
+/* Nothing can be handed to it any more: `parcels` is -1. */
+void process_give_up(struct process *p);
 
 /* Not heard: then it has ended. */
 void process_say(struct process *p, char word);

@@ -20,8 +20,10 @@ struct supervisor {
 	struct config *next;  /* NULL: none */
 	struct outlets next_outlets;
 	int next_log;
+	uint64_t answer_ms;   /* until when */
 	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
-	struct outlets spare; /* what only the worker process of before serves */
+	struct outlets spare; /* what only the worker process of before serves; none of these is
+				 in `outlets` */
 	int order;            /* who waits for the outcome of what is under way; -1: nobody */
 };
 
@@ -39,6 +41,13 @@ int start_worker_process(struct supervisor *s);
 int log_open(const struct config *config);
 void log_close(int *fd);
 
+/* Opens what the configuration in force names and is not open, as after a change that came to
+ * nothing. False: told why; what is there stays. */
+bool open_what_is_named(struct supervisor *s);
+
+/* The worker process that serves goes on, with what it serves. */
+void go_back(struct supervisor *s);
+
 /* One thing after the other: something is under way. */
 bool change_under_way(struct supervisor *s);
 
@@ -52,6 +61,7 @@ void change_go_on(struct supervisor *s);
 /* The worker process has answered a reload, or will not. */
 void reload_done(struct supervisor *s);
 void reload_failed(struct supervisor *s, const char *why);
+void reload_overdue(struct supervisor *s);
 
 /* Forgets it without a word. */
 void reload_drop(struct supervisor *s);

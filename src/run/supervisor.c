@@ -66,15 +66,33 @@ static int try_to_start(struct supervisor *s)
 	return -1;
 }
 
+/* Better some addresses than none; but not in the place of one that serves. */
+static bool has_enough(struct supervisor *s)
+{
+	if (open_what_is_named(s))
+		return true;
+	if (!s->was_ready || process_of(s, PROCESS_SERVING) || !outlets_serve(&s->outlets))
+		return false;
+	fprintf(stderr, "fairlead: goes on without what cannot be opened, until a reload\n");
+	return true;
+}
+
 /* Short of descriptors or processes just now: once one was ready, it is tried again. */
 int start_worker_process(struct supervisor *s)
 {
+	bool open = has_enough(s);
+
 	s->restart_ms = 0;
-	if (try_to_start(s) == 0)
+	if (open && try_to_start(s) == 0)
 		return 0;
-	order_answer(&s->order, false, "no worker process can be started just now");
-	if (s->was_ready && !process_of(s, PROCESS_SERVING))
+	if (process_of(s, PROCESS_SERVING)) {
+		fprintf(stderr, "fairlead: no other worker process; the one of before goes on\n");
+		go_back(s);
+	} else if (s->was_ready) {
 		restart_later(s);
+	}
+	order_answer(&s->order, false, open ? "no worker process can be started just now" :
+					      "what the file names cannot be opened");
 	return -1;
 }
 
@@ -98,6 +116,14 @@ static void process_ready(struct supervisor *s, struct process *p)
 	order_answer(&s->order, true, "another worker process has taken over");
 }
 
+static void take_answer(struct supervisor *s, char word)
+{
+	if (word == CHANNEL_ADOPTED)
+		reload_done(s);
+	else if (word == CHANNEL_REFUSED)
+		reload_failed(s, "the worker process could not take it over");
+}
+
 static void take_word(struct supervisor *s, struct process *p)
 {
 	char word;
@@ -108,12 +134,10 @@ static void take_word(struct supervisor *s, struct process *p)
 		p->channel = -1;
 		return;
 	}
-	if (word == CHANNEL_READY && p->state == PROCESS_STARTING)
+	if (word == CHANNEL_READY && p->state == PROCESS_STARTING && !s->draining)
 		process_ready(s, p);
-	else if (word == CHANNEL_ADOPTED && s->next)
-		reload_done(s);
-	else if (word == CHANNEL_REFUSED && s->next)
-		reload_failed(s, "the worker process could not take it over");
+	if (s->next && p->state == PROCESS_SERVING)
+		take_answer(s, word);
 	change_go_on(s);
 }
 
@@ -166,8 +190,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	if (was == PROCESS_STARTING && process_of(s, PROCESS_SERVING)) {
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
-		outlets_narrow(&s->outlets);
-		tell_ready(s);
+		go_back(s);
 		order_answer(&s->order, false, "the new worker process ended; that of before "
 					       "goes on");
 		change_go_on(s);
@@ -175,8 +198,10 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	}
 	if (s->next)
 		reload_failed(s, "the worker process ended meanwhile");
-	if (!process_of(s, PROCESS_STARTING))
+	if (!process_of(s, PROCESS_STARTING)) {
 		start_again(s, &gone, how);
+		order_answer(&s->order, false, "the worker process ended; it is started again");
+	}
 	change_go_on(s);
 	return -1;
 }
@@ -210,6 +235,7 @@ static int asked_to_end(struct supervisor *s)
 		return s->draining ? 1 : 0;
 	}
 	s->draining = true;
+	s->restart_ms = 0;
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	reload_drop(s);
@@ -263,13 +289,31 @@ static int watch_signals(void)
 
 /* ---- the loop --------------------------------------------------------------- */
 
-static int until_restart_ms(const struct supervisor *s)
+/* When there is something to do even if nobody says anything; 0: never. */
+static uint64_t next_ms(const struct supervisor *s)
 {
-	uint64_t now = process_now_ms();
+	uint64_t answer_ms = s->next ? s->answer_ms : 0;
 
-	if (s->restart_ms == 0)
+	if (s->restart_ms == 0 || answer_ms == 0)
+		return s->restart_ms + answer_ms;
+	return s->restart_ms < answer_ms ? s->restart_ms : answer_ms;
+}
+
+static int pause_ms(const struct supervisor *s)
+{
+	uint64_t now = process_now_ms(), next = next_ms(s);
+
+	if (next == 0)
 		return -1;
-	return s->restart_ms > now ? (int)(s->restart_ms - now) : 0;
+	return next > now ? (int)(next - now) : 0;
+}
+
+static void look_at_clock(struct supervisor *s)
+{
+	if (s->next && process_now_ms() >= s->answer_ms)
+		reload_overdue(s);
+	if (s->restart_ms && process_now_ms() >= s->restart_ms)
+		start_worker_process(s);
 }
 
 /* One order at a time: the next waits until this one is carried out. */
@@ -326,8 +370,12 @@ static int watch_once(struct supervisor *s)
 	int status = -1;
 
 	watch_list(s, &w);
-	if (poll(w.fds, w.n, until_restart_ms(s)) < 0)
-		return errno == EINTR ? -1 : 1;
+	if (poll(w.fds, w.n, pause_ms(s)) < 0) {
+		if (errno == EINTR)
+			return -1;
+		fprintf(stderr, "fairlead: poll: %s; all end\n", strerror(errno));
+		return 1;
+	}
 	for (unsigned i = 0; i < w.n && status < 0; i++) {
 		if (!w.fds[i].revents)
 			continue;
@@ -347,9 +395,8 @@ static int watch(struct supervisor *s)
 
 	while (status < 0) {
 		status = watch_once(s);
-		if (status < 0 && s->restart_ms && process_now_ms() >= s->restart_ms &&
-		    !s->draining)
-			start_worker_process(s);
+		if (status < 0 && !s->draining)
+			look_at_clock(s);
 	}
 	return status;
 }
@@ -357,26 +404,9 @@ static int watch(struct supervisor *s)
 /* The first, or one in the place of those that another program has left. */
 static bool begin(struct supervisor *s)
 {
-	struct outlets left = { 0 };
-
-	if (s->options->next && !estate_take(s->processes, &left, &s->order))
+	if (s->options->next && !estate_take(s->processes, &s->outlets, &s->order))
 		return false;
 	s->was_ready = s->options->next;
-	s->log = log_open(s->config);
-	if (s->log < -1 || !outlets_open(&s->outlets, &left, s->config, s->options->workers)) {
-		/* Who serves goes on, with what there is. */
-		s->outlets = left;
-		log_close(&s->log);
-		s->log = -1;
-		order_answer(&s->order, false, "what the file names cannot be opened");
-		if (!process_of(s, PROCESS_SERVING))
-			restart_later(s);
-		return s->was_ready;
-	}
-	for (unsigned i = 0; i < left.n; i++)
-		if (!outlets_have(&s->outlets, left.all[i]))
-			outlets_add(&s->spare, left.all[i]);
-	free(left.all);
 	return start_worker_process(s) == 0 || s->was_ready;
 }
 
@@ -390,8 +420,9 @@ int supervisor_run(const struct run_options *options, struct config *config)
 		s.processes[i] = (struct process){ .channel = -1, .parcels = -1 };
 	s.signals = watch_signals();
 	if (s.signals >= 0 && begin(&s)) {
-		reap(&s); /* who ended while nobody looked */
-		status = watch(&s);
+		status = reap(&s); /* who ended while nobody looked */
+		if (status < 0)
+			status = watch(&s);
 	}
 	if (s.was_ready)
 		outlets_unlink(&s.outlets);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/sock.h"
+
 #define WINDOW 32768
 /* For the rest of an answer that has told enough. */
 #define LINGER_MS 1000
@@ -18,12 +20,27 @@ static void decide(struct probe *p, const char *why)
 		p->decided(p, why);
 }
 
+/* It says something about us, and nothing about the server. */
+static void leave_out(struct probe *p)
+{
+	timer_stop(&p->tick->wheel, &p->timer);
+	if (!p->cancelled)
+		p->left_out(p);
+}
+
 /* The connection was open. */
 static void finish(struct probe *p, const char *why, enum conn_end end)
 {
 	p->state = PROBE_ENDING;
 	decide(p, why);
 	conn_close(&p->conn, end, LINGER_MS);
+}
+
+static void lack_memory(struct probe *p)
+{
+	p->state = PROBE_ENDING;
+	leave_out(p);
+	conn_close(&p->conn, CONN_NOW, LINGER_MS);
 }
 
 static void timer_expired(struct timer *t)
@@ -86,7 +103,7 @@ static void read_version(struct probe *p)
 	const char *end;
 
 	if (!conn_gather(&p->conn, LINE_BYTES_MAX)) {
-		finish(p, "out of memory", CONN_NOW);
+		lack_memory(p);
 		return;
 	}
 	s = conn_peek(&p->conn);
@@ -131,10 +148,12 @@ static void ask(struct probe *p)
 	p->state = PROBE_ASKING;
 	if (p->cancelled)
 		finish(p, NULL, CONN_NOW);
+	else if (p->late) /* it came, but the timer has rung for the last time */
+		finish(p, "no connection in time", CONN_NOW);
 	else if (p->health->type == CONFIG_HEALTH_TCP)
 		finish(p, NULL, CONN_NOW);
 	else if (!writer_text(&p->writer, &p->conn, p->request))
-		finish(p, "out of memory", CONN_NOW);
+		lack_memory(p);
 }
 
 static void connect_ended(struct probe *p)
@@ -144,7 +163,12 @@ static void connect_ended(struct probe *p)
 		return;
 	}
 	p->state = PROBE_ENDING;
-	decide(p, p->late ? "no connection in time" : strerror(-p->connect_result));
+	if (p->late)
+		decide(p, "no connection in time");
+	else if (sock_shortage(p->connect_result))
+		leave_out(p);
+	else
+		decide(p, strerror(-p->connect_result));
 	tick_bury(p->tick, &p->corpse);
 }
 

@@ -5,8 +5,8 @@
  *     ▲                      │ refused, late                       dead
  *     └──────────────────────┘
  *
- * Embedded in its owner and used again; idle it owns nothing. `decided` is called once for
- * each start that was not cancelled, `ended` when it is idle again. */
+ * Embedded in its owner and used again; idle it owns nothing. `decided` or `left_out` is called
+ * once for each start that was not cancelled, `ended` when it is idle again. */
 #ifndef WATCH_PROBE_H
 #define WATCH_PROBE_H
 
@@ -23,6 +23,8 @@ struct probe {
 	struct head *head;      /* scratch */
 	/* why: what is wrong, NULL: nothing; lives for the call. */
 	void (*decided)(struct probe *p, const char *why);
+	/* It could not be asked, for lack of memory, ports or descriptors of our own. */
+	void (*left_out)(struct probe *p);
 	void (*ended)(struct probe *p);
 	uint8_t state;          /* enum probe_state */
 	bool late, cancelled;

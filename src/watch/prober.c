@@ -129,6 +129,11 @@ static void decided(struct probe *probe, const char *why)
 		tell(t, first, t->health.state == HEALTH_UP ? NULL : why ? why : "as before");
 }
 
+static void left_out(struct probe *probe)
+{
+	CONTAINER(probe, struct target, probe)->prober->left_out++;
+}
+
 /* ---- targets ----------------------------------------------------------------- */
 
 static void target_free(struct target *t)
@@ -224,6 +229,7 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	t->probe.request = slice_of(request);
 	t->probe.head = &p->head;
 	t->probe.decided = decided;
+	t->probe.left_out = left_out;
 	t->probe.ended = ended;
 	probe_init(&t->probe);
 	list_init(&t->node);

@@ -158,13 +158,14 @@ static void tell(struct name *name, bool changed, const char *failure, bool reco
 
 static void failed(struct name *name, const struct dns_lookup *l)
 {
-	bool was_failing = name->failing;
+	bool was_failing = name->failing, again = name->again;
 
 	name->failures++;
 	name->failing = true;
+	name->again = false;
 	ask_soon(name);
-	if (!was_failing)
-		tell(name, false, l->failure, false);
+	if (!was_failing || again)
+		tell(name, again, was_failing ? NULL : l->failure, false);
 }
 
 static void succeeded(struct name *name, const struct dns_lookup *l)

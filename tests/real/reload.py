@@ -4,6 +4,7 @@ what is in flight ends as it began, listeners come and go, logs are opened anew,
 manager is told."""
 # asan
 import os
+import resource
 import signal
 import socket
 
@@ -87,7 +88,9 @@ def routes(origin):
 def errors(origin):
     """With a file that has errors, or names what cannot be opened, all stays as it was."""
     proxy = rig.Fairlead(config_of(origin))
-    for bad, word in ((config_of(origin) + "rutes: []\n", "unknown key"),
+    os.mkfifo(rig.TMP + "/fifo")
+    for bad, word in ((config_of(origin).replace("/access.log", "/fifo"), "nobody reads it"),
+                      (config_of(origin) + "rutes: []\n", "unknown key"),
                       (config_of(origin).replace(rig.TMP, rig.TMP + "/nowhere"),
                        "cannot open the access log")):
         reload(proxy, bad, said="fairlead: not reloaded")
@@ -98,6 +101,37 @@ def errors(origin):
            said="fairlead: not reloaded")
     rig.check(proxy.said("another process listens there"), proxy.log)
     reload(proxy, config_of(origin))
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def no_descriptors(origin):
+    """The worker process has none free for what it is handed: it says so, and all goes on."""
+    proxy = rig.Fairlead(config_of(origin))
+    worker = proxy.worker_pid()
+    for _ in range(2):
+        before = resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
+        reload(proxy, without_routes(origin) + NONE, said="fairlead: not reloaded")
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+        rig.check(proxy.said("descriptors could not be taken over"), proxy.log)
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the routes of before")
+        reload(proxy, config_of(origin))
+    rig.check(proxy.worker_pid() == worker, "it is another worker process")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def stuck(origin):
+    """A worker process that takes nothing does not hold the supervisor for ever."""
+    proxy = rig.Fairlead(config_of(origin))
+    worker = proxy.worker_pid()
+    os.kill(worker, signal.SIGSTOP)
+    large = f"# {1000 * 'x'}\n" * 1000    # than what a socket holds
+    reload(proxy, config_of(origin) + large, said="fairlead: not reloaded")
+    rig.check(proxy.said("it cannot be handed to the worker process"), proxy.log)
+    reload(proxy, config_of(origin), said="fairlead: ready")
+    os.kill(worker, signal.SIGCONT)
+    rig.until(lambda: proxy.worker_pid() != worker, "another worker process")
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
     proxy.stop()
 
@@ -244,7 +278,7 @@ def notified(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (routes, errors, listeners, log, needs_restart, many_at_once, memcached,
+    for test in (routes, errors, no_descriptors, stuck, listeners, log, needs_restart, many_at_once, memcached,
                  notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)

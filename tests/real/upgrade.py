@@ -122,6 +122,11 @@ def not_to_be_had(origin):
     proxy.stop()
 
 
+def write(proxy, text):
+    with open(proxy.path, "w") as f:
+        f.write(text)
+
+
 def address_space(pid):
     with open(f"/proc/{pid}/statm") as f:
         return int(f.read().split()[0]) * resource.getpagesize()
@@ -133,18 +138,32 @@ def worker_not_to_be_had(origin):
         return
     proxy = Fairlead(CONFIG.format(origin=origin))
     first = proxy.worker_pid()
+    more, = rig.free_ports(1)
+    with open(proxy.path) as f:
+        few = f.read()
+    many = few.replace("listen: [", f"listen: [127.0.0.1:{more}, ")
+    write(proxy, many)
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("fairlead: reloaded"), "two addresses")
     before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
     resource.prlimit(proxy.pid, resource.RLIMIT_AS,
                      (address_space(proxy.pid) + (12 << 20), before[1]))
     proxy.upgrade(said="the one of before goes on")
     rig.check(proxy.workers() == [first], proxy.workers)
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    write(proxy, few)
+    gone_back = proxy.log().count("the one of before goes on")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count("the one of before goes on") > gone_back, "no other")
+    rig.check(rig.get(more, "/bytes/10").status == 200, "it serves what it served")
     resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
+    write(proxy, many)
     ready = proxy.log().count("fairlead: ready")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
     rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    for port in proxy.port, more:
+        rig.check(rig.get(port, "/bytes/10").status == 200, "it does not answer")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)
 
@@ -253,6 +272,9 @@ def orders(origin):
     status, text = ordered(proxy, "upgrade")
     rig.check(status == 0 and "taken over" in text, text)
     rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    os.remove(path)    # as by somebody who tidies up
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("was gone; it is there again"), "its path")
     proxy.replace("not a program\n")
     status, text = ordered(proxy, "upgrade")
     rig.check(status == 1 and "not upgraded" in text, text)

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,14 +84,29 @@ static void test_other_end_is_gone(void **state)
 	assert_int_equal(handover_receive(-1, &got), -EBADF);
 }
 
-/* A kind that needs a descriptor comes without one. */
-static void test_none_sent(void **state)
+/* The receiver has no descriptor free: it is told what it lacks, and what follows is in step. */
+static void test_no_room(void **state)
 {
+	struct rlimit before, none;
 	struct handover got;
 
 	(void)state;
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 0, 0, -1 }), 0);
-	assert_int_equal(handover_receive(ends[1], &got), -EPROTO);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 5, 1, ends[0] }),
+			 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_KEPT, 0, 9, -1 }), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(handover_receive(ends[1], &got), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(got.kind, HANDOVER_LOG);
+	assert_int_equal(got.worker, 5);
+	assert_int_equal(got.fd, -1);
+	assert_true(handover_lacks(&got));
+	assert_int_equal(handover_receive(ends[1], &got), 0);
+	assert_int_equal(got.kind, HANDOVER_KEPT);
+	assert_int_equal(got.value, 9);
+	assert_false(handover_lacks(&got));
 }
 
 int main(void)
@@ -99,7 +115,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_all_kinds, open_channel, close_channel),
 		cmocka_unit_test_setup_teardown(test_other_end_is_gone, open_channel,
 						close_channel),
-		cmocka_unit_test_setup_teardown(test_none_sent, open_channel, close_channel),
+		cmocka_unit_test_setup_teardown(test_no_room, open_channel, close_channel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

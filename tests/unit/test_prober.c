@@ -367,6 +367,39 @@ static void test_descriptors(void **state)
 	close_world();
 }
 
+/* Nor when our own ports or descriptors are used up as it connects. */
+static void test_shortage(void **state)
+{
+	(void)state;
+	open_world(6, 1, CONFIG_HEALTH_HTTP);
+	answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	sim_set_faults(rig.tick.loop, &(struct sim_faults){ .connects = 1 });
+	start();
+	simrig_run(&rig, 4 * INTERVAL_MS);
+	assert_int_equal(told_n, 0);
+	assert_in_range(prober_left_out(prober), 3, 5);
+	assert_int_equal(rows().probes, 0);
+	sim_set_faults(rig.tick.loop, &(struct sim_faults){ 0 });
+	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
+	assert_true(told[0].up);
+	close_world();
+}
+
+/* The connection comes in the very moment in which it is given up. */
+static void test_late_connection(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 200; seed++) {
+		open_world(seed, 1, CONFIG_HEALTH_HTTP);
+		upstream.health.timeout_ms = 1;
+		answers[0] = NULL;
+		start();
+		simrig_run(&rig, 5 * INTERVAL_MS);
+		assert_in_range(rows().probes, 4, 6);
+		close_world();
+	}
+}
+
 /* Who could not take the news gets them again. */
 static void test_told_again(void **state)
 {
@@ -418,6 +451,8 @@ int main(void)
 		cmocka_unit_test(test_port),
 		cmocka_unit_test(test_resolved),
 		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_shortage),
+		cmocka_unit_test(test_late_connection),
 		cmocka_unit_test(test_told_again),
 		cmocka_unit_test(test_stopped_anywhere),
 	};

@@ -285,6 +285,33 @@ static void test_again(void **state)
 	close_world();
 }
 
+/* Nor does it wait for a nameserver that has gone meanwhile. */
+static void test_again_without_answer(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(60, 2);
+	resolver_again(resolver, 0, 0);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 2);
+	assert_true(told[1].changed);
+	assert_non_null(told[1].failure);
+	assert_int_equal(told[1].last[0], 2);
+	resolver_again(resolver, 0, 0);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 3);
+	assert_true(told[2].changed);
+	assert_null(told[2].failure);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 3);
+	close_world();
+}
+
 static void count_row(void *owner, const struct resolver_row *row)
 {
 	struct resolver_row *sum = owner;
@@ -335,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_first),	    cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_changes),	    cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_half_answers), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_again_without_answer),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
 	};
