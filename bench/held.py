@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import contestants
 import figures
+import turns
 from contestants import rig
 
 LOAD = os.path.join(rig.TOOLS, "load")
@@ -152,5 +153,6 @@ def run(record, names, sizes, progress):
             for kind in contestants.ALL:
                 progress.say(f"{name}: {sizes.n} at once, round {number} of {rounds}, "
                              f"{kind.name}")
-                cell(record, name, kind, number, sizes, setting)
+                with turns.mine():
+                    cell(record, name, kind, number, sizes, setting)
                 progress.done(sizes.length_s([name]) / rounds / len(contestants.ALL))

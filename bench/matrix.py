@@ -1,6 +1,7 @@
 """The workloads in turns: each round goes through all contestants once."""
 import contestants
 import load
+import turns
 from contestants import rig
 
 TRIES = 3
@@ -48,10 +49,11 @@ def one(record, stage, workload, rounds, seconds, warm_s, progress):
     proxies = [p for p in stage.proxies if p.name in workload.contestants]
     warm(stage, workload, proxies, warm_s, progress)
     for number in range(1, rounds + 1):
-        for proxy in proxies:
-            progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
-            cell(record, workload, proxy, number, seconds, stage.setting)
-            progress.done(seconds)
+        with turns.mine():
+            for proxy in proxies:
+                progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
+                cell(record, workload, proxy, number, seconds, stage.setting)
+                progress.done(seconds)
 
 
 def run(record, workloads, rounds, seconds, warm_s, progress):

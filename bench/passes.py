@@ -11,6 +11,7 @@ import contestants
 import figures
 import held
 import load
+import turns
 from contestants import START_PATIENCE_S, rig
 from matrix import Stage
 
@@ -69,7 +70,8 @@ def run_calls(record, chosen, seconds, progress):
     for workload in chosen:
         for proxy in stage.proxies:
             progress.say(f"{workload.name}: system calls of {proxy.name}")
-            calls = system_calls(workload, proxy, seconds, stage)
+            with turns.mine():
+                calls = system_calls(workload, proxy, seconds, stage)
             record.add(workload.name, proxy.name, 1, {"system_calls": calls})
             progress.done(seconds + 2 * ASIDE_S)
     stage.end()

@@ -41,6 +41,7 @@ struct buf {
 	uint32_t refs;
 	uint16_t id;           /* receive buffers: index in the pool */
 	uint8_t class_;        /* blocks: size class; BUF_RECEIVE; BUF_HEAP */
+	uint16_t place;        /* receive buffers: the engine's */
 	struct buf_pool *pool;
 };
 

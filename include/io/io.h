@@ -208,6 +208,11 @@ bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
  * happened. Exactly one wait in the kernel. */
 void io_wait(struct io_loop *loop, uint64_t timeout_us);
 
+/* So many more exchanges (requests that are not answered yet) are under way on this loop,
+ * or fewer. Where there are many, io_wait() may let a moment pass, 200 us at most, until
+ * several things have happened: each of them waits less for it than it would for its turn. */
+void io_crowd(struct io_loop *loop, int more);
+
 /* Ends the io_wait() that the loop is in or will be in next. Any thread. */
 void io_wake(struct io_loop *loop);
 

@@ -7,10 +7,29 @@
 #define IO_ABI_H
 
 #include <liburing.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15)
+#endif
+
+/* Linux 6.12 calls the gap before ts min_wait_usec. */
+static inline void getevents_set_min_wait(struct io_uring_getevents_arg *arg, uint32_t us)
+{
+	memcpy((char *)arg + offsetof(struct io_uring_getevents_arg, ts) - sizeof(us), &us,
+	       sizeof(us));
+}
+
+#ifndef IORING_RECVSEND_BUNDLE
+#define IORING_RECVSEND_BUNDLE (1U << 4)
+#define IORING_FEAT_RECVSEND_BUNDLE (1U << 14)
 #endif
 
 /* A multishot receive's optlen (most bytes in all, Linux 6.17) lies where other

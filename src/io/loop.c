@@ -256,6 +256,11 @@ void io_wait(struct io_loop *loop, uint64_t timeout_us)
 	loop->engine->wait(loop, timeout_us);
 }
 
+void io_crowd(struct io_loop *loop, int more)
+{
+	loop->crowd += (uint32_t)more;
+}
+
 void io_wake(struct io_loop *loop)
 {
 	loop->engine->wake(loop);

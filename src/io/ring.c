@@ -44,6 +44,8 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	sqe->ioprio = r->loop.bufs.lent == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
 	if (ring_fd(r, op->op.fd)->way == WAY_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
+		if (ring_fd(r, op->op.fd)->bulk)
+			sqe->ioprio |= IORING_RECVSEND_BUNDLE;
 		sqe_set_optlen(sqe, op->window < INT_MAX ? op->window : INT_MAX);
 	}
 	stat_add(&r->loop.stats.recv_arms, 1);
@@ -107,6 +109,29 @@ static struct buf *hand_taken(struct io_recv *op)
 	return b;
 }
 
+/* Hands on what one completion brought, buffer by buffer; false: that was the last. */
+static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint32_t bytes)
+{
+	while (bytes > BUF_BYTES) {
+		struct buf *next = ring_received_next(r, b);
+		bool more = loop_deliver(&r->loop, op, b, BUF_BYTES);
+
+		ASSERT(more); /* the window was the kernel's limit */
+		bytes -= BUF_BYTES;
+		b = next;
+	}
+	return loop_deliver(&r->loop, op, b, bytes);
+}
+
+/* Who fills a buffer sends more than that: from the next arming on, what lies there is
+ * taken at once, in as many buffers as it needs (kernel-notes/30-bundled-receives). For small
+ * segments the kernel would prepare buffers in vain. */
+static void note_bulk(struct ring *r, const struct io_recv *op, uint32_t bytes)
+{
+	if (bytes >= BUF_BYTES && r->has.bundle)
+		ring_fd(r, op->op.fd)->bulk = true;
+}
+
 static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned flags)
 {
 	bool in_hand = op->op.state & RING_IN_HAND;
@@ -127,7 +152,8 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 		ASSERT(!(flags & IORING_CQE_F_MORE));
 		list_remove(&op->op.node);
 	}
-	if (!loop_deliver(&r->loop, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
+	note_bulk(r, op, (uint32_t)res);
+	if (!deliver_all(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;
 	if (ring_is_over(r, &op->op))
 		ring_finish(r, &op->op, -ECANCELED);
@@ -480,8 +506,18 @@ static bool drain_all(struct ring *r)
 	return true;
 }
 
-/* For one: kernel-notes/26-wait-for-n-or-t tells what more would be.
- * Receives that starve while silent sends hold buffers must not wait for a stranger's
+/* Where many exchanges are under way, one sleep and one tick are for several of them
+ * (kernel-notes/26-wait-for-n-or-t). */
+static unsigned company(const struct ring *r)
+{
+	unsigned n = r->loop.crowd / RING_COMPANY_SHARE;
+
+	if (!r->has.min_wait || n < 2)
+		return 1;
+	return n < RING_COMPANY_MAX ? n : RING_COMPANY_MAX;
+}
+
+/* Receives that starve while silent sends hold buffers must not wait for a stranger's
  * event: the sends end with this enter, and give back what they hold. */
 static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
@@ -489,7 +525,7 @@ static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 		return 0;
 	if (ring_starves(r) && !list_empty(&r->silent))
 		return 0;
-	return 1;
+	return company(r);
 }
 
 /* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request

@@ -23,6 +23,8 @@
 /* What can be switched off with FAIRLEAD_RING_WITHOUT=name,… for tests. */
 #define RING_FEATURES(X)                                                         \
 	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)") \
+	X(bundle, "receives that fill several buffers at once (Linux 6.10)")     \
+	X(min_wait, "waits for several completions for a while (Linux 6.12)")    \
 	X(silent, "sends that complete without a completion")                    \
 	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")            \
 	X(ringfd, "registered ring descriptor")                                  \
@@ -66,6 +68,7 @@ struct ring_fd {
 	uint16_t sends;      /* in flight with a completion to come */
 	uint16_t others;     /* likewise accepts and writes */
 	uint8_t way;         /* enum ring_way */
+	bool bulk;           /* it has filled a buffer: more at once is worth while */
 };
 
 /* Receive buffers with the kernel: at first as many as the pool's first chunk,
@@ -73,7 +76,19 @@ struct ring_fd {
  * them are gone through in turn (kernel-notes/27-footprint-of-a-buffer-ring). */
 #define RING_PUBLISHED_MIN 64u
 #define RING_PUBLISHED_MAX 256u
+
+/* Twice as many as are published, so that no place is written anew before what was
+ * received into its neighbours has been looked at (kernel-notes/30-bundled-receives). */
+#define RING_PLACES (2 * RING_PUBLISHED_MAX)
 #define RING_BUFFER_GROUP 0
+
+/* With so many exchanges under way, a wait is for one completion in as many, and for
+ * RING_COMPANY_US at most once there is one. Completions come at the rate of exchanges under
+ * way to the time that each takes (Little's law), so a wait for an eighth of them makes an
+ * exchange longer by an eighth at most; and few of them wait for none. */
+#define RING_COMPANY_SHARE 8u
+#define RING_COMPANY_MAX 64u
+#define RING_COMPANY_US 200u
 
 struct ring {
 	struct io_loop loop;
@@ -164,8 +179,11 @@ bool ring_overflowed(const struct ring *r);
 /* Fills the buffer ring from the pool; one publication. */
 void ring_refill(struct ring *r);
 
-/* The buffer that a completion brought. */
+/* The buffer that a completion brought: the first of them, if it filled several. */
 struct buf *ring_received(struct ring *r, unsigned cqe_flags);
+
+/* The one that was filled after b, by the same completion. */
+struct buf *ring_received_next(struct ring *r, const struct buf *b);
 
 /* ---- ringsetup.c ---- */
 

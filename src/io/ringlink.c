@@ -209,6 +209,7 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 	f->sends = f->others = 0;
 	f->recv = NULL;
 	f->way = WAY_UNKNOWN;
+	f->bulk = false;
 	close_entry(r, fd);
 	r->closed |= ring_starves(r);
 }

@@ -37,6 +37,9 @@ void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned f
 	unsigned before = ring_consumed(r);
 	int res;
 
+	if (wait_n > 1)
+		getevents_set_min_wait(&arg, timeout_us < RING_COMPANY_US ?
+						     (uint32_t)timeout_us : RING_COMPANY_US);
 	__atomic_store_n(r->uring.sq.ktail, r->tail, __ATOMIC_RELEASE);
 	res = io_uring_enter2((unsigned)r->enter_fd, r->tail - before, wait_n,
 			      flags | r->enter_flags | IORING_ENTER_EXT_ARG,
@@ -86,8 +89,9 @@ void ring_refill(struct ring *r)
 
 	while (pool->lent < r->published_target && buf_left(pool, false) > 0 &&
 	       (b = buf_take(pool))) {
-		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
-				      RING_PUBLISHED_MAX - 1, added);
+		b->place = (uint16_t)((r->bufs->tail + (unsigned)added) & (RING_PLACES - 1));
+		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id, RING_PLACES - 1,
+				      added);
 		pool->lent++;
 		added++;
 	}
@@ -95,13 +99,22 @@ void ring_refill(struct ring *r)
 		io_uring_buf_ring_advance(r->bufs, added);
 }
 
-struct buf *ring_received(struct ring *r, unsigned cqe_flags)
+static struct buf *taken_back(struct ring *r, unsigned id)
 {
-	unsigned id = cqe_flags >> IORING_CQE_BUFFER_SHIFT;
-
-	if (!(cqe_flags & IORING_CQE_F_BUFFER))
-		return NULL;
 	ASSERT(id < r->loop.bufs.count && r->loop.bufs.lent > 0);
 	r->loop.bufs.lent--;
 	return r->loop.bufs.all[id];
+}
+
+struct buf *ring_received(struct ring *r, unsigned cqe_flags)
+{
+	if (!(cqe_flags & IORING_CQE_F_BUFFER))
+		return NULL;
+	return taken_back(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+}
+
+/* kernel-notes/30-bundled-receives */
+struct buf *ring_received_next(struct ring *r, const struct buf *b)
+{
+	return taken_back(r, r->bufs->bufs[(b->place + 1u) & (RING_PLACES - 1)].bid);
 }

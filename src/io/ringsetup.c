@@ -14,7 +14,7 @@
 
 static size_t bufs_bytes(void)
 {
-	return RING_PUBLISHED_MAX * sizeof(struct io_uring_buf);
+	return RING_PLACES * sizeof(struct io_uring_buf);
 }
 
 static unsigned size_from(const char *name, unsigned asked, unsigned otherwise)
@@ -54,6 +54,10 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 	r->enter_fd = r->uring.ring_fd;
 	if (!(params.features & IORING_FEAT_NO_IOWAIT))
 		r->has.no_iowait = false;
+	if (!(params.features & IORING_FEAT_MIN_TIMEOUT))
+		r->has.min_wait = false;
+	if (!(params.features & IORING_FEAT_RECVSEND_BUNDLE))
+		r->has.bundle = false;
 	if (r->has.no_iowait)
 		r->enter_flags |= IORING_ENTER_NO_IOWAIT;
 	return 0;
@@ -63,7 +67,7 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 static int setup_bufs(struct ring *r)
 {
 	struct io_uring_buf_reg reg = {
-		.ring_entries = RING_PUBLISHED_MAX,
+		.ring_entries = RING_PLACES,
 		.bgid = RING_BUFFER_GROUP,
 	};
 	void *p = mmap(NULL, bufs_bytes(), PROT_READ | PROT_WRITE,

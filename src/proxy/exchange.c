@@ -52,6 +52,7 @@ static void let_go(struct exchange *x, enum ending ending)
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
+	io_crowd(p->tick->loop, -1);
 	fetch_free(&x->fetch);
 	join_free(&x->join);
 	action_forget_job(&x->job);
@@ -251,6 +252,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		return NULL;
 	}
 	stat_add(&p->stats->exchanges, 1);
+	io_crowd(p->tick->loop, 1);
 	return x;
 }
 
