@@ -137,7 +137,7 @@ def report(record, facts, directory):
         matrix(record),
         section("Each request, 100 B, 64 connections:", details(record, "small-64")),
         section("The same, 512 connections:", details(record, "small-512")),
-        section("Open loop, 64 connections, half of what nginx can take:",
+        section("Open loop, up to 256 connections, half of what nginx can take:",
                 details(record, latency.NAME)),
         section(f"{most:,.0f} requests at once to the two-second origin, over new connections:",
                 details(record, held.WAITING)),
