@@ -78,19 +78,12 @@ int handover_receive(int channel, struct handover *h)
 	return 0;
 }
 
+/* A blocking socket takes all, unless its time for sending is up (SO_SNDTIMEO). */
 int handover_send_bytes(int channel, const void *bytes, size_t n)
 {
-	const char *at = bytes;
+	ssize_t sent = send(channel, bytes, n, MSG_NOSIGNAL);
 
-	while (n > 0) {
-		ssize_t sent = send(channel, at, n, MSG_NOSIGNAL);
-
-		if (sent < 0 && errno != EINTR)
-			return -errno;
-		at += sent > 0 ? sent : 0;
-		n -= sent > 0 ? (size_t)sent : 0;
-	}
-	return 0;
+	return sent < 0 ? -errno : (size_t)sent == n ? 0 : -EAGAIN;
 }
 
 /* With the call that the sandbox allows. */
