@@ -109,7 +109,8 @@ static struct buf *hand_taken(struct io_recv *op)
 	return b;
 }
 
-/* Hands on what one completion brought, buffer by buffer; false: that was the last. */
+/* Hands on what one completion brought, buffer by buffer; false: that was the last. Whoever
+ * is told of one but the last may still cancel, so that only then it is taken off the list. */
 static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint32_t bytes)
 {
 	while (bytes > BUF_BYTES) {
@@ -120,6 +121,8 @@ static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint3
 		bytes -= BUF_BYTES;
 		b = next;
 	}
+	if (bytes >= op->window)
+		list_remove(&op->op.node);
 	return loop_deliver(&r->loop, op, b, bytes);
 }
 
@@ -148,10 +151,7 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 		return;
 	}
 	ASSERT(b);
-	if ((uint32_t)res >= op->window) {
-		ASSERT(!(flags & IORING_CQE_F_MORE));
-		list_remove(&op->op.node);
-	}
+	ASSERT((uint32_t)res < op->window || !(flags & IORING_CQE_F_MORE));
 	note_bulk(r, op, (uint32_t)res);
 	if (!deliver_all(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;

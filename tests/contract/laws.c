@@ -237,6 +237,42 @@ static void cancel_races_bytes(struct rig *r)
 	writer_free(w);
 }
 
+static void cancel_inside_told(struct probe *p, int res, unsigned flags)
+{
+	*(uint64_t *)p->owner += res > 0 ? (uint64_t)res : 0;
+	if (flags & IO_MORE)
+		probe_cancel(p);
+}
+
+/* What is there fills the window, and the owner cancels when it is told of the first part:
+ * one completion may have brought all of it. */
+static void cancel_inside_done(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct probe *recv = probe_new(r);
+	struct writer *w = writer_new(r, 1);
+	struct reader *rd = reader_new(r, 1);
+
+	rd->again = false;
+	recv->told = cancel_inside_told;
+	recv->owner = &rd->at;
+	for (uint32_t i = 0; i < 20; i++) {
+		uint32_t parts = 1 + i % 5;
+
+		writer_send(w, pair.a, 6 * BUF_BYTES, 1, 0);
+		rig_pause(r);
+		probe_recv(recv, pair.b, parts * BUF_BYTES);
+		PUMP(r, !recv->busy);
+		CHECK(r, recv->res == -ECANCELED || recv->res > 0);
+		reader_start(rd, pair.b, (uint32_t)(w->at - rd->at));
+		PUMP(r, !rd->p->busy && !writer_busy(w));
+		CHECK(r, rd->at == w->at);
+	}
+	pair_close(r, &pair);
+	reader_free(rd);
+	writer_free(w);
+}
+
 /* ---- L5 --------------------------------------------------------------------- */
 
 static void close_in_flight(struct rig *r)
@@ -409,6 +445,7 @@ const struct case_ laws_cases[] = {
 	CASE(cancel_idle),
 	CASE(cancel_twice),
 	CASE(cancel_races_bytes),
+	CASE(cancel_inside_done),
 	CASE(close_in_flight),
 	CASE(close_just_started),
 	CASE(number_reused),
