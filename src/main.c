@@ -5,7 +5,9 @@
 #include <stdlib.h>
 
 #include "config/config.h"
+#include "run/order.h"
 #include "run/start.h"
+#include "run/upgrade.h"
 #include "run/version.h"
 
 struct arguments {
@@ -13,11 +15,13 @@ struct arguments {
 	bool test, print, version, help, reference;
 	const char *engine;
 	unsigned workers;
+	enum order order;
 };
 
 static const char usage[] =
 	"usage: fairlead -c FILE [--engine auto|io_uring|epoll] [--workers N]\n"
 	"       fairlead -t -c FILE [--print]\n"
+	"       fairlead reload|upgrade -c FILE\n"
 	"\n"
 	"  -c, --config FILE   the configuration\n"
 	"  -t, --test          check the configuration and end\n"
@@ -27,6 +31,9 @@ static const char usage[] =
 	"      --reference     print the table of all configuration keys (Markdown)\n"
 	"  -V, --version       versions, kernel, and the kernel features each engine uses\n"
 	"  -h, --help          this text\n"
+	"\n"
+	"reload reads FILE again in the process that runs; upgrade starts the program anew in its\n"
+	"place. Both need 'control' in FILE, lose no request, and say what came of it.\n"
 	"\n"
 	"SIGTERM and SIGINT finish what is in flight and end; a second one ends at once.\n";
 
@@ -71,8 +78,11 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			return complain("unknown option");
 		}
 	}
-	if (optind < argc)
-		return complain("what is left over is not understood");
+	if (optind < argc) {
+		a->order = order_by_name(argv[optind++]);
+		if (a->order == ORDER_NONE || optind < argc)
+			return complain("what is left over is not understood");
+	}
 	return 0;
 }
 
@@ -90,16 +100,26 @@ static int check(const struct arguments *a)
 	return 0;
 }
 
-static int run(const struct arguments *a)
+static int give_order(const struct arguments *a)
 {
 	struct config *config = config_read(a->file, stderr);
 	int status;
 
 	if (!config)
 		return 1;
-	status = start(config, &(struct start_options){ a->engine, a->workers });
+	status = order_give(config, a->order);
 	config_free(config);
 	return status;
+}
+
+static int run(const struct arguments *a, char **argv)
+{
+	struct config *config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
+								 config_read(a->file, stderr);
+
+	if (!config)
+		return 1;
+	return start(config, &(struct start_options){ a->engine, a->workers, argv });
 }
 
 int main(int argc, char **argv)
@@ -123,5 +143,7 @@ int main(int argc, char **argv)
 	}
 	if (!a.file)
 		return complain("-c FILE is missing");
-	return a.test ? check(&a) : run(&a);
+	if (a.order != ORDER_NONE)
+		return give_order(&a);
+	return a.test ? check(&a) : run(&a, argv);
 }

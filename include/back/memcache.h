@@ -21,7 +21,12 @@
  *
  * A server that cannot be connected is down: for a second its calls are a miss at once,
  * then the next call, itself a miss, sends one probe ahead. Keys are never moved to
- * other servers.
+ * other servers. Nor is a server asked that the prober has found down.
+ *
+ * A server is a configured name: keys are placed by it, whatever addresses it has. One that
+ * is no longer configured *leaves*: its waiting calls go where their keys live now, those in
+ * flight are answered, then its links end; so do links to an address that is no longer the
+ * name's. What is configured is copied.
  *
  * Links are persistent; those that are idle beyond `keepalive` of a server's are closed.
  *
@@ -37,6 +42,7 @@
 #define BACK_MEMCACHE_H
 
 #include "back/memcachewire.h"
+#include "back/roster.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -67,8 +73,9 @@ struct memcache_call {
 	void *owner;     /* the asker's */
 	/* The rest is memcache.c's. */
 	struct list node; /* in a line, or in a link's queue of calls in flight */
+	struct memcache *memcache;
 	struct list fact; /* not yet looked at; late; or decided and asker not yet told */
-	struct memcache_server *server;
+	struct memcache_server *server; /* until it is decided */
 	struct memcache_link *link; /* CALL_SENT */
 	struct timer timeout;
 	uint64_t sent_us;
@@ -81,10 +88,12 @@ struct memcache_call {
 
 struct memcache_options {
 	struct tick *tick;
-	const struct config_upstream *upstream;
+	const struct config_upstream *upstream; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
 	struct quota *line;        /* calls that may wait for a link, process-wide */
+	struct roster *roster;     /* process-wide; NULL: one of its own */
+	unsigned worker;           /* which of the roster's this is */
 	/* As in upstream_options. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
@@ -107,6 +116,19 @@ void memcache_serve(struct memcache *m);
 void memcache_close(struct memcache *m);
 bool memcache_idle(const struct memcache *m);
 void memcache_free(struct memcache *m);
+
+/* What the name of a configured server stands for now; n >= 1. Links to addresses that stay
+ * are kept. */
+void memcache_resolved(struct memcache *m, unsigned index,
+		       const struct config_address *addresses, unsigned n);
+
+/* What the prober found. An address that is not there is not meant. */
+void memcache_probed(struct memcache *m, unsigned index, const struct config_address *address,
+		     bool up);
+
+/* Another configuration of the same name and protocol: servers of the same name keep their
+ * links and calls. False: no memory, and all is as it was. */
+bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config);
 
 /* Starts a call; the key is valid (memcache_key_valid()). NULL: no memory. */
 struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,

@@ -8,12 +8,18 @@
  *                 └───────────────────────────────┴──▶ FAILED
  *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
  *
+ * A server is one address of one configured name: a name with three addresses is three
+ * servers, each with the weight of the name. One that is no longer among them *leaves*: it is
+ * asked nothing new, its idle origins end, the leased ones finish. What is configured is
+ * copied: nothing here points into a configuration.
+ *
  * A server that refuses a connection is passed over for DOWN_MS while others are there;
  * a lease tries each server once. Full is ordinary: with `connections` reached everywhere
  * a lease waits in the line, which has a limit and a timeout. */
 #ifndef BACK_UPSTREAM_H
 #define BACK_UPSTREAM_H
 
+#include "back/roster.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -21,6 +27,12 @@
 #include "message/writer.h"
 
 #define UPSTREAM_DOWN_MS 1000
+
+/* Addresses of one upstream, all names taken together; the first of each has its place.
+ * Servers that come take new slots as long as there are some, so that who has tried one does
+ * not take another for it. */
+#define UPSTREAM_SERVERS_MAX CONFIG_SERVERS_MAX
+#define UPSTREAM_SLOTS 512
 
 struct upstream;
 struct server;
@@ -40,7 +52,6 @@ struct origin {
 	struct io_connect connect;
 	int connect_result;
 	uint8_t state;         /* enum origin_state */
-	uint8_t addresses_tried;
 	uint64_t requests;     /* that it was leased for */
 };
 
@@ -64,18 +75,25 @@ struct lease {
 	uint8_t failure;       /* enum lease_failure */
 	bool reused;           /* the origin has answered before: it may be stale */
 	bool fresh;            /* a new connection was asked for */
+	bool avoids;           /* `tried` has some that are merely to be avoided */
+	bool place;            /* it has one of those that `requests` limits */
+	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
+	uint64_t since_ms;     /* in the line */
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[CONFIG_SERVERS_MAX / 64];
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given or is to avoid, by
+						slot; stays after upstream_return() */
 };
 
 struct upstream_options {
 	struct tick *tick;
-	const struct config_upstream *config;
+	const struct config_upstream *config; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
+	struct roster *roster;     /* process-wide; NULL: one of its own */
+	unsigned worker;           /* which of the roster's this is */
 	/* n are wanted and none is left: idle connections elsewhere should give way;
 	 * upstream_serve() is to be called before long. May be NULL. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
@@ -93,22 +111,55 @@ bool upstream_evict(struct upstream *u);
 /* Descriptors may have come free: looks at the line again. */
 void upstream_serve(struct upstream *u);
 
+/* For connections that are opened, and those that become idle, from now on. */
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms);
+
 /* Ends idle origins at once, and every other when it comes back. */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
 void upstream_trim(struct upstream *u);
 
+/* Its `servers` are not kept. */
 const struct config_upstream *upstream_config(const struct upstream *u);
 struct upstream_stats *upstream_stats(struct upstream *u);
 
-/* The server's name of a lease that is READY. */
+/* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
+ * keep all they have. False: no memory for one that is new; to be called again. */
+bool upstream_resolved(struct upstream *u, unsigned index,
+		       const struct config_address *addresses, unsigned n);
+
+/* What the prober found. A server that is not there is not meant. */
+void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
+		     bool up);
+
+/* Another configuration of the same name and protocol: servers of the same name and address
+ * keep all they have. False: no memory for all of it; to be called again. */
+bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
+
+/* The server's name of a lease that is READY; it stays until the end of the tick. */
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed or was returned. fresh: a new connection
- * only, as an idle one turned out to be stale. */
-void upstream_lease(struct upstream *u, struct lease *lease, bool fresh, struct task *asker);
+ * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
+ * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while others have room; NULL: none.
+ * fresh: a new connection only, as an idle one turned out to be stale. */
+void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
+		    struct task *asker);
+
+/* Somebody else could be asked than those tried: a server that is not down. */
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
+
+/* Likewise, and nobody would wait for it: one with room, no backup. */
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried);
+
+/* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
+ * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
+ * nothing about the server, as when its client left, is not told. */
+void upstream_answered(struct lease *lease, int status);
+void upstream_completed(struct lease *lease);
+void upstream_cut_short(struct lease *lease, int status);
+void upstream_failed(struct lease *lease);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
  * left unsent or unread. */

@@ -14,19 +14,26 @@
 struct quota {
 	_Atomic uint32_t used;
 	_Atomic uint32_t wanted; /* units that somebody waits for: who has idle ones gives */
-	uint32_t limit;
+	_Atomic uint32_t limit;
 };
 
 static inline void quota_init(struct quota *q, uint32_t limit)
 {
 	atomic_init(&q->used, 0);
 	atomic_init(&q->wanted, 0);
-	q->limit = limit;
+	atomic_init(&q->limit, limit);
+}
+
+/* From now on. What is taken stays taken. */
+static inline void quota_limit(struct quota *q, uint32_t limit)
+{
+	atomic_store_explicit(&q->limit, limit, memory_order_relaxed);
 }
 
 static inline bool quota_take(struct quota *q)
 {
-	if (atomic_fetch_add_explicit(&q->used, 1, memory_order_relaxed) < q->limit)
+	if (atomic_fetch_add_explicit(&q->used, 1, memory_order_relaxed) <
+	    atomic_load_explicit(&q->limit, memory_order_relaxed))
 		return true;
 	atomic_fetch_sub_explicit(&q->used, 1, memory_order_relaxed);
 	return false;
@@ -40,7 +47,8 @@ static inline void quota_add(struct quota *q, int32_t n)
 
 static inline bool quota_exceeded(struct quota *q)
 {
-	return atomic_load_explicit(&q->used, memory_order_relaxed) > q->limit;
+	return atomic_load_explicit(&q->used, memory_order_relaxed) >
+	       atomic_load_explicit(&q->limit, memory_order_relaxed);
 }
 
 static inline void quota_put(struct quota *q)

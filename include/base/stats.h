@@ -80,8 +80,15 @@ struct worker_stats {
 	X(waiting, gauge, "Requests waiting for a connection")                       \
 	X(queue_refusals, counter, "Requests refused because the line was full")     \
 	X(queue_timeouts, counter, "Requests that waited too long in the line")      \
+	X(ejections, counter, "Times a server was left alone because it failed")     \
 	X(timeouts, counter, "Requests that were not answered in time")              \
 	X(retries, counter, "Requests sent again")                                   \
+	X(stale_retries, counter, "Of these because an idle connection had ended")   \
+	X(retry_refusals, counter, "Retries not made: the budget was spent")             \
+	X(hedges, counter, "Second tries beside slow ones")                          \
+	X(hedges_won, counter, "Of these that gave the answer")                      \
+	X(hedge_refusals, counter, "Second tries not made: the budget was spent")    \
+	X(deadlines, counter, "Requests given up at the deadline of their route")    \
 	X(errors, counter, "Answers that were refused, broken or missing")           \
 	X(hits, counter, "Calls answered with a value")                              \
 	X(misses, counter, "Calls answered without one")

@@ -19,7 +19,7 @@
 #include "base/slice.h"
 #include "config/template.h"
 
-#define CONFIG_ADDRESSES_MAX 8 /* of one server name */
+#define CONFIG_ADDRESSES_MAX 64 /* of one server name */
 #define CONFIG_SERVERS_MAX 256
 #define CONFIG_NAME_MAX 64
 
@@ -27,19 +27,62 @@ struct config_address {
 	const char *text; /* as written */
 	struct sockaddr_storage sa;
 	socklen_t len;
+	uint16_t weight; /* of a server of a service (SRV), multiplies that of the name; 0: 1 */
 };
 
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
 enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
-enum config_balance { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
+enum config_balance {
+	CONFIG_ROUND_ROBIN,
+	CONFIG_LEAST_CONNECTIONS,
+	CONFIG_RANDOM,
+	CONFIG_HASH,
+};
+enum config_eject_on {
+	CONFIG_EJECT_ON_CONNECTION, /* not opened, broken, or too late */
+	CONFIG_EJECT_ON_GATEWAY,    /* and 502, 503, 504 */
+	CONFIG_EJECT_ON_SERVER_ERROR, /* and any 5xx */
+};
 
 struct config_server {
 	const char *name;    /* its `name`, else the address as written */
 	const char *address; /* as written, "host:port" */
+	const char *host;    /* to be resolved again; NULL: nothing of it can change */
+	bool srv;            /* it is the name of a service, whose servers have their ports */
+	uint16_t port;       /* of `host` */
 	unsigned weight;     /* 1 … 1000 */
+	bool backup;         /* asked when no other is well */
 	unsigned address_n;  /* >= 1: what the name resolved to */
 	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+};
+
+enum config_health_type {
+	CONFIG_HEALTH_AUTO, /* never in what was read: it stands for one of the others */
+	CONFIG_HEALTH_HTTP,
+	CONFIG_HEALTH_TCP,
+	CONFIG_HEALTH_MEMCACHED,
+};
+
+#define CONFIG_STATUSES_MAX 8
+struct config_statuses {
+	uint16_t first, last;
+};
+
+/* How its servers are asked whether they are well. */
+struct config_health {
+	bool on;
+	enum config_health_type type;
+	struct slice path;   /* HTTP */
+	struct slice host;   /* HTTP; empty: the server as written */
+	const char *status;  /* HTTP, as written: "200-299,404" */
+	unsigned status_n;
+	struct config_statuses statuses[CONFIG_STATUSES_MAX];
+	uint32_t port;       /* 0: the server's own */
+	uint32_t interval_ms;
+	uint32_t jitter;     /* percent of the interval, more or less */
+	uint32_t timeout_ms; /* for all of a probe */
+	uint32_t rise, fall; /* results in a row that bring it up, or down */
 };
 
 struct config_upstream {
@@ -48,13 +91,24 @@ struct config_upstream {
 	enum config_protocol protocol;
 	unsigned server_n;
 	struct config_server *servers;
+	struct config_health health;
 	/* HTTP */
 	enum config_balance balance;
+	struct template hash; /* of CONFIG_HASH: by what */
+	uint32_t hash_load;   /* percent of its share of what is under way that a server takes at
+				 most; 0: any */
+	uint32_t slow_start_ms; /* until a server that came has its full weight */
 	uint32_t connect_timeout_ms;
 	uint32_t response_timeout_ms; /* from the end of the request to the head of the
 					 answer, and between two reads of its body */
 	uint32_t keepalive;           /* idle connections kept per worker and server */
 	uint32_t connections; /* most per worker and server; 0: no limit of its own */
+	uint32_t requests;    /* most at once per server, of all workers; 0: no limit */
+	enum config_eject_on eject_on; /* what is a failure */
+	uint32_t eject_failures; /* so many in a row eject a server; 0: never */
+	uint32_t eject_rate;  /* so many percent do; 0: never */
+	uint32_t eject_time_ms; /* the first time */
+	uint32_t eject_share; /* percent of the servers that may be ejected */
 	uint32_t queue;       /* requests that may wait for a connection, per process */
 	uint32_t queue_timeout_ms;
 	/* memcached (keepalive, queue and queue_timeout as well, for links and calls) */
@@ -114,11 +168,48 @@ struct config_join {
 	struct config_part parts[CONFIG_PARTS_MAX];
 };
 
+/* How much more traffic than was asked for may reach an upstream; see proxy/budget.h. */
+struct config_budget {
+	uint32_t percent;    /* of the requests that the route was asked */
+	uint32_t per_second; /* and worker: always allowed */
+};
+
+/* On what a request is sent again: bits of config_retry.on. */
+enum config_retry_on {
+#define RETRY_ON(name, word, status) CONFIG_RETRY_##name,
+#include "config/retry.def"
+#undef RETRY_ON
+	CONFIG_RETRY_CONDITIONS,
+};
+
+/* The word for it, and its status: 0 if it is none. */
+const char *config_retry_word(enum config_retry_on on);
+int config_retry_status(enum config_retry_on on);
+
+struct config_retry {
+	uint32_t on;                 /* bits: 1 << enum config_retry_on */
+	uint32_t tries;              /* all in all */
+	uint32_t per_try_timeout_ms; /* 0: none */
+	bool all_methods;
+	struct config_budget budget;
+	uint32_t body;               /* most bytes of a body that are kept to be sent again */
+	uint32_t backoff_ms;
+};
+
+struct config_hedge {
+	uint32_t percentile;
+	struct config_budget budget;
+};
+
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
 	struct slice host; /* lower case, without port; empty: any */
 	unsigned line;     /* where it stands in the file */
+	/* Of CONFIG_PROXY: */
+	uint32_t deadline_ms;             /* 0: none */
+	const struct config_retry *retry; /* NULL: no */
+	const struct config_hedge *hedge; /* NULL: no */
 	enum config_action action;
 	union {
 		struct config_proxy proxy;
@@ -127,6 +218,18 @@ struct config_route {
 		struct config_cpu cpu;
 		struct config_join join;
 	};
+};
+
+enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };
+
+/* Who is asked what the names of servers stand for, and when again. */
+#define CONFIG_NAMESERVERS_MAX 8
+struct config_resolver {
+	bool off;            /* names are resolved when the file is read, and not again */
+	const char *servers; /* "127.0.0.1:53,[::1]:53"; NULL: those of the system */
+	uint32_t ttl_min_ms; /* an answer holds so long at least, */
+	uint32_t ttl_max_ms; /* and at most */
+	enum config_family family;
 };
 
 /* Of the process, unless the name says otherwise. */
@@ -144,6 +247,7 @@ struct config_limits {
 	uint32_t send_timeout_ms;    /* without the peer taking a byte */
 	uint32_t receive_timeout_ms; /* without a byte of a request body */
 	uint32_t drain_timeout_ms;
+	uint32_t retire_timeout_ms;
 };
 
 struct config {
@@ -154,6 +258,8 @@ struct config {
 	struct config_address *listens;
 	bool has_admin;
 	struct config_address admin;
+	bool has_control;
+	struct config_address control; /* a path */
 	enum config_log log_format;
 	const char *log_path; /* "-": standard output */
 	const char *user, *group; /* as written; group may be empty */
@@ -161,11 +267,13 @@ struct config {
 	gid_t gid;
 	bool sandbox;
 	bool study;
+	struct config_resolver resolver;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned route_n;
 	struct config_route *routes;
 	struct config_limits limits;
+	struct slice snapshot; /* what config_read_snapshot() takes */
 	void *memory; /* private: everything above lives there */
 };
 
@@ -176,6 +284,14 @@ struct config *config_read(const char *file, FILE *errors);
 
 /* The same from memory; `file` is the name used in errors. */
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);
+
+/* The same once more from what was read and looked up for it (config->snapshot): opens no file
+ * and asks nobody. */
+struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
+
+/* Writes a line for each key that differs and that only a restart changes; returns how many. */
+unsigned config_restart_needed(const struct config *running, const struct config *wanted,
+			       FILE *out);
 
 void config_free(struct config *c);
 

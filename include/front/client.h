@@ -85,6 +85,9 @@ void front_done(struct front *f);
 /* No more requests after those in hand; idle connections are closed at once. */
 void front_drain(struct front *f);
 
+/* Every answer is its connection's last; who is idle may ask once more. */
+void front_retire(struct front *f);
+
 /* Ends every connection at once. */
 void front_close(struct front *f);
 

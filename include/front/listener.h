@@ -5,7 +5,7 @@
  *              nothing is armed; tried again after LISTENER_PAUSE_MS. Who is not yet
  *              accepted waits in the backlog, who was accepted meanwhile is parked:
  *              nobody is turned away half-way
- *   STOPPED    closed for good
+ *   STOPPED    closed for good; who was accepted by then, or is at this moment, is served
  *
  * Accepts are one-shot, each with an address of its own: a multishot accept cannot tell
  * the peers apart (kernel-notes/07-accept-one-shot). */
@@ -40,7 +40,7 @@ struct listener {
 	struct quota *quota;
 	struct worker_stats *stats;
 	int fd;
-	bool stopped;
+	bool stopped, abandoned;
 	struct timer pause;
 	struct listener_slot slots[LISTENER_ARMED];
 };
@@ -51,6 +51,9 @@ void listener_start(struct listener *l, struct tick *tick, int fd, struct quota 
 
 /* Stops accepting and closes the socket. */
 void listener_stop(struct listener *l);
+
+/* Stopped: nobody is served any more who is not yet. */
+void listener_abandon(struct listener *l);
 
 /* Stopped, and nothing in flight: may be freed. */
 bool listener_stopped(const struct listener *l);

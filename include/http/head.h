@@ -54,6 +54,8 @@ enum fault {
 int fault_status(enum fault f);
 const char *fault_text(enum fault f);
 
+/* RFC 9110 9.2.1 and 9.2.2. */
+bool method_safe(enum method m);
 bool method_idempotent(enum method m);
 
 /* Hard ceiling of limits.headers. */

@@ -28,6 +28,12 @@ size_t peer_text(const struct peer *p, char *text, size_t size);
 /* Writes "host:port", "[v6]:port" or "unix:PATH"; returns its length. */
 size_t sock_text(const struct sockaddr *sa, char *text, size_t size);
 
+/* The same address, port and scope, or the same path. */
+bool sock_equal(const struct sockaddr *a, const struct sockaddr *b);
+
+/* The error of a connect says something about us, not about the peer. */
+bool sock_shortage(int error);
+
 /* A bound, listening, non-blocking, close-on-exec socket with TCP_NODELAY (which
  * accepted sockets inherit: kernel-notes/10-nodelay-is-inherited), or a negative
  * errno. reuse_port: one of several on the same address. A stale unix path is

@@ -24,6 +24,8 @@ struct access_entry {
 	uint64_t sent_bytes;       /* of body */
 	uint64_t took_us;
 	const char *server;        /* who answered; NULL: we did */
+	unsigned tries_n;          /* times that an upstream was asked */
+	const char *hedge;         /* what came of a second try beside the first; NULL: none */
 	const char *ending;
 };
 

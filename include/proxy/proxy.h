@@ -5,13 +5,11 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
-#include "back/memcache.h"
-#include "back/upstream.h"
 #include "base/quota.h"
-#include "config/config.h"
 #include "front/client.h"
 #include "http/emit.h"
 #include "proxy/access.h"
+#include "proxy/generation.h"
 #include "proxy/pool.h"
 
 enum ending {
@@ -26,34 +24,34 @@ const char *ending_text(enum ending e);
 
 struct proxy {
 	struct tick *tick;
-	const struct config *config;
 	struct worker_stats *stats;
 	struct front front;
-	struct upstream **upstreams;  /* by index; NULL for memcached */
-	struct memcache **memcaches;  /* by index; NULL for HTTP */
+	struct generation *generation; /* that requests begin under */
+	struct list generations;      /* this one, and those that still have users */
+	struct list services;         /* of all of them, and those that are closing */
+	struct task sweeper;          /* frees what nobody knows any more */
+	struct timer sweep;           /* … what was not idle yet */
 	struct access *access;        /* NULL: no access log */
 	struct pool *pool;            /* NULL: no route needs it */
 	struct quota *descriptor_quota;
+	unsigned worker;
 	struct timer descriptors;     /* until some may have come free */
-	unsigned evict_next;          /* the upstream that gives way next */
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, joins, jobs;
+	struct slab exchanges, fetches, tries, joins, jobs;
 	struct head request, answer;  /* scratch of the step at hand */
-	char *path_scratch;           /* limits.request_head bytes, for routing */
 	uint64_t date_s;              /* the second that `date` tells */
 	char date[EMIT_DATE_MAX];
 };
 
 struct proxy_options {
 	struct tick *tick;
-	const struct config *config;
+	struct generation_options generation; /* the first */
 	struct worker_stats *stats;
-	struct upstream_stats *upstream_stats; /* by index */
 	struct quota *clients, *descriptors;
 	struct access *access;
 	struct pool *pool;
-	struct quota *lines; /* by upstream: who may wait, process-wide */
+	unsigned worker;     /* whose this is, in rosters */
 	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
 	void (*ask_others)(void *owner, uint32_t n);
@@ -67,17 +65,28 @@ int proxy_init(struct proxy *p, const struct proxy_options *options);
  * is idle. */
 bool proxy_evict(struct proxy *p);
 
-/* A body of so many bytes is more than the configuration allows. */
-static inline bool proxy_refuses_body(const struct proxy *p, uint64_t bytes)
-{
-	return p->config->limits.request_body > 0 && bytes > p->config->limits.request_body;
-}
+/* Requests begin under this generation from now on; what is in flight stays with its own. */
+void proxy_adopt(struct proxy *p, struct generation *g);
+
+/* Lines go there from now on; NULL: no access log. The one before is the caller's again. */
+struct access *proxy_change_access(struct proxy *p, struct access *access);
+
+/* What a configured server's name stands for now, and whether one of its addresses is well:
+ * by their indices in this configuration. One that is not in force is not meant. False: no
+ * memory for all of it; to be called again. */
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n);
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up);
 
 /* A connection was accepted. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
 
 /* Finishes what is in flight and takes no more requests. */
 void proxy_drain(struct proxy *p);
+
+/* The same, but who is connected may ask once more, and only then is told to go elsewhere. */
+void proxy_retire(struct proxy *p);
 
 /* Cuts off what is left. */
 void proxy_close(struct proxy *p);

@@ -5,9 +5,11 @@
 
 #include "front/client.h"
 #include "front/listener.h"
+#include "run/lookout.h"
 #include "run/worker.h"
 
 struct admin {
+	struct list node;          /* among those that are closing */
 	struct tick *tick;
 	struct workers *shared;
 	struct worker *workers;

@@ -1,27 +1,46 @@
-/* Descriptors from the supervisor to the worker process, over a socketpair: what each is,
- * and the descriptor itself (SCM_RIGHTS). Blocking; used before the loops run. */
+/* What the supervisor gives to the worker process, over a socketpair of its own: what each is,
+ * with the descriptor itself (SCM_RIGHTS) or the bytes that follow. Blocking: a delivery is
+ * taken as it is sent, at the start and after the word CHANNEL_LOAD. */
 #ifndef RUN_HANDOVER_H
 #define RUN_HANDOVER_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 enum handover_kind {
-	HANDOVER_LISTENER, /* of worker `worker` */
+	HANDOVER_CONFIG,   /* `value` bytes follow: the snapshot of a configuration */
+	HANDOVER_LISTENER, /* of worker `worker`; `value` is the number of its address */
+	HANDOVER_KEPT,     /* no descriptor: listeners of this number stay */
 	HANDOVER_ADMIN,
-	HANDOVER_LOG,
+	HANDOVER_ADMIN_KEPT,
+	HANDOVER_LOG,      /* of worker `worker`; `value`: it is a file */
 	HANDOVER_END,      /* no descriptor: that was all */
 };
 
 struct handover {
 	enum handover_kind kind;
-	unsigned worker;
-	int fd; /* -1 with HANDOVER_END; the receiver's own from then on */
+	unsigned worker, value;
+	int fd; /* -1: none; the receiver's own from then on */
 };
 
-/* Bytes that follow, one each. */
-#define CHANNEL_DRAIN 'D' /* supervisor to worker process */
-#define CHANNEL_READY 'R' /* worker process to supervisor */
+/* Words, one byte each, over another socketpair. To the worker process: */
+#define CHANNEL_DRAIN 'D'
+#define CHANNEL_RETIRE 'T' /* another worker process has the listeners now */
+#define CHANNEL_LOAD 'L'   /* a delivery follows: another configuration */
+/* To the supervisor: */
+#define CHANNEL_READY 'R'
+#define CHANNEL_ADOPTED 'A'
+#define CHANNEL_REFUSED 'N'
 
 /* 0 or a negative errno. The sender keeps its descriptor. */
 int handover_send(int channel, const struct handover *h);
+int handover_send_bytes(int channel, const void *bytes, size_t n);
+
 int handover_receive(int channel, struct handover *h);
+
+/* The descriptor that belongs to it has not arrived: the receiver has no room for more. */
+bool handover_lacks(const struct handover *h);
+
+int handover_receive_bytes(int channel, void *bytes, size_t n);
 
 #endif

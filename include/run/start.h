@@ -10,9 +10,10 @@
 struct start_options {
 	const char *engine; /* instead of the configuration's; NULL: none */
 	unsigned workers;   /* likewise; 0: none */
+	char **argv;
 };
 
-/* Runs until told to end; returns the exit status. */
-int start(const struct config *config, const struct start_options *options);
+/* Takes over the configuration and runs until told to end; returns the exit status. */
+int start(struct config *config, const struct start_options *options);
 
 #endif

@@ -1,13 +1,16 @@
-/* The process that stays: reads the configuration, binds, opens, starts the one worker
- * process, hands it descriptors, and starts another if it dies.
+/* The process that stays: reads the configuration, binds, opens, starts the worker process,
+ * hands it descriptors, and starts another if it dies.
  *
  *   supervisor ──fork──▶ worker process: worker threads, and a control thread
  *       │  ▲                  ▲
- *       │  └── ready ─────────┤   one socketpair, kept open: its end is the order
- *       └── descriptors, drain ┘   to drain, so that no worker outlives its supervisor
+ *       │  └── ready ─────────┤   socketpairs, kept open: their end is the order to
+ *       └── descriptors, words ┘   drain, so that no worker outlives its supervisor
  *
- * Signals: SIGTERM, SIGINT drain, a second one ends at once; SIGHUP is noted. SIGPIPE is
- * ignored everywhere. */
+ * Signals: SIGTERM, SIGINT drain, a second one ends at once. SIGHUP: the file is read again and
+ * checked; what is new is opened and handed down, and if anything fails all stays as it was.
+ * SIGUSR2: the program, which may be another by now, is started in the place of this one, with
+ * the same process id and listening sockets; its worker process takes the place of the one that
+ * is there (upgrade.h). SIGPIPE is ignored everywhere. */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
 
@@ -18,13 +21,14 @@
 #define SUPERVISOR_RESERVED_FDS 200u
 
 struct run_options {
-	const struct config *config;
 	enum io_engine_kind engine; /* not AUTO */
 	unsigned workers;           /* >= 1 */
 	size_t descriptors;         /* the limit in force */
+	char **argv;                /* of the program, for the one that takes its place */
+	bool next;                  /* it has taken the place of another */
 };
 
-/* Runs until told to end. Returns the exit status. */
-int supervisor_run(const struct run_options *options);
+/* Runs until told to end. Takes over the configuration. Returns the exit status. */
+int supervisor_run(const struct run_options *options, struct config *config);
 
 #endif

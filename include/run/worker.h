@@ -1,32 +1,35 @@
 /* One worker: a thread with a loop, listeners and a proxy of its own. Shares nothing with
- * the others but the configuration, the quotas and its mailbox. */
+ * the others but the configuration, the quotas and its mailbox.
+ *
+ * A turn (edition.h) is what it is told of another configuration: it makes a generation, an
+ * access log and what else can fail, and says so; then it is told to adopt or to drop them. */
 #ifndef RUN_WORKER_H
 #define RUN_WORKER_H
 
 #include <pthread.h>
 #include <semaphore.h>
 
-#include "front/listener.h"
 #include "proxy/proxy.h"
+#include "run/edition.h"
 #include "run/supervisor.h"
-
-#define WORKER_LISTENERS_MAX 64
 
 struct worker;
 
 /* What all workers of the process share. */
 struct workers {
 	const struct run_options *options;
+	struct editions *editions;  /* the control thread's */
 	struct quota clients, descriptors;
-	struct quota *lines;      /* by upstream */
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
-	int log_fd;               /* -1: no access log */
-	bool log_is_file;         /* where each write is whole, however long */
 	struct worker *all;       /* options->workers of them */
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);
 	void (*ended)(struct worker *w);
+	void (*made)(struct turn *t);    /* with t->error; now worker_adopt() or worker_drop() */
+	void (*settled)(struct turn *t); /* adopted or dropped */
+	void (*over)(struct turn *t);    /* nothing of it is left on its worker */
+	void (*passed)(struct turn *t);  /* nor on its way there: see worker_pass() */
 };
 
 struct worker {
@@ -35,16 +38,16 @@ struct worker {
 	struct workers *shared;
 	struct tick tick;
 	struct proxy proxy;
-	struct access access;
-	unsigned listener_n;
-	int listener_fds[WORKER_LISTENERS_MAX];
-	struct listener listeners[WORKER_LISTENERS_MAX];
+	struct list doors;          /* open, and those that are closing */
+	struct access *access;      /* NULL: no access log */
+	struct list accesses;       /* those of before, as long as they write */
 	struct worker_stats stats;
-	struct upstream_stats *upstream_stats; /* by index */
+	struct turn *first;         /* that it starts with */
 	int error;                  /* of the start: 0 or a negative errno */
-	bool draining;
+	bool draining, retiring;
 	struct timer drain;         /* then what is left is cut off */
 	struct message drain_wanted;/* control to worker */
+	struct message hurry_wanted;/* likewise */
 	struct message evict_wanted;/* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
 	_Atomic bool ready;         /* its loop and mailbox are open */
@@ -61,8 +64,23 @@ int worker_start(struct worker *w);
 /* The control thread, after `started`: go to work. */
 void worker_begin(struct worker *w);
 
-/* Any thread, once: stop accepting, finish, end; `ended` follows. */
-void worker_drain(struct worker *w);
+/* The control thread: makes what the turn needs; `made` follows. */
+void worker_make(struct turn *t);
+
+/* The control thread, after `made`: `settled` follows. */
+void worker_adopt(struct turn *t);
+void worker_drop(struct turn *t);
+
+/* The control thread, when all workers are through with an edition: `passed` follows when all
+ * that was posted to this worker before has been delivered. */
+void worker_pass(struct turn *t);
+
+/* Any thread, once: stop accepting, finish, end; `ended` follows. `retire`: another process has
+ * the listeners, so whoever is connected may ask once more. */
+void worker_drain(struct worker *w, bool retire);
+
+/* Any thread, once, after worker_drain() to retire: it is to end as at any drain. */
+void worker_hurry(struct worker *w);
 
 /* The control thread, after `ended`: lets the thread free what it has, and joins it. */
 void worker_done(struct worker *w);

@@ -22,6 +22,7 @@ static void leave(struct memcache_call *call)
 	if (l) {
 		list_remove(&call->node);
 		l->calls_n--;
+		stat_sub(&l->server->cell->in_flight, 1);
 		call->link = NULL;
 	} else if (!list_empty(&call->node)) {
 		server_unwait(call->server, call);
@@ -48,11 +49,14 @@ static void count_failure(struct upstream_stats *stats, enum call_failure failur
 void call_decide(struct memcache_call *call, enum call_state state,
 		 enum call_failure failure)
 {
-	struct memcache *m = call->server->memcache;
+	struct memcache *m = call->memcache;
 	struct tick *tick = m->options.tick;
 	bool was_sent = call->link || call->retried;
 
+	if (state == CALL_FAILED && call->link)
+		stat_add(&call->server->cell->failures, 1);
 	leave(call);
+	call->server = NULL;
 	timer_stop(&tick->wheel, &call->timeout);
 	list_remove(&call->fact);
 	call->state = state;
@@ -76,7 +80,7 @@ void call_decide(struct memcache_call *call, enum call_state state,
 static void call_expired(struct timer *t)
 {
 	struct memcache_call *call = CONTAINER(t, struct memcache_call, timeout);
-	struct memcache *m = call->server->memcache;
+	struct memcache *m = call->memcache;
 
 	list_append(&m->expired, &call->fact);
 	tick_run(m->options.tick, &m->task);
@@ -92,10 +96,11 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 		return NULL;
 	call->state = CALL_WAITING;
 	call->owner = owner;
-	call->server = &m->servers[ketama_server(m->ketama, key)];
 	call->command = (uint8_t)command;
 	call->key_len = (uint8_t)key.len;
 	memcpy(call->key, key.ptr, key.len);
+	call->memcache = m;
+	call->server = memcache_place(m, call);
 	list_init(&call->node);
 	list_init(&call->fact);
 	timer_init(&call->timeout, call_expired);
@@ -111,7 +116,7 @@ void memcache_forget(struct memcache_call **where)
 	*where = NULL;
 	if (call->state != CALL_SENT) {
 		leave(call);
-		call_free(call->server->memcache, call);
+		call_free(call->memcache, call);
 		return;
 	}
 	call->forgotten = true;
@@ -177,31 +182,6 @@ static void memcache_step(struct task *task)
 
 /* ---- life and death --------------------------------------------------------- */
 
-/* "host:port" as written loses the port that everybody leaves away. */
-static struct slice server_name(const struct config_server *server)
-{
-	static const struct slice usual = SLICE(":11211");
-	struct slice name = slice_of(server->name);
-
-	if (server->name != server->address || name.len <= usual.len)
-		return name;
-	if (slice_equal(slice_after(name, name.len - usual.len), usual))
-		name.len -= usual.len;
-	return name;
-}
-
-static struct ketama *place_servers(const struct config_upstream *upstream)
-{
-	struct ketama_server servers[CONFIG_SERVERS_MAX];
-
-	ASSERT(upstream->server_n > 0 && upstream->server_n <= CONFIG_SERVERS_MAX);
-	for (unsigned i = 0; i < upstream->server_n; i++) {
-		servers[i].name = server_name(&upstream->servers[i]);
-		servers[i].weight = upstream->servers[i].weight;
-	}
-	return ketama_new(servers, upstream->server_n);
-}
-
 static void init_lists(struct memcache *m)
 {
 	list_init(&m->fresh);
@@ -214,31 +194,28 @@ static void init_lists(struct memcache *m)
 
 struct memcache *memcache_new(const struct memcache_options *options)
 {
-	const struct config_upstream *u = options->upstream;
-	struct memcache *m = calloc(1, sizeof(*m) + u->server_n * sizeof(m->servers[0]));
-	struct list *buckets = calloc((size_t)u->server_n * u->pipeline,
-				      sizeof(*buckets));
-	struct ketama *ketama = place_servers(u);
+	struct memcache *m = calloc(1, sizeof(*m));
 
-	if (!m || !buckets || !ketama) {
-		ketama_free(ketama);
-		free(buckets);
+	if (!m)
+		return NULL;
+	m->options = *options;
+	m->options.upstream = NULL;
+	if (!m->options.roster)
+		m->options.roster = m->own_roster = roster_new("", options->worker + 1, NULL, NULL);
+	if (!m->options.roster) {
 		free(m);
 		return NULL;
 	}
-	m->options = *options;
-	m->ketama = ketama;
-	m->buckets = buckets;
-	m->servers_n = u->server_n;
 	slab_init(&m->calls, "memcache_call", sizeof(struct memcache_call), 0);
 	slab_init(&m->links, "memcache_link", sizeof(struct memcache_link), 0);
 	slab_init(&m->pieces, "value_piece", sizeof(struct value_piece), 0);
 	slab_dip(&m->pieces);
 	task_init(&m->task, memcache_step);
 	init_lists(m);
-	for (unsigned i = 0; i < u->server_n; i++)
-		server_init(&m->servers[i], m, &u->servers[i], buckets + i * u->pipeline);
-	return m;
+	if (memcache_reconfigure(m, options->upstream))
+		return m;
+	memcache_free(m);
+	return NULL;
 }
 
 void memcache_close(struct memcache *m)
@@ -248,8 +225,8 @@ void memcache_close(struct memcache *m)
 	LIST_EACH(&m->links_all, node)
 	link_close(LIST_ITEM(node, struct memcache_link, all));
 	for (unsigned i = 0; i < m->servers_n; i++) {
-		while (m->servers[i].waiting > 0)
-			call_decide(LIST_ITEM(m->servers[i].line.next,
+		while (m->servers[i]->waiting > 0)
+			call_decide(LIST_ITEM(m->servers[i]->line.next,
 					      struct memcache_call, node),
 				    CALL_FAILED, CALL_ERROR);
 	}
@@ -267,8 +244,8 @@ void memcache_free(struct memcache *m)
 	slab_done(&m->calls);
 	slab_done(&m->links);
 	slab_done(&m->pieces);
-	ketama_free(m->ketama);
-	free(m->buckets);
+	memcache_place_done(m);
+	roster_free(m->own_roster);
 	free(m);
 }
 
@@ -282,7 +259,7 @@ void memcache_trim(struct memcache *m)
 bool memcache_evict(struct memcache *m)
 {
 	for (unsigned i = 0; i < m->servers_n; i++) {
-		struct list *idle = &m->servers[i].buckets[0];
+		struct list *idle = &m->servers[i]->buckets[0];
 
 		if (!list_empty(idle)) {
 			link_close(LIST_ITEM(idle->prev, struct memcache_link, rank));
@@ -295,6 +272,6 @@ bool memcache_evict(struct memcache *m)
 void memcache_serve(struct memcache *m)
 {
 	for (unsigned i = 0; i < m->servers_n; i++)
-		if (m->servers[i].waiting > 0)
-			server_touch(&m->servers[i]);
+		if (m->servers[i]->waiting > 0)
+			server_touch(m->servers[i]);
 }

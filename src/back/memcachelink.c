@@ -21,7 +21,7 @@ static struct upstream_stats *stats_of(const struct memcache_link *l)
 
 static uint32_t pipeline_of(const struct memcache_link *l)
 {
-	return l->server->memcache->options.upstream->pipeline;
+	return l->server->pipeline;
 }
 
 /* ---- rank ------------------------------------------------------------------- */
@@ -48,7 +48,7 @@ void link_rank(struct memcache_link *l)
 
 	list_remove(&l->rank);
 	set_idle(l, l->state == LINK_OPEN && l->calls_n == 0);
-	if (l->state != LINK_OPEN || l->blocked || l->calls_n >= pipeline_of(l))
+	if (l->state != LINK_OPEN || l->blocked || l->retired || l->calls_n >= pipeline_of(l))
 		return;
 	/* The one used last is used first: the others may rest. */
 	list_prepend(&s->buckets[l->calls_n], &l->rank);
@@ -73,9 +73,7 @@ static bool takes_a_call(struct memcache_link *l)
 
 struct memcache_link *link_least(struct memcache_server *s)
 {
-	uint32_t pipeline = s->memcache->options.upstream->pipeline;
-
-	for (; s->least < pipeline; s->least++) {
+	for (; s->least < s->pipeline; s->least++) {
 		LIST_EACH(&s->buckets[s->least], node)
 		{
 			struct memcache_link *l = LIST_ITEM(node, struct memcache_link,
@@ -128,7 +126,7 @@ static bool prepare_block(struct memcache_link *l)
 bool link_send(struct memcache_link *l, struct memcache_call *call)
 {
 	struct tick *tick = tick_of(l);
-	uint32_t timeout_ms = l->server->memcache->options.upstream->timeout_ms;
+	uint32_t timeout_ms = l->server->memcache->config.timeout_ms;
 
 	if (!prepare_block(l))
 		return false;
@@ -144,6 +142,8 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
 	stat_add(&stats_of(l)->requests, 1);
+	stat_add(&l->server->cell->requests, 1);
+	stat_add(&l->server->cell->in_flight, 1);
 	return true;
 }
 
@@ -157,6 +157,7 @@ static void link_free(struct memcache_link *l)
 	ASSERT(!io_busy(&l->connect.op) && !timer_armed(&l->timeout));
 	task_stop(&l->task);
 	list_remove(&l->all);
+	server_link_gone(l->server);
 	slab_put(&m->links, l);
 	quota_put(m->options.descriptors);
 }
@@ -177,10 +178,14 @@ static void send_again(struct memcache_link *l, struct memcache_call *call)
 	value_drop(call);
 	list_remove(&call->node);
 	l->calls_n--;
+	stat_sub(&l->server->cell->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
 	stat_add(&stats_of(l)->retries, 1);
-	server_wait(l->server, call, true);
+	if (l->server->leaving)
+		call->server = memcache_place(call->memcache, call);
+	server_wait(call->server, call, true);
+	server_touch(call->server);
 }
 
 /* The last first, so that those sent again keep their order. */
@@ -230,15 +235,25 @@ void link_close(struct memcache_link *l)
 	}
 }
 
+void link_retire(struct memcache_link *l)
+{
+	l->retired = true;
+	link_rank(l);
+	if (l->state == LINK_CONNECTING || l->calls_n == 0)
+		link_close(l);
+}
+
 /* ---- connecting ------------------------------------------------------------- */
 
 static void connect_next(struct memcache_link *l)
 {
-	const struct config_address *a = &l->server->config->addresses[l->address];
+	const struct memcache_server *s = l->server;
 
+	l->address = server_address(s, l->address);
+	l->sa = s->addresses[l->address].sa;
 	l->addresses_tried++;
-	io_connect(tick_of(l)->loop, &l->connect, (const struct sockaddr *)&a->sa,
-		   a->len);
+	io_connect(tick_of(l)->loop, &l->connect, (const struct sockaddr *)&l->sa,
+		   s->addresses[l->address].len);
 }
 
 static void conn_changed(struct conn *c)
@@ -265,10 +280,10 @@ static void connect_expired(struct timer *t)
 	io_cancel(tick_of(l)->loop, &l->connect.op);
 }
 
-/* It has nothing to do, and enough others stand by. */
+/* It has nothing to do, and will have nothing, or enough others stand by. */
 static void close_if_spare(struct memcache_link *l)
 {
-	if (l->idle && l->server->idle > l->server->memcache->options.upstream->keepalive)
+	if (l->idle && (l->retired || l->server->idle > l->server->memcache->config.keepalive))
 		link_break(l, CALL_ERROR);
 }
 
@@ -283,7 +298,7 @@ static void opened(struct memcache_link *l)
 
 	server_connecting(s, -1);
 	l->state = LINK_OPEN;
-	s->state = SERVER_UP;
+	server_set_state(s, SERVER_UP);
 	s->address = l->address;
 	conn_open(&l->conn, tick_of(l), &events, l->connected, LINK_WINDOW);
 	stat_add(&stats_of(l)->connects, 1);
@@ -296,12 +311,12 @@ static void opened(struct memcache_link *l)
 static void not_opened(struct memcache_link *l)
 {
 	struct memcache_server *s = l->server;
-	bool closing = s->memcache->closing;
+	bool closing = s->memcache->closing || s->leaving;
 
 	if (l->connected >= 0)
 		io_close(tick_of(l)->loop, l->connected);
-	l->address = (l->address + 1) % s->config->address_n;
-	if (!closing && !l->timed_out && l->addresses_tried < s->config->address_n) {
+	l->address = (l->address + 1) % s->address_n;
+	if (!closing && !l->retired && !l->timed_out && l->addresses_tried < s->address_n) {
 		connect_next(l);
 		return;
 	}
@@ -312,6 +327,10 @@ static void not_opened(struct memcache_link *l)
 	tick_bury(tick_of(l), &l->corpse);
 	if (closing)
 		return;
+	if (l->retired) {
+		server_touch(s);
+		return;
+	}
 	s->address = l->address;
 	stat_add(&stats_of(l)->connect_failures, 1);
 	server_connect_failed(s, l->timed_out ? -ETIMEDOUT : l->connected);
@@ -319,7 +338,7 @@ static void not_opened(struct memcache_link *l)
 
 static void connect_ended(struct memcache_link *l)
 {
-	if (l->connected < 0 || l->server->memcache->closing) {
+	if (l->connected < 0 || l->retired || l->server->memcache->closing) {
 		not_opened(l);
 		return;
 	}
@@ -385,9 +404,10 @@ int link_connect(struct memcache_server *s)
 	io_op_init(&l->connect.op, connect_done);
 	timer_init(&l->timeout, connect_expired);
 	timer_set(&tick->wheel, &l->timeout,
-		  tick->now_ms + m->options.upstream->connect_timeout_ms);
+		  tick->now_ms + m->config.connect_timeout_ms);
 	list_append(&m->links_all, &l->all);
 	s->links++;
+	s->link_n++;
 	server_connecting(s, 1);
 	connect_next(l);
 	return 0;

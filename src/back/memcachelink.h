@@ -36,7 +36,9 @@ struct memcache_link {
 	bool blocked;   /* takes no call until its conn has changed */
 	bool idle;      /* counted as such */
 	bool timed_out; /* connecting took too long */
+	bool retired;   /* its server or address is no longer asked */
 	unsigned address, addresses_tried;
+	struct sockaddr_storage sa; /* of that address */
 	int connected;        /* what the connect came to */
 	struct buf *out;      /* requests to be pushed in this step */
 	struct list speaking; /* node on memcache->speaking: has such */
@@ -57,11 +59,14 @@ enum server_state {
 
 struct memcache_server {
 	struct memcache *memcache;
-	const struct config_server *config;
 	enum server_state state;
+	bool leaving;
+	bool probed_down;     /* all of its addresses are */
 	unsigned address;     /* that worked last, or is to be tried next */
+	unsigned address_n;
 	uint64_t retry_ms;    /* no new link before, unless it is the only one */
 	uint32_t links;       /* connecting and open */
+	uint32_t link_n;      /* in whatever state */
 	uint32_t connecting;  /* of which */
 	uint32_t idle;        /* open, without a call */
 	struct list line;     /* calls waiting */
@@ -69,7 +74,16 @@ struct memcache_server {
 	uint32_t queued;      /* of which no connecting link will have room for */
 	struct list touched;  /* node on memcache->touched: the line is to be looked at */
 	uint32_t least;       /* buckets before this one are empty */
+	uint32_t pipeline;
 	struct list *buckets; /* open links by calls in flight, `pipeline` of them */
+	struct memcache_address {
+		struct sockaddr_storage sa;
+		socklen_t len;
+		bool down;    /* the prober says so */
+	} addresses[CONFIG_ADDRESSES_MAX];
+	struct roster_row *row; /* NULL: there was none left */
+	struct roster_cell *cell;
+	char name[ROSTER_NAME_MAX]; /* by which keys are placed */
 };
 
 struct value_piece {
@@ -79,6 +93,8 @@ struct value_piece {
 
 struct memcache {
 	struct memcache_options options;
+	struct config_upstream config; /* a copy, without `servers` */
+	struct roster *own_roster;
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
@@ -89,9 +105,9 @@ struct memcache {
 	struct list speaking;  /* links */
 	struct list links_all; /* in whatever state */
 	bool closing;
-	struct list *buckets; /* of all servers */
 	unsigned servers_n;
-	struct memcache_server servers[];
+	struct memcache_server *servers[CONFIG_SERVERS_MAX]; /* as configured */
+	char name[CONFIG_NAME_MAX];
 };
 
 /* ---- memcachelink.c ------------------------------------------------------- */
@@ -114,6 +130,9 @@ void link_rank(struct memcache_link *l);
 /* Closes an open link; its calls fail for this reason, or are sent once more. */
 void link_break(struct memcache_link *l, enum call_failure why);
 
+/* Takes no more calls; ends when it has none. */
+void link_retire(struct memcache_link *l);
+
 /* Closes a link in whatever state. */
 void link_close(struct memcache_link *l);
 
@@ -127,11 +146,12 @@ void value_drop(struct memcache_call *call);
 
 /* ---- memcacheserver.c ----------------------------------------------------- */
 
-void server_init(struct memcache_server *s, struct memcache *m,
-		 const struct config_server *config, struct list *buckets);
-
 /* Puts a call in line; `first`: it has waited before. */
 void server_wait(struct memcache_server *s, struct memcache_call *call, bool first);
+
+/* It can be asked, or not, as the operator is to see. */
+void server_set_state(struct memcache_server *s, enum server_state state);
+void server_tell(struct memcache_server *s);
 
 /* Takes a call out of the line. */
 void server_unwait(struct memcache_server *s, struct memcache_call *call);
@@ -148,8 +168,25 @@ void server_touch(struct memcache_server *s);
 /* A call that need not wait, because the server is down, is decided: true. */
 bool server_refuses(struct memcache_server *s, struct memcache_call *call);
 
+/* The address to be tried first of those from `from` on. */
+unsigned server_address(const struct memcache_server *s, unsigned from);
+
+/* Whatever waits is decided, as its server is down. */
+void server_refuse_all(struct memcache_server *s);
+
 /* A link could not be connected; it is counted no more. */
 void server_connect_failed(struct memcache_server *s, int error);
+
+/* ---- memcacheplace.c ------------------------------------------------------ */
+
+void memcache_place_done(struct memcache *m);
+
+/* Where its key lives now. */
+struct memcache_server *memcache_place(const struct memcache *m,
+				       const struct memcache_call *call);
+
+/* One of its links is gone: a server that leaves goes with its last. */
+void server_link_gone(struct memcache_server *s);
 
 /* ---- memcache.c ----------------------------------------------------------- */
 

@@ -46,7 +46,7 @@ static bool value_take(struct memcache_call *call, struct piece *p)
 	call->more = v->next;
 	if (!call->more)
 		call->more_last = NULL;
-	slab_put(&call->server->memcache->pieces, v);
+	slab_put(&call->memcache->pieces, v);
 	return true;
 }
 
@@ -76,7 +76,7 @@ static void line_received(struct memcache_link *l, struct memcache_call *call)
 	switch (r->kind) {
 	case MEMCACHE_HIT:
 		call->length = l->value_left = r->length;
-		call->large = r->length > o->upstream->value_max;
+		call->large = r->length > l->server->memcache->config.value_max;
 		l->part = PART_VALUE;
 		break;
 	case MEMCACHE_MISS:

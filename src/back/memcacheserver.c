@@ -2,21 +2,11 @@
 
 #include <errno.h>
 
+#include "io/sock.h"
+
 static uint64_t now_ms(const struct memcache_server *s)
 {
 	return s->memcache->options.tick->now_ms;
-}
-
-void server_init(struct memcache_server *s, struct memcache *m,
-		 const struct config_server *config, struct list *buckets)
-{
-	s->memcache = m;
-	s->config = config;
-	s->buckets = buckets;
-	list_init(&s->line);
-	list_init(&s->touched);
-	for (uint32_t i = 0; i < m->options.upstream->pipeline; i++)
-		list_init(&s->buckets[i]);
 }
 
 /* ---- the line --------------------------------------------------------------- */
@@ -24,8 +14,7 @@ void server_init(struct memcache_server *s, struct memcache *m,
 /* Calls for which a link is being connected are not in the queue that has a limit. */
 static void count_queued(struct memcache_server *s)
 {
-	uint64_t promised = (uint64_t)s->connecting *
-			    s->memcache->options.upstream->pipeline;
+	uint64_t promised = (uint64_t)s->connecting * s->pipeline;
 	uint32_t queued = s->waiting > promised ? s->waiting - (uint32_t)promised : 0;
 
 	quota_add(s->memcache->options.line, (int32_t)(queued - s->queued));
@@ -42,7 +31,7 @@ void server_connecting(struct memcache_server *s, int change)
  * and not a moment before. */
 static uint64_t line_deadline_ms(const struct memcache_server *s)
 {
-	const struct config_upstream *u = s->memcache->options.upstream;
+	const struct config_upstream *u = &s->memcache->config;
 	uint64_t wait_ms = u->queue_timeout_ms;
 	uint64_t connect_ms = u->connect_timeout_ms + 4 * WHEEL_FINE_MS;
 
@@ -99,7 +88,7 @@ static void push_all(struct memcache *m)
 
 static void connect_more(struct memcache_server *s)
 {
-	const struct config_upstream *u = s->memcache->options.upstream;
+	const struct config_upstream *u = &s->memcache->config;
 
 	while (s->queued > 0 && s->links < u->links) {
 		int error;
@@ -145,22 +134,30 @@ void server_touch(struct memcache_server *s)
 	tick_run(m->options.tick, &m->task);
 }
 
-/* ---- down ------------------------------------------------------------------- */
+/* ---- what the operator sees ------------------------------------------------- */
 
-/* Says something about us, not about the server. */
-static bool is_shortage(int error)
+void server_tell(struct memcache_server *s)
 {
-	switch (error) {
-	case -EMFILE:
-	case -ENFILE:
-	case -ENOMEM:
-	case -ENOBUFS:
-	case -EAGAIN:
-	case -EADDRNOTAVAIL:
-		return true;
-	}
-	return false;
+	struct roster *roster = s->memcache->options.roster;
+	enum standing standing = s->probed_down            ? STANDING_DOWN :
+				 s->state == SERVER_DOWN ? STANDING_EJECTED :
+							   STANDING_UP;
+
+	if (s->leaving || stat_read(&s->cell->standing) == standing)
+		return;
+	stat_set(&s->cell->reason, REASON_UNREACHED);
+	if (standing == STANDING_EJECTED)
+		stat_add(&s->cell->ejections, 1);
+	roster_tell(roster, s->cell, standing);
 }
+
+void server_set_state(struct memcache_server *s, enum server_state state)
+{
+	s->state = state;
+	server_tell(s);
+}
+
+/* ---- down ------------------------------------------------------------------- */
 
 static void refuse(const struct memcache_server *s, struct memcache_call *call)
 {
@@ -172,6 +169,10 @@ static void refuse(const struct memcache_server *s, struct memcache_call *call)
 
 bool server_refuses(struct memcache_server *s, struct memcache_call *call)
 {
+	if (s->probed_down) {
+		call_decide(call, CALL_MISS, 0);
+		return true;
+	}
 	if (s->state == SERVER_UP)
 		return false;
 	if (s->links == 0 && now_ms(s) >= s->retry_ms && link_connect(s) < 0)
@@ -180,15 +181,32 @@ bool server_refuses(struct memcache_server *s, struct memcache_call *call)
 	return true;
 }
 
+void server_refuse_all(struct memcache_server *s)
+{
+	while (s->waiting > 0)
+		refuse(s, LIST_ITEM(s->line.next, struct memcache_call, node));
+}
+
+unsigned server_address(const struct memcache_server *s, unsigned from)
+{
+	for (unsigned i = 0; i < s->address_n; i++) {
+		unsigned at = (from + i) % s->address_n;
+
+		if (!s->addresses[at].down)
+			return at;
+	}
+	return from % s->address_n;
+}
+
 void server_connect_failed(struct memcache_server *s, int error)
 {
+	stat_add(&s->cell->failures, 1);
 	s->retry_ms = now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
 		/* The others may do; what waits in vain has its deadline. */
 		shed(s);
 		return;
 	}
-	s->state = is_shortage(error) ? SERVER_SHORT : SERVER_DOWN;
-	while (s->waiting > 0)
-		refuse(s, LIST_ITEM(s->line.next, struct memcache_call, node));
+	server_set_state(s, sock_shortage(error) ? SERVER_SHORT : SERVER_DOWN);
+	server_refuse_all(s);
 }

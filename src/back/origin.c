@@ -1,4 +1,5 @@
 /* An origin's life: connecting, leased, idle, ending. */
+#include "io/sock.h"
 #include "server.h"
 
 static void connect_timer_expired(struct timer *t)
@@ -16,6 +17,7 @@ static void origin_dead(struct conn *conn)
 	task_stop(&o->task);
 	quota_put(u->descriptors);
 	u->origin_n--;
+	server_origin_dead(o->server);
 	slab_put(&u->origins, o);
 	if (!list_empty(&u->line))
 		tick_run(u->tick, &u->task);
@@ -77,16 +79,6 @@ static void idle_timer_expired(struct timer *t)
 		origin_end(o);
 }
 
-static void start_connect(struct origin *o)
-{
-	const struct server *s = o->server;
-	unsigned n = (s->address + o->addresses_tried) % s->config->address_n;
-	const struct config_address *a = &s->config->addresses[n];
-
-	o->addresses_tried++;
-	io_connect(s->upstream->tick->loop, &o->connect, (const struct sockaddr *)&a->sa, a->len);
-}
-
 static void connected(struct io_op *op, int res, unsigned flags)
 {
 	struct origin *o = CONTAINER(op, struct origin, connect.op);
@@ -102,7 +94,6 @@ static void connect_succeeded(struct origin *o)
 	struct lease *l = o->lease;
 
 	timer_stop(&s->upstream->tick->wheel, &l->timer);
-	s->address = (s->address + o->addresses_tried - 1u) % s->config->address_n;
 	s->down_until_ms = 0;
 	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
 		  s->upstream->window);
@@ -120,14 +111,13 @@ static void connect_failed(struct origin *o)
 	struct lease *l = o->lease;
 	bool late = !timer_armed(&l->timer); /* it rang, and cancelled the connect */
 
-	if (!late && o->addresses_tried < s->config->address_n) {
-		start_connect(o);
-		return;
-	}
 	stat_add(&u->stats->connect_failures, 1);
+	server_give_back(s, l);
 	s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
+	if (late || !sock_shortage(o->connect_result))
+		server_failed(s);
 	l->origin = NULL;
 	l->failure = late ? LEASE_CONNECT_TIMEOUT : LEASE_REFUSED;
 	if (!lease_try(u, l))
@@ -169,19 +159,25 @@ static void origin_step(struct task *task)
 	}
 }
 
+static void was_given(struct lease *l, const struct server *s)
+{
+	l->tried[s->slot / 64] |= 1ull << s->slot % 64;
+}
+
 /* A descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
-	unsigned i = (unsigned)(s - u->servers);
 	struct origin *o = slab_take(&u->origins);
 
 	if (!o) {
 		quota_put(u->descriptors);
+		server_give_back(s, l);
+		upstream_serve(u);
 		lease_fail(l, LEASE_NO_MEMORY);
 		return;
 	}
-	l->tried[i / 64] |= 1ull << i % 64;
+	was_given(l, s);
 	o->server = s;
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
@@ -191,15 +187,16 @@ void origin_connect(struct server *s, struct lease *l)
 	o->conn.corpse.bury = bury_unborn;
 	io_op_init(&o->connect.op, connected);
 	s->open_n++;
+	s->origin_n++;
 	u->origin_n++;
 	stat_add(&u->stats->connections, 1);
 	stat_add(&u->stats->connects, 1);
 	l->origin = o;
 	l->reused = false;
 	timer_init(&l->timer, connect_timer_expired);
-	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->connect_timeout_ms);
+	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.connect_timeout_ms);
 	lease_set(l, LEASE_CONNECTING);
-	start_connect(o);
+	io_connect(u->tick->loop, &o->connect, (const struct sockaddr *)&s->sa, s->len);
 }
 
 void origin_lease(struct server *s, struct lease *l)
@@ -207,6 +204,7 @@ void origin_lease(struct server *s, struct lease *l)
 	struct origin *o = LIST_ITEM(s->idle.next, struct origin, node);
 	struct upstream *u = s->upstream;
 
+	was_given(l, s);
 	list_remove(&o->node);
 	s->idle_n--;
 	s->leased_n++;
@@ -248,8 +246,8 @@ void origin_take_back(struct origin *o, bool reusable)
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
-	if (reusable && !u->closing && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
-	    (s->idle_n < u->config->keepalive || !list_empty(&u->line))) {
+	if (reusable && !u->closing && !s->leaving && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
+	    (s->idle_n < u->config.keepalive || !list_empty(&u->line))) {
 		make_idle(o);
 	} else {
 		origin_end(o);

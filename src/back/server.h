@@ -6,19 +6,49 @@
 
 struct server {
 	struct upstream *upstream;
-	const struct config_server *config;
 	struct list idle;     /* last returned first */
 	uint32_t idle_n;
 	uint32_t open_n;      /* connecting, leased or idle */
 	uint32_t leased_n;
+	uint32_t busy_n;      /* leases it was given to that did not come back */
+	uint32_t weight;
+	uint32_t places;      /* below its limit, handed to this worker, and not yet used */
 	int64_t current;      /* smooth weighted round robin */
+	uint64_t warm_ms;     /* when it has its full weight */
 	uint64_t down_until_ms;
-	unsigned address;     /* to be tried first */
+	bool probed_down, ejected, backup, leaving;
+	uint8_t rank;         /* in the choice at hand */
+	uint32_t slot;        /* in lease.tried */
+	uint32_t index;       /* of its name */
+	uint64_t hash;        /* of name and address */
+	struct roster_row *row; /* NULL: there was none left */
+	struct roster_cell *cell;
+	/* ejection.c */
+	uint32_t in_row;      /* failures since the last success */
+	uint32_t cut_row;     /* answers cut short since the last whole one */
+	uint32_t good_n, bad_n; /* answers in this window */
+	uint64_t window_ms;   /* when it began */
+	uint64_t back_ms;     /* from the last ejection; 0: never */
+	unsigned doublings;
+	struct timer ejection;
+	uint32_t origin_n;    /* not dead */
+	struct list node;     /* among those that leave */
+	struct corpse corpse;
+	struct sockaddr_storage sa;
+	socklen_t len;
+	char name[ROSTER_NAME_MAX];
+};
+
+/* A configured server: what its addresses have in common. */
+struct named {
+	uint32_t weight;
+	bool backup;
+	char name[ROSTER_NAME_MAX];
 };
 
 struct upstream {
 	struct tick *tick;
-	const struct config_upstream *config;
+	struct config_upstream config; /* a copy, without `servers` */
 	struct upstream_stats *stats;
 	struct quota *descriptors;
 	struct quota *line_quota;
@@ -26,14 +56,24 @@ struct upstream {
 	void *owner;
 	uint32_t window;
 	uint32_t idle_timeout_ms;
-	bool closing;
+	bool closing, started;
+	bool has_no_use;      /* for places: those in line wait for something else */
 	uint32_t origin_n;    /* not dead */
+	uint32_t ejected_n;   /* servers */
+	struct roster *roster, *own_roster;
+	unsigned worker;
+	uint64_t random, waits_ms; /* as the roster was told */
 	struct list line;     /* leases, first come first served */
 	uint32_t line_n;
 	struct task task;     /* serves the line when room has come */
 	struct slab origins;
+	struct named *named;  /* config.server_n of them */
 	unsigned server_n;
-	struct server servers[];
+	struct server *servers[UPSTREAM_SERVERS_MAX]; /* by name, as configured */
+	struct list leaving;
+	uint64_t slots[UPSTREAM_SLOTS / 64];          /* that are in use */
+	uint32_t slot_next;
+	char name[CONFIG_NAME_MAX];
 };
 
 /* ---- upstream.c ----------------------------------------------------------- */
@@ -47,6 +87,48 @@ bool lease_try(struct upstream *u, struct lease *l);
 
 /* A place came free: those who wait longest go first. */
 void upstream_serve_line(struct upstream *u);
+
+/* The server is given to the lease, or given back. False: it has no place left. */
+bool server_give(struct server *s, struct lease *l);
+void server_give_back(struct server *s, struct lease *l);
+
+/* Places were handed to this worker. */
+void upstream_take_granted(struct upstream *u);
+
+/* ---- balance.c ------------------------------------------------------------ */
+
+bool server_full(const struct server *s);
+
+/* The best server that was not tried; NULL if there is none, or none with room. *untried
+ * says whether there is one to wait for. Those that are merely to be avoided are asked rather
+ * than that the lease waits or fails. */
+struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
+
+/* All bits depend on all. */
+uint64_t server_mix(uint64_t x);
+
+/* ---- ejection.c ----------------------------------------------------------- */
+
+void server_ejection_init(struct server *s);
+void server_ejection_stop(struct server *s);
+
+/* A connection that could not be opened, or a request that came to nothing. */
+void server_failed(struct server *s);
+
+/* It is back: with little weight at first. */
+void server_warm_up(struct server *s);
+
+/* What is thought of it has changed, or not. */
+void server_tell_standing(struct server *s);
+
+/* ---- server.c ------------------------------------------------------------- */
+
+/* The first servers of an upstream. */
+bool upstream_servers_init(struct upstream *u, const struct config_upstream *config);
+void upstream_servers_done(struct upstream *u);
+
+/* One of its origins is dead: one that leaves goes with its last. */
+void server_origin_dead(struct server *s);
 
 /* ---- origin.c ------------------------------------------------------------- */
 

@@ -5,9 +5,12 @@
 
 #include "server.h"
 
+/* Of those who wait for some servers only, how many are passed over for others. */
+#define PASSED_MAX 8
+
 const struct config_upstream *upstream_config(const struct upstream *u)
 {
-	return u->config;
+	return &u->config;
 }
 
 struct upstream_stats *upstream_stats(struct upstream *u)
@@ -17,7 +20,7 @@ struct upstream_stats *upstream_stats(struct upstream *u)
 
 const char *lease_server(const struct lease *l)
 {
-	return l->origin->server->config->name;
+	return l->origin->server->name;
 }
 
 /* ---- leases --------------------------------------------------------------- */
@@ -35,9 +38,22 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 	lease_set(l, LEASE_FAILED);
 }
 
+/* Whose place comes free next is decided among all workers by how long they wait. */
+static void note_line(struct upstream *u)
+{
+	bool waits = u->config.requests > 0 && !list_empty(&u->line) && !u->has_no_use;
+	uint64_t since_ms = waits ? LIST_ITEM(u->line.next, struct lease, node)->since_ms : 0;
+
+	if (since_ms == u->waits_ms)
+		return;
+	u->waits_ms = since_ms;
+	roster_waits(u->roster, u->worker, since_ms);
+}
+
 static void leave_line(struct lease *l)
 {
 	list_remove(&l->node);
+	note_line(l->upstream);
 	l->upstream->line_n--;
 	quota_put(l->upstream->line_quota);
 	stat_sub(&l->upstream->stats->waiting, 1);
@@ -63,63 +79,7 @@ static bool take_descriptor(struct upstream *u, uint32_t wanted)
 	return false;
 }
 
-/* ---- which server --------------------------------------------------------- */
-
-static bool was_tried(const struct lease *l, unsigned i)
-{
-	return l->tried[i / 64] >> i % 64 & 1;
-}
-
-static bool at_limit(const struct upstream *u, const struct server *s)
-{
-	return u->config->connections > 0 && s->open_n >= u->config->connections;
-}
-
-static bool is_full(const struct upstream *u, const struct server *s)
-{
-	return s->idle_n == 0 && at_limit(u, s);
-}
-
-static bool better(const struct upstream *u, const struct server *a, const struct server *b)
-{
-	switch (u->config->balance) {
-	case CONFIG_ROUND_ROBIN:
-		return a->current > b->current;
-	case CONFIG_LEAST_CONNECTIONS:
-		return (uint64_t)a->leased_n * b->config->weight <
-		       (uint64_t)b->leased_n * a->config->weight;
-	}
-	return false;
-}
-
-/* The best server that was not tried; NULL if there is none, or none with room. *untried
- * says whether there is one to wait for. Servers that are down come last. */
-static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
-{
-	for (int with_down = 0; with_down < 2; with_down++) {
-		struct server *best = NULL;
-		int64_t total = 0;
-
-		for (unsigned i = 0; i < u->server_n; i++) {
-			struct server *s = &u->servers[i];
-
-			if (was_tried(l, i))
-				continue;
-			*untried = true;
-			if (is_full(u, s) || (s->down_until_ms > u->tick->now_ms) != with_down)
-				continue;
-			s->current += s->config->weight;
-			total += s->config->weight;
-			if (!best || better(u, s, best))
-				best = s;
-		}
-		if (best) {
-			best->current -= total;
-			return best;
-		}
-	}
-	return NULL;
-}
+/* ---- the line ------------------------------------------------------------- */
 
 static bool join_line(struct upstream *u, struct lease *l)
 {
@@ -128,81 +88,172 @@ static bool join_line(struct upstream *u, struct lease *l)
 		lease_fail(l, LEASE_QUEUE_FULL);
 		return true;
 	}
+	/* Those before it may wait for another server, or a place may have come free on another
+	 * worker. */
+	if (u->config.requests > 0 || !list_empty(&u->line))
+		tick_run(u->tick, &u->task);
+	l->since_ms = u->tick->now_ms + 1; /* not 0 */
 	list_append(&u->line, &l->node);
+	note_line(u);
 	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
-	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config->queue_timeout_ms);
+	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.queue_timeout_ms);
 	lease_set(l, LEASE_WAITING);
 	return true;
 }
 
 /* Who wants a new connection where idle ones stand at the limit takes the place of one. */
-static void make_room(struct upstream *u, struct server *s, const struct lease *l)
+static void make_room(const struct upstream *u, struct server *s, const struct lease *l)
 {
-	if (l->fresh && s->idle_n > 0 && at_limit(u, s))
+	if (l->fresh && s->idle_n > 0 && u->config.connections > 0 &&
+	    s->open_n >= u->config.connections)
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
+}
+
+/* ---- places --------------------------------------------------------------- */
+
+bool server_give(struct server *s, struct lease *l)
+{
+	uint32_t limit = s->upstream->config.requests;
+
+	if (limit > 0 && s->row) {
+		if (s->places > 0)
+			s->places--;
+		else if (!roster_take(s->row, limit))
+			return false;
+		l->place = true;
+	}
+	s->busy_n++;
+	stat_add(&s->cell->requests, 1);
+	stat_add(&s->cell->in_flight, 1);
+	return true;
+}
+
+void server_give_back(struct server *s, struct lease *l)
+{
+	struct upstream *u = s->upstream;
+
+	s->busy_n--;
+	stat_sub(&s->cell->in_flight, 1);
+	if (l->place)
+		roster_put(u->roster, s->row, u->worker, u->config.requests);
+	l->place = false;
+}
+
+void upstream_take_granted(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (u->servers[i]->row)
+			u->servers[i]->places += roster_granted(u->servers[i]->cell);
+	upstream_serve_line(u);
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+
+		if (s->places > 0 && !list_empty(&u->line))
+			u->has_no_use = true; /* it lacks something else */
+		note_line(u);
+		for (; s->places > 0; s->places--)
+			roster_put(u->roster, s->row, u->worker, u->config.requests);
+	}
+}
+
+/* False: it has no room after all, or there is no descriptor. */
+static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t wanted)
+{
+	bool in_line = l->state == LEASE_WAITING;
+	bool idle;
+
+	server_drop_stale(s);
+	idle = s->idle_n > 0 && !l->fresh;
+	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
+	if (!idle && ((!in_line && !list_empty(&u->line)) || !take_descriptor(u, wanted)))
+		return false;
+	if (!server_give(s, l)) {
+		if (!idle)
+			quota_put(u->descriptors);
+		upstream_serve(u); /* another worker was faster; elsewhere there may be room */
+		return false;
+	}
+	if (in_line)
+		leave_line(l);
+	if (idle) {
+		origin_lease(s, l);
+		return true;
+	}
+	make_room(u, s, l);
+	origin_connect(s, l);
+	return true;
 }
 
 /* False: every server was tried. */
 bool lease_try(struct upstream *u, struct lease *l)
 {
 	bool untried = false;
-	struct server *s = choose(u, l, &untried);
+	struct server *s = server_choose(u, l, &untried);
 
 	if (!untried)
 		return false;
-	if (!s)
+	if (!s || !give(u, s, l, 1))
 		return join_line(u, l);
-	server_drop_stale(s);
-	if (s->idle_n > 0 && !l->fresh) {
-		origin_lease(s, l);
-		return true;
-	}
-	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
-	if (!list_empty(&u->line) || !take_descriptor(u, 1))
-		return join_line(u, l);
-	make_room(u, s, l);
-	origin_connect(s, l);
 	return true;
 }
 
-void upstream_lease(struct upstream *u, struct lease *l, bool fresh, struct task *asker)
+static bool avoids_some(const struct lease *l)
 {
-	ASSERT(l->state == LEASE_NONE);
-	memset(l, 0, sizeof(*l));
-	l->upstream = u;
-	l->asker = asker;
-	l->fresh = fresh;
-	list_init(&l->node);
-	timer_init(&l->timer, NULL);
-	if (u->closing)
-		lease_fail(l, LEASE_REFUSED);
-	else
-		lease_try(u, l);
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < COUNT(l->tried); i++)
+		any |= l->tried[i];
+	return any != 0;
 }
 
-/* A place came free: those who wait longest go first. */
+void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, bool fresh,
+		    struct task *asker)
+{
+	ASSERT(l->state == LEASE_NONE);
+	l->upstream = u;
+	l->origin = NULL;
+	l->failure = LEASE_REFUSED;
+	l->reused = false;
+	l->asker = asker;
+	l->fresh = fresh;
+	memset(l->tried, 0, sizeof(l->tried));
+	if (avoid)
+		memcpy(l->tried, avoid, sizeof(l->tried));
+	l->avoids = avoids_some(l);
+	list_init(&l->node);
+	timer_init(&l->timer, NULL);
+	if (u->closing) {
+		lease_fail(l, LEASE_REFUSED);
+		return;
+	}
+	if (!lease_try(u, l))
+		lease_fail(l, LEASE_REFUSED);
+}
+
+/* A place came free: those who wait longest go first. Who waits for some servers only, as he has
+ * tried the others, does not keep from these who comes after him. */
 void upstream_serve_line(struct upstream *u)
 {
-	while (!list_empty(&u->line)) {
-		struct lease *l = LIST_ITEM(u->line.next, struct lease, node);
-		bool untried = false;
-		struct server *s = choose(u, l, &untried);
+	unsigned passed = 0;
 
-		if (!s)
-			return;
-		server_drop_stale(s);
-		if (s->idle_n > 0 && !l->fresh) {
+	u->has_no_use = false;
+	note_line(u);
+	LIST_EACH(&u->line, node) {
+		struct lease *l = LIST_ITEM(node, struct lease, node);
+		bool untried = false;
+		struct server *s = server_choose(u, l, &untried);
+
+		if (!untried) {
 			leave_line(l);
-			origin_lease(s, l);
-			continue;
-		}
-		if (!take_descriptor(u, u->line_n))
+			lease_fail(l, (enum lease_failure)l->failure);
+		} else if (!s) {
+			if (!avoids_some(l) || ++passed == PASSED_MAX)
+				return;
+		} else if (!give(u, s, l, u->line_n)) {
 			return;
-		leave_line(l);
-		make_room(u, s, l);
-		origin_connect(s, l);
+		}
 	}
 }
 
@@ -217,10 +268,13 @@ void upstream_return(struct lease *l, bool reusable)
 		break;
 	case LEASE_CONNECTING:
 		timer_stop(&u->tick->wheel, &l->timer);
+		server_give_back(o->server, l);
+		upstream_serve(u);
 		o->lease = NULL;
 		io_cancel(u->tick->loop, &o->connect.op);
 		break;
 	case LEASE_READY:
+		server_give_back(o->server, l);
 		l->origin = NULL;
 		l->state = LEASE_NONE;
 		origin_take_back(o, reusable);
@@ -240,15 +294,18 @@ static void step(struct task *task)
 
 /* ---- the upstream --------------------------------------------------------- */
 
+static void granted(void *owner)
+{
+	upstream_take_granted(owner);
+}
+
 struct upstream *upstream_new(const struct upstream_options *options)
 {
-	unsigned n = options->config->server_n;
-	struct upstream *u = calloc(1, sizeof(*u) + n * sizeof(u->servers[0]));
+	struct upstream *u = calloc(1, sizeof(*u));
 
 	if (!u)
 		return NULL;
 	u->tick = options->tick;
-	u->config = options->config;
 	u->stats = options->stats;
 	u->descriptors = options->descriptors;
 	u->line_quota = options->line;
@@ -256,22 +313,30 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->owner = options->owner;
 	u->window = options->window;
 	u->idle_timeout_ms = options->idle_timeout_ms;
-	u->server_n = n;
 	list_init(&u->line);
+	list_init(&u->leaving);
 	task_init(&u->task, step);
 	slab_init(&u->origins, "origin", sizeof(struct origin), 0);
-	for (unsigned i = 0; i < n; i++) {
-		u->servers[i].upstream = u;
-		u->servers[i].config = &options->config->servers[i];
-		list_init(&u->servers[i].idle);
+	u->worker = options->worker;
+	u->roster = options->roster;
+	if (!u->roster)
+		u->roster = u->own_roster = roster_new("", options->worker + 1, NULL, NULL);
+	if (!u->roster) {
+		free(u);
+		return NULL;
 	}
-	return u;
+	u->random = server_mix(u->tick->now_us + options->worker) | 1;
+	roster_sit(u->roster, u->worker, &u->tick->mailbox, granted, u);
+	if (upstream_servers_init(u, options->config))
+		return u;
+	upstream_free(u);
+	return NULL;
 }
 
 bool upstream_evict(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = &u->servers[i];
+		struct server *s = u->servers[i];
 
 		if (s->idle_n > 0) {
 			origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
@@ -287,11 +352,17 @@ void upstream_serve(struct upstream *u)
 		tick_run(u->tick, &u->task);
 }
 
+void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms)
+{
+	u->window = window;
+	u->idle_timeout_ms = idle_timeout_ms;
+}
+
 void upstream_close(struct upstream *u)
 {
 	u->closing = true;
 	for (unsigned i = 0; i < u->server_n; i++)
-		LIST_EACH(&u->servers[i].idle, node)
+		LIST_EACH(&u->servers[i]->idle, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
 }
 
@@ -303,8 +374,10 @@ bool upstream_idle(const struct upstream *u)
 void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
-	for (unsigned i = 0; i < u->server_n; i++)
-		ASSERT(u->servers[i].open_n == 0 && u->servers[i].leased_n == 0);
+	ASSERT(list_empty(&u->leaving));
+	upstream_servers_done(u);
+	roster_stand(u->roster, u->worker, u);
+	roster_free(u->own_roster);
 	task_stop(&u->task);
 	slab_done(&u->origins);
 	free(u);

@@ -143,7 +143,7 @@ static const char *url_read(struct reader *r, struct slice text, struct config_b
 	b->path = (struct slice){ arena_text(r->memory, path), path.len };
 	if (!memchr(host.ptr, ':', host.len) || host.ptr[host.len - 1] == ']')
 		host = slice_of(arena_format(r->memory, "%.*s:80", REPORT_ARG(host)));
-	return address_resolve(r->memory, host, false, &b->address, 1, &n);
+	return address_answer(r, host, false, &b->address, 1, &n);
 }
 
 void block_read(struct reader *r, const struct node *n, struct config_block *b)

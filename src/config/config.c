@@ -20,7 +20,7 @@ static bool address_read(struct reader *r, const struct node *n, struct config_a
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return false;
-	fault = address_resolve(r->memory, n->text, true, a, 1, &found);
+	fault = address_answer(r, n->text, true, a, 1, &found);
 	if (fault)
 		report_error(&r->report, n->at, "%s", fault);
 	return !fault;
@@ -82,6 +82,20 @@ static void admin_read(struct reader *r, const struct node *n)
 		address_free_check(r, n, &r->config->admin);
 }
 
+static void control_read(struct reader *r, const struct node *n)
+{
+	struct config_address *a = &r->config->control;
+
+	if (!address_read(r, n, a))
+		return;
+	r->config->has_control = a->sa.ss_family == AF_UNIX;
+	if (!r->config->has_control)
+		report_error(&r->report, n->at, "orders come from this machine only; write "
+						"unix:/PATH");
+	else
+		address_free_check(r, n, a);
+}
+
 static void access_log_read(struct reader *r, const struct node *n)
 {
 	struct config *c = r->config;
@@ -119,6 +133,7 @@ static void top_read(struct reader *r, const struct node *root)
 	} nodes[] = {
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
+		{ KEY_top_control, control_read },
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};
@@ -129,6 +144,7 @@ static void top_read(struct reader *r, const struct node *root)
 	user_read(r, found.nodes[KEY_top_user], found.nodes[KEY_top_group]);
 	access_log_read(r, found.nodes[KEY_top_access_log]);
 	limits_read(r, found.nodes[KEY_top_limits]);
+	resolver_read(r, found.nodes[KEY_top_resolver]);
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (found.nodes[nodes[i].key])
 			nodes[i].read(r, found.nodes[nodes[i].key]);
@@ -138,6 +154,8 @@ static void text_read(struct reader *r, struct slice text)
 {
 	const struct node *root;
 
+	if (!r->answers.given)
+		answer_keep(&r->answers, ANSWER_FILE, slice_of(r->config->file), text);
 	if (text.len > FILE_BYTES_MAX) {
 		report_error(&r->report, start,
 			     "larger than %zu bytes; write a shorter configuration",
@@ -160,6 +178,8 @@ static struct config *finish(struct reader *r, FILE *errors)
 	struct config *c = r->config;
 	bool failed = r->report.n > 0;
 
+	if (r->dns)
+		dns_free(r->dns);
 	report_print(&r->report, errors);
 	report_done(&r->report);
 	arena_free(&r->scratch);
@@ -167,6 +187,7 @@ static struct config *finish(struct reader *r, FILE *errors)
 		arena_free(r->memory);
 		return NULL;
 	}
+	c->snapshot = (struct slice){ r->answers.bytes, r->answers.n };
 	c->memory = arena_take(r->memory, sizeof(*r->memory));
 	*(struct arena *)c->memory = *r->memory;
 	return c;
@@ -174,7 +195,8 @@ static struct config *finish(struct reader *r, FILE *errors)
 
 static void reader_init(struct reader *r, struct arena *memory, const char *file)
 {
-	*r = (struct reader){ .memory = memory, .report = { .file = file } };
+	*r = (struct reader){ .memory = memory, .report = { .file = file },
+			      .answers = { .memory = memory } };
 	r->config = arena_take(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
@@ -185,6 +207,25 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 	struct reader r;
 
 	reader_init(&r, &memory, file);
+	text_read(&r, text);
+	return finish(&r, errors);
+}
+
+struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
+{
+	struct arena memory = { 0 };
+	struct answers given = { .bytes = arena_take(&memory, snapshot.len), .n = snapshot.len,
+				 .memory = &memory, .given = true };
+	struct slice file, text;
+	struct reader r;
+
+	memcpy(given.bytes, snapshot.ptr, snapshot.len);
+	if (!answer_first(&given, ANSWER_FILE, &file, &text)) {
+		arena_free(&memory);
+		return NULL;
+	}
+	reader_init(&r, &memory, arena_text(&memory, file));
+	r.answers = given;
 	text_read(&r, text);
 	return finish(&r, errors);
 }

@@ -52,6 +52,9 @@ extern const struct key keys[KEYS];
 /* The path of a section's keys: "limits." */
 extern const char *const section_paths[SECTIONS];
 
+/* restart.c: it goes by what it was when the worker process started. */
+bool key_needs_restart(const struct key *k);
+
 /* NULL: there is none of that name. */
 const struct key *key_find(enum section s, struct slice name);
 

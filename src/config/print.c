@@ -66,6 +66,12 @@ static void print_template(FILE *out, const char *key, const struct template *t)
 	fputs("\"\n", out);
 }
 
+/* What a reload does not change is told. */
+static const char *remark(const struct key *k)
+{
+	return key_needs_restart(k) ? " # a change takes an upgrade or a restart" : "";
+}
+
 static void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
 {
 	const char *field = (const char *)from + k->offset;
@@ -81,7 +87,7 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	case KIND_WORD:
 		value_format(k, value_number(k, from), number);
 		indent(out, depth);
-		fprintf(out, "%s: %s\n", k->name.ptr, number);
+		fprintf(out, "%s: %s%s\n", k->name.ptr, number, remark(k));
 		return;
 	case KIND_STRING:
 		text = slice_of(*(const char *const *)field);
@@ -96,7 +102,9 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	if (text.len == 0)
 		return;
 	indent(out, depth);
-	print_text(out, k->name.ptr, text);
+	fprintf(out, "%s: \"", k->name.ptr);
+	quoted(out, text, false);
+	fprintf(out, "\"%s\n", remark(k));
 }
 
 /* The plain keys of a section, as far as they mean anything to the protocol. */
@@ -107,6 +115,15 @@ static void print_section(FILE *out, enum section s, const void *from, unsigned 
 		if (keys[i].section == s &&
 		    (keys[i].protocol == PROTOCOL_ANY || keys[i].protocol != without))
 			print_key(out, &keys[i], from, depth);
+}
+
+static void print_health(FILE *out, const struct config_health *h)
+{
+	indent(out, 2);
+	fputs(h->on ? "health_check:\n" : "health_check: off\n", out);
+	if (h->on)
+		print_section(out, SECTION_health, h, 3,
+			      h->type == CONFIG_HEALTH_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
 }
 
 static void print_upstream(FILE *out, const struct config_upstream *u)
@@ -122,10 +139,16 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 			indent(out, 4);
 			print_text(out, "name", slice_of(s->name));
 		}
-		print_section(out, SECTION_server, s, 4, PROTOCOL_ANY);
+		print_section(out, SECTION_server, s, 4,
+			      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+	}
+	if (u->balance == CONFIG_HASH) {
+		indent(out, 2);
+		print_template(out, "hash", &u->hash);
 	}
 	print_section(out, SECTION_upstream, u, 2,
 		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+	print_health(out, &u->health);
 }
 
 static void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
@@ -182,6 +205,33 @@ static void print_block(FILE *out, const struct config_block *b)
 	fputs("\"\n", out);
 }
 
+static void print_retry(FILE *out, const struct config_retry *retry)
+{
+	const char *comma = "";
+
+	fputs(INDENT INDENT "retry:\n" INDENT INDENT INDENT "on: [", out);
+	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++) {
+		if (!(retry->on >> i & 1))
+			continue;
+		fprintf(out, "%s%s", comma, config_retry_word((enum config_retry_on)i));
+		comma = ", ";
+	}
+	fputs("]\n", out);
+	print_section(out, SECTION_retry, retry, 3, PROTOCOL_ANY);
+}
+
+/* What a route of the action proxy has besides it. */
+static void print_tries(FILE *out, const struct config_route *route)
+{
+	print_section(out, SECTION_route, route, 2, PROTOCOL_ANY);
+	if (route->retry)
+		print_retry(out, route->retry);
+	if (!route->hedge)
+		return;
+	fputs(INDENT INDENT "hedge:\n", out);
+	print_section(out, SECTION_hedge, route->hedge, 3, PROTOCOL_ANY);
+}
+
 static void print_route(FILE *out, const struct config *c,
 			const struct config_route *route)
 {
@@ -194,6 +244,7 @@ static void print_route(FILE *out, const struct config *c,
 	switch (route->action) {
 	case CONFIG_PROXY:
 		print_proxy(out, c, &route->proxy, 2);
+		print_tries(out, route);
 		break;
 	case CONFIG_MEMCACHED_GET:
 		print_memcached(out, c, &route->memcached, 2, false);
@@ -220,6 +271,26 @@ static void print_listens(FILE *out, const struct config *c)
 	}
 	if (c->has_admin)
 		print_text(out, "admin", slice_of(c->admin.text));
+	if (c->has_control)
+		print_text(out, "control", slice_of(c->control.text));
+}
+
+static void print_resolver(FILE *out, const struct config_resolver *r)
+{
+	if (r->off) {
+		fputs("resolver: off # a change takes an upgrade or a restart\n", out);
+		return;
+	}
+	fputs("resolver:\n" INDENT "servers: ", out);
+	if (r->servers) {
+		fputs("[\"", out);
+		for (const char *at = r->servers; *at; at++)
+			fputs(*at == ',' ? "\", \"" : (char[]){ *at, '\0' }, out);
+		fputs("\"]\n", out);
+	} else {
+		fputs("system\n", out);
+	}
+	print_section(out, SECTION_resolver, r, 1, PROTOCOL_ANY);
 }
 
 void config_print(const struct config *c, FILE *out)
@@ -232,6 +303,7 @@ void config_print(const struct config *c, FILE *out)
 		fputs("access_log:\n", out);
 		print_section(out, SECTION_access_log, c, 1, PROTOCOL_ANY);
 	}
+	print_resolver(out, &c->resolver);
 	fputs(c->upstream_n > 0 ? "upstreams:\n" : "upstreams: {}\n", out);
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		print_upstream(out, &c->upstreams[i]);

@@ -6,7 +6,9 @@
 #define CONFIG_READER_H
 
 #include "base/check.h"
+#include "answers.h"
 #include "config/config.h"
+#include "dns/dns.h"
 #include "keys.h"
 #include "node.h"
 #include "report.h"
@@ -20,6 +22,9 @@ struct reader {
 	struct arena scratch; /* gone when reading is over */
 	struct report report;
 	struct config *config;
+	struct dns *dns;      /* NULL: no name was met yet */
+	bool dns_silent;      /* no nameserver answered in time */
+	struct answers answers;
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -52,6 +57,12 @@ void user_read(struct reader *r, const struct node *user, const struct node *gro
 /* upstream.c */
 void upstreams_read(struct reader *r, const struct node *map);
 
+/* resolver.c; before upstreams. `n` may be NULL. */
+void resolver_read(struct reader *r, const struct node *n);
+
+/* health.c: `n` may be NULL; the protocol is known. */
+void health_read(struct reader *r, const struct node *n, struct config_upstream *u);
+
 /* routes.c; upstreams are known and `study` is read. */
 void routes_read(struct reader *r, const struct node *list);
 
@@ -62,8 +73,20 @@ void memcached_read(struct reader *r, const struct node *n, struct config_memcac
 void block_read(struct reader *r, const struct node *n, struct config_block *b);
 void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
 
+/* retry.c: `deadline` is read and the action is known. NULL nodes: not there. */
+void retry_read(struct reader *r, const struct node *n, struct config_route *route);
+void hedge_read(struct reader *r, const struct node *n, struct config_route *route);
+
 /* join.c */
 void join_read(struct reader *r, const struct node *n, struct config_join *j);
+
+/* address.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well;
+ * fills in all that depends on its address. */
+const char *server_resolve(struct reader *r, struct slice text,
+			   enum config_protocol protocol, struct config_server *s);
+/* address.c: as address_resolve(), or what was kept of it. */
+const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+			   struct config_address *addresses, unsigned max, unsigned *n);
 
 /* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
  * addresses. Returns NULL, or what is wrong and the remedy. */

@@ -93,7 +93,8 @@ void config_reference(FILE *out)
 		cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
 		print_preset(out, k);
 		print_range(out, k);
-		fprintf(out, "%s |\n", k->help);
+		fprintf(out, "%s%s |\n", k->help,
+			key_needs_restart(k) ? "; no reload changes it" : "");
 	}
 	print_variables(out);
 }

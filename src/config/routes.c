@@ -145,6 +145,21 @@ static void actions_read(struct reader *r, const struct node *map,
 			"'memcached: { upstream: NAME, key: TEXT }'");
 }
 
+/* What only the action proxy heeds would be a wish unheard. */
+static void proxy_only_check(struct reader *r, const struct found *found)
+{
+	static const enum key_id of_proxy[] = { KEY_route_deadline, KEY_route_retry,
+						KEY_route_hedge };
+
+	for (size_t i = 0; i < COUNT(of_proxy); i++) {
+		const struct node *n = found->nodes[of_proxy[i]];
+
+		if (n && !found->nodes[KEY_route_proxy])
+			report_error(&r->report, n->key->at,
+				     "'%s' means nothing without 'proxy'; remove it", node_name(n));
+	}
+}
+
 static void route_read(struct reader *r, const struct node *n, struct config_route *route)
 {
 	struct found found;
@@ -156,6 +171,11 @@ static void route_read(struct reader *r, const struct node *n, struct config_rou
 	if (found.nodes[KEY_route_host])
 		host_read(r, found.nodes[KEY_route_host], route);
 	actions_read(r, n, &found, route);
+	proxy_only_check(r, &found);
+	if (found.nodes[KEY_route_retry])
+		retry_read(r, found.nodes[KEY_route_retry], route);
+	if (found.nodes[KEY_route_hedge])
+		hedge_read(r, found.nodes[KEY_route_hedge], route);
 }
 
 static bool prefix_covers(struct slice prefix, struct slice path)

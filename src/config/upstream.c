@@ -4,6 +4,26 @@
 
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
+/* A key that means nothing to what the servers speak would be a wish unheard. */
+static void protocol_check(struct reader *r, const struct found *found,
+			   const struct config_upstream *u)
+{
+	enum key_protocol other = u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
+							     : PROTOCOL_HTTP;
+	bool http = u->protocol == CONFIG_HTTP;
+
+	for (size_t i = 0; i < KEYS; i++) {
+		if (!found->nodes[i] || keys[i].protocol != other)
+			continue;
+		report_error(
+			&r->report, found->nodes[i]->key->at,
+			"'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
+			"write 'protocol: %s'",
+			keys[i].name.ptr, http ? "memcached" : "http", u->name,
+			http ? "http" : "memcached", http ? "memcached" : "http");
+	}
+}
+
 static void server_name_read(struct reader *r, const struct node *n,
 			     struct config_server *s)
 {
@@ -24,37 +44,37 @@ static void server_name_read(struct reader *r, const struct node *n,
 }
 
 static void server_address_read(struct reader *r, const struct node *n,
-				struct config_server *s)
+				enum config_protocol protocol, struct config_server *s)
 {
 	const char *fault;
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = address_resolve(r->memory, n->text, false, s->addresses,
-				CONFIG_ADDRESSES_MAX, &s->address_n);
+	fault = server_resolve(r, n->text, protocol, s);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
 	}
-	s->address = s->addresses[0].text;
 	if (!s->name)
 		s->name = s->address;
 }
 
-static void server_read(struct reader *r, const struct node *n, struct config_server *s)
+static void server_read(struct reader *r, const struct node *n,
+			const struct config_upstream *u, struct config_server *s)
 {
 	struct found found;
 	bool is_map = n->kind == NODE_MAP;
 
 	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
+	protocol_check(r, &found, u);
 	if (!is_map) {
-		server_address_read(r, n, s);
+		server_address_read(r, n, u->protocol, s);
 		return;
 	}
 	if (found.nodes[KEY_server_name])
 		server_name_read(r, found.nodes[KEY_server_name], s);
 	if (found.nodes[KEY_server_address])
-		server_address_read(r, found.nodes[KEY_server_address], s);
+		server_address_read(r, found.nodes[KEY_server_address], u->protocol, s);
 }
 
 /* The name as keys are placed by it: memcached's own port goes without saying. */
@@ -95,30 +115,65 @@ static void servers_read(struct reader *r, const struct node *list,
 		return;
 	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
-		server_read(r, n, &u->servers[u->server_n]);
+		server_read(r, n, u, &u->servers[u->server_n]);
 		name_unique_check(r, u, u->server_n, n);
 		u->server_n++;
 	}
 }
 
-/* A key that means nothing to what the servers speak would be a wish unheard. */
-static void protocol_check(struct reader *r, const struct found *found,
-			   const struct config_upstream *u)
+static void hash_read(struct reader *r, const struct node *n, struct template *t)
 {
-	enum key_protocol other = u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
-							     : PROTOCOL_HTTP;
-	bool http = u->protocol == CONFIG_HTTP;
+	struct slice text;
+	size_t column;
+	const char *why;
 
-	for (size_t i = 0; i < KEYS; i++) {
-		if (!found->nodes[i] || keys[i].protocol != other)
-			continue;
-		report_error(
-			&r->report, found->nodes[i]->key->at,
-			"'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
-			"write 'protocol: %s'",
-			keys[i].name.ptr, http ? "memcached" : "http", u->name,
-			http ? "http" : "memcached", http ? "memcached" : "http");
+	if (!scalar_check(r, n, "'hash: \"${client.address}\"'"))
+		return;
+	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
+	if (template_compile(t, text, &column, &why) < 0) {
+		report_error(&r->report, node_text_place(n, column), "%s", why);
+		return;
 	}
+	for (unsigned i = 0; i < t->part_n; i++)
+		if (t->parts[i].variable != VARIABLE_NONE)
+			return;
+	report_error(&r->report, n->at,
+		     "all requests have the same 'hash'; write a variable, as in "
+		     "\"${client.address}\"");
+}
+
+static void balance_check(struct reader *r, const struct node *n, const struct found *found,
+			  const struct config_upstream *u)
+{
+	const struct node *hash = found->nodes[KEY_upstream_hash];
+	const struct node *load = found->nodes[KEY_upstream_hash_load];
+
+	if (u->balance == CONFIG_HASH) {
+		if (!hash)
+			report_error(&r->report, node_place(n),
+				     "'balance: hash' needs to know by what; write 'hash: "
+				     "\"${client.address}\"'");
+		return;
+	}
+	if (hash)
+		report_error(&r->report, hash->key->at,
+			     "'hash' means something with 'balance: hash' only; write that, or "
+			     "remove it");
+	if (u->hash_load > 0)
+		report_error(&r->report, load->key->at,
+			     "'hash_load' means something with 'balance: hash' only; write that, "
+			     "or remove it");
+}
+
+/* Of a list in which all are backups none would be the first to be asked. */
+static void backup_check(struct reader *r, const struct node *list,
+			 const struct config_upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (!u->servers[i].backup)
+			return;
+	report_error(&r->report, list->at,
+		     "all servers of '%s' are backups; remove 'backup' from one at least", u->name);
 }
 
 static void upstream_read(struct reader *r, const struct node *n,
@@ -129,8 +184,16 @@ static void upstream_read(struct reader *r, const struct node *n,
 	if (!section_read(r, n, SECTION_upstream, u, &found))
 		return;
 	protocol_check(r, &found, u);
+	health_read(r, found.nodes[KEY_upstream_health_check], u);
 	if (found.nodes[KEY_upstream_servers])
 		servers_read(r, found.nodes[KEY_upstream_servers], u);
+	if (u->protocol != CONFIG_HTTP)
+		return;
+	if (found.nodes[KEY_upstream_hash])
+		hash_read(r, found.nodes[KEY_upstream_hash], &u->hash);
+	balance_check(r, n, &found, u);
+	if (u->server_n > 0)
+		backup_check(r, found.nodes[KEY_upstream_servers], u);
 }
 
 void upstreams_read(struct reader *r, const struct node *map)

@@ -65,7 +65,7 @@ static void find_group(struct reader *r, const struct node *n)
 			     REPORT_ARG(slice_of(c->group)));
 }
 
-void user_read(struct reader *r, const struct node *user, const struct node *group)
+static void look_up(struct reader *r, const struct node *user, const struct node *group)
 {
 	const struct config *c = r->config;
 	bool has_group = find_user(r, user);
@@ -76,4 +76,26 @@ void user_read(struct reader *r, const struct node *user, const struct node *gro
 		report_error(&r->report, place_of(user),
 			     "no user has this number, so it has no group; write 'group: "
 			     "NUMBER' as well");
+}
+
+void user_read(struct reader *r, const struct node *user, const struct node *group)
+{
+	struct config *c = r->config;
+	uint32_t ids[2];
+	struct slice question, answer;
+
+	if (r->answers.given) {
+		if (answer_first(&r->answers, ANSWER_USER, &question, &answer) &&
+		    answer.len == sizeof(ids)) {
+			memcpy(ids, answer.ptr, sizeof(ids));
+			c->uid = ids[0];
+			c->gid = ids[1];
+		}
+		return;
+	}
+	look_up(r, user, group);
+	ids[0] = c->uid;
+	ids[1] = c->gid;
+	answer_keep(&r->answers, ANSWER_USER, slice_of(c->user),
+		    (struct slice){ (const char *)ids, sizeof(ids) });
 }

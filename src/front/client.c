@@ -349,6 +349,11 @@ void front_drain(struct front *f)
 	}
 }
 
+void front_retire(struct front *f)
+{
+	f->draining = true;
+}
+
 void front_close(struct front *f)
 {
 	LIST_EACH(&f->all, node) {

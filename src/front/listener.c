@@ -15,7 +15,7 @@ static void arm(struct listener_slot *s)
 
 static void pause_for_a_while(struct listener *l)
 {
-	if (l->stopped || timer_armed(&l->pause))
+	if (l->abandoned || timer_armed(&l->pause))
 		return;
 	stat_add(&l->stats->accept_pauses, 1);
 	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
@@ -26,7 +26,7 @@ static void hand_over(struct listener_slot *s, int fd)
 	struct listener *l = s->listener;
 	struct peer peer;
 
-	if (l->stopped) {
+	if (l->abandoned) {
 		io_close(l->tick->loop, fd);
 		return;
 	}
@@ -90,13 +90,19 @@ void listener_stop(struct listener *l)
 	if (l->stopped)
 		return;
 	l->stopped = true;
+	io_close(l->tick->loop, l->fd);
+}
+
+void listener_abandon(struct listener *l)
+{
+	ASSERT(l->stopped);
+	l->abandoned = true;
 	timer_stop(&l->tick->wheel, &l->pause);
 	for (unsigned i = 0; i < LISTENER_ARMED; i++) {
 		if (l->slots[i].parked >= 0)
 			io_close(l->tick->loop, l->slots[i].parked);
 		l->slots[i].parked = -1;
 	}
-	io_close(l->tick->loop, l->fd);
 }
 
 bool listener_stopped(const struct listener *l)
@@ -104,7 +110,7 @@ bool listener_stopped(const struct listener *l)
 	if (!l->stopped)
 		return false;
 	for (unsigned i = 0; i < LISTENER_ARMED; i++)
-		if (io_busy(&l->slots[i].accept.op))
+		if (io_busy(&l->slots[i].accept.op) || l->slots[i].parked >= 0)
 			return false;
-	return true;
+	return !timer_armed(&l->pause);
 }

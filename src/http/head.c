@@ -26,6 +26,17 @@ const char *fault_text(enum fault f)
 	return faults[f].text;
 }
 
+bool method_safe(enum method m)
+{
+	static const bool safe[METHOD_OTHER + 1] = {
+#define METHOD(name, token, harmless, repeatable) [METHOD_##name] = harmless,
+#include "http/method.def"
+#undef METHOD
+	};
+
+	return safe[m];
+}
+
 bool method_idempotent(enum method m)
 {
 	static const bool idempotent[METHOD_OTHER + 1] = {

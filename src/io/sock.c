@@ -45,6 +45,42 @@ void peer_from(struct peer *p, const struct sockaddr_storage *ss)
 	}
 }
 
+bool sock_equal(const struct sockaddr *a, const struct sockaddr *b)
+{
+	struct sockaddr_in x, y;
+	struct sockaddr_in6 x6, y6;
+
+	if (a->sa_family != b->sa_family)
+		return false;
+	switch (a->sa_family) {
+	case AF_INET:
+		memcpy(&x, a, sizeof(x));
+		memcpy(&y, b, sizeof(y));
+		return x.sin_port == y.sin_port && x.sin_addr.s_addr == y.sin_addr.s_addr;
+	case AF_INET6:
+		memcpy(&x6, a, sizeof(x6));
+		memcpy(&y6, b, sizeof(y6));
+		return x6.sin6_port == y6.sin6_port && x6.sin6_scope_id == y6.sin6_scope_id &&
+		       memcmp(&x6.sin6_addr, &y6.sin6_addr, sizeof(x6.sin6_addr)) == 0;
+	}
+	return strcmp(((const struct sockaddr_un *)a)->sun_path,
+		      ((const struct sockaddr_un *)b)->sun_path) == 0;
+}
+
+bool sock_shortage(int error)
+{
+	switch (error) {
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EAGAIN:
+	case -EADDRNOTAVAIL:
+		return true;
+	}
+	return false;
+}
+
 /* By hand, because it is written into every request that is forwarded, and inet_ntop()
  * prints: 1,400 instructions of a request's 18,000. */
 static size_t inet4_text(const uint8_t *addr, char *text)

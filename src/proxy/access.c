@@ -225,6 +225,9 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	put_count(e, "sent_bytes", x->sent_bytes);
 	put_count(e, "took_us", x->took_us);
 	put_member(e, "server", slice_of(x->server));
+	put_count(e, "tries", x->tries_n);
+	if (x->hedge)
+		put_member(e, "hedge", slice_of(x->hedge));
 	put_member(e, "ending", slice_of(x->ending));
 	put_member(e, "referer", x->referer);
 	put_member(e, "user_agent", x->user_agent);

@@ -6,34 +6,38 @@
 
 #include "join.h"
 #include "route/variable.h"
+#include "tries.h"
+
+/* What is decoded for a hash: a parameter of the query, at most. */
+#define HASH_ROOM 1024
 
 /* ---- proxy ---------------------------------------------------------------- */
 
 /* A client of HTTP/1.0 need not name a host, and many origins refuse a request that names
  * none: it is then the server's. */
-static struct slice host_for(const struct proxy *p, const struct config_proxy *proxy,
+static struct slice host_for(const struct generation *g, const struct config_proxy *proxy,
 			     const struct head *h)
 {
-	const char *address = p->config->upstreams[proxy->upstream].servers[0].address;
+	const char *address = g->config->upstreams[proxy->upstream].servers[0].address;
 
 	if (proxy->host.len > 0 || h->authority.len > 0 || head_find(h, HEADER_HOST))
 		return proxy->host;
 	return strncmp(address, "unix:", 5) == 0 ? SLICE("localhost") : slice_of(address);
 }
 
-struct buf *action_emit_request(struct proxy *p, const struct request_view *view,
+struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h)
 {
 	struct emit_request r = {
 		.path = proxy->path,
-		.host = host_for(p, proxy, h),
+		.host = host_for(x->generation, proxy, h),
 		.framing = h->framing,
 		.length = h->length,
 		.upgrade = h->upgrade,
 		.client = view->client,
 		.proto = SLICE("http"),
 	};
-	struct buf *b = buf_new(io_bufs(p->tick->loop), emit_request_max(h, &r));
+	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), emit_request_max(h, &r));
 	struct emit e;
 
 	if (!b)
@@ -45,22 +49,55 @@ struct buf *action_emit_request(struct proxy *p, const struct request_view *view
 	return b;
 }
 
+static uint64_t hash_of(const struct template *t, const struct request_view *view)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+	char room[HASH_ROOM];
+
+	for (unsigned i = 0; i < t->part_n; i++) {
+		const struct template_part *part = &t->parts[i];
+		struct slice value;
+
+		if (!variable_value(part->variable, part->text, view, room, sizeof(room), &value))
+			return 0;
+		for (size_t k = 0; k < value.len; k++)
+			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
+	}
+	return hash > 0 ? hash : 1;
+}
+
+uint64_t action_hash(const struct generation *g, const struct request_view *view,
+		     unsigned upstream)
+{
+	const struct config_upstream *u = &g->config->upstreams[upstream];
+
+	return u->balance == CONFIG_HASH ? hash_of(&u->hash, view) : 0;
+}
+
 static void start_proxy(struct exchange *x, const struct request_view *view)
 {
-	struct proxy *p = x->proxy;
+	struct generation *g = x->generation;
 	const struct config_proxy *proxy = &view->route->proxy;
 	const struct head *h = view->head;
 	struct buf *request;
+	uint64_t key;
 
-	if (h->framing == FRAMING_LENGTH && proxy_refuses_body(p, h->length)) {
+	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return;
 	}
-	request = action_emit_request(p, view, proxy, h);
-	if (request)
-		x->fetch = fetch_origin(p, p->upstreams[proxy->upstream], request, h->method,
-					h->framing, h->length, &x->client->task);
 	x->state = EXCHANGE_ASKING;
+	request = action_emit_request(x, view, proxy, h);
+	if (!request) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	key = action_hash(g, view, proxy->upstream);
+	if (tries_wanted(view->route))
+		tries_begin(x, request, key, h);
+	else
+		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
+					h->length, key, NULL, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
@@ -80,7 +117,7 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 
 static void start_memcached(struct exchange *x, const struct request_view *view)
 {
-	struct proxy *p = x->proxy;
+	struct generation *g = x->generation;
 	const struct config_memcached *m = &view->route->memcached;
 	char room[MEMCACHE_KEY_MAX];
 	struct slice key;
@@ -93,11 +130,10 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_KEY_BAD);
 		return;
 	}
-	x->fetch = fetch_memcached(p, p->memcaches[m->upstream],
-				   m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
+	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
 	x->state = EXCHANGE_ASKING;
-	x->server = p->config->upstreams[m->upstream].name;
+	x->server = g->config->upstreams[m->upstream].name;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
@@ -108,12 +144,12 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 #define BLOCK_TIMEOUT_MS 60000
 
 /* The body of an answer that ended with its connection. */
-static bool answer_body(struct proxy *p, const char *bytes, size_t n, struct slice *body)
+static bool answer_body(struct exchange *x, const char *bytes, size_t n, struct slice *body)
 {
-	struct head *h = &p->answer;
+	struct head *h = &x->proxy->answer;
 	uint32_t scanned = 0;
 
-	if (head_parse_response(h, bytes, n, &p->front.limits, &scanned) != VERDICT_OK)
+	if (head_parse_response(h, bytes, n, &x->generation->head_limits, &scanned) != VERDICT_OK)
 		return false;
 	*body = (struct slice){ bytes + h->bytes, n - h->bytes };
 	if (h->framing == FRAMING_LENGTH && h->length < body->len)
@@ -138,7 +174,7 @@ static void start_block(struct exchange *x, const struct request_view *view)
 		got = sock_ask((const struct sockaddr *)&b->address.sa, b->address.len,
 			       (struct slice){ request, (size_t)n }, answer, BLOCK_ANSWER_MAX,
 			       BLOCK_TIMEOUT_MS);
-	if (got > 0 && answer_body(x->proxy, answer, (size_t)got, &body))
+	if (got > 0 && answer_body(x, answer, (size_t)got, &body))
 		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
 	else
 		exchange_fail(x, ENDING_ORIGIN_REFUSED);

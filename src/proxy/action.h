@@ -9,8 +9,12 @@
 void action_start(struct exchange *x, const struct request_view *view);
 
 /* The head as it goes to the origin of a proxy action; NULL: no memory. */
-struct buf *action_emit_request(struct proxy *p, const struct request_view *view,
+struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h);
+
+/* What the upstream's `hash` comes to for this request; 0: it has none. */
+uint64_t action_hash(const struct generation *g, const struct request_view *view,
+		     unsigned upstream);
 
 /* The key of a memcached action, into key[MEMCACHE_KEY_MAX]. False: there is none. */
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,

@@ -1,5 +1,6 @@
 #include "exchange.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "action.h"
@@ -7,6 +8,7 @@
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
+#include "tries.h"
 
 /* ---- endings -------------------------------------------------------------- */
 
@@ -17,6 +19,8 @@ static struct slice kept_slice(const struct exchange *x, struct span s)
 
 static void log_exchange(const struct exchange *x, enum ending ending)
 {
+	static const char *const hedges[] = { NULL, "lost", "won" };
+
 	if (!x->proxy->access)
 		return;
 	access_log(x->proxy->access, &(struct access_entry){
@@ -29,6 +33,8 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 		.sent_bytes = x->sent_bytes,
 		.took_us = x->proxy->tick->now_us - x->started_us,
 		.server = x->server,
+		.tries_n = x->tries_n,
+		.hedge = hedges[x->hedge],
 		.ending = ending_text(ending),
 	});
 }
@@ -43,20 +49,29 @@ void exchange_count(struct worker_stats *stats, int status)
 		stat_add(classes[status / 100 - 1], 1);
 }
 
+void exchange_drop_fetch(struct exchange *x)
+{
+	if (x->fetch)
+		x->tries_n += 1 + x->fetch->retried;
+	fetch_free(&x->fetch);
+}
+
 /* Frees all of it but the tie to its client. */
 static void let_go(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
+	exchange_drop_fetch(x);
+	tries_free(&x->tries);
 	log_exchange(x, ending);
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
 	io_crowd(p->tick->loop, -1);
-	fetch_free(&x->fetch);
 	join_free(&x->join);
 	action_forget_job(&x->job);
 	buf_put(x->kept);
+	generation_put(x->generation);
 	slab_put(&p->exchanges, x);
 }
 
@@ -81,7 +96,7 @@ void exchange_abort(struct exchange *x, enum ending ending)
 static void reply(struct exchange *x, struct reply *r)
 {
 	x->state = EXCHANGE_REPLYING;
-	fetch_free(&x->fetch);
+	exchange_drop_fetch(x);
 	x->keep = r->ending != ENDING_NO_MEMORY && client_keeps_alive(x->client);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
@@ -109,9 +124,30 @@ void exchange_redirect(struct exchange *x, struct slice location)
 				  .ending = ENDING_REDIRECTED, .location = location });
 }
 
+/* Who is shed may come back when those in line have been served, or have not. */
+static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
+{
+	const struct config_upstream *upstreams = x->generation->config->upstreams;
+	uint32_t ms;
+
+	if (ending == ENDING_CACHE_FAILED)
+		return SLICE("1"); /* it is asked again before long */
+	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_LATE)
+		return SLICE("");
+	if (x->route->action == CONFIG_PROXY)
+		ms = upstreams[x->route->proxy.upstream].queue_timeout_ms;
+	else if (x->route->action == CONFIG_MEMCACHED_GET)
+		ms = upstreams[x->route->memcached.upstream].queue_timeout_ms;
+	else
+		return SLICE("");
+	snprintf(text, 16, "%u", (ms + 999) / 1000);
+	return slice_of(text);
+}
+
 void exchange_fail(struct exchange *x, enum ending ending)
 {
 	int status = ending_status(ending);
+	char seconds[16];
 
 	if (x->status != 0 || status == 0) {
 		exchange_abort(x, ending);
@@ -119,7 +155,8 @@ void exchange_fail(struct exchange *x, enum ending ending)
 	}
 	reply(x, &(struct reply){ .status = status, .ending = ending,
 				  .allow = ending == ENDING_METHOD_REFUSED ? SLICE("GET, HEAD") :
-									     SLICE("") });
+									     SLICE(""),
+				  .retry_after = retry_after(x, ending, seconds) });
 }
 
 static void peer_too_slow(struct exchange *x)
@@ -144,6 +181,8 @@ static void exchange_step(struct client *c)
 	}
 	if (x->fetch)
 		fetch_step(x->fetch);
+	if (x->tries && !tries_step(x))
+		return;
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_ASKING:
 		relay_ask(x);
@@ -171,14 +210,13 @@ static void exchange_step(struct client *c)
 
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
-	struct proxy *p = x->proxy;
 	struct request_view view;
 	char client[SOCK_TEXT_MAX];
 	struct slice address = { client, peer_text(&x->client->peer, client, sizeof(client)) };
 
-	request_view_init(&view, h, address, p->path_scratch);
+	request_view_init(&view, h, address, x->generation->path_scratch);
 	x->state = EXCHANGE_ROUTING;
-	x->route = route_match(p->config, &view, from);
+	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
 	action_start(x, &view);
 }
@@ -190,11 +228,11 @@ void exchange_route_again(struct exchange *x)
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
 	enum verdict v = head_parse_request(h, x->kept->data, x->kept->end,
-					    &x->proxy->front.limits, &scanned);
+					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
-	fetch_free(&x->fetch);
-	route(x, h, (unsigned)(x->route - x->proxy->config->routes) + 1);
+	exchange_drop_fetch(x);
+	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
 	 * it is gone. */
 	if (c->exchange == x)
@@ -251,6 +289,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
+	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->exchanges, 1);
 	io_crowd(p->tick->loop, 1);
 	return x;

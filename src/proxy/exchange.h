@@ -8,7 +8,8 @@
  *      └─▶ REPLYING ─▶ (ended)
  *
  *   ROUTING    which route, and what it does
- *   ASKING     a fetch was started; the request's body goes to it; no final head yet
+ *   ASKING     a fetch was started; the request's body goes to it; no final head yet. It may
+ *              be one of several, with pauses between them (tries.h)
  *   RELAYING   the final head was written to the client; the body follows
  *   TUNNEL     after a 101: bytes in both directions
  *   JOINING    several fetches, one answer (join.h)
@@ -26,6 +27,9 @@
 enum exchange_state { EXCHANGE_ROUTING, EXCHANGE_ASKING, EXCHANGE_RELAYING, EXCHANGE_TUNNEL,
 		      EXCHANGE_JOINING, EXCHANGE_BURNING, EXCHANGE_REPLYING };
 
+/* Of a second try beside the first. */
+enum hedge { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
+
 /* A part of `kept`. */
 struct span {
 	uint32_t at, len;
@@ -33,9 +37,11 @@ struct span {
 
 struct exchange {
 	struct proxy *proxy;
+	struct generation *generation; /* it began under */
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
+	struct tries *tries;  /* NULL: its route says nothing of them, or they are over */
 	struct join *join;
 	struct job *job;
 	struct buf *kept;     /* the head as received: for the log, and to route again */
@@ -47,6 +53,8 @@ struct exchange {
 	int status;           /* answered; 0: not yet */
 	uint8_t state;        /* enum exchange_state */
 	uint8_t method;       /* enum method */
+	uint8_t hedge;        /* enum hedge */
+	uint8_t tries_n;      /* times that its upstream was asked, by fetches that are over */
 	bool minor_0;         /* HTTP/1.0 */
 	bool upgrade;         /* asked for */
 	bool expects;         /* holds its body back until a 100 */
@@ -59,6 +67,9 @@ extern const struct client_events exchange_client_events;
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
+
+/* Lets go of the fetch, and counts its tries. */
+void exchange_drop_fetch(struct exchange *x);
 
 /* The answer was queued whole: logs it, frees the exchange, and lets the client go on. */
 void exchange_end(struct exchange *x, enum ending ending);

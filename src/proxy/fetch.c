@@ -23,6 +23,31 @@ static void set_state(struct fetch *f, enum fetch_state state)
 	f->since_ms = tick_of(f)->now_ms;
 }
 
+/* What the origin is to blame for. One that is used again may end just when it is asked: that
+ * is nobody's fault. */
+static bool is_failure(const struct fetch *f, enum ending ending)
+{
+	if (f->lease.state == LEASE_CONNECTING)
+		return ending == ENDING_ORIGIN_UNREACHED;
+	if (f->lease.state != LEASE_READY)
+		return false;
+	if (ending == ENDING_ORIGIN_CLOSED)
+		return !f->lease.reused;
+	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_LATE ||
+	       ending == ENDING_ORIGIN_DEAF || ending == ENDING_ORIGIN_SHORT;
+}
+
+/* A tunnel that nobody used for long was in order. */
+static void blame(struct fetch *f, enum ending ending)
+{
+	if (f->tunnel || !is_failure(f, ending))
+		return;
+	if (ending == ENDING_ORIGIN_SHORT)
+		upstream_cut_short(&f->lease, f->status);
+	else
+		upstream_failed(&f->lease);
+}
+
 static void fail(struct fetch *f, enum ending ending)
 {
 	struct upstream_stats *stats;
@@ -31,6 +56,7 @@ static void fail(struct fetch *f, enum ending ending)
 	f->ending = (uint8_t)ending;
 	if (!f->upstream)
 		return;
+	blame(f, ending);
 	stats = upstream_stats(f->upstream);
 	if (ending == ENDING_ORIGIN_LATE || ending == ENDING_ORIGIN_DEAF ||
 	    ending == ENDING_ORIGIN_UNREACHED)
@@ -52,8 +78,8 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
-	const struct config_limits *limits = &f->proxy->config->limits;
+	uint32_t response_ms = f->config->response_timeout_ms;
+	const struct config_limits *limits = &f->generation->config->limits;
 	uint64_t sent = later(c->sent_ms, f->since_ms);
 
 	if (f->tunnel)
@@ -85,8 +111,8 @@ static uint64_t deadline(const struct fetch *f)
  * that none is missed. */
 static uint64_t next_look(const struct fetch *f)
 {
-	uint32_t response_ms = upstream_config(f->upstream)->response_timeout_ms;
-	uint32_t send_ms = f->proxy->config->limits.send_timeout_ms;
+	uint32_t response_ms = f->config->response_timeout_ms;
+	uint32_t send_ms = f->generation->config->limits.send_timeout_ms;
 	uint64_t due = deadline(f);
 
 	if (due != WHEEL_NEVER)
@@ -197,9 +223,10 @@ static void swallowed(struct fetch *f)
 	}
 	f->retried = true;
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
+	stat_add(&upstream_stats(f->upstream)->stale_retries, 1);
 	upstream_return(&f->lease, false);
 	set_state(f, FETCH_LEASING);
-	upstream_lease(f->upstream, &f->lease, true, f->asker);
+	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->asker);
 	lease_step(f);
 }
 
@@ -214,6 +241,26 @@ static void origin_step(struct fetch *f)
 	if (f->late && leased(f) && f->state != FETCH_ENDED)
 		fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_SHORT :
 			sending ? ENDING_ORIGIN_DEAF : ENDING_ORIGIN_LATE);
+}
+
+void fetch_late(struct fetch *f)
+{
+	switch ((enum fetch_state)f->state) {
+	case FETCH_LEASING:
+		fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_LATE :
+							  ENDING_ORIGIN_UNREACHED);
+		break;
+	case FETCH_SENDING:
+		fail(f, ENDING_ORIGIN_DEAF);
+		break;
+	case FETCH_AWAITING_HEAD:
+		fail(f, ENDING_ORIGIN_LATE);
+		break;
+	case FETCH_RELAYING:
+	case FETCH_ENDED:
+	case FETCH_FAILED:
+		break;
+	}
 }
 
 uint32_t fetch_room(struct fetch *f)
@@ -259,11 +306,12 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 	if (!leased(f))
 		return VERDICT_MORE;
 	c = conn_of(f);
-	switch (reader_response(&f->lease.origin->reader, c, &f->proxy->front.limits, h)) {
+	switch (reader_response(&f->lease.origin->reader, c, &f->generation->head_limits, h)) {
 	case VERDICT_OK:
 		break;
 	case VERDICT_BAD:
-		return refuse_head(f, ENDING_ORIGIN_BAD);
+		return refuse_head(f, h->fault == FAULT_NO_MEMORY ? ENDING_NO_MEMORY :
+								    ENDING_ORIGIN_BAD);
 	case VERDICT_MORE:
 		if (!c->eof && !c->error)
 			return VERDICT_MORE;
@@ -289,7 +337,9 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		f->since_ms = tick_of(f)->now_ms; /* an origin that says so is at work */
 		return;
 	}
+	f->status = (uint16_t)h->status;
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
+	upstream_answered(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
 	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
@@ -310,6 +360,7 @@ void fetch_hold(struct fetch *f, bool held)
 static void answer_ended(struct fetch *f)
 {
 	set_state(f, FETCH_ENDED);
+	upstream_completed(&f->lease);
 	upstream_return(&f->lease, f->reusable && f->lease.origin->writer.ended);
 }
 
@@ -317,7 +368,7 @@ static enum body_event origin_body(struct fetch *f, struct head *trailers, struc
 {
 	struct conn *c = conn_of(f);
 	enum body_event event = reader_body(&f->lease.origin->reader, c,
-					    &f->proxy->front.limits, trailers, p);
+					    &f->generation->head_limits, trailers, p);
 
 	switch (event) {
 	case BODY_END:
@@ -351,45 +402,54 @@ struct conn *fetch_tunnel(struct fetch *f)
 	return conn_of(f);
 }
 
-struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
-			   enum method method, enum framing framing, uint64_t length,
-			   struct task *asker)
+static struct fetch *fetch_new(struct generation *g, struct task *asker)
 {
-	struct fetch *f = slab_take(&p->fetches);
+	struct fetch *f = slab_take(&g->proxy->fetches);
+
+	if (!f)
+		return NULL;
+	f->proxy = g->proxy;
+	f->generation = generation_ref(g);
+	f->asker = asker;
+	set_state(f, FETCH_LEASING);
+	return f;
+}
+
+struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
+			   enum method method, enum framing framing, uint64_t length,
+			   uint64_t key, const uint64_t *avoid, struct task *asker)
+{
+	struct fetch *f = fetch_new(g, asker);
 
 	if (!f) {
 		buf_put(request);
 		return NULL;
 	}
-	f->proxy = p;
-	f->asker = asker;
-	f->upstream = u;
+	f->upstream = generation_upstream(g, upstream);
+	f->config = &g->config->upstreams[upstream];
 	f->request = request;
 	f->method = (uint8_t)method;
 	f->framing = (uint8_t)framing;
 	f->length = length;
-	set_state(f, FETCH_LEASING);
-	upstream_lease(u, &f->lease, false, asker);
+	f->avoid = avoid;
+	f->lease.key = key;
+	upstream_lease(f->upstream, &f->lease, avoid, false, asker);
 	return f;
 }
 
 /* ---- asking a cache ------------------------------------------------------- */
 
-struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
-			      struct slice key, struct task *asker)
+struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *asker)
 {
-	struct fetch *f = slab_take(&p->fetches);
+	struct fetch *f = fetch_new(g, asker);
 
 	if (!f)
 		return NULL;
-	f->proxy = p;
-	f->asker = asker;
-	set_state(f, FETCH_LEASING);
-	f->call = memcache_get(m, command, key, f);
-	if (!f->call) {
-		slab_put(&p->fetches, f);
-		return NULL;
-	}
+	f->call = memcache_get(generation_memcache(g, upstream), command, key, f);
+	if (!f->call)
+		fetch_free(&f);
 	return f;
 }
 
@@ -476,5 +536,6 @@ void fetch_free(struct fetch **slot)
 	if (f->call)
 		memcache_forget(&f->call);
 	buf_put(f->request);
+	generation_put(f->generation);
 	slab_put(&f->proxy->fetches, f);
 }

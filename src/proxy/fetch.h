@@ -12,9 +12,9 @@
  *   RELAYING       the head of the final answer was taken
  *
  * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its asker's
- * step; facts run the asker. A request is sent twice only if it is idempotent, had no body,
- * went out on a connection that was used before, and no byte of an answer was seen
- * (RFC 9110 9.2.2, RFC 9112 9.3.1). */
+ * step; facts run the asker. By itself it sends a request twice only if it is idempotent, had
+ * no body, went out on a connection that was used before, and no byte of an answer was seen
+ * (RFC 9110 9.2.2, RFC 9112 9.3.1); what a route says of retries is other fetches (tries.h). */
 #ifndef PROXY_FETCH_H
 #define PROXY_FETCH_H
 
@@ -34,12 +34,14 @@ enum fetch_state {
 
 struct fetch {
 	struct proxy *proxy;
+	struct generation *generation; /* of whoever asked first */
 	struct task *asker;
 	uint8_t state;        /* enum fetch_state */
 	uint8_t ending;       /* enum ending, of FETCH_FAILED */
 	uint8_t method;       /* enum method */
 	uint8_t framing;      /* of the request's body */
 	uint8_t interim_n;
+	uint16_t status;      /* of the answer whose head was taken */
 	bool retried;
 	bool body_begun;      /* some of it was taken: cannot be sent again */
 	bool late;            /* a deadline passed */
@@ -47,23 +49,27 @@ struct fetch {
 	bool reusable;        /* the origin, after this answer */
 	bool tunnel;
 	uint64_t length;      /* of the request's body */
-	uint64_t sent_us;     /* when its head was sent */
+	uint64_t sent_us;     /* when its head was sent; 0: not yet, to nobody */
 	uint64_t since_ms;    /* when the state began */
 	struct buf *request;  /* its serialised head, until an answer makes a repeat impossible */
 	struct upstream *upstream;
+	const uint64_t *avoid; /* servers that others are preferred to; see upstream_lease() */
+	const struct config_upstream *config; /* as the generation has it */
 	struct lease lease;
 	struct memcache_call *call; /* set: this is a question to a cache */
 };
 
-/* Asks an origin. `request` is the serialised head, whose reference is taken over. NULL: out
- * of memory. */
-struct fetch *fetch_origin(struct proxy *p, struct upstream *u, struct buf *request,
+/* Asks an origin of this upstream of the configuration. `request` is the serialised head, whose
+ * reference is taken over; key: what the upstream's `hash` came to, 0: nothing; `avoid` (may be
+ * NULL) lives as long as the fetch. NULL: out of memory. */
+struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
 			   enum method method, enum framing framing, uint64_t length,
-			   struct task *asker);
+			   uint64_t key, const uint64_t *avoid, struct task *asker);
 
 /* Asks a cache; the key is valid. */
-struct fetch *fetch_memcached(struct proxy *p, struct memcache *m, enum memcache_command command,
-			      struct slice key, struct task *asker);
+struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *asker);
 
 /* Goes on as far as facts allow. The state afterwards tells. */
 void fetch_step(struct fetch *f);
@@ -79,6 +85,10 @@ bool fetch_send_end(struct fetch *f, struct buf *trailers);
  * fetch_take_head(). For a question to an origin only. VERDICT_BAD: it failed. */
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
+
+/* Who asks has waited long enough: if no final head was taken it fails, as if its own time
+ * were up. */
+void fetch_late(struct fetch *f);
 
 /* The asker takes nothing for now, however much has come: the origin is not late meanwhile. */
 void fetch_hold(struct fetch *f, bool held);

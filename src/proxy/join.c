@@ -11,6 +11,7 @@ struct part {
 	struct buf *request;  /* of an origin, until it is asked */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
+	uint64_t hash;        /* by which its server is chosen */
 	bool done;
 	int status;           /* of the answer; 200 for a value */
 	char *bytes;          /* of its body, as far as they came */
@@ -57,28 +58,29 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
+	part->hash = action_hash(j->exchange->generation, view, config->proxy.upstream);
 	make_plain(&h);
 	h.method = METHOD_GET;
 	h.method_token = SLICE("GET");
 	h.framing = FRAMING_NONE;
 	h.upgrade = false;
-	part->request = action_emit_request(j->exchange->proxy, view, &config->proxy, &h);
+	part->request = action_emit_request(j->exchange, view, &config->proxy, &h);
 	return part->request ? ENDING_COMPLETE : ENDING_NO_MEMORY;
 }
 
 static bool ask(struct join *j, struct part *part)
 {
-	struct proxy *p = j->exchange->proxy;
+	struct generation *g = j->exchange->generation;
 	struct task *asker = &j->exchange->client->task;
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = fetch_memcached(p, p->memcaches[c->memcached.upstream],
+		part->fetch = fetch_memcached(g, c->memcached.upstream,
 					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
-		part->fetch = fetch_origin(p, p->upstreams[c->proxy.upstream], part->request,
-					   METHOD_GET, FRAMING_NONE, 0, asker);
+		part->fetch = fetch_origin(g, c->proxy.upstream, part->request,
+					   METHOD_GET, FRAMING_NONE, 0, part->hash, NULL, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

@@ -6,12 +6,17 @@
 
 #include "exchange.h"
 #include "join.h"
+#include "service.h"
+#include "tries.h"
 
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
 #define LINGER_MS 5000
 
 /* When those who wait for a descriptor look again. */
 #define DESCRIPTORS_MS 8
+
+/* When those that are closing are looked at again. */
+#define SWEEP_MS 20
 
 int ending_status(enum ending e)
 {
@@ -75,16 +80,11 @@ static uint32_t conn_window(const struct config_limits *l)
 
 static void init_front(struct proxy *p, const struct proxy_options *o)
 {
-	const struct config_limits *l = &p->config->limits;
 	struct front *f = &p->front;
 
 	f->tick = p->tick;
 	f->events = &exchange_client_events;
 	f->owner = p;
-	f->limits = (struct head_limits){ l->request_head, l->headers };
-	f->timeouts = (struct client_timeouts){ l->header_timeout_ms, l->idle_timeout_ms,
-						l->send_timeout_ms, l->receive_timeout_ms };
-	f->window = conn_window(l);
 	f->linger_ms = LINGER_MS;
 	f->quota = o->clients;
 	f->stats = o->stats;
@@ -94,14 +94,15 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 
 /* ---- descriptors ---------------------------------------------------------- */
 
+/* They take turns. */
 bool proxy_evict(struct proxy *p)
 {
-	for (unsigned i = 0; i < p->config->upstream_n; i++) {
-		unsigned k = p->evict_next++ % p->config->upstream_n;
-
-		if (p->upstreams[k] ? upstream_evict(p->upstreams[k]) :
-				      memcache_evict(p->memcaches[k]))
-			return true;
+	LIST_EACH(&p->services, node) {
+		if (!service_evict(LIST_ITEM(node, struct service, node)))
+			continue;
+		list_remove(node);
+		list_append(&p->services, node);
+		return true;
 	}
 	return false;
 }
@@ -126,72 +127,133 @@ static void descriptors_expired(struct timer *t)
 
 	/* Who still waits asks anew. */
 	atomic_store(&p->descriptor_quota->wanted, 0);
-	for (unsigned i = 0; i < p->config->upstream_n; i++) {
-		if (p->upstreams[i])
-			upstream_serve(p->upstreams[i]);
-		else
-			memcache_serve(p->memcaches[i]);
-	}
+	LIST_EACH(&p->services, node)
+		service_serve(LIST_ITEM(node, struct service, node));
 }
 
-/* --------------------------------------------------------------------------- */
+/* ---- generations ---------------------------------------------------------- */
 
-static bool open_upstream(struct proxy *p, const struct proxy_options *o, unsigned i)
+struct upstream *proxy_open_upstream(struct proxy *p, const struct config *config,
+				     const struct config_upstream *u, const struct share *share)
 {
-	const struct config_upstream *u = &p->config->upstreams[i];
+	return upstream_new(&(struct upstream_options){
+		.tick = p->tick,
+		.config = u,
+		.stats = share->stats,
+		.descriptors = p->descriptor_quota,
+		.line = share->line,
+		.roster = share->roster,
+		.worker = share->roster ? p->worker : 0,
+		.short_of_descriptors = short_of_descriptors,
+		.owner = p,
+		.window = conn_window(&config->limits),
+		.idle_timeout_ms = config->limits.idle_timeout_ms,
+	});
+}
 
-	if (u->protocol == CONFIG_HTTP) {
-		p->upstreams[i] = upstream_new(&(struct upstream_options){
-			.tick = p->tick,
-			.config = u,
-			.stats = &o->upstream_stats[i],
-			.descriptors = o->descriptors,
-			.line = &o->lines[i],
-			.short_of_descriptors = short_of_descriptors,
-			.owner = p,
-			.window = conn_window(&p->config->limits),
-			.idle_timeout_ms = p->config->limits.idle_timeout_ms,
-		});
-		return p->upstreams[i] != NULL;
-	}
-	p->memcaches[i] = memcache_new(&(struct memcache_options){
+struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstream *u,
+				     const struct share *share)
+{
+	return memcache_new(&(struct memcache_options){
 		.tick = p->tick,
 		.upstream = u,
-		.stats = &o->upstream_stats[i],
-		.descriptors = o->descriptors,
-		.line = &o->lines[i],
+		.stats = share->stats,
+		.descriptors = p->descriptor_quota,
+		.line = share->line,
+		.roster = share->roster,
+		.worker = share->roster ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.answered = call_answered,
 	});
-	return p->memcaches[i] != NULL;
 }
+
+/* For the connections that are there as well: a head as large as is allowed now must find
+ * room. What is narrower stays as it is. */
+static void apply_limits(struct proxy *p)
+{
+	const struct config_limits *l = &p->generation->config->limits;
+	struct front *f = &p->front;
+
+	f->limits = p->generation->head_limits;
+	f->timeouts = (struct client_timeouts){ l->header_timeout_ms, l->idle_timeout_ms,
+						l->send_timeout_ms, l->receive_timeout_ms };
+	f->window = conn_window(l);
+	LIST_EACH(&f->all, node) {
+		struct conn *c = &LIST_ITEM(node, struct client, node)->conn;
+
+		c->window = c->window > f->window ? c->window : f->window;
+	}
+	LIST_EACH(&p->services, node)
+		if (LIST_ITEM(node, struct service, node)->upstream)
+			upstream_set_limits(LIST_ITEM(node, struct service, node)->upstream,
+					    f->window, l->idle_timeout_ms);
+}
+
+void proxy_adopt(struct proxy *p, struct generation *g)
+{
+	struct generation *before = p->generation;
+
+	p->generation = g;
+	generation_begin(g);
+	apply_limits(p);
+	if (before)
+		generation_put(before);
+}
+
+struct access *proxy_change_access(struct proxy *p, struct access *access)
+{
+	struct access *before = p->access;
+
+	p->access = access;
+	return before;
+}
+
+static void sweep(struct task *task)
+{
+	struct proxy *p = CONTAINER(task, struct proxy, sweeper);
+
+	if (!generations_sweep(p) && !timer_armed(&p->sweep))
+		timer_set(&p->tick->wheel, &p->sweep, p->tick->now_ms + SWEEP_MS);
+}
+
+static void sweep_again(struct timer *t)
+{
+	struct proxy *p = CONTAINER(t, struct proxy, sweep);
+
+	tick_run(p->tick, &p->sweeper);
+}
+
+/* --------------------------------------------------------------------------- */
 
 int proxy_init(struct proxy *p, const struct proxy_options *o)
 {
+	struct generation *first;
+
 	memset(p, 0, sizeof(*p));
 	p->tick = o->tick;
-	p->config = o->config;
 	p->stats = o->stats;
 	p->access = o->access;
 	p->pool = o->pool;
 	p->descriptor_quota = o->descriptors;
 	p->ask_others = o->ask_others;
 	p->owner = o->owner;
+	p->worker = o->worker;
+	list_init(&p->generations);
+	list_init(&p->services);
+	task_init(&p->sweeper, sweep);
+	timer_init(&p->sweep, sweep_again);
 	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
+	slab_init(&p->tries, "tries", sizeof(struct tries), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	init_front(p, o);
-	p->path_scratch = malloc(2 * (size_t)p->config->limits.request_head);
-	p->upstreams = calloc(p->config->upstream_n + 1, sizeof(p->upstreams[0]));
-	p->memcaches = calloc(p->config->upstream_n + 1, sizeof(p->memcaches[0]));
-	if (!p->path_scratch || !p->upstreams || !p->memcaches)
+	first = generation_new(p, &o->generation);
+	if (!first)
 		return -ENOMEM;
-	for (unsigned i = 0; i < p->config->upstream_n; i++)
-		if (!open_upstream(p, o, i))
-			return -ENOMEM;
+	proxy_adopt(p, first);
 	return 0;
 }
 
@@ -200,19 +262,14 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer)
 	client_open(&p->front, fd, peer);
 }
 
-static void close_back(struct proxy *p)
-{
-	for (unsigned i = 0; i < p->config->upstream_n; i++) {
-		if (p->upstreams[i])
-			upstream_close(p->upstreams[i]);
-		else
-			memcache_close(p->memcaches[i]);
-	}
-}
-
 void proxy_drain(struct proxy *p)
 {
 	front_drain(&p->front);
+}
+
+void proxy_retire(struct proxy *p)
+{
+	front_retire(&p->front);
 }
 
 void proxy_close(struct proxy *p)
@@ -222,14 +279,17 @@ void proxy_close(struct proxy *p)
 
 bool proxy_idle(struct proxy *p)
 {
+	bool idle = true;
+
 	if (!front_idle(&p->front))
 		return false;
-	close_back(p);
-	for (unsigned i = 0; i < p->config->upstream_n; i++)
-		if (p->upstreams[i] ? !upstream_idle(p->upstreams[i]) :
-				      !memcache_idle(p->memcaches[i]))
-			return false;
-	if (p->jobs.taken > 0)
+	LIST_EACH(&p->services, node) {
+		struct service *s = LIST_ITEM(node, struct service, node);
+
+		service_close(s);
+		idle &= service_idle(s);
+	}
+	if (!idle || p->jobs.taken > 0)
 		return false;
 	if (!p->access)
 		return true;
@@ -240,18 +300,13 @@ bool proxy_idle(struct proxy *p)
 void proxy_done(struct proxy *p)
 {
 	timer_stop(&p->tick->wheel, &p->descriptors);
-	for (unsigned i = 0; i < p->config->upstream_n; i++) {
-		if (p->upstreams[i])
-			upstream_free(p->upstreams[i]);
-		else if (p->memcaches[i])
-			memcache_free(p->memcaches[i]);
-	}
-	free(p->upstreams);
-	free(p->memcaches);
-	free(p->path_scratch);
+	timer_stop(&p->tick->wheel, &p->sweep);
+	task_stop(&p->sweeper);
+	generations_done(p);
 	front_done(&p->front);
 	slab_done(&p->exchanges);
 	slab_done(&p->fetches);
+	slab_done(&p->tries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
 }
@@ -261,12 +316,37 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
 	slab_trim(&p->fetches);
+	slab_trim(&p->tries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);
-	for (unsigned i = 0; i < p->config->upstream_n; i++) {
-		if (p->upstreams[i])
-			upstream_trim(p->upstreams[i]);
-		else
-			memcache_trim(p->memcaches[i]);
-	}
+	LIST_EACH(&p->services, node)
+		service_trim(LIST_ITEM(node, struct service, node));
+}
+
+/* ---- what the control thread finds out ------------------------------------- */
+
+bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
+		    unsigned server, const struct config_address *addresses, unsigned n)
+{
+	struct generation *g = p->generation;
+
+	if (g->config != config)
+		return true;
+	if (generation_upstream(g, upstream))
+		return upstream_resolved(generation_upstream(g, upstream), server, addresses, n);
+	memcache_resolved(generation_memcache(g, upstream), server, addresses, n);
+	return true;
+}
+
+void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
+		  unsigned server, const struct config_address *address, bool up)
+{
+	struct generation *g = p->generation;
+
+	if (g->config != config)
+		return;
+	if (generation_upstream(g, upstream))
+		upstream_probed(generation_upstream(g, upstream), server, address, up);
+	else
+		memcache_probed(generation_memcache(g, upstream), server, address, up);
 }

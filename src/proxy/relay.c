@@ -1,5 +1,7 @@
 #include "relay.h"
 
+#include "tries.h"
+
 /* ---- the request's body to the origin ------------------------------------- */
 
 static struct buf *emit_trailer_block(struct proxy *p, const struct head *trailers)
@@ -20,11 +22,13 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 static bool take_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
-	if (proxy_refuses_body(x->proxy, x->body_bytes)) {
+	if (generation_refuses_body(x->generation, x->body_bytes)) {
 		piece_put(p);
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return false;
 	}
+	if (x->tries)
+		tries_keep(x->tries, p);
 	if (fetch_send(x->fetch, p))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
@@ -35,6 +39,8 @@ static bool forward_body_end(struct exchange *x, const struct head *trailers)
 {
 	struct buf *block = trailers ? emit_trailer_block(x->proxy, trailers) : NULL;
 
+	if (x->tries)
+		block = tries_body_ended(x->tries, block);
 	if (fetch_send_end(x->fetch, block))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
@@ -47,6 +53,10 @@ static bool forward_body(struct exchange *x)
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
+	if (x->tries && fetch_room(x->fetch) > 0 && !tries_repeat(x)) {
+		exchange_fail(x, (enum ending)x->fetch->ending);
+		return false;
+	}
 	while (fetch_room(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
@@ -121,6 +131,8 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
+	if (x->tries)
+		tries_answered(x);
 	return true;
 }
 
@@ -144,6 +156,8 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_tunnel(x->fetch);
+	if (x->tries)
+		tries_answered(x);
 	return true;
 }
 
@@ -173,11 +187,15 @@ static bool take_origin_head(struct exchange *x)
 		case VERDICT_MORE:
 			return true;
 		case VERDICT_BAD:
+			if (x->tries && tries_failed(x))
+				return true;
 			exchange_fail(x, (enum ending)x->fetch->ending);
 			return false;
 		case VERDICT_OK:
 			break;
 		}
+		if (x->tries && tries_refused(x, h))
+			return true;
 		if (h->status == 101 ? !begin_tunnel(x, h) :
 		    h->status < 200 ? !relay_interim(x, h) :
 				      !begin_relaying(x, h))
@@ -342,8 +360,8 @@ void relay_ask(struct exchange *x)
 	} else {
 		if (!forward_body(x) || !take_origin_head(x))
 			return;
-		/* In line once more, after an origin that had gone. */
-		if (x->fetch->state == FETCH_LEASING)
+		/* Once more in line, after an origin that had gone, or between two tries. */
+		if (!x->fetch || x->fetch->state == FETCH_LEASING)
 			client_hold_body(x->client);
 		/* The answer's head may have come with the origin's readiness for the body. */
 		if (x->state == EXCHANGE_TUNNEL) {

@@ -9,6 +9,7 @@
 	"Content-Type: text/plain\r\n"                                                    \
 	"Content-Length: 24\r\n"                                                          \
 	"Connection: close\r\n"                                                           \
+	"Retry-After: 1\r\n"                                                              \
 	"Proxy-Status: fairlead; error=proxy_internal_error\r\n"                          \
 	"\r\n"
 
@@ -29,7 +30,8 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
 	struct slice body = r->body.len > 0 ? r->body : (struct slice){ line, (size_t)n };
 	struct buf *b = buf_new(io_bufs(p->tick->loop),
-				EMIT_EXTRA + body.len + r->location.len + r->allow.len);
+				EMIT_EXTRA + body.len + r->location.len + r->allow.len +
+					r->retry_after.len);
 	struct emit e;
 
 	if (!b)
@@ -47,6 +49,7 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 		.proxy_status = slice_of(ending_proxy_error(r->ending)),
 		.location = r->location,
 		.allow = r->allow,
+		.retry_after = r->retry_after,
 	});
 	r->sent_bytes = r->head_only ? 0 : body.len;
 	emit_slice(&e, (struct slice){ body.ptr, r->sent_bytes });

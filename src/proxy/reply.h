@@ -9,7 +9,7 @@ struct reply {
 	enum ending ending;
 	struct slice content_type; /* empty: text/plain */
 	struct slice body;         /* empty: "STATUS PHRASE\n" */
-	struct slice location, allow;
+	struct slice location, allow, retry_after;
 	bool head_only;            /* the answer to a HEAD */
 	bool minor_0;              /* the request was HTTP/1.0 */
 	bool close;

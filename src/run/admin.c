@@ -8,7 +8,8 @@
 #include "http/emit.h"
 
 #define ADMIN_CLIENTS 64
-#define METRICS_BYTES_MAX (8u << 20)
+/* Some lines for each server and worker: more than hundreds of thousands is a mistake. */
+#define METRICS_BYTES_MAX (64u << 20)
 
 /* ---- metrics -------------------------------------------------------------- */
 
@@ -113,19 +114,19 @@ static void put_engine_stats(const struct admin *a, struct text *t)
 static void put_upstream_stat(const struct admin *a, struct text *t, const char *name,
 			      const char *kind, const char *help, size_t offset)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 	bool counter = strcmp(kind, "counter") == 0;
 	char full[64];
 
 	snprintf(full, sizeof(full), "upstream_%s", name);
 	put_help(t, full, kind, help);
 	for (unsigned i = 0; i < a->worker_n; i++) {
-		for (unsigned u = 0; u < config->upstream_n; u++) {
-			const char *base = (const char *)&a->workers[i].upstream_stats[u];
+		for (unsigned u = 0; u < e->config->upstream_n; u++) {
+			const char *base = (const char *)&e->accounts[u]->stats[i];
 			const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
 
 			put(t, "fairlead_%s%s{worker=\"%u\",upstream=\"%s\"} %llu\n", full,
-			    counter ? "_total" : "", i, config->upstreams[u].name,
+			    counter ? "_total" : "", i, e->config->upstreams[u].name,
 			    (unsigned long long)stat_read(value));
 		}
 	}
@@ -154,7 +155,7 @@ static void put_histogram(struct text *t, unsigned worker, const char *upstream,
 
 static void put_upstream_stats(const struct admin *a, struct text *t)
 {
-	const struct config *config = a->shared->options->config;
+	const struct edition *e = a->shared->editions->current;
 
 #define X(name, kind, help)                                                              \
 	put_upstream_stat(a, t, #name, #kind, help, offsetof(struct upstream_stats, name));
@@ -163,9 +164,104 @@ static void put_upstream_stats(const struct admin *a, struct text *t)
 	put(t, "# HELP fairlead_upstream_latency_seconds From sending to the head of the answer\n"
 	       "# TYPE fairlead_upstream_latency_seconds histogram\n");
 	for (unsigned i = 0; i < a->worker_n; i++)
-		for (unsigned u = 0; u < config->upstream_n; u++)
-			put_histogram(t, i, config->upstreams[u].name,
-				      &a->workers[i].upstream_stats[u].latency);
+		for (unsigned u = 0; u < e->config->upstream_n; u++)
+			put_histogram(t, i, e->config->upstreams[u].name,
+				      &e->accounts[u]->stats[i].latency);
+}
+
+/* A name may hold what a label may not. */
+static void put_escaped(struct text *t, const char *s)
+{
+	for (; *s; s++)
+		put(t, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+}
+
+static void put_server(struct text *t, const char *name, const struct roster *r,
+		       const struct roster_row *row, unsigned worker, const char *state)
+{
+	put(t, "fairlead_server_%s{worker=\"%u\",upstream=\"%s\",server=\"", name, worker,
+	    r->upstream);
+	put_escaped(t, row->name);
+	put(t, "\",address=\"");
+	put_escaped(t, row->address);
+	if (state)
+		put(t, "\",state=\"%s", state);
+	put(t, "\"} ");
+}
+
+/* Calls it for each server that a worker asks now. */
+static void each_server(const struct admin *a, struct text *t, const char *name, size_t offset,
+			void (*put_one)(struct text *t, const char *name, const struct roster *r,
+					const struct roster_row *row, unsigned worker,
+					size_t offset))
+{
+	for (unsigned u = 0; u < a->shared->editions->current->config->upstream_n; u++) {
+		const struct roster *r = a->shared->editions->current->accounts[u]->roster;
+
+		for (unsigned i = 0; i < ROSTER_ROWS; i++)
+			for (unsigned w = 0; w < r->worker_n; w++)
+				if (atomic_load(&r->rows[i].named) &&
+				    atomic_load(&r->rows[i].cells[w].entered))
+					put_one(t, name, r, &r->rows[i], w, offset);
+	}
+}
+
+static void put_server_stat(struct text *t, const char *name, const struct roster *r,
+			    const struct roster_row *row, unsigned worker, size_t offset)
+{
+	const char *base = (const char *)&row->cells[worker];
+
+	put_server(t, name, r, row, worker, NULL);
+	put(t, "%llu\n",
+	    (unsigned long long)stat_read((const uint64_t *)(const void *)(base + offset)));
+}
+
+static void put_server_state(struct text *t, const char *name, const struct roster *r,
+			     const struct roster_row *row, unsigned worker, size_t offset)
+{
+	uint64_t standing = stat_read(&row->cells[worker].standing);
+
+	(void)offset;
+	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {
+		put_server(t, name, r, row, worker, standing_text((enum standing)i));
+		put(t, "%d\n", standing == i);
+	}
+}
+
+static void put_server_family(const struct admin *a, struct text *t, const char *name,
+			      const char *kind, const char *help, size_t offset)
+{
+	bool counter = strcmp(kind, "counter") == 0;
+	char full[64];
+
+	snprintf(full, sizeof(full), "server_%s", name);
+	put_help(t, full, kind, help);
+	snprintf(full, sizeof(full), "%s%s", name, counter ? "_total" : "");
+	each_server(a, t, full, offset, put_server_stat);
+}
+
+/* A family without a sample is none. */
+static bool has_servers(const struct admin *a)
+{
+	const struct edition *e = a->shared->editions->current;
+
+	for (unsigned u = 0; u < e->config->upstream_n; u++)
+		for (unsigned i = 0; i < ROSTER_ROWS; i++)
+			if (atomic_load(&e->accounts[u]->roster->rows[i].users) > 0)
+				return true;
+	return false;
+}
+
+static void put_servers(const struct admin *a, struct text *t)
+{
+	if (!has_servers(a))
+		return;
+#define X(name, kind, help)                                                              \
+	put_server_family(a, t, #name, #kind, help, offsetof(struct roster_cell, name));
+	SERVER_STATS(X)
+#undef X
+	put_help(t, "server_state", "gauge", "What the worker thinks of the server: 1 is so");
+	each_server(a, t, "state", 0, put_server_state);
 }
 
 static void put_pool(const struct admin *a, struct text *t, const char *name, const char *help,
@@ -200,10 +296,18 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 
 	put_worker_stats(a, &t);
 	put_upstream_stats(a, &t);
+	put_servers(a, &t);
 	put_engine_stats(a, &t);
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
 	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
+	if (a->shared->editions->current->lookout) {
+		const struct lookout *l = a->shared->editions->current->lookout;
+		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));
+
+		t.overflow |= n == 0;
+		t.at += n;
+	}
 	return t.overflow ? 0 : (size_t)(t.at - text);
 }
 
@@ -248,7 +352,8 @@ static void answer_metrics(struct client *c, bool head)
 	if (n > 0)
 		answer(c, 200, SLICE("text/plain; version=0.0.4"), (struct slice){ text, n }, head);
 	else
-		answer(c, 503, SLICE("text/plain"), SLICE("out of memory\n"), head);
+		answer(c, 503, SLICE("text/plain"),
+		       text ? SLICE("more than 64 MiB\n") : SLICE("out of memory\n"), head);
 	free(text);
 }
 
@@ -320,6 +425,7 @@ void admin_start(struct admin *a, int fd)
 void admin_stop(struct admin *a)
 {
 	listener_stop(&a->listener);
+	listener_abandon(&a->listener);
 	front_close(&a->front);
 }
 

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "delivery.h"
+#include "lookouts.h"
+#include "reload.h"
 #include "run/admin.h"
 #include "run/handover.h"
 #include "run/worker.h"
@@ -16,15 +18,21 @@
 struct control {
 	const struct run_options *options;
 	struct tick tick;
-	struct conn channel;      /* to the supervisor */
+	struct conn channel;      /* words to and from the supervisor */
+	int parcels;              /* what it sends with them */
 	bool channel_dead;
 	struct task task;         /* reads the channel */
 	struct workers shared;
 	struct worker *workers;
+	struct editions editions;
+	struct reload reload;
 	unsigned started_n, ended_n;
-	bool has_admin;
-	struct admin admin;
-	bool draining, admin_stopping;
+	struct lookouts lookouts;
+	struct admin *admin;      /* NULL: none */
+	int admin_fd;             /* of the configuration on its way; -1: none */
+	bool admin_kept;          /* … and it is the one that is there */
+	struct list admins;       /* those of before, as long as somebody is connected */
+	bool drain_wanted, draining, retiring, admin_stopping;
 	struct timer overdue;     /* workers should have ended long since */
 };
 
@@ -50,7 +58,7 @@ static bool all_started(const struct control *c)
 static void drain_workers(struct control *c)
 {
 	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_drain(&c->workers[i]);
+		worker_drain(&c->workers[i], c->retiring);
 }
 
 /* No client waits any more. A pipe that nobody reads would hold the log's last lines, and
@@ -60,21 +68,44 @@ static void drain_overdue(struct timer *t)
 	struct control *c = CONTAINER(t, struct control, overdue);
 
 	fprintf(stderr, "fairlead: ended with work left%s\n",
-		c->shared.log_fd >= 0 ? ": the access log did not take its last lines" : "");
+		c->editions.current->config->log_format != CONFIG_LOG_OFF ?
+			": the access log did not take its last lines" : "");
 	_exit(0);
 }
 
 /* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
-	if (c->draining)
+	const struct config_limits *l = &c->editions.current->config->limits;
+
+	/* Workers that end would not answer: see reload_done(). */
+	c->drain_wanted = true;
+	if (c->draining || c->reload.state != RELOAD_IDLE)
 		return;
 	c->draining = true;
-	c->admin.draining = true;
-	timer_set(&c->tick.wheel, &c->overdue,
-		  c->tick.now_ms + c->options->config->limits.drain_timeout_ms + OVERDUE_MS);
+	if (c->admin)
+		c->admin->draining = true;
+	timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS +
+		  (c->retiring ? l->retire_timeout_ms : l->drain_timeout_ms));
 	if (all_started(c))
 		drain_workers(c);
+}
+
+/* Who retires has time, until all are to end. */
+static void end_all(struct control *c)
+{
+	uint32_t ms = c->editions.current->config->limits.drain_timeout_ms;
+
+	if (!c->draining || !c->retiring) {
+		c->retiring = false;
+		drain_all(c);
+		return;
+	}
+	c->retiring = false;
+	if (timer_armed(&c->overdue))
+		timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS + ms);
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_hurry(&c->workers[i]);
 }
 
 static void say(struct control *c, char word)
@@ -84,10 +115,11 @@ static void say(struct control *c, char word)
 }
 
 /* When all threads are there and all is opened, and before a client's first byte. */
-static void close_sandbox(const struct run_options *o)
+static void close_sandbox(const struct control *c)
 {
+	const struct config *config = c->editions.current->config;
 	const char *what;
-	int error = o->config->sandbox ? sandbox_close(o, &what) : 0;
+	int error = config->sandbox ? sandbox_close(c->options, config, c->parcels, &what) : 0;
 
 	if (error == 0)
 		return;
@@ -109,9 +141,10 @@ static void worker_started(struct worker *w)
 	c->started_n++;
 	if (!all_started(c))
 		return;
-	close_sandbox(c->options);
+	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
+	lookouts_change(&c->lookouts);
 	if (c->draining)
 		drain_workers(c);
 	else
@@ -123,7 +156,135 @@ static void worker_ended(struct worker *w)
 	control_of(w)->ended_n++;
 }
 
+/* ---- the admin address ---------------------------------------------------- */
+
+static void admins_sweep(struct control *c)
+{
+	LIST_EACH(&c->admins, node) {
+		struct admin *a = LIST_ITEM(node, struct admin, node);
+
+		if (!admin_idle(a))
+			continue;
+		list_remove(&a->node);
+		admin_done(a);
+		free(a);
+	}
+}
+
+static void close_admin(struct control *c)
+{
+	if (!c->admin)
+		return;
+	admin_stop(c->admin);
+	list_append(&c->admins, &c->admin->node);
+	c->admin = NULL;
+}
+
+static void open_admin(struct control *c, int fd)
+{
+	struct admin *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		fprintf(stderr, "fairlead: no memory for the admin address\n");
+		close(fd);
+		return;
+	}
+	list_init(&a->node);
+	a->tick = &c->tick;
+	a->shared = &c->shared;
+	a->workers = c->workers;
+	a->worker_n = c->options->workers;
+	a->draining = c->draining;
+	admin_start(a, fd);
+	c->admin = a;
+}
+
+/* ---- another configuration ------------------------------------------------ */
+
+static void reload_done(struct reload *r, bool adopted)
+{
+	struct control *c = CONTAINER(r, struct control, reload);
+
+	if (adopted)
+		lookouts_change(&c->lookouts);
+	if (adopted && !c->admin_kept)
+		close_admin(c);
+	if (adopted && c->admin_fd >= 0)
+		open_admin(c, c->admin_fd);
+	else if (c->admin_fd >= 0)
+		close(c->admin_fd);
+	c->admin_fd = -1;
+	say(c, adopted ? CHANNEL_ADOPTED : CHANNEL_REFUSED);
+	if (c->drain_wanted)
+		drain_all(c);
+}
+
+static void turn_made(struct turn *t)
+{
+	reload_made(&control_of(t->worker)->reload, t);
+}
+
+static void turn_settled(struct turn *t)
+{
+	reload_settled(&control_of(t->worker)->reload, t);
+}
+
+/* A worker that has ended says no more: then the editions end with the process. What a worker
+ * has still sent another about an upstream stands in what belongs to the edition: it is freed
+ * when that has arrived. */
+static void turn_over(struct turn *t)
+{
+	struct edition *e = t->edition;
+
+	if (++e->over_n < e->worker_n)
+		return;
+	for (unsigned w = 0; w < e->worker_n; w++)
+		worker_pass(&e->turns[w]);
+}
+
+static void turn_passed(struct turn *t)
+{
+	t->edition->passed_n++;
+	lookouts_sweep(&control_of(t->worker)->lookouts);
+}
+
+/* Workers that end answer no more. */
+static void load(struct control *c)
+{
+	struct delivery d;
+
+	/* If it fails the supervisor is gone, or has given up: no answer is too much. */
+	(void)delivery_receive(&d, &c->editions, c->parcels, NULL);
+	if (d.edition && (c->draining || !all_started(c))) {
+		edition_free(d.edition);
+		d.edition = NULL;
+	}
+	c->admin_kept = d.admin_kept;
+	c->admin_fd = d.admin_fd;
+	if (d.edition)
+		reload_start(&c->reload, d.edition);
+	else
+		reload_done(&c->reload, false);
+}
+
 /* ---- the channel ---------------------------------------------------------- */
+
+static void take_word(struct control *c, char word)
+{
+	switch (word) {
+	case CHANNEL_DRAIN:
+		end_all(c);
+		break;
+	case CHANNEL_RETIRE:
+		c->retiring = true;
+		close_admin(c);
+		drain_all(c);
+		break;
+	case CHANNEL_LOAD:
+		load(c);
+		break;
+	}
+}
 
 static void channel_step(struct task *task)
 {
@@ -132,13 +293,13 @@ static void channel_step(struct task *task)
 	while (c->channel.inbox) {
 		struct slice s = conn_peek(&c->channel);
 
-		if (memchr(s.ptr, CHANNEL_DRAIN, s.len))
-			drain_all(c);
+		for (size_t i = 0; i < s.len; i++)
+			take_word(c, s.ptr[i]);
 		conn_consume(&c->channel, (uint32_t)s.len);
 	}
 	/* The supervisor is gone: nobody would restart or stop us. */
 	if (c->channel.eof || c->channel.error)
-		drain_all(c);
+		end_all(c);
 }
 
 static void channel_changed(struct conn *conn)
@@ -160,121 +321,105 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
-static bool is_file(int fd)
+static void trimmed(struct tick *t)
 {
-	struct stat st;
+	struct control *c = CONTAINER(t, struct control, tick);
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static int receive_descriptors(struct control *c, int channel, int *admin_fd)
-{
-	for (;;) {
-		struct handover h;
-		struct worker *w;
-		int error = handover_receive(channel, &h);
-
-		if (error < 0)
-			return error;
-		switch (h.kind) {
-		case HANDOVER_LISTENER:
-			ASSERT(h.worker < c->options->workers);
-			w = &c->workers[h.worker];
-			ASSERT(w->listener_n < WORKER_LISTENERS_MAX);
-			w->listener_fds[w->listener_n++] = h.fd;
-			break;
-		case HANDOVER_ADMIN:
-			*admin_fd = h.fd;
-			break;
-		case HANDOVER_LOG:
-			c->shared.log_fd = h.fd;
-			c->shared.log_is_file = is_file(h.fd);
-			break;
-		case HANDOVER_END:
-			return 0;
-		}
-	}
-}
-
-static bool needs_pool(const struct config *config)
-{
-	for (unsigned i = 0; i < config->route_n; i++)
-		if (config->routes[i].action == CONFIG_CPU && config->routes[i].cpu.on_pool)
-			return true;
-	return false;
+	admins_sweep(c);
+	lookouts_sweep(&c->lookouts);
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker
  * take a moment to give way to another's, and meanwhile nobody should wait for them. */
-static uint32_t spare_of_reserve(const struct run_options *o)
+static uint32_t spare_of_reserve(const struct run_options *o, unsigned listen_n)
 {
-	uint32_t used = SUPERVISOR_RESERVED_FDS / 4 + o->workers * (4 + o->config->listen_n);
+	uint32_t used = SUPERVISOR_RESERVED_FDS / 4 + o->workers * (5 + listen_n);
 
 	return used < SUPERVISOR_RESERVED_FDS ? SUPERVISOR_RESERVED_FDS - used : 0;
 }
 
 /* Half of the descriptors for clients, the rest for origins and links. */
-static void divide_descriptors(struct workers *s, const struct run_options *o)
+static void divide_descriptors(struct workers *s, const struct run_options *o,
+			       const struct config *config)
 {
 	uint32_t all = (uint32_t)(o->descriptors - SUPERVISOR_RESERVED_FDS);
-	uint32_t clients = o->config->limits.connections;
+	uint32_t clients = config->limits.connections;
 
 	if (clients == 0)
 		clients = all / 2;
 	quota_init(&s->clients, clients);
-	quota_init(&s->descriptors, (clients < all ? all - clients : 1) + spare_of_reserve(o));
+	quota_init(&s->descriptors, (clients < all ? all - clients : 1) +
+					      spare_of_reserve(o, config->listen_n));
 }
 
 static int init_shared(struct control *c)
 {
 	struct workers *s = &c->shared;
-	const struct config *config = c->options->config;
+	const struct config *config = c->editions.current->config;
 
 	s->options = c->options;
+	s->editions = &c->editions;
 	s->control = &c->tick.mailbox;
-	s->log_fd = -1;
 	s->started = worker_started;
 	s->ended = worker_ended;
-	divide_descriptors(s, c->options);
-	s->lines = calloc(config->upstream_n + 1, sizeof(s->lines[0]));
+	s->made = turn_made;
+	s->settled = turn_settled;
+	s->over = turn_over;
+	s->passed = turn_passed;
+	divide_descriptors(s, c->options, config);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
-	if (!s->lines || !c->workers)
+	if (!c->workers)
 		return -1;
-	for (unsigned i = 0; i < config->upstream_n; i++)
-		quota_init(&s->lines[i], config->upstreams[i].queue);
 	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
+		struct turn *first = &c->editions.current->turns[i];
+
 		c->workers[i].index = i;
 		c->workers[i].shared = s;
+		c->workers[i].first = first;
+		first->worker = &c->workers[i];
 	}
-	if (needs_pool(config))
+	c->reload = (struct reload){ .editions = &c->editions, .workers = c->workers,
+				     .done = reload_done };
+	/* A reload may bring the route that needs it. */
+	if (config->study)
 		s->pool = pool_new(POOL_THREADS);
-	return needs_pool(config) && !s->pool ? -1 : 0;
+	return config->study && !s->pool ? -1 : 0;
 }
 
-static int start(struct control *c, int channel)
+static int start(struct control *c, int channel, struct config *config)
 {
-	int admin_fd = -1;
+	struct delivery d = { .admin_fd = -1 };
 	int error = tick_init(&c->tick, &(struct io_options){ .engine = c->options->engine,
 							     .buffers = CONTROL_BUFFERS });
 
-	if (error < 0 || init_shared(c) < 0 ||
-	    receive_descriptors(c, channel, &admin_fd) < 0) {
+	if (error == 0)
+		error = delivery_receive(&d, &c->editions, c->parcels, config);
+	c->editions.current = d.edition;
+	if (error < 0 || !d.edition || init_shared(c) < 0) {
 		fprintf(stderr, "fairlead: the worker process cannot start: %s\n",
-			error < 0 ? strerror(-error) : "out of memory or no supervisor");
+			error < 0 ? strerror(-error) : "out of memory");
 		return -1;
 	}
 	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
-	if (admin_fd >= 0) {
-		c->has_admin = true;
-		c->admin.tick = &c->tick;
-		c->admin.shared = &c->shared;
-		c->admin.workers = c->workers;
-		c->admin.worker_n = c->options->workers;
-		admin_start(&c->admin, admin_fd);
+	c->tick.trimmed = trimmed;
+	if (d.admin_fd >= 0)
+		open_admin(c, d.admin_fd);
+	c->lookouts = (struct lookouts){
+		.tick = &c->tick,
+		.editions = &c->editions,
+		.descriptors = &c->shared.descriptors,
+		.workers = c->workers,
+		.worker_n = c->options->workers,
+	};
+	error = lookouts_open(&c->lookouts);
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
+			strerror(-error));
+		return -1;
 	}
 	for (unsigned i = 0; i < c->options->workers; i++) {
 		error = worker_start(&c->workers[i]);
@@ -295,11 +440,12 @@ static bool is_over(struct control *c)
 		return false;
 	if (!c->admin_stopping) {
 		c->admin_stopping = true;
-		if (c->has_admin)
-			admin_stop(&c->admin);
+		close_admin(c);
+		lookouts_stop(&c->lookouts);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
-	return c->channel_dead && (!c->has_admin || admin_idle(&c->admin));
+	admins_sweep(c);
+	return c->channel_dead && list_empty(&c->admins);
 }
 
 /* No job is left, but the pool may still be on its way out of waking the worker that it
@@ -310,26 +456,30 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
-	if (c->has_admin)
-		admin_done(&c->admin);
-	if (c->shared.log_fd >= 0)
-		close(c->shared.log_fd);
+	c->tick.trimmed = NULL; /* editions end here, and not in the ticks that are left */
+	lookouts_done(&c->lookouts);
+	editions_done(&c->editions);
 	task_stop(&c->task);
 	timer_stop(&c->tick.wheel, &c->overdue);
 	tick_done(&c->tick);
+	close(c->parcels);
 	free(c->workers);
-	free(c->shared.lines);
 }
 
-int control_run(const struct run_options *options, int channel)
+int control_run(const struct run_options *options, struct config *config, int channel,
+		int parcels)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return 1;
 	c->options = options;
+	c->parcels = parcels;
+	c->admin_fd = -1;
+	list_init(&c->admins);
+	editions_init(&c->editions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
-	if (start(c, channel) < 0)
+	if (start(c, channel, config) < 0)
 		return 1; /* the process ends, and with it whatever was started */
 	while (!is_over(c))
 		tick_once(&c->tick);

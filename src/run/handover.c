@@ -1,11 +1,12 @@
 #include "run/handover.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
 struct letter {
-	unsigned kind, worker;
+	unsigned kind, worker, value;
 };
 
 union control {
@@ -29,7 +30,7 @@ static void attach(struct msghdr *msg, union control *control, int fd)
 
 int handover_send(int channel, const struct handover *h)
 {
-	struct letter letter = { h->kind, h->worker };
+	struct letter letter = { h->kind, h->worker, h->value };
 	struct iovec iov = { &letter, sizeof(letter) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union control control;
@@ -39,11 +40,28 @@ int handover_send(int channel, const struct handover *h)
 	return sendmsg(channel, &msg, MSG_NOSIGNAL) == sizeof(letter) ? 0 : -errno;
 }
 
+bool handover_lacks(const struct handover *h)
+{
+	switch (h->kind) {
+	case HANDOVER_LISTENER:
+	case HANDOVER_ADMIN:
+	case HANDOVER_LOG:
+		return h->fd < 0;
+	case HANDOVER_CONFIG:
+	case HANDOVER_KEPT:
+	case HANDOVER_ADMIN_KEPT:
+	case HANDOVER_END:
+		break;
+	}
+	return false;
+}
+
 int handover_receive(int channel, struct handover *h)
 {
 	struct letter letter;
 	struct iovec iov = { &letter, sizeof(letter) };
 	union control control;
+	/* Where no descriptor is free the kernel leaves out the one that came. */
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
 			      .msg_controllen = sizeof(control.room) };
 	ssize_t n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL);
@@ -53,8 +71,27 @@ int handover_receive(int channel, struct handover *h)
 		return n < 0 ? -errno : -EPIPE;
 	h->kind = (enum handover_kind)letter.kind;
 	h->worker = letter.worker;
+	h->value = letter.value;
 	h->fd = -1;
 	if (c && c->cmsg_type == SCM_RIGHTS)
 		memcpy(&h->fd, CMSG_DATA(c), sizeof(int));
-	return h->fd < 0 && h->kind != HANDOVER_END ? -EPROTO : 0;
+	return 0;
+}
+
+/* A blocking socket takes all, unless its time for sending is up (SO_SNDTIMEO). */
+int handover_send_bytes(int channel, const void *bytes, size_t n)
+{
+	ssize_t sent = send(channel, bytes, n, MSG_NOSIGNAL);
+
+	return sent < 0 ? -errno : (size_t)sent == n ? 0 : -EAGAIN;
+}
+
+/* With the call that the sandbox allows. */
+int handover_receive_bytes(int channel, void *bytes, size_t n)
+{
+	struct iovec iov = { bytes, n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t got = recvmsg(channel, &msg, MSG_WAITALL);
+
+	return got < 0 ? -errno : (size_t)got == n ? 0 : -EPIPE;
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "back/ketama.h"
 #include "base/check.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -59,6 +60,12 @@ static const int of_epoll[] = {
 /* sock_ask() */
 static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(recvfrom) };
 
+/* The thread that asks nameservers. */
+static const int of_dns[] = {
+	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(connect), SCMP_SYS(recvfrom),
+	SCMP_SYS(sendmsg),
+};
+
 /* Allowed if argument number `arg` has `value` under `mask`, and `arg2` has `value2`. */
 struct narrow {
 	int call;
@@ -94,6 +101,12 @@ static const struct narrow narrow_epoll[] = {
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_ERROR },
 };
 
+/* UDP, other than all others. */
+static const struct narrow narrow_dns[] = {
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET, 2, 0 },
+	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6, 2, 0 },
+};
+
 static const struct narrow narrow_block[] = {
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_RCVTIMEO },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_SNDTIMEO },
@@ -108,7 +121,8 @@ static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 	return error;
 }
 
-static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n)
+static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n,
+			int socket_type)
 {
 	int error = 0;
 
@@ -123,7 +137,7 @@ static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size
 						   a->value2);
 		if (a->call == SCMP_SYS(socket))
 			args[arg_n++] = SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, MASK_OF_TYPE,
-						   SOCK_STREAM);
+						   (scmp_datum_t)socket_type);
 		error = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, a->call, arg_n, args);
 	}
 	return error;
@@ -136,21 +150,23 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 				SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 }
 
-static bool has_block(const struct config *config)
+#define ALLOW(filter, list) allow(filter, list, COUNT(list))
+#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list), SOCK_STREAM)
+
+/* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
+static int allow_parcels(scmp_filter_ctx filter, int parcels)
 {
-	for (unsigned i = 0; i < config->route_n; i++)
-		if (config->routes[i].action == CONFIG_BLOCK)
-			return true;
-	return false;
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
+				SCMP_A0_32(SCMP_CMP_EQ, (scmp_datum_t)parcels, 0));
 }
 
-#define ALLOW(filter, list) allow(filter, list, COUNT(list))
-#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list))
-
-static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
+static int add_rules(scmp_filter_ctx filter, const struct run_options *o,
+		     const struct config *config, int parcels)
 {
 	int error = ALLOW(filter, common);
 
+	if (error == 0)
+		error = allow_parcels(filter, parcels);
 	if (error == 0)
 		error = ALLOW_NARROW(filter, narrow);
 	if (error == 0)
@@ -163,9 +179,13 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
 		error = ALLOW(filter, of_epoll);
 	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
 		error = ALLOW_NARROW(filter, narrow_epoll);
-	if (error == 0 && has_block(o->config))
+	if (error == 0 && !config->resolver.off)
+		error = ALLOW(filter, of_dns);
+	if (error == 0 && !config->resolver.off)
+		error = allow_narrow(filter, narrow_dns, COUNT(narrow_dns), SOCK_DGRAM);
+	if (error == 0 && config->study)
 		error = ALLOW(filter, of_block);
-	if (error == 0 && has_block(o->config))
+	if (error == 0 && config->study)
 		error = ALLOW_NARROW(filter, narrow_block);
 	return error;
 }
@@ -174,13 +194,19 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o)
  * the process does not. The threads take little from it: their own slabs are not there. */
 void sandbox_prepare(void)
 {
+	struct ketama_server server = { SLICE("any"), 1 };
+
 	mallopt(M_ARENA_MAX, 1);
+	/* What sorts and hashes asks the system and reads a file when it does so for the first
+	 * time, which may be at a reload. */
+	ketama_free(ketama_new(&server, 1));
 }
 
 /* The kernel remembers which calls are allowed whatever their arguments are, so that the
  * few on the data path cost next to nothing. A program of another word size finds no
  * rules and is killed. */
-int sandbox_close(const struct run_options *options, const char **what)
+int sandbox_close(const struct run_options *options, const struct config *config, int parcels,
+		  const char **what)
 {
 	scmp_filter_ctx filter;
 	int error;
@@ -196,7 +222,7 @@ int sandbox_close(const struct run_options *options, const char **what)
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)
-		error = add_rules(filter, options);
+		error = add_rules(filter, options, config, parcels);
 	if (error == 0) {
 		*what = "seccomp";
 		error = seccomp_load(filter);

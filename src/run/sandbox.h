@@ -14,8 +14,10 @@
 /* Before the first thread is made: lets the C library do without calls that are not allowed. */
 void sandbox_prepare(void);
 
-/* Returns 0, or a negative errno and what failed. For good. */
-int sandbox_close(const struct run_options *options, const char **what);
+/* `parcels`: the one socket that descriptors may come from. Returns 0, or a negative errno and
+ * what failed. For good. */
+int sandbox_close(const struct run_options *options, const struct config *config, int parcels,
+		  const char **what);
 
 /* A line for -V. */
 const char *sandbox_describe(void);

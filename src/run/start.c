@@ -10,6 +10,7 @@
 #include "io/sock.h"
 #include "privilege.h"
 #include "run/supervisor.h"
+#include "run/upgrade.h"
 
 /* Fewer than this leave no room for a client and an origin beside the reserve. */
 #define DESCRIPTORS_MIN (SUPERVISOR_RESERVED_FDS + 16u)
@@ -77,9 +78,9 @@ static bool has_standard_descriptors(void)
 	return true;
 }
 
-int start(const struct config *config, const struct start_options *options)
+static int prepare(const struct config *config, const struct start_options *options,
+		   struct run_options *run)
 {
-	struct run_options run = { .config = config };
 	enum config_engine wanted = config->engine;
 	int error;
 
@@ -90,9 +91,9 @@ int start(const struct config *config, const struct start_options *options)
 			options->engine);
 		return 2;
 	}
-	run.workers = options->workers ? options->workers :
+	run->workers = options->workers ? options->workers :
 		      config->workers ? config->workers : cpus();
-	run.descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
+	run->descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
 					   SUPERVISOR_RESERVED_FDS);
 	error = privilege_trim();
 	if (error < 0) {
@@ -100,12 +101,27 @@ int start(const struct config *config, const struct start_options *options)
 		return 1;
 	}
 	tell_user(config);
-	if (!choose_engine(wanted, &run.engine))
+	if (!choose_engine(wanted, &run->engine))
 		return 1;
-	if (run.descriptors < DESCRIPTORS_MIN) {
+	if (run->descriptors < DESCRIPTORS_MIN) {
 		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
-				"(ulimit -n) to 1024 or more\n", run.descriptors);
+				"(ulimit -n) to 1024 or more\n", run->descriptors);
 		return 1;
 	}
-	return supervisor_run(&run);
+	return 0;
+}
+
+int start(struct config *config, const struct start_options *options)
+{
+	struct run_options run = { 0 };
+	int status = prepare(config, options, &run);
+
+	run.argv = options->argv;
+	run.next = upgrade_role() == UPGRADE_NEXT;
+	if (status == 0 && upgrade_role() == UPGRADE_TRIED)
+		status = upgrade_keep(config) < 0;
+	else if (status == 0)
+		return supervisor_run(&run, config);
+	config_free(config);
+	return status;
 }

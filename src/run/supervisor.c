@@ -1,317 +1,256 @@
 #include "run/supervisor.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "io/sock.h"
-#include "privilege.h"
-#include "run/control.h"
+#include "estate.h"
+#include "notify.h"
 #include "run/handover.h"
+#include "run/order.h"
+#include "supervision.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
 #define STEADY_MS 10000
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS 16000
 
-struct supervisor {
-	const struct run_options *options;
-	int *listeners;       /* address by address, worker by worker; -1: shares the first */
-	int admin, log;       /* -1: none */
-	int signals;
-	int channel;          /* to the worker process; -1: there is none */
-	pid_t pid;
-	bool was_ready;       /* ever */
-	bool draining;
-	uint64_t started_ms;
-	uint32_t backoff_ms;
-	uint64_t restart_ms;  /* 0: not waiting to restart */
-};
+/* ---- worker processes ------------------------------------------------------- */
 
-static uint64_t now_ms(void)
+struct process *process_of(struct supervisor *s, enum process_state state)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state == state)
+			return &s->processes[i];
+	return NULL;
 }
 
-/* ---- listeners and logs --------------------------------------------------- */
-
-static const char *remedy(int error)
+/* In a child: what belongs to the supervisor alone. */
+static void close_all(void *owner)
 {
-	switch (error) {
-	case EADDRINUSE:
-		return "another process listens there; stop it or choose another port";
-	case EACCES:
-		return "ports below 1024 need root or CAP_NET_BIND_SERVICE";
-	case EADDRNOTAVAIL:
-		return "this machine has no such address";
-	case EMFILE:
-		return "raise the limit of descriptors (ulimit -n)";
-	default:
-		return "see the address in the configuration";
-	}
-}
+	struct supervisor *s = owner;
 
-static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
-{
-	int fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, reuse_port);
-
-	if (fd < 0)
-		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
-			strerror(-fd), remedy(-fd));
-	return fd;
-}
-
-/* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
- * without it, once, to find out. */
-static bool is_free(const struct config_address *a, int backlog)
-{
-	int fd;
-
-	if (a->sa.ss_family == AF_UNIX)
-		return true;
-	fd = listen_at(a, backlog, false);
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
-/* One for each worker; the kernel spreads (kernel-notes/11-reuseport-spread). */
-static int open_listeners(struct supervisor *s)
-{
-	const struct config *config = s->options->config;
-	unsigned workers = s->options->workers;
-	int backlog = (int)config->limits.backlog;
-
-	s->listeners = calloc((size_t)config->listen_n * workers, sizeof(int));
-	if (!s->listeners)
-		return -1;
-	for (unsigned i = 0; i < config->listen_n; i++) {
-		const struct config_address *a = &config->listens[i];
-		bool is_unix = a->sa.ss_family == AF_UNIX;
-
-		if (!is_free(a, backlog))
-			return -1;
-		for (unsigned w = 0; w < workers; w++) {
-			int *fd = &s->listeners[i * workers + w];
-
-			/* A path can be bound once: all workers share its socket. */
-			*fd = is_unix && w > 0 ? -1 : listen_at(a, backlog, !is_unix);
-			if (*fd < 0 && !(is_unix && w > 0))
-				return -1;
-		}
-	}
-	if (!config->has_admin)
-		return 0;
-	s->admin = listen_at(&config->admin, 64, false);
-	return s->admin < 0 ? -1 : 0;
-}
-
-static int open_log(struct supervisor *s)
-{
-	const struct config *config = s->options->config;
-
-	if (config->log_format == CONFIG_LOG_OFF)
-		return 0;
-	if (strcmp(config->log_path, "-") == 0)
-		s->log = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-	else
-		s->log = open(config->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-	if (s->log >= 0)
-		return 0;
-	fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its directory or "
-			"choose another path\n", config->log_path, strerror(errno));
-	return -1;
-}
-
-static void close_listeners(struct supervisor *s)
-{
-	const struct config *config = s->options->config;
-
-	for (unsigned i = 0; i < config->listen_n * s->options->workers; i++) {
-		if (s->listeners[i] >= 0)
-			close(s->listeners[i]);
-		s->listeners[i] = -1;
-	}
-}
-
-/* ---- the worker process --------------------------------------------------- */
-
-static int hand_over(struct supervisor *s)
-{
-	unsigned workers = s->options->workers;
-	int error = 0;
-
-	for (unsigned i = 0; i < s->options->config->listen_n * workers && error == 0; i++) {
-		int fd = s->listeners[i] >= 0 ? s->listeners[i] : s->listeners[i - i % workers];
-
-		error = handover_send(s->channel, &(struct handover){ HANDOVER_LISTENER,
-								      i % workers, fd });
-	}
-	if (error == 0 && s->admin >= 0)
-		error = handover_send(s->channel,
-				      &(struct handover){ HANDOVER_ADMIN, 0, s->admin });
-	if (error == 0 && s->log >= 0)
-		error = handover_send(s->channel, &(struct handover){ HANDOVER_LOG, 0, s->log });
-	if (error == 0)
-		error = handover_send(s->channel, &(struct handover){ HANDOVER_END, 0, -1 });
-	return error;
-}
-
-/* In the child. */
-static void give_up_privileges(const struct config *config)
-{
-	const char *what;
-	int error = privilege_drop(config, &what);
-
-	if (error == 0)
-		return;
-	fprintf(stderr, "fairlead: the worker process cannot %s (%s): %s; start with "
-			"CAP_SETUID and CAP_SETGID, or write 'user: root'\n", what,
-		config->user, strerror(-error));
-	_exit(1);
-}
-
-/* In the child. Signals are the supervisor's business; it tells us over the channel. */
-_Noreturn static void be_worker_process(struct supervisor *s, int channel)
-{
-	int status;
-	sigset_t all;
-
-	close(s->channel);
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].pid != 0)
+			process_close(&s->processes[i]);
 	close(s->signals);
-	close_listeners(s);
-	if (s->admin >= 0)
-		close(s->admin);
-	if (s->log >= 0)
-		close(s->log);
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	sigemptyset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	give_up_privileges(s->options->config);
-	status = control_run(s->options, channel);
-	free(s->listeners);
-	exit(status);
-}
-
-static int start_worker_process(struct supervisor *s)
-{
-	int pair[2], error;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-		fprintf(stderr, "fairlead: socketpair: %s\n", strerror(errno));
-		return -1;
-	}
-	s->channel = pair[0];
-	s->started_ms = now_ms();
-	s->restart_ms = 0;
-	s->pid = fork();
-	if (s->pid < 0) {
-		fprintf(stderr, "fairlead: cannot start the worker process: %s\n", strerror(errno));
-		close(pair[0]);
-		close(pair[1]);
-		s->channel = -1;
-		s->pid = 0;
-		return -1;
-	}
-	if (s->pid == 0)
-		be_worker_process(s, pair[1]);
-	close(pair[1]);
-	error = hand_over(s);
-	if (error == -EPIPE || error == -ECONNRESET)
-		return 0; /* it has ended: SIGCHLD tells */
-	if (error < 0) {
-		fprintf(stderr, "fairlead: cannot hand descriptors to the worker process: %s\n",
-			strerror(-error));
-		shutdown(s->channel, SHUT_RDWR); /* it waits for them, and ends */
-	}
-	return 0;
-}
-
-static void describe_death(int status, char *text, size_t size)
-{
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		snprintf(text, size, "was killed by signal %d (SIGSYS: a system call that the "
-				     "sandbox forbids; the kernel's log names it)", SIGSYS);
-	else if (WIFSIGNALED(status))
-		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
-	else
-		snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+	outlets_close(&s->outlets, NULL, false);
+	outlets_close(&s->spare, NULL, false);
+	log_close(&s->log);
+	if (s->order >= 0)
+		close(s->order);
 }
 
 static void restart_later(struct supervisor *s)
 {
-	s->restart_ms = now_ms() + s->backoff_ms + 1;
+	s->restart_ms = process_now_ms() + s->backoff_ms + 1;
 	s->backoff_ms = s->backoff_ms ? 2 * s->backoff_ms : BACKOFF_FIRST_MS;
 	if (s->backoff_ms > BACKOFF_MAX_MS)
 		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
-/* Returns the exit status of the supervisor, or -1 to go on. */
-static int worker_process_ended(struct supervisor *s, int status)
+static int try_to_start(struct supervisor *s)
 {
-	char how[160];
-	uint64_t lived = now_ms() - s->started_ms;
+	struct process *p = process_of(s, PROCESS_NONE);
+	const struct goods goods = { .options = s->options, .config = s->config,
+				     .outlets = &s->outlets, .log = s->log };
 
-	close(s->channel);
-	s->channel = -1;
-	if (s->draining && WIFEXITED(status))
-		return WEXITSTATUS(status);
-	describe_death(status, how, sizeof(how));
-	if (s->draining || !s->was_ready) {
-		fprintf(stderr, "fairlead: the worker process %s\n", how);
-		return 1;
-	}
-	if (lived >= STEADY_MS)
-		s->backoff_ms = 0;
-	fprintf(stderr, "fairlead: the worker process %d %s after %llu ms; starting another in "
-			"%u ms\n", (int)s->pid, how, (unsigned long long)lived, s->backoff_ms);
-	s->pid = 0;
-	restart_later(s);
+	if (p)
+		return process_start(p, &goods, close_all, s);
+	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
 	return -1;
 }
 
-/* ---- signals and words ---------------------------------------------------- */
+/* Better some addresses than none; but not in the place of one that serves. */
+static bool has_enough(struct supervisor *s)
+{
+	if (open_what_is_named(s))
+		return true;
+	if (!s->was_ready || process_of(s, PROCESS_SERVING) || !outlets_serve(&s->outlets))
+		return false;
+	fprintf(stderr, "fairlead: goes on without what cannot be opened, until a reload\n");
+	return true;
+}
+
+/* Short of descriptors or processes just now: once one was ready, it is tried again. */
+int start_worker_process(struct supervisor *s)
+{
+	bool open = has_enough(s);
+
+	s->restart_ms = 0;
+	if (open && try_to_start(s) == 0)
+		return 0;
+	if (process_of(s, PROCESS_SERVING)) {
+		fprintf(stderr, "fairlead: no other worker process; the one of before goes on\n");
+		go_back(s);
+	} else if (s->was_ready) {
+		restart_later(s);
+	}
+	order_answer(&s->order, false, open ? "no worker process can be started just now" :
+					      "what the file names cannot be opened");
+	return -1;
+}
+
+/* ---- words ------------------------------------------------------------------ */
+
+static void process_ready(struct supervisor *s, struct process *p)
+{
+	struct process *before = process_of(s, PROCESS_SERVING);
+
+	if (before) {
+		before->state = PROCESS_RETIRING;
+		process_say(before, CHANNEL_RETIRE);
+	}
+	p->state = PROCESS_SERVING;
+	s->was_ready = true;
+	outlets_served(&s->outlets);
+	outlets_close(&s->spare, &s->outlets, true);
+	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
+		io_engine_name(s->options->engine), s->options->workers);
+	tell_ready(s);
+	order_answer(&s->order, true, "another worker process has taken over");
+}
+
+static void take_answer(struct supervisor *s, char word)
+{
+	if (word == CHANNEL_ADOPTED)
+		reload_done(s);
+	else if (word == CHANNEL_REFUSED)
+		reload_failed(s, "the worker process could not take it over");
+}
+
+static void take_word(struct supervisor *s, struct process *p)
+{
+	char word;
+
+	if (recv(p->channel, &word, 1, MSG_DONTWAIT) != 1) {
+		/* It ended; SIGCHLD says how. */
+		close(p->channel);
+		p->channel = -1;
+		return;
+	}
+	if (word == CHANNEL_READY && p->state == PROCESS_STARTING && !s->draining)
+		process_ready(s, p);
+	if (s->next && p->state == PROCESS_SERVING)
+		take_answer(s, word);
+	change_go_on(s);
+}
+
+/* ---- the end of a worker process -------------------------------------------- */
+
+static bool has_process(const struct supervisor *s)
+{
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state != PROCESS_NONE)
+			return true;
+	return false;
+}
+
+static void start_again(struct supervisor *s, const struct process *p, const char *how)
+{
+	uint64_t lived = process_now_ms() - p->started_ms;
+
+	if (lived >= STEADY_MS)
+		s->backoff_ms = 0;
+	fprintf(stderr, "fairlead: the worker process %d %s after %llu ms; starting another in "
+			"%u ms\n", (int)p->pid, how, (unsigned long long)lived, s->backoff_ms);
+	restart_later(s);
+}
+
+/* Returns the exit status of the supervisor, or -1 to go on. */
+static int process_ended(struct supervisor *s, struct process *p, int status)
+{
+	enum process_state was = p->state;
+	const struct process gone = *p;
+	char how[160];
+
+	process_close(p);
+	process_describe_end(status, how, sizeof(how));
+	if (s->draining) {
+		if (!WIFEXITED(status))
+			fprintf(stderr, "fairlead: the worker process %s\n", how);
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+			s->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+		return has_process(s) ? -1 : s->status;
+	}
+	if (was == PROCESS_RETIRING) {
+		if (status != 0)
+			fprintf(stderr, "fairlead: the worker process of before %s\n", how);
+		return -1;
+	}
+	if (was == PROCESS_STARTING && !s->was_ready) {
+		fprintf(stderr, "fairlead: the worker process %s\n", how);
+		return 1;
+	}
+	if (was == PROCESS_STARTING && process_of(s, PROCESS_SERVING)) {
+		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
+			how);
+		go_back(s);
+		order_answer(&s->order, false, "the new worker process ended; that of before "
+					       "goes on");
+		change_go_on(s);
+		return -1;
+	}
+	if (s->next)
+		reload_failed(s, "the worker process ended meanwhile");
+	if (!process_of(s, PROCESS_STARTING)) {
+		start_again(s, &gone, how);
+		order_answer(&s->order, false, "the worker process ended; it is started again");
+	}
+	change_go_on(s);
+	return -1;
+}
+
+static int reap(struct supervisor *s)
+{
+	int status, result = -1;
+
+	for (unsigned i = 0; i < PROCESSES_MAX && result < 0; i++) {
+		struct process *p = &s->processes[i];
+
+		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
+			result = process_ended(s, p, status);
+	}
+	return result;
+}
+
+/* ---- signals ---------------------------------------------------------------- */
 
 /* Returns the exit status, or -1 to go on. */
 static int asked_to_end(struct supervisor *s)
 {
-	char word = CHANNEL_DRAIN;
-
-	if (s->draining || s->pid == 0) {
-		if (s->pid > 0) {
-			kill(s->pid, SIGKILL);
-			waitpid(s->pid, NULL, 0);
+	if (s->draining || !has_process(s)) {
+		for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+			if (s->processes[i].state == PROCESS_NONE)
+				continue;
+			kill(s->processes[i].pid, SIGKILL);
+			waitpid(s->processes[i].pid, NULL, 0);
 		}
 		fprintf(stderr, "fairlead: ended at once\n");
 		return s->draining ? 1 : 0;
 	}
 	s->draining = true;
+	s->restart_ms = 0;
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
-	close_listeners(s);
-	if (send(s->channel, &word, 1, MSG_NOSIGNAL) < 0)
-		fprintf(stderr, "fairlead: the worker process does not listen: %s\n",
-			strerror(errno));
+	notify_stopping();
+	reload_drop(s);
+	outlets_drain(&s->outlets);
+	outlets_unlink(&s->spare);
+	outlets_close(&s->spare, NULL, false);
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state != PROCESS_NONE)
+			process_say(&s->processes[i], CHANNEL_DRAIN);
 	return -1;
 }
 
 static int take_signal(struct supervisor *s)
 {
 	struct signalfd_siginfo info;
-	int status;
 
 	if (read(s->signals, &info, sizeof(info)) != sizeof(info))
 		return -1;
@@ -320,32 +259,17 @@ static int take_signal(struct supervisor *s)
 	case SIGINT:
 		return asked_to_end(s);
 	case SIGCHLD:
-		if (s->pid > 0 && waitpid(s->pid, &status, WNOHANG) == s->pid)
-			return worker_process_ended(s, status);
-		return -1;
+		return reap(s);
 	case SIGHUP:
-		fprintf(stderr, "fairlead: SIGHUP: the configuration is read at start only; "
-				"restart to apply a change\n");
+		if (!s->draining)
+			reload(s);
+		return -1;
+	case SIGUSR2:
+		if (!s->draining)
+			upgrade(s);
 		return -1;
 	}
 	return -1;
-}
-
-static void take_word(struct supervisor *s)
-{
-	char word;
-
-	if (recv(s->channel, &word, 1, MSG_DONTWAIT) != 1) {
-		/* It ended; SIGCHLD says how. */
-		close(s->channel);
-		s->channel = -1;
-		return;
-	}
-	if (word != CHANNEL_READY)
-		return;
-	s->was_ready = true;
-	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
-		io_engine_name(s->options->engine), s->options->workers);
 }
 
 static int watch_signals(void)
@@ -356,60 +280,153 @@ static int watch_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
-static int until_restart_ms(const struct supervisor *s)
-{
-	uint64_t now = now_ms();
+/* ---- the loop --------------------------------------------------------------- */
 
-	if (s->restart_ms == 0)
+/* When there is something to do even if nobody says anything; 0: never. */
+static uint64_t next_ms(const struct supervisor *s)
+{
+	uint64_t answer_ms = s->next ? s->answer_ms : 0;
+
+	if (s->restart_ms == 0 || answer_ms == 0)
+		return s->restart_ms + answer_ms;
+	return s->restart_ms < answer_ms ? s->restart_ms : answer_ms;
+}
+
+static int pause_ms(const struct supervisor *s)
+{
+	uint64_t now = process_now_ms(), next = next_ms(s);
+
+	if (next == 0)
 		return -1;
-	return s->restart_ms > now ? (int)(s->restart_ms - now) : 0;
+	return next > now ? (int)(next - now) : 0;
+}
+
+static void look_at_clock(struct supervisor *s)
+{
+	if (s->next && process_now_ms() >= s->answer_ms)
+		reload_overdue(s);
+	if (s->restart_ms && process_now_ms() >= s->restart_ms)
+		start_worker_process(s);
+}
+
+/* One order at a time: the next waits until this one is carried out. */
+static int order_listener(struct supervisor *s)
+{
+	if (change_under_way(s) || s->order >= 0 || s->draining)
+		return -1;
+	return outlets_control(&s->outlets);
+}
+
+static void take_order(struct supervisor *s, int listener)
+{
+	switch (order_take(listener, &s->order)) {
+	case ORDER_RELOAD:
+		reload(s);
+		break;
+	case ORDER_UPGRADE:
+		upgrade(s);
+		break;
+	case ORDER_NONE:
+		break;
+	}
+}
+
+struct watched {
+	struct pollfd fds[2 + PROCESSES_MAX];
+	struct process *processes[2 + PROCESSES_MAX]; /* NULL: the signals, or orders */
+	unsigned n;
+};
+
+static void watch_add(struct watched *w, int fd, struct process *p)
+{
+	if (fd < 0)
+		return;
+	w->fds[w->n] = (struct pollfd){ fd, POLLIN, 0 };
+	w->processes[w->n++] = p;
+}
+
+/* Nothing but what is there: when descriptors are few poll() takes no more than those. */
+static void watch_list(struct supervisor *s, struct watched *w)
+{
+	w->n = 0;
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state != PROCESS_NONE)
+			watch_add(w, s->processes[i].channel, &s->processes[i]);
+	watch_add(w, s->signals, NULL);
+	watch_add(w, order_listener(s), NULL);
+}
+
+/* Returns the exit status, or -1 to go on. */
+static int watch_once(struct supervisor *s)
+{
+	struct watched w;
+	int status = -1;
+
+	watch_list(s, &w);
+	if (poll(w.fds, w.n, pause_ms(s)) < 0) {
+		if (errno == EINTR)
+			return -1;
+		fprintf(stderr, "fairlead: poll: %s; all end\n", strerror(errno));
+		return 1;
+	}
+	for (unsigned i = 0; i < w.n && status < 0; i++) {
+		if (!w.fds[i].revents)
+			continue;
+		if (w.processes[i])
+			take_word(s, w.processes[i]);
+		else if (w.fds[i].fd == s->signals)
+			status = take_signal(s);
+		else if (w.fds[i].fd == order_listener(s))
+			take_order(s, w.fds[i].fd);
+	}
+	return status;
 }
 
 static int watch(struct supervisor *s)
 {
-	for (;;) {
-		struct pollfd fds[] = { { s->signals, POLLIN, 0 }, { s->channel, POLLIN, 0 } };
-		int status = -1;
+	int status = -1;
 
-		if (poll(fds, 2, until_restart_ms(s)) < 0 && errno != EINTR)
-			return 1;
-		if (fds[1].revents)
-			take_word(s);
-		if (fds[0].revents)
-			status = take_signal(s);
-		if (status >= 0)
-			return status;
-		if (s->restart_ms && now_ms() >= s->restart_ms && start_worker_process(s) < 0)
-			restart_later(s); /* short of descriptors or processes just now */
+	while (status < 0) {
+		status = watch_once(s);
+		if (status < 0 && !s->draining)
+			look_at_clock(s);
 	}
+	return status;
 }
 
-/* Once a worker process has listened, a later start must find the paths free. */
-static void unlink_paths(const struct config *config)
+/* The first, or one in the place of those that another program has left. */
+static bool begin(struct supervisor *s)
 {
-	for (unsigned i = 0; i < config->listen_n; i++)
-		sock_unlink((const struct sockaddr *)&config->listens[i].sa);
-	if (config->has_admin)
-		sock_unlink((const struct sockaddr *)&config->admin.sa);
+	if (s->options->next && !estate_take(s->processes, &s->outlets, &s->order))
+		return false;
+	s->was_ready = s->options->next;
+	return start_worker_process(s) == 0 || s->was_ready;
 }
 
-int supervisor_run(const struct run_options *options)
+int supervisor_run(const struct run_options *options, struct config *config)
 {
-	struct supervisor s = { .options = options, .admin = -1, .log = -1, .channel = -1 };
+	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1 };
 	int status = 1;
 
+	estate_program();
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		s.processes[i] = (struct process){ .channel = -1, .parcels = -1 };
 	s.signals = watch_signals();
-	if (s.signals >= 0 && open_listeners(&s) == 0 && open_log(&s) == 0 &&
-	    start_worker_process(&s) == 0)
-		status = watch(&s);
+	if (s.signals >= 0 && begin(&s)) {
+		status = reap(&s); /* who ended while nobody looked */
+		if (status < 0)
+			status = watch(&s);
+	}
 	if (s.was_ready)
-		unlink_paths(options->config);
-	free(s.listeners);
+		outlets_unlink(&s.outlets);
+	outlets_close(&s.outlets, NULL, false);
+	config_free(s.config);
 	return status;
 }

@@ -1,5 +1,6 @@
 #include "run/version.h"
 
+#include <ares.h>
 #include <openssl/crypto.h>
 #include <sys/utsname.h>
 #include <yaml.h>
@@ -23,9 +24,11 @@ void version_print(FILE *out)
 
 	uname(&u);
 	fprintf(out, "fairlead %s\n", FAIRLEAD_VERSION);
-	fprintf(out, "libraries: liburing %s, llhttp %d.%d.%d, libyaml %s, %s\n",
+	fprintf(out, "libraries: liburing %s, llhttp %d.%d.%d, libyaml %s, "
+		     "c-ares %s, %s\n",
 		LIBURING_VERSION, LLHTTP_VERSION_MAJOR,
 		LLHTTP_VERSION_MINOR, LLHTTP_VERSION_PATCH, yaml_get_version_string(),
+		ares_version(NULL),
 		OpenSSL_version(OPENSSL_VERSION));
 	fprintf(out, "kernel: %s %s %s\n", u.sysname, u.release, u.machine);
 	print_engine(out, IO_ENGINE_RING);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/reserve.h"
 
@@ -15,33 +16,299 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 
 static const struct listener_events listener_events = { accepted };
 
+/* ---- listeners and logs ----------------------------------------------------- */
+
+static void doors_sweep(struct worker *w)
+{
+	LIST_EACH(&w->doors, node) {
+		struct door *d = LIST_ITEM(node, struct door, node);
+
+		if (!listener_stopped(&d->listener))
+			continue;
+		list_remove(&d->node);
+		free(d);
+	}
+}
+
+static void doors_open(struct worker *w, struct turn *t)
+{
+	struct list *node;
+
+	while ((node = list_pop(&t->doors))) {
+		struct door *d = LIST_ITEM(node, struct door, node);
+
+		list_append(&w->doors, &d->node);
+		listener_start(&d->listener, &w->tick, d->fd, &w->shared->clients, &w->stats,
+			       &listener_events, w);
+		if (w->draining)
+			listener_stop(&d->listener);
+	}
+}
+
+/* Whose address the newest configuration does not have. */
+static void doors_close(struct worker *w, const struct edition *e)
+{
+	LIST_EACH(&w->doors, node) {
+		struct door *d = LIST_ITEM(node, struct door, node);
+
+		if (!edition_keeps(e, d->number))
+			listener_stop(&d->listener);
+	}
+}
+
+/* The log of one worker and one opening of the file. */
+struct ledger {
+	struct access access;
+	struct list node; /* in worker->accesses */
+};
+
+static int ledger_open(struct worker *w, struct turn *t)
+{
+	struct ledger *l;
+	int error;
+
+	if (t->log_fd < 0)
+		return 0;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return -ENOMEM;
+	error = access_init(&l->access, &w->tick, &w->stats, t->edition->config->log_format,
+			    t->log_fd);
+	if (error < 0) {
+		free(l);
+		return error;
+	}
+	if (!t->log_is_file)
+		access_share(&l->access);
+	list_init(&l->node);
+	t->log_fd = -1;
+	t->access = &l->access;
+	return 0;
+}
+
+static void ledger_close(struct access *a)
+{
+	struct ledger *l = CONTAINER(a, struct ledger, access);
+
+	list_remove(&l->node);
+	access_done(a);
+	close(a->fd);
+	free(l);
+}
+
+/* True: all is written. */
+static bool ledgers_sweep(struct worker *w)
+{
+	LIST_EACH(&w->accesses, node) {
+		struct access *a = &LIST_ITEM(node, struct ledger, node)->access;
+
+		access_flush(a);
+		if (access_idle(a))
+			ledger_close(a);
+	}
+	return list_empty(&w->accesses);
+}
+
+static void ledger_change(struct worker *w, struct turn *t)
+{
+	if (w->access)
+		list_append(&w->accesses, &CONTAINER(w->access, struct ledger, access)->node);
+	w->access = t->access;
+	t->access = NULL;
+	proxy_change_access(&w->proxy, w->access);
+	ledgers_sweep(w);
+}
+
 static void trimmed(struct tick *t)
 {
-	proxy_trim(&CONTAINER(t, struct worker, tick)->proxy);
+	struct worker *w = CONTAINER(t, struct worker, tick);
+
+	doors_sweep(w);
+	ledgers_sweep(w);
+	proxy_trim(&w->proxy);
 }
+
+/* ---- another configuration -------------------------------------------------- */
+
+static void report_over(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, over);
+
+	t->worker->shared->over(t);
+}
+
+/* On the worker's thread. */
+static void generation_over(void *owner)
+{
+	struct turn *t = owner;
+
+	t->over.deliver = report_over;
+	mailbox_post(t->worker->shared->control, &t->over);
+}
+
+static struct generation_options generation_of(struct turn *t)
+{
+	return (struct generation_options){
+		.config = t->edition->config,
+		.shares = t->shares,
+		.over = generation_over,
+		.owner = t,
+	};
+}
+
+static void report_made(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, message);
+
+	t->worker->shared->made(t);
+}
+
+static void report_settled(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, message);
+
+	t->worker->shared->settled(t);
+}
+
+static void answer(struct turn *t, void (*deliver)(struct message *m))
+{
+	t->message.deliver = deliver;
+	mailbox_post(t->worker->shared->control, &t->message);
+}
+
+static void make(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, message);
+	struct generation_options options = generation_of(t);
+
+	t->error = ledger_open(t->worker, t);
+	if (t->error == 0)
+		t->generation = generation_new(&t->worker->proxy, &options);
+	if (t->error == 0 && !t->generation)
+		t->error = -ENOMEM;
+	answer(t, report_made);
+}
+
+/* Between two ticks' decisions: what begins from here on is of it. */
+static void adopt(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker *w = t->worker;
+	struct generation *g = t->generation;
+
+	t->generation = NULL;
+	doors_close(w, t->edition);
+	doors_open(w, t);
+	ledger_change(w, t);
+	proxy_adopt(&w->proxy, g);
+	answer(t, report_settled);
+}
+
+static void drop(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, message);
+
+	if (t->generation)
+		generation_drop(&t->generation);
+	if (t->access)
+		ledger_close(t->access);
+	t->access = NULL;
+	answer(t, report_settled);
+}
+
+static void order(struct turn *t, void (*deliver)(struct message *m))
+{
+	t->message.deliver = deliver;
+	mailbox_post(&t->worker->tick.mailbox, &t->message);
+}
+
+void worker_make(struct turn *t)
+{
+	order(t, make);
+}
+
+void worker_adopt(struct turn *t)
+{
+	order(t, adopt);
+}
+
+void worker_drop(struct turn *t)
+{
+	order(t, drop);
+}
+
+static void report_passed(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, over);
+
+	t->worker->shared->passed(t);
+}
+
+static void pass(struct message *m)
+{
+	struct turn *t = CONTAINER(m, struct turn, over);
+
+	t->over.deliver = report_passed;
+	mailbox_post(t->worker->shared->control, &t->over);
+}
+
+void worker_pass(struct turn *t)
+{
+	t->over.deliver = pass;
+	mailbox_post(&t->worker->tick.mailbox, &t->over);
+}
+
+/* ---- the end, and descriptors ----------------------------------------------- */
 
 static void drain_expired(struct timer *t)
 {
-	proxy_close(&CONTAINER(t, struct worker, drain)->proxy);
+	struct worker *w = CONTAINER(t, struct worker, drain);
+
+	LIST_EACH(&w->doors, node)
+		listener_abandon(&LIST_ITEM(node, struct door, node)->listener);
+	proxy_close(&w->proxy);
 }
 
 /* On the worker's thread. */
 static void drain(struct message *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, drain_wanted);
+	const struct config_limits *l = &w->proxy.generation->config->limits;
 
 	w->draining = true;
-	for (unsigned i = 0; i < w->listener_n; i++)
-		listener_stop(&w->listeners[i]);
-	proxy_drain(&w->proxy);
+	LIST_EACH(&w->doors, node)
+		listener_stop(&LIST_ITEM(node, struct door, node)->listener);
+	if (w->retiring)
+		proxy_retire(&w->proxy);
+	else
+		proxy_drain(&w->proxy);
 	timer_set(&w->tick.wheel, &w->drain,
-		  w->tick.now_ms + w->shared->options->config->limits.drain_timeout_ms + 1);
+		  w->tick.now_ms + 1 + (w->retiring ? l->retire_timeout_ms : l->drain_timeout_ms));
 }
 
-void worker_drain(struct worker *w)
+void worker_drain(struct worker *w, bool retire)
 {
+	w->retiring = retire;
 	w->drain_wanted.deliver = drain;
 	mailbox_post(&w->tick.mailbox, &w->drain_wanted);
+}
+
+/* On the worker's thread. */
+static void hurry(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, hurry_wanted);
+	uint64_t end_ms = w->tick.now_ms + 1 +
+			  w->proxy.generation->config->limits.drain_timeout_ms;
+
+	proxy_drain(&w->proxy);
+	if (timer_armed(&w->drain) && end_ms < w->drain.deadline_ms)
+		timer_set(&w->tick.wheel, &w->drain, end_ms);
+}
+
+void worker_hurry(struct worker *w)
+{
+	w->hurry_wanted.deliver = hurry;
+	mailbox_post(&w->tick.mailbox, &w->hurry_wanted);
 }
 
 /* On the worker that may have idle connections. */
@@ -80,10 +347,8 @@ static bool is_over(struct worker *w)
 {
 	if (!w->draining)
 		return false;
-	for (unsigned i = 0; i < w->listener_n; i++)
-		if (!listener_stopped(&w->listeners[i]))
-			return false;
-	return proxy_idle(&w->proxy);
+	doors_sweep(w);
+	return list_empty(&w->doors) && proxy_idle(&w->proxy) && ledgers_sweep(w);
 }
 
 static void report_started(struct message *m)
@@ -103,44 +368,41 @@ static void report_ended(struct message *m)
 static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
-	const struct config *config = s->options->config;
-	int error = 0;
+	int error = ledger_open(w, w->first);
 
-	if (s->log_fd >= 0)
-		error = access_init(&w->access, &w->tick, &w->stats, config->log_format, s->log_fd);
 	if (error < 0)
 		return error;
-	if (s->log_fd >= 0 && !s->log_is_file)
-		access_share(&w->access);
+	w->access = w->first->access;
+	w->first->access = NULL;
 	return proxy_init(&w->proxy, &(struct proxy_options){
 		.tick = &w->tick,
-		.config = config,
+		.generation = generation_of(w->first),
 		.stats = &w->stats,
-		.upstream_stats = w->upstream_stats,
 		.clients = &s->clients,
 		.descriptors = &s->descriptors,
-		.lines = s->lines,
-		.access = s->log_fd >= 0 ? &w->access : NULL,
+		.worker = w->index,
+		.access = w->access,
 		.pool = s->pool,
 		.ask_others = ask_others,
 		.owner = w,
 	});
 }
 
-static uint32_t buffers_of(const struct run_options *o)
+static uint32_t buffers_of(const struct worker *w)
 {
-	uint64_t n = o->config->limits.buffers / BUF_BYTES / o->workers;
+	uint64_t bytes = w->first->edition->config->limits.buffers;
+	uint64_t n = bytes / BUF_BYTES / w->shared->options->workers;
 
 	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
 }
 
+/* A reload may bring a log. */
 static int open_worker(struct worker *w)
 {
-	const struct run_options *o = w->shared->options;
 	int error = tick_init(&w->tick, &(struct io_options){
-		.engine = o->engine,
-		.buffers = buffers_of(o),
-		.writes = w->shared->log_fd >= 0,
+		.engine = w->shared->options->engine,
+		.buffers = buffers_of(w),
+		.writes = true,
 	});
 
 	if (error < 0)
@@ -148,12 +410,9 @@ static int open_worker(struct worker *w)
 	w->tick.trimmed = trimmed;
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
-	if (error < 0)
-		return error;
-	for (unsigned i = 0; i < w->listener_n; i++)
-		listener_start(&w->listeners[i], &w->tick, w->listener_fds[i],
-			       &w->shared->clients, &w->stats, &listener_events, w);
-	return 0;
+	if (error == 0)
+		doors_open(w, w->first);
+	return error;
 }
 
 static void *worker_run(void *arg)
@@ -180,8 +439,8 @@ static void *worker_run(void *arg)
 	sem_wait(&w->let_go);
 	timer_stop(&w->tick.wheel, &w->drain);
 	proxy_done(&w->proxy);
-	if (w->shared->log_fd >= 0)
-		access_done(&w->access);
+	if (w->access)
+		ledger_close(w->access);
 	tick_done(&w->tick);
 	reserve_done();
 	return NULL;
@@ -189,10 +448,8 @@ static void *worker_run(void *arg)
 
 int worker_start(struct worker *w)
 {
-	w->upstream_stats = calloc(w->shared->options->config->upstream_n + 1,
-				   sizeof(w->upstream_stats[0]));
-	if (!w->upstream_stats)
-		return -ENOMEM;
+	list_init(&w->doors);
+	list_init(&w->accesses);
 	sem_init(&w->begin, 0, 0);
 	sem_init(&w->let_go, 0, 0);
 	return -pthread_create(&w->thread, NULL, worker_run, w);
@@ -209,5 +466,4 @@ void worker_done(struct worker *w)
 	pthread_join(w->thread, NULL);
 	sem_destroy(&w->begin);
 	sem_destroy(&w->let_go);
-	free(w->upstream_stats);
 }

@@ -38,6 +38,27 @@ static void draw_goal(struct town *t, struct request *r)
 										 REPLY_ILL);
 }
 
+/* If it comes as often as its route has it come, it gets past its first plays. */
+static bool gets_past(const struct rule *rule, const struct request *r)
+{
+	return r->firsts < rule->tries && rule->all_conditions && r->up_bytes <= rule->body &&
+	       (rule->all_methods || request_idempotent(r));
+}
+
+static void draw_firsts(struct town *t, struct request *r)
+{
+	static const enum play firsts[] = { PLAY_BUSY,	    PLAY_BUSY,	   PLAY_CLOSES, PLAY_RESETS,
+					    PLAY_HALF_HEAD, PLAY_BAD_HEAD, PLAY_SILENT };
+
+	if (r->goal == GOAL_CACHE || town_chance(t, 2))
+		return;
+	/* On a fine day nobody waits a minute for silence: others would be in line behind it. */
+	r->first = firsts[town_draw(t, COUNT(firsts) - town_certain(t))];
+	r->firsts = 1 + (unsigned)town_draw(t, 3);
+	if (town_certain(t) && !gets_past(&t->rules[r->upstream], r))
+		r->firsts = 0;
+}
+
 /* `last`: of its customer; others must leave the connection as it is. */
 static void draw_request(struct town *t, struct request *r, bool last, bool ill)
 {
@@ -56,6 +77,7 @@ static void draw_request(struct town *t, struct request *r, bool last, bool ill)
 	if (town_chance(t, 6))
 		r->pad_bytes = 1 + (uint32_t)town_draw(t, 3000);
 	r->minor = 1;
+	draw_firsts(t, r);
 	if (!last)
 		return;
 	r->closes = town_chance(t, 4);
@@ -216,6 +238,11 @@ static void check_own_status(struct customer *c, const struct request *r, int st
 	town_wrong(t, "request %u is answered %d", r->id, status);
 }
 
+static bool may_be_busy(const struct request *r)
+{
+	return r->status == 503 && r->firsts > 0 && r->first == PLAY_BUSY;
+}
+
 static void check_origin_head(struct customer *c, struct request *r, struct slice head)
 {
 	struct town *t = c->town;
@@ -226,8 +253,10 @@ static void check_origin_head(struct customer *c, struct request *r, struct slic
 			town_wrong(t, "request %u gets a stray answer", r->id);
 		return;
 	}
-	if (r->bad_head || r->seen == 0 || r->play >= PLAY_NONE)
+	if (r->bad_head || r->seen == 0 || (r->play >= PLAY_NONE && !may_be_busy(r)))
 		town_wrong(t, "request %u cannot have this answer", r->id);
+	if (good(c, r) && r->status == 503 && r->play != PLAY_BUSY)
+		town_wrong(t, "request %u is not asked again", r->id);
 	if (strtoul(id.ptr, NULL, 10) != r->id)
 		town_wrong(t, "request %u gets the answer to %.*s", r->id, (int)id.len, id.ptr);
 	if (wire_has(head, "X-Hop") || wire_has(head, "Keep-Alive"))
@@ -267,7 +296,7 @@ static void answer_whole(struct customer *c)
 
 	town_note(c->town, "customer %u has its answer to %u: %d, %llu bytes", c->number, r->id,
 		  r->status, (unsigned long long)c->wire.got);
-	if (c->wire.way == WIRE_DOWN && (r->play >= PLAY_BROKEN && body))
+	if (c->wire.way == WIRE_DOWN && r->play >= PLAY_BROKEN && body && !may_be_busy(r))
 		town_wrong(c->town, "a broken answer to %u looks whole", r->id);
 	if (c->wire.way != WIRE_ANY && body && c->wire.got != r->down_bytes)
 		town_wrong(c->town, "answer to %u has %llu bytes, not %u", r->id,

@@ -344,6 +344,7 @@ static void new_memcache(struct rig *r)
 				      .stats = &r->stats,
 				      .descriptors = &r->descriptors,
 				      .line = &r->line,
+				      .roster = r->roster,
 				      .answered = answered };
 
 	r->memcache = memcache_new(&o);
@@ -362,6 +363,10 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
 	assert_int_equal(r->line.used, 0);
+	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+		assert_int_equal(r->roster->rows[i].cells[0].in_flight, 0);
+		assert_int_equal(r->roster->rows[i].users, 0);
+	}
 }
 
 void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
@@ -387,6 +392,8 @@ void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
 	};
 	quota_init(&r->descriptors, 1000);
 	quota_init(&r->line, 1024);
+	r->roster = roster_new("test", 1, NULL, NULL);
+	assert_non_null(r->roster);
 	for (unsigned i = 0; i < servers; i++) {
 		set_server(r, i);
 		r->fakes[i].rig = r;
@@ -420,6 +427,7 @@ void rig_close(struct rig *r)
 	}
 	assert_int_equal(sim_sockets(r->tick.loop), 0);
 	slab_done(&r->fake_conns);
+	roster_free(r->roster);
 	tick_done(&r->tick);
 }
 

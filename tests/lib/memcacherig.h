@@ -36,6 +36,7 @@ struct rig {
 	struct upstream_stats stats;
 	struct quota descriptors, line;
 	struct memcache *memcache;
+	struct roster *roster;
 	struct fake fakes[RIG_SERVERS];
 	struct slab fake_conns;
 	struct timer pause; /* of rig_run(): the loop must not sleep beyond it */

@@ -91,6 +91,8 @@ static bool is(const char *path, const char *name)
 {
 	if (strncmp(path, "/pair/", 6) == 0)
 		path += 5;
+	if (strncmp(path, "/again/", 7) == 0)
+		path += 6;
 	return strncmp(path, name, strlen(name)) == 0;
 }
 
@@ -106,6 +108,8 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 		actor_says(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
 			      "Connection: close\r\n\r\n");
 		actor_shut(a);
+	} else if (is(path, "/busy")) {
+		actor_says(a, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
 	} else if (is(path, "/deaf")) {
 		a->deaf = true;
 		io_cancel(a->rig->tick.loop, &a->recv.op);
@@ -253,7 +257,14 @@ static bool origin_one(struct actor *a)
 	assert_int_equal(sscanf(head, "%*s %63s", path), 1);
 	if (!a->head_seen) {
 		a->head_seen = true;
+		a->ill = r->ill > 0 && strncmp(path, "/again/", 7) == 0;
+		r->ill -= a->ill;
 		r->asked++;
+	}
+	if (a->ill)
+		strcpy(path, r->ill_path);
+	if (!a->head_played) {
+		a->head_played = true;
 		if (play_head(r, a, path)) {
 			a->heard = NULL;
 			return false;
@@ -262,7 +273,7 @@ static bool origin_one(struct actor *a)
 	after = body_end(head, body, end);
 	if (!after)
 		return false;
-	a->head_seen = false;
+	a->head_seen = a->head_played = false;
 	a->step++;
 	a->in_at = (size_t)(after - a->in);
 	play(a, path, body, after);
@@ -332,7 +343,15 @@ static const char config_text[] =
 	"    servers: [127.0.0.1:11212]\n"
 	"    timeout: 2s\n"
 	"    links: 2\n"
+	"  trio:\n"
+	"    servers:\n" /* its first, as long as that was not asked */
+	"      - { address: 127.0.0.1:6000, weight: 1000 }\n"
+	"      - 127.0.0.1:6001\n"
+	"      - 127.0.0.1:6002\n"
 	"routes:\n"
+	"  - prefix: /again/\n"
+	"    proxy: { upstream: trio }\n"
+	"%s"
 	"  - prefix: /pair/\n"
 	"    proxy: { upstream: pair }\n"
 	"  - prefix: /nobody\n"
@@ -374,7 +393,7 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	char text[8192];
 	int n = snprintf(text, sizeof(text), config_text, o->upstream ? o->upstream : "",
-			 o->limits ? o->limits : "");
+			 o->again ? o->again : "", o->limits ? o->limits : "");
 
 	assert_true(n < (int)sizeof(text));
 	r->config = config_read_text("test", (struct slice){ text, (size_t)n }, stderr);
@@ -389,20 +408,20 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	read_config(r, o);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
-	for (unsigned i = 0; i < r->config->upstream_n; i++)
+	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
+		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i], NULL };
+	}
 	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
 				     LOG_FD), 0);
 	assert_int_equal(proxy_init(&r->proxy, &(struct proxy_options){
 		.tick = &r->sim.tick,
-		.config = r->config,
+		.generation = { .config = r->config, .shares = r->shares },
 		.stats = &r->stats,
-		.upstream_stats = r->upstream_stats,
 		.clients = &r->clients,
 		.descriptors = &r->descriptors,
 		.access = &r->access,
 		.pool = NULL,
-		.lines = r->lines,
 	}), 0);
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),
 		       &r->clients, &r->stats, &listener_events, r);
@@ -421,6 +440,7 @@ void proxyrig_end(struct proxyrig *r)
 	listener_stop(&r->listener);
 	proxy_drain(&r->proxy);
 	if (!SIMRIG_REACHED(&r->sim, all_gone(r), 3000)) {
+		listener_abandon(&r->listener);
 		proxy_close(&r->proxy);
 		SIMRIG_UNTIL(&r->sim, all_gone(r), 3000);
 	}

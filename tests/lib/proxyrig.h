@@ -22,6 +22,7 @@ struct proxyrig {
 	struct config *config;
 	struct worker_stats stats;
 	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
+	struct share shares[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
 	struct access access;
 	struct proxy proxy;
@@ -29,6 +30,8 @@ struct proxyrig {
 	struct host origins[PROXYRIG_ORIGINS], memcached;
 	unsigned asked;      /* requests that any origin has read the head of */
 	unsigned swallowed;  /* and then ended its connection without an answer */
+	unsigned ill;        /* so many of the next requests of /again/ are answered as … */
+	const char *ill_path; /* … this one is */
 };
 
 struct proxyrig_options {
@@ -38,6 +41,7 @@ struct proxyrig_options {
 	uint32_t descriptors;
 	const char *limits;  /* more lines of `limits:`, each indented by two */
 	const char *upstream; /* more lines of the upstream "app", indented by four */
+	const char *again;   /* more lines of the route /again/, indented by four */
 };
 
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);

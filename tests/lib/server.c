@@ -19,7 +19,7 @@ struct visit {
 	bool answered;        /* `now` was, before it was whole */
 	bool last;            /* no further request may come */
 	bool spoke;           /* without having been asked */
-	enum play play;       /* of the last request: what happens later */
+	enum play play;       /* of the last request */
 	struct timer later;
 };
 
@@ -40,9 +40,14 @@ static void head(struct town *t, struct text *x, const struct request *r, const 
 		text_add(x, "Server: town\r\nX-Pad: %0*d\r\n", (int)town_draw(t, 2000) + 1, 7);
 }
 
+static const char *length_status(const struct request *r)
+{
+	return r->play == PLAY_BUSY ? "503 Busy" : "200 OK";
+}
+
 static void length_head(struct town *t, struct text *x, const struct request *r)
 {
-	head(t, x, r, "200 OK");
+	head(t, x, r, length_status(r));
 	text_add(x, "Content-Length: %u\r\n", r->down_bytes);
 }
 
@@ -187,11 +192,13 @@ static void after(struct visit *v, const struct request *r)
 		later(v);
 }
 
-static void answer(struct visit *v, struct request *r)
+static void answer(struct visit *v, const struct request *asked)
 {
+	struct request as_played = *asked;
+	const struct request *r = &as_played;
 	struct text x = { 0 };
 
-	v->play = r->play;
+	as_played.play = v->play;
 	v->actor->pause_ms = r->play == PLAY_SLOW ? 1 + r->id % 20 : 0;
 	v->actor->whole = r->play == PLAY_TWICE;
 	if (r->play == PLAY_REJECTS)
@@ -267,6 +274,19 @@ static void check_head(struct town *t, const struct request *r, struct slice h)
 		town_wrong(t, "request %u has lost a field", r->id);
 }
 
+/* Each try may meet a stale connection, and is sent once more if that is safe. */
+static unsigned sent_max(const struct town *t, const struct request *r)
+{
+	const struct rule *rule = &t->rules[r->upstream];
+	unsigned tries = rule->tries > 0 ? rule->tries : 1;
+
+	if (rule->hedged && r->up_bytes == 0 && !r->chunked)
+		tries += request_idempotent(r);
+	if (request_idempotent(r))
+		return 2 * tries;
+	return rule->all_methods ? tries : 1;
+}
+
 static void count(struct visit *v, struct request *r)
 {
 	struct town *t = v->server->town;
@@ -278,7 +298,7 @@ static void count(struct visit *v, struct request *r)
 		town_wrong(t, "request %u comes where the origin has said its last", r->id);
 	if (v->server->shop != SHOP_OPEN)
 		town_wrong(t, "request %u comes to a closed shop", r->id);
-	if (r->seen > (request_idempotent(r) ? 2u : 1u))
+	if (r->seen > sent_max(t, r))
 		town_wrong(t, "request %u is sent %u times", r->id, r->seen);
 }
 
@@ -287,7 +307,8 @@ static bool head_play(struct visit *v, struct request *r)
 {
 	struct text x = { 0 };
 
-	switch ((unsigned)r->play) {
+	v->play = r->seen <= r->firsts ? r->first : r->play;
+	switch ((unsigned)v->play) {
 	case PLAY_RESETS:
 		actor_reset(v->actor);
 		return false;
@@ -303,7 +324,7 @@ static bool head_play(struct visit *v, struct request *r)
 	case PLAY_REJECTS:
 		v->answered = true;
 		answer(v, r);
-		if (r->play == PLAY_EARLY && r->id % 2)
+		if (v->play == PLAY_EARLY && r->id % 2)
 			actor_speak_first(v->actor);
 		break;
 	default:
@@ -480,6 +501,21 @@ void server_open(struct server *s, struct town *t, unsigned upstream, unsigned p
 					      sizeof(addr), 1 + (int)town_draw(t, 3));
 }
 
+void server_flap(struct server *s)
+{
+	struct town *t = s->town;
+
+	if (s->shop != SHOP_OPEN)
+		return;
+	if (s->host.listener < 0) {
+		host_open(&s->host, &t->sim, s->port, origin_heard, s);
+		return;
+	}
+	host_close(&s->host);
+	if (s->host.last && s->host.last->fd >= 0 && town_chance(t, 2))
+		actor_reset(s->host.last);
+}
+
 static void server_done(struct server *s)
 {
 	if (s->shop == SHOP_NEVER_ACCEPTS)
@@ -499,6 +535,9 @@ void servers_done(struct town *t)
 	for (unsigned u = 0; u < t->upstream_n; u++)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_done(&t->servers[u][i]);
+	for (unsigned u = 0; t->watch && u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_done(&t->moved[u][i]);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_done(&t->caches[i]);
 }

@@ -50,7 +50,7 @@ struct actor {
 	struct timer pause;
 	uint32_t pause_ms;    /* > 0: waits so long between two pieces */
 	unsigned step;        /* its script's */
-	bool head_seen;       /* likewise */
+	bool head_seen, head_played, ill; /* likewise */
 	void (*heard)(struct actor *a); /* bytes, the end or an error came; may be NULL */
 	void *owner;          /* its script's */
 };

@@ -15,6 +15,7 @@
 #define CACHE_PORT 11212
 #define LIFE_MS 4000000 /* long enough for any history to come to its end */
 #define GRACE_MS 5000
+#define RELOADS 40
 
 static const char *const methods[] = {
 	"GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "POST", "BREW",
@@ -144,13 +145,16 @@ static void draw_weather(struct town *t)
 	struct weather *w = &t->weather;
 
 	w->small_sockets = town_chance(t, 4);
+	w->moves = town_chance(t, 4);
 	w->ill_customers = town_chance(t, 2);
 	w->accepts = town_chance(t, 8);
 	w->late = town_chance(t, 6);
+	w->reloads = town_chance(t, 3);
 	if (town_chance(t, 3))
 		return;
 	w->scarce = town_chance(t, 3);
 	w->ill_origins = town_chance(t, 2);
+	w->flaps = w->ill_origins && town_chance(t, 2);
 	w->ill_caches = town_chance(t, 2);
 	w->drain = town_chance(t, 4);
 	w->memory = town_chance(t, 4);
@@ -165,11 +169,13 @@ bool town_certain(const struct town *t)
 
 /* ---- the proxy -------------------------------------------------------------- */
 
-static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n)
+static void add_servers(struct town *t, struct text *x, unsigned port, unsigned n, bool http)
 {
 	text_add(x, "    servers: [127.0.0.1:%u", port);
 	for (unsigned i = 1; i < n; i++)
-		text_add(x, ", 127.0.0.1:%u", port + i);
+		text_add(x, ", { address: 127.0.0.1:%u, weight: %u%s }", port + i,
+			 1 + (unsigned)town_draw(t, 4),
+			 http && town_chance(t, 6) ? ", backup: true" : "");
 	text_add(x, "]\n    keepalive: %u\n",
 		 town_chance(t, 2) ? (unsigned)town_draw(t, 4) : 100);
 	text_add(x, "    queue: %u\n    queue_timeout: %s\n",
@@ -178,24 +184,59 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 	text_add(x, "    connect_timeout: %s\n", t->weather.ill_origins ? "200ms" : "20s");
 }
 
+static const char *const balances[] = { "round_robin", "least_connections", "random",
+					"hash\n    hash: \"${path}\"",
+					"hash\n    hash: \"${header.X-No}\"\n    hash_load: 120" };
+static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
+
 static void add_upstream(struct town *t, struct text *x, unsigned u)
 {
-	t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
-	t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 	text_add(x, "  u%u:\n", u);
-	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u, t->server_n[u]);
+	add_servers(t, x, ORIGIN_PORT + TOWN_SERVERS * u,
+		    t->connections[u] > 0 || t->requests_max[u] > 0 ? t->server_n[u] :
+			    1 + (unsigned)town_draw(t, t->server_n[u]), true);
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
-		 town_chance(t, 2) ? "round_robin" : "least_connections");
+		 balances[town_draw(t, COUNT(balances))]);
+	if (t->requests_max[u] > 0)
+		text_add(x, "    requests: %u\n", t->requests_max[u]);
+	text_add(x, "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
+		    "    eject_share: %u\n",
+		 eject_ons[town_draw(t, COUNT(eject_ons))], 1 + (unsigned)town_draw(t, 3),
+		 1 + (unsigned)town_draw(t, 500), town_chance(t, 2) ? 50 : 100);
+	if (town_chance(t, 3))
+		text_add(x, "    eject_rate: %u\n    slow_start: 300ms\n",
+			 1 + (unsigned)town_draw(t, 100));
+}
+
+static void add_rule(struct town *t, struct text *x, const struct rule *rule)
+{
+	bool fine = town_certain(t);
+
+	if (fine && town_chance(t, 2))
+		text_add(x, ", deadline: 3000s");
+	else if (!fine && town_chance(t, 4))
+		text_add(x, ", deadline: %ums", 200 + (unsigned)town_draw(t, 1000));
+	if (rule->hedged)
+		text_add(x, ", hedge: { percentile: %u, budget_percent: %u }",
+			 50 + (unsigned)town_draw(t, 46), (unsigned)town_draw(t, 101));
+	if (rule->tries == 0)
+		return;
+	text_add(x, ", retry: { tries: %u, methods: %s, body: %uB, backoff: %ums, "
+		    "budget_percent: %u, budget_per_second: %u",
+		 rule->tries, rule->all_methods ? "all" : "idempotent", rule->body,
+		 1 + (unsigned)town_draw(t, 50), rule->percent, rule->per_second);
+	text_add(x, ", on: [503, reset%s]",
+		 rule->all_conditions ? ", connect, timeout, malformed" : "");
+	if (fine || town_chance(t, 2))
+		text_add(x, ", per_try_timeout: %s", fine ? "60s" : "150ms");
+	text_add(x, " }");
 }
 
 static void add_cache(struct town *t, struct text *x)
 {
-	t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
-	t->links = 1 + (uint32_t)town_draw(t, 3);
-	t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
 	text_add(x, "  cache:\n    protocol: memcached\n");
-	add_servers(t, x, CACHE_PORT, t->cache_n);
+	add_servers(t, x, CACHE_PORT, t->cache_n, false);
 	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
 		 t->weather.ill_caches ? "300ms" : "60s", t->links, t->pipeline);
 }
@@ -210,30 +251,166 @@ static void add_limits(struct town *t, struct text *x)
 	text_add(x, "  idle_timeout: %s\n", town_chance(t, 2) ? "2s" : "60s");
 }
 
-static void read_config(struct town *t)
+/* On a fine day only what cannot fail for want of time or budget. */
+static void draw_rule(struct town *t, struct rule *rule)
 {
+	bool fine = town_certain(t);
+
+	rule->hedged = town_chance(t, 2);
+	if (town_chance(t, 3))
+		return;
+	rule->tries = 1 + (unsigned)town_draw(t, 4);
+	rule->all_methods = town_chance(t, 3);
+	rule->all_conditions = !town_chance(t, 4);
+	rule->body = town_chance(t, 2) ? 16384 : (uint32_t)town_draw(t, 2000);
+	rule->ample = fine || town_chance(t, 2);
+	rule->percent = rule->ample ? 100 : (unsigned)town_draw(t, 60);
+	rule->per_second = rule->ample ? 1000000 : (unsigned)town_draw(t, 3);
+}
+
+/* What no reload changes, as limits are checked all along. */
+static void draw_upstreams(struct town *t)
+{
+	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
+	for (unsigned u = 0; u < t->upstream_n; u++) {
+		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+		t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+		t->requests_max[u] = town_chance(t, 3) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+		draw_rule(t, &t->rules[u]);
+	}
+	if (town_chance(t, 2)) {
+		t->cache_n = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
+		t->links = 1 + (uint32_t)town_draw(t, 3);
+		t->pipeline = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 3) : 64;
+	}
+}
+
+/* Nobody asks for it: it moves the routes behind it, and upstreams come and go with it. */
+static void add_decoys(struct text *x, unsigned n, const char *upstream)
+{
+	for (unsigned i = 0; i < n; i++)
+		text_add(x, "  - { prefix: /decoy%u/, proxy: { upstream: %s } }\n", i, upstream);
+}
+
+static void add_routes(struct town *t, struct text *x, bool spare)
+{
+	text_add(x, "routes:\n");
+	add_decoys(x, (unsigned)town_draw(t, 4), spare ? "spare" : "u0");
+	if (t->cache_n > 0)
+		text_add(x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
+			    "key: \"c0-${path.rest}\" }\n"
+			    "  - prefix: /n0/\n    memcached: { upstream: cache, "
+			    "key: \"n0-${path.rest}\", miss: next }\n");
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		for (int after_cache = u == 0 && t->cache_n > 0; after_cache >= 0; after_cache--) {
+			text_add(x, "  - { prefix: /%s%u/, proxy: { upstream: u%u }",
+				 after_cache ? "n" : "u", u, u);
+			add_rule(t, x, &t->rules[u]);
+			text_add(x, " }\n");
+		}
+}
+
+static struct config *draw_config(struct town *t)
+{
+	bool backwards = town_chance(t, 2), spare = town_chance(t, 2);
+	struct config *config;
 	struct text x = { 0 };
 
 	text_add(&x, "listen: [127.0.0.1:%u]\nupstreams:\n", PROXY_PORT);
+	if (spare)
+		text_add(&x, "  spare: { servers: [127.0.0.1:1] }\n");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		add_upstream(t, &x, u);
-	if (town_chance(t, 2))
-		add_cache(t, &x);
-	text_add(&x, "routes:\n");
+		add_upstream(t, &x, backwards ? t->upstream_n - 1 - u : u);
 	if (t->cache_n > 0)
-		text_add(&x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
-			     "key: \"c0-${path.rest}\" }\n"
-			     "  - prefix: /n0/\n    memcached: { upstream: cache, "
-			     "key: \"n0-${path.rest}\", miss: next }\n"
-			     "  - { prefix: /n0/, proxy: { upstream: u0 } }\n");
-	for (unsigned u = 0; u < t->upstream_n; u++)
-		text_add(&x, "  - { prefix: /u%u/, proxy: { upstream: u%u } }\n", u, u);
+		add_cache(t, &x);
+	add_routes(t, &x, spare);
 	add_limits(t, &x);
 	if (t->verbose)
 		printf("%s", x.at);
-	t->config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
-	ASSERT(t->config);
+	config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
+	ASSERT(config);
 	free(x.at);
+	return config;
+}
+
+/* ---- reloads ---------------------------------------------------------------- */
+
+/* A configuration, as long as somebody may read it. */
+struct paper {
+	struct list node;
+	struct config *config;
+};
+
+/* Who reads it afterwards reads nonsense. */
+static void paper_burn(void *owner)
+{
+	struct paper *paper = owner;
+	struct config *c = paper->config;
+
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		memset(c->upstreams[i].servers, 0xdb,
+		       c->upstreams[i].server_n * sizeof(c->upstreams[i].servers[0]));
+	memset(c->upstreams, 0xdb, c->upstream_n * sizeof(c->upstreams[0]));
+	memset(c->routes, 0xdb, c->route_n * sizeof(c->routes[0]));
+	memset(&c->limits, 0xdb, sizeof(c->limits));
+	config_free(c);
+	list_remove(&paper->node);
+	free(paper);
+}
+
+static unsigned share_of(const struct town *t, const char *upstream)
+{
+	if (upstream[0] == 'u')
+		return (unsigned)(upstream[1] - '0');
+	return upstream[0] == 'c' ? t->upstream_n : t->upstream_n + 1;
+}
+
+static struct generation_options draw_generation(struct town *t, struct share *shares)
+{
+	struct paper *paper = calloc(1, sizeof(*paper));
+	struct config *config;
+
+	ASSERT(paper);
+	paper->config = config = draw_config(t);
+	list_init(&paper->node);
+	list_append(&t->papers, &paper->node);
+	for (unsigned i = 0; i < config->upstream_n; i++) {
+		unsigned k = share_of(t, config->upstreams[i].name);
+
+		if (config->upstreams[i].queue > t->lines[k].limit)
+			t->lines[k].limit = config->upstreams[i].queue;
+		shares[i] = (struct share){ &t->upstream_stats[k], &t->lines[k], t->rosters[k] };
+	}
+	return (struct generation_options){ .config = config, .shares = shares,
+					    .over = paper_burn, .owner = paper };
+}
+
+static void reload_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, reload);
+	struct share shares[TOWN_UPSTREAMS + 2];
+	struct generation_options options = draw_generation(t, shares);
+	struct generation *g = generation_new(&t->proxy, &options);
+
+	ASSERT(g);
+	t->reloads_n++;
+	if (town_chance(t, 5)) {
+		town_note(t, "a configuration is made, and dropped");
+		generation_drop(&g);
+		paper_burn(options.owner);
+	} else {
+		town_note(t, "the configuration changes");
+		proxy_adopt(&t->proxy, g);
+	}
+	if (t->reloads_n < RELOADS)
+		timer_set(&t->sim.tick.wheel, timer,
+			  t->sim.tick.now_ms + 1 + town_draw(t, town_chance(t, 2) ? 10 : 300));
+}
+
+/* Only the newest has anybody left who reads it. */
+static bool papers_burned(const struct town *t)
+{
+	return t->papers.next->next == &t->papers;
 }
 
 static void accepted(struct listener *l, int fd, const struct peer *peer)
@@ -247,23 +424,28 @@ static const struct listener_events listener_events = { accepted };
 
 static void open_proxy(struct town *t)
 {
+	struct share shares[TOWN_UPSTREAMS + 2];
 	bool scarce = t->weather.scarce;
 
 	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
 	quota_init(&t->descriptors, scarce && town_chance(t, 2) ?
 					    1 + (uint32_t)town_draw(t, 10) : 1000);
-	for (unsigned i = 0; i < t->config->upstream_n; i++)
-		quota_init(&t->lines[i], t->config->upstreams[i].queue);
+	for (unsigned i = 0; i < COUNT(t->lines); i++) {
+		char name[8];
+
+		quota_init(&t->lines[i], 0);
+		snprintf(name, sizeof(name), "u%u", i);
+		t->rosters[i] = roster_new(name, 1, NULL, NULL);
+		ASSERT(t->rosters[i]);
+	}
 	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
 	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
 		.tick = &t->sim.tick,
-		.config = t->config,
+		.generation = draw_generation(t, shares),
 		.stats = &t->stats,
-		.upstream_stats = t->upstream_stats,
 		.clients = &t->clients,
 		.descriptors = &t->descriptors,
 		.access = &t->access,
-		.lines = t->lines,
 	}) == 0);
 	listener_start(&t->listener, &t->sim.tick, simrig_listen(&t->sim, PROXY_PORT),
 		       &t->clients, &t->stats, &listener_events, t);
@@ -288,6 +470,7 @@ static void cut_off_rang(struct timer *timer)
 
 	town_note(t, "the proxy cuts off what is left");
 	t->cut = true;
+	listener_abandon(&t->listener);
 	proxy_close(&t->proxy);
 }
 
@@ -296,6 +479,89 @@ static void shortage_rang(struct timer *timer)
 	struct town *t = CONTAINER(timer, struct town, shortage);
 
 	slab_fail_at(1 + (unsigned)town_draw(t, 30));
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
+}
+
+static void flap_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, flap);
+	unsigned u = (unsigned)town_draw(t, t->upstream_n);
+
+	server_flap(&t->servers[u][town_draw(t, t->server_n[u])]);
+	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 200));
+}
+
+/* Where the newest configuration has it. */
+static unsigned index_of(const struct town *t, unsigned share)
+{
+	const struct config *config = t->proxy.generation->config;
+	unsigned i = 0;
+
+	while (share_of(t, config->upstreams[i].name) != share)
+		i++;
+	return i;
+}
+
+/* Nobody is to notice anything of it: whoever is asked then is there. */
+static void move_upstream(struct town *t, unsigned u)
+{
+	const struct generation *g = t->proxy.generation;
+	const struct config_upstream *config = &g->config->upstreams[index_of(t, u)];
+	struct upstream *upstream = generation_upstream(g, index_of(t, u));
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	unsigned other = (unsigned)town_draw(t, config->server_n);
+	struct config_address a[2] = { config->servers[index].addresses[0],
+				       config->servers[other].addresses[0] };
+
+	switch (town_draw(t, 4)) {
+	case 0:
+		ASSERT(upstream_resolved(upstream, index, a, 1 + (unsigned)town_draw(t, 2)));
+		break;
+	case 1:
+		ASSERT(upstream_resolved(upstream, index, a + 1, 1));
+		break;
+	case 2:
+		upstream_probed(upstream, index, &a[0], town_draw(t, 2));
+		break;
+	case 3:
+		ASSERT(upstream_reconfigure(upstream, config));
+		break;
+	}
+}
+
+static void move_cache(struct town *t)
+{
+	const struct generation *g = t->proxy.generation;
+	const struct config_upstream *config = &g->config->upstreams[index_of(t, t->upstream_n)];
+	struct memcache *cache = generation_memcache(g, index_of(t, t->upstream_n));
+	unsigned index = (unsigned)town_draw(t, config->server_n);
+	struct config_upstream one = *config;
+
+	switch (town_draw(t, 3)) {
+	case 0:
+		memcache_resolved(cache, index, config->servers[config->server_n - 1 - index].addresses,
+				  1);
+		break;
+	case 1:
+		ASSERT(memcache_reconfigure(cache, config));
+		break;
+	case 2:
+		one.server_n = 1;
+		one.servers = &config->servers[index];
+		one.pipeline = 1 + (uint32_t)town_draw(t, 4);
+		ASSERT(memcache_reconfigure(cache, &one));
+		break;
+	}
+}
+
+static void move_rang(struct timer *timer)
+{
+	struct town *t = CONTAINER(timer, struct town, move);
+
+	if (t->cache_n > 0 && town_chance(t, 4))
+		move_cache(t);
+	else
+		move_upstream(t, (unsigned)town_draw(t, t->upstream_n));
 	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
 }
 
@@ -317,6 +583,18 @@ static void draw_mishaps(struct town *t)
 	timer_init(&t->drain, drain_rang);
 	timer_init(&t->cut_off, cut_off_rang);
 	timer_init(&t->shortage, shortage_rang);
+	timer_init(&t->reload, reload_rang);
+	if (t->weather.reloads)
+		timer_set(&t->sim.tick.wheel, &t->reload,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
+	timer_init(&t->flap, flap_rang);
+	timer_init(&t->move, move_rang);
+	if (t->weather.flaps)
+		timer_set(&t->sim.tick.wheel, &t->flap,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 200));
+	if (t->weather.moves)
+		timer_set(&t->sim.tick.wheel, &t->move,
+			  t->sim.tick.now_ms + 1 + town_draw(t, 100));
 	if (t->weather.drain)
 		timer_set(&t->sim.tick.wheel, &t->drain,
 			  t->sim.tick.now_ms + 1 + town_draw(t, 500));
@@ -333,19 +611,27 @@ static void open_town(struct town *t)
 
 	t->weather.few_buffers = t->seed % 4 == 1;
 	t->weather.together = t->seed % 16 == 2;
+	t->weather.watched = t->seed % 8 == 3;
 	simrig_open(&t->sim, t->seed, t->weather.few_buffers ? few : 4096);
 	for (unsigned i = 0; i < 8; i++) /* small seeds are near each other at first */
 		simrig_draw(&t->sim, 2);
+	t->opened_s = t->sim.tick.now_ms / 1000;
 	draw_weather(t);
 	list_init(&t->visits);
-	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
-	read_config(t);
+	list_init(&t->papers);
+	draw_upstreams(t);
 	draw_mishaps(t);
 	open_proxy(t);
 	for (unsigned u = 0; u < t->upstream_n; u++)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			server_open(&t->servers[u][i], t, u, ORIGIN_PORT + TOWN_SERVERS * u + i,
 				    false);
+	for (unsigned u = 0; t->weather.watched && u < t->upstream_n; u++)
+		for (unsigned i = 0; i < t->server_n[u]; i++)
+			server_open(&t->moved[u][i], t, u, t->servers[u][i].port + TOWN_MOVED,
+				    false);
+	if (t->weather.watched)
+		t->watch = town_watch_open(t);
 	for (unsigned i = 0; i < t->cache_n; i++)
 		server_open(&t->caches[i], t, t->upstream_n, CACHE_PORT + i, true);
 	t->customer_n = 1 + (unsigned)town_draw(t, TOWN_CUSTOMERS);
@@ -355,20 +641,53 @@ static void open_town(struct town *t)
 
 /* ---- what must hold all along ----------------------------------------------- */
 
+static void check_places(struct town *t, unsigned u)
+{
+	for (unsigned i = 0; i < ROSTER_ROWS && t->rosters[u]->rows[i].key != 0; i++)
+		if (t->requests_max[u] > 0 &&
+		    t->rosters[u]->rows[i].cells[0].in_flight > t->requests_max[u])
+			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
+}
+
 static void check_limits(struct town *t)
 {
 	if (t->clients.used > t->clients.limit || t->descriptors.used > t->descriptors.limit)
 		town_wrong(t, "more connections than the quota");
 	for (unsigned u = 0; u < t->upstream_n; u++)
-		if (t->connections[u] > 0 && t->upstream_stats[u].connections >
-						     t->connections[u] * t->server_n[u])
+		if (t->connections[u] > 0 && !t->weather.moves && !t->weather.watched &&
+		    t->upstream_stats[u].connections > t->connections[u] * t->server_n[u])
 			town_wrong(t, "upstream %u has more connections than its limit", u);
-	if (t->cache_n > 0 &&
+	for (unsigned u = 0; u < t->upstream_n; u++)
+		check_places(t, u);
+	if (t->cache_n > 0 && !t->weather.moves &&
 	    t->upstream_stats[t->upstream_n].connections > t->links * t->cache_n)
 		town_wrong(t, "the cache has more links than its limit");
-	for (unsigned i = 0; i < t->config->upstream_n; i++)
+	for (unsigned i = 0; i < COUNT(t->lines); i++)
 		if (t->lines[i].used > t->lines[i].limit)
 			town_wrong(t, "the line of upstream %u is too long", i);
+}
+
+/* Whatever failed: no more was asked again than what the route allows. */
+static void check_budgets(struct town *t)
+{
+	/* Each configuration begins with a new one. */
+	uint64_t seconds = t->sim.tick.now_ms / 1000 + 2 - t->opened_s + t->reloads_n;
+
+	for (unsigned u = 0; u < t->upstream_n; u++) {
+		const struct upstream_stats *s = &t->upstream_stats[u];
+		const struct rule *rule = &t->rules[u];
+		uint64_t retries = s->retries - s->stale_retries;
+
+		if (retries > t->request_n * (rule->tries > 0 ? rule->tries - 1 : 0))
+			town_wrong(t, "upstream %u has %llu retries", u,
+				   (unsigned long long)retries);
+		if (s->hedges > (rule->hedged ? t->request_n : 0) || s->hedges_won > s->hedges)
+			town_wrong(t, "upstream %u has %llu hedges", u,
+				   (unsigned long long)s->hedges);
+		if (retries > t->request_n * rule->percent / 100 + rule->per_second * seconds)
+			town_wrong(t, "upstream %u has %llu retries, over its budget", u,
+				   (unsigned long long)retries);
+	}
 }
 
 static bool all_over(struct town *t)
@@ -398,25 +717,46 @@ static void end_proxy(struct town *t)
 	timer_stop(w, &t->drain);
 	timer_stop(w, &t->cut_off);
 	timer_stop(w, &t->shortage);
+	timer_stop(w, &t->reload);
+	timer_stop(w, &t->flap);
+	timer_stop(w, &t->move);
 	slab_fail_at(0);
+	/* Who waits for an origin that is slow goes on under the one it began with. */
+	if (!t->cut && !SIMRIG_REACHED(&t->sim, papers_burned(t) || t->proxy.exchanges.taken > 0,
+				       2 * GRACE_MS))
+		town_wrong(t, "a configuration of before is kept");
 	listener_stop(&t->listener);
 	proxy_drain(&t->proxy);
 	if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS)) {
+		listener_abandon(&t->listener);
 		proxy_close(&t->proxy);
 		if (!SIMRIG_REACHED(&t->sim, all_gone(t), GRACE_MS))
 			town_wrong(t, "the proxy does not come to its end");
 	}
 }
 
+static void end_watch(struct town *t)
+{
+	if (!t->watch)
+		return;
+	town_watch_stop(t->watch);
+	if (!SIMRIG_REACHED(&t->sim, town_watch_idle(t->watch), GRACE_MS))
+		town_wrong(t, "the watch does not come to its end");
+}
+
 static void check_stats(struct town *t)
 {
 	assert_int_equal(t->clients.used, 0);
 	assert_int_equal(t->descriptors.used, 0);
-	for (unsigned i = 0; i < t->config->upstream_n; i++) {
+	for (unsigned i = 0; i < COUNT(t->lines); i++) {
 		assert_int_equal(t->lines[i].used, 0);
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
+		for (unsigned k = 0; k < ROSTER_ROWS; k++) {
+			assert_int_equal(t->rosters[i]->rows[k].used, 0);
+			assert_int_equal(t->rosters[i]->rows[k].cells[0].in_flight, 0);
+		}
 	}
 	assert_int_equal(t->stats.connections, 0);
 	assert_int_equal(t->stats.connections_idle, 0);
@@ -436,19 +776,26 @@ static void close_town(struct town *t)
 	struct tick *tick = &t->sim.tick;
 
 	end_proxy(t);
+	end_watch(t);
 	for (unsigned i = 0; i < t->customer_n; i++)
 		customer_done(&t->customers[i]);
 	mark_log(t);
 	servers_done(t);
 	simrig_leave(&t->sim);
 	check_stats(t);
+	check_budgets(t);
 	proxy_done(&t->proxy);
+	for (unsigned i = 0; i < COUNT(t->rosters); i++)
+		roster_free(t->rosters[i]);
 	access_done(&t->access);
 	simrig_assert_buffers(&t->sim);
 	if (tick->wheel.armed != timer_armed(&tick->trim))
 		town_wrong(t, "%u timers are still set", tick->wheel.armed);
 	simrig_close(&t->sim);
-	config_free(t->config);
+	if (t->watch)
+		town_watch_free(t->watch);
+	while (!list_empty(&t->papers))
+		paper_burn(LIST_ITEM(t->papers.next, struct paper, node));
 }
 
 uint64_t town_run(uint64_t seed, bool verbose, uint64_t *exchanges)

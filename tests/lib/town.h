@@ -13,6 +13,7 @@
 
 #define TOWN_UPSTREAMS 3
 #define TOWN_SERVERS 2  /* of an upstream, at most */
+#define TOWN_MOVED 1000 /* from a server's port to that of its other place */
 #define TOWN_CUSTOMERS 40
 #define TOWN_REQUESTS 8 /* of a customer, at most */
 
@@ -27,6 +28,7 @@ enum play {
 	PLAY_INTERIM,
 	PLAY_EMPTY,       /* 204 or 304 */
 	PLAY_EARLY,       /* before the request is whole */
+	PLAY_BUSY,        /* 503 */
 	/* It is, and then something happens that should not. */
 	PLAY_CLOSES_IDLE,
 	PLAY_SPEAKS_IDLE,
@@ -74,6 +76,8 @@ struct request {
 	enum goal goal;
 	unsigned upstream, method, minor;
 	enum play play;
+	enum play first;    /* what is done with the first … */
+	unsigned firsts;    /* … so many times that it comes, before its play */
 	enum reply reply;
 	unsigned bad_head;  /* 0, or which mistake + 1 */
 	bool bad_body, chunked, closes, expects, waits, hop;
@@ -113,6 +117,15 @@ struct customer {
 	bool harmed, over;
 };
 
+/* What the routes to an upstream say of tries. */
+struct rule {
+	unsigned tries;    /* 0: nothing */
+	bool all_methods, all_conditions, hedged;
+	uint32_t body;     /* kept */
+	bool ample;        /* the budget */
+	unsigned percent, per_second;
+};
+
 enum shop { SHOP_OPEN, SHOP_REFUSES, SHOP_NEVER_ACCEPTS };
 
 struct server {
@@ -132,6 +145,10 @@ struct weather {
 	bool accepts;    /* some fail */
 	bool drain, memory;
 	bool together;   /* all customers come in the same millisecond */
+	bool reloads;    /* the configuration changes, again and again */
+	bool watched;    /* names of servers move, and servers are asked whether they are well */
+	bool flaps;      /* origins stop to listen, and listen again */
+	bool moves;      /* names stand for other servers, who are probed up and down */
 };
 
 struct town {
@@ -140,19 +157,26 @@ struct town {
 	bool verbose;
 	struct weather weather;
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
-	uint32_t connections[TOWN_UPSTREAMS], links, pipeline;
+	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
+	struct rule rules[TOWN_UPSTREAMS];
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
+	struct server moved[TOWN_UPSTREAMS][TOWN_SERVERS]; /* their other places, if they move */
+	struct town_watch *watch; /* NULL: nothing moves */
 	struct customer customers[TOWN_CUSTOMERS];
 	struct request requests[TOWN_CUSTOMERS * TOWN_REQUESTS];
 	unsigned customer_n, request_n;
 	struct list visits;
-	struct timer drain, cut_off, shortage;
+	struct timer drain, cut_off, shortage, flap, move, reload;
+	struct list papers;  /* configurations that somebody may still read */
+	unsigned reloads_n;
 	uint32_t request_body_max;
+	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
-	struct config *config;
 	struct worker_stats stats;
-	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 1];
-	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 1];
+	/* By number of the upstream; then the cache, and what only some configurations have. */
+	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 2];
+	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 2];
+	struct roster *rosters[TOWN_UPSTREAMS + 2];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
@@ -179,6 +203,13 @@ const char *request_method(const struct request *r);
 bool request_idempotent(const struct request *r);
 uint32_t town_draw_size(struct town *t);
 
+/* ---- townwatch.c ------------------------------------------------------------ */
+
+struct town_watch *town_watch_open(struct town *t);
+void town_watch_stop(struct town_watch *w);
+bool town_watch_idle(const struct town_watch *w);
+void town_watch_free(struct town_watch *w);
+
 /* ---- text that grows -------------------------------------------------------- */
 
 struct text {
@@ -202,5 +233,9 @@ _Noreturn void customer_waits(struct customer *c); /* for ever: that is wrong */
 
 void server_open(struct server *s, struct town *t, unsigned upstream, unsigned port, bool cache);
 void servers_done(struct town *t);
+
+/* One of an origin's that listens stops to, and breaks its connections perhaps, or listens
+ * again. */
+void server_flap(struct server *s);
 
 #endif

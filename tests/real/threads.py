@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """What crosses threads, under the thread sanitizer: requests to all workers, jobs on the CPU
-pool and back, log lines, idle connections that one worker gives up for another, metrics read
-from the first moment to the last, a worker process killed and another handed everything, a
+pool and back, log lines, idle connections that one worker gives up for another, places at a
+server that workers hand each other, servers that are ejected and come back, what health checks
+find out (of a cache that mostly has no time to answer), metrics read from the first moment to
+the last, a worker process killed and another handed everything, a
 drain amid all of it. The sanitizer must have nothing to say, of the proxy and of the lab."""
 # tsan
 import os
@@ -16,13 +18,30 @@ CONFIG = """
 study: true
 access_log: {{ path: {log}, format: json }}
 upstreams:
-  app: {{ servers: [127.0.0.1:{origin}], queue: 10000, queue_timeout: 30s }}
+  app:
+    servers: [127.0.0.1:{origin}]
+    queue: 10000
+    queue_timeout: 30s
+    health_check: {{ path: /status/200, interval: 20ms, fall: 100 }}
+  few:
+    servers: [127.0.0.1:{origin}, 127.0.0.1:{nobody}]
+    requests: 5
+    queue: 10000
+    queue_timeout: 30s
+    eject_failures: 1
+    eject_time: 50ms
   cache: {{ protocol: memcached, servers: [127.0.0.1:{memcached}] }}
+  shaky:
+    protocol: memcached
+    servers: [127.0.0.1:{memcached}]
+    health_check: {{ interval: 20ms, timeout: 1ms, rise: 1, fall: 1 }}
 routes:
   - path: /pool
     cpu: {{ ms: 1, on: pool }}
   - path: /cache
     memcached: {{ upstream: cache, key: foo }}
+  - path: /few
+    proxy: {{ upstream: few, path: /delay/2 }}
   - prefix: /
     proxy: {{ upstream: app }}
 limits: {{ connections: 300, drain_timeout: 10s }}
@@ -68,9 +87,9 @@ class EarlyScraped(rig.Fairlead):
         return ports
 
 
-def proxy_started(origin, memcached):
+def proxy_started(origin, memcached, nobody):
     return EarlyScraped(
-        CONFIG.format(origin=origin, memcached=memcached, log=os.path.join(rig.TMP, "log")),
+        CONFIG.format(origin=origin, memcached=memcached, nobody=nobody, log=os.path.join(rig.TMP, "log")),
         workers=WORKERS, before=("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
 
 
@@ -89,8 +108,10 @@ def faultless(load):
 
 def loaded(proxy):
     for load in [start_load(proxy, path, n)
-                 for path, n in (("/pool", 12), ("/cache", 12), ("/delay/5", 24))]:
+                 for path, n in (("/pool", 12), ("/cache", 12), ("/delay/5", 24), ("/few", 24))]:
         faultless(load)
+    rig.check(proxy.said("is ejected for"), "nobody was ejected")
+    rig.check(proxy.metrics()["server_requests_total"] > 0, "no requests of servers")
     faultless(start_load(proxy, "/delay/20", MANY, 1))
 
 
@@ -119,9 +140,9 @@ def silent(program):
 
 
 def main():
-    origin, memcached = rig.free_ports(2)
+    origin, memcached, nobody = rig.free_ports(3)
     lab = rig.lab("0ms", origin, memcached, "--workers", "2", "--engine", rig.ENGINE)
-    proxy = proxy_started(origin, memcached)
+    proxy = proxy_started(origin, memcached, nobody)
     loaded(proxy)
     killed(proxy)
     status = drained(proxy)

@@ -92,7 +92,7 @@ static void test_escaped(void **state)
 	access_log(&access_, &e);
 	assert_written("{\"time\":\"2020-01-01T00:00:01.000Z\",\"client\":\"192.0.2.7\","
 		       "\"request\":\"GET / HTTP/1.1\",\"host\":\"app\",\"status\":200,"
-		       "\"sent_bytes\":12,\"took_us\":3456,\"server\":\"\","
+		       "\"sent_bytes\":12,\"took_us\":3456,\"server\":\"\",\"tries\":0,"
 		       "\"ending\":\"answered\","
 		       "\"referer\":\"a\\u0022b\\u005cc\\u000a\\u001b[31m\\u00c3\\u00a4\\u007f\","
 		       "\"user_agent\":\"wget\"}\n");

@@ -19,10 +19,26 @@ static struct simrig rig;
 static struct admin admin;
 static struct workers shared;
 static struct worker workers[WORKERS];
-static struct upstream_stats origin_stats[WORKERS][2];
+static struct editions editions;
+static struct edition *edition;
 static struct run_options options;
-static struct config config;
-static struct config_upstream upstreams[2] = { { .name = "app" }, { .name = "cache-2" } };
+static const char config_text[] =
+	"listen: [127.0.0.1:1]\n"
+	"upstreams:\n"
+	"  app: { servers: [127.0.0.1:2] }\n"
+	"  cache-2: { protocol: memcached, servers: [127.0.0.1:3] }\n"
+	"routes: [ { prefix: /, proxy: { upstream: app } } ]\n";
+
+static void open_edition(void)
+{
+	struct config *config = config_read_text("test", SLICE(config_text), stderr);
+
+	assert_non_null(config);
+	editions_init(&editions, WORKERS, NULL);
+	edition = edition_new(&editions, config);
+	assert_non_null(edition);
+	edition_current(&editions, edition);
+}
 
 static int open_admin(void **state)
 {
@@ -30,17 +46,14 @@ static int open_admin(void **state)
 	simrig_open(&rig, 7, 16);
 	memset(&admin, 0, sizeof(admin));
 	memset(workers, 0, sizeof(workers));
-	memset(origin_stats, 0, sizeof(origin_stats));
-	config.upstream_n = 2;
-	config.upstreams = upstreams;
-	options.config = &config;
+	open_edition();
 	shared.options = &options;
+	shared.editions = &editions;
 	for (unsigned i = 0; i < WORKERS; i++) {
 		uint64_t *words = (uint64_t *)(void *)&workers[i].stats;
 
 		for (size_t k = 0; k < sizeof(workers[i].stats) / sizeof(*words); k++)
 			words[k] = 1000 * i + k;
-		workers[i].upstream_stats = origin_stats[i];
 		workers[i].tick.loop = rig.tick.loop;
 		atomic_store(&workers[i].ready, i < 2); /* the last has not started */
 	}
@@ -61,6 +74,7 @@ static int close_admin(void **state)
 	simrig_leave(&rig);
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
+	editions_done(&editions);
 	return 0;
 }
 
@@ -198,10 +212,10 @@ static void test_metrics(void **state)
 	char name[128];
 
 	(void)state;
-	histogram_add(&origin_stats[1][0].latency, 100);
-	histogram_add(&origin_stats[1][0].latency, 251);
-	histogram_add(&origin_stats[1][0].latency, 3600ull * 1000000);
-	stat_add(&origin_stats[2][1].hits, 42);
+	histogram_add(&edition->accounts[0]->stats[1].latency, 100);
+	histogram_add(&edition->accounts[0]->stats[1].latency, 251);
+	histogram_add(&edition->accounts[0]->stats[1].latency, 3600ull * 1000000);
+	stat_add(&edition->accounts[1]->stats[2].hits, 42);
 	n = admin_metrics(&admin, text, sizeof(text));
 	assert_true(n > 0 && n < sizeof(text) && strlen(text) == n);
 	assert_true(value_of(text, "fairlead_upstream_hits_total{worker=\"2\","
@@ -223,6 +237,36 @@ static void test_metrics(void **state)
 		sum = value_of(text, name);
 		assert_true(sum >= before);
 	}
+	read_metrics(text);
+}
+
+/* Servers that a worker asks, and what it thinks of them. */
+static void test_servers(void **state)
+{
+	struct roster *r = edition->accounts[0]->roster;
+	struct roster_row *a = roster_enter(r, 0, "a\"\\b", "127.0.0.1:1");
+	size_t n;
+
+	(void)state;
+	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
+	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
+	roster_hide(r, &r->rows[1], 1, 0, 0);
+	stat_add(&a->cells[0].requests, 42);
+	stat_add(&a->cells[1].in_flight, 3);
+	roster_tell(r, &a->cells[1], STANDING_EJECTED);
+	n = admin_metrics(&admin, text, sizeof(text));
+	assert_true(n > 0);
+	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);
+	assert_true(value_of(text, "fairlead_server_in_flight{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 3);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"ejected\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_state{worker=\"1\",upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"up\"} ") == 0);
+	assert_null(strstr(text, "gone"));
 	read_metrics(text);
 }
 
@@ -295,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_metrics, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),

@@ -15,6 +15,10 @@
 #include "config/config.h"
 #include "lib/guard.h"
 
+#define LISTEN_AND_ROUTES           \
+	"listen: [127.0.0.1:8080]\n" \
+	"routes: [{ prefix: /, proxy: { upstream: app } }]\n"
+
 #define LEAST                                                                          \
 	"listen: [127.0.0.1:8080]\n"                                                   \
 	"upstreams: { app: { servers: [127.0.0.1:6000] }, mc: { protocol: memcached, " \
@@ -36,13 +40,26 @@ static const char all_keys[] =
 	"group: root\n"
 	"sandbox: off\n"
 	"study: true\n"
+	"resolver: { servers: [127.0.0.1:5353, \"[::1]:54\", 10.0.0.1, \"::2\"], ttl_min: 2s, "
+	"ttl_max: 10m, family: ipv4 }\n"
 	"upstreams:\n"
 	"  app:\n"
 	"    servers:\n"
 	"      - 127.0.0.1:6000\n"
-	"      - { address: \"[::1]:6001\", name: b, weight: 2 }\n"
+	"      - { address: \"[::1]:6001\", name: b, weight: 2, backup: true }\n"
 	"      - { name: c, address: unix:/run/app }\n"
-	"    balance: least_connections\n"
+	"    balance: hash\n"
+	"    hash: \"a${header.X-A}\"\n"
+	"    hash_load: 150\n"
+	"    slow_start: 30s\n"
+	"    requests: 12\n"
+	"    eject_on: gateway\n"
+	"    eject_failures: off\n"
+	"    eject_rate: 50\n"
+	"    eject_time: 3s\n"
+	"    eject_share: 0\n"
+	"    health_check: { path: /ok, host: x:81, status: \"200-299, 404\", port: 82, interval: "
+	"2s, jitter: 0, timeout: 100ms, rise: 1, fall: 9 }\n"
 	"    connect_timeout: 1500ms\n"
 	"    response_timeout: 2m\n"
 	"    keepalive: 0\n"
@@ -52,6 +69,7 @@ static const char all_keys[] =
 	"  'null':\n"
 	"    servers: [127.0.0.1:11211]\n"
 	"    protocol: memcached\n"
+	"    health_check: { type: tcp }\n"
 	"    timeout: 1.5h\n"
 	"    pipeline: 1\n"
 	"    links: 65535\n"
@@ -63,6 +81,10 @@ static const char all_keys[] =
 	"content_type: 'text/plain; a=\"b\"', command: mg, miss: next }\n"
 	"  - path: /sync\n"
 	"    proxy: { upstream: app, path: /%20, host: example.org:81 }\n"
+	"    deadline: 5s\n"
+	"    retry: { on: [connect, malformed, 429], tries: 16, per_try_timeout: 1500ms, "
+	"methods: all, budget_percent: 0, budget_per_second: 7, body: none, backoff: 1ms }\n"
+	"    hedge: { percentile: 99, budget_percent: 3, budget_per_second: 4 }\n"
 	"  - path: /block\n"
 	"    block: { url: \"http://[::1]:6000/x?y=z\" }\n"
 	"  - path: /block2\n"
@@ -129,6 +151,14 @@ static void test_defaults(void **state)
 	assert_false(c->study);
 	assert_int_equal(app->protocol, CONFIG_HTTP);
 	assert_int_equal(app->balance, CONFIG_ROUND_ROBIN);
+	assert_int_equal(app->requests, 0);
+	assert_int_equal(app->slow_start_ms, 0);
+	assert_int_equal(app->eject_on, CONFIG_EJECT_ON_CONNECTION);
+	assert_int_equal(app->eject_failures, 5);
+	assert_int_equal(app->eject_rate, 0);
+	assert_int_equal(app->eject_time_ms, 10000);
+	assert_int_equal(app->eject_share, 50);
+	assert_false(app->servers[0].backup);
 	assert_int_equal(app->connect_timeout_ms, 1000);
 	assert_int_equal(app->response_timeout_ms, 60000);
 	assert_int_equal(app->keepalive, 256);
@@ -137,6 +167,13 @@ static void test_defaults(void **state)
 	assert_int_equal(app->queue_timeout_ms, 1000);
 	assert_int_equal(app->servers[0].weight, 1);
 	assert_string_equal(app->servers[0].name, "127.0.0.1:6000");
+	assert_false(app->health.on);
+	assert_null(app->servers[0].host);
+	assert_false(c->resolver.off);
+	assert_null(c->resolver.servers);
+	assert_int_equal(c->resolver.ttl_min_ms, 1000);
+	assert_int_equal(c->resolver.ttl_max_ms, 300000);
+	assert_int_equal(c->resolver.family, CONFIG_FAMILY_ANY);
 	assert_int_equal(mc->index, 1);
 	assert_int_equal(mc->protocol, CONFIG_MEMCACHED);
 	assert_int_equal(mc->timeout_ms, 5000);
@@ -159,6 +196,33 @@ static void test_defaults(void **state)
 	config_free(c);
 }
 
+static void test_retry_defaults(void **state)
+{
+	struct config *c = read_good(SLICE(
+		"listen: [127.0.0.1:8080]\n"
+		"upstreams: { app: { servers: [127.0.0.1:6000] } }\n"
+		"routes: [{ prefix: /, proxy: { upstream: app }, retry: {}, hedge: {} }]\n"));
+	const struct config_route *route = c->routes;
+
+	(void)state;
+	assert_int_equal(route->deadline_ms, 0);
+	assert_int_equal(route->retry->on,
+			 1u << CONFIG_RETRY_CONNECT | 1u << CONFIG_RETRY_RESET |
+				 1u << CONFIG_RETRY_TIMEOUT | 1u << CONFIG_RETRY_502 |
+				 1u << CONFIG_RETRY_503 | 1u << CONFIG_RETRY_504);
+	assert_int_equal(route->retry->tries, 3);
+	assert_int_equal(route->retry->per_try_timeout_ms, 0);
+	assert_false(route->retry->all_methods);
+	assert_int_equal(route->retry->budget.percent, 20);
+	assert_int_equal(route->retry->budget.per_second, 10);
+	assert_int_equal(route->retry->body, 16384);
+	assert_int_equal(route->retry->backoff_ms, 25);
+	assert_int_equal(route->hedge->percentile, 95);
+	assert_int_equal(route->hedge->budget.percent, 10);
+	assert_int_equal(route->hedge->budget.per_second, 1);
+	config_free(c);
+}
+
 static void check_upstreams(const struct config *c)
 {
 	const struct config_upstream *app = &c->upstreams[0], *mc = &c->upstreams[1];
@@ -171,7 +235,19 @@ static void check_upstreams(const struct config *c)
 	assert_int_equal(app->servers[1].weight, 2);
 	assert_string_equal(app->servers[2].name, "c");
 	assert_int_equal(app->servers[2].addresses[0].sa.ss_family, AF_UNIX);
-	assert_int_equal(app->balance, CONFIG_LEAST_CONNECTIONS);
+	assert_int_equal(app->balance, CONFIG_HASH);
+	assert_int_equal(app->hash.part_n, 2);
+	assert_int_equal(app->hash.parts[1].variable, VARIABLE_HEADER);
+	assert_int_equal(app->hash_load, 150);
+	assert_int_equal(app->slow_start_ms, 30000);
+	assert_int_equal(app->requests, 12);
+	assert_int_equal(app->eject_on, CONFIG_EJECT_ON_GATEWAY);
+	assert_int_equal(app->eject_failures, 0);
+	assert_int_equal(app->eject_rate, 50);
+	assert_int_equal(app->eject_time_ms, 3000);
+	assert_int_equal(app->eject_share, 0);
+	assert_true(app->servers[1].backup);
+	assert_false(app->servers[2].backup);
 	assert_int_equal(app->connect_timeout_ms, 1500);
 	assert_int_equal(app->response_timeout_ms, 120000);
 	assert_int_equal(app->keepalive, 0);
@@ -188,6 +264,34 @@ static void check_upstreams(const struct config *c)
 static void assert_slice(struct slice s, const char *text)
 {
 	assert_true(slice_equal(s, slice_of(text)));
+}
+
+static void check_watch(const struct config *c)
+{
+	const struct config_health *app = &c->upstreams[0].health, *mc = &c->upstreams[1].health;
+
+	assert_string_equal(c->resolver.servers, "127.0.0.1:5353,[::1]:54,10.0.0.1:53,[::2]:53");
+	assert_int_equal(c->resolver.ttl_min_ms, 2000);
+	assert_int_equal(c->resolver.ttl_max_ms, 600000);
+	assert_int_equal(c->resolver.family, CONFIG_FAMILY_IPV4);
+	assert_true(app->on && mc->on);
+	assert_int_equal(app->type, CONFIG_HEALTH_HTTP);
+	assert_slice(app->path, "/ok");
+	assert_slice(app->host, "x:81");
+	assert_int_equal(app->status_n, 2);
+	assert_int_equal(app->statuses[0].first, 200);
+	assert_int_equal(app->statuses[0].last, 299);
+	assert_int_equal(app->statuses[1].first, 404);
+	assert_int_equal(app->statuses[1].last, 404);
+	assert_int_equal(app->port, 82);
+	assert_int_equal(app->interval_ms, 2000);
+	assert_int_equal(app->jitter, 0);
+	assert_int_equal(app->timeout_ms, 100);
+	assert_int_equal(app->rise, 1);
+	assert_int_equal(app->fall, 9);
+	assert_int_equal(mc->type, CONFIG_HEALTH_TCP);
+	assert_int_equal(mc->interval_ms, 5000);
+	assert_int_equal(mc->jitter, 10);
 }
 
 static void check_routes(const struct config *c)
@@ -207,6 +311,22 @@ static void check_routes(const struct config *c)
 	assert_true(r[0].memcached.miss_next);
 	assert_slice(r[1].proxy.path, "/%20");
 	assert_slice(r[1].proxy.host, "example.org:81");
+	assert_int_equal(r[1].deadline_ms, 5000);
+	assert_int_equal(r[1].retry->on, 1u << CONFIG_RETRY_CONNECT |
+						 1u << CONFIG_RETRY_MALFORMED |
+						 1u << CONFIG_RETRY_429);
+	assert_int_equal(r[1].retry->tries, 16);
+	assert_int_equal(r[1].retry->per_try_timeout_ms, 1500);
+	assert_true(r[1].retry->all_methods);
+	assert_int_equal(r[1].retry->budget.percent, 0);
+	assert_int_equal(r[1].retry->budget.per_second, 7);
+	assert_int_equal(r[1].retry->body, 0);
+	assert_int_equal(r[1].retry->backoff_ms, 1);
+	assert_int_equal(r[1].hedge->percentile, 99);
+	assert_int_equal(r[1].hedge->budget.percent, 3);
+	assert_int_equal(r[1].hedge->budget.per_second, 4);
+	assert_null(r[7].retry);
+	assert_null(r[7].hedge);
 	assert_slice(r[2].block.host, "[::1]:6000");
 	assert_slice(r[2].block.path, "/x?y=z");
 	assert_int_equal(r[2].block.address.sa.ss_family, AF_INET6);
@@ -253,6 +373,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(c->limits.header_timeout_ms, 1);
 	assert_int_equal(c->limits.receive_timeout_ms, 86400000);
 	check_upstreams(c);
+	check_watch(c);
 	check_routes(c);
 	config_free(c);
 }
@@ -273,6 +394,7 @@ static void test_print(void **state)
 		assert_string_equal(once.ptr, twice.ptr);
 		if (texts[i] == all_keys) {
 			check_upstreams(c);
+			check_watch(c);
 			check_routes(c);
 		}
 		config_free(c);
@@ -281,14 +403,86 @@ static void test_print(void **state)
 	}
 }
 
+/* What was kept of a reading makes the same configuration, without a file or a name server. */
+static void test_snapshot(void **state)
+{
+	struct config *c = read_good(slice_of(all_keys)), *again;
+	struct slice once = print(c), twice;
+
+	(void)state;
+	again = config_read_snapshot(c->snapshot, stderr);
+	assert_non_null(again);
+	twice = print(again);
+	assert_string_equal(once.ptr, twice.ptr);
+	assert_int_equal(again->uid, c->uid);
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		for (unsigned k = 0; k < c->upstreams[i].server_n; k++)
+			assert_int_equal(c->upstreams[i].servers[k].address_n,
+					 again->upstreams[i].servers[k].address_n);
+	config_free(c);
+	config_free(again);
+	free((char *)once.ptr);
+	free((char *)twice.ptr);
+}
+
+/* A snapshot that is cut anywhere is refused, or is as good as whole. */
+static void test_snapshot_cut(void **state)
+{
+	struct config *c = read_good(SLICE(LEAST));
+	FILE *nowhere = fopen("/dev/null", "w");
+
+	(void)state;
+	for (size_t n = 0; n <= c->snapshot.len; n++)
+		config_free(config_read_snapshot((struct slice){ c->snapshot.ptr, n }, nowhere));
+	fclose(nowhere);
+	config_free(c);
+}
+
+static void test_restart_needed(void **state)
+{
+	struct config *a = read_good(SLICE(LEAST)), *b = read_good(SLICE(LEAST "workers: 3\n"
+		"user: root\nlimits: { buffers: 64MiB, idle_timeout: 7s }\n"));
+	char text[2048] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_int_equal(config_restart_needed(a, a, out), 0);
+	assert_int_equal(config_restart_needed(a, b, out), 3);
+	fclose(out);
+	assert_non_null(strstr(text, "'workers'"));
+	assert_non_null(strstr(text, "'user'"));
+	assert_non_null(strstr(text, "'limits.buffers'"));
+	config_free(a);
+	config_free(b);
+}
+
+/* Without the thread that asks, none can be had later; with it, nobody need ask. */
+static void test_restart_for_names(void **state)
+{
+	struct config *off = read_good(SLICE(LEAST "resolver: off\n")), *on = read_good(SLICE(LEAST));
+	char text[256] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	(void)state;
+	assert_int_equal(config_restart_needed(on, off, out), 0);
+	assert_int_equal(config_restart_needed(off, on, out), 1);
+	fclose(out);
+	assert_non_null(strstr(text, "'resolver: off' stays as it was"));
+	config_free(off);
+	config_free(on);
+}
+
 static void test_print_shows_defaults(void **state)
 {
 	static const char *const lines[] = {
-		"workers: auto\n",         "engine: auto\n",
+		"workers: auto # a change takes an upgrade or a restart\n",
+		"engine: auto # a change takes an upgrade or a restart\n",
 		"access_log: off\n",       "    response_timeout: 1m\n",
-		"  connections: auto\n",   "  request_body: 64MiB\n",
+		"  connections: auto # a change takes an upgrade or a restart\n",
+		"  request_body: 64MiB\n",
 		"    queue_timeout: 1s\n", "    value: 1MiB\n",
-		"  drain_timeout: 30s\n",
+		"  drain_timeout: 30s\n",    "    health_check: off\n",
+		"resolver:\n  servers: system\n  ttl_min: 1s\n",
 	};
 	struct config *c = read_good(SLICE(LEAST));
 	struct slice text = print(c);
@@ -351,6 +545,54 @@ static void test_damaged_anywhere(void **state)
 	}
 }
 
+/* The short ways to say who is asked, and that nobody is. */
+static void test_resolvers(void **state)
+{
+	static const struct {
+		const char *text, *servers;
+		bool off;
+	} ways[] = {
+		{ "resolver: system\n", NULL, false },
+		{ "resolver: off\n", NULL, true },
+		{ "resolver: 10.0.0.1\n", "10.0.0.1:53", false },
+		{ "resolver: [10.0.0.1, '[::1]:5']\n", "10.0.0.1:53,[::1]:5", false },
+		{ "resolver: { servers: '[::1]' }\n", "[::1]:53", false },
+		{ "resolver: { servers: system, ttl_max: 2s }\n", NULL, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		char text[1024];
+		struct config *c;
+		struct slice printed;
+
+		snprintf(text, sizeof(text), LEAST "%s", ways[i].text);
+		c = read_good(slice_of(text));
+		printed = print(c);
+		config_free(c);
+		c = read_good(printed);
+		assert_int_equal(c->resolver.off, ways[i].off);
+		if (ways[i].servers)
+			assert_string_equal(c->resolver.servers, ways[i].servers);
+		else
+			assert_null(c->resolver.servers);
+		config_free(c);
+		free((char *)printed.ptr);
+	}
+}
+
+/* What /etc/hosts has is resolved once. */
+static void test_hosts(void **state)
+{
+	struct config *c = read_good(SLICE(
+		LISTEN_AND_ROUTES "upstreams: { app: { servers: [localhost:1] } }\n"));
+
+	(void)state;
+	assert_null(c->upstreams[0].servers[0].host);
+	assert_true(c->upstreams[0].servers[0].address_n > 0);
+	config_free(c);
+}
+
 static void test_file(void **state)
 {
 	char name[] = "/tmp/fairlead-test-XXXXXX";
@@ -398,11 +640,18 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_retry_defaults),
 		cmocka_unit_test(test_all_keys),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_print_shows_defaults),
+		cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_snapshot_cut),
+		cmocka_unit_test(test_restart_needed),
+		cmocka_unit_test(test_restart_for_names),
 		cmocka_unit_test(test_cut_anywhere),
 		cmocka_unit_test(test_damaged_anywhere),
+		cmocka_unit_test(test_resolvers),
+		cmocka_unit_test(test_hosts),
 		cmocka_unit_test(test_file),
 		cmocka_unit_test(test_byte_order_mark),
 		cmocka_unit_test(test_reference),

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,8 +40,9 @@ static ino_t inode(int fd)
 static void test_all_kinds(void **state)
 {
 	int fds[2];
-	struct handover sent[] = { { HANDOVER_LISTENER, 7, -1 }, { HANDOVER_ADMIN, 0, -1 },
-				   { HANDOVER_LISTENER, 3, -1 }, { HANDOVER_LOG, 0, -1 } };
+	struct handover sent[] = { { HANDOVER_LISTENER, 7, 12, -1 }, { HANDOVER_ADMIN, 0, 0, -1 },
+				   { HANDOVER_LISTENER, 3, 9, -1 },
+				   { HANDOVER_LOG, 2, 1, -1 } };
 	struct handover got;
 
 	(void)state;
@@ -49,11 +51,12 @@ static void test_all_kinds(void **state)
 		sent[i].fd = fds[i % 2];
 		assert_int_equal(handover_send(ends[0], &sent[i]), 0);
 	}
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, -1 }), 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, 0, -1 }), 0);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(handover_receive(ends[1], &got), 0);
 		assert_int_equal(got.kind, sent[i].kind);
 		assert_int_equal(got.worker, sent[i].worker);
+		assert_int_equal(got.value, sent[i].value);
 		assert_true(got.fd >= 0 && got.fd != sent[i].fd);
 		assert_int_equal(inode(got.fd), inode(sent[i].fd));
 		assert_true(fcntl(got.fd, F_GETFD) & FD_CLOEXEC);
@@ -76,19 +79,34 @@ static void test_other_end_is_gone(void **state)
 	close(ends[0]);
 	ends[0] = -1;
 	assert_int_equal(handover_receive(ends[1], &got), -EPIPE);
-	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, -1 }),
+	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, 0, -1 }),
 			 -EPIPE);
 	assert_int_equal(handover_receive(-1, &got), -EBADF);
 }
 
-/* A kind that needs a descriptor comes without one. */
-static void test_none_sent(void **state)
+/* The receiver has no descriptor free: it is told what it lacks, and what follows is in step. */
+static void test_no_room(void **state)
 {
+	struct rlimit before, none;
 	struct handover got;
 
 	(void)state;
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 0, -1 }), 0);
-	assert_int_equal(handover_receive(ends[1], &got), -EPROTO);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 5, 1, ends[0] }),
+			 0);
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_KEPT, 0, 9, -1 }), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(handover_receive(ends[1], &got), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(got.kind, HANDOVER_LOG);
+	assert_int_equal(got.worker, 5);
+	assert_int_equal(got.fd, -1);
+	assert_true(handover_lacks(&got));
+	assert_int_equal(handover_receive(ends[1], &got), 0);
+	assert_int_equal(got.kind, HANDOVER_KEPT);
+	assert_int_equal(got.value, 9);
+	assert_false(handover_lacks(&got));
 }
 
 int main(void)
@@ -97,7 +115,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_all_kinds, open_channel, close_channel),
 		cmocka_unit_test_setup_teardown(test_other_end_is_gone, open_channel,
 						close_channel),
-		cmocka_unit_test_setup_teardown(test_none_sent, open_channel, close_channel),
+		cmocka_unit_test_setup_teardown(test_no_room, open_channel, close_channel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

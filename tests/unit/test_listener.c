@@ -56,6 +56,7 @@ static void door_close(struct door *d)
 {
 	listener_stop(&d->listener);
 	listener_stop(&d->listener);
+	listener_abandon(&d->listener);
 	SIMRIG_UNTIL(&d->rig, listener_stopped(&d->listener), 100);
 	for (unsigned i = 0; i < d->n; i++)
 		if (d->fds[i] >= 0)
@@ -116,12 +117,20 @@ static void test_full(void **state)
 /* Stopped while some are parked, others are under way or in the backlog. */
 static void stopped(struct door *d)
 {
+	unsigned n;
+
 	knock(d, (unsigned)simrig_draw(&d->rig, MANY));
 	simrig_run(&d->rig, (uint32_t)simrig_draw(&d->rig, 100));
 	listener_stop(&d->listener);
 	assert_int_equal(d->quota.used, d->n);
 	simrig_run(&d->rig, 200);
-	assert_int_equal(d->quota.used, d->n); /* nobody came in after that */
+	assert_int_equal(d->quota.used, d->n);
+	n = d->n;
+	knock(d, 3);
+	simrig_run(&d->rig, 200);
+	assert_int_equal(d->n, n); /* nobody came in after that but who was accepted by then */
+	if (n < LIMIT)
+		assert_true(listener_stopped(&d->listener));
 }
 
 static void test_stopped(void **state)

@@ -282,6 +282,7 @@ static void the_next_address(void **state)
 	s->addresses[1] = s->addresses[0];
 	((struct sockaddr_in *)&s->addresses[0].sa)->sin_port = htons(RIG_PORT + 100);
 	s->address_n = 2;
+	rig_reconfigure(&r);
 	get_many(&r, &call, 1);
 	wait_many(&r, &call, 1);
 	assert_int_equal(r.stats.connect_failures, 0);

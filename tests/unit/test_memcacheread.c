@@ -114,6 +114,7 @@ static void too_large_a_value_is_read_off(void **state)
 	(void)state;
 	rig_open(&r, 3);
 	r.upstream.value_max = 50000;
+	rig_reconfigure(&r);
 	r.fakes[0].value_bytes = 50001;
 	large = rig_get(&r, "large");
 	next = rig_get(&r, "miss");

@@ -338,11 +338,12 @@ static void queue_is_full(struct proxyrig *r)
 	waits = ask(r, GET("/length/5"));
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].waiting == 1, 1000);
 	late = ask(r, GET("/length/6"));
-	assert_status(r, late, 503, "connection_limit_reached");
+	assert_status(r, late, 503, "\r\nRetry-After: 1\r\n");
 	assert_ended(r, ENDING_QUEUE_FULL);
 	assert_false(decided(holds));
 	if (simrig_draw(&r->sim, 2)) {
-		assert_status(r, waits, 503, "connection_limit_reached");
+		assert_status(r, waits, 503, "\r\nRetry-After: 1\r\nProxy-Status: fairlead; "
+					     "error=connection_limit_reached\r\n");
 		assert_ended(r, ENDING_QUEUE_LATE);
 		return;
 	}
@@ -477,6 +478,8 @@ static void test_pipelined(void **state)
 
 /* ---- asking once more ------------------------------------------------------- */
 
+#define EJECTS "    eject_failures: 1\n    eject_share: 100\n"
+
 static void swallowed(struct proxyrig *r)
 {
 	bool reset = simrig_draw(&r->sim, 2), post = simrig_draw(&r->sim, 2);
@@ -494,14 +497,17 @@ static void swallowed(struct proxyrig *r)
 	assert_int_equal(answers[1].status, post ? 502 : 200);
 	answers_free(answers, n);
 	assert_int_equal(r->upstream_stats[0].retries, !post);
+	assert_int_equal(r->upstream_stats[0].stale_retries, !post);
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
 	assert_int_equal(r->swallowed, 1);
+	/* That an idle connection ends is nobody's fault. */
+	assert_int_equal(r->upstream_stats[0].ejections, 0);
 }
 
 static void test_swallowed(void **state)
 {
 	(void)state;
-	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .upstream = EJECTS });
 }
 
 /* A new connection that ends without an answer is not tried again. */
@@ -510,12 +516,13 @@ static void not_again(struct proxyrig *r)
 	assert_status(r, ask(r, GET("/closed")), 502, "connection_terminated");
 	assert_int_equal(r->asked, 1);
 	assert_int_equal(r->upstream_stats[0].retries, 0);
+	assert_int_equal(r->upstream_stats[0].ejections, 1);
 }
 
 static void test_not_again(void **state)
 {
 	(void)state;
-	each_seed(not_again, "not again", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(not_again, "not again", (struct proxyrig_options){ .upstream = EJECTS });
 }
 
 /* An idle connection that the origin has ended is not used. */
@@ -540,6 +547,432 @@ static void test_idle_ended(void **state)
 {
 	(void)state;
 	each_seed(idle_ended, "idle ended", (struct proxyrig_options){ .buffers = 0 });
+}
+
+/* ---- tries that a route asks for --------------------------------------------- */
+
+#define TRIO 4 /* the upstream's index in the rig */
+#define RETRY(more) "    retry: { backoff: 10ms, " more " }\n"
+
+static const struct trial {
+	const char *name, *again, *request;
+	unsigned ill;
+	const char *ill_path;
+	int status;
+	const char *fields;
+	unsigned asked;
+	uint32_t from_ms, to_ms;
+} trials[] = {
+	{ "503", RETRY("on: [503]"), GET("/again/length/7"), 1, "/status/503", 200, "Length: 7",
+	  2, 0, 100 },
+	{ "503 twice", RETRY("on: [503]"), GET("/again/length/7"), 2, "/status/503", 200,
+	  "Length: 7", 3, 0, 100 },
+	{ "503 three times", RETRY("on: [503]"), GET("/again/length/7"), 3, "/status/503", 503,
+	  "", 3, 0, 100 },
+	{ "not on 502", RETRY("on: [503]"), GET("/again/length/7"), 1, "/status/502", 502, "", 1,
+	  0, 100 },
+	{ "two tries", RETRY("on: [503], tries: 2"), GET("/again/length/7"), 2, "/status/503",
+	  503, "", 2, 0, 100 },
+	{ "closed", RETRY("on: [reset]"), GET("/again/length/7"), 2, "/closed", 200,
+	  "Length: 7", 3, 0, 100 },
+	{ "reset", RETRY("on: [reset]"), GET("/again/length/7"), 2, "/reset-head", 200,
+	  "Length: 7", 3, 0, 100 },
+	{ "half a head", RETRY("on: [reset]"), GET("/again/length/7"), 1, "/half-head", 200,
+	  "Length: 7", 2, 0, 100 },
+	{ "not on a reset", RETRY("on: [503]"), GET("/again/length/7"), 1, "/closed", 502,
+	  "connection_terminated", 1, 0, 100 },
+	{ "malformed", RETRY("on: [malformed]"), GET("/again/length/7"), 1, "/bad", 200,
+	  "Length: 7", 2, 0, 100 },
+	{ "uninvited", RETRY("on: [malformed]"), GET("/again/length/7"), 1, "/uninvited", 502,
+	  "http_protocol_error", 1, 0, 100 },
+	{ "silent", RETRY("on: [timeout], per_try_timeout: 1s"), GET("/again/length/7"), 2,
+	  "/never", 200, "Length: 7", 3, 2000, 2200 },
+	{ "silent, not retried", RETRY("on: [503], per_try_timeout: 1s"),
+	  GET("/again/length/7"), 1, "/never", 504, "connection_read_timeout", 1, 1000, 1200 },
+	{ "deadline", "    deadline: 1500ms\n" RETRY("on: [timeout], per_try_timeout: 1s"),
+	  GET("/again/length/7"), 3, "/never", 504, "http_response_timeout", 2, 1500, 1700 },
+	{ "deadline alone", "    deadline: 1500ms\n", GET("/again/length/7"), 1, "/never", 504,
+	  "http_response_timeout", 1, 1500, 1700 },
+	{ "begun in time", "    deadline: 1500ms\n", GET("/again/burst/2000"), 0, "", 200,
+	  "Length: 24010", 1, 2000, 2400 },
+	{ "post", RETRY("on: [503, reset]"), POST("/again/echo", 4) "0123", 1, "/status/503",
+	  503, "", 1, 0, 100 },
+	{ "post, reset", RETRY("on: [503, reset]"), POST("/again/echo", 4) "0123", 1, "/closed",
+	  502, "connection_terminated", 1, 0, 100 },
+	{ "post, all methods", RETRY("on: [503], methods: all"),
+	  POST("/again/echo", 4) "0123", 2, "/status/503", 200, "Length: 4", 3, 0, 100 },
+	{ "put", RETRY("on: [503]"),
+	  "PUT /again/echo HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n0123", 2,
+	  "/status/503", 200, "Length: 4\r\n", 3, 0, 100 },
+	{ "put, too long to be kept", RETRY("on: [503], body: 3B"),
+	  "PUT /again/echo HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n0123", 1,
+	  "/status/503", 503, "", 1, 0, 100 },
+	{ "put, early 503", RETRY("on: [503]"),
+	  "PUT /again/echo HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\n0123", 2,
+	  "/busy", 200, "Length: 4\r\n", 3, 0, 100 },
+	{ "no budget", RETRY("on: [503], budget_percent: 0, budget_per_second: 0"),
+	  GET("/again/length/7"), 1, "/status/503", 503, "", 1, 0, 100 },
+	{ "budget for one", RETRY("on: [503], budget_percent: 0, budget_per_second: 1"),
+	  GET("/again/length/7"), 2, "/status/503", 503, "", 2, 0, 100 },
+	{ "pauses", "    retry: { on: [503], tries: 6, backoff: 500ms }\n",
+	  GET("/again/length/7"), 5, "/status/503", 200, "Length: 7", 6, 250, 700 },
+	{ "no time for a pause",
+	  "    deadline: 400ms\n    retry: { on: [503], tries: 6, backoff: 1s }\n",
+	  GET("/again/length/7"), 5, "/status/503", 503, "", 3, 0, 100 },
+};
+
+static const struct trial *trial;
+
+static void tried(struct proxyrig *r)
+{
+	const struct trial *t = trial;
+	uint64_t from_ms = r->sim.tick.now_ms;
+	char text[64];
+	struct actor *a;
+
+	r->ill = t->ill;
+	r->ill_path = t->ill_path;
+	a = ask(r, t->request);
+	a->whole = t->from_ms > 0;
+	assert_status(r, a, t->status, t->fields);
+	assert_int_equal(r->asked, t->asked);
+	assert_true(aged_ms(r, from_ms) >= t->from_ms);
+	assert_true(aged_ms(r, from_ms) <= t->to_ms + 150 * t->asked);
+	assert_int_equal(r->upstream_stats[TRIO].retries, t->asked - 1);
+	simrig_run(&r->sim, 100); /* its body, and the log */
+	snprintf(text, sizeof(text), "\"tries\":%u,", t->asked);
+	assert_int_equal(proxyrig_logged(r, text), 1);
+	if (strstr(t->fields, "http_response_timeout"))
+		assert_ended(r, ENDING_DEADLINE);
+	assert_int_equal(r->upstream_stats[TRIO].deadlines,
+			 strstr(t->fields, "http_response_timeout") != NULL);
+	assert_int_equal(r->upstream_stats[TRIO].retry_refusals,
+			 strstr(t->name, "budget") != NULL);
+	/* Each server is asked once before one is asked again. */
+	if (t->asked == 3)
+		for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
+			assert_int_equal(r->origins[i].accepted, 1);
+	if (strstr(t->request, "/echo") && t->status == 200)
+		assert_int_equal(proxyrig_logged(r, "\"sent_bytes\":4,"), 1);
+}
+
+static void test_tried(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(trials); i++) {
+		trial = &trials[i];
+		each_seed(tried, trial->name,
+			  (struct proxyrig_options){ .again = trial->again });
+	}
+}
+
+/* The echo of a body in chunks has it as it came, with chunk lines and a trailer. */
+static void assert_digits(struct slice body, size_t n)
+{
+	size_t at = 0, size;
+	char *end;
+
+	while ((size = strtoul(body.ptr, &end, 16)) > 0) {
+		assert_memory_equal(end, "\r\n", 2);
+		for (size_t i = 0; i < size; i++)
+			assert_int_equal(end[2 + i], '0' + at++ % 10);
+		assert_memory_equal(end + 2 + size, "\r\n", 2);
+		body = slice_after(body, (size_t)(end + 4 + size - body.ptr));
+	}
+	assert_int_equal(at, n);
+	assert_true(slice_equal(body, SLICE("0\r\nX-Sum: 42\r\n\r\n")));
+}
+
+/* A body in chunks that comes bit by bit, amid failures; its trailers come along each time. */
+static void body_again(struct proxyrig *r)
+{
+	bool drips = simrig_draw(&r->sim, 2);
+	unsigned n = 1 + (unsigned)simrig_draw(&r->sim, 30);
+	struct answer answer;
+	struct slice rest;
+	struct actor *a;
+
+	r->ill = (unsigned)simrig_draw(&r->sim, 3);
+	r->ill_path = simrig_draw(&r->sim, 2) ? "/busy" : "/half-head";
+	a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+		   "Transfer-Encoding: chunked\r\n\r\n");
+	for (unsigned i = 0; i < n; i++) {
+		if (drips)
+			simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 60));
+		actor_says(a, "a\r\n0123456789\r\n");
+	}
+	actor_says(a, "0\r\nX-Sum: 42\r\n\r\n");
+	SIMRIG_UNTIL(&r->sim, decided(a), 20000);
+	assert_int_equal(answers_read(a, &answer, 1, 0, &rest), 1);
+	assert_int_equal(answer.status, 200);
+	assert_digits(answer.body, 10 * n);
+	answers_free(&answer, 1);
+}
+
+static void test_body_again(void **state)
+{
+	(void)state;
+	each_seed(body_again, "body again",
+		  (struct proxyrig_options){ .again = RETRY("on: [503, reset]") });
+	each_seed(body_again, "body again, few buffers",
+		  (struct proxyrig_options){ .again = RETRY("on: [503, reset]"), .buffers = 16 });
+}
+
+/* Nobody is there: that is tried again after a pause, whatever the method. */
+static void nobody_there(struct proxyrig *r)
+{
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
+		host_close(&r->origins[i]);
+	assert_status(r, ask(r, POST("/again/echo", 4) "0123"), 502, "connection_refused");
+	assert_int_equal(r->upstream_stats[TRIO].retries, 2);
+	assert_int_equal(r->upstream_stats[TRIO].connect_failures, 9);
+}
+
+static void test_nobody_there(void **state)
+{
+	(void)state;
+	each_seed(nobody_there, "nobody there",
+		  (struct proxyrig_options){ .again = RETRY("on: [connect]") });
+}
+
+/* The client goes while there is no fetch. */
+static void gone_between(struct proxyrig *r)
+{
+	struct actor *a;
+
+	r->ill = 3;
+	r->ill_path = "/status/503";
+	a = ask(r, GET("/again/length/7"));
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[TRIO].retries == 3, 1000);
+	if (simrig_draw(&r->sim, 2)) {
+		actor_reset(a);
+		SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 1000);
+		assert_ended(r, ENDING_CLIENT_GONE);
+	} else {
+		proxyrig_end(r);
+		assert_ended(r, ENDING_SHUT_DOWN);
+	}
+	assert_int_equal(r->asked, 3);
+}
+
+static void test_gone_between(void **state)
+{
+	(void)state;
+	each_seed(gone_between, "gone between two tries",
+		  (struct proxyrig_options){
+			  .again = "    retry: { on: [503], tries: 5, backoff: 10s }\n" });
+}
+
+/* A slow client is not a late origin. */
+static void slow_body_again(struct proxyrig *r)
+{
+	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				 "Content-Length: 10\r\n\r\n01");
+
+	simrig_run(&r->sim, 3000);
+	actor_says(a, "234567");
+	simrig_run(&r->sim, 3000);
+	actor_says(a, "89");
+	assert_status(r, a, 200, "Length: 10");
+	assert_int_equal(r->asked, 1);
+}
+
+static void test_slow_body_again(void **state)
+{
+	(void)state;
+	each_seed(slow_body_again, "slow body",
+		  (struct proxyrig_options){ .again = "    deadline: 1s\n" RETRY(
+						     "per_try_timeout: 1s") });
+}
+
+/* Nor has the time of an answer begun while its origin takes its time to read. */
+static void long_upload(struct proxyrig *r)
+{
+	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				 "Content-Length: 900000\r\n\r\n");
+	char *body = calloc(1, 900000);
+	struct actor *origin;
+
+	assert_non_null(body);
+	SIMRIG_UNTIL(&r->sim, r->origins[0].last, 1000);
+	origin = r->origins[0].last;
+	origin->deaf = true;
+	io_cancel(r->sim.tick.loop, &origin->recv.op);
+	actor_say(a, (struct slice){ body, 900000 });
+	free(body);
+	simrig_run(&r->sim, 4000);
+	actor_listen(origin);
+	assert_status(r, a, 200, "Length: 900000");
+	assert_int_equal(r->asked, 1);
+}
+
+static void test_long_upload(void **state)
+{
+	(void)state;
+	each_seed(long_upload, "long upload",
+		  (struct proxyrig_options){ .again = "    deadline: 1s\n" RETRY(
+						     "per_try_timeout: 1s"),
+					     .limits = "  window: 64KiB\n" });
+}
+
+/* The body that is sent again is at hand: an origin that does not read it has no more time. */
+static void deaf_again(struct proxyrig *r)
+{
+	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				 "Content-Length: 900000\r\n\r\n");
+	char *body = calloc(1, 900000);
+	uint64_t from_ms;
+
+	assert_non_null(body);
+	r->ill = 1;
+	r->ill_path = "/status/503";
+	actor_say(a, (struct slice){ body, 900000 });
+	free(body);
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[TRIO].retries == 1, 20000);
+	from_ms = r->sim.tick.now_ms;
+	r->ill = 1;
+	r->ill_path = "/deaf";
+	assert_status(r, a, 504, "http_response_timeout");
+	assert_true(aged_ms(r, from_ms) <= 1500);
+	assert_int_equal(r->asked, 2);
+}
+
+static void test_deaf_again(void **state)
+{
+	(void)state;
+	each_seed(deaf_again, "deaf, the second time",
+		  (struct proxyrig_options){ .again = "    deadline: 1s\n"
+						      RETRY("on: [503], body: 1MiB"),
+					     .limits = "  window: 64KiB\n" });
+}
+
+/* ---- a second try beside the first -------------------------------------------- */
+
+#define HEDGE "    hedge: { percentile: 95, budget_percent: 100 }\n"
+#define WARM 25
+
+/* So many answers that the route knows how long they take. */
+static void warm(struct proxyrig *r)
+{
+	struct answer answers[WARM];
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct slice rest;
+
+	for (unsigned i = 0; i < WARM; i++)
+		actor_says(a, GET("/again/status/204"));
+	SIMRIG_UNTIL(&r->sim, answers_read(a, answers, WARM, 0, &rest) == WARM, 20000);
+	actor_close(a);
+	SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 1000);
+	simrig_run(&r->sim, 200); /* who lost may still be asked */
+	assert_true(r->asked >= WARM && r->asked <= WARM + r->upstream_stats[TRIO].hedges);
+	r->upstream_stats[TRIO].hedges = r->upstream_stats[TRIO].hedges_won = 0;
+	r->upstream_stats[TRIO].hedge_refusals = 0;
+	r->asked = 0;
+}
+
+static const struct hedging {
+	const char *name, *again, *request;
+	unsigned ill;
+	const char *ill_path;
+	int status;
+	unsigned asked, hedges, won, retries;
+	uint32_t from_ms, to_ms;
+	const char *logged; /* of a hedge; NULL: nothing */
+} hedgings[] = {
+	{ "won", HEDGE, GET("/again/length/7"), 1, "/never", 200, 2, 1, 1, 0, 0, 500, "won" },
+	{ "lost", HEDGE, GET("/again/slow/40"), 0, "", 200, 2, 1, 0, 0, 0, 9000, NULL },
+	{ "both silent", HEDGE "    deadline: 2s\n", GET("/again/length/7"), 2, "/never", 504, 2,
+	  1, 0, 0, 2000, 2400, "lost" },
+	{ "poor", HEDGE "    deadline: 2s\n", GET("/again/length/7"), 2, NULL, 504, 2, 1, 0, 0, 2000,
+	  2400, "lost" },
+	{ "the first fails", HEDGE RETRY("per_try_timeout: 1s"), GET("/again/length/7"), 2,
+	  "/never", 200, 3, 1, 1, 1, 1000, 1700, "won" },
+	{ "delete", HEDGE "    deadline: 2s\n",
+	  "DELETE /again/length/7 HTTP/1.1\r\nHost: app\r\n\r\n", 1, "/never", 504, 1, 0, 0, 0,
+	  2000, 2400, NULL },
+	{ "post", HEDGE "    deadline: 2s\n", POST("/again/echo", 0), 1, "/never", 504, 1, 0, 0,
+	  0, 2000, 2400, NULL },
+	{ "body", HEDGE "    deadline: 2s\n",
+	  "PUT /again/echo HTTP/1.1\r\nHost: app\r\nContent-Length: 1\r\n\r\n1", 1, "/never",
+	  504, 1, 0, 0, 0, 2000, 2400, NULL },
+	{ "no budget",
+	  "    deadline: 2s\n    hedge: { budget_percent: 0, budget_per_second: 0 }\n",
+	  GET("/again/length/7"), 1, "/never", 504, 1, 0, 0, 0, 2000, 2400, NULL },
+};
+
+static const struct hedging *hedging;
+
+static void hedged(struct proxyrig *r)
+{
+	const struct upstream_stats *s = &r->upstream_stats[TRIO];
+	const struct hedging *h = hedging;
+	struct actor *a;
+	uint64_t from_ms;
+	bool slow = strstr(h->request, "/slow/") != NULL;
+	unsigned won, lost;
+
+	warm(r);
+	won = proxyrig_logged(r, "\"hedge\":\"won\"");
+	lost = proxyrig_logged(r, "\"hedge\":\"lost\"");
+	from_ms = r->sim.tick.now_ms;
+	r->ill = h->ill;
+	r->ill_path = h->ill_path ? h->ill_path : "/never";
+	a = ask(r, h->request);
+	if (!h->ill_path) { /* the first is silent, the second busy */
+		SIMRIG_UNTIL(&r->sim, r->ill == 1, 1000);
+		r->ill_path = "/status/503";
+	}
+	assert_status(r, a, h->status, "");
+	assert_true(aged_ms(r, from_ms) >= h->from_ms);
+	assert_true(aged_ms(r, from_ms) <= h->to_ms);
+	assert_int_equal(s->retries, h->retries);
+	assert_int_equal(s->hedge_refusals, strstr(h->name, "budget") != NULL);
+	if (slow) { /* as it is cut, the first may be slow, and the second slower */
+		assert_true(r->asked <= h->asked && s->hedges <= h->hedges);
+		return;
+	}
+	assert_int_equal(r->asked, h->asked);
+	assert_int_equal(s->hedges, h->hedges);
+	assert_int_equal(s->hedges_won, h->won);
+	simrig_run(&r->sim, 100);
+	won += h->logged && strcmp(h->logged, "won") == 0;
+	lost += h->logged && strcmp(h->logged, "lost") == 0;
+	assert_int_equal(proxyrig_logged(r, "\"hedge\":\"won\""), won);
+	assert_int_equal(proxyrig_logged(r, "\"hedge\":\"lost\""), lost);
+}
+
+static void test_hedged(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(hedgings); i++) {
+		hedging = &hedgings[i];
+		each_seed(hedged, hedging->name,
+			  (struct proxyrig_options){ .again = hedging->again });
+	}
+}
+
+/* The upstream has no place left: nobody waits in line twice. */
+static void hedge_not_in_line(struct proxyrig *r)
+{
+	warm(r);
+	r->ill = 1;
+	r->ill_path = "/never";
+	while (r->upstream_stats[TRIO].connections_idle > 1)
+		assert_true(upstream_evict(generation_upstream(r->proxy.generation, TRIO)));
+	simrig_run(&r->sim, 50);
+	r->descriptors.limit = 1;
+	ask(r, GET("/again/length/7"));
+	simrig_run(&r->sim, 2000);
+	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->upstream_stats[TRIO].hedges, 0);
+	assert_int_equal(r->upstream_stats[TRIO].waiting, 0);
+}
+
+static void test_hedge_not_in_line(void **state)
+{
+	(void)state;
+	each_seed(hedge_not_in_line, "hedge, not in line",
+		  (struct proxyrig_options){ .again = HEDGE });
 }
 
 /* ---- tunnels ---------------------------------------------------------------- */
@@ -596,13 +1029,16 @@ static void tunnel_idle(struct proxyrig *r)
 	simrig_run(&r->sim, 4000);
 	assert_false(actor_over(a));
 	SIMRIG_UNTIL(&r->sim, actor_over(a), 1500);
+	assert_int_equal(r->upstream_stats[0].ejections, 0);
 }
 
 static void test_tunnel_idle(void **state)
 {
 	(void)state;
 	each_seed(tunnel_idle, "tunnel idle",
-		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n" });
+		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n",
+					     .upstream = "    eject_failures: 1\n"
+							 "    eject_share: 100\n" });
 }
 
 /* ---- slow clients, slow origins --------------------------------------------- */
@@ -1011,6 +1447,15 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_pipelined, failed_at),
 	cmocka_unit_test_teardown(test_swallowed, failed_at),
 	cmocka_unit_test_teardown(test_not_again, failed_at),
+	cmocka_unit_test_teardown(test_tried, failed_at),
+	cmocka_unit_test_teardown(test_body_again, failed_at),
+	cmocka_unit_test_teardown(test_nobody_there, failed_at),
+	cmocka_unit_test_teardown(test_gone_between, failed_at),
+	cmocka_unit_test_teardown(test_slow_body_again, failed_at),
+	cmocka_unit_test_teardown(test_long_upload, failed_at),
+	cmocka_unit_test_teardown(test_deaf_again, failed_at),
+	cmocka_unit_test_teardown(test_hedged, failed_at),
+	cmocka_unit_test_teardown(test_hedge_not_in_line, failed_at),
 	cmocka_unit_test_teardown(test_idle_ended, failed_at),
 	cmocka_unit_test_teardown(test_tunnel, failed_at),
 	cmocka_unit_test_teardown(test_tunnel_idle, failed_at),

@@ -30,6 +30,9 @@
 /* The exit status of a child that could not close it. */
 #define CANNOT_CLOSE 99
 
+/* No descriptor, but the number is right. */
+#define PARCELS 77
+
 static const char null_path[] = "/dev/null";
 
 struct attempt {
@@ -111,6 +114,7 @@ static const struct attempt allowed[] = {
 	CALL(getsockopt, -1, IPPROTO_TCP, TCP_INFO, 0, 0),
 	CALL(ioctl, -1, SIOCOUTQ, 0),
 	CALL(shutdown, -1, 0),
+	CALL(recvmsg, PARCELS, 0, 0),
 	CALL(fcntl, -1, F_GETFL, 0),
 	CALL(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
 	CALL(clock_gettime, CLOCK_THREAD_CPUTIME_ID, 0),
@@ -139,15 +143,36 @@ static const struct attempt block_only[] = {
 	CALL(setsockopt, -1, SOL_SOCKET, SO_RCVTIMEO, 0, 0),
 };
 
+/* The thread that asks nameservers: only where there is one. */
+static const struct attempt names_only[] = {
+	CALL(socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
+	CALL(socket, AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_IP),
+	CALL(poll, 0, 0, 0),
+	CALL(recvfrom, -1, 0, 0, 0, 0, 0),
+	CALL(sendmsg, -1, 0, 0),
+};
+
+/* Not even there. */
+static const struct attempt names_neither[] = {
+	CALL(socket, AF_UNIX, SOCK_DGRAM, 0),
+	CALL(socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+	CALL(socket, AF_INET, SOCK_RAW, IPPROTO_ICMP),
+	CALL(socket, AF_NETLINK, SOCK_DGRAM, 0),
+	CALL(openat, AT_FDCWD, (long)null_path, O_RDONLY),
+	CALL(bind, 0, 0, 0),
+};
+
+/* Names are resolved again. */
+static bool names;
+
 static void close_it(enum io_engine_kind engine, bool block)
 {
-	struct config_route route = { .action = block ? CONFIG_BLOCK : CONFIG_PROXY };
-	struct config config = { .route_n = 1, .routes = &route };
-	struct run_options options = { .config = &config, .engine = engine };
+	struct config config = { .study = block, .resolver.off = !names };
+	struct run_options options = { .engine = engine };
 	const char *what;
 
 	/* As privilege_drop() has done by then. */
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || sandbox_close(&options, &what) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || sandbox_close(&options, &config, PARCELS, &what) < 0)
 		_exit(CANNOT_CLOSE);
 }
 
@@ -226,6 +251,18 @@ static void test_block(void **state)
 	expect(block_only, COUNT(block_only), IO_ENGINE_RING, true, false);
 	expect(block_only, COUNT(block_only), IO_ENGINE_RING, false, true);
 	expect(block_only, COUNT(block_only), IO_ENGINE_EPOLL, false, true);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	skip_without();
+	expect(names_only, COUNT(names_only), IO_ENGINE_RING, false, true);
+	names = true;
+	expect(names_only, COUNT(names_only), IO_ENGINE_RING, false, false);
+	expect(names_only, COUNT(names_only), IO_ENGINE_EPOLL, false, false);
+	expect(names_neither, COUNT(names_neither), IO_ENGINE_RING, false, true);
+	names = false;
 }
 
 static void *open_later(void *closed)
@@ -351,6 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_killed),	cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_engines), cmocka_unit_test(test_block),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_threads), cmocka_unit_test(test_starting_threads),
 		cmocka_unit_test(test_abort),	cmocka_unit_test(test_memory),
 	};

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -56,11 +57,39 @@ static void text_of_v6(void **state)
 	}
 }
 
+/* Of the same kind, and alike in all that tells two ends apart. */
+static void equal(void **state)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = 1, .sin_addr = { 7 } };
+	struct sockaddr_in port = a, addr = a, same = a;
+	struct sockaddr_in6 b = { .sin6_family = AF_INET6, .sin6_port = 1 };
+	struct sockaddr_in6 scope = b, addr6 = b, same6 = b;
+	struct sockaddr_un c = { AF_UNIX, "/a" }, path = { AF_UNIX, "/b" };
+
+	(void)state;
+	port.sin_port = 2;
+	addr.sin_addr.s_addr = 8;
+	memset(same.sin_zero, 1, sizeof(same.sin_zero));
+	scope.sin6_scope_id = 1;
+	addr6.sin6_addr.s6_addr[15] = 1;
+	same6.sin6_flowinfo = 1;
+	assert_true(sock_equal((void *)&a, (void *)&same));
+	assert_false(sock_equal((void *)&a, (void *)&port));
+	assert_false(sock_equal((void *)&a, (void *)&addr));
+	assert_false(sock_equal((void *)&a, (void *)&b));
+	assert_true(sock_equal((void *)&b, (void *)&same6));
+	assert_false(sock_equal((void *)&b, (void *)&scope));
+	assert_false(sock_equal((void *)&b, (void *)&addr6));
+	assert_true(sock_equal((void *)&c, (void *)&c));
+	assert_false(sock_equal((void *)&c, (void *)&path));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_of_v4),
 		cmocka_unit_test(text_of_v6),
+		cmocka_unit_test(equal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,145 +7,9 @@
 
 #include <cmocka.h>
 
-#include "back/upstream.h"
-#include "lib/simrig.h"
+#include "lib/house.h"
 
-#define PORT 6000
-#define SERVERS 3
 #define ASKERS 40
-
-struct house {
-	struct simrig rig;
-	struct config_server servers[SERVERS];
-	struct config_upstream config;
-	struct upstream_stats stats;
-	struct quota descriptors, line;
-	struct upstream *upstream;
-	struct host hosts[SERVERS];
-	struct task task;
-	uint32_t wanted;
-};
-
-/* Who wants an origin. */
-struct asker {
-	struct task task;
-	struct lease lease;
-	unsigned told;
-};
-
-static void told(struct task *t)
-{
-	CONTAINER(t, struct asker, task)->told++;
-}
-
-static void house_open(struct house *h, uint64_t seed, unsigned servers)
-{
-	memset(h, 0, sizeof(*h));
-	simrig_open(&h->rig, seed, 64);
-	for (unsigned i = 0; i < SERVERS; i++) {
-		struct sockaddr_in addr = simrig_address(PORT + i);
-		struct config_server *s = &h->servers[i];
-
-		s->name = (const char *const[]){ "a", "b", "c" }[i];
-		s->weight = 1;
-		s->address_n = 1;
-		s->addresses[0].len = sizeof(addr);
-		memcpy(&s->addresses[0].sa, &addr, sizeof(addr));
-		host_open(&h->hosts[i], &h->rig, PORT + i, NULL, NULL);
-	}
-	h->config = (struct config_upstream){ .server_n = servers, .servers = h->servers,
-					      .connect_timeout_ms = 1000, .keepalive = 4,
-					      .queue_timeout_ms = 2000 };
-	quota_init(&h->descriptors, 1000);
-	quota_init(&h->line, 3);
-}
-
-/* As the owner of many upstreams does it, by and by. */
-static void short_of_descriptors(void *owner, uint32_t n)
-{
-	struct house *h = owner;
-
-	h->wanted = n;
-	tick_run(&h->rig.tick, &h->task);
-}
-
-static void make_room(struct task *t)
-{
-	struct house *h = CONTAINER(t, struct house, task);
-
-	while (h->wanted > 0 && upstream_evict(h->upstream))
-		h->wanted--;
-	h->wanted = 0;
-}
-
-/* After the configuration was changed. */
-static void house_start(struct house *h)
-{
-	task_init(&h->task, make_room);
-	h->upstream = upstream_new(&(struct upstream_options){
-		.tick = &h->rig.tick, .config = &h->config, .stats = &h->stats,
-		.short_of_descriptors = short_of_descriptors, .owner = h,
-		.descriptors = &h->descriptors, .line = &h->line, .window = 65536,
-		.idle_timeout_ms = 5000 });
-	assert_non_null(h->upstream);
-}
-
-static void house_close(struct house *h)
-{
-	task_stop(&h->task);
-	upstream_close(h->upstream);
-	SIMRIG_UNTIL(&h->rig, upstream_idle(h->upstream), 1000);
-	assert_int_equal(h->descriptors.used, 0);
-	assert_int_equal(h->line.used, 0);
-	assert_int_equal(h->stats.connections, 0);
-	assert_int_equal(h->stats.connections_idle, 0);
-	assert_int_equal(h->stats.waiting, 0);
-	upstream_free(h->upstream);
-	simrig_leave(&h->rig);
-	simrig_assert_buffers(&h->rig);
-	simrig_close(&h->rig);
-}
-
-static void each_seed(unsigned servers, void (*test)(struct house *h))
-{
-	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct house h;
-
-		house_open(&h, seed, servers);
-		test(&h);
-		house_close(&h);
-	}
-}
-
-static void ask(struct house *h, struct asker *a)
-{
-	memset(a, 0, sizeof(*a));
-	task_init(&a->task, told);
-	upstream_lease(h->upstream, &a->lease, false, &a->task);
-}
-
-static bool settled(const struct asker *a)
-{
-	return a->lease.state == LEASE_READY || a->lease.state == LEASE_FAILED;
-}
-
-static void wait_ready(struct house *h, struct asker *a)
-{
-	SIMRIG_UNTIL(&h->rig, settled(a), 10000);
-	assert_int_equal(a->lease.state, LEASE_READY);
-	simrig_run(&h->rig, 1);
-	assert_true(a->told > 0);
-}
-
-static void assert_fails(struct house *h, struct asker *a, enum lease_failure failure)
-{
-	SIMRIG_UNTIL(&h->rig, settled(a), 10000);
-	assert_int_equal(a->lease.state, LEASE_FAILED);
-	assert_int_equal(a->lease.failure, failure);
-	simrig_run(&h->rig, 1);
-	assert_true(a->told > 0);
-	upstream_return(&a->lease, false);
-}
 
 /* The one returned last is taken first. */
 static void last_in_first_out(struct house *h)
@@ -155,9 +19,9 @@ static void last_in_first_out(struct house *h)
 
 	house_start(h);
 	for (unsigned i = 0; i < 4; i++)
-		ask(h, &a[i]);
+		asker_asks(h, &a[i]);
 	for (unsigned i = 0; i < 4; i++) {
-		wait_ready(h, &a[i]);
+		asker_waits(h, &a[i]);
 		assert_false(a[i].lease.reused);
 		o[i] = a[i].lease.origin;
 	}
@@ -165,7 +29,7 @@ static void last_in_first_out(struct house *h)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle, 4);
 	for (unsigned i = 0; i < 4; i++) {
-		ask(h, &a[i]);
+		asker_asks(h, &a[i]);
 		assert_int_equal(a[i].lease.state, LEASE_READY);
 		assert_true(a[i].lease.reused);
 		assert_ptr_equal(a[i].lease.origin, o[3 - i]);
@@ -182,7 +46,7 @@ static void last_in_first_out(struct house *h)
 static void test_reuse(void **state)
 {
 	(void)state;
-	each_seed(1, last_in_first_out);
+	house_each_seed(1, last_in_first_out);
 }
 
 static void keeps_so_many(struct house *h)
@@ -192,9 +56,9 @@ static void keeps_so_many(struct house *h)
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 7);
 	house_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		ask(h, &a[i]);
+		asker_asks(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
-		wait_ready(h, &a[i]);
+		asker_waits(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle,
@@ -204,7 +68,7 @@ static void keeps_so_many(struct house *h)
 static void test_keepalive(void **state)
 {
 	(void)state;
-	each_seed(1, keeps_so_many);
+	house_each_seed(1, keeps_so_many);
 }
 
 /* Full: a line, first come first served, as long as it may be and no longer. */
@@ -216,22 +80,22 @@ static void line(struct house *h)
 	h->config.connections = 2;
 	house_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		ask(h, &a[i]);
-	wait_ready(h, &a[0]);
-	wait_ready(h, &a[1]);
+		asker_asks(h, &a[i]);
+	asker_waits(h, &a[0]);
+	asker_waits(h, &a[1]);
 	assert_int_equal(h->stats.waiting, 3);
-	assert_fails(h, &a[5], LEASE_QUEUE_FULL);
+	asker_fails(h, &a[5], LEASE_QUEUE_FULL);
 	upstream_return(&a[3].lease, false); /* leaves the line */
 	upstream_return(&a[0].lease, reusable);
-	wait_ready(h, &a[2]);
+	asker_waits(h, &a[2]);
 	assert_int_equal(a[2].lease.reused, reusable);
 	assert_int_equal(a[4].lease.state, LEASE_WAITING);
 	assert_true(h->stats.connections <= 2);
 	if (simrig_draw(&h->rig, 2)) {
-		assert_fails(h, &a[4], LEASE_QUEUE_TIMEOUT);
+		asker_fails(h, &a[4], LEASE_QUEUE_TIMEOUT);
 	} else {
 		upstream_return(&a[1].lease, !reusable);
-		wait_ready(h, &a[4]);
+		asker_waits(h, &a[4]);
 		upstream_return(&a[4].lease, false);
 	}
 	if (a[1].lease.state == LEASE_READY)
@@ -243,7 +107,7 @@ static void line(struct house *h)
 static void test_line(void **state)
 {
 	(void)state;
-	each_seed(1, line);
+	house_each_seed(1, line);
 }
 
 /* One server of three takes connections. */
@@ -257,9 +121,9 @@ static void moves_on(struct house *h)
 		if (i != up)
 			host_close(&h->hosts[i]);
 	for (unsigned i = 0; i < 6; i++)
-		ask(h, &a[i]);
+		asker_asks(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++) {
-		wait_ready(h, &a[i]);
+		asker_waits(h, &a[i]);
 		assert_string_equal(lease_server(&a[i].lease), h->servers[up].name);
 	}
 	/* Those that refused are not asked while they are down, and asked after that. */
@@ -267,14 +131,14 @@ static void moves_on(struct house *h)
 
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, false);
-	ask(h, &a[0]);
-	wait_ready(h, &a[0]);
+	asker_asks(h, &a[0]);
+	asker_waits(h, &a[0]);
 	assert_int_equal(h->stats.connect_failures, failures);
 	upstream_return(&a[0].lease, false);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
 	for (unsigned i = 0; i < 3; i++) {
-		ask(h, &a[i]);
-		wait_ready(h, &a[i]);
+		asker_asks(h, &a[i]);
+		asker_waits(h, &a[i]);
 	}
 	assert_true(h->stats.connect_failures > failures);
 	for (unsigned i = 0; i < 3; i++)
@@ -284,7 +148,7 @@ static void moves_on(struct house *h)
 static void test_moves_on(void **state)
 {
 	(void)state;
-	each_seed(3, moves_on);
+	house_each_seed(3, moves_on);
 }
 
 /* Nobody listens: each server was tried once, and no more. */
@@ -295,18 +159,18 @@ static void nobody(struct house *h)
 	house_start(h);
 	for (unsigned i = 0; i < 3; i++)
 		host_close(&h->hosts[i]);
-	ask(h, &a);
-	assert_fails(h, &a, LEASE_REFUSED);
+	asker_asks(h, &a);
+	asker_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 3);
-	ask(h, &a); /* all are down: they are tried nevertheless */
-	assert_fails(h, &a, LEASE_REFUSED);
+	asker_asks(h, &a); /* all are down: they are tried nevertheless */
+	asker_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 6);
 }
 
 static void test_nobody(void **state)
 {
 	(void)state;
-	each_seed(3, nobody);
+	house_each_seed(3, nobody);
 }
 
 /* The same for who has waited in the line. */
@@ -316,23 +180,23 @@ static void nobody_after_the_line(struct house *h)
 
 	h->config.connections = 1;
 	house_start(h);
-	ask(h, &holds);
-	wait_ready(h, &holds);
-	ask(h, &waits);
+	asker_asks(h, &holds);
+	asker_waits(h, &holds);
+	asker_asks(h, &waits);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	host_close(&h->hosts[0]);
 	upstream_return(&holds.lease, false);
-	assert_fails(h, &waits, LEASE_REFUSED);
+	asker_fails(h, &waits, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 2);
 }
 
 static void test_nobody_after_the_line(void **state)
 {
 	(void)state;
-	each_seed(1, nobody_after_the_line);
+	house_each_seed(1, nobody_after_the_line);
 }
 
-/* A server of several addresses is one server; the address that works is kept. */
+/* Each address is a server: those that refuse are passed over, as long as one is there. */
 static void addresses(struct house *h)
 {
 	struct config_server *s = &h->servers[0];
@@ -345,23 +209,24 @@ static void addresses(struct house *h)
 	host_close(&h->hosts[0]);
 	host_close(&h->hosts[1]);
 	for (unsigned i = 0; i < 3; i++) {
-		ask(h, &a);
-		wait_ready(h, &a);
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		assert_string_equal(lease_server(&a.lease), "a");
 		upstream_return(&a.lease, false);
 	}
-	assert_int_equal(h->stats.connects, 3);
-	assert_int_equal(h->stats.connect_failures, 0);
+	assert_int_equal(h->stats.connects, 5);
+	assert_int_equal(h->stats.connect_failures, 2);
 	assert_int_equal(h->hosts[2].accepted, 3);
 	host_close(&h->hosts[2]);
-	ask(h, &a);
-	assert_fails(h, &a, LEASE_REFUSED);
-	assert_int_equal(h->stats.connect_failures, 1);
+	asker_asks(h, &a);
+	asker_fails(h, &a, LEASE_REFUSED);
+	assert_int_equal(h->stats.connect_failures, 5);
 }
 
 static void test_addresses(void **state)
 {
 	(void)state;
-	each_seed(1, addresses);
+	house_each_seed(1, addresses);
 }
 
 /* Its door is shut by a crowd: after connect_timeout the next server is asked, or none. */
@@ -378,15 +243,15 @@ static void not_in_time(struct house *h)
 	host_close(&h->hosts[0]);
 	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
 			sizeof(h->hosts[0].addr), 1);
-	crowd = actor_connect(&h->rig, PORT);
+	crowd = actor_connect(&h->rig, HOUSE_PORT);
 	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
 	from_ms = h->rig.tick.now_ms;
-	ask(h, &a);
+	asker_asks(h, &a);
 	if (other) {
-		wait_ready(h, &a);
+		asker_waits(h, &a);
 		upstream_return(&a.lease, true);
 	} else {
-		assert_fails(h, &a, LEASE_CONNECT_TIMEOUT);
+		asker_fails(h, &a, LEASE_CONNECT_TIMEOUT);
 		assert_true(h->rig.tick.now_ms >= from_ms + 1000);
 		assert_true(h->rig.tick.now_ms <= from_ms + 1050);
 	}
@@ -396,7 +261,7 @@ static void not_in_time(struct house *h)
 static void test_not_in_time(void **state)
 {
 	(void)state;
-	each_seed(1, not_in_time);
+	house_each_seed(1, not_in_time);
 }
 
 /* Descriptors of the process have run out: an idle one makes room, else the line. */
@@ -406,15 +271,15 @@ static void descriptors(struct house *h)
 
 	quota_init(&h->descriptors, 2);
 	house_start(h);
-	ask(h, &a[0]);
-	ask(h, &a[1]);
-	wait_ready(h, &a[0]);
-	wait_ready(h, &a[1]);
-	ask(h, &a[2]);
+	asker_asks(h, &a[0]);
+	asker_asks(h, &a[1]);
+	asker_waits(h, &a[0]);
+	asker_waits(h, &a[1]);
+	asker_asks(h, &a[2]);
 	assert_int_equal(a[2].lease.state, LEASE_WAITING);
 	simrig_run(&h->rig, 100);
 	upstream_return(&a[0].lease, simrig_draw(&h->rig, 2));
-	wait_ready(h, &a[2]);
+	asker_waits(h, &a[2]);
 	assert_true(h->descriptors.used <= 2);
 	upstream_return(&a[1].lease, true);
 	upstream_return(&a[2].lease, false);
@@ -423,7 +288,150 @@ static void descriptors(struct house *h)
 static void test_descriptors(void **state)
 {
 	(void)state;
-	each_seed(2, descriptors);
+	house_each_seed(2, descriptors);
+}
+
+/* Who was given some servers before is given another, as long as there is one. */
+static void another_one(struct house *h)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 0 };
+	struct asker a;
+	char names[4] = "";
+
+	house_start(h);
+	for (unsigned i = 0; i < 3; i++) {
+		asker_init(&a);
+		assert_true(upstream_has_other(h->upstream, avoid));
+		upstream_lease(h->upstream, &a.lease, avoid, false, &a.task);
+		asker_waits(h, &a);
+		names[i] = lease_server(&a.lease)[0];
+		upstream_return(&a.lease, simrig_draw(&h->rig, 2));
+		memcpy(avoid, a.lease.tried, sizeof(avoid));
+	}
+	assert_true(strchr(names, 'a') && strchr(names, 'b') && strchr(names, 'c'));
+	assert_false(upstream_has_other(h->upstream, avoid));
+	upstream_lease(h->upstream, &a.lease, avoid, false, &a.task);
+	asker_waits(h, &a);
+	upstream_return(&a.lease, true);
+}
+
+static void test_another_one(void **state)
+{
+	(void)state;
+	house_each_seed(3, another_one);
+}
+
+/* Who waits for one server only does not keep others from another, in line or not. */
+static void not_behind(struct house *h)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct asker holds[2], waits, next;
+
+	if (simrig_draw(&h->rig, 2))
+		h->config.requests = 1;
+	else
+		h->config.connections = 1;
+	house_start(h);
+	asker_init(&holds[0]);
+	upstream_lease(h->upstream, &holds[0].lease, avoid, false, &holds[0].task);
+	asker_waits(h, &holds[0]);
+	assert_string_equal(lease_server(&holds[0].lease), "b");
+	host_close(&h->hosts[0]); /* it refuses one, and is back */
+	asker_asks(h, &waits);
+	SIMRIG_UNTIL(&h->rig, waits.lease.state == LEASE_WAITING, 100);
+	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
+	asker_asks(h, &holds[1]);
+	asker_waits(h, &holds[1]);
+	assert_string_equal(lease_server(&holds[1].lease), "a");
+	asker_asks(h, &next);
+	assert_int_equal(next.lease.state, LEASE_WAITING);
+	upstream_return(&holds[1].lease, simrig_draw(&h->rig, 2));
+	asker_waits(h, &next);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	upstream_return(&holds[0].lease, simrig_draw(&h->rig, 2));
+	asker_waits(h, &waits);
+	upstream_return(&next.lease, true);
+	upstream_return(&waits.lease, true);
+}
+
+static void test_not_behind(void **state)
+{
+	(void)state;
+	house_each_seed(2, not_behind);
+}
+
+/* Who is to be avoided is asked rather than that one waits, or is refused. */
+static void rather_than_wait(struct house *h)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	bool refused = simrig_draw(&h->rig, 2);
+	struct asker a[3];
+
+	h->config.requests = 1;
+	house_start(h);
+	if (refused)
+		host_close(&h->hosts[1]);
+	for (unsigned i = 0; i < 3; i++)
+		asker_init(&a[i]);
+	if (!refused) {
+		upstream_lease(h->upstream, &a[0].lease, avoid, false, &a[0].task);
+		asker_waits(h, &a[0]);
+		assert_string_equal(lease_server(&a[0].lease), "b");
+	}
+	upstream_lease(h->upstream, &a[1].lease, avoid, false, &a[1].task);
+	asker_waits(h, &a[1]);
+	assert_string_equal(lease_server(&a[1].lease), "a");
+	upstream_lease(h->upstream, &a[2].lease, avoid, false, &a[2].task);
+	SIMRIG_UNTIL(&h->rig, a[2].lease.state == LEASE_WAITING, 100);
+	upstream_return(&a[1].lease, true);
+	asker_waits(h, &a[2]);
+	for (unsigned i = 0; i < 3; i++)
+		upstream_return(&a[i].lease, true);
+}
+
+static void test_rather_than_wait(void **state)
+{
+	(void)state;
+	house_each_seed(2, rather_than_wait);
+}
+
+/* Who asks has no more time, and the server has taken no connection: that counts. */
+static void late_for_its_asker(struct house *h)
+{
+	struct actor *crowd;
+	struct asker a;
+	int fd;
+
+	h->config.connect_timeout_ms = 60000;
+	h->config.eject_failures = 1;
+	h->config.eject_time_ms = 5000;
+	h->config.eject_share = 50;
+	house_start(h);
+	host_close(&h->hosts[0]);
+	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
+			sizeof(h->hosts[0].addr), 1);
+	crowd = actor_connect(&h->rig, HOUSE_PORT);
+	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
+	asker_asks(h, &a);
+	simrig_run(&h->rig, 500);
+	assert_int_equal(a.lease.state, LEASE_CONNECTING);
+	upstream_failed(&a.lease);
+	upstream_return(&a.lease, false);
+	assert_int_equal(h->stats.ejections, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		assert_string_equal(lease_server(&a.lease), "b");
+		upstream_return(&a.lease, true);
+	}
+	io_close(h->rig.tick.loop, fd);
+}
+
+static void test_late_for_its_asker(void **state)
+{
+	(void)state;
+	house_each_seed(2, late_for_its_asker);
 }
 
 /* A new connection is wanted where idle ones stand at the limit. */
@@ -433,13 +441,12 @@ static void fresh_at_the_limit(struct house *h)
 
 	h->config.connections = 1;
 	house_start(h);
-	ask(h, &a);
-	wait_ready(h, &a);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
 	upstream_return(&a.lease, true);
-	memset(&b, 0, sizeof(b));
-	task_init(&b.task, told);
-	upstream_lease(h->upstream, &b.lease, true, &b.task);
-	wait_ready(h, &b);
+	asker_init(&b);
+	upstream_lease(h->upstream, &b.lease, NULL, true, &b.task);
+	asker_waits(h, &b);
 	assert_false(b.lease.reused);
 	assert_true(h->stats.connections <= 1);
 	upstream_return(&b.lease, true);
@@ -448,7 +455,7 @@ static void fresh_at_the_limit(struct house *h)
 static void test_fresh_at_the_limit(void **state)
 {
 	(void)state;
-	each_seed(1, fresh_at_the_limit);
+	house_each_seed(1, fresh_at_the_limit);
 }
 
 /* An origin whose sending has failed is of no more use, though it still listens. */
@@ -458,8 +465,8 @@ static void send_failed(struct house *h)
 	struct piece p = { NULL, "GET", 3 };
 
 	house_start(h);
-	ask(h, &a);
-	wait_ready(h, &a);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
 	a.lease.origin->conn.send_error = -32;
 	(void)p;
 	upstream_return(&a.lease, true);
@@ -469,7 +476,7 @@ static void send_failed(struct house *h)
 static void test_send_failed(void **state)
 {
 	(void)state;
-	each_seed(1, send_failed);
+	house_each_seed(1, send_failed);
 }
 
 /* Idle ones that end or speak are dropped. */
@@ -479,8 +486,8 @@ static void idle_ones(struct house *h)
 	struct actor *peer;
 
 	house_start(h);
-	ask(h, &a);
-	wait_ready(h, &a);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
 	SIMRIG_UNTIL(&h->rig, h->hosts[0].last, 1000);
 	peer = h->hosts[0].last;
 	upstream_return(&a.lease, true);
@@ -497,8 +504,8 @@ static void idle_ones(struct house *h)
 		break;
 	}
 	SIMRIG_UNTIL(&h->rig, h->stats.connections == 0, 1000);
-	ask(h, &a);
-	wait_ready(h, &a);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
 	assert_false(a.lease.reused);
 	upstream_return(&a.lease, false);
 }
@@ -506,7 +513,7 @@ static void idle_ones(struct house *h)
 static void test_idle(void **state)
 {
 	(void)state;
-	each_seed(1, idle_ones);
+	house_each_seed(1, idle_ones);
 }
 
 static void balanced(struct house *h)
@@ -518,8 +525,8 @@ static void balanced(struct house *h)
 						      CONFIG_LEAST_CONNECTIONS;
 	house_start(h);
 	for (unsigned i = 0; i < 12; i++) {
-		ask(h, &a[i]);
-		wait_ready(h, &a[i]);
+		asker_asks(h, &a[i]);
+		asker_waits(h, &a[i]);
 	}
 	simrig_run(&h->rig, 10);
 	assert_int_equal(h->hosts[0].accepted, 6);
@@ -532,7 +539,7 @@ static void balanced(struct house *h)
 static void test_balance(void **state)
 {
 	(void)state;
-	each_seed(3, balanced);
+	house_each_seed(3, balanced);
 }
 
 /* Anybody asks, lets go, and servers come and go, at any time. */
@@ -544,15 +551,14 @@ static void turmoil(struct house *h)
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 3);
 	quota_init(&h->descriptors, 3 + (uint32_t)simrig_draw(&h->rig, 20));
 	house_start(h);
-	memset(a, 0, sizeof(a));
 	for (unsigned i = 0; i < ASKERS; i++)
-		task_init(&a[i].task, told);
+		asker_init(&a[i]);
 	for (unsigned n = 0; n < 300; n++) {
 		struct asker *x = &a[simrig_draw(&h->rig, ASKERS)];
-		struct host *host = &h->hosts[simrig_draw(&h->rig, SERVERS)];
+		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_SERVERS)];
 
 		if (x->lease.state == LEASE_NONE)
-			upstream_lease(h->upstream, &x->lease, simrig_draw(&h->rig, 8) == 0,
+			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
 				       &x->task);
 		else
 			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
@@ -567,7 +573,7 @@ static void turmoil(struct house *h)
 		if (simrig_draw(&h->rig, 30) == 0)
 			slab_fail_at(1 + (unsigned)simrig_draw(&h->rig, 3));
 		assert_true(h->config.connections == 0 ||
-			    h->stats.connections <= h->config.connections * SERVERS);
+			    h->stats.connections <= h->config.connections * HOUSE_SERVERS);
 		simrig_run(&h->rig, (uint32_t)simrig_draw(&h->rig, simrig_draw(&h->rig, 20) ?
 								       10 : 3000));
 	}
@@ -581,7 +587,7 @@ static void turmoil(struct house *h)
 static void test_turmoil(void **state)
 {
 	(void)state;
-	each_seed(3, turmoil);
+	house_each_seed(3, turmoil);
 }
 
 int main(void)
@@ -596,6 +602,10 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_not_in_time),
 		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_another_one),
+		cmocka_unit_test(test_not_behind),
+		cmocka_unit_test(test_rather_than_wait),
+		cmocka_unit_test(test_late_for_its_asker),
 		cmocka_unit_test(test_fresh_at_the_limit),
 		cmocka_unit_test(test_send_failed),
 		cmocka_unit_test(test_idle),

@@ -1,0 +1,47 @@
+/* What the control thread looks after on behalf of all workers, for one configuration: what
+ * names of servers stand for, and whether servers are well. What it finds out goes to every
+ * worker by mailbox, to standard error and into the metrics.
+ *
+ *   nameserver ─▶ DNS thread ─▶ resolver ─┬─▶ every worker: upstream_resolved()
+ *                                         └─▶ prober ─▶ every worker: upstream_probed()
+ *
+ * A worker that lacks the memory for a server says so, and is told again. Messages come back
+ * when they were read, and are freed here; until then it is not idle.
+ *
+ * Owner: the control thread. A configuration has one of its own, and there may be several. */
+#ifndef RUN_LOOKOUT_H
+#define RUN_LOOKOUT_H
+
+#include "run/worker.h"
+#include "watch/dnsthread.h"
+#include "watch/prober.h"
+
+struct lookout;
+
+struct lookout_options {
+	struct tick *tick;
+	const struct config *config; /* outlives the lookout */
+	struct dns_thread *dns;      /* may be NULL with `resolver: off` */
+	struct quota *descriptors;   /* process-wide */
+	struct worker *workers;      /* all have started */
+	unsigned worker_n;
+};
+
+/* Begins at once; nameservers are those of its configuration from now on. If another one is to
+ * stop, it should in the same tick: lookups under way have failed. NULL: no memory. */
+struct lookout *lookout_new(const struct lookout_options *options);
+
+/* Tells nothing more. */
+void lookout_stop(struct lookout *l);
+
+/* The workers are gone, and what they posted was delivered: what they had not read is freed. */
+void lookout_recall(struct lookout *l);
+bool lookout_idle(const struct lookout *l);
+
+/* It is idle. */
+void lookout_free(struct lookout *l);
+
+/* Its metrics. Returns the length, or 0: `size` is too small. */
+size_t lookout_metrics(const struct lookout *l, char *text, size_t size);
+
+#endif

@@ -1,0 +1,299 @@
+/* Which server is asked next.
+ *
+ * Servers that are well come first, then backup servers that are well, then those that are not:
+ * when all are ill, somebody has to be asked. Within the first of these classes that has one
+ * left, those with room take their turns, as `balance` says. Where none has room one waits: an
+ * ill server is not asked because the others are busy. */
+#include <string.h>
+
+#include "server.h"
+
+#define WHOLE 256u /* a weight of 1, in the unit of shares */
+
+/* Servers that may be chosen. */
+struct choice {
+	struct upstream *upstream;
+	uint8_t rank;
+};
+
+static bool was_tried(const uint64_t *tried, const struct server *s)
+{
+	return tried[s->slot / 64] >> s->slot % 64 & 1;
+}
+
+bool server_full(const struct server *s)
+{
+	const struct config_upstream *c = &s->upstream->config;
+
+	if (c->requests > 0 && s->row && s->places == 0 && !roster_has_room(s->row, c->requests))
+		return true;
+	return s->idle_n == 0 && c->connections > 0 && s->open_n >= c->connections;
+}
+
+static bool is_ill(const struct upstream *u, const struct server *s)
+{
+	return s->probed_down || s->ejected || s->down_until_ms > u->tick->now_ms;
+}
+
+#define RANK_NONE 4 /* was tried */
+
+static uint8_t rank_of(const struct upstream *u, const struct server *s)
+{
+	return (uint8_t)((is_ill(u, s) ? 2u : 0u) + s->backup);
+}
+
+bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++) {
+		const struct server *s = u->servers[i];
+
+		if (!was_tried(tried, s) && !is_ill(u, s) && !s->backup && !server_full(s))
+			return true;
+	}
+	return false;
+}
+
+bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (!was_tried(tried, u->servers[i]) && !is_ill(u, u->servers[i]))
+			return true;
+	return false;
+}
+
+/* Ranks all; false: all were tried. */
+static bool rank_all(struct choice *c, const uint64_t *tried)
+{
+	c->rank = RANK_NONE;
+	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+		struct server *s = c->upstream->servers[i];
+
+		s->rank = was_tried(tried, s) ? RANK_NONE : rank_of(c->upstream, s);
+		if (s->rank < c->rank)
+			c->rank = s->rank;
+	}
+	return c->rank != RANK_NONE;
+}
+
+/* Who has room is looked at once: other workers take it meanwhile, and those who choose among
+ * the candidates look at them more than once. */
+static void pick_candidates(const struct choice *c)
+{
+	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+		struct server *s = c->upstream->servers[i];
+
+		if (s->rank != c->rank || server_full(s))
+			s->rank = RANK_NONE;
+	}
+}
+
+static bool is_candidate(const struct server *s)
+{
+	return s->rank != RANK_NONE;
+}
+
+/* Its weight, less while it is warming up. */
+static uint64_t share_of(const struct server *s)
+{
+	const struct upstream *u = s->upstream;
+	uint64_t full = (uint64_t)s->weight * WHOLE, now_ms = u->tick->now_ms, share;
+
+	if (s->warm_ms <= now_ms || u->config.slow_start_ms == 0)
+		return full;
+	if (s->warm_ms - now_ms >= u->config.slow_start_ms)
+		return 1;
+	share = full * (u->config.slow_start_ms - (s->warm_ms - now_ms)) /
+		u->config.slow_start_ms;
+	return share > 0 ? share : 1;
+}
+
+static bool less_busy(const struct server *a, const struct server *b)
+{
+	return a->busy_n * share_of(b) < b->busy_n * share_of(a);
+}
+
+/* ---- taking turns --------------------------------------------------------- */
+
+static const struct server *least_busy(const struct upstream *u)
+{
+	const struct server *least = NULL;
+
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (is_candidate(u->servers[i]) && (!least || less_busy(u->servers[i], least)))
+			least = u->servers[i];
+	return least;
+}
+
+/* Turns are taken among those who may be chosen now: who is too busy does not save up turns,
+ * to have them all in a row when it is idle. */
+static struct server *next_in_turn(struct upstream *u)
+{
+	bool by_load = u->config.balance == CONFIG_LEAST_CONNECTIONS;
+	const struct server *least = by_load ? least_busy(u) : NULL;
+	struct server *best = NULL;
+	int64_t total = 0;
+
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+		int64_t share;
+
+		if (!is_candidate(s) || (least && less_busy(least, s)))
+			continue;
+		share = (int64_t)share_of(s);
+		s->current += share;
+		total += share;
+		if (!best || s->current > best->current)
+			best = s;
+	}
+	if (best)
+		best->current -= total;
+	return best;
+}
+
+/* ---- by chance ------------------------------------------------------------ */
+
+static uint64_t draw(struct upstream *u, uint64_t n)
+{
+	u->random ^= u->random << 13;
+	u->random ^= u->random >> 7;
+	u->random ^= u->random << 17;
+	return u->random % n;
+}
+
+/* One of the candidates but for `other`, as likely as its share says. */
+static struct server *draw_server(struct upstream *u, uint64_t total, const struct server *other)
+{
+	uint64_t at = draw(u, total);
+
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+
+		if (s == other || !is_candidate(s))
+			continue;
+		if (at < share_of(s))
+			return s;
+		at -= share_of(s);
+	}
+	return NULL;
+}
+
+/* The less busy of two. */
+static struct server *one_of_two(struct upstream *u)
+{
+	struct server *a, *b;
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (is_candidate(u->servers[i]))
+			total += share_of(u->servers[i]);
+	if (total == 0)
+		return NULL;
+	a = draw_server(u, total, NULL);
+	if (total == share_of(a))
+		return a;
+	b = draw_server(u, total - share_of(a), a);
+	return less_busy(b, a) ? b : a;
+}
+
+/* ---- by hash --------------------------------------------------------------- */
+
+uint64_t server_mix(uint64_t x)
+{
+	x ^= x >> 30;
+	x *= 0xbf58476d1ce4e5b9u;
+	x ^= x >> 27;
+	x *= 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+/* -log2 of x / 2^64, to 0.008. */
+static double minus_log2(uint64_t x)
+{
+	unsigned zeros;
+	double rest;
+
+	x |= 1;
+	zeros = (unsigned)__builtin_clzll(x);
+	rest = (double)(x << zeros << 1) / 18446744073709551616.0;
+	return (double)zeros + 1.0000001 - (rest + 0.3466 * rest * (1.0 - rest));
+}
+
+/* Each server has a score for each key, and the highest has the key: when a server comes or
+ * goes, no key moves between two others. So divided, a weight is a share of the keys. */
+static double score(const struct server *s, uint64_t key)
+{
+	return (double)s->weight / minus_log2(server_mix(key ^ s->hash));
+}
+
+/* Has as much as `hash_load` allows it of all that is under way. */
+static bool is_loaded(const struct server *s, uint64_t busy, uint64_t weights)
+{
+	uint64_t percent = s->upstream->config.hash_load;
+
+	return percent > 0 &&
+	       s->busy_n * weights * 100 >= percent * (busy + 1) * s->weight;
+}
+
+static struct server *highest(struct upstream *u, uint64_t key)
+{
+	struct server *best = NULL;
+	uint64_t busy = 0, weights = 0;
+	double best_score = 0;
+
+	for (unsigned i = 0; i < u->server_n; i++) {
+		if (is_candidate(u->servers[i])) {
+			busy += u->servers[i]->busy_n;
+			weights += u->servers[i]->weight;
+		}
+	}
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+		double its;
+
+		if (!is_candidate(s) || is_loaded(s, busy, weights))
+			continue;
+		its = score(s, key);
+		if (best && its <= best_score)
+			continue;
+		best = s;
+		best_score = its;
+	}
+	return best;
+}
+
+/* --------------------------------------------------------------------------- */
+
+static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
+{
+	struct choice c = { .upstream = u };
+
+	if (u->server_n == 1) {
+		*untried = !was_tried(l->tried, u->servers[0]);
+		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
+	}
+	*untried = rank_all(&c, l->tried);
+	if (!*untried)
+		return NULL;
+	pick_candidates(&c);
+	switch (u->config.balance) {
+	case CONFIG_ROUND_ROBIN:
+	case CONFIG_LEAST_CONNECTIONS:
+		break;
+	case CONFIG_RANDOM:
+		return one_of_two(u);
+	case CONFIG_HASH:
+		return l->key != 0 ? highest(u, l->key) : one_of_two(u);
+	}
+	return next_in_turn(u);
+}
+
+struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)
+{
+	struct server *s = choose(u, l, untried);
+
+	if (s || !l->avoids)
+		return s;
+	l->avoids = false;
+	memset(l->tried, 0, sizeof(l->tried));
+	return choose(u, l, untried);
+}

@@ -1,0 +1,211 @@
+/* Servers that fail are left alone for a time.
+ *
+ * Each worker judges by what it sees itself. The longer a server keeps failing, the longer it
+ * is left alone; never so many at once that the others would be overrun. Who comes back is on
+ * probation: the next failure counts as the last of the row. */
+#include "server.h"
+
+/* The rate is looked at over so long, and among so many answers at least. */
+#define WINDOW_MS 10000
+#define WINDOW_REQUESTS 20
+
+/* Each ejection is twice as long as the one before, so often at most. */
+#define DOUBLINGS_MAX 5
+
+static enum standing standing_of(const struct server *s)
+{
+	return s->probed_down ? STANDING_DOWN : s->ejected ? STANDING_EJECTED : STANDING_UP;
+}
+
+void server_tell_standing(struct server *s)
+{
+	struct upstream *u = s->upstream;
+	enum standing standing = standing_of(s);
+
+	if (!s->leaving && stat_read(&s->cell->standing) != standing)
+		roster_tell(u->roster, s->cell, standing);
+}
+
+void server_warm_up(struct server *s)
+{
+	s->warm_ms = s->upstream->tick->now_ms + s->upstream->config.slow_start_ms;
+}
+
+static void come_back(struct server *s)
+{
+	struct upstream *u = s->upstream;
+
+	s->ejected = false;
+	u->ejected_n--;
+	s->back_ms = u->tick->now_ms;
+	s->window_ms = s->good_n = s->bad_n = 0;
+	s->in_row = u->config.eject_failures > 0 ? u->config.eject_failures - 1 : 0;
+	s->cut_row = s->in_row;
+	server_warm_up(s);
+	server_tell_standing(s);
+	upstream_serve(u);
+}
+
+static void ejection_over(struct timer *t)
+{
+	come_back(CONTAINER(t, struct server, ejection));
+}
+
+void server_ejection_init(struct server *s)
+{
+	timer_init(&s->ejection, ejection_over);
+}
+
+void server_ejection_stop(struct server *s)
+{
+	timer_stop(&s->upstream->tick->wheel, &s->ejection);
+	if (s->ejected)
+		s->upstream->ejected_n--;
+	s->ejected = false;
+}
+
+/* An answer that was cut short began well: without a row of their own a server that sends none
+ * whole would never have two in a row. */
+static uint32_t row_of(const struct server *s)
+{
+	return s->in_row > s->cut_row ? s->in_row : s->cut_row;
+}
+
+static bool may_eject(const struct upstream *u)
+{
+	return (u->ejected_n + 1) * 100 <= u->config.eject_share * u->server_n;
+}
+
+static enum reason reason_to_eject(const struct server *s)
+{
+	const struct config_upstream *c = &s->upstream->config;
+	uint32_t n = s->good_n + s->bad_n;
+
+	if (c->eject_failures > 0 && row_of(s) >= c->eject_failures)
+		return REASON_IN_A_ROW;
+	if (c->eject_rate > 0 && n >= WINDOW_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
+		return REASON_RATE;
+	return REASON_NONE;
+}
+
+/* Who has been well for twice as long as it was away begins anew. */
+static uint64_t next_time_ms(struct server *s)
+{
+	const struct upstream *u = s->upstream;
+	uint64_t last_ms = (uint64_t)u->config.eject_time_ms << s->doublings;
+
+	if (s->back_ms == 0 || u->tick->now_ms - s->back_ms > 2 * last_ms)
+		s->doublings = 0;
+	else if (s->doublings < DOUBLINGS_MAX)
+		s->doublings++;
+	return (uint64_t)u->config.eject_time_ms << s->doublings;
+}
+
+static void eject(struct server *s, enum reason reason)
+{
+	struct upstream *u = s->upstream;
+	uint64_t time_ms = next_time_ms(s);
+
+	s->ejected = true;
+	u->ejected_n++;
+	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
+	stat_set(&s->cell->reason, reason);
+	stat_set(&s->cell->failures_n, reason == REASON_IN_A_ROW ?
+					       row_of(s) : s->bad_n * 100 / (s->good_n + s->bad_n));
+	stat_set(&s->cell->eject_ms, time_ms);
+	stat_add(&s->cell->ejections, 1);
+	stat_add(&u->stats->ejections, 1);
+	server_tell_standing(s);
+	upstream_serve(u); /* somebody may have waited for this one */
+}
+
+static void begin_window(struct server *s)
+{
+	uint64_t now_ms = s->upstream->tick->now_ms;
+
+	if (now_ms - s->window_ms < WINDOW_MS)
+		return;
+	s->window_ms = now_ms;
+	s->good_n = s->bad_n = 0;
+}
+
+void server_failed(struct server *s)
+{
+	enum reason reason;
+
+	stat_add(&s->cell->failures, 1);
+	if (s->leaving || s->ejected)
+		return;
+	begin_window(s);
+	s->bad_n++;
+	s->in_row++;
+	reason = reason_to_eject(s);
+	if (reason != REASON_NONE && may_eject(s->upstream))
+		eject(s, reason);
+}
+
+static void server_did_well(struct server *s)
+{
+	if (s->ejected)
+		return;
+	s->in_row = 0;
+	if (s->upstream->config.eject_rate == 0)
+		return;
+	begin_window(s);
+	s->good_n++;
+}
+
+static bool is_failure(const struct upstream *u, int status)
+{
+	switch (u->config.eject_on) {
+	case CONFIG_EJECT_ON_CONNECTION:
+		return false;
+	case CONFIG_EJECT_ON_GATEWAY:
+		return status >= 502 && status <= 504;
+	case CONFIG_EJECT_ON_SERVER_ERROR:
+		return status >= 500;
+	}
+	return false;
+}
+
+void upstream_answered(struct lease *l, int status)
+{
+	struct server *s = l->origin->server;
+
+	ASSERT(l->state == LEASE_READY);
+	if (is_failure(l->upstream, status))
+		server_failed(s);
+	else
+		server_did_well(s);
+}
+
+void upstream_completed(struct lease *l)
+{
+	ASSERT(l->state == LEASE_READY);
+	l->origin->server->cut_row = 0;
+}
+
+/* Its head was counted already, as good or as bad. */
+void upstream_cut_short(struct lease *l, int status)
+{
+	struct server *s = l->origin->server;
+
+	ASSERT(l->state == LEASE_READY);
+	if (is_failure(l->upstream, status))
+		return;
+	if (s->good_n > 0)
+		s->good_n--;
+	if (!s->ejected)
+		s->cut_row++;
+	server_failed(s);
+}
+
+void upstream_failed(struct lease *l)
+{
+	struct server *s = l->origin->server;
+
+	ASSERT(l->state == LEASE_READY || l->state == LEASE_CONNECTING);
+	if (l->state == LEASE_CONNECTING)
+		s->down_until_ms = l->upstream->tick->now_ms + UPSTREAM_DOWN_MS;
+	server_failed(s);
+}

@@ -1,0 +1,375 @@
+/* Which servers there are, and on which a key lives. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/sock.h"
+#include "memcachelink.h"
+
+struct memcache_server *memcache_place(const struct memcache *m, const struct memcache_call *call)
+{
+	struct slice key = { call->key, call->key_len };
+
+	return m->servers[ketama_server(m->ketama, key)];
+}
+
+/* "host:port" as written loses the port that everybody leaves away. */
+static struct slice placing_name(const struct config_server *server)
+{
+	static const struct slice usual = SLICE(":11211");
+	struct slice name = slice_of(server->name);
+
+	if (server->name != server->address || name.len <= usual.len)
+		return name;
+	if (slice_equal(slice_after(name, name.len - usual.len), usual))
+		name.len -= usual.len;
+	return name;
+}
+
+static struct ketama *place_servers(const struct config_upstream *upstream)
+{
+	struct ketama_server servers[CONFIG_SERVERS_MAX];
+
+	ASSERT(upstream->server_n > 0 && upstream->server_n <= CONFIG_SERVERS_MAX);
+	for (unsigned i = 0; i < upstream->server_n; i++) {
+		servers[i].name = placing_name(&upstream->servers[i]);
+		servers[i].weight = upstream->servers[i].weight;
+	}
+	return ketama_new(servers, upstream->server_n);
+}
+
+/* ---- addresses ------------------------------------------------------------ */
+
+static const struct memcache_address *find_address(const struct memcache_server *s,
+						   const struct sockaddr_storage *sa)
+{
+	for (unsigned i = 0; i < s->address_n; i++)
+		if (sock_equal((const struct sockaddr *)&s->addresses[i].sa,
+			       (const struct sockaddr *)sa))
+			return &s->addresses[i];
+	return NULL;
+}
+
+static void look_whether_down(struct memcache_server *s)
+{
+	s->probed_down = true;
+	for (unsigned i = 0; i < s->address_n; i++)
+		s->probed_down &= s->addresses[i].down;
+}
+
+static void set_addresses(struct memcache_server *s, const struct config_address *addresses,
+			  unsigned n)
+{
+	struct memcache_server old = *s;
+
+	s->address_n = n < CONFIG_ADDRESSES_MAX ? n : CONFIG_ADDRESSES_MAX;
+	s->address = 0;
+	for (unsigned i = 0; i < s->address_n; i++) {
+		const struct memcache_address *was = find_address(&old, &addresses[i].sa);
+
+		s->addresses[i] = (struct memcache_address){ addresses[i].sa, addresses[i].len,
+							     was && was->down };
+		if (was && was == &old.addresses[old.address])
+			s->address = i;
+		if (!was)
+			s->retry_ms = 0; /* it may well be there */
+	}
+	look_whether_down(s);
+	server_tell(s);
+}
+
+static void set_all_up(struct memcache_server *s)
+{
+	for (unsigned i = 0; i < s->address_n; i++)
+		s->addresses[i].down = false;
+	s->probed_down = false;
+}
+
+/* Links to what is no longer an address of theirs. */
+static void retire_links(struct memcache *m)
+{
+	LIST_EACH(&m->links_all, node)
+	{
+		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
+
+		if (l->state != LINK_CLOSING && !l->retired &&
+		    (l->server->leaving || !find_address(l->server, &l->sa)))
+			link_retire(l);
+	}
+}
+
+void memcache_resolved(struct memcache *m, unsigned index,
+		       const struct config_address *addresses, unsigned n)
+{
+	ASSERT(n > 0);
+	if (m->closing || index >= m->servers_n)
+		return;
+	set_addresses(m->servers[index], addresses, n);
+	retire_links(m);
+}
+
+void memcache_probed(struct memcache *m, unsigned index, const struct config_address *address,
+		     bool up)
+{
+	struct memcache_server *s;
+	struct memcache_address *a;
+
+	if (m->closing || index >= m->servers_n)
+		return;
+	s = m->servers[index];
+	a = (struct memcache_address *)(uintptr_t)find_address(s, &address->sa);
+	if (!a)
+		return;
+	a->down = !up;
+	look_whether_down(s);
+	if (up)
+		s->retry_ms = 0;
+	if (up || s->probed_down)
+		server_set_state(s, up ? SERVER_UP : SERVER_DOWN);
+	server_tell(s);
+	if (!up && s->probed_down)
+		server_refuse_all(s);
+}
+
+/* ---- servers -------------------------------------------------------------- */
+
+static void server_free(struct memcache_server *s)
+{
+	if (!s)
+		return;
+	if (s->row)
+		roster_leave(s->row);
+	free(s->buckets);
+	free(s);
+}
+
+void server_link_gone(struct memcache_server *s)
+{
+	s->link_n--;
+	if (s->leaving && s->link_n == 0)
+		server_free(s);
+}
+
+static struct list *buckets_new(uint32_t pipeline)
+{
+	struct list *buckets = calloc(pipeline, sizeof(*buckets));
+
+	for (uint32_t i = 0; buckets && i < pipeline; i++)
+		list_init(&buckets[i]);
+	return buckets;
+}
+
+static struct memcache_server *server_new(struct memcache *m, struct slice name,
+					  uint32_t pipeline)
+{
+	struct memcache_server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->memcache = m;
+	s->pipeline = pipeline;
+	s->buckets = buckets_new(pipeline);
+	list_init(&s->line);
+	list_init(&s->touched);
+	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
+	s->cell = roster_spare(m->options.roster, m->options.worker);
+	if (s->buckets)
+		return s;
+	server_free(s);
+	return NULL;
+}
+
+static void enter(struct memcache_server *s)
+{
+	const struct memcache_options *o = &s->memcache->options;
+
+	s->row = roster_enter(o->roster, o->worker, s->name, "");
+	if (s->row)
+		s->cell = &s->row->cells[o->worker];
+}
+
+/* It has as many calls in flight on a link at most from now on. */
+static void set_pipeline(struct memcache_server *s, struct list **buckets, uint32_t pipeline)
+{
+	struct list *old = s->buckets;
+
+	LIST_EACH(&s->memcache->links_all, node)
+	{
+		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
+
+		if (l->server == s)
+			list_remove(&l->rank);
+	}
+	s->buckets = *buckets;
+	s->pipeline = pipeline;
+	s->least = 0;
+	*buckets = NULL;
+	free(old);
+	LIST_EACH(&s->memcache->links_all, node)
+	{
+		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
+
+		if (l->server == s)
+			link_rank(l);
+	}
+}
+
+/* What waits goes where its key lives now. */
+static void move_calls(struct memcache_server *s)
+{
+	while (s->waiting > 0) {
+		struct memcache_call *call = LIST_ITEM(s->line.next, struct memcache_call, node);
+
+		server_unwait(s, call);
+		call->server = memcache_place(s->memcache, call);
+		if (server_refuses(call->server, call))
+			continue;
+		server_wait(call->server, call, false);
+		server_touch(call->server);
+	}
+}
+
+/* ---- another configuration ------------------------------------------------ */
+
+/* All that it needs is taken before anything changes. */
+struct change {
+	struct ketama *ketama;
+	unsigned n;
+	struct memcache_server *servers[CONFIG_SERVERS_MAX];
+	bool is_new[CONFIG_SERVERS_MAX];
+	struct list *buckets[CONFIG_SERVERS_MAX]; /* where the pipeline is another */
+};
+
+static struct memcache_server *find_server(const struct memcache *m, struct slice name)
+{
+	for (unsigned i = 0; i < m->servers_n; i++)
+		if (slice_equal(slice_of(m->servers[i]->name), name))
+			return m->servers[i];
+	return NULL;
+}
+
+static bool prepare(struct memcache *m, const struct config_upstream *config, struct change *c)
+{
+	c->ketama = place_servers(config);
+	if (!c->ketama)
+		return false;
+	for (; c->n < config->server_n; c->n++) {
+		struct slice name = placing_name(&config->servers[c->n]);
+		struct memcache_server *s = find_server(m, name);
+
+		c->is_new[c->n] = !s;
+		if (!s)
+			s = server_new(m, name, config->pipeline);
+		if (!s)
+			return false;
+		c->servers[c->n] = s;
+		if (s->pipeline == config->pipeline)
+			continue;
+		c->buckets[c->n] = buckets_new(config->pipeline);
+		if (!c->buckets[c->n])
+			return false;
+	}
+	return true;
+}
+
+static void drop(struct change *c)
+{
+	for (unsigned i = 0; i < COUNT(c->servers); i++) {
+		if (c->is_new[i])
+			server_free(c->servers[i]);
+		free(c->buckets[i]);
+	}
+	ketama_free(c->ketama);
+}
+
+static bool is_in(const struct change *c, const struct memcache_server *s)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->servers[i] == s)
+			return true;
+	return false;
+}
+
+/* Returns how many leave. */
+static unsigned take_servers(struct memcache *m, const struct change *c,
+			     struct memcache_server **leaving)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->servers_n; i++) {
+		struct memcache_server *s = m->servers[i];
+
+		if (is_in(c, s))
+			continue;
+		s->leaving = true;
+		leaving[n++] = s;
+	}
+	memcpy(m->servers, c->servers, c->n * sizeof(m->servers[0]));
+	m->servers_n = c->n;
+	return n;
+}
+
+static void say_farewell(struct memcache_server *s)
+{
+	move_calls(s);
+	list_remove(&s->touched);
+	if (s->row)
+		roster_hide(s->memcache->options.roster, s->row, s->memcache->options.worker, 0, 0);
+	if (s->link_n == 0)
+		server_free(s);
+}
+
+static void commit(struct memcache *m, const struct config_upstream *config, struct change *c)
+{
+	struct memcache_server *leaving[CONFIG_SERVERS_MAX];
+	unsigned n = take_servers(m, c, leaving);
+
+	ketama_free(m->ketama);
+	m->ketama = c->ketama;
+	m->config = *config;
+	m->config.servers = NULL;
+	snprintf(m->name, sizeof(m->name), "%s", config->name);
+	m->config.name = m->name;
+	for (unsigned i = 0; i < c->n; i++) {
+		const struct config_server *s = &config->servers[i];
+
+		if (c->is_new[i])
+			enter(c->servers[i]);
+		set_addresses(c->servers[i], s->addresses, s->address_n);
+		if (!config->health.on)
+			set_all_up(c->servers[i]); /* nobody would ever say so */
+		if (c->buckets[i])
+			set_pipeline(c->servers[i], &c->buckets[i], config->pipeline);
+	}
+	LIST_EACH(&m->fresh, node)
+	{
+		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
+
+		call->server = memcache_place(m, call);
+	}
+	retire_links(m);
+	for (unsigned i = 0; i < n; i++)
+		say_farewell(leaving[i]);
+	memcache_serve(m);
+}
+
+bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config)
+{
+	struct change c = { 0 };
+
+	if (m->closing)
+		return true;
+	if (!prepare(m, config, &c)) {
+		drop(&c);
+		return false;
+	}
+	commit(m, config, &c);
+	return true;
+}
+
+void memcache_place_done(struct memcache *m)
+{
+	for (unsigned i = 0; i < m->servers_n; i++)
+		server_free(m->servers[i]);
+	ketama_free(m->ketama);
+}

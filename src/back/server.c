@@ -1,0 +1,294 @@
+/* The servers of an upstream: how they come, change and leave. */
+#include "server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/sock.h"
+
+/* The servers as they will be, in the order of the configuration. */
+struct table {
+	struct upstream *upstream;
+	bool complete;  /* none is missing for lack of memory */
+	unsigned n;
+	struct server *servers[UPSTREAM_SERVERS_MAX];
+};
+
+static uint32_t take_slot(struct upstream *u)
+{
+	uint32_t slot;
+
+	do
+		slot = u->slot_next++ % UPSTREAM_SLOTS;
+	while (u->slots[slot / 64] >> slot % 64 & 1);
+	u->slots[slot / 64] |= 1ull << slot % 64;
+	return slot;
+}
+
+static void bury(struct corpse *corpse)
+{
+	free(CONTAINER(corpse, struct server, corpse));
+}
+
+static uint64_t hash_of(const char *name, const char *address)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (const char *p = name; *p; p++)
+		hash = server_mix(hash ^ (unsigned char)*p);
+	for (const char *p = address; *p; p++)
+		hash = server_mix(hash ^ (unsigned char)*p);
+	return hash;
+}
+
+static void enter(struct server *s)
+{
+	struct upstream *u = s->upstream;
+	char address[SOCK_TEXT_MAX];
+
+	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
+	s->hash = hash_of(s->name, address);
+	s->row = roster_enter(u->roster, u->worker, s->name, address);
+	s->cell = s->row ? &s->row->cells[u->worker] : roster_spare(u->roster, u->worker);
+}
+
+static struct server *server_new(struct upstream *u, const char *name,
+				 const struct config_address *a)
+{
+	struct server *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->upstream = u;
+	s->slot = take_slot(u);
+	s->sa = a->sa;
+	s->len = a->len;
+	list_init(&s->idle);
+	list_init(&s->node);
+	list_init(&s->corpse.node);
+	s->corpse.bury = bury;
+	server_ejection_init(s);
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	enter(s);
+	if (u->started)
+		server_warm_up(s);
+	return s;
+}
+
+/* ---- leaving -------------------------------------------------------------- */
+
+static void go(struct server *s)
+{
+	list_remove(&s->node);
+	if (s->row)
+		roster_leave(s->row);
+	tick_bury(s->upstream->tick, &s->corpse);
+}
+
+static void leave(struct server *s)
+{
+	struct upstream *u = s->upstream;
+
+	s->leaving = true;
+	u->slots[s->slot / 64] &= ~(1ull << s->slot % 64);
+	server_ejection_stop(s);
+	if (s->row)
+		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
+	s->places = 0;
+	LIST_EACH(&s->idle, node)
+		origin_end(LIST_ITEM(node, struct origin, node));
+	list_append(&u->leaving, &s->node);
+	if (s->origin_n == 0)
+		go(s);
+}
+
+void server_origin_dead(struct server *s)
+{
+	s->origin_n--;
+	if (s->leaving && s->origin_n == 0)
+		go(s);
+}
+
+/* ---- the table ------------------------------------------------------------ */
+
+static struct server *find(struct server *const *servers, unsigned n, const char *name,
+			   const struct config_address *a)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct server *s = servers[i];
+
+		if (strcmp(s->name, name) == 0 &&
+		    sock_equal((const struct sockaddr *)&s->sa, (const struct sockaddr *)&a->sa))
+			return s;
+	}
+	return NULL;
+}
+
+/* Puts the servers of one name at the end, so many at most. */
+static void place(struct table *t, unsigned index, const struct named *named,
+		  const struct config_address *addresses, unsigned n, unsigned most)
+{
+	struct upstream *u = t->upstream;
+
+	for (unsigned i = 0; i < n && most > 0; i++) {
+		struct server *s = find(u->servers, u->server_n, named->name, &addresses[i]);
+
+		if (find(t->servers, t->n, named->name, &addresses[i]))
+			continue;
+		if (!s)
+			s = server_new(u, named->name, &addresses[i]);
+		if (!s) {
+			t->complete = false;
+			continue;
+		}
+		s->index = index;
+		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
+		s->backup = named->backup;
+		t->servers[t->n++] = s;
+		most--;
+	}
+}
+
+/* Puts those of other names at the end, as they are. */
+static void keep(struct table *t, unsigned from, unsigned to)
+{
+	const struct upstream *u = t->upstream;
+
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (u->servers[i]->index >= from && u->servers[i]->index < to)
+			t->servers[t->n++] = u->servers[i];
+}
+
+static bool is_in(const struct table *t, const struct server *s)
+{
+	for (unsigned i = 0; i < t->n; i++)
+		if (t->servers[i] == s)
+			return true;
+	return false;
+}
+
+/* Who is not in the table leaves. There may be room for who waits. */
+static bool settle(const struct table *t)
+{
+	struct upstream *u = t->upstream;
+
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (!is_in(t, u->servers[i]))
+			leave(u->servers[i]);
+	memcpy(u->servers, t->servers, sizeof(u->servers));
+	u->server_n = t->n;
+	upstream_serve(u);
+	return t->complete;
+}
+
+/* ---- what changes --------------------------------------------------------- */
+
+bool upstream_resolved(struct upstream *u, unsigned index,
+		       const struct config_address *addresses, unsigned n)
+{
+	struct table t = { .upstream = u, .complete = true };
+	unsigned others = 0;
+
+	ASSERT(n > 0);
+	if (u->closing || index >= u->config.server_n)
+		return true;
+	for (unsigned i = 0; i < u->server_n; i++)
+		others += u->servers[i]->index != index;
+	keep(&t, 0, index);
+	place(&t, index, &u->named[index], addresses, n, UPSTREAM_SERVERS_MAX - others);
+	keep(&t, index + 1, u->config.server_n);
+	return settle(&t);
+}
+
+void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
+		     bool up)
+{
+	struct server *s;
+
+	if (u->closing || index >= u->config.server_n)
+		return;
+	s = find(u->servers, u->server_n, u->named[index].name, address);
+	if (!s)
+		return;
+	if (up && s->probed_down)
+		server_warm_up(s);
+	s->probed_down = !up;
+	server_tell_standing(s);
+	upstream_serve(u);
+}
+
+/* Nobody would ever say that they are up. */
+static void forget_probes(const struct table *t)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		struct server *s = t->servers[i];
+
+		if (!s->probed_down)
+			continue;
+		s->probed_down = false;
+		server_tell_standing(s);
+	}
+}
+
+static struct named *names_of(const struct config_upstream *config)
+{
+	struct named *named = calloc(config->server_n, sizeof(*named));
+
+	for (unsigned i = 0; named && i < config->server_n; i++) {
+		named[i].weight = config->servers[i].weight;
+		named[i].backup = config->servers[i].backup;
+		snprintf(named[i].name, sizeof(named[i].name), "%s", config->servers[i].name);
+	}
+	return named;
+}
+
+bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
+{
+	struct table t = { .upstream = u, .complete = true };
+	struct named *named;
+
+	ASSERT(config->server_n > 0 && config->server_n <= CONFIG_SERVERS_MAX);
+	if (u->closing)
+		return true;
+	named = names_of(config);
+	if (!named)
+		return false;
+	free(u->named);
+	u->named = named;
+	u->config = *config;
+	u->config.servers = NULL;
+	if (config->name)
+		snprintf(u->name, sizeof(u->name), "%s", config->name);
+	u->config.name = u->name;
+	for (unsigned i = 0; i < config->server_n; i++) {
+		const struct config_server *s = &config->servers[i];
+		unsigned to_come = config->server_n - 1 - i;
+
+		place(&t, i, &named[i], s->addresses, s->address_n,
+		      UPSTREAM_SERVERS_MAX - t.n - to_come);
+	}
+	if (!config->health.on)
+		forget_probes(&t);
+	return settle(&t);
+}
+
+bool upstream_servers_init(struct upstream *u, const struct config_upstream *config)
+{
+	bool all = upstream_reconfigure(u, config);
+
+	u->started = true;
+	return all;
+}
+
+void upstream_servers_done(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++) {
+		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
+		server_ejection_stop(u->servers[i]);
+		if (u->servers[i]->row)
+			roster_leave(u->servers[i]->row);
+		free(u->servers[i]);
+	}
+	free(u->named);
+}

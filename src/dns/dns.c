@@ -1,0 +1,362 @@
+#include "dns/dns.h"
+
+#include <ares.h>
+#include <ares_nameser.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct dns {
+	ares_channel channel;
+	char *system; /* its nameservers, as they were read */
+	bool search;  /* names may be completed by the system's domains */
+	bool others;  /* it has nameservers of a configuration */
+};
+
+/* One question of a lookup. */
+struct question {
+	struct dns *dns;
+	struct dns_lookup *lookup;
+	enum dns_type type;
+	uint16_t port, weight;
+};
+
+/* ---- sockets: only calls that the sandbox allows ----------------------------- */
+
+static ares_socket_t open_socket(int family, int type, int protocol, void *owner)
+{
+	(void)owner;
+	return socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+}
+
+static int close_socket(ares_socket_t fd, void *owner)
+{
+	(void)owner;
+	return close(fd);
+}
+
+static int connect_socket(ares_socket_t fd, const struct sockaddr *sa, ares_socklen_t len,
+			  void *owner)
+{
+	(void)owner;
+	return connect(fd, sa, len);
+}
+
+static ares_ssize_t receive(ares_socket_t fd, void *bytes, size_t n, int flags,
+			    struct sockaddr *from, ares_socklen_t *from_len, void *owner)
+{
+	(void)owner;
+	return recvfrom(fd, bytes, n, flags, from, from_len);
+}
+
+static ares_ssize_t send_vector(ares_socket_t fd, const struct iovec *iov, int n, void *owner)
+{
+	struct msghdr msg = { .msg_iov = (struct iovec *)(uintptr_t)iov,
+			      .msg_iovlen = (size_t)n };
+
+	(void)owner;
+	return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+static const struct ares_socket_functions sockets = {
+	open_socket, close_socket, connect_socket, receive, send_vector,
+};
+
+/* ---- answers ----------------------------------------------------------------- */
+
+static int compare(const struct dns_address *a, const struct dns_address *b)
+{
+	return memcmp(a, b, offsetof(struct dns_address, weight));
+}
+
+static void finish(struct dns_lookup *l)
+{
+	if (l->n == 0 && !l->failure)
+		l->failure = "it has no address";
+	if (l->n > 0)
+		l->failure = NULL;
+	l->done(l);
+}
+
+static void question_done(struct dns_lookup *l)
+{
+	ASSERT(l->pending > 0);
+	if (--l->pending == 0)
+		finish(l);
+}
+
+/* In order, each once; not by qsort(), which may read a file. */
+static void add(struct dns_lookup *l, struct dns_address a, uint16_t port, uint16_t weight)
+{
+	struct dns_address *at = l->addresses, *end = at + l->n;
+
+	a.port = port;
+	a.weight = weight;
+	while (at < end && compare(at, &a) < 0)
+		at++;
+	if (l->n == DNS_ADDRESSES_MAX || (at < end && compare(at, &a) == 0))
+		return;
+	memmove(at + 1, at, (size_t)(end - at) * sizeof(*at));
+	*at = a;
+	l->n++;
+}
+
+/* c-ares says "refused" when the last nameserver has failed, whichever way. */
+static const char *failure_text(int status)
+{
+	switch (status) {
+	case ARES_ECONNREFUSED:
+		return "no nameserver has an answer";
+	case ARES_ETIMEOUT:
+		return "no nameserver answers in time";
+	}
+	return ares_strerror(status);
+}
+
+static void not_answered(const struct question *q, int status)
+{
+	struct dns_lookup *l = q->lookup;
+
+	l->unsure_v4 |= q->type != DNS_AAAA;
+	l->unsure_v6 |= q->type != DNS_A;
+	l->silent |= status == ARES_ETIMEOUT;
+	l->failure = failure_text(status);
+}
+
+static void ask(const struct question *question, const char *name);
+
+/* Which addresses the name has, for the port and the weight of the question. */
+static void ask_addresses(struct question q, const char *name)
+{
+	q.type = DNS_A;
+	if (q.lookup->family != DNS_V6)
+		ask(&q, name);
+	q.type = DNS_AAAA;
+	if (q.lookup->family != DNS_V4)
+		ask(&q, name);
+}
+
+static bool read_services(struct question *q, struct slice answer, uint32_t *ttl_s)
+{
+	struct dns_service *services = calloc(DNS_SERVICES_MAX, sizeof(*services));
+	int n = services ? dns_read_services(answer, services, DNS_SERVICES_MAX, ttl_s) : -1;
+
+	for (int i = 0; i < n; i++)
+		ask_addresses((struct question){ q->dns, q->lookup, DNS_A, services[i].port,
+						 services[i].weight },
+			      services[i].target);
+	free(services);
+	return n >= 0;
+}
+
+static bool read_addresses(struct question *q, struct slice answer, uint32_t *ttl_s)
+{
+	struct dns_address addresses[DNS_ADDRESSES_MAX];
+	int n = dns_read_addresses(answer, q->type, addresses, DNS_ADDRESSES_MAX, ttl_s);
+
+	for (int i = 0; i < n; i++)
+		add(q->lookup, addresses[i], q->port, q->weight);
+	return n >= 0;
+}
+
+static void answered(void *arg, int status, int timeouts, unsigned char *bytes, int n)
+{
+	struct question *q = arg;
+	struct dns_lookup *l = q->lookup;
+	struct slice answer = { (const char *)bytes, n > 0 ? (size_t)n : 0 };
+	uint32_t ttl_s = UINT32_MAX;
+
+	(void)timeouts;
+	if (status == ARES_SUCCESS) {
+		bool good = q->type == DNS_SRV ? read_services(q, answer, &ttl_s) :
+						 read_addresses(q, answer, &ttl_s);
+
+		if (!good)
+			not_answered(q, ARES_EBADRESP);
+		else if (ttl_s < l->ttl_s)
+			l->ttl_s = ttl_s;
+	} else if (status == ARES_ENOTFOUND) {
+		if (!l->failure)
+			l->failure = "there is no such name";
+	} else if (status != ARES_ENODATA) {
+		not_answered(q, status);
+	}
+	free(q);
+	question_done(l);
+}
+
+/* ---- questions --------------------------------------------------------------- */
+
+static void ask(const struct question *question, const char *name)
+{
+	struct dns_lookup *l = question->lookup;
+	struct dns *dns = question->dns;
+	struct question *q = malloc(sizeof(*q));
+	bool search = dns->search && !(l->service && question->type != DNS_SRV);
+
+	l->pending++;
+	if (!q) {
+		not_answered(question, ARES_ENOMEM);
+		question_done(l);
+		return;
+	}
+	*q = *question;
+	if (search)
+		ares_search(dns->channel, name, ns_c_in, (int)q->type, answered, q);
+	else
+		ares_query(dns->channel, name, ns_c_in, (int)q->type, answered, q);
+}
+
+void dns_ask(struct dns *dns, struct dns_lookup *l)
+{
+	struct question q = { dns, l, DNS_SRV, l->port, 1 };
+
+	l->n = 0;
+	l->ttl_s = UINT32_MAX;
+	l->unsure_v4 = l->unsure_v6 = l->silent = false;
+	l->failure = NULL;
+	l->pending = 1; /* ours, so that it is not done before all was asked */
+	if (l->service)
+		ask(&q, l->name);
+	else
+		ask_addresses(q, l->name);
+	question_done(l);
+}
+
+/* ---- waiting ----------------------------------------------------------------- */
+
+/* The sockets of c-ares, behind the first `n` entries. */
+static unsigned add_sockets(struct dns *dns, struct pollfd *fds, unsigned n)
+{
+	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
+	/* c-ares has macros for this, which shift into the sign. */
+	unsigned bits = (unsigned)ares_getsock(dns->channel, socks, ARES_GETSOCK_MAXNUM);
+
+	for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM; i++) {
+		bool in = bits >> i & 1, out = bits >> (i + ARES_GETSOCK_MAXNUM) & 1;
+
+		if (in || out)
+			fds[n++] = (struct pollfd){ socks[i], (short)((in ? POLLIN : 0) |
+								      (out ? POLLOUT : 0)), 0 };
+	}
+	return n;
+}
+
+static int wait_ms(struct dns *dns, int timeout_ms)
+{
+	struct timeval max = { timeout_ms / 1000, timeout_ms % 1000 * 1000 }, left;
+	const struct timeval *t = ares_timeout(dns->channel, timeout_ms < 0 ? NULL : &max, &left);
+
+	/* Rounded up: else the last millisecond would be spent in a circle. */
+	return t ? (int)(t->tv_sec * 1000 + (t->tv_usec + 999) / 1000) : -1;
+}
+
+void dns_wait(struct dns *dns, int fd, int timeout_ms)
+{
+	struct pollfd fds[ARES_GETSOCK_MAXNUM + 1];
+	unsigned n = 0, first;
+
+	if (fd >= 0)
+		fds[n++] = (struct pollfd){ fd, POLLIN, 0 };
+	first = n;
+	n = add_sockets(dns, fds, n);
+	if (poll(fds, n, wait_ms(dns, timeout_ms)) < 0)
+		n = 0;
+	for (unsigned i = first; i < n; i++) {
+		bool in = fds[i].revents & ~POLLOUT, out = fds[i].revents & POLLOUT;
+
+		if (in || out)
+			ares_process_fd(dns->channel, in ? fds[i].fd : ARES_SOCKET_BAD,
+					out ? fds[i].fd : ARES_SOCKET_BAD);
+	}
+	ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* whose time is up */
+}
+
+/* ---- the channel ------------------------------------------------------------- */
+
+int dns_servers(struct dns *dns, const char *servers)
+{
+	ares_cancel(dns->channel);
+	dns->search = !servers;
+	/* As text they lose the interface of a link-local address. */
+	if (!servers && (!dns->system || !dns->others))
+		return 0;
+	dns->others = servers != NULL;
+	return ares_set_servers_ports_csv(dns->channel, servers ? servers : dns->system) ==
+			       ARES_SUCCESS ?
+		       0 :
+		       -ENOMEM;
+}
+
+/* "10.0.0.1:53,[::1]:53" of what the channel has. */
+static char *servers_text(ares_channel channel)
+{
+	struct ares_addr_port_node *list = NULL;
+	char *text = NULL;
+	size_t n;
+	FILE *out = ares_get_servers_ports(channel, &list) == ARES_SUCCESS ?
+			    open_memstream(&text, &n) :
+			    NULL;
+
+	for (struct ares_addr_port_node *s = list; out && s; s = s->next) {
+		char host[INET6_ADDRSTRLEN];
+
+		ares_inet_ntop(s->family, &s->addr, host, sizeof(host));
+		fprintf(out, s->family == AF_INET6 ? "[%s]:%d%s" : "%s:%d%s", host,
+			s->udp_port ? s->udp_port : NAMESERVER_PORT, s->next ? "," : "");
+	}
+	if (out)
+		fclose(out);
+	ares_free_data(list);
+	return text;
+}
+
+int dns_new(struct dns **where)
+{
+	struct ares_options options = {
+		.flags = ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+		.timeout = DNS_TIMEOUT_MS,
+		.tries = DNS_TRIES,
+		.ednspsz = 1232,
+		.lookups = (char[]){ "b" },
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ |
+		   ARES_OPT_LOOKUPS;
+	struct dns *dns = calloc(1, sizeof(*dns));
+
+	if (!dns || ares_init_options(&dns->channel, &options, mask) != ARES_SUCCESS) {
+		free(dns);
+		return -ENOMEM;
+	}
+	ares_set_socket_functions(dns->channel, &sockets, NULL);
+	dns->search = true;
+	dns->system = servers_text(dns->channel);
+	*where = dns;
+	return 0;
+}
+
+void dns_free(struct dns *dns)
+{
+	ares_destroy(dns->channel);
+	free(dns->system);
+	free(dns);
+}
+
+bool dns_in_hosts(struct dns *dns, const char *name)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	for (unsigned i = 0; i < COUNT(families); i++) {
+		struct hostent *found;
+
+		if (ares_gethostbyname_file(dns->channel, name, families[i], &found) !=
+		    ARES_SUCCESS)
+			continue;
+		ares_free_hostent(found);
+		return true;
+	}
+	return false;
+}

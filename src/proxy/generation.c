@@ -1,0 +1,249 @@
+#include "proxy/generation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "desk.h"
+#include "service.h"
+
+/* ---- services --------------------------------------------------------------- */
+
+void service_close(struct service *s)
+{
+	if (s->upstream)
+		upstream_close(s->upstream);
+	else
+		memcache_close(s->memcache);
+}
+
+bool service_idle(const struct service *s)
+{
+	return s->upstream ? upstream_idle(s->upstream) : memcache_idle(s->memcache);
+}
+
+bool service_evict(struct service *s)
+{
+	return s->upstream ? upstream_evict(s->upstream) : memcache_evict(s->memcache);
+}
+
+void service_serve(struct service *s)
+{
+	if (s->upstream)
+		upstream_serve(s->upstream);
+	else
+		memcache_serve(s->memcache);
+}
+
+void service_trim(struct service *s)
+{
+	if (s->upstream)
+		upstream_trim(s->upstream);
+	else
+		memcache_trim(s->memcache);
+}
+
+static void service_free(struct service *s)
+{
+	if (s->upstream)
+		upstream_free(s->upstream);
+	if (s->memcache)
+		memcache_free(s->memcache);
+	list_remove(&s->node);
+	free(s);
+}
+
+static bool speaks(const struct service *s, enum config_protocol protocol)
+{
+	return protocol == CONFIG_HTTP ? s->upstream != NULL : s->memcache != NULL;
+}
+
+/* One that closes takes nothing new, whatever its name. */
+static struct service *service_find(struct proxy *p, const struct config_upstream *u)
+{
+	LIST_EACH(&p->services, node) {
+		struct service *s = LIST_ITEM(node, struct service, node);
+
+		if (!s->closing && speaks(s, u->protocol) && strcmp(s->name, u->name) == 0)
+			return s;
+	}
+	return NULL;
+}
+
+static struct service *service_new(struct proxy *p, const struct config *config,
+				   const struct config_upstream *u, const struct share *share)
+{
+	struct service *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	list_init(&s->node);
+	strncpy(s->name, u->name, sizeof(s->name) - 1);
+	if (u->protocol == CONFIG_HTTP)
+		s->upstream = proxy_open_upstream(p, config, u, share);
+	else
+		s->memcache = proxy_open_memcache(p, u, share);
+	if (!s->upstream && !s->memcache) {
+		free(s);
+		return NULL;
+	}
+	list_append(&p->services, &s->node);
+	return s;
+}
+
+static bool service_follow(struct service *s, const struct config_upstream *u)
+{
+	s->behind = !(s->upstream ? upstream_reconfigure(s->upstream, u) :
+				    memcache_reconfigure(s->memcache, u));
+	return !s->behind;
+}
+
+/* ---- generations ------------------------------------------------------------ */
+
+static void forget_services(struct generation *g)
+{
+	for (unsigned i = 0; i < g->service_n; i++) {
+		ASSERT(g->services[i]->known_n > 0);
+		g->services[i]->known_n--;
+	}
+}
+
+static void generation_free(struct generation *g)
+{
+	list_remove(&g->node);
+	desk_free(g->desk);
+	free(g->path_scratch);
+	free(g);
+}
+
+/* Those that were made for it have no connection yet; one that was found may have some, and be
+ * without another that knows it by now. */
+void generation_drop(struct generation **slot)
+{
+	struct generation *g = *slot;
+
+	*slot = NULL;
+	forget_services(g);
+	for (unsigned i = 0; i < g->service_n; i++) {
+		if (g->services[i]->known_n > 0)
+			continue;
+		if (service_idle(g->services[i]))
+			service_free(g->services[i]);
+		else
+			tick_run(g->proxy->tick, &g->proxy->sweeper);
+	}
+	generation_free(g);
+}
+
+struct generation *generation_new(struct proxy *p, const struct generation_options *o)
+{
+	const struct config *config = o->config;
+	struct generation *g = calloc(1, sizeof(*g) + config->upstream_n * sizeof(g->services[0]));
+
+	if (!g)
+		return NULL;
+	list_init(&g->node);
+	g->proxy = p;
+	g->config = config;
+	g->head_limits = (struct head_limits){ config->limits.request_head,
+					       config->limits.headers };
+	g->over = o->over;
+	g->owner = o->owner;
+	g->desk = desk_new(config, p->tick->now_us);
+	g->path_scratch = malloc(2 * (size_t)config->limits.request_head);
+	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->desk; i++) {
+		const struct config_upstream *u = &config->upstreams[i];
+		struct service *s = service_find(p, u);
+
+		if (!s)
+			s = service_new(p, config, u, &o->shares[i]);
+		if (!s)
+			break;
+		s->known_n++;
+		g->services[g->service_n++] = s;
+	}
+	if (!g->path_scratch || !g->desk || g->service_n < config->upstream_n)
+		generation_drop(&g);
+	return g;
+}
+
+void generation_ended(struct generation *g)
+{
+	forget_services(g);
+	tick_run(g->proxy->tick, &g->proxy->sweeper);
+}
+
+/* False: some lack memory for it, and will be told again. */
+static bool lead_services(struct generation *g, bool all)
+{
+	bool followed = true;
+
+	for (unsigned i = 0; i < g->service_n; i++)
+		if (all || g->services[i]->behind)
+			followed &= service_follow(g->services[i], &g->config->upstreams[i]);
+	return followed;
+}
+
+void generation_begin(struct generation *g)
+{
+	generation_ref(g);
+	list_append(&g->proxy->generations, &g->node);
+	if (!lead_services(g, true))
+		tick_run(g->proxy->tick, &g->proxy->sweeper);
+}
+
+/* ---- what is left of them --------------------------------------------------- */
+
+static bool sweep_services(struct proxy *p)
+{
+	bool all = true;
+
+	LIST_EACH(&p->services, node) {
+		struct service *s = LIST_ITEM(node, struct service, node);
+
+		if (s->known_n > 0)
+			continue;
+		if (!s->closing)
+			service_close(s);
+		s->closing = true;
+		if (service_idle(s))
+			service_free(s);
+		else
+			all = false;
+	}
+	return all;
+}
+
+/* Whatever closes may be counted in what belongs to the configurations of before. */
+static void sweep_generations(struct proxy *p)
+{
+	LIST_EACH(&p->generations, node) {
+		struct generation *g = LIST_ITEM(node, struct generation, node);
+		void (*over)(void *owner) = g->over;
+		void *owner = g->owner;
+
+		if (g->users > 0)
+			continue;
+		generation_free(g);
+		if (over)
+			over(owner);
+	}
+}
+
+bool generations_sweep(struct proxy *p)
+{
+	bool followed = lead_services(p->generation, false), closed = sweep_services(p);
+
+	if (closed)
+		sweep_generations(p);
+	return followed && closed;
+}
+
+void generations_done(struct proxy *p)
+{
+	struct list *node;
+
+	while ((node = list_pop(&p->services)))
+		service_free(LIST_ITEM(node, struct service, node));
+	while ((node = list_pop(&p->generations)))
+		generation_free(LIST_ITEM(node, struct generation, node));
+}

@@ -1,0 +1,111 @@
+#include "hedge.h"
+
+#include "desk.h"
+
+void hedge_drop(struct tries *t)
+{
+	if (!t->second)
+		return;
+	t->exchange->tries_n += 1 + t->second->retried;
+	tries_remember(t, t->second);
+	fetch_free(&t->second);
+}
+
+/* It is the one that counts now. */
+void hedge_promote(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	if (x->fetch)
+		tries_remember(t, x->fetch);
+	exchange_drop_fetch(x);
+	x->fetch = t->second;
+	t->second = NULL;
+	t->try_ms = t->second_ms;
+	x->hedge = HEDGE_WON;
+	stat_add(&upstream_stats(t->upstream)->hedges_won, 1);
+	tries_expect(t);
+}
+
+/* The first one is slow. A second one must not wait in a line: that only makes it longer. */
+void hedge_begin(struct exchange *x)
+{
+	struct tries *t = x->tries;
+	struct upstream_stats *stats = upstream_stats(t->upstream);
+
+	t->hedge_ms = 0;
+	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->in_line || tries_wait_for_client(x))
+		return;
+	tries_remember(t, x->fetch);
+	if (!upstream_has_spare(t->upstream, t->tried))
+		return;
+	if (!budget_spend(&t->desk->hedges[t->route->proxy.upstream], &t->route->hedge->budget,
+			  t->exchange->proxy->tick->now_ms)) {
+		stat_add(&stats->hedge_refusals, 1);
+		return;
+	}
+	t->second = tries_ask(t);
+	t->second_ms = t->exchange->proxy->tick->now_ms;
+	if (t->second && (t->second->lease.state == LEASE_WAITING ||
+			  t->second->lease.state == LEASE_FAILED))
+		fetch_free(&t->second);
+	if (!t->second)
+		return;
+	x->hedge = HEDGE_LOST; /* so far */
+	stat_add(&stats->hedges, 1);
+}
+
+/* An answer that is worth less than waiting for another one. */
+bool hedge_poor(const struct tries *t, int status)
+{
+	const struct config_retry *retry = t->route->retry;
+
+	return status >= 500 || status == 101 ||
+	       (retry && retry->on & tries_condition(status));
+}
+
+/* What it says before its answer is not passed on: the first one may say it too. */
+void hedge_step(struct exchange *x)
+{
+	struct tries *t = x->tries;
+	struct head *h = &x->proxy->answer;
+
+	fetch_step(t->second);
+	while (t->second) {
+		switch (fetch_head(t->second, h)) {
+		case VERDICT_MORE:
+			return;
+		case VERDICT_BAD:
+			hedge_drop(t);
+			return;
+		case VERDICT_OK:
+			break;
+		}
+		if (hedge_poor(t, h->status)) {
+			if (h->status != 101)
+				tries_skip(t->second, h);
+			hedge_drop(t);
+		} else if (h->status < 200) {
+			fetch_take_head(t->second, h, FRAMING_NONE);
+		} else {
+			hedge_promote(x);
+		}
+	}
+}
+
+/* When the first one counts as slow. */
+void hedge_plan(struct tries *t)
+{
+	struct exchange *x = t->exchange;
+	const struct config_hedge *hedged = t->route->hedge;
+	uint64_t now_ms = t->exchange->proxy->tick->now_ms, bound_us;
+
+	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
+	    !method_safe((enum method)t->method))
+		return;
+	t->latency = t->desk->latencies[t->route - x->generation->config->routes];
+	budget_earn(&t->desk->hedges[t->route->proxy.upstream], &hedged->budget, now_ms);
+	bound_us = latency_bound_us(t->latency);
+	if (bound_us > 0)
+		t->hedge_ms = now_ms + (bound_us + 999) / 1000;
+}

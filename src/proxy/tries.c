@@ -1,0 +1,438 @@
+#include "tries.h"
+
+#include <string.h>
+
+#include "desk.h"
+#include "hedge.h"
+
+/* A pause grows up to so many doublings. */
+#define DOUBLINGS_MAX 4
+
+static struct tick *tick_of(const struct tries *t)
+{
+	return t->exchange->proxy->tick;
+}
+
+static struct budget *budget_of(const struct tries *t)
+{
+	return &t->desk->retries[t->route->proxy.upstream];
+}
+
+/* ---- time ----------------------------------------------------------------- */
+
+static uint64_t deadline(const struct tries *t)
+{
+	return t->route->deadline_ms > 0 ? t->since_ms + t->route->deadline_ms : WHEEL_NEVER;
+}
+
+static uint64_t try_deadline(const struct tries *t)
+{
+	const struct config_retry *retry = t->route->retry;
+
+	return t->exchange->fetch && retry && retry->per_try_timeout_ms > 0 ?
+		       t->try_ms + retry->per_try_timeout_ms : WHEEL_NEVER;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+void tries_expect(struct tries *t)
+{
+	uint64_t now_ms = tick_of(t)->now_ms, due = deadline(t);
+
+	if (try_deadline(t) > now_ms)
+		due = earlier(due, try_deadline(t));
+	if (!t->exchange->fetch && t->resume_ms > now_ms)
+		due = earlier(due, t->resume_ms);
+	if (t->hedge_ms > now_ms)
+		due = earlier(due, t->hedge_ms);
+	if (due == WHEEL_NEVER)
+		timer_stop(&tick_of(t)->wheel, &t->timer);
+	else
+		timer_set(&tick_of(t)->wheel, &t->timer, due);
+}
+
+static void rang(struct timer *timer)
+{
+	struct tries *t = CONTAINER(timer, struct tries, timer);
+
+	t->rang = true;
+	tick_run(tick_of(t), &t->exchange->client->task);
+}
+
+/* What was sent whole once is at hand: a later try that still sends it waits for its origin. */
+static bool waits_for_client(const struct exchange *x)
+{
+	if (!x->tries->complete)
+		return tries_wait_for_client(x);
+	return x->fetch && x->fetch->waits_for_asker;
+}
+
+bool tries_wait_for_client(const struct exchange *x)
+{
+	const struct fetch *f = x->fetch;
+
+	return x->client->body_wanted ||
+	       (f && (f->waits_for_asker || f->state == FETCH_SENDING));
+}
+
+/* False: the exchange has ended. */
+static bool time_passed(struct exchange *x)
+{
+	struct tries *t = x->tries;
+	uint64_t now_ms = tick_of(t)->now_ms;
+
+	t->rang = false;
+	if (waits_for_client(x))
+		t->since_ms = t->try_ms = now_ms;
+	if (t->in_line)
+		t->try_ms = now_ms;
+	if (deadline(t) <= now_ms) {
+		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
+		if (x->fetch) /* its server is seen to be slow */
+			fetch_late(x->fetch);
+		exchange_fail(x, ENDING_DEADLINE);
+		return false;
+	}
+	if (try_deadline(t) <= now_ms)
+		fetch_late(x->fetch);
+	else if (t->hedge_ms > 0 && t->hedge_ms <= now_ms)
+		hedge_begin(x);
+	tries_expect(t);
+	return true;
+}
+
+/* ---- a try ---------------------------------------------------------------- */
+
+void tries_remember(struct tries *t, const struct fetch *f)
+{
+	for (unsigned i = 0; i < UPSTREAM_SLOTS / 64; i++)
+		t->tried[i] |= f->lease.tried[i];
+}
+
+struct fetch *tries_ask(struct tries *t)
+{
+	struct exchange *x = t->exchange;
+
+	return fetch_origin(x->generation, t->route->proxy.upstream, buf_ref(t->request),
+			    (enum method)t->method, (enum framing)t->framing, t->length, t->key,
+			    t->tried, &x->client->task);
+}
+
+static void begin_try(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	t->n++;
+	t->repeated = 0;
+	t->try_ms = tick_of(t)->now_ms;
+	x->fetch = tries_ask(t);
+	tries_expect(t);
+}
+
+void tries_begin(struct exchange *x, struct buf *request, uint64_t key, const struct head *h)
+{
+	struct proxy *p = x->proxy;
+	struct tries *t = slab_take(&p->tries);
+	const struct config_retry *retry = x->route->retry;
+
+	if (!t) {
+		buf_put(request);
+		return;
+	}
+	x->tries = t;
+	t->exchange = x;
+	t->desk = x->generation->desk;
+	t->route = x->route;
+	t->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
+	t->request = request;
+	t->key = key;
+	t->method = (uint8_t)h->method;
+	t->framing = (uint8_t)h->framing;
+	t->length = h->length;
+	t->since_ms = p->tick->now_ms;
+	timer_init(&t->timer, rang);
+	if (retry)
+		budget_earn(budget_of(t), &retry->budget, t->since_ms);
+	t->began_us = p->tick->now_us;
+	hedge_plan(t);
+	begin_try(x);
+}
+
+/* The time of a try begins when it has left the line. */
+static void look_at_line(struct tries *t)
+{
+	const struct fetch *f = t->exchange->fetch;
+	bool in_line = f && f->lease.state == LEASE_WAITING;
+
+	if (t->in_line && !in_line) {
+		t->try_ms = tick_of(t)->now_ms;
+		tries_expect(t);
+	}
+	t->in_line = in_line;
+}
+
+bool tries_step(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	look_at_line(t);
+	if (t->rang && !time_passed(x))
+		return false;
+	if (t->second)
+		hedge_step(x);
+	if (x->fetch)
+		return true;
+	if (tick_of(t)->now_ms < t->resume_ms)
+		return false;
+	begin_try(x);
+	if (!x->fetch) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return false;
+	}
+	fetch_step(x->fetch);
+	return true;
+}
+
+/* ---- another one ---------------------------------------------------------- */
+
+void tries_skip(struct fetch *f, const struct head *h)
+{
+	enum framing framing = head_response_framing(h, (enum method)f->method);
+	struct piece p = { NULL, NULL, 0 };
+	enum body_event event;
+
+	fetch_take_head(f, h, framing);
+	do {
+		event = fetch_body(f, &f->proxy->answer, &p);
+		if (event == BODY_DATA)
+			piece_put(&p);
+		else if (event == BODY_TRAILERS)
+			fetch_end_trailers(f);
+	} while (event == BODY_DATA || event == BODY_TRAILERS);
+}
+
+uint32_t tries_condition(int status)
+{
+	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++)
+		if (config_retry_status((enum config_retry_on)i) == status)
+			return 1u << i;
+	return 0;
+}
+
+static uint32_t condition_of(const struct fetch *f)
+{
+	switch ((unsigned)f->ending) {
+	case ENDING_ORIGIN_REFUSED:
+	case ENDING_ORIGIN_UNREACHED:
+		return 1u << CONFIG_RETRY_CONNECT;
+	case ENDING_ORIGIN_CLOSED:
+		return 1u << CONFIG_RETRY_RESET;
+	case ENDING_ORIGIN_LATE:
+	case ENDING_ORIGIN_DEAF:
+		return 1u << CONFIG_RETRY_TIMEOUT;
+	case ENDING_ORIGIN_BAD:
+		return 1u << CONFIG_RETRY_MALFORMED;
+	}
+	return 0; /* the line was full, or memory: another try would make it worse */
+}
+
+/* Half of it is chance, so that those who failed together do not come back together. */
+static uint32_t draw_pause_ms(struct tries *t)
+{
+	unsigned doublings = t->pauses < DOUBLINGS_MAX ? t->pauses : DOUBLINGS_MAX;
+	uint32_t ms = t->route->retry->backoff_ms << doublings;
+
+	t->pauses++;
+	return ms - desk_draw(t->desk, ms / 2);
+}
+
+/* How long to wait for the next try: not at all if there is a server that was not asked. */
+static uint32_t pause_ms(struct tries *t)
+{
+	tries_remember(t, t->exchange->fetch);
+	if (upstream_has_other(t->upstream, t->tried))
+		return 0;
+	memset(t->tried, 0, sizeof(t->tried));
+	return draw_pause_ms(t);
+}
+
+/* By what it is; time and budget are another matter. */
+static bool repeatable(const struct tries *t, uint32_t condition)
+{
+	const struct config_retry *retry = t->route->retry;
+	bool unsent = t->exchange->fetch->sent_us == 0;
+
+	return retry && retry->on & condition && t->n < retry->tries && !t->lost &&
+	       (unsent || retry->all_methods || method_idempotent((enum method)t->method));
+}
+
+/* True: there will be another try. */
+static bool schedule(struct tries *t, uint32_t condition)
+{
+	struct upstream_stats *stats = upstream_stats(t->upstream);
+	const struct config_retry *retry = t->route->retry;
+	uint64_t now_ms = tick_of(t)->now_ms, resume_ms;
+
+	if (!repeatable(t, condition))
+		return false;
+	resume_ms = now_ms + pause_ms(t);
+	if (resume_ms >= deadline(t))
+		return false;
+	if (!budget_spend(budget_of(t), &retry->budget, now_ms)) {
+		stat_add(&stats->retry_refusals, 1);
+		return false;
+	}
+	stat_add(&stats->retries, 1);
+	t->resume_ms = resume_ms;
+	return true;
+}
+
+/* The fetch is let go; the next one begins with the next step, which may be at once. */
+static void go_on(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	exchange_drop_fetch(x);
+	t->hedge_ms = 0; /* it would be beside another one than the first */
+	tries_expect(t);
+	if (t->resume_ms <= tick_of(t)->now_ms)
+		tick_run(tick_of(t), &x->client->task);
+}
+
+/* The hedge is as good as another try, and costs nothing more. */
+static bool has_second(struct exchange *x)
+{
+	if (!x->tries->second)
+		return false;
+	hedge_promote(x);
+	tick_run(x->proxy->tick, &x->client->task);
+	return true;
+}
+
+bool tries_failed(struct exchange *x)
+{
+	if (has_second(x))
+		return true;
+	if (!schedule(x->tries, condition_of(x->fetch)))
+		return false;
+	go_on(x);
+	return true;
+}
+
+bool tries_refused(struct exchange *x, const struct head *h)
+{
+	uint32_t condition = tries_condition(h->status);
+
+	if (x->tries->second && hedge_poor(x->tries, h->status)) {
+		if (h->status != 101)
+			tries_skip(x->fetch, h);
+		return has_second(x);
+	}
+	if (condition == 0 || !schedule(x->tries, condition))
+		return false;
+	tries_skip(x->fetch, h);
+	go_on(x);
+	return true;
+}
+
+/* ---- the body ------------------------------------------------------------- */
+
+static void lose_body(struct tries *t)
+{
+	t->lost = true;
+	buf_put(t->body);
+	t->body = NULL;
+}
+
+/* Room for n more bytes. */
+static bool grow_body(struct tries *t, uint32_t n, uint32_t max)
+{
+	uint32_t used = t->body ? t->body->end : 0;
+	uint64_t size = t->framing == FRAMING_LENGTH ? t->length : 2 * ((uint64_t)used + n);
+	struct buf *b;
+
+	if (t->body && t->body->size - used >= n)
+		return true;
+	b = buf_new(io_bufs(tick_of(t)->loop), size < max ? size : max);
+	if (!b)
+		return false;
+	if (used > 0)
+		memcpy(b->data, t->body->data, used);
+	b->end = used;
+	buf_put(t->body);
+	t->body = b;
+	return true;
+}
+
+void tries_keep(struct tries *t, const struct piece *p)
+{
+	uint32_t max = t->route->retry ? t->route->retry->body : 0;
+	uint32_t used = t->body ? t->body->end : 0;
+
+	if (t->lost)
+		return;
+	if ((t->framing == FRAMING_LENGTH && t->length > max) || p->len > max - used ||
+	    !grow_body(t, p->len, max)) {
+		lose_body(t);
+		return;
+	}
+	memcpy(t->body->data + used, p->ptr, p->len);
+	t->body->end = t->repeated = used + p->len;
+}
+
+bool tries_repeat(struct exchange *x)
+{
+	struct tries *t = x->tries;
+	struct piece p;
+
+	if (!t->body || t->repeated == t->body->end)
+		return true;
+	p = (struct piece){ buf_ref(t->body), t->body->data + t->repeated,
+			    t->body->end - t->repeated };
+	t->repeated = t->body->end;
+	return fetch_send(x->fetch, &p);
+}
+
+struct buf *tries_body_ended(struct tries *t, struct buf *trailers)
+{
+	uint64_t now_ms = tick_of(t)->now_ms;
+
+	if (!t->complete)
+		t->since_ms = now_ms;
+	t->complete = true;
+	t->try_ms = now_ms;
+	tries_expect(t);
+	if (trailers && !t->trailers)
+		t->trailers = buf_ref(trailers);
+	return trailers || !t->trailers ? trailers : buf_ref(t->trailers);
+}
+
+/* --------------------------------------------------------------------------- */
+
+void tries_answered(struct exchange *x)
+{
+	struct tries *t = x->tries;
+
+	x->fetch->avoid = NULL; /* it was the tries' */
+	if (t->latency && t->n == 1 && x->status < 500)
+		latency_add(t->latency, tick_of(t)->now_us - t->began_us);
+	tries_free(&x->tries);
+}
+
+void tries_free(struct tries **slot)
+{
+	struct tries *t = *slot;
+
+	if (!t)
+		return;
+	*slot = NULL;
+	timer_stop(&tick_of(t)->wheel, &t->timer);
+	hedge_drop(t);
+	buf_put(t->request);
+	buf_put(t->body);
+	buf_put(t->trailers);
+	slab_put(&t->exchange->proxy->tries, t);
+}

@@ -1,0 +1,115 @@
+/* The tries of one question to an upstream, on a route that says how often it is asked and how
+ * long that may take (`retry`, `deadline`, `hedge`). Without these an exchange has none of this.
+ *
+ * A try is a fetch. When one fails, or brings an answer that the route names, before anything
+ * of it was relayed, it is let go and another one begins: on a server that was not asked yet at
+ * once, else after a pause. What was sent is kept for that: the head, and as much of a
+ * body as the route allows, as a copy, so that no receive buffer is held.
+ *
+ *   ┌▶ a fetch ─▶ failed, or refused ─▶ (a pause) ─┐
+ *   │     └▶ answer: over      └▶ no more: over    │
+ *   └──────────────────────────────────────────────┘
+ *
+ * Not sent again is: what the budget has nothing left for; what would begin behind the
+ * deadline; a body that was not kept whole; an unsafe method, but where nothing has reached
+ * an origin (RFC 9110 9.2.2).
+ *
+ * A hedge is a second fetch beside the first try when that takes longer than most of the route's
+ * did lately. The first good head of an answer counts, of whichever it is, and the other fetch is
+ * let go; if one fails, the other goes on.
+ *
+ * Owner: the exchange while EXCHANGE_ASKING. Decides in the exchange's steps only: its timer
+ * is a fact. Times count from the end of the request where its body is waited for. */
+#ifndef PROXY_TRIES_H
+#define PROXY_TRIES_H
+
+#include "exchange.h"
+
+struct tries {
+	struct exchange *exchange;
+	struct desk *desk;
+	const struct config_route *route;
+	struct upstream *upstream;
+	struct buf *request;    /* the head */
+	struct buf *body;       /* as far as it was sent to any try; NULL: nothing yet, or lost */
+	struct buf *trailers;
+	struct fetch *second;   /* the hedge; NULL: none now */
+	struct latency *latency; /* of the route; NULL: it is not hedged, or this one is not */
+	struct timer timer;
+	uint64_t since_ms;      /* what the deadline counts from */
+	uint64_t try_ms;        /* what the timeout of a try counts from */
+	uint64_t second_ms;     /* likewise, of the hedge */
+	uint64_t resume_ms;     /* without a fetch: when the next one begins */
+	uint64_t hedge_ms;      /* when it is slow; 0: not known, or too late to ask */
+	uint64_t began_us;
+	uint64_t key;           /* of the upstream's hash */
+	uint64_t length;        /* of the body */
+	uint32_t repeated;      /* bytes of `body` that this try was sent */
+	uint8_t method;         /* enum method */
+	uint8_t framing;        /* enum framing */
+	uint8_t n;              /* tries begun */
+	uint8_t pauses;
+	bool in_line;           /* waits for a connection, which has a timeout of its own */
+	bool rang;
+	bool lost;              /* not all that was sent of the body is kept */
+	bool complete;          /* the request's end was sent */
+	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
+};
+
+/* The route says something of tries. */
+static inline bool tries_wanted(const struct config_route *route)
+{
+	return route->retry || route->hedge || route->deadline_ms > 0;
+}
+
+/* Sets x->tries, and x->fetch to the first; no memory: neither, or not the latter. `request`
+ * is taken over. */
+void tries_begin(struct exchange *x, struct buf *request, uint64_t key, const struct head *h);
+
+/* Time and pauses. False: there is no fetch now, or the exchange has ended. */
+bool tries_step(struct exchange *x);
+
+/* x->fetch has failed. True: it goes on with another one, before long. */
+bool tries_failed(struct exchange *x);
+
+/* x->fetch has brought this final answer. True: it is not to be relayed, another one is
+ * asked for. */
+bool tries_refused(struct exchange *x, const struct head *h);
+
+/* A run of the body is about to be sent. */
+void tries_keep(struct tries *t, const struct piece *p);
+
+/* Sends what earlier tries were sent of the body. False: out of memory. */
+bool tries_repeat(struct exchange *x);
+
+/* All of it was sent; `trailers` may be NULL. Returns those to be sent. */
+struct buf *tries_body_ended(struct tries *t, struct buf *trailers);
+
+/* The answer's head was taken: they are over. */
+void tries_answered(struct exchange *x);
+
+void tries_free(struct tries **slot);
+
+/* ---- for hedge.c ---------------------------------------------------------- */
+
+/* Asks once more; the servers that were asked are avoided. NULL: no memory. */
+struct fetch *tries_ask(struct tries *t);
+
+/* The answer whose final head fetch_head() has read is not wanted: reads off what is there of
+ * it, so that its connection may stay if that is all. */
+void tries_skip(struct fetch *f, const struct head *h);
+
+/* Adds the servers that the fetch was given to those that were asked. */
+void tries_remember(struct tries *t, const struct fetch *f);
+
+/* Sets the timer to what is due next. */
+void tries_expect(struct tries *t);
+
+/* The request has not ended yet, or its client takes nothing: no time of the upstream's. What
+ * an origin takes to read a body has limits of its own. */
+bool tries_wait_for_client(const struct exchange *x);
+
+/* The bit of config_retry.on that the status is; 0: none. */
+uint32_t tries_condition(int status);
+
+#endif

@@ -1,0 +1,252 @@
+/* Another configuration, another program. */
+#include "supervision.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "estate.h"
+#include "notify.h"
+#include "run/order.h"
+
+/* Workers answer within a moment, however many connections they have. */
+#define ANSWER_MS 60000
+
+/* ---- logs ------------------------------------------------------------------- */
+
+/* A FIFO that nobody reads would hold the supervisor in the call. */
+static int open_path(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
+
+int log_open(const struct config *config)
+{
+	int fd;
+
+	if (config->log_format == CONFIG_LOG_OFF)
+		return -1;
+	if (strcmp(config->log_path, "-") == 0)
+		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+	else
+		fd = open_path(config->log_path);
+	if (fd >= 0)
+		return fd;
+	if (errno == ENXIO)
+		fprintf(stderr, "fairlead: cannot open the access log %s: nobody reads it; start "
+				"its reader first, or choose another path\n", config->log_path);
+	else
+		fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its "
+				"directory or choose another path\n", config->log_path,
+			strerror(errno));
+	return -2;
+}
+
+void log_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- what is open ----------------------------------------------------------- */
+
+/* What only the process that serves has is kept as long as that serves. */
+static void use_outlets(struct supervisor *s, struct outlets next)
+{
+	for (unsigned i = 0; i < s->outlets.n; i++)
+		if (!outlets_have(&next, s->outlets.all[i]))
+			outlets_add(&s->spare, s->outlets.all[i]);
+	free(s->outlets.all);
+	s->outlets = next;
+}
+
+bool open_what_is_named(struct supervisor *s)
+{
+	struct outlets all;
+	bool good = true;
+
+	if (s->log < 0)
+		s->log = log_open(s->config);
+	if (s->log < -1) {
+		s->log = -1;
+		good = false;
+	}
+	if (!outlets_open(&all, &s->outlets, s->config, s->options->workers))
+		return false;
+	use_outlets(s, all);
+	return good;
+}
+
+void go_back(struct supervisor *s)
+{
+	outlets_narrow(&s->outlets);
+	outlets_join(&s->outlets, &s->spare);
+	tell_ready(s);
+}
+
+/* ---- reload ----------------------------------------------------------------- */
+
+void tell_ready(const struct supervisor *s)
+{
+	char status[128];
+
+	snprintf(status, sizeof(status), "engine=%s workers=%u",
+		 io_engine_name(s->options->engine), s->options->workers);
+	notify_ready(status);
+}
+
+void reload_drop(struct supervisor *s)
+{
+	if (!s->next)
+		return;
+	outlets_close(&s->next_outlets, &s->outlets, true);
+	log_close(&s->next_log);
+	config_free(s->next);
+	s->next = NULL;
+}
+
+void reload_failed(struct supervisor *s, const char *why)
+{
+	fprintf(stderr, "fairlead: not reloaded: %s; the configuration of before goes on\n", why);
+	reload_drop(s);
+	tell_ready(s);
+	order_answer(&s->order, false, why);
+}
+
+/* From now on another worker process would start with it. */
+static void commit(struct supervisor *s)
+{
+	use_outlets(s, s->next_outlets);
+	log_close(&s->log);
+	s->log = s->next_log;
+	config_free(s->config);
+	s->config = s->next;
+	s->next = NULL;
+}
+
+void reload_done(struct supervisor *s)
+{
+	config_restart_needed(s->config, s->next, stderr);
+	commit(s);
+	outlets_served(&s->outlets);
+	outlets_close(&s->spare, &s->outlets, true);
+	fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+	tell_ready(s);
+	order_answer(&s->order, true, "reloaded");
+}
+
+/* Threads and system calls that it needs are not to be had any more. */
+static bool needs_restart(const struct supervisor *s, const struct config *next)
+{
+	return next->study && !s->config->study;
+}
+
+/* Reads the file and opens what is new in it. False: told why. */
+static bool open_next(struct supervisor *s)
+{
+	s->next_outlets = (struct outlets){ 0 };
+	s->next_log = -1;
+	s->next = config_read(s->config->file, stderr);
+	if (!s->next) {
+		reload_failed(s, "the file has errors");
+		return false;
+	}
+	if (needs_restart(s, s->next)) {
+		reload_failed(s, "'study: true' takes an upgrade or a restart");
+		return false;
+	}
+	outlets_join(&s->outlets, &s->spare); /* what it names may be there */
+	s->next_log = log_open(s->next);
+	if (s->next_log >= -1 &&
+	    outlets_open(&s->next_outlets, &s->outlets, s->next, s->options->workers))
+		return true;
+	reload_failed(s, "what it names cannot be opened");
+	return false;
+}
+
+/* One thing after the other. */
+bool change_under_way(struct supervisor *s)
+{
+	return s->next || process_of(s, PROCESS_STARTING);
+}
+
+/* One that another program has started may not understand us, one that was given up cannot be
+ * handed anything: another takes its place. So it does where there is none just now, as it dies
+ * again and again. */
+void reload(struct supervisor *s)
+{
+	struct process *p = process_of(s, PROCESS_SERVING);
+
+	s->reload_wanted = change_under_way(s);
+	if (s->reload_wanted)
+		return;
+	notify_reloading();
+	if (!open_next(s))
+		return;
+	if (!p || p->foreign || p->parcels < 0) {
+		commit(s);
+		start_worker_process(s);
+		return;
+	}
+	s->answer_ms = process_now_ms() + ANSWER_MS;
+	if (process_load(p, &(struct goods){ .options = s->options, .config = s->next,
+					     .outlets = &s->next_outlets, .known = &s->outlets,
+					     .log = s->next_log }) < 0)
+		reload_failed(s, "it cannot be handed to the worker process; the next reload "
+				 "starts another");
+}
+
+void reload_overdue(struct supervisor *s)
+{
+	struct process *p = process_of(s, PROCESS_SERVING);
+
+	if (p)
+		process_give_up(p);
+	reload_failed(s, "the worker process does not answer; the next reload starts another");
+	change_go_on(s);
+}
+
+/* ---- upgrade ---------------------------------------------------------------- */
+
+/* Returns if it failed. */
+void upgrade(struct supervisor *s)
+{
+	struct estate estate = { .program = estate_program(), .argv = s->options->argv,
+				 .processes = s->processes, .outlets = &s->outlets,
+				 .spare = &s->spare, .order = s->order };
+
+	s->upgrade_wanted = change_under_way(s);
+	if (s->upgrade_wanted)
+		return;
+	if (!process_of(s, PROCESS_NONE)) {
+		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
+				"serve; wait, or shorten limits.retire_timeout\n",
+			PROCESSES_MAX - 1);
+		order_answer(&s->order, false, "too many worker processes of before still serve");
+		return;
+	}
+	notify_reloading();
+	if (estate.program)
+		estate_pass(&estate, stderr);
+	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
+	tell_ready(s);
+	order_answer(&s->order, false, "not upgraded; its log says why");
+}
+
+/* What had to wait. */
+void change_go_on(struct supervisor *s)
+{
+	if (s->draining)
+		return;
+	if (s->reload_wanted)
+		reload(s);
+	if (s->upgrade_wanted)
+		upgrade(s);
+}

@@ -1,0 +1,26 @@
+/* What goes over from a supervisor to the next: its worker processes and listening sockets, by
+ * their descriptors, which stay open across the exec. */
+#ifndef RUN_ESTATE_H
+#define RUN_ESTATE_H
+
+#include "process.h"
+
+struct estate {
+	const char *program;         /* path of the program that was started */
+	char **argv;
+	struct process *processes;   /* PROCESSES_MAX of them */
+	const struct outlets *outlets, *spare;
+	int order;                   /* who waits for the outcome; -1: nobody */
+};
+
+/* Path of this program, as it was found at the start; for ever. NULL: not known. */
+const char *estate_program(void);
+
+/* Tries the next program, and becomes it. Returns only if that fails, and then has told why to
+ * `errors` as well. */
+void estate_pass(const struct estate *e, FILE *errors);
+
+/* UPGRADE_NEXT: takes it over. False: told why. */
+bool estate_take(struct process *processes, struct outlets *outlets, int *order);
+
+#endif

@@ -1,0 +1,364 @@
+#include "outlet.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+
+#define ADMIN_BACKLOG 64
+
+static const char *remedy(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return "another process listens there; stop it or choose another port";
+	case EACCES:
+		return "ports below 1024 need root or CAP_NET_BIND_SERVICE";
+	case EADDRNOTAVAIL:
+		return "this machine has no such address";
+	case EMFILE:
+		return "raise the limit of descriptors (ulimit -n)";
+	default:
+		return "see the address in the configuration";
+	}
+}
+
+static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
+{
+	int fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, reuse_port);
+
+	if (fd < 0)
+		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
+			strerror(-fd), remedy(-fd));
+	return fd;
+}
+
+static bool is_unix(const struct config_address *a)
+{
+	return a->sa.ss_family == AF_UNIX;
+}
+
+static unsigned port_of(const struct sockaddr_storage *sa)
+{
+	if (sa->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)sa)->sin_port;
+	if (sa->ss_family == AF_INET6)
+		return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port;
+	return 0;
+}
+
+static bool has_port(const struct outlets *o, const struct config_address *a)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (port_of(&o->all[i]->sa) == port_of(&a->sa))
+			return true;
+	return false;
+}
+
+/* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
+ * without it, once, to find out. Not where sockets of our own are in the way. */
+static bool is_free(const struct outlets *ours, const struct config_address *a, int backlog)
+{
+	int fd;
+
+	if (is_unix(a) || has_port(ours, a))
+		return true;
+	fd = listen_at(a, backlog, false);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/* ---- one -------------------------------------------------------------------- */
+
+static void outlet_shrink(struct outlet *o, unsigned n)
+{
+	while (o->socket_n > n)
+		close(o->sockets[--o->socket_n]);
+}
+
+static void outlet_close(struct outlet *o)
+{
+	outlet_shrink(o, 0);
+	free(o->sockets);
+	free(o);
+}
+
+/* Orders are for the own user and root: nobody else may connect, from the first moment. */
+static int listen_for(enum outlet_kind kind, const struct config_address *a, int backlog)
+{
+	mode_t before;
+	int fd;
+
+	if (kind != OUTLET_CONTROL)
+		return listen_at(a, backlog, !is_unix(a) && kind == OUTLET_CLIENTS);
+	before = umask(0177);
+	fd = listen_at(a, backlog, false);
+	umask(before);
+	return fd;
+}
+
+/* Somebody has tidied up: who gives an order would not find us. */
+static bool outlet_renew(struct outlet *o, const struct config_address *a, int backlog)
+{
+	const struct sockaddr_un *un = (const void *)&o->sa;
+	int fd;
+
+	if (o->kind != OUTLET_CONTROL || o->socket_n == 0 || access(un->sun_path, F_OK) == 0 ||
+	    errno != ENOENT)
+		return true;
+	fd = listen_for(o->kind, a, backlog);
+	if (fd < 0)
+		return false;
+	close(o->sockets[0]);
+	o->sockets[0] = fd;
+	fprintf(stderr, "fairlead: %s was gone; it is there again\n", a->text);
+	return true;
+}
+
+/* More sockets, where there are workers without one. */
+static bool outlet_widen(struct outlet *o, const struct config_address *a, unsigned n,
+			 int backlog)
+{
+	int *grown = o->socket_n < n ? realloc(o->sockets, n * sizeof(*grown)) : o->sockets;
+
+	if (!grown)
+		return false;
+	o->sockets = grown;
+	while (o->socket_n < n) {
+		int fd = listen_for(o->kind, a, backlog);
+
+		if (fd < 0)
+			return false;
+		o->sockets[o->socket_n++] = fd;
+	}
+	return true;
+}
+
+static unsigned last_number;
+
+static struct outlet *outlet_new(const struct config_address *a, enum outlet_kind kind)
+{
+	struct outlet *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->number = ++last_number;
+	o->kind = kind;
+	o->sa = a->sa;
+	o->len = a->len;
+	return o;
+}
+
+struct outlet *outlet_adopt(unsigned number, enum outlet_kind kind, const int *sockets,
+			    unsigned n)
+{
+	struct config_address a = { .len = sizeof(a.sa) };
+	struct outlet *o;
+
+	if (n == 0 || getsockname(sockets[0], (struct sockaddr *)&a.sa, &a.len) < 0)
+		return NULL;
+	o = outlet_new(&a, kind);
+	if (!o)
+		return NULL;
+	o->number = number;
+	last_number = number > last_number ? number : last_number;
+	o->sockets = calloc(n, sizeof(o->sockets[0]));
+	if (!o->sockets) {
+		free(o);
+		return NULL;
+	}
+	memcpy(o->sockets, sockets, n * sizeof(sockets[0]));
+	o->socket_n = o->served_n = n;
+	return o;
+}
+
+static struct outlet *outlet_find(const struct outlets *have, const struct config_address *a,
+				  enum outlet_kind kind)
+{
+	for (unsigned i = 0; i < have->n; i++)
+		if (have->all[i]->kind == kind &&
+		    sock_equal((const struct sockaddr *)&have->all[i]->sa,
+			       (const struct sockaddr *)&a->sa))
+			return have->all[i];
+	return NULL;
+}
+
+/* ---- all -------------------------------------------------------------------- */
+
+bool outlets_have(const struct outlets *o, const struct outlet *outlet)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i] == outlet)
+			return true;
+	return false;
+}
+
+bool outlets_add(struct outlets *o, struct outlet *outlet)
+{
+	struct outlet **grown = realloc(o->all, (o->n + 1) * sizeof(*grown));
+
+	if (!grown)
+		return false;
+	o->all = grown;
+	o->all[o->n++] = outlet;
+	return true;
+}
+
+void outlets_join(struct outlets *o, struct outlets *from)
+{
+	while (from->n > 0 && outlets_add(o, from->all[from->n - 1]))
+		from->n--;
+	if (from->n > 0)
+		return;
+	free(from->all);
+	*from = (struct outlets){ 0 };
+}
+
+bool outlets_serve(const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == OUTLET_CLIENTS)
+			return true;
+	return false;
+}
+
+/* How many may wait can be changed at any time. */
+static void set_backlog(const struct outlet *o, int backlog)
+{
+	for (unsigned i = 0; i < o->socket_n; i++)
+		listen(o->sockets[i], backlog);
+}
+
+/* A path can be bound once: all workers share its socket. */
+static bool open_one(struct outlets *next, const struct outlets *have,
+		     const struct config_address *a, enum outlet_kind kind, unsigned workers,
+		     int backlog)
+{
+	struct outlet *o = outlet_find(have, a, kind);
+	bool is_new = !o;
+
+	if (is_new && is_free(have, a, backlog))
+		o = outlet_new(a, kind);
+	if (!o)
+		return false;
+	if (kind != OUTLET_CLIENTS || is_unix(a))
+		workers = 1;
+	o->had_n = o->socket_n;
+	if (outlet_renew(o, a, backlog) && outlet_widen(o, a, workers, backlog) &&
+	    outlets_add(next, o))
+		return true;
+	if (is_new)
+		outlet_close(o);
+	else
+		outlet_shrink(o, o->had_n);
+	return false;
+}
+
+/* Into the queues of sockets that came and are not handed over connections would fall that
+ * nobody accepts. */
+static void take_back(struct outlets *next, const struct outlets *have)
+{
+	for (unsigned i = 0; i < next->n; i++)
+		if (outlets_have(have, next->all[i]))
+			outlet_shrink(next->all[i], next->all[i]->had_n);
+	outlets_close(next, have, true);
+}
+
+void outlets_served(struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		o->all[i]->served_n = o->all[i]->socket_n;
+}
+
+/* The supervisor's own needs no worker process. */
+void outlets_narrow(struct outlets *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		struct outlet *outlet = o->all[i];
+
+		if (outlet->kind == OUTLET_CONTROL)
+			outlet->served_n = outlet->socket_n;
+		outlet_shrink(outlet, outlet->served_n);
+		if (outlet->socket_n > 0) {
+			o->all[n++] = outlet;
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&outlet->sa);
+		outlet_close(outlet);
+	}
+	o->n = n;
+}
+
+int outlets_control(const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == OUTLET_CONTROL)
+			return o->all[i]->sockets[0];
+	return -1;
+}
+
+/* The kernel spreads over those of an address (kernel-notes/11-reuseport-spread). */
+bool outlets_open(struct outlets *next, const struct outlets *have, const struct config *config,
+		  unsigned workers)
+{
+	int backlog = (int)config->limits.backlog;
+	bool good = true;
+
+	*next = (struct outlets){ 0 };
+	for (unsigned i = 0; i < config->listen_n && good; i++)
+		good = open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog);
+	if (good && config->has_admin)
+		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG);
+	if (good && config->has_control)
+		good = open_one(next, have, &config->control, OUTLET_CONTROL, workers,
+				ADMIN_BACKLOG);
+	if (!good)
+		take_back(next, have);
+	for (unsigned i = 0; i < next->n; i++)
+		if (next->all[i]->kind == OUTLET_CLIENTS)
+			set_backlog(next->all[i], backlog);
+	return good;
+}
+
+void outlets_close(struct outlets *from, const struct outlets *kept, bool unlinked)
+{
+	for (unsigned i = 0; i < from->n; i++) {
+		if (kept && outlets_have(kept, from->all[i]))
+			continue;
+		if (unlinked)
+			sock_unlink((const struct sockaddr *)&from->all[i]->sa);
+		outlet_close(from->all[i]);
+	}
+	free(from->all);
+	*from = (struct outlets){ 0 };
+}
+
+void outlets_drain(struct outlets *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		if (o->all[i]->kind == OUTLET_ADMIN) {
+			o->all[n++] = o->all[i];
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+		outlet_close(o->all[i]);
+	}
+	o->n = n;
+}
+
+void outlets_unlink(const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+}

@@ -1,0 +1,235 @@
+#include "process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "privilege.h"
+#include "run/control.h"
+#include "run/handover.h"
+
+/* The worker process takes what it is sent at once. */
+#define SEND_S 10
+
+uint64_t process_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* ---- handing over ----------------------------------------------------------- */
+
+/* Every worker has one at least, and every socket has a worker. */
+static int send_sockets(int parcels, const struct outlet *o, unsigned workers)
+{
+	unsigned n = o->socket_n > workers ? o->socket_n : workers;
+	int error = 0;
+
+	for (unsigned k = 0; k < n && error == 0; k++)
+		error = handover_send(parcels, &(struct handover){
+			.kind = HANDOVER_LISTENER, .worker = k % workers, .value = o->number,
+			.fd = o->sockets[k % o->socket_n] });
+	return error;
+}
+
+static int send_outlet(int parcels, const struct goods *g, const struct outlet *o)
+{
+	bool known = g->known && outlets_have(g->known, o);
+
+	switch (o->kind) {
+	case OUTLET_CLIENTS:
+		if (!known)
+			return send_sockets(parcels, o, g->options->workers);
+		return handover_send(parcels, &(struct handover){
+			.kind = HANDOVER_KEPT, .value = o->number, .fd = -1 });
+	case OUTLET_ADMIN:
+		return handover_send(parcels, &(struct handover){
+			.kind = known ? HANDOVER_ADMIN_KEPT : HANDOVER_ADMIN,
+			.fd = known ? -1 : o->sockets[0] });
+	case OUTLET_CONTROL:
+		break;
+	}
+	return 0;
+}
+
+static int send_log(int parcels, const struct goods *g)
+{
+	struct stat st;
+	bool is_file = fstat(g->log, &st) == 0 && S_ISREG(st.st_mode);
+	int error = 0;
+
+	for (unsigned w = 0; w < g->options->workers && error == 0; w++)
+		error = handover_send(parcels, &(struct handover){
+			.kind = HANDOVER_LOG, .worker = w, .value = is_file, .fd = g->log });
+	return error;
+}
+
+static int send_goods(int parcels, const struct goods *g)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < g->outlets->n && error == 0; i++)
+		error = send_outlet(parcels, g, g->outlets->all[i]);
+	if (error == 0 && g->log >= 0)
+		error = send_log(parcels, g);
+	if (error == 0)
+		error = handover_send(parcels, &(struct handover){ .kind = HANDOVER_END,
+								   .fd = -1 });
+	return error;
+}
+
+int process_load(struct process *p, const struct goods *g)
+{
+	struct slice snapshot = g->config->snapshot;
+	int error;
+
+	process_say(p, CHANNEL_LOAD);
+	error = handover_send(p->parcels, &(struct handover){ .kind = HANDOVER_CONFIG, .fd = -1,
+							      .value = (unsigned)snapshot.len });
+	if (error == 0)
+		error = handover_send_bytes(p->parcels, snapshot.ptr, snapshot.len);
+	if (error == 0)
+		error = send_goods(p->parcels, g);
+	if (error < 0)
+		process_give_up(p);
+	return error;
+}
+
+void process_give_up(struct process *p)
+{
+	if (p->parcels >= 0)
+		close(p->parcels);
+	p->parcels = -1;
+}
+
+void process_say(struct process *p, char word)
+{
+	if (p->channel >= 0)
+		(void)!send(p->channel, &word, 1, MSG_NOSIGNAL);
+}
+
+/* ---- start ------------------------------------------------------------------ */
+
+/* In the child. */
+static void give_up_privileges(const struct config *config)
+{
+	const char *what;
+	int error = privilege_drop(config, &what);
+
+	if (error == 0)
+		return;
+	fprintf(stderr, "fairlead: the worker process cannot %s (%s): %s; start with "
+			"CAP_SETUID and CAP_SETGID, or write 'user: root'\n", what,
+		config->user, strerror(-error));
+	_exit(1);
+}
+
+/* In the child. Signals are the supervisor's business; it tells us over the channel. */
+_Noreturn static void be_worker_process(const struct goods *g, int channel, int parcels)
+{
+	sigset_t all;
+
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
+	sigemptyset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	give_up_privileges(g->config);
+	exit(control_run(g->options, g->config, channel, parcels));
+}
+
+/* A worker process that does not read must not hold the supervisor. */
+static bool open_pair(int pair[2])
+{
+	const struct timeval patience = { SEND_S, 0 };
+
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 &&
+	       setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0;
+}
+
+static bool open_pairs(int channel[2], int parcels[2])
+{
+	if (open_pair(channel)) {
+		if (open_pair(parcels))
+			return true;
+		close(channel[0]);
+		close(channel[1]);
+	}
+	fprintf(stderr, "fairlead: socketpair: %s\n", strerror(errno));
+	return false;
+}
+
+static void close_pair(const int pair[2])
+{
+	close(pair[0]);
+	close(pair[1]);
+}
+
+int process_start(struct process *p, const struct goods *g, void (*closed)(void *owner),
+		  void *owner)
+{
+	int channel[2], parcels[2], error;
+
+	if (!open_pairs(channel, parcels))
+		return -1;
+	*p = (struct process){ .state = PROCESS_STARTING, .channel = channel[0],
+			       .parcels = parcels[0], .started_ms = process_now_ms() };
+	p->pid = fork();
+	if (p->pid < 0) {
+		fprintf(stderr, "fairlead: cannot start the worker process: %s\n", strerror(errno));
+		close_pair(channel);
+		close_pair(parcels);
+		*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };
+		return -1;
+	}
+	if (p->pid == 0) {
+		close(channel[0]);
+		close(parcels[0]);
+		closed(owner);
+		be_worker_process(g, channel[1], parcels[1]);
+	}
+	close(channel[1]);
+	close(parcels[1]);
+	error = send_goods(p->parcels, g);
+	if (error == -EPIPE || error == -ECONNRESET)
+		return 0; /* it has ended: SIGCHLD tells */
+	if (error < 0) {
+		fprintf(stderr, "fairlead: cannot hand descriptors to the worker process: %s\n",
+			strerror(-error));
+		shutdown(p->parcels, SHUT_RDWR); /* it waits for them, and ends */
+	}
+	return 0;
+}
+
+/* ---- the end ---------------------------------------------------------------- */
+
+void process_close(struct process *p)
+{
+	if (p->channel >= 0)
+		close(p->channel);
+	if (p->parcels >= 0)
+		close(p->parcels);
+	*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };
+}
+
+void process_describe_end(int status, char *text, size_t size)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		snprintf(text, size, "was killed by signal %d (SIGSYS: a system call that the "
+				     "sandbox forbids; the kernel's log names it)", SIGSYS);
+	else if (WIFSIGNALED(status))
+		snprintf(text, size, "was killed by signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, size, "ended with status %d", WEXITSTATUS(status));
+}

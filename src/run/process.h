@@ -1,0 +1,59 @@
+/* The worker processes of a supervisor: mostly one; while one takes the place of another, two or
+ * more.
+ *
+ *   STARTING ─ ready ─▶ SERVING ─ another is ready ─▶ RETIRING ─▶ (ended)
+ *
+ * Two socketpairs lead to each: one for words, whose end is the order to drain, so that no worker
+ * outlives its supervisor, and one for what is handed over (run/handover.h). */
+#ifndef RUN_PROCESS_H
+#define RUN_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "outlet.h"
+#include "run/supervisor.h"
+
+#define PROCESSES_MAX 8
+
+enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_RETIRING };
+
+struct process {
+	enum process_state state;
+	pid_t pid;
+	int channel, parcels;
+	uint64_t started_ms;
+	bool foreign;           /* another program has started it */
+};
+
+/* What is handed over. */
+struct goods {
+	const struct run_options *options;
+	struct config *config;
+	const struct outlets *outlets;
+	const struct outlets *known; /* of which it has these already; NULL: none */
+	int log;                /* -1: no access log */
+};
+
+/* Forks; in the child `closed` is called first, to close what it must not have. -1: told why. */
+int process_start(struct process *p, const struct goods *g, void (*closed)(void *owner),
+		  void *owner);
+
+/* To one that runs: another configuration. 0, or a negative errno: it was given up. */
+int process_load(struct process *p, const struct goods *g);
+
+/* Nothing can be handed to it any more: `parcels` is -1. */
+void process_give_up(struct process *p);
+
+/* Not heard: then it has ended. */
+void process_say(struct process *p, char word);
+
+/* It has ended. */
+void process_close(struct process *p);
+
+/* "was killed by …" */
+void process_describe_end(int status, char *text, size_t size);
+
+uint64_t process_now_ms(void);
+
+#endif

@@ -1,0 +1,72 @@
+/* What supervisor.c (worker processes, signals, words) and change.c (reload, upgrade) share. */
+#ifndef RUN_SUPERVISION_H
+#define RUN_SUPERVISION_H
+
+#include "process.h"
+
+struct supervisor {
+	const struct run_options *options;
+	struct config *config;
+	struct outlets outlets;
+	int log;              /* -1: none */
+	int signals;
+	struct process processes[PROCESSES_MAX];
+	bool was_ready;       /* ever */
+	bool draining;
+	int status;           /* of the worst worker process, as they end */
+	uint32_t backoff_ms;
+	uint64_t restart_ms;  /* 0: not waiting to restart */
+	/* A reload that the worker process has not answered yet. */
+	struct config *next;  /* NULL: none */
+	struct outlets next_outlets;
+	int next_log;
+	uint64_t answer_ms;   /* until when */
+	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
+	struct outlets spare; /* what only the worker process of before serves; none of these is
+				 in `outlets` */
+	int order;            /* who waits for the outcome of what is under way; -1: nobody */
+};
+
+/* ---- supervisor.c ----------------------------------------------------------- */
+
+/* One in this state; NULL: there is none. */
+struct process *process_of(struct supervisor *s, enum process_state state);
+
+/* With what is in force. -1: told why; if none serves it is tried again later. */
+int start_worker_process(struct supervisor *s);
+
+/* ---- change.c --------------------------------------------------------------- */
+
+/* -1: none is wanted. -2: told why. */
+int log_open(const struct config *config);
+void log_close(int *fd);
+
+/* Opens what the configuration in force names and is not open, as after a change that came to
+ * nothing. False: told why; what is there stays. */
+bool open_what_is_named(struct supervisor *s);
+
+/* The worker process that serves goes on, with what it serves. */
+void go_back(struct supervisor *s);
+
+/* One thing after the other: something is under way. */
+bool change_under_way(struct supervisor *s);
+
+/* At once, or when that is over. upgrade() returns if it failed, or was put off. */
+void reload(struct supervisor *s);
+void upgrade(struct supervisor *s);
+
+/* What was put off, if nothing is under way any more. */
+void change_go_on(struct supervisor *s);
+
+/* The worker process has answered a reload, or will not. */
+void reload_done(struct supervisor *s);
+void reload_failed(struct supervisor *s, const char *why);
+void reload_overdue(struct supervisor *s);
+
+/* Forgets it without a word. */
+void reload_drop(struct supervisor *s);
+
+/* To the service manager: all that was asked for has been done. */
+void tell_ready(const struct supervisor *s);
+
+#endif

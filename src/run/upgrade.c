@@ -1,0 +1,299 @@
+#include "run/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "estate.h"
+
+/* Of what is written down below: a program that reads another refuses when it is tried. */
+#define VERSION 1
+#define TRIED "FAIRLEAD_TRIED" /* version and descriptor of the snapshot */
+#define NEXT "FAIRLEAD_NEXT"   /* descriptors of estate and snapshot */
+
+#define TRY_MS 60000
+#define TRY_LOOK_MS 5
+#define LINE_MAX_BYTES 8192
+
+enum upgrade_role upgrade_role(void)
+{
+	return getenv(NEXT) ? UPGRADE_NEXT : getenv(TRIED) ? UPGRADE_TRIED : UPGRADE_NONE;
+}
+
+static bool set_cloexec(int fd, bool on)
+{
+	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
+}
+
+/* ---- the one that is tried ------------------------------------------------ */
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+	while (n > 0) {
+		ssize_t written = write(fd, bytes, n);
+
+		if (written < 0)
+			return -errno;
+		bytes += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+int upgrade_keep(const struct config *config)
+{
+	int version, fd;
+
+	if (sscanf(getenv(TRIED), "%d %d", &version, &fd) != 2 || version != VERSION) {
+		fprintf(stderr, "fairlead: this program cannot take over from the one that runs; "
+				"restart\n");
+		return -EPROTO;
+	}
+	return write_all(fd, config->snapshot.ptr, config->snapshot.len);
+}
+
+/* ---- the one before ------------------------------------------------------- */
+
+const char *estate_program(void)
+{
+	static char path[4096];
+	ssize_t n;
+
+	if (path[0] != '\0')
+		return path;
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return n > 0 ? path : NULL;
+}
+
+_Noreturn static void be_tried(const struct estate *e, int snapshot)
+{
+	char value[64];
+	sigset_t none;
+
+	snprintf(value, sizeof(value), "%d %d", VERSION, snapshot);
+	setenv(TRIED, value, 1);
+	set_cloexec(snapshot, false);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(e->program, e->argv);
+	fprintf(stderr, "fairlead: cannot execute %s: %s\n", e->program, strerror(errno));
+	_exit(1);
+}
+
+static bool wait_for(pid_t pid)
+{
+	int status = 1;
+
+	for (unsigned ms = 0; ms < TRY_MS; ms += TRY_LOOK_MS) {
+		if (waitpid(pid, &status, WNOHANG) == pid)
+			return status == 0;
+		nanosleep(&(struct timespec){ 0, TRY_LOOK_MS * 1000000 }, NULL);
+	}
+	fprintf(stderr, "fairlead: it did not end within %d s\n", TRY_MS / 1000);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return false;
+}
+
+static bool is_tried(const struct estate *e, int snapshot)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		be_tried(e, snapshot);
+	return pid > 0 && wait_for(pid);
+}
+
+static void put_outlets(FILE *out, const struct outlets *o)
+{
+	for (unsigned i = 0; i < o->n; i++) {
+		const struct outlet *outlet = o->all[i];
+
+		fprintf(out, "outlet %u %d %u", outlet->number, outlet->kind, outlet->socket_n);
+		for (unsigned k = 0; k < outlet->socket_n; k++)
+			fprintf(out, " %d", outlet->sockets[k]);
+		fputc('\n', out);
+	}
+}
+
+static int write_estate(const struct estate *e)
+{
+	int fd = memfd_create("estate", MFD_CLOEXEC);
+	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
+
+	if (!out)
+		return -1;
+	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+		const struct process *p = &e->processes[i];
+
+		if (p->state != PROCESS_NONE)
+			fprintf(out, "process %d %d %d %d %llu\n", p->state, (int)p->pid,
+				p->channel, p->parcels, (unsigned long long)p->started_ms);
+	}
+	put_outlets(out, e->outlets);
+	put_outlets(out, e->spare);
+	fprintf(out, "order %d\n", e->order);
+	if (fclose(out) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static void pass_outlets(const struct outlets *o, bool on)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		for (unsigned k = 0; k < o->all[i]->socket_n; k++)
+			set_cloexec(o->all[i]->sockets[k], !on);
+}
+
+static void pass_descriptors(const struct estate *e, bool on)
+{
+	pass_outlets(e->outlets, on);
+	pass_outlets(e->spare, on);
+	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+		if (e->processes[i].channel >= 0)
+			set_cloexec(e->processes[i].channel, !on);
+		if (e->processes[i].parcels >= 0)
+			set_cloexec(e->processes[i].parcels, !on);
+	}
+	if (e->order >= 0)
+		set_cloexec(e->order, !on);
+}
+
+static void become_next(const struct estate *e, int snapshot, FILE *errors)
+{
+	int estate = write_estate(e);
+	char value[64];
+
+	if (estate < 0) {
+		fprintf(errors, "fairlead: no memory for an upgrade\n");
+		return;
+	}
+	snprintf(value, sizeof(value), "%d %d", estate, snapshot);
+	setenv(NEXT, value, 1);
+	set_cloexec(estate, false);
+	set_cloexec(snapshot, false);
+	pass_descriptors(e, true);
+	fflush(NULL);
+	execv(e->program, e->argv);
+	fprintf(errors, "fairlead: cannot execute %s: %s\n", e->program, strerror(errno));
+	pass_descriptors(e, false);
+	unsetenv(NEXT);
+	close(estate);
+}
+
+void estate_pass(const struct estate *e, FILE *errors)
+{
+	int snapshot = memfd_create("snapshot", MFD_CLOEXEC);
+
+	if (snapshot < 0)
+		fprintf(errors, "fairlead: no memory for an upgrade\n");
+	else if (!is_tried(e, snapshot))
+		fprintf(errors, "fairlead: %s with this configuration cannot take over\n",
+			e->program);
+	else
+		become_next(e, snapshot, errors);
+	if (snapshot >= 0)
+		close(snapshot);
+}
+
+/* ---- the next ------------------------------------------------------------- */
+
+static bool inherited(int *estate, int *snapshot)
+{
+	const char *value = getenv(NEXT);
+
+	return value && sscanf(value, "%d %d", estate, snapshot) == 2;
+}
+
+struct config *upgrade_config(void)
+{
+	int estate, snapshot;
+	struct config *config;
+	off_t n;
+	void *bytes;
+
+	if (!inherited(&estate, &snapshot))
+		return NULL;
+	n = lseek(snapshot, 0, SEEK_END);
+	bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, snapshot, 0) : MAP_FAILED;
+	if (bytes == MAP_FAILED)
+		return NULL;
+	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
+	munmap(bytes, (size_t)n);
+	close(snapshot);
+	return config;
+}
+
+static bool take_process(const char *line, struct process *p)
+{
+	unsigned long long started_ms;
+	int state, pid;
+
+	*p = (struct process){ .foreign = true };
+	if (sscanf(line, "%d %d %d %d %llu", &state, &pid, &p->channel, &p->parcels,
+		   &started_ms) != 5)
+		return false;
+	p->state = (enum process_state)state;
+	p->pid = pid;
+	p->started_ms = started_ms;
+	if (p->channel >= 0)
+		set_cloexec(p->channel, true);
+	return p->parcels < 0 || set_cloexec(p->parcels, true);
+}
+
+static bool take_outlet(char *line, struct outlets *outlets)
+{
+	unsigned number = (unsigned)strtoul(line, &line, 10);
+	enum outlet_kind kind = (enum outlet_kind)strtol(line, &line, 10);
+	unsigned n = (unsigned)strtoul(line, &line, 10);
+	int *sockets = calloc(n + 1, sizeof(*sockets));
+	struct outlet *o;
+
+	if (!sockets)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		sockets[i] = (int)strtol(line, &line, 10);
+		set_cloexec(sockets[i], true);
+	}
+	o = outlet_adopt(number, kind, sockets, n);
+	free(sockets);
+	return o && outlets_add(outlets, o);
+}
+
+bool estate_take(struct process *processes, struct outlets *outlets, int *order)
+{
+	unsigned process_n = 0;
+	int estate, snapshot;
+	char *line = malloc(LINE_MAX_BYTES);
+	bool good = line && inherited(&estate, &snapshot);
+	FILE *in = NULL;
+
+	if (good && lseek(estate, 0, SEEK_SET) == 0)
+		in = fdopen(estate, "r");
+	while (in && good && fgets(line, LINE_MAX_BYTES, in)) {
+		if (strncmp(line, "process ", 8) == 0 && process_n < PROCESSES_MAX)
+			good = take_process(line + 8, &processes[process_n++]);
+		else if (strncmp(line, "outlet ", 7) == 0)
+			good = take_outlet(line + 7, outlets);
+		else if (strncmp(line, "order ", 6) == 0)
+			*order = atoi(line + 6);
+	}
+	if (*order >= 0)
+		set_cloexec(*order, true);
+	if (in)
+		fclose(in);
+	free(line);
+	unsetenv(NEXT);
+	unsetenv(TRIED);
+	if (!in || !good)
+		fprintf(stderr, "fairlead: what the program before left cannot be read\n");
+	return in && good;
+}

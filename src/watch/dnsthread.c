@@ -1,0 +1,169 @@
+#include "watch/dnsthread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct dns_thread {
+	pthread_t thread;
+	struct dns *dns;
+	struct mailbox mailbox;
+	struct mailbox *home;
+	int waker, sleeper;  /* a socket pair: what may wait for it is what the rest does */
+	struct message stop;
+	bool stopping;       /* the thread's own */
+};
+
+struct change {
+	struct message message;
+	struct dns_thread *thread;
+	char *servers; /* NULL: the system's */
+};
+
+/* Any thread. A full socket wakes as well. */
+static void wake(void *sleeper)
+{
+	struct dns_thread *t = sleeper;
+	char c = 0;
+	struct iovec iov = { &c, 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	while (sendmsg(t->waker, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR)
+		;
+}
+
+static void take_wakes(struct dns_thread *t)
+{
+	char bytes[64];
+
+	while (recvfrom(t->sleeper, bytes, sizeof(bytes), MSG_DONTWAIT, NULL, NULL) ==
+	       sizeof(bytes))
+		;
+}
+
+static void *run(void *arg)
+{
+	struct dns_thread *t = arg;
+
+	while (!t->stopping) {
+		dns_wait(t->dns, t->sleeper, -1);
+		take_wakes(t);
+		mailbox_drain(&t->mailbox);
+	}
+	dns_free(t->dns);
+	return NULL;
+}
+
+/* ---- answers ----------------------------------------------------------------- */
+
+static void deliver_answer(struct message *m)
+{
+	struct resolver_ask *a = CONTAINER(m, struct resolver_ask, message);
+
+	a->answered(a);
+}
+
+static void lookup_done(struct dns_lookup *l)
+{
+	struct resolver_ask *a = CONTAINER(l, struct resolver_ask, lookup);
+	struct dns_thread *t = a->asked;
+
+	a->message.deliver = deliver_answer;
+	mailbox_post(t->home, &a->message);
+}
+
+/* ---- on the thread ------------------------------------------------------------ */
+
+static void deliver_ask(struct message *m)
+{
+	struct resolver_ask *a = CONTAINER(m, struct resolver_ask, message);
+	struct dns_thread *t = a->asked;
+
+	a->lookup.done = lookup_done;
+	dns_ask(t->dns, &a->lookup);
+}
+
+static void deliver_change(struct message *m)
+{
+	struct change *c = CONTAINER(m, struct change, message);
+
+	dns_servers(c->thread->dns, c->servers);
+	free(c->servers);
+	free(c);
+}
+
+static void deliver_stop(struct message *m)
+{
+	CONTAINER(m, struct dns_thread, stop)->stopping = true;
+}
+
+/* ------------------------------------------------------------------------------- */
+
+void dns_thread_ask(struct dns_thread *t, struct resolver_ask *a)
+{
+	a->asked = t;
+	a->message.deliver = deliver_ask;
+	mailbox_post(&t->mailbox, &a->message);
+}
+
+bool dns_thread_servers(struct dns_thread *t, const char *servers)
+{
+	struct change *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return false;
+	c->thread = t;
+	c->servers = servers ? strdup(servers) : NULL;
+	if (servers && !c->servers) {
+		free(c);
+		return false;
+	}
+	c->message.deliver = deliver_change;
+	mailbox_post(&t->mailbox, &c->message);
+	return true;
+}
+
+int dns_thread_new(struct dns_thread **where, struct mailbox *home)
+{
+	struct dns_thread *t = calloc(1, sizeof(*t));
+	int pair[2], error;
+
+	if (!t)
+		return -ENOMEM;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		error = -errno;
+		free(t);
+		return error;
+	}
+	t->waker = pair[0];
+	t->sleeper = pair[1];
+	t->home = home;
+	mailbox_init(&t->mailbox, wake, t);
+	error = dns_new(&t->dns);
+	if (error == 0) {
+		error = -pthread_create(&t->thread, NULL, run, t);
+		if (error < 0)
+			dns_free(t->dns);
+	}
+	if (error < 0) {
+		close(t->waker);
+		close(t->sleeper);
+		free(t);
+		return error;
+	}
+	*where = t;
+	return 0;
+}
+
+void dns_thread_free(struct dns_thread *t)
+{
+	t->stop.deliver = deliver_stop;
+	mailbox_post(&t->mailbox, &t->stop);
+	pthread_join(t->thread, NULL);
+	close(t->waker);
+	close(t->sleeper);
+	free(t);
+}

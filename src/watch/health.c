@@ -1,0 +1,35 @@
+#include "health.h"
+
+#include "base/check.h"
+
+static bool become(struct health *h, enum health_state state)
+{
+	h->state = state;
+	h->against = 0;
+	return true;
+}
+
+bool health_take(struct health *h, bool good, uint32_t rise, uint32_t fall)
+{
+	ASSERT(rise > 0 && fall > 0);
+	switch (h->state) {
+	case HEALTH_UNKNOWN:
+		return become(h, good ? HEALTH_UP : HEALTH_DOWN);
+	case HEALTH_UP:
+		h->against = good ? 0 : h->against + 1;
+		return h->against >= fall && become(h, HEALTH_DOWN);
+	case HEALTH_DOWN:
+		h->against = good ? h->against + 1 : 0;
+		return h->against >= rise && become(h, HEALTH_UP);
+	}
+	return false;
+}
+
+uint32_t health_pause_ms(uint32_t interval_ms, uint32_t jitter, uint64_t random)
+{
+	uint64_t width = (uint64_t)interval_ms * jitter / 100;
+	uint64_t pause = interval_ms - width + random % (2 * width + 1);
+
+	ASSERT(jitter <= 100);
+	return pause > 0 ? (uint32_t)pause : 1;
+}

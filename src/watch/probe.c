@@ -1,0 +1,249 @@
+#include "probe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "io/sock.h"
+
+#define WINDOW 32768
+/* For the rest of an answer that has told enough. */
+#define LINGER_MS 1000
+/* Of the line that tells memcached's version. */
+#define LINE_BYTES_MAX 256
+
+static const struct head_limits limits = { 16384, 100 };
+
+static void decide(struct probe *p, const char *why)
+{
+	timer_stop(&p->tick->wheel, &p->timer);
+	if (!p->cancelled)
+		p->decided(p, why);
+}
+
+/* It says something about us, and nothing about the server. */
+static void leave_out(struct probe *p)
+{
+	timer_stop(&p->tick->wheel, &p->timer);
+	if (!p->cancelled)
+		p->left_out(p);
+}
+
+/* The connection was open. */
+static void finish(struct probe *p, const char *why, enum conn_end end)
+{
+	p->state = PROBE_ENDING;
+	decide(p, why);
+	conn_close(&p->conn, end, LINGER_MS);
+}
+
+static void lack_memory(struct probe *p)
+{
+	p->state = PROBE_ENDING;
+	leave_out(p);
+	conn_close(&p->conn, CONN_NOW, LINGER_MS);
+}
+
+static void timer_expired(struct timer *t)
+{
+	struct probe *p = CONTAINER(t, struct probe, timer);
+
+	if (p->state == PROBE_CONNECTING) {
+		p->late = true;
+		io_cancel(p->tick->loop, &p->connect.op);
+	} else {
+		finish(p, "no answer in time", CONN_NOW);
+	}
+}
+
+/* ---- what the answer tells --------------------------------------------------- */
+
+static bool is_expected(const struct config_health *h, unsigned status)
+{
+	for (unsigned i = 0; i < h->status_n; i++)
+		if (status >= h->statuses[i].first && status <= h->statuses[i].last)
+			return true;
+	return false;
+}
+
+static const char *end_of(const struct conn *c)
+{
+	if (c->error < 0)
+		return strerror(-c->error);
+	return c->eof ? "closed without an answer" : NULL;
+}
+
+static void read_http(struct probe *p)
+{
+	char why[64];
+
+	for (;;) {
+		switch (reader_response(&p->reader, &p->conn, &limits, p->head)) {
+		case VERDICT_MORE:
+			if (end_of(&p->conn))
+				finish(p, end_of(&p->conn), CONN_NOW);
+			return;
+		case VERDICT_BAD:
+			finish(p, fault_text(p->head->fault), CONN_NOW);
+			return;
+		case VERDICT_OK:
+			break;
+		}
+		if (p->head->status >= 200)
+			break;
+		reader_begin_body(&p->reader, &p->conn, FRAMING_NONE, 0);
+		reader_init(&p->reader);
+	}
+	snprintf(why, sizeof(why), "status %d", p->head->status);
+	finish(p, is_expected(p->health, (unsigned)p->head->status) ? NULL : why, CONN_LINGER);
+}
+
+static void read_version(struct probe *p)
+{
+	struct slice s, begin = SLICE("VERSION ");
+	const char *end;
+
+	if (!conn_gather(&p->conn, LINE_BYTES_MAX)) {
+		lack_memory(p);
+		return;
+	}
+	s = conn_peek(&p->conn);
+	end = memchr(s.ptr ? s.ptr : "", '\n', s.len);
+	if (end || s.len >= LINE_BYTES_MAX)
+		finish(p, end && slice_starts(s, begin) ? NULL : "no version was told", CONN_NOW);
+	else if (end_of(&p->conn))
+		finish(p, end_of(&p->conn), CONN_NOW);
+}
+
+/* ---- the connection ---------------------------------------------------------- */
+
+static void changed(struct conn *c)
+{
+	struct probe *p = CONTAINER(c, struct probe, conn);
+
+	tick_run(p->tick, &p->task);
+}
+
+static void be_idle(struct probe *p)
+{
+	p->state = PROBE_IDLE;
+	task_stop(&p->task);
+	p->ended(p);
+}
+
+static void dead(struct conn *c)
+{
+	be_idle(CONTAINER(c, struct probe, conn));
+}
+
+static void bury_unborn(struct corpse *corpse)
+{
+	be_idle(CONTAINER(corpse, struct probe, corpse));
+}
+
+static const struct conn_events events = { .changed = changed, .dead = dead, .urgent = true };
+
+static void ask(struct probe *p)
+{
+	conn_open(&p->conn, p->tick, &events, p->connect_result, WINDOW);
+	p->state = PROBE_ASKING;
+	if (p->cancelled)
+		finish(p, NULL, CONN_NOW);
+	else if (p->late) /* it came, but the timer has rung for the last time */
+		finish(p, "no connection in time", CONN_NOW);
+	else if (p->health->type == CONFIG_HEALTH_TCP)
+		finish(p, NULL, CONN_NOW);
+	else if (!writer_text(&p->writer, &p->conn, p->request))
+		lack_memory(p);
+}
+
+static void connect_ended(struct probe *p)
+{
+	if (p->connect_result >= 0) {
+		ask(p);
+		return;
+	}
+	p->state = PROBE_ENDING;
+	if (p->late)
+		decide(p, "no connection in time");
+	else if (sock_shortage(p->connect_result))
+		leave_out(p);
+	else
+		decide(p, strerror(-p->connect_result));
+	tick_bury(p->tick, &p->corpse);
+}
+
+static void step(struct task *task)
+{
+	struct probe *p = CONTAINER(task, struct probe, task);
+
+	switch ((enum probe_state)p->state) {
+	case PROBE_CONNECTING:
+		connect_ended(p);
+		break;
+	case PROBE_ASKING:
+		if (p->health->type == CONFIG_HEALTH_HTTP)
+			read_http(p);
+		else
+			read_version(p);
+		break;
+	case PROBE_IDLE:
+	case PROBE_ENDING:
+		break;
+	}
+}
+
+static void connected(struct io_op *op, int res, unsigned flags)
+{
+	struct probe *p = CONTAINER(op, struct probe, connect.op);
+
+	(void)flags;
+	p->connect_result = res;
+	tick_run(p->tick, &p->task);
+}
+
+/* ------------------------------------------------------------------------------ */
+
+void probe_init(struct probe *p)
+{
+	p->state = PROBE_IDLE;
+	timer_init(&p->timer, timer_expired);
+	task_init(&p->task, step);
+	list_init(&p->corpse.node);
+	p->corpse.bury = bury_unborn;
+}
+
+void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len)
+{
+	ASSERT(p->state == PROBE_IDLE);
+	p->state = PROBE_CONNECTING;
+	p->late = p->cancelled = false;
+	p->sa = *sa;
+	memset(&p->conn, 0, sizeof(p->conn));
+	memset(&p->writer, 0, sizeof(p->writer));
+	reader_init(&p->reader);
+	io_op_init(&p->connect.op, connected);
+	timer_set(&p->tick->wheel, &p->timer, p->tick->now_ms + p->health->timeout_ms);
+	io_connect(p->tick->loop, &p->connect, (const struct sockaddr *)&p->sa, len);
+}
+
+void probe_cancel(struct probe *p)
+{
+	if (p->state == PROBE_IDLE || p->cancelled)
+		return;
+	p->cancelled = true;
+	timer_stop(&p->tick->wheel, &p->timer);
+	switch ((enum probe_state)p->state) {
+	case PROBE_CONNECTING:
+		io_cancel(p->tick->loop, &p->connect.op);
+		break;
+	case PROBE_ASKING:
+		finish(p, NULL, CONN_NOW);
+		break;
+	case PROBE_ENDING:
+		if (p->conn.state == CONN_CLOSING)
+			conn_close(&p->conn, CONN_NOW, 0);
+		break;
+	case PROBE_IDLE:
+		break;
+	}
+}

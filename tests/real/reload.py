@@ -1,0 +1,288 @@
+#!/usr/bin/env python3
+"""Another configuration in a running process (SIGHUP): it takes over as a whole or not at all,
+what is in flight ends as it began, listeners come and go, logs are opened anew, and the service
+manager is told."""
+# asan
+import os
+import resource
+import signal
+import socket
+
+import rig
+
+CONFIG = """
+access_log: {{ path: {tmp}/access.log, format: json }}
+upstreams:
+  app: {{ servers: [127.0.0.1:{origin}] }}
+routes:
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+"""
+NONE = "routes: [ { path: /none, proxy: { upstream: app } } ]\n"
+
+
+def write(proxy, config, listen=(), admin=True):
+    listens = ", ".join(f"127.0.0.1:{p}" for p in (proxy.port, *listen))
+    with open(proxy.path, "w") as f:
+        f.write(f"listen: [{listens}]\n" + (f"admin: 127.0.0.1:{proxy.admin}\n" if admin else "")
+                + config)
+
+
+def reload(proxy, config=None, said="fairlead: reloaded", **more):
+    """Until the supervisor says that it is done."""
+    if config is not None:
+        write(proxy, config, **more)
+    before = proxy.log().count(said)
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count(said) > before or not proxy.alive(), said)
+    rig.check(proxy.alive(), proxy.log)
+
+
+def asked(port, path):
+    s = socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S)
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return s
+
+
+def answer(s):
+    """One answer with a Content-Length; the connection stays open."""
+    text = b""
+    while b"\r\n\r\n" not in text:
+        piece = s.recv(65536)
+        rig.check(piece, f"the connection ended after {text!r}")
+        text += piece
+    head, _, body = text.partition(b"\r\n\r\n")
+    a = rig.Answer(head, body)
+    while len(a.body) < int(a.field("content-length") or 0):
+        piece = s.recv(65536)
+        rig.check(piece, "the connection ended in an answer")
+        a.body += piece
+    return a
+
+
+def config_of(origin):
+    return CONFIG.format(tmp=rig.TMP, origin=origin)
+
+
+def without_routes(origin):
+    return config_of(origin).partition("routes:")[0]
+
+
+def routes(origin):
+    """What is in flight and who is connected go on; the next request is answered by the new."""
+    proxy = rig.Fairlead(config_of(origin))
+    worker = proxy.worker_pid()
+    slow, idle = asked(proxy.port, "/delay/700"), asked(proxy.port, "/bytes/10")
+    rig.check(answer(idle).status == 200, "the first request")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
+    reload(proxy, without_routes(origin) + NONE)
+    idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
+    rig.check(answer(idle).status == 404, "the new routes")
+    rig.check(answer(slow).status == 200, "the request of before")
+    reload(proxy, config_of(origin))
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "and back")
+    rig.check(proxy.worker_pid() == worker, "it is another worker process")
+    rig.check(proxy.metrics()["upstream_requests_total"] >= 3, "counters began anew")
+    proxy.stop()
+
+
+def errors(origin):
+    """With a file that has errors, or names what cannot be opened, all stays as it was."""
+    proxy = rig.Fairlead(config_of(origin))
+    os.mkfifo(rig.TMP + "/fifo")
+    for bad, word in ((config_of(origin).replace("/access.log", "/fifo"), "nobody reads it"),
+                      (config_of(origin) + "rutes: []\n", "unknown key"),
+                      (config_of(origin).replace(rig.TMP, rig.TMP + "/nowhere"),
+                       "cannot open the access log")):
+        reload(proxy, bad, said="fairlead: not reloaded")
+        rig.check(proxy.said(word), proxy.log)
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    taken = socket.create_server(("127.0.0.1", 0))
+    reload(proxy, config_of(origin), listen=(taken.getsockname()[1],),
+           said="fairlead: not reloaded")
+    rig.check(proxy.said("another process listens there"), proxy.log)
+    reload(proxy, config_of(origin))
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def no_descriptors(origin):
+    """The worker process has none free for what it is handed: it says so, and all goes on."""
+    config = ("user: root\n" if os.geteuid() == 0 else "") + config_of(origin)
+    proxy = rig.Fairlead(config)
+    worker = proxy.worker_pid()
+    for _ in range(2):
+        before = resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
+        reload(proxy, config.partition("routes:")[0] + NONE, said="fairlead: not reloaded")
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+        rig.check(proxy.said("descriptors could not be taken over"), proxy.log)
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the routes of before")
+        reload(proxy, config)
+    rig.check(proxy.worker_pid() == worker, "it is another worker process")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def stuck(origin):
+    """A worker process that takes nothing does not hold the supervisor for ever."""
+    proxy = rig.Fairlead(config_of(origin))
+    worker = proxy.worker_pid()
+    os.kill(worker, signal.SIGSTOP)
+    large = f"# {1000 * 'x'}\n" * 1000    # than what a socket holds
+    reload(proxy, config_of(origin) + large, said="fairlead: not reloaded")
+    rig.check(proxy.said("it cannot be handed to the worker process"), proxy.log)
+    reload(proxy, config_of(origin), said="fairlead: ready")
+    os.kill(worker, signal.SIGCONT)
+    rig.until(lambda: proxy.worker_pid() != worker, "another worker process")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def listeners(origin):
+    more, path = rig.free_ports(1)[0], os.path.join(rig.TMP, "door.sock")
+    proxy = rig.Fairlead(config_of(origin))
+    stays = asked(proxy.port, "/delay/1")
+    reload(proxy, config_of(origin), listen=(more,))
+    rig.check(rig.get(more, "/bytes/10").status == 200, "the new listener")
+    came = asked(more, "/bytes/10")
+    rig.check(answer(came).status == 200, "the new listener")
+    with open(proxy.path) as f:
+        text = f.read()
+    with open(proxy.path, "w") as f:
+        f.write(text.replace(f"127.0.0.1:{more}", f"\"unix:{path}\""))
+    reload(proxy)
+    rig.until(lambda: not rig.accepts(more), "the end of a listener")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        rig.check(s.recv(100).startswith(b"HTTP/1.1 200"), "the path")
+    came.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
+    rig.check(answer(came).status == 200, "a connection of a listener that went")
+    reload(proxy, config_of(origin), admin=False)
+    rig.check(not os.path.exists(path), "the path is left")
+    rig.until(lambda: not rig.accepts(proxy.admin), "the end of the admin address")
+    reload(proxy, config_of(origin))
+    rig.check(rig.get(proxy.admin, "/healthz").status == 200, "the admin address")
+    rig.check(answer(stays).status == 200, "a connection of before")
+    proxy.stop()
+
+
+def lines(path):
+    with open(path) as f:
+        return f.read().splitlines()
+
+
+def log(origin):
+    """As after logrotate: what is moved away gets no line any more, and none is lost."""
+    proxy = rig.Fairlead(config_of(origin))
+    path = os.path.join(rig.TMP, "access.log")
+    os.path.exists(path) and os.truncate(path, 0)
+    for _ in range(50):
+        rig.get(proxy.port, "/bytes/10")
+    os.rename(path, path + ".1")
+    slow = asked(proxy.port, "/delay/300")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
+    reload(proxy)
+    rig.check(answer(slow).status == 200, "the slow request")
+    for _ in range(50):
+        rig.get(proxy.port, "/bytes/10")
+    rig.until(lambda: len(lines(path + ".1")) == 50 and len(lines(path)) == 51, "101 lines")
+    held = os.listdir(f"/proc/{proxy.worker_pid()}/fd")
+    logs = [os.readlink(f"/proc/{proxy.worker_pid()}/fd/{fd}") for fd in held]
+    rig.until(lambda: open_files(proxy.worker_pid()).count(path + ".1") == 0,
+              lambda: f"the log of before to be closed: {logs}")
+    reload(proxy, config_of(origin).replace("format: json", "format: \"off\""))
+    rig.get(proxy.port, "/bytes/10")
+    reload(proxy, config_of(origin).replace("format: json", "format: combined"))
+    rig.get(proxy.port, "/bytes/10")
+    rig.until(lambda: len(lines(path)) == 52 and lines(path)[-1].startswith("127."), "a line")
+    proxy.stop()
+
+
+def open_files(pid):
+    names = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+    return names
+
+
+def needs_restart(origin):
+    """Such keys are told, and the rest is applied."""
+    proxy = rig.Fairlead(config_of(origin))
+    reload(proxy, without_routes(origin) + NONE + "workers: 7\nlimits: { buffers: 64MiB }\n")
+    for key in "'workers'", "'limits.buffers'":
+        rig.check(proxy.said(f"{key} stays as it was"), proxy.log)
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 404, "the rest")
+    study = config_of(origin) + "  - { path: /cpu, cpu: { ms: 1, on: pool } }\nstudy: true\n"
+    reload(proxy, study, said="fairlead: not reloaded")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 404, "the rest")
+    proxy.stop()
+
+
+def many_at_once(origin):
+    """Signals that come while a reload is under way are not lost: the last file counts."""
+    proxy = rig.Fairlead(config_of(origin))
+    for i in range(40):
+        write(proxy, config_of(origin) if i % 2 else without_routes(origin) + NONE)
+        proxy.signal(signal.SIGHUP)
+    rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "the last one")
+    os.kill(proxy.worker_pid(), signal.SIGKILL)
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("killed by signal 9"), "its end")
+    rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+
+
+def memcached(origin):
+    """An upstream of a kind that was not there before: nothing it needs is forbidden by now."""
+    port, = rig.free_ports(1)
+    rig.memcached(port)
+    with socket.create_connection(("127.0.0.1", port)) as s:
+        s.sendall(b"set foo 0 0 3\r\nbar\r\n")
+        rig.check(s.recv(100) == b"STORED\r\n", "memcached")
+    proxy = rig.Fairlead(config_of(origin))
+    worker = proxy.worker_pid()
+    config = config_of(origin).replace("upstreams:", f"upstreams:\n  cache: {{ protocol: "
+                                       f"memcached, servers: [127.0.0.1:{port}] }}")
+    config += "  - { path: /c, memcached: { upstream: cache, key: foo } }\n"
+    reload(proxy, config.replace("  - { prefix: /,", "  - { prefix: /app,"))
+    rig.check(rig.get(proxy.port, "/c").body == b"bar", "the value")
+    rig.check(proxy.worker_pid() == worker, "it is another worker process")
+    proxy.stop()
+
+
+def notified(origin):
+    """What systemd is told, by its own protocol."""
+    path = os.path.join(rig.TMP, "notify.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(rig.PATIENCE_S)
+        proxy = rig.Fairlead(config_of(origin), env=dict(os.environ, NOTIFY_SOCKET=path))
+        words = [s.recv(4096).decode()]
+        reload(proxy)
+        words += [s.recv(4096).decode(), s.recv(4096).decode()]
+        write(proxy, "x\n")
+        reload(proxy, said="fairlead: not reloaded")
+        words += [s.recv(4096).decode(), s.recv(4096).decode()]
+        proxy.signal(signal.SIGTERM)
+        words += [s.recv(4096).decode()]
+        rig.check(proxy.ended() == 0, proxy.log)
+    first = [w.splitlines()[0] for w in words]
+    rig.check(first == ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1",
+                        "STOPPING=1"], words)
+    rig.check("MONOTONIC_USEC=" in words[1] and f"MAINPID={proxy.pid}\n" in words[0], words)
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin)
+    for test in (routes, errors, no_descriptors, stuck, listeners, log, needs_restart, many_at_once, memcached,
+                 notified):
+        test(origin)
+        print(f"{rig.ENGINE}: {test.__name__}", flush=True)
+
+
+rig.main(main)

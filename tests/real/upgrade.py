@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Another program in the place of the one that runs (SIGUSR2): same process id, same sockets,
+nobody is turned away; and if the next is not to be had, all goes on."""
+# asan
+import os
+import resource
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import threading
+
+import rig
+
+CONFIG = """
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
+routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
+"""
+
+
+class Fairlead(rig.Fairlead):
+    """A program of its own, which can be replaced by another."""
+
+    def __init__(self, config, **more):
+        self.program = os.path.join(rig.TMP, f"fairlead-{len(rig.running)}")
+        shutil.copy(rig.FAIRLEAD, self.program)
+        kept, rig.FAIRLEAD = rig.FAIRLEAD, self.program
+        super().__init__(config, **more)
+        rig.FAIRLEAD = kept
+
+    def replace(self, text):
+        """By a script: what is executed is what the path stands for at the time."""
+        os.rename(self.program, self.program + ".old")
+        with open(self.program, "w") as f:
+            f.write(text)
+        os.chmod(self.program, stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH
+                 | stat.S_IXOTH)
+
+    def restore(self):
+        os.rename(self.program + ".old", self.program)
+
+    def workers(self):
+        """The worker processes, oldest first."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
+            return [int(pid) for pid in f.read().split()]
+
+    def upgrade(self, said="fairlead: ready"):
+        before = self.log().count(said)
+        self.signal(signal.SIGUSR2)
+        rig.until(lambda: self.log().count(said) > before or not self.alive(), said)
+        rig.check(self.alive(), self.log)
+
+
+def asked(port, path):
+    s = socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S)
+    s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return s
+
+
+def read_all(s):
+    text = b""
+    with s:
+        while piece := s.recv(65536):
+            text += piece
+    return text
+
+
+def listening(pid):
+    """Inodes of the sockets of a process that listen."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+    with open("/proc/net/tcp") as f:
+        rows = [line.split() for line in f.readlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"} & inodes
+
+
+def in_place(origin):
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    sockets, first = listening(proxy.pid), proxy.worker_pid()
+    slow, idle = asked(proxy.port, "/delay/1500"), asked(proxy.port, "/bytes/10")
+    rig.check(b"200 OK" in idle.recv(4096), "the first request")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
+    proxy.upgrade()
+    rig.check(listening(proxy.pid) == sockets, "the sockets are others")
+    rig.check(first in proxy.workers() and len(proxy.workers()) == 2, proxy.workers)
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the next program")
+    # Who is connected may ask once more, and is told to go elsewhere then.
+    idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
+    last = read_all(idle)
+    rig.check(b"200 OK" in last and b"Connection: close" in last, last)
+    rig.check(b"200 OK" in read_all(slow), "the request of before")
+    rig.until(lambda: first not in proxy.workers(), "the end of the worker process of before")
+    rig.check(rig.get(proxy.admin, "/healthz").status == 200, "the admin address")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+
+
+def not_to_be_had(origin):
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    first = proxy.worker_pid()
+    with open(proxy.path) as f:
+        good = f.read()
+    for text in ("not a program\n", "#!/bin/sh\nexit 3\n", "#!/nowhere\n"):
+        proxy.replace(text)
+        proxy.upgrade(said="fairlead: not upgraded")
+        proxy.restore()
+        rig.check(proxy.workers() == [first], proxy.workers)
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    with open(proxy.path, "a") as f:
+        f.write("rutes: []\n")
+    proxy.upgrade(said="fairlead: not upgraded")
+    rig.check(proxy.said("unknown key"), proxy.log)
+    with open(proxy.path, "w") as f:
+        f.write(good)
+    proxy.upgrade()
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def write(proxy, text):
+    with open(proxy.path, "w") as f:
+        f.write(text)
+
+
+def address_space(pid):
+    with open(f"/proc/{pid}/statm") as f:
+        return int(f.read().split()[0]) * resource.getpagesize()
+
+
+def worker_not_to_be_had(origin):
+    """The next supervisor goes on with the worker process of before, and later replaces it."""
+    if rig.BUILD.endswith("asan"):    # takes terabytes of address space
+        return
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    first = proxy.worker_pid()
+    more, = rig.free_ports(1)
+    with open(proxy.path) as f:
+        few = f.read()
+    many = few.replace("listen: [", f"listen: [127.0.0.1:{more}, ")
+    write(proxy, many)
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("fairlead: reloaded"), "two addresses")
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
+    resource.prlimit(proxy.pid, resource.RLIMIT_AS,
+                     (address_space(proxy.pid) + (12 << 20), before[1]))
+    proxy.upgrade(said="the one of before goes on")
+    rig.check(proxy.workers() == [first], proxy.workers)
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    write(proxy, few)
+    gone_back = proxy.log().count("the one of before goes on")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count("the one of before goes on") > gone_back, "no other")
+    rig.check(rig.get(more, "/bytes/10").status == 200, "it serves what it served")
+    resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
+    write(proxy, many)
+    ready = proxy.log().count("fairlead: ready")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
+    rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    for port in proxy.port, more:
+        rig.check(rig.get(port, "/bytes/10").status == 200, "it does not answer")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+
+
+def keys_that_wait(origin):
+    """What no reload changes an upgrade does; what is written in the file, it opens."""
+    proxy = Fairlead(CONFIG.format(origin=origin), workers=1)
+    more, = rig.free_ports(1)
+    with open(proxy.path) as f:
+        text = f.read()
+    with open(proxy.path, "w") as f:
+        f.write(text.replace("listen: [", f"listen: [127.0.0.1:{more}, ") + "study: true\n"
+                "limits: { buffers: 64MiB, retire_timeout: 1s }\n")
+    proxy.upgrade()
+    rig.check(rig.get(more, "/bytes/10").status == 200, "the new listener")
+    with open(proxy.path, "w") as f:
+        f.write(text)
+    held = asked(proxy.port, "/bytes/10")
+    rig.check(b"200 OK" in held.recv(4096), "a request")
+    proxy.upgrade()
+    rig.until(lambda: not rig.accepts(more), "the end of a listener")
+    rig.until(lambda: len(proxy.workers()) == 1, "the end of those of before")
+    rig.check(held.recv(1) == b"", "an idle connection outlives its worker process")
+    proxy.stop()
+
+
+def then_others(origin):
+    """After an upgrade: reload, crash, drain."""
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    proxy.upgrade()
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("fairlead: reloaded"), "a reload")
+    rig.until(lambda: len(proxy.workers()) == 1, "the end of the one of before")
+    worker, = proxy.workers()
+    os.kill(worker, signal.SIGKILL)
+    rig.until(lambda: proxy.said("killed by signal 9"), "its end")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
+    proxy.upgrade()
+    proxy.signal(signal.SIGUSR2)
+    proxy.signal(signal.SIGHUP)
+    proxy.signal(signal.SIGUSR2)
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+    rig.check(not rig.accepts(proxy.port), "somebody still listens")
+
+
+def dies_again_and_again(origin):
+    """What mends it does not wait until it is mended."""
+    if rig.BUILD.endswith("asan"):
+        return
+    proxy = Fairlead(CONFIG.format(origin=origin))
+    before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
+    for sign in signal.SIGHUP, signal.SIGUSR2:
+        resource.prlimit(proxy.pid, resource.RLIMIT_AS,
+                         (address_space(proxy.pid) + (12 << 20), before[1]))
+        os.kill(proxy.worker_pid(), signal.SIGKILL)
+        ends = proxy.log().count("starting another")
+        rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
+        resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
+        ready = proxy.log().count("fairlead: ready")
+        proxy.signal(sign)
+        rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "a worker process")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    proxy.stop()
+
+
+def ends_soon(origin):
+    """SIGTERM is for those who retire as well: they have no more time than any other."""
+    proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 500ms }\n")
+    never, idle = asked(proxy.port, "/delay/60000"), asked(proxy.port, "/bytes/10")
+    rig.check(b"200 OK" in idle.recv(4096), "the first request")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the endless request")
+    proxy.upgrade()
+    rig.check(len(proxy.workers()) == 2, proxy.workers)
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended(15) == 0, proxy.log)
+    never.close()
+    idle.close()
+
+
+def ordered(proxy, *words):
+    done = subprocess.run([rig.FAIRLEAD, *words, "-c", proxy.path], capture_output=True,
+                          text=True, timeout=rig.PATIENCE_S)
+    return done.returncode, done.stdout + done.stderr
+
+
+def orders(origin):
+    """The same by command, which says what came of it."""
+    path = os.path.join(rig.TMP, "control.sock")
+    proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
+    rig.check(os.stat(path).st_mode & 0o777 == 0o600, "others may write to the socket")
+    first = proxy.worker_pid()
+    status, text = ordered(proxy, "reload")
+    rig.check(status == 0 and "reloaded" in text, text)
+    with socket.create_server(("127.0.0.1", 0)) as taken, open(proxy.path) as f:
+        good = f.read()
+        with open(proxy.path, "w") as out:
+            out.write(good.replace("listen: [", f"listen: [127.0.0.1:{taken.getsockname()[1]}, "))
+        status, text = ordered(proxy, "reload")
+        rig.check(status == 1 and "cannot be opened" in text, text)
+        status, text = ordered(proxy, "upgrade")
+        rig.check(status == 1 or "taken over" in text, text)
+    with open(proxy.path, "w") as out:
+        out.write(good)
+    status, text = ordered(proxy, "upgrade")
+    rig.check(status == 0 and "taken over" in text, text)
+    rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    os.remove(path)    # as by somebody who tidies up
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("was gone; it is there again"), "its path")
+    proxy.replace("not a program\n")
+    status, text = ordered(proxy, "upgrade")
+    rig.check(status == 1 and "not upgraded" in text, text)
+    proxy.restore()
+    many = [threading.Thread(target=lambda: results.append(ordered(proxy, "reload")))
+            for _ in range(8)]
+    results = []
+    for thread in many:
+        thread.start()
+    for thread in many:
+        thread.join()
+    rig.check([s for s, _ in results] == 8 * [0], results)
+    with socket.socket(socket.AF_UNIX) as s:    # somebody who does not know what to say
+        s.connect(path)
+        s.sendall(b"dance\n")
+        rig.check(s.recv(100).startswith(b"no "), "an order that is none")
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, proxy.log)
+    rig.check(not os.path.exists(path), "the path is left")
+    rig.check(ordered(proxy, "reload")[0] == 1, "nobody is there")
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin)
+    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
+                 dies_again_and_again, ends_soon, orders):
+        test(origin)
+        print(f"{rig.ENGINE}: {test.__name__}", flush=True)
+
+
+rig.main(main)

@@ -1,0 +1,375 @@
+/* Which server is asked next. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/house.h"
+
+#define REQUESTS 600
+
+static void start(struct house *h, enum config_balance balance)
+{
+	h->config.balance = balance;
+	h->config.keepalive = 1000;
+	quota_init(&h->descriptors, 10000);
+	quota_init(&h->line, 1000);
+	house_start(h);
+}
+
+static char take(struct house *h, struct asker *a, uint64_t key)
+{
+	asker_init(a);
+	a->lease.key = key;
+	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
+	asker_waits(h, a);
+	return lease_server(&a->lease)[0];
+}
+
+static char ask_one(struct house *h, uint64_t key)
+{
+	struct asker a;
+	char name = take(h, &a, key);
+
+	upstream_return(&a.lease, true);
+	simrig_run(&h->rig, 0);
+	return name;
+}
+
+/* How many of the requests each is asked. */
+static void count(struct house *h, unsigned n, unsigned times[3])
+{
+	memset(times, 0, 3 * sizeof(times[0]));
+	for (unsigned i = 0; i < n; i++)
+		times[ask_one(h, 0) - 'a']++;
+}
+
+/* Alone, each has its turn. */
+static void spread(struct house *h)
+{
+	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
+	unsigned times[3];
+
+	h->servers[1].weight = 2;
+	start(h, ways[simrig_draw(&h->rig, 2)]);
+	count(h, 40, times);
+	assert_int_equal(times[0], 10);
+	assert_int_equal(times[1], 20);
+	assert_int_equal(times[2], 10);
+}
+
+static void test_spread(void **state)
+{
+	(void)state;
+	house_each_seed(3, spread);
+}
+
+/* Who was busy while many went to the others is not paid back for it. */
+static void busy_for_long(struct house *h)
+{
+	struct asker slow;
+	unsigned times[3];
+	char name;
+
+	start(h, CONFIG_LEAST_CONNECTIONS);
+	name = take(h, &slow, 0);
+	count(h, 100, times);
+	assert_int_equal(times[name - 'a'], 0);
+	upstream_return(&slow.lease, true);
+	count(h, 30, times);
+	for (unsigned i = 0; i < 3; i++)
+		assert_in_range(times[i], 9, 11);
+}
+
+static void test_busy_for_long(void **state)
+{
+	(void)state;
+	house_each_seed(3, busy_for_long);
+}
+
+/* The less busy of two: nearly as even as asking all, and by weight. */
+static void random_of_two(void **state)
+{
+	struct asker a[120];
+	unsigned times[3] = { 0 };
+	struct house h;
+
+	(void)state;
+	house_open(&h, 5, 3);
+	h.servers[2].weight = 2;
+	start(&h, CONFIG_RANDOM);
+	for (unsigned i = 0; i < 120; i++)
+		times[take(&h, &a[i], 0) - 'a']++;
+	assert_in_range(times[0], 27, 33);
+	assert_in_range(times[1], 27, 33);
+	assert_in_range(times[2], 57, 63);
+	for (unsigned i = 0; i < 120; i++)
+		upstream_return(&a[i].lease, true);
+	simrig_run(&h.rig, 1);
+	count(&h, REQUESTS, times); /* nobody busy: by chance */
+	assert_in_range(times[0], 80, 220);
+	assert_in_range(times[1], 80, 220);
+	assert_in_range(times[2], 200, 400);
+	house_close(&h);
+}
+
+/* The key's server by key. */
+static void place(struct house *h, char places[REQUESTS])
+{
+	for (uint64_t key = 1; key <= REQUESTS; key++)
+		places[key - 1] = ask_one(h, key);
+}
+
+static unsigned owned(const char places[REQUESTS], char name)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < REQUESTS; i++)
+		n += places[i] == name;
+	return n;
+}
+
+/* A key stays where it is; when a server goes, only its keys move, and they come back. */
+static void by_hash(void **state)
+{
+	char before[REQUESTS], during[REQUESTS], after[REQUESTS];
+	struct config_address address = house_address(1);
+	struct house h;
+
+	(void)state;
+	house_open(&h, 1, 3);
+	h.servers[2].weight = 2;
+	start(&h, CONFIG_HASH);
+	place(&h, before);
+	assert_in_range(owned(before, 'a'), 110, 190);
+	assert_in_range(owned(before, 'b'), 110, 190);
+	assert_in_range(owned(before, 'c'), 250, 350);
+	upstream_probed(h.upstream, 1, &address, false);
+	place(&h, during);
+	assert_int_equal(owned(during, 'b'), 0);
+	upstream_probed(h.upstream, 1, &address, true);
+	place(&h, after);
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		assert_int_equal(after[i], before[i]);
+		if (before[i] != 'b')
+			assert_int_equal(during[i], before[i]);
+	}
+	house_close(&h);
+}
+
+/* One key for all: without a bound one server has them all, with it no more than its share and
+ * a quarter. */
+static void bounded(void **state)
+{
+	struct asker a[60];
+	struct house h;
+
+	(void)state;
+	for (unsigned load = 0; load <= 125; load += 125) {
+		unsigned times[3] = { 0 }, most = 0;
+
+		house_open(&h, 1, 3);
+		h.config.hash_load = load;
+		start(&h, CONFIG_HASH);
+		for (unsigned i = 0; i < 60; i++)
+			times[take(&h, &a[i], 42) - 'a']++;
+		for (unsigned i = 0; i < 3; i++)
+			most = times[i] > most ? times[i] : most;
+		assert_int_equal(most, load == 0 ? 60 : 25);
+		for (unsigned i = 0; i < 60; i++)
+			upstream_return(&a[i].lease, true);
+		house_close(&h);
+	}
+}
+
+/* Asked when nobody else is well, and not because the others are busy. */
+static void backups(struct house *h)
+{
+	struct config_address a = house_address(0), b = house_address(1), c = house_address(2);
+	struct asker holds[2], waits;
+	unsigned times[3];
+
+	h->servers[2].backup = true;
+	h->config.connections = 1;
+	start(h, (enum config_balance)simrig_draw(&h->rig, 4));
+	count(h, 20, times);
+	assert_int_equal(times[2], 0);
+	take(h, &holds[0], 0);
+	take(h, &holds[1], 0);
+	asker_asks(h, &waits);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	upstream_probed(h->upstream, 0, &a, false);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	upstream_probed(h->upstream, 1, &b, false);
+	asker_waits(h, &waits);
+	assert_string_equal(lease_server(&waits.lease), "c");
+	upstream_return(&holds[0].lease, true);
+	upstream_return(&holds[1].lease, true);
+	upstream_return(&waits.lease, true);
+	/* It is ill as well: then the others are as good. */
+	upstream_probed(h->upstream, 2, &c, false);
+	count(h, 20, times);
+	assert_int_equal(times[2], 0);
+	upstream_probed(h->upstream, 0, &a, true);
+	count(h, 20, times);
+	assert_int_equal(times[0], 20);
+}
+
+static void test_backups(void **state)
+{
+	(void)state;
+	house_each_seed(3, backups);
+}
+
+/* Who comes back is asked seldom at first. */
+static void slow_start(struct house *h)
+{
+	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS,
+						    CONFIG_RANDOM };
+	struct config_address a = house_address(0);
+	unsigned times[3];
+
+	h->config.slow_start_ms = 100000;
+	start(h, ways[simrig_draw(&h->rig, 3)]);
+	count(h, 60, times); /* all were there from the start */
+	assert_true(times[0] >= 12);
+	upstream_probed(h->upstream, 0, &a, false);
+	count(h, 10, times);
+	assert_int_equal(times[0], 0);
+	upstream_probed(h->upstream, 0, &a, true);
+	simrig_run(&h->rig, 5000);
+	count(h, 100, times);
+	assert_in_range(times[0], 0, 12);
+	simrig_run(&h->rig, 100000);
+	count(h, 60, times);
+	assert_true(times[0] >= 12);
+}
+
+static void test_slow_start(void **state)
+{
+	(void)state;
+	house_each_seed(2, slow_start);
+}
+
+/* No more at once than `requests`, first come first served. */
+static void places(struct house *h)
+{
+	struct asker a[9];
+	unsigned ready = 0;
+
+	h->config.requests = 2;
+	start(h, (enum config_balance)simrig_draw(&h->rig, 4));
+	for (unsigned i = 0; i < 9; i++)
+		asker_asks(h, &a[i]);
+	simrig_run(&h->rig, 200);
+	for (unsigned i = 0; i < 9; i++)
+		ready += a[i].lease.state == LEASE_READY;
+	assert_int_equal(ready, 6);
+	assert_int_equal(h->stats.waiting, 3);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(a[i].lease.state, LEASE_READY);
+		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
+		if (i < 3) {
+			asker_waits(h, &a[6 + i]);
+			assert_int_equal(h->stats.waiting, 2 - i);
+		}
+	}
+	for (unsigned i = 6; i < 9; i++)
+		upstream_return(&a[i].lease, true);
+	for (unsigned i = 0; i < 6; i++)
+		take(h, &a[i], 0);
+	for (unsigned i = 0; i < 6; i++)
+		upstream_return(&a[i].lease, true);
+}
+
+static void test_places(void **state)
+{
+	(void)state;
+	house_each_seed(3, places);
+}
+
+/* Two workers, one limit: who waits longest is next, whichever worker it came to. */
+static void places_of_two(struct house *h)
+{
+	struct roster *roster = roster_new("test", 2, NULL, NULL);
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+	struct asker a, b, c, d;
+
+	h->config.requests = 1;
+	h->config.keepalive = 10;
+	h->roster = roster;
+	house_start(h);
+	other = upstream_new(&(struct upstream_options){
+		.tick = &h->rig.tick, .config = &h->config, .stats = &stats,
+		.descriptors = &h->descriptors, .line = &h->line, .roster = roster, .worker = 1,
+		.window = 65536, .idle_timeout_ms = 5000 });
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	asker_init(&b);
+	upstream_lease(other, &b.lease, NULL, false, &b.task);
+	simrig_run(&h->rig, 20);
+	asker_asks(h, &c);
+	simrig_run(&h->rig, 20);
+	asker_init(&d);
+	upstream_lease(other, &d.lease, NULL, false, &d.task);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(b.lease.state, LEASE_WAITING);
+	assert_int_equal(c.lease.state, LEASE_WAITING);
+	upstream_return(&a.lease, simrig_draw(&h->rig, 2));
+	assert_int_equal(c.lease.state, LEASE_WAITING);
+	asker_waits(h, &b);
+	upstream_return(&b.lease, simrig_draw(&h->rig, 2));
+	asker_waits(h, &c);
+	assert_int_equal(d.lease.state, LEASE_WAITING);
+	if (simrig_draw(&h->rig, 2)) {
+		upstream_return(&d.lease, false); /* has gone when its place comes */
+		upstream_return(&c.lease, true);
+	} else {
+		upstream_return(&c.lease, true);
+		asker_waits(h, &d);
+		upstream_return(&d.lease, true);
+	}
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	upstream_return(&a.lease, true);
+	upstream_close(other);
+	SIMRIG_UNTIL(&h->rig, upstream_idle(other), 1000);
+	upstream_free(other);
+	assert_int_equal(roster->rows[0].used, 0);
+}
+
+static void test_places_of_two(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
+		struct house h;
+
+		house_open(&h, seed, 1);
+		places_of_two(&h);
+		house_close(&h);
+		roster_free(h.roster);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_spread),
+		cmocka_unit_test(test_busy_for_long),
+		cmocka_unit_test(random_of_two),
+		cmocka_unit_test(by_hash),
+		cmocka_unit_test(bounded),
+		cmocka_unit_test(test_backups),
+		cmocka_unit_test(test_slow_start),
+		cmocka_unit_test(test_places),
+		cmocka_unit_test(test_places_of_two),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

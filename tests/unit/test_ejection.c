@@ -1,0 +1,320 @@
+/* Servers that fail are left alone for a time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/house.h"
+
+static void configure(struct house *h)
+{
+	h->config.keepalive = 100;
+	h->config.eject_failures = 3;
+	h->config.eject_time_ms = 1000;
+	h->config.eject_share = 50;
+	house_start(h);
+}
+
+/* One request; `status` 0: it comes to nothing. Returns who was asked. */
+static char ask_one(struct house *h, const char *failing, int status)
+{
+	struct asker a;
+	char name;
+
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	name = lease_server(&a.lease)[0];
+	if (!strchr(failing, name))
+		upstream_answered(&a.lease, 200);
+	else if (status == 0)
+		upstream_failed(&a.lease);
+	else
+		upstream_answered(&a.lease, status);
+	upstream_return(&a.lease, true);
+	simrig_run(&h->rig, 1);
+	return name;
+}
+
+/* Of n requests, those to this server. */
+static unsigned asked(struct house *h, char name, const char *failing, int status, unsigned n)
+{
+	unsigned times = 0;
+
+	while (n-- > 0)
+		times += ask_one(h, failing, status) == name;
+	return times;
+}
+
+static uint64_t ejections(struct house *h)
+{
+	return h->stats.ejections;
+}
+
+/* Three in a row, then a second without it; when it is back one more is enough, and it is
+ * gone for two. */
+static void in_a_row(struct house *h)
+{
+	configure(h);
+	assert_int_equal(asked(h, 'b', "b", 0, 9), 3);
+	assert_int_equal(ejections(h), 1);
+	assert_int_equal(asked(h, 'b', "b", 0, 30), 0);
+	simrig_run(&h->rig, 1000);
+	assert_int_equal(asked(h, 'b', "b", 0, 30), 1);
+	assert_int_equal(ejections(h), 2);
+	simrig_run(&h->rig, 1100);
+	assert_int_equal(asked(h, 'b', "b", 0, 30), 0);
+	simrig_run(&h->rig, 1000);
+	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
+	/* It answers: three in a row are needed once more. */
+	assert_int_equal(asked(h, 'b', "b", 0, 6), 2);
+	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
+	assert_int_equal(asked(h, 'b', "b", 0, 6), 2);
+	assert_int_equal(ejections(h), 2);
+	/* Well for so long that what was is forgotten: a second again. */
+	simrig_run(&h->rig, 4100);
+	assert_int_equal(asked(h, 'b', "", 0, 3), 1);
+	assert_int_equal(asked(h, 'b', "b", 0, 12), 3);
+	simrig_run(&h->rig, 1100);
+	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
+}
+
+static void test_in_a_row(void **state)
+{
+	(void)state;
+	house_each_seed(3, in_a_row);
+}
+
+/* Begun well each time, and never whole: in a row as well, whatever the others do. */
+static void cut_short(struct house *h)
+{
+	unsigned cut = 0;
+
+	configure(h);
+	for (unsigned i = 0; i < 18; i++) {
+		struct asker a;
+
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		upstream_answered(&a.lease, 200);
+		if (lease_server(&a.lease)[0] == 'b' && cut != 2) {
+			cut++;
+			upstream_cut_short(&a.lease, 200);
+		} else {
+			cut += cut == 2 && lease_server(&a.lease)[0] == 'b';
+			upstream_completed(&a.lease);
+		}
+		assert_int_equal(ejections(h), cut == 6);
+		upstream_return(&a.lease, true);
+		simrig_run(&h->rig, 1);
+	}
+	assert_int_equal(cut, 6); /* two, a whole one, three */
+}
+
+static void test_cut_short(void **state)
+{
+	(void)state;
+	house_each_seed(3, cut_short);
+}
+
+/* Never longer than 32 times the first. */
+static void longer_and_longer(struct house *h)
+{
+	configure(h);
+	asked(h, 'b', "b", 0, 12);
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t from_ms = h->rig.tick.now_ms, took_ms;
+
+		while (asked(h, 'b', "b", 0, 3) == 0)
+			simrig_run(&h->rig, 50);
+		took_ms = h->rig.tick.now_ms - from_ms;
+		assert_in_range(took_ms, (900u << (i < 5 ? i : 5)), (1000u << (i < 5 ? i : 5)) + 300);
+	}
+}
+
+static void test_longer_and_longer(void **state)
+{
+	struct house h;
+
+	(void)state;
+	house_open(&h, 1, 3);
+	longer_and_longer(&h);
+	house_close(&h);
+}
+
+/* Half of three is one: the others are asked, however they fail. */
+static void a_share_only(struct house *h)
+{
+	unsigned b = 0, c = 0;
+
+	configure(h);
+	for (unsigned i = 0; i < 30; i++) {
+		char name = ask_one(h, "abc", 0);
+
+		b += name == 'b';
+		c += name == 'c';
+	}
+	assert_int_equal(ejections(h), 1);
+	assert_true(b > 9 && c > 9);
+}
+
+static void test_a_share_only(void **state)
+{
+	(void)state;
+	house_each_seed(3, a_share_only);
+}
+
+static void alone(struct house *h)
+{
+	configure(h);
+	assert_int_equal(asked(h, 'a', "a", 0, 30), 30);
+	assert_int_equal(ejections(h), 0);
+}
+
+static void test_alone(void **state)
+{
+	(void)state;
+	house_each_seed(1, alone);
+}
+
+/* When all may be ejected and are, somebody is asked all the same. */
+static void all_of_them(struct house *h)
+{
+	h->config.eject_share = 100;
+	h->config.keepalive = 100;
+	h->config.eject_failures = 1;
+	h->config.eject_time_ms = 1000;
+	house_start(h);
+	asked(h, 'a', "abc", 0, 9);
+	assert_int_equal(ejections(h), 3);
+	assert_int_equal(asked(h, 'a', "", 0, 9), 3);
+}
+
+static void test_all_of_them(void **state)
+{
+	(void)state;
+	house_each_seed(3, all_of_them);
+}
+
+/* So many percent of at least twenty, not in a row. */
+static void rate(struct house *h)
+{
+	h->config.eject_rate = 50;
+	h->config.eject_time_ms = 1000;
+	h->config.eject_share = 50;
+	h->config.keepalive = 100;
+	house_start(h);
+	for (unsigned i = 0; i < 9; i++) {
+		asked(h, 'a', "a", 0, 2);
+		asked(h, 'a', "", 0, 2);
+	}
+	assert_int_equal(ejections(h), 0); /* eighteen */
+	asked(h, 'a', "a", 0, 2);
+	asked(h, 'a', "a", 0, 2);
+	assert_int_equal(ejections(h), 1);
+	simrig_run(&h->rig, 1100);
+	/* Fewer than half, over many windows. */
+	for (unsigned i = 0; i < 60; i++) {
+		asked(h, 'a', "a", 0, 2);
+		asked(h, 'a', "", 0, 4);
+		simrig_run(&h->rig, 100);
+	}
+	assert_int_equal(ejections(h), 1);
+	/* Failures of long ago do not count. */
+	simrig_run(&h->rig, 20000);
+	asked(h, 'a', "a", 0, 18);
+	simrig_run(&h->rig, 20000);
+	asked(h, 'a', "a", 0, 18);
+	assert_int_equal(ejections(h), 1);
+}
+
+static void test_rate(void **state)
+{
+	(void)state;
+	house_each_seed(2, rate);
+}
+
+/* Which answers are failures. */
+static void statuses(void **state)
+{
+	static const struct row {
+		enum config_eject_on on;
+		int status;
+		bool failure;
+	} rows[] = {
+		{ CONFIG_EJECT_ON_CONNECTION, 0, true },
+		{ CONFIG_EJECT_ON_CONNECTION, 503, false },
+		{ CONFIG_EJECT_ON_GATEWAY, 0, true },
+		{ CONFIG_EJECT_ON_GATEWAY, 501, false },
+		{ CONFIG_EJECT_ON_GATEWAY, 502, true },
+		{ CONFIG_EJECT_ON_GATEWAY, 504, true },
+		{ CONFIG_EJECT_ON_GATEWAY, 505, false },
+		{ CONFIG_EJECT_ON_SERVER_ERROR, 499, false },
+		{ CONFIG_EJECT_ON_SERVER_ERROR, 500, true },
+		{ CONFIG_EJECT_ON_SERVER_ERROR, 599, true },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct house h;
+
+		house_open(&h, i, 2);
+		h.config.eject_on = rows[i].on;
+		configure(&h);
+		asked(&h, 'a', "a", rows[i].status, 12);
+		assert_int_equal(ejections(&h), rows[i].failure);
+		house_close(&h);
+	}
+}
+
+/* A server that refuses connections fails, too; who waits for one that is ejected is given
+ * another. */
+static void refuses(struct house *h)
+{
+	struct asker a;
+
+	h->config.eject_failures = 1;
+	h->config.eject_time_ms = 5000;
+	h->config.eject_share = 50;
+	house_start(h);
+	host_close(&h->hosts[0]);
+	for (unsigned i = 0; i < 2; i++) {
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		upstream_return(&a.lease, false);
+	}
+	assert_int_equal(ejections(h), 1);
+	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 1000);
+	for (unsigned i = 0; i < 4; i++) {
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		upstream_return(&a.lease, false);
+	}
+	assert_int_equal(h->stats.connect_failures, 1);
+}
+
+static void test_refuses(void **state)
+{
+	(void)state;
+	house_each_seed(2, refuses);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_in_a_row),
+		cmocka_unit_test(test_cut_short),
+		cmocka_unit_test(test_longer_and_longer),
+		cmocka_unit_test(test_a_share_only),
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_all_of_them),
+		cmocka_unit_test(test_rate),
+		cmocka_unit_test(statuses),
+		cmocka_unit_test(test_refuses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,176 @@
+/* What is found out about servers, on its way to workers and into the metrics. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/simrig.h"
+#include "run/lookout.h"
+
+#define PORT 6000
+#define WORKERS 2
+
+static struct simrig rig;
+static struct host host;
+static struct config config;
+static struct config_upstream upstream;
+static struct config_server servers[2];
+static struct workers shared;
+static struct worker workers[WORKERS];
+static struct generation *generations[WORKERS];
+static struct config another;
+static struct quota descriptors;
+static struct lookout *lookout;
+static unsigned woken[WORKERS];
+
+static void wake(void *sleeper)
+{
+	woken[(struct worker *)sleeper - workers]++;
+}
+
+static void wake_control(void *sleeper)
+{
+	(void)sleeper;
+}
+
+static int open_world(void **state)
+{
+	(void)state;
+	simrig_open(&rig, 3, 16);
+	memset(&host, 0, sizeof(host));
+	host_open(&host, &rig, PORT, NULL, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sockaddr_in addr = simrig_address(PORT + i);
+
+		servers[i] = (struct config_server){ .name = i ? "b\"\\" : "a", .address_n = 1 };
+		servers[i].address = "127.0.0.1:6000";
+		servers[i].addresses[0].len = sizeof(addr);
+		memcpy(&servers[i].addresses[0].sa, &addr, sizeof(addr));
+	}
+	upstream = (struct config_upstream){ .name = "app", .server_n = 2, .servers = servers };
+	upstream.health = (struct config_health){ .on = true, .type = CONFIG_HEALTH_TCP,
+						  .interval_ms = 100, .timeout_ms = 100,
+						  .rise = 1, .fall = 1 };
+	config = (struct config){ .upstream_n = 1, .upstreams = &upstream,
+				  .resolver.off = true };
+	memset(workers, 0, sizeof(workers));
+	memset(woken, 0, sizeof(woken));
+	mailbox_init(&rig.tick.mailbox, wake_control, NULL);
+	shared.control = &rig.tick.mailbox;
+	for (unsigned i = 0; i < WORKERS; i++) {
+		/* They live by another configuration: what is told is not meant for them. */
+		generations[i] = calloc(1, sizeof(*generations[i]));
+		generations[i]->config = &another;
+		workers[i].proxy.generation = generations[i];
+		workers[i].shared = &shared;
+		mailbox_init(&workers[i].tick.mailbox, wake, &workers[i]);
+	}
+	quota_init(&descriptors, 10);
+	lookout = lookout_new(&(struct lookout_options){
+		.tick = &rig.tick, .config = &config, .descriptors = &descriptors,
+		.workers = workers, .worker_n = WORKERS });
+	assert_non_null(lookout);
+	return 0;
+}
+
+static int close_world(void **state)
+{
+	(void)state;
+	lookout_free(lookout);
+	for (unsigned i = 0; i < WORKERS; i++)
+		free(generations[i]);
+	simrig_leave(&rig);
+	simrig_assert_buffers(&rig);
+	simrig_close(&rig);
+	return 0;
+}
+
+static void deliver_all(void)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		mailbox_drain(&workers[i].tick.mailbox);
+}
+
+/* Each worker is told, and what it was told comes back before anything is over. */
+static void test_words(void **state)
+{
+	(void)state;
+	SIMRIG_UNTIL(&rig, woken[0] > 0 && woken[1] > 0, 1000);
+	simrig_run(&rig, 500);
+	assert_int_equal(woken[0], 1); /* there was no need to wake it twice */
+	lookout_stop(lookout);
+	simrig_run(&rig, 500);
+	assert_false(lookout_idle(lookout));
+	deliver_all();
+	assert_false(lookout_idle(lookout));
+	SIMRIG_UNTIL(&rig, lookout_idle(lookout), 100);
+	assert_int_equal(descriptors.used, 0);
+}
+
+/* Workers that ended have read nothing. */
+static void test_recalled(void **state)
+{
+	(void)state;
+	SIMRIG_UNTIL(&rig, woken[0] > 0 && woken[1] > 0, 1000);
+	simrig_run(&rig, 500);
+	lookout_stop(lookout);
+	simrig_run(&rig, 500);
+	assert_false(lookout_idle(lookout));
+	lookout_recall(lookout);
+	assert_true(lookout_idle(lookout));
+}
+
+static const char *metrics(void)
+{
+	static char text[8192];
+	size_t n = lookout_metrics(lookout, text, sizeof(text) - 1);
+
+	assert_true(n > 0);
+	text[n] = '\0';
+	/* With less room nothing is said rather than half of it. */
+	for (size_t size = 1; size <= n; size += 7) {
+		char *less = malloc(size);
+
+		assert_int_equal(lookout_metrics(lookout, less, size), 0);
+		free(less);
+	}
+	return text;
+}
+
+static void test_metrics(void **state)
+{
+	const char *text;
+
+	(void)state;
+	assert_null(strstr(metrics(), "fairlead_health_up{")); /* nothing is known yet */
+	SIMRIG_UNTIL(&rig, host.accepted >= 2, 1000);
+	simrig_run(&rig, 400);
+	deliver_all();
+	simrig_run(&rig, 100);
+	text = metrics();
+	assert_non_null(strstr(text, "\nfairlead_health_up{upstream=\"app\",server=\"a\","
+				     "address=\"127.0.0.1:6000\"} 1\n"));
+	assert_non_null(strstr(text, "\nfairlead_health_up{upstream=\"app\",server=\"b\\\"\\\\\","
+				     "address=\"127.0.0.1:6001\"} 0\n"));
+	assert_non_null(strstr(text, "# TYPE fairlead_health_probes_total counter\n"));
+	assert_non_null(strstr(text, "\nfairlead_health_left_out_total 0\n"));
+	assert_null(strstr(text, "resolver"));
+	lookout_stop(lookout);
+	deliver_all();
+	SIMRIG_UNTIL(&rig, lookout_idle(lookout), 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_words, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_recalled, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_metrics, open_world, close_world),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

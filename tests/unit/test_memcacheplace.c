@@ -1,0 +1,336 @@
+/* memcached servers come, change and leave. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <netinet/in.h>
+
+#include "lib/memcacherig.h"
+
+#define KEYS 60
+
+static void get_all(struct rig *r, struct memcache_call **calls)
+{
+	char key[16];
+
+	for (unsigned i = 0; i < KEYS; i++) {
+		snprintf(key, sizeof(key), "key%u", i);
+		calls[i] = rig_get(r, key);
+	}
+}
+
+static void forget_all(struct rig *r, struct memcache_call **calls, enum call_state state)
+{
+	for (unsigned i = 0; i < KEYS; i++) {
+		rig_wait(r, calls[i]);
+		assert_int_equal(calls[i]->state, state);
+		memcache_forget(&calls[i]);
+	}
+}
+
+static void reset_counts(struct rig *r)
+{
+	for (unsigned i = 0; i < RIG_SERVERS; i++)
+		r->fakes[i].requests = r->fakes[i].accepted = 0;
+}
+
+/* The port of another fake. */
+static struct config_address address_of(struct rig *r, unsigned i)
+{
+	return r->servers[i].addresses[0];
+}
+
+/* Links to an address that stays are kept; another address of the same name has its keys. */
+static void resolved(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address both[2], none;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 3);
+	r.upstream.server_n = 1;
+	rig_reconfigure(&r);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[0].accepted, 1);
+	both[0] = address_of(&r, 1);
+	both[1] = address_of(&r, 0);
+	none = both[0];
+	((struct sockaddr_in *)&none.sa)->sin_port = 1;
+	memcache_resolved(r.memcache, 0, both, 2);
+	memcache_resolved(r.memcache, 7, both, 2); /* no server */
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[0].accepted, 1);
+	assert_int_equal(r.fakes[0].requests, 2 * KEYS);
+	memcache_resolved(r.memcache, 0, both, 1);
+	rig_run(&r, 500);
+	assert_int_equal(r.fakes[0].conns_n, 0);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[1].requests, KEYS);
+	r.upstream.server_n = 3;
+	rig_close(&r);
+}
+
+/* Calls in flight are answered over the link to the old address, which then ends. */
+static void resolved_in_flight(void **state)
+{
+	struct memcache_call *calls[KEYS], *later[KEYS];
+	struct config_address other;
+	struct rig r;
+
+	(void)state;
+	for (unsigned seed = 0; seed < 40; seed++) {
+		rig_open_servers(&r, seed, 3);
+		r.upstream.server_n = 1;
+		rig_reconfigure(&r);
+		r.fakes[0].silent = true;
+		get_all(&r, calls);
+		rig_run(&r, seed * 5); /* also: still connecting, which then is for nothing */
+		other = address_of(&r, 1);
+		memcache_resolved(r.memcache, 0, &other, 1);
+		get_all(&r, later);
+		forget_all(&r, later, CALL_HIT);
+		fake_answer(&r.fakes[0]);
+		forget_all(&r, calls, CALL_HIT);
+		rig_run(&r, 500);
+		assert_int_equal(r.fakes[0].conns_n, 0);
+		assert_int_equal(r.fakes[0].requests + r.fakes[1].requests, 2 * KEYS);
+		r.upstream.server_n = 3;
+		rig_close(&r);
+	}
+}
+
+/* What is down is a miss at once, until it is up again. */
+static void probed(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address a, other;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1);
+	a = address_of(&r, 0);
+	other = a;
+	((struct sockaddr_in *)&other.sa)->sin_port = 1;
+	memcache_probed(r.memcache, 0, &other, false);
+	memcache_probed(r.memcache, 1, &a, false);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	memcache_probed(r.memcache, 0, &a, false);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_MISS);
+	assert_int_equal(r.fakes[0].requests, KEYS);
+	memcache_probed(r.memcache, 0, &a, true);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	/* A configuration without a health check: nobody would ever say that it is up. */
+	memcache_probed(r.memcache, 0, &a, false);
+	rig_reconfigure(&r);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	rig_close(&r);
+}
+
+/* What the operator sees of servers. */
+static void standing(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address a;
+	struct roster_cell *first, *second;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	first = &r.roster->rows[0].cells[0];
+	second = &r.roster->rows[1].cells[0];
+	assert_string_equal(r.roster->rows[1].name, "b");
+	get_all(&r, calls);
+	rig_run(&r, 0);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(first->requests + second->requests, KEYS);
+	assert_int_equal(first->requests, r.fakes[0].requests);
+	fake_unlisten(&r.fakes[1]);
+	fake_hang_up(&r.fakes[1], CONN_NOW);
+	rig_run(&r, 500);
+	get_all(&r, calls);
+	for (unsigned i = 0; i < KEYS; i++) {
+		rig_wait(&r, calls[i]);
+		memcache_forget(&calls[i]);
+	}
+	assert_int_equal(second->standing, STANDING_EJECTED);
+	assert_int_equal(second->reason, REASON_UNREACHED);
+	assert_true(second->failures > 0);
+	assert_int_equal(first->standing, STANDING_UP);
+	a = address_of(&r, 0);
+	memcache_probed(r.memcache, 0, &a, false);
+	assert_int_equal(first->standing, STANDING_DOWN);
+	memcache_probed(r.memcache, 0, &a, true);
+	assert_int_equal(first->standing, STANDING_UP);
+	fake_listen(&r.fakes[1]);
+	a = address_of(&r, 1);
+	memcache_probed(r.memcache, 1, &a, true);
+	assert_int_equal(second->standing, STANDING_UP);
+	r.upstream.server_n = 1;
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	assert_false(second->entered);
+	assert_true(first->entered);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
+/* Of two addresses one is down; then what waits for the other is told that it is as well. */
+static void probed_while_they_wait(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address both[2];
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	both[0] = address_of(&r, 0);
+	both[1] = address_of(&r, 1);
+	r.upstream.server_n = r.upstream.pipeline = r.upstream.links = 1;
+	rig_reconfigure(&r);
+	memcache_resolved(r.memcache, 0, both, 2);
+	memcache_probed(r.memcache, 0, &both[0], false);
+	r.fakes[1].silent = true;
+	get_all(&r, calls);
+	rig_run(&r, 300);
+	assert_int_equal(r.fakes[0].accepted, 0);
+	assert_int_equal(r.stats.waiting, KEYS - 1);
+	memcache_probed(r.memcache, 0, &both[1], false);
+	assert_int_equal(r.stats.waiting, 0);
+	fake_answer(&r.fakes[1]);
+	rig_wait(&r, calls[0]);
+	assert_int_equal(calls[0]->state, CALL_HIT);
+	memcache_forget(&calls[0]);
+	calls[0] = rig_get(&r, "one");
+	forget_all(&r, calls, CALL_MISS);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
+/* Servers that stay keep their links, whatever else changes; keys go as the ring says. */
+static void reconfigured(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_server servers[RIG_SERVERS];
+	struct config_upstream other;
+	unsigned of_c, of_a;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 3);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	of_a = r.fakes[0].requests;
+	of_c = r.fakes[2].requests;
+	reset_counts(&r);
+	other = r.upstream;
+	other.servers = servers;
+	other.server_n = 2;
+	other.pipeline = 3;
+	servers[0] = r.servers[2];
+	servers[1] = r.servers[0];
+	assert_true(memcache_reconfigure(r.memcache, &other));
+	memset(servers, 0xff, sizeof(servers)); /* is read no more */
+	rig_run(&r, 500);
+	assert_int_equal(r.fakes[1].conns_n, 0);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[1].requests, 0);
+	assert_true(r.fakes[0].requests >= of_a && r.fakes[2].requests >= of_c);
+	assert_true(r.fakes[0].conns_n > 1); /* three calls to a link */
+	assert_int_equal(r.stats.connections, r.fakes[0].conns_n + r.fakes[2].conns_n);
+	reset_counts(&r);
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[0].requests, of_a);
+	assert_int_equal(r.fakes[2].requests, of_c);
+	rig_close(&r);
+}
+
+/* At any moment: calls that wait go where their keys live, those in flight are answered. */
+static void reconfigured_in_flight(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct rig r;
+
+	(void)state;
+	for (unsigned seed = 0; seed < 60; seed++) {
+		rig_open_servers(&r, seed, 3);
+		r.upstream.pipeline = r.upstream.links = 2;
+		rig_reconfigure(&r);
+		if (seed % 2)
+			r.fakes[1].silent = true;
+		get_all(&r, calls);
+		rig_run(&r, seed * 3);
+		r.upstream.server_n = 1;
+		r.upstream.pipeline = 1 + seed % 5;
+		assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+		rig_run(&r, seed % 3 * 100);
+		fake_answer(&r.fakes[1]);
+		forget_all(&r, calls, CALL_HIT);
+		rig_run(&r, 500);
+		assert_int_equal(r.fakes[1].conns_n + r.fakes[2].conns_n, 0);
+		r.upstream.server_n = 3;
+		rig_close(&r);
+	}
+}
+
+/* One is late on a link whose server leaves: those behind it are asked of another. */
+static void late_on_a_server_that_leaves(void **state)
+{
+	struct memcache_call *calls[KEYS], *late;
+	unsigned hits = 0;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	r.fakes[1].silent = true;
+	r.fakes[0].silent = true;
+	late = rig_get(&r, "first");
+	rig_run(&r, 500);
+	get_all(&r, calls);
+	rig_run(&r, 500);
+	r.upstream.server_n = 1;
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	rig_wait(&r, late);
+	fake_answer(&r.fakes[0]);
+	for (unsigned i = 0; i < KEYS; i++) {
+		rig_wait(&r, calls[i]);
+		hits += calls[i]->state == CALL_HIT;
+		memcache_forget(&calls[i]);
+	}
+	memcache_forget(&late);
+	assert_true(hits > 0);
+	rig_run(&r, 500);
+	assert_int_equal(r.fakes[1].conns_n, 0);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(resolved),
+		cmocka_unit_test(resolved_in_flight),
+		cmocka_unit_test(probed),
+		cmocka_unit_test(probed_while_they_wait),
+		cmocka_unit_test(standing),
+		cmocka_unit_test(reconfigured),
+		cmocka_unit_test(reconfigured_in_flight),
+		cmocka_unit_test(late_on_a_server_that_leaves),
+	};
+
+	return cmocka_run_group_tests_name("memcacheplace", tests, NULL, NULL);
+}

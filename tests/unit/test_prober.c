@@ -1,0 +1,461 @@
+/* Probes of servers in the simulated network: what is told, and when. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/simrig.h"
+#include "watch/prober.h"
+
+#define PORT 6000
+#define SERVERS 3
+#define INTERVAL_MS 1000
+#define TIMEOUT_MS 300
+#define NEWS_MAX 64
+
+/* What a host answers to what it was asked; NULL: nothing. "!": it ends without a word. */
+static const char *answers[SERVERS];
+static const char *asked_for;
+
+struct told {
+	unsigned server;
+	bool up, first;
+	uint64_t at_ms;
+	char why[64];
+};
+
+static struct simrig rig;
+static struct config config;
+static struct config_upstream upstream;
+static struct config_server servers[SERVERS];
+static struct host hosts[SERVERS];
+static struct quota descriptors;
+static struct prober *prober;
+static struct told told[NEWS_MAX];
+static unsigned told_n;
+static bool refuse_news;
+
+static bool take(void *owner, const struct prober_news *news)
+{
+	assert_ptr_equal(owner, &rig);
+	assert_int_equal(news->upstream, 0);
+	assert_true(told_n < NEWS_MAX);
+	assert_int_equal(news->up, !news->why);
+	told[told_n] = (struct told){ news->server, news->up, news->first, rig.tick.now_ms, "" };
+	snprintf(told[told_n++].why, sizeof(told[0].why), "%s", news->why ? news->why : "");
+	return !refuse_news;
+}
+
+static bool has_asked(const struct actor *a)
+{
+	size_t n = strlen(asked_for);
+
+	return a->in_n >= n && memcmp(a->in + a->in_n - n, asked_for, n) == 0;
+}
+
+static void heard(struct actor *a)
+{
+	const char *answer = answers[(unsigned)(a->host - hosts)];
+
+	if (!answer || a->step > 0)
+		return;
+	if (asked_for[0] != '\0' && !has_asked(a))
+		return;
+	a->step = 1;
+	if (strcmp(answer, "!") != 0)
+		actor_says(a, answer);
+	actor_shut(a);
+}
+
+static void set_address(struct config_address *to, unsigned port)
+{
+	struct sockaddr_in addr = simrig_address(port);
+
+	memset(to, 0, sizeof(*to));
+	to->len = sizeof(addr);
+	memcpy(&to->sa, &addr, sizeof(addr));
+}
+
+static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
+{
+	simrig_open(&rig, seed, 64);
+	memset(hosts, 0, sizeof(hosts));
+	memset(servers, 0, sizeof(servers));
+	told_n = 0;
+	refuse_news = false;
+	for (unsigned i = 0; i < SERVERS; i++) {
+		servers[i].name = servers[i].address = "app.test:6000";
+		servers[i].address_n = 1;
+		set_address(&servers[i].addresses[0], PORT + i);
+		host_open(&hosts[i], &rig, PORT + i, heard, NULL);
+	}
+	upstream = (struct config_upstream){ .name = "app", .server_n = n, .servers = servers };
+	upstream.health = (struct config_health){
+		.on = true, .type = type, .path = SLICE("/health"), .status_n = 2,
+		.statuses = { { 200, 299 }, { 404, 404 } }, .interval_ms = INTERVAL_MS,
+		.timeout_ms = TIMEOUT_MS, .rise = 2, .fall = 3 };
+	config = (struct config){ .upstream_n = 1, .upstreams = &upstream };
+	asked_for = type == CONFIG_HEALTH_HTTP ? "\r\n\r\n" :
+		    type == CONFIG_HEALTH_MEMCACHED ? "version\r\n" : "";
+	quota_init(&descriptors, 10);
+}
+
+static void start(void)
+{
+	prober = prober_new(&(struct prober_options){ .tick = &rig.tick, .config = &config,
+		.descriptors = &descriptors, .seed = 77, .told = take, .owner = &rig });
+	assert_non_null(prober);
+}
+
+static void close_world(void)
+{
+	prober_stop(prober);
+	SIMRIG_UNTIL(&rig, prober_idle(prober), 3000);
+	prober_free(prober);
+	assert_int_equal(descriptors.used, 0);
+	simrig_leave(&rig);
+	simrig_assert_buffers(&rig);
+	simrig_close(&rig);
+}
+
+/* What one server's first probe finds. */
+static const struct {
+	enum config_health_type type;
+	const char *answer, *why;
+} probes[] = {
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.0 404 Not Found\r\n\r\n", "" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", "" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 300 x\r\nContent-Length: 0\r\n\r\n", "status 300" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "status 503" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\r\nContent-Le", "closed without an answer" },
+	{ CONFIG_HEALTH_HTTP, "!", "closed without an answer" },
+	{ CONFIG_HEALTH_HTTP, NULL, "no answer in time" },
+	{ CONFIG_HEALTH_TCP, "anything", "" },
+	{ CONFIG_HEALTH_TCP, NULL, "" },
+	{ CONFIG_HEALTH_MEMCACHED, "VERSION 1.6.18\r\n", "" },
+	{ CONFIG_HEALTH_MEMCACHED, "ERROR\r\n", "no version was told" },
+	{ CONFIG_HEALTH_MEMCACHED, "VERSI", "closed without an answer" },
+	{ CONFIG_HEALTH_MEMCACHED, NULL, "no answer in time" },
+};
+
+static void test_what_is_found(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < COUNT(probes); i++) {
+		for (uint64_t seed = 1; seed <= 10; seed++) {
+			open_world(seed, 1, probes[i].type);
+			answers[0] = probes[i].answer;
+			start();
+			SIMRIG_UNTIL(&rig, told_n > 0, INTERVAL_MS + TIMEOUT_MS + 100);
+			assert_string_equal(told[0].why, probes[i].why);
+			assert_true(told[0].first);
+			close_world();
+		}
+	}
+}
+
+/* A head that is none, whatever is wrong with it. */
+static void test_nonsense(void **state)
+{
+	(void)state;
+	open_world(3, 1, CONFIG_HEALTH_HTTP);
+	answers[0] = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
+	start();
+	SIMRIG_UNTIL(&rig, told_n > 0, INTERVAL_MS + TIMEOUT_MS);
+	assert_false(told[0].up);
+	close_world();
+}
+
+static void test_request(void **state)
+{
+	(void)state;
+	open_world(5, 1, CONFIG_HEALTH_HTTP);
+	answers[0] = NULL;
+	start();
+	SIMRIG_UNTIL(&rig, hosts[0].last && has_asked(hosts[0].last), 2 * INTERVAL_MS);
+	assert_true(slice_starts(actor_heard(hosts[0].last),
+				 SLICE("GET /health HTTP/1.1\r\nHost: app.test:6000\r\n")));
+	assert_non_null(strstr(hosts[0].last->in, "\r\nConnection: close\r\n"));
+	close_world();
+}
+
+static unsigned seen_of(unsigned server, bool up)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < told_n; i++)
+		n += told[i].server == server && told[i].up == up;
+	return n;
+}
+
+/* Nobody listens; later somebody does: three bad probes bring it down, two good ones up. */
+static void test_down_and_up(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		uint64_t from_ms;
+
+		open_world(seed, 2, CONFIG_HEALTH_HTTP);
+		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		start();
+		SIMRIG_UNTIL(&rig, told_n == 2, INTERVAL_MS + 200);
+		host_close(&hosts[1]);
+		from_ms = rig.tick.now_ms;
+		SIMRIG_UNTIL(&rig, told_n == 3, 5 * INTERVAL_MS);
+		assert_int_equal(told[2].server, 1);
+		assert_false(told[2].up);
+		assert_false(told[2].first);
+		assert_in_range(rig.tick.now_ms - from_ms, 2 * INTERVAL_MS, 4 * INTERVAL_MS);
+		host_open(&hosts[1], &rig, PORT + 1, heard, NULL);
+		from_ms = rig.tick.now_ms;
+		SIMRIG_UNTIL(&rig, told_n == 4, 5 * INTERVAL_MS);
+		assert_true(told[3].up);
+		assert_in_range(rig.tick.now_ms - from_ms, INTERVAL_MS, 3 * INTERVAL_MS);
+		assert_int_equal(seen_of(0, false), 0);
+		close_world();
+	}
+}
+
+/* One lost probe of three is no news. */
+static void test_flapping(void **state)
+{
+	(void)state;
+	open_world(9, 1, CONFIG_HEALTH_HTTP);
+	for (unsigned i = 0; i < 30; i++) {
+		unsigned before = hosts[0].accepted;
+
+		answers[0] = i % 3 == 2 ? "HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n" :
+					  "HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n";
+		if (i == 0)
+			start();
+		SIMRIG_UNTIL(&rig, hosts[0].accepted > before, 2 * INTERVAL_MS);
+		simrig_run(&rig, INTERVAL_MS / 2);
+	}
+	assert_int_equal(told_n, 1);
+	assert_true(told[0].up);
+	close_world();
+}
+
+/* Intervals are kept, with jitter and without drift into each other. */
+static void test_intervals(void **state)
+{
+	uint64_t last_ms = 0;
+
+	(void)state;
+	open_world(4, 1, CONFIG_HEALTH_TCP);
+	upstream.health.jitter = 20;
+	start();
+	for (unsigned i = 1; i <= 20; i++) {
+		SIMRIG_UNTIL(&rig, hosts[0].accepted == i, 2 * INTERVAL_MS);
+		if (i > 1)
+			assert_in_range(rig.tick.now_ms - last_ms, INTERVAL_MS * 7 / 10,
+					INTERVAL_MS * 13 / 10);
+		last_ms = rig.tick.now_ms;
+	}
+	close_world();
+}
+
+/* Each answer takes longer than the interval: no two probes at once, and none too many. */
+static void test_slower_than_the_interval(void **state)
+{
+	uint64_t from_ms, took_ms;
+
+	(void)state;
+	open_world(4, 1, CONFIG_HEALTH_HTTP);
+	upstream.health.interval_ms = 50;
+	answers[0] = NULL;
+	start();
+	from_ms = rig.tick.now_ms;
+	for (unsigned i = 0; i < 300; i++) {
+		simrig_run(&rig, 10);
+		assert_true(descriptors.used <= 1);
+	}
+	took_ms = rig.tick.now_ms - from_ms;
+	assert_in_range(hosts[0].accepted, took_ms / (TIMEOUT_MS + 100), took_ms / TIMEOUT_MS + 1);
+	close_world();
+}
+
+/* At another port than requests go to. */
+static void test_port(void **state)
+{
+	(void)state;
+	open_world(2, 1, CONFIG_HEALTH_TCP);
+	upstream.health.port = PORT + 2;
+	start();
+	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
+	assert_int_equal(hosts[0].accepted, 0);
+	assert_int_equal(hosts[2].accepted, 1);
+	close_world();
+}
+
+struct rows {
+	unsigned n, up;
+	uint64_t probes, failures;
+};
+
+static void count_row(void *owner, const struct prober_row *row)
+{
+	struct rows *r = owner;
+
+	r->n++;
+	r->up += row->state == HEALTH_UP;
+	r->probes += row->probes;
+	r->failures += row->failures;
+}
+
+static struct rows rows(void)
+{
+	struct rows r = { 0 };
+
+	prober_each(prober, count_row, &r);
+	return r;
+}
+
+/* Addresses that went are asked no more, new ones soon, and those that stay keep what is known
+ * of them. */
+static void test_resolved(void **state)
+{
+	struct config_address now[2];
+	unsigned before;
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		open_world(seed, 1, CONFIG_HEALTH_HTTP);
+		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		answers[2] = NULL;
+		servers[0].address_n = 2;
+		set_address(&servers[0].addresses[1], PORT + 1);
+		start();
+		SIMRIG_UNTIL(&rig, told_n == 2, INTERVAL_MS + 200);
+		assert_int_equal(rows().up, 2);
+		set_address(&now[0], PORT + 2);
+		set_address(&now[1], PORT + 1);
+		simrig_run(&rig, (uint32_t)simrig_draw(&rig, 1000)); /* amid a probe, or not */
+		before = told_n;
+		prober_resolved(prober, 0, 0, now, 2);
+		assert_int_equal(rows().n, 2);
+		assert_int_equal(rows().up, 1);
+		SIMRIG_UNTIL(&rig, told_n == before + 1, INTERVAL_MS + TIMEOUT_MS + 200);
+		assert_false(told[before].up);
+		before = hosts[0].accepted;
+		simrig_run(&rig, 3 * INTERVAL_MS);
+		assert_int_equal(hosts[0].accepted, before);
+		close_world();
+	}
+}
+
+/* Without a descriptor nothing is found, and nobody is to blame. */
+static void test_descriptors(void **state)
+{
+	(void)state;
+	open_world(6, 1, CONFIG_HEALTH_HTTP);
+	answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	quota_init(&descriptors, 0);
+	start();
+	simrig_run(&rig, 3 * INTERVAL_MS);
+	assert_int_equal(told_n, 0);
+	assert_in_range(prober_left_out(prober), 2, 4);
+	assert_int_equal(rows().probes, 0);
+	descriptors.limit = 1;
+	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
+	assert_true(told[0].up);
+	close_world();
+}
+
+/* Nor when our own ports or descriptors are used up as it connects. */
+static void test_shortage(void **state)
+{
+	(void)state;
+	open_world(6, 1, CONFIG_HEALTH_HTTP);
+	answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	sim_set_faults(rig.tick.loop, &(struct sim_faults){ .connects = 1 });
+	start();
+	simrig_run(&rig, 4 * INTERVAL_MS);
+	assert_int_equal(told_n, 0);
+	assert_in_range(prober_left_out(prober), 3, 5);
+	assert_int_equal(rows().probes, 0);
+	sim_set_faults(rig.tick.loop, &(struct sim_faults){ 0 });
+	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
+	assert_true(told[0].up);
+	close_world();
+}
+
+/* The connection comes in the very moment in which it is given up. */
+static void test_late_connection(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 200; seed++) {
+		open_world(seed, 1, CONFIG_HEALTH_HTTP);
+		upstream.health.timeout_ms = 1;
+		answers[0] = NULL;
+		start();
+		simrig_run(&rig, 5 * INTERVAL_MS);
+		assert_in_range(rows().probes, 4, 6);
+		close_world();
+	}
+}
+
+/* Who could not take the news gets them again. */
+static void test_told_again(void **state)
+{
+	(void)state;
+	open_world(6, 1, CONFIG_HEALTH_TCP);
+	refuse_news = true;
+	start();
+	SIMRIG_UNTIL(&rig, told_n == 2, 3 * INTERVAL_MS);
+	refuse_news = false;
+	SIMRIG_UNTIL(&rig, told_n == 3, 3 * INTERVAL_MS);
+	simrig_run(&rig, 3 * INTERVAL_MS);
+	assert_int_equal(told_n, 3);
+	assert_true(told[2].up);
+	close_world();
+}
+
+/* At any moment. */
+static void test_stopped_anywhere(void **state)
+{
+	(void)state;
+	for (uint32_t ms = 0; ms < 1400; ms += 7) {
+		unsigned before;
+
+		open_world(ms + 1, 3, ms % 2 ? CONFIG_HEALTH_HTTP : CONFIG_HEALTH_MEMCACHED);
+		answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok";
+		answers[1] = NULL;
+		answers[2] = "!";
+		host_close(&hosts[2]);
+		start();
+		simrig_run(&rig, ms);
+		before = told_n;
+		prober_stop(prober);
+		simrig_run(&rig, 3000);
+		assert_int_equal(told_n, before);
+		close_world();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_what_is_found),
+		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_down_and_up),
+		cmocka_unit_test(test_flapping),
+		cmocka_unit_test(test_intervals),
+		cmocka_unit_test(test_slower_than_the_interval),
+		cmocka_unit_test(test_port),
+		cmocka_unit_test(test_resolved),
+		cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_shortage),
+		cmocka_unit_test(test_late_connection),
+		cmocka_unit_test(test_told_again),
+		cmocka_unit_test(test_stopped_anywhere),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,371 @@
+/* What names stand for, and when it is asked for again: nameservers played by the test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/simrig.h"
+#include "watch/resolver.h"
+
+#define NEWS_MAX 64
+
+struct told {
+	unsigned server, n;
+	bool changed, recovered;
+	bool failure;
+	uint16_t last[8]; /* the last bytes of its addresses */
+};
+
+static struct simrig rig;
+static struct config config;
+static struct config_upstream upstream;
+static struct config_server servers[3];
+static struct resolver *resolver;
+static struct resolver_ask *asked[16];
+static uint64_t asked_ms[16];
+static unsigned asked_n;
+static struct told told[NEWS_MAX];
+static unsigned told_n;
+static uint16_t weight = 1; /* of what is answered */
+
+static void ask(void *owner, struct resolver_ask *a)
+{
+	assert_ptr_equal(owner, &rig);
+	assert_true(asked_n < COUNT(asked));
+	asked_ms[asked_n] = rig.tick.now_ms;
+	asked[asked_n++] = a;
+}
+
+static void take(void *owner, const struct resolver_news *news)
+{
+	struct told *t = &told[told_n++];
+
+	assert_ptr_equal(owner, &rig);
+	assert_true(told_n < NEWS_MAX);
+	*t = (struct told){ .server = news->server, .n = news->n, .changed = news->changed,
+			    .recovered = news->recovered, .failure = news->failure };
+	for (unsigned i = 0; i < news->n && i < COUNT(t->last); i++) {
+		struct sockaddr_in in;
+
+		memcpy(&in, &news->addresses[i].sa, sizeof(in));
+		t->last[i] = in.sin_family == AF_INET ? ntohl(in.sin_addr.s_addr) & 0xff : 0xffff;
+		if (in.sin_family == AF_INET)
+			assert_int_equal(ntohs(in.sin_port), 6000);
+	}
+}
+
+static void open_world(void)
+{
+	simrig_open(&rig, 1, 16);
+	memset(servers, 0, sizeof(servers));
+	asked_n = told_n = 0;
+	servers[0].host = "app.test";
+	servers[0].port = 6000;
+	servers[1].host = NULL; /* an address */
+	for (unsigned i = 0; i < COUNT(servers); i++) {
+		struct dns_address a = { AF_INET, 6000, { 10, 0, 0, 1 }, 1 };
+
+		servers[i].address_n = 1;
+		servers[i].addresses[0].len = dns_sockaddr(&a, &servers[i].addresses[0].sa);
+	}
+	upstream = (struct config_upstream){ .server_n = 2, .servers = servers };
+	config = (struct config){ .upstream_n = 1, .upstreams = &upstream,
+				  .resolver = { .ttl_min_ms = 2000, .ttl_max_ms = 60000 } };
+}
+
+static void start(void)
+{
+	resolver = resolver_new(&(struct resolver_options){
+		.tick = &rig.tick, .config = &config, .ask = ask, .told = take, .owner = &rig });
+	assert_non_null(resolver);
+}
+
+static void close_world(void)
+{
+	resolver_stop(resolver);
+	for (unsigned i = 0; i < asked_n; i++) {
+		assert_false(resolver_idle(resolver));
+		asked[i]->answered(asked[i]);
+	}
+	assert_true(resolver_idle(resolver));
+	resolver_free(resolver);
+	simrig_close(&rig);
+}
+
+/* Answers the first that was asked: addresses 10.0.0.x, ended by 0; 255: one of IPv6. */
+static void answer(uint32_t ttl_s, const uint8_t *last)
+{
+	struct resolver_ask *a = asked[0];
+	struct dns_lookup *l = &a->lookup;
+
+	assert_true(asked_n > 0);
+	memmove(asked, asked + 1, --asked_n * sizeof(asked[0]));
+	memmove(asked_ms, asked_ms + 1, asked_n * sizeof(asked_ms[0]));
+	l->ttl_s = ttl_s;
+	l->failure = last[0] ? NULL : "no such name";
+	for (l->n = 0; last[l->n]; l->n++)
+		l->addresses[l->n] = last[l->n] == 255 ?
+			(struct dns_address){ AF_INET6, 6000, { [15] = 1 }, weight } :
+			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[l->n] }, weight };
+	a->answered(a);
+	l->unsure_v4 = l->unsure_v6 = false;
+}
+
+#define ANSWER(ttl_s, ...) answer(ttl_s, (const uint8_t[]){ __VA_ARGS__, 0 })
+#define FAIL() answer(0, (const uint8_t[]){ 0 })
+
+/* How long it takes until it is asked again. */
+static uint64_t next_ms(void)
+{
+	uint64_t from_ms = rig.tick.now_ms;
+
+	assert_int_equal(asked_n, 0);
+	SIMRIG_UNTIL(&rig, asked_n > 0, 4000000);
+	return rig.tick.now_ms - from_ms;
+}
+
+#define ASSERT_NEXT(ms) assert_in_range(next_ms(), (ms), (ms) + 2100)
+
+static void test_first(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	SIMRIG_UNTIL(&rig, asked_n == 1, 100);
+	assert_string_equal(asked[0]->lookup.name, "app.test");
+	assert_false(asked[0]->lookup.service);
+	assert_int_equal(asked[0]->lookup.port, 6000);
+	ANSWER(30, 1); /* what it was */
+	assert_int_equal(told_n, 0);
+	simrig_run(&rig, 20000);
+	assert_int_equal(asked_n, 0);
+	close_world();
+}
+
+static void test_ttl(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(10, 1);
+	ASSERT_NEXT(10000);
+	ANSWER(0, 1); /* not less than the floor */
+	ASSERT_NEXT(2000);
+	ANSWER(86400, 1); /* not more than the ceiling */
+	ASSERT_NEXT(60000);
+	ANSWER(INT32_MAX, 1);
+	ASSERT_NEXT(60000);
+	close_world();
+}
+
+static void test_changes(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(5, 2, 3);
+	assert_int_equal(told_n, 1);
+	assert_true(told[0].changed && !told[0].failure && !told[0].recovered);
+	assert_int_equal(told[0].server, 0);
+	assert_int_equal(told[0].n, 2);
+	assert_int_equal(told[0].last[0], 2);
+	assert_int_equal(told[0].last[1], 3);
+	next_ms();
+	ANSWER(5, 3, 2); /* the same in another order */
+	assert_int_equal(told_n, 1);
+	next_ms();
+	ANSWER(5, 3);
+	assert_int_equal(told_n, 2);
+	assert_int_equal(told[1].n, 1);
+	assert_int_equal(told[1].last[0], 3);
+	close_world();
+}
+
+/* The last answer stays, the failure is told once and asked about less and less often, and that
+ * it is over is told as well. */
+static void test_failures(void **state)
+{
+	static const uint32_t pauses_ms[] = { 2000, 4000, 8000, 16000, 30000, 30000 };
+
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(5, 2);
+	next_ms();
+	for (unsigned i = 0; i < COUNT(pauses_ms); i++) {
+		FAIL();
+		ASSERT_NEXT(pauses_ms[i]);
+	}
+	assert_int_equal(told_n, 2);
+	assert_true(told[1].failure && !told[1].changed);
+	assert_int_equal(told[1].n, 1);
+	assert_int_equal(told[1].last[0], 2);
+	ANSWER(5, 2);
+	assert_int_equal(told_n, 3);
+	assert_true(told[2].recovered && !told[2].changed && !told[2].failure);
+	ASSERT_NEXT(5000);
+	FAIL();
+	ASSERT_NEXT(2000); /* from the beginning */
+	ANSWER(5, 4);
+	assert_true(told[4].recovered && told[4].changed);
+	close_world();
+}
+
+/* No answer about one family takes none of it away. */
+static void test_half_answers(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(5, 2, 255);
+	assert_int_equal(told[0].n, 2);
+	next_ms();
+	asked[0]->lookup.unsure_v6 = true;
+	ANSWER(60, 2);
+	assert_int_equal(told_n, 1);
+	ASSERT_NEXT(2000); /* not as long as the half that there is holds */
+	asked[0]->lookup.unsure_v6 = true;
+	ANSWER(60, 3);
+	assert_int_equal(told_n, 2);
+	assert_int_equal(told[1].n, 2);
+	assert_int_equal(told[1].last[0], 3);
+	assert_int_equal(told[1].last[1], 0xffff);
+	next_ms();
+	ANSWER(60, 3); /* now it is known */
+	assert_int_equal(told_n, 3);
+	assert_int_equal(told[2].n, 1);
+	close_world();
+}
+
+/* The same addresses with other weights are news. */
+static void test_weights(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 0); /* as configured, without a weight */
+	next_ms();
+	weight = 7;
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 1);
+	assert_true(told[0].changed);
+	next_ms();
+	ANSWER(5, 1);
+	assert_int_equal(told_n, 1);
+	weight = 1;
+	close_world();
+}
+
+static void test_again(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(60, 2);
+	assert_int_equal(told_n, 1);
+	resolver_again(resolver, 0, 0);
+	ASSERT_NEXT(2000);
+	ANSWER(60, 2);
+	assert_int_equal(told_n, 2);
+	assert_true(told[1].changed);
+	next_ms();
+	ANSWER(60, 2);
+	assert_int_equal(told_n, 2);
+	close_world();
+}
+
+/* Nor does it wait for a nameserver that has gone meanwhile. */
+static void test_again_without_answer(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(60, 2);
+	resolver_again(resolver, 0, 0);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 2);
+	assert_true(told[1].changed);
+	assert_non_null(told[1].failure);
+	assert_int_equal(told[1].last[0], 2);
+	resolver_again(resolver, 0, 0);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 3);
+	assert_true(told[2].changed);
+	assert_null(told[2].failure);
+	next_ms();
+	FAIL();
+	assert_int_equal(told_n, 3);
+	close_world();
+}
+
+static void count_row(void *owner, const struct resolver_row *row)
+{
+	struct resolver_row *sum = owner;
+
+	*sum = *row;
+}
+
+static void test_rows(void **state)
+{
+	struct resolver_row row = { 0 };
+
+	(void)state;
+	open_world();
+	servers[2].host = "x.test";
+	upstream.server_n = 3;
+	start();
+	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
+	ANSWER(60, 1);
+	ANSWER(60, 2, 3);
+	resolver_each(resolver, count_row, &row);
+	assert_int_equal(row.server, 2);
+	assert_int_equal(row.addresses, 2);
+	assert_int_equal(row.lookups, 1);
+	assert_int_equal(row.changes, 1);
+	assert_int_equal(row.failures, 0);
+	assert_int_equal(row.answered_ms, rig.tick.now_ms);
+	close_world();
+}
+
+/* A service's own ports, and one family only. */
+static void test_service(void **state)
+{
+	(void)state;
+	open_world();
+	servers[0].srv = true;
+	servers[0].host = "_http._tcp.test";
+	config.resolver.family = CONFIG_FAMILY_IPV4;
+	start();
+	next_ms();
+	assert_true(asked[0]->lookup.service);
+	assert_int_equal(asked[0]->lookup.family, DNS_V4);
+	close_world();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_first),	    cmocka_unit_test(test_ttl),
+		cmocka_unit_test(test_changes),	    cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_half_answers), cmocka_unit_test(test_again),
+		cmocka_unit_test(test_again_without_answer),
+		cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

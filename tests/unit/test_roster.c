@@ -1,0 +1,290 @@
+/* tsan */
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "back/roster.h"
+#include "base/check.h"
+
+#define WORKERS 3
+#define LIMIT 2
+
+static struct mailbox boxes[WORKERS];
+static unsigned told[WORKERS], changes;
+
+static void nothing(void *sleeper)
+{
+	(void)sleeper;
+}
+
+static void places_granted(void *owner)
+{
+	++*(unsigned *)owner;
+}
+
+static void changed(struct message *m)
+{
+	struct roster *r = CONTAINER(m, struct roster, changed);
+
+	atomic_store(&r->changed_posted, false);
+	changes++;
+}
+
+static struct roster *open_roster(struct mailbox *control)
+{
+	struct roster *r = roster_new("app", WORKERS, control, changed);
+
+	assert_non_null(r);
+	memset(told, 0, sizeof(told));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		mailbox_init(&boxes[i], nothing, NULL);
+		roster_sit(r, i, &boxes[i], places_granted, &told[i]);
+	}
+	return r;
+}
+
+/* All workers have one row for a server, told by name and address. */
+static void rows(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *a = roster_enter(r, 0, "a", "127.0.0.1:1");
+
+	(void)state;
+	assert_ptr_equal(roster_enter(r, 1, "a", "127.0.0.1:1"), a);
+	assert_ptr_not_equal(roster_enter(r, 1, "a", "127.0.0.1:2"), a);
+	assert_ptr_not_equal(roster_enter(r, 1, "b", "127.0.0.1:1"), a);
+	assert_string_equal(a->name, "a");
+	assert_string_equal(a->address, "127.0.0.1:1");
+	assert_true(a->cells[0].entered && a->cells[1].entered && !a->cells[2].entered);
+	stat_add(&a->cells[0].requests, 7);
+	roster_hide(r, a, 0, LIMIT, 0);
+	assert_false(a->cells[0].entered);
+	roster_leave(a);
+	assert_ptr_equal(roster_enter(r, 0, "a", "127.0.0.1:1"), a); /* it comes back */
+	assert_int_equal(a->cells[0].requests, 7);
+	roster_free(r);
+}
+
+/* Rows that nobody uses are used again when there are no others; else there is none. */
+static void full(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *row = NULL, *last = NULL;
+	char name[16];
+
+	(void)state;
+	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		last = roster_enter(r, 0, name, "x");
+		assert_non_null(last);
+		if (i == 100)
+			row = last;
+	}
+	assert_null(roster_enter(r, 0, "another", "x"));
+	assert_ptr_equal(roster_enter(r, 1, "s100", "x"), row);
+	roster_leave(row);
+	assert_null(roster_enter(r, 0, "another", "x"));
+	stat_add(&row->cells[0].requests, 7);
+	assert_true(roster_take(row, 1));
+	roster_leave(row);
+	assert_ptr_equal(roster_enter(r, 2, "another", "x"), row);
+	assert_string_equal(row->name, "another");
+	assert_int_equal(row->cells[0].requests, 0);
+	assert_int_equal(row->used, 0);
+	assert_null(roster_enter(r, 0, "s100", "x"));
+	roster_free(r);
+}
+
+/* The control thread is told once, however much changes until it looks. */
+static void standings(void **state)
+{
+	struct mailbox control;
+	struct roster *r;
+	struct roster_row *row;
+
+	(void)state;
+	mailbox_init(&control, nothing, NULL);
+	r = open_roster(&control);
+	row = roster_enter(r, 0, "a", "x");
+	changes = 0;
+	roster_tell(r, &row->cells[0], STANDING_EJECTED);
+	roster_tell(r, &row->cells[1], STANDING_DOWN);
+	mailbox_drain(&control);
+	assert_int_equal(changes, 1);
+	roster_tell(r, &row->cells[0], STANDING_UP);
+	mailbox_drain(&control);
+	assert_int_equal(changes, 2);
+	assert_int_equal(row->cells[1].standing, STANDING_DOWN);
+	roster_free(r);
+}
+
+/* What comes free goes to who has waited longest, and nobody is quicker. */
+static void the_longest(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *row = NULL;
+
+	(void)state;
+	for (unsigned i = 0; i < WORKERS; i++)
+		row = roster_enter(r, i, "a", "x");
+	assert_true(roster_take(row, LIMIT) && roster_take(row, LIMIT));
+	assert_false(roster_has_room(row, LIMIT) || roster_take(row, LIMIT));
+	roster_waits(r, 0, 20);
+	roster_waits(r, 1, 30);
+	roster_waits(r, 2, 10);
+	roster_put(r, row, 0, LIMIT);
+	mailbox_drain(&boxes[2]);
+	assert_int_equal(told[2], 1);
+	assert_false(roster_take(row, LIMIT)); /* it was handed over */
+	assert_int_equal(roster_granted(&row->cells[2]), 1);
+	assert_int_equal(roster_granted(&row->cells[2]), 0);
+	roster_waits(r, 2, 0);
+	roster_put(r, row, 0, LIMIT); /* its own line is the next */
+	assert_true(roster_take(row, LIMIT));
+	roster_waits(r, 0, 0);
+	roster_put(r, row, 0, LIMIT);
+	assert_int_equal(roster_granted(&row->cells[1]), 1);
+	roster_waits(r, 1, 0);
+	roster_put(r, row, 1, LIMIT); /* of no use, to nobody */
+	roster_put(r, row, 0, LIMIT);
+	assert_int_equal(row->used, 0);
+	roster_free(r);
+}
+
+/* Who no longer asks the server is handed nothing, and gives back what it was handed. */
+static void hidden(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *row = NULL;
+
+	(void)state;
+	for (unsigned i = 0; i < WORKERS; i++)
+		row = roster_enter(r, i, "a", "x");
+	assert_true(roster_take(row, LIMIT) && roster_take(row, LIMIT));
+	roster_waits(r, 1, 10);
+	roster_waits(r, 2, 20);
+	roster_put(r, row, 0, LIMIT);
+	roster_hide(r, row, 1, LIMIT, 0); /* it was on its way to 1 */
+	assert_int_equal(roster_granted(&row->cells[2]), 1);
+	roster_put(r, row, 0, LIMIT);
+	assert_int_equal(roster_granted(&row->cells[1]), 0);
+	assert_int_equal(roster_granted(&row->cells[2]), 1);
+	roster_hide(r, row, 2, LIMIT, 2);
+	assert_int_equal(row->used, 0);
+	roster_free(r);
+}
+
+/* A limit that was lowered is kept as places come back. */
+static void lowered(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *row = roster_enter(r, 0, "a", "x");
+
+	(void)state;
+	roster_enter(r, 1, "a", "x");
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(roster_take(row, 4));
+	roster_waits(r, 1, 10);
+	roster_put(r, row, 0, 2);
+	roster_put(r, row, 0, 2);
+	assert_int_equal(roster_granted(&row->cells[1]), 0);
+	assert_int_equal(row->used, 2);
+	roster_put(r, row, 0, 2);
+	assert_int_equal(roster_granted(&row->cells[1]), 1);
+	roster_free(r);
+}
+
+/* ---- threads: never more than the limit, and nobody waits for ever ------------- */
+
+#define ROUNDS 20000
+
+static struct roster *shared;
+static _Atomic unsigned inside, most;
+static _Atomic uint64_t now;
+
+static void hold(struct roster_row *row)
+{
+	unsigned n = atomic_fetch_add(&inside, 1) + 1, seen = atomic_load(&most);
+
+	while (n > seen && !atomic_compare_exchange_weak(&most, &seen, n))
+		;
+	sched_yield();
+	(void)row;
+	atomic_fetch_sub(&inside, 1);
+}
+
+static void *worker_run(void *arg)
+{
+	unsigned worker = (unsigned)(uintptr_t)arg;
+	struct roster_row *row = roster_enter(shared, worker, "a", "x");
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		bool has = roster_take(row, LIMIT);
+		uint32_t n = 0;
+
+		if (!has) {
+			roster_waits(shared, worker, atomic_fetch_add(&now, 1) + 1);
+			has = roster_take(row, LIMIT);
+		}
+		while (!has) {
+			mailbox_drain(&boxes[worker]);
+			n = roster_granted(&row->cells[worker]);
+			has = n > 0;
+			if (!has)
+				sched_yield();
+		}
+		roster_waits(shared, worker, 0);
+		for (; n > 1; n--)
+			roster_put(shared, row, worker, LIMIT);
+		hold(row);
+		roster_put(shared, row, worker, LIMIT);
+		/* A place that came although another was taken meanwhile. */
+		mailbox_drain(&boxes[worker]);
+		for (n = roster_granted(&row->cells[worker]); n > 0; n--)
+			roster_put(shared, row, worker, LIMIT);
+	}
+	roster_hide(shared, row, worker, LIMIT, 0);
+	roster_leave(row);
+	return NULL;
+}
+
+static void shared_by_threads(void **state)
+{
+	pthread_t threads[WORKERS];
+
+	(void)state;
+	shared = open_roster(NULL);
+	atomic_store(&now, 1);
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, worker_run, (void *)i), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_in_range(atomic_load(&most), 1, LIMIT);
+	assert_int_equal(shared->rows[0].used, 0);
+	assert_int_equal(shared->rows[0].users, 0);
+	assert_int_equal(shared->rows[1].key, 0); /* one row for all */
+	roster_free(shared);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows),
+		cmocka_unit_test(full),
+		cmocka_unit_test(standings),
+		cmocka_unit_test(the_longest),
+		cmocka_unit_test(hidden),
+		cmocka_unit_test(lowered),
+		cmocka_unit_test(shared_by_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

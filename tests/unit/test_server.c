@@ -1,0 +1,401 @@
+/* The servers of an upstream come, change and leave. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/house.h"
+
+#define ASKERS 30
+
+/* Asks so often, holds all, and lets them go as idle. */
+static void fill(struct house *h, unsigned n)
+{
+	struct asker a[12];
+
+	for (unsigned i = 0; i < n; i++) {
+		asker_asks(h, &a[i]);
+		asker_waits(h, &a[i]);
+	}
+	for (unsigned i = 0; i < n; i++)
+		upstream_return(&a[i].lease, true);
+}
+
+/* How often each host has accepted, as "2110". */
+static void assert_accepted(struct house *h, const char *expected)
+{
+	simrig_run(&h->rig, 100);
+	for (unsigned i = 0; expected[i]; i++)
+		assert_int_equal(h->hosts[i].accepted, expected[i] - '0');
+}
+
+static void resolve(struct house *h, unsigned index, const char *hosts)
+{
+	struct config_address a[HOUSE_HOSTS];
+	unsigned n = 0;
+
+	for (; hosts[n]; n++)
+		a[n] = house_address((unsigned)(hosts[n] - '0'));
+	assert_true(upstream_resolved(h->upstream, index, a, n));
+}
+
+/* Connections to addresses that stay are kept, those to others end. */
+static void moves(struct house *h)
+{
+	house_start(h);
+	resolve(h, 0, "012");
+	fill(h, 6);
+	assert_accepted(h, "2220");
+	resolve(h, 0, "123");
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 4);
+	assert_true(actor_over(h->hosts[0].last));
+	assert_false(actor_over(h->hosts[1].last));
+	fill(h, 6);
+	assert_accepted(h, "2222");
+	assert_int_equal(h->stats.connections, 6);
+	resolve(h, 0, "3");
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 2);
+}
+
+static void test_moves(void **state)
+{
+	(void)state;
+	house_each_seed(1, moves);
+}
+
+/* Who holds an origin of a server that left goes on with it; then it ends. */
+static void finishes(struct house *h)
+{
+	struct asker a, b, c;
+
+	h->config.connections = 1;
+	house_start(h);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	asker_asks(h, &b);
+	assert_int_equal(b.lease.state, LEASE_WAITING);
+	asker_asks(h, &c);
+	resolve(h, 0, "1");
+	asker_waits(h, &b); /* there is room now */
+	assert_int_equal(c.lease.state, LEASE_WAITING);
+	assert_string_equal(lease_server(&a.lease), "a");
+	assert_int_equal(h->stats.connections, 2);
+	upstream_return(&a.lease, true);
+	assert_string_equal(lease_server(&b.lease), "a");
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 1);
+	assert_int_equal(c.lease.state, LEASE_WAITING);
+	upstream_return(&b.lease, true);
+	asker_waits(h, &c);
+	upstream_return(&c.lease, true);
+	assert_accepted(h, "11");
+}
+
+static void test_finishes(void **state)
+{
+	(void)state;
+	house_each_seed(1, finishes);
+}
+
+/* It left while it was being connected to. */
+static void leaves_connecting(struct house *h)
+{
+	struct asker a;
+	bool is_there = simrig_draw(&h->rig, 2);
+
+	house_start(h);
+	if (!is_there)
+		host_close(&h->hosts[0]);
+	asker_asks(h, &a);
+	assert_int_equal(a.lease.state, LEASE_CONNECTING);
+	resolve(h, 0, "1");
+	asker_waits(h, &a);
+	upstream_return(&a.lease, true);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, is_there ? 0 : 1);
+	assert_int_equal(h->hosts[1].accepted, !is_there);
+}
+
+static void test_leaves_connecting(void **state)
+{
+	(void)state;
+	house_each_seed(1, leaves_connecting);
+}
+
+/* Waits for a server that it has not tried, and this one leaves. */
+static void nobody_left(struct house *h)
+{
+	struct asker a, b;
+
+	h->config.connections = 1;
+	house_start(h);
+	host_close(&h->hosts[1]);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	asker_asks(h, &b); /* the other one refuses */
+	SIMRIG_UNTIL(&h->rig, b.lease.state == LEASE_WAITING, 1000);
+	h->config.server_n = 1;
+	h->config.servers = &h->servers[1];
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	asker_fails(h, &b, LEASE_REFUSED);
+	upstream_return(&a.lease, true);
+}
+
+static void test_nobody_left(void **state)
+{
+	(void)state;
+	house_each_seed(2, nobody_left);
+}
+
+/* Who is down is asked only when nobody else is there. */
+static void probed(struct house *h)
+{
+	struct config_address address[3] = { house_address(0), house_address(1),
+					     house_address(2) };
+
+	house_start(h);
+	upstream_probed(h->upstream, 1, &address[1], false);
+	upstream_probed(h->upstream, 1, &address[2], false); /* not of that name */
+	upstream_probed(h->upstream, 3, &address[2], false);
+	fill(h, 6);
+	assert_accepted(h, "303");
+	upstream_probed(h->upstream, 0, &address[0], false);
+	upstream_probed(h->upstream, 2, &address[2], false);
+	upstream_probed(h->upstream, 1, &address[1], true);
+	fill(h, 4);
+	assert_accepted(h, "343");
+	upstream_probed(h->upstream, 1, &address[1], false);
+	fill(h, 9);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 10);
+}
+
+/* Servers of a service have weights of their own. */
+static void weighs(struct house *h)
+{
+	struct config_address addresses[2] = { house_address(0), house_address(1) };
+
+	addresses[0].weight = 3;
+	addresses[1].weight = 1;
+	house_start(h);
+	assert_true(upstream_resolved(h->upstream, 0, addresses, 2));
+	fill(h, 8);
+	assert_accepted(h, "620");
+}
+
+static void test_weighs(void **state)
+{
+	(void)state;
+	house_each_seed(1, weighs);
+}
+
+/* A configuration without a health check: what the last one knew is not for ever. */
+static void probed_no_more(struct house *h)
+{
+	struct config_address address = house_address(1);
+
+	h->config.health.on = true;
+	house_start(h);
+	upstream_probed(h->upstream, 1, &address, false);
+	h->config.servers = h->servers;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 4);
+	assert_accepted(h, "202");
+	h->config.health.on = false;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	fill(h, 3);
+	assert_int_equal(h->hosts[1].accepted, 1);
+}
+
+static void test_probed_no_more(void **state)
+{
+	(void)state;
+	house_each_seed(3, probed_no_more);
+}
+
+static void test_probed(void **state)
+{
+	(void)state;
+	house_each_seed(3, probed);
+}
+
+/* Servers are told by name and address, wherever they stand; the rest is as configured. */
+static void reconfigured(struct house *h)
+{
+	struct config_server servers[3] = { h->servers[2], h->servers[0], h->servers[1] };
+	struct config_upstream other = h->config;
+	char name[8] = "other";
+
+	h->config.keepalive = 12;
+	house_start(h);
+	fill(h, 6);
+	assert_accepted(h, "2220");
+	servers[1].weight = 4;
+	servers[2].addresses[0] = house_address(3);
+	other.servers = servers;
+	other.name = name;
+	other.keepalive = 12;
+	assert_true(upstream_reconfigure(h->upstream, &other));
+	/* What was configured is read no more. */
+	memset(servers, 0xff, sizeof(servers));
+	memset(name, 0xff, sizeof(name));
+	memset(&h->servers, 0xff, sizeof(h->servers));
+	other.keepalive = 0;
+	assert_string_equal(upstream_config(h->upstream)->name, "other");
+	assert_int_equal(upstream_config(h->upstream)->keepalive, 12);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 4);
+	fill(h, 12);
+	assert_accepted(h, "8222");
+}
+
+static void test_reconfigured(void **state)
+{
+	(void)state;
+	house_each_seed(3, reconfigured);
+}
+
+/* More addresses than places: each name has its first. */
+static void too_many(void **state)
+{
+	static struct config_server servers[CONFIG_SERVERS_MAX];
+	struct house h;
+	struct asker a;
+
+	(void)state;
+	house_open(&h, 1, 1);
+	for (unsigned i = 0; i < CONFIG_SERVERS_MAX; i++) {
+		servers[i] = h.servers[0];
+		servers[i].name = "x";
+		servers[i].address_n = 3;
+		for (unsigned k = 0; k < 3; k++)
+			servers[i].addresses[k] = house_address(k);
+	}
+	for (unsigned i = 1; i < CONFIG_SERVERS_MAX; i++) {
+		static char names[CONFIG_SERVERS_MAX][8];
+
+		snprintf(names[i], sizeof(names[i]), "s%u", i);
+		servers[i].name = names[i];
+	}
+	h.config.servers = servers;
+	h.config.server_n = CONFIG_SERVERS_MAX - 1;
+	h.config.keepalive = 0;
+	house_start(&h);
+	for (unsigned i = 0; i < CONFIG_SERVERS_MAX; i++) {
+		asker_asks(&h, &a);
+		asker_waits(&h, &a);
+		upstream_return(&a.lease, true);
+	}
+	simrig_run(&h.rig, 100);
+	assert_int_equal(h.hosts[0].accepted, CONFIG_SERVERS_MAX - 1);
+	assert_int_equal(h.hosts[1].accepted, 1);
+	assert_int_equal(h.hosts[2].accepted, 0);
+	house_close(&h);
+}
+
+/* A word that stands for some of the hosts, at least one. */
+static void draw_hosts(struct house *h, char *hosts)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < HOUSE_HOSTS; i++)
+		if (simrig_draw(&h->rig, 3) == 0)
+			hosts[n++] = (char)('0' + i);
+	if (n == 0)
+		hosts[n++] = '0';
+	hosts[n] = '\0';
+}
+
+static void change_anything(struct house *h)
+{
+	struct config_server servers[HOUSE_SERVERS] = { h->servers[0], h->servers[1],
+							h->servers[2] };
+	struct config_upstream other = h->config;
+	char hosts[HOUSE_HOSTS + 1];
+	struct config_address a = house_address((unsigned)simrig_draw(&h->rig, HOUSE_HOSTS));
+	unsigned index = (unsigned)simrig_draw(&h->rig, HOUSE_SERVERS);
+
+	draw_hosts(h, hosts);
+	switch (simrig_draw(&h->rig, 3)) {
+	case 0:
+		resolve(h, index, hosts);
+		break;
+	case 1:
+		upstream_probed(h->upstream, index, &a, simrig_draw(&h->rig, 2));
+		break;
+	case 2:
+		other.server_n = 1 + (unsigned)simrig_draw(&h->rig, HOUSE_SERVERS);
+		other.connections = (uint32_t)simrig_draw(&h->rig, 4);
+		other.servers = servers;
+		servers[0].name = h->servers[index].name;
+		servers[index].name = h->servers[0].name;
+		servers[0].weight = 1 + (unsigned)simrig_draw(&h->rig, 10);
+		for (; hosts[servers[0].address_n]; servers[0].address_n++)
+			servers[0].addresses[servers[0].address_n] =
+				house_address((unsigned)(hosts[servers[0].address_n] - '0'));
+		assert_true(upstream_reconfigure(h->upstream, &other));
+		break;
+	}
+}
+
+/* Servers change under those who ask; nothing is lost, nothing left over. */
+static void turmoil(struct house *h)
+{
+	struct asker a[ASKERS];
+
+	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
+	quota_init(&h->line, 20);
+	house_start(h);
+	for (unsigned i = 0; i < ASKERS; i++)
+		asker_init(&a[i]);
+	for (unsigned n = 0; n < 200; n++) {
+		struct asker *x = &a[simrig_draw(&h->rig, ASKERS)];
+		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_HOSTS)];
+
+		if (x->lease.state == LEASE_NONE)
+			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
+				       &x->task);
+		else
+			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
+		if (simrig_draw(&h->rig, 10) == 0 && host->last && host->last->fd >= 0)
+			actor_reset(host->last);
+		if (simrig_draw(&h->rig, 5) == 0)
+			change_anything(h);
+		simrig_run(&h->rig, (uint32_t)simrig_draw(&h->rig, simrig_draw(&h->rig, 20) ?
+								       10 : 3000));
+	}
+	for (unsigned i = 0; i < ASKERS; i++) {
+		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
+		task_stop(&a[i].task);
+	}
+}
+
+static void test_turmoil(void **state)
+{
+	(void)state;
+	house_each_seed(3, turmoil);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_moves),
+		cmocka_unit_test(test_finishes),
+		cmocka_unit_test(test_leaves_connecting),
+		cmocka_unit_test(test_nobody_left),
+		cmocka_unit_test(test_probed),
+		cmocka_unit_test(test_probed_no_more),
+		cmocka_unit_test(test_weighs),
+		cmocka_unit_test(test_reconfigured),
+		cmocka_unit_test(too_many),
+		cmocka_unit_test(test_turmoil),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
