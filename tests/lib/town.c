@@ -16,6 +16,7 @@
 #define LIFE_MS 4000000 /* long enough for any history to come to its end */
 #define GRACE_MS 5000
 #define RELOADS 40
+#define MOVING_S 600 /* who moves for ever, faster than connections open, is never reached */
 
 static const char *const methods[] = {
 	"GET", "HEAD", "DELETE", "PUT", "POST", "PATCH", "POST", "BREW",
@@ -562,7 +563,8 @@ static void move_rang(struct timer *timer)
 		move_cache(t);
 	else
 		move_upstream(t, (unsigned)town_draw(t, t->upstream_n));
-	timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
+	if (t->sim.tick.now_ms / 1000 - t->opened_s < MOVING_S)
+		timer_set(&t->sim.tick.wheel, timer, t->sim.tick.now_ms + 1 + town_draw(t, 100));
 }
 
 static void draw_mishaps(struct town *t)
