@@ -177,6 +177,11 @@ bool change_under_way(struct supervisor *s)
 	return s->next || process_of(s, PROCESS_STARTING);
 }
 
+static int known_log(const struct supervisor *s)
+{
+	return s->next->log_format == s->config->log_format ? s->log : -1;
+}
+
 /* One that another program has started may not understand us, one that was given up cannot be
  * handed anything: another takes its place. So it does where there is none just now, as it dies
  * again and again. */
@@ -198,7 +203,8 @@ void reload(struct supervisor *s)
 	s->answer_ms = process_now_ms() + ANSWER_MS;
 	if (process_load(p, &(struct goods){ .options = s->options, .config = s->next,
 					     .outlets = &s->next_outlets, .known = &s->outlets,
-					     .log = s->next_log }) < 0)
+					     .log = s->next_log,
+					     .known_log = known_log(s) }) < 0)
 		reload_failed(s, "it cannot be handed to the worker process; the next reload "
 				 "starts another");
 }

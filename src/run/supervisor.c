@@ -58,7 +58,8 @@ static int try_to_start(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
 	const struct goods goods = { .options = s->options, .config = s->config,
-				     .outlets = &s->outlets, .log = s->log };
+				     .outlets = &s->outlets, .log = s->log,
+				     .known_log = -1 };
 
 	if (p)
 		return process_start(p, &goods, close_all, s);

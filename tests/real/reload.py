@@ -5,6 +5,7 @@ manager is told."""
 # asan
 import os
 import resource
+import select
 import signal
 import socket
 
@@ -208,6 +209,51 @@ def log(origin):
     proxy.stop()
 
 
+def full_fifo(path):
+    """Nobody reads it. Returns the end to read from."""
+    os.mkfifo(path)
+    out = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    into = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        while os.write(into, 4096 * b"x"):
+            pass
+    except BlockingIOError:
+        os.close(into)
+    return out
+
+
+def unread(origin):
+    """A log that nobody reads: a reload takes nothing more for it, and many that make it another
+    are refused in the end. Once it is read all goes on."""
+    path = os.path.join(rig.TMP, "unread")
+    out = full_fifo(path)
+    json = config_of(origin).replace("/access.log", "/unread")
+    proxy = rig.Fairlead(json, workers=1)
+    held = lambda: open_files(proxy.worker_pid()).count(path)
+    for _ in range(20):
+        rig.get(proxy.port, "/bytes/10")
+        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        reload(proxy)
+        rig.check(held() == 1, lambda: f"{held()} descriptors")
+    changes = 0
+    while not proxy.said("not reloaded"):
+        write(proxy, json if changes % 2 else json.replace("format: json", "format: combined"))
+        rig.get(proxy.port, "/bytes/10")
+        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        done = proxy.log().count("reloaded")
+        proxy.signal(signal.SIGHUP)
+        rig.until(lambda: proxy.log().count("reloaded") > done, "an answer")
+        changes += 1
+        rig.check(changes < 50, f"{held()} descriptors")
+    rig.check(proxy.said("have lines that nobody reads"), proxy.log)
+    read = lambda: [*iter(lambda: os.read(out, 1 << 16) if select.select([out], [], [], 0)[0]
+                          else b"", b"")]
+    rig.until(lambda: (read(), held())[1] == 1, "the logs of before to be closed")
+    reload(proxy, json)
+    proxy.stop()
+    os.close(out)
+
+
 def open_files(pid):
     names = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -289,9 +335,8 @@ def notified(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (routes, errors, no_descriptors, stuck, listeners, there_and_back,
-                 log, needs_restart, many_at_once, memcached,
-                 notified):
+    for test in (routes, errors, no_descriptors, stuck, listeners, there_and_back, log, unread,
+                 needs_restart, many_at_once, memcached, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 
