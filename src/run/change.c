@@ -9,6 +9,7 @@
 
 #include "estate.h"
 #include "notify.h"
+#include "program.h"
 #include "run/order.h"
 
 /* Workers answer within a moment, however many connections they have. */
@@ -224,7 +225,7 @@ void reload_overdue(struct supervisor *s)
 /* Returns if it failed. */
 void upgrade(struct supervisor *s)
 {
-	struct estate estate = { .program = estate_program(), .argv = s->options->argv,
+	struct estate estate = { .program = program_path(s->options->argv[0]), .argv = s->options->argv,
 				 .processes = s->processes, .outlets = &s->outlets,
 				 .spare = &s->spare, .order = s->order };
 

@@ -13,14 +13,14 @@ struct estate {
 	int order;                   /* who waits for the outcome; -1: nobody */
 };
 
-/* Path of this program, as it was found at the start; for ever. NULL: not known. */
-const char *estate_program(void);
-
 /* Tries the next program, and becomes it. Returns only if that fails, and then has told why to
  * `errors` as well. */
 void estate_pass(const struct estate *e, FILE *errors);
 
-/* UPGRADE_NEXT: takes it over. False: told why. */
-bool estate_take(struct process *processes, struct outlets *outlets, int *order);
+#define ESTATE_VERSION_BYTES 32
+
+/* UPGRADE_NEXT: takes it over. `before`: the version of who has left it, if that says so. False:
+ * told why. */
+bool estate_take(struct process *processes, struct outlets *outlets, int *order, char *before);
 
 #endif

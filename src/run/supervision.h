@@ -2,7 +2,7 @@
 #ifndef RUN_SUPERVISION_H
 #define RUN_SUPERVISION_H
 
-#include "process.h"
+#include "estate.h"
 
 struct supervisor {
 	const struct run_options *options;
@@ -24,6 +24,7 @@ struct supervisor {
 	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
 	struct outlets spare; /* what only the worker process of before serves; none of these is
 				 in `outlets` */
+	char before[ESTATE_VERSION_BYTES]; /* version of the worker process that serves */
 	int order;            /* who waits for the outcome of what is under way; -1: nobody */
 };
 

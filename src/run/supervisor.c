@@ -11,8 +11,10 @@
 
 #include "estate.h"
 #include "notify.h"
+#include "program.h"
 #include "run/handover.h"
 #include "run/order.h"
+#include "run/version.h"
 #include "supervision.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
@@ -99,6 +101,16 @@ int start_worker_process(struct supervisor *s)
 
 /* ---- words ------------------------------------------------------------------ */
 
+static void answer_ready(struct supervisor *s)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "another worker process has taken over; version %s -> %s",
+		 s->before, FAIRLEAD_VERSION);
+	order_answer(&s->order, true, text);
+	strcpy(s->before, FAIRLEAD_VERSION);
+}
+
 static void process_ready(struct supervisor *s, struct process *p)
 {
 	struct process *before = process_of(s, PROCESS_SERVING);
@@ -114,7 +126,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(s->options->engine), s->options->workers);
 	tell_ready(s);
-	order_answer(&s->order, true, "another worker process has taken over");
+	answer_ready(s);
 }
 
 static void take_answer(struct supervisor *s, char word)
@@ -402,10 +414,19 @@ static int watch(struct supervisor *s)
 	return status;
 }
 
+static bool take_over(struct supervisor *s)
+{
+	if (!estate_take(s->processes, &s->outlets, &s->order, s->before))
+		return false;
+	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->before, FAIRLEAD_VERSION,
+		program_path(NULL));
+	return true;
+}
+
 /* The first, or one in the place of those that another program has left. */
 static bool begin(struct supervisor *s)
 {
-	if (s->options->next && !estate_take(s->processes, &s->outlets, &s->order))
+	if (s->options->next && !take_over(s))
 		return false;
 	s->was_ready = s->options->next;
 	return start_worker_process(s) == 0 || s->was_ready;
@@ -413,10 +434,11 @@ static bool begin(struct supervisor *s)
 
 int supervisor_run(const struct run_options *options, struct config *config)
 {
-	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1 };
+	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1,
+				.before = "of before" };
 	int status = 1;
 
-	estate_program();
+	program_path(options->argv[0]); /* as long as it is there */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .parcels = -1 };
 	s.signals = watch_signals();

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "estate.h"
+#include "run/version.h"
 
 /* Of what is written down below: a program that reads another refuses when it is tried. */
 #define VERSION 1
@@ -59,18 +60,6 @@ int upgrade_keep(const struct config *config)
 }
 
 /* ---- the one before ------------------------------------------------------- */
-
-const char *estate_program(void)
-{
-	static char path[4096];
-	ssize_t n;
-
-	if (path[0] != '\0')
-		return path;
-	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = '\0';
-	return n > 0 ? path : NULL;
-}
 
 _Noreturn static void be_tried(const struct estate *e, int snapshot)
 {
@@ -139,7 +128,7 @@ static int write_estate(const struct estate *e)
 	}
 	put_outlets(out, e->outlets);
 	put_outlets(out, e->spare);
-	fprintf(out, "order %d\n", e->order);
+	fprintf(out, "order %d\nversion %s\n", e->order, FAIRLEAD_VERSION);
 	if (fclose(out) == 0)
 		return fd;
 	close(fd);
@@ -268,7 +257,7 @@ static bool take_outlet(char *line, struct outlets *outlets)
 	return o && outlets_add(outlets, o);
 }
 
-bool estate_take(struct process *processes, struct outlets *outlets, int *order)
+bool estate_take(struct process *processes, struct outlets *outlets, int *order, char *before)
 {
 	unsigned process_n = 0;
 	int estate, snapshot;
@@ -285,6 +274,8 @@ bool estate_take(struct process *processes, struct outlets *outlets, int *order)
 			good = take_outlet(line + 7, outlets);
 		else if (strncmp(line, "order ", 6) == 0)
 			*order = atoi(line + 6);
+		else if (strncmp(line, "version ", 8) == 0)
+			sscanf(line + 8, "%31s", before);
 	}
 	if (*order >= 0)
 		set_cloexec(*order, true);

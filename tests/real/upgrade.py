@@ -3,6 +3,7 @@
 nobody is turned away; and if the next is not to be had, all goes on."""
 # asan
 import os
+import re
 import resource
 import shutil
 import signal
@@ -190,6 +191,38 @@ def keys_that_wait(origin):
     proxy.stop()
 
 
+def release(number):
+    folder = os.path.join(rig.TMP, f"release-{number}")
+    os.makedirs(folder, exist_ok=True)
+    program = os.path.join(folder, "fairlead")
+    os.path.exists(program) or shutil.copy(rig.FAIRLEAD, program)
+    return program
+
+
+def through_a_link(origin):
+    """Releases that are switched by a symbolic link: what it stands for by then is started,
+    whichever way the first was found."""
+    programs, link = [release(n) for n in range(2)], os.path.join(rig.TMP, "current")
+    for name, more in ((os.path.join(link, "fairlead"), {}),
+                       ("fairlead", {"env": {**os.environ, "PATH": "/bin:" + link}}),
+                       ("current/fairlead", {"cwd": rig.TMP})):
+        os.path.lexists(link) and os.remove(link)
+        os.symlink(os.path.dirname(programs[0]), link)
+        kept, rig.FAIRLEAD = rig.FAIRLEAD, name
+        proxy = rig.Fairlead(CONFIG.format(origin=origin), **more)
+        rig.FAIRLEAD = kept
+        rig.check(os.readlink(f"/proc/{proxy.pid}/exe") == programs[0], "the first program")
+        os.remove(link)
+        os.symlink(os.path.dirname(programs[1]), link)
+        proxy.signal(signal.SIGUSR2)
+        rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "the next")
+        exe = os.readlink(f"/proc/{proxy.pid}/exe")
+        rig.check(exe == programs[1], f"{name}: {exe}")
+        rig.check(re.search(r"version [0-9.]+ -> [0-9.]+, /.*current/fairlead", proxy.log()),
+                  proxy.log)
+        proxy.stop()
+
+
 def then_others(origin):
     """After an upgrade: reload, crash, drain."""
     proxy = Fairlead(CONFIG.format(origin=origin))
@@ -270,7 +303,7 @@ def orders(origin):
     with open(proxy.path, "w") as out:
         out.write(good)
     status, text = ordered(proxy, "upgrade")
-    rig.check(status == 0 and "taken over" in text, text)
+    rig.check(status == 0 and re.search(r"taken over; version [0-9.]+ -> [0-9.]+$", text), text)
     rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
     os.remove(path)    # as by somebody who tidies up
     proxy.signal(signal.SIGHUP)
@@ -300,7 +333,7 @@ def orders(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
+    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, through_a_link, then_others,
                  dies_again_and_again, ends_soon, orders):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
