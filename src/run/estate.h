@@ -13,9 +13,13 @@ struct estate {
 	int order;                   /* who waits for the outcome; -1: nobody */
 };
 
-/* Tries the next program, and becomes it. Returns only if that fails, and then has told why to
- * `errors` as well. */
-void estate_pass(const struct estate *e, FILE *errors);
+/* In a child: executes the next program, which reads the configuration and keeps a snapshot.
+ * Returns an exit status if that fails. */
+int estate_try(const char *program, char **argv, int snapshot);
+
+/* Becomes it, with the snapshot that it has kept. Returns only if that fails, and then has told
+ * why to `errors` as well. */
+void estate_pass(const struct estate *e, int snapshot, FILE *errors);
 
 #define ESTATE_VERSION_BYTES 32
 

@@ -2,6 +2,7 @@
 #ifndef RUN_SUPERVISION_H
 #define RUN_SUPERVISION_H
 
+#include "errand.h"
 #include "estate.h"
 
 struct supervisor {
@@ -16,6 +17,7 @@ struct supervisor {
 	int status;           /* of the worst worker process, as they end */
 	uint32_t backoff_ms;
 	uint64_t restart_ms;  /* 0: not waiting to restart */
+	struct errand errand; /* of a reload or an upgrade: reads the configuration */
 	/* A reload that the worker process has not answered yet. */
 	struct config *next;  /* NULL: none */
 	struct outlets next_outlets;
@@ -36,6 +38,9 @@ struct process *process_of(struct supervisor *s, enum process_state state);
 /* With what is in force. -1: told why; if none serves it is tried again later. */
 int start_worker_process(struct supervisor *s);
 
+/* In a child: closes what belongs to the supervisor alone. */
+void supervisor_leave(void *supervisor);
+
 /* ---- change.c --------------------------------------------------------------- */
 
 /* -1: none is wanted. -2: told why. */
@@ -52,12 +57,18 @@ void go_back(struct supervisor *s);
 /* One thing after the other: something is under way. */
 bool change_under_way(struct supervisor *s);
 
-/* At once, or when that is over. upgrade() returns if it failed, or was put off. */
+/* Begun at once, or when that is over. */
 void reload(struct supervisor *s);
 void upgrade(struct supervisor *s);
 
 /* What was put off, if nothing is under way any more. */
 void change_go_on(struct supervisor *s);
+
+/* Whether the configuration has been read; if so it goes on, or becomes another program. */
+bool change_was_read(struct supervisor *s);
+
+/* It takes too long to read it. */
+void change_overdue(struct supervisor *s);
 
 /* The worker process has answered a reload, or will not. */
 void reload_done(struct supervisor *s);

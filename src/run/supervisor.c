@@ -32,10 +32,9 @@ struct process *process_of(struct supervisor *s, enum process_state state)
 	return NULL;
 }
 
-/* In a child: what belongs to the supervisor alone. */
-static void close_all(void *owner)
+void supervisor_leave(void *supervisor)
 {
-	struct supervisor *s = owner;
+	struct supervisor *s = supervisor;
 
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].pid != 0)
@@ -44,6 +43,8 @@ static void close_all(void *owner)
 	outlets_close(&s->outlets, NULL, false);
 	outlets_close(&s->spare, NULL, false);
 	log_close(&s->log);
+	if (s->errand.kind != ERRAND_NONE)
+		close(s->errand.snapshot);
 	if (s->order >= 0)
 		close(s->order);
 }
@@ -64,7 +65,7 @@ static int try_to_start(struct supervisor *s)
 				     .known_log = -1 };
 
 	if (p)
-		return process_start(p, &goods, close_all, s);
+		return process_start(p, &goods, supervisor_leave, s);
 	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
 	return -1;
 }
@@ -213,7 +214,9 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		reload_failed(s, "the worker process ended meanwhile");
 	if (!process_of(s, PROCESS_STARTING)) {
 		start_again(s, &gone, how);
-		order_answer(&s->order, false, "the worker process ended; it is started again");
+		if (s->errand.kind == ERRAND_NONE)
+			order_answer(&s->order, false, "the worker process ended; it is started "
+						       "again");
 	}
 	change_go_on(s);
 	return -1;
@@ -223,6 +226,8 @@ static int reap(struct supervisor *s)
 {
 	int status, result = -1;
 
+	if (change_was_read(s))
+		change_go_on(s);
 	for (unsigned i = 0; i < PROCESSES_MAX && result < 0; i++) {
 		struct process *p = &s->processes[i];
 
@@ -237,6 +242,7 @@ static int reap(struct supervisor *s)
 /* Returns the exit status, or -1 to go on. */
 static int asked_to_end(struct supervisor *s)
 {
+	errand_drop(&s->errand);
 	if (s->draining || !has_process(s)) {
 		for (unsigned i = 0; i < PROCESSES_MAX; i++) {
 			if (s->processes[i].state == PROCESS_NONE)
@@ -302,14 +308,19 @@ static int watch_signals(void)
 
 /* ---- the loop --------------------------------------------------------------- */
 
-/* When there is something to do even if nobody says anything; 0: never. */
+/* 0: never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* When there is something to do even if nobody says anything. */
 static uint64_t next_ms(const struct supervisor *s)
 {
 	uint64_t answer_ms = s->next ? s->answer_ms : 0;
+	uint64_t read_ms = s->errand.kind != ERRAND_NONE ? s->errand.end_ms : 0;
 
-	if (s->restart_ms == 0 || answer_ms == 0)
-		return s->restart_ms + answer_ms;
-	return s->restart_ms < answer_ms ? s->restart_ms : answer_ms;
+	return earlier(s->restart_ms, earlier(answer_ms, read_ms));
 }
 
 static int pause_ms(const struct supervisor *s)
@@ -325,6 +336,8 @@ static void look_at_clock(struct supervisor *s)
 {
 	if (s->next && process_now_ms() >= s->answer_ms)
 		reload_overdue(s);
+	if (s->errand.kind != ERRAND_NONE && process_now_ms() >= s->errand.end_ms)
+		change_overdue(s);
 	if (s->restart_ms && process_now_ms() >= s->restart_ms)
 		start_worker_process(s);
 }

@@ -310,6 +310,29 @@ def memcached(origin):
     proxy.stop()
 
 
+def silent_names(origin):
+    """While names are looked up that nobody answers for, the supervisor does its work."""
+    proxy = rig.Fairlead(config_of(origin))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        nobody.settimeout(rig.PATIENCE_S)
+        write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}] }}\n"
+              + config_of(origin).replace("servers: [", "servers: [nobody.test:80, "))
+        for sign, answer in ((signal.SIGHUP, "not reloaded"), (signal.SIGUSR2, "not upgraded")):
+            ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
+            proxy.signal(sign)
+            rig.check(nobody.recv(4096), "a question")
+            os.kill(proxy.worker_pid(), signal.SIGKILL)
+            rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
+            rig.check(proxy.log().count(answer) == answers, "it waited for the answer")
+            rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+            rig.until(lambda: proxy.said(answer), answer)
+        proxy.signal(signal.SIGHUP)
+        proxy.signal(signal.SIGTERM)
+        rig.check(proxy.ended() == 0, proxy.log)
+        rig.check(proxy.log().count("not reloaded") == 1, "it waited for the answer")
+
+
 def notified(origin):
     """What systemd is told, by its own protocol."""
     path = os.path.join(rig.TMP, "notify.sock")
@@ -336,7 +359,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (routes, errors, no_descriptors, stuck, listeners, there_and_back, log, unread,
-                 needs_restart, many_at_once, memcached, notified):
+                 needs_restart, many_at_once, memcached, silent_names, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 
