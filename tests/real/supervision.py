@@ -140,6 +140,23 @@ def signal_at_start(origin):
         proxy.signal(signal.SIGTERM)
         rig.check(proxy.ended() == 0, lambda: f"status {proxy.process.returncode}")
         rig.check(not proxy.said("worker process"), proxy.log)
+        rig.check("ready" not in proxy.log().partition("draining")[2], proxy.log)
+
+
+def first_ends_at_once(origin):
+    """A worker process that dies while descriptors are still on their way to it: as the first
+    one, it takes the supervisor with it."""
+    if os.geteuid() != 0:
+        return
+    ports = ", ".join(f"127.0.0.1:{p}" for p in rig.free_ports(30))
+    path = os.path.join(rig.TMP, "at_once.yaml")
+    with open(path, "w") as f:
+        f.write(f"listen: [{ports}]\nuser: nobody\n" + CONFIG.format(origin=origin))
+    for n in range(5):    # without what it takes to become nobody
+        proxy = rig.Program(f"at_once{n}", ["setpriv", "--bounding-set=-setuid", rig.FAIRLEAD, "-c",
+                                            path, "--engine", rig.ENGINE, "--workers", "32"])
+        rig.check(proxy.ended() == 1, lambda: f"status {proxy.process.returncode}")
+        rig.check(proxy.said("start with CAP_SETUID"), proxy.log)
 
 
 def standard_descriptors_closed(origin):
@@ -198,6 +215,17 @@ def worker_not_to_be_had(origin):
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
 
 
+def nothing_to_wait_with(origin):
+    """A supervisor that cannot wait any more says so, and takes its worker process with it."""
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    worker = proxy.worker_pid()
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (1, 1))
+    proxy.signal(signal.SIGHUP)
+    rig.check(proxy.ended() == 1, lambda: f"status {proxy.process.returncode}")
+    rig.check(proxy.said("poll: Invalid argument"), proxy.log)
+    rig.until(lambda: gone(worker), "the worker process to end")
+
+
 def supervisor_killed(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     clients, worker = slow(proxy), proxy.worker_pid()
@@ -211,8 +239,9 @@ def supervisor_killed(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (drain, second_signal, signal_at_start, standard_descriptors_closed,
-                 sigpipe, worker_killed, worker_not_to_be_had, supervisor_killed):
+    for test in (drain, second_signal, signal_at_start, first_ends_at_once,
+                 standard_descriptors_closed, sigpipe, worker_killed, worker_not_to_be_had,
+                 nothing_to_wait_with, supervisor_killed):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -133,11 +133,27 @@ def address_space(pid):
         return int(f.read().split()[0]) * resource.getpagesize()
 
 
+class Words:
+    """What the service manager is told."""
+
+    def __init__(self):
+        path = os.path.join(rig.TMP, "notify.sock")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.settimeout(rig.PATIENCE_S)
+        self.env = {**os.environ, "NOTIFY_SOCKET": path}
+
+    def become(self, expected):
+        words = [self.socket.recv(4096).decode().splitlines()[0] for _ in expected]
+        rig.check(words == expected, words)
+
+
 def worker_not_to_be_had(origin):
     """The next supervisor goes on with the worker process of before, and later replaces it."""
     if rig.BUILD.endswith("asan"):    # takes terabytes of address space
         return
-    proxy = Fairlead(CONFIG.format(origin=origin))
+    words = Words()
+    proxy = Fairlead(CONFIG.format(origin=origin), env=words.env)
     first = proxy.worker_pid()
     more, = rig.free_ports(1)
     with open(proxy.path) as f:
@@ -149,13 +165,16 @@ def worker_not_to_be_had(origin):
     before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
     resource.prlimit(proxy.pid, resource.RLIMIT_AS,
                      (address_space(proxy.pid) + (12 << 20), before[1]))
+    words.become(["READY=1", "RELOADING=1", "READY=1"])
     proxy.upgrade(said="the one of before goes on")
+    words.become(["RELOADING=1", "READY=1"])
     rig.check(proxy.workers() == [first], proxy.workers)
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
     write(proxy, few)
     gone_back = proxy.log().count("the one of before goes on")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.log().count("the one of before goes on") > gone_back, "no other")
+    words.become(["RELOADING=1", "READY=1"])
     rig.check(rig.get(more, "/bytes/10").status == 200, "it serves what it served")
     resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
     write(proxy, many)
@@ -248,7 +267,8 @@ def dies_again_and_again(origin):
     """What mends it does not wait until it is mended."""
     if rig.BUILD.endswith("asan"):
         return
-    proxy = Fairlead(CONFIG.format(origin=origin))
+    path = os.path.join(rig.TMP, "dies.sock")
+    proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
     before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
     for sign in signal.SIGHUP, signal.SIGUSR2:
         resource.prlimit(proxy.pid, resource.RLIMIT_AS,
@@ -256,6 +276,8 @@ def dies_again_and_again(origin):
         os.kill(proxy.worker_pid(), signal.SIGKILL)
         ends = proxy.log().count("starting another")
         rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
+        status, text = ordered(proxy, "reload")
+        rig.check(status == 1 and "it is started again" in text, text)
         resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
         ready = proxy.log().count("fairlead: ready")
         proxy.signal(sign)
