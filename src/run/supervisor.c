@@ -226,14 +226,14 @@ static int reap(struct supervisor *s)
 {
 	int status, result = -1;
 
-	if (change_was_read(s))
-		change_go_on(s);
 	for (unsigned i = 0; i < PROCESSES_MAX && result < 0; i++) {
 		struct process *p = &s->processes[i];
 
 		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
 			result = process_ended(s, p, status);
 	}
+	if (result < 0 && change_was_read(s)) /* by those who are left */
+		change_go_on(s);
 	return result;
 }
 
@@ -258,6 +258,7 @@ static int asked_to_end(struct supervisor *s)
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	reload_drop(s);
+	order_answer(&s->order, false, "it has been told to end");
 	outlets_drain(&s->outlets);
 	outlets_unlink(&s->spare);
 	outlets_close(&s->spare, NULL, false);
