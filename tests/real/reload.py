@@ -167,16 +167,6 @@ def listeners(origin):
     proxy.stop()
 
 
-def there_and_back(origin):
-    """An address that goes and comes again at once meets no socket of our own."""
-    more, = rig.free_ports(1)
-    proxy = rig.Fairlead(config_of(origin), workers=4)
-    for i in range(40):
-        reload(proxy, config_of(origin), listen=() if i % 2 else (more,))
-        rig.check(not proxy.said("not reloaded"), proxy.log)
-    proxy.stop()
-
-
 def lines(path):
     with open(path) as f:
         return f.read().splitlines()
@@ -358,7 +348,7 @@ def notified(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (routes, errors, no_descriptors, stuck, listeners, there_and_back, log, unread,
+    for test in (routes, errors, no_descriptors, stuck, listeners, log, unread,
                  needs_restart, many_at_once, memcached, silent_names, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
