@@ -223,6 +223,7 @@ void reload(struct supervisor *s)
 	if (s->reload_wanted)
 		return;
 	notify_reloading();
+	s->put_off = false;
 	if (!errand_start(&s->errand, ERRAND_READ, read_file, s))
 		reload_failed(s, "the file cannot be read just now");
 }
@@ -288,6 +289,7 @@ void upgrade(struct supervisor *s)
 		return;
 	}
 	notify_reloading();
+	s->put_off = false;
 	if (!next_program(s) || !errand_start(&s->errand, ERRAND_TRY, try_next, s))
 		not_upgraded(s);
 }
@@ -306,6 +308,7 @@ bool change_was_read(struct supervisor *s)
 	if (process_of(s, PROCESS_STARTING)) {
 		close(snapshot);
 		*(kind == ERRAND_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
+		s->put_off = true;
 	} else if (kind == ERRAND_READ) {
 		load(s, snapshot);
 	} else {

@@ -24,6 +24,7 @@ struct supervisor {
 	int next_log;
 	uint64_t answer_ms;   /* until when */
 	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
+	bool put_off;         /* what was read was not used: it is read again */
 	struct outlets spare; /* what only the worker process of before serves; none of these is
 				 in `outlets` */
 	char before[ESTATE_VERSION_BYTES]; /* version of the worker process that serves */

@@ -81,6 +81,13 @@ static bool has_enough(struct supervisor *s)
 	return true;
 }
 
+/* While a file is read that was asked for, other worker processes come and go. */
+static void answer(struct supervisor *s, bool done, const char *text)
+{
+	if (s->errand.kind == ERRAND_NONE && !s->put_off)
+		order_answer(&s->order, done, text);
+}
+
 /* Short of descriptors or processes just now: once one was ready, it is tried again. */
 int start_worker_process(struct supervisor *s)
 {
@@ -95,8 +102,8 @@ int start_worker_process(struct supervisor *s)
 	} else if (s->was_ready) {
 		restart_later(s);
 	}
-	order_answer(&s->order, false, open ? "no worker process can be started just now" :
-					      "what the file names cannot be opened");
+	answer(s, false, open ? "no worker process can be started just now" :
+				"what the file names cannot be opened");
 	return -1;
 }
 
@@ -108,7 +115,7 @@ static void answer_ready(struct supervisor *s)
 
 	snprintf(text, sizeof(text), "another worker process has taken over; version %s -> %s",
 		 s->before, FAIRLEAD_VERSION);
-	order_answer(&s->order, true, text);
+	answer(s, true, text);
 	strcpy(s->before, FAIRLEAD_VERSION);
 }
 
@@ -205,8 +212,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
 		go_back(s);
-		order_answer(&s->order, false, "the new worker process ended; that of before "
-					       "goes on");
+		answer(s, false, "the new worker process ended; that of before goes on");
 		change_go_on(s);
 		return -1;
 	}
@@ -214,9 +220,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		reload_failed(s, "the worker process ended meanwhile");
 	if (!process_of(s, PROCESS_STARTING)) {
 		start_again(s, &gone, how);
-		if (s->errand.kind == ERRAND_NONE)
-			order_answer(&s->order, false, "the worker process ended; it is started "
-						       "again");
+		answer(s, false, "the worker process ended; it is started again");
 	}
 	change_go_on(s);
 	return -1;

@@ -300,23 +300,37 @@ def memcached(origin):
     proxy.stop()
 
 
+def does_its_work(proxy, nobody, answer):
+    """Another worker process takes the place of one that dies while a file is read."""
+    ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
+    rig.check(nobody.recv(4096), "a question")
+    os.kill(proxy.worker_pid(), signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
+    rig.check(proxy.log().count(answer) == answers, "it waited for the answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+
+
 def silent_names(origin):
-    """While names are looked up that nobody answers for, the supervisor does its work."""
-    proxy = rig.Fairlead(config_of(origin))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+    """While names are looked up that nobody answers for, the supervisor does its work, and who
+    gave the order is told what came of that."""
+    path = os.path.join(rig.TMP, "silent.sock")
+    config = f"control: unix:{path}\n" + config_of(origin)
+    proxy = rig.Fairlead(config)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody, \
+            socket.socket(socket.AF_UNIX) as order:
         nobody.bind(("127.0.0.1", 0))
-        nobody.settimeout(rig.PATIENCE_S)
+        for s in nobody, order:
+            s.settimeout(rig.PATIENCE_S)
         write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}] }}\n"
-              + config_of(origin).replace("servers: [", "servers: [nobody.test:80, "))
-        for sign, answer in ((signal.SIGHUP, "not reloaded"), (signal.SIGUSR2, "not upgraded")):
-            ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
-            proxy.signal(sign)
-            rig.check(nobody.recv(4096), "a question")
-            os.kill(proxy.worker_pid(), signal.SIGKILL)
-            rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
-            rig.check(proxy.log().count(answer) == answers, "it waited for the answer")
-            rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
-            rig.until(lambda: proxy.said(answer), answer)
+              + config.replace("servers: [", "servers: [nobody.test:80, "))
+        order.connect(path)
+        order.sendall(b"reload\n")
+        does_its_work(proxy, nobody, "not reloaded")
+        told = order.recv(1000)
+        rig.check(told.startswith(b"no the file has errors"), told)
+        proxy.signal(signal.SIGUSR2)
+        does_its_work(proxy, nobody, "not upgraded")
+        rig.until(lambda: proxy.said("not upgraded"), "the end of the upgrade")
         proxy.signal(signal.SIGHUP)
         proxy.signal(signal.SIGTERM)
         rig.check(proxy.ended() == 0, proxy.log)
