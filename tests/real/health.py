@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Active health checks against real nginx and memcached: who answers as expected gets requests,
 who does not gets none, and none fails for it."""
+# beside
 # timeout: 150
 # asan
 import os

@@ -2,6 +2,7 @@
 """What plays cannot say or see: the very bytes on both sides, halves of connections that
 are closed, and whether one ended with a reset. Client and origin are this script.
 Arguments: the names of some cases, else all are tried."""
+# beside
 # timeout: 200
 # asan
 import socket
