@@ -46,6 +46,7 @@ struct turn {
 	struct list doors;           /* to be opened */
 	int log_fd;                  /* -1: no access log */
 	bool log_is_file;            /* where each write is whole, however long */
+	bool log_kept;               /* that of before goes on */
 	struct share *shares;        /* by index of config->upstreams */
 	struct generation *generation;
 	struct access *access;

@@ -14,6 +14,7 @@ enum handover_kind {
 	HANDOVER_ADMIN,
 	HANDOVER_ADMIN_KEPT,
 	HANDOVER_LOG,      /* of worker `worker`; `value`: it is a file */
+	HANDOVER_LOG_KEPT, /* no descriptor: the workers go on with the log they have */
 	HANDOVER_END,      /* no descriptor: that was all */
 };
 

@@ -9,6 +9,7 @@
 
 #include "estate.h"
 #include "notify.h"
+#include "program.h"
 #include "run/order.h"
 
 /* Workers answer within a moment, however many connections they have. */
@@ -148,12 +149,12 @@ static bool needs_restart(const struct supervisor *s, const struct config *next)
 	return next->study && !s->config->study;
 }
 
-/* Reads the file and opens what is new in it. False: told why. */
-static bool open_next(struct supervisor *s)
+/* Opens what is new in it. False: told why. */
+static bool open_next(struct supervisor *s, int snapshot)
 {
 	s->next_outlets = (struct outlets){ 0 };
 	s->next_log = -1;
-	s->next = config_read(s->config->file, stderr);
+	s->next = errand_take(snapshot);
 	if (!s->next) {
 		reload_failed(s, "the file has errors");
 		return false;
@@ -174,21 +175,22 @@ static bool open_next(struct supervisor *s)
 /* One thing after the other. */
 bool change_under_way(struct supervisor *s)
 {
-	return s->next || process_of(s, PROCESS_STARTING);
+	return s->next || s->errand.kind != ERRAND_NONE || process_of(s, PROCESS_STARTING);
+}
+
+static int known_log(const struct supervisor *s)
+{
+	return s->next->log_format == s->config->log_format ? s->log : -1;
 }
 
 /* One that another program has started may not understand us, one that was given up cannot be
  * handed anything: another takes its place. So it does where there is none just now, as it dies
  * again and again. */
-void reload(struct supervisor *s)
+static void load(struct supervisor *s, int snapshot)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
-	s->reload_wanted = change_under_way(s);
-	if (s->reload_wanted)
-		return;
-	notify_reloading();
-	if (!open_next(s))
+	if (!open_next(s, snapshot))
 		return;
 	if (!p || p->foreign || p->parcels < 0) {
 		commit(s);
@@ -198,9 +200,32 @@ void reload(struct supervisor *s)
 	s->answer_ms = process_now_ms() + ANSWER_MS;
 	if (process_load(p, &(struct goods){ .options = s->options, .config = s->next,
 					     .outlets = &s->next_outlets, .known = &s->outlets,
-					     .log = s->next_log }) < 0)
+					     .log = s->next_log,
+					     .known_log = known_log(s) }) < 0)
 		reload_failed(s, "it cannot be handed to the worker process; the next reload "
 				 "starts another");
+}
+
+/* In a child. */
+static int read_file(void *owner, int snapshot)
+{
+	struct supervisor *s = owner;
+	struct config *config;
+
+	supervisor_leave(s);
+	config = config_read(s->config->file, stderr);
+	return config && errand_keep(snapshot, config) == 0 ? 0 : 1;
+}
+
+void reload(struct supervisor *s)
+{
+	s->reload_wanted = change_under_way(s);
+	if (s->reload_wanted)
+		return;
+	notify_reloading();
+	s->put_off = false;
+	if (!errand_start(&s->errand, ERRAND_READ, read_file, s))
+		reload_failed(s, "the file cannot be read just now");
 }
 
 void reload_overdue(struct supervisor *s)
@@ -215,13 +240,44 @@ void reload_overdue(struct supervisor *s)
 
 /* ---- upgrade ---------------------------------------------------------------- */
 
+static const char *next_program(const struct supervisor *s)
+{
+	return program_path(s->options->argv[0]);
+}
+
+/* In a child. */
+static int try_next(void *owner, int snapshot)
+{
+	struct supervisor *s = owner;
+
+	return estate_try(next_program(s), s->options->argv, snapshot);
+}
+
+static void not_upgraded(struct supervisor *s)
+{
+	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
+	tell_ready(s);
+	order_answer(&s->order, false, "not upgraded; its log says why");
+}
+
 /* Returns if it failed. */
+static void pass(struct supervisor *s, int snapshot)
+{
+	const struct estate estate = { .program = next_program(s), .argv = s->options->argv,
+				       .processes = s->processes, .outlets = &s->outlets,
+				       .spare = &s->spare, .order = s->order };
+
+	if (lseek(snapshot, 0, SEEK_END) > 0)
+		estate_pass(&estate, snapshot, stderr);
+	else
+		fprintf(stderr, "fairlead: %s with this configuration cannot take over\n",
+			estate.program);
+	close(snapshot);
+	not_upgraded(s);
+}
+
 void upgrade(struct supervisor *s)
 {
-	struct estate estate = { .program = estate_program(), .argv = s->options->argv,
-				 .processes = s->processes, .outlets = &s->outlets,
-				 .spare = &s->spare, .order = s->order };
-
 	s->upgrade_wanted = change_under_way(s);
 	if (s->upgrade_wanted)
 		return;
@@ -233,11 +289,46 @@ void upgrade(struct supervisor *s)
 		return;
 	}
 	notify_reloading();
-	if (estate.program)
-		estate_pass(&estate, stderr);
-	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
-	tell_ready(s);
-	order_answer(&s->order, false, "not upgraded; its log says why");
+	s->put_off = false;
+	if (!next_program(s) || !errand_start(&s->errand, ERRAND_TRY, try_next, s))
+		not_upgraded(s);
+}
+
+/* ---- both ------------------------------------------------------------------- */
+
+/* Another worker process may be on its way by now, in the place of one that died: then it is
+ * done once more, after that. */
+bool change_was_read(struct supervisor *s)
+{
+	enum errand_kind kind;
+	int snapshot;
+
+	if (!errand_ended(&s->errand, &kind, &snapshot))
+		return false;
+	if (process_of(s, PROCESS_STARTING)) {
+		close(snapshot);
+		*(kind == ERRAND_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
+		s->put_off = true;
+	} else if (kind == ERRAND_READ) {
+		load(s, snapshot);
+	} else {
+		pass(s, snapshot);
+	}
+	return true;
+}
+
+void change_overdue(struct supervisor *s)
+{
+	enum errand_kind kind = s->errand.kind;
+
+	errand_drop(&s->errand);
+	fprintf(stderr, "fairlead: the configuration was not read within %d s; are there "
+			"nameservers that do not answer?\n", ERRAND_MS / 1000);
+	if (kind == ERRAND_READ)
+		reload_failed(s, "it takes too long to read the file");
+	else
+		not_upgraded(s);
+	change_go_on(s);
 }
 
 /* What had to wait. */

@@ -81,6 +81,10 @@ static bool take(struct delivery *d, const struct handover *h)
 		e->turns[h->worker].log_fd = h->fd;
 		e->turns[h->worker].log_is_file = h->value;
 		break;
+	case HANDOVER_LOG_KEPT:
+		for (unsigned w = 0; w < e->worker_n; w++)
+			e->turns[w].log_kept = true;
+		break;
 	case HANDOVER_CONFIG:
 	case HANDOVER_END:
 		break;

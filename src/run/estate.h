@@ -13,14 +13,18 @@ struct estate {
 	int order;                   /* who waits for the outcome; -1: nobody */
 };
 
-/* Path of this program, as it was found at the start; for ever. NULL: not known. */
-const char *estate_program(void);
+/* In a child: executes the next program, which reads the configuration and keeps a snapshot.
+ * Returns an exit status if that fails. */
+int estate_try(const char *program, char **argv, int snapshot);
 
-/* Tries the next program, and becomes it. Returns only if that fails, and then has told why to
- * `errors` as well. */
-void estate_pass(const struct estate *e, FILE *errors);
+/* Becomes it, with the snapshot that it has kept. Returns only if that fails, and then has told
+ * why to `errors` as well. */
+void estate_pass(const struct estate *e, int snapshot, FILE *errors);
 
-/* UPGRADE_NEXT: takes it over. False: told why. */
-bool estate_take(struct process *processes, struct outlets *outlets, int *order);
+#define ESTATE_VERSION_BYTES 32
+
+/* UPGRADE_NEXT: takes it over. `before`: the version of who has left it, if that says so. False:
+ * told why. */
+bool estate_take(struct process *processes, struct outlets *outlets, int *order, char *before);
 
 #endif

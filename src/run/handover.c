@@ -50,6 +50,7 @@ bool handover_lacks(const struct handover *h)
 	case HANDOVER_CONFIG:
 	case HANDOVER_KEPT:
 	case HANDOVER_ADMIN_KEPT:
+	case HANDOVER_LOG_KEPT:
 	case HANDOVER_END:
 		break;
 	}

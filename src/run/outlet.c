@@ -6,11 +6,15 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/sock.h"
 
 #define ADMIN_BACKLOG 64
+/* Of an address that is in use: until then it may be a socket of our own that is being closed. */
+#define CLOSING_MS 400
+#define CLOSING_STEP_MS 20
 
 static const char *remedy(int error)
 {
@@ -28,14 +32,18 @@ static const char *remedy(int error)
 	}
 }
 
-static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
+static int told(const struct config_address *a, int fd)
 {
-	int fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, reuse_port);
-
 	if (fd < 0)
 		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
 			strerror(-fd), remedy(-fd));
 	return fd;
+}
+
+static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
+{
+	return told(a, sock_listen((const struct sockaddr *)&a->sa, a->len, backlog,
+				   reuse_port));
 }
 
 static bool is_unix(const struct config_address *a)
@@ -60,6 +68,20 @@ static bool has_port(const struct outlets *o, const struct config_address *a)
 	return false;
 }
 
+/* Workers that were told to leave an address are a moment behind. */
+static int listen_patiently(const struct config_address *a, int backlog)
+{
+	const struct timespec step = { 0, CLOSING_STEP_MS * 1000000 };
+	int fd = -EADDRINUSE;
+
+	for (unsigned ms = 0; fd == -EADDRINUSE && ms <= CLOSING_MS; ms += CLOSING_STEP_MS) {
+		if (ms > 0)
+			nanosleep(&step, NULL);
+		fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, false);
+	}
+	return told(a, fd);
+}
+
 /* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
  * without it, once, to find out. Not where sockets of our own are in the way. */
 static bool is_free(const struct outlets *ours, const struct config_address *a, int backlog)
@@ -68,7 +90,7 @@ static bool is_free(const struct outlets *ours, const struct config_address *a, 
 
 	if (is_unix(a) || has_port(ours, a))
 		return true;
-	fd = listen_at(a, backlog, false);
+	fd = listen_patiently(a, backlog);
 	if (fd < 0)
 		return false;
 	close(fd);

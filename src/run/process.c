@@ -61,12 +61,25 @@ static int send_outlet(int parcels, const struct goods *g, const struct outlet *
 	return 0;
 }
 
+/* The same pipe, socket or device: opened once more, it would have a second queue of lines,
+ * and if nobody reads them one more with each reload. A file may have been moved. */
+static bool is_log_known(const struct goods *g)
+{
+	struct stat a, b;
+
+	return g->known_log >= 0 && fstat(g->log, &a) == 0 && fstat(g->known_log, &b) == 0 &&
+	       !S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 static int send_log(int parcels, const struct goods *g)
 {
 	struct stat st;
 	bool is_file = fstat(g->log, &st) == 0 && S_ISREG(st.st_mode);
 	int error = 0;
 
+	if (is_log_known(g))
+		return handover_send(parcels, &(struct handover){ .kind = HANDOVER_LOG_KEPT,
+								  .fd = -1 });
 	for (unsigned w = 0; w < g->options->workers && error == 0; w++)
 		error = handover_send(parcels, &(struct handover){
 			.kind = HANDOVER_LOG, .worker = w, .value = is_file, .fd = g->log });

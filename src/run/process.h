@@ -33,6 +33,7 @@ struct goods {
 	const struct outlets *outlets;
 	const struct outlets *known; /* of which it has these already; NULL: none */
 	int log;                /* -1: no access log */
+	int known_log;          /* that it has already, of the same format; -1: none */
 };
 
 /* Forks; in the child `closed` is called first, to close what it must not have. -1: told why. */

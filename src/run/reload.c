@@ -1,5 +1,6 @@
 #include "reload.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,12 +24,18 @@ void reload_start(struct reload *r, struct edition *e)
 	order_all(r, RELOAD_MAKING, worker_make);
 }
 
+static const char *reason(int error)
+{
+	return error == -EBUSY ? "too many access logs of before have lines that nobody reads" :
+				 strerror(-error);
+}
+
 void reload_made(struct reload *r, struct turn *t)
 {
 	ASSERT(r->state == RELOAD_MAKING);
 	if (t->error < 0)
 		fprintf(stderr, "fairlead: worker %u cannot take over the configuration: %s\n",
-			t->worker->index, strerror(-t->error));
+			t->worker->index, reason(t->error));
 	r->failed |= t->error < 0;
 	if (--r->waited_n > 0)
 		return;

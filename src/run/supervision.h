@@ -2,7 +2,8 @@
 #ifndef RUN_SUPERVISION_H
 #define RUN_SUPERVISION_H
 
-#include "process.h"
+#include "errand.h"
+#include "estate.h"
 
 struct supervisor {
 	const struct run_options *options;
@@ -16,14 +17,17 @@ struct supervisor {
 	int status;           /* of the worst worker process, as they end */
 	uint32_t backoff_ms;
 	uint64_t restart_ms;  /* 0: not waiting to restart */
+	struct errand errand; /* of a reload or an upgrade: reads the configuration */
 	/* A reload that the worker process has not answered yet. */
 	struct config *next;  /* NULL: none */
 	struct outlets next_outlets;
 	int next_log;
 	uint64_t answer_ms;   /* until when */
 	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
+	bool put_off;         /* what was read was not used: it is read again */
 	struct outlets spare; /* what only the worker process of before serves; none of these is
 				 in `outlets` */
+	char before[ESTATE_VERSION_BYTES]; /* version of the worker process that serves */
 	int order;            /* who waits for the outcome of what is under way; -1: nobody */
 };
 
@@ -34,6 +38,9 @@ struct process *process_of(struct supervisor *s, enum process_state state);
 
 /* With what is in force. -1: told why; if none serves it is tried again later. */
 int start_worker_process(struct supervisor *s);
+
+/* In a child: closes what belongs to the supervisor alone. */
+void supervisor_leave(void *supervisor);
 
 /* ---- change.c --------------------------------------------------------------- */
 
@@ -51,12 +58,18 @@ void go_back(struct supervisor *s);
 /* One thing after the other: something is under way. */
 bool change_under_way(struct supervisor *s);
 
-/* At once, or when that is over. upgrade() returns if it failed, or was put off. */
+/* Begun at once, or when that is over. */
 void reload(struct supervisor *s);
 void upgrade(struct supervisor *s);
 
 /* What was put off, if nothing is under way any more. */
 void change_go_on(struct supervisor *s);
+
+/* Whether the configuration has been read; if so it goes on, or becomes another program. */
+bool change_was_read(struct supervisor *s);
+
+/* It takes too long to read it. */
+void change_overdue(struct supervisor *s);
 
 /* The worker process has answered a reload, or will not. */
 void reload_done(struct supervisor *s);

@@ -11,8 +11,10 @@
 
 #include "estate.h"
 #include "notify.h"
+#include "program.h"
 #include "run/handover.h"
 #include "run/order.h"
+#include "run/version.h"
 #include "supervision.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
@@ -30,10 +32,9 @@ struct process *process_of(struct supervisor *s, enum process_state state)
 	return NULL;
 }
 
-/* In a child: what belongs to the supervisor alone. */
-static void close_all(void *owner)
+void supervisor_leave(void *supervisor)
 {
-	struct supervisor *s = owner;
+	struct supervisor *s = supervisor;
 
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].pid != 0)
@@ -42,6 +43,8 @@ static void close_all(void *owner)
 	outlets_close(&s->outlets, NULL, false);
 	outlets_close(&s->spare, NULL, false);
 	log_close(&s->log);
+	if (s->errand.kind != ERRAND_NONE)
+		close(s->errand.snapshot);
 	if (s->order >= 0)
 		close(s->order);
 }
@@ -58,10 +61,11 @@ static int try_to_start(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
 	const struct goods goods = { .options = s->options, .config = s->config,
-				     .outlets = &s->outlets, .log = s->log };
+				     .outlets = &s->outlets, .log = s->log,
+				     .known_log = -1 };
 
 	if (p)
-		return process_start(p, &goods, close_all, s);
+		return process_start(p, &goods, supervisor_leave, s);
 	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
 	return -1;
 }
@@ -75,6 +79,13 @@ static bool has_enough(struct supervisor *s)
 		return false;
 	fprintf(stderr, "fairlead: goes on without what cannot be opened, until a reload\n");
 	return true;
+}
+
+/* While a file is read that was asked for, other worker processes come and go. */
+static void answer(struct supervisor *s, bool done, const char *text)
+{
+	if (s->errand.kind == ERRAND_NONE && !s->put_off)
+		order_answer(&s->order, done, text);
 }
 
 /* Short of descriptors or processes just now: once one was ready, it is tried again. */
@@ -91,12 +102,22 @@ int start_worker_process(struct supervisor *s)
 	} else if (s->was_ready) {
 		restart_later(s);
 	}
-	order_answer(&s->order, false, open ? "no worker process can be started just now" :
-					      "what the file names cannot be opened");
+	answer(s, false, open ? "no worker process can be started just now" :
+				"what the file names cannot be opened");
 	return -1;
 }
 
 /* ---- words ------------------------------------------------------------------ */
+
+static void answer_ready(struct supervisor *s)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "another worker process has taken over; version %s -> %s",
+		 s->before, FAIRLEAD_VERSION);
+	answer(s, true, text);
+	strcpy(s->before, FAIRLEAD_VERSION);
+}
 
 static void process_ready(struct supervisor *s, struct process *p)
 {
@@ -113,7 +134,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(s->options->engine), s->options->workers);
 	tell_ready(s);
-	order_answer(&s->order, true, "another worker process has taken over");
+	answer_ready(s);
 }
 
 static void take_answer(struct supervisor *s, char word)
@@ -191,8 +212,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
 		go_back(s);
-		order_answer(&s->order, false, "the new worker process ended; that of before "
-					       "goes on");
+		answer(s, false, "the new worker process ended; that of before goes on");
 		change_go_on(s);
 		return -1;
 	}
@@ -200,7 +220,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		reload_failed(s, "the worker process ended meanwhile");
 	if (!process_of(s, PROCESS_STARTING)) {
 		start_again(s, &gone, how);
-		order_answer(&s->order, false, "the worker process ended; it is started again");
+		answer(s, false, "the worker process ended; it is started again");
 	}
 	change_go_on(s);
 	return -1;
@@ -216,6 +236,8 @@ static int reap(struct supervisor *s)
 		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
 			result = process_ended(s, p, status);
 	}
+	if (result < 0 && change_was_read(s)) /* by those who are left */
+		change_go_on(s);
 	return result;
 }
 
@@ -224,6 +246,7 @@ static int reap(struct supervisor *s)
 /* Returns the exit status, or -1 to go on. */
 static int asked_to_end(struct supervisor *s)
 {
+	errand_drop(&s->errand);
 	if (s->draining || !has_process(s)) {
 		for (unsigned i = 0; i < PROCESSES_MAX; i++) {
 			if (s->processes[i].state == PROCESS_NONE)
@@ -239,6 +262,7 @@ static int asked_to_end(struct supervisor *s)
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	reload_drop(s);
+	order_answer(&s->order, false, "it has been told to end");
 	outlets_drain(&s->outlets);
 	outlets_unlink(&s->spare);
 	outlets_close(&s->spare, NULL, false);
@@ -289,14 +313,19 @@ static int watch_signals(void)
 
 /* ---- the loop --------------------------------------------------------------- */
 
-/* When there is something to do even if nobody says anything; 0: never. */
+/* 0: never. */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* When there is something to do even if nobody says anything. */
 static uint64_t next_ms(const struct supervisor *s)
 {
 	uint64_t answer_ms = s->next ? s->answer_ms : 0;
+	uint64_t read_ms = s->errand.kind != ERRAND_NONE ? s->errand.end_ms : 0;
 
-	if (s->restart_ms == 0 || answer_ms == 0)
-		return s->restart_ms + answer_ms;
-	return s->restart_ms < answer_ms ? s->restart_ms : answer_ms;
+	return earlier(s->restart_ms, earlier(answer_ms, read_ms));
 }
 
 static int pause_ms(const struct supervisor *s)
@@ -312,6 +341,8 @@ static void look_at_clock(struct supervisor *s)
 {
 	if (s->next && process_now_ms() >= s->answer_ms)
 		reload_overdue(s);
+	if (s->errand.kind != ERRAND_NONE && process_now_ms() >= s->errand.end_ms)
+		change_overdue(s);
 	if (s->restart_ms && process_now_ms() >= s->restart_ms)
 		start_worker_process(s);
 }
@@ -401,10 +432,19 @@ static int watch(struct supervisor *s)
 	return status;
 }
 
+static bool take_over(struct supervisor *s)
+{
+	if (!estate_take(s->processes, &s->outlets, &s->order, s->before))
+		return false;
+	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->before, FAIRLEAD_VERSION,
+		program_path(NULL));
+	return true;
+}
+
 /* The first, or one in the place of those that another program has left. */
 static bool begin(struct supervisor *s)
 {
-	if (s->options->next && !estate_take(s->processes, &s->outlets, &s->order))
+	if (s->options->next && !take_over(s))
 		return false;
 	s->was_ready = s->options->next;
 	return start_worker_process(s) == 0 || s->was_ready;
@@ -412,10 +452,11 @@ static bool begin(struct supervisor *s)
 
 int supervisor_run(const struct run_options *options, struct config *config)
 {
-	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1 };
+	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1,
+				.before = "of before" };
 	int status = 1;
 
-	estate_program();
+	program_path(options->argv[0]); /* as long as it is there */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .parcels = -1 };
 	s.signals = watch_signals();

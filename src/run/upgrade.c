@@ -6,19 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "errand.h"
 #include "estate.h"
+#include "run/version.h"
 
 /* Of what is written down below: a program that reads another refuses when it is tried. */
 #define VERSION 1
 #define TRIED "FAIRLEAD_TRIED" /* version and descriptor of the snapshot */
 #define NEXT "FAIRLEAD_NEXT"   /* descriptors of estate and snapshot */
 
-#define TRY_MS 60000
-#define TRY_LOOK_MS 5
 #define LINE_MAX_BYTES 8192
 
 enum upgrade_role upgrade_role(void)
@@ -33,19 +31,6 @@ static bool set_cloexec(int fd, bool on)
 
 /* ---- the one that is tried ------------------------------------------------ */
 
-static int write_all(int fd, const char *bytes, size_t n)
-{
-	while (n > 0) {
-		ssize_t written = write(fd, bytes, n);
-
-		if (written < 0)
-			return -errno;
-		bytes += written;
-		n -= (size_t)written;
-	}
-	return 0;
-}
-
 int upgrade_keep(const struct config *config)
 {
 	int version, fd;
@@ -55,24 +40,12 @@ int upgrade_keep(const struct config *config)
 				"restart\n");
 		return -EPROTO;
 	}
-	return write_all(fd, config->snapshot.ptr, config->snapshot.len);
+	return errand_keep(fd, config);
 }
 
 /* ---- the one before ------------------------------------------------------- */
 
-const char *estate_program(void)
-{
-	static char path[4096];
-	ssize_t n;
-
-	if (path[0] != '\0')
-		return path;
-	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	path[n > 0 ? n : 0] = '\0';
-	return n > 0 ? path : NULL;
-}
-
-_Noreturn static void be_tried(const struct estate *e, int snapshot)
+int estate_try(const char *program, char **argv, int snapshot)
 {
 	char value[64];
 	sigset_t none;
@@ -82,33 +55,9 @@ _Noreturn static void be_tried(const struct estate *e, int snapshot)
 	set_cloexec(snapshot, false);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(e->program, e->argv);
-	fprintf(stderr, "fairlead: cannot execute %s: %s\n", e->program, strerror(errno));
-	_exit(1);
-}
-
-static bool wait_for(pid_t pid)
-{
-	int status = 1;
-
-	for (unsigned ms = 0; ms < TRY_MS; ms += TRY_LOOK_MS) {
-		if (waitpid(pid, &status, WNOHANG) == pid)
-			return status == 0;
-		nanosleep(&(struct timespec){ 0, TRY_LOOK_MS * 1000000 }, NULL);
-	}
-	fprintf(stderr, "fairlead: it did not end within %d s\n", TRY_MS / 1000);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return false;
-}
-
-static bool is_tried(const struct estate *e, int snapshot)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		be_tried(e, snapshot);
-	return pid > 0 && wait_for(pid);
+	execv(program, argv);
+	fprintf(stderr, "fairlead: cannot execute %s: %s\n", program, strerror(errno));
+	return 1;
 }
 
 static void put_outlets(FILE *out, const struct outlets *o)
@@ -139,7 +88,7 @@ static int write_estate(const struct estate *e)
 	}
 	put_outlets(out, e->outlets);
 	put_outlets(out, e->spare);
-	fprintf(out, "order %d\n", e->order);
+	fprintf(out, "order %d\nversion %s\n", e->order, FAIRLEAD_VERSION);
 	if (fclose(out) == 0)
 		return fd;
 	close(fd);
@@ -167,7 +116,7 @@ static void pass_descriptors(const struct estate *e, bool on)
 		set_cloexec(e->order, !on);
 }
 
-static void become_next(const struct estate *e, int snapshot, FILE *errors)
+void estate_pass(const struct estate *e, int snapshot, FILE *errors)
 {
 	int estate = write_estate(e);
 	char value[64];
@@ -189,21 +138,6 @@ static void become_next(const struct estate *e, int snapshot, FILE *errors)
 	close(estate);
 }
 
-void estate_pass(const struct estate *e, FILE *errors)
-{
-	int snapshot = memfd_create("snapshot", MFD_CLOEXEC);
-
-	if (snapshot < 0)
-		fprintf(errors, "fairlead: no memory for an upgrade\n");
-	else if (!is_tried(e, snapshot))
-		fprintf(errors, "fairlead: %s with this configuration cannot take over\n",
-			e->program);
-	else
-		become_next(e, snapshot, errors);
-	if (snapshot >= 0)
-		close(snapshot);
-}
-
 /* ---- the next ------------------------------------------------------------- */
 
 static bool inherited(int *estate, int *snapshot)
@@ -216,20 +150,8 @@ static bool inherited(int *estate, int *snapshot)
 struct config *upgrade_config(void)
 {
 	int estate, snapshot;
-	struct config *config;
-	off_t n;
-	void *bytes;
 
-	if (!inherited(&estate, &snapshot))
-		return NULL;
-	n = lseek(snapshot, 0, SEEK_END);
-	bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, snapshot, 0) : MAP_FAILED;
-	if (bytes == MAP_FAILED)
-		return NULL;
-	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
-	munmap(bytes, (size_t)n);
-	close(snapshot);
-	return config;
+	return inherited(&estate, &snapshot) ? errand_take(snapshot) : NULL;
 }
 
 static bool take_process(const char *line, struct process *p)
@@ -268,7 +190,7 @@ static bool take_outlet(char *line, struct outlets *outlets)
 	return o && outlets_add(outlets, o);
 }
 
-bool estate_take(struct process *processes, struct outlets *outlets, int *order)
+bool estate_take(struct process *processes, struct outlets *outlets, int *order, char *before)
 {
 	unsigned process_n = 0;
 	int estate, snapshot;
@@ -285,6 +207,8 @@ bool estate_take(struct process *processes, struct outlets *outlets, int *order)
 			good = take_outlet(line + 7, outlets);
 		else if (strncmp(line, "order ", 6) == 0)
 			*order = atoi(line + 6);
+		else if (strncmp(line, "version ", 8) == 0)
+			sscanf(line + 8, "%31s", before);
 	}
 	if (*order >= 0)
 		set_cloexec(*order, true);

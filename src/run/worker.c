@@ -56,11 +56,24 @@ static void doors_close(struct worker *w, const struct edition *e)
 	}
 }
 
+/* Logs of before whose last lines nobody has taken yet: a worker holds so many, and buffers and
+ * a descriptor for each. */
+#define LEDGERS_MAX 8
+
 /* The log of one worker and one opening of the file. */
 struct ledger {
 	struct access access;
 	struct list node; /* in worker->accesses */
 };
+
+static bool has_room(const struct worker *w)
+{
+	unsigned n = 0;
+
+	LIST_EACH(&w->accesses, node)
+		n++;
+	return n < LEDGERS_MAX;
+}
 
 static int ledger_open(struct worker *w, struct turn *t)
 {
@@ -69,6 +82,8 @@ static int ledger_open(struct worker *w, struct turn *t)
 
 	if (t->log_fd < 0)
 		return 0;
+	if (!has_room(w))
+		return -EBUSY;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
@@ -111,6 +126,8 @@ static bool ledgers_sweep(struct worker *w)
 
 static void ledger_change(struct worker *w, struct turn *t)
 {
+	if (t->log_kept)
+		return;
 	if (w->access)
 		list_append(&w->accesses, &CONTAINER(w->access, struct ledger, access)->node);
 	w->access = t->access;
@@ -181,6 +198,7 @@ static void make(struct message *m)
 	struct turn *t = CONTAINER(m, struct turn, message);
 	struct generation_options options = generation_of(t);
 
+	ledgers_sweep(t->worker);
 	t->error = ledger_open(t->worker, t);
 	if (t->error == 0)
 		t->generation = generation_new(&t->worker->proxy, &options);

@@ -5,6 +5,7 @@ manager is told."""
 # asan
 import os
 import resource
+import select
 import signal
 import socket
 
@@ -198,6 +199,51 @@ def log(origin):
     proxy.stop()
 
 
+def full_fifo(path):
+    """Nobody reads it. Returns the end to read from."""
+    os.mkfifo(path)
+    out = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    into = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        while os.write(into, 4096 * b"x"):
+            pass
+    except BlockingIOError:
+        os.close(into)
+    return out
+
+
+def unread(origin):
+    """A log that nobody reads: a reload takes nothing more for it, and many that make it another
+    are refused in the end. Once it is read all goes on."""
+    path = os.path.join(rig.TMP, "unread")
+    out = full_fifo(path)
+    json = config_of(origin).replace("/access.log", "/unread")
+    proxy = rig.Fairlead(json, workers=1)
+    held = lambda: open_files(proxy.worker_pid()).count(path)
+    for _ in range(20):
+        rig.get(proxy.port, "/bytes/10")
+        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        reload(proxy)
+        rig.check(held() == 1, lambda: f"{held()} descriptors")
+    changes = 0
+    while not proxy.said("not reloaded"):
+        write(proxy, json if changes % 2 else json.replace("format: json", "format: combined"))
+        rig.get(proxy.port, "/bytes/10")
+        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        done = proxy.log().count("reloaded")
+        proxy.signal(signal.SIGHUP)
+        rig.until(lambda: proxy.log().count("reloaded") > done, "an answer")
+        changes += 1
+        rig.check(changes < 50, f"{held()} descriptors")
+    rig.check(proxy.said("have lines that nobody reads"), proxy.log)
+    read = lambda: [*iter(lambda: os.read(out, 1 << 16) if select.select([out], [], [], 0)[0]
+                          else b"", b"")]
+    rig.until(lambda: (read(), held())[1] == 1, "the logs of before to be closed")
+    reload(proxy, json)
+    proxy.stop()
+    os.close(out)
+
+
 def open_files(pid):
     names = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -254,6 +300,43 @@ def memcached(origin):
     proxy.stop()
 
 
+def does_its_work(proxy, nobody, answer):
+    """Another worker process takes the place of one that dies while a file is read."""
+    ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
+    rig.check(nobody.recv(4096), "a question")
+    os.kill(proxy.worker_pid(), signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
+    rig.check(proxy.log().count(answer) == answers, "it waited for the answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+
+
+def silent_names(origin):
+    """While names are looked up that nobody answers for, the supervisor does its work, and who
+    gave the order is told what came of that."""
+    path = os.path.join(rig.TMP, "silent.sock")
+    config = f"control: unix:{path}\n" + config_of(origin)
+    proxy = rig.Fairlead(config)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody, \
+            socket.socket(socket.AF_UNIX) as order:
+        nobody.bind(("127.0.0.1", 0))
+        for s in nobody, order:
+            s.settimeout(rig.PATIENCE_S)
+        write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}] }}\n"
+              + config.replace("servers: [", "servers: [nobody.test:80, "))
+        order.connect(path)
+        order.sendall(b"reload\n")
+        does_its_work(proxy, nobody, "not reloaded")
+        told = order.recv(1000)
+        rig.check(told.startswith(b"no the file has errors"), told)
+        proxy.signal(signal.SIGUSR2)
+        does_its_work(proxy, nobody, "not upgraded")
+        rig.until(lambda: proxy.said("not upgraded"), "the end of the upgrade")
+        proxy.signal(signal.SIGHUP)
+        proxy.signal(signal.SIGTERM)
+        rig.check(proxy.ended() == 0, proxy.log)
+        rig.check(proxy.log().count("not reloaded") == 1, "it waited for the answer")
+
+
 def notified(origin):
     """What systemd is told, by its own protocol."""
     path = os.path.join(rig.TMP, "notify.sock")
@@ -279,8 +362,8 @@ def notified(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (routes, errors, no_descriptors, stuck, listeners, log, needs_restart, many_at_once, memcached,
-                 notified):
+    for test in (routes, errors, no_descriptors, stuck, listeners, log, unread,
+                 needs_restart, many_at_once, memcached, silent_names, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -143,6 +143,37 @@ def signal_at_start(origin):
         rig.check(not proxy.said("worker process"), proxy.log)
 
 
+def only_child(program):
+    while program.alive():
+        with open(f"/proc/{program.pid}/task/{program.pid}/children") as f:
+            if text := f.read():
+                return int(text)
+
+
+def first_ends_at_once(origin):
+    """The first worker process dies while descriptors are on their way to it, more than a socket
+    holds: nobody has looked yet when its end is told."""
+    ports = ", ".join(f"127.0.0.1:{p}" for p in rig.free_ports(30))
+    path = os.path.join(rig.TMP, "at_once.yaml")
+    with open(path, "w") as f:
+        f.write(f"listen: [{ports}]\n" + CONFIG.format(origin=origin))
+    for n in range(20):
+        proxy = rig.Program(f"at_once{n}", [rig.FAIRLEAD, "-c", path, "--engine", rig.ENGINE,
+                                            "--workers", "32"])
+        worker = only_child(proxy)
+        os.kill(worker, signal.SIGSTOP)
+        proxy.signal(signal.SIGSTOP)
+        early = not proxy.said("fairlead: ready")
+        os.kill(worker, signal.SIGKILL)
+        rig.until(lambda: gone(worker), "its end")
+        proxy.signal(signal.SIGCONT)
+        if early:
+            break
+        proxy.stop()
+    rig.check(proxy.ended() == 1, lambda: f"status {proxy.process.returncode}")
+    rig.check(proxy.said("the worker process was killed by signal 9"), proxy.log)
+
+
 def standard_descriptors_closed(origin):
     """No socket takes their place: what is said there would go to a client."""
     port, = rig.free_ports(1)
@@ -199,6 +230,17 @@ def worker_not_to_be_had(origin):
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
 
 
+def nothing_to_wait_with(origin):
+    """A supervisor that cannot wait any more says so, and takes its worker process with it."""
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    worker = proxy.worker_pid()
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (1, 1))
+    proxy.signal(signal.SIGHUP)
+    rig.check(proxy.ended() == 1, lambda: f"status {proxy.process.returncode}")
+    rig.check(proxy.said("poll: Invalid argument"), proxy.log)
+    rig.until(lambda: gone(worker), "the worker process to end")
+
+
 def supervisor_killed(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     clients, worker = slow(proxy), proxy.worker_pid()
@@ -212,8 +254,9 @@ def supervisor_killed(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (drain, second_signal, signal_at_start, standard_descriptors_closed,
-                 sigpipe, worker_killed, worker_not_to_be_had, supervisor_killed):
+    for test in (drain, second_signal, signal_at_start, first_ends_at_once,
+                 standard_descriptors_closed, sigpipe, worker_killed, worker_not_to_be_had,
+                 nothing_to_wait_with, supervisor_killed):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

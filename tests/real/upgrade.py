@@ -3,6 +3,7 @@
 nobody is turned away; and if the next is not to be had, all goes on."""
 # asan
 import os
+import re
 import resource
 import shutil
 import signal
@@ -132,11 +133,27 @@ def address_space(pid):
         return int(f.read().split()[0]) * resource.getpagesize()
 
 
+class Words:
+    """What the service manager is told."""
+
+    def __init__(self):
+        path = os.path.join(rig.TMP, "notify.sock")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.settimeout(rig.PATIENCE_S)
+        self.env = {**os.environ, "NOTIFY_SOCKET": path}
+
+    def become(self, expected):
+        words = [self.socket.recv(4096).decode().splitlines()[0] for _ in expected]
+        rig.check(words == expected, words)
+
+
 def worker_not_to_be_had(origin):
     """The next supervisor goes on with the worker process of before, and later replaces it."""
     if rig.BUILD.endswith("asan"):    # takes terabytes of address space
         return
-    proxy = Fairlead(CONFIG.format(origin=origin))
+    words = Words()
+    proxy = Fairlead(CONFIG.format(origin=origin), env=words.env)
     first = proxy.worker_pid()
     more, = rig.free_ports(1)
     with open(proxy.path) as f:
@@ -148,13 +165,16 @@ def worker_not_to_be_had(origin):
     before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
     resource.prlimit(proxy.pid, resource.RLIMIT_AS,
                      (address_space(proxy.pid) + (12 << 20), before[1]))
+    words.become(["READY=1", "RELOADING=1", "READY=1"])
     proxy.upgrade(said="the one of before goes on")
+    words.become(["RELOADING=1", "READY=1"])
     rig.check(proxy.workers() == [first], proxy.workers)
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
     write(proxy, few)
     gone_back = proxy.log().count("the one of before goes on")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.log().count("the one of before goes on") > gone_back, "no other")
+    words.become(["RELOADING=1", "READY=1"])
     rig.check(rig.get(more, "/bytes/10").status == 200, "it serves what it served")
     resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
     write(proxy, many)
@@ -190,6 +210,38 @@ def keys_that_wait(origin):
     proxy.stop()
 
 
+def release(number):
+    folder = os.path.join(rig.TMP, f"release-{number}")
+    os.makedirs(folder, exist_ok=True)
+    program = os.path.join(folder, "fairlead")
+    os.path.exists(program) or shutil.copy(rig.FAIRLEAD, program)
+    return program
+
+
+def through_a_link(origin):
+    """Releases that are switched by a symbolic link: what it stands for by then is started,
+    whichever way the first was found."""
+    programs, link = [release(n) for n in range(2)], os.path.join(rig.TMP, "current")
+    for name, more in ((os.path.join(link, "fairlead"), {}),
+                       ("fairlead", {"env": {**os.environ, "PATH": "/bin:" + link}}),
+                       ("current/fairlead", {"cwd": rig.TMP})):
+        os.path.lexists(link) and os.remove(link)
+        os.symlink(os.path.dirname(programs[0]), link)
+        kept, rig.FAIRLEAD = rig.FAIRLEAD, name
+        proxy = rig.Fairlead(CONFIG.format(origin=origin), **more)
+        rig.FAIRLEAD = kept
+        rig.check(os.readlink(f"/proc/{proxy.pid}/exe") == programs[0], "the first program")
+        os.remove(link)
+        os.symlink(os.path.dirname(programs[1]), link)
+        proxy.signal(signal.SIGUSR2)
+        rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "the next")
+        exe = os.readlink(f"/proc/{proxy.pid}/exe")
+        rig.check(exe == programs[1], f"{name}: {exe}")
+        rig.check(re.search(r"version [0-9.]+ -> [0-9.]+, /.*current/fairlead", proxy.log()),
+                  proxy.log)
+        proxy.stop()
+
+
 def then_others(origin):
     """After an upgrade: reload, crash, drain."""
     proxy = Fairlead(CONFIG.format(origin=origin))
@@ -215,7 +267,8 @@ def dies_again_and_again(origin):
     """What mends it does not wait until it is mended."""
     if rig.BUILD.endswith("asan"):
         return
-    proxy = Fairlead(CONFIG.format(origin=origin))
+    path = os.path.join(rig.TMP, "dies.sock")
+    proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
     before = resource.prlimit(proxy.pid, resource.RLIMIT_AS)
     for sign in signal.SIGHUP, signal.SIGUSR2:
         resource.prlimit(proxy.pid, resource.RLIMIT_AS,
@@ -223,6 +276,8 @@ def dies_again_and_again(origin):
         os.kill(proxy.worker_pid(), signal.SIGKILL)
         ends = proxy.log().count("starting another")
         rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
+        status, text = ordered(proxy, "reload")
+        rig.check(status == 1 and "it is started again" in text, text)
         resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
         ready = proxy.log().count("fairlead: ready")
         proxy.signal(sign)
@@ -270,7 +325,7 @@ def orders(origin):
     with open(proxy.path, "w") as out:
         out.write(good)
     status, text = ordered(proxy, "upgrade")
-    rig.check(status == 0 and "taken over" in text, text)
+    rig.check(status == 0 and re.search(r"taken over; version [0-9.]+ -> [0-9.]+$", text), text)
     rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
     os.remove(path)    # as by somebody who tidies up
     proxy.signal(signal.SIGHUP)
@@ -300,7 +355,7 @@ def orders(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, then_others,
+    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, through_a_link, then_others,
                  dies_again_and_again, ends_soon, orders):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)

@@ -14,6 +14,7 @@
 #define WORKERS 3
 #define FAMILIES_MAX 128
 #define SERIES_MAX 4096
+#define UPSTREAMS 700
 
 static struct simrig rig;
 static struct admin admin;
@@ -318,6 +319,26 @@ static void test_http(void **state)
 	assert_true(admin.clients.used <= 1);
 }
 
+/* Many workers and upstreams: the page is long, and answered all the same. */
+static void test_large(void **state)
+{
+	static char upstreams[UPSTREAMS * 100 + 256];
+	int n = snprintf(upstreams, sizeof(upstreams), "listen: [127.0.0.1:1]\nupstreams:\n");
+	struct config *config;
+
+	(void)state;
+	for (unsigned i = 0; i < UPSTREAMS; i++)
+		n += snprintf(upstreams + n, sizeof(upstreams) - (size_t)n,
+			      "  a%060u: { servers: [127.0.0.1:2] }\n", i);
+	snprintf(upstreams + n, sizeof(upstreams) - (size_t)n,
+		 "routes: [ { prefix: /, proxy: { upstream: a%060u } } ]\n", 0);
+	config = config_read_text("test", slice_of(upstreams), stderr);
+	assert_non_null(config);
+	edition_current(&editions, edition_new(&editions, config));
+	ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "Content-Length: 1");
+	assert_int_equal(admin_metrics(&admin, text, sizeof(text)), 0);
+}
+
 /* Whatever take finds no memory: the connection ends or is answered, and the next is. */
 static void test_scarcity(void **state)
 {
@@ -342,6 +363,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_large, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),
 	};
 

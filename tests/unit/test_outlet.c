@@ -1,6 +1,7 @@
 /* Listening addresses of the supervisor: what a failed change leaves behind, and the control
  * socket. */
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -95,6 +97,30 @@ static void test_joined(void **state)
 	outlets_close(&next, NULL, false);
 }
 
+static void *close_soon(void *arg)
+{
+	nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+	close(*(int *)arg);
+	return NULL;
+}
+
+/* A socket that is on its way out is waited for; one that stays is not, for long. */
+static void test_closing(void **state)
+{
+	struct outlets have;
+	pthread_t thread;
+	int taken;
+
+	(void)state;
+	configure(1);
+	taken = take_port(&listens[0]);
+	assert_false(outlets_open(&have, &(struct outlets){ 0 }, &config, 1));
+	assert_int_equal(pthread_create(&thread, NULL, close_soon, &taken), 0);
+	assert_true(outlets_open(&have, &(struct outlets){ 0 }, &config, 1));
+	pthread_join(thread, NULL);
+	outlets_close(&have, NULL, false);
+}
+
 static void control_at(const char *path)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -141,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_has_changed),
 		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_closing),
 		cmocka_unit_test(test_control),
 	};
 

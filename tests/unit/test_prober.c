@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/io/engine.h"
 #include "lib/simrig.h"
 #include "watch/prober.h"
 
@@ -38,6 +39,8 @@ static struct prober *prober;
 static struct told told[NEWS_MAX];
 static unsigned told_n;
 static bool refuse_news;
+static const struct io_engine *engine;
+static struct io_connect *late_connect;
 
 static bool take(void *owner, const struct prober_news *news)
 {
@@ -385,17 +388,43 @@ static void test_shortage(void **state)
 	close_world();
 }
 
+static void connect_late(struct io_loop *loop, struct io_connect *op)
+{
+	(void)loop;
+	assert_null(late_connect);
+	late_connect = op;
+}
+
+/* A wish, and it comes too late. */
+static void cancel_late(struct io_loop *loop, struct io_op *op)
+{
+	struct io_connect *connect = late_connect;
+
+	late_connect = NULL;
+	if (connect)
+		engine->connect(loop, connect);
+	else
+		engine->cancel(loop, op);
+}
+
 /* The connection comes in the very moment in which it is given up. */
 static void test_late_connection(void **state)
 {
+	static struct io_engine late;
+
 	(void)state;
-	for (uint64_t seed = 1; seed <= 200; seed++) {
+	for (uint64_t seed = 1; seed <= 20; seed++) {
 		open_world(seed, 1, CONFIG_HEALTH_HTTP);
-		upstream.health.timeout_ms = 1;
 		answers[0] = NULL;
+		engine = rig.tick.loop->engine;
+		late = *engine;
+		late.connect = connect_late;
+		late.cancel = cancel_late;
+		rig.tick.loop->engine = &late;
 		start();
 		simrig_run(&rig, 5 * INTERVAL_MS);
 		assert_in_range(rows().probes, 4, 6);
+		assert_string_equal(told[0].why, "no connection in time");
 		close_world();
 	}
 }

@@ -1,0 +1,97 @@
+#include "errand.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process.h"
+
+bool errand_start(struct errand *e, enum errand_kind kind,
+		  int (*run)(void *owner, int snapshot), void *owner)
+{
+	int snapshot = memfd_create("snapshot", MFD_CLOEXEC);
+	pid_t pid = snapshot >= 0 ? fork() : -1;
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(run(owner, snapshot));
+	}
+	if (pid < 0) {
+		fprintf(stderr, "fairlead: no process to read the configuration: %s\n",
+			strerror(errno));
+		if (snapshot >= 0)
+			close(snapshot);
+		return false;
+	}
+	*e = (struct errand){ .kind = kind, .pid = pid, .snapshot = snapshot,
+			      .end_ms = process_now_ms() + ERRAND_MS };
+	return true;
+}
+
+bool errand_ended(struct errand *e, enum errand_kind *kind, int *snapshot)
+{
+	char how[160];
+	int status;
+
+	if (e->kind == ERRAND_NONE || waitpid(e->pid, &status, WNOHANG) != e->pid)
+		return false;
+	*kind = e->kind;
+	*snapshot = e->snapshot;
+	e->kind = ERRAND_NONE;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	if (WIFSIGNALED(status)) {
+		process_describe_end(status, how, sizeof(how));
+		fprintf(stderr, "fairlead: who read the configuration %s\n", how);
+	}
+	(void)!ftruncate(*snapshot, 0);
+	return true;
+}
+
+void errand_drop(struct errand *e)
+{
+	if (e->kind == ERRAND_NONE)
+		return;
+	kill(e->pid, SIGKILL);
+	waitpid(e->pid, NULL, 0);
+	close(e->snapshot);
+	e->kind = ERRAND_NONE;
+}
+
+/* ---- snapshots -------------------------------------------------------------- */
+
+int errand_keep(int snapshot, const struct config *config)
+{
+	const char *bytes = config->snapshot.ptr;
+	size_t n = config->snapshot.len;
+
+	while (n > 0) {
+		ssize_t written = write(snapshot, bytes, n);
+
+		if (written < 0)
+			return -errno;
+		bytes += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+struct config *errand_take(int snapshot)
+{
+	off_t n = lseek(snapshot, 0, SEEK_END);
+	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, snapshot, 0) :
+			      MAP_FAILED;
+	struct config *config = NULL;
+
+	close(snapshot);
+	if (bytes == MAP_FAILED)
+		return NULL;
+	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
+	munmap(bytes, (size_t)n);
+	return config;
+}

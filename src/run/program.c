@@ -1,0 +1,65 @@
+#include "program.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define THIS "/proc/self/exe"
+
+static char path[PATH_MAX];
+
+static bool is_this(void)
+{
+	struct stat a, b;
+
+	return stat(path, &a) == 0 && stat(THIS, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+static bool is_in(const char *folder, size_t folder_n, const char *name)
+{
+	int n = snprintf(path, sizeof(path), "%.*s/%s", (int)folder_n, folder, name);
+
+	return path[0] == '/' && n < (int)sizeof(path) && is_this();
+}
+
+/* As the shell has found it. */
+static bool is_searched(const char *name)
+{
+	const char *at = getenv("PATH");
+
+	while (at && *at) {
+		size_t n = strcspn(at, ":");
+
+		if (is_in(at, n, name))
+			return true;
+		at += n + (at[n] == ':');
+	}
+	return false;
+}
+
+static bool is_named(const char *name)
+{
+	char here[PATH_MAX];
+
+	if (!strchr(name, '/'))
+		return is_searched(name);
+	if (name[0] == '/')
+		return is_in("", 0, name + 1);
+	return getcwd(here, sizeof(here)) && is_in(here, strlen(here), name);
+}
+
+const char *program_path(const char *name)
+{
+	ssize_t n;
+
+	if (path[0] != '\0' || (name && is_named(name)))
+		return path;
+	n = readlink(THIS, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return n > 0 ? path : NULL;
+}
