@@ -243,13 +243,21 @@ static bool may_be_busy(const struct request *r)
 	return r->status == 503 && r->firsts > 0 && r->first == PLAY_BUSY;
 }
 
+/* One try may be seen, and another meet the stray answer on its way there. */
+static bool may_be_repeated(const struct customer *c, const struct request *r)
+{
+	const struct rule *rule = &c->town->rules[r->upstream];
+
+	return rule->tries > 1 || rule->hedged;
+}
+
 static void check_origin_head(struct customer *c, struct request *r, struct slice head)
 {
 	struct town *t = c->town;
 	struct slice id = wire_field(head, "X-Id", 0);
 
 	if (slice_equal(id, SLICE("poison"))) {
-		if (r->seen > 0 && !r->poisoned)
+		if (r->seen > 0 && !r->poisoned && !may_be_repeated(c, r))
 			town_wrong(t, "request %u gets a stray answer", r->id);
 		return;
 	}
