@@ -59,7 +59,6 @@ struct upstream {
 	bool closing, started;
 	bool has_no_use;      /* for places: those in line wait for something else */
 	uint32_t origin_n;    /* not dead */
-	uint32_t ejected_n;   /* servers */
 	struct roster *roster, *own_roster;
 	unsigned worker;
 	uint64_t random, waits_ms; /* as the roster was told */
