@@ -43,6 +43,7 @@ struct server {
 struct named {
 	uint32_t weight;
 	bool backup;
+	bool short_of_some;   /* there was no memory for all of its servers */
 	char name[ROSTER_NAME_MAX];
 };
 
@@ -67,6 +68,7 @@ struct upstream {
 	struct task task;     /* serves the line when room has come */
 	struct slab origins;
 	struct named *named;  /* config.server_n of them */
+	unsigned named_max;   /* for so many there is room */
 	unsigned server_n;
 	struct server *servers[UPSTREAM_SERVERS_MAX]; /* by name, as configured */
 	struct list leaving;
