@@ -53,6 +53,7 @@ struct roster_cell {
 	uint64_t noticed;          /* the control thread's: the standing it wrote about last */
 	_Atomic uint32_t granted;  /* places that were handed to this worker */
 	_Atomic bool entered;
+	_Atomic bool declined;     /* its line has no use for them */
 } __attribute__((aligned(64)));
 
 struct roster_row {
@@ -130,8 +131,12 @@ static inline bool roster_has_room(struct roster_row *row, uint32_t limit)
 void roster_put(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit);
 
 /* The places that were handed to the worker since the last call. Those that it cannot use it
- * puts back, having said that it does not wait for them: else they would come again. */
+ * puts back, having declined more of them: else they would come again. */
 uint32_t roster_granted(struct roster_cell *cell);
+
+/* Whether the worker's line, though it waits, has no use for places of this server. Who has
+ * declined and does no more must say so and then look again. */
+void roster_decline(struct roster_cell *cell, bool declined);
 
 /* Since when the worker's line waits for a place; 0: nobody does. Who has found none must say
  * so and then look again. */

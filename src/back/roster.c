@@ -188,6 +188,7 @@ struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *n
 	if (!row)
 		return NULL;
 	stat_set(&row->cells[worker].standing, STANDING_UP);
+	roster_decline(&row->cells[worker], false);
 	atomic_store(&row->cells[worker].entered, true);
 	return row;
 }
@@ -239,7 +240,8 @@ static unsigned longest_other(struct roster *r, const struct roster_row *row, un
 		uint64_t other_ms = atomic_load(&r->seats[i].waits_since_ms);
 
 		if (i == worker || other_ms == 0 || (since_ms > 0 && other_ms >= since_ms) ||
-		    !atomic_load(&row->cells[i].entered))
+		    !atomic_load(&row->cells[i].entered) ||
+		    atomic_load(&row->cells[i].declined))
 			continue;
 		since_ms = other_ms;
 		best = i;
@@ -283,7 +285,15 @@ static void put_all(struct roster *r, struct roster_row *row, unsigned worker, u
 
 void roster_put(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit)
 {
-	put_all(r, row, worker, limit, atomic_load(&r->seats[worker].waits_since_ms), 1);
+	bool declined = atomic_load(&row->cells[worker].declined);
+
+	put_all(r, row, worker, limit,
+		declined ? 0 : atomic_load(&r->seats[worker].waits_since_ms), 1);
+}
+
+void roster_decline(struct roster_cell *cell, bool declined)
+{
+	atomic_store(&cell->declined, declined);
 }
 
 uint32_t roster_granted(struct roster_cell *cell)

@@ -58,7 +58,7 @@ struct upstream {
 	uint32_t window;
 	uint32_t idle_timeout_ms;
 	bool closing, started;
-	bool has_no_use;      /* for places: those in line wait for something else */
+	bool declines;        /* places of some servers */
 	uint32_t origin_n;    /* not dead */
 	struct roster *roster, *own_roster;
 	unsigned worker;
