@@ -10,7 +10,7 @@
  * has waited longest, on whichever worker: it is handed over, not put up for whoever is
  * quickest. Not even a worker without a place can starve.
  *
- * Nothing locks and nothing is allocated after roster_new(). Should there once be more servers
+ * Nothing is allocated after roster_new(), and nothing locks but to take over a row. Should there once be more servers
  * than rows, those without one have no limit and are not seen.
  *
  * Owner: the process; it outlives the upstreams, and the mailboxes outlive it. */
@@ -86,6 +86,7 @@ struct roster {
 	struct message changed;
 	_Atomic bool changed_posted;
 	struct mailbox *control;       /* NULL: nobody wants to know */
+	atomic_flag taking_over;
 	struct roster_row rows[ROSTER_ROWS];
 	char name[64];
 };
@@ -100,6 +101,7 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 		void (*granted)(void *owner), void *owner);
 /* Unless another sits there by now: one of the same name may have come before this went. */
 void roster_stand(struct roster *r, unsigned worker, const void *owner);
+bool roster_sits(const struct roster *r, unsigned worker, const void *owner);
 
 /* The row of a server, entered by this worker; NULL: all are in use. */
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,

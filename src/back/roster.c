@@ -1,5 +1,6 @@
 #include "back/roster.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,9 +89,14 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 	seat->owner = owner;
 }
 
+bool roster_sits(const struct roster *r, unsigned worker, const void *owner)
+{
+	return r->seats[worker].owner == owner;
+}
+
 void roster_stand(struct roster *r, unsigned worker, const void *owner)
 {
-	if (r->seats[worker].owner == owner)
+	if (roster_sits(r, worker, owner))
 		r->seats[worker].owner = NULL;
 }
 
@@ -176,6 +182,22 @@ static struct roster_row *take_over(struct roster *r, uint64_t key, const char *
 	return NULL;
 }
 
+/* One worker at a time: two that bring the same server would make two rows of it. Who comes
+ * second finds the row that the first has taken. */
+static struct roster_row *take_over_alone(struct roster *r, uint64_t key, const char *name,
+					  const char *address)
+{
+	struct roster_row *row;
+
+	while (atomic_flag_test_and_set(&r->taking_over))
+		sched_yield();
+	row = take_new(r, key, name, address);
+	if (!row)
+		row = take_over(r, key, name, address);
+	atomic_flag_clear(&r->taking_over);
+	return row;
+}
+
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,
 				const char *address)
 {
@@ -184,7 +206,7 @@ struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *n
 
 	ASSERT(worker < r->worker_n);
 	if (!row)
-		row = take_over(r, key, name, address);
+		row = take_over_alone(r, key, name, address);
 	if (!row)
 		return NULL;
 	stat_set(&row->cells[worker].standing, STANDING_UP);

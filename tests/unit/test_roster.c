@@ -274,6 +274,49 @@ static void shared_by_threads(void **state)
 	roster_free(shared);
 }
 
+/* Rows were used up before: those who bring the same server at once share one nevertheless. */
+#define TAKINGS 300
+
+static pthread_barrier_t together;
+static struct roster_row *taken[WORKERS];
+
+static void *take_over_run(void *arg)
+{
+	unsigned worker = (unsigned)(uintptr_t)arg;
+	char name[32];
+
+	for (unsigned i = 0; i < TAKINGS; i++) {
+		snprintf(name, sizeof(name), "new%u", i);
+		pthread_barrier_wait(&together);
+		taken[worker] = roster_enter(shared, worker, name, "x");
+		pthread_barrier_wait(&together);
+		ASSERT(taken[worker] && taken[worker] == taken[0]);
+		pthread_barrier_wait(&together);
+		roster_leave(taken[worker]);
+	}
+	return NULL;
+}
+
+static void taken_over_by_threads(void **state)
+{
+	pthread_t threads[WORKERS];
+	char name[16];
+
+	(void)state;
+	shared = open_roster(NULL);
+	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		roster_leave(roster_enter(shared, 0, name, "x"));
+	}
+	assert_int_equal(pthread_barrier_init(&together, NULL, WORKERS), 0);
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, take_over_run, (void *)i), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&together);
+	roster_free(shared);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +327,7 @@ int main(void)
 		cmocka_unit_test(hidden),
 		cmocka_unit_test(lowered),
 		cmocka_unit_test(shared_by_threads),
+		cmocka_unit_test(taken_over_by_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
