@@ -158,6 +158,13 @@ static struct server *next_in_turn(struct upstream *u)
 	return best;
 }
 
+/* Workers that begin together would all ask the same first. */
+void upstream_begin_turns(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->worker; i++)
+		(void)next_in_turn(u);
+}
+
 /* ---- by chance ------------------------------------------------------------ */
 
 static uint64_t draw(struct upstream *u, uint64_t n)

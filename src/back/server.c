@@ -306,7 +306,19 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 	bool all = upstream_reconfigure(u, config);
 
 	u->started = true;
+	upstream_begin_turns(u);
 	return all;
+}
+
+/* Places that are on their way to it are given back, but where they are another's: one of the
+ * same name that came before this went has the same cells. */
+static void leave_row(const struct upstream *u, struct server *s)
+{
+	if (!s->row)
+		return;
+	if (roster_sits(u->roster, u->worker, u))
+		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
+	roster_leave(s->row);
 }
 
 void upstream_servers_done(struct upstream *u)
@@ -314,8 +326,7 @@ void upstream_servers_done(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
 		server_ejection_stop(u->servers[i]);
-		if (u->servers[i]->row)
-			roster_leave(u->servers[i]->row);
+		leave_row(u, u->servers[i]);
 		free(u->servers[i]);
 	}
 	free(u->named);

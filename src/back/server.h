@@ -105,6 +105,9 @@ bool server_full(const struct server *s);
  * than that the lease waits or fails. */
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
+/* Each worker begins with another server. */
+void upstream_begin_turns(struct upstream *u);
+
 /* All bits depend on all. */
 uint64_t server_mix(uint64_t x);
 

@@ -372,6 +372,68 @@ static void test_places_of_two(void **state)
 	with_two(1, places_of_two);
 }
 
+/* A place is on its way to a worker that has ended: it comes back. */
+static void place_for_nobody(struct house *h)
+{
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+	struct asker a, b;
+
+	h->config.requests = 1;
+	house_start(h);
+	other = second_worker(h, &stats);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	asker_init(&b);
+	upstream_lease(other, &b.lease, NULL, false, &b.task);
+	simrig_run(&h->rig, 20);
+	upstream_return(&a.lease, true);
+	upstream_return(&b.lease, false);
+	upstream_free(other);
+	simrig_run(&h->rig, 20);
+	assert_int_equal(h->roster->rows[0].used, 0);
+}
+
+static void test_place_for_nobody(void **state)
+{
+	(void)state;
+	with_two(1, place_for_nobody);
+}
+
+static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsigned avoided,
+		    const char *server)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 0 };
+
+	avoid[avoided / 64] = 1ull << avoided % 64;
+	asker_init(a);
+	upstream_lease(u, &a->lease, avoid, false, &a->task);
+	asker_waits(h, a);
+	assert_string_equal(lease_server(&a->lease), server);
+}
+
+/* Who is asked first depends on the worker. */
+static void first_turns(struct house *h)
+{
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+	struct asker a, b;
+
+	house_start(h);
+	other = second_worker(h, &stats);
+	ask_for(h, h->upstream, &a, 500, "a");
+	ask_for(h, other, &b, 500, "b");
+	upstream_return(&a.lease, true);
+	upstream_return(&b.lease, true);
+	second_worker_ends(h, other);
+}
+
+static void test_first_turns(void **state)
+{
+	(void)state;
+	with_two(3, first_turns);
+}
+
 #define MANY 9 /* more than are passed over for who comes after them */
 
 /* In the line of the other worker: all have tried the first server and wait for the second. */
@@ -385,17 +447,6 @@ static void wait_for_b(struct house *h, struct upstream *other, struct asker *a)
 		assert_int_equal(a[i].lease.state, LEASE_WAITING);
 	}
 	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
-}
-
-static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsigned avoided,
-		    const char *server)
-{
-	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1ull << avoided };
-
-	asker_init(a);
-	upstream_lease(u, &a->lease, avoid, false, &a->task);
-	asker_waits(h, a);
-	assert_string_equal(lease_server(&a->lease), server);
 }
 
 /* A place that the head of the line has no use for is for who comes after; and where it is for
@@ -452,6 +503,8 @@ int main(void)
 		cmocka_unit_test(test_slow_start),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_places_of_two),
+		cmocka_unit_test(test_first_turns),
+		cmocka_unit_test(test_place_for_nobody),
 		cmocka_unit_test(test_place_for_another),
 	};
 
