@@ -10,8 +10,8 @@
  * has waited longest, on whichever worker: it is handed over, not put up for whoever is
  * quickest. Not even a worker without a place can starve.
  *
- * Nothing is allocated after roster_new(), and nothing locks but to take over a row. Should there once be more servers
- * than rows, those without one have no limit and are not seen.
+ * Nothing is allocated after roster_new(), and nothing locks but to take over a row. Should
+ * there once be more servers than rows, those without one have no limit and are not seen.
  *
  * Owner: the process; it outlives the upstreams, and the mailboxes outlive it. */
 #ifndef BACK_ROSTER_H
