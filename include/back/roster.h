@@ -10,8 +10,8 @@
  * has waited longest, on whichever worker: it is handed over, not put up for whoever is
  * quickest. Not even a worker without a place can starve.
  *
- * Nothing locks and nothing is allocated after roster_new(). Should there once be more servers
- * than rows, those without one have no limit and are not seen.
+ * Nothing is allocated after roster_new(), and nothing locks but to take over a row. Should
+ * there once be more servers than rows, those without one have no limit and are not seen.
  *
  * Owner: the process; it outlives the upstreams, and the mailboxes outlive it. */
 #ifndef BACK_ROSTER_H
@@ -53,6 +53,7 @@ struct roster_cell {
 	uint64_t noticed;          /* the control thread's: the standing it wrote about last */
 	_Atomic uint32_t granted;  /* places that were handed to this worker */
 	_Atomic bool entered;
+	_Atomic bool declined;     /* its line has no use for them */
 } __attribute__((aligned(64)));
 
 struct roster_row {
@@ -85,6 +86,7 @@ struct roster {
 	struct message changed;
 	_Atomic bool changed_posted;
 	struct mailbox *control;       /* NULL: nobody wants to know */
+	atomic_flag taking_over;
 	struct roster_row rows[ROSTER_ROWS];
 	char name[64];
 };
@@ -99,6 +101,7 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 		void (*granted)(void *owner), void *owner);
 /* Unless another sits there by now: one of the same name may have come before this went. */
 void roster_stand(struct roster *r, unsigned worker, const void *owner);
+bool roster_sits(const struct roster *r, unsigned worker, const void *owner);
 
 /* The row of a server, entered by this worker; NULL: all are in use. */
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,
@@ -130,8 +133,12 @@ static inline bool roster_has_room(struct roster_row *row, uint32_t limit)
 void roster_put(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit);
 
 /* The places that were handed to the worker since the last call. Those that it cannot use it
- * puts back, having said that it does not wait for them: else they would come again. */
+ * puts back, having declined more of them: else they would come again. */
 uint32_t roster_granted(struct roster_cell *cell);
+
+/* Whether the worker's line, though it waits, has no use for places of this server. Who has
+ * declined and does no more must say so and then look again. */
+void roster_decline(struct roster_cell *cell, bool declined);
 
 /* Since when the worker's line waits for a place; 0: nobody does. Who has found none must say
  * so and then look again. */

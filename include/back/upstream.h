@@ -125,7 +125,8 @@ const struct config_upstream *upstream_config(const struct upstream *u);
 struct upstream_stats *upstream_stats(struct upstream *u);
 
 /* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
- * keep all they have. False: no memory for one that is new; to be called again. */
+ * keep all they have. False: no memory for one that is new, instead of which those of before
+ * stay; to be called again. */
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
@@ -133,8 +134,13 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
 		     bool up);
 
+/* Another configuration is to come: makes room for the names of its servers, so that whatever
+ * else it may lack then, it is by that one's indices that servers are told. False: no memory,
+ * and nothing has changed. */
+bool upstream_prepare(struct upstream *u, unsigned servers);
+
 /* Another configuration of the same name and protocol: servers of the same name and address
- * keep all they have. False: no memory for all of it; to be called again. */
+ * keep all they have. False: no memory for all of it, as above; to be called again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
 /* The server's name of a lease that is READY; it stays until the end of the tick. */

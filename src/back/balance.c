@@ -1,9 +1,10 @@
 /* Which server is asked next.
  *
  * Servers that are well come first, then backup servers that are well, then those that are not:
- * when all are ill, somebody has to be asked. Within the first of these classes that has one
- * left, those with room take their turns, as `balance` says. Where none has room one waits: an
- * ill server is not asked because the others are busy. */
+ * when all are ill, somebody has to be asked, and rather one that has merely been ejected than
+ * one that is known not to be there. Within the first of these classes that has one left, those
+ * with room take their turns, as `balance` says. Where none has room one waits: an ill server is
+ * not asked because the others are busy. */
 #include <string.h>
 
 #include "server.h"
@@ -30,16 +31,23 @@ bool server_full(const struct server *s)
 	return s->idle_n == 0 && c->connections > 0 && s->open_n >= c->connections;
 }
 
-static bool is_ill(const struct upstream *u, const struct server *s)
+static bool is_down(const struct upstream *u, const struct server *s)
 {
-	return s->probed_down || s->ejected || s->down_until_ms > u->tick->now_ms;
+	return s->probed_down || s->down_until_ms > u->tick->now_ms;
 }
 
-#define RANK_NONE 4 /* was tried */
+static bool is_ill(const struct upstream *u, const struct server *s)
+{
+	return s->ejected || is_down(u, s);
+}
+
+#define RANK_NONE 6 /* was tried */
 
 static uint8_t rank_of(const struct upstream *u, const struct server *s)
 {
-	return (uint8_t)((is_ill(u, s) ? 2u : 0u) + s->backup);
+	unsigned ill = is_down(u, s) ? 2u : s->ejected;
+
+	return (uint8_t)(2 * ill + s->backup);
 }
 
 bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
@@ -148,6 +156,13 @@ static struct server *next_in_turn(struct upstream *u)
 	if (best)
 		best->current -= total;
 	return best;
+}
+
+/* Workers that begin together would all ask the same first. */
+void upstream_begin_turns(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->worker; i++)
+		(void)next_in_turn(u);
 }
 
 /* ---- by chance ------------------------------------------------------------ */

@@ -36,7 +36,6 @@ static void come_back(struct server *s)
 	struct upstream *u = s->upstream;
 
 	s->ejected = false;
-	u->ejected_n--;
 	s->back_ms = u->tick->now_ms;
 	s->window_ms = s->good_n = s->bad_n = 0;
 	s->in_row = u->config.eject_failures > 0 ? u->config.eject_failures - 1 : 0;
@@ -59,8 +58,6 @@ void server_ejection_init(struct server *s)
 void server_ejection_stop(struct server *s)
 {
 	timer_stop(&s->upstream->tick->wheel, &s->ejection);
-	if (s->ejected)
-		s->upstream->ejected_n--;
 	s->ejected = false;
 }
 
@@ -71,9 +68,18 @@ static uint32_t row_of(const struct server *s)
 	return s->in_row > s->cut_row ? s->in_row : s->cut_row;
 }
 
+/* A share of those that are not known to be down, and never the last of them. */
 static bool may_eject(const struct upstream *u)
 {
-	return (u->ejected_n + 1) * 100 <= u->config.eject_share * u->server_n;
+	unsigned there = 0, ejected = 1;
+
+	for (unsigned i = 0; i < u->server_n; i++) {
+		const struct server *s = u->servers[i];
+
+		there += !s->probed_down;
+		ejected += !s->probed_down && s->ejected;
+	}
+	return ejected * 100 <= u->config.eject_share * there && ejected < there;
 }
 
 static enum reason reason_to_eject(const struct server *s)
@@ -107,7 +113,6 @@ static void eject(struct server *s, enum reason reason)
 	uint64_t time_ms = next_time_ms(s);
 
 	s->ejected = true;
-	u->ejected_n++;
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
 	stat_set(&s->cell->reason, reason);
 	stat_set(&s->cell->failures_n, reason == REASON_IN_A_ROW ?

@@ -113,11 +113,12 @@ static void connect_failed(struct origin *o)
 
 	stat_add(&u->stats->connect_failures, 1);
 	server_give_back(s, l);
-	s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
-	if (late || !sock_shortage(o->connect_result))
+	if (late || !sock_shortage(o->connect_result)) { /* else it is ours */
+		s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 		server_failed(s);
+	}
 	l->origin = NULL;
 	l->failure = late ? LEASE_CONNECT_TIMEOUT : LEASE_REFUSED;
 	if (!lease_try(u, l))

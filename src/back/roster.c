@@ -1,5 +1,6 @@
 #include "back/roster.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,9 +89,14 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 	seat->owner = owner;
 }
 
+bool roster_sits(const struct roster *r, unsigned worker, const void *owner)
+{
+	return r->seats[worker].owner == owner;
+}
+
 void roster_stand(struct roster *r, unsigned worker, const void *owner)
 {
-	if (r->seats[worker].owner == owner)
+	if (roster_sits(r, worker, owner))
 		r->seats[worker].owner = NULL;
 }
 
@@ -176,6 +182,22 @@ static struct roster_row *take_over(struct roster *r, uint64_t key, const char *
 	return NULL;
 }
 
+/* One worker at a time: two that bring the same server would make two rows of it. Who comes
+ * second finds the row that the first has taken. */
+static struct roster_row *take_over_alone(struct roster *r, uint64_t key, const char *name,
+					  const char *address)
+{
+	struct roster_row *row;
+
+	while (atomic_flag_test_and_set(&r->taking_over))
+		sched_yield();
+	row = take_new(r, key, name, address);
+	if (!row)
+		row = take_over(r, key, name, address);
+	atomic_flag_clear(&r->taking_over);
+	return row;
+}
+
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,
 				const char *address)
 {
@@ -184,10 +206,11 @@ struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *n
 
 	ASSERT(worker < r->worker_n);
 	if (!row)
-		row = take_over(r, key, name, address);
+		row = take_over_alone(r, key, name, address);
 	if (!row)
 		return NULL;
 	stat_set(&row->cells[worker].standing, STANDING_UP);
+	roster_decline(&row->cells[worker], false);
 	atomic_store(&row->cells[worker].entered, true);
 	return row;
 }
@@ -239,7 +262,8 @@ static unsigned longest_other(struct roster *r, const struct roster_row *row, un
 		uint64_t other_ms = atomic_load(&r->seats[i].waits_since_ms);
 
 		if (i == worker || other_ms == 0 || (since_ms > 0 && other_ms >= since_ms) ||
-		    !atomic_load(&row->cells[i].entered))
+		    !atomic_load(&row->cells[i].entered) ||
+		    atomic_load(&row->cells[i].declined))
 			continue;
 		since_ms = other_ms;
 		best = i;
@@ -283,7 +307,15 @@ static void put_all(struct roster *r, struct roster_row *row, unsigned worker, u
 
 void roster_put(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit)
 {
-	put_all(r, row, worker, limit, atomic_load(&r->seats[worker].waits_since_ms), 1);
+	bool declined = atomic_load(&row->cells[worker].declined);
+
+	put_all(r, row, worker, limit,
+		declined ? 0 : atomic_load(&r->seats[worker].waits_since_ms), 1);
+}
+
+void roster_decline(struct roster_cell *cell, bool declined)
+{
+	atomic_store(&cell->declined, declined);
 }
 
 uint32_t roster_granted(struct roster_cell *cell)

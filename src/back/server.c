@@ -10,7 +10,6 @@
 /* The servers as they will be, in the order of the configuration. */
 struct table {
 	struct upstream *upstream;
-	bool complete;  /* none is missing for lack of memory */
 	unsigned n;
 	struct server *servers[UPSTREAM_SERVERS_MAX];
 };
@@ -126,11 +125,13 @@ static struct server *find(struct server *const *servers, unsigned n, const char
 }
 
 /* Puts the servers of one name at the end, so many at most. */
-static void place(struct table *t, unsigned index, const struct named *named,
-		  const struct config_address *addresses, unsigned n, unsigned most)
+static void place(struct table *t, unsigned index, const struct config_address *addresses,
+		  unsigned n, unsigned most)
 {
 	struct upstream *u = t->upstream;
+	struct named *named = &u->named[index];
 
+	named->short_of_some = false;
 	for (unsigned i = 0; i < n && most > 0; i++) {
 		struct server *s = find(u->servers, u->server_n, named->name, &addresses[i]);
 
@@ -139,7 +140,7 @@ static void place(struct table *t, unsigned index, const struct named *named,
 		if (!s)
 			s = server_new(u, named->name, &addresses[i]);
 		if (!s) {
-			t->complete = false;
+			named->short_of_some = true;
 			continue;
 		}
 		s->index = index;
@@ -168,18 +169,32 @@ static bool is_in(const struct table *t, const struct server *s)
 	return false;
 }
 
+/* Rather those of before than none: they stay where there was no memory for those who come. */
+static void keep_instead(struct table *t)
+{
+	const struct upstream *u = t->upstream;
+
+	for (unsigned i = 0; i < u->server_n && t->n < UPSTREAM_SERVERS_MAX; i++) {
+		struct server *s = u->servers[i];
+
+		if (s->index < u->config.server_n && u->named[s->index].short_of_some &&
+		    !is_in(t, s))
+			t->servers[t->n++] = s;
+	}
+}
+
 /* Who is not in the table leaves. There may be room for who waits. */
-static bool settle(const struct table *t)
+static void settle(struct table *t)
 {
 	struct upstream *u = t->upstream;
 
+	keep_instead(t);
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (!is_in(t, u->servers[i]))
 			leave(u->servers[i]);
 	memcpy(u->servers, t->servers, sizeof(u->servers));
 	u->server_n = t->n;
 	upstream_serve(u);
-	return t->complete;
 }
 
 /* ---- what changes --------------------------------------------------------- */
@@ -187,7 +202,7 @@ static bool settle(const struct table *t)
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n)
 {
-	struct table t = { .upstream = u, .complete = true };
+	struct table t = { .upstream = u };
 	unsigned others = 0;
 
 	ASSERT(n > 0);
@@ -196,9 +211,10 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 	for (unsigned i = 0; i < u->server_n; i++)
 		others += u->servers[i]->index != index;
 	keep(&t, 0, index);
-	place(&t, index, &u->named[index], addresses, n, UPSTREAM_SERVERS_MAX - others);
+	place(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
 	keep(&t, index + 1, u->config.server_n);
-	return settle(&t);
+	settle(&t);
+	return !u->named[index].short_of_some;
 }
 
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
@@ -219,10 +235,10 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 }
 
 /* Nobody would ever say that they are up. */
-static void forget_probes(const struct table *t)
+static void forget_probes(struct upstream *u)
 {
-	for (unsigned i = 0; i < t->n; i++) {
-		struct server *s = t->servers[i];
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
 
 		if (!s->probed_down)
 			continue;
@@ -231,31 +247,42 @@ static void forget_probes(const struct table *t)
 	}
 }
 
-static struct named *names_of(const struct config_upstream *config)
+bool upstream_prepare(struct upstream *u, unsigned servers)
 {
-	struct named *named = calloc(config->server_n, sizeof(*named));
+	struct named *named;
 
-	for (unsigned i = 0; named && i < config->server_n; i++) {
-		named[i].weight = config->servers[i].weight;
-		named[i].backup = config->servers[i].backup;
-		snprintf(named[i].name, sizeof(named[i].name), "%s", config->servers[i].name);
+	if (servers <= u->named_max)
+		return true;
+	named = realloc(u->named, servers * sizeof(*named));
+	if (!named)
+		return false;
+	u->named = named;
+	u->named_max = servers;
+	return true;
+}
+
+static void name_all(struct upstream *u, const struct config_upstream *config)
+{
+	for (unsigned i = 0; i < config->server_n; i++) {
+		struct named *named = &u->named[i];
+
+		named->weight = config->servers[i].weight;
+		named->backup = config->servers[i].backup;
+		snprintf(named->name, sizeof(named->name), "%s", config->servers[i].name);
 	}
-	return named;
 }
 
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
 {
-	struct table t = { .upstream = u, .complete = true };
-	struct named *named;
+	struct table t = { .upstream = u };
+	bool complete = true;
 
 	ASSERT(config->server_n > 0 && config->server_n <= CONFIG_SERVERS_MAX);
 	if (u->closing)
 		return true;
-	named = names_of(config);
-	if (!named)
+	if (!upstream_prepare(u, config->server_n))
 		return false;
-	free(u->named);
-	u->named = named;
+	name_all(u, config);
 	u->config = *config;
 	u->config.servers = NULL;
 	if (config->name)
@@ -265,12 +292,13 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		const struct config_server *s = &config->servers[i];
 		unsigned to_come = config->server_n - 1 - i;
 
-		place(&t, i, &named[i], s->addresses, s->address_n,
-		      UPSTREAM_SERVERS_MAX - t.n - to_come);
+		place(&t, i, s->addresses, s->address_n, UPSTREAM_SERVERS_MAX - t.n - to_come);
+		complete &= !u->named[i].short_of_some;
 	}
+	settle(&t);
 	if (!config->health.on)
-		forget_probes(&t);
-	return settle(&t);
+		forget_probes(u);
+	return complete;
 }
 
 bool upstream_servers_init(struct upstream *u, const struct config_upstream *config)
@@ -278,7 +306,19 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 	bool all = upstream_reconfigure(u, config);
 
 	u->started = true;
+	upstream_begin_turns(u);
 	return all;
+}
+
+/* Places that are on their way to it are given back, but where they are another's: one of the
+ * same name that came before this went has the same cells. */
+static void leave_row(const struct upstream *u, struct server *s)
+{
+	if (!s->row)
+		return;
+	if (roster_sits(u->roster, u->worker, u))
+		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
+	roster_leave(s->row);
 }
 
 void upstream_servers_done(struct upstream *u)
@@ -286,8 +326,7 @@ void upstream_servers_done(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
 		server_ejection_stop(u->servers[i]);
-		if (u->servers[i]->row)
-			roster_leave(u->servers[i]->row);
+		leave_row(u, u->servers[i]);
 		free(u->servers[i]);
 	}
 	free(u->named);

@@ -43,6 +43,7 @@ struct server {
 struct named {
 	uint32_t weight;
 	bool backup;
+	bool short_of_some;   /* there was no memory for all of its servers */
 	char name[ROSTER_NAME_MAX];
 };
 
@@ -57,9 +58,8 @@ struct upstream {
 	uint32_t window;
 	uint32_t idle_timeout_ms;
 	bool closing, started;
-	bool has_no_use;      /* for places: those in line wait for something else */
+	bool declines;        /* places of some servers */
 	uint32_t origin_n;    /* not dead */
-	uint32_t ejected_n;   /* servers */
 	struct roster *roster, *own_roster;
 	unsigned worker;
 	uint64_t random, waits_ms; /* as the roster was told */
@@ -68,6 +68,7 @@ struct upstream {
 	struct task task;     /* serves the line when room has come */
 	struct slab origins;
 	struct named *named;  /* config.server_n of them */
+	unsigned named_max;   /* for so many there is room */
 	unsigned server_n;
 	struct server *servers[UPSTREAM_SERVERS_MAX]; /* by name, as configured */
 	struct list leaving;
@@ -103,6 +104,9 @@ bool server_full(const struct server *s);
  * says whether there is one to wait for. Those that are merely to be avoided are asked rather
  * than that the lease waits or fails. */
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
+
+/* Each worker begins with another server. */
+void upstream_begin_turns(struct upstream *u);
 
 /* All bits depend on all. */
 uint64_t server_mix(uint64_t x);

@@ -5,7 +5,7 @@
 
 #include "server.h"
 
-/* Of those who wait for some servers only, how many are passed over for others. */
+/* Those who wait for some servers only are passed over for others: so many kinds of them. */
 #define PASSED_MAX 8
 
 const struct config_upstream *upstream_config(const struct upstream *u)
@@ -41,7 +41,7 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 /* Whose place comes free next is decided among all workers by how long they wait. */
 static void note_line(struct upstream *u)
 {
-	bool waits = u->config.requests > 0 && !list_empty(&u->line) && !u->has_no_use;
+	bool waits = u->config.requests > 0 && !list_empty(&u->line);
 	uint64_t since_ms = waits ? LIST_ITEM(u->line.next, struct lease, node)->since_ms : 0;
 
 	if (since_ms == u->waits_ms)
@@ -141,23 +141,6 @@ void server_give_back(struct server *s, struct lease *l)
 	l->place = false;
 }
 
-void upstream_take_granted(struct upstream *u)
-{
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (u->servers[i]->row)
-			u->servers[i]->places += roster_granted(u->servers[i]->cell);
-	upstream_serve_line(u);
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = u->servers[i];
-
-		if (s->places > 0 && !list_empty(&u->line))
-			u->has_no_use = true; /* it lacks something else */
-		note_line(u);
-		for (; s->places > 0; s->places--)
-			roster_put(u->roster, s->row, u->worker, u->config.requests);
-	}
-}
-
 /* False: it has no room after all, or there is no descriptor. */
 static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t wanted)
 {
@@ -232,29 +215,76 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 		lease_fail(l, LEASE_REFUSED);
 }
 
+/* False: it stays in line. */
+static bool serve(struct upstream *u, struct lease *l)
+{
+	bool untried = false;
+	struct server *s = server_choose(u, l, &untried);
+
+	if (untried)
+		return s && give(u, s, l, u->line_n);
+	leave_line(l);
+	lease_fail(l, (enum lease_failure)l->failure);
+	return true;
+}
+
+/* Whatever the line had no use for, it is looked at anew. */
+static void accept_places(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n && u->declines; i++)
+		if (u->servers[i]->row)
+			roster_decline(u->servers[i]->cell, false);
+	u->declines = false;
+}
+
+/* It has tried the same servers as one of those. */
+static bool is_like(const struct lease *l, const struct lease *const *passed, unsigned n)
+{
+	for (unsigned i = 0; i < n && !l->avoids; i++)
+		if (memcmp(l->tried, passed[i]->tried, sizeof(l->tried)) == 0)
+			return true;
+	return false;
+}
+
 /* A place came free: those who wait longest go first. Who waits for some servers only, as he has
  * tried the others, does not keep from these who comes after him. */
 void upstream_serve_line(struct upstream *u)
 {
-	unsigned passed = 0;
+	const struct lease *passed[PASSED_MAX];
+	unsigned n = 0;
 
-	u->has_no_use = false;
+	accept_places(u);
 	note_line(u);
 	LIST_EACH(&u->line, node) {
 		struct lease *l = LIST_ITEM(node, struct lease, node);
-		bool untried = false;
-		struct server *s = server_choose(u, l, &untried);
 
-		if (!untried) {
-			leave_line(l);
-			lease_fail(l, (enum lease_failure)l->failure);
-		} else if (!s) {
-			if (!avoids_some(l) || ++passed == PASSED_MAX)
-				return;
-		} else if (!give(u, s, l, u->line_n)) {
+		if (is_like(l, passed, n) || serve(u, l))
+			continue;
+		if (!avoids_some(l) || n == PASSED_MAX)
 			return;
-		}
+		passed[n++] = l;
 	}
+}
+
+/* Places that were handed over, and which nobody in line has a use for. */
+static void decline_places(struct upstream *u, struct server *s)
+{
+	if (s->places == 0)
+		return;
+	roster_decline(s->cell, true);
+	u->declines = true;
+	for (; s->places > 0; s->places--)
+		roster_put(u->roster, s->row, u->worker, u->config.requests);
+}
+
+void upstream_take_granted(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->server_n; i++)
+		if (u->servers[i]->row)
+			u->servers[i]->places += roster_granted(u->servers[i]->cell);
+	upstream_serve_line(u);
+	for (unsigned i = 0; i < u->server_n; i++)
+		decline_places(u, u->servers[i]);
 }
 
 void upstream_return(struct lease *l, bool reusable)

@@ -90,6 +90,11 @@ static struct service *service_new(struct proxy *p, const struct config *config,
 	return s;
 }
 
+static bool service_prepare(struct service *s, const struct config_upstream *u)
+{
+	return !s->upstream || upstream_prepare(s->upstream, u->server_n);
+}
+
 static bool service_follow(struct service *s, const struct config_upstream *u)
 {
 	s->behind = !(s->upstream ? upstream_reconfigure(s->upstream, u) :
@@ -156,7 +161,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 
 		if (!s)
 			s = service_new(p, config, u, &o->shares[i]);
-		if (!s)
+		if (!s || !service_prepare(s, u))
 			break;
 		s->known_n++;
 		g->services[g->service_n++] = s;

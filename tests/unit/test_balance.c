@@ -293,22 +293,32 @@ static void test_places(void **state)
 	house_each_seed(3, places);
 }
 
+static struct upstream *second_worker(struct house *h, struct upstream_stats *stats)
+{
+	return upstream_new(&(struct upstream_options){
+		.tick = &h->rig.tick, .config = &h->config, .stats = stats,
+		.descriptors = &h->descriptors, .line = &h->line, .roster = h->roster,
+		.worker = 1, .window = 65536, .idle_timeout_ms = 5000 });
+}
+
+static void second_worker_ends(struct house *h, struct upstream *other)
+{
+	upstream_close(other);
+	SIMRIG_UNTIL(&h->rig, upstream_idle(other), 1000);
+	upstream_free(other);
+}
+
 /* Two workers, one limit: who waits longest is next, whichever worker it came to. */
 static void places_of_two(struct house *h)
 {
-	struct roster *roster = roster_new("test", 2, NULL, NULL);
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
 	struct asker a, b, c, d;
 
 	h->config.requests = 1;
 	h->config.keepalive = 10;
-	h->roster = roster;
 	house_start(h);
-	other = upstream_new(&(struct upstream_options){
-		.tick = &h->rig.tick, .config = &h->config, .stats = &stats,
-		.descriptors = &h->descriptors, .line = &h->line, .roster = roster, .worker = 1,
-		.window = 65536, .idle_timeout_ms = 5000 });
+	other = second_worker(h, &stats);
 	asker_asks(h, &a);
 	asker_waits(h, &a);
 	asker_init(&b);
@@ -338,23 +348,147 @@ static void places_of_two(struct house *h)
 	asker_asks(h, &a);
 	asker_waits(h, &a);
 	upstream_return(&a.lease, true);
-	upstream_close(other);
-	SIMRIG_UNTIL(&h->rig, upstream_idle(other), 1000);
-	upstream_free(other);
-	assert_int_equal(roster->rows[0].used, 0);
+	second_worker_ends(h, other);
+	assert_int_equal(h->roster->rows[0].used, 0);
+}
+
+/* Two workers share what is behind the house. */
+static void with_two(unsigned servers, void (*test)(struct house *h))
+{
+	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
+		struct house h;
+
+		house_open(&h, seed, servers);
+		h.roster = roster_new("test", 2, NULL, NULL);
+		test(&h);
+		house_close(&h);
+		roster_free(h.roster);
+	}
 }
 
 static void test_places_of_two(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct house h;
+	with_two(1, places_of_two);
+}
 
-		house_open(&h, seed, 1);
-		places_of_two(&h);
-		house_close(&h);
-		roster_free(h.roster);
+/* A place is on its way to a worker that has ended: it comes back. */
+static void place_for_nobody(struct house *h)
+{
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+	struct asker a, b;
+
+	h->config.requests = 1;
+	house_start(h);
+	other = second_worker(h, &stats);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	asker_init(&b);
+	upstream_lease(other, &b.lease, NULL, false, &b.task);
+	simrig_run(&h->rig, 20);
+	upstream_return(&a.lease, true);
+	upstream_return(&b.lease, false);
+	upstream_free(other);
+	simrig_run(&h->rig, 20);
+	assert_int_equal(h->roster->rows[0].used, 0);
+}
+
+static void test_place_for_nobody(void **state)
+{
+	(void)state;
+	with_two(1, place_for_nobody);
+}
+
+static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsigned avoided,
+		    const char *server)
+{
+	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 0 };
+
+	avoid[avoided / 64] = 1ull << avoided % 64;
+	asker_init(a);
+	upstream_lease(u, &a->lease, avoid, false, &a->task);
+	asker_waits(h, a);
+	assert_string_equal(lease_server(&a->lease), server);
+}
+
+/* Who is asked first depends on the worker. */
+static void first_turns(struct house *h)
+{
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+	struct asker a, b;
+
+	house_start(h);
+	other = second_worker(h, &stats);
+	ask_for(h, h->upstream, &a, 500, "a");
+	ask_for(h, other, &b, 500, "b");
+	upstream_return(&a.lease, true);
+	upstream_return(&b.lease, true);
+	second_worker_ends(h, other);
+}
+
+static void test_first_turns(void **state)
+{
+	(void)state;
+	with_two(3, first_turns);
+}
+
+#define MANY 9 /* more than are passed over for who comes after them */
+
+/* In the line of the other worker: all have tried the first server and wait for the second. */
+static void wait_for_b(struct house *h, struct upstream *other, struct asker *a)
+{
+	host_close(&h->hosts[0]);
+	for (unsigned i = 0; i < MANY; i++) {
+		asker_init(&a[i]);
+		upstream_lease(other, &a[i].lease, NULL, false, &a[i].task);
+		simrig_run(&h->rig, 2 * UPSTREAM_DOWN_MS);
+		assert_int_equal(a[i].lease.state, LEASE_WAITING);
 	}
+	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+}
+
+/* A place that the head of the line has no use for is for who comes after; and where it is for
+ * nobody, they wait for another server's all the same. */
+static void place_for_another(struct house *h)
+{
+	struct asker of_b, of_a, many[MANY], last;
+	struct upstream_stats stats = { 0 };
+	struct upstream *other;
+
+	h->config.requests = 1;
+	h->config.queue_timeout_ms = 100000;
+	quota_init(&h->line, 100);
+	house_start(h);
+	other = second_worker(h, &stats);
+	ask_for(h, h->upstream, &of_b, 0, "b");
+	wait_for_b(h, other, many);
+	ask_for(h, h->upstream, &of_a, 1, "a");
+	asker_init(&last);
+	upstream_lease(other, &last.lease, NULL, false, &last.task);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(last.lease.state, LEASE_WAITING);
+	upstream_return(&of_a.lease, true);
+	asker_waits(h, &last);
+	upstream_return(&last.lease, false); /* which would have the line looked at */
+	simrig_run(&h->rig, 100);
+	ask_for(h, h->upstream, &of_a, 1, "a");
+	upstream_return(&of_a.lease, true);
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->roster->rows[0].used, 0);
+	upstream_return(&of_b.lease, true);
+	for (unsigned i = 0; i < MANY; i++) {
+		asker_waits(h, &many[i]);
+		upstream_return(&many[i].lease, true);
+	}
+	second_worker_ends(h, other);
+}
+
+static void test_place_for_another(void **state)
+{
+	(void)state;
+	with_two(2, place_for_another);
 }
 
 int main(void)
@@ -369,6 +503,9 @@ int main(void)
 		cmocka_unit_test(test_slow_start),
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_places_of_two),
+		cmocka_unit_test(test_first_turns),
+		cmocka_unit_test(test_place_for_nobody),
+		cmocka_unit_test(test_place_for_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

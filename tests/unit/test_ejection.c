@@ -180,23 +180,58 @@ static void test_alone(void **state)
 	house_each_seed(1, alone);
 }
 
-/* When all may be ejected and are, somebody is asked all the same. */
-static void all_of_them(struct house *h)
+static void probe(struct house *h, unsigned host, bool up)
 {
-	h->config.eject_share = 100;
-	h->config.keepalive = 100;
-	h->config.eject_failures = 1;
-	h->config.eject_time_ms = 1000;
-	house_start(h);
-	asked(h, 'a', "abc", 0, 9);
-	assert_int_equal(ejections(h), 3);
-	assert_int_equal(asked(h, 'a', "", 0, 9), 3);
+	struct config_address address = house_address(host);
+
+	upstream_probed(h->upstream, host, &address, up);
 }
 
-static void test_all_of_them(void **state)
+/* Of those that are not down, and never the last one. */
+static void shares(void **state)
+{
+	static const struct {
+		unsigned share, down, ejections;
+	} rows[] = {
+		{ 0, 0, 0 }, { 30, 0, 0 }, { 35, 0, 1 }, { 70, 0, 2 }, { 100, 0, 2 },
+		{ 35, 1, 0 }, { 70, 1, 1 }, { 100, 1, 1 }, { 100, 2, 0 }, { 100, 3, 0 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct house h;
+
+		house_open(&h, i, 3);
+		h.config.keepalive = 100;
+		h.config.eject_failures = 1;
+		h.config.eject_time_ms = 100000;
+		h.config.eject_share = rows[i].share;
+		house_start(&h);
+		for (unsigned k = 0; k < rows[i].down; k++)
+			probe(&h, k, false);
+		asked(&h, 'a', "abc", 0, 30);
+		assert_int_equal(ejections(&h), rows[i].ejections);
+		house_close(&h);
+	}
+}
+
+/* When all are ill, who was ejected is asked rather than who is down. */
+static void rather_than_down(struct house *h)
+{
+	configure(h);
+	asked(h, 'b', "b", 0, 9);
+	assert_int_equal(ejections(h), 1);
+	probe(h, 0, false);
+	probe(h, 2, false);
+	assert_int_equal(asked(h, 'b', "", 0, 9), 9);
+	probe(h, 0, true);
+	assert_int_equal(asked(h, 'a', "", 0, 9), 9);
+}
+
+static void test_rather_than_down(void **state)
 {
 	(void)state;
-	house_each_seed(3, all_of_them);
+	house_each_seed(3, rather_than_down);
 }
 
 /* So many percent of at least twenty, not in a row. */
@@ -310,7 +345,8 @@ int main(void)
 		cmocka_unit_test(test_longer_and_longer),
 		cmocka_unit_test(test_a_share_only),
 		cmocka_unit_test(test_alone),
-		cmocka_unit_test(test_all_of_them),
+		cmocka_unit_test(shares),
+		cmocka_unit_test(test_rather_than_down),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(statuses),
 		cmocka_unit_test(test_refuses),

@@ -1,5 +1,6 @@
 /* One configuration after the other on one worker: who goes on under which, and what becomes of
  * those that nobody lives by any more. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,7 +42,23 @@ static struct share share_of(const char *name)
 	return (struct share){ NULL, NULL, NULL };
 }
 
-static struct generation *made(struct paper *paper, const char *text)
+/* Nothing can be made longer. */
+static bool short_of_memory;
+
+void *realloc(void *was, size_t size)
+{
+	void *p = short_of_memory ? NULL : malloc(size);
+
+	if (p && was) {
+		size_t old = malloc_usable_size(was);
+
+		memcpy(p, was, old < size ? old : size);
+		free(was);
+	}
+	return p;
+}
+
+static struct generation *tried(struct paper *paper, const char *text, bool lacks)
 {
 	struct share shares[PROXYRIG_UPSTREAMS];
 	struct generation *g;
@@ -51,8 +68,17 @@ static struct generation *made(struct paper *paper, const char *text)
 	assert_non_null(paper->config);
 	for (unsigned i = 0; i < paper->config->upstream_n; i++)
 		shares[i] = share_of(paper->config->upstreams[i].name);
+	short_of_memory = lacks;
 	g = generation_new(&rig.proxy, &(struct generation_options){
 		.config = paper->config, .shares = shares, .over = paper_over, .owner = paper });
+	short_of_memory = false;
+	return g;
+}
+
+static struct generation *made(struct paper *paper, const char *text)
+{
+	struct generation *g = tried(paper, text, false);
+
 	assert_non_null(g);
 	return g;
 }
@@ -64,6 +90,7 @@ static void adopted(struct paper *paper, const char *text)
 
 #define TOP "listen: [127.0.0.1:8080]\nupstreams:\n"
 #define APP "  app: { servers: [127.0.0.1:6000] }\n"
+#define TWO "  app: { servers: [127.0.0.1:6000, 127.0.0.1:6001] }\n"
 #define MORE "  more: { servers: [127.0.0.1:6001] }\n"
 #define TO_APP "routes: [ { prefix: /, proxy: { upstream: app } } ]\n"
 #define TO_MORE "routes: [ { prefix: /, proxy: { upstream: more } } ]\n"
@@ -240,6 +267,24 @@ static void test_dropped_last(void **state)
 	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[0].connections == 0, SECOND);
 }
 
+/* More servers than their upstream has room for, and no memory: it is refused, as a whole. */
+static void test_refused(void **state)
+{
+	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+
+	(void)state;
+	assert_null(tried(&papers[0], TOP TWO TO_APP, true));
+	actor_says(a, GET("/length/10"));
+	actor_says(a, GET("/length/10"));
+	SIMRIG_UNTIL(&rig.sim, answered(a, 2), SECOND);
+	assert_int_equal(rig.origins[0].accepted, 1);
+	adopted(&papers[1], TOP TWO TO_APP);
+	actor_says(a, GET("/length/10"));
+	actor_says(a, GET("/length/10"));
+	SIMRIG_UNTIL(&rig.sim, answered(a, 4), SECOND);
+	assert_int_equal(rig.origins[1].accepted, 1);
+}
+
 /* A connection of before takes a head of the size that is allowed now. */
 static void test_larger_head(void **state)
 {
@@ -272,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_named_in_log, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_dropped, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_dropped_last, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_refused, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_larger_head, open_rig, close_rig),
 	};
 

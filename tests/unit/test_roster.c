@@ -274,6 +274,55 @@ static void shared_by_threads(void **state)
 	roster_free(shared);
 }
 
+/* Rows were used up before: those who bring the same server at once share one nevertheless. */
+#define TAKINGS 1000
+
+static _Atomic unsigned arrived;
+static struct roster_row *taken[WORKERS];
+
+/* All go on at the same moment, as far as there are processors. */
+static void go_together(unsigned times)
+{
+	atomic_fetch_add(&arrived, 1);
+	while (atomic_load(&arrived) < times * WORKERS)
+		sched_yield();
+}
+
+static void *take_over_run(void *arg)
+{
+	unsigned worker = (unsigned)(uintptr_t)arg;
+	char name[32];
+
+	for (unsigned i = 0; i < TAKINGS; i++) {
+		snprintf(name, sizeof(name), "new%u", i);
+		go_together(3 * i + 1);
+		taken[worker] = roster_enter(shared, worker, name, "x");
+		go_together(3 * i + 2);
+		ASSERT(taken[worker] && taken[worker] == taken[0]);
+		go_together(3 * i + 3);
+		roster_leave(taken[worker]);
+	}
+	return NULL;
+}
+
+static void taken_over_by_threads(void **state)
+{
+	pthread_t threads[WORKERS];
+	char name[16];
+
+	(void)state;
+	shared = open_roster(NULL);
+	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		roster_leave(roster_enter(shared, 0, name, "x"));
+	}
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, take_over_run, (void *)i), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(threads[i], NULL);
+	roster_free(shared);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +333,7 @@ int main(void)
 		cmocka_unit_test(hidden),
 		cmocka_unit_test(lowered),
 		cmocka_unit_test(shared_by_threads),
+		cmocka_unit_test(taken_over_by_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,17 @@
 
 #define ASKERS 30
 
+/* What the servers are made of has run out. */
+static bool short_of_memory;
+
+void *calloc(size_t n, size_t size)
+{
+	void *(*volatile take)(size_t) = malloc; /* not made a calloc() of */
+	void *p = short_of_memory ? NULL : take(n * size);
+
+	return p ? memset(p, 0, n * size) : NULL;
+}
+
 /* Asks so often, holds all, and lets them go as idle. */
 static void fill(struct house *h, unsigned n)
 {
@@ -174,6 +185,74 @@ static void probed(struct house *h)
 	fill(h, 9);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 10);
+}
+
+/* A name stands for others now, and there is no memory for them: those of before stay until it
+ * is told again. */
+static void no_memory_for_new(struct house *h)
+{
+	struct config_address now[2] = { house_address(1), house_address(2) };
+
+	h->servers[0].address_n = 2;
+	h->servers[0].addresses[1] = house_address(1);
+	house_start(h);
+	fill(h, 4);
+	assert_accepted(h, "2200");
+	short_of_memory = true;
+	assert_false(upstream_resolved(h->upstream, 0, now, 2));
+	now[0] = house_address(3);
+	assert_false(upstream_resolved(h->upstream, 0, now, 2));
+	short_of_memory = false;
+	fill(h, 8);
+	assert_accepted(h, "4400");
+	assert_true(upstream_resolved(h->upstream, 0, now, 2));
+	fill(h, 4);
+	assert_accepted(h, "4422");
+	assert_int_equal(h->stats.connections, 4);
+}
+
+static void test_no_memory_for_new(void **state)
+{
+	(void)state;
+	house_each_seed(1, no_memory_for_new);
+}
+
+/* The same with another configuration, whose servers are told by its indices nevertheless: "a" is
+ * its second now, and the first is new. */
+static void no_memory_to_follow(struct house *h)
+{
+	struct config_server servers[2] = { h->servers[1], h->servers[0] };
+	struct config_upstream other = h->config;
+	struct config_address address = house_address(0);
+
+	house_start(h);
+	other.servers = servers;
+	other.server_n = 2;
+	assert_true(upstream_prepare(h->upstream, 2));
+	short_of_memory = true;
+	assert_false(upstream_reconfigure(h->upstream, &other));
+	upstream_probed(h->upstream, 0, &address, false);
+	assert_true(upstream_resolved(h->upstream, 1, &address, 1));
+	short_of_memory = false;
+	fill(h, 2);
+	assert_accepted(h, "20");
+	servers[1] = h->servers[2];
+	short_of_memory = true;
+	assert_false(upstream_reconfigure(h->upstream, &other));
+	short_of_memory = false;
+	resolve(h, 1, "2");
+	fill(h, 2);
+	assert_accepted(h, "202");
+	assert_true(upstream_reconfigure(h->upstream, &other));
+	fill(h, 4);
+	assert_accepted(h, "222");
+	assert_int_equal(h->stats.connections, 4);
+}
+
+static void test_no_memory_to_follow(void **state)
+{
+	(void)state;
+	house_each_seed(1, no_memory_to_follow);
 }
 
 /* Servers of a service have weights of their own. */
@@ -391,6 +470,8 @@ int main(void)
 		cmocka_unit_test(test_nobody_left),
 		cmocka_unit_test(test_probed),
 		cmocka_unit_test(test_probed_no_more),
+		cmocka_unit_test(test_no_memory_for_new),
+		cmocka_unit_test(test_no_memory_to_follow),
 		cmocka_unit_test(test_weighs),
 		cmocka_unit_test(test_reconfigured),
 		cmocka_unit_test(too_many),

@@ -321,6 +321,39 @@ static void test_another_one(void **state)
 	house_each_seed(3, another_one);
 }
 
+/* Whom a hedge may be sent to: nobody who is ill, has no room, was tried or stands by only. */
+static void spare(struct house *h)
+{
+	uint64_t tried[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct config_address b = house_address(1);
+	struct asker holds;
+
+	h->servers[2].backup = true;
+	h->config.requests = 1;
+	house_start(h);
+	assert_true(upstream_has_spare(h->upstream, tried));
+	upstream_probed(h->upstream, 1, &b, false);
+	assert_false(upstream_has_spare(h->upstream, tried));
+	assert_true(upstream_has_other(h->upstream, tried));
+	upstream_probed(h->upstream, 1, &b, true);
+	assert_true(upstream_has_spare(h->upstream, tried));
+	asker_init(&holds);
+	upstream_lease(h->upstream, &holds.lease, tried, false, &holds.task);
+	asker_waits(h, &holds);
+	assert_string_equal(lease_server(&holds.lease), "b");
+	assert_false(upstream_has_spare(h->upstream, tried));
+	upstream_return(&holds.lease, true);
+	assert_true(upstream_has_spare(h->upstream, tried));
+	tried[0] |= 2;
+	assert_false(upstream_has_spare(h->upstream, tried));
+}
+
+static void test_spare(void **state)
+{
+	(void)state;
+	house_each_seed(3, spare);
+}
+
 /* Who waits for one server only does not keep others from another, in line or not. */
 static void not_behind(struct house *h)
 {
@@ -603,6 +636,7 @@ int main(void)
 		cmocka_unit_test(test_not_in_time),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_another_one),
+		cmocka_unit_test(test_spare),
 		cmocka_unit_test(test_not_behind),
 		cmocka_unit_test(test_rather_than_wait),
 		cmocka_unit_test(test_late_for_its_asker),
