@@ -410,7 +410,10 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
-		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i], NULL };
+		r->rosters[i] = roster_new("", 1, NULL, NULL);
+		assert_non_null(r->rosters[i]);
+		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i],
+					       r->rosters[i] };
 	}
 	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
 				     LOG_FD), 0);
@@ -433,6 +436,16 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 static bool all_gone(struct proxyrig *r)
 {
 	return listener_stopped(&r->listener) && proxy_idle(&r->proxy);
+}
+
+uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
+{
+	const struct roster *roster = r->rosters[upstream];
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < ROSTER_ROWS && roster->rows[i].key != 0; i++)
+		n += roster->rows[i].cells[0].failures;
+	return n;
 }
 
 void proxyrig_end(struct proxyrig *r)
@@ -466,6 +479,8 @@ void proxyrig_close(struct proxyrig *r)
 	access_done(&r->access);
 	simrig_assert_buffers(&r->sim);
 	simrig_close(&r->sim);
+	for (unsigned i = 0; i < r->config->upstream_n; i++)
+		roster_free(r->rosters[i]);
 	config_free(r->config);
 }
 

@@ -22,6 +22,7 @@ struct proxyrig {
 	struct config *config;
 	struct worker_stats stats;
 	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
+	struct roster *rosters[PROXYRIG_UPSTREAMS];
 	struct share shares[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
 	struct access access;
@@ -50,6 +51,9 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);
 void proxyrig_close(struct proxyrig *r);
 
 /* The same for what the proxy has, cutting off what is left. */
+/* What its servers are held to account for. */
+uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream);
+
 void proxyrig_end(struct proxyrig *r);
 
 /* What the access log says, and how often it says `text`. */

@@ -478,8 +478,6 @@ static void test_pipelined(void **state)
 
 /* ---- asking once more ------------------------------------------------------- */
 
-#define EJECTS "    eject_failures: 1\n    eject_share: 100\n"
-
 static void swallowed(struct proxyrig *r)
 {
 	bool reset = simrig_draw(&r->sim, 2), post = simrig_draw(&r->sim, 2);
@@ -501,13 +499,13 @@ static void swallowed(struct proxyrig *r)
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
 	assert_int_equal(r->swallowed, 1);
 	/* That an idle connection ends is nobody's fault. */
-	assert_int_equal(r->upstream_stats[0].ejections, 0);
+	assert_int_equal(proxyrig_failures(r, 0), 0);
 }
 
 static void test_swallowed(void **state)
 {
 	(void)state;
-	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .upstream = EJECTS });
+	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .buffers = 0 });
 }
 
 /* A new connection that ends without an answer is not tried again. */
@@ -516,13 +514,13 @@ static void not_again(struct proxyrig *r)
 	assert_status(r, ask(r, GET("/closed")), 502, "connection_terminated");
 	assert_int_equal(r->asked, 1);
 	assert_int_equal(r->upstream_stats[0].retries, 0);
-	assert_int_equal(r->upstream_stats[0].ejections, 1);
+	assert_int_equal(proxyrig_failures(r, 0), 1);
 }
 
 static void test_not_again(void **state)
 {
 	(void)state;
-	each_seed(not_again, "not again", (struct proxyrig_options){ .upstream = EJECTS });
+	each_seed(not_again, "not again", (struct proxyrig_options){ .buffers = 0 });
 }
 
 /* An idle connection that the origin has ended is not used. */
@@ -951,6 +949,30 @@ static void test_hedged(void **state)
 	}
 }
 
+/* The time of a try begins when it leaves the line. */
+static void line_is_not_slow(struct proxyrig *r)
+{
+	struct actor *first, *second;
+
+	r->descriptors.limit = 1;
+	first = ask(r, GET("/again/stall"));
+	SIMRIG_UNTIL(&r->sim, r->asked == 1, 1000);
+	simrig_run(&r->sim, 50);
+	second = ask(r, GET("/again/length/7"));
+	simrig_run(&r->sim, 600);
+	assert_int_equal(r->upstream_stats[TRIO].waiting, 1);
+	actor_reset(first);
+	assert_status(r, second, 200, "Length: 7");
+	assert_int_equal(r->upstream_stats[TRIO].retries, 0);
+}
+
+static void test_line_is_not_slow(void **state)
+{
+	(void)state;
+	each_seed(line_is_not_slow, "line is not slow",
+		  (struct proxyrig_options){ .again = RETRY("per_try_timeout: 300ms") });
+}
+
 /* The upstream has no place left: nobody waits in line twice. */
 static void hedge_not_in_line(struct proxyrig *r)
 {
@@ -1029,16 +1051,14 @@ static void tunnel_idle(struct proxyrig *r)
 	simrig_run(&r->sim, 4000);
 	assert_false(actor_over(a));
 	SIMRIG_UNTIL(&r->sim, actor_over(a), 1500);
-	assert_int_equal(r->upstream_stats[0].ejections, 0);
+	assert_int_equal(proxyrig_failures(r, 0), 0);
 }
 
 static void test_tunnel_idle(void **state)
 {
 	(void)state;
 	each_seed(tunnel_idle, "tunnel idle",
-		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n",
-					     .upstream = "    eject_failures: 1\n"
-							 "    eject_share: 100\n" });
+		  (struct proxyrig_options){ .limits = "  idle_timeout: 5s\n" });
 }
 
 /* ---- slow clients, slow origins --------------------------------------------- */
@@ -1456,6 +1476,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_deaf_again, failed_at),
 	cmocka_unit_test_teardown(test_hedged, failed_at),
 	cmocka_unit_test_teardown(test_hedge_not_in_line, failed_at),
+	cmocka_unit_test_teardown(test_line_is_not_slow, failed_at),
 	cmocka_unit_test_teardown(test_idle_ended, failed_at),
 	cmocka_unit_test_teardown(test_tunnel, failed_at),
 	cmocka_unit_test_teardown(test_tunnel_idle, failed_at),
