@@ -92,6 +92,7 @@ static void finishes(struct house *h)
 	asker_asks(h, &b);
 	assert_int_equal(b.lease.state, LEASE_WAITING);
 	asker_asks(h, &c);
+	simrig_run(&h->rig, 10);
 	resolve(h, 0, "1");
 	asker_waits(h, &b); /* there is room now */
 	assert_int_equal(c.lease.state, LEASE_WAITING);
