@@ -239,7 +239,7 @@ const char *address_answer(struct reader *r, struct slice text, bool to_listen,
 /* ---- servers ----------------------------------------------------------------- */
 
 static const struct {
-	int library;
+	int af;
 	enum dns_family dns;
 } families[] = {
 	[CONFIG_FAMILY_ANY] = { AF_UNSPEC, DNS_ANY },
@@ -346,7 +346,7 @@ static const char *name_resolve(struct reader *r, const struct parts *p,
 		return cannot(r, p->host, "no nameserver answers in time");
 	if (resolver->off || in_hosts)
 		s->host = NULL;
-	return library_resolve(r->memory, p, families[resolver->family].library, s->addresses,
+	return library_resolve(r->memory, p, families[resolver->family].af, s->addresses,
 			       CONFIG_ADDRESSES_MAX, &s->address_n, &r->dns_silent);
 }
 
