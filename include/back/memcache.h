@@ -6,18 +6,23 @@
  * being connected for it does not count). All calls of one tick on a link leave in one
  * send. Replies come in order. A call that nobody waits for any more stays in its place
  * and its reply is read off and dropped. A reply of the wrong shape closes the link and
- * fails its calls, nothing else.
+ * fails its calls, nothing else; so does the end of a link that never answered.
  *
  *   memcache_get       link_send         reply read
  *   ───────────▶ WAITING ──────▶ SENT ──────────────▶ HIT, MISS, FAILED
- *                  │  ▲           │ another's timeout    ▲      │ answered(),
- *                  │  └───────────┘ closed the link,     │      ▼ memcache_forget()
- *                  │                once                 │    (freed)
+ *                  │  ▲           │ link late or stale,  ▲      │ answered(),
+ *                  │  └───────────┘ once                 │      ▼ memcache_forget()
+ *                  │                                     │    (freed)
  *                  └─────────────────────────────────────┘
  *                    server down, line full, deadline
  *
  * A timeout closes the link, since late bytes would be taken for the next reply. The
  * calls behind it have done nothing wrong: each is sent once more, its deadline stays.
+ *
+ * A peer that rests its links, or itself, may close one with calls on their way. If it has
+ * answered on this link before, each call whose reply had not begun is sent once more, its
+ * deadline stays; and since the other links may be as stale, those that are idle are closed,
+ * and the others take no call before they have spoken.
  *
  * A server that cannot be connected is down: for a second its calls are a miss at once,
  * then the next call, itself a miss, sends one probe ahead. Keys are never moved to

@@ -135,7 +135,7 @@ static void decide_expired(struct memcache *m)
 
 		call_decide(call, CALL_FAILED, CALL_TIMEOUT);
 		if (l)
-			link_break(l, CALL_TIMEOUT);
+			link_break(l, LINK_LATE);
 	}
 }
 

@@ -102,7 +102,7 @@ void link_push(struct memcache_link *l)
 	if (conn_push(&l->conn, &p))
 		return;
 	piece_put(&p);
-	link_break(l, CALL_ERROR);
+	link_break(l, LINK_GIVEN_UP);
 }
 
 /* There is a block with room for one request. */
@@ -172,6 +172,30 @@ static void conn_dead(struct conn *c)
 	link_free(CONTAINER(c, struct memcache_link, conn));
 }
 
+static bool reply_begun(const struct memcache_link *l, const struct memcache_call *call)
+{
+	return l->calls.next == &call->node &&
+	       (l->part != PART_LINE || l->conn.inbox_bytes > 0);
+}
+
+static bool goes_again(const struct memcache_link *l, const struct memcache_call *call,
+		       enum link_ending why)
+{
+	bool late = !list_empty(&call->fact);
+
+	if (late || call->retried || call->forgotten)
+		return false;
+	switch (why) {
+	case LINK_GIVEN_UP:
+		return false;
+	case LINK_LATE:
+		return true;
+	case LINK_STALE:
+		return !reply_begun(l, call);
+	}
+	return false;
+}
+
 /* Takes the call off the link, back to the line's front. */
 static void send_again(struct memcache_link *l, struct memcache_call *call)
 {
@@ -184,26 +208,31 @@ static void send_again(struct memcache_link *l, struct memcache_call *call)
 	stat_add(&stats_of(l)->retries, 1);
 	if (l->server->leaving)
 		call->server = memcache_place(call->memcache, call);
+	if (server_refuses(call->server, call))
+		return;
 	server_wait(call->server, call, true);
 	server_touch(call->server);
 }
 
 /* The last first, so that those sent again keep their order. */
-static void drop_calls(struct memcache_link *l, enum call_failure why)
+static void drop_calls(struct memcache_link *l, enum link_ending why)
 {
 	while (!list_empty(&l->calls)) {
 		struct memcache_call *call = LIST_ITEM(l->calls.prev,
 						       struct memcache_call, node);
-		bool late = !list_empty(&call->fact);
 
-		if (why == CALL_TIMEOUT && !late && !call->retried && !call->forgotten)
-			send_again(l, call);
-		else
-			call_decide(call, CALL_FAILED, why);
+		if (!goes_again(l, call, why)) {
+			call_decide(call, CALL_FAILED,
+				    why == LINK_LATE ? CALL_TIMEOUT : CALL_ERROR);
+			continue;
+		}
+		if (why == LINK_STALE)
+			stat_add(&stats_of(l)->stale_retries, 1);
+		send_again(l, call);
 	}
 }
 
-void link_break(struct memcache_link *l, enum call_failure why)
+void link_break(struct memcache_link *l, enum link_ending why)
 {
 	struct memcache_server *s = l->server;
 
@@ -228,7 +257,7 @@ void link_close(struct memcache_link *l)
 		io_cancel(tick_of(l)->loop, &l->connect.op);
 		break;
 	case LINK_OPEN:
-		link_break(l, CALL_ERROR);
+		link_break(l, LINK_GIVEN_UP);
 		break;
 	case LINK_CLOSING:
 		break;
@@ -284,7 +313,7 @@ static void connect_expired(struct timer *t)
 static void close_if_spare(struct memcache_link *l)
 {
 	if (l->idle && (l->retired || l->server->idle > l->server->memcache->config.keepalive))
-		link_break(l, CALL_ERROR);
+		link_break(l, LINK_GIVEN_UP);
 }
 
 static void opened(struct memcache_link *l)
@@ -346,11 +375,40 @@ static void connect_ended(struct memcache_link *l)
 	opened(l);
 }
 
+/* A link on which calls were lost tells of the others: those that are idle have rested for
+ * longer than it did, and a server that goes away ends them all. The idle ones are closed, the
+ * rest take no call before they have spoken. */
+static void doubt_others(struct memcache_server *s)
+{
+	struct list *node;
+
+	for (; s->least < s->pipeline; s->least++) {
+		while ((node = list_pop(&s->buckets[s->least]))) {
+			struct memcache_link *l = LIST_ITEM(node, struct memcache_link, rank);
+
+			l->blocked = true;
+			if (l->idle)
+				link_break(l, LINK_GIVEN_UP);
+		}
+	}
+}
+
+static void conn_ended(struct memcache_link *l)
+{
+	bool by_peer = l->conn.eof || l->conn.error == -ECONNRESET;
+	bool stale = by_peer && l->answered;
+	bool in_use = l->calls_n > 0;
+
+	link_break(l, stale ? LINK_STALE : LINK_GIVEN_UP);
+	if (stale && in_use)
+		doubt_others(l->server);
+}
+
 static void conn_looked_at(struct memcache_link *l)
 {
 	link_read(l);
 	if (l->state == LINK_OPEN && (l->conn.eof || l->conn.error))
-		link_break(l, CALL_ERROR);
+		conn_ended(l);
 	if (l->state != LINK_OPEN)
 		return;
 	l->blocked = false;

@@ -25,6 +25,14 @@ enum link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
 /* What of the first call's reply is to be read next. */
 enum link_part { PART_LINE, PART_VALUE, PART_TAIL };
 
+/* Why an open link ends, and what becomes of its calls. */
+enum link_ending {
+	LINK_GIVEN_UP, /* a reply made no sense, we lack memory, or it is not needed: they fail */
+	LINK_LATE,     /* one had its timeout: the others are sent once more */
+	LINK_STALE,    /* the peer ended it, though it had answered: those whose reply has not
+			  begun are sent once more */
+};
+
 struct memcache_link {
 	struct memcache_server *server;
 	enum link_state state;
@@ -35,6 +43,7 @@ struct memcache_link {
 	uint32_t calls_n;
 	bool blocked;   /* takes no call until its conn has changed */
 	bool idle;      /* counted as such */
+	bool answered;  /* a call, so that it may turn out to be stale */
 	bool timed_out; /* connecting took too long */
 	bool retired;   /* its server or address is no longer asked */
 	unsigned address, addresses_tried;
@@ -127,8 +136,8 @@ void link_push(struct memcache_link *l);
 /* Files the link under its number of calls. */
 void link_rank(struct memcache_link *l);
 
-/* Closes an open link; its calls fail for this reason, or are sent once more. */
-void link_break(struct memcache_link *l, enum call_failure why);
+/* Closes an open link; its calls fail, or are sent once more. */
+void link_break(struct memcache_link *l, enum link_ending why);
 
 /* Takes no more calls; ends when it has none. */
 void link_retire(struct memcache_link *l);

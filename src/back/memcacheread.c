@@ -66,6 +66,13 @@ bool memcache_take(struct memcache_call *call, struct piece *p)
 
 /* ---- replies ---------------------------------------------------------------- */
 
+static void answered(struct memcache_link *l, struct memcache_call *call,
+		     enum call_state state, enum call_failure failure)
+{
+	l->answered = true;
+	call_decide(call, state, failure);
+}
+
 static void line_received(struct memcache_link *l, struct memcache_call *call)
 {
 	const struct memcache_options *o = &l->server->memcache->options;
@@ -80,10 +87,10 @@ static void line_received(struct memcache_link *l, struct memcache_call *call)
 		l->part = PART_VALUE;
 		break;
 	case MEMCACHE_MISS:
-		call_decide(call, CALL_MISS, 0);
+		answered(l, call, CALL_MISS, 0);
 		break;
 	case MEMCACHE_ERROR:
-		call_decide(call, CALL_FAILED, CALL_ERROR);
+		answered(l, call, CALL_FAILED, CALL_ERROR);
 		break;
 	}
 }
@@ -114,7 +121,7 @@ static bool read_line(struct memcache_link *l, struct memcache_call *call)
 		conn_settle(c);
 		return false;
 	case VERDICT_BAD:
-		link_break(l, CALL_ERROR);
+		link_break(l, LINK_GIVEN_UP);
 		return false;
 	}
 	return false;
@@ -162,7 +169,7 @@ static bool read_value(struct memcache_link *l, struct memcache_call *call)
 	if (value_settle(c, &p) && value_append(l->server->memcache, call, &p))
 		return true;
 	piece_put(&p);
-	link_break(l, CALL_ERROR);
+	link_break(l, LINK_GIVEN_UP);
 	return false;
 }
 
@@ -177,15 +184,15 @@ static bool read_tail(struct memcache_link *l, struct memcache_call *call)
 	}
 	if (!conn_gather(c, tail) ||
 	    !memcache_tail_valid(&l->reply, call->command, conn_peek(c).ptr)) {
-		link_break(l, CALL_ERROR);
+		link_break(l, LINK_GIVEN_UP);
 		return false;
 	}
 	conn_consume(c, tail);
 	l->part = PART_LINE;
 	if (call->large)
-		call_decide(call, CALL_FAILED, CALL_VALUE_LARGE);
+		answered(l, call, CALL_FAILED, CALL_VALUE_LARGE);
 	else
-		call_decide(call, CALL_HIT, 0);
+		answered(l, call, CALL_HIT, 0);
 	return true;
 }
 
@@ -212,5 +219,5 @@ void link_read(struct memcache_link *l)
 	}
 	/* Nothing was asked, and yet it speaks: whose reply would this be? */
 	if (l->conn.inbox_bytes > 0)
-		link_break(l, CALL_ERROR);
+		link_break(l, LINK_GIVEN_UP);
 }

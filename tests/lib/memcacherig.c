@@ -283,6 +283,11 @@ void fake_hang_up(struct fake *f, enum conn_end end)
 	conn_close(&LIST_ITEM(node, struct fake_conn, node)->conn, end, 0);
 }
 
+void fake_hang_up_first(struct fake *f)
+{
+	conn_close(&LIST_ITEM(f->conns.next, struct fake_conn, node)->conn, CONN_NOW, 0);
+}
+
 void fake_say(struct fake *f, struct slice bytes)
 {
 	LIST_EACH(&f->conns, node)

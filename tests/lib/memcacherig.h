@@ -67,6 +67,7 @@ void fake_stall(struct fake *f);
 
 /* Ends all connections, orderly or not. */
 void fake_hang_up(struct fake *f, enum conn_end end);
+void fake_hang_up_first(struct fake *f); /* the oldest one, orderly */
 
 /* Sends bytes that nobody asked for on all connections. */
 void fake_say(struct fake *f, struct slice bytes);

@@ -452,12 +452,32 @@ static bool reply(struct actor *a, const struct request *r, const char *key)
 	return r->reply <= REPLY_OTHER_KEY;
 }
 
+/* Once in a town's life a cache ends a link on which it has answered and calls are coming, as
+ * those do that close what rests: so no call can meet it twice, and even on a fine day all are
+ * answered. Neither may a reset overtake the answers before it. */
+static bool cache_rests(struct town *t, struct actor *a, const struct request *r)
+{
+	bool one_by_one = t->pipeline == 1 && !t->weather.moves;
+
+	if (t->link_stale || a->out_n == 0 || (t->seed + r->id) % 4 > 0 ||
+	    (!one_by_one && t->weather.late))
+		return false;
+	t->link_stale = true;
+	town_note(t, "a cache rests");
+	if (one_by_one)
+		actor_close(a);
+	else
+		actor_reset_after(a);
+	return true;
+}
+
 static bool cache_one(struct actor *a)
 {
 	struct server *s = a->owner;
 	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
 	const char *end = memmem(rest.ptr, rest.len, "\r\n", 2);
 	char key[32], goal;
+	struct request *r;
 	unsigned id;
 
 	if (!end || a->fd < 0)
@@ -467,8 +487,13 @@ static bool cache_one(struct actor *a)
 	    s->town->requests[id].goal != (goal == 'c' ? GOAL_CACHE : GOAL_CACHE_THEN_ORIGIN))
 		town_wrong(s->town, "a cache is asked %.*s", (int)(end - rest.ptr), rest.ptr);
 	town_note(s->town, "a cache is asked %u", id);
+	r = &s->town->requests[id];
+	/* A link that is stale, or late, loses it; then it is asked once more. */
+	if (++r->asked > 2)
+		town_wrong(s->town, "request %u is asked of caches %u times", id,
+			   r->asked);
 	a->in_at = (size_t)(end + 2 - a->in);
-	if (reply(a, &s->town->requests[id], key))
+	if (!cache_rests(s->town, a, r) && reply(a, r, key))
 		return true;
 	a->heard = NULL;
 	return false;

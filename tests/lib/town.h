@@ -83,6 +83,7 @@ struct request {
 	bool bad_body, chunked, closes, expects, waits, hop;
 	uint32_t up_bytes, down_bytes, pad_bytes;
 	unsigned seen, whole; /* by origins: its head, all of it */
+	unsigned asked;       /* of caches: so many times */
 	bool poisoned;        /* its connection had spoken before it came */
 	bool answered;
 	int status;
@@ -172,6 +173,7 @@ struct town {
 	uint32_t request_body_max;
 	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
+	bool link_stale;    /* a cache has ended one, see cache_rests() */
 	struct worker_stats stats;
 	/* By number of the upstream; then the cache, and what only some configurations have. */
 	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 2];

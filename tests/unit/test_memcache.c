@@ -340,6 +340,40 @@ static void closed_at_any_moment(void **state)
 	}
 }
 
+/* The same while calls of stale links are sent again. */
+static void closed_amid_stale_links(void **state)
+{
+	(void)state;
+	for (unsigned ticks = 0; ticks < 40; ticks++) {
+		struct memcache_call *calls[6];
+		struct rig r;
+
+		rig_open(&r, ticks);
+		r.upstream.pipeline = 2;
+		rig_reconfigure(&r);
+		for (unsigned n = 0; n < 2; n++) {
+			for (unsigned i = 0; i < COUNT(calls); i++)
+				calls[i] = rig_get(&r, "foo");
+			for (unsigned i = 0; n == 0 && i < COUNT(calls); i++) {
+				rig_wait(&r, calls[i]);
+				memcache_forget(&calls[i]);
+			}
+			r.fakes[0].silent = true;
+		}
+		rig_run(&r, 100);
+		fake_hang_up(&r.fakes[0], CONN_NOW);
+		for (unsigned i = 0; i < ticks; i++)
+			tick_once(&r.tick);
+		memcache_close(r.memcache);
+		for (unsigned i = 0; i < COUNT(calls); i++) {
+			rig_wait(&r, calls[i]);
+			assert_int_equal(calls[i]->state, CALL_FAILED);
+			memcache_forget(&calls[i]);
+		}
+		rig_close(&r);
+	}
+}
+
 static void asked_after_it_was_closed(void **state)
 {
 	struct rig r;
@@ -455,6 +489,7 @@ int main(void)
 		cmocka_unit_test(not_sent_a_third_time),
 		cmocka_unit_test(names_that_place_keys),
 		cmocka_unit_test(closed_at_any_moment),
+		cmocka_unit_test(closed_amid_stale_links),
 		cmocka_unit_test(asked_after_it_was_closed),
 		cmocka_unit_test(every_slab_may_be_empty),
 		cmocka_unit_test(ten_thousand_callers),

@@ -205,6 +205,7 @@ static void an_idle_link_that_speaks_is_closed(void **state)
 	rig_close(&r);
 }
 
+/* A link on which nothing was ever answered. */
 static void a_link_that_breaks_fails_its_calls(void **state)
 {
 	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
@@ -226,6 +227,8 @@ static void a_link_that_breaks_fails_its_calls(void **state)
 			memcache_forget(&calls[j]);
 		}
 		assert_int_equal(r.stats.errors, 3);
+		assert_int_equal(r.stats.retries, 0);
+		assert_int_equal(r.fakes[0].accepted, 1);
 		rig_close(&r);
 	}
 }
@@ -246,6 +249,233 @@ static void half_a_reply(void **state)
 	rig_wait(&r, call);
 	assert_int_equal(call->failure, CALL_ERROR);
 	memcache_forget(&call);
+	rig_close(&r);
+}
+
+/* ---- stale links ------------------------------------------------------------ */
+
+/* One link has answered, and these calls are on their way on it. */
+static void ask_again(struct rig *r, struct memcache_call **calls, unsigned n)
+{
+	get_many(r, calls, 1);
+	wait_many(r, calls, 1);
+	r->fakes[0].silent = true;
+	get_many(r, calls, n);
+	rig_run(r, 500);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(calls[i]->state, CALL_SENT);
+}
+
+/* Its calls come again, in their order, but for one that nobody waits for. */
+static void a_stale_link(void **state)
+{
+	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct memcache_call *calls[4];
+		struct rig r;
+
+		rig_open(&r, i);
+		ask_again(&r, calls, COUNT(calls));
+		memcache_forget(&calls[1]);
+		fake_hang_up(&r.fakes[0], ends[i % 2]);
+		rig_run(&r, 500);
+		assert_ptr_equal(calls[0]->node.next, &calls[2]->node);
+		assert_ptr_equal(calls[2]->node.next, &calls[3]->node);
+		fake_answer(&r.fakes[0]);
+		wait_many(&r, &calls[0], 1);
+		wait_many(&r, &calls[2], 2);
+		assert_int_equal(r.fakes[0].requests, 4);
+		assert_int_equal(r.fakes[0].accepted, 2);
+		assert_int_equal(r.stats.retries, 3);
+		assert_int_equal(r.stats.stale_retries, 3);
+		assert_int_equal(r.stats.requests, 8);
+		rig_close(&r);
+	}
+}
+
+/* It is not sent a third time, nor on any link that has not answered. */
+static void stale_once(void **state)
+{
+	struct memcache_call *calls[3], *other;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 1);
+	ask_again(&r, calls, COUNT(calls));
+	fake_hang_up(&r.fakes[0], CONN_NOW);
+	rig_run(&r, 500);
+	other = rig_get(&r, "other");
+	rig_run(&r, 100);
+	assert_ptr_equal(calls[2]->node.next, &other->node);
+	fake_answer_one(&r.fakes[0]);
+	rig_wait(&r, calls[0]);
+	fake_hang_up(&r.fakes[0], CONN_NOW);
+	for (unsigned i = 1; i < COUNT(calls); i++) {
+		rig_wait(&r, calls[i]);
+		assert_int_equal(calls[i]->state, CALL_FAILED);
+		assert_int_equal(calls[i]->failure, CALL_ERROR);
+		memcache_forget(&calls[i]);
+	}
+	memcache_forget(&calls[0]);
+	rig_run(&r, 100);
+	fake_answer(&r.fakes[0]);
+	wait_many(&r, &other, 1);
+	assert_int_equal(r.stats.retries, 4);
+	assert_int_equal(r.fakes[0].accepted, 3);
+	rig_close(&r);
+}
+
+static void a_server_that_only_hangs_up(void **state)
+{
+	struct memcache_call *call;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 2);
+	get_many(&r, &call, 1);
+	wait_many(&r, &call, 1);
+	r.fakes[0].hangs_up = true;
+	for (unsigned i = 0; i < 3; i++) {
+		get_many(&r, &call, 1);
+		rig_wait(&r, call);
+		assert_int_equal(call->state, CALL_FAILED);
+		assert_int_equal(call->failure, CALL_ERROR);
+		memcache_forget(&call);
+	}
+	assert_int_equal(r.stats.retries, 1);
+	assert_int_equal(r.fakes[0].accepted, 4);
+	rig_close(&r);
+}
+
+/* The reply may have ended anywhere: its call fails, and those behind it do not. */
+static void a_stale_link_with_part_of_a_reply(void **state)
+{
+	static const char reply[] = "VALUE key0 0 13\r\nvalue of key0\r\nEND\r\n";
+
+	(void)state;
+	for (unsigned cut = 1; cut < sizeof(reply) - 1; cut++) {
+		struct memcache_call *calls[3];
+		struct rig r;
+
+		rig_open(&r, cut);
+		ask_again(&r, calls, COUNT(calls));
+		fake_say(&r.fakes[0], (struct slice){ reply, cut });
+		rig_run(&r, 150);
+		fake_hang_up(&r.fakes[0], CONN_NOW);
+		rig_wait(&r, calls[0]);
+		assert_int_equal(calls[0]->state, CALL_FAILED);
+		assert_int_equal(calls[0]->failure, CALL_ERROR);
+		memcache_forget(&calls[0]);
+		fake_answer(&r.fakes[0]);
+		for (unsigned i = 1; i < COUNT(calls); i++) {
+			rig_wait(&r, calls[i]);
+			rig_assert_value(calls[i], 0);
+			memcache_forget(&calls[i]);
+		}
+		assert_int_equal(r.stats.retries, 2);
+		rig_close(&r);
+	}
+}
+
+/* The time that a call has is counted from when it was first sent. */
+static void stale_and_late(void **state)
+{
+	struct memcache_call *call;
+	uint64_t began_ms;
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 3);
+	ask_again(&r, &call, 1);
+	began_ms = call->sent_us / 1000;
+	rig_run(&r, 500);
+	fake_hang_up(&r.fakes[0], CONN_NOW);
+	rig_wait(&r, call);
+	assert_int_equal(call->failure, CALL_TIMEOUT);
+	assert_in_range(r.tick.now_ms - began_ms, 2000, 2016);
+	assert_int_equal(r.fakes[0].accepted, 2);
+	memcache_forget(&call);
+	rig_close(&r);
+}
+
+/* It ends and does not come back: its keys are a miss. */
+static void stale_and_down(void **state)
+{
+	struct memcache_call *calls[3];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 4);
+	ask_again(&r, calls, COUNT(calls));
+	fake_unlisten(&r.fakes[0]);
+	fake_hang_up(&r.fakes[0], CONN_NOW);
+	for (unsigned i = 0; i < COUNT(calls); i++) {
+		rig_wait(&r, calls[i]);
+		assert_int_equal(calls[i]->state, CALL_MISS);
+		memcache_forget(&calls[i]);
+	}
+	assert_int_equal(r.stats.connect_failures, 1);
+	rig_close(&r);
+}
+
+/* The links beside it that are idle are closed: they have rested for longer. */
+static void stale_beside_idle_ones(void **state)
+{
+	struct memcache_call *calls[3];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 5);
+	r.upstream.pipeline = 1;
+	rig_reconfigure(&r);
+	get_many(&r, calls, COUNT(calls));
+	wait_many(&r, calls, COUNT(calls));
+	assert_int_equal(r.stats.connections_idle, 3);
+	r.fakes[0].hangs_up = true;
+	get_many(&r, calls, 1);
+	while (r.stats.retries == 0)
+		tick_once(&r.tick);
+	assert_int_equal(r.stats.connections, 0);
+	r.fakes[0].hangs_up = false;
+	wait_many(&r, calls, 1);
+	assert_int_equal(r.fakes[0].accepted, 4);
+	rig_close(&r);
+}
+
+/* Those that are not take no call before they have answered one. */
+static void stale_beside_busy_ones(void **state)
+{
+	struct memcache_call *calls[4];
+	struct rig r;
+
+	(void)state;
+	rig_open(&r, 6);
+	r.upstream.pipeline = r.upstream.links = 2;
+	rig_reconfigure(&r);
+	get_many(&r, calls, COUNT(calls));
+	wait_many(&r, calls, COUNT(calls));
+	r.fakes[0].silent = true;
+	get_many(&r, calls, 2);
+	rig_run(&r, 500);
+	assert_ptr_not_equal(calls[0]->link, calls[1]->link);
+	fake_hang_up_first(&r.fakes[0]);
+	rig_run(&r, 500);
+	assert_int_equal(r.stats.retries, 1);
+	assert_int_equal(calls[0]->state, CALL_SENT);
+	assert_int_equal(calls[1]->state, CALL_SENT);
+	assert_ptr_not_equal(calls[0]->link, calls[1]->link);
+	fake_answer(&r.fakes[0]);
+	wait_many(&r, calls, 2);
+	r.fakes[0].silent = true;
+	get_many(&r, calls, COUNT(calls));
+	rig_run(&r, 500);
+	for (unsigned i = 0; i < COUNT(calls); i++)
+		assert_int_equal(calls[i]->state, CALL_SENT);
+	assert_int_equal(r.fakes[0].accepted, 3);
+	fake_answer(&r.fakes[0]);
+	wait_many(&r, calls, COUNT(calls));
 	rig_close(&r);
 }
 
@@ -302,6 +532,14 @@ int main(void)
 		cmocka_unit_test(an_idle_link_that_speaks_is_closed),
 		cmocka_unit_test(a_link_that_breaks_fails_its_calls),
 		cmocka_unit_test(half_a_reply),
+		cmocka_unit_test(a_stale_link),
+		cmocka_unit_test(stale_once),
+		cmocka_unit_test(a_server_that_only_hangs_up),
+		cmocka_unit_test(a_stale_link_with_part_of_a_reply),
+		cmocka_unit_test(stale_and_late),
+		cmocka_unit_test(stale_and_down),
+		cmocka_unit_test(stale_beside_idle_ones),
+		cmocka_unit_test(stale_beside_busy_ones),
 		cmocka_unit_test(no_more_idle_links_than_kept),
 		cmocka_unit_test(the_next_address),
 	};

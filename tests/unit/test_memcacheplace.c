@@ -319,6 +319,70 @@ static void late_on_a_server_that_leaves(void **state)
 	rig_close(&r);
 }
 
+/* All links have answered before, and have calls on their way. */
+static void ask_all_again(struct rig *r, struct memcache_call **calls)
+{
+	get_all(r, calls);
+	forget_all(r, calls, CALL_HIT);
+	for (unsigned i = 0; i < r->upstream.server_n; i++)
+		r->fakes[i].silent = true;
+	get_all(r, calls);
+	rig_run(r, 500);
+}
+
+static void stale_on_a_server_that_leaves(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	ask_all_again(&r, calls);
+	r.upstream.server_n = 1;
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	fake_hang_up(&r.fakes[1], CONN_NOW);
+	fake_answer(&r.fakes[0]);
+	forget_all(&r, calls, CALL_HIT);
+	assert_true(r.stats.stale_retries > 0);
+	assert_int_equal(r.fakes[0].requests + r.fakes[1].requests, 2 * KEYS);
+	assert_int_equal(r.fakes[1].accepted, 1);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
+/* What was found down is not asked, neither for calls that were lost nor behind a late one. */
+static void stale_or_late_on_a_server_that_is_down(void **state)
+{
+	struct memcache_call *calls[KEYS], *late;
+	struct config_address a;
+	struct rig r;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		rig_open(&r, i);
+		a = address_of(&r, 0);
+		late = rig_get(&r, "first");
+		rig_wait(&r, late);
+		if (i == 1) {
+			memcache_forget(&late);
+			r.fakes[0].silent = true;
+			late = rig_get(&r, "first");
+			rig_run(&r, 1000);
+		}
+		r.fakes[0].silent = true;
+		get_all(&r, calls);
+		rig_run(&r, 100);
+		assert_int_equal(calls[0]->state, CALL_SENT);
+		memcache_probed(r.memcache, 0, &a, false);
+		if (i == 0)
+			fake_hang_up(&r.fakes[0], CONN_NOW);
+		forget_all(&r, calls, CALL_MISS);
+		memcache_forget(&late);
+		assert_int_equal(r.fakes[0].accepted, 1);
+		rig_close(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +394,8 @@ int main(void)
 		cmocka_unit_test(reconfigured),
 		cmocka_unit_test(reconfigured_in_flight),
 		cmocka_unit_test(late_on_a_server_that_leaves),
+		cmocka_unit_test(stale_on_a_server_that_leaves),
+		cmocka_unit_test(stale_or_late_on_a_server_that_is_down),
 	};
 
 	return cmocka_run_group_tests_name("memcacheplace", tests, NULL, NULL);
