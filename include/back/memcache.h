@@ -19,10 +19,10 @@
  * A timeout closes the link, since late bytes would be taken for the next reply. The
  * calls behind it have done nothing wrong: each is sent once more, its deadline stays.
  *
- * A peer that rests its links, or itself, may close one with calls on their way. If it has
- * answered on this link before, each call whose reply had not begun is sent once more, its
- * deadline stays; and since the other links may be as stale, those that are idle are closed,
- * and the others take no call before they have spoken.
+ * A peer may close a link with calls on their way: memcached one that it finds idle, or all
+ * when it ends. If it had answered on this link before, each call whose reply had not begun is
+ * sent once more, its deadline stays. The other links may be as stale: those that are idle are
+ * closed, the rest take no call before they have spoken.
  *
  * A server that cannot be connected is down: for a second its calls are a miss at once,
  * then the next call, itself a miss, sends one probe ahead. Keys are never moved to

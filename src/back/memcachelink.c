@@ -375,16 +375,16 @@ static void connect_ended(struct memcache_link *l)
 	opened(l);
 }
 
-/* A link on which calls were lost tells of the others: those that are idle have rested for
- * longer than it did, and a server that goes away ends them all. The idle ones are closed, the
- * rest take no call before they have spoken. */
+/* A link that ended under its calls tells of the others: those that are idle have been so for
+ * longer, and a server that goes away ends them all. */
 static void doubt_others(struct memcache_server *s)
 {
 	struct list *node;
 
 	for (; s->least < s->pipeline; s->least++) {
 		while ((node = list_pop(&s->buckets[s->least]))) {
-			struct memcache_link *l = LIST_ITEM(node, struct memcache_link, rank);
+			struct memcache_link *l = LIST_ITEM(node, struct memcache_link,
+							    rank);
 
 			l->blocked = true;
 			if (l->idle)
