@@ -21,8 +21,8 @@
  *
  * A peer may close a link with calls on their way: memcached one that it finds idle, or all
  * when it ends. If it had answered on this link before, each call whose reply had not begun is
- * sent once more, its deadline stays. The other links may be as stale: those that are idle are
- * closed, the rest take no call before they have spoken.
+ * sent once more, its deadline stays. The server's other links may be as stale: they take no
+ * more calls, and end when they have none.
  *
  * A server that cannot be connected is down: for a second its calls are a miss at once,
  * then the next call, itself a miss, sends one probe ahead. Keys are never moved to

@@ -376,20 +376,15 @@ static void connect_ended(struct memcache_link *l)
 }
 
 /* A link that ended under its calls tells of the others: those that are idle have been so for
- * longer, and a server that goes away ends them all. */
-static void doubt_others(struct memcache_server *s)
+ * longer, and a server that goes away ends them all. None takes what is sent again. */
+static void renew_links(struct memcache_server *s)
 {
-	struct list *node;
+	LIST_EACH(&s->memcache->links_all, node)
+	{
+		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
 
-	for (; s->least < s->pipeline; s->least++) {
-		while ((node = list_pop(&s->buckets[s->least]))) {
-			struct memcache_link *l = LIST_ITEM(node, struct memcache_link,
-							    rank);
-
-			l->blocked = true;
-			if (l->idle)
-				link_break(l, LINK_GIVEN_UP);
-		}
+		if (l->server == s && l->state == LINK_OPEN && l->answered && !l->retired)
+			link_retire(l);
 	}
 }
 
@@ -397,11 +392,11 @@ static void conn_ended(struct memcache_link *l)
 {
 	bool by_peer = l->conn.eof || l->conn.error == -ECONNRESET;
 	bool stale = by_peer && l->answered;
-	bool in_use = l->calls_n > 0;
+	bool renew = stale && l->calls_n > 0 && !l->retired;
 
 	link_break(l, stale ? LINK_STALE : LINK_GIVEN_UP);
-	if (stale && in_use)
-		doubt_others(l->server);
+	if (renew)
+		renew_links(l->server);
 }
 
 static void conn_looked_at(struct memcache_link *l)

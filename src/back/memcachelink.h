@@ -45,7 +45,8 @@ struct memcache_link {
 	bool idle;      /* counted as such */
 	bool answered;  /* a call, so that it may turn out to be stale */
 	bool timed_out; /* connecting took too long */
-	bool retired;   /* its server or address is no longer asked */
+	bool retired;   /* takes no more calls: its server or address is no longer asked,
+			   or another link of its server's was stale */
 	unsigned address, addresses_tried;
 	struct sockaddr_storage sa; /* of that address */
 	int connected;        /* what the connect came to */
