@@ -6,6 +6,7 @@ import os
 import signal
 import string
 import struct
+import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,6 +17,7 @@ import rig  # noqa: E402
 import figures  # noqa: E402
 
 TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
+ENDS = os.path.join(rig.BUILD, "bench/ends")
 HUNDRED = "x" * 100
 START_PATIENCE_S = 90    # under valgrind
 # What another program, that runs fairlead and watches it, could not live with.
@@ -67,22 +69,42 @@ def limits():
 
 # --- behind the proxies ---------------------------------------------------------
 
+class Ends:
+    """ends.c: an origin on a port, and a load that is asked for by lines."""
+    def __init__(self, setting):
+        self.port, = rig.free_ports(1)
+        self.program = rig.Program("ends", [ENDS, str(self.port)], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, **pinned(setting.load))
+        rig.check(self.said() == "ready", lambda: f"ends ended: {self.program.log()}")
+
+    def said(self):
+        return self.program.process.stdout.readline().decode().strip()
+
+    def ask(self, *words):
+        """The line that it says when the load has ended. It ends itself if nothing comes."""
+        self.program.process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+        self.program.process.stdin.flush()
+        return self.said()
+
+
 class World:
-    """The origin and memcached, beside the load."""
+    """What is behind the proxies, beside the load: `origin` is the one that is meant."""
     FILES = {"file/1k": 1 << 10, "file/10k": 10 << 10, "file/100k": 100 << 10,
              "file/10m": 10 << 20, "chunked/10k": 10 << 10}
 
-    def __init__(self, setting):
-        self.origin, self.memcached = rig.free_ports(2)
+    def __init__(self, setting, behind="ends"):
+        self.ends = Ends(setting)
+        nginx, self.memcached = rig.free_ports(2)
+        self.origin = {"ends": self.ends.port, "nginx": nginx}[behind]
         self.write_files()
-        conf = fill("origin.nginx.conf", port=self.origin, hundred=HUNDRED, **limits())
+        conf = fill("origin.nginx.conf", port=nginx, hundred=HUNDRED, **limits())
         rig.Program("origin", [os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
                                "-c", written("origin.conf", conf)], **pinned(setting.load))
         user = ["-u", "root"] if os.getuid() == 0 else []
         rig.Program("memcached", [os.path.join(rig.PEERS, "memcached"), "-l", "127.0.0.1", "-t",
                                   "1", "-c", "16384", "-p", str(self.memcached), "-U", "0",
                                   *user], **pinned(setting.load))
-        rig.until(lambda: rig.accepts(self.origin), "the origin")
+        rig.until(lambda: rig.accepts(nginx), "the origin")
         rig.until(lambda: rig.accepts(self.memcached), "memcached")
         self.put("/cache/hundred", HUNDRED)
 

@@ -19,7 +19,7 @@ def openloop(proxy, rate, seconds, setting):
     command = [OPENLOOP, str(proxy.port), "/", str(CONNECTIONS), f"{rate:.0f}", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False, **contestants.pinned(setting.load))
-    return load.told_by(done.stdout)
+    return load.told_by(done.stdout, "openloop")
 
 
 def measure(proxy, rate, seconds, setting):
@@ -46,7 +46,7 @@ def cell(record, proxy, number, rate, seconds, setting):
 
 def saturation(stage, seconds):
     nginx = next(p for p in stage.proxies if p.name == "nginx")
-    return load.measure(CLOSED, nginx, seconds, stage.setting)["rate"]
+    return load.measure(CLOSED, nginx, seconds, stage)["rate"]
 
 
 def run(record, rounds, seconds, progress):

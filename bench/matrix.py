@@ -9,11 +9,11 @@ WARM_S = 1
 
 
 class Stage:
-    """Origin and contestants of one setting, up as long as their workloads run."""
-    def __init__(self, workers, wanted):
+    """Origins, load and contestants of one setting, up as long as their workloads run."""
+    def __init__(self, workers, wanted, behind="ends"):
         self.setting = contestants.Setting(workers)
         self.before = len(rig.running)
-        self.world = contestants.World(self.setting)
+        self.world = contestants.World(self.setting, behind)
         self.proxies = [kind(self.world, self.setting) for kind in contestants.ALL
                         if kind.name in wanted]
 
@@ -27,10 +27,10 @@ def length_s(workloads, rounds, seconds, warm_s):
     return sum(len(w.contestants) * (rounds * seconds + warm_s) for w in workloads)
 
 
-def cell(record, workload, proxy, number, seconds, setting):
+def cell(record, workload, proxy, number, seconds, stage):
     """A round with errors is no result: it is written down as such, and done again."""
     for _ in range(TRIES):
-        told = load.measure(workload, proxy, seconds, setting)
+        told = load.measure(workload, proxy, seconds, stage)
         if told["errors"] == 0 and told["requests"] > 0:
             record.add(workload.name, proxy.name, number, told)
             return
@@ -41,7 +41,7 @@ def warm(stage, workload, proxies, warm_s, progress):
     """Connections to the origin, caches, memory: what only a first round would pay."""
     for proxy in proxies if warm_s else ():
         progress.say(f"{workload.name}: warming {proxy.name}")
-        load.wrk(workload, proxy.port, warm_s, stage.setting)
+        load.ask(workload, proxy.port, warm_s, stage)
         progress.done(warm_s)
 
 
@@ -52,14 +52,14 @@ def one(record, stage, workload, rounds, seconds, warm_s, progress):
         with turns.mine():
             for proxy in proxies:
                 progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
-                cell(record, workload, proxy, number, seconds, stage.setting)
+                cell(record, workload, proxy, number, seconds, stage)
                 progress.done(seconds)
 
 
 def run(record, workloads, rounds, seconds, warm_s, progress):
-    for workers in sorted({w.workers for w in workloads}):
-        mine = [w for w in workloads if w.workers == workers]
-        stage = Stage(workers, {name for w in mine for name in w.contestants})
+    for workers, behind in sorted({(w.workers, w.behind) for w in workloads}):
+        mine = [w for w in workloads if (w.workers, w.behind) == (workers, behind)]
+        stage = Stage(workers, {name for w in mine for name in w.contestants}, behind)
         for workload in mine:
             one(record, stage, workload, rounds, seconds, warm_s, progress)
         stage.end()

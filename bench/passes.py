@@ -49,8 +49,8 @@ def answered(world):
 def system_calls(workload, proxy, seconds, stage):
     """Of the middle of a load, when all connections are there."""
     out = os.path.join(rig.TMP, f"strace-{proxy.port}")
-    asking = threading.Thread(target=load.wrk, args=(workload, proxy.port, seconds + 2 * ASIDE_S,
-                                                     stage.setting))
+    asking = threading.Thread(target=load.ask, args=(workload, proxy.port, seconds + 2 * ASIDE_S,
+                                                     stage))
     asking.start()
     time.sleep(ASIDE_S)
     strace = attach(proxy, out)
@@ -66,7 +66,7 @@ def system_calls(workload, proxy, seconds, stage):
 
 
 def run_calls(record, chosen, seconds, progress):
-    stage = Stage(1, {name for w in chosen for name in w.contestants})
+    stage = Stage(1, {name for w in chosen for name in w.contestants}, "nginx")
     for workload in chosen:
         for proxy in stage.proxies:
             progress.say(f"{workload.name}: system calls of {proxy.name}")
@@ -104,25 +104,24 @@ def end(proxy):
     rig.until(has_ended, f"{proxy.name} to end", START_PATIENCE_S)
 
 
-def one_life(kind, workload, seconds, setting, world, out):
+def one_life(kind, workload, seconds, stage, out):
     """Instructions from start to end, and the requests within."""
     with held.stopping_all():
-        proxy = kind(world, setting, before=under_callgrind(out))
-        told = load.wrk(workload, proxy.port, seconds, setting)
+        proxy = kind(stage.world, stage.setting, before=under_callgrind(out))
+        told = load.ask(workload, proxy.port, seconds, stage)
         end(proxy)
     return instructions(out), told["requests"]
 
 
 def run_instructions(record, chosen, seconds, progress):
     """What a longer life takes more than a short one, by the requests that it has more."""
-    setting = contestants.Setting(1)
     stage = Stage(1, ())
     for workload in chosen:
         for kind in COUNTABLE:
             out = os.path.join(rig.TMP, f"callgrind-{kind.name}")
             progress.say(f"{workload.name}: instructions of {kind.name}")
             (less, few), (more, many) = (
-                one_life(kind, workload, s, setting, stage.world, out) for s in (1, 1 + seconds))
+                one_life(kind, workload, s, stage, out) for s in (1, 1 + seconds))
             if many > few and more > less:
                 record.add(workload.name, kind.name, 1,
                            {"instructions": (more - less) / (many - few)})

@@ -63,7 +63,6 @@ struct roster_row {
 	_Atomic uint32_t used;     /* places */
 	char name[ROSTER_NAME_MAX];
 	char address[SOCK_TEXT_MAX];
-	struct roster_cell *cells; /* one for each worker */
 };
 
 /* A worker's upstream. */
@@ -90,6 +89,13 @@ struct roster {
 	struct roster_row rows[ROSTER_ROWS];
 	char name[64];
 };
+
+/* What the worker says of the server in that row. */
+static inline struct roster_cell *roster_cell(const struct roster *r,
+					      const struct roster_row *row, unsigned worker)
+{
+	return &r->cells[(size_t)(row - r->rows) * r->worker_n + worker];
+}
 
 /* `changed` is delivered to `control`; both may be NULL. NULL: no memory. */
 struct roster *roster_new(const char *upstream, unsigned workers, struct mailbox *control,

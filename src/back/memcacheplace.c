@@ -185,7 +185,7 @@ static void enter(struct memcache_server *s)
 
 	s->row = roster_enter(o->roster, o->worker, s->name, "");
 	if (s->row)
-		s->cell = &s->row->cells[o->worker];
+		s->cell = roster_cell(o->roster, s->row, o->worker);
 }
 
 /* It has as many calls in flight on a link at most from now on. */

@@ -51,8 +51,6 @@ struct roster *roster_new(const char *upstream, unsigned workers, struct mailbox
 	r->worker_n = workers;
 	r->control = control;
 	r->changed.deliver = changed;
-	for (unsigned i = 0; i < ROSTER_ROWS; i++)
-		r->rows[i].cells = &r->cells[(size_t)i * workers];
 	return r;
 }
 
@@ -173,7 +171,7 @@ static struct roster_row *take_over(struct roster *r, uint64_t key, const char *
 		}
 		atomic_store(&row->named, false);
 		atomic_fetch_add(&row->users, 1);
-		memset(row->cells, 0, r->worker_n * sizeof(row->cells[0]));
+		memset(roster_cell(r, row, 0), 0, r->worker_n * sizeof(r->cells[0]));
 		atomic_store(&row->used, 0);
 		write_name(row, name, address);
 		atomic_store(&row->key, key);
@@ -203,15 +201,17 @@ struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *n
 {
 	uint64_t key = key_of(name, address);
 	struct roster_row *row = take_new(r, key, name, address);
+	struct roster_cell *cell;
 
 	ASSERT(worker < r->worker_n);
 	if (!row)
 		row = take_over_alone(r, key, name, address);
 	if (!row)
 		return NULL;
-	stat_set(&row->cells[worker].standing, STANDING_UP);
-	roster_decline(&row->cells[worker], false);
-	atomic_store(&row->cells[worker].entered, true);
+	cell = roster_cell(r, row, worker);
+	stat_set(&cell->standing, STANDING_UP);
+	roster_decline(cell, false);
+	atomic_store(&cell->entered, true);
 	return row;
 }
 
@@ -262,8 +262,8 @@ static unsigned longest_other(struct roster *r, const struct roster_row *row, un
 		uint64_t other_ms = atomic_load(&r->seats[i].waits_since_ms);
 
 		if (i == worker || other_ms == 0 || (since_ms > 0 && other_ms >= since_ms) ||
-		    !atomic_load(&row->cells[i].entered) ||
-		    atomic_load(&row->cells[i].declined))
+		    !atomic_load(&roster_cell(r, row, i)->entered) ||
+		    atomic_load(&roster_cell(r, row, i)->declined))
 			continue;
 		since_ms = other_ms;
 		best = i;
@@ -276,7 +276,7 @@ static unsigned longest_other(struct roster *r, const struct roster_row *row, un
 static uint32_t grant(struct roster *r, struct roster_row *row, unsigned worker)
 {
 	struct roster_seat *seat = &r->seats[worker];
-	struct roster_cell *cell = &row->cells[worker];
+	struct roster_cell *cell = roster_cell(r, row, worker);
 
 	atomic_fetch_add(&cell->granted, 1);
 	if (!atomic_load(&cell->entered))
@@ -307,7 +307,7 @@ static void put_all(struct roster *r, struct roster_row *row, unsigned worker, u
 
 void roster_put(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit)
 {
-	bool declined = atomic_load(&row->cells[worker].declined);
+	bool declined = atomic_load(&roster_cell(r, row, worker)->declined);
 
 	put_all(r, row, worker, limit,
 		declined ? 0 : atomic_load(&r->seats[worker].waits_since_ms), 1);
@@ -328,6 +328,6 @@ uint32_t roster_granted(struct roster_cell *cell)
 void roster_hide(struct roster *r, struct roster_row *row, unsigned worker, uint32_t limit,
 		 uint32_t places)
 {
-	atomic_store(&row->cells[worker].entered, false);
-	put_all(r, row, worker, limit, 0, places + roster_granted(&row->cells[worker]));
+	atomic_store(&roster_cell(r, row, worker)->entered, false);
+	put_all(r, row, worker, limit, 0, places + roster_granted(roster_cell(r, row, worker)));
 }

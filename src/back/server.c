@@ -49,7 +49,8 @@ static void enter(struct server *s)
 	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
 	s->hash = hash_of(s->name, address);
 	s->row = roster_enter(u->roster, u->worker, s->name, address);
-	s->cell = s->row ? &s->row->cells[u->worker] : roster_spare(u->roster, u->worker);
+	s->cell = s->row ? roster_cell(u->roster, s->row, u->worker) :
+			   roster_spare(u->roster, u->worker);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,

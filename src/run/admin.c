@@ -201,7 +201,7 @@ static void each_server(const struct admin *a, struct text *t, const char *name,
 		for (unsigned i = 0; i < ROSTER_ROWS; i++)
 			for (unsigned w = 0; w < r->worker_n; w++)
 				if (atomic_load(&r->rows[i].named) &&
-				    atomic_load(&r->rows[i].cells[w].entered))
+				    atomic_load(&roster_cell(r, &r->rows[i], w)->entered))
 					put_one(t, name, r, &r->rows[i], w, offset);
 	}
 }
@@ -209,7 +209,7 @@ static void each_server(const struct admin *a, struct text *t, const char *name,
 static void put_server_stat(struct text *t, const char *name, const struct roster *r,
 			    const struct roster_row *row, unsigned worker, size_t offset)
 {
-	const char *base = (const char *)&row->cells[worker];
+	const char *base = (const char *)roster_cell(r, row, worker);
 
 	put_server(t, name, r, row, worker, NULL);
 	put(t, "%llu\n",
@@ -219,7 +219,7 @@ static void put_server_stat(struct text *t, const char *name, const struct roste
 static void put_server_state(struct text *t, const char *name, const struct roster *r,
 			     const struct roster_row *row, unsigned worker, size_t offset)
 {
-	uint64_t standing = stat_read(&row->cells[worker].standing);
+	uint64_t standing = stat_read(&roster_cell(r, row, worker)->standing);
 
 	(void)offset;
 	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {

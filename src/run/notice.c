@@ -23,7 +23,7 @@ static void write_ejected(const struct roster_cell *cell, FILE *out)
 static void write_cell(const struct roster *r, const struct roster_row *row, unsigned worker,
 		       uint64_t standing, FILE *out)
 {
-	const struct roster_cell *cell = &row->cells[worker];
+	const struct roster_cell *cell = roster_cell(r, row, worker);
 
 	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, row->name);
 	/* An address that was written as such says it all. */
@@ -45,7 +45,7 @@ void notice_write(struct roster *r, FILE *out)
 		if (!atomic_load(&row->named))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {
-			struct roster_cell *cell = &row->cells[w];
+			struct roster_cell *cell = roster_cell(r, row, w);
 			uint64_t standing = stat_read(&cell->standing);
 
 			if (!atomic_load(&cell->entered) || standing == STANDING_DOWN ||

@@ -444,7 +444,7 @@ uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < ROSTER_ROWS && roster->rows[i].key != 0; i++)
-		n += roster->rows[i].cells[0].failures;
+		n += roster_cell(roster, &roster->rows[i], 0)->failures;
 	return n;
 }
 

@@ -13,7 +13,7 @@
 #include "net/tick.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#define SIMRIG_SEEDS 100u /* each takes several times as long */
+#define SIMRIG_SEEDS 50u /* each takes several times as long */
 #else
 #define SIMRIG_SEEDS 200u
 #endif

@@ -645,9 +645,11 @@ static void open_town(struct town *t)
 
 static void check_places(struct town *t, unsigned u)
 {
-	for (unsigned i = 0; i < ROSTER_ROWS && t->rosters[u]->rows[i].key != 0; i++)
+	const struct roster *r = t->rosters[u];
+
+	for (unsigned i = 0; i < ROSTER_ROWS && r->rows[i].key != 0; i++)
 		if (t->requests_max[u] > 0 &&
-		    t->rosters[u]->rows[i].cells[0].in_flight > t->requests_max[u])
+		    roster_cell(r, &r->rows[i], 0)->in_flight > t->requests_max[u])
 			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
 }
 
@@ -757,7 +759,7 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
 		for (unsigned k = 0; k < ROSTER_ROWS; k++) {
 			assert_int_equal(t->rosters[i]->rows[k].used, 0);
-			assert_int_equal(t->rosters[i]->rows[k].cells[0].in_flight, 0);
+			assert_int_equal(roster_cell(t->rosters[i], &t->rosters[i]->rows[k], 0)->in_flight, 0);
 		}
 	}
 	assert_int_equal(t->stats.connections, 0);

@@ -88,8 +88,8 @@ class Program:
         self.log_path = os.path.join(TMP, f"{name}-{len(running)}.log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True,
-                **{"stdout": log, **popen})
+                command, stderr=log, start_new_session=True,
+                **{"stdin": subprocess.DEVNULL, "stdout": log, **popen})
         self.pid = self.process.pid
         running.append(self)
         if ready:

@@ -252,9 +252,9 @@ static void test_servers(void **state)
 	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
 	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
 	roster_hide(r, &r->rows[1], 1, 0, 0);
-	stat_add(&a->cells[0].requests, 42);
-	stat_add(&a->cells[1].in_flight, 3);
-	roster_tell(r, &a->cells[1], STANDING_EJECTED);
+	stat_add(&roster_cell(r, a, 0)->requests, 42);
+	stat_add(&roster_cell(r, a, 1)->in_flight, 3);
+	roster_tell(r, roster_cell(r, a, 1), STANDING_EJECTED);
 	n = admin_metrics(&admin, text, sizeof(text));
 	assert_true(n > 0);
 	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","

@@ -149,8 +149,8 @@ static void standing(void **state)
 
 	(void)state;
 	rig_open_servers(&r, 1, 2);
-	first = &r.roster->rows[0].cells[0];
-	second = &r.roster->rows[1].cells[0];
+	first = roster_cell(r.roster, &r.roster->rows[0], 0);
+	second = roster_cell(r.roster, &r.roster->rows[1], 0);
 	assert_string_equal(r.roster->rows[1].name, "b");
 	get_all(&r, calls);
 	rig_run(&r, 0);

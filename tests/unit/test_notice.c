@@ -38,26 +38,26 @@ static void lines(void **state)
 
 	(void)state;
 	assert_notice(r, "");
-	eject(r, &a->cells[0], REASON_IN_A_ROW, 5);
-	eject(r, &b->cells[1], REASON_RATE, 60);
+	eject(r, roster_cell(r, a, 0), REASON_IN_A_ROW, 5);
+	eject(r, roster_cell(r, b, 1), REASON_RATE, 60);
 	assert_notice(r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is ejected "
 			 "for 2.5 s: 5 failures in a row, worker 0\n"
 			 "fairlead: upstream app: server 192.0.2.2:80 is ejected for 2.5 s: 60% of "
 			 "its answers were failures, worker 1\n");
 	assert_notice(r, "");
-	roster_tell(r, &a->cells[0], STANDING_UP);
-	roster_tell(r, &b->cells[1], STANDING_DOWN); /* the prober's to tell */
+	roster_tell(r, roster_cell(r, a, 0), STANDING_UP);
+	roster_tell(r, roster_cell(r, b, 1), STANDING_DOWN); /* the prober's to tell */
 	assert_notice(r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is asked "
 			 "again, worker 0\n");
 	/* A memcached has no one address. */
-	eject(r, &roster_enter(r, 1, "m1", "")->cells[1], REASON_UNREACHED, 0);
+	eject(r, roster_cell(r, roster_enter(r, 1, "m1", ""), 1), REASON_UNREACHED, 0);
 	assert_notice(r, "fairlead: upstream app: server m1 cannot be connected: its keys are "
 			 "misses, worker 1\n");
 	/* What came and went unseen is not told, nor what is no longer asked. */
-	eject(r, &a->cells[0], REASON_IN_A_ROW, 1);
-	roster_tell(r, &a->cells[0], STANDING_UP);
+	eject(r, roster_cell(r, a, 0), REASON_IN_A_ROW, 1);
+	roster_tell(r, roster_cell(r, a, 0), STANDING_UP);
 	roster_hide(r, b, 1, 0, 0);
-	roster_tell(r, &b->cells[1], STANDING_UP);
+	roster_tell(r, roster_cell(r, b, 1), STANDING_UP);
 	assert_notice(r, "");
 	roster_free(r);
 }

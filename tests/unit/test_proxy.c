@@ -14,6 +14,7 @@
 #include "base/reserve.h"
 #include "lib/proxyrig.h"
 
+#define SEEDS (SIMRIG_SEEDS / 2)
 #define ANSWERS_MAX 40
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: app\r\n\r\n"
 #define POST(path, n) "POST " path " HTTP/1.1\r\nHost: app\r\nContent-Length: " #n "\r\n\r\n"
@@ -22,7 +23,7 @@ static bool reached[64]; /* by enum ending */
 
 /* What runs now, for who looks at a failure. */
 static const char *now_playing = "";
-static uint64_t now_seed, seeds = 100;
+static uint64_t now_seed, seeds = SEEDS;
 static unsigned now_take;
 
 static void say_where(void)
@@ -275,7 +276,7 @@ static void test_scene(void **state)
 	const struct scene *s = *state;
 
 	now_playing = s->name;
-	for (now_seed = 1; now_seed <= 100; now_seed++)
+	for (now_seed = 1; now_seed <= SEEDS; now_seed++)
 		play_scene(s, now_seed);
 	now_playing = "";
 }
@@ -1342,7 +1343,7 @@ static void test_few_buffers(void **state)
 	for (size_t i = 0; i < COUNT(counts); i++)
 		each_seed(few_buffers, "few buffers",
 			  (struct proxyrig_options){ .buffers = counts[i] });
-	seeds = 100;
+	seeds = SEEDS;
 }
 
 /* ---- the reserve ------------------------------------------------------------ */

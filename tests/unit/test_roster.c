@@ -63,13 +63,14 @@ static void rows(void **state)
 	assert_ptr_not_equal(roster_enter(r, 1, "b", "127.0.0.1:1"), a);
 	assert_string_equal(a->name, "a");
 	assert_string_equal(a->address, "127.0.0.1:1");
-	assert_true(a->cells[0].entered && a->cells[1].entered && !a->cells[2].entered);
-	stat_add(&a->cells[0].requests, 7);
+	assert_true(roster_cell(r, a, 0)->entered && roster_cell(r, a, 1)->entered);
+	assert_false(roster_cell(r, a, 2)->entered);
+	stat_add(&roster_cell(r, a, 0)->requests, 7);
 	roster_hide(r, a, 0, LIMIT, 0);
-	assert_false(a->cells[0].entered);
+	assert_false(roster_cell(r, a, 0)->entered);
 	roster_leave(a);
 	assert_ptr_equal(roster_enter(r, 0, "a", "127.0.0.1:1"), a); /* it comes back */
-	assert_int_equal(a->cells[0].requests, 7);
+	assert_int_equal(roster_cell(r, a, 0)->requests, 7);
 	roster_free(r);
 }
 
@@ -92,12 +93,12 @@ static void full(void **state)
 	assert_ptr_equal(roster_enter(r, 1, "s100", "x"), row);
 	roster_leave(row);
 	assert_null(roster_enter(r, 0, "another", "x"));
-	stat_add(&row->cells[0].requests, 7);
+	stat_add(&roster_cell(r, row, 0)->requests, 7);
 	assert_true(roster_take(row, 1));
 	roster_leave(row);
 	assert_ptr_equal(roster_enter(r, 2, "another", "x"), row);
 	assert_string_equal(row->name, "another");
-	assert_int_equal(row->cells[0].requests, 0);
+	assert_int_equal(roster_cell(r, row, 0)->requests, 0);
 	assert_int_equal(row->used, 0);
 	assert_null(roster_enter(r, 0, "s100", "x"));
 	roster_free(r);
@@ -115,14 +116,14 @@ static void standings(void **state)
 	r = open_roster(&control);
 	row = roster_enter(r, 0, "a", "x");
 	changes = 0;
-	roster_tell(r, &row->cells[0], STANDING_EJECTED);
-	roster_tell(r, &row->cells[1], STANDING_DOWN);
+	roster_tell(r, roster_cell(r, row, 0), STANDING_EJECTED);
+	roster_tell(r, roster_cell(r, row, 1), STANDING_DOWN);
 	mailbox_drain(&control);
 	assert_int_equal(changes, 1);
-	roster_tell(r, &row->cells[0], STANDING_UP);
+	roster_tell(r, roster_cell(r, row, 0), STANDING_UP);
 	mailbox_drain(&control);
 	assert_int_equal(changes, 2);
-	assert_int_equal(row->cells[1].standing, STANDING_DOWN);
+	assert_int_equal(roster_cell(r, row, 1)->standing, STANDING_DOWN);
 	roster_free(r);
 }
 
@@ -144,14 +145,14 @@ static void the_longest(void **state)
 	mailbox_drain(&boxes[2]);
 	assert_int_equal(told[2], 1);
 	assert_false(roster_take(row, LIMIT)); /* it was handed over */
-	assert_int_equal(roster_granted(&row->cells[2]), 1);
-	assert_int_equal(roster_granted(&row->cells[2]), 0);
+	assert_int_equal(roster_granted(roster_cell(r, row, 2)), 1);
+	assert_int_equal(roster_granted(roster_cell(r, row, 2)), 0);
 	roster_waits(r, 2, 0);
 	roster_put(r, row, 0, LIMIT); /* its own line is the next */
 	assert_true(roster_take(row, LIMIT));
 	roster_waits(r, 0, 0);
 	roster_put(r, row, 0, LIMIT);
-	assert_int_equal(roster_granted(&row->cells[1]), 1);
+	assert_int_equal(roster_granted(roster_cell(r, row, 1)), 1);
 	roster_waits(r, 1, 0);
 	roster_put(r, row, 1, LIMIT); /* of no use, to nobody */
 	roster_put(r, row, 0, LIMIT);
@@ -173,10 +174,10 @@ static void hidden(void **state)
 	roster_waits(r, 2, 20);
 	roster_put(r, row, 0, LIMIT);
 	roster_hide(r, row, 1, LIMIT, 0); /* it was on its way to 1 */
-	assert_int_equal(roster_granted(&row->cells[2]), 1);
+	assert_int_equal(roster_granted(roster_cell(r, row, 2)), 1);
 	roster_put(r, row, 0, LIMIT);
-	assert_int_equal(roster_granted(&row->cells[1]), 0);
-	assert_int_equal(roster_granted(&row->cells[2]), 1);
+	assert_int_equal(roster_granted(roster_cell(r, row, 1)), 0);
+	assert_int_equal(roster_granted(roster_cell(r, row, 2)), 1);
 	roster_hide(r, row, 2, LIMIT, 2);
 	assert_int_equal(row->used, 0);
 	roster_free(r);
@@ -195,10 +196,10 @@ static void lowered(void **state)
 	roster_waits(r, 1, 10);
 	roster_put(r, row, 0, 2);
 	roster_put(r, row, 0, 2);
-	assert_int_equal(roster_granted(&row->cells[1]), 0);
+	assert_int_equal(roster_granted(roster_cell(r, row, 1)), 0);
 	assert_int_equal(row->used, 2);
 	roster_put(r, row, 0, 2);
-	assert_int_equal(roster_granted(&row->cells[1]), 1);
+	assert_int_equal(roster_granted(roster_cell(r, row, 1)), 1);
 	roster_free(r);
 }
 
@@ -236,7 +237,7 @@ static void *worker_run(void *arg)
 		}
 		while (!has) {
 			mailbox_drain(&boxes[worker]);
-			n = roster_granted(&row->cells[worker]);
+			n = roster_granted(roster_cell(shared, row, worker));
 			has = n > 0;
 			if (!has)
 				sched_yield();
@@ -248,7 +249,7 @@ static void *worker_run(void *arg)
 		roster_put(shared, row, worker, LIMIT);
 		/* A place that came although another was taken meanwhile. */
 		mailbox_drain(&boxes[worker]);
-		for (n = roster_granted(&row->cells[worker]); n > 0; n--)
+		for (n = roster_granted(roster_cell(shared, row, worker)); n > 0; n--)
 			roster_put(shared, row, worker, LIMIT);
 	}
 	roster_hide(shared, row, worker, LIMIT, 0);
