@@ -1,5 +1,5 @@
 /* The simulation runs each case with many seeds.
- * timeout: 300 */
+ * timeout: 600 */
 #include "contract.h"
 
 #include <errno.h>

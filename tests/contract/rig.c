@@ -32,7 +32,7 @@
 #define BACKLOG 256
 /* Longer than anything takes that still happens; in the simulation, longer than a
  * connect to a full listener is tried. */
-#define PATIENCE_REAL_US 5000000u
+#define PATIENCE_REAL_US 30000000u
 #define PATIENCE_SIM_US 300000000u
 
 const struct rig *rig_running;

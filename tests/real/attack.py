@@ -9,7 +9,7 @@ and one on a new connection, which mostly meets the case's connection to the ori
 was left behind by the case would be taken for a part of them or of their answers.
 Arguments: the names of some cases, else all are tried."""
 # beside
-# timeout: 170
+# timeout: 300
 # asan
 import collections
 import selectors
@@ -36,6 +36,11 @@ PATIENCE_S = 8
 PIECES_MAX = 40
 PAUSE_S = 0.0003
 TABLES = (lines, framing, bodies, connections, answers)
+
+
+# Who has no CPU for longer than this is late himself: as client or as origin.
+LATE_S = 0.2
+TRIES_MAX = 10
 
 
 class Wrong(Exception):
@@ -192,6 +197,7 @@ class World:
         self.selector = selectors.SelectSelector()    # to the microsecond
         self.wires, self.case, self.script = set(), None, None
         self.seen, self.malformed, self.sentinels = [], None, 0
+        self.pumped, self.late = time.monotonic(), 0    # the longest time it did not look
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, None)
@@ -206,6 +212,8 @@ class World:
         return script
 
     def pump(self, timeout=0.02):
+        now = time.monotonic()
+        self.late, self.pumped = max(self.late, now - self.pumped), now
         for wire in list(self.wires):
             wire.take_steps()
         waking = [w.wake for w in self.wires if w.steps]
@@ -354,6 +362,7 @@ def run(world, case, pieces):
     world.seen.clear()
     world.malformed = None
     world.case = case
+    world.late, world.pumped = 0, time.monotonic()
     if case.script is not None:
         world.renew_origins()
         world.script = list(case.script)
@@ -380,6 +389,19 @@ def run(world, case, pieces):
             o.scripted = o.answered = False
 
 
+def run_in_time(world, case, pieces):
+    """A try in which this script was late tells nothing, if it failed."""
+    for n in range(TRIES_MAX):
+        try:
+            run(world, case, pieces)
+            return
+        except (Wrong, OSError) as e:
+            world.pump(0)
+            if world.late < LATE_S or n == TRIES_MAX - 1:
+                raise
+            print(f"{case.name}: late by {world.late:.2f} s: {e}", flush=True)
+
+
 def all_cases():
     return [c for table in TABLES for c in table.CASES]
 
@@ -397,7 +419,7 @@ def test():
         for pieces in (False, True) if case.cut else (False,):
             tries += 1
             try:
-                run(world, case, pieces)
+                run_in_time(world, case, pieces)
             except (Wrong, OSError) as e:
                 failed.append(case.name)
                 print(f"{case.name}{' in pieces' if pieces else ''}: {e}", flush=True)

@@ -3,7 +3,7 @@
 what it costs is something that a machine could have spent; the report says so. And the bare
 tunnel loses no byte to slow readers, for which it has not buffers enough."""
 # once
-# timeout: 120
+# timeout: 300
 import csv
 import hashlib
 import os

@@ -3,7 +3,7 @@
 off, and then all; each time the contract suite and plays of every kind must pass."""
 # beside
 # once
-# timeout: 170
+# timeout: 600
 import concurrent.futures
 import os
 import subprocess

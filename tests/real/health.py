@@ -2,9 +2,10 @@
 """Active health checks against real nginx and memcached: who answers as expected gets requests,
 who does not gets none, and none fails for it."""
 # beside
-# timeout: 150
+# timeout: 300
 # asan
 import os
+import re
 import signal
 import socket
 import threading
@@ -17,7 +18,7 @@ upstreams:
   app:
     servers: [127.0.0.1:{one}, 127.0.0.1:{two}]
     response_timeout: 10s
-    health_check: {{ path: /health, interval: 100ms, timeout: 300ms, rise: 2, fall: 3 }}
+    health_check: {{ path: /health, interval: 100ms, timeout: 1500ms, rise: 2, fall: 3 }}
   plain:
     servers: [127.0.0.1:{one}, 127.0.0.1:{dead}]
     health_check: {{ type: tcp, interval: 100ms }}
@@ -27,7 +28,7 @@ upstreams:
   cache:
     protocol: memcached
     servers: [127.0.0.1:{cache}]
-    health_check: {{ interval: 100ms, timeout: 300ms, rise: 1, fall: 2 }}
+    health_check: {{ interval: 100ms, timeout: 1500ms, rise: 1, fall: 2 }}
 routes:
   - prefix: /plain
     proxy: {{ upstream: plain }}
@@ -56,8 +57,18 @@ def state(proxy, upstream, port):
     return int(found[0].split()[-1]) if found else None
 
 
+def down_at(proxy, upstream, port):
+    """1 for each worker that takes the server for down, else 0."""
+    text = rig.get(proxy.admin, "/metrics").body.decode()
+    return [int(n) for n in re.findall(rf'fairlead_server_state{{[^}}]*upstream="{upstream}",server='
+                                       rf'"127.0.0.1:{port}"[^}}]*state="down"}} (\d)', text)]
+
+
 def becomes(proxy, upstream, port, value):
+    """Known by who asks it, and then by each worker."""
     rig.until(lambda: state(proxy, upstream, port) == value, f"{upstream} {port}: {value}")
+    rig.until(lambda: down_at(proxy, upstream, port) == 2 * [1 - value],
+              f"{upstream} {port}: {value} at both workers")
 
 
 class Load:

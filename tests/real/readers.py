@@ -6,7 +6,7 @@ in line at the end of a drain is let go once.
 In a network of its own, so that the kernel holds little and the proxy the rest."""
 # beside
 # asan
-# timeout: 120
+# timeout: 300
 import concurrent.futures
 import ctypes
 import fcntl
@@ -119,10 +119,10 @@ def drained(origin):
 
 def slower_than_the_limit(origin):
     """A part of the answer takes longer than send_timeout, the next bytes never do."""
-    fairlead = proxy(origin, "send_timeout: 2s")
+    fairlead = proxy(origin, "send_timeout: 4s")
     readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
     deaf = asked(fairlead, f"/bytes/{SIZE}")
-    read_whole("send_timeout of 2 s", *readers)
+    read_whole("send_timeout of 4 s", *readers)
     n, end, _ = read_slowly(deaf)
     rig.check(n < SIZE, "who reads nothing is not cut off")
     for s in readers:

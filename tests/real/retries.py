@@ -2,7 +2,7 @@
 """Retries, deadlines and hedges in front of real nginx: one that is busy, one that hangs. What the
 client sees, and how much more the origins get than was asked for."""
 # beside
-# timeout: 120
+# timeout: 300
 import os
 import signal
 import time
@@ -30,12 +30,12 @@ routes:
     deadline: 1s
   - prefix: /hangs/hedged
     proxy: {{ upstream: hangs }}
-    deadline: 5s
+    deadline: 30s
     hedge: {{ percentile: 90, budget_percent: 100 }}
   - prefix: /hangs/
     proxy: {{ upstream: hangs }}
-    deadline: 5s
-    retry: {{ on: [timeout], per_try_timeout: 300ms, budget_percent: 100 }}
+    deadline: 30s
+    retry: {{ on: [timeout], per_try_timeout: 1s, budget_percent: 100 }}
 """
 
 
@@ -93,8 +93,8 @@ def hangs(proxy, origin):
         rig.check(good < 4, "nothing hangs")
         rig.check(gained(proxy, before)["upstream_deadlines_total"] == 4 - good, "deadlines")
         good, longest = asked(proxy, "/hangs/timed", 8)
-        print(f"hangs, another try after 0.3 s: {good} of 8 answered, within {longest:.2f} s")
-        rig.check(good == 8 and longest >= 0.3, f"{good} of 8 within {longest}")
+        print(f"hangs, another try after 1 s: {good} of 8 answered, within {longest:.2f} s")
+        rig.check(good == 8 and longest >= 1, f"{good} of 8 within {longest}")
         good, longest = asked(proxy, "/hangs/hedged", 20)
         got = gained(proxy, before)
         print(f"hangs, hedged: {good} of 20 answered, within {longest:.3f} s, "

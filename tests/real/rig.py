@@ -6,6 +6,7 @@ that tests/run gives; each script can be run by hand as well:
     ENGINE=epoll tests/real/concurrency.py
 """
 import os
+import random
 import re
 import resource
 import shutil
@@ -27,7 +28,7 @@ FULL = os.environ.get("FULL", "") not in ("", "0")    # the sizes of a real meas
 TMP = os.environ.get("TMP") or tempfile.mkdtemp(prefix="fairlead-real-")
 PATIENCE_S = 20
 
-running = []
+running, taken = [], []
 
 
 # --- small things ---------------------------------------------------------------
@@ -45,14 +46,32 @@ def check(good, what):
 
 
 def free_ports(n):
-    """Ports nobody uses now, asked for together so that they differ."""
-    socks = [socket.socket() for _ in range(n)]
-    for s in socks:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
+    """Ports nobody uses, and nobody gets before they are bound, or while a server is down: the
+    kernel gives them to none who wants any port, and scripts beside this one know them by name."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
+    wanted = range(10240, first if first > 12288 else 65536)
+    ports = []
+    while len(ports) < n:
+        port = random.choice(wanted)
+        if take_port(port):
+            ports.append(port)
     return ports
+
+
+def take_port(port):
+    """By a name that goes with this process."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0fairlead-test-port-{port}")
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as s:
+                s.bind(("", port))
+    except OSError:
+        name.close()
+        return False
+    taken.append(name)
+    return True
 
 
 def until(found, what, patience_s=PATIENCE_S):
@@ -76,6 +95,17 @@ def descriptors():
 def most_requests():
     """The largest number of requests at once: the proxy needs two descriptors each."""
     return min(10000, (descriptors() - 200) // 2)
+
+
+def becomes(call, good, what, times=10):
+    """How fast something is, only shows when nothing else is in its way: it is tried again
+    until it does. What it gave at last."""
+    tried = []
+    for _ in range(times):
+        tried.append(call())
+        if good(tried[-1]):
+            return tried[-1]
+    check(False, f"{what}: {tried}")
 
 
 # --- programs -------------------------------------------------------------------

@@ -106,8 +106,8 @@ def read_one(s):
 
 
 def slow(proxy):
-    """Requests that are answered a second after the signal."""
-    clients = [asked(proxy.port, "/delay/1500") for _ in range(CLIENTS)]
+    """Requests that are answered long after the signal."""
+    clients = [asked(proxy.port, "/delay/5000") for _ in range(CLIENTS)]
     rig.until(lambda: proxy.metrics()["exchanges"] >= CLIENTS, "requests in flight")
     return clients
 
@@ -120,8 +120,8 @@ def second_signal(origin):
     rig.check(proxy.alive(), "it did not wait for what is in flight")
     worker, began = proxy.worker_pid(), time.monotonic()
     proxy.signal(signal.SIGTERM)
-    proxy.ended(5)
-    rig.check(time.monotonic() - began < 2, "the second signal took its time")
+    proxy.ended()
+    rig.check(time.monotonic() - began < 15, "the second signal took its time")    # of 30 s
     rig.until(lambda: gone(worker), "the worker process to end")
     for s in clients:
         s.close()

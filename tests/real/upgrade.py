@@ -83,7 +83,7 @@ def listening(pid):
 def in_place(origin):
     proxy = Fairlead(CONFIG.format(origin=origin))
     sockets, first = listening(proxy.pid), proxy.worker_pid()
-    slow, idle = asked(proxy.port, "/delay/1500"), asked(proxy.port, "/bytes/10")
+    slow, idle = asked(proxy.port, "/delay/5000"), asked(proxy.port, "/bytes/10")
     rig.check(b"200 OK" in idle.recv(4096), "the first request")
     rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
     proxy.upgrade()

@@ -3,7 +3,7 @@
 are closed, and whether one ended with a reset. Client and origin are this script.
 Arguments: the names of some cases, else all are tried."""
 # beside
-# timeout: 200
+# timeout: 300
 # asan
 import socket
 import struct

@@ -1,4 +1,5 @@
 /* tsan: this one has threads. */
+#include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -82,17 +83,28 @@ static void test_idle_pool_ends(void **state)
 	}
 }
 
-static void test_burns(void **state)
+static long burnt_ms(void)
 {
 	struct timespec a, b;
-	long ms;
 
-	(void)state;
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
 	assert_true(pool_burn(30) > 0);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
-	ms = (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
-	assert_in_range(ms, 29, 60);
+	return (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+}
+
+/* Never too little; and not too much, unless a host counts as ours what it gave to others. */
+static void test_burns(void **state)
+{
+	long ms, least_ms = LONG_MAX;
+
+	(void)state;
+	for (unsigned tries = 0; tries < 20 && least_ms > 60; tries++) {
+		ms = burnt_ms();
+		assert_true(ms >= 29);
+		least_ms = ms < least_ms ? ms : least_ms;
+	}
+	assert_in_range(least_ms, 29, 60);
 }
 
 int main(void)

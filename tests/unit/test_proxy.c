@@ -1,5 +1,6 @@
 /* A whole proxy: every way an exchange can end, and what its client is told. A failure says
- * its scene and seed; SEED=N runs that seed only. */
+ * its scene and seed; SEED=N runs that seed only.
+ * timeout: 600 */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
