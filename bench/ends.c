@@ -54,6 +54,7 @@ struct message {
 	uint32_t head_n;    /* bytes of a head that came in pieces */
 	uint64_t left;      /* of the body or chunk */
 	bool line_is_empty; /* of the trailers, so far */
+	bool close;         /* it is the last one, as its head says */
 	char head[HEAD_MAX];
 };
 
@@ -116,11 +117,14 @@ static void read_fields(struct message *m, const char *head, const char *end)
 
 	m->part = IN_BODY;
 	m->left = 0;
+	m->close = false;
 	for (; line && ++line < end; line = memchr(line, '\n', (size_t)(end - line))) {
 		if (is_field(line, end, "content-length:"))
 			m->left = strtoull(line + 15, NULL, 10);
 		else if (is_field(line, end, "transfer-encoding: chunked"))
 			m->part = IN_CHUNK_SIZE;
+		else if (is_field(line, end, "connection: close"))
+			m->close = true;
 	}
 }
 
@@ -328,13 +332,27 @@ static void accepted(int fd)
 	receive(e);
 }
 
+/* Behind its answer, which was taken when it was submitted, or else waits for room. */
+static void finish(struct end *e)
+{
+	struct io_uring_sqe *sqe = next_sqe();
+
+	io_uring_prep_shutdown(sqe, e->fd, SHUT_WR);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	mark(sqe, NULL, OP_OTHER);
+}
+
 static void asked(struct end *e, const char *p, size_t n)
 {
 	size_t taken;
 
-	for (; n > 0; p += taken, n -= taken)
-		if (read_message(e, p, n, &taken))
-			send_all(e, answer, answer_bytes);
+	for (; n > 0; p += taken, n -= taken) {
+		if (!read_message(e, p, n, &taken))
+			continue;
+		send_all(e, answer, answer_bytes);
+		if (e->in.close)
+			finish(e);
+	}
 }
 
 /* ---- the clients ------------------------------------------------------------ */

@@ -32,10 +32,11 @@ struct io_loop;
 /* Flags of done. */
 #define IO_MORE 1u /* not the last call for this op */
 
-/* Flags of io_send(). */
-#define IO_SILENT 1u /* nobody waits for the end of this send: its done may come
+/* A flag of io_send(), and of its done. */
+#define IO_SILENT 2u /* nobody waits for the end of this send: its done may come
 			with the next thing that happens, instead of waking the
-			loop (kernel-notes/03-silent-sends) */
+			loop (kernel-notes/03-silent-sends). In done: so it was, and
+			all was taken when the wait began, however long that lasted */
 
 enum io_kind {
 	IO_IDLE, /* not started, or its last done was called */

@@ -76,6 +76,9 @@ void loop_clock(struct io_loop *loop);
  * again; do not touch it after. */
 void loop_finish(struct io_loop *loop, struct io_op *op, int res);
 
+/* The same for a silent send that was taken whole. */
+void loop_finish_silent(struct io_loop *loop, struct io_send *op);
+
 /* Hands n bytes of b (which begins at b->begin) to a receive, and takes b back if
  * the callee did not take it. Lowers the window. Returns true if the op goes on
  * (n < window); else this was its last done (n >= window), and the op's node must

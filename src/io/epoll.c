@@ -127,12 +127,14 @@ static void epoll_send(struct io_loop *loop, struct io_send *op, bool silent)
 
 static void send_ended(struct epoll *e, struct sock *s, struct io_send *op, int res)
 {
-	if (res >= 0 && op->op.flags == EPOLL_SILENT)
-		stat_add(&e->loop.stats.silent_sends, 1);
-	else
-		e->must_not_wait = true;
 	s->send = NULL;
-	loop_finish(&e->loop, &op->op, res);
+	if (res >= 0 && op->op.flags == EPOLL_SILENT) {
+		stat_add(&e->loop.stats.silent_sends, 1);
+		loop_finish_silent(&e->loop, op);
+	} else {
+		e->must_not_wait = true;
+		loop_finish(&e->loop, &op->op, res);
+	}
 }
 
 /* Took a part or nothing: waits for the edge that says there is room. */

@@ -268,14 +268,24 @@ void io_wake(struct io_loop *loop)
 
 /* ---- ending ----------------------------------------------------------------- */
 
-void loop_finish(struct io_loop *loop, struct io_op *op, int res)
+static void finish(struct io_loop *loop, struct io_op *op, int res, unsigned flags)
 {
 	ASSERT(op->kind != IO_IDLE);
 	ASSERT(list_empty(&op->node));
 	ASSERT(loop->busy > 0);
 	loop->busy--;
 	op->kind = IO_IDLE;
-	op->done(op, res, 0);
+	op->done(op, res, flags);
+}
+
+void loop_finish(struct io_loop *loop, struct io_op *op, int res)
+{
+	finish(loop, op, res, 0);
+}
+
+void loop_finish_silent(struct io_loop *loop, struct io_send *op)
+{
+	finish(loop, &op->op, (int)op->len, IO_SILENT);
 }
 
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n)

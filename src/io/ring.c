@@ -330,7 +330,8 @@ static void finish_silent(struct ring *r, unsigned consumed)
 		if ((int)(op->engine - consumed) >= 0)
 			return;
 		stat_add(&r->loop.stats.silent_sends, 1);
-		ring_finish(r, op, (int)op_send(op)->len);
+		list_remove(&op->node);
+		loop_finish_silent(&r->loop, op_send(op));
 	}
 }
 

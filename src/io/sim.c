@@ -29,6 +29,12 @@ static void finish(struct sim *s, struct slot *slot, int res)
 	loop_finish(&s->loop, slot_put(s, slot), res);
 }
 
+/* Its op still says so, unless it had to wait for room once. */
+static bool is_silent(const struct slot *slot)
+{
+	return slot->op->kind == IO_SEND && slot->op->flags & IO_SILENT && slot->op->res > 0;
+}
+
 static void call_soon(struct sim *s, const struct slot *slot, enum why why)
 {
 	world_call(&s->world, ticket_of(s, slot, why), world_delay(&s->world));
@@ -336,7 +342,10 @@ static bool write_step(struct sim *s, struct slot *slot)
 static bool step(struct sim *s, struct slot *slot)
 {
 	if (slot->state == SLOT_OVER) {
-		finish(s, slot, slot->op->res);
+		if (is_silent(slot))
+			loop_finish_silent(&s->loop, op_send(slot_put(s, slot)));
+		else
+			finish(s, slot, slot->op->res);
 		return true;
 	}
 	if (slot->detached || slot->state == SLOT_SILENT)

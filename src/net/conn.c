@@ -527,7 +527,6 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	struct outbox *o = CONTAINER(op, struct outbox, send.op);
 	struct conn *c = o->send.owner;
 
-	(void)flags;
 	outbox_release(o, o->first, o->flying);
 	o->first = o->flying;
 	if (res < 0) {
@@ -541,7 +540,8 @@ static void sent(struct io_op *op, int res, unsigned flags)
 		return;
 	}
 	c->sent += (uint32_t)res;
-	c->sent_ms = told_ms(c);
+	if (!(flags & IO_SILENT)) /* else when it began, which may be long ago */
+		c->sent_ms = told_ms(c);
 	if (o->first == o->n) {
 		o->first = o->flying = o->n = 0;
 		outbox_emptied(c);

@@ -106,6 +106,39 @@ static void silent_big_to_slow(struct rig *r)
 	CHECK(r, (io_stats(r->loop)->short_sends > 0) == rig_sends_silently(r));
 }
 
+static void keep_flags(struct probe *p, int res, unsigned flags)
+{
+	(void)res;
+	*(unsigned *)p->owner = flags;
+}
+
+/* Who hears of it late can tell that it was over long before. */
+static void silent_says_so(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct probe *send = probe_new(r);
+	char bytes[] = "hello";
+	struct iovec iov;
+	unsigned flags;
+
+	send->told = keep_flags;
+	send->owner = &flags;
+	for (unsigned asked = 0; asked <= IO_SILENT; asked += IO_SILENT) {
+		uint64_t shorts = io_stats(r->loop)->short_sends;
+
+		flags = ~0u;
+		iov = (struct iovec){ bytes, 5 };
+		probe_send(send, pair.a, &iov, 1, asked);
+		while (send->busy)
+			rig_settle(r);
+		if (!rig_sends_silently(r) || io_stats(r->loop)->short_sends > shorts)
+			CHECK(r, flags == 0);
+		else
+			CHECK(r, flags == asked);
+	}
+	pair_close(r, &pair);
+}
+
 /* ---- many connections, silent sends and others mixed ------------------------ */
 
 #define MIXED_N 40u
@@ -359,7 +392,7 @@ static void reset_while_sending(struct rig *r)
 	PUMP(r, !writer_busy(w));
 	CHECK(r, w->error == -ECONNRESET || w->error == -EPIPE);
 	/* And from now on every one fails, silent ones too. */
-	for (unsigned flags = 0; flags <= IO_SILENT; flags++) {
+	for (unsigned flags = 0; flags <= IO_SILENT; flags += IO_SILENT) {
 		w->error = 0;
 		writer_send(w, pair.a, 10, 1, flags);
 		PUMP(r, !writer_busy(w));
@@ -489,6 +522,7 @@ const struct case_ streams_cases[] = {
 	UNIX_CASE(send_big_to_slow),
 	CASE(silent_big_to_slow),
 	UNIX_CASE(silent_big_to_slow),
+	CASE(silent_says_so),
 	CASE(sends_mixed),
 	UNIX_CASE(sends_mixed),
 	CASE(window_holds_back),

@@ -437,6 +437,20 @@ static void progress_begins_with_a_send(struct line *l)
 	assert_true(l->conn.sent_ms + 5000 >= l->rig.tick.now_ms);
 }
 
+/* Its end is told with the next thing that happens: that is no progress. */
+static void progress_is_not_when_a_send_is_told(struct line *l)
+{
+	uint64_t begun_ms;
+
+	simrig_run(&l->rig, 50);
+	assert_true(conn_push_small(&l->conn, SLICE("x")));
+	tick_once(&l->rig.tick);
+	assert_true(io_busy(&l->conn.outbox->send.op));
+	begun_ms = l->conn.sent_ms;
+	SIMRIG_UNTIL(&l->rig, !l->conn.outbox, 5000);
+	assert_int_equal(l->conn.sent_ms, begun_ms);
+}
+
 /* And a receive when it is told: however long was waited for it. */
 static void progress_is_when_bytes_come(struct line *l)
 {
@@ -456,6 +470,7 @@ static void test_progress(void **state)
 	(void)state;
 	each_seed(progress_is_when_bytes_come);
 	each_seed(progress_begins_with_a_send);
+	each_seed(progress_is_not_when_a_send_is_told);
 }
 
 /* ---- death ------------------------------------------------------------------ */
