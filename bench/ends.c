@@ -33,30 +33,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "message.h"
+
 #define RING_ENTRIES 4096
 #define COMPLETIONS 65536
 #define BACKLOG 16384
 #define BUFFERS 64u /* a power of two */
 #define BUFFER_BYTES 32768u
-#define HEAD_MAX 2048
 #define LATENCIES_MAX (1u << 24)
 #define PATIENCE_S 10
 #define UPLOAD_MAX (64u << 20)
 
 enum op { OP_LINE, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_OTHER };
 #define OP_MASK 7u
-
-/* What is being read on one connection. */
-enum part { IN_HEAD, IN_BODY, IN_CHUNK_SIZE, IN_CHUNK, IN_TRAILERS };
-
-struct message {
-	enum part part;
-	uint32_t head_n;    /* bytes of a head that came in pieces */
-	uint64_t left;      /* of the body or chunk */
-	bool line_is_empty; /* of the trailers, so far */
-	bool close;         /* it is the last one, as its head says */
-	char head[HEAD_MAX];
-};
 
 struct end {
 	int fd;
@@ -101,133 +90,6 @@ static int64_t clock_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-/* ---- messages --------------------------------------------------------------- */
-
-static bool is_field(const char *line, const char *end, const char *name)
-{
-	size_t n = strlen(name);
-
-	return (size_t)(end - line) > n && strncasecmp(line, name, n) == 0;
-}
-
-/* What follows the head; no body if nothing speaks of one. */
-static void read_fields(struct message *m, const char *head, const char *end)
-{
-	const char *line = memchr(head, '\n', (size_t)(end - head));
-
-	m->part = IN_BODY;
-	m->left = 0;
-	m->close = false;
-	for (; line && ++line < end; line = memchr(line, '\n', (size_t)(end - line))) {
-		if (is_field(line, end, "content-length:"))
-			m->left = strtoull(line + 15, NULL, 10);
-		else if (is_field(line, end, "transfer-encoding: chunked"))
-			m->part = IN_CHUNK_SIZE;
-		else if (is_field(line, end, "connection: close"))
-			m->close = true;
-	}
-}
-
-/* A head in pieces is put together first. Returns what of p was taken. */
-static size_t read_head(struct end *e, const char *p, size_t n)
-{
-	struct message *m = &e->in;
-	const char *head = p, *end;
-	uint32_t before = m->head_n;
-	size_t taken;
-
-	if (before > 0) {
-		size_t more = n < HEAD_MAX - before ? n : HEAD_MAX - before;
-
-		memcpy(m->head + before, p, more);
-		head = m->head;
-		n = before + more;
-	}
-	end = memmem(head, n, "\r\n\r\n", 4);
-	if (!end) {
-		if (n >= HEAD_MAX)
-			die("a head of more than 2 KiB", EMSGSIZE);
-		memmove(m->head, head, n);
-		m->head_n = (uint32_t)n;
-		return n - before;
-	}
-	end += 4;
-	if (!e->origin && memcmp(head, "HTTP/1.1 200 ", 13) != 0)
-		load.errors++;
-	read_fields(m, head, end);
-	taken = (size_t)(end - head) - before;
-	m->head_n = 0;
-	return taken;
-}
-
-static size_t skip(struct message *m, size_t n)
-{
-	size_t taken = n < m->left ? n : (size_t)m->left;
-
-	m->left -= taken;
-	return taken;
-}
-
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static size_t read_chunk_size(struct message *m, char c)
-{
-	if (hex(c) >= 0) {
-		m->left = m->left << 4 | (unsigned)hex(c);
-	} else if (c == '\n') {
-		m->part = m->left ? IN_CHUNK : IN_TRAILERS;
-		m->left += m->left ? 2 : 0; /* the end of its last line */
-		m->line_is_empty = true;
-	}
-	return 1;
-}
-
-/* Reads on in one message; true: it is whole. `taken` of the bytes belong to it. */
-static bool read_message(struct end *e, const char *p, size_t n, size_t *taken)
-{
-	struct message *m = &e->in;
-	size_t at = 0;
-
-	while (at < n) {
-		switch (m->part) {
-		case IN_HEAD:
-			at += read_head(e, p + at, n - at);
-			break;
-		case IN_BODY:
-			at += skip(m, n - at);
-			break;
-		case IN_CHUNK_SIZE:
-			at += read_chunk_size(m, p[at]);
-			break;
-		case IN_CHUNK:
-			at += skip(m, n - at);
-			if (m->left == 0)
-				m->part = IN_CHUNK_SIZE;
-			break;
-		case IN_TRAILERS:
-			if (p[at] == '\n' && m->line_is_empty)
-				m->part = IN_BODY; /* of which nothing is left */
-			else if (p[at] != '\r')
-				m->line_is_empty = p[at] == '\n';
-			at++;
-			break;
-		}
-		if (m->part == IN_BODY && m->left == 0) {
-			m->part = IN_HEAD;
-			*taken = at;
-			return true;
-		}
-	}
-	*taken = at;
-	return false;
-}
-
 /* ---- operations ------------------------------------------------------------- */
 
 static struct io_uring_sqe *next_sqe(void)
@@ -255,7 +117,7 @@ static void receive(struct end *e)
 		sqe->flags |= IOSQE_BUFFER_SELECT;
 	} else if (e->in.part == IN_HEAD) {
 		io_uring_prep_recv(sqe, e->fd, e->in.head + e->in.head_n,
-				   HEAD_MAX - e->in.head_n, 0);
+				   MESSAGE_HEAD_MAX - e->in.head_n, 0);
 	} else {
 		size_t most = (size_t)BUFFERS *
 			      BUFFER_BYTES; /* nothing is written there */
@@ -347,7 +209,7 @@ static void asked(struct end *e, const char *p, size_t n)
 	size_t taken;
 
 	for (; n > 0; p += taken, n -= taken) {
-		if (!read_message(e, p, n, &taken))
+		if (!message_read(&e->in, p, n, &taken))
 			continue;
 		send_all(e, answer, answer_bytes);
 		if (e->in.close)
@@ -425,6 +287,8 @@ static void gone(struct end *e)
 static void answered(struct end *e)
 {
 	load.requests++;
+	if (e->in.status != 200)
+		load.errors++;
 	if (latencies < LATENCIES_MAX)
 		latency_us[latencies++] = (float)(now_ns - e->asked_ns) / 1000;
 	if (e->awaited == 0) {
@@ -445,7 +309,7 @@ static void heard(struct end *e, const char *p, size_t n)
 
 	load.bytes += n;
 	for (; n > 0; p += taken, n -= taken)
-		if (read_message(e, p, n, &taken))
+		if (message_read(&e->in, p, n, &taken))
 			answered(e);
 }
 
@@ -454,7 +318,7 @@ static void heard_bulk(struct end *e, size_t n)
 {
 	if (e->in.part == IN_HEAD) {
 		char *p = e->in.head + e->in.head_n;
-		char copy[HEAD_MAX];
+		char copy[MESSAGE_HEAD_MAX];
 
 		memcpy(copy, p, n);
 		heard(e, copy, n);
