@@ -172,12 +172,19 @@ def flapping(proxy, load, nginx, port):
     return nginx
 
 
+def ejected_by(proxy, port, since):
+    """The workers that have told so: each tries it again while the other has it ejected."""
+    return set(re.findall(rf"server 127\.0\.0\.1:{port} is ejected for .*, worker (\d+)",
+                          proxy.log()[since:]))
+
+
 def slow(proxy, load, nginx, port):
     """It takes connections and does not answer. Three requests of each worker find out, and
     one of each whenever it is tried again."""
     load.forget()
+    before = len(proxy.log())
     nginx.signal(signal.SIGSTOP)
-    rig.until(lambda: state(proxy, port, "ejected") == 2, "both workers to eject it")
+    rig.until(lambda: ejected_by(proxy, port, before) == {"0", "1"}, "both workers to eject it")
     load.show("one of three stands still, until it is ejected")
     rig.check(set(load.statuses) <= {200, 504}, f"{load.statuses}")
     lasting(load, 2)
