@@ -5,7 +5,7 @@ import subprocess
 import held
 import latency
 from contestants import PEERS
-from table import WIDE, better
+from table import WIDE
 from workloads import MATRIX
 
 COLOURS = {"fairlead": "#1f5fbf", "fairlead-epoll": "#8fb4e8", "nginx": "#3a9a4b",
@@ -60,10 +60,10 @@ def relative(record):
     """CPU time per request as a share of the better peer's."""
     rows = []
     for w in MATRIX:
-        base = better(record, w.name, "cpu_us")
-        if base:
-            rows.append((w.name, {n: (record.median(w.name, n, "cpu_us") or 0) / base or None
-                                  for n in WIDE}))
+        medians = {n: record.median(w.name, n, "cpu_us") for n in WIDE}
+        peers = [medians[n] for n in PEERS if medians[n]]
+        if peers:
+            rows.append((w.name, {n: v and v / min(peers) for n, v in medians.items()}))
     return rows
 
 

@@ -65,3 +65,14 @@ def spread(values):
         return None
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return (high - low) / 2 / statistics.median(values)
+
+
+def interval(values):
+    """Where they lie: between the quartiles from five on, between the extremes of fewer. None
+    of a single one, which does not say how much it varies."""
+    if len(values) < 2:
+        return None
+    if len(values) < 5:
+        return min(values), max(values)
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high

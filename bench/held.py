@@ -110,7 +110,7 @@ def idle(proxy, n, setting, settle_s):
 class Sizes:
     def __init__(self, quick):
         self.n = 1000 if quick else rig.most_requests()
-        self.rounds = 1 if quick else 3
+        self.rounds = 3
         self.hold_s, self.settle_s = (3, 1.5) if quick else (8, 5)
 
     def length_s(self, names):

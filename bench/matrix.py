@@ -23,8 +23,8 @@ class Stage:
         del rig.running[self.before:]
 
 
-def length_s(workloads, rounds, seconds, warm_s):
-    return sum(len(w.contestants) * (rounds * seconds + warm_s) for w in workloads)
+def length_s(workloads, rounds, seconds):
+    return sum(len(w.contestants) * (rounds * seconds + WARM_S) for w in workloads)
 
 
 def cell(record, workload, proxy, number, seconds, stage):
@@ -37,17 +37,17 @@ def cell(record, workload, proxy, number, seconds, stage):
         record.add(workload.name, proxy.name, number, {"failed": told["errors"]})
 
 
-def warm(stage, workload, proxies, warm_s, progress):
+def warm(stage, workload, proxies, progress):
     """Connections to the origin, caches, memory: what only a first round would pay."""
-    for proxy in proxies if warm_s else ():
+    for proxy in proxies:
         progress.say(f"{workload.name}: warming {proxy.name}")
-        load.ask(workload, proxy.port, warm_s, stage)
-        progress.done(warm_s)
+        load.ask(workload, proxy.port, WARM_S, stage)
+        progress.done(WARM_S)
 
 
-def one(record, stage, workload, rounds, seconds, warm_s, progress):
+def one(record, stage, workload, rounds, seconds, progress):
     proxies = [p for p in stage.proxies if p.name in workload.contestants]
-    warm(stage, workload, proxies, warm_s, progress)
+    warm(stage, workload, proxies, progress)
     for number in range(1, rounds + 1):
         with turns.mine():
             for proxy in proxies:
@@ -56,10 +56,10 @@ def one(record, stage, workload, rounds, seconds, warm_s, progress):
                 progress.done(seconds)
 
 
-def run(record, workloads, rounds, seconds, warm_s, progress):
+def run(record, workloads, rounds, seconds, progress):
     for workers, behind in sorted({(w.workers, w.behind) for w in workloads}):
         mine = [w for w in workloads if (w.workers, w.behind) == (workers, behind)]
         stage = Stage(workers, {name for w in mine for name in w.contestants}, behind)
         for workload in mine:
-            one(record, stage, workload, rounds, seconds, warm_s, progress)
+            one(record, stage, workload, rounds, seconds, progress)
         stage.end()

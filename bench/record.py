@@ -22,6 +22,10 @@ class Record:
         return [value for w, c, _, f, value in self.rows
                 if (w, c, f) == (workload, contestant, figure)]
 
+    def by_round(self, workload, contestant, figure):
+        return {r: value for w, c, r, f, value in self.rows
+                if (w, c, f) == (workload, contestant, figure)}
+
     def median(self, workload, contestant, figure):
         return figures.median(self.values(workload, contestant, figure))
 

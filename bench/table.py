@@ -8,6 +8,7 @@ import latency
 from contestants import HERE, PEERS
 from workloads import MATRIX
 
+COUNTED = ("bytes", "instructions")    # figures that are no time
 WIDE = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 
 
@@ -25,17 +26,23 @@ def number(value, digits=3):
     return f"{value:.{digits}g}"
 
 
-def better(record, workload, figure, names=PEERS):
-    known = [v for v in (record.median(workload, n, figure) for n in names) if v is not None]
-    return min(known) if known else None
+class Ratio:
+    """A figure of one contestant to that of whichever of `names` has the lowest median, round
+    by round, so that what a machine does to a whole round is in none of the ratios. value:
+    their median, None where a contestant is missing. interval: where they lie."""
+    def __init__(self, record, workload, figure, of, names):
+        known = {n: record.median(workload, n, figure) for n in names}
+        known = {n: v for n, v in known.items() if v}
+        base = min(known, key=known.get) if known else None
+        rounds, others = (record.by_round(workload, n, figure) for n in (of, base))
+        ratios = [v / others[r] for r, v in rounds.items() if others.get(r)]
+        self.value, self.interval = figures.median(ratios), figures.interval(ratios)
 
-
-def ratio(value, base):
-    return None if value is None or not base else value / base
-
-
-def as_ratio(value):
-    return "–" if value is None else f"{value:.2f}"
+    def __str__(self):
+        if self.value is None:
+            return "–"
+        return f"{self.value:.2f}" + (" ({:.2f}–{:.2f})".format(*self.interval)
+                                      if self.interval else "")
 
 
 def cell(record, workload, name, figure):
@@ -51,11 +58,10 @@ def matrix(record, figure="cpu_us"):
     head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to our epoll"]
     rows = []
     for w in MATRIX:
-        mine = record.median(w.name, "fairlead", figure)
         if w.name not in record.names("workload"):
             continue
         rows.append([w.title, *(cell(record, w.name, n, figure) for n in WIDE)] +
-                    [as_ratio(ratio(mine, better(record, w.name, figure, names)))
+                    [str(Ratio(record, w.name, figure, "fairlead", names))
                      for names in (PEERS, ("tunnel",), ("fairlead-epoll",))])
     return rows_to_text(head, rows) if rows else ""
 
@@ -82,31 +88,48 @@ def targets():
         return list(csv.DictReader(f))
 
 
+class Single:
+    """A figure that is compared with nobody's: like a Ratio of which the base is 1."""
+    def __init__(self, record, workload, figure, of):
+        self.value = record.median(workload, of, figure)
+        self.interval = figures.interval(list(record.by_round(workload, of, figure).values()))
+
+    def __str__(self):
+        return "–" if self.value is None else f"{self.value:.0f}"
+
+
 def measured(record, target):
-    value = record.median(target["workload"], target["of"], target["figure"])
+    where = target["workload"], target["figure"], target["of"]
     if not target["against"]:
-        return value
+        return Single(record, where[0], where[1], where[2])
     names = target["against"].split()
-    if any(record.median(target["workload"], n, target["figure"]) is None for n in names):
-        return None    # a better one may be missing
-    return ratio(value, better(record, target["workload"], target["figure"], names))
+    if any(record.median(where[0], n, where[1]) is None for n in names):
+        names = ()    # a better one may be missing
+    return Ratio(record, *where, names)
 
 
-def verdict(value, target):
+def verdict(found, target):
+    """A claim holds or does not where the whole interval says so. Time and CPU time of a single
+    round tell nothing; memory is counted once and does not vary."""
+    must, value, interval = float(target["must"]), found.value, found.interval
     if value is None:
         return "not measured"
-    if target["aim"] and value <= float(target["aim"]):
+    if not interval and target["figure"] not in COUNTED:
+        return "cannot tell"
+    low, high = interval or (value, value)
+    if low <= must < high:
+        return "cannot tell"
+    if target["aim"] and high <= float(target["aim"]):
         return "**aim**"
-    return "yes" if value <= float(target["must"]) else "**no**"
+    return "yes" if high <= must else "**no**"
 
 
 def reached(record):
     rows = []
     for target in targets():
-        value = measured(record, target)
-        shown = "–" if value is None else f"{value:.2f}" if value < 100 else f"{value:.0f}"
-        rows.append([target["work"], target["must"], target["aim"] or "–", shown,
-                     verdict(value, target)])
+        found = measured(record, target)
+        rows.append([target["work"], target["must"], target["aim"] or "–", str(found),
+                     verdict(found, target)])
     return rows_to_text(["work", "must", "aim", "measured", "holds"], rows)
 
 

@@ -8,8 +8,13 @@ import csv
 import hashlib
 import os
 import subprocess
+import sys
 
 import rig
+
+sys.path.insert(0, os.path.join(rig.ROOT, "bench"))
+import record  # noqa: E402
+import table  # noqa: E402
 
 BENCH = os.path.join(rig.ROOT, "bench/run")
 CONTESTANTS = {"fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel"}
@@ -62,7 +67,36 @@ def tunnel_keeps_all():
     rig.check(not wrong, f"{wrong} of {READERS} files were not what the origin sent")
 
 
+def told(mine, peers):
+    """A record of one row, a figure of fairlead and nginx for each round."""
+    return record.Record([("small-64", n, i, "cpu_us", v) for n, values in
+                          (("fairlead", mine), ("nginx", peers)) for i, v in enumerate(values)])
+
+
+def verdicts():
+    """A claim whose rounds lie on both sides of it is neither held nor missed."""
+    target = {"workload": "small-64", "figure": "cpu_us", "of": "fairlead", "against": "nginx",
+              "must": "0.90", "aim": "0.70"}
+    for mine, peers, wanted in (
+            ((8, 8.5, 8.8), (10, 10, 10), "yes"),
+            ((6, 6.5, 6.8), (10, 10, 10), "**aim**"),
+            ((9.1, 9.5, 11), (10, 10, 10), "**no**"),
+            ((8, 8.5, 12.6), (10, 10, 10), "cannot tell"),
+            ((8, 16, 24), (10, 20, 30), "yes"),           # the machine, not the program
+            ((8, 8, 8, 8, 20), (10,) * 5, "yes"),         # one bad round of five
+            ((8,), (10,), "cannot tell"),
+            ((8, 8.5, 8.8), (), "not measured")):
+        said = table.verdict(table.measured(told(mine, peers), target), target)
+        rig.check(said == wanted, f"{mine} to {peers}: {said}, not {wanted}")
+    once = record.Record([("idle", "fairlead", 1, "bytes", 400)])
+    memory = {"workload": "idle", "figure": "bytes", "of": "fairlead", "against": "", "aim": "",
+              "must": "512"}
+    said = table.verdict(table.measured(once, memory), memory)
+    rig.check(said == "yes", f"400 bytes of 512: {said}")
+
+
 def main():
+    verdicts()
     tunnel_keeps_all()
     for peer in ("nginx", "haproxy", "wrk", "memcached"):
         if not os.path.exists(os.path.join(rig.PEERS, peer)):
