@@ -4,11 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/diagnostics.h"
 #include "config/config.h"
 #include "run/order.h"
 #include "run/start.h"
 #include "run/upgrade.h"
 #include "run/version.h"
+
+/* Until it serves, or while it reads a file, whoever reads standard error has so long. */
+#define PATIENCE_MS 1000
 
 struct arguments {
 	const char *file;
@@ -114,9 +118,11 @@ static int give_order(const struct arguments *a)
 
 static int run(const struct arguments *a, char **argv)
 {
-	struct config *config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
-								 config_read(a->file, stderr);
+	struct config *config;
 
+	diagnostics_open();
+	diagnostics_patience(PATIENCE_MS);
+	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() : config_read(a->file, stderr);
 	if (!config)
 		return 1;
 	return start(config, &(struct start_options){ a->engine, a->workers, argv });

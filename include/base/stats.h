@@ -68,6 +68,7 @@ struct worker_stats {
 #define X(name, kind, help) uint64_t name;
 	WORKER_STATS(X)
 #undef X
+	uint64_t log_error; /* errno of the last line that was lost; 0: no write took the others */
 };
 
 /* Of one upstream on one worker. */

@@ -52,12 +52,21 @@ static void write_next(struct access *a)
 	a->unwritten -= n;
 }
 
+static void lose(struct access *a, uint32_t lines, int error)
+{
+	stat_set(&a->stats->log_error, (uint64_t)error);
+	stat_add(&a->stats->log_dropped, lines);
+}
+
 static void written(struct io_op *op, int res, unsigned flags)
 {
 	struct access *a = CONTAINER(op, struct access, write.op);
 
 	(void)flags;
-	stat_add(res < 0 ? &a->stats->log_dropped : &a->stats->log_lines, a->write_lines);
+	if (res < 0)
+		lose(a, a->write_lines, -res);
+	else
+		stat_add(&a->stats->log_lines, a->write_lines);
 	if (a->unwritten > 0)
 		write_next(a);
 	else
@@ -259,7 +268,7 @@ void access_log(struct access *a, const struct access_entry *x)
 		put = put_line(a, x);
 	}
 	if (!put) {
-		stat_add(&a->stats->log_dropped, 1);
+		lose(a, 1, 0);
 		return;
 	}
 	a->filling_lines++;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/diagnostics.h"
 #include "http/emit.h"
 
 #define ADMIN_CLIENTS 64
@@ -301,6 +302,9 @@ size_t admin_metrics(const struct admin *a, char *text, size_t size)
 	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
 	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
 	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
+	put_help(&t, "diagnostics_lost", "counter",
+		 "Lines for standard error that it did not take");
+	put(&t, "fairlead_diagnostics_lost_total %llu\n", (unsigned long long)diagnostics_lost());
 	if (a->shared->editions->current->lookout) {
 		const struct lookout *l = a->shared->editions->current->lookout;
 		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));

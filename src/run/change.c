@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/diagnostics.h"
 #include "estate.h"
 #include "notify.h"
 #include "program.h"
@@ -14,6 +15,8 @@
 
 /* Workers answer within a moment, however many connections they have. */
 #define ANSWER_MS 60000
+/* What is wrong with a file is many lines: so long is waited for who reads them. */
+#define READ_PATIENCE_MS 1000
 
 /* ---- logs ------------------------------------------------------------------- */
 
@@ -213,6 +216,7 @@ static int read_file(void *owner, int snapshot)
 	struct config *config;
 
 	supervisor_leave(s);
+	diagnostics_patience(READ_PATIENCE_MS);
 	config = config_read(s->config->file, stderr);
 	return config && errand_keep(snapshot, config) == 0 ? 0 : 1;
 }

@@ -7,8 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/diagnostics.h"
 #include "delivery.h"
 #include "lookouts.h"
+#include "losses.h"
 #include "reload.h"
 #include "run/admin.h"
 #include "run/handover.h"
@@ -34,6 +36,7 @@ struct control {
 	struct list admins;       /* those of before, as long as somebody is connected */
 	bool drain_wanted, draining, retiring, admin_stopping;
 	struct timer overdue;     /* workers should have ended long since */
+	struct losses losses;
 };
 
 /* The control thread serves a page now and then: it needs few buffers. */
@@ -141,6 +144,7 @@ static void worker_started(struct worker *w)
 	c->started_n++;
 	if (!all_started(c))
 		return;
+	diagnostics_patience(0);
 	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
@@ -327,6 +331,8 @@ static void trimmed(struct tick *t)
 
 	admins_sweep(c);
 	lookouts_sweep(&c->lookouts);
+	losses_look(&c->losses, c->tick.now_ms);
+	diagnostics_tell();
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker
@@ -381,6 +387,7 @@ static int init_shared(struct control *c)
 	}
 	c->reload = (struct reload){ .editions = &c->editions, .workers = c->workers,
 				     .done = reload_done };
+	c->losses = (struct losses){ .workers = c->workers, .worker_n = c->options->workers };
 	/* A reload may bring the route that needs it. */
 	if (config->study)
 		s->pool = pool_new(POOL_THREADS);
@@ -452,6 +459,7 @@ static bool is_over(struct control *c)
  * gave the last one back to: its threads end before the loops do. */
 static void finish(struct control *c)
 {
+	losses_tell(&c->losses, c->tick.now_ms);
 	if (c->shared.pool)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)

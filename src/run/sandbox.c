@@ -45,7 +45,7 @@ static const int common[] = {
 	/* A thread that was made shortly before may not have got to its own code yet. */
 	SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	/* An eventfd, a message on standard error, the log. */
-	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown),
+	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown), SCMP_SYS(poll), SCMP_SYS(ppoll),
 };
 
 static const int of_ring[] = { SCMP_SYS(io_uring_enter) };
@@ -89,6 +89,9 @@ static const struct narrow narrow[] = {
 	/* How much a peer has taken. */
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_INFO },
 	{ SCMP_SYS(ioctl), 1, UINT32_MAX, SIOCOUTQ, 0, 0 },
+	/* A message on standard error without waiting (base/diagnostics). */
+	{ SCMP_SYS(pwritev2), 0, UINT32_MAX, STDERR_FILENO, 0, 0 },
+	{ SCMP_SYS(sendto), 0, UINT32_MAX, STDERR_FILENO, 0, 0 },
 };
 
 static const struct narrow narrow_ring[] = {

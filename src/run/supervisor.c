@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/diagnostics.h"
 #include "estate.h"
 #include "notify.h"
 #include "program.h"
@@ -129,6 +130,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	}
 	p->state = PROCESS_SERVING;
 	s->was_ready = true;
+	diagnostics_patience(0);
 	outlets_served(&s->outlets);
 	outlets_close(&s->spare, &s->outlets, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",

@@ -1,0 +1,33 @@
+#include "losses.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void losses_tell(struct losses *l, uint64_t now_ms)
+{
+	uint64_t lost = 0, error = 0, n;
+
+	for (unsigned i = 0; i < l->worker_n; i++) {
+		const struct worker_stats *s = &l->workers[i].stats;
+
+		lost += stat_read(&s->log_dropped);
+		if (error == 0)
+			error = stat_read(&s->log_error);
+	}
+	n = lost - l->told;
+	if (n == 0)
+		return;
+	l->told = lost;
+	l->next_ms = now_ms + LOSSES_PAUSE_MS;
+	fprintf(stderr, "fairlead: %" PRIu64 " line%s of the access log lost: %s\n", n,
+		n == 1 ? "" : "s",
+		error == 0 ? "they are not taken as fast as they come"
+			   : strerror((int)error));
+}
+
+void losses_look(struct losses *l, uint64_t now_ms)
+{
+	if (now_ms >= l->next_ms)
+		losses_tell(l, now_ms);
+}
