@@ -1,5 +1,6 @@
 /* From a head to its route, and what templates make of it. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "config/config.h"
 #include "micro.h"
@@ -93,10 +94,13 @@ static void parse(struct head *h, const char *bytes, size_t n)
 
 static void compile(struct template *t, struct slice s)
 {
+	struct template_part *room = calloc(TEMPLATE_PARTS_MAX,
+					    sizeof(*room)); /* for good */
 	const char *why;
 	size_t column;
 
-	micro_must(template_compile(t, s, &column, &why) == 0, "a template");
+	micro_must(room && template_compile(t, room, s, &column, &why) == 0,
+		   "a template");
 }
 
 static void prepare(void)

@@ -20,7 +20,11 @@
 #include "config/template.h"
 
 #define CONFIG_ADDRESSES_MAX 64 /* of one server name */
-#define CONFIG_SERVERS_MAX 256
+#define CONFIG_FILE_BYTES_MAX ((size_t)64 << 20)
+#define CONFIG_LISTENS_MAX 64
+#define CONFIG_UPSTREAMS_MAX 20000
+#define CONFIG_SERVERS_MAX 256 /* of one upstream */
+#define CONFIG_ROUTES_MAX 100000
 #define CONFIG_NAME_MAX 64
 
 struct config_address {
@@ -54,7 +58,7 @@ struct config_server {
 	unsigned weight;     /* 1 … 1000 */
 	bool backup;         /* asked when no other is well */
 	unsigned address_n;  /* >= 1: what the name resolved to */
-	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+	struct config_address *addresses;
 };
 
 enum config_health_type {
@@ -141,7 +145,7 @@ struct config_memcached {
 };
 
 struct config_block {
-	struct config_address address;
+	const struct config_address *address;
 	struct slice host, path; /* of the url */
 };
 
@@ -161,11 +165,10 @@ struct config_part {
 };
 
 struct config_join {
-	bool has_check;
-	struct config_part check; /* always memcached; a miss fails it */
-	struct slice login;       /* where a failed check redirects to */
+	struct config_part *check; /* always memcached; a miss fails it; NULL: none */
+	struct slice login;        /* where a failed check redirects to */
 	unsigned part_n;
-	struct config_part parts[CONFIG_PARTS_MAX];
+	struct config_part *parts;
 };
 
 /* How much more traffic than was asked for may reach an upstream; see proxy/budget.h. */
@@ -273,7 +276,7 @@ struct config {
 	unsigned route_n;
 	struct config_route *routes;
 	struct config_limits limits;
-	struct slice snapshot; /* what config_read_snapshot() takes */
+	struct slice snapshot; /* what config_read_snapshot() takes, of malloc(); empty: not kept */
 	void *memory; /* private: everything above lives there */
 };
 
@@ -286,8 +289,11 @@ struct config *config_read(const char *file, FILE *errors);
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);
 
 /* The same once more from what was read and looked up for it (config->snapshot): opens no file
- * and asks nobody. */
+ * and asks nobody. Keeps no snapshot: see config_keep_snapshot(). */
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
+
+/* A copy of the snapshot that it was read from, to be handed on. */
+void config_keep_snapshot(struct config *c, struct slice snapshot);
 
 /* Writes a line for each key that differs and that only a restart changes; returns how many. */
 unsigned config_restart_needed(const struct config *running, const struct config *wanted,

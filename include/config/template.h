@@ -25,14 +25,14 @@ struct template_part {
 struct template
 {
 	unsigned part_n;
-	struct template_part parts[TEMPLATE_PARTS_MAX];
+	const struct template_part *parts;
 };
 
-/* Compiles `text`, into which the parts point. Returns 0, or -1 with *column set to
- * the offset (from 0) of what is wrong and *why to what and the remedy (static or
- * thread-local text). */
-int template_compile(struct template *t, struct slice text, size_t *column,
-		     const char **why);
+/* Compiles `text`, into which the parts point, to `room` for TEMPLATE_PARTS_MAX of them, which
+ * the template points to. Returns 0, or -1 with *column set to the offset (from 0) of what is
+ * wrong and *why to what and the remedy (static or thread-local text). */
+int template_compile(struct template *t, struct template_part *room, struct slice text,
+		     size_t *column, const char **why);
 
 /* What stands between "${" and "}", without the argument. */
 struct slice variable_text(enum variable v);

@@ -2,12 +2,16 @@
 
 #include "nearest.h"
 
+/* Each of many names is compared with each of many upstreams: for the first few only. */
+#define SUGGESTIONS_MAX 100
+
 static void upstream_unknown(struct reader *r, const struct node *n)
 {
 	const struct config *c = r->config;
 	struct nearest near = { .word = n->text };
+	bool suggests = r->suggestions++ < SUGGESTIONS_MAX;
 
-	for (unsigned i = 0; i < c->upstream_n; i++)
+	for (unsigned i = 0; i < c->upstream_n && suggests; i++)
 		nearest_offer(&near, slice_of(c->upstreams[i].name));
 	if (near.best.len > 0)
 		report_error(&r->report, n->at, "unknown upstream '%.*s'; write '%.*s'",
@@ -23,24 +27,28 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 {
 	const char *wanted = protocol == CONFIG_HTTP ? "http" : "memcached";
 	const char *other = protocol == CONFIG_HTTP ? "memcached" : "http";
+	const struct config_upstream *u;
+	const struct names_entry *e;
+	unsigned index;
 
-	if (!n || !scalar_check(r, n, "the name of an upstream"))
+	if (!n || !scalar_check(r, n, "the name of an upstream") || r->upstreams_refused)
 		return 0;
-	for (unsigned i = 0; i < r->config->upstream_n; i++) {
-		const struct config_upstream *u = &r->config->upstreams[i];
-
-		if (!slice_equal(slice_of(u->name), n->text))
-			continue;
-		if (u->protocol != protocol)
-			report_error(
-				&r->report, n->at,
-				"'%s' speaks %s, and this needs %s; name another upstream, "
-				"or write 'protocol: %s' in '%s'",
-				u->name, other, wanted, wanted, u->name);
-		return i;
+	e = names_find(&r->upstreams, n->text);
+	if (!e) {
+		upstream_unknown(r, n);
+		return 0;
 	}
-	upstream_unknown(r, n);
-	return 0;
+	index = CONTAINER(e, struct taken, entry)->index;
+	if (index == INDEX_REFUSED)
+		return 0;
+	u = &r->config->upstreams[index];
+	if (u->protocol != protocol)
+		report_error(
+			&r->report, n->at,
+			"'%s' speaks %s, and this needs %s; name another upstream, or "
+			"write 'protocol: %s' in '%s'",
+			u->name, other, wanted, wanted, u->name);
+	return index;
 }
 
 void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p)
@@ -86,17 +94,10 @@ static void key_literal_check(struct reader *r, const struct node *n,
 
 static void key_read(struct reader *r, const struct node *n, struct template *t)
 {
-	struct slice text;
-	size_t column;
-	const char *why;
+	const char *text = template_read(r, n, "'key: TEXT'", t);
 
-	if (!scalar_check(r, n, "'key: TEXT'"))
-		return;
-	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
-	if (template_compile(t, text, &column, &why) == 0)
-		key_literal_check(r, n, t, text.ptr);
-	else
-		report_error(&r->report, node_text_place(n, column), "%s", why);
+	if (text)
+		key_literal_check(r, n, t, text);
 }
 
 void memcached_read(struct reader *r, const struct node *n, struct config_memcached *m,
@@ -122,6 +123,7 @@ void memcached_read(struct reader *r, const struct node *n, struct config_memcac
 /* "http://HOST[:PORT][/PATH]" */
 static const char *url_read(struct reader *r, struct slice text, struct config_block *b)
 {
+	struct config_address *address;
 	struct slice host, path;
 	const char *slash;
 	unsigned n;
@@ -143,7 +145,9 @@ static const char *url_read(struct reader *r, struct slice text, struct config_b
 	b->path = (struct slice){ arena_text(r->memory, path), path.len };
 	if (!memchr(host.ptr, ':', host.len) || host.ptr[host.len - 1] == ']')
 		host = slice_of(arena_format(r->memory, "%.*s:80", REPORT_ARG(host)));
-	return address_answer(r, host, false, &b->address, 1, &n);
+	address = arena_take(r->memory, sizeof(*address));
+	b->address = address;
+	return address_answer(r, host, false, address, 1, &n);
 }
 
 void block_read(struct reader *r, const struct node *n, struct config_block *b)

@@ -392,8 +392,10 @@ static const char *take_kept(struct reader *r, struct config_server *s)
 	if (!answer_find(&r->answers, ANSWER_NAME, text, &answer) || answer.len < sizeof(kept))
 		return nothing_kept;
 	memcpy(&kept, answer.ptr, sizeof(kept));
-	take_addresses(s->address, slice_after(answer, sizeof(kept)), s->addresses,
-		       CONFIG_ADDRESSES_MAX, &s->address_n);
+	answer = slice_after(answer, sizeof(kept));
+	s->addresses = arena_take(r->memory, answer.len);
+	take_addresses(s->address, answer, s->addresses, CONFIG_ADDRESSES_MAX,
+		       &s->address_n);
 	s->srv = kept.srv;
 	s->port = kept.port;
 	if (kept.again)
@@ -428,7 +430,12 @@ const char *server_resolve(struct reader *r, struct slice text,
 	s->address = arena_text(r->memory, text);
 	if (r->answers.given)
 		return take_kept(r, s);
+	if (!r->room)
+		r->room = arena_take(&r->scratch,
+				     CONFIG_ADDRESSES_MAX * sizeof(r->room[0]));
+	s->addresses = r->room;
 	fault = resolve(r, protocol, s);
+	s->addresses = arena_copy(r->memory, r->room, s->address_n * sizeof(r->room[0]));
 	for (unsigned i = 0; !fault && i < s->address_n; i++)
 		s->addresses[i].text = s->address;
 	if (!fault)

@@ -1,7 +1,10 @@
 #include "answers.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/check.h"
 
 struct record {
 	uint32_t kind, question_n, answer_n;
@@ -14,18 +17,24 @@ void answer_keep(struct answers *a, enum answer_kind kind, struct slice question
 	size_t need = a->n + sizeof(r) + question.len + answer.len;
 
 	if (need > a->room) {
-		char *grown = arena_take(a->memory, 2 * need);
-
-		if (a->n > 0)
-			memcpy(grown, a->bytes, a->n);
-		a->bytes = grown;
-		a->room = 2 * need;
+		a->room = need + need / 2;
+		a->bytes = realloc(a->bytes, a->room);
+		ASSERT(a->bytes); /* as in arena.h */
 	}
 	memcpy(a->bytes + a->n, &r, sizeof(r));
 	memcpy(a->bytes + a->n + sizeof(r), question.ptr, question.len);
 	if (answer.len > 0)
 		memcpy(a->bytes + a->n + sizeof(r) + question.len, answer.ptr, answer.len);
 	a->n = need;
+}
+
+struct slice answers_take(struct answers *a)
+{
+	char *bytes = a->n > 0 ? realloc(a->bytes, a->n) : NULL;
+	struct slice kept = { bytes ? bytes : a->bytes, a->n };
+
+	*a = (struct answers){ 0 };
+	return kept;
 }
 
 /* The record at *at, which is moved on; false: there is none. */

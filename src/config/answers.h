@@ -8,7 +8,6 @@
 
 #include <stdbool.h>
 
-#include "arena.h"
 #include "base/slice.h"
 
 enum answer_kind {
@@ -20,12 +19,14 @@ enum answer_kind {
 };
 
 struct answers {
-	struct arena *memory;
-	char *bytes;
+	char *bytes; /* of malloc(), unless they were given */
 	size_t n, room;
 	size_t at;      /* behind what was found last: the next is mostly asked next */
 	bool given;     /* they are there from the start, and nobody is to be asked */
 };
+
+/* What was kept, and nothing more than it: of malloc(), for the caller to free. */
+struct slice answers_take(struct answers *a);
 
 void answer_keep(struct answers *a, enum answer_kind kind, struct slice question,
 		 struct slice answer);

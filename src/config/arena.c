@@ -6,7 +6,10 @@
 
 #include "base/check.h"
 
-#define BLOCK_BYTES ((size_t)16384)
+/* A block is a share of what is there already, within these bounds: little is left over, and
+ * large blocks go back to the system as such. */
+#define BLOCK_BYTES_MIN ((size_t)16384)
+#define BLOCK_BYTES_MAX ((size_t)1 << 20)
 
 struct arena_block {
 	struct arena_block *next;
@@ -14,12 +17,21 @@ struct arena_block {
 	_Alignas(max_align_t) char room[];
 };
 
+static size_t block_bytes(const struct arena *a)
+{
+	size_t share = a->bytes / 4;
+
+	return share < BLOCK_BYTES_MIN   ? BLOCK_BYTES_MIN
+	       : share > BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX
+					 : share;
+}
+
 void *arena_take(struct arena *a, size_t n)
 {
 	size_t need = (n + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
 
 	if (!a->blocks || a->left < need) {
-		size_t bytes = need > BLOCK_BYTES ? need : BLOCK_BYTES;
+		size_t bytes = need > block_bytes(a) ? need : block_bytes(a);
 		struct arena_block *b = calloc(1, sizeof(*b) + bytes);
 
 		ASSERT(b);
@@ -27,9 +39,17 @@ void *arena_take(struct arena *a, size_t n)
 		b->next = a->blocks;
 		a->blocks = b;
 		a->left = bytes;
+		a->bytes += bytes;
 	}
 	a->left -= need;
 	return a->blocks->room + (a->blocks->bytes - a->left - need);
+}
+
+void *arena_copy(struct arena *a, const void *from, size_t n)
+{
+	void *copy = arena_take(a, n);
+
+	return n > 0 ? memcpy(copy, from, n) : copy;
 }
 
 char *arena_text(struct arena *a, struct slice text)

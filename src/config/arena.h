@@ -11,10 +11,14 @@
 struct arena {
 	struct arena_block *blocks; /* newest first */
 	size_t left;                /* of the newest */
+	size_t bytes;               /* of all */
 };
 
 /* Zeroed, aligned for anything; never NULL. */
 void *arena_take(struct arena *a, size_t n);
+
+/* A copy of n bytes. */
+void *arena_copy(struct arena *a, const void *from, size_t n);
 
 /* A copy with a NUL behind it. */
 char *arena_text(struct arena *a, struct slice text);

@@ -9,8 +9,6 @@
 #include "reader.h"
 #include "value.h"
 
-#define FILE_BYTES_MAX ((size_t)1 << 20)
-
 static const struct place start = { 1, 1 };
 
 static bool address_read(struct reader *r, const struct node *n, struct config_address *a)
@@ -156,10 +154,10 @@ static void text_read(struct reader *r, struct slice text)
 
 	if (!r->answers.given)
 		answer_keep(&r->answers, ANSWER_FILE, slice_of(r->config->file), text);
-	if (text.len > FILE_BYTES_MAX) {
+	if (text.len > CONFIG_FILE_BYTES_MAX) {
 		report_error(&r->report, start,
 			     "larger than %zu bytes; write a shorter configuration",
-			     FILE_BYTES_MAX);
+			     CONFIG_FILE_BYTES_MAX);
 		return;
 	}
 	root = node_read(text, &r->scratch, &r->report);
@@ -182,12 +180,16 @@ static struct config *finish(struct reader *r, FILE *errors)
 		dns_free(r->dns);
 	report_print(&r->report, errors);
 	report_done(&r->report);
+	names_done(&r->upstreams);
 	arena_free(&r->scratch);
 	if (failed) {
+		if (!r->answers.given)
+			free(r->answers.bytes);
 		arena_free(r->memory);
 		return NULL;
 	}
-	c->snapshot = (struct slice){ r->answers.bytes, r->answers.n };
+	if (!r->answers.given)
+		c->snapshot = answers_take(&r->answers);
 	c->memory = arena_take(r->memory, sizeof(*r->memory));
 	*(struct arena *)c->memory = *r->memory;
 	return c;
@@ -195,8 +197,7 @@ static struct config *finish(struct reader *r, FILE *errors)
 
 static void reader_init(struct reader *r, struct arena *memory, const char *file)
 {
-	*r = (struct reader){ .memory = memory, .report = { .file = file },
-			      .answers = { .memory = memory } };
+	*r = (struct reader){ .memory = memory, .report = { .file = file } };
 	r->config = arena_take(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
@@ -213,21 +214,28 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 {
+	const struct answers given = { .bytes = (char *)(uintptr_t)snapshot.ptr,
+				       .n = snapshot.len,
+				       .given = true };
 	struct arena memory = { 0 };
-	struct answers given = { .bytes = arena_take(&memory, snapshot.len), .n = snapshot.len,
-				 .memory = &memory, .given = true };
 	struct slice file, text;
 	struct reader r;
 
-	memcpy(given.bytes, snapshot.ptr, snapshot.len);
-	if (!answer_first(&given, ANSWER_FILE, &file, &text)) {
-		arena_free(&memory);
+	if (!answer_first(&given, ANSWER_FILE, &file, &text))
 		return NULL;
-	}
 	reader_init(&r, &memory, arena_text(&memory, file));
 	r.answers = given;
 	text_read(&r, text);
 	return finish(&r, errors);
+}
+
+void config_keep_snapshot(struct config *c, struct slice snapshot)
+{
+	char *copy = malloc(snapshot.len);
+
+	ASSERT(copy && !c->snapshot.ptr); /* as in arena.h */
+	c->snapshot = (struct slice){ memcpy(copy, snapshot.ptr, snapshot.len),
+				      snapshot.len };
 }
 
 /* What root obeys must be written by those it trusts. */
@@ -239,47 +247,64 @@ static bool is_open_to_all(int fd)
 	       st.st_mode & S_IWOTH;
 }
 
-/* The length, at most `size`, or negative errno. -EKEYREJECTED: open to all. */
-static ssize_t file_read(const char *file, char *text, size_t size)
+/* All that `fd` has, and a byte more than is allowed at most. 0 or negative errno. */
+static int text_take(int fd, char **text, size_t *n)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
-	ssize_t got = fd < 0 ? -errno : is_open_to_all(fd) ? -EKEYREJECTED : 1;
+	size_t room = 0;
+	ssize_t got = 1;
 
-	while (got > 0 && n < size) {
-		got = read(fd, text + n, size - n);
+	while (got > 0 && *n <= CONFIG_FILE_BYTES_MAX) {
+		if (*n == room) {
+			room = room > 0 ? 2 * room : 65536;
+			*text = realloc(*text, room);
+			ASSERT(*text); /* as in arena.h */
+		}
+		got = read(fd, *text + *n, room - *n);
 		if (got > 0)
-			n += (size_t)got;
+			*n += (size_t)got;
 		else if (got < 0)
 			got = errno == EINTR ? 1 : -errno;
 	}
+	return got < 0 ? (int)got : 0;
+}
+
+/* 0 or negative errno. -EKEYREJECTED: open to all. */
+static int file_read(const char *file, char **text, size_t *n)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int error = fd < 0 ? -errno : is_open_to_all(fd) ? -EKEYREJECTED : 0;
+
+	if (error == 0)
+		error = text_take(fd, text, n);
 	if (fd >= 0)
 		close(fd);
-	return got < 0 ? got : (ssize_t)n;
+	return error;
 }
 
 struct config *config_read(const char *file, FILE *errors)
 {
 	struct arena memory = { 0 };
 	struct reader r;
-	size_t size = FILE_BYTES_MAX + 1;
-	char *text;
-	ssize_t n;
+	struct config *c;
+	char *text = NULL;
+	size_t n = 0;
+	int error;
 
 	reader_init(&r, &memory, file);
-	text = arena_take(&r.scratch, size);
-	n = file_read(file, text, size);
-	if (n == -EKEYREJECTED)
+	error = file_read(file, &text, &n);
+	if (error == -EKEYREJECTED)
 		report_error(&r.report, start,
 			     "everybody may write this file, and root would obey it; "
 			     "chmod o-w %s", file);
-	else if (n < 0)
+	else if (error < 0)
 		report_error(&r.report, start,
 			     "cannot be read (%s); write the name of a readable file",
-			     strerror((int)-n));
+			     strerror(-error));
 	else
-		text_read(&r, (struct slice){ text, (size_t)n });
-	return finish(&r, errors);
+		text_read(&r, (struct slice){ text, n });
+	c = finish(&r, errors);
+	free(text);
+	return c;
 }
 
 void config_free(struct config *c)
@@ -288,6 +313,7 @@ void config_free(struct config *c)
 
 	if (!c)
 		return;
+	free((void *)(uintptr_t)c->snapshot.ptr);
 	memory = *(struct arena *)c->memory;
 	arena_free(&memory);
 }

@@ -4,12 +4,12 @@ static void check_read(struct reader *r, const struct node *n, struct config_joi
 {
 	struct found found;
 
-	j->has_check = true;
-	j->check.name = "check";
-	j->check.is_memcached = true;
+	j->check = arena_take(r->memory, sizeof(*j->check));
+	j->check->name = "check";
+	j->check->is_memcached = true;
 	if (section_read(r, n, SECTION_check, j, &found) &&
 	    found.nodes[KEY_check_memcached])
-		memcached_read(r, found.nodes[KEY_check_memcached], &j->check.memcached,
+		memcached_read(r, found.nodes[KEY_check_memcached], &j->check->memcached,
 			       true);
 }
 
@@ -36,12 +36,16 @@ static void part_read(struct reader *r, const struct node *n, struct config_part
 
 static void parts_read(struct reader *r, const struct node *map, struct config_join *j)
 {
+	struct names all = { 0 };
+
 	if (!children_check(r, map, NODE_MAP, CONFIG_PARTS_MAX,
 			    "'parts: { NAME: { proxy: {…} } }'"))
 		return;
+	j->parts = arena_take(r->memory, map->child_n * sizeof(j->parts[0]));
 	for (const struct node *n = map->children; n; n = n->next)
-		if (name_check(r, map, n))
+		if (name_take(r, &all, n))
 			part_read(r, n, &j->parts[j->part_n++]);
+	names_done(&all);
 }
 
 void join_read(struct reader *r, const struct node *n, struct config_join *j)

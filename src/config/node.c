@@ -9,6 +9,7 @@ struct reading {
 	struct arena *memory;
 	struct report *report;
 	struct slice text;
+	unsigned n; /* nodes */
 };
 
 static struct place place_of(yaml_mark_t mark)
@@ -91,6 +92,7 @@ static struct node *node_new(struct reading *r, enum node_kind kind, yaml_mark_t
 
 	n->kind = kind;
 	n->at = place_of(mark);
+	r->n++;
 	return n;
 }
 
@@ -145,6 +147,23 @@ static struct node *read_next(struct reading *r, unsigned depth, bool *end)
 	return n;
 }
 
+static bool has_room(struct reading *r, const struct node *parent,
+		     const struct node *child)
+{
+	if (parent->child_n > NODE_CHILDREN_MAX)
+		report_error(r->report, node_place(child),
+			     "more than %d entries; split or shorten it",
+			     NODE_CHILDREN_MAX);
+	else if (r->n > NODES_MAX)
+		report_error(r->report, node_place(child),
+			     "more than %d keys and values in one file; write a shorter "
+			     "configuration",
+			     NODES_MAX);
+	else
+		return true;
+	return false;
+}
+
 /* Reads up to the end event; false: an error was reported. */
 static bool read_children(struct reading *r, struct node *parent, unsigned depth)
 {
@@ -162,12 +181,8 @@ static bool read_children(struct reading *r, struct node *parent, unsigned depth
 			n->key = key;
 		}
 		append(parent, n);
-		if (parent->child_n > NODE_CHILDREN_MAX) {
-			report_error(r->report, node_place(n),
-				     "more than %d entries; split or shorten it",
-				     NODE_CHILDREN_MAX);
+		if (!has_room(r, parent, n))
 			return false;
-		}
 	}
 }
 

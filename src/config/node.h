@@ -1,7 +1,7 @@
 /* YAML text to a tree of nodes that know their place.
  *
- * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map. One
- * document; aliases and tags are refused, so the tree is never larger than the
+ * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map, NODES_MAX
+ * nodes. One document; aliases and tags are refused, so the tree is never larger than the
  * text. */
 #ifndef CONFIG_NODE_H
 #define CONFIG_NODE_H
@@ -9,7 +9,8 @@
 #include "report.h"
 
 #define NODE_DEPTH_MAX 16
-#define NODE_CHILDREN_MAX 4096
+#define NODE_CHILDREN_MAX 131072
+#define NODES_MAX 4000000 /* in all */
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 

@@ -180,9 +180,9 @@ static void print_memcached(FILE *out, const struct config *c,
 static void print_join(FILE *out, const struct config *c, const struct config_join *j)
 {
 	fputs(INDENT INDENT "join:\n", out);
-	if (j->has_check) {
+	if (j->check) {
 		fputs(INDENT INDENT INDENT "check:\n", out);
-		print_memcached(out, c, &j->check.memcached, 4, true);
+		print_memcached(out, c, &j->check->memcached, 4, true);
 		print_section(out, SECTION_check, j, 4, PROTOCOL_ANY);
 	}
 	fputs(INDENT INDENT INDENT "parts:\n", out);

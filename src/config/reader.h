@@ -5,16 +5,15 @@
 #ifndef CONFIG_READER_H
 #define CONFIG_READER_H
 
-#include "base/check.h"
 #include "answers.h"
+#include "base/check.h"
+#include "base/names.h"
 #include "config/config.h"
 #include "dns/dns.h"
 #include "keys.h"
 #include "node.h"
 #include "report.h"
 
-#define CONFIG_LISTENS_MAX 64
-#define CONFIG_UPSTREAMS_MAX 1024
 #define CONFIG_KEY_MAX 250 /* bytes of a memcached key */
 
 struct reader {
@@ -24,7 +23,11 @@ struct reader {
 	struct config *config;
 	struct dns *dns;      /* NULL: no name was met yet */
 	bool dns_silent;      /* no nameserver answered in time */
+	struct config_address *room; /* for all of a name; NULL: not needed yet */
 	struct answers answers;
+	struct names upstreams; /* their names, of struct taken */
+	bool upstreams_refused; /* all of them, which has been reported */
+	unsigned suggestions;   /* that were looked for */
 };
 
 /* The values of a map's keys, by row; NULL: not there. */
@@ -44,12 +47,26 @@ bool scalar_check(struct reader *r, const struct node *n, const char *form);
 bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);
 
-/* A name of an upstream or part: 1 to 63 letters, digits and "_", "-", "."; not given
- * to an earlier child of the same map. */
-bool name_check(struct reader *r, const struct node *map, const struct node *n);
+/* A name that is taken. */
+struct taken {
+	struct names_entry entry;
+	const struct node *node;
+	unsigned
+		index; /* of the upstream; INDEX_REFUSED: it was refused, which has been reported */
+};
+#define INDEX_REFUSED UINT32_MAX
+
+/* The name of an upstream or part in a map: 1 to 63 letters, digits and "_", "-", "."; not one of
+ * those that are taken, and from now on it is. Reports, and NULL: it cannot be. */
+struct taken *name_take(struct reader *r, struct names *all, const struct node *n);
 
 /* The name of a value in a map, NUL-terminated. */
 const char *node_name(const struct node *n);
+
+/* The text of a node as a template; `form` is what one writes. Returns the text that its parts
+ * point into, or reports and returns NULL. */
+const char *template_read(struct reader *r, const struct node *n, const char *form,
+			  struct template *t);
 
 /* user.c: what `user` and `group` stand for; either node may be NULL. */
 void user_read(struct reader *r, const struct node *user, const struct node *group);

@@ -82,6 +82,20 @@ static void print_variables(FILE *out)
 #undef VARIABLE
 }
 
+static void print_limits(FILE *out)
+{
+	fputs("\n| of a file | at most |\n|---|---|\n", out);
+	fprintf(out, "| size | %zu MiB |\n", CONFIG_FILE_BYTES_MAX >> 20);
+	fprintf(out, "| `listen` addresses | %d |\n", CONFIG_LISTENS_MAX);
+	fprintf(out, "| `upstreams` | %d |\n", CONFIG_UPSTREAMS_MAX);
+	fprintf(out,
+		"| `servers` of an upstream; also the addresses of all their names | %d |\n",
+		CONFIG_SERVERS_MAX);
+	fprintf(out, "| addresses of one name | %d |\n", CONFIG_ADDRESSES_MAX);
+	fprintf(out, "| `routes` | %d |\n", CONFIG_ROUTES_MAX);
+	fprintf(out, "| `parts` of a join | %d |\n", CONFIG_PARTS_MAX);
+}
+
 void config_reference(FILE *out)
 {
 	fputs("| key | takes | default | range | meaning |\n|---|---|---|---|---|\n",
@@ -97,4 +111,5 @@ void config_reference(FILE *out)
 			key_needs_restart(k) ? "; no reload changes it" : "");
 	}
 	print_variables(out);
+	print_limits(out);
 }

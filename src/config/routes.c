@@ -3,6 +3,7 @@
 #include <ctype.h>
 
 #include "http/path.h"
+#include "reach.h"
 #include "value.h"
 
 static const struct {
@@ -178,53 +179,33 @@ static void route_read(struct reader *r, const struct node *n, struct config_rou
 		hedge_read(r, found.nodes[KEY_route_hedge], route);
 }
 
-static bool prefix_covers(struct slice prefix, struct slice path)
+static void reach_check(struct reader *r, struct reach *reach,
+			const struct config_route *route, const struct node *n)
 {
-	return slice_starts(path, prefix) &&
-	       (path.len == prefix.len || prefix.ptr[prefix.len - 1] == '/' ||
-		path.ptr[prefix.len] == '/');
-}
+	const struct config_route *before = reach_add(reach, route);
 
-/* Whatever `b` matches, `a` matches. */
-static bool covers(const struct config_route *a, const struct config_route *b)
-{
-	if (a->path.len == 0 || b->path.len == 0) /* faulty, and told */
-		return false;
-	if (a->action == CONFIG_MEMCACHED_GET && a->memcached.miss_next)
-		return false;
-	if (a->host.len > 0 && !slice_equal(a->host, b->host))
-		return false;
-	if (a->prefix)
-		return prefix_covers(a->path, b->path);
-	return !b->prefix && slice_equal(a->path, b->path);
-}
-
-static void reach_check(struct reader *r, unsigned i, const struct node *n)
-{
-	const struct config_route *routes = r->config->routes;
-
-	for (unsigned j = 0; j < i; j++) {
-		if (!covers(&routes[j], &routes[i]))
-			continue;
+	if (before)
 		report_error(
 			&r->report, n->at,
 			"never reached: the route on line %u matches first; move this one "
 			"above it, or remove it",
-			routes[j].line);
-		return;
-	}
+			before->line);
 }
 
 void routes_read(struct reader *r, const struct node *list)
 {
 	struct config *c = r->config;
+	struct reach reach = { .memory = &r->scratch };
 
-	if (!children_check(r, list, NODE_LIST, NODE_CHILDREN_MAX,
+	if (!children_check(r, list, NODE_LIST, CONFIG_ROUTES_MAX,
 			    "'routes: [{ prefix: /, proxy: { upstream: NAME } }]'"))
 		return;
 	c->routes = arena_take(r->memory, list->child_n * sizeof(c->routes[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
-		route_read(r, n, &c->routes[c->route_n]);
-		reach_check(r, c->route_n++, n);
+		struct config_route *route = &c->routes[c->route_n++];
+
+		route_read(r, n, route);
+		reach_check(r, &reach, route, n);
 	}
+	reach_done(&reach);
 }

@@ -75,6 +75,26 @@ bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 	return true;
 }
 
+const char *template_read(struct reader *r, const struct node *n, const char *form,
+			  struct template *t)
+{
+	struct template_part room[TEMPLATE_PARTS_MAX];
+	struct slice text;
+	size_t column;
+	const char *why;
+
+	if (!scalar_check(r, n, form))
+		return NULL;
+	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
+	if (template_compile(t, room, text, &column, &why) < 0) {
+		report_error(&r->report, node_text_place(n, column), "%s", why);
+		*t = (struct template){ 0 };
+		return NULL;
+	}
+	t->parts = arena_copy(r->memory, room, t->part_n * sizeof(room[0]));
+	return text.ptr;
+}
+
 static bool is_name(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++) {
@@ -87,9 +107,11 @@ static bool is_name(struct slice text)
 	return text.len > 0 && text.len < CONFIG_NAME_MAX;
 }
 
-bool name_check(struct reader *r, const struct node *map, const struct node *n)
+struct taken *name_take(struct reader *r, struct names *all, const struct node *n)
 {
 	const struct node *key = n->key;
+	const struct names_entry *other;
+	struct taken *taken;
 
 	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
 		report_error(
@@ -97,18 +119,20 @@ bool name_check(struct reader *r, const struct node *map, const struct node *n)
 			"this cannot be a name; write 1 to %d letters, digits, '_', '-' "
 			"or '.'",
 			CONFIG_NAME_MAX - 1);
-		return false;
+		return NULL;
 	}
-	for (const struct node *other = map->children; other != n; other = other->next) {
-		if (other->key->kind != NODE_SCALAR ||
-		    !slice_equal(other->key->text, key->text))
-			continue;
+	other = names_find(all, key->text);
+	if (other) {
 		report_error(&r->report, key->at,
 			     "'%.*s' is already defined on line %u; write another name",
-			     REPORT_ARG(key->text), other->key->at.line);
-		return false;
+			     REPORT_ARG(key->text),
+			     CONTAINER(other, struct taken, entry)->node->key->at.line);
+		return NULL;
 	}
-	return true;
+	taken = arena_take(&r->scratch, sizeof(*taken));
+	taken->node = n;
+	names_put(all, &taken->entry, key->text);
+	return taken;
 }
 
 static void refuse_unknown(struct reader *r, const struct node *key, enum section s)

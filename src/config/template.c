@@ -121,16 +121,16 @@ static const char *compile_part(struct template_part *part, struct slice text,
 	return compile_variable(part, (struct slice){ text.ptr + 2, *used - 3 });
 }
 
-int template_compile(struct template *t, struct slice text, size_t *column,
-		     const char **why)
+int template_compile(struct template *t, struct template_part *room, struct slice text,
+		     size_t *column, const char **why)
 {
-	*t = (struct template){ 0 };
+	*t = (struct template){ .parts = room };
 	for (size_t at = 0, used; at < text.len; at += used) {
 		*column = at;
 		*why = "more than 16 pieces of text and variables; shorten it";
 		if (t->part_n == TEMPLATE_PARTS_MAX)
 			return -1;
-		*why = compile_part(&t->parts[t->part_n++], slice_after(text, at), &used);
+		*why = compile_part(&room[t->part_n++], slice_after(text, at), &used);
 		if (*why)
 			return -1;
 	}

@@ -92,13 +92,15 @@ static struct slice placing_name(const struct config_server *s,
 }
 
 static void name_unique_check(struct reader *r, const struct config_upstream *u,
-			      unsigned i, const struct node *n)
+			      unsigned i, const struct node *n, struct names *all)
 {
-	for (unsigned j = 0; j < i && u->servers[i].name; j++) {
-		if (!u->servers[j].name ||
-		    !slice_equal(placing_name(&u->servers[j], u->protocol),
-				 placing_name(&u->servers[i], u->protocol)))
-			continue;
+	struct names_entry *e;
+	struct slice name;
+
+	if (!u->servers[i].name) /* faulty, and told */
+		return;
+	name = placing_name(&u->servers[i], u->protocol);
+	if (names_find(all, name)) {
 		report_error(
 			&r->report, n->at,
 			"a server '%.*s' is already in '%s'; remove it, or write another "
@@ -106,34 +108,30 @@ static void name_unique_check(struct reader *r, const struct config_upstream *u,
 			REPORT_ARG(slice_of(u->servers[i].name)), u->name);
 		return;
 	}
+	e = arena_take(&r->scratch, sizeof(*e));
+	names_put(all, e, name);
 }
 
 static void servers_read(struct reader *r, const struct node *list,
 			 struct config_upstream *u)
 {
+	struct names all = { 0 };
+
 	if (!children_check(r, list, NODE_LIST, CONFIG_SERVERS_MAX, SERVERS_FORM))
 		return;
 	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
 		server_read(r, n, u, &u->servers[u->server_n]);
-		name_unique_check(r, u, u->server_n, n);
+		name_unique_check(r, u, u->server_n, n, &all);
 		u->server_n++;
 	}
+	names_done(&all);
 }
 
 static void hash_read(struct reader *r, const struct node *n, struct template *t)
 {
-	struct slice text;
-	size_t column;
-	const char *why;
-
-	if (!scalar_check(r, n, "'hash: \"${client.address}\"'"))
+	if (!template_read(r, n, "'hash: \"${client.address}\"'", t))
 		return;
-	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
-	if (template_compile(t, text, &column, &why) < 0) {
-		report_error(&r->report, node_text_place(n, column), "%s", why);
-		return;
-	}
 	for (unsigned i = 0; i < t->part_n; i++)
 		if (t->parts[i].variable != VARIABLE_NONE)
 			return;
@@ -196,23 +194,46 @@ static void upstream_read(struct reader *r, const struct node *n,
 		backup_check(r, found.nodes[KEY_upstream_servers], u);
 }
 
+/* Who names one that was refused is not told that there is none. */
+static void refuse(struct reader *r, const struct node *n)
+{
+	struct taken *taken;
+
+	if (n->key->kind != NODE_SCALAR || names_find(&r->upstreams, n->key->text))
+		return;
+	taken = arena_take(&r->scratch, sizeof(*taken));
+	taken->node = n;
+	taken->index = INDEX_REFUSED;
+	names_put(&r->upstreams, &taken->entry, n->key->text);
+}
+
+static void named_upstream_read(struct reader *r, const struct node *n)
+{
+	struct config *c = r->config;
+	struct config_upstream *u = &c->upstreams[c->upstream_n];
+	struct taken *taken = name_take(r, &r->upstreams, n);
+
+	if (!taken) {
+		refuse(r, n);
+		return;
+	}
+	u->name = arena_text(r->memory, n->key->text);
+	u->index = taken->index = c->upstream_n++;
+	upstream_read(r, n, u);
+}
+
 void upstreams_read(struct reader *r, const struct node *map)
 {
 	struct config *c = r->config;
 
 	if (map->kind == NODE_MAP && map->child_n == 0)
 		return;
-	if (!children_check(r, map, NODE_MAP, CONFIG_UPSTREAMS_MAX,
-			    "'upstreams: { NAME: { servers: [HOST:PORT] } }'"))
+	r->upstreams_refused =
+		!children_check(r, map, NODE_MAP, CONFIG_UPSTREAMS_MAX,
+				"'upstreams: { NAME: { servers: [HOST:PORT] } }'");
+	if (r->upstreams_refused)
 		return;
 	c->upstreams = arena_take(r->memory, map->child_n * sizeof(c->upstreams[0]));
-	for (const struct node *n = map->children; n; n = n->next) {
-		struct config_upstream *u = &c->upstreams[c->upstream_n];
-
-		if (!name_check(r, map, n))
-			continue;
-		u->name = arena_text(r->memory, n->key->text);
-		u->index = c->upstream_n++;
-		upstream_read(r, n, u);
-	}
+	for (const struct node *n = map->children; n; n = n->next)
+		named_upstream_read(r, n);
 }

@@ -171,7 +171,7 @@ static void start_block(struct exchange *x, const struct request_view *view)
 	/* The whole worker stops here: no other client of it is served until the slow origin
 	 * has answered. That is the lesson. */
 	if (answer && n < (int)sizeof(request))
-		got = sock_ask((const struct sockaddr *)&b->address.sa, b->address.len,
+		got = sock_ask((const struct sockaddr *)&b->address->sa, b->address->len,
 			       (struct slice){ request, (size_t)n }, answer, BLOCK_ANSWER_MAX,
 			       BLOCK_TIMEOUT_MS);
 	if (got > 0 && answer_body(x, answer, (size_t)got, &body))

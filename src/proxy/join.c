@@ -260,12 +260,12 @@ static void answer(struct join *j)
 	}
 	e = (struct emit){ text, text + max, false };
 	emit_slice(&e, SLICE("{"));
-	if (j->config->has_check) {
+	if (j->config->check) {
 		emit_slice(&e, SLICE("\"session\":"));
 		put_string(&e, j->check.bytes, j->check.len);
 	}
 	for (unsigned i = 0; i < j->config->part_n; i++) {
-		if (i > 0 || j->config->has_check)
+		if (i > 0 || j->config->check)
 			emit_slice(&e, SLICE(","));
 		put_part(&e, &j->parts[i]);
 	}
@@ -341,8 +341,8 @@ void join_start(struct exchange *x, const struct request_view *view)
 		return;
 	}
 	/* Without a session there is no key to look up: that is a failed check as well. */
-	if (config->has_check &&
-	    prepare(j, &j->check, &config->check, view) != ENDING_COMPLETE) {
+	if (config->check &&
+	    prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
 		exchange_redirect(x, config->login);
 		return;
 	}
@@ -350,7 +350,7 @@ void join_start(struct exchange *x, const struct request_view *view)
 		ending = prepare(j, &j->parts[i], &config->parts[i], view);
 	if (ending != ENDING_COMPLETE)
 		exchange_fail(x, ending);
-	else if (!(config->has_check ? ask(j, &j->check) : ask_all(j)))
+	else if (!(config->check ? ask(j, &j->check) : ask_all(j)))
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 

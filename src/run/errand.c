@@ -92,6 +92,8 @@ struct config *errand_take(int snapshot)
 	if (bytes == MAP_FAILED)
 		return NULL;
 	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
+	if (config)
+		config_keep_snapshot(config, (struct slice){ bytes, (size_t)n });
 	munmap(bytes, (size_t)n);
 	return config;
 }

@@ -42,12 +42,14 @@ static size_t write_template(char *out, const struct template *t)
 static void check_compiled(const struct template *t, struct slice text)
 {
 	char *out = malloc(2 * text.len + 1);
+	struct template_part room[TEMPLATE_PARTS_MAX];
 	struct template again;
 	const char *why;
 	size_t n = write_template(out, t), column;
 
 	ASSERT(slice_equal((struct slice){ out, n }, text));
-	ASSERT(template_compile(&again, (struct slice){ out, n }, &column, &why) == 0);
+	ASSERT(template_compile(&again, room, (struct slice){ out, n }, &column, &why) ==
+	       0);
 	ASSERT(again.part_n == t->part_n);
 	free(out);
 }
@@ -133,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	const struct head_limits limits = { 8192, 50 };
 	struct fuzz f = fuzz_begin(bytes, n);
 	struct slice text = fuzz_part(&f, SLICE("\n"));
+	struct template_part room[TEMPLATE_PARTS_MAX];
 	struct template t;
 	struct request_view v;
 	const char *why = NULL;
@@ -140,7 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	uint32_t scanned = 0;
 	char *scratch;
 
-	if (template_compile(&t, text, &column, &why) != 0) {
+	if (template_compile(&t, room, text, &column, &why) != 0) {
 		ASSERT(column < text.len && why && strstr(why, "; "));
 		return 0;
 	}

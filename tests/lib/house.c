@@ -35,6 +35,7 @@ void house_open(struct house *h, uint64_t seed, unsigned servers)
 		s->name = (const char *const[]){ "a", "b", "c" }[i];
 		s->weight = 1;
 		s->address_n = 1;
+		s->addresses = h->addresses[i];
 		s->addresses[0] = house_address(i);
 	}
 	h->config = (struct config_upstream){ .name = "test", .server_n = servers,

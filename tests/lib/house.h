@@ -12,6 +12,7 @@
 struct house {
 	struct simrig rig;
 	struct config_server servers[HOUSE_SERVERS];
+	struct config_address addresses[HOUSE_SERVERS][HOUSE_HOSTS + 1]; /* of them */
 	struct config_upstream config;
 	struct upstream_stats stats;
 	struct quota descriptors, line;

@@ -331,11 +331,12 @@ static void answered(struct memcache_call *call)
 static void set_server(struct rig *r, unsigned i)
 {
 	static const char *const names[RIG_SERVERS] = { "a", "b", "c" };
-	struct sockaddr_in *in = (struct sockaddr_in *)&r->servers[i].addresses[0].sa;
+	struct sockaddr_in *in = (struct sockaddr_in *)&r->addresses[i][0].sa;
 
 	r->servers[i].name = r->servers[i].address = names[i];
 	r->servers[i].weight = 1;
 	r->servers[i].address_n = 1;
+	r->servers[i].addresses = r->addresses[i];
 	in->sin_family = AF_INET;
 	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	in->sin_port = htons((uint16_t)(RIG_PORT + i));

@@ -32,6 +32,7 @@ struct fake {
 struct rig {
 	struct tick tick;
 	struct config_server servers[RIG_SERVERS];
+	struct config_address addresses[RIG_SERVERS][RIG_SERVERS]; /* of them */
 	struct config_upstream upstream;
 	struct upstream_stats stats;
 	struct quota descriptors, line;

@@ -13,6 +13,7 @@ struct town_watch {
 	struct config config;
 	struct config_upstream upstreams[TOWN_UPSTREAMS];
 	struct config_server servers[TOWN_UPSTREAMS][TOWN_SERVERS];
+	struct config_address addresses[TOWN_UPSTREAMS][TOWN_SERVERS];
 	struct resolver *resolver;
 	struct prober *prober;
 	struct list errands;
@@ -142,6 +143,7 @@ static void add_server(struct town_watch *w, unsigned u, unsigned i)
 	c->name = c->address = c->host = strdup(name);
 	ASSERT(c->host);
 	c->address_n = 1;
+	c->addresses = &w->addresses[u][i];
 	c->addresses[0].len = sizeof(addr);
 	memcpy(&c->addresses[0].sa, &addr, sizeof(addr));
 }

@@ -329,23 +329,23 @@ static void check_routes(const struct config *c)
 	assert_null(r[7].hedge);
 	assert_slice(r[2].block.host, "[::1]:6000");
 	assert_slice(r[2].block.path, "/x?y=z");
-	assert_int_equal(r[2].block.address.sa.ss_family, AF_INET6);
+	assert_int_equal(r[2].block.address->sa.ss_family, AF_INET6);
 	assert_slice(r[3].block.host, "127.0.0.1");
 	assert_slice(r[3].block.path, "/");
-	assert_int_equal(((const struct sockaddr_in *)&r[3].block.address.sa)->sin_port,
+	assert_int_equal(((const struct sockaddr_in *)&r[3].block.address->sa)->sin_port,
 			 htons(80));
 	assert_int_equal(r[4].cpu.ms, 10);
 	assert_int_equal(r[4].cpu.ms_max, 20);
 	assert_true(r[4].cpu.on_pool);
-	assert_true(j->has_check);
-	assert_int_equal(j->check.memcached.upstream, 1);
+	assert_non_null(j->check);
+	assert_int_equal(j->check->memcached.upstream, 1);
 	assert_slice(j->login, "https://example.org/login");
 	assert_int_equal(j->part_n, 2);
 	assert_string_equal(j->parts[0].name, "cached");
 	assert_true(j->parts[0].is_memcached);
 	assert_true(j->parts[0].memcached.meta);
 	assert_false(j->parts[1].is_memcached);
-	assert_false(r[6].join.has_check);
+	assert_null(r[6].join.check);
 	assert_true(r[7].prefix);
 	assert_int_equal(r[7].proxy.path.len, 0);
 }

@@ -88,7 +88,7 @@ static void test_bounds(void **state)
 		{ "- ", "1:33: " },
 	};
 	size_t size = (size_t)1 << 20;
-	char *text = malloc(size + 1);
+	char *text = calloc(1, CONFIG_FILE_BYTES_MAX + 1);
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(deep); i++) {
@@ -105,10 +105,82 @@ static void test_bounds(void **state)
 	}
 	for (size_t j = 0; j < size; j += 2)
 		memcpy(text + j, j ? "a," : " [", 2);
-	expect_one(text, size, "1:8195: more than 4096 entries; split or shorten it\n");
-	expect_one(text, size + 1,
-		   "1:1: larger than 1048576 bytes; write a shorter configuration\n");
+	expect_one(text, size,
+		   "1:262147: more than 131072 entries; split or shorten it\n");
+	expect_one(text, CONFIG_FILE_BYTES_MAX + 1,
+		   "1:1: larger than 67108864 bytes; write a shorter configuration\n");
 	free(text);
+}
+
+#define LARGE_BYTES (16u << 20)
+
+/* So many of each, and whatever depends on them. */
+static size_t write_large(char *text, unsigned upstreams, unsigned servers,
+			  unsigned routes)
+{
+	size_t n = (size_t)sprintf(text, "listen: [127.0.0.1:1]\nupstreams:\n");
+
+	for (unsigned i = 0; i < upstreams; i++)
+		n += (size_t)sprintf(text + n, "  u%u: { servers: [127.0.0.1:1] }\n", i);
+	n += (size_t)sprintf(text + n,
+			     "  many: { balance: random, servers: [127.0.0.1:1");
+	for (unsigned i = 1; i < servers; i++)
+		n += (size_t)sprintf(text + n, ", 127.0.%u.%u:2", i / 250, i % 250);
+	n += (size_t)sprintf(text + n, "] }\nroutes:\n");
+	for (unsigned i = 0; i < routes; i++)
+		n += (size_t)sprintf(text + n,
+				     "  - { path: /r%u, proxy: { upstream: %c%u } }\n", i,
+				     'u', i % (upstreams > 0 ? upstreams : 1));
+	ASSERT(n < LARGE_BYTES);
+	return n;
+}
+
+/* What is more than is allowed is told once, with the limit, and what depends on it is not told
+ * at all; what is not more is read, and before long. */
+static void test_limits(void **state)
+{
+	static const struct {
+		unsigned upstreams, servers, routes;
+		const char *errors;
+	} limits[] = {
+		{ CONFIG_UPSTREAMS_MAX - 1, CONFIG_SERVERS_MAX, CONFIG_ROUTES_MAX, "" },
+		{ CONFIG_UPSTREAMS_MAX, 1, 1000,
+		  "2:1: 'upstreams' has 20001 entries; write at most 20000\n" },
+		{ 10, CONFIG_SERVERS_MAX + 1, 1000,
+		  "13:28: 'servers' has 257 entries; write at most 256\n" },
+		{ 10, 1, CONFIG_ROUTES_MAX + 1,
+		  "14:1: 'routes' has 100001 entries; write at most 100000\n" },
+	};
+	char *text = malloc(LARGE_BYTES);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(limits); i++)
+		expect_one(text,
+			   write_large(text, limits[i].upstreams, limits[i].servers,
+				       limits[i].routes),
+			   limits[i].errors);
+	free(text);
+}
+
+/* An upstream that was refused is not said to be unknown wherever it is named. */
+static void test_refused_upstream(void **state)
+{
+	static const char text[] =
+		"listen: [127.0.0.1:1]\n"
+		"upstreams:\n"
+		"  \"a b\": { servers: [127.0.0.1:1] }\n"
+		"routes:\n"
+		"  - { path: /, proxy: { upstream: a b } }\n"
+		"  - { path: /m, memcached: { upstream: a b, key: k } }\n"
+		"  - { path: /c, proxy: { upstream: c } }\n";
+	char *errors = errors_of(SLICE(text));
+
+	(void)state;
+	assert_string_equal(errors,
+			    "3:3: this cannot be a name; write 1 to 63 letters, digits, "
+			    "'_', '-' or '.'\n"
+			    "7:36: unknown upstream 'c'; define it under 'upstreams'\n");
+	free(errors);
 }
 
 /* A thousand are told, the rest is counted. */
@@ -163,6 +235,8 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_unresolvable),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_refused_upstream),
 		cmocka_unit_test(test_many_errors),
 		cmocka_unit_test(test_controls_masked),
 		cmocka_unit_test(test_unreadable),

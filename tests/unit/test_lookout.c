@@ -19,6 +19,7 @@ static struct host host;
 static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[2];
+static struct config_address addresses[2]; /* of them */
 static struct workers shared;
 static struct worker workers[WORKERS];
 static struct generation *generations[WORKERS];
@@ -48,6 +49,7 @@ static int open_world(void **state)
 
 		servers[i] = (struct config_server){ .name = i ? "b\"\\" : "a", .address_n = 1 };
 		servers[i].address = "127.0.0.1:6000";
+		servers[i].addresses = &addresses[i];
 		servers[i].addresses[0].len = sizeof(addr);
 		memcpy(&servers[i].addresses[0].sa, &addr, sizeof(addr));
 	}

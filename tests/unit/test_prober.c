@@ -33,6 +33,7 @@ static struct simrig rig;
 static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[SERVERS];
+static struct config_address addresses[SERVERS][2]; /* of them */
 static struct host hosts[SERVERS];
 static struct quota descriptors;
 static struct prober *prober;
@@ -93,6 +94,7 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 	for (unsigned i = 0; i < SERVERS; i++) {
 		servers[i].name = servers[i].address = "app.test:6000";
 		servers[i].address_n = 1;
+		servers[i].addresses = addresses[i];
 		set_address(&servers[i].addresses[0], PORT + i);
 		host_open(&hosts[i], &rig, PORT + i, heard, NULL);
 	}

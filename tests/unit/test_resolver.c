@@ -24,6 +24,7 @@ static struct simrig rig;
 static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[3];
+static struct config_address room[3]; /* of them */
 static struct resolver *resolver;
 static struct resolver_ask *asked[16];
 static uint64_t asked_ms[16];
@@ -70,6 +71,7 @@ static void open_world(void)
 		struct dns_address a = { AF_INET, 6000, { 10, 0, 0, 1 }, 1 };
 
 		servers[i].address_n = 1;
+		servers[i].addresses = &room[i];
 		servers[i].addresses[0].len = dns_sockaddr(&a, &servers[i].addresses[0].sa);
 	}
 	upstream = (struct config_upstream){ .server_n = 2, .servers = servers };

@@ -75,11 +75,12 @@ static void test_good(void **state)
 		size_t n = strlen(g->text), column;
 		char *text = guard_copy(g->text, n);
 		const char *why;
+		struct template_part room[TEMPLATE_PARTS_MAX];
 		struct template t;
 
-		assert_int_equal(
-			template_compile(&t, (struct slice){ text, n }, &column, &why),
-			0);
+		assert_int_equal(template_compile(&t, room, (struct slice){ text, n },
+						  &column, &why),
+				 0);
 		assert_int_equal(t.part_n, g->part_n);
 		for (unsigned j = 0; j < t.part_n && j < 4 && g->part_n <= 4; j++) {
 			assert_int_equal(t.parts[j].variable, g->parts[j].variable);
@@ -96,11 +97,12 @@ static void test_bad(void **state)
 		size_t n = strlen(bads[i].text), column;
 		char *text = guard_copy(bads[i].text, n);
 		const char *why;
+		struct template_part room[TEMPLATE_PARTS_MAX];
 		struct template t;
 
-		assert_int_equal(
-			template_compile(&t, (struct slice){ text, n }, &column, &why),
-			-1);
+		assert_int_equal(template_compile(&t, room, (struct slice){ text, n },
+						  &column, &why),
+				 -1);
 		assert_string_equal(why, bads[i].why);
 		assert_int_equal(column, bads[i].column);
 		guard_free(text);
@@ -115,11 +117,13 @@ static void test_cut_anywhere(void **state)
 	(void)state;
 	for (size_t n = 0; n < sizeof(whole); n++) {
 		char *text = guard_copy(whole, n);
+		struct template_part room[TEMPLATE_PARTS_MAX];
 		struct template t;
 		const char *why = NULL;
 		size_t column = 0;
 
-		if (template_compile(&t, (struct slice){ text, n }, &column, &why) != 0) {
+		if (template_compile(&t, room, (struct slice){ text, n }, &column,
+				     &why) != 0) {
 			assert_true(column < n);
 			assert_non_null(why);
 		}

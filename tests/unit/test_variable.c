@@ -78,13 +78,13 @@ static const struct row {
 	{ "x${cookie.none}", NULL },
 };
 
-static struct template compiled(const char *text)
+static struct template compiled(struct template_part *room, const char *text)
 {
 	struct template t;
 	const char *why;
 	size_t column;
 
-	assert_int_equal(template_compile(&t, slice_of(text), &column, &why), 0);
+	assert_int_equal(template_compile(&t, room, slice_of(text), &column, &why), 0);
 	return t;
 }
 
@@ -95,7 +95,8 @@ static void test_rows(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct template t = compiled(rows[i].text);
+		struct template_part room[TEMPLATE_PARTS_MAX];
+		struct template t = compiled(room, rows[i].text);
 		long n = rows[i].value ? (long)strlen(rows[i].value) : -1;
 
 		for (size_t size = 0; size < sizeof(zeros); size++) {

@@ -1,0 +1,100 @@
+#include "base/names.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+#define FEW 8
+
+static uint64_t hash_of(struct slice name)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < name.len; i++)
+		hash = (hash ^ (unsigned char)name.ptr[i]) * 0x100000001b3u;
+	return hash ^ hash >> 32;
+}
+
+/* The link to the first of its bucket. */
+static struct names_entry **bucket_of(struct names *s, uint64_t hash)
+{
+	return s->buckets ? &s->buckets[hash & (s->bucket_n - 1)] : &s->few;
+}
+
+static void append(struct names_entry **at, struct names_entry *e)
+{
+	while (*at)
+		at = &(*at)->next;
+	e->next = NULL;
+	*at = e;
+}
+
+/* Entries of one bucket keep their order. */
+static void move_all(struct names *s, struct names_entry *first)
+{
+	while (first) {
+		struct names_entry *next = first->next;
+
+		append(bucket_of(s, first->hash), first);
+		first = next;
+	}
+}
+
+static void grow(struct names *s)
+{
+	size_t n = s->bucket_n > 0 ? 4 * s->bucket_n : 4 * FEW;
+	struct names_entry **buckets = calloc(n, sizeof(*buckets));
+	struct names old = *s;
+
+	if (!buckets)
+		return;
+	s->buckets = buckets;
+	s->bucket_n = n;
+	s->few = NULL;
+	move_all(s, old.few);
+	for (size_t i = 0; i < old.bucket_n; i++)
+		move_all(s, old.buckets[i]);
+	free(old.buckets);
+}
+
+void names_put(struct names *s, struct names_entry *e, struct slice name)
+{
+	e->hash = hash_of(name);
+	e->name = name;
+	if (s->n >= (s->bucket_n > 0 ? s->bucket_n : FEW))
+		grow(s);
+	append(bucket_of(s, e->hash), e);
+	s->n++;
+}
+
+struct names_entry *names_find(const struct names *s, struct slice name)
+{
+	uint64_t hash;
+	struct names_entry *e;
+
+	if (s->n == 0)
+		return NULL;
+	hash = hash_of(name);
+	e = s->buckets ? s->buckets[hash & (s->bucket_n - 1)] : s->few;
+	while (e && (e->hash != hash || !slice_equal(e->name, name)))
+		e = e->next;
+	return e;
+}
+
+void names_remove(struct names *s, struct names_entry *e)
+{
+	struct names_entry **at = bucket_of(s, e->hash);
+
+	while (*at && *at != e)
+		at = &(*at)->next;
+	ASSERT(*at);
+	*at = e->next;
+	e->next = NULL;
+	s->n--;
+}
+
+void names_done(struct names *s)
+{
+	free(s->buckets);
+	*s = (struct names){ 0 };
+}

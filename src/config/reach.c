@@ -1,0 +1,98 @@
+#include "reach.h"
+
+#include "base/check.h"
+
+struct reach_route {
+	struct names_entry entry;
+	const struct config_route *route;
+};
+
+static const struct config_route *find(const struct names *routes, struct slice path)
+{
+	const struct names_entry *e = names_find(routes, path);
+
+	return e ? CONTAINER(e, struct reach_route, entry)->route : NULL;
+}
+
+/* Of two routes the one that comes first in the file; either may be NULL. */
+static const struct config_route *first(const struct config_route *a,
+					const struct config_route *b)
+{
+	return !a || (b && b < a) ? b : a;
+}
+
+/* A prefix ends where a segment of the path ends. */
+static bool is_end(struct slice path, size_t n)
+{
+	return n == path.len || path.ptr[n] == '/' || path.ptr[n - 1] == '/';
+}
+
+static const struct config_route *covering(const struct reach_host *host,
+					   const struct config_route *route)
+{
+	const struct config_route *found = route->prefix
+						   ? NULL
+						   : find(&host->paths, route->path);
+
+	if (host->prefixes.n == 0)
+		return found;
+	for (size_t n = 1; n <= route->path.len; n++)
+		if (is_end(route->path, n))
+			found = first(found, find(&host->prefixes,
+						  (struct slice){ route->path.ptr, n }));
+	return found;
+}
+
+static struct reach_host *host_of(struct reach *r, struct slice name)
+{
+	const struct names_entry *e = names_find(&r->hosts, name);
+	struct reach_host *host;
+
+	if (name.len == 0)
+		return &r->any;
+	if (e)
+		return CONTAINER(e, struct reach_host, entry);
+	host = arena_take(r->memory, sizeof(*host));
+	names_put(&r->hosts, &host->entry, name);
+	host->next = r->list;
+	r->list = host;
+	return host;
+}
+
+/* What goes on to the next route where it finds nothing keeps nobody from that. */
+static bool covers_any(const struct config_route *route)
+{
+	return route->action != CONFIG_MEMCACHED_GET || !route->memcached.miss_next;
+}
+
+const struct config_route *reach_add(struct reach *r, const struct config_route *route)
+{
+	const struct config_route *found;
+	struct reach_host *host;
+	struct reach_route *added;
+
+	if (route->path.len == 0)
+		return NULL;
+	host = host_of(r, route->host);
+	found = covering(&r->any, route);
+	if (host != &r->any)
+		found = first(found, covering(host, route));
+	if (found || !covers_any(route))
+		return found;
+	added = arena_take(r->memory, sizeof(*added));
+	added->route = route;
+	names_put(route->prefix ? &host->prefixes : &host->paths, &added->entry,
+		  route->path);
+	return NULL;
+}
+
+void reach_done(struct reach *r)
+{
+	for (struct reach_host *host = r->list; host; host = host->next) {
+		names_done(&host->paths);
+		names_done(&host->prefixes);
+	}
+	names_done(&r->any.paths);
+	names_done(&r->any.prefixes);
+	names_done(&r->hosts);
+}
