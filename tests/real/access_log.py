@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The access log never holds up a request: into a pipe that nobody reads, lines are dropped
 and counted; when it is read again, lines come again, each one whole; and a drain ends."""
-# beside
 import os
 import signal
 import threading

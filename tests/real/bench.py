@@ -2,6 +2,7 @@
 """The benchmark still works: every contestant answers a second of load without an error, and
 what it costs is something that a machine could have spent; the report says so. And the bare
 tunnel loses no byte to slow readers, for which it has not buffers enough."""
+# alone: it measures
 # once
 # timeout: 300
 import csv

@@ -2,6 +2,7 @@
 """N requests at once to /sync and /cache of examples/concurrency.yaml take the slow world's
 delay once, and with c at once ceil(N/c) times; none fails. FULL=1 takes the largest N and
 compares with a bare TCP tunnel, in turns."""
+# alone: it compares times
 # release: it compares times with those of a bare tunnel
 # timeout: 900
 import math

@@ -3,7 +3,6 @@
 reads, a stopped terminal or a full disk there, /healthz answers, a worker process that dies is
 replaced, a reload is done and SIGTERM ends it. What was lost is counted, and told when it is
 read again; so are lines of the access log that were lost."""
-# beside
 import fcntl
 import os
 import re

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """io_uring as older kernels have it: each feature that fairlead can do without is switched
 off, and then all; each time the contract suite and plays of every kind must pass."""
-# beside
 # once
 # timeout: 600
 import concurrent.futures

@@ -2,7 +2,6 @@
 """Who runs what: started as root, the worker process is somebody else without a capability
 and the supervisor keeps a few; what root does not obey; what is left for other users; the
 sandbox on all threads."""
-# beside
 # asan
 import os
 import re

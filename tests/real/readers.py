@@ -4,7 +4,6 @@ and past send_timeout as long as he reads. Who sends single bytes uses up no poo
 in line at the end of a drain is let go once.
 
 In a network of its own, so that the kernel holds little and the proxy the rest."""
-# beside
 # asan
 # timeout: 300
 import concurrent.futures

@@ -2,6 +2,7 @@
 """Servers of an upstream that die, flap and are slow, real nginx and memcached behind: what a
 client sees of it; a hash that stays where it is; and a limit of requests at once under twice
 the load."""
+# alone: it compares times under load
 # timeout: 300
 # release: it is about times
 import re

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """What bench/concurrency compares fairlead with still starts, answers, and is measured: few
 requests, a short wait, and only those that are installed here."""
-# beside
 # once
 # timeout: 300
 import importlib.machinery

@@ -2,7 +2,6 @@
 """Signals and kills: a drain loses nothing that is in flight, a second SIGTERM ends at once,
 SIGPIPE does nothing, a killed worker process is replaced, a killed supervisor's worker
 process drains."""
-# beside
 # asan
 import os
 import resource
