@@ -2,7 +2,9 @@
  * who waits.
  *
  * An origin (a connection to a server) belongs to its upstream always, even while leased.
- * Idle ones are taken last-in-first-out: the hottest first, and the rest may age out.
+ * Idle ones are taken last-in-first-out: the hottest first, and the rest may age out, at
+ * `idle_timeout` or a little before the time that the server has named (Keep-Alive): a request
+ * that meets its close would be lost.
  *
  *   lease:   NONE ─▶ WAITING (in the line) ─▶ CONNECTING ─▶ READY ─▶ NONE
  *                 └───────────────────────────────┴──▶ FAILED
@@ -53,6 +55,7 @@ struct origin {
 	int connect_result;
 	uint8_t state;         /* enum origin_state */
 	uint64_t requests;     /* that it was leased for */
+	uint32_t idle_s;       /* how long its server says that it may be idle; UINT32_MAX: not */
 };
 
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEASE_FAILED };
@@ -99,7 +102,6 @@ struct upstream_options {
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;           /* bytes, inbox and outbox each */
-	uint32_t idle_timeout_ms;
 };
 
 /* NULL: no memory. */
@@ -111,8 +113,8 @@ bool upstream_evict(struct upstream *u);
 /* Descriptors may have come free: looks at the line again. */
 void upstream_serve(struct upstream *u);
 
-/* For connections that are opened, and those that become idle, from now on. */
-void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms);
+/* For connections that are opened from now on. */
+void upstream_set_window(struct upstream *u, uint32_t window);
 
 /* Ends idle origins at once, and every other when it comes back. */
 void upstream_close(struct upstream *u);
@@ -149,7 +151,7 @@ const char *lease_server(const struct lease *l);
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
  * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
  * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while others have room; NULL: none.
- * fresh: a new connection only, as an idle one turned out to be stale. */
+ * fresh: a new connection only, as an idle one turned out to be stale, or might. */
 void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
 		    struct task *asker);
 

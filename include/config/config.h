@@ -43,6 +43,12 @@ enum config_balance {
 	CONFIG_RANDOM,
 	CONFIG_HASH,
 };
+/* Which requests may go out on a connection that was used before. */
+enum config_reuse {
+	CONFIG_REUSE_NEVER,
+	CONFIG_REUSE_SAFE, /* all but the first of a client's connection, if not idempotent */
+	CONFIG_REUSE_ALWAYS,
+};
 enum config_eject_on {
 	CONFIG_EJECT_ON_CONNECTION, /* not opened, broken, or too late */
 	CONFIG_EJECT_ON_GATEWAY,    /* and 502, 503, 504 */
@@ -106,6 +112,8 @@ struct config_upstream {
 	uint32_t response_timeout_ms; /* from the end of the request to the head of the
 					 answer, and between two reads of its body */
 	uint32_t keepalive;           /* idle connections kept per worker and server */
+	uint32_t idle_timeout_ms;     /* of one that is idle */
+	enum config_reuse reuse;
 	uint32_t connections; /* most per worker and server; 0: no limit of its own */
 	uint32_t requests;    /* most at once per server, of all workers; 0: no limit */
 	enum config_eject_on eject_on; /* what is a failure */

@@ -104,6 +104,8 @@ struct head {
 	bool upgrade;    /* Upgrade with Connection: upgrade, on HTTP/1.1, not h2c */
 	bool expect_continue;
 	bool te_trailers;
+	uint32_t idle_s; /* of a response: how long its sender leaves the connection open while
+			    it is idle, by Keep-Alive; UINT32_MAX: it does not say */
 	struct slice upgrade_token;
 
 	uint16_t field_n;

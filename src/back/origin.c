@@ -100,6 +100,7 @@ static void connect_succeeded(struct origin *o)
 	o->state = ORIGIN_LEASED;
 	s->leased_n++;
 	o->requests = 1;
+	o->idle_s = UINT32_MAX;
 	reader_init(&o->reader);
 	lease_set(l, LEASE_READY);
 }
@@ -226,6 +227,23 @@ void server_drop_stale(struct server *s)
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
 }
 
+/* Its server's clock began before ours, and its close takes a while to arrive. */
+#define IDLE_MARGIN_MS 1000
+
+/* 0: it is not used again. */
+static uint64_t idle_ms(const struct origin *o)
+{
+	const struct config_upstream *config = &o->server->upstream->config;
+	uint64_t ms = config->idle_timeout_ms, said_ms = 1000 * (uint64_t)o->idle_s;
+	uint64_t margin_ms = said_ms / 2 < IDLE_MARGIN_MS ? said_ms / 2 : IDLE_MARGIN_MS;
+
+	if (config->reuse == CONFIG_REUSE_NEVER)
+		return 0;
+	if (o->idle_s != UINT32_MAX && said_ms - margin_ms < ms)
+		ms = said_ms - margin_ms;
+	return ms;
+}
+
 static void make_idle(struct origin *o)
 {
 	struct server *s = o->server;
@@ -238,7 +256,7 @@ static void make_idle(struct origin *o)
 	list_prepend(&s->idle, &o->node);
 	stat_add(&u->stats->connections_idle, 1);
 	o->conn.timer.expired = idle_timer_expired;
-	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + u->idle_timeout_ms);
+	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_ms(o));
 	upstream_serve_line(u);
 }
 
@@ -248,7 +266,7 @@ void origin_take_back(struct origin *o, bool reusable)
 	struct upstream *u = o->server->upstream;
 
 	if (reusable && !u->closing && !s->leaving && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
-	    (s->idle_n < u->config.keepalive || !list_empty(&u->line))) {
+	    idle_ms(o) > 0 && (s->idle_n < u->config.keepalive || !list_empty(&u->line))) {
 		make_idle(o);
 	} else {
 		origin_end(o);

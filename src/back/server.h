@@ -56,7 +56,6 @@ struct upstream {
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;
-	uint32_t idle_timeout_ms;
 	bool closing, started;
 	bool declines;        /* places of some servers */
 	uint32_t origin_n;    /* not dead */

@@ -342,7 +342,6 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->short_of_descriptors = options->short_of_descriptors;
 	u->owner = options->owner;
 	u->window = options->window;
-	u->idle_timeout_ms = options->idle_timeout_ms;
 	list_init(&u->line);
 	list_init(&u->leaving);
 	task_init(&u->task, step);
@@ -382,10 +381,9 @@ void upstream_serve(struct upstream *u)
 		tick_run(u->tick, &u->task);
 }
 
-void upstream_set_limits(struct upstream *u, uint32_t window, uint32_t idle_timeout_ms)
+void upstream_set_window(struct upstream *u, uint32_t window)
 {
 	u->window = window;
-	u->idle_timeout_ms = idle_timeout_ms;
 }
 
 void upstream_close(struct upstream *u)

@@ -123,6 +123,24 @@ static bool length_parse(struct slice digits, uint64_t *length)
 	return true;
 }
 
+/* "timeout=5, max=100": a hint (RFC 2068 19.7.1), so what makes no sense says nothing. */
+static void idle_digest(struct head *h, const struct seen *seen)
+{
+	struct slice list, element, name = SLICE("timeout=");
+	uint64_t seconds;
+
+	h->idle_s = UINT32_MAX;
+	if (seen->count[HEADER_KEEP_ALIVE] == 0)
+		return;
+	list = seen->first[HEADER_KEEP_ALIVE]->value;
+	while (element_take(&list, &element))
+		if (element.len > name.len &&
+		    slice_equal_nocase((struct slice){ element.ptr, name.len }, name) &&
+		    length_parse(slice_after(element, name.len), &seconds) &&
+		    seconds < h->idle_s)
+			h->idle_s = (uint32_t)seconds;
+}
+
 static enum fault framing_digest(struct head *h, const struct seen *seen)
 {
 	const struct field *coding = seen->first[HEADER_TRANSFER_ENCODING];
@@ -210,6 +228,7 @@ enum fault digest_response(struct head *h)
 
 	h->framing = FRAMING_CLOSE;
 	fields_see(h, &seen);
+	idle_digest(h, &seen);
 	fault = connection_digest(h, &seen);
 	return fault ? fault : framing_digest(h, &seen);
 }

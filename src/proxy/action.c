@@ -96,8 +96,15 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	if (tries_wanted(view->route))
 		tries_begin(x, request, key, h);
 	else
-		x->fetch = fetch_origin(g, proxy->upstream, request, h->method, h->framing,
-					h->length, key, NULL, &x->client->task);
+		x->fetch = fetch_origin(g, &(struct question){
+			.upstream = proxy->upstream,
+			.request = request,
+			.method = h->method,
+			.framing = h->framing,
+			.length = h->length,
+			.key = key,
+			.first = x->client->requests == 1,
+		}, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }

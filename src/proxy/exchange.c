@@ -63,6 +63,7 @@ static void let_go(struct exchange *x, enum ending ending)
 
 	exchange_drop_fetch(x);
 	tries_free(&x->tries);
+	replay_drop(&x->replay);
 	log_exchange(x, ending);
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);

@@ -22,6 +22,7 @@
 #define PROXY_EXCHANGE_H
 
 #include "fetch.h"
+#include "replay.h"
 #include "route/route.h"
 
 enum exchange_state { EXCHANGE_ROUTING, EXCHANGE_ASKING, EXCHANGE_RELAYING, EXCHANGE_TUNNEL,
@@ -42,6 +43,7 @@ struct exchange {
 	const struct config_route *route;
 	struct fetch *fetch;
 	struct tries *tries;  /* NULL: its route says nothing of them, or they are over */
+	struct replay replay; /* while EXCHANGE_ASKING */
 	struct join *join;
 	struct job *job;
 	struct buf *kept;     /* the head as received: for the log, and to route again */

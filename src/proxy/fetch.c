@@ -211,13 +211,16 @@ static void lease_step(struct fetch *f)
 	}
 }
 
+bool fetch_may_repeat(const struct fetch *f)
+{
+	return f->lease.reused && !f->retried && f->interim_n == 0 &&
+	       method_idempotent((enum method)f->method);
+}
+
 /* The connection ended before a byte of an answer was seen. */
 static void swallowed(struct fetch *f)
 {
-	bool again = f->lease.reused && !f->retried && !f->body_begun &&
-		     method_idempotent((enum method)f->method) && f->interim_n == 0;
-
-	if (!again) {
+	if (!fetch_may_repeat(f) || f->body_lost) {
 		fail(f, ENDING_ORIGIN_CLOSED);
 		return;
 	}
@@ -271,9 +274,9 @@ uint32_t fetch_room(struct fetch *f)
 	return 0;
 }
 
-bool fetch_send(struct fetch *f, struct piece *p)
+bool fetch_send(struct fetch *f, struct piece *p, bool kept)
 {
-	f->body_begun = true;
+	f->body_lost |= !kept;
 	if (!writer_piece(&f->lease.origin->writer, conn_of(f), p)) {
 		fail(f, ENDING_NO_MEMORY);
 		return false;
@@ -281,8 +284,9 @@ bool fetch_send(struct fetch *f, struct piece *p)
 	return true;
 }
 
-bool fetch_send_end(struct fetch *f, struct buf *trailers)
+bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept)
 {
+	f->body_lost |= trailers && !kept;
 	if (!writer_end(&f->lease.origin->writer, conn_of(f), trailers)) {
 		fail(f, ENDING_NO_MEMORY);
 		return false;
@@ -338,6 +342,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		return;
 	}
 	f->status = (uint16_t)h->status;
+	o->idle_s = h->idle_s;
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
 	upstream_answered(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
@@ -415,25 +420,38 @@ static struct fetch *fetch_new(struct generation *g, struct task *asker)
 	return f;
 }
 
-struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
-			   enum method method, enum framing framing, uint64_t length,
-			   uint64_t key, const uint64_t *avoid, struct task *asker)
+/* A client whose very first request fails for a connection that it knows nothing of has no
+ * reason to send it again, as it has when its own turns out to have ended (RFC 9112 9.3.1). */
+static bool wants_fresh(const struct config_upstream *u, const struct question *q)
+{
+	switch (u->reuse) {
+	case CONFIG_REUSE_SAFE:
+		return q->first && !method_idempotent(q->method);
+	case CONFIG_REUSE_ALWAYS:
+		return false;
+	case CONFIG_REUSE_NEVER:
+		break;
+	}
+	return true;
+}
+
+struct fetch *fetch_origin(struct generation *g, const struct question *q, struct task *asker)
 {
 	struct fetch *f = fetch_new(g, asker);
 
 	if (!f) {
-		buf_put(request);
+		buf_put(q->request);
 		return NULL;
 	}
-	f->upstream = generation_upstream(g, upstream);
-	f->config = &g->config->upstreams[upstream];
-	f->request = request;
-	f->method = (uint8_t)method;
-	f->framing = (uint8_t)framing;
-	f->length = length;
-	f->avoid = avoid;
-	f->lease.key = key;
-	upstream_lease(f->upstream, &f->lease, avoid, false, asker);
+	f->upstream = generation_upstream(g, q->upstream);
+	f->config = &g->config->upstreams[q->upstream];
+	f->request = q->request;
+	f->method = (uint8_t)q->method;
+	f->framing = (uint8_t)q->framing;
+	f->length = q->length;
+	f->avoid = q->avoid;
+	f->lease.key = q->key;
+	upstream_lease(f->upstream, &f->lease, q->avoid, wants_fresh(f->config, q), asker);
 	return f;
 }
 

@@ -12,9 +12,13 @@
  *   RELAYING       the head of the final answer was taken
  *
  * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its asker's
- * step; facts run the asker. By itself it sends a request twice only if it is idempotent, had
- * no body, went out on a connection that was used before, and no byte of an answer was seen
- * (RFC 9110 9.2.2, RFC 9112 9.3.1); what a route says of retries is other fetches (tries.h). */
+ * step; facts run the asker. By itself it sends a request twice only if it is idempotent, went
+ * out on a connection that was used before, no byte of a response was seen (RFC 9110 9.2.2,
+ * RFC 9112 9.3.1), and its asker has all that was sent of its body (replay.h): then it is in
+ * FETCH_LEASING once more, and is sent the body from its beginning. What a route says of
+ * retries is other fetches (tries.h).
+ *
+ * Which requests never go out on a connection that was used before is the upstream's `reuse`. */
 #ifndef PROXY_FETCH_H
 #define PROXY_FETCH_H
 
@@ -43,7 +47,7 @@ struct fetch {
 	uint8_t interim_n;
 	uint16_t status;      /* of the answer whose head was taken */
 	bool retried;
-	bool body_begun;      /* some of it was taken: cannot be sent again */
+	bool body_lost;       /* its asker has not all that was sent of it: not to be sent again */
 	bool late;            /* a deadline passed */
 	bool waits_for_asker; /* what came was not all taken: its slowness, not ours */
 	bool reusable;        /* the origin, after this answer */
@@ -59,12 +63,20 @@ struct fetch {
 	struct memcache_call *call; /* set: this is a question to a cache */
 };
 
-/* Asks an origin of this upstream of the configuration. `request` is the serialised head, whose
- * reference is taken over; key: what the upstream's `hash` came to, 0: nothing; `avoid` (may be
- * NULL) lives as long as the fetch. NULL: out of memory. */
-struct fetch *fetch_origin(struct generation *g, unsigned upstream, struct buf *request,
-			   enum method method, enum framing framing, uint64_t length,
-			   uint64_t key, const uint64_t *avoid, struct task *asker);
+/* What an origin is asked. */
+struct question {
+	unsigned upstream;     /* of the configuration */
+	struct buf *request;   /* the serialised head, whose reference is taken over */
+	enum method method;
+	enum framing framing;  /* of the body */
+	uint64_t length;
+	uint64_t key;          /* what the upstream's `hash` came to; 0: nothing */
+	const uint64_t *avoid; /* lives as long as the fetch; may be NULL */
+	bool first;            /* the client asked nothing before it on its connection */
+};
+
+/* NULL: out of memory. */
+struct fetch *fetch_origin(struct generation *g, const struct question *q, struct task *asker);
 
 /* Asks a cache; the key is valid. */
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
@@ -77,9 +89,14 @@ void fetch_step(struct fetch *f);
 /* Bytes of request body that may be sent now. */
 uint32_t fetch_room(struct fetch *f);
 
-/* Sends a run of the body, or its end. False: it failed; see `ending`. */
-bool fetch_send(struct fetch *f, struct piece *p);
-bool fetch_send_end(struct fetch *f, struct buf *trailers);
+/* Should its connection turn out to have ended before it was asked, the request goes out on
+ * another one if the body can be sent again. */
+bool fetch_may_repeat(const struct fetch *f);
+
+/* Sends a run of the body, or its end. `kept`: the asker has it, and sends it again if need be.
+ * False: it failed; see `ending`. */
+bool fetch_send(struct fetch *f, struct piece *p, bool kept);
+bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
 
 /* The head of the next answer, interim ones (1xx) included, whose slices live until
  * fetch_take_head(). For a question to an origin only. VERDICT_BAD: it failed. */

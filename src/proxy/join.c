@@ -79,8 +79,13 @@ static bool ask(struct join *j, struct part *part)
 					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
 					      (struct slice){ part->key, part->key_len }, asker);
 	} else {
-		part->fetch = fetch_origin(g, c->proxy.upstream, part->request,
-					   METHOD_GET, FRAMING_NONE, 0, part->hash, NULL, asker);
+		part->fetch = fetch_origin(g, &(struct question){
+			.upstream = c->proxy.upstream,
+			.request = part->request,
+			.method = METHOD_GET,
+			.framing = FRAMING_NONE,
+			.key = part->hash,
+		}, asker);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

@@ -147,7 +147,6 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.window = conn_window(&config->limits),
-		.idle_timeout_ms = config->limits.idle_timeout_ms,
 	});
 }
 
@@ -186,8 +185,8 @@ static void apply_limits(struct proxy *p)
 	}
 	LIST_EACH(&p->services, node)
 		if (LIST_ITEM(node, struct service, node)->upstream)
-			upstream_set_limits(LIST_ITEM(node, struct service, node)->upstream,
-					    f->window, l->idle_timeout_ms);
+			upstream_set_window(LIST_ITEM(node, struct service, node)->upstream,
+					    f->window);
 }
 
 void proxy_adopt(struct proxy *p, struct generation *g)

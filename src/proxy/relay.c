@@ -18,6 +18,40 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 	return b;
 }
 
+/* Most bytes of the body that are kept to be sent again; 0: it will not be. */
+static uint32_t replay_max(const struct exchange *x)
+{
+	const struct config_retry *retry = x->route->retry;
+
+	if (x->state != EXCHANGE_ASKING || (!fetch_may_repeat(x->fetch) &&
+					    !(x->tries && tries_may_repeat(x->tries))))
+		return 0;
+	return retry ? retry->body : REPLAY_BYTES;
+}
+
+static void keep_piece(struct exchange *x, const struct piece *p)
+{
+	const struct fetch *f = x->fetch;
+	uint32_t max = replay_max(x);
+
+	if (max > 0)
+		replay_keep(&x->replay, io_bufs(x->proxy->tick->loop), p,
+			    f->framing == FRAMING_LENGTH ? f->length : 0, max);
+	else
+		replay_lose(&x->replay);
+}
+
+/* Sends what was sent before it went to another connection. False: the exchange has ended. */
+static bool repeat_body(struct exchange *x)
+{
+	struct piece p;
+
+	if (!replay_next(&x->replay, &p) || fetch_send(x->fetch, &p, true))
+		return true;
+	exchange_fail(x, (enum ending)x->fetch->ending);
+	return false;
+}
+
 /* False: the exchange has ended. */
 static bool take_body_piece(struct exchange *x, struct piece *p)
 {
@@ -27,9 +61,8 @@ static bool take_body_piece(struct exchange *x, struct piece *p)
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return false;
 	}
-	if (x->tries)
-		tries_keep(x->tries, p);
-	if (fetch_send(x->fetch, p))
+	keep_piece(x, p);
+	if (fetch_send(x->fetch, p, !x->replay.lost))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
 	return false;
@@ -38,10 +71,14 @@ static bool take_body_piece(struct exchange *x, struct piece *p)
 static bool forward_body_end(struct exchange *x, const struct head *trailers)
 {
 	struct buf *block = trailers ? emit_trailer_block(x->proxy, trailers) : NULL;
+	bool kept = replay_max(x) > 0 || !trailers;
 
+	block = kept ? replay_trailers(&x->replay, block) : block;
+	if (!kept)
+		replay_lose(&x->replay);
 	if (x->tries)
-		block = tries_body_ended(x->tries, block);
-	if (fetch_send_end(x->fetch, block))
+		tries_body_ended(x->tries);
+	if (fetch_send_end(x->fetch, block, kept))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
 	return false;
@@ -53,10 +90,8 @@ static bool forward_body(struct exchange *x)
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (x->tries && fetch_room(x->fetch) > 0 && !tries_repeat(x)) {
-		exchange_fail(x, (enum ending)x->fetch->ending);
+	if (fetch_room(x->fetch) > 0 && !repeat_body(x))
 		return false;
-	}
 	while (fetch_room(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
@@ -133,6 +168,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	fetch_take_head(x->fetch, h, framing);
 	if (x->tries)
 		tries_answered(x);
+	replay_drop(&x->replay);
 	return true;
 }
 
@@ -170,6 +206,8 @@ static bool relay_interim(struct exchange *x, struct head *h)
 	}
 	x->expects &= h->status != 100;
 	fetch_take_head(x->fetch, h, FRAMING_NONE);
+	if (!x->tries)
+		replay_drop(&x->replay);
 	return true;
 }
 
@@ -360,9 +398,12 @@ void relay_ask(struct exchange *x)
 	} else {
 		if (!forward_body(x) || !take_origin_head(x))
 			return;
-		/* Once more in line, after an origin that had gone, or between two tries. */
-		if (!x->fetch || x->fetch->state == FETCH_LEASING)
+		/* Once more in line, after an origin that had gone, or between two tries: the next
+		 * one has had nothing. */
+		if (!x->fetch || x->fetch->state == FETCH_LEASING) {
 			client_hold_body(x->client);
+			replay_rewind(&x->replay);
+		}
 		/* The answer's head may have come with the origin's readiness for the body. */
 		if (x->state == EXCHANGE_TUNNEL) {
 			relay_tunnel(x);

@@ -116,9 +116,16 @@ struct fetch *tries_ask(struct tries *t)
 {
 	struct exchange *x = t->exchange;
 
-	return fetch_origin(x->generation, t->route->proxy.upstream, buf_ref(t->request),
-			    (enum method)t->method, (enum framing)t->framing, t->length, t->key,
-			    t->tried, &x->client->task);
+	return fetch_origin(x->generation, &(struct question){
+		.upstream = t->route->proxy.upstream,
+		.request = buf_ref(t->request),
+		.method = (enum method)t->method,
+		.framing = (enum framing)t->framing,
+		.length = t->length,
+		.key = t->key,
+		.avoid = t->tried,
+		.first = x->client->requests == 1,
+	}, &x->client->task);
 }
 
 static void begin_try(struct exchange *x)
@@ -126,7 +133,6 @@ static void begin_try(struct exchange *x)
 	struct tries *t = x->tries;
 
 	t->n++;
-	t->repeated = 0;
 	t->try_ms = tick_of(t)->now_ms;
 	x->fetch = tries_ask(t);
 	tries_expect(t);
@@ -259,14 +265,25 @@ static uint32_t pause_ms(struct tries *t)
 	return draw_pause_ms(t);
 }
 
+/* What an origin may have seen. */
+static bool may_be_seen_twice(const struct tries *t)
+{
+	return t->route->retry->all_methods || method_idempotent((enum method)t->method);
+}
+
+bool tries_may_repeat(const struct tries *t)
+{
+	return t->route->retry && t->n < t->route->retry->tries && may_be_seen_twice(t);
+}
+
 /* By what it is; time and budget are another matter. */
 static bool repeatable(const struct tries *t, uint32_t condition)
 {
 	const struct config_retry *retry = t->route->retry;
 	bool unsent = t->exchange->fetch->sent_us == 0;
 
-	return retry && retry->on & condition && t->n < retry->tries && !t->lost &&
-	       (unsent || retry->all_methods || method_idempotent((enum method)t->method));
+	return retry && retry->on & condition && t->n < retry->tries && !t->exchange->replay.lost &&
+	       (unsent || may_be_seen_twice(t));
 }
 
 /* True: there will be another try. */
@@ -338,65 +355,7 @@ bool tries_refused(struct exchange *x, const struct head *h)
 	return true;
 }
 
-/* ---- the body ------------------------------------------------------------- */
-
-static void lose_body(struct tries *t)
-{
-	t->lost = true;
-	buf_put(t->body);
-	t->body = NULL;
-}
-
-/* Room for n more bytes. */
-static bool grow_body(struct tries *t, uint32_t n, uint32_t max)
-{
-	uint32_t used = t->body ? t->body->end : 0;
-	uint64_t size = t->framing == FRAMING_LENGTH ? t->length : 2 * ((uint64_t)used + n);
-	struct buf *b;
-
-	if (t->body && t->body->size - used >= n)
-		return true;
-	b = buf_new(io_bufs(tick_of(t)->loop), size < max ? size : max);
-	if (!b)
-		return false;
-	if (used > 0)
-		memcpy(b->data, t->body->data, used);
-	b->end = used;
-	buf_put(t->body);
-	t->body = b;
-	return true;
-}
-
-void tries_keep(struct tries *t, const struct piece *p)
-{
-	uint32_t max = t->route->retry ? t->route->retry->body : 0;
-	uint32_t used = t->body ? t->body->end : 0;
-
-	if (t->lost)
-		return;
-	if ((t->framing == FRAMING_LENGTH && t->length > max) || p->len > max - used ||
-	    !grow_body(t, p->len, max)) {
-		lose_body(t);
-		return;
-	}
-	memcpy(t->body->data + used, p->ptr, p->len);
-	t->body->end = t->repeated = used + p->len;
-}
-
-bool tries_repeat(struct exchange *x)
-{
-	struct tries *t = x->tries;
-	struct piece p;
-
-	if (!t->body || t->repeated == t->body->end)
-		return true;
-	p = (struct piece){ buf_ref(t->body), t->body->data + t->repeated,
-			    t->body->end - t->repeated };
-	t->repeated = t->body->end;
-	return fetch_send(x->fetch, &p);
-}
-
-struct buf *tries_body_ended(struct tries *t, struct buf *trailers)
+void tries_body_ended(struct tries *t)
 {
 	uint64_t now_ms = tick_of(t)->now_ms;
 
@@ -405,9 +364,6 @@ struct buf *tries_body_ended(struct tries *t, struct buf *trailers)
 	t->complete = true;
 	t->try_ms = now_ms;
 	tries_expect(t);
-	if (trailers && !t->trailers)
-		t->trailers = buf_ref(trailers);
-	return trailers || !t->trailers ? trailers : buf_ref(t->trailers);
 }
 
 /* --------------------------------------------------------------------------- */
@@ -432,7 +388,5 @@ void tries_free(struct tries **slot)
 	timer_stop(&tick_of(t)->wheel, &t->timer);
 	hedge_drop(t);
 	buf_put(t->request);
-	buf_put(t->body);
-	buf_put(t->trailers);
 	slab_put(&t->exchange->proxy->tries, t);
 }

@@ -4,7 +4,7 @@
  * A try is a fetch. When one fails, or brings an answer that the route names, before anything
  * of it was relayed, it is let go and another one begins: on a server that was not asked yet at
  * once, else after a pause. What was sent is kept for that: the head, and as much of a
- * body as the route allows, as a copy, so that no receive buffer is held.
+ * body as the route allows (replay.h).
  *
  *   ┌▶ a fetch ─▶ failed, or refused ─▶ (a pause) ─┐
  *   │     └▶ answer: over      └▶ no more: over    │
@@ -31,8 +31,6 @@ struct tries {
 	const struct config_route *route;
 	struct upstream *upstream;
 	struct buf *request;    /* the head */
-	struct buf *body;       /* as far as it was sent to any try; NULL: nothing yet, or lost */
-	struct buf *trailers;
 	struct fetch *second;   /* the hedge; NULL: none now */
 	struct latency *latency; /* of the route; NULL: it is not hedged, or this one is not */
 	struct timer timer;
@@ -44,14 +42,12 @@ struct tries {
 	uint64_t began_us;
 	uint64_t key;           /* of the upstream's hash */
 	uint64_t length;        /* of the body */
-	uint32_t repeated;      /* bytes of `body` that this try was sent */
 	uint8_t method;         /* enum method */
 	uint8_t framing;        /* enum framing */
 	uint8_t n;              /* tries begun */
 	uint8_t pauses;
 	bool in_line;           /* waits for a connection, which has a timeout of its own */
 	bool rang;
-	bool lost;              /* not all that was sent of the body is kept */
 	bool complete;          /* the request's end was sent */
 	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
 };
@@ -76,14 +72,11 @@ bool tries_failed(struct exchange *x);
  * asked for. */
 bool tries_refused(struct exchange *x, const struct head *h);
 
-/* A run of the body is about to be sent. */
-void tries_keep(struct tries *t, const struct piece *p);
+/* Its body may be sent once more, for one that this try may be followed by. */
+bool tries_may_repeat(const struct tries *t);
 
-/* Sends what earlier tries were sent of the body. False: out of memory. */
-bool tries_repeat(struct exchange *x);
-
-/* All of it was sent; `trailers` may be NULL. Returns those to be sent. */
-struct buf *tries_body_ended(struct tries *t, struct buf *trailers);
+/* All of the request's body was sent. */
+void tries_body_ended(struct tries *t);
 
 /* The answer's head was taken: they are over. */
 void tries_answered(struct exchange *x);

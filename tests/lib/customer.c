@@ -520,7 +520,7 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 	for (unsigned i = 0; i < c->n; i++) {
 		struct request *r = &t->requests[t->request_n];
 
-		*r = (struct request){ .id = t->request_n++ };
+		*r = (struct request){ .id = t->request_n++, .opens = i == 0 };
 		draw_request(t, r, i == c->n - 1, t->weather.ill_customers);
 		c->requests[i] = r;
 	}

@@ -41,6 +41,8 @@ void house_open(struct house *h, uint64_t seed, unsigned servers)
 	h->config = (struct config_upstream){ .name = "test", .server_n = servers,
 					      .servers = h->servers,
 					      .connect_timeout_ms = 1000, .keepalive = 4,
+					      .idle_timeout_ms = 5000,
+					      .reuse = CONFIG_REUSE_ALWAYS,
 					      .queue_timeout_ms = 2000 };
 	quota_init(&h->descriptors, 1000);
 	quota_init(&h->line, 3);
@@ -72,8 +74,7 @@ void house_start(struct house *h)
 		.tick = &h->rig.tick, .config = &h->config, .stats = &h->stats,
 		.short_of_descriptors = short_of_descriptors, .owner = h,
 		.descriptors = &h->descriptors, .line = &h->line,
-		.roster = h->roster, .window = 65536,
-		.idle_timeout_ms = 5000 });
+		.roster = h->roster, .window = 65536 });
 	assert_non_null(h->upstream);
 }
 

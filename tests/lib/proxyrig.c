@@ -116,7 +116,7 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 	} else if (is(path, "/reset-head") || (is(path, "/swallow-reset") && a->step > 0)) {
 		r->swallowed++;
 		actor_reset(a);
-	} else if (is(path, "/closed") || (is(path, "/swallow") && a->step > 0)) {
+	} else if (is(path, "/closed") || (is(path, "/swallow/") && a->step > 0)) {
 		r->swallowed++;
 		actor_close(a);
 	} else if (is(path, "/never")) {
@@ -226,7 +226,14 @@ static void play(struct actor *a, const char *path, const char *body, const char
 		say_length(a, 2, 20);
 	} else if (is(path, "/head")) {
 		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-	} else if (is(path, "/echo")) {
+	} else if (is(path, "/swallow-whole") && a->step > 1) {
+		((struct proxyrig *)a->owner)->swallowed++;
+		actor_close(a);
+	} else if (is(path, "/keep-alive/")) {
+		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+			 "Keep-Alive: max=9, timeout=%zu\r\n\r\n", n);
+		actor_says(a, head);
+	} else if (is(path, "/echo") || strstr(path, "/swallow")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
 			 (size_t)(end - body));
 		actor_says(a, head);

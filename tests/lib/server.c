@@ -19,6 +19,8 @@ struct visit {
 	bool answered;        /* `now` was, before it was whole */
 	bool last;            /* no further request may come */
 	bool spoke;           /* without having been asked */
+	bool rests;           /* ends with the request at hand, without an answer */
+	unsigned n;           /* requests that came */
 	enum play play;       /* of the last request */
 	struct timer later;
 };
@@ -35,7 +37,8 @@ static void head(struct town *t, struct text *x, const struct request *r, const 
 {
 	text_add(x, "HTTP/1.1 %s\r\nX-Id: %u\r\n", status, r->id);
 	if (r->hop)
-		text_add(x, "X-Hop: secret\r\nKeep-Alive: timeout=5\r\nConnection: x-hop\r\n");
+		text_add(x, "X-Hop: secret\r\nKeep-Alive: timeout=%u\r\nConnection: x-hop\r\n",
+			 r->id % 3);
 	if (town_chance(t, 4))
 		text_add(x, "Server: town\r\nX-Pad: %0*d\r\n", (int)town_draw(t, 2000) + 1, 7);
 }
@@ -287,17 +290,48 @@ static unsigned sent_max(const struct town *t, const struct request *r)
 	return rule->all_methods ? tries : 1;
 }
 
+/* A connection that was idle may end just when it is asked. */
+static bool may_go_out(const struct visit *v, const struct request *r)
+{
+	switch (v->server->town->reuse[v->server->upstream]) {
+	case CONFIG_REUSE_NEVER:
+		return v->n == 1;
+	case CONFIG_REUSE_SAFE:
+		return v->n == 1 || !r->opens || request_idempotent(r);
+	case CONFIG_REUSE_ALWAYS:
+		break;
+	}
+	return true;
+}
+
+/* So it does, also on a fine day, where that must be nobody's loss. */
+static bool origin_rests(struct visit *v, const struct request *r)
+{
+	struct town *t = v->server->town;
+	const struct rule *rule = &t->rules[r->upstream];
+	uint32_t kept = rule->tries > 0 ? rule->body : 16384;
+
+	if (v->n == 1 || r->seen > 1 || !request_idempotent(r) || r->up_bytes > kept ||
+	    (t->seed + r->id) % 4 > 0)
+		return false;
+	town_note(t, "an origin of upstream %u rests", v->server->upstream);
+	return true;
+}
+
 static void count(struct visit *v, struct request *r)
 {
 	struct town *t = v->server->town;
 
 	r->seen++;
+	v->n++;
 	r->poisoned |= v->spoke;
 	town_note(t, "an origin of upstream %u is asked %u", v->server->upstream, r->id);
 	if (v->last)
 		town_wrong(t, "request %u comes where the origin has said its last", r->id);
 	if (v->server->shop != SHOP_OPEN)
 		town_wrong(t, "request %u comes to a closed shop", r->id);
+	if (!may_go_out(v, r))
+		town_wrong(t, "request %u goes out on a connection that was used", r->id);
 	if (r->seen > sent_max(t, r))
 		town_wrong(t, "request %u is sent %u times", r->id, r->seen);
 }
@@ -351,7 +385,12 @@ static bool hear_head(struct visit *v, struct slice rest)
 	timer_stop(&v->server->town->sim.tick.wheel, &v->later);
 	wire_begin(&v->wire, h, false, false, r->id, WIRE_UP);
 	v->now = r;
-	return head_play(v, r);
+	v->rests = v->last = origin_rests(v, r);
+	if (!v->rests)
+		return head_play(v, r);
+	if (r->id / 4 % 2)
+		actor_close(v->actor);
+	return r->id / 4 % 2 == 0;
 }
 
 static void request_whole(struct visit *v)
@@ -364,7 +403,9 @@ static void request_whole(struct visit *v)
 	if (v->wire.got != r->up_bytes || r->bad_body)
 		town_wrong(t, "request %u reaches an origin with %llu of %u bytes", r->id,
 			   (unsigned long long)v->wire.got, r->up_bytes);
-	if (!v->answered)
+	if (v->rests)
+		actor_close(v->actor);
+	else if (!v->answered)
 		answer(v, r);
 }
 

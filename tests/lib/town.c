@@ -188,6 +188,7 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 static const char *const balances[] = { "round_robin", "least_connections", "random",
 					"hash\n    hash: \"${path}\"",
 					"hash\n    hash: \"${header.X-No}\"\n    hash_load: 120" };
+static const char *const reuses[] = { "never", "safe", "always" };
 static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
 
 static void add_upstream(struct town *t, struct text *x, unsigned u)
@@ -199,6 +200,8 @@ static void add_upstream(struct town *t, struct text *x, unsigned u)
 	text_add(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		 t->connections[u], t->weather.ill_origins ? "500ms" : "60s",
 		 balances[town_draw(t, COUNT(balances))]);
+	text_add(x, "    reuse: %s\n    idle_timeout: %ums\n", reuses[t->reuse[u]],
+		 town_chance(t, 3) ? 1 + (unsigned)town_draw(t, 300) : 4000);
 	if (t->requests_max[u] > 0)
 		text_add(x, "    requests: %u\n", t->requests_max[u]);
 	text_add(x, "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
@@ -277,6 +280,8 @@ static void draw_upstreams(struct town *t)
 		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
 		t->connections[u] = town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 4) : 0;
 		t->requests_max[u] = town_chance(t, 3) ? 1 + (uint32_t)town_draw(t, 4) : 0;
+		t->reuse[u] = town_chance(t, 6) ? CONFIG_REUSE_NEVER :
+			      town_chance(t, 2) ? CONFIG_REUSE_SAFE : CONFIG_REUSE_ALWAYS;
 		draw_rule(t, &t->rules[u]);
 	}
 	if (town_chance(t, 2)) {

@@ -85,6 +85,7 @@ struct request {
 	unsigned seen, whole; /* by origins: its head, all of it */
 	unsigned asked;       /* of caches: so many times */
 	bool poisoned;        /* its connection had spoken before it came */
+	bool opens;           /* the first of its customer */
 	bool answered;
 	int status;
 };
@@ -160,6 +161,7 @@ struct town {
 	unsigned upstream_n, server_n[TOWN_UPSTREAMS], cache_n;
 	uint32_t connections[TOWN_UPSTREAMS], requests_max[TOWN_UPSTREAMS], links, pipeline;
 	struct rule rules[TOWN_UPSTREAMS];
+	enum config_reuse reuse[TOWN_UPSTREAMS];
 	struct server servers[TOWN_UPSTREAMS][TOWN_SERVERS], caches[TOWN_SERVERS];
 	struct server moved[TOWN_UPSTREAMS][TOWN_SERVERS]; /* their other places, if they move */
 	struct town_watch *watch; /* NULL: nothing moves */

@@ -298,7 +298,7 @@ static struct upstream *second_worker(struct house *h, struct upstream_stats *st
 	return upstream_new(&(struct upstream_options){
 		.tick = &h->rig.tick, .config = &h->config, .stats = stats,
 		.descriptors = &h->descriptors, .line = &h->line, .roster = h->roster,
-		.worker = 1, .window = 65536, .idle_timeout_ms = 5000 });
+		.worker = 1, .window = 65536 });
 }
 
 static void second_worker_ends(struct house *h, struct upstream *other)

@@ -490,9 +490,9 @@ static void swallowed(struct proxyrig *r)
 
 	assert_status(r, a, 200, "Length: 3");
 	if (post)
-		actor_says(a, reset ? POST("/swallow-reset", 0) : POST("/swallow", 0));
+		actor_says(a, reset ? POST("/swallow-reset", 0) : POST("/swallow/", 0));
 	else
-		actor_says(a, reset ? GET("/swallow-reset") : GET("/swallow"));
+		actor_says(a, reset ? GET("/swallow-reset") : GET("/swallow/"));
 	SIMRIG_UNTIL(&r->sim, (n = answers_read(a, answers, 2, 0, &rest)) == 2, 5000);
 	assert_int_equal(answers[1].status, post ? 502 : 200);
 	answers_free(answers, n);
@@ -1279,7 +1279,7 @@ static unsigned play_scarce(const struct scene *s, uint64_t seed, unsigned fail_
 
 static const struct scene more_scarce[] = {
 	{ "upgrade", UPGRADE, 101, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
-	{ "swallow", GET("/length/1") GET("/swallow"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0,
+	{ "swallow", GET("/length/1") GET("/swallow/"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0,
 	  0 },
 	{ "pair", GET("/pair/length/9"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 };

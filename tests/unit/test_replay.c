@@ -1,0 +1,341 @@
+/* Requests that meet the end of an idle connection, with bodies and without: what is sent
+ * again, and how such ends are made rare. SEED=N runs that seed only. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../src/proxy/replay.h"
+#include "lib/proxyrig.h"
+
+#define SEEDS (SIMRIG_SEEDS / 2)
+#define ANSWERS_MAX 8
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: app\r\n\r\n"
+#define POST(path) "POST " path " HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n"
+
+static void each_seed(void (*test)(struct proxyrig *r), struct proxyrig_options options)
+{
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		struct proxyrig r;
+
+		if (getenv("SEED") && seed != strtoull(getenv("SEED"), NULL, 10))
+			continue;
+		options.seed = seed;
+		print_message("seed %llu\r", (unsigned long long)seed);
+		proxyrig_open(&r, &options);
+		test(&r);
+		proxyrig_close(&r);
+	}
+}
+
+static unsigned answered(const struct actor *a)
+{
+	struct answer answers[ANSWERS_MAX];
+	struct slice rest;
+	unsigned n = answers_read(a, answers, ANSWERS_MAX, 0, &rest);
+
+	answers_free(answers, n);
+	return n;
+}
+
+/* Its n-th answer has come. */
+static void wait_for(struct proxyrig *r, const struct actor *a, unsigned n)
+{
+	SIMRIG_UNTIL(&r->sim, answered(a) == n, 20000);
+}
+
+/* ---- bodies ------------------------------------------------------------------ */
+
+struct upload {
+	const char *method;
+	bool chunked, again; /* again: on a route with retries, whose budget is nothing */
+	unsigned tens;       /* bytes / 10 */
+};
+
+/* Three servers have one idle connection each. */
+static struct actor *warm_up(struct proxyrig *r, bool again)
+{
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+
+	for (unsigned i = 0; i < (again ? PROXYRIG_ORIGINS : 1); i++) {
+		actor_says(a, again ? GET("/again/length/3") : GET("/length/3"));
+		wait_for(r, a, i + 1);
+	}
+	return a;
+}
+
+static void upload(struct proxyrig *r, struct actor *a, const struct upload *u)
+{
+	static const char *const ways[] = { "/swallow/", "/swallow-reset/", "/swallow-whole/" };
+	bool drips = simrig_draw(&r->sim, 2);
+	char head[256];
+
+	snprintf(head, sizeof(head), "%s %s%s HTTP/1.1\r\nHost: app\r\n%s%u\r\n\r\n", u->method,
+		 u->again ? "/again" : "", ways[simrig_draw(&r->sim, 3)],
+		 u->chunked ? "Transfer-Encoding: chunked\r\nX: " : "Content-Length: ",
+		 10 * u->tens);
+	actor_says(a, head);
+	for (unsigned i = 0; i < u->tens; i++) {
+		if (drips && simrig_draw(&r->sim, 1 + u->tens / 4) == 0)
+			simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 60));
+		actor_says(a, u->chunked ? "a\r\n0123456789\r\n" : "0123456789");
+	}
+	if (u->chunked)
+		actor_says(a, "0\r\nX-Sum: 42\r\n\r\n");
+}
+
+/* Of a body in chunks the echo has the chunk lines and the trailer as well. */
+static void assert_echo(const struct upload *u, struct slice body)
+{
+	static const char end[] = "0\r\nX-Sum: 42\r\n\r\n";
+	size_t at = 0, n = sizeof(end) - 1;
+
+	for (size_t i = 0; i < body.len && at < 10 * u->tens; i++) {
+		if (u->chunked && (i == 0 || body.ptr[i - 1] == '\n'))
+			i = (size_t)((const char *)memchr(body.ptr + i, '\n', body.len - i) -
+				     body.ptr) + 1;
+		if (u->chunked && body.ptr[i] == '\r') {
+			i++;
+			continue;
+		}
+		assert_int_equal(body.ptr[i], '0' + at++ % 10);
+	}
+	assert_int_equal(at, 10 * u->tens);
+	if (u->chunked)
+		assert_memory_equal(body.ptr + body.len - n, end, n);
+	else
+		assert_int_equal(body.len, at);
+}
+
+static void swallowed(struct proxyrig *r)
+{
+	static const char *const methods[] = { "PUT", "DELETE", "POST" };
+	struct upload u = { methods[simrig_draw(&r->sim, 3)], simrig_draw(&r->sim, 2),
+			    simrig_draw(&r->sim, 2), 0 };
+	bool large = simrig_draw(&r->sim, 4) == 0, repeated;
+	const struct upstream_stats *stats = &r->upstream_stats[u.again ? 4 : 0];
+	struct actor *a = warm_up(r, u.again);
+	struct answer answers[ANSWERS_MAX];
+	unsigned n = answered(a);
+	struct slice rest;
+
+	u.tens = large ? 1639 + (unsigned)simrig_draw(&r->sim, 2000) :
+			 1 + (unsigned)simrig_draw(&r->sim, 1638);
+	upload(r, a, &u);
+	SIMRIG_UNTIL(&r->sim, answered(a) == n + 1 || actor_over(a), 20000);
+	assert_int_equal(answers_read(a, answers, ANSWERS_MAX, 0, &rest), n + 1);
+	repeated = answers[n].status == 200;
+	if (u.method[0] == 'P' && u.method[1] == 'O')
+		assert_false(repeated);
+	else if (!large) /* else it may have met the end before its body had begun */
+		assert_true(repeated);
+	if (repeated)
+		assert_echo(&u, answers[n].body);
+	else
+		assert_int_equal(answers[n].status, 502);
+	answers_free(answers, n + 1);
+	assert_int_equal(r->swallowed, 1);
+	assert_int_equal(stats->retries, repeated);
+	assert_int_equal(stats->stale_retries, repeated);
+}
+
+static const struct proxyrig_options no_budget = {
+	.again = "    retry: { on: [503, reset], budget_percent: 0, budget_per_second: 0 }\n",
+};
+
+static void test_swallowed(void **state)
+{
+	struct proxyrig_options few = no_budget;
+
+	(void)state;
+	few.buffers = 16;
+	each_seed(swallowed, no_budget);
+	each_seed(swallowed, few);
+}
+
+/* Nothing is copied of what will not be sent again: on a new connection, or of a POST. */
+static void not_kept(struct proxyrig *r)
+{
+	bool post = simrig_draw(&r->sim, 2);
+	struct actor *a = post ? warm_up(r, false) : actor_connect(&r->sim, PROXYRIG_PORT);
+	size_t before = io_bufs(r->sim.tick.loop)->block_bytes, held;
+	unsigned n = answered(a);
+
+	actor_says(a, post ? "POST /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n" :
+			     "PUT /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n");
+	for (unsigned i = 0; i < 900; i++)
+		actor_says(a, "0123456789");
+	SIMRIG_UNTIL(&r->sim, r->asked == n + 1, 5000);
+	simrig_run(&r->sim, 1000);
+	held = io_bufs(r->sim.tick.loop)->block_bytes - before;
+	assert_true(held < 4096);
+	actor_close(a);
+}
+
+static void test_not_kept(void **state)
+{
+	(void)state;
+	each_seed(not_kept, (struct proxyrig_options){ .buffers = 0 });
+}
+
+/* ---- which connections are used ---------------------------------------------- */
+
+static const char *const reuses[] = { "never", "safe", "always" };
+static unsigned reuse; /* at hand */
+
+static void first_of_client(struct proxyrig *r)
+{
+	static const unsigned accepted[] = { 4, 2, 1 };
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT), *b;
+
+	actor_says(a, GET("/length/3"));
+	wait_for(r, a, 1);
+	simrig_run(&r->sim, 100);
+	assert_int_equal(r->upstream_stats[0].connections_idle, reuse > 0);
+	b = actor_connect(&r->sim, PROXYRIG_PORT);
+	actor_says(b, simrig_draw(&r->sim, 2) ? POST("/length/3") :
+		      "PATCH /length/3 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n");
+	wait_for(r, b, 1);
+	actor_says(b, POST("/length/3")); /* not its first */
+	wait_for(r, b, 2);
+	actor_says(a, simrig_draw(&r->sim, 2) ? GET("/length/3") : POST("/length/3"));
+	wait_for(r, a, 2);
+	assert_int_equal(r->origins[0].accepted, accepted[reuse]);
+	assert_int_equal(r->upstream_stats[0].connects, accepted[reuse]);
+	/* Of another client: safe methods may, whichever it is. */
+	b = actor_connect(&r->sim, PROXYRIG_PORT);
+	actor_says(b, GET("/length/3"));
+	wait_for(r, b, 1);
+	assert_int_equal(r->origins[0].accepted, accepted[reuse] + (reuse == 0));
+}
+
+static void test_reuse(void **state)
+{
+	char line[32];
+
+	(void)state;
+	for (reuse = 0; reuse < 3; reuse++) {
+		snprintf(line, sizeof(line), "    reuse: %s\n", reuses[reuse]);
+		each_seed(first_of_client, (struct proxyrig_options){ .upstream = line });
+	}
+}
+
+/* With all connections idle that are allowed, one of them makes room. */
+static void fresh_at_the_limit(struct proxyrig *r)
+{
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+
+	actor_says(a, GET("/length/3"));
+	wait_for(r, a, 1);
+	a = actor_connect(&r->sim, PROXYRIG_PORT);
+	actor_says(a, POST("/length/3"));
+	wait_for(r, a, 1);
+	assert_int_equal(r->origins[0].accepted, 2);
+	assert_int_equal(r->upstream_stats[0].connections, 1);
+}
+
+static void test_fresh_at_the_limit(void **state)
+{
+	(void)state;
+	each_seed(fresh_at_the_limit,
+		  (struct proxyrig_options){ .upstream = "    connections: 1\n" });
+}
+
+/* ---- how long they stay ------------------------------------------------------- */
+
+static const struct idleness {
+	const char *path;
+	uint32_t ms; /* 0: it is not kept */
+} idlenesses[] = {
+	{ "/length/3", 4000 },
+	{ "/keep-alive/60", 4000 },
+	{ "/keep-alive/5", 4000 },
+	{ "/keep-alive/3", 2000 },
+	{ "/keep-alive/1", 500 },
+	{ "/keep-alive/0", 0 },
+};
+static const struct idleness *idleness; /* at hand */
+
+static void stays_idle(struct proxyrig *r)
+{
+	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	uint64_t from_ms;
+	char text[128];
+
+	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: app\r\n\r\n", idleness->path);
+	actor_says(a, text);
+	wait_for(r, a, 1);
+	if (idleness->ms == 0)
+		simrig_run(&r->sim, 10);
+	else
+		SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections_idle == 1, 1000);
+	from_ms = r->sim.tick.now_ms;
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections == 0, 10000);
+	assert_true(r->sim.tick.now_ms - from_ms + 200 >= idleness->ms);
+	assert_true(r->sim.tick.now_ms - from_ms <= idleness->ms + 100);
+}
+
+static void test_stays_idle(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(idlenesses); i++) {
+		idleness = &idlenesses[i];
+		each_seed(stays_idle, (struct proxyrig_options){ .buffers = 0 });
+	}
+}
+
+/* ---- on its own ---------------------------------------------------------------- */
+
+static void keep(struct replay *r, struct buf_pool *pool, const char *text, uint64_t length,
+		 uint32_t max)
+{
+	struct piece p = { NULL, text, (uint32_t)strlen(text) };
+
+	replay_keep(r, pool, &p, length, max);
+}
+
+static void test_limits(void **state)
+{
+	struct buf_pool pool;
+	struct replay r = { .lost = false };
+	struct piece p;
+
+	(void)state;
+	assert_int_equal(buf_pool_init(&pool, 4), 0);
+	keep(&r, &pool, "abc", 0, 6);
+	keep(&r, &pool, "def", 0, 6);
+	assert_false(replay_next(&r, &p)); /* all was sent */
+	replay_rewind(&r);
+	assert_true(replay_next(&r, &p));
+	assert_int_equal(p.len, 6);
+	assert_memory_equal(p.ptr, "abcdef", 6);
+	piece_put(&p);
+	assert_false(replay_next(&r, &p));
+	keep(&r, &pool, "g", 0, 6);
+	assert_true(r.lost);
+	assert_null(r.body);
+	replay_drop(&r);
+	r = (struct replay){ .lost = false };
+	keep(&r, &pool, "abc", 7, 6); /* there is more to come than is kept */
+	assert_true(r.lost);
+	assert_null(r.body);
+	buf_pool_done(&pool);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_swallowed),
+		cmocka_unit_test(test_not_kept),
+		cmocka_unit_test(test_reuse),
+		cmocka_unit_test(test_fresh_at_the_limit),
+		cmocka_unit_test(test_stays_idle),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
