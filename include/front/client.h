@@ -135,4 +135,7 @@ bool client_keeps_alive(struct client *c);
 /* The answer is broken off: the peer must see that it is not whole. */
 void client_abort(struct client *c);
 
+/* Nothing is being answered: the connection makes room for another, at once. */
+void client_evict(struct client *c);
+
 #endif

@@ -1,5 +1,9 @@
 /* The admin address: /metrics in Prometheus' text format, /healthz. Served by the control
- * thread; never part of a worker's work. */
+ * thread; never part of a worker's work.
+ *
+ * /healthz waits for nobody: /metrics is written in portions, as its readers take them, each of
+ * them in its turn; and a connection that finds all places taken gets that of the one that has been
+ * idle longest, or, if none is idle, whose response has been under way longest. */
 #ifndef RUN_ADMIN_H
 #define RUN_ADMIN_H
 
@@ -7,6 +11,9 @@
 #include "front/listener.h"
 #include "run/lookout.h"
 #include "run/worker.h"
+
+/* Connections; for a moment some more, while others make room. */
+#define ADMIN_CLIENTS 64
 
 struct admin {
 	struct list node;          /* among those that are closing */
@@ -20,6 +27,8 @@ struct admin {
 	struct quota clients;
 	struct worker_stats stats; /* of its own connections; not shown */
 	struct head request;
+	struct list readings;      /* of /metrics whose next portion may be written */
+	struct task task;          /* writes it */
 };
 
 /* Takes over the listening socket. */
@@ -29,8 +38,5 @@ void admin_stop(struct admin *a);
 /* Nothing is left. */
 bool admin_idle(const struct admin *a);
 void admin_done(struct admin *a);
-
-/* Writes all metrics. Returns the length, or 0: `size` is too small. */
-size_t admin_metrics(const struct admin *a, char *text, size_t size);
 
 #endif

@@ -60,6 +60,7 @@ struct edition {
 	unsigned kept_n;
 	unsigned *kept;              /* numbers of the addresses whose doors stay open */
 	unsigned over_n, passed_n, worker_n; /* workers */
+	unsigned readers_n;          /* who read its metrics just now */
 	struct lookout *lookout;     /* once it is in force; NULL: none. Reads the configuration */
 	struct turn turns[];         /* by worker */
 };

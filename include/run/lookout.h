@@ -16,6 +16,7 @@
 #include "watch/dnsthread.h"
 #include "watch/prober.h"
 
+struct exposition;
 struct lookout;
 
 struct lookout_options {
@@ -41,7 +42,10 @@ bool lookout_idle(const struct lookout *l);
 /* It is idle. */
 void lookout_free(struct lookout *l);
 
-/* Its metrics. Returns the length, or 0: `size` is too small. */
-size_t lookout_metrics(const struct lookout *l, char *text, size_t size);
+/* Its metrics, by family and in portions: `from` is 0 at first, and moves on. Writes as long as
+ * `reserve` bytes are left, which one sample never takes. False: that was all of the family. */
+#define LOOKOUT_FAMILIES 10
+bool lookout_family(const struct lookout *l, unsigned family, unsigned *from,
+		    struct exposition *e, size_t reserve);
 
 #endif

@@ -295,6 +295,13 @@ void client_ended(struct client *c, bool keep)
 	end(c, heard ? CONN_FLUSH : CONN_LINGER);
 }
 
+void client_evict(struct client *c)
+{
+	ASSERT(!c->exchange);
+	if (c->state != CLIENT_ENDING)
+		end(c, CONN_NOW);
+}
+
 /* ---- all clients of a worker ---------------------------------------------- */
 
 void client_open(struct front *f, int fd, const struct peer *peer)

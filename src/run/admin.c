@@ -1,385 +1,194 @@
 #include "run/admin.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/diagnostics.h"
 #include "http/emit.h"
+#include "scrape.h"
 
-#define ADMIN_CLIENTS 64
-/* Some lines for each server and worker: more than hundreds of thousands is a mistake. */
-#define METRICS_BYTES_MAX (64u << 20)
+/* Of /metrics at once: some hundred lines. */
+#define PORTION_BYTES 32768
 
-/* ---- metrics -------------------------------------------------------------- */
+static const char text_type[] = "text/plain";
+static const char metrics_type[] = "text/plain; version=0.0.4";
 
-struct text {
-	char *at, *end;
-	bool overflow;
+/* Somebody reads /metrics. */
+struct reading {
+	struct scrape scrape;
+	struct client *client;
+	struct list node; /* in admin->readings, or in no list: the client takes no more now */
+	bool keep;        /* its connection goes on afterwards */
 };
 
-__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *format, ...)
-{
-	va_list args;
-	int n;
+/* ---- whole at once -------------------------------------------------------- */
 
-	va_start(args, format);
-	n = vsnprintf(t->at, (size_t)(t->end - t->at), format, args);
-	va_end(args);
-	if (n < 0 || n >= t->end - t->at)
-		t->overflow = true;
-	else
-		t->at += n;
-}
-
-static void put_help(struct text *t, const char *name, const char *kind, const char *help)
-{
-	put(t, "# HELP fairlead_%s%s %s\n# TYPE fairlead_%s%s %s\n", name,
-	    strcmp(kind, "counter") == 0 ? "_total" : "", help, name,
-	    strcmp(kind, "counter") == 0 ? "_total" : "", kind);
-}
-
-/* One family: each worker's value of the field at `offset` of its worker_stats. */
-static void put_worker_stat(const struct admin *a, struct text *t, const char *name,
-			    const char *kind, const char *help, size_t offset)
-{
-	bool counter = strcmp(kind, "counter") == 0;
-
-	put_help(t, name, kind, help);
-	for (unsigned i = 0; i < a->worker_n; i++) {
-		const char *base = (const char *)&a->workers[i].stats;
-		const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
-
-		put(t, "fairlead_%s%s{worker=\"%u\"} %llu\n", name, counter ? "_total" : "", i,
-		    (unsigned long long)stat_read(value));
-	}
-}
-
-static void put_response_classes(const struct admin *a, struct text *t)
-{
-	put_help(t, "responses", "counter", "Answers by status class");
-	for (unsigned i = 0; i < a->worker_n; i++) {
-		const struct worker_stats *s = &a->workers[i].stats;
-		const uint64_t *classes[] = { &s->responses_1xx, &s->responses_2xx,
-					      &s->responses_3xx, &s->responses_4xx,
-					      &s->responses_5xx };
-
-		for (unsigned k = 0; k < COUNT(classes); k++)
-			put(t, "fairlead_responses_total{worker=\"%u\",class=\"%uxx\"} %llu\n", i,
-			    k + 1, (unsigned long long)stat_read(classes[k]));
-	}
-}
-
-static void put_worker_stats(const struct admin *a, struct text *t)
-{
-#define X(name, kind, help)                                                              \
-	if (strncmp(#name, "responses_", 10) != 0)                                       \
-		put_worker_stat(a, t, #name, #kind, help, offsetof(struct worker_stats, name));
-	WORKER_STATS(X)
-#undef X
-	put_response_classes(a, t);
-}
-
-/* The worker has opened its loop, and what it opened can be seen from here. */
-static bool has_loop(const struct worker *w)
-{
-	return atomic_load(&w->ready);
-}
-
-static void put_engine_stat(const struct admin *a, struct text *t, const char *name,
-			    const char *help, size_t offset)
-{
-	char full[64];
-
-	snprintf(full, sizeof(full), "engine_%s", name);
-	put_help(t, full, "counter", help);
-	for (unsigned i = 0; i < a->worker_n; i++) {
-		const struct worker *w = &a->workers[i];
-		const char *base = has_loop(w) ? (const char *)io_stats(w->tick.loop) : NULL;
-
-		if (base)
-			put(t, "fairlead_%s_total{worker=\"%u\"} %llu\n", full, i,
-			    (unsigned long long)stat_read(
-				    (const uint64_t *)(const void *)(base + offset)));
-	}
-}
-
-static void put_engine_stats(const struct admin *a, struct text *t)
-{
-#define X(name, help) put_engine_stat(a, t, #name, help, offsetof(struct io_stats, name));
-	IO_STATS(X)
-#undef X
-}
-
-static void put_upstream_stat(const struct admin *a, struct text *t, const char *name,
-			      const char *kind, const char *help, size_t offset)
-{
-	const struct edition *e = a->shared->editions->current;
-	bool counter = strcmp(kind, "counter") == 0;
-	char full[64];
-
-	snprintf(full, sizeof(full), "upstream_%s", name);
-	put_help(t, full, kind, help);
-	for (unsigned i = 0; i < a->worker_n; i++) {
-		for (unsigned u = 0; u < e->config->upstream_n; u++) {
-			const char *base = (const char *)&e->accounts[u]->stats[i];
-			const uint64_t *value = (const uint64_t *)(const void *)(base + offset);
-
-			put(t, "fairlead_%s%s{worker=\"%u\",upstream=\"%s\"} %llu\n", full,
-			    counter ? "_total" : "", i, e->config->upstreams[u].name,
-			    (unsigned long long)stat_read(value));
-		}
-	}
-}
-
-static void put_histogram(struct text *t, unsigned worker, const char *upstream,
-			  const struct histogram *h)
-{
-	static const char name[] = "fairlead_upstream_latency_seconds";
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
-		sum += stat_read(&h->buckets[i]);
-		put(t, "%s_bucket{worker=\"%u\",upstream=\"%s\",le=\"%g\"} %llu\n", name, worker,
-		    upstream, (double)((uint64_t)HISTOGRAM_FIRST_US << i) / 1e6,
-		    (unsigned long long)sum);
-	}
-	sum += stat_read(&h->buckets[HISTOGRAM_BUCKETS - 1]);
-	put(t, "%s_bucket{worker=\"%u\",upstream=\"%s\",le=\"+Inf\"} %llu\n", name, worker,
-	    upstream, (unsigned long long)sum);
-	put(t, "%s_sum{worker=\"%u\",upstream=\"%s\"} %g\n", name, worker, upstream,
-	    (double)stat_read(&h->sum_us) / 1e6);
-	put(t, "%s_count{worker=\"%u\",upstream=\"%s\"} %llu\n", name, worker, upstream,
-	    (unsigned long long)sum);
-}
-
-static void put_upstream_stats(const struct admin *a, struct text *t)
-{
-	const struct edition *e = a->shared->editions->current;
-
-#define X(name, kind, help)                                                              \
-	put_upstream_stat(a, t, #name, #kind, help, offsetof(struct upstream_stats, name));
-	UPSTREAM_STATS(X)
-#undef X
-	put(t, "# HELP fairlead_upstream_latency_seconds From sending to the head of the answer\n"
-	       "# TYPE fairlead_upstream_latency_seconds histogram\n");
-	for (unsigned i = 0; i < a->worker_n; i++)
-		for (unsigned u = 0; u < e->config->upstream_n; u++)
-			put_histogram(t, i, e->config->upstreams[u].name,
-				      &e->accounts[u]->stats[i].latency);
-}
-
-/* A name may hold what a label may not. */
-static void put_escaped(struct text *t, const char *s)
-{
-	for (; *s; s++)
-		put(t, *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
-}
-
-static void put_server(struct text *t, const char *name, const struct roster *r,
-		       const struct roster_row *row, unsigned worker, const char *state)
-{
-	put(t, "fairlead_server_%s{worker=\"%u\",upstream=\"%s\",server=\"", name, worker,
-	    r->upstream);
-	put_escaped(t, row->name);
-	put(t, "\",address=\"");
-	put_escaped(t, row->address);
-	if (state)
-		put(t, "\",state=\"%s", state);
-	put(t, "\"} ");
-}
-
-/* Calls it for each server that a worker asks now. */
-static void each_server(const struct admin *a, struct text *t, const char *name, size_t offset,
-			void (*put_one)(struct text *t, const char *name, const struct roster *r,
-					const struct roster_row *row, unsigned worker,
-					size_t offset))
-{
-	for (unsigned u = 0; u < a->shared->editions->current->config->upstream_n; u++) {
-		const struct roster *r = a->shared->editions->current->accounts[u]->roster;
-
-		for (unsigned i = 0; i < ROSTER_ROWS; i++)
-			for (unsigned w = 0; w < r->worker_n; w++)
-				if (atomic_load(&r->rows[i].named) &&
-				    atomic_load(&roster_cell(r, &r->rows[i], w)->entered))
-					put_one(t, name, r, &r->rows[i], w, offset);
-	}
-}
-
-static void put_server_stat(struct text *t, const char *name, const struct roster *r,
-			    const struct roster_row *row, unsigned worker, size_t offset)
-{
-	const char *base = (const char *)roster_cell(r, row, worker);
-
-	put_server(t, name, r, row, worker, NULL);
-	put(t, "%llu\n",
-	    (unsigned long long)stat_read((const uint64_t *)(const void *)(base + offset)));
-}
-
-static void put_server_state(struct text *t, const char *name, const struct roster *r,
-			     const struct roster_row *row, unsigned worker, size_t offset)
-{
-	uint64_t standing = stat_read(&roster_cell(r, row, worker)->standing);
-
-	(void)offset;
-	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {
-		put_server(t, name, r, row, worker, standing_text((enum standing)i));
-		put(t, "%d\n", standing == i);
-	}
-}
-
-static void put_server_family(const struct admin *a, struct text *t, const char *name,
-			      const char *kind, const char *help, size_t offset)
-{
-	bool counter = strcmp(kind, "counter") == 0;
-	char full[64];
-
-	snprintf(full, sizeof(full), "server_%s", name);
-	put_help(t, full, kind, help);
-	snprintf(full, sizeof(full), "%s%s", name, counter ? "_total" : "");
-	each_server(a, t, full, offset, put_server_stat);
-}
-
-/* A family without a sample is none. */
-static bool has_servers(const struct admin *a)
-{
-	const struct edition *e = a->shared->editions->current;
-
-	for (unsigned u = 0; u < e->config->upstream_n; u++)
-		for (unsigned i = 0; i < ROSTER_ROWS; i++)
-			if (atomic_load(&e->accounts[u]->roster->rows[i].users) > 0)
-				return true;
-	return false;
-}
-
-static void put_servers(const struct admin *a, struct text *t)
-{
-	if (!has_servers(a))
-		return;
-#define X(name, kind, help)                                                              \
-	put_server_family(a, t, #name, #kind, help, offsetof(struct roster_cell, name));
-	SERVER_STATS(X)
-#undef X
-	put_help(t, "server_state", "gauge", "What the worker thinks of the server: 1 is so");
-	each_server(a, t, "state", 0, put_server_state);
-}
-
-static void put_pool(const struct admin *a, struct text *t, const char *name, const char *help,
-		     size_t (*value)(struct io_loop *loop))
-{
-	put_help(t, name, "gauge", help);
-	for (unsigned i = 0; i < a->worker_n; i++)
-		if (has_loop(&a->workers[i]))
-			put(t, "fairlead_%s{worker=\"%u\"} %zu\n", name, i,
-			    value(a->workers[i].tick.loop));
-}
-
-/* Their worker alone writes them: a reader sees one or the other value. */
-static size_t buffers(struct io_loop *loop)
-{
-	return __atomic_load_n(&io_bufs(loop)->count, __ATOMIC_RELAXED);
-}
-
-static size_t buffers_free(struct io_loop *loop)
-{
-	return __atomic_load_n(&io_bufs(loop)->free_n, __ATOMIC_RELAXED);
-}
-
-static size_t block_bytes(struct io_loop *loop)
-{
-	return __atomic_load_n(&io_bufs(loop)->block_bytes, __ATOMIC_RELAXED);
-}
-
-size_t admin_metrics(const struct admin *a, char *text, size_t size)
-{
-	struct text t = { text, text + size, false };
-
-	put_worker_stats(a, &t);
-	put_upstream_stats(a, &t);
-	put_servers(a, &t);
-	put_engine_stats(a, &t);
-	put_pool(a, &t, "buffers", "Receive buffers that exist", buffers);
-	put_pool(a, &t, "buffers_free", "Receive buffers in the pool", buffers_free);
-	put_pool(a, &t, "block_bytes", "Bytes of blocks that hold heads", block_bytes);
-	put_help(&t, "diagnostics_lost", "counter",
-		 "Lines for standard error that it did not take");
-	put(&t, "fairlead_diagnostics_lost_total %llu\n", (unsigned long long)diagnostics_lost());
-	if (a->shared->editions->current->lookout) {
-		const struct lookout *l = a->shared->editions->current->lookout;
-		size_t n = lookout_metrics(l, t.at, (size_t)(t.end - t.at));
-
-		t.overflow |= n == 0;
-		t.at += n;
-	}
-	return t.overflow ? 0 : (size_t)(t.at - text);
-}
-
-/* ---- answers -------------------------------------------------------------- */
-
-static void answer(struct client *c, int status, struct slice type, struct slice body, bool head)
+static struct buf *head_of(struct client *c, const struct emit_reply *r, size_t room)
 {
 	struct admin *a = c->front->owner;
-	bool keep = client_keeps_alive(c);
-	struct buf *b = buf_new(io_bufs(a->tick->loop), EMIT_EXTRA + body.len);
+	struct buf *b = buf_new(io_bufs(a->tick->loop), EMIT_EXTRA + room);
+	struct emit_reply reply = *r;
 	char date[EMIT_DATE_MAX];
 	struct emit e;
 
-	if (!b) {
-		client_abort(c);
-		return;
-	}
+	if (!b)
+		return NULL;
 	emit_date(date, a->tick->wall_ms);
+	reply.date = slice_of(date);
 	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_reply(&e, &(struct emit_reply){ .status = status, .content_type = type,
-					     .has_body = true, .length = body.len,
-					     .close = !keep, .date = slice_of(date) });
-	if (!head)
-		emit_slice(&e, body);
+	emit_reply(&e, &reply);
 	b->end = (uint32_t)(e.at - b->data);
-	if (writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0))
+	return b;
+}
+
+static void answer(struct client *c, int status, const char *text, bool head)
+{
+	bool keep = client_keeps_alive(c);
+	struct slice body = slice_of(text);
+	struct buf *b = head_of(c, &(struct emit_reply){
+		.status = status, .content_type = slice_of(text_type), .has_body = true,
+		.length = body.len, .close = !keep }, body.len);
+
+	if (b && !head) {
+		memcpy(b->data + b->end, body.ptr, body.len);
+		b->end += (uint32_t)body.len;
+	}
+	if (b && writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0))
 		client_ended(c, keep);
 	else
 		client_abort(c);
 }
 
-static void answer_metrics(struct client *c, bool head)
-{
-	char *text = NULL;
-	size_t n = 0;
+/* ---- /metrics, in portions ------------------------------------------------ */
 
-	for (size_t size = 65536; n == 0 && size <= METRICS_BYTES_MAX; size *= 2) {
-		free(text);
-		text = malloc(size);
-		n = text ? admin_metrics(c->front->owner, text, size) : 0;
-	}
-	if (n > 0)
-		answer(c, 200, SLICE("text/plain; version=0.0.4"), (struct slice){ text, n }, head);
-	else
-		answer(c, 503, SLICE("text/plain"),
-		       text ? SLICE("more than 64 MiB\n") : SLICE("out of memory\n"), head);
-	free(text);
+static void let_go(struct client *c)
+{
+	struct reading *r = c->exchange;
+
+	c->exchange = NULL;
+	if (!r)
+		return;
+	list_remove(&r->node);
+	scrape_close(&r->scrape);
+	free(r);
 }
+
+static void break_off(struct client *c)
+{
+	let_go(c);
+	client_abort(c);
+}
+
+static void go_on(struct admin *a, struct reading *r)
+{
+	if (list_empty(&r->node))
+		list_append(&a->readings, &r->node);
+	tick_run(a->tick, &a->task);
+}
+
+/* False: out of memory. */
+static bool write_portion(struct admin *a, struct reading *r, bool *more)
+{
+	struct client *c = r->client;
+	struct buf *b = buf_new(io_bufs(a->tick->loop), PORTION_BYTES);
+	struct piece p;
+	size_t n;
+
+	if (!b)
+		return false;
+	*more = scrape_read(&r->scrape, b->data, PORTION_BYTES, &n);
+	b->end = (uint32_t)n;
+	p = (struct piece){ b, b->data, (uint32_t)n };
+	if (n > 0)
+		return writer_piece(&c->writer, &c->conn, &p);
+	buf_put(b);
+	return true;
+}
+
+/* Who has no room in its outbox is stepped when it has. */
+static void write_some(struct admin *a, struct reading *r)
+{
+	struct client *c = r->client;
+	bool keep = r->keep, more = true;
+
+	if (conn_room(&c->conn) == 0)
+		return;
+	if (!write_portion(a, r, &more) ||
+	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {
+		break_off(c);
+	} else if (more) {
+		go_on(a, r);
+	} else {
+		let_go(c);
+		client_ended(c, keep);
+	}
+}
+
+/* One portion, then it is another's turn. The tick runs a task that wakes itself a few times, and
+ * then looks for new facts. */
+static void portion(struct task *task)
+{
+	struct admin *a = CONTAINER(task, struct admin, task);
+	struct list *node = list_pop(&a->readings);
+
+	if (node)
+		write_some(a, LIST_ITEM(node, struct reading, node));
+	if (!list_empty(&a->readings))
+		tick_run(a->tick, &a->task);
+}
+
+static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool head)
+{
+	struct admin *a = c->front->owner;
+	bool keep = chunked && client_keeps_alive(c);
+	struct reading *r = head ? NULL : calloc(1, sizeof(*r));
+	struct buf *b = r || head ? head_of(c, &(struct emit_reply){
+		.status = 200, .content_type = slice_of(metrics_type), .chunked = chunked,
+		.close = !keep }, 0) : NULL;
+	enum framing framing = head ? FRAMING_NONE : chunked ? FRAMING_CHUNKED : FRAMING_CLOSE;
+
+	if (!b || !writer_begin(&c->writer, &c->conn, b, framing, 0)) {
+		free(r);
+		client_abort(c);
+		return;
+	}
+	if (head) {
+		client_ended(c, keep);
+		return;
+	}
+	r->client = c;
+	r->keep = keep;
+	list_init(&r->node);
+	scrape_open(&r->scrape, a->shared->editions->current, a->workers, a->worker_n, by_worker);
+	c->exchange = r;
+	go_on(a, r);
+}
+
+/* ---- requests ------------------------------------------------------------- */
 
 static void head_received(struct client *c, struct head *h)
 {
 	struct admin *a = c->front->owner;
 	bool metrics = slice_equal(h->path, SLICE("/metrics"));
 	bool health = slice_equal(h->path, SLICE("/healthz"));
+	bool by_worker = slice_equal(h->query, SLICE("?by=worker"));
+	bool plain = h->query.len <= 1;
 	bool head = h->method == METHOD_HEAD;
 	bool allowed = head || h->method == METHOD_GET;
+	bool chunked = h->minor > 0;
 
 	client_begin_body(c, h);
 	if (!metrics && !health)
-		answer(c, 404, SLICE("text/plain"), SLICE("/metrics or /healthz\n"), head);
+		answer(c, 404, "/metrics or /healthz\n", head);
 	else if (!allowed)
-		answer(c, 405, SLICE("text/plain"), SLICE("GET or HEAD\n"), head);
+		answer(c, 405, "GET or HEAD\n", head);
+	else if (metrics && !by_worker && !plain)
+		answer(c, 400, "/metrics or /metrics?by=worker\n", head);
 	else if (metrics)
-		answer_metrics(c, head);
+		begin_metrics(c, by_worker, chunked, head);
 	else if (a->draining)
-		answer(c, 503, SLICE("text/plain"), SLICE("draining\n"), head);
+		answer(c, 503, "draining\n", head);
 	else
-		answer(c, 200, SLICE("text/plain"), SLICE("ok\n"), head);
+		answer(c, 200, "ok\n", head);
 }
 
 static void head_refused(struct client *c, enum fault fault)
@@ -387,21 +196,58 @@ static void head_refused(struct client *c, enum fault fault)
 	int status = fault == FAULT_NONE ? 408 : fault_status(fault);
 
 	c->peer_closes = true;
-	answer(c, status, SLICE("text/plain"), slice_of(fault_text(fault)), false);
+	answer(c, status, fault_text(fault), false);
 }
 
-/* Answers are whole at once: there is never an exchange to step. */
 static void step(struct client *c)
 {
-	(void)c;
+	if (client_lost(c) || c->slow)
+		break_off(c);
+	else
+		go_on(c->front->owner, c->exchange);
 }
 
-static const struct client_events client_events = { head_received, head_refused, step, step };
+static const struct client_events client_events = { head_received, head_refused, step, let_go };
+
+/* ---- connections ---------------------------------------------------------- */
+
+/* Whoever has nothing under way goes first. */
+static bool goes_before(const struct client *c, const struct client *other)
+{
+	if (!other || !c->exchange != !other->exchange)
+		return !other || !c->exchange;
+	return c->since_ms < other->since_ms;
+}
+
+static void make_room(struct admin *a)
+{
+	struct client *first = NULL;
+	unsigned n = 0;
+
+	LIST_EACH(&a->front.all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+
+		if (c->state == CLIENT_ENDING)
+			continue;
+		n++;
+		if (goes_before(c, first))
+			first = c;
+	}
+	if (n < ADMIN_CLIENTS)
+		return;
+	if (first->exchange) {
+		first->slow = true; /* so slow that others would wait for it: it ends at once */
+		break_off(first);
+	} else {
+		client_evict(first);
+	}
+}
 
 static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct admin *a = l->owner;
 
+	make_room(a);
 	client_open(&a->front, fd, peer);
 }
 
@@ -411,7 +257,10 @@ void admin_start(struct admin *a, int fd)
 {
 	struct front *f = &a->front;
 
-	quota_init(&a->clients, ADMIN_CLIENTS);
+	/* Those that make room are there until the end of the tick. */
+	quota_init(&a->clients, ADMIN_CLIENTS + 4 * LISTENER_ARMED);
+	list_init(&a->readings);
+	task_init(&a->task, portion);
 	f->tick = a->tick;
 	f->events = &client_events;
 	f->owner = a;
@@ -440,5 +289,6 @@ bool admin_idle(const struct admin *a)
 
 void admin_done(struct admin *a)
 {
+	task_stop(&a->task);
 	front_done(&a->front);
 }

@@ -1,36 +1,121 @@
 #include "exposition.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-void exposition_put(struct exposition *e, const char *format, ...)
+static void put(struct exposition *e, const char *text, size_t n)
 {
-	va_list args;
-	int n;
-
-	va_start(args, format);
-	n = vsnprintf(e->at, (size_t)(e->end - e->at), format, args);
-	va_end(args);
-	if (n < 0 || n >= e->end - e->at)
+	if ((size_t)(e->end - e->at) < n) {
 		e->overflow = true;
-	else
-		e->at += n;
+		return;
+	}
+	memcpy(e->at, text, n);
+	e->at += n;
 }
 
-void exposition_help(struct exposition *e, const char *name, const char *kind,
-		     const char *help)
+static void put_text(struct exposition *e, const char *text)
 {
-	const char *total = strcmp(kind, "counter") == 0 ? "_total" : "";
-
-	exposition_put(e, "# HELP fairlead_%s%s %s\n# TYPE fairlead_%s%s %s\n", name, total, help,
-		       name, total, kind);
+	put(e, text, strlen(text));
 }
 
-void exposition_label(struct exposition *e, const char *value)
+static void put_number(struct exposition *e, uint64_t n)
 {
-	exposition_put(e, "\"");
-	for (; *value; value++)
-		exposition_put(e, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
-	exposition_put(e, "\"");
+	char digits[20], *at = digits + sizeof(digits);
+
+	do {
+		*--at = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	put(e, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+static void put_name(struct exposition *e)
+{
+	put_text(e, "fairlead_");
+	put_text(e, e->prefix);
+	put_text(e, e->name);
+	if (strcmp(e->kind, "counter") == 0)
+		put_text(e, "_total");
+}
+
+static void put_comment(struct exposition *e, const char *what, const char *text)
+{
+	put_text(e, what);
+	put_name(e);
+	put(e, " ", 1);
+	put_text(e, text);
+	put(e, "\n", 1);
+}
+
+void exposition_family(struct exposition *e, const char *prefix, const char *name,
+		       const char *kind, const char *help)
+{
+	e->prefix = prefix;
+	e->name = name;
+	e->kind = kind;
+	e->help = help;
+	e->headed = false;
+}
+
+void exposition_sample(struct exposition *e, const char *suffix)
+{
+	if (!e->headed) {
+		put_comment(e, "# HELP ", e->help);
+		put_comment(e, "# TYPE ", e->kind);
+		e->headed = true;
+	}
+	e->labelled = false;
+	put_name(e);
+	put_text(e, suffix);
+}
+
+static void begin_label(struct exposition *e, const char *name)
+{
+	put(e, e->labelled ? "," : "{", 1);
+	e->labelled = true;
+	put_text(e, name);
+	put(e, "=\"", 2);
+}
+
+/* A name may hold what a label may not. */
+void exposition_label(struct exposition *e, const char *name, const char *value)
+{
+	begin_label(e, name);
+	for (; *value; value++) {
+		if (*value == '"' || *value == '\\' || *value == '\n')
+			put(e, "\\", 1);
+		put(e, *value == '\n' ? "n" : value, 1);
+	}
+	put(e, "\"", 1);
+}
+
+void exposition_index(struct exposition *e, const char *name, unsigned value)
+{
+	begin_label(e, name);
+	put_number(e, value);
+	put(e, "\"", 1);
+}
+
+static void end_labels(struct exposition *e)
+{
+	if (e->labelled)
+		put(e, "}", 1);
+	put(e, " ", 1);
+}
+
+void exposition_count(struct exposition *e, uint64_t value)
+{
+	end_labels(e);
+	put_number(e, value);
+	put(e, "\n", 1);
+}
+
+void exposition_real(struct exposition *e, double value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%.15g", value);
+	end_labels(e);
+	put_text(e, text);
+	put(e, "\n", 1);
 }

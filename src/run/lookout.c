@@ -266,97 +266,138 @@ void lookout_free(struct lookout *l)
 
 /* ---- metrics ----------------------------------------------------------------- */
 
-/* One family at a time: `field` says which of the row. */
-struct family {
-	const struct lookout *lookout;
-	struct exposition *e;
-	const char *name;
-	unsigned field;
+enum of { OF_HEALTH, OF_PROCESS, OF_NAMES };
+
+struct samples {
+	enum of of;
+	const char *name, *kind, *help;
+	double (*value)(const struct lookout *l, const void *row); /* negative: there is none */
 };
 
-static void put_labels(const struct family *f, unsigned upstream, unsigned server,
-		       const struct sockaddr *address)
+/* The rows of a family that are written now: from the one where it goes on, as far as there is
+ * room. */
+struct portion {
+	const struct lookout *lookout;
+	struct exposition *e;
+	const struct samples *samples;
+	unsigned from, at;
+	size_t reserve;
+	bool more;
+};
+
+static void put_row(struct portion *p, unsigned upstream, unsigned server,
+		    const struct sockaddr *address, const void *row)
 {
-	const struct config_upstream *u = &f->lookout->options.config->upstreams[upstream];
+	const struct config_upstream *u = &p->lookout->options.config->upstreams[upstream];
+	double value;
 	char text[SOCK_TEXT_MAX];
 
-	exposition_put(f->e, "fairlead_%s{upstream=", f->name);
-	exposition_label(f->e, u->name);
-	exposition_put(f->e, ",server=");
-	exposition_label(f->e, u->servers[server].name);
+	if (p->more || p->at++ < p->from)
+		return;
+	if (p->e->end - p->e->at < (ptrdiff_t)p->reserve) {
+		p->more = true;
+		p->at--;
+		return;
+	}
+	value = p->samples->value(p->lookout, row);
+	if (value < 0)
+		return;
+	exposition_sample(p->e, "");
+	exposition_label(p->e, "upstream", u->name);
+	exposition_label(p->e, "server", u->servers[server].name);
 	if (address) {
 		sock_text(address, text, sizeof(text));
-		exposition_put(f->e, ",address=");
-		exposition_label(f->e, text);
+		exposition_label(p->e, "address", text);
 	}
-	exposition_put(f->e, "} ");
+	exposition_real(p->e, value);
 }
 
 static void put_health(void *owner, const struct prober_row *row)
 {
-	const struct family *f = owner;
-	const double values[] = { row->state == HEALTH_UP, (double)row->probes,
-				  (double)row->failures, row->last_ms / 1000.0 };
-
-	if (f->field == 0 && row->state == HEALTH_UNKNOWN)
-		return;
-	put_labels(f, row->upstream, row->server, row->address);
-	exposition_put(f->e, "%.15g\n", values[f->field]);
+	put_row(owner, row->upstream, row->server, row->address, row);
 }
 
 static void put_name(void *owner, const struct resolver_row *row)
 {
-	const struct family *f = owner;
-	uint64_t age_ms = f->lookout->options.tick->now_ms - row->answered_ms;
-	const double values[] = { row->addresses, (double)row->lookups, (double)row->failures,
-				  (double)row->changes, (double)age_ms / 1000.0 };
-
-	if (f->field == 4 && row->answered_ms == 0)
-		return;
-	put_labels(f, row->upstream, row->server, NULL);
-	exposition_put(f->e, "%.15g\n", values[f->field]);
+	put_row(owner, row->upstream, row->server, NULL, row);
 }
 
-static const struct {
-	const char *name, *sample, *kind, *help;
-} health_families[] = {
-	{ "health_up", "health_up", "gauge", "Whether the health check takes the server for up" },
-	{ "health_probes", "health_probes_total", "counter", "Health probes that were decided" },
-	{ "health_failures", "health_failures_total", "counter", "Health probes that failed" },
-	{ "health_seconds", "health_seconds", "gauge", "How long the last health probe took" },
-}, name_families[] = {
-	{ "resolver_addresses", "resolver_addresses", "gauge",
-	  "Addresses that a server's name stands for" },
-	{ "resolver_lookups", "resolver_lookups_total", "counter", "Lookups of a server's name" },
-	{ "resolver_failures", "resolver_failures_total", "counter",
-	  "Lookups without an answer: the last one stays in use" },
-	{ "resolver_changes", "resolver_changes_total", "counter",
-	  "Times a server's name stood for something else" },
-	{ "resolver_age_seconds", "resolver_age_seconds", "gauge",
-	  "How long ago a server's name was last resolved" },
+#define HEALTH(name, expression)                                                         \
+	static double health_##name(const struct lookout *l, const void *of)             \
+	{                                                                                \
+		const struct prober_row *row = of;                                       \
+											 \
+		(void)l;                                                                 \
+		return expression;                                                       \
+	}
+
+HEALTH(up, row->state == HEALTH_UNKNOWN ? -1 : row->state == HEALTH_UP)
+HEALTH(probes, (double)row->probes)
+HEALTH(failures, (double)row->failures)
+HEALTH(seconds, row->last_ms / 1000.0)
+
+#define NAME(name, expression)                                                           \
+	static double name_##name(const struct lookout *l, const void *of)               \
+	{                                                                                \
+		const struct resolver_row *row = of;                                     \
+											 \
+		(void)l;                                                                 \
+		return expression;                                                       \
+	}
+
+NAME(addresses, row->addresses)
+NAME(lookups, (double)row->lookups)
+NAME(failures, (double)row->failures)
+NAME(changes, (double)row->changes)
+NAME(age, row->answered_ms == 0 ? -1 :
+				   (double)(l->options.tick->now_ms - row->answered_ms) / 1000.0)
+
+static double left_out(const struct lookout *l, const void *row)
+{
+	(void)row;
+	return (double)prober_left_out(l->prober);
+}
+
+static const struct samples samples[] = {
+	{ OF_HEALTH, "health_up", "gauge", "Whether the health check takes the server for up",
+	  health_up },
+	{ OF_HEALTH, "health_probes", "counter", "Health probes that were decided",
+	  health_probes },
+	{ OF_HEALTH, "health_failures", "counter", "Health probes that failed", health_failures },
+	{ OF_HEALTH, "health_seconds", "gauge", "How long the last health probe took",
+	  health_seconds },
+	{ OF_PROCESS, "health_left_out", "counter",
+	  "Health probes left out for lack of descriptors, ports or memory", left_out },
+	{ OF_NAMES, "resolver_addresses", "gauge", "Addresses that a server's name stands for",
+	  name_addresses },
+	{ OF_NAMES, "resolver_lookups", "counter", "Lookups of a server's name", name_lookups },
+	{ OF_NAMES, "resolver_failures", "counter",
+	  "Lookups without an answer: the last one stays in use", name_failures },
+	{ OF_NAMES, "resolver_changes", "counter",
+	  "Times a server's name stood for something else", name_changes },
+	{ OF_NAMES, "resolver_age_seconds", "gauge",
+	  "How long ago a server's name was last resolved", name_age },
 };
 
-size_t lookout_metrics(const struct lookout *l, char *text, size_t size)
+bool lookout_family(const struct lookout *l, unsigned family, unsigned *from,
+		    struct exposition *e, size_t reserve)
 {
-	struct exposition e = { text, text + size, false };
+	const struct samples *f = &samples[family];
+	struct portion p = { .lookout = l, .e = e, .samples = f, .from = *from,
+			     .reserve = reserve };
 
-	for (unsigned i = 0; i < COUNT(health_families); i++) {
-		struct family f = { l, &e, health_families[i].sample, i };
-
-		exposition_help(&e, health_families[i].name, health_families[i].kind,
-				health_families[i].help);
-		prober_each(l->prober, put_health, &f);
+	_Static_assert(COUNT(samples) == LOOKOUT_FAMILIES, "as the header says");
+	ASSERT(family < LOOKOUT_FAMILIES);
+	if (*from == 0)
+		exposition_family(e, "", f->name, f->kind, f->help);
+	if (f->of == OF_HEALTH) {
+		prober_each(l->prober, put_health, &p);
+	} else if (f->of == OF_NAMES && l->resolver) {
+		resolver_each(l->resolver, put_name, &p);
+	} else if (f->of == OF_PROCESS) {
+		exposition_sample(e, "");
+		exposition_real(e, f->value(l, NULL));
 	}
-	exposition_help(&e, "health_left_out", "counter",
-			"Health probes left out for lack of descriptors, ports or memory");
-	exposition_put(&e, "fairlead_health_left_out_total %llu\n",
-		       (unsigned long long)prober_left_out(l->prober));
-	for (unsigned i = 0; l->resolver && i < COUNT(name_families); i++) {
-		struct family f = { l, &e, name_families[i].sample, i };
-
-		exposition_help(&e, name_families[i].name, name_families[i].kind,
-				name_families[i].help);
-		resolver_each(l->resolver, put_name, &f);
-	}
-	return e.overflow ? 0 : (size_t)(e.at - text);
+	*from = p.at;
+	return p.more;
 }

@@ -49,7 +49,8 @@ void lookouts_sweep(struct lookouts *l)
 	LIST_EACH(&l->editions->all, node) {
 		struct edition *e = LIST_ITEM(node, struct edition, node);
 
-		if (e->passed_n == e->worker_n && (!e->lookout || lookout_idle(e->lookout)))
+		if (e->passed_n == e->worker_n && e->readers_n == 0 &&
+		    (!e->lookout || lookout_idle(e->lookout)))
 			end(e);
 	}
 }

@@ -1,7 +1,8 @@
 /* The lookouts of all configurations that somebody still reads, and the thread that asks
  * nameservers for them: that of the one in force tells, the others come to their end.
  *
- * An edition is freed here, when no worker has anything of it and its lookout is idle.
+ * An edition is freed here, when no worker has anything of it, nobody reads its metrics and its
+ * lookout is idle.
  *
  * Owner: the control thread. */
 #ifndef RUN_LOOKOUTS_H

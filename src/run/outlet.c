@@ -11,7 +11,7 @@
 
 #include "io/sock.h"
 
-#define ADMIN_BACKLOG 64
+#define ADMIN_BACKLOG 256
 /* Of an address that is in use: until then it may be a socket of our own that is being closed. */
 #define CLOSING_MS 400
 #define CLOSING_STEP_MS 20

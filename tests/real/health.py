@@ -58,7 +58,7 @@ def state(proxy, upstream, port):
 
 def down_at(proxy, upstream, port):
     """1 for each worker that takes the server for down, else 0."""
-    text = rig.get(proxy.admin, "/metrics").body.decode()
+    text = rig.get(proxy.admin, "/metrics?by=worker").body.decode()
     return [int(n) for n in re.findall(rf'fairlead_server_state{{[^}}]*upstream="{upstream}",server='
                                        rf'"127.0.0.1:{port}"[^}}]*state="down"}} (\d)', text)]
 

@@ -321,7 +321,22 @@ def get(port, path, fields="", patience_s=PATIENCE_S):
             text += chunk
     head, _, body = text.partition(b"\r\n\r\n")
     check(head, f"no answer to GET {path}")
+    if b"\r\ntransfer-encoding: chunked" in head.lower():
+        body = whole_of(body, path)
     return Answer(head, body)
+
+
+def whole_of(chunks, path):
+    """Chunks put together; the last must be there."""
+    parts, at = [], 0
+    while True:
+        line = chunks.find(b"\r\n", at)
+        check(line >= 0, f"GET {path}: the answer is not whole")
+        n = int(chunks[at:line].split(b";")[0], 16)
+        if n == 0:
+            return b"".join(parts)
+        parts.append(chunks[line + 2:line + 2 + n])
+        at = line + 2 + n + 2
 
 
 def load(port, path, n, at_once=None):

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/run/scrape.h"
 #include "lib/simrig.h"
 #include "run/admin.h"
 
@@ -91,6 +92,8 @@ static unsigned families_n;
 static char *series[SERIES_MAX];
 static unsigned series_n;
 
+static bool by_worker;
+
 static struct family *family(const char *name)
 {
 	for (unsigned i = 0; i < families_n; i++)
@@ -171,8 +174,9 @@ static double read_sample(char *line, struct family **last)
 	/* Counters, and only they, end so. */
 	assert_int_equal(strcmp(f->type, "counter") == 0,
 			 strcmp(name + strlen(name) - 6, "_total") == 0);
-	/* That of the process has none. */
-	assert_true(strstr(line, "{worker=\"") || strstr(name, "diagnostics"));
+	/* That of the process has none either way. */
+	if (!strstr(name, "diagnostics"))
+		assert_int_equal(strstr(line, "{worker=\"") != NULL, by_worker);
 	return value;
 }
 
@@ -206,38 +210,98 @@ static double value_of(const char *text, const char *name)
 
 static char text[1 << 20];
 
-static void test_metrics(void **state)
+/* All of it, in portions of this size. */
+static size_t scrape_in(size_t portion)
 {
-	size_t n;
-	double sum = 0;
-	char name[128];
+	struct scrape s;
+	size_t n = 0, got;
+	bool more = true;
 
-	(void)state;
-	histogram_add(&edition->accounts[0]->stats[1].latency, 100);
-	histogram_add(&edition->accounts[0]->stats[1].latency, 251);
-	histogram_add(&edition->accounts[0]->stats[1].latency, 3600ull * 1000000);
+	scrape_open(&s, edition, workers, WORKERS, by_worker);
+	while (more) {
+		char *room = malloc(portion);
+
+		assert_non_null(room);
+		more = scrape_read(&s, room, portion, &got);
+		assert_true(n + got < sizeof(text));
+		memcpy(text + n, room, got);
+		n += got;
+		free(room);
+	}
+	scrape_close(&s);
+	text[n] = '\0';
+	return n;
+}
+
+static size_t scrape_by(bool worker)
+{
+	by_worker = worker;
+	return scrape_in(3 * SCRAPE_STEP_BYTES);
+}
+
+static void count_something(void)
+{
+	for (unsigned w = 1; w < 3; w++) {
+		histogram_add(&edition->accounts[0]->stats[w].latency, 100);
+		histogram_add(&edition->accounts[0]->stats[w].latency, 251);
+		histogram_add(&edition->accounts[0]->stats[w].latency, 3600ull * 1000000);
+	}
 	stat_add(&edition->accounts[1]->stats[2].hits, 42);
-	n = admin_metrics(&admin, text, sizeof(text));
-	assert_true(n > 0 && n < sizeof(text) && strlen(text) == n);
+	stat_add(&edition->accounts[1]->stats[0].hits, 1);
+}
+
+/* The histogram's buckets are cumulative, and the last has all. */
+static void assert_buckets(const char *labels, double all)
+{
+	char name[128];
+	double sum = 0;
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
+		double before = sum;
+
+		snprintf(name, sizeof(name), "bucket{%sle=\"%g\"} ", labels,
+			 (double)((uint64_t)HISTOGRAM_FIRST_US << i) / 1e6);
+		sum = value_of(text, name);
+		assert_true(sum >= before);
+	}
+	snprintf(name, sizeof(name), "bucket{%sle=\"+Inf\"} ", labels);
+	assert_true(value_of(text, name) == all && sum < all);
+}
+
+static void test_by_worker(void **state)
+{
+	(void)state;
+	count_something();
+	scrape_by(true);
 	assert_true(value_of(text, "fairlead_upstream_hits_total{worker=\"2\","
 				   "upstream=\"cache-2\"} ") == 42);
 	assert_true(value_of(text, "\nfairlead_requests_total{worker=\"1\"} ") ==
 		    (double)workers[1].stats.requests);
 	assert_true(value_of(text, "{worker=\"2\",class=\"5xx\"} ") ==
 		    (double)workers[2].stats.responses_5xx);
-	/* The histogram's buckets are cumulative, and the last has all. */
 	assert_true(value_of(text, "bucket{worker=\"1\",upstream=\"app\",le=\"0.00025\"} ") == 1);
 	assert_true(value_of(text, "bucket{worker=\"1\",upstream=\"app\",le=\"0.0005\"} ") == 2);
-	assert_true(value_of(text, "bucket{worker=\"1\",upstream=\"app\",le=\"+Inf\"} ") == 3);
+	assert_buckets("worker=\"1\",upstream=\"app\",", 3);
 	assert_true(value_of(text, "_count{worker=\"1\",upstream=\"app\"} ") == 3);
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
-		double before = sum;
+	read_metrics(text);
+}
 
-		snprintf(name, sizeof(name), "bucket{worker=\"1\",upstream=\"app\",le=\"%g\"} ",
-			 (double)((uint64_t)HISTOGRAM_FIRST_US << i) / 1e6);
-		sum = value_of(text, name);
-		assert_true(sum >= before);
-	}
+static void test_sums(void **state)
+{
+	double requests = 0;
+
+	(void)state;
+	count_something();
+	for (unsigned i = 0; i < WORKERS; i++)
+		requests += (double)workers[i].stats.requests;
+	scrape_by(false);
+	assert_true(value_of(text, "\nfairlead_upstream_hits_total{upstream=\"cache-2\"} ") == 43);
+	assert_true(value_of(text, "\nfairlead_requests_total ") == requests);
+	assert_true(value_of(text, "bucket{upstream=\"app\",le=\"0.00025\"} ") == 2);
+	assert_true(value_of(text, "bucket{upstream=\"app\",le=\"0.0005\"} ") == 4);
+	assert_buckets("upstream=\"app\",", 6);
+	assert_true(value_of(text, "_count{upstream=\"app\"} ") == 6);
+	assert_true(value_of(text, "_sum{upstream=\"app\"} ") == 2 * (3600 + 0.000351));
 	read_metrics(text);
 }
 
@@ -246,17 +310,16 @@ static void test_servers(void **state)
 {
 	struct roster *r = edition->accounts[0]->roster;
 	struct roster_row *a = roster_enter(r, 0, "a\"\\b", "127.0.0.1:1");
-	size_t n;
 
 	(void)state;
 	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
 	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
 	roster_hide(r, &r->rows[1], 1, 0, 0);
 	stat_add(&roster_cell(r, a, 0)->requests, 42);
+	stat_add(&roster_cell(r, a, 1)->requests, 7);
 	stat_add(&roster_cell(r, a, 1)->in_flight, 3);
 	roster_tell(r, roster_cell(r, a, 1), STANDING_EJECTED);
-	n = admin_metrics(&admin, text, sizeof(text));
-	assert_true(n > 0);
+	scrape_by(true);
 	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
 				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);
 	assert_true(value_of(text, "fairlead_server_in_flight{worker=\"1\",upstream=\"app\","
@@ -269,22 +332,32 @@ static void test_servers(void **state)
 				   "state=\"up\"} ") == 0);
 	assert_null(strstr(text, "gone"));
 	read_metrics(text);
+	scrape_by(false);
+	assert_true(value_of(text, "fairlead_server_requests_total{upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 49);
+	assert_true(value_of(text, "fairlead_server_state{upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"ejected\"} ") == 1);
+	assert_true(value_of(text, "fairlead_server_state{upstream=\"app\","
+				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\","
+				   "state=\"up\"} ") == 1);
+	assert_null(strstr(text, "gone"));
+	read_metrics(text);
 }
 
-/* Too little room is told, wherever it ends. */
-static void test_room(void **state)
+/* It says the same wherever it is cut. */
+static void test_portions(void **state)
 {
-	size_t n = admin_metrics(&admin, text, sizeof(text));
+	size_t n = scrape_by(true);
+	char *whole = strdup(text);
 
 	(void)state;
-	for (size_t size = 1; size <= n; size += 97) {
-		char *room = malloc(size);
-
-		assert_non_null(room);
-		assert_int_equal(admin_metrics(&admin, room, size), 0);
-		free(room);
+	assert_non_null(whole);
+	for (size_t portion = SCRAPE_STEP_BYTES; portion < 2 * SCRAPE_STEP_BYTES; portion += 97) {
+		assert_int_equal(scrape_in(portion), n);
+		assert_string_equal(text, whole);
 	}
-	assert_int_equal(admin_metrics(&admin, text, n + 1), n);
+	free(whole);
 }
 
 /* ---- over HTTP -------------------------------------------------------------- */
@@ -306,9 +379,15 @@ static void test_http(void **state)
 	for (unsigned i = 0; i < 50; i++) {
 		ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "\r\n\r\nok\n");
 		ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200",
-		    "fairlead_block_bytes{worker=\"1\"}");
+		    "fairlead_block_bytes ");
 	}
-	ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "Content-Length: ");
+	ask("GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200",
+	    "fairlead_block_bytes{worker=\"1\"}");
+	ask("GET /metrics?by=name HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 400", "?by=worker");
+	ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+	    "HTTP/1.1 200", "Transfer-Encoding: chunked\r\n\r\nHTTP/1.1 200");
+	ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+	    "HTTP/1.1 200", "\r\n0\r\n\r\nHTTP/1.1 200");
 	ask("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405", "");
 	ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 404", "/metrics");
 	ask("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "Connection: close");
@@ -319,14 +398,14 @@ static void test_http(void **state)
 	assert_true(admin.clients.used <= 1);
 }
 
-/* Many workers and upstreams: the page is long, and answered all the same. */
-static void test_large(void **state)
+/* Many upstreams: a page of megabytes. */
+static struct edition *open_large(void)
 {
 	static char upstreams[UPSTREAMS * 100 + 256];
 	int n = snprintf(upstreams, sizeof(upstreams), "listen: [127.0.0.1:1]\nupstreams:\n");
 	struct config *config;
+	struct edition *large;
 
-	(void)state;
 	for (unsigned i = 0; i < UPSTREAMS; i++)
 		n += snprintf(upstreams + n, sizeof(upstreams) - (size_t)n,
 			      "  a%060u: { servers: [127.0.0.1:2] }\n", i);
@@ -334,9 +413,115 @@ static void test_large(void **state)
 		 "routes: [ { prefix: /, proxy: { upstream: a%060u } } ]\n", 0);
 	config = config_read_text("test", slice_of(upstreams), stderr);
 	assert_non_null(config);
-	edition_current(&editions, edition_new(&editions, config));
-	ask("HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "Content-Length: 1");
-	assert_int_equal(admin_metrics(&admin, text, sizeof(text)), 0);
+	large = edition_new(&editions, config);
+	assert_non_null(large);
+	edition_current(&editions, large);
+	return large;
+}
+
+/* The chunks of an answer, put together. */
+static char *body_of(const struct actor *a)
+{
+	char *body = malloc(a->in_n), *at = strstr(a->in, "\r\n\r\n"), *end;
+	size_t n = 0, len;
+
+	assert_non_null(body);
+	assert_non_null(strstr(a->in, "\r\nTransfer-Encoding: chunked\r\n"));
+	for (at += 4; (len = strtoul(at, &end, 16)) > 0; at = end + 2 + len + 2) {
+		memcpy(body + n, end + 2, len);
+		n += len;
+		assert_memory_equal(end + 2 + len, "\r\n", 2);
+	}
+	assert_string_equal(at, "0\r\n\r\n");
+	body[n] = '\0';
+	return body;
+}
+
+static uint64_t time_of_health(void)
+{
+	uint64_t before = rig.tick.now_ms;
+
+	ask("GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 200", "ok");
+	return rig.tick.now_ms - before;
+}
+
+/* While others read it, or have stopped to, /healthz is answered as ever, and no more is held than
+ * what they have not taken; the configuration may change meanwhile. */
+static void test_large(void **state)
+{
+	struct edition *large = open_large();
+	uint64_t quiet = time_of_health();
+	struct actor *deaf, *reader;
+	char *body;
+
+	(void)state;
+	deaf = actor_connect(&rig, PORT);
+	deaf->deaf = true;
+	reader = actor_connect(&rig, PORT);
+	actor_says(deaf, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n\r\n");
+	actor_says(reader, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n"
+			   "Connection: close\r\n\r\n");
+	SIMRIG_UNTIL(&rig, large->readers_n == 2, 1000);
+	assert_true(time_of_health() <= quiet + 20);
+	edition_current(&editions, edition);
+	while (large->readers_n == 2) {
+		tick_once(&rig.tick);
+		/* Two windows, and the portions that go beyond. */
+		assert_true(io_bufs(rig.tick.loop)->block_bytes < 2 * (65536 + 2 * 65536));
+	}
+	SIMRIG_UNTIL(&rig, reader->eof, 1000);
+	assert_true(reader->in_n > 4 << 20);
+	body = body_of(reader);
+	assert_non_null(strstr(body, "fairlead_upstream_requests_total{worker=\"2\",upstream=\"a"));
+	assert_true(value_of(body, "fairlead_block_bytes{worker=\"1\"} ") > 0);
+	free(body);
+	actor_reset(deaf);
+	SIMRIG_UNTIL(&rig, large->readers_n == 0, 1000);
+}
+
+/* Idle connections, and those that never ask, make room for a new one; then those that read. */
+static void test_room(void **state)
+{
+	struct actor *idle[ADMIN_CLIENTS * 3];
+	unsigned ended = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(idle); i++) {
+		idle[i] = actor_connect(&rig, PORT);
+		if (i % 2)
+			actor_says(idle[i], "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+		simrig_run(&rig, 5);
+	}
+	assert_true(time_of_health() < 200);
+	for (unsigned i = 0; i < COUNT(idle); i++)
+		ended += idle[i]->eof || idle[i]->error;
+	assert_in_range(ended, COUNT(idle) - ADMIN_CLIENTS, COUNT(idle) - ADMIN_CLIENTS + 2);
+	assert_false(idle[COUNT(idle) - 1]->eof);
+	open_large();
+	for (unsigned i = 0; i < ADMIN_CLIENTS; i++) {
+		struct actor *a = actor_connect(&rig, PORT);
+
+		a->deaf = true;
+		actor_says(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+		simrig_run(&rig, 20);
+	}
+	assert_true(time_of_health() < 200);
+	simrig_run(&rig, 2000);
+	assert_true(admin.clients.used <= ADMIN_CLIENTS);
+}
+
+/* HTTP/1.0 knows no chunks: the end of the connection is that of the page. */
+static void test_old(void **state)
+{
+	struct actor *a = actor_connect(&rig, PORT);
+
+	(void)state;
+	actor_says(a, "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	SIMRIG_UNTIL(&rig, a->eof, 5000);
+	assert_null(strstr(a->in, "chunked"));
+	assert_non_null(strstr(a->in, "\r\nConnection: close\r\n"));
+	by_worker = false;
+	read_metrics(strstr(a->in, "\r\n\r\n") + 4);
 }
 
 /* Whatever take finds no memory: the connection ends or is answered, and the next is. */
@@ -359,11 +544,14 @@ static void test_scarcity(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_metrics, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_by_worker, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_sums, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
-		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_portions, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_large, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_old, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),
 	};
 

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/run/exposition.h"
 #include "lib/simrig.h"
 #include "run/lookout.h"
 
@@ -126,21 +127,38 @@ static void test_recalled(void **state)
 	assert_true(lookout_idle(lookout));
 }
 
-static const char *metrics(void)
+#define SAMPLE_BYTES 256 /* none takes more */
+
+/* In portions of this size. */
+static const char *metrics_in(size_t portion)
 {
 	static char text[8192];
-	size_t n = lookout_metrics(lookout, text, sizeof(text) - 1);
+	struct exposition e = { .at = text };
 
-	assert_true(n > 0);
-	text[n] = '\0';
-	/* With less room nothing is said rather than half of it. */
-	for (size_t size = 1; size <= n; size += 7) {
-		char *less = malloc(size);
+	for (unsigned i = 0; i < LOOKOUT_FAMILIES; i++) {
+		unsigned from = 0;
+		bool more = true;
 
-		assert_int_equal(lookout_metrics(lookout, less, size), 0);
-		free(less);
+		while (more) {
+			e.end = e.at + portion;
+			assert_true(e.end < text + sizeof(text));
+			more = lookout_family(lookout, i, &from, &e, SAMPLE_BYTES);
+		}
 	}
+	assert_false(e.overflow);
+	*e.at = '\0';
 	return text;
+}
+
+static const char *metrics(void)
+{
+	char *whole = strdup(metrics_in(4096));
+
+	/* It says the same wherever it is cut. */
+	for (size_t portion = 2 * SAMPLE_BYTES; portion < 4096; portion += 7)
+		assert_string_equal(metrics_in(portion), whole);
+	free(whole);
+	return metrics_in(4096);
 }
 
 static void test_metrics(void **state)

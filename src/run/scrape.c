@@ -1,0 +1,418 @@
+#include "scrape.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diagnostics.h"
+#include "run/lookout.h"
+
+/* Of one portion, also if they write nothing: then others have their turn. */
+#define STEPS_MAX 2000
+
+struct family {
+	const char *prefix, *name, *kind, *help;
+	/* Writes some samples and moves on. False: they were the last of the family. */
+	bool (*step)(struct scrape *s, const struct family *f);
+	size_t offset; /* of the counter in its struct; or what `step` takes it for */
+};
+
+/* ---- workers -------------------------------------------------------------- */
+
+/* A sample is of the workers first … end: of one, or of all. */
+static unsigned first_of(const struct scrape *s)
+{
+	return s->by_worker ? s->worker : 0;
+}
+
+static unsigned end_of(const struct scrape *s)
+{
+	return s->by_worker ? s->worker + 1 : s->worker_n;
+}
+
+static bool next_worker(struct scrape *s)
+{
+	if (s->by_worker && ++s->worker < s->worker_n)
+		return true;
+	s->worker = 0;
+	return false;
+}
+
+static void put_worker(struct scrape *s)
+{
+	if (s->by_worker)
+		exposition_index(&s->e, "worker", s->worker);
+}
+
+static uint64_t counter_at(const void *base, size_t offset)
+{
+	return stat_read((const uint64_t *)(const void *)((const char *)base + offset));
+}
+
+static uint64_t sum_of_workers(const struct scrape *s, size_t offset)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = first_of(s); w < end_of(s); w++)
+		sum += counter_at(&s->workers[w].stats, offset);
+	return sum;
+}
+
+/* Those of responses are one family, by class. */
+static bool step_worker(struct scrape *s, const struct family *f)
+{
+	if (strncmp(f->name, "responses_", 10) == 0)
+		return false;
+	exposition_sample(&s->e, "");
+	put_worker(s);
+	exposition_count(&s->e, sum_of_workers(s, f->offset));
+	return next_worker(s);
+}
+
+static bool step_classes(struct scrape *s, const struct family *f)
+{
+	static const size_t offsets[] = {
+		offsetof(struct worker_stats, responses_1xx),
+		offsetof(struct worker_stats, responses_2xx),
+		offsetof(struct worker_stats, responses_3xx),
+		offsetof(struct worker_stats, responses_4xx),
+		offsetof(struct worker_stats, responses_5xx),
+	};
+	static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx" };
+
+	(void)f;
+	for (unsigned i = 0; i < COUNT(offsets); i++) {
+		exposition_sample(&s->e, "");
+		put_worker(s);
+		exposition_label(&s->e, "class", classes[i]);
+		exposition_count(&s->e, sum_of_workers(s, offsets[i]));
+	}
+	return next_worker(s);
+}
+
+/* ---- loops ---------------------------------------------------------------- */
+
+static uint64_t loop_counter(struct io_loop *loop, size_t offset)
+{
+	return counter_at(io_stats(loop), offset);
+}
+
+/* Their worker alone writes them: a reader sees one or the other value. */
+static uint64_t pool_gauge(struct io_loop *loop, size_t which)
+{
+	const struct buf_pool *p = io_bufs(loop);
+
+	return which == 0 ? __atomic_load_n(&p->count, __ATOMIC_RELAXED) :
+	       which == 1 ? __atomic_load_n(&p->free_n, __ATOMIC_RELAXED) :
+			    __atomic_load_n(&p->block_bytes, __ATOMIC_RELAXED);
+}
+
+/* Only a worker that has opened its loop has one. */
+static bool step_loop(struct scrape *s, const struct family *f,
+		      uint64_t (*value)(struct io_loop *loop, size_t offset))
+{
+	uint64_t sum = 0;
+	bool any = false;
+
+	for (unsigned w = first_of(s); w < end_of(s); w++) {
+		if (!atomic_load(&s->workers[w].ready))
+			continue;
+		any = true;
+		sum += value(s->workers[w].tick.loop, f->offset);
+	}
+	if (any) {
+		exposition_sample(&s->e, "");
+		put_worker(s);
+		exposition_count(&s->e, sum);
+	}
+	return next_worker(s);
+}
+
+static bool step_engine(struct scrape *s, const struct family *f)
+{
+	return step_loop(s, f, loop_counter);
+}
+
+static bool step_pool(struct scrape *s, const struct family *f)
+{
+	return step_loop(s, f, pool_gauge);
+}
+
+/* ---- upstreams ------------------------------------------------------------ */
+
+static const char *upstream_name(const struct scrape *s)
+{
+	return s->edition->config->upstreams[s->upstream].name;
+}
+
+static bool has_upstream(const struct scrape *s)
+{
+	return s->upstream < s->edition->config->upstream_n;
+}
+
+static const struct account *account_at(const struct scrape *s)
+{
+	return s->edition->accounts[s->upstream];
+}
+
+static bool next_upstream(struct scrape *s)
+{
+	if (next_worker(s))
+		return true;
+	s->upstream++;
+	return has_upstream(s);
+}
+
+static void begin_upstream(struct scrape *s, const char *suffix)
+{
+	exposition_sample(&s->e, suffix);
+	put_worker(s);
+	exposition_label(&s->e, "upstream", upstream_name(s));
+}
+
+static bool step_upstream(struct scrape *s, const struct family *f)
+{
+	uint64_t sum = 0;
+
+	if (!has_upstream(s))
+		return false;
+	for (unsigned w = first_of(s); w < end_of(s); w++)
+		sum += counter_at(&account_at(s)->stats[w], f->offset);
+	begin_upstream(s, "");
+	exposition_count(&s->e, sum);
+	return next_upstream(s);
+}
+
+static const char *bound_text(unsigned i)
+{
+	static char texts[HISTOGRAM_BUCKETS][16];
+
+	if (i == HISTOGRAM_BUCKETS - 1)
+		return "+Inf";
+	if (!texts[i][0])
+		snprintf(texts[i], sizeof(texts[i]), "%g",
+			 (double)((uint64_t)HISTOGRAM_FIRST_US << i) / 1e6);
+	return texts[i];
+}
+
+static void add_histogram(struct histogram *sum, const struct histogram *h)
+{
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		sum->buckets[i] += stat_read(&h->buckets[i]);
+	sum->sum_us += stat_read(&h->sum_us);
+}
+
+static bool step_latency(struct scrape *s, const struct family *f)
+{
+	struct histogram h = { 0 };
+	uint64_t n = 0;
+
+	(void)f;
+	if (!has_upstream(s))
+		return false;
+	for (unsigned w = first_of(s); w < end_of(s); w++)
+		add_histogram(&h, &account_at(s)->stats[w].latency);
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		n += h.buckets[i];
+		begin_upstream(s, "_bucket");
+		exposition_label(&s->e, "le", bound_text(i));
+		exposition_count(&s->e, n);
+	}
+	begin_upstream(s, "_sum");
+	exposition_real(&s->e, (double)h.sum_us / 1e6);
+	begin_upstream(s, "_count");
+	exposition_count(&s->e, n);
+	return next_upstream(s);
+}
+
+/* ---- servers -------------------------------------------------------------- */
+
+/* NULL: rows behind it were never used. */
+static const struct roster_row *row_at(const struct scrape *s)
+{
+	const struct roster *r = account_at(s)->roster;
+
+	if (s->row == ROSTER_ROWS || atomic_load(&r->rows[s->row].key) == 0)
+		return NULL;
+	return &r->rows[s->row];
+}
+
+static const struct roster_cell *cell_of(const struct scrape *s, const struct roster_row *row,
+					 unsigned worker)
+{
+	const struct roster_cell *cell = roster_cell(account_at(s)->roster, row, worker);
+
+	return atomic_load(&cell->entered) ? cell : NULL;
+}
+
+/* A worker that asks this server now is among those of the sample. */
+static bool is_asked(const struct scrape *s, const struct roster_row *row)
+{
+	if (!atomic_load(&row->named))
+		return false;
+	for (unsigned w = first_of(s); w < end_of(s); w++)
+		if (cell_of(s, row, w))
+			return true;
+	return false;
+}
+
+static bool next_row(struct scrape *s)
+{
+	if (next_worker(s))
+		return true;
+	s->row++;
+	return true;
+}
+
+static bool next_roster(struct scrape *s)
+{
+	s->row = s->worker = 0;
+	s->upstream++;
+	return has_upstream(s);
+}
+
+static void begin_server(struct scrape *s, const struct roster_row *row)
+{
+	begin_upstream(s, "");
+	exposition_label(&s->e, "server", row->name);
+	exposition_label(&s->e, "address", row->address);
+}
+
+static bool step_server(struct scrape *s, const struct family *f)
+{
+	const struct roster_row *row = has_upstream(s) ? row_at(s) : NULL;
+	uint64_t sum = 0;
+
+	if (!row)
+		return next_roster(s);
+	if (!is_asked(s, row))
+		return next_row(s);
+	for (unsigned w = first_of(s); w < end_of(s); w++) {
+		const struct roster_cell *cell = cell_of(s, row, w);
+
+		sum += cell ? counter_at(cell, f->offset) : 0;
+	}
+	begin_server(s, row);
+	exposition_count(&s->e, sum);
+	return next_row(s);
+}
+
+static bool step_state(struct scrape *s, const struct family *f)
+{
+	const struct roster_row *row = has_upstream(s) ? row_at(s) : NULL;
+	uint64_t n[STANDING_DOWN + 1] = { 0 };
+
+	(void)f;
+	if (!row)
+		return next_roster(s);
+	if (!is_asked(s, row))
+		return next_row(s);
+	for (unsigned w = first_of(s); w < end_of(s); w++) {
+		const struct roster_cell *cell = cell_of(s, row, w);
+		uint64_t standing = cell ? stat_read(&cell->standing) : COUNT(n);
+
+		if (standing < COUNT(n))
+			n[standing]++;
+	}
+	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {
+		begin_server(s, row);
+		exposition_label(&s->e, "state", standing_text((enum standing)i));
+		exposition_count(&s->e, n[i]);
+	}
+	return next_row(s);
+}
+
+/* ---- the process ---------------------------------------------------------- */
+
+static bool step_diagnostics(struct scrape *s, const struct family *f)
+{
+	(void)f;
+	exposition_sample(&s->e, "");
+	exposition_count(&s->e, diagnostics_lost());
+	return false;
+}
+
+/* Of names and health; `offset` is the number of its family. */
+static bool step_lookout(struct scrape *s, const struct family *f)
+{
+	const struct lookout *l = s->edition->lookout;
+
+	return l && lookout_family(l, (unsigned)f->offset, &s->row, &s->e, SCRAPE_STEP_BYTES / 4);
+}
+
+/* ---- all of them ---------------------------------------------------------- */
+
+static const struct family families[] = {
+#define X(name, kind, help) \
+	{ "", #name, #kind, help, step_worker, offsetof(struct worker_stats, name) },
+	WORKER_STATS(X)
+#undef X
+	{ "", "responses", "counter", "Answers by status class", step_classes, 0 },
+#define X(name, kind, help) \
+	{ "upstream_", #name, #kind, help, step_upstream, offsetof(struct upstream_stats, name) },
+	UPSTREAM_STATS(X)
+#undef X
+	{ "upstream_", "latency_seconds", "histogram", "From sending to the head of the answer",
+	  step_latency, 0 },
+#define X(name, kind, help) \
+	{ "server_", #name, #kind, help, step_server, offsetof(struct roster_cell, name) },
+	SERVER_STATS(X)
+#undef X
+	{ "server_", "state", "gauge", "Workers that think so of the server", step_state, 0 },
+#define X(name, help) \
+	{ "engine_", #name, "counter", help, step_engine, offsetof(struct io_stats, name) },
+	IO_STATS(X)
+#undef X
+	{ "", "buffers", "gauge", "Receive buffers that exist", step_pool, 0 },
+	{ "", "buffers_free", "gauge", "Receive buffers in the pool", step_pool, 1 },
+	{ "", "block_bytes", "gauge", "Bytes of blocks that hold heads", step_pool, 2 },
+	{ "", "diagnostics_lost", "counter", "Lines for standard error that it did not take",
+	  step_diagnostics, 0 },
+};
+
+static bool step(struct scrape *s)
+{
+	struct family lookout = { .step = step_lookout, .offset = s->family - COUNT(families) };
+	const struct family *f = s->family < COUNT(families) ? &families[s->family] : &lookout;
+
+	if (f->step(s, f))
+		return true;
+	s->family++;
+	s->upstream = s->row = s->worker = 0;
+	if (s->family < COUNT(families))
+		exposition_family(&s->e, f[1].prefix, f[1].name, f[1].kind, f[1].help);
+	return s->family < COUNT(families) + LOOKOUT_FAMILIES;
+}
+
+void scrape_open(struct scrape *s, struct edition *edition, const struct worker *workers,
+		 unsigned worker_n, bool by_worker)
+{
+	const struct family *f = &families[0];
+
+	*s = (struct scrape){ .edition = edition, .workers = workers, .worker_n = worker_n,
+			      .by_worker = by_worker };
+	exposition_family(&s->e, f->prefix, f->name, f->kind, f->help);
+	edition->readers_n++;
+}
+
+bool scrape_read(struct scrape *s, char *room, size_t size, size_t *n)
+{
+	bool more = true;
+
+	ASSERT(size >= SCRAPE_STEP_BYTES);
+	s->e.at = room;
+	s->e.end = room + size;
+	for (unsigned i = 0; i < STEPS_MAX && more; i++) {
+		if (s->e.end - s->e.at < SCRAPE_STEP_BYTES)
+			break;
+		more = step(s);
+	}
+	ASSERT(!s->e.overflow);
+	*n = (size_t)(s->e.at - room);
+	return more;
+}
+
+void scrape_close(struct scrape *s)
+{
+	s->edition->readers_n--;
+	s->edition = NULL;
+}
