@@ -1,5 +1,5 @@
 /* Heads in and out: parse and emit. */
-#include "http/emit.h"
+#include "http/forwarding.h"
 #include "http/head.h"
 #include "micro.h"
 
@@ -75,10 +75,12 @@ static void parse_answer(unsigned n)
 
 static void forward(const struct head *h)
 {
-	const struct emit_request r = { .client = SLICE("192.0.2.17"),
-					.proto = SLICE("http") };
+	static const struct forwarding_peer peer = { .text = { "192.0.2.17", 10 } };
+	struct forwarding forwarding;
+	const struct emit_request r = { .forwarding = &forwarding, .via = SLICE("fairlead") };
 	struct emit e = { .at = room, .end = room + sizeof(room) };
 
+	forwarding_read(&forwarding, h, &peer);
 	emit_request(&e, h, &r);
 	micro_must(!e.overflow && e.at > room, "a request as forwarded");
 	micro_keep(room);
@@ -99,7 +101,8 @@ static void emit_browser(unsigned n)
 static void emit_answer(unsigned n)
 {
 	const struct emit_response r = { .framing = FRAMING_LENGTH, .length = 100,
-					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
+					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT"),
+					 .via = SLICE("fairlead") };
 
 	while (n-- > 0) {
 		struct emit e = { .at = room, .end = room + sizeof(room) };

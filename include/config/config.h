@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "base/ip.h"
 #include "base/slice.h"
 #include "config/template.h"
 
@@ -103,6 +104,8 @@ struct config_upstream {
 	struct config_server *servers;
 	struct config_health health;
 	/* HTTP */
+	bool forwarded;     /* Forwarded (RFC 7239) is written */
+	struct slice via;   /* our name in Via; empty: none is written */
 	enum config_balance balance;
 	struct template hash; /* of CONFIG_HASH: by what */
 	uint32_t hash_load;   /* percent of its share of what is under way that a server takes at
@@ -243,6 +246,15 @@ struct config_resolver {
 	enum config_family family;
 };
 
+/* Peers whose word on who asks is taken: see http/forwarding.h. */
+struct config_trust {
+	bool unix_sockets;   /* who comes by a unix socket */
+	unsigned range_n;
+	struct ip_range *ranges; /* sorted */
+	unsigned text_n;
+	const char **texts;  /* as written */
+};
+
 /* Of the process, unless the name says otherwise. */
 struct config_limits {
 	uint32_t
@@ -279,6 +291,7 @@ struct config {
 	bool sandbox;
 	bool study;
 	struct config_resolver resolver;
+	struct config_trust trust;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned route_n;

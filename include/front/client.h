@@ -74,6 +74,8 @@ struct client {
 	bool body_wanted;    /* the exchange waits for its body */
 	bool body_flows;     /* it is pulled; else what comes waits, whatever it is */
 	bool tunnel;         /* what comes is no request any more */
+	bool trusted;        /* its word on who asks is taken, */
+	uint32_t trusted_by; /* as the generation of this number has it; 0: not looked up */
 	uint32_t requests;   /* that were read, ever */
 	uint64_t since_ms;   /* when the state began */
 };

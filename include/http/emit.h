@@ -8,6 +8,8 @@
 
 #include "http/head.h"
 
+struct forwarding;
+
 /* Where bytes go. Writing past the end sets `overflow` and writes nothing more. */
 struct emit {
 	char *at, *end;
@@ -25,15 +27,15 @@ struct emit_request {
 	enum framing framing; /* to the origin */
 	uint64_t length;
 	bool upgrade;       /* forward Upgrade and Connection: upgrade */
-	struct slice client;     /* its address, appended to X-Forwarded-For */
-	struct slice proto;      /* "http", "https": X-Forwarded-Proto */
+	const struct forwarding *forwarding; /* who asks; see http/forwarding.h */
+	bool forwarded;     /* write Forwarded (RFC 7239) as well */
+	struct slice via;   /* our name in Via; empty: no Via of ours */
 };
 
 /* A request to an origin: origin-form (asterisk-form for OPTIONS *), HTTP/1.1,
- * Host first, "Via: 1.1 fairlead" (1.0 for an HTTP/1.0 client) appended to what is
- * there, X-Forwarded-For appended, -Proto and -Host overwritten (-Host by the
- * authority that the client asked for, left out if empty). "*" is never replaced by a
- * path. An HTTP/1.0 client's Expect is left out (RFC 9110 10.1.1). */
+ * Host first, "Via: 1.1 NAME" (1.0 for an HTTP/1.0 client) appended to what is
+ * there, then what forwarding_emit() writes. "*" is never replaced by a path. An
+ * HTTP/1.0 client's Expect is left out (RFC 9110 10.1.1). */
 void emit_request(struct emit *e, const struct head *h, const struct emit_request *r);
 
 struct emit_response {
@@ -46,26 +48,23 @@ struct emit_response {
 	bool keep_alive_1_0; /* write Connection: keep-alive, for an HTTP/1.0 client */
 	bool upgrade;      /* a 101: Upgrade and Connection: upgrade are kept */
 	struct slice date; /* written where Date is missing (RFC 9110 6.6.1); not in 1xx */
+	struct slice via;  /* as in a request */
 };
 
 /* A response to a client, HTTP/1.1 whatever the origin spoke; adds
- * "Via: 1.1 fairlead" (1.0 if the origin spoke that). */
+ * "Via: 1.1 NAME" (1.0 if the origin spoke that). */
 void emit_response(struct emit *e, const struct head *h, const struct emit_response *r);
 
 /* Most bytes that the two above can add to those of the head itself (of which a
  * space after each colon is up to 256), over and above the slices that come along. */
 #define EMIT_EXTRA 640
 
-/* Room that is enough. The authority counts twice: as Host and X-Forwarded-Host. */
-static inline size_t emit_request_max(const struct head *h, const struct emit_request *r)
-{
-	return h->bytes + h->authority.len + r->path.len + r->host.len + r->client.len +
-	       r->proto.len + EMIT_EXTRA;
-}
+/* Room that is enough. */
+size_t emit_request_max(const struct head *h, const struct emit_request *r);
 
 static inline size_t emit_response_max(const struct head *h, const struct emit_response *r)
 {
-	return h->bytes + r->date.len + EMIT_EXTRA;
+	return h->bytes + r->date.len + r->via.len + EMIT_EXTRA;
 }
 
 struct emit_reply {

@@ -27,6 +27,7 @@ struct proxy {
 	struct worker_stats *stats;
 	struct front front;
 	struct generation *generation; /* that requests begin under */
+	uint32_t generation_n;        /* that were made, ever */
 	struct list generations;      /* this one, and those that still have users */
 	struct list services;         /* of all of them, and those that are closing */
 	struct task sweeper;          /* frees what nobody knows any more */

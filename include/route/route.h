@@ -3,7 +3,7 @@
 #define ROUTE_ROUTE_H
 
 #include "config/config.h"
-#include "http/head.h"
+#include "http/forwarding.h"
 
 /* The request as routes and variables see it; the worker's scratch, no longer alive
  * than the head. */
@@ -11,7 +11,8 @@ struct request_view {
 	const struct head *head;
 	struct slice path;                /* normal form (http/path.h) */
 	struct slice host;                /* lower case, without port */
-	struct slice client;              /* address text */
+	struct slice client;              /* address text, as it is believed */
+	const struct forwarding *forwarding; /* for origins; set by who asks them */
 	const struct config_route *route; /* once matched; for ${path.rest} */
 };
 

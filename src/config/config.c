@@ -132,6 +132,7 @@ static void top_read(struct reader *r, const struct node *root)
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
 		{ KEY_top_control, control_read },
+		{ KEY_top_trusted_proxies, trust_read },
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};

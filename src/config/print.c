@@ -148,6 +148,10 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 	}
 	print_section(out, SECTION_upstream, u, 2,
 		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+	if (u->protocol == CONFIG_HTTP) {
+		indent(out, 2);
+		print_text(out, "via", u->via.len > 0 ? u->via : SLICE("off"));
+	}
 	print_health(out, &u->health);
 }
 
@@ -275,6 +279,14 @@ static void print_listens(FILE *out, const struct config *c)
 		print_text(out, "control", slice_of(c->control.text));
 }
 
+static void print_trust(FILE *out, const struct config_trust *t)
+{
+	if (t->text_n > 0)
+		fputs("trusted_proxies:\n", out);
+	for (unsigned i = 0; i < t->text_n; i++)
+		fprintf(out, INDENT "- \"%s\"\n", t->texts[i]);
+}
+
 static void print_resolver(FILE *out, const struct config_resolver *r)
 {
 	if (r->off) {
@@ -304,6 +316,7 @@ void config_print(const struct config *c, FILE *out)
 		print_section(out, SECTION_access_log, c, 1, PROTOCOL_ANY);
 	}
 	print_resolver(out, &c->resolver);
+	print_trust(out, &c->trust);
 	fputs(c->upstream_n > 0 ? "upstreams:\n" : "upstreams: {}\n", out);
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		print_upstream(out, &c->upstreams[i]);

@@ -74,6 +74,9 @@ void user_read(struct reader *r, const struct node *user, const struct node *gro
 /* upstream.c */
 void upstreams_read(struct reader *r, const struct node *map);
 
+/* trust.c */
+void trust_read(struct reader *r, const struct node *list);
+
 /* resolver.c; before upstreams. `n` may be NULL. */
 void resolver_read(struct reader *r, const struct node *n);
 

@@ -4,6 +4,13 @@
 
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
+/* Of those that are no plain values some are for HTTP as well. */
+static enum key_protocol protocol_of(size_t key)
+{
+	return key == KEY_upstream_hash || key == KEY_upstream_via ? PROTOCOL_HTTP
+								   : keys[key].protocol;
+}
+
 /* A key that means nothing to what the servers speak would be a wish unheard. */
 static void protocol_check(struct reader *r, const struct found *found,
 			   const struct config_upstream *u)
@@ -13,7 +20,7 @@ static void protocol_check(struct reader *r, const struct found *found,
 	bool http = u->protocol == CONFIG_HTTP;
 
 	for (size_t i = 0; i < KEYS; i++) {
-		if (!found->nodes[i] || keys[i].protocol != other)
+		if (!found->nodes[i] || protocol_of(i) != other)
 			continue;
 		report_error(
 			&r->report, found->nodes[i]->key->at,
@@ -128,6 +135,31 @@ static void servers_read(struct reader *r, const struct node *list,
 	names_done(&all);
 }
 
+/* A pseudonym or a host (RFC 9110 7.6.3). */
+static void via_read(struct reader *r, const struct node *n, struct slice *via)
+{
+	struct slice text = SLICE("fairlead");
+
+	if (n && !scalar_check(r, n, "'via: NAME', or off"))
+		return;
+	if (n)
+		text = n->text;
+	if (slice_equal(text, SLICE("off")))
+		return;
+	for (size_t i = 0; i < text.len; i++) {
+		if ((isalnum((unsigned char)text.ptr[i]) ||
+		     strchr("!#$%&'*+-.^_`|~:", text.ptr[i])) &&
+		    text.len < CONFIG_NAME_MAX)
+			continue;
+		report_error(&r->report, n->at,
+			     "this cannot stand in Via; write a word of at most %d letters, "
+			     "digits, '-' and '.', or off",
+			     CONFIG_NAME_MAX - 1);
+		return;
+	}
+	*via = (struct slice){ arena_text(r->memory, text), text.len };
+}
+
 static void hash_read(struct reader *r, const struct node *n, struct template *t)
 {
 	if (!template_read(r, n, "'hash: \"${client.address}\"'", t))
@@ -187,6 +219,7 @@ static void upstream_read(struct reader *r, const struct node *n,
 		servers_read(r, found.nodes[KEY_upstream_servers], u);
 	if (u->protocol != CONFIG_HTTP)
 		return;
+	via_read(r, found.nodes[KEY_upstream_via], &u->via);
 	if (found.nodes[KEY_upstream_hash])
 		hash_read(r, found.nodes[KEY_upstream_hash], &u->hash);
 	balance_check(r, n, &found, u);

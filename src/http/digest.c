@@ -1,5 +1,6 @@
 #include "digest.h"
 
+#include "http/forwarding.h"
 #include "line.h"
 #include "octet.h"
 
@@ -262,15 +263,12 @@ static const bool known_not_in_trailers[HEADER_OTHER + 1] = {
 	[HEADER_TRAILER] = true,
 	[HEADER_PROXY_AUTHENTICATE] = true,
 	[HEADER_VIA] = true,
-	[HEADER_X_FORWARDED_FOR] = true,
-	[HEADER_X_FORWARDED_HOST] = true,
-	[HEADER_X_FORWARDED_PROTO] = true,
 };
 
 void digest_trailers(struct head *h)
 {
 	for (struct field *f = h->fields; f < h->fields + h->field_n; f++) {
-		f->per_hop |= known_not_in_trailers[f->header];
+		f->per_hop |= known_not_in_trailers[f->header] || forwarding_names(f->name);
 		for (size_t i = 0; i < COUNT(not_in_trailers) && !f->per_hop; i++)
 			f->per_hop = slice_equal_nocase(f->name, not_in_trailers[i]);
 	}

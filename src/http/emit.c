@@ -1,5 +1,7 @@
 #include "http/emit.h"
 
+#include "http/forwarding.h"
+
 /* Where n bytes go; NULL: there is no room. */
 static inline char *take(struct emit *e, size_t n)
 {
@@ -83,10 +85,13 @@ static void framing_fields(struct emit *e, enum framing framing, uint64_t length
 }
 
 /* The version is the one that the message came in (RFC 9110 7.6.3). */
-static void via_field(struct emit *e, const struct head *h)
+static void via_field(struct emit *e, const struct head *h, struct slice name)
 {
-	emit_field(e, SLICE("Via"),
-		   h->minor == 0 ? SLICE("1.0 fairlead") : SLICE("1.1 fairlead"));
+	if (name.len == 0)
+		return;
+	put(e, h->minor == 0 ? SLICE("Via: 1.0 ") : SLICE("Via: 1.1 "));
+	put(e, name);
+	crlf(e);
 }
 
 /* "Connection", with those of its options that are wanted. */
@@ -115,28 +120,13 @@ static void request_line(struct emit *e, const struct head *h,
 	put(e, SLICE(" HTTP/1.1\r\n"));
 }
 
-static bool request_field_kept(const struct head *h, const struct field *f)
+static bool request_field_kept(const struct head *h, const struct field *f,
+			       const struct forwarding *forwarding)
 {
-	if (f->per_hop || f->header == HEADER_HOST ||
-	    f->header == HEADER_X_FORWARDED_FOR ||
-	    f->header == HEADER_X_FORWARDED_PROTO || f->header == HEADER_X_FORWARDED_HOST)
+	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f))
 		return false;
 	/* A client of HTTP/1.0 cannot be sent a 100 (RFC 9110 10.1.1). */
 	return f->header != HEADER_EXPECT || h->minor > 0;
-}
-
-static void forwarded_for_field(struct emit *e, const struct head *h, struct slice client)
-{
-	put(e, SLICE("X-Forwarded-For: "));
-	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
-		if (f->header != HEADER_X_FORWARDED_FOR || f->per_hop ||
-		    f->value.len == 0)
-			continue;
-		put(e, f->value);
-		put(e, SLICE(", "));
-	}
-	put(e, client);
-	crlf(e);
 }
 
 static void request_hop_fields(struct emit *e, const struct head *h, bool upgrade)
@@ -155,18 +145,22 @@ static void request_hop_fields(struct emit *e, const struct head *h, bool upgrad
 	connection_field(e, options, n);
 }
 
+size_t emit_request_max(const struct head *h, const struct emit_request *r)
+{
+	return h->bytes + h->authority.len + r->path.len + r->host.len + r->via.len +
+	       forwarding_max(h, r->forwarding) + EMIT_EXTRA;
+}
+
 void emit_request(struct emit *e, const struct head *h, const struct emit_request *r)
 {
 	request_line(e, h, r);
 	emit_field(e, SLICE("Host"), r->host.len > 0 ? r->host : h->authority);
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
-		if (request_field_kept(h, f))
+		if (request_field_kept(h, f, r->forwarding))
 			emit_field(e, f->name, f->value);
 	framing_fields(e, r->framing, r->length);
-	via_field(e, h);
-	forwarded_for_field(e, h, r->client);
-	emit_field(e, SLICE("X-Forwarded-Proto"), r->proto);
-	field_unless_empty(e, SLICE("X-Forwarded-Host"), h->authority);
+	via_field(e, h, r->via);
+	forwarding_emit(e, h, r->forwarding, r->forwarded);
 	request_hop_fields(e, h, r->upgrade && h->upgrade);
 	crlf(e);
 }
@@ -213,7 +207,7 @@ void emit_response(struct emit *e, const struct head *h, const struct emit_respo
 	framing_fields(e, r->framing, r->length);
 	if (r->framing == FRAMING_NONE && r->keep_length && h->framing == FRAMING_LENGTH)
 		framing_fields(e, FRAMING_LENGTH, h->length);
-	via_field(e, h);
+	via_field(e, h, r->via);
 	response_hop_fields(e, h, r);
 	crlf(e);
 }

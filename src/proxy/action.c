@@ -28,14 +28,16 @@ static struct slice host_for(const struct generation *g, const struct config_pro
 struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h)
 {
+	const struct config_upstream *u = &x->generation->config->upstreams[proxy->upstream];
 	struct emit_request r = {
 		.path = proxy->path,
 		.host = host_for(x->generation, proxy, h),
 		.framing = h->framing,
 		.length = h->length,
 		.upgrade = h->upgrade,
-		.client = view->client,
-		.proto = SLICE("http"),
+		.forwarding = view->forwarding,
+		.forwarded = u->forwarded,
+		.via = u->via,
 	};
 	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), emit_request_max(h, &r));
 	struct emit e;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "action.h"
+#include "asker.h"
 #include "base/reserve.h"
 #include "join.h"
 #include "relay.h"
@@ -24,7 +25,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 	if (!x->proxy->access)
 		return;
 	access_log(x->proxy->access, &(struct access_entry){
-		.peer = &x->client->peer,
+		.peer = &x->asker,
 		.request_line = kept_slice(x, x->request_line),
 		.host = kept_slice(x, x->host),
 		.referer = kept_slice(x, x->referer),
@@ -212,10 +213,11 @@ static void exchange_step(struct client *c)
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct request_view view;
-	char client[SOCK_TEXT_MAX];
-	struct slice address = { client, peer_text(&x->client->peer, client, sizeof(client)) };
+	struct asker asker;
 
-	request_view_init(&view, h, address, x->generation->path_scratch);
+	asker_read(&asker, x, h);
+	request_view_init(&view, h, asker.forwarding.client, x->generation->path_scratch);
+	view.forwarding = &asker.forwarding;
 	x->state = EXCHANGE_ROUTING;
 	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
@@ -281,6 +283,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		return NULL;
 	x->proxy = p;
 	x->client = c;
+	x->asker = c->peer;
 	x->started_us = p->tick->now_us;
 	x->method = (uint8_t)h->method;
 	x->minor_0 = h->minor == 0;

@@ -22,6 +22,7 @@
 #define PROXY_EXCHANGE_H
 
 #include "fetch.h"
+#include "io/sock.h"
 #include "replay.h"
 #include "route/route.h"
 
@@ -49,6 +50,7 @@ struct exchange {
 	struct buf *kept;     /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;   /* who answers */
+	struct peer asker;    /* the client, as it is believed */
 	uint64_t started_us;
 	uint64_t body_bytes;  /* of the request, read */
 	uint64_t sent_bytes;  /* of the answer's body */

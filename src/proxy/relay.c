@@ -117,12 +117,14 @@ static bool forward_body(struct exchange *x)
 
 /* ---- the answer's head to the client -------------------------------------- */
 
-static bool push_head(struct exchange *x, const struct head *h, const struct emit_response *r)
+static bool push_head(struct exchange *x, const struct head *h, struct emit_response *r)
 {
 	struct client *c = x->client;
-	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), emit_response_max(h, r));
+	struct buf *b;
 	struct emit e;
 
+	r->via = x->generation->config->upstreams[x->route->proxy.upstream].via;
+	b = buf_new(io_bufs(x->proxy->tick->loop), emit_response_max(h, r));
 	if (!b)
 		return false;
 	e = (struct emit){ b->data, b->data + b->size, false };

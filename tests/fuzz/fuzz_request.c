@@ -2,8 +2,7 @@
  * anywhere it is the same; and what is forwarded of it is canonical and means the same. */
 #include <stdlib.h>
 
-#include "http/emit.h"
-#include "http/head.h"
+#include "http/forwarding.h"
 #include "lib/fuzz.h"
 #include "lib/fuzzhead.h"
 #include "lib/strict.h"
@@ -15,15 +14,21 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	static struct strict_head out;
 	static struct head again;
 	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX };
+	const struct forwarding_peer peer = { .text = client };
+	struct forwarding forwarding;
 	struct emit_request r = { .framing = h->framing, .length = h->length,
-				  .upgrade = upgrade, .client = client,
-				  .proto = SLICE("http") };
-	size_t room = emit_request_max(h, &r);
-	char *text = malloc(room);
-	struct emit e = { text, text + room, false };
+				  .upgrade = upgrade, .forwarding = &forwarding,
+				  .via = SLICE("fairlead") };
+	size_t room;
+	char *text;
+	struct emit e;
 	uint32_t scanned = 0;
 	struct slice s;
 
+	forwarding_read(&forwarding, h, &peer);
+	room = emit_request_max(h, &r);
+	text = malloc(room);
+	e = (struct emit){ text, text + room, false };
 	emit_request(&e, h, &r);
 	ASSERT(!e.overflow);
 	s = (struct slice){ text, (size_t)(e.at - text) };
@@ -32,7 +37,7 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	ASSERT(out.framing == in->framing && out.length == in->length);
 	ASSERT(out.upgrade == (upgrade && h->upgrade));
 	ASSERT(!fuzz_forwarded(&out, in, client));
-	if (h->field_n + 6u <= HEAD_FIELDS_MAX) {
+	if (h->field_n + 7u <= HEAD_FIELDS_MAX) {
 		ASSERT(head_parse_request(&again, text, s.len, &all, &scanned) == VERDICT_OK);
 		fuzz_assert_same_message(&again, h);
 		ASSERT(slice_equal(again.path, h->path) && slice_equal(again.query, h->query));

@@ -93,7 +93,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100 };
 	enum method method = methods[mode >> 2 & 3];
 	struct slice token = method == METHOD_HEAD ? SLICE("HEAD") : SLICE("GET");
-	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32 };
+	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32,
+				   .via = SLICE("fairlead") };
 
 	if (fuzz_head(&h, head_parse_response, fuzz_rest(&f), &limits) != VERDICT_OK)
 		return 0;

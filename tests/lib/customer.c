@@ -100,7 +100,8 @@ static void add_head(struct text *x, const struct request *r)
 	text_add(x, "%s /%s%u/%u HTTP/1.%u\r\nHost: town\r\n", request_method(r),
 		 goals[r->goal], r->upstream, r->id, r->minor);
 	if (r->hop)
-		text_add(x, "X-Hop: secret\r\nConnection: x-hop%s\r\nKeep-Alive: 9\r\n",
+		text_add(x, "X-Hop: secret\r\nConnection: x-hop%s\r\nKeep-Alive: 9\r\n"
+			    "X-Forwarded-For: 6.6.6.6\r\nx_real_ip: 6.6.6.6\r\n",
 			 r->closes ? ", close" : "");
 	else if (r->closes)
 		text_add(x, "Connection: close\r\n");

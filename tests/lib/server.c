@@ -269,6 +269,9 @@ static void check_head(struct town *t, const struct request *r, struct slice h)
 		town_wrong(t, "request %u reaches an origin with another Host", r->id);
 	if (wire_has(h, "X-Hop") || wire_has(h, "Keep-Alive") || wire_has(h, "Connection"))
 		town_wrong(t, "request %u brings fields of its connection along", r->id);
+	if (wire_has(h, "X_Real_IP") || wire_is(h, "X-Forwarded-For", "6.6.6.6") ||
+	    wire_field(h, "X-Forwarded-For", 1).ptr || !wire_is(h, "X-Forwarded-Port", "80"))
+		town_wrong(t, "request %u says itself who asks", r->id);
 	if (wire_has(h, "Transfer-Encoding") != r->chunked ||
 	    (!r->chunked && r->up_bytes > 0 && !wire_is(h, "Content-Length", length)))
 		town_wrong(t, "request %u reaches an origin with another length", r->id);

@@ -23,7 +23,7 @@ NOT_IN_TRAILERS = HOP + (
     b"if-range", b"location", b"max-forwards", b"proxy-authenticate",
     b"proxy-authorization", b"range", b"set-cookie", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"via", b"www-authenticate", b"x-forwarded-for",
-    b"x-forwarded-host", b"x-forwarded-proto")
+    b"x-forwarded-host", b"x-forwarded-proto", b"forwarded", b"x_real_ip")
 
 
 class Malformed(Exception):

@@ -140,7 +140,7 @@ def fields_in_order(r):
     equal(o.head(), ["GET /a?b HTTP/1.1", ("Host", "x"), ("X-A", "1"), ("Y", "2"),
                      ("x-a", "3"), ("Empty", ""), ("Z", "\xc3\xa9"), ("Via", "1.1 fairlead"),
                      ("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-Proto", "http"),
-                     ("X-Forwarded-Host", "x")])
+                     ("X-Forwarded-Host", "x"), ("X-Forwarded-Port", "80")])
     o.send("HTTP/1.1 200 Quite all right\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
            "Date: now\r\nContent-Length: 0\r\n\r\n")
     equal(c.head(), ["HTTP/1.1 200 Quite all right", ("Set-Cookie", "a"),

@@ -42,12 +42,16 @@ static const char all_keys[] =
 	"study: true\n"
 	"resolver: { servers: [127.0.0.1:5353, \"[::1]:54\", 10.0.0.1, \"::2\"], ttl_min: 2s, "
 	"ttl_max: 10m, family: ipv4 }\n"
+	"trusted_proxies: [10.0.0.0/8, unix, \"::ffff:192.0.2.0/120\", \"2001:db8::/32\", "
+	"10.1.0.0/16, 192.0.2.1]\n"
 	"upstreams:\n"
 	"  app:\n"
 	"    servers:\n"
 	"      - 127.0.0.1:6000\n"
 	"      - { address: \"[::1]:6001\", name: b, weight: 2, backup: true }\n"
 	"      - { name: c, address: unix:/run/app }\n"
+	"    forwarded: on\n"
+	"    via: edge-1.example\n"
 	"    balance: hash\n"
 	"    hash: \"a${header.X-A}\"\n"
 	"    hash_load: 150\n"
@@ -174,6 +178,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->resolver.ttl_min_ms, 1000);
 	assert_int_equal(c->resolver.ttl_max_ms, 300000);
 	assert_int_equal(c->resolver.family, CONFIG_FAMILY_ANY);
+	assert_false(c->trust.unix_sockets);
+	assert_int_equal(c->trust.range_n, 0);
 	assert_int_equal(mc->index, 1);
 	assert_int_equal(mc->protocol, CONFIG_MEMCACHED);
 	assert_int_equal(mc->timeout_ms, 5000);
@@ -350,6 +356,32 @@ static void check_routes(const struct config *c)
 	assert_int_equal(r[7].proxy.path.len, 0);
 }
 
+/* Sorted, and joined where they overlap. */
+static void check_trust(const struct config *c)
+{
+	static const struct {
+		const char *ip;
+		bool is;
+	} cases[] = {
+		{ "9.255.255.255", false }, { "10.0.0.0", true },   { "10.255.255.255", true },
+		{ "192.0.1.255", false },   { "192.0.2.9", true },  { "2001:db8::1", true },
+		{ "2001:db9::", false },    { "::10.0.0.1", false },
+	};
+
+	assert_true(c->trust.unix_sockets);
+	assert_int_equal(c->trust.text_n, 6);
+	assert_int_equal(c->trust.range_n, 3);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct ip ip;
+
+		assert_true(ip_parse(&ip, slice_of(cases[i].ip)));
+		assert_int_equal(ip_ranges_have(c->trust.ranges, c->trust.range_n, &ip),
+				 cases[i].is);
+	}
+	assert_true(c->upstreams[0].forwarded);
+	assert_slice(c->upstreams[0].via, "edge-1.example");
+}
+
 static void test_all_keys(void **state)
 {
 	struct config *c = read_good(SLICE(all_keys));
@@ -374,6 +406,7 @@ static void test_all_keys(void **state)
 	assert_int_equal(c->limits.receive_timeout_ms, 86400000);
 	check_upstreams(c);
 	check_watch(c);
+	check_trust(c);
 	check_routes(c);
 	config_free(c);
 }

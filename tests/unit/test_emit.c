@@ -7,10 +7,12 @@
 
 #include <cmocka.h>
 
-#include "http/emit.h"
+#include "http/forwarding.h"
 #include "lib/guard.h"
 
 static const struct head_limits limits = { 16384, HEAD_FIELDS_MAX };
+static const struct forwarding_peer peer = { .text = { "192.0.2.1", 9 } };
+static struct forwarding forwarding;
 static struct head head, again;
 static char out[8192];
 
@@ -79,7 +81,8 @@ static struct emit start(size_t room)
 }
 
 #define FORWARDED \
-	"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n"
+	"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n" \
+	"X-Forwarded-Port: 80\r\n"
 
 /* What is added to every request, and then what comes of each. */
 static const struct {
@@ -128,14 +131,13 @@ static const struct {
 	  FRAMING_LENGTH, 0, false,
 	  "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nVia: 1.1 fairlead\r\n" FORWARDED
 	  "\r\n" },
-	/* Via is kept and added to; X-Forwarded-* is appended to or overwritten. */
+	/* Via is kept and added to; X-Forwarded-* is written anew. */
 	{ "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.0 a, 1.1 b\r\nX-Forwarded-For: a, b\r\n"
 	  "X-Forwarded-Proto: https\r\nx-forwarded-for:\r\nX-Forwarded-Host: evil\r\n"
 	  "x-forwarded-for: c\r\nVia: 1.1 c\r\n\r\n",
 	  "", "", FRAMING_NONE, 0, false,
 	  "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.0 a, 1.1 b\r\nVia: 1.1 c\r\nVia: 1.1 fairlead\r\n"
-	  "X-Forwarded-For: a, b, c, 192.0.2.1\r\nX-Forwarded-Proto: http\r\n"
-	  "X-Forwarded-Host: h\r\n\r\n" },
+	  FORWARDED "\r\n" },
 	/* Upgrade, if both the client and we want it; TE. */
 	{ "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, TE\r\nUpgrade: websocket\r\n"
 	  "TE: trailers, deflate\r\n\r\n",
@@ -165,8 +167,8 @@ static struct emit_request request_of(size_t i)
 		.framing = requests[i].framing,
 		.length = requests[i].length,
 		.upgrade = requests[i].upgrade,
-		.client = SLICE("192.0.2.1"),
-		.proto = SLICE("http"),
+		.forwarding = &forwarding,
+		.via = SLICE("fairlead"),
 	};
 }
 
@@ -195,6 +197,7 @@ static void requests_emitted(void **state)
 		struct emit e;
 
 		parse_request(&head, requests[i].in, strlen(requests[i].in));
+		forwarding_read(&forwarding, &head, &peer);
 		e = start(emit_request_max(&head, &r));
 		emit_request(&e, &head, &r);
 		expect(&e, requests[i].out);
@@ -238,6 +241,7 @@ static void requests_keep_their_meaning(void **state)
 		size_t n;
 
 		parse_request(&head, requests[i].in, strlen(requests[i].in));
+		forwarding_read(&forwarding, &head, &peer);
 		emit_request(&e, &head, &r);
 		n = (size_t)(e.at - out);
 		memcpy(sent, out, n);
@@ -321,6 +325,7 @@ static void responses_emitted(void **state)
 		struct emit e;
 
 		r.date = SLICE(DATE);
+		r.via = SLICE("fairlead");
 		parse_response(&head, responses[i].in, strlen(responses[i].in));
 		e = start(emit_response_max(&head, &r));
 		emit_response(&e, &head, &r);
@@ -343,8 +348,9 @@ static void the_largest_growth(void **state)
 	struct emit_request r = { .framing = FRAMING_LENGTH,
 				  .length = INT64_MAX,
 				  .upgrade = true,
-				  .client = SLICE("192.0.2.1"),
-				  .proto = SLICE("https") };
+				  .forwarding = &forwarding,
+				  .forwarded = true,
+				  .via = SLICE("fairlead") };
 	struct emit e;
 	size_t n;
 
@@ -356,6 +362,7 @@ static void the_largest_growth(void **state)
 		n += (size_t)sprintf(in + n, "a:\r\n");
 	n += (size_t)sprintf(in + n, "\r\n");
 	parse_request(&head, in, n);
+	forwarding_read(&forwarding, &head, &peer);
 	e = start(emit_request_max(&head, &r));
 	emit_request(&e, &head, &r);
 	assert_false(e.overflow);

@@ -96,6 +96,7 @@ for field in (b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Host: evil"
               b"Content-Range: bytes 0-1/2", b"TE: trailers",
               b"Trailer: A", b"Upgrade: x", b"X-Forwarded-For: 6.6.6.6",
               b"X-Forwarded-Host: evil", b"X-Forwarded-Proto: evil",
+              b"Forwarded: for=6.6.6.6", b"X_Real_IP: 6.6.6.6",
               b"Keep-Alive: x", b"Proxy-Connection: close", b"Max-Forwards: 0",
               b"Range: bytes=0-", b"If-Match: *", b"Expect: 100-continue",
               b"Via: 1.1 x", b"Cache-Control: x", b"Proxy-Authorization: x", b"hOST: evil",

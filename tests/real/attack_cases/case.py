@@ -1,4 +1,6 @@
 """The words in which the tables of this folder are written."""
+import re
+
 
 # How a client's connection is afterwards.
 OPEN = "open"          # and good for another request
@@ -56,7 +58,9 @@ class Seen:
         self.fields += [(b"Via", via + b" fairlead"), (b"X-Forwarded-For", client),
                         (b"X-Forwarded-Proto", b"http")]
         if asked:
-            self.fields.append((b"X-Forwarded-Host", asked))
+            port = re.search(rb":(\d+)$", asked)
+            self.fields += [(b"X-Forwarded-Host", asked),
+                            (b"X-Forwarded-Port", port[1] if port else b"80")]
         self.fields += hop
 
     def differs(self, m):

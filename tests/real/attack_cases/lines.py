@@ -280,9 +280,15 @@ add(passed, "hop: TE: trailers", get(b"TE: gzip, Trailers\r\n"),
 add(passed, "hop: close", get(b"Connection: close\r\n") + SMUGGLED, Seen(), end=GONE)
 add(passed, "hop: close among others", get(b"Connection: keep-alive, CLOSE\r\n") + SMUGGLED,
     Seen(), end=GONE)
-add(passed, "X-Forwarded-For goes on",
-    get(b"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n"),
-    Seen(client=b"1.1.1.1, 2.2.2.2, 127.0.0.1"))
+FORWARDING = (b"Forwarded", b"X-Forwarded-For", b"X-Forwarded-Port", b"X-Forwarded-Prefix",
+              b"X-Forwarded-Server", b"X-Real-IP", b"Client-IP", b"True-Client-IP",
+              b"CF-Connecting-IP")
+for name in FORWARDING:
+    spellings = {name, name.upper()} | {name.replace(b"-", b) for b in (b"_", b".")}
+    for spelled in sorted(spellings):
+        add(passed, f"a stranger's {spelled.decode()}",
+            get(b"A: b\r\n" + spelled + b": 6.6.6.6\r\nC: d\r\n"),
+            Seen(fields=[(b"A", b"b"), (b"C", b"d")]))
 add(passed, "Connection names the length",
     post(b"Content-Length: 3\r\nConnection: content-length\r\n", b"abc"),
     Seen(b"POST /", body=b"abc"))

@@ -1,0 +1,92 @@
+/* Whose word is taken on who asks: the list `trusted_proxies`. */
+#include "reader.h"
+
+#define FORM "'trusted_proxies: [10.0.0.0/8, unix]'"
+#define TRUST_MAX NODE_CHILDREN_MAX
+
+/* "/8" to 8; above `max`: it is no such number. */
+static unsigned bits_of(struct slice text, unsigned max)
+{
+	unsigned bits = 0;
+
+	if (text.len == 0 || text.len > 3)
+		return max + 1;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return max + 1;
+		bits = bits * 10 + (unsigned)(text.ptr[i] - '0');
+	}
+	return bits;
+}
+
+/* NULL, or what is wrong and the remedy. */
+static const char *network_read(struct reader *r, struct slice text,
+				struct ip_range *range)
+{
+	const char *slash = memchr(text.ptr, '/', text.len);
+	struct slice address = { text.ptr,
+				 slash ? (size_t)(slash - text.ptr) : text.len };
+	struct slice bits_text = slice_after(text, slash ? address.len + 1 : text.len);
+	unsigned max, bits, mapped;
+	char first[IP_TEXT_MAX];
+	struct ip ip;
+
+	if (!ip_parse(&ip, address))
+		return arena_format(
+			&r->scratch,
+			"'%.*s' is no address; write ADDRESS, ADDRESS/BITS or unix, "
+			"as in 10.0.0.0/8 or 2001:db8::/32",
+			REPORT_ARG(text));
+	/* 96 of the bits of ::ffff:10.0.0.0/104 say that it is IPv4. */
+	mapped = ip.family == 4 && memchr(address.ptr, ':', address.len) ? 96 : 0;
+	max = ip.family == 4 ? 32 : 128;
+	bits = slash ? bits_of(bits_text, max + mapped) : max + mapped;
+	if (bits > max + mapped || bits < mapped)
+		return arena_format(
+			&r->scratch,
+			"'%.*s' has no such number of bits; write /%u to /%u, or "
+			"leave it out for one address",
+			REPORT_ARG(text), mapped, max + mapped);
+	*range = ip_network(&ip, bits - mapped);
+	if (ip_compare(&range->first, &ip) == 0)
+		return NULL;
+	ip_text(&range->first, first);
+	return arena_format(
+		&r->scratch,
+		"'%.*s' names one address and more than one at once; write %s/%u for "
+		"all that begin so, or '%.*s' for the one",
+		REPORT_ARG(text), first, bits - mapped, REPORT_ARG(address));
+}
+
+static void proxy_trust(struct reader *r, const struct node *n)
+{
+	struct config_trust *t = &r->config->trust;
+	const char *fault;
+
+	if (!scalar_check(r, n, "an address, as in " FORM))
+		return;
+	t->texts[t->text_n++] = arena_text(r->memory, n->text);
+	if (slice_equal(n->text, SLICE("unix"))) {
+		t->unix_sockets = true;
+		return;
+	}
+	fault = network_read(r, n->text, &t->ranges[t->range_n++]);
+	if (fault)
+		report_error(&r->report, n->at, "%s", fault);
+}
+
+void trust_read(struct reader *r, const struct node *list)
+{
+	struct config_trust *t = &r->config->trust;
+
+	if (list->kind == NODE_LIST && list->child_n == 0)
+		return;
+	if (!children_check(r, list, NODE_LIST, TRUST_MAX, FORM))
+		return;
+	t->texts = arena_take(r->memory, list->child_n * sizeof(t->texts[0]));
+	t->ranges = arena_take(r->memory, list->child_n * sizeof(t->ranges[0]));
+	for (const struct node *n = list->children; n; n = n->next)
+		proxy_trust(r, n);
+	if (r->report.n == 0)
+		t->range_n = ip_ranges_sort(t->ranges, t->range_n);
+}

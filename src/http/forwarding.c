@@ -1,0 +1,414 @@
+#include "http/forwarding.h"
+
+#include "element.h"
+#include "octet.h"
+
+static const struct {
+	struct slice name;
+	bool more;
+} names[] = {
+#define FORWARDING(text, more_) { { text, sizeof(text) - 1 }, more_ },
+#include "http/forwarding.def"
+#undef FORWARDING
+};
+
+static char plain(char c)
+{
+	return OCTET_IS_ALNUM(c) ? (char)(c | 0x20) : '-';
+}
+
+static bool begins_with(struct slice name, struct slice known)
+{
+	for (size_t i = 0; i < known.len; i++)
+		if (plain(name.ptr[i]) != plain(known.ptr[i]))
+			return false;
+	return true;
+}
+
+bool forwarding_names(struct slice name)
+{
+	/* Most fields of a request are told by their first letter. */
+	switch (name.ptr[0] | 0x20) {
+	case 'c':
+	case 'f':
+	case 't':
+	case 'x':
+		break;
+	default:
+		return false;
+	}
+	for (size_t i = 0; i < COUNT(names); i++) {
+		struct slice known = names[i].name;
+		bool longer = name.len > known.len && names[i].more &&
+			      plain(name.ptr[known.len]) == '-';
+
+		if ((name.len == known.len || longer) && begins_with(name, known))
+			return true;
+	}
+	return false;
+}
+
+bool forwarding_keeps(const struct forwarding *f, const struct field *field)
+{
+	if (!forwarding_names(field->name))
+		return true;
+	if (!f->peer->trusted)
+		return false;
+	switch (field->header) {
+	case HEADER_FORWARDED:
+	case HEADER_X_FORWARDED_FOR:
+	case HEADER_X_FORWARDED_HOST:
+	case HEADER_X_FORWARDED_PORT:
+	case HEADER_X_FORWARDED_PROTO:
+		return false; /* written by forwarding_emit() */
+	}
+	for (size_t i = 0; i < field->name.len; i++)
+		if (plain(field->name.ptr[i]) == '-' && field->name.ptr[i] != '-')
+			return false;
+	return true;
+}
+
+/* ---- members ---------------------------------------------------------------- */
+
+/* All fields of one name as one list, from its end. */
+struct walk {
+	const struct head *head;
+	enum header id;
+	unsigned field;    /* that `rest` is of; field_n: none yet */
+	struct slice rest; /* of its value, not walked yet */
+};
+
+static struct walk walk_begin(const struct head *h, enum header id)
+{
+	return (struct walk){ h, id, h->field_n, { NULL, 0 } };
+}
+
+/* The member before the last one, that is not empty. */
+static bool walk_next(struct walk *w, struct slice *member)
+{
+	for (;;) {
+		const char *comma;
+
+		while (w->rest.len == 0) {
+			if (w->field == 0)
+				return false;
+			if (field_is_part(&w->head->fields[--w->field], w->id))
+				w->rest = w->head->fields[w->field].value;
+		}
+		comma = memrchr(w->rest.ptr, ',', w->rest.len);
+		*member = slice_trim(
+			comma ? slice_after(w->rest, (size_t)(comma + 1 - w->rest.ptr))
+			      : w->rest);
+		w->rest.len = comma ? (size_t)(comma - w->rest.ptr) : 0;
+		if (member->len > 0)
+			return true;
+	}
+}
+
+/* Takes one more hop into the chain; false: it ends here. */
+static bool chain_take(struct forwarding_chain *c, const struct forwarding_peer *peer,
+		       struct slice node, unsigned field, struct slice first)
+{
+	struct ip ip;
+
+	if (!node_parse(node, &ip))
+		return false;
+	c->client = ip;
+	c->field = field;
+	c->first = first;
+	return ++c->hops < FORWARDING_HOPS_MAX &&
+	       ip_ranges_have(peer->proxies, peer->proxy_n, &ip);
+}
+
+/* ---- X-Forwarded-For -------------------------------------------------------- */
+
+/* False: there is none. */
+static bool list_read(struct forwarding *f, const struct head *h)
+{
+	struct walk w = walk_begin(h, HEADER_X_FORWARDED_FOR);
+	struct slice member;
+	bool any = false, more = true;
+
+	while (more && walk_next(&w, &member)) {
+		const struct slice *value = &h->fields[w.field].value;
+
+		any = true;
+		more = chain_take(&f->list, f->peer, member, w.field,
+				  slice_after(*value, (size_t)(member.ptr - value->ptr)));
+	}
+	return any;
+}
+
+/* ---- Forwarded -------------------------------------------------------------- */
+
+/* Read from the front, as quotes want it, of which the last are kept. *at: what the client's
+ * element says. False: there is none, or it is malformed. */
+static bool elements_read(struct forwarding *f, const struct head *h, struct element *at)
+{
+	struct element last[FORWARDING_HOPS_MAX], e;
+	const struct field *first = head_find(h, HEADER_FORWARDED);
+	unsigned n = 0, field = first ? (unsigned)(first - h->fields) : h->field_n;
+	struct slice rest = first && !first->per_hop ? first->value
+						     : (struct slice){ NULL, 0 };
+	bool more = true;
+	int got;
+
+	while ((got = element_next(h, &field, &rest, &e)) > 0)
+		last[n++ % FORWARDING_HOPS_MAX] = e;
+	for (unsigned k = 1; got == 0 && more && k <= n; k++) {
+		e = last[(n - k) % FORWARDING_HOPS_MAX];
+		more = chain_take(&f->elements, f->peer, e.node, e.field, e.from);
+		if (f->elements.hops == k)
+			*at = e;
+	}
+	return f->elements.hops > 0;
+}
+
+/* ---- what the client asked ---------------------------------------------------- */
+
+static bool is_proto(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!OCTET_IS_ALNUM(s.ptr[i]) && (i == 0 || !memchr("+-.", s.ptr[i], 3)))
+			return false;
+	return s.len > 0 && OCTET_IS_ALPHA(s.ptr[0]);
+}
+
+static bool is_host(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (!octet_is(s.ptr[i], OCTET_HOST) && !memchr(":[]%", s.ptr[i], 4))
+			return false;
+	return s.len > 0;
+}
+
+/* The member of a list that is `hops` from its end, or its first. */
+static struct slice member_at(const struct head *h, enum header id, unsigned hops,
+			      bool (*good)(struct slice s))
+{
+	struct walk w = walk_begin(h, id);
+	struct slice member = { NULL, 0 };
+
+	do
+		if (!walk_next(&w, &member))
+			break;
+	while (--hops > 0);
+	return good(member) ? member : (struct slice){ NULL, 0 };
+}
+
+static struct slice first_of(struct slice a, struct slice b, struct slice c)
+{
+	return a.len > 0 ? a : b.len > 0 ? b : c;
+}
+
+/* The port that host and scheme come to. */
+static struct slice port_of(struct slice host, struct slice proto)
+{
+	const char *colon = host.len > 0 ? memrchr(host.ptr, ':', host.len) : NULL;
+	struct slice port = { NULL, 0 };
+
+	if (colon)
+		port = slice_after(host, (size_t)(colon + 1 - host.ptr));
+	if (host.len == 0 || node_is_port(port))
+		return port;
+	if (slice_equal_nocase(proto, SLICE("https")) ||
+	    slice_equal_nocase(proto, SLICE("wss")))
+		return SLICE("443");
+	if (slice_equal_nocase(proto, SLICE("http")) ||
+	    slice_equal_nocase(proto, SLICE("ws")))
+		return SLICE("80");
+	return (struct slice){ NULL, 0 };
+}
+
+static void believe(struct forwarding *f, const struct head *h)
+{
+	struct element at = { .field = 0 };
+	bool any = list_read(f, h), elements = elements_read(f, h, &at);
+	const struct forwarding_chain *c = any ? &f->list : &f->elements;
+	unsigned hops = c->hops > 0 ? c->hops : 1;
+
+	if (any && elements &&
+	    (c->hops == 0 || ip_compare(&f->elements.client, &f->list.client) != 0)) {
+		f->elements.hops = 0;
+		at = (struct element){ .field = 0 };
+	}
+	if (!is_proto(at.proto))
+		at.proto.len = 0;
+	if (!is_host(at.host))
+		at.host.len = 0;
+	if (c->hops > 0)
+		f->client = (struct slice){ f->text, ip_text(&c->client, f->text) };
+	f->proto = first_of(member_at(h, HEADER_X_FORWARDED_PROTO, hops, is_proto),
+			    at.proto, f->proto);
+	f->host = first_of(member_at(h, HEADER_X_FORWARDED_HOST, hops, is_host), at.host,
+			   f->host);
+	f->port = member_at(h, HEADER_X_FORWARDED_PORT, hops, node_is_port);
+}
+
+void forwarding_read(struct forwarding *f, const struct head *h,
+		     const struct forwarding_peer *peer)
+{
+	f->peer = peer;
+	f->client = peer->text;
+	f->proto = SLICE("http");
+	f->host = h->authority;
+	f->port.len = 0;
+	f->list.hops = f->elements.hops = 0;
+	if (peer->trusted)
+		believe(f, h);
+	if (f->port.len == 0)
+		f->port = port_of(f->host, f->proto);
+}
+
+/* ---- writing ---------------------------------------------------------------- */
+
+static bool peer_has_address(const struct forwarding *f)
+{
+	return !slice_equal(f->peer->text, SLICE("unix"));
+}
+
+/* "for=" and what stands for an address (RFC 7239 6). */
+static void node_emit(struct emit *e, struct slice text)
+{
+	bool v6 = memchr(text.ptr, ':', text.len) != NULL;
+
+	emit_slice(e, v6 ? SLICE("for=\"[") : SLICE("for="));
+	emit_slice(e, slice_equal(text, SLICE("unix")) ? SLICE("unknown") : text);
+	if (v6)
+		emit_slice(e, SLICE("]\""));
+}
+
+static void asked_emit(struct emit *e, struct slice host, struct slice proto)
+{
+	if (host.len > 0) {
+		emit_slice(e, SLICE(";host=\""));
+		emit_slice(e, host);
+		emit_slice(e, SLICE("\""));
+	}
+	emit_slice(e, SLICE(";proto="));
+	emit_slice(e, proto);
+}
+
+/* Members of X-Forwarded-For from the client on, as they came; or as Forwarded has them. */
+static void list_emit(struct emit *e, const struct head *h, const struct forwarding *f,
+		      bool rfc7239)
+{
+	bool first = true;
+
+	for (unsigned i = f->list.field; i < h->field_n; i++) {
+		struct slice rest = i == f->list.field ? f->list.first
+						       : h->fields[i].value;
+
+		while (field_is_part(&h->fields[i], HEADER_X_FORWARDED_FOR) &&
+		       rest.len > 0) {
+			const char *comma = memchr(rest.ptr, ',', rest.len);
+			size_t n = comma ? (size_t)(comma - rest.ptr) : rest.len;
+			struct slice member = slice_trim((struct slice){ rest.ptr, n });
+			char text[IP_TEXT_MAX];
+			struct ip ip;
+
+			rest = slice_after(rest, comma ? n + 1 : n);
+			if (member.len == 0)
+				continue;
+			if (!first)
+				emit_slice(e, SLICE(", "));
+			if (rfc7239 && node_parse(member, &ip))
+				node_emit(e, (struct slice){ text, ip_text(&ip, text) });
+			else
+				emit_slice(e, member);
+			if (rfc7239 && first)
+				asked_emit(e, f->host, f->proto);
+			first = false;
+		}
+	}
+}
+
+/* The addresses of Forwarded from the client on. */
+static void addresses_emit(struct emit *e, const struct head *h,
+			   const struct forwarding *f)
+{
+	struct slice rest = f->elements.first;
+	unsigned field = f->elements.field;
+	struct element element;
+	bool first = true;
+
+	while (element_next(h, &field, &rest, &element) > 0) {
+		char text[IP_TEXT_MAX];
+		struct ip ip;
+
+		if (!node_parse(element.node, &ip))
+			continue;
+		if (!first)
+			emit_slice(e, SLICE(", "));
+		emit_slice(e, (struct slice){ text, ip_text(&ip, text) });
+		first = false;
+	}
+}
+
+static void for_emit(struct emit *e, const struct head *h, const struct forwarding *f)
+{
+	bool chained = f->list.hops > 0 || f->elements.hops > 0;
+
+	emit_slice(e, SLICE("X-Forwarded-For: "));
+	if (f->list.hops > 0)
+		list_emit(e, h, f, false);
+	else if (f->elements.hops > 0)
+		addresses_emit(e, h, f);
+	if (!chained || peer_has_address(f)) {
+		if (chained)
+			emit_slice(e, SLICE(", "));
+		emit_slice(e, f->peer->text);
+	}
+	emit_slice(e, SLICE("\r\n"));
+}
+
+/* Elements as they came, or what X-Forwarded-For has; and ours: who is connected to us. */
+static void forwarded_emit(struct emit *e, const struct head *h,
+			   const struct forwarding *f)
+{
+	bool chained = f->list.hops > 0 || f->elements.hops > 0;
+
+	emit_slice(e, SLICE("Forwarded: "));
+	if (f->elements.hops > 0)
+		emit_slice(e, f->elements.first);
+	else if (f->list.hops > 0)
+		list_emit(e, h, f, true);
+	for (unsigned i = f->elements.field + 1; f->elements.hops > 0 && i < h->field_n;
+	     i++) {
+		if (!field_is_part(&h->fields[i], HEADER_FORWARDED) ||
+		    h->fields[i].value.len == 0)
+			continue;
+		emit_slice(e, SLICE(", "));
+		emit_slice(e, h->fields[i].value);
+	}
+	if (chained)
+		emit_slice(e, SLICE(", "));
+	node_emit(e, f->peer->text);
+	if (chained)
+		asked_emit(e, h->authority, SLICE("http"));
+	else
+		asked_emit(e, f->host, f->proto);
+	emit_slice(e, SLICE("\r\n"));
+}
+
+void forwarding_emit(struct emit *e, const struct head *h, const struct forwarding *f,
+		     bool rfc7239)
+{
+	for_emit(e, h, f);
+	emit_field(e, SLICE("X-Forwarded-Proto"), f->proto);
+	if (f->host.len > 0)
+		emit_field(e, SLICE("X-Forwarded-Host"), f->host);
+	if (f->port.len > 0)
+		emit_field(e, SLICE("X-Forwarded-Port"), f->port);
+	if (rfc7239 || f->elements.hops > 0)
+		forwarded_emit(e, h, f);
+}
+
+size_t forwarding_max(const struct head *h, const struct forwarding *f)
+{
+	/* The names of the fields; what stands around members and addresses in both forms;
+	 * the host in three places, the authority in one, both schemes. */
+	return 256 + (f->list.hops + f->elements.hops) * (2 * IP_TEXT_MAX + 32) +
+	       3 * f->host.len + h->authority.len + 2 * f->peer->text.len +
+	       2 * f->proto.len + f->port.len;
+}
