@@ -6,6 +6,7 @@
 
 #include "base/diagnostics.h"
 #include "config/config.h"
+#include "run/file.h"
 #include "run/order.h"
 #include "run/start.h"
 #include "run/upgrade.h"
@@ -27,7 +28,7 @@ static const char usage[] =
 	"       fairlead -t -c FILE [--print]\n"
 	"       fairlead reload|upgrade -c FILE\n"
 	"\n"
-	"  -c, --config FILE   the configuration\n"
+	"  -c, --config FILE   the configuration; -: standard input\n"
 	"  -t, --test          check the configuration and end\n"
 	"      --print         with -t: print it with all defaults filled in\n"
 	"      --engine NAME   auto, io_uring or epoll, instead of what the file says\n"
@@ -39,7 +40,8 @@ static const char usage[] =
 	"reload reads FILE again in the process that runs; upgrade starts the program anew in its\n"
 	"place. Both need 'control' in FILE, lose no request, and say what came of it.\n"
 	"\n"
-	"SIGTERM and SIGINT finish what is in flight and end; a second one ends at once.\n";
+	"SIGTERM, SIGINT and SIGQUIT finish what is in flight and end; a second one ends at once.\n"
+	"SIGUSR1 opens the access log anew.\n";
 
 static int complain(const char *what)
 {
@@ -116,10 +118,11 @@ static int give_order(const struct arguments *a)
 	return status;
 }
 
-static int run(const struct arguments *a, char **argv)
+static int run(struct arguments *a, char **argv)
 {
 	struct config *config;
 
+	a->file = file_from_root(argv, a->file);
 	diagnostics_open();
 	diagnostics_patience(PATIENCE_MS);
 	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() : config_read(a->file, stderr);

@@ -313,6 +313,12 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
  * and asks nobody. Keeps no snapshot: see config_keep_snapshot(). */
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
 
+/* The file was "-". */
+bool config_is_from_input(const struct config *c);
+
+/* The text of the file, as it was read. */
+struct slice config_source(const struct config *c);
+
 /* A copy of the snapshot that it was read from, to be handed on. */
 void config_keep_snapshot(struct config *c, struct slice snapshot);
 

@@ -6,11 +6,15 @@
  *       │  └── ready ─────────┤   socketpairs, kept open: their end is the order to
  *       └── descriptors, words ┘   drain, so that no worker outlives its supervisor
  *
- * Signals: SIGTERM, SIGINT drain, a second one ends at once. SIGHUP: the file is read again and
- * checked; what is new is opened and handed down, and if anything fails all stays as it was.
- * SIGUSR2: the program, which may be another by now, is started in the place of this one, with
- * the same process id and listening sockets; its worker process takes the place of the one that
- * is there (upgrade.h). SIGPIPE is ignored everywhere. */
+ * Signals: SIGTERM, SIGINT, SIGQUIT drain, a second one ends at once. SIGUSR1: the access log is
+ * opened anew, under the configuration in force. SIGHUP: the file is read again and checked; what
+ * is new is opened and handed down, and if anything fails all stays as it was. SIGUSR2: the
+ * program, which may be another by now, is started in the place of this one, with the same process
+ * id and listening sockets; its worker process takes the place of the one that is there
+ * (upgrade.h). Others that would end it and that nobody sends on purpose (SIGPIPE, SIGALRM,
+ * SIGXFSZ …) are ignored everywhere.
+ *
+ * As process 1 it reaps whoever is left to it. */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
 

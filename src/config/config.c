@@ -196,9 +196,30 @@ static struct config *finish(struct reader *r, FILE *errors)
 	return c;
 }
 
+static bool is_input(const char *file)
+{
+	return strcmp(file, "-") == 0;
+}
+
+bool config_is_from_input(const struct config *c)
+{
+	return is_input(c->file);
+}
+
+struct slice config_source(const struct config *c)
+{
+	struct answers answers = { .bytes = (char *)(uintptr_t)c->snapshot.ptr,
+				   .n = c->snapshot.len, .given = true };
+	struct slice file, text = { NULL, 0 };
+
+	answer_first(&answers, ANSWER_FILE, &file, &text);
+	return text;
+}
+
 static void reader_init(struct reader *r, struct arena *memory, const char *file)
 {
-	*r = (struct reader){ .memory = memory, .report = { .file = file } };
+	*r = (struct reader){ .memory = memory,
+			      .report.file = is_input(file) ? "standard input" : file };
 	r->config = arena_take(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
@@ -272,7 +293,8 @@ static int text_take(int fd, char **text, size_t *n)
 /* 0 or negative errno. -EKEYREJECTED: open to all. */
 static int file_read(const char *file, char **text, size_t *n)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	int fd = is_input(file) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) :
+				  open(file, O_RDONLY | O_CLOEXEC);
 	int error = fd < 0 ? -errno : is_open_to_all(fd) ? -EKEYREJECTED : 0;
 
 	if (error == 0)

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/diagnostics.h"
@@ -118,7 +120,10 @@ void reload_drop(struct supervisor *s)
 
 void reload_failed(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not reloaded: %s; the configuration of before goes on\n", why);
+	fprintf(stderr, "fairlead: not %s: %s; %s of before goes on\n",
+		s->reopening ? "reopened" : "reloaded", why,
+		s->reopening ? "the access log" : "the configuration");
+	s->reopening = false;
 	reload_drop(s);
 	tell_ready(s);
 	order_answer(&s->order, false, why);
@@ -137,11 +142,17 @@ static void commit(struct supervisor *s)
 
 void reload_done(struct supervisor *s)
 {
-	config_restart_needed(s->config, s->next, stderr);
+	if (!s->reopening)
+		config_restart_needed(s->config, s->next, stderr);
 	commit(s);
 	outlets_served(&s->outlets);
 	outlets_close(&s->spare, &s->outlets, true);
-	fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+	if (s->reopening)
+		fprintf(stderr, "fairlead: the access log %s is opened anew\n",
+			s->config->log_path);
+	else
+		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+	s->reopening = false;
 	tell_ready(s);
 	order_answer(&s->order, true, "reloaded");
 }
@@ -153,11 +164,11 @@ static bool needs_restart(const struct supervisor *s, const struct config *next)
 }
 
 /* Opens what is new in it. False: told why. */
-static bool open_next(struct supervisor *s, int snapshot)
+static bool open_next(struct supervisor *s, struct config *next)
 {
 	s->next_outlets = (struct outlets){ 0 };
 	s->next_log = -1;
-	s->next = errand_take(snapshot);
+	s->next = next;
 	if (!s->next) {
 		reload_failed(s, "the file has errors");
 		return false;
@@ -189,13 +200,14 @@ static int known_log(const struct supervisor *s)
 /* One that another program has started may not understand us, one that was given up cannot be
  * handed anything: another takes its place. So it does where there is none just now, as it dies
  * again and again. */
-static void load(struct supervisor *s, int snapshot)
+static void load(struct supervisor *s, struct config *next)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
-	if (!open_next(s, snapshot))
+	if (!open_next(s, next))
 		return;
 	if (!p || p->foreign || p->parcels < 0) {
+		s->reopening = false;
 		commit(s);
 		start_worker_process(s);
 		return;
@@ -226,6 +238,11 @@ void reload(struct supervisor *s)
 	s->reload_wanted = change_under_way(s);
 	if (s->reload_wanted)
 		return;
+	if (config_is_from_input(s->config)) {
+		reload_failed(s, "it came from standard input, which cannot be read again; start "
+				 "with -c FILE to reload");
+		return;
+	}
 	notify_reloading();
 	s->put_off = false;
 	if (!errand_start(&s->errand, ERRAND_READ, read_file, s))
@@ -242,6 +259,24 @@ void reload_overdue(struct supervisor *s)
 	change_go_on(s);
 }
 
+void reopen(struct supervisor *s)
+{
+	struct config *next;
+
+	s->reopen_wanted = change_under_way(s);
+	if (s->reopen_wanted)
+		return;
+	if (s->config->log_format == CONFIG_LOG_OFF) {
+		fprintf(stderr, "fairlead: there is no access log to open anew\n");
+		return;
+	}
+	next = config_read_snapshot(s->config->snapshot, stderr);
+	if (next)
+		config_keep_snapshot(next, s->config->snapshot);
+	s->reopening = true;
+	load(s, next);
+}
+
 /* ---- upgrade ---------------------------------------------------------------- */
 
 static const char *next_program(const struct supervisor *s)
@@ -249,11 +284,27 @@ static const char *next_program(const struct supervisor *s)
 	return program_path(s->options->argv[0]);
 }
 
+/* In a child: what came from standard input is there once more, for the next program. */
+static bool give_text(const struct config *config)
+{
+	struct slice text = config_source(config);
+	int fd = memfd_create("configuration", 0);
+
+	if (fd >= 0 && fchmod(fd, 0600) == 0 &&
+	    write(fd, text.ptr, text.len) == (ssize_t)text.len &&
+	    lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO)
+		return true;
+	fprintf(stderr, "fairlead: no memory for the configuration: %s\n", strerror(errno));
+	return false;
+}
+
 /* In a child. */
 static int try_next(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
 
+	if (config_is_from_input(s->config) && !give_text(s->config))
+		return 1;
 	return estate_try(next_program(s), s->options->argv, snapshot);
 }
 
@@ -314,7 +365,7 @@ bool change_was_read(struct supervisor *s)
 		*(kind == ERRAND_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
 		s->put_off = true;
 	} else if (kind == ERRAND_READ) {
-		load(s, snapshot);
+		load(s, errand_take(snapshot));
 	} else {
 		pass(s, snapshot);
 	}
@@ -342,6 +393,8 @@ void change_go_on(struct supervisor *s)
 		return;
 	if (s->reload_wanted)
 		reload(s);
+	if (s->reopen_wanted)
+		reopen(s);
 	if (s->upgrade_wanted)
 		upgrade(s);
 }

@@ -1,11 +1,11 @@
 #include "run/start.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cpus.h"
 #include "io/io.h"
 #include "io/sock.h"
 #include "privilege.h"
@@ -55,12 +55,11 @@ static void tell_user(const struct config *config)
 				"somebody else; start as root, or remove it\n", config->user);
 }
 
-static unsigned cpus(void)
+static unsigned workers_auto(void)
 {
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+	unsigned n = cpus_usable();
 
-	return n < 1 ? 1 : n > START_WORKERS_MAX ? START_WORKERS_MAX : (unsigned)n;
+	return n > START_WORKERS_MAX ? START_WORKERS_MAX : n;
 }
 
 /* One that is closed would be taken by a socket, and what is meant for standard error would
@@ -92,7 +91,7 @@ static int prepare(const struct config *config, const struct start_options *opti
 		return 2;
 	}
 	run->workers = options->workers ? options->workers :
-		      config->workers ? config->workers : cpus();
+		      config->workers ? config->workers : workers_auto();
 	run->descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
 					   SUPERVISOR_RESERVED_FDS);
 	error = privilege_trim();

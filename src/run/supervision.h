@@ -23,7 +23,9 @@ struct supervisor {
 	struct outlets next_outlets;
 	int next_log;
 	uint64_t answer_ms;   /* until when */
-	bool reload_wanted, upgrade_wanted; /* asked for while something was under way */
+	bool reopening;       /* it is the configuration in force, for its log */
+	bool reload_wanted, upgrade_wanted, reopen_wanted; /* asked for while something was under
+							      way */
 	bool put_off;         /* what was read was not used: it is read again */
 	struct outlets spare; /* what only the worker process of before serves; none of these is
 				 in `outlets` */
@@ -61,6 +63,10 @@ bool change_under_way(struct supervisor *s);
 /* Begun at once, or when that is over. */
 void reload(struct supervisor *s);
 void upgrade(struct supervisor *s);
+
+/* Likewise: the configuration in force once more, without a look at its file, so that its access
+ * log is opened anew. */
+void reopen(struct supervisor *s);
 
 /* What was put off, if nothing is under way any more. */
 void change_go_on(struct supervisor *s);

@@ -228,6 +228,26 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	return -1;
 }
 
+static bool is_ours(const struct supervisor *s, pid_t pid)
+{
+	for (unsigned i = 0; i < PROCESSES_MAX; i++)
+		if (s->processes[i].state != PROCESS_NONE && s->processes[i].pid == pid)
+			return true;
+	return s->errand.kind != ERRAND_NONE && s->errand.pid == pid;
+}
+
+/* As process 1 of a container this gets the children of those who end before them. */
+static void reap_orphans(const struct supervisor *s)
+{
+	siginfo_t info = { 0 };
+
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+	       !is_ours(s, info.si_pid)) {
+		waitpid(info.si_pid, NULL, WNOHANG);
+		info.si_pid = 0;
+	}
+}
+
 static int reap(struct supervisor *s)
 {
 	int status, result = -1;
@@ -240,6 +260,7 @@ static int reap(struct supervisor *s)
 	}
 	if (result < 0 && change_was_read(s)) /* by those who are left */
 		change_go_on(s);
+	reap_orphans(s);
 	return result;
 }
 
@@ -283,12 +304,17 @@ static int take_signal(struct supervisor *s)
 	switch (info.ssi_signo) {
 	case SIGTERM:
 	case SIGINT:
+	case SIGQUIT:
 		return asked_to_end(s);
 	case SIGCHLD:
 		return reap(s);
 	case SIGHUP:
 		if (!s->draining)
 			reload(s);
+		return -1;
+	case SIGUSR1:
+		if (!s->draining)
+			reopen(s);
 		return -1;
 	case SIGUSR2:
 		if (!s->draining)
@@ -298,6 +324,17 @@ static int take_signal(struct supervisor *s)
 	return -1;
 }
 
+/* What would end a process by default and is no word of an operator's: an alarm that who has
+ * started this left behind, a file that has grown to its limit, a power supply. */
+static void ignore_strays(void)
+{
+	static const int strays[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
+				      SIGXFSZ };
+
+	for (size_t i = 0; i < COUNT(strays); i++)
+		signal(strays[i], SIG_IGN);
+}
+
 static int watch_signals(void)
 {
 	sigset_t set;
@@ -305,11 +342,13 @@ static int watch_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	ignore_strays();
 	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 

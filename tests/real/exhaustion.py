@@ -348,7 +348,7 @@ def signals(place):
 def worker_killed(place):
     """Whatever signal it dies of, there is another one."""
     proxy = place.proxy()
-    for sign in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGUSR1):
+    for sign in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL):
         before = proxy.worker_pid()
         os.kill(before, sign)
         rig.until(lambda: proxy.worker_pid() not in (None, before), "another worker process")

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""What an operator does besides: the signals of nginx, a log that was moved, a directory that was
+replaced, a configuration from standard input, process 1 of a container."""
+# beside
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import rig
+
+CONFIG = """
+upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
+routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
+"""
+BROKEN = "\nnonsense: true\n"
+
+
+def ok(port):
+    return rig.get(port, "/delay/1").status == 200
+
+
+def whole(origin, more=""):
+    """A configuration with listener and admin; and these ports."""
+    port, admin = rig.free_ports(2)
+    return (f"listen: [127.0.0.1:{port}]\nadmin: 127.0.0.1:{admin}\n" +
+            CONFIG.format(origin=origin) + more), port
+
+
+def started(name, command, **popen):
+    return rig.Program(name, [*command, "--engine", rig.ENGINE, "--workers", "1"],
+                       ready="fairlead: ready", **popen)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(child) for child in f.read().split()]
+
+
+def ends(proxy):
+    proxy.signal(signal.SIGTERM)
+    rig.check(proxy.ended() == 0, lambda: f"status {proxy.process.returncode}: {proxy.log()}")
+
+
+# --- signals --------------------------------------------------------------------
+
+def quit_drains(origin):
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    slow = socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S)
+    slow.sendall(b"GET /delay/700 HTTP/1.1\r\nHost: x\r\n\r\n")
+    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the request")
+    # From the keyboard it reaches all of them.
+    os.killpg(proxy.pid, signal.SIGQUIT)
+    answer = b""
+    while piece := slow.recv(65536):
+        answer += piece
+    rig.check(answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"ok\n"), answer)
+    rig.check(proxy.ended() == 0 and proxy.said("draining"), proxy.log)
+
+
+def strays(origin):
+    """Signals that nobody means, and those of the supervisor sent to all: nothing ends."""
+    proxy = rig.Fairlead(CONFIG.format(origin=origin))
+    worker = proxy.worker_pid()
+    for sign in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXFSZ", "SIGPIPE", "SIGUSR1"):
+        os.killpg(proxy.pid, getattr(signal, sign))
+    rig.until(lambda: proxy.said("there is no access log to open anew"), "SIGUSR1")
+    rig.check(ok(proxy.port) and proxy.worker_pid() == worker, proxy.log)
+    ends(proxy)
+
+
+def log_reopened(origin):
+    """The log only: the file, with an error by now, is not looked at."""
+    log = os.path.join(rig.TMP, "access.log")
+    proxy = rig.Fairlead(CONFIG.format(origin=origin) + f"access_log: {{ path: {log} }}\n")
+    worker = proxy.worker_pid()
+    rig.check(ok(proxy.port), "it does not serve")
+    rig.until(lambda: os.path.getsize(log) > 0, "a line")
+    os.rename(log, log + ".1")
+    with open(proxy.path, "a") as f:
+        f.write(BROKEN)
+    proxy.signal(signal.SIGUSR1)
+    rig.until(lambda: proxy.said(f"the access log {log} is opened anew"), "the log")
+    before = os.path.getsize(log + ".1")
+    rig.check(ok(proxy.port), "it does not serve")
+    rig.until(lambda: os.path.getsize(log) > 0, "a line in the new file")
+    rig.check(os.path.getsize(log + ".1") == before, "a line in the old file")
+    rig.check(proxy.worker_pid() == worker, "another worker process")
+    os.rename(log, log + ".2")
+    os.mkdir(log)
+    proxy.signal(signal.SIGUSR1)
+    rig.until(lambda: proxy.said("not reopened: what it names cannot be opened; the access log of "
+                                 "before goes on"), "the refusal")
+    before = os.path.getsize(log + ".2")
+    rig.check(ok(proxy.port), "it does not serve")
+    rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the file of before")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("not reloaded: the file has errors"), "the reload")
+    os.rmdir(log)
+    # A worker process that starts now has the configuration in force.
+    os.kill(worker, signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
+    rig.check(ok(proxy.port), "it does not serve")
+    ends(proxy)
+
+
+# --- the file -------------------------------------------------------------------
+
+def directory_replaced(origin):
+    """As deployments do: by a link that leads elsewhere, or by renaming."""
+    text, port = whole(origin)
+    for n in (1, 2):
+        os.mkdir(os.path.join(rig.TMP, f"release{n}"))
+    with open(os.path.join(rig.TMP, "release1", "some.yaml"), "w") as f:
+        f.write(text)
+    current = os.path.join(rig.TMP, "current")
+    os.symlink("release1", current)
+    proxy = started("replaced", ["sh", "-c", 'cd "$1" && exec "$2" -csome.yaml --engine $4', "sh", current,
+                                 rig.FAIRLEAD])
+    with open(os.path.join(rig.TMP, "release2", "some.yaml"), "w") as f:
+        f.write(text.replace("{ prefix: /, ", "{ prefix: /delay, "))
+    os.symlink("release2", current + ".new")
+    os.rename(current + ".new", current)
+    shutil.rmtree(os.path.join(rig.TMP, "release1"))
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said(f"reloaded {current}/some.yaml"), "the reload")
+    rig.check(rig.get(port, "/other").status == 404, "the old file was read")
+    proxy.signal(signal.SIGUSR2)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "the upgrade")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.log().count(f"reloaded {current}/some.yaml") == 2, "another reload")
+    os.rename(current, current + ".gone")
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said(f"{current}/some.yaml:1:1: cannot be read"), "the refusal")
+    rig.check(ok(port), "it does not serve")
+    ends(proxy)
+
+
+def standard_input(origin):
+    text, port = whole(origin, f"control: unix:{rig.TMP}/control\n"
+                               f"access_log: {{ path: {rig.TMP}/input.log }}\n")
+    read, write = os.pipe()
+    os.write(write, text.encode())
+    os.close(write)
+    proxy = started("input", [rig.FAIRLEAD, "-c", "-"], stdin=read)
+    os.close(read)
+    rig.check(ok(port), "it does not serve")
+    os.kill(children(proxy.pid)[0], signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
+    said = ordered("reload", text)
+    rig.check(said.returncode == 1 and b"cannot be read again" in said.stderr, said)
+    rig.check(proxy.said("not reloaded: it came from standard input"), proxy.log)
+    proxy.signal(signal.SIGUSR1)
+    rig.until(lambda: proxy.said("is opened anew"), "the log")
+    for n in (1, 2):
+        said = ordered("upgrade", text)
+        rig.check(said.returncode == 0, lambda: f"{said} {proxy.log()}")
+        rig.check(ok(port), "it does not serve")
+    wrong = subprocess.run([rig.FAIRLEAD, "-t", "-c", "-"], input=BROKEN.encode(), capture_output=True)
+    rig.check(wrong.returncode == 1 and b"standard input:2:1: " in wrong.stderr, wrong)
+    ends(proxy)
+
+
+def ordered(what, text):
+    """Who gives an order may have the configuration from there, too."""
+    return subprocess.run([rig.FAIRLEAD, what, "-c", "-"], input=text.encode(), capture_output=True)
+
+
+# --- process 1 ------------------------------------------------------------------
+
+ORPHANS = """
+import os
+for n in range(20):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os.execvp("sleep", ["sleep", "0.05"])
+        os._exit(0)
+    os.wait()
+"""
+
+
+def process_one(origin):
+    """Whoever is left over by others is reaped."""
+    alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        print("no process namespace here")
+        return
+    text, port = whole(origin)
+    path = os.path.join(rig.TMP, "one.yaml")
+    with open(path, "w") as f:
+        f.write(text)
+    proxy = started("one", [*alone, rig.FAIRLEAD, "-c", path])
+    one = children(proxy.pid)[0]
+    into = ["nsenter", "--target", str(one), "--pid", "--mount"]
+    subprocess.run([*into, sys.executable, "-c", ORPHANS], check=True)
+
+    def left():
+        return [p for p in children(one) if p != worker[0]]
+
+    worker = children(one)[:1]
+    rig.until(lambda: not left(), "the orphans to be gone")
+    os.kill(worker[0], signal.SIGKILL)
+    rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
+    rig.check(ok(port), "it does not serve")
+    os.kill(one, signal.SIGTERM)
+    rig.check(proxy.ended() == 0, lambda: f"status {proxy.process.returncode}")
+
+
+def main():
+    origin, = rig.free_ports(1)
+    rig.lab("0ms", origin)
+    for test in (quit_drains, strays, log_reopened, directory_replaced, standard_input, process_one):
+        test(origin)
+        print(f"{rig.ENGINE}: {test.__name__}", flush=True)
+
+
+rig.main(main)
