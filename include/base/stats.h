@@ -52,6 +52,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(accept_pauses, counter, "Times accepting paused at the connection limit")  \
 	X(requests, counter, "Requests whose head was read")                         \
 	X(exchanges, gauge, "Requests being answered")                               \
+	X(requests_abandoned, counter, "Requests whose client left before a response") \
 	X(tunnels, gauge, "Upgraded connections")                                    \
 	X(responses_1xx, counter, "Answers by status class")                         \
 	X(responses_2xx, counter, "")                                                \

@@ -220,6 +220,7 @@ struct config_route {
 	bool prefix;
 	struct slice host; /* lower case, without port; empty: any */
 	unsigned line;     /* where it stands in the file */
+	bool half_close;   /* a client that has sent FIN is still answered */
 	/* Of CONFIG_PROXY: */
 	uint32_t deadline_ms;             /* 0: none */
 	const struct config_retry *retry; /* NULL: no */

@@ -10,7 +10,8 @@
  * is told by events and pulls the head and the body out, at its own pace. Pipelined
  * requests wait in the inbox, at most a window of them.
  *
- * A peer that has sent FIN after a request is still owed its answer. */
+ * What a FIN means is for the asker to say (fin_ends): that the client has left, and what is
+ * done for it ends; or that it only says no more, and is still owed its answers. */
 #ifndef FRONT_CLIENT_H
 #define FRONT_CLIENT_H
 
@@ -76,6 +77,9 @@ struct client {
 	bool tunnel;         /* what comes is no request any more */
 	bool trusted;        /* its word on who asks is taken, */
 	uint32_t trusted_by; /* as the generation of this number has it; 0: not looked up */
+	bool fin_ends;       /* the asker's: it lets go of a client that has left, and is stepped
+				for that even where the FIN waits behind unread bytes */
+	bool left;           /* such a FIN was seen */
 	uint32_t requests;   /* that were read, ever */
 	uint64_t since_ms;   /* when the state began */
 };
@@ -123,6 +127,12 @@ static inline bool client_lost(const struct client *c)
 	return c->conn.error || c->conn.send_error;
 }
 
+/* The peer has said its last; what it was sent it may still read. */
+static inline bool client_left(const struct client *c)
+{
+	return c->conn.eof || c->left;
+}
+
 /* Nothing speaks against a further request on the connection, as far as is known while the
  * body of this one is still under way. */
 static inline bool client_may_keep_alive(const struct client *c)
@@ -133,6 +143,10 @@ static inline bool client_may_keep_alive(const struct client *c)
 /* Would the connection go on after this answer? Skips the rest of the request's body; false
  * if that is not all at hand. */
 bool client_keeps_alive(struct client *c);
+
+/* The client has left, and nothing of an answer to this request was queued: the connection ends,
+ * behind the answers before it. */
+void client_leave(struct client *c);
 
 /* The answer is broken off: the peer must see that it is not whole. */
 void client_abort(struct client *c);

@@ -204,6 +204,10 @@ void io_shutdown(struct io_loop *loop, int fd);
  * system call: for deadlines that have rung. */
 bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
 
+/* Has the peer ended its side or reset the connection, whatever it sent before that is still
+ * unread? For those who receive nothing now; costs a system call. */
+bool io_peer_ended(struct io_loop *loop, int fd);
+
 /* Submits what was started, waits until something happened or timeout_us went
  * by (0: does not wait; UINT64_MAX: for ever), and calls done for all that
  * happened. Exactly one wait in the kernel. */

@@ -132,6 +132,9 @@ void conn_pause(struct conn *c, bool paused);
  * one buffer and not a window, so that who pipelines cannot use up the pool. */
 void conn_narrow(struct conn *c, bool narrow);
 
+/* There is room for more: FIN or a reset behind what has come would be told. */
+bool conn_receives(const struct conn *c);
+
 /* ---- outbox --------------------------------------------------------------- */
 
 /* Bytes that may be pushed now; 0: wait for `changed` (this asks for it). The

@@ -5,6 +5,9 @@
 /* Requests of one connection that are answered in one tick before others get a turn. */
 #define PIPELINE_BURST 16
 
+/* How soon a FIN is seen behind bytes that are not received, as nobody takes them yet. */
+#define LEFT_LOOK_MS 1000
+
 /* An idle peer need only see that we go; a drain should not wait long for it. */
 #define DRAIN_LINGER_MS 200
 
@@ -27,11 +30,25 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* Its end would not be received. */
+static bool is_blind(const struct client *c)
+{
+	return c->fin_ends && !client_left(c) &&
+	       (!conn_receives(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
+}
+
+static uint64_t next_look(const struct client *c)
+{
+	const struct client_timeouts *t = &c->front->timeouts;
+	uint32_t ms = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
+
+	return c->front->tick->now_ms + (is_blind(c) && ms > LEFT_LOOK_MS ? LEFT_LOOK_MS : ms);
+}
+
 /* Milliseconds until which the state asks for no step of the peer; see check_deadline(). */
 static uint64_t state_deadline(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
-	uint32_t look_again = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
@@ -45,7 +62,7 @@ static uint64_t state_deadline(const struct client *c)
 	case CLIENT_BUSY:
 		if (c->body_wanted)
 			return later(c->conn.received_ms, c->since_ms) + t->receive_ms;
-		return c->front->tick->now_ms + look_again;
+		return next_look(c);
 	case CLIENT_ENDING:
 		break;
 	}
@@ -71,6 +88,10 @@ static void check_deadline(struct timer *timer)
 
 	if (due == WHEEL_NEVER)
 		return;
+	if (is_blind(c) && io_peer_ended(tick->loop, c->conn.fd)) {
+		c->left = true;
+		tick_run(tick, &c->task);
+	}
 	if (due > tick->now_ms) {
 		timer_set(&tick->wheel, timer, due);
 		return;
@@ -138,6 +159,12 @@ void client_abort(struct client *c)
 
 	c->exchange = NULL;
 	end(c, gentle ? CONN_LINGER : CONN_RESET);
+}
+
+void client_leave(struct client *c)
+{
+	c->exchange = NULL;
+	end(c, CONN_LINGER);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -209,6 +236,8 @@ static void step(struct task *task)
 			/* Pipelined requests wait for this one. */
 			if ((reader_ended(&c->reader) || !c->body_flows) && !c->tunnel)
 				wait_aside(c);
+			if (is_blind(c))
+				expect(c);
 			return;
 		}
 		if (c->slow) {
@@ -281,7 +310,7 @@ void client_ended(struct client *c, bool keep)
 		     !c->conn.inbox;
 
 	c->exchange = NULL;
-	c->body_wanted = c->body_flows = false;
+	c->body_wanted = c->body_flows = c->fin_ends = false;
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);

@@ -347,6 +347,7 @@ static const struct io_engine epoll_engine = {
 	.close = epoll_close,
 	.shutdown = epoll_shutdown,
 	.delivered = loop_delivered,
+	.peer_ended = loop_peer_ended,
 	.wait = epoll_wait_once,
 	.wake = epoll_wake,
 	.done = epoll_done,

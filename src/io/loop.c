@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -247,6 +248,20 @@ bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark)
 
 	*mark = loop->engine->delivered(loop, fd);
 	return *mark != before;
+}
+
+/* POLLRDHUP does not wait until what came before FIN was read. */
+bool loop_peer_ended(struct io_loop *loop, int fd)
+{
+	struct pollfd asked = { .fd = fd, .events = POLLRDHUP };
+
+	(void)loop;
+	return poll(&asked, 1, 0) > 0;
+}
+
+bool io_peer_ended(struct io_loop *loop, int fd)
+{
+	return loop->engine->peer_ended(loop, fd);
 }
 
 void io_wait(struct io_loop *loop, uint64_t timeout_us)

@@ -569,6 +569,7 @@ const struct io_engine ring_engine = {
 	.close = ring_close,
 	.shutdown = ring_shutdown,
 	.delivered = loop_delivered,
+	.peer_ended = loop_peer_ended,
 	.wait = ring_wait,
 	.wake = ring_wake,
 	.done = ring_done,

@@ -571,6 +571,15 @@ static uint64_t sim_delivered(struct io_loop *loop, int fd)
 	return world_delivered(&sim_of(loop)->world, fd);
 }
 
+static bool sim_peer_ended(struct io_loop *loop, int fd)
+{
+	struct world *w = &sim_of(loop)->world;
+	const struct fd *f = world_fd(w, fd);
+	const struct end *e = &world_link(w, f->index)->end[f->side];
+
+	return e->dead || (e->fin && e->len == e->arrived);
+}
+
 static const struct io_engine sim_engine = {
 	.accept = sim_accept,
 	.connect = sim_connect,
@@ -581,6 +590,7 @@ static const struct io_engine sim_engine = {
 	.close = sim_close,
 	.shutdown = sim_shutdown,
 	.delivered = sim_delivered,
+	.peer_ended = sim_peer_ended,
 	.wait = sim_wait,
 	.wake = sim_wake,
 	.done = sim_done,

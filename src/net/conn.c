@@ -41,6 +41,11 @@ static bool may_receive(const struct conn *c)
 	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
 }
 
+bool conn_receives(const struct conn *c)
+{
+	return may_receive(c);
+}
+
 static void receive(struct conn *c)
 {
 	if (may_receive(c) && !io_busy(&c->recv.op))

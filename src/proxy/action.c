@@ -282,6 +282,10 @@ void action_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_ROUTE);
 		return;
 	}
+	if (exchange_unwanted(x)) {
+		exchange_leave(x);
+		return;
+	}
 	switch (view->route->action) {
 	case CONFIG_PROXY:
 		start_proxy(x, view);

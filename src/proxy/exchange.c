@@ -11,6 +11,9 @@
 #include "reply.h"
 #include "tries.h"
 
+/* In the log, where a client left before it was answered; nobody is told it. */
+#define STATUS_GONE 499
+
 /* ---- endings -------------------------------------------------------------- */
 
 static struct slice kept_slice(const struct exchange *x, struct span s)
@@ -30,7 +33,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 		.host = kept_slice(x, x->host),
 		.referer = kept_slice(x, x->referer),
 		.user_agent = kept_slice(x, x->user_agent),
-		.status = x->status,
+		.status = ending == ENDING_CLIENT_GONE && x->status == 0 ? STATUS_GONE : x->status,
 		.sent_bytes = x->sent_bytes,
 		.took_us = x->proxy->tick->now_us - x->started_us,
 		.server = x->server,
@@ -66,6 +69,8 @@ static void let_go(struct exchange *x, enum ending ending)
 	tries_free(&x->tries);
 	replay_drop(&x->replay);
 	log_exchange(x, ending);
+	if (ending == ENDING_CLIENT_GONE && x->status == 0)
+		stat_add(&p->stats->requests_abandoned, 1);
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
@@ -93,6 +98,19 @@ void exchange_abort(struct exchange *x, enum ending ending)
 
 	let_go(x, ending);
 	client_abort(c);
+}
+
+bool exchange_unwanted(const struct exchange *x)
+{
+	return x->status == 0 && !x->route->half_close && client_left(x->client);
+}
+
+void exchange_leave(struct exchange *x)
+{
+	struct client *c = x->client;
+
+	let_go(x, ENDING_CLIENT_GONE);
+	client_leave(c);
 }
 
 static void reply(struct exchange *x, struct reply *r)
@@ -169,12 +187,22 @@ static void peer_too_slow(struct exchange *x)
 		exchange_abort(x, ENDING_CLIENT_SLOW);
 }
 
+/* Once an answer has begun, the client may have it whole. */
+static void heed_fin(struct exchange *x)
+{
+	x->client->fin_ends = x->status == 0 && !x->route->half_close;
+}
+
 static void exchange_step(struct client *c)
 {
 	struct exchange *x = c->exchange;
 
 	if (client_lost(c)) {
 		exchange_abort(x, ENDING_CLIENT_GONE);
+		return;
+	}
+	if (exchange_unwanted(x)) {
+		exchange_leave(x);
 		return;
 	}
 	if (c->slow) {
@@ -206,6 +234,8 @@ static void exchange_step(struct client *c)
 		ASSERT(false);
 		break;
 	}
+	if (c->exchange == x)
+		heed_fin(x);
 }
 
 /* ---- routing -------------------------------------------------------------- */
@@ -238,8 +268,10 @@ void exchange_route_again(struct exchange *x)
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
 	 * it is gone. */
-	if (c->exchange == x)
-		tick_run(c->front->tick, &c->task);
+	if (c->exchange != x)
+		return;
+	heed_fin(x);
+	tick_run(c->front->tick, &c->task);
 }
 
 static struct span span_of(struct slice s, const char *base)
@@ -332,6 +364,8 @@ static void head_received(struct client *c, struct head *h)
 		exchange_fail(x, ENDING_METHOD_REFUSED);
 	else
 		route(x, h, 0);
+	if (c->exchange == x)
+		heed_fin(x);
 	buf_put(hold);
 }
 

@@ -87,6 +87,13 @@ void exchange_route_again(struct exchange *x);
 /* Counts an answer by its class. */
 void exchange_count(struct worker_stats *stats, int status);
 
+/* Its client has left, no answer has begun, and its route does not say that it may: nobody is to
+ * be asked for it. */
+bool exchange_unwanted(const struct exchange *x);
+
+/* Ends it for that reason. */
+void exchange_leave(struct exchange *x);
+
 /* Answers as the ending says (or breaks the connection, where an answer has begun), and ends
  * the exchange. */
 void exchange_fail(struct exchange *x, enum ending ending);

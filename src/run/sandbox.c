@@ -45,7 +45,10 @@ static const int common[] = {
 	/* A thread that was made shortly before may not have got to its own code yet. */
 	SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	/* An eventfd, a message on standard error, the log. */
-	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown), SCMP_SYS(poll), SCMP_SYS(ppoll),
+	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown),
+	/* Standard error, the threads that write the log and ask nameservers; whether a client
+	 * has left that nothing is received from. */
+	SCMP_SYS(poll), SCMP_SYS(ppoll),
 };
 
 static const int of_ring[] = { SCMP_SYS(io_uring_enter) };
@@ -53,8 +56,6 @@ static const int of_ring[] = { SCMP_SYS(io_uring_enter) };
 static const int of_epoll[] = {
 	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(accept4),
 	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
-	/* The thread that writes the log. */
-	SCMP_SYS(poll), SCMP_SYS(ppoll),
 };
 
 /* sock_ask() */
@@ -62,8 +63,7 @@ static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(re
 
 /* The thread that asks nameservers. */
 static const int of_dns[] = {
-	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(connect), SCMP_SYS(recvfrom),
-	SCMP_SYS(sendmsg),
+	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
 };
 
 /* Allowed if argument number `arg` has `value` under `mask`, and `arg2` has `value2`. */

@@ -217,6 +217,12 @@ static bool good(const struct customer *c, const struct request *r)
 	return town_certain(c->town) && c->manner < MANNER_ILL && !r->bad_head && !r->bad_body;
 }
 
+/* It has sent FIN, and no route says that it waits. */
+static bool has_left(const struct customer *c)
+{
+	return c->manner == MANNER_SHUTS && !c->town->half_close && c->actor->fin_wanted;
+}
+
 /* Of an answer that the proxy gave by itself. */
 static void check_own_status(struct customer *c, const struct request *r, int status)
 {
@@ -410,9 +416,17 @@ static void check_kept(struct customer *c)
 }
 
 /* What was said for certain has its answer, also if the connection breaks for a later one; but
- * one on which an answer came before its request was whole may end there. */
+ * one on which an answer came before its request was whole may end there. Who has left has the
+ * rest of what began. */
 static void check_answered(struct customer *c)
 {
+	if (has_left(c)) {
+		if (c->in_body && town_certain(c->town) &&
+		    c->requests[c->answered]->play != PLAY_EARLY)
+			town_wrong(c->town, "the answer to %u breaks off, as its customer has left",
+				   c->requests[c->answered]->id);
+		return;
+	}
 	for (unsigned i = 0; i < c->said && !c->closing; i++) {
 		const struct request *r = c->requests[i];
 

@@ -89,7 +89,7 @@ static const char *body_end(const char *head, const char *body, const char *end)
 
 static bool is(const char *path, const char *name)
 {
-	if (strncmp(path, "/pair/", 6) == 0)
+	if (strncmp(path, "/pair/", 6) == 0 || strncmp(path, "/half/", 6) == 0)
 		path += 5;
 	if (strncmp(path, "/again/", 7) == 0)
 		path += 6;
@@ -359,6 +359,7 @@ static const char config_text[] =
 	"  - prefix: /again/\n"
 	"    proxy: { upstream: trio }\n"
 	"%s"
+	"  - { prefix: /half/, proxy: { upstream: app }, half_close: allow }\n"
 	"  - prefix: /pair/\n"
 	"    proxy: { upstream: pair }\n"
 	"  - prefix: /nobody\n"

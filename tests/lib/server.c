@@ -451,11 +451,20 @@ static struct visit *visit_of(struct actor *a)
 	return v;
 }
 
+static bool is_closing(const struct server *s)
+{
+	return s->town->closing;
+}
+
 static void origin_heard(struct actor *a)
 {
-	struct visit *v = visit_of(a);
-	struct town *t = v->server->town;
+	struct visit *v;
+	struct town *t;
 
+	if (a->step == 0 && is_closing(a->owner))
+		return; /* nobody would free its visit */
+	v = visit_of(a);
+	t = v->server->town;
 	town_mark_bytes(t, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
 	while (hear_one(v))
 		;
@@ -593,6 +602,7 @@ static void server_done(struct server *s)
 
 void servers_done(struct town *t)
 {
+	t->closing = true;
 	LIST_EACH(&t->visits, node) {
 		struct visit *v = LIST_ITEM(node, struct visit, node);
 

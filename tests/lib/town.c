@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "../../src/proxy/exchange.h"
+
 #define LOG_FD 77
 #define PROXY_PORT 8080
 #define ORIGIN_PORT 6000
@@ -16,6 +18,8 @@
 #define LIFE_MS 4000000 /* long enough for any history to come to its end */
 #define GRACE_MS 5000
 #define RELOADS 40
+#define SOCKET_FIRST 10000 /* of the simulated engine */
+#define LEFT_MS 1100 /* how long it may take until a FIN behind unread bytes is seen */
 #define MOVING_S 600 /* who moves for ever, faster than connections open, is never reached */
 
 static const char *const methods[] = {
@@ -275,6 +279,7 @@ static void draw_rule(struct town *t, struct rule *rule)
 /* What no reload changes, as limits are checked all along. */
 static void draw_upstreams(struct town *t)
 {
+	t->half_close = town_chance(t, 2);
 	t->upstream_n = 1 + (unsigned)town_draw(t, TOWN_UPSTREAMS);
 	for (unsigned u = 0; u < t->upstream_n; u++) {
 		t->server_n[u] = 1 + (unsigned)town_draw(t, TOWN_SERVERS);
@@ -304,14 +309,18 @@ static void add_routes(struct town *t, struct text *x, bool spare)
 	add_decoys(x, (unsigned)town_draw(t, 4), spare ? "spare" : "u0");
 	if (t->cache_n > 0)
 		text_add(x, "  - prefix: /c0/\n    memcached: { upstream: cache, "
-			    "key: \"c0-${path.rest}\" }\n"
+			    "key: \"c0-${path.rest}\" }\n%s"
 			    "  - prefix: /n0/\n    memcached: { upstream: cache, "
-			    "key: \"n0-${path.rest}\", miss: next }\n");
+			    "key: \"n0-${path.rest}\", miss: next }\n%s",
+			 t->half_close ? "    half_close: allow\n" : "",
+			 t->half_close ? "    half_close: allow\n" : "");
 	for (unsigned u = 0; u < t->upstream_n; u++)
 		for (int after_cache = u == 0 && t->cache_n > 0; after_cache >= 0; after_cache--) {
 			text_add(x, "  - { prefix: /%s%u/, proxy: { upstream: u%u }",
 				 after_cache ? "n" : "u", u, u);
 			add_rule(t, x, &t->rules[u]);
+			if (t->half_close)
+				text_add(x, ", half_close: allow");
 			text_add(x, " }\n");
 		}
 }
@@ -699,11 +708,39 @@ static void check_budgets(struct town *t)
 	}
 }
 
+static bool is_owed(const struct town *t, const struct client *c)
+{
+	const struct exchange *x = c->exchange;
+
+	return !x || x->status != 0 || t->half_close || c->conn.fd < SOCKET_FIRST ||
+	       !io_peer_ended(t->sim.tick.loop, c->conn.fd);
+}
+
+/* Nothing is done for long for a client that has left before its answer began: nobody is asked
+ * for it, and it waits nowhere. */
+static void check_left(struct town *t)
+{
+	uint64_t now_ms = t->sim.tick.now_ms;
+
+	LIST_EACH(&t->proxy.front.all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+		uint64_t *since_ms = &t->left_ms[(unsigned)c->conn.fd % TOWN_SOCKETS];
+
+		if (is_owed(t, c))
+			*since_ms = 0;
+		else if (*since_ms == 0)
+			*since_ms = now_ms;
+		else if (now_ms - *since_ms > LEFT_MS)
+			town_wrong(t, "a client has left, and is still done something for");
+	}
+}
+
 static bool all_over(struct town *t)
 {
 	bool over = true;
 
 	check_limits(t);
+	check_left(t);
 	for (unsigned i = 0; i < t->customer_n; i++) {
 		customer_look(&t->customers[i]);
 		over &= t->customers[i].over;

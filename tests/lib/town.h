@@ -16,6 +16,7 @@
 #define TOWN_MOVED 1000 /* from a server's port to that of its other place */
 #define TOWN_CUSTOMERS 40
 #define TOWN_REQUESTS 8 /* of a customer, at most */
+#define TOWN_SOCKETS 4096
 
 /* What an origin does with a request. */
 enum play {
@@ -94,7 +95,7 @@ struct request {
 enum manner {
 	MANNER_GOOD,
 	MANNER_SLOW_READER,
-	MANNER_SHUTS,      /* when all is said: it is owed its answers */
+	MANNER_SHUTS,      /* when all is said: it has left, or is owed its answers; see half_close */
 	MANNER_ILL,
 	MANNER_CUT_SHUTS = MANNER_ILL, /* in the middle of a request */
 	MANNER_CUT_RESETS,
@@ -173,8 +174,11 @@ struct town {
 	struct list papers;  /* configurations that somebody may still read */
 	unsigned reloads_n;
 	uint32_t request_body_max;
+	bool half_close;   /* routes say that who sends FIN waits for its answers */
+	uint64_t left_ms[TOWN_SOCKETS]; /* by socket: since when its client has left */
 	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
+	bool closing;       /* the servers were freed */
 	bool link_stale;    /* a cache has ended one, see cache_rests() */
 	struct worker_stats stats;
 	/* By number of the upstream; then the cache, and what only some configurations have. */

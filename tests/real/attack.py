@@ -28,7 +28,8 @@ upstreams:
 routes:
   - prefix: /cache/
     memcached: {{ upstream: cache, key: "${{path.rest}}" }}
-  - {{ prefix: /, proxy: {{ upstream: app }} }}
+    half_close: allow
+  - {{ prefix: /, proxy: {{ upstream: app }}, half_close: allow }}
 limits: {{ request_head: 8KiB, headers: 50, request_body: 100KiB, header_timeout: 1s }}
 """
 PATIENCE_S = 8

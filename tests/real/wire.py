@@ -14,11 +14,14 @@ CONFIG = """
 access_log: {{ path: {log} }}
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], response_timeout: 20s }}
+  one: {{ servers: [127.0.0.1:{origin}], requests: 1, queue_timeout: 20s }}
   few: {{ servers: [127.0.0.1:{origin}], keepalive: 1 }}
   deaf: {{ servers: [127.0.0.1:{deaf}], connect_timeout: 300ms }}
   either: {{ servers: [127.0.0.1:{deaf}, 127.0.0.1:{origin}], connect_timeout: 300ms }}
 routes:
   - {{ path: /deaf, proxy: {{ upstream: deaf }} }}
+  - {{ prefix: /one/, proxy: {{ upstream: one }} }}
+  - {{ prefix: /half/, proxy: {{ upstream: app }}, half_close: allow }}
   - {{ prefix: /few/, proxy: {{ upstream: few }} }}
   - {{ path: /either, proxy: {{ upstream: either }} }}
   - {{ prefix: /, proxy: {{ upstream: app }} }}
@@ -357,13 +360,86 @@ def request_behind_refused_upgrade(r):
 
 
 def half_closed_client_is_answered(r):
-    c = r.client().send(get())
+    c = r.client().send(get("/half/"))
     c.half_close()
     o = r.origin()
     o.head()
     o.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     got, how = c.rest()
     rig.check(got.endswith(b"\r\n\r\nok") and how == "end", lambda: f"{got!r} {how}")
+    done(c, o)
+
+
+def left(r, client, origin=None):
+    """Its connection ends in order and without a byte, and the origin's ends too."""
+    began = rig.time.monotonic()
+    equal(client.rest(), (b"", "end"))
+    client.close()
+    if origin:
+        equal(origin.rest()[0], b"")
+        origin.close()
+    rig.check(rig.time.monotonic() - began < 4, "this took long")
+
+
+def client_that_closed_has_left(r):
+    for request, mark in ((get(), "\r\n\r\n"), (get(version="1.0"), "\r\n\r\n"),
+                          (get() + get("/two") + "\r\n", "\r\n\r\n"),
+                          (post("Content-Length: 10\r\n", "0123"), "\r\n\r\n0123")):
+        c, o = r.ask(request)
+        o.until(mark)
+        c.half_close()
+        left(r, c, o)
+    c = r.client()    # FIN in one segment with the request: mostly nobody is asked
+    c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    c.send(get("/same"))
+    c.half_close()
+    left(r, c)
+    r.listener.settimeout(0.3)
+    try:
+        r.origin().close()
+    except TimeoutError:
+        pass
+    r.listener.settimeout(rig.PATIENCE_S)
+
+
+def client_left_behind_unread_bytes(r):
+    """What stands before its FIN is more than is received while the first request waits."""
+    c, o = r.ask(get())
+    o.head()
+    c.send(get("/more") * 3000)
+    c.half_close()
+    left(r, c, o)
+
+
+def client_left_amid_the_response(r):
+    """What has begun is delivered."""
+    c, o = r.ask(get() + get("/two"))
+    o.head()
+    o.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+    c.until("ab")
+    c.half_close()
+    rig.time.sleep(0.1)
+    o.send("cd")
+    equal(c.rest(), (b"cd", "end"))
+    done(c, o)
+
+
+def clients_that_left_the_queue(r):
+    c, o = r.ask(get("/one/held"))
+    o.head()
+    gone = [r.client().send(get("/one/gone")) for _ in range(5)]
+    stays = r.client().send(get("/one/stays"))
+    rig.time.sleep(0.1)
+    for g in gone:
+        g.half_close()
+    for g in gone:
+        left(r, g)
+    o.send(OK)
+    c.until("ok")
+    equal(o.head()[0], "GET /one/stays HTTP/1.1")
+    o.send(OK)
+    stays.until("ok")
+    stays.close()
     done(c, o)
 
 
@@ -502,13 +578,16 @@ def logged(r):
         lines = log.read().splitlines()
     rig.check(all(line.startswith("127.0.0.1 - - [") for line in lines), lambda: lines[:3])
     rig.check(any('"GET /deaf HTTP/1.1" 504 20 "-" "-"' in line for line in lines), "no /deaf")
+    equal(sum('"GET /one/gone HTTP/1.1" 499 0 "-" "-"' in line for line in lines), 5)
 
 
 CASES = (fields_in_order, chunks_anew, trailers, trailers_to_1_0, byte_by_byte,
          pipelined_deep, last_in_first_out, idle_limit, surplus_is_nobodys,
          nothing_behind_close, tunnel_half_closed_by_client,
          tunnel_half_closed_by_origin, tunnel_reset, request_behind_refused_upgrade,
-         half_closed_client_is_answered, broken_answers, reset_answer_without_length,
+         half_closed_client_is_answered, client_that_closed_has_left,
+         client_left_behind_unread_bytes, client_left_amid_the_response,
+         clients_that_left_the_queue, broken_answers, reset_answer_without_length,
          reset_before_the_head, broken_request, lost_client, refused_while_sending,
          too_large_in_chunks, deaf_server, logged)
 

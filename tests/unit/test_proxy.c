@@ -45,7 +45,7 @@ static void aborted(int number)
 
 enum then {
 	THEN_WAIT,
-	THEN_SHUT,       /* the client ends its side, and is owed its answer */
+	THEN_SHUT,       /* the client ends its side */
 	THEN_RESET,
 	THEN_DEAF,
 	THEN_CUT_OFF,    /* the proxy is ended */
@@ -89,8 +89,17 @@ static const struct scene scenes[] = {
 	  0, 0, 0, 0, 0 },
 	{ "early refusal", POST("/reject", 10) "0123", 413, 0, ENDING_COMPLETE, "", 0, 0, 0, 0,
 	  0 },
-	{ "client shut", GET("/length/1000"), 200, 0, ENDING_COMPLETE, "", THEN_SHUT, 0, 0, 0,
+	{ "client shut", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0, 0 },
+	{ "client shut, 1.0", "GET /never HTTP/1.0\r\nHost: app\r\n\r\n", 0, 0,
+	  ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0, 0 },
+	{ "client shut, cache", GET("/cache/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0,
+	  0, 0, 0 },
+	{ "client shut, parts", GET("/parts"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0,
 	  0 },
+	{ "client shut, no route", "GET / HTTP/1.1\r\nHost: other\r\n\r\n", 404, 0,
+	  ENDING_NO_ROUTE, "", THEN_SHUT, 0, 0, 0, 0 },
+	{ "client half-closed", GET("/half/length/1000"), 200, 0, ENDING_COMPLETE, "", THEN_SHUT,
+	  0, 0, 0, 0 },
 	{ "client reset", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_RESET, 0, 0, 0, 0 },
 	{ "client deaf", GET("/length/1000000"), 0, 0, ENDING_CLIENT_SLOW, "", THEN_DEAF,
 	  "  send_timeout: 3s\n", 0, 0, 0 },
@@ -100,8 +109,10 @@ static const struct scene scenes[] = {
 	{ "malformed body",
 	  "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400, 0,
 	  ENDING_REQUEST_BAD, "http_request_error", 0, 0, 0, 0, 0 },
-	{ "body ends early", POST("/echo", 10) "0123", 400, 0, ENDING_REQUEST_BAD,
+	{ "body ends early", POST("/half/echo", 10) "0123", 400, 0, ENDING_REQUEST_BAD,
 	  "http_request_error", THEN_SHUT, 0, 0, 0, 0 },
+	{ "client shut amid its body", POST("/echo", 10) "0123", 0, 0, ENDING_CLIENT_GONE, "",
+	  THEN_SHUT, 0, 0, 0, 0 },
 	{ "slow body", POST("/echo", 10) "0123", 408, 0, ENDING_REQUEST_LATE,
 	  "http_request_error", 0, "  receive_timeout: 4s\n", 0, 4000, 4200 },
 	{ "slow head", "GET / HT", 408, 0, ENDING_REQUEST_LATE, "close", 0,
@@ -363,6 +374,98 @@ static void test_queue(void **state)
 	assert_true(reached[ENDING_QUEUE_LATE]);
 }
 
+/* ---- clients that leave ------------------------------------------------------ */
+
+/* Who has left is out of the queue, and never asked of an origin. */
+static void left_in_queue(struct proxyrig *r)
+{
+	struct actor *holds = ask(r, GET("/never")), *leave[5];
+	const uint64_t *waiting = &r->upstream_stats[0].waiting;
+
+	SIMRIG_UNTIL(&r->sim, r->asked == 1, 1000);
+	for (size_t i = 0; i < COUNT(leave); i++)
+		leave[i] = ask(r, GET("/length/5"));
+	SIMRIG_UNTIL(&r->sim, *waiting == COUNT(leave), 1000);
+	for (size_t i = 0; i < COUNT(leave); i++)
+		actor_shut(leave[i]);
+	SIMRIG_UNTIL(&r->sim, *waiting == 0, 200);
+	assert_int_equal(r->stats.requests_abandoned, COUNT(leave));
+	for (size_t i = 0; i < COUNT(leave); i++) {
+		SIMRIG_UNTIL(&r->sim, actor_over(leave[i]), 200);
+		assert_true(leave[i]->eof && leave[i]->in_n == 0);
+	}
+	actor_close(holds);
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections == 0, 5000);
+	assert_int_equal(r->asked, 1);
+	assert_int_equal(proxyrig_logged(r, "\"status\":499"), 6);
+}
+
+/* Nothing is asked again, and no pause is waited for. */
+static void left_in_pause(struct proxyrig *r)
+{
+	struct actor *a;
+
+	r->ill = 100;
+	r->ill_path = "/status/503";
+	a = ask(r, GET("/again/length/7"));
+	SIMRIG_UNTIL(&r->sim, r->asked == 3, 1000);
+	simrig_run(&r->sim, 200);
+	assert_int_equal(r->stats.exchanges, 1);
+	actor_shut(a);
+	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 200);
+	simrig_run(&r->sim, 120000);
+	assert_int_equal(r->asked, 3);
+	assert_ended(r, ENDING_CLIENT_GONE);
+}
+
+/* Its FIN stands behind more than is received now. */
+static void left_behind_requests(struct proxyrig *r)
+{
+	struct actor *a = ask(r, GET("/never"));
+
+	for (unsigned i = 0; i < 2000; i++)
+		actor_says(a, GET("/length/7"));
+	actor_shut(a);
+	SIMRIG_UNTIL(&r->sim, a->fin_sent, 1000);
+	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 1200);
+	SIMRIG_UNTIL(&r->sim, actor_over(a), 200);
+	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->upstream_stats[0].connections, 0);
+}
+
+/* What has begun is delivered; what comes behind it may not have. */
+static void left_amid_response(struct proxyrig *r)
+{
+	struct actor *a = ask(r, GET("/length/1000000") GET("/never"));
+	struct answer answers[2];
+	struct slice rest;
+
+	SIMRIG_UNTIL(&r->sim, a->in_n > 0, 1000);
+	actor_shut(a);
+	SIMRIG_UNTIL(&r->sim, actor_over(a), 20000);
+	assert_true(a->eof);
+	assert_int_equal(answers_read(a, answers, 2, 0, &rest), 1);
+	assert_int_equal(answers[0].body.len, 1000000);
+	assert_int_equal(rest.len, 0);
+	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 200);
+	answers_free(answers, 1);
+}
+
+static void test_left(void **state)
+{
+	(void)state;
+	each_seed(left_in_queue, "left in queue",
+		  (struct proxyrig_options){ .upstream = "    connections: 1\n"
+							 "    queue_timeout: 60s\n" });
+	each_seed(left_in_pause, "left in pause",
+		  (struct proxyrig_options){
+			  .again = "    retry: { on: [503], tries: 6, backoff: 60s }\n" });
+	each_seed(left_behind_requests, "left behind requests",
+		  (struct proxyrig_options){ .buffers = 0 });
+	each_seed(left_amid_response, "left amid response",
+		  (struct proxyrig_options){ .buffers = 0 });
+}
+
 /* Somebody listens, but the line at the door is full. */
 static void not_reached(struct proxyrig *r)
 {
@@ -441,18 +544,19 @@ static void pipelined(struct proxyrig *r)
 	uint64_t heads = 0;
 	struct slice rest;
 	char text[256], number[24];
+	bool shuts = simrig_draw(&r->sim, 2);
 
 	for (unsigned i = 0; i < all; i++) {
-		which[i] = (unsigned)simrig_draw(&r->sim, COUNT(plays));
+		which[i] = shuts ? 0 : (unsigned)simrig_draw(&r->sim, COUNT(plays));
 		sizes[i] = plays[which[i]].n ? 1 + simrig_draw(&r->sim, plays[which[i]].n) : 0;
 		snprintf(number, sizeof(number), "%zu", sizes[i]);
 		/* Only what has a length is asked for its head: the origin sends bodies. */
-		snprintf(text, sizeof(text), "GET %s%s HTTP/1.1\r\nHost: app\r\n%s\r\n",
-			 plays[which[i]].path, sizes[i] ? number : "",
+		snprintf(text, sizeof(text), "GET %s%s%s HTTP/1.1\r\nHost: app\r\n%s\r\n",
+			 shuts ? "/half" : "", plays[which[i]].path, sizes[i] ? number : "",
 			 i + 1 == all ? "Connection: close\r\n" : "");
 		actor_says(a, text);
 	}
-	if (simrig_draw(&r->sim, 2))
+	if (shuts)
 		actor_shut(a);
 	SIMRIG_UNTIL(&r->sim, actor_over(a), 60000);
 	n = answers_read(a, answers, ANSWERS_MAX, heads, &rest);
@@ -1464,6 +1568,7 @@ static void test_all_reached(void **state)
 
 static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_queue, failed_at),
+	cmocka_unit_test_teardown(test_left, failed_at),
 	cmocka_unit_test_teardown(test_not_reached, failed_at),
 	cmocka_unit_test_teardown(test_origin_deaf, failed_at),
 	cmocka_unit_test_teardown(test_pipelined, failed_at),
