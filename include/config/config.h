@@ -218,7 +218,7 @@ struct config_hedge {
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
-	struct slice host; /* lower case, without port; empty: any */
+	struct slice host; /* in normal form (http/host.h); empty: any */
 	unsigned line;     /* where it stands in the file */
 	bool half_close;   /* a client that has sent FIN is still answered */
 	/* Of CONFIG_PROXY: */

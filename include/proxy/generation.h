@@ -56,7 +56,7 @@ struct generation {
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */
 	struct desk *desk;           /* see desk.h */
-	char *path_scratch;          /* for routing: 2 * limits.request_head bytes */
+	char *path_scratch;          /* for routing: see request_view_init() */
 	unsigned service_n;
 	struct service *services[];  /* by index of config->upstreams */
 };

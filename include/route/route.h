@@ -4,19 +4,21 @@
 
 #include "config/config.h"
 #include "http/forwarding.h"
+#include "http/host.h"
 
 /* The request as routes and variables see it; the worker's scratch, no longer alive
  * than the head. */
 struct request_view {
 	const struct head *head;
 	struct slice path;                /* normal form (http/path.h) */
-	struct slice host;                /* lower case, without port */
+	struct slice host;                /* normal form (http/host.h), without port */
 	struct slice client;              /* address text, as it is believed */
 	const struct forwarding *forwarding; /* for origins; set by who asks them */
 	const struct config_route *route; /* once matched; for ${path.rest} */
 };
 
-/* Fills path and host; `scratch` has room for head->path.len + head->authority.len. */
+/* Fills path and host; `scratch` has room for head->path.len + head->authority.len +
+ * HOST_GROWTH. */
 void request_view_init(struct request_view *v, const struct head *h, struct slice client,
 		       char *scratch);
 

@@ -1,7 +1,6 @@
 #include "reader.h"
 
-#include <ctype.h>
-
+#include "http/host.h"
 #include "http/path.h"
 #include "reach.h"
 #include "value.h"
@@ -82,10 +81,8 @@ static void host_read(struct reader *r, const struct node *n, struct config_rout
 		route->path.len = 0; /* compared with no other route */
 		return;
 	}
-	copy = arena_text(r->memory, n->text);
-	for (size_t i = 0; i < n->text.len; i++)
-		copy[i] = (char)tolower((unsigned char)copy[i]);
-	route->host = (struct slice){ copy, n->text.len };
+	copy = arena_take(r->memory, n->text.len + HOST_GROWTH);
+	route->host = (struct slice){ copy, host_normalize(copy, n->text) };
 }
 
 static void action_read(struct reader *r, const struct node *n,

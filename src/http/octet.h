@@ -81,4 +81,26 @@ static inline int octet_percent(struct slice s, size_t i)
 	return (int)(octet_hex_value(s.ptr[i + 1]) << 4 | octet_hex_value(s.ptr[i + 2]));
 }
 
+/* Writes the normal form (RFC 3986 6.2.2) of the octet at s.ptr[*i], one to three bytes, and
+ * moves *i behind it. */
+static inline size_t octet_normalize(char *out, struct slice s, size_t *i)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	int value = s.ptr[*i] == '%' ? octet_percent(s, *i) : -1;
+
+	if (value < 0) {
+		out[0] = s.ptr[(*i)++];
+		return 1;
+	}
+	*i += 3;
+	if (octet_is((char)value, OCTET_UNRESERVED)) {
+		out[0] = (char)value;
+		return 1;
+	}
+	out[0] = '%';
+	out[1] = digits[value >> 4];
+	out[2] = digits[value & 15];
+	return 3;
+}
+
 #endif

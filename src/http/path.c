@@ -2,27 +2,6 @@
 
 #include "octet.h"
 
-/* Writes the normal form of the octet at path.ptr[*i] and moves *i behind it. */
-static size_t octet_write(char *out, struct slice path, size_t *i)
-{
-	static const char digits[] = "0123456789ABCDEF";
-	int value = path.ptr[*i] == '%' ? octet_percent(path, *i) : -1;
-
-	if (value < 0) {
-		out[0] = path.ptr[(*i)++];
-		return 1;
-	}
-	*i += 3;
-	if (octet_is((char)value, OCTET_UNRESERVED)) {
-		out[0] = (char)value;
-		return 1;
-	}
-	out[0] = '%';
-	out[1] = digits[value >> 4];
-	out[2] = digits[value & 15];
-	return 3;
-}
-
 /* Where the segment ends up that begins behind out[start - 1], a "/", and ends
  * before out[n]: in its place, or nowhere, or taking the one before it along. */
 static size_t segment_close(const char *out, size_t start, size_t n)
@@ -53,7 +32,7 @@ size_t path_normalize(char *out, struct slice path)
 
 		out[n++] = path.ptr[i++];
 		while (i < path.len && path.ptr[i] != '/')
-			n += octet_write(out + n, path, &i);
+			n += octet_normalize(out + n, path, &i);
 		end = segment_close(out, start, n);
 		/* A dot segment at the end leaves its slash (RFC 3986 5.2.4). */
 		if (end != n && i == path.len)

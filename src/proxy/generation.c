@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "desk.h"
+#include "http/host.h"
 #include "service.h"
 
 /* ---- services --------------------------------------------------------------- */
@@ -155,7 +156,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 	g->over = o->over;
 	g->owner = o->owner;
 	g->desk = desk_new(config, p->tick->now_us);
-	g->path_scratch = malloc(2 * (size_t)config->limits.request_head);
+	g->path_scratch = malloc(2 * (size_t)config->limits.request_head + HOST_GROWTH);
 	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->desk; i++) {
 		const struct config_upstream *u = &config->upstreams[i];
 		struct service *s = service_find(p, u);

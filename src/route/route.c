@@ -2,36 +2,16 @@
 
 #include "http/path.h"
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-/* Without ":PORT", which stands behind the bracket of an IPv6 address. */
-static struct slice without_port(struct slice authority)
-{
-	size_t n = authority.len;
-
-	while (n > 0 && authority.ptr[n - 1] >= '0' && authority.ptr[n - 1] <= '9')
-		n--;
-	if (n > 0 && authority.ptr[n - 1] == ':')
-		authority.len = n - 1;
-	return authority;
-}
-
 void request_view_init(struct request_view *v, const struct head *h, struct slice client,
 		       char *scratch)
 {
-	struct slice host = without_port(h->authority);
-	char *lowered;
+	char *host = scratch + h->path.len;
 
 	*v = (struct request_view){ .head = h, .client = client };
 	v->path = (struct slice){ scratch, path_normalize(scratch, h->path) };
 	ASSERT(v->path.len <= h->path.len);
-	lowered = scratch + v->path.len;
-	for (size_t i = 0; i < host.len; i++)
-		lowered[i] = lower(host.ptr[i]);
-	v->host = (struct slice){ lowered, host.len };
+	v->host = (struct slice){ host, host_normalize(host, h->authority) };
+	ASSERT(v->host.len <= h->authority.len + HOST_GROWTH);
 }
 
 /* A prefix ends where a segment ends: "/api" is none of "/apix". */

@@ -1,6 +1,7 @@
 /* Request targets, Host and paths: what the router sees of "METHOD TARGET\nHOST". No spelling
  * gets around a route, since there is one normal form and it is the one that a second writer
  * of RFC 3986 6.2.2 comes to. */
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,17 +116,47 @@ static void check_route(const struct config *c, const struct request_view *v)
 	free(host);
 }
 
-/* The authority in lower case, without its port. */
+/* "[ADDRESS]" of any other spelling of the same address. */
+static void check_address(struct slice authority, struct slice host)
+{
+	char text[64];
+	struct in6_addr received, seen;
+	const char *close = memchr(authority.ptr, ']', authority.len);
+
+	snprintf(text, sizeof(text), "%.*s", (int)(close - authority.ptr - 1), authority.ptr + 1);
+	ASSERT(inet_pton(AF_INET6, text, &received) == 1);
+	snprintf(text, sizeof(text), "%.*s", (int)host.len - 2, host.ptr + 1);
+	ASSERT(inet_pton(AF_INET6, text, &seen) == 1);
+	ASSERT(memcmp(&received, &seen, sizeof(seen)) == 0);
+	inet_ntop(AF_INET6, &received, text, sizeof(text));
+	ASSERT(slice_equal(slice_of(text), (struct slice){ host.ptr + 1, host.len - 2 }));
+}
+
+/* The authority in lower case, without its port and the dot that ends a full name. */
 static void check_host(struct slice authority, struct slice host)
 {
-	size_t n = authority.len;
-	const char *colon = n > 0 ? memrchr(authority.ptr, ':', n) : NULL;
+	const char *colon = authority.len > 0 ? memrchr(authority.ptr, ':', authority.len) : NULL;
+	char *spelled;
+	size_t n;
 
-	if (colon && (authority.ptr[0] != '[' || colon[-1] == ']'))
-		n = (size_t)(colon - authority.ptr);
+	if (authority.len > 0 && authority.ptr[0] == '[') {
+		check_address(authority, host);
+		return;
+	}
+	if (colon)
+		authority.len = (size_t)(colon - authority.ptr);
+	spelled = unescape_unreserved(authority);
+	n = strlen(spelled);
+	n -= n > 1 && spelled[n - 1] == '.';
 	ASSERT(host.len == n);
-	for (size_t i = 0; i < n; i++)
-		ASSERT(host.ptr[i] == tolower((unsigned char)authority.ptr[i]));
+	for (size_t i = 0; i < n; i++) {
+		unsigned stays = spelled[i] == '%' ? 3 : 0;
+
+		ASSERT(memcmp(host.ptr + i, spelled + i, stays) == 0);
+		i += stays > 0 ? stays - 1 : 0;
+		ASSERT(stays > 0 || host.ptr[i] == tolower((unsigned char)spelled[i]));
+	}
+	free(spelled);
 }
 
 /* ---- decoding --------------------------------------------------------------- */

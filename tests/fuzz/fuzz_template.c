@@ -150,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	check_compiled(&t, text);
 	if (head_parse_request(&h, f.at, f.left, &limits, &scanned) != VERDICT_OK)
 		return 0;
-	scratch = malloc(h.path.len + h.authority.len + 1);
+	scratch = malloc(h.path.len + h.authority.len + HOST_GROWTH);
 	request_view_init(&v, &h, SLICE("192.0.2.1"), scratch);
 	v.route = slice_starts(v.path, route.path) ? &route : NULL;
 	check_expanded(&t, &v);

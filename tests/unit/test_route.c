@@ -27,10 +27,10 @@ static const char text[] = "listen: [unix:/l]\n"
 			   "    host: Example.org\n"
 			   "    proxy: { upstream: a }\n"
 			   "  - prefix: /h\n" /* 6 */
-			   "    host: \"[::1]\"\n"
+			   "    host: \"[0::0001]\"\n"
 			   "    proxy: { upstream: a }\n"
 			   "  - prefix: /\n" /* 7 */
-			   "    host: all.test\n"
+			   "    host: All.test.\n"
 			   "    proxy: { upstream: a }\n";
 
 static const struct row {
@@ -64,6 +64,12 @@ static const struct row {
 	{ "/h", "example.org.test", 0, -1 },
 	{ "/h", "[::1]", 0, 6 },
 	{ "/h", "[::1]:80", 0, 6 },
+	{ "/h", "[0:0:0:0:0:0:0:1]:8080", 0, 6 },
+	{ "/h", "example.org.", 0, 5 },
+	{ "/h", "EXAMPLE.org.:80", 0, 5 },
+	{ "/h", "%65xample%2Eorg", 0, 5 },
+	{ "/h", "example.org..", 0, -1 },
+	{ "/h", "[::2]", 0, -1 },
 	{ "/h", "", 0, -1 },
 	{ "/", "all.test", 0, 7 },
 	{ "/anything", "All.Test:1", 0, 7 },
@@ -88,7 +94,7 @@ static int teardown(void **state)
 
 static int match(const struct head *h, unsigned from)
 {
-	size_t room = h->path.len + h->authority.len;
+	size_t room = h->path.len + h->authority.len + HOST_GROWTH;
 	char *zeros = calloc(1, room + 1), *scratch = guard_copy(zeros, room);
 	struct request_view v;
 	const struct config_route *r;

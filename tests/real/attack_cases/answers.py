@@ -1,4 +1,5 @@
 """Answers of origins that lie, break off or flood."""
+from .bodies import EXTENSIONS, MALFORMED
 from .case import (BROKEN, CLOSE, CLOSED, CUT_OFF, NOTHING, OPEN, RESET, SHUT, Case, Seen,
                    get)
 
@@ -113,6 +114,13 @@ for name, body in (
         CHUNKED + b"3\r\nabc\r\n" + body + b"0\r\n\r\n" + SMUGGLED_ANSWER)
     broken(f"chunks to HTTP/1.0: {name}", CHUNKED + b"3\r\nabc\r\n" + body + b"0\r\n\r\n",
         version=b"1.0", cut=False)
+
+for name, ext in EXTENSIONS:
+    lie(f"chunks: extension: {name}",
+        CHUNKED + b"3" + ext + b"\r\nabc\r\n0" + ext + b"\r\n\r\n", [(200, b"abc")], kept=True)
+for name, ext in MALFORMED:
+    broken(f"chunks: malformed extension: {name}",
+        CHUNKED + b"3\r\nabc\r\n1" + ext + b"\r\na\r\n0\r\n\r\n" + SMUGGLED_ANSWER)
 
 # --- answers that end early --------------------------------------------------------------------
 

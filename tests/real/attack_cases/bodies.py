@@ -67,21 +67,39 @@ bad("CR CR LF for the last line", b"0\r\n\r\r\n" + SMUGGLED)
 
 # --- extensions ----------------------------------------------------------------------
 
-for name, ext in (("a name", b";a"), ("a value", b";a=b"), ("a quoted value", b';a="b c"'),
-    ("several", b";a;b=c;d"), ("nothing", b";"),
-                  ("spaces", b" ; a = b"), ("a tab", b"\t;a"),
-                  ("an escaped quote", b';a="\\""'), ("a quoted semicolon", b';a=";"'),
-                  ("a size", b";5"), ("high bytes", b";\xff"),
-                  ("the longest", b";" + b"a" * 1000)):
+# Also of answers (answers.py).
+EXTENSIONS = (("a name", b";a"), ("a value", b";a=b"), ("a quoted value", b';a="b c"'),
+    ("several", b";a;b=c;d"), ("all characters of a token", b";!#$%&'*+-.^_`|~09aZ=!"),
+    ("spaces", b" ; a = b"), ("tabs", b"\t;\ta\t=\tb\t;\tc"),
+    ("spaces between", b" ;a ;b = c ; d"),
+    ("an escaped quote", b';a="\\""'), ("an escaped backslash", b';a="\\\\"'),
+    ("a quoted semicolon", b';a=";"'), ("an empty quoted value", b';a=""'),
+    ("a tab and high bytes, quoted", b';a="\t\xff\\\xff"'),
+    ("behind a quoted value", b';a="b" ; c'), ("a size", b";5"),
+    ("the longest", b";" + b"a" * 1000))
+MALFORMED = (("bare LF", b";a\n"), ("bare LF and a chunk", b";a\n0\r\n\r\n"),
+    ("bare CR", b";a\rb"), ("quoted LF", b';a="\n"'), ("quoted CR LF", b';a="\r\n"'),
+    ("an escaped CR", b';a="\\\r\n"'), ("NUL", b";a\x00"), ("quoted NUL", b';a="\x00"'),
+    ("an escaped control character", b';a="\\\x01"'),
+    ("control character", b";\x01"), ("DEL", b";\x7f"), ("quoted DEL", b';a="\x7f"'),
+    ("too long", b";" + b"a" * 1100), ("too long, quoted", b';a="' + b"a" * 1100 + b'"'),
+    ("without end", b";" + b"a" * 20000),
+    ("no semicolon", b" a"), ("a vertical tab", b"\x0b;a"), ("CR CR LF", b";a\r\r\n"),
+    ("nothing", b";"), ("a space", b"; "), ("nothing, twice", b";;"), ("nothing before", b";;a"),
+    ("nothing behind", b";a;"), ("high bytes", b";\xff"), ("an at sign", b";a@b=c"),
+    ("a quoted name", b';"a"'), ("no name", b";=b"), ("no value", b";a="),
+    ("no value, and another", b";a=;b"), ("two values", b";a=b=c"),
+    ("a space within a name", b";a b"), ("a space within a value", b";a=b c"),
+    ("a space at the end", b";a "), ("a space behind a value", b";a=b "),
+    ("a space behind a quoted value", b';a="b" '),
+    ("a quote within a value", b';a=b"c"'), ("a quote that stays open", b';a="b'),
+    ("an escape that stays open", b';a="b\\"'), ("letters behind a quote", b';a="b"c'),
+    ("a high byte in a value", b";a=\xff"), ("a comma", b";a,b"), ("a slash in a value", b";a=b/c"))
+for name, ext in EXTENSIONS:
     good(f"extension: {name}", b"5" + ext + b"\r\nabcde\r\n0" + ext + b"\r\n\r\n", b"abcde")
-for name, ext in (("bare LF", b";a\n"), ("bare LF and a chunk", b";a\n0\r\n\r\n"),
-    ("bare CR", b";a\rb"), ("quoted LF", b';a="\n"'),
-                  ("quoted CR LF", b';a="\r\n"'), ("NUL", b";a\x00"),
-                  ("control character", b";\x01"), ("DEL", b";\x7f"),
-                  ("too long", b";" + b"a" * 1100), ("without end", b";" + b"a" * 20000),
-                  ("no semicolon", b" a"),
-                  ("a vertical tab", b"\x0b;a"), ("CR CR LF", b";a\r\r\n")):
+for name, ext in MALFORMED:
     bad(f"extension: {name}", b"5" + ext + b"\r\nabcde\r\n" + END + SMUGGLED)
+    bad(f"extension of the last chunk: {name}", b"0" + ext + b"\r\n\r\n" + SMUGGLED)
 bad("many extensions",
     (b"1;" + b"a" * 900 + b"\r\na\r\n") * 2 + b"1;" + b"a" * 1100 + b"\r\na\r\n" + END)
 

@@ -158,7 +158,8 @@ add(passed, "an absolute target in HTTP/1.0",
 # --- Host --------------------------------------------------------------------------
 
 HOSTS_REFUSED = (
-    ("missing", b""), ("twice", b"Host: x\r\nHost: x\r\n"),
+    ("missing", b""), ("empty", b"Host:\r\n"), ("of spaces", b"Host: \t \r\n"),
+    ("twice", b"Host: x\r\nHost: x\r\n"),
     ("twice, differing", b"Host: x\r\nHost: y\r\n"),
     ("twice, in other case", b"Host: x\r\nhOST: x\r\n"),
     ("twice, apart", b"Host: x\r\nA: b\r\nHost: y\r\n"),
@@ -187,7 +188,8 @@ for host in (b"x", b"X.Example", b"x:80", b"x:", b"127.0.0.1:1", b"[::1]",
     b"[::ffff:1.2.3.4]:65535",
              b"a_b", b"x.", b"xn--nxasmq6b", b"a%41", b"-", b"x'y(z)!$&*+;=~"):
     add(passed, "Host " + host.decode(), get(host=b"Host: " + host + b"\r\n"), Seen(host=host))
-add(passed, "Host is empty", get(host=b"Host:\r\n"), Seen(host=b""))
+add(refused, "Host is empty, OPTIONS *", get(target=b"*", host=b"Host:\r\n", method=b"OPTIONS"))
+add(refused, "Host is empty in HTTP/1.0", get(host=b"Host:\r\n", version=b"1.0") + SMUGGLED)
 add(passed, "Host in other letters, with spaces", get(host=b"hOsT:\t x \r\n"), Seen())
 add(passed, "Connection names Host", get(b"Connection: Host\r\n"), Seen())
 
