@@ -1,9 +1,9 @@
 /* Bodies: where they end, and what of the bytes is body (RFC 9112 6, 7.1).
  *
- * The chunked coding is read by us and not by llhttp, which lets bare LF and any
- * chunk extension pass: only CRLF ends a line, sizes may not overflow, extensions
- * are dropped and bounded. Works on whatever is at hand: cut anywhere gives the
- * same. 24 bytes of state. Pure. */
+ * The chunked coding is read by us and not by llhttp, which lets bare LF pass: only
+ * CRLF ends a line, sizes may not overflow, extensions follow the grammar of RFC 9112
+ * 7.1.1, are bounded, and are dropped. Works on whatever is at hand: cut anywhere gives
+ * the same. 24 bytes of state. Pure. */
 #ifndef HTTP_BODY_H
 #define HTTP_BODY_H
 

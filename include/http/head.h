@@ -10,12 +10,12 @@
  * get smuggled.
  *
  * What was decided where the RFCs leave a choice: bytes that browsers leave
- * unencoded in a target ("|", "{") pass, fragments and non-ASCII do not. A Host
- * value may be empty (no authority), but not a host with a port or an absolute
- * target without one. Content-Length is one field of one number up to INT64_MAX.
- * Connection may name any field away but Host; at most 64 options. Upgrade counts
- * if it is one field of well-formed protocols and none is h2c. An HTTP/1.0 message
- * has neither Expect nor TE nor Upgrade.
+ * unencoded in a target ("|", "{") pass, fragments and non-ASCII do not. Host is never
+ * empty, but beside a target that has an authority of its own; an HTTP/1.0 request
+ * without Host has none (RFC 9112 3.3). Content-Length is one field of one number up to
+ * INT64_MAX. Connection may name any field away but Host; at most 64 options. Upgrade
+ * counts if it is one field of well-formed protocols and none is h2c. An HTTP/1.0
+ * message has neither Expect nor TE nor Upgrade.
  *
  * All slices point into the parsed bytes. Owner: the worker's scratch; a head
  * lives no longer than the step that parsed it. Pure: no allocation, no I/O. */

@@ -7,11 +7,19 @@
 #define SIZE_DIGITS_MAX 16
 
 enum state {
-	IDENTITY,      /* a length, or until the connection ends */
-	SIZE,          /* the first digit of a chunk size */
-	SIZE_MORE,     /* further digits, or what ends them */
-	EXTENSION_OWS, /* after a size: spaces, which only ";" may end */
-	EXTENSION,
+	IDENTITY,  /* a length, or until the connection ends */
+	SIZE,      /* the first digit of a chunk size */
+	SIZE_MORE, /* further digits, or what ends them */
+	/* Extensions (RFC 9112 7.1.1). */
+	BLANKS_ENDED, /* blanks behind a size or value: only ";" may end them */
+	NAME_START,   /* blanks behind ";" */
+	NAME,
+	NAME_ENDED,  /* blanks behind a name: ";" or "=" */
+	VALUE_START, /* blanks behind "=" */
+	VALUE,
+	QUOTED,
+	ESCAPED,
+	QUOTED_END,
 	LINE_LF, /* the CR of the chunk line was read */
 	DATA,
 	DATA_CR,
@@ -60,33 +68,93 @@ static void size_digit_read(struct body *b, char c)
 	b->state = SIZE_MORE;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 static void size_end_read(struct body *b, char c)
 {
 	b->line_bytes = 0;
 	if (c == '\r')
 		b->state = LINE_LF;
 	else if (c == ';')
-		b->state = EXTENSION;
-	else if (c == ' ' || c == '\t')
-		b->state = EXTENSION_OWS;
+		b->state = NAME_START;
+	else if (is_blank(c))
+		b->state = BLANKS_ENDED;
 	else
 		broken(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
 }
 
+/* In quotes: HTAB, SP, what is visible, and what is not ASCII (RFC 9110 5.6.4). */
+static enum state quoted_next(enum state state, char c)
+{
+	if (c == '\x7f' || ((uint8_t)c < 0x20 && c != '\t'))
+		return BROKEN;
+	if (state == ESCAPED)
+		return QUOTED;
+	return c == '"' ? QUOTED_END : c == '\\' ? ESCAPED : QUOTED;
+}
+
+/* Behind a name or a value, of which blanks may follow, but no end behind those. */
+static enum state end_next(enum state blanks, char c)
+{
+	if (c == '\r')
+		return LINE_LF;
+	if (c == ';')
+		return NAME_START;
+	return is_blank(c) ? blanks : BROKEN;
+}
+
+/* What follows in an extension; BROKEN: c may not. */
+static enum state extension_next(enum state state, char c)
+{
+	bool token = octet_is(c, OCTET_TOKEN);
+
+	switch (state) {
+	case BLANKS_ENDED:
+		return c == '\r' ? BROKEN : end_next(state, c);
+	case NAME_START:
+		return token ? NAME : is_blank(c) ? state : BROKEN;
+	case NAME:
+		return token ? NAME : c == '=' ? VALUE_START : end_next(NAME_ENDED, c);
+	case NAME_ENDED:
+		return c == '=' ? VALUE_START : c == '\r' ? BROKEN : end_next(state, c);
+	case VALUE_START:
+		return token ? VALUE : c == '"' ? QUOTED : is_blank(c) ? state : BROKEN;
+	case VALUE:
+		return token ? VALUE : end_next(BLANKS_ENDED, c);
+	case QUOTED_END:
+		return end_next(BLANKS_ENDED, c);
+	case QUOTED:
+	case ESCAPED:
+		return quoted_next(state, c);
+	case IDENTITY:
+	case SIZE:
+	case SIZE_MORE:
+	case LINE_LF:
+	case DATA:
+	case DATA_CR:
+	case DATA_LF:
+	case TRAILERS:
+	case BROKEN:
+	case END:
+		break;
+	}
+	return BROKEN;
+}
+
 static void extension_read(struct body *b, char c)
 {
-	if (c == '\r' && b->state == EXTENSION)
-		b->state = LINE_LF;
-	else if (c == '\n')
+	enum state next = extension_next((enum state)b->state, c);
+
+	if (c == '\n')
 		broken(b, FAULT_BARE_LF);
-	else if (++b->line_bytes > EXTENSION_BYTES_MAX)
+	else if (next == BROKEN ||
+		 (next != LINE_LF && ++b->line_bytes > EXTENSION_BYTES_MAX))
 		broken(b, FAULT_CHUNK_EXTENSION);
-	else if (c == ';')
-		b->state = EXTENSION;
-	else if (c == ' ' || c == '\t')
-		return;
-	else if (b->state == EXTENSION_OWS || (uint8_t)c < 0x20 || c == 0x7f)
-		broken(b, FAULT_CHUNK_EXTENSION);
+	else
+		b->state = (uint8_t)next;
 }
 
 static void line_lf_read(struct body *b, char c)
@@ -120,8 +188,15 @@ static void octet_read(struct body *b, char c)
 		else
 			size_end_read(b, c);
 		break;
-	case EXTENSION_OWS:
-	case EXTENSION:
+	case BLANKS_ENDED:
+	case NAME_START:
+	case NAME:
+	case NAME_ENDED:
+	case VALUE_START:
+	case VALUE:
+	case QUOTED:
+	case ESCAPED:
+	case QUOTED_END:
 		extension_read(b, c);
 		break;
 	case LINE_LF:
@@ -173,8 +248,15 @@ enum body_event body_next(struct body *b, const char *bytes, size_t n, size_t *u
 			return BODY_END;
 		case SIZE:
 		case SIZE_MORE:
-		case EXTENSION_OWS:
-		case EXTENSION:
+		case BLANKS_ENDED:
+		case NAME_START:
+		case NAME:
+		case NAME_ENDED:
+		case VALUE_START:
+		case VALUE:
+		case QUOTED:
+		case ESCAPED:
+		case QUOTED_END:
 		case LINE_LF:
 		case DATA_CR:
 		case DATA_LF:

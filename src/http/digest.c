@@ -168,8 +168,9 @@ static enum fault framing_digest(struct head *h, const struct seen *seen)
 	return FAULT_NONE;
 }
 
-/* An empty Host is what a client sends whose target has no authority (RFC 9110
- * 7.2); an absolute target has one, and it wins (RFC 9112 3.2.2). */
+/* The authority of an absolute target beats Host (RFC 9112 3.2.2). Without one an empty Host
+ * makes a URI of http that has no host, which is none (RFC 9110 4.2.1), and there is no authority
+ * to put in its place (RFC 9112 3.3). */
 static enum fault host_digest(struct head *h, const struct seen *seen)
 {
 	struct slice host;
@@ -181,9 +182,10 @@ static enum fault host_digest(struct head *h, const struct seen *seen)
 	host = seen->first[HEADER_HOST]->value;
 	if (host.len > 0 && !line_authority_valid(host))
 		return FAULT_HOST;
-	if (h->target_form == TARGET_ORIGIN || h->target_form == TARGET_ASTERISK)
-		h->authority = host;
-	return FAULT_NONE;
+	if (h->target_form == TARGET_ABSOLUTE || h->target_form == TARGET_AUTHORITY)
+		return FAULT_NONE;
+	h->authority = host;
+	return host.len > 0 ? FAULT_NONE : FAULT_HOST_EMPTY;
 }
 
 /* HTTP/1.0 knows neither interim responses nor trailers. */

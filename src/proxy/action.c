@@ -20,7 +20,7 @@ static struct slice host_for(const struct generation *g, const struct config_pro
 {
 	const char *address = g->config->upstreams[proxy->upstream].servers[0].address;
 
-	if (proxy->host.len > 0 || h->authority.len > 0 || head_find(h, HEADER_HOST))
+	if (proxy->host.len > 0 || h->authority.len > 0)
 		return proxy->host;
 	return strncmp(address, "unix:", 5) == 0 ? SLICE("localhost") : slice_of(address);
 }

@@ -126,12 +126,12 @@ static void check_same(const struct outcome *a, const struct outcome *b)
 
 /* It was refused for a limit of ours, or since trailers said something about framing, which we
  * do not even read over when it makes no sense. */
-static bool is_stricter(enum fault f, struct slice trailers)
+static bool is_stricter(enum fault f, size_t n, struct slice trailers)
 {
 	static struct strict_head h;
 
-	return f == FAULT_CHUNK_LARGE || f == FAULT_CHUNK_EXTENSION ||
-	       f == FAULT_TRAILER_LARGE ||
+	return f == FAULT_CHUNK_LARGE || f == FAULT_TRAILER_LARGE ||
+	       (f == FAULT_CHUNK_EXTENSION && n > 1024) ||
 	       (f == FAULT_TRAILER && strict_section(&h, trailers) == STRICT_OK &&
 		strict_count(&h, "Content-Length") + strict_count(&h, "Transfer-Encoding") > 0);
 }
@@ -148,7 +148,7 @@ static void check_strict(const struct outcome *o, struct slice s, enum framing f
 	case STRICT_OK:
 		ASSERT(o->event == BODY_END ||
 		       (o->event == BODY_BAD &&
-			is_stricter(o->fault, slice_after(s, b.trailers_at))));
+			is_stricter(o->fault, s.len, slice_after(s, b.trailers_at))));
 		break;
 	case STRICT_PART: /* what is wrong may be told sooner there, or sooner here */
 	case STRICT_BAD:

@@ -221,7 +221,8 @@ static const char *ours_wrong(const struct strict_head *out, const struct strict
 	bool upgrade = strict_count(out, "Upgrade") == 1, te = strict_count(out, "TE") == 1;
 
 	if (!slice_equal(out->fields[0].name, SLICE("Host")) ||
-	    !slice_equal(out->fields[0].value, in->authority))
+	    (in->authority.len > 0 && !slice_equal(out->fields[0].value, in->authority)) ||
+	    out->fields[0].value.len == 0)
 		return "Host";
 	if (strict_count(out, "X-Forwarded-For") != 1 ||
 	    !slice_equal(strict_find(out, "X-Forwarded-For"), client))

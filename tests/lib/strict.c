@@ -344,6 +344,8 @@ static enum strict_verdict host_read(struct strict_head *h)
 		return bad(&h->why, "number of Hosts");
 	if (!strict_authority(host))
 		return bad(&h->why, "Host");
+	if (!h->authority.ptr && host.ptr && host.len == 0)
+		return bad(&h->why, "http without a host");
 	if (!h->authority.ptr)
 		h->authority = host.ptr ? host : SLICE("");
 	return STRICT_OK;
@@ -408,6 +410,61 @@ enum strict_framing strict_answer(const struct strict_head *h, struct slice meth
 
 /* ---- bodies ----------------------------------------------------------------- */
 
+static size_t blanks(struct slice s)
+{
+	size_t n = 0;
+
+	while (n < s.len && (s.ptr[n] == ' ' || s.ptr[n] == '\t'))
+		n++;
+	return n;
+}
+
+/* token / quoted-string (RFC 9110 5.6.4) at the front; 0: neither. */
+static size_t word(struct slice s, bool may_be_quoted)
+{
+	size_t n = 0;
+
+	if (may_be_quoted && s.len > 0 && s.ptr[0] == '"') {
+		for (n = 1; n < s.len && s.ptr[n] != '"'; n++)
+			if (s.ptr[n] == '\\' && ++n == s.len)
+				return 0;
+		return n < s.len ? n + 1 : 0;
+	}
+	while (n < s.len && is_token((struct slice){ s.ptr + n, 1 }))
+		n++;
+	return n;
+}
+
+/* *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] ) (RFC 9112 7.1.1) of a line,
+ * in which there are no controls. */
+static bool are_extensions(struct slice s)
+{
+	while (s.len > 0) {
+		struct slice rest;
+		size_t n;
+
+		s = slice_after(s, blanks(s));
+		if (s.len == 0 || s.ptr[0] != ';')
+			return false;
+		s = slice_after(s, 1);
+		s = slice_after(s, blanks(s));
+		n = word(s, false);
+		if (n == 0)
+			return false;
+		s = slice_after(s, n);
+		rest = slice_after(s, blanks(s));
+		if (rest.len == 0 || rest.ptr[0] != '=')
+			continue;
+		rest = slice_after(rest, 1);
+		rest = slice_after(rest, blanks(rest));
+		n = word(rest, true);
+		if (n == 0)
+			return false;
+		s = slice_after(rest, n);
+	}
+	return true;
+}
+
 /* chunk-size [ chunk-ext ] (RFC 9112 7.1) */
 static enum strict_verdict size_read(struct strict_body *b, struct slice line, uint64_t *size)
 {
@@ -429,8 +486,7 @@ static enum strict_verdict size_read(struct strict_body *b, struct slice line, u
 	if (line.len == 0)
 		return STRICT_OK;
 	b->odd = "chunk extension";
-	line = slice_trim(line);
-	if (line.len == 0 || line.ptr[0] != ';')
+	if (!are_extensions(line))
 		return bad(&b->why, "behind a chunk size");
 	return STRICT_OK;
 }

@@ -114,9 +114,9 @@ static const struct {
 	{ "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "", "", FRAMING_NONE, 0, false,
 	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
 	/* HTTP/1.0: Host and version are ours, a 100 is not asked for. */
-	{ "GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n", "", "",
+	{ "GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n", "", "o:1",
 	  FRAMING_NONE, 0, false,
-	  "GET / HTTP/1.1\r\nHost: \r\nVia: 1.0 fairlead\r\nX-Forwarded-For: 192.0.2.1\r\n"
+	  "GET / HTTP/1.1\r\nHost: o:1\r\nVia: 1.0 fairlead\r\nX-Forwarded-For: 192.0.2.1\r\n"
 	  "X-Forwarded-Proto: http\r\n\r\n" },
 	/* Framing is written from what was understood. */
 	{ "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n\r\n", "", "",

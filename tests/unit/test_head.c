@@ -221,7 +221,12 @@ static const struct row requests[] = {
 	GOOD(HOST(" [1:2:3:4:5:6:1.2.3.4]"),
 	     "GET 0 origin /  @[1:2:3:4:5:6:1.2.3.4] 1.1 none keep "
 	     "{=Host:[1:2:3:4:5:6:1.2.3.4]}"),
-	GOOD(HOST(""), "GET 0 origin /  @ 1.1 none keep {=Host:}"),
+	BAD(HOST(""), HOST_EMPTY),
+	BAD(HOST(" \t"), HOST_EMPTY),
+	BAD("GET / HTTP/1.0\r\nHost:\r\n\r\n", HOST_EMPTY),
+	BAD("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", HOST_EMPTY),
+	GOOD("GET http://a/ HTTP/1.1\r\nHost:\r\n\r\n",
+	     "GET 0 absolute /  @a 1.1 none keep {=Host:}"),
 	GOOD("GET / HTTP/1.0\r\n\r\n", "GET 0 origin /  @ 1.0 none"),
 	GOOD("GET / HTTP/1.0\r\nhOsT: x\r\n\r\n",
 	     "GET 0 origin /  @x 1.0 none {=hOsT:x}"),
@@ -842,7 +847,9 @@ static void mutants(void **state)
 							   &scanned);
 		enum verdict verdict;
 
-		assert_int_not_equal(whole.fault, FAULT_FIELD_VALUE);
+		/* llhttp takes no tab behind a Content-Length, though RFC 9110 5.5 does. */
+		assert_true(whole.fault != FAULT_FIELD_VALUE ||
+			    memmem(text, n, "\t\r\n", 3));
 		scanned = 0;
 		verdict = head_parse_request(&cut, text, random_below((uint32_t)n),
 					     &limits, &scanned);
