@@ -137,15 +137,24 @@ struct io_options {
 	uint32_t buffers;           /* most receive buffers, 1 … 65,535 */
 	bool writes;                /* io_write() will be used: no thread is started
 				       for it later */
-	uint32_t entries;           /* submission queue; 0: 1024 */
-	uint32_t cq_entries;        /* completion queue; 0: 8192 */
+	uint32_t entries;           /* submission queue; 0: 256 */
+	uint32_t cq_entries;        /* completion queue; 0: 1024 */
 	uint64_t seed;              /* sim: draws order, sizes and delays */
 };
 
-/* Tries a real ring with a real operation. Returns IO_ENGINE_RING, or
+/* Tries a small ring with a real operation. Returns IO_ENGINE_RING, or
  * IO_ENGINE_EPOLL and in `why` one line that says which of kernel, sysctl or
- * seccomp filter refused, and the remedy. */
+ * seccomp filter refused, and the remedy. Whether memory is there for as many as are
+ * needed only io_open() tells. */
 enum io_engine_kind io_choose(char *why, size_t why_size);
+
+/* The same line for a program whose io_open() has failed with `error`, for one of `loops` that
+ * it wanted. */
+void io_explain(enum io_engine_kind kind, int error, unsigned loops, char *why,
+		size_t why_size);
+
+/* Raises the limit of locked memory, against which rings count, as far as this process may. */
+void io_raise_limit(void);
 
 /* "io_uring", "epoll", "sim". */
 const char *io_engine_name(enum io_engine_kind kind);

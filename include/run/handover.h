@@ -29,7 +29,8 @@ struct handover {
 #define CHANNEL_RETIRE 'T' /* another worker process has the listeners now */
 #define CHANNEL_LOAD 'L'   /* a delivery follows: another configuration */
 /* To the supervisor: */
-#define CHANNEL_READY 'R'
+#define CHANNEL_READY_RING 'R' /* the engine that it has got */
+#define CHANNEL_READY_EPOLL 'E'
 #define CHANNEL_ADOPTED 'A'
 #define CHANNEL_REFUSED 'N'
 

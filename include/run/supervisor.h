@@ -25,7 +25,7 @@
 #define SUPERVISOR_RESERVED_FDS 200u
 
 struct run_options {
-	enum io_engine_kind engine; /* not AUTO */
+	enum io_engine_kind engine; /* AUTO: a worker process takes what it gets */
 	unsigned workers;           /* >= 1 */
 	size_t descriptors;         /* the limit in force */
 	char **argv;                /* of the program, for the one that takes its place */

@@ -1,7 +1,7 @@
 /* Another program in the place of this one, without a moment in which nobody listens.
  *
  *   this supervisor ─ tries ──▶ the program at our path, in a child: reads and checks the
- *          │                    configuration, chooses the engine, keeps a snapshot
+ *          │                    configuration, keeps a snapshot
  *          ▼ it can
  *   exec: the same process id, the same listening sockets, the same worker processes
  *          ▼

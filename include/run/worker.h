@@ -18,6 +18,7 @@ struct worker;
 /* What all workers of the process share. */
 struct workers {
 	const struct run_options *options;
+	enum io_engine_kind engine; /* of all loops */
 	struct editions *editions;  /* the control thread's */
 	struct quota clients, descriptors;
 	struct pool *pool;
@@ -53,12 +54,14 @@ struct worker {
 	_Atomic bool ready;         /* its loop and mailbox are open */
 	struct message started;     /* worker to control */
 	struct message ended;
-	sem_t begin;                /* the sandbox is closed */
-	sem_t let_go;               /* nobody looks at its counters any more */
+	sem_t opened; /* its loop is there, or `error` says why not */
+	sem_t chosen; /* it knows which engine is that of all */
+	sem_t begin;  /* the sandbox is closed */
+	sem_t let_go; /* nobody looks at its counters any more */
 };
 
-/* Starts the thread, which opens all it will need; `started` follows, with w->error set if
- * it could not. Returns 0 or a negative errno. */
+/* Starts the thread, which opens a loop (loops.h) and then all it will need; `started` follows,
+ * with w->error set if it could not. Returns 0 or a negative errno. */
 int worker_start(struct worker *w);
 
 /* The control thread, after `started`: go to work. */

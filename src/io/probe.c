@@ -1,12 +1,15 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -67,7 +70,10 @@ static int receive_byte(struct io_loop *loop, bool cap)
 
 static int try_ring(const struct ring_features *has, const char **stage)
 {
-	const struct io_options options = { .engine = IO_ENGINE_RING, .buffers = 1 };
+	/* Small, as it still counts for a while when it is gone: see RELEASE_MS. */
+	const struct io_options options = {
+		.engine = IO_ENGINE_RING, .buffers = 1, .entries = 8, .cq_entries = 16
+	};
 	struct io_loop *loop;
 	int res = ring_start(&loop, &options, has, stage);
 
@@ -114,7 +120,7 @@ static int disabled_by_sysctl(void)
 	return value;
 }
 
-static void say_not_permitted(char *why, size_t size)
+static void say_not_permitted(const char *stage, char *why, size_t size)
 {
 	int value = disabled_by_sysctl();
 
@@ -129,16 +135,51 @@ static void say_not_permitted(char *why, size_t size)
 			"a seccomp filter or security module refuses %s (container runtimes "
 			"do by default); allow io_uring_setup, io_uring_enter and "
 			"io_uring_register in its profile (examples/seccomp.json)",
-			probe.stage);
+			stage);
 }
 
-static void say_why(char *why, size_t size)
+/* It does not bind who may lock what he likes. */
+static bool is_limited(rlim_t *limit)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[2] = { { 0 } };
+	struct rlimit locked;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &locked) < 0 || locked.rlim_cur == RLIM_INFINITY)
+		return false;
+	*limit = locked.rlim_cur;
+	return syscall(SYS_capget, &head, sets) < 0 ||
+	       !(sets[0].effective & 1u << CAP_IPC_LOCK);
+}
+
+static void say_no_memory(unsigned loops, char *why, size_t size)
+{
+	unsigned kib = (unsigned)(ring_bytes(&(struct io_options){ 0 }) / 1024);
+	rlim_t limit;
+
+	if (is_limited(&limit))
+		snprintf(
+			why, size,
+			"%u rings take %u KiB of locked memory, and the limit is %llu KiB "
+			"for all processes of this user together (RLIMIT_MEMLOCK); raise it "
+			"with 'LimitMEMLOCK=infinity' in the unit of systemd, '--ulimit "
+			"memlock=-1' of docker run, or 'ulimit -l unlimited'",
+			loops, loops * kib, (unsigned long long)limit / 1024);
+	else
+		snprintf(
+			why, size,
+			"no memory for %u rings of %u KiB; raise the memory limit of the "
+			"control group ('MemoryMax=' of systemd, '--memory' of docker run)",
+			loops, kib);
+}
+
+static void say_why(int error, const char *stage, unsigned loops, char *why, size_t size)
 {
 	struct utsname kernel;
 
 	if (uname(&kernel) < 0)
 		memcpy(kernel.release, "?", 2);
-	switch (probe.error) {
+	switch (error) {
 	case -ENOSYS:
 		snprintf(
 			why, size,
@@ -148,39 +189,63 @@ static void say_why(char *why, size_t size)
 		return;
 	case -EPERM:
 	case -EACCES:
-		say_not_permitted(why, size);
+		say_not_permitted(stage, why, size);
 		return;
 	case -ENOMEM:
-		snprintf(why, size,
-			 "no memory for the ring at %s; raise the memory limit of the "
-			 "cgroup, or the locked-memory limit (ulimit -l)",
-			 probe.stage);
+		say_no_memory(loops, why, size);
 		return;
 	case -EMFILE:
 	case -ENFILE:
-		snprintf(why, size, "no descriptors left for %s; raise ulimit -n",
-			 probe.stage);
+		snprintf(why, size, "no descriptors left for %s; raise ulimit -n", stage);
 		return;
 	case -EINVAL:
 		snprintf(
 			why, size,
 			"kernel %s refuses %s: its io_uring is too old; use Linux 6.1 or "
 			"later",
-			kernel.release, probe.stage);
+			kernel.release, stage);
 		return;
 	}
 	snprintf(why, size, "io_uring does not work on kernel %s: %s failed: %s",
-		 kernel.release, probe.stage, strerror(-probe.error));
+		 kernel.release, stage, strerror(-error));
 }
 
 enum io_engine_kind io_choose(char *why, size_t why_size)
 {
+	const struct ring_probe *p = ring_probe();
+
 	ASSERT(why_size > 0);
 	why[0] = '\0';
-	if (ring_probe()->error == 0)
+	if (p->error == 0)
 		return IO_ENGINE_RING;
-	say_why(why, why_size);
+	say_why(p->error, p->stage, 1, why, why_size);
 	return IO_ENGINE_EPOLL;
+}
+
+void io_explain(enum io_engine_kind kind, int error, unsigned loops, char *why,
+		size_t why_size)
+{
+	const struct ring_probe *p;
+
+	ASSERT(why_size > 0 && error < 0);
+	if (kind != IO_ENGINE_RING) {
+		snprintf(why, why_size, "%s", strerror(-error));
+		return;
+	}
+	p = ring_probe();
+	say_why(error, p->error < 0 ? p->stage : "one ring of several", loops, why,
+		why_size);
+}
+
+void io_raise_limit(void)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) == 0 ||
+	    getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
 __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size,
@@ -199,7 +264,7 @@ void ring_describe(char *text, size_t size)
 	const struct ring_probe *p = ring_probe();
 
 	if (p->error < 0) {
-		say_why(text, size);
+		say_why(p->error, p->stage, 1, text, size);
 		append(text, size, "\n");
 		return;
 	}

@@ -191,6 +191,10 @@ struct buf *ring_received_next(struct ring *r, const struct buf *b);
 /* stage: the system call that failed, for the report. */
 int ring_start(struct io_loop **loop, const struct io_options *options,
 	       const struct ring_features *has, const char **stage);
+
+/* What counts as locked memory of a ring with these options. */
+size_t ring_bytes(const struct io_options *options);
+
 void ring_done(struct io_loop *loop);
 
 /* ---- ring.c ---- */

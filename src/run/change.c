@@ -99,12 +99,13 @@ void go_back(struct supervisor *s)
 
 /* ---- reload ----------------------------------------------------------------- */
 
-void tell_ready(const struct supervisor *s)
+void tell_ready(struct supervisor *s)
 {
+	const struct process *p = process_of(s, PROCESS_SERVING);
 	char status[128];
 
 	snprintf(status, sizeof(status), "engine=%s workers=%u",
-		 io_engine_name(s->options->engine), s->options->workers);
+		 io_engine_name(p ? p->engine : s->options->engine), s->options->workers);
 	notify_ready(status);
 }
 

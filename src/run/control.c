@@ -10,6 +10,7 @@
 #include "base/diagnostics.h"
 #include "delivery.h"
 #include "lookouts.h"
+#include "loops.h"
 #include "losses.h"
 #include "reload.h"
 #include "run/admin.h"
@@ -39,8 +40,6 @@ struct control {
 	struct losses losses;
 };
 
-/* The control thread serves a page now and then: it needs few buffers. */
-#define CONTROL_BUFFERS 64
 #define CHANNEL_WINDOW 4096
 /* Each does nothing but burn CPU, for a study. */
 #define POOL_THREADS 2
@@ -122,7 +121,9 @@ static void close_sandbox(const struct control *c)
 {
 	const struct config *config = c->editions.current->config;
 	const char *what;
-	int error = config->sandbox ? sandbox_close(c->options, config, c->parcels, &what) : 0;
+	int error = config->sandbox
+			    ? sandbox_close(c->shared.engine, config, c->parcels, &what)
+			    : 0;
 
 	if (error == 0)
 		return;
@@ -152,7 +153,8 @@ static void worker_started(struct worker *w)
 	if (c->draining)
 		drain_workers(c);
 	else
-		say(c, CHANNEL_READY);
+		say(c, c->shared.engine == IO_ENGINE_RING ? CHANNEL_READY_RING
+							  : CHANNEL_READY_EPOLL);
 }
 
 static void worker_ended(struct worker *w)
@@ -397,17 +399,16 @@ static int init_shared(struct control *c)
 static int start(struct control *c, int channel, struct config *config)
 {
 	struct delivery d = { .admin_fd = -1 };
-	int error = tick_init(&c->tick, &(struct io_options){ .engine = c->options->engine,
-							     .buffers = CONTROL_BUFFERS });
+	int error = delivery_receive(&d, &c->editions, c->parcels, config);
 
-	if (error == 0)
-		error = delivery_receive(&d, &c->editions, c->parcels, config);
 	c->editions.current = d.edition;
 	if (error < 0 || !d.edition || init_shared(c) < 0) {
 		fprintf(stderr, "fairlead: the worker process cannot start: %s\n",
 			error < 0 ? strerror(-error) : "out of memory");
 		return -1;
 	}
+	if (loops_open(&c->tick, &c->shared) < 0)
+		return -1;
 	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);
@@ -428,13 +429,7 @@ static int start(struct control *c, int channel, struct config *config)
 			strerror(-error));
 		return -1;
 	}
-	for (unsigned i = 0; i < c->options->workers; i++) {
-		error = worker_start(&c->workers[i]);
-		if (error < 0) {
-			fprintf(stderr, "fairlead: cannot start a thread: %s\n", strerror(-error));
-			return -1;
-		}
-	}
+	loops_release(&c->shared);
 	return 0;
 }
 

@@ -9,8 +9,7 @@
 
 #include "config/config.h"
 
-/* The supervisor, when limits have been raised and before it asks what the kernel
- * allows: it is then told what a worker would be told. 0 or a negative errno. */
+/* The supervisor, when limits have been raised. 0 or a negative errno. */
 int privilege_trim(void);
 
 /* The worker process, before it has threads. Only root becomes somebody else. Returns 0,

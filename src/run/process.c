@@ -149,8 +149,10 @@ static void give_up_privileges(const struct config *config)
 /* In the child. Signals are the supervisor's business; it tells us over the channel. */
 _Noreturn static void be_worker_process(const struct goods *g, int channel, int parcels)
 {
+	struct run_options options = *g->options;
 	sigset_t all;
 
+	options.engine = g->engine;
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
@@ -160,7 +162,7 @@ _Noreturn static void be_worker_process(const struct goods *g, int channel, int 
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	give_up_privileges(g->config);
-	exit(control_run(g->options, g->config, channel, parcels));
+	exit(control_run(&options, g->config, channel, parcels));
 }
 
 /* A worker process that does not read must not hold the supervisor. */

@@ -23,12 +23,14 @@ struct process {
 	pid_t pid;
 	int channel, parcels;
 	uint64_t started_ms;
-	bool foreign;           /* another program has started it */
+	bool foreign;               /* another program has started it */
+	enum io_engine_kind engine; /* once it is ready; AUTO: not known */
 };
 
 /* What is handed over. */
 struct goods {
 	const struct run_options *options;
+	enum io_engine_kind engine; /* instead of that of the options */
 	struct config *config;
 	const struct outlets *outlets;
 	const struct outlets *known; /* of which it has these already; NULL: none */

@@ -163,7 +163,7 @@ static int allow_parcels(scmp_filter_ctx filter, int parcels)
 				SCMP_A0_32(SCMP_CMP_EQ, (scmp_datum_t)parcels, 0));
 }
 
-static int add_rules(scmp_filter_ctx filter, const struct run_options *o,
+static int add_rules(scmp_filter_ctx filter, enum io_engine_kind engine,
 		     const struct config *config, int parcels)
 {
 	int error = ALLOW(filter, common);
@@ -174,13 +174,13 @@ static int add_rules(scmp_filter_ctx filter, const struct run_options *o,
 		error = ALLOW_NARROW(filter, narrow);
 	if (error == 0)
 		error = allow_signal_to_self(filter);
-	if (error == 0 && o->engine == IO_ENGINE_RING)
+	if (error == 0 && engine == IO_ENGINE_RING)
 		error = ALLOW(filter, of_ring);
-	if (error == 0 && o->engine == IO_ENGINE_RING)
+	if (error == 0 && engine == IO_ENGINE_RING)
 		error = ALLOW_NARROW(filter, narrow_ring);
-	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
+	if (error == 0 && engine == IO_ENGINE_EPOLL)
 		error = ALLOW(filter, of_epoll);
-	if (error == 0 && o->engine == IO_ENGINE_EPOLL)
+	if (error == 0 && engine == IO_ENGINE_EPOLL)
 		error = ALLOW_NARROW(filter, narrow_epoll);
 	if (error == 0 && !config->resolver.off)
 		error = ALLOW(filter, of_dns);
@@ -208,7 +208,7 @@ void sandbox_prepare(void)
 /* The kernel remembers which calls are allowed whatever their arguments are, so that the
  * few on the data path cost next to nothing. A program of another word size finds no
  * rules and is killed. */
-int sandbox_close(const struct run_options *options, const struct config *config, int parcels,
+int sandbox_close(enum io_engine_kind engine, const struct config *config, int parcels,
 		  const char **what)
 {
 	scmp_filter_ctx filter;
@@ -225,7 +225,7 @@ int sandbox_close(const struct run_options *options, const struct config *config
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)
-		error = add_rules(filter, options, config, parcels);
+		error = add_rules(filter, engine, config, parcels);
 	if (error == 0) {
 		*what = "seccomp";
 		error = seccomp_load(filter);

@@ -16,7 +16,7 @@ void sandbox_prepare(void);
 
 /* `parcels`: the one socket that descriptors may come from. Returns 0, or a negative errno and
  * what failed. For good. */
-int sandbox_close(const struct run_options *options, const struct config *config, int parcels,
+int sandbox_close(enum io_engine_kind engine, const struct config *config, int parcels,
 		  const char **what);
 
 /* A line for -V. */

@@ -28,23 +28,17 @@ static bool engine_by_name(const char *name, enum config_engine *engine)
 	return true;
 }
 
-/* A choice that was made for the operator is told, with the reason. */
-static bool choose_engine(enum config_engine wanted, enum io_engine_kind *engine)
+static enum io_engine_kind engine_of(enum config_engine wanted)
 {
-	char why[512];
-
-	*engine = IO_ENGINE_EPOLL;
-	if (wanted == CONFIG_ENGINE_EPOLL)
-		return true;
-	*engine = io_choose(why, sizeof(why));
-	if (*engine == IO_ENGINE_RING)
-		return true;
-	if (wanted == CONFIG_ENGINE_IO_URING) {
-		fprintf(stderr, "fairlead: engine io_uring: %s\n", why);
-		return false;
+	switch (wanted) {
+	case CONFIG_ENGINE_AUTO:
+		break;
+	case CONFIG_ENGINE_IO_URING:
+		return IO_ENGINE_RING;
+	case CONFIG_ENGINE_EPOLL:
+		return IO_ENGINE_EPOLL;
 	}
-	fprintf(stderr, "fairlead: going on with epoll: %s\n", why);
-	return true;
+	return IO_ENGINE_AUTO;
 }
 
 /* The preset is no wish of the operator's. */
@@ -93,15 +87,15 @@ static int prepare(const struct config *config, const struct start_options *opti
 	run->workers = options->workers ? options->workers :
 		      config->workers ? config->workers : workers_auto();
 	run->descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
-					   SUPERVISOR_RESERVED_FDS);
+					    SUPERVISOR_RESERVED_FDS);
+	run->engine = engine_of(wanted);
+	io_raise_limit();
 	error = privilege_trim();
 	if (error < 0) {
 		fprintf(stderr, "fairlead: cannot drop capabilities: %s\n", strerror(-error));
 		return 1;
 	}
 	tell_user(config);
-	if (!choose_engine(wanted, &run->engine))
-		return 1;
 	if (run->descriptors < DESCRIPTORS_MIN) {
 		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
 				"(ulimit -n) to 1024 or more\n", run->descriptors);

@@ -86,6 +86,6 @@ void reload_overdue(struct supervisor *s);
 void reload_drop(struct supervisor *s);
 
 /* To the service manager: all that was asked for has been done. */
-void tell_ready(const struct supervisor *s);
+void tell_ready(struct supervisor *s);
 
 #endif

@@ -58,11 +58,24 @@ static void restart_later(struct supervisor *s)
 		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
+/* Who insists on io_uring is told at the start and at an upgrade, where nothing is lost by it.
+ * Once he relies on it that somebody serves, any engine is better than none. */
+static enum io_engine_kind wanted_engine(struct supervisor *s)
+{
+	if (s->options->engine == IO_ENGINE_RING && s->was_ready &&
+	    !process_of(s, PROCESS_SERVING))
+		return IO_ENGINE_AUTO;
+	return s->options->engine;
+}
+
 static int try_to_start(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
-	const struct goods goods = { .options = s->options, .config = s->config,
-				     .outlets = &s->outlets, .log = s->log,
+	const struct goods goods = { .options = s->options,
+				     .engine = wanted_engine(s),
+				     .config = s->config,
+				     .outlets = &s->outlets,
+				     .log = s->log,
 				     .known_log = -1 };
 
 	if (p)
@@ -134,7 +147,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	outlets_served(&s->outlets);
 	outlets_close(&s->spare, &s->outlets, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
-		io_engine_name(s->options->engine), s->options->workers);
+		io_engine_name(p->engine), s->options->workers);
 	tell_ready(s);
 	answer_ready(s);
 }
@@ -157,8 +170,11 @@ static void take_word(struct supervisor *s, struct process *p)
 		p->channel = -1;
 		return;
 	}
-	if (word == CHANNEL_READY && p->state == PROCESS_STARTING && !s->draining)
-		process_ready(s, p);
+	if (word == CHANNEL_READY_RING || word == CHANNEL_READY_EPOLL) {
+		p->engine = word == CHANNEL_READY_RING ? IO_ENGINE_RING : IO_ENGINE_EPOLL;
+		if (p->state == PROCESS_STARTING && !s->draining)
+			process_ready(s, p);
+	}
 	if (s->next && p->state == PROCESS_SERVING)
 		take_answer(s, word);
 	change_go_on(s);

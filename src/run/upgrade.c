@@ -83,8 +83,9 @@ static int write_estate(const struct estate *e)
 		const struct process *p = &e->processes[i];
 
 		if (p->state != PROCESS_NONE)
-			fprintf(out, "process %d %d %d %d %llu\n", p->state, (int)p->pid,
-				p->channel, p->parcels, (unsigned long long)p->started_ms);
+			fprintf(out, "process %d %d %d %d %llu %d\n", p->state,
+				(int)p->pid, p->channel, p->parcels,
+				(unsigned long long)p->started_ms, p->engine);
 	}
 	put_outlets(out, e->outlets);
 	put_outlets(out, e->spare);
@@ -157,12 +158,14 @@ struct config *upgrade_config(void)
 static bool take_process(const char *line, struct process *p)
 {
 	unsigned long long started_ms;
-	int state, pid;
+	int state, pid, engine = IO_ENGINE_AUTO;
 
 	*p = (struct process){ .foreign = true };
-	if (sscanf(line, "%d %d %d %d %llu", &state, &pid, &p->channel, &p->parcels,
-		   &started_ms) != 5)
+	/* Programs before this one wrote no engine. */
+	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel, &p->parcels,
+		   &started_ms, &engine) < 5)
 		return false;
+	p->engine = (enum io_engine_kind)engine;
 	p->state = (enum process_state)state;
 	p->pid = pid;
 	p->started_ms = started_ms;

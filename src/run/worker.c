@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/reserve.h"
+#include "loops.h"
 
 static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
@@ -406,25 +407,11 @@ static int open_proxy(struct worker *w)
 	});
 }
 
-static uint32_t buffers_of(const struct worker *w)
-{
-	uint64_t bytes = w->first->edition->config->limits.buffers;
-	uint64_t n = bytes / BUF_BYTES / w->shared->options->workers;
-
-	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
-}
-
-/* A reload may bring a log. */
+/* With its loop. A reload may bring a log. */
 static int open_worker(struct worker *w)
 {
-	int error = tick_init(&w->tick, &(struct io_options){
-		.engine = w->shared->options->engine,
-		.buffers = buffers_of(w),
-		.writes = true,
-	});
+	int error;
 
-	if (error < 0)
-		return error;
 	w->tick.trimmed = trimmed;
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
@@ -437,7 +424,7 @@ static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
 
-	w->error = reserve_init(RESERVE_CHUNKS_MAX);
+	loops_join(w);
 	if (w->error == 0)
 		w->error = open_worker(w);
 	atomic_store(&w->ready, w->error == 0);
@@ -468,6 +455,8 @@ int worker_start(struct worker *w)
 {
 	list_init(&w->doors);
 	list_init(&w->accesses);
+	sem_init(&w->opened, 0, 0);
+	sem_init(&w->chosen, 0, 0);
 	sem_init(&w->begin, 0, 0);
 	sem_init(&w->let_go, 0, 0);
 	return -pthread_create(&w->thread, NULL, worker_run, w);
@@ -482,6 +471,8 @@ void worker_done(struct worker *w)
 {
 	sem_post(&w->let_go);
 	pthread_join(w->thread, NULL);
+	sem_destroy(&w->opened);
+	sem_destroy(&w->chosen);
 	sem_destroy(&w->begin);
 	sem_destroy(&w->let_go);
 }

@@ -171,11 +171,11 @@ static bool names;
 static void close_it(enum io_engine_kind engine, bool block)
 {
 	struct config config = { .study = block, .resolver.off = !names };
-	struct run_options options = { .engine = engine };
 	const char *what;
 
 	/* As privilege_drop() has done by then. */
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || sandbox_close(&options, &config, PARCELS, &what) < 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    sandbox_close(engine, &config, PARCELS, &what) < 0)
 		_exit(CANNOT_CLOSE);
 }
 

@@ -1,0 +1,104 @@
+#include "loops.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/reserve.h"
+
+/* The control thread serves a page now and then: it needs few buffers. */
+#define CONTROL_BUFFERS 64
+
+static int start_threads(struct workers *s)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < s->options->workers && error == 0; i++)
+		error = worker_start(&s->all[i]);
+	if (error < 0)
+		fprintf(stderr,
+			"fairlead: cannot start a thread: %s; raise the limit of threads "
+			"('TasksMax=' of systemd, '--pids-limit' of docker run, 'ulimit "
+			"-u')\n",
+			strerror(-error));
+	return error;
+}
+
+/* All have tried when this returns. The first error, if any. */
+static int open_all(struct tick *control, struct workers *s)
+{
+	int own = tick_init(control, &(struct io_options){ .engine = s->engine,
+							   .buffers = CONTROL_BUFFERS });
+	int error = own;
+
+	for (unsigned i = 0; i < s->options->workers; i++) {
+		sem_wait(&s->all[i].opened);
+		error = error < 0 ? error : s->all[i].error;
+	}
+	if (error < 0 && own == 0)
+		tick_done(control);
+	return error;
+}
+
+void loops_release(struct workers *s)
+{
+	for (unsigned i = 0; i < s->options->workers; i++)
+		sem_post(&s->all[i].chosen);
+}
+
+/* kernel-notes/31-rings-are-locked-memory */
+int loops_open(struct tick *control, struct workers *s)
+{
+	enum io_engine_kind wanted = s->options->engine;
+	char why[640];
+	int error;
+
+	s->engine = wanted == IO_ENGINE_EPOLL ? IO_ENGINE_EPOLL : IO_ENGINE_RING;
+	error = start_threads(s);
+	if (error < 0)
+		return error;
+	error = open_all(control, s);
+	if (error < 0)
+		io_explain(s->engine, error, s->options->workers + 1, why, sizeof(why));
+	if (error < 0 && wanted == IO_ENGINE_AUTO) {
+		/* A choice that was made for the operator is told, with the reason. */
+		fprintf(stderr, "fairlead: going on with epoll: %s\n", why);
+		s->engine = IO_ENGINE_EPOLL;
+		loops_release(s);
+		error = open_all(control, s);
+		snprintf(why, sizeof(why), "%s", strerror(error < 0 ? -error : 0));
+	}
+	if (error < 0)
+		fprintf(stderr, "fairlead: engine %s: %s\n", io_engine_name(s->engine),
+			why);
+	return error;
+}
+
+/* ---- a worker --------------------------------------------------------------- */
+
+static uint32_t buffers_of(const struct worker *w)
+{
+	uint64_t bytes = w->first->edition->config->limits.buffers;
+	uint64_t n = bytes / BUF_BYTES / w->shared->options->workers;
+
+	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
+}
+
+/* Once more if another engine has been chosen meanwhile. */
+void loops_join(struct worker *w)
+{
+	struct io_options options = { .buffers = buffers_of(w), .writes = true };
+
+	w->error = reserve_init(RESERVE_CHUNKS_MAX);
+	while (options.engine != w->shared->engine) {
+		options.engine = w->shared->engine;
+		if (w->error == 0)
+			w->error = tick_init(&w->tick, &options);
+		sem_post(&w->opened);
+		sem_wait(&w->chosen);
+		if (options.engine == w->shared->engine)
+			continue;
+		if (w->error == 0)
+			tick_done(&w->tick);
+		w->error = 0;
+	}
+}
