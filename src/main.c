@@ -7,6 +7,7 @@
 #include "base/diagnostics.h"
 #include "config/config.h"
 #include "run/file.h"
+#include "run/memory.h"
 #include "run/order.h"
 #include "run/start.h"
 #include "run/upgrade.h"
@@ -136,6 +137,7 @@ int main(int argc, char **argv)
 	struct arguments a = { 0 };
 	int status = parse_arguments(argc, argv, &a);
 
+	memory_prepare();
 	if (status != 0)
 		return status;
 	if (a.help) {

@@ -10,8 +10,10 @@
  * has waited longest, on whichever worker: it is handed over, not put up for whoever is
  * quickest. Not even a worker without a place can starve.
  *
- * Nothing is allocated after roster_new(), and nothing locks but to take over a row. Should
- * there once be more servers than rows, those without one have no limit and are not seen.
+ * A row is made when its server is first entered, and never freed while the roster is there: who
+ * reads needs no lock. When many are left over, whoever enters takes one of those that nobody has
+ * any more. Entering locks; nothing else does. A server for which there is no memory has no row:
+ * it has no limit and is not seen.
  *
  * Owner: the process; it outlives the upstreams, and the mailboxes outlive it. */
 #ifndef BACK_ROSTER_H
@@ -21,11 +23,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/names.h"
 #include "base/stats.h"
 #include "io/sock.h"
 #include "net/mailbox.h"
 
-#define ROSTER_ROWS 512
+/* Rows that nobody has any more and that are kept, beside as many as are in use. */
+#define ROSTER_SPARE 64
 #define ROSTER_NAME_MAX 288 /* "host:port" or "unix:/path" as written, or what it was called */
 
 /* What a worker thinks of a server. */
@@ -57,12 +61,16 @@ struct roster_cell {
 } __attribute__((aligned(64)));
 
 struct roster_row {
-	_Atomic uint64_t key;      /* 0: never used */
+	struct roster *roster;
+	_Atomic(struct roster_row *) next;
+	struct names_entry entry;  /* by `key` */
+	uint64_t key;              /* of name and address */
 	_Atomic uint32_t users;    /* workers that have entered it */
-	_Atomic bool named;        /* what follows was written */
+	_Atomic bool named;        /* name and address were written */
 	_Atomic uint32_t used;     /* places */
 	char name[ROSTER_NAME_MAX];
 	char address[SOCK_TEXT_MAX];
+	struct roster_cell cells[]; /* by worker */
 };
 
 /* A worker's upstream. */
@@ -79,22 +87,30 @@ struct roster {
 	const char *upstream;          /* its name, in `name` */
 	unsigned worker_n;
 	struct roster_seat *seats;
-	struct roster_cell *cells; /* by row and worker; the last row is for who has none */
-	void *room;                /* that they stand in */
 	/* Somebody's standing has changed; posted to the control thread. */
 	struct message changed;
 	_Atomic bool changed_posted;
 	struct mailbox *control;       /* NULL: nobody wants to know */
-	atomic_flag taking_over;
-	struct roster_row rows[ROSTER_ROWS];
+	_Atomic(struct roster_row *) first;
+	/* Of who enters, under the lock. */
+	atomic_flag entering;
+	struct roster_row *last, *hand; /* the next to be looked at for one that nobody has */
+	struct names by_key;
+	_Atomic int32_t left_n;        /* rows that nobody has, or just had */
 	char name[64];
 };
+
+/* All rows, for whoever reads them. */
+#define ROSTER_EACH(r, row)                                                       \
+	for (struct roster_row *row = atomic_load(&(r)->first); row;              \
+	     row = atomic_load(&row->next))
 
 /* What the worker says of the server in that row. */
 static inline struct roster_cell *roster_cell(const struct roster *r,
 					      const struct roster_row *row, unsigned worker)
 {
-	return &r->cells[(size_t)(row - r->rows) * r->worker_n + worker];
+	(void)r;
+	return (struct roster_cell *)&row->cells[worker];
 }
 
 /* `changed` is delivered to `control`; both may be NULL. NULL: no memory. */
@@ -109,13 +125,13 @@ void roster_sit(struct roster *r, unsigned worker, struct mailbox *mailbox,
 void roster_stand(struct roster *r, unsigned worker, const void *owner);
 bool roster_sits(const struct roster *r, unsigned worker, const void *owner);
 
-/* The row of a server, entered by this worker; NULL: all are in use. */
+/* The row of a server, entered by this worker; NULL: no memory. */
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,
 				const char *address);
 void roster_leave(struct roster_row *row);
 
-/* Where to count for a server without a row. */
-struct roster_cell *roster_spare(struct roster *r, unsigned worker);
+/* Where to count for a server without a row: read by nobody. */
+struct roster_cell *roster_spare(unsigned worker);
 
 /* The server is no longer asked by this worker, which gives back the places it was handed:
  * before the row is left, which may be when the last request has ended. */

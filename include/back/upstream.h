@@ -16,12 +16,14 @@
  * copied: nothing here points into a configuration.
  *
  * A server that refuses a connection is passed over for DOWN_MS while others are there;
- * a lease tries each server once. Full is ordinary: with `connections` reached everywhere
- * a lease waits in the line, which has a limit and a timeout. */
+ * a lease tries each server once (of more than TRIED_MAX: as many times as there are servers).
+ * Full is ordinary: with `connections` reached everywhere a lease waits in the line, which has a
+ * limit and a timeout. */
 #ifndef BACK_UPSTREAM_H
 #define BACK_UPSTREAM_H
 
 #include "back/roster.h"
+#include "back/tried.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -30,11 +32,8 @@
 
 #define UPSTREAM_DOWN_MS 1000
 
-/* Addresses of one upstream, all names taken together; the first of each has its place.
- * Servers that come take new slots as long as there are some, so that who has tried one does
- * not take another for it. */
+/* Addresses of one upstream, all names taken together; the first of each has its place. */
 #define UPSTREAM_SERVERS_MAX CONFIG_SERVERS_MAX
-#define UPSTREAM_SLOTS 512
 
 struct upstream;
 struct server;
@@ -85,8 +84,9 @@ struct lease {
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers that it was given or is to avoid, by
-						slot; stays after upstream_return() */
+	uint32_t given_n;      /* servers that it was given, one after the other */
+	struct tried tried;    /* those, and those that it is to avoid; stays after
+				  upstream_return() */
 };
 
 struct upstream_options {
@@ -96,6 +96,7 @@ struct upstream_options {
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
 	struct roster *roster;     /* process-wide; NULL: one of its own */
+	struct slab *origins;      /* of struct origin, the worker's; NULL: one of its own */
 	unsigned worker;           /* which of the roster's this is */
 	/* n are wanted and none is left: idle connections elsewhere should give way;
 	 * upstream_serve() is to be called before long. May be NULL. */
@@ -136,10 +137,10 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
 		     bool up);
 
-/* Another configuration is to come: makes room for the names of its servers, so that whatever
+/* Another configuration is to come: makes room for its servers and their names, so that whatever
  * else it may lack then, it is by that one's indices that servers are told. False: no memory,
  * and nothing has changed. */
-bool upstream_prepare(struct upstream *u, unsigned servers);
+bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
 
 /* Another configuration of the same name and protocol: servers of the same name and address
  * keep all they have. False: no memory for all of it, as above; to be called again. */
@@ -150,16 +151,16 @@ const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
  * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
- * by slot, UPSTREAM_SLOTS / 64 words, that are passed over while others have room; NULL: none.
- * fresh: a new connection only, as an idle one turned out to be stale, or might. */
-void upstream_lease(struct upstream *u, struct lease *lease, const uint64_t *avoid, bool fresh,
+ * that are passed over while others have room; NULL: none. fresh: a new connection only, as an
+ * idle one turned out to be stale, or might. */
+void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid, bool fresh,
 		    struct task *asker);
 
 /* Somebody else could be asked than those tried: a server that is not down. */
-bool upstream_has_other(const struct upstream *u, const uint64_t *tried);
+bool upstream_has_other(const struct upstream *u, const struct tried *tried);
 
 /* Likewise, and nobody would wait for it: one with room, no backup. */
-bool upstream_has_spare(const struct upstream *u, const uint64_t *tried);
+bool upstream_has_spare(const struct upstream *u, const struct tried *tried);
 
 /* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
  * none. Or of one that is CONNECTING: no connection, in more time than there was. What says

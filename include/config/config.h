@@ -24,7 +24,7 @@
 #define CONFIG_FILE_BYTES_MAX ((size_t)64 << 20)
 #define CONFIG_LISTENS_MAX 64
 #define CONFIG_UPSTREAMS_MAX 20000
-#define CONFIG_SERVERS_MAX 256 /* of one upstream */
+#define CONFIG_SERVERS_MAX 4096 /* of one upstream */
 #define CONFIG_ROUTES_MAX 100000
 #define CONFIG_NAME_MAX 64
 
@@ -211,6 +211,7 @@ struct config_retry {
 };
 
 struct config_hedge {
+	unsigned index; /* among all of the file */
 	uint32_t percentile;
 	struct config_budget budget;
 };
@@ -295,6 +296,7 @@ struct config {
 	struct config_trust trust;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
+	unsigned hedge_n; /* routes that have one */
 	unsigned route_n;
 	struct config_route *routes;
 	struct config_limits limits;

@@ -15,6 +15,7 @@
 
 #include "back/memcache.h"
 #include "back/upstream.h"
+#include "base/names.h"
 #include "config/config.h"
 
 struct desk;
@@ -36,14 +37,20 @@ struct generation_options {
 	void *owner;
 };
 
+/* Protocol and name of an upstream: one of HTTP and one of memcached may have one name, one after
+ * the other. */
+#define SERVICE_KEY_MAX (CONFIG_NAME_MAX + 1)
+void service_key(char key[SERVICE_KEY_MAX], const struct config_upstream *u);
+
 struct service {
 	struct list node;            /* in proxy->services */
+	struct names_entry entry;    /* in proxy->by_name, until it closes */
 	struct upstream *upstream;   /* HTTP, or NULL */
 	struct memcache *memcache;   /* memcached, or NULL */
 	uint32_t known_n;            /* generations with users that know it, and new ones */
 	bool closing;
 	bool behind;                 /* lacked memory to follow the newest configuration */
-	char name[CONFIG_NAME_MAX];
+	char key[SERVICE_KEY_MAX];   /* protocol and name */
 };
 
 struct generation {

@@ -5,6 +5,7 @@
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
+#include "base/names.h"
 #include "base/quota.h"
 #include "front/client.h"
 #include "http/emit.h"
@@ -30,6 +31,7 @@ struct proxy {
 	uint32_t generation_n;        /* that were made, ever */
 	struct list generations;      /* this one, and those that still have users */
 	struct list services;         /* of all of them, and those that are closing */
+	struct names by_name;         /* those that are not closing */
 	struct task sweeper;          /* frees what nobody knows any more */
 	struct timer sweep;           /* … what was not idle yet */
 	struct access *access;        /* NULL: no access log */
@@ -40,6 +42,8 @@ struct proxy {
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
 	struct slab exchanges, fetches, tries, joins, jobs;
+	struct slab origins;          /* of all upstreams */
+	struct slab budgets, latencies; /* of all desks */
 	struct head request, answer;  /* scratch of the step at hand */
 	uint64_t date_s;              /* the second that `date` tells */
 	char date[EMIT_DATE_MAX];

@@ -20,9 +20,8 @@ struct delivery;
 struct lookout;
 
 struct account {
-	struct list node;
-	char name[CONFIG_NAME_MAX];
-	enum config_protocol protocol;
+	struct names_entry entry;    /* in editions->accounts */
+	char key[SERVICE_KEY_MAX];   /* protocol and name */
 	unsigned refs;               /* editions */
 	struct quota line;
 	struct roster *roster;
@@ -57,6 +56,7 @@ struct edition {
 	struct list node;            /* in editions->all */
 	struct config *config;
 	struct account **accounts;   /* by index of config->upstreams */
+	struct names *accounts_of;   /* all editions */
 	unsigned kept_n;
 	unsigned *kept;              /* numbers of the addresses whose doors stay open */
 	unsigned over_n, passed_n, worker_n; /* workers */
@@ -67,7 +67,7 @@ struct edition {
 
 struct editions {
 	struct list all;             /* oldest first */
-	struct list accounts;
+	struct names accounts;
 	struct edition *current;     /* of requests that begin now */
 	unsigned worker_n;
 	struct mailbox *control;

@@ -17,9 +17,9 @@ struct choice {
 	uint8_t rank;
 };
 
-static bool was_tried(const uint64_t *tried, const struct server *s)
+static bool was_tried(const struct tried *tried, const struct server *s)
 {
-	return tried[s->slot / 64] >> s->slot % 64 & 1;
+	return tried_has(tried, s->id);
 }
 
 bool server_full(const struct server *s)
@@ -50,7 +50,7 @@ static uint8_t rank_of(const struct upstream *u, const struct server *s)
 	return (uint8_t)(2 * ill + s->backup);
 }
 
-bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
+bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
 		const struct server *s = u->servers[i];
@@ -61,7 +61,7 @@ bool upstream_has_spare(const struct upstream *u, const uint64_t *tried)
 	return false;
 }
 
-bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
+bool upstream_has_other(const struct upstream *u, const struct tried *tried)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (!was_tried(tried, u->servers[i]) && !is_ill(u, u->servers[i]))
@@ -70,7 +70,7 @@ bool upstream_has_other(const struct upstream *u, const uint64_t *tried)
 }
 
 /* Ranks all; false: all were tried. */
-static bool rank_all(struct choice *c, const uint64_t *tried)
+static bool rank_all(struct choice *c, const struct tried *tried)
 {
 	c->rank = RANK_NONE;
 	for (unsigned i = 0; i < c->upstream->server_n; i++) {
@@ -283,10 +283,12 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	struct choice c = { .upstream = u };
 
 	if (u->server_n == 1) {
-		*untried = !was_tried(l->tried, u->servers[0]);
+		*untried = !was_tried(&l->tried, u->servers[0]);
 		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
 	}
-	*untried = rank_all(&c, l->tried);
+	/* Of very many it does not know all that it was given, but how many those were. */
+	*untried = rank_all(&c, &l->tried) &&
+		   (u->server_n <= TRIED_MAX || l->given_n < u->server_n);
 	if (!*untried)
 		return NULL;
 	pick_candidates(&c);
@@ -309,6 +311,6 @@ struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)
 	if (s || !l->avoids)
 		return s;
 	l->avoids = false;
-	memset(l->tried, 0, sizeof(l->tried));
+	l->tried = (struct tried){ 0 };
 	return choose(u, l, untried);
 }

@@ -71,6 +71,8 @@ struct memcache_server {
 	struct memcache *memcache;
 	enum server_state state;
 	bool leaving;
+	bool stays;           /* in the change at hand */
+	struct names_entry entry;
 	bool probed_down;     /* all of its addresses are */
 	unsigned address;     /* that worked last, or is to be tried next */
 	unsigned address_n;
@@ -83,6 +85,7 @@ struct memcache_server {
 	uint32_t waiting;     /* of them */
 	uint32_t queued;      /* of which no connecting link will have room for */
 	struct list touched;  /* node on memcache->touched: the line is to be looked at */
+	struct list leave;    /* node among those that leave in the change at hand */
 	uint32_t least;       /* buckets before this one are empty */
 	uint32_t pipeline;
 	struct list *buckets; /* open links by calls in flight, `pipeline` of them */
@@ -116,7 +119,8 @@ struct memcache {
 	struct list links_all; /* in whatever state */
 	bool closing;
 	unsigned servers_n;
-	struct memcache_server *servers[CONFIG_SERVERS_MAX]; /* as configured */
+	struct memcache_server **servers; /* as configured */
+	struct names by_name;  /* the same */
 	char name[CONFIG_NAME_MAX];
 };
 

@@ -28,14 +28,19 @@ static struct slice placing_name(const struct config_server *server)
 
 static struct ketama *place_servers(const struct config_upstream *upstream)
 {
-	struct ketama_server servers[CONFIG_SERVERS_MAX];
+	struct ketama_server *servers = calloc(upstream->server_n, sizeof(servers[0]));
+	struct ketama *ketama;
 
 	ASSERT(upstream->server_n > 0 && upstream->server_n <= CONFIG_SERVERS_MAX);
+	if (!servers)
+		return NULL;
 	for (unsigned i = 0; i < upstream->server_n; i++) {
 		servers[i].name = placing_name(&upstream->servers[i]);
 		servers[i].weight = upstream->servers[i].weight;
 	}
-	return ketama_new(servers, upstream->server_n);
+	ketama = ketama_new(servers, upstream->server_n);
+	free(servers);
+	return ketama;
 }
 
 /* ---- addresses ------------------------------------------------------------ */
@@ -171,8 +176,9 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	s->buckets = buckets_new(pipeline);
 	list_init(&s->line);
 	list_init(&s->touched);
+	list_init(&s->leave);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
-	s->cell = roster_spare(m->options.roster, m->options.worker);
+	s->cell = roster_spare(m->options.worker);
 	if (s->buckets)
 		return s;
 	server_free(s);
@@ -235,29 +241,32 @@ static void move_calls(struct memcache_server *s)
 struct change {
 	struct ketama *ketama;
 	unsigned n;
-	struct memcache_server *servers[CONFIG_SERVERS_MAX];
-	bool is_new[CONFIG_SERVERS_MAX];
-	struct list *buckets[CONFIG_SERVERS_MAX]; /* where the pipeline is another */
+	struct memcache_server **servers;
+	struct seat {
+		bool is_new;
+		struct list *buckets; /* where the pipeline is another */
+	} *seats;                     /* of them */
 };
 
 static struct memcache_server *find_server(const struct memcache *m, struct slice name)
 {
-	for (unsigned i = 0; i < m->servers_n; i++)
-		if (slice_equal(slice_of(m->servers[i]->name), name))
-			return m->servers[i];
-	return NULL;
+	const struct names_entry *e = names_find(&m->by_name, name);
+
+	return e ? CONTAINER(e, struct memcache_server, entry) : NULL;
 }
 
 static bool prepare(struct memcache *m, const struct config_upstream *config, struct change *c)
 {
 	c->ketama = place_servers(config);
-	if (!c->ketama)
+	c->servers = calloc(config->server_n, sizeof(c->servers[0]));
+	c->seats = calloc(config->server_n, sizeof(c->seats[0]));
+	if (!c->ketama || !c->servers || !c->seats)
 		return false;
 	for (; c->n < config->server_n; c->n++) {
 		struct slice name = placing_name(&config->servers[c->n]);
 		struct memcache_server *s = find_server(m, name);
 
-		c->is_new[c->n] = !s;
+		c->seats[c->n].is_new = !s;
 		if (!s)
 			s = server_new(m, name, config->pipeline);
 		if (!s)
@@ -265,48 +274,51 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 		c->servers[c->n] = s;
 		if (s->pipeline == config->pipeline)
 			continue;
-		c->buckets[c->n] = buckets_new(config->pipeline);
-		if (!c->buckets[c->n])
+		c->seats[c->n].buckets = buckets_new(config->pipeline);
+		if (!c->seats[c->n].buckets) {
+			c->n++;
 			return false;
+		}
 	}
 	return true;
 }
 
 static void drop(struct change *c)
 {
-	for (unsigned i = 0; i < COUNT(c->servers); i++) {
-		if (c->is_new[i])
+	for (unsigned i = 0; i < c->n; i++) {
+		if (c->seats[i].is_new)
 			server_free(c->servers[i]);
-		free(c->buckets[i]);
+		free(c->seats[i].buckets);
 	}
+	free(c->seats);
+	free(c->servers);
 	ketama_free(c->ketama);
 }
 
-static bool is_in(const struct change *c, const struct memcache_server *s)
+/* Those of before that leave are then on the list. */
+static void take_servers(struct memcache *m, struct change *c, struct list *leaving)
 {
-	for (unsigned i = 0; i < c->n; i++)
-		if (c->servers[i] == s)
-			return true;
-	return false;
-}
+	for (unsigned i = 0; i < c->n; i++) {
+		struct memcache_server *s = c->servers[i];
 
-/* Returns how many leave. */
-static unsigned take_servers(struct memcache *m, const struct change *c,
-			     struct memcache_server **leaving)
-{
-	unsigned n = 0;
-
+		s->stays = true;
+		if (c->seats[i].is_new)
+			names_put(&m->by_name, &s->entry, slice_of(s->name));
+	}
 	for (unsigned i = 0; i < m->servers_n; i++) {
 		struct memcache_server *s = m->servers[i];
 
-		if (is_in(c, s))
+		if (s->stays)
 			continue;
 		s->leaving = true;
-		leaving[n++] = s;
+		names_remove(&m->by_name, &s->entry);
+		list_append(leaving, &s->leave);
 	}
-	memcpy(m->servers, c->servers, c->n * sizeof(m->servers[0]));
+	free(m->servers);
+	m->servers = c->servers;
 	m->servers_n = c->n;
-	return n;
+	for (unsigned i = 0; i < c->n; i++)
+		c->servers[i]->stays = false;
 }
 
 static void say_farewell(struct memcache_server *s)
@@ -321,9 +333,10 @@ static void say_farewell(struct memcache_server *s)
 
 static void commit(struct memcache *m, const struct config_upstream *config, struct change *c)
 {
-	struct memcache_server *leaving[CONFIG_SERVERS_MAX];
-	unsigned n = take_servers(m, c, leaving);
+	struct list leaving, *left;
 
+	list_init(&leaving);
+	take_servers(m, c, &leaving);
 	ketama_free(m->ketama);
 	m->ketama = c->ketama;
 	m->config = *config;
@@ -333,13 +346,13 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct config_server *s = &config->servers[i];
 
-		if (c->is_new[i])
+		if (c->seats[i].is_new)
 			enter(c->servers[i]);
 		set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (!config->health.on)
 			set_all_up(c->servers[i]); /* nobody would ever say so */
-		if (c->buckets[i])
-			set_pipeline(c->servers[i], &c->buckets[i], config->pipeline);
+		if (c->seats[i].buckets)
+			set_pipeline(c->servers[i], &c->seats[i].buckets, config->pipeline);
 	}
 	LIST_EACH(&m->fresh, node)
 	{
@@ -348,8 +361,9 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 		call->server = memcache_place(m, call);
 	}
 	retire_links(m);
-	for (unsigned i = 0; i < n; i++)
-		say_farewell(leaving[i]);
+	while ((left = list_pop(&leaving)))
+		say_farewell(LIST_ITEM(left, struct memcache_server, leave));
+	free(c->seats);
 	memcache_serve(m);
 }
 
@@ -371,5 +385,7 @@ void memcache_place_done(struct memcache *m)
 {
 	for (unsigned i = 0; i < m->servers_n; i++)
 		server_free(m->servers[i]);
+	names_done(&m->by_name);
+	free(m->servers);
 	ketama_free(m->ketama);
 }

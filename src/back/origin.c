@@ -18,7 +18,7 @@ static void origin_dead(struct conn *conn)
 	quota_put(u->descriptors);
 	u->origin_n--;
 	server_origin_dead(o->server);
-	slab_put(&u->origins, o);
+	slab_put(u->origins, o);
 	if (!list_empty(&u->line))
 		tick_run(u->tick, &u->task);
 }
@@ -163,14 +163,15 @@ static void origin_step(struct task *task)
 
 static void was_given(struct lease *l, const struct server *s)
 {
-	l->tried[s->slot / 64] |= 1ull << s->slot % 64;
+	l->given_n++;
+	tried_add(&l->tried, s->id);
 }
 
 /* A descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
-	struct origin *o = slab_take(&u->origins);
+	struct origin *o = slab_take(u->origins);
 
 	if (!o) {
 		quota_put(u->descriptors);

@@ -7,9 +7,6 @@
 
 #include "base/check.h"
 
-/* A row's key while it is taken away from a server that nobody has any more. */
-#define KEY_BUSY 1u
-
 const char *standing_text(enum standing standing)
 {
 	switch (standing) {
@@ -23,29 +20,18 @@ const char *standing_text(enum standing standing)
 	return "?";
 }
 
-static struct roster_cell *align(void *room)
-{
-	uintptr_t at = (uintptr_t)room, unit = _Alignof(struct roster_cell);
-
-	return (struct roster_cell *)((at + unit - 1) / unit * unit);
-}
-
 struct roster *roster_new(const char *upstream, unsigned workers, struct mailbox *control,
 			  void (*changed)(struct message *m))
 {
-	size_t cells = (size_t)(ROSTER_ROWS + 1) * workers;
 	struct roster *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
 	r->seats = calloc(workers, sizeof(r->seats[0]));
-	/* Not aligned_alloc(): what nobody uses is not to be touched, and costs nothing. */
-	r->room = calloc(cells + 1, sizeof(r->cells[0]));
-	if (!r->seats || !r->room) {
-		roster_free(r);
+	if (!r->seats) {
+		free(r);
 		return NULL;
 	}
-	r->cells = align(r->room);
 	snprintf(r->name, sizeof(r->name), "%s", upstream);
 	r->upstream = r->name;
 	r->worker_n = workers;
@@ -56,10 +42,16 @@ struct roster *roster_new(const char *upstream, unsigned workers, struct mailbox
 
 void roster_free(struct roster *r)
 {
+	struct roster_row *row;
+
 	if (!r)
 		return;
+	while ((row = r->first)) {
+		r->first = row->next;
+		free(row);
+	}
+	names_done(&r->by_key);
 	free(r->seats);
-	free(r->room);
 	free(r);
 }
 
@@ -114,98 +106,97 @@ static uint64_t key_of(const char *name, const char *address)
 	key = (key ^ ' ') * 0x100000001b3u;
 	for (const char *p = address; *p; p++)
 		key = (key ^ (unsigned char)*p) * 0x100000001b3u;
-	return key > KEY_BUSY ? key : key + 2;
+	return key;
 }
 
-/* The key is read after the user was counted, and who takes a row away counts users after he
- * has taken the key: one of the two sees the other. */
-static bool attach(struct roster_row *row, uint64_t key)
+static struct slice key_slice(const uint64_t *key)
+{
+	return (struct slice){ (const char *)key, sizeof(*key) };
+}
+
+/* It has the row from now on. */
+static void give_row(struct roster_row *row, uint64_t key, const char *name, const char *address)
 {
 	atomic_fetch_add(&row->users, 1);
-	if (atomic_load(&row->key) == key)
-		return true;
-	atomic_fetch_sub(&row->users, 1);
-	return false;
-}
-
-static void write_name(struct roster_row *row, const char *name, const char *address)
-{
+	row->key = key;
 	snprintf(row->name, sizeof(row->name), "%s", name);
 	snprintf(row->address, sizeof(row->address), "%s", address);
+	names_put(&row->roster->by_key, &row->entry, key_slice(&row->key));
 	atomic_store(&row->named, true);
 }
 
-/* A row that was never used. Its number, or ROSTER_ROWS. */
-static struct roster_row *take_new(struct roster *r, uint64_t key, const char *name,
-				   const char *address)
+static struct roster_row *row_new(struct roster *r)
 {
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
-		struct roster_row *row = &r->rows[i];
-		uint64_t found = 0;
+	size_t size = sizeof(struct roster_row) + r->worker_n * sizeof(struct roster_cell);
+	struct roster_row *row = aligned_alloc(_Alignof(struct roster_row), size);
 
-		if (atomic_compare_exchange_strong(&row->key, &found, key)) {
-			atomic_fetch_add(&row->users, 1);
-			write_name(row, name, address);
-			return row;
-		}
-		if (found == key && attach(row, key))
-			return row;
-	}
-	return NULL;
+	if (!row)
+		return NULL;
+	memset(row, 0, size);
+	row->roster = r;
+	if (r->last)
+		atomic_store(&r->last->next, row);
+	else
+		atomic_store(&r->first, row);
+	r->last = row;
+	return row;
 }
 
-/* One that nobody uses any more. */
-static struct roster_row *take_over(struct roster *r, uint64_t key, const char *name,
-				    const char *address)
+/* One that nobody has any more. Only who enters makes users of a row that has none. */
+static struct roster_row *row_again(struct roster *r)
 {
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
-		struct roster_row *row = &r->rows[i];
-		uint64_t old = atomic_load(&row->key);
+	struct roster_row *row;
 
-		if (atomic_load(&row->users) > 0 || old == KEY_BUSY ||
-		    !atomic_compare_exchange_strong(&row->key, &old, KEY_BUSY))
+	for (size_t i = 0; i < r->by_key.n; i++) {
+		row = r->hand ? r->hand : r->first;
+		r->hand = row->next;
+		if (atomic_load(&row->users) > 0)
 			continue;
-		if (atomic_load(&row->users) > 0) {
-			atomic_store(&row->key, old);
-			continue;
-		}
+		atomic_fetch_sub(&r->left_n, 1);
+		names_remove(&r->by_key, &row->entry);
 		atomic_store(&row->named, false);
-		atomic_fetch_add(&row->users, 1);
-		memset(roster_cell(r, row, 0), 0, r->worker_n * sizeof(r->cells[0]));
+		memset(row->cells, 0, r->worker_n * sizeof(row->cells[0]));
 		atomic_store(&row->used, 0);
-		write_name(row, name, address);
-		atomic_store(&row->key, key);
 		return row;
 	}
 	return NULL;
 }
 
-/* One worker at a time: two that bring the same server would make two rows of it. Who comes
- * second finds the row that the first has taken. */
-static struct roster_row *take_over_alone(struct roster *r, uint64_t key, const char *name,
-					  const char *address)
+static struct roster_row *find_or_make(struct roster *r, const char *name, const char *address)
 {
-	struct roster_row *row;
+	uint64_t key = key_of(name, address);
+	const struct names_entry *e = names_find(&r->by_key, key_slice(&key));
+	struct roster_row *row = NULL;
 
-	while (atomic_flag_test_and_set(&r->taking_over))
-		sched_yield();
-	row = take_new(r, key, name, address);
+	if (e) {
+		row = CONTAINER(e, struct roster_row, entry);
+		if (atomic_fetch_add(&row->users, 1) == 0)
+			atomic_fetch_sub(&r->left_n, 1);
+		return row;
+	}
+	if (atomic_load(&r->left_n) > (int32_t)(ROSTER_SPARE + r->by_key.n / 2))
+		row = row_again(r);
 	if (!row)
-		row = take_over(r, key, name, address);
-	atomic_flag_clear(&r->taking_over);
+		row = row_new(r);
+	if (!row)
+		row = row_again(r);
+	if (row)
+		give_row(row, key, name, address);
 	return row;
 }
 
+/* One worker at a time: who comes second finds the row that the first has made. */
 struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *name,
 				const char *address)
 {
-	uint64_t key = key_of(name, address);
-	struct roster_row *row = take_new(r, key, name, address);
+	struct roster_row *row;
 	struct roster_cell *cell;
 
 	ASSERT(worker < r->worker_n);
-	if (!row)
-		row = take_over_alone(r, key, name, address);
+	while (atomic_flag_test_and_set(&r->entering))
+		sched_yield();
+	row = find_or_make(r, name, address);
+	atomic_flag_clear(&r->entering);
 	if (!row)
 		return NULL;
 	cell = roster_cell(r, row, worker);
@@ -217,12 +208,17 @@ struct roster_row *roster_enter(struct roster *r, unsigned worker, const char *n
 
 void roster_leave(struct roster_row *row)
 {
-	atomic_fetch_sub(&row->users, 1);
+	if (atomic_fetch_sub(&row->users, 1) == 1)
+		atomic_fetch_add(&row->roster->left_n, 1);
 }
 
-struct roster_cell *roster_spare(struct roster *r, unsigned worker)
+#define SPARE_CELLS 16
+
+struct roster_cell *roster_spare(unsigned worker)
 {
-	return &r->cells[(size_t)ROSTER_ROWS * r->worker_n + worker];
+	static struct roster_cell cells[SPARE_CELLS];
+
+	return &cells[worker % SPARE_CELLS];
 }
 
 void roster_tell(struct roster *r, struct roster_cell *cell, enum standing standing)

@@ -10,19 +10,25 @@
 /* The servers as they will be, in the order of the configuration. */
 struct table {
 	struct upstream *upstream;
-	unsigned n;
-	struct server *servers[UPSTREAM_SERVERS_MAX];
+	unsigned n, max;
+	struct server **servers;
 };
 
-static uint32_t take_slot(struct upstream *u)
+/* Room for so many, and for those that are kept instead of some. False: no memory. */
+static bool table_open(struct table *t, struct upstream *u, uint64_t n)
 {
-	uint32_t slot;
+	t->upstream = u;
+	n += u->server_n;
+	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
+	t->servers = malloc(t->max * sizeof(t->servers[0]));
+	return t->servers != NULL;
+}
 
-	do
-		slot = u->slot_next++ % UPSTREAM_SLOTS;
-	while (u->slots[slot / 64] >> slot % 64 & 1);
-	u->slots[slot / 64] |= 1ull << slot % 64;
-	return slot;
+static void table_add(struct table *t, struct server *s)
+{
+	ASSERT(t->n < t->max);
+	s->stays = true;
+	t->servers[t->n++] = s;
 }
 
 static void bury(struct corpse *corpse)
@@ -41,6 +47,11 @@ static uint64_t hash_of(const char *name, const char *address)
 	return hash;
 }
 
+static struct slice hash_slice(const uint64_t *hash)
+{
+	return (struct slice){ (const char *)hash, sizeof(*hash) };
+}
+
 static void enter(struct server *s)
 {
 	struct upstream *u = s->upstream;
@@ -48,20 +59,22 @@ static void enter(struct server *s)
 
 	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
 	s->hash = hash_of(s->name, address);
+	names_put(&u->by_hash, &s->entry, hash_slice(&s->hash));
 	s->row = roster_enter(u->roster, u->worker, s->name, address);
 	s->cell = s->row ? roster_cell(u->roster, s->row, u->worker) :
-			   roster_spare(u->roster, u->worker);
+			   roster_spare(u->worker);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,
 				 const struct config_address *a)
 {
-	struct server *s = calloc(1, sizeof(*s));
+	size_t name_n = strlen(name) + 1;
+	struct server *s = calloc(1, sizeof(*s) + name_n);
 
 	if (!s)
 		return NULL;
 	s->upstream = u;
-	s->slot = take_slot(u);
+	s->id = u->next_id++;
 	s->sa = a->sa;
 	s->len = a->len;
 	list_init(&s->idle);
@@ -69,7 +82,7 @@ static struct server *server_new(struct upstream *u, const char *name,
 	list_init(&s->corpse.node);
 	s->corpse.bury = bury;
 	server_ejection_init(s);
-	snprintf(s->name, sizeof(s->name), "%s", name);
+	memcpy(s->name, name, name_n);
 	enter(s);
 	if (u->started)
 		server_warm_up(s);
@@ -91,7 +104,7 @@ static void leave(struct server *s)
 	struct upstream *u = s->upstream;
 
 	s->leaving = true;
-	u->slots[s->slot / 64] &= ~(1ull << s->slot % 64);
+	names_remove(&u->by_hash, &s->entry);
 	server_ejection_stop(s);
 	if (s->row)
 		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
@@ -112,17 +125,25 @@ void server_origin_dead(struct server *s)
 
 /* ---- the table ------------------------------------------------------------ */
 
-static struct server *find(struct server *const *servers, unsigned n, const char *name,
+static bool is_at(const struct server *s, const char *name, const struct config_address *a)
+{
+	return strcmp(s->name, name) == 0 &&
+	       sock_equal((const struct sockaddr *)&s->sa, (const struct sockaddr *)&a->sa);
+}
+
+static struct server *find(const struct upstream *u, const char *name,
 			   const struct config_address *a)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct server *s = servers[i];
+	char address[SOCK_TEXT_MAX];
+	const struct names_entry *e;
+	struct server *s;
+	uint64_t hash;
 
-		if (strcmp(s->name, name) == 0 &&
-		    sock_equal((const struct sockaddr *)&s->sa, (const struct sockaddr *)&a->sa))
-			return s;
-	}
-	return NULL;
+	sock_text((const struct sockaddr *)&a->sa, address, sizeof(address));
+	hash = hash_of(name, address);
+	e = names_find(&u->by_hash, hash_slice(&hash));
+	s = e ? CONTAINER(e, struct server, entry) : NULL;
+	return s && is_at(s, name, a) ? s : NULL;
 }
 
 /* Puts the servers of one name at the end, so many at most. */
@@ -134,9 +155,9 @@ static void place(struct table *t, unsigned index, const struct config_address *
 
 	named->short_of_some = false;
 	for (unsigned i = 0; i < n && most > 0; i++) {
-		struct server *s = find(u->servers, u->server_n, named->name, &addresses[i]);
+		struct server *s = find(u, named->name, &addresses[i]);
 
-		if (find(t->servers, t->n, named->name, &addresses[i]))
+		if (s && s->stays)
 			continue;
 		if (!s)
 			s = server_new(u, named->name, &addresses[i]);
@@ -147,7 +168,7 @@ static void place(struct table *t, unsigned index, const struct config_address *
 		s->index = index;
 		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
 		s->backup = named->backup;
-		t->servers[t->n++] = s;
+		table_add(t, s);
 		most--;
 	}
 }
@@ -159,15 +180,7 @@ static void keep(struct table *t, unsigned from, unsigned to)
 
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (u->servers[i]->index >= from && u->servers[i]->index < to)
-			t->servers[t->n++] = u->servers[i];
-}
-
-static bool is_in(const struct table *t, const struct server *s)
-{
-	for (unsigned i = 0; i < t->n; i++)
-		if (t->servers[i] == s)
-			return true;
-	return false;
+			table_add(t, u->servers[i]);
 }
 
 /* Rather those of before than none: they stay where there was no memory for those who come. */
@@ -175,12 +188,11 @@ static void keep_instead(struct table *t)
 {
 	const struct upstream *u = t->upstream;
 
-	for (unsigned i = 0; i < u->server_n && t->n < UPSTREAM_SERVERS_MAX; i++) {
+	for (unsigned i = 0; i < u->server_n && t->n < t->max; i++) {
 		struct server *s = u->servers[i];
 
-		if (s->index < u->config.server_n && u->named[s->index].short_of_some &&
-		    !is_in(t, s))
-			t->servers[t->n++] = s;
+		if (s->index < u->config.server_n && u->named[s->index].short_of_some && !s->stays)
+			table_add(t, s);
 	}
 }
 
@@ -191,9 +203,12 @@ static void settle(struct table *t)
 
 	keep_instead(t);
 	for (unsigned i = 0; i < u->server_n; i++)
-		if (!is_in(t, u->servers[i]))
+		if (!u->servers[i]->stays)
 			leave(u->servers[i]);
-	memcpy(u->servers, t->servers, sizeof(u->servers));
+	for (unsigned i = 0; i < t->n; i++)
+		t->servers[i]->stays = false;
+	free(u->servers);
+	u->servers = t->servers;
 	u->server_n = t->n;
 	upstream_serve(u);
 }
@@ -203,12 +218,14 @@ static void settle(struct table *t)
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n)
 {
-	struct table t = { .upstream = u };
+	struct table t = { 0 };
 	unsigned others = 0;
 
 	ASSERT(n > 0);
 	if (u->closing || index >= u->config.server_n)
 		return true;
+	if (!table_open(&t, u, n))
+		return false;
 	for (unsigned i = 0; i < u->server_n; i++)
 		others += u->servers[i]->index != index;
 	keep(&t, 0, index);
@@ -225,7 +242,7 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 
 	if (u->closing || index >= u->config.server_n)
 		return;
-	s = find(u->servers, u->server_n, u->named[index].name, address);
+	s = find(u, u->named[index].name, address);
 	if (!s)
 		return;
 	if (up && s->probed_down)
@@ -248,18 +265,27 @@ static void forget_probes(struct upstream *u)
 	}
 }
 
-bool upstream_prepare(struct upstream *u, unsigned servers)
+bool upstream_prepare(struct upstream *u, const struct config_upstream *config)
 {
 	struct named *named;
 
-	if (servers <= u->named_max)
+	if (config->server_n <= u->named_max)
 		return true;
-	named = realloc(u->named, servers * sizeof(*named));
+	named = realloc(u->named, config->server_n * sizeof(*named));
 	if (!named)
 		return false;
 	u->named = named;
-	u->named_max = servers;
+	u->named_max = config->server_n;
 	return true;
+}
+
+static uint64_t addresses_of(const struct config_upstream *config)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < config->server_n; i++)
+		n += config->servers[i].address_n;
+	return n;
 }
 
 static void name_all(struct upstream *u, const struct config_upstream *config)
@@ -275,13 +301,13 @@ static void name_all(struct upstream *u, const struct config_upstream *config)
 
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
 {
-	struct table t = { .upstream = u };
+	struct table t = { 0 };
 	bool complete = true;
 
 	ASSERT(config->server_n > 0 && config->server_n <= CONFIG_SERVERS_MAX);
 	if (u->closing)
 		return true;
-	if (!upstream_prepare(u, config->server_n))
+	if (!upstream_prepare(u, config) || !table_open(&t, u, addresses_of(config)))
 		return false;
 	name_all(u, config);
 	u->config = *config;
@@ -330,5 +356,7 @@ void upstream_servers_done(struct upstream *u)
 		leave_row(u, u->servers[i]);
 		free(u->servers[i]);
 	}
+	names_done(&u->by_hash);
+	free(u->servers);
 	free(u->named);
 }

@@ -18,9 +18,11 @@ struct server {
 	uint64_t down_until_ms;
 	bool probed_down, ejected, backup, leaving;
 	uint8_t rank;         /* in the choice at hand */
-	uint32_t slot;        /* in lease.tried */
+	bool stays;           /* in the change at hand */
+	uint32_t id;          /* in lease.tried */
 	uint32_t index;       /* of its name */
 	uint64_t hash;        /* of name and address */
+	struct names_entry entry; /* by `hash` */
 	struct roster_row *row; /* NULL: there was none left */
 	struct roster_cell *cell;
 	/* ejection.c */
@@ -36,7 +38,7 @@ struct server {
 	struct corpse corpse;
 	struct sockaddr_storage sa;
 	socklen_t len;
-	char name[ROSTER_NAME_MAX];
+	char name[];
 };
 
 /* A configured server: what its addresses have in common. */
@@ -65,14 +67,14 @@ struct upstream {
 	struct list line;     /* leases, first come first served */
 	uint32_t line_n;
 	struct task task;     /* serves the line when room has come */
-	struct slab origins;
+	struct slab *origins, own_origins;
 	struct named *named;  /* config.server_n of them */
 	unsigned named_max;   /* for so many there is room */
 	unsigned server_n;
-	struct server *servers[UPSTREAM_SERVERS_MAX]; /* by name, as configured */
+	struct server **servers;       /* by name, as configured */
+	struct names by_hash;          /* the same */
 	struct list leaving;
-	uint64_t slots[UPSTREAM_SLOTS / 64];          /* that are in use */
-	uint32_t slot_next;
+	uint32_t next_id;
 	char name[CONFIG_NAME_MAX];
 };
 

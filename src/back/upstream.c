@@ -182,16 +182,7 @@ bool lease_try(struct upstream *u, struct lease *l)
 	return true;
 }
 
-static bool avoids_some(const struct lease *l)
-{
-	uint64_t any = 0;
-
-	for (unsigned i = 0; i < COUNT(l->tried); i++)
-		any |= l->tried[i];
-	return any != 0;
-}
-
-void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, bool fresh,
+void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avoid, bool fresh,
 		    struct task *asker)
 {
 	ASSERT(l->state == LEASE_NONE);
@@ -201,10 +192,9 @@ void upstream_lease(struct upstream *u, struct lease *l, const uint64_t *avoid, 
 	l->reused = false;
 	l->asker = asker;
 	l->fresh = fresh;
-	memset(l->tried, 0, sizeof(l->tried));
-	if (avoid)
-		memcpy(l->tried, avoid, sizeof(l->tried));
-	l->avoids = avoids_some(l);
+	l->given_n = 0;
+	l->tried = avoid ? *avoid : (struct tried){ 0 };
+	l->avoids = l->tried.n > 0;
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
 	if (u->closing) {
@@ -241,7 +231,7 @@ static void accept_places(struct upstream *u)
 static bool is_like(const struct lease *l, const struct lease *const *passed, unsigned n)
 {
 	for (unsigned i = 0; i < n && !l->avoids; i++)
-		if (memcmp(l->tried, passed[i]->tried, sizeof(l->tried)) == 0)
+		if (memcmp(&l->tried, &passed[i]->tried, sizeof(l->tried)) == 0)
 			return true;
 	return false;
 }
@@ -260,7 +250,7 @@ void upstream_serve_line(struct upstream *u)
 
 		if (is_like(l, passed, n) || serve(u, l))
 			continue;
-		if (!avoids_some(l) || n == PASSED_MAX)
+		if (l->tried.n == 0 || n == PASSED_MAX)
 			return;
 		passed[n++] = l;
 	}
@@ -345,7 +335,8 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	list_init(&u->line);
 	list_init(&u->leaving);
 	task_init(&u->task, step);
-	slab_init(&u->origins, "origin", sizeof(struct origin), 0);
+	u->origins = options->origins ? options->origins : &u->own_origins;
+	slab_init(&u->own_origins, "origin", sizeof(struct origin), 0);
 	u->worker = options->worker;
 	u->roster = options->roster;
 	if (!u->roster)
@@ -407,11 +398,11 @@ void upstream_free(struct upstream *u)
 	roster_stand(u->roster, u->worker, u);
 	roster_free(u->own_roster);
 	task_stop(&u->task);
-	slab_done(&u->origins);
+	slab_done(&u->own_origins);
 	free(u);
 }
 
 void upstream_trim(struct upstream *u)
 {
-	slab_trim(&u->origins);
+	slab_trim(&u->own_origins);
 }

@@ -83,6 +83,7 @@ void hedge_read(struct reader *r, const struct node *n, struct config_route *rou
 	struct config_hedge *hedge = arena_take(r->memory, sizeof(*hedge));
 	struct found found;
 
+	hedge->index = r->config->hedge_n++;
 	route->hedge = hedge;
 	section_read(r, n, SECTION_hedge, hedge, &found);
 }

@@ -22,16 +22,22 @@ static unsigned turn(struct budget *b, uint64_t now_ms)
 
 void budget_earn(struct budget *b, const struct config_budget *share, uint64_t now_ms)
 {
-	unsigned slot = turn(b, now_ms);
+	unsigned slot;
 
+	if (!b)
+		return;
+	slot = turn(b, now_ms);
 	b->earned[slot] += share->percent;
 	b->earned_all += share->percent;
 }
 
 bool budget_spend(struct budget *b, const struct config_budget *share, uint64_t now_ms)
 {
-	unsigned slot = turn(b, now_ms);
+	unsigned slot;
 
+	if (!b)
+		return false;
+	slot = turn(b, now_ms);
 	if (b->spent[slot] >= share->per_second && (b->spent_all + 1) * 100 > b->earned_all)
 		return false;
 	b->spent[slot]++;

@@ -6,6 +6,8 @@
  * all of the last BUDGET_SECONDS, this one included, are at most `percent` of the requests of
  * that time.
  *
+ * NULL stands for one for which there was no memory: it allows nothing.
+ *
  * Owner: the desk. Routes with different shares may use one budget: each earns by its own. */
 #ifndef PROXY_BUDGET_H
 #define PROXY_BUDGET_H

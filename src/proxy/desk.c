@@ -2,50 +2,72 @@
 
 #include <stdlib.h>
 
-static bool open_latencies(struct desk *d, const struct config *config)
-{
-	d->latencies = calloc(config->route_n + 1, sizeof(d->latencies[0]));
-	if (!d->latencies)
-		return false;
-	d->route_n = config->route_n;
-	for (unsigned i = 0; i < config->route_n; i++) {
-		const struct config_hedge *hedge = config->routes[i].hedge;
-
-		if (!hedge)
-			continue;
-		d->latencies[i] = malloc(sizeof(*d->latencies[i]));
-		if (!d->latencies[i])
-			return false;
-		latency_init(d->latencies[i], hedge->percentile);
-	}
-	return true;
-}
-
-struct desk *desk_new(const struct config *config, uint64_t seed)
+struct desk *desk_new(const struct config *config, struct slab *budgets, struct slab *latencies,
+		      uint64_t seed)
 {
 	struct desk *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return NULL;
 	d->random = seed | 1;
+	d->budgets = budgets;
+	d->all_latencies = latencies;
+	d->upstream_n = config->upstream_n;
+	d->hedge_n = config->hedge_n;
 	d->retries = calloc(config->upstream_n + 1, sizeof(d->retries[0]));
 	d->hedges = calloc(config->upstream_n + 1, sizeof(d->hedges[0]));
-	if (open_latencies(d, config) && d->retries && d->hedges)
+	d->latencies = calloc(config->hedge_n + 1, sizeof(d->latencies[0]));
+	if (d->latencies && d->retries && d->hedges)
 		return d;
 	desk_free(d);
 	return NULL;
+}
+
+static void put_budgets(struct desk *d, struct budget **all)
+{
+	for (unsigned i = 0; all && i < d->upstream_n; i++)
+		if (all[i])
+			slab_put(d->budgets, all[i]);
+	free(all);
 }
 
 void desk_free(struct desk *d)
 {
 	if (!d)
 		return;
-	for (unsigned i = 0; i < d->route_n; i++)
-		free(d->latencies[i]);
+	put_budgets(d, d->retries);
+	put_budgets(d, d->hedges);
+	for (unsigned i = 0; d->latencies && i < d->hedge_n; i++)
+		if (d->latencies[i])
+			slab_put(d->all_latencies, d->latencies[i]);
 	free(d->latencies);
-	free(d->retries);
-	free(d->hedges);
 	free(d);
+}
+
+struct budget *desk_retries(struct desk *d, unsigned upstream)
+{
+	if (!d->retries[upstream])
+		d->retries[upstream] = slab_take(d->budgets);
+	return d->retries[upstream];
+}
+
+struct budget *desk_hedges(struct desk *d, unsigned upstream)
+{
+	if (!d->hedges[upstream])
+		d->hedges[upstream] = slab_take(d->budgets);
+	return d->hedges[upstream];
+}
+
+struct latency *desk_latency(struct desk *d, const struct config_hedge *hedge)
+{
+	struct latency **latency = &d->latencies[hedge->index];
+
+	if (*latency)
+		return *latency;
+	*latency = slab_take_raw(d->all_latencies);
+	if (*latency)
+		latency_init(*latency, hedge->percentile);
+	return *latency;
 }
 
 /* xorshift64 */

@@ -1,25 +1,37 @@
 /* What the tries of one worker under one configuration share: how much more than they were
  * asked for its upstreams may get, and how long its routes take.
  *
+ * Each is taken from a slab when it is first wanted. Without memory for a budget nothing is
+ * asked again, without memory for a latency nothing is hedged: the first try goes on.
+ *
  * Owner: the generation. */
 #ifndef PROXY_DESK_H
 #define PROXY_DESK_H
 
+#include "base/slab.h"
 #include "budget.h"
 #include "latency.h"
 
 struct desk {
 	uint64_t random;
-	struct budget *retries, *hedges; /* by upstream */
-	struct latency **latencies;      /* by route; NULL for one without hedge */
-	unsigned route_n;
+	struct slab *budgets, *all_latencies;
+	struct budget **retries, **hedges; /* by upstream; NULL: not wanted yet */
+	struct latency **latencies;        /* by config_hedge.index; likewise */
+	unsigned upstream_n, hedge_n;
 };
 
-/* `seed` need not be good, but another one for each worker. NULL: no memory. */
-struct desk *desk_new(const struct config *config, uint64_t seed);
+/* `seed` need not be good, but another one for each worker; slabs of struct budget and struct
+ * latency, which outlive the desk. NULL: no memory. */
+struct desk *desk_new(const struct config *config, struct slab *budgets, struct slab *latencies,
+		      uint64_t seed);
 
 /* NULL is allowed. */
 void desk_free(struct desk *d);
+
+/* The budget of an upstream, and how long a route takes. NULL: no memory. */
+struct budget *desk_retries(struct desk *d, unsigned upstream);
+struct budget *desk_hedges(struct desk *d, unsigned upstream);
+struct latency *desk_latency(struct desk *d, const struct config_hedge *hedge);
 
 /* A number from 0 to n, any of them. */
 uint32_t desk_draw(struct desk *d, uint32_t n);

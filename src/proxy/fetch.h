@@ -57,7 +57,7 @@ struct fetch {
 	uint64_t since_ms;    /* when the state began */
 	struct buf *request;  /* its serialised head, until an answer makes a repeat impossible */
 	struct upstream *upstream;
-	const uint64_t *avoid; /* servers that others are preferred to; see upstream_lease() */
+	const struct tried *avoid; /* servers that others are preferred to; see upstream_lease() */
 	const struct config_upstream *config; /* as the generation has it */
 	struct lease lease;
 	struct memcache_call *call; /* set: this is a question to a cache */
@@ -71,7 +71,7 @@ struct question {
 	enum framing framing;  /* of the body */
 	uint64_t length;
 	uint64_t key;          /* what the upstream's `hash` came to; 0: nothing */
-	const uint64_t *avoid; /* lives as long as the fetch; may be NULL */
+	const struct tried *avoid; /* lives as long as the fetch; may be NULL */
 	bool first;            /* the client asked nothing before it on its connection */
 };
 

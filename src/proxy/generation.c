@@ -43,31 +43,34 @@ void service_trim(struct service *s)
 		memcache_trim(s->memcache);
 }
 
-static void service_free(struct service *s)
+static void service_free(struct proxy *p, struct service *s)
 {
 	if (s->upstream)
 		upstream_free(s->upstream);
 	if (s->memcache)
 		memcache_free(s->memcache);
+	if (!s->closing)
+		names_remove(&p->by_name, &s->entry);
 	list_remove(&s->node);
 	free(s);
 }
 
-static bool speaks(const struct service *s, enum config_protocol protocol)
+void service_key(char key[SERVICE_KEY_MAX], const struct config_upstream *u)
 {
-	return protocol == CONFIG_HTTP ? s->upstream != NULL : s->memcache != NULL;
+	key[0] = u->protocol == CONFIG_HTTP ? 'h' : 'm';
+	strncpy(key + 1, u->name, SERVICE_KEY_MAX - 2);
+	key[SERVICE_KEY_MAX - 1] = '\0';
 }
 
 /* One that closes takes nothing new, whatever its name. */
 static struct service *service_find(struct proxy *p, const struct config_upstream *u)
 {
-	LIST_EACH(&p->services, node) {
-		struct service *s = LIST_ITEM(node, struct service, node);
+	char key[SERVICE_KEY_MAX];
+	struct names_entry *e;
 
-		if (!s->closing && speaks(s, u->protocol) && strcmp(s->name, u->name) == 0)
-			return s;
-	}
-	return NULL;
+	service_key(key, u);
+	e = names_find(&p->by_name, slice_of(key));
+	return e ? CONTAINER(e, struct service, entry) : NULL;
 }
 
 static struct service *service_new(struct proxy *p, const struct config *config,
@@ -78,7 +81,7 @@ static struct service *service_new(struct proxy *p, const struct config *config,
 	if (!s)
 		return NULL;
 	list_init(&s->node);
-	strncpy(s->name, u->name, sizeof(s->name) - 1);
+	service_key(s->key, u);
 	if (u->protocol == CONFIG_HTTP)
 		s->upstream = proxy_open_upstream(p, config, u, share);
 	else
@@ -88,12 +91,13 @@ static struct service *service_new(struct proxy *p, const struct config *config,
 		return NULL;
 	}
 	list_append(&p->services, &s->node);
+	names_put(&p->by_name, &s->entry, slice_of(s->key));
 	return s;
 }
 
 static bool service_prepare(struct service *s, const struct config_upstream *u)
 {
-	return !s->upstream || upstream_prepare(s->upstream, u->server_n);
+	return !s->upstream || upstream_prepare(s->upstream, u);
 }
 
 static bool service_follow(struct service *s, const struct config_upstream *u)
@@ -133,7 +137,7 @@ void generation_drop(struct generation **slot)
 		if (g->services[i]->known_n > 0)
 			continue;
 		if (service_idle(g->services[i]))
-			service_free(g->services[i]);
+			service_free(g->proxy, g->services[i]);
 		else
 			tick_run(g->proxy->tick, &g->proxy->sweeper);
 	}
@@ -155,7 +159,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 					       config->limits.headers };
 	g->over = o->over;
 	g->owner = o->owner;
-	g->desk = desk_new(config, p->tick->now_us);
+	g->desk = desk_new(config, &p->budgets, &p->latencies, p->tick->now_us);
 	g->path_scratch = malloc(2 * (size_t)config->limits.request_head + HOST_GROWTH);
 	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->desk; i++) {
 		const struct config_upstream *u = &config->upstreams[i];
@@ -209,11 +213,13 @@ static bool sweep_services(struct proxy *p)
 
 		if (s->known_n > 0)
 			continue;
-		if (!s->closing)
+		if (!s->closing) {
 			service_close(s);
+			names_remove(&p->by_name, &s->entry);
+		}
 		s->closing = true;
 		if (service_idle(s))
-			service_free(s);
+			service_free(p, s);
 		else
 			all = false;
 	}
@@ -250,7 +256,7 @@ void generations_done(struct proxy *p)
 	struct list *node;
 
 	while ((node = list_pop(&p->services)))
-		service_free(LIST_ITEM(node, struct service, node));
+		service_free(p, LIST_ITEM(node, struct service, node));
 	while ((node = list_pop(&p->generations)))
 		generation_free(LIST_ITEM(node, struct generation, node));
 }

@@ -27,6 +27,11 @@ void hedge_promote(struct exchange *x)
 	tries_expect(t);
 }
 
+static struct budget *budget_of(const struct tries *t)
+{
+	return desk_hedges(t->desk, t->route->proxy.upstream);
+}
+
 /* The first one is slow. A second one must not wait in a line: that only makes it longer. */
 void hedge_begin(struct exchange *x)
 {
@@ -37,9 +42,9 @@ void hedge_begin(struct exchange *x)
 	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->in_line || tries_wait_for_client(x))
 		return;
 	tries_remember(t, x->fetch);
-	if (!upstream_has_spare(t->upstream, t->tried))
+	if (!upstream_has_spare(t->upstream, &t->tried))
 		return;
-	if (!budget_spend(&t->desk->hedges[t->route->proxy.upstream], &t->route->hedge->budget,
+	if (!budget_spend(budget_of(t), &t->route->hedge->budget,
 			  t->exchange->proxy->tick->now_ms)) {
 		stat_add(&stats->hedge_refusals, 1);
 		return;
@@ -103,8 +108,10 @@ void hedge_plan(struct tries *t)
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
 	    !method_safe((enum method)t->method))
 		return;
-	t->latency = t->desk->latencies[t->route - x->generation->config->routes];
-	budget_earn(&t->desk->hedges[t->route->proxy.upstream], &hedged->budget, now_ms);
+	t->latency = desk_latency(t->desk, hedged);
+	if (!t->latency)
+		return;
+	budget_earn(budget_of(t), &hedged->budget, now_ms);
 	bound_us = latency_bound_us(t->latency);
 	if (bound_us > 0)
 		t->hedge_ms = now_ms + (bound_us + 999) / 1000;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "desk.h"
 #include "exchange.h"
 #include "join.h"
 #include "service.h"
@@ -143,6 +144,7 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 		.descriptors = p->descriptor_quota,
 		.line = share->line,
 		.roster = share->roster,
+		.origins = &p->origins,
 		.worker = share->roster ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
@@ -248,6 +250,9 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	slab_init(&p->tries, "tries", sizeof(struct tries), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
+	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
+	slab_init(&p->budgets, "budget", sizeof(struct budget), 0);
+	slab_init(&p->latencies, "latency", sizeof(struct latency), 0);
 	init_front(p, o);
 	first = generation_new(p, &o->generation);
 	if (!first)
@@ -308,6 +313,10 @@ void proxy_done(struct proxy *p)
 	slab_done(&p->tries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
+	slab_done(&p->origins);
+	slab_done(&p->budgets);
+	slab_done(&p->latencies);
+	names_done(&p->by_name);
 }
 
 void proxy_trim(struct proxy *p)
@@ -318,6 +327,9 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->tries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);
+	slab_trim(&p->origins);
+	slab_trim(&p->budgets);
+	slab_trim(&p->latencies);
 	LIST_EACH(&p->services, node)
 		service_trim(LIST_ITEM(node, struct service, node));
 }

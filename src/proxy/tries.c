@@ -15,7 +15,7 @@ static struct tick *tick_of(const struct tries *t)
 
 static struct budget *budget_of(const struct tries *t)
 {
-	return &t->desk->retries[t->route->proxy.upstream];
+	return desk_retries(t->desk, t->route->proxy.upstream);
 }
 
 /* ---- time ----------------------------------------------------------------- */
@@ -108,8 +108,7 @@ static bool time_passed(struct exchange *x)
 
 void tries_remember(struct tries *t, const struct fetch *f)
 {
-	for (unsigned i = 0; i < UPSTREAM_SLOTS / 64; i++)
-		t->tried[i] |= f->lease.tried[i];
+	tried_add_all(&t->tried, &f->lease.tried);
 }
 
 struct fetch *tries_ask(struct tries *t)
@@ -123,7 +122,7 @@ struct fetch *tries_ask(struct tries *t)
 		.framing = (enum framing)t->framing,
 		.length = t->length,
 		.key = t->key,
-		.avoid = t->tried,
+		.avoid = &t->tried,
 		.first = x->client->requests == 1,
 	}, &x->client->task);
 }
@@ -259,9 +258,9 @@ static uint32_t draw_pause_ms(struct tries *t)
 static uint32_t pause_ms(struct tries *t)
 {
 	tries_remember(t, t->exchange->fetch);
-	if (upstream_has_other(t->upstream, t->tried))
+	if (upstream_has_other(t->upstream, &t->tried))
 		return 0;
-	memset(t->tried, 0, sizeof(t->tried));
+	t->tried = (struct tried){ 0 };
 	return draw_pause_ms(t);
 }
 

@@ -49,7 +49,7 @@ struct tries {
 	bool in_line;           /* waits for a connection, which has a timeout of its own */
 	bool rang;
 	bool complete;          /* the request's end was sent */
-	uint64_t tried[UPSTREAM_SLOTS / 64]; /* servers */
+	struct tried tried;     /* servers */
 };
 
 /* The route says something of tries. */

@@ -13,6 +13,7 @@
 #include "estate.h"
 #include "notify.h"
 #include "program.h"
+#include "run/memory.h"
 #include "run/order.h"
 
 /* Workers answer within a moment, however many connections they have. */
@@ -117,6 +118,7 @@ void reload_drop(struct supervisor *s)
 	log_close(&s->next_log);
 	config_free(s->next);
 	s->next = NULL;
+	memory_return();
 }
 
 void reload_failed(struct supervisor *s, const char *why)
@@ -139,6 +141,7 @@ static void commit(struct supervisor *s)
 	config_free(s->config);
 	s->config = s->next;
 	s->next = NULL;
+	memory_return();
 }
 
 void reload_done(struct supervisor *s)

@@ -9,7 +9,7 @@
 void editions_init(struct editions *e, unsigned worker_n, struct mailbox *control)
 {
 	list_init(&e->all);
-	list_init(&e->accounts);
+	e->accounts = (struct names){ 0 };
 	e->current = NULL;
 	e->worker_n = worker_n;
 	e->control = control;
@@ -21,31 +21,31 @@ void editions_done(struct editions *e)
 
 	while ((node = list_pop(&e->all)))
 		edition_free(LIST_ITEM(node, struct edition, node));
-	ASSERT(list_empty(&e->accounts));
+	ASSERT(e->accounts.n == 0);
+	names_done(&e->accounts);
 }
 
 static struct account *account_of(struct editions *e, const struct config_upstream *u)
 {
+	char key[SERVICE_KEY_MAX];
+	struct names_entry *entry;
 	struct account *a;
 
-	LIST_EACH(&e->accounts, node) {
-		a = LIST_ITEM(node, struct account, node);
-		if (a->protocol == u->protocol && strcmp(a->name, u->name) == 0)
-			return a;
-	}
+	service_key(key, u);
+	entry = names_find(&e->accounts, slice_of(key));
+	if (entry)
+		return CONTAINER(entry, struct account, entry);
 	a = calloc(1, sizeof(*a) + e->worker_n * sizeof(a->stats[0]));
 	if (!a)
 		return NULL;
-	list_init(&a->node);
-	strncpy(a->name, u->name, sizeof(a->name) - 1);
-	a->protocol = u->protocol;
+	memcpy(a->key, key, sizeof(key));
 	quota_init(&a->line, u->queue);
 	a->roster = roster_new(u->name, e->worker_n, e->control, notice_changed);
 	if (!a->roster) {
 		free(a);
 		return NULL;
 	}
-	list_append(&e->accounts, &a->node);
+	names_put(&e->accounts, &a->entry, slice_of(a->key));
 	return a;
 }
 
@@ -91,6 +91,7 @@ struct edition *edition_new(struct editions *all, struct config *config)
 	list_init(&e->node);
 	e->config = config;
 	e->worker_n = all->worker_n;
+	e->accounts_of = &all->accounts;
 	e->accounts = calloc(config->upstream_n + 1, sizeof(e->accounts[0]));
 	e->kept = calloc(config->listen_n + 1, sizeof(e->kept[0]));
 	if (!init_turns(e) || !e->accounts || !e->kept || !open_accounts(all, e)) {
@@ -127,7 +128,7 @@ void edition_free(struct edition *e)
 
 		if (--a->refs > 0)
 			continue;
-		list_remove(&a->node);
+		names_remove(e->accounts_of, &a->entry);
 		roster_free(a->roster);
 		free(a);
 	}

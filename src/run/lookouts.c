@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "run/memory.h"
+
 int lookouts_open(struct lookouts *l)
 {
 	if (l->editions->current->config->resolver.off)
@@ -46,13 +48,19 @@ static void end(struct edition *e)
 
 void lookouts_sweep(struct lookouts *l)
 {
+	bool ended = false;
+
 	LIST_EACH(&l->editions->all, node) {
 		struct edition *e = LIST_ITEM(node, struct edition, node);
 
 		if (e->passed_n == e->worker_n && e->readers_n == 0 &&
-		    (!e->lookout || lookout_idle(e->lookout)))
+		    (!e->lookout || lookout_idle(e->lookout))) {
 			end(e);
+			ended = true;
+		}
 	}
+	if (ended)
+		memory_return();
 }
 
 void lookouts_stop(struct lookouts *l)

@@ -39,9 +39,7 @@ static void write_cell(const struct roster *r, const struct roster_row *row, uns
 
 void notice_write(struct roster *r, FILE *out)
 {
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
-		struct roster_row *row = &r->rows[i];
-
+	ROSTER_EACH(r, row) {
 		if (!atomic_load(&row->named))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {

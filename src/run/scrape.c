@@ -226,14 +226,12 @@ static bool step_latency(struct scrape *s, const struct family *f)
 
 /* ---- servers -------------------------------------------------------------- */
 
-/* NULL: rows behind it were never used. */
+/* NULL: there are no more. */
 static const struct roster_row *row_at(const struct scrape *s)
 {
 	const struct roster *r = account_at(s)->roster;
 
-	if (s->row == ROSTER_ROWS || atomic_load(&r->rows[s->row].key) == 0)
-		return NULL;
-	return &r->rows[s->row];
+	return s->row == 0 ? atomic_load(&r->first) : s->at;
 }
 
 static const struct roster_cell *cell_of(const struct scrape *s, const struct roster_row *row,
@@ -259,6 +257,7 @@ static bool next_row(struct scrape *s)
 {
 	if (next_worker(s))
 		return true;
+	s->at = atomic_load(&row_at(s)->next);
 	s->row++;
 	return true;
 }

@@ -24,6 +24,7 @@ struct scrape {
 	struct exposition e;
 	unsigned family;                /* where it stands: the family, … */
 	unsigned upstream, row, worker; /* … and in it, as far as it has these */
+	const struct roster_row *at;    /* of a server, unless `row` is 0: the first */
 };
 
 void scrape_open(struct scrape *s, struct edition *edition, const struct worker *workers,

@@ -369,9 +369,9 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
 	assert_int_equal(r->line.used, 0);
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
-		assert_int_equal(roster_cell(r->roster, &r->roster->rows[i], 0)->in_flight, 0);
-		assert_int_equal(r->roster->rows[i].users, 0);
+	ROSTER_EACH(r->roster, row) {
+		assert_int_equal(roster_cell(r->roster, row, 0)->in_flight, 0);
+		assert_int_equal(row->users, 0);
 	}
 }
 

@@ -451,8 +451,8 @@ uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
 	const struct roster *roster = r->rosters[upstream];
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < ROSTER_ROWS && roster->rows[i].key != 0; i++)
-		n += roster_cell(roster, &roster->rows[i], 0)->failures;
+	ROSTER_EACH(roster, row)
+		n += roster_cell(roster, row, 0)->failures;
 	return n;
 }
 

@@ -661,9 +661,9 @@ static void check_places(struct town *t, unsigned u)
 {
 	const struct roster *r = t->rosters[u];
 
-	for (unsigned i = 0; i < ROSTER_ROWS && r->rows[i].key != 0; i++)
+	ROSTER_EACH(r, row)
 		if (t->requests_max[u] > 0 &&
-		    roster_cell(r, &r->rows[i], 0)->in_flight > t->requests_max[u])
+		    roster_cell(r, row, 0)->in_flight > t->requests_max[u])
 			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
 }
 
@@ -799,9 +799,9 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
-		for (unsigned k = 0; k < ROSTER_ROWS; k++) {
-			assert_int_equal(t->rosters[i]->rows[k].used, 0);
-			assert_int_equal(roster_cell(t->rosters[i], &t->rosters[i]->rows[k], 0)->in_flight, 0);
+		ROSTER_EACH(t->rosters[i], row) {
+			assert_int_equal(row->used, 0);
+			assert_int_equal(roster_cell(t->rosters[i], row, 0)->in_flight, 0);
 		}
 	}
 	assert_int_equal(t->stats.connections, 0);

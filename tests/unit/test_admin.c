@@ -314,7 +314,7 @@ static void test_servers(void **state)
 	(void)state;
 	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
 	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
-	roster_hide(r, &r->rows[1], 1, 0, 0);
+	roster_hide(r, r->first->next, 1, 0, 0);
 	stat_add(&roster_cell(r, a, 0)->requests, 42);
 	stat_add(&roster_cell(r, a, 1)->requests, 7);
 	stat_add(&roster_cell(r, a, 1)->in_flight, 3);

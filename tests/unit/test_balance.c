@@ -349,7 +349,7 @@ static void places_of_two(struct house *h)
 	asker_waits(h, &a);
 	upstream_return(&a.lease, true);
 	second_worker_ends(h, other);
-	assert_int_equal(h->roster->rows[0].used, 0);
+	assert_int_equal(h->roster->first->used, 0);
 }
 
 /* Two workers share what is behind the house. */
@@ -391,7 +391,7 @@ static void place_for_nobody(struct house *h)
 	upstream_return(&b.lease, false);
 	upstream_free(other);
 	simrig_run(&h->rig, 20);
-	assert_int_equal(h->roster->rows[0].used, 0);
+	assert_int_equal(h->roster->first->used, 0);
 }
 
 static void test_place_for_nobody(void **state)
@@ -403,11 +403,10 @@ static void test_place_for_nobody(void **state)
 static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsigned avoided,
 		    const char *server)
 {
-	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 0 };
+	const struct tried avoid = { .n = 1, .ids = { avoided } };
 
-	avoid[avoided / 64] = 1ull << avoided % 64;
 	asker_init(a);
-	upstream_lease(u, &a->lease, avoid, false, &a->task);
+	upstream_lease(u, &a->lease, &avoid, false, &a->task);
 	asker_waits(h, a);
 	assert_string_equal(lease_server(&a->lease), server);
 }
@@ -476,7 +475,7 @@ static void place_for_another(struct house *h)
 	ask_for(h, h->upstream, &of_a, 1, "a");
 	upstream_return(&of_a.lease, true);
 	simrig_run(&h->rig, 100);
-	assert_int_equal(h->roster->rows[0].used, 0);
+	assert_int_equal(h->roster->first->used, 0);
 	upstream_return(&of_b.lease, true);
 	for (unsigned i = 0; i < MANY; i++) {
 		asker_waits(h, &many[i]);

@@ -147,7 +147,7 @@ static void test_limits(void **state)
 		{ CONFIG_UPSTREAMS_MAX, 1, 1000,
 		  "2:1: 'upstreams' has 20001 entries; write at most 20000\n" },
 		{ 10, CONFIG_SERVERS_MAX + 1, 1000,
-		  "13:28: 'servers' has 257 entries; write at most 256\n" },
+		  "13:28: 'servers' has 4097 entries; write at most 4096\n" },
 		{ 10, 1, CONFIG_ROUTES_MAX + 1,
 		  "14:1: 'routes' has 100001 entries; write at most 100000\n" },
 	};

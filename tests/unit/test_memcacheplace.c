@@ -149,9 +149,9 @@ static void standing(void **state)
 
 	(void)state;
 	rig_open_servers(&r, 1, 2);
-	first = roster_cell(r.roster, &r.roster->rows[0], 0);
-	second = roster_cell(r.roster, &r.roster->rows[1], 0);
-	assert_string_equal(r.roster->rows[1].name, "b");
+	first = roster_cell(r.roster, r.roster->first, 0);
+	second = roster_cell(r.roster, r.roster->first->next, 0);
+	assert_string_equal(((struct roster_row *)r.roster->first->next)->name, "b");
 	get_all(&r, calls);
 	rig_run(&r, 0);
 	forget_all(&r, calls, CALL_HIT);

@@ -74,33 +74,70 @@ static void rows(void **state)
 	roster_free(r);
 }
 
-/* Rows that nobody uses are used again when there are no others; else there is none. */
-static void full(void **state)
+static unsigned count_rows(const struct roster *r)
+{
+	unsigned n = 0;
+
+	ROSTER_EACH(r, row)
+		n++;
+	return n;
+}
+
+/* There is a row for each that is there, however many; of those that have gone some are kept, and
+ * the others are used again. */
+static void many(void **state)
 {
 	struct roster *r = open_roster(NULL);
-	struct roster_row *row = NULL, *last = NULL;
+	struct roster_row *rows_of[5000];
+	unsigned n;
 	char name[16];
 
 	(void)state;
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+	for (unsigned i = 0; i < COUNT(rows_of); i++) {
 		snprintf(name, sizeof(name), "s%u", i);
-		last = roster_enter(r, 0, name, "x");
-		assert_non_null(last);
-		if (i == 100)
-			row = last;
+		rows_of[i] = roster_enter(r, 0, name, "x");
+		assert_non_null(rows_of[i]);
+		stat_add(&roster_cell(r, rows_of[i], 0)->requests, 7);
 	}
-	assert_null(roster_enter(r, 0, "another", "x"));
-	assert_ptr_equal(roster_enter(r, 1, "s100", "x"), row);
-	roster_leave(row);
-	assert_null(roster_enter(r, 0, "another", "x"));
+	assert_int_equal(count_rows(r), COUNT(rows_of));
+	assert_ptr_equal(roster_enter(r, 1, "s100", "x"), rows_of[100]);
+	for (unsigned i = 0; i < COUNT(rows_of); i++)
+		roster_leave(rows_of[i]);
+	for (unsigned i = 0; i < 3 * COUNT(rows_of); i++) {
+		struct roster_row *row;
+
+		snprintf(name, sizeof(name), "t%u", i);
+		row = roster_enter(r, 2, name, "x");
+		assert_string_equal(row->name, name);
+		assert_int_equal(roster_cell(r, row, 0)->requests, 0);
+		assert_int_equal(row->used, 0);
+		roster_leave(row);
+	}
+	n = count_rows(r);
+	assert_int_equal(n, COUNT(rows_of));
+	/* The one that somebody else had all along. */
+	assert_ptr_equal(roster_enter(r, 0, "s100", "x"), rows_of[100]);
+	assert_int_equal(roster_cell(r, rows_of[100], 0)->requests, 7);
+	roster_free(r);
+}
+
+/* A row stays for when its server comes back. */
+static void comes_back(void **state)
+{
+	struct roster *r = open_roster(NULL);
+	struct roster_row *row = roster_enter(r, 0, "a", "x");
+
+	(void)state;
 	stat_add(&roster_cell(r, row, 0)->requests, 7);
-	assert_true(roster_take(row, 1));
 	roster_leave(row);
-	assert_ptr_equal(roster_enter(r, 2, "another", "x"), row);
-	assert_string_equal(row->name, "another");
-	assert_int_equal(roster_cell(r, row, 0)->requests, 0);
-	assert_int_equal(row->used, 0);
-	assert_null(roster_enter(r, 0, "s100", "x"));
+	for (unsigned i = 0; i < ROSTER_SPARE; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "s%u", i);
+		roster_leave(roster_enter(r, 0, name, "x"));
+	}
+	assert_ptr_equal(roster_enter(r, 0, "a", "x"), row);
+	assert_int_equal(roster_cell(r, row, 0)->requests, 7);
 	roster_free(r);
 }
 
@@ -269,9 +306,9 @@ static void shared_by_threads(void **state)
 	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_join(threads[i], NULL);
 	assert_in_range(atomic_load(&most), 1, LIMIT);
-	assert_int_equal(shared->rows[0].used, 0);
-	assert_int_equal(shared->rows[0].users, 0);
-	assert_int_equal(shared->rows[1].key, 0); /* one row for all */
+	assert_int_equal(shared->first->used, 0);
+	assert_int_equal(shared->first->users, 0);
+	assert_null(shared->first->next); /* one row for all */
 	roster_free(shared);
 }
 
@@ -313,7 +350,7 @@ static void taken_over_by_threads(void **state)
 
 	(void)state;
 	shared = open_roster(NULL);
-	for (unsigned i = 0; i < ROSTER_ROWS; i++) {
+	for (unsigned i = 0; i < 4 * ROSTER_SPARE; i++) {
 		snprintf(name, sizeof(name), "s%u", i);
 		roster_leave(roster_enter(shared, 0, name, "x"));
 	}
@@ -328,7 +365,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rows),
-		cmocka_unit_test(full),
+		cmocka_unit_test(many),
+		cmocka_unit_test(comes_back),
 		cmocka_unit_test(standings),
 		cmocka_unit_test(the_longest),
 		cmocka_unit_test(hidden),

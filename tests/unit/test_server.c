@@ -229,7 +229,7 @@ static void no_memory_to_follow(struct house *h)
 	house_start(h);
 	other.servers = servers;
 	other.server_n = 2;
-	assert_true(upstream_prepare(h->upstream, 2));
+	assert_true(upstream_prepare(h->upstream, &other));
 	short_of_memory = true;
 	assert_false(upstream_reconfigure(h->upstream, &other));
 	upstream_probed(h->upstream, 0, &address, false);

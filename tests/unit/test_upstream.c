@@ -294,23 +294,23 @@ static void test_descriptors(void **state)
 /* Who was given some servers before is given another, as long as there is one. */
 static void another_one(struct house *h)
 {
-	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 0 };
+	struct tried avoid = { 0 };
 	struct asker a;
 	char names[4] = "";
 
 	house_start(h);
 	for (unsigned i = 0; i < 3; i++) {
 		asker_init(&a);
-		assert_true(upstream_has_other(h->upstream, avoid));
-		upstream_lease(h->upstream, &a.lease, avoid, false, &a.task);
+		assert_true(upstream_has_other(h->upstream, &avoid));
+		upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
 		asker_waits(h, &a);
 		names[i] = lease_server(&a.lease)[0];
 		upstream_return(&a.lease, simrig_draw(&h->rig, 2));
-		memcpy(avoid, a.lease.tried, sizeof(avoid));
+		avoid = a.lease.tried;
 	}
 	assert_true(strchr(names, 'a') && strchr(names, 'b') && strchr(names, 'c'));
-	assert_false(upstream_has_other(h->upstream, avoid));
-	upstream_lease(h->upstream, &a.lease, avoid, false, &a.task);
+	assert_false(upstream_has_other(h->upstream, &avoid));
+	upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
 	asker_waits(h, &a);
 	upstream_return(&a.lease, true);
 }
@@ -324,28 +324,28 @@ static void test_another_one(void **state)
 /* Whom a hedge may be sent to: nobody who is ill, has no room, was tried or stands by only. */
 static void spare(struct house *h)
 {
-	uint64_t tried[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct tried tried = { .n = 1 }; /* the first server */
 	struct config_address b = house_address(1);
 	struct asker holds;
 
 	h->servers[2].backup = true;
 	h->config.requests = 1;
 	house_start(h);
-	assert_true(upstream_has_spare(h->upstream, tried));
+	assert_true(upstream_has_spare(h->upstream, &tried));
 	upstream_probed(h->upstream, 1, &b, false);
-	assert_false(upstream_has_spare(h->upstream, tried));
-	assert_true(upstream_has_other(h->upstream, tried));
+	assert_false(upstream_has_spare(h->upstream, &tried));
+	assert_true(upstream_has_other(h->upstream, &tried));
 	upstream_probed(h->upstream, 1, &b, true);
-	assert_true(upstream_has_spare(h->upstream, tried));
+	assert_true(upstream_has_spare(h->upstream, &tried));
 	asker_init(&holds);
-	upstream_lease(h->upstream, &holds.lease, tried, false, &holds.task);
+	upstream_lease(h->upstream, &holds.lease, &tried, false, &holds.task);
 	asker_waits(h, &holds);
 	assert_string_equal(lease_server(&holds.lease), "b");
-	assert_false(upstream_has_spare(h->upstream, tried));
+	assert_false(upstream_has_spare(h->upstream, &tried));
 	upstream_return(&holds.lease, true);
-	assert_true(upstream_has_spare(h->upstream, tried));
-	tried[0] |= 2;
-	assert_false(upstream_has_spare(h->upstream, tried));
+	assert_true(upstream_has_spare(h->upstream, &tried));
+	tried_add(&tried, 1);
+	assert_false(upstream_has_spare(h->upstream, &tried));
 }
 
 static void test_spare(void **state)
@@ -357,7 +357,7 @@ static void test_spare(void **state)
 /* Who waits for one server only does not keep others from another, in line or not. */
 static void not_behind(struct house *h)
 {
-	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct tried avoid = { .n = 1 }; /* the first server */
 	struct asker holds[2], waits, next;
 
 	if (simrig_draw(&h->rig, 2))
@@ -366,7 +366,7 @@ static void not_behind(struct house *h)
 		h->config.connections = 1;
 	house_start(h);
 	asker_init(&holds[0]);
-	upstream_lease(h->upstream, &holds[0].lease, avoid, false, &holds[0].task);
+	upstream_lease(h->upstream, &holds[0].lease, &avoid, false, &holds[0].task);
 	asker_waits(h, &holds[0]);
 	assert_string_equal(lease_server(&holds[0].lease), "b");
 	host_close(&h->hosts[0]); /* it refuses one, and is back */
@@ -397,7 +397,7 @@ static void test_not_behind(void **state)
 /* Who is to be avoided is asked rather than that one waits, or is refused. */
 static void rather_than_wait(struct house *h)
 {
-	uint64_t avoid[UPSTREAM_SLOTS / 64] = { 1 }; /* the first server */
+	struct tried avoid = { .n = 1 }; /* the first server */
 	bool refused = simrig_draw(&h->rig, 2);
 	struct asker a[3];
 
@@ -408,14 +408,14 @@ static void rather_than_wait(struct house *h)
 	for (unsigned i = 0; i < 3; i++)
 		asker_init(&a[i]);
 	if (!refused) {
-		upstream_lease(h->upstream, &a[0].lease, avoid, false, &a[0].task);
+		upstream_lease(h->upstream, &a[0].lease, &avoid, false, &a[0].task);
 		asker_waits(h, &a[0]);
 		assert_string_equal(lease_server(&a[0].lease), "b");
 	}
-	upstream_lease(h->upstream, &a[1].lease, avoid, false, &a[1].task);
+	upstream_lease(h->upstream, &a[1].lease, &avoid, false, &a[1].task);
 	asker_waits(h, &a[1]);
 	assert_string_equal(lease_server(&a[1].lease), "a");
-	upstream_lease(h->upstream, &a[2].lease, avoid, false, &a[2].task);
+	upstream_lease(h->upstream, &a[2].lease, &avoid, false, &a[2].task);
 	SIMRIG_UNTIL(&h->rig, a[2].lease.state == LEASE_WAITING, 100);
 	upstream_return(&a[1].lease, true);
 	asker_waits(h, &a[2]);
