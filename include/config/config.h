@@ -28,11 +28,15 @@
 #define CONFIG_ROUTES_MAX 100000
 #define CONFIG_NAME_MAX 64
 
+/* The one of IPv6 may be missing, where the kernel has none. */
+enum config_half { CONFIG_WHOLE, CONFIG_HALF_IPV4, CONFIG_HALF_IPV6 };
+
 struct config_address {
 	const char *text; /* as written */
 	struct sockaddr_storage sa;
 	socklen_t len;
 	uint16_t weight; /* of a server of a service (SRV), multiplies that of the name; 0: 1 */
+	uint8_t half;    /* of "listen: PORT", which is both families: enum config_half */
 };
 
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };

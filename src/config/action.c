@@ -28,7 +28,7 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 	const char *wanted = protocol == CONFIG_HTTP ? "http" : "memcached";
 	const char *other = protocol == CONFIG_HTTP ? "memcached" : "http";
 	const struct config_upstream *u;
-	const struct names_entry *e;
+	struct names_entry *e;
 	unsigned index;
 
 	if (!n || !scalar_check(r, n, "the name of an upstream") || r->upstreams_refused)
@@ -38,6 +38,7 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 		upstream_unknown(r, n);
 		return 0;
 	}
+	CONTAINER(e, struct taken, entry)->used = true;
 	index = CONTAINER(e, struct taken, entry)->index;
 	if (index == INDEX_REFUSED)
 		return 0;
@@ -159,7 +160,8 @@ void block_read(struct reader *r, const struct node *n, struct config_block *b)
 	if (!section_read(r, n, SECTION_block, b, &found))
 		return;
 	url = found.nodes[KEY_block_url];
-	if (!url || !scalar_check(r, url, "http://HOST:PORT/PATH"))
+	if (!url || !scalar_check(r, url, "http://HOST:PORT/PATH") ||
+	    !suspect_text(r, url, &keys[KEY_block_url]))
 		return;
 	fault = url_read(r, url->text, b);
 	if (fault)

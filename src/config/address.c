@@ -172,6 +172,8 @@ static const char *blank_fault(struct slice text)
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]) || text.ptr[i] == ' ')
 			return "an address has no spaces or control characters; remove them";
+	if (memmem(text.ptr, text.len, "${", 2))
+		return "an address takes no variables; write it as it is";
 	return NULL;
 }
 

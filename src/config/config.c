@@ -46,18 +46,62 @@ static void address_free_check(struct reader *r, const struct node *n,
 	}
 }
 
-static void listen_read(struct reader *r, const struct node *n)
+/* "8080", ":8080" or "*:8080": the port; empty: it is something else. */
+static struct slice port_alone(struct slice text)
+{
+	struct slice port = text;
+
+	if (slice_starts(port, SLICE("*:")))
+		port = slice_after(port, 2);
+	else if (slice_starts(port, SLICE(":")))
+		port = slice_after(port, 1);
+	for (size_t i = 0; i < port.len; i++)
+		if (port.ptr[i] < '0' || port.ptr[i] > '9')
+			return (struct slice){ NULL, 0 };
+	return port;
+}
+
+static void listen_at(struct reader *r, const struct node *n, const struct config_address *as,
+		      enum config_half half)
 {
 	struct config_address *a = &r->config->listens[r->config->listen_n];
+
+	*a = *as;
+	if (!address_read(r, n, a))
+		return;
+	a->half = (uint8_t)half;
+	address_free_check(r, n, a);
+	r->config->listen_n++;
+}
+
+/* A port alone is one of all addresses, of both families. */
+static void listen_read(struct reader *r, const struct node *n)
+{
+	static const char *const hosts[] = { [CONFIG_HALF_IPV4] = "0.0.0.0",
+					     [CONFIG_HALF_IPV6] = "[::]" };
+	struct config_address a = { .text = NULL };
+	unsigned errors = r->report.n;
 	struct found found;
+	struct slice port;
 
 	if (n->kind == NODE_MAP) {
-		section_read(r, n, SECTION_listen, a, &found);
+		section_read(r, n, SECTION_listen, &a, &found);
 		n = found.nodes[KEY_listen_address];
 	}
-	if (n && address_read(r, n, a)) {
-		address_free_check(r, n, a);
-		r->config->listen_n++;
+	if (!n)
+		return;
+	port = n->kind == NODE_SCALAR ? port_alone(n->text) : (struct slice){ NULL, 0 };
+	if (port.len == 0) {
+		listen_at(r, n, &a, CONFIG_WHOLE);
+		return;
+	}
+	for (int half = CONFIG_HALF_IPV4; half <= CONFIG_HALF_IPV6 && r->report.n == errors;
+	     half++) {
+		struct node one = *n;
+
+		one.text = slice_of(arena_format(&r->scratch, "%s:%.*s", hosts[half],
+						 REPORT_ARG(port)));
+		listen_at(r, &one, &a, (enum config_half)half);
 	}
 }
 
@@ -65,10 +109,11 @@ static void listens_read(struct reader *r, const struct node *list)
 {
 	struct config *c = r->config;
 
+	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, CONFIG_LISTENS_MAX,
 			    "'listen: [HOST:PORT]'"))
 		return;
-	c->listens = arena_take(r->memory, list->child_n * sizeof(c->listens[0]));
+	c->listens = arena_take(r->memory, 2 * list->child_n * sizeof(c->listens[0]));
 	for (const struct node *n = list->children; n; n = n->next)
 		listen_read(r, n);
 }
@@ -104,7 +149,7 @@ static void access_log_read(struct reader *r, const struct node *n)
 	if (n && n->kind == NODE_MAP)
 		return;
 	c->log_format = CONFIG_LOG_OFF;
-	if (n && (n->kind != NODE_SCALAR || !slice_equal(n->text, SLICE("off"))))
+	if (n && (n->kind != NODE_SCALAR || !value_is_off(n->text)))
 		report_error(&r->report, n->at,
 			     "'access_log' cannot be this; write off or "
 			     "{ path: FILE, format: combined }");
@@ -147,6 +192,8 @@ static void top_read(struct reader *r, const struct node *root)
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (found.nodes[nodes[i].key])
 			nodes[i].read(r, found.nodes[nodes[i].key]);
+	if (r->report.n == 0)
+		upstreams_unused(r);
 }
 
 static void text_read(struct reader *r, struct slice text)
@@ -247,6 +294,7 @@ struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 		return NULL;
 	reader_init(&r, &memory, arena_text(&memory, file));
 	r.answers = given;
+	r.report.no_warnings = true;
 	text_read(&r, text);
 	return finish(&r, errors);
 }

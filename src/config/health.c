@@ -1,5 +1,7 @@
 #include "reader.h"
 
+#include "value.h"
+
 /* "200" or "200-299"; false: it is neither. */
 static bool take_range(struct slice text, struct config_statuses *range)
 {
@@ -103,7 +105,7 @@ static void map_read(struct reader *r, const struct node *n, struct config_upstr
 
 void health_read(struct reader *r, const struct node *n, struct config_upstream *u)
 {
-	if (!n || (n->kind == NODE_SCALAR && slice_equal(n->text, SLICE("off"))))
+	if (!n || (n->kind == NODE_SCALAR && value_is_off(n->text)))
 		return;
 	if (n->kind == NODE_MAP)
 		map_read(r, n, u);

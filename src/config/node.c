@@ -2,6 +2,7 @@
 
 #include <yaml.h>
 
+#include "alias.h"
 #include "base/check.h"
 
 struct reading {
@@ -10,6 +11,7 @@ struct reading {
 	struct report *report;
 	struct slice text;
 	unsigned n; /* nodes */
+	struct aliases aliases;
 };
 
 static struct place place_of(yaml_mark_t mark)
@@ -91,6 +93,7 @@ static struct node *node_new(struct reading *r, enum node_kind kind, yaml_mark_t
 	struct node *n = arena_take(r->memory, sizeof(*n));
 
 	n->kind = kind;
+	n->weight = 1;
 	n->at = place_of(mark);
 	r->n++;
 	return n;
@@ -122,8 +125,11 @@ static bool refuse_tag(struct reading *r, const yaml_event_t *e, const yaml_char
 
 static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth);
 
-static void append(struct node *parent, struct node *child)
+void node_append(struct node *parent, struct node *child)
 {
+	parent->weight += child->weight + (child->key ? child->key->weight : 0);
+	if (parent->height <= child->height)
+		parent->height = child->height + 1;
 	if (parent->last)
 		parent->last->next = child;
 	else
@@ -164,15 +170,34 @@ static bool has_room(struct reading *r, const struct node *parent,
 	return false;
 }
 
+static bool is_merge(const struct node *key)
+{
+	return key->kind == NODE_SCALAR && key->plain && slice_equal(key->text, SLICE("<<"));
+}
+
+/* Behind all other keys, which count more. */
+static bool merge_all(struct reading *r, struct node *map, struct node *values)
+{
+	for (struct node *next; values; values = next) {
+		next = values->next;
+		values->next = NULL;
+		if (!alias_merge(&r->aliases, map, values))
+			return false;
+	}
+	return map->child_n == 0 || has_room(r, map, map->last);
+}
+
 /* Reads up to the end event; false: an error was reported. */
 static bool read_children(struct reading *r, struct node *parent, unsigned depth)
 {
+	struct node *merged = NULL, **merges = &merged;
+
 	for (;;) {
 		bool end;
 		struct node *key = NULL, *n = read_next(r, depth, &end);
 
 		if (!n)
-			return end;
+			return end && merge_all(r, parent, merged);
 		if (parent->kind == NODE_MAP) {
 			key = n;
 			n = read_next(r, depth, &end);
@@ -180,7 +205,12 @@ static bool read_children(struct reading *r, struct node *parent, unsigned depth
 				return false;
 			n->key = key;
 		}
-		append(parent, n);
+		if (key && is_merge(key)) {
+			*merges = n;
+			merges = &n->next;
+			continue;
+		}
+		node_append(parent, n);
 		if (!has_room(r, parent, n))
 			return false;
 	}
@@ -201,7 +231,20 @@ static struct node *parent_of(struct reading *r, const yaml_event_t *e,
 	return read_children(r, n, depth + 1) ? n : NULL;
 }
 
-static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth)
+static struct slice anchor_of(const yaml_event_t *e)
+{
+	switch ((int)e->type) {
+	case YAML_SCALAR_EVENT:
+		return slice_of((const char *)e->data.scalar.anchor);
+	case YAML_SEQUENCE_START_EVENT:
+		return slice_of((const char *)e->data.sequence_start.anchor);
+	case YAML_MAPPING_START_EVENT:
+		return slice_of((const char *)e->data.mapping_start.anchor);
+	}
+	return (struct slice){ NULL, 0 };
+}
+
+static struct node *node_made(struct reading *r, const yaml_event_t *e, unsigned depth)
 {
 	switch ((int)e->type) {
 	case YAML_SCALAR_EVENT:
@@ -215,13 +258,21 @@ static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned d
 			       ? NULL
 			       : parent_of(r, e, NODE_MAP, depth);
 	case YAML_ALIAS_EVENT:
-		report_error(r->report, place_of(e->start_mark),
-			     "aliases are not supported; write what '*%.*s' stands for",
-			     REPORT_ARG(slice_of((const char *)e->data.alias.anchor)));
-		return NULL;
+		return alias_node(&r->aliases, slice_of((const char *)e->data.alias.anchor),
+				  place_of(e->start_mark), depth);
 	}
 	ASSERT(!"an event that cannot begin a node");
 	return NULL;
+}
+
+static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth)
+{
+	struct node *n = node_made(r, e, depth);
+	struct slice anchor = anchor_of(e);
+
+	if (n && anchor.len > 0 && !alias_anchor(&r->aliases, anchor, n))
+		return NULL;
+	return n;
 }
 
 /* Takes the next event; true: it is of that type. *at: where it stands. */
@@ -264,7 +315,8 @@ static struct node *read_document(struct reading *r)
 struct node *node_read(struct slice text, struct arena *memory, struct report *report)
 {
 	static const struct slice mark = SLICE("\xef\xbb\xbf"); /* of byte order */
-	struct reading r = { .memory = memory, .report = report };
+	struct reading r = { .memory = memory, .report = report,
+			     .aliases = { .memory = memory, .report = report } };
 	struct node *root;
 
 	if (slice_starts(text, mark))

@@ -1,8 +1,7 @@
 /* YAML text to a tree of nodes that know their place.
  *
  * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map, NODES_MAX
- * nodes. One document; aliases and tags are refused, so the tree is never larger than the
- * text. */
+ * nodes. One document; tags are refused. Aliases are in alias.h. */
 #ifndef CONFIG_NODE_H
 #define CONFIG_NODE_H
 
@@ -23,12 +22,16 @@ struct node {
 	struct slice text;      /* of a scalar */
 	const struct node *key; /* of a value in a map; else NULL */
 	unsigned child_n;       /* items, or values of a map */
+	unsigned weight, height; /* nodes, itself and keys included, and levels of it */
 	struct node *children, *last;
 	struct node *next; /* behind it in its list or map */
 };
 
 /* NULL: there was an error, which has been reported, or the text is empty. */
 struct node *node_read(struct slice text, struct arena *memory, struct report *report);
+
+/* At the end of a list or map. */
+void node_append(struct node *parent, struct node *child);
 
 /* Nothing was written: "key:", "~" or "null". */
 bool node_is_null(const struct node *n);

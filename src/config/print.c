@@ -266,12 +266,21 @@ static void print_route(FILE *out, const struct config *c,
 	}
 }
 
+/* Both halves of a port alone are one again. */
+static void print_listen(FILE *out, const struct config_address *a)
+{
+	if (a->half == CONFIG_HALF_IPV6)
+		return;
+	fputs(INDENT "- ", out);
+	print_text(out, "address",
+		   slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
+}
+
 static void print_listens(FILE *out, const struct config *c)
 {
 	fputs("listen:\n", out);
 	for (unsigned i = 0; i < c->listen_n; i++) {
-		fputs(INDENT "- ", out);
-		print_text(out, "address", slice_of(c->listens[i].text));
+		print_listen(out, &c->listens[i]);
 	}
 	if (c->has_admin)
 		print_text(out, "admin", slice_of(c->admin.text));

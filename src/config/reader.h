@@ -43,6 +43,9 @@ bool section_read(struct reader *r, const struct node *map, enum section s, void
 /* A scalar with text in it; else reports, says what to write, and returns false. */
 bool scalar_check(struct reader *r, const struct node *n, const char *form);
 
+/* What stands where a list is meant is the one entry of it. */
+const struct node *list_of(struct reader *r, const struct node *n);
+
 /* A list or map, of at most `max` and at least one entry; else reports. */
 bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);
@@ -51,6 +54,7 @@ bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 struct taken {
 	struct names_entry entry;
 	const struct node *node;
+	bool used; /* an upstream: something names it */
 	unsigned
 		index; /* of the upstream; INDEX_REFUSED: it was refused, which has been reported */
 };
@@ -82,6 +86,17 @@ void resolver_read(struct reader *r, const struct node *n);
 
 /* health.c: `n` may be NULL; the protocol is known. */
 void health_read(struct reader *r, const struct node *n, struct config_upstream *u);
+
+/* upstream.c: warns of those that nothing names; after routes. */
+void upstreams_unused(struct reader *r);
+
+/* suspect.c: a text that looks like something that is not taken there: a variable, a pattern, a
+ * URL, a word that has its own spelling. Reports an error where it cannot be meant, else a
+ * warning. `k`: its key. False: it was an error. */
+bool suspect_text(struct reader *r, const struct node *n, const struct key *k);
+
+/* suspect.c: the literal text of a template, where braces stand without a dollar sign. */
+void suspect_template(struct reader *r, const struct node *n);
 
 /* routes.c; upstreams are known and `study` is read. */
 void routes_read(struct reader *r, const struct node *list);

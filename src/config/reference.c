@@ -16,7 +16,7 @@ static const char *type_text(enum kind kind)
 	case KIND_COUNT:
 		return "number";
 	case KIND_DURATION:
-		return "duration: ms, s, m, h";
+		return "duration: ms, s, m, h, d";
 	case KIND_SIZE:
 		return "size: B, KiB, MiB, GiB";
 	case KIND_WORD:

@@ -6,7 +6,8 @@
 struct report_error {
 	struct report_error *before;
 	struct place at;
-	unsigned n; /* errors of one place keep their order */
+	unsigned n; /* those of one place keep their order */
+	bool warning;
 	const char *text;
 };
 
@@ -18,24 +19,43 @@ static void mask_controls(char *text)
 			*text = '?';
 }
 
+static void keep(struct report *r, struct place at, bool warning, const char *format,
+		 va_list arguments)
+{
+	struct report_error *e;
+	char text[1024];
+
+	vsnprintf(text, sizeof(text), format, arguments);
+	mask_controls(text);
+	e = arena_take(&r->memory, sizeof(*e));
+	e->at = at;
+	e->n = r->n + r->warning_n;
+	e->warning = warning;
+	e->text = arena_text(&r->memory, slice_of(text));
+	e->before = r->last;
+	r->last = e;
+}
+
 void report_error(struct report *r, struct place at, const char *format, ...)
 {
-	char text[1024];
-	struct report_error *e;
 	va_list arguments;
 
 	if (r->n++ >= REPORT_ERRORS_MAX)
 		return;
 	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
+	keep(r, at, false, format, arguments);
 	va_end(arguments);
-	mask_controls(text);
-	e = arena_take(&r->memory, sizeof(*e));
-	e->at = at;
-	e->n = r->n;
-	e->text = arena_text(&r->memory, slice_of(text));
-	e->before = r->last;
-	r->last = e;
+}
+
+void report_warning(struct report *r, struct place at, const char *format, ...)
+{
+	va_list arguments;
+
+	if (r->no_warnings || r->warning_n++ >= REPORT_ERRORS_MAX)
+		return;
+	va_start(arguments, format);
+	keep(r, at, true, format, arguments);
+	va_end(arguments);
 }
 
 static int compare(const void *left, const void *right)
@@ -50,19 +70,28 @@ static int compare(const void *left, const void *right)
 	return a->n < b->n ? -1 : 1;
 }
 
+static void tell_more(struct report *r, unsigned n, const char *what, FILE *out)
+{
+	if (out && n > REPORT_ERRORS_MAX)
+		fprintf(out, "%s: and %u more %s\n", r->file, n - REPORT_ERRORS_MAX,
+			what);
+}
+
 void report_print(struct report *r, FILE *out)
 {
-	struct report_error *errors[REPORT_ERRORS_MAX];
+	struct report_error *all[2 * REPORT_ERRORS_MAX];
 	unsigned n = 0;
 
-	for (struct report_error *e = r->last; e; e = e->before)
-		errors[n++] = e;
-	qsort(errors, n, sizeof(errors[0]), compare);
+	for (struct report_error *e = r->last; e && out; e = e->before)
+		all[n++] = e;
+	if (n > 0)
+		qsort(all, n, sizeof(all[0]), compare);
 	for (unsigned i = 0; i < n; i++)
-		fprintf(out, "%s:%u:%u: %s\n", r->file, errors[i]->at.line,
-			errors[i]->at.column, errors[i]->text);
-	if (r->n > n)
-		fprintf(out, "%s: and %u more errors\n", r->file, r->n - n);
+		fprintf(out, "%s:%u:%u: %s%s\n", r->file, all[i]->at.line,
+			all[i]->at.column, all[i]->warning ? "warning: " : "",
+			all[i]->text);
+	tell_more(r, r->n, "errors", out);
+	tell_more(r, r->warning_n, "warnings", out);
 }
 
 void report_done(struct report *r)

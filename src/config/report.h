@@ -1,13 +1,14 @@
-/* What is wrong with a configuration: collected while reading goes on, told at the
+/* What is wrong with a configuration, or looks so: collected while reading goes on, told at the
  * end in the order of the file. */
 #ifndef CONFIG_REPORT_H
 #define CONFIG_REPORT_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "arena.h"
 
-/* More are counted, not kept. */
+/* More are counted, not kept; as many warnings. */
 #define REPORT_ERRORS_MAX 1000
 
 struct place {
@@ -17,7 +18,9 @@ struct place {
 struct report {
 	struct arena memory;
 	const char *file;
-	unsigned n;
+	unsigned n;          /* errors */
+	unsigned warning_n;
+	bool no_warnings;    /* they were told before */
 	struct report_error *last; /* newest; the others hang behind it */
 };
 
@@ -25,7 +28,12 @@ struct report {
 void report_error(struct report *r, struct place at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Writes the errors, "FILE:LINE:COLUMN: TEXT" each. */
+/* What can be meant, and mostly is not: "WHAT IT MEANS; WHAT TO WRITE". */
+void report_warning(struct report *r, struct place at, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Writes errors, and warnings as "warning: TEXT", "FILE:LINE:COLUMN: TEXT" each. `out` may be
+ * NULL. */
 void report_print(struct report *r, FILE *out);
 
 /* Frees the texts. */

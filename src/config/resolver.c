@@ -1,4 +1,5 @@
 #include "reader.h"
+#include "value.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -100,7 +101,7 @@ void resolver_read(struct reader *r, const struct node *n)
 	struct found found;
 
 	section_read(r, is_map ? n : NULL, SECTION_resolver, c, &found);
-	if (n && !is_map && n->kind == NODE_SCALAR && slice_equal(n->text, SLICE("off")))
+	if (n && !is_map && n->kind == NODE_SCALAR && value_is_off(n->text))
 		c->off = true;
 	else if (n && !is_map)
 		servers_read(r, n);

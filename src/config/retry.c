@@ -67,6 +67,7 @@ void retry_read(struct reader *r, const struct node *n, struct config_route *rou
 	if (!section_read(r, n, SECTION_retry, retry, &found))
 		return;
 	on = found.nodes[KEY_retry_on];
+	on = on ? list_of(r, on) : NULL;
 	if (!on)
 		retry->on = ON_PRESET;
 	else if (children_check(r, on, NODE_LIST, CONFIG_RETRY_CONDITIONS, ON_FORM))

@@ -23,7 +23,8 @@ static void path_read(struct reader *r, const struct node *n, struct config_rout
 	const char *fault;
 	char *room;
 
-	if (!scalar_check(r, n, route->prefix ? "'prefix: /'" : "'path: /'"))
+	if (!scalar_check(r, n, route->prefix ? "'prefix: /'" : "'path: /'") ||
+	    !suspect_text(r, n, &keys[route->prefix ? KEY_route_prefix : KEY_route_path]))
 		return;
 	fault = value_text_fault(KIND_PATH, n->key->text, n->text, &r->scratch);
 	if (fault) {
@@ -68,8 +69,10 @@ static void host_read(struct reader *r, const struct node *n, struct config_rout
 	const char *fault, *colon;
 	char *copy;
 
-	if (!scalar_check(r, n, "'host: HOST'"))
+	if (!scalar_check(r, n, "'host: HOST'") || !suspect_text(r, n, &keys[KEY_route_host])) {
+		route->path.len = 0; /* compared with no other route */
 		return;
+	}
 	fault = value_text_fault(KIND_HOST, n->key->text, n->text, &r->scratch);
 	colon = memrchr(n->text.ptr, ':', n->text.len);
 	if (!fault && colon && n->text.ptr[n->text.len - 1] != ']')
@@ -194,6 +197,7 @@ void routes_read(struct reader *r, const struct node *list)
 	struct config *c = r->config;
 	struct reach reach = { .memory = &r->scratch };
 
+	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, CONFIG_ROUTES_MAX,
 			    "'routes: [{ prefix: /, proxy: { upstream: NAME } }]'"))
 		return;

@@ -54,6 +54,22 @@ bool scalar_check(struct reader *r, const struct node *n, const char *form)
 	return good;
 }
 
+const struct node *list_of(struct reader *r, const struct node *n)
+{
+	struct node *list, *one;
+
+	if (n->kind == NODE_LIST || node_is_null(n))
+		return n;
+	list = arena_take(&r->scratch, sizeof(*list));
+	one = arena_take(&r->scratch, sizeof(*one));
+	*one = *n;
+	one->key = NULL;
+	one->next = NULL;
+	*list = (struct node){ .kind = NODE_LIST, .at = n->at, .key = n->key, .next = n->next,
+			       .children = one, .last = one, .child_n = 1 };
+	return list;
+}
+
 bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form)
 {
@@ -91,6 +107,7 @@ const char *template_read(struct reader *r, const struct node *n, const char *fo
 		*t = (struct template){ 0 };
 		return NULL;
 	}
+	suspect_template(r, n);
 	t->parts = arena_copy(r->memory, room, t->part_n * sizeof(room[0]));
 	return text.ptr;
 }
@@ -186,6 +203,8 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 		return;
 	}
 	k = key_find(s, n->key->text);
+	if (!k && s == SECTION_top && slice_starts(n->key->text, SLICE("x-")))
+		return; /* a place for what aliases stand for */
 	if (!k) {
 		refuse_unknown(r, n->key, s);
 		return;
@@ -197,7 +216,8 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 		return;
 	}
 	found->nodes[k - keys] = n;
-	if (k->kind == KIND_NODE || !scalar_check(r, n, form_of(r, k)))
+	if (k->kind == KIND_NODE || !scalar_check(r, n, form_of(r, k)) ||
+	    !suspect_text(r, n, k))
 		return;
 	fault = value_read(k, n->text, r->memory, into);
 	if (fault)

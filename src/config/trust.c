@@ -81,6 +81,7 @@ void trust_read(struct reader *r, const struct node *list)
 
 	if (list->kind == NODE_LIST && list->child_n == 0)
 		return;
+	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, TRUST_MAX, FORM))
 		return;
 	t->texts = arena_take(r->memory, list->child_n * sizeof(t->texts[0]));

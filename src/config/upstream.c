@@ -2,6 +2,8 @@
 
 #include <ctype.h>
 
+#include "value.h"
+
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
 /* Of those that are no plain values some are for HTTP as well. */
@@ -34,7 +36,8 @@ static void protocol_check(struct reader *r, const struct found *found,
 static void server_name_read(struct reader *r, const struct node *n,
 			     struct config_server *s)
 {
-	if (!scalar_check(r, n, "'name: NAME'"))
+	if (!scalar_check(r, n, "'name: NAME'") ||
+	    !suspect_text(r, n, &keys[KEY_server_name]))
 		return;
 	for (size_t i = 0; i < n->text.len; i++) {
 		if (isgraph((unsigned char)n->text.ptr[i]) &&
@@ -124,6 +127,7 @@ static void servers_read(struct reader *r, const struct node *list,
 {
 	struct names all = { 0 };
 
+	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, CONFIG_SERVERS_MAX, SERVERS_FORM))
 		return;
 	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
@@ -144,7 +148,7 @@ static void via_read(struct reader *r, const struct node *n, struct slice *via)
 		return;
 	if (n)
 		text = n->text;
-	if (slice_equal(text, SLICE("off")))
+	if (value_is_off(text))
 		return;
 	for (size_t i = 0; i < text.len; i++) {
 		if ((isalnum((unsigned char)text.ptr[i]) ||
@@ -157,7 +161,7 @@ static void via_read(struct reader *r, const struct node *n, struct slice *via)
 			     CONFIG_NAME_MAX - 1);
 		return;
 	}
-	*via = (struct slice){ arena_text(r->memory, text), text.len };
+	*via = n ? (struct slice){ arena_text(r->memory, text), text.len } : text;
 }
 
 static void hash_read(struct reader *r, const struct node *n, struct template *t)
@@ -253,6 +257,21 @@ static void named_upstream_read(struct reader *r, const struct node *n)
 	u->name = arena_text(r->memory, n->key->text);
 	u->index = taken->index = c->upstream_n++;
 	upstream_read(r, n, u);
+}
+
+void upstreams_unused(struct reader *r)
+{
+	const struct config *c = r->config;
+
+	for (unsigned i = 0; i < c->upstream_n && !r->report.no_warnings; i++) {
+		struct names_entry *e = names_find(&r->upstreams, slice_of(c->upstreams[i].name));
+		const struct taken *taken = CONTAINER(e, struct taken, entry);
+
+		if (!taken->used)
+			report_warning(&r->report, taken->node->key->at,
+				       "no route uses '%s'; name it in one, or remove it",
+				       c->upstreams[i].name);
+	}
 }
 
 void upstreams_read(struct reader *r, const struct node *map)

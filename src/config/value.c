@@ -10,8 +10,10 @@ struct unit {
 	uint64_t scale;
 };
 
-/* Largest first: the first that divides a number is the one it is printed in. */
+/* Largest first: the first that divides a number is the one it is printed in; days are only
+ * read. */
 static const struct unit durations[] = {
+	{ { "d", 1 }, 86400000 },
 	{ { "h", 1 }, 3600000 },
 	{ { "m", 1 }, 60000 },
 	{ { "s", 1 }, 1000 },
@@ -56,7 +58,7 @@ void value_format(const struct key *k, uint64_t number, char text[VALUE_TEXT_MAX
 		ASSERT(word.len > 0);
 		snprintf(text, VALUE_TEXT_MAX, "%.*s", SLICE_ARG(word));
 	} else if (k->kind == KIND_DURATION) {
-		format_unit(durations, number, text);
+		format_unit(durations + 1, number, text);
 	} else if (k->kind == KIND_SIZE) {
 		format_unit(sizes, number, text);
 	} else {
@@ -169,7 +171,7 @@ static const char *read_duration(const struct key *k, struct slice text,
 	if (!take_digits(&rest, number) || !take_fraction(&rest, &thousandths))
 		return arena_format(memory,
 				    "'%s' takes a duration, not '%.*s'; write 250ms, "
-				    "1.5s, 10m or 1h",
+				    "1.5s, 10m, 1h or 1d",
 				    k->name.ptr, REPORT_ARG(text));
 	if (rest.len == 0)
 		return arena_format(memory, "'%s' has no unit; write %.*ss", k->name.ptr,
@@ -177,7 +179,7 @@ static const char *read_duration(const struct key *k, struct slice text,
 	u = unit_find(durations, COUNT(durations), rest);
 	if (!u)
 		return arena_format(memory,
-				    "'%.*s' is no unit of time; write ms, s, m or h, "
+				    "'%.*s' is no unit of time; write ms, s, m, h or d, "
 				    "as in %.*ss",
 				    REPORT_ARG(rest), (int)(text.len - rest.len),
 				    text.ptr);
@@ -261,9 +263,36 @@ static const char *words_fault(const struct key *k, struct slice text,
 			    REPORT_ARG(text), list);
 }
 
+/* -1: neither. */
+static int switched(struct slice text)
+{
+	static const char *const words[2][3] = { { "off", "no", "false" },
+						 { "on", "yes", "true" } };
+
+	for (int on = 0; on < 2; on++)
+		for (unsigned i = 0; i < 3; i++)
+			if (slice_equal_nocase(text, slice_of(words[on][i])))
+				return on;
+	return -1;
+}
+
+bool value_is_off(struct slice text)
+{
+	return switched(text) == 0;
+}
+
+static bool is_switch(const struct key *k)
+{
+	return strcmp(k->words, "off|on") == 0 || strcmp(k->words, "false|true") == 0;
+}
+
 static const char *read_word(const struct key *k, struct slice text, struct arena *memory,
 			     uint64_t *number)
 {
+	if (is_switch(k) && switched(text) >= 0) {
+		*number = (uint64_t)switched(text);
+		return NULL;
+	}
 	for (*number = 0; word_at(k->words, *number).len > 0; (*number)++)
 		if (slice_equal(word_at(k->words, *number), text))
 			return NULL;

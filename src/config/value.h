@@ -1,10 +1,11 @@
 /* Plain values: text to field and back.
  *
  * COUNT     42
- * DURATION  250ms, 1.5s, 10m, 1h: at most three digits after the point, whole
+ * DURATION  250ms, 1.5s, 10m, 1h, 1d: at most three digits after the point, whole
  *           milliseconds
  * SIZE      512B, 16KiB, 1MiB, 2GiB
- * WORD      one of the key's words
+ * WORD      one of the key's words; of off and on, and of false and true, also no and yes,
+ *           and each for the other, in any letter case
  * STRING    anything without control characters
  * PATH      "/…" as in a request, without query
  * HOST      a host, with or without port
@@ -21,6 +22,9 @@
  * `memory`. Returns NULL, or what is wrong and the remedy. */
 const char *value_read(const struct key *k, struct slice text, struct arena *memory,
 		       void *into);
+
+/* "off", or another word for it. */
+bool value_is_off(struct slice text);
 
 /* Fills in the default. */
 void value_preset(const struct key *k, struct arena *memory, void *into);

@@ -328,6 +328,25 @@ int outlets_control(const struct outlets *o)
 	return -1;
 }
 
+/* Is there IPv6 in this kernel? A port alone asks for both families, and is served by the one
+ * that is there. */
+static bool can_have(const struct config_address *a)
+{
+	const struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	int fd;
+
+	if (a->half != CONFIG_HALF_IPV6)
+		return true;
+	fd = sock_listen((const struct sockaddr *)&any, sizeof(any), 1, false);
+	if (fd >= 0)
+		close(fd);
+	if (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL)
+		return true;
+	fprintf(stderr, "fairlead: no IPv6 here (%s): going on without %s\n", strerror(-fd),
+		a->text);
+	return false;
+}
+
 /* The kernel spreads over those of an address (kernel-notes/11-reuseport-spread). */
 bool outlets_open(struct outlets *next, const struct outlets *have, const struct config *config,
 		  unsigned workers)
@@ -337,7 +356,8 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
 
 	*next = (struct outlets){ 0 };
 	for (unsigned i = 0; i < config->listen_n && good; i++)
-		good = open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog);
+		good = !can_have(&config->listens[i]) ||
+		       open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog);
 	if (good && config->has_admin)
 		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG);
 	if (good && config->has_control)

@@ -342,7 +342,7 @@ static struct config *draw_config(struct town *t)
 	add_limits(t, &x);
 	if (t->verbose)
 		printf("%s", x.at);
-	config = config_read_text("town", (struct slice){ x.at, x.n }, stderr);
+	config = config_read_text("town", (struct slice){ x.at, x.n }, NULL);
 	ASSERT(config);
 	free(x.at);
 	return config;

@@ -111,6 +111,23 @@ static const char all_keys[] =
 	"window: 32KiB, buffers: 1GiB, backlog: 5, header_timeout: 1ms, idle_timeout: 2s, "
 	"send_timeout: 3m, receive_timeout: 24h, drain_timeout: 90s }\n";
 
+/* Takes the lines out that warn of `what`. */
+static void drop_warnings(char *lines, const char *what)
+{
+	char *next;
+
+	for (char *line = lines; *line; line = next) {
+		char *end = strchr(line, '\n') + 1;
+		char *found = strstr(line, what);
+
+		next = end;
+		if (found && found < end) {
+			memmove(line, end, strlen(end) + 1);
+			next = line;
+		}
+	}
+}
+
 static struct config *read_good(struct slice text)
 {
 	char *errors = NULL;
@@ -119,6 +136,7 @@ static struct config *read_good(struct slice text)
 	struct config *c = config_read_text("some.yaml", text, out);
 
 	fclose(out);
+	drop_warnings(errors, ": warning: no route uses ");
 	assert_string_equal(errors, "");
 	assert_non_null(c);
 	free(errors);
@@ -536,7 +554,8 @@ static void read_any(struct slice text)
 	struct config *c = config_read_text("some.yaml", text, out);
 
 	fclose(out);
-	assert_true((c == NULL) == (size > 0));
+	drop_warnings(errors, ": warning: ");
+	assert_true((c == NULL) == (errors[0] != '\0'));
 	config_free(c);
 	free(errors);
 }

@@ -26,6 +26,23 @@ static const struct row {
 #include "config_errors.def"
 };
 
+/* Takes the lines out that warn of `what`. */
+static void drop_warnings(char *lines, const char *what)
+{
+	char *next;
+
+	for (char *line = lines; *line; line = next) {
+		char *end = strchr(line, '\n') + 1;
+		char *found = strstr(line, what);
+
+		next = end;
+		if (found && found < end) {
+			memmove(line, end, strlen(end) + 1);
+			next = line;
+		}
+	}
+}
+
 /* The errors of a text, without the file's name before each; to be freed. */
 static char *errors_of(struct slice text)
 {
@@ -36,7 +53,8 @@ static char *errors_of(struct slice text)
 	struct config *c = config_read_text("some.yaml", text, out);
 
 	fclose(out);
-	assert_int_equal(c == NULL, size > 0);
+	drop_warnings(all, ": warning: ");
+	assert_int_equal(c == NULL, all[0] != '\0');
 	config_free(c);
 	for (line = all; *line; line = strchr(line, '\n') + 1) {
 		assert_memory_equal(line, name, sizeof(name) - 1);

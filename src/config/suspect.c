@@ -1,0 +1,243 @@
+/* Values that are allowed, and would mean something else than what was meant. */
+#include "reader.h"
+
+#include <ctype.h>
+
+#include "value.h"
+
+/* A piece of a text; empty: there is none. */
+static struct slice piece(struct slice text, size_t at, size_t end)
+{
+	return (struct slice){ text.ptr + at, end - at };
+}
+
+/* Up to the byte that closes what begins at `at`. */
+static struct slice enclosed(struct slice text, size_t at, char close)
+{
+	const char *end = memchr(text.ptr + at, close, text.len - at);
+
+	/* "[]" stands in names of parameters. */
+	return piece(text, at,
+		     end && end > text.ptr + at + 1 ? (size_t)(end - text.ptr) + 1 : at);
+}
+
+static size_t word_end(struct slice text, size_t at)
+{
+	while (at < text.len &&
+	       (isalnum((unsigned char)text.ptr[at]) || text.ptr[at] == '_'))
+		at++;
+	return at;
+}
+
+/* "$1", "$uri" as in nginx; "/$metadata" is a path of OData. */
+static struct slice dollar(struct slice text, size_t at)
+{
+	static const char *const known[] = {
+		"args",        "document_uri", "host",         "is_args",
+		"path",        "query",        "query_string", "remote_addr",
+		"request_uri", "scheme",       "server_name",  "uri",
+	};
+	struct slice name = piece(text, at + 1, word_end(text, at + 1));
+
+	if (name.len == 0)
+		return piece(text, at, at + 1 == text.len ? at + 1 : at);
+	if (isdigit((unsigned char)name.ptr[0]))
+		return piece(text, at, at + 1 + name.len);
+	for (size_t i = 0; i < COUNT(known); i++)
+		if (slice_equal(name, slice_of(known[i])))
+			return piece(text, at, at + 1 + name.len);
+	return piece(text, at, at);
+}
+
+/* The first that looks like a pattern, or a variable, of somebody else's. */
+static struct slice pattern_in_path(struct slice text)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		struct slice found = piece(text, i, i);
+
+		switch (text.ptr[i]) {
+		case '*':
+		case '^':
+		case '|':
+		case '\\':
+			found = piece(text, i, i + 1);
+			break;
+		case '{':
+			found = enclosed(text, i, '}');
+			break;
+		case '<':
+			found = enclosed(text, i, '>');
+			break;
+		case '(':
+			found = enclosed(text, i, ')');
+			break;
+		case '[':
+			found = enclosed(text, i, ']');
+			break;
+		case '$':
+			found = dollar(text, i);
+			break;
+		case ':':
+			if (i > 0 && text.ptr[i - 1] == '/')
+				found = piece(text, i, word_end(text, i + 1));
+			if (found.len == 1)
+				found.len = 0;
+			break;
+		}
+		if (found.len > 0)
+			return found;
+	}
+	return (struct slice){ NULL, 0 };
+}
+
+static void path_suspect(struct reader *r, const struct node *n, const struct key *k)
+{
+	struct slice found = pattern_in_path(n->text);
+	struct place at = found.len > 0
+				  ? node_text_place(n, (size_t)(found.ptr - n->text.ptr))
+				  : n->at;
+	int before = (int)(found.ptr - n->text.ptr);
+
+	if (found.len == 0)
+		return;
+	if (k->section != SECTION_route)
+		report_warning(
+			&r->report, at,
+			"'%s' has no patterns and variables, '%.*s' is sent as it is; write "
+			"the path itself",
+			k->name.ptr, REPORT_ARG(found));
+	else
+		report_warning(
+			&r->report, at,
+			"'%s' has no patterns, '%.*s' matches itself; write 'prefix: %.*s' "
+			"for all that begins so",
+			k->name.ptr, REPORT_ARG(found), before, n->text.ptr);
+}
+
+/* What stands behind the host of a URL, and the host. */
+static bool is_url(struct slice text, struct slice *host, struct slice *path)
+{
+	const char *mark = memmem(text.ptr, text.len, "://", 3), *slash;
+
+	if (!mark || text.ptr[0] == '/')
+		return false;
+	*host = slice_after(text, (size_t)(mark + 3 - text.ptr));
+	slash = memchr(host->ptr, '/', host->len);
+	*path = slash ? slice_after(*host, (size_t)(slash - host->ptr)) : SLICE("/");
+	if (slash)
+		host->len = (size_t)(slash - host->ptr);
+	return true;
+}
+
+static bool url_suspect(struct reader *r, const struct node *n, const struct key *k,
+			bool path)
+{
+	struct slice host, rest;
+
+	if (!is_url(n->text, &host, &rest))
+		return true;
+	if (path)
+		report_error(&r->report, n->at, "'%s' takes no URL; write '%.*s'",
+			     k->name.ptr, REPORT_ARG(rest));
+	else
+		report_error(&r->report, n->at, "'%s' takes no URL; write '%.*s'",
+			     k->name.ptr, REPORT_ARG(host));
+	return false;
+}
+
+/* Of a route. */
+static bool host_suspect(struct reader *r, const struct node *n, const struct key *k)
+{
+	struct slice text = n->text;
+
+	if (!url_suspect(r, n, k, false))
+		return false;
+	if (slice_equal(text, SLICE("_")) || slice_equal(text, SLICE("default")))
+		report_warning(
+			&r->report, n->at,
+			"'%s' matches only a host of this name; leave it out for any host",
+			k->name.ptr);
+	if (text.ptr[0] != '.' && text.ptr[0] != '~' && !memchr(text.ptr, '*', text.len))
+		return true;
+	report_error(
+		&r->report, n->at,
+		"'%s' takes one host and no pattern; write a route for each host, or leave it "
+		"out for any",
+		k->name.ptr);
+	return false;
+}
+
+static bool log_suspect(struct reader *r, const struct node *n)
+{
+	struct slice text = n->text;
+
+	if (value_is_off(text) || slice_equal(text, SLICE("none")))
+		report_error(
+			&r->report, n->at,
+			"'path' is the name of a file; write 'access_log: off' for no log");
+	else if (slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr")))
+		report_warning(
+			&r->report, n->at,
+			"'%.*s' is the name of a file here; write \"-\" for standard "
+			"output",
+			SLICE_ARG(text));
+	else if (slice_starts(text, SLICE("syslog:")) ||
+		 memmem(text.ptr, text.len, "://", 3))
+		report_error(
+			&r->report, n->at,
+			"'path' is the name of a file; write /PATH, or \"-\" for standard "
+			"output");
+	else
+		return true;
+	return slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr"));
+}
+
+bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
+{
+	const char *variable = memmem(n->text.ptr, n->text.len, "${", 2);
+	bool is_path = k->kind == KIND_PATH || k == &keys[KEY_route_path] ||
+		       k == &keys[KEY_route_prefix];
+
+	if (variable) {
+		report_error(
+			&r->report, node_text_place(n, (size_t)(variable - n->text.ptr)),
+			"'%s' takes no variables; write the text itself", k->name.ptr);
+		return false;
+	}
+	if (is_path && !url_suspect(r, n, k, true))
+		return false;
+	if (is_path)
+		path_suspect(r, n, k);
+	if (k == &keys[KEY_route_host])
+		return host_suspect(r, n, k);
+	if (k->kind == KIND_HOST)
+		return url_suspect(r, n, k, false);
+	if (k == &keys[KEY_access_log_path])
+		return log_suspect(r, n);
+	if (k == &keys[KEY_memcached_content_type] &&
+	    !memchr(n->text.ptr, '/', n->text.len))
+		report_warning(
+			&r->report, n->at,
+			"'%.*s' is no media type; write TYPE/SUBTYPE, as in text/plain",
+			REPORT_ARG(n->text));
+	return true;
+}
+
+void suspect_template(struct reader *r, const struct node *n)
+{
+	for (size_t i = 0; i < n->text.len; i++) {
+		struct slice found;
+
+		if (n->text.ptr[i] != '{')
+			continue;
+		found = enclosed(n->text, i, '}');
+		if (found.len == 0 || (i > 0 && n->text.ptr[i - 1] == '$')) {
+			i += found.len > 0 ? found.len - 1 : 0;
+			continue;
+		}
+		report_warning(&r->report, node_text_place(n, i),
+			       "'%.*s' stands for itself; write '$%.*s' for a variable",
+			       REPORT_ARG(found), REPORT_ARG(found));
+		return;
+	}
+}

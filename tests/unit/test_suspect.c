@@ -1,0 +1,296 @@
+/* Values that mean something else than it seems: told, with a remedy that ends it; and what may
+ * be written in more than one way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "base/check.h"
+#include "config/config.h"
+
+#define REST                                                                              \
+	"upstreams: { app: { servers: [127.0.0.1:1] }, mc: { protocol: memcached, servers: " \
+	"[127.0.0.1:2] } }\n"
+#define MC "  - { path: /mc, memcached: { upstream: mc, key: k } }\n"
+#define ALL "  - { prefix: /, proxy: { upstream: app } }\n"
+
+static char *told(const char *text, struct config **c)
+{
+	char *all = NULL;
+	size_t size;
+	FILE *out = open_memstream(&all, &size);
+
+	*c = config_read_text("f", slice_of(text), out);
+	fclose(out);
+	return all;
+}
+
+/* In routes, from line 3 on: what is told of the first, and nothing of the second, which does
+ * what that says. */
+static const struct {
+	const char *text, *what, *mended;
+} routes[] = {
+	{ "  - { path: /api/*, proxy: { upstream: app } }\n",
+	  "f:4:18: warning: 'path' has no patterns, '*' matches itself; write 'prefix: /api/' for "
+	  "all that begins so\n",
+	  "  - { prefix: /api/, proxy: { upstream: app } }\n" },
+	{ "  - { prefix: /api/*, proxy: { upstream: app } }\n",
+	  "f:4:20: warning: 'prefix' has no patterns, '*' matches itself; write 'prefix: /api/' "
+	  "for all that begins so\n",
+	  "  - { prefix: /api/, proxy: { upstream: app } }\n" },
+	{ "  - { path: \"/u/{id}/x\", proxy: { upstream: app } }\n",
+	  "f:4:17: warning: 'path' has no patterns, '{id}' matches itself; write 'prefix: /u/' for "
+	  "all that begins so\n",
+	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
+	{ "  - { path: /u/:id, proxy: { upstream: app } }\n",
+	  "f:4:16: warning: 'path' has no patterns, ':id' matches itself; write 'prefix: /u/' for "
+	  "all that begins so\n",
+	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
+	{ "  - { path: \"/u(/.*)?$\", proxy: { upstream: app } }\n", NULL, NULL },
+	{ "  - { path: \"/u/(a|b)\", proxy: { upstream: app } }\n",
+	  "f:4:17: warning: 'path' has no patterns, '(a|b)' matches itself; write 'prefix: /u/' "
+	  "for all that begins so\n",
+	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
+	{ "  - { path: \"/u/${host}\", proxy: { upstream: app } }\n",
+	  "f:4:17: 'path' takes no variables; write the text itself\n",
+	  "  - { path: /u/x, proxy: { upstream: app } }\n" },
+	{ "  - { path: \"http://h/u\", proxy: { upstream: app } }\n",
+	  "f:4:13: 'path' takes no URL; write '/u'\n",
+	  "  - { path: /u, proxy: { upstream: app } }\n" },
+	{ "  - { path: /a, proxy: { upstream: app, path: \"/${path.rest}\" } }\n",
+	  "f:4:49: 'path' takes no variables; write the text itself\n",
+	  "  - { path: /a, proxy: { upstream: app, path: /b } }\n" },
+	{ "  - { path: /a, proxy: { upstream: app, path: /x/$1 } }\n",
+	  "f:4:50: warning: 'path' has no patterns and variables, '$1' is sent as it is; write the "
+	  "path itself\n",
+	  "  - { path: /a, proxy: { upstream: app, path: /x/y } }\n" },
+	{ "  - { path: /a, proxy: { upstream: app, path: $uri } }\n", NULL, NULL },
+	{ "  - { path: /a, proxy: { upstream: app, path: /x$uri } }\n",
+	  "f:4:49: warning: 'path' has no patterns and variables, '$uri' is sent as it is; write "
+	  "the path itself\n",
+	  "  - { path: /a, proxy: { upstream: app, path: /x } }\n" },
+	{ "  - { path: /a, proxy: { upstream: app, path: 'https://h/x' } }\n",
+	  "f:4:47: 'path' takes no URL; write '/x'\n",
+	  "  - { path: /a, proxy: { upstream: app, path: /x } }\n" },
+	{ "  - { path: /a, proxy: { upstream: app, host: 'https://h:8/x' } }\n",
+	  "f:4:47: 'host' takes no URL; write 'h:8'\n",
+	  "  - { path: /a, proxy: { upstream: app, host: 'h:8' } }\n" },
+	{ "  - { path: /a, host: '*.h', proxy: { upstream: app } }\n",
+	  "f:4:23: 'host' takes one host and no pattern; write a route for each host, or leave it "
+	  "out for any\n",
+	  "  - { path: /a, host: a.h, proxy: { upstream: app } }\n" },
+	{ "  - { path: /a, host: .h, proxy: { upstream: app } }\n",
+	  "f:4:23: 'host' takes one host and no pattern; write a route for each host, or leave it "
+	  "out for any\n",
+	  "  - { path: /a, proxy: { upstream: app } }\n" },
+	{ "  - { path: /a, host: _, proxy: { upstream: app } }\n",
+	  "f:4:23: warning: 'host' matches only a host of this name; leave it out for any host\n",
+	  "  - { path: /a, proxy: { upstream: app } }\n" },
+	{ "  - { path: /a, host: 'http://h/', proxy: { upstream: app } }\n",
+	  "f:4:23: 'host' takes no URL; write 'h'\n",
+	  "  - { path: /a, host: h, proxy: { upstream: app } }\n" },
+	{ "  - { path: /a, memcached: { upstream: mc, key: \"a{path}\" } }\n",
+	  "f:4:51: warning: '{path}' stands for itself; write '${path}' for a variable\n",
+	  "  - { path: /a, memcached: { upstream: mc, key: \"a${path}\" } }\n" },
+	{ "  - { path: /a, memcached: { upstream: mc, key: a, content_type: json } }\n",
+	  "f:4:66: warning: 'json' is no media type; write TYPE/SUBTYPE, as in text/plain\n",
+	  "  - { path: /a, memcached: { upstream: mc, key: a, content_type: text/json } }\n" },
+	/* Paths that only look strange. */
+	{ "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a:b/c;d=e/~f/@g' } }\n", "",
+	  "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a[]' } }\n" },
+};
+
+static void in_routes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(routes); i++) {
+		for (int mended = 0; mended < 2 && (!mended || routes[i].mended); mended++) {
+			char text[1024];
+			struct config *c;
+			char *errors;
+
+			snprintf(text, sizeof(text), "listen: 8080\n" REST "routes:\n%s" MC ALL,
+				 mended ? routes[i].mended : routes[i].text);
+			errors = told(text, &c);
+			if (routes[i].what)
+				assert_string_equal(errors, mended ? "" : routes[i].what);
+			else
+				assert_string_not_equal(errors, "");
+			config_free(c);
+			free(errors);
+		}
+	}
+}
+
+/* A whole file, what is told of it, and its first line so that nothing is. */
+static void at_the_top(void **state)
+{
+	static const struct {
+		const char *line, *what, *mended;
+	} rows[] = {
+		{ "access_log: { path: stdout }\n",
+		  "f:1:21: warning: 'stdout' is the name of a file here; write \"-\" for standard "
+		  "output\n",
+		  "access_log: { path: \"-\" }\n" },
+		{ "access_log: { path: off }\n",
+		  "f:1:21: 'path' is the name of a file; write 'access_log: off' for no log\n",
+		  "access_log: off\n" },
+		{ "access_log: { path: 'syslog:server=h' }\n",
+		  "f:1:21: 'path' is the name of a file; write /PATH, or \"-\" for standard "
+		  "output\n",
+		  "access_log: { path: /dev/null }\n" },
+		{ "access_log: { path: '/log/${host}' }\n",
+		  "f:1:27: 'path' takes no variables; write the text itself\n",
+		  "access_log: { path: /log/x }\n" },
+		{ "control: 'unix:/run/${x}'\n",
+		  "f:1:10: an address takes no variables; write it as it is\n",
+		  "control: unix:/run/x\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		for (int mended = 0; mended < 2; mended++) {
+			char text[1024];
+			struct config *c;
+			char *errors;
+
+			snprintf(text, sizeof(text), "%slisten: [8080]\n" REST "routes:\n" MC ALL,
+				 mended ? rows[i].mended : rows[i].line);
+			errors = told(text, &c);
+			assert_string_equal(errors, mended ? "" : rows[i].what);
+			config_free(c);
+			free(errors);
+		}
+	}
+}
+
+/* Once, where the file is read, and not where its snapshot is. */
+static void unused_upstream(void **state)
+{
+	static const char text[] = "listen: 8080\n" REST "routes:\n" ALL;
+	struct config *c, *again;
+	char *errors = told(text, &c), *more = NULL;
+	size_t size;
+	FILE *out;
+
+	(void)state;
+	assert_string_equal(errors, "f:2:47: warning: no route uses 'mc'; name it in one, or remove "
+				    "it\n");
+	free(errors);
+	assert_non_null(c);
+	out = open_memstream(&more, &size);
+	again = config_read_snapshot(c->snapshot, out);
+	fclose(out);
+	assert_non_null(again);
+	assert_string_equal(more, "");
+	free(more);
+	config_free(again);
+	config_free(c);
+	errors = told("listen: 8080\n" REST "routes:\n" MC ALL, &c);
+	assert_string_equal(errors, "");
+	config_free(c);
+	free(errors);
+}
+
+static struct config *good(const char *text)
+{
+	struct config *c;
+	char *errors = told(text, &c);
+
+	assert_string_equal(errors, "");
+	free(errors);
+	return c;
+}
+
+/* A port alone is of both families, and printed as one again. */
+static void ports_alone(void **state)
+{
+	static const char *const ways[] = { "8080", "\":8080\"", "[8080]", "[\":8080\"]", "'*:8080'",
+					    "[{ address: 8080 }]" };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ways); i++) {
+		char text[1024], *printed = NULL;
+		struct config *c;
+		size_t size;
+		FILE *out;
+
+		snprintf(text, sizeof(text), "listen: %s\n" REST "routes:\n" MC ALL, ways[i]);
+		c = good(text);
+		assert_int_equal(c->listen_n, 2);
+		assert_string_equal(c->listens[0].text, "0.0.0.0:8080");
+		assert_string_equal(c->listens[1].text, "[::]:8080");
+		assert_int_equal(c->listens[0].sa.ss_family, AF_INET);
+		assert_int_equal(c->listens[1].sa.ss_family, AF_INET6);
+		assert_int_equal(c->listens[0].half, CONFIG_HALF_IPV4);
+		assert_int_equal(c->listens[1].half, CONFIG_HALF_IPV6);
+		out = open_memstream(&printed, &size);
+		config_print(c, out);
+		fclose(out);
+		config_free(c);
+		assert_non_null(strstr(printed, "listen:\n  - address: \":8080\"\n"));
+		assert_null(strstr(printed, "[::]"));
+		c = good(printed);
+		assert_int_equal(c->listen_n, 2);
+		config_free(c);
+		free(printed);
+	}
+}
+
+/* Words for on and off, days, one value for a list of one, anchors. */
+static void other_spellings(void **state)
+{
+	static const char text[] =
+		"x-common: &common { servers: 127.0.0.1:1, keepalive: 7, connect_timeout: 2s }\n"
+		"x-hosts: &hosts [127.0.0.1:2, 127.0.0.1:3]\n"
+		"listen: 127.0.0.1:80\n"
+		"study: Yes\n"
+		"sandbox: no\n"
+		"access_log: No\n"
+		"trusted_proxies: unix\n"
+		"upstreams:\n"
+		"  a: { forwarded: true, via: no, <<: *common, keepalive: &n 9 }\n"
+		"  b: { <<: [*common, { keepalive: 8, queue: *n }] }\n"
+		"  c: { servers: *hosts, response_timeout: 1d, health_check: false }\n"
+		"  d: { servers: { address: 127.0.0.1:4, backup: false } }\n"
+		"routes:\n"
+		"  - { path: /a, proxy: &p { upstream: a }, retry: { on: 503 } }\n"
+		"  - { path: /b, proxy: { <<: *p, upstream: b } }\n"
+		"  - { path: /c, proxy: { upstream: c } }\n"
+		"  - { path: /d, proxy: { upstream: d } }\n"
+		"  - { path: /e, proxy: *p }\n";
+	struct config *c = good(text);
+
+	(void)state;
+	assert_true(c->study && !c->sandbox && c->trust.unix_sockets);
+	assert_int_equal(c->log_format, CONFIG_LOG_OFF);
+	assert_true(c->upstreams[0].forwarded && c->upstreams[0].via.len == 0);
+	assert_int_equal(c->upstreams[0].keepalive, 9);
+	assert_int_equal(c->upstreams[0].connect_timeout_ms, 2000);
+	assert_int_equal(c->upstreams[1].keepalive, 7);
+	assert_int_equal(c->upstreams[1].queue, 9);
+	assert_int_equal(c->upstreams[2].server_n, 2);
+	assert_int_equal(c->upstreams[2].response_timeout_ms, 86400000);
+	assert_int_equal(c->upstreams[3].server_n, 1);
+	assert_int_equal(c->routes[0].retry->on, 1u << CONFIG_RETRY_503);
+	assert_int_equal(c->routes[1].proxy.upstream, 1);
+	assert_int_equal(c->routes[4].proxy.upstream, 0);
+	config_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_routes),	   cmocka_unit_test(at_the_top),
+		cmocka_unit_test(unused_upstream), cmocka_unit_test(ports_alone),
+		cmocka_unit_test(other_spellings),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
