@@ -33,12 +33,14 @@ def family(pid):
 
 
 def spent(pid):
-    """What the process tree has used so far: CPU time, and times it was switched away."""
-    cpu_ns = switches = 0
+    """What the process tree has used so far: CPU time, time that it was ready to run and something
+    else had its core, and times it was switched away."""
+    cpu_ns = kept_ns = switches = 0
     for task in (t for p in family(pid) for t in tasks(p)):
-        cpu_ns += int((read(task + "/schedstat") or "0").split()[0])
+        ran, kept = (read(task + "/schedstat") or "0 0").split()[:2]
+        cpu_ns, kept_ns = cpu_ns + int(ran), kept_ns + int(kept)
         switches += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", read(task + "/status"))))
-    return {"cpu_us": cpu_ns / 1000, "switches": switches}
+    return {"cpu_us": cpu_ns / 1000, "kept_us": kept_ns / 1000, "switches": switches}
 
 
 def memory_kib(pid):

@@ -67,7 +67,8 @@ def matrix(record, figure="cpu_us"):
 
 
 DETAILS = {
-    "rate": "requests/s", "busy": "cores used", "cpu_us": "CPU µs", "switches": "switches",
+    "rate": "requests/s", "busy": "cores used", "cpu_us": "CPU µs",
+    "kept_us": "µs ready, but not running", "switches": "switches",
     "enters": "`io_uring_enter`", "system_calls": "system calls (strace)",
     "instructions": "user instructions (callgrind)", "p50_us": "p50 µs", "p99_us": "p99 µs",
     "p999_us": "p99.9 µs", "most_us": "most µs", "seconds": "seconds in all", "bytes": "bytes each",
