@@ -20,7 +20,7 @@ limits: {{ header_timeout: 2s, receive_timeout: 2s, send_timeout: 2s, idle_timeo
 """
 LIMIT_S = 2
 CONNECTIONS = 3000 if rig.FULL else 600
-SLACK_S = 14       # for opening them, and for two cores that do everything
+SLACK_S = 30       # for opening them beside other work; nobody held them for longer than 40 s
 CLIENTS = 4
 # What slowhttptest is told, and what becomes of its connections.
 ATTACKS = {
