@@ -7,7 +7,7 @@
  * out the same. The histories run in a child, so that one that crashes or never ends is
  * reported like any other.
  *
- * timeout: 600 */
+ * timeout: 1800 */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
