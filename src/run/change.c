@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -312,11 +313,14 @@ static int try_next(void *owner, int snapshot)
 	return estate_try(next_program(s), s->options->argv, snapshot);
 }
 
-static void not_upgraded(struct supervisor *s)
+static void not_upgraded(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not upgraded; all goes on as before\n");
+	char text[PATH_MAX + 320];
+
+	fprintf(stderr, "fairlead: not upgraded: %s; all goes on as before\n", why);
 	tell_ready(s);
-	order_answer(&s->order, false, "not upgraded; its log says why");
+	snprintf(text, sizeof(text), "not upgraded: %s; its log says more", why);
+	order_answer(&s->order, false, text);
 }
 
 /* Returns if it failed. */
@@ -326,13 +330,16 @@ static void pass(struct supervisor *s, int snapshot)
 				       .processes = s->processes, .outlets = &s->outlets,
 				       .spare = &s->spare, .order = s->order };
 
+	char why[PATH_MAX + 256];
+
+	snprintf(why, sizeof(why), "%s cannot be executed", estate.program);
 	if (lseek(snapshot, 0, SEEK_END) > 0)
 		estate_pass(&estate, snapshot, stderr);
 	else
-		fprintf(stderr, "fairlead: %s with this configuration cannot take over\n",
-			estate.program);
+		snprintf(why, sizeof(why), "%s with this configuration cannot take over (tried, it "
+			 "%s)", estate.program, s->errand.how);
 	close(snapshot);
-	not_upgraded(s);
+	not_upgraded(s, why);
 }
 
 void upgrade(struct supervisor *s)
@@ -349,8 +356,10 @@ void upgrade(struct supervisor *s)
 	}
 	notify_reloading();
 	s->put_off = false;
-	if (!next_program(s) || !errand_start(&s->errand, ERRAND_TRY, try_next, s))
-		not_upgraded(s);
+	if (!next_program(s))
+		not_upgraded(s, "its own program is not found in /proc/self/exe; mount /proc");
+	else if (!errand_start(&s->errand, ERRAND_TRY, try_next, s))
+		not_upgraded(s, "the next program cannot be tried just now");
 }
 
 /* ---- both ------------------------------------------------------------------- */
@@ -386,7 +395,7 @@ void change_overdue(struct supervisor *s)
 	if (kind == ERRAND_READ)
 		reload_failed(s, "it takes too long to read the file");
 	else
-		not_upgraded(s);
+		not_upgraded(s, "it takes too long to read the file");
 	change_go_on(s);
 }
 

@@ -1,5 +1,6 @@
 #include "run/control.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "loops.h"
 #include "losses.h"
 #include "reload.h"
+#include "remedy.h"
 #include "run/admin.h"
 #include "run/handover.h"
 #include "run/worker.h"
@@ -127,9 +129,11 @@ static void close_sandbox(const struct control *c)
 
 	if (error == 0)
 		return;
-	fprintf(stderr, "fairlead: cannot close the sandbox (%s): %s; use a kernel with "
-			"CONFIG_SECCOMP_FILTER, or write 'sandbox: off'\n", what,
-		strerror(-error));
+	fprintf(stderr, "fairlead: cannot close the sandbox (%s): %s; %s, or write "
+			"'sandbox: off'\n", what, strerror(-error),
+		error == -EPERM || error == -ENOSYS ?
+			"allow the system call seccomp in the filter that fairlead runs under" :
+			"use a kernel with CONFIG_SECCOMP_FILTER");
 	_exit(1);
 }
 
@@ -138,8 +142,8 @@ static void worker_started(struct worker *w)
 	struct control *c = control_of(w);
 
 	if (w->error < 0) {
-		fprintf(stderr, "fairlead: worker %u cannot start: %s\n", w->index,
-			strerror(-w->error));
+		fprintf(stderr, "fairlead: worker %u cannot start: %s; %s\n", w->index,
+			strerror(-w->error), remedy_of(w->error));
 		_exit(1);
 	}
 	c->started_n++;
@@ -425,8 +429,8 @@ static int start(struct control *c, int channel, struct config *config)
 	};
 	error = lookouts_open(&c->lookouts);
 	if (error < 0) {
-		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s\n",
-			strerror(-error));
+		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s; "
+				"%s\n", strerror(-error), remedy_of(error));
 		return -1;
 	}
 	loops_release(&c->shared);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "process.h"
+#include "remedy.h"
 
 bool errand_start(struct errand *e, enum errand_kind kind,
 		  int (*run)(void *owner, int snapshot), void *owner)
@@ -22,8 +23,8 @@ bool errand_start(struct errand *e, enum errand_kind kind,
 		_exit(run(owner, snapshot));
 	}
 	if (pid < 0) {
-		fprintf(stderr, "fairlead: no process to read the configuration: %s\n",
-			strerror(errno));
+		fprintf(stderr, "fairlead: no process to read the configuration: %s; %s\n",
+			strerror(errno), remedy_of(errno));
 		if (snapshot >= 0)
 			close(snapshot);
 		return false;
@@ -35,7 +36,6 @@ bool errand_start(struct errand *e, enum errand_kind kind,
 
 bool errand_ended(struct errand *e, enum errand_kind *kind, int *snapshot)
 {
-	char how[160];
 	int status;
 
 	if (e->kind == ERRAND_NONE || waitpid(e->pid, &status, WNOHANG) != e->pid)
@@ -43,12 +43,11 @@ bool errand_ended(struct errand *e, enum errand_kind *kind, int *snapshot)
 	*kind = e->kind;
 	*snapshot = e->snapshot;
 	e->kind = ERRAND_NONE;
+	process_describe_end(status, e->how, sizeof(e->how));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
-	if (WIFSIGNALED(status)) {
-		process_describe_end(status, how, sizeof(how));
-		fprintf(stderr, "fairlead: who read the configuration %s\n", how);
-	}
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "fairlead: who read the configuration %s\n", e->how);
 	(void)!ftruncate(*snapshot, 0);
 	return true;
 }
@@ -73,8 +72,13 @@ int errand_keep(int snapshot, const struct config *config)
 	while (n > 0) {
 		ssize_t written = write(snapshot, bytes, n);
 
-		if (written < 0)
-			return -errno;
+		if (written < 0) {
+			int error = errno;
+
+			fprintf(stderr, "fairlead: cannot keep what was read: %s; %s\n",
+				strerror(error), remedy_of(error));
+			return -error;
+		}
 		bytes += written;
 		n -= (size_t)written;
 	}
@@ -88,6 +92,9 @@ struct config *errand_take(int snapshot)
 			      MAP_FAILED;
 	struct config *config = NULL;
 
+	if (bytes == MAP_FAILED && n > 0)
+		fprintf(stderr, "fairlead: cannot read what was kept: %s; %s\n", strerror(errno),
+			remedy_of(errno));
 	close(snapshot);
 	if (bytes == MAP_FAILED)
 		return NULL;

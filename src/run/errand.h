@@ -21,6 +21,7 @@ struct errand {
 	pid_t pid;
 	int snapshot;
 	uint64_t end_ms;
+	char how[160];         /* the last one ended: "was killed by …" */
 };
 
 /* Forks; `run` is called in the child, and gives its exit status. False: told why. */
@@ -34,7 +35,7 @@ bool errand_ended(struct errand *e, enum errand_kind *kind, int *snapshot);
 /* It is not wanted any more: killed, and gone when this returns. */
 void errand_drop(struct errand *e);
 
-/* 0 or a negative errno. */
+/* 0, or a negative errno: told why. */
 int errand_keep(int snapshot, const struct config *config);
 
 /* What was kept; closes the descriptor. NULL: nothing, or it cannot be read. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/reserve.h"
+#include "remedy.h"
 
 /* The control thread serves a page now and then: it needs few buffers. */
 #define CONTROL_BUFFERS 64
@@ -15,11 +16,8 @@ static int start_threads(struct workers *s)
 	for (unsigned i = 0; i < s->options->workers && error == 0; i++)
 		error = worker_start(&s->all[i]);
 	if (error < 0)
-		fprintf(stderr,
-			"fairlead: cannot start a thread: %s; raise the limit of threads "
-			"('TasksMax=' of systemd, '--pids-limit' of docker run, 'ulimit "
-			"-u')\n",
-			strerror(-error));
+		fprintf(stderr, "fairlead: cannot start a thread: %s; %s\n", strerror(-error),
+			remedy_of(error));
 	return error;
 }
 
@@ -65,7 +63,8 @@ int loops_open(struct tick *control, struct workers *s)
 		s->engine = IO_ENGINE_EPOLL;
 		loops_release(s);
 		error = open_all(control, s);
-		snprintf(why, sizeof(why), "%s", strerror(error < 0 ? -error : 0));
+		snprintf(why, sizeof(why), "%s; %s", strerror(error < 0 ? -error : 0),
+			 remedy_of(error));
 	}
 	if (error < 0)
 		fprintf(stderr, "fairlead: engine %s: %s\n", io_engine_name(s->engine),

@@ -117,7 +117,7 @@ enum order order_take(int listener, int *client)
 void order_answer(int *client, bool done, const char *text)
 {
 	char line[1024];
-	int n = snprintf(line, sizeof(line), "%s %s\n", done ? "ok" : "no", text);
+	int n = snprintf(line, sizeof(line), "%s %.1000s\n", done ? "ok" : "no", text);
 
 	if (*client < 0)
 		return;

@@ -10,13 +10,44 @@
 #include <unistd.h>
 
 #include "io/sock.h"
+#include "remedy.h"
 
 #define ADMIN_BACKLOG 256
 /* Of an address that is in use: until then it may be a socket of our own that is being closed. */
 #define CLOSING_MS 400
 #define CLOSING_STEP_MS 20
 
-static const char *remedy(int error)
+static bool is_unix(const struct config_address *a)
+{
+	return a->sa.ss_family == AF_UNIX;
+}
+
+static const char *remedy_of_path(const char *path, int error)
+{
+	struct stat st;
+
+	switch (error) {
+	case EADDRINUSE:
+		if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
+			return "this is a directory; write the path of a socket in it";
+		if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return "there is something else than a socket; remove it, or choose "
+			       "another path";
+		return "another process listens there; stop it, or choose another path";
+	case EACCES:
+		return "its directory is closed to the user that fairlead is started as; open "
+		       "it, or choose another path";
+	case ENOENT:
+		return "its directory does not exist; create it, or choose another path";
+	case ENOTDIR:
+		return "what stands for its directory is none; choose another path";
+	case EROFS:
+		return "nothing can be created in this file system; choose another path";
+	}
+	return remedy_of(error);
+}
+
+static const char *remedy_of_port(int error)
 {
 	switch (error) {
 	case EADDRINUSE:
@@ -24,19 +55,22 @@ static const char *remedy(int error)
 	case EACCES:
 		return "ports below 1024 need root or CAP_NET_BIND_SERVICE";
 	case EADDRNOTAVAIL:
-		return "this machine has no such address";
-	case EMFILE:
-		return "raise the limit of descriptors (ulimit -n)";
-	default:
-		return "see the address in the configuration";
+		return "this machine has no such address; write one that it has, or 0.0.0.0 for "
+		       "all of IPv4";
+	case EAFNOSUPPORT:
+		return "this machine has no IPv6; write an address of IPv4";
 	}
+	return remedy_of(error);
 }
 
 static int told(const struct config_address *a, int fd)
 {
+	const struct sockaddr_un *un = (const void *)&a->sa;
+
 	if (fd < 0)
 		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
-			strerror(-fd), remedy(-fd));
+			strerror(-fd), is_unix(a) ? remedy_of_path(un->sun_path, -fd) :
+						    remedy_of_port(-fd));
 	return fd;
 }
 
@@ -44,11 +78,6 @@ static int listen_at(const struct config_address *a, int backlog, bool reuse_por
 {
 	return told(a, sock_listen((const struct sockaddr *)&a->sa, a->len, backlog,
 				   reuse_port));
-}
-
-static bool is_unix(const struct config_address *a)
-{
-	return a->sa.ss_family == AF_UNIX;
 }
 
 static unsigned port_of(const struct sockaddr_storage *sa)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "privilege.h"
+#include "remedy.h"
 #include "run/control.h"
 #include "run/handover.h"
 
@@ -182,7 +183,7 @@ static bool open_pairs(int channel[2], int parcels[2])
 		close(channel[0]);
 		close(channel[1]);
 	}
-	fprintf(stderr, "fairlead: socketpair: %s\n", strerror(errno));
+	fprintf(stderr, "fairlead: socketpair: %s; %s\n", strerror(errno), remedy_of(errno));
 	return false;
 }
 
@@ -203,7 +204,8 @@ int process_start(struct process *p, const struct goods *g, void (*closed)(void 
 			       .parcels = parcels[0], .started_ms = process_now_ms() };
 	p->pid = fork();
 	if (p->pid < 0) {
-		fprintf(stderr, "fairlead: cannot start the worker process: %s\n", strerror(errno));
+		fprintf(stderr, "fairlead: cannot start the worker process: %s; %s\n",
+			strerror(errno), remedy_of(errno));
 		close_pair(channel);
 		close_pair(parcels);
 		*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };

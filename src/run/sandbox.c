@@ -214,14 +214,17 @@ int sandbox_close(enum io_engine_kind engine, const struct config *config, int p
 	scmp_filter_ctx filter;
 	int error;
 
-	*what = "memory";
+	*what = "seccomp";
 	if (HAS_SANITIZER)
 		return 0;
+	errno = 0;
 	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	if (!filter)
-		return -ENOMEM;
+	if (!filter) /* it tries whether the call is there at all */
+		return errno ? -errno : -ENOMEM;
 	*what = "rules";
 	error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (error == 0) /* else any refusal of the kernel is told as ECANCELED */
+		error = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)

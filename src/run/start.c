@@ -1,5 +1,6 @@
 #include "run/start.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "io/io.h"
 #include "io/sock.h"
 #include "privilege.h"
+#include "remedy.h"
 #include "run/supervisor.h"
 #include "run/upgrade.h"
 
@@ -77,8 +79,12 @@ static int prepare(const struct config *config, const struct start_options *opti
 	enum config_engine wanted = config->engine;
 	int error;
 
-	if (!has_standard_descriptors())
-		return 1; /* and nowhere to say so */
+	if (!has_standard_descriptors()) {
+		/* Not heard where standard error is what is missing. */
+		fprintf(stderr, "fairlead: cannot open /dev/null: %s; %s\n", strerror(errno),
+			remedy_of(errno));
+		return 1;
+	}
 	if (options->engine && !engine_by_name(options->engine, &wanted)) {
 		fprintf(stderr, "fairlead: --engine takes auto, io_uring or epoll, not %s\n",
 			options->engine);

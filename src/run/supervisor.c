@@ -13,6 +13,7 @@
 #include "estate.h"
 #include "notify.h"
 #include "program.h"
+#include "remedy.h"
 #include "run/handover.h"
 #include "run/order.h"
 #include "run/version.h"
@@ -333,7 +334,9 @@ static int take_signal(struct supervisor *s)
 			reopen(s);
 		return -1;
 	case SIGUSR2:
-		if (!s->draining)
+		if (s->draining)
+			fprintf(stderr, "fairlead: not upgraded: it has been told to end\n");
+		else
 			upgrade(s);
 		return -1;
 	}
@@ -354,6 +357,7 @@ static void ignore_strays(void)
 static int watch_signals(void)
 {
 	sigset_t set;
+	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -365,7 +369,11 @@ static int watch_signals(void)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	ignore_strays();
-	return signalfd(-1, &set, SFD_CLOEXEC);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		fprintf(stderr, "fairlead: cannot watch signals (signalfd4): %s; %s\n",
+			strerror(errno), remedy_of(errno));
+	return fd;
 }
 
 /* ---- the loop --------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 
 #include "errand.h"
 #include "estate.h"
+#include "remedy.h"
 #include "run/version.h"
 
 /* Of what is written down below: a program that reads another refuses when it is tried. */
@@ -56,7 +57,8 @@ int estate_try(const char *program, char **argv, int snapshot)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(program, argv);
-	fprintf(stderr, "fairlead: cannot execute %s: %s\n", program, strerror(errno));
+	fprintf(stderr, "fairlead: cannot execute %s: %s; install a program there that this "
+			"machine can execute\n", program, strerror(errno));
 	return 1;
 }
 
@@ -123,7 +125,8 @@ void estate_pass(const struct estate *e, int snapshot, FILE *errors)
 	char value[64];
 
 	if (estate < 0) {
-		fprintf(errors, "fairlead: no memory for an upgrade\n");
+		fprintf(errors, "fairlead: cannot write down what goes over to the next program: "
+				"%s; %s\n", strerror(errno), remedy_of(errno));
 		return;
 	}
 	snprintf(value, sizeof(value), "%d %d", estate, snapshot);
@@ -133,7 +136,8 @@ void estate_pass(const struct estate *e, int snapshot, FILE *errors)
 	pass_descriptors(e, true);
 	fflush(NULL);
 	execv(e->program, e->argv);
-	fprintf(errors, "fairlead: cannot execute %s: %s\n", e->program, strerror(errno));
+	fprintf(errors, "fairlead: cannot execute %s: %s; %s\n", e->program, strerror(errno),
+		remedy_of(errno));
 	pass_descriptors(e, false);
 	unsetenv(NEXT);
 	close(estate);
