@@ -148,7 +148,14 @@ bool client_keeps_alive(struct client *c);
  * behind the answers before it. */
 void client_leave(struct client *c);
 
-/* The answer is broken off: the peer must see that it is not whole. */
+/* The peer is there, and takes what is sent to it. */
+static inline bool client_takes(const struct client *c)
+{
+	return !client_lost(c) && !c->slow;
+}
+
+/* The answer is broken off: behind what was queued of it, its peer must see that it is not
+ * whole. */
 void client_abort(struct client *c);
 
 /* Nothing is being answered: the connection makes room for another, at once. */

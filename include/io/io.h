@@ -217,6 +217,10 @@ bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
  * unread? For those who receive nothing now; costs a system call. */
 bool io_peer_ended(struct io_loop *loop, int fd);
 
+/* Bytes that were sent and may not have arrived yet: a reset now would destroy them. 0 where
+ * it would not. What has arrived the peer can read behind a reset. Costs a system call or two. */
+uint64_t io_outstanding(struct io_loop *loop, int fd);
+
 /* Submits what was started, waits until something happened or timeout_us went
  * by (0: does not wait; UINT64_MAX: for ever), and calls done for all that
  * happened. Exactly one wait in the kernel. */

@@ -1,7 +1,9 @@
 /* A message as it goes: head, then a body framed anew, into a connection's outbox.
  *
  * The same for a request to an origin and for an answer to a client. Pieces go by
- * reference: a body byte is never copied. */
+ * reference: a body byte is never copied. Each call queues whole elements of the message (a
+ * head, a chunk with its CRLF, the last chunk with its trailers): when the outbox has been
+ * sent, no part of what was written is held back. */
 #ifndef MESSAGE_WRITER_H
 #define MESSAGE_WRITER_H
 
@@ -11,7 +13,6 @@
 struct writer {
 	uint8_t framing; /* enum framing */
 	bool ended;
-	bool chunk_open; /* the last chunk's CRLF is still to be written */
 	uint64_t left;   /* FRAMING_LENGTH: bytes still promised */
 };
 

@@ -46,6 +46,9 @@ enum conn_end {
 	CONN_LINGER, /* likewise, then FIN, then reads and drops for a while, so that
 			the peer sees the answer and not a reset (RFC 9112 9.6,
 			kernel-notes/09-close-with-unread-bytes) */
+	CONN_BREAK,  /* after what was pushed has been sent and has arrived, visibly broken: for
+			bytes that only the end of the connection ends, whose FIN would say that
+			they are whole */
 	CONN_RESET,  /* at once, and visibly broken */
 };
 
@@ -66,7 +69,7 @@ struct outbox {
 	uint32_t len[OUTBOX_MAX];
 	uint32_t charge[OUTBOX_MAX];   /* against the window: once for a run in one buffer */
 	struct buf *owner[OUTBOX_MAX]; /* a reference each; NULL: none to give back */
-	char small[OUTBOX_MAX][24];    /* bytes of our own: chunk lines */
+	char small[OUTBOX_MAX][24];    /* bytes of our own: ends and lines of chunks */
 };
 
 struct conn {
@@ -147,11 +150,25 @@ uint32_t conn_room(struct conn *c);
 bool conn_push(struct conn *c, struct piece *p);
 #define OUTBOX_SPARE 4
 
-/* Queues up to 24 bytes by copy. */
+/* Queues up to 24 bytes by copy. Takes an entry only if what was pushed last was not small, or
+ * has no room left. */
 bool conn_push_small(struct conn *c, struct slice bytes);
 
 /* Bytes pushed and not yet taken by the kernel. */
 uint64_t conn_unsent(const struct conn *c);
+
+/* Bytes ever pushed: the position of the next one in all that is sent. */
+static inline uint64_t conn_position(const struct conn *c)
+{
+	return c->sent + conn_unsent(c);
+}
+
+/* The position behind the last byte that was handed to the kernel. */
+uint64_t conn_handed(const struct conn *c);
+
+/* Takes back what was pushed from this position on. False: it is too late, as the kernel was
+ * handed some of it. */
+bool conn_take_back(struct conn *c, uint64_t position);
 
 /* Sends FIN when the outbox is empty; receiving goes on. */
 void conn_shut(struct conn *c);
@@ -162,8 +179,8 @@ bool conn_delivered(struct conn *c);
 /* ---- death ---------------------------------------------------------------- */
 
 /* Starts the end. May be called again with a harsher end. c->send_ms bounds how long
- * CONN_FLUSH and CONN_LINGER send without the peer taking a byte: then it is a reset, since
- * what is cut off must not look whole. `linger_ms` bounds the wait for its end. */
+ * CONN_FLUSH, CONN_LINGER and CONN_BREAK send without the peer taking a byte: then it is a
+ * reset, since what is cut off must not look whole. `linger_ms` bounds the wait for its end. */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
 /* One vectored send for each conn on tick->writable; called by the tick. */

@@ -150,15 +150,17 @@ static void end(struct client *c, enum conn_end how)
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
 
-/* A reset would take along whole answers that are still on their way. Where there may be some,
- * and the framing of this one tells that it is not whole, the connection ends in good order. */
+/* What was queued before the break still arrives: whole answers, and this one as far as it
+ * came. Where its framing tells that it is not whole, the connection ends in good order. */
 void client_abort(struct client *c)
 {
-	bool tells = c->writer.ended || c->writer.framing != FRAMING_CLOSE;
-	bool gentle = c->requests > 1 && tells && !c->tunnel && !c->slow && !client_lost(c);
+	bool tells = (c->writer.ended || c->writer.framing != FRAMING_CLOSE) && !c->tunnel;
 
 	c->exchange = NULL;
-	end(c, gentle ? CONN_LINGER : CONN_RESET);
+	if (client_takes(c))
+		end(c, tells ? CONN_LINGER : CONN_BREAK);
+	else
+		end(c, CONN_RESET);
 }
 
 void client_leave(struct client *c)

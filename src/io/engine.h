@@ -29,6 +29,7 @@ struct io_engine {
 	void (*shutdown)(struct io_loop *loop, int fd);
 	uint64_t (*delivered)(struct io_loop *loop, int fd); /* a mark: see io_delivered() */
 	bool (*peer_ended)(struct io_loop *loop, int fd);
+	uint64_t (*outstanding)(struct io_loop *loop, int fd);
 	/* Submits, waits once, delivers. loop.c calls loop_deliver_early() before
 	 * it, and then with timeout 0 if that delivered anything. If loop->early
 	 * is filled while it runs, before its wait, it must not wait either. */
@@ -70,6 +71,9 @@ int loop_init(struct io_loop *loop, const struct io_engine *engine,
 /* The mark of a socket of the system. */
 uint64_t loop_delivered(struct io_loop *loop, int fd);
 bool loop_peer_ended(struct io_loop *loop, int fd);
+
+/* io_outstanding() of a socket of the system. */
+uint64_t loop_outstanding(struct io_loop *loop, int fd);
 
 /* Takes the time from the system's clocks. */
 void loop_clock(struct io_loop *loop);

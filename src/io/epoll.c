@@ -348,6 +348,7 @@ static const struct io_engine epoll_engine = {
 	.shutdown = epoll_shutdown,
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
+	.outstanding = loop_outstanding,
 	.wait = epoll_wait_once,
 	.wake = epoll_wake,
 	.done = epoll_done,

@@ -13,6 +13,9 @@
 
 #include "engine.h"
 
+/* TCP_CLOSE of netinet/tcp.h, which does not go together with linux/tcp.h. */
+#define STATE_CLOSED 7
+
 const char *io_engine_name(enum io_engine_kind kind)
 {
 	switch (kind) {
@@ -240,6 +243,25 @@ uint64_t loop_delivered(struct io_loop *loop, int fd)
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0)
 		return info.tcpi_bytes_acked;
 	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
+}
+
+/* On a unix socket bytes arrive at once. One that the peer has reset has lost what it had. */
+uint64_t loop_outstanding(struct io_loop *loop, int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int queued = 0;
+
+	(void)loop;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    info.tcpi_state == STATE_CLOSED)
+		return 0;
+	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
+}
+
+uint64_t io_outstanding(struct io_loop *loop, int fd)
+{
+	return loop->engine->outstanding(loop, fd);
 }
 
 bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark)

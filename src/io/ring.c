@@ -570,6 +570,7 @@ const struct io_engine ring_engine = {
 	.shutdown = ring_shutdown,
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
+	.outstanding = loop_outstanding,
 	.wait = ring_wait,
 	.wake = ring_wake,
 	.done = ring_done,

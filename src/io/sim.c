@@ -568,7 +568,14 @@ static void sim_done(struct io_loop *loop)
 
 static uint64_t sim_delivered(struct io_loop *loop, int fd)
 {
-	return world_delivered(&sim_of(loop)->world, fd);
+	return world_peer(&sim_of(loop)->world, fd)->read;
+}
+
+static uint64_t sim_outstanding(struct io_loop *loop, int fd)
+{
+	const struct end *to = world_peer(&sim_of(loop)->world, fd);
+
+	return to->closed || to->dead ? 0 : to->len - to->arrived;
 }
 
 static bool sim_peer_ended(struct io_loop *loop, int fd)
@@ -591,6 +598,7 @@ static const struct io_engine sim_engine = {
 	.shutdown = sim_shutdown,
 	.delivered = sim_delivered,
 	.peer_ended = sim_peer_ended,
+	.outstanding = sim_outstanding,
 	.wait = sim_wait,
 	.wake = sim_wake,
 	.done = sim_done,

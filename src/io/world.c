@@ -519,11 +519,11 @@ int64_t world_send(struct world *w, uint32_t link, unsigned side, const struct i
 	return sent;
 }
 
-uint64_t world_delivered(struct world *w, int fd)
+const struct end *world_peer(struct world *w, int fd)
 {
 	const struct fd *f = world_fd(w, fd);
 
-	return world_link(w, f->index)->end[!f->side].read;
+	return &world_link(w, f->index)->end[!f->side];
 }
 
 bool world_readable(struct world *w, uint32_t link, unsigned side)

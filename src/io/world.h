@@ -153,8 +153,8 @@ int64_t world_recv(struct world *w, uint32_t link, unsigned side, char *room, si
 /* world_recv() would not say -EAGAIN. */
 bool world_readable(struct world *w, uint32_t link, unsigned side);
 
-/* Bytes that the other end has read of what was sent here, ever. */
-uint64_t world_delivered(struct world *w, int fd);
+/* The other end of this socket. */
+const struct end *world_peer(struct world *w, int fd);
 
 void world_shutdown(struct world *w, uint32_t link, unsigned side);
 

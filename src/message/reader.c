@@ -69,7 +69,7 @@ static enum body_event read_trailers(struct reader *r, struct conn *c,
 	case VERDICT_OK:
 		return BODY_TRAILERS;
 	case VERDICT_MORE:
-		return c->eof ? bad(r, FAULT_TRAILER) : BODY_MORE;
+		return c->eof ? bad(r, FAULT_BODY_SHORT) : BODY_MORE;
 	case VERDICT_BAD:
 		break;
 	}

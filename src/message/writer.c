@@ -33,15 +33,15 @@ bool writer_text(struct writer *w, struct conn *c, struct slice message)
 	return conn_push(c, &p);
 }
 
-/* "CRLF SIZE CRLF": the end of the last chunk goes with the line of the next one. */
-static bool push_chunk_line(struct writer *w, struct conn *c, uint32_t n)
+/* All of the chunk, with its CRLF: a reader that waits for a whole chunk gets it before anybody
+ * waits for the next one. The line of that one joins the CRLF if both leave together. */
+static bool push_chunk(struct conn *c, struct piece *p)
 {
-	char line[2 + BODY_CHUNK_LINE_MAX] = "\r\n";
-	size_t skip = w->chunk_open ? 0 : 2;
-	size_t len = 2 + body_chunk_line(line + 2, n);
+	char line[BODY_CHUNK_LINE_MAX];
+	size_t len = body_chunk_line(line, p->len);
 
-	w->chunk_open = true;
-	return conn_push_small(c, (struct slice){ line + skip, len - skip });
+	return conn_push_small(c, (struct slice){ line, len }) && conn_push(c, p) &&
+	       conn_push_small(c, SLICE("\r\n"));
 }
 
 bool writer_piece(struct writer *w, struct conn *c, struct piece *p)
@@ -57,7 +57,9 @@ bool writer_piece(struct writer *w, struct conn *c, struct piece *p)
 		}
 		break;
 	case FRAMING_CHUNKED:
-		good = good && push_chunk_line(w, c, p->len);
+		if (good && push_chunk(c, p))
+			return true;
+		good = false;
 		break;
 	case FRAMING_CLOSE:
 		break;
@@ -71,11 +73,9 @@ bool writer_piece(struct writer *w, struct conn *c, struct piece *p)
 	return false;
 }
 
-static bool end_chunks(struct writer *w, struct conn *c, struct buf *trailers)
+static bool end_chunks(struct conn *c, struct buf *trailers)
 {
-	struct slice last = trailers ? SLICE("\r\n0\r\n") : SLICE("\r\n0\r\n\r\n");
-
-	if (!conn_push_small(c, w->chunk_open ? last : slice_after(last, 2))) {
+	if (!conn_push_small(c, trailers ? SLICE("0\r\n") : SLICE("0\r\n\r\n"))) {
 		buf_put(trailers);
 		return false;
 	}
@@ -86,7 +86,7 @@ bool writer_end(struct writer *w, struct conn *c, struct buf *trailers)
 {
 	if (w->framing == FRAMING_CHUNKED && !w->ended) {
 		w->ended = true;
-		return end_chunks(w, c, trailers);
+		return end_chunks(c, trailers);
 	}
 	buf_put(trailers);
 	if (w->framing == FRAMING_LENGTH && w->left > 0)

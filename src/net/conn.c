@@ -1,8 +1,9 @@
 #include "net/conn.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
+
+#include "outbox.h"
 
 /* A block for what waits has as much room for more, but not more than this. */
 #define SETTLE_ROOM_MAX (BUF_BYTES / 4)
@@ -239,129 +240,7 @@ void conn_narrow(struct conn *c, bool narrow)
 	receive(c);
 }
 
-/* ---- outbox --------------------------------------------------------------- */
-
-static struct outbox *outbox_take(struct conn *c)
-{
-	struct outbox *o = c->outbox;
-
-	if (o)
-		return o;
-	o = slab_take_raw(&c->tick->outboxes);
-	if (!o)
-		return NULL;
-	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
-	o->send.owner = c;
-	list_init(&o->writable);
-	c->outbox = o;
-	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
-	return o;
-}
-
-static void outbox_release(struct outbox *o, unsigned from, unsigned to)
-{
-	for (unsigned i = from; i < to; i++) {
-		struct buf *b = o->owner[i];
-
-		o->bytes -= o->len[i];
-		/* A run in one buffer is charged until the last of it has gone. */
-		if (b && i + 1 < o->n && o->owner[i + 1] == b)
-			o->charge[i + 1] += o->charge[i];
-		else
-			o->held -= o->charge[i];
-		o->owner[i] = NULL;
-		buf_put(b);
-	}
-}
-
-static void outbox_give_back(struct conn *c)
-{
-	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
-	list_remove(&c->outbox->writable);
-	slab_put(&c->tick->outboxes, c->outbox);
-	c->outbox = NULL;
-}
-
-/* Drops what the kernel does not have. */
-static void outbox_drop(struct conn *c)
-{
-	struct outbox *o = c->outbox;
-
-	if (!o)
-		return;
-	outbox_release(o, io_busy(&o->send.op) ? o->flying : o->first, o->n);
-	o->n = o->flying;
-	list_remove(&o->writable);
-	if (!io_busy(&o->send.op))
-		outbox_give_back(c);
-}
-
-uint32_t conn_room(struct conn *c)
-{
-	const struct outbox *o = c->outbox;
-
-	if (c->state != CONN_OPEN || c->error || c->send_error)
-		return 0;
-	if (!o)
-		return c->window;
-	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->held < c->window)
-		return c->window - o->held;
-	c->starved = true;
-	return 0;
-}
-
-static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
-{
-	struct outbox *o;
-
-	ASSERT(c->state == CONN_OPEN && !c->shut && !c->shut_wanted);
-	o = outbox_take(c);
-	if (!o || o->n == OUTBOX_MAX)
-		return NULL;
-	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
-	o->len[o->n] = len;
-	o->charge[o->n] = 0;
-	o->bytes += len;
-	if (list_empty(&o->writable))
-		list_append(&c->tick->writable, &o->writable);
-	return o;
-}
-
-bool conn_push(struct conn *c, struct piece *p)
-{
-	struct outbox *o;
-
-	ASSERT(p->len > 0);
-	o = push_entry(c, p->ptr, p->len);
-	if (!o)
-		return false;
-	if (p->buf && (o->n == o->first || o->owner[o->n - 1] != p->buf))
-		o->charge[o->n] = p->buf->size;
-	o->held += o->charge[o->n];
-	o->owner[o->n++] = p->buf;
-	p->buf = NULL;
-	p->len = 0;
-	return true;
-}
-
-bool conn_push_small(struct conn *c, struct slice bytes)
-{
-	struct outbox *o;
-
-	ASSERT(bytes.len > 0 && bytes.len <= sizeof(o->small[0]));
-	o = push_entry(c, NULL, (uint32_t)bytes.len);
-	if (!o)
-		return false;
-	memcpy(o->small[o->n], bytes.ptr, bytes.len);
-	o->iov[o->n].iov_base = o->small[o->n];
-	o->owner[o->n++] = NULL;
-	return true;
-}
-
-uint64_t conn_unsent(const struct conn *c)
-{
-	return c->outbox ? c->outbox->bytes : 0;
-}
+/* ---- sending --------------------------------------------------------------- */
 
 void conn_shut(struct conn *c)
 {
@@ -405,7 +284,7 @@ static void die_if_done(struct conn *c)
 static void finish(struct conn *c)
 {
 	if (c->fd >= 0) {
-		if (c->end == CONN_RESET)
+		if (c->end == CONN_RESET || c->end == CONN_BREAK)
 			io_reset(c->tick->loop, c->fd);
 		else
 			io_close(c->tick->loop, c->fd);
@@ -424,11 +303,30 @@ static void bound_end(struct conn *c)
 	timer_set(&c->tick->wheel, &c->timer, told_ms(c) + ms + 1);
 }
 
+/* A reset destroys what is still on its way. Looked at again soon, and then more and more
+ * rarely, as long as bytes arrive. */
+static void break_when_arrived(struct conn *c)
+{
+	uint64_t now_ms = told_ms(c), left = c->error ? 0 : io_outstanding(c->tick->loop, c->fd);
+
+	if (left != c->delivered)
+		c->sent_ms = now_ms;
+	c->delivered = left;
+	if (left == 0 || now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
+		finish(c);
+	else
+		timer_set(&c->tick->wheel, &c->timer, now_ms + 1 + (now_ms - c->sent_ms) / 2);
+}
+
 /* A peer that reads, however slowly, gets all of it. */
 static void linger_expired(struct timer *t)
 {
 	struct conn *c = CONTAINER(t, struct conn, timer);
 
+	if (c->end == CONN_BREAK && !c->outbox) {
+		break_when_arrived(c);
+		return;
+	}
 	if (c->outbox && conn_delivered(c)) {
 		bound_end(c);
 		return;
@@ -442,6 +340,10 @@ static void linger_expired(struct timer *t)
 /* The outbox is empty: the next step of a gentle end. */
 static void flushed(struct conn *c)
 {
+	if (c->end == CONN_BREAK) {
+		break_when_arrived(c);
+		return;
+	}
 	if (c->end != CONN_LINGER || c->eof || c->error) {
 		finish(c);
 		return;
@@ -456,7 +358,7 @@ static void flushed(struct conn *c)
 
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 {
-	bool gentle = (end == CONN_FLUSH || end == CONN_LINGER) && !c->error && !c->send_error;
+	bool gentle = end != CONN_NOW && end != CONN_RESET && !c->error && !c->send_error;
 
 	ASSERT(c->state != CONN_DEAD);
 	if (c->state == CONN_CLOSING && (gentle || c->fd < 0))
@@ -474,7 +376,7 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 	bound_end(c);
 	if (!c->outbox)
 		flushed(c);
-	else if (end == CONN_FLUSH)
+	else if (end != CONN_LINGER)
 		io_cancel(c->tick->loop, &c->recv.op);
 	else
 		receive(c); /* it may be reading nothing before all it has to say is heard */
@@ -508,7 +410,8 @@ static void received(struct io_op *op, int res, unsigned flags)
 	}
 	if (flags & IO_MORE)
 		return;
-	if (c->state == CONN_CLOSING && c->fd >= 0 && (c->eof || c->error) && !c->outbox)
+	if (c->state == CONN_CLOSING && c->fd >= 0 && !c->outbox &&
+	    (c->error || (c->eof && c->end != CONN_BREAK)))
 		finish(c);
 	else
 		receive(c);
@@ -535,6 +438,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	outbox_release(o, o->first, o->flying);
 	o->first = o->flying;
 	if (res < 0) {
+		c->sent += o->send.len - o->send.left;
 		c->send_error = (int16_t)res;
 		outbox_release(o, o->first, o->n);
 		outbox_give_back(c);

@@ -53,6 +53,33 @@ void exchange_count(struct worker_stats *stats, int status)
 		stat_add(classes[status / 100 - 1], 1);
 }
 
+/* The client has none of the answer: it counts as not given. */
+static void forget_answer(struct exchange *x)
+{
+	struct worker_stats *stats = x->proxy->stats;
+	uint64_t *const classes[] = { &stats->responses_2xx, &stats->responses_3xx,
+				      &stats->responses_4xx, &stats->responses_5xx };
+
+	if (x->status >= 200 && x->status < 600)
+		stat_sub(classes[x->status / 100 - 2], 1);
+	x->status = 0;
+	x->sent_bytes = 0;
+	x->server = NULL;
+}
+
+/* The connection ends before all that was queued has left. */
+static void count_what_left(struct exchange *x)
+{
+	uint64_t handed = conn_handed(&x->client->conn);
+
+	if (x->status == 0)
+		return;
+	if (handed <= x->head_at)
+		forget_answer(x);
+	else if (handed < x->body_at + x->sent_bytes)
+		x->sent_bytes = handed > x->body_at ? handed - x->body_at : 0;
+}
+
 void exchange_drop_fetch(struct exchange *x)
 {
 	if (x->fetch)
@@ -96,6 +123,8 @@ void exchange_abort(struct exchange *x, enum ending ending)
 {
 	struct client *c = x->client;
 
+	if (!client_takes(c))
+		count_what_left(x);
 	let_go(x, ending);
 	client_abort(c);
 }
@@ -164,12 +193,24 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 	return slice_of(text);
 }
 
+/* Before its first byte has left, it can still be another one. */
+static bool take_answer_back(struct exchange *x)
+{
+	struct client *c = x->client;
+
+	if (x->state != EXCHANGE_RELAYING || !client_takes(c) ||
+	    !conn_take_back(&c->conn, x->head_at))
+		return false;
+	forget_answer(x);
+	return true;
+}
+
 void exchange_fail(struct exchange *x, enum ending ending)
 {
 	int status = ending_status(ending);
 	char seconds[16];
 
-	if (x->status != 0 || status == 0) {
+	if (status == 0 || (x->status != 0 && !take_answer_back(x))) {
 		exchange_abort(x, ending);
 		return;
 	}
@@ -392,8 +433,10 @@ static void gone(struct client *c)
 	struct exchange *x = c->exchange;
 
 	c->exchange = NULL;
-	if (x)
-		let_go(x, ENDING_SHUT_DOWN);
+	if (!x)
+		return;
+	count_what_left(x);
+	let_go(x, ENDING_SHUT_DOWN);
 }
 
 const struct client_events exchange_client_events = {

@@ -54,6 +54,8 @@ struct exchange {
 	uint64_t started_us;
 	uint64_t body_bytes;  /* of the request, read */
 	uint64_t sent_bytes;  /* of the answer's body */
+	uint64_t head_at, body_at; /* positions of the answer's head and body on the connection:
+				      see conn_position() */
 	int status;           /* answered; 0: not yet */
 	uint8_t state;        /* enum exchange_state */
 	uint8_t method;       /* enum method */
@@ -78,7 +80,8 @@ void exchange_drop_fetch(struct exchange *x);
 /* The answer was queued whole: logs it, frees the exchange, and lets the client go on. */
 void exchange_end(struct exchange *x, enum ending ending);
 
-/* Nothing more can be told to the client but that it is over: the connection breaks. */
+/* Nothing more can be told to the client but that it is over: the connection breaks, behind
+ * what was queued of the answer. */
 void exchange_abort(struct exchange *x, enum ending ending);
 
 /* A cache had no value: the routes after this one are tried. May end the exchange. */
@@ -94,8 +97,8 @@ bool exchange_unwanted(const struct exchange *x);
 /* Ends it for that reason. */
 void exchange_leave(struct exchange *x);
 
-/* Answers as the ending says (or breaks the connection, where an answer has begun), and ends
- * the exchange. */
+/* Answers as the ending says and ends the exchange. Where an answer has begun: if none of it
+ * has left, it is taken back, else the connection breaks. */
 void exchange_fail(struct exchange *x, enum ending ending);
 
 #endif

@@ -42,7 +42,7 @@ static void blame(struct fetch *f, enum ending ending)
 {
 	if (f->tunnel || !is_failure(f, ending))
 		return;
-	if (ending == ENDING_ORIGIN_SHORT)
+	if (f->status > 0) /* that was counted already */
 		upstream_cut_short(&f->lease, f->status);
 	else
 		upstream_failed(&f->lease);
@@ -369,6 +369,14 @@ static void answer_ended(struct fetch *f)
 	upstream_return(&f->lease, f->reusable && f->lease.origin->writer.ended);
 }
 
+/* What became of a body that is not whole. */
+static enum ending ending_of_body(enum fault fault)
+{
+	if (fault == FAULT_NO_MEMORY)
+		return ENDING_NO_MEMORY;
+	return fault == FAULT_BODY_SHORT ? ENDING_ORIGIN_SHORT : ENDING_ORIGIN_BAD;
+}
+
 static enum body_event origin_body(struct fetch *f, struct head *trailers, struct piece *p)
 {
 	struct conn *c = conn_of(f);
@@ -382,9 +390,10 @@ static enum body_event origin_body(struct fetch *f, struct head *trailers, struc
 	case BODY_MORE:
 		if (!c->error)
 			break;
-		/* fall through */
-	case BODY_BAD:
 		fail(f, ENDING_ORIGIN_SHORT);
+		return BODY_BAD;
+	case BODY_BAD:
+		fail(f, ending_of_body((enum fault)f->lease.origin->reader.body.fault));
 		return BODY_BAD;
 	case BODY_DATA:
 	case BODY_TRAILERS:

@@ -131,8 +131,10 @@ static bool push_head(struct exchange *x, const struct head *h, struct emit_resp
 	emit_response(&e, h, r);
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
+	if (!writer_begin(&c->writer, &c->conn, b, r->framing, r->length))
+		return false;
 	exchange_count(x->proxy->stats, h->status);
-	return writer_begin(&c->writer, &c->conn, b, r->framing, r->length);
+	return true;
 }
 
 /* How the body goes on to the client (RFC 9112 6.3, 7): its framing need not be the one it
@@ -142,6 +144,18 @@ static enum framing onward(const struct exchange *x, enum framing framing)
 	if (framing == FRAMING_CHUNKED || framing == FRAMING_CLOSE)
 		return x->minor_0 ? FRAMING_CLOSE : FRAMING_CHUNKED;
 	return framing;
+}
+
+/* The head of the final answer. */
+static bool push_final_head(struct exchange *x, struct head *h, struct emit_response *r)
+{
+	x->head_at = conn_position(&x->client->conn);
+	if (!push_head(x, h, r))
+		return false;
+	x->body_at = conn_position(&x->client->conn);
+	x->status = h->status;
+	x->server = lease_server(&x->fetch->lease);
+	return true;
 }
 
 /* False: the exchange has ended. */
@@ -160,12 +174,10 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 		  !(x->expects && !reader_ended(&x->client->reader));
 	r.close = !x->keep;
 	r.keep_alive_1_0 = x->minor_0 && x->keep;
-	if (!push_head(x, h, &r)) {
+	if (!push_final_head(x, h, &r)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
 	}
-	x->status = h->status;
-	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
 	if (x->tries)
@@ -182,12 +194,10 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return false;
 	}
-	if (!push_head(x, h, &(struct emit_response){ .upgrade = true })) {
+	if (!push_final_head(x, h, &(struct emit_response){ .upgrade = true })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
 	}
-	x->status = h->status;
-	x->server = lease_server(&x->fetch->lease);
 	x->state = EXCHANGE_TUNNEL;
 	x->keep = false;
 	client_begin_tunnel(x->client);
@@ -252,11 +262,12 @@ static bool push_value_head(struct exchange *x)
 	struct buf *b = buf_new(io_bufs(p->tick->loop), EMIT_EXTRA + type.len);
 	struct emit e;
 
+	x->head_at = conn_position(&c->conn);
 	if (!b)
 		return false;
 	e = (struct emit){ b->data, b->data + b->size, false };
 	emit_reply(&e, &(struct emit_reply){
-		.status = x->status,
+		.status = 200,
 		.content_type = type,
 		.has_body = true,
 		.length = x->fetch->length,
@@ -267,10 +278,14 @@ static bool push_value_head(struct exchange *x)
 	});
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
+	if (!writer_begin(&c->writer, &c->conn, b,
+			  x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
+			  x->fetch->length))
+		return false;
+	x->body_at = conn_position(&c->conn);
+	x->status = 200;
 	exchange_count(p->stats, x->status);
-	return writer_begin(&c->writer, &c->conn, b,
-			    x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
-			    x->fetch->length);
+	return true;
 }
 
 /* The cache has answered, or not yet. False: the exchange has ended. */
@@ -289,10 +304,9 @@ static bool take_cache_answer(struct exchange *x)
 		return false;
 	}
 	x->keep = client_keeps_alive(x->client);
-	x->status = 200;
 	x->state = EXCHANGE_RELAYING;
 	if (!push_value_head(x)) {
-		exchange_abort(x, ENDING_NO_MEMORY);
+		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
 	}
 	if (x->method == METHOD_HEAD) {
@@ -328,11 +342,11 @@ static void relay_body(struct exchange *x)
 			x->sent_bytes += p.len;
 			if (writer_piece(&c->writer, &c->conn, &p))
 				break;
-			exchange_abort(x, ENDING_NO_MEMORY);
+			exchange_fail(x, ENDING_NO_MEMORY);
 			return;
 		case BODY_TRAILERS:
 			if (!end_body(x, scratch)) {
-				exchange_abort(x, ENDING_NO_MEMORY);
+				exchange_fail(x, ENDING_NO_MEMORY);
 				return;
 			}
 			fetch_end_trailers(x->fetch);
@@ -341,12 +355,12 @@ static void relay_body(struct exchange *x)
 			if (c->writer.ended || end_body(x, NULL))
 				exchange_end(x, ENDING_COMPLETE);
 			else
-				exchange_abort(x, ENDING_ORIGIN_SHORT);
+				exchange_fail(x, ENDING_ORIGIN_SHORT);
 			return;
 		case BODY_MORE:
 			return;
 		case BODY_BAD:
-			exchange_abort(x, ENDING_ORIGIN_SHORT);
+			exchange_fail(x, (enum ending)x->fetch->ending);
 			return;
 		}
 	}
@@ -384,7 +398,7 @@ void relay_tunnel(struct exchange *x)
 	origin = &x->fetch->lease.origin->conn;
 	if (!pour(client, origin) || !pour(origin, client))
 		exchange_abort(x, ENDING_NO_MEMORY);
-	else if (origin->error || origin->send_error)
+	else if (!origin->inbox && (origin->error || origin->send_error))
 		exchange_abort(x, ENDING_ORIGIN_SHORT);
 	else if (client->shut && origin->shut)
 		exchange_end(x, ENDING_COMPLETE);

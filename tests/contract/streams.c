@@ -402,6 +402,45 @@ static void reset_while_sending(struct rig *r)
 	writer_free(w);
 }
 
+/* What has arrived is read behind a reset; io_outstanding() says when that is so. */
+static void reset_behind_arrivals(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct reader *rd = reader_new(r, 1);
+	struct writer *w = writer_new(r, 1);
+
+	writer_send(w, pair.a, 10000, 1, 0);
+	PUMP(r, !writer_busy(w));
+	while (io_outstanding(r->loop, pair.a) > 0)
+		rig_pause(r);
+	rig_sock_reset(r, pair.a);
+	rig_settle(r);
+	reader_start(rd, pair.b, 1u << 20);
+	PUMP(r, !rd->p->busy);
+	CHECK(r, rd->at == 10000 && rd->end == -ECONNRESET);
+	rig_sock_close(r, pair.b);
+	reader_free(rd);
+	writer_free(w);
+}
+
+/* Nobody reads, and more was sent than there is room for: it has not arrived. */
+static void outstanding(struct rig *r)
+{
+	struct pair pair = pair_open(r);
+	struct writer *w = writer_new(r, 1);
+
+	CHECK(r, io_outstanding(r->loop, pair.a) == 0);
+	writer_send(w, pair.a, writer_stuck(r), 1, 0);
+	rig_settle(r);
+	CHECK(r, writer_busy(w));
+	CHECK(r, r->kind == IO_ENGINE_SIM || io_outstanding(r->loop, pair.a) > 0);
+	rig_sock_reset(r, pair.b);
+	PUMP(r, !writer_busy(w));
+	CHECK(r, io_outstanding(r->loop, pair.a) == 0);
+	rig_sock_close(r, pair.a);
+	writer_free(w);
+}
+
 /* Who closes without having read what came sends a reset. */
 static void close_unread(struct rig *r)
 {
@@ -535,6 +574,8 @@ const struct case_ streams_cases[] = {
 	UNIX_CASE(half_close),
 	CASE(reset_while_receiving),
 	CASE(reset_while_sending),
+	CASE(reset_behind_arrivals),
+	CASE(outstanding),
 	CASE(close_unread),
 	CASE(send_to_closed),
 	CASE(no_end_before_bytes),

@@ -11,6 +11,7 @@ Arguments: the names of some cases, else all are tried."""
 # timeout: 300
 # asan
 import collections
+import copy
 import selectors
 import socket
 import struct
@@ -19,7 +20,8 @@ import time
 import rig
 import strict
 from attack_cases import answers, bodies, connections, framing, lines
-from attack_cases.case import CLOSE, CLOSED, CUT_OFF, EITHER, GONE, OPEN, RESET, SHUT
+from attack_cases.case import (BROKEN, CLOSE, CLOSED, CUT_OFF, EITHER, GONE, OPEN, RESET, SHUT,
+                               Seen)
 
 CONFIG = """
 upstreams:
@@ -358,6 +360,22 @@ def check_kept(world, case):
                    if m.target.startswith(b"/sentinel/")), "it was used again")
 
 
+def requests(case):
+    return sum(s.count(b" HTTP/1.") for s in case.send if isinstance(s, bytes))
+
+
+def replaced(case, client):
+    """An answer of which nothing had left when it broke is a 502 instead, and what comes behind
+    it goes on."""
+    if case.end != BROKEN or not client.answers or client.answers[0].status != 502:
+        return None
+    behind = requests(case) - 1
+    other = copy.copy(case)
+    other.answers, other.end = [(502, None)] + [(200, None)] * behind, EITHER
+    other.origin = [*case.origin, *[Seen(b"GET /2")] * behind]
+    return other
+
+
 def run(world, case, pieces):
     world.seen.clear()
     world.malformed = None
@@ -371,9 +389,11 @@ def run(world, case, pieces):
     try:
         world.until(lambda: len(client.answers) >= len(case.answers)
                     and case.end in (OPEN, EITHER) and not client.steps
-                    or client.how or client.malformed or not client.sock,
+                    or client.how or client.malformed or not client.sock
+                    or replaced(case, client) and len(client.answers) == requests(case),
                     lambda: f"answers: {client.data[-300:]!r}")
         world.until(lambda: not any(o.steps for o in world.origins()), "the script's end")
+        case = replaced(case, client) or case
         check_answers(case, client)
         check_end(world, case, client)
         world.sentinel(Client(world, [b"GET"]), "a new connection")

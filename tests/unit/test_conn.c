@@ -381,12 +381,14 @@ static void outbox_without_memory(struct line *l)
 	slab_fail_at(1);
 	assert_false(conn_push_small(&l->conn, SLICE("abc")));
 	slab_fail_at(0);
-	for (unsigned i = 0; i < OUTBOX_MAX; i++)
-		assert_true(conn_push_small(&l->conn, SLICE("x")));
+	/* Short ones share an entry as long as they fit it. */
+	for (unsigned i = 0; i < OUTBOX_MAX * 4; i++)
+		assert_true(conn_push_small(&l->conn, SLICE("sixsix")));
+	assert_int_equal(l->conn.outbox->n, OUTBOX_MAX);
 	assert_false(conn_push_small(&l->conn, SLICE("x")));
 	assert_false(conn_push(&l->conn, &p));
 	assert_int_equal(conn_room(&l->conn), 0);
-	SIMRIG_UNTIL(&l->rig, l->peer->in_n == OUTBOX_MAX, 5000);
+	SIMRIG_UNTIL(&l->rig, l->peer->in_n == OUTBOX_MAX * 24, 5000);
 	SIMRIG_UNTIL(&l->rig, conn_room(&l->conn) == WINDOW, 5000);
 	assert_true(l->changes > 0);
 }
@@ -395,6 +397,45 @@ static void test_outbox_without_memory(void **state)
 {
 	(void)state;
 	each_seed(outbox_without_memory);
+}
+
+/* What the kernel does not have yet is as if it had never been pushed; else all of it goes. */
+static void take_back(struct line *l)
+{
+	struct conn *c = &l->conn;
+
+	for (unsigned round = 0; round < 20; round++) {
+		uint64_t from;
+		bool handed;
+
+		for (uint64_t n = simrig_draw(&l->rig, 4); n > 0 && conn_room(c) > 0; n--)
+			assert_true(push_one(l));
+		if (simrig_draw(&l->rig, 2))
+			simrig_run(&l->rig, 1 + (uint32_t)simrig_draw(&l->rig, 3));
+		from = conn_position(c);
+		assert_int_equal(from, l->pushed);
+		for (uint64_t n = simrig_draw(&l->rig, 4); n > 0 && conn_room(c) > 0; n--)
+			assert_true(push_one(l));
+		if (simrig_draw(&l->rig, 3) == 0)
+			tick_once(&l->rig.tick);
+		handed = conn_handed(c) > from;
+		assert_int_equal(conn_take_back(c, from), !handed);
+		if (!handed)
+			l->pushed = from;
+		assert_int_equal(conn_position(c), l->pushed);
+		if (c->outbox)
+			assert_held(c->outbox);
+	}
+	SIMRIG_UNTIL(&l->rig, l->peer->in_n == l->pushed, 60000);
+	simrig_run(&l->rig, QUIET_MS);
+	assert_int_equal(l->peer->in_n, l->pushed);
+	assert_peer_heard(l);
+}
+
+static void test_take_back(void **state)
+{
+	(void)state;
+	each_seed(take_back);
 }
 
 /* FIN after what was pushed; receiving goes on; its owner is told. */
@@ -543,7 +584,13 @@ static void assert_gentle(struct line *l, enum before before, enum conn_end end)
 	if (end == CONN_LINGER && before != SENDING && before != STARVED)
 		SIMRIG_UNTIL(&l->rig, actor_over(l->peer), LINGER_MS / 2);
 	SIMRIG_UNTIL(&l->rig, actor_over(l->peer), 5000);
-	if (end == CONN_LINGER || before == QUIET || before == PUSHED || before == SHUT) {
+	/* All that was pushed, and then a reset. */
+	if (end == CONN_BREAK && before != SHUT) {
+		/* Told once, to whoever reads or writes first. */
+		assert_true(l->peer->error == -ECONNRESET || l->peer->send_error == -ECONNRESET);
+		assert_int_equal(l->peer->in_n, l->pushed);
+		assert_peer_heard(l);
+	} else if (end == CONN_LINGER || before == QUIET || before == PUSHED || before == SHUT) {
 		assert_true(l->peer->eof);
 		assert_int_equal(l->peer->in_n, l->pushed);
 		assert_peer_heard(l);
@@ -553,7 +600,7 @@ static void assert_gentle(struct line *l, enum before before, enum conn_end end)
 static void close_in(struct line *l, enum before before, enum conn_end end)
 {
 	uint64_t start_ms;
-	bool gentle = end == CONN_FLUSH || end == CONN_LINGER;
+	bool gentle = end == CONN_FLUSH || end == CONN_LINGER || end == CONN_BREAK;
 
 	get_ready(l, before);
 	start_ms = l->rig.tick.now_ms;
@@ -589,7 +636,8 @@ static void close_in(struct line *l, enum before before, enum conn_end end)
 
 static void test_close(void **state)
 {
-	static const enum conn_end ends[] = { CONN_NOW, CONN_FLUSH, CONN_LINGER, CONN_RESET };
+	static const enum conn_end ends[] = { CONN_NOW, CONN_FLUSH, CONN_LINGER, CONN_BREAK,
+					      CONN_RESET };
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
@@ -608,7 +656,8 @@ static void test_close_twice(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		enum conn_end gentle = seed % 2 ? CONN_FLUSH : CONN_LINGER;
+		static const enum conn_end ends[] = { CONN_FLUSH, CONN_LINGER, CONN_BREAK };
+		enum conn_end gentle = ends[seed % COUNT(ends)];
 		struct line l;
 
 		line_open(&l, seed);
@@ -656,6 +705,7 @@ int main(void)
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_outbox),
 		cmocka_unit_test(test_outbox_without_memory),
+		cmocka_unit_test(test_take_back),
 		cmocka_unit_test(test_shut),
 		cmocka_unit_test(test_progress),
 		cmocka_unit_test(test_close),

@@ -124,9 +124,81 @@ static void test_rows(void **state)
 	}
 }
 
+static void line_open(struct line *l, uint64_t seed)
+{
+	*l = (struct line){ .dead = false };
+	simrig_open(&l->rig, seed, 16);
+	conn_open(&l->conn, &l->rig.tick, &events, simrig_pair(&l->rig, &l->peer), 65536);
+}
+
+static void line_close(struct line *l)
+{
+	conn_close(&l->conn, CONN_FLUSH, 1000);
+	SIMRIG_UNTIL(&l->rig, actor_over(l->peer) && l->dead, 3000);
+	simrig_leave(&l->rig);
+	simrig_assert_buffers(&l->rig);
+	simrig_close(&l->rig);
+}
+
+static void write_piece(struct line *l, struct writer *w, const char *text)
+{
+	struct buf *b = block(l, text);
+	struct piece p = { b, b->data, b->end };
+
+	assert_true(writer_piece(w, &l->conn, &p));
+}
+
+/* Whoever writes may wait for long before it goes on: its peer has each element whole. */
+static void test_nothing_withheld(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
+		struct writer w;
+		struct line l;
+
+		line_open(&l, seed);
+		assert_true(writer_begin(&w, &l.conn, block(&l, "HEAD"), FRAMING_CHUNKED, 0));
+		simrig_run(&l.rig, 500);
+		assert_string_equal(l.peer->in, "HEAD");
+		write_piece(&l, &w, "abc");
+		simrig_run(&l.rig, 500);
+		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n");
+		write_piece(&l, &w, "d");
+		simrig_run(&l.rig, 500);
+		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n");
+		assert_true(writer_end(&w, &l.conn, block(&l, "A: b\r\n\r\n")));
+		simrig_run(&l.rig, 500);
+		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n");
+		line_close(&l);
+	}
+}
+
+/* So many chunks leave in one send, as what stands between two of them takes one entry. */
+static void test_chunks_in_one_send(void **state)
+{
+	struct writer w;
+	struct line l;
+	unsigned n = 0;
+
+	(void)state;
+	line_open(&l, 1);
+	assert_true(writer_begin(&w, &l.conn, block(&l, "HEAD"), FRAMING_CHUNKED, 0));
+	for (; conn_room(&l.conn) > 0; n++)
+		write_piece(&l, &w, "0123456789abcdef0");
+	assert_true(n >= (OUTBOX_MAX - 2 * OUTBOX_SPARE) / 2);
+	assert_int_equal(l.conn.outbox->n, 1 + 2 * n + 1);
+	assert_true(writer_end(&w, &l.conn, NULL));
+	assert_int_equal(l.conn.outbox->n, 1 + 2 * n + 1);
+	line_close(&l);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_nothing_withheld),
+		cmocka_unit_test(test_chunks_in_one_send),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

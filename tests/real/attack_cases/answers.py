@@ -90,7 +90,7 @@ for name, fields in (
 bad("framing: chunked in HTTP/1.0",
     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 
-# --- chunks that are none: the answer has begun, so it must look broken ---------------------
+# --- chunks that are none: what has left must look broken -----------------------------------
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 for name, body in (

@@ -7,7 +7,8 @@ OPEN = "open"          # and good for another request
 CLOSED = "closed"      # in good order, behind a whole answer
 GONE = "gone"          # behind a whole answer, maybe by a reset: the client did not keep its word
 EITHER = "either"      # open or closed, as the last answer says
-BROKEN = "broken"      # in a way that cannot be taken for the end of a whole answer
+BROKEN = "broken"      # in a way that cannot be taken for the end of a whole answer; or it is a
+                       # 502 instead, as nothing of the answer had left
 # What an origin's script may do besides sending bytes, and a client, too. A number is a
 # pause in seconds.
 SHUT, CLOSE, RESET = "shut", "close", "reset"

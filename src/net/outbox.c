@@ -1,0 +1,191 @@
+/* What is to be sent, and may still be taken back. */
+#include "outbox.h"
+
+#include <stddef.h>
+#include <string.h>
+
+static struct outbox *outbox_take(struct conn *c)
+{
+	struct outbox *o = c->outbox;
+
+	if (o)
+		return o;
+	o = slab_take_raw(&c->tick->outboxes);
+	if (!o)
+		return NULL;
+	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
+	o->send.owner = c;
+	list_init(&o->writable);
+	c->outbox = o;
+	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
+	return o;
+}
+
+void outbox_release(struct outbox *o, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct buf *b = o->owner[i];
+
+		o->bytes -= o->len[i];
+		/* A run in one buffer is charged until the last of it has gone. */
+		if (b && i + 1 < o->n && o->owner[i + 1] == b)
+			o->charge[i + 1] += o->charge[i];
+		else
+			o->held -= o->charge[i];
+		o->owner[i] = NULL;
+		buf_put(b);
+	}
+}
+
+void outbox_give_back(struct conn *c)
+{
+	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
+	list_remove(&c->outbox->writable);
+	slab_put(&c->tick->outboxes, c->outbox);
+	c->outbox = NULL;
+}
+
+void outbox_drop(struct conn *c)
+{
+	struct outbox *o = c->outbox;
+
+	if (!o)
+		return;
+	outbox_release(o, io_busy(&o->send.op) ? o->flying : o->first, o->n);
+	o->n = o->flying;
+	list_remove(&o->writable);
+	if (!io_busy(&o->send.op))
+		outbox_give_back(c);
+}
+
+uint32_t conn_room(struct conn *c)
+{
+	const struct outbox *o = c->outbox;
+
+	if (c->state != CONN_OPEN || c->error || c->send_error)
+		return 0;
+	if (!o)
+		return c->window;
+	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->held < c->window)
+		return c->window - o->held;
+	c->starved = true;
+	return 0;
+}
+
+static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
+{
+	struct outbox *o;
+
+	ASSERT(c->state == CONN_OPEN && !c->shut && !c->shut_wanted);
+	o = outbox_take(c);
+	if (!o || o->n == OUTBOX_MAX)
+		return NULL;
+	o->iov[o->n] = (struct iovec){ (void *)(uintptr_t)ptr, len };
+	o->len[o->n] = len;
+	o->charge[o->n] = 0;
+	o->bytes += len;
+	if (list_empty(&o->writable))
+		list_append(&c->tick->writable, &o->writable);
+	return o;
+}
+
+bool conn_push(struct conn *c, struct piece *p)
+{
+	struct outbox *o;
+
+	ASSERT(p->len > 0);
+	o = push_entry(c, p->ptr, p->len);
+	if (!o)
+		return false;
+	if (p->buf && (o->n == o->first || o->owner[o->n - 1] != p->buf))
+		o->charge[o->n] = p->buf->size;
+	o->held += o->charge[o->n];
+	o->owner[o->n++] = p->buf;
+	p->buf = NULL;
+	p->len = 0;
+	return true;
+}
+
+/* Behind the small bytes pushed last, if the kernel does not have them yet: short runs one
+ * after the other take one entry, and the end of a chunk none of its own. */
+static bool grow_small(struct outbox *o, struct slice bytes)
+{
+	unsigned last = o->n - 1u;
+
+	if (o->n == o->flying || o->iov[last].iov_base != o->small[last] ||
+	    o->len[last] + bytes.len > sizeof(o->small[last]))
+		return false;
+	memcpy(o->small[last] + o->len[last], bytes.ptr, bytes.len);
+	o->len[last] += (uint32_t)bytes.len;
+	o->iov[last].iov_len = o->len[last];
+	o->bytes += bytes.len;
+	return true;
+}
+
+bool conn_push_small(struct conn *c, struct slice bytes)
+{
+	struct outbox *o;
+
+	ASSERT(bytes.len > 0 && bytes.len <= sizeof(o->small[0]));
+	ASSERT(c->state == CONN_OPEN);
+	if (c->outbox && grow_small(c->outbox, bytes))
+		return true;
+	o = push_entry(c, NULL, (uint32_t)bytes.len);
+	if (!o)
+		return false;
+	memcpy(o->small[o->n], bytes.ptr, bytes.len);
+	o->iov[o->n].iov_base = o->small[o->n];
+	o->owner[o->n++] = NULL;
+	return true;
+}
+
+uint64_t conn_unsent(const struct conn *c)
+{
+	return c->outbox ? c->outbox->bytes : 0;
+}
+
+/* What was pushed behind the last flush. */
+static uint64_t unhanded(const struct outbox *o)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = o->flying; i < o->n; i++)
+		bytes += o->len[i];
+	return bytes;
+}
+
+uint64_t conn_handed(const struct conn *c)
+{
+	return conn_position(c) - (c->outbox ? unhanded(c->outbox) : 0);
+}
+
+static void drop_last(struct outbox *o, uint64_t n)
+{
+	unsigned last = o->n - 1u;
+
+	if (n >= o->len[last]) {
+		outbox_release(o, last, o->n);
+		o->n--;
+		return;
+	}
+	o->len[last] -= (uint32_t)n;
+	o->iov[last].iov_len = o->len[last];
+	o->bytes -= n;
+}
+
+bool conn_take_back(struct conn *c, uint64_t position)
+{
+	struct outbox *o = c->outbox;
+
+	ASSERT(c->state == CONN_OPEN);
+	if (conn_handed(c) > position)
+		return false;
+	while (conn_position(c) > position)
+		drop_last(o, conn_position(c) - position);
+	if (o && o->n == o->flying) {
+		list_remove(&o->writable);
+		if (!io_busy(&o->send.op))
+			outbox_give_back(c);
+	}
+	return true;
+}
