@@ -93,9 +93,11 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	return 0;
 }
 
+/* Who asks for it wants to know of every name that cannot be resolved. */
 static int check(const struct arguments *a)
 {
-	struct config *config = config_read(a->file, stderr);
+	const struct config_reading strict = { .strict = true };
+	struct config *config = config_read_with(a->file, &strict, stderr);
 
 	if (!config)
 		return 1;
@@ -121,12 +123,14 @@ static int give_order(const struct arguments *a)
 
 static int run(struct arguments *a, char **argv)
 {
+	const struct config_reading how = { .known = upgrade_known() };
 	struct config *config;
 
 	a->file = file_from_root(argv, a->file);
 	diagnostics_open();
 	diagnostics_patience(PATIENCE_MS);
-	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() : config_read(a->file, stderr);
+	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
+						  config_read_with(a->file, &how, stderr);
 	if (!config)
 		return 1;
 	return start(config, &(struct start_options){ a->engine, a->workers, argv });

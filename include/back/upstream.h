@@ -60,6 +60,7 @@ struct origin {
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEASE_FAILED };
 
 enum lease_failure {
+	LEASE_NO_SERVER,       /* none of its names stands for anything */
 	LEASE_REFUSED,         /* no server took the connection */
 	LEASE_CONNECT_TIMEOUT, /* nor answered in time */
 	LEASE_QUEUE_FULL,
@@ -143,7 +144,8 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
 
 /* Another configuration of the same name and protocol: servers of the same name and address
- * keep all they have. False: no memory for all of it, as above; to be called again. */
+ * keep all they have, and so do all those of a name that could not be resolved. False: no
+ * memory for all of it, as above; to be called again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
 /* The server's name of a lease that is READY; it stays until the end of the tick. */

@@ -3,7 +3,8 @@
  * The schema is one table (keys.def): the reader, the defaults, --print and the
  * README's reference come from it. Every error is reported with file, line and
  * column, and with the remedy; reading goes on after an error so that all are seen
- * at once. Names in `servers` are resolved while reading.
+ * at once. Names in `servers` are resolved while reading, all together in a bounded time. One
+ * that cannot be is an error where that is asked for; else it is told, and the rest is served.
  *
  * Owner: whoever called config_read(); all threads may read it. */
 #ifndef CONFIG_CONFIG_H
@@ -68,7 +69,8 @@ struct config_server {
 	uint16_t port;       /* of `host` */
 	unsigned weight;     /* 1 … 1000 */
 	bool backup;         /* asked when no other is well */
-	unsigned address_n;  /* >= 1: what the name resolved to */
+	bool unresolved;     /* its name could not be: `addresses` are what it stood for before */
+	unsigned address_n;  /* >= 1, unless it is unresolved */
 	struct config_address *addresses;
 };
 
@@ -246,6 +248,7 @@ enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 }
 #define CONFIG_NAMESERVERS_MAX 8
 struct config_resolver {
 	bool off;            /* names are resolved when the file is read, and not again */
+	bool strict;         /* one that cannot be is an error in the file */
 	const char *servers; /* "127.0.0.1:53,[::1]:53"; NULL: those of the system */
 	uint32_t ttl_min_ms; /* an answer holds so long at least, */
 	uint32_t ttl_max_ms; /* and at most */
@@ -312,6 +315,18 @@ struct config {
  * "FILE:LINE:COLUMN: what is wrong; what to write", one a line. Returns NULL if there
  * was any. */
 struct config *config_read(const char *file, FILE *errors);
+
+/* With what else is to be taken into account. */
+struct config_reading {
+	bool strict;        /* a name that cannot be resolved is an error, whatever the file says */
+	struct slice known; /* what names stood for before, for those that cannot be: as
+			       config_known() wrote it */
+};
+struct config *config_read_with(const char *file, const struct config_reading *how,
+				FILE *errors);
+
+/* Writes what names of servers stand for, "HOST:PORT WEIGHT ADDRESS:PORT" each. */
+void config_known(const struct config *c, FILE *out);
 
 /* The same from memory; `file` is the name used in errors. */
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);

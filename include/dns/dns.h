@@ -55,6 +55,9 @@ void dns_ask(struct dns *dns, struct dns_lookup *l);
  * be read, at most `timeout_ms` (-1: no limit), and calls done() of what is done. */
 void dns_wait(struct dns *dns, int fd, int timeout_ms);
 
+/* Lookups under way fail, as if no nameserver answered in time. */
+void dns_cancel(struct dns *dns);
+
 /* Lookups under way fail. */
 void dns_free(struct dns *dns);
 

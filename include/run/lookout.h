@@ -26,6 +26,7 @@ struct lookout_options {
 	struct quota *descriptors;   /* process-wide */
 	struct worker *workers;      /* all have started */
 	unsigned worker_n;
+	const struct lookout *before; /* of the configuration before; NULL: none. Is not kept. */
 };
 
 /* Begins at once; nameservers are those of its configuration from now on. If another one is to
@@ -34,6 +35,7 @@ struct lookout *lookout_new(const struct lookout_options *options);
 
 /* Tells nothing more. */
 void lookout_stop(struct lookout *l);
+bool lookout_stopped(const struct lookout *l);
 
 /* The workers are gone, and what they posted was delivered: what they had not read is freed. */
 void lookout_recall(struct lookout *l);

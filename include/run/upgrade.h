@@ -23,6 +23,10 @@ enum upgrade_role {
 };
 enum upgrade_role upgrade_role(void);
 
+/* UPGRADE_TRIED: what names stood for in the configuration of before, as config_known() wrote it;
+ * stays. */
+struct slice upgrade_known(void);
+
 /* UPGRADE_TRIED: what was read is kept for the next. 0, or a negative errno. */
 int upgrade_keep(const struct config *config);
 

@@ -3,7 +3,8 @@
  *
  * How long an answer holds is what the nameserver says, but not less than the floor and not
  * more than the ceiling that are configured. A name that cannot be resolved, for whatever
- * reason, stands for what it stood for last; it is asked again soon, then less often. An
+ * reason, stands for what it stood for last (at first perhaps for nothing); it is asked again
+ * soon, then less often. An
  * answer of which a part is missing (addresses of one family, say) takes nothing away of that
  * part.
  *
@@ -41,6 +42,9 @@ struct resolver_options {
 	/* When something changed, failed or works again; the news live for the call. */
 	void (*told)(void *owner, const struct resolver_news *news);
 	void *owner;
+	/* Of the configuration before; NULL: none. What its names stand for is taken over for those
+	 * that could not be resolved when the file was read. Is not kept. */
+	const struct resolver *before;
 };
 
 struct resolver;

@@ -83,11 +83,13 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 	server_tell(s);
 }
 
+/* But for one without an address: its name stands for nothing yet. */
 static void set_all_up(struct memcache_server *s)
 {
 	for (unsigned i = 0; i < s->address_n; i++)
 		s->addresses[i].down = false;
-	s->probed_down = false;
+	look_whether_down(s);
+	server_tell(s);
 }
 
 /* Links to what is no longer an address of theirs. */
@@ -348,7 +350,8 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 
 		if (c->seats[i].is_new)
 			enter(c->servers[i]);
-		set_addresses(c->servers[i], s->addresses, s->address_n);
+		if (!s->unresolved || c->servers[i]->address_n == 0)
+			set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (!config->health.on)
 			set_all_up(c->servers[i]); /* nobody would ever say so */
 		if (c->seats[i].buckets)

@@ -20,7 +20,7 @@ static bool table_open(struct table *t, struct upstream *u, uint64_t n)
 	t->upstream = u;
 	n += u->server_n;
 	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
-	t->servers = malloc(t->max * sizeof(t->servers[0]));
+	t->servers = malloc((t->max + 1) * sizeof(t->servers[0])); /* not nothing */
 	return t->servers != NULL;
 }
 
@@ -146,6 +146,16 @@ static struct server *find(const struct upstream *u, const char *name,
 	return s && is_at(s, name, a) ? s : NULL;
 }
 
+static void put(struct table *t, struct server *s, unsigned index)
+{
+	const struct named *named = &t->upstream->named[index];
+
+	s->index = index;
+	s->weight = named->weight * s->factor;
+	s->backup = named->backup;
+	table_add(t, s);
+}
+
 /* Puts the servers of one name at the end, so many at most. */
 static void place(struct table *t, unsigned index, const struct config_address *addresses,
 		  unsigned n, unsigned most)
@@ -165,12 +175,23 @@ static void place(struct table *t, unsigned index, const struct config_address *
 			named->short_of_some = true;
 			continue;
 		}
-		s->index = index;
-		s->weight = named->weight * (addresses[i].weight ? addresses[i].weight : 1u);
-		s->backup = named->backup;
-		table_add(t, s);
+		s->factor = addresses[i].weight ? addresses[i].weight : 1u;
+		put(t, s, index);
 		most--;
 	}
+}
+
+/* Its name could not be resolved: whoever had it has it still. False: nobody did. */
+static bool place_as_before(struct table *t, unsigned index, unsigned most)
+{
+	const struct upstream *u = t->upstream;
+	unsigned before = t->n;
+
+	u->named[index].short_of_some = false;
+	for (unsigned i = 0; i < u->server_n && most > t->n - before; i++)
+		if (strcmp(u->servers[i]->name, u->named[index].name) == 0)
+			put(t, u->servers[i], index);
+	return t->n > before;
 }
 
 /* Puts those of other names at the end, as they are. */
@@ -317,9 +338,10 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	u->config.name = u->name;
 	for (unsigned i = 0; i < config->server_n; i++) {
 		const struct config_server *s = &config->servers[i];
-		unsigned to_come = config->server_n - 1 - i;
+		unsigned most = UPSTREAM_SERVERS_MAX - t.n - (config->server_n - 1 - i);
 
-		place(&t, i, s->addresses, s->address_n, UPSTREAM_SERVERS_MAX - t.n - to_come);
+		if (!s->unresolved || !place_as_before(&t, i, most))
+			place(&t, i, s->addresses, s->address_n, most);
 		complete &= !u->named[i].short_of_some;
 	}
 	settle(&t);

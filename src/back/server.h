@@ -12,6 +12,7 @@ struct server {
 	uint32_t leased_n;
 	uint32_t busy_n;      /* leases it was given to that did not come back */
 	uint32_t weight;
+	uint32_t factor;      /* of it, which its address has of its own */
 	uint32_t places;      /* below its limit, handed to this worker, and not yet used */
 	int64_t current;      /* smooth weighted round robin */
 	uint64_t warm_ms;     /* when it has its full weight */

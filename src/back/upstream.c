@@ -197,8 +197,8 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	l->avoids = l->tried.n > 0;
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
-	if (u->closing) {
-		lease_fail(l, LEASE_REFUSED);
+	if (u->closing || u->server_n == 0) {
+		lease_fail(l, u->closing ? LEASE_REFUSED : LEASE_NO_SERVER);
 		return;
 	}
 	if (!lease_try(u, l))

@@ -1,4 +1,4 @@
-#include "reader.h"
+#include "address.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -8,15 +8,8 @@
 
 #define HOST_MAX 255
 
-/* "HOST:PORT" taken apart. */
-struct parts {
-	struct slice host; /* without brackets */
-	struct slice port;
-	bool is_v6;
-};
-
-static const char *unix_resolve(struct arena *memory, struct slice text,
-				struct config_address *a)
+const char *address_of_unix(struct arena *memory, struct slice text,
+			    struct config_address *a)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct slice path = slice_after(text, strlen("unix:"));
@@ -32,6 +25,7 @@ static const char *unix_resolve(struct arena *memory, struct slice text,
 				    "of at most %zu",
 				    path.len, sizeof(un.sun_path) - 1);
 	memcpy(un.sun_path, path.ptr, path.len);
+	*a = (struct config_address){ .weight = 0 };
 	memcpy(&a->sa, &un, sizeof(un));
 	a->len = sizeof(un);
 	return NULL;
@@ -99,7 +93,7 @@ static const char *port_fault(struct arena *memory, struct slice port)
 			    REPORT_ARG(port));
 }
 
-static const char *host_fault(struct arena *memory, const struct parts *p)
+const char *address_host_fault(struct arena *memory, const struct parts *p)
 {
 	size_t i = 0;
 
@@ -113,7 +107,7 @@ static const char *host_fault(struct arena *memory, const struct parts *p)
 }
 
 static const char *lookup(struct arena *memory, const struct parts *p, int family,
-			  struct addrinfo **list, bool *silent)
+			  struct addrinfo **list)
 {
 	struct addrinfo hints = {
 		.ai_family = p->is_v6 ? AF_INET6 : family,
@@ -123,7 +117,6 @@ static const char *lookup(struct arena *memory, const struct parts *p, int famil
 	const char *host = arena_text(memory, p->host);
 	int error = getaddrinfo(host, arena_text(memory, p->port), &hints, list);
 
-	*silent = error == EAI_AGAIN;
 	if (error == 0)
 		return NULL;
 	if (p->is_v6)
@@ -137,29 +130,28 @@ static const char *lookup(struct arena *memory, const struct parts *p, int famil
 			    REPORT_ARG(p->host), gai_strerror(error));
 }
 
-static const char *split_tcp(struct arena *memory, struct slice text, bool to_listen,
-			     struct parts *p)
+const char *address_split(struct arena *memory, struct slice text, bool to_listen,
+			  struct parts *p)
 {
 	const char *fault = split(memory, text, to_listen, p);
 
 	if (!fault)
 		fault = port_fault(memory, p->port);
-	return fault ? fault : host_fault(memory, p);
+	return fault ? fault : address_host_fault(memory, p);
 }
 
-/* By the C library: /etc/hosts, nameservers, and what else the system knows. */
-static const char *library_resolve(struct arena *memory, const struct parts *p, int family,
-				   struct config_address *addresses, unsigned max,
-				   unsigned *n, bool *silent)
+const char *address_by_library(struct arena *memory, const struct parts *p, int family,
+			       struct config_address *addresses, unsigned max, unsigned *n)
 {
 	struct addrinfo *list;
-	const char *fault = lookup(memory, p, family, &list, silent);
+	const char *fault = lookup(memory, p, family, &list);
 
 	if (fault)
 		return fault;
 	*n = 0;
 	for (struct addrinfo *a = list; a && *n < max; a = a->ai_next) {
 		ASSERT(a->ai_addrlen <= sizeof(addresses->sa));
+		addresses[*n] = (struct config_address){ .weight = 0 };
 		memcpy(&addresses[*n].sa, a->ai_addr, a->ai_addrlen);
 		addresses[(*n)++].len = a->ai_addrlen;
 	}
@@ -167,7 +159,7 @@ static const char *library_resolve(struct arena *memory, const struct parts *p, 
 	return NULL;
 }
 
-static const char *blank_fault(struct slice text)
+const char *address_blank_fault(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]) || text.ptr[i] == ' ')
@@ -180,9 +172,8 @@ static const char *blank_fault(struct slice text)
 const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
 			    struct config_address *addresses, unsigned max, unsigned *n)
 {
-	const char *fault = blank_fault(text), *copy;
+	const char *fault = address_blank_fault(text), *copy;
 	struct parts p = { 0 };
-	bool silent;
 
 	ASSERT(text.len > 0 && max > 0);
 	if (fault)
@@ -191,12 +182,11 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 	text.ptr = copy;
 	*n = 1;
 	if (slice_starts(text, SLICE("unix:"))) {
-		fault = unix_resolve(memory, text, addresses);
+		fault = address_of_unix(memory, text, addresses);
 	} else {
-		fault = split_tcp(memory, text, to_listen, &p);
+		fault = address_split(memory, text, to_listen, &p);
 		if (!fault)
-			fault = library_resolve(memory, &p, AF_UNSPEC, addresses, max, n,
-						&silent);
+			fault = address_by_library(memory, &p, AF_UNSPEC, addresses, max, n);
 	}
 	for (unsigned i = 0; !fault && i < *n; i++)
 		addresses[i].text = copy;
@@ -206,8 +196,8 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 /* ---- what was kept ------------------------------------------------------------- */
 
 /* Texts point into the memory of the reader that kept them. */
-static void take_addresses(const char *text, struct slice answer,
-			   struct config_address *addresses, unsigned max, unsigned *n)
+void address_take(const char *text, struct slice answer,
+		  struct config_address *addresses, unsigned max, unsigned *n)
 {
 	*n = (unsigned)(answer.len / sizeof(*addresses));
 	ASSERT(*n <= max);
@@ -216,7 +206,7 @@ static void take_addresses(const char *text, struct slice answer,
 		addresses[i].text = text;
 }
 
-static const char nothing_kept[] = "nothing was kept of it; restart";
+const char address_nothing_kept[] = "nothing was kept of it; restart";
 
 const char *address_answer(struct reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n)
@@ -227,220 +217,13 @@ const char *address_answer(struct reader *r, struct slice text, bool to_listen,
 
 	if (r->answers.given) {
 		if (!answer_find(&r->answers, kind, text, &answer))
-			return nothing_kept;
-		take_addresses(arena_text(r->memory, text), answer, addresses, max, n);
+			return address_nothing_kept;
+		address_take(arena_text(r->memory, text), answer, addresses, max, n);
 		return NULL;
 	}
 	fault = address_resolve(r->memory, text, to_listen, addresses, max, n);
 	if (!fault)
 		answer_keep(&r->answers, kind, text,
 			    (struct slice){ (const char *)addresses, *n * sizeof(*addresses) });
-	return fault;
-}
-
-/* ---- servers ----------------------------------------------------------------- */
-
-static const struct {
-	int af;
-	enum dns_family dns;
-} families[] = {
-	[CONFIG_FAMILY_ANY] = { AF_UNSPEC, DNS_ANY },
-	[CONFIG_FAMILY_IPV4] = { AF_INET, DNS_V4 },
-	[CONFIG_FAMILY_IPV6] = { AF_INET6, DNS_V6 },
-};
-
-static bool is_number(struct reader *r, const struct parts *p)
-{
-	struct in_addr addr;
-
-	return p->is_v6 || inet_aton(arena_text(&r->scratch, p->host), &addr);
-}
-
-/* NULL: no memory, of which reading a configuration dies elsewhere. */
-static struct dns *dns_of(struct reader *r)
-{
-	if (!r->dns && dns_new(&r->dns) == 0)
-		dns_servers(r->dns, r->config->resolver.servers);
-	ASSERT(r->dns);
-	return r->dns;
-}
-
-struct waiting {
-	struct dns_lookup lookup;
-	bool done;
-};
-
-static void lookup_done(struct dns_lookup *l)
-{
-	CONTAINER(l, struct waiting, lookup)->done = true;
-}
-
-/* By nameservers, for as long as they may take. Once they have kept silent nothing more is
- * asked: a file with many names is then refused at once. */
-static const char *dns_resolve(struct reader *r, struct config_server *s)
-{
-	struct waiting *w = arena_take(&r->scratch, sizeof(*w));
-
-	if (r->dns_silent)
-		return "no nameserver answers in time";
-	strcpy(w->lookup.name, s->host);
-	w->lookup.service = s->srv;
-	w->lookup.port = s->port;
-	w->lookup.family = families[r->config->resolver.family].dns;
-	w->lookup.done = lookup_done;
-	dns_ask(dns_of(r), &w->lookup);
-	while (!w->done)
-		dns_wait(dns_of(r), -1, -1);
-	r->dns_silent = w->lookup.silent;
-	for (s->address_n = 0; s->address_n < w->lookup.n; s->address_n++) {
-		struct config_address *a = &s->addresses[s->address_n];
-
-		if (s->address_n == CONFIG_ADDRESSES_MAX)
-			break;
-		a->len = dns_sockaddr(&w->lookup.addresses[s->address_n], &a->sa);
-		a->weight = w->lookup.addresses[s->address_n].weight;
-	}
-	return w->lookup.failure;
-}
-
-static const char *cannot(struct reader *r, struct slice host, const char *why)
-{
-	return arena_format(r->memory,
-			    "'%.*s' cannot be resolved (%s); check the name and the "
-			    "'resolver', or write an address",
-			    REPORT_ARG(host), why);
-}
-
-static const char *service_resolve(struct reader *r, enum config_protocol protocol,
-				   struct config_server *s)
-{
-	struct parts p = { .host = slice_after(slice_of(s->address), strlen("srv:")) };
-	const char *why = host_fault(r->memory, &p);
-
-	if (why)
-		return why;
-	if (protocol == CONFIG_MEMCACHED)
-		return "keys are placed on the servers that are written; write each of them, and "
-		       "not 'srv:'";
-	s->host = p.host.ptr;
-	s->srv = true;
-	why = dns_resolve(r, s);
-	if (r->config->resolver.off)
-		s->host = NULL;
-	return why ? cannot(r, p.host, why) : NULL;
-}
-
-static const char *name_resolve(struct reader *r, const struct parts *p,
-				struct config_server *s)
-{
-	const struct config_resolver *resolver = &r->config->resolver;
-	const char *why;
-	bool in_hosts;
-
-	s->host = arena_text(r->memory, p->host);
-	s->port = (uint16_t)atoi(arena_text(&r->scratch, p->port));
-	in_hosts = dns_in_hosts(dns_of(r), s->host);
-	if (resolver->servers && !in_hosts) {
-		why = dns_resolve(r, s);
-		return why ? cannot(r, p->host, why) : NULL;
-	}
-	if (!in_hosts && r->dns_silent)
-		return cannot(r, p->host, "no nameserver answers in time");
-	if (resolver->off || in_hosts)
-		s->host = NULL;
-	return library_resolve(r->memory, p, families[resolver->family].af, s->addresses,
-			       CONFIG_ADDRESSES_MAX, &s->address_n, &r->dns_silent);
-}
-
-static const char *tcp_resolve(struct reader *r, struct config_server *s)
-{
-	struct parts p = { 0 };
-	bool silent;
-	const char *fault = split_tcp(r->memory, slice_of(s->address), false, &p);
-
-	if (fault)
-		return fault;
-	if (is_number(r, &p))
-		return library_resolve(r->memory, &p, AF_UNSPEC, s->addresses,
-				       CONFIG_ADDRESSES_MAX, &s->address_n, &silent);
-	return name_resolve(r, &p, s);
-}
-
-static const char *resolve(struct reader *r, enum config_protocol protocol,
-			   struct config_server *s)
-{
-	s->address_n = 1;
-	if (slice_starts(slice_of(s->address), SLICE("unix:")))
-		return unix_resolve(r->memory, slice_of(s->address), s->addresses);
-	if (slice_starts(slice_of(s->address), SLICE("srv:")))
-		return service_resolve(r, protocol, s);
-	return tcp_resolve(r, s);
-}
-
-/* All that depends on its address and not only on its text, as it was found. */
-struct kept {
-	bool again; /* it can change */
-	bool srv;
-	uint16_t port;
-	unsigned host_at; /* where the host begins in the text */
-	unsigned host_n;
-};
-
-static const char *take_kept(struct reader *r, struct config_server *s)
-{
-	struct slice text = slice_of(s->address), answer;
-	struct kept kept;
-
-	if (!answer_find(&r->answers, ANSWER_NAME, text, &answer) || answer.len < sizeof(kept))
-		return nothing_kept;
-	memcpy(&kept, answer.ptr, sizeof(kept));
-	answer = slice_after(answer, sizeof(kept));
-	s->addresses = arena_take(r->memory, answer.len);
-	take_addresses(s->address, answer, s->addresses, CONFIG_ADDRESSES_MAX,
-		       &s->address_n);
-	s->srv = kept.srv;
-	s->port = kept.port;
-	if (kept.again)
-		s->host = arena_text(r->memory, (struct slice){ text.ptr + kept.host_at,
-								kept.host_n });
-	return NULL;
-}
-
-static void keep(struct reader *r, const struct config_server *s)
-{
-	size_t bytes = s->address_n * sizeof(s->addresses[0]);
-	char *answer = arena_take(&r->scratch, sizeof(struct kept) + bytes);
-	struct kept kept = { .again = s->host != NULL, .srv = s->srv, .port = s->port };
-
-	if (s->host) {
-		kept.host_at = s->srv ? (unsigned)strlen("srv:") : 0;
-		kept.host_n = (unsigned)strlen(s->host);
-	}
-	memcpy(answer, &kept, sizeof(kept));
-	memcpy(answer + sizeof(kept), s->addresses, bytes);
-	answer_keep(&r->answers, ANSWER_NAME, slice_of(s->address),
-		    (struct slice){ answer, sizeof(kept) + bytes });
-}
-
-const char *server_resolve(struct reader *r, struct slice text,
-			   enum config_protocol protocol, struct config_server *s)
-{
-	const char *fault = blank_fault(text);
-
-	if (fault)
-		return fault;
-	s->address = arena_text(r->memory, text);
-	if (r->answers.given)
-		return take_kept(r, s);
-	if (!r->room)
-		r->room = arena_take(&r->scratch,
-				     CONFIG_ADDRESSES_MAX * sizeof(r->room[0]));
-	s->addresses = r->room;
-	fault = resolve(r, protocol, s);
-	s->addresses = arena_copy(r->memory, r->room, s->address_n * sizeof(r->room[0]));
-	for (unsigned i = 0; !fault && i < s->address_n; i++)
-		s->addresses[i].text = s->address;
-	if (!fault)
-		keep(r, s);
 	return fault;
 }

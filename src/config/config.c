@@ -192,6 +192,7 @@ static void top_read(struct reader *r, const struct node *root)
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (found.nodes[nodes[i].key])
 			nodes[i].read(r, found.nodes[nodes[i].key]);
+	lookups_resolve(r);
 	if (r->report.n == 0)
 		upstreams_unused(r);
 }
@@ -354,6 +355,12 @@ static int file_read(const char *file, char **text, size_t *n)
 
 struct config *config_read(const char *file, FILE *errors)
 {
+	return config_read_with(file, &(struct config_reading){ .strict = false }, errors);
+}
+
+struct config *config_read_with(const char *file, const struct config_reading *how,
+				FILE *errors)
+{
 	struct arena memory = { 0 };
 	struct reader r;
 	struct config *c;
@@ -362,6 +369,8 @@ struct config *config_read(const char *file, FILE *errors)
 	int error;
 
 	reader_init(&r, &memory, file);
+	r.strict = how->strict;
+	r.known = how->known;
 	error = file_read(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(&r.report, start,

@@ -22,8 +22,11 @@ struct reader {
 	struct report report;
 	struct config *config;
 	struct dns *dns;      /* NULL: no name was met yet */
-	bool dns_silent;      /* no nameserver answered in time */
 	struct config_address *room; /* for all of a name; NULL: not needed yet */
+	struct pending *pending, *pending_last; /* addresses of servers, as they were read */
+	unsigned asked_n;     /* names that nameservers are being asked for */
+	bool strict;          /* a name that cannot be resolved is an error */
+	struct slice known;   /* what names stood for before: see config_known() */
 	struct answers answers;
 	struct names upstreams; /* their names, of struct taken */
 	bool upstreams_refused; /* all of them, which has been reported */
@@ -115,10 +118,18 @@ void hedge_read(struct reader *r, const struct node *n, struct config_route *rou
 /* join.c */
 void join_read(struct reader *r, const struct node *n, struct config_join *j);
 
-/* address.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well;
- * fills in all that depends on its address. */
-const char *server_resolve(struct reader *r, struct slice text,
-			   enum config_protocol protocol, struct config_server *s);
+/* lookups.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well; fills
+ * in all that depends on its address. What names stand for is known after lookups_resolve(), which
+ * reports what cannot be resolved, or warns and goes on without. */
+struct server_place {
+	struct config_server *server;
+	const char *upstream;
+	struct place at;
+};
+const char *lookups_read(struct reader *r, const struct server_place *where, struct slice text,
+		       enum config_protocol protocol);
+void lookups_resolve(struct reader *r);
+
 /* address.c: as address_resolve(), or what was kept of it. */
 const char *address_answer(struct reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n);

@@ -54,13 +54,13 @@ static void server_name_read(struct reader *r, const struct node *n,
 }
 
 static void server_address_read(struct reader *r, const struct node *n,
-				enum config_protocol protocol, struct config_server *s)
+				const struct config_upstream *u, struct config_server *s)
 {
 	const char *fault;
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = server_resolve(r, n->text, protocol, s);
+	fault = lookups_read(r, &(struct server_place){ s, u->name, n->at }, n->text, u->protocol);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
@@ -78,13 +78,13 @@ static void server_read(struct reader *r, const struct node *n,
 	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
 	protocol_check(r, &found, u);
 	if (!is_map) {
-		server_address_read(r, n, u->protocol, s);
+		server_address_read(r, n, u, s);
 		return;
 	}
 	if (found.nodes[KEY_server_name])
 		server_name_read(r, found.nodes[KEY_server_name], s);
 	if (found.nodes[KEY_server_address])
-		server_address_read(r, found.nodes[KEY_server_address], u->protocol, s);
+		server_address_read(r, found.nodes[KEY_server_address], u, s);
 }
 
 /* The name as keys are placed by it: memcached's own port goes without saying. */

@@ -122,7 +122,7 @@ static void not_answered(const struct question *q, int status)
 
 	l->unsure_v4 |= q->type != DNS_AAAA;
 	l->unsure_v6 |= q->type != DNS_A;
-	l->silent |= status == ARES_ETIMEOUT;
+	l->silent |= status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
 	l->failure = failure_text(status);
 }
 
@@ -336,6 +336,11 @@ int dns_new(struct dns **where)
 	dns->system = servers_text(dns->channel);
 	*where = dns;
 	return 0;
+}
+
+void dns_cancel(struct dns *dns)
+{
+	ares_cancel(dns->channel);
 }
 
 void dns_free(struct dns *dns)

@@ -181,6 +181,8 @@ static void begin_sending(struct fetch *f)
 static enum ending ending_of_lease(const struct lease *l)
 {
 	switch ((enum lease_failure)l->failure) {
+	case LEASE_NO_SERVER:
+		return ENDING_NO_SERVER;
 	case LEASE_REFUSED:
 		return ENDING_ORIGIN_REFUSED;
 	case LEASE_CONNECT_TIMEOUT:

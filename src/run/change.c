@@ -226,15 +226,29 @@ static void load(struct supervisor *s, struct config *next)
 				 "starts another");
 }
 
+/* What names stand for now is what they stand for next, if nobody can tell by then. */
+static struct slice known(const struct config *config)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+
+	if (!out)
+		return SLICE("");
+	config_known(config, out);
+	return fclose(out) == 0 ? (struct slice){ text, n } : SLICE("");
+}
+
 /* In a child. */
 static int read_file(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
+	const struct config_reading how = { .known = known(s->config) };
 	struct config *config;
 
 	supervisor_leave(s);
 	diagnostics_patience(READ_PATIENCE_MS);
-	config = config_read(s->config->file, stderr);
+	config = config_read_with(s->config->file, &how, stderr);
 	return config && errand_keep(snapshot, config) == 0 ? 0 : 1;
 }
 
@@ -310,7 +324,7 @@ static int try_next(void *owner, int snapshot)
 
 	if (config_is_from_input(s->config) && !give_text(s->config))
 		return 1;
-	return estate_try(next_program(s), s->options->argv, snapshot);
+	return estate_try(next_program(s), s->options->argv, s->config, snapshot);
 }
 
 static void not_upgraded(struct supervisor *s, const char *why)

@@ -14,8 +14,8 @@ struct estate {
 };
 
 /* In a child: executes the next program, which reads the configuration and keeps a snapshot.
- * Returns an exit status if that fails. */
-int estate_try(const char *program, char **argv, int snapshot);
+ * What names stand for in the one of now is left for it. Returns an exit status if that fails. */
+int estate_try(const char *program, char **argv, const struct config *config, int snapshot);
 
 /* Becomes it, with the snapshot that it has kept. Returns only if that fails, and then has told
  * why to `errors` as well. */

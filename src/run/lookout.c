@@ -219,7 +219,9 @@ struct lookout *lookout_new(const struct lookout_options *options)
 			.ask = ask,
 			.told = resolved,
 			.owner = l,
+			.before = options->before ? options->before->resolver : NULL,
 		});
+	l->options.before = NULL;
 	if (l->prober && (l->resolver || !has_names) &&
 	    (!has_names || dns_thread_servers(options->dns, options->config->resolver.servers)))
 		return l;
@@ -241,6 +243,11 @@ void lookout_stop(struct lookout *l)
 	prober_stop(l->prober);
 	if (l->resolver)
 		resolver_stop(l->resolver);
+}
+
+bool lookout_stopped(const struct lookout *l)
+{
+	return l->stopped;
 }
 
 void lookout_recall(struct lookout *l)

@@ -21,6 +21,17 @@ static void stop_all_but(struct lookouts *l, const struct edition *current)
 	}
 }
 
+static const struct lookout *in_force(const struct lookouts *l)
+{
+	LIST_EACH(&l->editions->all, node) {
+		struct edition *e = LIST_ITEM(node, struct edition, node);
+
+		if (e->lookout && !lookout_stopped(e->lookout))
+			return e->lookout;
+	}
+	return NULL;
+}
+
 void lookouts_change(struct lookouts *l)
 {
 	struct edition *e = l->editions->current;
@@ -32,6 +43,7 @@ void lookouts_change(struct lookouts *l)
 		.descriptors = l->descriptors,
 		.workers = l->workers,
 		.worker_n = l->worker_n,
+		.before = in_force(l),
 	});
 	if (!e->lookout)
 		fprintf(stderr, "fairlead: no memory to look after names and health of servers\n");

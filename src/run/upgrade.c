@@ -16,6 +16,7 @@
 /* Of what is written down below: a program that reads another refuses when it is tried. */
 #define VERSION 1
 #define TRIED "FAIRLEAD_TRIED" /* version and descriptor of the snapshot */
+#define KNOWN "FAIRLEAD_KNOWN" /* descriptor of what names stand for; may be missing */
 #define NEXT "FAIRLEAD_NEXT"   /* descriptors of estate and snapshot */
 
 #define LINE_MAX_BYTES 8192
@@ -44,15 +45,42 @@ int upgrade_keep(const struct config *config)
 	return errand_keep(fd, config);
 }
 
+struct slice upgrade_known(void)
+{
+	const char *value = getenv(KNOWN);
+	int fd = value ? atoi(value) : -1;
+	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+
+	return bytes == MAP_FAILED ? (struct slice){ NULL, 0 } :
+				     (struct slice){ bytes, (size_t)n };
+}
+
 /* ---- the one before ------------------------------------------------------- */
 
-int estate_try(const char *program, char **argv, int snapshot)
+/* It goes without, if that fails. */
+static void leave_known(const struct config *config)
+{
+	int fd = memfd_create("known", 0);
+	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
+	char value[32];
+
+	if (!out)
+		return;
+	config_known(config, out);
+	snprintf(value, sizeof(value), "%d", fd);
+	if (fclose(out) == 0)
+		setenv(KNOWN, value, 1);
+}
+
+int estate_try(const char *program, char **argv, const struct config *config, int snapshot)
 {
 	char value[64];
 	sigset_t none;
 
 	snprintf(value, sizeof(value), "%d %d", VERSION, snapshot);
 	setenv(TRIED, value, 1);
+	leave_known(config);
 	set_cloexec(snapshot, false);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

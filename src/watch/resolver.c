@@ -217,6 +217,42 @@ static enum dns_family family_of(const struct config_resolver *r)
 	return DNS_ANY;
 }
 
+static const struct name *name_before(const struct resolver *before, const struct config_server *s)
+{
+	if (!before || !s->unresolved)
+		return NULL;
+	LIST_EACH(&before->names, node)
+	{
+		const struct name *name = LIST_ITEM(node, struct name, node);
+
+		if (name->n > 0 && strcmp(name->ask.lookup.name, s->host) == 0 &&
+		    name->ask.lookup.service == s->srv && name->ask.lookup.port == s->port)
+			return name;
+	}
+	return NULL;
+}
+
+/* What the configuration says, but where it could not be resolved: who knew it better is asked,
+ * and the workers are told, as they may not have had it. */
+static void begin_with(struct name *name, const struct config_server *s,
+		       const struct name *before)
+{
+	name->failing = s->unresolved;
+	if (before) {
+		name->n = before->n;
+		memcpy(name->addresses, before->addresses,
+		       before->n * sizeof(before->addresses[0]));
+		name->again = true;
+		return;
+	}
+	for (name->n = 0; name->n < s->address_n && name->n < DNS_ADDRESSES_MAX; name->n++) {
+		name->addresses[name->n] = s->addresses[name->n];
+		name->addresses[name->n].text = NULL;
+		if (name->addresses[name->n].weight == 0)
+			name->addresses[name->n].weight = 1;
+	}
+}
+
 static bool name_new(struct resolver *r, const struct config_upstream *u, unsigned server)
 {
 	const struct config_server *s = &u->servers[server];
@@ -233,12 +269,7 @@ static bool name_new(struct resolver *r, const struct config_upstream *u, unsign
 	name->ask.lookup.port = s->port;
 	name->ask.lookup.family = family_of(&r->options.config->resolver);
 	name->ask.answered = answered;
-	for (name->n = 0; name->n < s->address_n && name->n < DNS_ADDRESSES_MAX; name->n++) {
-		name->addresses[name->n] = s->addresses[name->n];
-		name->addresses[name->n].text = NULL;
-		if (name->addresses[name->n].weight == 0)
-			name->addresses[name->n].weight = 1;
-	}
+	begin_with(name, s, name_before(r->options.before, s));
 	list_init(&name->node);
 	list_append(&r->names, &name->node);
 	timer_init(&name->next, next_expired);
@@ -260,6 +291,7 @@ struct resolver *resolver_new(const struct resolver_options *options)
 		for (unsigned k = 0; k < config->upstreams[i].server_n && good; k++)
 			if (config->upstreams[i].servers[k].host)
 				good = name_new(r, &config->upstreams[i], k);
+	r->options.before = NULL;
 	if (good)
 		return r;
 	resolver_stop(r);

@@ -344,7 +344,7 @@ static const char config_text[] =
 	"  pair:\n"
 	"    servers: [127.0.0.1:6001, 127.0.0.1:6002]\n"
 	"  nobody:\n"
-	"    servers: [127.0.0.1:6999]\n"
+	"    servers: [%s:6999]\n"
 	"  cache:\n"
 	"    protocol: memcached\n"
 	"    servers: [127.0.0.1:11212]\n"
@@ -401,9 +401,12 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	char text[8192];
 	int n = snprintf(text, sizeof(text), config_text, o->upstream ? o->upstream : "",
+			 o->nameless ? "nowhere.invalid" : "127.0.0.1",
 			 o->again ? o->again : "", o->limits ? o->limits : "");
 
 	assert_true(n < (int)sizeof(text));
+	if (o->nameless) /* nobody is there who could be asked */
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "resolver: 127.0.0.1:1\n");
 	r->config = config_read_text("test", (struct slice){ text, (size_t)n }, stderr);
 	assert_non_null(r->config);
 	assert_true(r->config->upstream_n <= PROXYRIG_UPSTREAMS);

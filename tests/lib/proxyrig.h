@@ -42,6 +42,7 @@ struct proxyrig_options {
 	uint32_t descriptors;
 	const char *limits;  /* more lines of `limits:`, each indented by two */
 	const char *upstream; /* more lines of the upstream "app", indented by four */
+	bool nameless;       /* the upstream "nobody" has a name that stands for nothing */
 	const char *again;   /* more lines of the route /again/, indented by four */
 };
 

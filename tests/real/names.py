@@ -18,6 +18,9 @@ upstreams:
   app: {{ servers: [app.test:{origin}], connect_timeout: 2s }}
   service: {{ servers: ["srv:_http._tcp.test"] }}
   many: {{ servers: [many.test:{origin}] }}
+  later: {{ servers: [later.test:{origin}] }}
+  partly: {{ servers: [later.test:{origin}, "127.0.0.4:{origin}"] }}
+  no_cache: {{ protocol: memcached, servers: [no-cache.test:{cache}] }}
   local: {{ servers: [localhost:{origin}] }}
   cache: {{ protocol: memcached, servers: [cache.test:{cache}] }}
 routes:
@@ -25,6 +28,12 @@ routes:
     proxy: {{ upstream: service }}
   - prefix: /local
     proxy: {{ upstream: local }}
+  - prefix: /later
+    proxy: {{ upstream: later }}
+  - prefix: /partly
+    proxy: {{ upstream: partly }}
+  - prefix: /no-cache/
+    memcached: {{ upstream: no_cache, key: "${{path.rest}}" }}
   - prefix: /many
     proxy: {{ upstream: many }}
   - prefix: /cache/
@@ -194,6 +203,12 @@ def reload(proxy, times=1):
         rig.until(lambda: proxy.log().count("fairlead: reloaded") > before, "a reload")
 
 
+def configure(proxy, config):
+    with open(proxy.path, "w") as f:
+        f.write(f"listen: [127.0.0.1:{proxy.port}]\nadmin: 127.0.0.1:{proxy.admin}\n")
+        f.write(config.format(**PORTS))
+
+
 def reloads(proxy, dns, origin):
     """Configurations come and go; names move on, and nothing is lost."""
     dns.tell({**NAMES, "app.test": ["127.0.0.3"]})
@@ -204,12 +219,40 @@ def reloads(proxy, dns, origin):
     becomes(proxy, {f"127.0.0.4:{origin}"})
     reload(proxy, 5)
     load.end()
-    dns.kill()    # with it a reload is refused, and the last answer stays in use
+    dns.kill()    # a reload and an upgrade without it: the last answer stays in use
+    reload(proxy)
+    rig.check(asked(proxy) == {f"127.0.0.4:{origin}"}, "the last answer was given up")
+    before = proxy.log().count("fairlead: ready")
+    proxy.signal(signal.SIGUSR2)
+    rig.until(lambda: proxy.log().count("fairlead: ready") > before, "an upgrade")
+    rig.check(asked(proxy, times=40) <= {f"127.0.0.3:{origin}", f"127.0.0.4:{origin}"},
+              "an upgrade has forgotten what the name stood for")
+    configure(proxy, CONFIG.replace("ttl_min", "strict: true, ttl_min"))
     before = proxy.log().count("not reloaded")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.log().count("not reloaded") > before, "a refusal")
-    rig.check(asked(proxy) == {f"127.0.0.4:{origin}"}, "the last answer was given up")
+    configure(proxy, CONFIG)
     dns.start()
+
+
+def unknown(proxy, dns, origin):
+    """Names that stand for nothing when it starts: the rest is served, and they are when they do."""
+    rig.check(proxy.said("warning: 'later.test' cannot be resolved (there is no such name); "
+                         "'later' begins without it"), "no warning")
+    answer = rig.get(proxy.port, "/later")
+    rig.check(answer.status == 503 and
+              "error=dns_error" in answer.field("Proxy-Status"), answer.head)
+    rig.check(asked(proxy, "/partly") == {f"127.0.0.4:{origin}"}, "one of two")
+    rig.check(rig.get(proxy.port, "/no-cache/x").status == 404, "a cache that is not there")
+    gauge = f'resolver_addresses{{upstream="later",server="later.test:{origin}"}} '
+    text = lambda: rig.get(proxy.admin, "/metrics").body.decode()
+    rig.check(gauge + "0\n" in text(), "no gauge")
+    dns.tell({**NAMES, "later.test": ["127.0.0.2", "127.0.0.3"]})
+    becomes(proxy, {f"127.0.0.2:{origin}", f"127.0.0.3:{origin}"}, "/later")
+    becomes(proxy, {f"127.0.0.{i}:{origin}" for i in (2, 3, 4)}, "/partly")
+    rig.check(gauge + "2\n" in text(), "the gauge")
+    rig.check(proxy.said(f"later.test:{origin} can be resolved again"), "no line")
+    dns.tell(NAMES)
 
 
 def refuses(dns, origin):
@@ -230,6 +273,7 @@ def refuses(dns, origin):
 
 
 NAMES = {}
+PORTS = {}
 
 
 def main():
@@ -250,7 +294,9 @@ def main():
                                 f"_http._tcp.test,two.test,{cache},20,1"])
     dns.tell(NAMES)
     dns.start()
-    proxy = rig.Fairlead(CONFIG.format(dns=dns_port, origin=origin, cache=cache))
+    PORTS.update(dns=dns_port, origin=origin, cache=cache)
+    proxy = rig.Fairlead(CONFIG.format(**PORTS))
+    unknown(proxy, dns, origin)
     becomes(proxy, {f"127.0.0.1:{other}", f"127.0.0.2:{origin}"}, "/service")
     first = sum(rig.get(proxy.port, "/service").body == f"127.0.0.1:{other}".encode()
                 for _ in range(40))

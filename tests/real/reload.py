@@ -319,7 +319,8 @@ def silent_names(origin):
         nobody.bind(("127.0.0.1", 0))
         for s in nobody, order:
             s.settimeout(rig.PATIENCE_S)
-        write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}] }}\n"
+        write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}], "
+              "strict: true }\n"
               + config.replace("servers: [", "servers: [nobody.test:80, "))
         order.connect(path)
         order.sendall(b"reload\n")

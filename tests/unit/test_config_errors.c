@@ -78,13 +78,13 @@ static void test_errors(void **state)
 static void test_unresolvable(void **state)
 {
 	/* No label is that long, so no server is asked. */
-	static const char text[] = LISTEN ROUTES
+	static const char text[] = LISTEN ROUTES "resolver: { strict: true }\n"
 		"upstreams: { app: { servers: [ " TEN TEN TEN TEN TEN TEN TEN
 		".test:1 ] } }\n";
 	char *errors = errors_of(SLICE(text));
 
 	(void)state;
-	assert_non_null(strstr(errors, "3:32: '" TEN));
+	assert_non_null(strstr(errors, "4:32: '" TEN));
 	assert_non_null(strstr(errors, "cannot be resolved"));
 	free(errors);
 }

@@ -383,10 +383,40 @@ static void stale_or_late_on_a_server_that_is_down(void **state)
 	}
 }
 
+/* A name that stands for nothing has no value, until it stands for something; then it keeps that
+ * over a configuration that could not resolve it. */
+static void unresolved(void **state)
+{
+	struct memcache_call *calls[KEYS];
+	struct config_address a;
+	struct rig r;
+
+	(void)state;
+	rig_open_servers(&r, 1, 2);
+	a = address_of(&r, 0);
+	r.upstream.server_n = 1;
+	r.servers[0].unresolved = true;
+	r.servers[0].address_n = 0;
+	rig_reconfigure(&r);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_MISS);
+	memcache_resolved(r.memcache, 0, &a, 1);
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[0].accepted, 1);
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	get_all(&r, calls);
+	forget_all(&r, calls, CALL_HIT);
+	assert_int_equal(r.fakes[0].accepted, 1);
+	r.upstream.server_n = 2;
+	rig_close(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resolved),
+		cmocka_unit_test(unresolved),
 		cmocka_unit_test(resolved_in_flight),
 		cmocka_unit_test(probed),
 		cmocka_unit_test(probed_while_they_wait),

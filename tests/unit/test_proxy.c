@@ -351,6 +351,18 @@ static struct actor *ask(struct proxyrig *r, const char *request)
 	return a;
 }
 
+static void nameless(void **state)
+{
+	struct proxyrig r;
+
+	(void)state;
+	proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1, .nameless = true });
+	assert_status(&r, ask(&r, GET("/nobody")), 503, "fairlead; error=dns_error");
+	assert_ended(&r, ENDING_NO_SERVER);
+	assert_status(&r, ask(&r, GET("/length/3")), 200, "Length: 3");
+	proxyrig_close(&r);
+}
+
 static void each_seed(void (*test)(struct proxyrig *r), const char *name,
 		      struct proxyrig_options options)
 {
@@ -1597,6 +1609,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_not_reached, failed_at),
 	cmocka_unit_test_teardown(test_origin_deaf, failed_at),
 	cmocka_unit_test_teardown(test_pipelined, failed_at),
+	cmocka_unit_test_teardown(nameless, failed_at),
 	cmocka_unit_test_teardown(test_swallowed, failed_at),
 	cmocka_unit_test_teardown(test_not_again, failed_at),
 	cmocka_unit_test_teardown(test_tried, failed_at),

@@ -314,6 +314,48 @@ static void test_again_without_answer(void **state)
 	close_world();
 }
 
+/* Who could not be resolved when the file was read has what the configuration before knew, which
+ * is told, but not that it cannot be: who read the file has said so. */
+static void test_before(void **state)
+{
+	struct resolver *before;
+
+	(void)state;
+	open_world();
+	start();
+	next_ms();
+	ANSWER(60, 2, 3);
+	assert_int_equal(told_n, 1);
+	before = resolver;
+	servers[0].unresolved = true;
+	servers[2] = servers[0];
+	servers[2].host = "other.test";
+	servers[2].address_n = 0;
+	upstream.server_n = 3;
+	resolver = resolver_new(&(struct resolver_options){
+		.tick = &rig.tick, .config = &config, .ask = ask, .told = take, .owner = &rig,
+		.before = before });
+	resolver_stop(before);
+	resolver_free(before);
+	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
+	FAIL();
+	assert_int_equal(told_n, 2);
+	assert_true(told[1].changed);
+	assert_null(told[1].failure);
+	assert_int_equal(told[1].n, 2);
+	assert_int_equal(told[1].last[0], 2);
+	FAIL(); /* the other one, which stands for nothing */
+	assert_int_equal(told_n, 2);
+	SIMRIG_UNTIL(&rig, asked_n == 2, 5000);
+	FAIL();
+	ANSWER(60, 7);
+	assert_int_equal(told_n, 3);
+	assert_int_equal(told[2].server, 2);
+	assert_true(told[2].changed && told[2].recovered);
+	assert_int_equal(told[2].last[0], 7);
+	close_world();
+}
+
 static void count_row(void *owner, const struct resolver_row *row)
 {
 	struct resolver_row *sum = owner;
@@ -365,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_changes),	    cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_half_answers), cmocka_unit_test(test_again),
 		cmocka_unit_test(test_again_without_answer),
+		cmocka_unit_test(test_before),
 		cmocka_unit_test(test_weights),
 		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
 	};

@@ -341,6 +341,51 @@ static void test_reconfigured(void **state)
 	house_each_seed(3, reconfigured);
 }
 
+/* A name that stands for nothing has no servers, until it does; one that did keeps them over a
+ * configuration that could not resolve it, whatever that says of it. */
+static void unresolved(struct house *h)
+{
+	struct config_upstream other = h->config;
+	struct config_server servers[3];
+	struct asker a;
+
+	h->config.server_n = 1;
+	h->servers[0].unresolved = true;
+	h->servers[0].address_n = 0;
+	house_start(h);
+	asker_asks(h, &a);
+	asker_fails(h, &a, LEASE_NO_SERVER);
+	upstream_return(&a.lease, false);
+	assert_true(upstream_resolved(h->upstream, 0,
+				      (struct config_address[]){ house_address(0),
+								 house_address(1) }, 2));
+	fill(h, 4);
+	assert_accepted(h, "2200");
+	/* Another such one, with one beside it that can be resolved. */
+	memcpy(servers, h->servers, sizeof(servers));
+	servers[0].address_n = 1; /* of long ago */
+	servers[0].addresses = (struct config_address[]){ house_address(3) };
+	servers[1].name = "b";
+	other.server_n = 2;
+	other.servers = servers;
+	assert_true(upstream_reconfigure(h->upstream, &other));
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 4);
+	fill(h, 6);
+	assert_accepted(h, "2400");
+	/* And at last it is known. */
+	servers[0].unresolved = false;
+	assert_true(upstream_reconfigure(h->upstream, &other));
+	simrig_run(&h->rig, 100);
+	assert_int_equal(h->stats.connections, 2);
+}
+
+static void test_unresolved(void **state)
+{
+	(void)state;
+	house_each_seed(3, unresolved);
+}
+
 /* More addresses than places: each name has its first. */
 static void too_many(void **state)
 {
@@ -475,6 +520,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory_to_follow),
 		cmocka_unit_test(test_weighs),
 		cmocka_unit_test(test_reconfigured),
+		cmocka_unit_test(test_unresolved),
 		cmocka_unit_test(too_many),
 		cmocka_unit_test(test_turmoil),
 	};
