@@ -8,7 +8,6 @@ Behind each case another request goes on the same connection, if that should sti
 and one on a new connection, which mostly meets the case's connection to the origin: whatever
 was left behind by the case would be taken for a part of them or of their answers.
 Arguments: the names of some cases, else all are tried."""
-# timeout: 300
 # asan
 import collections
 import copy

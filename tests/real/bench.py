@@ -4,7 +4,6 @@ what it costs is something that a machine could have spent; the report says so. 
 tunnel loses no byte to slow readers, for which it has not buffers enough."""
 # alone: it measures
 # once
-# timeout: 300
 import csv
 import hashlib
 import os

@@ -2,7 +2,6 @@
 """A large body each way, while its receiver reads slowly: it arrives whole, and the proxy
 holds no more of it than its window."""
 # release: it measures memory, and sanitizers take some of their own
-# timeout: 400
 import hashlib
 import os
 import socket

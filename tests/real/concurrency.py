@@ -4,7 +4,6 @@ delay once, and with c at once ceil(N/c) times; none fails. FULL=1 takes the lar
 compares with a bare TCP tunnel, in turns."""
 # alone: it compares times
 # release: it compares times with those of a bare tunnel
-# timeout: 900
 import math
 import os
 import statistics

@@ -2,7 +2,6 @@
 """Too little of everything: queues, buffers, kernel features, disk; thousands of connections
 that are reset; signals at any time. Nobody gets a wrong answer, and it recovers.
 Arguments: the names of some cases, else all are tried."""
-# timeout: 300
 import collections
 import os
 import re

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Origins and caches that die: killed amid a body, gone and back, silent, slow; and a real
 memcached with large values and beside others, and one that lies."""
-# timeout: 300
 import os
 import signal
 import socket

@@ -2,7 +2,6 @@
 """io_uring as older kernels have it: each feature that fairlead can do without is switched
 off, and then all; each time the contract suite and plays of every kind must pass."""
 # once
-# timeout: 600
 import concurrent.futures
 import os
 import subprocess

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Active health checks against real nginx and memcached: who answers as expected gets requests,
 who does not gets none, and none fails for it."""
-# timeout: 300
 # asan
 import os
 import re

@@ -3,7 +3,6 @@
 without, divided by N; for idle keep-alive connections after one request each, and for
 requests that wait on a slow origin."""
 # release: sanitizers take memory of their own
-# timeout: 300
 import os
 import subprocess
 import time

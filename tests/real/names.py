@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Servers whose names move, with a real nameserver (dnsmasq): addresses that change, come and
 go under load, services (SRV), answers too long for UDP, nameservers that die or know nothing, reloads amid all of it."""
-# timeout: 300
 # asan
 import os
 import signal

@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# timeout: 900
 # release: what it counts, memory and descriptors, is that of a release
 """Reloads and upgrades under load: wrk on connections that are kept, requests that take long, and
 not one that fails or is reset; memory and descriptors stay what they were.

@@ -5,7 +5,6 @@ in line at the end of a drain is let go once.
 
 In a network of its own, so that the kernel holds little and the proxy the rest."""
 # asan
-# timeout: 300
 import concurrent.futures
 import ctypes
 import fcntl

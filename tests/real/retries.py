@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Retries, deadlines and hedges in front of real nginx: one that is busy, one that hangs. What the
 client sees, and how much more the origins get than was asked for."""
-# timeout: 300
 import os
 import signal
 import time

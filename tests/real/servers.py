@@ -3,7 +3,6 @@
 client sees of it; a hash that stays where it is; and a limit of requests at once under twice
 the load."""
 # alone: it compares times under load
-# timeout: 300
 # release: it is about times
 import re
 import signal

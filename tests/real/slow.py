@@ -3,7 +3,6 @@
 connection is gone when its limit has passed, and ordinary clients are served meanwhile; how
 fast is printed, not asserted, since attacker, proxy, origin and clients share the machine."""
 # release: it measures times
-# timeout: 300
 import os
 import re
 import socket

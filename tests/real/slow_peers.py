@@ -2,7 +2,6 @@
 """What bench/concurrency compares fairlead with still starts, answers, and is measured: few
 requests, a short wait, and only those that are installed here."""
 # once
-# timeout: 300
 import importlib.machinery
 import importlib.util
 import os

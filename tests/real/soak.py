@@ -7,7 +7,6 @@ the end nothing is left, and memory was flat.
     MIN=10 ENGINE=epoll OUT=build/soak tests/real/soak.py
 
 How it is judged is said in tests/README.md. In `make test` it takes 20 s."""
-# timeout: 300
 import csv
 import json
 import os

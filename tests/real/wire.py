@@ -2,7 +2,6 @@
 """What plays cannot say or see: the very bytes on both sides, halves of connections that
 are closed, and whether one ended with a reset. Client and origin are this script.
 Arguments: the names of some cases, else all are tried."""
-# timeout: 300
 # asan
 import socket
 import struct

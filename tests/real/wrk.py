@@ -3,7 +3,6 @@
 and logged once. Prints what a request cost, for who wants to know; nothing is judged by
 the time it took."""
 # release: it tells what a request costs
-# timeout: 300
 import os
 
 import rig
