@@ -21,7 +21,7 @@
 #include "base/slice.h"
 #include "config/template.h"
 
-#define CONFIG_ADDRESSES_MAX 64 /* of one server name */
+#define CONFIG_ADDRESSES_MAX 1024 /* of one server name */
 #define CONFIG_FILE_BYTES_MAX ((size_t)64 << 20)
 #define CONFIG_LISTENS_MAX 64
 #define CONFIG_UPSTREAMS_MAX 20000

@@ -14,6 +14,7 @@
 #include "base/slice.h"
 
 #define DNS_NAME_MAX 255
+#define DNS_RECORDS_MAX 4096 /* of addresses: more do not fit into a message */
 
 /* The numbers of the types (RFC 1035 3.2.2). */
 enum dns_type { DNS_A = 1, DNS_AAAA = 28, DNS_SRV = 33 };

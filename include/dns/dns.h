@@ -17,7 +17,7 @@
 
 #define DNS_TIMEOUT_MS 1000
 #define DNS_TRIES 3
-#define DNS_ADDRESSES_MAX 64 /* of one lookup; more are dropped */
+#define DNS_ADDRESSES_MAX 1024 /* of one lookup: the first in order, whoever came first */
 #define DNS_SERVICES_MAX 64  /* likewise, servers of a service */
 
 enum dns_family { DNS_ANY, DNS_V4, DNS_V6 };
@@ -31,15 +31,23 @@ struct dns_lookup {
 	uint16_t port;          /* of the addresses */
 	enum dns_family family; /* which are wanted */
 	void (*done)(struct dns_lookup *l);
-	/* The result: sorted, each once. n == 0: `failure` says why. */
-	unsigned n;
-	struct dns_address addresses[DNS_ADDRESSES_MAX];
+	/* The result: sorted, each once. n == 0: `failure` says why. Of malloc(), for
+	 * dns_lookup_done(). */
+	unsigned n, room;
+	struct dns_address *addresses;
+	bool more;                 /* there are more than DNS_ADDRESSES_MAX */
 	uint32_t ttl_s;
 	bool unsure_v4, unsure_v6; /* a question was not answered: there may be more of these */
 	bool silent;               /* a question was not answered in time */
 	const char *failure;
 	unsigned pending;          /* the dns's */
 };
+
+/* Adds an address to a result, where it belongs. Without memory for it: unsure. */
+void dns_lookup_add(struct dns_lookup *l, struct dns_address a);
+
+/* Frees what has been found. */
+void dns_lookup_done(struct dns_lookup *l);
 
 /* Returns 0 or -ENOMEM. */
 int dns_new(struct dns **dns);

@@ -31,6 +31,7 @@ struct resolver_news {
 	const struct config_address *addresses; /* what the name stands for now */
 	unsigned n;
 	bool changed;        /* it stood for something else before */
+	bool more;           /* it has more than are used; told once, until it is over */
 	const char *failure; /* NULL: none. Told once, until it is over. */
 	bool recovered;      /* the last one had failed */
 };

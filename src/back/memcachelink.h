@@ -67,6 +67,9 @@ enum server_state {
 	SERVER_SHORT, /* we lack descriptors or memory to connect it: an error */
 };
 
+/* One place for keys, with so many addresses at most: the first of its name. */
+#define MEMCACHE_ADDRESSES_MAX 64
+
 struct memcache_server {
 	struct memcache *memcache;
 	enum server_state state;
@@ -93,7 +96,7 @@ struct memcache_server {
 		struct sockaddr_storage sa;
 		socklen_t len;
 		bool down;    /* the prober says so */
-	} addresses[CONFIG_ADDRESSES_MAX];
+	} addresses[MEMCACHE_ADDRESSES_MAX];
 	struct roster_row *row; /* NULL: there was none left */
 	struct roster_cell *cell;
 	char name[ROSTER_NAME_MAX]; /* by which keys are placed */

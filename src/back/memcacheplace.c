@@ -67,7 +67,7 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 {
 	struct memcache_server old = *s;
 
-	s->address_n = n < CONFIG_ADDRESSES_MAX ? n : CONFIG_ADDRESSES_MAX;
+	s->address_n = n < MEMCACHE_ADDRESSES_MAX ? n : MEMCACHE_ADDRESSES_MAX;
 	s->address = 0;
 	for (unsigned i = 0; i < s->address_n; i++) {
 		const struct memcache_address *was = find_address(&old, &addresses[i].sa);

@@ -208,6 +208,7 @@ static void answered(struct dns_lookup *l)
 	struct asked *a = CONTAINER(l, struct asked, lookup);
 
 	take_result(a->reader, l, a->pending);
+	dns_lookup_done(l);
 	a->pending = NULL;
 	a->reader->asked_n--;
 }

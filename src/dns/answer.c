@@ -76,7 +76,7 @@ static bool least_ttl(struct slice answer, uint32_t *ttl_s)
 
 static int read_v4(struct slice answer, struct dns_address *addresses, unsigned max)
 {
-	struct ares_addrttl found[64];
+	struct ares_addrttl found[DNS_RECORDS_MAX];
 	int n = COUNT(found), kept;
 	int status = ares_parse_a_reply((const unsigned char *)answer.ptr, (int)answer.len, NULL,
 					found, &n);
@@ -94,7 +94,7 @@ static int read_v4(struct slice answer, struct dns_address *addresses, unsigned 
 
 static int read_v6(struct slice answer, struct dns_address *addresses, unsigned max)
 {
-	struct ares_addr6ttl found[64];
+	struct ares_addr6ttl found[DNS_RECORDS_MAX];
 	int n = COUNT(found), kept;
 	int status = ares_parse_aaaa_reply((const unsigned char *)answer.ptr, (int)answer.len,
 					   NULL, found, &n);

@@ -88,20 +88,67 @@ static void question_done(struct dns_lookup *l)
 		finish(l);
 }
 
-/* In order, each once; not by qsort(), which may read a file. */
-static void add(struct dns_lookup *l, struct dns_address a, uint16_t port, uint16_t weight)
+static bool grow(struct dns_lookup *l)
 {
-	struct dns_address *at = l->addresses, *end = at + l->n;
+	unsigned room = l->room > 0 ? 4 * l->room : 4;
+	struct dns_address *grown;
 
-	a.port = port;
-	a.weight = weight;
-	while (at < end && compare(at, &a) < 0)
-		at++;
-	if (l->n == DNS_ADDRESSES_MAX || (at < end && compare(at, &a) == 0))
+	if (l->n < l->room)
+		return true;
+	grown = realloc(l->addresses, room * sizeof(*grown));
+	if (!grown)
+		return false;
+	l->addresses = grown;
+	l->room = room;
+	return true;
+}
+
+/* The first that does not come before it. */
+static unsigned place_of(const struct dns_lookup *l, const struct dns_address *a)
+{
+	unsigned low = 0, high = l->n;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (compare(&l->addresses[middle], a) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Which are too many does not depend on the order in which they came: that is another one with
+ * each answer. Not by qsort(), which may read a file. */
+void dns_lookup_add(struct dns_lookup *l, struct dns_address a)
+{
+	unsigned at = place_of(l, &a);
+
+	if (at < l->n && compare(&l->addresses[at], &a) == 0)
 		return;
-	memmove(at + 1, at, (size_t)(end - at) * sizeof(*at));
-	*at = a;
+	if (l->n == DNS_ADDRESSES_MAX) {
+		l->more = true;
+		l->n--;
+	}
+	if (at == DNS_ADDRESSES_MAX) {
+		l->n++;
+		return;
+	}
+	if (!grow(l)) {
+		l->unsure_v4 = l->unsure_v6 = true;
+		return;
+	}
+	memmove(&l->addresses[at + 1], &l->addresses[at], (l->n - at) * sizeof(a));
+	l->addresses[at] = a;
 	l->n++;
+}
+
+void dns_lookup_done(struct dns_lookup *l)
+{
+	free(l->addresses);
+	l->addresses = NULL;
+	l->n = l->room = 0;
 }
 
 /* c-ares says "refused" when the last nameserver has failed, whichever way. */
@@ -154,11 +201,16 @@ static bool read_services(struct question *q, struct slice answer, uint32_t *ttl
 
 static bool read_addresses(struct question *q, struct slice answer, uint32_t *ttl_s)
 {
-	struct dns_address addresses[DNS_ADDRESSES_MAX];
-	int n = dns_read_addresses(answer, q->type, addresses, DNS_ADDRESSES_MAX, ttl_s);
+	struct dns_address *addresses = calloc(DNS_RECORDS_MAX, sizeof(*addresses));
+	int n = addresses ? dns_read_addresses(answer, q->type, addresses, DNS_RECORDS_MAX, ttl_s) :
+			    -1;
 
-	for (int i = 0; i < n; i++)
-		add(q->lookup, addresses[i], q->port, q->weight);
+	for (int i = 0; i < n; i++) {
+		addresses[i].port = q->port;
+		addresses[i].weight = q->weight;
+		dns_lookup_add(q->lookup, addresses[i]);
+	}
+	free(addresses);
 	return n >= 0;
 }
 
@@ -215,6 +267,7 @@ void dns_ask(struct dns *dns, struct dns_lookup *l)
 	struct question q = { dns, l, DNS_SRV, l->port, 1 };
 
 	l->n = 0;
+	l->more = false;
 	l->ttl_s = UINT32_MAX;
 	l->unsure_v4 = l->unsure_v6 = l->silent = false;
 	l->failure = NULL;

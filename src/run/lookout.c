@@ -134,6 +134,14 @@ static void log_failure(const struct lookout *l, const struct resolver_news *new
 			server);
 }
 
+static void log_more(const struct lookout *l, const struct resolver_news *news)
+{
+	fprintf(stderr, "fairlead: upstream %s: %s has more than %u addresses; the first of "
+			"them, in the order of their bytes, are used\n",
+		l->options.config->upstreams[news->upstream].name,
+		server_at(l, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
+}
+
 static void resolved(void *owner, const struct resolver_news *news)
 {
 	struct lookout *l = owner;
@@ -141,6 +149,8 @@ static void resolved(void *owner, const struct resolver_news *news)
 
 	if (news->failure || news->recovered)
 		log_failure(l, news);
+	if (news->more)
+		log_more(l, news);
 	if (!news->changed)
 		return;
 	log_addresses(l, news);

@@ -18,8 +18,9 @@ struct name {
 	bool failing;
 	bool again;        /* to be told although nothing has changed */
 	uint32_t retry_ms;
+	bool more;         /* it has more than are used, which was told */
 	unsigned n;
-	struct config_address addresses[DNS_ADDRESSES_MAX]; /* the last that was told */
+	struct config_address *addresses; /* the last that was told */
 	uint64_t lookups, failures, changes, answered_ms;
 };
 
@@ -69,7 +70,11 @@ static bool differs(const struct name *name, const struct config_address *now, u
 	if (n != name->n)
 		return true;
 	for (unsigned i = 0; i < n; i++) {
-		const struct config_address *old = find(&now[i], name->addresses, name->n);
+		const struct config_address *old = &name->addresses[i];
+
+		/* Mostly they are where they were. */
+		if (!same_address(&now[i], old))
+			old = find(&now[i], name->addresses, name->n);
 
 		if (!old || old->weight != now[i].weight)
 			return true;
@@ -80,18 +85,22 @@ static bool differs(const struct name *name, const struct config_address *now, u
 /* True: the name stands for something else than before. */
 static bool take_addresses(struct name *name, const struct dns_lookup *l)
 {
-	struct config_address now[DNS_ADDRESSES_MAX];
+	struct config_address *now = calloc(l->n + name->n, sizeof(*now));
 	unsigned n;
 
-	memset(now, 0, sizeof(now));
+	if (!now)
+		return false; /* it is asked for again */
 	for (n = 0; n < l->n; n++) {
 		now[n].len = dns_sockaddr(&l->addresses[n], &now[n].sa);
 		now[n].weight = l->addresses[n].weight;
 	}
 	n = keep_unsure(name, l, now, n);
-	if (!differs(name, now, n))
+	if (!differs(name, now, n)) {
+		free(now);
 		return false;
-	memcpy(name->addresses, now, n * sizeof(now[0]));
+	}
+	free(name->addresses);
+	name->addresses = now;
 	name->n = n;
 	name->changes++;
 	return true;
@@ -141,19 +150,16 @@ static void ask_when_old(struct name *name, uint32_t ttl_s)
 	ask_at(name, ttl_ms);
 }
 
-static void tell(struct name *name, bool changed, const char *failure, bool recovered)
+static void tell(struct name *name, const struct resolver_news *what)
 {
 	struct resolver *r = name->resolver;
+	struct resolver_news news = *what;
 
-	r->options.told(r->options.owner, &(struct resolver_news){
-		.upstream = name->upstream,
-		.server = name->server,
-		.addresses = name->addresses,
-		.n = name->n,
-		.changed = changed,
-		.failure = failure,
-		.recovered = recovered,
-	});
+	news.upstream = name->upstream;
+	news.server = name->server;
+	news.addresses = name->addresses;
+	news.n = name->n;
+	r->options.told(r->options.owner, &news);
 }
 
 static void failed(struct name *name, const struct dns_lookup *l)
@@ -165,27 +171,33 @@ static void failed(struct name *name, const struct dns_lookup *l)
 	name->again = false;
 	ask_soon(name);
 	if (!was_failing || again)
-		tell(name, again, was_failing ? NULL : l->failure, false);
+		tell(name, &(struct resolver_news){ .changed = again,
+						    .failure = was_failing ? NULL : l->failure });
 }
 
 static void succeeded(struct name *name, const struct dns_lookup *l)
 {
 	bool was_failing = name->failing;
 	bool changed = take_addresses(name, l) || name->again;
+	bool more = l->more && !name->more;
 
+	name->more = l->more;
 	name->failing = name->again = false;
 	name->answered_ms = name->resolver->options.tick->now_ms;
 	if (l->unsure_v4 || l->unsure_v6)
 		ask_soon(name);
 	else
 		ask_when_old(name, l->ttl_s);
-	if (changed || was_failing)
-		tell(name, changed, NULL, was_failing);
+	if (changed || was_failing || more)
+		tell(name, &(struct resolver_news){ .changed = changed, .recovered = was_failing,
+						    .more = more });
 }
 
 static void name_free(struct name *name)
 {
 	list_remove(&name->node);
+	dns_lookup_done(&name->ask.lookup);
+	free(name->addresses);
 	free(name);
 }
 
@@ -194,12 +206,15 @@ static void answered(struct resolver_ask *a)
 	struct name *name = CONTAINER(a, struct name, ask);
 
 	name->asking = false;
-	if (name->resolver->stopped)
+	if (name->resolver->stopped) {
 		name_free(name);
-	else if (a->lookup.n == 0)
+		return;
+	}
+	if (a->lookup.n == 0)
 		failed(name, &a->lookup);
 	else
 		succeeded(name, &a->lookup);
+	dns_lookup_done(&a->lookup);
 }
 
 /* ---- the resolver ------------------------------------------------------------ */
@@ -234,23 +249,24 @@ static const struct name *name_before(const struct resolver *before, const struc
 
 /* What the configuration says, but where it could not be resolved: who knew it better is asked,
  * and the workers are told, as they may not have had it. */
-static void begin_with(struct name *name, const struct config_server *s,
+static bool begin_with(struct name *name, const struct config_server *s,
 		       const struct name *before)
 {
+	unsigned n = before ? before->n : s->address_n;
+	const struct config_address *addresses = before ? before->addresses : s->addresses;
+
 	name->failing = s->unresolved;
-	if (before) {
-		name->n = before->n;
-		memcpy(name->addresses, before->addresses,
-		       before->n * sizeof(before->addresses[0]));
-		name->again = true;
-		return;
-	}
-	for (name->n = 0; name->n < s->address_n && name->n < DNS_ADDRESSES_MAX; name->n++) {
-		name->addresses[name->n] = s->addresses[name->n];
+	name->again = before != NULL;
+	name->addresses = calloc(n + 1, sizeof(name->addresses[0])); /* not nothing */
+	if (!name->addresses)
+		return false;
+	for (name->n = 0; name->n < n; name->n++) {
+		name->addresses[name->n] = addresses[name->n];
 		name->addresses[name->n].text = NULL;
 		if (name->addresses[name->n].weight == 0)
 			name->addresses[name->n].weight = 1;
 	}
+	return true;
 }
 
 static bool name_new(struct resolver *r, const struct config_upstream *u, unsigned server)
@@ -269,8 +285,11 @@ static bool name_new(struct resolver *r, const struct config_upstream *u, unsign
 	name->ask.lookup.port = s->port;
 	name->ask.lookup.family = family_of(&r->options.config->resolver);
 	name->ask.answered = answered;
-	begin_with(name, s, name_before(r->options.before, s));
 	list_init(&name->node);
+	if (!begin_with(name, s, name_before(r->options.before, s))) {
+		name_free(name);
+		return false;
+	}
 	list_append(&r->names, &name->node);
 	timer_init(&name->next, next_expired);
 	ask_at(name, 0);

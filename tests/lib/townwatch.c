@@ -51,9 +51,9 @@ static void draw_answer(struct town *t, struct resolver_ask *a)
 	}
 	for (unsigned i = 0; i < 2; i++)
 		if (which >> i & 1)
-			l->addresses[l->n++] = (struct dns_address){
+			dns_lookup_add(l, (struct dns_address){
 				AF_INET, (uint16_t)(name_of(a) + i * TOWN_MOVED),
-				{ 127, 0, 0, 1 }, 1 + (uint16_t)town_draw(t, 3) };
+				{ 127, 0, 0, 1 }, 1 + (uint16_t)town_draw(t, 3) });
 }
 
 static void errand_over(struct errand *e)

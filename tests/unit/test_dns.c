@@ -37,6 +37,8 @@ static const struct nameserver_row rows[] = {
 static struct nameserver server;
 static struct dns *dns;
 static bool done;
+static struct dns_address *results[64]; /* to be freed */
+static unsigned result_n;
 
 static int open_world(void **state)
 {
@@ -52,12 +54,15 @@ static int close_world(void **state)
 	(void)state;
 	dns_free(dns);
 	nameserver_close(&server);
+	while (result_n > 0)
+		free(results[--result_n]);
 	return 0;
 }
 
 static void is_done(struct dns_lookup *l)
 {
-	(void)l;
+	assert_true(result_n < COUNT(results));
+	results[result_n++] = l->addresses;
 	assert_false(done);
 	done = true;
 }
@@ -211,9 +216,70 @@ static void test_wait_ends(void **state)
 	close(pair[1]);
 }
 
+#define MANY 70 /* what a datagram may hold */
+
+/* In another order with each answer, as nameservers do it: the same result. */
+static void test_turning(void **state)
+{
+	static struct nameserver_row turning[MANY];
+	static char texts[MANY][16];
+	struct dns_lookup first, l;
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++)
+		snprintf(texts[i], sizeof(texts[i]), "10.0.%u.%u", i % 7, i);
+	server.rows = turning;
+	server.row_n = MANY;
+	for (unsigned turn = 0; turn < 3; turn++) {
+		for (unsigned i = 0; i < MANY; i++)
+			turning[i] = (struct nameserver_row){ "many.test", DNS_A, 9,
+							      texts[(11 * turn + i) % MANY] };
+		begin(turn == 0 ? &first : &l, "many.test", false, DNS_V4);
+		while (!done) {
+			nameserver_serve(&server);
+			dns_wait(dns, server.fd, 100);
+		}
+		if (turn == 0)
+			continue;
+		assert_int_equal(l.n, MANY);
+		assert_memory_equal(l.addresses, first.addresses, MANY * sizeof(l.addresses[0]));
+	}
+	server.rows = rows;
+	server.row_n = COUNT(rows);
+}
+
+/* Which are too many does not depend on who came first. */
+static void test_too_many(void **state)
+{
+	struct dns_lookup a = { .n = 0 }, b = { .n = 0 };
+	const unsigned n = DNS_ADDRESSES_MAX + 76;
+
+	(void)state;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned k = i * 601 % n, down = n - 1 - i;
+
+		dns_lookup_add(&a, (struct dns_address){ AF_INET, 80,
+			{ 10, 0, (uint8_t)(k >> 8), (uint8_t)k }, 1 });
+		dns_lookup_add(&b, (struct dns_address){ AF_INET, 80,
+			{ 10, 0, (uint8_t)(down >> 8), (uint8_t)down }, 1 });
+		assert_int_equal(a.more, i >= DNS_ADDRESSES_MAX);
+	}
+	assert_int_equal(a.n, DNS_ADDRESSES_MAX);
+	assert_int_equal(b.n, DNS_ADDRESSES_MAX);
+	assert_memory_equal(a.addresses, b.addresses, a.n * sizeof(a.addresses[0]));
+	for (unsigned i = 0; i < a.n; i++)
+		assert_int_equal(a.addresses[i].bytes[2] << 8 | a.addresses[i].bytes[3], i);
+	dns_lookup_add(&a, a.addresses[5]);
+	assert_int_equal(a.n, DNS_ADDRESSES_MAX);
+	dns_lookup_done(&a);
+	dns_lookup_done(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_turning, open_world, close_world),
+		cmocka_unit_test(test_too_many),
 		cmocka_unit_test_setup_teardown(test_lookups, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_weights, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_under_way, open_world, close_world),

@@ -35,6 +35,7 @@ static void answered(struct resolver_ask *a)
 {
 	answered_n++;
 	good_n += a->lookup.n == 1;
+	dns_lookup_done(&a->lookup);
 }
 
 static void ask(unsigned i, const char *name)

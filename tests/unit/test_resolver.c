@@ -15,7 +15,7 @@
 
 struct told {
 	unsigned server, n;
-	bool changed, recovered;
+	bool changed, recovered, more;
 	bool failure;
 	uint16_t last[8]; /* the last bytes of its addresses */
 };
@@ -48,7 +48,8 @@ static void take(void *owner, const struct resolver_news *news)
 	assert_ptr_equal(owner, &rig);
 	assert_true(told_n < NEWS_MAX);
 	*t = (struct told){ .server = news->server, .n = news->n, .changed = news->changed,
-			    .recovered = news->recovered, .failure = news->failure };
+			    .recovered = news->recovered, .failure = news->failure,
+			    .more = news->more };
 	for (unsigned i = 0; i < news->n && i < COUNT(t->last); i++) {
 		struct sockaddr_in in;
 
@@ -109,10 +110,11 @@ static void answer(uint32_t ttl_s, const uint8_t *last)
 	memmove(asked_ms, asked_ms + 1, asked_n * sizeof(asked_ms[0]));
 	l->ttl_s = ttl_s;
 	l->failure = last[0] ? NULL : "no such name";
-	for (l->n = 0; last[l->n]; l->n++)
-		l->addresses[l->n] = last[l->n] == 255 ?
+	l->n = 0;
+	for (unsigned i = 0; last[i]; i++)
+		dns_lookup_add(l, last[i] == 255 ?
 			(struct dns_address){ AF_INET6, 6000, { [15] = 1 }, weight } :
-			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[l->n] }, weight };
+			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[i] }, weight });
 	a->answered(a);
 	l->unsure_v4 = l->unsure_v6 = false;
 }
@@ -385,6 +387,22 @@ static void test_rows(void **state)
 	close_world();
 }
 
+/* More than are used: told once, however often they are told to be there. */
+static void test_more(void **state)
+{
+	(void)state;
+	open_world();
+	start();
+	for (unsigned i = 0; i < 4; i++) {
+		SIMRIG_UNTIL(&rig, asked_n == 1, 100000);
+		asked[0]->lookup.more = i != 2;
+		ANSWER(60, 1, 2);
+		assert_int_equal(told_n, i < 3 ? 1 : 2);
+		assert_int_equal(told[told_n - 1].more, true);
+	}
+	close_world();
+}
+
 /* A service's own ports, and one family only. */
 static void test_service(void **state)
 {
@@ -409,6 +427,7 @@ int main(void)
 		cmocka_unit_test(test_again_without_answer),
 		cmocka_unit_test(test_before),
 		cmocka_unit_test(test_weights),
+		cmocka_unit_test(test_more),
 		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
 	};
 
