@@ -40,6 +40,15 @@ struct config_address {
 	uint8_t half;    /* of "listen: PORT", which is both families: enum config_half */
 };
 
+/* Who may connect to a unix socket that is listened on: as written ("": not said), and what that
+ * stands for. */
+#define CONFIG_RIGHTS_KEEP UINT32_MAX /* as it comes */
+struct config_rights {
+	const struct config_address *address;
+	const char *mode, *owner, *group;
+	uint32_t bits, uid, gid;
+};
+
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
 enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
@@ -288,6 +297,8 @@ struct config {
 	enum config_engine engine;
 	unsigned listen_n;
 	struct config_address *listens;
+	unsigned rights_n;
+	struct config_rights *rights; /* of those addresses that have some */
 	bool has_admin;
 	struct config_address admin;
 	bool has_control;
@@ -334,6 +345,10 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 /* The same once more from what was read and looked up for it (config->snapshot): opens no file
  * and asks nobody. Keeps no snapshot: see config_keep_snapshot(). */
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
+
+/* Those of an address of this configuration; NULL: none. */
+const struct config_rights *config_rights_of(const struct config *c,
+					     const struct config_address *a);
 
 /* The file was "-". */
 bool config_is_from_input(const struct config *c);

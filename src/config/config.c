@@ -61,12 +61,10 @@ static struct slice port_alone(struct slice text)
 	return port;
 }
 
-static void listen_at(struct reader *r, const struct node *n, const struct config_address *as,
-		      enum config_half half)
+static void listen_at(struct reader *r, const struct node *n, enum config_half half)
 {
 	struct config_address *a = &r->config->listens[r->config->listen_n];
 
-	*a = *as;
 	if (!address_read(r, n, a))
 		return;
 	a->half = (uint8_t)half;
@@ -75,34 +73,51 @@ static void listen_at(struct reader *r, const struct node *n, const struct confi
 }
 
 /* A port alone is one of all addresses, of both families. */
-static void listen_read(struct reader *r, const struct node *n)
+static void listen_both(struct reader *r, const struct node *n, struct slice port)
 {
 	static const char *const hosts[] = { [CONFIG_HALF_IPV4] = "0.0.0.0",
 					     [CONFIG_HALF_IPV6] = "[::]" };
-	struct config_address a = { .text = NULL };
 	unsigned errors = r->report.n;
-	struct found found;
-	struct slice port;
 
-	if (n->kind == NODE_MAP) {
-		section_read(r, n, SECTION_listen, &a, &found);
-		n = found.nodes[KEY_listen_address];
-	}
-	if (!n)
-		return;
-	port = n->kind == NODE_SCALAR ? port_alone(n->text) : (struct slice){ NULL, 0 };
-	if (port.len == 0) {
-		listen_at(r, n, &a, CONFIG_WHOLE);
-		return;
-	}
 	for (int half = CONFIG_HALF_IPV4; half <= CONFIG_HALF_IPV6 && r->report.n == errors;
 	     half++) {
 		struct node one = *n;
 
 		one.text = slice_of(arena_format(&r->scratch, "%s:%.*s", hosts[half],
 						 REPORT_ARG(port)));
-		listen_at(r, &one, &a, (enum config_half)half);
+		listen_at(r, &one, (enum config_half)half);
 	}
+}
+
+/* The address in a map, whose other keys are read as well, or what stands alone. NULL: reported. */
+static const struct node *unwrap(struct reader *r, const struct node *n, struct found *found,
+				 struct config_rights *rights)
+{
+	if (n->kind != NODE_MAP)
+		return n;
+	section_read(r, n, SECTION_listen, rights, found);
+	return found->nodes[KEY_listen_address];
+}
+
+static void listen_read(struct reader *r, const struct node *n)
+{
+	const struct config *c = r->config;
+	struct config_rights rights;
+	struct found found = { { NULL } };
+	const struct node *address = unwrap(r, n, &found, &rights);
+	unsigned before = c->listen_n;
+	struct slice port = { NULL, 0 };
+
+	if (!address)
+		return;
+	if (address->kind == NODE_SCALAR)
+		port = port_alone(address->text);
+	if (port.len > 0)
+		listen_both(r, address, port);
+	else
+		listen_at(r, address, CONFIG_WHOLE);
+	if (c->listen_n > before)
+		rights_read(r, &found, &c->listens[before], &rights);
 }
 
 static void listens_read(struct reader *r, const struct node *list)
@@ -120,9 +135,16 @@ static void listens_read(struct reader *r, const struct node *list)
 
 static void admin_read(struct reader *r, const struct node *n)
 {
-	r->config->has_admin = address_read(r, n, &r->config->admin);
-	if (r->config->has_admin)
-		address_free_check(r, n, &r->config->admin);
+	struct config_address *a = &r->config->admin;
+	struct config_rights rights;
+	struct found found = { { NULL } };
+
+	n = unwrap(r, n, &found, &rights);
+	r->config->has_admin = n && address_read(r, n, a);
+	if (!r->config->has_admin)
+		return;
+	address_free_check(r, n, a);
+	rights_read(r, &found, a, &rights);
 }
 
 static void control_read(struct reader *r, const struct node *n)

@@ -266,24 +266,45 @@ static void print_route(FILE *out, const struct config *c,
 	}
 }
 
+static void print_rights(FILE *out, const struct config *c, const struct config_address *a,
+			 unsigned depth)
+{
+	const struct config_rights *r = config_rights_of(c, a);
+	const char *const values[] = { r ? r->mode : "", r ? r->owner : "", r ? r->group : "" };
+	static const char *const names[] = { "mode", "owner", "group" };
+
+	for (size_t i = 0; i < COUNT(names); i++) {
+		if (values[i][0] == '\0')
+			continue;
+		indent(out, depth);
+		print_text(out, names[i], slice_of(values[i]));
+	}
+}
+
 /* Both halves of a port alone are one again. */
-static void print_listen(FILE *out, const struct config_address *a)
+static void print_listen(FILE *out, const struct config *c, const struct config_address *a)
 {
 	if (a->half == CONFIG_HALF_IPV6)
 		return;
 	fputs(INDENT "- ", out);
 	print_text(out, "address",
 		   slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
+	print_rights(out, c, a, 2);
 }
 
 static void print_listens(FILE *out, const struct config *c)
 {
 	fputs("listen:\n", out);
 	for (unsigned i = 0; i < c->listen_n; i++) {
-		print_listen(out, &c->listens[i]);
+		print_listen(out, c, &c->listens[i]);
 	}
-	if (c->has_admin)
+	if (c->has_admin && config_rights_of(c, &c->admin)) {
+		fputs("admin:\n" INDENT, out);
+		print_text(out, "address", slice_of(c->admin.text));
+		print_rights(out, c, &c->admin, 1);
+	} else if (c->has_admin) {
 		print_text(out, "admin", slice_of(c->admin.text));
+	}
 	if (c->has_control)
 		print_text(out, "control", slice_of(c->control.text));
 }

@@ -78,6 +78,13 @@ const char *template_read(struct reader *r, const struct node *n, const char *fo
 /* user.c: what `user` and `group` stand for; either node may be NULL. */
 void user_read(struct reader *r, const struct node *user, const struct node *group);
 
+/* A number that stands for a user or group. False: it is none. */
+bool user_number(const char *text, uint32_t *id);
+
+/* rights.c: those of a unix socket, from its map; also if it has none. */
+void rights_read(struct reader *r, const struct found *found, const struct config_address *a,
+		 struct config_rights *rights);
+
 /* upstream.c */
 void upstreams_read(struct reader *r, const struct node *map);
 

@@ -11,7 +11,7 @@
 #define NOBODY_ID 65534u
 
 /* The highest id stands for "no change". */
-static bool number_read(const char *text, uint32_t *id)
+bool user_number(const char *text, uint32_t *id)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
@@ -31,7 +31,7 @@ static struct place place_of(const struct node *n)
 static bool find_user(struct reader *r, const struct node *n)
 {
 	struct config *c = r->config;
-	bool is_number = number_read(c->user, &c->uid);
+	bool is_number = user_number(c->user, &c->uid);
 	const struct passwd *pw = is_number ? getpwuid(c->uid) : getpwnam(c->user);
 
 	if (pw) {
@@ -53,7 +53,7 @@ static void find_group(struct reader *r, const struct node *n)
 	struct config *c = r->config;
 	const struct group *gr;
 
-	if (number_read(c->group, &c->gid))
+	if (user_number(c->group, &c->gid))
 		return;
 	gr = getgrnam(c->group);
 	if (gr)

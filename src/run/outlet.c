@@ -11,6 +11,7 @@
 
 #include "io/sock.h"
 #include "remedy.h"
+#include "rights.h"
 
 #define ADMIN_BACKLOG 256
 /* Of an address that is in use: until then it may be a socket of our own that is being closed. */
@@ -141,13 +142,15 @@ static void outlet_close(struct outlet *o)
 	free(o);
 }
 
-/* Orders are for the own user and root: nobody else may connect, from the first moment. */
-static int listen_for(enum outlet_kind kind, const struct config_address *a, int backlog)
+/* Orders are for the own user and root: nobody else may connect, from the first moment; nor where
+ * the configuration will say who may. */
+static int listen_for(enum outlet_kind kind, const struct config_address *a, int backlog,
+		      bool closed)
 {
 	mode_t before;
 	int fd;
 
-	if (kind != OUTLET_CONTROL)
+	if (kind != OUTLET_CONTROL && !closed)
 		return listen_at(a, backlog, !is_unix(a) && kind == OUTLET_CLIENTS);
 	before = umask(0177);
 	fd = listen_at(a, backlog, false);
@@ -164,7 +167,7 @@ static bool outlet_renew(struct outlet *o, const struct config_address *a, int b
 	if (o->kind != OUTLET_CONTROL || o->socket_n == 0 || access(un->sun_path, F_OK) == 0 ||
 	    errno != ENOENT)
 		return true;
-	fd = listen_for(o->kind, a, backlog);
+	fd = listen_for(o->kind, a, backlog, true);
 	if (fd < 0)
 		return false;
 	close(o->sockets[0]);
@@ -175,7 +178,7 @@ static bool outlet_renew(struct outlet *o, const struct config_address *a, int b
 
 /* More sockets, where there are workers without one. */
 static bool outlet_widen(struct outlet *o, const struct config_address *a, unsigned n,
-			 int backlog)
+			 int backlog, bool closed)
 {
 	int *grown = o->socket_n < n ? realloc(o->sockets, n * sizeof(*grown)) : o->sockets;
 
@@ -183,7 +186,7 @@ static bool outlet_widen(struct outlet *o, const struct config_address *a, unsig
 		return false;
 	o->sockets = grown;
 	while (o->socket_n < n) {
-		int fd = listen_for(o->kind, a, backlog);
+		int fd = listen_for(o->kind, a, backlog, closed);
 
 		if (fd < 0)
 			return false;
@@ -290,10 +293,10 @@ static void set_backlog(const struct outlet *o, int backlog)
 /* A path can be bound once: all workers share its socket. */
 static bool open_one(struct outlets *next, const struct outlets *have,
 		     const struct config_address *a, enum outlet_kind kind, unsigned workers,
-		     int backlog)
+		     int backlog, const struct config_rights *rights)
 {
 	struct outlet *o = outlet_find(have, a, kind);
-	bool is_new = !o;
+	bool is_new = !o, closed = rights && rights->mode[0] != '\0';
 
 	if (is_new && is_free(have, a, backlog))
 		o = outlet_new(a, kind);
@@ -302,7 +305,7 @@ static bool open_one(struct outlets *next, const struct outlets *have,
 	if (kind != OUTLET_CLIENTS || is_unix(a))
 		workers = 1;
 	o->had_n = o->socket_n;
-	if (outlet_renew(o, a, backlog) && outlet_widen(o, a, workers, backlog) &&
+	if (outlet_renew(o, a, backlog) && outlet_widen(o, a, workers, backlog, closed) &&
 	    outlets_add(next, o))
 		return true;
 	if (is_new)
@@ -386,12 +389,16 @@ bool outlets_open(struct outlets *next, const struct outlets *have, const struct
 	*next = (struct outlets){ 0 };
 	for (unsigned i = 0; i < config->listen_n && good; i++)
 		good = !can_have(&config->listens[i]) ||
-		       open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog);
+		       open_one(next, have, &config->listens[i], OUTLET_CLIENTS, workers, backlog,
+				config_rights_of(config, &config->listens[i]));
 	if (good && config->has_admin)
-		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG);
+		good = open_one(next, have, &config->admin, OUTLET_ADMIN, workers, ADMIN_BACKLOG,
+				config_rights_of(config, &config->admin));
 	if (good && config->has_control)
 		good = open_one(next, have, &config->control, OUTLET_CONTROL, workers,
-				ADMIN_BACKLOG);
+				ADMIN_BACKLOG, NULL);
+	for (unsigned i = 0; i < config->rights_n && good; i++)
+		good = rights_give(&config->rights[i]);
 	if (!good)
 		take_back(next, have);
 	for (unsigned i = 0; i < next->n; i++)

@@ -13,9 +13,10 @@
 #define CAPABILITY_SETS 2 /* of 32 each: version 3 of the call */
 
 /* Ports below 1024; logs and sockets in directories of others; workers of another user;
- * and to become that user, without the way back. */
+ * to become that user, without the way back; and unix sockets that are given to others. */
 static const unsigned kept[] = {
 	CAP_NET_BIND_SERVICE, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETUID, CAP_SETGID, CAP_SETPCAP,
+	CAP_CHOWN,
 };
 
 static int capabilities_get(struct __user_cap_data_struct sets[CAPABILITY_SETS])

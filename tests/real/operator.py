@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """What an operator does besides: the signals of nginx, a log that was moved, a directory that was
-replaced, a configuration from standard input, process 1 of a container."""
+replaced, a configuration from standard input, process 1 of a container, a unix socket for some."""
 # beside
+import grp
 import os
+import pwd
+import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 
@@ -208,10 +212,45 @@ def process_one(origin):
     rig.check(proxy.ended() == 0, lambda: f"status {proxy.process.returncode}")
 
 
+# --- unix sockets ---------------------------------------------------------------
+
+def rights(path):
+    st = os.lstat(path)
+    return stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
+
+
+def unix_rights(origin):
+    if os.geteuid() != 0:
+        print("only root can give a socket away")
+        return
+    path = os.path.join(rig.TMP, "some.sock")
+    admin = os.path.join(rig.TMP, "admin.sock")
+    who = pwd.getpwnam("nobody")
+    group = grp.getgrgid(who.pw_gid).gr_name
+    text = (f"listen: [ {{ address: unix:{path}, mode: 0620, owner: nobody, group: {group} }} ]\n"
+            f"admin: {{ address: unix:{admin}, mode: '0606' }}\n" + CONFIG.format(origin=origin))
+    file = os.path.join(rig.TMP, "rights.yaml")
+    with open(file, "w") as f:
+        f.write(text)
+    proxy = started("rights", [rig.FAIRLEAD, "-c", file])
+    rig.check(rights(path) == (0o620, who.pw_uid, who.pw_gid), lambda: rights(path))
+    rig.check(rights(admin) == (0o606, 0, 0), lambda: rights(admin))
+    with open(file, "w") as f:
+        f.write(text.replace("0620", "0640").replace("owner: nobody", "owner: root"))
+    proxy.signal(signal.SIGHUP)
+    rig.until(lambda: proxy.said("reloaded"), "the reload")
+    rig.check(rights(path) == (0o640, 0, who.pw_gid), lambda: rights(path))
+    printed = subprocess.run([rig.FAIRLEAD, "-t", "-c", file, "--print"], capture_output=True, text=True).stdout
+    rig.check(re.search(r'mode: "0640"\n +owner: "root"\n +group: "' + group, printed), printed)
+    ends(proxy)
+    rig.check(not os.path.exists(path), "the socket is left")
+
+
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (quit_drains, strays, log_reopened, directory_replaced, standard_input, process_one):
+    for test in (quit_drains, strays, log_reopened, directory_replaced, standard_input, process_one,
+                 unix_rights):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -14,8 +14,8 @@ ROUTES = """upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
 routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
 """
 NOBODY = 65534
-# NET_BIND_SERVICE, DAC_OVERRIDE, KILL, SETUID, SETGID, SETPCAP
-KEPT = 1 << 10 | 1 << 1 | 1 << 5 | 1 << 7 | 1 << 6 | 1 << 8
+# NET_BIND_SERVICE, DAC_OVERRIDE, KILL, SETUID, SETGID, SETPCAP, CHOWN
+KEPT = 1 | 1 << 10 | 1 << 1 | 1 << 5 | 1 << 7 | 1 << 6 | 1 << 8
 SETPCAP = 1 << 8
 
 

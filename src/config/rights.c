@@ -1,0 +1,111 @@
+/* Mode, owner and group of a unix socket. */
+#include "reader.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+
+#define BITS_MAX 0777ul
+
+/* A name, in `answers`, is of a user or of a group. */
+static struct slice question_of(struct reader *r, const char *what, const char *name)
+{
+	return slice_of(arena_format(&r->scratch, "%s %s", what, name));
+}
+
+static bool find_name(const char *what, const char *name, uint32_t *id)
+{
+	const struct passwd *pw;
+	const struct group *gr;
+
+	if (strcmp(what, "user") == 0) {
+		pw = getpwnam(name);
+		*id = pw ? pw->pw_uid : 0;
+		return pw != NULL;
+	}
+	gr = getgrnam(name);
+	*id = gr ? gr->gr_gid : 0;
+	return gr != NULL;
+}
+
+/* Where no file can be opened, what it stood for is known. */
+static uint32_t id_read(struct reader *r, const struct node *n, const char *what,
+			const char *name)
+{
+	struct slice question = question_of(r, what, name), answer;
+	uint32_t id = CONFIG_RIGHTS_KEEP;
+
+	if (name[0] == '\0' || user_number(name, &id))
+		return id;
+	if (r->answers.given) {
+		if (answer_find(&r->answers, ANSWER_USER, question, &answer) &&
+		    answer.len == sizeof(id))
+			memcpy(&id, answer.ptr, sizeof(id));
+		return id;
+	}
+	if (find_name(what, name, &id))
+		answer_keep(&r->answers, ANSWER_USER, question,
+			    (struct slice){ (const char *)&id, sizeof(id) });
+	else
+		report_error(&r->report, n->at,
+			     "there is no %s '%.*s' here; write the name of one, or a number", what,
+			     REPORT_ARG(slice_of(name)));
+	return id;
+}
+
+static uint32_t bits_read(struct reader *r, const struct node *n, const char *mode)
+{
+	char *end;
+	unsigned long bits = strtoul(mode, &end, 8);
+
+	if (mode[0] == '\0')
+		return CONFIG_RIGHTS_KEEP;
+	if (mode[0] >= '0' && mode[0] <= '7' && *end == '\0' && bits <= BITS_MAX)
+		return (uint32_t)bits;
+	report_error(&r->report, n->at,
+		     "'mode' cannot be '%.*s'; write up to four octal digits, such as 0660",
+		     REPORT_ARG(slice_of(mode)));
+	return CONFIG_RIGHTS_KEEP;
+}
+
+static void refuse(struct reader *r, const struct node *n, const char *key)
+{
+	report_error(&r->report, n->at,
+		     "only a unix socket has a '%s'; remove it, or write 'address: "
+		     "unix:/PATH'", key);
+}
+
+void rights_read(struct reader *r, const struct found *found, const struct config_address *a,
+		 struct config_rights *rights)
+{
+	const struct node *mode = found->nodes[KEY_listen_mode];
+	const struct node *owner = found->nodes[KEY_listen_owner];
+	const struct node *group = found->nodes[KEY_listen_group];
+	struct config *c = r->config;
+
+	if (!mode && !owner && !group)
+		return;
+	if (a->sa.ss_family != AF_UNIX) {
+		refuse(r, mode ? mode : owner ? owner : group,
+		       mode ? "mode" : owner ? "owner" : "group");
+		return;
+	}
+	rights->address = a;
+	rights->bits = bits_read(r, mode, rights->mode);
+	rights->uid = id_read(r, owner, "user", rights->owner);
+	rights->gid = id_read(r, group, "group", rights->group);
+	if (!c->rights)
+		c->rights = arena_take(r->memory,
+				       (CONFIG_LISTENS_MAX + 1) * sizeof(c->rights[0]));
+	ASSERT(c->rights_n <= CONFIG_LISTENS_MAX);
+	c->rights[c->rights_n++] = *rights;
+}
+
+const struct config_rights *config_rights_of(const struct config *c,
+					     const struct config_address *a)
+{
+	for (unsigned i = 0; i < c->rights_n; i++)
+		if (c->rights[i].address == a)
+			return &c->rights[i];
+	return NULL;
+}
