@@ -65,8 +65,8 @@ static const char *split(struct arena *memory, struct slice text, bool to_listen
 	if (p->host.len == 0 || slice_equal(p->host, SLICE("*")))
 		return arena_format(
 			memory,
-			to_listen ? "'%.*s' has no host; write 0.0.0.0:%.*s, or "
-				    "\"[::]:%.*s\" for all families"
+			to_listen ? "'%.*s' has no host; write 127.0.0.1:%.*s, or "
+				    "0.0.0.0:%.*s for all addresses of IPv4"
 				  : "'%.*s' has no host; write 127.0.0.1:%.*s",
 			REPORT_ARG(text), REPORT_ARG(p->port), REPORT_ARG(p->port));
 	if (memchr(p->host.ptr, ':', p->host.len))

@@ -388,7 +388,7 @@ static bool is_plain(const struct scene *s)
 				   troubles[k], strlen(troubles[k])) ||
 			    slice_equal_nocase(s->sent[i].head.authority, SLICE("nowhere")))
 				return false;
-	return s->script_n == 0 && !(s->mode & (LEAVE | RESET | SCARCE));
+	return s->script_n == 0 && !(s->mode & (SHUT | LEAVE | RESET | SCARCE));
 }
 
 /* Nothing excuses it if this request gets no whole answer. What is said behind a request for
@@ -453,7 +453,8 @@ static enum end answer_one(struct scene *s, struct actor *a, const struct sent *
 static void check_client(struct scene *s, struct actor *a)
 {
 	struct slice rest = actor_heard(a);
-	bool patient = !(s->mode & (LEAVE | RESET));
+	/* Who says FIN before a response begins has left. */
+	bool patient = !(s->mode & (SHUT | LEAVE | RESET));
 	enum end end = GOES_ON;
 	unsigned i = 0;
 

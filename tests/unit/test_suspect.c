@@ -148,6 +148,16 @@ static void at_the_top(void **state)
 		{ "access_log: { path: '/log/${host}' }\n",
 		  "f:1:27: 'path' takes no variables; write the text itself\n",
 		  "access_log: { path: /log/x }\n" },
+		{ "admin: ':9180'\n",
+		  "f:1:8: ':9180' has no host; write 127.0.0.1:9180, or 0.0.0.0:9180 for all "
+		  "addresses of IPv4\n",
+		  "admin: 127.0.0.1:9180\n" },
+		{ "admin: '*:9180'\n",
+		  "f:1:8: '*:9180' has no host; write 127.0.0.1:9180, or 0.0.0.0:9180 for all "
+		  "addresses of IPv4\n",
+		  "admin: 0.0.0.0:9180\n" },
+		{ "admin: 9180\n", "f:1:8: '9180' has no host; write 127.0.0.1:9180\n",
+		  "admin: 127.0.0.1:9180\n" },
 		{ "control: 'unix:/run/${x}'\n",
 		  "f:1:10: an address takes no variables; write it as it is\n",
 		  "control: unix:/run/x\n" },
