@@ -34,8 +34,9 @@ struct emit_request {
 
 /* A request to an origin: origin-form (asterisk-form for OPTIONS *), HTTP/1.1,
  * Host first, "Via: 1.1 NAME" (1.0 for an HTTP/1.0 client) appended to what is
- * there, then what forwarding_emit() writes. "*" is never replaced by a path. An
- * HTTP/1.0 client's Expect is left out (RFC 9110 10.1.1). */
+ * there, then what forwarding_emit() writes. "*" is never replaced by a path.
+ * Max-Forwards of OPTIONS and TRACE is one less than received. An HTTP/1.0 client's
+ * Expect is left out (RFC 9110 10.1.1). */
 void emit_request(struct emit *e, const struct head *h, const struct emit_request *r);
 
 struct emit_response {

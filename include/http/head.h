@@ -15,7 +15,8 @@
  * without Host has none (RFC 9112 3.3). Content-Length is one field of one number up to
  * INT64_MAX. Connection may name any field away but Host; at most 64 options. Upgrade
  * counts if it is one field of well-formed protocols and none is h2c. An HTTP/1.0
- * message has neither Expect nor TE nor Upgrade.
+ * message has neither Expect nor TE nor Upgrade. Max-Forwards of OPTIONS and TRACE is
+ * one field of digits; of other methods it is not read.
  *
  * All slices point into the parsed bytes. Owner: the worker's scratch; a head
  * lives no longer than the step that parsed it. Pure: no allocation, no I/O. */
@@ -57,6 +58,9 @@ const char *fault_text(enum fault f);
 /* RFC 9110 9.2.1 and 9.2.2. */
 bool method_safe(enum method m);
 bool method_idempotent(enum method m);
+
+/* A larger Max-Forwards is read as this one. */
+#define HEAD_FORWARDS_MAX 1000000u
 
 /* Hard ceiling of limits.headers. */
 #define HEAD_FIELDS_MAX 256
@@ -106,6 +110,8 @@ struct head {
 	bool te_trailers;
 	uint32_t idle_s; /* of a response: how long its sender leaves the connection open while
 			    it is idle, by Keep-Alive; UINT32_MAX: it does not say */
+	bool forwards_limited; /* OPTIONS or TRACE with Max-Forwards (RFC 9110 7.6.2) */
+	uint32_t max_forwards; /* how often it may still be forwarded, HEAD_FORWARDS_MAX at most */
 	struct slice upgrade_token;
 
 	uint16_t field_n;

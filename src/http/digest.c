@@ -208,6 +208,26 @@ static void wishes_digest(struct head *h, const struct seen *seen)
 	}
 }
 
+/* What cannot be read cannot be counted down (RFC 9110 7.6.2). */
+static enum fault forwards_digest(struct head *h, const struct seen *seen)
+{
+	uint64_t n = 0;
+	struct slice value;
+
+	if (seen->count[HEADER_MAX_FORWARDS] == 0 ||
+	    (h->method != METHOD_OPTIONS && h->method != METHOD_TRACE))
+		return FAULT_NONE;
+	value = seen->first[HEADER_MAX_FORWARDS]->value;
+	if (seen->count[HEADER_MAX_FORWARDS] > 1 || value.len == 0 ||
+	    !octet_all(value, OCTET_DIGIT))
+		return FAULT_MAX_FORWARDS;
+	if (!length_parse(value, &n) || n > HEAD_FORWARDS_MAX)
+		n = HEAD_FORWARDS_MAX;
+	h->forwards_limited = true;
+	h->max_forwards = (uint32_t)n;
+	return FAULT_NONE;
+}
+
 enum fault digest_request(struct head *h)
 {
 	struct seen seen;
@@ -219,6 +239,8 @@ enum fault digest_request(struct head *h)
 		fault = framing_digest(h, &seen);
 	if (!fault)
 		fault = host_digest(h, &seen);
+	if (!fault)
+		fault = forwards_digest(h, &seen);
 	if (!fault)
 		wishes_digest(h, &seen);
 	return fault;
@@ -243,7 +265,6 @@ static const struct slice not_in_trailers[] = {
 	{ "Cache-Control", 13 },
 	{ "Content-Encoding", 16 },
 	{ "Content-Range", 13 },
-	{ "Max-Forwards", 12 },
 	{ "Proxy-Authorization", 19 },
 	{ "Range", 5 },
 	{ "Set-Cookie", 10 },
@@ -262,6 +283,7 @@ static const bool known_not_in_trailers[HEADER_OTHER + 1] = {
 	[HEADER_EXPECT] = true,
 	[HEADER_HOST] = true,
 	[HEADER_LOCATION] = true,
+	[HEADER_MAX_FORWARDS] = true,
 	[HEADER_TRAILER] = true,
 	[HEADER_PROXY_AUTHENTICATE] = true,
 	[HEADER_VIA] = true,

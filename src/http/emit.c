@@ -120,10 +120,21 @@ static void request_line(struct emit *e, const struct head *h,
 	put(e, SLICE(" HTTP/1.1\r\n"));
 }
 
+/* Of a request that may be forwarded (RFC 9110 7.6.2). */
+static void forwards_field(struct emit *e, const struct head *h)
+{
+	if (!h->forwards_limited || h->max_forwards == 0)
+		return;
+	put(e, SLICE("Max-Forwards: "));
+	emit_number(e, h->max_forwards - 1);
+	crlf(e);
+}
+
 static bool request_field_kept(const struct head *h, const struct field *f,
 			       const struct forwarding *forwarding)
 {
-	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f))
+	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f) ||
+	    (f->header == HEADER_MAX_FORWARDS && h->forwards_limited))
 		return false;
 	/* A client of HTTP/1.0 cannot be sent a 100 (RFC 9110 10.1.1). */
 	return f->header != HEADER_EXPECT || h->minor > 0;
@@ -158,6 +169,7 @@ void emit_request(struct emit *e, const struct head *h, const struct emit_reques
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
 		if (request_field_kept(h, f, r->forwarding))
 			emit_field(e, f->name, f->value);
+	forwards_field(e, h);
 	framing_fields(e, r->framing, r->length);
 	via_field(e, h, r->via);
 	forwarding_emit(e, h, r->forwarding, r->forwarded);

@@ -286,6 +286,10 @@ void action_start(struct exchange *x, const struct request_view *view)
 		exchange_leave(x);
 		return;
 	}
+	if (view->head->forwards_limited && view->head->max_forwards == 0) {
+		exchange_answer_last(x);
+		return;
+	}
 	switch (view->route->action) {
 	case CONFIG_PROXY:
 		start_proxy(x, view);

@@ -173,6 +173,23 @@ void exchange_redirect(struct exchange *x, struct slice location)
 				  .ending = ENDING_REDIRECTED, .location = location });
 }
 
+/* What may be asked of a route. */
+static struct slice allowed(const struct exchange *x)
+{
+	if (x->route && x->route->action == CONFIG_MEMCACHED_GET)
+		return SLICE("GET, HEAD");
+	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+}
+
+void exchange_answer_last(struct exchange *x)
+{
+	if (x->method == METHOD_TRACE)
+		exchange_fail(x, ENDING_METHOD_REFUSED);
+	else
+		reply(x, &(struct reply){ .status = 204, .ending = ENDING_COMPLETE,
+					  .allow = allowed(x) });
+}
+
 /* Who is shed may come back when those in line have been served, or have not. */
 static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
 {
@@ -215,8 +232,7 @@ void exchange_fail(struct exchange *x, enum ending ending)
 		return;
 	}
 	reply(x, &(struct reply){ .status = status, .ending = ending,
-				  .allow = ending == ENDING_METHOD_REFUSED ? SLICE("GET, HEAD") :
-									     SLICE(""),
+				  .allow = ending == ENDING_METHOD_REFUSED ? allowed(x) : SLICE(""),
 				  .retry_after = retry_after(x, ending, seconds) });
 }
 

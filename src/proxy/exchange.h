@@ -74,6 +74,11 @@ void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
 
+/* Answers OPTIONS or TRACE as its final recipient (RFC 9110 7.6.2), since it may be forwarded no
+ * further: OPTIONS by the methods that the route allows. A TRACE is not reflected: what it would
+ * show is for the eyes of origins. */
+void exchange_answer_last(struct exchange *x);
+
 /* Lets go of the fetch, and counts its tries. */
 void exchange_drop_fetch(struct exchange *x);
 

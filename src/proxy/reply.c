@@ -28,7 +28,9 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 {
 	char line[64];
 	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
-	struct slice body = r->body.len > 0 ? r->body : (struct slice){ line, (size_t)n };
+	bool has_body = r->status != 204;
+	struct slice body = r->body.len > 0 ? r->body :
+			    (struct slice){ line, has_body ? (size_t)n : 0 };
 	struct buf *b = buf_new(io_bufs(p->tick->loop),
 				EMIT_EXTRA + body.len + r->location.len + r->allow.len +
 					r->retry_after.len);
@@ -39,8 +41,9 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 	e = (struct emit){ b->data, b->data + b->size, false };
 	emit_reply(&e, &(struct emit_reply){
 		.status = r->status,
-		.content_type = r->content_type.len > 0 ? r->content_type : SLICE("text/plain"),
-		.has_body = true,
+		.content_type = r->content_type.len > 0 || !has_body ? r->content_type :
+								       SLICE("text/plain"),
+		.has_body = has_body,
 		.length = body.len,
 		.close = r->close,
 		.keep_alive_1_0 = r->minor_0 && !r->close,

@@ -8,7 +8,7 @@ struct reply {
 	int status;
 	enum ending ending;
 	struct slice content_type; /* empty: text/plain */
-	struct slice body;         /* empty: "STATUS PHRASE\n" */
+	struct slice body;         /* empty: "STATUS PHRASE\n"; none with 204 */
 	struct slice location, allow, retry_after;
 	bool head_only;            /* the answer to a HEAD */
 	bool minor_0;              /* the request was HTTP/1.0 */

@@ -181,7 +181,8 @@ static bool is_ours(struct slice name)
 						      "X-Forwarded-Proto", "X-Forwarded-Host",
 						      "X-Forwarded-Port",
 						      "Content-Length", "Transfer-Encoding",
-						      "Connection", "Upgrade", "TE", NULL });
+						      "Connection", "Upgrade", "TE",
+						      "Max-Forwards", NULL });
 }
 
 /* Is not to be seen at the origin as it came. */

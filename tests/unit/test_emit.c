@@ -113,6 +113,18 @@ static const struct {
 	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
 	{ "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "", "", FRAMING_NONE, 0, false,
 	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
+	/* Max-Forwards counts down where it means something. */
+	{ "TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards:0010\r\nA: b\r\n\r\n", "", "",
+	  FRAMING_NONE, 0, false,
+	  "TRACE / HTTP/1.1\r\nHost: h\r\nA: b\r\nMax-Forwards: 9\r\nVia: 1.1 fairlead\r\n" FORWARDED
+	  "\r\n" },
+	{ "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 1\r\nConnection: max-forwards\r\n\r\n",
+	  "", "", FRAMING_NONE, 0, false,
+	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nVia: 1.1 fairlead\r\n" FORWARDED
+	  "\r\n" },
+	{ "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n", "", "", FRAMING_NONE, 0, false,
+	  "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nVia: 1.1 fairlead\r\n" FORWARDED
+	  "\r\n" },
 	/* HTTP/1.0: Host and version are ours, a 100 is not asked for. */
 	{ "GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n", "", "o:1",
 	  FRAMING_NONE, 0, false,

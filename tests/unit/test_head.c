@@ -221,6 +221,24 @@ static const struct row requests[] = {
 	GOOD(HOST(" [1:2:3:4:5:6:1.2.3.4]"),
 	     "GET 0 origin /  @[1:2:3:4:5:6:1.2.3.4] 1.1 none keep "
 	     "{=Host:[1:2:3:4:5:6:1.2.3.4]}"),
+	/* Max-Forwards, of the two methods that have it. */
+#define FORWARDS(method, lines) method " / HTTP/1.1\r\nHost: h\r\n" lines "\r\n"
+	GOOD(FORWARDS("OPTIONS", "Max-Forwards: 0\r\n"),
+	     "OPTIONS 6 origin /  @h 1.1 none keep forwards=0 {=Host:h}{=Max-Forwards:0}"),
+	GOOD(FORWARDS("TRACE", "max-forwards: 0010\r\n"),
+	     "TRACE 7 origin /  @h 1.1 none keep forwards=10 {=Host:h}{=max-forwards:0010}"),
+	GOOD(FORWARDS("TRACE", "Max-Forwards: 99999999999999999999999999\r\n"),
+	     "TRACE 7 origin /  @h 1.1 none keep forwards=1000000 "
+	     "{=Host:h}{=Max-Forwards:99999999999999999999999999}"),
+	GOOD(FORWARDS("GET", "Max-Forwards: x\r\nMax-Forwards: 0\r\n"),
+	     "GET 0 origin /  @h 1.1 none keep {=Host:h}{=Max-Forwards:x}{=Max-Forwards:0}"),
+	BAD(FORWARDS("OPTIONS", "Max-Forwards:\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("OPTIONS", "Max-Forwards: -1\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("OPTIONS", "Max-Forwards: +1\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("OPTIONS", "Max-Forwards: 1, 1\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("OPTIONS", "Max-Forwards: 0x1\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("TRACE", "Max-Forwards: 1 2\r\n"), MAX_FORWARDS),
+	BAD(FORWARDS("TRACE", "Max-Forwards: 1\r\nMax-Forwards: 1\r\n"), MAX_FORWARDS),
 	BAD(HOST(""), HOST_EMPTY),
 	BAD(HOST(" \t"), HOST_EMPTY),
 	BAD("GET / HTTP/1.0\r\nHost:\r\n\r\n", HOST_EMPTY),
@@ -521,6 +539,8 @@ static void meaning_print(FILE *f, const struct head *h)
 		fprintf(f, " upgrade=%.*s", SLICE_ARG(h->upgrade_token));
 	fprintf(f, "%s%s", h->expect_continue ? " continue" : "",
 		h->te_trailers ? " trailers" : "");
+	if (h->forwards_limited)
+		fprintf(f, " forwards=%u", h->max_forwards);
 	for (int i = 0; i < h->field_n; i++)
 		fprintf(f, " {%s%s%.*s:%.*s}", h->fields[i].per_hop ? "*" : "",
 			h->fields[i].header != HEADER_OTHER ? "=" : "",
