@@ -123,6 +123,7 @@ struct config_upstream {
 	struct slice via;   /* our name in Via; empty: none is written */
 	enum config_balance balance;
 	struct template hash; /* of CONFIG_HASH: by what */
+	uint8_t lenient;      /* what its responses are forgiven: http/lenient.h */
 	uint32_t hash_load;   /* percent of its share of what is under way that a server takes at
 				 most; 0: any */
 	uint32_t slow_start_ms; /* until a server that came has its full weight */

@@ -23,6 +23,8 @@ struct body {
 	uint8_t framing; /* enum framing */
 	uint8_t state;   /* private */
 	uint8_t fault;   /* enum fault */
+	bool padded;     /* blanks and zeros around chunk sizes are forgiven (http/lenient.h);
+			    set after body_init() */
 	uint16_t line_bytes; /* private: digits, then extensions, of this chunk line */
 	uint64_t left;   /* of the length, or of the chunk */
 };

@@ -123,6 +123,7 @@ struct head {
 struct head_limits {
 	uint32_t bytes;  /* of the whole head */
 	uint32_t fields; /* <= HEAD_FIELDS_MAX */
+	uint8_t lenient; /* what is forgiven a response: http/lenient.h; 0 for requests */
 };
 
 /* `scanned` is the caller's memory between calls for one head (start with 0): how

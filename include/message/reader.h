@@ -20,7 +20,8 @@ void reader_init(struct reader *r);
 
 /* Reads a head if all of it is there. On VERDICT_OK its slices point into the inbox
  * until reader_begin_body() is called. On VERDICT_BAD h->fault says why; out of
- * memory reads as FAULT_HEAD_LARGE. */
+ * memory reads as FAULT_NO_MEMORY. What limits.lenient forgives a response, or its trailers, is
+ * written anew in the inbox first. */
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h) MUST_USE;
 enum verdict reader_response(struct reader *r, struct conn *c, const struct head_limits *l,

@@ -116,6 +116,9 @@ struct slice conn_peek(const struct conn *c);
  * straddle buffers, never for bodies. False: out of memory. */
 bool conn_gather(struct conn *c, uint32_t max);
 
+/* Puts the bytes of a block in the place of the first n; takes over its reference. */
+void conn_replace(struct conn *c, uint32_t n, struct buf *block);
+
 /* What is in the inbox will wait for others, or for more of it: it moves from receive buffers to
  * a block of its size, so that who waits does not use up the pool. For what no other part of
  * this connection is pulling, never for bodies on their way. */

@@ -1,5 +1,6 @@
 #include "config/config.h"
 
+#include "http/lenient.h"
 #include "value.h"
 
 #define INDENT "  "
@@ -126,6 +127,23 @@ static void print_health(FILE *out, const struct config_health *h)
 			      h->type == CONFIG_HEALTH_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
 }
 
+static void print_lenient(FILE *out, const struct config_upstream *u)
+{
+	const char *comma = "";
+
+	if (u->protocol != CONFIG_HTTP)
+		return;
+	indent(out, 2);
+	fputs("lenient: [", out);
+	for (unsigned i = 0; i < LENIENTS; i++) {
+		if (!(u->lenient >> i & 1))
+			continue;
+		fprintf(out, "%s%s", comma, lenient_word((enum lenient)i));
+		comma = ", ";
+	}
+	fputs("]\n", out);
+}
+
 static void print_upstream(FILE *out, const struct config_upstream *u)
 {
 	fprintf(out, INDENT "%s:\n" INDENT INDENT "servers:\n", u->name);
@@ -152,6 +170,7 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 		indent(out, 2);
 		print_text(out, "via", u->via.len > 0 ? u->via : SLICE("off"));
 	}
+	print_lenient(out, u);
 	print_health(out, &u->health);
 }
 

@@ -2,8 +2,10 @@
 
 #include <ctype.h>
 
+#include "http/lenient.h"
 #include "value.h"
 
+#define LENIENT_FORM "'lenient: [lf, folding]'"
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
 /* Of those that are no plain values some are for HTTP as well. */
@@ -210,6 +212,48 @@ static void backup_check(struct reader *r, const struct node *list,
 		     "all servers of '%s' are backups; remove 'backup' from one at least", u->name);
 }
 
+static void lenient_unknown(struct reader *r, const struct node *n)
+{
+	char list[256] = "";
+
+	for (unsigned i = 0; i < LENIENTS; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+			 i == 0 ? "" : i + 1 < LENIENTS ? ", " : " or ",
+			 lenient_word((enum lenient)i));
+	report_error(&r->report, n->at, "'%.*s' is nothing to be lenient about; write %s",
+		     REPORT_ARG(n->text), list);
+}
+
+static void leniency_read(struct reader *r, const struct node *n, struct config_upstream *u)
+{
+	if (!scalar_check(r, n, "a word, as in " LENIENT_FORM))
+		return;
+	for (unsigned i = 0; i < LENIENTS; i++) {
+		if (!slice_equal(n->text, slice_of(lenient_word((enum lenient)i))))
+			continue;
+		if (u->lenient >> i & 1)
+			report_error(&r->report, n->at, "'%.*s' is there twice; remove one",
+				     REPORT_ARG(n->text));
+		u->lenient |= (uint8_t)(1u << i);
+		return;
+	}
+	lenient_unknown(r, n);
+}
+
+static void lenient_read(struct reader *r, const struct node *list, struct config_upstream *u)
+{
+	u->lenient = 1u << LENIENT_COLON;
+	if (!list || (list->kind == NODE_LIST && list->child_n == 0))
+		return;
+	if (u->protocol != CONFIG_HTTP)
+		report_error(&r->report, list->key->at,
+			     "'lenient' is about HTTP, and '%s' speaks memcached; remove it",
+			     u->name);
+	else if (children_check(r, list, NODE_LIST, LENIENTS, LENIENT_FORM))
+		for (const struct node *n = list->children; n; n = n->next)
+			leniency_read(r, n, u);
+}
+
 static void upstream_read(struct reader *r, const struct node *n,
 			  struct config_upstream *u)
 {
@@ -219,6 +263,7 @@ static void upstream_read(struct reader *r, const struct node *n,
 		return;
 	protocol_check(r, &found, u);
 	health_read(r, found.nodes[KEY_upstream_health_check], u);
+	lenient_read(r, found.nodes[KEY_upstream_lenient], u);
 	if (found.nodes[KEY_upstream_servers])
 		servers_read(r, found.nodes[KEY_upstream_servers], u);
 	if (u->protocol != CONFIG_HTTP)

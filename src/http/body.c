@@ -10,6 +10,7 @@ enum state {
 	IDENTITY,  /* a length, or until the connection ends */
 	SIZE,      /* the first digit of a chunk size */
 	SIZE_MORE, /* further digits, or what ends them */
+	PADDING,   /* blanks behind a size, if that is forgiven */
 	/* Extensions (RFC 9112 7.1.1). */
 	BLANKS_ENDED, /* blanks behind a size or value: only ";" may end them */
 	NAME_START,   /* blanks behind ";" */
@@ -58,8 +59,10 @@ static void broken(struct body *b, enum fault fault)
 
 static void size_digit_read(struct body *b, char c)
 {
+	unsigned digits_max = b->padded ? EXTENSION_BYTES_MAX : SIZE_DIGITS_MAX;
+
 	/* Beyond INT64_MAX nobody means it, and sums of it stay safe. */
-	if (b->line_bytes == SIZE_DIGITS_MAX || b->left > (uint64_t)INT64_MAX >> 4) {
+	if (b->line_bytes >= digits_max || b->left > (uint64_t)INT64_MAX >> 4) {
 		broken(b, FAULT_CHUNK_LARGE);
 		return;
 	}
@@ -73,6 +76,15 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
+/* Before a size. */
+static void padding_read(struct body *b, char c)
+{
+	if (!b->padded || !is_blank(c))
+		broken(b, FAULT_CHUNK_SIZE);
+	else if (++b->line_bytes > EXTENSION_BYTES_MAX)
+		broken(b, FAULT_CHUNK_LARGE);
+}
+
 static void size_end_read(struct body *b, char c)
 {
 	b->line_bytes = 0;
@@ -81,7 +93,7 @@ static void size_end_read(struct body *b, char c)
 	else if (c == ';')
 		b->state = NAME_START;
 	else if (is_blank(c))
-		b->state = BLANKS_ENDED;
+		b->state = b->padded ? PADDING : BLANKS_ENDED;
 	else
 		broken(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
 }
@@ -112,6 +124,8 @@ static enum state extension_next(enum state state, char c)
 	bool token = octet_is(c, OCTET_TOKEN);
 
 	switch (state) {
+	case PADDING:
+		return end_next(state, c);
 	case BLANKS_ENDED:
 		return c == '\r' ? BROKEN : end_next(state, c);
 	case NAME_START:
@@ -184,10 +198,11 @@ static void octet_read(struct body *b, char c)
 		if (octet_is(c, OCTET_HEX))
 			size_digit_read(b, c);
 		else if (b->state == SIZE)
-			broken(b, FAULT_CHUNK_SIZE);
+			padding_read(b, c);
 		else
 			size_end_read(b, c);
 		break;
+	case PADDING:
 	case BLANKS_ENDED:
 	case NAME_START:
 	case NAME:
@@ -248,6 +263,7 @@ enum body_event body_next(struct body *b, const char *bytes, size_t n, size_t *u
 			return BODY_END;
 		case SIZE:
 		case SIZE_MORE:
+		case PADDING:
 		case BLANKS_ENDED:
 		case NAME_START:
 		case NAME:

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "http/lenient.h"
+
 void reader_init(struct reader *r)
 {
 	memset(r, 0, sizeof(*r));
@@ -35,6 +37,49 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 	return v;
 }
 
+/* Writes what was refused as it should have been, where that is forgiven, and parses that. */
+static enum verdict mend_head(struct reader *r, struct conn *c, const struct head_limits *l,
+			      struct head *h, parse_fn *parse)
+{
+	bool trailers = parse == head_parse_trailers;
+	struct slice s;
+	struct buf *b;
+	size_t n;
+
+	if (!conn_gather(c, l->bytes + 1))
+		return VERDICT_BAD;
+	s = conn_peek(c);
+	s.len = s.len < l->bytes ? s.len : l->bytes;
+	n = lenient_span(s, trailers, l->lenient);
+	if (n == 0) {
+		if (s.len == l->bytes)
+			return VERDICT_BAD;
+		conn_settle(c);
+		return VERDICT_MORE;
+	}
+	b = buf_new(io_bufs(c->tick->loop), LENIENT_ROOM(n));
+	if (!b) {
+		h->fault = FAULT_NO_MEMORY;
+		return VERDICT_BAD;
+	}
+	b->end = (uint32_t)lenient_write(b->data, (struct slice){ s.ptr, n }, trailers,
+					 l->lenient);
+	conn_replace(c, (uint32_t)n, b);
+	r->scanned = 0;
+	return read_head(r, c, l, h, parse);
+}
+
+/* Of a response. */
+static enum verdict read_leniently(struct reader *r, struct conn *c, const struct head_limits *l,
+				   struct head *h, parse_fn *parse)
+{
+	enum verdict v = read_head(r, c, l, h, parse);
+
+	if (v == VERDICT_BAD && lenient_may_help(h->fault, l->lenient))
+		v = mend_head(r, c, l, h, parse);
+	return v;
+}
+
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h)
 {
@@ -44,7 +89,7 @@ enum verdict reader_request(struct reader *r, struct conn *c, const struct head_
 enum verdict reader_response(struct reader *r, struct conn *c, const struct head_limits *l,
 			     struct head *h)
 {
-	return read_head(r, c, l, h, head_parse_response);
+	return read_leniently(r, c, l, h, head_parse_response);
 }
 
 void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
@@ -65,7 +110,7 @@ static enum body_event bad(struct reader *r, enum fault fault)
 static enum body_event read_trailers(struct reader *r, struct conn *c,
 				     const struct head_limits *l, struct head *trailers)
 {
-	switch (read_head(r, c, l, trailers, head_parse_trailers)) {
+	switch (read_leniently(r, c, l, trailers, head_parse_trailers)) {
 	case VERDICT_OK:
 		return BODY_TRAILERS;
 	case VERDICT_MORE:

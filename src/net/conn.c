@@ -204,6 +204,17 @@ bool conn_gather(struct conn *c, uint32_t max)
 	return true;
 }
 
+void conn_replace(struct conn *c, uint32_t n, struct buf *block)
+{
+	conn_consume(c, n);
+	block->next = c->inbox;
+	c->inbox = block;
+	if (!c->inbox_last)
+		c->inbox_last = block;
+	c->inbox_bytes += block->end - block->begin;
+	c->inbox_held += block->size;
+}
+
 /* A block that is mostly empty would fill the window, and what is missing could not come. */
 static bool is_settled(const struct buf *b, size_t room)
 {

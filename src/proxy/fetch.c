@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "http/lenient.h"
+
 static struct tick *tick_of(const struct fetch *f)
 {
 	return f->proxy->tick;
@@ -10,6 +12,14 @@ static struct tick *tick_of(const struct fetch *f)
 static struct conn *conn_of(struct fetch *f)
 {
 	return &f->lease.origin->conn;
+}
+
+static struct head_limits limits_of(const struct fetch *f)
+{
+	struct head_limits limits = f->generation->head_limits;
+
+	limits.lenient = f->config->lenient;
+	return limits;
 }
 
 static bool leased(const struct fetch *f)
@@ -305,6 +315,7 @@ static enum verdict refuse_head(struct fetch *f, enum ending ending)
 
 enum verdict fetch_head(struct fetch *f, struct head *h)
 {
+	struct head_limits limits;
 	struct conn *c;
 
 	if (f->state == FETCH_FAILED)
@@ -312,7 +323,8 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 	if (!leased(f))
 		return VERDICT_MORE;
 	c = conn_of(f);
-	switch (reader_response(&f->lease.origin->reader, c, &f->generation->head_limits, h)) {
+	limits = limits_of(f);
+	switch (reader_response(&f->lease.origin->reader, c, &limits, h)) {
 	case VERDICT_OK:
 		break;
 	case VERDICT_BAD:
@@ -352,6 +364,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(f, FETCH_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
+	o->reader.body.padded = f->config->lenient >> LENIENT_CHUNK_PADDING & 1;
 	expect(f);
 }
 
@@ -382,8 +395,8 @@ static enum ending ending_of_body(enum fault fault)
 static enum body_event origin_body(struct fetch *f, struct head *trailers, struct piece *p)
 {
 	struct conn *c = conn_of(f);
-	enum body_event event = reader_body(&f->lease.origin->reader, c,
-					    &f->generation->head_limits, trailers, p);
+	struct head_limits limits = limits_of(f);
+	enum body_event event = reader_body(&f->lease.origin->reader, c, &limits, trailers, p);
 
 	switch (event) {
 	case BODY_END:

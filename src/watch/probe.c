@@ -11,7 +11,8 @@
 /* Of the line that tells memcached's version. */
 #define LINE_BYTES_MAX 256
 
-static const struct head_limits limits = { 16384, 100 };
+#define HEAD_BYTES_MAX 16384
+#define FIELDS_MAX 100
 
 static void decide(struct probe *p, const char *why)
 {
@@ -74,6 +75,7 @@ static const char *end_of(const struct conn *c)
 
 static void read_http(struct probe *p)
 {
+	const struct head_limits limits = { HEAD_BYTES_MAX, FIELDS_MAX, p->lenient };
 	char why[64];
 
 	for (;;) {

@@ -21,6 +21,7 @@ struct probe {
 	const struct config_health *health;
 	struct slice request;   /* lives as long as the probe */
 	struct head *head;      /* scratch */
+	uint8_t lenient;        /* what a response is forgiven: http/lenient.h */
 	/* why: what is wrong, NULL: nothing; lives for the call. */
 	void (*decided)(struct probe *p, const char *why);
 	/* It could not be asked, for lack of memory, ports or descriptors of our own. */

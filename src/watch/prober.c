@@ -226,6 +226,7 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	t->request = request;
 	t->probe.tick = p->options.tick;
 	t->probe.health = &u->health;
+	t->probe.lenient = u->lenient;
 	t->probe.request = slice_of(request);
 	t->probe.head = &p->head;
 	t->probe.decided = decided;

@@ -311,6 +311,63 @@ static void connection_ends(void **state)
 	assert_int_equal(b.fault, FAULT_CHUNK_SIZE);
 }
 
+/* What some origins write around sizes, if that is forgiven; never within them. */
+static void padded(void **state)
+{
+	static const struct {
+		const char *text;
+		enum fault fault;
+	} texts[] = {
+		{ "3 \r\nabc\r\n0\r\n", FAULT_NONE },
+		{ " \t 3\t \r\nabc\r\n\t0 \r\n", FAULT_NONE },
+		{ "00000000000000000000000000000003\r\nabc\r\n00000000000000000000\r\n", FAULT_NONE },
+		{ "3 ;a=b\r\nabc\r\n0\r\n", FAULT_NONE },
+		{ "3 ;a=b \r\nabc\r\n0\r\n", FAULT_CHUNK_EXTENSION },
+		{ "3 3\r\nabc\r\n", FAULT_CHUNK_EXTENSION },
+		{ " \r\nabc\r\n", FAULT_CHUNK_SIZE },
+		{ "3\nabc\r\n", FAULT_BARE_LF },
+		{ "00000000000000008000000000000000\r\n", FAULT_CHUNK_LARGE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		const char *at = texts[i].text;
+		size_t used, n = strlen(at), data_n = 0;
+		enum body_event event;
+		struct slice data;
+		struct body b;
+
+		body_init(&b, FRAMING_CHUNKED, 0);
+		b.padded = true;
+		do {
+			event = body_next(&b, at, n, &used, &data);
+			data_n += event == BODY_DATA ? data.len : 0;
+			at += used;
+			n -= used;
+		} while (event == BODY_DATA);
+		if (b.fault != texts[i].fault || (!b.fault && (event != BODY_TRAILERS || data_n != 3)))
+			fail_msg("%s: %s", texts[i].text, fault_text(b.fault));
+	}
+}
+
+/* Bounded like all else. */
+static void padded_without_end(void **state)
+{
+	(void)state;
+	for (const char *c = " 0"; *c; c++) {
+		struct body b;
+		struct slice data;
+		size_t used, n = 0;
+
+		body_init(&b, FRAMING_CHUNKED, 0);
+		b.padded = true;
+		while (body_next(&b, c, 1, &used, &data) == BODY_MORE && n < 5000)
+			n++;
+		assert_int_equal(b.fault, FAULT_CHUNK_LARGE);
+		assert_int_equal(n, 1024);
+	}
+}
+
 /* Chunk lines that we write are read as the size that was meant. */
 static void chunk_lines(void **state)
 {
@@ -354,6 +411,8 @@ int main(void)
 		cmocka_unit_test(the_witness_agrees),
 		cmocka_unit_test(the_end_is_known),
 		cmocka_unit_test(connection_ends),
+		cmocka_unit_test(padded),
+		cmocka_unit_test(padded_without_end),
 		cmocka_unit_test(chunk_lines),
 	};
 

@@ -224,14 +224,14 @@ static const struct row requests[] = {
 	/* Max-Forwards, of the two methods that have it. */
 #define FORWARDS(method, lines) method " / HTTP/1.1\r\nHost: h\r\n" lines "\r\n"
 	GOOD(FORWARDS("OPTIONS", "Max-Forwards: 0\r\n"),
-	     "OPTIONS 6 origin /  @h 1.1 none keep forwards=0 {=Host:h}{=Max-Forwards:0}"),
+	     "OPTIONS 6 origin /  @h 1.1 none keep forwards=0 {=Host:h} {=Max-Forwards:0}"),
 	GOOD(FORWARDS("TRACE", "max-forwards: 0010\r\n"),
-	     "TRACE 7 origin /  @h 1.1 none keep forwards=10 {=Host:h}{=max-forwards:0010}"),
+	     "TRACE 7 origin /  @h 1.1 none keep forwards=10 {=Host:h} {=max-forwards:0010}"),
 	GOOD(FORWARDS("TRACE", "Max-Forwards: 99999999999999999999999999\r\n"),
 	     "TRACE 7 origin /  @h 1.1 none keep forwards=1000000 "
-	     "{=Host:h}{=Max-Forwards:99999999999999999999999999}"),
+	     "{=Host:h} {=Max-Forwards:99999999999999999999999999}"),
 	GOOD(FORWARDS("GET", "Max-Forwards: x\r\nMax-Forwards: 0\r\n"),
-	     "GET 0 origin /  @h 1.1 none keep {=Host:h}{=Max-Forwards:x}{=Max-Forwards:0}"),
+	     "GET 0 origin /  @h 1.1 none keep {=Host:h} {=Max-Forwards:x} {=Max-Forwards:0}"),
 	BAD(FORWARDS("OPTIONS", "Max-Forwards:\r\n"), MAX_FORWARDS),
 	BAD(FORWARDS("OPTIONS", "Max-Forwards: -1\r\n"), MAX_FORWARDS),
 	BAD(FORWARDS("OPTIONS", "Max-Forwards: +1\r\n"), MAX_FORWARDS),

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "../../src/io/engine.h"
+#include "http/lenient.h"
 #include "lib/simrig.h"
 #include "watch/prober.h"
 
@@ -98,7 +99,8 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 		set_address(&servers[i].addresses[0], PORT + i);
 		host_open(&hosts[i], &rig, PORT + i, heard, NULL);
 	}
-	upstream = (struct config_upstream){ .name = "app", .server_n = n, .servers = servers };
+	upstream = (struct config_upstream){ .name = "app", .server_n = n, .servers = servers,
+					     .lenient = 1 << LENIENT_COLON | 1 << LENIENT_LF };
 	upstream.health = (struct config_health){
 		.on = true, .type = type, .path = SLICE("/health"), .status_n = 2,
 		.statuses = { { 200, 299 }, { 404, 404 } }, .interval_ms = INTERVAL_MS,
@@ -138,6 +140,9 @@ static const struct {
 	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 300 x\r\nContent-Length: 0\r\n\r\n", "status 300" },
 	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", "status 503" },
 	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\r\nContent-Le", "closed without an answer" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\nA : b\n\n", "" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\nA : b\n", "closed without an answer" },
+	{ CONFIG_HEALTH_HTTP, "HTTP/1.1 200 OK\nA : b\n c\n\n", "folded field line" },
 	{ CONFIG_HEALTH_HTTP, "!", "closed without an answer" },
 	{ CONFIG_HEALTH_HTTP, NULL, "no answer in time" },
 	{ CONFIG_HEALTH_TCP, "anything", "" },

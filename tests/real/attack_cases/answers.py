@@ -50,8 +50,8 @@ for name, line in (
         ("escapes in the phrase", b"HTTP/1.1 200 \x1b[2J")):
     bad(f"line: {name}", line + b"\r\n" + ZERO + b"\r\n")
 for name, field in (
-        ("space before the colon", b"A : b"), ("tab before the colon", b"A\t: b"),
-        ("folded", b"A: b\r\n c"), ("fold first", b" A: b"), ("no colon", b"A"),
+        ("space before the colon of no name", b" : b"), ("space in a name", b"A b : c"),
+        ("space and no colon", b"A "), ("folded", b"A: b\r\n c"), ("fold first", b" A: b"), ("no colon", b"A"),
         ("no name", b": b"),
         ("bare LF", b"A: b\nC: d"), ("bare CR", b"A: b\rC: d"), ("NUL", b"A: \x00"),
         ("control character", b"A: \x01"), ("DEL", b"A: \x7f"),
@@ -59,6 +59,22 @@ for name, field in (
         ("high byte in the name", b"\xc3\x84: b"), ("quotes around the name", b'"A": b'),
         ("CR CR LF", b"A: b\r"), ("bad Connection", b"Connection: a b")):
     bad(f"field: {name}", OK + field + b"\r\n" + ZERO + b"\r\n")
+# RFC 9112 5.1: removed from what goes on.
+for name, field in (("space before the colon", b"A : b"), ("tabs before the colon", b"A\t \t: b"),
+                    ("space before the colon of a length", b"Content-Length : 0")):
+    lie(f"field: {name}", OK + field + b"\r\n" + (b"" if b"Length" in field else ZERO) + b"\r\n",
+        [(200, b"")], kept=True)
+lie("field: space before the colon, of 1xx as well",
+    b"HTTP/1.1 103 Early Hints\r\nLink : </a>\r\n\r\n" + OK + b"A : b\r\n" + ZERO + b"\r\n",
+    [(200, b"")], interim=[103], kept=True)
+lie("field: space before the colon of chunked",
+    OK + b"Transfer-Encoding : chunked\r\n\r\n3\r\nabc\r\n0\r\nA : b\r\n\r\n", [(200, b"abc")], kept=True)
+lie("field: space before the colon of chunked, and more behind",
+    OK + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + SMUGGLED_ANSWER, [(200, b"")])
+bad("field: space before the colon of a second framing",
+    OK + b"Content-Length: 5\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n")
+bad("field: space before the colon of a second length",
+    OK + b"Content-Length: 5\r\nContent-Length : 6\r\n\r\nabcde")
 bad("head ends in LF", OK + ZERO + b"\n")
 bad("all in LF", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")
 
@@ -84,8 +100,7 @@ for name, fields in (
         ("chunked with a tab inside", b"Transfer-Encoding: chun\tked\r\n"),
         ("an empty coding", b"Transfer-Encoding:\r\n"),
         ("xchunked", b"Transfer-Encoding: xchunked\r\n"),
-        ("quoted chunked", b'Transfer-Encoding: "chunked"\r\n'),
-        ("chunked before the space", b"Transfer-Encoding : chunked\r\n")):
+        ("quoted chunked", b'Transfer-Encoding: "chunked"\r\n')):
     bad(f"framing: {name}", OK + fields + b"\r\n0\r\n\r\n" + SMUGGLED_ANSWER)
 bad("framing: chunked in HTTP/1.0",
     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
@@ -106,7 +121,7 @@ for name, body in (
         ("LF in an extension", b"1;a\nb\r\na\r\n"),
         ("extension too long", b"1;" + b"a" * 2000 + b"\r\na\r\n"),
         ("NUL behind a size", b"1\x00\r\na\r\n"),
-        ("bad trailers", b"1\r\na\r\n0\r\nA : b\r\n\r\n"),
+        ("bad trailers", b"1\r\na\r\n0\r\nA b: c\r\n\r\n"),
         ("folded trailers", b"1\r\na\r\n0\r\nA: b\r\n c\r\n\r\n"),
         ("trailers too large", b"0\r\nA: " + b"a" * 9000 + b"\r\n\r\n"),
         ("an answer instead of a chunk", SMUGGLED_ANSWER)):
