@@ -4,12 +4,19 @@
  * when all are ill, somebody has to be asked, and rather one that has merely been ejected than
  * one that is known not to be there. Within the first of these classes that has one left, those
  * with room take their turns, as `balance` says. Where none has room one waits: an ill server is
- * not asked because the others are busy. */
+ * not asked because the others are busy.
+ *
+ * Of very many servers only a group is looked at, unless none of any group is well and has room:
+ * groups take their turns as servers do, each with the shares of those that could be chosen in it
+ * last. `hash` looks at all. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "server.h"
 
 #define WHOLE 256u /* a weight of 1, in the unit of shares */
+
+#define GROUP_SERVERS 64 /* of CONFIG_SERVERS_MAX: as many groups as a word has bits */
 
 /* Servers that may be chosen. */
 struct choice {
@@ -73,7 +80,7 @@ bool upstream_has_other(const struct upstream *u, const struct tried *tried)
 static bool rank_all(struct choice *c, const struct tried *tried)
 {
 	c->rank = RANK_NONE;
-	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+	for (unsigned i = c->upstream->from; i < c->upstream->to; i++) {
 		struct server *s = c->upstream->servers[i];
 
 		s->rank = was_tried(tried, s) ? RANK_NONE : rank_of(c->upstream, s);
@@ -87,7 +94,7 @@ static bool rank_all(struct choice *c, const struct tried *tried)
  * the candidates look at them more than once. */
 static void pick_candidates(const struct choice *c)
 {
-	for (unsigned i = 0; i < c->upstream->server_n; i++) {
+	for (unsigned i = c->upstream->from; i < c->upstream->to; i++) {
 		struct server *s = c->upstream->servers[i];
 
 		if (s->rank != c->rank || server_full(s))
@@ -126,7 +133,7 @@ static const struct server *least_busy(const struct upstream *u)
 {
 	const struct server *least = NULL;
 
-	for (unsigned i = 0; i < u->server_n; i++)
+	for (unsigned i = u->from; i < u->to; i++)
 		if (is_candidate(u->servers[i]) && (!least || less_busy(u->servers[i], least)))
 			least = u->servers[i];
 	return least;
@@ -141,7 +148,7 @@ static struct server *next_in_turn(struct upstream *u)
 	struct server *best = NULL;
 	int64_t total = 0;
 
-	for (unsigned i = 0; i < u->server_n; i++) {
+	for (unsigned i = u->from; i < u->to; i++) {
 		struct server *s = u->servers[i];
 		int64_t share;
 
@@ -156,13 +163,6 @@ static struct server *next_in_turn(struct upstream *u)
 	if (best)
 		best->current -= total;
 	return best;
-}
-
-/* Workers that begin together would all ask the same first. */
-void upstream_begin_turns(struct upstream *u)
-{
-	for (unsigned i = 0; i < u->worker; i++)
-		(void)next_in_turn(u);
 }
 
 /* ---- by chance ------------------------------------------------------------ */
@@ -180,7 +180,7 @@ static struct server *draw_server(struct upstream *u, uint64_t total, const stru
 {
 	uint64_t at = draw(u, total);
 
-	for (unsigned i = 0; i < u->server_n; i++) {
+	for (unsigned i = u->from; i < u->to; i++) {
 		struct server *s = u->servers[i];
 
 		if (s == other || !is_candidate(s))
@@ -198,7 +198,7 @@ static struct server *one_of_two(struct upstream *u)
 	struct server *a, *b;
 	uint64_t total = 0;
 
-	for (unsigned i = 0; i < u->server_n; i++)
+	for (unsigned i = u->from; i < u->to; i++)
 		if (is_candidate(u->servers[i]))
 			total += share_of(u->servers[i]);
 	if (total == 0)
@@ -278,17 +278,120 @@ static struct server *highest(struct upstream *u, uint64_t key)
 
 /* --------------------------------------------------------------------------- */
 
+/* ---- groups ---------------------------------------------------------------- */
+
+_Static_assert(UPSTREAM_SERVERS_MAX <= 64 * GROUP_SERVERS, "a bit for each group");
+
+static unsigned groups_of(unsigned servers)
+{
+	return (servers + GROUP_SERVERS - 1) / GROUP_SERVERS;
+}
+
+static void look_at(struct upstream *u, unsigned from, unsigned to)
+{
+	u->from = from;
+	u->to = to < u->server_n ? to : u->server_n;
+}
+
+void upstream_group(struct upstream *u)
+{
+	free(u->groups);
+	u->groups = NULL;
+	look_at(u, 0, u->server_n);
+	if (u->server_n > GROUP_SERVERS)
+		u->groups = calloc(groups_of(u->server_n), sizeof(u->groups[0]));
+	for (unsigned i = 0; u->groups && i < u->server_n; i++)
+		u->groups[i / GROUP_SERVERS].share += (uint64_t)u->servers[i]->weight * WHOLE;
+}
+
+/* The group whose turn it is, of those that were not looked at. */
+static unsigned next_group(struct upstream *u, uint64_t looked_at)
+{
+	unsigned best = 0, n = groups_of(u->server_n);
+	bool found = false;
+	int64_t total = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct group *g = &u->groups[i];
+
+		if (looked_at >> i & 1)
+			continue;
+		g->current += (int64_t)g->share;
+		total += (int64_t)g->share;
+		if (!found || g->current > u->groups[best].current)
+			best = i;
+		found = true;
+	}
+	u->groups[best].current -= total;
+	return best;
+}
+
+/* One with none that can be chosen has its turn as often as a server, to be looked at again. */
+static void note_share(const struct upstream *u, struct group *g)
+{
+	g->share = 0;
+	for (unsigned i = u->from; i < u->to; i++)
+		if (is_candidate(u->servers[i]))
+			g->share += share_of(u->servers[i]);
+	if (g->share < WHOLE)
+		g->share = WHOLE;
+}
+
+static struct server *choose_in_turn(struct upstream *u)
+{
+	return u->config.balance == CONFIG_RANDOM ? one_of_two(u) : next_in_turn(u);
+}
+
+/* Of those that are well, no backups, and have room; NULL: there is none. */
+static struct server *choose_by_group(struct upstream *u, const struct lease *l)
+{
+	struct choice c = { .upstream = u };
+	struct server *s = NULL;
+	uint64_t looked_at = 0;
+
+	for (unsigned n = groups_of(u->server_n); n > 0 && !s; n--) {
+		unsigned i = next_group(u, looked_at);
+
+		looked_at |= 1ull << i;
+		look_at(u, i * GROUP_SERVERS, (i + 1) * GROUP_SERVERS);
+		if (rank_all(&c, &l->tried) && c.rank > 0)
+			c.rank = RANK_NONE + 1; /* none of them */
+		pick_candidates(&c);
+		note_share(u, &u->groups[i]);
+		s = choose_in_turn(u);
+	}
+	look_at(u, 0, u->server_n);
+	return s;
+}
+
+/* Workers that begin together would all ask the same first. */
+void upstream_begin_turns(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->worker; i++) {
+		if (u->groups)
+			(void)next_group(u, 0);
+		(void)next_in_turn(u);
+	}
+}
+
+/* --------------------------------------------------------------------------- */
+
 static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
 {
 	struct choice c = { .upstream = u };
+	struct server *s;
 
 	if (u->server_n == 1) {
 		*untried = !was_tried(&l->tried, u->servers[0]);
 		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
 	}
 	/* Of very many it does not know all that it was given, but how many those were. */
-	*untried = rank_all(&c, &l->tried) &&
-		   (u->server_n <= TRIED_MAX || l->given_n < u->server_n);
+	*untried = u->server_n <= TRIED_MAX || l->given_n < u->server_n;
+	s = *untried && u->groups && u->config.balance != CONFIG_HASH ? choose_by_group(u, l) :
+									NULL;
+	if (s)
+		return s;
+	*untried = *untried && rank_all(&c, &l->tried);
 	if (!*untried)
 		return NULL;
 	pick_candidates(&c);

@@ -231,6 +231,7 @@ static void settle(struct table *t)
 	free(u->servers);
 	u->servers = t->servers;
 	u->server_n = t->n;
+	upstream_group(u);
 	upstream_serve(u);
 }
 
@@ -379,6 +380,7 @@ void upstream_servers_done(struct upstream *u)
 		free(u->servers[i]);
 	}
 	names_done(&u->by_hash);
+	free(u->groups);
 	free(u->servers);
 	free(u->named);
 }

@@ -74,6 +74,11 @@ struct upstream {
 	unsigned server_n;
 	struct server **servers;       /* by name, as configured */
 	struct names by_hash;          /* the same */
+	unsigned from, to;             /* those that are looked at in the choice at hand */
+	struct group {
+		int64_t current;       /* as of a server */
+		uint64_t share;        /* of those in it that could be chosen last */
+	} *groups;                     /* NULL: too few servers, or no memory */
 	struct list leaving;
 	uint32_t next_id;
 	char name[CONFIG_NAME_MAX];
@@ -106,6 +111,9 @@ bool server_full(const struct server *s);
  * says whether there is one to wait for. Those that are merely to be avoided are asked rather
  * than that the lease waits or fails. */
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
+
+/* Its servers have changed. */
+void upstream_group(struct upstream *u);
 
 /* Each worker begins with another server. */
 void upstream_begin_turns(struct upstream *u);

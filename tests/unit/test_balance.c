@@ -411,6 +411,72 @@ static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsign
 	assert_string_equal(lease_server(&a->lease), server);
 }
 
+#define VERY_MANY 200
+
+/* Asks so often, with nothing kept; counts by server. */
+static void ask_many(struct house *h, unsigned times, unsigned counts[VERY_MANY])
+{
+	memset(counts, 0, VERY_MANY * sizeof(counts[0]));
+	for (unsigned i = 0; i < times; i++) {
+		struct asker a;
+
+		asker_asks(h, &a);
+		asker_waits(h, &a);
+		counts[atoi(lease_server(&a.lease) + 1)]++;
+		upstream_return(&a.lease, true);
+	}
+}
+
+static void assert_spread(const unsigned counts[VERY_MANY], unsigned rounds, unsigned slack)
+{
+	for (unsigned i = 0; i < VERY_MANY; i++) {
+		unsigned due = rounds * (i % 3 + 1);
+
+		if (counts[i] + slack < due || counts[i] > due + slack)
+			fail_msg("s%u: %u times, not %u", i, counts[i], due);
+	}
+}
+
+/* Very many servers: each has its share though only some are looked at; when most of them are down
+ * the rest has it all, and when they are back, theirs. */
+static void very_many(struct house *h)
+{
+	static struct config_server servers[VERY_MANY];
+	static char names[VERY_MANY][8];
+	unsigned counts[VERY_MANY], weights = 0;
+	struct config_address address = house_address(0);
+
+	for (unsigned i = 0; i < VERY_MANY; i++) {
+		snprintf(names[i], sizeof(names[i]), "s%u", i);
+		servers[i] = h->servers[0];
+		servers[i].name = names[i];
+		servers[i].weight = i % 3 + 1;
+		weights += i % 3 + 1;
+	}
+	h->config.servers = servers;
+	h->config.server_n = VERY_MANY;
+	h->config.health.on = true;
+	house_start(h);
+	ask_many(h, 3 * weights, counts);
+	assert_spread(counts, 3, 1);
+	for (unsigned i = 10; i < VERY_MANY; i++)
+		upstream_probed(h->upstream, i, &address, false);
+	ask_many(h, 400, counts);
+	for (unsigned i = 0; i < VERY_MANY; i++)
+		assert_int_equal(counts[i] > 0, i < 10);
+	for (unsigned i = 10; i < VERY_MANY; i++)
+		upstream_probed(h->upstream, i, &address, true);
+	ask_many(h, 3 * weights, counts); /* until all groups were looked at again */
+	ask_many(h, 3 * weights, counts);
+	assert_spread(counts, 3, 2);
+}
+
+static void test_very_many(void **state)
+{
+	(void)state;
+	house_each_seed(1, very_many);
+}
+
 /* Who is asked first depends on the worker. */
 static void first_turns(struct house *h)
 {
@@ -503,6 +569,7 @@ int main(void)
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_places_of_two),
 		cmocka_unit_test(test_first_turns),
+		cmocka_unit_test(test_very_many),
 		cmocka_unit_test(test_place_for_nobody),
 		cmocka_unit_test(test_place_for_another),
 	};
