@@ -176,7 +176,10 @@ static void say_request(struct customer *c)
 	} else if (!r->bad_head) {
 		add_body(c, &x, r);
 	}
-	say(c, &x, !cut);
+	if (r->stands_up)
+		stand_begin(&c->stand, r, c->actor, WIRE_UP, &x);
+	else
+		say(c, &x, !cut);
 	if (cut)
 		be_cut(c);
 }
@@ -197,7 +200,7 @@ static void say_held(struct customer *c)
 static void ask_on(struct customer *c)
 {
 	while (c->said < c->n && c->said < c->answered + c->depth && !c->harmed && !c->held &&
-	       !c->closing)
+	       !c->closing && !stand_on(&c->stand))
 		say_request(c);
 	if (c->manner == MANNER_SHUTS && c->said == c->n && !c->held)
 		actor_shut(c->actor);
@@ -317,6 +320,7 @@ static void answer_whole(struct customer *c)
 		town_wrong(c->town, "answer to %u has %llu bytes, not %u", r->id,
 			   (unsigned long long)c->wire.got, r->down_bytes);
 	r->answered = true;
+	c->interims = 0;
 	c->in_body = false;
 	c->answered++;
 	if (c->held == r && c->closing)
@@ -345,6 +349,7 @@ static bool hear_head(struct customer *c, struct slice rest)
 	}
 	if (expected(c)->minor == 0 || (status != 100 && status != 103))
 		town_wrong(c->town, "customer %u hears %d", c->number, status);
+	c->interims++;
 	if (c->held && status == 100)
 		say_held(c);
 	return true;
@@ -388,6 +393,7 @@ static void leave(struct customer *c)
 	timer_stop(w, &c->start);
 	timer_stop(w, &c->harm);
 	timer_stop(w, &c->body);
+	stand_end(&c->stand);
 	if (c->actor && c->actor->fd >= 0)
 		actor_vanish(c->actor);
 	town_mark(c->town, c->answered);
@@ -537,6 +543,7 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 
 		*r = (struct request){ .id = t->request_n++, .opens = i == 0 };
 		draw_request(t, r, i == c->n - 1, t->weather.ill_customers);
+		stand_draw(t, c, r);
 		c->requests[i] = r;
 	}
 	timer_init(&c->start, start_rang);

@@ -23,6 +23,7 @@ struct visit {
 	unsigned n;           /* requests that came */
 	enum play play;       /* of the last request */
 	struct timer later;
+	struct stand stand;
 };
 
 /* ---- answers ---------------------------------------------------------------- */
@@ -217,7 +218,11 @@ static void answer(struct visit *v, const struct request *asked)
 		answer_whole(v, &x, r);
 	if (r->play == PLAY_TWICE || r->play == PLAY_LONGER)
 		poison(v, &x);
-	say(v, &x);
+	if (r->stands_down && r->play == asked->play)
+		stand_begin(&v->stand, &v->server->town->requests[r->id], v->actor,
+			    WIRE_DOWN, &x);
+	else
+		say(v, &x);
 	after(v, r);
 }
 
@@ -427,6 +432,8 @@ static bool hear_one(struct visit *v)
 		town_wrong(v->server->town, "the body of request %u reaches an origin with %s",
 			   v->now->id, fault);
 	a->in_at += used;
+	v->now->up_got = v->wire.got;
+	v->now->up_open = v->wire.state == WIRE_CHUNK || v->wire.state == WIRE_CHUNK_END;
 	if (v->wire.state != WIRE_WHOLE)
 		return false;
 	request_whole(v);
@@ -607,6 +614,7 @@ void servers_done(struct town *t)
 		struct visit *v = LIST_ITEM(node, struct visit, node);
 
 		timer_stop(&t->sim.tick.wheel, &v->later);
+		stand_end(&v->stand);
 		v->actor->heard = NULL;
 		list_remove(&v->node);
 		free(v);

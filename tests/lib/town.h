@@ -87,6 +87,10 @@ struct request {
 	unsigned asked;       /* of caches: so many times */
 	bool poisoned;        /* its connection had spoken before it came */
 	bool opens;           /* the first of its customer */
+	struct customer *customer;
+	bool stands_up, stands_down; /* it is said, and answered, element by element */
+	uint64_t up_got;      /* of its body, by its origin */
+	bool up_open;         /* … in the middle of a chunk */
 	bool answered;
 	int status;
 };
@@ -106,6 +110,25 @@ enum manner {
 	MANNERS,
 };
 
+struct text {
+	char *at;
+	size_t n, room;
+};
+
+/* One who says a message element by element: see townstand.c. text.at NULL: nobody does. */
+struct stand {
+	struct town *town;
+	struct request *request;
+	struct actor *actor;
+	enum wire_way way;
+	struct text text;
+	size_t at;          /* up to where it was said */
+	bool in_body, chunked;
+	unsigned interims;
+	uint64_t got;       /* of the body, said */
+	struct timer timer;
+};
+
 struct customer {
 	struct town *town;
 	unsigned number, n, said, answered, depth;
@@ -117,6 +140,8 @@ struct customer {
 	struct request *held;  /* its head was said, its body waits for a 100 */
 	bool in_body, closing; /* the last head said that it ends */
 	struct wire wire;
+	unsigned interims;     /* 1xx before the answer that is due */
+	struct stand stand;
 	bool harmed, over;
 };
 
@@ -178,6 +203,7 @@ struct town {
 	uint64_t left_ms[TOWN_SOCKETS]; /* by socket: since when its client has left */
 	uint64_t opened_s;
 	bool draining, cut; /* the proxy was told to */
+	bool stands;        /* somebody says a message element by element */
 	bool closing;       /* the servers were freed */
 	bool link_stale;    /* a cache has ended one, see cache_rests() */
 	struct worker_stats stats;
@@ -220,15 +246,25 @@ void town_watch_free(struct town_watch *w);
 
 /* ---- text that grows -------------------------------------------------------- */
 
-struct text {
-	char *at;
-	size_t n, room;
-};
-
 void text_add(struct text *x, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_body(struct text *x, uint32_t id, enum wire_way way, uint64_t from, size_t n);
 void text_chunk(struct text *x, uint32_t id, enum wire_way way, uint64_t from, size_t n,
 		const char *extension);
+
+/* ---- townstand.c ------------------------------------------------------------ */
+
+void stand_draw(struct town *t, struct customer *c, struct request *r);
+
+/* Takes over the text. */
+void stand_begin(struct stand *s, struct request *r, struct actor *a, enum wire_way way,
+		 struct text *text);
+void stand_end(struct stand *s);
+
+/* It is not all said. */
+static inline bool stand_on(const struct stand *s)
+{
+	return s->text.at && s->at < s->text.n;
+}
 
 /* ---- customer.c ------------------------------------------------------------- */
 
