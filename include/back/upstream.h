@@ -62,6 +62,9 @@ enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEA
 enum lease_failure {
 	LEASE_NO_SERVER,       /* none of its names stands for anything */
 	LEASE_REFUSED,         /* no server took the connection */
+	LEASE_FORBIDDEN,       /* … because we may not connect to it */
+	LEASE_UNROUTABLE,      /* … because no way leads there */
+	LEASE_NO_SOCKET,       /* … because there was no descriptor or port for it */
 	LEASE_CONNECT_TIMEOUT, /* nor answered in time */
 	LEASE_QUEUE_FULL,
 	LEASE_QUEUE_TIMEOUT,

@@ -27,6 +27,7 @@ void sim_outside(struct io_loop *loop, int fd);
 struct sim_faults {
 	uint32_t accepts;  /* fail for lack of descriptors; who waited goes on waiting */
 	uint32_t connects; /* likewise, from whichever side */
+	int connect_error; /* of those that fail, instead of -EMFILE; 0: that */
 	uint32_t segments; /* are late by up to `late_ms` */
 	uint32_t late_ms;
 };

@@ -1,4 +1,6 @@
 /* An origin's life: connecting, leased, idle, ending. */
+#include <errno.h>
+
 #include "io/sock.h"
 #include "server.h"
 
@@ -105,6 +107,22 @@ static void connect_succeeded(struct origin *o)
 	lease_set(l, LEASE_READY);
 }
 
+static enum lease_failure failure_of(int error)
+{
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+		return LEASE_FORBIDDEN;
+	case -ENETUNREACH:
+	case -EHOSTUNREACH:
+	case -ENETDOWN:
+	case -EHOSTDOWN:
+	case -EAFNOSUPPORT:
+		return LEASE_UNROUTABLE;
+	}
+	return sock_shortage(error) && error != -EAGAIN ? LEASE_NO_SOCKET : LEASE_REFUSED;
+}
+
 static void connect_failed(struct origin *o)
 {
 	struct server *s = o->server;
@@ -121,7 +139,7 @@ static void connect_failed(struct origin *o)
 		server_failed(s);
 	}
 	l->origin = NULL;
-	l->failure = late ? LEASE_CONNECT_TIMEOUT : LEASE_REFUSED;
+	l->failure = late ? LEASE_CONNECT_TIMEOUT : failure_of(o->connect_result);
 	if (!lease_try(u, l))
 		lease_fail(l, (enum lease_failure)l->failure);
 }

@@ -56,7 +56,7 @@ static void sim_connect(struct io_loop *loop, struct io_connect *op)
 	struct slot *slot;
 
 	if (world_befalls(&s->world, s->connect_faults)) {
-		loop_finish_early(loop, &op->op, -EMFILE);
+		loop_finish_early(loop, &op->op, s->connect_error);
 		return;
 	}
 	slot = slot_take(s, &op->op);
@@ -658,6 +658,7 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	ASSERT(faults->segments == 0 || faults->late_ms > 0);
 	s->accept_faults = faults->accepts;
 	s->connect_faults = faults->connects;
+	s->connect_error = faults->connect_error ? faults->connect_error : -EMFILE;
 	s->world.late_one_in = faults->segments;
 	s->world.late_us = faults->late_ms * 1000ull;
 }

@@ -60,6 +60,7 @@ struct sim {
 	struct written *written;
 	unsigned written_n;
 	uint32_t accept_faults, connect_faults; /* one in so many */
+	int connect_error;
 	atomic_bool woken;
 };
 

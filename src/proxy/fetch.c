@@ -195,6 +195,12 @@ static enum ending ending_of_lease(const struct lease *l)
 		return ENDING_NO_SERVER;
 	case LEASE_REFUSED:
 		return ENDING_ORIGIN_REFUSED;
+	case LEASE_FORBIDDEN:
+		return ENDING_ORIGIN_FORBIDDEN;
+	case LEASE_UNROUTABLE:
+		return ENDING_ORIGIN_UNROUTABLE;
+	case LEASE_NO_SOCKET:
+		return ENDING_NO_SOCKET;
 	case LEASE_CONNECT_TIMEOUT:
 		return ENDING_ORIGIN_UNREACHED;
 	case LEASE_QUEUE_FULL:

@@ -231,6 +231,9 @@ static uint32_t condition_of(const struct fetch *f)
 {
 	switch ((unsigned)f->ending) {
 	case ENDING_ORIGIN_REFUSED:
+	case ENDING_ORIGIN_FORBIDDEN:
+	case ENDING_ORIGIN_UNROUTABLE:
+	case ENDING_NO_SOCKET:
 	case ENDING_ORIGIN_UNREACHED:
 		return 1u << CONFIG_RETRY_CONNECT;
 	case ENDING_ORIGIN_CLOSED:

@@ -1,5 +1,6 @@
 #include "probe.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -158,6 +159,14 @@ static void ask(struct probe *p)
 		lack_memory(p);
 }
 
+/* A unix socket, mostly. */
+static const char *words_of(int error)
+{
+	if (error == -EACCES)
+		return "Permission denied; open it to the user of the worker process ('user:')";
+	return strerror(-error);
+}
+
 static void connect_ended(struct probe *p)
 {
 	if (p->connect_result >= 0) {
@@ -170,7 +179,7 @@ static void connect_ended(struct probe *p)
 	else if (sock_shortage(p->connect_result))
 		leave_out(p);
 	else
-		decide(p, strerror(-p->connect_result));
+		decide(p, words_of(p->connect_result));
 	tick_bury(p->tick, &p->corpse);
 }
 

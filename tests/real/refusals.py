@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 
 import rig
 
@@ -146,6 +147,47 @@ def while_it_ends(config):
     client.close()
 
 
+def permissions(engine):
+    """Of a unix socket that is an upstream: told in the response, in the log and by the health
+    check, and not as a server that refuses."""
+    path, log = (os.path.join(rig.TMP, name + engine) for name in ("origin.sock", "access.log"))
+    os.chmod(rig.TMP, 0o755)
+    with socket.socket(socket.AF_UNIX) as origin:
+        origin.bind(path)
+        origin.listen()
+        os.chmod(path, 0o700)
+        proxy = rig.Fairlead(f"""upstreams:
+  app: {{ servers: ["unix:{path}"] }}
+  checked: {{ servers: ["unix:{path}"], health_check: {{ type: tcp, interval: 50ms }} }}
+  away: {{ servers: ["255.255.255.255:1"] }}
+routes:
+  - {{ prefix: /away, proxy: {{ upstream: away }} }}
+  - {{ prefix: /checked, proxy: {{ upstream: checked }} }}
+  - {{ prefix: /, proxy: {{ upstream: app }} }}
+access_log: {{ path: {log}, format: json }}
+""", engine=engine, workers=1)
+        answer = rig.get(proxy.port, "/")
+        rig.check((answer.status, answer.field("proxy-status")) ==
+                  (502, "fairlead; error=proxy_configuration_error"), str(answer.head))
+        rig.until(lambda: "no permission to connect" in open(log).read(), "a line in the log")
+        rig.until(lambda: proxy.said("Permission denied; open it to the user"), "its check")
+        answer = rig.get(proxy.port, "/away")
+        rig.check((answer.status, answer.field("proxy-status")) ==
+                  (502, "fairlead; error=destination_ip_unroutable"), str(answer.head))
+        os.chmod(path, 0o777)
+
+        def serve():
+            while True:
+                client, _ = origin.accept()
+                with client:
+                    if client.recv(65536):
+                        client.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        rig.until(lambda: rig.get(proxy.port, "/").status == 204, "the origin's response")
+        proxy.stop()
+
+
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin, None, "--engine", "epoll")
@@ -153,6 +195,9 @@ def main():
     for test in (paths, calls, upgrades, while_it_ends):
         test(config)
         print(test.__name__, flush=True)
+    if os.geteuid() == 0:
+        permissions("io_uring")
+        permissions("epoll")
 
 
 rig.main(main)

@@ -1,6 +1,7 @@
 /* A whole proxy: every way an exchange can end, and what its client is told. A failure says
  * its scene and seed; SEED=N runs that seed only.
  * timeout: 600 */
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -361,6 +362,42 @@ static void nameless(void **state)
 	assert_ended(&r, ENDING_NO_SERVER);
 	assert_status(&r, ask(&r, GET("/length/3")), 200, "Length: 3");
 	proxyrig_close(&r);
+}
+
+/* A connect that fails says of whom it tells something: us, the way there, or the server. */
+static void test_connect_errors(void **state)
+{
+	static const struct {
+		int error;
+		enum ending ending;
+		const char *told;
+	} rows[] = {
+		{ -EACCES, ENDING_ORIGIN_FORBIDDEN, "error=proxy_configuration_error" },
+		{ -EPERM, ENDING_ORIGIN_FORBIDDEN, "error=proxy_configuration_error" },
+		{ -ENETUNREACH, ENDING_ORIGIN_UNROUTABLE, "error=destination_ip_unroutable" },
+		{ -EHOSTUNREACH, ENDING_ORIGIN_UNROUTABLE, "error=destination_ip_unroutable" },
+		{ -EMFILE, ENDING_NO_SOCKET, "error=proxy_internal_error" },
+		{ -EADDRNOTAVAIL, ENDING_NO_SOCKET, "error=proxy_internal_error" },
+		{ -ECONNREFUSED, ENDING_ORIGIN_REFUSED, "error=connection_refused" },
+		{ -EAGAIN, ENDING_ORIGIN_REFUSED, "error=connection_refused" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct sim_faults faults = { .connects = 1, .connect_error = rows[i].error };
+		struct proxyrig r;
+		struct actor *a;
+
+		proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
+		a = actor_connect(&r.sim, PROXYRIG_PORT);
+		SIMRIG_UNTIL(&r.sim, r.stats.connections == 1, 1000);
+		sim_set_faults(r.sim.tick.loop, &faults);
+		actor_says(a, GET("/length/3"));
+		assert_status(&r, a, 502, rows[i].told);
+		assert_ended(&r, rows[i].ending);
+		sim_set_faults(r.sim.tick.loop, &(struct sim_faults){ 0 });
+		proxyrig_close(&r);
+	}
 }
 
 static void each_seed(void (*test)(struct proxyrig *r), const char *name,
@@ -1633,6 +1670,7 @@ static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_memory_short, failed_at),
 	cmocka_unit_test_teardown(test_few_buffers, failed_at),
 	cmocka_unit_test_teardown(test_drain, failed_at),
+	cmocka_unit_test_teardown(test_connect_errors, failed_at),
 	cmocka_unit_test_teardown(test_all_reached, failed_at),
 };
 
