@@ -58,11 +58,34 @@ struct forwarding {
 /* Is this one of forwarding.def? */
 bool forwarding_names(struct slice name);
 
+/* Most fields of a request are not, by first letter and length. */
+static inline bool forwarding_may_name(struct slice name)
+{
+	switch (name.ptr[0] | 0x20) {
+	case 'c':
+		return name.len == 9 || name.len == 16;
+	case 'f':
+		return name.len >= 9;
+	case 't':
+		return name.len == 14;
+	case 'x':
+		return name.len >= 8;
+	}
+	return false;
+}
+
 void forwarding_read(struct forwarding *f, const struct head *h,
 		     const struct forwarding_peer *peer);
 
+/* One of them: may it be forwarded as it is? */
+bool forwarding_passes(const struct forwarding *f, const struct field *field);
+
 /* May this field be forwarded as it is? */
-bool forwarding_keeps(const struct forwarding *f, const struct field *field);
+static inline bool forwarding_keeps(const struct forwarding *f, const struct field *field)
+{
+	return !forwarding_may_name(field->name) || !forwarding_names(field->name) ||
+	       forwarding_passes(f, field);
+}
 
 /* Writes X-Forwarded-For, -Proto, -Host and -Port; and Forwarded, where `rfc7239` says so or
  * a trusted peer's is continued. */

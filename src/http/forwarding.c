@@ -27,16 +27,8 @@ static bool begins_with(struct slice name, struct slice known)
 
 bool forwarding_names(struct slice name)
 {
-	/* Most fields of a request are told by their first letter. */
-	switch (name.ptr[0] | 0x20) {
-	case 'c':
-	case 'f':
-	case 't':
-	case 'x':
-		break;
-	default:
+	if (!forwarding_may_name(name))
 		return false;
-	}
 	for (size_t i = 0; i < COUNT(names); i++) {
 		struct slice known = names[i].name;
 		bool longer = name.len > known.len && names[i].more &&
@@ -48,10 +40,8 @@ bool forwarding_names(struct slice name)
 	return false;
 }
 
-bool forwarding_keeps(const struct forwarding *f, const struct field *field)
+bool forwarding_passes(const struct forwarding *f, const struct field *field)
 {
-	if (!forwarding_names(field->name))
-		return true;
 	if (!f->peer->trusted)
 		return false;
 	switch (field->header) {
@@ -254,6 +244,11 @@ void forwarding_read(struct forwarding *f, const struct head *h,
 	f->host = h->authority;
 	f->port.len = 0;
 	f->list.hops = f->elements.hops = 0;
+	if (!peer->trusted && h->authority.len > 0 &&
+	    !octet_is(h->authority.ptr[h->authority.len - 1], OCTET_DIGIT)) {
+		f->port = SLICE("80");
+		return;
+	}
 	if (peer->trusted)
 		believe(f, h);
 	if (f->port.len == 0)
@@ -349,14 +344,17 @@ static void for_emit(struct emit *e, const struct head *h, const struct forwardi
 {
 	bool chained = f->list.hops > 0 || f->elements.hops > 0;
 
+	if (!chained) {
+		emit_field(e, SLICE("X-Forwarded-For"), f->peer->text);
+		return;
+	}
 	emit_slice(e, SLICE("X-Forwarded-For: "));
 	if (f->list.hops > 0)
 		list_emit(e, h, f, false);
-	else if (f->elements.hops > 0)
+	else
 		addresses_emit(e, h, f);
-	if (!chained || peer_has_address(f)) {
-		if (chained)
-			emit_slice(e, SLICE(", "));
+	if (peer_has_address(f)) {
+		emit_slice(e, SLICE(", "));
 		emit_slice(e, f->peer->text);
 	}
 	emit_slice(e, SLICE("\r\n"));
