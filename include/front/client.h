@@ -66,6 +66,7 @@ struct client {
 	struct list node;    /* in front->all */
 	struct front *front;
 	void *exchange;      /* whoever answers; set between head_received and ended */
+	struct list held;    /* the asker's: what serves this client only, until it is gone */
 	struct reader reader;
 	struct writer writer;
 	struct peer peer;

@@ -18,6 +18,10 @@ struct reader {
 /* The next message begins. */
 void reader_init(struct reader *r);
 
+/* Between two requests: drops the empty lines that have come (RFC 9112 2.2); true: there is more
+ * than that, or than what may be half of one. */
+bool reader_request_begun(struct conn *c);
+
 /* Reads a head if all of it is there. On VERDICT_OK its slices point into the inbox
  * until reader_begin_body() is called. On VERDICT_BAD h->fault says why; out of
  * memory reads as FAULT_NO_MEMORY. What limits.lenient forgives a response, or its trailers, is

@@ -201,7 +201,7 @@ static bool next_request(struct client *c)
 	}
 	if (c->conn.eof || client_lost(c)) {
 		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
-	} else if (c->conn.inbox_bytes > 0 && c->state == CLIENT_IDLE) {
+	} else if (c->state == CLIENT_IDLE && reader_request_begun(&c->conn)) {
 		set_state(c, CLIENT_HEAD);
 		expect(c);
 	}
@@ -349,6 +349,7 @@ void client_open(struct front *f, int fd, const struct peer *peer)
 	c->peer = *peer;
 	task_init(&c->task, step);
 	list_init(&c->node);
+	list_init(&c->held);
 	list_append(&f->all, &c->node);
 	reader_init(&c->reader);
 	stat_add(&f->stats->connections, 1);
@@ -379,7 +380,7 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if (c->state == CLIENT_IDLE && !c->conn.inbox) {
+		if (c->state == CLIENT_IDLE && !reader_request_begun(&c->conn)) {
 			set_state(c, CLIENT_ENDING);
 			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
 				   f->linger_ms : DRAIN_LINGER_MS);

@@ -80,9 +80,26 @@ static enum verdict read_leniently(struct reader *r, struct conn *c, const struc
 	return v;
 }
 
+bool reader_request_begun(struct conn *c)
+{
+	for (;;) {
+		struct slice s = conn_peek(c);
+
+		if (s.len == 1 && s.ptr[0] == '\r' && c->inbox_bytes > 1 && conn_gather(c, 2))
+			s = conn_peek(c);
+		if (s.len == 0 || (s.len == 1 && s.ptr[0] == '\r'))
+			return false;
+		if (s.len < 2 || s.ptr[0] != '\r' || s.ptr[1] != '\n')
+			return true;
+		conn_consume(c, 2);
+	}
+}
+
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h)
 {
+	if (!reader_request_begun(c))
+		return VERDICT_MORE;
 	return read_head(r, c, l, h, head_parse_request);
 }
 

@@ -267,6 +267,40 @@ static void half_closed(struct room *r)
 }
 TEST(half_closed)
 
+/* Bytes that are to be ignored change no state: not a clock, not what is idle. */
+static void empty_lines(struct room *r)
+{
+	static const char *const texts[] = { "\r\n", "\r\n\r\n\r\n", "\r" };
+	size_t n;
+
+	actor_says(r->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&r->rig, r->peer->in_n == 40, 5000);
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		actor_says(r->peer, texts[i]);
+		simrig_run(&r->rig, 1100);
+		assert_int_equal(r->stats.connections_idle, 1);
+		assert_int_equal(r->peer->in_n, 40);
+	}
+	if (simrig_draw(&r->rig, 3) == 0) {
+		front_drain(&r->front);
+		SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 300);
+	} else if (simrig_draw(&r->rig, 2)) {
+		/* Its idle time began with the answer, and HEADER_MS has passed since the first. */
+		simrig_run(&r->rig, IDLE_MS - 3300 - 500);
+		assert_false(actor_over(r->peer));
+		SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	} else {
+		n = r->peer->in_n;
+		actor_says(r->peer, "\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+		SIMRIG_UNTIL(&r->rig, r->peer->in_n == n + 41, 500);
+		return;
+	}
+	assert_true(r->peer->eof);
+	assert_int_equal(r->peer->in_n, 40);
+	assert_int_equal(r->refused, 0);
+}
+TEST(empty_lines)
+
 static void closed_after_its_request(struct room *r)
 {
 	actor_says(r->peer, "GET /7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -590,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_pipelined),
 		cmocka_unit_test(test_one_after_the_other),
 		cmocka_unit_test(test_half_closed),
+		cmocka_unit_test(test_empty_lines),
 		cmocka_unit_test(test_closed_after_its_request),
 		cmocka_unit_test(test_crlf_after_its_body),
 		cmocka_unit_test(test_refused),
