@@ -10,6 +10,10 @@
  *                 └───────────────────────────────┴──▶ FAILED
  *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
  *
+ * An origin that was authenticated (lease.holds, upstream_hold()) is *held*: between leases it waits
+ * on a list of its holder, a client's connection, one for each upstream, and nobody else gets it. It
+ * counts as any other, ages as any idle one, and makes room where others wait for a connection.
+ *
  * A server is one address of one configured name: a name with three addresses is three
  * servers, each with the weight of the name. One that is no longer among them *leaves*: it is
  * asked nothing new, its idle origins end, the leased ones finish. What is configured is
@@ -47,7 +51,9 @@ struct origin {
 	struct reader reader;
 	struct writer writer;
 	struct task task;
-	struct list node;      /* on server->idle */
+	struct list node;      /* on server->idle, or server->held */
+	struct list hold;      /* idle and held: on its holder's list */
+	bool held;             /* it was authenticated: for its holder only, or for nobody */
 	struct server *server;
 	struct lease *lease;   /* who has it; NULL while idle or ending */
 	struct io_connect connect;
@@ -84,6 +90,8 @@ struct lease {
 	bool avoids;           /* `tried` has some that are merely to be avoided */
 	bool place;            /* it has one of those that `requests` limits */
 	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
+	struct list *holder;   /* likewise: whose held origins come first; NULL: nobody's */
+	bool holds;            /* likewise: the origin is the holder's from now on */
 	uint64_t since_ms;     /* in the line */
 	struct task *asker;    /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
@@ -166,6 +174,12 @@ bool upstream_has_other(const struct upstream *u, const struct tried *tried);
 
 /* Likewise, and nobody would wait for it: one with room, no backup. */
 bool upstream_has_spare(const struct upstream *u, const struct tried *tried);
+
+/* The origin of a lease that is READY is its holder's from now on. */
+void upstream_hold(struct lease *lease);
+
+/* Ends all that a holder holds. */
+void upstream_release(struct list *held);
 
 /* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
  * none. Or of one that is CONNECTING: no connection, in more time than there was. What says

@@ -77,6 +77,7 @@ struct worker_stats {
 	X(requests, counter, "Requests or calls sent")                               \
 	X(connections, gauge, "Connections open")                                    \
 	X(connections_idle, gauge, "Connections idle")                               \
+	X(connections_held, gauge, "Connections idle, and one client's: authenticated") \
 	X(connects, counter, "Connections opened")                                   \
 	X(connect_failures, counter, "Connections that could not be opened")         \
 	X(waiting, gauge, "Requests waiting for a connection")                       \

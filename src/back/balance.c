@@ -35,7 +35,8 @@ bool server_full(const struct server *s)
 
 	if (c->requests > 0 && s->row && s->places == 0 && !roster_has_room(s->row, c->requests))
 		return true;
-	return s->idle_n == 0 && c->connections > 0 && s->open_n >= c->connections;
+	return s->idle_n == 0 && s->held_n == 0 && c->connections > 0 &&
+	       s->open_n >= c->connections;
 }
 
 static bool is_down(const struct upstream *u, const struct server *s)

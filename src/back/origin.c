@@ -44,14 +44,28 @@ static const struct conn_events origin_events = {
 	.urgent = true,
 };
 
+static void leave_idle(struct origin *o)
+{
+	struct server *s = o->server;
+	struct upstream_stats *stats = s->upstream->stats;
+
+	list_remove(&o->node);
+	list_remove(&o->hold);
+	if (o->held) {
+		s->held_n--;
+		stat_sub(&stats->connections_held, 1);
+	} else {
+		s->idle_n--;
+		stat_sub(&stats->connections_idle, 1);
+	}
+}
+
 static void leave_server(struct origin *o)
 {
 	struct server *s = o->server;
 
 	if (o->state == ORIGIN_IDLE) {
-		list_remove(&o->node);
-		s->idle_n--;
-		stat_sub(&s->upstream->stats->connections_idle, 1);
+		leave_idle(o);
 	} else if (o->state == ORIGIN_LEASED) {
 		s->leased_n--;
 	}
@@ -185,6 +199,11 @@ static void was_given(struct lease *l, const struct server *s)
 	tried_add(&l->tried, s->id);
 }
 
+static bool was_given_before(const struct lease *l, const struct server *s)
+{
+	return tried_has(&l->tried, s->id);
+}
+
 /* A descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l)
 {
@@ -203,6 +222,7 @@ void origin_connect(struct server *s, struct lease *l)
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
 	list_init(&o->node);
+	list_init(&o->hold);
 	task_init(&o->task, origin_step);
 	list_init(&o->conn.corpse.node);
 	o->conn.corpse.bury = bury_unborn;
@@ -220,16 +240,31 @@ void origin_connect(struct server *s, struct lease *l)
 	io_connect(u->tick->loop, &o->connect, (const struct sockaddr *)&s->sa, s->len);
 }
 
+struct origin *origin_held(const struct upstream *u, const struct lease *l)
+{
+	if (!l->holder || l->fresh)
+		return NULL;
+	LIST_EACH(l->holder, node) {
+		struct origin *o = LIST_ITEM(node, struct origin, hold);
+
+		if (o->server->upstream == u && !is_stale(o) && !was_given_before(l, o->server))
+			return o;
+	}
+	return NULL;
+}
+
 void origin_lease(struct server *s, struct lease *l)
 {
-	struct origin *o = LIST_ITEM(s->idle.next, struct origin, node);
-	struct upstream *u = s->upstream;
+	origin_lease_held(LIST_ITEM(s->idle.next, struct origin, node), l);
+}
+
+void origin_lease_held(struct origin *o, struct lease *l)
+{
+	struct server *s = o->server;
 
 	was_given(l, s);
-	list_remove(&o->node);
-	s->idle_n--;
+	leave_idle(o);
 	s->leased_n++;
-	stat_sub(&u->stats->connections_idle, 1);
 	o->state = ORIGIN_LEASED;
 	o->lease = l;
 	o->requests++;
@@ -263,7 +298,24 @@ static uint64_t idle_ms(const struct origin *o)
 	return ms;
 }
 
-static void make_idle(struct origin *o)
+/* One of each upstream. */
+static void hold(struct origin *o, struct list *holder)
+{
+	struct server *s = o->server;
+
+	LIST_EACH(holder, node) {
+		struct origin *before = LIST_ITEM(node, struct origin, hold);
+
+		if (before->server->upstream == s->upstream)
+			origin_end(before);
+	}
+	list_append(holder, &o->hold);
+	list_prepend(&s->held, &o->node);
+	s->held_n++;
+	stat_add(&s->upstream->stats->connections_held, 1);
+}
+
+static void make_idle(struct origin *o, struct list *holder)
 {
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
@@ -271,22 +323,36 @@ static void make_idle(struct origin *o)
 	o->state = ORIGIN_IDLE;
 	o->lease = NULL;
 	s->leased_n--;
-	s->idle_n++;
-	list_prepend(&s->idle, &o->node);
-	stat_add(&u->stats->connections_idle, 1);
+	if (o->held) {
+		hold(o, holder);
+	} else {
+		s->idle_n++;
+		list_prepend(&s->idle, &o->node);
+		stat_add(&u->stats->connections_idle, 1);
+	}
 	o->conn.timer.expired = idle_timer_expired;
 	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_ms(o));
 	upstream_serve_line(u);
 }
 
-void origin_take_back(struct origin *o, bool reusable)
+/* To be used again by those who may. */
+static bool is_wanted(const struct origin *o, const struct list *holder)
+{
+	const struct server *s = o->server;
+
+	if (o->held)
+		return holder != NULL;
+	return s->idle_n < s->upstream->config.keepalive || !list_empty(&s->upstream->line);
+}
+
+void origin_take_back(struct origin *o, bool reusable, struct list *holder)
 {
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
 	if (reusable && !u->closing && !s->leaving && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
-	    idle_ms(o) > 0 && (s->idle_n < u->config.keepalive || !list_empty(&u->line))) {
-		make_idle(o);
+	    idle_ms(o) > 0 && is_wanted(o, holder)) {
+		make_idle(o, holder);
 	} else {
 		origin_end(o);
 		upstream_serve_line(u);

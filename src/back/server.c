@@ -78,6 +78,7 @@ static struct server *server_new(struct upstream *u, const char *name,
 	s->sa = a->sa;
 	s->len = a->len;
 	list_init(&s->idle);
+	list_init(&s->held);
 	list_init(&s->node);
 	list_init(&s->corpse.node);
 	s->corpse.bury = bury;
@@ -110,6 +111,8 @@ static void leave(struct server *s)
 		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
 	s->places = 0;
 	LIST_EACH(&s->idle, node)
+		origin_end(LIST_ITEM(node, struct origin, node));
+	LIST_EACH(&s->held, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	list_append(&u->leaving, &s->node);
 	if (s->origin_n == 0)

@@ -8,6 +8,8 @@ struct server {
 	struct upstream *upstream;
 	struct list idle;     /* last returned first */
 	uint32_t idle_n;
+	struct list held;     /* idle ones that are a client's alone, likewise */
+	uint32_t held_n;
 	uint32_t open_n;      /* connecting, leased or idle */
 	uint32_t leased_n;
 	uint32_t busy_n;      /* leases it was given to that did not come back */
@@ -149,11 +151,16 @@ void server_origin_dead(struct server *s);
 /* Opens one for the lease; a descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l);
 
-/* The one that was idle for the shortest time goes to the lease; there is one. */
+/* The one that was idle for the shortest time, of which there is one, or one that is held, goes to
+ * the lease. */
 void origin_lease(struct server *s, struct lease *l);
+void origin_lease_held(struct origin *o, struct lease *l);
 
-/* Its lease is over: idle if it may be used again, else it ends. */
-void origin_take_back(struct origin *o, bool reusable);
+/* What the lease's holder holds of this upstream; NULL: nothing. */
+struct origin *origin_held(const struct upstream *u, const struct lease *l);
+
+/* Its lease is over: idle if it may be used again, of its holder if it is held, else it ends. */
+void origin_take_back(struct origin *o, bool reusable, struct list *holder);
 
 void origin_end(struct origin *o);
 

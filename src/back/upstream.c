@@ -106,9 +106,12 @@ static bool join_line(struct upstream *u, struct lease *l)
 /* Who wants a new connection where idle ones stand at the limit takes the place of one. */
 static void make_room(const struct upstream *u, struct server *s, const struct lease *l)
 {
-	if (l->fresh && s->idle_n > 0 && u->config.connections > 0 &&
-	    s->open_n >= u->config.connections)
+	if (u->config.connections == 0 || s->open_n < u->config.connections)
+		return;
+	if (l->fresh && s->idle_n > 0)
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
+	else if (s->held_n > 0)
+		origin_end(LIST_ITEM(s->held.prev, struct origin, node));
 }
 
 /* ---- places --------------------------------------------------------------- */
@@ -169,12 +172,27 @@ static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t
 	return true;
 }
 
+/* False: its server has no place now. */
+static bool give_held(struct origin *o, struct lease *l)
+{
+	if (!server_give(o->server, l))
+		return false;
+	if (l->state == LEASE_WAITING)
+		leave_line(l);
+	origin_lease_held(o, l);
+	return true;
+}
+
 /* False: every server was tried. */
 bool lease_try(struct upstream *u, struct lease *l)
 {
+	struct origin *held = origin_held(u, l);
 	bool untried = false;
-	struct server *s = server_choose(u, l, &untried);
+	struct server *s;
 
+	if (held)
+		return give_held(held, l) || join_line(u, l);
+	s = server_choose(u, l, &untried);
 	if (!untried)
 		return false;
 	if (!s || !give(u, s, l, 1))
@@ -208,9 +226,13 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 /* False: it stays in line. */
 static bool serve(struct upstream *u, struct lease *l)
 {
+	struct origin *held = origin_held(u, l);
 	bool untried = false;
-	struct server *s = server_choose(u, l, &untried);
+	struct server *s;
 
+	if (held)
+		return give_held(held, l);
+	s = server_choose(u, l, &untried);
 	if (untried)
 		return s && give(u, s, l, u->line_n);
 	leave_line(l);
@@ -297,7 +319,8 @@ void upstream_return(struct lease *l, bool reusable)
 		server_give_back(o->server, l);
 		l->origin = NULL;
 		l->state = LEASE_NONE;
-		origin_take_back(o, reusable);
+		o->held |= l->holds;
+		origin_take_back(o, reusable, l->holder);
 		break;
 	case LEASE_NONE:
 	case LEASE_FAILED:
@@ -305,6 +328,17 @@ void upstream_return(struct lease *l, bool reusable)
 	}
 	l->origin = NULL;
 	l->state = LEASE_NONE;
+}
+
+void upstream_hold(struct lease *l)
+{
+	l->origin->held = true;
+}
+
+void upstream_release(struct list *held)
+{
+	LIST_EACH(held, node)
+		origin_end(LIST_ITEM(node, struct origin, hold));
 }
 
 static void step(struct task *task)
@@ -363,6 +397,14 @@ bool upstream_evict(struct upstream *u)
 			return true;
 		}
 	}
+	for (unsigned i = 0; i < u->server_n; i++) {
+		struct server *s = u->servers[i];
+
+		if (s->held_n > 0) {
+			origin_end(LIST_ITEM(s->held.prev, struct origin, node));
+			return true;
+		}
+	}
 	return false;
 }
 
@@ -382,6 +424,9 @@ void upstream_close(struct upstream *u)
 	u->closing = true;
 	for (unsigned i = 0; i < u->server_n; i++)
 		LIST_EACH(&u->servers[i]->idle, node)
+			origin_end(LIST_ITEM(node, struct origin, node));
+	for (unsigned i = 0; i < u->server_n; i++)
+		LIST_EACH(&u->servers[i]->held, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
 }
 

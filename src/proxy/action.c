@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "identity.h"
 #include "join.h"
 #include "route/variable.h"
 #include "tries.h"
@@ -106,6 +107,8 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 			.length = h->length,
 			.key = key,
 			.first = x->client->requests == 1,
+			.holder = &x->client->held,
+			.holds = identity_shown(h),
 		}, &x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);

@@ -449,10 +449,11 @@ static void gone(struct client *c)
 	struct exchange *x = c->exchange;
 
 	c->exchange = NULL;
-	if (!x)
-		return;
-	count_what_left(x);
-	let_go(x, ENDING_SHUT_DOWN);
+	if (x) {
+		count_what_left(x);
+		let_go(x, ENDING_SHUT_DOWN);
+	}
+	upstream_release(&c->held);
 }
 
 const struct client_events exchange_client_events = {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "http/lenient.h"
+#include "identity.h"
 
 static struct tick *tick_of(const struct fetch *f)
 {
@@ -362,6 +363,8 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		return;
 	}
 	f->status = (uint16_t)h->status;
+	if (identity_asked(h))
+		upstream_hold(&f->lease);
 	o->idle_s = h->idle_s;
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
 	upstream_answered(&f->lease, h->status);
@@ -481,6 +484,8 @@ struct fetch *fetch_origin(struct generation *g, const struct question *q, struc
 	f->length = q->length;
 	f->avoid = q->avoid;
 	f->lease.key = q->key;
+	f->lease.holder = q->holder;
+	f->lease.holds = q->holds;
 	upstream_lease(f->upstream, &f->lease, q->avoid, wants_fresh(f->config, q), asker);
 	return f;
 }

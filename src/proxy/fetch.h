@@ -73,6 +73,8 @@ struct question {
 	uint64_t key;          /* what the upstream's `hash` came to; 0: nothing */
 	const struct tried *avoid; /* lives as long as the fetch; may be NULL */
 	bool first;            /* the client asked nothing before it on its connection */
+	struct list *holder;   /* of the client: its authenticated connections; NULL: none stays */
+	bool holds;            /* what it is sent on is authenticated with it (identity.h) */
 };
 
 /* NULL: out of memory. */

@@ -105,6 +105,9 @@ void hedge_plan(struct tries *t)
 	const struct config_hedge *hedged = t->route->hedge;
 	uint64_t now_ms = t->exchange->proxy->tick->now_ms, bound_us;
 
+	/* On another connection it would be another identity. */
+	if (t->holds || !list_empty(&x->client->held))
+		return;
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
 	    !method_safe((enum method)t->method))
 		return;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "action.h"
+#include "identity.h"
 
 struct part {
 	const struct config_part *config;
@@ -12,6 +13,7 @@ struct part {
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* by which its server is chosen */
+	bool holds;           /* see struct question */
 	bool done;
 	int status;           /* of the answer; 200 for a value */
 	char *bytes;          /* of its body, as far as they came */
@@ -58,6 +60,7 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
+	part->holds = identity_shown(view->head);
 	part->hash = action_hash(j->exchange->generation, view, config->proxy.upstream);
 	make_plain(&h);
 	h.method = METHOD_GET;
@@ -85,6 +88,7 @@ static bool ask(struct join *j, struct part *part)
 			.method = METHOD_GET,
 			.framing = FRAMING_NONE,
 			.key = part->hash,
+			.holds = part->holds,
 		}, asker);
 		part->request = NULL;
 	}

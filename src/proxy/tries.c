@@ -4,6 +4,7 @@
 
 #include "desk.h"
 #include "hedge.h"
+#include "identity.h"
 
 /* A pause grows up to so many doublings. */
 #define DOUBLINGS_MAX 4
@@ -124,6 +125,8 @@ struct fetch *tries_ask(struct tries *t)
 		.key = t->key,
 		.avoid = &t->tried,
 		.first = x->client->requests == 1,
+		.holder = &x->client->held,
+		.holds = t->holds,
 	}, &x->client->task);
 }
 
@@ -157,6 +160,7 @@ void tries_begin(struct exchange *x, struct buf *request, uint64_t key, const st
 	t->method = (uint8_t)h->method;
 	t->framing = (uint8_t)h->framing;
 	t->length = h->length;
+	t->holds = identity_shown(h);
 	t->since_ms = p->tick->now_ms;
 	timer_init(&t->timer, rang);
 	if (retry)

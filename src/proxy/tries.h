@@ -48,6 +48,7 @@ struct tries {
 	uint8_t pauses;
 	bool in_line;           /* waits for a connection, which has a timeout of its own */
 	bool rang;
+	bool holds;             /* see struct question */
 	bool complete;          /* the request's end was sent */
 	struct tried tried;     /* servers */
 };

@@ -220,6 +220,9 @@ static void play(struct actor *a, const char *path, const char *body, const char
 		snprintf(head, sizeof(head), "HTTP/1.1 %zu Some\r\n%s\r\n", n,
 			 n == 204 || n == 304 ? "" : "Content-Length: 0\r\n");
 		actor_says(a, head);
+	} else if (is(path, "/ntlm")) {
+		actor_says(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
+			      "Content-Length: 0\r\n\r\n");
 	} else if (is(path, "/interim/")) {
 		play_interim(a, (unsigned)n);
 	} else if (is(path, "/more")) {

@@ -19,6 +19,7 @@ struct visit {
 	bool answered;        /* `now` was, before it was whole */
 	bool last;            /* no further request may come */
 	bool spoke;           /* without having been asked */
+	unsigned holder;      /* it is authenticated: the customer + 1 */
 	bool rests;           /* ends with the request at hand, without an answer */
 	unsigned n;           /* requests that came */
 	enum play play;       /* of the last request */
@@ -46,7 +47,9 @@ static void head(struct town *t, struct text *x, const struct request *r, const 
 
 static const char *length_status(const struct request *r)
 {
-	return r->play == PLAY_BUSY ? "503 Busy" : "200 OK";
+	if (r->play == PLAY_BUSY)
+		return "503 Busy";
+	return r->ntlm ? "401 Unauthorized\r\nWWW-Authenticate: NTLM" : "200 OK";
 }
 
 static void length_head(struct town *t, struct text *x, const struct request *r)
@@ -216,6 +219,8 @@ static void answer(struct visit *v, const struct request *asked)
 		answer_broken(v, &x, r);
 	else
 		answer_whole(v, &x, r);
+	if (x.n > 0 && memmem(x.at, x.n, "\r\nWWW-Auth", 10))
+		v->holder = r->customer + 1;
 	if (r->play == PLAY_TWICE || r->play == PLAY_LONGER)
 		poison(v, &x);
 	if (r->stands_down && r->play == asked->play)
@@ -336,6 +341,8 @@ static void count(struct visit *v, struct request *r)
 	town_note(t, "an origin of upstream %u is asked %u", v->server->upstream, r->id);
 	if (v->last)
 		town_wrong(t, "request %u comes where the origin has said its last", r->id);
+	if (v->holder > 0 && v->holder != r->customer + 1)
+		town_wrong(t, "request %u comes as another customer's", r->id);
 	if (v->server->shop != SHOP_OPEN)
 		town_wrong(t, "request %u comes to a closed shop", r->id);
 	if (!may_go_out(v, r))

@@ -264,6 +264,46 @@ def last_in_first_out(r):
     done(c2, o2)
 
 
+ASKS = ("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: NTLM\r\n"
+        "Content-Length: 0\r\n\r\n")
+
+
+def asked_on(client, origin, request):
+    client.send(request)
+    equal(origin.head()[0], request.split("\r\n")[0])
+    origin.send(OK)
+    client.until("ok")
+
+
+def identity_of_one_client(r):
+    """A connection that was authenticated serves its client only, and ends with it."""
+    a, o = r.ask(get("/a1"))
+    o.head()
+    o.send(ASKS)
+    equal(a.head()[0], "HTTP/1.1 401 Unauthorized")
+    b, p = r.ask(get("/b1"))    # a connection of its own
+    equal(p.head()[0], "GET /b1 HTTP/1.1")
+    p.send(OK)
+    b.until("ok")
+    asked_on(a, o, get("/a2", "Authorization: NTLM TlRM\r\n"))
+    asked_on(a, o, get("/a3"))
+    a.close()
+    equal(o.rest()[0], b"")
+    o.close()
+    # Credentials on one that was shared.
+    asked_on(b, p, get("/b2", "Authorization: Negotiate YII=\r\n"))
+    c, q = r.ask(get("/c1"))
+    q.head()
+    q.send(OK)
+    c.until("ok")
+    asked_on(b, p, get("/b3"))
+    p.close()
+    rig.time.sleep(0.1)
+    asked_on(b, q, get("/b4"))
+    c.close()
+    done(b, q)
+
+
 def idle_limit(r):
     """Of two that come idle, keepalive: 1 keeps one."""
     (c1, o1), (c2, o2) = r.ask(get("/few/1")), r.ask(get("/few/2"))
@@ -582,7 +622,7 @@ def logged(r):
 
 
 CASES = (fields_in_order, chunks_anew, trailers, trailers_to_1_0, byte_by_byte,
-         pipelined_deep, last_in_first_out, idle_limit, surplus_is_nobodys,
+         pipelined_deep, last_in_first_out, identity_of_one_client, idle_limit, surplus_is_nobodys,
          nothing_behind_close, tunnel_half_closed_by_client,
          tunnel_half_closed_by_origin, tunnel_reset, request_behind_refused_upgrade,
          half_closed_client_is_answered, client_that_closed_has_left,

@@ -448,6 +448,66 @@ static void test_queue(void **state)
 	assert_true(reached[ENDING_QUEUE_LATE]);
 }
 
+/* ---- connections that are one client's --------------------------------------- */
+
+static void assert_next(struct proxyrig *r, struct actor *a, const char *request)
+{
+	size_t n = a->in_n;
+
+	actor_says(a, request);
+	SIMRIG_UNTIL(&r->sim, a->in_n > n && r->stats.exchanges == 0, 2000);
+}
+
+/* Nobody else is asked for on it; it ages as any idle one, or ends with its client. */
+static void identity(struct proxyrig *r)
+{
+	struct actor *a = ask(r, GET("/ntlm")), *b;
+	const struct upstream_stats *stats = &r->upstream_stats[0];
+
+	SIMRIG_UNTIL(&r->sim, stats->connections_held == 1, 1000);
+	b = ask(r, GET("/length/5"));
+	assert_status(r, b, 200, "Length: 5");
+	assert_int_equal(r->origins[0].accepted, 2);
+	assert_next(r, a, GET("/length/7"));
+	assert_next(r, a, GET("/length/7"));
+	assert_int_equal(r->origins[0].accepted, 2);
+	SIMRIG_UNTIL(&r->sim, stats->connections_held == 1 && stats->connections_idle == 1, 500);
+	if (simrig_draw(&r->sim, 2)) {
+		actor_close(a);
+		SIMRIG_UNTIL(&r->sim, stats->connections_held == 0, 500);
+	} else {
+		SIMRIG_UNTIL(&r->sim, stats->connections == 0, 70000);
+	}
+}
+
+/* With room for one connection it gives way, and comes anew. */
+static void identity_at_the_limit(struct proxyrig *r)
+{
+	struct actor *a = ask(r, GET("/ntlm")), *b;
+	const struct upstream_stats *stats = &r->upstream_stats[0];
+
+	for (unsigned i = 0; i < 3; i++) {
+		SIMRIG_UNTIL(&r->sim, stats->connections_held == 1, 1000);
+		b = ask(r, GET("/length/5"));
+		assert_status(r, b, 200, "Length: 5");
+		assert_int_equal(r->origins[0].accepted, i + 2);
+		assert_int_equal(stats->connections_held, 0);
+		actor_close(b);
+		SIMRIG_UNTIL(&r->sim, stats->connections_idle == 1, 500);
+		assert_next(r, a, "GET /ntlm HTTP/1.1\r\nHost: app\r\n"
+				  "Authorization: NTLM x\r\n\r\n");
+		assert_int_equal(r->origins[0].accepted, i + 2);
+	}
+}
+
+static void test_identity(void **state)
+{
+	(void)state;
+	each_seed(identity, "identity", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(identity_at_the_limit, "identity at the limit",
+		  (struct proxyrig_options){ .upstream = "    connections: 1\n" });
+}
+
 /* ---- clients that leave ------------------------------------------------------ */
 
 /* Who has left is out of the queue, and never asked of an origin. */
@@ -1642,6 +1702,7 @@ static void test_all_reached(void **state)
 
 static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_queue, failed_at),
+	cmocka_unit_test_teardown(test_identity, failed_at),
 	cmocka_unit_test_teardown(test_left, failed_at),
 	cmocka_unit_test_teardown(test_not_reached, failed_at),
 	cmocka_unit_test_teardown(test_origin_deaf, failed_at),
