@@ -75,6 +75,63 @@ static void test_errors(void **state)
 	}
 }
 
+/* What is wrong, what of the error names the remedy, and the same with the remedy. */
+static const struct {
+	const char *wrong, *remedy, *mended;
+} remedies[] = {
+	{ "listen: [\"127.0.0.1\"]\n" UPSTREAMS ROUTES, "write 127.0.0.1:PORT",
+	  "listen: [127.0.0.1:8080]\n" UPSTREAMS ROUTES },
+	{ "listen: [\"::1:80\"]\n" UPSTREAMS ROUTES, "write \"[::1]:80\"",
+	  "listen: [\"[::1]:80\"]\n" UPSTREAMS ROUTES },
+	{ "listen: [\"unix:x\"]\n" UPSTREAMS ROUTES, "write unix:/PATH",
+	  "listen: [\"unix:/x\"]\n" UPSTREAMS ROUTES },
+	{ GOOD "workrs: 2\n", "write 'workers'", GOOD "workers: 2\n" },
+	{ GOOD "workers: x\n", "write 1 to 256, or auto", GOOD "workers: auto\n" },
+	{ GOOD "engine: uring\n", "write auto, io_uring or epoll", GOOD "engine: io_uring\n" },
+	{ GOOD "user: 4000000001\n", "write 'group: NUMBER' as well",
+	  GOOD "user: 4000000001\ngroup: 4000000001\n" },
+	{ GOOD "limits: { header_timeout: 10 }\n", "write 10s",
+	  GOOD "limits: { header_timeout: 10s }\n" },
+	{ GOOD "limits: { request_head: 16KB }\n", "write 16KiB",
+	  GOOD "limits: { request_head: 16KiB }\n" },
+	{ GOOD "limits: { window: 2MiB, buffers: 1MiB }\n", "a smaller window, or more buffers",
+	  GOOD "limits: { window: 2MiB, buffers: 4MiB }\n" },
+	{ LISTEN UPSTREAMS "routes: [{ path: d, proxy: { upstream: app } }]\n", "write '/d'",
+	  LISTEN UPSTREAMS "routes: [{ path: /d, proxy: { upstream: app } }]\n" },
+	{ LISTEN UPSTREAMS "routes: [{ path: /e/../f%7e, proxy: { upstream: app } }]\n",
+	  "write '/f~'", LISTEN UPSTREAMS "routes: [{ path: /f~, proxy: { upstream: app } }]\n" },
+	{ LISTEN UPSTREAMS "routes: [{ path: /c, proxy: { upstream: ap } }]\n", "write 'app'",
+	  LISTEN UPSTREAMS "routes: [{ path: /c, proxy: { upstream: app } }]\n" },
+	{ GOOD "resolver: dns.example\n", "write 127.0.0.1:53 or \"[::1]:53\"",
+	  GOOD "resolver: [127.0.0.1:53, \"[::1]:53\"]\n" },
+};
+
+/* No error is left; a warning may be. */
+static bool is_read(const char *text)
+{
+	FILE *out = fopen("/dev/null", "w");
+	struct config *c = config_read_text("some.yaml", slice_of(text), out);
+	bool good = c != NULL;
+
+	fclose(out);
+	config_free(c);
+	return good;
+}
+
+static void test_remedies(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(remedies); i++) {
+		char *errors = errors_of(slice_of(remedies[i].wrong));
+
+		if (!strstr(errors, remedies[i].remedy))
+			fail_msg("%s: %s", remedies[i].remedy, errors);
+		if (!is_read(remedies[i].mended))
+			fail_msg("%s: does not help", remedies[i].remedy);
+		free(errors);
+	}
+}
+
 static void test_unresolvable(void **state)
 {
 	/* No label is that long, so no server is asked. */
@@ -251,6 +308,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_remedies),
 		cmocka_unit_test(test_unresolvable),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_limits),
