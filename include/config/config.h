@@ -38,6 +38,7 @@ struct config_address {
 	socklen_t len;
 	uint16_t weight; /* of a server of a service (SRV), multiplies that of the name; 0: 1 */
 	uint8_t half;    /* of "listen: PORT", which is both families: enum config_half */
+	bool paths_strict; /* of `listen`: see path_is_plain() */
 };
 
 /* Who may connect to a unix socket that is listened on: as written ("": not said), and what that
@@ -47,6 +48,7 @@ struct config_rights {
 	const struct config_address *address;
 	const char *mode, *owner, *group;
 	uint32_t bits, uid, gid;
+	bool paths_strict; /* as written beside them; see config_address */
 };
 
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };

@@ -76,6 +76,7 @@ struct client {
 	bool body_wanted;    /* the exchange waits for its body */
 	bool body_flows;     /* it is pulled; else what comes waits, whatever it is */
 	bool tunnel;         /* what comes is no request any more */
+	bool paths_strict;   /* for who answers: it came where `paths: strict` was written */
 	bool trusted;        /* its word on who asks is taken, */
 	uint32_t trusted_by; /* as the generation of this number has it; 0: not looked up */
 	bool fin_ends;       /* the asker's: it lets go of a client that has left, and is stepped
@@ -103,8 +104,8 @@ static inline bool front_idle(const struct front *f)
 	return list_empty(&f->all);
 }
 
-/* Takes over an accepted socket. Out of memory: closes it. */
-void client_open(struct front *f, int fd, const struct peer *peer);
+/* Takes over an accepted socket. Out of memory: closes it, and returns NULL. */
+struct client *client_open(struct front *f, int fd, const struct peer *peer);
 
 /* The head was understood: its body begins. */
 void client_begin_body(struct client *c, const struct head *h);

@@ -4,6 +4,8 @@
 #ifndef HTTP_PATH_H
 #define HTTP_PATH_H
 
+#include <stdbool.h>
+
 #include "base/slice.h"
 
 /* Writes the normal form of `path` to `out` (room for path.len bytes) and returns
@@ -11,6 +13,12 @@
  * copied). Percent-encoded bytes that stay encoded get upper-case digits; an encoded
  * slash stays encoded. A path never climbs above "/". */
 size_t path_normalize(char *out, struct slice path);
+
+/* Every server reads the path in the same way (`paths: strict`): no empty segment, no ";" or "\",
+ * no control character; encoded none of these, no "/", and no dot of a dot segment. Dot segments
+ * that are written as such are no matter: routes see what they come to, and so do servers.
+ * `path` is valid. */
+bool path_is_plain(struct slice path);
 
 /* Percent-decodes everything; returns the length (<= text.len), or -1 at a malformed
  * "%". `plus`: "+" becomes a space (query strings). */

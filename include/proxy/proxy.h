@@ -84,8 +84,8 @@ bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstr
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up);
 
-/* A connection was accepted. */
-void proxy_accepted(struct proxy *p, int fd, const struct peer *peer);
+/* A connection was accepted, where `paths: strict` is written or not. */
+void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict);
 
 /* Finishes what is in flight and takes no more requests. */
 void proxy_drain(struct proxy *p);

@@ -33,6 +33,7 @@ struct door {
 	struct list node;
 	unsigned number;             /* of its address, as the supervisor counts them */
 	int fd;
+	bool paths_strict;           /* of its address, by the newest edition */
 	struct listener listener;    /* once it was opened */
 };
 
@@ -58,6 +59,8 @@ struct edition {
 	struct account **accounts;   /* by index of config->upstreams */
 	struct names *accounts_of;   /* all editions */
 	unsigned kept_n;
+	unsigned number_n;
+	unsigned *numbers;           /* of the addresses of its doors, as configured */
 	unsigned *kept;              /* numbers of the addresses whose doors stay open */
 	unsigned over_n, passed_n, worker_n; /* workers */
 	unsigned readers_n;          /* who read its metrics just now */
@@ -86,6 +89,13 @@ void edition_free(struct edition *e);
 
 /* New lengths of lines count from now on. */
 void edition_current(struct editions *all, struct edition *e);
+
+/* A door of this number is one of its. */
+void edition_note(struct edition *e, unsigned number);
+
+/* `paths: strict` is written of the address of this number. Where some address could not be
+ * opened, so that it is not known which is which: of any. */
+bool edition_paths_strict(const struct edition *e, unsigned number);
 
 /* Its doors of this number stay as they are. */
 bool edition_keeps(const struct edition *e, unsigned number);

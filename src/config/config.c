@@ -102,7 +102,7 @@ static const struct node *unwrap(struct reader *r, const struct node *n, struct 
 static void listen_read(struct reader *r, const struct node *n)
 {
 	const struct config *c = r->config;
-	struct config_rights rights;
+	struct config_rights rights = { .paths_strict = false };
 	struct found found = { { NULL } };
 	const struct node *address = unwrap(r, n, &found, &rights);
 	unsigned before = c->listen_n;
@@ -116,6 +116,8 @@ static void listen_read(struct reader *r, const struct node *n)
 		listen_both(r, address, port);
 	else
 		listen_at(r, address, CONFIG_WHOLE);
+	for (unsigned i = before; i < c->listen_n; i++)
+		c->listens[i].paths_strict = rights.paths_strict;
 	if (c->listen_n > before)
 		rights_read(r, &found, &c->listens[before], &rights);
 }
@@ -140,6 +142,10 @@ static void admin_read(struct reader *r, const struct node *n)
 	struct found found = { { NULL } };
 
 	n = unwrap(r, n, &found, &rights);
+	if (found.nodes[KEY_listen_paths])
+		report_error(&r->report, found.nodes[KEY_listen_paths]->key->at,
+			     "'paths' is about what is routed, and 'admin' routes nothing; "
+			     "remove it");
 	r->config->has_admin = n && address_read(r, n, a);
 	if (!r->config->has_admin)
 		return;

@@ -308,6 +308,8 @@ static void print_listen(FILE *out, const struct config *c, const struct config_
 	fputs(INDENT "- ", out);
 	print_text(out, "address",
 		   slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
+	if (a->paths_strict)
+		fputs(INDENT INDENT "paths: strict\n", out);
 	print_rights(out, c, a, 2);
 }
 

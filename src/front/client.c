@@ -335,7 +335,7 @@ void client_evict(struct client *c)
 
 /* ---- all clients of a worker ---------------------------------------------- */
 
-void client_open(struct front *f, int fd, const struct peer *peer)
+struct client *client_open(struct front *f, int fd, const struct peer *peer)
 {
 	struct client *c = slab_take(&f->clients);
 
@@ -343,7 +343,7 @@ void client_open(struct front *f, int fd, const struct peer *peer)
 		io_close(f->tick->loop, fd);
 		if (f->quota)
 			quota_put(f->quota);
-		return;
+		return NULL;
 	}
 	c->front = f;
 	c->peer = *peer;
@@ -360,6 +360,7 @@ void client_open(struct front *f, int fd, const struct peer *peer)
 	c->state = CLIENT_IDLE;
 	c->since_ms = f->tick->now_ms;
 	expect(c);
+	return c;
 }
 
 void front_init(struct front *f)

@@ -42,6 +42,48 @@ size_t path_normalize(char *out, struct slice path)
 	return n;
 }
 
+/* "." or ".." of which a dot is encoded. */
+static bool hides_dots(struct slice segment)
+{
+	size_t dots = 0, i = 0;
+
+	while (i < segment.len) {
+		int value = segment.ptr[i] == '%' ? octet_percent(segment, i) : segment.ptr[i];
+
+		if (value != '.' || ++dots > 2)
+			return false;
+		i += segment.ptr[i] == '%' ? 3 : 1;
+	}
+	return dots > 0 && segment.len > dots;
+}
+
+static bool segment_is_plain(struct slice segment)
+{
+	for (size_t i = 0; i < segment.len; i++) {
+		int value = segment.ptr[i] == '%' ? octet_percent(segment, i) : segment.ptr[i];
+
+		if (value < 0x20 || value == 0x7f || value == ';' || value == '\\' || value == '/')
+			return false;
+		i += segment.ptr[i] == '%' ? 2 : 0;
+	}
+	return !hides_dots(segment);
+}
+
+bool path_is_plain(struct slice path)
+{
+	while (path.len > 0 && path.ptr[0] == '/') {
+		struct slice rest = slice_after(path, 1);
+		const char *slash = rest.len > 0 ? memchr(rest.ptr, '/', rest.len) : NULL;
+		size_t n = slash ? (size_t)(slash - rest.ptr) : rest.len;
+
+		/* The last one may be empty: the path ends in "/". */
+		if ((n == 0 && slash) || !segment_is_plain((struct slice){ rest.ptr, n }))
+			return false;
+		path = slice_after(rest, n);
+	}
+	return true;
+}
+
 long path_decode(char *out, struct slice text, bool plus)
 {
 	size_t n = 0;

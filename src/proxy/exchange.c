@@ -6,6 +6,7 @@
 #include "action.h"
 #include "asker.h"
 #include "base/reserve.h"
+#include "http/path.h"
 #include "join.h"
 #include "relay.h"
 #include "reply.h"
@@ -419,6 +420,8 @@ static void head_received(struct client *c, struct head *h)
 	c->exchange = x;
 	if (h->method == METHOD_CONNECT)
 		exchange_fail(x, ENDING_METHOD_REFUSED);
+	else if (c->paths_strict && !path_is_plain(h->path))
+		exchange_fail(x, ENDING_PATH_REFUSED);
 	else
 		route(x, h, 0);
 	if (c->exchange == x)

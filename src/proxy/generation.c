@@ -156,7 +156,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 	g->number = ++p->generation_n;
 	g->config = config;
 	g->head_limits = (struct head_limits){ config->limits.request_head,
-					       config->limits.headers };
+					       config->limits.headers, 0 };
 	g->over = o->over;
 	g->owner = o->owner;
 	g->desk = desk_new(config, &p->budgets, &p->latencies, p->tick->now_us);

@@ -261,9 +261,12 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	return 0;
 }
 
-void proxy_accepted(struct proxy *p, int fd, const struct peer *peer)
+void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict)
 {
-	client_open(&p->front, fd, peer);
+	struct client *c = client_open(&p->front, fd, peer);
+
+	if (c)
+		c->paths_strict = paths_strict;
 }
 
 void proxy_drain(struct proxy *p)

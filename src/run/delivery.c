@@ -53,6 +53,7 @@ static bool take_door(struct edition *e, const struct handover *h)
 	door->fd = h->fd;
 	door->number = h->value;
 	list_append(&e->turns[h->worker].doors, &door->node);
+	edition_note(e, h->value);
 	return true;
 }
 
@@ -69,6 +70,7 @@ static bool take(struct delivery *d, const struct handover *h)
 	case HANDOVER_KEPT:
 		ASSERT(e->kept_n < e->config->listen_n);
 		e->kept[e->kept_n++] = h->value;
+		edition_note(e, h->value);
 		break;
 	case HANDOVER_ADMIN:
 		d->admin_fd = h->fd;

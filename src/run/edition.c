@@ -94,7 +94,8 @@ struct edition *edition_new(struct editions *all, struct config *config)
 	e->accounts_of = &all->accounts;
 	e->accounts = calloc(config->upstream_n + 1, sizeof(e->accounts[0]));
 	e->kept = calloc(config->listen_n + 1, sizeof(e->kept[0]));
-	if (!init_turns(e) || !e->accounts || !e->kept || !open_accounts(all, e)) {
+	e->numbers = calloc(config->listen_n + 1, sizeof(e->numbers[0]));
+	if (!init_turns(e) || !e->accounts || !e->kept || !e->numbers || !open_accounts(all, e)) {
 		edition_free(e);
 		return NULL;
 	}
@@ -134,6 +135,7 @@ void edition_free(struct edition *e)
 	}
 	free(e->accounts);
 	free(e->kept);
+	free(e->numbers);
 	config_free(e->config);
 	free(e);
 }
@@ -144,6 +146,25 @@ void edition_current(struct editions *all, struct edition *e)
 	for (unsigned i = 0; i < e->config->upstream_n; i++)
 		quota_limit(&e->accounts[i]->line, e->config->upstreams[i].queue);
 	all->current = e;
+}
+
+void edition_note(struct edition *e, unsigned number)
+{
+	for (unsigned i = 0; i < e->number_n; i++)
+		if (e->numbers[i] == number)
+			return;
+	ASSERT(e->number_n < e->config->listen_n);
+	e->numbers[e->number_n++] = number;
+}
+
+bool edition_paths_strict(const struct edition *e, unsigned number)
+{
+	bool known = e->number_n == e->config->listen_n, strict = false;
+
+	for (unsigned i = 0; i < e->config->listen_n; i++)
+		if (!known || e->numbers[i] == number)
+			strict |= e->config->listens[i].paths_strict;
+	return strict;
 }
 
 bool edition_keeps(const struct edition *e, unsigned number)

@@ -12,7 +12,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct worker *w = l->owner;
 
-	proxy_accepted(&w->proxy, fd, peer);
+	proxy_accepted(&w->proxy, fd, peer, CONTAINER(l, struct door, listener)->paths_strict);
 }
 
 static const struct listener_events listener_events = { accepted };
@@ -43,6 +43,16 @@ static void doors_open(struct worker *w, struct turn *t)
 			       &listener_events, w);
 		if (w->draining)
 			listener_stop(&d->listener);
+	}
+}
+
+/* What is written of their addresses now. */
+static void doors_heed(struct worker *w, const struct edition *e)
+{
+	LIST_EACH(&w->doors, node) {
+		struct door *d = LIST_ITEM(node, struct door, node);
+
+		d->paths_strict = edition_paths_strict(e, d->number);
 	}
 }
 
@@ -218,6 +228,7 @@ static void adopt(struct message *m)
 	t->generation = NULL;
 	doors_close(w, t->edition);
 	doors_open(w, t);
+	doors_heed(w, t->edition);
 	ledger_change(w, t);
 	proxy_adopt(&w->proxy, g);
 	answer(t, report_settled);
@@ -415,8 +426,10 @@ static int open_worker(struct worker *w)
 	w->tick.trimmed = trimmed;
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
-	if (error == 0)
+	if (error == 0) {
 		doors_open(w, w->first);
+		doors_heed(w, w->first->edition);
+	}
 	return error;
 }
 

@@ -395,7 +395,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct proxyrig *r = l->owner;
 
-	proxy_accepted(&r->proxy, fd, peer);
+	proxy_accepted(&r->proxy, fd, peer, false);
 }
 
 static const struct listener_events listener_events = { accepted };

@@ -432,7 +432,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct town *t = l->owner;
 
-	proxy_accepted(&t->proxy, fd, peer);
+	proxy_accepted(&t->proxy, fd, peer, false);
 }
 
 static const struct listener_events listener_events = { accepted };

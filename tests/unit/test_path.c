@@ -140,9 +140,39 @@ static void decoded_texts(void **state)
 	}
 }
 
+static void test_plain(void **state)
+{
+	static const struct {
+		const char *path;
+		bool plain;
+	} rows[] = {
+		{ "/", true }, { "", true }, { "*", true }, { "/a", true }, { "/a/b/", true },
+		{ "/a%20b/%C3%A4%ff", true }, { "/a.b/..c/.../%2e%2e%2e/x%2e", true },
+		{ "/a/../b/./", true }, { "/a,b=c&d@e:f!$'()*+", true }, { "/%25%3D%3f", true },
+		{ "//", false }, { "//admin/x", false }, { "/a//b", false }, { "/a//", false },
+		{ "/pub/..%2fadmin/x", false }, { "/admin%2Fx", false }, { "/a%5cb", false },
+		{ "/a%5Cb", false }, { "/a\\b", false }, { "/pub/..;/admin/x", false },
+		{ "/admin;a/x", false }, { "/a;", false }, { "/a%3bb", false }, { "/%00", false },
+		{ "/a%0d%0ab", false }, { "/a%1f", false }, { "/a%7F", false }, { "/a\x01", false },
+		{ "/%2e", false }, { "/.%2e/a", false }, { "/a/%2E./b", false },
+		{ "/a/%2e%2e", false }, { "/pub/%2e%2E/admin", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		size_t n = strlen(rows[i].path);
+		char *path = guard_copy(rows[i].path, n);
+
+		if (path_is_plain((struct slice){ path, n }) != rows[i].plain)
+			fail_msg("%s", rows[i].path);
+		guard_free(path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plain),
 		cmocka_unit_test(normal_forms),
 		cmocka_unit_test(normal_forms_are_final),
 		cmocka_unit_test(decoded_texts),
