@@ -100,7 +100,7 @@ static void bad_head(struct town *t, struct text *x, const struct request *r)
 		"Content-Length: 3\r\nContent-Length: 3\r\n",
 		"Content-Length: 3, 3\r\n",
 		"Transfer-Encoding: chunked, gzip\r\n",
-		"Content-Length : 3\r\n",
+		"Content-Length: 3 3\r\n",
 		"X: a\r\n b\r\n",
 		"X: a\002\r\n",
 		"Content-Length: -1\r\n",
