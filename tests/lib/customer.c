@@ -541,7 +541,7 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 	for (unsigned i = 0; i < c->n; i++) {
 		struct request *r = &t->requests[t->request_n];
 
-		*r = (struct request){ .id = t->request_n++, .customer = number,
+		*r = (struct request){ .id = t->request_n++, .number = number,
 				       .opens = i == 0, .ntlm = town_chance(t, 8) };
 		draw_request(t, r, i == c->n - 1, t->weather.ill_customers);
 		stand_draw(t, c, r);

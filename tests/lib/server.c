@@ -220,7 +220,7 @@ static void answer(struct visit *v, const struct request *asked)
 	else
 		answer_whole(v, &x, r);
 	if (x.n > 0 && memmem(x.at, x.n, "\r\nWWW-Auth", 10))
-		v->holder = r->customer + 1;
+		v->holder = r->number + 1;
 	if (r->play == PLAY_TWICE || r->play == PLAY_LONGER)
 		poison(v, &x);
 	if (r->stands_down && r->play == asked->play)
@@ -341,7 +341,7 @@ static void count(struct visit *v, struct request *r)
 	town_note(t, "an origin of upstream %u is asked %u", v->server->upstream, r->id);
 	if (v->last)
 		town_wrong(t, "request %u comes where the origin has said its last", r->id);
-	if (v->holder > 0 && v->holder != r->customer + 1)
+	if (v->holder > 0 && v->holder != r->number + 1)
 		town_wrong(t, "request %u comes as another customer's", r->id);
 	if (v->server->shop != SHOP_OPEN)
 		town_wrong(t, "request %u comes to a closed shop", r->id);

@@ -83,7 +83,7 @@ struct request {
 	unsigned bad_head;  /* 0, or which mistake + 1 */
 	bool bad_body, chunked, closes, expects, waits, hop;
 	bool ntlm;          /* its response authenticates the origin's connection */
-	unsigned customer;
+	unsigned number;    /* of its customer */
 	uint32_t up_bytes, down_bytes, pad_bytes;
 	unsigned seen, whole; /* by origins: its head, all of it */
 	unsigned asked;       /* of caches: so many times */
