@@ -48,6 +48,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 #define WORKER_STATS(X)                                                              \
 	X(connections, gauge, "Client connections open")                             \
 	X(connections_idle, gauge, "Client connections between two requests")        \
+	X(connections_evicted, counter, "Idle client connections closed to let in others") \
 	X(accepted, counter, "Client connections accepted")                          \
 	X(accept_pauses, counter, "Times accepting paused at the connection limit")  \
 	X(requests, counter, "Requests whose head was read")                         \

@@ -54,6 +54,8 @@ struct front {
 	struct worker_stats *stats;
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
+	struct list idle;        /* between two requests, the longest first */
+	struct list fresh;       /* before the first one, likewise */
 	struct head *scratch;    /* for heads and trailers of the step at hand */
 	bool draining;           /* answers end with Connection: close */
 };
@@ -64,6 +66,7 @@ struct client {
 	struct conn conn;
 	struct task task;
 	struct list node;    /* in front->all */
+	struct list rest;    /* in front->idle or front->fresh */
 	struct front *front;
 	void *exchange;      /* whoever answers; set between head_received and ended */
 	struct list held;    /* the asker's: what serves this client only, until it is gone */
@@ -95,6 +98,10 @@ void front_drain(struct front *f);
 
 /* Every answer is its connection's last; who is idle may ask once more. */
 void front_retire(struct front *f);
+
+/* Others want to be let in: who is idle longest and has taken all it was sent gives way, or else
+ * who has been silent for a second since it came. False: there is nobody. */
+bool front_make_room(struct front *f);
 
 /* Ends every connection at once. */
 void front_close(struct front *f);

@@ -2,7 +2,8 @@
  *
  *   LISTENING  accepts are armed
  *   PAUSED     the connection limit is reached, or descriptors or memory have run out:
- *              nothing is armed; tried again after LISTENER_PAUSE_MS. Who is not yet
+ *              nothing is armed; tried again after LISTENER_PAUSE_MS, or at once where
+ *              somebody idle gives way. Who is not yet
  *              accepted waits in the backlog, who was accepted meanwhile is parked:
  *              nobody is turned away half-way
  *   STOPPED    closed for good; who was accepted by then, or is at this moment, is served
@@ -25,11 +26,15 @@ struct listener;
 struct listener_events {
 	/* A connection, counted in the quota: whoever closes it calls quota_put(). */
 	void (*accepted)(struct listener *l, int fd, const struct peer *peer);
+	/* The quota or descriptors are used up: somebody idle should give way. True: somebody
+	 * does, before long. May be NULL. */
+	bool (*make_room)(struct listener *l);
 };
 
 struct listener_slot {
 	struct io_accept accept;
 	struct listener *listener;
+	bool promised; /* somebody gives way to it */
 	int parked; /* an accepted socket beyond the limit; -1: none */
 };
 

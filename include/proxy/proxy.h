@@ -87,6 +87,9 @@ void proxy_probed(struct proxy *p, const struct config *config, unsigned upstrea
 /* A connection was accepted, where `paths: strict` is written or not. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict);
 
+/* See front_make_room(). */
+bool proxy_make_room(struct proxy *p);
+
 /* Finishes what is in flight and takes no more requests. */
 void proxy_drain(struct proxy *p);
 

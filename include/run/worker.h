@@ -51,6 +51,8 @@ struct worker {
 	struct message hurry_wanted;/* likewise */
 	struct message evict_wanted;/* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
+	struct message room_wanted; /* likewise: a client's place is wanted */
+	_Atomic bool room_posted;
 	_Atomic bool ready;         /* its loop and mailbox are open */
 	struct message started;     /* worker to control */
 	struct message ended;

@@ -8,6 +8,12 @@
 /* How soon a FIN is seen behind bytes that are not received, as nobody takes them yet. */
 #define LEFT_LOOK_MS 1000
 
+/* Who has come so long ago, and has said nothing, gives way to others. */
+#define FRESH_MS 1000
+
+/* Of those that are idle so many are looked at whether they may give way. */
+#define ROOM_LOOKS 64
+
 /* An idle peer need only see that we go; a drain should not wait long for it. */
 #define DRAIN_LINGER_MS 200
 
@@ -15,10 +21,14 @@ static void set_state(struct client *c, enum client_state state)
 {
 	struct worker_stats *stats = c->front->stats;
 
-	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE)
+	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE) {
 		stat_add(&stats->connections_idle, 1);
-	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
+		list_append(&c->front->idle, &c->rest);
+	}
+	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE) {
 		stat_sub(&stats->connections_idle, 1);
+		list_remove(&c->rest);
+	}
 	c->state = (uint8_t)state;
 	c->since_ms = c->front->tick->now_ms;
 }
@@ -350,6 +360,8 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	task_init(&c->task, step);
 	list_init(&c->node);
 	list_init(&c->held);
+	list_init(&c->rest);
+	list_append(&f->fresh, &c->rest);
 	list_append(&f->all, &c->node);
 	reader_init(&c->reader);
 	stat_add(&f->stats->connections, 1);
@@ -367,6 +379,8 @@ void front_init(struct front *f)
 {
 	slab_init(&f->clients, "client", sizeof(struct client), 0);
 	list_init(&f->all);
+	list_init(&f->idle);
+	list_init(&f->fresh);
 }
 
 void front_done(struct front *f)
@@ -387,6 +401,45 @@ void front_drain(struct front *f)
 				   f->linger_ms : DRAIN_LINGER_MS);
 		}
 	}
+}
+
+static bool may_give_way(struct client *c)
+{
+	return !reader_request_begun(&c->conn) && conn_unsent(&c->conn) == 0;
+}
+
+static struct client *who_gives_way(struct front *f)
+{
+	unsigned looks = 0;
+
+	LIST_EACH(&f->idle, node) {
+		struct client *c = LIST_ITEM(node, struct client, rest);
+
+		if (may_give_way(c))
+			return c;
+		if (++looks == ROOM_LOOKS)
+			break;
+	}
+	LIST_EACH(&f->fresh, node) {
+		struct client *c = LIST_ITEM(node, struct client, rest);
+
+		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * ROOM_LOOKS)
+			break;
+		if (may_give_way(c))
+			return c;
+	}
+	return NULL;
+}
+
+bool front_make_room(struct front *f)
+{
+	struct client *c = who_gives_way(f);
+
+	if (!c)
+		return false;
+	stat_add(&f->stats->connections_evicted, 1);
+	client_evict(c);
+	return true;
 }
 
 void front_retire(struct front *f)

@@ -5,6 +5,9 @@
 
 #include "base/reserve.h"
 
+/* Until the place of one who gives way has come free. */
+#define LISTENER_ROOM_MS 1
+
 static void arm(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
@@ -21,6 +24,20 @@ static void pause_for_a_while(struct listener *l)
 	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
 }
 
+/* Somebody who is idle gives way, and is gone at the end of a tick; once for each who waits, as
+ * others may take the place. */
+static void wait_for_room(struct listener_slot *s)
+{
+	struct listener *l = s->listener;
+
+	s->promised = !s->promised && l->events->make_room && !l->abandoned &&
+		      l->events->make_room(l);
+	if (s->promised)
+		timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_ROOM_MS);
+	else
+		pause_for_a_while(l);
+}
+
 static void hand_over(struct listener_slot *s, int fd)
 {
 	struct listener *l = s->listener;
@@ -30,12 +47,18 @@ static void hand_over(struct listener_slot *s, int fd)
 		io_close(l->tick->loop, fd);
 		return;
 	}
-	if (!reserve_whole() || !quota_take(l->quota)) {
+	if (!reserve_whole()) {
 		s->parked = fd;
 		pause_for_a_while(l);
 		return;
 	}
+	if (!quota_take(l->quota)) {
+		s->parked = fd;
+		wait_for_room(s);
+		return;
+	}
 	s->parked = -1;
+	s->promised = false;
 	peer_from(&peer, &s->accept.peer);
 	stat_add(&l->stats->accepted, 1);
 	l->events->accepted(l, fd, &peer);
@@ -48,7 +71,9 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 	(void)flags;
 	if (res >= 0)
 		hand_over(s, res);
-	else if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
+	else if (res == -EMFILE || res == -ENFILE)
+		wait_for_room(s);
+	else if (res == -ENOMEM || res == -ENOBUFS)
 		pause_for_a_while(s->listener);
 	/* Else the peer went away before it was accepted (accept(2)), or we stop. */
 	arm(s);

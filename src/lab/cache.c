@@ -208,7 +208,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 
 void cache_lab_start(struct cache_lab *lab, const struct cache_options *options)
 {
-	static const struct listener_events events = { client_accepted };
+	static const struct listener_events events = { .accepted = client_accepted };
 
 	memset(lab, 0, sizeof(*lab));
 	lab->options = *options;

@@ -604,7 +604,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	client_open(&lab->front, fd, peer);
 }
 
-static const struct listener_events listener_events = { accepted };
+static const struct listener_events listener_events = { .accepted = accepted };
 
 void origin_lab_start(struct origin_lab *l, int fd)
 {

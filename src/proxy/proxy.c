@@ -269,6 +269,11 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths
 		c->paths_strict = paths_strict;
 }
 
+bool proxy_make_room(struct proxy *p)
+{
+	return front_make_room(&p->front);
+}
+
 void proxy_drain(struct proxy *p)
 {
 	front_drain(&p->front);

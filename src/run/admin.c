@@ -251,7 +251,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	client_open(&a->front, fd, peer);
 }
 
-static const struct listener_events listener_events = { accepted };
+static const struct listener_events listener_events = { .accepted = accepted };
 
 void admin_start(struct admin *a, int fd)
 {

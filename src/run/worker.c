@@ -15,7 +15,9 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	proxy_accepted(&w->proxy, fd, peer, CONTAINER(l, struct door, listener)->paths_strict);
 }
 
-static const struct listener_events listener_events = { accepted };
+static bool make_room(struct listener *l);
+
+static const struct listener_events listener_events = { accepted, make_room };
 
 /* ---- listeners and logs ----------------------------------------------------- */
 
@@ -371,6 +373,41 @@ static void ask_others(void *owner, uint32_t n)
 			mailbox_post(&other->tick.mailbox, &other->evict_wanted);
 		}
 	}
+}
+
+/* On the worker that may have idle clients. */
+static void let_in(struct message *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, room_wanted);
+	uint32_t n;
+
+	atomic_store(&w->room_posted, false);
+	n = atomic_exchange(&w->shared->clients.wanted, 0);
+	while (n > 0 && proxy_make_room(&w->proxy))
+		n--;
+	if (n > 0)
+		atomic_fetch_add(&w->shared->clients.wanted, n);
+}
+
+/* The limit is that of all workers: who has nobody idle asks the others. */
+static bool make_room(struct listener *l)
+{
+	struct worker *w = l->owner;
+	struct workers *s = w->shared;
+
+	if (proxy_make_room(&w->proxy))
+		return true;
+	atomic_store(&s->clients.wanted, 1);
+	for (unsigned i = 0; i < s->options->workers; i++) {
+		struct worker *other = &s->all[i];
+
+		if (other != w && atomic_load(&other->ready) &&
+		    !atomic_exchange(&other->room_posted, true)) {
+			other->room_wanted.deliver = let_in;
+			mailbox_post(&other->tick.mailbox, &other->room_wanted);
+		}
+	}
+	return false;
 }
 
 static bool is_over(struct worker *w)

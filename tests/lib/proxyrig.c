@@ -398,7 +398,12 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	proxy_accepted(&r->proxy, fd, peer, false);
 }
 
-static const struct listener_events listener_events = { accepted };
+static bool make_room(struct listener *l)
+{
+	return proxy_make_room(&((struct proxyrig *)l->owner)->proxy);
+}
+
+static const struct listener_events listener_events = { accepted, make_room };
 
 static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 {

@@ -435,7 +435,8 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	proxy_accepted(&t->proxy, fd, peer, false);
 }
 
-static const struct listener_events listener_events = { accepted };
+/* Nobody gives way: a good customer that is idle may just be asking. */
+static const struct listener_events listener_events = { .accepted = accepted };
 
 static void open_proxy(struct town *t)
 {

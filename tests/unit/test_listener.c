@@ -34,7 +34,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 	d->fds[d->n++] = fd;
 }
 
-static const struct listener_events events = { accepted };
+static const struct listener_events events = { .accepted = accepted };
 
 static void door_open(struct door *d, uint64_t seed)
 {

@@ -448,6 +448,41 @@ static void test_queue(void **state)
 	assert_true(reached[ENDING_QUEUE_LATE]);
 }
 
+/* ---- clients that give way ---------------------------------------------------- */
+
+/* At the limit who is idle longest makes room, never one whose request has begun. */
+static void idle_give_way(struct proxyrig *r)
+{
+	struct actor *busy = ask(r, GET("/never")), *half, *idle[2], *a;
+
+	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 1, 1000);
+	half = ask(r, "GET /length/5 HTTP/1.1\r\nHo");
+	SIMRIG_UNTIL(&r->sim, r->stats.connections == 2, 1000);
+	for (unsigned i = 0; i < 2; i++) {
+		idle[i] = ask(r, GET("/length/5"));
+		assert_status(r, idle[i], 200, "");
+	}
+	simrig_run(&r->sim, 50);
+	assert_int_equal(r->stats.connections, 4);
+	a = ask(r, GET("/length/6"));
+	SIMRIG_UNTIL(&r->sim, decided(a), 300);
+	assert_status(r, a, 200, "Length: 6");
+	assert_int_equal(r->stats.connections_evicted, 1);
+	SIMRIG_UNTIL(&r->sim, actor_over(idle[0]), 300);
+	assert_true(idle[0]->eof);
+	assert_false(actor_over(idle[1]) || actor_over(busy) || actor_over(half));
+	actor_says(half, "st: app\r\n\r\n");
+	assert_status(r, half, 200, "Length: 5");
+}
+
+static void test_give_way(void **state)
+{
+	(void)state;
+	each_seed(idle_give_way, "give way",
+		  (struct proxyrig_options){ .clients = 4,
+					     .limits = "  header_timeout: 60s\n" });
+}
+
 /* ---- connections that are one client's --------------------------------------- */
 
 static void assert_next(struct proxyrig *r, struct actor *a, const char *request)
@@ -1702,6 +1737,7 @@ static void test_all_reached(void **state)
 
 static const struct CMUnitTest others[] = {
 	cmocka_unit_test_teardown(test_queue, failed_at),
+	cmocka_unit_test_teardown(test_give_way, failed_at),
 	cmocka_unit_test_teardown(test_identity, failed_at),
 	cmocka_unit_test_teardown(test_left, failed_at),
 	cmocka_unit_test_teardown(test_not_reached, failed_at),
