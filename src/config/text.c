@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 
-#include "alabel.h"
 #include "http/host.h"
 #include "report.h"
 
@@ -54,28 +53,17 @@ static const char *path_fault(const char *name, struct slice text, struct arena 
 	return NULL;
 }
 
-static const char *ulabel_fault(const char *name, struct slice text, struct arena *memory)
-{
-	const char *alabels = alabel_name(text, memory);
-
-	if (alabels)
-		return arena_format(memory,
-				    "'%s' has letters that are not ASCII, and requests have "
-				    "them as A-labels; write '%s'",
-				    name, alabels);
-	return arena_format(memory,
-			    "'%s' has letters that are not ASCII, and requests have them as "
-			    "A-labels; write 'xn--…', as `idn2 '%.*s'` tells it",
-			    name, REPORT_ARG(text));
-}
-
 static const char *host_fault(const char *name, struct slice text, struct arena *memory)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.ptr[i];
 
 		if ((unsigned char)c >= 0x80)
-			return ulabel_fault(name, text, memory);
+			return arena_format(memory,
+					    "'%s' has letters that are not ASCII, and "
+					    "requests have A-labels in their place; write "
+					    "'xn--…', as `idn2 '%.*s'` tells it",
+					    name, (int)strcspn(text.ptr, ":"), text.ptr);
 		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))
 			return arena_format(memory,
 					    "'%s' cannot be '%.*s'; write HOST or "

@@ -7,7 +7,7 @@
 #include "lib/fuzz.h"
 #include "lib/strict.h"
 
-static const struct head_limits limits = { 4096, 20 };
+static const struct head_limits limits = { 4096, 20, 0 };
 
 struct outcome {
 	enum body_event event; /* END, BAD or MORE */

@@ -13,7 +13,7 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 {
 	static struct strict_head out;
 	static struct head again;
-	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX };
+	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
 	const struct forwarding_peer peer = { .text = client };
 	struct forwarding forwarding;
 	struct emit_request r = { .framing = h->framing, .length = h->length,
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	static struct head h;
 	struct fuzz f = fuzz_begin(bytes, n);
 	unsigned mode = fuzz_octet(&f);
-	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100 };
+	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100, 0 };
 	enum verdict v = fuzz_head(&h, head_parse_request, fuzz_rest(&f), &limits);
 
 	if (v != VERDICT_OK)

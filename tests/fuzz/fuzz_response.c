@@ -49,7 +49,7 @@ static void check_forwarded(const struct head *h, const struct strict_head *in,
 {
 	static struct strict_head out;
 	static struct head again;
-	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX };
+	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
 	size_t room = emit_response_max(h, r);
 	char *text = malloc(room);
 	struct emit e = { text, text + room, false };
@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	static struct head h;
 	struct fuzz f = fuzz_begin(bytes, n);
 	unsigned mode = fuzz_octet(&f);
-	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100 };
+	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100, 0 };
 	enum method method = methods[mode >> 2 & 3];
 	struct slice token = method == METHOD_HEAD ? SLICE("HEAD") : SLICE("GET");
 	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32,

@@ -216,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	static struct config *config;
 	static struct head h;
 	static struct strict_head strict;
-	const struct head_limits limits = { 16384, 10 };
+	const struct head_limits limits = { 16384, 10, 0 };
 	struct fuzz f = fuzz_begin(bytes, n);
 	struct slice line = fuzz_part(&f, SLICE("\n")), host = fuzz_rest(&f);
 	uint32_t scanned = 0;

@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	static const struct config_route route = { .path = { "/p/", 3 }, .prefix = true };
 	static struct head h;
-	const struct head_limits limits = { 8192, 50 };
+	const struct head_limits limits = { 8192, 50, 0 };
 	struct fuzz f = fuzz_begin(bytes, n);
 	struct slice text = fuzz_part(&f, SLICE("\n"));
 	struct template_part room[TEMPLATE_PARTS_MAX];

@@ -10,7 +10,7 @@
 #include "http/forwarding.h"
 #include "lib/guard.h"
 
-static const struct head_limits limits = { 16384, HEAD_FIELDS_MAX };
+static const struct head_limits limits = { 16384, HEAD_FIELDS_MAX, 0 };
 static const struct forwarding_peer peer = { .text = { "192.0.2.1", 9 } };
 static struct forwarding forwarding;
 static struct head head, again;

@@ -8,7 +8,7 @@
 
 #include "http/forwarding.h"
 
-static const struct head_limits limits = { 65536, HEAD_FIELDS_MAX };
+static const struct head_limits limits = { 65536, HEAD_FIELDS_MAX, 0 };
 static struct head head;
 static struct forwarding forwarding;
 static char out[65536], in[65536];

@@ -500,7 +500,7 @@ static const struct row *row_now;
 
 static struct head_limits limits_of(const struct row *row)
 {
-	return row->limits.bytes ? row->limits : (struct head_limits){ 16384, 100 };
+	return row->limits.bytes ? row->limits : (struct head_limits){ 16384, 100, 0 };
 }
 
 static const char *framing_name(const struct head *h)
@@ -662,7 +662,7 @@ static void trailers_cut_at_every_byte(void **state)
 
 static enum verdict fields_parse(struct head *h, char *text, const char *name)
 {
-	static const struct head_limits limits = { 1024, 10 };
+	static const struct head_limits limits = { 1024, 10, 0 };
 	uint32_t scanned = 0;
 	int n = sprintf(text, "%s: \r\n\r\n", name);
 
@@ -706,7 +706,7 @@ static void known_fields(void **state)
  * into a name or a method. */
 static void octets(void **state)
 {
-	static const struct head_limits limits = { 1024, 10 };
+	static const struct head_limits limits = { 1024, 10, 0 };
 	static const char tchar[] = "!#$%&'*+-.^_`|~";
 	static struct head h;
 
@@ -764,7 +764,7 @@ static void response_framing(void **state)
 
 static void finding(void **state)
 {
-	static const struct head_limits limits = { 1024, 10 };
+	static const struct head_limits limits = { 1024, 10, 0 };
 	static const char text[] = FIELDS("A: 1\r\nVia: x\r\na: 2\r\nVIA: y\r\n");
 	static struct head h;
 	uint32_t scanned = 0;
@@ -783,7 +783,7 @@ static void finding(void **state)
 /* The largest number of fields, and one more. */
 static void most_fields(void **state)
 {
-	static const struct head_limits limits = { 65536, HEAD_FIELDS_MAX };
+	static const struct head_limits limits = { 65536, HEAD_FIELDS_MAX, 0 };
 	static struct head h;
 	static char text[4096];
 	uint32_t scanned = 0;
@@ -806,7 +806,7 @@ static void most_fields(void **state)
 /* llhttp's reading counts: with any other field than those it finds, a head is bad. */
 static void the_second_reader(void **state)
 {
-	static const struct head_limits limits = { 1024, 10 };
+	static const struct head_limits limits = { 1024, 10, 0 };
 	static const char text[] = "Ab: cd\r\nE:\r\nF: g\r\n\r\n";
 	struct slice section = { text, sizeof(text) - 1 };
 	static struct head good, h;
@@ -855,7 +855,7 @@ static size_t mutant(char *text)
 /* Whatever comes: cutting it changes nothing, and llhttp agrees with what we accept. */
 static void mutants(void **state)
 {
-	static const struct head_limits limits = { 16384, 100 };
+	static const struct head_limits limits = { 16384, 100, 0 };
 	static struct head whole, cut;
 	char text[1024];
 

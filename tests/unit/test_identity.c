@@ -9,7 +9,7 @@
 
 #include "../../src/proxy/identity.h"
 
-static const struct head_limits limits = { 4096, 100 };
+static const struct head_limits limits = { 4096, 100, 0 };
 static struct head head;
 
 static void read_head(const char *first, const char *fields, bool request)

@@ -90,7 +90,7 @@ static const struct row {
 
 static void row_check(const struct row *row)
 {
-	static const struct head_limits limits = { 4096, 20 };
+	static const struct head_limits limits = { 4096, 20, 0 };
 	static const char zeros[1024];
 	static struct head h;
 	size_t n = strlen(row->in), written;

@@ -12,7 +12,7 @@
 
 #define WINDOW (4 * BUF_BYTES)
 
-static const struct head_limits limits = { 2048, 32 };
+static const struct head_limits limits = { 2048, 32, 0 };
 
 struct row {
 	const char *text;    /* a head and what follows it */
