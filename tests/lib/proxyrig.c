@@ -395,7 +395,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct proxyrig *r = l->owner;
 
-	proxy_accepted(&r->proxy, fd, peer, false);
+	proxy_accepted(&r->proxy, fd, peer, r->paths_strict);
 }
 
 static bool make_room(struct listener *l)
@@ -424,6 +424,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	memset(r, 0, sizeof(*r));
 	simrig_open(&r->sim, o->seed, o->buffers ? o->buffers : 32);
+	r->paths_strict = o->paths_strict;
 	read_config(r, o);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);

@@ -33,6 +33,7 @@ struct proxyrig {
 	unsigned swallowed;  /* and then ended its connection without an answer */
 	unsigned ill;        /* so many of the next requests of /again/ are answered as … */
 	const char *ill_path; /* … this one is */
+	bool paths_strict;
 };
 
 struct proxyrig_options {
@@ -44,6 +45,7 @@ struct proxyrig_options {
 	const char *upstream; /* more lines of the upstream "app", indented by four */
 	bool nameless;       /* the upstream "nobody" has a name that stands for nothing */
 	const char *again;   /* more lines of the route /again/, indented by four */
+	bool paths_strict;   /* of the listener: `paths: strict` */
 };
 
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);

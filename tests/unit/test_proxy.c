@@ -352,6 +352,13 @@ static struct actor *ask(struct proxyrig *r, const char *request)
 	return a;
 }
 
+/* What it was told so far is read. */
+static void forget(struct actor *a)
+{
+	a->in_n = a->in_at = 0;
+	a->in[0] = '\0';
+}
+
 static void nameless(void **state)
 {
 	struct proxyrig r;
@@ -417,6 +424,32 @@ static void each_seed(void (*test)(struct proxyrig *r), const char *name,
 	now_playing = "";
 }
 
+/* What servers read in different ways is refused, and the connection goes on. */
+static void paths_strict(struct proxyrig *r)
+{
+	struct actor *a = ask(r, GET("//length/3"));
+
+	assert_status(r, a, 400, "error=http_request_denied");
+	assert_ended(r, ENDING_PATH_REFUSED);
+	assert_int_equal(r->asked, 0);
+	forget(a);
+	actor_says(a, GET("/length/4"));
+	assert_status(r, a, 200, "Length: 4");
+}
+
+static void paths_as_is(struct proxyrig *r)
+{
+	assert_status(r, ask(r, GET("//length/3")), 200, "");
+	assert_int_equal(proxyrig_logged(r, ending_text(ENDING_PATH_REFUSED)), 0);
+}
+
+static void test_paths(void **state)
+{
+	(void)state;
+	each_seed(paths_strict, "paths: strict", (struct proxyrig_options){ .paths_strict = true });
+	each_seed(paths_as_is, "paths: as_is", (struct proxyrig_options){ .buffers = 0 });
+}
+
 static void queue_is_full(struct proxyrig *r)
 {
 	struct actor *holds = ask(r, GET("/never")), *waits, *late;
@@ -456,8 +489,10 @@ static void idle_give_way(struct proxyrig *r)
 	struct actor *busy = ask(r, GET("/never")), *half, *idle[2], *a;
 
 	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 1, 1000);
-	half = ask(r, "GET /length/5 HTTP/1.1\r\nHo");
-	SIMRIG_UNTIL(&r->sim, r->stats.connections == 2, 1000);
+	half = ask(r, GET("/length/4"));
+	assert_status(r, half, 200, "Length: 4");
+	forget(half);
+	actor_says(half, "GET /length/5 HTTP/1.1\r\nHo");
 	for (unsigned i = 0; i < 2; i++) {
 		idle[i] = ask(r, GET("/length/5"));
 		assert_status(r, idle[i], 200, "");
@@ -1666,8 +1701,7 @@ static void memory_short(struct proxyrig *r)
 	begun = ask(r, GET("/slow/100"));
 	SIMRIG_UNTIL(&r->sim, r->asked == asked + 1, 1000);
 	held = use_up_memory(r);
-	there->in_n = there->in_at = 0;
-	there->in[0] = '\0';
+	forget(there);
 	actor_says(there, GET("/length/5"));
 	assert_status(r, there, 503, "Connection: close");
 	SIMRIG_UNTIL(&r->sim, there->eof, 1000);
@@ -1736,6 +1770,7 @@ static void test_all_reached(void **state)
 }
 
 static const struct CMUnitTest others[] = {
+	cmocka_unit_test_teardown(test_paths, failed_at),
 	cmocka_unit_test_teardown(test_queue, failed_at),
 	cmocka_unit_test_teardown(test_give_way, failed_at),
 	cmocka_unit_test_teardown(test_identity, failed_at),
