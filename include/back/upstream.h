@@ -10,9 +10,10 @@
  *                 └───────────────────────────────┴──▶ FAILED
  *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
  *
- * An origin that was authenticated (lease.holds, upstream_hold()) is *held*: between leases it waits
- * on a list of its holder, a client's connection, one for each upstream, and nobody else gets it. It
- * counts as any other, ages as any idle one, and makes room where others wait for a connection.
+ * An origin that was authenticated (lease.holds, upstream_hold()) is *held*: between leases it
+ * waits on a list of its holder, a client's connection, one for each upstream, and nobody else
+ * gets it. It counts as any other, ages as any idle one, and makes room where others wait for a
+ * connection.
  *
  * A server is one address of one configured name: a name with three addresses is three
  * servers, each with the weight of the name. One that is no longer among them *leaves*: it is

@@ -8,7 +8,8 @@ static bool begins_with_scheme(struct slice text)
 	for (size_t i = 0; i < COUNT(schemes); i++) {
 		size_t n = schemes[i].len;
 
-		if (text.len >= n && slice_equal_nocase((struct slice){ text.ptr, n }, schemes[i]) &&
+		if (text.len >= n &&
+		    slice_equal_nocase((struct slice){ text.ptr, n }, schemes[i]) &&
 		    (text.len == n || text.ptr[n] == ' ' || text.ptr[n] == ','))
 			return true;
 	}
