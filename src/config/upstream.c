@@ -245,6 +245,7 @@ static void lenient_read(struct reader *r, const struct node *list, struct confi
 	u->lenient = 1u << LENIENT_COLON;
 	if (!list || (list->kind == NODE_LIST && list->child_n == 0))
 		return;
+	list = list_of(r, list);
 	if (u->protocol != CONFIG_HTTP)
 		report_error(&r->report, list->key->at,
 			     "'lenient' is about HTTP, and '%s' speaks memcached; remove it",

@@ -299,12 +299,20 @@ static const char *read_word(const struct key *k, struct slice text, struct aren
 	return words_fault(k, text, memory);
 }
 
+/* The word for 0, of a number or of the first of several words, and what is the same as "off". */
+static bool is_zero_word(const struct key *k, struct slice text)
+{
+	struct slice word = k->words ? word_at(k->words, 0) : (struct slice){ NULL, 0 };
+
+	return word.len > 0 && (slice_equal(word, text) ||
+				(slice_equal(word, SLICE("off")) && value_is_off(text)));
+}
+
 static const char *read_number(const struct key *k, struct slice text,
 			       struct arena *memory, void *into)
 {
 	uint64_t number = 0;
-	bool zero_word = k->kind != KIND_WORD && k->words &&
-			 slice_equal(slice_of(k->words), text);
+	bool zero_word = is_zero_word(k, text);
 	const char *fault = NULL;
 
 	if (!zero_word) {

@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "http/lenient.h"
 
 #define REST                                                                              \
 	"upstreams: { app: { servers: [127.0.0.1:1] }, mc: { protocol: memcached, servers: " \
@@ -262,13 +263,14 @@ static void other_spellings(void **state)
 		"listen: 127.0.0.1:80\n"
 		"study: Yes\n"
 		"sandbox: no\n"
-		"access_log: No\n"
+		"access_log: { format: No }\n"
 		"trusted_proxies: unix\n"
 		"upstreams:\n"
 		"  a: { forwarded: true, via: no, <<: *common, keepalive: &n 9 }\n"
 		"  b: { <<: [*common, { keepalive: 8, queue: *n }] }\n"
 		"  c: { servers: *hosts, response_timeout: 1d, health_check: false }\n"
-		"  d: { servers: { address: 127.0.0.1:4, backup: false } }\n"
+		"  d: { servers: { address: 127.0.0.1:4, backup: false }, lenient: lf,\n"
+		"       eject_failures: no, slow_start: False, requests: no }\n"
 		"routes:\n"
 		"  - { path: /a, proxy: &p { upstream: a }, retry: { on: 503 } }\n"
 		"  - { path: /b, proxy: { <<: *p, upstream: b } }\n"
@@ -288,6 +290,9 @@ static void other_spellings(void **state)
 	assert_int_equal(c->upstreams[2].server_n, 2);
 	assert_int_equal(c->upstreams[2].response_timeout_ms, 86400000);
 	assert_int_equal(c->upstreams[3].server_n, 1);
+	assert_int_equal(c->upstreams[3].lenient, 1u << LENIENT_COLON | 1u << LENIENT_LF);
+	assert_int_equal(c->upstreams[3].eject_failures, 0);
+	assert_int_equal(c->upstreams[3].slow_start_ms, 0);
 	assert_int_equal(c->routes[0].retry->on, 1u << CONFIG_RETRY_503);
 	assert_int_equal(c->routes[1].proxy.upstream, 1);
 	assert_int_equal(c->routes[4].proxy.upstream, 0);
