@@ -13,14 +13,19 @@ struct reader {
 	struct body body;
 	uint32_t scanned;    /* of the head or trailer section at hand */
 	uint32_t head_bytes; /* of the head at hand, not yet consumed */
+	uint32_t ignored;    /* bytes of empty lines before it */
 };
+
+/* Empty lines before one request that are ignored; more of them are part of its head, and
+ * count against its limit. */
+#define READER_IGNORED_MAX 8192u
 
 /* The next message begins. */
 void reader_init(struct reader *r);
 
-/* Between two requests: drops the empty lines that have come (RFC 9112 2.2); true: there is more
- * than that, or than what may be half of one. */
-bool reader_request_begun(struct conn *c);
+/* Between two requests: drops the empty lines that have come (RFC 9112 2.2), up to
+ * READER_IGNORED_MAX bytes; true: there is more than that, or than what may be half of one. */
+bool reader_request_begun(struct reader *r, struct conn *c);
 
 /* Reads a head if all of it is there. On VERDICT_OK its slices point into the inbox
  * until reader_begin_body() is called. On VERDICT_BAD h->fault says why; out of

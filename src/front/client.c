@@ -211,7 +211,7 @@ static bool next_request(struct client *c)
 	}
 	if (c->conn.eof || client_lost(c)) {
 		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
-	} else if (c->state == CLIENT_IDLE && reader_request_begun(&c->conn)) {
+	} else if (c->state == CLIENT_IDLE && reader_request_begun(&c->reader, &c->conn)) {
 		set_state(c, CLIENT_HEAD);
 		expect(c);
 	}
@@ -395,7 +395,7 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if (c->state == CLIENT_IDLE && !reader_request_begun(&c->conn)) {
+		if (c->state == CLIENT_IDLE && !reader_request_begun(&c->reader, &c->conn)) {
 			set_state(c, CLIENT_ENDING);
 			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
 				   f->linger_ms : DRAIN_LINGER_MS);
@@ -405,7 +405,7 @@ void front_drain(struct front *f)
 
 static bool may_give_way(struct client *c)
 {
-	return !reader_request_begun(&c->conn) && conn_unsent(&c->conn) == 0;
+	return !reader_request_begun(&c->reader, &c->conn) && conn_unsent(&c->conn) == 0;
 }
 
 static struct client *who_gives_way(struct front *f)

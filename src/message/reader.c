@@ -80,16 +80,17 @@ static enum verdict read_leniently(struct reader *r, struct conn *c, const struc
 	return v;
 }
 
-bool reader_request_begun(struct conn *c)
+bool reader_request_begun(struct reader *r, struct conn *c)
 {
-	for (;;) {
+	for (;; r->ignored += 2) {
 		struct slice s = conn_peek(c);
 
 		if (s.len == 1 && s.ptr[0] == '\r' && c->inbox_bytes > 1 && conn_gather(c, 2))
 			s = conn_peek(c);
 		if (s.len == 0 || (s.len == 1 && s.ptr[0] == '\r'))
 			return false;
-		if (s.len < 2 || s.ptr[0] != '\r' || s.ptr[1] != '\n')
+		if (s.len < 2 || s.ptr[0] != '\r' || s.ptr[1] != '\n' ||
+		    r->ignored >= READER_IGNORED_MAX)
 			return true;
 		conn_consume(c, 2);
 	}
@@ -98,7 +99,7 @@ bool reader_request_begun(struct conn *c)
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h)
 {
-	if (!reader_request_begun(c))
+	if (!reader_request_begun(r, c))
 		return VERDICT_MORE;
 	return read_head(r, c, l, h, head_parse_request);
 }

@@ -191,11 +191,11 @@ static void check_decode(struct slice text, bool plus)
 
 static void check_request(const struct config *c, const struct head *h)
 {
-	char *scratch = malloc(h->path.len + h->authority.len + 1);
+	size_t room = h->path.len + h->authority.len + HOST_GROWTH;
+	char *scratch = malloc(room + 1);
 	struct request_view v;
 
-	fuzz_close(scratch + h->path.len + h->authority.len,
-		   scratch + h->path.len + h->authority.len + 1);
+	fuzz_close(scratch + room, scratch + room + 1);
 	request_view_init(&v, h, SLICE("192.0.2.1"), scratch);
 	check_host(h->authority, v.host);
 	if (h->target_form == TARGET_AUTHORITY) {
