@@ -94,12 +94,12 @@ static void parse(struct head *h, const char *bytes, size_t n)
 
 static void compile(struct template *t, struct slice s)
 {
-	struct template_part *room = calloc(TEMPLATE_PARTS_MAX,
-					    sizeof(*room)); /* for good */
+	struct template_part *parts = calloc(TEMPLATE_PARTS_MAX,
+					    sizeof(*parts)); /* for good */
 	const char *why;
 	size_t column;
 
-	micro_must(room && template_compile(t, room, s, &column, &why) == 0,
+	micro_must(parts && template_compile(t, parts, s, &column, &why) == 0,
 		   "a template");
 }
 
