@@ -339,7 +339,8 @@ struct config_reading {
 struct config *config_read_with(const char *file, const struct config_reading *how,
 				FILE *errors);
 
-/* Writes what names of servers stand for, "HOST:PORT WEIGHT ADDRESS:PORT" each. */
+/* Writes what names of servers stand for, "HOST:PORT WEIGHT ADDRESS:PORT" each; a name that
+ * several upstreams have is there once. */
 void config_known(const struct config *c, FILE *out);
 
 /* The same from memory; `file` is the name used in errors. */

@@ -258,6 +258,7 @@ static struct config *finish(struct reader *r, FILE *errors)
 	report_print(&r->report, errors);
 	report_done(&r->report);
 	names_done(&r->upstreams);
+	names_done(&r->known_names);
 	arena_free(&r->scratch);
 	if (failed) {
 		if (!r->answers.given)

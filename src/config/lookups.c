@@ -122,16 +122,37 @@ static void put_known(FILE *out, const char *name, const struct config_address *
 		ntohs(is_v4 ? in->sin_port : in6->sin6_port));
 }
 
+/* False: it was written already, of another upstream. */
+static bool is_first(struct arena *memory, struct names *written, const char *name)
+{
+	struct names_entry *e;
+
+	if (names_find(written, slice_of(name)))
+		return false;
+	e = arena_take(memory, sizeof(*e));
+	names_put(written, e, slice_of(name));
+	return true;
+}
+
+static void put_server(FILE *out, const struct config_server *s, struct arena *memory,
+		       struct names *written)
+{
+	if (!s->host || s->address_n == 0 || !is_first(memory, written, s->address))
+		return;
+	for (unsigned i = 0; i < s->address_n; i++)
+		put_known(out, s->address, &s->addresses[i]);
+}
+
 void config_known(const struct config *c, FILE *out)
 {
-	for (unsigned i = 0; i < c->upstream_n; i++) {
-		for (unsigned k = 0; k < c->upstreams[i].server_n; k++) {
-			const struct config_server *s = &c->upstreams[i].servers[k];
+	struct arena memory = { 0 };
+	struct names written = { 0 };
 
-			for (unsigned a = 0; s->host && a < s->address_n; a++)
-				put_known(out, s->address, &s->addresses[a]);
-		}
-	}
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		for (unsigned k = 0; k < c->upstreams[i].server_n; k++)
+			put_server(out, &c->upstreams[i].servers[k], &memory, &written);
+	names_done(&written);
+	arena_free(&memory);
 }
 
 static struct slice take_word(struct slice *rest, char end)
@@ -156,17 +177,54 @@ static void take_room(struct reader *r, struct config_server *s)
 	s->addresses = arena_copy(r->memory, r->room, s->address_n * sizeof(r->room[0]));
 }
 
+/* The lines of a name stand one behind the other. */
+struct known {
+	struct names_entry entry;
+	struct slice lines; /* from its first on */
+};
+
+static void read_known(struct reader *r)
+{
+	struct slice rest = r->known, last = { NULL, 0 };
+
+	while (rest.len > 0) {
+		struct slice lines = rest, line = take_word(&rest, '\n');
+		struct slice name = take_word(&line, ' ');
+		struct known *k;
+
+		if (slice_equal(name, last) || names_find(&r->known_names, name))
+			continue;
+		last = name;
+		k = arena_take(&r->scratch, sizeof(*k));
+		k->lines = lines;
+		names_put(&r->known_names, &k->entry, name);
+	}
+}
+
+/* Nothing, if the name is not there. */
+static struct slice known_of(struct reader *r, struct slice name)
+{
+	struct names_entry *e;
+
+	if (r->known_names.n == 0)
+		read_known(r);
+	e = names_find(&r->known_names, name);
+	return e ? CONTAINER(e, struct known, entry)->lines : (struct slice){ NULL, 0 };
+}
+
 static void take_known(struct reader *r, struct config_server *s)
 {
 	struct config_address *room = room_of(r);
-	struct slice rest = r->known;
+	struct slice rest = known_of(r, slice_of(s->address));
 
 	while (rest.len > 0 && s->address_n < CONFIG_ADDRESSES_MAX) {
 		struct slice line = take_word(&rest, '\n'), name = take_word(&line, ' ');
 		struct slice weight = take_word(&line, ' ');
 		unsigned n;
 
-		if (!slice_equal(name, slice_of(s->address)) || line.len == 0 ||
+		if (!slice_equal(name, slice_of(s->address)))
+			break;
+		if (line.len == 0 ||
 		    address_resolve(&r->scratch, line, false, &room[s->address_n], 1, &n))
 			continue;
 		room[s->address_n++].weight = (uint16_t)atoi(arena_text(&r->scratch, weight));

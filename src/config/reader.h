@@ -27,6 +27,7 @@ struct reader {
 	unsigned asked_n;     /* names that nameservers are being asked for */
 	bool strict;          /* a name that cannot be resolved is an error */
 	struct slice known;   /* what names stood for before: see config_known() */
+	struct names known_names; /* in it; read when the first is asked for */
 	struct answers answers;
 	struct names upstreams; /* their names, of struct taken */
 	bool upstreams_refused; /* all of them, which has been reported */

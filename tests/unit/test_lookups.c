@@ -206,6 +206,65 @@ static void test_known(void **state)
 	free(known);
 }
 
+/* Each time that nobody says what it stands for it would have twice as many addresses. */
+static void test_known_of_two(void **state)
+{
+	const char *const texts[] = { "app.test:80", "app.test:80" };
+	struct config_reading how = lenient;
+	struct config *c;
+	char *said, *known;
+	size_t n;
+	FILE *out;
+
+	(void)state;
+	c = read_names(texts, 2, "", &how, &said);
+	assert_non_null(c);
+	assert_int_equal(c->upstreams[1].servers[0].address_n, 2);
+	out = open_memstream(&known, &n);
+	config_known(c, out);
+	fclose(out);
+	assert_string_equal(known, "app.test:80 1 127.0.0.2:80\napp.test:80 1 [::1]:80\n");
+	config_free(c);
+	free(said);
+	free(known);
+}
+
+#define MANY 20000
+
+/* As many as upstreams there may be: each is looked for among all. */
+static void test_many_known(void **state)
+{
+	struct config_reading how = lenient;
+	const char *texts[MANY];
+	char *known, *said, *text;
+	struct timespec from, to;
+	struct config *c;
+	size_t n, text_n;
+	FILE *out = open_memstream(&known, &n), *all = open_memstream(&text, &text_n);
+
+	(void)state;
+	for (unsigned i = 0; i < MANY; i++) {
+		fprintf(out, "n%05u.test:80 1 10.0.%u.%u:80\n", i, i / 256, i % 256);
+		fprintf(all, "n%05u.test:80%c", i, '\0');
+	}
+	fclose(out);
+	fclose(all);
+	for (unsigned i = 0; i < MANY; i++)
+		texts[i] = text + i * sizeof("n00000.test:80");
+	how.known = (struct slice){ known, n };
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+	c = read_names(texts, MANY, "", &how, &said);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+	assert_non_null(c);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(c->upstreams[i].servers[0].address_n, 1);
+	assert_true(to.tv_sec - from.tv_sec < 10);
+	config_free(c);
+	free(text);
+	free(said);
+	free(known);
+}
+
 /* However many names there are that nobody says anything of. */
 static void test_bounded(void **state)
 {
@@ -238,6 +297,8 @@ int main(void)
 		cmocka_unit_test(test_goes_on),
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_known),
+		cmocka_unit_test(test_known_of_two),
+		cmocka_unit_test(test_many_known),
 		cmocka_unit_test(test_bounded),
 	};
 
