@@ -21,7 +21,8 @@
  * copied: nothing here points into a configuration.
  *
  * A server that refuses a connection is passed over for DOWN_MS while others are there;
- * a lease tries each server once (of more than TRIED_MAX: as many times as there are servers).
+ * a lease tries each server once (of more than TRIED_MAX: as many times as there are servers,
+ * but TRIED_MAX times at most where all that are left are known to be down).
  * Full is ordinary: with `connections` reached everywhere a lease waits in the line, which has a
  * limit and a timeout. */
 #ifndef BACK_UPSTREAM_H

@@ -49,6 +49,7 @@ static bool is_ill(const struct upstream *u, const struct server *s)
 	return s->ejected || is_down(u, s);
 }
 
+#define RANK_DOWN 4 /* and more */
 #define RANK_NONE 6 /* was tried */
 
 static uint8_t rank_of(const struct upstream *u, const struct server *s)
@@ -377,6 +378,13 @@ void upstream_begin_turns(struct upstream *u)
 
 /* --------------------------------------------------------------------------- */
 
+/* Of very many that are known not to be there a request asks a few, not all: else each would cost
+ * as many connects as there are servers, and its worker would do nothing else. */
+static bool is_hopeless(const struct choice *c, const struct lease *l)
+{
+	return c->rank >= RANK_DOWN && l->given_n >= TRIED_MAX;
+}
+
 static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
 {
 	struct choice c = { .upstream = u };
@@ -392,7 +400,7 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 									NULL;
 	if (s)
 		return s;
-	*untried = *untried && rank_all(&c, &l->tried);
+	*untried = *untried && rank_all(&c, &l->tried) && !is_hopeless(&c, l);
 	if (!*untried)
 		return NULL;
 	pick_candidates(&c);

@@ -437,14 +437,11 @@ static void assert_spread(const unsigned counts[VERY_MANY], unsigned rounds, uns
 	}
 }
 
-/* Very many servers: each has its share though only some are looked at; when most of them are down
- * the rest has it all, and when they are back, theirs. */
-static void very_many(struct house *h)
+static unsigned start_very_many(struct house *h)
 {
 	static struct config_server servers[VERY_MANY];
 	static char names[VERY_MANY][8];
-	unsigned counts[VERY_MANY], weights = 0;
-	struct config_address address = house_address(0);
+	unsigned weights = 0;
 
 	for (unsigned i = 0; i < VERY_MANY; i++) {
 		snprintf(names[i], sizeof(names[i]), "s%u", i);
@@ -457,6 +454,16 @@ static void very_many(struct house *h)
 	h->config.server_n = VERY_MANY;
 	h->config.health.on = true;
 	house_start(h);
+	return weights;
+}
+
+/* Very many servers: each has its share though only some are looked at; when most of them are down
+ * the rest has it all, and when they are back, theirs. */
+static void very_many(struct house *h)
+{
+	unsigned counts[VERY_MANY], weights = start_very_many(h);
+	struct config_address address = house_address(0);
+
 	ask_many(h, 3 * weights, counts);
 	assert_spread(counts, 3, 1);
 	for (unsigned i = 10; i < VERY_MANY; i++)
@@ -475,6 +482,33 @@ static void test_very_many(void **state)
 {
 	(void)state;
 	house_each_seed(1, very_many);
+}
+
+/* Of very many that are all down a request asks a few: one that is back is found all the same. */
+static void very_many_down(struct house *h)
+{
+	struct config_address address = house_address(0);
+	struct asker a;
+
+	start_very_many(h);
+	host_close(&h->hosts[0]);
+	for (unsigned i = 0; i < VERY_MANY; i++)
+		upstream_probed(h->upstream, i, &address, false);
+	asker_asks(h, &a);
+	asker_fails(h, &a, LEASE_REFUSED);
+	assert_int_equal(h->stats.connect_failures, TRIED_MAX);
+	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	upstream_probed(h->upstream, VERY_MANY - 1, &address, true);
+	asker_asks(h, &a);
+	asker_waits(h, &a);
+	assert_string_equal(lease_server(&a.lease), "s199");
+	upstream_return(&a.lease, true);
+}
+
+static void test_very_many_down(void **state)
+{
+	(void)state;
+	house_each_seed(1, very_many_down);
 }
 
 /* Who is asked first depends on the worker. */
@@ -570,6 +604,7 @@ int main(void)
 		cmocka_unit_test(test_places_of_two),
 		cmocka_unit_test(test_first_turns),
 		cmocka_unit_test(test_very_many),
+		cmocka_unit_test(test_very_many_down),
 		cmocka_unit_test(test_place_for_nobody),
 		cmocka_unit_test(test_place_for_another),
 	};
