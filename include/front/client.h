@@ -74,17 +74,17 @@ struct client {
 	struct writer writer;
 	struct peer peer;
 	uint8_t state;       /* enum client_state */
-	bool slow;           /* it let a deadline pass */
-	bool peer_closes;    /* it asked for the connection to end */
-	bool body_wanted;    /* the exchange waits for its body */
-	bool body_flows;     /* it is pulled; else what comes waits, whatever it is */
-	bool tunnel;         /* what comes is no request any more */
-	bool paths_strict;   /* for who answers: it came where `paths: strict` was written */
-	bool trusted;        /* its word on who asks is taken, */
+	bool slow : 1;         /* it let a deadline pass */
+	bool peer_closes : 1;  /* it asked for the connection to end */
+	bool body_wanted : 1;  /* the exchange waits for its body */
+	bool body_flows : 1;   /* it is pulled; else what comes waits, whatever it is */
+	bool tunnel : 1;       /* what comes is no request any more */
+	bool paths_strict : 1; /* for who answers: it came where `paths: strict` was written */
+	bool trusted : 1;      /* its word on who asks is taken, */
+	bool fin_ends : 1;     /* the asker's: it lets go of a client that has left, and is stepped
+				  for that even where the FIN waits behind unread bytes */
+	bool left : 1;         /* such a FIN was seen */
 	uint32_t trusted_by; /* as the generation of this number has it; 0: not looked up */
-	bool fin_ends;       /* the asker's: it lets go of a client that has left, and is stepped
-				for that even where the FIN waits behind unread bytes */
-	bool left;           /* such a FIN was seen */
 	uint32_t requests;   /* that were read, ever */
 	uint64_t since_ms;   /* when the state began */
 };

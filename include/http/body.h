@@ -26,6 +26,7 @@ struct body {
 	bool padded;     /* blanks and zeros around chunk sizes are forgiven (http/lenient.h);
 			    set after body_init() */
 	uint16_t line_bytes; /* private: digits, then extensions, of this chunk line */
+	uint16_t ignored; /* its reader's: bytes of empty lines before the head */
 	uint64_t left;   /* of the length, or of the chunk */
 };
 

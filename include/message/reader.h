@@ -13,7 +13,6 @@ struct reader {
 	struct body body;
 	uint32_t scanned;    /* of the head or trailer section at hand */
 	uint32_t head_bytes; /* of the head at hand, not yet consumed */
-	uint32_t ignored;    /* bytes of empty lines before it */
 };
 
 /* Empty lines before one request that are ignored; more of them are part of its head, and

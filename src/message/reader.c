@@ -82,7 +82,7 @@ static enum verdict read_leniently(struct reader *r, struct conn *c, const struc
 
 bool reader_request_begun(struct reader *r, struct conn *c)
 {
-	for (;; r->ignored += 2) {
+	for (;; r->body.ignored += 2) {
 		struct slice s = conn_peek(c);
 
 		if (s.len == 1 && s.ptr[0] == '\r' && c->inbox_bytes > 1 && conn_gather(c, 2))
@@ -90,7 +90,7 @@ bool reader_request_begun(struct reader *r, struct conn *c)
 		if (s.len == 0 || (s.len == 1 && s.ptr[0] == '\r'))
 			return false;
 		if (s.len < 2 || s.ptr[0] != '\r' || s.ptr[1] != '\n' ||
-		    r->ignored >= READER_IGNORED_MAX)
+		    r->body.ignored >= READER_IGNORED_MAX)
 			return true;
 		conn_consume(c, 2);
 	}
