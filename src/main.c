@@ -6,9 +6,9 @@
 
 #include "base/diagnostics.h"
 #include "config/config.h"
+#include "run/command.h"
 #include "run/file.h"
 #include "run/memory.h"
-#include "run/order.h"
 #include "run/start.h"
 #include "run/upgrade.h"
 #include "run/version.h"
@@ -21,7 +21,7 @@ struct arguments {
 	bool test, print, version, help, reference;
 	const char *engine;
 	unsigned workers;
-	enum order order;
+	enum command command;
 };
 
 static const char usage[] =
@@ -86,8 +86,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		}
 	}
 	if (optind < argc) {
-		a->order = order_by_name(argv[optind++]);
-		if (a->order == ORDER_NONE || optind < argc)
+		a->command = command_by_name(argv[optind++]);
+		if (a->command == COMMAND_NONE || optind < argc)
 			return complain("what is left over is not understood");
 	}
 	return 0;
@@ -109,14 +109,14 @@ static int check(const struct arguments *a)
 	return 0;
 }
 
-static int give_order(const struct arguments *a)
+static int give_command(const struct arguments *a)
 {
 	struct config *config = config_read(a->file, stderr);
 	int status;
 
 	if (!config)
 		return 1;
-	status = order_give(config, a->order);
+	status = command_send(config, a->command);
 	config_free(config);
 	return status;
 }
@@ -158,7 +158,7 @@ int main(int argc, char **argv)
 	}
 	if (!a.file)
 		return complain("-c FILE is missing");
-	if (a.order != ORDER_NONE)
-		return give_order(&a);
+	if (a.command != COMMAND_NONE)
+		return give_command(&a);
 	return a.test ? check(&a) : run(&a, argv);
 }

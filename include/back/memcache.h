@@ -41,13 +41,13 @@
  * A value is held whole until its call is forgotten or its pieces are taken: pausing
  * a link for one slow reader would stop all that share it. value_max bounds it.
  *
- * Owner: memcache owns servers, links and calls. The asker holds a pointer to its call
+ * Owner: memcache owns servers, links and calls. The waiter holds a pointer to its call
  * until it is done with it and then calls memcache_forget(). */
 #ifndef BACK_MEMCACHE_H
 #define BACK_MEMCACHE_H
 
 #include "back/memcachewire.h"
-#include "back/roster.h"
+#include "back/registry.h"
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
@@ -75,11 +75,12 @@ struct memcache_call {
 	enum call_state state;
 	enum call_failure failure;
 	uint64_t length; /* of the value */
-	void *owner;     /* the asker's */
+	void *owner;     /* the waiter's */
 	/* The rest is memcache.c's. */
 	struct list node; /* in a line, or in a link's queue of calls in flight */
 	struct memcache *memcache;
-	struct list fact; /* not yet looked at; late; or decided and asker not yet told */
+	struct list
+		fact; /* not yet looked at; late; or decided and waiter not yet told */
 	struct memcache_server *server; /* until it is decided */
 	struct memcache_link *link; /* CALL_SENT */
 	struct timer timeout;
@@ -97,8 +98,8 @@ struct memcache_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
 	struct quota *line;        /* calls that may wait for a link, process-wide */
-	struct roster *roster;     /* process-wide; NULL: one of its own */
-	unsigned worker;           /* which of the roster's this is */
+	struct registry *registry; /* process-wide; NULL: one of its own */
+	unsigned worker;           /* which of the registry's this is */
 	/* As in upstream_options. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
@@ -142,7 +143,7 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 /* Takes the next bytes of a CALL_HIT's value; false: there are no more. */
 bool memcache_take(struct memcache_call *call, struct piece *p);
 
-/* The asker is done with its call, in whatever state, and lets go of it. */
+/* The waiter is done with its call, in whatever state, and lets go of it. */
 void memcache_forget(struct memcache_call **where);
 
 /* Gives unused slabs back; once a second. */

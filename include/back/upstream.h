@@ -28,7 +28,7 @@
 #ifndef BACK_UPSTREAM_H
 #define BACK_UPSTREAM_H
 
-#include "back/roster.h"
+#include "back/registry.h"
 #include "back/tried.h"
 #include "base/quota.h"
 #include "base/stats.h"
@@ -95,7 +95,7 @@ struct lease {
 	struct list *holder;   /* likewise: whose held origins come first; NULL: nobody's */
 	bool holds;            /* likewise: the origin is the holder's from now on */
 	uint64_t since_ms;     /* in the line */
-	struct task *asker;    /* run when the state changes, and on the origin's facts */
+	struct task *waiter;   /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
 	uint32_t given_n;      /* servers that it was given, one after the other */
@@ -109,9 +109,9 @@ struct upstream_options {
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
 	struct quota *line;        /* who may wait, process-wide */
-	struct roster *roster;     /* process-wide; NULL: one of its own */
+	struct registry *registry; /* process-wide; NULL: one of its own */
 	struct slab *origins;      /* of struct origin, the worker's; NULL: one of its own */
-	unsigned worker;           /* which of the roster's this is */
+	unsigned worker;           /* which of the registry's this is */
 	/* n are wanted and none is left: idle connections elsewhere should give way;
 	 * upstream_serve() is to be called before long. May be NULL. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
@@ -165,11 +165,11 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * asker is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
+ * waiter is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
  * that are passed over while others have room; NULL: none. fresh: a new connection only, as an
  * idle one turned out to be stale, or might. */
-void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid, bool fresh,
-		    struct task *asker);
+void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
+		    bool fresh, struct task *waiter);
 
 /* Somebody else could be asked than those tried: a server that is not down. */
 bool upstream_has_other(const struct upstream *u, const struct tried *tried);
@@ -186,7 +186,7 @@ void upstream_release(struct list *held);
 /* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
  * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
  * nothing about the server, as when its client left, is not told. */
-void upstream_answered(struct lease *lease, int status);
+void upstream_responded(struct lease *lease, int status);
 void upstream_completed(struct lease *lease);
 void upstream_cut_short(struct lease *lease, int status);
 void upstream_failed(struct lease *lease);

@@ -24,13 +24,13 @@ struct slab {
 	struct list full;   /* chunks without room */
 	uint32_t empty;     /* chunks at the end of `open` of which nothing is out */
 	uint32_t empty_min; /* fewest of those since the last trim */
-	bool dips;          /* into the thread's reserve; see base/reserve.h */
+	bool uses_reserve;  /* into the thread's reserve; see base/reserve.h */
 };
 
 void slab_init(struct slab *s, const char *name, size_t size, size_t limit);
 
 /* Its objects end what was begun, and soon come back: it may use the thread's reserve. */
-void slab_dip(struct slab *s);
+void slab_use_reserve(struct slab *s);
 
 /* Asserts that every object has come back, and frees the chunks. */
 void slab_done(struct slab *s);

@@ -31,12 +31,12 @@ struct dns_service {
 	uint16_t priority, weight, port;
 };
 
-/* The addresses of an answer to a question for A or AAAA, with port 0. Returns how many, at
+/* The addresses of an answer to a dns_question for A or AAAA, with port 0. Returns how many, at
  * most `max`; more are dropped. 0: the name has none. -1: it makes no sense. */
 int dns_read_addresses(struct slice answer, enum dns_type type, struct dns_address *addresses,
 		       unsigned max, uint32_t *ttl_s) MUST_USE;
 
-/* Likewise of an answer to a question for SRV: those of the lowest priority number, which
+/* Likewise of an answer to a dns_question for SRV: those of the lowest priority number, which
  * alone are to be asked while there are any (RFC 2782). A target of "." is none. */
 int dns_read_services(struct slice answer, struct dns_service *services, unsigned max,
 		      uint32_t *ttl_s) MUST_USE;

@@ -2,7 +2,7 @@
  * service (SRV) and the addresses of those.
  *
  * A lookup is several questions and one result. It is embedded in what asks, and is the
- * dns's from dns_ask() to done(). A nameserver that does not answer is asked again, and the
+ * dns's from dns_query() to done(). A nameserver that does not answer is asked again, and the
  * others after it: DNS_TRIES times each, from DNS_TIMEOUT_MS on, each round twice as long.
  *
  * Nothing waits but dns_wait(), which does nothing else: for a thread of its own, or for who
@@ -37,8 +37,9 @@ struct dns_lookup {
 	struct dns_address *addresses;
 	bool more;                 /* there are more than DNS_ADDRESSES_MAX */
 	uint32_t ttl_s;
-	bool unsure_v4, unsure_v6; /* a question was not answered: there may be more of these */
-	bool silent;               /* a question was not answered in time */
+	bool unsure_v4,
+		unsure_v6; /* a dns_question was not answered: there may be more of these */
+	bool silent;       /* a dns_question was not answered in time */
 	const char *failure;
 	unsigned pending;          /* the dns's */
 };
@@ -57,7 +58,7 @@ int dns_new(struct dns **dns);
 int dns_servers(struct dns *dns, const char *servers);
 
 /* done() may be called before it returns. */
-void dns_ask(struct dns *dns, struct dns_lookup *l);
+void dns_query(struct dns *dns, struct dns_lookup *l);
 
 /* Waits until something came from a nameserver, or time for it is up, or `fd` (-1: none) can
  * be read, at most `timeout_ms` (-1: no limit), and calls done() of what is done. */

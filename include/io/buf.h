@@ -51,7 +51,7 @@ struct buf_pool {
 	uint32_t count;        /* receive buffers that exist */
 	uint32_t free_n;       /* of which are on the free list */
 	uint32_t limit;        /* most that may exist */
-	uint32_t reserve;      /* of which are for the urgent only */
+	uint32_t reserve;      /* of which are for the may_use_reserve only */
 	uint32_t lent;         /* waiting with the kernel, as good as free */
 	uint32_t free_min;     /* fewest free since the last trim */
 	struct slab blocks[BUF_CLASSES];
@@ -77,12 +77,12 @@ void buf_pool_done(struct buf_pool *pool);
  * call (they keep their addresses). Called about once a second. */
 void buf_pool_trim(struct buf_pool *pool);
 
-/* How many may still be taken, by the urgent or by others. */
-static inline uint32_t buf_left(const struct buf_pool *pool, bool urgent)
+/* How many may still be taken, by the may_use_reserve or by others. */
+static inline uint32_t buf_left(const struct buf_pool *pool, bool may_use_reserve)
 {
 	uint32_t left = pool->free_n + (pool->limit - pool->count);
 
-	if (urgent)
+	if (may_use_reserve)
 		return left;
 	return left > pool->reserve ? left - pool->reserve : 0;
 }

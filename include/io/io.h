@@ -79,10 +79,10 @@ struct io_connect {
  * IO_MORE until `window` bytes have been delivered (the last buffer may go over
  * it): that done is the last. res == 0: the peer will send no more; last. An
  * empty pool is never reported: the op waits until buffers return, and comes before
- * those that are not urgent. */
+ * those that are not may_use_reserve. */
 struct io_recv {
 	struct io_op op;
-	bool urgent;     /* the caller's, set before: may use the reserve (buf.h) */
+	bool may_use_reserve; /* the caller's, set before: may use the reserve (buf.h) */
 	struct buf *buf;
 	uint32_t window; /* bytes still to be delivered; the engine's */
 };
@@ -229,7 +229,7 @@ void io_wait(struct io_loop *loop, uint64_t timeout_us);
 /* So many more exchanges (requests that are not answered yet) are under way on this loop,
  * or fewer. Where there are many, io_wait() may let a moment pass, 200 us at most, until
  * several things have happened: each of them waits less for it than it would for its turn. */
-void io_crowd(struct io_loop *loop, int more);
+void io_add_inflight(struct io_loop *loop, int more);
 
 /* Ends the io_wait() that the loop is in or will be in next. Any thread. */
 void io_wake(struct io_loop *loop);

@@ -46,8 +46,8 @@ void sock_unlink(const struct sockaddr *sa);
 /* Connects, sends all of the request and reads until the peer closes or `size` bytes are
  * there, with blocking calls and a timeout for each. Returns the bytes read or a negative
  * errno. For the study route that shows why nobody should; nothing else may call it. */
-long sock_ask(const struct sockaddr *sa, socklen_t len, struct slice request, char *answer,
-	      size_t size, unsigned timeout_ms);
+long sock_query(const struct sockaddr *sa, socklen_t len, struct slice request,
+		char *answer, size_t size, unsigned timeout_ms);
 
 /* Raises the soft limit of descriptors as far as allowed (first to `want` if the
  * hard limit can be raised); returns the limit in force. */

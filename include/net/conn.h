@@ -3,7 +3,7 @@
  *
  *            conn_open                conn_close              last done is in
  *   (zeroed) ─────────▶ CONN_OPEN ───────────────▶ CONN_CLOSING ─────────▶ CONN_DEAD
- *                                                                │ corpse: events->dead
+ *                                                                │ reap: events->dead
  *
  *   CONN_OPEN     receives while the inbox has room, sends what is pushed
  *   CONN_CLOSING  nothing new starts; sends what is left if asked to, reads and
@@ -35,7 +35,7 @@ struct conn_events {
 	/* It is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
 	/* What it receives sets others free: answers. It may use the last buffers for it. */
-	bool urgent;
+	bool may_use_reserve;
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
@@ -82,10 +82,10 @@ struct conn {
 	uint8_t end;         /* enum conn_end, once closing */
 	bool eof : 1;        /* the peer will send no more (it may still read) */
 	bool paused : 1;     /* by its owner: receive no more for now */
-	bool starved : 1;    /* its owner waits for room in the outbox */
+	bool wants_space : 1; /* its owner waits for room in the outbox */
 	bool shut : 1;       /* we have said that no more will be sent */
 	bool shut_wanted : 1; /* … and will, when the outbox is empty */
-	bool narrow : 1;     /* the inbox holds no more than one buffer: see conn_narrow() */
+	bool inbox_limited : 1; /* the inbox holds at most one buffer: conn_limit_inbox() */
 	uint32_t window;     /* bytes, each way */
 	uint32_t send_ms;    /* how long a gentle end waits for the peer to take a byte, set by
 				its owner; 0: as long as it lingers */
@@ -95,7 +95,7 @@ struct conn {
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
-	struct corpse corpse;
+	struct reap reap;
 	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
 	uint64_t received, sent; /* bytes, ever */
 	uint64_t received_ms;   /* when bytes last came */
@@ -114,7 +114,7 @@ struct slice conn_peek(const struct conn *c);
 
 /* Makes the first bytes contiguous, up to `max`, by copying: for heads that
  * straddle buffers, never for bodies. False: out of memory. */
-bool conn_gather(struct conn *c, uint32_t max);
+bool conn_linearize(struct conn *c, uint32_t max);
 
 /* Puts the bytes of a block in the place of the first n; takes over its reference. */
 void conn_replace(struct conn *c, uint32_t n, struct buf *block);
@@ -122,7 +122,7 @@ void conn_replace(struct conn *c, uint32_t n, struct buf *block);
 /* What is in the inbox will wait for others, or for more of it: it moves from receive buffers to
  * a block of its size, so that who waits does not use up the pool. For what no other part of
  * this connection is pulling, never for bodies on their way. */
-void conn_settle(struct conn *c);
+void conn_compact(struct conn *c);
 
 /* Drops the first n bytes. */
 void conn_consume(struct conn *c, uint32_t n);
@@ -136,7 +136,7 @@ void conn_pause(struct conn *c, bool paused);
 
 /* What comes now is not wanted soon (requests behind the one being answered): the inbox takes
  * one buffer and not a window, so that who pipelines cannot use up the pool. */
-void conn_narrow(struct conn *c, bool narrow);
+void conn_limit_inbox(struct conn *c, bool inbox_limited);
 
 /* There is room for more: FIN or a reset behind what has come would be told. */
 bool conn_receives(const struct conn *c);

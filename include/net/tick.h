@@ -6,7 +6,7 @@
  * that is where decisions are made. Time comes last, when all else was decided
  * on: whose bytes lie at hand is not late, however long the thread was held up.
  * At the end each socket with something to say gets one vectored send, and the
- * dead are buried. Nothing is freed anywhere else. */
+ * dead are reaped. Nothing is freed anywhere else. */
 #ifndef NET_TICK_H
 #define NET_TICK_H
 
@@ -26,9 +26,9 @@ struct task {
 };
 
 /* Something to be freed at the end of the tick. */
-struct corpse {
+struct reap {
 	struct list node;
-	void (*bury)(struct corpse *c);
+	void (*free)(struct reap *c);
 };
 
 struct tick {
@@ -39,7 +39,7 @@ struct tick {
 	uint64_t wall_ms;     /* wall clock, as of this tick */
 	struct list runnable; /* tasks */
 	struct list writable; /* conns with something to send */
-	struct list grave;    /* corpses */
+	struct list reap_list; /* reaps */
 	struct mailbox mailbox;
 	struct slab outboxes; /* of conns that are sending */
 	struct timer trim;    /* once a second: gives unused memory back */
@@ -49,7 +49,7 @@ struct tick {
 /* Opens the loop on this thread. Returns 0 or a negative errno. */
 int tick_init(struct tick *t, const struct io_options *options);
 
-/* Everything was closed and buried. */
+/* Everything was closed and reaped. */
 void tick_done(struct tick *t);
 
 /* One round: wait, facts, decisions, sends, burial. */
@@ -59,7 +59,7 @@ void tick_once(struct tick *t);
 void tick_run(struct tick *t, struct task *task);
 
 /* Hands something over to be freed at the end of the tick. */
-void tick_bury(struct tick *t, struct corpse *c);
+void tick_reap(struct tick *t, struct reap *c);
 
 void task_init(struct task *task, void (*step)(struct task *));
 

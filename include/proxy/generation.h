@@ -18,19 +18,20 @@
 #include "base/names.h"
 #include "config/config.h"
 
-struct desk;
+struct retry_state;
 struct proxy;
 
 /* What all workers know of one upstream; stays as long as a generation may know it. */
-struct share {
+struct upstream_view {
 	struct upstream_stats *stats; /* this worker's */
 	struct quota *line;           /* who may wait, process-wide */
-	struct roster *roster;        /* its servers; NULL: each worker for itself */
+	struct registry *registry;    /* its servers; NULL: each worker for itself */
 };
 
 struct generation_options {
 	const struct config *config;
-	const struct share *shares; /* by index of config->upstreams; read by generation_new() */
+	const struct upstream_view *
+		upstream_views; /* by index of config->upstreams; read by generation_new() */
 	/* Nobody of this worker reads the configuration any more, and what only it knew is gone.
 	 * May be NULL. Not called by generation_drop() and proxy_done(). */
 	void (*over)(void *owner);
@@ -62,7 +63,7 @@ struct generation {
 	void (*over)(void *owner);
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */
-	struct desk *desk;           /* see desk.h */
+	struct retry_state *retry_state; /* see retrystate.h */
 	char *path_scratch;          /* for routing: see request_view_init() */
 	unsigned service_n;
 	struct service *services[];  /* by index of config->upstreams */

@@ -1,4 +1,4 @@
-/* What the deciders of one worker share, and the front door of the folder.
+/* What the deciders of one worker upstream_view, and the front worker_listener of the folder.
  *
  * An exchange is one request and its answer, as the client sees it; a fetch is one question
  * to an origin or a cache, made on behalf of an exchange. Nothing else decides. */
@@ -41,7 +41,7 @@ struct proxy {
 	struct timer descriptors;     /* until some may have come free */
 	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, tries, joins, jobs;
+	struct slab exchanges, fetches, retries, joins, jobs;
 	struct slab origins;          /* of all upstreams */
 	struct slab budgets, latencies; /* of all desks */
 	struct head request, answer;  /* scratch of the step at hand */
@@ -56,7 +56,7 @@ struct proxy_options {
 	struct quota *clients, *descriptors;
 	struct access *access;
 	struct pool *pool;
-	unsigned worker;     /* whose this is, in rosters */
+	unsigned worker; /* whose this is, in registries */
 	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
 	void (*ask_others)(void *owner, uint32_t n);

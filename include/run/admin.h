@@ -2,14 +2,15 @@
  * thread; never part of a worker's work.
  *
  * /healthz waits for nobody: /metrics is written in portions, as its readers take them, each of
- * them in its turn; and a connection that finds all places taken gets that of the one that has been
+ * them in its worker_config; and a connection that finds all places taken gets that of
+ * the one that has been
  * idle longest, or, if none is idle, whose response has been under way longest. */
 #ifndef RUN_ADMIN_H
 #define RUN_ADMIN_H
 
 #include "front/client.h"
 #include "front/listener.h"
-#include "run/lookout.h"
+#include "run/monitor.h"
 #include "run/worker.h"
 
 /* Connections; for a moment some more, while others make room. */

@@ -7,9 +7,9 @@
 #include "run/supervisor.h"
 
 /* The whole life of the worker process, which begins with `config`; `channel` leads to the
- * supervisor, and what its words speak of comes by `parcels`. All are taken over. Returns the
+ * supervisor, and what its words speak of comes by `setup_channel`. All are taken over. Returns the
  * exit status. */
 int control_run(const struct run_options *options, struct config *config, int channel,
-		int parcels);
+		int setup_channel);
 
 #endif

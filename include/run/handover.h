@@ -1,5 +1,5 @@
 /* What the supervisor gives to the worker process, over a socketpair of its own: what each is,
- * with the descriptor itself (SCM_RIGHTS) or the bytes that follow. Blocking: a delivery is
+ * with the descriptor itself (SCM_RIGHTS) or the bytes that follow. Blocking: a setup is
  * taken as it is sent, at the start and after the word CHANNEL_LOAD. */
 #ifndef RUN_HANDOVER_H
 #define RUN_HANDOVER_H
@@ -27,7 +27,7 @@ struct handover {
 /* Words, one byte each, over another socketpair. To the worker process: */
 #define CHANNEL_DRAIN 'D'
 #define CHANNEL_RETIRE 'T' /* another worker process has the listeners now */
-#define CHANNEL_LOAD 'L'   /* a delivery follows: another configuration */
+#define CHANNEL_LOAD 'L'   /* a setup follows: another configuration */
 /* To the supervisor: */
 #define CHANNEL_READY_RING 'R' /* the engine that it has got */
 #define CHANNEL_READY_EPOLL 'E'

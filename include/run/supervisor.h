@@ -3,7 +3,7 @@
  *
  *   supervisor ──fork──▶ worker process: worker threads, and a control thread
  *       │  ▲                  ▲
- *       │  └── ready ─────────┤   socketpairs, kept open: their end is the order to
+ *       │  └── ready ─────────┤   socketpairs, kept open: their end is the command to
  *       └── descriptors, words ┘   drain, so that no worker outlives its supervisor
  *
  * Signals: SIGTERM, SIGINT, SIGQUIT drain, a second one ends at once. SIGUSR1: the access log is

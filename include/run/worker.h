@@ -1,7 +1,8 @@
 /* One worker: a thread with a loop, listeners and a proxy of its own. Shares nothing with
  * the others but the configuration, the quotas and its mailbox.
  *
- * A turn (edition.h) is what it is told of another configuration: it makes a generation, an
+ * A worker_config (config_version.h) is what it is told of another configuration: it
+ * makes a generation, an
  * access log and what else can fail, and says so; then it is told to adopt or to drop them. */
 #ifndef RUN_WORKER_H
 #define RUN_WORKER_H
@@ -10,7 +11,7 @@
 #include <semaphore.h>
 
 #include "proxy/proxy.h"
-#include "run/edition.h"
+#include "run/configversion.h"
 #include "run/supervisor.h"
 
 struct worker;
@@ -19,7 +20,7 @@ struct worker;
 struct workers {
 	const struct run_options *options;
 	enum io_engine_kind engine; /* of all loops */
-	struct editions *editions;  /* the control thread's */
+	struct config_versions *config_versions; /* the control thread's */
 	struct quota clients, descriptors;
 	struct pool *pool;
 	struct mailbox *control;  /* the control thread's */
@@ -27,10 +28,12 @@ struct workers {
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);
 	void (*ended)(struct worker *w);
-	void (*made)(struct turn *t);    /* with t->error; now worker_adopt() or worker_drop() */
-	void (*settled)(struct turn *t); /* adopted or dropped */
-	void (*over)(struct turn *t);    /* nothing of it is left on its worker */
-	void (*passed)(struct turn *t);  /* nor on its way there: see worker_pass() */
+	void (*made)(struct worker_config
+			     *t); /* with t->error; now worker_adopt() or worker_drop() */
+	void (*settled)(struct worker_config *t); /* adopted or dropped */
+	void (*over)(struct worker_config *t); /* nothing of it is left on its worker */
+	void (*passed)(
+		struct worker_config *t); /* nor on its way there: see worker_pass() */
 };
 
 struct worker {
@@ -39,16 +42,16 @@ struct worker {
 	struct workers *shared;
 	struct tick tick;
 	struct proxy proxy;
-	struct list doors;          /* open, and those that are closing */
+	struct list listeners;      /* open, and those that are closing */
 	struct access *access;      /* NULL: no access log */
 	struct list accesses;       /* those of before, as long as they write */
 	struct worker_stats stats;
-	struct turn *first;         /* that it starts with */
+	struct worker_config *first; /* that it starts with */
 	int error;                  /* of the start: 0 or a negative errno */
 	bool draining, retiring;
 	struct timer drain;         /* then what is left is cut off */
 	struct message drain_wanted;/* control to worker */
-	struct message hurry_wanted;/* likewise */
+	struct message shorten_wanted; /* likewise */
 	struct message evict_wanted;/* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
 	struct message room_wanted; /* likewise: a client's place is wanted */
@@ -69,23 +72,23 @@ int worker_start(struct worker *w);
 /* The control thread, after `started`: go to work. */
 void worker_begin(struct worker *w);
 
-/* The control thread: makes what the turn needs; `made` follows. */
-void worker_make(struct turn *t);
+/* The control thread: makes what the worker_config needs; `made` follows. */
+void worker_make(struct worker_config *t);
 
 /* The control thread, after `made`: `settled` follows. */
-void worker_adopt(struct turn *t);
-void worker_drop(struct turn *t);
+void worker_adopt(struct worker_config *t);
+void worker_drop(struct worker_config *t);
 
-/* The control thread, when all workers are through with an edition: `passed` follows when all
- * that was posted to this worker before has been delivered. */
-void worker_pass(struct turn *t);
+/* The control thread, when all workers are through with an config_version: `passed`
+ * follows when all that was posted to this worker before has been delivered. */
+void worker_pass(struct worker_config *t);
 
 /* Any thread, once: stop accepting, finish, end; `ended` follows. `retire`: another process has
  * the listeners, so whoever is connected may ask once more. */
 void worker_drain(struct worker *w, bool retire);
 
 /* Any thread, once, after worker_drain() to retire: it is to end as at any drain. */
-void worker_hurry(struct worker *w);
+void worker_shorten_drain(struct worker *w);
 
 /* The control thread, after `ended`: lets the thread free what it has, and joins it. */
 void worker_done(struct worker *w);

@@ -19,7 +19,7 @@ int dns_thread_new(struct dns_thread **where, struct mailbox *home);
 bool dns_thread_servers(struct dns_thread *t, const char *servers);
 
 /* From home's thread: the ask is the thread's until answered() is called there. */
-void dns_thread_ask(struct dns_thread *t, struct resolver_ask *a);
+void dns_thread_query(struct dns_thread *t, struct resolver_query *a);
 
 /* Ends the thread. All it was asked has been posted to `home` when this returns. */
 void dns_thread_free(struct dns_thread *t);

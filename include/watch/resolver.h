@@ -18,10 +18,10 @@
 #include "net/tick.h"
 
 /* A lookup on its way to who asks, and back: his from ask() to answered(). */
-struct resolver_ask {
+struct resolver_query {
 	struct message message;
 	struct dns_lookup lookup;
-	void (*answered)(struct resolver_ask *a); /* on the thread of the tick */
+	void (*answered)(struct resolver_query *a); /* on the thread of the tick */
 	void *asked; /* his */
 };
 
@@ -39,7 +39,7 @@ struct resolver_news {
 struct resolver_options {
 	struct tick *tick;
 	const struct config *config; /* outlives the resolver */
-	void (*ask)(void *owner, struct resolver_ask *a);
+	void (*ask)(void *owner, struct resolver_query *a);
 	/* When something changed, failed or works again; the news live for the call. */
 	void (*told)(void *owner, const struct resolver_news *news);
 	void *owner;
@@ -69,7 +69,7 @@ struct resolver_row {
 	unsigned upstream, server;
 	unsigned addresses;
 	uint64_t lookups, failures, changes;
-	uint64_t answered_ms; /* when it was last, on the tick's clock; 0: never */
+	uint64_t responded_ms; /* when it was last, on the tick's clock; 0: never */
 };
 
 void resolver_each(const struct resolver *r,

@@ -33,7 +33,8 @@ bool server_full(const struct server *s)
 {
 	const struct config_upstream *c = &s->upstream->config;
 
-	if (c->requests > 0 && s->row && s->places == 0 && !roster_has_room(s->row, c->requests))
+	if (c->requests > 0 && s->row && s->places == 0 &&
+	    !registry_has_permit(s->row, c->requests))
 		return true;
 	return s->idle_n == 0 && s->held_n == 0 && c->connections > 0 &&
 	       s->open_n >= c->connections;
@@ -115,11 +116,11 @@ static uint64_t share_of(const struct server *s)
 	const struct upstream *u = s->upstream;
 	uint64_t full = (uint64_t)s->weight * WHOLE, now_ms = u->tick->now_ms, share;
 
-	if (s->warm_ms <= now_ms || u->config.slow_start_ms == 0)
+	if (s->slow_start_until_ms <= now_ms || u->config.slow_start_ms == 0)
 		return full;
-	if (s->warm_ms - now_ms >= u->config.slow_start_ms)
+	if (s->slow_start_until_ms - now_ms >= u->config.slow_start_ms)
 		return 1;
-	share = full * (u->config.slow_start_ms - (s->warm_ms - now_ms)) /
+	share = full * (u->config.slow_start_ms - (s->slow_start_until_ms - now_ms)) /
 		u->config.slow_start_ms;
 	return share > 0 ? share : 1;
 }

@@ -12,23 +12,26 @@
 /* Each ejection is twice as long as the one before, so often at most. */
 #define DOUBLINGS_MAX 5
 
-static enum standing standing_of(const struct server *s)
+static enum server_status status_of(const struct server *s)
 {
-	return s->probed_down ? STANDING_DOWN : s->ejected ? STANDING_EJECTED : STANDING_UP;
+	return s->probed_down ? SERVER_STATUS_DOWN
+	       : s->ejected   ? SERVER_STATUS_EJECTED
+			      : SERVER_STATUS_UP;
 }
 
-void server_tell_standing(struct server *s)
+void server_set_status(struct server *s)
 {
 	struct upstream *u = s->upstream;
-	enum standing standing = standing_of(s);
+	enum server_status server_status = status_of(s);
 
-	if (!s->leaving && stat_read(&s->cell->standing) != standing)
-		roster_tell(u->roster, s->cell, standing);
+	if (!s->leaving && stat_read(&s->view->server_status) != server_status)
+		registry_set_status(u->registry, s->view, server_status);
 }
 
 void server_warm_up(struct server *s)
 {
-	s->warm_ms = s->upstream->tick->now_ms + s->upstream->config.slow_start_ms;
+	s->slow_start_until_ms = s->upstream->tick->now_ms +
+				 s->upstream->config.slow_start_ms;
 }
 
 static void come_back(struct server *s)
@@ -38,10 +41,12 @@ static void come_back(struct server *s)
 	s->ejected = false;
 	s->back_ms = u->tick->now_ms;
 	s->window_ms = s->good_n = s->bad_n = 0;
-	s->in_row = u->config.eject_failures > 0 ? u->config.eject_failures - 1 : 0;
-	s->cut_row = s->in_row;
+	s->consecutive_failures = u->config.eject_failures > 0
+					  ? u->config.eject_failures - 1
+					  : 0;
+	s->consecutive_truncated = s->consecutive_failures;
 	server_warm_up(s);
-	server_tell_standing(s);
+	server_set_status(s);
 	upstream_serve(u);
 }
 
@@ -65,7 +70,9 @@ void server_ejection_stop(struct server *s)
  * whole would never have two in a row. */
 static uint32_t row_of(const struct server *s)
 {
-	return s->in_row > s->cut_row ? s->in_row : s->cut_row;
+	return s->consecutive_failures > s->consecutive_truncated
+		       ? s->consecutive_failures
+		       : s->consecutive_truncated;
 }
 
 /* A share of those that are not known to be down, and never the last of them. */
@@ -88,7 +95,7 @@ static enum reason reason_to_eject(const struct server *s)
 	uint32_t n = s->good_n + s->bad_n;
 
 	if (c->eject_failures > 0 && row_of(s) >= c->eject_failures)
-		return REASON_IN_A_ROW;
+		return REASON_CONSECUTIVE;
 	if (c->eject_rate > 0 && n >= WINDOW_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
 		return REASON_RATE;
 	return REASON_NONE;
@@ -114,13 +121,14 @@ static void eject(struct server *s, enum reason reason)
 
 	s->ejected = true;
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
-	stat_set(&s->cell->reason, reason);
-	stat_set(&s->cell->failures_n, reason == REASON_IN_A_ROW ?
-					       row_of(s) : s->bad_n * 100 / (s->good_n + s->bad_n));
-	stat_set(&s->cell->eject_ms, time_ms);
-	stat_add(&s->cell->ejections, 1);
+	stat_set(&s->view->reason, reason);
+	stat_set(&s->view->failures_n, reason == REASON_CONSECUTIVE
+					       ? row_of(s)
+					       : s->bad_n * 100 / (s->good_n + s->bad_n));
+	stat_set(&s->view->eject_ms, time_ms);
+	stat_add(&s->view->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
-	server_tell_standing(s);
+	server_set_status(s);
 	upstream_serve(u); /* somebody may have waited for this one */
 }
 
@@ -138,12 +146,12 @@ void server_failed(struct server *s)
 {
 	enum reason reason;
 
-	stat_add(&s->cell->failures, 1);
+	stat_add(&s->view->failures, 1);
 	if (s->leaving || s->ejected)
 		return;
 	begin_window(s);
 	s->bad_n++;
-	s->in_row++;
+	s->consecutive_failures++;
 	reason = reason_to_eject(s);
 	if (reason != REASON_NONE && may_eject(s->upstream))
 		eject(s, reason);
@@ -153,7 +161,7 @@ static void server_did_well(struct server *s)
 {
 	if (s->ejected)
 		return;
-	s->in_row = 0;
+	s->consecutive_failures = 0;
 	if (s->upstream->config.eject_rate == 0)
 		return;
 	begin_window(s);
@@ -173,7 +181,7 @@ static bool is_failure(const struct upstream *u, int status)
 	return false;
 }
 
-void upstream_answered(struct lease *l, int status)
+void upstream_responded(struct lease *l, int status)
 {
 	struct server *s = l->origin->server;
 
@@ -187,7 +195,7 @@ void upstream_answered(struct lease *l, int status)
 void upstream_completed(struct lease *l)
 {
 	ASSERT(l->state == LEASE_READY);
-	l->origin->server->cut_row = 0;
+	l->origin->server->consecutive_truncated = 0;
 }
 
 /* Its head was counted already, as good or as bad. */
@@ -201,7 +209,7 @@ void upstream_cut_short(struct lease *l, int status)
 	if (s->good_n > 0)
 		s->good_n--;
 	if (!s->ejected)
-		s->cut_row++;
+		s->consecutive_truncated++;
 	server_failed(s);
 }
 

@@ -22,7 +22,7 @@ static void leave(struct memcache_call *call)
 	if (l) {
 		list_remove(&call->node);
 		l->calls_n--;
-		stat_sub(&l->server->cell->in_flight, 1);
+		stat_sub(&l->server->view->in_flight, 1);
 		call->link = NULL;
 	} else if (!list_empty(&call->node)) {
 		server_unwait(call->server, call);
@@ -54,7 +54,7 @@ void call_decide(struct memcache_call *call, enum call_state state,
 	bool was_sent = call->link || call->retried;
 
 	if (state == CALL_FAILED && call->link)
-		stat_add(&call->server->cell->failures, 1);
+		stat_add(&call->server->view->failures, 1);
 	leave(call);
 	call->server = NULL;
 	timer_stop(&tick->wheel, &call->timeout);
@@ -200,16 +200,17 @@ struct memcache *memcache_new(const struct memcache_options *options)
 		return NULL;
 	m->options = *options;
 	m->options.upstream = NULL;
-	if (!m->options.roster)
-		m->options.roster = m->own_roster = roster_new("", options->worker + 1, NULL, NULL);
-	if (!m->options.roster) {
+	if (!m->options.registry)
+		m->options.registry = m->own_registry =
+			registry_new("", options->worker + 1, NULL, NULL);
+	if (!m->options.registry) {
 		free(m);
 		return NULL;
 	}
 	slab_init(&m->calls, "memcache_call", sizeof(struct memcache_call), 0);
 	slab_init(&m->links, "memcache_link", sizeof(struct memcache_link), 0);
 	slab_init(&m->pieces, "value_piece", sizeof(struct value_piece), 0);
-	slab_dip(&m->pieces);
+	slab_use_reserve(&m->pieces);
 	task_init(&m->task, memcache_step);
 	init_lists(m);
 	if (memcache_reconfigure(m, options->upstream))
@@ -245,7 +246,7 @@ void memcache_free(struct memcache *m)
 	slab_done(&m->links);
 	slab_done(&m->pieces);
 	memcache_place_done(m);
-	roster_free(m->own_roster);
+	registry_free(m->own_registry);
 	free(m);
 }
 

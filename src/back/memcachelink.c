@@ -142,8 +142,8 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
 	stat_add(&stats_of(l)->requests, 1);
-	stat_add(&l->server->cell->requests, 1);
-	stat_add(&l->server->cell->in_flight, 1);
+	stat_add(&l->server->view->requests, 1);
+	stat_add(&l->server->view->in_flight, 1);
 	return true;
 }
 
@@ -162,9 +162,9 @@ static void link_free(struct memcache_link *l)
 	quota_put(m->options.descriptors);
 }
 
-static void link_bury(struct corpse *corpse)
+static void link_reap(struct reap *reap)
 {
-	link_free(CONTAINER(corpse, struct memcache_link, corpse));
+	link_free(CONTAINER(reap, struct memcache_link, reap));
 }
 
 static void conn_dead(struct conn *c)
@@ -202,7 +202,7 @@ static void send_again(struct memcache_link *l, struct memcache_call *call)
 	value_drop(call);
 	list_remove(&call->node);
 	l->calls_n--;
-	stat_sub(&l->server->cell->in_flight, 1);
+	stat_sub(&l->server->view->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
 	stat_add(&stats_of(l)->retries, 1);
@@ -321,7 +321,7 @@ static void opened(struct memcache_link *l)
 	static const struct conn_events events = {
 		.changed = conn_changed,
 		.dead = conn_dead,
-		.urgent = true,
+		.may_use_reserve = true,
 	};
 	struct memcache_server *s = l->server;
 
@@ -353,7 +353,7 @@ static void not_opened(struct memcache_link *l)
 	l->state = LINK_CLOSING;
 	s->links--;
 	server_connecting(s, -1);
-	tick_bury(tick_of(l), &l->corpse);
+	tick_reap(tick_of(l), &l->reap);
 	if (closing)
 		return;
 	if (l->retired) {
@@ -451,8 +451,8 @@ int link_connect(struct memcache_server *s)
 	list_init(&l->speaking);
 	list_init(&l->rank);
 	list_init(&l->all);
-	list_init(&l->corpse.node);
-	l->corpse.bury = link_bury;
+	list_init(&l->reap.node);
+	l->reap.free = link_reap;
 	task_init(&l->task, link_step);
 	io_op_init(&l->connect.op, connect_done);
 	timer_init(&l->timeout, connect_expired);

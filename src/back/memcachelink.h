@@ -57,7 +57,7 @@ struct memcache_link {
 	struct io_connect connect;
 	struct timer timeout; /* of connecting */
 	struct task task;
-	struct corpse corpse; /* of a link that never got a conn */
+	struct reap reap; /* of a link that never got a conn */
 	struct conn conn;
 };
 
@@ -97,9 +97,9 @@ struct memcache_server {
 		socklen_t len;
 		bool down;    /* the prober says so */
 	} addresses[MEMCACHE_ADDRESSES_MAX];
-	struct roster_row *row; /* NULL: there was none left */
-	struct roster_cell *cell;
-	char name[ROSTER_NAME_MAX]; /* by which keys are placed */
+	struct registry_entry *row; /* NULL: there was none left */
+	struct registry_view *view;
+	char name[REGISTRY_NAME_MAX]; /* by which keys are placed */
 };
 
 struct value_piece {
@@ -110,7 +110,7 @@ struct value_piece {
 struct memcache {
 	struct memcache_options options;
 	struct config_upstream config; /* a copy, without `servers` */
-	struct roster *own_roster;
+	struct registry *own_registry;
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
@@ -207,7 +207,7 @@ void server_link_gone(struct memcache_server *s);
 
 /* ---- memcache.c ----------------------------------------------------------- */
 
-/* The outcome is known: takes the call out of line or link and notes it for its asker. */
+/* The outcome is known: takes the call out of line or link and notes it for its waiter. */
 void call_decide(struct memcache_call *call, enum call_state state,
 		 enum call_failure failure);
 

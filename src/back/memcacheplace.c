@@ -145,7 +145,7 @@ static void server_free(struct memcache_server *s)
 	if (!s)
 		return;
 	if (s->row)
-		roster_leave(s->row);
+		registry_leave(s->row);
 	free(s->buckets);
 	free(s);
 }
@@ -180,7 +180,7 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	list_init(&s->touched);
 	list_init(&s->leave);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
-	s->cell = roster_spare(m->options.worker);
+	s->view = registry_spare_view(m->options.worker);
 	if (s->buckets)
 		return s;
 	server_free(s);
@@ -191,9 +191,9 @@ static void enter(struct memcache_server *s)
 {
 	const struct memcache_options *o = &s->memcache->options;
 
-	s->row = roster_enter(o->roster, o->worker, s->name, "");
+	s->row = registry_enter(o->registry, o->worker, s->name, "");
 	if (s->row)
-		s->cell = roster_cell(o->roster, s->row, o->worker);
+		s->view = registry_view(o->registry, s->row, o->worker);
 }
 
 /* It has as many calls in flight on a link at most from now on. */
@@ -244,10 +244,10 @@ struct change {
 	struct ketama *ketama;
 	unsigned n;
 	struct memcache_server **servers;
-	struct seat {
+	struct worker_slot {
 		bool is_new;
 		struct list *buckets; /* where the pipeline is another */
-	} *seats;                     /* of them */
+	} * worker_slots;             /* of them */
 };
 
 static struct memcache_server *find_server(const struct memcache *m, struct slice name)
@@ -261,14 +261,14 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 {
 	c->ketama = place_servers(config);
 	c->servers = calloc(config->server_n, sizeof(c->servers[0]));
-	c->seats = calloc(config->server_n, sizeof(c->seats[0]));
-	if (!c->ketama || !c->servers || !c->seats)
+	c->worker_slots = calloc(config->server_n, sizeof(c->worker_slots[0]));
+	if (!c->ketama || !c->servers || !c->worker_slots)
 		return false;
 	for (; c->n < config->server_n; c->n++) {
 		struct slice name = placing_name(&config->servers[c->n]);
 		struct memcache_server *s = find_server(m, name);
 
-		c->seats[c->n].is_new = !s;
+		c->worker_slots[c->n].is_new = !s;
 		if (!s)
 			s = server_new(m, name, config->pipeline);
 		if (!s)
@@ -276,8 +276,8 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 		c->servers[c->n] = s;
 		if (s->pipeline == config->pipeline)
 			continue;
-		c->seats[c->n].buckets = buckets_new(config->pipeline);
-		if (!c->seats[c->n].buckets) {
+		c->worker_slots[c->n].buckets = buckets_new(config->pipeline);
+		if (!c->worker_slots[c->n].buckets) {
 			c->n++;
 			return false;
 		}
@@ -288,11 +288,11 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 static void drop(struct change *c)
 {
 	for (unsigned i = 0; i < c->n; i++) {
-		if (c->seats[i].is_new)
+		if (c->worker_slots[i].is_new)
 			server_free(c->servers[i]);
-		free(c->seats[i].buckets);
+		free(c->worker_slots[i].buckets);
 	}
-	free(c->seats);
+	free(c->worker_slots);
 	free(c->servers);
 	ketama_free(c->ketama);
 }
@@ -304,7 +304,7 @@ static void take_servers(struct memcache *m, struct change *c, struct list *leav
 		struct memcache_server *s = c->servers[i];
 
 		s->stays = true;
-		if (c->seats[i].is_new)
+		if (c->worker_slots[i].is_new)
 			names_put(&m->by_name, &s->entry, slice_of(s->name));
 	}
 	for (unsigned i = 0; i < m->servers_n; i++) {
@@ -328,7 +328,8 @@ static void say_farewell(struct memcache_server *s)
 	move_calls(s);
 	list_remove(&s->touched);
 	if (s->row)
-		roster_hide(s->memcache->options.roster, s->row, s->memcache->options.worker, 0, 0);
+		registry_withdraw(s->memcache->options.registry, s->row,
+				  s->memcache->options.worker, 0, 0);
 	if (s->link_n == 0)
 		server_free(s);
 }
@@ -348,14 +349,15 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct config_server *s = &config->servers[i];
 
-		if (c->seats[i].is_new)
+		if (c->worker_slots[i].is_new)
 			enter(c->servers[i]);
 		if (!s->unresolved || c->servers[i]->address_n == 0)
 			set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (!config->health.on)
 			set_all_up(c->servers[i]); /* nobody would ever say so */
-		if (c->seats[i].buckets)
-			set_pipeline(c->servers[i], &c->seats[i].buckets, config->pipeline);
+		if (c->worker_slots[i].buckets)
+			set_pipeline(c->servers[i], &c->worker_slots[i].buckets,
+				     config->pipeline);
 	}
 	LIST_EACH(&m->fresh, node)
 	{
@@ -366,7 +368,7 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 	retire_links(m);
 	while ((left = list_pop(&leaving)))
 		say_farewell(LIST_ITEM(left, struct memcache_server, leave));
-	free(c->seats);
+	free(c->worker_slots);
 	memcache_serve(m);
 }
 

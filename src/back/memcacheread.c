@@ -111,14 +111,14 @@ static bool read_line(struct memcache_link *l, struct memcache_call *call)
 	enum verdict verdict = parse(l, call);
 
 	if (verdict == VERDICT_MORE && c->inbox_bytes > conn_peek(c).len)
-		verdict = conn_gather(c, MEMCACHE_LINE_MAX) ? parse(l, call)
-							    : VERDICT_BAD;
+		verdict = conn_linearize(c, MEMCACHE_LINE_MAX) ? parse(l, call)
+							       : VERDICT_BAD;
 	switch (verdict) {
 	case VERDICT_OK:
 		line_received(l, call);
 		return true;
 	case VERDICT_MORE:
-		conn_settle(c);
+		conn_compact(c);
 		return false;
 	case VERDICT_BAD:
 		link_break(l, LINK_GIVEN_UP);
@@ -129,7 +129,7 @@ static bool read_line(struct memcache_link *l, struct memcache_call *call)
 
 /* A value is of no use before it is whole: what has come must not take the buffers that the
  * rest needs. False: out of memory. */
-static bool value_settle(struct conn *c, struct piece *p)
+static bool value_compact(struct conn *c, struct piece *p)
 {
 	struct buf_pool *pool = io_bufs(c->tick->loop);
 	struct buf *b;
@@ -166,7 +166,7 @@ static bool read_value(struct memcache_link *l, struct memcache_call *call)
 		return true;
 	}
 	p = conn_take(c, n);
-	if (value_settle(c, &p) && value_append(l->server->memcache, call, &p))
+	if (value_compact(c, &p) && value_append(l->server->memcache, call, &p))
 		return true;
 	piece_put(&p);
 	link_break(l, LINK_GIVEN_UP);
@@ -179,10 +179,10 @@ static bool read_tail(struct memcache_link *l, struct memcache_call *call)
 	uint32_t tail = (uint32_t)l->reply.tail;
 
 	if (c->inbox_bytes < tail) {
-		conn_settle(c);
+		conn_compact(c);
 		return false;
 	}
-	if (!conn_gather(c, tail) ||
+	if (!conn_linearize(c, tail) ||
 	    !memcache_tail_valid(&l->reply, call->command, conn_peek(c).ptr)) {
 		link_break(l, LINK_GIVEN_UP);
 		return false;

@@ -29,7 +29,7 @@ void server_connecting(struct memcache_server *s, int change)
 
 /* A server that is being connected decides its calls when that has succeeded or failed,
  * and not a moment before. */
-static uint64_t line_deadline_ms(const struct memcache_server *s)
+static uint64_t queue_deadline_ms(const struct memcache_server *s)
 {
 	const struct config_upstream *u = &s->memcache->config;
 	uint64_t wait_ms = u->queue_timeout_ms;
@@ -50,7 +50,7 @@ void server_wait(struct memcache_server *s, struct memcache_call *call, bool fir
 	else
 		list_append(&s->line, &call->node);
 	if (!timer_armed(&call->timeout))
-		timer_set(&m->options.tick->wheel, &call->timeout, line_deadline_ms(s));
+		timer_set(&m->options.tick->wheel, &call->timeout, queue_deadline_ms(s));
 	s->waiting++;
 	count_queued(s);
 	stat_add(&m->options.stats->waiting, 1);
@@ -138,17 +138,18 @@ void server_touch(struct memcache_server *s)
 
 void server_tell(struct memcache_server *s)
 {
-	struct roster *roster = s->memcache->options.roster;
-	enum standing standing = s->probed_down            ? STANDING_DOWN :
-				 s->state == SERVER_DOWN ? STANDING_EJECTED :
-							   STANDING_UP;
+	struct registry *registry = s->memcache->options.registry;
+	enum server_status server_status = s->probed_down ? SERVER_STATUS_DOWN
+					   : s->state == SERVER_DOWN
+						   ? SERVER_STATUS_EJECTED
+						   : SERVER_STATUS_UP;
 
-	if (s->leaving || stat_read(&s->cell->standing) == standing)
+	if (s->leaving || stat_read(&s->view->server_status) == server_status)
 		return;
-	stat_set(&s->cell->reason, REASON_UNREACHED);
-	if (standing == STANDING_EJECTED)
-		stat_add(&s->cell->ejections, 1);
-	roster_tell(roster, s->cell, standing);
+	stat_set(&s->view->reason, REASON_UNREACHED);
+	if (server_status == SERVER_STATUS_EJECTED)
+		stat_add(&s->view->ejections, 1);
+	registry_set_status(registry, s->view, server_status);
 }
 
 void server_set_state(struct memcache_server *s, enum server_state state)
@@ -200,7 +201,7 @@ unsigned server_address(const struct memcache_server *s, unsigned from)
 
 void server_connect_failed(struct memcache_server *s, int error)
 {
-	stat_add(&s->cell->failures, 1);
+	stat_add(&s->view->failures, 1);
 	s->retry_ms = now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
 		/* The others may do; what waits in vain has its deadline. */

@@ -26,22 +26,22 @@ static void origin_dead(struct conn *conn)
 }
 
 /* One that never was connected. */
-static void bury_unborn(struct corpse *corpse)
+static void reap_unconnected(struct reap *reap)
 {
-	origin_dead(CONTAINER(corpse, struct conn, corpse));
+	origin_dead(CONTAINER(reap, struct conn, reap));
 }
 
 static void origin_changed(struct conn *conn)
 {
 	struct origin *o = CONTAINER(conn, struct origin, conn);
 
-	tick_run(conn->tick, o->lease ? o->lease->asker : &o->task);
+	tick_run(conn->tick, o->lease ? o->lease->waiter : &o->task);
 }
 
 static const struct conn_events origin_events = {
 	.changed = origin_changed,
 	.dead = origin_dead,
-	.urgent = true,
+	.may_use_reserve = true,
 };
 
 static void leave_idle(struct origin *o)
@@ -83,7 +83,7 @@ void origin_end(struct origin *o)
 	if (connected)
 		conn_close(&o->conn, CONN_NOW, 0);
 	else
-		tick_bury(o->server->upstream->tick, &o->conn.corpse);
+		tick_reap(o->server->upstream->tick, &o->conn.reap);
 }
 
 static void idle_timer_expired(struct timer *t)
@@ -224,8 +224,8 @@ void origin_connect(struct server *s, struct lease *l)
 	list_init(&o->node);
 	list_init(&o->hold);
 	task_init(&o->task, origin_step);
-	list_init(&o->conn.corpse.node);
-	o->conn.corpse.bury = bury_unborn;
+	list_init(&o->conn.reap.node);
+	o->conn.reap.free = reap_unconnected;
 	io_op_init(&o->connect.op, connected);
 	s->open_n++;
 	s->origin_n++;
@@ -332,7 +332,7 @@ static void make_idle(struct origin *o, struct list *holder)
 	}
 	o->conn.timer.expired = idle_timer_expired;
 	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_ms(o));
-	upstream_serve_line(u);
+	queue_serve(u);
 }
 
 /* To be used again by those who may. */
@@ -355,6 +355,6 @@ void origin_take_back(struct origin *o, bool reusable, struct list *holder)
 		make_idle(o, holder);
 	} else {
 		origin_end(o);
-		upstream_serve_line(u);
+		queue_serve(u);
 	}
 }

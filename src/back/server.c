@@ -31,9 +31,9 @@ static void table_add(struct table *t, struct server *s)
 	t->servers[t->n++] = s;
 }
 
-static void bury(struct corpse *corpse)
+static void free_reaped(struct reap *reap)
 {
-	free(CONTAINER(corpse, struct server, corpse));
+	free(CONTAINER(reap, struct server, reap));
 }
 
 static uint64_t hash_of(const char *name, const char *address)
@@ -60,9 +60,9 @@ static void enter(struct server *s)
 	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
 	s->hash = hash_of(s->name, address);
 	names_put(&u->by_hash, &s->entry, hash_slice(&s->hash));
-	s->row = roster_enter(u->roster, u->worker, s->name, address);
-	s->cell = s->row ? roster_cell(u->roster, s->row, u->worker) :
-			   roster_spare(u->worker);
+	s->row = registry_enter(u->registry, u->worker, s->name, address);
+	s->view = s->row ? registry_view(u->registry, s->row, u->worker)
+			 : registry_spare_view(u->worker);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,
@@ -80,8 +80,8 @@ static struct server *server_new(struct upstream *u, const char *name,
 	list_init(&s->idle);
 	list_init(&s->held);
 	list_init(&s->node);
-	list_init(&s->corpse.node);
-	s->corpse.bury = bury;
+	list_init(&s->reap.node);
+	s->reap.free = free_reaped;
 	server_ejection_init(s);
 	memcpy(s->name, name, name_n);
 	enter(s);
@@ -96,8 +96,8 @@ static void go(struct server *s)
 {
 	list_remove(&s->node);
 	if (s->row)
-		roster_leave(s->row);
-	tick_bury(s->upstream->tick, &s->corpse);
+		registry_leave(s->row);
+	tick_reap(s->upstream->tick, &s->reap);
 }
 
 static void leave(struct server *s)
@@ -108,7 +108,8 @@ static void leave(struct server *s)
 	names_remove(&u->by_hash, &s->entry);
 	server_ejection_stop(s);
 	if (s->row)
-		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
+		registry_withdraw(u->registry, s->row, u->worker, u->config.requests,
+				  s->places);
 	s->places = 0;
 	LIST_EACH(&s->idle, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
@@ -151,11 +152,11 @@ static struct server *find(const struct upstream *u, const char *name,
 
 static void put(struct table *t, struct server *s, unsigned index)
 {
-	const struct named *named = &t->upstream->named[index];
+	const struct server_name *server_name = &t->upstream->server_name[index];
 
 	s->index = index;
-	s->weight = named->weight * s->factor;
-	s->backup = named->backup;
+	s->weight = server_name->weight * s->factor;
+	s->backup = server_name->backup;
 	table_add(t, s);
 }
 
@@ -164,18 +165,18 @@ static void place(struct table *t, unsigned index, const struct config_address *
 		  unsigned n, unsigned most)
 {
 	struct upstream *u = t->upstream;
-	struct named *named = &u->named[index];
+	struct server_name *server_name = &u->server_name[index];
 
-	named->short_of_some = false;
+	server_name->short_of_some = false;
 	for (unsigned i = 0; i < n && most > 0; i++) {
-		struct server *s = find(u, named->name, &addresses[i]);
+		struct server *s = find(u, server_name->name, &addresses[i]);
 
 		if (s && s->stays)
 			continue;
 		if (!s)
-			s = server_new(u, named->name, &addresses[i]);
+			s = server_new(u, server_name->name, &addresses[i]);
 		if (!s) {
-			named->short_of_some = true;
+			server_name->short_of_some = true;
 			continue;
 		}
 		s->factor = addresses[i].weight ? addresses[i].weight : 1u;
@@ -190,9 +191,9 @@ static bool place_as_before(struct table *t, unsigned index, unsigned most)
 	const struct upstream *u = t->upstream;
 	unsigned before = t->n;
 
-	u->named[index].short_of_some = false;
+	u->server_name[index].short_of_some = false;
 	for (unsigned i = 0; i < u->server_n && most > t->n - before; i++)
-		if (strcmp(u->servers[i]->name, u->named[index].name) == 0)
+		if (strcmp(u->servers[i]->name, u->server_name[index].name) == 0)
 			put(t, u->servers[i], index);
 	return t->n > before;
 }
@@ -215,7 +216,8 @@ static void keep_instead(struct table *t)
 	for (unsigned i = 0; i < u->server_n && t->n < t->max; i++) {
 		struct server *s = u->servers[i];
 
-		if (s->index < u->config.server_n && u->named[s->index].short_of_some && !s->stays)
+		if (s->index < u->config.server_n &&
+		    u->server_name[s->index].short_of_some && !s->stays)
 			table_add(t, s);
 	}
 }
@@ -257,7 +259,7 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 	place(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
 	keep(&t, index + 1, u->config.server_n);
 	settle(&t);
-	return !u->named[index].short_of_some;
+	return !u->server_name[index].short_of_some;
 }
 
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
@@ -267,13 +269,13 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 
 	if (u->closing || index >= u->config.server_n)
 		return;
-	s = find(u, u->named[index].name, address);
+	s = find(u, u->server_name[index].name, address);
 	if (!s)
 		return;
 	if (up && s->probed_down)
 		server_warm_up(s);
 	s->probed_down = !up;
-	server_tell_standing(s);
+	server_set_status(s);
 	upstream_serve(u);
 }
 
@@ -286,20 +288,20 @@ static void forget_probes(struct upstream *u)
 		if (!s->probed_down)
 			continue;
 		s->probed_down = false;
-		server_tell_standing(s);
+		server_set_status(s);
 	}
 }
 
 bool upstream_prepare(struct upstream *u, const struct config_upstream *config)
 {
-	struct named *named;
+	struct server_name *server_name;
 
 	if (config->server_n <= u->named_max)
 		return true;
-	named = realloc(u->named, config->server_n * sizeof(*named));
-	if (!named)
+	server_name = realloc(u->server_name, config->server_n * sizeof(*server_name));
+	if (!server_name)
 		return false;
-	u->named = named;
+	u->server_name = server_name;
 	u->named_max = config->server_n;
 	return true;
 }
@@ -316,11 +318,12 @@ static uint64_t addresses_of(const struct config_upstream *config)
 static void name_all(struct upstream *u, const struct config_upstream *config)
 {
 	for (unsigned i = 0; i < config->server_n; i++) {
-		struct named *named = &u->named[i];
+		struct server_name *server_name = &u->server_name[i];
 
-		named->weight = config->servers[i].weight;
-		named->backup = config->servers[i].backup;
-		snprintf(named->name, sizeof(named->name), "%s", config->servers[i].name);
+		server_name->weight = config->servers[i].weight;
+		server_name->backup = config->servers[i].backup;
+		snprintf(server_name->name, sizeof(server_name->name), "%s",
+			 config->servers[i].name);
 	}
 }
 
@@ -346,7 +349,7 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 
 		if (!s->unresolved || !place_as_before(&t, i, most))
 			place(&t, i, s->addresses, s->address_n, most);
-		complete &= !u->named[i].short_of_some;
+		complete &= !u->server_name[i].short_of_some;
 	}
 	settle(&t);
 	if (!config->health.on)
@@ -364,14 +367,15 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 }
 
 /* Places that are on their way to it are given back, but where they are another's: one of the
- * same name that came before this went has the same cells. */
-static void leave_row(const struct upstream *u, struct server *s)
+ * same name that came before this went has the same views. */
+static void entry_leave(const struct upstream *u, struct server *s)
 {
 	if (!s->row)
 		return;
-	if (roster_sits(u->roster, u->worker, u))
-		roster_hide(u->roster, s->row, u->worker, u->config.requests, s->places);
-	roster_leave(s->row);
+	if (registry_attached(u->registry, u->worker, u))
+		registry_withdraw(u->registry, s->row, u->worker, u->config.requests,
+				  s->places);
+	registry_leave(s->row);
 }
 
 void upstream_servers_done(struct upstream *u)
@@ -379,11 +383,11 @@ void upstream_servers_done(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
 		server_ejection_stop(u->servers[i]);
-		leave_row(u, u->servers[i]);
+		entry_leave(u, u->servers[i]);
 		free(u->servers[i]);
 	}
 	names_done(&u->by_hash);
 	free(u->groups);
 	free(u->servers);
-	free(u->named);
+	free(u->server_name);
 }

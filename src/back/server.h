@@ -17,7 +17,7 @@ struct server {
 	uint32_t factor;      /* of it, which its address has of its own */
 	uint32_t places;      /* below its limit, handed to this worker, and not yet used */
 	int64_t current;      /* smooth weighted round robin */
-	uint64_t warm_ms;     /* when it has its full weight */
+	uint64_t slow_start_until_ms; /* when it has its full weight */
 	uint64_t down_until_ms;
 	bool probed_down, ejected, backup, leaving;
 	uint8_t rank;         /* in the choice at hand */
@@ -26,11 +26,11 @@ struct server {
 	uint32_t index;       /* of its name */
 	uint64_t hash;        /* of name and address */
 	struct names_entry entry; /* by `hash` */
-	struct roster_row *row; /* NULL: there was none left */
-	struct roster_cell *cell;
+	struct registry_entry *row; /* NULL: there was none left */
+	struct registry_view *view;
 	/* ejection.c */
-	uint32_t in_row;      /* failures since the last success */
-	uint32_t cut_row;     /* answers cut short since the last whole one */
+	uint32_t consecutive_failures;  /* failures since the last success */
+	uint32_t consecutive_truncated; /* answers cut short since the last whole one */
 	uint32_t good_n, bad_n; /* answers in this window */
 	uint64_t window_ms;   /* when it began */
 	uint64_t back_ms;     /* from the last ejection; 0: never */
@@ -38,18 +38,18 @@ struct server {
 	struct timer ejection;
 	uint32_t origin_n;    /* not dead */
 	struct list node;     /* among those that leave */
-	struct corpse corpse;
+	struct reap reap;
 	struct sockaddr_storage sa;
 	socklen_t len;
 	char name[];
 };
 
 /* A configured server: what its addresses have in common. */
-struct named {
+struct server_name {
 	uint32_t weight;
 	bool backup;
 	bool short_of_some;   /* there was no memory for all of its servers */
-	char name[ROSTER_NAME_MAX];
+	char name[REGISTRY_NAME_MAX];
 };
 
 struct upstream {
@@ -57,21 +57,21 @@ struct upstream {
 	struct config_upstream config; /* a copy, without `servers` */
 	struct upstream_stats *stats;
 	struct quota *descriptors;
-	struct quota *line_quota;
+	struct quota *queue_quota;
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;
 	bool closing, started;
 	bool declines;        /* places of some servers */
 	uint32_t origin_n;    /* not dead */
-	struct roster *roster, *own_roster;
+	struct registry *registry, *own_registry;
 	unsigned worker;
-	uint64_t random, waits_ms; /* as the roster was told */
+	uint64_t random, waits_ms; /* as the registry was told */
 	struct list line;     /* leases, first come first served */
 	uint32_t line_n;
 	struct task task;     /* serves the line when room has come */
 	struct slab *origins, own_origins;
-	struct named *named;  /* config.server_n of them */
+	struct server_name *server_name; /* config.server_n of them */
 	unsigned named_max;   /* for so many there is room */
 	unsigned server_n;
 	struct server **servers;       /* by name, as configured */
@@ -88,7 +88,7 @@ struct upstream {
 
 /* ---- upstream.c ----------------------------------------------------------- */
 
-/* The asker is run. */
+/* The waiter is run. */
 void lease_set(struct lease *l, enum lease_state state);
 void lease_fail(struct lease *l, enum lease_failure failure);
 
@@ -96,7 +96,7 @@ void lease_fail(struct lease *l, enum lease_failure failure);
 bool lease_try(struct upstream *u, struct lease *l);
 
 /* A place came free: those who wait longest go first. */
-void upstream_serve_line(struct upstream *u);
+void queue_serve(struct upstream *u);
 
 /* The server is given to the lease, or given back. False: it has no place left. */
 bool server_give(struct server *s, struct lease *l);
@@ -135,7 +135,7 @@ void server_failed(struct server *s);
 void server_warm_up(struct server *s);
 
 /* What is thought of it has changed, or not. */
-void server_tell_standing(struct server *s);
+void server_set_status(struct server *s);
 
 /* ---- server.c ------------------------------------------------------------- */
 

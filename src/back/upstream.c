@@ -28,7 +28,7 @@ const char *lease_server(const struct lease *l)
 void lease_set(struct lease *l, enum lease_state state)
 {
 	l->state = (uint8_t)state;
-	tick_run(l->upstream->tick, l->asker);
+	tick_run(l->upstream->tick, l->waiter);
 }
 
 void lease_fail(struct lease *l, enum lease_failure failure)
@@ -39,7 +39,7 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 }
 
 /* Whose place comes free next is decided among all workers by how long they wait. */
-static void note_line(struct upstream *u)
+static void queue_note(struct upstream *u)
 {
 	bool waits = u->config.requests > 0 && !list_empty(&u->line);
 	uint64_t since_ms = waits ? LIST_ITEM(u->line.next, struct lease, node)->since_ms : 0;
@@ -47,15 +47,15 @@ static void note_line(struct upstream *u)
 	if (since_ms == u->waits_ms)
 		return;
 	u->waits_ms = since_ms;
-	roster_waits(u->roster, u->worker, since_ms);
+	registry_set_waiting(u->registry, u->worker, since_ms);
 }
 
-static void leave_line(struct lease *l)
+static void queue_leave(struct lease *l)
 {
 	list_remove(&l->node);
-	note_line(l->upstream);
+	queue_note(l->upstream);
 	l->upstream->line_n--;
-	quota_put(l->upstream->line_quota);
+	quota_put(l->upstream->queue_quota);
 	stat_sub(&l->upstream->stats->waiting, 1);
 	timer_stop(&l->upstream->tick->wheel, &l->timer);
 }
@@ -64,7 +64,7 @@ static void queue_timer_expired(struct timer *t)
 {
 	struct lease *l = CONTAINER(t, struct lease, timer);
 
-	leave_line(l);
+	queue_leave(l);
 	stat_add(&l->upstream->stats->queue_timeouts, 1);
 	lease_fail(l, LEASE_QUEUE_TIMEOUT);
 }
@@ -81,9 +81,9 @@ static bool take_descriptor(struct upstream *u, uint32_t wanted)
 
 /* ---- the line ------------------------------------------------------------- */
 
-static bool join_line(struct upstream *u, struct lease *l)
+static bool queue_join(struct upstream *u, struct lease *l)
 {
-	if (!quota_take(u->line_quota)) {
+	if (!quota_take(u->queue_quota)) {
 		stat_add(&u->stats->queue_refusals, 1);
 		lease_fail(l, LEASE_QUEUE_FULL);
 		return true;
@@ -94,7 +94,7 @@ static bool join_line(struct upstream *u, struct lease *l)
 		tick_run(u->tick, &u->task);
 	l->since_ms = u->tick->now_ms + 1; /* not 0 */
 	list_append(&u->line, &l->node);
-	note_line(u);
+	queue_note(u);
 	u->line_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
@@ -123,13 +123,13 @@ bool server_give(struct server *s, struct lease *l)
 	if (limit > 0 && s->row) {
 		if (s->places > 0)
 			s->places--;
-		else if (!roster_take(s->row, limit))
+		else if (!registry_take_permit(s->row, limit))
 			return false;
 		l->place = true;
 	}
 	s->busy_n++;
-	stat_add(&s->cell->requests, 1);
-	stat_add(&s->cell->in_flight, 1);
+	stat_add(&s->view->requests, 1);
+	stat_add(&s->view->in_flight, 1);
 	return true;
 }
 
@@ -138,22 +138,22 @@ void server_give_back(struct server *s, struct lease *l)
 	struct upstream *u = s->upstream;
 
 	s->busy_n--;
-	stat_sub(&s->cell->in_flight, 1);
+	stat_sub(&s->view->in_flight, 1);
 	if (l->place)
-		roster_put(u->roster, s->row, u->worker, u->config.requests);
+		registry_put_permit(u->registry, s->row, u->worker, u->config.requests);
 	l->place = false;
 }
 
 /* False: it has no room after all, or there is no descriptor. */
 static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t wanted)
 {
-	bool in_line = l->state == LEASE_WAITING;
+	bool queued = l->state == LEASE_WAITING;
 	bool idle;
 
 	server_drop_stale(s);
 	idle = s->idle_n > 0 && !l->fresh;
 	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
-	if (!idle && ((!in_line && !list_empty(&u->line)) || !take_descriptor(u, wanted)))
+	if (!idle && ((!queued && !list_empty(&u->line)) || !take_descriptor(u, wanted)))
 		return false;
 	if (!server_give(s, l)) {
 		if (!idle)
@@ -161,8 +161,8 @@ static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t
 		upstream_serve(u); /* another worker was faster; elsewhere there may be room */
 		return false;
 	}
-	if (in_line)
-		leave_line(l);
+	if (queued)
+		queue_leave(l);
 	if (idle) {
 		origin_lease(s, l);
 		return true;
@@ -178,7 +178,7 @@ static bool give_held(struct origin *o, struct lease *l)
 	if (!server_give(o->server, l))
 		return false;
 	if (l->state == LEASE_WAITING)
-		leave_line(l);
+		queue_leave(l);
 	origin_lease_held(o, l);
 	return true;
 }
@@ -191,24 +191,24 @@ bool lease_try(struct upstream *u, struct lease *l)
 	struct server *s;
 
 	if (held)
-		return give_held(held, l) || join_line(u, l);
+		return give_held(held, l) || queue_join(u, l);
 	s = server_choose(u, l, &untried);
 	if (!untried)
 		return false;
 	if (!s || !give(u, s, l, 1))
-		return join_line(u, l);
+		return queue_join(u, l);
 	return true;
 }
 
-void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avoid, bool fresh,
-		    struct task *asker)
+void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avoid,
+		    bool fresh, struct task *waiter)
 {
 	ASSERT(l->state == LEASE_NONE);
 	l->upstream = u;
 	l->origin = NULL;
 	l->failure = LEASE_REFUSED;
 	l->reused = false;
-	l->asker = asker;
+	l->waiter = waiter;
 	l->fresh = fresh;
 	l->given_n = 0;
 	l->tried = avoid ? *avoid : (struct tried){ 0 };
@@ -235,7 +235,7 @@ static bool serve(struct upstream *u, struct lease *l)
 	s = server_choose(u, l, &untried);
 	if (untried)
 		return s && give(u, s, l, u->line_n);
-	leave_line(l);
+	queue_leave(l);
 	lease_fail(l, (enum lease_failure)l->failure);
 	return true;
 }
@@ -245,7 +245,7 @@ static void accept_places(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n && u->declines; i++)
 		if (u->servers[i]->row)
-			roster_decline(u->servers[i]->cell, false);
+			registry_decline(u->servers[i]->view, false);
 	u->declines = false;
 }
 
@@ -260,13 +260,13 @@ static bool is_like(const struct lease *l, const struct lease *const *passed, un
 
 /* A place came free: those who wait longest go first. Who waits for some servers only, as he has
  * tried the others, does not keep from these who comes after him. */
-void upstream_serve_line(struct upstream *u)
+void queue_serve(struct upstream *u)
 {
 	const struct lease *passed[PASSED_MAX];
 	unsigned n = 0;
 
 	accept_places(u);
-	note_line(u);
+	queue_note(u);
 	LIST_EACH(&u->line, node) {
 		struct lease *l = LIST_ITEM(node, struct lease, node);
 
@@ -283,18 +283,19 @@ static void decline_places(struct upstream *u, struct server *s)
 {
 	if (s->places == 0)
 		return;
-	roster_decline(s->cell, true);
+	registry_decline(s->view, true);
 	u->declines = true;
 	for (; s->places > 0; s->places--)
-		roster_put(u->roster, s->row, u->worker, u->config.requests);
+		registry_put_permit(u->registry, s->row, u->worker, u->config.requests);
 }
 
 void upstream_take_granted(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (u->servers[i]->row)
-			u->servers[i]->places += roster_granted(u->servers[i]->cell);
-	upstream_serve_line(u);
+			u->servers[i]->places +=
+				registry_take_granted(u->servers[i]->view);
+	queue_serve(u);
 	for (unsigned i = 0; i < u->server_n; i++)
 		decline_places(u, u->servers[i]);
 }
@@ -306,7 +307,7 @@ void upstream_return(struct lease *l, bool reusable)
 
 	switch ((enum lease_state)l->state) {
 	case LEASE_WAITING:
-		leave_line(l);
+		queue_leave(l);
 		break;
 	case LEASE_CONNECTING:
 		timer_stop(&u->tick->wheel, &l->timer);
@@ -343,7 +344,7 @@ void upstream_release(struct list *held)
 
 static void step(struct task *task)
 {
-	upstream_serve_line(CONTAINER(task, struct upstream, task));
+	queue_serve(CONTAINER(task, struct upstream, task));
 }
 
 /* ---- the upstream --------------------------------------------------------- */
@@ -362,7 +363,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->tick = options->tick;
 	u->stats = options->stats;
 	u->descriptors = options->descriptors;
-	u->line_quota = options->line;
+	u->queue_quota = options->line;
 	u->short_of_descriptors = options->short_of_descriptors;
 	u->owner = options->owner;
 	u->window = options->window;
@@ -372,15 +373,16 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->origins = options->origins ? options->origins : &u->own_origins;
 	slab_init(&u->own_origins, "origin", sizeof(struct origin), 0);
 	u->worker = options->worker;
-	u->roster = options->roster;
-	if (!u->roster)
-		u->roster = u->own_roster = roster_new("", options->worker + 1, NULL, NULL);
-	if (!u->roster) {
+	u->registry = options->registry;
+	if (!u->registry)
+		u->registry = u->own_registry = registry_new("", options->worker + 1,
+							     NULL, NULL);
+	if (!u->registry) {
 		free(u);
 		return NULL;
 	}
 	u->random = server_mix(u->tick->now_us + options->worker) | 1;
-	roster_sit(u->roster, u->worker, &u->tick->mailbox, granted, u);
+	registry_attach(u->registry, u->worker, &u->tick->mailbox, granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;
 	upstream_free(u);
@@ -440,8 +442,8 @@ void upstream_free(struct upstream *u)
 	ASSERT(u->origin_n == 0 && list_empty(&u->line));
 	ASSERT(list_empty(&u->leaving));
 	upstream_servers_done(u);
-	roster_stand(u->roster, u->worker, u);
-	roster_free(u->own_roster);
+	registry_detach(u->registry, u->worker, u);
+	registry_free(u->own_registry);
 	task_stop(&u->task);
 	slab_done(&u->own_origins);
 	free(u);

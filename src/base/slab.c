@@ -60,9 +60,9 @@ static void chunk_give_up(struct slab *s, struct chunk *c)
 		s->empty_min = s->empty;
 }
 
-void slab_dip(struct slab *s)
+void slab_use_reserve(struct slab *s)
 {
-	s->dips = true;
+	s->uses_reserve = true;
 }
 
 void slab_trim(struct slab *s)
@@ -82,7 +82,7 @@ void slab_done(struct slab *s)
 
 static struct chunk *chunk_new(struct slab *s)
 {
-	struct chunk *c = reserve_map(s->dips);
+	struct chunk *c = reserve_map(s->uses_reserve);
 
 	if (!c)
 		return NULL;

@@ -117,7 +117,7 @@ uint64_t wheel_next(const struct wheel *w)
 	return next;
 }
 
-static void turn_slot(struct wheel *w, struct list *slot, uint64_t now_ms)
+static void worker_config_slot(struct wheel *w, struct list *slot, uint64_t now_ms)
 {
 	struct list due;
 	struct list *node;
@@ -152,12 +152,12 @@ void wheel_expire(struct wheel *w, uint64_t now_ms)
 		slot = coarse_slot(next);
 		if (next % COARSE_MS == 0 && w->coarse_used[slot / 64] & 1ull << slot % 64) {
 			w->coarse_used[slot / 64] &= ~(1ull << slot % 64);
-			turn_slot(w, &w->coarse[slot], next);
+			worker_config_slot(w, &w->coarse[slot], next);
 		}
 		slot = fine_slot(next);
 		if (w->fine_used[slot / 64] & 1ull << slot % 64) {
 			w->fine_used[slot / 64] &= ~(1ull << slot % 64);
-			turn_slot(w, &w->fine[slot], next);
+			worker_config_slot(w, &w->fine[slot], next);
 		}
 	}
 }

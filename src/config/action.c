@@ -79,8 +79,7 @@ static void key_literal_check(struct reader *r, const struct node *n,
 			if (c > ' ' && c != 0x7f)
 				continue;
 			report_error(
-				&r->report,
-				node_text_place(n, (size_t)(s.ptr + j - text)),
+				&r->report, node_text_pos(n, (size_t)(s.ptr + j - text)),
 				"a key cannot have a space or control character; write "
 				"'_' or '%%%02X'",
 				c);
@@ -173,6 +172,6 @@ void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c)
 	struct found found;
 
 	if (section_read(r, n, SECTION_cpu, c, &found) && c->ms > c->ms_max)
-		report_error(&r->report, node_place(n),
+		report_error(&r->report, node_pos(n),
 			     "'ms' is more than 'ms_max'; write 'ms_max: %u'", c->ms);
 }

@@ -18,7 +18,7 @@ bool alias_anchor(struct aliases *a, struct slice name, const struct node *n)
 	return true;
 }
 
-static struct node *copy_of(struct aliases *a, const struct node *n, struct place at)
+static struct node *copy_of(struct aliases *a, const struct node *n, struct source_pos at)
 {
 	struct node *copy;
 
@@ -36,7 +36,7 @@ static struct node *copy_of(struct aliases *a, const struct node *n, struct plac
 	return copy;
 }
 
-struct node *alias_node(struct aliases *a, struct slice name, struct place at,
+struct node *alias_node(struct aliases *a, struct slice name, struct source_pos at,
 			unsigned depth)
 {
 	const struct anchor *anchor = a->last;
@@ -79,7 +79,7 @@ static bool has_key(const struct node *map, const struct node *key)
 }
 
 static bool merge_map(struct aliases *a, struct node *map, const struct node *from,
-		      struct place at)
+		      struct source_pos at)
 {
 	/* Each key is looked for among all. */
 	if ((uint64_t)map->child_n * from->child_n > 10 * ALIAS_NODES_MAX) {

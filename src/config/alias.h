@@ -29,7 +29,7 @@ struct aliases {
 bool alias_anchor(struct aliases *a, struct slice name, const struct node *n);
 
 /* What `name` stands for, at `at`, which is `depth` deep. NULL: told. */
-struct node *alias_node(struct aliases *a, struct slice name, struct place at,
+struct node *alias_node(struct aliases *a, struct slice name, struct source_pos at,
 			unsigned depth);
 
 /* Puts what the value of a "<<" has into the map, but for keys that it has. False: told. */

@@ -9,7 +9,7 @@
 #include "reader.h"
 #include "value.h"
 
-static const struct place start = { 1, 1 };
+static const struct source_pos start = { 1, 1 };
 
 static bool address_read(struct reader *r, const struct node *n, struct config_address *a)
 {
@@ -190,7 +190,7 @@ static void limits_read(struct reader *r, const struct node *n)
 
 	if (section_read(r, n, SECTION_limits, l, &found) && l->window > l->buffers)
 		report_error(
-			&r->report, node_place(n),
+			&r->report, node_pos(n),
 			"'window' is larger than all 'buffers' together; write a smaller "
 			"window, or more buffers");
 }

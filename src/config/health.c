@@ -77,10 +77,11 @@ static void type_check(struct reader *r, const struct node *n, const struct conf
 								     CONFIG_HEALTH_HTTP;
 
 	if (h->type == other && h->port == 0)
-		report_error(&r->report, node_place(n),
-			     "the servers of '%s' do not speak %s; write another 'type', or the "
-			     "'port' where they do",
-			     u->name, type_text(other));
+		report_error(
+			&r->report, node_pos(n),
+			"the servers of '%s' do not speak %s; write another 'type', or the "
+			"'port' where they do",
+			u->name, type_text(other));
 }
 
 static void map_read(struct reader *r, const struct node *n, struct config_upstream *u)

@@ -25,7 +25,7 @@ static void part_read(struct reader *r, const struct node *n, struct config_part
 	proxy = found.nodes[KEY_part_proxy];
 	part->is_memcached = memcached;
 	if (!memcached == !proxy)
-		report_error(&r->report, node_place(n),
+		report_error(&r->report, node_pos(n),
 			     "a part asks one upstream; write either 'memcached: {…}' or "
 			     "'proxy: {…}'");
 	if (memcached)

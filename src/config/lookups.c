@@ -17,7 +17,7 @@ struct pending {
 	struct pending *next;
 	struct config_server *server;
 	const char *upstream;
-	struct place at;
+	struct source_pos at;
 	struct parts parts;
 	const char *why; /* NULL: it has addresses */
 	bool ready;      /* its addresses are known without asking */
@@ -281,7 +281,7 @@ static void ask(struct reader *r, struct asked *a, struct pending *p)
 	a->reader = r;
 	a->pending = p;
 	r->asked_n++;
-	dns_ask(dns_of(r), &a->lookup);
+	dns_query(dns_of(r), &a->lookup);
 }
 
 static struct pending *next_name(struct pending *p)
@@ -382,7 +382,8 @@ void lookups_resolve(struct reader *r)
 
 /* ---- servers ----------------------------------------------------------------- */
 
-static void put_off(struct reader *r, const struct server_place *where, const struct pending *what)
+static void put_off(struct reader *r, const struct server_entry *where,
+		    const struct pending *what)
 {
 	struct pending *p = arena_take(&r->scratch, sizeof(*p)), **end = &r->pending;
 
@@ -396,7 +397,7 @@ static void put_off(struct reader *r, const struct server_place *where, const st
 	r->pending_last = p;
 }
 
-static const char *service_read(struct reader *r, const struct server_place *where,
+static const char *service_read(struct reader *r, const struct server_entry *where,
 				enum config_protocol protocol)
 {
 	struct config_server *s = where->server;
@@ -414,7 +415,7 @@ static const char *service_read(struct reader *r, const struct server_place *whe
 	return NULL;
 }
 
-static const char *read_at_once(struct reader *r, const struct server_place *where,
+static const char *read_at_once(struct reader *r, const struct server_entry *where,
 				const struct parts *p, int family)
 {
 	struct config_server *s = where->server;
@@ -434,7 +435,7 @@ static const char *read_at_once(struct reader *r, const struct server_place *whe
 	return NULL;
 }
 
-static const char *tcp_read(struct reader *r, const struct server_place *where)
+static const char *tcp_read(struct reader *r, const struct server_entry *where)
 {
 	struct config_server *s = where->server;
 	const struct config_resolver *resolver = &r->config->resolver;
@@ -455,8 +456,8 @@ static const char *tcp_read(struct reader *r, const struct server_place *where)
 	return NULL;
 }
 
-const char *lookups_read(struct reader *r, const struct server_place *where, struct slice text,
-		       enum config_protocol protocol)
+const char *lookups_read(struct reader *r, const struct server_entry *where,
+			 struct slice text, enum config_protocol protocol)
 {
 	struct config_server *s = where->server;
 	const char *fault = address_blank_fault(text);

@@ -14,9 +14,9 @@ struct reading {
 	struct aliases aliases;
 };
 
-static struct place place_of(yaml_mark_t mark)
+static struct source_pos place_of(yaml_mark_t mark)
 {
-	return (struct place){ (unsigned)mark.line + 1, (unsigned)mark.column + 1 };
+	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1 };
 }
 
 /* What to do about what libyaml says; the first whose text occurs in it. */
@@ -52,13 +52,13 @@ static const char *remedy_for(const char *problem)
 }
 
 /* Errors in the bytes themselves come with an offset instead of a mark. */
-static struct place place_of_offset(struct slice text, size_t offset)
+static struct source_pos place_of_offset(struct slice text, size_t offset)
 {
-	struct place at = { 1, 1 };
+	struct source_pos at = { 1, 1 };
 
 	for (size_t i = 0; i < offset && i < text.len; i++) {
 		if (text.ptr[i] == '\n')
-			at = (struct place){ at.line + 1, 1 };
+			at = (struct source_pos){ at.line + 1, 1 };
 		else if (((unsigned char)text.ptr[i] & 0xc0) != 0x80)
 			at.column++;
 	}
@@ -69,9 +69,9 @@ static void syntax_error(struct reading *r)
 {
 	const yaml_parser_t *p = &r->parser;
 	const char *problem = p->problem ? p->problem : "cannot be read as YAML";
-	struct place at = p->error == YAML_READER_ERROR
-				  ? place_of_offset(r->text, p->problem_offset)
-				  : place_of(p->problem_mark);
+	struct source_pos at = p->error == YAML_READER_ERROR
+				       ? place_of_offset(r->text, p->problem_offset)
+				       : place_of(p->problem_mark);
 
 	if (p->context && p->error != YAML_READER_ERROR)
 		report_error(r->report, at, "%s %s (line %u); %s", problem, p->context,
@@ -157,11 +157,11 @@ static bool has_room(struct reading *r, const struct node *parent,
 		     const struct node *child)
 {
 	if (parent->child_n > NODE_CHILDREN_MAX)
-		report_error(r->report, node_place(child),
+		report_error(r->report, node_pos(child),
 			     "more than %d entries; split or shorten it",
 			     NODE_CHILDREN_MAX);
 	else if (r->n > NODES_MAX)
-		report_error(r->report, node_place(child),
+		report_error(r->report, node_pos(child),
 			     "more than %d keys and values in one file; write a shorter "
 			     "configuration",
 			     NODES_MAX);
@@ -276,7 +276,7 @@ static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned d
 }
 
 /* Takes the next event; true: it is of that type. *at: where it stands. */
-static bool skip_event(struct reading *r, yaml_event_type_t type, struct place *at)
+static bool skip_event(struct reading *r, yaml_event_type_t type, struct source_pos *at)
 {
 	yaml_event_t e;
 	bool is;
@@ -291,7 +291,7 @@ static bool skip_event(struct reading *r, yaml_event_type_t type, struct place *
 
 static struct node *read_document(struct reading *r)
 {
-	struct place at;
+	struct source_pos at;
 	struct node *root;
 	bool end;
 	unsigned errors;
@@ -338,7 +338,7 @@ bool node_is_null(const struct node *n)
 		slice_equal(n->text, SLICE("null")));
 }
 
-struct place node_place(const struct node *n)
+struct source_pos node_pos(const struct node *n)
 {
 	return n->key ? n->key->at : n->at;
 }
@@ -352,7 +352,7 @@ static unsigned characters(struct slice text)
 	return n;
 }
 
-struct place node_text_place(const struct node *n, size_t offset)
+struct source_pos node_text_pos(const struct node *n, size_t offset)
 {
 	unsigned quote = n->quoted ? 1 : 0;
 	unsigned written = n->end.column - n->at.column;
@@ -361,7 +361,8 @@ struct place node_text_place(const struct node *n, size_t offset)
 	if (n->at.line != n->end.line || (!n->plain && !n->quoted) ||
 	    written != characters(n->text) + 2 * quote)
 		return n->at;
-	return (struct place){ n->at.line, n->at.column + quote +
-						   characters((struct slice){ n->text.ptr,
-									      offset }) };
+	return (struct source_pos){
+		n->at.line,
+		n->at.column + quote + characters((struct slice){ n->text.ptr, offset })
+	};
 }

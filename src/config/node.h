@@ -1,4 +1,4 @@
-/* YAML text to a tree of nodes that know their place.
+/* YAML text to a tree of nodes that know their source_pos.
  *
  * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map, NODES_MAX
  * nodes. One document; tags are refused. Aliases are in alias.h. */
@@ -15,8 +15,8 @@ enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 struct node {
 	enum node_kind kind;
-	struct place at;
-	struct place end;       /* of a scalar: just behind it */
+	struct source_pos at;
+	struct source_pos end;  /* of a scalar: just behind it */
 	bool plain;             /* a scalar without quotes */
 	bool quoted;            /* a scalar in quotes; neither: a block scalar */
 	struct slice text;      /* of a scalar */
@@ -37,9 +37,9 @@ void node_append(struct node *parent, struct node *child);
 bool node_is_null(const struct node *n);
 
 /* Where to point for what is wrong with the node as a whole: at its key. */
-struct place node_place(const struct node *n);
+struct source_pos node_pos(const struct node *n);
 
-/* The place of the byte at `offset` of a scalar's text, where that can be told. */
-struct place node_text_place(const struct node *n, size_t offset);
+/* The source_pos of the byte at `offset` of a scalar's text, where that can be told. */
+struct source_pos node_text_pos(const struct node *n, size_t offset);
 
 #endif

@@ -129,13 +129,13 @@ void join_read(struct reader *r, const struct node *n, struct config_join *j);
 /* lookups.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well; fills
  * in all that depends on its address. What names stand for is known after lookups_resolve(), which
  * reports what cannot be resolved, or warns and goes on without. */
-struct server_place {
+struct server_entry {
 	struct config_server *server;
 	const char *upstream;
-	struct place at;
+	struct source_pos at;
 };
-const char *lookups_read(struct reader *r, const struct server_place *where, struct slice text,
-		       enum config_protocol protocol);
+const char *lookups_read(struct reader *r, const struct server_entry *where,
+			 struct slice text, enum config_protocol protocol);
 void lookups_resolve(struct reader *r);
 
 /* address.c: as address_resolve(), or what was kept of it. */

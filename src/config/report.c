@@ -5,8 +5,8 @@
 
 struct report_error {
 	struct report_error *before;
-	struct place at;
-	unsigned n; /* those of one place keep their order */
+	struct source_pos at;
+	unsigned n; /* those of one source_pos keep their order */
 	bool warning;
 	const char *text;
 };
@@ -19,7 +19,7 @@ static void mask_controls(char *text)
 			*text = '?';
 }
 
-static void keep(struct report *r, struct place at, bool warning, const char *format,
+static void keep(struct report *r, struct source_pos at, bool warning, const char *format,
 		 va_list arguments)
 {
 	struct report_error *e;
@@ -36,7 +36,7 @@ static void keep(struct report *r, struct place at, bool warning, const char *fo
 	r->last = e;
 }
 
-void report_error(struct report *r, struct place at, const char *format, ...)
+void report_error(struct report *r, struct source_pos at, const char *format, ...)
 {
 	va_list arguments;
 
@@ -47,7 +47,7 @@ void report_error(struct report *r, struct place at, const char *format, ...)
 	va_end(arguments);
 }
 
-void report_warning(struct report *r, struct place at, const char *format, ...)
+void report_warning(struct report *r, struct source_pos at, const char *format, ...)
 {
 	va_list arguments;
 

@@ -11,7 +11,7 @@
 /* More are counted, not kept; as many warnings. */
 #define REPORT_ERRORS_MAX 1000
 
-struct place {
+struct source_pos {
 	unsigned line, column; /* from 1 */
 };
 
@@ -25,11 +25,11 @@ struct report {
 };
 
 /* "WHAT IS WRONG; WHAT TO WRITE" */
-void report_error(struct report *r, struct place at, const char *format, ...)
+void report_error(struct report *r, struct source_pos at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* What can be meant, and mostly is not: "WHAT IT MEANS; WHAT TO WRITE". */
-void report_warning(struct report *r, struct place at, const char *format, ...)
+void report_warning(struct report *r, struct source_pos at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Writes errors, and warnings as "warning: TEXT", "FILE:LINE:COLUMN: TEXT" each. `out` may be

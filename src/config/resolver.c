@@ -108,6 +108,6 @@ void resolver_read(struct reader *r, const struct node *n)
 	else if (found.nodes[KEY_resolver_servers])
 		servers_read(r, found.nodes[KEY_resolver_servers]);
 	if (c->ttl_min_ms > c->ttl_max_ms)
-		report_error(&r->report, node_place(n),
+		report_error(&r->report, node_pos(n),
 			     "'ttl_min' is longer than 'ttl_max'; write a shorter one");
 }

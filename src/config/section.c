@@ -33,7 +33,7 @@ static void refuse_kind(struct reader *r, const struct node *n, enum node_kind k
 			const char *form)
 {
 	if (node_is_null(n))
-		report_error(&r->report, node_place(n), "%s has no value; write %s",
+		report_error(&r->report, node_pos(n), "%s has no value; write %s",
 			     named(r, n), form);
 	else
 		report_error(&r->report, n->at, "%s takes %s, not %s; write %s",
@@ -78,12 +78,12 @@ bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
 		return false;
 	}
 	if (n->child_n == 0) {
-		report_error(&r->report, node_place(n), "%s is empty; write %s",
+		report_error(&r->report, node_pos(n), "%s is empty; write %s",
 			     named(r, n), form);
 		return false;
 	}
 	if (n->child_n > max) {
-		report_error(&r->report, node_place(n),
+		report_error(&r->report, node_pos(n),
 			     "%s has %u entries; write at most %u", named(r, n),
 			     n->child_n, max);
 		return false;
@@ -103,7 +103,7 @@ const char *template_read(struct reader *r, const struct node *n, const char *fo
 		return NULL;
 	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
 	if (template_compile(t, room, text, &column, &why) < 0) {
-		report_error(&r->report, node_text_place(n, column), "%s", why);
+		report_error(&r->report, node_text_pos(n, column), "%s", why);
 		*t = (struct template){ 0 };
 		return NULL;
 	}
@@ -204,7 +204,7 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 	}
 	k = key_find(s, n->key->text);
 	if (!k && s == SECTION_top && slice_starts(n->key->text, SLICE("x-")))
-		return; /* a place for what aliases stand for */
+		return; /* a source_pos for what aliases stand for */
 	if (!k) {
 		refuse_unknown(r, n->key, s);
 		return;
@@ -242,7 +242,7 @@ bool section_read(struct reader *r, const struct node *map, enum section s, void
 		read_pair(r, n, s, into, found);
 	for (size_t i = 0; i < KEYS; i++)
 		if (keys[i].section == s && keys[i].required && !found->nodes[i])
-			report_error(&r->report, node_place(map),
+			report_error(&r->report, node_pos(map),
 				     "'%s' is missing; write %s", keys[i].name.ptr,
 				     form_of(r, &keys[i]));
 	return true;

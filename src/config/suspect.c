@@ -93,9 +93,9 @@ static struct slice pattern_in_path(struct slice text)
 static void path_suspect(struct reader *r, const struct node *n, const struct key *k)
 {
 	struct slice found = pattern_in_path(n->text);
-	struct place at = found.len > 0
-				  ? node_text_place(n, (size_t)(found.ptr - n->text.ptr))
-				  : n->at;
+	struct source_pos at =
+		found.len > 0 ? node_text_pos(n, (size_t)(found.ptr - n->text.ptr))
+			      : n->at;
 	int before = (int)(found.ptr - n->text.ptr);
 
 	if (found.len == 0)
@@ -200,7 +200,7 @@ bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
 
 	if (variable) {
 		report_error(
-			&r->report, node_text_place(n, (size_t)(variable - n->text.ptr)),
+			&r->report, node_text_pos(n, (size_t)(variable - n->text.ptr)),
 			"'%s' takes no variables; write the text itself", k->name.ptr);
 		return false;
 	}
@@ -235,7 +235,7 @@ void suspect_template(struct reader *r, const struct node *n)
 			i += found.len > 0 ? found.len - 1 : 0;
 			continue;
 		}
-		report_warning(&r->report, node_text_place(n, i),
+		report_warning(&r->report, node_text_pos(n, i),
 			       "'%.*s' stands for itself; write '$%.*s' for a variable",
 			       REPORT_ARG(found), REPORT_ARG(found));
 		return;

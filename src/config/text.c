@@ -59,11 +59,12 @@ static const char *host_fault(const char *name, struct slice text, struct arena 
 		char c = text.ptr[i];
 
 		if ((unsigned char)c >= 0x80)
-			return arena_format(memory,
-					    "'%s' has letters that are not ASCII, and "
-					    "requests have A-labels in their place; write "
-					    "'xn--…', as `idn2 '%.*s'` tells it",
-					    name, (int)strcspn(text.ptr, ":"), text.ptr);
+			return arena_format(
+				memory,
+				"'%s' has letters that are not ASCII, and "
+				"requests have A-labels in their source_pos; write "
+				"'xn--…', as `idn2 '%.*s'` tells it",
+				name, (int)strcspn(text.ptr, ":"), text.ptr);
 		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))
 			return arena_format(memory,
 					    "'%s' cannot be '%.*s'; write HOST or "

@@ -62,7 +62,8 @@ static void server_address_read(struct reader *r, const struct node *n,
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return;
-	fault = lookups_read(r, &(struct server_place){ s, u->name, n->at }, n->text, u->protocol);
+	fault = lookups_read(r, &(struct server_entry){ s, u->name, n->at }, n->text,
+			     u->protocol);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
 		return;
@@ -186,9 +187,10 @@ static void balance_check(struct reader *r, const struct node *n, const struct f
 
 	if (u->balance == CONFIG_HASH) {
 		if (!hash)
-			report_error(&r->report, node_place(n),
-				     "'balance: hash' needs to know by what; write 'hash: "
-				     "\"${client.address}\"'");
+			report_error(
+				&r->report, node_pos(n),
+				"'balance: hash' needs to know by what; write 'hash: "
+				"\"${client.address}\"'");
 		return;
 	}
 	if (hash)

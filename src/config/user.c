@@ -22,9 +22,9 @@ bool user_number(const char *text, uint32_t *id)
 	return true;
 }
 
-static struct place place_of(const struct node *n)
+static struct source_pos place_of(const struct node *n)
 {
-	return n ? n->at : (struct place){ 1, 1 };
+	return n ? n->at : (struct source_pos){ 1, 1 };
 }
 
 /* Sets uid, and the gid that goes with it. False: a number without a group. */

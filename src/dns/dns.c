@@ -16,8 +16,8 @@ struct dns {
 	bool others;  /* it has nameservers of a configuration */
 };
 
-/* One question of a lookup. */
-struct question {
+/* One dns_question of a lookup. */
+struct dns_question {
 	struct dns *dns;
 	struct dns_lookup *lookup;
 	enum dns_type type;
@@ -163,7 +163,7 @@ static const char *failure_text(int status)
 	return ares_strerror(status);
 }
 
-static void not_answered(const struct question *q, int status)
+static void not_answered(const struct dns_question *q, int status)
 {
 	struct dns_lookup *l = q->lookup;
 
@@ -173,10 +173,10 @@ static void not_answered(const struct question *q, int status)
 	l->failure = failure_text(status);
 }
 
-static void ask(const struct question *question, const char *name);
+static void ask(const struct dns_question *dns_question, const char *name);
 
-/* Which addresses the name has, for the port and the weight of the question. */
-static void ask_addresses(struct question q, const char *name)
+/* Which addresses the name has, for the port and the weight of the dns_question. */
+static void ask_addresses(struct dns_question q, const char *name)
 {
 	q.type = DNS_A;
 	if (q.lookup->family != DNS_V6)
@@ -186,20 +186,21 @@ static void ask_addresses(struct question q, const char *name)
 		ask(&q, name);
 }
 
-static bool read_services(struct question *q, struct slice answer, uint32_t *ttl_s)
+static bool read_services(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
 {
 	struct dns_service *services = calloc(DNS_SERVICES_MAX, sizeof(*services));
 	int n = services ? dns_read_services(answer, services, DNS_SERVICES_MAX, ttl_s) : -1;
 
 	for (int i = 0; i < n; i++)
-		ask_addresses((struct question){ q->dns, q->lookup, DNS_A, services[i].port,
-						 services[i].weight },
+		ask_addresses((struct dns_question){ q->dns, q->lookup, DNS_A,
+						     services[i].port,
+						     services[i].weight },
 			      services[i].target);
 	free(services);
 	return n >= 0;
 }
 
-static bool read_addresses(struct question *q, struct slice answer, uint32_t *ttl_s)
+static bool read_addresses(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
 {
 	struct dns_address *addresses = calloc(DNS_RECORDS_MAX, sizeof(*addresses));
 	int n = addresses ? dns_read_addresses(answer, q->type, addresses, DNS_RECORDS_MAX, ttl_s) :
@@ -216,7 +217,7 @@ static bool read_addresses(struct question *q, struct slice answer, uint32_t *tt
 
 static void answered(void *arg, int status, int timeouts, unsigned char *bytes, int n)
 {
-	struct question *q = arg;
+	struct dns_question *q = arg;
 	struct dns_lookup *l = q->lookup;
 	struct slice answer = { (const char *)bytes, n > 0 ? (size_t)n : 0 };
 	uint32_t ttl_s = UINT32_MAX;
@@ -242,29 +243,29 @@ static void answered(void *arg, int status, int timeouts, unsigned char *bytes, 
 
 /* ---- questions --------------------------------------------------------------- */
 
-static void ask(const struct question *question, const char *name)
+static void ask(const struct dns_question *dns_question, const char *name)
 {
-	struct dns_lookup *l = question->lookup;
-	struct dns *dns = question->dns;
-	struct question *q = malloc(sizeof(*q));
-	bool search = dns->search && !(l->service && question->type != DNS_SRV);
+	struct dns_lookup *l = dns_question->lookup;
+	struct dns *dns = dns_question->dns;
+	struct dns_question *q = malloc(sizeof(*q));
+	bool search = dns->search && !(l->service && dns_question->type != DNS_SRV);
 
 	l->pending++;
 	if (!q) {
-		not_answered(question, ARES_ENOMEM);
+		not_answered(dns_question, ARES_ENOMEM);
 		question_done(l);
 		return;
 	}
-	*q = *question;
+	*q = *dns_question;
 	if (search)
 		ares_search(dns->channel, name, ns_c_in, (int)q->type, answered, q);
 	else
 		ares_query(dns->channel, name, ns_c_in, (int)q->type, answered, q);
 }
 
-void dns_ask(struct dns *dns, struct dns_lookup *l)
+void dns_query(struct dns *dns, struct dns_lookup *l)
 {
-	struct question q = { dns, l, DNS_SRV, l->port, 1 };
+	struct dns_question q = { dns, l, DNS_SRV, l->port, 1 };
 
 	l->n = 0;
 	l->more = false;

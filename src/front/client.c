@@ -221,8 +221,8 @@ static bool next_request(struct client *c)
 /* What has come waits for others, as long as that takes: it must not hold what they need. */
 static void wait_aside(struct client *c)
 {
-	conn_settle(&c->conn);
-	conn_narrow(&c->conn, true);
+	conn_compact(&c->conn);
+	conn_limit_inbox(&c->conn, true);
 }
 
 /* Nothing is being answered, and a deadline passed. */
@@ -261,8 +261,8 @@ static void step(struct task *task)
 			wait_aside(c);
 			return;
 		}
-		if (c->conn.narrow)
-			conn_narrow(&c->conn, false);
+		if (c->conn.inbox_limited)
+			conn_limit_inbox(&c->conn, false);
 		if (!next_request(c))
 			return;
 	}
@@ -278,7 +278,7 @@ void client_begin_body(struct client *c, const struct head *h)
 void client_begin_tunnel(struct client *c)
 {
 	c->tunnel = true;
-	conn_narrow(&c->conn, false);
+	conn_limit_inbox(&c->conn, false);
 }
 
 void client_hold_body(struct client *c)
@@ -293,7 +293,7 @@ enum body_event client_body(struct client *c, struct head *trailers, struct piec
 
 	if (!c->body_flows) {
 		c->body_flows = true;
-		conn_narrow(&c->conn, false);
+		conn_limit_inbox(&c->conn, false);
 	}
 	if (event == BODY_MORE && !c->body_wanted) {
 		c->body_wanted = true;

@@ -98,7 +98,7 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 	for (unsigned i = 0; i < BUF_CLASSES; i++) {
 		slab_init(&pool->blocks[i], block_names[i],
 			  sizeof(struct buf) + class_bytes(i), 0);
-		slab_dip(&pool->blocks[i]);
+		slab_use_reserve(&pool->blocks[i]);
 	}
 	pool->limit = limit;
 	pool->reserve = reserve_of(limit);

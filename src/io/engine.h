@@ -47,7 +47,7 @@ struct io_loop {
 	struct io_stats stats;
 	uint64_t now_us, wall_ms; /* set by loop_clock(), or by the simulation */
 	uint32_t busy;            /* ops started that have not had their last done */
-	uint32_t crowd;           /* exchanges under way: see io_crowd() */
+	uint32_t inflight;        /* exchanges under way: see io_add_inflight() */
 	struct list early;        /* ops whose result is known without the kernel */
 };
 

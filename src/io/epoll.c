@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "writer.h"
+#include "writethread.h"
 
 /* Fairness: the most that one socket receives in one tick; it goes on in the next. */
 #define RECV_BUFS_MAX 16
@@ -41,8 +41,8 @@ static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int 
 static void starve(struct epoll *e, struct io_op *op)
 {
 	stat_add(&e->loop.stats.starved, 1);
-	op->flags |= EPOLL_STARVED;
-	list_append(&e->starved[op_recv(op)->urgent], &op->node);
+	op->flags |= EPOLL_NO_BUFFER;
+	list_append(&e->starved[op_recv(op)->may_use_reserve], &op->node);
 }
 
 /* One try with a buffer in hand. Returns the bytes received, 0 if there is no more to
@@ -82,7 +82,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 		struct io_op *op = s->recv;
 		struct buf *b;
 
-		if (!op || !s->readable || op->flags & EPOLL_STARVED)
+		if (!op || !s->readable || op->flags & EPOLL_NO_BUFFER)
 			return;
 		b = loop_take(&e->loop, op_recv(op));
 		if (!b) {
@@ -97,12 +97,12 @@ static void recv_ready(struct epoll *e, struct sock *s)
 }
 
 /* As many as there are buffers for, oldest first. */
-static void retry_starved(struct epoll *e, bool urgent)
+static void retry_waiting(struct epoll *e, bool may_use_reserve)
 {
-	uint32_t n = buf_left(&e->loop.bufs, urgent);
+	uint32_t n = buf_left(&e->loop.bufs, may_use_reserve);
 	struct list *node;
 
-	for (; n > 0 && (node = list_pop(&e->starved[urgent])); n--) {
+	for (; n > 0 && (node = list_pop(&e->starved[may_use_reserve])); n--) {
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 		op->flags = 0;
@@ -201,11 +201,11 @@ static void epoll_write(struct io_loop *loop, struct io_write *op)
 {
 	struct epoll *e = epoll_of(loop);
 
-	if (!e->writer)
-		e->writer = writer_open(loop);
-	if (!e->writer)
+	if (!e->write_thread)
+		e->write_thread = write_thread_open(loop);
+	if (!e->write_thread)
 		loop_finish_early(loop, &op->op, -ENOMEM);
-	else if (!writer_put(e->writer, op))
+	else if (!write_thread_put(e->write_thread, op))
 		loop_finish_early(loop, &op->op, -EAGAIN);
 }
 
@@ -213,7 +213,7 @@ static void take_written(struct epoll *e)
 {
 	struct io_write *op;
 
-	while (e->writer && (op = writer_take(e->writer)))
+	while (e->write_thread && (op = write_thread_take(e->write_thread)))
 		loop_finish(&e->loop, &op->op, op->op.res);
 }
 
@@ -311,8 +311,8 @@ static void epoll_wait_once(struct io_loop *loop, uint64_t timeout_us)
 
 	e->must_not_wait = false;
 	run_sends(e);
-	retry_starved(e, true);
-	retry_starved(e, false);
+	retry_waiting(e, true);
+	retry_waiting(e, false);
 	n = epoll_wait(e->fd, e->events, EPOLL_EVENTS_MAX, timeout_ms(e, timeout_us));
 	ASSERT(n >= 0 || errno == EINTR);
 	stat_add(&loop->stats.enters, 1);
@@ -330,8 +330,8 @@ static void epoll_done(struct io_loop *loop)
 {
 	struct epoll *e = epoll_of(loop);
 
-	if (e->writer)
-		writer_close(e->writer);
+	if (e->write_thread)
+		write_thread_close(e->write_thread);
 	close(e->wake_fd);
 	close(e->fd);
 	fds_done(&e->socks);
@@ -368,8 +368,8 @@ static int setup(struct epoll *e, bool writes)
 	if (epoll_ctl(e->fd, EPOLL_CTL_ADD, e->wake_fd, &event) < 0)
 		return -errno;
 	if (writes)
-		e->writer = writer_open(&e->loop);
-	return writes && !e->writer ? -ENOMEM : 0;
+		e->write_thread = write_thread_open(&e->loop);
+	return writes && !e->write_thread ? -ENOMEM : 0;
 }
 
 int epoll_open(struct io_loop **loop, const struct io_options *options)

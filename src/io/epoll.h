@@ -16,7 +16,7 @@
 #include "engine.h"
 #include "fds.h"
 
-struct writer;
+struct write_thread;
 
 #define EPOLL_EVENTS_MAX 512
 
@@ -44,7 +44,7 @@ struct sock {
 enum {
 	EPOLL_SILENT = 1,    /* nobody waits for this send */
 	EPOLL_SHORTENED = 2, /* a send that was counted as short */
-	EPOLL_STARVED = 4,   /* a receive on epoll->starved */
+	EPOLL_NO_BUFFER = 4, /* a receive on epoll->starved */
 };
 
 struct epoll {
@@ -54,10 +54,12 @@ struct epoll {
 	atomic_bool woken;     /* wake_fd was written since the last wait */
 	bool must_not_wait;    /* something was completed that somebody waits for */
 	struct list sends;     /* started in this tick */
-	struct list starved[2]; /* receives waiting for buffers; [true]: the urgent */
+	struct list starved
+		[2]; /* receives waiting for buffers; [true]: the may_use_reserve */
 	struct list accepts;   /* accepts in flight, of all listeners */
 	struct ready ready;    /* sockets with something to try; closed ones stay in it */
-	struct writer *writer; /* made when something is first written, or before */
+	struct write_thread
+		*write_thread; /* made when something is first written, or before */
 	struct fds socks;
 	struct epoll_event events[EPOLL_EVENTS_MAX];
 };

@@ -293,9 +293,9 @@ void io_wait(struct io_loop *loop, uint64_t timeout_us)
 	loop->engine->wait(loop, timeout_us);
 }
 
-void io_crowd(struct io_loop *loop, int more)
+void io_add_inflight(struct io_loop *loop, int more)
 {
-	loop->crowd += (uint32_t)more;
+	loop->inflight += (uint32_t)more;
 }
 
 void io_wake(struct io_loop *loop)
@@ -347,7 +347,8 @@ bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint3
 
 struct buf *loop_take(struct io_loop *loop, const struct io_recv *op)
 {
-	return buf_left(&loop->bufs, op->urgent) > 0 ? buf_take(&loop->bufs) : NULL;
+	return buf_left(&loop->bufs, op->may_use_reserve) > 0 ? buf_take(&loop->bufs)
+							      : NULL;
 }
 
 void loop_finish_early(struct io_loop *loop, struct io_op *op, int res)

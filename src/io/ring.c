@@ -44,7 +44,7 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	sqe->ioprio = r->loop.bufs.lent == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
 	if (ring_fd(r, op->op.fd)->way == WAY_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
-		if (ring_fd(r, op->op.fd)->bulk)
+		if (ring_fd(r, op->op.fd)->fills_buffers)
 			sqe->ioprio |= IORING_RECVSEND_BUNDLE;
 		sqe_set_optlen(sqe, op->window < INT_MAX ? op->window : INT_MAX);
 	}
@@ -72,8 +72,8 @@ static void starve(struct ring *r, struct io_recv *op)
 		stat_add(&r->loop.stats.starved, 1);
 	else if (pool->lent == 0 && r->published_target < RING_PUBLISHED_MAX)
 		r->published_target *= 2;
-	op->op.state |= RING_STARVED;
-	list_append(&r->starved[op->urgent], &op->op.node);
+	op->op.state |= RING_NO_BUFFER;
+	list_append(&r->starved[op->may_use_reserve], &op->op.node);
 }
 
 static void recv_failed(struct ring *r, struct io_recv *op, int res, bool in_hand)
@@ -129,10 +129,10 @@ static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint3
 /* Who fills a buffer sends more than that: from the next arming on, what lies there is
  * taken at once, in as many buffers as it needs (kernel-notes/30-bundled-receives). For small
  * segments the kernel would prepare buffers in vain. */
-static void note_bulk(struct ring *r, const struct io_recv *op, uint32_t bytes)
+static void note_filled(struct ring *r, const struct io_recv *op, uint32_t bytes)
 {
 	if (bytes >= BUF_BYTES && r->has.bundle)
-		ring_fd(r, op->op.fd)->bulk = true;
+		ring_fd(r, op->op.fd)->fills_buffers = true;
 }
 
 static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned flags)
@@ -152,7 +152,7 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 	}
 	ASSERT(b);
 	ASSERT((uint32_t)res < op->window || !(flags & IORING_CQE_F_MORE));
-	note_bulk(r, op, (uint32_t)res);
+	note_filled(r, op, (uint32_t)res);
 	if (!deliver_all(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;
 	if (ring_is_over(r, &op->op))
@@ -162,14 +162,13 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 }
 
 /* Receives whose socket was closed while they were not with the kernel. */
-static void end_closed_starved(struct ring *r)
+static void end_closed_waiting(struct ring *r)
 {
 	if (!r->closed)
 		return;
 	r->closed = false;
-	for (unsigned urgent = 0; urgent < 2; urgent++)
-		LIST_EACH(&r->starved[urgent], node)
-		{
+	for (unsigned may_use_reserve = 0; may_use_reserve < 2; may_use_reserve++)
+		LIST_EACH (&r->starved[may_use_reserve], node) {
 			struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 			if (!ring_is_over(r, op))
@@ -180,7 +179,7 @@ static void end_closed_starved(struct ring *r)
 }
 
 /* The bytes that it found no buffer for, into one that nobody else can take. The reserve is
- * never with the kernel: receives that are not urgent would find it there. Does not wait,
+ * never with the kernel: receives that are not may_use_reserve would find it there. Does not wait,
  * for the buffer would wait with it. */
 static void receive_in_hand(struct ring *r, struct io_recv *op, struct buf *b)
 {
@@ -196,32 +195,32 @@ static void receive_in_hand(struct ring *r, struct io_recv *op, struct buf *b)
 	stat_add(&r->loop.stats.recv_arms, 1);
 }
 
-static struct io_recv *next_starved(struct ring *r, bool urgent)
+static struct io_recv *next_waiting(struct ring *r, bool may_use_reserve)
 {
-	struct list *node = list_pop(&r->starved[urgent]);
+	struct list *node = list_pop(&r->starved[may_use_reserve]);
 	struct io_recv *op;
 
 	if (!node)
 		return NULL;
 	op = op_recv(LIST_ITEM(node, struct io_op, node));
-	op->op.state &= (uint8_t)~RING_STARVED;
+	op->op.state &= (uint8_t)~RING_NO_BUFFER;
 	return op;
 }
 
 /* As many as there are buffers for, oldest first: each of them uses one up, or finds
  * that others did. So a tick that arms again is a tick in which buffers came back
  * (kernel-notes/05-buffer-starvation). */
-static void arm_starved(struct ring *r)
+static void arm_waiting(struct ring *r)
 {
 	struct io_recv *op;
 	struct buf *b;
 
 	while (!list_empty(&r->starved[true]) && (b = buf_take(&r->loop.bufs)))
-		receive_in_hand(r, next_starved(r, true), b);
+		receive_in_hand(r, next_waiting(r, true), b);
 	for (unsigned n = r->loop.bufs.lent; n > 0; n--) {
-		op = next_starved(r, true);
+		op = next_waiting(r, true);
 		if (!op)
-			op = next_starved(r, false);
+			op = next_waiting(r, false);
 		if (!op)
 			return;
 		arm_recv(r, op);
@@ -509,13 +508,13 @@ static bool drain_all(struct ring *r)
 
 /* Where many exchanges are under way, one sleep and one tick are for several of them
  * (kernel-notes/26-wait-for-n-or-t). */
-static unsigned company(const struct ring *r)
+static unsigned batch_target(const struct ring *r)
 {
-	unsigned n = r->loop.crowd / RING_COMPANY_SHARE;
+	unsigned n = r->loop.inflight / RING_BATCH_SHARE;
 
 	if (!r->has.min_wait || n < 2)
 		return 1;
-	return n < RING_COMPANY_MAX ? n : RING_COMPANY_MAX;
+	return n < RING_BATCH_MAX ? n : RING_BATCH_MAX;
 }
 
 /* Receives that starve while silent sends hold buffers must not wait for a stranger's
@@ -524,9 +523,9 @@ static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
 	if (timeout_us == 0 || !list_empty(&r->loop.early))
 		return 0;
-	if (ring_starves(r) && !list_empty(&r->silent))
+	if (ring_lacks_buffers(r) && !list_empty(&r->silent))
 		return 0;
-	return company(r);
+	return batch_target(r);
 }
 
 /* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request
@@ -537,9 +536,9 @@ static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 	unsigned consumed;
 
 	arm_wake(r);
-	end_closed_starved(r);
+	end_closed_waiting(r);
 	ring_refill(r);
-	arm_starved(r);
+	arm_waiting(r);
 	stat_add(&loop->stats.enters, 1);
 	ring_enter(r, wait_n(r, timeout_us), timeout_us, IORING_ENTER_GETEVENTS);
 	consumed = ring_consumed(r);

@@ -47,12 +47,12 @@ enum ring_sink {
 /* Bits of op->state. op->engine is the position in the submission queue of a
  * silent send; op->flags the generation of its socket when it was started. */
 enum {
-	RING_SILENT = 1,    /* on ring->silent: no completion unless it fails */
-	RING_STARVED = 2,   /* on ring->starved, and not with the kernel */
-	RING_CANCELLED = 4, /* never submitted again; on ring->cancelling if flying */
-	RING_POLLING = 8,   /* a write that waits for room */
+	RING_SILENT = 1,     /* on ring->silent: no completion unless it fails */
+	RING_NO_BUFFER = 2,  /* on ring->starved, and not with the kernel */
+	RING_CANCELLED = 4,  /* never submitted again; on ring->cancelling if flying */
+	RING_POLLING = 8,    /* a write that waits for room */
 	RING_SHORTENED = 16, /* a send that was counted as short */
-	RING_IN_HAND = 32   /* a receive that was given a buffer, in op->buf */
+	RING_IN_HAND = 32    /* a receive that was given a buffer, in op->buf */
 };
 
 /* How a socket receives. */
@@ -68,7 +68,7 @@ struct ring_fd {
 	uint16_t sends;      /* in flight with a completion to come */
 	uint16_t others;     /* likewise accepts and writes */
 	uint8_t way;         /* enum ring_way */
-	bool bulk;           /* it has filled a buffer: more at once is worth while */
+	bool fills_buffers;  /* it has filled a buffer: more at once is worth while */
 };
 
 /* Receive buffers with the kernel: at first as many as the pool's first chunk,
@@ -83,13 +83,13 @@ struct ring_fd {
 #define RING_BUFFER_GROUP 0
 
 /* With so many exchanges under way, a wait is for one completion in as many, and for
- * RING_COMPANY_US at most once there is one. Completions come at the rate of exchanges under
+ * RING_BATCH_US at most once there is one. Completions come at the rate of exchanges under
  * way to the time that each takes (Little's law), so a wait for an eighth of them makes an
  * exchange longer by an eighth at most; and few of them wait for none. With 64 at most, 9,900
  * connections kept 731 bytes each when idle again, with 16 fewer than 512 (tests/real/memory). */
-#define RING_COMPANY_SHARE 8u
-#define RING_COMPANY_MAX 16u
-#define RING_COMPANY_US 200u
+#define RING_BATCH_SHARE 8u
+#define RING_BATCH_MAX 16u
+#define RING_BATCH_US 200u
 
 struct ring {
 	struct io_loop loop;
@@ -104,7 +104,8 @@ struct ring {
 	struct io_uring_buf_ring *bufs;
 	unsigned published_target;
 	struct list silent;     /* sends, in order of submission */
-	struct list starved[2]; /* receives waiting for buffers; [true]: the urgent */
+	struct list starved
+		[2]; /* receives waiting for buffers; [true]: the may_use_reserve */
 	struct list cancelling; /* ops with the kernel that were asked to end */
 	struct fds fds;         /* struct ring_fd */
 	int wake_fd;
@@ -136,7 +137,7 @@ static inline bool ring_is_over(struct ring *r, const struct io_op *op)
 }
 
 /* Receives wait for buffers. */
-static inline bool ring_starves(const struct ring *r)
+static inline bool ring_lacks_buffers(const struct ring *r)
 {
 	return !list_empty(&r->starved[false]) || !list_empty(&r->starved[true]);
 }

@@ -142,7 +142,7 @@ void ring_cancel(struct io_loop *loop, struct io_op *op)
 	uint8_t before = op->state;
 
 	op->state |= RING_CANCELLED;
-	if (before & RING_STARVED) {
+	if (before & RING_NO_BUFFER) {
 		list_remove(&op->node);
 		loop_finish_early(loop, op, -ECANCELED);
 	} else if (!(before & (RING_SILENT | RING_CANCELLED))) {
@@ -209,9 +209,9 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 	f->sends = f->others = 0;
 	f->recv = NULL;
 	f->way = WAY_UNKNOWN;
-	f->bulk = false;
+	f->fills_buffers = false;
 	close_entry(r, fd);
-	r->closed |= ring_starves(r);
+	r->closed |= ring_lacks_buffers(r);
 }
 
 /* IORING_OP_SHUTDOWN would start a thread for it (kernel-notes/24-who-needs-a-thread). */

@@ -38,8 +38,9 @@ void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned f
 	int res;
 
 	if (wait_n > 1)
-		getevents_set_min_wait(&arg, timeout_us < RING_COMPANY_US ?
-						     (uint32_t)timeout_us : RING_COMPANY_US);
+		getevents_set_min_wait(&arg, timeout_us < RING_BATCH_US
+						     ? (uint32_t)timeout_us
+						     : RING_BATCH_US);
 	__atomic_store_n(r->uring.sq.ktail, r->tail, __ATOMIC_RELEASE);
 	res = io_uring_enter2((unsigned)r->enter_fd, r->tail - before, wait_n,
 			      flags | r->enter_flags | IORING_ENTER_EXT_ARG,

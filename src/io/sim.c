@@ -473,7 +473,7 @@ static bool gather(struct sim *s, uint64_t until_us)
 }
 
 /* As many as there are buffers, oldest first. */
-static void starved_call(struct sim *s)
+static void waiting_call(struct sim *s)
 {
 	size_t called_n = 0, kept = 0;
 
@@ -483,7 +483,8 @@ static void starved_call(struct sim *s)
 
 		if (!slot)
 			continue;
-		if (called_n < buf_left(&s->loop.bufs, op_recv(slot->op)->urgent)) {
+		if (called_n <
+		    buf_left(&s->loop.bufs, op_recv(slot->op)->may_use_reserve)) {
 			called_n++;
 			world_call(&s->world, t, world_delay(&s->world));
 		} else {
@@ -532,7 +533,7 @@ static void sim_wait(struct io_loop *loop, uint64_t timeout_us)
 	if (woken)
 		until_us = s->world.now_us;
 	while (!told) {
-		starved_call(s);
+		waiting_call(s);
 		if (!gather(s, until_us)) {
 			tell_nothing(s, until_us, woken);
 			break;

@@ -66,7 +66,8 @@ static bool read_line(struct cache_client *c)
 		return false;
 	s = conn_peek(&c->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;
-	if (!lf && c->conn.inbox_bytes > s.len && conn_gather(&c->conn, CACHE_LINE_MAX)) {
+	if (!lf && c->conn.inbox_bytes > s.len &&
+	    conn_linearize(&c->conn, CACHE_LINE_MAX)) {
 		s = conn_peek(&c->conn);
 		lf = memchr(s.ptr, '\n', s.len);
 	}
@@ -155,7 +156,7 @@ static void client_step(struct task *task)
 	/* Who has said all still gets his answers. */
 	if (c->conn.error)
 		conn_close(&c->conn, CONN_NOW, 0);
-	else if (c->conn.eof && c->state < CLIENT_WAITING && !c->conn.starved)
+	else if (c->conn.eof && c->state < CLIENT_WAITING && !c->conn.wants_space)
 		conn_close(&c->conn, CONN_FLUSH, 1000);
 }
 

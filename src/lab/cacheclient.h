@@ -19,7 +19,7 @@ struct cache_client {
 	struct buf *line;             /* the command's, while there is one */
 	struct cache_command command; /* points into it */
 	struct cache_entry *entry;    /* what a set fills */
-	uint64_t data_n;              /* bytes of data there, or still to be swallowed */
+	uint64_t data_n; /* bytes of data there, or still to be stale_close */
 	struct list node;             /* on lab->open */
 	struct task task;
 	struct conn conn;

@@ -24,7 +24,7 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 	v = parse(h, s.ptr, s.len, l, &r->scanned);
 	if (v == VERDICT_MORE && c->inbox_bytes > s.len) {
 		/* One byte more than allowed, so that the parser sees the excess. */
-		if (!conn_gather(c, l->bytes + 1)) {
+		if (!conn_linearize(c, l->bytes + 1)) {
 			h->fault = FAULT_NO_MEMORY;
 			return VERDICT_BAD;
 		}
@@ -33,7 +33,7 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 	}
 	r->head_bytes = v == VERDICT_OK ? h->bytes : 0;
 	if (v == VERDICT_MORE)
-		conn_settle(c);
+		conn_compact(c);
 	return v;
 }
 
@@ -46,7 +46,7 @@ static enum verdict mend_head(struct reader *r, struct conn *c, const struct hea
 	struct buf *b;
 	size_t n;
 
-	if (!conn_gather(c, l->bytes + 1))
+	if (!conn_linearize(c, l->bytes + 1))
 		return VERDICT_BAD;
 	s = conn_peek(c);
 	s.len = s.len < l->bytes ? s.len : l->bytes;
@@ -54,7 +54,7 @@ static enum verdict mend_head(struct reader *r, struct conn *c, const struct hea
 	if (n == 0) {
 		if (s.len == l->bytes)
 			return VERDICT_BAD;
-		conn_settle(c);
+		conn_compact(c);
 		return VERDICT_MORE;
 	}
 	b = buf_new(io_bufs(c->tick->loop), LENIENT_ROOM(n));
@@ -85,7 +85,8 @@ bool reader_request_begun(struct reader *r, struct conn *c)
 	for (;; r->body.ignored += 2) {
 		struct slice s = conn_peek(c);
 
-		if (s.len == 1 && s.ptr[0] == '\r' && c->inbox_bytes > 1 && conn_gather(c, 2))
+		if (s.len == 1 && s.ptr[0] == '\r' && c->inbox_bytes > 1 &&
+		    conn_linearize(c, 2))
 			s = conn_peek(c);
 		if (s.len == 0 || (s.len == 1 && s.ptr[0] == '\r'))
 			return false;

@@ -6,9 +6,9 @@
 #include "outbox.h"
 
 /* A block for what waits has as much room for more, but not more than this. */
-#define SETTLE_ROOM_MAX (BUF_BYTES / 4)
+#define COMPACT_SPACE_MAX (BUF_BYTES / 4)
 
-#define SQUEEZE_BYTES_MAX (BUF_BYTES / 16)
+#define COALESCE_BYTES_MAX (BUF_BYTES / 16)
 
 /* When facts are told the tick has not taken its time yet: it may have waited long. */
 static uint64_t told_ms(const struct conn *c)
@@ -26,7 +26,8 @@ static void changed(struct conn *c)
 
 static uint32_t inbox_room(const struct conn *c)
 {
-	uint32_t window = c->narrow && c->window > BUF_BYTES ? BUF_BYTES : c->window;
+	uint32_t window = c->inbox_limited && c->window > BUF_BYTES ? BUF_BYTES
+								    : c->window;
 
 	return window > c->inbox_held ? window - c->inbox_held : 0;
 }
@@ -56,12 +57,12 @@ static void receive(struct conn *c)
 /* Short segments that must wait go behind the bytes that wait already, as the kernel does
  * with its own: else each would hold a whole buffer, and a peer that sends single bytes
  * would use up the pool. The only bytes of a body that are ever copied. */
-static bool inbox_squeeze(struct conn *c, struct buf *b)
+static bool inbox_coalesce(struct conn *c, struct buf *b)
 {
 	struct buf *last = c->inbox_last;
 	uint32_t n = b->end - b->begin;
 
-	if (!last || n > SQUEEZE_BYTES_MAX || last->size - last->end < n)
+	if (!last || n > COALESCE_BYTES_MAX || last->size - last->end < n)
 		return false;
 	memcpy(last->data + last->end, b->data + b->begin, n);
 	last->end += n;
@@ -72,7 +73,7 @@ static bool inbox_squeeze(struct conn *c, struct buf *b)
 
 static void inbox_append(struct conn *c, struct buf *b)
 {
-	if (inbox_squeeze(c, b))
+	if (inbox_coalesce(c, b))
 		return;
 	b->next = NULL;
 	if (c->inbox_last)
@@ -184,7 +185,7 @@ static struct buf *replace_first(struct conn *c, size_t size)
 	return b;
 }
 
-bool conn_gather(struct conn *c, uint32_t max)
+bool conn_linearize(struct conn *c, uint32_t max)
 {
 	struct buf *first = c->inbox;
 	uint32_t want;
@@ -221,10 +222,10 @@ static bool is_settled(const struct buf *b, size_t room)
 	return b->class_ != BUF_RECEIVE && b->size <= room + BUF_BYTES;
 }
 
-void conn_settle(struct conn *c)
+void conn_compact(struct conn *c)
 {
 	uint32_t bytes = c->inbox_bytes;
-	size_t room = bytes + (bytes < SETTLE_ROOM_MAX ? bytes : SETTLE_ROOM_MAX);
+	size_t room = bytes + (bytes < COMPACT_SPACE_MAX ? bytes : COMPACT_SPACE_MAX);
 	struct buf *first = c->inbox;
 
 	if (!first || (is_settled(first, room) && !first->next))
@@ -245,9 +246,9 @@ void conn_pause(struct conn *c, bool paused)
 		receive(c);
 }
 
-void conn_narrow(struct conn *c, bool narrow)
+void conn_limit_inbox(struct conn *c, bool inbox_limited)
 {
-	c->narrow = narrow;
+	c->inbox_limited = inbox_limited;
 	receive(c);
 }
 
@@ -274,21 +275,21 @@ bool conn_delivered(struct conn *c)
 
 /* ---- death ---------------------------------------------------------------- */
 
-static void buried(struct corpse *corpse)
+static void reaped(struct reap *reap)
 {
-	struct conn *c = CONTAINER(corpse, struct conn, corpse);
+	struct conn *c = CONTAINER(reap, struct conn, reap);
 
 	conn_check(c);
 	c->events->dead(c);
 }
 
-static void die_if_done(struct conn *c)
+static void close_if_done(struct conn *c)
 {
 	if (c->state != CONN_CLOSING || c->fd >= 0 || io_busy(&c->recv.op) ||
 	    (c->outbox && io_busy(&c->outbox->send.op)))
 		return;
 	c->state = CONN_DEAD;
-	tick_bury(c->tick, &c->corpse);
+	tick_reap(c->tick, &c->reap);
 }
 
 /* Closes the socket; what is in flight comes back, then the conn is dead. */
@@ -304,7 +305,7 @@ static void finish(struct conn *c)
 	timer_stop(&c->tick->wheel, &c->timer);
 	inbox_drop(c);
 	outbox_drop(c);
-	die_if_done(c);
+	close_if_done(c);
 }
 
 static void bound_end(struct conn *c)
@@ -426,7 +427,7 @@ static void received(struct io_op *op, int res, unsigned flags)
 		finish(c);
 	else
 		receive(c);
-	die_if_done(c);
+	close_if_done(c);
 }
 
 static void outbox_emptied(struct conn *c)
@@ -456,7 +457,7 @@ static void sent(struct io_op *op, int res, unsigned flags)
 		changed(c);
 		if (c->state == CONN_CLOSING && c->fd >= 0)
 			finish(c);
-		die_if_done(c);
+		close_if_done(c);
 		return;
 	}
 	c->sent += (uint32_t)res;
@@ -468,18 +469,20 @@ static void sent(struct io_op *op, int res, unsigned flags)
 	} else if (list_empty(&o->writable)) {
 		list_append(&c->tick->writable, &o->writable);
 	}
-	if (c->starved && c->state == CONN_OPEN) {
-		c->starved = false;
+	if (c->wants_space && c->state == CONN_OPEN) {
+		c->wants_space = false;
 		changed(c);
 	}
-	die_if_done(c);
+	close_if_done(c);
 }
 
 /* In one send, as there may be but one (kernel-notes/08-restarted-sends). */
 static void flush(struct conn *c)
 {
 	struct outbox *o = c->outbox;
-	unsigned silent = c->starved || c->shut_wanted || c->state != CONN_OPEN ? 0 : IO_SILENT;
+	unsigned silent = c->wants_space || c->shut_wanted || c->state != CONN_OPEN
+				  ? 0
+				  : IO_SILENT;
 
 	if (c->fd < 0 || io_busy(&o->send.op) || o->first == o->n)
 		return;
@@ -507,10 +510,10 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	c->fd = fd;
 	c->window = window;
 	c->received_ms = c->sent_ms = tick->now_ms;
-	c->recv.urgent = events->urgent;
+	c->recv.may_use_reserve = events->may_use_reserve;
 	io_op_init(&c->recv.op, received);
-	list_init(&c->corpse.node);
-	c->corpse.bury = buried;
+	list_init(&c->reap.node);
+	c->reap.free = reaped;
 	timer_init(&c->timer, NULL);
 	receive(c);
 }

@@ -68,7 +68,7 @@ uint32_t conn_room(struct conn *c)
 		return c->window;
 	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->held < c->window)
 		return c->window - o->held;
-	c->starved = true;
+	c->wants_space = true;
 	return 0;
 }
 

@@ -47,10 +47,10 @@ int tick_init(struct tick *t, const struct io_options *options)
 	wheel_init(&t->wheel, t->now_ms);
 	list_init(&t->runnable);
 	list_init(&t->writable);
-	list_init(&t->grave);
+	list_init(&t->reap_list);
 	mailbox_init(&t->mailbox, wake_loop, t->loop);
 	slab_init(&t->outboxes, "outbox", sizeof(struct outbox), 0);
-	slab_dip(&t->outboxes);
+	slab_use_reserve(&t->outboxes);
 	timer_init(&t->trim, trim_expired);
 	timer_set(&t->wheel, &t->trim, t->now_ms + TRIM_MS);
 	return 0;
@@ -59,7 +59,8 @@ int tick_init(struct tick *t, const struct io_options *options)
 void tick_done(struct tick *t)
 {
 	timer_stop(&t->wheel, &t->trim);
-	ASSERT(list_empty(&t->runnable) && list_empty(&t->writable) && list_empty(&t->grave));
+	ASSERT(list_empty(&t->runnable) && list_empty(&t->writable) &&
+	       list_empty(&t->reap_list));
 	ASSERT(t->wheel.armed == 0);
 	slab_done(&t->outboxes);
 	io_free(t->loop);
@@ -82,9 +83,9 @@ void tick_run(struct tick *t, struct task *task)
 		list_append(&t->runnable, &task->node);
 }
 
-void tick_bury(struct tick *t, struct corpse *c)
+void tick_reap(struct tick *t, struct reap *c)
 {
-	list_append(&t->grave, &c->node);
+	list_append(&t->reap_list, &c->node);
 }
 
 static void step_all(struct tick *t)
@@ -103,14 +104,14 @@ static void step_all(struct tick *t)
 	}
 }
 
-static void bury_all(struct tick *t)
+static void reap_all(struct tick *t)
 {
 	struct list *node;
 
-	while ((node = list_pop(&t->grave))) {
-		struct corpse *c = LIST_ITEM(node, struct corpse, node);
+	while ((node = list_pop(&t->reap_list))) {
+		struct reap *c = LIST_ITEM(node, struct reap, node);
 
-		c->bury(c);
+		c->free(c);
 	}
 }
 
@@ -136,5 +137,5 @@ void tick_once(struct tick *t)
 	wheel_expire(&t->wheel, t->now_ms); /* facts from time, with all at hand decided */
 	step_all(t);
 	conn_flush_all(t);                  /* one vectored send per socket */
-	bury_all(t);                        /* frees, here only */
+	reap_all(t);                        /* frees, here only */
 }

@@ -6,8 +6,8 @@
 
 #include "identity.h"
 #include "join.h"
+#include "retry.h"
 #include "route/variable.h"
-#include "tries.h"
 
 /* What is decoded for a hash: a parameter of the query, at most. */
 #define HASH_ROOM 1024
@@ -89,27 +89,29 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_REQUEST_LARGE);
 		return;
 	}
-	x->state = EXCHANGE_ASKING;
+	x->state = EXCHANGE_REQUESTING;
 	request = action_emit_request(x, view, proxy, h);
 	if (!request) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
 	key = action_hash(g, view, proxy->upstream);
-	if (tries_wanted(view->route))
-		tries_begin(x, request, key, h);
+	if (retry_wanted(view->route))
+		retry_begin(x, request, key, h);
 	else
-		x->fetch = fetch_origin(g, &(struct question){
-			.upstream = proxy->upstream,
-			.request = request,
-			.method = h->method,
-			.framing = h->framing,
-			.length = h->length,
-			.key = key,
-			.first = x->client->requests == 1,
-			.holder = &x->client->held,
-			.holds = identity_shown(h),
-		}, &x->client->task);
+		x->fetch = fetch_origin(g,
+					&(struct fetch_request){
+						.upstream = proxy->upstream,
+						.request = request,
+						.method = h->method,
+						.framing = h->framing,
+						.length = h->length,
+						.key = key,
+						.first = x->client->requests == 1,
+						.holder = &x->client->held,
+						.holds = identity_shown(h),
+					},
+					&x->client->task);
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
@@ -144,7 +146,7 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 	}
 	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
-	x->state = EXCHANGE_ASKING;
+	x->state = EXCHANGE_REQUESTING;
 	x->server = g->config->upstreams[m->upstream].name;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -183,9 +185,9 @@ static void start_block(struct exchange *x, const struct request_view *view)
 	/* The whole worker stops here: no other client of it is served until the slow origin
 	 * has answered. That is the lesson. */
 	if (answer && n < (int)sizeof(request))
-		got = sock_ask((const struct sockaddr *)&b->address->sa, b->address->len,
-			       (struct slice){ request, (size_t)n }, answer, BLOCK_ANSWER_MAX,
-			       BLOCK_TIMEOUT_MS);
+		got = sock_query((const struct sockaddr *)&b->address->sa,
+				 b->address->len, (struct slice){ request, (size_t)n },
+				 answer, BLOCK_ANSWER_MAX, BLOCK_TIMEOUT_MS);
 	if (got > 0 && answer_body(x, answer, (size_t)got, &body))
 		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
 	else
@@ -290,7 +292,7 @@ void action_start(struct exchange *x, const struct request_view *view)
 		return;
 	}
 	if (view->head->forwards_limited && view->head->max_forwards == 0) {
-		exchange_answer_last(x);
+		exchange_respond_last(x);
 		return;
 	}
 	switch (view->route->action) {

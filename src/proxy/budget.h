@@ -8,7 +8,8 @@
  *
  * NULL stands for one for which there was no memory: it allows nothing.
  *
- * Owner: the desk. Routes with different shares may use one budget: each earns by its own. */
+ * Owner: the retry_state. Routes with different shares may use one budget: each earns
+ * by its own. */
 #ifndef PROXY_BUDGET_H
 #define PROXY_BUDGET_H
 

@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "action.h"
-#include "asker.h"
 #include "base/reserve.h"
 #include "http/path.h"
 #include "join.h"
+#include "realip.h"
 #include "relay.h"
 #include "reply.h"
-#include "tries.h"
+#include "retry.h"
 
 /* In the log, where a client left before it was answered; nobody is told it. */
 #define STATUS_GONE 499
@@ -28,20 +28,23 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 
 	if (!x->proxy->access)
 		return;
-	access_log(x->proxy->access, &(struct access_entry){
-		.peer = &x->asker,
-		.request_line = kept_slice(x, x->request_line),
-		.host = kept_slice(x, x->host),
-		.referer = kept_slice(x, x->referer),
-		.user_agent = kept_slice(x, x->user_agent),
-		.status = ending == ENDING_CLIENT_GONE && x->status == 0 ? STATUS_GONE : x->status,
-		.sent_bytes = x->sent_bytes,
-		.took_us = x->proxy->tick->now_us - x->started_us,
-		.server = x->server,
-		.tries_n = x->tries_n,
-		.hedge = hedges[x->hedge],
-		.ending = ending_text(ending),
-	});
+	access_log(x->proxy->access,
+		   &(struct access_entry){
+			   .peer = &x->client_addr,
+			   .request_line = kept_slice(x, x->request_line),
+			   .host = kept_slice(x, x->host),
+			   .referer = kept_slice(x, x->referer),
+			   .user_agent = kept_slice(x, x->user_agent),
+			   .status = ending == ENDING_CLIENT_GONE && x->status == 0
+					     ? STATUS_GONE
+					     : x->status,
+			   .sent_bytes = x->sent_bytes,
+			   .took_us = x->proxy->tick->now_us - x->started_us,
+			   .server = x->server,
+			   .tries_n = x->tries_n,
+			   .hedge = hedges[x->hedge],
+			   .ending = ending_text(ending),
+		   });
 }
 
 void exchange_count(struct worker_stats *stats, int status)
@@ -94,7 +97,7 @@ static void let_go(struct exchange *x, enum ending ending)
 	struct proxy *p = x->proxy;
 
 	exchange_drop_fetch(x);
-	tries_free(&x->tries);
+	retry_free(&x->retry);
 	replay_drop(&x->replay);
 	log_exchange(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->status == 0)
@@ -102,7 +105,7 @@ static void let_go(struct exchange *x, enum ending ending)
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->exchanges, 1);
-	io_crowd(p->tick->loop, -1);
+	io_add_inflight(p->tick->loop, -1);
 	join_free(&x->join);
 	action_forget_job(&x->job);
 	buf_put(x->kept);
@@ -182,7 +185,7 @@ static struct slice allowed(const struct exchange *x)
 	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 }
 
-void exchange_answer_last(struct exchange *x)
+void exchange_respond_last(struct exchange *x)
 {
 	if (x->method == METHOD_TRACE)
 		exchange_fail(x, ENDING_METHOD_REFUSED);
@@ -269,14 +272,14 @@ static void exchange_step(struct client *c)
 	}
 	if (x->fetch)
 		fetch_step(x->fetch);
-	if (x->tries && !tries_step(x))
+	if (x->retry && !retry_step(x))
 		return;
 	switch ((enum exchange_state)x->state) {
-	case EXCHANGE_ASKING:
-		relay_ask(x);
+	case EXCHANGE_REQUESTING:
+		relay_request(x);
 		break;
 	case EXCHANGE_RELAYING:
-		relay_answer(x);
+		relay_response(x);
 		break;
 	case EXCHANGE_TUNNEL:
 		relay_tunnel(x);
@@ -301,11 +304,12 @@ static void exchange_step(struct client *c)
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct request_view view;
-	struct asker asker;
+	struct realip realip;
 
-	asker_read(&asker, x, h);
-	request_view_init(&view, h, asker.forwarding.client, x->generation->path_scratch);
-	view.forwarding = &asker.forwarding;
+	realip_read(&realip, x, h);
+	request_view_init(&view, h, realip.forwarding.client,
+			  x->generation->path_scratch);
+	view.forwarding = &realip.forwarding;
 	x->state = EXCHANGE_ROUTING;
 	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
@@ -373,7 +377,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		return NULL;
 	x->proxy = p;
 	x->client = c;
-	x->asker = c->peer;
+	x->client_addr = c->peer;
 	x->started_us = p->tick->now_us;
 	x->method = (uint8_t)h->method;
 	x->minor_0 = h->minor == 0;
@@ -385,7 +389,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	}
 	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->exchanges, 1);
-	io_crowd(p->tick->loop, 1);
+	io_add_inflight(p->tick->loop, 1);
 	return x;
 }
 

@@ -9,7 +9,7 @@
  *
  *   ROUTING    which route, and what it does
  *   ASKING     a fetch was started; the request's body goes to it; no final head yet. It may
- *              be one of several, with pauses between them (tries.h)
+ *              be one of several, with pauses between them (retry.h)
  *   RELAYING   the final head was written to the client; the body follows
  *   TUNNEL     after a 101: bytes in both directions
  *   JOINING    several fetches, one answer (join.h)
@@ -26,8 +26,15 @@
 #include "replay.h"
 #include "route/route.h"
 
-enum exchange_state { EXCHANGE_ROUTING, EXCHANGE_ASKING, EXCHANGE_RELAYING, EXCHANGE_TUNNEL,
-		      EXCHANGE_JOINING, EXCHANGE_BURNING, EXCHANGE_REPLYING };
+enum exchange_state {
+	EXCHANGE_ROUTING,
+	EXCHANGE_REQUESTING,
+	EXCHANGE_RELAYING,
+	EXCHANGE_TUNNEL,
+	EXCHANGE_JOINING,
+	EXCHANGE_BURNING,
+	EXCHANGE_REPLYING
+};
 
 /* Of a second try beside the first. */
 enum hedge { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
@@ -43,14 +50,14 @@ struct exchange {
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
-	struct tries *tries;  /* NULL: its route says nothing of them, or they are over */
-	struct replay replay; /* while EXCHANGE_ASKING */
+	struct retry *retry;  /* NULL: its route says nothing of them, or they are over */
+	struct replay replay; /* while EXCHANGE_REQUESTING */
 	struct join *join;
 	struct job *job;
 	struct buf *kept;     /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;   /* who answers */
-	struct peer asker;    /* the client, as it is believed */
+	struct peer client_addr; /* the client, as it is believed */
 	uint64_t started_us;
 	uint64_t body_bytes;  /* of the request, read */
 	uint64_t sent_bytes;  /* of the answer's body */
@@ -77,7 +84,7 @@ void exchange_redirect(struct exchange *x, struct slice location);
 /* Answers OPTIONS or TRACE as its final recipient (RFC 9110 7.6.2), since it may be forwarded no
  * further: OPTIONS by the methods that the route allows. A TRACE is not reflected: what it would
  * show is for the eyes of origins. */
-void exchange_answer_last(struct exchange *x);
+void exchange_respond_last(struct exchange *x);
 
 /* Lets go of the fetch, and counts its tries. */
 void exchange_drop_fetch(struct exchange *x);

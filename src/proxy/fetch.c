@@ -103,11 +103,12 @@ static uint64_t deadline(const struct fetch *f)
 			return sent + limits->send_timeout_ms;
 		break; /* the client's body is waited for, with its own deadline */
 	case FETCH_AWAITING_HEAD:
-		if (!f->waits_for_asker)
+		if (!f->waits_for_waiter)
 			return sent + response_ms;
 		break; /* the client is waited for, likewise */
 	case FETCH_RELAYING:
-		if (!f->waits_for_asker && (f->lease.origin->writer.ended || conn_unsent(c) > 0))
+		if (!f->waits_for_waiter &&
+		    (f->lease.origin->writer.ended || conn_unsent(c) > 0))
 			return later(c->received_ms, sent) + response_ms;
 		break; /* the client is waited for, to read or to send */
 	case FETCH_LEASING:
@@ -146,7 +147,7 @@ static void deadline_rang(struct timer *timer)
 		return;
 	}
 	f->late = true;
-	tick_run(tick_of(f), f->asker);
+	tick_run(tick_of(f), f->waiter);
 }
 
 static void expect(struct fetch *f)
@@ -237,7 +238,7 @@ bool fetch_may_repeat(const struct fetch *f)
 }
 
 /* The connection ended before a byte of an answer was seen. */
-static void swallowed(struct fetch *f)
+static void stale_close(struct fetch *f)
 {
 	if (!fetch_may_repeat(f) || f->body_lost) {
 		fail(f, ENDING_ORIGIN_CLOSED);
@@ -248,7 +249,7 @@ static void swallowed(struct fetch *f)
 	stat_add(&upstream_stats(f->upstream)->stale_retries, 1);
 	upstream_return(&f->lease, false);
 	set_state(f, FETCH_LEASING);
-	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->asker);
+	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->waiter);
 	lease_step(f);
 }
 
@@ -342,7 +343,7 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 			return VERDICT_MORE;
 		if (c->inbox)
 			return refuse_head(f, ENDING_ORIGIN_CLOSED);
-		swallowed(f);
+		stale_close(f);
 		return f->state == FETCH_FAILED ? VERDICT_BAD : VERDICT_MORE;
 	}
 	if (h->status < 200 && h->status != 101 && ++f->interim_n > FETCH_INTERIM_MAX)
@@ -367,7 +368,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		upstream_hold(&f->lease);
 	o->idle_s = h->idle_s;
 	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
-	upstream_answered(&f->lease, h->status);
+	upstream_responded(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
 	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
@@ -379,11 +380,11 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 
 void fetch_hold(struct fetch *f, bool held)
 {
-	if (f->waits_for_asker && !held)
+	if (f->waits_for_waiter && !held)
 		f->since_ms = tick_of(f)->now_ms;
 	/* Without an answer at hand it is the origin that is waited for. */
-	f->waits_for_asker = held && (f->state == FETCH_RELAYING ||
-				      (leased(f) && conn_of(f)->inbox));
+	f->waits_for_waiter = held && (f->state == FETCH_RELAYING ||
+				       (leased(f) && conn_of(f)->inbox));
 }
 
 static void answer_ended(struct fetch *f)
@@ -440,7 +441,7 @@ struct conn *fetch_tunnel(struct fetch *f)
 	return conn_of(f);
 }
 
-static struct fetch *fetch_new(struct generation *g, struct task *asker)
+static struct fetch *fetch_new(struct generation *g, struct task *waiter)
 {
 	struct fetch *f = slab_take(&g->proxy->fetches);
 
@@ -448,14 +449,14 @@ static struct fetch *fetch_new(struct generation *g, struct task *asker)
 		return NULL;
 	f->proxy = g->proxy;
 	f->generation = generation_ref(g);
-	f->asker = asker;
+	f->waiter = waiter;
 	set_state(f, FETCH_LEASING);
 	return f;
 }
 
 /* A client whose very first request fails for a connection that it knows nothing of has no
  * reason to send it again, as it has when its own turns out to have ended (RFC 9112 9.3.1). */
-static bool wants_fresh(const struct config_upstream *u, const struct question *q)
+static bool wants_fresh(const struct config_upstream *u, const struct fetch_request *q)
 {
 	switch (u->reuse) {
 	case CONFIG_REUSE_SAFE:
@@ -468,9 +469,10 @@ static bool wants_fresh(const struct config_upstream *u, const struct question *
 	return true;
 }
 
-struct fetch *fetch_origin(struct generation *g, const struct question *q, struct task *asker)
+struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
+			   struct task *waiter)
 {
-	struct fetch *f = fetch_new(g, asker);
+	struct fetch *f = fetch_new(g, waiter);
 
 	if (!f) {
 		buf_put(q->request);
@@ -486,7 +488,8 @@ struct fetch *fetch_origin(struct generation *g, const struct question *q, struc
 	f->lease.key = q->key;
 	f->lease.holder = q->holder;
 	f->lease.holds = q->holds;
-	upstream_lease(f->upstream, &f->lease, q->avoid, wants_fresh(f->config, q), asker);
+	upstream_lease(f->upstream, &f->lease, q->avoid, wants_fresh(f->config, q),
+		       waiter);
 	return f;
 }
 
@@ -494,9 +497,9 @@ struct fetch *fetch_origin(struct generation *g, const struct question *q, struc
 
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 			      enum memcache_command command, struct slice key,
-			      struct task *asker)
+			      struct task *waiter)
 {
-	struct fetch *f = fetch_new(g, asker);
+	struct fetch *f = fetch_new(g, waiter);
 
 	if (!f)
 		return NULL;

@@ -1,9 +1,9 @@
-/* One question to an origin or to a cache: the lease or call, the request as sent, the
+/* One fetch_request to an origin or to a cache: the lease or call, the request as sent, the
  * answer as it comes.
  *
  *   LEASING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
  *      │  ▲       │             │             │
- *      │  └───────┴─────────────┘ swallowed by a stale connection: once more
+ *      │  └───────┴─────────────┘ stale_close by a stale connection: once more
  *      └──────────┴─────────────┴─────────────┴─▶ FAILED (ending says how)
  *
  *   LEASING        waits for an origin, or for the cache's answer
@@ -11,12 +11,12 @@
  *   AWAITING_HEAD  the request is complete
  *   RELAYING       the head of the final answer was taken
  *
- * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its asker's
- * step; facts run the asker. By itself it sends a request twice only if it is idempotent, went
+ * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its waiter's
+ * step; facts run the waiter. By itself it sends a request twice only if it is idempotent, went
  * out on a connection that was used before, no byte of a response was seen (RFC 9110 9.2.2,
- * RFC 9112 9.3.1), and its asker has all that was sent of its body (replay.h): then it is in
+ * RFC 9112 9.3.1), and its waiter has all that was sent of its body (replay.h): then it is in
  * FETCH_LEASING once more, and is sent the body from its beginning. What a route says of
- * retries is other fetches (tries.h).
+ * retries is other fetches (retry.h).
  *
  * Which requests never go out on a connection that was used before is the upstream's `reuse`. */
 #ifndef PROXY_FETCH_H
@@ -39,7 +39,7 @@ enum fetch_state {
 struct fetch {
 	struct proxy *proxy;
 	struct generation *generation; /* of whoever asked first */
-	struct task *asker;
+	struct task *waiter;
 	uint8_t state;        /* enum fetch_state */
 	uint8_t ending;       /* enum ending, of FETCH_FAILED */
 	uint8_t method;       /* enum method */
@@ -47,9 +47,9 @@ struct fetch {
 	uint8_t interim_n;
 	uint16_t status;      /* of the answer whose head was taken */
 	bool retried;
-	bool body_lost;       /* its asker has not all that was sent of it: not to be sent again */
+	bool body_lost; /* its waiter has not all that was sent of it: not to be sent again */
 	bool late;            /* a deadline passed */
-	bool waits_for_asker; /* what came was not all taken: its slowness, not ours */
+	bool waits_for_waiter; /* what came was not all taken: its slowness, not ours */
 	bool reusable;        /* the origin, after this answer */
 	bool tunnel;
 	uint64_t length;      /* of the request's body */
@@ -60,11 +60,11 @@ struct fetch {
 	const struct tried *avoid; /* servers that others are preferred to; see upstream_lease() */
 	const struct config_upstream *config; /* as the generation has it */
 	struct lease lease;
-	struct memcache_call *call; /* set: this is a question to a cache */
+	struct memcache_call *call; /* set: this is a fetch_request to a cache */
 };
 
 /* What an origin is asked. */
-struct question {
+struct fetch_request {
 	unsigned upstream;     /* of the configuration */
 	struct buf *request;   /* the serialised head, whose reference is taken over */
 	enum method method;
@@ -78,12 +78,13 @@ struct question {
 };
 
 /* NULL: out of memory. */
-struct fetch *fetch_origin(struct generation *g, const struct question *q, struct task *asker);
+struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
+			   struct task *waiter);
 
 /* Asks a cache; the key is valid. */
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 			      enum memcache_command command, struct slice key,
-			      struct task *asker);
+			      struct task *waiter);
 
 /* Goes on as far as facts allow. The state afterwards tells. */
 void fetch_step(struct fetch *f);
@@ -95,13 +96,13 @@ uint32_t fetch_room(struct fetch *f);
  * another one if the body can be sent again. */
 bool fetch_may_repeat(const struct fetch *f);
 
-/* Sends a run of the body, or its end. `kept`: the asker has it, and sends it again if need be.
+/* Sends a run of the body, or its end. `kept`: the waiter has it, and sends it again if need be.
  * False: it failed; see `ending`. */
 bool fetch_send(struct fetch *f, struct piece *p, bool kept);
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
 
 /* The head of the next answer, interim ones (1xx) included, whose slices live until
- * fetch_take_head(). For a question to an origin only. VERDICT_BAD: it failed. */
+ * fetch_take_head(). For a fetch_request to an origin only. VERDICT_BAD: it failed. */
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
 
@@ -109,7 +110,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
  * were up. */
 void fetch_late(struct fetch *f);
 
-/* The asker takes nothing for now, however much has come: the origin is not late meanwhile. */
+/* The waiter takes nothing for now, however much has come: the origin is not late meanwhile. */
 void fetch_hold(struct fetch *f, bool held);
 
 /* The next run of the answer's body; BODY_BAD: the fetch failed. */

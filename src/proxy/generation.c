@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "desk.h"
 #include "http/host.h"
+#include "retrystate.h"
 #include "service.h"
 
 /* ---- services --------------------------------------------------------------- */
@@ -74,7 +74,8 @@ static struct service *service_find(struct proxy *p, const struct config_upstrea
 }
 
 static struct service *service_new(struct proxy *p, const struct config *config,
-				   const struct config_upstream *u, const struct share *share)
+				   const struct config_upstream *u,
+				   const struct upstream_view *upstream_view)
 {
 	struct service *s = calloc(1, sizeof(*s));
 
@@ -83,9 +84,9 @@ static struct service *service_new(struct proxy *p, const struct config *config,
 	list_init(&s->node);
 	service_key(s->key, u);
 	if (u->protocol == CONFIG_HTTP)
-		s->upstream = proxy_open_upstream(p, config, u, share);
+		s->upstream = proxy_open_upstream(p, config, u, upstream_view);
 	else
-		s->memcache = proxy_open_memcache(p, u, share);
+		s->memcache = proxy_open_memcache(p, u, upstream_view);
 	if (!s->upstream && !s->memcache) {
 		free(s);
 		return NULL;
@@ -120,7 +121,7 @@ static void forget_services(struct generation *g)
 static void generation_free(struct generation *g)
 {
 	list_remove(&g->node);
-	desk_free(g->desk);
+	retry_state_free(g->retry_state);
 	free(g->path_scratch);
 	free(g);
 }
@@ -159,20 +160,22 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 					       config->limits.headers, 0 };
 	g->over = o->over;
 	g->owner = o->owner;
-	g->desk = desk_new(config, &p->budgets, &p->latencies, p->tick->now_us);
+	g->retry_state = retry_state_new(config, &p->budgets, &p->latencies,
+					 p->tick->now_us);
 	g->path_scratch = malloc(2 * (size_t)config->limits.request_head + HOST_GROWTH);
-	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->desk; i++) {
+	for (unsigned i = 0; i < config->upstream_n && g->path_scratch && g->retry_state;
+	     i++) {
 		const struct config_upstream *u = &config->upstreams[i];
 		struct service *s = service_find(p, u);
 
 		if (!s)
-			s = service_new(p, config, u, &o->shares[i]);
+			s = service_new(p, config, u, &o->upstream_views[i]);
 		if (!s || !service_prepare(s, u))
 			break;
 		s->known_n++;
 		g->services[g->service_n++] = s;
 	}
-	if (!g->path_scratch || !g->desk || g->service_n < config->upstream_n)
+	if (!g->path_scratch || !g->retry_state || g->service_n < config->upstream_n)
 		generation_drop(&g);
 	return g;
 }

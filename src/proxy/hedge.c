@@ -1,47 +1,48 @@
 #include "hedge.h"
 
-#include "desk.h"
+#include "retrystate.h"
 
-void hedge_drop(struct tries *t)
+void hedge_drop(struct retry *t)
 {
 	if (!t->second)
 		return;
 	t->exchange->tries_n += 1 + t->second->retried;
-	tries_remember(t, t->second);
+	retry_mark_tried(t, t->second);
 	fetch_free(&t->second);
 }
 
 /* It is the one that counts now. */
 void hedge_promote(struct exchange *x)
 {
-	struct tries *t = x->tries;
+	struct retry *t = x->retry;
 
 	if (x->fetch)
-		tries_remember(t, x->fetch);
+		retry_mark_tried(t, x->fetch);
 	exchange_drop_fetch(x);
 	x->fetch = t->second;
 	t->second = NULL;
 	t->try_ms = t->second_ms;
 	x->hedge = HEDGE_WON;
 	stat_add(&upstream_stats(t->upstream)->hedges_won, 1);
-	tries_expect(t);
+	retry_arm_timer(t);
 }
 
-static struct budget *budget_of(const struct tries *t)
+static struct budget *budget_of(const struct retry *t)
 {
-	return desk_hedges(t->desk, t->route->proxy.upstream);
+	return retry_state_hedge_budget(t->retry_state, t->route->proxy.upstream);
 }
 
 /* The first one is slow. A second one must not wait in a line: that only makes it longer. */
 void hedge_begin(struct exchange *x)
 {
-	struct tries *t = x->tries;
+	struct retry *t = x->retry;
 	struct upstream_stats *stats = upstream_stats(t->upstream);
 
 	t->hedge_ms = 0;
-	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->in_line || tries_wait_for_client(x))
+	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->queued ||
+	    retry_waits_for_client(x))
 		return;
-	tries_remember(t, x->fetch);
+	retry_mark_tried(t, x->fetch);
 	if (!upstream_has_spare(t->upstream, &t->tried))
 		return;
 	if (!budget_spend(budget_of(t), &t->route->hedge->budget,
@@ -49,7 +50,7 @@ void hedge_begin(struct exchange *x)
 		stat_add(&stats->hedge_refusals, 1);
 		return;
 	}
-	t->second = tries_ask(t);
+	t->second = retry_start(t);
 	t->second_ms = t->exchange->proxy->tick->now_ms;
 	if (t->second && (t->second->lease.state == LEASE_WAITING ||
 			  t->second->lease.state == LEASE_FAILED))
@@ -61,18 +62,18 @@ void hedge_begin(struct exchange *x)
 }
 
 /* An answer that is worth less than waiting for another one. */
-bool hedge_poor(const struct tries *t, int status)
+bool hedge_poor(const struct retry *t, int status)
 {
 	const struct config_retry *retry = t->route->retry;
 
 	return status >= 500 || status == 101 ||
-	       (retry && retry->on & tries_condition(status));
+	       (retry && retry->on & retry_condition(status));
 }
 
 /* What it says before its answer is not passed on: the first one may say it too. */
 void hedge_step(struct exchange *x)
 {
-	struct tries *t = x->tries;
+	struct retry *t = x->retry;
 	struct head *h = &x->proxy->answer;
 
 	fetch_step(t->second);
@@ -88,7 +89,7 @@ void hedge_step(struct exchange *x)
 		}
 		if (hedge_poor(t, h->status)) {
 			if (h->status != 101)
-				tries_skip(t->second, h);
+				retry_discard_response(t->second, h);
 			hedge_drop(t);
 		} else if (h->status < 200) {
 			fetch_take_head(t->second, h, FRAMING_NONE);
@@ -99,7 +100,7 @@ void hedge_step(struct exchange *x)
 }
 
 /* When the first one counts as slow. */
-void hedge_plan(struct tries *t)
+void hedge_plan(struct retry *t)
 {
 	struct exchange *x = t->exchange;
 	const struct config_hedge *hedged = t->route->hedge;
@@ -111,7 +112,7 @@ void hedge_plan(struct tries *t)
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
 	    !method_safe((enum method)t->method))
 		return;
-	t->latency = desk_latency(t->desk, hedged);
+	t->latency = retry_state_latency(t->retry_state, hedged);
 	if (!t->latency)
 		return;
 	budget_earn(budget_of(t), &hedged->budget, now_ms);

@@ -13,7 +13,7 @@ struct part {
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* by which its server is chosen */
-	bool holds;           /* see struct question */
+	bool holds;           /* see struct fetch_request */
 	bool done;
 	int status;           /* of the answer; 200 for a value */
 	char *bytes;          /* of its body, as far as they came */
@@ -30,7 +30,7 @@ struct join {
 
 /* ---- asking --------------------------------------------------------------- */
 
-/* A part is a question of ours: what the client said of the form and the freshness of *its*
+/* A part is a fetch_request of ours: what the client said of the form and the freshness of *its*
  * answer does not go with it. */
 static void make_plain(struct head *h)
 {
@@ -74,22 +74,25 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 static bool ask(struct join *j, struct part *part)
 {
 	struct generation *g = j->exchange->generation;
-	struct task *asker = &j->exchange->client->task;
+	struct task *waiter = &j->exchange->client->task;
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = fetch_memcached(g, c->memcached.upstream,
-					      c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
-					      (struct slice){ part->key, part->key_len }, asker);
+		part->fetch = fetch_memcached(
+			g, c->memcached.upstream,
+			c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
+			(struct slice){ part->key, part->key_len }, waiter);
 	} else {
-		part->fetch = fetch_origin(g, &(struct question){
-			.upstream = c->proxy.upstream,
-			.request = part->request,
-			.method = METHOD_GET,
-			.framing = FRAMING_NONE,
-			.key = part->hash,
-			.holds = part->holds,
-		}, asker);
+		part->fetch = fetch_origin(g,
+					   &(struct fetch_request){
+						   .upstream = c->proxy.upstream,
+						   .request = part->request,
+						   .method = METHOD_GET,
+						   .framing = FRAMING_NONE,
+						   .key = part->hash,
+						   .holds = part->holds,
+					   },
+					   waiter);
 		part->request = NULL;
 	}
 	return part->fetch != NULL;

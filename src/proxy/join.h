@@ -4,7 +4,7 @@
  *   CHECKING ─▶ GATHERING ─▶ (answered)
  *      └ no session: sent to the login page
  *
- * The slowest question decides how long it takes, not their sum. */
+ * The slowest fetch_request decides how long it takes, not their sum. */
 #ifndef PROXY_JOIN_H
 #define PROXY_JOIN_H
 

@@ -4,7 +4,7 @@
  * too much. When it holds LATENCY_MOST all counts are halved: the latest weigh most. Told are
  * percentiles of which there are enough samples to know them.
  *
- * Owner: the desk. */
+ * Owner: the retry_state. */
 #ifndef PROXY_LATENCY_H
 #define PROXY_LATENCY_H
 

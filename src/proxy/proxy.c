@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "desk.h"
 #include "exchange.h"
 #include "join.h"
+#include "retry.h"
+#include "retrystate.h"
 #include "service.h"
-#include "tries.h"
 
 /* How long a connection that ends is listened to, so that its peer sees the answer. */
 #define LINGER_MS 5000
@@ -67,7 +67,7 @@ static void call_answered(struct memcache_call *call)
 {
 	struct fetch *f = call->owner;
 
-	tick_run(f->proxy->tick, f->asker);
+	tick_run(f->proxy->tick, f->waiter);
 }
 
 /* An inbox here and an outbox there make one direction. Buffers are charged whole: a head
@@ -135,17 +135,18 @@ static void descriptors_expired(struct timer *t)
 /* ---- generations ---------------------------------------------------------- */
 
 struct upstream *proxy_open_upstream(struct proxy *p, const struct config *config,
-				     const struct config_upstream *u, const struct share *share)
+				     const struct config_upstream *u,
+				     const struct upstream_view *upstream_view)
 {
 	return upstream_new(&(struct upstream_options){
 		.tick = p->tick,
 		.config = u,
-		.stats = share->stats,
+		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = share->line,
-		.roster = share->roster,
+		.line = upstream_view->line,
+		.registry = upstream_view->registry,
 		.origins = &p->origins,
-		.worker = share->roster ? p->worker : 0,
+		.worker = upstream_view->registry ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.window = conn_window(&config->limits),
@@ -153,16 +154,16 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 }
 
 struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstream *u,
-				     const struct share *share)
+				     const struct upstream_view *upstream_view)
 {
 	return memcache_new(&(struct memcache_options){
 		.tick = p->tick,
 		.upstream = u,
-		.stats = share->stats,
+		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = share->line,
-		.roster = share->roster,
-		.worker = share->roster ? p->worker : 0,
+		.line = upstream_view->line,
+		.registry = upstream_view->registry,
+		.worker = upstream_view->registry ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
 		.answered = call_answered,
@@ -247,7 +248,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->descriptors, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
-	slab_init(&p->tries, "tries", sizeof(struct tries), 0);
+	slab_init(&p->retries, "tries", sizeof(struct retry), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
@@ -318,7 +319,7 @@ void proxy_done(struct proxy *p)
 	front_done(&p->front);
 	slab_done(&p->exchanges);
 	slab_done(&p->fetches);
-	slab_done(&p->tries);
+	slab_done(&p->retries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
 	slab_done(&p->origins);
@@ -332,7 +333,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
 	slab_trim(&p->fetches);
-	slab_trim(&p->tries);
+	slab_trim(&p->retries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);
 	slab_trim(&p->origins);

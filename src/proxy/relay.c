@@ -1,6 +1,6 @@
 #include "relay.h"
 
-#include "tries.h"
+#include "retry.h"
 
 /* ---- the request's body to the origin ------------------------------------- */
 
@@ -23,8 +23,8 @@ static uint32_t replay_max(const struct exchange *x)
 {
 	const struct config_retry *retry = x->route->retry;
 
-	if (x->state != EXCHANGE_ASKING || (!fetch_may_repeat(x->fetch) &&
-					    !(x->tries && tries_may_repeat(x->tries))))
+	if (x->state != EXCHANGE_REQUESTING ||
+	    (!fetch_may_repeat(x->fetch) && !(x->retry && retry_may_repeat(x->retry))))
 		return 0;
 	return retry ? retry->body : REPLAY_BYTES;
 }
@@ -76,8 +76,8 @@ static bool forward_body_end(struct exchange *x, const struct head *trailers)
 	block = kept ? replay_trailers(&x->replay, block) : block;
 	if (!kept)
 		replay_lose(&x->replay);
-	if (x->tries)
-		tries_body_ended(x->tries);
+	if (x->retry)
+		retry_body_ended(x->retry);
 	if (fetch_send_end(x->fetch, block, kept))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
@@ -180,8 +180,8 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	}
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
-	if (x->tries)
-		tries_answered(x);
+	if (x->retry)
+		retry_responded(x);
 	replay_drop(&x->replay);
 	return true;
 }
@@ -204,8 +204,8 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_tunnel(x->fetch);
-	if (x->tries)
-		tries_answered(x);
+	if (x->retry)
+		retry_responded(x);
 	return true;
 }
 
@@ -218,7 +218,7 @@ static bool relay_interim(struct exchange *x, struct head *h)
 	}
 	x->expects &= h->status != 100;
 	fetch_take_head(x->fetch, h, FRAMING_NONE);
-	if (!x->tries)
+	if (!x->retry)
 		replay_drop(&x->replay);
 	return true;
 }
@@ -227,7 +227,7 @@ static bool take_origin_head(struct exchange *x)
 {
 	struct head *h = &x->proxy->answer;
 
-	while (x->state == EXCHANGE_ASKING) {
+	while (x->state == EXCHANGE_REQUESTING) {
 		if (conn_room(&x->client->conn) == 0) {
 			fetch_hold(x->fetch, true);
 			return true;
@@ -237,14 +237,14 @@ static bool take_origin_head(struct exchange *x)
 		case VERDICT_MORE:
 			return true;
 		case VERDICT_BAD:
-			if (x->tries && tries_failed(x))
+			if (x->retry && retry_failed(x))
 				return true;
 			exchange_fail(x, (enum ending)x->fetch->ending);
 			return false;
 		case VERDICT_OK:
 			break;
 		}
-		if (x->tries && tries_refused(x, h))
+		if (x->retry && retry_refused(x, h))
 			return true;
 		if (h->status == 101 ? !begin_tunnel(x, h) :
 		    h->status < 200 ? !relay_interim(x, h) :
@@ -406,7 +406,7 @@ void relay_tunnel(struct exchange *x)
 
 /* ---- steps ---------------------------------------------------------------- */
 
-void relay_ask(struct exchange *x)
+void relay_request(struct exchange *x)
 {
 	if (x->fetch->call) {
 		if (!take_cache_answer(x))
@@ -430,7 +430,7 @@ void relay_ask(struct exchange *x)
 		relay_body(x);
 }
 
-void relay_answer(struct exchange *x)
+void relay_response(struct exchange *x)
 {
 	/* The request's body may still be under way. */
 	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING && !forward_body(x))

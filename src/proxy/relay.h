@@ -6,12 +6,12 @@
 
 #include "exchange.h"
 
-/* EXCHANGE_ASKING: sends what has come of the body, takes what has come of an answer. May end
+/* EXCHANGE_REQUESTING: sends what has come of the body, takes what has come of an answer. May end
  * the exchange, or bring it to another state. */
-void relay_ask(struct exchange *x);
+void relay_request(struct exchange *x);
 
 /* EXCHANGE_RELAYING */
-void relay_answer(struct exchange *x);
+void relay_response(struct exchange *x);
 
 /* EXCHANGE_TUNNEL */
 void relay_tunnel(struct exchange *x);

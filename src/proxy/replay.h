@@ -1,5 +1,5 @@
 /* What was sent of a request's body, kept so that it can be sent again: on another connection
- * where an idle one turned out to have ended (fetch.h), or to another server (tries.h).
+ * where an idle one turned out to have ended (fetch.h), or to another server (retry.h).
  *
  * It is a copy, which holds no receive buffer. It is made of a body that may be sent again,
  * up to a limit, and of no other: a larger one is not kept at all where its length says so, and

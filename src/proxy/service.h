@@ -1,4 +1,4 @@
-/* What proxy.c and generation.c share: services, and what is left of generations. */
+/* What proxy.c and generation.c upstream_view: services, and what is left of generations. */
 #ifndef PROXY_SERVICE_H
 #define PROXY_SERVICE_H
 
@@ -8,9 +8,10 @@
 
 /* NULL: no memory. */
 struct upstream *proxy_open_upstream(struct proxy *p, const struct config *config,
-				     const struct config_upstream *u, const struct share *share);
+				     const struct config_upstream *u,
+				     const struct upstream_view *upstream_view);
 struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstream *u,
-				     const struct share *share);
+				     const struct upstream_view *upstream_view);
 
 /* ---- generation.c ----------------------------------------------------------- */
 

@@ -123,8 +123,8 @@ static void write_some(struct admin *a, struct reading *r)
 	}
 }
 
-/* One portion, then it is another's turn. The tick runs a task that wakes itself a few times, and
- * then looks for new facts. */
+/* One portion, then it is another's worker_config. The tick runs a task that wakes
+ * itself a few times, and then looks for new facts. */
 static void portion(struct task *task)
 {
 	struct admin *a = CONTAINER(task, struct admin, task);
@@ -158,7 +158,8 @@ static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool h
 	r->client = c;
 	r->keep = keep;
 	list_init(&r->node);
-	scrape_open(&r->scrape, a->shared->editions->current, a->workers, a->worker_n, by_worker);
+	scrape_open(&r->scrape, a->shared->config_versions->current, a->workers,
+		    a->worker_n, by_worker);
 	c->exchange = r;
 	go_on(a, r);
 }

@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "base/diagnostics.h"
-#include "estate.h"
 #include "notify.h"
 #include "program.h"
+#include "run/command.h"
 #include "run/memory.h"
-#include "run/order.h"
+#include "upgradestate.h"
 
 /* Workers answer within a moment, however many connections they have. */
 #define ANSWER_MS 60000
@@ -66,18 +66,18 @@ void log_close(int *fd)
 /* ---- what is open ----------------------------------------------------------- */
 
 /* What only the process that serves has is kept as long as that serves. */
-static void use_outlets(struct supervisor *s, struct outlets next)
+static void use_listen_addrs(struct supervisor *s, struct listen_addrs next)
 {
-	for (unsigned i = 0; i < s->outlets.n; i++)
-		if (!outlets_have(&next, s->outlets.all[i]))
-			outlets_add(&s->spare, s->outlets.all[i]);
-	free(s->outlets.all);
-	s->outlets = next;
+	for (unsigned i = 0; i < s->listen_addrs.n; i++)
+		if (!listen_addrs_contain(&next, s->listen_addrs.all[i]))
+			listen_addrs_add(&s->spare, s->listen_addrs.all[i]);
+	free(s->listen_addrs.all);
+	s->listen_addrs = next;
 }
 
 bool open_what_is_named(struct supervisor *s)
 {
-	struct outlets all;
+	struct listen_addrs all;
 	bool good = true;
 
 	if (s->log < 0)
@@ -86,16 +86,16 @@ bool open_what_is_named(struct supervisor *s)
 		s->log = -1;
 		good = false;
 	}
-	if (!outlets_open(&all, &s->outlets, s->config, s->options->workers))
+	if (!listen_addrs_open(&all, &s->listen_addrs, s->config, s->options->workers))
 		return false;
-	use_outlets(s, all);
+	use_listen_addrs(s, all);
 	return good;
 }
 
 void go_back(struct supervisor *s)
 {
-	outlets_narrow(&s->outlets);
-	outlets_join(&s->outlets, &s->spare);
+	listen_addrs_rollback(&s->listen_addrs);
+	listen_addrs_merge(&s->listen_addrs, &s->spare);
 	tell_ready(s);
 }
 
@@ -115,7 +115,7 @@ void reload_drop(struct supervisor *s)
 {
 	if (!s->next)
 		return;
-	outlets_close(&s->next_outlets, &s->outlets, true);
+	listen_addrs_close(&s->next_listen_addrs, &s->listen_addrs, true);
 	log_close(&s->next_log);
 	config_free(s->next);
 	s->next = NULL;
@@ -130,13 +130,13 @@ void reload_failed(struct supervisor *s, const char *why)
 	s->reopening = false;
 	reload_drop(s);
 	tell_ready(s);
-	order_answer(&s->order, false, why);
+	command_reply(&s->command, false, why);
 }
 
 /* From now on another worker process would start with it. */
 static void commit(struct supervisor *s)
 {
-	use_outlets(s, s->next_outlets);
+	use_listen_addrs(s, s->next_listen_addrs);
 	log_close(&s->log);
 	s->log = s->next_log;
 	config_free(s->config);
@@ -150,8 +150,8 @@ void reload_done(struct supervisor *s)
 	if (!s->reopening)
 		config_restart_needed(s->config, s->next, stderr);
 	commit(s);
-	outlets_served(&s->outlets);
-	outlets_close(&s->spare, &s->outlets, true);
+	listen_addrs_mark_served(&s->listen_addrs);
+	listen_addrs_close(&s->spare, &s->listen_addrs, true);
 	if (s->reopening)
 		fprintf(stderr, "fairlead: the access log %s is opened anew\n",
 			s->config->log_path);
@@ -159,7 +159,7 @@ void reload_done(struct supervisor *s)
 		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	s->reopening = false;
 	tell_ready(s);
-	order_answer(&s->order, true, "reloaded");
+	command_reply(&s->command, true, "reloaded");
 }
 
 /* Threads and system calls that it needs are not to be had any more. */
@@ -171,7 +171,7 @@ static bool needs_restart(const struct supervisor *s, const struct config *next)
 /* Opens what is new in it. False: told why. */
 static bool open_next(struct supervisor *s, struct config *next)
 {
-	s->next_outlets = (struct outlets){ 0 };
+	s->next_listen_addrs = (struct listen_addrs){ 0 };
 	s->next_log = -1;
 	s->next = next;
 	if (!s->next) {
@@ -182,10 +182,11 @@ static bool open_next(struct supervisor *s, struct config *next)
 		reload_failed(s, "'study: true' takes an upgrade or a restart");
 		return false;
 	}
-	outlets_join(&s->outlets, &s->spare); /* what it names may be there */
+	listen_addrs_merge(&s->listen_addrs, &s->spare); /* what it names may be there */
 	s->next_log = log_open(s->next);
 	if (s->next_log >= -1 &&
-	    outlets_open(&s->next_outlets, &s->outlets, s->next, s->options->workers))
+	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next,
+			      s->options->workers))
 		return true;
 	reload_failed(s, "what it names cannot be opened");
 	return false;
@@ -194,7 +195,8 @@ static bool open_next(struct supervisor *s, struct config *next)
 /* One thing after the other. */
 bool change_under_way(struct supervisor *s)
 {
-	return s->next || s->errand.kind != ERRAND_NONE || process_of(s, PROCESS_STARTING);
+	return s->next || s->loader.kind != LOADER_NONE ||
+	       process_of(s, PROCESS_STARTING);
 }
 
 static int known_log(const struct supervisor *s)
@@ -211,17 +213,19 @@ static void load(struct supervisor *s, struct config *next)
 
 	if (!open_next(s, next))
 		return;
-	if (!p || p->foreign || p->parcels < 0) {
+	if (!p || p->foreign || p->setup_channel < 0) {
 		s->reopening = false;
 		commit(s);
 		start_worker_process(s);
 		return;
 	}
 	s->answer_ms = process_now_ms() + ANSWER_MS;
-	if (process_load(p, &(struct goods){ .options = s->options, .config = s->next,
-					     .outlets = &s->next_outlets, .known = &s->outlets,
-					     .log = s->next_log,
-					     .known_log = known_log(s) }) < 0)
+	if (process_load(p, &(struct worker_setup){ .options = s->options,
+						    .config = s->next,
+						    .listen_addrs = &s->next_listen_addrs,
+						    .known = &s->listen_addrs,
+						    .log = s->next_log,
+						    .known_log = known_log(s) }) < 0)
 		reload_failed(s, "it cannot be handed to the worker process; the next reload "
 				 "starts another");
 }
@@ -249,7 +253,7 @@ static int read_file(void *owner, int snapshot)
 	supervisor_leave(s);
 	diagnostics_patience(READ_PATIENCE_MS);
 	config = config_read_with(s->config->file, &how, stderr);
-	return config && errand_keep(snapshot, config) == 0 ? 0 : 1;
+	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }
 
 void reload(struct supervisor *s)
@@ -264,7 +268,7 @@ void reload(struct supervisor *s)
 	}
 	notify_reloading();
 	s->put_off = false;
-	if (!errand_start(&s->errand, ERRAND_READ, read_file, s))
+	if (!loader_start(&s->loader, LOADER_READ, read_file, s))
 		reload_failed(s, "the file cannot be read just now");
 }
 
@@ -324,7 +328,7 @@ static int try_next(void *owner, int snapshot)
 
 	if (config_is_from_input(s->config) && !give_text(s->config))
 		return 1;
-	return estate_try(next_program(s), s->options->argv, s->config, snapshot);
+	return upgrade_try(next_program(s), s->options->argv, s->config, snapshot);
 }
 
 static void not_upgraded(struct supervisor *s, const char *why)
@@ -334,24 +338,29 @@ static void not_upgraded(struct supervisor *s, const char *why)
 	fprintf(stderr, "fairlead: not upgraded: %s; all goes on as before\n", why);
 	tell_ready(s);
 	snprintf(text, sizeof(text), "not upgraded: %s; its log says more", why);
-	order_answer(&s->order, false, text);
+	command_reply(&s->command, false, text);
 }
 
 /* Returns if it failed. */
 static void pass(struct supervisor *s, int snapshot)
 {
-	const struct estate estate = { .program = next_program(s), .argv = s->options->argv,
-				       .processes = s->processes, .outlets = &s->outlets,
-				       .spare = &s->spare, .order = s->order };
+	const struct upgrade_state upgrade_state = { .program = next_program(s),
+						     .argv = s->options->argv,
+						     .processes = s->processes,
+						     .listen_addrs = &s->listen_addrs,
+						     .spare = &s->spare,
+						     .command = s->command };
 
 	char why[PATH_MAX + 256];
 
-	snprintf(why, sizeof(why), "%s cannot be executed", estate.program);
+	snprintf(why, sizeof(why), "%s cannot be executed", upgrade_state.program);
 	if (lseek(snapshot, 0, SEEK_END) > 0)
-		estate_pass(&estate, snapshot, stderr);
+		upgrade_exec(&upgrade_state, snapshot, stderr);
 	else
-		snprintf(why, sizeof(why), "%s with this configuration cannot take over (tried, it "
-			 "%s)", estate.program, s->errand.how);
+		snprintf(why, sizeof(why),
+			 "%s with this configuration cannot take over (tried, it "
+			 "%s)",
+			 upgrade_state.program, s->loader.how);
 	close(snapshot);
 	not_upgraded(s, why);
 }
@@ -365,14 +374,15 @@ void upgrade(struct supervisor *s)
 		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
 				"serve; wait, or shorten limits.retire_timeout\n",
 			PROCESSES_MAX - 1);
-		order_answer(&s->order, false, "too many worker processes of before still serve");
+		command_reply(&s->command, false,
+			      "too many worker processes of before still serve");
 		return;
 	}
 	notify_reloading();
 	s->put_off = false;
 	if (!next_program(s))
 		not_upgraded(s, "its own program is not found in /proc/self/exe; mount /proc");
-	else if (!errand_start(&s->errand, ERRAND_TRY, try_next, s))
+	else if (!loader_start(&s->loader, LOADER_TRY, try_next, s))
 		not_upgraded(s, "the next program cannot be tried just now");
 }
 
@@ -382,17 +392,17 @@ void upgrade(struct supervisor *s)
  * done once more, after that. */
 bool change_was_read(struct supervisor *s)
 {
-	enum errand_kind kind;
+	enum loader_kind kind;
 	int snapshot;
 
-	if (!errand_ended(&s->errand, &kind, &snapshot))
+	if (!loader_ended(&s->loader, &kind, &snapshot))
 		return false;
 	if (process_of(s, PROCESS_STARTING)) {
 		close(snapshot);
-		*(kind == ERRAND_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
+		*(kind == LOADER_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
 		s->put_off = true;
-	} else if (kind == ERRAND_READ) {
-		load(s, errand_take(snapshot));
+	} else if (kind == LOADER_READ) {
+		load(s, loader_read_snapshot(snapshot));
 	} else {
 		pass(s, snapshot);
 	}
@@ -401,12 +411,14 @@ bool change_was_read(struct supervisor *s)
 
 void change_overdue(struct supervisor *s)
 {
-	enum errand_kind kind = s->errand.kind;
+	enum loader_kind kind = s->loader.kind;
 
-	errand_drop(&s->errand);
-	fprintf(stderr, "fairlead: the configuration was not read within %d s; are there "
-			"nameservers that do not answer?\n", ERRAND_MS / 1000);
-	if (kind == ERRAND_READ)
+	loader_kill(&s->loader);
+	fprintf(stderr,
+		"fairlead: the configuration was not read within %d s; are there "
+		"nameservers that do not answer?\n",
+		LOADER_MS / 1000);
+	if (kind == LOADER_READ)
 		reload_failed(s, "it takes too long to read the file");
 	else
 		not_upgraded(s, "it takes too long to read the file");

@@ -9,30 +9,30 @@
 #include <unistd.h>
 
 #include "base/diagnostics.h"
-#include "delivery.h"
-#include "lookouts.h"
 #include "loops.h"
 #include "losses.h"
+#include "monitors.h"
 #include "reload.h"
 #include "remedy.h"
 #include "run/admin.h"
 #include "run/handover.h"
 #include "run/worker.h"
 #include "sandbox.h"
+#include "setup.h"
 
 struct control {
 	const struct run_options *options;
 	struct tick tick;
 	struct conn channel;      /* words to and from the supervisor */
-	int parcels;              /* what it sends with them */
+	int setup_channel;        /* what it sends with them */
 	bool channel_dead;
 	struct task task;         /* reads the channel */
 	struct workers shared;
 	struct worker *workers;
-	struct editions editions;
+	struct config_versions config_versions;
 	struct reload reload;
 	unsigned started_n, ended_n;
-	struct lookouts lookouts;
+	struct monitors monitors;
 	struct admin *admin;      /* NULL: none */
 	int admin_fd;             /* of the configuration on its way; -1: none */
 	bool admin_kept;          /* … and it is the one that is there */
@@ -72,15 +72,16 @@ static void drain_overdue(struct timer *t)
 	struct control *c = CONTAINER(t, struct control, overdue);
 
 	fprintf(stderr, "fairlead: ended with work left%s\n",
-		c->editions.current->config->log_format != CONFIG_LOG_OFF ?
-			": the access log did not take its last lines" : "");
+		c->config_versions.current->config->log_format != CONFIG_LOG_OFF
+			? ": the access log did not take its last lines"
+			: "");
 	_exit(0);
 }
 
 /* A worker that has not started has no mailbox yet: worker_started() sees to it. */
 static void drain_all(struct control *c)
 {
-	const struct config_limits *l = &c->editions.current->config->limits;
+	const struct config_limits *l = &c->config_versions.current->config->limits;
 
 	/* Workers that end would not answer: see reload_done(). */
 	c->drain_wanted = true;
@@ -98,7 +99,7 @@ static void drain_all(struct control *c)
 /* Who retires has time, until all are to end. */
 static void end_all(struct control *c)
 {
-	uint32_t ms = c->editions.current->config->limits.drain_timeout_ms;
+	uint32_t ms = c->config_versions.current->config->limits.drain_timeout_ms;
 
 	if (!c->draining || !c->retiring) {
 		c->retiring = false;
@@ -109,7 +110,7 @@ static void end_all(struct control *c)
 	if (timer_armed(&c->overdue))
 		timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS + ms);
 	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_hurry(&c->workers[i]);
+		worker_shorten_drain(&c->workers[i]);
 }
 
 static void say(struct control *c, char word)
@@ -121,11 +122,11 @@ static void say(struct control *c, char word)
 /* When all threads are there and all is opened, and before a client's first byte. */
 static void close_sandbox(const struct control *c)
 {
-	const struct config *config = c->editions.current->config;
+	const struct config *config = c->config_versions.current->config;
 	const char *what;
-	int error = config->sandbox
-			    ? sandbox_close(c->shared.engine, config, c->parcels, &what)
-			    : 0;
+	int error = config->sandbox ? sandbox_close(c->shared.engine, config,
+						    c->setup_channel, &what)
+				    : 0;
 
 	if (error == 0)
 		return;
@@ -153,7 +154,7 @@ static void worker_started(struct worker *w)
 	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
-	lookouts_change(&c->lookouts);
+	monitors_change(&c->monitors);
 	if (c->draining)
 		drain_workers(c);
 	else
@@ -216,7 +217,7 @@ static void reload_done(struct reload *r, bool adopted)
 	struct control *c = CONTAINER(r, struct control, reload);
 
 	if (adopted)
-		lookouts_change(&c->lookouts);
+		monitors_change(&c->monitors);
 	if (adopted && !c->admin_kept)
 		close_admin(c);
 	if (adopted && c->admin_fd >= 0)
@@ -229,50 +230,50 @@ static void reload_done(struct reload *r, bool adopted)
 		drain_all(c);
 }
 
-static void turn_made(struct turn *t)
+static void worker_config_made(struct worker_config *t)
 {
 	reload_made(&control_of(t->worker)->reload, t);
 }
 
-static void turn_settled(struct turn *t)
+static void worker_config_settled(struct worker_config *t)
 {
 	reload_settled(&control_of(t->worker)->reload, t);
 }
 
-/* A worker that has ended says no more: then the editions end with the process. What a worker
- * has still sent another about an upstream stands in what belongs to the edition: it is freed
- * when that has arrived. */
-static void turn_over(struct turn *t)
+/* A worker that has ended says no more: then the config_versions end with the process.
+ * What a worker has still sent another about an upstream stands in what belongs to the
+ * config_version: it is freed when that has arrived. */
+static void worker_config_over(struct worker_config *t)
 {
-	struct edition *e = t->edition;
+	struct config_version *e = t->config_version;
 
 	if (++e->over_n < e->worker_n)
 		return;
 	for (unsigned w = 0; w < e->worker_n; w++)
-		worker_pass(&e->turns[w]);
+		worker_pass(&e->worker_configs[w]);
 }
 
-static void turn_passed(struct turn *t)
+static void worker_config_passed(struct worker_config *t)
 {
-	t->edition->passed_n++;
-	lookouts_sweep(&control_of(t->worker)->lookouts);
+	t->config_version->passed_n++;
+	monitors_sweep(&control_of(t->worker)->monitors);
 }
 
 /* Workers that end answer no more. */
 static void load(struct control *c)
 {
-	struct delivery d;
+	struct setup d;
 
 	/* If it fails the supervisor is gone, or has given up: no answer is too much. */
-	(void)delivery_receive(&d, &c->editions, c->parcels, NULL);
-	if (d.edition && (c->draining || !all_started(c))) {
-		edition_free(d.edition);
-		d.edition = NULL;
+	(void)setup_receive(&d, &c->config_versions, c->setup_channel, NULL);
+	if (d.config_version && (c->draining || !all_started(c))) {
+		config_version_free(d.config_version);
+		d.config_version = NULL;
 	}
 	c->admin_kept = d.admin_kept;
 	c->admin_fd = d.admin_fd;
-	if (d.edition)
-		reload_start(&c->reload, d.edition);
+	if (d.config_version)
+		reload_start(&c->reload, d.config_version);
 	else
 		reload_done(&c->reload, false);
 }
@@ -336,7 +337,7 @@ static void trimmed(struct tick *t)
 	struct control *c = CONTAINER(t, struct control, tick);
 
 	admins_sweep(c);
-	lookouts_sweep(&c->lookouts);
+	monitors_sweep(&c->monitors);
 	losses_look(&c->losses, c->tick.now_ms);
 	diagnostics_tell();
 }
@@ -367,31 +368,33 @@ static void divide_descriptors(struct workers *s, const struct run_options *o,
 static int init_shared(struct control *c)
 {
 	struct workers *s = &c->shared;
-	const struct config *config = c->editions.current->config;
+	const struct config *config = c->config_versions.current->config;
 
 	s->options = c->options;
-	s->editions = &c->editions;
+	s->config_versions = &c->config_versions;
 	s->control = &c->tick.mailbox;
 	s->started = worker_started;
 	s->ended = worker_ended;
-	s->made = turn_made;
-	s->settled = turn_settled;
-	s->over = turn_over;
-	s->passed = turn_passed;
+	s->made = worker_config_made;
+	s->settled = worker_config_settled;
+	s->over = worker_config_over;
+	s->passed = worker_config_passed;
 	divide_descriptors(s, c->options, config);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
 	if (!c->workers)
 		return -1;
 	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
-		struct turn *first = &c->editions.current->turns[i];
+		struct worker_config *first =
+			&c->config_versions.current->worker_configs[i];
 
 		c->workers[i].index = i;
 		c->workers[i].shared = s;
 		c->workers[i].first = first;
 		first->worker = &c->workers[i];
 	}
-	c->reload = (struct reload){ .editions = &c->editions, .workers = c->workers,
+	c->reload = (struct reload){ .config_versions = &c->config_versions,
+				     .workers = c->workers,
 				     .done = reload_done };
 	c->losses = (struct losses){ .workers = c->workers, .worker_n = c->options->workers };
 	/* A reload may bring the route that needs it. */
@@ -402,11 +405,11 @@ static int init_shared(struct control *c)
 
 static int start(struct control *c, int channel, struct config *config)
 {
-	struct delivery d = { .admin_fd = -1 };
-	int error = delivery_receive(&d, &c->editions, c->parcels, config);
+	struct setup d = { .admin_fd = -1 };
+	int error = setup_receive(&d, &c->config_versions, c->setup_channel, config);
 
-	c->editions.current = d.edition;
-	if (error < 0 || !d.edition || init_shared(c) < 0) {
+	c->config_versions.current = d.config_version;
+	if (error < 0 || !d.config_version || init_shared(c) < 0) {
 		fprintf(stderr, "fairlead: the worker process cannot start: %s\n",
 			error < 0 ? strerror(-error) : "out of memory");
 		return -1;
@@ -420,14 +423,14 @@ static int start(struct control *c, int channel, struct config *config)
 	c->tick.trimmed = trimmed;
 	if (d.admin_fd >= 0)
 		open_admin(c, d.admin_fd);
-	c->lookouts = (struct lookouts){
+	c->monitors = (struct monitors){
 		.tick = &c->tick,
-		.editions = &c->editions,
+		.config_versions = &c->config_versions,
 		.descriptors = &c->shared.descriptors,
 		.workers = c->workers,
 		.worker_n = c->options->workers,
 	};
-	error = lookouts_open(&c->lookouts);
+	error = monitors_open(&c->monitors);
 	if (error < 0) {
 		fprintf(stderr, "fairlead: cannot start the thread that resolves names: %s; "
 				"%s\n", strerror(-error), remedy_of(error));
@@ -447,7 +450,7 @@ static bool is_over(struct control *c)
 	if (!c->admin_stopping) {
 		c->admin_stopping = true;
 		close_admin(c);
-		lookouts_stop(&c->lookouts);
+		monitors_stop(&c->monitors);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
 	admins_sweep(c);
@@ -463,28 +466,29 @@ static void finish(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
-	c->tick.trimmed = NULL; /* editions end here, and not in the ticks that are left */
-	lookouts_done(&c->lookouts);
-	editions_done(&c->editions);
+	c->tick.trimmed =
+		NULL; /* config_versions end here, and not in the ticks that are left */
+	monitors_done(&c->monitors);
+	config_versions_done(&c->config_versions);
 	task_stop(&c->task);
 	timer_stop(&c->tick.wheel, &c->overdue);
 	tick_done(&c->tick);
-	close(c->parcels);
+	close(c->setup_channel);
 	free(c->workers);
 }
 
 int control_run(const struct run_options *options, struct config *config, int channel,
-		int parcels)
+		int setup_channel)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return 1;
 	c->options = options;
-	c->parcels = parcels;
+	c->setup_channel = setup_channel;
 	c->admin_fd = -1;
 	list_init(&c->admins);
-	editions_init(&c->editions, options->workers, &c->tick.mailbox);
+	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
 	if (start(c, channel, config) < 0)
 		return 1; /* the process ends, and with it whatever was started */

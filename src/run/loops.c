@@ -76,7 +76,7 @@ int loops_open(struct tick *control, struct workers *s)
 
 static uint32_t buffers_of(const struct worker *w)
 {
-	uint64_t bytes = w->first->edition->config->limits.buffers;
+	uint64_t bytes = w->first->config_version->config->limits.buffers;
 	uint64_t n = bytes / BUF_BYTES / w->shared->options->workers;
 
 	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;

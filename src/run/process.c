@@ -30,33 +30,41 @@ uint64_t process_now_ms(void)
 /* ---- handing over ----------------------------------------------------------- */
 
 /* Every worker has one at least, and every socket has a worker. */
-static int send_sockets(int parcels, const struct outlet *o, unsigned workers)
+static int send_sockets(int setup_channel, const struct listen_addr *o, unsigned workers)
 {
 	unsigned n = o->socket_n > workers ? o->socket_n : workers;
 	int error = 0;
 
 	for (unsigned k = 0; k < n && error == 0; k++)
-		error = handover_send(parcels, &(struct handover){
-			.kind = HANDOVER_LISTENER, .worker = k % workers, .value = o->number,
-			.fd = o->sockets[k % o->socket_n] });
+		error = handover_send(
+			setup_channel,
+			&(struct handover){ .kind = HANDOVER_LISTENER,
+					    .worker = k % workers,
+					    .value = o->number,
+					    .fd = o->sockets[k % o->socket_n] });
 	return error;
 }
 
-static int send_outlet(int parcels, const struct goods *g, const struct outlet *o)
+static int send_listen_addr(int setup_channel, const struct worker_setup *g,
+			    const struct listen_addr *o)
 {
-	bool known = g->known && outlets_have(g->known, o);
+	bool known = g->known && listen_addrs_contain(g->known, o);
 
 	switch (o->kind) {
-	case OUTLET_CLIENTS:
+	case LISTEN_ADDR_CLIENTS:
 		if (!known)
-			return send_sockets(parcels, o, g->options->workers);
-		return handover_send(parcels, &(struct handover){
-			.kind = HANDOVER_KEPT, .value = o->number, .fd = -1 });
-	case OUTLET_ADMIN:
-		return handover_send(parcels, &(struct handover){
-			.kind = known ? HANDOVER_ADMIN_KEPT : HANDOVER_ADMIN,
-			.fd = known ? -1 : o->sockets[0] });
-	case OUTLET_CONTROL:
+			return send_sockets(setup_channel, o, g->options->workers);
+		return handover_send(setup_channel,
+				     &(struct handover){ .kind = HANDOVER_KEPT,
+							 .value = o->number,
+							 .fd = -1 });
+	case LISTEN_ADDR_ADMIN:
+		return handover_send(
+			setup_channel,
+			&(struct handover){ .kind = known ? HANDOVER_ADMIN_KEPT
+							  : HANDOVER_ADMIN,
+					    .fd = known ? -1 : o->sockets[0] });
+	case LISTEN_ADDR_CONTROL:
 		break;
 	}
 	return 0;
@@ -64,7 +72,7 @@ static int send_outlet(int parcels, const struct goods *g, const struct outlet *
 
 /* The same pipe, socket or device: opened once more, it would have a second queue of lines,
  * and if nobody reads them one more with each reload. A file may have been moved. */
-static bool is_log_known(const struct goods *g)
+static bool is_log_known(const struct worker_setup *g)
 {
 	struct stat a, b;
 
@@ -72,47 +80,54 @@ static bool is_log_known(const struct goods *g)
 	       !S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static int send_log(int parcels, const struct goods *g)
+static int send_log(int setup_channel, const struct worker_setup *g)
 {
 	struct stat st;
 	bool is_file = fstat(g->log, &st) == 0 && S_ISREG(st.st_mode);
 	int error = 0;
 
 	if (is_log_known(g))
-		return handover_send(parcels, &(struct handover){ .kind = HANDOVER_LOG_KEPT,
-								  .fd = -1 });
+		return handover_send(
+			setup_channel,
+			&(struct handover){ .kind = HANDOVER_LOG_KEPT, .fd = -1 });
 	for (unsigned w = 0; w < g->options->workers && error == 0; w++)
-		error = handover_send(parcels, &(struct handover){
-			.kind = HANDOVER_LOG, .worker = w, .value = is_file, .fd = g->log });
+		error = handover_send(setup_channel,
+				      &(struct handover){ .kind = HANDOVER_LOG,
+							  .worker = w,
+							  .value = is_file,
+							  .fd = g->log });
 	return error;
 }
 
-static int send_goods(int parcels, const struct goods *g)
+static int send_setup(int setup_channel, const struct worker_setup *g)
 {
 	int error = 0;
 
-	for (unsigned i = 0; i < g->outlets->n && error == 0; i++)
-		error = send_outlet(parcels, g, g->outlets->all[i]);
+	for (unsigned i = 0; i < g->listen_addrs->n && error == 0; i++)
+		error = send_listen_addr(setup_channel, g, g->listen_addrs->all[i]);
 	if (error == 0 && g->log >= 0)
-		error = send_log(parcels, g);
+		error = send_log(setup_channel, g);
 	if (error == 0)
-		error = handover_send(parcels, &(struct handover){ .kind = HANDOVER_END,
-								   .fd = -1 });
+		error = handover_send(
+			setup_channel,
+			&(struct handover){ .kind = HANDOVER_END, .fd = -1 });
 	return error;
 }
 
-int process_load(struct process *p, const struct goods *g)
+int process_load(struct process *p, const struct worker_setup *g)
 {
 	struct slice snapshot = g->config->snapshot;
 	int error;
 
 	process_say(p, CHANNEL_LOAD);
-	error = handover_send(p->parcels, &(struct handover){ .kind = HANDOVER_CONFIG, .fd = -1,
-							      .value = (unsigned)snapshot.len });
+	error = handover_send(p->setup_channel,
+			      &(struct handover){ .kind = HANDOVER_CONFIG,
+						  .fd = -1,
+						  .value = (unsigned)snapshot.len });
 	if (error == 0)
-		error = handover_send_bytes(p->parcels, snapshot.ptr, snapshot.len);
+		error = handover_send_bytes(p->setup_channel, snapshot.ptr, snapshot.len);
 	if (error == 0)
-		error = send_goods(p->parcels, g);
+		error = send_setup(p->setup_channel, g);
 	if (error < 0)
 		process_give_up(p);
 	return error;
@@ -120,9 +135,9 @@ int process_load(struct process *p, const struct goods *g)
 
 void process_give_up(struct process *p)
 {
-	if (p->parcels >= 0)
-		close(p->parcels);
-	p->parcels = -1;
+	if (p->setup_channel >= 0)
+		close(p->setup_channel);
+	p->setup_channel = -1;
 }
 
 void process_say(struct process *p, char word)
@@ -148,7 +163,8 @@ static void give_up_privileges(const struct config *config)
 }
 
 /* In the child. Signals are the supervisor's business; it tells us over the channel. */
-_Noreturn static void be_worker_process(const struct goods *g, int channel, int parcels)
+_Noreturn static void be_worker_process(const struct worker_setup *g, int channel,
+					int setup_channel)
 {
 	struct run_options options = *g->options;
 	sigset_t all;
@@ -163,7 +179,7 @@ _Noreturn static void be_worker_process(const struct goods *g, int channel, int 
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	give_up_privileges(g->config);
-	exit(control_run(&options, g->config, channel, parcels));
+	exit(control_run(&options, g->config, channel, setup_channel));
 }
 
 /* A worker process that does not read must not hold the supervisor. */
@@ -175,10 +191,10 @@ static bool open_pair(int pair[2])
 	       setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0;
 }
 
-static bool open_pairs(int channel[2], int parcels[2])
+static bool open_pairs(int channel[2], int setup_channel[2])
 {
 	if (open_pair(channel)) {
-		if (open_pair(parcels))
+		if (open_pair(setup_channel))
 			return true;
 		close(channel[0]);
 		close(channel[1]);
@@ -193,39 +209,43 @@ static void close_pair(const int pair[2])
 	close(pair[1]);
 }
 
-int process_start(struct process *p, const struct goods *g, void (*closed)(void *owner),
-		  void *owner)
+int process_start(struct process *p, const struct worker_setup *g,
+		  void (*closed)(void *owner), void *owner)
 {
-	int channel[2], parcels[2], error;
+	int channel[2], setup_channel[2], error;
 
-	if (!open_pairs(channel, parcels))
+	if (!open_pairs(channel, setup_channel))
 		return -1;
-	*p = (struct process){ .state = PROCESS_STARTING, .channel = channel[0],
-			       .parcels = parcels[0], .started_ms = process_now_ms() };
+	*p = (struct process){ .state = PROCESS_STARTING,
+			       .channel = channel[0],
+			       .setup_channel = setup_channel[0],
+			       .started_ms = process_now_ms() };
 	p->pid = fork();
 	if (p->pid < 0) {
 		fprintf(stderr, "fairlead: cannot start the worker process: %s; %s\n",
 			strerror(errno), remedy_of(errno));
 		close_pair(channel);
-		close_pair(parcels);
-		*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };
+		close_pair(setup_channel);
+		*p = (struct process){ .state = PROCESS_NONE,
+				       .channel = -1,
+				       .setup_channel = -1 };
 		return -1;
 	}
 	if (p->pid == 0) {
 		close(channel[0]);
-		close(parcels[0]);
+		close(setup_channel[0]);
 		closed(owner);
-		be_worker_process(g, channel[1], parcels[1]);
+		be_worker_process(g, channel[1], setup_channel[1]);
 	}
 	close(channel[1]);
-	close(parcels[1]);
-	error = send_goods(p->parcels, g);
+	close(setup_channel[1]);
+	error = send_setup(p->setup_channel, g);
 	if (error == -EPIPE || error == -ECONNRESET)
 		return 0; /* it has ended: SIGCHLD tells */
 	if (error < 0) {
 		fprintf(stderr, "fairlead: cannot hand descriptors to the worker process: %s\n",
 			strerror(-error));
-		shutdown(p->parcels, SHUT_RDWR); /* it waits for them, and ends */
+		shutdown(p->setup_channel, SHUT_RDWR); /* it waits for them, and ends */
 	}
 	return 0;
 }
@@ -236,9 +256,11 @@ void process_close(struct process *p)
 {
 	if (p->channel >= 0)
 		close(p->channel);
-	if (p->parcels >= 0)
-		close(p->parcels);
-	*p = (struct process){ .state = PROCESS_NONE, .channel = -1, .parcels = -1 };
+	if (p->setup_channel >= 0)
+		close(p->setup_channel);
+	*p = (struct process){ .state = PROCESS_NONE,
+			       .channel = -1,
+			       .setup_channel = -1 };
 }
 
 void process_describe_end(int status, char *text, size_t size)

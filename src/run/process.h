@@ -3,7 +3,7 @@
  *
  *   STARTING ─ ready ─▶ SERVING ─ another is ready ─▶ RETIRING ─▶ (ended)
  *
- * Two socketpairs lead to each: one for words, whose end is the order to drain, so that no worker
+ * Two socketpairs lead to each: one for words, whose end is the command to drain, so that no worker
  * outlives its supervisor, and one for what is handed over (run/handover.h). */
 #ifndef RUN_PROCESS_H
 #define RUN_PROCESS_H
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "outlet.h"
+#include "listenaddr.h"
 #include "run/supervisor.h"
 
 #define PROCESSES_MAX 8
@@ -21,31 +21,31 @@ enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_RE
 struct process {
 	enum process_state state;
 	pid_t pid;
-	int channel, parcels;
+	int channel, setup_channel;
 	uint64_t started_ms;
 	bool foreign;               /* another program has started it */
 	enum io_engine_kind engine; /* once it is ready; AUTO: not known */
 };
 
 /* What is handed over. */
-struct goods {
+struct worker_setup {
 	const struct run_options *options;
 	enum io_engine_kind engine; /* instead of that of the options */
 	struct config *config;
-	const struct outlets *outlets;
-	const struct outlets *known; /* of which it has these already; NULL: none */
+	const struct listen_addrs *listen_addrs;
+	const struct listen_addrs *known; /* of which it has these already; NULL: none */
 	int log;                /* -1: no access log */
 	int known_log;          /* that it has already, of the same format; -1: none */
 };
 
 /* Forks; in the child `closed` is called first, to close what it must not have. -1: told why. */
-int process_start(struct process *p, const struct goods *g, void (*closed)(void *owner),
-		  void *owner);
+int process_start(struct process *p, const struct worker_setup *g,
+		  void (*closed)(void *owner), void *owner);
 
 /* To one that runs: another configuration. 0, or a negative errno: it was given up. */
-int process_load(struct process *p, const struct goods *g);
+int process_load(struct process *p, const struct worker_setup *g);
 
-/* Nothing can be handed to it any more: `parcels` is -1. */
+/* Nothing can be handed to it any more: `setup_channel` is -1. */
 void process_give_up(struct process *p);
 
 /* Not heard: then it has ended. */

@@ -4,24 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
-static void order_all(struct reload *r, enum reload_state state, void (*order)(struct turn *t))
+static void post_all(struct reload *r, enum reload_state state,
+		     void (*command)(struct worker_config *t))
 {
-	struct edition *e = r->edition;
+	struct config_version *e = r->config_version;
 
 	r->state = state;
 	r->waited_n = e->worker_n;
 	for (unsigned w = 0; w < e->worker_n; w++)
-		order(&e->turns[w]);
+		command(&e->worker_configs[w]);
 }
 
-void reload_start(struct reload *r, struct edition *e)
+void reload_start(struct reload *r, struct config_version *e)
 {
 	ASSERT(r->state == RELOAD_IDLE);
-	r->edition = e;
+	r->config_version = e;
 	r->failed = false;
 	for (unsigned w = 0; w < e->worker_n; w++)
-		e->turns[w].worker = &r->workers[w];
-	order_all(r, RELOAD_MAKING, worker_make);
+		e->worker_configs[w].worker = &r->workers[w];
+	post_all(r, RELOAD_MAKING, worker_make);
 }
 
 static const char *reason(int error)
@@ -30,7 +31,7 @@ static const char *reason(int error)
 				 strerror(-error);
 }
 
-void reload_made(struct reload *r, struct turn *t)
+void reload_made(struct reload *r, struct worker_config *t)
 {
 	ASSERT(r->state == RELOAD_MAKING);
 	if (t->error < 0)
@@ -40,24 +41,24 @@ void reload_made(struct reload *r, struct turn *t)
 	if (--r->waited_n > 0)
 		return;
 	if (r->failed)
-		order_all(r, RELOAD_DROPPING, worker_drop);
+		post_all(r, RELOAD_DROPPING, worker_drop);
 	else
-		order_all(r, RELOAD_ADOPTING, worker_adopt);
+		post_all(r, RELOAD_ADOPTING, worker_adopt);
 }
 
-void reload_settled(struct reload *r, struct turn *t)
+void reload_settled(struct reload *r, struct worker_config *t)
 {
 	bool adopted = r->state == RELOAD_ADOPTING;
-	struct edition *e = r->edition;
+	struct config_version *e = r->config_version;
 
-	ASSERT(t->edition == e && r->state != RELOAD_IDLE);
+	ASSERT(t->config_version == e && r->state != RELOAD_IDLE);
 	if (--r->waited_n > 0)
 		return;
 	r->state = RELOAD_IDLE;
-	r->edition = NULL;
+	r->config_version = NULL;
 	if (adopted)
-		edition_current(r->editions, e);
+		config_versions_set_current(r->config_versions, e);
 	else
-		edition_free(e);
+		config_version_free(e);
 	r->done(r, adopted);
 }

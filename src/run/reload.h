@@ -15,18 +15,18 @@ enum reload_state { RELOAD_IDLE, RELOAD_MAKING, RELOAD_ADOPTING, RELOAD_DROPPING
 
 struct reload {
 	enum reload_state state;
-	struct editions *editions;
+	struct config_versions *config_versions;
 	struct worker *workers;
-	struct edition *edition;  /* that is on its way */
+	struct config_version *config_version; /* that is on its way */
 	unsigned waited_n;        /* workers that have not answered */
 	bool failed;
 	void (*done)(struct reload *r, bool adopted);
 };
 
-void reload_start(struct reload *r, struct edition *e);
+void reload_start(struct reload *r, struct config_version *e);
 
 /* A worker's answers. */
-void reload_made(struct reload *r, struct turn *t);
-void reload_settled(struct reload *r, struct turn *t);
+void reload_made(struct reload *r, struct worker_config *t);
+void reload_settled(struct reload *r, struct worker_config *t);
 
 #endif

@@ -58,7 +58,7 @@ static const int of_epoll[] = {
 	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
 };
 
-/* sock_ask() */
+/* sock_query() */
 static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(recvfrom) };
 
 /* The thread that asks nameservers. */
@@ -157,19 +157,19 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 #define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list), SOCK_STREAM)
 
 /* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
-static int allow_parcels(scmp_filter_ctx filter, int parcels)
+static int allow_setup_channel(scmp_filter_ctx filter, int setup_channel)
 {
 	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
-				SCMP_A0_32(SCMP_CMP_EQ, (scmp_datum_t)parcels, 0));
+				SCMP_A0_32(SCMP_CMP_EQ, (scmp_datum_t)setup_channel, 0));
 }
 
 static int add_rules(scmp_filter_ctx filter, enum io_engine_kind engine,
-		     const struct config *config, int parcels)
+		     const struct config *config, int setup_channel)
 {
 	int error = ALLOW(filter, common);
 
 	if (error == 0)
-		error = allow_parcels(filter, parcels);
+		error = allow_setup_channel(filter, setup_channel);
 	if (error == 0)
 		error = ALLOW_NARROW(filter, narrow);
 	if (error == 0)
@@ -208,8 +208,8 @@ void sandbox_prepare(void)
 /* The kernel remembers which calls are allowed whatever their arguments are, so that the
  * few on the data path cost next to nothing. A program of another word size finds no
  * rules and is killed. */
-int sandbox_close(enum io_engine_kind engine, const struct config *config, int parcels,
-		  const char **what)
+int sandbox_close(enum io_engine_kind engine, const struct config *config,
+		  int setup_channel, const char **what)
 {
 	scmp_filter_ctx filter;
 	int error;
@@ -228,7 +228,7 @@ int sandbox_close(enum io_engine_kind engine, const struct config *config, int p
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (error == 0)
-		error = add_rules(filter, engine, config, parcels);
+		error = add_rules(filter, engine, config, setup_channel);
 	if (error == 0) {
 		*what = "seccomp";
 		error = seccomp_load(filter);

@@ -14,10 +14,10 @@
 /* Before the first thread is made: lets the C library do without calls that are not allowed. */
 void sandbox_prepare(void);
 
-/* `parcels`: the one socket that descriptors may come from. Returns 0, or a negative errno and
- * what failed. For good. */
-int sandbox_close(enum io_engine_kind engine, const struct config *config, int parcels,
-		  const char **what);
+/* `setup_channel`: the one socket that descriptors may come from. Returns 0, or a
+ * negative errno and what failed. For good. */
+int sandbox_close(enum io_engine_kind engine, const struct config *config,
+		  int setup_channel, const char **what);
 
 /* A line for -V. */
 const char *sandbox_describe(void);

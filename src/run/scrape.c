@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/diagnostics.h"
-#include "run/lookout.h"
+#include "run/monitor.h"
 
-/* Of one portion, also if they write nothing: then others have their turn. */
+/* Of one portion, also if they write nothing: then others have their worker_config. */
 #define STEPS_MAX 2000
 
 struct family {
@@ -141,17 +141,17 @@ static bool step_pool(struct scrape *s, const struct family *f)
 
 static const char *upstream_name(const struct scrape *s)
 {
-	return s->edition->config->upstreams[s->upstream].name;
+	return s->config_version->config->upstreams[s->upstream].name;
 }
 
 static bool has_upstream(const struct scrape *s)
 {
-	return s->upstream < s->edition->config->upstream_n;
+	return s->upstream < s->config_version->config->upstream_n;
 }
 
-static const struct account *account_at(const struct scrape *s)
+static const struct upstream_shared *upstream_shared_at(const struct scrape *s)
 {
-	return s->edition->accounts[s->upstream];
+	return s->config_version->upstreams_shared[s->upstream];
 }
 
 static bool next_upstream(struct scrape *s)
@@ -176,7 +176,7 @@ static bool step_upstream(struct scrape *s, const struct family *f)
 	if (!has_upstream(s))
 		return false;
 	for (unsigned w = first_of(s); w < end_of(s); w++)
-		sum += counter_at(&account_at(s)->stats[w], f->offset);
+		sum += counter_at(&upstream_shared_at(s)->stats[w], f->offset);
 	begin_upstream(s, "");
 	exposition_count(&s->e, sum);
 	return next_upstream(s);
@@ -210,7 +210,7 @@ static bool step_latency(struct scrape *s, const struct family *f)
 	if (!has_upstream(s))
 		return false;
 	for (unsigned w = first_of(s); w < end_of(s); w++)
-		add_histogram(&h, &account_at(s)->stats[w].latency);
+		add_histogram(&h, &upstream_shared_at(s)->stats[w].latency);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		n += h.buckets[i];
 		begin_upstream(s, "_bucket");
@@ -227,28 +227,30 @@ static bool step_latency(struct scrape *s, const struct family *f)
 /* ---- servers -------------------------------------------------------------- */
 
 /* NULL: there are no more. */
-static const struct roster_row *row_at(const struct scrape *s)
+static const struct registry_entry *row_at(const struct scrape *s)
 {
-	const struct roster *r = account_at(s)->roster;
+	const struct registry *r = upstream_shared_at(s)->registry;
 
 	return s->row == 0 ? atomic_load(&r->first) : s->at;
 }
 
-static const struct roster_cell *cell_of(const struct scrape *s, const struct roster_row *row,
-					 unsigned worker)
+static const struct registry_view *view_of(const struct scrape *s,
+					   const struct registry_entry *row,
+					   unsigned worker)
 {
-	const struct roster_cell *cell = roster_cell(account_at(s)->roster, row, worker);
+	const struct registry_view *view = registry_view(upstream_shared_at(s)->registry,
+							 row, worker);
 
-	return atomic_load(&cell->entered) ? cell : NULL;
+	return atomic_load(&view->entered) ? view : NULL;
 }
 
 /* A worker that asks this server now is among those of the sample. */
-static bool is_asked(const struct scrape *s, const struct roster_row *row)
+static bool is_asked(const struct scrape *s, const struct registry_entry *row)
 {
 	if (!atomic_load(&row->named))
 		return false;
 	for (unsigned w = first_of(s); w < end_of(s); w++)
-		if (cell_of(s, row, w))
+		if (view_of(s, row, w))
 			return true;
 	return false;
 }
@@ -262,14 +264,14 @@ static bool next_row(struct scrape *s)
 	return true;
 }
 
-static bool next_roster(struct scrape *s)
+static bool next_registry(struct scrape *s)
 {
 	s->row = s->worker = 0;
 	s->upstream++;
 	return has_upstream(s);
 }
 
-static void begin_server(struct scrape *s, const struct roster_row *row)
+static void begin_server(struct scrape *s, const struct registry_entry *row)
 {
 	begin_upstream(s, "");
 	exposition_label(&s->e, "server", row->name);
@@ -278,17 +280,17 @@ static void begin_server(struct scrape *s, const struct roster_row *row)
 
 static bool step_server(struct scrape *s, const struct family *f)
 {
-	const struct roster_row *row = has_upstream(s) ? row_at(s) : NULL;
+	const struct registry_entry *row = has_upstream(s) ? row_at(s) : NULL;
 	uint64_t sum = 0;
 
 	if (!row)
-		return next_roster(s);
+		return next_registry(s);
 	if (!is_asked(s, row))
 		return next_row(s);
 	for (unsigned w = first_of(s); w < end_of(s); w++) {
-		const struct roster_cell *cell = cell_of(s, row, w);
+		const struct registry_view *view = view_of(s, row, w);
 
-		sum += cell ? counter_at(cell, f->offset) : 0;
+		sum += view ? counter_at(view, f->offset) : 0;
 	}
 	begin_server(s, row);
 	exposition_count(&s->e, sum);
@@ -297,24 +299,26 @@ static bool step_server(struct scrape *s, const struct family *f)
 
 static bool step_state(struct scrape *s, const struct family *f)
 {
-	const struct roster_row *row = has_upstream(s) ? row_at(s) : NULL;
-	uint64_t n[STANDING_DOWN + 1] = { 0 };
+	const struct registry_entry *row = has_upstream(s) ? row_at(s) : NULL;
+	uint64_t n[SERVER_STATUS_DOWN + 1] = { 0 };
 
 	(void)f;
 	if (!row)
-		return next_roster(s);
+		return next_registry(s);
 	if (!is_asked(s, row))
 		return next_row(s);
 	for (unsigned w = first_of(s); w < end_of(s); w++) {
-		const struct roster_cell *cell = cell_of(s, row, w);
-		uint64_t standing = cell ? stat_read(&cell->standing) : COUNT(n);
+		const struct registry_view *view = view_of(s, row, w);
+		uint64_t server_status = view ? stat_read(&view->server_status)
+					      : COUNT(n);
 
-		if (standing < COUNT(n))
-			n[standing]++;
+		if (server_status < COUNT(n))
+			n[server_status]++;
 	}
-	for (unsigned i = STANDING_UP; i <= STANDING_DOWN; i++) {
+	for (unsigned i = SERVER_STATUS_UP; i <= SERVER_STATUS_DOWN; i++) {
 		begin_server(s, row);
-		exposition_label(&s->e, "state", standing_text((enum standing)i));
+		exposition_label(&s->e, "state",
+				 server_status_text((enum server_status)i));
 		exposition_count(&s->e, n[i]);
 	}
 	return next_row(s);
@@ -331,11 +335,12 @@ static bool step_diagnostics(struct scrape *s, const struct family *f)
 }
 
 /* Of names and health; `offset` is the number of its family. */
-static bool step_lookout(struct scrape *s, const struct family *f)
+static bool step_monitor(struct scrape *s, const struct family *f)
 {
-	const struct lookout *l = s->edition->lookout;
+	const struct monitor *l = s->config_version->monitor;
 
-	return l && lookout_family(l, (unsigned)f->offset, &s->row, &s->e, SCRAPE_STEP_BYTES / 4);
+	return l && monitor_family(l, (unsigned)f->offset, &s->row, &s->e,
+				   SCRAPE_STEP_BYTES / 4);
 }
 
 /* ---- all of them ---------------------------------------------------------- */
@@ -345,33 +350,40 @@ static const struct family families[] = {
 	{ "", #name, #kind, help, step_worker, offsetof(struct worker_stats, name) },
 	WORKER_STATS(X)
 #undef X
-	{ "", "responses", "counter", "Answers by status class", step_classes, 0 },
+		{ "", "responses", "counter", "Answers by status class", step_classes,
+		  0 },
 #define X(name, kind, help) \
 	{ "upstream_", #name, #kind, help, step_upstream, offsetof(struct upstream_stats, name) },
 	UPSTREAM_STATS(X)
 #undef X
-	{ "upstream_", "latency_seconds", "histogram", "From sending to the head of the answer",
-	  step_latency, 0 },
-#define X(name, kind, help) \
-	{ "server_", #name, #kind, help, step_server, offsetof(struct roster_cell, name) },
+		{ "upstream_", "latency_seconds", "histogram",
+		  "From sending to the head of the answer", step_latency, 0 },
+#define X(name, kind, help)                                                  \
+	{                                                                    \
+		"server_", #name,       #kind,                               \
+		help,      step_server, offsetof(struct registry_view, name) \
+	},
 	SERVER_STATS(X)
 #undef X
-	{ "server_", "state", "gauge", "Workers that think so of the server", step_state, 0 },
+		{ "server_", "state", "gauge", "Workers that think so of the server",
+		  step_state, 0 },
 #define X(name, help) \
 	{ "engine_", #name, "counter", help, step_engine, offsetof(struct io_stats, name) },
 	IO_STATS(X)
 #undef X
-	{ "", "buffers", "gauge", "Receive buffers that exist", step_pool, 0 },
+		{ "", "buffers", "gauge", "Receive buffers that exist", step_pool, 0 },
 	{ "", "buffers_free", "gauge", "Receive buffers in the pool", step_pool, 1 },
 	{ "", "block_bytes", "gauge", "Bytes of blocks that hold heads", step_pool, 2 },
-	{ "", "diagnostics_lost", "counter", "Lines for standard error that it did not take",
-	  step_diagnostics, 0 },
+	{ "", "diagnostics_lost", "counter",
+	  "Lines for standard error that it did not take", step_diagnostics, 0 },
 };
 
 static bool step(struct scrape *s)
 {
-	struct family lookout = { .step = step_lookout, .offset = s->family - COUNT(families) };
-	const struct family *f = s->family < COUNT(families) ? &families[s->family] : &lookout;
+	struct family monitor = { .step = step_monitor,
+				  .offset = s->family - COUNT(families) };
+	const struct family *f = s->family < COUNT(families) ? &families[s->family]
+							     : &monitor;
 
 	if (f->step(s, f))
 		return true;
@@ -379,18 +391,20 @@ static bool step(struct scrape *s)
 	s->upstream = s->row = s->worker = 0;
 	if (s->family < COUNT(families))
 		exposition_family(&s->e, f[1].prefix, f[1].name, f[1].kind, f[1].help);
-	return s->family < COUNT(families) + LOOKOUT_FAMILIES;
+	return s->family < COUNT(families) + MONITOR_FAMILIES;
 }
 
-void scrape_open(struct scrape *s, struct edition *edition, const struct worker *workers,
-		 unsigned worker_n, bool by_worker)
+void scrape_open(struct scrape *s, struct config_version *config_version,
+		 const struct worker *workers, unsigned worker_n, bool by_worker)
 {
 	const struct family *f = &families[0];
 
-	*s = (struct scrape){ .edition = edition, .workers = workers, .worker_n = worker_n,
+	*s = (struct scrape){ .config_version = config_version,
+			      .workers = workers,
+			      .worker_n = worker_n,
 			      .by_worker = by_worker };
 	exposition_family(&s->e, f->prefix, f->name, f->kind, f->help);
-	edition->readers_n++;
+	config_version->readers_n++;
 }
 
 bool scrape_read(struct scrape *s, char *room, size_t size, size_t *n)
@@ -412,6 +426,6 @@ bool scrape_read(struct scrape *s, char *room, size_t size, size_t *n)
 
 void scrape_close(struct scrape *s)
 {
-	s->edition->readers_n--;
-	s->edition = NULL;
+	s->config_version->readers_n--;
+	s->config_version = NULL;
 }

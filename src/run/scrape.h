@@ -5,30 +5,31 @@
  * stand together. Samples are of the moment they are written; those of one histogram are of the
  * same moment.
  *
- * Owner: the control thread. It holds the edition in force when it began: that is not freed. */
+ * Owner: the control thread. It holds the config_version in force when it began: that
+ * is not freed. */
 #ifndef RUN_SCRAPE_H
 #define RUN_SCRAPE_H
 
 #include "exposition.h"
-#include "run/edition.h"
+#include "run/configversion.h"
 #include "run/worker.h"
 
 /* Most bytes of one step: the three states of a server, the buckets of a histogram. */
 #define SCRAPE_STEP_BYTES 8192
 
 struct scrape {
-	struct edition *edition;
+	struct config_version *config_version;
 	const struct worker *workers;
 	unsigned worker_n;
 	bool by_worker;
 	struct exposition e;
 	unsigned family;                /* where it stands: the family, … */
 	unsigned upstream, row, worker; /* … and in it, as far as it has these */
-	const struct roster_row *at;    /* of a server, unless `row` is 0: the first */
+	const struct registry_entry *at; /* of a server, unless `row` is 0: the first */
 };
 
-void scrape_open(struct scrape *s, struct edition *edition, const struct worker *workers,
-		 unsigned worker_n, bool by_worker);
+void scrape_open(struct scrape *s, struct config_version *config_version,
+		 const struct worker *workers, unsigned worker_n, bool by_worker);
 
 /* The next bytes, *n of them (perhaps none); size >= SCRAPE_STEP_BYTES. False: these were the
  * last. */

@@ -2,13 +2,13 @@
 #ifndef RUN_SUPERVISION_H
 #define RUN_SUPERVISION_H
 
-#include "errand.h"
-#include "estate.h"
+#include "loader.h"
+#include "upgradestate.h"
 
 struct supervisor {
 	const struct run_options *options;
 	struct config *config;
-	struct outlets outlets;
+	struct listen_addrs listen_addrs;
 	int log;              /* -1: none */
 	int signals;
 	struct process processes[PROCESSES_MAX];
@@ -17,20 +17,22 @@ struct supervisor {
 	int status;           /* of the worst worker process, as they end */
 	uint32_t backoff_ms;
 	uint64_t restart_ms;  /* 0: not waiting to restart */
-	struct errand errand; /* of a reload or an upgrade: reads the configuration */
+	struct loader loader; /* of a reload or an upgrade: reads the configuration */
 	/* A reload that the worker process has not answered yet. */
 	struct config *next;  /* NULL: none */
-	struct outlets next_outlets;
+	struct listen_addrs next_listen_addrs;
 	int next_log;
 	uint64_t answer_ms;   /* until when */
 	bool reopening;       /* it is the configuration in force, for its log */
 	bool reload_wanted, upgrade_wanted, reopen_wanted; /* asked for while something was under
 							      way */
 	bool put_off;         /* what was read was not used: it is read again */
-	struct outlets spare; /* what only the worker process of before serves; none of these is
-				 in `outlets` */
-	char before[ESTATE_VERSION_BYTES]; /* version of the worker process that serves */
-	int order;            /* who waits for the outcome of what is under way; -1: nobody */
+	struct listen_addrs
+		spare; /* what only the worker process of before serves; none of these is
+				 in `listen_addrs` */
+	char before
+		[UPGRADE_VERSION_BYTES]; /* version of the worker process that serves */
+	int command; /* who waits for the outcome of what is under way; -1: nobody */
 };
 
 /* ---- supervisor.c ----------------------------------------------------------- */

@@ -10,14 +10,14 @@
 #include <unistd.h>
 
 #include "base/diagnostics.h"
-#include "estate.h"
 #include "notify.h"
 #include "program.h"
 #include "remedy.h"
+#include "run/command.h"
 #include "run/handover.h"
-#include "run/order.h"
 #include "run/version.h"
 #include "supervision.h"
+#include "upgradestate.h"
 
 /* A worker process that dies sooner than this is started again more and more slowly. */
 #define STEADY_MS 10000
@@ -42,13 +42,13 @@ void supervisor_leave(void *supervisor)
 		if (s->processes[i].pid != 0)
 			process_close(&s->processes[i]);
 	close(s->signals);
-	outlets_close(&s->outlets, NULL, false);
-	outlets_close(&s->spare, NULL, false);
+	listen_addrs_close(&s->listen_addrs, NULL, false);
+	listen_addrs_close(&s->spare, NULL, false);
 	log_close(&s->log);
-	if (s->errand.kind != ERRAND_NONE)
-		close(s->errand.snapshot);
-	if (s->order >= 0)
-		close(s->order);
+	if (s->loader.kind != LOADER_NONE)
+		close(s->loader.snapshot);
+	if (s->command >= 0)
+		close(s->command);
 }
 
 static void restart_later(struct supervisor *s)
@@ -72,15 +72,15 @@ static enum io_engine_kind wanted_engine(struct supervisor *s)
 static int try_to_start(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
-	const struct goods goods = { .options = s->options,
-				     .engine = wanted_engine(s),
-				     .config = s->config,
-				     .outlets = &s->outlets,
-				     .log = s->log,
-				     .known_log = -1 };
+	const struct worker_setup worker_setup = { .options = s->options,
+						   .engine = wanted_engine(s),
+						   .config = s->config,
+						   .listen_addrs = &s->listen_addrs,
+						   .log = s->log,
+						   .known_log = -1 };
 
 	if (p)
-		return process_start(p, &goods, supervisor_leave, s);
+		return process_start(p, &worker_setup, supervisor_leave, s);
 	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
 	return -1;
 }
@@ -90,7 +90,8 @@ static bool has_enough(struct supervisor *s)
 {
 	if (open_what_is_named(s))
 		return true;
-	if (!s->was_ready || process_of(s, PROCESS_SERVING) || !outlets_serve(&s->outlets))
+	if (!s->was_ready || process_of(s, PROCESS_SERVING) ||
+	    !listen_addrs_have_clients(&s->listen_addrs))
 		return false;
 	fprintf(stderr, "fairlead: goes on without what cannot be opened, until a reload\n");
 	return true;
@@ -99,8 +100,8 @@ static bool has_enough(struct supervisor *s)
 /* While a file is read that was asked for, other worker processes come and go. */
 static void answer(struct supervisor *s, bool done, const char *text)
 {
-	if (s->errand.kind == ERRAND_NONE && !s->put_off)
-		order_answer(&s->order, done, text);
+	if (s->loader.kind == LOADER_NONE && !s->put_off)
+		command_reply(&s->command, done, text);
 }
 
 /* Short of descriptors or processes just now: once one was ready, it is tried again. */
@@ -145,8 +146,8 @@ static void process_ready(struct supervisor *s, struct process *p)
 	p->state = PROCESS_SERVING;
 	s->was_ready = true;
 	diagnostics_patience(0);
-	outlets_served(&s->outlets);
-	outlets_close(&s->spare, &s->outlets, true);
+	listen_addrs_mark_served(&s->listen_addrs);
+	listen_addrs_close(&s->spare, &s->listen_addrs, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(p->engine), s->options->workers);
 	tell_ready(s);
@@ -250,7 +251,7 @@ static bool is_ours(const struct supervisor *s, pid_t pid)
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state != PROCESS_NONE && s->processes[i].pid == pid)
 			return true;
-	return s->errand.kind != ERRAND_NONE && s->errand.pid == pid;
+	return s->loader.kind != LOADER_NONE && s->loader.pid == pid;
 }
 
 /* As process 1 of a container this gets the children of those who end before them. */
@@ -286,7 +287,7 @@ static int reap(struct supervisor *s)
 /* Returns the exit status, or -1 to go on. */
 static int asked_to_end(struct supervisor *s)
 {
-	errand_drop(&s->errand);
+	loader_kill(&s->loader);
 	if (s->draining || !has_process(s)) {
 		for (unsigned i = 0; i < PROCESSES_MAX; i++) {
 			if (s->processes[i].state == PROCESS_NONE)
@@ -302,10 +303,10 @@ static int asked_to_end(struct supervisor *s)
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	reload_drop(s);
-	order_answer(&s->order, false, "it has been told to end");
-	outlets_drain(&s->outlets);
-	outlets_unlink(&s->spare);
-	outlets_close(&s->spare, NULL, false);
+	command_reply(&s->command, false, "it has been told to end");
+	listen_addrs_drain(&s->listen_addrs);
+	listen_addrs_unlink(&s->spare);
+	listen_addrs_close(&s->spare, NULL, false);
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state != PROCESS_NONE)
 			process_say(&s->processes[i], CHANNEL_DRAIN);
@@ -388,7 +389,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t next_ms(const struct supervisor *s)
 {
 	uint64_t answer_ms = s->next ? s->answer_ms : 0;
-	uint64_t read_ms = s->errand.kind != ERRAND_NONE ? s->errand.end_ms : 0;
+	uint64_t read_ms = s->loader.kind != LOADER_NONE ? s->loader.end_ms : 0;
 
 	return earlier(s->restart_ms, earlier(answer_ms, read_ms));
 }
@@ -406,30 +407,30 @@ static void look_at_clock(struct supervisor *s)
 {
 	if (s->next && process_now_ms() >= s->answer_ms)
 		reload_overdue(s);
-	if (s->errand.kind != ERRAND_NONE && process_now_ms() >= s->errand.end_ms)
+	if (s->loader.kind != LOADER_NONE && process_now_ms() >= s->loader.end_ms)
 		change_overdue(s);
 	if (s->restart_ms && process_now_ms() >= s->restart_ms)
 		start_worker_process(s);
 }
 
-/* One order at a time: the next waits until this one is carried out. */
-static int order_listener(struct supervisor *s)
+/* One command at a time: the next waits until this one is carried out. */
+static int command_listener(struct supervisor *s)
 {
-	if (change_under_way(s) || s->order >= 0 || s->draining)
+	if (change_under_way(s) || s->command >= 0 || s->draining)
 		return -1;
-	return outlets_control(&s->outlets);
+	return listen_addrs_control_fd(&s->listen_addrs);
 }
 
-static void take_order(struct supervisor *s, int listener)
+static void take_command(struct supervisor *s, int listener)
 {
-	switch (order_take(listener, &s->order)) {
-	case ORDER_RELOAD:
+	switch (command_receive(listener, &s->command)) {
+	case COMMAND_RELOAD:
 		reload(s);
 		break;
-	case ORDER_UPGRADE:
+	case COMMAND_UPGRADE:
 		upgrade(s);
 		break;
-	case ORDER_NONE:
+	case COMMAND_NONE:
 		break;
 	}
 }
@@ -456,7 +457,7 @@ static void watch_list(struct supervisor *s, struct watched *w)
 		if (s->processes[i].state != PROCESS_NONE)
 			watch_add(w, s->processes[i].channel, &s->processes[i]);
 	watch_add(w, s->signals, NULL);
-	watch_add(w, order_listener(s), NULL);
+	watch_add(w, command_listener(s), NULL);
 }
 
 /* Returns the exit status, or -1 to go on. */
@@ -479,8 +480,8 @@ static int watch_once(struct supervisor *s)
 			take_word(s, w.processes[i]);
 		else if (w.fds[i].fd == s->signals)
 			status = take_signal(s);
-		else if (w.fds[i].fd == order_listener(s))
-			take_order(s, w.fds[i].fd);
+		else if (w.fds[i].fd == command_listener(s))
+			take_command(s, w.fds[i].fd);
 	}
 	return status;
 }
@@ -499,7 +500,7 @@ static int watch(struct supervisor *s)
 
 static bool take_over(struct supervisor *s)
 {
-	if (!estate_take(s->processes, &s->outlets, &s->order, s->before))
+	if (!upgrade_inherit(s->processes, &s->listen_addrs, &s->command, s->before))
 		return false;
 	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->before, FAIRLEAD_VERSION,
 		program_path(NULL));
@@ -517,13 +518,16 @@ static bool begin(struct supervisor *s)
 
 int supervisor_run(const struct run_options *options, struct config *config)
 {
-	struct supervisor s = { .options = options, .config = config, .log = -1, .order = -1,
+	struct supervisor s = { .options = options,
+				.config = config,
+				.log = -1,
+				.command = -1,
 				.before = "of before" };
 	int status = 1;
 
 	program_path(options->argv[0]); /* as long as it is there */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
-		s.processes[i] = (struct process){ .channel = -1, .parcels = -1 };
+		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
 	s.signals = watch_signals();
 	if (s.signals >= 0 && begin(&s)) {
 		status = reap(&s); /* who ended while nobody looked */
@@ -531,8 +535,8 @@ int supervisor_run(const struct run_options *options, struct config *config)
 			status = watch(&s);
 	}
 	if (s.was_ready)
-		outlets_unlink(&s.outlets);
-	outlets_close(&s.outlets, NULL, false);
+		listen_addrs_unlink(&s.listen_addrs);
+	listen_addrs_close(&s.listen_addrs, NULL, false);
 	config_free(s.config);
 	return status;
 }

@@ -8,16 +8,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "errand.h"
-#include "estate.h"
+#include "loader.h"
 #include "remedy.h"
 #include "run/version.h"
+#include "upgradestate.h"
 
 /* Of what is written down below: a program that reads another refuses when it is tried. */
 #define VERSION 1
 #define TRIED "FAIRLEAD_TRIED" /* version and descriptor of the snapshot */
 #define KNOWN "FAIRLEAD_KNOWN" /* descriptor of what names stand for; may be missing */
-#define NEXT "FAIRLEAD_NEXT"   /* descriptors of estate and snapshot */
+#define NEXT "FAIRLEAD_NEXT"   /* descriptors of upgrade_state and snapshot */
 
 #define LINE_MAX_BYTES 8192
 
@@ -42,7 +42,7 @@ int upgrade_keep(const struct config *config)
 				"restart\n");
 		return -EPROTO;
 	}
-	return errand_keep(fd, config);
+	return loader_write_snapshot(fd, config);
 }
 
 struct slice upgrade_known(void)
@@ -73,7 +73,8 @@ static void leave_known(const struct config *config)
 		setenv(KNOWN, value, 1);
 }
 
-int estate_try(const char *program, char **argv, const struct config *config, int snapshot)
+int upgrade_try(const char *program, char **argv, const struct config *config,
+		int snapshot)
 {
 	char value[64];
 	sigset_t none;
@@ -90,21 +91,22 @@ int estate_try(const char *program, char **argv, const struct config *config, in
 	return 1;
 }
 
-static void put_outlets(FILE *out, const struct outlets *o)
+static void put_listen_addrs(FILE *out, const struct listen_addrs *o)
 {
 	for (unsigned i = 0; i < o->n; i++) {
-		const struct outlet *outlet = o->all[i];
+		const struct listen_addr *listen_addr = o->all[i];
 
-		fprintf(out, "outlet %u %d %u", outlet->number, outlet->kind, outlet->socket_n);
-		for (unsigned k = 0; k < outlet->socket_n; k++)
-			fprintf(out, " %d", outlet->sockets[k]);
+		fprintf(out, "listen_addr %u %d %u", listen_addr->number,
+			listen_addr->kind, listen_addr->socket_n);
+		for (unsigned k = 0; k < listen_addr->socket_n; k++)
+			fprintf(out, " %d", listen_addr->sockets[k]);
 		fputc('\n', out);
 	}
 }
 
-static int write_estate(const struct estate *e)
+static int write_upgrade_state(const struct upgrade_state *e)
 {
-	int fd = memfd_create("estate", MFD_CLOEXEC);
+	int fd = memfd_create("upgrade_state", MFD_CLOEXEC);
 	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
 
 	if (!out)
@@ -114,52 +116,52 @@ static int write_estate(const struct estate *e)
 
 		if (p->state != PROCESS_NONE)
 			fprintf(out, "process %d %d %d %d %llu %d\n", p->state,
-				(int)p->pid, p->channel, p->parcels,
+				(int)p->pid, p->channel, p->setup_channel,
 				(unsigned long long)p->started_ms, p->engine);
 	}
-	put_outlets(out, e->outlets);
-	put_outlets(out, e->spare);
-	fprintf(out, "order %d\nversion %s\n", e->order, FAIRLEAD_VERSION);
+	put_listen_addrs(out, e->listen_addrs);
+	put_listen_addrs(out, e->spare);
+	fprintf(out, "command %d\nversion %s\n", e->command, FAIRLEAD_VERSION);
 	if (fclose(out) == 0)
 		return fd;
 	close(fd);
 	return -1;
 }
 
-static void pass_outlets(const struct outlets *o, bool on)
+static void pass_listen_addrs(const struct listen_addrs *o, bool on)
 {
 	for (unsigned i = 0; i < o->n; i++)
 		for (unsigned k = 0; k < o->all[i]->socket_n; k++)
 			set_cloexec(o->all[i]->sockets[k], !on);
 }
 
-static void pass_descriptors(const struct estate *e, bool on)
+static void pass_descriptors(const struct upgrade_state *e, bool on)
 {
-	pass_outlets(e->outlets, on);
-	pass_outlets(e->spare, on);
+	pass_listen_addrs(e->listen_addrs, on);
+	pass_listen_addrs(e->spare, on);
 	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
 		if (e->processes[i].channel >= 0)
 			set_cloexec(e->processes[i].channel, !on);
-		if (e->processes[i].parcels >= 0)
-			set_cloexec(e->processes[i].parcels, !on);
+		if (e->processes[i].setup_channel >= 0)
+			set_cloexec(e->processes[i].setup_channel, !on);
 	}
-	if (e->order >= 0)
-		set_cloexec(e->order, !on);
+	if (e->command >= 0)
+		set_cloexec(e->command, !on);
 }
 
-void estate_pass(const struct estate *e, int snapshot, FILE *errors)
+void upgrade_exec(const struct upgrade_state *e, int snapshot, FILE *errors)
 {
-	int estate = write_estate(e);
+	int upgrade_state = write_upgrade_state(e);
 	char value[64];
 
-	if (estate < 0) {
+	if (upgrade_state < 0) {
 		fprintf(errors, "fairlead: cannot write down what goes over to the next program: "
 				"%s; %s\n", strerror(errno), remedy_of(errno));
 		return;
 	}
-	snprintf(value, sizeof(value), "%d %d", estate, snapshot);
+	snprintf(value, sizeof(value), "%d %d", upgrade_state, snapshot);
 	setenv(NEXT, value, 1);
-	set_cloexec(estate, false);
+	set_cloexec(upgrade_state, false);
 	set_cloexec(snapshot, false);
 	pass_descriptors(e, true);
 	fflush(NULL);
@@ -168,23 +170,24 @@ void estate_pass(const struct estate *e, int snapshot, FILE *errors)
 		remedy_of(errno));
 	pass_descriptors(e, false);
 	unsetenv(NEXT);
-	close(estate);
+	close(upgrade_state);
 }
 
 /* ---- the next ------------------------------------------------------------- */
 
-static bool inherited(int *estate, int *snapshot)
+static bool inherited(int *upgrade_state, int *snapshot)
 {
 	const char *value = getenv(NEXT);
 
-	return value && sscanf(value, "%d %d", estate, snapshot) == 2;
+	return value && sscanf(value, "%d %d", upgrade_state, snapshot) == 2;
 }
 
 struct config *upgrade_config(void)
 {
-	int estate, snapshot;
+	int upgrade_state, snapshot;
 
-	return inherited(&estate, &snapshot) ? errand_take(snapshot) : NULL;
+	return inherited(&upgrade_state, &snapshot) ? loader_read_snapshot(snapshot)
+						    : NULL;
 }
 
 static bool take_process(const char *line, struct process *p)
@@ -194,8 +197,8 @@ static bool take_process(const char *line, struct process *p)
 
 	*p = (struct process){ .foreign = true };
 	/* Programs before this one wrote no engine. */
-	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel, &p->parcels,
-		   &started_ms, &engine) < 5)
+	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel,
+		   &p->setup_channel, &started_ms, &engine) < 5)
 		return false;
 	p->engine = (enum io_engine_kind)engine;
 	p->state = (enum process_state)state;
@@ -203,16 +206,16 @@ static bool take_process(const char *line, struct process *p)
 	p->started_ms = started_ms;
 	if (p->channel >= 0)
 		set_cloexec(p->channel, true);
-	return p->parcels < 0 || set_cloexec(p->parcels, true);
+	return p->setup_channel < 0 || set_cloexec(p->setup_channel, true);
 }
 
-static bool take_outlet(char *line, struct outlets *outlets)
+static bool take_listen_addr(char *line, struct listen_addrs *listen_addrs)
 {
 	unsigned number = (unsigned)strtoul(line, &line, 10);
-	enum outlet_kind kind = (enum outlet_kind)strtol(line, &line, 10);
+	enum listen_addr_kind kind = (enum listen_addr_kind)strtol(line, &line, 10);
 	unsigned n = (unsigned)strtoul(line, &line, 10);
 	int *sockets = calloc(n + 1, sizeof(*sockets));
-	struct outlet *o;
+	struct listen_addr *o;
 
 	if (!sockets)
 		return false;
@@ -220,33 +223,34 @@ static bool take_outlet(char *line, struct outlets *outlets)
 		sockets[i] = (int)strtol(line, &line, 10);
 		set_cloexec(sockets[i], true);
 	}
-	o = outlet_adopt(number, kind, sockets, n);
+	o = listen_addr_adopt(number, kind, sockets, n);
 	free(sockets);
-	return o && outlets_add(outlets, o);
+	return o && listen_addrs_add(listen_addrs, o);
 }
 
-bool estate_take(struct process *processes, struct outlets *outlets, int *order, char *before)
+bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addrs,
+		     int *command, char *before)
 {
 	unsigned process_n = 0;
-	int estate, snapshot;
+	int upgrade_state, snapshot;
 	char *line = malloc(LINE_MAX_BYTES);
-	bool good = line && inherited(&estate, &snapshot);
+	bool good = line && inherited(&upgrade_state, &snapshot);
 	FILE *in = NULL;
 
-	if (good && lseek(estate, 0, SEEK_SET) == 0)
-		in = fdopen(estate, "r");
+	if (good && lseek(upgrade_state, 0, SEEK_SET) == 0)
+		in = fdopen(upgrade_state, "r");
 	while (in && good && fgets(line, LINE_MAX_BYTES, in)) {
 		if (strncmp(line, "process ", 8) == 0 && process_n < PROCESSES_MAX)
 			good = take_process(line + 8, &processes[process_n++]);
-		else if (strncmp(line, "outlet ", 7) == 0)
-			good = take_outlet(line + 7, outlets);
-		else if (strncmp(line, "order ", 6) == 0)
-			*order = atoi(line + 6);
+		else if (strncmp(line, "listen_addr ", 7) == 0)
+			good = take_listen_addr(line + 7, listen_addrs);
+		else if (strncmp(line, "command ", 6) == 0)
+			*command = atoi(line + 6);
 		else if (strncmp(line, "version ", 8) == 0)
 			sscanf(line + 8, "%31s", before);
 	}
-	if (*order >= 0)
-		set_cloexec(*order, true);
+	if (*command >= 0)
+		set_cloexec(*command, true);
 	if (in)
 		fclose(in);
 	free(line);

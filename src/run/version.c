@@ -6,8 +6,8 @@
 #include <yaml.h>
 
 #include "io/io.h"
-#include "sandbox.h"
 #include "llhttp.h"
+#include "sandbox.h"
 
 static void print_engine(FILE *out, enum io_engine_kind kind)
 {

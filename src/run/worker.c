@@ -12,7 +12,8 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct worker *w = l->owner;
 
-	proxy_accepted(&w->proxy, fd, peer, CONTAINER(l, struct door, listener)->paths_strict);
+	proxy_accepted(&w->proxy, fd, peer,
+		       CONTAINER(l, struct worker_listener, listener)->paths_strict);
 }
 
 static bool make_room(struct listener *l);
@@ -21,10 +22,10 @@ static const struct listener_events listener_events = { accepted, make_room };
 
 /* ---- listeners and logs ----------------------------------------------------- */
 
-static void doors_sweep(struct worker *w)
+static void worker_listeners_sweep(struct worker *w)
 {
-	LIST_EACH(&w->doors, node) {
-		struct door *d = LIST_ITEM(node, struct door, node);
+	LIST_EACH (&w->listeners, node) {
+		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
 		if (!listener_stopped(&d->listener))
 			continue;
@@ -33,14 +34,14 @@ static void doors_sweep(struct worker *w)
 	}
 }
 
-static void doors_open(struct worker *w, struct turn *t)
+static void worker_listeners_open(struct worker *w, struct worker_config *t)
 {
 	struct list *node;
 
-	while ((node = list_pop(&t->doors))) {
-		struct door *d = LIST_ITEM(node, struct door, node);
+	while ((node = list_pop(&t->listeners))) {
+		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
-		list_append(&w->doors, &d->node);
+		list_append(&w->listeners, &d->node);
 		listener_start(&d->listener, &w->tick, d->fd, &w->shared->clients, &w->stats,
 			       &listener_events, w);
 		if (w->draining)
@@ -49,32 +50,32 @@ static void doors_open(struct worker *w, struct turn *t)
 }
 
 /* What is written of their addresses now. */
-static void doors_heed(struct worker *w, const struct edition *e)
+static void worker_listeners_update(struct worker *w, const struct config_version *e)
 {
-	LIST_EACH(&w->doors, node) {
-		struct door *d = LIST_ITEM(node, struct door, node);
+	LIST_EACH (&w->listeners, node) {
+		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
-		d->paths_strict = edition_paths_strict(e, d->number);
+		d->paths_strict = config_version_paths_strict(e, d->number);
 	}
 }
 
 /* Whose address the newest configuration does not have. */
-static void doors_close(struct worker *w, const struct edition *e)
+static void worker_listeners_close(struct worker *w, const struct config_version *e)
 {
-	LIST_EACH(&w->doors, node) {
-		struct door *d = LIST_ITEM(node, struct door, node);
+	LIST_EACH (&w->listeners, node) {
+		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
-		if (!edition_keeps(e, d->number))
+		if (!config_version_keeps_address(e, d->number))
 			listener_stop(&d->listener);
 	}
 }
 
 /* Logs of before whose last lines nobody has taken yet: a worker holds so many, and buffers and
  * a descriptor for each. */
-#define LEDGERS_MAX 8
+#define LOG_FILES_MAX 8
 
 /* The log of one worker and one opening of the file. */
-struct ledger {
+struct log_file {
 	struct access access;
 	struct list node; /* in worker->accesses */
 };
@@ -85,12 +86,12 @@ static bool has_room(const struct worker *w)
 
 	LIST_EACH(&w->accesses, node)
 		n++;
-	return n < LEDGERS_MAX;
+	return n < LOG_FILES_MAX;
 }
 
-static int ledger_open(struct worker *w, struct turn *t)
+static int log_file_open(struct worker *w, struct worker_config *t)
 {
-	struct ledger *l;
+	struct log_file *l;
 	int error;
 
 	if (t->log_fd < 0)
@@ -100,8 +101,8 @@ static int ledger_open(struct worker *w, struct turn *t)
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
-	error = access_init(&l->access, &w->tick, &w->stats, t->edition->config->log_format,
-			    t->log_fd);
+	error = access_init(&l->access, &w->tick, &w->stats,
+			    t->config_version->config->log_format, t->log_fd);
 	if (error < 0) {
 		free(l);
 		return error;
@@ -114,9 +115,9 @@ static int ledger_open(struct worker *w, struct turn *t)
 	return 0;
 }
 
-static void ledger_close(struct access *a)
+static void log_file_close(struct access *a)
 {
-	struct ledger *l = CONTAINER(a, struct ledger, access);
+	struct log_file *l = CONTAINER(a, struct log_file, access);
 
 	list_remove(&l->node);
 	access_done(a);
@@ -125,36 +126,37 @@ static void ledger_close(struct access *a)
 }
 
 /* True: all is written. */
-static bool ledgers_sweep(struct worker *w)
+static bool log_files_sweep(struct worker *w)
 {
 	LIST_EACH(&w->accesses, node) {
-		struct access *a = &LIST_ITEM(node, struct ledger, node)->access;
+		struct access *a = &LIST_ITEM(node, struct log_file, node)->access;
 
 		access_flush(a);
 		if (access_idle(a))
-			ledger_close(a);
+			log_file_close(a);
 	}
 	return list_empty(&w->accesses);
 }
 
-static void ledger_change(struct worker *w, struct turn *t)
+static void log_file_change(struct worker *w, struct worker_config *t)
 {
 	if (t->log_kept)
 		return;
 	if (w->access)
-		list_append(&w->accesses, &CONTAINER(w->access, struct ledger, access)->node);
+		list_append(&w->accesses,
+			    &CONTAINER(w->access, struct log_file, access)->node);
 	w->access = t->access;
 	t->access = NULL;
 	proxy_change_access(&w->proxy, w->access);
-	ledgers_sweep(w);
+	log_files_sweep(w);
 }
 
 static void trimmed(struct tick *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, tick);
 
-	doors_sweep(w);
-	ledgers_sweep(w);
+	worker_listeners_sweep(w);
+	log_files_sweep(w);
 	proxy_trim(&w->proxy);
 }
 
@@ -162,7 +164,7 @@ static void trimmed(struct tick *t)
 
 static void report_over(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, over);
+	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
 	t->worker->shared->over(t);
 }
@@ -170,17 +172,17 @@ static void report_over(struct message *m)
 /* On the worker's thread. */
 static void generation_over(void *owner)
 {
-	struct turn *t = owner;
+	struct worker_config *t = owner;
 
 	t->over.deliver = report_over;
 	mailbox_post(t->worker->shared->control, &t->over);
 }
 
-static struct generation_options generation_of(struct turn *t)
+static struct generation_options generation_of(struct worker_config *t)
 {
 	return (struct generation_options){
-		.config = t->edition->config,
-		.shares = t->shares,
+		.config = t->config_version->config,
+		.upstream_views = t->upstream_views,
 		.over = generation_over,
 		.owner = t,
 	};
@@ -188,19 +190,19 @@ static struct generation_options generation_of(struct turn *t)
 
 static void report_made(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
 	t->worker->shared->made(t);
 }
 
 static void report_settled(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
 	t->worker->shared->settled(t);
 }
 
-static void answer(struct turn *t, void (*deliver)(struct message *m))
+static void answer(struct worker_config *t, void (*deliver)(struct message *m))
 {
 	t->message.deliver = deliver;
 	mailbox_post(t->worker->shared->control, &t->message);
@@ -208,11 +210,11 @@ static void answer(struct turn *t, void (*deliver)(struct message *m))
 
 static void make(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 	struct generation_options options = generation_of(t);
 
-	ledgers_sweep(t->worker);
-	t->error = ledger_open(t->worker, t);
+	log_files_sweep(t->worker);
+	t->error = log_file_open(t->worker, t);
 	if (t->error == 0)
 		t->generation = generation_new(&t->worker->proxy, &options);
 	if (t->error == 0 && !t->generation)
@@ -223,68 +225,68 @@ static void make(struct message *m)
 /* Between two ticks' decisions: what begins from here on is of it. */
 static void adopt(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 	struct worker *w = t->worker;
 	struct generation *g = t->generation;
 
 	t->generation = NULL;
-	doors_close(w, t->edition);
-	doors_open(w, t);
-	doors_heed(w, t->edition);
-	ledger_change(w, t);
+	worker_listeners_close(w, t->config_version);
+	worker_listeners_open(w, t);
+	worker_listeners_update(w, t->config_version);
+	log_file_change(w, t);
 	proxy_adopt(&w->proxy, g);
 	answer(t, report_settled);
 }
 
 static void drop(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, message);
+	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
 	if (t->generation)
 		generation_drop(&t->generation);
 	if (t->access)
-		ledger_close(t->access);
+		log_file_close(t->access);
 	t->access = NULL;
 	answer(t, report_settled);
 }
 
-static void order(struct turn *t, void (*deliver)(struct message *m))
+static void command(struct worker_config *t, void (*deliver)(struct message *m))
 {
 	t->message.deliver = deliver;
 	mailbox_post(&t->worker->tick.mailbox, &t->message);
 }
 
-void worker_make(struct turn *t)
+void worker_make(struct worker_config *t)
 {
-	order(t, make);
+	command(t, make);
 }
 
-void worker_adopt(struct turn *t)
+void worker_adopt(struct worker_config *t)
 {
-	order(t, adopt);
+	command(t, adopt);
 }
 
-void worker_drop(struct turn *t)
+void worker_drop(struct worker_config *t)
 {
-	order(t, drop);
+	command(t, drop);
 }
 
 static void report_passed(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, over);
+	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
 	t->worker->shared->passed(t);
 }
 
 static void pass(struct message *m)
 {
-	struct turn *t = CONTAINER(m, struct turn, over);
+	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
 	t->over.deliver = report_passed;
 	mailbox_post(t->worker->shared->control, &t->over);
 }
 
-void worker_pass(struct turn *t)
+void worker_pass(struct worker_config *t)
 {
 	t->over.deliver = pass;
 	mailbox_post(&t->worker->tick.mailbox, &t->over);
@@ -296,8 +298,9 @@ static void drain_expired(struct timer *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, drain);
 
-	LIST_EACH(&w->doors, node)
-		listener_abandon(&LIST_ITEM(node, struct door, node)->listener);
+	LIST_EACH (&w->listeners, node)
+		listener_abandon(
+			&LIST_ITEM(node, struct worker_listener, node)->listener);
 	proxy_close(&w->proxy);
 }
 
@@ -308,8 +311,8 @@ static void drain(struct message *m)
 	const struct config_limits *l = &w->proxy.generation->config->limits;
 
 	w->draining = true;
-	LIST_EACH(&w->doors, node)
-		listener_stop(&LIST_ITEM(node, struct door, node)->listener);
+	LIST_EACH (&w->listeners, node)
+		listener_stop(&LIST_ITEM(node, struct worker_listener, node)->listener);
 	if (w->retiring)
 		proxy_retire(&w->proxy);
 	else
@@ -326,9 +329,9 @@ void worker_drain(struct worker *w, bool retire)
 }
 
 /* On the worker's thread. */
-static void hurry(struct message *m)
+static void shorten_drain(struct message *m)
 {
-	struct worker *w = CONTAINER(m, struct worker, hurry_wanted);
+	struct worker *w = CONTAINER(m, struct worker, shorten_wanted);
 	uint64_t end_ms = w->tick.now_ms + 1 +
 			  w->proxy.generation->config->limits.drain_timeout_ms;
 
@@ -337,10 +340,10 @@ static void hurry(struct message *m)
 		timer_set(&w->tick.wheel, &w->drain, end_ms);
 }
 
-void worker_hurry(struct worker *w)
+void worker_shorten_drain(struct worker *w)
 {
-	w->hurry_wanted.deliver = hurry;
-	mailbox_post(&w->tick.mailbox, &w->hurry_wanted);
+	w->shorten_wanted.deliver = shorten_drain;
+	mailbox_post(&w->tick.mailbox, &w->shorten_wanted);
 }
 
 /* On the worker that may have idle connections. */
@@ -414,8 +417,8 @@ static bool is_over(struct worker *w)
 {
 	if (!w->draining)
 		return false;
-	doors_sweep(w);
-	return list_empty(&w->doors) && proxy_idle(&w->proxy) && ledgers_sweep(w);
+	worker_listeners_sweep(w);
+	return list_empty(&w->listeners) && proxy_idle(&w->proxy) && log_files_sweep(w);
 }
 
 static void report_started(struct message *m)
@@ -435,7 +438,7 @@ static void report_ended(struct message *m)
 static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
-	int error = ledger_open(w, w->first);
+	int error = log_file_open(w, w->first);
 
 	if (error < 0)
 		return error;
@@ -464,8 +467,8 @@ static int open_worker(struct worker *w)
 	timer_init(&w->drain, drain_expired);
 	error = open_proxy(w);
 	if (error == 0) {
-		doors_open(w, w->first);
-		doors_heed(w, w->first->edition);
+		worker_listeners_open(w, w->first);
+		worker_listeners_update(w, w->first->config_version);
 	}
 	return error;
 }
@@ -495,7 +498,7 @@ static void *worker_run(void *arg)
 	timer_stop(&w->tick.wheel, &w->drain);
 	proxy_done(&w->proxy);
 	if (w->access)
-		ledger_close(w->access);
+		log_file_close(w->access);
 	tick_done(&w->tick);
 	reserve_done();
 	return NULL;
@@ -503,7 +506,7 @@ static void *worker_run(void *arg)
 
 int worker_start(struct worker *w)
 {
-	list_init(&w->doors);
+	list_init(&w->listeners);
 	list_init(&w->accesses);
 	sem_init(&w->opened, 0, 0);
 	sem_init(&w->chosen, 0, 0);

@@ -61,14 +61,14 @@ static void *run(void *arg)
 
 static void deliver_answer(struct message *m)
 {
-	struct resolver_ask *a = CONTAINER(m, struct resolver_ask, message);
+	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
 
 	a->answered(a);
 }
 
 static void lookup_done(struct dns_lookup *l)
 {
-	struct resolver_ask *a = CONTAINER(l, struct resolver_ask, lookup);
+	struct resolver_query *a = CONTAINER(l, struct resolver_query, lookup);
 	struct dns_thread *t = a->asked;
 
 	a->message.deliver = deliver_answer;
@@ -79,11 +79,11 @@ static void lookup_done(struct dns_lookup *l)
 
 static void deliver_ask(struct message *m)
 {
-	struct resolver_ask *a = CONTAINER(m, struct resolver_ask, message);
+	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
 	struct dns_thread *t = a->asked;
 
 	a->lookup.done = lookup_done;
-	dns_ask(t->dns, &a->lookup);
+	dns_query(t->dns, &a->lookup);
 }
 
 static void deliver_change(struct message *m)
@@ -102,7 +102,7 @@ static void deliver_stop(struct message *m)
 
 /* ------------------------------------------------------------------------------- */
 
-void dns_thread_ask(struct dns_thread *t, struct resolver_ask *a)
+void dns_thread_query(struct dns_thread *t, struct resolver_query *a)
 {
 	a->asked = t;
 	a->message.deliver = deliver_ask;

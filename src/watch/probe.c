@@ -105,7 +105,7 @@ static void read_version(struct probe *p)
 	struct slice s, begin = SLICE("VERSION ");
 	const char *end;
 
-	if (!conn_gather(&p->conn, LINE_BYTES_MAX)) {
+	if (!conn_linearize(&p->conn, LINE_BYTES_MAX)) {
 		lack_memory(p);
 		return;
 	}
@@ -138,12 +138,14 @@ static void dead(struct conn *c)
 	be_idle(CONTAINER(c, struct probe, conn));
 }
 
-static void bury_unborn(struct corpse *corpse)
+static void reap_unconnected(struct reap *reap)
 {
-	be_idle(CONTAINER(corpse, struct probe, corpse));
+	be_idle(CONTAINER(reap, struct probe, reap));
 }
 
-static const struct conn_events events = { .changed = changed, .dead = dead, .urgent = true };
+static const struct conn_events events = { .changed = changed,
+					   .dead = dead,
+					   .may_use_reserve = true };
 
 static void ask(struct probe *p)
 {
@@ -180,7 +182,7 @@ static void connect_ended(struct probe *p)
 		leave_out(p);
 	else
 		decide(p, words_of(p->connect_result));
-	tick_bury(p->tick, &p->corpse);
+	tick_reap(p->tick, &p->reap);
 }
 
 static void step(struct task *task)
@@ -219,8 +221,8 @@ void probe_init(struct probe *p)
 	p->state = PROBE_IDLE;
 	timer_init(&p->timer, timer_expired);
 	task_init(&p->task, step);
-	list_init(&p->corpse.node);
-	p->corpse.bury = bury_unborn;
+	list_init(&p->reap.node);
+	p->reap.free = reap_unconnected;
 }
 
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len)

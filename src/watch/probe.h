@@ -37,7 +37,7 @@ struct probe {
 	struct writer writer;
 	struct timer timer;     /* its whole time */
 	struct task task;
-	struct corpse corpse;   /* of a connect that came to nothing */
+	struct reap reap; /* of a connect that came to nothing */
 };
 
 /* The fields above `state` are filled in. */

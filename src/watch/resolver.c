@@ -13,7 +13,7 @@ struct name {
 	struct list node;
 	unsigned upstream, server;
 	struct timer next;
-	struct resolver_ask ask;
+	struct resolver_query ask;
 	bool asking;
 	bool failing;
 	bool again;        /* to be told although nothing has changed */
@@ -21,7 +21,7 @@ struct name {
 	bool more;         /* it has more than are used, which was told */
 	unsigned n;
 	struct config_address *addresses; /* the last that was told */
-	uint64_t lookups, failures, changes, answered_ms;
+	uint64_t lookups, failures, changes, responded_ms;
 };
 
 struct resolver {
@@ -183,7 +183,7 @@ static void succeeded(struct name *name, const struct dns_lookup *l)
 
 	name->more = l->more;
 	name->failing = name->again = false;
-	name->answered_ms = name->resolver->options.tick->now_ms;
+	name->responded_ms = name->resolver->options.tick->now_ms;
 	if (l->unsure_v4 || l->unsure_v6)
 		ask_soon(name);
 	else
@@ -201,7 +201,7 @@ static void name_free(struct name *name)
 	free(name);
 }
 
-static void answered(struct resolver_ask *a)
+static void answered(struct resolver_query *a)
 {
 	struct name *name = CONTAINER(a, struct name, ask);
 
@@ -364,13 +364,13 @@ void resolver_each(const struct resolver *r,
 		const struct name *name = LIST_ITEM(node, struct name, node);
 
 		row(owner, &(struct resolver_row){
-			.upstream = name->upstream,
-			.server = name->server,
-			.addresses = name->n,
-			.lookups = name->lookups,
-			.failures = name->failures,
-			.changes = name->changes,
-			.answered_ms = name->answered_ms,
-		});
+				   .upstream = name->upstream,
+				   .server = name->server,
+				   .addresses = name->n,
+				   .lookups = name->lookups,
+				   .failures = name->failures,
+				   .changes = name->changes,
+				   .responded_ms = name->responded_ms,
+			   });
 	}
 }

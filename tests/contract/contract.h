@@ -107,7 +107,7 @@ struct probe {
 	void *owner;
 	bool busy; /* between start and last done */
 	bool poisoned, is_recv;
-	bool urgent; /* its receives are */
+	bool may_use_reserve; /* its receives are */
 	bool kept_buf; /* poisoned without op.recv.buf, which the engine reads */
 	unsigned starts, calls, lasts;
 	int res; /* of the last done */

@@ -9,9 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../../src/io/ring.h"
 #include "io/sim.h"
 #include "io/sock.h"
-#include "../../src/io/ring.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAVE_ASAN 1
@@ -335,7 +335,7 @@ void probe_connect(struct probe *p, const struct sockaddr_storage *addr, socklen
 void probe_recv(struct probe *p, int fd, uint32_t window)
 {
 	probe_start(p, true);
-	p->op->recv.urgent = p->urgent;
+	p->op->recv.may_use_reserve = p->may_use_reserve;
 	io_recv(p->rig->loop, &p->op->recv, fd, window);
 	p->rig->in_verb = false;
 }

@@ -191,7 +191,7 @@ static struct reader *urgent_new(struct rig *r, uint64_t stream, const struct pa
 {
 	struct reader *rd = reader_new(r, stream);
 
-	rd->p->urgent = true;
+	rd->p->may_use_reserve = true;
 	reader_start(rd, pair->b, 100000);
 	return rd;
 }
@@ -209,7 +209,7 @@ static void let_one_go(struct starved *s)
 	}
 }
 
-/* All but the reserve are held by others: the urgent go on, and come first when one returns. */
+/* All but the reserve are held by others: the may_use_reserve go on, and come first when one returns. */
 static void reserve(struct rig *r)
 {
 	struct starved s;

@@ -11,7 +11,7 @@
 
 static void told(struct task *t)
 {
-	CONTAINER(t, struct asker, task)->told++;
+	CONTAINER(t, struct waiter, task)->told++;
 }
 
 struct config_address house_address(unsigned host)
@@ -70,11 +70,16 @@ static void make_room(struct task *t)
 void house_start(struct house *h)
 {
 	task_init(&h->task, make_room);
-	h->upstream = upstream_new(&(struct upstream_options){
-		.tick = &h->rig.tick, .config = &h->config, .stats = &h->stats,
-		.short_of_descriptors = short_of_descriptors, .owner = h,
-		.descriptors = &h->descriptors, .line = &h->line,
-		.roster = h->roster, .window = 65536 });
+	h->upstream = upstream_new(
+		&(struct upstream_options){ .tick = &h->rig.tick,
+					    .config = &h->config,
+					    .stats = &h->stats,
+					    .short_of_descriptors = short_of_descriptors,
+					    .owner = h,
+					    .descriptors = &h->descriptors,
+					    .line = &h->line,
+					    .registry = h->registry,
+					    .window = 65536 });
 	assert_non_null(h->upstream);
 }
 
@@ -105,34 +110,34 @@ void house_each_seed(unsigned servers, void (*test)(struct house *h))
 	}
 }
 
-void asker_init(struct asker *a)
+void waiter_init(struct waiter *a)
 {
 	memset(a, 0, sizeof(*a));
 	task_init(&a->task, told);
 }
 
-void asker_asks(struct house *h, struct asker *a)
+void waiter_leases(struct house *h, struct waiter *a)
 {
-	asker_init(a);
+	waiter_init(a);
 	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
 }
 
-bool asker_settled(const struct asker *a)
+bool waiter_settled(const struct waiter *a)
 {
 	return a->lease.state == LEASE_READY || a->lease.state == LEASE_FAILED;
 }
 
-void asker_waits(struct house *h, struct asker *a)
+void waiter_waits(struct house *h, struct waiter *a)
 {
-	SIMRIG_UNTIL(&h->rig, asker_settled(a), 10000);
+	SIMRIG_UNTIL(&h->rig, waiter_settled(a), 10000);
 	assert_int_equal(a->lease.state, LEASE_READY);
 	simrig_run(&h->rig, 1);
 	assert_true(a->told > 0);
 }
 
-void asker_fails(struct house *h, struct asker *a, enum lease_failure failure)
+void waiter_fails(struct house *h, struct waiter *a, enum lease_failure failure)
 {
-	SIMRIG_UNTIL(&h->rig, asker_settled(a), 10000);
+	SIMRIG_UNTIL(&h->rig, waiter_settled(a), 10000);
 	assert_int_equal(a->lease.state, LEASE_FAILED);
 	assert_int_equal(a->lease.failure, failure);
 	simrig_run(&h->rig, 1);

@@ -17,14 +17,14 @@ struct house {
 	struct upstream_stats stats;
 	struct quota descriptors, line;
 	struct upstream *upstream;
-	struct roster *roster; /* NULL: its own */
+	struct registry *registry; /* NULL: its own */
 	struct host hosts[HOUSE_HOSTS];
 	struct task task;
 	uint32_t wanted;
 };
 
 /* Who wants an origin. */
-struct asker {
+struct waiter {
 	struct task task;
 	struct lease lease;
 	unsigned told;
@@ -43,10 +43,10 @@ void house_close(struct house *h);
 
 struct config_address house_address(unsigned host);
 
-void asker_init(struct asker *a);
-void asker_asks(struct house *h, struct asker *a);
-bool asker_settled(const struct asker *a);
-void asker_waits(struct house *h, struct asker *a); /* until it is ready */
-void asker_fails(struct house *h, struct asker *a, enum lease_failure failure);
+void waiter_init(struct waiter *a);
+void waiter_leases(struct house *h, struct waiter *a);
+bool waiter_settled(const struct waiter *a);
+void waiter_waits(struct house *h, struct waiter *a); /* until it is ready */
+void waiter_fails(struct house *h, struct waiter *a, enum lease_failure failure);
 
 #endif

@@ -129,7 +129,7 @@ static bool serve_one(struct fake_conn *fc)
 	if (fc->rest.len > 0 || fc->line_n > 0 || (f->silent && fc->answers == 0) ||
 	    (f->silent_after && f->requests >= f->silent_after))
 		return false;
-	if (conn_room(&fc->conn) == 0 || !conn_gather(&fc->conn, 1024))
+	if (conn_room(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
 		return false;
 	s = conn_peek(&fc->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;
@@ -350,7 +350,7 @@ static void new_memcache(struct rig *r)
 				      .stats = &r->stats,
 				      .descriptors = &r->descriptors,
 				      .line = &r->line,
-				      .roster = r->roster,
+				      .registry = r->registry,
 				      .answered = answered };
 
 	r->memcache = memcache_new(&o);
@@ -369,8 +369,8 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
 	assert_int_equal(r->line.used, 0);
-	ROSTER_EACH(r->roster, row) {
-		assert_int_equal(roster_cell(r->roster, row, 0)->in_flight, 0);
+	REGISTRY_EACH (r->registry, row) {
+		assert_int_equal(registry_view(r->registry, row, 0)->in_flight, 0);
 		assert_int_equal(row->users, 0);
 	}
 }
@@ -398,8 +398,8 @@ void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
 	};
 	quota_init(&r->descriptors, 1000);
 	quota_init(&r->line, 1024);
-	r->roster = roster_new("test", 1, NULL, NULL);
-	assert_non_null(r->roster);
+	r->registry = registry_new("test", 1, NULL, NULL);
+	assert_non_null(r->registry);
 	for (unsigned i = 0; i < servers; i++) {
 		set_server(r, i);
 		r->fakes[i].rig = r;
@@ -433,7 +433,7 @@ void rig_close(struct rig *r)
 	}
 	assert_int_equal(sim_sockets(r->tick.loop), 0);
 	slab_done(&r->fake_conns);
-	roster_free(r->roster);
+	registry_free(r->registry);
 	tick_done(&r->tick);
 }
 

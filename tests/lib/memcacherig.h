@@ -37,7 +37,7 @@ struct rig {
 	struct upstream_stats stats;
 	struct quota descriptors, line;
 	struct memcache *memcache;
-	struct roster *roster;
+	struct registry *registry;
 	struct fake fakes[RIG_SERVERS];
 	struct slab fake_conns;
 	struct timer pause; /* of rig_run(): the loop must not sleep beyond it */

@@ -114,10 +114,10 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 		a->deaf = true;
 		io_cancel(a->rig->tick.loop, &a->recv.op);
 	} else if (is(path, "/reset-head") || (is(path, "/swallow-reset") && a->step > 0)) {
-		r->swallowed++;
+		r->stale_close++;
 		actor_reset(a);
 	} else if (is(path, "/closed") || (is(path, "/swallow/") && a->step > 0)) {
-		r->swallowed++;
+		r->stale_close++;
 		actor_close(a);
 	} else if (is(path, "/never")) {
 		a->heard = NULL;
@@ -230,7 +230,7 @@ static void play(struct actor *a, const char *path, const char *body, const char
 	} else if (is(path, "/head")) {
 		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
 	} else if (is(path, "/swallow-whole") && a->step > 1) {
-		((struct proxyrig *)a->owner)->swallowed++;
+		((struct proxyrig *)a->owner)->stale_close++;
 		actor_close(a);
 	} else if (is(path, "/keep-alive/")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
@@ -430,22 +430,27 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
 		quota_init(&r->lines[i], r->config->upstreams[i].queue);
-		r->rosters[i] = roster_new("", 1, NULL, NULL);
-		assert_non_null(r->rosters[i]);
-		r->shares[i] = (struct share){ &r->upstream_stats[i], &r->lines[i],
-					       r->rosters[i] };
+		r->registries[i] = registry_new("", 1, NULL, NULL);
+		assert_non_null(r->registries[i]);
+		r->upstream_views[i] = (struct upstream_view){ &r->upstream_stats[i],
+							       &r->lines[i],
+							       r->registries[i] };
 	}
 	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
 				     LOG_FD), 0);
-	assert_int_equal(proxy_init(&r->proxy, &(struct proxy_options){
-		.tick = &r->sim.tick,
-		.generation = { .config = r->config, .shares = r->shares },
-		.stats = &r->stats,
-		.clients = &r->clients,
-		.descriptors = &r->descriptors,
-		.access = &r->access,
-		.pool = NULL,
-	}), 0);
+	assert_int_equal(
+		proxy_init(&r->proxy,
+			   &(struct proxy_options){
+				   .tick = &r->sim.tick,
+				   .generation = { .config = r->config,
+						   .upstream_views = r->upstream_views },
+				   .stats = &r->stats,
+				   .clients = &r->clients,
+				   .descriptors = &r->descriptors,
+				   .access = &r->access,
+				   .pool = NULL,
+			   }),
+		0);
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),
 		       &r->clients, &r->stats, &listener_events, r);
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
@@ -460,11 +465,11 @@ static bool all_gone(struct proxyrig *r)
 
 uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
 {
-	const struct roster *roster = r->rosters[upstream];
+	const struct registry *registry = r->registries[upstream];
 	uint64_t n = 0;
 
-	ROSTER_EACH(roster, row)
-		n += roster_cell(roster, row, 0)->failures;
+	REGISTRY_EACH (registry, row)
+		n += registry_view(registry, row, 0)->failures;
 	return n;
 }
 
@@ -500,7 +505,7 @@ void proxyrig_close(struct proxyrig *r)
 	simrig_assert_buffers(&r->sim);
 	simrig_close(&r->sim);
 	for (unsigned i = 0; i < r->config->upstream_n; i++)
-		roster_free(r->rosters[i]);
+		registry_free(r->registries[i]);
 	config_free(r->config);
 }
 

@@ -22,15 +22,15 @@ struct proxyrig {
 	struct config *config;
 	struct worker_stats stats;
 	struct upstream_stats upstream_stats[PROXYRIG_UPSTREAMS];
-	struct roster *rosters[PROXYRIG_UPSTREAMS];
-	struct share shares[PROXYRIG_UPSTREAMS];
+	struct registry *registries[PROXYRIG_UPSTREAMS];
+	struct upstream_view upstream_views[PROXYRIG_UPSTREAMS];
 	struct quota clients, descriptors, lines[PROXYRIG_UPSTREAMS];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
 	struct host origins[PROXYRIG_ORIGINS], memcached;
 	unsigned asked;      /* requests that any origin has read the head of */
-	unsigned swallowed;  /* and then ended its connection without an answer */
+	unsigned stale_close; /* and then ended its connection without an answer */
 	unsigned ill;        /* so many of the next requests of /again/ are answered as … */
 	const char *ill_path; /* … this one is */
 	bool paths_strict;

@@ -380,7 +380,8 @@ static unsigned share_of(const struct town *t, const char *upstream)
 	return upstream[0] == 'c' ? t->upstream_n : t->upstream_n + 1;
 }
 
-static struct generation_options draw_generation(struct town *t, struct share *shares)
+static struct generation_options draw_generation(struct town *t,
+						 struct upstream_view *upstream_views)
 {
 	struct paper *paper = calloc(1, sizeof(*paper));
 	struct config *config;
@@ -394,17 +395,21 @@ static struct generation_options draw_generation(struct town *t, struct share *s
 
 		if (config->upstreams[i].queue > t->lines[k].limit)
 			t->lines[k].limit = config->upstreams[i].queue;
-		shares[i] = (struct share){ &t->upstream_stats[k], &t->lines[k], t->rosters[k] };
+		upstream_views[i] = (struct upstream_view){ &t->upstream_stats[k],
+							    &t->lines[k],
+							    t->registries[k] };
 	}
-	return (struct generation_options){ .config = config, .shares = shares,
-					    .over = paper_burn, .owner = paper };
+	return (struct generation_options){ .config = config,
+					    .upstream_views = upstream_views,
+					    .over = paper_burn,
+					    .owner = paper };
 }
 
 static void reload_rang(struct timer *timer)
 {
 	struct town *t = CONTAINER(timer, struct town, reload);
-	struct share shares[TOWN_UPSTREAMS + 2];
-	struct generation_options options = draw_generation(t, shares);
+	struct upstream_view upstream_views[TOWN_UPSTREAMS + 2];
+	struct generation_options options = draw_generation(t, upstream_views);
 	struct generation *g = generation_new(&t->proxy, &options);
 
 	ASSERT(g);
@@ -440,7 +445,7 @@ static const struct listener_events listener_events = { .accepted = accepted };
 
 static void open_proxy(struct town *t)
 {
-	struct share shares[TOWN_UPSTREAMS + 2];
+	struct upstream_view upstream_views[TOWN_UPSTREAMS + 2];
 	bool scarce = t->weather.scarce;
 
 	quota_init(&t->clients, town_chance(t, 2) ? 1 + (uint32_t)town_draw(t, 10) : 1000);
@@ -451,18 +456,19 @@ static void open_proxy(struct town *t)
 
 		quota_init(&t->lines[i], 0);
 		snprintf(name, sizeof(name), "u%u", i);
-		t->rosters[i] = roster_new(name, 1, NULL, NULL);
-		ASSERT(t->rosters[i]);
+		t->registries[i] = registry_new(name, 1, NULL, NULL);
+		ASSERT(t->registries[i]);
 	}
 	ASSERT(access_init(&t->access, &t->sim.tick, &t->stats, CONFIG_LOG_JSON, LOG_FD) == 0);
-	ASSERT(proxy_init(&t->proxy, &(struct proxy_options){
-		.tick = &t->sim.tick,
-		.generation = draw_generation(t, shares),
-		.stats = &t->stats,
-		.clients = &t->clients,
-		.descriptors = &t->descriptors,
-		.access = &t->access,
-	}) == 0);
+	ASSERT(proxy_init(&t->proxy,
+			  &(struct proxy_options){
+				  .tick = &t->sim.tick,
+				  .generation = draw_generation(t, upstream_views),
+				  .stats = &t->stats,
+				  .clients = &t->clients,
+				  .descriptors = &t->descriptors,
+				  .access = &t->access,
+			  }) == 0);
 	listener_start(&t->listener, &t->sim.tick, simrig_listen(&t->sim, PROXY_PORT),
 		       &t->clients, &t->stats, &listener_events, t);
 }
@@ -508,12 +514,12 @@ static void flap_rang(struct timer *timer)
 }
 
 /* Where the newest configuration has it. */
-static unsigned index_of(const struct town *t, unsigned share)
+static unsigned index_of(const struct town *t, unsigned upstream_view)
 {
 	const struct config *config = t->proxy.generation->config;
 	unsigned i = 0;
 
-	while (share_of(t, config->upstreams[i].name) != share)
+	while (share_of(t, config->upstreams[i].name) != upstream_view)
 		i++;
 	return i;
 }
@@ -660,11 +666,11 @@ static void open_town(struct town *t)
 
 static void check_places(struct town *t, unsigned u)
 {
-	const struct roster *r = t->rosters[u];
+	const struct registry *r = t->registries[u];
 
-	ROSTER_EACH(r, row)
+	REGISTRY_EACH (r, row)
 		if (t->requests_max[u] > 0 &&
-		    roster_cell(r, row, 0)->in_flight > t->requests_max[u])
+		    registry_view(r, row, 0)->in_flight > t->requests_max[u])
 			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
 }
 
@@ -800,9 +806,10 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
-		ROSTER_EACH(t->rosters[i], row) {
+		REGISTRY_EACH (t->registries[i], row) {
 			assert_int_equal(row->used, 0);
-			assert_int_equal(roster_cell(t->rosters[i], row, 0)->in_flight, 0);
+			assert_int_equal(
+				registry_view(t->registries[i], row, 0)->in_flight, 0);
 		}
 	}
 	assert_int_equal(t->stats.connections, 0);
@@ -832,8 +839,8 @@ static void close_town(struct town *t)
 	check_stats(t);
 	check_budgets(t);
 	proxy_done(&t->proxy);
-	for (unsigned i = 0; i < COUNT(t->rosters); i++)
-		roster_free(t->rosters[i]);
+	for (unsigned i = 0; i < COUNT(t->registries); i++)
+		registry_free(t->registries[i]);
 	access_done(&t->access);
 	simrig_assert_buffers(&t->sim);
 	if (tick->wheel.armed != timer_armed(&tick->trim))

@@ -212,7 +212,7 @@ struct town {
 	/* By number of the upstream; then the cache, and what only some configurations have. */
 	struct upstream_stats upstream_stats[TOWN_UPSTREAMS + 2];
 	struct quota clients, descriptors, lines[TOWN_UPSTREAMS + 2];
-	struct roster *rosters[TOWN_UPSTREAMS + 2];
+	struct registry *registries[TOWN_UPSTREAMS + 2];
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;

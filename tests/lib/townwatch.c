@@ -16,27 +16,27 @@ struct town_watch {
 	struct config_address addresses[TOWN_UPSTREAMS][TOWN_SERVERS];
 	struct resolver *resolver;
 	struct prober *prober;
-	struct list errands;
+	struct list loaders;
 	unsigned moved_n, down_n;
 };
 
 /* A lookup on its way. */
-struct errand {
+struct loader {
 	struct list node;
 	struct town_watch *watch;
-	struct resolver_ask *ask;
+	struct resolver_query *ask;
 	struct timer timer;
 };
 
 /* ---- the nameservers --------------------------------------------------------- */
 
-static unsigned name_of(const struct resolver_ask *a)
+static unsigned name_of(const struct resolver_query *a)
 {
 	return (unsigned)atoi(a->lookup.name); /* the number of its server's port */
 }
 
 /* One of its two places, or both; or nothing, or half of it. */
-static void draw_answer(struct town *t, struct resolver_ask *a)
+static void draw_answer(struct town *t, struct resolver_query *a)
 {
 	struct dns_lookup *l = &a->lookup;
 	unsigned which = 1 + (unsigned)town_draw(t, 3);
@@ -56,35 +56,35 @@ static void draw_answer(struct town *t, struct resolver_ask *a)
 				{ 127, 0, 0, 1 }, 1 + (uint16_t)town_draw(t, 3) });
 }
 
-static void errand_over(struct errand *e)
+static void loader_over(struct loader *e)
 {
-	struct resolver_ask *a = e->ask;
+	struct resolver_query *a = e->ask;
 
 	list_remove(&e->node);
 	free(e);
 	a->answered(a);
 }
 
-static void errand_rang(struct timer *timer)
+static void loader_fired(struct timer *timer)
 {
-	struct errand *e = CONTAINER(timer, struct errand, timer);
+	struct loader *e = CONTAINER(timer, struct loader, timer);
 
 	draw_answer(e->watch->town, e->ask);
-	errand_over(e);
+	loader_over(e);
 }
 
-static void ask(void *owner, struct resolver_ask *a)
+static void ask(void *owner, struct resolver_query *a)
 {
 	struct town_watch *w = owner;
 	struct tick *tick = &w->town->sim.tick;
-	struct errand *e = calloc(1, sizeof(*e));
+	struct loader *e = calloc(1, sizeof(*e));
 
 	ASSERT(e);
 	e->watch = w;
 	e->ask = a;
 	list_init(&e->node);
-	list_append(&w->errands, &e->node);
-	timer_init(&e->timer, errand_rang);
+	list_append(&w->loaders, &e->node);
+	timer_init(&e->timer, loader_fired);
 	timer_set(&tick->wheel, &e->timer, tick->now_ms + town_draw(w->town, 300));
 }
 
@@ -164,7 +164,7 @@ struct town_watch *town_watch_open(struct town *t)
 
 	ASSERT(w);
 	w->town = t;
-	list_init(&w->errands);
+	list_init(&w->loaders);
 	w->config = (struct config){ .upstream_n = t->upstream_n, .upstreams = w->upstreams,
 				     .resolver = { .ttl_min_ms = 20, .ttl_max_ms = 500 } };
 	for (unsigned u = 0; u < t->upstream_n; u++) {
@@ -188,12 +188,11 @@ void town_watch_stop(struct town_watch *w)
 {
 	prober_stop(w->prober);
 	resolver_stop(w->resolver);
-	LIST_EACH(&w->errands, node)
-	{
-		struct errand *e = LIST_ITEM(node, struct errand, node);
+	LIST_EACH (&w->loaders, node) {
+		struct loader *e = LIST_ITEM(node, struct loader, node);
 
 		timer_stop(&w->town->sim.tick.wheel, &e->timer);
-		errand_over(e);
+		loader_over(e);
 	}
 }
 

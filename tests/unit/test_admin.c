@@ -21,8 +21,8 @@ static struct simrig rig;
 static struct admin admin;
 static struct workers shared;
 static struct worker workers[WORKERS];
-static struct editions editions;
-static struct edition *edition;
+static struct config_versions config_versions;
+static struct config_version *config_version;
 static struct run_options options;
 static const char config_text[] =
 	"listen: [127.0.0.1:1]\n"
@@ -36,10 +36,10 @@ static void open_edition(void)
 	struct config *config = config_read_text("test", SLICE(config_text), stderr);
 
 	assert_non_null(config);
-	editions_init(&editions, WORKERS, NULL);
-	edition = edition_new(&editions, config);
-	assert_non_null(edition);
-	edition_current(&editions, edition);
+	config_versions_init(&config_versions, WORKERS, NULL);
+	config_version = config_version_new(&config_versions, config);
+	assert_non_null(config_version);
+	config_versions_set_current(&config_versions, config_version);
 }
 
 static int open_admin(void **state)
@@ -50,7 +50,7 @@ static int open_admin(void **state)
 	memset(workers, 0, sizeof(workers));
 	open_edition();
 	shared.options = &options;
-	shared.editions = &editions;
+	shared.config_versions = &config_versions;
 	for (unsigned i = 0; i < WORKERS; i++) {
 		uint64_t *words = (uint64_t *)(void *)&workers[i].stats;
 
@@ -76,7 +76,7 @@ static int close_admin(void **state)
 	simrig_leave(&rig);
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
-	editions_done(&editions);
+	config_versions_done(&config_versions);
 	return 0;
 }
 
@@ -217,7 +217,7 @@ static size_t scrape_in(size_t portion)
 	size_t n = 0, got;
 	bool more = true;
 
-	scrape_open(&s, edition, workers, WORKERS, by_worker);
+	scrape_open(&s, config_version, workers, WORKERS, by_worker);
 	while (more) {
 		char *room = malloc(portion);
 
@@ -242,12 +242,15 @@ static size_t scrape_by(bool worker)
 static void count_something(void)
 {
 	for (unsigned w = 1; w < 3; w++) {
-		histogram_add(&edition->accounts[0]->stats[w].latency, 100);
-		histogram_add(&edition->accounts[0]->stats[w].latency, 251);
-		histogram_add(&edition->accounts[0]->stats[w].latency, 3600ull * 1000000);
+		histogram_add(&config_version->upstreams_shared[0]->stats[w].latency,
+			      100);
+		histogram_add(&config_version->upstreams_shared[0]->stats[w].latency,
+			      251);
+		histogram_add(&config_version->upstreams_shared[0]->stats[w].latency,
+			      3600ull * 1000000);
 	}
-	stat_add(&edition->accounts[1]->stats[2].hits, 42);
-	stat_add(&edition->accounts[1]->stats[0].hits, 1);
+	stat_add(&config_version->upstreams_shared[1]->stats[2].hits, 42);
+	stat_add(&config_version->upstreams_shared[1]->stats[0].hits, 1);
 }
 
 /* The histogram's buckets are cumulative, and the last has all. */
@@ -308,17 +311,17 @@ static void test_sums(void **state)
 /* Servers that a worker asks, and what it thinks of them. */
 static void test_servers(void **state)
 {
-	struct roster *r = edition->accounts[0]->roster;
-	struct roster_row *a = roster_enter(r, 0, "a\"\\b", "127.0.0.1:1");
+	struct registry *r = config_version->upstreams_shared[0]->registry;
+	struct registry_entry *a = registry_enter(r, 0, "a\"\\b", "127.0.0.1:1");
 
 	(void)state;
-	roster_enter(r, 1, "a\"\\b", "127.0.0.1:1");
-	roster_leave(roster_enter(r, 1, "gone", "127.0.0.1:2"));
-	roster_hide(r, r->first->next, 1, 0, 0);
-	stat_add(&roster_cell(r, a, 0)->requests, 42);
-	stat_add(&roster_cell(r, a, 1)->requests, 7);
-	stat_add(&roster_cell(r, a, 1)->in_flight, 3);
-	roster_tell(r, roster_cell(r, a, 1), STANDING_EJECTED);
+	registry_enter(r, 1, "a\"\\b", "127.0.0.1:1");
+	registry_leave(registry_enter(r, 1, "gone", "127.0.0.1:2"));
+	registry_withdraw(r, r->first->next, 1, 0, 0);
+	stat_add(&registry_view(r, a, 0)->requests, 42);
+	stat_add(&registry_view(r, a, 1)->requests, 7);
+	stat_add(&registry_view(r, a, 1)->in_flight, 3);
+	registry_set_status(r, registry_view(r, a, 1), SERVER_STATUS_EJECTED);
 	scrape_by(true);
 	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
 				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);
@@ -399,12 +402,12 @@ static void test_http(void **state)
 }
 
 /* Many upstreams: a page of megabytes. */
-static struct edition *open_large(void)
+static struct config_version *open_large(void)
 {
 	static char upstreams[UPSTREAMS * 100 + 256];
 	int n = snprintf(upstreams, sizeof(upstreams), "listen: [127.0.0.1:1]\nupstreams:\n");
 	struct config *config;
-	struct edition *large;
+	struct config_version *large;
 
 	for (unsigned i = 0; i < UPSTREAMS; i++)
 		n += snprintf(upstreams + n, sizeof(upstreams) - (size_t)n,
@@ -413,9 +416,9 @@ static struct edition *open_large(void)
 		 "routes: [ { prefix: /, proxy: { upstream: a%060u } } ]\n", 0);
 	config = config_read_text("test", slice_of(upstreams), stderr);
 	assert_non_null(config);
-	large = edition_new(&editions, config);
+	large = config_version_new(&config_versions, config);
 	assert_non_null(large);
-	edition_current(&editions, large);
+	config_versions_set_current(&config_versions, large);
 	return large;
 }
 
@@ -449,7 +452,7 @@ static uint64_t time_of_health(void)
  * what they have not taken; the configuration may change meanwhile. */
 static void test_large(void **state)
 {
-	struct edition *large = open_large();
+	struct config_version *large = open_large();
 	uint64_t quiet = time_of_health();
 	struct actor *deaf, *reader;
 	char *body;
@@ -463,7 +466,7 @@ static void test_large(void **state)
 			   "Connection: close\r\n\r\n");
 	SIMRIG_UNTIL(&rig, large->readers_n == 2, 1000);
 	assert_true(time_of_health() <= quiet + 20);
-	edition_current(&editions, edition);
+	config_versions_set_current(&config_versions, config_version);
 	while (large->readers_n == 2) {
 		tick_once(&rig.tick);
 		/* Two windows, and the portions that go beyond. */

@@ -21,18 +21,18 @@ static void start(struct house *h, enum config_balance balance)
 	house_start(h);
 }
 
-static char take(struct house *h, struct asker *a, uint64_t key)
+static char take(struct house *h, struct waiter *a, uint64_t key)
 {
-	asker_init(a);
+	waiter_init(a);
 	a->lease.key = key;
 	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
-	asker_waits(h, a);
+	waiter_waits(h, a);
 	return lease_server(&a->lease)[0];
 }
 
 static char ask_one(struct house *h, uint64_t key)
 {
-	struct asker a;
+	struct waiter a;
 	char name = take(h, &a, key);
 
 	upstream_return(&a.lease, true);
@@ -71,7 +71,7 @@ static void test_spread(void **state)
 /* Who was busy while many went to the others is not paid back for it. */
 static void busy_for_long(struct house *h)
 {
-	struct asker slow;
+	struct waiter slow;
 	unsigned times[3];
 	char name;
 
@@ -94,7 +94,7 @@ static void test_busy_for_long(void **state)
 /* The less busy of two: nearly as even as asking all, and by weight. */
 static void random_of_two(void **state)
 {
-	struct asker a[120];
+	struct waiter a[120];
 	unsigned times[3] = { 0 };
 	struct house h;
 
@@ -165,7 +165,7 @@ static void by_hash(void **state)
  * a quarter. */
 static void bounded(void **state)
 {
-	struct asker a[60];
+	struct waiter a[60];
 	struct house h;
 
 	(void)state;
@@ -190,7 +190,7 @@ static void bounded(void **state)
 static void backups(struct house *h)
 {
 	struct config_address a = house_address(0), b = house_address(1), c = house_address(2);
-	struct asker holds[2], waits;
+	struct waiter holds[2], waits;
 	unsigned times[3];
 
 	h->servers[2].backup = true;
@@ -200,13 +200,13 @@ static void backups(struct house *h)
 	assert_int_equal(times[2], 0);
 	take(h, &holds[0], 0);
 	take(h, &holds[1], 0);
-	asker_asks(h, &waits);
+	waiter_leases(h, &waits);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_probed(h->upstream, 0, &a, false);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_probed(h->upstream, 1, &b, false);
-	asker_waits(h, &waits);
+	waiter_waits(h, &waits);
 	assert_string_equal(lease_server(&waits.lease), "c");
 	upstream_return(&holds[0].lease, true);
 	upstream_return(&holds[1].lease, true);
@@ -259,13 +259,13 @@ static void test_slow_start(void **state)
 /* No more at once than `requests`, first come first served. */
 static void places(struct house *h)
 {
-	struct asker a[9];
+	struct waiter a[9];
 	unsigned ready = 0;
 
 	h->config.requests = 2;
 	start(h, (enum config_balance)simrig_draw(&h->rig, 4));
 	for (unsigned i = 0; i < 9; i++)
-		asker_asks(h, &a[i]);
+		waiter_leases(h, &a[i]);
 	simrig_run(&h->rig, 200);
 	for (unsigned i = 0; i < 9; i++)
 		ready += a[i].lease.state == LEASE_READY;
@@ -275,7 +275,7 @@ static void places(struct house *h)
 		assert_int_equal(a[i].lease.state, LEASE_READY);
 		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
 		if (i < 3) {
-			asker_waits(h, &a[6 + i]);
+			waiter_waits(h, &a[6 + i]);
 			assert_int_equal(h->stats.waiting, 2 - i);
 		}
 	}
@@ -295,10 +295,14 @@ static void test_places(void **state)
 
 static struct upstream *second_worker(struct house *h, struct upstream_stats *stats)
 {
-	return upstream_new(&(struct upstream_options){
-		.tick = &h->rig.tick, .config = &h->config, .stats = stats,
-		.descriptors = &h->descriptors, .line = &h->line, .roster = h->roster,
-		.worker = 1, .window = 65536 });
+	return upstream_new(&(struct upstream_options){ .tick = &h->rig.tick,
+							.config = &h->config,
+							.stats = stats,
+							.descriptors = &h->descriptors,
+							.line = &h->line,
+							.registry = h->registry,
+							.worker = 1,
+							.window = 65536 });
 }
 
 static void second_worker_ends(struct house *h, struct upstream *other)
@@ -313,43 +317,43 @@ static void places_of_two(struct house *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
-	struct asker a, b, c, d;
+	struct waiter a, b, c, d;
 
 	h->config.requests = 1;
 	h->config.keepalive = 10;
 	house_start(h);
 	other = second_worker(h, &stats);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
-	asker_init(&b);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
+	waiter_init(&b);
 	upstream_lease(other, &b.lease, NULL, false, &b.task);
 	simrig_run(&h->rig, 20);
-	asker_asks(h, &c);
+	waiter_leases(h, &c);
 	simrig_run(&h->rig, 20);
-	asker_init(&d);
+	waiter_init(&d);
 	upstream_lease(other, &d.lease, NULL, false, &d.task);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(b.lease.state, LEASE_WAITING);
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	upstream_return(&a.lease, simrig_draw(&h->rig, 2));
 	assert_int_equal(c.lease.state, LEASE_WAITING);
-	asker_waits(h, &b);
+	waiter_waits(h, &b);
 	upstream_return(&b.lease, simrig_draw(&h->rig, 2));
-	asker_waits(h, &c);
+	waiter_waits(h, &c);
 	assert_int_equal(d.lease.state, LEASE_WAITING);
 	if (simrig_draw(&h->rig, 2)) {
 		upstream_return(&d.lease, false); /* has gone when its place comes */
 		upstream_return(&c.lease, true);
 	} else {
 		upstream_return(&c.lease, true);
-		asker_waits(h, &d);
+		waiter_waits(h, &d);
 		upstream_return(&d.lease, true);
 	}
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	upstream_return(&a.lease, true);
 	second_worker_ends(h, other);
-	assert_int_equal(h->roster->first->used, 0);
+	assert_int_equal(h->registry->first->used, 0);
 }
 
 /* Two workers share what is behind the house. */
@@ -359,10 +363,10 @@ static void with_two(unsigned servers, void (*test)(struct house *h))
 		struct house h;
 
 		house_open(&h, seed, servers);
-		h.roster = roster_new("test", 2, NULL, NULL);
+		h.registry = registry_new("test", 2, NULL, NULL);
 		test(&h);
 		house_close(&h);
-		roster_free(h.roster);
+		registry_free(h.registry);
 	}
 }
 
@@ -377,21 +381,21 @@ static void place_for_nobody(struct house *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
-	struct asker a, b;
+	struct waiter a, b;
 
 	h->config.requests = 1;
 	house_start(h);
 	other = second_worker(h, &stats);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
-	asker_init(&b);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
+	waiter_init(&b);
 	upstream_lease(other, &b.lease, NULL, false, &b.task);
 	simrig_run(&h->rig, 20);
 	upstream_return(&a.lease, true);
 	upstream_return(&b.lease, false);
 	upstream_free(other);
 	simrig_run(&h->rig, 20);
-	assert_int_equal(h->roster->first->used, 0);
+	assert_int_equal(h->registry->first->used, 0);
 }
 
 static void test_place_for_nobody(void **state)
@@ -400,14 +404,14 @@ static void test_place_for_nobody(void **state)
 	with_two(1, place_for_nobody);
 }
 
-static void ask_for(struct house *h, struct upstream *u, struct asker *a, unsigned avoided,
-		    const char *server)
+static void ask_for(struct house *h, struct upstream *u, struct waiter *a,
+		    unsigned avoided, const char *server)
 {
 	const struct tried avoid = { .n = 1, .ids = { avoided } };
 
-	asker_init(a);
+	waiter_init(a);
 	upstream_lease(u, &a->lease, &avoid, false, &a->task);
-	asker_waits(h, a);
+	waiter_waits(h, a);
 	assert_string_equal(lease_server(&a->lease), server);
 }
 
@@ -418,10 +422,10 @@ static void ask_many(struct house *h, unsigned times, unsigned counts[VERY_MANY]
 {
 	memset(counts, 0, VERY_MANY * sizeof(counts[0]));
 	for (unsigned i = 0; i < times; i++) {
-		struct asker a;
+		struct waiter a;
 
-		asker_asks(h, &a);
-		asker_waits(h, &a);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
 		counts[atoi(lease_server(&a.lease) + 1)]++;
 		upstream_return(&a.lease, true);
 	}
@@ -488,19 +492,19 @@ static void test_very_many(void **state)
 static void very_many_down(struct house *h)
 {
 	struct config_address address = house_address(0);
-	struct asker a;
+	struct waiter a;
 
 	start_very_many(h);
 	host_close(&h->hosts[0]);
 	for (unsigned i = 0; i < VERY_MANY; i++)
 		upstream_probed(h->upstream, i, &address, false);
-	asker_asks(h, &a);
-	asker_fails(h, &a, LEASE_REFUSED);
+	waiter_leases(h, &a);
+	waiter_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connect_failures, TRIED_MAX);
 	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
 	upstream_probed(h->upstream, VERY_MANY - 1, &address, true);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	assert_string_equal(lease_server(&a.lease), "s199");
 	upstream_return(&a.lease, true);
 }
@@ -516,7 +520,7 @@ static void first_turns(struct house *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
-	struct asker a, b;
+	struct waiter a, b;
 
 	house_start(h);
 	other = second_worker(h, &stats);
@@ -536,11 +540,11 @@ static void test_first_turns(void **state)
 #define MANY 9 /* more than are passed over for who comes after them */
 
 /* In the line of the other worker: all have tried the first server and wait for the second. */
-static void wait_for_b(struct house *h, struct upstream *other, struct asker *a)
+static void wait_for_b(struct house *h, struct upstream *other, struct waiter *a)
 {
 	host_close(&h->hosts[0]);
 	for (unsigned i = 0; i < MANY; i++) {
-		asker_init(&a[i]);
+		waiter_init(&a[i]);
 		upstream_lease(other, &a[i].lease, NULL, false, &a[i].task);
 		simrig_run(&h->rig, 2 * UPSTREAM_DOWN_MS);
 		assert_int_equal(a[i].lease.state, LEASE_WAITING);
@@ -552,7 +556,7 @@ static void wait_for_b(struct house *h, struct upstream *other, struct asker *a)
  * nobody, they wait for another server's all the same. */
 static void place_for_another(struct house *h)
 {
-	struct asker of_b, of_a, many[MANY], last;
+	struct waiter of_b, of_a, many[MANY], last;
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
 
@@ -564,21 +568,21 @@ static void place_for_another(struct house *h)
 	ask_for(h, h->upstream, &of_b, 0, "b");
 	wait_for_b(h, other, many);
 	ask_for(h, h->upstream, &of_a, 1, "a");
-	asker_init(&last);
+	waiter_init(&last);
 	upstream_lease(other, &last.lease, NULL, false, &last.task);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(last.lease.state, LEASE_WAITING);
 	upstream_return(&of_a.lease, true);
-	asker_waits(h, &last);
+	waiter_waits(h, &last);
 	upstream_return(&last.lease, false); /* which would have the line looked at */
 	simrig_run(&h->rig, 100);
 	ask_for(h, h->upstream, &of_a, 1, "a");
 	upstream_return(&of_a.lease, true);
 	simrig_run(&h->rig, 100);
-	assert_int_equal(h->roster->first->used, 0);
+	assert_int_equal(h->registry->first->used, 0);
 	upstream_return(&of_b.lease, true);
 	for (unsigned i = 0; i < MANY; i++) {
-		asker_waits(h, &many[i]);
+		waiter_waits(h, &many[i]);
 		upstream_return(&many[i].lease, true);
 	}
 	second_worker_ends(h, other);

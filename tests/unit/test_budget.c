@@ -66,7 +66,7 @@ static void test_window(void **state)
 }
 
 /* Whatever comes when: no ten seconds have more than their share, and none is refused that has
- * room. Told by a ledger that remembers all. */
+ * room. Told by a log_file that remembers all. */
 static void test_ledger(void **state)
 {
 	static uint32_t asked[400], spent[400];

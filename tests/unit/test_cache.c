@@ -262,7 +262,7 @@ static void talks_cut_at_every_byte(void **state)
 	}
 }
 
-/* 1 MiB goes in and comes back; one byte more is swallowed and refused. */
+/* 1 MiB goes in and comes back; one byte more is stale_close and refused. */
 static void large_values(void **state)
 {
 	char *set = malloc(CACHE_VALUE_MAX + 100);

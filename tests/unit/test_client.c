@@ -19,7 +19,7 @@
 /* A slot of the wheel, and what the network takes. */
 #define LATE_MS 60
 
-/* A front whose asker answers "/N" with N bytes and "/wait" when it is told to; a body of
+/* A front whose waiter answers "/N" with N bytes and "/wait" when it is told to; a body of
  * the request is read first. */
 struct room {
 	struct simrig rig;

@@ -1,4 +1,4 @@
-/* What is wrong with a configuration, told with its place and the remedy. */
+/* What is wrong with a configuration, told with its source_pos and the remedy. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

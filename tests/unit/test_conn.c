@@ -159,7 +159,7 @@ static void take_some(struct line *l)
 		break;
 	case 2:
 		n = 1 + (uint32_t)simrig_draw(&l->rig, 2 * s.len);
-		assert_true(conn_gather(c, n));
+		assert_true(conn_linearize(c, n));
 		assert_int_equal(c->inbox_bytes, before);
 		if (n > before)
 			n = before;
@@ -211,7 +211,7 @@ static void gather_all(struct line *l)
 		hold = conn_take(&l->conn, 1), l->taken++;
 	while (l->conn.inbox_bytes < all - (hold.buf != NULL)) {
 		simrig_run(&l->rig, 1);
-		assert_true(conn_gather(&l->conn, all));
+		assert_true(conn_linearize(&l->conn, all));
 	}
 	assert_int_equal(conn_peek(&l->conn).len, l->conn.inbox_bytes);
 	assert_pattern(l, conn_peek(&l->conn).ptr, conn_peek(&l->conn).len);
@@ -232,7 +232,7 @@ static void gather_without_memory(struct line *l)
 	buf_ref(l->conn.inbox); /* others look at the first: it may not grow */
 	l->half = l->conn.inbox;
 	slab_fail_at(1);
-	if (conn_gather(&l->conn, 200))
+	if (conn_linearize(&l->conn, 200))
 		assert_true(conn_peek(&l->conn).len >= 200);
 	slab_fail_at(0);
 	while (l->taken < BUF_BYTES + 10) {

@@ -76,7 +76,7 @@ static void begin(struct dns_lookup *l, const char *name, bool service, enum dns
 	l->family = family;
 	l->done = is_done;
 	done = false;
-	dns_ask(dns, l);
+	dns_query(dns, l);
 }
 
 static void look_up(struct dns_lookup *l, const char *name, bool service, enum dns_family family)

@@ -23,7 +23,7 @@ static const struct nameserver_row rows[] = {
 static struct nameserver server;
 static struct mailbox home;
 static struct dns_thread *thread;
-static struct resolver_ask asks[ASKS];
+static struct resolver_query asks[ASKS];
 static unsigned answered_n, good_n;
 
 static void wake(void *sleeper)
@@ -31,7 +31,7 @@ static void wake(void *sleeper)
 	(void)sleeper; /* we look anyhow */
 }
 
-static void answered(struct resolver_ask *a)
+static void answered(struct resolver_query *a)
 {
 	answered_n++;
 	good_n += a->lookup.n == 1;
@@ -44,7 +44,7 @@ static void ask(unsigned i, const char *name)
 	snprintf(asks[i].lookup.name, sizeof(asks[i].lookup.name), "%s", name);
 	asks[i].lookup.family = DNS_V4;
 	asks[i].answered = answered;
-	dns_thread_ask(thread, &asks[i]);
+	dns_thread_query(thread, &asks[i]);
 }
 
 static void serve_until(unsigned n)

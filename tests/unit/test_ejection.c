@@ -22,18 +22,18 @@ static void configure(struct house *h)
 /* One request; `status` 0: it comes to nothing. Returns who was asked. */
 static char ask_one(struct house *h, const char *failing, int status)
 {
-	struct asker a;
+	struct waiter a;
 	char name;
 
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	name = lease_server(&a.lease)[0];
 	if (!strchr(failing, name))
-		upstream_answered(&a.lease, 200);
+		upstream_responded(&a.lease, 200);
 	else if (status == 0)
 		upstream_failed(&a.lease);
 	else
-		upstream_answered(&a.lease, status);
+		upstream_responded(&a.lease, status);
 	upstream_return(&a.lease, true);
 	simrig_run(&h->rig, 1);
 	return name;
@@ -95,11 +95,11 @@ static void cut_short(struct house *h)
 
 	configure(h);
 	for (unsigned i = 0; i < 18; i++) {
-		struct asker a;
+		struct waiter a;
 
-		asker_asks(h, &a);
-		asker_waits(h, &a);
-		upstream_answered(&a.lease, 200);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
+		upstream_responded(&a.lease, 200);
 		if (lease_server(&a.lease)[0] == 'b' && cut != 2) {
 			cut++;
 			upstream_cut_short(&a.lease, 200);
@@ -309,7 +309,7 @@ static void statuses(void **state)
  * another. */
 static void refuses(struct house *h)
 {
-	struct asker a;
+	struct waiter a;
 
 	h->config.eject_failures = 1;
 	h->config.eject_time_ms = 5000;
@@ -317,15 +317,15 @@ static void refuses(struct house *h)
 	house_start(h);
 	host_close(&h->hosts[0]);
 	for (unsigned i = 0; i < 2; i++) {
-		asker_asks(h, &a);
-		asker_waits(h, &a);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
 		upstream_return(&a.lease, false);
 	}
 	assert_int_equal(ejections(h), 1);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 1000);
 	for (unsigned i = 0; i < 4; i++) {
-		asker_asks(h, &a);
-		asker_waits(h, &a);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
 		upstream_return(&a.lease, false);
 	}
 	assert_int_equal(h->stats.connect_failures, 1);

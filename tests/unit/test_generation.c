@@ -30,16 +30,17 @@ static void paper_over(void *owner)
 	paper->over = true;
 }
 
-/* Upstreams of a name share, as they do in a process. */
-static struct share share_of(const char *name)
+/* Upstreams of a name upstream_view, as they do in a process. */
+static struct upstream_view share_of(const char *name)
 {
 	static const char *const names[] = { "app", "pair", "nobody", "cache", "more" };
 
 	for (unsigned i = 0; i < COUNT(names); i++)
 		if (strcmp(names[i], name) == 0)
-			return (struct share){ &rig.upstream_stats[i], &rig.lines[i], NULL };
+			return (struct upstream_view){ &rig.upstream_stats[i],
+						       &rig.lines[i], NULL };
 	fail();
-	return (struct share){ NULL, NULL, NULL };
+	return (struct upstream_view){ NULL, NULL, NULL };
 }
 
 /* Nothing can be made longer. */
@@ -60,17 +61,20 @@ void *realloc(void *was, size_t size)
 
 static struct generation *tried(struct paper *paper, const char *text, bool lacks)
 {
-	struct share shares[PROXYRIG_UPSTREAMS];
+	struct upstream_view upstream_views[PROXYRIG_UPSTREAMS];
 	struct generation *g;
 
 	paper->over = false;
 	paper->config = config_read_text("test", slice_of(text), stderr);
 	assert_non_null(paper->config);
 	for (unsigned i = 0; i < paper->config->upstream_n; i++)
-		shares[i] = share_of(paper->config->upstreams[i].name);
+		upstream_views[i] = share_of(paper->config->upstreams[i].name);
 	short_of_memory = lacks;
-	g = generation_new(&rig.proxy, &(struct generation_options){
-		.config = paper->config, .shares = shares, .over = paper_over, .owner = paper });
+	g = generation_new(&rig.proxy,
+			   &(struct generation_options){ .config = paper->config,
+							 .upstream_views = upstream_views,
+							 .over = paper_over,
+							 .owner = paper });
 	short_of_memory = false;
 	return g;
 }

@@ -140,18 +140,19 @@ static void probed(void **state)
 }
 
 /* What the operator sees of servers. */
-static void standing(void **state)
+static void server_status(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address a;
-	struct roster_cell *first, *second;
+	struct registry_view *first, *second;
 	struct rig r;
 
 	(void)state;
 	rig_open_servers(&r, 1, 2);
-	first = roster_cell(r.roster, r.roster->first, 0);
-	second = roster_cell(r.roster, r.roster->first->next, 0);
-	assert_string_equal(((struct roster_row *)r.roster->first->next)->name, "b");
+	first = registry_view(r.registry, r.registry->first, 0);
+	second = registry_view(r.registry, r.registry->first->next, 0);
+	assert_string_equal(((struct registry_entry *)r.registry->first->next)->name,
+			    "b");
 	get_all(&r, calls);
 	rig_run(&r, 0);
 	forget_all(&r, calls, CALL_HIT);
@@ -165,19 +166,19 @@ static void standing(void **state)
 		rig_wait(&r, calls[i]);
 		memcache_forget(&calls[i]);
 	}
-	assert_int_equal(second->standing, STANDING_EJECTED);
+	assert_int_equal(second->server_status, SERVER_STATUS_EJECTED);
 	assert_int_equal(second->reason, REASON_UNREACHED);
 	assert_true(second->failures > 0);
-	assert_int_equal(first->standing, STANDING_UP);
+	assert_int_equal(first->server_status, SERVER_STATUS_UP);
 	a = address_of(&r, 0);
 	memcache_probed(r.memcache, 0, &a, false);
-	assert_int_equal(first->standing, STANDING_DOWN);
+	assert_int_equal(first->server_status, SERVER_STATUS_DOWN);
 	memcache_probed(r.memcache, 0, &a, true);
-	assert_int_equal(first->standing, STANDING_UP);
+	assert_int_equal(first->server_status, SERVER_STATUS_UP);
 	fake_listen(&r.fakes[1]);
 	a = address_of(&r, 1);
 	memcache_probed(r.memcache, 1, &a, true);
-	assert_int_equal(second->standing, STANDING_UP);
+	assert_int_equal(second->server_status, SERVER_STATUS_UP);
 	r.upstream.server_n = 1;
 	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
 	assert_false(second->entered);
@@ -420,7 +421,7 @@ int main(void)
 		cmocka_unit_test(resolved_in_flight),
 		cmocka_unit_test(probed),
 		cmocka_unit_test(probed_while_they_wait),
-		cmocka_unit_test(standing),
+		cmocka_unit_test(server_status),
 		cmocka_unit_test(reconfigured),
 		cmocka_unit_test(reconfigured_in_flight),
 		cmocka_unit_test(late_on_a_server_that_leaves),

@@ -840,7 +840,7 @@ static void test_pipelined(void **state)
 
 /* ---- asking once more ------------------------------------------------------- */
 
-static void swallowed(struct proxyrig *r)
+static void stale_close(struct proxyrig *r)
 {
 	bool reset = simrig_draw(&r->sim, 2), post = simrig_draw(&r->sim, 2);
 	struct actor *a = ask(r, GET("/length/3"));
@@ -859,7 +859,7 @@ static void swallowed(struct proxyrig *r)
 	assert_int_equal(r->upstream_stats[0].retries, !post);
 	assert_int_equal(r->upstream_stats[0].stale_retries, !post);
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
-	assert_int_equal(r->swallowed, 1);
+	assert_int_equal(r->stale_close, 1);
 	/* That an idle connection ends is nobody's fault. */
 	assert_int_equal(proxyrig_failures(r, 0), 0);
 }
@@ -867,7 +867,7 @@ static void swallowed(struct proxyrig *r)
 static void test_swallowed(void **state)
 {
 	(void)state;
-	each_seed(swallowed, "swallowed", (struct proxyrig_options){ .buffers = 0 });
+	each_seed(stale_close, "stale_close", (struct proxyrig_options){ .buffers = 0 });
 }
 
 /* A new connection that ends without an answer is not tried again. */
@@ -1667,7 +1667,7 @@ static void test_scarcity(void **state)
 		starve(&more_scarce[i]);
 }
 
-/* Many connections share a handful of buffers, and the scripted peers as well: some will be
+/* Many connections upstream_view a handful of buffers, and the scripted peers as well: some will be
  * too late, but nobody is forgotten, and afterwards all is as before. */
 static void few_buffers(struct proxyrig *r)
 {

@@ -166,7 +166,7 @@ static void read_row(const struct row *row, uint64_t seed, size_t cut)
 	read_body(&l, row);
 	if (row->rest) {
 		SIMRIG_UNTIL(&l.rig, l.conn.inbox_bytes == strlen(row->rest), 3000);
-		assert_true(conn_gather(&l.conn, l.conn.inbox_bytes));
+		assert_true(conn_linearize(&l.conn, l.conn.inbox_bytes));
 		assert_memory_equal(conn_peek(&l.conn).ptr, row->rest, strlen(row->rest));
 	}
 	line_close(&l);

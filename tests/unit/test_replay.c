@@ -111,7 +111,7 @@ static void assert_echo(const struct upload *u, struct slice body)
 		assert_int_equal(body.len, at);
 }
 
-static void swallowed(struct proxyrig *r)
+static void stale_close(struct proxyrig *r)
 {
 	static const char *const methods[] = { "PUT", "DELETE", "POST" };
 	struct upload u = { methods[simrig_draw(&r->sim, 3)], simrig_draw(&r->sim, 2),
@@ -138,7 +138,7 @@ static void swallowed(struct proxyrig *r)
 	else
 		assert_int_equal(answers[n].status, 502);
 	answers_free(answers, n + 1);
-	assert_int_equal(r->swallowed, 1);
+	assert_int_equal(r->stale_close, 1);
 	assert_int_equal(stats->retries, repeated);
 	assert_int_equal(stats->stale_retries, repeated);
 }
@@ -153,8 +153,8 @@ static void test_swallowed(void **state)
 
 	(void)state;
 	few.buffers = 16;
-	each_seed(swallowed, no_budget);
-	each_seed(swallowed, few);
+	each_seed(stale_close, no_budget);
+	each_seed(stale_close, few);
 }
 
 /* Nothing is copied of what will not be sent again: on a new connection, or of a POST. */

@@ -92,7 +92,7 @@ static void test_no_memory_at_all(void **state)
 	reserve_done();
 }
 
-/* A slab that dips goes on when others have nothing; its chunks come back as soon as they
+/* A slab that uses_reserve goes on when others have nothing; its chunks come back as soon as they
  * are empty, and so do those of others. */
 static void test_slabs(void **state)
 {
@@ -103,7 +103,7 @@ static void test_slabs(void **state)
 	assert_int_equal(reserve_init(CHUNKS), 0);
 	slab_init(&begun, "begun", 60000, 0);
 	slab_init(&new, "new", 60000, 0);
-	slab_dip(&begun);
+	slab_use_reserve(&begun);
 	other = slab_take(&new);
 	assert_non_null(other);
 	reserve_system_gives(0);

@@ -26,14 +26,14 @@ static struct config_upstream upstream;
 static struct config_server servers[3];
 static struct config_address room[3]; /* of them */
 static struct resolver *resolver;
-static struct resolver_ask *asked[16];
+static struct resolver_query *asked[16];
 static uint64_t asked_ms[16];
 static unsigned asked_n;
 static struct told told[NEWS_MAX];
 static unsigned told_n;
 static uint16_t weight = 1; /* of what is answered */
 
-static void ask(void *owner, struct resolver_ask *a)
+static void ask(void *owner, struct resolver_query *a)
 {
 	assert_ptr_equal(owner, &rig);
 	assert_true(asked_n < COUNT(asked));
@@ -102,7 +102,7 @@ static void close_world(void)
 /* Answers the first that was asked: addresses 10.0.0.x, ended by 0; 255: one of IPv6. */
 static void answer(uint32_t ttl_s, const uint8_t *last)
 {
-	struct resolver_ask *a = asked[0];
+	struct resolver_query *a = asked[0];
 	struct dns_lookup *l = &a->lookup;
 
 	assert_true(asked_n > 0);
@@ -383,7 +383,7 @@ static void test_rows(void **state)
 	assert_int_equal(row.lookups, 1);
 	assert_int_equal(row.changes, 1);
 	assert_int_equal(row.failures, 0);
-	assert_int_equal(row.answered_ms, rig.tick.now_ms);
+	assert_int_equal(row.responded_ms, rig.tick.now_ms);
 	close_world();
 }
 

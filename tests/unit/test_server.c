@@ -26,11 +26,11 @@ void *calloc(size_t n, size_t size)
 /* Asks so often, holds all, and lets them go as idle. */
 static void fill(struct house *h, unsigned n)
 {
-	struct asker a[12];
+	struct waiter a[12];
 
 	for (unsigned i = 0; i < n; i++) {
-		asker_asks(h, &a[i]);
-		asker_waits(h, &a[i]);
+		waiter_leases(h, &a[i]);
+		waiter_waits(h, &a[i]);
 	}
 	for (unsigned i = 0; i < n; i++)
 		upstream_return(&a[i].lease, true);
@@ -83,18 +83,18 @@ static void test_moves(void **state)
 /* Who holds an origin of a server that left goes on with it; then it ends. */
 static void finishes(struct house *h)
 {
-	struct asker a, b, c;
+	struct waiter a, b, c;
 
 	h->config.connections = 1;
 	house_start(h);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
-	asker_asks(h, &b);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
+	waiter_leases(h, &b);
 	assert_int_equal(b.lease.state, LEASE_WAITING);
-	asker_asks(h, &c);
+	waiter_leases(h, &c);
 	simrig_run(&h->rig, 10);
 	resolve(h, 0, "1");
-	asker_waits(h, &b); /* there is room now */
+	waiter_waits(h, &b); /* there is room now */
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	assert_string_equal(lease_server(&a.lease), "a");
 	assert_int_equal(h->stats.connections, 2);
@@ -104,7 +104,7 @@ static void finishes(struct house *h)
 	assert_int_equal(h->stats.connections, 1);
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	upstream_return(&b.lease, true);
-	asker_waits(h, &c);
+	waiter_waits(h, &c);
 	upstream_return(&c.lease, true);
 	assert_accepted(h, "11");
 }
@@ -118,16 +118,16 @@ static void test_finishes(void **state)
 /* It left while it was being connected to. */
 static void leaves_connecting(struct house *h)
 {
-	struct asker a;
+	struct waiter a;
 	bool is_there = simrig_draw(&h->rig, 2);
 
 	house_start(h);
 	if (!is_there)
 		host_close(&h->hosts[0]);
-	asker_asks(h, &a);
+	waiter_leases(h, &a);
 	assert_int_equal(a.lease.state, LEASE_CONNECTING);
 	resolve(h, 0, "1");
-	asker_waits(h, &a);
+	waiter_waits(h, &a);
 	upstream_return(&a.lease, true);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, is_there ? 0 : 1);
@@ -143,19 +143,19 @@ static void test_leaves_connecting(void **state)
 /* Waits for a server that it has not tried, and this one leaves. */
 static void nobody_left(struct house *h)
 {
-	struct asker a, b;
+	struct waiter a, b;
 
 	h->config.connections = 1;
 	house_start(h);
 	host_close(&h->hosts[1]);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
-	asker_asks(h, &b); /* the other one refuses */
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
+	waiter_leases(h, &b); /* the other one refuses */
 	SIMRIG_UNTIL(&h->rig, b.lease.state == LEASE_WAITING, 1000);
 	h->config.server_n = 1;
 	h->config.servers = &h->servers[1];
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
-	asker_fails(h, &b, LEASE_REFUSED);
+	waiter_fails(h, &b, LEASE_REFUSED);
 	upstream_return(&a.lease, true);
 }
 
@@ -347,14 +347,14 @@ static void unresolved(struct house *h)
 {
 	struct config_upstream other = h->config;
 	struct config_server servers[3];
-	struct asker a;
+	struct waiter a;
 
 	h->config.server_n = 1;
 	h->servers[0].unresolved = true;
 	h->servers[0].address_n = 0;
 	house_start(h);
-	asker_asks(h, &a);
-	asker_fails(h, &a, LEASE_NO_SERVER);
+	waiter_leases(h, &a);
+	waiter_fails(h, &a, LEASE_NO_SERVER);
 	upstream_return(&a.lease, false);
 	assert_true(upstream_resolved(h->upstream, 0,
 				      (struct config_address[]){ house_address(0),
@@ -391,7 +391,7 @@ static void too_many(void **state)
 {
 	static struct config_server servers[CONFIG_SERVERS_MAX];
 	struct house h;
-	struct asker a;
+	struct waiter a;
 
 	(void)state;
 	house_open(&h, 1, 1);
@@ -413,8 +413,8 @@ static void too_many(void **state)
 	h.config.keepalive = 0;
 	house_start(&h);
 	for (unsigned i = 0; i < CONFIG_SERVERS_MAX; i++) {
-		asker_asks(&h, &a);
-		asker_waits(&h, &a);
+		waiter_leases(&h, &a);
+		waiter_waits(&h, &a);
 		upstream_return(&a.lease, true);
 	}
 	simrig_run(&h.rig, 100);
@@ -472,15 +472,15 @@ static void change_anything(struct house *h)
 /* Servers change under those who ask; nothing is lost, nothing left over. */
 static void turmoil(struct house *h)
 {
-	struct asker a[ASKERS];
+	struct waiter a[ASKERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	quota_init(&h->line, 20);
 	house_start(h);
 	for (unsigned i = 0; i < ASKERS; i++)
-		asker_init(&a[i]);
+		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 200; n++) {
-		struct asker *x = &a[simrig_draw(&h->rig, ASKERS)];
+		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
 		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_HOSTS)];
 
 		if (x->lease.state == LEASE_NONE)

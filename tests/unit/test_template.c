@@ -16,7 +16,7 @@ static const struct good {
 	const char *text;
 	unsigned part_n;
 	struct template_part parts[4]; /* the first of them */
-} goods[] = {
+} worker_setup[] = {
 	{ "", 0, { { 0 } } },
 	{ "foo", 1, { { VARIABLE_NONE, { "foo", 3 } } } },
 	{ "session:${path.rest}",
@@ -70,8 +70,8 @@ static const struct bad {
 static void test_good(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(goods); i++) {
-		const struct good *g = &goods[i];
+	for (size_t i = 0; i < COUNT(worker_setup); i++) {
+		const struct good *g = &worker_setup[i];
 		size_t n = strlen(g->text), column;
 		char *text = guard_copy(g->text, n);
 		const char *why;

@@ -9,7 +9,7 @@
 
 struct thing {
 	struct task task;
-	struct corpse corpse;
+	struct reap reap;
 	struct message message;
 	struct timer timer;
 	struct tick *tick;
@@ -38,9 +38,9 @@ static void stepped(struct task *t)
 		timer_stop(&x->tick->wheel, &x->timer);
 }
 
-static void buried(struct corpse *c)
+static void buried(struct reap *c)
 {
-	struct thing *x = CONTAINER(c, struct thing, corpse);
+	struct thing *x = CONTAINER(c, struct thing, reap);
 
 	x->buried++;
 	x->at = ++clock_;
@@ -60,15 +60,15 @@ static void rang(struct timer *t)
 
 	x->rang++;
 	tick_run(x->tick, &x->task);
-	tick_bury(x->tick, &x->corpse);
+	tick_reap(x->tick, &x->reap);
 }
 
 static void make(struct thing *x)
 {
 	memset(x, 0, sizeof(*x));
 	task_init(&x->task, stepped);
-	list_init(&x->corpse.node);
-	x->corpse.bury = buried;
+	list_init(&x->reap.node);
+	x->reap.free = buried;
 	x->message.deliver = delivered;
 	timer_init(&x->timer, rang);
 	x->tick = &rig.tick;

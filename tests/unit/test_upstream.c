@@ -14,14 +14,14 @@
 /* The one returned last is taken first. */
 static void last_in_first_out(struct house *h)
 {
-	struct asker a[4];
+	struct waiter a[4];
 	struct origin *o[4];
 
 	house_start(h);
 	for (unsigned i = 0; i < 4; i++)
-		asker_asks(h, &a[i]);
+		waiter_leases(h, &a[i]);
 	for (unsigned i = 0; i < 4; i++) {
-		asker_waits(h, &a[i]);
+		waiter_waits(h, &a[i]);
 		assert_false(a[i].lease.reused);
 		o[i] = a[i].lease.origin;
 	}
@@ -29,7 +29,7 @@ static void last_in_first_out(struct house *h)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle, 4);
 	for (unsigned i = 0; i < 4; i++) {
-		asker_asks(h, &a[i]);
+		waiter_leases(h, &a[i]);
 		assert_int_equal(a[i].lease.state, LEASE_READY);
 		assert_true(a[i].lease.reused);
 		assert_ptr_equal(a[i].lease.origin, o[3 - i]);
@@ -51,14 +51,14 @@ static void test_reuse(void **state)
 
 static void keeps_so_many(struct house *h)
 {
-	struct asker a[6];
+	struct waiter a[6];
 
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 7);
 	house_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		asker_asks(h, &a[i]);
+		waiter_leases(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
-		asker_waits(h, &a[i]);
+		waiter_waits(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle,
@@ -74,28 +74,28 @@ static void test_keepalive(void **state)
 /* Full: a line, first come first served, as long as it may be and no longer. */
 static void line(struct house *h)
 {
-	struct asker a[6];
+	struct waiter a[6];
 	bool reusable = simrig_draw(&h->rig, 2);
 
 	h->config.connections = 2;
 	house_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		asker_asks(h, &a[i]);
-	asker_waits(h, &a[0]);
-	asker_waits(h, &a[1]);
+		waiter_leases(h, &a[i]);
+	waiter_waits(h, &a[0]);
+	waiter_waits(h, &a[1]);
 	assert_int_equal(h->stats.waiting, 3);
-	asker_fails(h, &a[5], LEASE_QUEUE_FULL);
+	waiter_fails(h, &a[5], LEASE_QUEUE_FULL);
 	upstream_return(&a[3].lease, false); /* leaves the line */
 	upstream_return(&a[0].lease, reusable);
-	asker_waits(h, &a[2]);
+	waiter_waits(h, &a[2]);
 	assert_int_equal(a[2].lease.reused, reusable);
 	assert_int_equal(a[4].lease.state, LEASE_WAITING);
 	assert_true(h->stats.connections <= 2);
 	if (simrig_draw(&h->rig, 2)) {
-		asker_fails(h, &a[4], LEASE_QUEUE_TIMEOUT);
+		waiter_fails(h, &a[4], LEASE_QUEUE_TIMEOUT);
 	} else {
 		upstream_return(&a[1].lease, !reusable);
-		asker_waits(h, &a[4]);
+		waiter_waits(h, &a[4]);
 		upstream_return(&a[4].lease, false);
 	}
 	if (a[1].lease.state == LEASE_READY)
@@ -114,16 +114,16 @@ static void test_line(void **state)
 static void moves_on(struct house *h)
 {
 	unsigned up = (unsigned)simrig_draw(&h->rig, 3);
-	struct asker a[6];
+	struct waiter a[6];
 
 	house_start(h);
 	for (unsigned i = 0; i < 3; i++)
 		if (i != up)
 			host_close(&h->hosts[i]);
 	for (unsigned i = 0; i < 6; i++)
-		asker_asks(h, &a[i]);
+		waiter_leases(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++) {
-		asker_waits(h, &a[i]);
+		waiter_waits(h, &a[i]);
 		assert_string_equal(lease_server(&a[i].lease), h->servers[up].name);
 	}
 	/* Those that refused are not asked while they are down, and asked after that. */
@@ -131,14 +131,14 @@ static void moves_on(struct house *h)
 
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, false);
-	asker_asks(h, &a[0]);
-	asker_waits(h, &a[0]);
+	waiter_leases(h, &a[0]);
+	waiter_waits(h, &a[0]);
 	assert_int_equal(h->stats.connect_failures, failures);
 	upstream_return(&a[0].lease, false);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
 	for (unsigned i = 0; i < 3; i++) {
-		asker_asks(h, &a[i]);
-		asker_waits(h, &a[i]);
+		waiter_leases(h, &a[i]);
+		waiter_waits(h, &a[i]);
 	}
 	assert_true(h->stats.connect_failures > failures);
 	for (unsigned i = 0; i < 3; i++)
@@ -154,16 +154,16 @@ static void test_moves_on(void **state)
 /* Nobody listens: each server was tried once, and no more. */
 static void nobody(struct house *h)
 {
-	struct asker a;
+	struct waiter a;
 
 	house_start(h);
 	for (unsigned i = 0; i < 3; i++)
 		host_close(&h->hosts[i]);
-	asker_asks(h, &a);
-	asker_fails(h, &a, LEASE_REFUSED);
+	waiter_leases(h, &a);
+	waiter_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 3);
-	asker_asks(h, &a); /* all are down: they are tried nevertheless */
-	asker_fails(h, &a, LEASE_REFUSED);
+	waiter_leases(h, &a); /* all are down: they are tried nevertheless */
+	waiter_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 6);
 }
 
@@ -176,17 +176,17 @@ static void test_nobody(void **state)
 /* The same for who has waited in the line. */
 static void nobody_after_the_line(struct house *h)
 {
-	struct asker holds, waits;
+	struct waiter holds, waits;
 
 	h->config.connections = 1;
 	house_start(h);
-	asker_asks(h, &holds);
-	asker_waits(h, &holds);
-	asker_asks(h, &waits);
+	waiter_leases(h, &holds);
+	waiter_waits(h, &holds);
+	waiter_leases(h, &waits);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	host_close(&h->hosts[0]);
 	upstream_return(&holds.lease, false);
-	asker_fails(h, &waits, LEASE_REFUSED);
+	waiter_fails(h, &waits, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 2);
 }
 
@@ -200,7 +200,7 @@ static void test_nobody_after_the_line(void **state)
 static void addresses(struct house *h)
 {
 	struct config_server *s = &h->servers[0];
-	struct asker a;
+	struct waiter a;
 
 	s->address_n = 3;
 	s->addresses[1] = h->servers[1].addresses[0];
@@ -209,8 +209,8 @@ static void addresses(struct house *h)
 	host_close(&h->hosts[0]);
 	host_close(&h->hosts[1]);
 	for (unsigned i = 0; i < 3; i++) {
-		asker_asks(h, &a);
-		asker_waits(h, &a);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
 		assert_string_equal(lease_server(&a.lease), "a");
 		upstream_return(&a.lease, false);
 	}
@@ -218,8 +218,8 @@ static void addresses(struct house *h)
 	assert_int_equal(h->stats.connect_failures, 2);
 	assert_int_equal(h->hosts[2].accepted, 3);
 	host_close(&h->hosts[2]);
-	asker_asks(h, &a);
-	asker_fails(h, &a, LEASE_REFUSED);
+	waiter_leases(h, &a);
+	waiter_fails(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connect_failures, 5);
 }
 
@@ -234,7 +234,7 @@ static void not_in_time(struct house *h)
 {
 	bool other = simrig_draw(&h->rig, 2);
 	struct actor *crowd;
-	struct asker a;
+	struct waiter a;
 	uint64_t from_ms;
 	int fd;
 
@@ -246,12 +246,12 @@ static void not_in_time(struct house *h)
 	crowd = actor_connect(&h->rig, HOUSE_PORT);
 	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
 	from_ms = h->rig.tick.now_ms;
-	asker_asks(h, &a);
+	waiter_leases(h, &a);
 	if (other) {
-		asker_waits(h, &a);
+		waiter_waits(h, &a);
 		upstream_return(&a.lease, true);
 	} else {
-		asker_fails(h, &a, LEASE_CONNECT_TIMEOUT);
+		waiter_fails(h, &a, LEASE_CONNECT_TIMEOUT);
 		assert_true(h->rig.tick.now_ms >= from_ms + 1000);
 		assert_true(h->rig.tick.now_ms <= from_ms + 1050);
 	}
@@ -267,19 +267,19 @@ static void test_not_in_time(void **state)
 /* Descriptors of the process have run out: an idle one makes room, else the line. */
 static void descriptors(struct house *h)
 {
-	struct asker a[3];
+	struct waiter a[3];
 
 	quota_init(&h->descriptors, 2);
 	house_start(h);
-	asker_asks(h, &a[0]);
-	asker_asks(h, &a[1]);
-	asker_waits(h, &a[0]);
-	asker_waits(h, &a[1]);
-	asker_asks(h, &a[2]);
+	waiter_leases(h, &a[0]);
+	waiter_leases(h, &a[1]);
+	waiter_waits(h, &a[0]);
+	waiter_waits(h, &a[1]);
+	waiter_leases(h, &a[2]);
 	assert_int_equal(a[2].lease.state, LEASE_WAITING);
 	simrig_run(&h->rig, 100);
 	upstream_return(&a[0].lease, simrig_draw(&h->rig, 2));
-	asker_waits(h, &a[2]);
+	waiter_waits(h, &a[2]);
 	assert_true(h->descriptors.used <= 2);
 	upstream_return(&a[1].lease, true);
 	upstream_return(&a[2].lease, false);
@@ -295,15 +295,15 @@ static void test_descriptors(void **state)
 static void another_one(struct house *h)
 {
 	struct tried avoid = { 0 };
-	struct asker a;
+	struct waiter a;
 	char names[4] = "";
 
 	house_start(h);
 	for (unsigned i = 0; i < 3; i++) {
-		asker_init(&a);
+		waiter_init(&a);
 		assert_true(upstream_has_other(h->upstream, &avoid));
 		upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
-		asker_waits(h, &a);
+		waiter_waits(h, &a);
 		names[i] = lease_server(&a.lease)[0];
 		upstream_return(&a.lease, simrig_draw(&h->rig, 2));
 		avoid = a.lease.tried;
@@ -311,7 +311,7 @@ static void another_one(struct house *h)
 	assert_true(strchr(names, 'a') && strchr(names, 'b') && strchr(names, 'c'));
 	assert_false(upstream_has_other(h->upstream, &avoid));
 	upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
-	asker_waits(h, &a);
+	waiter_waits(h, &a);
 	upstream_return(&a.lease, true);
 }
 
@@ -326,7 +326,7 @@ static void spare(struct house *h)
 {
 	struct tried tried = { .n = 1 }; /* the first server */
 	struct config_address b = house_address(1);
-	struct asker holds;
+	struct waiter holds;
 
 	h->servers[2].backup = true;
 	h->config.requests = 1;
@@ -337,9 +337,9 @@ static void spare(struct house *h)
 	assert_true(upstream_has_other(h->upstream, &tried));
 	upstream_probed(h->upstream, 1, &b, true);
 	assert_true(upstream_has_spare(h->upstream, &tried));
-	asker_init(&holds);
+	waiter_init(&holds);
 	upstream_lease(h->upstream, &holds.lease, &tried, false, &holds.task);
-	asker_waits(h, &holds);
+	waiter_waits(h, &holds);
 	assert_string_equal(lease_server(&holds.lease), "b");
 	assert_false(upstream_has_spare(h->upstream, &tried));
 	upstream_return(&holds.lease, true);
@@ -358,32 +358,32 @@ static void test_spare(void **state)
 static void not_behind(struct house *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
-	struct asker holds[2], waits, next;
+	struct waiter holds[2], waits, next;
 
 	if (simrig_draw(&h->rig, 2))
 		h->config.requests = 1;
 	else
 		h->config.connections = 1;
 	house_start(h);
-	asker_init(&holds[0]);
+	waiter_init(&holds[0]);
 	upstream_lease(h->upstream, &holds[0].lease, &avoid, false, &holds[0].task);
-	asker_waits(h, &holds[0]);
+	waiter_waits(h, &holds[0]);
 	assert_string_equal(lease_server(&holds[0].lease), "b");
 	host_close(&h->hosts[0]); /* it refuses one, and is back */
-	asker_asks(h, &waits);
+	waiter_leases(h, &waits);
 	SIMRIG_UNTIL(&h->rig, waits.lease.state == LEASE_WAITING, 100);
 	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
-	asker_asks(h, &holds[1]);
-	asker_waits(h, &holds[1]);
+	waiter_leases(h, &holds[1]);
+	waiter_waits(h, &holds[1]);
 	assert_string_equal(lease_server(&holds[1].lease), "a");
-	asker_asks(h, &next);
+	waiter_leases(h, &next);
 	assert_int_equal(next.lease.state, LEASE_WAITING);
 	upstream_return(&holds[1].lease, simrig_draw(&h->rig, 2));
-	asker_waits(h, &next);
+	waiter_waits(h, &next);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_return(&holds[0].lease, simrig_draw(&h->rig, 2));
-	asker_waits(h, &waits);
+	waiter_waits(h, &waits);
 	upstream_return(&next.lease, true);
 	upstream_return(&waits.lease, true);
 }
@@ -399,26 +399,26 @@ static void rather_than_wait(struct house *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
 	bool refused = simrig_draw(&h->rig, 2);
-	struct asker a[3];
+	struct waiter a[3];
 
 	h->config.requests = 1;
 	house_start(h);
 	if (refused)
 		host_close(&h->hosts[1]);
 	for (unsigned i = 0; i < 3; i++)
-		asker_init(&a[i]);
+		waiter_init(&a[i]);
 	if (!refused) {
 		upstream_lease(h->upstream, &a[0].lease, &avoid, false, &a[0].task);
-		asker_waits(h, &a[0]);
+		waiter_waits(h, &a[0]);
 		assert_string_equal(lease_server(&a[0].lease), "b");
 	}
 	upstream_lease(h->upstream, &a[1].lease, &avoid, false, &a[1].task);
-	asker_waits(h, &a[1]);
+	waiter_waits(h, &a[1]);
 	assert_string_equal(lease_server(&a[1].lease), "a");
 	upstream_lease(h->upstream, &a[2].lease, &avoid, false, &a[2].task);
 	SIMRIG_UNTIL(&h->rig, a[2].lease.state == LEASE_WAITING, 100);
 	upstream_return(&a[1].lease, true);
-	asker_waits(h, &a[2]);
+	waiter_waits(h, &a[2]);
 	for (unsigned i = 0; i < 3; i++)
 		upstream_return(&a[i].lease, true);
 }
@@ -433,7 +433,7 @@ static void test_rather_than_wait(void **state)
 static void late_for_its_asker(struct house *h)
 {
 	struct actor *crowd;
-	struct asker a;
+	struct waiter a;
 	int fd;
 
 	h->config.connect_timeout_ms = 60000;
@@ -446,15 +446,15 @@ static void late_for_its_asker(struct house *h)
 			sizeof(h->hosts[0].addr), 1);
 	crowd = actor_connect(&h->rig, HOUSE_PORT);
 	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
-	asker_asks(h, &a);
+	waiter_leases(h, &a);
 	simrig_run(&h->rig, 500);
 	assert_int_equal(a.lease.state, LEASE_CONNECTING);
 	upstream_failed(&a.lease);
 	upstream_return(&a.lease, false);
 	assert_int_equal(h->stats.ejections, 1);
 	for (unsigned i = 0; i < 4; i++) {
-		asker_asks(h, &a);
-		asker_waits(h, &a);
+		waiter_leases(h, &a);
+		waiter_waits(h, &a);
 		assert_string_equal(lease_server(&a.lease), "b");
 		upstream_return(&a.lease, true);
 	}
@@ -470,16 +470,16 @@ static void test_late_for_its_asker(void **state)
 /* A new connection is wanted where idle ones stand at the limit. */
 static void fresh_at_the_limit(struct house *h)
 {
-	struct asker a, b;
+	struct waiter a, b;
 
 	h->config.connections = 1;
 	house_start(h);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	upstream_return(&a.lease, true);
-	asker_init(&b);
+	waiter_init(&b);
 	upstream_lease(h->upstream, &b.lease, NULL, true, &b.task);
-	asker_waits(h, &b);
+	waiter_waits(h, &b);
 	assert_false(b.lease.reused);
 	assert_true(h->stats.connections <= 1);
 	upstream_return(&b.lease, true);
@@ -494,12 +494,12 @@ static void test_fresh_at_the_limit(void **state)
 /* An origin whose sending has failed is of no more use, though it still listens. */
 static void send_failed(struct house *h)
 {
-	struct asker a;
+	struct waiter a;
 	struct piece p = { NULL, "GET", 3 };
 
 	house_start(h);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	a.lease.origin->conn.send_error = -32;
 	(void)p;
 	upstream_return(&a.lease, true);
@@ -515,12 +515,12 @@ static void test_send_failed(void **state)
 /* Idle ones that end or speak are dropped. */
 static void idle_ones(struct house *h)
 {
-	struct asker a;
+	struct waiter a;
 	struct actor *peer;
 
 	house_start(h);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	SIMRIG_UNTIL(&h->rig, h->hosts[0].last, 1000);
 	peer = h->hosts[0].last;
 	upstream_return(&a.lease, true);
@@ -537,8 +537,8 @@ static void idle_ones(struct house *h)
 		break;
 	}
 	SIMRIG_UNTIL(&h->rig, h->stats.connections == 0, 1000);
-	asker_asks(h, &a);
-	asker_waits(h, &a);
+	waiter_leases(h, &a);
+	waiter_waits(h, &a);
 	assert_false(a.lease.reused);
 	upstream_return(&a.lease, false);
 }
@@ -551,15 +551,15 @@ static void test_idle(void **state)
 
 static void balanced(struct house *h)
 {
-	struct asker a[12];
+	struct waiter a[12];
 
 	h->servers[0].weight = 2;
 	h->config.balance = simrig_draw(&h->rig, 2) ? CONFIG_ROUND_ROBIN :
 						      CONFIG_LEAST_CONNECTIONS;
 	house_start(h);
 	for (unsigned i = 0; i < 12; i++) {
-		asker_asks(h, &a[i]);
-		asker_waits(h, &a[i]);
+		waiter_leases(h, &a[i]);
+		waiter_waits(h, &a[i]);
 	}
 	simrig_run(&h->rig, 10);
 	assert_int_equal(h->hosts[0].accepted, 6);
@@ -578,16 +578,16 @@ static void test_balance(void **state)
 /* Anybody asks, lets go, and servers come and go, at any time. */
 static void turmoil(struct house *h)
 {
-	struct asker a[ASKERS];
+	struct waiter a[ASKERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 3);
 	quota_init(&h->descriptors, 3 + (uint32_t)simrig_draw(&h->rig, 20));
 	house_start(h);
 	for (unsigned i = 0; i < ASKERS; i++)
-		asker_init(&a[i]);
+		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 300; n++) {
-		struct asker *x = &a[simrig_draw(&h->rig, ASKERS)];
+		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
 		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_SERVERS)];
 
 		if (x->lease.state == LEASE_NONE)

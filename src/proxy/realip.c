@@ -1,0 +1,48 @@
+#include "realip.h"
+
+static bool is_trusted(const struct config_trust *t, const struct peer *peer)
+{
+	struct ip ip = { .family = peer->family == AF_INET ? 4 : 6 };
+
+	if (peer->family == AF_UNIX)
+		return t->unix_sockets;
+	memcpy(ip.bytes, peer->addr, ip.family == 4 ? 4 : 16);
+	return ip_ranges_have(t->ranges, t->range_n, &ip);
+}
+
+static bool client_trusted(struct client *c, const struct generation *g)
+{
+	if (c->trusted_by != g->number) {
+		c->trusted_by = g->number;
+		c->trusted = is_trusted(&g->config->trust, &c->peer);
+	}
+	return c->trusted;
+}
+
+/* The port of whom another names is not known. */
+static struct peer peer_of(const struct ip *ip)
+{
+	struct peer peer = { .family = ip->family == 4 ? AF_INET : AF_INET6 };
+
+	memcpy(peer.addr, ip->bytes, sizeof(peer.addr));
+	return peer;
+}
+
+void realip_read(struct realip *a, struct exchange *x, const struct head *h)
+{
+	const struct config_trust *t = &x->generation->config->trust;
+	struct client *c = x->client;
+	const struct forwarding *f = &a->forwarding;
+
+	a->peer = (struct forwarding_peer){
+		.text = { a->text, peer_text(&c->peer, a->text, sizeof(a->text)) },
+		.trusted = t->text_n > 0 && client_trusted(c, x->generation),
+		.proxies = t->ranges,
+		.proxy_n = t->range_n,
+	};
+	forwarding_read(&a->forwarding, h, &a->peer);
+	if (f->list.hops > 0)
+		x->client_addr = peer_of(&f->list.client);
+	else if (f->elements.hops > 0)
+		x->client_addr = peer_of(&f->elements.client);
+}

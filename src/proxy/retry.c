@@ -1,0 +1,403 @@
+#include "retry.h"
+
+#include <string.h>
+
+#include "hedge.h"
+#include "identity.h"
+#include "retrystate.h"
+
+/* A pause grows up to so many doublings. */
+#define DOUBLINGS_MAX 4
+
+static struct tick *tick_of(const struct retry *t)
+{
+	return t->exchange->proxy->tick;
+}
+
+static struct budget *budget_of(const struct retry *t)
+{
+	return retry_state_budget(t->retry_state, t->route->proxy.upstream);
+}
+
+/* ---- time ----------------------------------------------------------------- */
+
+static uint64_t deadline(const struct retry *t)
+{
+	return t->route->deadline_ms > 0 ? t->since_ms + t->route->deadline_ms
+					 : WHEEL_NEVER;
+}
+
+static uint64_t try_deadline(const struct retry *t)
+{
+	const struct config_retry *retry = t->route->retry;
+
+	return t->exchange->fetch && retry && retry->per_try_timeout_ms > 0
+		       ? t->try_ms + retry->per_try_timeout_ms
+		       : WHEEL_NEVER;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+void retry_arm_timer(struct retry *t)
+{
+	uint64_t now_ms = tick_of(t)->now_ms, due = deadline(t);
+
+	if (try_deadline(t) > now_ms)
+		due = earlier(due, try_deadline(t));
+	if (!t->exchange->fetch && t->resume_ms > now_ms)
+		due = earlier(due, t->resume_ms);
+	if (t->hedge_ms > now_ms)
+		due = earlier(due, t->hedge_ms);
+	if (due == WHEEL_NEVER)
+		timer_stop(&tick_of(t)->wheel, &t->timer);
+	else
+		timer_set(&tick_of(t)->wheel, &t->timer, due);
+}
+
+static void rang(struct timer *timer)
+{
+	struct retry *t = CONTAINER(timer, struct retry, timer);
+
+	t->rang = true;
+	tick_run(tick_of(t), &t->exchange->client->task);
+}
+
+/* What was sent whole once is at hand: a later try that still sends it waits for its origin. */
+static bool waits_for_client(const struct exchange *x)
+{
+	if (!x->retry->complete)
+		return retry_waits_for_client(x);
+	return x->fetch && x->fetch->waits_for_waiter;
+}
+
+bool retry_waits_for_client(const struct exchange *x)
+{
+	const struct fetch *f = x->fetch;
+
+	return x->client->body_wanted ||
+	       (f && (f->waits_for_waiter || f->state == FETCH_SENDING));
+}
+
+/* False: the exchange has ended. */
+static bool time_passed(struct exchange *x)
+{
+	struct retry *t = x->retry;
+	uint64_t now_ms = tick_of(t)->now_ms;
+
+	t->rang = false;
+	if (waits_for_client(x))
+		t->since_ms = t->try_ms = now_ms;
+	if (t->queued)
+		t->try_ms = now_ms;
+	if (deadline(t) <= now_ms) {
+		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
+		if (x->fetch) /* its server is seen to be slow */
+			fetch_late(x->fetch);
+		exchange_fail(x, ENDING_DEADLINE);
+		return false;
+	}
+	if (try_deadline(t) <= now_ms)
+		fetch_late(x->fetch);
+	else if (t->hedge_ms > 0 && t->hedge_ms <= now_ms)
+		hedge_begin(x);
+	retry_arm_timer(t);
+	return true;
+}
+
+/* ---- a try ---------------------------------------------------------------- */
+
+void retry_mark_tried(struct retry *t, const struct fetch *f)
+{
+	tried_add_all(&t->tried, &f->lease.tried);
+}
+
+struct fetch *retry_start(struct retry *t)
+{
+	struct exchange *x = t->exchange;
+
+	return fetch_origin(x->generation,
+			    &(struct fetch_request){
+				    .upstream = t->route->proxy.upstream,
+				    .request = buf_ref(t->request),
+				    .method = (enum method)t->method,
+				    .framing = (enum framing)t->framing,
+				    .length = t->length,
+				    .key = t->key,
+				    .avoid = &t->tried,
+				    .first = x->client->requests == 1,
+				    .holder = &x->client->held,
+				    .holds = t->holds,
+			    },
+			    &x->client->task);
+}
+
+static void begin_try(struct exchange *x)
+{
+	struct retry *t = x->retry;
+
+	t->n++;
+	t->try_ms = tick_of(t)->now_ms;
+	x->fetch = retry_start(t);
+	retry_arm_timer(t);
+}
+
+void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
+		 const struct head *h)
+{
+	struct proxy *p = x->proxy;
+	struct retry *t = slab_take(&p->retries);
+	const struct config_retry *retry = x->route->retry;
+
+	if (!t) {
+		buf_put(request);
+		return;
+	}
+	x->retry = t;
+	t->exchange = x;
+	t->retry_state = x->generation->retry_state;
+	t->route = x->route;
+	t->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
+	t->request = request;
+	t->key = key;
+	t->method = (uint8_t)h->method;
+	t->framing = (uint8_t)h->framing;
+	t->length = h->length;
+	t->holds = identity_shown(h);
+	t->since_ms = p->tick->now_ms;
+	timer_init(&t->timer, rang);
+	if (retry)
+		budget_earn(budget_of(t), &retry->budget, t->since_ms);
+	t->began_us = p->tick->now_us;
+	hedge_plan(t);
+	begin_try(x);
+}
+
+/* The time of a try begins when it has left the line. */
+static void queue_check(struct retry *t)
+{
+	const struct fetch *f = t->exchange->fetch;
+	bool queued = f && f->lease.state == LEASE_WAITING;
+
+	if (t->queued && !queued) {
+		t->try_ms = tick_of(t)->now_ms;
+		retry_arm_timer(t);
+	}
+	t->queued = queued;
+}
+
+bool retry_step(struct exchange *x)
+{
+	struct retry *t = x->retry;
+
+	queue_check(t);
+	if (t->rang && !time_passed(x))
+		return false;
+	if (t->second)
+		hedge_step(x);
+	if (x->fetch)
+		return true;
+	if (tick_of(t)->now_ms < t->resume_ms)
+		return false;
+	begin_try(x);
+	if (!x->fetch) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return false;
+	}
+	fetch_step(x->fetch);
+	return true;
+}
+
+/* ---- another one ---------------------------------------------------------- */
+
+void retry_discard_response(struct fetch *f, const struct head *h)
+{
+	enum framing framing = head_response_framing(h, (enum method)f->method);
+	struct piece p = { NULL, NULL, 0 };
+	enum body_event event;
+
+	fetch_take_head(f, h, framing);
+	do {
+		event = fetch_body(f, &f->proxy->answer, &p);
+		if (event == BODY_DATA)
+			piece_put(&p);
+		else if (event == BODY_TRAILERS)
+			fetch_end_trailers(f);
+	} while (event == BODY_DATA || event == BODY_TRAILERS);
+}
+
+uint32_t retry_condition(int status)
+{
+	for (unsigned i = 0; i < CONFIG_RETRY_CONDITIONS; i++)
+		if (config_retry_status((enum config_retry_on)i) == status)
+			return 1u << i;
+	return 0;
+}
+
+static uint32_t condition_of(const struct fetch *f)
+{
+	switch ((unsigned)f->ending) {
+	case ENDING_ORIGIN_REFUSED:
+	case ENDING_ORIGIN_FORBIDDEN:
+	case ENDING_ORIGIN_UNROUTABLE:
+	case ENDING_NO_SOCKET:
+	case ENDING_ORIGIN_UNREACHED:
+		return 1u << CONFIG_RETRY_CONNECT;
+	case ENDING_ORIGIN_CLOSED:
+		return 1u << CONFIG_RETRY_RESET;
+	case ENDING_ORIGIN_LATE:
+	case ENDING_ORIGIN_DEAF:
+		return 1u << CONFIG_RETRY_TIMEOUT;
+	case ENDING_ORIGIN_BAD:
+		return 1u << CONFIG_RETRY_MALFORMED;
+	}
+	return 0; /* the line was full, or memory: another try would make it worse */
+}
+
+/* Half of it is chance, so that those who failed together do not come back together. */
+static uint32_t draw_pause_ms(struct retry *t)
+{
+	unsigned doublings = t->pauses < DOUBLINGS_MAX ? t->pauses : DOUBLINGS_MAX;
+	uint32_t ms = t->route->retry->backoff_ms << doublings;
+
+	t->pauses++;
+	return ms - retry_state_random(t->retry_state, ms / 2);
+}
+
+/* How long to wait for the next try: not at all if there is a server that was not asked. */
+static uint32_t pause_ms(struct retry *t)
+{
+	retry_mark_tried(t, t->exchange->fetch);
+	if (upstream_has_other(t->upstream, &t->tried))
+		return 0;
+	t->tried = (struct tried){ 0 };
+	return draw_pause_ms(t);
+}
+
+/* What an origin may have seen. */
+static bool may_be_seen_twice(const struct retry *t)
+{
+	return t->route->retry->all_methods || method_idempotent((enum method)t->method);
+}
+
+bool retry_may_repeat(const struct retry *t)
+{
+	return t->route->retry && t->n < t->route->retry->tries && may_be_seen_twice(t);
+}
+
+/* By what it is; time and budget are another matter. */
+static bool repeatable(const struct retry *t, uint32_t condition)
+{
+	const struct config_retry *retry = t->route->retry;
+	bool unsent = t->exchange->fetch->sent_us == 0;
+
+	return retry && retry->on & condition && t->n < retry->tries &&
+	       !t->exchange->replay.lost && (unsent || may_be_seen_twice(t));
+}
+
+/* True: there will be another try. */
+static bool schedule(struct retry *t, uint32_t condition)
+{
+	struct upstream_stats *stats = upstream_stats(t->upstream);
+	const struct config_retry *retry = t->route->retry;
+	uint64_t now_ms = tick_of(t)->now_ms, resume_ms;
+
+	if (!repeatable(t, condition))
+		return false;
+	resume_ms = now_ms + pause_ms(t);
+	if (resume_ms >= deadline(t))
+		return false;
+	if (!budget_spend(budget_of(t), &retry->budget, now_ms)) {
+		stat_add(&stats->retry_refusals, 1);
+		return false;
+	}
+	stat_add(&stats->retries, 1);
+	t->resume_ms = resume_ms;
+	return true;
+}
+
+/* The fetch is let go; the next one begins with the next step, which may be at once. */
+static void go_on(struct exchange *x)
+{
+	struct retry *t = x->retry;
+
+	exchange_drop_fetch(x);
+	t->hedge_ms = 0; /* it would be beside another one than the first */
+	retry_arm_timer(t);
+	if (t->resume_ms <= tick_of(t)->now_ms)
+		tick_run(tick_of(t), &x->client->task);
+}
+
+/* The hedge is as good as another try, and costs nothing more. */
+static bool promote_hedge(struct exchange *x)
+{
+	if (!x->retry->second)
+		return false;
+	hedge_promote(x);
+	tick_run(x->proxy->tick, &x->client->task);
+	return true;
+}
+
+bool retry_failed(struct exchange *x)
+{
+	if (promote_hedge(x))
+		return true;
+	if (!schedule(x->retry, condition_of(x->fetch)))
+		return false;
+	go_on(x);
+	return true;
+}
+
+bool retry_refused(struct exchange *x, const struct head *h)
+{
+	uint32_t condition = retry_condition(h->status);
+
+	if (x->retry->second && hedge_poor(x->retry, h->status)) {
+		if (h->status != 101)
+			retry_discard_response(x->fetch, h);
+		return promote_hedge(x);
+	}
+	if (condition == 0 || !schedule(x->retry, condition))
+		return false;
+	retry_discard_response(x->fetch, h);
+	go_on(x);
+	return true;
+}
+
+void retry_body_ended(struct retry *t)
+{
+	uint64_t now_ms = tick_of(t)->now_ms;
+
+	if (!t->complete)
+		t->since_ms = now_ms;
+	t->complete = true;
+	t->try_ms = now_ms;
+	retry_arm_timer(t);
+}
+
+/* --------------------------------------------------------------------------- */
+
+void retry_responded(struct exchange *x)
+{
+	struct retry *t = x->retry;
+
+	x->fetch->avoid = NULL; /* it was the tries' */
+	if (t->latency && t->n == 1 && x->status < 500)
+		latency_add(t->latency, tick_of(t)->now_us - t->began_us);
+	retry_free(&x->retry);
+}
+
+void retry_free(struct retry **slot)
+{
+	struct retry *t = *slot;
+
+	if (!t)
+		return;
+	*slot = NULL;
+	timer_stop(&tick_of(t)->wheel, &t->timer);
+	hedge_drop(t);
+	buf_put(t->request);
+	slab_put(&t->exchange->proxy->retries, t);
+}

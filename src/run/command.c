@@ -1,0 +1,133 @@
+#include "run/command.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* Whoever asks has its line at hand. */
+#define ASK_S 1
+
+static const char *const words[] = {
+	[COMMAND_NONE] = "",
+	[COMMAND_RELOAD] = "reload",
+	[COMMAND_UPGRADE] = "upgrade",
+};
+
+enum command command_by_name(const char *word)
+{
+	if (strcmp(word, words[COMMAND_RELOAD]) == 0)
+		return COMMAND_RELOAD;
+	return strcmp(word, words[COMMAND_UPGRADE]) == 0 ? COMMAND_UPGRADE : COMMAND_NONE;
+}
+
+/* ---- the one that gives it -------------------------------------------------- */
+
+static int ask(const struct config *config, enum command command)
+{
+	const struct config_address *a = &config->control;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char line[64];
+	int n = snprintf(line, sizeof(line), "%s\n", words[command]);
+
+	if (fd < 0)
+		return -1;
+	if (connect(fd, (const struct sockaddr *)&a->sa, a->len) == 0 &&
+	    send(fd, line, (size_t)n, MSG_NOSIGNAL) == n)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* All that is said until the end. */
+static size_t hear(int fd, char *text, size_t size)
+{
+	ssize_t got = 1;
+	size_t n = 0;
+
+	while (n < size && got > 0) {
+		got = recv(fd, text + n, size - n, 0);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	close(fd);
+	return n;
+}
+
+int command_send(const struct config *config, enum command command)
+{
+	char answer[1024];
+	size_t n;
+	int fd;
+
+	if (!config->has_control) {
+		fprintf(stderr,
+			"fairlead: %s has no 'control'; write 'control: unix:/PATH' and "
+			"restart, or send SIG%s to the supervisor\n",
+			config->file, command == COMMAND_RELOAD ? "HUP" : "USR2");
+		return 1;
+	}
+	fd = ask(config, command);
+	if (fd < 0) {
+		fprintf(stderr, "fairlead: nobody hears at %s: %s\n",
+			config->control.text, strerror(errno));
+		return 1;
+	}
+	n = hear(fd, answer, sizeof(answer) - 1);
+	answer[n] = '\0';
+	if (strncmp(answer, "ok ", 3) == 0) {
+		printf("fairlead: %s", answer + 3);
+		return 0;
+	}
+	fprintf(stderr, "fairlead: %s",
+		strncmp(answer, "no ", 3) == 0
+			? answer + 3
+			: "the supervisor has ended without an answer\n");
+	return 1;
+}
+
+/* ---- the one that takes it -------------------------------------------------- */
+
+static bool may_command(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
+enum command command_receive(int listener, int *client)
+{
+	const struct timeval patience = { ASK_S, 0 };
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	enum command command = COMMAND_NONE;
+	char word[16];
+	ssize_t n;
+
+	*client = fd;
+	if (fd < 0)
+		return COMMAND_NONE;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	n = may_command(fd) ? recv(fd, word, sizeof(word) - 1, 0) : 0;
+	if (n > 1 && word[n - 1] == '\n') {
+		word[n - 1] = '\0';
+		command = command_by_name(word);
+	}
+	if (command == COMMAND_NONE)
+		command_reply(client, false,
+			      "this is no command, or not from root or the own user");
+	return command;
+}
+
+void command_reply(int *client, bool done, const char *text)
+{
+	char line[1024];
+	int n = snprintf(line, sizeof(line), "%s %.1000s\n", done ? "ok" : "no", text);
+
+	if (*client < 0)
+		return;
+	(void)!send(*client, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(*client);
+	*client = -1;
+}

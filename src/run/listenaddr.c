@@ -1,0 +1,452 @@
+#include "listenaddr.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/sock.h"
+#include "remedy.h"
+#include "rights.h"
+
+#define ADMIN_BACKLOG 256
+/* Of an address that is in use: until then it may be a socket of our own that is being closed. */
+#define CLOSING_MS 400
+#define CLOSING_STEP_MS 20
+
+static bool is_unix(const struct config_address *a)
+{
+	return a->sa.ss_family == AF_UNIX;
+}
+
+static const char *remedy_of_path(const char *path, int error)
+{
+	struct stat st;
+
+	switch (error) {
+	case EADDRINUSE:
+		if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
+			return "this is a directory; write the path of a socket in it";
+		if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return "there is something else than a socket; remove it, or choose "
+			       "another path";
+		return "another process listens there; stop it, or choose another path";
+	case EACCES:
+		return "its directory is closed to the user that fairlead is started as; open "
+		       "it, or choose another path";
+	case ENOENT:
+		return "its directory does not exist; create it, or choose another path";
+	case ENOTDIR:
+		return "what stands for its directory is none; choose another path";
+	case EROFS:
+		return "nothing can be created in this file system; choose another path";
+	}
+	return remedy_of(error);
+}
+
+static const char *remedy_of_port(int error)
+{
+	switch (error) {
+	case EADDRINUSE:
+		return "another process listens there; stop it or choose another port";
+	case EACCES:
+		return "ports below 1024 need root or CAP_NET_BIND_SERVICE";
+	case EADDRNOTAVAIL:
+		return "this machine has no such address; write one that it has, or 0.0.0.0 for "
+		       "all of IPv4";
+	case EAFNOSUPPORT:
+		return "this machine has no IPv6; write an address of IPv4";
+	}
+	return remedy_of(error);
+}
+
+static int told(const struct config_address *a, int fd)
+{
+	const struct sockaddr_un *un = (const void *)&a->sa;
+
+	if (fd < 0)
+		fprintf(stderr, "fairlead: cannot listen on %s: %s; %s\n", a->text,
+			strerror(-fd),
+			is_unix(a) ? remedy_of_path(un->sun_path, -fd)
+				   : remedy_of_port(-fd));
+	return fd;
+}
+
+static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
+{
+	return told(a, sock_listen((const struct sockaddr *)&a->sa, a->len, backlog,
+				   reuse_port));
+}
+
+static unsigned port_of(const struct sockaddr_storage *sa)
+{
+	if (sa->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)sa)->sin_port;
+	if (sa->ss_family == AF_INET6)
+		return ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port;
+	return 0;
+}
+
+static bool has_port(const struct listen_addrs *o, const struct config_address *a)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (port_of(&o->all[i]->sa) == port_of(&a->sa))
+			return true;
+	return false;
+}
+
+/* Workers that were told to leave an address are a moment behind. */
+static int listen_patiently(const struct config_address *a, int backlog)
+{
+	const struct timespec step = { 0, CLOSING_STEP_MS * 1000000 };
+	int fd = -EADDRINUSE;
+
+	for (unsigned ms = 0; fd == -EADDRINUSE && ms <= CLOSING_MS;
+	     ms += CLOSING_STEP_MS) {
+		if (ms > 0)
+			nanosleep(&step, NULL);
+		fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, false);
+	}
+	return told(a, fd);
+}
+
+/* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
+ * without it, once, to find out. Not where sockets of our own are in the way. */
+static bool is_free(const struct listen_addrs *ours, const struct config_address *a,
+		    int backlog)
+{
+	int fd;
+
+	if (is_unix(a) || has_port(ours, a))
+		return true;
+	fd = listen_patiently(a, backlog);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/* ---- one -------------------------------------------------------------------- */
+
+static void listen_addr_shrink(struct listen_addr *o, unsigned n)
+{
+	while (o->socket_n > n)
+		close(o->sockets[--o->socket_n]);
+}
+
+static void listen_addr_close(struct listen_addr *o)
+{
+	listen_addr_shrink(o, 0);
+	free(o->sockets);
+	free(o);
+}
+
+/* Orders are for the own user and root: nobody else may connect, from the first moment; nor where
+ * the configuration will say who may. */
+static int listen_for(enum listen_addr_kind kind, const struct config_address *a,
+		      int backlog, bool closed)
+{
+	mode_t before;
+	int fd;
+
+	if (kind != LISTEN_ADDR_CONTROL && !closed)
+		return listen_at(a, backlog, !is_unix(a) && kind == LISTEN_ADDR_CLIENTS);
+	before = umask(0177);
+	fd = listen_at(a, backlog, false);
+	umask(before);
+	return fd;
+}
+
+/* Somebody has tidied up: who gives an command would not find us. */
+static bool listen_addr_rebind(struct listen_addr *o, const struct config_address *a,
+			       int backlog)
+{
+	const struct sockaddr_un *un = (const void *)&o->sa;
+	int fd;
+
+	if (o->kind != LISTEN_ADDR_CONTROL || o->socket_n == 0 ||
+	    access(un->sun_path, F_OK) == 0 || errno != ENOENT)
+		return true;
+	fd = listen_for(o->kind, a, backlog, true);
+	if (fd < 0)
+		return false;
+	close(o->sockets[0]);
+	o->sockets[0] = fd;
+	fprintf(stderr, "fairlead: %s was gone; it is there again\n", a->text);
+	return true;
+}
+
+/* More sockets, where there are workers without one. */
+static bool listen_addr_grow(struct listen_addr *o, const struct config_address *a,
+			     unsigned n, int backlog, bool closed)
+{
+	int *grown = o->socket_n < n ? realloc(o->sockets, n * sizeof(*grown))
+				     : o->sockets;
+
+	if (!grown)
+		return false;
+	o->sockets = grown;
+	while (o->socket_n < n) {
+		int fd = listen_for(o->kind, a, backlog, closed);
+
+		if (fd < 0)
+			return false;
+		o->sockets[o->socket_n++] = fd;
+	}
+	return true;
+}
+
+static unsigned last_number;
+
+static struct listen_addr *listen_addr_new(const struct config_address *a,
+					   enum listen_addr_kind kind)
+{
+	struct listen_addr *o = calloc(1, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	o->number = ++last_number;
+	o->kind = kind;
+	o->sa = a->sa;
+	o->len = a->len;
+	return o;
+}
+
+struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kind,
+				      const int *sockets, unsigned n)
+{
+	struct config_address a = { .len = sizeof(a.sa) };
+	struct listen_addr *o;
+
+	if (n == 0 || getsockname(sockets[0], (struct sockaddr *)&a.sa, &a.len) < 0)
+		return NULL;
+	o = listen_addr_new(&a, kind);
+	if (!o)
+		return NULL;
+	o->number = number;
+	last_number = number > last_number ? number : last_number;
+	o->sockets = calloc(n, sizeof(o->sockets[0]));
+	if (!o->sockets) {
+		free(o);
+		return NULL;
+	}
+	memcpy(o->sockets, sockets, n * sizeof(sockets[0]));
+	o->socket_n = o->served_n = n;
+	return o;
+}
+
+static struct listen_addr *listen_addr_find(const struct listen_addrs *have,
+					    const struct config_address *a,
+					    enum listen_addr_kind kind)
+{
+	for (unsigned i = 0; i < have->n; i++)
+		if (have->all[i]->kind == kind &&
+		    sock_equal((const struct sockaddr *)&have->all[i]->sa,
+			       (const struct sockaddr *)&a->sa))
+			return have->all[i];
+	return NULL;
+}
+
+/* ---- all -------------------------------------------------------------------- */
+
+bool listen_addrs_contain(const struct listen_addrs *o,
+			  const struct listen_addr *listen_addr)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i] == listen_addr)
+			return true;
+	return false;
+}
+
+bool listen_addrs_add(struct listen_addrs *o, struct listen_addr *listen_addr)
+{
+	struct listen_addr **grown = realloc(o->all, (o->n + 1) * sizeof(*grown));
+
+	if (!grown)
+		return false;
+	o->all = grown;
+	o->all[o->n++] = listen_addr;
+	return true;
+}
+
+void listen_addrs_merge(struct listen_addrs *o, struct listen_addrs *from)
+{
+	while (from->n > 0 && listen_addrs_add(o, from->all[from->n - 1]))
+		from->n--;
+	if (from->n > 0)
+		return;
+	free(from->all);
+	*from = (struct listen_addrs){ 0 };
+}
+
+bool listen_addrs_have_clients(const struct listen_addrs *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == LISTEN_ADDR_CLIENTS)
+			return true;
+	return false;
+}
+
+/* How many may wait can be changed at any time. */
+static void set_backlog(const struct listen_addr *o, int backlog)
+{
+	for (unsigned i = 0; i < o->socket_n; i++)
+		listen(o->sockets[i], backlog);
+}
+
+/* A path can be bound once: all workers share its socket. */
+static bool open_one(struct listen_addrs *next, const struct listen_addrs *have,
+		     const struct config_address *a, enum listen_addr_kind kind,
+		     unsigned workers, int backlog, const struct config_rights *rights)
+{
+	struct listen_addr *o = listen_addr_find(have, a, kind);
+	bool is_new = !o, closed = rights && rights->mode[0] != '\0';
+
+	if (is_new && is_free(have, a, backlog))
+		o = listen_addr_new(a, kind);
+	if (!o)
+		return false;
+	if (kind != LISTEN_ADDR_CLIENTS || is_unix(a))
+		workers = 1;
+	o->had_n = o->socket_n;
+	if (listen_addr_rebind(o, a, backlog) &&
+	    listen_addr_grow(o, a, workers, backlog, closed) && listen_addrs_add(next, o))
+		return true;
+	if (is_new)
+		listen_addr_close(o);
+	else
+		listen_addr_shrink(o, o->had_n);
+	return false;
+}
+
+/* Into the queues of sockets that came and are not handed over connections would fall that
+ * nobody accepts. */
+static void take_back(struct listen_addrs *next, const struct listen_addrs *have)
+{
+	for (unsigned i = 0; i < next->n; i++)
+		if (listen_addrs_contain(have, next->all[i]))
+			listen_addr_shrink(next->all[i], next->all[i]->had_n);
+	listen_addrs_close(next, have, true);
+}
+
+void listen_addrs_mark_served(struct listen_addrs *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		o->all[i]->served_n = o->all[i]->socket_n;
+}
+
+/* The supervisor's own needs no worker process. */
+void listen_addrs_rollback(struct listen_addrs *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		struct listen_addr *listen_addr = o->all[i];
+
+		if (listen_addr->kind == LISTEN_ADDR_CONTROL)
+			listen_addr->served_n = listen_addr->socket_n;
+		listen_addr_shrink(listen_addr, listen_addr->served_n);
+		if (listen_addr->socket_n > 0) {
+			o->all[n++] = listen_addr;
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&listen_addr->sa);
+		listen_addr_close(listen_addr);
+	}
+	o->n = n;
+}
+
+int listen_addrs_control_fd(const struct listen_addrs *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		if (o->all[i]->kind == LISTEN_ADDR_CONTROL)
+			return o->all[i]->sockets[0];
+	return -1;
+}
+
+/* Is there IPv6 in this kernel? A port alone asks for both families, and is served by the one
+ * that is there. */
+static bool can_have(const struct config_address *a)
+{
+	const struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	int fd;
+
+	if (a->half != CONFIG_HALF_IPV6)
+		return true;
+	fd = sock_listen((const struct sockaddr *)&any, sizeof(any), 1, false);
+	if (fd >= 0)
+		close(fd);
+	if (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL)
+		return true;
+	fprintf(stderr, "fairlead: no IPv6 here (%s): going on without %s\n",
+		strerror(-fd), a->text);
+	return false;
+}
+
+/* The kernel spreads over those of an address (kernel-notes/11-reuseport-spread). */
+bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *have,
+		       const struct config *config, unsigned workers)
+{
+	int backlog = (int)config->limits.backlog;
+	bool good = true;
+
+	*next = (struct listen_addrs){ 0 };
+	for (unsigned i = 0; i < config->listen_n && good; i++)
+		good = !can_have(&config->listens[i]) ||
+		       open_one(next, have, &config->listens[i], LISTEN_ADDR_CLIENTS,
+				workers, backlog,
+				config_rights_of(config, &config->listens[i]));
+	if (good && config->has_admin)
+		good = open_one(next, have, &config->admin, LISTEN_ADDR_ADMIN, workers,
+				ADMIN_BACKLOG, config_rights_of(config, &config->admin));
+	if (good && config->has_control)
+		good = open_one(next, have, &config->control, LISTEN_ADDR_CONTROL,
+				workers, ADMIN_BACKLOG, NULL);
+	for (unsigned i = 0; i < config->rights_n && good; i++)
+		good = rights_give(&config->rights[i]);
+	if (!good)
+		take_back(next, have);
+	for (unsigned i = 0; i < next->n; i++)
+		if (next->all[i]->kind == LISTEN_ADDR_CLIENTS)
+			set_backlog(next->all[i], backlog);
+	return good;
+}
+
+void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *kept,
+			bool unlinked)
+{
+	for (unsigned i = 0; i < from->n; i++) {
+		if (kept && listen_addrs_contain(kept, from->all[i]))
+			continue;
+		if (unlinked)
+			sock_unlink((const struct sockaddr *)&from->all[i]->sa);
+		listen_addr_close(from->all[i]);
+	}
+	free(from->all);
+	*from = (struct listen_addrs){ 0 };
+}
+
+void listen_addrs_drain(struct listen_addrs *o)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < o->n; i++) {
+		if (o->all[i]->kind == LISTEN_ADDR_ADMIN) {
+			o->all[n++] = o->all[i];
+			continue;
+		}
+		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+		listen_addr_close(o->all[i]);
+	}
+	o->n = n;
+}
+
+void listen_addrs_unlink(const struct listen_addrs *o)
+{
+	for (unsigned i = 0; i < o->n; i++)
+		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+}

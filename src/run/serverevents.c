@@ -1,0 +1,66 @@
+#include "run/serverevents.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/check.h"
+
+static void write_ejected(const struct registry_view *view, FILE *out)
+{
+	uint64_t n = stat_read(&view->failures_n);
+	double seconds = (double)stat_read(&view->eject_ms) / 1000;
+
+	if (stat_read(&view->reason) == REASON_UNREACHED)
+		fputs("cannot be connected: its keys are misses", out);
+	else if (stat_read(&view->reason) == REASON_RATE)
+		fprintf(out,
+			"is ejected for %g s: %" PRIu64 "%% of its answers were failures",
+			seconds, n);
+	else
+		fprintf(out, "is ejected for %g s: %" PRIu64 " failure%s in a row",
+			seconds, n, n == 1 ? "" : "s");
+}
+
+static void write_view(const struct registry *r, const struct registry_entry *row,
+		       unsigned worker, uint64_t server_status, FILE *out)
+{
+	const struct registry_view *view = registry_view(r, row, worker);
+
+	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, row->name);
+	/* An address that was written as such says it all. */
+	if (row->address[0] && strcmp(row->name, row->address) != 0)
+		fprintf(out, " (%s)", row->address);
+	fputc(' ', out);
+	if (server_status == SERVER_STATUS_EJECTED)
+		write_ejected(view, out);
+	else
+		fputs("is asked again", out);
+	fprintf(out, ", worker %u\n", worker);
+}
+
+void server_events_write(struct registry *r, FILE *out)
+{
+	REGISTRY_EACH (r, row) {
+		if (!atomic_load(&row->named))
+			continue;
+		for (unsigned w = 0; w < r->worker_n; w++) {
+			struct registry_view *view = registry_view(r, row, w);
+			uint64_t server_status = stat_read(&view->server_status);
+
+			if (!atomic_load(&view->entered) ||
+			    server_status == SERVER_STATUS_DOWN ||
+			    server_status == view->noticed)
+				continue;
+			view->noticed = server_status;
+			write_view(r, row, w, server_status, out);
+		}
+	}
+}
+
+void server_events_changed(struct message *m)
+{
+	struct registry *r = CONTAINER(m, struct registry, changed);
+
+	atomic_store(&r->changed_posted, false);
+	server_events_write(r, stderr);
+}

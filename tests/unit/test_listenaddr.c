@@ -1,0 +1,188 @@
+/* Listening addresses of the supervisor: what a failed change leaves behind, and the control
+ * socket. */
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../src/run/listenaddr.h"
+#include "io/sock.h"
+
+static struct config_address listens[2];
+static struct config config;
+
+static void free_port(struct config_address *a)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	*a = (struct config_address){ .text = "127.0.0.1", .len = sizeof(in) };
+	memcpy(&a->sa, &in, sizeof(in));
+}
+
+/* Somebody listens there. */
+static int take_port(struct config_address *a)
+{
+	int fd;
+
+	free_port(a);
+	fd = sock_listen((struct sockaddr *)&a->sa, a->len, 1, false);
+	assert_true(fd >= 0);
+	a->len = sizeof(a->sa);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a->sa, &a->len), 0);
+	return fd;
+}
+
+static void configure(unsigned listen_n)
+{
+	config = (struct config){ .listens = listens, .listen_n = listen_n };
+	config.limits.backlog = 16;
+	close(take_port(&listens[0]));
+}
+
+/* Sockets that were opened for more workers are closed again when the next address is taken. */
+static void test_nothing_has_changed(void **state)
+{
+	struct listen_addrs have, next;
+	struct listen_addr *first;
+	int taken;
+
+	(void)state;
+	configure(1);
+	assert_true(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 2));
+	first = have.all[0];
+	assert_int_equal(first->socket_n, 2);
+	taken = take_port(&listens[1]);
+	config.listen_n = 2;
+	assert_false(listen_addrs_open(&next, &have, &config, 4));
+	assert_int_equal(next.n, 0);
+	assert_int_equal(first->socket_n, 2);
+	close(taken);
+	assert_true(listen_addrs_open(&next, &have, &config, 4));
+	assert_ptr_equal(next.all[0], first);
+	assert_int_equal(first->socket_n, 4);
+	assert_int_equal(next.all[1]->socket_n, 4);
+	listen_addrs_close(&have, &next, false);
+	listen_addrs_close(&next, NULL, false);
+}
+
+/* What went over to be closed can be had back. */
+static void test_joined(void **state)
+{
+	struct listen_addrs have, spare = { 0 }, next;
+	struct listen_addr *first;
+
+	(void)state;
+	configure(1);
+	assert_true(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 1));
+	assert_true(listen_addrs_have_clients(&have));
+	first = have.all[0];
+	listen_addrs_merge(&spare, &have);
+	assert_int_equal(have.n, 0);
+	assert_false(listen_addrs_have_clients(&have));
+	listen_addrs_merge(&have, &spare);
+	assert_int_equal(spare.n, 0);
+	assert_true(listen_addrs_open(&next, &have, &config, 1));
+	assert_ptr_equal(next.all[0], first);
+	listen_addrs_close(&have, &next, false);
+	listen_addrs_close(&next, NULL, false);
+}
+
+static void *close_soon(void *arg)
+{
+	nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
+	close(*(int *)arg);
+	return NULL;
+}
+
+/* Whether the address could be had whose socket is closed meanwhile. */
+static bool is_waited_for(struct listen_addrs *have)
+{
+	pthread_t thread;
+	bool good;
+	int taken = take_port(&listens[0]);
+
+	assert_int_equal(pthread_create(&thread, NULL, close_soon, &taken), 0);
+	good = listen_addrs_open(have, &(struct listen_addrs){ 0 }, &config, 1);
+	pthread_join(thread, NULL);
+	return good;
+}
+
+/* A socket that is on its way out is waited for; one that stays is not, for long. */
+static void test_closing(void **state)
+{
+	struct listen_addrs have;
+	unsigned tries = 0;
+	int taken;
+
+	(void)state;
+	configure(1);
+	taken = take_port(&listens[0]);
+	assert_false(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 1));
+	close(taken);
+	while (!is_waited_for(&have)) /* the thread may have been late */
+		assert_true(++tries < 10);
+	listen_addrs_close(&have, NULL, false);
+}
+
+static void control_at(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	config.has_control = true;
+	config.control = (struct config_address){ .text = path, .len = sizeof(un) };
+	memcpy(&config.control.sa, &un, sizeof(un));
+}
+
+static void assert_own(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+/* Nobody else may connect, and a path that was removed is bound anew. */
+static void test_control(void **state)
+{
+	struct listen_addrs have, next;
+	char path[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "/tmp/test_outlet.%d", (int)getpid());
+	configure(0);
+	control_at(path);
+	assert_true(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 2));
+	assert_own(path);
+	assert_int_equal(unlink(path), 0);
+	assert_true(listen_addrs_open(&next, &have, &config, 2));
+	assert_ptr_equal(next.all[0], have.all[0]);
+	assert_own(path);
+	listen_addrs_close(&have, &next, true);
+	assert_own(path);
+	listen_addrs_close(&next, NULL, true);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_has_changed),
+		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_closing),
+		cmocka_unit_test(test_control),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,79 @@
+/* What the operator is told of servers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "run/serverevents.h"
+
+static void assert_notice(struct registry *r, const char *expected)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	server_events_write(r, out);
+	fclose(out);
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+static void eject(struct registry *r, struct registry_view *view, enum reason reason,
+		  unsigned n)
+{
+	stat_set(&view->reason, reason);
+	stat_set(&view->failures_n, n);
+	stat_set(&view->eject_ms, 2500);
+	registry_set_status(r, view, SERVER_STATUS_EJECTED);
+}
+
+static void lines(void **state)
+{
+	struct registry *r = registry_new("app", 2, NULL, NULL);
+	struct registry_entry *a = registry_enter(r, 0, "a.example:80", "192.0.2.1:80");
+	struct registry_entry *b = registry_enter(r, 1, "192.0.2.2:80", "192.0.2.2:80");
+
+	(void)state;
+	assert_notice(r, "");
+	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 5);
+	eject(r, registry_view(r, b, 1), REASON_RATE, 60);
+	assert_notice(
+		r,
+		"fairlead: upstream app: server a.example:80 (192.0.2.1:80) is ejected "
+		"for 2.5 s: 5 failures in a row, worker 0\n"
+		"fairlead: upstream app: server 192.0.2.2:80 is ejected for 2.5 s: 60% of "
+		"its answers were failures, worker 1\n");
+	assert_notice(r, "");
+	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
+	registry_set_status(r, registry_view(r, b, 1),
+			    SERVER_STATUS_DOWN); /* the prober's to tell */
+	assert_notice(
+		r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is asked "
+		   "again, worker 0\n");
+	/* A memcached has no one address. */
+	eject(r, registry_view(r, registry_enter(r, 1, "m1", ""), 1), REASON_UNREACHED,
+	      0);
+	assert_notice(
+		r, "fairlead: upstream app: server m1 cannot be connected: its keys are "
+		   "misses, worker 1\n");
+	/* What came and went unseen is not told, nor what is no longer asked. */
+	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 1);
+	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
+	registry_withdraw(r, b, 1, 0, 0);
+	registry_set_status(r, registry_view(r, b, 1), SERVER_STATUS_UP);
+	assert_notice(r, "");
+	registry_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
