@@ -21,6 +21,13 @@
 
 #define LINE_MAX_BYTES 8192
 
+/* First words of the lines of the upgrade state. Programs of other versions read and write the
+ * same words: a new name in the code does not change them. */
+#define PROCESS_LINE "process "
+#define LISTEN_ADDR_LINE "outlet "
+#define COMMAND_LINE "order "
+#define VERSION_LINE "version "
+
 enum upgrade_role upgrade_role(void)
 {
 	return getenv(NEXT) ? UPGRADE_NEXT : getenv(TRIED) ? UPGRADE_TRIED : UPGRADE_NONE;
@@ -96,7 +103,7 @@ static void put_listen_addrs(FILE *out, const struct listen_addrs *o)
 	for (unsigned i = 0; i < o->n; i++) {
 		const struct listen_addr *listen_addr = o->all[i];
 
-		fprintf(out, "listen_addr %u %d %u", listen_addr->number,
+		fprintf(out, LISTEN_ADDR_LINE "%u %d %u", listen_addr->number,
 			listen_addr->kind, listen_addr->socket_n);
 		for (unsigned k = 0; k < listen_addr->socket_n; k++)
 			fprintf(out, " %d", listen_addr->sockets[k]);
@@ -115,13 +122,13 @@ static int write_upgrade_state(const struct upgrade_state *e)
 		const struct process *p = &e->processes[i];
 
 		if (p->state != PROCESS_NONE)
-			fprintf(out, "process %d %d %d %d %llu %d\n", p->state,
+			fprintf(out, PROCESS_LINE "%d %d %d %d %llu %d\n", p->state,
 				(int)p->pid, p->channel, p->setup_channel,
 				(unsigned long long)p->started_ms, p->engine);
 	}
 	put_listen_addrs(out, e->listen_addrs);
 	put_listen_addrs(out, e->spare);
-	fprintf(out, "command %d\nversion %s\n", e->command, FAIRLEAD_VERSION);
+	fprintf(out, COMMAND_LINE "%d\n" VERSION_LINE "%s\n", e->command, FAIRLEAD_VERSION);
 	if (fclose(out) == 0)
 		return fd;
 	close(fd);
@@ -228,6 +235,14 @@ static bool take_listen_addr(char *line, struct listen_addrs *listen_addrs)
 	return o && listen_addrs_add(listen_addrs, o);
 }
 
+/* What follows `word` on a line that begins with it, else NULL. */
+static char *after_word(char *line, const char *word)
+{
+	size_t n = strlen(word);
+
+	return strncmp(line, word, n) == 0 ? line + n : NULL;
+}
+
 bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addrs,
 		     int *command, char *before)
 {
@@ -240,14 +255,16 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 	if (good && lseek(upgrade_state, 0, SEEK_SET) == 0)
 		in = fdopen(upgrade_state, "r");
 	while (in && good && fgets(line, LINE_MAX_BYTES, in)) {
-		if (strncmp(line, "process ", 8) == 0 && process_n < PROCESSES_MAX)
-			good = take_process(line + 8, &processes[process_n++]);
-		else if (strncmp(line, "listen_addr ", 7) == 0)
-			good = take_listen_addr(line + 7, listen_addrs);
-		else if (strncmp(line, "command ", 6) == 0)
-			*command = atoi(line + 6);
-		else if (strncmp(line, "version ", 8) == 0)
-			sscanf(line + 8, "%31s", before);
+		char *rest;
+
+		if ((rest = after_word(line, PROCESS_LINE)) && process_n < PROCESSES_MAX)
+			good = take_process(rest, &processes[process_n++]);
+		else if ((rest = after_word(line, LISTEN_ADDR_LINE)))
+			good = take_listen_addr(rest, listen_addrs);
+		else if ((rest = after_word(line, COMMAND_LINE)))
+			*command = atoi(rest);
+		else if ((rest = after_word(line, VERSION_LINE)))
+			sscanf(rest, "%31s", before);
 	}
 	if (*command >= 0)
 		set_cloexec(*command, true);
