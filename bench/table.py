@@ -1,4 +1,4 @@
-"""Markdown of a record: the matrix, and what was to be reached."""
+"""Markdown of a record: a summary for README.md; the matrix and the targets for docs/benchmarks.md."""
 import csv
 import os
 
@@ -170,3 +170,23 @@ def report(record, facts, directory):
                 details(record, held.IDLE)),
     ]
     return "\n".join(part for part in parts if part)
+
+
+# --- the few lines of README.md -------------------------------------------------
+
+SUMMARY = ("small-64", "file-10k", "file-100k", "file-10m", "new-connection", "memcached")
+
+
+def summary(record, facts, directory):
+    """CPU time of a few workloads, and memory, beside nginx and HAProxy."""
+    names = ("fairlead", *PEERS)
+    titles = {w.name: w.title for w in MATRIX}
+    rows = [[f"{titles[w]}: CPU µs per request", *(cell(record, w, n, "cpu_us") for n in names)]
+            for w in SUMMARY if w in record.names("workload")]
+    rows += [[title, *(cell(record, w, n, "bytes") for n in names)]
+             for title, w in (("a request that waits: bytes of user memory", held.MEMORY),
+                              ("an idle connection: bytes of user memory", held.IDLE))
+             if w in record.names("workload")]
+    return (rows_to_text(["", *names], rows) + "\n" +
+            f"{facts['date']}, {facts['kernel']}, one core each, {facts['peers']}: "
+            "medians; ± is half the distance between the quartiles.\n")
