@@ -128,7 +128,7 @@ static int run(struct arguments *a, char **argv)
 
 	a->file = file_from_root(argv, a->file);
 	diagnostics_open();
-	diagnostics_patience(PATIENCE_MS);
+	diagnostics_wait_budget(PATIENCE_MS);
 	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
 						  config_read_with(a->file, &how, stderr);
 	if (!config)

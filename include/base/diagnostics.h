@@ -27,10 +27,10 @@ void diagnostics_open(void);
 
 /* For so long, all in all, this process may still wait to be taken; 0 from diagnostics_open() on.
  * A program that starts, or reads a configuration, has time to say what is wrong. */
-void diagnostics_patience(int ms);
+void diagnostics_wait_budget(int ms);
 
 /* Tells how many lines were lost, if there are some and it is taken now. */
-void diagnostics_tell(void);
+void diagnostics_report(void);
 
 /* Lines lost so far, told or not. */
 uint64_t diagnostics_lost(void);

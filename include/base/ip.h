@@ -39,6 +39,6 @@ struct ip_range ip_network(const struct ip *ip, unsigned bits);
 unsigned ip_ranges_sort(struct ip_range *ranges, unsigned n);
 
 /* Is it in one of the ranges, which are sorted? By halves: 12 steps for 4,096 ranges. */
-bool ip_ranges_have(const struct ip_range *ranges, unsigned n, const struct ip *ip);
+bool ip_ranges_contain(const struct ip_range *ranges, unsigned n, const struct ip *ip);
 
 #endif

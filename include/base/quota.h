@@ -25,7 +25,7 @@ static inline void quota_init(struct quota *q, uint32_t limit)
 }
 
 /* From now on. What is taken stays taken. */
-static inline void quota_limit(struct quota *q, uint32_t limit)
+static inline void quota_set_limit(struct quota *q, uint32_t limit)
 {
 	atomic_store_explicit(&q->limit, limit, memory_order_relaxed);
 }

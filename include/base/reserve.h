@@ -31,13 +31,10 @@ void reserve_unmap(void *chunk);
  * has reserve_refill() found that it gives again. */
 bool reserve_whole(void);
 
-/* A chunk that nobody needs should be given to reserve_unmap() at once. */
-bool reserve_lacks(void);
-
 /* Asks the system for what is missing. Called about once a second. */
 void reserve_refill(void);
 
 /* For scarcity tests: the system gives this thread so many more chunks; -1: as it likes. */
-void reserve_system_gives(int chunks);
+void reserve_fail_after(int chunks);
 
 #endif

@@ -52,7 +52,7 @@ struct buf_pool {
 	uint32_t free_n;       /* of which are on the free list */
 	uint32_t limit;        /* most that may exist */
 	uint32_t reserve;      /* of which are for the may_use_reserve only */
-	uint32_t lent;         /* waiting with the kernel, as good as free */
+	uint32_t published;         /* waiting with the kernel, as good as free */
 	uint32_t free_min;     /* fewest free since the last trim */
 	struct slab blocks[BUF_CLASSES];
 	size_t block_bytes;    /* room of all blocks out now */
@@ -78,7 +78,7 @@ void buf_pool_done(struct buf_pool *pool);
 void buf_pool_trim(struct buf_pool *pool);
 
 /* How many may still be taken, by the may_use_reserve or by others. */
-static inline uint32_t buf_left(const struct buf_pool *pool, bool may_use_reserve)
+static inline uint32_t buf_available(const struct buf_pool *pool, bool may_use_reserve)
 {
 	uint32_t left = pool->free_n + (pool->limit - pool->count);
 
@@ -90,7 +90,7 @@ static inline uint32_t buf_left(const struct buf_pool *pool, bool may_use_reserv
 /* So few are left that who would hold one for long had better copy. */
 static inline bool buf_scarce(const struct buf_pool *pool)
 {
-	return pool->lent + buf_left(pool, true) <= 2 * pool->reserve;
+	return pool->published + buf_available(pool, true) <= 2 * pool->reserve;
 }
 
 /* A free receive buffer, empty, with one reference; NULL: all are in use. Does not look at

@@ -18,10 +18,10 @@ int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 
 /* Most bytes that one direction of a connection holds: smaller makes sends
  * wait. Default 64 KiB. */
-void sim_socket_bytes(struct io_loop *loop, uint32_t bytes);
+void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes);
 
 /* This end is another machine's: what it receives does not come out of the pool. */
-void sim_outside(struct io_loop *loop, int fd);
+void sim_set_remote(struct io_loop *loop, int fd);
 
 /* What goes wrong by chance: one in so many; 0, as it begins: never. */
 struct sim_faults {
@@ -34,7 +34,7 @@ struct sim_faults {
 void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults);
 
 /* Sockets and listeners that are open. */
-unsigned sim_sockets(const struct io_loop *loop);
+unsigned sim_open_sockets(const struct io_loop *loop);
 
 /* What io_write() has written to this number, whatever it is; it stays the
  * engine's, until the next io_wait(). */

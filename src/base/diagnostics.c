@@ -220,12 +220,12 @@ void diagnostics_open(void)
 	stderr = stream;
 }
 
-void diagnostics_patience(int ms)
+void diagnostics_wait_budget(int ms)
 {
 	atomic_store(&patience_ms, ms);
 }
 
-void diagnostics_tell(void)
+void diagnostics_report(void)
 {
 	tell();
 }

@@ -82,7 +82,7 @@ unsigned ip_ranges_sort(struct ip_range *ranges, unsigned n)
 	return kept;
 }
 
-bool ip_ranges_have(const struct ip_range *ranges, unsigned n, const struct ip *ip)
+bool ip_ranges_contain(const struct ip_range *ranges, unsigned n, const struct ip *ip)
 {
 	unsigned low = 0;
 

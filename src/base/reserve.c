@@ -14,7 +14,7 @@ static _Thread_local struct {
 	unsigned given;
 } reserve;
 
-void reserve_system_gives(int chunks)
+void reserve_fail_after(int chunks)
 {
 	reserve.limited = chunks >= 0;
 	reserve.given = chunks >= 0 ? (unsigned)chunks : 0;
@@ -87,11 +87,6 @@ void reserve_unmap(void *chunk)
 bool reserve_whole(void)
 {
 	return reserve.n == reserve.wanted && !reserve.refused;
-}
-
-bool reserve_lacks(void)
-{
-	return reserve.n < reserve.wanted || reserve.refused;
 }
 
 void reserve_refill(void)

@@ -151,7 +151,7 @@ void slab_put(struct slab *s, void *p)
 		list_remove(&c->node);
 		list_append(&s->open, &c->node);
 		s->empty++;
-		if (reserve_lacks())
+		if (!reserve_whole())
 			chunk_give_up(s, c);
 	}
 }

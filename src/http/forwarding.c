@@ -107,7 +107,7 @@ static bool chain_take(struct forwarding_chain *c, const struct forwarding_peer 
 	c->field = field;
 	c->first = first;
 	return ++c->hops < FORWARDING_HOPS_MAX &&
-	       ip_ranges_have(peer->proxies, peer->proxy_n, &ip);
+	       ip_ranges_contain(peer->proxies, peer->proxy_n, &ip);
 }
 
 /* ---- X-Forwarded-For -------------------------------------------------------- */

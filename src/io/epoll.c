@@ -99,7 +99,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 /* As many as there are buffers for, oldest first. */
 static void retry_waiting(struct epoll *e, bool may_use_reserve)
 {
-	uint32_t n = buf_left(&e->loop.bufs, may_use_reserve);
+	uint32_t n = buf_available(&e->loop.bufs, may_use_reserve);
 	struct list *node;
 
 	for (; n > 0 && (node = list_pop(&e->starved[may_use_reserve])); n--) {

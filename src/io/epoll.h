@@ -1,7 +1,7 @@
 /* The epoll engine: what its files share.
  *
  *   epoll.c      receiving, sending, writing, the wait
- *   epolllink.c  how sockets come and go: watching, accepting, connecting, closing
+ *   epollsock.c  how sockets come and go: watching, accepting, connecting, closing
  *
  * Completions are made here: tried, parked on EAGAIN, tried again when an edge says
  * so. A socket is registered once. */
@@ -92,7 +92,7 @@ static inline void epoll_make_ready(struct epoll *e, struct sock *s, int fd)
 	e->ready.last = fd;
 }
 
-/* ---- epolllink.c ---- */
+/* ---- epollsock.c ---- */
 
 /* Registers a stream socket, unless it is. 0 or a negative errno. */
 int epoll_watch(struct epoll *e, struct sock *s, int fd);

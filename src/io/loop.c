@@ -347,7 +347,7 @@ bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint3
 
 struct buf *loop_take(struct io_loop *loop, const struct io_recv *op)
 {
-	return buf_left(&loop->bufs, op->may_use_reserve) > 0 ? buf_take(&loop->bufs)
+	return buf_available(&loop->bufs, op->may_use_reserve) > 0 ? buf_take(&loop->bufs)
 							      : NULL;
 }
 

@@ -53,7 +53,7 @@ static int receive_byte(struct io_loop *loop, bool cap)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	ring_fd(r, pair[0])->way = cap ? WAY_MULTISHOT : WAY_ONCE;
+	ring_fd(r, pair[0])->recv_mode = cap ? RECV_MULTISHOT : RECV_ONCE;
 	io_op_init(&t.recv.op, trial_received);
 	io_recv(loop, &t.recv, pair[0], 1);
 	if (send(pair[1], "x", 1, MSG_NOSIGNAL) != 1)

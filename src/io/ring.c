@@ -17,14 +17,14 @@ static void *address(uint64_t user_data)
 /* ---- receiving -------------------------------------------------------------- */
 
 /* Only for a socket that came neither from an accept nor from a connect of ours. */
-static enum ring_way find_way(struct ring *r, int fd)
+static enum ring_recv_mode find_way(struct ring *r, int fd)
 {
 	int family = AF_UNSPEC;
 	socklen_t len = sizeof(family);
 
 	ring_count_syscall(r);
 	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
-	return ring_way_of(r, family);
+	return ring_recv_mode_of(r, family);
 }
 
 /* POLL_FIRST: the buffer is picked when there are bytes, so that an idle connection
@@ -41,8 +41,8 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 	sqe->buf_group = RING_BUFFER_GROUP;
 	/* With a buffer at hand the receive is tried at once: armed to wait first, it would
 	 * miss a reset that is already there behind bytes. Without one, trying would fail. */
-	sqe->ioprio = r->loop.bufs.lent == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
-	if (ring_fd(r, op->op.fd)->way == WAY_MULTISHOT) {
+	sqe->ioprio = r->loop.bufs.published == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
+	if (ring_fd(r, op->op.fd)->recv_mode == RECV_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 		if (ring_fd(r, op->op.fd)->fills_buffers)
 			sqe->ioprio |= IORING_RECVSEND_BUNDLE;
@@ -56,8 +56,8 @@ static void ring_recv(struct io_loop *loop, struct io_recv *op)
 	struct ring *r = ring_of(loop);
 	struct ring_fd *f = ring_fd(r, op->op.fd);
 
-	if (f->way == WAY_UNKNOWN)
-		f->way = (uint8_t)find_way(r, op->op.fd);
+	if (f->recv_mode == RECV_UNKNOWN)
+		f->recv_mode = (uint8_t)find_way(r, op->op.fd);
 	op->op.flags = f->generation;
 	arm_recv(r, op);
 }
@@ -68,9 +68,9 @@ static void starve(struct ring *r, struct io_recv *op)
 {
 	struct buf_pool *pool = &r->loop.bufs;
 
-	if (buf_left(pool, false) == 0)
+	if (buf_available(pool, false) == 0)
 		stat_add(&r->loop.stats.starved, 1);
-	else if (pool->lent == 0 && r->published_target < RING_PUBLISHED_MAX)
+	else if (pool->published == 0 && r->published_target < RING_PUBLISHED_MAX)
 		r->published_target *= 2;
 	op->op.state |= RING_NO_BUFFER;
 	list_append(&r->starved[op->may_use_reserve], &op->op.node);
@@ -217,7 +217,7 @@ static void arm_waiting(struct ring *r)
 
 	while (!list_empty(&r->starved[true]) && (b = buf_take(&r->loop.bufs)))
 		receive_in_hand(r, next_waiting(r, true), b);
-	for (unsigned n = r->loop.bufs.lent; n > 0; n--) {
+	for (unsigned n = r->loop.bufs.published; n > 0; n--) {
 		op = next_waiting(r, true);
 		if (!op)
 			op = next_waiting(r, false);

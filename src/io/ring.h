@@ -1,7 +1,7 @@
 /* The io_uring engine: what its files share.
  *
  *   ring.c       receiving, sending, writing, the wait
- *   ringlink.c   how sockets come and go: accepting, connecting, closing
+ *   ringsock.c   how sockets come and go: accepting, connecting, closing
  *   ringqueue.c  entries in, one enter out, the ring of receive buffers
  *   ringsetup.c  opening and closing
  *   probe.c      what this kernel can do, and why it cannot
@@ -56,10 +56,10 @@ enum {
 };
 
 /* How a socket receives. */
-enum ring_way {
-	WAY_UNKNOWN,
-	WAY_MULTISHOT, /* with one submission, until the window is used up */
-	WAY_ONCE,      /* one buffer a submission */
+enum ring_recv_mode {
+	RECV_UNKNOWN,
+	RECV_MULTISHOT, /* with one submission, until the window is used up */
+	RECV_ONCE,      /* one buffer a submission */
 };
 
 struct ring_fd {
@@ -67,7 +67,7 @@ struct ring_fd {
 	uint16_t generation; /* counts closes of this number */
 	uint16_t sends;      /* in flight with a completion to come */
 	uint16_t others;     /* likewise accepts and writes */
-	uint8_t way;         /* enum ring_way */
+	uint8_t recv_mode;   /* enum ring_recv_mode */
 	bool fills_buffers;  /* it has filled a buffer: more at once is worth while */
 };
 
@@ -205,7 +205,7 @@ extern const struct io_engine ring_engine;
 /* Submits all and brings the read of the eventfd to its end. */
 void ring_settle(struct ring *r);
 
-/* ---- ringlink.c ---- */
+/* ---- ringsock.c ---- */
 
 void ring_accept(struct io_loop *loop, struct io_accept *op);
 void ring_connect(struct io_loop *loop, struct io_connect *op);
@@ -220,7 +220,7 @@ void ring_connect_completed(struct ring *r, struct io_connect *op, int res);
 void ring_cancel_again(struct ring *r);
 
 /* The way for sockets of a family. */
-enum ring_way ring_way_of(const struct ring *r, int family);
+enum ring_recv_mode ring_recv_mode_of(const struct ring *r, int family);
 
 /* True: fd was O_NONBLOCK and is no more, so that the op may be tried again. */
 bool ring_lost_nonblock(struct ring *r, int fd);

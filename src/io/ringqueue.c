@@ -88,12 +88,12 @@ void ring_refill(struct ring *r)
 	int added = 0;
 	struct buf *b;
 
-	while (pool->lent < r->published_target && buf_left(pool, false) > 0 &&
+	while (pool->published < r->published_target && buf_available(pool, false) > 0 &&
 	       (b = buf_take(pool))) {
 		b->place = (uint16_t)((r->bufs->tail + (unsigned)added) & (RING_PLACES - 1));
 		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id, RING_PLACES - 1,
 				      added);
-		pool->lent++;
+		pool->published++;
 		added++;
 	}
 	if (added > 0)
@@ -102,8 +102,8 @@ void ring_refill(struct ring *r)
 
 static struct buf *taken_back(struct ring *r, unsigned id)
 {
-	ASSERT(id < r->loop.bufs.count && r->loop.bufs.lent > 0);
-	r->loop.bufs.lent--;
+	ASSERT(id < r->loop.bufs.count && r->loop.bufs.published > 0);
+	r->loop.bufs.published--;
 	return r->loop.bufs.all[id];
 }
 

@@ -229,11 +229,11 @@ static void take_bufs_back(struct ring *r)
 	for (uint32_t i = 0; i < pool->count; i++) {
 		if (pool->all[i]->refs == 0)
 			continue;
-		ASSERT(pool->lent > 0);
-		pool->lent--;
+		ASSERT(pool->published > 0);
+		pool->published--;
 		buf_put(pool->all[i]);
 	}
-	ASSERT(pool->lent == 0);
+	ASSERT(pool->published == 0);
 	munmap(r->bufs, bufs_bytes());
 }
 

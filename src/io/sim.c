@@ -484,7 +484,7 @@ static void waiting_call(struct sim *s)
 		if (!slot)
 			continue;
 		if (called_n <
-		    buf_left(&s->loop.bufs, op_recv(slot->op)->may_use_reserve)) {
+		    buf_available(&s->loop.bufs, op_recv(slot->op)->may_use_reserve)) {
 			called_n++;
 			world_call(&s->world, t, world_delay(&s->world));
 		} else {
@@ -636,13 +636,13 @@ int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 	return world_listen(&sim_of(loop)->world, addr, len, backlog);
 }
 
-void sim_socket_bytes(struct io_loop *loop, uint32_t bytes)
+void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM && bytes > 0);
 	sim_of(loop)->world.line_max = bytes;
 }
 
-void sim_outside(struct io_loop *loop, int fd)
+void sim_set_remote(struct io_loop *loop, int fd)
 {
 	struct sim *s = sim_of(loop);
 	struct fd *at = world_fd(&s->world, fd);
@@ -664,7 +664,7 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	s->world.late_us = faults->late_ms * 1000ull;
 }
 
-unsigned sim_sockets(const struct io_loop *loop)
+unsigned sim_open_sockets(const struct io_loop *loop)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM);
 	return CONTAINER(loop, const struct sim, loop)->world.fds_open;

@@ -7,7 +7,7 @@ static bool is_trusted(const struct config_trust *t, const struct peer *peer)
 	if (peer->family == AF_UNIX)
 		return t->unix_sockets;
 	memcpy(ip.bytes, peer->addr, ip.family == 4 ? 4 : 16);
-	return ip_ranges_have(t->ranges, t->range_n, &ip);
+	return ip_ranges_contain(t->ranges, t->range_n, &ip);
 }
 
 static bool client_trusted(struct client *c, const struct generation *g)

@@ -251,7 +251,7 @@ static int read_file(void *owner, int snapshot)
 	struct config *config;
 
 	supervisor_leave(s);
-	diagnostics_patience(READ_PATIENCE_MS);
+	diagnostics_wait_budget(READ_PATIENCE_MS);
 	config = config_read_with(s->config->file, &how, stderr);
 	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }

@@ -157,7 +157,7 @@ void config_version_free(struct config_version *e)
 void config_versions_set_current(struct config_versions *all, struct config_version *e)
 {
 	for (unsigned i = 0; i < e->config->upstream_n; i++)
-		quota_limit(&e->upstreams_shared[i]->line, e->config->upstreams[i].queue);
+		quota_set_limit(&e->upstreams_shared[i]->line, e->config->upstreams[i].queue);
 	all->current = e;
 }
 

@@ -150,7 +150,7 @@ static void worker_started(struct worker *w)
 	c->started_n++;
 	if (!all_started(c))
 		return;
-	diagnostics_patience(0);
+	diagnostics_wait_budget(0);
 	close_sandbox(c);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_begin(&c->workers[i]);
@@ -339,7 +339,7 @@ static void trimmed(struct tick *t)
 	admins_sweep(c);
 	monitors_sweep(&c->monitors);
 	losses_look(&c->losses, c->tick.now_ms);
-	diagnostics_tell();
+	diagnostics_report();
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker

@@ -145,7 +145,7 @@ static void process_ready(struct supervisor *s, struct process *p)
 	}
 	p->state = PROCESS_SERVING;
 	s->was_ready = true;
-	diagnostics_patience(0);
+	diagnostics_wait_budget(0);
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->spare, &s->listen_addrs, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",

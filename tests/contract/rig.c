@@ -183,7 +183,7 @@ void rig_close(struct rig *r)
 	if (r->kind != IO_ENGINE_RING)
 		CHECK(r, pool->free_n == pool->count);
 	if (r->kind == IO_ENGINE_SIM)
-		CHECK(r, sim_sockets(r->loop) == 0);
+		CHECK(r, sim_open_sockets(r->loop) == 0);
 	probes_check(r);
 	io_free(r->loop);
 	CHECK(r, descriptors() == r->descriptors);

@@ -431,7 +431,7 @@ void rig_close(struct rig *r)
 		while (f->conns_n > 0)
 			tick_once(&r->tick);
 	}
-	assert_int_equal(sim_sockets(r->tick.loop), 0);
+	assert_int_equal(sim_open_sockets(r->tick.loop), 0);
 	slab_done(&r->fake_conns);
 	registry_free(r->registry);
 	tick_done(&r->tick);

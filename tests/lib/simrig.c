@@ -185,7 +185,7 @@ static void connected(struct io_op *op, int res, unsigned flags)
 	}
 	a->fd = res;
 	a->connected = true;
-	sim_outside(a->rig->tick.loop, res);
+	sim_set_remote(a->rig->tick.loop, res);
 	hear_more(a);
 	say_more(a);
 }
@@ -333,7 +333,7 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 
 		a->fd = res;
 		a->connected = true;
-		sim_outside(h->rig->tick.loop, res);
+		sim_set_remote(h->rig->tick.loop, res);
 		a->host = h;
 		a->heard = h->heard;
 		a->owner = h->owner;
@@ -409,6 +409,6 @@ void simrig_leave(struct simrig *r)
 void simrig_close(struct simrig *r)
 {
 	simrig_leave(r);
-	assert_int_equal(sim_sockets(r->tick.loop), 0);
+	assert_int_equal(sim_open_sockets(r->tick.loop), 0);
 	tick_done(&r->tick);
 }

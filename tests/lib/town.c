@@ -602,7 +602,7 @@ static void draw_mishaps(struct town *t)
 	}
 	sim_set_faults(t->sim.tick.loop, &faults);
 	if (t->weather.small_sockets)
-		sim_socket_bytes(t->sim.tick.loop, 64 + (uint32_t)town_draw(t, 4000));
+		sim_set_socket_bytes(t->sim.tick.loop, 64 + (uint32_t)town_draw(t, 4000));
 	timer_init(&t->drain, drain_rang);
 	timer_init(&t->cut_off, cut_off_rang);
 	timer_init(&t->shortage, shortage_rang);

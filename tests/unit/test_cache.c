@@ -156,7 +156,7 @@ static void scene_close(struct scene *s)
 	cache_lab_done(&s->lab);
 	assert_int_equal(s->clients.used, 0);
 	cache_store_free(s->store);
-	assert_int_equal(sim_sockets(s->tick.loop), 0);
+	assert_int_equal(sim_open_sockets(s->tick.loop), 0);
 	tick_done(&s->tick);
 }
 

@@ -462,7 +462,7 @@ static void deaf(struct room *r)
 {
 	uint64_t from_ms;
 
-	sim_socket_bytes(r->rig.tick.loop, 2000);
+	sim_set_socket_bytes(r->rig.tick.loop, 2000);
 	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	r->peer->deaf = true;
@@ -483,7 +483,7 @@ TEST(deaf)
  * waits in the outbox. */
 static void stops_reading(struct room *r, uint32_t ms)
 {
-	sim_socket_bytes(r->rig.tick.loop, 2000);
+	sim_set_socket_bytes(r->rig.tick.loop, 2000);
 	r->peer->deaf = true;
 	actor_says(r->peer, "GET /60000 HTTP/1.0\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);

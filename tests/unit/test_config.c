@@ -393,7 +393,7 @@ static void check_trust(const struct config *c)
 		struct ip ip;
 
 		assert_true(ip_parse(&ip, slice_of(cases[i].ip)));
-		assert_int_equal(ip_ranges_have(c->trust.ranges, c->trust.range_n, &ip),
+		assert_int_equal(ip_ranges_contain(c->trust.ranges, c->trust.range_n, &ip),
 				 cases[i].is);
 	}
 	assert_true(c->upstreams[0].forwarded);

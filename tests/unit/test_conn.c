@@ -80,7 +80,7 @@ static void line_open(struct line *l, uint64_t seed)
 	memset(l, 0, sizeof(*l));
 	simrig_open(&l->rig, seed, 64);
 	if (seed % 3 == 0)
-		sim_socket_bytes(l->rig.tick.loop, 1 + (uint32_t)simrig_draw(&l->rig, 20000));
+		sim_set_socket_bytes(l->rig.tick.loop, 1 + (uint32_t)simrig_draw(&l->rig, 20000));
 	task_init(&l->task, step);
 	conn_open(&l->conn, &l->rig.tick, &events, simrig_pair(&l->rig, &l->peer), WINDOW);
 }
@@ -543,7 +543,7 @@ static void get_ready(struct line *l, enum before before)
 		break;
 	case SENDING:
 	case STARVED:
-		sim_socket_bytes(l->rig.tick.loop, 512);
+		sim_set_socket_bytes(l->rig.tick.loop, 512);
 		l->peer->deaf = true;
 		io_cancel(l->rig.tick.loop, &l->peer->recv.op);
 		simrig_run(&l->rig, QUIET_MS);

@@ -105,7 +105,7 @@ static void lose_and_tell(int other)
 	n = lines_heard(&told);
 	if (told != 0 || n + diagnostics_lost() != 2 * LINES)
 		_exit(3);
-	diagnostics_tell();
+	diagnostics_report();
 	fputs("line 7 of a process that must not wait, whole or not\n", stderr);
 	hear(other);
 	later = lines_heard(&told);
@@ -177,7 +177,7 @@ static void lose_on_terminal(int other)
 	tcflow(STDERR_FILENO, TCOON);
 	for (unsigned i = 0; i < 100; i++) {
 		usleep(10000);
-		diagnostics_tell();
+		diagnostics_report();
 		hear(other);
 		lines_heard(&told);
 		if (told > 0)
@@ -280,7 +280,7 @@ static void print_patiently(int other)
 		}
 		_exit(0);
 	}
-	diagnostics_patience(15000);
+	diagnostics_wait_budget(15000);
 	print_lines();
 	_exit(diagnostics_lost() == 0 ? 0 : 2);
 }

@@ -148,7 +148,7 @@ static void many_long_keys(void **state)
 
 	(void)state;
 	rig_open(&r, 4);
-	sim_socket_bytes(r.tick.loop, 1000);
+	sim_set_socket_bytes(r.tick.loop, 1000);
 	r.upstream.pipeline = CALLS_MAX;
 	r.upstream.links = 1;
 	r.line.limit = CALLS_MAX;

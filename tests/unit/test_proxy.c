@@ -285,7 +285,7 @@ static void play_scene(const struct scene *s, uint64_t seed)
 	proxyrig_open(&r, &(struct proxyrig_options){ .seed = seed, .limits = s->limits,
 						      .upstream = s->upstream });
 	if (seed % 4 == 0)
-		sim_socket_bytes(r.sim.tick.loop, 300 + (uint32_t)seed);
+		sim_set_socket_bytes(r.sim.tick.loop, 300 + (uint32_t)seed);
 	from_ms = r.sim.tick.now_ms;
 	a = actor_connect(&r.sim, PROXYRIG_PORT);
 	a->whole = s->from_ms > 0;
@@ -517,7 +517,7 @@ static void untaken_stays(struct proxyrig *r)
 {
 	struct actor *slow, *idle, *a;
 
-	sim_socket_bytes(r->sim.tick.loop, 4096);
+	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	slow = ask(r, GET("/length/12000"));
 	SIMRIG_UNTIL(&r->sim, slow->in_n > 0, 1000);
 	slow->deaf = true;
@@ -1432,7 +1432,7 @@ static void slow_reader(struct proxyrig *r)
 	struct actor *a;
 	uint64_t peak = 0;
 
-	sim_socket_bytes(r->sim.tick.loop, 4096);
+	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	a = ask(r, GET("/length/300000"));
 	SIMRIG_UNTIL(&r->sim, a->in_n > 2000, 1000);
 	while (a->in_n < 250000) {
@@ -1457,7 +1457,7 @@ static void slow_reader_of_a_burst(struct proxyrig *r)
 {
 	struct actor *a;
 
-	sim_socket_bytes(r->sim.tick.loop, 4096);
+	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	a = ask(r, GET("/burst/5100"));
 	SIMRIG_UNTIL(&r->sim, a->in_n > 2000, 1000);
 	a->deaf = true;
@@ -1716,7 +1716,7 @@ static struct buf *use_up_memory(struct proxyrig *r)
 	unsigned dipped = 0;
 	struct buf *held = NULL;
 
-	reserve_system_gives(0);
+	reserve_fail_after(0);
 	while (dipped < RESERVE_CHUNKS_MAX / 2 * 7) {
 		struct buf *b = buf_new(io_bufs(r->sim.tick.loop), 8000);
 
@@ -1762,7 +1762,7 @@ static void memory_short(struct proxyrig *r)
 	assert_int_equal(r->asked, asked + 1);
 	assert_status(r, begun, 200, "");
 	assert_int_equal(later->in_n, 0);
-	reserve_system_gives(-1);
+	reserve_fail_after(-1);
 	give_back(held);
 	assert_status(r, later, 200, "Length: 6");
 	reserve_done();

@@ -28,7 +28,7 @@ static void test_dip(void **state)
 	(void)state;
 	assert_true(reserve_whole());
 	assert_int_equal(reserve_init(CHUNKS), 0);
-	reserve_system_gives(1);
+	reserve_fail_after(1);
 	first = reserve_map(false);
 	assert_zeros(first);
 	assert_true(reserve_whole());
@@ -43,16 +43,14 @@ static void test_dip(void **state)
 	assert_null(reserve_map(true));
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		assert_false(reserve_whole());
-		assert_true(reserve_lacks());
 		reserve_unmap(out[i]);
 	}
 	assert_true(reserve_whole());
-	assert_false(reserve_lacks());
 	out[0] = reserve_map(true); /* zeros, although it was written to */
 	assert_zeros(out[0]);
 	reserve_unmap(out[0]);
 	reserve_unmap(first);
-	reserve_system_gives(-1);
+	reserve_fail_after(-1);
 	reserve_done();
 	assert_true(reserve_whole());
 }
@@ -64,18 +62,18 @@ static void test_refill(void **state)
 
 	(void)state;
 	assert_int_equal(reserve_init(CHUNKS), 0);
-	reserve_system_gives(0);
+	reserve_fail_after(0);
 	for (unsigned i = 0; i < CHUNKS; i++)
 		out[i] = reserve_map(true);
 	reserve_refill();
 	assert_false(reserve_whole());
-	reserve_system_gives(CHUNKS);
+	reserve_fail_after(CHUNKS);
 	reserve_refill();
 	assert_false(reserve_whole()); /* it is full, but the system refuses still */
-	reserve_system_gives(1);
+	reserve_fail_after(1);
 	reserve_refill();
 	assert_true(reserve_whole());
-	reserve_system_gives(-1);
+	reserve_fail_after(-1);
 	for (unsigned i = 0; i < CHUNKS; i++)
 		reserve_unmap(out[i]);
 	reserve_done();
@@ -84,9 +82,9 @@ static void test_refill(void **state)
 static void test_no_memory_at_all(void **state)
 {
 	(void)state;
-	reserve_system_gives(CHUNKS - 1);
+	reserve_fail_after(CHUNKS - 1);
 	assert_int_equal(reserve_init(CHUNKS), -12); /* ENOMEM */
-	reserve_system_gives(-1);
+	reserve_fail_after(-1);
 	assert_true(reserve_whole());
 	assert_int_equal(reserve_init(CHUNKS), 0);
 	reserve_done();
@@ -106,7 +104,7 @@ static void test_slabs(void **state)
 	slab_use_reserve(&begun);
 	other = slab_take(&new);
 	assert_non_null(other);
-	reserve_system_gives(0);
+	reserve_fail_after(0);
 	assert_null(slab_take(&new));
 	for (unsigned i = 0; i < 3; i++) {
 		objects[i] = slab_take(&begun);
@@ -122,7 +120,7 @@ static void test_slabs(void **state)
 	assert_int_equal(new.empty + new.empty_min + begun.empty + begun.empty_min, 0);
 	slab_put(&begun, objects[2]);
 	assert_int_equal(begun.empty, 1); /* as always, it is kept for the next burst */
-	reserve_system_gives(-1);
+	reserve_fail_after(-1);
 	slab_done(&begun);
 	slab_done(&new);
 	reserve_done();

@@ -24,10 +24,10 @@ bool ring_lost_nonblock(struct ring *r, int fd)
  * bytes and shutdown came together, the receive took the bytes, believed the queue
  * empty, and waited for a wake-up that had already been
  * (kernel-notes/02-multishot-receive-window). */
-enum ring_way ring_way_of(const struct ring *r, int family)
+enum ring_recv_mode ring_recv_mode_of(const struct ring *r, int family)
 {
-	return r->has.cap && (family == AF_INET || family == AF_INET6) ? WAY_MULTISHOT
-								       : WAY_ONCE;
+	return r->has.cap && (family == AF_INET || family == AF_INET6) ? RECV_MULTISHOT
+								       : RECV_ONCE;
 }
 
 /* ---- accepting and connecting ----------------------------------------------- */
@@ -70,7 +70,7 @@ void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
 	if (res == -EMFILE || res == -ENFILE || res == -ENOMEM || res == -ENOBUFS)
 		stat_add(&r->loop.stats.accept_errors, 1);
 	if (res >= 0)
-		ring_fd(r, res)->way = (uint8_t)ring_way_of(r, op->peer.ss_family);
+		ring_fd(r, res)->recv_mode = (uint8_t)ring_recv_mode_of(r, op->peer.ss_family);
 	ring_finish(r, &op->op, res);
 }
 
@@ -101,7 +101,7 @@ void ring_connect(struct io_loop *loop, struct io_connect *op)
 	}
 	op->op.fd = fd;
 	op->op.flags = ring_fd(r, fd)->generation;
-	ring_fd(r, fd)->way = (uint8_t)ring_way_of(r, op->addr->sa_family);
+	ring_fd(r, fd)->recv_mode = (uint8_t)ring_recv_mode_of(r, op->addr->sa_family);
 	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, ring_cookie(&op->op));
 	sqe->addr = (uintptr_t)op->addr;
 	sqe->off = op->addr_len;
@@ -208,7 +208,7 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 	f->generation++;
 	f->sends = f->others = 0;
 	f->recv = NULL;
-	f->way = WAY_UNKNOWN;
+	f->recv_mode = RECV_UNKNOWN;
 	f->fills_buffers = false;
 	close_entry(r, fd);
 	r->closed |= ring_lacks_buffers(r);
