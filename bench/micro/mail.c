@@ -5,7 +5,7 @@
 #define AT_ONCE 16
 
 static struct mailbox box;
-static struct message messages[AT_ONCE];
+static struct mail messages[AT_ONCE];
 static unsigned delivered;
 
 static void wake(void *sleeper)
@@ -13,7 +13,7 @@ static void wake(void *sleeper)
 	micro_keep(sleeper);
 }
 
-static void deliver(struct message *m)
+static void deliver(struct mail *m)
 {
 	micro_keep(m);
 	delivered++;

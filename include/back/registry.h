@@ -79,7 +79,7 @@ struct registry_entry {
 
 /* A worker's upstream. */
 struct registry_worker {
-	struct message message; /* places were granted */
+	struct mail message; /* places were granted */
 	_Atomic bool posted;
 	struct mailbox *mailbox;
 	_Atomic uint64_t waits_since_ms; /* 0: nobody waits for a place */
@@ -92,7 +92,7 @@ struct registry {
 	unsigned worker_n;
 	struct registry_worker *worker_slots;
 	/* Somebody's server_status has changed; posted to the control thread. */
-	struct message changed;
+	struct mail changed;
 	_Atomic bool changed_posted;
 	struct mailbox *control; /* NULL: nobody wants to know */
 	_Atomic(struct registry_entry *) first;
@@ -121,8 +121,7 @@ static inline struct registry_view *registry_view(const struct registry *r,
 
 /* `changed` is delivered to `control`; both may be NULL. NULL: no memory. */
 struct registry *registry_new(const char *upstream, unsigned workers,
-			      struct mailbox *control,
-			      void (*changed)(struct message *m));
+			      struct mailbox *control, void (*changed)(struct mail *m));
 void registry_free(struct registry *r);
 
 /* A worker's upstream sits down, and stands up. `granted` is called on its thread. */

@@ -28,7 +28,7 @@ struct listener_events {
 	void (*accepted)(struct listener *l, int fd, const struct peer *peer);
 	/* The quota or descriptors are used up: somebody idle should give way. True: somebody
 	 * does, before long. May be NULL. */
-	bool (*make_room)(struct listener *l);
+	bool (*evict_idle)(struct listener *l);
 };
 
 struct listener_slot {

@@ -29,9 +29,9 @@ bool lenient_may_help(enum fault f, unsigned lenient);
 size_t lenient_span(struct slice bytes, bool trailers, unsigned lenient);
 
 /* Writes a head of that span anew, as far as `lenient` goes, in at most
- * LENIENT_ROOM(head.len) bytes; returns how many. What is not forgiven stays as it is, for the
+ * LENIENT_BYTES_MAX(head.len) bytes; returns how many. What is not forgiven stays as it is, for the
  * parser to refuse. */
-#define LENIENT_ROOM(n) (2 * (n))
+#define LENIENT_BYTES_MAX(n) (2 * (n))
 size_t lenient_write(char *out, struct slice head, bool trailers, unsigned lenient);
 
 #endif

@@ -24,7 +24,7 @@ void reader_init(struct reader *r);
 
 /* Between two requests: drops the empty lines that have come (RFC 9112 2.2), up to
  * READER_IGNORED_MAX bytes; true: there is more than that, or than what may be half of one. */
-bool reader_request_begun(struct reader *r, struct conn *c);
+bool reader_skip_empty_lines(struct reader *r, struct conn *c);
 
 /* Reads a head if all of it is there. On VERDICT_OK its slices point into the inbox
  * until reader_begin_body() is called. On VERDICT_BAD h->fault says why; out of
@@ -47,8 +47,8 @@ enum body_event reader_body(struct reader *r, struct conn *c, const struct head_
 void reader_end_trailers(struct reader *r, struct conn *c);
 
 /* Reads and drops what is there; true: the body ended. */
-bool reader_skip(struct reader *r, struct conn *c, const struct head_limits *l,
-		 struct head *scratch);
+bool reader_discard_body(struct reader *r, struct conn *c, const struct head_limits *l,
+			 struct head *scratch);
 
 static inline bool reader_ended(const struct reader *r)
 {

@@ -22,9 +22,9 @@ bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum frami
 		  uint64_t length);
 
 /* Queues a whole message whose bytes live for ever. False: out of memory. */
-bool writer_text(struct writer *w, struct conn *c, struct slice message);
+bool writer_static(struct writer *w, struct conn *c, struct slice message);
 
-/* Queues a run of body; takes over the piece. conn_room() > 0 was seen. False: out of
+/* Queues a run of body; takes over the piece. conn_request_space() > 0 was seen. False: out of
  * memory, or more than was promised; the piece is let go. */
 bool writer_piece(struct writer *w, struct conn *c, struct piece *p);
 

@@ -16,7 +16,7 @@
  * more than tick_run() the owner's task.
  *
  * Memory: the inbox holds at most `window` bytes of room (buffers are charged
- * whole, as the kernel does), the outbox likewise: conn_room() tells how much may
+ * whole, as the kernel does), the outbox likewise: conn_request_space() tells how much may
  * be pushed. An idle connection owns no buffer. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -81,7 +81,6 @@ struct conn {
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once closing */
 	bool eof : 1;        /* the peer will send no more (it may still read) */
-	bool paused : 1;     /* by its owner: receive no more for now */
 	bool wants_space : 1; /* its owner waits for room in the outbox */
 	bool shut : 1;       /* we have said that no more will be sent */
 	bool shut_wanted : 1; /* … and will, when the outbox is empty */
@@ -130,25 +129,21 @@ void conn_consume(struct conn *c, uint32_t n);
 /* Moves n bytes, which conn_peek() showed, into a piece (one more reference). */
 struct piece conn_take(struct conn *c, uint32_t n);
 
-/* Stops and restarts receiving; the kernel's window then holds the peer back.
- * Bytes that are under way may still arrive. */
-void conn_pause(struct conn *c, bool paused);
-
 /* What comes now is not wanted soon (requests behind the one being answered): the inbox takes
  * one buffer and not a window, so that who pipelines cannot use up the pool. */
 void conn_limit_inbox(struct conn *c, bool inbox_limited);
 
 /* There is room for more: FIN or a reset behind what has come would be told. */
-bool conn_receives(const struct conn *c);
+bool conn_can_receive(const struct conn *c);
 
 /* ---- outbox --------------------------------------------------------------- */
 
 /* Bytes that may be pushed now; 0: wait for `changed` (this asks for it). The
  * last push may go over it. */
-uint32_t conn_room(struct conn *c);
+uint32_t conn_request_space(struct conn *c);
 
 /* Queues bytes; takes over the piece's reference and empties it. False: out of
- * memory or entries; the piece is unchanged. Always true after conn_room() > 0
+ * memory or entries; the piece is unchanged. Always true after conn_request_space() > 0
  * has been seen and fewer than OUTBOX_SPARE pushes were made since. */
 bool conn_push(struct conn *c, struct piece *p);
 #define OUTBOX_SPARE 4
@@ -167,7 +162,7 @@ static inline uint64_t conn_position(const struct conn *c)
 }
 
 /* The position behind the last byte that was handed to the kernel. */
-uint64_t conn_handed(const struct conn *c);
+uint64_t conn_submitted(const struct conn *c);
 
 /* Takes back what was pushed from this position on. False: it is too late, as the kernel was
  * handed some of it. */
@@ -177,7 +172,7 @@ bool conn_take_back(struct conn *c, uint64_t position);
 void conn_shut(struct conn *c);
 
 /* A deadline for sending has rung: did the peer take bytes after all? Moves sent_ms. */
-bool conn_delivered(struct conn *c);
+bool conn_poll_delivery(struct conn *c);
 
 /* ---- death ---------------------------------------------------------------- */
 

@@ -7,13 +7,13 @@
 
 #include <stdatomic.h>
 
-struct message {
-	struct message *next;
-	void (*deliver)(struct message *m); /* on the receiving thread */
+struct mail {
+	struct mail *next;
+	void (*deliver)(struct mail *m); /* on the receiving thread */
 };
 
 struct mailbox {
-	_Atomic(struct message *) head; /* last posted first */
+	_Atomic(struct mail *) head;    /* last posted first */
 	void (*wake)(void *sleeper);    /* called by who finds the box empty */
 	void *sleeper;
 };
@@ -22,7 +22,7 @@ struct mailbox {
 void mailbox_init(struct mailbox *box, void (*wake)(void *sleeper), void *sleeper);
 
 /* Any thread. m is not in a box. */
-void mailbox_post(struct mailbox *box, struct message *m);
+void mailbox_post(struct mailbox *box, struct mail *m);
 
 /* The owner's thread: delivers all, in the order posted. */
 void mailbox_drain(struct mailbox *box);

@@ -12,7 +12,7 @@ struct pool;
 struct slab;
 
 struct job {
-	struct message message;    /* out, then back: `deliver` is set by pool_submit() */
+	struct mail message; /* out, then back: `deliver` is set by pool_submit() */
 	struct mailbox *reply_to;
 	void (*finished)(struct job *j); /* on the worker */
 	void *owner;               /* the asker's; NULL: nobody waits any more */

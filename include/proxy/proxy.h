@@ -87,14 +87,14 @@ void proxy_probed(struct proxy *p, const struct config *config, unsigned upstrea
 /* A connection was accepted, where `paths: strict` is written or not. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict);
 
-/* See front_make_room(). */
-bool proxy_make_room(struct proxy *p);
+/* See front_evict_idle(). */
+bool proxy_evict_idle(struct proxy *p);
 
 /* Finishes what is in flight and takes no more requests. */
 void proxy_drain(struct proxy *p);
 
 /* The same, but who is connected may ask once more, and only then is told to go elsewhere. */
-void proxy_retire(struct proxy *p);
+void proxy_drain_gracefully(struct proxy *p);
 
 /* Cuts off what is left. */
 void proxy_close(struct proxy *p);

@@ -39,8 +39,8 @@ struct worker_listener {
 
 /* What an config_version is for one worker. */
 struct worker_config {
-	struct message message; /* there and back: make it, adopt it or drop it */
-	struct message over;    /* back: the worker is through with it */
+	struct mail message; /* there and back: make it, adopt it or drop it */
+	struct mail over;    /* back: the worker is through with it */
 	struct config_version *config_version;
 	struct worker *worker;
 	struct list listeners; /* to be opened */

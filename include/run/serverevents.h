@@ -9,7 +9,7 @@
 
 /* A registry's `changed`: writes a line for each worker and server that is thought of otherwise
  * than when it was written about last. */
-void server_events_changed(struct message *m);
+void server_events_changed(struct mail *m);
 
 /* The same, to `out`. */
 void server_events_write(struct registry *r, FILE *out);

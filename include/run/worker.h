@@ -50,15 +50,15 @@ struct worker {
 	int error;                  /* of the start: 0 or a negative errno */
 	bool draining, retiring;
 	struct timer drain;         /* then what is left is cut off */
-	struct message drain_wanted;/* control to worker */
-	struct message shorten_wanted; /* likewise */
-	struct message evict_wanted;/* worker to worker: descriptors are wanted */
+	struct mail drain_wanted;   /* control to worker */
+	struct mail shorten_wanted; /* likewise */
+	struct mail evict_wanted;   /* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
-	struct message room_wanted; /* likewise: a client's place is wanted */
+	struct mail room_wanted; /* likewise: a client's place is wanted */
 	_Atomic bool room_posted;
 	_Atomic bool ready;         /* its loop and mailbox are open */
-	struct message started;     /* worker to control */
-	struct message ended;
+	struct mail started;        /* worker to control */
+	struct mail ended;
 	sem_t opened; /* its loop is there, or `error` says why not */
 	sem_t chosen; /* it knows which engine is that of all */
 	sem_t begin;  /* the sandbox is closed */

@@ -19,7 +19,7 @@
 
 /* A lookup on its way to who asks, and back: his from ask() to answered(). */
 struct resolver_query {
-	struct message message;
+	struct mail message;
 	struct dns_lookup lookup;
 	void (*answered)(struct resolver_query *a); /* on the thread of the tick */
 	void *asked; /* his */

@@ -68,7 +68,7 @@ static bool takes_a_call(struct memcache_link *l)
 	/* An end, an error or bytes out of place, which the link has yet to look at. */
 	if (c->eof || c->error || (l->calls_n == 0 && c->inbox_bytes > 0))
 		return false;
-	return block_has_room(l) || conn_room(&l->conn) > 0;
+	return block_has_room(l) || conn_request_space(&l->conn) > 0;
 }
 
 struct memcache_link *link_least(struct memcache_server *s)

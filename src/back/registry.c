@@ -21,7 +21,7 @@ const char *server_status_text(enum server_status server_status)
 }
 
 struct registry *registry_new(const char *upstream, unsigned workers,
-			      struct mailbox *control, void (*changed)(struct message *m))
+			      struct mailbox *control, void (*changed)(struct mail *m))
 {
 	struct registry *r = calloc(1, sizeof(*r));
 
@@ -58,7 +58,7 @@ void registry_free(struct registry *r)
 /* ---- worker_slots ---------------------------------------------------------------- */
 
 /* On the worker's thread. */
-static void granted(struct message *m)
+static void granted(struct mail *m)
 {
 	struct registry_worker *worker_slot = CONTAINER(m, struct registry_worker,
 							message);

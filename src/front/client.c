@@ -23,11 +23,11 @@ static void set_state(struct client *c, enum client_state state)
 
 	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE) {
 		stat_add(&stats->connections_idle, 1);
-		list_append(&c->front->idle, &c->rest);
+		list_append(&c->front->idle, &c->idle_node);
 	}
 	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE) {
 		stat_sub(&stats->connections_idle, 1);
-		list_remove(&c->rest);
+		list_remove(&c->idle_node);
 	}
 	c->state = (uint8_t)state;
 	c->since_ms = c->front->tick->now_ms;
@@ -43,8 +43,8 @@ static uint64_t later(uint64_t a, uint64_t b)
 /* Its end would not be received. */
 static bool is_blind(const struct client *c)
 {
-	return c->fin_ends && !client_left(c) &&
-	       (!conn_receives(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
+	return c->abort_on_fin && !client_half_closed(c) &&
+	       (!conn_can_receive(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
 }
 
 static uint64_t next_look(const struct client *c)
@@ -70,7 +70,7 @@ static uint64_t state_deadline(const struct client *c)
 	case CLIENT_HEAD:
 		return c->since_ms + t->header_ms;
 	case CLIENT_BUSY:
-		if (c->body_wanted)
+		if (c->body_awaited)
 			return later(c->conn.received_ms, c->since_ms) + t->receive_ms;
 		return next_look(c);
 	case CLIENT_ENDING:
@@ -99,18 +99,18 @@ static void check_deadline(struct timer *timer)
 	if (due == WHEEL_NEVER)
 		return;
 	if (is_blind(c) && io_peer_ended(tick->loop, c->conn.fd)) {
-		c->left = true;
+		c->fin_seen = true;
 		tick_run(tick, &c->task);
 	}
 	if (due > tick->now_ms) {
 		timer_set(&tick->wheel, timer, due);
 		return;
 	}
-	if (conn_unsent(&c->conn) > 0 && conn_delivered(&c->conn)) {
+	if (conn_unsent(&c->conn) > 0 && conn_poll_delivery(&c->conn)) {
 		timer_set(&tick->wheel, timer, deadline(c));
 		return;
 	}
-	c->slow = true;
+	c->timed_out = true;
 	tick_run(tick, &c->task);
 }
 
@@ -139,7 +139,7 @@ static void conn_dead(struct conn *conn)
 	struct client *c = CONTAINER(conn, struct client, conn);
 	struct front *f = c->front;
 
-	f->events->gone(c);
+	f->events->closed(c);
 	ASSERT(!c->exchange);
 	task_stop(&c->task); /* last: what was let go may have run it once more */
 	list_remove(&c->node);
@@ -162,18 +162,18 @@ static void end(struct client *c, enum conn_end how)
 
 /* What was queued before the break still arrives: whole answers, and this one as far as it
  * came. Where its framing tells that it is not whole, the connection ends in good order. */
-void client_abort(struct client *c)
+void client_abort_response(struct client *c)
 {
 	bool tells = (c->writer.ended || c->writer.framing != FRAMING_CLOSE) && !c->tunnel;
 
 	c->exchange = NULL;
-	if (client_takes(c))
+	if (client_responsive(c))
 		end(c, tells ? CONN_LINGER : CONN_BREAK);
 	else
 		end(c, CONN_RESET);
 }
 
-void client_leave(struct client *c)
+void client_close_without_response(struct client *c)
 {
 	c->exchange = NULL;
 	end(c, CONN_LINGER);
@@ -211,7 +211,8 @@ static bool next_request(struct client *c)
 	}
 	if (c->conn.eof || client_lost(c)) {
 		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
-	} else if (c->state == CLIENT_IDLE && reader_request_begun(&c->reader, &c->conn)) {
+	} else if (c->state == CLIENT_IDLE &&
+		   reader_skip_empty_lines(&c->reader, &c->conn)) {
 		set_state(c, CLIENT_HEAD);
 		expect(c);
 	}
@@ -246,18 +247,19 @@ static void step(struct task *task)
 			if (!c->exchange)
 				continue;
 			/* Pipelined requests wait for this one. */
-			if ((reader_ended(&c->reader) || !c->body_flows) && !c->tunnel)
+			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
 				wait_aside(c);
 			if (is_blind(c))
 				expect(c);
 			return;
 		}
-		if (c->slow) {
+		if (c->timed_out) {
 			too_slow(c);
 			return;
 		}
 		/* Pipelined answers wait for each other's room. */
-		if (c->conn.inbox && !client_lost(c) && conn_room(&c->conn) == 0) {
+		if (c->conn.inbox && !client_lost(c) &&
+		    conn_request_space(&c->conn) == 0) {
 			wait_aside(c);
 			return;
 		}
@@ -271,7 +273,7 @@ static void step(struct task *task)
 
 void client_begin_body(struct client *c, const struct head *h)
 {
-	c->peer_closes = !h->keep_alive;
+	c->close_requested = !h->keep_alive;
 	reader_begin_body(&c->reader, &c->conn, h->framing, h->length);
 }
 
@@ -283,7 +285,7 @@ void client_begin_tunnel(struct client *c)
 
 void client_hold_body(struct client *c)
 {
-	c->body_flows = c->body_wanted = false;
+	c->body_flowing = c->body_awaited = false;
 }
 
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p)
@@ -291,38 +293,38 @@ enum body_event client_body(struct client *c, struct head *trailers, struct piec
 	enum body_event event =
 		reader_body(&c->reader, &c->conn, &c->front->limits, trailers, p);
 
-	if (!c->body_flows) {
-		c->body_flows = true;
+	if (!c->body_flowing) {
+		c->body_flowing = true;
 		conn_limit_inbox(&c->conn, false);
 	}
-	if (event == BODY_MORE && !c->body_wanted) {
-		c->body_wanted = true;
+	if (event == BODY_MORE && !c->body_awaited) {
+		c->body_awaited = true;
 		c->since_ms = c->front->tick->now_ms;
 	} else if (event != BODY_MORE) {
-		c->body_wanted = false;
+		c->body_awaited = false;
 	}
 	return event;
 }
 
-bool client_keeps_alive(struct client *c)
+bool client_discard_body(struct client *c)
 {
 	struct front *f = c->front;
 
 	if (!client_may_keep_alive(c))
 		return false;
 	return reader_ended(&c->reader) ||
-	       reader_skip(&c->reader, &c->conn, &f->limits, f->scratch);
+	       reader_discard_body(&c->reader, &c->conn, &f->limits, f->scratch);
 }
 
-void client_ended(struct client *c, bool keep)
+void client_finish_response(struct client *c, bool keep)
 {
 	/* Who asked for the end says no more (RFC 9112 9.6), but old ones a CRLF behind a body
 	 * (2.2), which may be on its way. */
-	bool heard = c->peer_closes && c->reader.body.framing == FRAMING_NONE &&
+	bool heard = c->close_requested && c->reader.body.framing == FRAMING_NONE &&
 		     !c->conn.inbox;
 
 	c->exchange = NULL;
-	c->body_wanted = c->body_flows = c->fin_ends = false;
+	c->body_awaited = c->body_flowing = c->abort_on_fin = false;
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);
@@ -360,8 +362,8 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	task_init(&c->task, step);
 	list_init(&c->node);
 	list_init(&c->held);
-	list_init(&c->rest);
-	list_append(&f->fresh, &c->rest);
+	list_init(&c->idle_node);
+	list_append(&f->fresh, &c->idle_node);
 	list_append(&f->all, &c->node);
 	reader_init(&c->reader);
 	stat_add(&f->stats->connections, 1);
@@ -395,7 +397,8 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if (c->state == CLIENT_IDLE && !reader_request_begun(&c->reader, &c->conn)) {
+		if (c->state == CLIENT_IDLE &&
+		    !reader_skip_empty_lines(&c->reader, &c->conn)) {
 			set_state(c, CLIENT_ENDING);
 			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
 				   f->linger_ms : DRAIN_LINGER_MS);
@@ -403,37 +406,38 @@ void front_drain(struct front *f)
 	}
 }
 
-static bool may_give_way(struct client *c)
+static bool is_evictable(struct client *c)
 {
-	return !reader_request_begun(&c->reader, &c->conn) && conn_unsent(&c->conn) == 0;
+	return !reader_skip_empty_lines(&c->reader, &c->conn) &&
+	       conn_unsent(&c->conn) == 0;
 }
 
-static struct client *who_gives_way(struct front *f)
+static struct client *eviction_candidate(struct front *f)
 {
 	unsigned looks = 0;
 
 	LIST_EACH(&f->idle, node) {
-		struct client *c = LIST_ITEM(node, struct client, rest);
+		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
-		if (may_give_way(c))
+		if (is_evictable(c))
 			return c;
 		if (++looks == ROOM_LOOKS)
 			break;
 	}
 	LIST_EACH(&f->fresh, node) {
-		struct client *c = LIST_ITEM(node, struct client, rest);
+		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
 		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * ROOM_LOOKS)
 			break;
-		if (may_give_way(c))
+		if (is_evictable(c))
 			return c;
 	}
 	return NULL;
 }
 
-bool front_make_room(struct front *f)
+bool front_evict_idle(struct front *f)
 {
-	struct client *c = who_gives_way(f);
+	struct client *c = eviction_candidate(f);
 
 	if (!c)
 		return false;
@@ -442,7 +446,7 @@ bool front_make_room(struct front *f)
 	return true;
 }
 
-void front_retire(struct front *f)
+void front_drain_gracefully(struct front *f)
 {
 	f->draining = true;
 }

@@ -30,8 +30,8 @@ static void wait_for_room(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
 
-	s->promised = !s->promised && l->events->make_room && !l->abandoned &&
-		      l->events->make_room(l);
+	s->promised = !s->promised && l->events->evict_idle && !l->abandoned &&
+		      l->events->evict_idle(l);
 	if (s->promised)
 		timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_ROOM_MS);
 	else

@@ -205,7 +205,7 @@ size_t lenient_write(char *out, struct slice head, bool trailers, unsigned lenie
 	struct once coding = { SLICE("Transfer-Encoding"), true, { NULL, 0 } };
 	size_t n = lines_write(out, head, trailers, lenient);
 
-	ASSERT(n <= LENIENT_ROOM(head.len));
+	ASSERT(n <= LENIENT_BYTES_MAX(head.len));
 	if (!trailers && has(lenient, LENIENT_DUPLICATE_LENGTH))
 		n = once_write(out, n, &length);
 	if (!trailers && has(lenient, LENIENT_DUPLICATE_TE))

@@ -62,7 +62,7 @@ static bool read_line(struct cache_client *c)
 	size_t n;
 
 	/* An answer must go before the next command is looked at. */
-	if (conn_room(&c->conn) == 0)
+	if (conn_request_space(&c->conn) == 0)
 		return false;
 	s = conn_peek(&c->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;

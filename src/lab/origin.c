@@ -63,12 +63,12 @@ static void end(struct visit *v)
 {
 	bool keep = v->keep;
 
-	client_ended(let_go(v), keep);
+	client_finish_response(let_go(v), keep);
 }
 
 static void break_off(struct visit *v)
 {
-	client_abort(let_go(v));
+	client_abort_response(let_go(v));
 }
 
 /* ---- writing -------------------------------------------------------------- */
@@ -93,8 +93,8 @@ static bool begin(struct visit *v, int status, uint64_t length, struct slice bod
 	if (!b)
 		return false;
 	/* What is echoed is still to be read: no skipping ahead. */
-	v->keep = v->kind == KIND_ECHO ? client_may_keep_alive(v->client) :
-					 client_keeps_alive(v->client);
+	v->keep = v->kind == KIND_ECHO ? client_may_keep_alive(v->client)
+				       : client_discard_body(v->client);
 	emit_date(date, v->lab->tick->wall_ms);
 	emit_reply(&e, &(struct emit_reply){
 		.status = status,
@@ -128,7 +128,7 @@ static bool send_pattern(struct visit *v)
 	struct client *c = v->client;
 	uint32_t room;
 
-	while (v->n > 0 && (room = conn_room(&c->conn)) > 0) {
+	while (v->n > 0 && (room = conn_request_space(&c->conn)) > 0) {
 		uint64_t n = v->n < PATTERN_BYTES ? v->n : PATTERN_BYTES;
 		struct piece p = { NULL, pattern, (uint32_t)(n < room ? n : room) };
 		uint32_t len = p.len;
@@ -269,7 +269,7 @@ static void drip_step(struct visit *v)
 	struct client *c = v->client;
 	struct piece p = { NULL, pattern, 1 };
 
-	if (!v->due || conn_room(&c->conn) == 0)
+	if (!v->due || conn_request_space(&c->conn) == 0)
 		return;
 	v->due = false;
 	if (v->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
@@ -313,7 +313,7 @@ static void tunnel_step(struct visit *v)
 {
 	struct conn *c = &v->client->conn;
 
-	while (c->inbox && conn_room(c) > 0) {
+	while (c->inbox && conn_request_space(c) > 0) {
 		struct piece p = conn_take(c, (uint32_t)conn_peek(c).len);
 
 		if (!conn_push(c, &p)) {
@@ -369,7 +369,7 @@ static void read_step(struct visit *v)
 	struct client *c = v->client;
 	struct piece p = { NULL, NULL, 0 };
 
-	while (conn_room(&c->conn) > 0) {
+	while (conn_request_space(&c->conn) > 0) {
 		switch (client_body(c, &v->lab->request, &p)) {
 		case BODY_DATA:
 			if (echo_piece(v, &p))
@@ -512,7 +512,7 @@ static void head_received(struct client *c, struct head *h)
 
 	if (!v) {
 		client_begin_body(c, h);
-		client_abort(c);
+		client_abort_response(c);
 		return;
 	}
 	v->lab = lab;
@@ -554,7 +554,7 @@ static void step(struct client *c)
 	struct visit *v = c->exchange;
 
 	/* The lab is patient: only who is gone is let go. */
-	c->slow = false;
+	c->timed_out = false;
 	if (client_lost(c)) {
 		break_off(v);
 		return;

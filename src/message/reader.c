@@ -57,7 +57,7 @@ static enum verdict mend_head(struct reader *r, struct conn *c, const struct hea
 		conn_compact(c);
 		return VERDICT_MORE;
 	}
-	b = buf_new(io_bufs(c->tick->loop), LENIENT_ROOM(n));
+	b = buf_new(io_bufs(c->tick->loop), LENIENT_BYTES_MAX(n));
 	if (!b) {
 		h->fault = FAULT_NO_MEMORY;
 		return VERDICT_BAD;
@@ -80,7 +80,7 @@ static enum verdict read_leniently(struct reader *r, struct conn *c, const struc
 	return v;
 }
 
-bool reader_request_begun(struct reader *r, struct conn *c)
+bool reader_skip_empty_lines(struct reader *r, struct conn *c)
 {
 	for (;; r->body.ignored += 2) {
 		struct slice s = conn_peek(c);
@@ -100,7 +100,7 @@ bool reader_request_begun(struct reader *r, struct conn *c)
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h)
 {
-	if (!reader_request_begun(r, c))
+	if (!reader_skip_empty_lines(r, c))
 		return VERDICT_MORE;
 	return read_head(r, c, l, h, head_parse_request);
 }
@@ -179,8 +179,8 @@ enum body_event reader_body(struct reader *r, struct conn *c, const struct head_
 	}
 }
 
-bool reader_skip(struct reader *r, struct conn *c, const struct head_limits *l,
-		 struct head *scratch)
+bool reader_discard_body(struct reader *r, struct conn *c, const struct head_limits *l,
+			 struct head *scratch)
 {
 	struct piece p = { NULL, NULL, 0 };
 

@@ -25,7 +25,7 @@ bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum frami
 	return push_buf(c, head);
 }
 
-bool writer_text(struct writer *w, struct conn *c, struct slice message)
+bool writer_static(struct writer *w, struct conn *c, struct slice message)
 {
 	struct piece p = { NULL, message.ptr, (uint32_t)message.len };
 

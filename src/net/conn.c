@@ -37,13 +37,13 @@ static bool may_receive(const struct conn *c)
 	if (c->fd < 0 || c->eof || c->error)
 		return false;
 	if (c->state == CONN_OPEN)
-		return !c->paused && inbox_room(c) > 0;
+		return inbox_room(c) > 0;
 	/* What a lingering peer still says is read, and dropped
 	 * (kernel-notes/09-close-with-unread-bytes). */
 	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
 }
 
-bool conn_receives(const struct conn *c)
+bool conn_can_receive(const struct conn *c)
 {
 	return may_receive(c);
 }
@@ -237,15 +237,6 @@ void conn_compact(struct conn *c)
 	receive(c);
 }
 
-void conn_pause(struct conn *c, bool paused)
-{
-	c->paused = paused;
-	if (paused)
-		io_cancel(c->tick->loop, &c->recv.op);
-	else
-		receive(c);
-}
-
 void conn_limit_inbox(struct conn *c, bool inbox_limited)
 {
 	c->inbox_limited = inbox_limited;
@@ -265,7 +256,7 @@ void conn_shut(struct conn *c)
 	}
 }
 
-bool conn_delivered(struct conn *c)
+bool conn_poll_delivery(struct conn *c)
 {
 	if (c->fd < 0 || !io_delivered(c->tick->loop, c->fd, &c->delivered))
 		return false;
@@ -339,7 +330,7 @@ static void linger_expired(struct timer *t)
 		break_when_arrived(c);
 		return;
 	}
-	if (c->outbox && conn_delivered(c)) {
+	if (c->outbox && conn_poll_delivery(c)) {
 		bound_end(c);
 		return;
 	}

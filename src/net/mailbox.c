@@ -9,9 +9,9 @@ void mailbox_init(struct mailbox *box, void (*wake)(void *sleeper), void *sleepe
 	box->sleeper = sleeper;
 }
 
-void mailbox_post(struct mailbox *box, struct message *m)
+void mailbox_post(struct mailbox *box, struct mail *m)
 {
-	struct message *head = atomic_load_explicit(&box->head, memory_order_relaxed);
+	struct mail *head = atomic_load_explicit(&box->head, memory_order_relaxed);
 
 	do
 		m->next = head;
@@ -26,7 +26,7 @@ void mailbox_post(struct mailbox *box, struct message *m)
 
 void mailbox_drain(struct mailbox *box)
 {
-	struct message *m, *ordered = NULL;
+	struct mail *m, *ordered = NULL;
 
 	/* A plain load first: an exchange every tick would cost a locked cycle
 	 * for a box that is nearly always empty. */
@@ -34,14 +34,14 @@ void mailbox_drain(struct mailbox *box)
 		return;
 	m = atomic_exchange_explicit(&box->head, NULL, memory_order_acquire);
 	while (m) {
-		struct message *next = m->next;
+		struct mail *next = m->next;
 
 		m->next = ordered;
 		ordered = m;
 		m = next;
 	}
 	while (ordered) {
-		struct message *next = ordered->next;
+		struct mail *next = ordered->next;
 
 		ordered->deliver(ordered);
 		ordered = next;

@@ -58,7 +58,7 @@ void outbox_drop(struct conn *c)
 		outbox_give_back(c);
 }
 
-uint32_t conn_room(struct conn *c)
+uint32_t conn_request_space(struct conn *c)
 {
 	const struct outbox *o = c->outbox;
 
@@ -154,7 +154,7 @@ static uint64_t unhanded(const struct outbox *o)
 	return bytes;
 }
 
-uint64_t conn_handed(const struct conn *c)
+uint64_t conn_submitted(const struct conn *c)
 {
 	return conn_position(c) - (c->outbox ? unhanded(c->outbox) : 0);
 }
@@ -178,7 +178,7 @@ bool conn_take_back(struct conn *c, uint64_t position)
 	struct outbox *o = c->outbox;
 
 	ASSERT(c->state == CONN_OPEN);
-	if (conn_handed(c) > position)
+	if (conn_submitted(c) > position)
 		return false;
 	while (conn_position(c) > position)
 		drop_last(o, conn_position(c) - position);

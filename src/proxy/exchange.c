@@ -74,7 +74,7 @@ static void forget_answer(struct exchange *x)
 /* The connection ends before all that was queued has left. */
 static void count_what_left(struct exchange *x)
 {
-	uint64_t handed = conn_handed(&x->client->conn);
+	uint64_t handed = conn_submitted(&x->client->conn);
 
 	if (x->status == 0)
 		return;
@@ -116,10 +116,10 @@ static void let_go(struct exchange *x, enum ending ending)
 void exchange_end(struct exchange *x, enum ending ending)
 {
 	struct client *c = x->client;
-	bool keep = x->keep && client_keeps_alive(c);
+	bool keep = x->keep && client_discard_body(c);
 
 	let_go(x, ending);
-	client_ended(c, keep);
+	client_finish_response(c, keep);
 }
 
 /* Nothing more can be told to the client but that it is over. */
@@ -127,15 +127,15 @@ void exchange_abort(struct exchange *x, enum ending ending)
 {
 	struct client *c = x->client;
 
-	if (!client_takes(c))
+	if (!client_responsive(c))
 		count_what_left(x);
 	let_go(x, ending);
-	client_abort(c);
+	client_abort_response(c);
 }
 
 bool exchange_unwanted(const struct exchange *x)
 {
-	return x->status == 0 && !x->route->half_close && client_left(x->client);
+	return x->status == 0 && !x->route->half_close && client_half_closed(x->client);
 }
 
 void exchange_leave(struct exchange *x)
@@ -143,14 +143,14 @@ void exchange_leave(struct exchange *x)
 	struct client *c = x->client;
 
 	let_go(x, ENDING_CLIENT_GONE);
-	client_leave(c);
+	client_close_without_response(c);
 }
 
 static void reply(struct exchange *x, struct reply *r)
 {
 	x->state = EXCHANGE_REPLYING;
 	exchange_drop_fetch(x);
-	x->keep = r->ending != ENDING_NO_MEMORY && client_keeps_alive(x->client);
+	x->keep = r->ending != ENDING_NO_MEMORY && client_discard_body(x->client);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
 	r->minor_0 = x->minor_0;
@@ -219,7 +219,7 @@ static bool take_answer_back(struct exchange *x)
 {
 	struct client *c = x->client;
 
-	if (x->state != EXCHANGE_RELAYING || !client_takes(c) ||
+	if (x->state != EXCHANGE_RELAYING || !client_responsive(c) ||
 	    !conn_take_back(&c->conn, x->head_at))
 		return false;
 	forget_answer(x);
@@ -242,7 +242,7 @@ void exchange_fail(struct exchange *x, enum ending ending)
 
 static void peer_too_slow(struct exchange *x)
 {
-	if (x->client->body_wanted && x->status == 0)
+	if (x->client->body_awaited && x->status == 0)
 		exchange_fail(x, ENDING_REQUEST_LATE);
 	else
 		exchange_abort(x, ENDING_CLIENT_SLOW);
@@ -251,7 +251,7 @@ static void peer_too_slow(struct exchange *x)
 /* Once an answer has begun, the client may have it whole. */
 static void heed_fin(struct exchange *x)
 {
-	x->client->fin_ends = x->status == 0 && !x->route->half_close;
+	x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
 }
 
 static void exchange_step(struct client *c)
@@ -266,7 +266,7 @@ static void exchange_step(struct client *c)
 		exchange_leave(x);
 		return;
 	}
-	if (c->slow) {
+	if (c->timed_out) {
 		peer_too_slow(x);
 		return;
 	}
@@ -402,9 +402,9 @@ static void refuse_for_memory(struct client *c, bool head_only)
 
 	exchange_count(p->stats, r.status);
 	if (reply_send(p, c, &r))
-		client_ended(c, false);
+		client_finish_response(c, false);
 	else
-		client_abort(c);
+		client_abort_response(c);
 }
 
 static void head_received(struct client *c, struct head *h)
@@ -467,5 +467,5 @@ const struct client_events exchange_client_events = {
 	.head_received = head_received,
 	.head_refused = head_refused,
 	.step = exchange_step,
-	.gone = gone,
+	.closed = gone,
 };

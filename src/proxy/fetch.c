@@ -142,7 +142,7 @@ static void deadline_rang(struct timer *timer)
 		timer_set(&tick_of(f)->wheel, timer, due);
 		return;
 	}
-	if (conn_unsent(&o->conn) > 0 && conn_delivered(&o->conn)) {
+	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
 		timer_set(&tick_of(f)->wheel, timer, next_look(f));
 		return;
 	}
@@ -290,7 +290,7 @@ uint32_t fetch_room(struct fetch *f)
 {
 	if (f->state == FETCH_SENDING ||
 	    (f->state == FETCH_RELAYING && leased(f) && !f->lease.origin->writer.ended))
-		return conn_room(conn_of(f));
+		return conn_request_space(conn_of(f));
 	return 0;
 }
 

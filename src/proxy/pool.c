@@ -45,14 +45,14 @@ uint64_t pool_burn(uint32_t ms)
 	return rounds;
 }
 
-static void come_back(struct message *m)
+static void come_back(struct mail *m)
 {
 	struct job *j = CONTAINER(m, struct job, message);
 
 	j->finished(j);
 }
 
-static void do_job(struct message *m)
+static void do_job(struct mail *m)
 {
 	struct job *j = CONTAINER(m, struct job, message);
 

@@ -270,9 +270,9 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths
 		c->paths_strict = paths_strict;
 }
 
-bool proxy_make_room(struct proxy *p)
+bool proxy_evict_idle(struct proxy *p)
 {
-	return front_make_room(&p->front);
+	return front_evict_idle(&p->front);
 }
 
 void proxy_drain(struct proxy *p)
@@ -280,9 +280,9 @@ void proxy_drain(struct proxy *p)
 	front_drain(&p->front);
 }
 
-void proxy_retire(struct proxy *p)
+void proxy_drain_gracefully(struct proxy *p)
 {
-	front_retire(&p->front);
+	front_drain_gracefully(&p->front);
 }
 
 void proxy_close(struct proxy *p)
@@ -294,7 +294,7 @@ bool proxy_idle(struct proxy *p)
 {
 	bool idle = true;
 
-	if (!front_idle(&p->front))
+	if (!front_empty(&p->front))
 		return false;
 	LIST_EACH(&p->services, node) {
 		struct service *s = LIST_ITEM(node, struct service, node);

@@ -228,7 +228,7 @@ static bool take_origin_head(struct exchange *x)
 	struct head *h = &x->proxy->answer;
 
 	while (x->state == EXCHANGE_REQUESTING) {
-		if (conn_room(&x->client->conn) == 0) {
+		if (conn_request_space(&x->client->conn) == 0) {
 			fetch_hold(x->fetch, true);
 			return true;
 		}
@@ -303,7 +303,7 @@ static bool take_cache_answer(struct exchange *x)
 		exchange_fail(x, ending);
 		return false;
 	}
-	x->keep = client_keeps_alive(x->client);
+	x->keep = client_discard_body(x->client);
 	x->state = EXCHANGE_RELAYING;
 	if (!push_value_head(x)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -336,7 +336,7 @@ static void relay_body(struct exchange *x)
 
 	/* Its origin may have waited for room as long as its client did. */
 	fetch_hold(x->fetch, false);
-	while (conn_room(&c->conn) > 0) {
+	while (conn_request_space(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
 		case BODY_DATA:
 			x->sent_bytes += p.len;
@@ -373,7 +373,7 @@ static void relay_body(struct exchange *x)
  * memory, and bytes are lost. */
 static bool pour(struct conn *from, struct conn *to)
 {
-	while (from->inbox && conn_room(to) > 0) {
+	while (from->inbox && conn_request_space(to) > 0) {
 		struct piece p = conn_take(from, (uint32_t)conn_peek(from).len);
 
 		if (!conn_push(to, &p)) {

@@ -19,9 +19,9 @@ static bool send_out_of_memory(struct client *c, struct reply *r)
 	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "is what Content-Length says");
 
 	r->sent_bytes = r->head_only ? 0 : sizeof(OUT_OF_MEMORY) - 1;
-	return writer_text(&c->writer, &c->conn,
-			   r->head_only ? SLICE(OUT_OF_MEMORY_HEAD) :
-					  SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
+	return writer_static(&c->writer, &c->conn,
+			     r->head_only ? SLICE(OUT_OF_MEMORY_HEAD)
+					  : SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
 }
 
 static bool send_reply(struct proxy *p, struct client *c, struct reply *r)

@@ -77,7 +77,7 @@ bool retry_waits_for_client(const struct exchange *x)
 {
 	const struct fetch *f = x->fetch;
 
-	return x->client->body_wanted ||
+	return x->client->body_awaited ||
 	       (f && (f->waits_for_waiter || f->state == FETCH_SENDING));
 }
 

@@ -42,7 +42,7 @@ static struct buf *head_of(struct client *c, const struct emit_reply *r, size_t 
 
 static void answer(struct client *c, int status, const char *text, bool head)
 {
-	bool keep = client_keeps_alive(c);
+	bool keep = client_discard_body(c);
 	struct slice body = slice_of(text);
 	struct buf *b = head_of(c, &(struct emit_reply){
 		.status = status, .content_type = slice_of(text_type), .has_body = true,
@@ -53,9 +53,9 @@ static void answer(struct client *c, int status, const char *text, bool head)
 		b->end += (uint32_t)body.len;
 	}
 	if (b && writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0))
-		client_ended(c, keep);
+		client_finish_response(c, keep);
 	else
-		client_abort(c);
+		client_abort_response(c);
 }
 
 /* ---- /metrics, in portions ------------------------------------------------ */
@@ -75,7 +75,7 @@ static void let_go(struct client *c)
 static void break_off(struct client *c)
 {
 	let_go(c);
-	client_abort(c);
+	client_abort_response(c);
 }
 
 static void go_on(struct admin *a, struct reading *r)
@@ -110,7 +110,7 @@ static void write_some(struct admin *a, struct reading *r)
 	struct client *c = r->client;
 	bool keep = r->keep, more = true;
 
-	if (conn_room(&c->conn) == 0)
+	if (conn_request_space(&c->conn) == 0)
 		return;
 	if (!write_portion(a, r, &more) ||
 	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {
@@ -119,7 +119,7 @@ static void write_some(struct admin *a, struct reading *r)
 		go_on(a, r);
 	} else {
 		let_go(c);
-		client_ended(c, keep);
+		client_finish_response(c, keep);
 	}
 }
 
@@ -139,7 +139,7 @@ static void portion(struct task *task)
 static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool head)
 {
 	struct admin *a = c->front->owner;
-	bool keep = chunked && client_keeps_alive(c);
+	bool keep = chunked && client_discard_body(c);
 	struct reading *r = head ? NULL : calloc(1, sizeof(*r));
 	struct buf *b = r || head ? head_of(c, &(struct emit_reply){
 		.status = 200, .content_type = slice_of(metrics_type), .chunked = chunked,
@@ -148,11 +148,11 @@ static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool h
 
 	if (!b || !writer_begin(&c->writer, &c->conn, b, framing, 0)) {
 		free(r);
-		client_abort(c);
+		client_abort_response(c);
 		return;
 	}
 	if (head) {
-		client_ended(c, keep);
+		client_finish_response(c, keep);
 		return;
 	}
 	r->client = c;
@@ -196,13 +196,13 @@ static void head_refused(struct client *c, enum fault fault)
 {
 	int status = fault == FAULT_NONE ? 408 : fault_status(fault);
 
-	c->peer_closes = true;
+	c->close_requested = true;
 	answer(c, status, fault_text(fault), false);
 }
 
 static void step(struct client *c)
 {
-	if (client_lost(c) || c->slow)
+	if (client_lost(c) || c->timed_out)
 		break_off(c);
 	else
 		go_on(c->front->owner, c->exchange);
@@ -237,7 +237,8 @@ static void make_room(struct admin *a)
 	if (n < ADMIN_CLIENTS)
 		return;
 	if (first->exchange) {
-		first->slow = true; /* so slow that others would wait for it: it ends at once */
+		first->timed_out =
+			true; /* aborted at once: others wait for the connection */
 		break_off(first);
 	} else {
 		client_evict(first);
@@ -285,7 +286,7 @@ void admin_stop(struct admin *a)
 
 bool admin_idle(const struct admin *a)
 {
-	return listener_stopped(&a->listener) && front_idle(&a->front);
+	return listener_stopped(&a->listener) && front_empty(&a->front);
 }
 
 void admin_done(struct admin *a)

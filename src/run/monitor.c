@@ -21,7 +21,7 @@ struct monitor {
 
 /* To one worker, and back. */
 struct word {
-	struct message message;
+	struct mail message;
 	struct list node; /* in monitor->words: the control thread's */
 	struct monitor *monitor;
 	struct worker *worker;
@@ -46,7 +46,7 @@ static void word_free(struct word *w)
 	free(w);
 }
 
-static void returned(struct message *m)
+static void returned(struct mail *m)
 {
 	struct word *w = CONTAINER(m, struct word, message);
 	struct monitor *l = w->monitor;
@@ -57,7 +57,7 @@ static void returned(struct message *m)
 }
 
 /* On the worker. */
-static void deliver(struct message *m)
+static void deliver(struct mail *m)
 {
 	struct word *w = CONTAINER(m, struct word, message);
 	const struct config *config = w->monitor->options.config;

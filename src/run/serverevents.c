@@ -57,7 +57,7 @@ void server_events_write(struct registry *r, FILE *out)
 	}
 }
 
-void server_events_changed(struct message *m)
+void server_events_changed(struct mail *m)
 {
 	struct registry *r = CONTAINER(m, struct registry, changed);
 

@@ -162,7 +162,7 @@ static void trimmed(struct tick *t)
 
 /* ---- another configuration -------------------------------------------------- */
 
-static void report_over(struct message *m)
+static void report_over(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
@@ -188,27 +188,27 @@ static struct generation_options generation_of(struct worker_config *t)
 	};
 }
 
-static void report_made(struct message *m)
+static void report_made(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
 	t->worker->shared->made(t);
 }
 
-static void report_settled(struct message *m)
+static void report_settled(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
 	t->worker->shared->settled(t);
 }
 
-static void answer(struct worker_config *t, void (*deliver)(struct message *m))
+static void answer(struct worker_config *t, void (*deliver)(struct mail *m))
 {
 	t->message.deliver = deliver;
 	mailbox_post(t->worker->shared->control, &t->message);
 }
 
-static void make(struct message *m)
+static void make(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 	struct generation_options options = generation_of(t);
@@ -223,7 +223,7 @@ static void make(struct message *m)
 }
 
 /* Between two ticks' decisions: what begins from here on is of it. */
-static void adopt(struct message *m)
+static void adopt(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 	struct worker *w = t->worker;
@@ -238,7 +238,7 @@ static void adopt(struct message *m)
 	answer(t, report_settled);
 }
 
-static void drop(struct message *m)
+static void drop(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, message);
 
@@ -250,7 +250,7 @@ static void drop(struct message *m)
 	answer(t, report_settled);
 }
 
-static void command(struct worker_config *t, void (*deliver)(struct message *m))
+static void command(struct worker_config *t, void (*deliver)(struct mail *m))
 {
 	t->message.deliver = deliver;
 	mailbox_post(&t->worker->tick.mailbox, &t->message);
@@ -271,14 +271,14 @@ void worker_drop(struct worker_config *t)
 	command(t, drop);
 }
 
-static void report_passed(struct message *m)
+static void report_passed(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
 	t->worker->shared->passed(t);
 }
 
-static void pass(struct message *m)
+static void pass(struct mail *m)
 {
 	struct worker_config *t = CONTAINER(m, struct worker_config, over);
 
@@ -305,7 +305,7 @@ static void drain_expired(struct timer *t)
 }
 
 /* On the worker's thread. */
-static void drain(struct message *m)
+static void drain(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, drain_wanted);
 	const struct config_limits *l = &w->proxy.generation->config->limits;
@@ -314,7 +314,7 @@ static void drain(struct message *m)
 	LIST_EACH (&w->listeners, node)
 		listener_stop(&LIST_ITEM(node, struct worker_listener, node)->listener);
 	if (w->retiring)
-		proxy_retire(&w->proxy);
+		proxy_drain_gracefully(&w->proxy);
 	else
 		proxy_drain(&w->proxy);
 	timer_set(&w->tick.wheel, &w->drain,
@@ -329,7 +329,7 @@ void worker_drain(struct worker *w, bool retire)
 }
 
 /* On the worker's thread. */
-static void shorten_drain(struct message *m)
+static void shorten_drain(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, shorten_wanted);
 	uint64_t end_ms = w->tick.now_ms + 1 +
@@ -347,7 +347,7 @@ void worker_shorten_drain(struct worker *w)
 }
 
 /* On the worker that may have idle connections. */
-static void evict(struct message *m)
+static void evict(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, evict_wanted);
 	uint32_t n;
@@ -379,14 +379,14 @@ static void ask_others(void *owner, uint32_t n)
 }
 
 /* On the worker that may have idle clients. */
-static void let_in(struct message *m)
+static void let_in(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, room_wanted);
 	uint32_t n;
 
 	atomic_store(&w->room_posted, false);
 	n = atomic_exchange(&w->shared->clients.wanted, 0);
-	while (n > 0 && proxy_make_room(&w->proxy))
+	while (n > 0 && proxy_evict_idle(&w->proxy))
 		n--;
 	if (n > 0)
 		atomic_fetch_add(&w->shared->clients.wanted, n);
@@ -398,7 +398,7 @@ static bool make_room(struct listener *l)
 	struct worker *w = l->owner;
 	struct workers *s = w->shared;
 
-	if (proxy_make_room(&w->proxy))
+	if (proxy_evict_idle(&w->proxy))
 		return true;
 	atomic_store(&s->clients.wanted, 1);
 	for (unsigned i = 0; i < s->options->workers; i++) {
@@ -421,14 +421,14 @@ static bool is_over(struct worker *w)
 	return list_empty(&w->listeners) && proxy_idle(&w->proxy) && log_files_sweep(w);
 }
 
-static void report_started(struct message *m)
+static void report_started(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, started);
 
 	w->shared->started(w);
 }
 
-static void report_ended(struct message *m)
+static void report_ended(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, ended);
 

@@ -13,12 +13,12 @@ struct dns_thread {
 	struct mailbox mailbox;
 	struct mailbox *home;
 	int waker, sleeper;  /* a socket pair: what may wait for it is what the rest does */
-	struct message stop;
+	struct mail stop;
 	bool stopping;       /* the thread's own */
 };
 
 struct change {
-	struct message message;
+	struct mail message;
 	struct dns_thread *thread;
 	char *servers; /* NULL: the system's */
 };
@@ -59,7 +59,7 @@ static void *run(void *arg)
 
 /* ---- answers ----------------------------------------------------------------- */
 
-static void deliver_answer(struct message *m)
+static void deliver_answer(struct mail *m)
 {
 	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
 
@@ -77,7 +77,7 @@ static void lookup_done(struct dns_lookup *l)
 
 /* ---- on the thread ------------------------------------------------------------ */
 
-static void deliver_ask(struct message *m)
+static void deliver_ask(struct mail *m)
 {
 	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
 	struct dns_thread *t = a->asked;
@@ -86,7 +86,7 @@ static void deliver_ask(struct message *m)
 	dns_query(t->dns, &a->lookup);
 }
 
-static void deliver_change(struct message *m)
+static void deliver_change(struct mail *m)
 {
 	struct change *c = CONTAINER(m, struct change, message);
 
@@ -95,7 +95,7 @@ static void deliver_change(struct message *m)
 	free(c);
 }
 
-static void deliver_stop(struct message *m)
+static void deliver_stop(struct mail *m)
 {
 	CONTAINER(m, struct dns_thread, stop)->stopping = true;
 }

@@ -157,7 +157,7 @@ static void ask(struct probe *p)
 		finish(p, "no connection in time", CONN_NOW);
 	else if (p->health->type == CONFIG_HEALTH_TCP)
 		finish(p, NULL, CONN_NOW);
-	else if (!writer_text(&p->writer, &p->conn, p->request))
+	else if (!writer_static(&p->writer, &p->conn, p->request))
 		lack_memory(p);
 }
 

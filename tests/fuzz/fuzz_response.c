@@ -91,7 +91,7 @@ static void check_forgiven(struct slice s, unsigned lenient)
 	static struct strict_head strict;
 	static struct head h;
 	size_t n = lenient_span(s, false, lenient), written;
-	char *out = malloc(LENIENT_ROOM(n) + 1), *again;
+	char *out = malloc(LENIENT_BYTES_MAX(n) + 1), *again;
 	uint32_t scanned = 0;
 
 	written = n > 0 ? lenient_write(out, (struct slice){ s.ptr, n }, false, lenient) : 0;
@@ -99,7 +99,7 @@ static void check_forgiven(struct slice s, unsigned lenient)
 		ASSERT(h.bytes == written);
 		ASSERT(strict_response(&strict, (struct slice){ out, written }) == STRICT_OK);
 		fuzz_assert_read_alike(&h, &strict);
-		again = malloc(LENIENT_ROOM(written));
+		again = malloc(LENIENT_BYTES_MAX(written));
 		n = lenient_write(again, (struct slice){ out, written }, false, lenient);
 		ASSERT(n == written && memcmp(again, out, n) == 0);
 		free(again);

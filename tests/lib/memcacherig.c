@@ -129,7 +129,7 @@ static bool serve_one(struct fake_conn *fc)
 	if (fc->rest.len > 0 || fc->line_n > 0 || (f->silent && fc->answers == 0) ||
 	    (f->silent_after && f->requests >= f->silent_after))
 		return false;
-	if (conn_room(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
+	if (conn_request_space(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
 		return false;
 	s = conn_peek(&fc->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;

@@ -41,24 +41,24 @@ static char filling[1 << 20];
 static void answer(struct client *c, int status, size_t n)
 {
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), 256);
-	bool keep = client_keeps_alive(c);
+	bool keep = client_discard_body(c);
 	struct piece p;
 
 	if (!b) {
-		client_abort(c);
+		client_abort_response(c);
 		return;
 	}
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
 				   status, n, keep ? "" : "Connection: close\r\n");
 	if (!writer_begin(&c->writer, &c->conn, b, FRAMING_LENGTH, n)) {
-		client_abort(c);
+		client_abort_response(c);
 		return;
 	}
 	p = (struct piece){ NULL, filling, (uint32_t)n };
 	if (n > 0 && !writer_piece(&c->writer, &c->conn, &p))
-		client_abort(c);
+		client_abort_response(c);
 	else
-		client_ended(c, keep);
+		client_finish_response(c, keep);
 }
 
 static size_t wanted_n;
@@ -69,15 +69,15 @@ static void step(struct client *c)
 	struct piece p = { NULL, NULL, 0 };
 
 	if (client_lost(c)) {
-		client_abort(c);
+		client_abort_response(c);
 		return;
 	}
-	if (c->slow) {
+	if (c->timed_out) {
 		r->slow++;
-		if (c->body_wanted)
+		if (c->body_awaited)
 			answer(c, 408, 0);
 		else
-			client_abort(c);
+			client_abort_response(c);
 		return;
 	}
 	for (;;) {
@@ -172,7 +172,7 @@ static struct actor *come_in(struct room *r)
 static void room_close(struct room *r)
 {
 	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, front_idle(&r->front), 100);
+	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 100);
 	simrig_run(&r->rig, 100);
 	assert_int_equal(r->quota.used, 0);
 	assert_int_equal(r->stats.connections, 0);
@@ -550,7 +550,7 @@ static void drained(struct room *r)
 	assert_int_equal(count(busy, "Connection: close"), 1);
 	actor_close(half);
 	actor_close(busy);
-	SIMRIG_UNTIL(&r->rig, front_idle(&r->front), 500);
+	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 500);
 	assert_int_equal(r->gone, 3);
 }
 TEST(drained)
@@ -572,7 +572,7 @@ static void cut_off(struct room *r)
 	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, 60));
 	slab_fail_at(0);
 	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, front_idle(&r->front), 100);
+	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 100);
 	assert_int_equal(r->gone, 8);
 }
 TEST(cut_off)

@@ -247,40 +247,6 @@ static void test_gather_without_memory(void **state)
 	each_seed(gather_without_memory);
 }
 
-static void pause_holds_back(struct line *l)
-{
-	uint64_t before;
-
-	conn_pause(&l->conn, true);
-	simrig_run(&l->rig, QUIET_MS);
-	peer_says(l, 1000);
-	simrig_run(&l->rig, 2000);
-	assert_int_equal(l->conn.received, 0);
-	conn_pause(&l->conn, false);
-	SIMRIG_UNTIL(&l->rig, l->conn.received > 0, 1000);
-	conn_pause(&l->conn, true);
-	if (simrig_draw(&l->rig, 2)) {
-		conn_pause(&l->conn, false); /* before the end of the receive is told */
-	} else {
-		simrig_run(&l->rig, QUIET_MS);
-		before = l->conn.received;
-		peer_says(l, 1000);
-		simrig_run(&l->rig, QUIET_MS);
-		assert_int_equal(l->conn.received, before);
-		conn_pause(&l->conn, false);
-	}
-	while (l->taken < l->peer->out_n) {
-		SIMRIG_UNTIL(&l->rig, l->conn.inbox, 60000);
-		take_some(l);
-	}
-}
-
-static void test_pause(void **state)
-{
-	(void)state;
-	each_seed(pause_holds_back);
-}
-
 /* ---- outbox ----------------------------------------------------------------- */
 
 static bool push_one(struct line *l)
@@ -322,8 +288,8 @@ static void push_while_room(struct line *l)
 {
 	struct conn *c = &l->conn;
 
-	while (l->pushed < PUSH_ALL && conn_room(c) > 0) {
-		assert_true(conn_room(c) <= WINDOW);
+	while (l->pushed < PUSH_ALL && conn_request_space(c) > 0) {
+		assert_true(conn_request_space(c) <= WINDOW);
 		for (unsigned n = 1 + (unsigned)simrig_draw(&l->rig, OUTBOX_SPARE); n > 0; n--)
 			assert_true(push_one(l));
 		assert_true(c->outbox->held <= WINDOW + OUTBOX_SPARE * (12000 + 4384));
@@ -351,7 +317,7 @@ static void outbox_keeps_order(struct line *l)
 	/* Sometimes more is pushed while a send is in flight. */
 	while (simrig_draw(&l->rig, 40) > 0) {
 		simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 3));
-		if (l->pushed < PUSH_ALL && conn_room(&l->conn) > 0)
+		if (l->pushed < PUSH_ALL && conn_request_space(&l->conn) > 0)
 			assert_true(push_one(l));
 		if (l->conn.outbox)
 			assert_held(l->conn.outbox);
@@ -361,7 +327,7 @@ static void outbox_keeps_order(struct line *l)
 	assert_peer_heard(l);
 	SIMRIG_UNTIL(&l->rig, conn_unsent(&l->conn) == 0, 5000);
 	assert_null(l->conn.outbox);
-	assert_int_equal(conn_room(&l->conn), WINDOW);
+	assert_int_equal(conn_request_space(&l->conn), WINDOW);
 	assert_int_equal(l->conn.sent, l->pushed);
 }
 
@@ -387,9 +353,9 @@ static void outbox_without_memory(struct line *l)
 	assert_int_equal(l->conn.outbox->n, OUTBOX_MAX);
 	assert_false(conn_push_small(&l->conn, SLICE("x")));
 	assert_false(conn_push(&l->conn, &p));
-	assert_int_equal(conn_room(&l->conn), 0);
+	assert_int_equal(conn_request_space(&l->conn), 0);
 	SIMRIG_UNTIL(&l->rig, l->peer->in_n == OUTBOX_MAX * 24, 5000);
-	SIMRIG_UNTIL(&l->rig, conn_room(&l->conn) == WINDOW, 5000);
+	SIMRIG_UNTIL(&l->rig, conn_request_space(&l->conn) == WINDOW, 5000);
 	assert_true(l->changes > 0);
 }
 
@@ -408,17 +374,19 @@ static void take_back(struct line *l)
 		uint64_t from;
 		bool handed;
 
-		for (uint64_t n = simrig_draw(&l->rig, 4); n > 0 && conn_room(c) > 0; n--)
+		for (uint64_t n = simrig_draw(&l->rig, 4);
+		     n > 0 && conn_request_space(c) > 0; n--)
 			assert_true(push_one(l));
 		if (simrig_draw(&l->rig, 2))
 			simrig_run(&l->rig, 1 + (uint32_t)simrig_draw(&l->rig, 3));
 		from = conn_position(c);
 		assert_int_equal(from, l->pushed);
-		for (uint64_t n = simrig_draw(&l->rig, 4); n > 0 && conn_room(c) > 0; n--)
+		for (uint64_t n = simrig_draw(&l->rig, 4);
+		     n > 0 && conn_request_space(c) > 0; n--)
 			assert_true(push_one(l));
 		if (simrig_draw(&l->rig, 3) == 0)
 			tick_once(&l->rig.tick);
-		handed = conn_handed(c) > from;
+		handed = conn_submitted(c) > from;
 		assert_int_equal(conn_take_back(c, from), !handed);
 		if (!handed)
 			l->pushed = from;
@@ -547,7 +515,8 @@ static void get_ready(struct line *l, enum before before)
 		l->peer->deaf = true;
 		io_cancel(l->rig.tick.loop, &l->peer->recv.op);
 		simrig_run(&l->rig, QUIET_MS);
-		while (l->pushed < 5000 || (before == STARVED && conn_room(&l->conn) > 0))
+		while (l->pushed < 5000 ||
+		       (before == STARVED && conn_request_space(&l->conn) > 0))
 			assert_true(push_one(l));
 		simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 20));
 		if (before == SENDING)
@@ -682,11 +651,11 @@ static void reset_is_told(struct line *l)
 	SIMRIG_UNTIL(&l->rig, l->conn.error || l->conn.eof, 5000);
 	assert_true(l->changes > 0);
 	if (l->conn.error)
-		assert_int_equal(conn_room(&l->conn), 0);
+		assert_int_equal(conn_request_space(&l->conn), 0);
 	assert_true(push_one(l)); /* and goes nowhere */
 	simrig_run(&l->rig, QUIET_MS);
 	assert_true(l->conn.send_error != 0);
-	assert_int_equal(conn_room(&l->conn), 0);
+	assert_int_equal(conn_request_space(&l->conn), 0);
 	assert_int_equal(conn_unsent(&l->conn), 0);
 }
 
@@ -702,7 +671,6 @@ int main(void)
 		cmocka_unit_test(test_inbox),
 		cmocka_unit_test(test_gather),
 		cmocka_unit_test(test_gather_without_memory),
-		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_outbox),
 		cmocka_unit_test(test_outbox_without_memory),
 		cmocka_unit_test(test_take_back),

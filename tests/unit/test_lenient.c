@@ -95,7 +95,7 @@ static void row_check(const struct row *row)
 	static struct head h;
 	size_t n = strlen(row->in), written;
 	const char *wanted = row->out ? row->out : row->in;
-	char *in = guard_copy(row->in, n), *out = guard_copy(zeros, LENIENT_ROOM(n));
+	char *in = guard_copy(row->in, n), *out = guard_copy(zeros, LENIENT_BYTES_MAX(n));
 	uint32_t scanned = 0;
 	enum verdict v;
 

@@ -14,7 +14,7 @@
 #define LETTERS 20000
 
 struct letter {
-	struct message message;
+	struct mail message;
 	unsigned poster, number;
 };
 
@@ -29,7 +29,7 @@ static void wake(void *sleeper)
 	atomic_fetch_add(&woken, 1);
 }
 
-static void deliver(struct message *m)
+static void deliver(struct mail *m)
 {
 	struct letter *l = CONTAINER(m, struct letter, message);
 
@@ -82,7 +82,7 @@ static struct letter again;
 static unsigned rounds;
 
 /* A message may be posted anew from inside its delivery, and comes with the next drain. */
-static void deliver_again(struct message *m)
+static void deliver_again(struct mail *m)
 {
 	rounds++;
 	mailbox_post(&box, m);

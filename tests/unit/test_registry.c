@@ -30,7 +30,7 @@ static void places_granted(void *owner)
 	++*(unsigned *)owner;
 }
 
-static void changed(struct message *m)
+static void changed(struct mail *m)
 {
 	struct registry *r = CONTAINER(m, struct registry, changed);
 

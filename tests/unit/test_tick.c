@@ -10,7 +10,7 @@
 struct thing {
 	struct task task;
 	struct reap reap;
-	struct message message;
+	struct mail message;
 	struct timer timer;
 	struct tick *tick;
 	struct thing *other; /* that it wakes */
@@ -46,7 +46,7 @@ static void buried(struct reap *c)
 	x->at = ++clock_;
 }
 
-static void delivered(struct message *m)
+static void delivered(struct mail *m)
 {
 	struct thing *x = CONTAINER(m, struct thing, message);
 

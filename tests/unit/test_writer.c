@@ -183,7 +183,7 @@ static void test_chunks_in_one_send(void **state)
 	(void)state;
 	line_open(&l, 1);
 	assert_true(writer_begin(&w, &l.conn, block(&l, "HEAD"), FRAMING_CHUNKED, 0));
-	for (; conn_room(&l.conn) > 0; n++)
+	for (; conn_request_space(&l.conn) > 0; n++)
 		write_piece(&l, &w, "0123456789abcdef0");
 	assert_true(n >= (OUTBOX_MAX - 2 * OUTBOX_SPARE) / 2);
 	assert_int_equal(l.conn.outbox->n, 1 + 2 * n + 1);
