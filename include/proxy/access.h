@@ -24,7 +24,7 @@ struct access_entry {
 	uint64_t sent_bytes;       /* of body */
 	uint64_t took_us;
 	const char *server;        /* who answered; NULL: we did */
-	unsigned tries_n;          /* times that an upstream was asked */
+	unsigned attempts_n;          /* times that an upstream was asked */
 	const char *hedge;         /* what came of a second try beside the first; NULL: none */
 	const char *ending;
 };
@@ -54,7 +54,7 @@ int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 /* fd is a pipe, socket or terminal that others write to as well: from now on in writes of whole
  * lines that fit PIPE_BUF, between which the kernel puts nothing. A longer line is at the
  * mercy of the others. */
-void access_share(struct access *a);
+void access_limit_writes(struct access *a);
 
 void access_log(struct access *a, const struct access_entry *x);
 

@@ -24,7 +24,7 @@ struct proxy;
 /* What all workers know of one upstream; stays as long as a generation may know it. */
 struct upstream_view {
 	struct upstream_stats *stats; /* this worker's */
-	struct quota *line;           /* who may wait, process-wide */
+	struct quota *queue;           /* who may wait, process-wide */
 	struct registry *registry;    /* its servers; NULL: each worker for itself */
 };
 
@@ -34,7 +34,7 @@ struct generation_options {
 		upstream_views; /* by index of config->upstreams; read by generation_new() */
 	/* Nobody of this worker reads the configuration any more, and what only it knew is gone.
 	 * May be NULL. Not called by generation_drop() and proxy_done(). */
-	void (*over)(void *owner);
+	void (*unused)(void *owner);
 	void *owner;
 };
 
@@ -48,9 +48,9 @@ struct service {
 	struct names_entry entry;    /* in proxy->by_name, until it closes */
 	struct upstream *upstream;   /* HTTP, or NULL */
 	struct memcache *memcache;   /* memcached, or NULL */
-	uint32_t known_n;            /* generations with users that know it, and new ones */
+	uint32_t generation_n;            /* generations with users that know it, and new ones */
 	bool closing;
-	bool behind;                 /* lacked memory to follow the newest configuration */
+	bool needs_update;           /* lacked memory to follow the newest configuration */
 	char key[SERVICE_KEY_MAX];   /* protocol and name */
 };
 
@@ -60,7 +60,7 @@ struct generation {
 	const struct config *config;
 	struct head_limits head_limits;
 	uint64_t users;
-	void (*over)(void *owner);
+	void (*unused)(void *owner);
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */
 	struct retry_state *retry_state; /* see retrystate.h */
@@ -76,7 +76,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 void generation_drop(struct generation **slot);
 
 /* Nobody began under it, or all have ended: see generation_put(). */
-void generation_ended(struct generation *g);
+void generation_unused(struct generation *g);
 
 static inline struct generation *generation_ref(struct generation *g)
 {
@@ -87,7 +87,7 @@ static inline struct generation *generation_ref(struct generation *g)
 static inline void generation_put(struct generation *g)
 {
 	if (--g->users == 0)
-		generation_ended(g);
+		generation_unused(g);
 }
 
 static inline struct upstream *generation_upstream(const struct generation *g, unsigned i)

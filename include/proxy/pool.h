@@ -14,10 +14,10 @@ struct slab;
 struct job {
 	struct mail message; /* out, then back: `deliver` is set by pool_submit() */
 	struct mailbox *reply_to;
-	void (*finished)(struct job *j); /* on the worker */
+	void (*done)(struct job *j); /* on the worker */
 	void *owner;               /* the asker's; NULL: nobody waits any more */
 	struct slab *slab;         /* where it came from; the worker's */
-	bool back;                 /* set by `finished`; the worker's */
+	bool returned;             /* set by `finished`; the worker's */
 	uint32_t ms;               /* of CPU to burn */
 	uint64_t rounds;           /* what was computed, as proof of work */
 };

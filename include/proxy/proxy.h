@@ -28,7 +28,7 @@ struct proxy {
 	struct worker_stats *stats;
 	struct front front;
 	struct generation *generation; /* that requests begin under */
-	uint32_t generation_n;        /* that were made, ever */
+	uint32_t generations_made;    /* that were made, ever */
 	struct list generations;      /* this one, and those that still have users */
 	struct list services;         /* of all of them, and those that are closing */
 	struct names by_name;         /* those that are not closing */
@@ -38,13 +38,13 @@ struct proxy {
 	struct pool *pool;            /* NULL: no route needs it */
 	struct quota *descriptor_quota;
 	unsigned worker;
-	struct timer descriptors;     /* until some may have come free */
-	void (*ask_others)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
+	struct timer descriptor_timer; /* until some may have come free */
+	void (*evict_elsewhere)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
 	void *owner;
 	struct slab exchanges, fetches, retries, joins, jobs;
 	struct slab origins;          /* of all upstreams */
 	struct slab budgets, latencies; /* of all desks */
-	struct head request, answer;  /* scratch of the step at hand */
+	struct head request, response; /* scratch of the step at hand */
 	uint64_t date_s;              /* the second that `date` tells */
 	char date[EMIT_DATE_MAX];
 };
@@ -59,7 +59,7 @@ struct proxy_options {
 	unsigned worker; /* whose this is, in registries */
 	/* n descriptors are wanted and nothing of this worker is idle: the others should call
 	 * proxy_evict(). May be NULL. */
-	void (*ask_others)(void *owner, uint32_t n);
+	void (*evict_elsewhere)(void *owner, uint32_t n);
 	void *owner;
 };
 

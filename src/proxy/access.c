@@ -92,7 +92,7 @@ int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 	return -ENOMEM;
 }
 
-void access_share(struct access *a)
+void access_limit_writes(struct access *a)
 {
 	a->write_max = PIPE_BUF;
 }
@@ -234,7 +234,7 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	put_count(e, "sent_bytes", x->sent_bytes);
 	put_count(e, "took_us", x->took_us);
 	put_member(e, "server", slice_of(x->server));
-	put_count(e, "tries", x->tries_n);
+	put_count(e, "tries", x->attempts_n);
 	if (x->hedge)
 		put_member(e, "hedge", slice_of(x->hedge));
 	put_member(e, "ending", slice_of(x->ending));

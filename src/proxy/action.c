@@ -10,7 +10,7 @@
 #include "route/variable.h"
 
 /* What is decoded for a hash: a parameter of the query, at most. */
-#define HASH_ROOM 1024
+#define HASH_SCRATCH_BYTES 1024
 
 /* ---- proxy ---------------------------------------------------------------- */
 
@@ -52,16 +52,17 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	return b;
 }
 
-static uint64_t hash_of(const struct template *t, const struct request_view *view)
+static uint64_t request_hash(const struct template *t, const struct request_view *view)
 {
 	uint64_t hash = 0xcbf29ce484222325u;
-	char room[HASH_ROOM];
+	char scratch[HASH_SCRATCH_BYTES];
 
 	for (unsigned i = 0; i < t->part_n; i++) {
 		const struct template_part *part = &t->parts[i];
 		struct slice value;
 
-		if (!variable_value(part->variable, part->text, view, room, sizeof(room), &value))
+		if (!variable_value(part->variable, part->text, view, scratch,
+				    sizeof(scratch), &value))
 			return 0;
 		for (size_t k = 0; k < value.len; k++)
 			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
@@ -74,7 +75,7 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 {
 	const struct config_upstream *u = &g->config->upstreams[upstream];
 
-	return u->balance == CONFIG_HASH ? hash_of(&u->hash, view) : 0;
+	return u->balance == CONFIG_HASH ? request_hash(&u->hash, view) : 0;
 }
 
 static void start_proxy(struct exchange *x, const struct request_view *view)
@@ -86,7 +87,7 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	uint64_t key;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
-		exchange_fail(x, ENDING_REQUEST_LARGE);
+		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
 	x->state = EXCHANGE_REQUESTING;
@@ -109,7 +110,7 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 						.key = key,
 						.first = x->client->requests == 1,
 						.holder = &x->client->held,
-						.holds = identity_shown(h),
+						.holds = identity_presented(h),
 					},
 					&x->client->task);
 	if (!x->fetch)
@@ -133,15 +134,15 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
 	const struct config_memcached *m = &view->route->memcached;
-	char room[MEMCACHE_KEY_MAX];
+	char scratch[MEMCACHE_KEY_MAX];
 	struct slice key;
 
 	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
-		exchange_fail(x, ENDING_METHOD_REFUSED);
+		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 		return;
 	}
-	if (!action_key(view, m, room, &key)) {
-		exchange_fail(x, ENDING_KEY_BAD);
+	if (!action_key(view, m, scratch, &key)) {
+		exchange_fail(x, ENDING_KEY_INVALID);
 		return;
 	}
 	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
@@ -154,13 +155,14 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 
 /* ---- block: how not to do it ---------------------------------------------- */
 
-#define BLOCK_ANSWER_MAX 65536
+#define BLOCK_RESPONSE_MAX 65536
 #define BLOCK_TIMEOUT_MS 60000
 
 /* The body of an answer that ended with its connection. */
-static bool answer_body(struct exchange *x, const char *bytes, size_t n, struct slice *body)
+static bool response_body(struct exchange *x, const char *bytes, size_t n,
+			  struct slice *body)
 {
-	struct head *h = &x->proxy->answer;
+	struct head *h = &x->proxy->response;
 	uint32_t scanned = 0;
 
 	if (head_parse_response(h, bytes, n, &x->generation->head_limits, &scanned) != VERDICT_OK)
@@ -175,7 +177,7 @@ static void start_block(struct exchange *x, const struct request_view *view)
 {
 	const struct config_block *b = &view->route->block;
 	char request[1024];
-	char *answer = malloc(BLOCK_ANSWER_MAX);
+	char *response = malloc(BLOCK_RESPONSE_MAX);
 	struct slice body = { NULL, 0 };
 	int n = snprintf(request, sizeof(request),
 			 "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nConnection: close\r\n\r\n",
@@ -184,20 +186,20 @@ static void start_block(struct exchange *x, const struct request_view *view)
 
 	/* The whole worker stops here: no other client of it is served until the slow origin
 	 * has answered. That is the lesson. */
-	if (answer && n < (int)sizeof(request))
+	if (response && n < (int)sizeof(request))
 		got = sock_query((const struct sockaddr *)&b->address->sa,
 				 b->address->len, (struct slice){ request, (size_t)n },
-				 answer, BLOCK_ANSWER_MAX, BLOCK_TIMEOUT_MS);
-	if (got > 0 && answer_body(x, answer, (size_t)got, &body))
+				 response, BLOCK_RESPONSE_MAX, BLOCK_TIMEOUT_MS);
+	if (got > 0 && response_body(x, response, (size_t)got, &body))
 		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
 	else
 		exchange_fail(x, ENDING_ORIGIN_REFUSED);
-	free(answer);
+	free(response);
 }
 
 /* ---- cpu ------------------------------------------------------------------ */
 
-static void reply_burned(struct exchange *x, const char *where, uint32_t ms, uint64_t rounds)
+static void reply_cpu(struct exchange *x, const char *where, uint32_t ms, uint64_t rounds)
 {
 	char text[128];
 	int n = snprintf(text, sizeof(text), "%u ms of CPU on the %s: %llu rounds\n", ms, where,
@@ -215,11 +217,11 @@ static void job_finished(struct job *j)
 		slab_put(j->slab, j);
 		return;
 	}
-	j->back = true;
+	j->returned = true;
 	tick_run(x->proxy->tick, &x->client->task);
 }
 
-void action_forget_job(struct job **slot)
+void action_abandon_job(struct job **slot)
 {
 	struct job *j = *slot;
 
@@ -227,24 +229,25 @@ void action_forget_job(struct job **slot)
 	if (!j)
 		return;
 	j->owner = NULL;
-	if (j->back)
+	if (j->returned)
 		slab_put(j->slab, j);
 }
 
-void action_burned(struct exchange *x)
+void action_cpu_step(struct exchange *x)
 {
-	if (x->job->back)
-		reply_burned(x, "pool", x->job->ms, x->job->rounds);
+	if (x->job->returned)
+		reply_cpu(x, "pool", x->job->ms, x->job->rounds);
 }
 
 /* "?ms=", as far as it is a number, capped. */
 static uint32_t wanted_ms(const struct config_cpu *cpu, const struct request_view *view)
 {
-	char room[16];
+	char scratch[16];
 	struct slice value;
 	uint32_t ms = 0;
 
-	if (!variable_value(VARIABLE_QUERY, SLICE("ms"), view, room, sizeof(room), &value) ||
+	if (!variable_value(VARIABLE_QUERY, SLICE("ms"), view, scratch, sizeof(scratch),
+			    &value) ||
 	    value.len == 0 || value.len > 6)
 		return cpu->ms;
 	for (size_t i = 0; i < value.len; i++) {
@@ -262,7 +265,7 @@ static void start_cpu(struct exchange *x, const struct request_view *view)
 	uint32_t ms = wanted_ms(cpu, view);
 
 	if (!cpu->on_pool) {
-		reply_burned(x, "worker", ms, pool_burn(ms));
+		reply_cpu(x, "worker", ms, pool_burn(ms));
 		return;
 	}
 	x->job = slab_take(&p->jobs);
@@ -275,7 +278,7 @@ static void start_cpu(struct exchange *x, const struct request_view *view)
 	x->job->owner = x;
 	x->job->ms = ms;
 	x->job->reply_to = &p->tick->mailbox;
-	x->job->finished = job_finished;
+	x->job->done = job_finished;
 	pool_submit(p->pool, x->job);
 }
 
@@ -288,11 +291,11 @@ void action_start(struct exchange *x, const struct request_view *view)
 		return;
 	}
 	if (exchange_unwanted(x)) {
-		exchange_leave(x);
+		exchange_abandon(x);
 		return;
 	}
 	if (view->head->forwards_limited && view->head->max_forwards == 0) {
-		exchange_respond_last(x);
+		exchange_max_forwards_reached(x);
 		return;
 	}
 	switch (view->route->action) {

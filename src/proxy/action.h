@@ -21,9 +21,9 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 		struct slice *result);
 
 /* A fact while a job is in the pool: answers if it has come back. */
-void action_burned(struct exchange *x);
+void action_cpu_step(struct exchange *x);
 
 /* Lets a job go on without anybody waiting for it. */
-void action_forget_job(struct job **slot);
+void action_abandon_job(struct job **slot);
 
 #endif

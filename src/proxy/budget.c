@@ -3,7 +3,7 @@
 #include "base/check.h"
 
 /* Forgets what is older than the window. Returns the slot of this second. */
-static unsigned turn(struct budget *b, uint64_t now_ms)
+static unsigned advance_window(struct budget *b, uint64_t now_ms)
 {
 	uint64_t now_s = now_ms / 1000;
 	uint64_t passed = now_s - b->now_s;
@@ -12,8 +12,8 @@ static unsigned turn(struct budget *b, uint64_t now_ms)
 	for (uint64_t i = 1; i <= passed && i <= BUDGET_SECONDS; i++) {
 		unsigned old = (unsigned)((b->now_s + i) % BUDGET_SECONDS);
 
-		b->earned_all -= b->earned[old];
-		b->spent_all -= b->spent[old];
+		b->earned_sum -= b->earned[old];
+		b->spent_sum -= b->spent[old];
 		b->earned[old] = b->spent[old] = 0;
 	}
 	b->now_s = now_s;
@@ -26,9 +26,9 @@ void budget_earn(struct budget *b, const struct config_budget *share, uint64_t n
 
 	if (!b)
 		return;
-	slot = turn(b, now_ms);
+	slot = advance_window(b, now_ms);
 	b->earned[slot] += share->percent;
-	b->earned_all += share->percent;
+	b->earned_sum += share->percent;
 }
 
 bool budget_spend(struct budget *b, const struct config_budget *share, uint64_t now_ms)
@@ -37,10 +37,11 @@ bool budget_spend(struct budget *b, const struct config_budget *share, uint64_t 
 
 	if (!b)
 		return false;
-	slot = turn(b, now_ms);
-	if (b->spent[slot] >= share->per_second && (b->spent_all + 1) * 100 > b->earned_all)
+	slot = advance_window(b, now_ms);
+	if (b->spent[slot] >= share->per_second &&
+	    (b->spent_sum + 1) * 100 > b->earned_sum)
 		return false;
 	b->spent[slot]++;
-	b->spent_all++;
+	b->spent_sum++;
 	return true;
 }

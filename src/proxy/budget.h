@@ -24,7 +24,7 @@ struct budget {
 	uint64_t now_s;                  /* the second that was written last */
 	uint32_t earned[BUDGET_SECONDS]; /* hundredths, by second modulo BUDGET_SECONDS */
 	uint32_t spent[BUDGET_SECONDS];
-	uint64_t earned_all, spent_all;  /* sums of the above */
+	uint64_t earned_sum, spent_sum;  /* sums of the above */
 };
 
 /* A request was asked. */

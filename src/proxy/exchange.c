@@ -17,9 +17,10 @@
 
 /* ---- endings -------------------------------------------------------------- */
 
-static struct slice kept_slice(const struct exchange *x, struct span s)
+static struct slice head_slice(const struct exchange *x, struct span s)
 {
-	return x->kept ? (struct slice){ x->kept->data + s.at, s.len } : (struct slice){ NULL, 0 };
+	return x->head_copy ? (struct slice){ x->head_copy->data + s.at, s.len }
+			    : (struct slice){ NULL, 0 };
 }
 
 static void log_exchange(const struct exchange *x, enum ending ending)
@@ -31,17 +32,17 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 	access_log(x->proxy->access,
 		   &(struct access_entry){
 			   .peer = &x->client_addr,
-			   .request_line = kept_slice(x, x->request_line),
-			   .host = kept_slice(x, x->host),
-			   .referer = kept_slice(x, x->referer),
-			   .user_agent = kept_slice(x, x->user_agent),
+			   .request_line = head_slice(x, x->request_line),
+			   .host = head_slice(x, x->host),
+			   .referer = head_slice(x, x->referer),
+			   .user_agent = head_slice(x, x->user_agent),
 			   .status = ending == ENDING_CLIENT_GONE && x->status == 0
 					     ? STATUS_GONE
 					     : x->status,
 			   .sent_bytes = x->sent_bytes,
 			   .took_us = x->proxy->tick->now_us - x->started_us,
 			   .server = x->server,
-			   .tries_n = x->tries_n,
+			   .attempts_n = x->attempts_n,
 			   .hedge = hedges[x->hedge],
 			   .ending = ending_text(ending),
 		   });
@@ -58,7 +59,7 @@ void exchange_count(struct worker_stats *stats, int status)
 }
 
 /* The client has none of the answer: it counts as not given. */
-static void forget_answer(struct exchange *x)
+static void uncount_response(struct exchange *x)
 {
 	struct worker_stats *stats = x->proxy->stats;
 	uint64_t *const classes[] = { &stats->responses_2xx, &stats->responses_3xx,
@@ -72,14 +73,14 @@ static void forget_answer(struct exchange *x)
 }
 
 /* The connection ends before all that was queued has left. */
-static void count_what_left(struct exchange *x)
+static void count_sent_bytes(struct exchange *x)
 {
 	uint64_t handed = conn_submitted(&x->client->conn);
 
 	if (x->status == 0)
 		return;
 	if (handed <= x->head_at)
-		forget_answer(x);
+		uncount_response(x);
 	else if (handed < x->body_at + x->sent_bytes)
 		x->sent_bytes = handed > x->body_at ? handed - x->body_at : 0;
 }
@@ -87,18 +88,18 @@ static void count_what_left(struct exchange *x)
 void exchange_drop_fetch(struct exchange *x)
 {
 	if (x->fetch)
-		x->tries_n += 1 + x->fetch->retried;
+		x->attempts_n += 1 + x->fetch->retried;
 	fetch_free(&x->fetch);
 }
 
 /* Frees all of it but the tie to its client. */
-static void let_go(struct exchange *x, enum ending ending)
+static void exchange_free(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
 	exchange_drop_fetch(x);
 	retry_free(&x->retry);
-	replay_drop(&x->replay);
+	replay_free(&x->replay);
 	log_exchange(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
@@ -107,8 +108,8 @@ static void let_go(struct exchange *x, enum ending ending)
 	stat_sub(&p->stats->exchanges, 1);
 	io_add_inflight(p->tick->loop, -1);
 	join_free(&x->join);
-	action_forget_job(&x->job);
-	buf_put(x->kept);
+	action_abandon_job(&x->job);
+	buf_put(x->head_copy);
 	generation_put(x->generation);
 	slab_put(&p->exchanges, x);
 }
@@ -116,10 +117,10 @@ static void let_go(struct exchange *x, enum ending ending)
 void exchange_end(struct exchange *x, enum ending ending)
 {
 	struct client *c = x->client;
-	bool keep = x->keep && client_discard_body(c);
+	bool keep_alive = x->keep_alive && client_discard_body(c);
 
-	let_go(x, ending);
-	client_finish_response(c, keep);
+	exchange_free(x, ending);
+	client_finish_response(c, keep_alive);
 }
 
 /* Nothing more can be told to the client but that it is over. */
@@ -128,8 +129,8 @@ void exchange_abort(struct exchange *x, enum ending ending)
 	struct client *c = x->client;
 
 	if (!client_responsive(c))
-		count_what_left(x);
-	let_go(x, ending);
+		count_sent_bytes(x);
+	exchange_free(x, ending);
 	client_abort_response(c);
 }
 
@@ -138,23 +139,23 @@ bool exchange_unwanted(const struct exchange *x)
 	return x->status == 0 && !x->route->half_close && client_half_closed(x->client);
 }
 
-void exchange_leave(struct exchange *x)
+void exchange_abandon(struct exchange *x)
 {
 	struct client *c = x->client;
 
-	let_go(x, ENDING_CLIENT_GONE);
+	exchange_free(x, ENDING_CLIENT_GONE);
 	client_close_without_response(c);
 }
 
-static void reply(struct exchange *x, struct reply *r)
+static void reply_and_end(struct exchange *x, struct reply *r)
 {
 	x->state = EXCHANGE_REPLYING;
 	exchange_drop_fetch(x);
-	x->keep = r->ending != ENDING_NO_MEMORY && client_discard_body(x->client);
+	x->keep_alive = r->ending != ENDING_NO_MEMORY && client_discard_body(x->client);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
-	r->minor_0 = x->minor_0;
-	r->close = !x->keep;
+	r->http_1_0 = x->http_1_0;
+	r->close = !x->keep_alive;
 	exchange_count(x->proxy->stats, r->status);
 	if (!reply_send(x->proxy, x->client, r)) {
 		exchange_abort(x, ENDING_NO_MEMORY);
@@ -167,31 +168,35 @@ static void reply(struct exchange *x, struct reply *r)
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body)
 {
-	reply(x, &(struct reply){ .status = status, .ending = ending,
-				  .content_type = content_type, .body = body });
+	reply_and_end(x, &(struct reply){ .status = status,
+					  .ending = ending,
+					  .content_type = content_type,
+					  .body = body });
 }
 
 void exchange_redirect(struct exchange *x, struct slice location)
 {
-	reply(x, &(struct reply){ .status = ending_status(ENDING_REDIRECTED),
-				  .ending = ENDING_REDIRECTED, .location = location });
+	reply_and_end(x, &(struct reply){ .status = ending_status(ENDING_REDIRECTED),
+					  .ending = ENDING_REDIRECTED,
+					  .location = location });
 }
 
 /* What may be asked of a route. */
-static struct slice allowed(const struct exchange *x)
+static struct slice allowed_methods(const struct exchange *x)
 {
 	if (x->route && x->route->action == CONFIG_MEMCACHED_GET)
 		return SLICE("GET, HEAD");
 	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 }
 
-void exchange_respond_last(struct exchange *x)
+void exchange_max_forwards_reached(struct exchange *x)
 {
 	if (x->method == METHOD_TRACE)
-		exchange_fail(x, ENDING_METHOD_REFUSED);
+		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else
-		reply(x, &(struct reply){ .status = 204, .ending = ENDING_COMPLETE,
-					  .allow = allowed(x) });
+		reply_and_end(x, &(struct reply){ .status = 204,
+						  .ending = ENDING_COMPLETE,
+						  .allow = allowed_methods(x) });
 }
 
 /* Who is shed may come back when those in line have been served, or have not. */
@@ -202,7 +207,7 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 
 	if (ending == ENDING_CACHE_FAILED)
 		return SLICE("1"); /* it is asked again before long */
-	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_LATE)
+	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
 		return SLICE("");
 	if (x->route->action == CONFIG_PROXY)
 		ms = upstreams[x->route->proxy.upstream].queue_timeout_ms;
@@ -215,14 +220,14 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 }
 
 /* Before its first byte has left, it can still be another one. */
-static bool take_answer_back(struct exchange *x)
+static bool take_response_back(struct exchange *x)
 {
 	struct client *c = x->client;
 
 	if (x->state != EXCHANGE_RELAYING || !client_responsive(c) ||
 	    !conn_take_back(&c->conn, x->head_at))
 		return false;
-	forget_answer(x);
+	uncount_response(x);
 	return true;
 }
 
@@ -231,25 +236,29 @@ void exchange_fail(struct exchange *x, enum ending ending)
 	int status = ending_status(ending);
 	char seconds[16];
 
-	if (status == 0 || (x->status != 0 && !take_answer_back(x))) {
+	if (status == 0 || (x->status != 0 && !take_response_back(x))) {
 		exchange_abort(x, ending);
 		return;
 	}
-	reply(x, &(struct reply){ .status = status, .ending = ending,
-				  .allow = ending == ENDING_METHOD_REFUSED ? allowed(x) : SLICE(""),
-				  .retry_after = retry_after(x, ending, seconds) });
+	reply_and_end(x,
+		      &(struct reply){ .status = status,
+				       .ending = ending,
+				       .allow = ending == ENDING_METHOD_NOT_ALLOWED
+							? allowed_methods(x)
+							: SLICE(""),
+				       .retry_after = retry_after(x, ending, seconds) });
 }
 
-static void peer_too_slow(struct exchange *x)
+static void client_too_slow(struct exchange *x)
 {
 	if (x->client->body_awaited && x->status == 0)
-		exchange_fail(x, ENDING_REQUEST_LATE);
+		exchange_fail(x, ENDING_REQUEST_TIMEOUT);
 	else
 		exchange_abort(x, ENDING_CLIENT_SLOW);
 }
 
 /* Once an answer has begun, the client may have it whole. */
-static void heed_fin(struct exchange *x)
+static void set_abort_on_fin(struct exchange *x)
 {
 	x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
 }
@@ -263,11 +272,11 @@ static void exchange_step(struct client *c)
 		return;
 	}
 	if (exchange_unwanted(x)) {
-		exchange_leave(x);
+		exchange_abandon(x);
 		return;
 	}
 	if (c->timed_out) {
-		peer_too_slow(x);
+		client_too_slow(x);
 		return;
 	}
 	if (x->fetch)
@@ -288,7 +297,7 @@ static void exchange_step(struct client *c)
 		join_step(x->join);
 		break;
 	case EXCHANGE_BURNING:
-		action_burned(x);
+		action_cpu_step(x);
 		break;
 	case EXCHANGE_ROUTING:
 	case EXCHANGE_REPLYING:
@@ -296,7 +305,7 @@ static void exchange_step(struct client *c)
 		break;
 	}
 	if (c->exchange == x)
-		heed_fin(x);
+		set_abort_on_fin(x);
 }
 
 /* ---- routing -------------------------------------------------------------- */
@@ -322,7 +331,7 @@ void exchange_route_again(struct exchange *x)
 	struct client *c = x->client;
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
-	enum verdict v = head_parse_request(h, x->kept->data, x->kept->end,
+	enum verdict v = head_parse_request(h, x->head_copy->data, x->head_copy->end,
 					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
@@ -332,7 +341,7 @@ void exchange_route_again(struct exchange *x)
 	 * it is gone. */
 	if (c->exchange != x)
 		return;
-	heed_fin(x);
+	set_abort_on_fin(x);
 	tick_run(c->front->tick, &c->task);
 }
 
@@ -350,17 +359,17 @@ static struct slice field_value(const struct head *h, enum header id)
 }
 
 /* Keeps the head where it is needed later. False: out of memory. */
-static bool keep_head(struct exchange *x, const struct head *h)
+static bool copy_head(struct exchange *x, const struct head *h)
 {
 	const char *bytes = conn_peek(&x->client->conn).ptr;
 	const char *line = h->method_token.ptr;
 	const char *line_end = memchr(line, '\r', (size_t)(bytes + h->bytes - line));
 
-	x->kept = buf_new(io_bufs(x->proxy->tick->loop), h->bytes);
-	if (!x->kept)
+	x->head_copy = buf_new(io_bufs(x->proxy->tick->loop), h->bytes);
+	if (!x->head_copy)
 		return false;
-	memcpy(x->kept->data, bytes, h->bytes);
-	x->kept->end = h->bytes;
+	memcpy(x->head_copy->data, bytes, h->bytes);
+	x->head_copy->end = h->bytes;
 	x->request_line = span_of((struct slice){ line, (size_t)(line_end - line) }, bytes);
 	x->host = span_of(h->authority, bytes);
 	x->referer = span_of(field_value(h, HEADER_REFERER), bytes);
@@ -380,10 +389,10 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	x->client_addr = c->peer;
 	x->started_us = p->tick->now_us;
 	x->method = (uint8_t)h->method;
-	x->minor_0 = h->minor == 0;
+	x->http_1_0 = h->minor == 0;
 	x->upgrade = h->upgrade;
-	x->expects = h->expect_continue;
-	if (!keep_head(x, h)) {
+	x->expects_continue = h->expect_continue;
+	if (!copy_head(x, h)) {
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
@@ -407,7 +416,7 @@ static void refuse_for_memory(struct client *c, bool head_only)
 		client_abort_response(c);
 }
 
-static void head_received(struct client *c, struct head *h)
+static void request_received(struct client *c, struct head *h)
 {
 	/* What memory there is belongs to what was begun. */
 	struct exchange *x = reserve_whole() ? exchange_new(c, h) : NULL;
@@ -423,20 +432,21 @@ static void head_received(struct client *c, struct head *h)
 	}
 	c->exchange = x;
 	if (h->method == METHOD_CONNECT)
-		exchange_fail(x, ENDING_METHOD_REFUSED);
+		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else if (c->paths_strict && !path_is_plain(h->path))
-		exchange_fail(x, ENDING_PATH_REFUSED);
+		exchange_fail(x, ENDING_PATH_AMBIGUOUS);
 	else
 		route(x, h, 0);
 	if (c->exchange == x)
-		heed_fin(x);
+		set_abort_on_fin(x);
 	buf_put(hold);
 }
 
-static void head_refused(struct client *c, enum fault fault)
+static void request_refused(struct client *c, enum fault fault)
 {
 	struct proxy *p = c->front->owner;
-	enum ending ending = fault == FAULT_NONE ? ENDING_REQUEST_LATE : ENDING_REQUEST_BAD;
+	enum ending ending = fault == FAULT_NONE ? ENDING_REQUEST_TIMEOUT
+						 : ENDING_REQUEST_BAD;
 	int status = fault == FAULT_NONE ? ending_status(ending) : fault_status(fault);
 	struct reply r = { .status = status, .ending = ending, .close = true };
 
@@ -451,21 +461,21 @@ static void head_refused(struct client *c, enum fault fault)
 		});
 }
 
-static void gone(struct client *c)
+static void client_closed(struct client *c)
 {
 	struct exchange *x = c->exchange;
 
 	c->exchange = NULL;
 	if (x) {
-		count_what_left(x);
-		let_go(x, ENDING_SHUT_DOWN);
+		count_sent_bytes(x);
+		exchange_free(x, ENDING_SHUT_DOWN);
 	}
 	upstream_release(&c->held);
 }
 
 const struct client_events exchange_client_events = {
-	.head_received = head_received,
-	.head_refused = head_refused,
+	.head_received = request_received,
+	.head_refused = request_refused,
 	.step = exchange_step,
-	.closed = gone,
+	.closed = client_closed,
 };

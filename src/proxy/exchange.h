@@ -37,7 +37,7 @@ enum exchange_state {
 };
 
 /* Of a second try beside the first. */
-enum hedge { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
+enum hedge_outcome { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
 
 /* A part of `kept`. */
 struct span {
@@ -54,7 +54,7 @@ struct exchange {
 	struct replay replay; /* while EXCHANGE_REQUESTING */
 	struct join *join;
 	struct job *job;
-	struct buf *kept;     /* the head as received: for the log, and to route again */
+	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;   /* who answers */
 	struct peer client_addr; /* the client, as it is believed */
@@ -66,12 +66,12 @@ struct exchange {
 	int status;           /* answered; 0: not yet */
 	uint8_t state;        /* enum exchange_state */
 	uint8_t method;       /* enum method */
-	uint8_t hedge;        /* enum hedge */
-	uint8_t tries_n;      /* times that its upstream was asked, by fetches that are over */
-	bool minor_0;         /* HTTP/1.0 */
+	uint8_t hedge;        /* enum hedge_outcome */
+	uint8_t attempts_n;      /* times that its upstream was asked, by fetches that are over */
+	bool http_1_0;         /* HTTP/1.0 */
 	bool upgrade;         /* asked for */
-	bool expects;         /* holds its body back until a 100 */
-	bool keep;            /* the head of the answer let the connection go on */
+	bool expects_continue; /* holds its body back until a 100 */
+	bool keep_alive; /* the head of the answer let the connection go on */
 };
 
 extern const struct client_events exchange_client_events;
@@ -84,7 +84,7 @@ void exchange_redirect(struct exchange *x, struct slice location);
 /* Answers OPTIONS or TRACE as its final recipient (RFC 9110 7.6.2), since it may be forwarded no
  * further: OPTIONS by the methods that the route allows. A TRACE is not reflected: what it would
  * show is for the eyes of origins. */
-void exchange_respond_last(struct exchange *x);
+void exchange_max_forwards_reached(struct exchange *x);
 
 /* Lets go of the fetch, and counts its tries. */
 void exchange_drop_fetch(struct exchange *x);
@@ -107,7 +107,7 @@ void exchange_count(struct worker_stats *stats, int status);
 bool exchange_unwanted(const struct exchange *x);
 
 /* Ends it for that reason. */
-void exchange_leave(struct exchange *x);
+void exchange_abandon(struct exchange *x);
 
 /* Answers as the ending says and ends the exchange. Where an answer has begun: if none of it
  * has left, it is taken back, else the connection breaks. */

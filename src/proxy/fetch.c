@@ -5,12 +5,12 @@
 #include "http/lenient.h"
 #include "identity.h"
 
-static struct tick *tick_of(const struct fetch *f)
+static struct tick *fetch_tick(const struct fetch *f)
 {
 	return f->proxy->tick;
 }
 
-static struct conn *conn_of(struct fetch *f)
+static struct conn *origin_conn(struct fetch *f)
 {
 	return &f->lease.origin->conn;
 }
@@ -31,7 +31,7 @@ static bool leased(const struct fetch *f)
 static void set_state(struct fetch *f, enum fetch_state state)
 {
 	f->state = (uint8_t)state;
-	f->since_ms = tick_of(f)->now_ms;
+	f->since_ms = fetch_tick(f)->now_ms;
 }
 
 /* What the origin is to blame for. One that is used again may end just when it is asked: that
@@ -39,13 +39,13 @@ static void set_state(struct fetch *f, enum fetch_state state)
 static bool is_failure(const struct fetch *f, enum ending ending)
 {
 	if (f->lease.state == LEASE_CONNECTING)
-		return ending == ENDING_ORIGIN_UNREACHED;
+		return ending == ENDING_CONNECT_TIMEOUT;
 	if (f->lease.state != LEASE_READY)
 		return false;
 	if (ending == ENDING_ORIGIN_CLOSED)
 		return !f->lease.reused;
-	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_LATE ||
-	       ending == ENDING_ORIGIN_DEAF || ending == ENDING_ORIGIN_SHORT;
+	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_TIMEOUT ||
+	       ending == ENDING_ORIGIN_SEND_TIMEOUT || ending == ENDING_ORIGIN_TRUNCATED;
 }
 
 /* A tunnel that nobody used for long was in order. */
@@ -59,7 +59,7 @@ static void blame(struct fetch *f, enum ending ending)
 		upstream_failed(&f->lease);
 }
 
-static void fail(struct fetch *f, enum ending ending)
+static void fetch_fail(struct fetch *f, enum ending ending)
 {
 	struct upstream_stats *stats;
 
@@ -69,8 +69,8 @@ static void fail(struct fetch *f, enum ending ending)
 		return;
 	blame(f, ending);
 	stats = upstream_stats(f->upstream);
-	if (ending == ENDING_ORIGIN_LATE || ending == ENDING_ORIGIN_DEAF ||
-	    ending == ENDING_ORIGIN_UNREACHED)
+	if (ending == ENDING_ORIGIN_TIMEOUT || ending == ENDING_ORIGIN_SEND_TIMEOUT ||
+	    ending == ENDING_CONNECT_TIMEOUT)
 		stat_add(&stats->timeouts, 1);
 	else
 		stat_add(&stats->errors, 1);
@@ -86,7 +86,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 }
 
 /* When the origin is late, by what is known now; WHEEL_NEVER: nothing is due of it. */
-static uint64_t deadline(const struct fetch *f)
+static uint64_t fetch_deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
 	uint32_t response_ms = f->config->response_timeout_ms;
@@ -103,11 +103,11 @@ static uint64_t deadline(const struct fetch *f)
 			return sent + limits->send_timeout_ms;
 		break; /* the client's body is waited for, with its own deadline */
 	case FETCH_AWAITING_HEAD:
-		if (!f->waits_for_waiter)
+		if (!f->waiter_stalled)
 			return sent + response_ms;
 		break; /* the client is waited for, likewise */
 	case FETCH_RELAYING:
-		if (!f->waits_for_waiter &&
+		if (!f->waiter_stalled &&
 		    (f->lease.origin->writer.ended || conn_unsent(c) > 0))
 			return later(c->received_ms, sent) + response_ms;
 		break; /* the client is waited for, to read or to send */
@@ -121,42 +121,42 @@ static uint64_t deadline(const struct fetch *f)
 
 /* As with a client's deadlines: one timer, looked at when it rings, and rung often enough
  * that none is missed. */
-static uint64_t next_look(const struct fetch *f)
+static uint64_t next_check(const struct fetch *f)
 {
 	uint32_t response_ms = f->config->response_timeout_ms;
 	uint32_t send_ms = f->generation->config->limits.send_timeout_ms;
-	uint64_t due = deadline(f);
+	uint64_t due = fetch_deadline(f);
 
 	if (due != WHEEL_NEVER)
 		return due;
-	return tick_of(f)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
+	return fetch_tick(f)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
 }
 
-static void deadline_rang(struct timer *timer)
+static void deadline_fired(struct timer *timer)
 {
 	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
 	struct fetch *f = CONTAINER(o->lease, struct fetch, lease);
-	uint64_t due = next_look(f);
+	uint64_t due = next_check(f);
 
-	if (due > tick_of(f)->now_ms) {
-		timer_set(&tick_of(f)->wheel, timer, due);
+	if (due > fetch_tick(f)->now_ms) {
+		timer_set(&fetch_tick(f)->wheel, timer, due);
 		return;
 	}
 	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
-		timer_set(&tick_of(f)->wheel, timer, next_look(f));
+		timer_set(&fetch_tick(f)->wheel, timer, next_check(f));
 		return;
 	}
-	f->late = true;
-	tick_run(tick_of(f), f->waiter);
+	f->timed_out = true;
+	tick_run(fetch_tick(f), f->waiter);
 }
 
-static void expect(struct fetch *f)
+static void deadline_arm(struct fetch *f)
 {
-	struct timer *timer = &conn_of(f)->timer;
-	uint64_t due = next_look(f);
+	struct timer *timer = &origin_conn(f)->timer;
+	uint64_t due = next_check(f);
 
 	if (!timer_armed(timer) || due < timer->deadline_ms)
-		timer_set(&tick_of(f)->wheel, timer, due);
+		timer_set(&fetch_tick(f)->wheel, timer, due);
 }
 
 /* ---- asking an origin ----------------------------------------------------- */
@@ -164,30 +164,32 @@ static void expect(struct fetch *f)
 static void request_complete(struct fetch *f)
 {
 	if (f->state != FETCH_SENDING) {
-		f->since_ms = tick_of(f)->now_ms; /* from now on the origin may be late */
+		f->since_ms =
+			fetch_tick(f)->now_ms; /* from now on the origin may be late */
 		return;
 	}
 	set_state(f, FETCH_AWAITING_HEAD);
-	expect(f);
+	deadline_arm(f);
 }
 
 static void begin_sending(struct fetch *f)
 {
 	struct origin *o = f->lease.origin;
 
-	o->conn.timer.expired = deadline_rang; /* it may stand set since the origin was idle */
-	f->sent_us = tick_of(f)->now_us;
+	o->conn.timer.expired =
+		deadline_fired; /* it may stand set since the origin was idle */
+	f->sent_us = fetch_tick(f)->now_us;
 	stat_add(&upstream_stats(f->upstream)->requests, 1);
 	set_state(f, FETCH_SENDING);
 	if (!writer_begin(&o->writer, &o->conn, buf_ref(f->request),
 			  (enum framing)f->framing, f->length)) {
-		fail(f, ENDING_NO_MEMORY);
+		fetch_fail(f, ENDING_NO_MEMORY);
 		return;
 	}
 	if (o->writer.ended)
 		request_complete(f);
 	else
-		expect(f);
+		deadline_arm(f);
 }
 
 static enum ending ending_of_lease(const struct lease *l)
@@ -204,11 +206,11 @@ static enum ending ending_of_lease(const struct lease *l)
 	case LEASE_NO_SOCKET:
 		return ENDING_NO_SOCKET;
 	case LEASE_CONNECT_TIMEOUT:
-		return ENDING_ORIGIN_UNREACHED;
+		return ENDING_CONNECT_TIMEOUT;
 	case LEASE_QUEUE_FULL:
 		return ENDING_QUEUE_FULL;
 	case LEASE_QUEUE_TIMEOUT:
-		return ENDING_QUEUE_LATE;
+		return ENDING_QUEUE_TIMEOUT;
 	case LEASE_NO_MEMORY:
 		break;
 	}
@@ -222,7 +224,7 @@ static void lease_step(struct fetch *f)
 		begin_sending(f);
 		break;
 	case LEASE_FAILED:
-		fail(f, ending_of_lease(&f->lease));
+		fetch_fail(f, ending_of_lease(&f->lease));
 		break;
 	case LEASE_NONE:
 	case LEASE_WAITING:
@@ -231,7 +233,7 @@ static void lease_step(struct fetch *f)
 	}
 }
 
-bool fetch_may_repeat(const struct fetch *f)
+bool fetch_may_resend(const struct fetch *f)
 {
 	return f->lease.reused && !f->retried && f->interim_n == 0 &&
 	       method_idempotent((enum method)f->method);
@@ -240,8 +242,8 @@ bool fetch_may_repeat(const struct fetch *f)
 /* The connection ended before a byte of an answer was seen. */
 static void stale_close(struct fetch *f)
 {
-	if (!fetch_may_repeat(f) || f->body_lost) {
-		fail(f, ENDING_ORIGIN_CLOSED);
+	if (!fetch_may_resend(f) || f->body_not_replayable) {
+		fetch_fail(f, ENDING_ORIGIN_CLOSED);
 		return;
 	}
 	f->retried = true;
@@ -261,23 +263,24 @@ static void origin_step(struct fetch *f)
 		lease_step(f);
 		return;
 	}
-	if (f->late && leased(f) && f->state != FETCH_ENDED)
-		fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_SHORT :
-			sending ? ENDING_ORIGIN_DEAF : ENDING_ORIGIN_LATE);
+	if (f->timed_out && leased(f) && f->state != FETCH_ENDED)
+		fetch_fail(f, f->state == FETCH_RELAYING ? ENDING_ORIGIN_TRUNCATED
+			      : sending                  ? ENDING_ORIGIN_SEND_TIMEOUT
+							 : ENDING_ORIGIN_TIMEOUT);
 }
 
-void fetch_late(struct fetch *f)
+void fetch_time_out(struct fetch *f)
 {
 	switch ((enum fetch_state)f->state) {
 	case FETCH_LEASING:
-		fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_LATE :
-							  ENDING_ORIGIN_UNREACHED);
+		fetch_fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_TIMEOUT
+							      : ENDING_CONNECT_TIMEOUT);
 		break;
 	case FETCH_SENDING:
-		fail(f, ENDING_ORIGIN_DEAF);
+		fetch_fail(f, ENDING_ORIGIN_SEND_TIMEOUT);
 		break;
 	case FETCH_AWAITING_HEAD:
-		fail(f, ENDING_ORIGIN_LATE);
+		fetch_fail(f, ENDING_ORIGIN_TIMEOUT);
 		break;
 	case FETCH_RELAYING:
 	case FETCH_ENDED:
@@ -286,19 +289,19 @@ void fetch_late(struct fetch *f)
 	}
 }
 
-uint32_t fetch_room(struct fetch *f)
+uint32_t fetch_send_space(struct fetch *f)
 {
 	if (f->state == FETCH_SENDING ||
 	    (f->state == FETCH_RELAYING && leased(f) && !f->lease.origin->writer.ended))
-		return conn_request_space(conn_of(f));
+		return conn_request_space(origin_conn(f));
 	return 0;
 }
 
 bool fetch_send(struct fetch *f, struct piece *p, bool kept)
 {
-	f->body_lost |= !kept;
-	if (!writer_piece(&f->lease.origin->writer, conn_of(f), p)) {
-		fail(f, ENDING_NO_MEMORY);
+	f->body_not_replayable |= !kept;
+	if (!writer_piece(&f->lease.origin->writer, origin_conn(f), p)) {
+		fetch_fail(f, ENDING_NO_MEMORY);
 		return false;
 	}
 	return true;
@@ -306,9 +309,9 @@ bool fetch_send(struct fetch *f, struct piece *p, bool kept)
 
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept)
 {
-	f->body_lost |= trailers && !kept;
-	if (!writer_end(&f->lease.origin->writer, conn_of(f), trailers)) {
-		fail(f, ENDING_NO_MEMORY);
+	f->body_not_replayable |= trailers && !kept;
+	if (!writer_end(&f->lease.origin->writer, origin_conn(f), trailers)) {
+		fetch_fail(f, ENDING_NO_MEMORY);
 		return false;
 	}
 	request_complete(f);
@@ -317,7 +320,7 @@ bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept)
 
 static enum verdict refuse_head(struct fetch *f, enum ending ending)
 {
-	fail(f, ending);
+	fetch_fail(f, ending);
 	return VERDICT_BAD;
 }
 
@@ -330,7 +333,7 @@ enum verdict fetch_head(struct fetch *f, struct head *h)
 		return VERDICT_BAD;
 	if (!leased(f))
 		return VERDICT_MORE;
-	c = conn_of(f);
+	c = origin_conn(f);
 	limits = limits_of(f);
 	switch (reader_response(&f->lease.origin->reader, c, &limits, h)) {
 	case VERDICT_OK:
@@ -360,14 +363,16 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	if (h->status < 200 && h->status != 101) {
 		conn_consume(&o->conn, o->reader.head_bytes);
 		reader_init(&o->reader);
-		f->since_ms = tick_of(f)->now_ms; /* an origin that says so is at work */
+		f->since_ms =
+			fetch_tick(f)->now_ms; /* an origin that says so is at work */
 		return;
 	}
 	f->status = (uint16_t)h->status;
-	if (identity_asked(h))
+	if (identity_challenged(h))
 		upstream_hold(&f->lease);
 	o->idle_s = h->idle_s;
-	histogram_add(&upstream_stats(f->upstream)->latency, tick_of(f)->now_us - f->sent_us);
+	histogram_add(&upstream_stats(f->upstream)->latency,
+		      fetch_tick(f)->now_us - f->sent_us);
 	upstream_responded(&f->lease, h->status);
 	/* What a 204 says of a body may yet come: it must not meet the next request. */
 	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
@@ -375,19 +380,19 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	set_state(f, FETCH_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
 	o->reader.body.padded = f->config->lenient >> LENIENT_CHUNK_PADDING & 1;
-	expect(f);
+	deadline_arm(f);
 }
 
-void fetch_hold(struct fetch *f, bool held)
+void fetch_set_stalled(struct fetch *f, bool held)
 {
-	if (f->waits_for_waiter && !held)
-		f->since_ms = tick_of(f)->now_ms;
+	if (f->waiter_stalled && !held)
+		f->since_ms = fetch_tick(f)->now_ms;
 	/* Without an answer at hand it is the origin that is waited for. */
-	f->waits_for_waiter = held && (f->state == FETCH_RELAYING ||
-				       (leased(f) && conn_of(f)->inbox));
+	f->waiter_stalled = held && (f->state == FETCH_RELAYING ||
+				     (leased(f) && origin_conn(f)->inbox));
 }
 
-static void answer_ended(struct fetch *f)
+static void response_ended(struct fetch *f)
 {
 	set_state(f, FETCH_ENDED);
 	upstream_completed(&f->lease);
@@ -399,26 +404,27 @@ static enum ending ending_of_body(enum fault fault)
 {
 	if (fault == FAULT_NO_MEMORY)
 		return ENDING_NO_MEMORY;
-	return fault == FAULT_BODY_SHORT ? ENDING_ORIGIN_SHORT : ENDING_ORIGIN_BAD;
+	return fault == FAULT_BODY_SHORT ? ENDING_ORIGIN_TRUNCATED : ENDING_ORIGIN_BAD;
 }
 
 static enum body_event origin_body(struct fetch *f, struct head *trailers, struct piece *p)
 {
-	struct conn *c = conn_of(f);
+	struct conn *c = origin_conn(f);
 	struct head_limits limits = limits_of(f);
 	enum body_event event = reader_body(&f->lease.origin->reader, c, &limits, trailers, p);
 
 	switch (event) {
 	case BODY_END:
-		answer_ended(f);
+		response_ended(f);
 		break;
 	case BODY_MORE:
 		if (!c->error)
 			break;
-		fail(f, ENDING_ORIGIN_SHORT);
+		fetch_fail(f, ENDING_ORIGIN_TRUNCATED);
 		return BODY_BAD;
 	case BODY_BAD:
-		fail(f, ending_of_body((enum fault)f->lease.origin->reader.body.fault));
+		fetch_fail(f, ending_of_body(
+				      (enum fault)f->lease.origin->reader.body.fault));
 		return BODY_BAD;
 	case BODY_DATA:
 	case BODY_TRAILERS:
@@ -429,7 +435,7 @@ static enum body_event origin_body(struct fetch *f, struct head *trailers, struc
 
 void fetch_end_trailers(struct fetch *f)
 {
-	reader_end_trailers(&f->lease.origin->reader, conn_of(f));
+	reader_end_trailers(&f->lease.origin->reader, origin_conn(f));
 }
 
 struct conn *fetch_tunnel(struct fetch *f)
@@ -437,8 +443,8 @@ struct conn *fetch_tunnel(struct fetch *f)
 	f->tunnel = true;
 	f->reusable = false;
 	set_state(f, FETCH_RELAYING);
-	expect(f);
-	return conn_of(f);
+	deadline_arm(f);
+	return origin_conn(f);
 }
 
 static struct fetch *fetch_new(struct generation *g, struct task *waiter)
@@ -516,7 +522,7 @@ static enum ending ending_of_call(const struct memcache_call *call)
 	case CALL_VALUE_LARGE:
 		return ENDING_CACHE_FAILED;
 	case CALL_TIMEOUT:
-		return call->sent_us > 0 ? ENDING_CACHE_LATE : ENDING_QUEUE_LATE;
+		return call->sent_us > 0 ? ENDING_CACHE_TIMEOUT : ENDING_QUEUE_TIMEOUT;
 	case CALL_QUEUE_FULL:
 		return ENDING_QUEUE_FULL;
 	}
@@ -533,10 +539,10 @@ static void call_step(struct fetch *f)
 		set_state(f, FETCH_RELAYING);
 		break;
 	case CALL_MISS:
-		fail(f, ENDING_CACHE_MISS);
+		fetch_fail(f, ENDING_CACHE_MISS);
 		break;
 	case CALL_FAILED:
-		fail(f, ending_of_call(f->call));
+		fetch_fail(f, ending_of_call(f->call));
 		break;
 	case CALL_WAITING:
 	case CALL_SENT:

@@ -47,9 +47,9 @@ struct fetch {
 	uint8_t interim_n;
 	uint16_t status;      /* of the answer whose head was taken */
 	bool retried;
-	bool body_lost; /* its waiter has not all that was sent of it: not to be sent again */
-	bool late;            /* a deadline passed */
-	bool waits_for_waiter; /* what came was not all taken: its slowness, not ours */
+	bool body_not_replayable; /* its waiter has not all that was sent of it: not to be sent again */
+	bool timed_out;       /* a deadline passed */
+	bool waiter_stalled; /* what came was not all taken: its slowness, not ours */
 	bool reusable;        /* the origin, after this answer */
 	bool tunnel;
 	uint64_t length;      /* of the request's body */
@@ -90,11 +90,11 @@ struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 void fetch_step(struct fetch *f);
 
 /* Bytes of request body that may be sent now. */
-uint32_t fetch_room(struct fetch *f);
+uint32_t fetch_send_space(struct fetch *f);
 
 /* Should its connection turn out to have ended before it was asked, the request goes out on
  * another one if the body can be sent again. */
-bool fetch_may_repeat(const struct fetch *f);
+bool fetch_may_resend(const struct fetch *f);
 
 /* Sends a run of the body, or its end. `kept`: the waiter has it, and sends it again if need be.
  * False: it failed; see `ending`. */
@@ -108,10 +108,10 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 
 /* Who asks has waited long enough: if no final head was taken it fails, as if its own time
  * were up. */
-void fetch_late(struct fetch *f);
+void fetch_time_out(struct fetch *f);
 
 /* The waiter takes nothing for now, however much has come: the origin is not late meanwhile. */
-void fetch_hold(struct fetch *f, bool held);
+void fetch_set_stalled(struct fetch *f, bool held);
 
 /* The next run of the answer's body; BODY_BAD: the fetch failed. */
 enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);

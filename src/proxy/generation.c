@@ -27,7 +27,7 @@ bool service_evict(struct service *s)
 	return s->upstream ? upstream_evict(s->upstream) : memcache_evict(s->memcache);
 }
 
-void service_serve(struct service *s)
+void service_dispatch(struct service *s)
 {
 	if (s->upstream)
 		upstream_serve(s->upstream);
@@ -101,20 +101,20 @@ static bool service_prepare(struct service *s, const struct config_upstream *u)
 	return !s->upstream || upstream_prepare(s->upstream, u);
 }
 
-static bool service_follow(struct service *s, const struct config_upstream *u)
+static bool service_reconfigure(struct service *s, const struct config_upstream *u)
 {
-	s->behind = !(s->upstream ? upstream_reconfigure(s->upstream, u) :
-				    memcache_reconfigure(s->memcache, u));
-	return !s->behind;
+	s->needs_update = !(s->upstream ? upstream_reconfigure(s->upstream, u)
+					: memcache_reconfigure(s->memcache, u));
+	return !s->needs_update;
 }
 
 /* ---- generations ------------------------------------------------------------ */
 
-static void forget_services(struct generation *g)
+static void unref_services(struct generation *g)
 {
 	for (unsigned i = 0; i < g->service_n; i++) {
-		ASSERT(g->services[i]->known_n > 0);
-		g->services[i]->known_n--;
+		ASSERT(g->services[i]->generation_n > 0);
+		g->services[i]->generation_n--;
 	}
 }
 
@@ -133,9 +133,9 @@ void generation_drop(struct generation **slot)
 	struct generation *g = *slot;
 
 	*slot = NULL;
-	forget_services(g);
+	unref_services(g);
 	for (unsigned i = 0; i < g->service_n; i++) {
-		if (g->services[i]->known_n > 0)
+		if (g->services[i]->generation_n > 0)
 			continue;
 		if (service_idle(g->services[i]))
 			service_free(g->proxy, g->services[i]);
@@ -154,11 +154,11 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 		return NULL;
 	list_init(&g->node);
 	g->proxy = p;
-	g->number = ++p->generation_n;
+	g->number = ++p->generations_made;
 	g->config = config;
 	g->head_limits = (struct head_limits){ config->limits.request_head,
 					       config->limits.headers, 0 };
-	g->over = o->over;
+	g->unused = o->unused;
 	g->owner = o->owner;
 	g->retry_state = retry_state_new(config, &p->budgets, &p->latencies,
 					 p->tick->now_us);
@@ -172,7 +172,7 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 			s = service_new(p, config, u, &o->upstream_views[i]);
 		if (!s || !service_prepare(s, u))
 			break;
-		s->known_n++;
+		s->generation_n++;
 		g->services[g->service_n++] = s;
 	}
 	if (!g->path_scratch || !g->retry_state || g->service_n < config->upstream_n)
@@ -180,28 +180,29 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 	return g;
 }
 
-void generation_ended(struct generation *g)
+void generation_unused(struct generation *g)
 {
-	forget_services(g);
+	unref_services(g);
 	tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
 /* False: some lack memory for it, and will be told again. */
-static bool lead_services(struct generation *g, bool all)
+static bool update_services(struct generation *g, bool all)
 {
-	bool followed = true;
+	bool updated = true;
 
 	for (unsigned i = 0; i < g->service_n; i++)
-		if (all || g->services[i]->behind)
-			followed &= service_follow(g->services[i], &g->config->upstreams[i]);
-	return followed;
+		if (all || g->services[i]->needs_update)
+			updated &= service_reconfigure(g->services[i],
+						       &g->config->upstreams[i]);
+	return updated;
 }
 
-void generation_begin(struct generation *g)
+void generation_activate(struct generation *g)
 {
 	generation_ref(g);
 	list_append(&g->proxy->generations, &g->node);
-	if (!lead_services(g, true))
+	if (!update_services(g, true))
 		tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
@@ -214,7 +215,7 @@ static bool sweep_services(struct proxy *p)
 	LIST_EACH(&p->services, node) {
 		struct service *s = LIST_ITEM(node, struct service, node);
 
-		if (s->known_n > 0)
+		if (s->generation_n > 0)
 			continue;
 		if (!s->closing) {
 			service_close(s);
@@ -234,24 +235,24 @@ static void sweep_generations(struct proxy *p)
 {
 	LIST_EACH(&p->generations, node) {
 		struct generation *g = LIST_ITEM(node, struct generation, node);
-		void (*over)(void *owner) = g->over;
+		void (*unused)(void *owner) = g->unused;
 		void *owner = g->owner;
 
 		if (g->users > 0)
 			continue;
 		generation_free(g);
-		if (over)
-			over(owner);
+		if (unused)
+			unused(owner);
 	}
 }
 
 bool generations_sweep(struct proxy *p)
 {
-	bool followed = lead_services(p->generation, false), closed = sweep_services(p);
+	bool updated = update_services(p->generation, false), closed = sweep_services(p);
 
 	if (closed)
 		sweep_generations(p);
-	return followed && closed;
+	return updated && closed;
 }
 
 void generations_done(struct proxy *p)

@@ -4,11 +4,11 @@
 
 void hedge_drop(struct retry *t)
 {
-	if (!t->second)
+	if (!t->hedge)
 		return;
-	t->exchange->tries_n += 1 + t->second->retried;
-	retry_mark_tried(t, t->second);
-	fetch_free(&t->second);
+	t->exchange->attempts_n += 1 + t->hedge->retried;
+	retry_mark_tried(t, t->hedge);
+	fetch_free(&t->hedge);
 }
 
 /* It is the one that counts now. */
@@ -19,15 +19,15 @@ void hedge_promote(struct exchange *x)
 	if (x->fetch)
 		retry_mark_tried(t, x->fetch);
 	exchange_drop_fetch(x);
-	x->fetch = t->second;
-	t->second = NULL;
-	t->try_ms = t->second_ms;
+	x->fetch = t->hedge;
+	t->hedge = NULL;
+	t->attempt_began_ms = t->hedge_began_ms;
 	x->hedge = HEDGE_WON;
 	stat_add(&upstream_stats(t->upstream)->hedges_won, 1);
 	retry_arm_timer(t);
 }
 
-static struct budget *budget_of(const struct retry *t)
+static struct budget *hedge_budget(const struct retry *t)
 {
 	return retry_state_hedge_budget(t->retry_state, t->route->proxy.upstream);
 }
@@ -38,31 +38,31 @@ void hedge_begin(struct exchange *x)
 	struct retry *t = x->retry;
 	struct upstream_stats *stats = upstream_stats(t->upstream);
 
-	t->hedge_ms = 0;
+	t->hedge_due_ms = 0;
 	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->queued ||
 	    retry_waits_for_client(x))
 		return;
 	retry_mark_tried(t, x->fetch);
 	if (!upstream_has_spare(t->upstream, &t->tried))
 		return;
-	if (!budget_spend(budget_of(t), &t->route->hedge->budget,
+	if (!budget_spend(hedge_budget(t), &t->route->hedge->budget,
 			  t->exchange->proxy->tick->now_ms)) {
 		stat_add(&stats->hedge_refusals, 1);
 		return;
 	}
-	t->second = retry_start(t);
-	t->second_ms = t->exchange->proxy->tick->now_ms;
-	if (t->second && (t->second->lease.state == LEASE_WAITING ||
-			  t->second->lease.state == LEASE_FAILED))
-		fetch_free(&t->second);
-	if (!t->second)
+	t->hedge = retry_start(t);
+	t->hedge_began_ms = t->exchange->proxy->tick->now_ms;
+	if (t->hedge && (t->hedge->lease.state == LEASE_WAITING ||
+			 t->hedge->lease.state == LEASE_FAILED))
+		fetch_free(&t->hedge);
+	if (!t->hedge)
 		return;
 	x->hedge = HEDGE_LOST; /* so far */
 	stat_add(&stats->hedges, 1);
 }
 
 /* An answer that is worth less than waiting for another one. */
-bool hedge_poor(const struct retry *t, int status)
+bool hedge_rejects(const struct retry *t, int status)
 {
 	const struct config_retry *retry = t->route->retry;
 
@@ -74,11 +74,11 @@ bool hedge_poor(const struct retry *t, int status)
 void hedge_step(struct exchange *x)
 {
 	struct retry *t = x->retry;
-	struct head *h = &x->proxy->answer;
+	struct head *h = &x->proxy->response;
 
-	fetch_step(t->second);
-	while (t->second) {
-		switch (fetch_head(t->second, h)) {
+	fetch_step(t->hedge);
+	while (t->hedge) {
+		switch (fetch_head(t->hedge, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
@@ -87,12 +87,12 @@ void hedge_step(struct exchange *x)
 		case VERDICT_OK:
 			break;
 		}
-		if (hedge_poor(t, h->status)) {
+		if (hedge_rejects(t, h->status)) {
 			if (h->status != 101)
-				retry_discard_response(t->second, h);
+				retry_discard_response(t->hedge, h);
 			hedge_drop(t);
 		} else if (h->status < 200) {
-			fetch_take_head(t->second, h, FRAMING_NONE);
+			fetch_take_head(t->hedge, h, FRAMING_NONE);
 		} else {
 			hedge_promote(x);
 		}
@@ -115,8 +115,8 @@ void hedge_plan(struct retry *t)
 	t->latency = retry_state_latency(t->retry_state, hedged);
 	if (!t->latency)
 		return;
-	budget_earn(budget_of(t), &hedged->budget, now_ms);
+	budget_earn(hedge_budget(t), &hedged->budget, now_ms);
 	bound_us = latency_bound_us(t->latency);
 	if (bound_us > 0)
-		t->hedge_ms = now_ms + (bound_us + 999) / 1000;
+		t->hedge_due_ms = now_ms + (bound_us + 999) / 1000;
 }

@@ -21,6 +21,6 @@ void hedge_promote(struct exchange *x);
 void hedge_drop(struct retry *t);
 
 /* An answer that is worth less than waiting for another one. */
-bool hedge_poor(const struct retry *t, int status);
+bool hedge_rejects(const struct retry *t, int status);
 
 #endif

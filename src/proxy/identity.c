@@ -27,7 +27,7 @@ static bool has_scheme(struct slice value)
 	return false;
 }
 
-bool identity_shown(const struct head *h)
+bool identity_presented(const struct head *h)
 {
 	static const struct slice names[] = { SLICE("Authorization"),
 					      SLICE("Proxy-Authorization") };
@@ -40,7 +40,7 @@ bool identity_shown(const struct head *h)
 	return false;
 }
 
-bool identity_asked(const struct head *h)
+bool identity_challenged(const struct head *h)
 {
 	if (h->status != 401 && h->status != 407)
 		return false;

@@ -7,9 +7,9 @@
 #include "http/head.h"
 
 /* A request that brings credentials of such a scheme. */
-bool identity_shown(const struct head *h);
+bool identity_presented(const struct head *h);
 
 /* A response (401, 407) that asks for them. */
-bool identity_asked(const struct head *h);
+bool identity_challenged(const struct head *h);
 
 #endif

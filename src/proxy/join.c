@@ -6,7 +6,7 @@
 #include "action.h"
 #include "identity.h"
 
-struct part {
+struct join_part {
 	const struct config_part *config;
 	struct fetch *fetch;
 	struct buf *request;  /* of an origin, until it is asked */
@@ -24,15 +24,15 @@ struct join {
 	struct exchange *exchange;
 	const struct config_join *config;
 	bool checked;
-	struct part check;
-	struct part parts[CONFIG_PARTS_MAX];
+	struct join_part check;
+	struct join_part parts[CONFIG_PARTS_MAX];
 };
 
 /* ---- asking --------------------------------------------------------------- */
 
 /* A part is a fetch_request of ours: what the client said of the form and the freshness of *its*
  * answer does not go with it. */
-static void make_plain(struct head *h)
+static void strip_client_fields(struct head *h)
 {
 	static const struct slice ours[] = {
 		SLICE("Expect"), SLICE("Accept-Encoding"), SLICE("Range"), SLICE("If-Range"),
@@ -47,8 +47,9 @@ static void make_plain(struct head *h)
 }
 
 /* The head is at hand only now: what a part will send is made ready. */
-static enum ending prepare(struct join *j, struct part *part, const struct config_part *config,
-			   const struct request_view *view)
+static enum ending part_prepare(struct join *j, struct join_part *part,
+				const struct config_part *config,
+				const struct request_view *view)
 {
 	struct head h = *view->head;
 	struct slice key;
@@ -56,13 +57,13 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 	part->config = config;
 	if (config->is_memcached) {
 		if (!action_key(view, &config->memcached, part->key, &key))
-			return ENDING_KEY_BAD;
+			return ENDING_KEY_INVALID;
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
-	part->holds = identity_shown(view->head);
+	part->holds = identity_presented(view->head);
 	part->hash = action_hash(j->exchange->generation, view, config->proxy.upstream);
-	make_plain(&h);
+	strip_client_fields(&h);
 	h.method = METHOD_GET;
 	h.method_token = SLICE("GET");
 	h.framing = FRAMING_NONE;
@@ -71,7 +72,7 @@ static enum ending prepare(struct join *j, struct part *part, const struct confi
 	return part->request ? ENDING_COMPLETE : ENDING_NO_MEMORY;
 }
 
-static bool ask(struct join *j, struct part *part)
+static bool part_start(struct join *j, struct join_part *part)
 {
 	struct generation *g = j->exchange->generation;
 	struct task *waiter = &j->exchange->client->task;
@@ -100,7 +101,7 @@ static bool ask(struct join *j, struct part *part)
 
 /* ---- answers -------------------------------------------------------------- */
 
-static bool take_bytes(struct part *part, const struct piece *p)
+static bool take_bytes(struct join_part *part, const struct piece *p)
 {
 	uint32_t n = p->len < JOIN_PART_BYTES - part->len ? p->len : JOIN_PART_BYTES - part->len;
 	char *grown = realloc(part->bytes, part->len + n + 1);
@@ -113,27 +114,27 @@ static bool take_bytes(struct part *part, const struct piece *p)
 	return true;
 }
 
-static void finish(struct part *part, int status)
+static void part_finish(struct join_part *part, int status)
 {
 	part->done = true;
 	part->status = status;
 	fetch_free(&part->fetch);
 }
 
-static void gather_body(struct join *j, struct part *part)
+static void part_body(struct join *j, struct join_part *part)
 {
 	struct piece p = { NULL, NULL, 0 };
 	bool taken;
 
 	for (;;) {
-		switch (fetch_body(part->fetch, &j->exchange->proxy->answer, &p)) {
+		switch (fetch_body(part->fetch, &j->exchange->proxy->response, &p)) {
 		case BODY_DATA:
 			taken = take_bytes(part, &p);
 			piece_put(&p);
 			if (!taken)
-				finish(part, ending_status(ENDING_NO_MEMORY));
+				part_finish(part, ending_status(ENDING_NO_MEMORY));
 			else if (part->len == JOIN_PART_BYTES)
-				finish(part, part->status);
+				part_finish(part, part->status);
 			else
 				break;
 			return;
@@ -141,10 +142,10 @@ static void gather_body(struct join *j, struct part *part)
 			fetch_end_trailers(part->fetch);
 			break;
 		case BODY_END:
-			finish(part, part->status);
+			part_finish(part, part->status);
 			return;
 		case BODY_BAD:
-			finish(part, ending_status(ENDING_ORIGIN_BAD));
+			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
 			return;
 		case BODY_MORE:
 			return;
@@ -153,15 +154,15 @@ static void gather_body(struct join *j, struct part *part)
 }
 
 /* False: no final head yet. */
-static bool gather_head(struct join *j, struct part *part)
+static bool part_head(struct join *j, struct join_part *part)
 {
-	struct head *h = &j->exchange->proxy->answer;
+	struct head *h = &j->exchange->proxy->response;
 
 	while (part->fetch->state != FETCH_RELAYING) {
 		if (fetch_head(part->fetch, h) != VERDICT_OK)
 			return false;
 		if (h->status == 101) { /* nobody asked for it */
-			finish(part, ending_status(ENDING_ORIGIN_BAD));
+			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
 			return false;
 		}
 		part->status = h->status;
@@ -179,7 +180,7 @@ static int failed_status(const struct fetch *f)
 	return status != 0 ? status : ending_status(ENDING_ORIGIN_CLOSED);
 }
 
-static void gather(struct join *j, struct part *part)
+static void part_step(struct join *j, struct join_part *part)
 {
 	if (part->done || !part->fetch)
 		return;
@@ -188,13 +189,13 @@ static void gather(struct join *j, struct part *part)
 		return;
 	if (part->fetch->call)
 		part->status = 200;
-	else if (part->fetch->state != FETCH_FAILED && !gather_head(j, part) &&
+	else if (part->fetch->state != FETCH_FAILED && !part_head(j, part) &&
 		 (part->done || part->fetch->state != FETCH_FAILED))
 		return;
 	if (part->fetch->state == FETCH_FAILED)
-		finish(part, failed_status(part->fetch));
+		part_finish(part, failed_status(part->fetch));
 	else
-		gather_body(j, part);
+		part_body(j, part);
 }
 
 /* ---- JSON ----------------------------------------------------------------- */
@@ -240,7 +241,7 @@ static void put_string(struct emit *e, const char *bytes, size_t n)
 	emit_slice(e, SLICE("\""));
 }
 
-static void put_part(struct emit *e, const struct part *part)
+static void put_part(struct emit *e, const struct join_part *part)
 {
 	put_string(e, part->config->name, strlen(part->config->name));
 	emit_slice(e, SLICE(":{\"status\":"));
@@ -260,7 +261,7 @@ static size_t json_bytes_max(const struct join *j)
 	return n;
 }
 
-static void answer(struct join *j)
+static void reply_with_json(struct join *j)
 {
 	size_t max = json_bytes_max(j);
 	char *text = malloc(max);
@@ -290,11 +291,11 @@ static void answer(struct join *j)
 
 /* ---- steps ---------------------------------------------------------------- */
 
-static bool ask_all(struct join *j)
+static bool start_parts(struct join *j)
 {
 	j->checked = true;
 	for (unsigned i = 0; i < j->config->part_n; i++)
-		if (!ask(j, &j->parts[i]))
+		if (!part_start(j, &j->parts[i]))
 			return false;
 	return true;
 }
@@ -302,7 +303,7 @@ static bool ask_all(struct join *j)
 /* False: the exchange has ended. */
 static bool check_step(struct join *j)
 {
-	gather(j, &j->check);
+	part_step(j, &j->check);
 	if (!j->check.done)
 		return true;
 	if (j->check.status == ending_status(ENDING_CACHE_MISS)) {
@@ -310,11 +311,11 @@ static bool check_step(struct join *j)
 		return false;
 	}
 	if (j->check.status != 200) {
-		exchange_fail(j->exchange, j->check.status == 504 ? ENDING_CACHE_LATE :
-								     ENDING_CACHE_FAILED);
+		exchange_fail(j->exchange, j->check.status == 504 ? ENDING_CACHE_TIMEOUT
+								  : ENDING_CACHE_FAILED);
 		return false;
 	}
-	if (ask_all(j))
+	if (start_parts(j))
 		return true;
 	exchange_fail(j->exchange, ENDING_NO_MEMORY);
 	return false;
@@ -327,11 +328,11 @@ void join_step(struct join *j)
 	if (!j->checked)
 		return;
 	for (unsigned i = 0; i < j->config->part_n; i++)
-		gather(j, &j->parts[i]);
+		part_step(j, &j->parts[i]);
 	for (unsigned i = 0; i < j->config->part_n; i++)
 		if (!j->parts[i].done)
 			return;
-	answer(j);
+	reply_with_json(j);
 }
 
 void join_start(struct exchange *x, const struct request_view *view)
@@ -349,24 +350,24 @@ void join_start(struct exchange *x, const struct request_view *view)
 	j->exchange = x;
 	j->config = config;
 	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
-		exchange_fail(x, ENDING_METHOD_REFUSED);
+		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 		return;
 	}
 	/* Without a session there is no key to look up: that is a failed check as well. */
 	if (config->check &&
-	    prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
+	    part_prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
 		exchange_redirect(x, config->login);
 		return;
 	}
 	for (unsigned i = 0; i < config->part_n && ending == ENDING_COMPLETE; i++)
-		ending = prepare(j, &j->parts[i], &config->parts[i], view);
+		ending = part_prepare(j, &j->parts[i], &config->parts[i], view);
 	if (ending != ENDING_COMPLETE)
 		exchange_fail(x, ending);
-	else if (!(config->check ? ask(j, &j->check) : ask_all(j)))
+	else if (!(config->check ? part_start(j, &j->check) : start_parts(j)))
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
-static void part_done(struct part *part)
+static void part_done(struct join_part *part)
 {
 	fetch_free(&part->fetch);
 	buf_put(part->request);

@@ -5,7 +5,7 @@
 #include "base/check.h"
 
 #define FIRST_BITS 6 /* what takes less than 64 us is in the first bucket */
-#define LOOK_EACH 16
+#define UPDATE_EACH 16
 
 void latency_init(struct latency *l, uint32_t percentile)
 {
@@ -26,7 +26,7 @@ static unsigned bucket_of(uint64_t us)
 }
 
 /* What is in the bucket is less. */
-static uint64_t end_of(unsigned bucket)
+static uint64_t bucket_end(unsigned bucket)
 {
 	return (uint64_t)(8 + bucket % 8 + 1) << (FIRST_BITS - 3 + bucket / 8);
 }
@@ -38,7 +38,7 @@ static void halve(struct latency *l)
 		l->n += l->counts[i] /= 2;
 }
 
-static void look(struct latency *l)
+static void update_bound(struct latency *l)
 {
 	uint32_t enough = 100 / (100 - l->percentile);
 	uint64_t wanted = ((uint64_t)l->n * l->percentile + 99) / 100, seen = 0;
@@ -49,7 +49,7 @@ static void look(struct latency *l)
 		return;
 	while ((seen += l->counts[i]) < wanted)
 		i++;
-	l->bound_us = end_of(i);
+	l->bound_us = bucket_end(i);
 }
 
 void latency_add(struct latency *l, uint64_t us)
@@ -58,6 +58,6 @@ void latency_add(struct latency *l, uint64_t us)
 		halve(l);
 	l->counts[bucket_of(us)]++;
 	l->n++;
-	if (++l->age >= LOOK_EACH || l->bound_us == 0)
-		look(l);
+	if (++l->age >= UPDATE_EACH || l->bound_us == 0)
+		update_bound(l);
 }

@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 
-struct hand {
+struct pool_thread {
 	pthread_t thread;
 	sem_t work;
 	struct mailbox box;
@@ -18,7 +18,7 @@ struct hand {
 struct pool {
 	unsigned n;
 	_Atomic unsigned next;
-	struct hand hands[];
+	struct pool_thread threads[];
 };
 
 static uint64_t cpu_ns(void)
@@ -45,25 +45,25 @@ uint64_t pool_burn(uint32_t ms)
 	return rounds;
 }
 
-static void come_back(struct mail *m)
+static void job_return(struct mail *m)
 {
 	struct job *j = CONTAINER(m, struct job, message);
 
-	j->finished(j);
+	j->done(j);
 }
 
-static void do_job(struct mail *m)
+static void job_run(struct mail *m)
 {
 	struct job *j = CONTAINER(m, struct job, message);
 
 	j->rounds = pool_burn(j->ms);
-	j->message.deliver = come_back;
+	j->message.deliver = job_return;
 	mailbox_post(j->reply_to, &j->message);
 }
 
-static void *hand_run(void *arg)
+static void *thread_run(void *arg)
 {
-	struct hand *h = arg;
+	struct pool_thread *h = arg;
 
 	while (!atomic_load(&h->stop)) {
 		sem_wait(&h->work);
@@ -72,30 +72,30 @@ static void *hand_run(void *arg)
 	return NULL;
 }
 
-static void hand_wake(void *hand)
+static void thread_wake(void *thread)
 {
-	sem_post(&((struct hand *)hand)->work);
+	sem_post(&((struct pool_thread *)thread)->work);
 }
 
-static bool hand_start(struct hand *h)
+static bool thread_start(struct pool_thread *h)
 {
 	atomic_init(&h->stop, false);
 	sem_init(&h->work, 0, 0);
-	mailbox_init(&h->box, hand_wake, h);
-	if (pthread_create(&h->thread, NULL, hand_run, h) == 0)
+	mailbox_init(&h->box, thread_wake, h);
+	if (pthread_create(&h->thread, NULL, thread_run, h) == 0)
 		return true;
 	sem_destroy(&h->work);
 	return false;
 }
 
-struct pool *pool_new(unsigned threads)
+struct pool *pool_new(unsigned n)
 {
-	struct pool *p = calloc(1, sizeof(*p) + threads * sizeof(p->hands[0]));
+	struct pool *p = calloc(1, sizeof(*p) + n * sizeof(p->threads[0]));
 
 	if (!p)
 		return NULL;
-	for (; p->n < threads; p->n++) {
-		if (!hand_start(&p->hands[p->n])) {
+	for (; p->n < n; p->n++) {
+		if (!thread_start(&p->threads[p->n])) {
 			pool_free(p);
 			return NULL;
 		}
@@ -106,7 +106,7 @@ struct pool *pool_new(unsigned threads)
 void pool_free(struct pool *p)
 {
 	for (unsigned i = 0; i < p->n; i++) {
-		struct hand *h = &p->hands[i];
+		struct pool_thread *h = &p->threads[i];
 
 		atomic_store(&h->stop, true);
 		sem_post(&h->work);
@@ -120,6 +120,6 @@ void pool_submit(struct pool *p, struct job *j)
 {
 	unsigned i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed) % p->n;
 
-	j->message.deliver = do_job;
-	mailbox_post(&p->hands[i].box, &j->message);
+	j->message.deliver = job_run;
+	mailbox_post(&p->threads[i].box, &j->message);
 }

@@ -14,7 +14,7 @@
 #define LINGER_MS 5000
 
 /* When those who wait for a descriptor look again. */
-#define DESCRIPTORS_MS 8
+#define DESCRIPTOR_RETRY_MS 8
 
 /* When those that are closing are looked at again. */
 #define SWEEP_MS 20
@@ -63,7 +63,7 @@ struct slice proxy_date(struct proxy *p)
 	return (struct slice){ p->date, EMIT_DATE_MAX - 1 };
 }
 
-static void call_answered(struct memcache_call *call)
+static void call_completed(struct memcache_call *call)
 {
 	struct fetch *f = call->owner;
 
@@ -116,20 +116,21 @@ static void short_of_descriptors(void *owner, uint32_t n)
 
 	while (n > 0 && proxy_evict(p))
 		n--;
-	if (n > 0 && p->ask_others)
-		p->ask_others(p->owner, n);
-	if (!timer_armed(&p->descriptors))
-		timer_set(&p->tick->wheel, &p->descriptors, p->tick->now_ms + DESCRIPTORS_MS);
+	if (n > 0 && p->evict_elsewhere)
+		p->evict_elsewhere(p->owner, n);
+	if (!timer_armed(&p->descriptor_timer))
+		timer_set(&p->tick->wheel, &p->descriptor_timer,
+			  p->tick->now_ms + DESCRIPTOR_RETRY_MS);
 }
 
 static void descriptors_expired(struct timer *t)
 {
-	struct proxy *p = CONTAINER(t, struct proxy, descriptors);
+	struct proxy *p = CONTAINER(t, struct proxy, descriptor_timer);
 
 	/* Who still waits asks anew. */
 	atomic_store(&p->descriptor_quota->wanted, 0);
 	LIST_EACH(&p->services, node)
-		service_serve(LIST_ITEM(node, struct service, node));
+		service_dispatch(LIST_ITEM(node, struct service, node));
 }
 
 /* ---- generations ---------------------------------------------------------- */
@@ -143,7 +144,7 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 		.config = u,
 		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = upstream_view->line,
+		.line = upstream_view->queue,
 		.registry = upstream_view->registry,
 		.origins = &p->origins,
 		.worker = upstream_view->registry ? p->worker : 0,
@@ -161,12 +162,12 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 		.upstream = u,
 		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = upstream_view->line,
+		.line = upstream_view->queue,
 		.registry = upstream_view->registry,
 		.worker = upstream_view->registry ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
-		.answered = call_answered,
+		.answered = call_completed,
 	});
 }
 
@@ -194,21 +195,21 @@ static void apply_limits(struct proxy *p)
 
 void proxy_adopt(struct proxy *p, struct generation *g)
 {
-	struct generation *before = p->generation;
+	struct generation *previous = p->generation;
 
 	p->generation = g;
-	generation_begin(g);
+	generation_activate(g);
 	apply_limits(p);
-	if (before)
-		generation_put(before);
+	if (previous)
+		generation_put(previous);
 }
 
 struct access *proxy_change_access(struct proxy *p, struct access *access)
 {
-	struct access *before = p->access;
+	struct access *previous = p->access;
 
 	p->access = access;
-	return before;
+	return previous;
 }
 
 static void sweep(struct task *task)
@@ -238,14 +239,14 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	p->access = o->access;
 	p->pool = o->pool;
 	p->descriptor_quota = o->descriptors;
-	p->ask_others = o->ask_others;
+	p->evict_elsewhere = o->evict_elsewhere;
 	p->owner = o->owner;
 	p->worker = o->worker;
 	list_init(&p->generations);
 	list_init(&p->services);
 	task_init(&p->sweeper, sweep);
 	timer_init(&p->sweep, sweep_again);
-	timer_init(&p->descriptors, descriptors_expired);
+	timer_init(&p->descriptor_timer, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
 	slab_init(&p->retries, "tries", sizeof(struct retry), 0);
@@ -312,7 +313,7 @@ bool proxy_idle(struct proxy *p)
 
 void proxy_done(struct proxy *p)
 {
-	timer_stop(&p->tick->wheel, &p->descriptors);
+	timer_stop(&p->tick->wheel, &p->descriptor_timer);
 	timer_stop(&p->tick->wheel, &p->sweep);
 	task_stop(&p->sweeper);
 	generations_done(p);

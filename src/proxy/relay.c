@@ -24,12 +24,12 @@ static uint32_t replay_max(const struct exchange *x)
 	const struct config_retry *retry = x->route->retry;
 
 	if (x->state != EXCHANGE_REQUESTING ||
-	    (!fetch_may_repeat(x->fetch) && !(x->retry && retry_may_repeat(x->retry))))
+	    (!fetch_may_resend(x->fetch) && !(x->retry && retry_may_resend(x->retry))))
 		return 0;
 	return retry ? retry->body : REPLAY_BYTES;
 }
 
-static void keep_piece(struct exchange *x, const struct piece *p)
+static void keep_for_replay(struct exchange *x, const struct piece *p)
 {
 	const struct fetch *f = x->fetch;
 	uint32_t max = replay_max(x);
@@ -38,11 +38,11 @@ static void keep_piece(struct exchange *x, const struct piece *p)
 		replay_keep(&x->replay, io_bufs(x->proxy->tick->loop), p,
 			    f->framing == FRAMING_LENGTH ? f->length : 0, max);
 	else
-		replay_lose(&x->replay);
+		replay_disable(&x->replay);
 }
 
 /* Sends what was sent before it went to another connection. False: the exchange has ended. */
-static bool repeat_body(struct exchange *x)
+static bool replay_body(struct exchange *x)
 {
 	struct piece p;
 
@@ -53,16 +53,16 @@ static bool repeat_body(struct exchange *x)
 }
 
 /* False: the exchange has ended. */
-static bool take_body_piece(struct exchange *x, struct piece *p)
+static bool forward_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
 	if (generation_refuses_body(x->generation, x->body_bytes)) {
 		piece_put(p);
-		exchange_fail(x, ENDING_REQUEST_LARGE);
+		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return false;
 	}
-	keep_piece(x, p);
-	if (fetch_send(x->fetch, p, !x->replay.lost))
+	keep_for_replay(x, p);
+	if (fetch_send(x->fetch, p, !x->replay.disabled))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
 	return false;
@@ -75,9 +75,9 @@ static bool forward_body_end(struct exchange *x, const struct head *trailers)
 
 	block = kept ? replay_trailers(&x->replay, block) : block;
 	if (!kept)
-		replay_lose(&x->replay);
+		replay_disable(&x->replay);
 	if (x->retry)
-		retry_body_ended(x->retry);
+		retry_request_complete(x->retry);
 	if (fetch_send_end(x->fetch, block, kept))
 		return true;
 	exchange_fail(x, (enum ending)x->fetch->ending);
@@ -90,12 +90,12 @@ static bool forward_body(struct exchange *x)
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (fetch_room(x->fetch) > 0 && !repeat_body(x))
+	if (fetch_send_space(x->fetch) > 0 && !replay_body(x))
 		return false;
-	while (fetch_room(x->fetch) > 0) {
+	while (fetch_send_space(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
-			if (!take_body_piece(x, &p))
+			if (!forward_body_piece(x, &p))
 				return false;
 			break;
 		case BODY_TRAILERS:
@@ -139,10 +139,10 @@ static bool push_head(struct exchange *x, const struct head *h, struct emit_resp
 
 /* How the body goes on to the client (RFC 9112 6.3, 7): its framing need not be the one it
  * came with. */
-static enum framing onward(const struct exchange *x, enum framing framing)
+static enum framing outgoing_framing(const struct exchange *x, enum framing framing)
 {
 	if (framing == FRAMING_CHUNKED || framing == FRAMING_CLOSE)
-		return x->minor_0 ? FRAMING_CLOSE : FRAMING_CHUNKED;
+		return x->http_1_0 ? FRAMING_CLOSE : FRAMING_CHUNKED;
 	return framing;
 }
 
@@ -163,17 +163,17 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)x->method);
 	struct emit_response r = {
-		.framing = onward(x, framing),
+		.framing = outgoing_framing(x, framing),
 		.length = h->length,
 		.keep_length = h->framing == FRAMING_LENGTH && h->status != 204,
 		.date = proxy_date(x->proxy),
 	};
 
 	/* A body that waits for a 100 in vain may come or not: what follows cannot be told. */
-	x->keep = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
-		  !(x->expects && !reader_ended(&x->client->reader));
-	r.close = !x->keep;
-	r.keep_alive_1_0 = x->minor_0 && x->keep;
+	x->keep_alive = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
+			!(x->expects_continue && !reader_ended(&x->client->reader));
+	r.close = !x->keep_alive;
+	r.keep_alive_1_0 = x->http_1_0 && x->keep_alive;
 	if (!push_final_head(x, h, &r)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
@@ -181,8 +181,8 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
 	if (x->retry)
-		retry_responded(x);
-	replay_drop(&x->replay);
+		retry_end(x);
+	replay_free(&x->replay);
 	return true;
 }
 
@@ -199,52 +199,53 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 		return false;
 	}
 	x->state = EXCHANGE_TUNNEL;
-	x->keep = false;
+	x->keep_alive = false;
 	client_begin_tunnel(x->client);
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_tunnel(x->fetch);
 	if (x->retry)
-		retry_responded(x);
+		retry_end(x);
 	return true;
 }
 
 /* 1xx: passed on, but not to a client of HTTP/1.0 (RFC 9110 15.2). */
 static bool relay_interim(struct exchange *x, struct head *h)
 {
-	if (!x->minor_0 && !push_head(x, h, &(struct emit_response){ .framing = FRAMING_NONE })) {
+	if (!x->http_1_0 &&
+	    !push_head(x, h, &(struct emit_response){ .framing = FRAMING_NONE })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
 	}
-	x->expects &= h->status != 100;
+	x->expects_continue &= h->status != 100;
 	fetch_take_head(x->fetch, h, FRAMING_NONE);
 	if (!x->retry)
-		replay_drop(&x->replay);
+		replay_free(&x->replay);
 	return true;
 }
 
-static bool take_origin_head(struct exchange *x)
+static bool relay_heads(struct exchange *x)
 {
-	struct head *h = &x->proxy->answer;
+	struct head *h = &x->proxy->response;
 
 	while (x->state == EXCHANGE_REQUESTING) {
 		if (conn_request_space(&x->client->conn) == 0) {
-			fetch_hold(x->fetch, true);
+			fetch_set_stalled(x->fetch, true);
 			return true;
 		}
-		fetch_hold(x->fetch, false);
+		fetch_set_stalled(x->fetch, false);
 		switch (fetch_head(x->fetch, h)) {
 		case VERDICT_MORE:
 			return true;
 		case VERDICT_BAD:
-			if (x->retry && retry_failed(x))
+			if (x->retry && retry_handle_failure(x))
 				return true;
 			exchange_fail(x, (enum ending)x->fetch->ending);
 			return false;
 		case VERDICT_OK:
 			break;
 		}
-		if (x->retry && retry_refused(x, h))
+		if (x->retry && retry_handle_response(x, h))
 			return true;
 		if (h->status == 101 ? !begin_tunnel(x, h) :
 		    h->status < 200 ? !relay_interim(x, h) :
@@ -267,15 +268,15 @@ static bool push_value_head(struct exchange *x)
 		return false;
 	e = (struct emit){ b->data, b->data + b->size, false };
 	emit_reply(&e, &(struct emit_reply){
-		.status = 200,
-		.content_type = type,
-		.has_body = true,
-		.length = x->fetch->length,
-		.close = !x->keep,
-		.keep_alive_1_0 = x->minor_0 && x->keep,
-		.date = proxy_date(p),
-		.proxy_name = SLICE("fairlead"),
-	});
+			       .status = 200,
+			       .content_type = type,
+			       .has_body = true,
+			       .length = x->fetch->length,
+			       .close = !x->keep_alive,
+			       .keep_alive_1_0 = x->http_1_0 && x->keep_alive,
+			       .date = proxy_date(p),
+			       .proxy_name = SLICE("fairlead"),
+		       });
 	ASSERT(!e.overflow);
 	b->end = (uint32_t)(e.at - b->data);
 	if (!writer_begin(&c->writer, &c->conn, b,
@@ -289,7 +290,7 @@ static bool push_value_head(struct exchange *x)
 }
 
 /* The cache has answered, or not yet. False: the exchange has ended. */
-static bool take_cache_answer(struct exchange *x)
+static bool take_cache_response(struct exchange *x)
 {
 	if (x->fetch->state == FETCH_LEASING)
 		return true;
@@ -303,7 +304,7 @@ static bool take_cache_answer(struct exchange *x)
 		exchange_fail(x, ending);
 		return false;
 	}
-	x->keep = client_discard_body(x->client);
+	x->keep_alive = client_discard_body(x->client);
 	x->state = EXCHANGE_RELAYING;
 	if (!push_value_head(x)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -318,7 +319,7 @@ static bool take_cache_answer(struct exchange *x)
 
 /* ---- the answer's body to the client -------------------------------------- */
 
-static bool end_body(struct exchange *x, const struct head *trailers)
+static bool end_response_body(struct exchange *x, const struct head *trailers)
 {
 	struct client *c = x->client;
 	struct buf *block = NULL;
@@ -331,11 +332,11 @@ static bool end_body(struct exchange *x, const struct head *trailers)
 static void relay_body(struct exchange *x)
 {
 	struct client *c = x->client;
-	struct head *scratch = &x->proxy->answer;
+	struct head *scratch = &x->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
 	/* Its origin may have waited for room as long as its client did. */
-	fetch_hold(x->fetch, false);
+	fetch_set_stalled(x->fetch, false);
 	while (conn_request_space(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
 		case BODY_DATA:
@@ -345,17 +346,17 @@ static void relay_body(struct exchange *x)
 			exchange_fail(x, ENDING_NO_MEMORY);
 			return;
 		case BODY_TRAILERS:
-			if (!end_body(x, scratch)) {
+			if (!end_response_body(x, scratch)) {
 				exchange_fail(x, ENDING_NO_MEMORY);
 				return;
 			}
 			fetch_end_trailers(x->fetch);
 			break;
 		case BODY_END:
-			if (c->writer.ended || end_body(x, NULL))
+			if (c->writer.ended || end_response_body(x, NULL))
 				exchange_end(x, ENDING_COMPLETE);
 			else
-				exchange_fail(x, ENDING_ORIGIN_SHORT);
+				exchange_fail(x, ENDING_ORIGIN_TRUNCATED);
 			return;
 		case BODY_MORE:
 			return;
@@ -364,14 +365,14 @@ static void relay_body(struct exchange *x)
 			return;
 		}
 	}
-	fetch_hold(x->fetch, true);
+	fetch_set_stalled(x->fetch, true);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */
 
 /* Moves what has come; tells the other side when there will be no more. False: out of
  * memory, and bytes are lost. */
-static bool pour(struct conn *from, struct conn *to)
+static bool tunnel_splice(struct conn *from, struct conn *to)
 {
 	while (from->inbox && conn_request_space(to) > 0) {
 		struct piece p = conn_take(from, (uint32_t)conn_peek(from).len);
@@ -391,15 +392,15 @@ void relay_tunnel(struct exchange *x)
 	struct conn *client = &x->client->conn;
 	struct conn *origin;
 
-	if (x->fetch->state == FETCH_FAILED || x->fetch->late) {
+	if (x->fetch->state == FETCH_FAILED || x->fetch->timed_out) {
 		exchange_end(x, ENDING_COMPLETE);
 		return;
 	}
 	origin = &x->fetch->lease.origin->conn;
-	if (!pour(client, origin) || !pour(origin, client))
+	if (!tunnel_splice(client, origin) || !tunnel_splice(origin, client))
 		exchange_abort(x, ENDING_NO_MEMORY);
 	else if (!origin->inbox && (origin->error || origin->send_error))
-		exchange_abort(x, ENDING_ORIGIN_SHORT);
+		exchange_abort(x, ENDING_ORIGIN_TRUNCATED);
 	else if (client->shut && origin->shut)
 		exchange_end(x, ENDING_COMPLETE);
 }
@@ -409,10 +410,10 @@ void relay_tunnel(struct exchange *x)
 void relay_request(struct exchange *x)
 {
 	if (x->fetch->call) {
-		if (!take_cache_answer(x))
+		if (!take_cache_response(x))
 			return;
 	} else {
-		if (!forward_body(x) || !take_origin_head(x))
+		if (!forward_body(x) || !relay_heads(x))
 			return;
 		/* Once more in line, after an origin that had gone, or between two tries: the next
 		 * one has had nothing. */

@@ -2,16 +2,16 @@
 
 #include <string.h>
 
-void replay_lose(struct replay *r)
+void replay_disable(struct replay *r)
 {
-	r->lost = true;
+	r->disabled = true;
 	buf_put(r->body);
 	r->body = NULL;
 }
 
 /* Room for n more bytes. */
-static bool grow(struct replay *r, struct buf_pool *pool, uint32_t n, uint64_t length,
-		 uint32_t max)
+static bool ensure_space(struct replay *r, struct buf_pool *pool, uint32_t n,
+			 uint64_t length, uint32_t max)
 {
 	uint32_t used = r->body ? r->body->end : 0;
 	uint64_t size = length > 0 ? length : 2 * ((uint64_t)used + n);
@@ -35,14 +35,15 @@ void replay_keep(struct replay *r, struct buf_pool *pool, const struct piece *p,
 {
 	uint32_t used = r->body ? r->body->end : 0;
 
-	if (r->lost)
+	if (r->disabled)
 		return;
-	if (length > max || p->len > max - used || !grow(r, pool, p->len, length, max)) {
-		replay_lose(r);
+	if (length > max || p->len > max - used ||
+	    !ensure_space(r, pool, p->len, length, max)) {
+		replay_disable(r);
 		return;
 	}
 	memcpy(r->body->data + used, p->ptr, p->len);
-	r->body->end = r->repeated = used + p->len;
+	r->body->end = r->replayed = used + p->len;
 }
 
 struct buf *replay_trailers(struct replay *r, struct buf *trailers)
@@ -54,15 +55,15 @@ struct buf *replay_trailers(struct replay *r, struct buf *trailers)
 
 bool replay_next(struct replay *r, struct piece *p)
 {
-	if (!r->body || r->repeated == r->body->end)
+	if (!r->body || r->replayed == r->body->end)
 		return false;
-	*p = (struct piece){ buf_ref(r->body), r->body->data + r->repeated,
-			     r->body->end - r->repeated };
-	r->repeated = r->body->end;
+	*p = (struct piece){ buf_ref(r->body), r->body->data + r->replayed,
+			     r->body->end - r->replayed };
+	r->replayed = r->body->end;
 	return true;
 }
 
-void replay_drop(struct replay *r)
+void replay_free(struct replay *r)
 {
 	buf_put(r->body);
 	buf_put(r->trailers);

@@ -17,8 +17,8 @@
 struct replay {
 	struct buf *body;     /* as far as it was sent to any; NULL: nothing yet, or lost */
 	struct buf *trailers;
-	uint32_t repeated;    /* bytes of `body` that the fetch at hand was sent */
-	bool lost;            /* not all that was sent is kept */
+	uint32_t replayed;    /* bytes of `body` that the fetch at hand was sent */
+	bool disabled;        /* not all that was sent is kept */
 };
 
 /* A run of the body is about to be sent. `length`: of the body, 0: not known; `max`: most bytes
@@ -27,7 +27,7 @@ void replay_keep(struct replay *r, struct buf_pool *pool, const struct piece *p,
 		 uint32_t max);
 
 /* A run that was sent is not kept. */
-void replay_lose(struct replay *r);
+void replay_disable(struct replay *r);
 
 /* The trailers (may be NULL) are about to be sent: they are kept, or those that are kept are
  * sent. Returns them, with a reference. */
@@ -39,10 +39,10 @@ bool replay_next(struct replay *r, struct piece *p);
 /* Nothing was sent, as far as the next fetch or connection is concerned. */
 static inline void replay_rewind(struct replay *r)
 {
-	r->repeated = 0;
+	r->replayed = 0;
 }
 
 /* It will not be sent again. */
-void replay_drop(struct replay *r);
+void replay_free(struct replay *r);
 
 #endif

@@ -40,20 +40,21 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 		return false;
 	e = (struct emit){ b->data, b->data + b->size, false };
 	emit_reply(&e, &(struct emit_reply){
-		.status = r->status,
-		.content_type = r->content_type.len > 0 || !has_body ? r->content_type :
-								       SLICE("text/plain"),
-		.has_body = has_body,
-		.length = body.len,
-		.close = r->close,
-		.keep_alive_1_0 = r->minor_0 && !r->close,
-		.date = proxy_date(p),
-		.proxy_name = SLICE("fairlead"),
-		.proxy_status = slice_of(ending_proxy_error(r->ending)),
-		.location = r->location,
-		.allow = r->allow,
-		.retry_after = r->retry_after,
-	});
+			       .status = r->status,
+			       .content_type = r->content_type.len > 0 || !has_body
+						       ? r->content_type
+						       : SLICE("text/plain"),
+			       .has_body = has_body,
+			       .length = body.len,
+			       .close = r->close,
+			       .keep_alive_1_0 = r->http_1_0 && !r->close,
+			       .date = proxy_date(p),
+			       .proxy_name = SLICE("fairlead"),
+			       .proxy_status = slice_of(ending_proxy_error(r->ending)),
+			       .location = r->location,
+			       .allow = r->allow,
+			       .retry_after = r->retry_after,
+		       });
 	r->sent_bytes = r->head_only ? 0 : body.len;
 	emit_slice(&e, (struct slice){ body.ptr, r->sent_bytes });
 	ASSERT(!e.overflow);

@@ -11,7 +11,7 @@ struct reply {
 	struct slice body;         /* empty: "STATUS PHRASE\n"; none with 204 */
 	struct slice location, allow, retry_after;
 	bool head_only;            /* the answer to a HEAD */
-	bool minor_0;              /* the request was HTTP/1.0 */
+	bool http_1_0;              /* the request was HTTP/1.0 */
 	bool close;
 	uint64_t sent_bytes;       /* of the body, set by reply_send() */
 };

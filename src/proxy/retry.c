@@ -9,30 +9,30 @@
 /* A pause grows up to so many doublings. */
 #define DOUBLINGS_MAX 4
 
-static struct tick *tick_of(const struct retry *t)
+static struct tick *retry_tick(const struct retry *t)
 {
 	return t->exchange->proxy->tick;
 }
 
-static struct budget *budget_of(const struct retry *t)
+static struct budget *retry_budget(const struct retry *t)
 {
 	return retry_state_budget(t->retry_state, t->route->proxy.upstream);
 }
 
 /* ---- time ----------------------------------------------------------------- */
 
-static uint64_t deadline(const struct retry *t)
+static uint64_t route_deadline(const struct retry *t)
 {
-	return t->route->deadline_ms > 0 ? t->since_ms + t->route->deadline_ms
+	return t->route->deadline_ms > 0 ? t->deadline_base_ms + t->route->deadline_ms
 					 : WHEEL_NEVER;
 }
 
-static uint64_t try_deadline(const struct retry *t)
+static uint64_t attempt_deadline(const struct retry *t)
 {
 	const struct config_retry *retry = t->route->retry;
 
 	return t->exchange->fetch && retry && retry->per_try_timeout_ms > 0
-		       ? t->try_ms + retry->per_try_timeout_ms
+		       ? t->attempt_began_ms + retry->per_try_timeout_ms
 		       : WHEEL_NEVER;
 }
 
@@ -43,34 +43,34 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 void retry_arm_timer(struct retry *t)
 {
-	uint64_t now_ms = tick_of(t)->now_ms, due = deadline(t);
+	uint64_t now_ms = retry_tick(t)->now_ms, due = route_deadline(t);
 
-	if (try_deadline(t) > now_ms)
-		due = earlier(due, try_deadline(t));
+	if (attempt_deadline(t) > now_ms)
+		due = earlier(due, attempt_deadline(t));
 	if (!t->exchange->fetch && t->resume_ms > now_ms)
 		due = earlier(due, t->resume_ms);
-	if (t->hedge_ms > now_ms)
-		due = earlier(due, t->hedge_ms);
+	if (t->hedge_due_ms > now_ms)
+		due = earlier(due, t->hedge_due_ms);
 	if (due == WHEEL_NEVER)
-		timer_stop(&tick_of(t)->wheel, &t->timer);
+		timer_stop(&retry_tick(t)->wheel, &t->timer);
 	else
-		timer_set(&tick_of(t)->wheel, &t->timer, due);
+		timer_set(&retry_tick(t)->wheel, &t->timer, due);
 }
 
-static void rang(struct timer *timer)
+static void timer_fired(struct timer *timer)
 {
 	struct retry *t = CONTAINER(timer, struct retry, timer);
 
-	t->rang = true;
-	tick_run(tick_of(t), &t->exchange->client->task);
+	t->timer_fired = true;
+	tick_run(retry_tick(t), &t->exchange->client->task);
 }
 
 /* What was sent whole once is at hand: a later try that still sends it waits for its origin. */
-static bool waits_for_client(const struct exchange *x)
+static bool request_incomplete(const struct exchange *x)
 {
-	if (!x->retry->complete)
+	if (!x->retry->request_complete)
 		return retry_waits_for_client(x);
-	return x->fetch && x->fetch->waits_for_waiter;
+	return x->fetch && x->fetch->waiter_stalled;
 }
 
 bool retry_waits_for_client(const struct exchange *x)
@@ -78,30 +78,30 @@ bool retry_waits_for_client(const struct exchange *x)
 	const struct fetch *f = x->fetch;
 
 	return x->client->body_awaited ||
-	       (f && (f->waits_for_waiter || f->state == FETCH_SENDING));
+	       (f && (f->waiter_stalled || f->state == FETCH_SENDING));
 }
 
 /* False: the exchange has ended. */
-static bool time_passed(struct exchange *x)
+static bool check_deadlines(struct exchange *x)
 {
 	struct retry *t = x->retry;
-	uint64_t now_ms = tick_of(t)->now_ms;
+	uint64_t now_ms = retry_tick(t)->now_ms;
 
-	t->rang = false;
-	if (waits_for_client(x))
-		t->since_ms = t->try_ms = now_ms;
+	t->timer_fired = false;
+	if (request_incomplete(x))
+		t->deadline_base_ms = t->attempt_began_ms = now_ms;
 	if (t->queued)
-		t->try_ms = now_ms;
-	if (deadline(t) <= now_ms) {
+		t->attempt_began_ms = now_ms;
+	if (route_deadline(t) <= now_ms) {
 		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
 		if (x->fetch) /* its server is seen to be slow */
-			fetch_late(x->fetch);
+			fetch_time_out(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
 		return false;
 	}
-	if (try_deadline(t) <= now_ms)
-		fetch_late(x->fetch);
-	else if (t->hedge_ms > 0 && t->hedge_ms <= now_ms)
+	if (attempt_deadline(t) <= now_ms)
+		fetch_time_out(x->fetch);
+	else if (t->hedge_due_ms > 0 && t->hedge_due_ms <= now_ms)
 		hedge_begin(x);
 	retry_arm_timer(t);
 	return true;
@@ -134,12 +134,12 @@ struct fetch *retry_start(struct retry *t)
 			    &x->client->task);
 }
 
-static void begin_try(struct exchange *x)
+static void begin_attempt(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
-	t->n++;
-	t->try_ms = tick_of(t)->now_ms;
+	t->attempts_n++;
+	t->attempt_began_ms = retry_tick(t)->now_ms;
 	x->fetch = retry_start(t);
 	retry_arm_timer(t);
 }
@@ -165,24 +165,24 @@ void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 	t->method = (uint8_t)h->method;
 	t->framing = (uint8_t)h->framing;
 	t->length = h->length;
-	t->holds = identity_shown(h);
-	t->since_ms = p->tick->now_ms;
-	timer_init(&t->timer, rang);
+	t->holds = identity_presented(h);
+	t->deadline_base_ms = p->tick->now_ms;
+	timer_init(&t->timer, timer_fired);
 	if (retry)
-		budget_earn(budget_of(t), &retry->budget, t->since_ms);
+		budget_earn(retry_budget(t), &retry->budget, t->deadline_base_ms);
 	t->began_us = p->tick->now_us;
 	hedge_plan(t);
-	begin_try(x);
+	begin_attempt(x);
 }
 
 /* The time of a try begins when it has left the line. */
-static void queue_check(struct retry *t)
+static void note_queue_exit(struct retry *t)
 {
 	const struct fetch *f = t->exchange->fetch;
 	bool queued = f && f->lease.state == LEASE_WAITING;
 
 	if (t->queued && !queued) {
-		t->try_ms = tick_of(t)->now_ms;
+		t->attempt_began_ms = retry_tick(t)->now_ms;
 		retry_arm_timer(t);
 	}
 	t->queued = queued;
@@ -192,16 +192,16 @@ bool retry_step(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
-	queue_check(t);
-	if (t->rang && !time_passed(x))
+	note_queue_exit(t);
+	if (t->timer_fired && !check_deadlines(x))
 		return false;
-	if (t->second)
+	if (t->hedge)
 		hedge_step(x);
 	if (x->fetch)
 		return true;
-	if (tick_of(t)->now_ms < t->resume_ms)
+	if (retry_tick(t)->now_ms < t->resume_ms)
 		return false;
-	begin_try(x);
+	begin_attempt(x);
 	if (!x->fetch) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return false;
@@ -220,7 +220,7 @@ void retry_discard_response(struct fetch *f, const struct head *h)
 
 	fetch_take_head(f, h, framing);
 	do {
-		event = fetch_body(f, &f->proxy->answer, &p);
+		event = fetch_body(f, &f->proxy->response, &p);
 		if (event == BODY_DATA)
 			piece_put(&p);
 		else if (event == BODY_TRAILERS)
@@ -243,12 +243,12 @@ static uint32_t condition_of(const struct fetch *f)
 	case ENDING_ORIGIN_FORBIDDEN:
 	case ENDING_ORIGIN_UNROUTABLE:
 	case ENDING_NO_SOCKET:
-	case ENDING_ORIGIN_UNREACHED:
+	case ENDING_CONNECT_TIMEOUT:
 		return 1u << CONFIG_RETRY_CONNECT;
 	case ENDING_ORIGIN_CLOSED:
 		return 1u << CONFIG_RETRY_RESET;
-	case ENDING_ORIGIN_LATE:
-	case ENDING_ORIGIN_DEAF:
+	case ENDING_ORIGIN_TIMEOUT:
+	case ENDING_ORIGIN_SEND_TIMEOUT:
 		return 1u << CONFIG_RETRY_TIMEOUT;
 	case ENDING_ORIGIN_BAD:
 		return 1u << CONFIG_RETRY_MALFORMED;
@@ -257,59 +257,60 @@ static uint32_t condition_of(const struct fetch *f)
 }
 
 /* Half of it is chance, so that those who failed together do not come back together. */
-static uint32_t draw_pause_ms(struct retry *t)
+static uint32_t draw_backoff_ms(struct retry *t)
 {
-	unsigned doublings = t->pauses < DOUBLINGS_MAX ? t->pauses : DOUBLINGS_MAX;
+	unsigned doublings = t->backoffs < DOUBLINGS_MAX ? t->backoffs : DOUBLINGS_MAX;
 	uint32_t ms = t->route->retry->backoff_ms << doublings;
 
-	t->pauses++;
+	t->backoffs++;
 	return ms - retry_state_random(t->retry_state, ms / 2);
 }
 
 /* How long to wait for the next try: not at all if there is a server that was not asked. */
-static uint32_t pause_ms(struct retry *t)
+static uint32_t delay_ms(struct retry *t)
 {
 	retry_mark_tried(t, t->exchange->fetch);
 	if (upstream_has_other(t->upstream, &t->tried))
 		return 0;
 	t->tried = (struct tried){ 0 };
-	return draw_pause_ms(t);
+	return draw_backoff_ms(t);
 }
 
 /* What an origin may have seen. */
-static bool may_be_seen_twice(const struct retry *t)
+static bool may_reach_origin_twice(const struct retry *t)
 {
 	return t->route->retry->all_methods || method_idempotent((enum method)t->method);
 }
 
-bool retry_may_repeat(const struct retry *t)
+bool retry_may_resend(const struct retry *t)
 {
-	return t->route->retry && t->n < t->route->retry->tries && may_be_seen_twice(t);
+	return t->route->retry && t->attempts_n < t->route->retry->tries &&
+	       may_reach_origin_twice(t);
 }
 
 /* By what it is; time and budget are another matter. */
-static bool repeatable(const struct retry *t, uint32_t condition)
+static bool is_retryable(const struct retry *t, uint32_t condition)
 {
 	const struct config_retry *retry = t->route->retry;
 	bool unsent = t->exchange->fetch->sent_us == 0;
 
-	return retry && retry->on & condition && t->n < retry->tries &&
-	       !t->exchange->replay.lost && (unsent || may_be_seen_twice(t));
+	return retry && retry->on & condition && t->attempts_n < retry->tries &&
+	       !t->exchange->replay.disabled && (unsent || may_reach_origin_twice(t));
 }
 
 /* True: there will be another try. */
-static bool schedule(struct retry *t, uint32_t condition)
+static bool schedule_attempt(struct retry *t, uint32_t condition)
 {
 	struct upstream_stats *stats = upstream_stats(t->upstream);
 	const struct config_retry *retry = t->route->retry;
-	uint64_t now_ms = tick_of(t)->now_ms, resume_ms;
+	uint64_t now_ms = retry_tick(t)->now_ms, resume_ms;
 
-	if (!repeatable(t, condition))
+	if (!is_retryable(t, condition))
 		return false;
-	resume_ms = now_ms + pause_ms(t);
-	if (resume_ms >= deadline(t))
+	resume_ms = now_ms + delay_ms(t);
+	if (resume_ms >= route_deadline(t))
 		return false;
-	if (!budget_spend(budget_of(t), &retry->budget, now_ms)) {
+	if (!budget_spend(retry_budget(t), &retry->budget, now_ms)) {
 		stat_add(&stats->retry_refusals, 1);
 		return false;
 	}
@@ -319,73 +320,73 @@ static bool schedule(struct retry *t, uint32_t condition)
 }
 
 /* The fetch is let go; the next one begins with the next step, which may be at once. */
-static void go_on(struct exchange *x)
+static void end_attempt(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
 	exchange_drop_fetch(x);
-	t->hedge_ms = 0; /* it would be beside another one than the first */
+	t->hedge_due_ms = 0; /* it would be beside another one than the first */
 	retry_arm_timer(t);
-	if (t->resume_ms <= tick_of(t)->now_ms)
-		tick_run(tick_of(t), &x->client->task);
+	if (t->resume_ms <= retry_tick(t)->now_ms)
+		tick_run(retry_tick(t), &x->client->task);
 }
 
 /* The hedge is as good as another try, and costs nothing more. */
 static bool promote_hedge(struct exchange *x)
 {
-	if (!x->retry->second)
+	if (!x->retry->hedge)
 		return false;
 	hedge_promote(x);
 	tick_run(x->proxy->tick, &x->client->task);
 	return true;
 }
 
-bool retry_failed(struct exchange *x)
+bool retry_handle_failure(struct exchange *x)
 {
 	if (promote_hedge(x))
 		return true;
-	if (!schedule(x->retry, condition_of(x->fetch)))
+	if (!schedule_attempt(x->retry, condition_of(x->fetch)))
 		return false;
-	go_on(x);
+	end_attempt(x);
 	return true;
 }
 
-bool retry_refused(struct exchange *x, const struct head *h)
+bool retry_handle_response(struct exchange *x, const struct head *h)
 {
 	uint32_t condition = retry_condition(h->status);
 
-	if (x->retry->second && hedge_poor(x->retry, h->status)) {
+	if (x->retry->hedge && hedge_rejects(x->retry, h->status)) {
 		if (h->status != 101)
 			retry_discard_response(x->fetch, h);
 		return promote_hedge(x);
 	}
-	if (condition == 0 || !schedule(x->retry, condition))
+	if (condition == 0 || !schedule_attempt(x->retry, condition))
 		return false;
 	retry_discard_response(x->fetch, h);
-	go_on(x);
+	end_attempt(x);
 	return true;
 }
 
-void retry_body_ended(struct retry *t)
+void retry_request_complete(struct retry *t)
 {
-	uint64_t now_ms = tick_of(t)->now_ms;
+	uint64_t now_ms = retry_tick(t)->now_ms;
 
-	if (!t->complete)
-		t->since_ms = now_ms;
-	t->complete = true;
-	t->try_ms = now_ms;
+	if (!t->request_complete)
+		t->deadline_base_ms = now_ms;
+	t->request_complete = true;
+	t->attempt_began_ms = now_ms;
 	retry_arm_timer(t);
 }
 
 /* --------------------------------------------------------------------------- */
 
-void retry_responded(struct exchange *x)
+void retry_end(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
 	x->fetch->avoid = NULL; /* it was the tries' */
-	if (t->latency && t->n == 1 && x->status < 500)
-		latency_add(t->latency, tick_of(t)->now_us - t->began_us);
+	if (t->latency && t->attempts_n == 1 && x->status < 500)
+		latency_add(t->latency, retry_tick(t)->now_us - t->began_us);
 	retry_free(&x->retry);
 }
 
@@ -396,7 +397,7 @@ void retry_free(struct retry **slot)
 	if (!t)
 		return;
 	*slot = NULL;
-	timer_stop(&tick_of(t)->wheel, &t->timer);
+	timer_stop(&retry_tick(t)->wheel, &t->timer);
 	hedge_drop(t);
 	buf_put(t->request);
 	slab_put(&t->exchange->proxy->retries, t);

@@ -31,26 +31,26 @@ struct retry {
 	const struct config_route *route;
 	struct upstream *upstream;
 	struct buf *request;  /* the head */
-	struct fetch *second; /* the hedge; NULL: none now */
+	struct fetch *hedge; /* the hedge; NULL: none now */
 	struct latency
 		*latency; /* of the route; NULL: it is not hedged, or this one is not */
 	struct timer timer;
-	uint64_t since_ms;  /* what the deadline counts from */
-	uint64_t try_ms;    /* what the timeout of a try counts from */
-	uint64_t second_ms; /* likewise, of the hedge */
+	uint64_t deadline_base_ms; /* what the deadline counts from */
+	uint64_t attempt_began_ms;    /* what the timeout of a try counts from */
+	uint64_t hedge_began_ms; /* likewise, of the hedge */
 	uint64_t resume_ms; /* without a fetch: when the next one begins */
-	uint64_t hedge_ms;  /* when it is slow; 0: not known, or too late to ask */
+	uint64_t hedge_due_ms;  /* when it is slow; 0: not known, or too late to ask */
 	uint64_t began_us;
 	uint64_t key;    /* of the upstream's hash */
 	uint64_t length; /* of the body */
 	uint8_t method;  /* enum method */
 	uint8_t framing; /* enum framing */
-	uint8_t n;       /* tries begun */
-	uint8_t pauses;
+	uint8_t attempts_n; /* tries begun */
+	uint8_t backoffs;
 	bool queued; /* waits for a connection, which has a timeout of its own */
-	bool rang;
+	bool timer_fired;
 	bool holds;         /* see struct fetch_request */
-	bool complete;      /* the request's end was sent */
+	bool request_complete;     /* the request's end was sent */
 	struct tried tried; /* servers */
 };
 
@@ -69,20 +69,20 @@ void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 bool retry_step(struct exchange *x);
 
 /* x->fetch has failed. True: it goes on with another one, before long. */
-bool retry_failed(struct exchange *x);
+bool retry_handle_failure(struct exchange *x);
 
 /* x->fetch has brought this final answer. True: it is not to be relayed, another one is
  * asked for. */
-bool retry_refused(struct exchange *x, const struct head *h);
+bool retry_handle_response(struct exchange *x, const struct head *h);
 
 /* Its body may be sent once more, for one that this try may be followed by. */
-bool retry_may_repeat(const struct retry *t);
+bool retry_may_resend(const struct retry *t);
 
 /* All of the request's body was sent. */
-void retry_body_ended(struct retry *t);
+void retry_request_complete(struct retry *t);
 
 /* The answer's head was taken: they are over. */
-void retry_responded(struct exchange *x);
+void retry_end(struct exchange *x);
 
 void retry_free(struct retry **slot);
 

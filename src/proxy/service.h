@@ -18,11 +18,11 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 void service_close(struct service *s);
 bool service_idle(const struct service *s);
 bool service_evict(struct service *s);
-void service_serve(struct service *s);
+void service_dispatch(struct service *s);
 void service_trim(struct service *s);
 
 /* It becomes the current one: its services go by its configuration. */
-void generation_begin(struct generation *g);
+void generation_activate(struct generation *g);
 
 /* Frees generations that have ended, and services that nobody knows any more; tells once more
  * those that lacked memory to follow the newest. False: something is left for later. */

@@ -108,7 +108,7 @@ static int log_file_open(struct worker *w, struct worker_config *t)
 		return error;
 	}
 	if (!t->log_is_file)
-		access_share(&l->access);
+		access_limit_writes(&l->access);
 	list_init(&l->node);
 	t->log_fd = -1;
 	t->access = &l->access;
@@ -183,7 +183,7 @@ static struct generation_options generation_of(struct worker_config *t)
 	return (struct generation_options){
 		.config = t->config_version->config,
 		.upstream_views = t->upstream_views,
-		.over = generation_over,
+		.unused = generation_over,
 		.owner = t,
 	};
 }
@@ -361,7 +361,7 @@ static void evict(struct mail *m)
 }
 
 /* On the worker that is short of descriptors. */
-static void ask_others(void *owner, uint32_t n)
+static void evict_elsewhere(void *owner, uint32_t n)
 {
 	struct worker *w = owner;
 	struct workers *s = w->shared;
@@ -445,17 +445,17 @@ static int open_proxy(struct worker *w)
 	w->access = w->first->access;
 	w->first->access = NULL;
 	return proxy_init(&w->proxy, &(struct proxy_options){
-		.tick = &w->tick,
-		.generation = generation_of(w->first),
-		.stats = &w->stats,
-		.clients = &s->clients,
-		.descriptors = &s->descriptors,
-		.worker = w->index,
-		.access = w->access,
-		.pool = s->pool,
-		.ask_others = ask_others,
-		.owner = w,
-	});
+					     .tick = &w->tick,
+					     .generation = generation_of(w->first),
+					     .stats = &w->stats,
+					     .clients = &s->clients,
+					     .descriptors = &s->descriptors,
+					     .worker = w->index,
+					     .access = w->access,
+					     .pool = s->pool,
+					     .evict_elsewhere = evict_elsewhere,
+					     .owner = w,
+				     });
 }
 
 /* With its loop. A reload may bring a log. */

@@ -401,7 +401,7 @@ static struct generation_options draw_generation(struct town *t,
 	}
 	return (struct generation_options){ .config = config,
 					    .upstream_views = upstream_views,
-					    .over = paper_burn,
+					    .unused = paper_burn,
 					    .owner = paper };
 }
 

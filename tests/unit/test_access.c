@@ -181,7 +181,7 @@ static void test_shared(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text));
 	open_log(CONFIG_LOG_COMBINED);
-	access_share(&access_);
+	access_limit_writes(&access_);
 	for (unsigned i = 0; i < all; i++) {
 		e.referer = (struct slice){ text, i == 100 ? sizeof(text) : 30 };
 		access_log(&access_, &e);

@@ -22,7 +22,7 @@ struct paper {
 	bool over;
 };
 
-static void paper_over(void *owner)
+static void paper_unused(void *owner)
 {
 	struct paper *paper = owner;
 
@@ -73,7 +73,7 @@ static struct generation *tried(struct paper *paper, const char *text, bool lack
 	g = generation_new(&rig.proxy,
 			   &(struct generation_options){ .config = paper->config,
 							 .upstream_views = upstream_views,
-							 .over = paper_over,
+							 .unused = paper_unused,
 							 .owner = paper });
 	short_of_memory = false;
 	return g;

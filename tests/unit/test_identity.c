@@ -48,7 +48,7 @@ static void test_shown(void **state)
 
 		snprintf(fields, sizeof(fields), "Host: a\r\n%s", cases[i].fields);
 		read_head("GET / HTTP/1.1", fields, true);
-		if (identity_shown(&head) != cases[i].shown)
+		if (identity_presented(&head) != cases[i].shown)
 			fail_msg("%s", cases[i].fields);
 	}
 }
@@ -76,7 +76,7 @@ static void test_asked(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		read_head(cases[i].line, cases[i].fields, false);
-		if (identity_asked(&head) != cases[i].asked)
+		if (identity_challenged(&head) != cases[i].asked)
 			fail_msg("%s %s", cases[i].line, cases[i].fields);
 	}
 }

@@ -27,9 +27,9 @@ static void wake(void *sleeper)
 static void job_finished(struct job *j)
 {
 	assert_true(pthread_equal(pthread_self(), worker)); /* it came through the mailbox */
-	assert_false(j->back);
+	assert_false(j->returned);
 	assert_true(j->rounds > 0);
-	j->back = true;
+	j->returned = true;
 	finished++;
 }
 
@@ -59,14 +59,14 @@ static void test_all_come_back(void **state)
 	(void)state;
 	assert_non_null(p);
 	for (unsigned i = 0; i < JOBS; i++) {
-		jobs[i] = (struct job){ .reply_to = &box, .finished = job_finished };
+		jobs[i] = (struct job){ .reply_to = &box, .done = job_finished };
 		pool_submit(p, &jobs[i]);
 	}
 	collect(JOBS);
 	for (unsigned i = 0; i < JOBS; i++)
-		assert_true(jobs[i].back);
+		assert_true(jobs[i].returned);
 	assert_int_equal(finished, JOBS);
-	jobs[0] = (struct job){ .reply_to = &box, .finished = job_finished, .ms = 20 };
+	jobs[0] = (struct job){ .reply_to = &box, .done = job_finished, .ms = 20 };
 	pool_submit(p, &jobs[0]);
 	collect(JOBS + 1);
 	pool_free(p);

@@ -65,94 +65,102 @@ struct scene {
 
 static const struct scene scenes[] = {
 	{ "length", GET("/length/1000"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
-	{ "chunked", GET("/chunked/3000"), 200, 0, ENDING_COMPLETE, "chunked", 0, 0, 0, 0, 0 },
-	{ "until close", GET("/until-close/700"), 200, 0, ENDING_COMPLETE, "chunked", 0, 0, 0,
-	  0, 0 },
-	{ "1.0", "GET /chunked/300 HTTP/1.0\r\nHost: app\r\n\r\n", 200, 0, ENDING_COMPLETE,
-	  "Connection: close", 0, 0, 0, 0, 0 },
+	{ "chunked", GET("/chunked/3000"), 200, 0, ENDING_COMPLETE, "chunked", 0, 0, 0, 0,
+	  0 },
+	{ "until close", GET("/until-close/700"), 200, 0, ENDING_COMPLETE, "chunked", 0,
+	  0, 0, 0, 0 },
+	{ "1.0", "GET /chunked/300 HTTP/1.0\r\nHost: app\r\n\r\n", 200, 0,
+	  ENDING_COMPLETE, "Connection: close", 0, 0, 0, 0, 0 },
 	{ "204", GET("/status/204"), 204, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 	{ "304", GET("/status/304"), 304, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 	{ "interim", GET("/interim/3"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
-	{ "interim, many", GET("/interim/32"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
+	{ "interim, many", GET("/interim/32"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0,
+	  0 },
 	{ "interim, too many", GET("/interim/33"), 502, 0, ENDING_ORIGIN_BAD,
 	  "http_protocol_error", 0, 0, 0, 0, 0 },
 	{ "origin says more", GET("/more"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 	{ "origin's last", GET("/last"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
-	{ "echo", POST("/echo", 10) "0123456789", 200, 0, ENDING_COMPLETE, "Length: 10", 0, 0,
-	  0, 0, 0 },
+	{ "echo", POST("/echo", 10) "0123456789", 200, 0, ENDING_COMPLETE, "Length: 10",
+	  0, 0, 0, 0, 0 },
 	{ "echo in chunks",
 	  "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n"
 	  "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n",
 	  200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
-	{ "early answer", POST("/early", 10) "0123456789", 200, 0, ENDING_COMPLETE, "", 0, 0, 0,
-	  0, 0 },
-	{ "early answer, body wanting", POST("/early", 10) "0123", 200, 0, ENDING_COMPLETE, "",
-	  0, 0, 0, 0, 0 },
-	{ "early refusal", POST("/reject", 10) "0123", 413, 0, ENDING_COMPLETE, "", 0, 0, 0, 0,
+	{ "early answer", POST("/early", 10) "0123456789", 200, 0, ENDING_COMPLETE, "", 0,
+	  0, 0, 0, 0 },
+	{ "early answer, body wanting", POST("/early", 10) "0123", 200, 0,
+	  ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
+	{ "early refusal", POST("/reject", 10) "0123", 413, 0, ENDING_COMPLETE, "", 0, 0,
+	  0, 0, 0 },
+	{ "client shut", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0,
 	  0 },
-	{ "client shut", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0, 0 },
 	{ "client shut, 1.0", "GET /never HTTP/1.0\r\nHost: app\r\n\r\n", 0, 0,
 	  ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0, 0 },
-	{ "client shut, cache", GET("/cache/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0,
+	{ "client shut, cache", GET("/cache/never"), 0, 0, ENDING_CLIENT_GONE, "",
+	  THEN_SHUT, 0, 0, 0, 0 },
+	{ "client shut, parts", GET("/parts"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0,
 	  0, 0, 0 },
-	{ "client shut, parts", GET("/parts"), 0, 0, ENDING_CLIENT_GONE, "", THEN_SHUT, 0, 0, 0,
-	  0 },
 	{ "client shut, no route", "GET / HTTP/1.1\r\nHost: other\r\n\r\n", 404, 0,
 	  ENDING_NO_ROUTE, "", THEN_SHUT, 0, 0, 0, 0 },
-	{ "client half-closed", GET("/half/length/1000"), 200, 0, ENDING_COMPLETE, "", THEN_SHUT,
-	  0, 0, 0, 0 },
-	{ "client reset", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_RESET, 0, 0, 0, 0 },
+	{ "client half-closed", GET("/half/length/1000"), 200, 0, ENDING_COMPLETE, "",
+	  THEN_SHUT, 0, 0, 0, 0 },
+	{ "client reset", GET("/never"), 0, 0, ENDING_CLIENT_GONE, "", THEN_RESET, 0, 0,
+	  0, 0 },
 	{ "client deaf", GET("/length/1000000"), 0, 0, ENDING_CLIENT_SLOW, "", THEN_DEAF,
 	  "  send_timeout: 3s\n", 0, 0, 0 },
-	{ "cut off", GET("/never"), 0, 0, ENDING_SHUT_DOWN, "", THEN_CUT_OFF, 0, 0, 0, 0 },
-	{ "malformed", "GET / HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n", 400, 0, 0, "close",
-	  0, 0, 0, 0, 0 },
+	{ "cut off", GET("/never"), 0, 0, ENDING_SHUT_DOWN, "", THEN_CUT_OFF, 0, 0, 0,
+	  0 },
+	{ "malformed", "GET / HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n", 400, 0, 0,
+	  "close", 0, 0, 0, 0, 0 },
 	{ "malformed body",
-	  "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400, 0,
-	  ENDING_REQUEST_BAD, "http_request_error", 0, 0, 0, 0, 0 },
+	  "POST /echo HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+	  400, 0, ENDING_REQUEST_BAD, "http_request_error", 0, 0, 0, 0, 0 },
 	{ "body ends early", POST("/half/echo", 10) "0123", 400, 0, ENDING_REQUEST_BAD,
 	  "http_request_error", THEN_SHUT, 0, 0, 0, 0 },
-	{ "client shut amid its body", POST("/echo", 10) "0123", 0, 0, ENDING_CLIENT_GONE, "",
-	  THEN_SHUT, 0, 0, 0, 0 },
-	{ "slow body", POST("/echo", 10) "0123", 408, 0, ENDING_REQUEST_LATE,
+	{ "client shut amid its body", POST("/echo", 10) "0123", 0, 0, ENDING_CLIENT_GONE,
+	  "", THEN_SHUT, 0, 0, 0, 0 },
+	{ "slow body", POST("/echo", 10) "0123", 408, 0, ENDING_REQUEST_TIMEOUT,
 	  "http_request_error", 0, "  receive_timeout: 4s\n", 0, 4000, 4200 },
-	{ "slow head", "GET / HT", 408, 0, ENDING_REQUEST_LATE, "close", 0,
+	{ "slow head", "GET / HT", 408, 0, ENDING_REQUEST_TIMEOUT, "close", 0,
 	  "  header_timeout: 3s\n", 0, 3000, 3200 },
-	{ "large body", POST("/echo", 1048577), 413, 0, ENDING_REQUEST_LARGE,
+	{ "large body", POST("/echo", 1048577), 413, 0, ENDING_BODY_TOO_LARGE,
 	  "http_request_error", 0, 0, 0, 0, 0 },
-	{ "bad key", GET("/cache/a%20b"), 400, 0, ENDING_KEY_BAD, "http_request_error", 0, 0, 0,
-	  0, 0 },
+	{ "bad key", GET("/cache/a%20b"), 400, 0, ENDING_KEY_INVALID,
+	  "http_request_error", 0, 0, 0, 0, 0 },
 	{ "no route", "GET / HTTP/1.1\r\nHost: other\r\n\r\n", 404, 0, ENDING_NO_ROUTE,
 	  "destination_not_found", 0, 0, 0, 0, 0 },
-	{ "method", POST("/cache/foo", 0), 405, 0, ENDING_METHOD_REFUSED, "Allow: GET, HEAD", 0,
-	  0, 0, 0, 0 },
+	{ "method", POST("/cache/foo", 0), 405, 0, ENDING_METHOD_NOT_ALLOWED,
+	  "Allow: GET, HEAD", 0, 0, 0, 0, 0 },
 	{ "connect", "CONNECT app:80 HTTP/1.1\r\nHost: app:80\r\n\r\n", 405, 0,
-	  ENDING_METHOD_REFUSED, "http_request_denied", 0, 0, 0, 0, 0 },
-	{ "redirected", GET("/page"), 302, 0, ENDING_REDIRECTED, "Location: /login/", 0, 0, 0, 0,
-	  0 },
-	{ "refused", GET("/nobody"), 502, 0, ENDING_ORIGIN_REFUSED, "connection_refused", 0, 0,
-	  0, 0, 0 },
-	{ "closed", GET("/closed"), 502, 0, ENDING_ORIGIN_CLOSED, "connection_terminated", 0, 0,
-	  0, 0, 0 },
+	  ENDING_METHOD_NOT_ALLOWED, "http_request_denied", 0, 0, 0, 0, 0 },
+	{ "redirected", GET("/page"), 302, 0, ENDING_REDIRECTED, "Location: /login/", 0,
+	  0, 0, 0, 0 },
+	{ "refused", GET("/nobody"), 502, 0, ENDING_ORIGIN_REFUSED, "connection_refused",
+	  0, 0, 0, 0, 0 },
+	{ "closed", GET("/closed"), 502, 0, ENDING_ORIGIN_CLOSED, "connection_terminated",
+	  0, 0, 0, 0, 0 },
 	{ "reset head", GET("/reset-head"), 502, 0, ENDING_ORIGIN_CLOSED,
 	  "connection_terminated", 0, 0, 0, 0, 0 },
 	{ "half a head", GET("/half-head"), 502, 0, ENDING_ORIGIN_CLOSED,
 	  "connection_terminated", 0, 0, 0, 0, 0 },
-	{ "bad head", GET("/bad"), 502, 0, ENDING_ORIGIN_BAD, "http_protocol_error", 0, 0, 0, 0,
-	  0 },
-	{ "two framings", GET("/both"), 502, 0, ENDING_ORIGIN_BAD, "http_protocol_error", 0, 0,
+	{ "bad head", GET("/bad"), 502, 0, ENDING_ORIGIN_BAD, "http_protocol_error", 0, 0,
 	  0, 0, 0 },
-	{ "uninvited", GET("/uninvited"), 502, 0, ENDING_ORIGIN_BAD, "http_protocol_error", 0,
-	  0, 0, 0, 0 },
-	{ "late", GET("/never"), 504, 0, ENDING_ORIGIN_LATE, "connection_read_timeout", 0, 0,
-	  "    response_timeout: 2s\n", 2000, 2200 },
-	{ "stalled body", GET("/stall"), 200, 1, ENDING_ORIGIN_SHORT, "", 0, 0,
+	{ "two framings", GET("/both"), 502, 0, ENDING_ORIGIN_BAD, "http_protocol_error",
+	  0, 0, 0, 0, 0 },
+	{ "uninvited", GET("/uninvited"), 502, 0, ENDING_ORIGIN_BAD,
+	  "http_protocol_error", 0, 0, 0, 0, 0 },
+	{ "late", GET("/never"), 504, 0, ENDING_ORIGIN_TIMEOUT, "connection_read_timeout",
+	  0, 0, "    response_timeout: 2s\n", 2000, 2200 },
+	{ "stalled body", GET("/stall"), 200, 1, ENDING_ORIGIN_TRUNCATED, "", 0, 0,
 	  "    response_timeout: 2s\n", 0, 0 },
-	{ "short body", GET("/short"), 200, 1, ENDING_ORIGIN_SHORT, "", 0, 0, 0, 0, 0 },
-	{ "reset body", GET("/reset-body"), 200, 1, ENDING_ORIGIN_SHORT, "", 0, 0, 0, 0, 0 },
-	{ "broken chunk", GET("/broken-chunk"), 200, 1, ENDING_ORIGIN_SHORT, "", 0, 0, 0, 0, 0 },
-	{ "hit", GET("/cache/foo"), 200, 0, ENDING_COMPLETE, "text/plain", 0, 0, 0,
+	{ "short body", GET("/short"), 200, 1, ENDING_ORIGIN_TRUNCATED, "", 0, 0, 0, 0,
+	  0 },
+	{ "reset body", GET("/reset-body"), 200, 1, ENDING_ORIGIN_TRUNCATED, "", 0, 0, 0,
 	  0, 0 },
+	{ "broken chunk", GET("/broken-chunk"), 200, 1, ENDING_ORIGIN_TRUNCATED, "", 0, 0,
+	  0, 0, 0 },
+	{ "hit", GET("/cache/foo"), 200, 0, ENDING_COMPLETE, "text/plain", 0, 0, 0, 0,
+	  0 },
 	{ "miss", GET("/cache/miss"), 404, 0, ENDING_CACHE_MISS, "", 0, 0, 0, 0, 0 },
 	{ "miss, next", GET("/next/miss"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 	{ "miss, next, nowhere", "GET /next/miss HTTP/1.1\r\nHost: other\r\n\r\n", 404, 0,
@@ -160,10 +168,10 @@ static const struct scene scenes[] = {
 	{ "hit, next", GET("/next/foo"), 200, 0, ENDING_COMPLETE, "", 0, 0, 0, 0, 0 },
 	{ "cache failed", GET("/cache/error"), 503, 0, ENDING_CACHE_FAILED,
 	  "destination_unavailable", 0, 0, 0, 0, 0 },
-	{ "cache late", GET("/cache/never"), 504, 0, ENDING_CACHE_LATE,
+	{ "cache late", GET("/cache/never"), 504, 0, ENDING_CACHE_TIMEOUT,
 	  "connection_read_timeout", 0, 0, 0, 2000, 2200 },
-	{ "page", "GET /page?key=foo HTTP/1.1\r\nHost: app\r\nCookie: session=s1\r\n\r\n", 200,
-	  0, ENDING_COMPLETE, "application/json", 0, 0, 0, 0, 0 },
+	{ "page", "GET /page?key=foo HTTP/1.1\r\nHost: app\r\nCookie: session=s1\r\n\r\n",
+	  200, 0, ENDING_COMPLETE, "application/json", 0, 0, 0, 0, 0 },
 	{ "parts", GET("/parts"), 200, 0, ENDING_COMPLETE, "application/json", 0, 0,
 	  "    response_timeout: 2s\n", 2000, 2200 },
 };
@@ -430,7 +438,7 @@ static void paths_strict(struct proxyrig *r)
 	struct actor *a = ask(r, GET("//length/3"));
 
 	assert_status(r, a, 400, "error=http_request_denied");
-	assert_ended(r, ENDING_PATH_REFUSED);
+	assert_ended(r, ENDING_PATH_AMBIGUOUS);
 	assert_int_equal(r->asked, 0);
 	forget(a);
 	actor_says(a, GET("/length/4"));
@@ -440,7 +448,7 @@ static void paths_strict(struct proxyrig *r)
 static void paths_as_is(struct proxyrig *r)
 {
 	assert_status(r, ask(r, GET("//length/3")), 200, "");
-	assert_int_equal(proxyrig_logged(r, ending_text(ENDING_PATH_REFUSED)), 0);
+	assert_int_equal(proxyrig_logged(r, ending_text(ENDING_PATH_AMBIGUOUS)), 0);
 }
 
 static void test_paths(void **state)
@@ -464,7 +472,7 @@ static void queue_is_full(struct proxyrig *r)
 	if (simrig_draw(&r->sim, 2)) {
 		assert_status(r, waits, 503, "\r\nRetry-After: 1\r\nProxy-Status: fairlead; "
 					     "error=connection_limit_reached\r\n");
-		assert_ended(r, ENDING_QUEUE_LATE);
+		assert_ended(r, ENDING_QUEUE_TIMEOUT);
 		return;
 	}
 	actor_reset(holds); /* its place goes to who waits longest */
@@ -478,7 +486,7 @@ static void test_queue(void **state)
 		  (struct proxyrig_options){ .upstream = "    connections: 1\n"
 							 "    queue: 1\n"
 							 "    queue_timeout: 1s\n" });
-	assert_true(reached[ENDING_QUEUE_LATE]);
+	assert_true(reached[ENDING_QUEUE_TIMEOUT]);
 }
 
 /* ---- clients that give way ---------------------------------------------------- */
@@ -740,7 +748,7 @@ static void not_reached(struct proxyrig *r)
 		simrig_run(&r->sim, 2000);
 	} else {
 		assert_status(r, a, 504, "connection_timeout");
-		assert_ended(r, ENDING_ORIGIN_UNREACHED);
+		assert_ended(r, ENDING_CONNECT_TIMEOUT);
 	}
 	io_close(r->sim.tick.loop, fd);
 }
@@ -760,7 +768,7 @@ static void origin_is_deaf(struct proxyrig *r)
 	actor_say(a, (struct slice){ body, 900000 });
 	free(body);
 	assert_status(r, a, 504, "connection_write_timeout");
-	assert_ended(r, ENDING_ORIGIN_DEAF);
+	assert_ended(r, ENDING_ORIGIN_SEND_TIMEOUT);
 }
 
 static void test_origin_deaf(void **state)

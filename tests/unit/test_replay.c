@@ -301,7 +301,7 @@ static void keep(struct replay *r, struct buf_pool *pool, const char *text, uint
 static void test_limits(void **state)
 {
 	struct buf_pool pool;
-	struct replay r = { .lost = false };
+	struct replay r = { .disabled = false };
 	struct piece p;
 
 	(void)state;
@@ -316,12 +316,12 @@ static void test_limits(void **state)
 	piece_put(&p);
 	assert_false(replay_next(&r, &p));
 	keep(&r, &pool, "g", 0, 6);
-	assert_true(r.lost);
+	assert_true(r.disabled);
 	assert_null(r.body);
-	replay_drop(&r);
-	r = (struct replay){ .lost = false };
+	replay_free(&r);
+	r = (struct replay){ .disabled = false };
 	keep(&r, &pool, "abc", 7, 6); /* there is more to come than is kept */
-	assert_true(r.lost);
+	assert_true(r.disabled);
 	assert_null(r.body);
 	buf_pool_done(&pool);
 }
