@@ -52,7 +52,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(accepted, counter, "Client connections accepted")                          \
 	X(accept_pauses, counter, "Times accepting paused at the connection limit")  \
 	X(requests, counter, "Requests whose head was read")                         \
-	X(exchanges, gauge, "Requests being answered")                               \
+	X(requests_in_flight, gauge, "Requests being answered")                               \
 	X(requests_abandoned, counter, "Requests whose client left before a response") \
 	X(tunnels, gauge, "Upgraded connections")                                    \
 	X(responses_1xx, counter, "Answers by status class")                         \
@@ -63,7 +63,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(received_bytes, counter, "Bytes received from clients")                    \
 	X(sent_bytes, counter, "Bytes sent to clients")                              \
 	X(log_lines, counter, "Access log lines written")                            \
-	X(log_dropped, counter, "Access log lines lost: log too slow, or disk full") \
+	X(log_lines_dropped, counter, "Access log lines lost: log too slow, or disk full") \
 	X(ticks, counter, "Rounds of the worker's loop")
 
 struct worker_stats {

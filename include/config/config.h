@@ -126,7 +126,7 @@ struct config_upstream {
 	enum config_balance balance;
 	struct template hash; /* of CONFIG_HASH: by what */
 	uint8_t lenient;      /* what its responses are forgiven: http/lenient.h */
-	uint32_t hash_load;   /* percent of its share of what is under way that a server takes at
+	uint32_t hash_balance_factor;   /* percent of its share of what is under way that a server takes at
 				 most; 0: any */
 	uint32_t slow_start_ms; /* until a server that came has its full weight */
 	uint32_t connect_timeout_ms;
@@ -141,7 +141,7 @@ struct config_upstream {
 	uint32_t eject_failures; /* so many in a row eject a server; 0: never */
 	uint32_t eject_rate;  /* so many percent do; 0: never */
 	uint32_t eject_time_ms; /* the first time */
-	uint32_t eject_share; /* percent of the servers that may be ejected */
+	uint32_t eject_max_percent; /* percent of the servers that may be ejected */
 	uint32_t queue;       /* requests that may wait for a connection, per process */
 	uint32_t queue_timeout_ms;
 	/* memcached (keepalive, queue and queue_timeout as well, for links and calls) */
@@ -291,7 +291,7 @@ struct config_limits {
 	uint32_t send_timeout_ms;    /* without the peer taking a byte */
 	uint32_t receive_timeout_ms; /* without a byte of a request body */
 	uint32_t drain_timeout_ms;
-	uint32_t retire_timeout_ms;
+	uint32_t upgrade_timeout_ms;
 };
 
 struct config {

@@ -115,13 +115,13 @@ struct io_write {
 	X(submissions, "Operations handed to the kernel")                      \
 	X(completions, "Completions or readiness events taken")                \
 	X(recv_arms, "Receives armed")                                         \
-	X(starved, "Receives that found the buffer pool empty")                \
+	X(buffer_shortages, "Receives that found the buffer pool empty")                \
 	X(overflows, "Times the completion queue overflowed")                  \
 	X(short_sends, "Sends that the socket took only a part of at first")   \
 	X(silent_sends, "Sends that completed without a completion")           \
 	X(accept_errors, "Accepts that failed for lack of descriptors or memory") \
 	X(cancels, "Operations asked to be cancelled")                         \
-	X(sink_errors, "Fire-and-forget operations that failed")
+	X(silent_errors, "Fire-and-forget operations that failed")
 
 /* One writer (the loop's thread); others read with relaxed loads. */
 struct io_stats {

@@ -243,10 +243,10 @@ static double score(const struct server *s, uint64_t key)
 	return (double)s->weight / minus_log2(server_mix(key ^ s->hash));
 }
 
-/* Has as much as `hash_load` allows it of all that is under way. */
+/* Has as much as `hash_balance_factor` allows it of all that is under way. */
 static bool is_loaded(const struct server *s, uint64_t busy, uint64_t weights)
 {
-	uint64_t percent = s->upstream->config.hash_load;
+	uint64_t percent = s->upstream->config.hash_balance_factor;
 
 	return percent > 0 &&
 	       s->busy_n * weights * 100 >= percent * (busy + 1) * s->weight;

@@ -86,7 +86,7 @@ static bool may_eject(const struct upstream *u)
 		there += !s->probed_down;
 		ejected += !s->probed_down && s->ejected;
 	}
-	return ejected * 100 <= u->config.eject_share * there && ejected < there;
+	return ejected * 100 <= u->config.eject_max_percent * there && ejected < there;
 }
 
 static enum reason reason_to_eject(const struct server *s)

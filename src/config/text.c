@@ -62,7 +62,7 @@ static const char *host_fault(const char *name, struct slice text, struct arena 
 			return arena_format(
 				memory,
 				"'%s' has letters that are not ASCII, and "
-				"requests have A-labels in their source_pos; write "
+				"requests have A-labels in their place; write "
 				"'xn--…', as `idn2 '%.*s'` tells it",
 				name, (int)strcspn(text.ptr, ":"), text.ptr);
 		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))

@@ -183,7 +183,7 @@ static void balance_check(struct reader *r, const struct node *n, const struct f
 			  const struct config_upstream *u)
 {
 	const struct node *hash = found->nodes[KEY_upstream_hash];
-	const struct node *load = found->nodes[KEY_upstream_hash_load];
+	const struct node *load = found->nodes[KEY_upstream_hash_balance_factor];
 
 	if (u->balance == CONFIG_HASH) {
 		if (!hash)
@@ -197,9 +197,9 @@ static void balance_check(struct reader *r, const struct node *n, const struct f
 		report_error(&r->report, hash->key->at,
 			     "'hash' means something with 'balance: hash' only; write that, or "
 			     "remove it");
-	if (u->hash_load > 0)
+	if (u->hash_balance_factor > 0)
 		report_error(&r->report, load->key->at,
-			     "'hash_load' means something with 'balance: hash' only; write that, "
+			     "'hash_balance_factor' means something with 'balance: hash' only; write that, "
 			     "or remove it");
 }
 

@@ -40,7 +40,7 @@ static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int 
 
 static void starve(struct epoll *e, struct io_op *op)
 {
-	stat_add(&e->loop.stats.starved, 1);
+	stat_add(&e->loop.stats.buffer_shortages, 1);
 	op->flags |= EPOLL_NO_BUFFER;
 	list_append(&e->starved[op_recv(op)->may_use_reserve], &op->node);
 }

@@ -220,7 +220,7 @@ static void close_sock(struct epoll *e, int fd)
 	s->readable = s->writable = s->ending = false;
 	epoll_count_syscall(e);
 	if (close(fd) < 0)
-		stat_add(&e->loop.stats.sink_errors, 1);
+		stat_add(&e->loop.stats.silent_errors, 1);
 }
 
 void epoll_close(struct io_loop *loop, int fd, bool reset)

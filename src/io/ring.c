@@ -69,7 +69,7 @@ static void starve(struct ring *r, struct io_recv *op)
 	struct buf_pool *pool = &r->loop.bufs;
 
 	if (buf_available(pool, false) == 0)
-		stat_add(&r->loop.stats.starved, 1);
+		stat_add(&r->loop.stats.buffer_shortages, 1);
 	else if (pool->published == 0 && r->published_target < RING_PUBLISHED_MAX)
 		r->published_target *= 2;
 	op->op.state |= RING_NO_BUFFER;
@@ -168,7 +168,7 @@ static void end_closed_waiting(struct ring *r)
 		return;
 	r->closed = false;
 	for (unsigned may_use_reserve = 0; may_use_reserve < 2; may_use_reserve++)
-		LIST_EACH (&r->starved[may_use_reserve], node) {
+		LIST_EACH(&r->starved[may_use_reserve], node) {
 			struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 			if (!ring_is_over(r, op))
@@ -446,7 +446,7 @@ static void sink_completed(struct ring *r, enum ring_sink sink, int res)
 		break;
 	}
 	if (res < 0)
-		stat_add(&r->loop.stats.sink_errors, 1);
+		stat_add(&r->loop.stats.silent_errors, 1);
 }
 
 static void op_completed(struct ring *r, struct io_op *op, int res, unsigned flags)

@@ -280,7 +280,7 @@ static bool recv_step(struct sim *s, struct slot *slot)
 	if (world_readable(&s->world, slot->link, slot->side)) {
 		b = receive_buf(s, slot);
 		if (!b) {
-			stat_add(&s->loop.stats.starved, 1);
+			stat_add(&s->loop.stats.buffer_shortages, 1);
 			queue_push(&s->starved, t);
 			return false;
 		}

@@ -55,7 +55,7 @@ static void write_next(struct access *a)
 static void lose(struct access *a, uint32_t lines, int error)
 {
 	stat_set(&a->stats->log_error, (uint64_t)error);
-	stat_add(&a->stats->log_dropped, lines);
+	stat_add(&a->stats->log_lines_dropped, lines);
 }
 
 static void written(struct io_op *op, int res, unsigned flags)

@@ -105,7 +105,7 @@ static void exchange_free(struct exchange *x, enum ending ending)
 		stat_add(&p->stats->requests_abandoned, 1);
 	if (x->state == EXCHANGE_TUNNEL)
 		stat_sub(&p->stats->tunnels, 1);
-	stat_sub(&p->stats->exchanges, 1);
+	stat_sub(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, -1);
 	join_free(&x->join);
 	action_abandon_job(&x->job);
@@ -397,7 +397,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 		return NULL;
 	}
 	x->generation = generation_ref(p->generation);
-	stat_add(&p->stats->exchanges, 1);
+	stat_add(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, 1);
 	return x;
 }

@@ -372,7 +372,7 @@ void upgrade(struct supervisor *s)
 		return;
 	if (!process_of(s, PROCESS_NONE)) {
 		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
-				"serve; wait, or shorten limits.retire_timeout\n",
+				"serve; wait, or shorten limits.upgrade_timeout\n",
 			PROCESSES_MAX - 1);
 		command_reply(&s->command, false,
 			      "too many worker processes of before still serve");

@@ -91,7 +91,7 @@ static void drain_all(struct control *c)
 	if (c->admin)
 		c->admin->draining = true;
 	timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS +
-		  (c->retiring ? l->retire_timeout_ms : l->drain_timeout_ms));
+		  (c->retiring ? l->upgrade_timeout_ms : l->drain_timeout_ms));
 	if (all_started(c))
 		drain_workers(c);
 }

@@ -11,7 +11,7 @@ void losses_tell(struct losses *l, uint64_t now_ms)
 	for (unsigned i = 0; i < l->worker_n; i++) {
 		const struct worker_stats *s = &l->workers[i].stats;
 
-		lost += stat_read(&s->log_dropped);
+		lost += stat_read(&s->log_lines_dropped);
 		if (error == 0)
 			error = stat_read(&s->log_error);
 	}

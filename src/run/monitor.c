@@ -143,7 +143,7 @@ static void log_more(const struct monitor *l, const struct resolver_news *news)
 {
 	fprintf(stderr,
 		"fairlead: upstream %s: %s has more than %u addresses; the first of "
-		"them, in the command of their bytes, are used\n",
+		"them, in the order of their bytes, are used\n",
 		l->options.config->upstreams[news->upstream].name,
 		server_at(l, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
 }
@@ -276,7 +276,7 @@ bool monitor_stopped(const struct monitor *l)
 
 void monitor_recall(struct monitor *l)
 {
-	LIST_EACH (&l->words, node)
+	LIST_EACH(&l->words, node)
 		word_free(LIST_ITEM(node, struct word, node));
 }
 
@@ -401,7 +401,7 @@ static const struct samples samples[] = {
 	  health_failures },
 	{ OF_HEALTH, "health_seconds", "gauge", "How long the last health probe took",
 	  health_seconds },
-	{ OF_PROCESS, "health_left_out", "counter",
+	{ OF_PROCESS, "health_probes_skipped", "counter",
 	  "Health probes left out for lack of descriptors, ports or memory", left_out },
 	{ OF_NAMES, "resolver_addresses", "gauge",
 	  "Addresses that a server's name stands for", name_addresses },

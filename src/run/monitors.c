@@ -13,7 +13,7 @@ int monitors_open(struct monitors *l)
 
 static void stop_all_but(struct monitors *l, const struct config_version *current)
 {
-	LIST_EACH (&l->config_versions->all, node) {
+	LIST_EACH(&l->config_versions->all, node) {
 		struct config_version *e = LIST_ITEM(node, struct config_version, node);
 
 		if (e->monitor && e != current)
@@ -23,7 +23,7 @@ static void stop_all_but(struct monitors *l, const struct config_version *curren
 
 static const struct monitor *in_force(const struct monitors *l)
 {
-	LIST_EACH (&l->config_versions->all, node) {
+	LIST_EACH(&l->config_versions->all, node) {
 		struct config_version *e = LIST_ITEM(node, struct config_version, node);
 
 		if (e->monitor && !monitor_stopped(e->monitor))
@@ -63,7 +63,7 @@ void monitors_sweep(struct monitors *l)
 {
 	bool ended = false;
 
-	LIST_EACH (&l->config_versions->all, node) {
+	LIST_EACH(&l->config_versions->all, node) {
 		struct config_version *e = LIST_ITEM(node, struct config_version, node);
 
 		if (e->passed_n == e->worker_n && e->readers_n == 0 &&
@@ -87,7 +87,7 @@ void monitors_done(struct monitors *l)
 	if (l->dns)
 		dns_thread_free(l->dns);
 	mailbox_drain(&l->tick->mailbox);
-	LIST_EACH (&l->config_versions->all, node) {
+	LIST_EACH(&l->config_versions->all, node) {
 		struct config_version *e = LIST_ITEM(node, struct config_version, node);
 
 		if (!e->monitor)

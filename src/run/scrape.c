@@ -374,7 +374,7 @@ static const struct family families[] = {
 		{ "", "buffers", "gauge", "Receive buffers that exist", step_pool, 0 },
 	{ "", "buffers_free", "gauge", "Receive buffers in the pool", step_pool, 1 },
 	{ "", "block_bytes", "gauge", "Bytes of blocks that hold heads", step_pool, 2 },
-	{ "", "diagnostics_lost", "counter",
+	{ "", "stderr_lines_dropped", "counter",
 	  "Lines for standard error that it did not take", step_diagnostics, 0 },
 };
 

@@ -40,7 +40,7 @@ static void write_view(const struct registry *r, const struct registry_entry *ro
 
 void server_events_write(struct registry *r, FILE *out)
 {
-	REGISTRY_EACH (r, row) {
+	REGISTRY_EACH(r, row) {
 		if (!atomic_load(&row->named))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {

@@ -24,7 +24,7 @@ static const struct listener_events listener_events = { accepted, make_room };
 
 static void worker_listeners_sweep(struct worker *w)
 {
-	LIST_EACH (&w->listeners, node) {
+	LIST_EACH(&w->listeners, node) {
 		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
 		if (!listener_stopped(&d->listener))
@@ -52,7 +52,7 @@ static void worker_listeners_open(struct worker *w, struct worker_config *t)
 /* What is written of their addresses now. */
 static void worker_listeners_update(struct worker *w, const struct config_version *e)
 {
-	LIST_EACH (&w->listeners, node) {
+	LIST_EACH(&w->listeners, node) {
 		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
 		d->paths_strict = config_version_paths_strict(e, d->number);
@@ -62,7 +62,7 @@ static void worker_listeners_update(struct worker *w, const struct config_versio
 /* Whose address the newest configuration does not have. */
 static void worker_listeners_close(struct worker *w, const struct config_version *e)
 {
-	LIST_EACH (&w->listeners, node) {
+	LIST_EACH(&w->listeners, node) {
 		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
 
 		if (!config_version_keeps_address(e, d->number))
@@ -298,7 +298,7 @@ static void drain_expired(struct timer *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, drain);
 
-	LIST_EACH (&w->listeners, node)
+	LIST_EACH(&w->listeners, node)
 		listener_abandon(
 			&LIST_ITEM(node, struct worker_listener, node)->listener);
 	proxy_close(&w->proxy);
@@ -311,14 +311,14 @@ static void drain(struct mail *m)
 	const struct config_limits *l = &w->proxy.generation->config->limits;
 
 	w->draining = true;
-	LIST_EACH (&w->listeners, node)
+	LIST_EACH(&w->listeners, node)
 		listener_stop(&LIST_ITEM(node, struct worker_listener, node)->listener);
 	if (w->retiring)
 		proxy_drain_gracefully(&w->proxy);
 	else
 		proxy_drain(&w->proxy);
 	timer_set(&w->tick.wheel, &w->drain,
-		  w->tick.now_ms + 1 + (w->retiring ? l->retire_timeout_ms : l->drain_timeout_ms));
+		  w->tick.now_ms + 1 + (w->retiring ? l->upgrade_timeout_ms : l->drain_timeout_ms));
 }
 
 void worker_drain(struct worker *w, bool retire)

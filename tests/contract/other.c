@@ -296,7 +296,7 @@ static void stats(struct rig *r)
 	CHECK(r, now->completions - before.completions >= 2 * n);
 	CHECK(r, now->recv_arms - before.recv_arms >= 2);
 	CHECK(r, now->recv_arms - before.recv_arms < (rig_receives_many_times(r) ? n : 2 * n + 3));
-	CHECK(r, now->starved == 0 && now->overflows == 0 && now->accept_errors == 0);
+	CHECK(r, now->buffer_shortages == 0 && now->overflows == 0 && now->accept_errors == 0);
 	CHECK(r, now->short_sends == 0 && now->cancels == before.cancels);
 	probe_cancel(rd[0]->p);
 	probe_cancel(rd[1]->p);

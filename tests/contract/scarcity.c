@@ -92,7 +92,7 @@ static void empty_pool(struct rig *r)
 		CHECK(r, held(&s) <= STARVED_BUFFERS);
 		if (!slept) {
 			rig_settle(r);
-			CHECK(r, io_stats(r->loop)->starved > 0);
+			CHECK(r, io_stats(r->loop)->buffer_shortages > 0);
 			sleeps(r);
 			slept = true;
 		}

@@ -369,7 +369,7 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
 	assert_int_equal(r->line.used, 0);
-	REGISTRY_EACH (r->registry, row) {
+	REGISTRY_EACH(r->registry, row) {
 		assert_int_equal(registry_view(r->registry, row, 0)->in_flight, 0);
 		assert_int_equal(row->users, 0);
 	}

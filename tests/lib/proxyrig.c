@@ -352,7 +352,7 @@ static const char config_text[] =
 	"    protocol: memcached\n"
 	"    servers: [127.0.0.1:11212]\n"
 	"    timeout: 2s\n"
-	"    links: 2\n"
+	"    connections_per_server: 2\n"
 	"  trio:\n"
 	"    servers:\n" /* its first, as long as that was not asked */
 	"      - { address: 127.0.0.1:6000, weight: 1000 }\n"
@@ -468,7 +468,7 @@ uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
 	const struct registry *registry = r->registries[upstream];
 	uint64_t n = 0;
 
-	REGISTRY_EACH (registry, row)
+	REGISTRY_EACH(registry, row)
 		n += registry_view(registry, row, 0)->failures;
 	return n;
 }
@@ -498,7 +498,7 @@ void proxyrig_close(struct proxyrig *r)
 	}
 	assert_int_equal(r->stats.connections, 0);
 	assert_int_equal(r->stats.connections_idle, 0);
-	assert_int_equal(r->stats.exchanges, 0);
+	assert_int_equal(r->stats.requests_in_flight, 0);
 	assert_int_equal(r->stats.tunnels, 0);
 	proxy_done(&r->proxy);
 	access_done(&r->access);

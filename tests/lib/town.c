@@ -62,7 +62,7 @@ void town_wrong(struct town *t, const char *format, ...)
 	vfprintf(stderr, format, args);
 	va_end(args);
 	fprintf(stderr, " (%llu receives found no buffer)\n",
-		(unsigned long long)io_stats(t->sim.tick.loop)->starved);
+		(unsigned long long)io_stats(t->sim.tick.loop)->buffer_shortages);
 	abort();
 }
 
@@ -191,7 +191,7 @@ static void add_servers(struct town *t, struct text *x, unsigned port, unsigned 
 
 static const char *const balances[] = { "round_robin", "least_connections", "random",
 					"hash\n    hash: \"${path}\"",
-					"hash\n    hash: \"${header.X-No}\"\n    hash_load: 120" };
+					"hash\n    hash: \"${header.X-No}\"\n    hash_balance_factor: 120" };
 static const char *const reuses[] = { "never", "safe", "always" };
 static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
 
@@ -209,7 +209,7 @@ static void add_upstream(struct town *t, struct text *x, unsigned u)
 	if (t->requests_max[u] > 0)
 		text_add(x, "    requests: %u\n", t->requests_max[u]);
 	text_add(x, "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
-		    "    eject_share: %u\n",
+		    "    eject_max_percent: %u\n",
 		 eject_ons[town_draw(t, COUNT(eject_ons))], 1 + (unsigned)town_draw(t, 3),
 		 1 + (unsigned)town_draw(t, 500), town_chance(t, 2) ? 50 : 100);
 	if (town_chance(t, 3))
@@ -245,7 +245,7 @@ static void add_cache(struct town *t, struct text *x)
 {
 	text_add(x, "  cache:\n    protocol: memcached\n");
 	add_servers(t, x, CACHE_PORT, t->cache_n, false);
-	text_add(x, "    timeout: %s\n    links: %u\n    pipeline: %u\n",
+	text_add(x, "    timeout: %s\n    connections_per_server: %u\n    pipeline: %u\n",
 		 t->weather.ill_caches ? "300ms" : "60s", t->links, t->pipeline);
 }
 
@@ -668,7 +668,7 @@ static void check_places(struct town *t, unsigned u)
 {
 	const struct registry *r = t->registries[u];
 
-	REGISTRY_EACH (r, row)
+	REGISTRY_EACH(r, row)
 		if (t->requests_max[u] > 0 &&
 		    registry_view(r, row, 0)->in_flight > t->requests_max[u])
 			town_wrong(t, "a server of upstream %u has more requests than its limit", u);
@@ -806,7 +806,7 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections, 0);
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
-		REGISTRY_EACH (t->registries[i], row) {
+		REGISTRY_EACH(t->registries[i], row) {
 			assert_int_equal(row->used, 0);
 			assert_int_equal(
 				registry_view(t->registries[i], row, 0)->in_flight, 0);
@@ -814,7 +814,7 @@ static void check_stats(struct town *t)
 	}
 	assert_int_equal(t->stats.connections, 0);
 	assert_int_equal(t->stats.connections_idle, 0);
-	assert_int_equal(t->stats.exchanges, 0);
+	assert_int_equal(t->stats.requests_in_flight, 0);
 }
 
 static void mark_log(struct town *t)

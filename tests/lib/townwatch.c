@@ -188,7 +188,7 @@ void town_watch_stop(struct town_watch *w)
 {
 	prober_stop(w->prober);
 	resolver_stop(w->resolver);
-	LIST_EACH (&w->loaders, node) {
+	LIST_EACH(&w->loaders, node) {
 		struct loader *e = LIST_ITEM(node, struct loader, node);
 
 		timer_stop(&w->town->sim.tick.wheel, &e->timer);

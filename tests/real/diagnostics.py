@@ -53,7 +53,7 @@ def worker_of(proxy):
 
 def lost(proxy):
     text = rig.get(proxy.admin, "/metrics").body.decode()
-    return int(re.search(r"^fairlead_diagnostics_lost_total (\d+)$", text, re.M)[1])
+    return int(re.search(r"^fairlead_stderr_lines_dropped_total (\d+)$", text, re.M)[1])
 
 
 def works(proxy, name):

@@ -16,7 +16,7 @@ CONFIG = """
 access_log: {{ path: {log}, format: json }}
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], response_timeout: 20s, keepalive: 0 }}
-  cache: {{ protocol: memcached, servers: [127.0.0.1:{cache}], links: 1, timeout: 10s }}
+  cache: {{ protocol: memcached, servers: [127.0.0.1:{cache}], connections_per_server: 1, timeout: 10s }}
 routes:
   - {{ prefix: /cache/, memcached: {{ upstream: cache, key: "${{path.rest}}" }} }}
   - {{ prefix: /tried/, proxy: {{ upstream: app }}, retry: {{ tries: 3, on: [reset, 503] }},

@@ -13,9 +13,9 @@ MIB = 1 << 20
 CONFIG = """
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], connect_timeout: 1s }}
-  one: {{ protocol: memcached, servers: [127.0.0.1:{first}], timeout: 20s, value: 2MiB }}
+  one: {{ protocol: memcached, servers: [127.0.0.1:{first}], timeout: 20s, value_max: 2MiB }}
   silent: {{ servers: [127.0.0.1:{silent}], connect_timeout: 1s, response_timeout: 1s }}
-  liar: {{ protocol: memcached, servers: [127.0.0.1:{liar}], timeout: 1s, value: 64KiB }}
+  liar: {{ protocol: memcached, servers: [127.0.0.1:{liar}], timeout: 1s, value_max: 64KiB }}
   several:
     protocol: memcached
     servers: [127.0.0.1:{first}, 127.0.0.1:{second}, {{ address: 127.0.0.1:{third}, weight: 2 }}]

@@ -30,7 +30,7 @@ routes:
 {decoys}
   - {{ prefix: /delay/, proxy: {{ upstream: slow }} }}
   - {{ prefix: /, proxy: {{ upstream: app }} }}
-limits: {{ retire_timeout: 60s }}
+limits: {{ upgrade_timeout: 60s }}
 """
 
 

@@ -196,7 +196,7 @@ def keys_that_wait(origin):
         text = f.read()
     with open(proxy.path, "w") as f:
         f.write(text.replace("listen: [", f"listen: [127.0.0.1:{more}, ") + "study: true\n"
-                "limits: { buffers: 64MiB, retire_timeout: 1s }\n")
+                "limits: { buffers: 64MiB, upgrade_timeout: 1s }\n")
     proxy.upgrade()
     rig.check(rig.get(more, "/bytes/10").status == 200, "the new listener")
     with open(proxy.path, "w") as f:

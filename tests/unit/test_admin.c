@@ -175,7 +175,7 @@ static double read_sample(char *line, struct family **last)
 	assert_int_equal(strcmp(f->type, "counter") == 0,
 			 strcmp(name + strlen(name) - 6, "_total") == 0);
 	/* That of the process has none either way. */
-	if (!strstr(name, "diagnostics"))
+	if (!strstr(name, "stderr_lines"))
 		assert_int_equal(strstr(line, "{worker=\"") != NULL, by_worker);
 	return value;
 }

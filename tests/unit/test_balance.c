@@ -173,7 +173,7 @@ static void bounded(void **state)
 		unsigned times[3] = { 0 }, most = 0;
 
 		house_open(&h, 1, 3);
-		h.config.hash_load = load;
+		h.config.hash_balance_factor = load;
 		start(&h, CONFIG_HASH);
 		for (unsigned i = 0; i < 60; i++)
 			times[take(&h, &a[i], 42) - 'a']++;

@@ -54,14 +54,14 @@ static const char all_keys[] =
 	"    via: edge-1.example\n"
 	"    balance: hash\n"
 	"    hash: \"a${header.X-A}\"\n"
-	"    hash_load: 150\n"
+	"    hash_balance_factor: 150\n"
 	"    slow_start: 30s\n"
 	"    requests: 12\n"
 	"    eject_on: gateway\n"
 	"    eject_failures: off\n"
 	"    eject_rate: 50\n"
 	"    eject_time: 3s\n"
-	"    eject_share: 0\n"
+	"    eject_max_percent: 0\n"
 	"    health_check: { path: /ok, host: x:81, status: \"200-299, 404\", port: 82, interval: "
 	"2s, jitter: 0, timeout: 100ms, rise: 1, fall: 9 }\n"
 	"    connect_timeout: 1500ms\n"
@@ -76,8 +76,8 @@ static const char all_keys[] =
 	"    health_check: { type: tcp }\n"
 	"    timeout: 1.5h\n"
 	"    pipeline: 1\n"
-	"    links: 65535\n"
-	"    value: 512MiB\n"
+	"    connections_per_server: 65535\n"
+	"    value_max: 512MiB\n"
 	"routes:\n"
 	"  - path: /cache\n"
 	"    host: Example.ORG\n"
@@ -179,7 +179,7 @@ static void test_defaults(void **state)
 	assert_int_equal(app->eject_failures, 5);
 	assert_int_equal(app->eject_rate, 0);
 	assert_int_equal(app->eject_time_ms, 10000);
-	assert_int_equal(app->eject_share, 50);
+	assert_int_equal(app->eject_max_percent, 50);
 	assert_false(app->servers[0].backup);
 	assert_int_equal(app->connect_timeout_ms, 1000);
 	assert_int_equal(app->response_timeout_ms, 60000);
@@ -262,14 +262,14 @@ static void check_upstreams(const struct config *c)
 	assert_int_equal(app->balance, CONFIG_HASH);
 	assert_int_equal(app->hash.part_n, 2);
 	assert_int_equal(app->hash.parts[1].variable, VARIABLE_HEADER);
-	assert_int_equal(app->hash_load, 150);
+	assert_int_equal(app->hash_balance_factor, 150);
 	assert_int_equal(app->slow_start_ms, 30000);
 	assert_int_equal(app->requests, 12);
 	assert_int_equal(app->eject_on, CONFIG_EJECT_ON_GATEWAY);
 	assert_int_equal(app->eject_failures, 0);
 	assert_int_equal(app->eject_rate, 50);
 	assert_int_equal(app->eject_time_ms, 3000);
-	assert_int_equal(app->eject_share, 0);
+	assert_int_equal(app->eject_max_percent, 0);
 	assert_true(app->servers[1].backup);
 	assert_false(app->servers[2].backup);
 	assert_int_equal(app->connect_timeout_ms, 1500);
@@ -531,7 +531,7 @@ static void test_print_shows_defaults(void **state)
 		"access_log: off\n",       "    response_timeout: 1m\n",
 		"  connections: auto # a change takes an upgrade or a restart\n",
 		"  request_body: 64MiB\n",
-		"    queue_timeout: 1s\n", "    value: 1MiB\n",
+		"    queue_timeout: 1s\n", "    value_max: 1MiB\n",
 		"  drain_timeout: 30s\n",    "    health_check: off\n",
 		"resolver:\n  servers: system\n  ttl_min: 1s\n",
 	};

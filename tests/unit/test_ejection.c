@@ -15,7 +15,7 @@ static void configure(struct house *h)
 	h->config.keepalive = 100;
 	h->config.eject_failures = 3;
 	h->config.eject_time_ms = 1000;
-	h->config.eject_share = 50;
+	h->config.eject_max_percent = 50;
 	house_start(h);
 }
 
@@ -205,7 +205,7 @@ static void shares(void **state)
 		h.config.keepalive = 100;
 		h.config.eject_failures = 1;
 		h.config.eject_time_ms = 100000;
-		h.config.eject_share = rows[i].share;
+		h.config.eject_max_percent = rows[i].share;
 		house_start(&h);
 		for (unsigned k = 0; k < rows[i].down; k++)
 			probe(&h, k, false);
@@ -239,7 +239,7 @@ static void rate(struct house *h)
 {
 	h->config.eject_rate = 50;
 	h->config.eject_time_ms = 1000;
-	h->config.eject_share = 50;
+	h->config.eject_max_percent = 50;
 	h->config.keepalive = 100;
 	house_start(h);
 	for (unsigned i = 0; i < 9; i++) {
@@ -313,7 +313,7 @@ static void refuses(struct house *h)
 
 	h->config.eject_failures = 1;
 	h->config.eject_time_ms = 5000;
-	h->config.eject_share = 50;
+	h->config.eject_max_percent = 50;
 	house_start(h);
 	host_close(&h->hosts[0]);
 	for (unsigned i = 0; i < 2; i++) {

@@ -148,7 +148,7 @@ static void test_in_flight(void **state)
 
 	(void)state;
 	actor_says(a, GET("/next/miss"));
-	SIMRIG_UNTIL(&rig.sim, rig.stats.exchanges == 1, SECOND);
+	SIMRIG_UNTIL(&rig.sim, rig.stats.requests_in_flight == 1, SECOND);
 	adopted(&papers[0], TOP APP "routes: [ { path: /none, proxy: { upstream: app } } ]\n");
 	simrig_run(&rig.sim, 10);
 	actor_says(a, GET("/length/10"));

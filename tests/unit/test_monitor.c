@@ -187,7 +187,7 @@ static void test_metrics(void **state)
 		strstr(text, "\nfairlead_health_up{upstream=\"app\",server=\"b\\\"\\\\\","
 			     "address=\"127.0.0.1:6001\"} 0\n"));
 	assert_non_null(strstr(text, "# TYPE fairlead_health_probes_total counter\n"));
-	assert_non_null(strstr(text, "\nfairlead_health_left_out_total 0\n"));
+	assert_non_null(strstr(text, "\nfairlead_health_probes_skipped_total 0\n"));
 	assert_null(strstr(text, "resolver"));
 	monitor_stop(monitor);
 	deliver_all();

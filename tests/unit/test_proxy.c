@@ -496,7 +496,7 @@ static void idle_give_way(struct proxyrig *r)
 {
 	struct actor *busy = ask(r, GET("/never")), *half, *idle[2], *a;
 
-	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 1, 1000);
+	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 1, 1000);
 	half = ask(r, GET("/length/4"));
 	assert_status(r, half, 200, "Length: 4");
 	forget(half);
@@ -532,7 +532,7 @@ static void untaken_stays(struct proxyrig *r)
 	io_cancel(r->sim.tick.loop, &slow->recv.op);
 	simrig_run(&r->sim, 500);
 	/* If the rest waits at its origin, or the kernel has it all, it is another case. */
-	if (r->stats.exchanges == 1 ||
+	if (r->stats.requests_in_flight == 1 ||
 	    conn_unsent(&LIST_ITEM(r->proxy.front.all.next, struct client, node)->conn) == 0)
 		return;
 	untaken++;
@@ -585,7 +585,7 @@ static void assert_next(struct proxyrig *r, struct actor *a, const char *request
 	size_t n = a->in_n;
 
 	actor_says(a, request);
-	SIMRIG_UNTIL(&r->sim, a->in_n > n && r->stats.exchanges == 0, 2000);
+	SIMRIG_UNTIL(&r->sim, a->in_n > n && r->stats.requests_in_flight == 0, 2000);
 }
 
 /* Nobody else is asked for on it; it ages as any idle one, or ends with its client. */
@@ -674,9 +674,9 @@ static void left_in_pause(struct proxyrig *r)
 	a = ask(r, GET("/again/length/7"));
 	SIMRIG_UNTIL(&r->sim, r->asked == 3, 1000);
 	simrig_run(&r->sim, 200);
-	assert_int_equal(r->stats.exchanges, 1);
+	assert_int_equal(r->stats.requests_in_flight, 1);
 	actor_shut(a);
-	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 200);
+	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 200);
 	simrig_run(&r->sim, 120000);
 	assert_int_equal(r->asked, 3);
 	assert_ended(r, ENDING_CLIENT_GONE);
@@ -691,7 +691,7 @@ static void left_behind_requests(struct proxyrig *r)
 		actor_says(a, GET("/length/7"));
 	actor_shut(a);
 	SIMRIG_UNTIL(&r->sim, a->fin_sent, 1000);
-	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 1200);
+	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 1200);
 	SIMRIG_UNTIL(&r->sim, actor_over(a), 200);
 	assert_int_equal(r->asked, 1);
 	assert_int_equal(r->upstream_stats[0].connections, 0);
@@ -711,7 +711,7 @@ static void left_amid_response(struct proxyrig *r)
 	assert_int_equal(answers_read(a, answers, 2, 0, &rest), 1);
 	assert_int_equal(answers[0].body.len, 1000000);
 	assert_int_equal(rest.len, 0);
-	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 200);
+	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 200);
 	answers_free(answers, 1);
 }
 
@@ -1399,7 +1399,7 @@ static void tunnel(struct proxyrig *r)
 	for (size_t i = 0; i < 200000; i++)
 		assert_true(rest.ptr[9 + i] == (char)('a' + i / 1000 % 26));
 	/* Both have ended: so has it, and not only when the idle timeout comes. */
-	SIMRIG_UNTIL(&r->sim, r->stats.exchanges == 0, 500);
+	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 500);
 	SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 3000);
 }
 
@@ -1474,7 +1474,7 @@ static void slow_reader_of_a_burst(struct proxyrig *r)
 	/* If not all of it is in the proxy by now, or nothing waits there, it is another case. */
 	if (r->origins[0].last->out_n - r->origins[0].last->out_sent != 10 ||
 	    r->origins[0].last->pause.deadline_ms > r->sim.tick.now_ms + 700 ||
-	    r->stats.exchanges == 0)
+	    r->stats.requests_in_flight == 0)
 		return;
 	actor_listen(a);
 	assert_status(r, a, 200, "Length: 24010");

@@ -78,7 +78,7 @@ static unsigned count_rows(const struct registry *r)
 {
 	unsigned n = 0;
 
-	REGISTRY_EACH (r, row)
+	REGISTRY_EACH(r, row)
 		n++;
 	return n;
 }

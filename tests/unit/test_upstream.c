@@ -439,7 +439,7 @@ static void late_for_its_asker(struct house *h)
 	h->config.connect_timeout_ms = 60000;
 	h->config.eject_failures = 1;
 	h->config.eject_time_ms = 5000;
-	h->config.eject_share = 50;
+	h->config.eject_max_percent = 50;
 	house_start(h);
 	host_close(&h->hosts[0]);
 	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
