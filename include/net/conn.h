@@ -1,23 +1,25 @@
-/* One connection: receives into an inbox, sends from an outbox, dies in two
- * stages. Knows no protocol.
+/* One stream connection: receives into an inbox, sends from an outbox, closes in two
+ * steps. Protocol-independent.
  *
- *            conn_open                conn_close              last done is in
+ *            conn_open                conn_close            last op completed
  *   (zeroed) ─────────▶ CONN_OPEN ───────────────▶ CONN_CLOSING ─────────▶ CONN_DEAD
  *                                                                │ reap: events->dead
  *
- *   CONN_OPEN     receives while the inbox has room, sends what is pushed
- *   CONN_CLOSING  nothing new starts; sends what is left if asked to, reads and
- *                 drops if it lingers, then the socket is closed
- *   CONN_DEAD     no op in flight, no socket, no buffer; freed by its owner at
- *                 the end of the tick
+ *   CONN_OPEN     receives while the inbox has space, sends what is pushed
+ *   CONN_CLOSING  starts nothing new: sends the outbox if asked to (FLUSH, LINGER, BREAK),
+ *                 reads and discards if it lingers, then closes the socket
+ *   CONN_DEAD     no op in flight, no socket, no buffer; its owner frees it at the end
+ *                 of the tick
  *
- * Embedded in its owner (client, origin, cache link). Facts are only recorded:
- * events->changed is called when there are new ones, and is expected to do no
- * more than tick_run() the owner's task.
+ * Owner: the struct it is embedded in (client, origin, cache link). Callbacks only report
+ * that something happened: events->changed must do no more than tick_run() the owner's task.
  *
- * Memory: the inbox holds at most `window` bytes of room (buffers are charged
- * whole, as the kernel does), the outbox likewise: conn_request_space() tells how much may
- * be pushed. An idle connection owns no buffer. */
+ * Limits: the buffers of the inbox have at most `window` bytes (each buffer is charged in
+ * full, as the kernel charges sk_buffs), and so have those of the outbox:
+ * conn_request_space() returns how much may be pushed. An idle connection holds no buffer.
+ *
+ * Errors: `error` and `send_error` hold the negative errno that ended receiving or sending.
+ * conn_check() asserts what holds in each state. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -30,46 +32,50 @@
 struct conn;
 
 struct conn_events {
-	/* Bytes, the end, an error, room, or FIN was sent: look at the conn. */
+	/* Bytes or the end of the stream were received, an error occurred, the outbox has
+	 * space again, or FIN was sent. Which of these: see the fields of the conn. */
 	void (*changed)(struct conn *c);
-	/* It is dead and may be freed now. Called at the end of a tick. */
+	/* The conn is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
-	/* What it receives sets others free: answers. It may use the last buffers for it. */
+	/* Receives of this connection may use the buffer reserve: responses let other requests
+	 * finish and free their buffers. */
 	bool may_use_reserve;
 };
 
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
 
 enum conn_end {
-	CONN_NOW,    /* what was not sent is lost; an orderly FIN if all was read */
-	CONN_FLUSH,  /* after what was pushed has been sent */
-	CONN_LINGER, /* likewise, then FIN, then reads and drops for a while, so that
-			the peer sees the answer and not a reset (RFC 9112 9.6,
+	CONN_NOW,    /* at once: unsent bytes are lost; FIN, or a reset by the kernel if
+			received bytes were not read */
+	CONN_FLUSH,  /* after the outbox has been sent */
+	CONN_LINGER, /* after the outbox has been sent: FIN, then reads and discards for a while,
+			so that the peer sees the response and not a reset (RFC 9112 9.6,
 			kernel-notes/09-close-with-unread-bytes) */
-	CONN_BREAK,  /* after what was pushed has been sent and has arrived, visibly broken: for
-			bytes that only the end of the connection ends, whose FIN would say that
-			they are whole */
-	CONN_RESET,  /* at once, and visibly broken */
+	CONN_BREAK,  /* a reset, once the outbox has been sent and the peer's kernel has
+			acknowledged it: for a close-delimited body, which would look complete
+			after a FIN */
+	CONN_RESET,  /* a reset at once: unsent bytes are lost */
 };
 
 /* Most entries of one vectored send. */
 #define OUTBOX_MAX 32
 
-/* What is to be sent. Taken when something is pushed, given back when all is
- * gone: an idle connection has none. */
+/* Bytes to send, as a vector of buffer references. Allocated by the first push, freed when
+ * everything has been sent: an idle connection has none. */
 struct outbox {
-	struct io_send send;   /* its owner is the conn */
+	struct io_send send;   /* send.owner is the conn */
 	struct list writable;  /* node on tick->writable */
-	uint16_t first;    /* entries before it have been sent */
-	uint16_t flying;   /* entries first … flying are with the kernel */
-	uint16_t n;        /* entries first … n are in use; all sent: back to 0 */
-	uint32_t held;     /* bytes charged against the window */
-	uint64_t bytes;    /* to be sent, those with the kernel included */
-	struct iovec iov[OUTBOX_MAX]; /* the engine may change those with the kernel */
+	uint16_t first;     /* entries before this one have been sent */
+	uint16_t submitted; /* entries [first, submitted) are with the kernel */
+	uint16_t n;         /* entries [first, n) are in use; all sent: all three are 0 */
+	uint32_t charged;   /* bytes charged against the window */
+	uint64_t bytes;     /* unsent, including those with the kernel */
+	struct iovec iov[OUTBOX_MAX]; /* the engine may change the submitted ones */
 	uint32_t len[OUTBOX_MAX];
-	uint32_t charge[OUTBOX_MAX];   /* against the window: once for a run in one buffer */
-	struct buf *owner[OUTBOX_MAX]; /* a reference each; NULL: none to give back */
-	char small[OUTBOX_MAX][24];    /* bytes of our own: ends and lines of chunks */
+	uint32_t charge[OUTBOX_MAX];   /* against the window; once for consecutive entries that
+					  refer to one buffer */
+	struct buf *owner[OUTBOX_MAX]; /* a counted reference each; NULL: none */
+	char small[OUTBOX_MAX][24];    /* copied bytes: chunk-size lines, CRLFs */
 };
 
 struct conn {
@@ -77,111 +83,118 @@ struct conn {
 	const struct conn_events *events;
 	int fd;              /* -1: none */
 	int16_t error;       /* 0, or the negative errno that ended receiving */
-	int16_t send_error;  /* likewise sending; what the peer said before may still come */
+	int16_t send_error;  /* 0, or the negative errno that ended sending; what the peer sent
+				before that may still be received */
 	uint8_t state;       /* enum conn_state */
-	uint8_t end;         /* enum conn_end, once closing */
-	bool eof : 1;        /* the peer will send no more (it may still read) */
-	bool wants_space : 1; /* its owner waits for room in the outbox */
-	bool shut : 1;       /* we have said that no more will be sent */
-	bool shut_wanted : 1; /* … and will, when the outbox is empty */
-	bool inbox_limited : 1; /* the inbox holds at most one buffer: conn_limit_inbox() */
-	uint32_t window;     /* bytes, each way */
-	uint32_t send_ms;    /* how long a gentle end waits for the peer to take a byte, set by
-				its owner; 0: as long as it lingers */
+	uint8_t end;         /* enum conn_end, once CONN_CLOSING */
+	bool eof : 1;        /* FIN was received: the peer sends no more (it may still read) */
+	bool wants_space : 1; /* call `changed` when the outbox has space */
+	bool fin_sent : 1;   /* shutdown(SHUT_WR) was called */
+	bool fin_wanted : 1; /* … is to be called when the outbox is empty */
+	bool inbox_limited : 1; /* the inbox takes one buffer at most: conn_limit_inbox() */
+	uint32_t window;     /* bytes, for inbox and outbox each */
+	uint32_t send_ms;    /* FLUSH, LINGER, BREAK: longest time in which the peer takes no
+				byte; set by the owner; 0: end_ms */
 	uint32_t end_ms;     /* how long it lingers */
-	uint32_t inbox_held; /* room of the buffers in the inbox */
+	uint32_t inbox_held; /* size of the buffers in the inbox, bytes */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
 	struct reap reap;
-	struct timer timer;     /* its owner's while CONN_OPEN, then bounds the end */
-	uint64_t received, sent; /* bytes, ever */
-	uint64_t received_ms;   /* when bytes last came */
-	uint64_t sent_ms;       /* when the peer last took bytes, or a send began */
-	uint64_t delivered;     /* mark of io_delivered() */
+	struct timer timer;      /* the owner's while CONN_OPEN; then bounds the closing */
+	uint64_t received, sent; /* bytes, since conn_open() */
+	uint64_t received_ms;    /* when bytes were last received */
+	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
+	uint64_t delivered;      /* of io_delivered(); CONN_BREAK: unacknowledged bytes */
 };
 
-/* Takes over a connected socket and starts to receive. */
+/* Takes over a connected socket and starts to receive. `window`: bytes, for inbox and outbox
+ * each. */
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
 	       int fd, uint32_t window);
 
 /* ---- inbox ---------------------------------------------------------------- */
 
-/* The first contiguous bytes; empty if there are none. */
+/* The first contiguous bytes of the inbox; empty if it is empty. */
 struct slice conn_peek(const struct conn *c);
 
-/* Makes the first bytes contiguous, up to `max`, by copying: for heads that
- * straddle buffers, never for bodies. False: out of memory. */
+/* Makes the first bytes of the inbox contiguous, `max` at most, by copying: for a head that
+ * spans several buffers, never for a body. False: out of memory. */
 bool conn_linearize(struct conn *c, uint32_t max);
 
-/* Puts the bytes of a block in the place of the first n; takes over its reference. */
+/* Replaces the first n bytes of the inbox by those of a block; takes over its reference. */
 void conn_replace(struct conn *c, uint32_t n, struct buf *block);
 
-/* What is in the inbox will wait for others, or for more of it: it moves from receive buffers to
- * a block of its size, so that who waits does not use up the pool. For what no other part of
- * this connection is pulling, never for bodies on their way. */
+/* Copies the inbox from receive buffers into a block of its size, so that bytes which have to
+ * wait do not use up the buffer pool. For bytes that nothing consumes at present (a
+ * partial head, pipelined requests), never for a body that is being relayed. Out of
+ * memory: the inbox stays as it is. */
 void conn_compact(struct conn *c);
 
-/* Drops the first n bytes. */
+/* Drops the first n bytes of the inbox. */
 void conn_consume(struct conn *c, uint32_t n);
 
-/* Moves n bytes, which conn_peek() showed, into a piece (one more reference). */
+/* Removes the first n bytes of the inbox, which conn_peek() returned, as a piece: the caller
+ * owns its reference to the buffer. */
 struct piece conn_take(struct conn *c, uint32_t n);
 
-/* What comes now is not wanted soon (requests behind the one being answered): the inbox takes
- * one buffer and not a window, so that who pipelines cannot use up the pool. */
+/* Limits the inbox to one buffer instead of a window, or lifts that limit. For bytes that are
+ * not needed soon: pipelined requests must not use up the buffer pool. */
 void conn_limit_inbox(struct conn *c, bool inbox_limited);
 
-/* There is room for more: FIN or a reset behind what has come would be told. */
+/* True: the inbox has space, so that FIN or a reset behind received bytes can be noticed. */
 bool conn_can_receive(const struct conn *c);
 
 /* ---- outbox --------------------------------------------------------------- */
 
-/* Bytes that may be pushed now; 0: wait for `changed` (this asks for it). The
- * last push may go over it. */
+/* Returns how many bytes may be pushed now; the last push may exceed that. 0: not writable
+ * now; if the outbox is full, `changed` is called when it has space again. */
 uint32_t conn_request_space(struct conn *c);
 
-/* Queues bytes; takes over the piece's reference and empties it. False: out of
- * memory or entries; the piece is unchanged. Always true after conn_request_space() > 0
- * has been seen and fewer than OUTBOX_SPARE pushes were made since. */
+/* Queues bytes; takes over the piece's reference and empties the piece. False: out of memory
+ * or of entries; the piece is unchanged. After conn_request_space() has returned more than 0,
+ * OUTBOX_SPARE pushes cannot run out of entries. */
 bool conn_push(struct conn *c, struct piece *p);
 #define OUTBOX_SPARE 4
 
-/* Queues up to 24 bytes by copy. Takes an entry only if what was pushed last was not small, or
- * has no room left. */
+/* Queues up to 24 bytes by copy. Appends to the last entry if that is a small one, is not with
+ * the kernel, and has space; else takes a new entry. False: as conn_push(). */
 bool conn_push_small(struct conn *c, struct slice bytes);
 
-/* Bytes pushed and not yet taken by the kernel. */
+/* Bytes pushed that the kernel has not taken yet. */
 uint64_t conn_unsent(const struct conn *c);
 
-/* Bytes ever pushed: the position of the next one in all that is sent. */
+/* Bytes pushed since conn_open(): the stream position of the next byte. */
 static inline uint64_t conn_position(const struct conn *c)
 {
 	return c->sent + conn_unsent(c);
 }
 
-/* The position behind the last byte that was handed to the kernel. */
+/* The stream position behind the last byte that was submitted to the kernel. */
 uint64_t conn_submitted(const struct conn *c);
 
-/* Takes back what was pushed from this position on. False: it is too late, as the kernel was
- * handed some of it. */
+/* Removes everything pushed from this stream position on. False: too late, some of it was
+ * submitted to the kernel; nothing is removed. */
 bool conn_take_back(struct conn *c, uint64_t position);
 
 /* Sends FIN when the outbox is empty; receiving goes on. */
 void conn_shut(struct conn *c);
 
-/* A deadline for sending has rung: did the peer take bytes after all? Moves sent_ms. */
+/* Asks the kernel whether the peer has taken bytes since the last call; if so, sets sent_ms to
+ * now and returns true. For a send deadline that has expired: a send in progress reports
+ * nothing until it completes. */
 bool conn_poll_delivery(struct conn *c);
 
-/* ---- death ---------------------------------------------------------------- */
+/* ---- closing -------------------------------------------------------------- */
 
-/* Starts the end. May be called again with a harsher end. c->send_ms bounds how long
- * CONN_FLUSH, CONN_LINGER and CONN_BREAK send without the peer taking a byte: then it is a
- * reset, since what is cut off must not look whole. `linger_ms` bounds the wait for its end. */
+/* Starts to close; events->dead is called when that is done. May be called again with a
+ * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER and BREAK
+ * turn into CONN_RESET when the peer takes no byte for c->send_ms, since a truncated message
+ * must not look complete. `linger_ms` bounds the wait for the peer's FIN (CONN_LINGER). */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
-/* One vectored send for each conn on tick->writable; called by the tick. */
+/* Starts one vectored send for each conn on tick->writable; called by the tick. */
 void conn_flush_all(struct tick *tick);
 
 /* Asserts what holds in each state. */

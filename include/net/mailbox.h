@@ -1,7 +1,8 @@
-/* The only door between threads: many may post, one drains.
+/* The only channel between threads: any thread may post, one thread drains.
  *
- * A message is embedded in what it is about and belongs to the receiver from
- * post to deliver(), which may free it. Nothing is allocated, nothing locks. */
+ * Mail is embedded in the object it is about. From post until deliver() it belongs to the
+ * receiver; deliver() may free it. Nothing is allocated, nothing locks, nothing fails. There is
+ * no limit: each mail is in one mailbox at a time. */
 #ifndef NET_MAILBOX_H
 #define NET_MAILBOX_H
 
@@ -13,18 +14,18 @@ struct mail {
 };
 
 struct mailbox {
-	_Atomic(struct mail *) head;    /* last posted first */
-	void (*wake)(void *sleeper);    /* called by who finds the box empty */
-	void *sleeper;
+	_Atomic(struct mail *) head;    /* most recent first */
+	void (*wake)(void *sleeper);    /* called by a post to an empty mailbox */
+	void *sleeper;                  /* passed to wake: the receiving thread's loop */
 };
 
-/* wake may be called from any thread: io_wake() for a loop. */
+/* `wake` is called on the posting thread: io_wake() for an event loop. */
 void mailbox_init(struct mailbox *box, void (*wake)(void *sleeper), void *sleeper);
 
-/* Any thread. m is not in a box. */
+/* On any thread. m is in no mailbox. */
 void mailbox_post(struct mailbox *box, struct mail *m);
 
-/* The owner's thread: delivers all, in the order posted. */
+/* On the receiving thread: delivers all mail, in the order posted. */
 void mailbox_drain(struct mailbox *box);
 
 #endif

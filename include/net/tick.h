@@ -1,12 +1,22 @@
-/* What everything on one thread shares: the loop, time, and what is to be done
- * before the tick ends.
+/* What everything on one thread shares: the event loop, the clock, timers, and what is left to
+ * do before the tick ends.
  *
- * A tick takes facts from the kernel, from other threads and from time; a fact
- * puts its task on the runnable list; then, in one place, tasks are stepped:
- * that is where decisions are made. Time comes last, when all else was decided
- * on: whose bytes lie at hand is not late, however long the thread was held up.
- * At the end each socket with something to say gets one vectored send, and the
- * dead are reaped. Nothing is freed anywhere else. */
+ * A tick is one round of the loop:
+ *   1. Events: completions from the kernel, mail from other threads. A callback records what
+ *      happened and puts a task on the runnable list; it decides nothing.
+ *   2. Tasks are stepped: all decisions are made here.
+ *   3. Timers expire, and the tasks they made runnable are stepped. Timers run after I/O:
+ *      data that arrived before its deadline was checked is not late, however long the
+ *      thread was held up.
+ *   4. Each socket with bytes to send gets one vectored send.
+ *   5. Objects handed to tick_reap() are freed.
+ *
+ * Objects that a step may still refer to are freed in step 5 only: conns and the owners that
+ * embed one, servers, probes. Exchanges, fetches, memcached calls and jobs are freed in the
+ * step that ends them (proxy/exchange.h).
+ *
+ * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is left
+ * to the next tick. Errors: tick_init() only. */
 #ifndef NET_TICK_H
 #define NET_TICK_H
 
@@ -19,51 +29,52 @@
 #include "io/io.h"
 #include "net/mailbox.h"
 
-/* Something that decides. Embedded in its owner. */
+/* Makes decisions when it is stepped. Embedded in its owner. */
 struct task {
-	struct list node; /* on the runnable list, or on none */
+	struct list node; /* on tick->runnable, or on no list */
 	void (*step)(struct task *t);
 };
 
-/* Something to be freed at the end of the tick. */
+/* To be freed at the end of the tick. Embedded in its owner. */
 struct reap {
 	struct list node;
-	void (*free)(struct reap *c);
+	void (*free)(struct reap *r);
 };
 
 struct tick {
 	struct io_loop *loop;
 	struct wheel wheel;
-	uint64_t now_us;      /* monotonic, as of this tick */
-	uint64_t now_ms;
-	uint64_t wall_ms;     /* wall clock, as of this tick */
-	struct list runnable; /* tasks */
-	struct list writable; /* conns with something to send */
-	struct list reap_list; /* reaps */
+	uint64_t now_us;       /* monotonic; read once per tick, after the wait */
+	uint64_t now_ms;       /* the same */
+	uint64_t wall_ms;      /* wall clock, read at the same time */
+	struct list runnable;  /* tasks to be stepped */
+	struct list writable;  /* outboxes with bytes to submit */
+	struct list reap_list; /* struct reap, to be freed */
 	struct mailbox mailbox;
 	struct slab outboxes; /* of conns that are sending */
-	struct timer trim;    /* once a second: gives unused memory back */
-	void (*trimmed)(struct tick *t); /* the owner's slabs; may be NULL */
+	struct timer trim;    /* once a second: returns unused memory to the system */
+	/* Called at that time: the owner trims its slabs. May be NULL. */
+	void (*trimmed)(struct tick *t);
 };
 
-/* Opens the loop on this thread. Returns 0 or a negative errno. */
+/* Opens the event loop on this thread. Returns 0 or a negative errno. */
 int tick_init(struct tick *t, const struct io_options *options);
 
-/* Everything was closed and reaped. */
+/* Frees the loop. Everything was closed and reaped before. */
 void tick_done(struct tick *t);
 
-/* One round: wait, facts, decisions, sends, burial. */
+/* One round: waits for events, handles them, steps tasks, submits sends, frees. */
 void tick_once(struct tick *t);
 
-/* Puts a task on the runnable list, unless it stands there. */
+/* Puts a task on the runnable list, unless it is there already. */
 void tick_run(struct tick *t, struct task *task);
 
-/* Hands something over to be freed at the end of the tick. */
-void tick_reap(struct tick *t, struct reap *c);
+/* r->free(r) is called at the end of the tick. */
+void tick_reap(struct tick *t, struct reap *r);
 
 void task_init(struct task *task, void (*step)(struct task *));
 
-/* Takes the task off the runnable list: its owner is dying. */
+/* Takes the task off the runnable list: its owner is about to be freed. */
 void task_stop(struct task *task);
 
 #endif

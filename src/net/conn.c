@@ -5,18 +5,21 @@
 
 #include "outbox.h"
 
-/* A block for what waits has as much room for more, but not more than this. */
+/* conn_compact() leaves as much free space behind the bytes as there are bytes, but at most
+ * this much. */
 #define COMPACT_SPACE_MAX (BUF_BYTES / 4)
 
+/* A received segment of at most this size is copied behind the previous one. */
 #define COALESCE_BYTES_MAX (BUF_BYTES / 16)
 
-/* When facts are told the tick has not taken its time yet: it may have waited long. */
-static uint64_t told_ms(const struct conn *c)
+/* Callbacks run inside io_wait(), which may have waited long, before the tick updates now_ms:
+ * they read the loop's clock instead. */
+static uint64_t loop_now_ms(const struct conn *c)
 {
 	return io_now_us(c->tick->loop) / 1000;
 }
 
-static void changed(struct conn *c)
+static void notify_changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
 		c->events->changed(c);
@@ -24,7 +27,7 @@ static void changed(struct conn *c)
 
 /* ---- inbox ---------------------------------------------------------------- */
 
-static uint32_t inbox_room(const struct conn *c)
+static uint32_t inbox_space(const struct conn *c)
 {
 	uint32_t window = c->inbox_limited && c->window > BUF_BYTES ? BUF_BYTES
 								    : c->window;
@@ -32,31 +35,26 @@ static uint32_t inbox_room(const struct conn *c)
 	return window > c->inbox_held ? window - c->inbox_held : 0;
 }
 
-static bool may_receive(const struct conn *c)
+bool conn_can_receive(const struct conn *c)
 {
 	if (c->fd < 0 || c->eof || c->error)
 		return false;
 	if (c->state == CONN_OPEN)
-		return inbox_room(c) > 0;
-	/* What a lingering peer still says is read, and dropped
+		return inbox_space(c) > 0;
+	/* A lingering connection reads and discards what the peer still sends
 	 * (kernel-notes/09-close-with-unread-bytes). */
 	return c->state == CONN_CLOSING && c->end == CONN_LINGER;
 }
 
-bool conn_can_receive(const struct conn *c)
+static void receive_arm(struct conn *c)
 {
-	return may_receive(c);
+	if (conn_can_receive(c) && !io_busy(&c->recv.op))
+		io_recv(c->tick->loop, &c->recv, c->fd, inbox_space(c));
 }
 
-static void receive(struct conn *c)
-{
-	if (may_receive(c) && !io_busy(&c->recv.op))
-		io_recv(c->tick->loop, &c->recv, c->fd, inbox_room(c));
-}
-
-/* Short segments that must wait go behind the bytes that wait already, as the kernel does
- * with its own: else each would hold a whole buffer, and a peer that sends single bytes
- * would use up the pool. The only bytes of a body that are ever copied. */
+/* Copies a short segment behind the bytes already in the inbox, as the kernel coalesces
+ * sk_buffs: else each segment would hold a whole buffer, and a peer that sends single bytes
+ * would use up the pool. No other bytes of a body are ever copied. */
 static bool inbox_coalesce(struct conn *c, struct buf *b)
 {
 	struct buf *last = c->inbox_last;
@@ -124,7 +122,7 @@ void conn_consume(struct conn *c, uint32_t n)
 		n -= here;
 		inbox_drop_first(c);
 	}
-	receive(c);
+	receive_arm(c);
 }
 
 struct piece conn_take(struct conn *c, uint32_t n)
@@ -138,16 +136,17 @@ struct piece conn_take(struct conn *c, uint32_t n)
 	return p;
 }
 
-/* Moves bytes of the following buffers to the end of `first`, up to its room. */
+/* Moves bytes of the following buffers to the end of `first`, until it holds `max` bytes or is
+ * full. */
 static void pull_up(struct conn *c, struct buf *first, uint32_t max)
 {
 	while (first->next && first->end - first->begin < max) {
 		struct buf *b = first->next;
 		uint32_t n = b->end - b->begin;
-		uint32_t room = first->size - first->end;
+		uint32_t space = first->size - first->end;
 
-		if (n > room)
-			n = room;
+		if (n > space)
+			n = space;
 		if (n == 0)
 			return;
 		memcpy(first->data + first->end, b->data + b->begin, n);
@@ -164,7 +163,8 @@ static void pull_up(struct conn *c, struct buf *first, uint32_t max)
 	}
 }
 
-/* Puts a block with `size` bytes of room in the place of the first buffer. */
+/* Replaces the first buffer of the inbox by a block of `size` bytes with the same contents.
+ * NULL: out of memory. */
 static struct buf *replace_first(struct conn *c, size_t size)
 {
 	struct buf *first = c->inbox;
@@ -193,15 +193,15 @@ bool conn_linearize(struct conn *c, uint32_t max)
 	if (!first || !first->next || first->end - first->begin >= max)
 		return true;
 	want = c->inbox_bytes < max ? c->inbox_bytes : max;
-	/* A buffer that others refer to, or without room, is replaced by a block with
-	 * room to spare: a head that drips in is copied a few times, not at each byte. */
+	/* A buffer that is shared, or too small, is replaced by a block with spare space: a
+	 * head that arrives byte by byte is copied a few times, not at each byte. */
 	if (first->refs > 1 || first->begin + want > first->size) {
 		first = replace_first(c, 2 * (size_t)want < max ? 2 * want : max);
 		if (!first)
 			return false;
 	}
 	pull_up(c, first, max);
-	receive(c);
+	receive_arm(c);
 	return true;
 }
 
@@ -216,42 +216,43 @@ void conn_replace(struct conn *c, uint32_t n, struct buf *block)
 	c->inbox_held += block->size;
 }
 
-/* A block that is mostly empty would fill the window, and what is missing could not come. */
-static bool is_settled(const struct buf *b, size_t room)
+/* A block, and not a mostly empty one: that would fill the window, so that the missing bytes
+ * could not be received. */
+static bool is_compact(const struct buf *b, size_t size)
 {
-	return b->class_ != BUF_RECEIVE && b->size <= room + BUF_BYTES;
+	return b->class_ != BUF_RECEIVE && b->size <= size + BUF_BYTES;
 }
 
 void conn_compact(struct conn *c)
 {
 	uint32_t bytes = c->inbox_bytes;
-	size_t room = bytes + (bytes < COMPACT_SPACE_MAX ? bytes : COMPACT_SPACE_MAX);
+	size_t size = bytes + (bytes < COMPACT_SPACE_MAX ? bytes : COMPACT_SPACE_MAX);
 	struct buf *first = c->inbox;
 
-	if (!first || (is_settled(first, room) && !first->next))
+	if (!first || (is_compact(first, size) && !first->next))
 		return;
-	if (!is_settled(first, room) || first->begin + bytes > first->size)
-		first = replace_first(c, room);
+	if (!is_compact(first, size) || first->begin + bytes > first->size)
+		first = replace_first(c, size);
 	if (first)
 		pull_up(c, first, bytes);
-	receive(c);
+	receive_arm(c);
 }
 
 void conn_limit_inbox(struct conn *c, bool inbox_limited)
 {
 	c->inbox_limited = inbox_limited;
-	receive(c);
+	receive_arm(c);
 }
 
 /* ---- sending --------------------------------------------------------------- */
 
 void conn_shut(struct conn *c)
 {
-	if (c->shut || c->state != CONN_OPEN)
+	if (c->fin_sent || c->state != CONN_OPEN)
 		return;
-	c->shut_wanted = true;
+	c->fin_wanted = true;
 	if (!c->outbox) {
-		c->shut = true;
+		c->fin_sent = true;
 		io_shutdown(c->tick->loop, c->fd);
 	}
 }
@@ -264,7 +265,7 @@ bool conn_poll_delivery(struct conn *c)
 	return true;
 }
 
-/* ---- death ---------------------------------------------------------------- */
+/* ---- closing -------------------------------------------------------------- */
 
 static void reaped(struct reap *reap)
 {
@@ -283,8 +284,8 @@ static void close_if_done(struct conn *c)
 	tick_reap(c->tick, &c->reap);
 }
 
-/* Closes the socket; what is in flight comes back, then the conn is dead. */
-static void finish(struct conn *c)
+/* Closes the socket. Ops in flight complete with an error; the last one makes the conn dead. */
+static void socket_close(struct conn *c)
 {
 	if (c->fd >= 0) {
 		if (c->end == CONN_RESET || c->end == CONN_BREAK)
@@ -299,64 +300,68 @@ static void finish(struct conn *c)
 	close_if_done(c);
 }
 
-static void bound_end(struct conn *c)
+/* While there are bytes to send, the peer must take some each send_ms; then it has end_ms. */
+static void close_timer_arm(struct conn *c)
 {
 	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
 
-	timer_set(&c->tick->wheel, &c->timer, told_ms(c) + ms + 1);
+	timer_set(&c->tick->wheel, &c->timer, loop_now_ms(c) + ms + 1);
 }
 
-/* A reset destroys what is still on its way. Looked at again soon, and then more and more
- * rarely, as long as bytes arrive. */
-static void break_when_arrived(struct conn *c)
+/* CONN_BREAK: a reset would destroy bytes that the peer's kernel has not acknowledged, so it
+ * waits for them. Checks again at once, then at growing intervals (half the time since the last
+ * progress), until nothing was acknowledged for send_ms. */
+static void reset_when_delivered(struct conn *c)
 {
-	uint64_t now_ms = told_ms(c), left = c->error ? 0 : io_outstanding(c->tick->loop, c->fd);
+	uint64_t now_ms = loop_now_ms(c);
+	uint64_t unacked = c->error ? 0 : io_outstanding(c->tick->loop, c->fd);
 
-	if (left != c->delivered)
+	if (unacked != c->delivered)
 		c->sent_ms = now_ms;
-	c->delivered = left;
-	if (left == 0 || now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
-		finish(c);
+	c->delivered = unacked;
+	if (unacked == 0 ||
+	    now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
+		socket_close(c);
 	else
 		timer_set(&c->tick->wheel, &c->timer, now_ms + 1 + (now_ms - c->sent_ms) / 2);
 }
 
-/* A peer that reads, however slowly, gets all of it. */
-static void linger_expired(struct timer *t)
+/* A peer that keeps reading, however slowly, gets the whole outbox. */
+static void close_timer_expired(struct timer *t)
 {
 	struct conn *c = CONTAINER(t, struct conn, timer);
 
 	if (c->end == CONN_BREAK && !c->outbox) {
-		break_when_arrived(c);
+		reset_when_delivered(c);
 		return;
 	}
 	if (c->outbox && conn_poll_delivery(c)) {
-		bound_end(c);
+		close_timer_arm(c);
 		return;
 	}
-	/* Behind an answer that ends with its connection FIN would say that it is whole. */
+	/* A close-delimited body would look complete after a FIN, so reset. */
 	if (c->outbox)
 		c->end = CONN_RESET;
-	finish(c);
+	socket_close(c);
 }
 
-/* The outbox is empty: the next step of a gentle end. */
-static void flushed(struct conn *c)
+/* CONN_CLOSING, and the outbox has been sent. */
+static void close_after_flush(struct conn *c)
 {
 	if (c->end == CONN_BREAK) {
-		break_when_arrived(c);
+		reset_when_delivered(c);
 		return;
 	}
 	if (c->end != CONN_LINGER || c->eof || c->error) {
-		finish(c);
+		socket_close(c);
 		return;
 	}
-	if (!c->shut) {
-		c->shut = true;
+	if (!c->fin_sent) {
+		c->fin_sent = true;
 		io_shutdown(c->tick->loop, c->fd);
 	}
-	bound_end(c);
-	receive(c);
+	close_timer_arm(c);
+	receive_arm(c);
 }
 
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
@@ -370,24 +375,24 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 	c->end = end;
 	timer_stop(&c->tick->wheel, &c->timer);
 	if (!gentle) {
-		finish(c);
+		socket_close(c);
 		return;
 	}
 	inbox_drop(c);
 	c->end_ms = linger_ms;
-	timer_init(&c->timer, linger_expired);
-	bound_end(c);
+	timer_init(&c->timer, close_timer_expired);
+	close_timer_arm(c);
 	if (!c->outbox)
-		flushed(c);
+		close_after_flush(c);
 	else if (end != CONN_LINGER)
 		io_cancel(c->tick->loop, &c->recv.op);
 	else
-		receive(c); /* it may be reading nothing before all it has to say is heard */
+		receive_arm(c); /* the peer may read only after it has sent everything */
 }
 
-/* ---- facts ---------------------------------------------------------------- */
+/* ---- completions ---------------------------------------------------------- */
 
-static void received(struct io_op *op, int res, unsigned flags)
+static void receive_done(struct io_op *op, int res, unsigned flags)
 {
 	struct conn *c = CONTAINER(op, struct conn, recv.op);
 
@@ -395,90 +400,91 @@ static void received(struct io_op *op, int res, unsigned flags)
 		struct buf *b = c->recv.buf;
 
 		c->received += (uint32_t)res;
-		c->received_ms = told_ms(c);
+		c->received_ms = loop_now_ms(c);
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
 			inbox_append(c, b);
-			/* Many short segments fill the window before the bytes do. */
-			if (flags & IO_MORE && inbox_room(c) == 0)
+			/* Short segments: the buffers fill the window before their bytes do. */
+			if (flags & IO_MORE && inbox_space(c) == 0)
 				io_cancel(c->tick->loop, op);
-			changed(c);
+			notify_changed(c);
 		}
 	} else if (res == 0) {
 		c->eof = true;
-		changed(c);
+		notify_changed(c);
 	} else if (res != -ECANCELED) {
 		c->error = (int16_t)res;
-		changed(c);
+		notify_changed(c);
 	}
 	if (flags & IO_MORE)
 		return;
 	if (c->state == CONN_CLOSING && c->fd >= 0 && !c->outbox &&
 	    (c->error || (c->eof && c->end != CONN_BREAK)))
-		finish(c);
+		socket_close(c);
 	else
-		receive(c);
+		receive_arm(c);
 	close_if_done(c);
 }
 
 static void outbox_emptied(struct conn *c)
 {
-	outbox_give_back(c);
+	outbox_free(c);
 	if (c->state == CONN_CLOSING && c->fd >= 0)
-		flushed(c);
-	else if (c->shut_wanted && !c->shut && c->fd >= 0) {
-		c->shut = true;
+		close_after_flush(c);
+	else if (c->fin_wanted && !c->fin_sent && c->fd >= 0) {
+		c->fin_sent = true;
 		io_shutdown(c->tick->loop, c->fd);
-		changed(c);
+		notify_changed(c);
 	}
 }
 
-static void sent(struct io_op *op, int res, unsigned flags)
+static void send_done(struct io_op *op, int res, unsigned flags)
 {
 	struct outbox *o = CONTAINER(op, struct outbox, send.op);
 	struct conn *c = o->send.owner;
 
-	outbox_release(o, o->first, o->flying);
-	o->first = o->flying;
+	outbox_release(o, o->first, o->submitted);
+	o->first = o->submitted;
 	if (res < 0) {
 		c->sent += o->send.len - o->send.left;
 		c->send_error = (int16_t)res;
 		outbox_release(o, o->first, o->n);
-		outbox_give_back(c);
-		changed(c);
+		outbox_free(c);
+		notify_changed(c);
 		if (c->state == CONN_CLOSING && c->fd >= 0)
-			finish(c);
+			socket_close(c);
 		close_if_done(c);
 		return;
 	}
 	c->sent += (uint32_t)res;
-	if (!(flags & IO_SILENT)) /* else when it began, which may be long ago */
-		c->sent_ms = told_ms(c);
+	if (!(flags & IO_SILENT)) /* a silent send may have completed long ago */
+		c->sent_ms = loop_now_ms(c);
 	if (o->first == o->n) {
-		o->first = o->flying = o->n = 0;
+		o->first = o->submitted = o->n = 0;
 		outbox_emptied(c);
 	} else if (list_empty(&o->writable)) {
 		list_append(&c->tick->writable, &o->writable);
 	}
 	if (c->wants_space && c->state == CONN_OPEN) {
 		c->wants_space = false;
-		changed(c);
+		notify_changed(c);
 	}
 	close_if_done(c);
 }
 
-/* In one send, as there may be but one (kernel-notes/08-restarted-sends). */
-static void flush(struct conn *c)
+/* Submits all entries as one vectored send: only one may be in flight
+ * (kernel-notes/08-restarted-sends). It is silent if nothing waits for its completion. */
+static void send_start(struct conn *c)
 {
 	struct outbox *o = c->outbox;
-	unsigned silent = c->wants_space || c->shut_wanted || c->state != CONN_OPEN
+	unsigned silent = c->wants_space || c->fin_wanted || c->state != CONN_OPEN
 				  ? 0
 				  : IO_SILENT;
 
 	if (c->fd < 0 || io_busy(&o->send.op) || o->first == o->n)
 		return;
-	io_op_init(&o->send.op, sent);
-	o->flying = o->n;
+	io_op_init(&o->send.op, send_done);
+	o->submitted = o->n;
 	c->sent_ms = c->tick->now_ms;
 	io_send(c->tick->loop, &o->send, c->fd, &o->iov[o->first],
 		(unsigned)(o->n - o->first), silent);
@@ -489,7 +495,7 @@ void conn_flush_all(struct tick *tick)
 	struct list *node;
 
 	while ((node = list_pop(&tick->writable)))
-		flush(LIST_ITEM(node, struct outbox, writable)->send.owner);
+		send_start(LIST_ITEM(node, struct outbox, writable)->send.owner);
 }
 
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events, int fd,
@@ -502,19 +508,19 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	c->window = window;
 	c->received_ms = c->sent_ms = tick->now_ms;
 	c->recv.may_use_reserve = events->may_use_reserve;
-	io_op_init(&c->recv.op, received);
+	io_op_init(&c->recv.op, receive_done);
 	list_init(&c->reap.node);
 	c->reap.free = reaped;
 	timer_init(&c->timer, NULL);
-	receive(c);
+	receive_arm(c);
 }
 
 void conn_check(const struct conn *c)
 {
 	ASSERT((c->inbox == NULL) == (c->inbox_last == NULL));
 	ASSERT(c->inbox || (c->inbox_bytes == 0 && c->inbox_held == 0));
-	ASSERT(!c->outbox || (c->outbox->first <= c->outbox->flying &&
-			      c->outbox->n <= OUTBOX_MAX));
+	ASSERT(!c->outbox ||
+	       (c->outbox->first <= c->outbox->submitted && c->outbox->n <= OUTBOX_MAX));
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
 		ASSERT(c->fd >= 0);

@@ -18,7 +18,7 @@ void mailbox_post(struct mailbox *box, struct mail *m)
 	while (!atomic_compare_exchange_weak_explicit(&box->head, &head, m,
 						      memory_order_release,
 						      memory_order_relaxed));
-	/* Whoever finds the box empty wakes its owner; the others need not
+	/* Only the first post to an empty mailbox needs to wake the receiver
 	 * (kernel-notes/21-waking-a-worker). */
 	if (!head)
 		box->wake(box->sleeper);
@@ -28,8 +28,8 @@ void mailbox_drain(struct mailbox *box)
 {
 	struct mail *m, *ordered = NULL;
 
-	/* A plain load first: an exchange every tick would cost a locked cycle
-	 * for a box that is nearly always empty. */
+	/* A plain load first: an atomic exchange each tick would be a locked bus cycle for a
+	 * mailbox that is nearly always empty. */
 	if (!atomic_load_explicit(&box->head, memory_order_relaxed))
 		return;
 	m = atomic_exchange_explicit(&box->head, NULL, memory_order_acquire);

@@ -1,4 +1,3 @@
-/* What is to be sent, and may still be taken back. */
 #include "outbox.h"
 
 #include <stddef.h>
@@ -13,11 +12,11 @@ static struct outbox *outbox_take(struct conn *c)
 	o = slab_take_raw(&c->tick->outboxes);
 	if (!o)
 		return NULL;
-	memset(o, 0, offsetof(struct outbox, iov)); /* entries are written when pushed */
+	memset(o, 0, offsetof(struct outbox, iov)); /* a push initialises its entry */
 	o->send.owner = c;
 	list_init(&o->writable);
 	c->outbox = o;
-	c->sent_ms = c->tick->now_ms; /* from now on it may be slow */
+	c->sent_ms = c->tick->now_ms; /* the send timeout starts now */
 	return o;
 }
 
@@ -27,19 +26,19 @@ void outbox_release(struct outbox *o, unsigned from, unsigned to)
 		struct buf *b = o->owner[i];
 
 		o->bytes -= o->len[i];
-		/* A run in one buffer is charged until the last of it has gone. */
+		/* Consecutive entries in one buffer: the last of them releases the charge. */
 		if (b && i + 1 < o->n && o->owner[i + 1] == b)
 			o->charge[i + 1] += o->charge[i];
 		else
-			o->held -= o->charge[i];
+			o->charged -= o->charge[i];
 		o->owner[i] = NULL;
 		buf_put(b);
 	}
 }
 
-void outbox_give_back(struct conn *c)
+void outbox_free(struct conn *c)
 {
-	ASSERT(c->outbox->bytes == 0); /* each byte was let go once */
+	ASSERT(c->outbox->bytes == 0); /* each byte was released exactly once */
 	list_remove(&c->outbox->writable);
 	slab_put(&c->tick->outboxes, c->outbox);
 	c->outbox = NULL;
@@ -51,11 +50,11 @@ void outbox_drop(struct conn *c)
 
 	if (!o)
 		return;
-	outbox_release(o, io_busy(&o->send.op) ? o->flying : o->first, o->n);
-	o->n = o->flying;
+	outbox_release(o, io_busy(&o->send.op) ? o->submitted : o->first, o->n);
+	o->n = o->submitted;
 	list_remove(&o->writable);
 	if (!io_busy(&o->send.op))
-		outbox_give_back(c);
+		outbox_free(c);
 }
 
 uint32_t conn_request_space(struct conn *c)
@@ -66,8 +65,8 @@ uint32_t conn_request_space(struct conn *c)
 		return 0;
 	if (!o)
 		return c->window;
-	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->held < c->window)
-		return c->window - o->held;
+	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->charged < c->window)
+		return c->window - o->charged;
 	c->wants_space = true;
 	return 0;
 }
@@ -76,7 +75,7 @@ static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)
 {
 	struct outbox *o;
 
-	ASSERT(c->state == CONN_OPEN && !c->shut && !c->shut_wanted);
+	ASSERT(c->state == CONN_OPEN && !c->fin_sent && !c->fin_wanted);
 	o = outbox_take(c);
 	if (!o || o->n == OUTBOX_MAX)
 		return NULL;
@@ -99,20 +98,21 @@ bool conn_push(struct conn *c, struct piece *p)
 		return false;
 	if (p->buf && (o->n == o->first || o->owner[o->n - 1] != p->buf))
 		o->charge[o->n] = p->buf->size;
-	o->held += o->charge[o->n];
+	o->charged += o->charge[o->n];
 	o->owner[o->n++] = p->buf;
 	p->buf = NULL;
 	p->len = 0;
 	return true;
 }
 
-/* Behind the small bytes pushed last, if the kernel does not have them yet: short runs one
- * after the other take one entry, and the end of a chunk none of its own. */
-static bool grow_small(struct outbox *o, struct slice bytes)
+/* Appends to the last entry, if that is a small one, is not submitted yet, and has space:
+ * consecutive short pushes share an entry, such as the CRLF of one chunk and the size line of
+ * the next. */
+static bool small_append(struct outbox *o, struct slice bytes)
 {
 	unsigned last = o->n - 1u;
 
-	if (o->n == o->flying || o->iov[last].iov_base != o->small[last] ||
+	if (o->n == o->submitted || o->iov[last].iov_base != o->small[last] ||
 	    o->len[last] + bytes.len > sizeof(o->small[last]))
 		return false;
 	memcpy(o->small[last] + o->len[last], bytes.ptr, bytes.len);
@@ -128,7 +128,7 @@ bool conn_push_small(struct conn *c, struct slice bytes)
 
 	ASSERT(bytes.len > 0 && bytes.len <= sizeof(o->small[0]));
 	ASSERT(c->state == CONN_OPEN);
-	if (c->outbox && grow_small(c->outbox, bytes))
+	if (c->outbox && small_append(c->outbox, bytes))
 		return true;
 	o = push_entry(c, NULL, (uint32_t)bytes.len);
 	if (!o)
@@ -144,22 +144,23 @@ uint64_t conn_unsent(const struct conn *c)
 	return c->outbox ? c->outbox->bytes : 0;
 }
 
-/* What was pushed behind the last flush. */
-static uint64_t unhanded(const struct outbox *o)
+/* Bytes pushed since the last submit. */
+static uint64_t unsubmitted(const struct outbox *o)
 {
 	uint64_t bytes = 0;
 
-	for (unsigned i = o->flying; i < o->n; i++)
+	for (unsigned i = o->submitted; i < o->n; i++)
 		bytes += o->len[i];
 	return bytes;
 }
 
 uint64_t conn_submitted(const struct conn *c)
 {
-	return conn_position(c) - (c->outbox ? unhanded(c->outbox) : 0);
+	return conn_position(c) - (c->outbox ? unsubmitted(c->outbox) : 0);
 }
 
-static void drop_last(struct outbox *o, uint64_t n)
+/* Drops n bytes at the end, or the last entry if that has fewer. */
+static void entries_drop_last(struct outbox *o, uint64_t n)
 {
 	unsigned last = o->n - 1u;
 
@@ -181,11 +182,11 @@ bool conn_take_back(struct conn *c, uint64_t position)
 	if (conn_submitted(c) > position)
 		return false;
 	while (conn_position(c) > position)
-		drop_last(o, conn_position(c) - position);
-	if (o && o->n == o->flying) {
+		entries_drop_last(o, conn_position(c) - position);
+	if (o && o->n == o->submitted) {
 		list_remove(&o->writable);
 		if (!io_busy(&o->send.op))
-			outbox_give_back(c);
+			outbox_free(c);
 	}
 	return true;
 }

@@ -1,16 +1,16 @@
-/* The outbox of a conn, for conn.c. */
+/* The outbox of a conn: pushing, and releasing what was sent. Private to net. */
 #ifndef NET_OUTBOX_H
 #define NET_OUTBOX_H
 
 #include "net/conn.h"
 
-/* The entries from … to are done with: their references are let go. */
+/* Entries [from, to) were sent or are dropped: releases their buffers and their charge. */
 void outbox_release(struct outbox *o, unsigned from, unsigned to);
 
-/* It is empty. */
-void outbox_give_back(struct conn *c);
+/* Frees the outbox, which is empty. */
+void outbox_free(struct conn *c);
 
-/* Drops what the kernel does not have. */
+/* Drops the entries that were not submitted; frees the outbox if none was. */
 void outbox_drop(struct conn *c);
 
 #endif

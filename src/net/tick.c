@@ -7,8 +7,8 @@
 
 #define TRIM_MS 1000
 
-/* Tasks may wake each other; what has not come to rest after so many rounds goes on
- * in the next tick, after new facts. */
+/* Tasks may wake each other: after this many rounds, those still runnable wait for the next
+ * tick, behind new events. */
 #define ROUNDS_MAX 16
 
 static void trim_expired(struct timer *timer)
@@ -19,7 +19,7 @@ static void trim_expired(struct timer *timer)
 	buf_pool_trim(io_bufs(t->loop));
 	if (t->trimmed)
 		t->trimmed(t);
-	reserve_refill(); /* after all, since it is filled with what they gave up */
+	reserve_refill(); /* last: with the memory that was trimmed above */
 	timer_set(&t->wheel, timer, t->now_ms + TRIM_MS);
 }
 
@@ -28,7 +28,7 @@ static void wake_loop(void *loop)
 	io_wake(loop);
 }
 
-static void take_time(struct tick *t)
+static void read_clock(struct tick *t)
 {
 	t->now_us = io_now_us(t->loop);
 	t->now_ms = t->now_us / 1000;
@@ -43,7 +43,7 @@ int tick_init(struct tick *t, const struct io_options *options)
 	error = io_open(&t->loop, options);
 	if (error < 0)
 		return error;
-	take_time(t);
+	read_clock(t);
 	wheel_init(&t->wheel, t->now_ms);
 	list_init(&t->runnable);
 	list_init(&t->writable);
@@ -83,9 +83,9 @@ void tick_run(struct tick *t, struct task *task)
 		list_append(&t->runnable, &task->node);
 }
 
-void tick_reap(struct tick *t, struct reap *c)
+void tick_reap(struct tick *t, struct reap *r)
 {
-	list_append(&t->reap_list, &c->node);
+	list_append(&t->reap_list, &r->node);
 }
 
 static void step_all(struct tick *t)
@@ -109,9 +109,9 @@ static void reap_all(struct tick *t)
 	struct list *node;
 
 	while ((node = list_pop(&t->reap_list))) {
-		struct reap *c = LIST_ITEM(node, struct reap, node);
+		struct reap *r = LIST_ITEM(node, struct reap, node);
 
-		c->free(c);
+		r->free(r);
 	}
 }
 
@@ -130,12 +130,12 @@ static uint64_t timeout_us(const struct tick *t)
 
 void tick_once(struct tick *t)
 {
-	io_wait(t->loop, timeout_us(t)); /* facts from the kernel */
-	take_time(t);
-	mailbox_drain(&t->mailbox);         /* facts from other threads */
-	step_all(t);                        /* decisions, here and below only */
-	wheel_expire(&t->wheel, t->now_ms); /* facts from time, with all at hand decided */
+	io_wait(t->loop, timeout_us(t)); /* events from the kernel */
+	read_clock(t);
+	mailbox_drain(&t->mailbox); /* events from other threads */
+	step_all(t);                /* decisions, here and below only */
+	wheel_expire(&t->wheel, t->now_ms);
 	step_all(t);
-	conn_flush_all(t);                  /* one vectored send per socket */
-	reap_all(t);                        /* frees, here only */
+	conn_flush_all(t); /* one vectored send per socket */
+	reap_all(t);       /* conns and their owners are freed here only */
 }

@@ -401,7 +401,7 @@ void relay_tunnel(struct exchange *x)
 		exchange_abort(x, ENDING_NO_MEMORY);
 	else if (!origin->inbox && (origin->error || origin->send_error))
 		exchange_abort(x, ENDING_ORIGIN_TRUNCATED);
-	else if (client->shut && origin->shut)
+	else if (client->fin_sent && origin->fin_sent)
 		exchange_end(x, ENDING_COMPLETE);
 }
 

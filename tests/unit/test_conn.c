@@ -61,7 +61,7 @@ static void assert_held(const struct outbox *o)
 	for (unsigned i = o->first; i < o->n; i++)
 		if (o->owner[i] && (i + 1u == o->n || o->owner[i + 1] != o->owner[i]))
 			held += o->owner[i]->size;
-	assert_int_equal(o->held, held);
+	assert_int_equal(o->charged, held);
 }
 
 static void step(struct task *t)
@@ -292,7 +292,7 @@ static void push_while_room(struct line *l)
 		assert_true(conn_request_space(c) <= WINDOW);
 		for (unsigned n = 1 + (unsigned)simrig_draw(&l->rig, OUTBOX_SPARE); n > 0; n--)
 			assert_true(push_one(l));
-		assert_true(c->outbox->held <= WINDOW + OUTBOX_SPARE * (12000 + 4384));
+		assert_true(c->outbox->charged <= WINDOW + OUTBOX_SPARE * (12000 + 4384));
 	}
 }
 
@@ -415,7 +415,7 @@ static void shut_after_all(struct line *l)
 		assert_true(push_one(l));
 	conn_shut(&l->conn);
 	conn_shut(&l->conn);
-	SIMRIG_UNTIL(&l->rig, l->conn.shut, 5000);
+	SIMRIG_UNTIL(&l->rig, l->conn.fin_sent, 5000);
 	if (with_bytes)
 		SIMRIG_UNTIL(&l->rig, l->changes > 0, 5);
 	SIMRIG_UNTIL(&l->rig, l->peer->eof, 5000);
