@@ -1,9 +1,12 @@
 /* The access log of one worker: one line for each exchange that ended.
  *
- * Lines gather in a buffer that is written when it is half full or ACCESS_FLUSH_MS old,
- * through the loop (the ring on io_uring, a writer thread on epoll): no worker ever waits for
- * a disk. While one buffer is being written the other fills; if both are full, or the disk
- * is, lines are dropped and counted. */
+ * Lines are collected in a buffer. It is written through the loop (the ring on io_uring, a writer
+ * thread on epoll) when it is half full or ACCESS_FLUSH_MS old, so a worker never waits for a
+ * disk. While one buffer is being written, lines go to the other.
+ *
+ * Owner: the worker. Limits: two buffers of ACCESS_BUFFER_BYTES; a line is never cut.
+ * Errors: if both buffers are full or a write fails, lines are dropped and counted (log_dropped,
+ * log_error). */
 #ifndef PROXY_ACCESS_H
 #define PROXY_ACCESS_H
 
@@ -18,14 +21,14 @@
 
 struct access_entry {
 	const struct peer *peer;
-	struct slice request_line; /* as received; empty: it could not be read */
+	struct slice request_line; /* as received; empty: it could not be parsed */
 	struct slice host, referer, user_agent;
-	int status;                /* 0: nothing was answered */
-	uint64_t sent_bytes;       /* of body */
+	int status;                /* 0: no response was sent */
+	uint64_t sent_bytes;       /* of the response's body */
 	uint64_t took_us;
-	const char *server;        /* who answered; NULL: we did */
-	unsigned attempts_n;          /* times that an upstream was asked */
-	const char *hedge;         /* what came of a second try beside the first; NULL: none */
+	const char *server;        /* that sent the response; NULL: generated here */
+	unsigned attempts_n;       /* requests sent to an upstream for this exchange */
+	const char *hedge;         /* outcome of the hedge; NULL: there was none */
 	const char *ending;
 };
 
@@ -37,32 +40,36 @@ struct access {
 	struct io_write write;
 	char *filling, *writing;
 	uint32_t filled;
-	const char *at;      /* in `writing`: what the next write begins with */
-	uint32_t unwritten;  /* from there on */
+	const char *at;      /* in `writing`: where the next write starts */
+	uint32_t unwritten;  /* bytes from `at` on */
 	uint32_t write_max;
-	uint32_t filling_lines, writing_lines, write_lines; /* the last: of this write */
+	uint32_t filling_lines, writing_lines; /* lines in each buffer */
+	uint32_t write_lines; /* lines of the write in flight */
 	struct timer flush;
-	uint64_t text_s;     /* the second that `text` tells */
+	uint64_t text_s;     /* the second that `text` shows */
 	char text[40];
 };
 
-/* Returns 0 or -ENOMEM. fd stays the caller's. The time zone was read before (tzset()), if
- * files cannot be opened later. */
+/* Returns 0 or -ENOMEM. fd stays the caller's. If files cannot be opened later (sandbox), the
+ * caller has loaded the time zone before (tzset()). */
 int access_init(struct access *a, struct tick *tick, struct worker_stats *stats,
 		enum config_log format, int fd);
 
-/* fd is a pipe, socket or terminal that others write to as well: from now on in writes of whole
- * lines that fit PIPE_BUF, between which the kernel puts nothing. A longer line is at the
- * mercy of the others. */
+/* For an fd that others write to as well (pipe, socket, terminal): from now on each write is
+ * whole lines of at most PIPE_BUF bytes, which the kernel writes to a pipe without interleaving.
+ * A longer line is written alone and may be interleaved with what others write. */
 void access_limit_writes(struct access *a);
 
+/* Appends one line; never blocks. If there is no space for it, the line is dropped and counted. */
 void access_log(struct access *a, const struct access_entry *x);
 
-/* Starts to write what is there. */
+/* Starts to write the buffered lines, unless a write is in flight. */
 void access_flush(struct access *a);
 
-/* All is written. */
+/* True: nothing is buffered and no write is in flight. */
 bool access_idle(const struct access *a);
+
+/* Frees the buffers. access_idle() must be true. */
 void access_done(struct access *a);
 
 #endif

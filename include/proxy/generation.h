@@ -1,15 +1,16 @@
-/* One configuration as one worker lives by it, counted by those that began under it.
+/* One configuration as one worker uses it, counted by the exchanges that began under it.
  *
  *      generation_new      proxy_adopt           another is adopted       its last user ends
  *   ──────────────────▶ NEW ─────────▶ CURRENT ──────────────────▶ OLD ──────────────────▶ ENDED
- *                        └ generation_drop                                         over() ◀─┘
+ *                        └ generation_drop                                      unused() ◀─┘
  *
- * What stands behind the name of an upstream (its servers, connections, who waits) is a service.
- * It goes over to the next generation that knows the same name and protocol, with all it has,
- * and closes when no generation with users knows it. What it is told of its configuration it
- * copies.
+ * A service is what an upstream's name stands for: its servers, connections and queue. If the
+ * next generation has an upstream of the same name and protocol, the service passes to it with
+ * all its state. It closes when no generation with users refers to it. It copies what it needs
+ * of its configuration.
  *
- * Owner: the worker's proxy. Exchanges and fetches are users; the current one has one more. */
+ * Owner: the worker's proxy. Users: exchanges, fetches, and the proxy for the current generation.
+ * Errors: generation_new() fails for lack of memory only, and then changes nothing. */
 #ifndef PROXY_GENERATION_H
 #define PROXY_GENERATION_H
 
@@ -21,25 +22,26 @@
 struct retry_state;
 struct proxy;
 
-/* What all workers know of one upstream; stays as long as a generation may know it. */
+/* What all workers share of one upstream. Lives as long as a generation may refer to it. */
 struct upstream_view {
 	struct upstream_stats *stats; /* this worker's */
-	struct quota *queue;           /* who may wait, process-wide */
-	struct registry *registry;    /* its servers; NULL: each worker for itself */
+	struct quota *queue;          /* limits the requests that wait, process-wide */
+	struct registry *registry;    /* of its servers; NULL: each worker keeps its own state */
 };
 
 struct generation_options {
 	const struct config *config;
-	const struct upstream_view *
-		upstream_views; /* by index of config->upstreams; read by generation_new() */
-	/* Nobody of this worker reads the configuration any more, and what only it knew is gone.
-	 * May be NULL. Not called by generation_drop() and proxy_done(). */
+	/* By index of config->upstreams; read by generation_new() only. */
+	const struct upstream_view *upstream_views;
+	/* Called when nothing on this worker reads the configuration any more, and the services
+	 * that only it used are freed. May be NULL. Not called by generation_drop() and
+	 * proxy_done(). */
 	void (*unused)(void *owner);
 	void *owner;
 };
 
-/* Protocol and name of an upstream: one of HTTP and one of memcached may have one name, one after
- * the other. */
+/* Writes the protocol and name of an upstream. The protocol is part of the key because one
+ * configuration may give a name to an HTTP upstream and the next one to a memcached upstream. */
 #define SERVICE_KEY_MAX (CONFIG_NAME_MAX + 1)
 void service_key(char key[SERVICE_KEY_MAX], const struct config_upstream *u);
 
@@ -48,9 +50,9 @@ struct service {
 	struct names_entry entry;    /* in proxy->by_name, until it closes */
 	struct upstream *upstream;   /* HTTP, or NULL */
 	struct memcache *memcache;   /* memcached, or NULL */
-	uint32_t generation_n;            /* generations with users that know it, and new ones */
+	uint32_t generation_n;       /* that refer to it and are new or have users */
 	bool closing;
-	bool needs_update;           /* lacked memory to follow the newest configuration */
+	bool needs_update;           /* the newest configuration is not applied yet: no memory */
 	char key[SERVICE_KEY_MAX];   /* protocol and name */
 };
 
@@ -60,7 +62,7 @@ struct generation {
 	const struct config *config;
 	struct head_limits head_limits;
 	uint64_t users;
-	void (*unused)(void *owner);
+	void (*unused)(void *owner); /* see generation_options */
 	void *owner;
 	struct list node;            /* in proxy->generations, once it was adopted */
 	struct retry_state *retry_state; /* see retrystate.h */
@@ -72,10 +74,10 @@ struct generation {
 /* Finds or makes its services. NULL: no memory, and nothing has changed. */
 struct generation *generation_new(struct proxy *p, const struct generation_options *options);
 
-/* One that was not adopted; leaves NULL. */
+/* Frees a generation that was never adopted; sets *slot to NULL. */
 void generation_drop(struct generation **slot);
 
-/* Nobody began under it, or all have ended: see generation_put(). */
+/* Called by generation_put() when the last user has gone: the generation is freed later. */
 void generation_unused(struct generation *g);
 
 static inline struct generation *generation_ref(struct generation *g)
@@ -90,6 +92,7 @@ static inline void generation_put(struct generation *g)
 		generation_unused(g);
 }
 
+/* NULL: upstream i is not of that protocol. */
 static inline struct upstream *generation_upstream(const struct generation *g, unsigned i)
 {
 	return g->services[i]->upstream;
@@ -100,7 +103,7 @@ static inline struct memcache *generation_memcache(const struct generation *g, u
 	return g->services[i]->memcache;
 }
 
-/* A body of so many bytes is more than the configuration allows. */
+/* True: a request body of that many bytes is larger than limits.request_body. */
 static inline bool generation_refuses_body(const struct generation *g, uint64_t bytes)
 {
 	return g->config->limits.request_body > 0 && bytes > g->config->limits.request_body;

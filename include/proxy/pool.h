@@ -1,5 +1,8 @@
-/* A few threads for work that would stop a worker: the study route /cpu on pool. Work goes
- * out through a thread's mailbox and comes back through the worker's. */
+/* A few threads for work that would block a worker: the study route /cpu with `on_pool`.
+ *
+ * A job goes to a thread through that thread's mailbox and comes back through its worker's.
+ *
+ * Owner: the process; all workers share it. Limits: none on the jobs waiting for a thread. */
 #ifndef PROXY_POOL_H
 #define PROXY_POOL_H
 
@@ -12,26 +15,26 @@ struct pool;
 struct slab;
 
 struct job {
-	struct mail message; /* out, then back: `deliver` is set by pool_submit() */
+	struct mail message;       /* to the thread, then back; `deliver` is set by pool_submit() */
 	struct mailbox *reply_to;
-	void (*done)(struct job *j); /* on the worker */
-	void *owner;               /* the asker's; NULL: nobody waits any more */
-	struct slab *slab;         /* where it came from; the worker's */
-	bool returned;             /* set by `finished`; the worker's */
+	void (*done)(struct job *j); /* called on the worker */
+	void *owner;               /* the exchange that waits; NULL: it has ended */
+	struct slab *slab;         /* the worker's, where the job is returned to */
+	bool returned;             /* set by `done`; only the worker uses it */
 	uint32_t ms;               /* of CPU to burn */
-	uint64_t rounds;           /* what was computed, as proof of work */
+	uint64_t rounds;           /* result, as proof of work */
 };
 
 /* NULL: no memory or threads. */
-struct pool *pool_new(unsigned threads);
+struct pool *pool_new(unsigned n);
 
-/* All jobs have come back. */
+/* All jobs must have come back. */
 void pool_free(struct pool *p);
 
-/* Any worker. The job belongs to the pool until `finished`. */
+/* Callable from any worker. The job belongs to the pool until `done` is called. */
 void pool_submit(struct pool *p, struct job *j);
 
-/* Keeps the calling thread's CPU busy for that long; returns the rounds it made. */
+/* Uses CPU time of the calling thread for `ms`; returns the number of rounds computed. */
 uint64_t pool_burn(uint32_t ms);
 
 #endif

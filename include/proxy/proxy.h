@@ -1,7 +1,11 @@
-/* What the deciders of one worker upstream_view, and the front worker_listener of the folder.
+/* The proxy of one worker: takes clients' connections and decides what happens to each request.
  *
- * An exchange is one request and its answer, as the client sees it; a fetch is one question
- * to an origin or a cache, made on behalf of an exchange. Nothing else decides. */
+ * An exchange (src/proxy/exchange.h) is one request and its response, as the client sees them.
+ * A fetch (src/proxy/fetch.h) is one request to an origin or a cache on behalf of an exchange.
+ * This struct holds what all exchanges of the worker share. It decides about its own worker only.
+ *
+ * Owner: the worker; one thread. Limits: the quotas in proxy_options and the configuration's.
+ * Errors: -ENOMEM from proxy_init(); later failures end single exchanges (ending.def). */
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
 
@@ -19,6 +23,7 @@ enum ending {
 #undef ENDING
 };
 
+/* The columns of ending.def. */
 int ending_status(enum ending e);
 const char *ending_proxy_error(enum ending e);
 const char *ending_text(enum ending e);
@@ -27,25 +32,25 @@ struct proxy {
 	struct tick *tick;
 	struct worker_stats *stats;
 	struct front front;
-	struct generation *generation; /* that requests begin under */
-	uint32_t generations_made;    /* that were made, ever */
-	struct list generations;      /* this one, and those that still have users */
-	struct list services;         /* of all of them, and those that are closing */
-	struct names by_name;         /* those that are not closing */
-	struct task sweeper;          /* frees what nobody knows any more */
-	struct timer sweep;           /* … what was not idle yet */
-	struct access *access;        /* NULL: no access log */
-	struct pool *pool;            /* NULL: no route needs it */
+	struct generation *generation; /* the current one: new requests begin under it */
+	uint32_t generations_made;     /* so far */
+	struct list generations;       /* the current one, and older ones that have users */
+	struct list services;          /* of all generations, and those that are closing */
+	struct names by_name;          /* services that are not closing */
+	struct task sweeper;           /* frees unused generations and services */
+	struct timer sweep;            /* runs the sweeper again for services not idle yet */
+	struct access *access;         /* NULL: no access log */
+	struct pool *pool;             /* NULL: no route needs it */
 	struct quota *descriptor_quota;
-	unsigned worker;
-	struct timer descriptor_timer; /* until some may have come free */
-	void (*evict_elsewhere)(void *owner, uint32_t n); /* … for descriptors; see proxy_options */
+	unsigned worker;               /* see proxy_options */
+	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
+	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
 	void *owner;
 	struct slab exchanges, fetches, retries, joins, jobs;
-	struct slab origins;          /* of all upstreams */
-	struct slab budgets, latencies; /* of all desks */
-	struct head request, response; /* scratch of the step at hand */
-	uint64_t date_s;              /* the second that `date` tells */
+	struct slab origins;            /* of all upstreams */
+	struct slab budgets, latencies; /* of all retry states */
+	struct head request, response;  /* scratch, valid during one step */
+	uint64_t date_s;                /* the second that `date` shows */
 	char date[EMIT_DATE_MAX];
 };
 
@@ -56,9 +61,9 @@ struct proxy_options {
 	struct quota *clients, *descriptors;
 	struct access *access;
 	struct pool *pool;
-	unsigned worker; /* whose this is, in registries */
-	/* n descriptors are wanted and nothing of this worker is idle: the others should call
-	 * proxy_evict(). May be NULL. */
+	unsigned worker; /* index of this worker in registries */
+	/* Called when n descriptors are needed and this worker has no idle connection left to
+	 * close: the other workers should call proxy_evict_origin(). May be NULL. */
 	void (*evict_elsewhere)(void *owner, uint32_t n);
 	void *owner;
 };
@@ -66,46 +71,51 @@ struct proxy_options {
 /* Returns 0 or -ENOMEM. */
 int proxy_init(struct proxy *p, const struct proxy_options *options);
 
-/* Ends an idle connection to an origin or cache, so that another may be opened; false: none
- * is idle. */
-bool proxy_evict(struct proxy *p);
+/* Closes one idle connection to an origin or cache to free its descriptor. False: none is idle. */
+bool proxy_evict_origin(struct proxy *p);
 
-/* Requests begin under this generation from now on; what is in flight stays with its own. */
+/* New requests begin under this generation; exchanges in flight keep theirs. */
 void proxy_adopt(struct proxy *p, struct generation *g);
 
-/* Lines go there from now on; NULL: no access log. The one before is the caller's again. */
+/* Replaces the access log (NULL: none). Returns the previous one, which the caller owns again. */
 struct access *proxy_change_access(struct proxy *p, struct access *access);
 
-/* What a configured server's name stands for now, and whether one of its addresses is well:
- * by their indices in this configuration. One that is not in force is not meant. False: no
- * memory for all of it; to be called again. */
+/* Results of the control thread's DNS queries and health checks: a server name's addresses, and
+ * whether one of them is up. `upstream` and `server` are indices in `config`; ignored unless that
+ * is the current configuration. proxy_resolved() returns false if memory was lacking for some of
+ * the addresses: call it again later. */
 bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
 		    unsigned server, const struct config_address *addresses, unsigned n);
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up);
 
-/* A connection was accepted, where `paths: strict` is written or not. */
+/* Takes over an accepted socket. `paths_strict`: its listener has `paths: strict`. */
 void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict);
 
-/* See front_evict_idle(). */
-bool proxy_evict_idle(struct proxy *p);
+/* Closes an idle client connection: see front_evict_idle(). */
+bool proxy_evict_client(struct proxy *p);
 
-/* Finishes what is in flight and takes no more requests. */
+/* Finishes the exchanges in flight and takes no further requests. */
 void proxy_drain(struct proxy *p);
 
-/* The same, but who is connected may ask once more, and only then is told to go elsewhere. */
+/* As proxy_drain(), but an idle connection may send one more request. The next response on each
+ * connection says `Connection: close`. */
 void proxy_drain_gracefully(struct proxy *p);
 
-/* Cuts off what is left. */
+/* Aborts the exchanges that are still in flight. */
 void proxy_close(struct proxy *p);
 
-/* Nothing is left: neither clients nor origins nor links. */
+/* True: no client, origin connection, cache link, job or unwritten log line is left. For shutdown
+ * only: once no client is left, a call closes all services and flushes the access log. */
 bool proxy_idle(struct proxy *p);
+
+/* Frees everything. proxy_idle() must be true. */
 void proxy_done(struct proxy *p);
 
+/* Returns unused slab memory to the system. */
 void proxy_trim(struct proxy *p);
 
-/* The Date field of this second. */
+/* The value of the Date field for the current second. Valid until the next call. */
 struct slice proxy_date(struct proxy *p);
 
 #endif

@@ -1,4 +1,4 @@
-/* Head to target: which route a request takes. Pure. First match wins. */
+/* Chooses a request's route from its head. Pure. The first route that matches is taken. */
 #ifndef ROUTE_ROUTE_H
 #define ROUTE_ROUTE_H
 
@@ -6,19 +6,18 @@
 #include "http/forwarding.h"
 #include "http/host.h"
 
-/* The request as routes and variables see it; the worker's scratch, no longer alive
- * than the head. */
+/* The request as routes and variables see it. It points into the head and into scratch memory
+ * of the worker; valid as long as the head. */
 struct request_view {
 	const struct head *head;
 	struct slice path;                /* normal form (http/path.h) */
 	struct slice host;                /* normal form (http/host.h), without port */
-	struct slice client;              /* address text, as it is believed */
-	const struct forwarding *forwarding; /* for origins; set by who asks them */
+	struct slice client;              /* address text: the peer, or what a trusted peer names */
+	const struct forwarding *forwarding; /* for requests to origins; the caller sets it */
 	const struct config_route *route; /* once matched; for ${path.rest} */
 };
 
-/* Fills path and host; `scratch` has room for head->path.len + head->authority.len +
- * HOST_GROWTH. */
+/* Fills path and host; `scratch` has head->path.len + head->authority.len + HOST_GROWTH bytes. */
 void request_view_init(struct request_view *v, const struct head *h, struct slice client,
 		       char *scratch);
 

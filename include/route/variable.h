@@ -4,13 +4,13 @@
 
 #include "route/route.h"
 
-/* Evaluates a template into out. Returns the length, or -1: a variable has no value
- * in this request (no such cookie, malformed "%"), or -2: longer than `size`. */
+/* Evaluates a template into out[size]. Returns the length; -1: a variable has no value in this
+ * request (no such cookie, malformed "%"); -2: the result is longer than `size`. */
 long variable_expand(const struct template *t, const struct request_view *v, char *out,
 		     size_t size);
 
-/* One variable: its value points into the request or into out (room `size`). False:
- * it has none. */
+/* Evaluates one variable. The value points into the request or into out[size]. False: it has no
+ * value, or does not fit. */
 bool variable_value(enum variable id, struct slice argument, const struct request_view *v,
 		    char *out, size_t size, struct slice *value);
 

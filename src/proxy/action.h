@@ -1,29 +1,34 @@
-/* What a route does with a request. A new action is a case here, its struct in the
- * configuration, and whatever state it needs in the exchange. */
+/* What a route does with a request. A new action is a case in action_start(), its struct in the
+ * configuration, and the state it needs in the exchange. */
 #ifndef PROXY_ACTION_H
 #define PROXY_ACTION_H
 
 #include "exchange.h"
 
-/* Starts what view->route says (NULL: nobody wants it), or ends the exchange. */
+/* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: x may be
+ * freed. */
 void action_start(struct exchange *x, const struct request_view *view);
 
-/* The head as it goes to the origin of a proxy action; NULL: no memory. */
+/* The request head as sent to the origin of a proxy action. The caller owns the reference.
+ * NULL: no memory. */
 struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h);
 
-/* What the upstream's `hash` comes to for this request; 0: it has none. */
+/* The value of the upstream's `hash` for this request; 0: the upstream has none, or a variable
+ * has no value. */
 uint64_t action_hash(const struct generation *g, const struct request_view *view,
 		     unsigned upstream);
 
-/* The key of a memcached action, into key[MEMCACHE_KEY_MAX]. False: there is none. */
+/* Writes the key of a memcached action to key[MEMCACHE_KEY_MAX]. False: no valid key. */
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);
 
-/* A fact while a job is in the pool: answers if it has come back. */
+/* EXCHANGE_BURNING: sends the response and ends the exchange if its job has come back from the
+ * pool. */
 void action_cpu_step(struct exchange *x);
 
-/* Lets a job go on without anybody waiting for it. */
+/* Detaches a job from its exchange; its memory is freed when it has come back. *slot may be
+ * NULL, and is NULL afterwards. */
 void action_abandon_job(struct job **slot);
 
 #endif

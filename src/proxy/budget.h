@@ -1,15 +1,14 @@
-/* How much more traffic than it was asked for an upstream may get from one worker: retries, or
- * second tries beside slow ones. If everything fails, its load then grows by that share and
- * not by the number of tries, so that retries do not keep down what is down.
+/* Limits the extra requests (retries or hedges) that one worker sends to an upstream.
  *
- * Allowed are `per_second` in each second, whatever happens, and beyond that as long as
- * all of the last BUDGET_SECONDS, this one included, are at most `percent` of the requests of
+ * If all requests fail, the load on the upstream grows by this budget and not by the number of
+ * attempts, so retries do not keep a failing upstream down.
+ *
+ * Allowed are `per_second` in each second, unconditionally; and further ones while the total of
+ * the last BUDGET_SECONDS, the current second included, is at most `percent` of the requests of
  * that time.
  *
- * NULL stands for one for which there was no memory: it allows nothing.
- *
- * Owner: the retry_state. Routes with different shares may use one budget: each earns
- * by its own. */
+ * Owner: the retry_state. Routes with different percentages may share one budget: each request
+ * earns the percentage of its route. A NULL budget (there was no memory for it) allows nothing. */
 #ifndef PROXY_BUDGET_H
 #define PROXY_BUDGET_H
 
@@ -21,16 +20,16 @@
 #define BUDGET_SECONDS 10
 
 struct budget {
-	uint64_t now_s;                  /* the second that was written last */
+	uint64_t now_s;                  /* the latest second counted */
 	uint32_t earned[BUDGET_SECONDS]; /* hundredths, by second modulo BUDGET_SECONDS */
 	uint32_t spent[BUDGET_SECONDS];
-	uint64_t earned_sum, spent_sum;  /* sums of the above */
+	uint64_t earned_sum, spent_sum;  /* of the arrays */
 };
 
-/* A request was asked. */
+/* Counts a request, which earns share->percent. */
 void budget_earn(struct budget *b, const struct config_budget *share, uint64_t now_ms);
 
-/* One more try is wanted. True: it is allowed, and counted. */
+/* Asks for one extra request. True: allowed, and counted. */
 bool budget_spend(struct budget *b, const struct config_budget *share, uint64_t now_ms);
 
 #endif

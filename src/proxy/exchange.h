@@ -1,23 +1,30 @@
-/* One request and its answer, as the client sees it.
+/* One request and its response, as the client sees them.
  *
- *   ROUTING ─▶ ASKING ─▶ RELAYING ─▶ (ended)
- *      │         │  └──▶ TUNNEL ───▶ (ended)
- *      │         └ a cache's miss may go back to ROUTING
- *      ├─▶ JOINING ─▶ REPLYING
- *      ├─▶ BURNING ─▶ REPLYING
- *      └─▶ REPLYING ─▶ (ended)
+ *   ROUTING ─▶ REQUESTING ─▶ RELAYING ─▶ (ended)
+ *     │ ▲        │ │  │        └──▶ REPLYING  failed, and the head had not left yet
+ *     │ └────────┘ │  └──▶ TUNNEL ──▶ (ended)
+ *     │  a miss    └──▶ REPLYING  any failure
+ *     ├─▶ JOINING ──▶ REPLYING
+ *     ├─▶ BURNING ──▶ REPLYING
+ *     └─▶ REPLYING ─▶ (ended)
  *
- *   ROUTING    which route, and what it does
- *   ASKING     a fetch was started; the request's body goes to it; no final head yet. It may
- *              be one of several, with pauses between them (retry.h)
- *   RELAYING   the final head was written to the client; the body follows
+ *   any state ─▶ (ended): the client has gone, a shutdown, or a failure after the head has left
+ *
+ *   ROUTING    the route is looked up and its action started
+ *   REQUESTING a fetch was started; the request's body is sent to it; no final head yet. With
+ *              retries there may be several fetches, with pauses between them (retry.h). After a
+ *              cache miss the exchange may go back to ROUTING (`miss: next`)
+ *   RELAYING   the final head was queued for the client; the body follows. A failure before a
+ *              byte of the response was given to the kernel takes it back and replies instead
  *   TUNNEL     after a 101: bytes in both directions
- *   JOINING    several fetches, one answer (join.h)
+ *   JOINING    several fetches, one response (join.h)
  *   BURNING    a job is in the pool
- *   REPLYING   an answer of our own was written
+ *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
- * Owner: its client; at most one at a time on HTTP/1. It has no operation in flight of its
- * own, so it is freed as soon as it ends. */
+ * Owner: its client; at most one at a time on HTTP/1. An exchange has no operation in flight, so
+ * it is freed as soon as it ends: during a step and not at the end of the tick. Functions that may
+ * end it say so; after them only the client may be used, and client->exchange == x tells whether
+ * x still exists. */
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
@@ -36,81 +43,82 @@ enum exchange_state {
 	EXCHANGE_REPLYING
 };
 
-/* Of a second try beside the first. */
+/* NONE: no hedge was sent. LOST: one was sent, and is not the fetch in use (so far). */
 enum hedge_outcome { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
 
-/* A part of `kept`. */
+/* A part of `head_copy`. */
 struct span {
 	uint32_t at, len;
 };
 
 struct exchange {
 	struct proxy *proxy;
-	struct generation *generation; /* it began under */
+	struct generation *generation; /* under which it began */
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
-	struct retry *retry;  /* NULL: its route says nothing of them, or they are over */
-	struct replay replay; /* while EXCHANGE_REQUESTING */
+	struct retry *retry;   /* NULL: no retries on this route, or they are over */
+	struct replay replay;  /* while EXCHANGE_REQUESTING */
 	struct join *join;
 	struct job *job;
 	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
-	const char *server;   /* who answers */
-	struct peer client_addr; /* the client, as it is believed */
+	const char *server;    /* that sends the response; NULL: generated here */
+	struct peer client_addr; /* the peer, or the client that a trusted peer names */
 	uint64_t started_us;
-	uint64_t body_bytes;  /* of the request, read */
-	uint64_t sent_bytes;  /* of the answer's body */
-	uint64_t head_at, body_at; /* positions of the answer's head and body on the connection:
-				      see conn_position() */
-	int status;           /* answered; 0: not yet */
-	uint8_t state;        /* enum exchange_state */
-	uint8_t method;       /* enum method */
-	uint8_t hedge;        /* enum hedge_outcome */
-	uint8_t attempts_n;      /* times that its upstream was asked, by fetches that are over */
-	bool http_1_0;         /* HTTP/1.0 */
-	bool upgrade;         /* asked for */
-	bool expects_continue; /* holds its body back until a 100 */
-	bool keep_alive; /* the head of the answer let the connection go on */
+	uint64_t body_bytes;   /* of the request, read */
+	uint64_t sent_bytes;   /* of the response's body */
+	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes sent
+				      to the client: see conn_position() */
+	int status;            /* of the response; 0: none yet */
+	uint8_t state;         /* enum exchange_state */
+	uint8_t method;        /* enum method */
+	uint8_t hedge;         /* enum hedge_outcome */
+	uint8_t attempts_n;    /* requests sent to its upstream by fetches that have ended */
+	bool http_1_0;         /* the request's version */
+	bool upgrade;          /* requested */
+	bool expects_continue; /* the client holds its body back until a 100 */
+	bool keep_alive;       /* the response's head lets the connection stay open */
 };
 
 extern const struct client_events exchange_client_events;
 
-/* Answers with a document of our own and ends the exchange. */
+/* Send a response generated here and end the exchange: x is freed. */
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
 
-/* Answers OPTIONS or TRACE as its final recipient (RFC 9110 7.6.2), since it may be forwarded no
- * further: OPTIONS by the methods that the route allows. A TRACE is not reflected: what it would
- * show is for the eyes of origins. */
+/* Replies to an OPTIONS or TRACE with `Max-Forwards: 0` as its final recipient (RFC 9110 7.6.2)
+ * and ends the exchange: x is freed. OPTIONS: the methods that the route allows. TRACE: 405; the
+ * request is not reflected, since it may show fields meant for origins only. */
 void exchange_max_forwards_reached(struct exchange *x);
 
-/* Lets go of the fetch, and counts its tries. */
+/* Frees the fetch (may be NULL) and counts its attempts. */
 void exchange_drop_fetch(struct exchange *x);
 
-/* The answer was queued whole: logs it, frees the exchange, and lets the client go on. */
+/* The whole response was queued: logs the exchange and lets the client continue. x is freed. */
 void exchange_end(struct exchange *x, enum ending ending);
 
-/* Nothing more can be told to the client but that it is over: the connection breaks, behind
- * what was queued of the answer. */
+/* Ends the exchange without completing its response: the connection is aborted after the bytes
+ * that were queued, so that the client sees a truncated response. x is freed. */
 void exchange_abort(struct exchange *x, enum ending ending);
 
-/* A cache had no value: the routes after this one are tried. May end the exchange. */
+/* After a cache miss: continues with the routes behind the current one. May end the exchange:
+ * x may be freed. */
 void exchange_route_again(struct exchange *x);
 
-/* Counts an answer by its class. */
+/* Counts a response by its class (1xx to 5xx). */
 void exchange_count(struct worker_stats *stats, int status);
 
-/* Its client has left, no answer has begun, and its route does not say that it may: nobody is to
- * be asked for it. */
+/* True: the client has closed its side, no response has begun, and the route does not allow
+ * half-closed clients (`half_close`): no request should be sent for it. */
 bool exchange_unwanted(const struct exchange *x);
 
-/* Ends it for that reason. */
+/* Ends an unwanted exchange. x is freed. */
 void exchange_abandon(struct exchange *x);
 
-/* Answers as the ending says and ends the exchange. Where an answer has begun: if none of it
- * has left, it is taken back, else the connection breaks. */
+/* Replies as the ending says and ends the exchange: x is freed. If a response has begun, it is
+ * taken back if none of it was given to the kernel; else the connection is aborted. */
 void exchange_fail(struct exchange *x, enum ending ending);
 
 #endif

@@ -1,24 +1,28 @@
-/* One fetch_request to an origin or to a cache: the lease or call, the request as sent, the
- * answer as it comes.
+/* One request to an origin or to a cache: its lease or call, the request as sent, and the response
+ * as it arrives.
  *
  *   LEASING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
- *      │  ▲       │             │             │
- *      │  └───────┴─────────────┘ stale_close by a stale connection: once more
- *      └──────────┴─────────────┴─────────────┴─▶ FAILED (ending says how)
+ *     ▲ │        │ │             │           ▲  │
+ *     │ │        │ └─────────────┼───────────┘  │   the response begins early
+ *     └─┼────────┴───────────────┤              │   stale connection: the request is sent again
+ *       └────────┴───────────────┴──────────────┴─▶ FAILED   (`ending` says why)
  *
- *   LEASING        waits for an origin, or for the cache's answer
- *   SENDING        the head was sent, the body is under way; the answer may begin
+ *   LEASING ─▶ RELAYING   a cache's value
+ *
+ *   LEASING        waits for an origin connection, or for the cache's response
+ *   SENDING        the head was sent, the body follows; a response may begin
  *   AWAITING_HEAD  the request is complete
- *   RELAYING       the head of the final answer was taken
+ *   RELAYING       the head of the final response was taken; or a tunnel
  *
- * Owner: the worker; the exchange holds a pointer until fetch_free(). Pulled by its waiter's
- * step; facts run the waiter. By itself it sends a request twice only if it is idempotent, went
- * out on a connection that was used before, no byte of a response was seen (RFC 9110 9.2.2,
- * RFC 9112 9.3.1), and its waiter has all that was sent of its body (replay.h): then it is in
- * FETCH_LEASING once more, and is sent the body from its beginning. What a route says of
- * retries is other fetches (retry.h).
+ * Owner: the worker; an exchange (or join, or retry) holds the only pointer until fetch_free().
+ * Its waiter is the task of the client: facts run that task, and its step pulls from the fetch.
  *
- * Which requests never go out on a connection that was used before is the upstream's `reuse`. */
+ * Stale connections: a fetch by itself sends its request a second time, at most once, if the
+ * origin closed a reused connection before any byte of a response, the method is idempotent
+ * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its waiter has kept all that was sent of the body
+ * (replay.h). It is then in FETCH_LEASING again, and the body is sent again from its start. All
+ * further retries are other fetches (retry.h). The upstream's `reuse` says which requests are
+ * never sent on a reused connection. */
 #ifndef PROXY_FETCH_H
 #define PROXY_FETCH_H
 
@@ -33,94 +37,100 @@ enum fetch_state {
 	FETCH_FAILED,
 };
 
-/* More 1xx answers than this to one request are an attack. */
+/* Most interim (1xx) responses to one request; more are treated as an attack. */
 #define FETCH_INTERIM_MAX 32
 
 struct fetch {
 	struct proxy *proxy;
-	struct generation *generation; /* of whoever asked first */
+	struct generation *generation; /* of the exchange it is for */
 	struct task *waiter;
 	uint8_t state;        /* enum fetch_state */
 	uint8_t ending;       /* enum ending, of FETCH_FAILED */
 	uint8_t method;       /* enum method */
 	uint8_t framing;      /* of the request's body */
 	uint8_t interim_n;
-	uint16_t status;      /* of the answer whose head was taken */
-	bool retried;
-	bool body_not_replayable; /* its waiter has not all that was sent of it: not to be sent again */
-	bool timed_out;       /* a deadline passed */
-	bool waiter_stalled; /* what came was not all taken: its slowness, not ours */
-	bool reusable;        /* the origin, after this answer */
+	uint16_t status;      /* of the final response whose head was taken */
+	bool retried;         /* sent again after a stale connection */
+	bool body_not_replayable; /* part of the sent body was not kept: no second send */
+	bool timed_out;       /* a deadline of the origin has passed */
+	bool waiter_stalled;  /* its waiter does not take what has come: the origin is not late */
+	bool reusable;        /* the connection, after this response */
 	bool tunnel;
-	uint64_t length;      /* of the request's body */
-	uint64_t sent_us;     /* when its head was sent; 0: not yet, to nobody */
-	uint64_t since_ms;    /* when the state began */
-	struct buf *request;  /* its serialised head, until an answer makes a repeat impossible */
+	uint64_t length;      /* of the request's body; of the value, for a cache */
+	uint64_t sent_us;     /* when the head was sent to an origin; 0: not yet */
+	uint64_t since_ms;    /* start of the state; later where the origin's time starts anew */
+	struct buf *request;  /* its serialised head, until a response rules out a second send */
 	struct upstream *upstream;
-	const struct tried *avoid; /* servers that others are preferred to; see upstream_lease() */
-	const struct config_upstream *config; /* as the generation has it */
+	const struct tried *avoid; /* servers used last: see upstream_lease() */
+	const struct config_upstream *config; /* of the generation */
 	struct lease lease;
-	struct memcache_call *call; /* set: this is a fetch_request to a cache */
+	struct memcache_call *call; /* not NULL: this is a request to a cache */
 };
 
-/* What an origin is asked. */
+/* A request to an origin. */
 struct fetch_request {
-	unsigned upstream;     /* of the configuration */
+	unsigned upstream;     /* index in the configuration */
 	struct buf *request;   /* the serialised head, whose reference is taken over */
 	enum method method;
 	enum framing framing;  /* of the body */
 	uint64_t length;
-	uint64_t key;          /* what the upstream's `hash` came to; 0: nothing */
-	const struct tried *avoid; /* lives as long as the fetch; may be NULL */
-	bool first;            /* the client asked nothing before it on its connection */
-	struct list *holder;   /* of the client: its authenticated connections; NULL: none stays */
-	bool holds;            /* what it is sent on is authenticated with it (identity.h) */
+	uint64_t key;          /* see action_hash(); 0: none */
+	const struct tried *avoid; /* must outlive the fetch; may be NULL */
+	bool first;            /* it is the first request on its client's connection */
+	struct list *holder;   /* of the client: its authenticated connections; NULL: keeps none */
+	bool holds;            /* it authenticates the connection it is sent on: identity.h */
 };
 
-/* NULL: out of memory. */
+/* Starts a request to an origin. NULL: out of memory. */
 struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
 			   struct task *waiter);
 
-/* Asks a cache; the key is valid. */
+/* Starts a request to a cache. The key must be valid. NULL: out of memory. */
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 			      enum memcache_command command, struct slice key,
 			      struct task *waiter);
 
-/* Goes on as far as facts allow. The state afterwards tells. */
+/* Applies the facts recorded since the last step. The result is in f->state. */
 void fetch_step(struct fetch *f);
 
-/* Bytes of request body that may be sent now. */
+/* Bytes of request body that may be sent now. 0: the waiter is run when there is space. */
 uint32_t fetch_send_space(struct fetch *f);
 
-/* Should its connection turn out to have ended before it was asked, the request goes out on
- * another one if the body can be sent again. */
+/* True: if the connection turns out to be stale, the request is sent again on another one,
+ * provided that its body can be. */
 bool fetch_may_resend(const struct fetch *f);
 
-/* Sends a run of the body, or its end. `kept`: the waiter has it, and sends it again if need be.
- * False: it failed; see `ending`. */
+/* Send a piece of the body, or its end with trailers (may be NULL). `kept`: the waiter has kept it
+ * and can send it again. False: the fetch has failed, see f->ending. */
 bool fetch_send(struct fetch *f, struct piece *p, bool kept);
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
 
-/* The head of the next answer, interim ones (1xx) included, whose slices live until
- * fetch_take_head(). For a fetch_request to an origin only. VERDICT_BAD: it failed. */
+/* Reads the head of the next response, interim ones (1xx) included. Its slices are valid until
+ * fetch_take_head(). Only for requests to an origin. VERDICT_BAD: the fetch has failed.
+ * VERDICT_MORE: none yet; the fetch may be in FETCH_LEASING again (stale connection). */
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
+
+/* Consumes the head read by fetch_head(). `framing`: of the response's body. */
 void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
 
-/* Who asks has waited long enough: if no final head was taken it fails, as if its own time
- * were up. */
+/* A deadline of the waiter has passed: if no final head was taken, the fetch fails with the
+ * timeout of its current state, as if a deadline of its own had passed. */
 void fetch_time_out(struct fetch *f);
 
-/* The waiter takes nothing for now, however much has come: the origin is not late meanwhile. */
-void fetch_set_stalled(struct fetch *f, bool held);
+/* `stalled`: the waiter takes no more bytes for now, so the origin is not late meanwhile. */
+void fetch_set_stalled(struct fetch *f, bool stalled);
 
-/* The next run of the answer's body; BODY_BAD: the fetch failed. */
+/* The next piece of the response's body. BODY_END: the connection was returned to its pool.
+ * BODY_BAD: the fetch has failed. */
 enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);
+
+/* Consumes the trailers of BODY_TRAILERS. */
 void fetch_end_trailers(struct fetch *f);
 
-/* From now on the origin's connection carries bytes in both directions. */
+/* After a 101: the origin's connection carries bytes in both directions from now on. Returns it. */
 struct conn *fetch_tunnel(struct fetch *f);
 
-/* Lets go of origin or call, and frees it. Any state. */
+/* Gives up the origin or call in any state, and frees the fetch. Sets *slot to NULL. */
 void fetch_free(struct fetch **slot);
 
 #endif

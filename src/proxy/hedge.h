@@ -1,26 +1,32 @@
-/* A second try beside the first (retry.h), when that takes longer than most of the route's took
- * lately (latency.h). Only of what is safe and has no body; never to wait in a line, nor of a
- * server that is not asked in better times. */
+/* Hedging: a second attempt in parallel to the first (retry.h), when the first takes longer than
+ * most of the route's recent requests (latency.h).
+ *
+ * Only for requests with a safe method and no body. A hedge never waits in a queue, and never goes
+ * to a backup server. Its cost is limited by a budget.
+ *
+ * Owner: the retry, as retry->hedge. */
 #ifndef PROXY_HEDGE_H
 #define PROXY_HEDGE_H
 
 #include "retry.h"
 
-/* The first try begins: when does it count as slow? */
+/* At the start of the first attempt: sets retry->hedge_due_ms, the time at which it counts as
+ * slow; leaves it 0 if the request is not to be hedged or the route's latency is not known yet. */
 void hedge_plan(struct retry *t);
 
-/* It is slow. */
+/* The first attempt is slow: starts the hedge, unless budget, servers or memory forbid it. */
 void hedge_begin(struct exchange *x);
 
-/* There is a second one: looks whether it has an answer; then it is x->fetch. */
+/* Reads the hedge's responses. A good final head makes it x->fetch. Frees a failed hedge. */
 void hedge_step(struct exchange *x);
 
-/* The second one is the one that counts. */
+/* Frees x->fetch and puts the hedge in its place. */
 void hedge_promote(struct exchange *x);
 
+/* Frees the hedge, if there is one, and counts its attempts. */
 void hedge_drop(struct retry *t);
 
-/* An answer that is worth less than waiting for another one. */
+/* True: with this status it is better to wait for the other attempt's response. */
 bool hedge_rejects(const struct retry *t, int status);
 
 #endif

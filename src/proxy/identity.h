@@ -1,15 +1,17 @@
-/* Schemes that authenticate a connection and not a request (NTLM, and Negotiate with it or with
- * Kerberos, RFC 4559): whoever comes next on it is taken for the one who was authenticated. So
- * it may serve one client only. What `Persistent-Auth: false` promises is not relied on. */
+/* Detects authentication schemes that authenticate a connection and not a request: NTLM, and
+ * Negotiate with NTLM or Kerberos (RFC 4559). The origin takes every later request on that
+ * connection for the authenticated user's, so the connection may serve one client only.
+ *
+ * `Persistent-Auth: false` in a response is not relied on. Pure. */
 #ifndef PROXY_IDENTITY_H
 #define PROXY_IDENTITY_H
 
 #include "http/head.h"
 
-/* A request that brings credentials of such a scheme. */
+/* True: the request carries credentials of such a scheme. */
 bool identity_presented(const struct head *h);
 
-/* A response (401, 407) that asks for them. */
+/* True: the response (401, 407) asks for such credentials. */
 bool identity_challenged(const struct head *h);
 
 #endif

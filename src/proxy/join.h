@@ -1,30 +1,34 @@
-/* Concurrency within a request: a check first, then several questions at once, then one JSON
- * answer made of all.
+/* Several fetches for one request: an optional check first, then all parts at once, then one JSON
+ * response made of them. A study route.
  *
- *   CHECKING ─▶ GATHERING ─▶ (answered)
- *      └ no session: sent to the login page
+ *   CHECKING ─▶ COLLECTING ─▶ (replied)
+ *      └ no session: redirected to the login page
  *
- * The slowest fetch_request decides how long it takes, not their sum. */
+ * The duration is that of the slowest part and not the sum of all.
+ *
+ * Owner: the exchange. Limits: CONFIG_PARTS_MAX parts; JOIN_PART_BYTES of each body. Errors: a
+ * part that fails is reported by its status; a failed check ends the exchange. */
 #ifndef PROXY_JOIN_H
 #define PROXY_JOIN_H
 
 #include "exchange.h"
 
-/* Most bytes of one answer that go into the JSON. */
+/* Most bytes of one part's body in the JSON; the rest is dropped. */
 #define JOIN_PART_BYTES 65536u
 
 struct join;
 
-/* Starts the check, or all parts where there is none. */
+/* Starts the check, or all parts if there is no check. May end the exchange: x may be freed. */
 void join_start(struct exchange *x, const struct request_view *view);
 
-/* Goes on as far as facts allow; may end the exchange. */
+/* Applies the facts recorded since the last step. May end the exchange: j and its exchange may be
+ * freed. */
 void join_step(struct join *j);
 
-/* Bytes of a join, for its slab. */
+/* Size of a join in bytes, for its slab. */
 size_t join_size(void);
 
-/* Lets go of what is still asked. */
+/* Frees the join and the fetches still in flight. *slot may be NULL, and is NULL afterwards. */
 void join_free(struct join **slot);
 
 #endif

@@ -1,8 +1,9 @@
-/* How long the answers of a route take, lately: when so many percent of them are there.
+/* Recent response times of a route: the time within which `percentile` percent of the responses
+ * began.
  *
- * A histogram with eight buckets for each doubling, so that what is told is at most an eighth
- * too much. When it holds LATENCY_MOST all counts are halved: the latest weigh most. Told are
- * percentiles of which there are enough samples to know them.
+ * A histogram with eight buckets per power of two, so the result is at most an eighth too high.
+ * At LATENCY_MOST samples all counts are halved, so recent ones weigh most. No result until there
+ * are enough samples for the percentile.
  *
  * Owner: the retry_state. */
 #ifndef PROXY_LATENCY_H
@@ -12,13 +13,13 @@
 
 #define LATENCY_DOUBLINGS 22 /* from 64 us to 268 s */
 #define LATENCY_BUCKETS (8 * LATENCY_DOUBLINGS)
-#define LATENCY_LEAST 20
+#define LATENCY_LEAST 20 /* samples for any result */
 #define LATENCY_MOST 2000
 
 struct latency {
 	uint32_t percentile;
-	uint32_t n;
-	uint32_t age;      /* samples since `bound_us` was looked for */
+	uint32_t n;        /* sum of `counts` */
+	uint32_t age;      /* samples since `bound_us` was computed */
 	uint64_t bound_us; /* 0: not known yet */
 	uint32_t counts[LATENCY_BUCKETS];
 };
@@ -28,7 +29,7 @@ void latency_init(struct latency *l, uint32_t percentile);
 
 void latency_add(struct latency *l, uint64_t us);
 
-/* So many percent took at most this; 0: there are too few to tell. */
+/* Upper bound of the percentile; 0: too few samples. Computed anew every few samples. */
 static inline uint64_t latency_bound_us(const struct latency *l)
 {
 	return l->bound_us;

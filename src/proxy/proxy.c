@@ -96,7 +96,7 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 /* ---- descriptors ---------------------------------------------------------- */
 
 /* They take turns. */
-bool proxy_evict(struct proxy *p)
+bool proxy_evict_origin(struct proxy *p)
 {
 	LIST_EACH(&p->services, node) {
 		if (!service_evict(LIST_ITEM(node, struct service, node)))
@@ -114,7 +114,7 @@ static void short_of_descriptors(void *owner, uint32_t n)
 {
 	struct proxy *p = owner;
 
-	while (n > 0 && proxy_evict(p))
+	while (n > 0 && proxy_evict_origin(p))
 		n--;
 	if (n > 0 && p->evict_elsewhere)
 		p->evict_elsewhere(p->owner, n);
@@ -271,7 +271,7 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths
 		c->paths_strict = paths_strict;
 }
 
-bool proxy_evict_idle(struct proxy *p)
+bool proxy_evict_client(struct proxy *p)
 {
 	return front_evict_idle(&p->front);
 }

@@ -1,8 +1,9 @@
-/* Who asks: the peer of the connection, or whom a trusted one names.
+/* The client's real address: the peer of the connection, or the client that a trusted peer names
+ * in `Forwarded` or `X-Forwarded-For` (http/forwarding.h).
  *
- * Owner: the step that routes the request. */
-#ifndef SRC_PROXY_REALIP_H
-#define SRC_PROXY_REALIP_H
+ * Owner: the stack frame that routes the request. */
+#ifndef PROXY_REALIP_H
+#define PROXY_REALIP_H
 
 #include "exchange.h"
 #include "http/forwarding.h"
@@ -10,11 +11,11 @@
 struct realip {
 	struct forwarding_peer peer;
 	struct forwarding forwarding;
-	char text[SOCK_TEXT_MAX]; /* of the peer */
+	char text[SOCK_TEXT_MAX]; /* the peer's address */
 };
 
-/* Says it to the log as well (exchange.client_addr). Whether the peer is trusted is
- * looked up once for a connection and configuration. */
+/* Fills `a`, and sets x->client_addr for the log. Whether the peer is trusted is looked up once
+ * per connection and generation. */
 void realip_read(struct realip *a, struct exchange *x, const struct head *h);
 
 #endif

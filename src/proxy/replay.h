@@ -1,48 +1,49 @@
-/* What was sent of a request's body, kept so that it can be sent again: on another connection
- * where an idle one turned out to have ended (fetch.h), or to another server (retry.h).
+/* A copy of the part of a request's body that was sent, so that it can be sent again: on another
+ * connection after a stale one (fetch.h), or to another server (retry.h).
  *
- * It is a copy, which holds no receive buffer. It is made of a body that may be sent again,
- * up to a limit, and of no other: a larger one is not kept at all where its length says so, and
- * let go where it turns out so.
+ * A copy, so that it holds no receive buffer. Only bodies that may have to be sent again are kept,
+ * up to a limit of bytes. A body whose Content-Length exceeds the limit is not kept at all; one
+ * that turns out to be larger is freed then.
  *
- * Owner: the exchange, until the head of a response makes a repeat impossible. */
+ * Owner: the exchange, until the head of a response rules out another send. */
 #ifndef PROXY_REPLAY_H
 #define PROXY_REPLAY_H
 
 #include "io/buf.h"
 
-/* Most bytes that are kept where the route says nothing of it. */
+/* Most bytes kept where the route has no `retry`. */
 #define REPLAY_BYTES 16384
 
 struct replay {
-	struct buf *body;     /* as far as it was sent to any; NULL: nothing yet, or lost */
+	struct buf *body;     /* what was sent to any server; NULL: nothing yet, or disabled */
 	struct buf *trailers;
-	uint32_t replayed;    /* bytes of `body` that the fetch at hand was sent */
-	bool disabled;        /* not all that was sent is kept */
+	uint32_t replayed;    /* bytes of `body` that the current fetch was sent */
+	bool disabled;        /* something was sent that is not kept: no replay is possible */
 };
 
-/* A run of the body is about to be sent. `length`: of the body, 0: not known; `max`: most bytes
- * that are kept of it. */
+/* Copies a piece that is about to be sent. `length`: of the whole body, 0: not known. `max`: most
+ * bytes kept of a body. If it exceeds `max`, or memory is lacking, replay is disabled. */
 void replay_keep(struct replay *r, struct buf_pool *pool, const struct piece *p, uint64_t length,
 		 uint32_t max);
 
-/* A run that was sent is not kept. */
+/* A piece was sent that is not kept: frees the copy. */
 void replay_disable(struct replay *r);
 
-/* The trailers (may be NULL) are about to be sent: they are kept, or those that are kept are
- * sent. Returns them, with a reference. */
+/* The trailers to send at the end of the body: `trailers` (may be NULL), which are kept; or those
+ * kept by an earlier send. Takes over the reference and returns one. */
 struct buf *replay_trailers(struct replay *r, struct buf *trailers);
 
-/* What is kept and is to be sent before all that is still to come. False: there is nothing. */
+/* The kept bytes that the current fetch was not sent yet; they come before further bytes of the
+ * client. False: none. */
 bool replay_next(struct replay *r, struct piece *p);
 
-/* Nothing was sent, as far as the next fetch or connection is concerned. */
+/* A new fetch or connection begins: it was sent nothing yet. */
 static inline void replay_rewind(struct replay *r)
 {
 	r->replayed = 0;
 }
 
-/* It will not be sent again. */
+/* The body will not be sent again: frees the copies. */
 void replay_free(struct replay *r);
 
 #endif

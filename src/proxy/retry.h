@@ -1,27 +1,27 @@
-/* The tries of one fetch_request to an upstream, on a route that says how often it is asked and how
- * long that may take (`retry`, `deadline`, `hedge`). Without these an exchange has none of this.
+/* The attempts of one request to an upstream, on a route with `retry`, `deadline` or `hedge`.
+ * An exchange on any other route has no struct retry.
  *
- * A try is a fetch. When one fails, or brings an answer that the route names, before anything
- * of it was relayed, it is let go and another one begins: on a server that was not asked yet at
- * once, else after a pause. What was sent is kept for that: the head, and as much of a
- * body as the route allows (replay.h).
+ * An attempt is a fetch. If it fails, or brings a response whose status the route names, before
+ * anything of it was relayed, it is freed and another one begins: at once if there is a server
+ * that was not tried yet, else after a backoff. For that the head is kept, and as much of the body
+ * as the route allows (replay.h).
  *
- *   ┌▶ a fetch ─▶ failed, or refused ─▶ (a pause) ─┐
- *   │     └▶ answer: over      └▶ no more: over    │
- *   └──────────────────────────────────────────────┘
+ *   ┌▶ attempt ─▶ failed, or status to retry ─▶ (backoff) ─┐
+ *   │     └▶ response: relayed     └▶ no more: reported    │
+ *   └──────────────────────────────────────────────────────┘
  *
- * Not sent again is: what the budget has nothing left for; what would begin behind the
- * deadline; a body that was not kept whole; an unsafe method, but where nothing has reached
- * an origin (RFC 9110 9.2.2).
+ * No further attempt is made if the budget is spent; if it would begin after the deadline; if the
+ * body was not kept whole; or if the method is not idempotent, unless nothing was sent to an
+ * origin (RFC 9110 9.2.2) or the route allows all methods.
  *
- * A hedge is a second fetch beside the first try when that takes longer than most of the route's
- * did lately. The first good head of an answer counts, of whichever it is, and the other fetch is
- * let go; if one fails, the other goes on.
+ * A hedge is a second fetch in parallel to the first attempt, started when that is slower than
+ * most of the route's recent requests. The first good head of a response decides which fetch is
+ * used; the other one is freed. If one fails, the other continues. See hedge.h.
  *
- * Owner: the exchange while EXCHANGE_REQUESTING. Decides in the exchange's steps only: its timer
- * is a fact. Times count from the end of the request where its body is waited for. */
-#ifndef PROXY_TRIES_H
-#define PROXY_TRIES_H
+ * Owner: the exchange while EXCHANGE_REQUESTING. It decides in the exchange's steps only; its
+ * timer is a fact. While the request's body is awaited from the client, deadlines start anew. */
+#ifndef PROXY_RETRY_H
+#define PROXY_RETRY_H
 
 #include "exchange.h"
 
@@ -30,82 +30,84 @@ struct retry {
 	struct retry_state *retry_state;
 	const struct config_route *route;
 	struct upstream *upstream;
-	struct buf *request;  /* the head */
-	struct fetch *hedge; /* the hedge; NULL: none now */
-	struct latency
-		*latency; /* of the route; NULL: it is not hedged, or this one is not */
+	struct buf *request;       /* the head */
+	struct fetch *hedge;       /* NULL: none now */
+	struct latency *latency;   /* of the route; NULL: this request is not hedged */
 	struct timer timer;
-	uint64_t deadline_base_ms; /* what the deadline counts from */
-	uint64_t attempt_began_ms;    /* what the timeout of a try counts from */
-	uint64_t hedge_began_ms; /* likewise, of the hedge */
-	uint64_t resume_ms; /* without a fetch: when the next one begins */
-	uint64_t hedge_due_ms;  /* when it is slow; 0: not known, or too late to ask */
+	uint64_t deadline_base_ms; /* start of the route's deadline */
+	uint64_t attempt_began_ms; /* start of per_try_timeout for exchange->fetch */
+	uint64_t hedge_began_ms;   /* the same for the hedge */
+	uint64_t resume_ms;        /* when the next attempt begins, if there is no fetch now */
+	uint64_t hedge_due_ms;     /* when to start a hedge; 0: never, or already done */
 	uint64_t began_us;
-	uint64_t key;    /* of the upstream's hash */
-	uint64_t length; /* of the body */
-	uint8_t method;  /* enum method */
-	uint8_t framing; /* enum framing */
-	uint8_t attempts_n; /* tries begun */
-	uint8_t backoffs;
-	bool queued; /* waits for a connection, which has a timeout of its own */
+	uint64_t key;              /* see action_hash() */
+	uint64_t length;           /* of the body */
+	uint8_t method;            /* enum method */
+	uint8_t framing;           /* enum framing */
+	uint8_t attempts_n;        /* started, hedges not counted */
+	uint8_t backoffs;          /* drawn so far */
+	bool queued;               /* waits for a connection: queue_timeout applies */
 	bool timer_fired;
-	bool holds;         /* see struct fetch_request */
-	bool request_complete;     /* the request's end was sent */
-	struct tried tried; /* servers */
+	bool holds;                /* see struct fetch_request */
+	bool request_complete;     /* the end of the request was sent once */
+	struct tried tried;        /* servers */
 };
 
-/* The route says something of tries. */
+/* True: the route has retries, a hedge or a deadline. */
 static inline bool retry_wanted(const struct config_route *route)
 {
 	return route->retry || route->hedge || route->deadline_ms > 0;
 }
 
-/* Sets x->retry, and x->fetch to the first; no memory: neither, or not the latter. `request`
- * is taken over. */
+/* Sets x->retry, and x->fetch to the first attempt. Takes over `request`. Out of memory: sets
+ * x->retry only, or neither. */
 void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 		 const struct head *h);
 
-/* Time and pauses. False: there is no fetch now, or the exchange has ended. */
+/* Checks deadlines, the hedge and the end of a backoff. False: x->fetch is NULL until the backoff
+ * ends, or the exchange has ended and x is freed; in both cases the step is over. */
 bool retry_step(struct exchange *x);
 
-/* x->fetch has failed. True: it goes on with another one, before long. */
+/* x->fetch has failed. True: another attempt follows (x->fetch may be NULL now). False: the
+ * failure is final. */
 bool retry_handle_failure(struct exchange *x);
 
-/* x->fetch has brought this final answer. True: it is not to be relayed, another one is
- * asked for. */
+/* x->fetch has brought this response head. True: it is not relayed, and another attempt follows
+ * (x->fetch may be NULL now). False: it is to be relayed. */
 bool retry_handle_response(struct exchange *x, const struct head *h);
 
-/* Its body may be sent once more, for one that this try may be followed by. */
+/* True: a later attempt may send the body again. */
 bool retry_may_resend(const struct retry *t);
 
-/* All of the request's body was sent. */
+/* The end of the request was sent: deadlines start now. */
 void retry_request_complete(struct retry *t);
 
-/* The answer's head was taken: they are over. */
+/* The response's head was taken: records its latency and frees x->retry. */
 void retry_end(struct exchange *x);
 
+/* Frees it and its hedge. *slot may be NULL, and is NULL afterwards. */
 void retry_free(struct retry **slot);
 
 /* ---- for hedge.c ---------------------------------------------------------- */
 
-/* Asks once more; the servers that were asked are avoided. NULL: no memory. */
+/* Sends the request once more, to a server not tried yet if possible. NULL: no memory. */
 struct fetch *retry_start(struct retry *t);
 
-/* The answer whose final head fetch_head() has read is not wanted: reads off what is there of
- * it, so that its connection may stay if that is all. */
+/* The final response whose head fetch_head() has read is not used: reads its body as far as it
+ * has come, so that the connection can be reused if that is all. */
 void retry_discard_response(struct fetch *f, const struct head *h);
 
-/* Adds the servers that the fetch was given to those that were asked. */
+/* Adds the servers that the fetch was given to the tried ones. */
 void retry_mark_tried(struct retry *t, const struct fetch *f);
 
-/* Sets the timer to what is due next. */
+/* Sets the timer to the next time that is due. */
 void retry_arm_timer(struct retry *t);
 
-/* The request has not ended yet, or its client takes nothing: no time of the upstream's. What
- * an origin takes to read a body has limits of its own. */
+/* True: the request is still being sent, or its client takes no bytes. This is not the upstream's
+ * time; reading a body has timeouts of its own. */
 bool retry_waits_for_client(const struct exchange *x);
 
-/* The bit of config_retry.on that the status is; 0: none. */
+/* The bit of config_retry.on for this status; 0: none. */
 uint32_t retry_condition(int status);
 
 #endif

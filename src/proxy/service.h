@@ -1,4 +1,4 @@
-/* What proxy.c and generation.c upstream_view: services, and what is left of generations. */
+/* Shared by proxy.c and generation.c: services, and the end of generations. */
 #ifndef PROXY_SERVICE_H
 #define PROXY_SERVICE_H
 
@@ -15,20 +15,21 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 
 /* ---- generation.c ----------------------------------------------------------- */
 
+/* Each calls the corresponding function of the service's upstream or memcache. */
 void service_close(struct service *s);
 bool service_idle(const struct service *s);
 bool service_evict(struct service *s);
 void service_dispatch(struct service *s);
 void service_trim(struct service *s);
 
-/* It becomes the current one: its services go by its configuration. */
+/* Makes it the current generation: its services follow its configuration. */
 void generation_activate(struct generation *g);
 
-/* Frees generations that have ended, and services that nobody knows any more; tells once more
- * those that lacked memory to follow the newest. False: something is left for later. */
+/* Frees unused generations and services, and applies the current configuration to services that
+ * lacked memory for it. False: something is left; call again later. */
 bool generations_sweep(struct proxy *p);
 
-/* Frees all that is left; all services are idle. */
+/* Frees all generations and services. All services must be idle. */
 void generations_done(struct proxy *p);
 
 #endif

@@ -354,7 +354,7 @@ static void evict(struct mail *m)
 
 	atomic_store(&w->evict_posted, false);
 	n = atomic_exchange(&w->shared->descriptors.wanted, 0);
-	while (n > 0 && proxy_evict(&w->proxy))
+	while (n > 0 && proxy_evict_origin(&w->proxy))
 		n--;
 	if (n > 0)
 		atomic_fetch_add(&w->shared->descriptors.wanted, n);
@@ -386,7 +386,7 @@ static void let_in(struct mail *m)
 
 	atomic_store(&w->room_posted, false);
 	n = atomic_exchange(&w->shared->clients.wanted, 0);
-	while (n > 0 && proxy_evict_idle(&w->proxy))
+	while (n > 0 && proxy_evict_client(&w->proxy))
 		n--;
 	if (n > 0)
 		atomic_fetch_add(&w->shared->clients.wanted, n);
@@ -398,7 +398,7 @@ static bool make_room(struct listener *l)
 	struct worker *w = l->owner;
 	struct workers *s = w->shared;
 
-	if (proxy_evict_idle(&w->proxy))
+	if (proxy_evict_client(&w->proxy))
 		return true;
 	atomic_store(&s->clients.wanted, 1);
 	for (unsigned i = 0; i < s->options->workers; i++) {

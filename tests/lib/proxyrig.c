@@ -400,7 +400,7 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 
 static bool make_room(struct listener *l)
 {
-	return proxy_evict_idle(&((struct proxyrig *)l->owner)->proxy);
+	return proxy_evict_client(&((struct proxyrig *)l->owner)->proxy);
 }
 
 static const struct listener_events listener_events = { accepted, make_room };

@@ -47,7 +47,7 @@ static struct access_entry entry(void)
 	return (struct access_entry){ .peer = &peer, .request_line = SLICE("GET / HTTP/1.1"),
 				      .host = SLICE("app"), .user_agent = SLICE("wget"),
 				      .status = 200, .sent_bytes = 12, .took_us = 3456,
-				      .server = "b", .ending = "answered" };
+				      .server = "b", .ending = "complete" };
 }
 
 static void assert_written(const char *text)
@@ -93,7 +93,7 @@ static void test_escaped(void **state)
 	assert_written("{\"time\":\"2020-01-01T00:00:01.000Z\",\"client\":\"192.0.2.7\","
 		       "\"request\":\"GET / HTTP/1.1\",\"host\":\"app\",\"status\":200,"
 		       "\"sent_bytes\":12,\"took_us\":3456,\"server\":\"\",\"tries\":0,"
-		       "\"ending\":\"answered\","
+		       "\"ending\":\"complete\","
 		       "\"referer\":\"a\\u0022b\\u005cc\\u000a\\u001b[31m\\u00c3\\u00a4\\u007f\","
 		       "\"user_agent\":\"wget\"}\n");
 	close_log();
