@@ -97,7 +97,7 @@ struct memcache_options {
 	const struct config_upstream *upstream; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
-	struct quota *line;        /* calls that may wait for a link, process-wide */
+	struct quota *queue_quota; /* calls that may wait for a link, process-wide */
 	struct registry *registry; /* process-wide; NULL: one of its own */
 	unsigned worker;           /* which of the registry's this is */
 	/* As in upstream_options. */
@@ -105,7 +105,7 @@ struct memcache_options {
 	void *owner;
 	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
 	 * forgotten before. Called from a task, never from memcache_get(). */
-	void (*answered)(struct memcache_call *call);
+	void (*done)(struct memcache_call *call);
 };
 
 /* NULL: no memory, or a libcrypto without MD5. */
@@ -115,7 +115,7 @@ struct memcache *memcache_new(const struct memcache_options *options);
 bool memcache_evict(struct memcache *m);
 
 /* Descriptors may have come free: looks at the lines again. */
-void memcache_serve(struct memcache *m);
+void memcache_schedule_queues(struct memcache *m);
 
 /* Closes all links and fails the calls that are under way; memcache_idle() tells when
  * links and calls are gone. */

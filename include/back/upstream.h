@@ -20,7 +20,7 @@
  * asked nothing new, its idle origins end, the leased ones finish. What is configured is
  * copied: nothing here points into a configuration.
  *
- * A server that refuses a connection is passed over for DOWN_MS while others are there;
+ * A server that refuses a connection is skipped over for DOWN_MS while others are there;
  * a lease tries each server once (of more than TRIED_MAX: as many times as there are servers,
  * but TRIED_MAX times at most where all that are left are known to be down).
  * Full is ordinary: with `connections` reached everywhere a lease waits in the line, which has a
@@ -84,21 +84,20 @@ enum lease_failure {
 struct lease {
 	struct upstream *upstream;
 	struct origin *origin;
-	uint32_t stream;
 	uint8_t state;         /* enum lease_state */
 	uint8_t failure;       /* enum lease_failure */
 	bool reused;           /* the origin has answered before: it may be stale */
 	bool fresh;            /* a new connection was asked for */
-	bool avoids;           /* `tried` has some that are merely to be avoided */
-	bool place;            /* it has one of those that `requests` limits */
+	bool tried_has_avoided; /* `tried` has some that are merely to be avoided */
+	bool has_permit;        /* it has one of those that `requests` limits */
 	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
 	struct list *holder;   /* likewise: whose held origins come first; NULL: nobody's */
 	bool holds;            /* likewise: the origin is the holder's from now on */
-	uint64_t since_ms;     /* in the line */
+	uint64_t queued_since_ms; /* in the line */
 	struct task *waiter;   /* run when the state changes, and on the origin's facts */
 	struct list node;      /* in the line */
 	struct timer timer;    /* in the line, then connecting */
-	uint32_t given_n;      /* servers that it was given, one after the other */
+	uint32_t tried_n;      /* servers that it was given, one after the other */
 	struct tried tried;    /* those, and those that it is to avoid; stays after
 				  upstream_return() */
 };
@@ -108,12 +107,12 @@ struct upstream_options {
 	const struct config_upstream *config; /* is not kept */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
-	struct quota *line;        /* who may wait, process-wide */
+	struct quota *queue_quota; /* who may wait, process-wide */
 	struct registry *registry; /* process-wide; NULL: one of its own */
 	struct slab *origins;      /* of struct origin, the worker's; NULL: one of its own */
 	unsigned worker;           /* which of the registry's this is */
 	/* n are wanted and none is left: idle connections elsewhere should give way;
-	 * upstream_serve() is to be called before long. May be NULL. */
+	 * upstream_schedule_queue() is to be called before long. May be NULL. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;           /* bytes, inbox and outbox each */
@@ -126,7 +125,7 @@ struct upstream *upstream_new(const struct upstream_options *options);
 bool upstream_evict(struct upstream *u);
 
 /* Descriptors may have come free: looks at the line again. */
-void upstream_serve(struct upstream *u);
+void upstream_schedule_queue(struct upstream *u);
 
 /* For connections that are opened from now on. */
 void upstream_set_window(struct upstream *u, uint32_t window);
@@ -137,8 +136,6 @@ bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
 void upstream_trim(struct upstream *u);
 
-/* Its `servers` are not kept. */
-const struct config_upstream *upstream_config(const struct upstream *u);
 struct upstream_stats *upstream_stats(struct upstream *u);
 
 /* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
@@ -166,7 +163,7 @@ const char *lease_server(const struct lease *l);
 
 /* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
  * waiter is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
- * that are passed over while others have room; NULL: none. fresh: a new connection only, as an
+ * that are skipped over while others have room; NULL: none. fresh: a new connection only, as an
  * idle one turned out to be stale, or might. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
 		    bool fresh, struct task *waiter);
@@ -181,14 +178,14 @@ bool upstream_has_spare(const struct upstream *u, const struct tried *tried);
 void upstream_hold(struct lease *lease);
 
 /* Ends all that a holder holds. */
-void upstream_release(struct list *held);
+void upstream_close_held(struct list *held);
 
 /* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
  * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
  * nothing about the server, as when its client left, is not told. */
 void upstream_responded(struct lease *lease, int status);
 void upstream_completed(struct lease *lease);
-void upstream_cut_short(struct lease *lease, int status);
+void upstream_truncated(struct lease *lease, int status);
 void upstream_failed(struct lease *lease);
 
 /* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was

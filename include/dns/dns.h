@@ -33,13 +33,13 @@ struct dns_lookup {
 	void (*done)(struct dns_lookup *l);
 	/* The result: sorted, each once. n == 0: `failure` says why. Of malloc(), for
 	 * dns_lookup_done(). */
-	unsigned n, room;
+	unsigned n, capacity;
 	struct dns_address *addresses;
-	bool more;                 /* there are more than DNS_ADDRESSES_MAX */
+	bool truncated; /* there are more than DNS_ADDRESSES_MAX */
 	uint32_t ttl_s;
-	bool unsure_v4,
-		unsure_v6; /* a dns_question was not answered: there may be more of these */
-	bool silent;       /* a dns_question was not answered in time */
+	bool incomplete_v4,
+		incomplete_v6; /* a dns_question was not answered: there may be more of these */
+	bool timed_out;        /* a dns_question was not answered in time */
 	const char *failure;
 	unsigned pending;          /* the dns's */
 };
@@ -55,7 +55,7 @@ int dns_new(struct dns **dns);
 
 /* "127.0.0.1:53,[::1]:53": these from now on, and names are whole as they are; NULL: those of
  * the system, with its search domains. Lookups under way fail. Returns 0 or -ENOMEM. */
-int dns_servers(struct dns *dns, const char *servers);
+int dns_set_servers(struct dns *dns, const char *servers);
 
 /* done() may be called before it returns. */
 void dns_query(struct dns *dns, struct dns_lookup *l);

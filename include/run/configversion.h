@@ -23,7 +23,7 @@ struct upstream_shared {
 	struct names_entry entry;  /* in config_versions->upstreams_shared */
 	char key[SERVICE_KEY_MAX]; /* protocol and name */
 	unsigned refs;             /* config_versions */
-	struct quota line;
+	struct quota queue_quota;
 	struct registry *registry;
 	struct upstream_stats stats[]; /* by worker */
 };

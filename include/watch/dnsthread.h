@@ -16,7 +16,7 @@ int dns_thread_new(struct dns_thread **where, struct mailbox *home);
 
 /* These nameservers from now on ("ADDRESS:PORT,…", NULL: the system's). Asks that are under
  * way fail. False: no memory, and all stays as it is. */
-bool dns_thread_servers(struct dns_thread *t, const char *servers);
+bool dns_thread_set_servers(struct dns_thread *t, const char *servers);
 
 /* From home's thread: the ask is the thread's until answered() is called there. */
 void dns_thread_query(struct dns_thread *t, struct resolver_query *a);

@@ -22,7 +22,7 @@ enum health_state { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
 struct prober;
 
 /* A server's state became known, or another. */
-struct prober_news {
+struct prober_event {
 	unsigned upstream, server; /* indices in the configuration */
 	const struct config_address *address;
 	bool up;
@@ -35,9 +35,9 @@ struct prober_options {
 	const struct config *config; /* outlives the prober */
 	struct quota *descriptors;   /* process-wide; NULL: no limit */
 	uint64_t seed;               /* of jitter */
-	/* From a task; the news live for the call. False: it could not be told to all; it is
+	/* From a task; the event live for the call. False: it could not be told to all; it is
 	 * told again after the next probe. */
-	bool (*told)(void *owner, const struct prober_news *news);
+	bool (*notify)(void *owner, const struct prober_event *event);
 	void *owner;
 };
 
@@ -57,7 +57,7 @@ bool prober_idle(const struct prober *p);
 void prober_free(struct prober *p);
 
 /* For the metrics. */
-struct prober_row {
+struct prober_stats {
 	unsigned upstream, server;
 	const struct sockaddr *address;
 	enum health_state state;
@@ -66,9 +66,10 @@ struct prober_row {
 };
 
 void prober_each(const struct prober *p,
-		 void (*row)(void *owner, const struct prober_row *row), void *owner);
+		 void (*each)(void *owner, const struct prober_stats *stats),
+		 void *owner);
 
 /* Probes left out because no descriptor, port or memory was to be had. */
-uint64_t prober_left_out(const struct prober *p);
+uint64_t prober_skipped(const struct prober *p);
 
 #endif

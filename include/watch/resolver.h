@@ -21,12 +21,12 @@
 struct resolver_query {
 	struct mail message;
 	struct dns_lookup lookup;
-	void (*answered)(struct resolver_query *a); /* on the thread of the tick */
-	void *asked; /* his */
+	void (*done)(struct resolver_query *a); /* on the thread of the tick */
+	void *handler;                          /* his */
 };
 
 /* What became of a lookup. */
-struct resolver_news {
+struct resolver_event {
 	unsigned upstream, server;
 	const struct config_address *addresses; /* what the name stands for now */
 	unsigned n;
@@ -39,13 +39,13 @@ struct resolver_news {
 struct resolver_options {
 	struct tick *tick;
 	const struct config *config; /* outlives the resolver */
-	void (*ask)(void *owner, struct resolver_query *a);
-	/* When something changed, failed or works again; the news live for the call. */
-	void (*told)(void *owner, const struct resolver_news *news);
+	void (*query)(void *owner, struct resolver_query *a);
+	/* When something changed, failed or works again; the event live for the call. */
+	void (*notify)(void *owner, const struct resolver_event *event);
 	void *owner;
 	/* Of the configuration before; NULL: none. What its names stand for is taken over for those
 	 * that could not be resolved when the file was read. Is not kept. */
-	const struct resolver *before;
+	const struct resolver *previous;
 };
 
 struct resolver;
@@ -55,7 +55,7 @@ struct resolver;
 struct resolver *resolver_new(const struct resolver_options *options);
 
 /* Somebody could not take what he was told: it is told again, soon. */
-void resolver_again(struct resolver *r, unsigned upstream, unsigned server);
+void resolver_notify_again(struct resolver *r, unsigned upstream, unsigned server);
 
 /* Tells nothing more. What is asked has still to be answered. */
 void resolver_stop(struct resolver *r);
@@ -65,7 +65,7 @@ bool resolver_idle(const struct resolver *r);
 void resolver_free(struct resolver *r);
 
 /* For the metrics. */
-struct resolver_row {
+struct resolver_stats {
 	unsigned upstream, server;
 	unsigned addresses;
 	uint64_t lookups, failures, changes;
@@ -73,6 +73,7 @@ struct resolver_row {
 };
 
 void resolver_each(const struct resolver *r,
-		   void (*row)(void *owner, const struct resolver_row *row), void *owner);
+		   void (*each)(void *owner, const struct resolver_stats *stats),
+		   void *owner);
 
 #endif

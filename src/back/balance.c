@@ -14,7 +14,7 @@
 
 #include "server.h"
 
-#define WHOLE 256u /* a weight of 1, in the unit of shares */
+#define WEIGHT_UNIT 256u /* a weight of 1, in the unit of shares */
 
 #define GROUP_SERVERS 64 /* of CONFIG_SERVERS_MAX: as many groups as a word has bits */
 
@@ -33,8 +33,8 @@ bool server_full(const struct server *s)
 {
 	const struct config_upstream *c = &s->upstream->config;
 
-	if (c->requests > 0 && s->row && s->places == 0 &&
-	    !registry_has_permit(s->row, c->requests))
+	if (c->requests > 0 && s->registry_entry && s->permits == 0 &&
+	    !registry_has_permit(s->registry_entry, c->requests))
 		return true;
 	return s->idle_n == 0 && s->held_n == 0 && c->connections > 0 &&
 	       s->open_n >= c->connections;
@@ -45,7 +45,7 @@ static bool is_down(const struct upstream *u, const struct server *s)
 	return s->probed_down || s->down_until_ms > u->tick->now_ms;
 }
 
-static bool is_ill(const struct upstream *u, const struct server *s)
+static bool is_unavailable(const struct upstream *u, const struct server *s)
 {
 	return s->ejected || is_down(u, s);
 }
@@ -65,7 +65,8 @@ bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		const struct server *s = u->servers[i];
 
-		if (!was_tried(tried, s) && !is_ill(u, s) && !s->backup && !server_full(s))
+		if (!was_tried(tried, s) && !is_unavailable(u, s) && !s->backup &&
+		    !server_full(s))
 			return true;
 	}
 	return false;
@@ -74,7 +75,7 @@ bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
 bool upstream_has_other(const struct upstream *u, const struct tried *tried)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
-		if (!was_tried(tried, u->servers[i]) && !is_ill(u, u->servers[i]))
+		if (!was_tried(tried, u->servers[i]) && !is_unavailable(u, u->servers[i]))
 			return true;
 	return false;
 }
@@ -111,10 +112,11 @@ static bool is_candidate(const struct server *s)
 }
 
 /* Its weight, less while it is warming up. */
-static uint64_t share_of(const struct server *s)
+static uint64_t effective_weight(const struct server *s)
 {
 	const struct upstream *u = s->upstream;
-	uint64_t full = (uint64_t)s->weight * WHOLE, now_ms = u->tick->now_ms, share;
+	uint64_t full = (uint64_t)s->weight * WEIGHT_UNIT, now_ms = u->tick->now_ms,
+		 share;
 
 	if (s->slow_start_until_ms <= now_ms || u->config.slow_start_ms == 0)
 		return full;
@@ -127,7 +129,7 @@ static uint64_t share_of(const struct server *s)
 
 static bool less_busy(const struct server *a, const struct server *b)
 {
-	return a->busy_n * share_of(b) < b->busy_n * share_of(a);
+	return a->busy_n * effective_weight(b) < b->busy_n * effective_weight(a);
 }
 
 /* ---- taking turns --------------------------------------------------------- */
@@ -144,7 +146,7 @@ static const struct server *least_busy(const struct upstream *u)
 
 /* Turns are taken among those who may be chosen now: who is too busy does not save up turns,
  * to have them all in a row when it is idle. */
-static struct server *next_in_turn(struct upstream *u)
+static struct server *next_round_robin(struct upstream *u)
 {
 	bool by_load = u->config.balance == CONFIG_LEAST_CONNECTIONS;
 	const struct server *least = by_load ? least_busy(u) : NULL;
@@ -157,7 +159,7 @@ static struct server *next_in_turn(struct upstream *u)
 
 		if (!is_candidate(s) || (least && less_busy(least, s)))
 			continue;
-		share = (int64_t)share_of(s);
+		share = (int64_t)effective_weight(s);
 		s->current += share;
 		total += share;
 		if (!best || s->current > best->current)
@@ -170,7 +172,7 @@ static struct server *next_in_turn(struct upstream *u)
 
 /* ---- by chance ------------------------------------------------------------ */
 
-static uint64_t draw(struct upstream *u, uint64_t n)
+static uint64_t random_below(struct upstream *u, uint64_t n)
 {
 	u->random ^= u->random << 13;
 	u->random ^= u->random >> 7;
@@ -179,37 +181,38 @@ static uint64_t draw(struct upstream *u, uint64_t n)
 }
 
 /* One of the candidates but for `other`, as likely as its share says. */
-static struct server *draw_server(struct upstream *u, uint64_t total, const struct server *other)
+static struct server *random_server(struct upstream *u, uint64_t total,
+				    const struct server *other)
 {
-	uint64_t at = draw(u, total);
+	uint64_t at = random_below(u, total);
 
 	for (unsigned i = u->from; i < u->to; i++) {
 		struct server *s = u->servers[i];
 
 		if (s == other || !is_candidate(s))
 			continue;
-		if (at < share_of(s))
+		if (at < effective_weight(s))
 			return s;
-		at -= share_of(s);
+		at -= effective_weight(s);
 	}
 	return NULL;
 }
 
 /* The less busy of two. */
-static struct server *one_of_two(struct upstream *u)
+static struct server *two_choices(struct upstream *u)
 {
 	struct server *a, *b;
 	uint64_t total = 0;
 
 	for (unsigned i = u->from; i < u->to; i++)
 		if (is_candidate(u->servers[i]))
-			total += share_of(u->servers[i]);
+			total += effective_weight(u->servers[i]);
 	if (total == 0)
 		return NULL;
-	a = draw_server(u, total, NULL);
-	if (total == share_of(a))
+	a = random_server(u, total, NULL);
+	if (total == effective_weight(a))
 		return a;
-	b = draw_server(u, total - share_of(a), a);
+	b = random_server(u, total - effective_weight(a), a);
 	return less_busy(b, a) ? b : a;
 }
 
@@ -236,7 +239,7 @@ static double minus_log2(uint64_t x)
 	return (double)zeros + 1.0000001 - (rest + 0.3466 * rest * (1.0 - rest));
 }
 
-/* Each server has a score for each key, and the highest has the key: when a server comes or
+/* Each server has a score for each key, and the highest_score has the key: when a server comes or
  * goes, no key moves between two others. So divided, a weight is a share of the keys. */
 static double score(const struct server *s, uint64_t key)
 {
@@ -244,7 +247,7 @@ static double score(const struct server *s, uint64_t key)
 }
 
 /* Has as much as `hash_balance_factor` allows it of all that is under way. */
-static bool is_loaded(const struct server *s, uint64_t busy, uint64_t weights)
+static bool over_hash_load(const struct server *s, uint64_t busy, uint64_t weights)
 {
 	uint64_t percent = s->upstream->config.hash_balance_factor;
 
@@ -252,7 +255,7 @@ static bool is_loaded(const struct server *s, uint64_t busy, uint64_t weights)
 	       s->busy_n * weights * 100 >= percent * (busy + 1) * s->weight;
 }
 
-static struct server *highest(struct upstream *u, uint64_t key)
+static struct server *highest_score(struct upstream *u, uint64_t key)
 {
 	struct server *best = NULL;
 	uint64_t busy = 0, weights = 0;
@@ -268,7 +271,7 @@ static struct server *highest(struct upstream *u, uint64_t key)
 		struct server *s = u->servers[i];
 		double its;
 
-		if (!is_candidate(s) || is_loaded(s, busy, weights))
+		if (!is_candidate(s) || over_hash_load(s, busy, weights))
 			continue;
 		its = score(s, key);
 		if (best && its <= best_score)
@@ -285,39 +288,40 @@ static struct server *highest(struct upstream *u, uint64_t key)
 
 _Static_assert(UPSTREAM_SERVERS_MAX <= 64 * GROUP_SERVERS, "a bit for each group");
 
-static unsigned groups_of(unsigned servers)
+static unsigned group_count(unsigned servers)
 {
 	return (servers + GROUP_SERVERS - 1) / GROUP_SERVERS;
 }
 
-static void look_at(struct upstream *u, unsigned from, unsigned to)
+static void range_set(struct upstream *u, unsigned from, unsigned to)
 {
 	u->from = from;
 	u->to = to < u->server_n ? to : u->server_n;
 }
 
-void upstream_group(struct upstream *u)
+void upstream_build_groups(struct upstream *u)
 {
 	free(u->groups);
 	u->groups = NULL;
-	look_at(u, 0, u->server_n);
+	range_set(u, 0, u->server_n);
 	if (u->server_n > GROUP_SERVERS)
-		u->groups = calloc(groups_of(u->server_n), sizeof(u->groups[0]));
+		u->groups = calloc(group_count(u->server_n), sizeof(u->groups[0]));
 	for (unsigned i = 0; u->groups && i < u->server_n; i++)
-		u->groups[i / GROUP_SERVERS].share += (uint64_t)u->servers[i]->weight * WHOLE;
+		u->groups[i / GROUP_SERVERS].share += (uint64_t)u->servers[i]->weight *
+						      WEIGHT_UNIT;
 }
 
 /* The group whose turn it is, of those that were not looked at. */
-static unsigned next_group(struct upstream *u, uint64_t looked_at)
+static unsigned next_group(struct upstream *u, uint64_t examined)
 {
-	unsigned best = 0, n = groups_of(u->server_n);
+	unsigned best = 0, n = group_count(u->server_n);
 	bool found = false;
 	int64_t total = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		struct group *g = &u->groups[i];
 
-		if (looked_at >> i & 1)
+		if (examined >> i & 1)
 			continue;
 		g->current += (int64_t)g->share;
 		total += (int64_t)g->share;
@@ -330,19 +334,19 @@ static unsigned next_group(struct upstream *u, uint64_t looked_at)
 }
 
 /* One with none that can be chosen has its turn as often as a server, to be looked at again. */
-static void note_share(const struct upstream *u, struct group *g)
+static void group_update_weight(const struct upstream *u, struct group *g)
 {
 	g->share = 0;
 	for (unsigned i = u->from; i < u->to; i++)
 		if (is_candidate(u->servers[i]))
-			g->share += share_of(u->servers[i]);
-	if (g->share < WHOLE)
-		g->share = WHOLE;
+			g->share += effective_weight(u->servers[i]);
+	if (g->share < WEIGHT_UNIT)
+		g->share = WEIGHT_UNIT;
 }
 
-static struct server *choose_in_turn(struct upstream *u)
+static struct server *choose_in_range(struct upstream *u)
 {
-	return u->config.balance == CONFIG_RANDOM ? one_of_two(u) : next_in_turn(u);
+	return u->config.balance == CONFIG_RANDOM ? two_choices(u) : next_round_robin(u);
 }
 
 /* Of those that are well, no backups, and have room; NULL: there is none. */
@@ -350,30 +354,30 @@ static struct server *choose_by_group(struct upstream *u, const struct lease *l)
 {
 	struct choice c = { .upstream = u };
 	struct server *s = NULL;
-	uint64_t looked_at = 0;
+	uint64_t examined = 0;
 
-	for (unsigned n = groups_of(u->server_n); n > 0 && !s; n--) {
-		unsigned i = next_group(u, looked_at);
+	for (unsigned n = group_count(u->server_n); n > 0 && !s; n--) {
+		unsigned i = next_group(u, examined);
 
-		looked_at |= 1ull << i;
-		look_at(u, i * GROUP_SERVERS, (i + 1) * GROUP_SERVERS);
+		examined |= 1ull << i;
+		range_set(u, i * GROUP_SERVERS, (i + 1) * GROUP_SERVERS);
 		if (rank_all(&c, &l->tried) && c.rank > 0)
 			c.rank = RANK_NONE + 1; /* none of them */
 		pick_candidates(&c);
-		note_share(u, &u->groups[i]);
-		s = choose_in_turn(u);
+		group_update_weight(u, &u->groups[i]);
+		s = choose_in_range(u);
 	}
-	look_at(u, 0, u->server_n);
+	range_set(u, 0, u->server_n);
 	return s;
 }
 
 /* Workers that begin together would all ask the same first. */
-void upstream_begin_turns(struct upstream *u)
+void upstream_stagger(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->worker; i++) {
 		if (u->groups)
 			(void)next_group(u, 0);
-		(void)next_in_turn(u);
+		(void)next_round_robin(u);
 	}
 }
 
@@ -381,9 +385,9 @@ void upstream_begin_turns(struct upstream *u)
 
 /* Of very many that are known not to be there a request asks a few, not all: else each would cost
  * as many connects as there are servers, and its worker would do nothing else. */
-static bool is_hopeless(const struct choice *c, const struct lease *l)
+static bool down_attempts_exhausted(const struct choice *c, const struct lease *l)
 {
-	return c->rank >= RANK_DOWN && l->given_n >= TRIED_MAX;
+	return c->rank >= RANK_DOWN && l->tried_n >= TRIED_MAX;
 }
 
 static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
@@ -396,12 +400,12 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
 	}
 	/* Of very many it does not know all that it was given, but how many those were. */
-	*untried = u->server_n <= TRIED_MAX || l->given_n < u->server_n;
+	*untried = u->server_n <= TRIED_MAX || l->tried_n < u->server_n;
 	s = *untried && u->groups && u->config.balance != CONFIG_HASH ? choose_by_group(u, l) :
 									NULL;
 	if (s)
 		return s;
-	*untried = *untried && rank_all(&c, &l->tried) && !is_hopeless(&c, l);
+	*untried = *untried && rank_all(&c, &l->tried) && !down_attempts_exhausted(&c, l);
 	if (!*untried)
 		return NULL;
 	pick_candidates(&c);
@@ -410,20 +414,20 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	case CONFIG_LEAST_CONNECTIONS:
 		break;
 	case CONFIG_RANDOM:
-		return one_of_two(u);
+		return two_choices(u);
 	case CONFIG_HASH:
-		return l->key != 0 ? highest(u, l->key) : one_of_two(u);
+		return l->key != 0 ? highest_score(u, l->key) : two_choices(u);
 	}
-	return next_in_turn(u);
+	return next_round_robin(u);
 }
 
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)
 {
 	struct server *s = choose(u, l, untried);
 
-	if (s || !l->avoids)
+	if (s || !l->tried_has_avoided)
 		return s;
-	l->avoids = false;
+	l->tried_has_avoided = false;
 	l->tried = (struct tried){ 0 };
 	return choose(u, l, untried);
 }

@@ -22,42 +22,42 @@ static enum server_status status_of(const struct server *s)
 void server_set_status(struct server *s)
 {
 	struct upstream *u = s->upstream;
-	enum server_status server_status = status_of(s);
+	enum server_status status = status_of(s);
 
-	if (!s->leaving && stat_read(&s->view->server_status) != server_status)
-		registry_set_status(u->registry, s->view, server_status);
+	if (!s->leaving && stat_read(&s->view->status) != status)
+		registry_set_status(u->registry, s->view, status);
 }
 
-void server_warm_up(struct server *s)
+void server_slow_start(struct server *s)
 {
 	s->slow_start_until_ms = s->upstream->tick->now_ms +
 				 s->upstream->config.slow_start_ms;
 }
 
-static void come_back(struct server *s)
+static void server_readmit(struct server *s)
 {
 	struct upstream *u = s->upstream;
 
 	s->ejected = false;
-	s->back_ms = u->tick->now_ms;
+	s->readmitted_ms = u->tick->now_ms;
 	s->window_ms = s->good_n = s->bad_n = 0;
 	s->consecutive_failures = u->config.eject_failures > 0
 					  ? u->config.eject_failures - 1
 					  : 0;
 	s->consecutive_truncated = s->consecutive_failures;
-	server_warm_up(s);
+	server_slow_start(s);
 	server_set_status(s);
-	upstream_serve(u);
+	upstream_schedule_queue(u);
 }
 
-static void ejection_over(struct timer *t)
+static void ejection_expired(struct timer *t)
 {
-	come_back(CONTAINER(t, struct server, ejection));
+	server_readmit(CONTAINER(t, struct server, ejection));
 }
 
 void server_ejection_init(struct server *s)
 {
-	timer_init(&s->ejection, ejection_over);
+	timer_init(&s->ejection, ejection_expired);
 }
 
 void server_ejection_stop(struct server *s)
@@ -68,7 +68,7 @@ void server_ejection_stop(struct server *s)
 
 /* An answer that was cut short began well: without a row of their own a server that sends none
  * whole would never have two in a row. */
-static uint32_t row_of(const struct server *s)
+static uint32_t consecutive_of(const struct server *s)
 {
 	return s->consecutive_failures > s->consecutive_truncated
 		       ? s->consecutive_failures
@@ -89,12 +89,12 @@ static bool may_eject(const struct upstream *u)
 	return ejected * 100 <= u->config.eject_max_percent * there && ejected < there;
 }
 
-static enum reason reason_to_eject(const struct server *s)
+static enum ejection_reason reason_to_eject(const struct server *s)
 {
 	const struct config_upstream *c = &s->upstream->config;
 	uint32_t n = s->good_n + s->bad_n;
 
-	if (c->eject_failures > 0 && row_of(s) >= c->eject_failures)
+	if (c->eject_failures > 0 && consecutive_of(s) >= c->eject_failures)
 		return REASON_CONSECUTIVE;
 	if (c->eject_rate > 0 && n >= WINDOW_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
 		return REASON_RATE;
@@ -102,37 +102,37 @@ static enum reason reason_to_eject(const struct server *s)
 }
 
 /* Who has been well for twice as long as it was away begins anew. */
-static uint64_t next_time_ms(struct server *s)
+static uint64_t next_ejection_ms(struct server *s)
 {
 	const struct upstream *u = s->upstream;
 	uint64_t last_ms = (uint64_t)u->config.eject_time_ms << s->doublings;
 
-	if (s->back_ms == 0 || u->tick->now_ms - s->back_ms > 2 * last_ms)
+	if (s->readmitted_ms == 0 || u->tick->now_ms - s->readmitted_ms > 2 * last_ms)
 		s->doublings = 0;
 	else if (s->doublings < DOUBLINGS_MAX)
 		s->doublings++;
 	return (uint64_t)u->config.eject_time_ms << s->doublings;
 }
 
-static void eject(struct server *s, enum reason reason)
+static void eject(struct server *s, enum ejection_reason reason)
 {
 	struct upstream *u = s->upstream;
-	uint64_t time_ms = next_time_ms(s);
+	uint64_t time_ms = next_ejection_ms(s);
 
 	s->ejected = true;
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
 	stat_set(&s->view->reason, reason);
 	stat_set(&s->view->failures_n, reason == REASON_CONSECUTIVE
-					       ? row_of(s)
+					       ? consecutive_of(s)
 					       : s->bad_n * 100 / (s->good_n + s->bad_n));
 	stat_set(&s->view->eject_ms, time_ms);
 	stat_add(&s->view->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
 	server_set_status(s);
-	upstream_serve(u); /* somebody may have waited for this one */
+	upstream_schedule_queue(u); /* somebody may have waited for this one */
 }
 
-static void begin_window(struct server *s)
+static void window_roll(struct server *s)
 {
 	uint64_t now_ms = s->upstream->tick->now_ms;
 
@@ -144,12 +144,12 @@ static void begin_window(struct server *s)
 
 void server_failed(struct server *s)
 {
-	enum reason reason;
+	enum ejection_reason reason;
 
 	stat_add(&s->view->failures, 1);
 	if (s->leaving || s->ejected)
 		return;
-	begin_window(s);
+	window_roll(s);
 	s->bad_n++;
 	s->consecutive_failures++;
 	reason = reason_to_eject(s);
@@ -157,14 +157,14 @@ void server_failed(struct server *s)
 		eject(s, reason);
 }
 
-static void server_did_well(struct server *s)
+static void server_succeeded(struct server *s)
 {
 	if (s->ejected)
 		return;
 	s->consecutive_failures = 0;
 	if (s->upstream->config.eject_rate == 0)
 		return;
-	begin_window(s);
+	window_roll(s);
 	s->good_n++;
 }
 
@@ -189,7 +189,7 @@ void upstream_responded(struct lease *l, int status)
 	if (is_failure(l->upstream, status))
 		server_failed(s);
 	else
-		server_did_well(s);
+		server_succeeded(s);
 }
 
 void upstream_completed(struct lease *l)
@@ -199,7 +199,7 @@ void upstream_completed(struct lease *l)
 }
 
 /* Its head was counted already, as good or as bad. */
-void upstream_cut_short(struct lease *l, int status)
+void upstream_truncated(struct lease *l, int status)
 {
 	struct server *s = l->origin->server;
 

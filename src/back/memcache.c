@@ -15,7 +15,7 @@ static void call_free(struct memcache *m, struct memcache_call *call)
 }
 
 /* Takes the call out of its link's queue, or out of the line. */
-static void leave(struct memcache_call *call)
+static void call_unlink(struct memcache_call *call)
 {
 	struct memcache_link *l = call->link;
 
@@ -25,7 +25,7 @@ static void leave(struct memcache_call *call)
 		stat_sub(&l->server->view->in_flight, 1);
 		call->link = NULL;
 	} else if (!list_empty(&call->node)) {
-		server_unwait(call->server, call);
+		server_dequeue(call->server, call);
 	}
 }
 
@@ -55,7 +55,7 @@ void call_decide(struct memcache_call *call, enum call_state state,
 
 	if (state == CALL_FAILED && call->link)
 		stat_add(&call->server->view->failures, 1);
-	leave(call);
+	call_unlink(call);
 	call->server = NULL;
 	timer_stop(&tick->wheel, &call->timeout);
 	list_remove(&call->fact);
@@ -100,11 +100,11 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 	call->key_len = (uint8_t)key.len;
 	memcpy(call->key, key.ptr, key.len);
 	call->memcache = m;
-	call->server = memcache_place(m, call);
+	call->server = memcache_server_of(m, call);
 	list_init(&call->node);
 	list_init(&call->fact);
 	timer_init(&call->timeout, call_expired);
-	list_append(&m->fresh, &call->fact);
+	list_append(&m->unplaced, &call->fact);
 	tick_run(m->options.tick, &m->task);
 	return call;
 }
@@ -115,7 +115,7 @@ void memcache_forget(struct memcache_call **where)
 
 	*where = NULL;
 	if (call->state != CALL_SENT) {
-		leave(call);
+		call_unlink(call);
 		call_free(call->memcache, call);
 		return;
 	}
@@ -139,35 +139,35 @@ static void decide_expired(struct memcache *m)
 	}
 }
 
-static void place_fresh(struct memcache *m)
+static void enqueue_unplaced(struct memcache *m)
 {
 	struct list *node;
 
-	while ((node = list_pop(&m->fresh))) {
+	while ((node = list_pop(&m->unplaced))) {
 		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
 
 		if (m->closing) {
 			call_decide(call, CALL_FAILED, CALL_ERROR);
-		} else if (!server_refuses(call->server, call)) {
-			server_wait(call->server, call, false);
-			server_touch(call->server);
+		} else if (!server_reject_if_down(call->server, call)) {
+			server_enqueue(call->server, call, false);
+			server_schedule(call->server);
 		}
 	}
 }
 
-static void dispatch_touched(struct memcache *m)
+static void dispatch_scheduled(struct memcache *m)
 {
-	while (!list_empty(&m->touched))
+	while (!list_empty(&m->scheduled))
 		server_dispatch(
-			LIST_ITEM(m->touched.next, struct memcache_server, touched));
+			LIST_ITEM(m->scheduled.next, struct memcache_server, scheduled));
 }
 
-static void tell_decided(struct memcache *m)
+static void notify_decided(struct memcache *m)
 {
 	struct list *node;
 
 	while ((node = list_pop(&m->decided)))
-		m->options.answered(LIST_ITEM(node, struct memcache_call, fact));
+		m->options.done(LIST_ITEM(node, struct memcache_call, fact));
 }
 
 static void memcache_step(struct task *task)
@@ -175,20 +175,20 @@ static void memcache_step(struct task *task)
 	struct memcache *m = CONTAINER(task, struct memcache, task);
 
 	decide_expired(m);
-	place_fresh(m);
-	dispatch_touched(m);
-	tell_decided(m);
+	enqueue_unplaced(m);
+	dispatch_scheduled(m);
+	notify_decided(m);
 }
 
 /* ---- life and death --------------------------------------------------------- */
 
 static void init_lists(struct memcache *m)
 {
-	list_init(&m->fresh);
+	list_init(&m->unplaced);
 	list_init(&m->expired);
 	list_init(&m->decided);
-	list_init(&m->touched);
-	list_init(&m->speaking);
+	list_init(&m->scheduled);
+	list_init(&m->unsent);
 	list_init(&m->links_all);
 }
 
@@ -227,7 +227,7 @@ void memcache_close(struct memcache *m)
 	link_close(LIST_ITEM(node, struct memcache_link, all));
 	for (unsigned i = 0; i < m->servers_n; i++) {
 		while (m->servers[i]->waiting > 0)
-			call_decide(LIST_ITEM(m->servers[i]->line.next,
+			call_decide(LIST_ITEM(m->servers[i]->queue.next,
 					      struct memcache_call, node),
 				    CALL_FAILED, CALL_ERROR);
 	}
@@ -270,9 +270,9 @@ bool memcache_evict(struct memcache *m)
 	return false;
 }
 
-void memcache_serve(struct memcache *m)
+void memcache_schedule_queues(struct memcache *m)
 {
 	for (unsigned i = 0; i < m->servers_n; i++)
 		if (m->servers[i]->waiting > 0)
-			server_touch(m->servers[i]);
+			server_schedule(m->servers[i]);
 }

@@ -9,17 +9,17 @@
 /* One block of requests: many to a send, and small enough to hold for a slow server. */
 #define REQUESTS_BYTES 4096
 
-static struct tick *tick_of(const struct memcache_link *l)
+static struct tick *link_tick(const struct memcache_link *l)
 {
 	return l->server->memcache->options.tick;
 }
 
-static struct upstream_stats *stats_of(const struct memcache_link *l)
+static struct upstream_stats *link_stats(const struct memcache_link *l)
 {
 	return l->server->memcache->options.stats;
 }
 
-static uint32_t pipeline_of(const struct memcache_link *l)
+static uint32_t link_pipeline(const struct memcache_link *l)
 {
 	return l->server->pipeline;
 }
@@ -35,10 +35,10 @@ static void set_idle(struct memcache_link *l, bool idle)
 	l->idle = idle;
 	if (idle) {
 		s->idle++;
-		stat_add(&stats_of(l)->connections_idle, 1);
+		stat_add(&link_stats(l)->connections_idle, 1);
 	} else {
 		s->idle--;
-		stat_sub(&stats_of(l)->connections_idle, 1);
+		stat_sub(&link_stats(l)->connections_idle, 1);
 	}
 }
 
@@ -48,7 +48,8 @@ void link_rank(struct memcache_link *l)
 
 	list_remove(&l->rank);
 	set_idle(l, l->state == LINK_OPEN && l->calls_n == 0);
-	if (l->state != LINK_OPEN || l->blocked || l->retired || l->calls_n >= pipeline_of(l))
+	if (l->state != LINK_OPEN || l->blocked || l->retired ||
+	    l->calls_n >= link_pipeline(l))
 		return;
 	/* The one used last is used first: the others may rest. */
 	list_prepend(&s->buckets[l->calls_n], &l->rank);
@@ -56,19 +57,19 @@ void link_rank(struct memcache_link *l)
 		s->least = l->calls_n;
 }
 
-static bool block_has_room(const struct memcache_link *l)
+static bool block_has_space(const struct memcache_link *l)
 {
 	return l->out && l->out->size - l->out->end >= MEMCACHE_REQUEST_MAX;
 }
 
-static bool takes_a_call(struct memcache_link *l)
+static bool can_take_call(struct memcache_link *l)
 {
 	const struct conn *c = &l->conn;
 
 	/* An end, an error or bytes out of place, which the link has yet to look at. */
 	if (c->eof || c->error || (l->calls_n == 0 && c->inbox_bytes > 0))
 		return false;
-	return block_has_room(l) || conn_request_space(&l->conn) > 0;
+	return block_has_space(l) || conn_request_space(&l->conn) > 0;
 }
 
 struct memcache_link *link_least(struct memcache_server *s)
@@ -79,7 +80,7 @@ struct memcache_link *link_least(struct memcache_server *s)
 			struct memcache_link *l = LIST_ITEM(node, struct memcache_link,
 							    rank);
 
-			if (takes_a_call(l))
+			if (can_take_call(l))
 				return l;
 			l->blocked = true;
 			list_remove(&l->rank);
@@ -94,7 +95,7 @@ void link_push(struct memcache_link *l)
 {
 	struct piece p;
 
-	list_remove(&l->speaking);
+	list_remove(&l->unsent);
 	if (!l->out)
 		return;
 	p = (struct piece){ l->out, l->out->data, l->out->end };
@@ -106,12 +107,12 @@ void link_push(struct memcache_link *l)
 }
 
 /* There is a block with room for one request. */
-static bool prepare_block(struct memcache_link *l)
+static bool block_open(struct memcache_link *l)
 {
-	struct tick *tick = tick_of(l);
-	size_t size = pipeline_of(l) == 1 ? MEMCACHE_REQUEST_MAX : REQUESTS_BYTES;
+	struct tick *tick = link_tick(l);
+	size_t size = link_pipeline(l) == 1 ? MEMCACHE_REQUEST_MAX : REQUESTS_BYTES;
 
-	if (block_has_room(l))
+	if (block_has_space(l))
 		return true;
 	link_push(l);
 	if (l->state != LINK_OPEN)
@@ -119,16 +120,16 @@ static bool prepare_block(struct memcache_link *l)
 	l->out = buf_new(io_bufs(tick->loop), size);
 	if (!l->out)
 		return false;
-	list_append(&l->server->memcache->speaking, &l->speaking);
+	list_append(&l->server->memcache->unsent, &l->unsent);
 	return true;
 }
 
 bool link_send(struct memcache_link *l, struct memcache_call *call)
 {
-	struct tick *tick = tick_of(l);
+	struct tick *tick = link_tick(l);
 	uint32_t timeout_ms = l->server->memcache->config.timeout_ms;
 
-	if (!prepare_block(l))
+	if (!block_open(l))
 		return false;
 	l->out->end +=
 		(uint32_t)memcache_emit_get(l->out->data + l->out->end, call->command,
@@ -141,7 +142,7 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	link_rank(l);
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
-	stat_add(&stats_of(l)->requests, 1);
+	stat_add(&link_stats(l)->requests, 1);
 	stat_add(&l->server->view->requests, 1);
 	stat_add(&l->server->view->in_flight, 1);
 	return true;
@@ -178,8 +179,8 @@ static bool reply_begun(const struct memcache_link *l, const struct memcache_cal
 	       (l->part != PART_LINE || l->conn.inbox_bytes > 0);
 }
 
-static bool goes_again(const struct memcache_link *l, const struct memcache_call *call,
-		       enum link_ending why)
+static bool may_retry(const struct memcache_link *l, const struct memcache_call *call,
+		      enum link_ending why)
 {
 	bool late = !list_empty(&call->fact);
 
@@ -197,7 +198,7 @@ static bool goes_again(const struct memcache_link *l, const struct memcache_call
 }
 
 /* Takes the call off the link, back to the line's front. */
-static void send_again(struct memcache_link *l, struct memcache_call *call)
+static void call_retry(struct memcache_link *l, struct memcache_call *call)
 {
 	value_drop(call);
 	list_remove(&call->node);
@@ -205,30 +206,30 @@ static void send_again(struct memcache_link *l, struct memcache_call *call)
 	stat_sub(&l->server->view->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
-	stat_add(&stats_of(l)->retries, 1);
+	stat_add(&link_stats(l)->retries, 1);
 	if (l->server->leaving)
-		call->server = memcache_place(call->memcache, call);
-	if (server_refuses(call->server, call))
+		call->server = memcache_server_of(call->memcache, call);
+	if (server_reject_if_down(call->server, call))
 		return;
-	server_wait(call->server, call, true);
-	server_touch(call->server);
+	server_enqueue(call->server, call, true);
+	server_schedule(call->server);
 }
 
 /* The last first, so that those sent again keep their order. */
-static void drop_calls(struct memcache_link *l, enum link_ending why)
+static void link_end_calls(struct memcache_link *l, enum link_ending why)
 {
 	while (!list_empty(&l->calls)) {
 		struct memcache_call *call = LIST_ITEM(l->calls.prev,
 						       struct memcache_call, node);
 
-		if (!goes_again(l, call, why)) {
+		if (!may_retry(l, call, why)) {
 			call_decide(call, CALL_FAILED,
 				    why == LINK_LATE ? CALL_TIMEOUT : CALL_ERROR);
 			continue;
 		}
 		if (why == LINK_STALE)
-			stat_add(&stats_of(l)->stale_retries, 1);
-		send_again(l, call);
+			stat_add(&link_stats(l)->stale_retries, 1);
+		call_retry(l, call);
 	}
 }
 
@@ -239,22 +240,22 @@ void link_break(struct memcache_link *l, enum link_ending why)
 	ASSERT(l->state == LINK_OPEN);
 	l->state = LINK_CLOSING;
 	link_rank(l);
-	list_remove(&l->speaking);
+	list_remove(&l->unsent);
 	buf_put(l->out);
 	l->out = NULL;
 	s->links--;
-	stat_sub(&stats_of(l)->connections, 1);
-	drop_calls(l, why);
+	stat_sub(&link_stats(l)->connections, 1);
+	link_end_calls(l, why);
 	conn_close(&l->conn, CONN_NOW, 0);
 	if (s->waiting > 0)
-		server_touch(s);
+		server_schedule(s);
 }
 
 void link_close(struct memcache_link *l)
 {
 	switch (l->state) {
 	case LINK_CONNECTING:
-		io_cancel(tick_of(l)->loop, &l->connect.op);
+		io_cancel(link_tick(l)->loop, &l->connect.op);
 		break;
 	case LINK_OPEN:
 		link_break(l, LINK_GIVEN_UP);
@@ -278,10 +279,10 @@ static void connect_next(struct memcache_link *l)
 {
 	const struct memcache_server *s = l->server;
 
-	l->address = server_address(s, l->address);
+	l->address = server_next_address(s, l->address);
 	l->sa = s->addresses[l->address].sa;
 	l->addresses_tried++;
-	io_connect(tick_of(l)->loop, &l->connect, (const struct sockaddr *)&l->sa,
+	io_connect(link_tick(l)->loop, &l->connect, (const struct sockaddr *)&l->sa,
 		   s->addresses[l->address].len);
 }
 
@@ -298,7 +299,7 @@ static void connect_done(struct io_op *op, int res, unsigned flags)
 
 	(void)flags;
 	l->connected = res;
-	tick_run(tick_of(l), &l->task);
+	tick_run(link_tick(l), &l->task);
 }
 
 static void connect_expired(struct timer *t)
@@ -306,7 +307,7 @@ static void connect_expired(struct timer *t)
 	struct memcache_link *l = CONTAINER(t, struct memcache_link, timeout);
 
 	l->timed_out = true;
-	io_cancel(tick_of(l)->loop, &l->connect.op);
+	io_cancel(link_tick(l)->loop, &l->connect.op);
 }
 
 /* It has nothing to do, and will have nothing, or enough others stand by. */
@@ -316,7 +317,7 @@ static void close_if_spare(struct memcache_link *l)
 		link_break(l, LINK_GIVEN_UP);
 }
 
-static void opened(struct memcache_link *l)
+static void link_opened(struct memcache_link *l)
 {
 	static const struct conn_events events = {
 		.changed = conn_changed,
@@ -325,59 +326,59 @@ static void opened(struct memcache_link *l)
 	};
 	struct memcache_server *s = l->server;
 
-	server_connecting(s, -1);
+	server_count_connecting(s, -1);
 	l->state = LINK_OPEN;
 	server_set_state(s, SERVER_UP);
 	s->address = l->address;
-	conn_open(&l->conn, tick_of(l), &events, l->connected, LINK_WINDOW);
-	stat_add(&stats_of(l)->connects, 1);
-	stat_add(&stats_of(l)->connections, 1);
+	conn_open(&l->conn, link_tick(l), &events, l->connected, LINK_WINDOW);
+	stat_add(&link_stats(l)->connects, 1);
+	stat_add(&link_stats(l)->connections, 1);
 	link_rank(l);
 	server_dispatch(s);
 	close_if_spare(l);
 }
 
-static void not_opened(struct memcache_link *l)
+static void link_not_opened(struct memcache_link *l)
 {
 	struct memcache_server *s = l->server;
 	bool closing = s->memcache->closing || s->leaving;
 
 	if (l->connected >= 0)
-		io_close(tick_of(l)->loop, l->connected);
+		io_close(link_tick(l)->loop, l->connected);
 	l->address = (l->address + 1) % s->address_n;
 	if (!closing && !l->retired && !l->timed_out && l->addresses_tried < s->address_n) {
 		connect_next(l);
 		return;
 	}
-	timer_stop(&tick_of(l)->wheel, &l->timeout);
+	timer_stop(&link_tick(l)->wheel, &l->timeout);
 	l->state = LINK_CLOSING;
 	s->links--;
-	server_connecting(s, -1);
-	tick_reap(tick_of(l), &l->reap);
+	server_count_connecting(s, -1);
+	tick_reap(link_tick(l), &l->reap);
 	if (closing)
 		return;
 	if (l->retired) {
-		server_touch(s);
+		server_schedule(s);
 		return;
 	}
 	s->address = l->address;
-	stat_add(&stats_of(l)->connect_failures, 1);
+	stat_add(&link_stats(l)->connect_failures, 1);
 	server_connect_failed(s, l->timed_out ? -ETIMEDOUT : l->connected);
 }
 
 static void connect_ended(struct memcache_link *l)
 {
 	if (l->connected < 0 || l->retired || l->server->memcache->closing) {
-		not_opened(l);
+		link_not_opened(l);
 		return;
 	}
-	timer_stop(&tick_of(l)->wheel, &l->timeout);
-	opened(l);
+	timer_stop(&link_tick(l)->wheel, &l->timeout);
+	link_opened(l);
 }
 
 /* A link that ended under its calls tells of the others: those that are idle have been so for
  * longer, and a server that goes away ends them all. None takes what is sent again. */
-static void renew_links(struct memcache_server *s)
+static void retire_older_links(struct memcache_server *s)
 {
 	LIST_EACH(&s->memcache->links_all, node)
 	{
@@ -396,10 +397,10 @@ static void conn_ended(struct memcache_link *l)
 
 	link_break(l, stale ? LINK_STALE : LINK_GIVEN_UP);
 	if (renew)
-		renew_links(l->server);
+		retire_older_links(l->server);
 }
 
-static void conn_looked_at(struct memcache_link *l)
+static void link_receive(struct memcache_link *l)
 {
 	link_read(l);
 	if (l->state == LINK_OPEN && (l->conn.eof || l->conn.error))
@@ -422,7 +423,7 @@ static void link_step(struct task *task)
 			connect_ended(l);
 		break;
 	case LINK_OPEN:
-		conn_looked_at(l);
+		link_receive(l);
 		break;
 	case LINK_CLOSING:
 		break;
@@ -448,7 +449,7 @@ int link_connect(struct memcache_server *s)
 	l->server = s;
 	l->address = s->address;
 	list_init(&l->calls);
-	list_init(&l->speaking);
+	list_init(&l->unsent);
 	list_init(&l->rank);
 	list_init(&l->all);
 	list_init(&l->reap.node);
@@ -461,7 +462,7 @@ int link_connect(struct memcache_server *s)
 	list_append(&m->links_all, &l->all);
 	s->links++;
 	s->link_n++;
-	server_connecting(s, 1);
+	server_count_connecting(s, 1);
 	connect_next(l);
 	return 0;
 }

@@ -20,7 +20,7 @@
 /* How long a server that could not be connected is left alone. */
 #define RETRY_MS 1000
 
-enum link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
+enum memcache_link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
 
 /* What of the first call's reply is to be read next. */
 enum link_part { PART_LINE, PART_VALUE, PART_TAIL };
@@ -35,7 +35,7 @@ enum link_ending {
 
 struct memcache_link {
 	struct memcache_server *server;
-	enum link_state state;
+	enum memcache_link_state state;
 	enum link_part part;
 	struct memcache_reply reply; /* the first call's, once its line was read */
 	uint64_t value_left;         /* bytes of the value not yet read */
@@ -51,7 +51,7 @@ struct memcache_link {
 	struct sockaddr_storage sa; /* of that address */
 	int connected;        /* what the connect came to */
 	struct buf *out;      /* requests to be pushed in this step */
-	struct list speaking; /* node on memcache->speaking: has such */
+	struct list unsent;   /* node on memcache->unsent: has such */
 	struct list rank;     /* node in a bucket */
 	struct list all;      /* node on memcache->links_all */
 	struct io_connect connect;
@@ -84,11 +84,12 @@ struct memcache_server {
 	uint32_t link_n;      /* in whatever state */
 	uint32_t connecting;  /* of which */
 	uint32_t idle;        /* open, without a call */
-	struct list line;     /* calls waiting */
+	struct list queue;    /* calls waiting */
 	uint32_t waiting;     /* of them */
 	uint32_t queued;      /* of which no connecting link will have room for */
-	struct list touched;  /* node on memcache->touched: the line is to be looked at */
-	struct list leave;    /* node among those that leave in the change at hand */
+	struct list
+		scheduled; /* node on memcache->scheduled: the line is to be looked at */
+	struct list leaving_node; /* node among those that leave in the change at hand */
 	uint32_t least;       /* buckets before this one are empty */
 	uint32_t pipeline;
 	struct list *buckets; /* open links by calls in flight, `pipeline` of them */
@@ -97,7 +98,7 @@ struct memcache_server {
 		socklen_t len;
 		bool down;    /* the prober says so */
 	} addresses[MEMCACHE_ADDRESSES_MAX];
-	struct registry_entry *row; /* NULL: there was none left */
+	struct registry_entry *registry_entry; /* NULL: there was none left */
 	struct registry_view *view;
 	char name[REGISTRY_NAME_MAX]; /* by which keys are placed */
 };
@@ -114,11 +115,11 @@ struct memcache {
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
-	struct list fresh;     /* calls not yet looked at */
+	struct list unplaced;  /* calls not yet looked at */
 	struct list expired;   /* calls whose deadline has passed */
 	struct list decided;   /* calls whose askers are to be told */
-	struct list touched;   /* servers */
-	struct list speaking;  /* links */
+	struct list scheduled; /* servers */
+	struct list unsent;    /* links */
 	struct list links_all; /* in whatever state */
 	bool closing;
 	unsigned servers_n;
@@ -164,32 +165,32 @@ void value_drop(struct memcache_call *call);
 /* ---- memcacheserver.c ----------------------------------------------------- */
 
 /* Puts a call in line; `first`: it has waited before. */
-void server_wait(struct memcache_server *s, struct memcache_call *call, bool first);
+void server_enqueue(struct memcache_server *s, struct memcache_call *call, bool first);
 
 /* It can be asked, or not, as the operator is to see. */
 void server_set_state(struct memcache_server *s, enum server_state state);
-void server_tell(struct memcache_server *s);
+void server_report_status(struct memcache_server *s);
 
 /* Takes a call out of the line. */
-void server_unwait(struct memcache_server *s, struct memcache_call *call);
+void server_dequeue(struct memcache_server *s, struct memcache_call *call);
 
 /* A link is being connected, or is so no more. */
-void server_connecting(struct memcache_server *s, int change);
+void server_count_connecting(struct memcache_server *s, int change);
 
 /* Sends what waits as far as links have room, connects more, sheds what is too much. */
 void server_dispatch(struct memcache_server *s);
 
 /* The same, later in this tick. */
-void server_touch(struct memcache_server *s);
+void server_schedule(struct memcache_server *s);
 
 /* A call that need not wait, because the server is down, is decided: true. */
-bool server_refuses(struct memcache_server *s, struct memcache_call *call);
+bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call);
 
 /* The address to be tried first of those from `from` on. */
-unsigned server_address(const struct memcache_server *s, unsigned from);
+unsigned server_next_address(const struct memcache_server *s, unsigned from);
 
 /* Whatever waits is decided, as its server is down. */
-void server_refuse_all(struct memcache_server *s);
+void server_reject_queue(struct memcache_server *s);
 
 /* A link could not be connected; it is counted no more. */
 void server_connect_failed(struct memcache_server *s, int error);
@@ -199,8 +200,8 @@ void server_connect_failed(struct memcache_server *s, int error);
 void memcache_place_done(struct memcache *m);
 
 /* Where its key lives now. */
-struct memcache_server *memcache_place(const struct memcache *m,
-				       const struct memcache_call *call);
+struct memcache_server *memcache_server_of(const struct memcache *m,
+					   const struct memcache_call *call);
 
 /* One of its links is gone: a server that leaves goes with its last. */
 void server_link_gone(struct memcache_server *s);

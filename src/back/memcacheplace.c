@@ -6,7 +6,8 @@
 #include "io/sock.h"
 #include "memcachelink.h"
 
-struct memcache_server *memcache_place(const struct memcache *m, const struct memcache_call *call)
+struct memcache_server *memcache_server_of(const struct memcache *m,
+					   const struct memcache_call *call)
 {
 	struct slice key = { call->key, call->key_len };
 
@@ -55,7 +56,7 @@ static const struct memcache_address *find_address(const struct memcache_server 
 	return NULL;
 }
 
-static void look_whether_down(struct memcache_server *s)
+static void update_probed_down(struct memcache_server *s)
 {
 	s->probed_down = true;
 	for (unsigned i = 0; i < s->address_n; i++)
@@ -79,17 +80,17 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 		if (!was)
 			s->retry_ms = 0; /* it may well be there */
 	}
-	look_whether_down(s);
-	server_tell(s);
+	update_probed_down(s);
+	server_report_status(s);
 }
 
 /* But for one without an address: its name stands for nothing yet. */
-static void set_all_up(struct memcache_server *s)
+static void addresses_set_up(struct memcache_server *s)
 {
 	for (unsigned i = 0; i < s->address_n; i++)
 		s->addresses[i].down = false;
-	look_whether_down(s);
-	server_tell(s);
+	update_probed_down(s);
+	server_report_status(s);
 }
 
 /* Links to what is no longer an address of theirs. */
@@ -128,14 +129,14 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
 	if (!a)
 		return;
 	a->down = !up;
-	look_whether_down(s);
+	update_probed_down(s);
 	if (up)
 		s->retry_ms = 0;
 	if (up || s->probed_down)
 		server_set_state(s, up ? SERVER_UP : SERVER_DOWN);
-	server_tell(s);
+	server_report_status(s);
 	if (!up && s->probed_down)
-		server_refuse_all(s);
+		server_reject_queue(s);
 }
 
 /* ---- servers -------------------------------------------------------------- */
@@ -144,8 +145,8 @@ static void server_free(struct memcache_server *s)
 {
 	if (!s)
 		return;
-	if (s->row)
-		registry_leave(s->row);
+	if (s->registry_entry)
+		registry_leave(s->registry_entry);
 	free(s->buckets);
 	free(s);
 }
@@ -176,24 +177,24 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	s->memcache = m;
 	s->pipeline = pipeline;
 	s->buckets = buckets_new(pipeline);
-	list_init(&s->line);
-	list_init(&s->touched);
-	list_init(&s->leave);
+	list_init(&s->queue);
+	list_init(&s->scheduled);
+	list_init(&s->leaving_node);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
-	s->view = registry_spare_view(m->options.worker);
+	s->view = registry_dummy_view(m->options.worker);
 	if (s->buckets)
 		return s;
 	server_free(s);
 	return NULL;
 }
 
-static void enter(struct memcache_server *s)
+static void server_register(struct memcache_server *s)
 {
 	const struct memcache_options *o = &s->memcache->options;
 
-	s->row = registry_enter(o->registry, o->worker, s->name, "");
-	if (s->row)
-		s->view = registry_view(o->registry, s->row, o->worker);
+	s->registry_entry = registry_enter(o->registry, o->worker, s->name, "");
+	if (s->registry_entry)
+		s->view = registry_view(o->registry, s->registry_entry, o->worker);
 }
 
 /* It has as many calls in flight on a link at most from now on. */
@@ -223,31 +224,32 @@ static void set_pipeline(struct memcache_server *s, struct list **buckets, uint3
 }
 
 /* What waits goes where its key lives now. */
-static void move_calls(struct memcache_server *s)
+static void queue_replace(struct memcache_server *s)
 {
 	while (s->waiting > 0) {
-		struct memcache_call *call = LIST_ITEM(s->line.next, struct memcache_call, node);
+		struct memcache_call *call = LIST_ITEM(s->queue.next,
+						       struct memcache_call, node);
 
-		server_unwait(s, call);
-		call->server = memcache_place(s->memcache, call);
-		if (server_refuses(call->server, call))
+		server_dequeue(s, call);
+		call->server = memcache_server_of(s->memcache, call);
+		if (server_reject_if_down(call->server, call))
 			continue;
-		server_wait(call->server, call, false);
-		server_touch(call->server);
+		server_enqueue(call->server, call, false);
+		server_schedule(call->server);
 	}
 }
 
 /* ---- another configuration ------------------------------------------------ */
 
 /* All that it needs is taken before anything changes. */
-struct change {
+struct server_change {
 	struct ketama *ketama;
 	unsigned n;
 	struct memcache_server **servers;
-	struct worker_slot {
+	struct change_slot {
 		bool is_new;
 		struct list *buckets; /* where the pipeline is another */
-	} * worker_slots;             /* of them */
+	} * slots;                    /* of them */
 };
 
 static struct memcache_server *find_server(const struct memcache *m, struct slice name)
@@ -257,18 +259,19 @@ static struct memcache_server *find_server(const struct memcache *m, struct slic
 	return e ? CONTAINER(e, struct memcache_server, entry) : NULL;
 }
 
-static bool prepare(struct memcache *m, const struct config_upstream *config, struct change *c)
+static bool change_prepare(struct memcache *m, const struct config_upstream *config,
+			   struct server_change *c)
 {
 	c->ketama = place_servers(config);
 	c->servers = calloc(config->server_n, sizeof(c->servers[0]));
-	c->worker_slots = calloc(config->server_n, sizeof(c->worker_slots[0]));
-	if (!c->ketama || !c->servers || !c->worker_slots)
+	c->slots = calloc(config->server_n, sizeof(c->slots[0]));
+	if (!c->ketama || !c->servers || !c->slots)
 		return false;
 	for (; c->n < config->server_n; c->n++) {
 		struct slice name = placing_name(&config->servers[c->n]);
 		struct memcache_server *s = find_server(m, name);
 
-		c->worker_slots[c->n].is_new = !s;
+		c->slots[c->n].is_new = !s;
 		if (!s)
 			s = server_new(m, name, config->pipeline);
 		if (!s)
@@ -276,8 +279,8 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 		c->servers[c->n] = s;
 		if (s->pipeline == config->pipeline)
 			continue;
-		c->worker_slots[c->n].buckets = buckets_new(config->pipeline);
-		if (!c->worker_slots[c->n].buckets) {
+		c->slots[c->n].buckets = buckets_new(config->pipeline);
+		if (!c->slots[c->n].buckets) {
 			c->n++;
 			return false;
 		}
@@ -285,26 +288,27 @@ static bool prepare(struct memcache *m, const struct config_upstream *config, st
 	return true;
 }
 
-static void drop(struct change *c)
+static void change_drop(struct server_change *c)
 {
 	for (unsigned i = 0; i < c->n; i++) {
-		if (c->worker_slots[i].is_new)
+		if (c->slots[i].is_new)
 			server_free(c->servers[i]);
-		free(c->worker_slots[i].buckets);
+		free(c->slots[i].buckets);
 	}
-	free(c->worker_slots);
+	free(c->slots);
 	free(c->servers);
 	ketama_free(c->ketama);
 }
 
 /* Those of before that leave are then on the list. */
-static void take_servers(struct memcache *m, struct change *c, struct list *leaving)
+static void change_swap_servers(struct memcache *m, struct server_change *c,
+				struct list *leaving)
 {
 	for (unsigned i = 0; i < c->n; i++) {
 		struct memcache_server *s = c->servers[i];
 
 		s->stays = true;
-		if (c->worker_slots[i].is_new)
+		if (c->slots[i].is_new)
 			names_put(&m->by_name, &s->entry, slice_of(s->name));
 	}
 	for (unsigned i = 0; i < m->servers_n; i++) {
@@ -314,7 +318,7 @@ static void take_servers(struct memcache *m, struct change *c, struct list *leav
 			continue;
 		s->leaving = true;
 		names_remove(&m->by_name, &s->entry);
-		list_append(leaving, &s->leave);
+		list_append(leaving, &s->leaving_node);
 	}
 	free(m->servers);
 	m->servers = c->servers;
@@ -323,23 +327,24 @@ static void take_servers(struct memcache *m, struct change *c, struct list *leav
 		c->servers[i]->stays = false;
 }
 
-static void say_farewell(struct memcache_server *s)
+static void server_leave(struct memcache_server *s)
 {
-	move_calls(s);
-	list_remove(&s->touched);
-	if (s->row)
-		registry_withdraw(s->memcache->options.registry, s->row,
+	queue_replace(s);
+	list_remove(&s->scheduled);
+	if (s->registry_entry)
+		registry_withdraw(s->memcache->options.registry, s->registry_entry,
 				  s->memcache->options.worker, 0, 0);
 	if (s->link_n == 0)
 		server_free(s);
 }
 
-static void commit(struct memcache *m, const struct config_upstream *config, struct change *c)
+static void change_commit(struct memcache *m, const struct config_upstream *config,
+			  struct server_change *c)
 {
 	struct list leaving, *left;
 
 	list_init(&leaving);
-	take_servers(m, c, &leaving);
+	change_swap_servers(m, c, &leaving);
 	ketama_free(m->ketama);
 	m->ketama = c->ketama;
 	m->config = *config;
@@ -349,40 +354,39 @@ static void commit(struct memcache *m, const struct config_upstream *config, str
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct config_server *s = &config->servers[i];
 
-		if (c->worker_slots[i].is_new)
-			enter(c->servers[i]);
+		if (c->slots[i].is_new)
+			server_register(c->servers[i]);
 		if (!s->unresolved || c->servers[i]->address_n == 0)
 			set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (!config->health.on)
-			set_all_up(c->servers[i]); /* nobody would ever say so */
-		if (c->worker_slots[i].buckets)
-			set_pipeline(c->servers[i], &c->worker_slots[i].buckets,
+			addresses_set_up(c->servers[i]); /* nobody would ever say so */
+		if (c->slots[i].buckets)
+			set_pipeline(c->servers[i], &c->slots[i].buckets,
 				     config->pipeline);
 	}
-	LIST_EACH(&m->fresh, node)
-	{
+	LIST_EACH(&m->unplaced, node) {
 		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
 
-		call->server = memcache_place(m, call);
+		call->server = memcache_server_of(m, call);
 	}
 	retire_links(m);
 	while ((left = list_pop(&leaving)))
-		say_farewell(LIST_ITEM(left, struct memcache_server, leave));
-	free(c->worker_slots);
-	memcache_serve(m);
+		server_leave(LIST_ITEM(left, struct memcache_server, leaving_node));
+	free(c->slots);
+	memcache_schedule_queues(m);
 }
 
 bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config)
 {
-	struct change c = { 0 };
+	struct server_change c = { 0 };
 
 	if (m->closing)
 		return true;
-	if (!prepare(m, config, &c)) {
-		drop(&c);
+	if (!change_prepare(m, config, &c)) {
+		change_drop(&c);
 		return false;
 	}
-	commit(m, config, &c);
+	change_commit(m, config, &c);
 	return true;
 }
 

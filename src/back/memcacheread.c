@@ -66,8 +66,8 @@ bool memcache_take(struct memcache_call *call, struct piece *p)
 
 /* ---- replies ---------------------------------------------------------------- */
 
-static void answered(struct memcache_link *l, struct memcache_call *call,
-		     enum call_state state, enum call_failure failure)
+static void call_answered(struct memcache_link *l, struct memcache_call *call,
+			  enum call_state state, enum call_failure failure)
 {
 	l->answered = true;
 	call_decide(call, state, failure);
@@ -87,15 +87,16 @@ static void line_received(struct memcache_link *l, struct memcache_call *call)
 		l->part = PART_VALUE;
 		break;
 	case MEMCACHE_MISS:
-		answered(l, call, CALL_MISS, 0);
+		call_answered(l, call, CALL_MISS, 0);
 		break;
 	case MEMCACHE_ERROR:
-		answered(l, call, CALL_FAILED, CALL_ERROR);
+		call_answered(l, call, CALL_FAILED, CALL_ERROR);
 		break;
 	}
 }
 
-static enum verdict parse(struct memcache_link *l, const struct memcache_call *call)
+static enum verdict parse_reply_line(struct memcache_link *l,
+				     const struct memcache_call *call)
 {
 	struct slice s = conn_peek(&l->conn);
 
@@ -108,10 +109,10 @@ static enum verdict parse(struct memcache_link *l, const struct memcache_call *c
 static bool read_line(struct memcache_link *l, struct memcache_call *call)
 {
 	struct conn *c = &l->conn;
-	enum verdict verdict = parse(l, call);
+	enum verdict verdict = parse_reply_line(l, call);
 
 	if (verdict == VERDICT_MORE && c->inbox_bytes > conn_peek(c).len)
-		verdict = conn_linearize(c, MEMCACHE_LINE_MAX) ? parse(l, call)
+		verdict = conn_linearize(c, MEMCACHE_LINE_MAX) ? parse_reply_line(l, call)
 							       : VERDICT_BAD;
 	switch (verdict) {
 	case VERDICT_OK:
@@ -190,9 +191,9 @@ static bool read_tail(struct memcache_link *l, struct memcache_call *call)
 	conn_consume(c, tail);
 	l->part = PART_LINE;
 	if (call->large)
-		answered(l, call, CALL_FAILED, CALL_VALUE_LARGE);
+		call_answered(l, call, CALL_FAILED, CALL_VALUE_LARGE);
 	else
-		answered(l, call, CALL_HIT, 0);
+		call_answered(l, call, CALL_HIT, 0);
 	return true;
 }
 

@@ -4,7 +4,7 @@
 
 #include "io/sock.h"
 
-static uint64_t now_ms(const struct memcache_server *s)
+static uint64_t server_now_ms(const struct memcache_server *s)
 {
 	return s->memcache->options.tick->now_ms;
 }
@@ -17,11 +17,11 @@ static void count_queued(struct memcache_server *s)
 	uint64_t promised = (uint64_t)s->connecting * s->pipeline;
 	uint32_t queued = s->waiting > promised ? s->waiting - (uint32_t)promised : 0;
 
-	quota_add(s->memcache->options.line, (int32_t)(queued - s->queued));
+	quota_add(s->memcache->options.queue_quota, (int32_t)(queued - s->queued));
 	s->queued = queued;
 }
 
-void server_connecting(struct memcache_server *s, int change)
+void server_count_connecting(struct memcache_server *s, int change)
 {
 	s->connecting += (uint32_t)change;
 	count_queued(s);
@@ -37,18 +37,18 @@ static uint64_t queue_deadline_ms(const struct memcache_server *s)
 
 	if (s->links == s->connecting && wait_ms < connect_ms)
 		wait_ms = connect_ms;
-	return now_ms(s) + wait_ms;
+	return server_now_ms(s) + wait_ms;
 }
 
-void server_wait(struct memcache_server *s, struct memcache_call *call, bool first)
+void server_enqueue(struct memcache_server *s, struct memcache_call *call, bool first)
 {
 	struct memcache *m = s->memcache;
 
 	call->state = CALL_WAITING;
 	if (first)
-		list_prepend(&s->line, &call->node);
+		list_prepend(&s->queue, &call->node);
 	else
-		list_append(&s->line, &call->node);
+		list_append(&s->queue, &call->node);
 	if (!timer_armed(&call->timeout))
 		timer_set(&m->options.tick->wheel, &call->timeout, queue_deadline_ms(s));
 	s->waiting++;
@@ -56,7 +56,7 @@ void server_wait(struct memcache_server *s, struct memcache_call *call, bool fir
 	stat_add(&m->options.stats->waiting, 1);
 }
 
-void server_unwait(struct memcache_server *s, struct memcache_call *call)
+void server_dequeue(struct memcache_server *s, struct memcache_call *call)
 {
 	list_remove(&call->node);
 	s->waiting--;
@@ -71,10 +71,10 @@ static void send_waiting(struct memcache_server *s)
 	struct memcache_link *l;
 
 	while (s->waiting > 0 && (l = link_least(s))) {
-		struct memcache_call *call = LIST_ITEM(s->line.next, struct memcache_call,
-						       node);
+		struct memcache_call *call = LIST_ITEM(s->queue.next,
+						       struct memcache_call, node);
 
-		server_unwait(s, call);
+		server_dequeue(s, call);
 		if (!link_send(l, call))
 			call_decide(call, CALL_FAILED, CALL_ERROR);
 	}
@@ -82,8 +82,8 @@ static void send_waiting(struct memcache_server *s)
 
 static void push_all(struct memcache *m)
 {
-	while (!list_empty(&m->speaking))
-		link_push(LIST_ITEM(m->speaking.next, struct memcache_link, speaking));
+	while (!list_empty(&m->unsent))
+		link_push(LIST_ITEM(m->unsent.next, struct memcache_link, unsent));
 }
 
 static void connect_more(struct memcache_server *s)
@@ -93,7 +93,7 @@ static void connect_more(struct memcache_server *s)
 	while (s->queued > 0 && s->links < u->links) {
 		int error;
 
-		if (s->links > 0 && now_ms(s) < s->retry_ms)
+		if (s->links > 0 && server_now_ms(s) < s->retry_ms)
 			return;
 		error = link_connect(s);
 		/* Descriptors come back: who waits has a deadline. */
@@ -109,14 +109,14 @@ static void shed(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
 
-	while (s->queued > 0 && quota_exceeded(m->options.line))
-		call_decide(LIST_ITEM(s->line.prev, struct memcache_call, node),
+	while (s->queued > 0 && quota_exceeded(m->options.queue_quota))
+		call_decide(LIST_ITEM(s->queue.prev, struct memcache_call, node),
 			    CALL_FAILED, CALL_QUEUE_FULL);
 }
 
 void server_dispatch(struct memcache_server *s)
 {
-	list_remove(&s->touched);
+	list_remove(&s->scheduled);
 	if (s->memcache->closing)
 		return;
 	send_waiting(s);
@@ -125,42 +125,41 @@ void server_dispatch(struct memcache_server *s)
 	shed(s);
 }
 
-void server_touch(struct memcache_server *s)
+void server_schedule(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
 
-	if (list_empty(&s->touched))
-		list_append(&m->touched, &s->touched);
+	if (list_empty(&s->scheduled))
+		list_append(&m->scheduled, &s->scheduled);
 	tick_run(m->options.tick, &m->task);
 }
 
 /* ---- what the operator sees ------------------------------------------------- */
 
-void server_tell(struct memcache_server *s)
+void server_report_status(struct memcache_server *s)
 {
 	struct registry *registry = s->memcache->options.registry;
-	enum server_status server_status = s->probed_down ? SERVER_STATUS_DOWN
-					   : s->state == SERVER_DOWN
-						   ? SERVER_STATUS_EJECTED
-						   : SERVER_STATUS_UP;
+	enum server_status status = s->probed_down            ? SERVER_STATUS_DOWN
+				    : s->state == SERVER_DOWN ? SERVER_STATUS_EJECTED
+							      : SERVER_STATUS_UP;
 
-	if (s->leaving || stat_read(&s->view->server_status) == server_status)
+	if (s->leaving || stat_read(&s->view->status) == status)
 		return;
 	stat_set(&s->view->reason, REASON_UNREACHED);
-	if (server_status == SERVER_STATUS_EJECTED)
+	if (status == SERVER_STATUS_EJECTED)
 		stat_add(&s->view->ejections, 1);
-	registry_set_status(registry, s->view, server_status);
+	registry_set_status(registry, s->view, status);
 }
 
 void server_set_state(struct memcache_server *s, enum server_state state)
 {
 	s->state = state;
-	server_tell(s);
+	server_report_status(s);
 }
 
 /* ---- down ------------------------------------------------------------------- */
 
-static void refuse(const struct memcache_server *s, struct memcache_call *call)
+static void reject(const struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->state == SERVER_SHORT)
 		call_decide(call, CALL_FAILED, CALL_ERROR);
@@ -168,7 +167,7 @@ static void refuse(const struct memcache_server *s, struct memcache_call *call)
 		call_decide(call, CALL_MISS, 0);
 }
 
-bool server_refuses(struct memcache_server *s, struct memcache_call *call)
+bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->probed_down) {
 		call_decide(call, CALL_MISS, 0);
@@ -176,19 +175,19 @@ bool server_refuses(struct memcache_server *s, struct memcache_call *call)
 	}
 	if (s->state == SERVER_UP)
 		return false;
-	if (s->links == 0 && now_ms(s) >= s->retry_ms && link_connect(s) < 0)
+	if (s->links == 0 && server_now_ms(s) >= s->retry_ms && link_connect(s) < 0)
 		server_connect_failed(s, -ENOMEM);
-	refuse(s, call);
+	reject(s, call);
 	return true;
 }
 
-void server_refuse_all(struct memcache_server *s)
+void server_reject_queue(struct memcache_server *s)
 {
 	while (s->waiting > 0)
-		refuse(s, LIST_ITEM(s->line.next, struct memcache_call, node));
+		reject(s, LIST_ITEM(s->queue.next, struct memcache_call, node));
 }
 
-unsigned server_address(const struct memcache_server *s, unsigned from)
+unsigned server_next_address(const struct memcache_server *s, unsigned from)
 {
 	for (unsigned i = 0; i < s->address_n; i++) {
 		unsigned at = (from + i) % s->address_n;
@@ -202,12 +201,12 @@ unsigned server_address(const struct memcache_server *s, unsigned from)
 void server_connect_failed(struct memcache_server *s, int error)
 {
 	stat_add(&s->view->failures, 1);
-	s->retry_ms = now_ms(s) + RETRY_MS;
+	s->retry_ms = server_now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
 		/* The others may do; what waits in vain has its deadline. */
 		shed(s);
 		return;
 	}
 	server_set_state(s, sock_shortage(error) ? SERVER_SHORT : SERVER_DOWN);
-	server_refuse_all(s);
+	server_reject_queue(s);
 }

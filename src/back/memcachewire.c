@@ -18,7 +18,7 @@ bool memcache_key_valid(struct slice key)
 	return true;
 }
 
-static char *append(char *out, struct slice s)
+static char *emit_append(char *out, struct slice s)
 {
 	memcpy(out, s.ptr, s.len);
 	return out + s.len;
@@ -31,16 +31,16 @@ size_t memcache_emit_get(char *out, enum memcache_command command, struct slice 
 	ASSERT(key.len >= 1 && key.len <= MEMCACHE_KEY_MAX);
 	switch (command) {
 	case MEMCACHE_GET:
-		end = append(end, SLICE("get "));
-		end = append(end, key);
+		end = emit_append(end, SLICE("get "));
+		end = emit_append(end, key);
 		break;
 	case MEMCACHE_MG:
-		end = append(end, SLICE("mg "));
-		end = append(end, key);
-		end = append(end, SLICE(" v"));
+		end = emit_append(end, SLICE("mg "));
+		end = emit_append(end, key);
+		end = emit_append(end, SLICE(" v"));
 		break;
 	}
-	end = append(end, SLICE("\r\n"));
+	end = emit_append(end, SLICE("\r\n"));
 	return (size_t)(end - out);
 }
 
@@ -56,7 +56,7 @@ static bool skip(struct words *w, struct slice expected)
 }
 
 /* Takes a decimal number up to `max` off: at least one digit. */
-static bool number(struct words *w, uint32_t max, uint64_t *value)
+static bool take_number(struct words *w, uint32_t max, uint64_t *value)
 {
 	size_t i = 0;
 
@@ -75,8 +75,9 @@ static bool parse_value(struct memcache_reply *r, struct words w, struct slice k
 {
 	uint64_t flags;
 
-	if (!skip(&w, key) || !skip(&w, SLICE(" ")) || !number(&w, UINT32_MAX, &flags) ||
-	    !skip(&w, SLICE(" ")) || !number(&w, MEMCACHE_VALUE_MAX, &r->length))
+	if (!skip(&w, key) || !skip(&w, SLICE(" ")) ||
+	    !take_number(&w, UINT32_MAX, &flags) || !skip(&w, SLICE(" ")) ||
+	    !take_number(&w, MEMCACHE_VALUE_MAX, &r->length))
 		return false;
 	r->kind = MEMCACHE_HIT;
 	r->tail = sizeof("\r\nEND\r\n") - 1;
@@ -91,7 +92,7 @@ static bool is_letter(char c)
 /* "VA LENGTH", and perhaps flags, which begin with a letter each. */
 static bool parse_va(struct memcache_reply *r, struct words w)
 {
-	if (!number(&w, MEMCACHE_VALUE_MAX, &r->length))
+	if (!take_number(&w, MEMCACHE_VALUE_MAX, &r->length))
 		return false;
 	r->kind = MEMCACHE_HIT;
 	r->tail = sizeof("\r\n") - 1;

@@ -21,7 +21,7 @@ static void origin_dead(struct conn *conn)
 	u->origin_n--;
 	server_origin_dead(o->server);
 	slab_put(u->origins, o);
-	if (!list_empty(&u->line))
+	if (!list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
 }
 
@@ -44,7 +44,7 @@ static const struct conn_events origin_events = {
 	.may_use_reserve = true,
 };
 
-static void leave_idle(struct origin *o)
+static void idle_remove(struct origin *o)
 {
 	struct server *s = o->server;
 	struct upstream_stats *stats = s->upstream->stats;
@@ -60,12 +60,12 @@ static void leave_idle(struct origin *o)
 	}
 }
 
-static void leave_server(struct origin *o)
+static void origin_uncount(struct origin *o)
 {
 	struct server *s = o->server;
 
 	if (o->state == ORIGIN_IDLE) {
-		leave_idle(o);
+		idle_remove(o);
 	} else if (o->state == ORIGIN_LEASED) {
 		s->leased_n--;
 	}
@@ -77,7 +77,7 @@ void origin_end(struct origin *o)
 {
 	bool connected = o->state != ORIGIN_CONNECTING;
 
-	leave_server(o);
+	origin_uncount(o);
 	o->state = ORIGIN_ENDING;
 	o->lease = NULL;
 	if (connected)
@@ -95,7 +95,7 @@ static void idle_timer_expired(struct timer *t)
 		origin_end(o);
 }
 
-static void connected(struct io_op *op, int res, unsigned flags)
+static void origin_connect_done(struct io_op *op, int res, unsigned flags)
 {
 	struct origin *o = CONTAINER(op, struct origin, connect.op);
 
@@ -121,7 +121,7 @@ static void connect_succeeded(struct origin *o)
 	lease_set(l, LEASE_READY);
 }
 
-static enum lease_failure failure_of(int error)
+static enum lease_failure failure_of_error(int error)
 {
 	switch (error) {
 	case -EACCES:
@@ -145,7 +145,7 @@ static void connect_failed(struct origin *o)
 	bool late = !timer_armed(&l->timer); /* it rang, and cancelled the connect */
 
 	stat_add(&u->stats->connect_failures, 1);
-	server_give_back(s, l);
+	server_release(s, l);
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
 	if (late || !sock_shortage(o->connect_result)) { /* else it is ours */
@@ -153,8 +153,8 @@ static void connect_failed(struct origin *o)
 		server_failed(s);
 	}
 	l->origin = NULL;
-	l->failure = late ? LEASE_CONNECT_TIMEOUT : failure_of(o->connect_result);
-	if (!lease_try(u, l))
+	l->failure = late ? LEASE_CONNECT_TIMEOUT : failure_of_error(o->connect_result);
+	if (!lease_place(u, l))
 		lease_fail(l, (enum lease_failure)l->failure);
 }
 
@@ -193,13 +193,13 @@ static void origin_step(struct task *task)
 	}
 }
 
-static void was_given(struct lease *l, const struct server *s)
+static void tried_record(struct lease *l, const struct server *s)
 {
-	l->given_n++;
+	l->tried_n++;
 	tried_add(&l->tried, s->id);
 }
 
-static bool was_given_before(const struct lease *l, const struct server *s)
+static bool tried_before(const struct lease *l, const struct server *s)
 {
 	return tried_has(&l->tried, s->id);
 }
@@ -212,12 +212,12 @@ void origin_connect(struct server *s, struct lease *l)
 
 	if (!o) {
 		quota_put(u->descriptors);
-		server_give_back(s, l);
-		upstream_serve(u);
+		server_release(s, l);
+		upstream_schedule_queue(u);
 		lease_fail(l, LEASE_NO_MEMORY);
 		return;
 	}
-	was_given(l, s);
+	tried_record(l, s);
 	o->server = s;
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
@@ -226,7 +226,7 @@ void origin_connect(struct server *s, struct lease *l)
 	task_init(&o->task, origin_step);
 	list_init(&o->conn.reap.node);
 	o->conn.reap.free = reap_unconnected;
-	io_op_init(&o->connect.op, connected);
+	io_op_init(&o->connect.op, origin_connect_done);
 	s->open_n++;
 	s->origin_n++;
 	u->origin_n++;
@@ -247,7 +247,8 @@ struct origin *origin_held(const struct upstream *u, const struct lease *l)
 	LIST_EACH(l->holder, node) {
 		struct origin *o = LIST_ITEM(node, struct origin, hold);
 
-		if (o->server->upstream == u && !is_stale(o) && !was_given_before(l, o->server))
+		if (o->server->upstream == u && !is_stale(o) &&
+		    !tried_before(l, o->server))
 			return o;
 	}
 	return NULL;
@@ -262,8 +263,8 @@ void origin_lease_held(struct origin *o, struct lease *l)
 {
 	struct server *s = o->server;
 
-	was_given(l, s);
-	leave_idle(o);
+	tried_record(l, s);
+	idle_remove(o);
 	s->leased_n++;
 	o->state = ORIGIN_LEASED;
 	o->lease = l;
@@ -285,7 +286,7 @@ void server_drop_stale(struct server *s)
 #define IDLE_MARGIN_MS 1000
 
 /* 0: it is not used again. */
-static uint64_t idle_ms(const struct origin *o)
+static uint64_t idle_limit_ms(const struct origin *o)
 {
 	const struct config_upstream *config = &o->server->upstream->config;
 	uint64_t ms = config->idle_timeout_ms, said_ms = 1000 * (uint64_t)o->idle_s;
@@ -299,7 +300,7 @@ static uint64_t idle_ms(const struct origin *o)
 }
 
 /* One of each upstream. */
-static void hold(struct origin *o, struct list *holder)
+static void origin_hold(struct origin *o, struct list *holder)
 {
 	struct server *s = o->server;
 
@@ -315,7 +316,7 @@ static void hold(struct origin *o, struct list *holder)
 	stat_add(&s->upstream->stats->connections_held, 1);
 }
 
-static void make_idle(struct origin *o, struct list *holder)
+static void origin_make_idle(struct origin *o, struct list *holder)
 {
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
@@ -324,25 +325,26 @@ static void make_idle(struct origin *o, struct list *holder)
 	o->lease = NULL;
 	s->leased_n--;
 	if (o->held) {
-		hold(o, holder);
+		origin_hold(o, holder);
 	} else {
 		s->idle_n++;
 		list_prepend(&s->idle, &o->node);
 		stat_add(&u->stats->connections_idle, 1);
 	}
 	o->conn.timer.expired = idle_timer_expired;
-	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_ms(o));
-	queue_serve(u);
+	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_limit_ms(o));
+	queue_dispatch(u);
 }
 
 /* To be used again by those who may. */
-static bool is_wanted(const struct origin *o, const struct list *holder)
+static bool may_keep_idle(const struct origin *o, const struct list *holder)
 {
 	const struct server *s = o->server;
 
 	if (o->held)
 		return holder != NULL;
-	return s->idle_n < s->upstream->config.keepalive || !list_empty(&s->upstream->line);
+	return s->idle_n < s->upstream->config.keepalive ||
+	       !list_empty(&s->upstream->queue);
 }
 
 void origin_take_back(struct origin *o, bool reusable, struct list *holder)
@@ -350,11 +352,12 @@ void origin_take_back(struct origin *o, bool reusable, struct list *holder)
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
-	if (reusable && !u->closing && !s->leaving && !is_stale(o) && conn_unsent(&o->conn) == 0 &&
-	    idle_ms(o) > 0 && is_wanted(o, holder)) {
-		make_idle(o, holder);
+	if (reusable && !u->closing && !s->leaving && !is_stale(o) &&
+	    conn_unsent(&o->conn) == 0 && idle_limit_ms(o) > 0 &&
+	    may_keep_idle(o, holder)) {
+		origin_make_idle(o, holder);
 	} else {
 		origin_end(o);
-		queue_serve(u);
+		queue_dispatch(u);
 	}
 }

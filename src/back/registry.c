@@ -7,9 +7,9 @@
 
 #include "base/check.h"
 
-const char *server_status_text(enum server_status server_status)
+const char *server_status_text(enum server_status status)
 {
-	switch (server_status) {
+	switch (status) {
 	case SERVER_STATUS_UP:
 		return "up";
 	case SERVER_STATUS_EJECTED:
@@ -42,13 +42,13 @@ struct registry *registry_new(const char *upstream, unsigned workers,
 
 void registry_free(struct registry *r)
 {
-	struct registry_entry *row;
+	struct registry_entry *entry;
 
 	if (!r)
 		return;
-	while ((row = r->first)) {
-		r->first = row->next;
-		free(row);
+	while ((entry = r->first)) {
+		r->first = entry->next;
+		free(entry);
 	}
 	names_done(&r->by_key);
 	free(r->worker_slots);
@@ -58,25 +58,25 @@ void registry_free(struct registry *r)
 /* ---- worker_slots ---------------------------------------------------------------- */
 
 /* On the worker's thread. */
-static void granted(struct mail *m)
+static void permits_granted_deliver(struct mail *m)
 {
 	struct registry_worker *worker_slot = CONTAINER(m, struct registry_worker,
 							message);
 
 	atomic_store(&worker_slot->posted, false);
 	if (worker_slot->owner)
-		worker_slot->granted(worker_slot->owner);
+		worker_slot->permits_granted(worker_slot->owner);
 }
 
 void registry_attach(struct registry *r, unsigned worker, struct mailbox *mailbox,
-		     void (*told)(void *owner), void *owner)
+		     void (*permits_granted)(void *owner), void *owner)
 {
 	struct registry_worker *worker_slot = &r->worker_slots[worker];
 
 	ASSERT(worker < r->worker_n);
-	worker_slot->message.deliver = granted;
+	worker_slot->message.deliver = permits_granted_deliver;
 	worker_slot->mailbox = mailbox;
-	worker_slot->granted = told;
+	worker_slot->permits_granted = permits_granted;
 	worker_slot->owner = owner;
 }
 
@@ -93,12 +93,12 @@ void registry_detach(struct registry *r, unsigned worker, const void *owner)
 
 void registry_set_waiting(struct registry *r, unsigned worker, uint64_t since_ms)
 {
-	atomic_store(&r->worker_slots[worker].waits_since_ms, since_ms);
+	atomic_store(&r->worker_slots[worker].waiting_since_ms, since_ms);
 }
 
-/* ---- rows ----------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------- */
 
-static uint64_t key_of(const char *name, const char *address)
+static uint64_t entry_key(const char *name, const char *address)
 {
 	uint64_t key = 0xcbf29ce484222325u;
 
@@ -115,110 +115,111 @@ static struct slice key_slice(const uint64_t *key)
 	return (struct slice){ (const char *)key, sizeof(*key) };
 }
 
-/* It has the row from now on. */
-static void entry_release(struct registry_entry *row, uint64_t key, const char *name,
-			  const char *address)
+/* It has the entry from now on. */
+static void entry_fill(struct registry_entry *entry, uint64_t key, const char *name,
+		       const char *address)
 {
-	atomic_fetch_add(&row->users, 1);
-	row->key = key;
-	snprintf(row->name, sizeof(row->name), "%s", name);
-	snprintf(row->address, sizeof(row->address), "%s", address);
-	names_put(&row->registry->by_key, &row->entry, key_slice(&row->key));
-	atomic_store(&row->named, true);
+	atomic_fetch_add(&entry->users, 1);
+	entry->key = key;
+	snprintf(entry->name, sizeof(entry->name), "%s", name);
+	snprintf(entry->address, sizeof(entry->address), "%s", address);
+	names_put(&entry->registry->by_key, &entry->key_entry, key_slice(&entry->key));
+	atomic_store(&entry->published, true);
 }
 
 static struct registry_entry *entry_new(struct registry *r)
 {
 	size_t size = sizeof(struct registry_entry) +
 		      r->worker_n * sizeof(struct registry_view);
-	struct registry_entry *row = aligned_alloc(_Alignof(struct registry_entry), size);
+	struct registry_entry *entry = aligned_alloc(_Alignof(struct registry_entry),
+						     size);
 
-	if (!row)
+	if (!entry)
 		return NULL;
-	memset(row, 0, size);
-	row->registry = r;
+	memset(entry, 0, size);
+	entry->registry = r;
 	if (r->last)
-		atomic_store(&r->last->next, row);
+		atomic_store(&r->last->next, entry);
 	else
-		atomic_store(&r->first, row);
-	r->last = row;
-	return row;
+		atomic_store(&r->first, entry);
+	r->last = entry;
+	return entry;
 }
 
-/* One that nobody has any more. Only who enters makes users of a row that has none. */
-static struct registry_entry *row_again(struct registry *r)
+/* One that nobody has any more. Only who enters makes users of an entry that has none. */
+static struct registry_entry *entry_reuse(struct registry *r)
 {
-	struct registry_entry *row;
+	struct registry_entry *entry;
 
 	for (size_t i = 0; i < r->by_key.n; i++) {
-		row = r->hand ? r->hand : r->first;
-		r->hand = row->next;
-		if (atomic_load(&row->users) > 0)
+		entry = r->scan_next ? r->scan_next : r->first;
+		r->scan_next = entry->next;
+		if (atomic_load(&entry->users) > 0)
 			continue;
-		atomic_fetch_sub(&r->left_n, 1);
-		names_remove(&r->by_key, &row->entry);
-		atomic_store(&row->named, false);
-		memset(row->views, 0, r->worker_n * sizeof(row->views[0]));
-		atomic_store(&row->used, 0);
-		return row;
+		atomic_fetch_sub(&r->unused_n, 1);
+		names_remove(&r->by_key, &entry->key_entry);
+		atomic_store(&entry->published, false);
+		memset(entry->views, 0, r->worker_n * sizeof(entry->views[0]));
+		atomic_store(&entry->permits_used, 0);
+		return entry;
 	}
 	return NULL;
 }
 
-static struct registry_entry *find_or_make(struct registry *r, const char *name,
-					   const char *address)
+static struct registry_entry *entry_find_or_new(struct registry *r, const char *name,
+						const char *address)
 {
-	uint64_t key = key_of(name, address);
+	uint64_t key = entry_key(name, address);
 	const struct names_entry *e = names_find(&r->by_key, key_slice(&key));
-	struct registry_entry *row = NULL;
+	struct registry_entry *entry = NULL;
 
 	if (e) {
-		row = CONTAINER(e, struct registry_entry, entry);
-		if (atomic_fetch_add(&row->users, 1) == 0)
-			atomic_fetch_sub(&r->left_n, 1);
-		return row;
+		entry = CONTAINER(e, struct registry_entry, key_entry);
+		if (atomic_fetch_add(&entry->users, 1) == 0)
+			atomic_fetch_sub(&r->unused_n, 1);
+		return entry;
 	}
-	if (atomic_load(&r->left_n) > (int32_t)(REGISTRY_SPARE + r->by_key.n / 2))
-		row = row_again(r);
-	if (!row)
-		row = entry_new(r);
-	if (!row)
-		row = row_again(r);
-	if (row)
-		entry_release(row, key, name, address);
-	return row;
+	if (atomic_load(&r->unused_n) > (int32_t)(REGISTRY_UNUSED_KEPT + r->by_key.n / 2))
+		entry = entry_reuse(r);
+	if (!entry)
+		entry = entry_new(r);
+	if (!entry)
+		entry = entry_reuse(r);
+	if (entry)
+		entry_fill(entry, key, name, address);
+	return entry;
 }
 
-/* One worker at a time: who comes second finds the row that the first has made. */
+/* One worker at a time: who comes second finds the entry that the first has made. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address)
 {
-	struct registry_entry *row;
+	struct registry_entry *entry;
 	struct registry_view *view;
 
 	ASSERT(worker < r->worker_n);
-	while (atomic_flag_test_and_set(&r->entering))
+	while (atomic_flag_test_and_set(&r->enter_lock))
 		sched_yield();
-	row = find_or_make(r, name, address);
-	atomic_flag_clear(&r->entering);
-	if (!row)
+	entry = entry_find_or_new(r, name, address);
+	atomic_flag_clear(&r->enter_lock);
+	if (!entry)
 		return NULL;
-	view = registry_view(r, row, worker);
-	stat_set(&view->server_status, SERVER_STATUS_UP);
-	registry_decline(view, false);
+	view = registry_view(r, entry, worker);
+	stat_set(&view->status, SERVER_STATUS_UP);
+	registry_refuse_permits(view, false);
 	atomic_store(&view->entered, true);
-	return row;
+	return entry;
 }
 
-void registry_leave(struct registry_entry *row)
+void registry_leave(struct registry_entry *entry)
 {
-	if (atomic_fetch_sub(&row->users, 1) == 1)
-		atomic_fetch_add(&row->registry->left_n, 1);
+	if (atomic_fetch_sub(&entry->users, 1) == 1)
+		atomic_fetch_add(&entry->registry->unused_n, 1);
 }
 
 #define SPARE_VIEWS 16
 
-struct registry_view *registry_spare_view(unsigned worker)
+struct registry_view *registry_dummy_view(unsigned worker)
 {
 	static struct registry_view views[SPARE_VIEWS];
 
@@ -226,46 +227,47 @@ struct registry_view *registry_spare_view(unsigned worker)
 }
 
 void registry_set_status(struct registry *r, struct registry_view *view,
-			 enum server_status server_status)
+			 enum server_status status)
 {
-	stat_set(&view->server_status, server_status);
+	stat_set(&view->status, status);
 	if (r->control && !atomic_exchange(&r->changed_posted, true))
 		mailbox_post(r->control, &r->changed);
 }
 
-/* ---- places --------------------------------------------------------------- */
+/* ---- permits --------------------------------------------------------------- */
 
-bool registry_take_permit(struct registry_entry *row, uint32_t limit)
+bool registry_take_permit(struct registry_entry *entry, uint32_t limit)
 {
-	uint32_t used = atomic_load(&row->used);
+	uint32_t used = atomic_load(&entry->permits_used);
 
 	while (used < limit)
-		if (atomic_compare_exchange_weak(&row->used, &used, used + 1))
+		if (atomic_compare_exchange_weak(&entry->permits_used, &used, used + 1))
 			return true;
 	return false;
 }
 
-static void free_place(struct registry_entry *row)
+static void permit_free(struct registry_entry *entry)
 {
-	uint32_t was = atomic_fetch_sub(&row->used, 1);
+	uint32_t was = atomic_fetch_sub(&entry->permits_used, 1);
 
 	ASSERT(was > 0);
 }
 
 /* Which other worker has waited longest for this server, and longer than since then (0: that
  * says nothing). Its number, or worker_n. */
-static unsigned longest_other(struct registry *r, const struct registry_entry *row,
-			      unsigned worker, uint64_t since_ms)
+static unsigned longest_waiting_other(struct registry *r,
+				      const struct registry_entry *entry, unsigned worker,
+				      uint64_t since_ms)
 {
 	unsigned best = r->worker_n;
 
 	for (unsigned i = 0; i < r->worker_n; i++) {
-		uint64_t other_ms = atomic_load(&r->worker_slots[i].waits_since_ms);
+		uint64_t other_ms = atomic_load(&r->worker_slots[i].waiting_since_ms);
 
 		if (i == worker || other_ms == 0 ||
 		    (since_ms > 0 && other_ms >= since_ms) ||
-		    !atomic_load(&registry_view(r, row, i)->entered) ||
-		    atomic_load(&registry_view(r, row, i)->declined))
+		    !atomic_load(&registry_view(r, entry, i)->entered) ||
+		    atomic_load(&registry_view(r, entry, i)->permits_refused))
 			continue;
 		since_ms = other_ms;
 		best = i;
@@ -274,64 +276,66 @@ static unsigned longest_other(struct registry *r, const struct registry_entry *r
 }
 
 /* Who hides says so and then looks what he was granted; this is the other way round. Returns
- * how many places nobody has now. */
-static uint32_t grant(struct registry *r, struct registry_entry *row, unsigned worker)
+ * how many permits nobody has now. */
+static uint32_t permit_grant(struct registry *r, struct registry_entry *entry,
+			     unsigned worker)
 {
 	struct registry_worker *worker_slot = &r->worker_slots[worker];
-	struct registry_view *view = registry_view(r, row, worker);
+	struct registry_view *view = registry_view(r, entry, worker);
 
-	atomic_fetch_add(&view->granted, 1);
+	atomic_fetch_add(&view->permits_granted, 1);
 	if (!atomic_load(&view->entered))
-		return registry_take_granted(view);
+		return registry_collect_permits(view);
 	if (!atomic_exchange(&worker_slot->posted, true))
 		mailbox_post(worker_slot->mailbox, &worker_slot->message);
 	return 0;
 }
 
-static void put_all(struct registry *r, struct registry_entry *row, unsigned worker,
-		    uint32_t limit, uint64_t since_ms, uint32_t places)
+static void permits_put(struct registry *r, struct registry_entry *entry, unsigned worker,
+			uint32_t limit, uint64_t since_ms, uint32_t permits)
 {
-	while (places > 0) {
-		unsigned other = longest_other(r, row, worker, since_ms);
+	while (permits > 0) {
+		unsigned other = longest_waiting_other(r, entry, worker, since_ms);
 
-		places--;
-		if (other < r->worker_n && atomic_load(&row->used) <= limit) {
-			places += grant(r, row, other);
+		permits--;
+		if (other < r->worker_n && atomic_load(&entry->permits_used) <= limit) {
+			permits += permit_grant(r, entry, other);
 			continue;
 		}
-		free_place(row);
+		permit_free(entry);
 		/* Somebody may have found none while this one was on its way. */
-		other = longest_other(r, row, worker, since_ms);
-		if (other < r->worker_n && registry_take_permit(row, limit))
-			places += grant(r, row, other);
+		other = longest_waiting_other(r, entry, worker, since_ms);
+		if (other < r->worker_n && registry_take_permit(entry, limit))
+			permits += permit_grant(r, entry, other);
 	}
 }
 
-void registry_put_permit(struct registry *r, struct registry_entry *row, unsigned worker,
-			 uint32_t limit)
+void registry_put_permit(struct registry *r, struct registry_entry *entry,
+			 unsigned worker, uint32_t limit)
 {
-	bool declined = atomic_load(&registry_view(r, row, worker)->declined);
+	bool refused = atomic_load(&registry_view(r, entry, worker)->permits_refused);
 
-	put_all(r, row, worker, limit,
-		declined ? 0 : atomic_load(&r->worker_slots[worker].waits_since_ms), 1);
+	permits_put(r, entry, worker, limit,
+		    refused ? 0 : atomic_load(&r->worker_slots[worker].waiting_since_ms),
+		    1);
 }
 
-void registry_decline(struct registry_view *view, bool declined)
+void registry_refuse_permits(struct registry_view *view, bool refused)
 {
-	atomic_store(&view->declined, declined);
+	atomic_store(&view->permits_refused, refused);
 }
 
-uint32_t registry_take_granted(struct registry_view *view)
+uint32_t registry_collect_permits(struct registry_view *view)
 {
-	if (atomic_load(&view->granted) == 0)
+	if (atomic_load(&view->permits_granted) == 0)
 		return 0;
-	return atomic_exchange(&view->granted, 0);
+	return atomic_exchange(&view->permits_granted, 0);
 }
 
-void registry_withdraw(struct registry *r, struct registry_entry *row, unsigned worker,
-		       uint32_t limit, uint32_t places)
+void registry_withdraw(struct registry *r, struct registry_entry *entry, unsigned worker,
+		       uint32_t limit, uint32_t permits)
 {
-	atomic_store(&registry_view(r, row, worker)->entered, false);
-	put_all(r, row, worker, limit, 0,
-		places + registry_take_granted(registry_view(r, row, worker)));
+	atomic_store(&registry_view(r, entry, worker)->entered, false);
+	permits_put(r, entry, worker, limit, 0,
+		    permits + registry_collect_permits(registry_view(r, entry, worker)));
 }

@@ -8,14 +8,14 @@
 #include "io/sock.h"
 
 /* The servers as they will be, in the order of the configuration. */
-struct table {
+struct server_table {
 	struct upstream *upstream;
 	unsigned n, max;
 	struct server **servers;
 };
 
 /* Room for so many, and for those that are kept instead of some. False: no memory. */
-static bool table_open(struct table *t, struct upstream *u, uint64_t n)
+static bool table_open(struct server_table *t, struct upstream *u, uint64_t n)
 {
 	t->upstream = u;
 	n += u->server_n;
@@ -24,7 +24,7 @@ static bool table_open(struct table *t, struct upstream *u, uint64_t n)
 	return t->servers != NULL;
 }
 
-static void table_add(struct table *t, struct server *s)
+static void table_add(struct server_table *t, struct server *s)
 {
 	ASSERT(t->n < t->max);
 	s->stays = true;
@@ -36,7 +36,7 @@ static void free_reaped(struct reap *reap)
 	free(CONTAINER(reap, struct server, reap));
 }
 
-static uint64_t hash_of(const char *name, const char *address)
+static uint64_t server_hash(const char *name, const char *address)
 {
 	uint64_t hash = 0xcbf29ce484222325u;
 
@@ -52,17 +52,18 @@ static struct slice hash_slice(const uint64_t *hash)
 	return (struct slice){ (const char *)hash, sizeof(*hash) };
 }
 
-static void enter(struct server *s)
+static void server_register(struct server *s)
 {
 	struct upstream *u = s->upstream;
 	char address[SOCK_TEXT_MAX];
 
 	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
-	s->hash = hash_of(s->name, address);
+	s->hash = server_hash(s->name, address);
 	names_put(&u->by_hash, &s->entry, hash_slice(&s->hash));
-	s->row = registry_enter(u->registry, u->worker, s->name, address);
-	s->view = s->row ? registry_view(u->registry, s->row, u->worker)
-			 : registry_spare_view(u->worker);
+	s->registry_entry = registry_enter(u->registry, u->worker, s->name, address);
+	s->view = s->registry_entry
+			  ? registry_view(u->registry, s->registry_entry, u->worker)
+			  : registry_dummy_view(u->worker);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,
@@ -84,59 +85,60 @@ static struct server *server_new(struct upstream *u, const char *name,
 	s->reap.free = free_reaped;
 	server_ejection_init(s);
 	memcpy(s->name, name, name_n);
-	enter(s);
+	server_register(s);
 	if (u->started)
-		server_warm_up(s);
+		server_slow_start(s);
 	return s;
 }
 
 /* ---- leaving -------------------------------------------------------------- */
 
-static void go(struct server *s)
+static void server_remove(struct server *s)
 {
 	list_remove(&s->node);
-	if (s->row)
-		registry_leave(s->row);
+	if (s->registry_entry)
+		registry_leave(s->registry_entry);
 	tick_reap(s->upstream->tick, &s->reap);
 }
 
-static void leave(struct server *s)
+static void server_leave(struct server *s)
 {
 	struct upstream *u = s->upstream;
 
 	s->leaving = true;
 	names_remove(&u->by_hash, &s->entry);
 	server_ejection_stop(s);
-	if (s->row)
-		registry_withdraw(u->registry, s->row, u->worker, u->config.requests,
-				  s->places);
-	s->places = 0;
+	if (s->registry_entry)
+		registry_withdraw(u->registry, s->registry_entry, u->worker,
+				  u->config.requests, s->permits);
+	s->permits = 0;
 	LIST_EACH(&s->idle, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	LIST_EACH(&s->held, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	list_append(&u->leaving, &s->node);
 	if (s->origin_n == 0)
-		go(s);
+		server_remove(s);
 }
 
 void server_origin_dead(struct server *s)
 {
 	s->origin_n--;
 	if (s->leaving && s->origin_n == 0)
-		go(s);
+		server_remove(s);
 }
 
 /* ---- the table ------------------------------------------------------------ */
 
-static bool is_at(const struct server *s, const char *name, const struct config_address *a)
+static bool server_matches(const struct server *s, const char *name,
+			   const struct config_address *a)
 {
 	return strcmp(s->name, name) == 0 &&
 	       sock_equal((const struct sockaddr *)&s->sa, (const struct sockaddr *)&a->sa);
 }
 
-static struct server *find(const struct upstream *u, const char *name,
-			   const struct config_address *a)
+static struct server *server_find(const struct upstream *u, const char *name,
+				  const struct config_address *a)
 {
 	char address[SOCK_TEXT_MAX];
 	const struct names_entry *e;
@@ -144,62 +146,63 @@ static struct server *find(const struct upstream *u, const char *name,
 	uint64_t hash;
 
 	sock_text((const struct sockaddr *)&a->sa, address, sizeof(address));
-	hash = hash_of(name, address);
+	hash = server_hash(name, address);
 	e = names_find(&u->by_hash, hash_slice(&hash));
 	s = e ? CONTAINER(e, struct server, entry) : NULL;
-	return s && is_at(s, name, a) ? s : NULL;
+	return s && server_matches(s, name, a) ? s : NULL;
 }
 
-static void put(struct table *t, struct server *s, unsigned index)
+static void table_put(struct server_table *t, struct server *s, unsigned index)
 {
 	const struct server_name *server_name = &t->upstream->server_name[index];
 
 	s->index = index;
-	s->weight = server_name->weight * s->factor;
+	s->weight = server_name->weight * s->weight_factor;
 	s->backup = server_name->backup;
 	table_add(t, s);
 }
 
 /* Puts the servers of one name at the end, so many at most. */
-static void place(struct table *t, unsigned index, const struct config_address *addresses,
-		  unsigned n, unsigned most)
+static void table_place_name(struct server_table *t, unsigned index,
+			     const struct config_address *addresses, unsigned n,
+			     unsigned most)
 {
 	struct upstream *u = t->upstream;
 	struct server_name *server_name = &u->server_name[index];
 
-	server_name->short_of_some = false;
+	server_name->incomplete = false;
 	for (unsigned i = 0; i < n && most > 0; i++) {
-		struct server *s = find(u, server_name->name, &addresses[i]);
+		struct server *s = server_find(u, server_name->name, &addresses[i]);
 
 		if (s && s->stays)
 			continue;
 		if (!s)
 			s = server_new(u, server_name->name, &addresses[i]);
 		if (!s) {
-			server_name->short_of_some = true;
+			server_name->incomplete = true;
 			continue;
 		}
-		s->factor = addresses[i].weight ? addresses[i].weight : 1u;
-		put(t, s, index);
+		s->weight_factor = addresses[i].weight ? addresses[i].weight : 1u;
+		table_put(t, s, index);
 		most--;
 	}
 }
 
 /* Its name could not be resolved: whoever had it has it still. False: nobody did. */
-static bool place_as_before(struct table *t, unsigned index, unsigned most)
+static bool table_keep_name(struct server_table *t, unsigned index, unsigned most)
 {
 	const struct upstream *u = t->upstream;
 	unsigned before = t->n;
 
-	u->server_name[index].short_of_some = false;
+	u->server_name[index].incomplete = false;
 	for (unsigned i = 0; i < u->server_n && most > t->n - before; i++)
 		if (strcmp(u->servers[i]->name, u->server_name[index].name) == 0)
-			put(t, u->servers[i], index);
+			table_put(t, u->servers[i], index);
 	return t->n > before;
 }
 
 /* Puts those of other names at the end, as they are. */
-static void keep(struct table *t, unsigned from, unsigned to)
+static void table_keep_range(struct server_table *t, unsigned from, unsigned to)
 {
 	const struct upstream *u = t->upstream;
 
@@ -209,7 +212,7 @@ static void keep(struct table *t, unsigned from, unsigned to)
 }
 
 /* Rather those of before than none: they stay where there was no memory for those who come. */
-static void keep_instead(struct table *t)
+static void table_keep_unreplaced(struct server_table *t)
 {
 	const struct upstream *u = t->upstream;
 
@@ -217,27 +220,27 @@ static void keep_instead(struct table *t)
 		struct server *s = u->servers[i];
 
 		if (s->index < u->config.server_n &&
-		    u->server_name[s->index].short_of_some && !s->stays)
+		    u->server_name[s->index].incomplete && !s->stays)
 			table_add(t, s);
 	}
 }
 
 /* Who is not in the table leaves. There may be room for who waits. */
-static void settle(struct table *t)
+static void table_commit(struct server_table *t)
 {
 	struct upstream *u = t->upstream;
 
-	keep_instead(t);
+	table_keep_unreplaced(t);
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (!u->servers[i]->stays)
-			leave(u->servers[i]);
+			server_leave(u->servers[i]);
 	for (unsigned i = 0; i < t->n; i++)
 		t->servers[i]->stays = false;
 	free(u->servers);
 	u->servers = t->servers;
 	u->server_n = t->n;
-	upstream_group(u);
-	upstream_serve(u);
+	upstream_build_groups(u);
+	upstream_schedule_queue(u);
 }
 
 /* ---- what changes --------------------------------------------------------- */
@@ -245,7 +248,7 @@ static void settle(struct table *t)
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n)
 {
-	struct table t = { 0 };
+	struct server_table t = { 0 };
 	unsigned others = 0;
 
 	ASSERT(n > 0);
@@ -255,11 +258,11 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 		return false;
 	for (unsigned i = 0; i < u->server_n; i++)
 		others += u->servers[i]->index != index;
-	keep(&t, 0, index);
-	place(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
-	keep(&t, index + 1, u->config.server_n);
-	settle(&t);
-	return !u->server_name[index].short_of_some;
+	table_keep_range(&t, 0, index);
+	table_place_name(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
+	table_keep_range(&t, index + 1, u->config.server_n);
+	table_commit(&t);
+	return !u->server_name[index].incomplete;
 }
 
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
@@ -269,18 +272,18 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 
 	if (u->closing || index >= u->config.server_n)
 		return;
-	s = find(u, u->server_name[index].name, address);
+	s = server_find(u, u->server_name[index].name, address);
 	if (!s)
 		return;
 	if (up && s->probed_down)
-		server_warm_up(s);
+		server_slow_start(s);
 	s->probed_down = !up;
 	server_set_status(s);
-	upstream_serve(u);
+	upstream_schedule_queue(u);
 }
 
 /* Nobody would ever say that they are up. */
-static void forget_probes(struct upstream *u)
+static void probe_results_forget(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
 		struct server *s = u->servers[i];
@@ -296,17 +299,17 @@ bool upstream_prepare(struct upstream *u, const struct config_upstream *config)
 {
 	struct server_name *server_name;
 
-	if (config->server_n <= u->named_max)
+	if (config->server_n <= u->server_names_max)
 		return true;
 	server_name = realloc(u->server_name, config->server_n * sizeof(*server_name));
 	if (!server_name)
 		return false;
 	u->server_name = server_name;
-	u->named_max = config->server_n;
+	u->server_names_max = config->server_n;
 	return true;
 }
 
-static uint64_t addresses_of(const struct config_upstream *config)
+static uint64_t address_count(const struct config_upstream *config)
 {
 	uint64_t n = 0;
 
@@ -315,7 +318,7 @@ static uint64_t addresses_of(const struct config_upstream *config)
 	return n;
 }
 
-static void name_all(struct upstream *u, const struct config_upstream *config)
+static void server_names_set(struct upstream *u, const struct config_upstream *config)
 {
 	for (unsigned i = 0; i < config->server_n; i++) {
 		struct server_name *server_name = &u->server_name[i];
@@ -329,15 +332,15 @@ static void name_all(struct upstream *u, const struct config_upstream *config)
 
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
 {
-	struct table t = { 0 };
+	struct server_table t = { 0 };
 	bool complete = true;
 
 	ASSERT(config->server_n > 0 && config->server_n <= CONFIG_SERVERS_MAX);
 	if (u->closing)
 		return true;
-	if (!upstream_prepare(u, config) || !table_open(&t, u, addresses_of(config)))
+	if (!upstream_prepare(u, config) || !table_open(&t, u, address_count(config)))
 		return false;
-	name_all(u, config);
+	server_names_set(u, config);
 	u->config = *config;
 	u->config.servers = NULL;
 	if (config->name)
@@ -347,13 +350,13 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		const struct config_server *s = &config->servers[i];
 		unsigned most = UPSTREAM_SERVERS_MAX - t.n - (config->server_n - 1 - i);
 
-		if (!s->unresolved || !place_as_before(&t, i, most))
-			place(&t, i, s->addresses, s->address_n, most);
-		complete &= !u->server_name[i].short_of_some;
+		if (!s->unresolved || !table_keep_name(&t, i, most))
+			table_place_name(&t, i, s->addresses, s->address_n, most);
+		complete &= !u->server_name[i].incomplete;
 	}
-	settle(&t);
+	table_commit(&t);
 	if (!config->health.on)
-		forget_probes(u);
+		probe_results_forget(u);
 	return complete;
 }
 
@@ -362,20 +365,20 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 	bool all = upstream_reconfigure(u, config);
 
 	u->started = true;
-	upstream_begin_turns(u);
+	upstream_stagger(u);
 	return all;
 }
 
 /* Places that are on their way to it are given back, but where they are another's: one of the
  * same name that came before this went has the same views. */
-static void entry_leave(const struct upstream *u, struct server *s)
+static void server_unregister(const struct upstream *u, struct server *s)
 {
-	if (!s->row)
+	if (!s->registry_entry)
 		return;
 	if (registry_attached(u->registry, u->worker, u))
-		registry_withdraw(u->registry, s->row, u->worker, u->config.requests,
-				  s->places);
-	registry_leave(s->row);
+		registry_withdraw(u->registry, s->registry_entry, u->worker,
+				  u->config.requests, s->permits);
+	registry_leave(s->registry_entry);
 }
 
 void upstream_servers_done(struct upstream *u)
@@ -383,7 +386,7 @@ void upstream_servers_done(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
 		server_ejection_stop(u->servers[i]);
-		entry_leave(u, u->servers[i]);
+		server_unregister(u, u->servers[i]);
 		free(u->servers[i]);
 	}
 	names_done(&u->by_hash);

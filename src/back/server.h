@@ -14,8 +14,8 @@ struct server {
 	uint32_t leased_n;
 	uint32_t busy_n;      /* leases it was given to that did not come back */
 	uint32_t weight;
-	uint32_t factor;      /* of it, which its address has of its own */
-	uint32_t places;      /* below its limit, handed to this worker, and not yet used */
+	uint32_t weight_factor; /* of it, which its address has of its own */
+	uint32_t permits; /* below its limit, handed to this worker, and not yet used */
 	int64_t current;      /* smooth weighted round robin */
 	uint64_t slow_start_until_ms; /* when it has its full weight */
 	uint64_t down_until_ms;
@@ -26,14 +26,14 @@ struct server {
 	uint32_t index;       /* of its name */
 	uint64_t hash;        /* of name and address */
 	struct names_entry entry; /* by `hash` */
-	struct registry_entry *row; /* NULL: there was none left */
+	struct registry_entry *registry_entry; /* NULL: there was none left */
 	struct registry_view *view;
 	/* ejection.c */
 	uint32_t consecutive_failures;  /* failures since the last success */
 	uint32_t consecutive_truncated; /* answers cut short since the last whole one */
 	uint32_t good_n, bad_n; /* answers in this window */
 	uint64_t window_ms;   /* when it began */
-	uint64_t back_ms;     /* from the last ejection; 0: never */
+	uint64_t readmitted_ms; /* from the last ejection; 0: never */
 	unsigned doublings;
 	struct timer ejection;
 	uint32_t origin_n;    /* not dead */
@@ -48,7 +48,7 @@ struct server {
 struct server_name {
 	uint32_t weight;
 	bool backup;
-	bool short_of_some;   /* there was no memory for all of its servers */
+	bool incomplete; /* there was no memory for all of its servers */
 	char name[REGISTRY_NAME_MAX];
 };
 
@@ -62,17 +62,17 @@ struct upstream {
 	void *owner;
 	uint32_t window;
 	bool closing, started;
-	bool declines;        /* places of some servers */
+	bool refuses_permits; /* permits of some servers */
 	uint32_t origin_n;    /* not dead */
 	struct registry *registry, *own_registry;
 	unsigned worker;
-	uint64_t random, waits_ms; /* as the registry was told */
-	struct list line;     /* leases, first come first served */
-	uint32_t line_n;
+	uint64_t random, reported_wait_ms; /* as the registry was told */
+	struct list queue;                 /* leases, first come first served */
+	uint32_t queue_n;
 	struct task task;     /* serves the line when room has come */
 	struct slab *origins, own_origins;
 	struct server_name *server_name; /* config.server_n of them */
-	unsigned named_max;   /* for so many there is room */
+	unsigned server_names_max;       /* for so many there is room */
 	unsigned server_n;
 	struct server **servers;       /* by name, as configured */
 	struct names by_hash;          /* the same */
@@ -93,17 +93,17 @@ void lease_set(struct lease *l, enum lease_state state);
 void lease_fail(struct lease *l, enum lease_failure failure);
 
 /* The next server that was not tried, or the line. False: every server was tried. */
-bool lease_try(struct upstream *u, struct lease *l);
+bool lease_place(struct upstream *u, struct lease *l);
 
 /* A place came free: those who wait longest go first. */
-void queue_serve(struct upstream *u);
+void queue_dispatch(struct upstream *u);
 
 /* The server is given to the lease, or given back. False: it has no place left. */
-bool server_give(struct server *s, struct lease *l);
-void server_give_back(struct server *s, struct lease *l);
+bool server_reserve(struct server *s, struct lease *l);
+void server_release(struct server *s, struct lease *l);
 
 /* Places were handed to this worker. */
-void upstream_take_granted(struct upstream *u);
+void upstream_collect_permits(struct upstream *u);
 
 /* ---- balance.c ------------------------------------------------------------ */
 
@@ -115,10 +115,10 @@ bool server_full(const struct server *s);
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
 /* Its servers have changed. */
-void upstream_group(struct upstream *u);
+void upstream_build_groups(struct upstream *u);
 
 /* Each worker begins with another server. */
-void upstream_begin_turns(struct upstream *u);
+void upstream_stagger(struct upstream *u);
 
 /* All bits depend on all. */
 uint64_t server_mix(uint64_t x);
@@ -132,7 +132,7 @@ void server_ejection_stop(struct server *s);
 void server_failed(struct server *s);
 
 /* It is back: with little weight at first. */
-void server_warm_up(struct server *s);
+void server_slow_start(struct server *s);
 
 /* What is thought of it has changed, or not. */
 void server_set_status(struct server *s);

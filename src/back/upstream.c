@@ -5,13 +5,8 @@
 
 #include "server.h"
 
-/* Those who wait for some servers only are passed over for others: so many kinds of them. */
-#define PASSED_MAX 8
-
-const struct config_upstream *upstream_config(const struct upstream *u)
-{
-	return &u->config;
-}
+/* Those who wait for some servers only are skipped over for others: so many kinds of them. */
+#define SKIPPED_MAX 8
 
 struct upstream_stats *upstream_stats(struct upstream *u)
 {
@@ -39,22 +34,23 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 }
 
 /* Whose place comes free next is decided among all workers by how long they wait. */
-static void queue_note(struct upstream *u)
+static void queue_report_wait(struct upstream *u)
 {
-	bool waits = u->config.requests > 0 && !list_empty(&u->line);
-	uint64_t since_ms = waits ? LIST_ITEM(u->line.next, struct lease, node)->since_ms : 0;
+	bool waits = u->config.requests > 0 && !list_empty(&u->queue);
+	uint64_t since_ms =
+		waits ? LIST_ITEM(u->queue.next, struct lease, node)->queued_since_ms : 0;
 
-	if (since_ms == u->waits_ms)
+	if (since_ms == u->reported_wait_ms)
 		return;
-	u->waits_ms = since_ms;
+	u->reported_wait_ms = since_ms;
 	registry_set_waiting(u->registry, u->worker, since_ms);
 }
 
-static void queue_leave(struct lease *l)
+static void queue_remove(struct lease *l)
 {
 	list_remove(&l->node);
-	queue_note(l->upstream);
-	l->upstream->line_n--;
+	queue_report_wait(l->upstream);
+	l->upstream->queue_n--;
 	quota_put(l->upstream->queue_quota);
 	stat_sub(&l->upstream->stats->waiting, 1);
 	timer_stop(&l->upstream->tick->wheel, &l->timer);
@@ -64,13 +60,13 @@ static void queue_timer_expired(struct timer *t)
 {
 	struct lease *l = CONTAINER(t, struct lease, timer);
 
-	queue_leave(l);
+	queue_remove(l);
 	stat_add(&l->upstream->stats->queue_timeouts, 1);
 	lease_fail(l, LEASE_QUEUE_TIMEOUT);
 }
 
 /* One of `wanted` that are waited for. */
-static bool take_descriptor(struct upstream *u, uint32_t wanted)
+static bool descriptor_take(struct upstream *u, uint32_t wanted)
 {
 	if (quota_take(u->descriptors))
 		return true;
@@ -81,30 +77,30 @@ static bool take_descriptor(struct upstream *u, uint32_t wanted)
 
 /* ---- the line ------------------------------------------------------------- */
 
-static bool queue_join(struct upstream *u, struct lease *l)
+static void queue_add(struct upstream *u, struct lease *l)
 {
 	if (!quota_take(u->queue_quota)) {
 		stat_add(&u->stats->queue_refusals, 1);
 		lease_fail(l, LEASE_QUEUE_FULL);
-		return true;
+		return;
 	}
 	/* Those before it may wait for another server, or a place may have come free on another
 	 * worker. */
-	if (u->config.requests > 0 || !list_empty(&u->line))
+	if (u->config.requests > 0 || !list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
-	l->since_ms = u->tick->now_ms + 1; /* not 0 */
-	list_append(&u->line, &l->node);
-	queue_note(u);
-	u->line_n++;
+	l->queued_since_ms = u->tick->now_ms + 1; /* not 0 */
+	list_append(&u->queue, &l->node);
+	queue_report_wait(u);
+	u->queue_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
 	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.queue_timeout_ms);
 	lease_set(l, LEASE_WAITING);
-	return true;
 }
 
 /* Who wants a new connection where idle ones stand at the limit takes the place of one. */
-static void make_room(const struct upstream *u, struct server *s, const struct lease *l)
+static void connection_make_space(const struct upstream *u, struct server *s,
+				  const struct lease *l)
 {
 	if (u->config.connections == 0 || s->open_n < u->config.connections)
 		return;
@@ -114,18 +110,18 @@ static void make_room(const struct upstream *u, struct server *s, const struct l
 		origin_end(LIST_ITEM(s->held.prev, struct origin, node));
 }
 
-/* ---- places --------------------------------------------------------------- */
+/* ---- permits --------------------------------------------------------------- */
 
-bool server_give(struct server *s, struct lease *l)
+bool server_reserve(struct server *s, struct lease *l)
 {
 	uint32_t limit = s->upstream->config.requests;
 
-	if (limit > 0 && s->row) {
-		if (s->places > 0)
-			s->places--;
-		else if (!registry_take_permit(s->row, limit))
+	if (limit > 0 && s->registry_entry) {
+		if (s->permits > 0)
+			s->permits--;
+		else if (!registry_take_permit(s->registry_entry, limit))
 			return false;
-		l->place = true;
+		l->has_permit = true;
 	}
 	s->busy_n++;
 	stat_add(&s->view->requests, 1);
@@ -133,70 +129,76 @@ bool server_give(struct server *s, struct lease *l)
 	return true;
 }
 
-void server_give_back(struct server *s, struct lease *l)
+void server_release(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
 
 	s->busy_n--;
 	stat_sub(&s->view->in_flight, 1);
-	if (l->place)
-		registry_put_permit(u->registry, s->row, u->worker, u->config.requests);
-	l->place = false;
+	if (l->has_permit)
+		registry_put_permit(u->registry, s->registry_entry, u->worker,
+				    u->config.requests);
+	l->has_permit = false;
 }
 
 /* False: it has no room after all, or there is no descriptor. */
-static bool give(struct upstream *u, struct server *s, struct lease *l, uint32_t wanted)
+static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
+			 uint32_t wanted)
 {
 	bool queued = l->state == LEASE_WAITING;
 	bool idle;
 
 	server_drop_stale(s);
 	idle = s->idle_n > 0 && !l->fresh;
-	/* Without a descriptor it waits for one (see upstream_serve()), behind those who do. */
-	if (!idle && ((!queued && !list_empty(&u->line)) || !take_descriptor(u, wanted)))
+	/* Without a descriptor it waits for one, behind those who do. */
+	if (!idle && ((!queued && !list_empty(&u->queue)) || !descriptor_take(u, wanted)))
 		return false;
-	if (!server_give(s, l)) {
+	if (!server_reserve(s, l)) {
 		if (!idle)
 			quota_put(u->descriptors);
-		upstream_serve(u); /* another worker was faster; elsewhere there may be room */
+		upstream_schedule_queue(
+			u); /* another worker was faster; elsewhere there may be room */
 		return false;
 	}
 	if (queued)
-		queue_leave(l);
+		queue_remove(l);
 	if (idle) {
 		origin_lease(s, l);
 		return true;
 	}
-	make_room(u, s, l);
+	connection_make_space(u, s, l);
 	origin_connect(s, l);
 	return true;
 }
 
 /* False: its server has no place now. */
-static bool give_held(struct origin *o, struct lease *l)
+static bool lease_assign_held(struct origin *o, struct lease *l)
 {
-	if (!server_give(o->server, l))
+	if (!server_reserve(o->server, l))
 		return false;
 	if (l->state == LEASE_WAITING)
-		queue_leave(l);
+		queue_remove(l);
 	origin_lease_held(o, l);
 	return true;
 }
 
 /* False: every server was tried. */
-bool lease_try(struct upstream *u, struct lease *l)
+bool lease_place(struct upstream *u, struct lease *l)
 {
 	struct origin *held = origin_held(u, l);
 	bool untried = false;
 	struct server *s;
 
-	if (held)
-		return give_held(held, l) || queue_join(u, l);
+	if (held) {
+		if (!lease_assign_held(held, l))
+			queue_add(u, l);
+		return true;
+	}
 	s = server_choose(u, l, &untried);
 	if (!untried)
 		return false;
-	if (!s || !give(u, s, l, 1))
-		return queue_join(u, l);
+	if (!s || !lease_assign(u, s, l, 1))
+		queue_add(u, l);
 	return true;
 }
 
@@ -210,94 +212,96 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	l->reused = false;
 	l->waiter = waiter;
 	l->fresh = fresh;
-	l->given_n = 0;
+	l->tried_n = 0;
 	l->tried = avoid ? *avoid : (struct tried){ 0 };
-	l->avoids = l->tried.n > 0;
+	l->tried_has_avoided = l->tried.n > 0;
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
 	if (u->closing || u->server_n == 0) {
 		lease_fail(l, u->closing ? LEASE_REFUSED : LEASE_NO_SERVER);
 		return;
 	}
-	if (!lease_try(u, l))
+	if (!lease_place(u, l))
 		lease_fail(l, LEASE_REFUSED);
 }
 
 /* False: it stays in line. */
-static bool serve(struct upstream *u, struct lease *l)
+static bool lease_place_queued(struct upstream *u, struct lease *l)
 {
 	struct origin *held = origin_held(u, l);
 	bool untried = false;
 	struct server *s;
 
 	if (held)
-		return give_held(held, l);
+		return lease_assign_held(held, l);
 	s = server_choose(u, l, &untried);
 	if (untried)
-		return s && give(u, s, l, u->line_n);
-	queue_leave(l);
+		return s && lease_assign(u, s, l, u->queue_n);
+	queue_remove(l);
 	lease_fail(l, (enum lease_failure)l->failure);
 	return true;
 }
 
 /* Whatever the line had no use for, it is looked at anew. */
-static void accept_places(struct upstream *u)
+static void permits_accept(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n && u->declines; i++)
-		if (u->servers[i]->row)
-			registry_decline(u->servers[i]->view, false);
-	u->declines = false;
+	for (unsigned i = 0; i < u->server_n && u->refuses_permits; i++)
+		if (u->servers[i]->registry_entry)
+			registry_refuse_permits(u->servers[i]->view, false);
+	u->refuses_permits = false;
 }
 
 /* It has tried the same servers as one of those. */
-static bool is_like(const struct lease *l, const struct lease *const *passed, unsigned n)
+static bool tried_same(const struct lease *l, const struct lease *const *skipped,
+		       unsigned n)
 {
-	for (unsigned i = 0; i < n && !l->avoids; i++)
-		if (memcmp(&l->tried, &passed[i]->tried, sizeof(l->tried)) == 0)
+	for (unsigned i = 0; i < n && !l->tried_has_avoided; i++)
+		if (memcmp(&l->tried, &skipped[i]->tried, sizeof(l->tried)) == 0)
 			return true;
 	return false;
 }
 
 /* A place came free: those who wait longest go first. Who waits for some servers only, as he has
  * tried the others, does not keep from these who comes after him. */
-void queue_serve(struct upstream *u)
+void queue_dispatch(struct upstream *u)
 {
-	const struct lease *passed[PASSED_MAX];
+	const struct lease *skipped[SKIPPED_MAX];
 	unsigned n = 0;
 
-	accept_places(u);
-	queue_note(u);
-	LIST_EACH(&u->line, node) {
+	permits_accept(u);
+	queue_report_wait(u);
+	LIST_EACH(&u->queue, node) {
 		struct lease *l = LIST_ITEM(node, struct lease, node);
 
-		if (is_like(l, passed, n) || serve(u, l))
+		if (tried_same(l, skipped, n) || lease_place_queued(u, l))
 			continue;
-		if (l->tried.n == 0 || n == PASSED_MAX)
+		if (l->tried.n == 0 || n == SKIPPED_MAX)
 			return;
-		passed[n++] = l;
+		skipped[n++] = l;
 	}
 }
 
 /* Places that were handed over, and which nobody in line has a use for. */
-static void decline_places(struct upstream *u, struct server *s)
+static void permits_refuse(struct upstream *u, struct server *s)
 {
-	if (s->places == 0)
+	if (s->permits == 0)
 		return;
-	registry_decline(s->view, true);
-	u->declines = true;
-	for (; s->places > 0; s->places--)
-		registry_put_permit(u->registry, s->row, u->worker, u->config.requests);
+	registry_refuse_permits(s->view, true);
+	u->refuses_permits = true;
+	for (; s->permits > 0; s->permits--)
+		registry_put_permit(u->registry, s->registry_entry, u->worker,
+				    u->config.requests);
 }
 
-void upstream_take_granted(struct upstream *u)
+void upstream_collect_permits(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
-		if (u->servers[i]->row)
-			u->servers[i]->places +=
-				registry_take_granted(u->servers[i]->view);
-	queue_serve(u);
+		if (u->servers[i]->registry_entry)
+			u->servers[i]->permits +=
+				registry_collect_permits(u->servers[i]->view);
+	queue_dispatch(u);
 	for (unsigned i = 0; i < u->server_n; i++)
-		decline_places(u, u->servers[i]);
+		permits_refuse(u, u->servers[i]);
 }
 
 void upstream_return(struct lease *l, bool reusable)
@@ -307,17 +311,17 @@ void upstream_return(struct lease *l, bool reusable)
 
 	switch ((enum lease_state)l->state) {
 	case LEASE_WAITING:
-		queue_leave(l);
+		queue_remove(l);
 		break;
 	case LEASE_CONNECTING:
 		timer_stop(&u->tick->wheel, &l->timer);
-		server_give_back(o->server, l);
-		upstream_serve(u);
+		server_release(o->server, l);
+		upstream_schedule_queue(u);
 		o->lease = NULL;
 		io_cancel(u->tick->loop, &o->connect.op);
 		break;
 	case LEASE_READY:
-		server_give_back(o->server, l);
+		server_release(o->server, l);
 		l->origin = NULL;
 		l->state = LEASE_NONE;
 		o->held |= l->holds;
@@ -336,22 +340,22 @@ void upstream_hold(struct lease *l)
 	l->origin->held = true;
 }
 
-void upstream_release(struct list *held)
+void upstream_close_held(struct list *held)
 {
 	LIST_EACH(held, node)
 		origin_end(LIST_ITEM(node, struct origin, hold));
 }
 
-static void step(struct task *task)
+static void upstream_step(struct task *task)
 {
-	queue_serve(CONTAINER(task, struct upstream, task));
+	queue_dispatch(CONTAINER(task, struct upstream, task));
 }
 
 /* ---- the upstream --------------------------------------------------------- */
 
-static void granted(void *owner)
+static void permits_granted(void *owner)
 {
-	upstream_take_granted(owner);
+	upstream_collect_permits(owner);
 }
 
 struct upstream *upstream_new(const struct upstream_options *options)
@@ -363,13 +367,13 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->tick = options->tick;
 	u->stats = options->stats;
 	u->descriptors = options->descriptors;
-	u->queue_quota = options->line;
+	u->queue_quota = options->queue_quota;
 	u->short_of_descriptors = options->short_of_descriptors;
 	u->owner = options->owner;
 	u->window = options->window;
-	list_init(&u->line);
+	list_init(&u->queue);
 	list_init(&u->leaving);
-	task_init(&u->task, step);
+	task_init(&u->task, upstream_step);
 	u->origins = options->origins ? options->origins : &u->own_origins;
 	slab_init(&u->own_origins, "origin", sizeof(struct origin), 0);
 	u->worker = options->worker;
@@ -382,7 +386,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
 		return NULL;
 	}
 	u->random = server_mix(u->tick->now_us + options->worker) | 1;
-	registry_attach(u->registry, u->worker, &u->tick->mailbox, granted, u);
+	registry_attach(u->registry, u->worker, &u->tick->mailbox, permits_granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;
 	upstream_free(u);
@@ -410,9 +414,9 @@ bool upstream_evict(struct upstream *u)
 	return false;
 }
 
-void upstream_serve(struct upstream *u)
+void upstream_schedule_queue(struct upstream *u)
 {
-	if (!list_empty(&u->line))
+	if (!list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
 }
 
@@ -439,7 +443,7 @@ bool upstream_idle(const struct upstream *u)
 
 void upstream_free(struct upstream *u)
 {
-	ASSERT(u->origin_n == 0 && list_empty(&u->line));
+	ASSERT(u->origin_n == 0 && list_empty(&u->queue));
 	ASSERT(list_empty(&u->leaving));
 	upstream_servers_done(u);
 	registry_detach(u->registry, u->worker, u);

@@ -52,7 +52,7 @@ static bool is_number(struct reader *r, const struct parts *p)
 static struct dns *dns_of(struct reader *r)
 {
 	if (!r->dns && dns_new(&r->dns) == 0)
-		dns_servers(r->dns, r->config->resolver.servers);
+		dns_set_servers(r->dns, r->config->resolver.servers);
 	ASSERT(r->dns);
 	return r->dns;
 }
@@ -248,7 +248,7 @@ static void take_result(struct reader *r, const struct dns_lookup *l, struct pen
 	struct config_address *room = room_of(r);
 
 	p->why = l->failure;
-	p->silent = l->silent;
+	p->silent = l->timed_out;
 	for (s->address_n = 0; s->address_n < l->n; s->address_n++) {
 		struct config_address *a = &room[s->address_n];
 

@@ -6,7 +6,7 @@
 #define HEADER_BYTES 12
 #define RECORD_BYTES 10 /* of a record, behind its name and before its data */
 
-static unsigned number(const unsigned char *at, unsigned bytes)
+static unsigned read_be(const unsigned char *at, unsigned bytes)
 {
 	unsigned n = 0;
 
@@ -33,7 +33,7 @@ static const unsigned char *skip_questions(struct slice answer)
 {
 	const unsigned char *at = (const unsigned char *)answer.ptr;
 	const unsigned char *end = at + answer.len;
-	unsigned questions = number(at + 4, 2);
+	unsigned questions = read_be(at + 4, 2);
 
 	at += HEADER_BYTES;
 	while (at && questions-- > 0) {
@@ -54,7 +54,7 @@ static bool least_ttl(struct slice answer, uint32_t *ttl_s)
 	*ttl_s = UINT32_MAX;
 	if (answer.len < HEADER_BYTES)
 		return false;
-	records = number((const unsigned char *)answer.ptr + 6, 2);
+	records = read_be((const unsigned char *)answer.ptr + 6, 2);
 	at = skip_questions(answer);
 	while (at && records-- > 0) {
 		uint32_t ttl_of_this;
@@ -62,14 +62,14 @@ static bool least_ttl(struct slice answer, uint32_t *ttl_s)
 		at = skip_name(at, answer);
 		if (!at || end - at < RECORD_BYTES)
 			return false;
-		ttl_of_this = number(at + 4, 4);
+		ttl_of_this = read_be(at + 4, 4);
 		if (ttl_of_this > INT32_MAX)
 			ttl_of_this = 0;
 		if (ttl_of_this < *ttl_s)
 			*ttl_s = ttl_of_this;
-		if (end - at - RECORD_BYTES < (long)number(at + 8, 2))
+		if (end - at - RECORD_BYTES < (long)read_be(at + 8, 2))
 			return false;
-		at += RECORD_BYTES + number(at + 8, 2);
+		at += RECORD_BYTES + read_be(at + 8, 2);
 	}
 	return at != NULL;
 }

@@ -13,7 +13,7 @@ struct dns {
 	ares_channel channel;
 	char *system; /* its nameservers, as they were read */
 	bool search;  /* names may be completed by the system's domains */
-	bool others;  /* it has nameservers of a configuration */
+	bool configured; /* it has nameservers of a configuration */
 };
 
 /* One dns_question of a lookup. */
@@ -45,8 +45,9 @@ static int connect_socket(ares_socket_t fd, const struct sockaddr *sa, ares_sock
 	return connect(fd, sa, len);
 }
 
-static ares_ssize_t receive(ares_socket_t fd, void *bytes, size_t n, int flags,
-			    struct sockaddr *from, ares_socklen_t *from_len, void *owner)
+static ares_ssize_t receive_from(ares_socket_t fd, void *bytes, size_t n, int flags,
+				 struct sockaddr *from, ares_socklen_t *from_len,
+				 void *owner)
 {
 	(void)owner;
 	return recvfrom(fd, bytes, n, flags, from, from_len);
@@ -62,17 +63,17 @@ static ares_ssize_t send_vector(ares_socket_t fd, const struct iovec *iov, int n
 }
 
 static const struct ares_socket_functions sockets = {
-	open_socket, close_socket, connect_socket, receive, send_vector,
+	open_socket, close_socket, connect_socket, receive_from, send_vector,
 };
 
 /* ---- answers ----------------------------------------------------------------- */
 
-static int compare(const struct dns_address *a, const struct dns_address *b)
+static int address_compare(const struct dns_address *a, const struct dns_address *b)
 {
 	return memcmp(a, b, offsetof(struct dns_address, weight));
 }
 
-static void finish(struct dns_lookup *l)
+static void lookup_finish(struct dns_lookup *l)
 {
 	if (l->n == 0 && !l->failure)
 		l->failure = "it has no address";
@@ -81,37 +82,37 @@ static void finish(struct dns_lookup *l)
 	l->done(l);
 }
 
-static void question_done(struct dns_lookup *l)
+static void lookup_question_done(struct dns_lookup *l)
 {
 	ASSERT(l->pending > 0);
 	if (--l->pending == 0)
-		finish(l);
+		lookup_finish(l);
 }
 
-static bool grow(struct dns_lookup *l)
+static bool lookup_grow(struct dns_lookup *l)
 {
-	unsigned room = l->room > 0 ? 4 * l->room : 4;
+	unsigned capacity = l->capacity > 0 ? 4 * l->capacity : 4;
 	struct dns_address *grown;
 
-	if (l->n < l->room)
+	if (l->n < l->capacity)
 		return true;
-	grown = realloc(l->addresses, room * sizeof(*grown));
+	grown = realloc(l->addresses, capacity * sizeof(*grown));
 	if (!grown)
 		return false;
 	l->addresses = grown;
-	l->room = room;
+	l->capacity = capacity;
 	return true;
 }
 
 /* The first that does not come before it. */
-static unsigned place_of(const struct dns_lookup *l, const struct dns_address *a)
+static unsigned insert_index(const struct dns_lookup *l, const struct dns_address *a)
 {
 	unsigned low = 0, high = l->n;
 
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
 
-		if (compare(&l->addresses[middle], a) < 0)
+		if (address_compare(&l->addresses[middle], a) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -123,20 +124,20 @@ static unsigned place_of(const struct dns_lookup *l, const struct dns_address *a
  * each answer. Not by qsort(), which may read a file. */
 void dns_lookup_add(struct dns_lookup *l, struct dns_address a)
 {
-	unsigned at = place_of(l, &a);
+	unsigned at = insert_index(l, &a);
 
-	if (at < l->n && compare(&l->addresses[at], &a) == 0)
+	if (at < l->n && address_compare(&l->addresses[at], &a) == 0)
 		return;
 	if (l->n == DNS_ADDRESSES_MAX) {
-		l->more = true;
+		l->truncated = true;
 		l->n--;
 	}
 	if (at == DNS_ADDRESSES_MAX) {
 		l->n++;
 		return;
 	}
-	if (!grow(l)) {
-		l->unsure_v4 = l->unsure_v6 = true;
+	if (!lookup_grow(l)) {
+		l->incomplete_v4 = l->incomplete_v6 = true;
 		return;
 	}
 	memmove(&l->addresses[at + 1], &l->addresses[at], (l->n - at) * sizeof(a));
@@ -148,7 +149,7 @@ void dns_lookup_done(struct dns_lookup *l)
 {
 	free(l->addresses);
 	l->addresses = NULL;
-	l->n = l->room = 0;
+	l->n = l->capacity = 0;
 }
 
 /* c-ares says "refused" when the last nameserver has failed, whichever way. */
@@ -163,44 +164,44 @@ static const char *failure_text(int status)
 	return ares_strerror(status);
 }
 
-static void not_answered(const struct dns_question *q, int status)
+static void question_failed(const struct dns_question *q, int status)
 {
 	struct dns_lookup *l = q->lookup;
 
-	l->unsure_v4 |= q->type != DNS_AAAA;
-	l->unsure_v6 |= q->type != DNS_A;
-	l->silent |= status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
+	l->incomplete_v4 |= q->type != DNS_AAAA;
+	l->incomplete_v6 |= q->type != DNS_A;
+	l->timed_out |= status == ARES_ETIMEOUT || status == ARES_ECANCELLED;
 	l->failure = failure_text(status);
 }
 
-static void ask(const struct dns_question *dns_question, const char *name);
+static void question_send(const struct dns_question *template, const char *name);
 
 /* Which addresses the name has, for the port and the weight of the dns_question. */
-static void ask_addresses(struct dns_question q, const char *name)
+static void addresses_query(struct dns_question q, const char *name)
 {
 	q.type = DNS_A;
 	if (q.lookup->family != DNS_V6)
-		ask(&q, name);
+		question_send(&q, name);
 	q.type = DNS_AAAA;
 	if (q.lookup->family != DNS_V4)
-		ask(&q, name);
+		question_send(&q, name);
 }
 
-static bool read_services(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
+static bool services_read(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
 {
 	struct dns_service *services = calloc(DNS_SERVICES_MAX, sizeof(*services));
 	int n = services ? dns_read_services(answer, services, DNS_SERVICES_MAX, ttl_s) : -1;
 
 	for (int i = 0; i < n; i++)
-		ask_addresses((struct dns_question){ q->dns, q->lookup, DNS_A,
-						     services[i].port,
-						     services[i].weight },
-			      services[i].target);
+		addresses_query((struct dns_question){ q->dns, q->lookup, DNS_A,
+						       services[i].port,
+						       services[i].weight },
+				services[i].target);
 	free(services);
 	return n >= 0;
 }
 
-static bool read_addresses(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
+static bool addresses_read(struct dns_question *q, struct slice answer, uint32_t *ttl_s)
 {
 	struct dns_address *addresses = calloc(DNS_RECORDS_MAX, sizeof(*addresses));
 	int n = addresses ? dns_read_addresses(answer, q->type, addresses, DNS_RECORDS_MAX, ttl_s) :
@@ -215,7 +216,8 @@ static bool read_addresses(struct dns_question *q, struct slice answer, uint32_t
 	return n >= 0;
 }
 
-static void answered(void *arg, int status, int timeouts, unsigned char *bytes, int n)
+static void question_answered(void *arg, int status, int timeouts, unsigned char *bytes,
+			      int n)
 {
 	struct dns_question *q = arg;
 	struct dns_lookup *l = q->lookup;
@@ -224,43 +226,45 @@ static void answered(void *arg, int status, int timeouts, unsigned char *bytes, 
 
 	(void)timeouts;
 	if (status == ARES_SUCCESS) {
-		bool good = q->type == DNS_SRV ? read_services(q, answer, &ttl_s) :
-						 read_addresses(q, answer, &ttl_s);
+		bool good = q->type == DNS_SRV ? services_read(q, answer, &ttl_s)
+					       : addresses_read(q, answer, &ttl_s);
 
 		if (!good)
-			not_answered(q, ARES_EBADRESP);
+			question_failed(q, ARES_EBADRESP);
 		else if (ttl_s < l->ttl_s)
 			l->ttl_s = ttl_s;
 	} else if (status == ARES_ENOTFOUND) {
 		if (!l->failure)
 			l->failure = "there is no such name";
 	} else if (status != ARES_ENODATA) {
-		not_answered(q, status);
+		question_failed(q, status);
 	}
 	free(q);
-	question_done(l);
+	lookup_question_done(l);
 }
 
 /* ---- questions --------------------------------------------------------------- */
 
-static void ask(const struct dns_question *dns_question, const char *name)
+static void question_send(const struct dns_question *template, const char *name)
 {
-	struct dns_lookup *l = dns_question->lookup;
-	struct dns *dns = dns_question->dns;
+	struct dns_lookup *l = template->lookup;
+	struct dns *dns = template->dns;
 	struct dns_question *q = malloc(sizeof(*q));
-	bool search = dns->search && !(l->service && dns_question->type != DNS_SRV);
+	bool search = dns->search && !(l->service && template->type != DNS_SRV);
 
 	l->pending++;
 	if (!q) {
-		not_answered(dns_question, ARES_ENOMEM);
-		question_done(l);
+		question_failed(template, ARES_ENOMEM);
+		lookup_question_done(l);
 		return;
 	}
-	*q = *dns_question;
+	*q = *template;
 	if (search)
-		ares_search(dns->channel, name, ns_c_in, (int)q->type, answered, q);
+		ares_search(dns->channel, name, ns_c_in, (int)q->type, question_answered,
+			    q);
 	else
-		ares_query(dns->channel, name, ns_c_in, (int)q->type, answered, q);
+		ares_query(dns->channel, name, ns_c_in, (int)q->type, question_answered,
+			   q);
 }
 
 void dns_query(struct dns *dns, struct dns_lookup *l)
@@ -268,16 +272,16 @@ void dns_query(struct dns *dns, struct dns_lookup *l)
 	struct dns_question q = { dns, l, DNS_SRV, l->port, 1 };
 
 	l->n = 0;
-	l->more = false;
+	l->truncated = false;
 	l->ttl_s = UINT32_MAX;
-	l->unsure_v4 = l->unsure_v6 = l->silent = false;
+	l->incomplete_v4 = l->incomplete_v6 = l->timed_out = false;
 	l->failure = NULL;
 	l->pending = 1; /* ours, so that it is not done before all was asked */
 	if (l->service)
-		ask(&q, l->name);
+		question_send(&q, l->name);
 	else
-		ask_addresses(q, l->name);
-	question_done(l);
+		addresses_query(q, l->name);
+	lookup_question_done(l);
 }
 
 /* ---- waiting ----------------------------------------------------------------- */
@@ -331,14 +335,14 @@ void dns_wait(struct dns *dns, int fd, int timeout_ms)
 
 /* ---- the channel ------------------------------------------------------------- */
 
-int dns_servers(struct dns *dns, const char *servers)
+int dns_set_servers(struct dns *dns, const char *servers)
 {
 	ares_cancel(dns->channel);
 	dns->search = !servers;
 	/* As text they lose the interface of a link-local address. */
-	if (!servers && (!dns->system || !dns->others))
+	if (!servers && (!dns->system || !dns->configured))
 		return 0;
-	dns->others = servers != NULL;
+	dns->configured = servers != NULL;
 	return ares_set_servers_ports_csv(dns->channel, servers ? servers : dns->system) ==
 			       ARES_SUCCESS ?
 		       0 :

@@ -470,7 +470,7 @@ static void client_closed(struct client *c)
 		count_sent_bytes(x);
 		exchange_free(x, ENDING_SHUT_DOWN);
 	}
-	upstream_release(&c->held);
+	upstream_close_held(&c->held);
 }
 
 const struct client_events exchange_client_events = {

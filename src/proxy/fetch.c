@@ -54,7 +54,7 @@ static void blame(struct fetch *f, enum ending ending)
 	if (f->tunnel || !is_failure(f, ending))
 		return;
 	if (f->status > 0) /* that was counted already */
-		upstream_cut_short(&f->lease, f->status);
+		upstream_truncated(&f->lease, f->status);
 	else
 		upstream_failed(&f->lease);
 }

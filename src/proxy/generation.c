@@ -30,9 +30,9 @@ bool service_evict(struct service *s)
 void service_dispatch(struct service *s)
 {
 	if (s->upstream)
-		upstream_serve(s->upstream);
+		upstream_schedule_queue(s->upstream);
 	else
-		memcache_serve(s->memcache);
+		memcache_schedule_queues(s->memcache);
 }
 
 void service_trim(struct service *s)

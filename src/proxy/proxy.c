@@ -144,7 +144,7 @@ struct upstream *proxy_open_upstream(struct proxy *p, const struct config *confi
 		.config = u,
 		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = upstream_view->queue,
+		.queue_quota = upstream_view->queue,
 		.registry = upstream_view->registry,
 		.origins = &p->origins,
 		.worker = upstream_view->registry ? p->worker : 0,
@@ -162,12 +162,12 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 		.upstream = u,
 		.stats = upstream_view->stats,
 		.descriptors = p->descriptor_quota,
-		.line = upstream_view->queue,
+		.queue_quota = upstream_view->queue,
 		.registry = upstream_view->registry,
 		.worker = upstream_view->registry ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
-		.answered = call_completed,
+		.done = call_completed,
 	});
 }
 

@@ -41,7 +41,7 @@ static struct upstream_shared *upstream_shared_of(struct config_versions *e,
 	if (!a)
 		return NULL;
 	memcpy(a->key, key, sizeof(key));
-	quota_init(&a->line, u->queue);
+	quota_init(&a->queue_quota, u->queue);
 	a->registry = registry_new(u->name, e->worker_n, e->control,
 				   server_events_changed);
 	if (!a->registry) {
@@ -63,7 +63,7 @@ static bool open_upstreams_shared(struct config_versions *all, struct config_ver
 		for (unsigned w = 0; w < e->worker_n; w++)
 			e->worker_configs[w].upstream_views[i] = (struct upstream_view){
 				&e->upstreams_shared[i]->stats[w],
-				&e->upstreams_shared[i]->line,
+				&e->upstreams_shared[i]->queue_quota,
 				e->upstreams_shared[i]->registry
 			};
 	}
@@ -157,7 +157,8 @@ void config_version_free(struct config_version *e)
 void config_versions_set_current(struct config_versions *all, struct config_version *e)
 {
 	for (unsigned i = 0; i < e->config->upstream_n; i++)
-		quota_set_limit(&e->upstreams_shared[i]->line, e->config->upstreams[i].queue);
+		quota_set_limit(&e->upstreams_shared[i]->queue_quota,
+				e->config->upstreams[i].queue);
 	all->current = e;
 }
 

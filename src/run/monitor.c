@@ -52,7 +52,7 @@ static void returned(struct mail *m)
 	struct monitor *l = w->monitor;
 
 	if (!w->taken && !l->stopped)
-		resolver_again(l->resolver, w->upstream, w->server);
+		resolver_notify_again(l->resolver, w->upstream, w->server);
 	word_free(w);
 }
 
@@ -105,7 +105,7 @@ static bool post_all(struct monitor *l, const struct word *what,
 
 /* ---- what the resolver tells ------------------------------------------------- */
 
-static void log_addresses(const struct monitor *l, const struct resolver_news *news)
+static void log_addresses(const struct monitor *l, const struct resolver_event *news)
 {
 	char text[LOG_ADDRESSES_MAX * (SOCK_TEXT_MAX + 2) + 32];
 	size_t n = 0;
@@ -124,7 +124,7 @@ static void log_addresses(const struct monitor *l, const struct resolver_news *n
 		server_at(l, news->upstream, news->server)->address, text);
 }
 
-static void log_failure(const struct monitor *l, const struct resolver_news *news)
+static void log_failure(const struct monitor *l, const struct resolver_event *news)
 {
 	const char *upstream = l->options.config->upstreams[news->upstream].name;
 	const char *server = server_at(l, news->upstream, news->server)->address;
@@ -139,7 +139,7 @@ static void log_failure(const struct monitor *l, const struct resolver_news *new
 			upstream, server);
 }
 
-static void log_more(const struct monitor *l, const struct resolver_news *news)
+static void log_more(const struct monitor *l, const struct resolver_event *news)
 {
 	fprintf(stderr,
 		"fairlead: upstream %s: %s has more than %u addresses; the first of "
@@ -148,7 +148,7 @@ static void log_more(const struct monitor *l, const struct resolver_news *news)
 		server_at(l, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
 }
 
-static void resolved(void *owner, const struct resolver_news *news)
+static void resolved(void *owner, const struct resolver_event *news)
 {
 	struct monitor *l = owner;
 	struct word what = { .upstream = news->upstream,
@@ -163,7 +163,7 @@ static void resolved(void *owner, const struct resolver_news *news)
 		return;
 	log_addresses(l, news);
 	if (!post_all(l, &what, news->addresses))
-		resolver_again(l->resolver, news->upstream, news->server);
+		resolver_notify_again(l->resolver, news->upstream, news->server);
 	prober_resolved(l->prober, news->upstream, news->server, news->addresses,
 			news->n);
 }
@@ -178,7 +178,7 @@ static void ask(void *owner, struct resolver_query *a)
 /* ---- what the prober tells --------------------------------------------------- */
 
 /* That servers are up when they are first asked is no news. */
-static void log_health(const struct monitor *l, const struct prober_news *news)
+static void log_health(const struct monitor *l, const struct prober_event *news)
 {
 	const struct config_upstream *u = &l->options.config->upstreams[news->upstream];
 	const char *name = u->servers[news->server].name;
@@ -194,7 +194,7 @@ static void log_health(const struct monitor *l, const struct prober_news *news)
 		news->why ? news->why : "", news->why ? ")" : "");
 }
 
-static bool probed(void *owner, const struct prober_news *news)
+static bool probed(void *owner, const struct prober_event *news)
 {
 	struct monitor *l = owner;
 	struct word what = { .upstream = news->upstream,
@@ -232,22 +232,22 @@ struct monitor *monitor_new(const struct monitor_options *options)
 		.config = options->config,
 		.descriptors = options->descriptors,
 		.seed = seed(),
-		.told = probed,
+		.notify = probed,
 		.owner = l,
 	});
 	if (has_names)
 		l->resolver = resolver_new(&(struct resolver_options){
 			.tick = options->tick,
 			.config = options->config,
-			.ask = ask,
-			.told = resolved,
+			.query = ask,
+			.notify = resolved,
 			.owner = l,
-			.before = options->before ? options->before->resolver : NULL,
+			.previous = options->before ? options->before->resolver : NULL,
 		});
 	l->options.before = NULL;
 	if (l->prober && (l->resolver || !has_names) &&
 	    (!has_names ||
-	     dns_thread_servers(options->dns, options->config->resolver.servers)))
+	     dns_thread_set_servers(options->dns, options->config->resolver.servers)))
 		return l;
 	if (l->resolver) {
 		resolver_stop(l->resolver);
@@ -345,12 +345,12 @@ static void put_row(struct portion *p, unsigned upstream, unsigned server,
 	exposition_real(p->e, value);
 }
 
-static void put_health(void *owner, const struct prober_row *row)
+static void put_health(void *owner, const struct prober_stats *row)
 {
 	put_row(owner, row->upstream, row->server, row->address, row);
 }
 
-static void put_name(void *owner, const struct resolver_row *row)
+static void put_name(void *owner, const struct resolver_stats *row)
 {
 	put_row(owner, row->upstream, row->server, NULL, row);
 }
@@ -358,7 +358,7 @@ static void put_name(void *owner, const struct resolver_row *row)
 #define HEALTH(name, expression)                                             \
 	static double health_##name(const struct monitor *l, const void *of) \
 	{                                                                    \
-		const struct prober_row *row = of;                           \
+		const struct prober_stats *row = of;                         \
                                                                              \
 		(void)l;                                                     \
 		return expression;                                           \
@@ -372,7 +372,7 @@ HEALTH(seconds, row->last_ms / 1000.0)
 #define NAME(name, expression)                                             \
 	static double name_##name(const struct monitor *l, const void *of) \
 	{                                                                  \
-		const struct resolver_row *row = of;                       \
+		const struct resolver_stats *row = of;                     \
                                                                            \
 		(void)l;                                                   \
 		return expression;                                         \
@@ -389,7 +389,7 @@ NAME(age, row->responded_ms == 0
 static double left_out(const struct monitor *l, const void *row)
 {
 	(void)row;
-	return (double)prober_left_out(l->prober);
+	return (double)prober_skipped(l->prober);
 }
 
 static const struct samples samples[] = {

@@ -247,7 +247,7 @@ static const struct registry_view *view_of(const struct scrape *s,
 /* A worker that asks this server now is among those of the sample. */
 static bool is_asked(const struct scrape *s, const struct registry_entry *row)
 {
-	if (!atomic_load(&row->named))
+	if (!atomic_load(&row->published))
 		return false;
 	for (unsigned w = first_of(s); w < end_of(s); w++)
 		if (view_of(s, row, w))
@@ -309,8 +309,7 @@ static bool step_state(struct scrape *s, const struct family *f)
 		return next_row(s);
 	for (unsigned w = first_of(s); w < end_of(s); w++) {
 		const struct registry_view *view = view_of(s, row, w);
-		uint64_t server_status = view ? stat_read(&view->server_status)
-					      : COUNT(n);
+		uint64_t server_status = view ? stat_read(&view->status) : COUNT(n);
 
 		if (server_status < COUNT(n))
 			n[server_status]++;

@@ -41,17 +41,17 @@ static void write_view(const struct registry *r, const struct registry_entry *ro
 void server_events_write(struct registry *r, FILE *out)
 {
 	REGISTRY_EACH(r, row) {
-		if (!atomic_load(&row->named))
+		if (!atomic_load(&row->published))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {
 			struct registry_view *view = registry_view(r, row, w);
-			uint64_t server_status = stat_read(&view->server_status);
+			uint64_t server_status = stat_read(&view->status);
 
 			if (!atomic_load(&view->entered) ||
 			    server_status == SERVER_STATUS_DOWN ||
-			    server_status == view->noticed)
+			    server_status == view->reported_status)
 				continue;
-			view->noticed = server_status;
+			view->reported_status = server_status;
 			write_view(r, row, w, server_status, out);
 		}
 	}

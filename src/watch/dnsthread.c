@@ -17,7 +17,7 @@ struct dns_thread {
 	bool stopping;       /* the thread's own */
 };
 
-struct change {
+struct servers_change {
 	struct mail message;
 	struct dns_thread *thread;
 	char *servers; /* NULL: the system's */
@@ -44,7 +44,7 @@ static void take_wakes(struct dns_thread *t)
 		;
 }
 
-static void *run(void *arg)
+static void *dns_thread_run(void *arg)
 {
 	struct dns_thread *t = arg;
 
@@ -63,13 +63,13 @@ static void deliver_answer(struct mail *m)
 {
 	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
 
-	a->answered(a);
+	a->done(a);
 }
 
 static void lookup_done(struct dns_lookup *l)
 {
 	struct resolver_query *a = CONTAINER(l, struct resolver_query, lookup);
-	struct dns_thread *t = a->asked;
+	struct dns_thread *t = a->handler;
 
 	a->message.deliver = deliver_answer;
 	mailbox_post(t->home, &a->message);
@@ -77,10 +77,10 @@ static void lookup_done(struct dns_lookup *l)
 
 /* ---- on the thread ------------------------------------------------------------ */
 
-static void deliver_ask(struct mail *m)
+static void deliver_query(struct mail *m)
 {
 	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
-	struct dns_thread *t = a->asked;
+	struct dns_thread *t = a->handler;
 
 	a->lookup.done = lookup_done;
 	dns_query(t->dns, &a->lookup);
@@ -88,9 +88,9 @@ static void deliver_ask(struct mail *m)
 
 static void deliver_change(struct mail *m)
 {
-	struct change *c = CONTAINER(m, struct change, message);
+	struct servers_change *c = CONTAINER(m, struct servers_change, message);
 
-	dns_servers(c->thread->dns, c->servers);
+	dns_set_servers(c->thread->dns, c->servers);
 	free(c->servers);
 	free(c);
 }
@@ -104,14 +104,14 @@ static void deliver_stop(struct mail *m)
 
 void dns_thread_query(struct dns_thread *t, struct resolver_query *a)
 {
-	a->asked = t;
-	a->message.deliver = deliver_ask;
+	a->handler = t;
+	a->message.deliver = deliver_query;
 	mailbox_post(&t->mailbox, &a->message);
 }
 
-bool dns_thread_servers(struct dns_thread *t, const char *servers)
+bool dns_thread_set_servers(struct dns_thread *t, const char *servers)
 {
-	struct change *c = calloc(1, sizeof(*c));
+	struct servers_change *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		return false;
@@ -144,7 +144,7 @@ int dns_thread_new(struct dns_thread **where, struct mailbox *home)
 	mailbox_init(&t->mailbox, wake, t);
 	error = dns_new(&t->dns);
 	if (error == 0) {
-		error = -pthread_create(&t->thread, NULL, run, t);
+		error = -pthread_create(&t->thread, NULL, dns_thread_run, t);
 		if (error < 0)
 			dns_free(t->dns);
 	}

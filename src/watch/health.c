@@ -5,22 +5,22 @@
 static bool become(struct health *h, enum health_state state)
 {
 	h->state = state;
-	h->against = 0;
+	h->contrary_n = 0;
 	return true;
 }
 
-bool health_take(struct health *h, bool good, uint32_t rise, uint32_t fall)
+bool health_update(struct health *h, bool good, uint32_t rise, uint32_t fall)
 {
 	ASSERT(rise > 0 && fall > 0);
 	switch (h->state) {
 	case HEALTH_UNKNOWN:
 		return become(h, good ? HEALTH_UP : HEALTH_DOWN);
 	case HEALTH_UP:
-		h->against = good ? 0 : h->against + 1;
-		return h->against >= fall && become(h, HEALTH_DOWN);
+		h->contrary_n = good ? 0 : h->contrary_n + 1;
+		return h->contrary_n >= fall && become(h, HEALTH_DOWN);
 	case HEALTH_DOWN:
-		h->against = good ? h->against + 1 : 0;
-		return h->against >= rise && become(h, HEALTH_UP);
+		h->contrary_n = good ? h->contrary_n + 1 : 0;
+		return h->contrary_n >= rise && become(h, HEALTH_UP);
 	}
 	return false;
 }

@@ -1,4 +1,4 @@
-/* Whether a server is taken for up: a result against the state counts only in a row.
+/* Whether a server is taken for up: a result contrary_n the state counts only in a row.
  *
  *                 first result, good                fall bad ones in a row
  *   HEALTH_UNKNOWN ────────────────▶ HEALTH_UP ◀──────────────────────────▶ HEALTH_DOWN
@@ -17,11 +17,11 @@
 
 struct health {
 	enum health_state state;
-	uint32_t against; /* results in a row that speak against the state */
+	uint32_t contrary_n; /* results in a row that speak contrary_n the state */
 };
 
 /* Takes a result. True: the state is another one now. */
-bool health_take(struct health *h, bool good, uint32_t rise, uint32_t fall);
+bool health_update(struct health *h, bool good, uint32_t rise, uint32_t fall);
 
 /* When the next probe is due after this one: `jitter` percent more or less than the interval,
  * drawn by `random`, so that many proxies do not ask at the same moments. */

@@ -15,7 +15,7 @@
 #define HEAD_BYTES_MAX 16384
 #define FIELDS_MAX 100
 
-static void decide(struct probe *p, const char *why)
+static void probe_decide(struct probe *p, const char *why)
 {
 	timer_stop(&p->tick->wheel, &p->timer);
 	if (!p->cancelled)
@@ -23,29 +23,29 @@ static void decide(struct probe *p, const char *why)
 }
 
 /* It says something about us, and nothing about the server. */
-static void leave_out(struct probe *p)
+static void probe_skip(struct probe *p)
 {
 	timer_stop(&p->tick->wheel, &p->timer);
 	if (!p->cancelled)
-		p->left_out(p);
+		p->skipped(p);
 }
 
 /* The connection was open. */
-static void finish(struct probe *p, const char *why, enum conn_end end)
+static void probe_finish(struct probe *p, const char *why, enum conn_end end)
 {
 	p->state = PROBE_ENDING;
-	decide(p, why);
+	probe_decide(p, why);
 	conn_close(&p->conn, end, LINGER_MS);
 }
 
-static void lack_memory(struct probe *p)
+static void probe_out_of_memory(struct probe *p)
 {
 	p->state = PROBE_ENDING;
-	leave_out(p);
+	probe_skip(p);
 	conn_close(&p->conn, CONN_NOW, LINGER_MS);
 }
 
-static void timer_expired(struct timer *t)
+static void probe_timer_expired(struct timer *t)
 {
 	struct probe *p = CONTAINER(t, struct probe, timer);
 
@@ -53,7 +53,7 @@ static void timer_expired(struct timer *t)
 		p->late = true;
 		io_cancel(p->tick->loop, &p->connect.op);
 	} else {
-		finish(p, "no answer in time", CONN_NOW);
+		probe_finish(p, "no answer in time", CONN_NOW);
 	}
 }
 
@@ -67,7 +67,7 @@ static bool is_expected(const struct config_health *h, unsigned status)
 	return false;
 }
 
-static const char *end_of(const struct conn *c)
+static const char *end_reason(const struct conn *c)
 {
 	if (c->error < 0)
 		return strerror(-c->error);
@@ -82,11 +82,11 @@ static void read_http(struct probe *p)
 	for (;;) {
 		switch (reader_response(&p->reader, &p->conn, &limits, p->head)) {
 		case VERDICT_MORE:
-			if (end_of(&p->conn))
-				finish(p, end_of(&p->conn), CONN_NOW);
+			if (end_reason(&p->conn))
+				probe_finish(p, end_reason(&p->conn), CONN_NOW);
 			return;
 		case VERDICT_BAD:
-			finish(p, fault_text(p->head->fault), CONN_NOW);
+			probe_finish(p, fault_text(p->head->fault), CONN_NOW);
 			return;
 		case VERDICT_OK:
 			break;
@@ -97,7 +97,8 @@ static void read_http(struct probe *p)
 		reader_init(&p->reader);
 	}
 	snprintf(why, sizeof(why), "status %d", p->head->status);
-	finish(p, is_expected(p->health, (unsigned)p->head->status) ? NULL : why, CONN_LINGER);
+	probe_finish(p, is_expected(p->health, (unsigned)p->head->status) ? NULL : why,
+		     CONN_LINGER);
 }
 
 static void read_version(struct probe *p)
@@ -106,63 +107,65 @@ static void read_version(struct probe *p)
 	const char *end;
 
 	if (!conn_linearize(&p->conn, LINE_BYTES_MAX)) {
-		lack_memory(p);
+		probe_out_of_memory(p);
 		return;
 	}
 	s = conn_peek(&p->conn);
 	end = memchr(s.ptr ? s.ptr : "", '\n', s.len);
 	if (end || s.len >= LINE_BYTES_MAX)
-		finish(p, end && slice_starts(s, begin) ? NULL : "no version was told", CONN_NOW);
-	else if (end_of(&p->conn))
-		finish(p, end_of(&p->conn), CONN_NOW);
+		probe_finish(p,
+			     end && slice_starts(s, begin) ? NULL : "no version was told",
+			     CONN_NOW);
+	else if (end_reason(&p->conn))
+		probe_finish(p, end_reason(&p->conn), CONN_NOW);
 }
 
 /* ---- the connection ---------------------------------------------------------- */
 
-static void changed(struct conn *c)
+static void probe_conn_changed(struct conn *c)
 {
 	struct probe *p = CONTAINER(c, struct probe, conn);
 
 	tick_run(p->tick, &p->task);
 }
 
-static void be_idle(struct probe *p)
+static void probe_idle(struct probe *p)
 {
 	p->state = PROBE_IDLE;
 	task_stop(&p->task);
 	p->ended(p);
 }
 
-static void dead(struct conn *c)
+static void probe_conn_dead(struct conn *c)
 {
-	be_idle(CONTAINER(c, struct probe, conn));
+	probe_idle(CONTAINER(c, struct probe, conn));
 }
 
 static void reap_unconnected(struct reap *reap)
 {
-	be_idle(CONTAINER(reap, struct probe, reap));
+	probe_idle(CONTAINER(reap, struct probe, reap));
 }
 
-static const struct conn_events events = { .changed = changed,
-					   .dead = dead,
+static const struct conn_events events = { .changed = probe_conn_changed,
+					   .dead = probe_conn_dead,
 					   .may_use_reserve = true };
 
-static void ask(struct probe *p)
+static void probe_connected(struct probe *p)
 {
 	conn_open(&p->conn, p->tick, &events, p->connect_result, WINDOW);
-	p->state = PROBE_ASKING;
+	p->state = PROBE_READING;
 	if (p->cancelled)
-		finish(p, NULL, CONN_NOW);
+		probe_finish(p, NULL, CONN_NOW);
 	else if (p->late) /* it came, but the timer has rung for the last time */
-		finish(p, "no connection in time", CONN_NOW);
+		probe_finish(p, "no connection in time", CONN_NOW);
 	else if (p->health->type == CONFIG_HEALTH_TCP)
-		finish(p, NULL, CONN_NOW);
+		probe_finish(p, NULL, CONN_NOW);
 	else if (!writer_static(&p->writer, &p->conn, p->request))
-		lack_memory(p);
+		probe_out_of_memory(p);
 }
 
 /* A unix socket, mostly. */
-static const char *words_of(int error)
+static const char *error_text(int error)
 {
 	if (error == -EACCES)
 		return "Permission denied; open it to the user of the worker process ('user:')";
@@ -172,20 +175,20 @@ static const char *words_of(int error)
 static void connect_ended(struct probe *p)
 {
 	if (p->connect_result >= 0) {
-		ask(p);
+		probe_connected(p);
 		return;
 	}
 	p->state = PROBE_ENDING;
 	if (p->late)
-		decide(p, "no connection in time");
+		probe_decide(p, "no connection in time");
 	else if (sock_shortage(p->connect_result))
-		leave_out(p);
+		probe_skip(p);
 	else
-		decide(p, words_of(p->connect_result));
+		probe_decide(p, error_text(p->connect_result));
 	tick_reap(p->tick, &p->reap);
 }
 
-static void step(struct task *task)
+static void probe_step(struct task *task)
 {
 	struct probe *p = CONTAINER(task, struct probe, task);
 
@@ -193,7 +196,7 @@ static void step(struct task *task)
 	case PROBE_CONNECTING:
 		connect_ended(p);
 		break;
-	case PROBE_ASKING:
+	case PROBE_READING:
 		if (p->health->type == CONFIG_HEALTH_HTTP)
 			read_http(p);
 		else
@@ -205,7 +208,7 @@ static void step(struct task *task)
 	}
 }
 
-static void connected(struct io_op *op, int res, unsigned flags)
+static void probe_connect_done(struct io_op *op, int res, unsigned flags)
 {
 	struct probe *p = CONTAINER(op, struct probe, connect.op);
 
@@ -219,8 +222,8 @@ static void connected(struct io_op *op, int res, unsigned flags)
 void probe_init(struct probe *p)
 {
 	p->state = PROBE_IDLE;
-	timer_init(&p->timer, timer_expired);
-	task_init(&p->task, step);
+	timer_init(&p->timer, probe_timer_expired);
+	task_init(&p->task, probe_step);
 	list_init(&p->reap.node);
 	p->reap.free = reap_unconnected;
 }
@@ -234,7 +237,7 @@ void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t l
 	memset(&p->conn, 0, sizeof(p->conn));
 	memset(&p->writer, 0, sizeof(p->writer));
 	reader_init(&p->reader);
-	io_op_init(&p->connect.op, connected);
+	io_op_init(&p->connect.op, probe_connect_done);
 	timer_set(&p->tick->wheel, &p->timer, p->tick->now_ms + p->health->timeout_ms);
 	io_connect(p->tick->loop, &p->connect, (const struct sockaddr *)&p->sa, len);
 }
@@ -249,8 +252,8 @@ void probe_cancel(struct probe *p)
 	case PROBE_CONNECTING:
 		io_cancel(p->tick->loop, &p->connect.op);
 		break;
-	case PROBE_ASKING:
-		finish(p, NULL, CONN_NOW);
+	case PROBE_READING:
+		probe_finish(p, NULL, CONN_NOW);
 		break;
 	case PROBE_ENDING:
 		if (p->conn.state == CONN_CLOSING)

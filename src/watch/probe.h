@@ -5,7 +5,7 @@
  *     ▲                      │ refused, late                       dead
  *     └──────────────────────┘
  *
- * Embedded in its owner and used again; idle it owns nothing. `decided` or `left_out` is called
+ * Embedded in its owner and used again; idle it owns nothing. `decided` or `skipped` is called
  * once for each start that was not cancelled, `ended` when it is idle again. */
 #ifndef WATCH_PROBE_H
 #define WATCH_PROBE_H
@@ -14,7 +14,7 @@
 #include "message/reader.h"
 #include "message/writer.h"
 
-enum probe_state { PROBE_IDLE, PROBE_CONNECTING, PROBE_ASKING, PROBE_ENDING };
+enum probe_state { PROBE_IDLE, PROBE_CONNECTING, PROBE_READING, PROBE_ENDING };
 
 struct probe {
 	struct tick *tick;
@@ -25,7 +25,7 @@ struct probe {
 	/* why: what is wrong, NULL: nothing; lives for the call. */
 	void (*decided)(struct probe *p, const char *why);
 	/* It could not be asked, for lack of memory, ports or descriptors of our own. */
-	void (*left_out)(struct probe *p);
+	void (*skipped)(struct probe *p);
 	void (*ended)(struct probe *p);
 	uint8_t state;          /* enum probe_state */
 	bool late, cancelled;

@@ -18,8 +18,8 @@ struct target {
 	struct config_address address;
 	struct list node;       /* on prober->targets or ->leaving */
 	bool leaving;
-	bool due;               /* its time came while it was still being asked */
-	bool untold;            /* its state is not known to all */
+	bool overdue;    /* its time came while it was still being asked */
+	bool unreported; /* its state is not known to all */
 	struct health health;
 	struct timer next;
 	struct probe probe;
@@ -34,13 +34,13 @@ struct prober {
 	struct list targets;
 	struct list leaving;    /* asked no more, and not idle yet */
 	uint64_t random;
-	uint64_t left_out;
+	uint64_t skipped;
 	bool stopped;
 	struct head head;       /* scratch of probes */
 };
 
 /* xorshift64* */
-static uint64_t draw(struct prober *p)
+static uint64_t random_next(struct prober *p)
 {
 	p->random ^= p->random >> 12;
 	p->random ^= p->random << 25;
@@ -55,17 +55,18 @@ static const struct config_health *health_of(const struct target *t)
 
 /* ---- asking ------------------------------------------------------------------ */
 
-static void wait_for_next(struct target *t)
+static void schedule_next(struct target *t)
 {
 	const struct config_health *h = health_of(t);
 	struct tick *tick = t->prober->options.tick;
 
 	timer_set(&tick->wheel, &t->next,
-		  tick->now_ms + health_pause_ms(h->interval_ms, h->jitter, draw(t->prober)));
+		  tick->now_ms + health_pause_ms(h->interval_ms, h->jitter,
+						 random_next(t->prober)));
 }
 
 /* Where it is asked: at its own port, or at one for the purpose. */
-static struct sockaddr_storage address_to_ask(const struct target *t)
+static struct sockaddr_storage probe_address(const struct target *t)
 {
 	struct sockaddr_storage sa = t->address.sa;
 	uint16_t port = htons((uint16_t)health_of(t)->port);
@@ -78,14 +79,14 @@ static struct sockaddr_storage address_to_ask(const struct target *t)
 	return sa;
 }
 
-static void ask(struct target *t)
+static void target_probe(struct target *t)
 {
 	struct prober *p = t->prober;
-	struct sockaddr_storage sa = address_to_ask(t);
+	struct sockaddr_storage sa = probe_address(t);
 
-	wait_for_next(t);
+	schedule_next(t);
 	if (p->options.descriptors && !quota_take(p->options.descriptors)) {
-		p->left_out++; /* says something about us, and nothing about the server */
+		p->skipped++; /* says something about us, and nothing about the server */
 		return;
 	}
 	t->started_ms = p->options.tick->now_ms;
@@ -97,26 +98,27 @@ static void next_expired(struct timer *timer)
 	struct target *t = CONTAINER(timer, struct target, next);
 
 	if (t->probe.state == PROBE_IDLE)
-		ask(t);
+		target_probe(t);
 	else
-		t->due = true;
+		t->overdue = true;
 }
 
-static void tell(struct target *t, bool first, const char *why)
+static void target_report(struct target *t, bool first, const char *why)
 {
 	struct prober *p = t->prober;
 
-	t->untold = !p->options.told(p->options.owner, &(struct prober_news){
-		.upstream = t->upstream,
-		.server = t->server,
-		.address = &t->address,
-		.up = t->health.state == HEALTH_UP,
-		.first = first,
-		.why = why,
-	});
+	t->unreported = !p->options.notify(p->options.owner,
+					   &(struct prober_event){
+						   .upstream = t->upstream,
+						   .server = t->server,
+						   .address = &t->address,
+						   .up = t->health.state == HEALTH_UP,
+						   .first = first,
+						   .why = why,
+					   });
 }
 
-static void decided(struct probe *probe, const char *why)
+static void probe_decided(struct probe *probe, const char *why)
 {
 	struct target *t = CONTAINER(probe, struct target, probe);
 	const struct config_health *h = health_of(t);
@@ -125,13 +127,16 @@ static void decided(struct probe *probe, const char *why)
 	t->probes++;
 	t->failures += why != NULL;
 	t->last_ms = (uint32_t)(t->prober->options.tick->now_ms - t->started_ms);
-	if (health_take(&t->health, !why, h->rise, h->fall) || t->untold)
-		tell(t, first, t->health.state == HEALTH_UP ? NULL : why ? why : "as before");
+	if (health_update(&t->health, !why, h->rise, h->fall) || t->unreported)
+		target_report(t, first,
+			      t->health.state == HEALTH_UP ? NULL
+			      : why                        ? why
+							   : "as before");
 }
 
-static void left_out(struct probe *probe)
+static void probe_skipped(struct probe *probe)
 {
-	CONTAINER(probe, struct target, probe)->prober->left_out++;
+	CONTAINER(probe, struct target, probe)->prober->skipped++;
 }
 
 /* ---- targets ----------------------------------------------------------------- */
@@ -145,7 +150,7 @@ static void target_free(struct target *t)
 }
 
 /* At the end of a tick. */
-static void ended(struct probe *probe)
+static void probe_ended(struct probe *probe)
 {
 	struct target *t = CONTAINER(probe, struct target, probe);
 	struct prober *p = t->prober;
@@ -154,9 +159,9 @@ static void ended(struct probe *probe)
 		quota_put(p->options.descriptors);
 	if (t->leaving) {
 		target_free(t);
-	} else if (t->due) {
-		t->due = false;
-		ask(t);
+	} else if (t->overdue) {
+		t->overdue = false;
+		target_probe(t);
 	}
 }
 
@@ -173,7 +178,8 @@ static void target_leave(struct target *t)
 }
 
 /* What a health check of HTTP asks for as Host, unless it is told: the server as written. */
-static struct slice host_of(const struct config_upstream *u, const struct config_server *s)
+static struct slice host_field(const struct config_upstream *u,
+			       const struct config_server *s)
 {
 	struct slice host = u->health.host.len > 0 ? u->health.host : slice_of(s->address);
 
@@ -182,9 +188,9 @@ static struct slice host_of(const struct config_upstream *u, const struct config
 	return slice_starts(host, SLICE("srv:")) ? slice_after(host, 4) : host;
 }
 
-static char *request_of(const struct config_upstream *u, unsigned server)
+static char *request_new(const struct config_upstream *u, unsigned server)
 {
-	struct slice host = host_of(u, &u->servers[server]);
+	struct slice host = host_field(u, &u->servers[server]);
 	char *text = NULL;
 	bool good = true;
 
@@ -210,7 +216,7 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 {
 	const struct config_upstream *u = &p->options.config->upstreams[upstream];
 	struct target *t = calloc(1, sizeof(*t));
-	char *request = request_of(u, server);
+	char *request = request_new(u, server);
 	uint32_t spread = u->health.interval_ms < FIRST_MS ? u->health.interval_ms : FIRST_MS;
 
 	if (!t || !request) {
@@ -229,15 +235,15 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	t->probe.lenient = u->lenient;
 	t->probe.request = slice_of(request);
 	t->probe.head = &p->head;
-	t->probe.decided = decided;
-	t->probe.left_out = left_out;
-	t->probe.ended = ended;
+	t->probe.decided = probe_decided;
+	t->probe.skipped = probe_skipped;
+	t->probe.ended = probe_ended;
 	probe_init(&t->probe);
 	list_init(&t->node);
 	list_append(&p->targets, &t->node);
 	timer_init(&t->next, next_expired);
 	timer_set(&p->options.tick->wheel, &t->next,
-		  p->options.tick->now_ms + draw(p) % (spread + 1));
+		  p->options.tick->now_ms + random_next(p) % (spread + 1));
 	return true;
 }
 
@@ -341,25 +347,25 @@ void prober_free(struct prober *p)
 }
 
 void prober_each(const struct prober *p,
-		 void (*row)(void *owner, const struct prober_row *row), void *owner)
+		 void (*each)(void *owner, const struct prober_stats *stats), void *owner)
 {
 	LIST_EACH(&p->targets, node)
 	{
 		const struct target *t = LIST_ITEM(node, struct target, node);
 
-		row(owner, &(struct prober_row){
-			.upstream = t->upstream,
-			.server = t->server,
-			.address = (const struct sockaddr *)&t->address.sa,
-			.state = t->health.state,
-			.probes = t->probes,
-			.failures = t->failures,
-			.last_ms = t->last_ms,
-		});
+		each(owner, &(struct prober_stats){
+				    .upstream = t->upstream,
+				    .server = t->server,
+				    .address = (const struct sockaddr *)&t->address.sa,
+				    .state = t->health.state,
+				    .probes = t->probes,
+				    .failures = t->failures,
+				    .last_ms = t->last_ms,
+			    });
 	}
 }
 
-uint64_t prober_left_out(const struct prober *p)
+uint64_t prober_skipped(const struct prober *p)
 {
-	return p->left_out;
+	return p->skipped;
 }

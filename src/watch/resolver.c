@@ -13,10 +13,10 @@ struct name {
 	struct list node;
 	unsigned upstream, server;
 	struct timer next;
-	struct resolver_query ask;
-	bool asking;
+	struct resolver_query query;
+	bool querying;
 	bool failing;
-	bool again;        /* to be told although nothing has changed */
+	bool report_again; /* to be told although nothing has changed */
 	uint32_t retry_ms;
 	bool more;         /* it has more than are used, which was told */
 	unsigned n;
@@ -30,7 +30,7 @@ struct resolver {
 	bool stopped;
 };
 
-static const struct config_resolver *limits_of(const struct name *name)
+static const struct config_resolver *resolver_limits(const struct name *name)
 {
 	return &name->resolver->options.config->resolver;
 }
@@ -42,8 +42,9 @@ static bool same_address(const struct config_address *a, const struct config_add
 	return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
 }
 
-static const struct config_address *find(const struct config_address *a,
-					 const struct config_address *list, unsigned n)
+static const struct config_address *address_find(const struct config_address *a,
+						 const struct config_address *list,
+						 unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (same_address(a, &list[i]))
@@ -52,20 +53,22 @@ static const struct config_address *find(const struct config_address *a,
 }
 
 /* What was not answered may still be as it was. */
-static unsigned keep_unsure(const struct name *name, const struct dns_lookup *l,
-			    struct config_address *now, unsigned n)
+static unsigned keep_incomplete(const struct name *name, const struct dns_lookup *l,
+				struct config_address *now, unsigned n)
 {
 	for (unsigned i = 0; i < name->n && n < DNS_ADDRESSES_MAX; i++) {
 		const struct config_address *old = &name->addresses[i];
-		bool unsure = old->sa.ss_family == AF_INET ? l->unsure_v4 : l->unsure_v6;
+		bool unsure = old->sa.ss_family == AF_INET ? l->incomplete_v4
+							   : l->incomplete_v6;
 
-		if (unsure && !find(old, now, n))
+		if (unsure && !address_find(old, now, n))
 			now[n++] = *old;
 	}
 	return n;
 }
 
-static bool differs(const struct name *name, const struct config_address *now, unsigned n)
+static bool addresses_differ(const struct name *name, const struct config_address *now,
+			     unsigned n)
 {
 	if (n != name->n)
 		return true;
@@ -74,7 +77,7 @@ static bool differs(const struct name *name, const struct config_address *now, u
 
 		/* Mostly they are where they were. */
 		if (!same_address(&now[i], old))
-			old = find(&now[i], name->addresses, name->n);
+			old = address_find(&now[i], name->addresses, name->n);
 
 		if (!old || old->weight != now[i].weight)
 			return true;
@@ -83,7 +86,7 @@ static bool differs(const struct name *name, const struct config_address *now, u
 }
 
 /* True: the name stands for something else than before. */
-static bool take_addresses(struct name *name, const struct dns_lookup *l)
+static bool name_update_addresses(struct name *name, const struct dns_lookup *l)
 {
 	struct config_address *now = calloc(l->n + name->n, sizeof(*now));
 	unsigned n;
@@ -94,8 +97,8 @@ static bool take_addresses(struct name *name, const struct dns_lookup *l)
 		now[n].len = dns_sockaddr(&l->addresses[n], &now[n].sa);
 		now[n].weight = l->addresses[n].weight;
 	}
-	n = keep_unsure(name, l, now, n);
-	if (!differs(name, now, n)) {
+	n = keep_incomplete(name, l, now, n);
+	if (!addresses_differ(name, now, n)) {
 		free(now);
 		return false;
 	}
@@ -106,9 +109,9 @@ static bool take_addresses(struct name *name, const struct dns_lookup *l)
 	return true;
 }
 
-/* ---- asking ------------------------------------------------------------------ */
+/* ---- querying ------------------------------------------------------------------ */
 
-static void ask_at(struct name *name, uint64_t pause_ms)
+static void query_after(struct name *name, uint64_t pause_ms)
 {
 	struct tick *tick = name->resolver->options.tick;
 
@@ -120,26 +123,26 @@ static void next_expired(struct timer *t)
 	struct name *name = CONTAINER(t, struct name, next);
 	struct resolver *r = name->resolver;
 
-	ASSERT(!name->asking);
-	name->asking = true;
+	ASSERT(!name->querying);
+	name->querying = true;
 	name->lookups++;
-	r->options.ask(r->options.owner, &name->ask);
+	r->options.query(r->options.owner, &name->query);
 }
 
-static void ask_soon(struct name *name)
+static void query_retry(struct name *name)
 {
-	uint32_t floor_ms = limits_of(name)->ttl_min_ms;
+	uint32_t floor_ms = resolver_limits(name)->ttl_min_ms;
 	uint32_t first_ms = floor_ms > RETRY_FIRST_MS ? floor_ms : RETRY_FIRST_MS;
 
 	name->retry_ms = 2 * name->retry_ms < RETRY_MAX_MS ? 2 * name->retry_ms : RETRY_MAX_MS;
 	if (name->retry_ms < first_ms)
 		name->retry_ms = first_ms;
-	ask_at(name, name->retry_ms);
+	query_after(name, name->retry_ms);
 }
 
-static void ask_when_old(struct name *name, uint32_t ttl_s)
+static void query_at_ttl(struct name *name, uint32_t ttl_s)
 {
-	const struct config_resolver *limits = limits_of(name);
+	const struct config_resolver *limits = resolver_limits(name);
 	uint64_t ttl_ms = (uint64_t)ttl_s * 1000;
 
 	if (ttl_ms > limits->ttl_max_ms)
@@ -147,73 +150,75 @@ static void ask_when_old(struct name *name, uint32_t ttl_s)
 	if (ttl_ms < limits->ttl_min_ms)
 		ttl_ms = limits->ttl_min_ms;
 	name->retry_ms = 0;
-	ask_at(name, ttl_ms);
+	query_after(name, ttl_ms);
 }
 
-static void tell(struct name *name, const struct resolver_news *what)
+static void name_report(struct name *name, const struct resolver_event *what)
 {
 	struct resolver *r = name->resolver;
-	struct resolver_news news = *what;
+	struct resolver_event event = *what;
 
-	news.upstream = name->upstream;
-	news.server = name->server;
-	news.addresses = name->addresses;
-	news.n = name->n;
-	r->options.told(r->options.owner, &news);
+	event.upstream = name->upstream;
+	event.server = name->server;
+	event.addresses = name->addresses;
+	event.n = name->n;
+	r->options.notify(r->options.owner, &event);
 }
 
-static void failed(struct name *name, const struct dns_lookup *l)
+static void lookup_failed(struct name *name, const struct dns_lookup *l)
 {
-	bool was_failing = name->failing, again = name->again;
+	bool was_failing = name->failing, again = name->report_again;
 
 	name->failures++;
 	name->failing = true;
-	name->again = false;
-	ask_soon(name);
+	name->report_again = false;
+	query_retry(name);
 	if (!was_failing || again)
-		tell(name, &(struct resolver_news){ .changed = again,
-						    .failure = was_failing ? NULL : l->failure });
+		name_report(name, &(struct resolver_event){
+					  .changed = again,
+					  .failure = was_failing ? NULL : l->failure });
 }
 
-static void succeeded(struct name *name, const struct dns_lookup *l)
+static void lookup_succeeded(struct name *name, const struct dns_lookup *l)
 {
 	bool was_failing = name->failing;
-	bool changed = take_addresses(name, l) || name->again;
-	bool more = l->more && !name->more;
+	bool changed = name_update_addresses(name, l) || name->report_again;
+	bool more = l->truncated && !name->more;
 
-	name->more = l->more;
-	name->failing = name->again = false;
+	name->more = l->truncated;
+	name->failing = name->report_again = false;
 	name->responded_ms = name->resolver->options.tick->now_ms;
-	if (l->unsure_v4 || l->unsure_v6)
-		ask_soon(name);
+	if (l->incomplete_v4 || l->incomplete_v6)
+		query_retry(name);
 	else
-		ask_when_old(name, l->ttl_s);
+		query_at_ttl(name, l->ttl_s);
 	if (changed || was_failing || more)
-		tell(name, &(struct resolver_news){ .changed = changed, .recovered = was_failing,
-						    .more = more });
+		name_report(name, &(struct resolver_event){ .changed = changed,
+							    .recovered = was_failing,
+							    .more = more });
 }
 
 static void name_free(struct name *name)
 {
 	list_remove(&name->node);
-	dns_lookup_done(&name->ask.lookup);
+	dns_lookup_done(&name->query.lookup);
 	free(name->addresses);
 	free(name);
 }
 
-static void answered(struct resolver_query *a)
+static void query_done(struct resolver_query *a)
 {
-	struct name *name = CONTAINER(a, struct name, ask);
+	struct name *name = CONTAINER(a, struct name, query);
 
-	name->asking = false;
+	name->querying = false;
 	if (name->resolver->stopped) {
 		name_free(name);
 		return;
 	}
 	if (a->lookup.n == 0)
-		failed(name, &a->lookup);
+		lookup_failed(name, &a->lookup);
 	else
-		succeeded(name, &a->lookup);
+		lookup_succeeded(name, &a->lookup);
 	dns_lookup_done(&a->lookup);
 }
 
@@ -232,16 +237,17 @@ static enum dns_family family_of(const struct config_resolver *r)
 	return DNS_ANY;
 }
 
-static const struct name *name_before(const struct resolver *before, const struct config_server *s)
+static const struct name *name_in_previous(const struct resolver *previous,
+					   const struct config_server *s)
 {
-	if (!before || !s->unresolved)
+	if (!previous || !s->unresolved)
 		return NULL;
-	LIST_EACH(&before->names, node)
-	{
+	LIST_EACH(&previous->names, node) {
 		const struct name *name = LIST_ITEM(node, struct name, node);
 
-		if (name->n > 0 && strcmp(name->ask.lookup.name, s->host) == 0 &&
-		    name->ask.lookup.service == s->srv && name->ask.lookup.port == s->port)
+		if (name->n > 0 && strcmp(name->query.lookup.name, s->host) == 0 &&
+		    name->query.lookup.service == s->srv &&
+		    name->query.lookup.port == s->port)
 			return name;
 	}
 	return NULL;
@@ -249,14 +255,15 @@ static const struct name *name_before(const struct resolver *before, const struc
 
 /* What the configuration says, but where it could not be resolved: who knew it better is asked,
  * and the workers are told, as they may not have had it. */
-static bool begin_with(struct name *name, const struct config_server *s,
-		       const struct name *before)
+static bool name_init_addresses(struct name *name, const struct config_server *s,
+				const struct name *previous)
 {
-	unsigned n = before ? before->n : s->address_n;
-	const struct config_address *addresses = before ? before->addresses : s->addresses;
+	unsigned n = previous ? previous->n : s->address_n;
+	const struct config_address *addresses = previous ? previous->addresses
+							  : s->addresses;
 
 	name->failing = s->unresolved;
-	name->again = before != NULL;
+	name->report_again = previous != NULL;
 	name->addresses = calloc(n + 1, sizeof(name->addresses[0])); /* not nothing */
 	if (!name->addresses)
 		return false;
@@ -280,19 +287,19 @@ static bool name_new(struct resolver *r, const struct config_upstream *u, unsign
 	name->resolver = r;
 	name->upstream = u->index;
 	name->server = server;
-	strcpy(name->ask.lookup.name, s->host);
-	name->ask.lookup.service = s->srv;
-	name->ask.lookup.port = s->port;
-	name->ask.lookup.family = family_of(&r->options.config->resolver);
-	name->ask.answered = answered;
+	strcpy(name->query.lookup.name, s->host);
+	name->query.lookup.service = s->srv;
+	name->query.lookup.port = s->port;
+	name->query.lookup.family = family_of(&r->options.config->resolver);
+	name->query.done = query_done;
 	list_init(&name->node);
-	if (!begin_with(name, s, name_before(r->options.before, s))) {
+	if (!name_init_addresses(name, s, name_in_previous(r->options.previous, s))) {
 		name_free(name);
 		return false;
 	}
 	list_append(&r->names, &name->node);
 	timer_init(&name->next, next_expired);
-	ask_at(name, 0);
+	query_after(name, 0);
 	return true;
 }
 
@@ -310,7 +317,7 @@ struct resolver *resolver_new(const struct resolver_options *options)
 		for (unsigned k = 0; k < config->upstreams[i].server_n && good; k++)
 			if (config->upstreams[i].servers[k].host)
 				good = name_new(r, &config->upstreams[i], k);
-	r->options.before = NULL;
+	r->options.previous = NULL;
 	if (good)
 		return r;
 	resolver_stop(r);
@@ -318,7 +325,7 @@ struct resolver *resolver_new(const struct resolver_options *options)
 	return NULL;
 }
 
-void resolver_again(struct resolver *r, unsigned upstream, unsigned server)
+void resolver_notify_again(struct resolver *r, unsigned upstream, unsigned server)
 {
 	LIST_EACH(&r->names, node)
 	{
@@ -326,9 +333,9 @@ void resolver_again(struct resolver *r, unsigned upstream, unsigned server)
 
 		if (name->upstream != upstream || name->server != server)
 			continue;
-		name->again = true;
-		if (!name->asking)
-			ask_soon(name);
+		name->report_again = true;
+		if (!name->querying)
+			query_retry(name);
 	}
 }
 
@@ -340,7 +347,7 @@ void resolver_stop(struct resolver *r)
 		struct name *name = LIST_ITEM(node, struct name, node);
 
 		timer_stop(&r->options.tick->wheel, &name->next);
-		if (!name->asking)
+		if (!name->querying)
 			name_free(name);
 	}
 }
@@ -357,20 +364,21 @@ void resolver_free(struct resolver *r)
 }
 
 void resolver_each(const struct resolver *r,
-		   void (*row)(void *owner, const struct resolver_row *row), void *owner)
+		   void (*each)(void *owner, const struct resolver_stats *stats),
+		   void *owner)
 {
 	LIST_EACH(&r->names, node)
 	{
 		const struct name *name = LIST_ITEM(node, struct name, node);
 
-		row(owner, &(struct resolver_row){
-				   .upstream = name->upstream,
-				   .server = name->server,
-				   .addresses = name->n,
-				   .lookups = name->lookups,
-				   .failures = name->failures,
-				   .changes = name->changes,
-				   .responded_ms = name->responded_ms,
-			   });
+		each(owner, &(struct resolver_stats){
+				    .upstream = name->upstream,
+				    .server = name->server,
+				    .addresses = name->n,
+				    .lookups = name->lookups,
+				    .failures = name->failures,
+				    .changes = name->changes,
+				    .responded_ms = name->responded_ms,
+			    });
 	}
 }

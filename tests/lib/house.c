@@ -45,7 +45,7 @@ void house_open(struct house *h, uint64_t seed, unsigned servers)
 					      .reuse = CONFIG_REUSE_ALWAYS,
 					      .queue_timeout_ms = 2000 };
 	quota_init(&h->descriptors, 1000);
-	quota_init(&h->line, 3);
+	quota_init(&h->queue_quota, 3);
 }
 
 /* As the owner of many upstreams does it, by and by. */
@@ -77,7 +77,7 @@ void house_start(struct house *h)
 					    .short_of_descriptors = short_of_descriptors,
 					    .owner = h,
 					    .descriptors = &h->descriptors,
-					    .line = &h->line,
+					    .queue_quota = &h->queue_quota,
 					    .registry = h->registry,
 					    .window = 65536 });
 	assert_non_null(h->upstream);
@@ -89,7 +89,7 @@ void house_close(struct house *h)
 	upstream_close(h->upstream);
 	SIMRIG_UNTIL(&h->rig, upstream_idle(h->upstream), 1000);
 	assert_int_equal(h->descriptors.used, 0);
-	assert_int_equal(h->line.used, 0);
+	assert_int_equal(h->queue_quota.used, 0);
 	assert_int_equal(h->stats.connections, 0);
 	assert_int_equal(h->stats.connections_idle, 0);
 	assert_int_equal(h->stats.waiting, 0);

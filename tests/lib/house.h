@@ -15,7 +15,7 @@ struct house {
 	struct config_address addresses[HOUSE_SERVERS][HOUSE_HOSTS + 1]; /* of them */
 	struct config_upstream config;
 	struct upstream_stats stats;
-	struct quota descriptors, line;
+	struct quota descriptors, queue_quota;
 	struct upstream *upstream;
 	struct registry *registry; /* NULL: its own */
 	struct host hosts[HOUSE_HOSTS];

@@ -349,9 +349,9 @@ static void new_memcache(struct rig *r)
 				      .upstream = &r->upstream,
 				      .stats = &r->stats,
 				      .descriptors = &r->descriptors,
-				      .line = &r->line,
+				      .queue_quota = &r->queue_quota,
 				      .registry = r->registry,
-				      .answered = answered };
+				      .done = answered };
 
 	r->memcache = memcache_new(&o);
 	assert_non_null(r->memcache);
@@ -368,7 +368,7 @@ static void end_memcache(struct rig *r)
 	assert_int_equal(r->stats.connections_idle, 0);
 	assert_int_equal(r->stats.waiting, 0);
 	assert_int_equal(r->descriptors.used, 0);
-	assert_int_equal(r->line.used, 0);
+	assert_int_equal(r->queue_quota.used, 0);
 	REGISTRY_EACH(r->registry, row) {
 		assert_int_equal(registry_view(r->registry, row, 0)->in_flight, 0);
 		assert_int_equal(row->users, 0);
@@ -397,7 +397,7 @@ void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
 		.value_max = 1 << 20,
 	};
 	quota_init(&r->descriptors, 1000);
-	quota_init(&r->line, 1024);
+	quota_init(&r->queue_quota, 1024);
 	r->registry = registry_new("test", 1, NULL, NULL);
 	assert_non_null(r->registry);
 	for (unsigned i = 0; i < servers; i++) {

@@ -35,7 +35,7 @@ struct rig {
 	struct config_address addresses[RIG_SERVERS][RIG_SERVERS]; /* of them */
 	struct config_upstream upstream;
 	struct upstream_stats stats;
-	struct quota descriptors, line;
+	struct quota descriptors, queue_quota;
 	struct memcache *memcache;
 	struct registry *registry;
 	struct fake fakes[RIG_SERVERS];

@@ -807,7 +807,7 @@ static void check_stats(struct town *t)
 		assert_int_equal(t->upstream_stats[i].connections_idle, 0);
 		assert_int_equal(t->upstream_stats[i].waiting, 0);
 		REGISTRY_EACH(t->registries[i], row) {
-			assert_int_equal(row->used, 0);
+			assert_int_equal(row->permits_used, 0);
 			assert_int_equal(
 				registry_view(t->registries[i], row, 0)->in_flight, 0);
 		}

@@ -44,7 +44,7 @@ static void draw_answer(struct town *t, struct resolver_query *a)
 	l->n = 0;
 	l->ttl_s = (uint32_t)town_draw(t, 2);
 	l->failure = NULL;
-	l->unsure_v4 = l->unsure_v6 = town_chance(t, 5);
+	l->incomplete_v4 = l->incomplete_v6 = town_chance(t, 5);
 	if (town_chance(t, 4)) {
 		l->failure = "the nameserver has gone out";
 		return;
@@ -62,7 +62,7 @@ static void loader_over(struct loader *e)
 
 	list_remove(&e->node);
 	free(e);
-	a->answered(a);
+	a->done(a);
 }
 
 static void loader_fired(struct timer *timer)
@@ -102,7 +102,7 @@ static unsigned find(const struct config *config, unsigned upstream)
 	return i;
 }
 
-static void resolved(void *owner, const struct resolver_news *news)
+static void resolved(void *owner, const struct resolver_event *news)
 {
 	struct town_watch *w = owner;
 	const struct config *config = w->town->proxy.generation->config;
@@ -117,7 +117,7 @@ static void resolved(void *owner, const struct resolver_news *news)
 	prober_resolved(w->prober, news->upstream, news->server, news->addresses, news->n);
 }
 
-static bool probed(void *owner, const struct prober_news *news)
+static bool probed(void *owner, const struct prober_event *news)
 {
 	struct town_watch *w = owner;
 	const struct config *config = w->town->proxy.generation->config;
@@ -174,12 +174,17 @@ struct town_watch *town_watch_open(struct town *t)
 		for (unsigned i = 0; i < t->server_n[u]; i++)
 			add_server(w, u, i);
 	}
-	w->prober = prober_new(&(struct prober_options){
-		.tick = &t->sim.tick, .config = &w->config, .descriptors = &t->descriptors,
-		.seed = t->seed, .told = probed, .owner = w });
-	w->resolver = resolver_new(&(struct resolver_options){
-		.tick = &t->sim.tick, .config = &w->config, .ask = ask, .told = resolved,
-		.owner = w });
+	w->prober = prober_new(&(struct prober_options){ .tick = &t->sim.tick,
+							 .config = &w->config,
+							 .descriptors = &t->descriptors,
+							 .seed = t->seed,
+							 .notify = probed,
+							 .owner = w });
+	w->resolver = resolver_new(&(struct resolver_options){ .tick = &t->sim.tick,
+							       .config = &w->config,
+							       .query = ask,
+							       .notify = resolved,
+							       .owner = w });
 	ASSERT(w->prober && w->resolver);
 	return w;
 }

@@ -15,25 +15,25 @@
 #define MESSAGE_MAX 4096
 
 /* A DNS message under construction (RFC 1035 4.1). */
-struct message {
+struct dns_message {
 	unsigned char bytes[MESSAGE_MAX];
 	size_t n;
 };
 
-static void put(struct message *m, const void *bytes, size_t n)
+static void put(struct dns_message *m, const void *bytes, size_t n)
 {
 	assert_true(m->n + n <= sizeof(m->bytes));
 	memcpy(m->bytes + m->n, bytes, n);
 	m->n += n;
 }
 
-static void put_number(struct message *m, uint32_t number, unsigned bytes)
+static void put_number(struct dns_message *m, uint32_t number, unsigned bytes)
 {
 	while (bytes-- > 0)
 		put(m, &(unsigned char){ (unsigned char)(number >> 8 * bytes) }, 1);
 }
 
-static void put_name(struct message *m, const char *name)
+static void put_name(struct dns_message *m, const char *name)
 {
 	while (*name) {
 		size_t n = strcspn(name, ".");
@@ -46,7 +46,7 @@ static void put_name(struct message *m, const char *name)
 }
 
 /* Header and question. */
-static void begin(struct message *m, const char *name, enum dns_type type)
+static void begin(struct dns_message *m, const char *name, enum dns_type type)
 {
 	m->n = 0;
 	put_number(m, 0x12348180, 4);
@@ -58,8 +58,8 @@ static void begin(struct message *m, const char *name, enum dns_type type)
 	put_number(m, 1, 2);
 }
 
-static void put_record(struct message *m, const char *name, unsigned type, uint32_t ttl_s,
-		       const void *data, size_t n)
+static void put_record(struct dns_message *m, const char *name, unsigned type,
+		       uint32_t ttl_s, const void *data, size_t n)
 {
 	m->bytes[7]++;
 	put_name(m, name);
@@ -70,7 +70,8 @@ static void put_record(struct message *m, const char *name, unsigned type, uint3
 	put(m, data, n);
 }
 
-static void put_address(struct message *m, const char *name, uint32_t ttl_s, const char *address)
+static void put_address(struct dns_message *m, const char *name, uint32_t ttl_s,
+			const char *address)
 {
 	unsigned char bytes[16];
 	bool v6 = strchr(address, ':');
@@ -79,18 +80,20 @@ static void put_address(struct message *m, const char *name, uint32_t ttl_s, con
 	put_record(m, name, v6 ? DNS_AAAA : DNS_A, ttl_s, bytes, v6 ? 16 : 4);
 }
 
-static void put_alias(struct message *m, const char *name, uint32_t ttl_s, const char *to)
+static void put_alias(struct dns_message *m, const char *name, uint32_t ttl_s,
+		      const char *to)
 {
-	struct message data = { .n = 0 };
+	struct dns_message data = { .n = 0 };
 
 	put_name(&data, to);
 	put_record(m, name, 5, ttl_s, data.bytes, data.n);
 }
 
-static void put_service(struct message *m, const char *name, uint32_t ttl_s, unsigned priority,
-			unsigned weight, unsigned port, const char *target)
+static void put_service(struct dns_message *m, const char *name, uint32_t ttl_s,
+			unsigned priority, unsigned weight, unsigned port,
+			const char *target)
 {
-	struct message data = { .n = 0 };
+	struct dns_message data = { .n = 0 };
 
 	put_number(&data, priority, 2);
 	put_number(&data, weight, 2);
@@ -99,7 +102,7 @@ static void put_service(struct message *m, const char *name, uint32_t ttl_s, uns
 	put_record(m, name, DNS_SRV, ttl_s, data.bytes, data.n);
 }
 
-static struct slice all_of(const struct message *m)
+static struct slice all_of(const struct dns_message *m)
 {
 	return (struct slice){ (const char *)m->bytes, m->n };
 }
@@ -114,7 +117,7 @@ static const char *text_of(const struct dns_address *a)
 static void test_addresses(void **state)
 {
 	struct dns_address a[4];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;
@@ -144,7 +147,7 @@ static void test_addresses(void **state)
 static void test_alias(void **state)
 {
 	struct dns_address a[4];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;
@@ -159,7 +162,7 @@ static void test_alias(void **state)
 static void test_ttl_with_first_bit(void **state)
 {
 	struct dns_address a[4];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;
@@ -169,7 +172,7 @@ static void test_ttl_with_first_bit(void **state)
 	assert_int_equal(ttl_s, 0);
 }
 
-static void build_services(struct message *m)
+static void build_services(struct dns_message *m)
 {
 	begin(m, "_http._tcp.test", DNS_SRV);
 	put_service(m, "_http._tcp.test", 60, 20, 1, 80, "spare.test");
@@ -180,7 +183,7 @@ static void build_services(struct message *m)
 static void test_services(void **state)
 {
 	struct dns_service s[4];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;
@@ -208,7 +211,7 @@ static void test_cut_anywhere(void **state)
 {
 	struct dns_address a[4];
 	struct dns_service s[4];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;
@@ -235,7 +238,7 @@ static void test_cut_anywhere(void **state)
 static void test_damaged_anywhere(void **state)
 {
 	struct dns_service s[2];
-	struct message m;
+	struct dns_message m;
 	uint32_t ttl_s;
 
 	(void)state;

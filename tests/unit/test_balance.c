@@ -17,7 +17,7 @@ static void start(struct house *h, enum config_balance balance)
 	h->config.balance = balance;
 	h->config.keepalive = 1000;
 	quota_init(&h->descriptors, 10000);
-	quota_init(&h->line, 1000);
+	quota_init(&h->queue_quota, 1000);
 	house_start(h);
 }
 
@@ -299,7 +299,7 @@ static struct upstream *second_worker(struct house *h, struct upstream_stats *st
 							.config = &h->config,
 							.stats = stats,
 							.descriptors = &h->descriptors,
-							.line = &h->line,
+							.queue_quota = &h->queue_quota,
 							.registry = h->registry,
 							.worker = 1,
 							.window = 65536 });
@@ -353,7 +353,7 @@ static void places_of_two(struct house *h)
 	waiter_waits(h, &a);
 	upstream_return(&a.lease, true);
 	second_worker_ends(h, other);
-	assert_int_equal(h->registry->first->used, 0);
+	assert_int_equal(h->registry->first->permits_used, 0);
 }
 
 /* Two workers share what is behind the house. */
@@ -395,7 +395,7 @@ static void place_for_nobody(struct house *h)
 	upstream_return(&b.lease, false);
 	upstream_free(other);
 	simrig_run(&h->rig, 20);
-	assert_int_equal(h->registry->first->used, 0);
+	assert_int_equal(h->registry->first->permits_used, 0);
 }
 
 static void test_place_for_nobody(void **state)
@@ -562,7 +562,7 @@ static void place_for_another(struct house *h)
 
 	h->config.requests = 1;
 	h->config.queue_timeout_ms = 100000;
-	quota_init(&h->line, 100);
+	quota_init(&h->queue_quota, 100);
 	house_start(h);
 	other = second_worker(h, &stats);
 	ask_for(h, h->upstream, &of_b, 0, "b");
@@ -579,7 +579,7 @@ static void place_for_another(struct house *h)
 	ask_for(h, h->upstream, &of_a, 1, "a");
 	upstream_return(&of_a.lease, true);
 	simrig_run(&h->rig, 100);
-	assert_int_equal(h->registry->first->used, 0);
+	assert_int_equal(h->registry->first->permits_used, 0);
 	upstream_return(&of_b.lease, true);
 	for (unsigned i = 0; i < MANY; i++) {
 		waiter_waits(h, &many[i]);

@@ -28,7 +28,7 @@ struct talker {
 	size_t received_n;
 };
 
-struct scene {
+struct cache_scene {
 	struct tick tick;
 	struct sockaddr_in addr;
 	struct quota clients;
@@ -59,8 +59,8 @@ static void talker_connected(struct io_op *op, int res, unsigned flags)
 {
 	static const struct conn_events events = { .changed = talker_changed, .dead = talker_dead };
 	struct talker *t = CONTAINER(op, struct talker, connect.op);
-	struct scene *s = t->conn.tick ? CONTAINER(t->conn.tick, struct scene, tick)
-				       : NULL;
+	struct cache_scene *s =
+		t->conn.tick ? CONTAINER(t->conn.tick, struct cache_scene, tick) : NULL;
 
 	(void)flags;
 	assert_true(s && res >= 0);
@@ -68,7 +68,7 @@ static void talker_connected(struct io_op *op, int res, unsigned flags)
 	t->connected = true;
 }
 
-static void talker_start(struct scene *s, struct talker *t)
+static void talker_start(struct cache_scene *s, struct talker *t)
 {
 	memset(t, 0, sizeof(*t));
 	t->received = malloc(RECEIVED_MAX);
@@ -95,7 +95,7 @@ static void talker_say(struct talker *t, const char *bytes, size_t n)
 	assert_true(conn_push(&t->conn, &p));
 }
 
-static void talker_end(struct scene *s, struct talker *t)
+static void talker_end(struct cache_scene *s, struct talker *t)
 {
 	conn_close(&t->conn, CONN_NOW, 0);
 	while (!t->dead)
@@ -108,7 +108,7 @@ static void pause_over(struct timer *t)
 	(void)t;
 }
 
-static void run(struct scene *s, uint32_t ms)
+static void run(struct cache_scene *s, uint32_t ms)
 {
 	timer_init(&s->pause, pause_over);
 	timer_set(&s->tick.wheel, &s->pause, s->tick.now_ms + ms);
@@ -124,7 +124,7 @@ static void assert_heard(struct talker *t, const char *expected, size_t n)
 	t->received_n = 0;
 }
 
-static void scene_open(struct scene *s, uint32_t delay_ms, uint32_t buffers)
+static void scene_open(struct cache_scene *s, uint32_t delay_ms, uint32_t buffers)
 {
 	struct io_options o = { .engine = IO_ENGINE_SIM, .buffers = buffers, .seed = 1 };
 	int listener;
@@ -148,7 +148,7 @@ static void scene_open(struct scene *s, uint32_t delay_ms, uint32_t buffers)
 							  .clients = &s->clients });
 }
 
-static void scene_close(struct scene *s)
+static void scene_close(struct cache_scene *s)
 {
 	cache_lab_stop(&s->lab);
 	while (!cache_lab_idle(&s->lab))
@@ -238,7 +238,7 @@ static const struct {
 static void hold_talk(size_t i, size_t cut)
 {
 	struct slice q = talks[i].question;
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 
 	scene_open(&s, 0, 64);
@@ -266,7 +266,7 @@ static void talks_cut_at_every_byte(void **state)
 static void large_values(void **state)
 {
 	char *set = malloc(CACHE_VALUE_MAX + 100);
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 	int head;
 
@@ -302,7 +302,7 @@ static void large_values(void **state)
 static void many_values_at_once(void **state)
 {
 	char *set = malloc(20000), get[200] = "get";
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 	int head;
 
@@ -330,7 +330,7 @@ static void many_values_at_once(void **state)
 static void a_line_that_does_not_end(void **state)
 {
 	char line[2 * CACHE_LINE_MAX];
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 
 	(void)state;
@@ -350,7 +350,7 @@ static void a_line_that_does_not_end(void **state)
 /* One after the other: each waits the whole delay. */
 static void one_command_at_a_time(void **state)
 {
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 
 	(void)state;
@@ -374,7 +374,7 @@ static void one_command_at_a_time(void **state)
 /* Who shuts down his side after asking gets the answer. */
 static void asked_and_shut(void **state)
 {
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 
 	(void)state;
@@ -394,7 +394,7 @@ static void peers_that_go_away(void **state)
 {
 	static const char *const lines[] = { "", "get f", "set k 0 0 5\r\nhel",
 					     "get foo\r\n" };
-	struct scene s;
+	struct cache_scene s;
 	struct talker t;
 
 	(void)state;
@@ -416,7 +416,7 @@ static void peers_that_go_away(void **state)
 static void many_wait(void **state)
 {
 	struct talker *talkers = calloc(MANY, sizeof(*talkers));
-	struct scene s;
+	struct cache_scene s;
 
 	(void)state;
 	assert_non_null(talkers);

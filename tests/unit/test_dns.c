@@ -45,7 +45,7 @@ static int open_world(void **state)
 	(void)state;
 	nameserver_open(&server, rows, COUNT(rows));
 	assert_int_equal(dns_new(&dns), 0);
-	assert_int_equal(dns_servers(dns, server.address), 0);
+	assert_int_equal(dns_set_servers(dns, server.address), 0);
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static const struct {
 	enum dns_family family;
 	const char *addresses;
 	uint32_t ttl_s;
-	bool unsure_v4, unsure_v6, fails;
+	bool incomplete_v4, incomplete_v6, fails;
 } lookups[] = {
 	{ "app.test", false, DNS_ANY, "10.0.0.1:6000 10.0.0.2:6000 2001:db8::1:6000", 20, 0, 0, 0 },
 	{ "APP.test", false, DNS_V4, "10.0.0.1:6000 10.0.0.2:6000", 20, 0, 0, 0 },
@@ -136,10 +136,10 @@ static void test_lookups(void **state)
 		look_up(&l, lookups[i].name, lookups[i].service, lookups[i].family);
 		assert_string_equal(text_of(&l), lookups[i].addresses);
 		assert_int_equal(l.ttl_s, lookups[i].ttl_s);
-		assert_int_equal(l.unsure_v4, lookups[i].unsure_v4);
-		assert_int_equal(l.unsure_v6, lookups[i].unsure_v6);
+		assert_int_equal(l.incomplete_v4, lookups[i].incomplete_v4);
+		assert_int_equal(l.incomplete_v6, lookups[i].incomplete_v6);
 		assert_int_equal(l.failure != NULL, lookups[i].fails);
-		assert_false(l.silent);
+		assert_false(l.timed_out);
 	}
 }
 
@@ -168,7 +168,7 @@ static void test_under_way(void **state)
 	nameserver_serve(&server);
 	assert_int_equal(server.asked > 0, 1);
 	assert_false(done);
-	assert_int_equal(dns_servers(dns, server.address), 0);
+	assert_int_equal(dns_set_servers(dns, server.address), 0);
 	assert_true(done);
 	assert_int_equal(l.n, 0);
 	assert_non_null(l.failure);
@@ -191,7 +191,7 @@ static void test_nobody(void **state)
 	for (unsigned i = 0; i < 100 && !done; i++)
 		dns_wait(dns, -1, 50);
 	assert_true(done);
-	assert_false(l.silent);
+	assert_false(l.timed_out);
 	assert_string_equal(l.failure, "no nameserver has an answer");
 	nameserver_open(&server, rows, COUNT(rows));
 }
@@ -262,7 +262,7 @@ static void test_too_many(void **state)
 			{ 10, 0, (uint8_t)(k >> 8), (uint8_t)k }, 1 });
 		dns_lookup_add(&b, (struct dns_address){ AF_INET, 80,
 			{ 10, 0, (uint8_t)(down >> 8), (uint8_t)down }, 1 });
-		assert_int_equal(a.more, i >= DNS_ADDRESSES_MAX);
+		assert_int_equal(a.truncated, i >= DNS_ADDRESSES_MAX);
 	}
 	assert_int_equal(a.n, DNS_ADDRESSES_MAX);
 	assert_int_equal(b.n, DNS_ADDRESSES_MAX);

@@ -31,7 +31,7 @@ static void wake(void *sleeper)
 	(void)sleeper; /* we look anyhow */
 }
 
-static void answered(struct resolver_query *a)
+static void query_done(struct resolver_query *a)
 {
 	answered_n++;
 	good_n += a->lookup.n == 1;
@@ -43,7 +43,7 @@ static void ask(unsigned i, const char *name)
 	memset(&asks[i], 0, sizeof(asks[i]));
 	snprintf(asks[i].lookup.name, sizeof(asks[i].lookup.name), "%s", name);
 	asks[i].lookup.family = DNS_V4;
-	asks[i].answered = answered;
+	asks[i].done = query_done;
 	dns_thread_query(thread, &asks[i]);
 }
 
@@ -64,7 +64,7 @@ static int open_world(void **state)
 	nameserver_open(&server, rows, COUNT(rows));
 	mailbox_init(&home, wake, NULL);
 	assert_int_equal(dns_thread_new(&thread, &home), 0);
-	assert_true(dns_thread_servers(thread, server.address));
+	assert_true(dns_thread_set_servers(thread, server.address));
 	return 0;
 }
 
@@ -102,11 +102,11 @@ static void test_other_servers(void **state)
 {
 	(void)state;
 	ask(0, "silent.test");
-	assert_true(dns_thread_servers(thread, server.address));
+	assert_true(dns_thread_set_servers(thread, server.address));
 	ask(1, "app.test");
 	serve_until(2);
 	assert_int_equal(good_n, 1);
-	assert_true(dns_thread_servers(thread, NULL));
+	assert_true(dns_thread_set_servers(thread, NULL));
 	dns_thread_free(thread);
 }
 

@@ -102,7 +102,7 @@ static void cut_short(struct house *h)
 		upstream_responded(&a.lease, 200);
 		if (lease_server(&a.lease)[0] == 'b' && cut != 2) {
 			cut++;
-			upstream_cut_short(&a.lease, 200);
+			upstream_truncated(&a.lease, 200);
 		} else {
 			cut += cut == 2 && lease_server(&a.lease)[0] == 'b';
 			upstream_completed(&a.lease);

@@ -46,7 +46,8 @@ static void test_runs(void **state)
 		const char *expected = runs[i].states;
 
 		for (const char *r = runs[i].results; *r && *expected; r++, expected++) {
-			bool changed = health_take(&h, *r == '+', runs[i].rise, runs[i].fall);
+			bool changed = health_update(&h, *r == '+', runs[i].rise,
+						     runs[i].fall);
 
 			if (letter(h.state, changed) != *expected)
 				fail_msg("run %u, result %td: %c", i, r - runs[i].results,

@@ -151,7 +151,7 @@ static void many_long_keys(void **state)
 	sim_set_socket_bytes(r.tick.loop, 1000);
 	r.upstream.pipeline = CALLS_MAX;
 	r.upstream.links = 1;
-	r.line.limit = CALLS_MAX;
+	r.queue_quota.limit = CALLS_MAX;
 	rig_reconfigure(&r);
 	memset(key, 'k', sizeof(key));
 	key[MEMCACHE_KEY_MAX] = '\0';

@@ -166,19 +166,19 @@ static void server_status(void **state)
 		rig_wait(&r, calls[i]);
 		memcache_forget(&calls[i]);
 	}
-	assert_int_equal(second->server_status, SERVER_STATUS_EJECTED);
+	assert_int_equal(second->status, SERVER_STATUS_EJECTED);
 	assert_int_equal(second->reason, REASON_UNREACHED);
 	assert_true(second->failures > 0);
-	assert_int_equal(first->server_status, SERVER_STATUS_UP);
+	assert_int_equal(first->status, SERVER_STATUS_UP);
 	a = address_of(&r, 0);
 	memcache_probed(r.memcache, 0, &a, false);
-	assert_int_equal(first->server_status, SERVER_STATUS_DOWN);
+	assert_int_equal(first->status, SERVER_STATUS_DOWN);
 	memcache_probed(r.memcache, 0, &a, true);
-	assert_int_equal(first->server_status, SERVER_STATUS_UP);
+	assert_int_equal(first->status, SERVER_STATUS_UP);
 	fake_listen(&r.fakes[1]);
 	a = address_of(&r, 1);
 	memcache_probed(r.memcache, 1, &a, true);
-	assert_int_equal(second->server_status, SERVER_STATUS_UP);
+	assert_int_equal(second->status, SERVER_STATUS_UP);
 	r.upstream.server_n = 1;
 	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
 	assert_false(second->entered);

@@ -30,7 +30,7 @@ static void limit(struct rig *r, uint32_t pipeline, uint32_t links, uint32_t que
 {
 	r->upstream.pipeline = pipeline;
 	r->upstream.links = links;
-	r->line.limit = queue;
+	r->queue_quota.limit = queue;
 	rig_reconfigure(r);
 }
 

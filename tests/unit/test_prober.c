@@ -23,7 +23,7 @@
 static const char *answers[SERVERS];
 static const char *asked_for;
 
-struct told {
+struct probe_report {
 	unsigned server;
 	bool up, first;
 	uint64_t at_ms;
@@ -38,20 +38,22 @@ static struct config_address addresses[SERVERS][2]; /* of them */
 static struct host hosts[SERVERS];
 static struct quota descriptors;
 static struct prober *prober;
-static struct told told[NEWS_MAX];
-static unsigned told_n;
+static struct probe_report reported[NEWS_MAX];
+static unsigned reported_n;
 static bool refuse_news;
 static const struct io_engine *engine;
 static struct io_connect *late_connect;
 
-static bool take(void *owner, const struct prober_news *news)
+static bool take(void *owner, const struct prober_event *event)
 {
 	assert_ptr_equal(owner, &rig);
-	assert_int_equal(news->upstream, 0);
-	assert_true(told_n < NEWS_MAX);
-	assert_int_equal(news->up, !news->why);
-	told[told_n] = (struct told){ news->server, news->up, news->first, rig.tick.now_ms, "" };
-	snprintf(told[told_n++].why, sizeof(told[0].why), "%s", news->why ? news->why : "");
+	assert_int_equal(event->upstream, 0);
+	assert_true(reported_n < NEWS_MAX);
+	assert_int_equal(event->up, !event->why);
+	reported[reported_n] = (struct probe_report){ event->server, event->up,
+						      event->first, rig.tick.now_ms, "" };
+	snprintf(reported[reported_n++].why, sizeof(reported[0].why), "%s",
+		 event->why ? event->why : "");
 	return !refuse_news;
 }
 
@@ -90,7 +92,7 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 	simrig_open(&rig, seed, 64);
 	memset(hosts, 0, sizeof(hosts));
 	memset(servers, 0, sizeof(servers));
-	told_n = 0;
+	reported_n = 0;
 	refuse_news = false;
 	for (unsigned i = 0; i < SERVERS; i++) {
 		servers[i].name = servers[i].address = "app.test:6000";
@@ -113,8 +115,12 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 
 static void start(void)
 {
-	prober = prober_new(&(struct prober_options){ .tick = &rig.tick, .config = &config,
-		.descriptors = &descriptors, .seed = 77, .told = take, .owner = &rig });
+	prober = prober_new(&(struct prober_options){ .tick = &rig.tick,
+						      .config = &config,
+						      .descriptors = &descriptors,
+						      .seed = 77,
+						      .notify = take,
+						      .owner = &rig });
 	assert_non_null(prober);
 }
 
@@ -161,9 +167,10 @@ static void test_what_is_found(void **state)
 			open_world(seed, 1, probes[i].type);
 			answers[0] = probes[i].answer;
 			start();
-			SIMRIG_UNTIL(&rig, told_n > 0, INTERVAL_MS + TIMEOUT_MS + 100);
-			assert_string_equal(told[0].why, probes[i].why);
-			assert_true(told[0].first);
+			SIMRIG_UNTIL(&rig, reported_n > 0,
+				     INTERVAL_MS + TIMEOUT_MS + 100);
+			assert_string_equal(reported[0].why, probes[i].why);
+			assert_true(reported[0].first);
 			close_world();
 		}
 	}
@@ -176,8 +183,8 @@ static void test_nonsense(void **state)
 	open_world(3, 1, CONFIG_HEALTH_HTTP);
 	answers[0] = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
 	start();
-	SIMRIG_UNTIL(&rig, told_n > 0, INTERVAL_MS + TIMEOUT_MS);
-	assert_false(told[0].up);
+	SIMRIG_UNTIL(&rig, reported_n > 0, INTERVAL_MS + TIMEOUT_MS);
+	assert_false(reported[0].up);
 	close_world();
 }
 
@@ -198,8 +205,8 @@ static unsigned seen_of(unsigned server, bool up)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < told_n; i++)
-		n += told[i].server == server && told[i].up == up;
+	for (unsigned i = 0; i < reported_n; i++)
+		n += reported[i].server == server && reported[i].up == up;
 	return n;
 }
 
@@ -213,25 +220,25 @@ static void test_down_and_up(void **state)
 		open_world(seed, 2, CONFIG_HEALTH_HTTP);
 		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 		start();
-		SIMRIG_UNTIL(&rig, told_n == 2, INTERVAL_MS + 200);
+		SIMRIG_UNTIL(&rig, reported_n == 2, INTERVAL_MS + 200);
 		host_close(&hosts[1]);
 		from_ms = rig.tick.now_ms;
-		SIMRIG_UNTIL(&rig, told_n == 3, 5 * INTERVAL_MS);
-		assert_int_equal(told[2].server, 1);
-		assert_false(told[2].up);
-		assert_false(told[2].first);
+		SIMRIG_UNTIL(&rig, reported_n == 3, 5 * INTERVAL_MS);
+		assert_int_equal(reported[2].server, 1);
+		assert_false(reported[2].up);
+		assert_false(reported[2].first);
 		assert_in_range(rig.tick.now_ms - from_ms, 2 * INTERVAL_MS, 4 * INTERVAL_MS);
 		host_open(&hosts[1], &rig, PORT + 1, heard, NULL);
 		from_ms = rig.tick.now_ms;
-		SIMRIG_UNTIL(&rig, told_n == 4, 5 * INTERVAL_MS);
-		assert_true(told[3].up);
+		SIMRIG_UNTIL(&rig, reported_n == 4, 5 * INTERVAL_MS);
+		assert_true(reported[3].up);
 		assert_in_range(rig.tick.now_ms - from_ms, INTERVAL_MS, 3 * INTERVAL_MS);
 		assert_int_equal(seen_of(0, false), 0);
 		close_world();
 	}
 }
 
-/* One lost probe of three is no news. */
+/* One lost probe of three is no event. */
 static void test_flapping(void **state)
 {
 	(void)state;
@@ -246,8 +253,8 @@ static void test_flapping(void **state)
 		SIMRIG_UNTIL(&rig, hosts[0].accepted > before, 2 * INTERVAL_MS);
 		simrig_run(&rig, INTERVAL_MS / 2);
 	}
-	assert_int_equal(told_n, 1);
-	assert_true(told[0].up);
+	assert_int_equal(reported_n, 1);
+	assert_true(reported[0].up);
 	close_world();
 }
 
@@ -297,7 +304,7 @@ static void test_port(void **state)
 	open_world(2, 1, CONFIG_HEALTH_TCP);
 	upstream.health.port = PORT + 2;
 	start();
-	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
+	SIMRIG_UNTIL(&rig, reported_n == 1, 2 * INTERVAL_MS);
 	assert_int_equal(hosts[0].accepted, 0);
 	assert_int_equal(hosts[2].accepted, 1);
 	close_world();
@@ -308,7 +315,7 @@ struct rows {
 	uint64_t probes, failures;
 };
 
-static void count_row(void *owner, const struct prober_row *row)
+static void sum_stats(void *owner, const struct prober_stats *row)
 {
 	struct rows *r = owner;
 
@@ -322,7 +329,7 @@ static struct rows rows(void)
 {
 	struct rows r = { 0 };
 
-	prober_each(prober, count_row, &r);
+	prober_each(prober, sum_stats, &r);
 	return r;
 }
 
@@ -341,17 +348,18 @@ static void test_resolved(void **state)
 		servers[0].address_n = 2;
 		set_address(&servers[0].addresses[1], PORT + 1);
 		start();
-		SIMRIG_UNTIL(&rig, told_n == 2, INTERVAL_MS + 200);
+		SIMRIG_UNTIL(&rig, reported_n == 2, INTERVAL_MS + 200);
 		assert_int_equal(rows().up, 2);
 		set_address(&now[0], PORT + 2);
 		set_address(&now[1], PORT + 1);
 		simrig_run(&rig, (uint32_t)simrig_draw(&rig, 1000)); /* amid a probe, or not */
-		before = told_n;
+		before = reported_n;
 		prober_resolved(prober, 0, 0, now, 2);
 		assert_int_equal(rows().n, 2);
 		assert_int_equal(rows().up, 1);
-		SIMRIG_UNTIL(&rig, told_n == before + 1, INTERVAL_MS + TIMEOUT_MS + 200);
-		assert_false(told[before].up);
+		SIMRIG_UNTIL(&rig, reported_n == before + 1,
+			     INTERVAL_MS + TIMEOUT_MS + 200);
+		assert_false(reported[before].up);
 		before = hosts[0].accepted;
 		simrig_run(&rig, 3 * INTERVAL_MS);
 		assert_int_equal(hosts[0].accepted, before);
@@ -368,12 +376,12 @@ static void test_descriptors(void **state)
 	quota_init(&descriptors, 0);
 	start();
 	simrig_run(&rig, 3 * INTERVAL_MS);
-	assert_int_equal(told_n, 0);
-	assert_in_range(prober_left_out(prober), 2, 4);
+	assert_int_equal(reported_n, 0);
+	assert_in_range(prober_skipped(prober), 2, 4);
 	assert_int_equal(rows().probes, 0);
 	descriptors.limit = 1;
-	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
-	assert_true(told[0].up);
+	SIMRIG_UNTIL(&rig, reported_n == 1, 2 * INTERVAL_MS);
+	assert_true(reported[0].up);
 	close_world();
 }
 
@@ -386,12 +394,12 @@ static void test_shortage(void **state)
 	sim_set_faults(rig.tick.loop, &(struct sim_faults){ .connects = 1 });
 	start();
 	simrig_run(&rig, 4 * INTERVAL_MS);
-	assert_int_equal(told_n, 0);
-	assert_in_range(prober_left_out(prober), 3, 5);
+	assert_int_equal(reported_n, 0);
+	assert_in_range(prober_skipped(prober), 3, 5);
 	assert_int_equal(rows().probes, 0);
 	sim_set_faults(rig.tick.loop, &(struct sim_faults){ 0 });
-	SIMRIG_UNTIL(&rig, told_n == 1, 2 * INTERVAL_MS);
-	assert_true(told[0].up);
+	SIMRIG_UNTIL(&rig, reported_n == 1, 2 * INTERVAL_MS);
+	assert_true(reported[0].up);
 	close_world();
 }
 
@@ -431,24 +439,24 @@ static void test_late_connection(void **state)
 		start();
 		simrig_run(&rig, 5 * INTERVAL_MS);
 		assert_in_range(rows().probes, 4, 6);
-		assert_string_equal(told[0].why, "no connection in time");
+		assert_string_equal(reported[0].why, "no connection in time");
 		close_world();
 	}
 }
 
-/* Who could not take the news gets them again. */
+/* Who could not take the event gets them again. */
 static void test_told_again(void **state)
 {
 	(void)state;
 	open_world(6, 1, CONFIG_HEALTH_TCP);
 	refuse_news = true;
 	start();
-	SIMRIG_UNTIL(&rig, told_n == 2, 3 * INTERVAL_MS);
+	SIMRIG_UNTIL(&rig, reported_n == 2, 3 * INTERVAL_MS);
 	refuse_news = false;
-	SIMRIG_UNTIL(&rig, told_n == 3, 3 * INTERVAL_MS);
+	SIMRIG_UNTIL(&rig, reported_n == 3, 3 * INTERVAL_MS);
 	simrig_run(&rig, 3 * INTERVAL_MS);
-	assert_int_equal(told_n, 3);
-	assert_true(told[2].up);
+	assert_int_equal(reported_n, 3);
+	assert_true(reported[2].up);
 	close_world();
 }
 
@@ -466,10 +474,10 @@ static void test_stopped_anywhere(void **state)
 		host_close(&hosts[2]);
 		start();
 		simrig_run(&rig, ms);
-		before = told_n;
+		before = reported_n;
 		prober_stop(prober);
 		simrig_run(&rig, 3000);
-		assert_int_equal(told_n, before);
+		assert_int_equal(reported_n, before);
 		close_world();
 	}
 }

@@ -13,7 +13,7 @@
 
 #define NEWS_MAX 64
 
-struct told {
+struct name_report {
 	unsigned server, n;
 	bool changed, recovered, more;
 	bool failure;
@@ -29,8 +29,8 @@ static struct resolver *resolver;
 static struct resolver_query *asked[16];
 static uint64_t asked_ms[16];
 static unsigned asked_n;
-static struct told told[NEWS_MAX];
-static unsigned told_n;
+static struct name_report reported[NEWS_MAX];
+static unsigned reported_n;
 static uint16_t weight = 1; /* of what is answered */
 
 static void ask(void *owner, struct resolver_query *a)
@@ -41,19 +41,22 @@ static void ask(void *owner, struct resolver_query *a)
 	asked[asked_n++] = a;
 }
 
-static void take(void *owner, const struct resolver_news *news)
+static void take(void *owner, const struct resolver_event *event)
 {
-	struct told *t = &told[told_n++];
+	struct name_report *t = &reported[reported_n++];
 
 	assert_ptr_equal(owner, &rig);
-	assert_true(told_n < NEWS_MAX);
-	*t = (struct told){ .server = news->server, .n = news->n, .changed = news->changed,
-			    .recovered = news->recovered, .failure = news->failure,
-			    .more = news->more };
-	for (unsigned i = 0; i < news->n && i < COUNT(t->last); i++) {
+	assert_true(reported_n < NEWS_MAX);
+	*t = (struct name_report){ .server = event->server,
+				   .n = event->n,
+				   .changed = event->changed,
+				   .recovered = event->recovered,
+				   .failure = event->failure,
+				   .more = event->more };
+	for (unsigned i = 0; i < event->n && i < COUNT(t->last); i++) {
 		struct sockaddr_in in;
 
-		memcpy(&in, &news->addresses[i].sa, sizeof(in));
+		memcpy(&in, &event->addresses[i].sa, sizeof(in));
 		t->last[i] = in.sin_family == AF_INET ? ntohl(in.sin_addr.s_addr) & 0xff : 0xffff;
 		if (in.sin_family == AF_INET)
 			assert_int_equal(ntohs(in.sin_port), 6000);
@@ -64,7 +67,7 @@ static void open_world(void)
 {
 	simrig_open(&rig, 1, 16);
 	memset(servers, 0, sizeof(servers));
-	asked_n = told_n = 0;
+	asked_n = reported_n = 0;
 	servers[0].host = "app.test";
 	servers[0].port = 6000;
 	servers[1].host = NULL; /* an address */
@@ -82,8 +85,11 @@ static void open_world(void)
 
 static void start(void)
 {
-	resolver = resolver_new(&(struct resolver_options){
-		.tick = &rig.tick, .config = &config, .ask = ask, .told = take, .owner = &rig });
+	resolver = resolver_new(&(struct resolver_options){ .tick = &rig.tick,
+							    .config = &config,
+							    .query = ask,
+							    .notify = take,
+							    .owner = &rig });
 	assert_non_null(resolver);
 }
 
@@ -92,7 +98,7 @@ static void close_world(void)
 	resolver_stop(resolver);
 	for (unsigned i = 0; i < asked_n; i++) {
 		assert_false(resolver_idle(resolver));
-		asked[i]->answered(asked[i]);
+		asked[i]->done(asked[i]);
 	}
 	assert_true(resolver_idle(resolver));
 	resolver_free(resolver);
@@ -115,8 +121,8 @@ static void answer(uint32_t ttl_s, const uint8_t *last)
 		dns_lookup_add(l, last[i] == 255 ?
 			(struct dns_address){ AF_INET6, 6000, { [15] = 1 }, weight } :
 			(struct dns_address){ AF_INET, 6000, { 10, 0, 0, last[i] }, weight });
-	a->answered(a);
-	l->unsure_v4 = l->unsure_v6 = false;
+	a->done(a);
+	l->incomplete_v4 = l->incomplete_v6 = false;
 }
 
 #define ANSWER(ttl_s, ...) answer(ttl_s, (const uint8_t[]){ __VA_ARGS__, 0 })
@@ -144,7 +150,7 @@ static void test_first(void **state)
 	assert_false(asked[0]->lookup.service);
 	assert_int_equal(asked[0]->lookup.port, 6000);
 	ANSWER(30, 1); /* what it was */
-	assert_int_equal(told_n, 0);
+	assert_int_equal(reported_n, 0);
 	simrig_run(&rig, 20000);
 	assert_int_equal(asked_n, 0);
 	close_world();
@@ -174,20 +180,21 @@ static void test_changes(void **state)
 	start();
 	next_ms();
 	ANSWER(5, 2, 3);
-	assert_int_equal(told_n, 1);
-	assert_true(told[0].changed && !told[0].failure && !told[0].recovered);
-	assert_int_equal(told[0].server, 0);
-	assert_int_equal(told[0].n, 2);
-	assert_int_equal(told[0].last[0], 2);
-	assert_int_equal(told[0].last[1], 3);
+	assert_int_equal(reported_n, 1);
+	assert_true(reported[0].changed && !reported[0].failure &&
+		    !reported[0].recovered);
+	assert_int_equal(reported[0].server, 0);
+	assert_int_equal(reported[0].n, 2);
+	assert_int_equal(reported[0].last[0], 2);
+	assert_int_equal(reported[0].last[1], 3);
 	next_ms();
 	ANSWER(5, 3, 2); /* the same in another order */
-	assert_int_equal(told_n, 1);
+	assert_int_equal(reported_n, 1);
 	next_ms();
 	ANSWER(5, 3);
-	assert_int_equal(told_n, 2);
-	assert_int_equal(told[1].n, 1);
-	assert_int_equal(told[1].last[0], 3);
+	assert_int_equal(reported_n, 2);
+	assert_int_equal(reported[1].n, 1);
+	assert_int_equal(reported[1].last[0], 3);
 	close_world();
 }
 
@@ -207,18 +214,19 @@ static void test_failures(void **state)
 		FAIL();
 		ASSERT_NEXT(pauses_ms[i]);
 	}
-	assert_int_equal(told_n, 2);
-	assert_true(told[1].failure && !told[1].changed);
-	assert_int_equal(told[1].n, 1);
-	assert_int_equal(told[1].last[0], 2);
+	assert_int_equal(reported_n, 2);
+	assert_true(reported[1].failure && !reported[1].changed);
+	assert_int_equal(reported[1].n, 1);
+	assert_int_equal(reported[1].last[0], 2);
 	ANSWER(5, 2);
-	assert_int_equal(told_n, 3);
-	assert_true(told[2].recovered && !told[2].changed && !told[2].failure);
+	assert_int_equal(reported_n, 3);
+	assert_true(reported[2].recovered && !reported[2].changed &&
+		    !reported[2].failure);
 	ASSERT_NEXT(5000);
 	FAIL();
 	ASSERT_NEXT(2000); /* from the beginning */
 	ANSWER(5, 4);
-	assert_true(told[4].recovered && told[4].changed);
+	assert_true(reported[4].recovered && reported[4].changed);
 	close_world();
 }
 
@@ -230,26 +238,26 @@ static void test_half_answers(void **state)
 	start();
 	next_ms();
 	ANSWER(5, 2, 255);
-	assert_int_equal(told[0].n, 2);
+	assert_int_equal(reported[0].n, 2);
 	next_ms();
-	asked[0]->lookup.unsure_v6 = true;
+	asked[0]->lookup.incomplete_v6 = true;
 	ANSWER(60, 2);
-	assert_int_equal(told_n, 1);
+	assert_int_equal(reported_n, 1);
 	ASSERT_NEXT(2000); /* not as long as the half that there is holds */
-	asked[0]->lookup.unsure_v6 = true;
+	asked[0]->lookup.incomplete_v6 = true;
 	ANSWER(60, 3);
-	assert_int_equal(told_n, 2);
-	assert_int_equal(told[1].n, 2);
-	assert_int_equal(told[1].last[0], 3);
-	assert_int_equal(told[1].last[1], 0xffff);
+	assert_int_equal(reported_n, 2);
+	assert_int_equal(reported[1].n, 2);
+	assert_int_equal(reported[1].last[0], 3);
+	assert_int_equal(reported[1].last[1], 0xffff);
 	next_ms();
 	ANSWER(60, 3); /* now it is known */
-	assert_int_equal(told_n, 3);
-	assert_int_equal(told[2].n, 1);
+	assert_int_equal(reported_n, 3);
+	assert_int_equal(reported[2].n, 1);
 	close_world();
 }
 
-/* The same addresses with other weights are news. */
+/* The same addresses with other weights are event. */
 static void test_weights(void **state)
 {
 	(void)state;
@@ -257,15 +265,15 @@ static void test_weights(void **state)
 	start();
 	next_ms();
 	ANSWER(5, 1);
-	assert_int_equal(told_n, 0); /* as configured, without a weight */
+	assert_int_equal(reported_n, 0); /* as configured, without a weight */
 	next_ms();
 	weight = 7;
 	ANSWER(5, 1);
-	assert_int_equal(told_n, 1);
-	assert_true(told[0].changed);
+	assert_int_equal(reported_n, 1);
+	assert_true(reported[0].changed);
 	next_ms();
 	ANSWER(5, 1);
-	assert_int_equal(told_n, 1);
+	assert_int_equal(reported_n, 1);
 	weight = 1;
 	close_world();
 }
@@ -277,15 +285,15 @@ static void test_again(void **state)
 	start();
 	next_ms();
 	ANSWER(60, 2);
-	assert_int_equal(told_n, 1);
-	resolver_again(resolver, 0, 0);
+	assert_int_equal(reported_n, 1);
+	resolver_notify_again(resolver, 0, 0);
 	ASSERT_NEXT(2000);
 	ANSWER(60, 2);
-	assert_int_equal(told_n, 2);
-	assert_true(told[1].changed);
+	assert_int_equal(reported_n, 2);
+	assert_true(reported[1].changed);
 	next_ms();
 	ANSWER(60, 2);
-	assert_int_equal(told_n, 2);
+	assert_int_equal(reported_n, 2);
 	close_world();
 }
 
@@ -297,22 +305,22 @@ static void test_again_without_answer(void **state)
 	start();
 	next_ms();
 	ANSWER(60, 2);
-	resolver_again(resolver, 0, 0);
+	resolver_notify_again(resolver, 0, 0);
 	next_ms();
 	FAIL();
-	assert_int_equal(told_n, 2);
-	assert_true(told[1].changed);
-	assert_non_null(told[1].failure);
-	assert_int_equal(told[1].last[0], 2);
-	resolver_again(resolver, 0, 0);
+	assert_int_equal(reported_n, 2);
+	assert_true(reported[1].changed);
+	assert_non_null(reported[1].failure);
+	assert_int_equal(reported[1].last[0], 2);
+	resolver_notify_again(resolver, 0, 0);
 	next_ms();
 	FAIL();
-	assert_int_equal(told_n, 3);
-	assert_true(told[2].changed);
-	assert_null(told[2].failure);
+	assert_int_equal(reported_n, 3);
+	assert_true(reported[2].changed);
+	assert_null(reported[2].failure);
 	next_ms();
 	FAIL();
-	assert_int_equal(told_n, 3);
+	assert_int_equal(reported_n, 3);
 	close_world();
 }
 
@@ -320,54 +328,57 @@ static void test_again_without_answer(void **state)
  * is told, but not that it cannot be: who read the file has said so. */
 static void test_before(void **state)
 {
-	struct resolver *before;
+	struct resolver *previous;
 
 	(void)state;
 	open_world();
 	start();
 	next_ms();
 	ANSWER(60, 2, 3);
-	assert_int_equal(told_n, 1);
-	before = resolver;
+	assert_int_equal(reported_n, 1);
+	previous = resolver;
 	servers[0].unresolved = true;
 	servers[2] = servers[0];
 	servers[2].host = "other.test";
 	servers[2].address_n = 0;
 	upstream.server_n = 3;
-	resolver = resolver_new(&(struct resolver_options){
-		.tick = &rig.tick, .config = &config, .ask = ask, .told = take, .owner = &rig,
-		.before = before });
-	resolver_stop(before);
-	resolver_free(before);
+	resolver = resolver_new(&(struct resolver_options){ .tick = &rig.tick,
+							    .config = &config,
+							    .query = ask,
+							    .notify = take,
+							    .owner = &rig,
+							    .previous = previous });
+	resolver_stop(previous);
+	resolver_free(previous);
 	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
 	FAIL();
-	assert_int_equal(told_n, 2);
-	assert_true(told[1].changed);
-	assert_null(told[1].failure);
-	assert_int_equal(told[1].n, 2);
-	assert_int_equal(told[1].last[0], 2);
+	assert_int_equal(reported_n, 2);
+	assert_true(reported[1].changed);
+	assert_null(reported[1].failure);
+	assert_int_equal(reported[1].n, 2);
+	assert_int_equal(reported[1].last[0], 2);
 	FAIL(); /* the other one, which stands for nothing */
-	assert_int_equal(told_n, 2);
+	assert_int_equal(reported_n, 2);
 	SIMRIG_UNTIL(&rig, asked_n == 2, 5000);
 	FAIL();
 	ANSWER(60, 7);
-	assert_int_equal(told_n, 3);
-	assert_int_equal(told[2].server, 2);
-	assert_true(told[2].changed && told[2].recovered);
-	assert_int_equal(told[2].last[0], 7);
+	assert_int_equal(reported_n, 3);
+	assert_int_equal(reported[2].server, 2);
+	assert_true(reported[2].changed && reported[2].recovered);
+	assert_int_equal(reported[2].last[0], 7);
 	close_world();
 }
 
-static void count_row(void *owner, const struct resolver_row *row)
+static void sum_stats(void *owner, const struct resolver_stats *row)
 {
-	struct resolver_row *sum = owner;
+	struct resolver_stats *sum = owner;
 
 	*sum = *row;
 }
 
 static void test_rows(void **state)
 {
-	struct resolver_row row = { 0 };
+	struct resolver_stats row = { 0 };
 
 	(void)state;
 	open_world();
@@ -377,7 +388,7 @@ static void test_rows(void **state)
 	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
 	ANSWER(60, 1);
 	ANSWER(60, 2, 3);
-	resolver_each(resolver, count_row, &row);
+	resolver_each(resolver, sum_stats, &row);
 	assert_int_equal(row.server, 2);
 	assert_int_equal(row.addresses, 2);
 	assert_int_equal(row.lookups, 1);
@@ -395,10 +406,10 @@ static void test_more(void **state)
 	start();
 	for (unsigned i = 0; i < 4; i++) {
 		SIMRIG_UNTIL(&rig, asked_n == 1, 100000);
-		asked[0]->lookup.more = i != 2;
+		asked[0]->lookup.truncated = i != 2;
 		ANSWER(60, 1, 2);
-		assert_int_equal(told_n, i < 3 ? 1 : 2);
-		assert_int_equal(told[told_n - 1].more, true);
+		assert_int_equal(reported_n, i < 3 ? 1 : 2);
+		assert_int_equal(reported[reported_n - 1].more, true);
 	}
 	close_world();
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/back/server.h"
 #include "lib/house.h"
 
 #define ASKERS 30
@@ -327,8 +328,8 @@ static void reconfigured(struct house *h)
 	memset(name, 0xff, sizeof(name));
 	memset(&h->servers, 0xff, sizeof(h->servers));
 	other.keepalive = 0;
-	assert_string_equal(upstream_config(h->upstream)->name, "other");
-	assert_int_equal(upstream_config(h->upstream)->keepalive, 12);
+	assert_string_equal(h->upstream->config.name, "other");
+	assert_int_equal(h->upstream->config.keepalive, 12);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
 	fill(h, 12);
@@ -475,7 +476,7 @@ static void turmoil(struct house *h)
 	struct waiter a[ASKERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
-	quota_init(&h->line, 20);
+	quota_init(&h->queue_quota, 20);
 	house_start(h);
 	for (unsigned i = 0; i < ASKERS; i++)
 		waiter_init(&a[i]);

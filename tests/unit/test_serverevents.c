@@ -22,8 +22,8 @@ static void assert_notice(struct registry *r, const char *expected)
 	free(text);
 }
 
-static void eject(struct registry *r, struct registry_view *view, enum reason reason,
-		  unsigned n)
+static void eject(struct registry *r, struct registry_view *view,
+		  enum ejection_reason reason, unsigned n)
 {
 	stat_set(&view->reason, reason);
 	stat_set(&view->failures_n, n);

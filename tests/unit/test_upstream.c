@@ -101,7 +101,7 @@ static void line(struct house *h)
 	if (a[1].lease.state == LEASE_READY)
 		upstream_return(&a[1].lease, false);
 	upstream_return(&a[2].lease, true);
-	assert_int_equal(h->line.used, 0);
+	assert_int_equal(h->queue_quota.used, 0);
 }
 
 static void test_line(void **state)
