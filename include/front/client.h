@@ -1,17 +1,21 @@
-/* A downstream connection: requests in, answers out, one at a time and in order.
+/* A client connection: requests in, responses out, one at a time and in order.
  *
- *            bytes           head read           answer ended, kept alive
- *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ─────────────────────────▶ IDLE
- *     │ idle_timeout  │ header_timeout    │ answer ended, not kept alive
+ *            bytes           head read           response complete, kept alive
+ *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ───────────────────────────────▶ IDLE
+ *     │ idle_timeout  │ header_timeout    │ response complete, not kept alive
  *     ▼               ▼ 408               ▼
  *   closed          closed              closed (lingering, RFC 9112 9.6)
  *
- * Knows no routes and no origins: whoever answers (the proxy, the admin page, the lab)
- * is told by events and pulls the head and the body out, at its own pace. Pipelined
- * requests wait in the inbox, at most a window of them.
+ * Independent of routes and origins: a *handler* (the proxy, the admin page, the lab) is notified
+ * through client_events, and reads the head and the body at its own pace. Pipelined requests
+ * wait in the inbox.
  *
- * What a FIN means is for the asker to say (abort_on_fin): that the client has left, and what is
- * done for it ends; or that it only says no more, and is still owed its answers. */
+ * The handler decides what a FIN from the client means (abort_on_fin): either the client has
+ * left, and the work for it is aborted; or it has only finished sending and still wants its
+ * response (half-close).
+ *
+ * Owner: struct front, one for each worker. Limits: `window` bytes of inbox and of outbox;
+ * timeouts; the quota of connections. Errors: conn.error, timed_out; see client_lost(). */
 #ifndef FRONT_CLIENT_H
 #define FRONT_CLIENT_H
 
@@ -24,16 +28,17 @@
 struct client;
 
 struct client_events {
-	/* A request's head was read. Its slices live until client_begin_body(), which this
-	 * must call. The asker then owns client->exchange until client_finish_response(). */
+	/* A request's head was read. Its slices are valid until client_begin_body(), which this
+	 * must call. If it sets client->exchange, the handler owns that until it ends the
+	 * response: client_finish_response(), _abort_response(), _close_without_response(). */
 	void (*head_received)(struct client *c, struct head *h);
-	/* The head makes no sense (its fault; or FAULT_NONE: it was too slow, 408): answer,
-	 * then client_close(). */
+	/* The head is invalid (its fault), or was not received in time (FAULT_NONE: 408).
+	 * The handler may send a response; then the connection lingers and closes. */
 	void (*head_refused)(struct client *c, enum fault fault);
-	/* A fact while exchange is set: bytes, room, the end or a failure of the peer,
-	 * too slow (client->timed_out). */
+	/* While client->exchange is set: bytes or FIN were received, the outbox has space, the
+	 * connection failed, or a deadline has passed (client->timed_out). */
 	void (*step)(struct client *c);
-	/* The connection is dead; exchange is NULL by now or is to be let go. */
+	/* The connection is dead. If client->exchange is still set, end it and set it to NULL. */
 	void (*closed)(struct client *c);
 };
 
@@ -50,14 +55,14 @@ struct front {
 	struct client_timeouts timeouts;
 	uint32_t window;         /* bytes, inbox and outbox each */
 	uint32_t linger_ms;
-	struct quota *quota;     /* NULL: not counted */
+	struct quota *quota;     /* of connections; NULL: none */
 	struct worker_stats *stats;
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
-	struct list idle;        /* between two requests, the longest first */
-	struct list fresh;       /* before the first one, likewise */
-	struct head *scratch;    /* for heads and trailers of the step at hand */
-	bool draining;           /* answers end with Connection: close */
+	struct list idle;        /* clients between two requests, longest idle first */
+	struct list fresh;       /* clients before their first request, oldest first */
+	struct head *scratch;    /* for the head or trailers of the current step */
+	bool draining;           /* every response has Connection: close */
 };
 
 enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_ENDING };
@@ -65,109 +70,124 @@ enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_ENDING };
 struct client {
 	struct conn conn;
 	struct task task;
-	struct list node;    /* in front->all */
-	struct list idle_node; /* in front->idle or front->fresh */
+	struct list node;    /* on front->all */
+	struct list idle_node; /* on front->idle or front->fresh */
 	struct front *front;
-	void *exchange;      /* whoever answers; set between head_received and ended */
-	struct list held;    /* the asker's: what serves this client only, until it is gone */
+	void *exchange;      /* the handler's, from head_received until the response ends */
+	struct list held;    /* the handler's: origin connections held for this client only */
 	struct reader reader;
 	struct writer writer;
 	struct peer peer;
 	uint8_t state;       /* enum client_state */
-	bool timed_out : 1;  /* it let a deadline pass */
-	bool close_requested : 1; /* it asked for the connection to end */
-	bool body_awaited : 1;    /* the exchange waits for its body */
-	bool body_flowing : 1; /* it is pulled; else what comes waits, whatever it is */
-	bool tunnel : 1;       /* what comes is no request any more */
-	bool paths_strict : 1; /* for who answers: it came where `paths: strict` was written */
-	bool trusted : 1;      /* its word on who asks is taken, */
-	bool abort_on_fin : 1; /* the asker's: it lets go of a client that has left, and is stepped
-				  for that even where the FIN waits behind unread bytes */
-	bool fin_seen : 1;   /* such a FIN was seen */
-	uint32_t trusted_by; /* as the generation of this number has it; 0: not looked up */
-	uint32_t requests;   /* that were read, ever */
+	bool timed_out : 1;  /* a deadline has passed */
+	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
+	bool body_awaited : 1; /* the handler waits for the request's body */
+	bool body_flowing : 1; /* the handler reads the body; else received bytes are set aside */
+	bool tunnel : 1;       /* the connection carries no more requests */
+	bool paths_strict : 1; /* for the handler: accepted where `paths: strict` is configured */
+	bool trusted : 1;      /* forwarding fields of this peer are believed */
+	bool abort_on_fin : 1; /* set by the handler: FIN aborts the exchange. The client is
+				  stepped even if unread bytes hide the FIN */
+	bool fin_seen : 1;     /* such a hidden FIN was seen */
+	uint32_t trusted_by; /* number of the generation that set `trusted`; 0: not set */
+	uint32_t requests;   /* read on this connection */
 	uint64_t since_ms;   /* when the state began */
 };
 
-/* quota, stats, events … are set by the caller; this makes the slab and the list. */
+/* Sets up slab and lists; the caller sets the other fields (quota, stats, events …). */
 void front_init(struct front *f);
+
+/* Every client is dead. */
 void front_done(struct front *f);
 
-/* No more requests after those in hand; idle connections are closed at once. */
+/* Immediate drain: closes idle connections now; each other one closes behind the current
+ * response, which has Connection: close. */
 void front_drain(struct front *f);
 
-/* Every answer is its connection's last; who is idle may ask once more. */
+/* Graceful drain: every response has Connection: close, and idle connections stay open for one
+ * more request, so that no client has its request cut off by a close. */
 void front_drain_gracefully(struct front *f);
 
-/* Others want to be let in: who is idle longest and has taken all it was sent gives way, or else
- * who has been silent for a second since it came. False: there is nobody. */
+/* Closes one connection to make room for another: the longest idle one that has taken all that
+ * was sent to it; else one that has sent nothing for a second since it was accepted. False:
+ * there is none. */
 bool front_evict_idle(struct front *f);
 
-/* Ends every connection at once. */
+/* Closes every connection at once; an unfinished response is reset. */
 void front_close(struct front *f);
 
+/* No client is left. */
 static inline bool front_empty(const struct front *f)
 {
 	return list_empty(&f->all);
 }
 
-/* Takes over an accepted socket. Out of memory: closes it, and returns NULL. */
+/* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it, returns
+ * the unit, and returns NULL. */
 struct client *client_open(struct front *f, int fd, const struct peer *peer);
 
-/* The head was understood: its body begins. */
+/* ---- the request ---------------------------------------------------------- */
+
+/* Consumes the head; the slices of h are invalid from now on. */
 void client_begin_body(struct client *c, const struct head *h);
 
-/* From now on the connection carries bytes, both ways, until it ends. */
+/* From now on the connection carries bytes in both directions, until it ends. */
 void client_begin_tunnel(struct client *c);
 
-/* As reader_body(); remembers that the body is waited for. From the first call on it flows. */
+/* reader_body(), with a deadline: at BODY_MORE the client has receive_ms to send more. From the
+ * first call on the body is flowing. */
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);
 
-/* Whom the body is for is not there yet: it does not flow. */
+/* The receiver of the body is not ready: stops the flow until the next client_body(), so that
+ * received bytes are set aside and no receive deadline runs. */
 void client_hold_body(struct client *c);
 
-/* The answer was queued whole. `keep`: the connection goes on with the next request, as
- * far as its peer and the body of this request allow; else it is closed with care. */
+/* Discards what was received of the rest of the request's body. True: that was all of it, and
+ * nothing else prevents another request on this connection. */
+bool client_discard_body(struct client *c);
+
+/* ---- the response --------------------------------------------------------- */
+
+/* The response was queued completely. `keep`: the connection goes on with the next request, if
+ * it still can; else it lingers and closes. */
 void client_finish_response(struct client *c, bool keep);
 
-/* The peer is gone: nothing that is written reaches it. */
+/* The response ends early. What was queued is still sent; then the connection ends such that the
+ * client sees that the response is incomplete: by a reset, where its framing does not tell. */
+void client_abort_response(struct client *c);
+
+/* The client has left before anything of this response was queued: closes the connection behind
+ * the previous responses. */
+void client_close_without_response(struct client *c);
+
+/* No request or response is in progress: closes the connection at once. */
+void client_evict(struct client *c);
+
+/* ---- the state of the connection -------------------------------------------- */
+
+/* The connection failed: nothing that is written reaches the client. */
 static inline bool client_lost(const struct client *c)
 {
 	return c->conn.error || c->conn.send_error;
 }
 
-/* The peer has said its last; what it was sent it may still read. */
+/* The client sent FIN. It may still read the response. */
 static inline bool client_half_closed(const struct client *c)
 {
 	return c->conn.eof || c->fin_seen;
 }
 
-/* Nothing speaks against a further request on the connection, as far as is known while the
- * body of this one is still under way. */
-static inline bool client_may_keep_alive(const struct client *c)
-{
-	return !c->close_requested && !c->front->draining && !c->timed_out;
-}
-
-/* Would the connection go on after this answer? Skips the rest of the request's body; false
- * if that is not all at hand. */
-bool client_discard_body(struct client *c);
-
-/* The client has left, and nothing of an answer to this request was queued: the connection ends,
- * behind the answers before it. */
-void client_close_without_response(struct client *c);
-
-/* The peer is there, and takes what is sent to it. */
+/* Neither lost nor timed out: the client takes what is sent to it. */
 static inline bool client_responsive(const struct client *c)
 {
 	return !client_lost(c) && !c->timed_out;
 }
 
-/* The answer is broken off: behind what was queued of it, its peer must see that it is not
- * whole. */
-void client_abort_response(struct client *c);
-
-/* Nothing is being answered: the connection makes room for another, at once. */
-void client_evict(struct client *c);
+/* Nothing prevents another request on this connection, as far as is known before the body of the
+ * current one was read (client_discard_body()). */
+static inline bool client_may_keep_alive(const struct client *c)
+{
+	return !c->close_requested && !c->front->draining && !c->timed_out;
+}
 
 #endif

@@ -1,15 +1,17 @@
-/* A listening socket of one worker: keeps a few accepts with the kernel.
+/* A listening socket of one worker: keeps LISTENER_ARMED accepts in flight.
  *
  *   LISTENING  accepts are armed
  *   PAUSED     the connection limit is reached, or descriptors or memory have run out:
- *              nothing is armed; tried again after LISTENER_PAUSE_MS, or at once where
- *              somebody idle gives way. Who is not yet
- *              accepted waits in the backlog, who was accepted meanwhile is parked:
- *              nobody is turned away half-way
- *   STOPPED    closed for good; who was accepted by then, or is at this moment, is served
+ *              nothing is armed. Retried after LISTENER_PAUSE_MS, or at once if an idle
+ *              connection was evicted. Connections not accepted yet wait in the backlog;
+ *              those that were accepted already are parked: no connection is refused
+ *   STOPPED    closed for good; connections accepted by then, or at this moment, are served
  *
- * Accepts are one-shot, each with an address of its own: a multishot accept cannot tell
- * the peers apart (kernel-notes/07-accept-one-shot). */
+ * Accepts are one-shot, each with its own address buffer: completions of a multishot accept
+ * would share one, so the peers could not be told apart (kernel-notes/07-accept-one-shot).
+ *
+ * Owner: the struct it is embedded in (worker_listener, admin). Limits: the quota. Errors: a
+ * failed accept pauses; nothing is reported but the counter accept_pauses. */
 #ifndef FRONT_LISTENER_H
 #define FRONT_LISTENER_H
 
@@ -24,18 +26,19 @@
 struct listener;
 
 struct listener_events {
-	/* A connection, counted in the quota: whoever closes it calls quota_put(). */
+	/* A connection was accepted and has taken a unit of the quota: the callee owns fd, and
+	 * calls quota_put() when it closes it. */
 	void (*accepted)(struct listener *l, int fd, const struct peer *peer);
-	/* The quota or descriptors are used up: somebody idle should give way. True: somebody
-	 * does, before long. May be NULL. */
+	/* The quota or the descriptors are used up: evict an idle connection. True: one is being
+	 * closed. May be NULL. */
 	bool (*evict_idle)(struct listener *l);
 };
 
 struct listener_slot {
 	struct io_accept accept;
 	struct listener *listener;
-	bool promised; /* somebody gives way to it */
-	int parked; /* an accepted socket beyond the limit; -1: none */
+	bool evicting; /* a connection is being evicted for this slot */
+	int parked;    /* an accepted socket beyond the limit; -1: none */
 };
 
 struct listener {
@@ -45,22 +48,23 @@ struct listener {
 	struct quota *quota;
 	struct worker_stats *stats;
 	int fd;
-	bool stopped, abandoned;
-	struct timer pause;
+	bool stopped, abandoned; /* listener_stop(), listener_abandon() */
+	struct timer pause;      /* armed: PAUSED */
 	struct listener_slot slots[LISTENER_ARMED];
 };
 
+/* Takes over a listening socket and starts to accept. */
 void listener_start(struct listener *l, struct tick *tick, int fd, struct quota *quota,
 		    struct worker_stats *stats, const struct listener_events *events,
 		    void *owner);
 
-/* Stops accepting and closes the socket. */
+/* Stops accepting and closes the socket. Parked connections are still served. */
 void listener_stop(struct listener *l);
 
-/* Stopped: nobody is served any more who is not yet. */
+/* After listener_stop(): closes parked connections, and those whose accept completes later. */
 void listener_abandon(struct listener *l);
 
-/* Stopped, and nothing in flight: may be freed. */
+/* Stopped, and no accept is in flight: may be freed. */
 bool listener_stopped(const struct listener *l);
 
 #endif

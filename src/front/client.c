@@ -2,19 +2,19 @@
 
 #include <string.h>
 
-/* Requests of one connection that are answered in one tick before others get a turn. */
+/* Most requests of one connection served in one step, before other connections get their turn. */
 #define PIPELINE_BURST 16
 
-/* How soon a FIN is seen behind bytes that are not received, as nobody takes them yet. */
-#define LEFT_LOOK_MS 1000
+/* How often a connection that does not receive is checked for FIN (abort_on_fin). */
+#define FIN_CHECK_MS 1000
 
-/* Who has come so long ago, and has said nothing, gives way to others. */
+/* A connection that has sent nothing for this long since it was accepted may be evicted. */
 #define FRESH_MS 1000
 
-/* Of those that are idle so many are looked at whether they may give way. */
-#define ROOM_LOOKS 64
+/* Most idle connections checked for one that may be evicted. */
+#define EVICT_LOOKS 64
 
-/* An idle peer need only see that we go; a drain should not wait long for it. */
+/* How long a drain lingers on an idle connection: long enough for the peer to see the FIN. */
 #define DRAIN_LINGER_MS 200
 
 static void set_state(struct client *c, enum client_state state)
@@ -35,70 +35,72 @@ static void set_state(struct client *c, enum client_state state)
 
 /* ---- deadlines ------------------------------------------------------------ */
 
-static uint64_t later(uint64_t a, uint64_t b)
+static uint64_t later_ms(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
 }
 
-/* Its end would not be received. */
-static bool is_blind(const struct client *c)
+/* The handler wants to know of a FIN, but nothing is being received that would report it. */
+static bool fin_undetectable(const struct client *c)
 {
 	return c->abort_on_fin && !client_half_closed(c) &&
 	       (!conn_can_receive(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
 }
 
-static uint64_t next_look(const struct client *c)
+static uint64_t next_check_ms(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
 	uint32_t ms = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
 
-	return c->front->tick->now_ms + (is_blind(c) && ms > LEFT_LOOK_MS ? LEFT_LOOK_MS : ms);
+	return c->front->tick->now_ms +
+	       (fin_undetectable(c) && ms > FIN_CHECK_MS ? FIN_CHECK_MS : ms);
 }
 
-/* Milliseconds until which the state asks for no step of the peer; see check_deadline(). */
-static uint64_t state_deadline(const struct client *c)
+/* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While the
+ * handler works, there is no deadline: the time of the next check. */
+static uint64_t state_deadline_ms(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
-		/* The first request must come as soon as a head must; between two, idleness begins
-		 * when the answer has left. */
+		/* The first request has as long as a head. After that, idleness begins when the
+		 * response has been sent. */
 		if (c->requests == 0)
 			return c->since_ms + t->header_ms;
-		return later(c->conn.sent_ms, c->since_ms) + t->idle_ms;
+		return later_ms(c->conn.sent_ms, c->since_ms) + t->idle_ms;
 	case CLIENT_HEAD:
 		return c->since_ms + t->header_ms;
 	case CLIENT_BUSY:
 		if (c->body_awaited)
-			return later(c->conn.received_ms, c->since_ms) + t->receive_ms;
-		return next_look(c);
+			return later_ms(c->conn.received_ms, c->since_ms) + t->receive_ms;
+		return next_check_ms(c);
 	case CLIENT_ENDING:
 		break;
 	}
 	return WHEEL_NEVER;
 }
 
-/* As long as it has not taken what was sent, that comes first. */
-static uint64_t deadline(const struct client *c)
+/* While bytes are unsent, the send timeout takes precedence over that of the state. */
+static uint64_t deadline_ms(const struct client *c)
 {
 	if (c->state != CLIENT_ENDING && conn_unsent(&c->conn) > 0)
 		return c->conn.sent_ms + c->front->timeouts.send_ms;
-	return state_deadline(c);
+	return state_deadline_ms(c);
 }
 
-/* One timer for all deadlines, looked at when it rings: progress only writes a time, and
- * a busy connection touches the wheel about once in the shortest timeout. As that is when
- * it looks again, no deadline that began meanwhile is missed. */
-static void check_deadline(struct timer *timer)
+/* One timer for all deadlines, which are computed when it fires. So progress only stores a time,
+ * and a busy connection updates the wheel about once per shortest timeout. It fires at least
+ * that often, so a deadline that began in between is not missed. */
+static void deadline_expired(struct timer *timer)
 {
 	struct client *c = CONTAINER(timer, struct client, conn.timer);
 	struct tick *tick = c->front->tick;
-	uint64_t due = deadline(c);
+	uint64_t due = deadline_ms(c);
 
 	if (due == WHEEL_NEVER)
 		return;
-	if (is_blind(c) && io_peer_ended(tick->loop, c->conn.fd)) {
+	if (fin_undetectable(c) && io_peer_ended(tick->loop, c->conn.fd)) {
 		c->fin_seen = true;
 		tick_run(tick, &c->task);
 	}
@@ -107,18 +109,18 @@ static void check_deadline(struct timer *timer)
 		return;
 	}
 	if (conn_unsent(&c->conn) > 0 && conn_poll_delivery(&c->conn)) {
-		timer_set(&tick->wheel, timer, deadline(c));
+		timer_set(&tick->wheel, timer, deadline_ms(c));
 		return;
 	}
 	c->timed_out = true;
 	tick_run(tick, &c->task);
 }
 
-/* A state began whose deadline may be nearer than what the timer stands at. */
-static void expect(struct client *c)
+/* A state began: moves the timer forward if the deadline of the state is earlier. */
+static void deadline_arm(struct client *c)
 {
-	/* What was just queued will mostly be gone at once: the state's own deadline counts. */
-	uint64_t due = state_deadline(c);
+	/* Not deadline_ms(): what was just queued is mostly sent at once. */
+	uint64_t due = state_deadline_ms(c);
 	struct timer *timer = &c->conn.timer;
 
 	if (due != WHEEL_NEVER && (!timer_armed(timer) || due < timer->deadline_ms))
@@ -141,7 +143,7 @@ static void conn_dead(struct conn *conn)
 
 	f->events->closed(c);
 	ASSERT(!c->exchange);
-	task_stop(&c->task); /* last: what was let go may have run it once more */
+	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
 	stat_add(&f->stats->received_bytes, conn->received);
@@ -153,44 +155,46 @@ static void conn_dead(struct conn *conn)
 
 static const struct conn_events conn_events = { .changed = conn_changed, .dead = conn_dead };
 
-static void end(struct client *c, enum conn_end how)
+static void client_end(struct client *c, enum conn_end how)
 {
 	set_state(c, CLIENT_ENDING);
 	task_stop(&c->task);
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
 
-/* What was queued before the break still arrives: whole answers, and this one as far as it
- * came. Where its framing tells that it is not whole, the connection ends in good order. */
+/* What was queued is still sent: complete responses, and this one as far as it was written. A
+ * missing Content-Length remainder or last chunk shows that it is incomplete, so FIN will do;
+ * a close-delimited body or a tunnel needs a reset. */
 void client_abort_response(struct client *c)
 {
-	bool tells = (c->writer.ended || c->writer.framing != FRAMING_CLOSE) && !c->tunnel;
+	bool truncation_visible =
+		(c->writer.ended || c->writer.framing != FRAMING_CLOSE) && !c->tunnel;
 
 	c->exchange = NULL;
 	if (client_responsive(c))
-		end(c, tells ? CONN_LINGER : CONN_BREAK);
+		client_end(c, truncation_visible ? CONN_LINGER : CONN_BREAK);
 	else
-		end(c, CONN_RESET);
+		client_end(c, CONN_RESET);
 }
 
 void client_close_without_response(struct client *c)
 {
 	c->exchange = NULL;
-	end(c, CONN_LINGER);
+	client_end(c, CONN_LINGER);
 }
 
 /* ---- requests ------------------------------------------------------------- */
 
-static void refuse(struct client *c, enum fault fault)
+static void request_refuse(struct client *c, enum fault fault)
 {
 	set_state(c, CLIENT_BUSY);
 	c->front->events->head_refused(c, fault);
 	if (c->state != CLIENT_ENDING)
-		end(c, CONN_LINGER);
+		client_end(c, CONN_LINGER);
 }
 
-/* Reads the next head; false: there is none to be had now. */
-static bool next_request(struct client *c)
+/* Reads the next head. False: no complete head was received, or the connection ends. */
+static bool request_read(struct client *c)
 {
 	struct front *f = c->front;
 	struct head *h = f->scratch;
@@ -201,41 +205,42 @@ static bool next_request(struct client *c)
 		stat_add(&f->stats->requests, 1);
 		set_state(c, CLIENT_BUSY);
 		f->events->head_received(c, h);
-		expect(c);
+		deadline_arm(c);
 		return true;
 	case VERDICT_MORE:
 		break;
 	case VERDICT_BAD:
-		refuse(c, h->fault);
+		request_refuse(c, h->fault);
 		return false;
 	}
 	if (c->conn.eof || client_lost(c)) {
-		end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
+		client_end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
 	} else if (c->state == CLIENT_IDLE &&
 		   reader_skip_empty_lines(&c->reader, &c->conn)) {
 		set_state(c, CLIENT_HEAD);
-		expect(c);
+		deadline_arm(c);
 	}
 	return false;
 }
 
-/* What has come waits for others, as long as that takes: it must not hold what they need. */
-static void wait_aside(struct client *c)
+/* These bytes may have to wait long: moves them out of the receive buffers, which other
+ * connections need. */
+static void inbox_set_aside(struct client *c)
 {
 	conn_compact(&c->conn);
 	conn_limit_inbox(&c->conn, true);
 }
 
-/* Nothing is being answered, and a deadline passed. */
-static void too_slow(struct client *c)
+/* A deadline has passed outside an exchange. */
+static void client_timed_out(struct client *c)
 {
 	if (c->state == CLIENT_HEAD)
-		refuse(c, FAULT_NONE);
+		request_refuse(c, FAULT_NONE);
 	else
-		end(c, CONN_NOW);
+		client_end(c, CONN_NOW);
 }
 
-static void step(struct task *task)
+static void client_step(struct task *task)
 {
 	struct client *c = CONTAINER(task, struct client, task);
 
@@ -246,26 +251,26 @@ static void step(struct task *task)
 			c->front->events->step(c);
 			if (!c->exchange)
 				continue;
-			/* Pipelined requests wait for this one. */
+			/* Pipelined requests, or a body that is not read yet, have to wait. */
 			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
-				wait_aside(c);
-			if (is_blind(c))
-				expect(c);
+				inbox_set_aside(c);
+			if (fin_undetectable(c))
+				deadline_arm(c);
 			return;
 		}
 		if (c->timed_out) {
-			too_slow(c);
+			client_timed_out(c);
 			return;
 		}
-		/* Pipelined answers wait for each other's room. */
+		/* The outbox is full of previous responses: wait before starting another. */
 		if (c->conn.inbox && !client_lost(c) &&
 		    conn_request_space(&c->conn) == 0) {
-			wait_aside(c);
+			inbox_set_aside(c);
 			return;
 		}
 		if (c->conn.inbox_limited)
 			conn_limit_inbox(&c->conn, false);
-		if (!next_request(c))
+		if (!request_read(c))
 			return;
 	}
 	tick_run(c->front->tick, task);
@@ -318,31 +323,31 @@ bool client_discard_body(struct client *c)
 
 void client_finish_response(struct client *c, bool keep)
 {
-	/* Who asked for the end says no more (RFC 9112 9.6), but old ones a CRLF behind a body
-	 * (2.2), which may be on its way. */
-	bool heard = c->close_requested && c->reader.body.framing == FRAMING_NONE &&
-		     !c->conn.inbox;
+	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so there is no
+	 * need to linger; except after a body, where old clients add a CRLF (2.2). */
+	bool peer_done = c->close_requested && c->reader.body.framing == FRAMING_NONE &&
+			 !c->conn.inbox;
 
 	c->exchange = NULL;
 	c->body_awaited = c->body_flowing = c->abort_on_fin = false;
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		set_state(c, CLIENT_IDLE);
-		expect(c);
-		/* Pipelined requests, or the end, may be at hand already. */
+		deadline_arm(c);
+		/* A pipelined request or FIN may have been received already. */
 		if (c->conn.inbox || c->conn.eof)
 			tick_run(c->front->tick, &c->task);
 		return;
 	}
-	/* Unread bytes would turn the close into a reset that overtakes the answer. */
-	end(c, heard ? CONN_FLUSH : CONN_LINGER);
+	/* Closing with unread bytes would send a reset, which may overtake the response. */
+	client_end(c, peer_done ? CONN_FLUSH : CONN_LINGER);
 }
 
 void client_evict(struct client *c)
 {
 	ASSERT(!c->exchange);
 	if (c->state != CLIENT_ENDING)
-		end(c, CONN_NOW);
+		client_end(c, CONN_NOW);
 }
 
 /* ---- all clients of a worker ---------------------------------------------- */
@@ -359,7 +364,7 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	}
 	c->front = f;
 	c->peer = *peer;
-	task_init(&c->task, step);
+	task_init(&c->task, client_step);
 	list_init(&c->node);
 	list_init(&c->held);
 	list_init(&c->idle_node);
@@ -370,10 +375,10 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	stat_add(&f->stats->connections_idle, 1);
 	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
 	c->conn.send_ms = f->timeouts.send_ms;
-	timer_init(&c->conn.timer, check_deadline);
+	timer_init(&c->conn.timer, deadline_expired);
 	c->state = CLIENT_IDLE;
 	c->since_ms = f->tick->now_ms;
-	expect(c);
+	deadline_arm(c);
 	return c;
 }
 
@@ -421,13 +426,13 @@ static struct client *eviction_candidate(struct front *f)
 
 		if (is_evictable(c))
 			return c;
-		if (++looks == ROOM_LOOKS)
+		if (++looks == EVICT_LOOKS)
 			break;
 	}
 	LIST_EACH(&f->fresh, node) {
 		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
-		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * ROOM_LOOKS)
+		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
 			break;
 		if (is_evictable(c))
 			return c;
@@ -455,13 +460,13 @@ void front_close(struct front *f)
 {
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
-		/* What is cut off must not look whole. */
-		bool cut = c->exchange ||
-			   (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
+		/* A truncated response must not look complete. */
+		bool truncated = c->exchange ||
+				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
 		set_state(c, CLIENT_ENDING);
 		task_stop(&c->task);
 		if (c->conn.state != CONN_DEAD)
-			conn_close(&c->conn, cut ? CONN_RESET : CONN_NOW, 0);
+			conn_close(&c->conn, truncated ? CONN_RESET : CONN_NOW, 0);
 	}
 }

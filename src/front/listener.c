@@ -5,10 +5,10 @@
 
 #include "base/reserve.h"
 
-/* Until the place of one who gives way has come free. */
-#define LISTENER_ROOM_MS 1
+/* Until an evicted connection has been closed. */
+#define LISTENER_EVICT_MS 1
 
-static void arm(struct listener_slot *s)
+static void accept_arm(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
 
@@ -16,7 +16,7 @@ static void arm(struct listener_slot *s)
 		io_accept(l->tick->loop, &s->accept, l->fd);
 }
 
-static void pause_for_a_while(struct listener *l)
+static void listener_pause(struct listener *l)
 {
 	if (l->abandoned || timer_armed(&l->pause))
 		return;
@@ -24,21 +24,22 @@ static void pause_for_a_while(struct listener *l)
 	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
 }
 
-/* Somebody who is idle gives way, and is gone at the end of a tick; once for each who waits, as
- * others may take the place. */
-static void wait_for_room(struct listener_slot *s)
+/* Evicts an idle connection, which is closed by the end of a tick. Once per parked connection:
+ * if another worker takes the freed unit of the quota, it waits for the longer pause. */
+static void wait_for_eviction(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
 
-	s->promised = !s->promised && l->events->evict_idle && !l->abandoned &&
+	s->evicting = !s->evicting && l->events->evict_idle && !l->abandoned &&
 		      l->events->evict_idle(l);
-	if (s->promised)
-		timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_ROOM_MS);
+	if (s->evicting)
+		timer_set(&l->tick->wheel, &l->pause,
+			  l->tick->now_ms + LISTENER_EVICT_MS);
 	else
-		pause_for_a_while(l);
+		listener_pause(l);
 }
 
-static void hand_over(struct listener_slot *s, int fd)
+static void connection_deliver(struct listener_slot *s, int fd)
 {
 	struct listener *l = s->listener;
 	struct peer peer;
@@ -49,34 +50,34 @@ static void hand_over(struct listener_slot *s, int fd)
 	}
 	if (!reserve_whole()) {
 		s->parked = fd;
-		pause_for_a_while(l);
+		listener_pause(l);
 		return;
 	}
 	if (!quota_take(l->quota)) {
 		s->parked = fd;
-		wait_for_room(s);
+		wait_for_eviction(s);
 		return;
 	}
 	s->parked = -1;
-	s->promised = false;
+	s->evicting = false;
 	peer_from(&peer, &s->accept.peer);
 	stat_add(&l->stats->accepted, 1);
 	l->events->accepted(l, fd, &peer);
 }
 
-static void accepted(struct io_op *op, int res, unsigned flags)
+static void accept_done(struct io_op *op, int res, unsigned flags)
 {
 	struct listener_slot *s = CONTAINER(op, struct listener_slot, accept.op);
 
 	(void)flags;
 	if (res >= 0)
-		hand_over(s, res);
+		connection_deliver(s, res);
 	else if (res == -EMFILE || res == -ENFILE)
-		wait_for_room(s);
+		wait_for_eviction(s);
 	else if (res == -ENOMEM || res == -ENOBUFS)
-		pause_for_a_while(s->listener);
-	/* Else the peer went away before it was accepted (accept(2)), or we stop. */
-	arm(s);
+		listener_pause(s->listener);
+	/* Other errors: the peer closed before it was accepted (accept(2)), or we stop. */
+	accept_arm(s);
 }
 
 static void pause_expired(struct timer *t)
@@ -85,9 +86,9 @@ static void pause_expired(struct timer *t)
 
 	for (unsigned i = 0; i < LISTENER_ARMED; i++)
 		if (l->slots[i].parked >= 0)
-			hand_over(&l->slots[i], l->slots[i].parked);
+			connection_deliver(&l->slots[i], l->slots[i].parked);
 	for (unsigned i = 0; i < LISTENER_ARMED; i++)
-		arm(&l->slots[i]);
+		accept_arm(&l->slots[i]);
 }
 
 void listener_start(struct listener *l, struct tick *tick, int fd, struct quota *quota,
@@ -105,8 +106,8 @@ void listener_start(struct listener *l, struct tick *tick, int fd, struct quota 
 	for (unsigned i = 0; i < LISTENER_ARMED; i++) {
 		l->slots[i].listener = l;
 		l->slots[i].parked = -1;
-		io_op_init(&l->slots[i].accept.op, accepted);
-		arm(&l->slots[i]);
+		io_op_init(&l->slots[i].accept.op, accept_done);
+		accept_arm(&l->slots[i]);
 	}
 }
 

@@ -12,9 +12,11 @@ void reader_init(struct reader *r)
 typedef enum verdict parse_fn(struct head *h, const char *bytes, size_t n,
 			   const struct head_limits *limits, uint32_t *scanned);
 
-/* Parses out of the first buffer; if that is not enough, makes more contiguous. */
-static enum verdict read_head(struct reader *r, struct conn *c, const struct head_limits *l,
-			      struct head *h, parse_fn *parse)
+/* Parses the head in the first buffer; if it does not end there, linearizes the inbox and parses
+ * again. */
+static enum verdict head_read(struct reader *r, struct conn *c,
+			      const struct head_limits *l, struct head *h,
+			      parse_fn *parse)
 {
 	struct slice s = conn_peek(c);
 	enum verdict v;
@@ -23,7 +25,7 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 		return VERDICT_MORE;
 	v = parse(h, s.ptr, s.len, l, &r->scanned);
 	if (v == VERDICT_MORE && c->inbox_bytes > s.len) {
-		/* One byte more than allowed, so that the parser sees the excess. */
+		/* One byte more than the limit, so that the parser notices the excess. */
 		if (!conn_linearize(c, l->bytes + 1)) {
 			h->fault = FAULT_NO_MEMORY;
 			return VERDICT_BAD;
@@ -37,9 +39,11 @@ static enum verdict read_head(struct reader *r, struct conn *c, const struct hea
 	return v;
 }
 
-/* Writes what was refused as it should have been, where that is forgiven, and parses that. */
-static enum verdict mend_head(struct reader *r, struct conn *c, const struct head_limits *l,
-			      struct head *h, parse_fn *parse)
+/* A head was refused: writes it again with the allowed deviations corrected, and parses that
+ * (http/lenient.h). */
+static enum verdict head_correct(struct reader *r, struct conn *c,
+				 const struct head_limits *l, struct head *h,
+				 parse_fn *parse)
 {
 	bool trailers = parse == head_parse_trailers;
 	struct slice s;
@@ -66,17 +70,18 @@ static enum verdict mend_head(struct reader *r, struct conn *c, const struct hea
 					 l->lenient);
 	conn_replace(c, (uint32_t)n, b);
 	r->scanned = 0;
-	return read_head(r, c, l, h, parse);
+	return head_read(r, c, l, h, parse);
 }
 
-/* Of a response. */
-static enum verdict read_leniently(struct reader *r, struct conn *c, const struct head_limits *l,
-				   struct head *h, parse_fn *parse)
+/* A head or trailer section of a response. */
+static enum verdict head_read_leniently(struct reader *r, struct conn *c,
+					const struct head_limits *l, struct head *h,
+					parse_fn *parse)
 {
-	enum verdict v = read_head(r, c, l, h, parse);
+	enum verdict v = head_read(r, c, l, h, parse);
 
 	if (v == VERDICT_BAD && lenient_may_help(h->fault, l->lenient))
-		v = mend_head(r, c, l, h, parse);
+		v = head_correct(r, c, l, h, parse);
 	return v;
 }
 
@@ -102,13 +107,13 @@ enum verdict reader_request(struct reader *r, struct conn *c, const struct head_
 {
 	if (!reader_skip_empty_lines(r, c))
 		return VERDICT_MORE;
-	return read_head(r, c, l, h, head_parse_request);
+	return head_read(r, c, l, h, head_parse_request);
 }
 
 enum verdict reader_response(struct reader *r, struct conn *c, const struct head_limits *l,
 			     struct head *h)
 {
-	return read_leniently(r, c, l, h, head_parse_response);
+	return head_read_leniently(r, c, l, h, head_parse_response);
 }
 
 void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
@@ -120,24 +125,24 @@ void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 	body_init(&r->body, framing, length);
 }
 
-static enum body_event bad(struct reader *r, enum fault fault)
+static enum body_event body_bad(struct reader *r, enum fault fault)
 {
 	r->body.fault = (uint8_t)fault;
 	return BODY_BAD;
 }
 
-static enum body_event read_trailers(struct reader *r, struct conn *c,
+static enum body_event trailers_read(struct reader *r, struct conn *c,
 				     const struct head_limits *l, struct head *trailers)
 {
-	switch (read_leniently(r, c, l, trailers, head_parse_trailers)) {
+	switch (head_read_leniently(r, c, l, trailers, head_parse_trailers)) {
 	case VERDICT_OK:
 		return BODY_TRAILERS;
 	case VERDICT_MORE:
-		return c->eof ? bad(r, FAULT_BODY_SHORT) : BODY_MORE;
+		return c->eof ? body_bad(r, FAULT_BODY_SHORT) : BODY_MORE;
 	case VERDICT_BAD:
 		break;
 	}
-	return bad(r, trailers->fault);
+	return body_bad(r, trailers->fault);
 }
 
 void reader_end_trailers(struct reader *r, struct conn *c)
@@ -170,7 +175,7 @@ enum body_event reader_body(struct reader *r, struct conn *c, const struct head_
 			return c->eof ? body_eof(&r->body) : BODY_MORE;
 		case BODY_TRAILERS:
 			conn_consume(c, (uint32_t)used);
-			return read_trailers(r, c, l, trailers);
+			return trailers_read(r, c, l, trailers);
 		case BODY_END:
 		case BODY_BAD:
 			conn_consume(c, (uint32_t)used);

@@ -33,8 +33,8 @@ bool writer_static(struct writer *w, struct conn *c, struct slice message)
 	return conn_push(c, &p);
 }
 
-/* All of the chunk, with its CRLF: a reader that waits for a whole chunk gets it before anybody
- * waits for the next one. The line of that one joins the CRLF if both leave together. */
+/* The complete chunk with its CRLF: a receiver that handles whole chunks need not wait for the
+ * next one. If both are sent together, the next size line shares the entry of the CRLF. */
 static bool push_chunk(struct conn *c, struct piece *p)
 {
 	char line[BODY_CHUNK_LINE_MAX];
