@@ -47,7 +47,7 @@
 enum op { OP_LINE, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_OTHER };
 #define OP_MASK 7u
 
-struct end {
+struct ends_end {
 	int fd;
 	bool origin, leaving;
 	unsigned awaited; /* answers */
@@ -59,7 +59,7 @@ static struct {
 	struct sockaddr_in to;
 	bool on, close, bulk;
 	unsigned connections, live, at_once;
-	struct end *clients;
+	struct ends_end *clients;
 	int64_t began_ns, stop_ns;
 	char *request;
 	size_t request_bytes;
@@ -103,12 +103,12 @@ static struct io_uring_sqe *next_sqe(void)
 	return sqe;
 }
 
-static void mark(struct io_uring_sqe *sqe, struct end *e, enum op op)
+static void mark(struct io_uring_sqe *sqe, struct ends_end *e, enum op op)
 {
 	io_uring_sqe_set_data64(sqe, (uintptr_t)e | op);
 }
 
-static void receive(struct end *e)
+static void receive(struct ends_end *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
@@ -130,7 +130,7 @@ static void receive(struct end *e)
 }
 
 /* The bytes stay where they are for ever, so only a failure needs to be told. */
-static void send_all(struct end *e, const char *p, size_t n)
+static void send_all(struct ends_end *e, const char *p, size_t n)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
@@ -185,7 +185,7 @@ static int new_socket(void)
 
 static void accepted(int fd)
 {
-	struct end *e = calloc(1, sizeof(*e));
+	struct ends_end *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		die("memory", ENOMEM);
@@ -195,7 +195,7 @@ static void accepted(int fd)
 }
 
 /* Behind its answer, which was taken when it was submitted, or else waits for room. */
-static void finish(struct end *e)
+static void finish(struct ends_end *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
@@ -204,7 +204,7 @@ static void finish(struct end *e)
 	mark(sqe, NULL, OP_OTHER);
 }
 
-static void asked(struct end *e, const char *p, size_t n)
+static void asked(struct ends_end *e, const char *p, size_t n)
 {
 	size_t taken;
 
@@ -219,7 +219,7 @@ static void asked(struct end *e, const char *p, size_t n)
 
 /* ---- the clients ------------------------------------------------------------ */
 
-static void ask(struct end *e)
+static void ask(struct ends_end *e)
 {
 	if (!load.close) /* else it counts from the connect */
 		e->asked_ns = now_ns;
@@ -227,11 +227,11 @@ static void ask(struct end *e)
 	send_all(e, load.request, load.request_bytes);
 }
 
-static void open_one(struct end *e)
+static void open_one(struct ends_end *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
-	*e = (struct end){ .fd = new_socket(), .asked_ns = now_ns };
+	*e = (struct ends_end){ .fd = new_socket(), .asked_ns = now_ns };
 	io_uring_prep_connect(sqe, e->fd, (struct sockaddr *)&load.to, sizeof(load.to));
 	mark(sqe, e, OP_CONNECT);
 }
@@ -264,13 +264,13 @@ static void tell(void)
 }
 
 /* Its receive will end, and with it the client. */
-static void leave(struct end *e)
+static void leave(struct ends_end *e)
 {
 	e->leaving = true;
 	shutdown(e->fd, SHUT_RDWR);
 }
 
-static void gone(struct end *e)
+static void gone(struct ends_end *e)
 {
 	close_fd(e->fd);
 	if (e->awaited > 0 && !e->leaving)
@@ -284,7 +284,7 @@ static void gone(struct end *e)
 		tell();
 }
 
-static void answered(struct end *e)
+static void answered(struct ends_end *e)
 {
 	load.requests++;
 	if (e->in.status != 200)
@@ -303,7 +303,7 @@ static void answered(struct end *e)
 		leave(e);
 }
 
-static void heard(struct end *e, const char *p, size_t n)
+static void heard(struct ends_end *e, const char *p, size_t n)
 {
 	size_t taken;
 
@@ -314,7 +314,7 @@ static void heard(struct end *e, const char *p, size_t n)
 }
 
 /* A client that throws bodies away: what came is a part of a head in its place, or counts. */
-static void heard_bulk(struct end *e, size_t n)
+static void heard_bulk(struct ends_end *e, size_t n)
 {
 	if (e->in.part == IN_HEAD) {
 		char *p = e->in.head + e->in.head_n;
@@ -332,7 +332,7 @@ static void heard_bulk(struct end *e, size_t n)
 	}
 }
 
-static void connected(struct end *e, int result)
+static void connected(struct ends_end *e, int result)
 {
 	if (result < 0) {
 		load.errors++;
@@ -345,7 +345,7 @@ static void connected(struct end *e, int result)
 
 /* ---- what has happened ------------------------------------------------------ */
 
-static void received(struct end *e, int result, uint32_t flags)
+static void received(struct ends_end *e, int result, uint32_t flags)
 {
 	bool provided = flags & IORING_CQE_F_BUFFER;
 	uint16_t buffer = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
@@ -376,7 +376,7 @@ static void start_load(void);
 static void completed(const struct io_uring_cqe *cqe)
 {
 	enum op op = (enum op)(cqe->user_data & OP_MASK);
-	struct end *e = (struct end *)(uintptr_t)(cqe->user_data & ~(uint64_t)OP_MASK);
+	struct ends_end *e = (struct ends_end *)(uintptr_t)(cqe->user_data & ~(uint64_t)OP_MASK);
 
 	switch (op) {
 	case OP_LINE:

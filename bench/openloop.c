@@ -31,9 +31,9 @@
 #define STEP_NS 250000
 #define WARM_NS 1000000000LL
 
-struct talk {
+struct open_loop_client {
 	int fd;
-	struct talk *next_idle;
+	struct open_loop_client *next_idle;
 	int64_t due_ns;
 	size_t n;       /* bytes of the head so far */
 	long body_left; /* -1: the head is not whole yet */
@@ -41,7 +41,7 @@ struct talk {
 };
 
 static int epoll;
-static struct talk *idle_first, **idle_last = &idle_first;
+static struct open_loop_client *idle_first, **idle_last = &idle_first;
 static char request[1024];
 static size_t request_bytes;
 static int64_t start_ns, step_ns;
@@ -62,16 +62,16 @@ static int64_t now_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-static void rest(struct talk *t)
+static void rest(struct open_loop_client *t)
 {
 	t->next_idle = NULL;
 	*idle_last = t;
 	idle_last = &t->next_idle;
 }
 
-static struct talk *take_idle(void)
+static struct open_loop_client *take_idle(void)
 {
-	struct talk *t = idle_first;
+	struct open_loop_client *t = idle_first;
 
 	idle_first = t->next_idle;
 	if (!idle_first)
@@ -79,7 +79,7 @@ static struct talk *take_idle(void)
 	return t;
 }
 
-static void ask(struct talk *t)
+static void ask(struct open_loop_client *t)
 {
 	t->due_ns = start_ns + sent++ * step_ns;
 	t->n = 0;
@@ -95,7 +95,7 @@ static void ask_all_due(int64_t now)
 }
 
 /* The length of the body that has not come with the head. False: this is no good answer. */
-static bool read_head(struct talk *t)
+static bool read_head(struct open_loop_client *t)
 {
 	char *end, *field;
 
@@ -111,7 +111,7 @@ static bool read_head(struct talk *t)
 }
 
 /* False: it ended, or said something else. */
-static bool hear(struct talk *t)
+static bool hear(struct open_loop_client *t)
 {
 	static char body[65536];
 	ssize_t n;
@@ -130,7 +130,7 @@ static bool hear(struct talk *t)
 	return read_head(t);
 }
 
-static void heard(struct talk *t)
+static void heard(struct open_loop_client *t)
 {
 	if (!hear(t)) {
 		errors++;
@@ -181,7 +181,7 @@ static void open_one(uint16_t port)
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = htons(port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct talk *t = calloc(1, sizeof(*t));
+	struct open_loop_client *t = calloc(1, sizeof(*t));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = t };
 	int on = 1;
 

@@ -35,7 +35,7 @@
 #define VECTORS_MAX 8
 #define QUEUE_MAX 8 /* buffers waiting to be sent to one side: then the other rests */
 
-enum op { OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_SHUTDOWN, OP_OTHER };
+enum tunnel_op { OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_SHUTDOWN, OP_OTHER };
 #define OP_MASK 7u
 
 /* One end of a pair. The queue holds what the other end received and this one shall send. */
@@ -51,7 +51,7 @@ struct side {
 	struct iovec vectors[VECTORS_MAX];
 };
 
-struct pair {
+struct tunnel_pair {
 	struct side sides[2];
 	unsigned in_flight;
 	bool broken;
@@ -68,15 +68,15 @@ static uint64_t *enters;
 static struct sockaddr_in to;
 static int listener;
 
-static void die(const char *what, int error)
+static void exit_with_error(const char *what, int error)
 {
 	fprintf(stderr, "tunnel: %s: %s\n", what, strerror(error));
 	exit(1);
 }
 
-static struct pair *pair_of(struct side *s)
+static struct tunnel_pair *pair_of(struct side *s)
 {
-	return (struct pair *)(s < s->other ? s : s->other);
+	return (struct tunnel_pair *)(s < s->other ? s : s->other);
 }
 
 static void enter(unsigned wait)
@@ -85,10 +85,10 @@ static void enter(unsigned wait)
 
 	++*enters;
 	if (r < 0 && r != -EINTR)
-		die("io_uring_enter", -r);
+		exit_with_error("io_uring_enter", -r);
 }
 
-static struct io_uring_sqe *start(struct side *s, enum op op)
+static struct io_uring_sqe *start(struct side *s, enum tunnel_op op)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
@@ -104,7 +104,7 @@ static struct io_uring_sqe *start(struct side *s, enum op op)
 }
 
 /* Preparing clears user_data in some versions of the library: it is set afterwards. */
-static void mark(struct io_uring_sqe *sqe, struct side *s, enum op op)
+static void mark(struct io_uring_sqe *sqe, struct side *s, enum tunnel_op op)
 {
 	io_uring_sqe_set_data64(sqe, (uintptr_t)s | op);
 }
@@ -119,7 +119,7 @@ static void give_back(uint16_t buffer)
 
 /* ---- one connection --------------------------------------------------------- */
 
-static void receive(struct side *s)
+static void arm_receive(struct side *s)
 {
 	struct io_uring_sqe *sqe;
 
@@ -268,7 +268,7 @@ static void forget_resting(struct side *s)
 	}
 }
 
-static void break_pair(struct pair *p)
+static void break_pair(struct tunnel_pair *p)
 {
 	if (p->broken)
 		return;
@@ -283,7 +283,7 @@ static bool all_sent(const struct side *s)
 }
 
 /* After each completion of a pair: does it still live? */
-static void settle(struct pair *p)
+static void settle(struct tunnel_pair *p)
 {
 	struct side *a = &p->sides[0], *b = &p->sides[1];
 
@@ -326,7 +326,7 @@ static void received(struct side *s, int result, unsigned flags)
 		break_pair(pair_of(s));
 	}
 	if (!s->receiving && out->queued < QUEUE_MAX)
-		receive(s);
+		arm_receive(s);
 }
 
 static void all_taken(struct side *s)
@@ -342,7 +342,7 @@ static void all_taken(struct side *s)
 		give_back(b);
 	}
 	push(s);
-	receive(s->other);
+	arm_receive(s->other);
 }
 
 static void sent(struct side *s, int result)
@@ -364,7 +364,7 @@ static void finish_silent(struct side *list)
 {
 	while (list) {
 		struct side *s = list;
-		struct pair *p = pair_of(s);
+		struct tunnel_pair *p = pair_of(s);
 
 		list = s->next_silent;
 		p->in_flight--;
@@ -384,29 +384,29 @@ static void connected(struct side *s, int result)
 		break_pair(pair_of(s));
 		return;
 	}
-	receive(s);
+	arm_receive(s);
 	push(s);
 }
 
 static void accepted(int fd)
 {
-	struct pair *p = calloc(1, sizeof(*p));
+	struct tunnel_pair *p = calloc(1, sizeof(*p));
 	struct side *in = &p->sides[0], *out = &p->sides[1];
 	struct io_uring_sqe *sqe;
 	int on = 1;
 
 	if (!p)
-		die("memory", errno);
+		exit_with_error("memory", errno);
 	*in = (struct side){ .fd = fd, .other = out, .first = NONE, .connected = true };
 	*out = (struct side){ .other = in, .first = NONE };
 	out->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (out->fd < 0)
-		die("socket", errno);
+		exit_with_error("socket", errno);
 	setsockopt(out->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	sqe = start(out, OP_CONNECT);
 	io_uring_prep_connect(sqe, out->fd, (struct sockaddr *)&to, sizeof(to));
 	mark(sqe, out, OP_CONNECT);
-	receive(in);
+	arm_receive(in);
 }
 
 static void accept_many(void)
@@ -419,9 +419,9 @@ static void accept_many(void)
 
 static void completed(const struct io_uring_cqe *cqe)
 {
-	enum op op = (enum op)(cqe->user_data & OP_MASK);
+	enum tunnel_op op = (enum op)(cqe->user_data & OP_MASK);
 	struct side *s = (struct side *)(uintptr_t)(cqe->user_data & ~(uint64_t)OP_MASK);
-	struct pair *p = s ? pair_of(s) : NULL;
+	struct tunnel_pair *p = s ? pair_of(s) : NULL;
 	bool more = cqe->flags & IORING_CQE_F_MORE;
 
 	if (p && !more)
@@ -458,7 +458,7 @@ static void flush(void)
 	pushed = NULL;
 	while (list) {
 		struct side *s = list;
-		struct pair *p = pair_of(s);
+		struct tunnel_pair *p = pair_of(s);
 
 		list = s->next_pushed;
 		s->pushed = false;
@@ -481,7 +481,7 @@ static void wake_resting(void)
 
 		list = s->next_resting;
 		s->resting = false;
-		receive(s);
+		arm_receive(s);
 	}
 }
 
@@ -519,7 +519,7 @@ static void listen_at(uint16_t port)
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
 	    listen(listener, BACKLOG) < 0)
-		die("listen", errno);
+		exit_with_error("listen", errno);
 }
 
 static void open_ring(void)
@@ -533,18 +533,18 @@ static void open_ring(void)
 	int r = io_uring_queue_init_params(RING_ENTRIES, &ring, &params);
 
 	if (r < 0)
-		die("io_uring_setup", -r);
+		exit_with_error("io_uring_setup", -r);
 	io_uring_register_ring_fd(&ring);
 	pool = mmap(NULL, BUFFERS * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memory = mmap(NULL, (size_t)BUFFERS * BUFFER_BYTES, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (pool == MAP_FAILED || memory == MAP_FAILED)
-		die("mmap", errno);
+		exit_with_error("mmap", errno);
 	group.ring_addr = (uintptr_t)pool;
 	r = io_uring_register_buf_ring(&ring, &group, 0);
 	if (r < 0)
-		die("buffer ring", -r);
+		exit_with_error("buffer ring", -r);
 	io_uring_buf_ring_init(pool);
 	for (uint16_t b = 0; b < BUFFERS; b++)
 		give_back(b);
@@ -555,10 +555,10 @@ static void map_counts(const char *path)
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (fd < 0 || ftruncate(fd, sizeof(*enters)) < 0)
-		die(path, errno);
+		exit_with_error(path, errno);
 	enters = mmap(NULL, sizeof(*enters), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (enters == MAP_FAILED)
-		die(path, errno);
+		exit_with_error(path, errno);
 	close(fd);
 }
 

@@ -7,7 +7,7 @@
 
 static struct buf_pool pool;
 
-static void prepare(void)
+static void prepare_buffers(void)
 {
 	micro_must(buf_pool_init(&pool, 1024) == 0, "a pool");
 }
@@ -51,4 +51,4 @@ static const struct micro buffers[] = {
 	{ "buffer-block", "a block of 400 bytes taken and given back", block },
 };
 
-const struct micro_set micro_buffers = { buffers, sizeof(buffers) / sizeof(buffers[0]), prepare };
+const struct micro_set micro_buffers = { buffers, sizeof(buffers) / sizeof(buffers[0]), prepare_buffers };

@@ -128,7 +128,7 @@ static void emit_own(unsigned n)
 	}
 }
 
-static void prepare(void)
+static void prepare_heads(void)
 {
 	parse_request(small, sizeof(small) - 1, &small_head);
 	parse_request(browser, sizeof(browser) - 1, &browser_head);
@@ -145,4 +145,4 @@ static const struct micro heads[] = {
 	{ "emit-own", "the head of an answer of our own", emit_own },
 };
 
-const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]), prepare };
+const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]), prepare_heads };

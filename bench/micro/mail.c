@@ -19,7 +19,7 @@ static void deliver(struct mail *m)
 	delivered++;
 }
 
-static void prepare(void)
+static void prepare_mailboxes(void)
 {
 	mailbox_init(&box, wake, &box);
 	for (unsigned i = 0; i < AT_ONCE; i++)
@@ -60,4 +60,4 @@ static const struct micro mail[] = {
 	{ "mailbox-empty", "a look into an empty box", empty },
 };
 
-const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]), prepare };
+const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]), prepare_mailboxes };

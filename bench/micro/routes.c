@@ -103,7 +103,7 @@ static void compile(struct template *t, struct slice s)
 		   "a template");
 }
 
-static void prepare(void)
+static void prepare_routes(void)
 {
 	config = config_read_text("micro.yaml", SLICE(text), stderr);
 	micro_must(config != NULL, "a configuration");
@@ -125,4 +125,4 @@ static const struct micro routes[] = {
 	{ "template-rest", "a key with the rest of the path in it", expand_rest },
 };
 
-const struct micro_set micro_routes = { routes, sizeof(routes) / sizeof(routes[0]), prepare };
+const struct micro_set micro_routes = { routes, sizeof(routes) / sizeof(routes[0]), prepare_routes };

@@ -27,7 +27,7 @@ static void start_others(void)
 	}
 }
 
-static void prepare(void)
+static void prepare_timers(void)
 {
 	now_ms = BEGIN_MS;
 	wheel_init(&wheel, now_ms);
@@ -94,4 +94,4 @@ static const struct micro timers[] = {
 	{ "wheel-next", "when the next of 10,000 is due", next_of_many },
 };
 
-const struct micro_set micro_timers = { timers, sizeof(timers) / sizeof(timers[0]), prepare };
+const struct micro_set micro_timers = { timers, sizeof(timers) / sizeof(timers[0]), prepare_timers };
