@@ -419,7 +419,7 @@ static void accept_many(void)
 
 static void completed(const struct io_uring_cqe *cqe)
 {
-	enum tunnel_op op = (enum op)(cqe->user_data & OP_MASK);
+	enum tunnel_op op = (enum tunnel_op)(cqe->user_data & OP_MASK);
 	struct side *s = (struct side *)(uintptr_t)(cqe->user_data & ~(uint64_t)OP_MASK);
 	struct tunnel_pair *p = s ? pair_of(s) : NULL;
 	bool more = cqe->flags & IORING_CQE_F_MORE;
