@@ -135,7 +135,7 @@ static bool asks_for(const struct strict_head *h, const char *what)
 	return slice_starts(t, slice_of(what));
 }
 
-static void say_pattern(struct actor *a, uint64_t hash, size_t n, bool chunked)
+static void say_pattern(struct sim_peer *a, uint64_t hash, size_t n, bool chunked)
 {
 	char *text = malloc(n + 64), *at = text;
 
@@ -145,11 +145,11 @@ static void say_pattern(struct actor *a, uint64_t hash, size_t n, bool chunked)
 		*at++ = pattern(hash, i);
 	if (chunked)
 		at += sprintf(at, "%s0\r\nX-Sum: 1\r\n\r\n", n > 0 ? "\r\n" : "");
-	actor_say(a, (struct slice){ text, (size_t)(at - text) });
+	sim_peer_send(a, (struct slice){ text, (size_t)(at - text) });
 	free(text);
 }
 
-static void answer_orderly(struct actor *a, const struct strict_head *h, uint64_t hash)
+static void answer_orderly(struct sim_peer *a, const struct strict_head *h, uint64_t hash)
 {
 	bool chunked = asks_for(h, "/chunked"), until_close = asks_for(h, "/until-close");
 	int status = asks_for(h, "/status/204") ? 204 : asks_for(h, "/status/304") ? 304 : 200;
@@ -157,48 +157,49 @@ static void answer_orderly(struct actor *a, const struct strict_head *h, uint64_
 	char head[256];
 
 	if (asks_for(h, "/interim"))
-		actor_says(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 	if (strict_lists(h, "Expect", SLICE("100-continue")))
-		actor_says(a, "HTTP/1.1 100 Continue\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 100 Continue\r\n\r\n");
 	snprintf(head, sizeof(head), "HTTP/1.%d %d Fine\r\nX-Seen: %016llx %zu\r\n",
 		 !asks_for(h, "/old"), status, (unsigned long long)hash, n);
-	actor_says(a, head);
+	sim_peer_send_text(a, head);
 	/* Not as we write it, on purpose. */
 	snprintf(head, sizeof(head), "Content-Length:%zu\r\n", n);
 	if (chunked)
-		actor_says(a, "Transfer-Encoding:  chunked\r\n");
+		sim_peer_send_text(a, "Transfer-Encoding:  chunked\r\n");
 	else if (!until_close && status != 204)
-		actor_says(a, head);
-	actor_says(a, "\r\n");
+		sim_peer_send_text(a, head);
+	sim_peer_send_text(a, "\r\n");
 	if (!slice_equal(h->method, SLICE("HEAD")) && status == 200)
 		say_pattern(a, hash, asks_for(h, "/short") ? n / 2 : n, chunked);
 	if (asks_for(h, "/more"))
-		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 	if (until_close || asks_for(h, "/last") || asks_for(h, "/short"))
-		actor_close(a);
+		sim_peer_close(a);
 }
 
-static void echo_on(struct actor *a)
+static void echo_on(struct sim_peer *a)
 {
-	actor_say(a, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
-	a->in_at = a->in_n;
-	if (actor_over(a))
-		actor_close(a);
+	sim_peer_send(a, (struct slice){ a->in + a->in_used, a->in_n - a->in_used });
+	a->in_used = a->in_n;
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
-static void answer_upgrade(struct actor *a)
+static void answer_upgrade(struct sim_peer *a)
 {
-	actor_says(a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
-		      "Upgrade: echo\r\n\r\nhello");
-	a->heard = echo_on;
+	sim_peer_send_text(a,
+			   "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+			   "Upgrade: echo\r\n\r\nhello");
+	a->on_input = echo_on;
 	echo_on(a);
 }
 
-static void ignore(struct actor *a)
+static void ignore(struct sim_peer *a)
 {
-	a->in_at = a->in_n;
-	if (actor_over(a))
-		actor_close(a);
+	a->in_used = a->in_n;
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
 /* One of the scripts may make a tunnel: what comes behind a request that asked for one is no
@@ -211,18 +212,19 @@ static bool may_switch(const struct scene *s)
 	return false;
 }
 
-static void answer(struct scene *s, struct actor *a, const struct strict_head *h, uint64_t hash)
+static void answer(struct scene *s, struct sim_peer *a, const struct strict_head *h,
+		   uint64_t hash)
 {
 	if (h->upgrade && may_switch(s))
-		a->heard = ignore;
+		a->on_input = ignore;
 	if (s->script_at < s->script_n) {
-		actor_say(a, s->scripts[s->script_at++]);
+		sim_peer_send(a, s->scripts[s->script_at++]);
 		if (s->mode & ORIGIN_ENDS)
-			actor_close(a);
+			sim_peer_close(a);
 	} else if (asks_for(h, "/closed")) {
-		actor_close(a);
+		sim_peer_close(a);
 	} else if (asks_for(h, "/reset")) {
-		actor_reset(a);
+		sim_peer_reset_now(a);
 	} else if (asks_for(h, "/upgrade") && h->upgrade) {
 		answer_upgrade(a);
 	} else if (!asks_for(h, "/never") && !a->head_seen) {
@@ -252,11 +254,11 @@ static void check_asked(const struct scene *s, const struct strict_head *h, uint
 }
 
 /* One request; false: it is not there. */
-static bool origin_one(struct actor *a)
+static bool origin_one(struct sim_peer *a)
 {
 	static struct strict_head h;
 	struct scene *s = a->owner;
-	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	struct slice rest = { a->in + a->in_used, a->in_n - a->in_used };
 	struct strict_body body = { .data = malloc(rest.len + 1) };
 	enum strict_verdict v = strict_request(&h, rest);
 	bool early;
@@ -270,14 +272,15 @@ static bool origin_one(struct actor *a)
 		ASSERT(v != STRICT_BAD);
 		early = asks_for(&h, "/early");
 		if (early && !a->head_seen)
-			actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
+			sim_peer_send_text(
+				a, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
 		a->head_seen = early;
 	}
 	if (v == STRICT_OK) {
 		ASSERT(!body.odd);
 		hash = hash_request(&h, (struct slice){ body.data, body.data_n });
 		check_asked(s, &h, hash);
-		a->in_at += h.bytes + body.bytes;
+		a->in_used += h.bytes + body.bytes;
 		answer(s, a, &h, hash);
 		a->head_seen = false;
 	}
@@ -285,19 +288,19 @@ static bool origin_one(struct actor *a)
 	return v == STRICT_OK && a->fd >= 0;
 }
 
-static void origin_heard(struct actor *a)
+static void origin_heard(struct sim_peer *a)
 {
-	while (a->heard == origin_heard && origin_one(a))
+	while (a->on_input == origin_heard && origin_one(a))
 		;
-	if (actor_over(a))
-		actor_close(a);
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
 /* ---- memcached -------------------------------------------------------------- */
 
-static bool memcached_one(struct actor *a)
+static bool memcached_one(struct sim_peer *a)
 {
-	struct slice s = { a->in + a->in_at, a->in_n - a->in_at }, key;
+	struct slice s = { a->in + a->in_used, a->in_n - a->in_used }, key;
 	const char *end = memmem(s.ptr, s.len, "\r\n", 2);
 	char text[700];
 
@@ -308,29 +311,29 @@ static bool memcached_one(struct actor *a)
 	ASSERT(key.len >= 1 && key.len <= 250);
 	for (size_t i = 0; i < key.len; i++)
 		ASSERT((unsigned char)key.ptr[i] > ' ' && key.ptr[i] != 0x7f);
-	a->in_at += key.len + 6;
+	a->in_used += key.len + 6;
 	if (slice_starts(key, SLICE("miss")))
-		actor_says(a, "END\r\n");
+		sim_peer_send_text(a, "END\r\n");
 	else if (slice_starts(key, SLICE("error")))
-		actor_says(a, "SERVER_ERROR out of sorts\r\n");
+		sim_peer_send_text(a, "SERVER_ERROR out of sorts\r\n");
 	else if (slice_starts(key, SLICE("bad")))
-		actor_says(a, "VALUE bad 0 x\r\n");
+		sim_peer_send_text(a, "VALUE bad 0 x\r\n");
 	else if (slice_starts(key, SLICE("closed")))
-		actor_close(a);
+		sim_peer_close(a);
 	else if (!slice_starts(key, SLICE("never"))) {
 		snprintf(text, sizeof(text), "VALUE %.*s 0 %zu\r\nvalue of %.*s\r\nEND\r\n",
 			 SLICE_ARG(key), key.len + 9, SLICE_ARG(key));
-		actor_says(a, text);
+		sim_peer_send_text(a, text);
 	}
 	return true;
 }
 
-static void memcached_heard(struct actor *a)
+static void memcached_heard(struct sim_peer *a)
 {
 	while (memcached_one(a))
 		;
-	if (actor_over(a))
-		actor_close(a);
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
 /* ---- what the client got ---------------------------------------------------- */
@@ -393,7 +396,8 @@ static bool is_plain(const struct scene *s)
 
 /* Nothing excuses it if this request gets no whole answer. What is said behind a request for
  * the end may meet a socket that is closed, and the reset overtake the answer. */
-static bool is_owed(const struct scene *s, const struct actor *a, const struct sent *sent)
+static bool is_owed(const struct scene *s, const struct sim_peer *a,
+		    const struct sent *sent)
 {
 	return sent && sent->body == STRICT_OK && s->plain && !(s->says_more && a->error);
 }
@@ -402,7 +406,7 @@ enum end { GOES_ON, IS_LAST, IS_BROKEN };
 
 /* One answer that is not interim at the front of *rest, to a request, or to something that
  * is none (NULL). */
-static enum end answer_one(struct scene *s, struct actor *a, const struct sent *sent,
+static enum end answer_one(struct scene *s, struct sim_peer *a, const struct sent *sent,
 			   struct slice *rest)
 {
 	static struct strict_head h;
@@ -450,9 +454,9 @@ static enum end answer_one(struct scene *s, struct actor *a, const struct sent *
 	return h.close ? IS_LAST : GOES_ON;
 }
 
-static void check_client(struct scene *s, struct actor *a)
+static void check_client(struct scene *s, struct sim_peer *a)
 {
-	struct slice rest = actor_heard(a);
+	struct slice rest = sim_peer_received(a);
 	/* Who says FIN before a response begins has left. */
 	bool patient = !(s->mode & (SHUT | LEAVE | RESET));
 	enum end end = GOES_ON;
@@ -476,24 +480,25 @@ static void check_client(struct scene *s, struct actor *a)
 
 /* ---- a scene ---------------------------------------------------------------- */
 
-static struct actor *send_client(struct scene *s)
+static struct sim_peer *send_client(struct scene *s)
 {
-	struct actor *a = actor_connect(&s->rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&s->rig.sim, PROXYRIG_PORT);
 
-	a->whole = s->mode & WHOLE;
-	actor_say(a, s->stream);
+	a->uncut = s->mode & WHOLE;
+	sim_peer_send(a, s->stream);
 	if (s->mode & RESET)
-		actor_reset_after(a);
+		sim_peer_reset(a);
 	else if (s->mode & LEAVE)
-		actor_close(a);
+		sim_peer_close(a);
 	else if (s->mode & SHUT)
-		actor_shut(a);
+		sim_peer_shutdown(a);
 	return a;
 }
 
-static bool over(const struct actor *a)
+static bool over(const struct sim_peer *a)
 {
-	return !a || actor_over(a) || a->connect_error || (a->connected && a->fd < 0);
+	return !a || sim_peer_finished(a) || a->connect_error ||
+	       (a->connected && a->fd < 0);
 }
 
 static void play(struct scene *s, unsigned seed)
@@ -506,14 +511,14 @@ static void play(struct scene *s, unsigned seed)
 			  "  receive_timeout: 2s\n",
 		.upstream = "    response_timeout: 3s\n    connections: 2\n",
 	};
-	struct actor *a, *b = NULL;
+	struct sim_peer *a, *b = NULL;
 
 	proxyrig_open(&s->rig, &o);
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++) {
-		s->rig.origins[i].heard = origin_heard;
+		s->rig.origins[i].on_input = origin_heard;
 		s->rig.origins[i].owner = s;
 	}
-	s->rig.memcached.heard = memcached_heard;
+	s->rig.memcached.on_input = memcached_heard;
 	a = send_client(s);
 	if (s->mode & TWICE)
 		b = send_client(s);

@@ -137,7 +137,7 @@ static void check_line(struct slice s, enum memcache_command command, struct sli
 static bool all_decided(struct memcache_call *const *calls)
 {
 	for (unsigned i = 0; i < CALLS; i++)
-		if (calls[i] && !rig_decided(calls[i]))
+		if (calls[i] && !memcacherig_decided(calls[i]))
 			return false;
 	return true;
 }
@@ -209,9 +209,9 @@ static void play(unsigned seed, unsigned cut, unsigned mode, struct slice said)
 		mode & 2 ? MEMCACHE_MG : MEMCACHE_GET, MEMCACHE_MG, MEMCACHE_GET,
 	};
 	struct memcache_call *calls[CALLS];
-	struct rig r;
+	struct memcacherig r;
 
-	rig_open(&r, seed + 1);
+	memcacherig_open(&r, seed + 1);
 	r.upstream.value_max = VALUE_MAX;
 	r.upstream.links = mode & 1 ? 1 : 4;
 	r.upstream.pipeline = mode & 4 ? 1 : 64;
@@ -233,7 +233,7 @@ static void play(unsigned seed, unsigned cut, unsigned mode, struct slice said)
 	for (unsigned i = 0; i < CALLS; i++)
 		if (calls[i])
 			memcache_forget(&calls[i]);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)

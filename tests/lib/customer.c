@@ -144,9 +144,9 @@ static void add_body(struct customer *c, struct text *x, const struct request *r
 static void be_cut(struct customer *c)
 {
 	if (c->manner == MANNER_CUT_SHUTS)
-		actor_shut(c->actor);
+		sim_peer_shutdown(c->peer);
 	else if (c->manner == MANNER_CUT_RESETS)
-		actor_reset_after(c->actor);
+		sim_peer_reset(c->peer);
 	c->harmed = true;
 }
 
@@ -154,7 +154,7 @@ static void say(struct customer *c, struct text *x, bool whole)
 {
 	size_t n = whole ? x->n : (size_t)town_draw(c->town, x->n);
 
-	actor_say(c->actor, (struct slice){ x->at, n });
+	sim_peer_send(c->peer, (struct slice){ x->at, n });
 	free(x->at);
 }
 
@@ -177,7 +177,7 @@ static void say_request(struct customer *c)
 		add_body(c, &x, r);
 	}
 	if (r->stands_up)
-		stand_begin(&c->stand, r, c->actor, WIRE_UP, &x);
+		stand_begin(&c->stand, r, c->peer, WIRE_UP, &x);
 	else
 		say(c, &x, !cut);
 	if (cut)
@@ -191,7 +191,7 @@ static void say_held(struct customer *c)
 
 	timer_stop(&c->town->sim.tick.wheel, &c->body);
 	c->held = NULL;
-	if (!r || c->actor->fd < 0)
+	if (!r || c->peer->fd < 0)
 		return;
 	add_body(c, &x, r);
 	say(c, &x, true);
@@ -203,7 +203,7 @@ static void ask_on(struct customer *c)
 	       !c->closing && !stand_on(&c->stand))
 		say_request(c);
 	if (c->manner == MANNER_SHUTS && c->said == c->n && !c->held)
-		actor_shut(c->actor);
+		sim_peer_shutdown(c->peer);
 }
 
 /* ---- what is heard ---------------------------------------------------------- */
@@ -223,7 +223,7 @@ static bool good(const struct customer *c, const struct request *r)
 /* It has sent FIN, and no route says that it waits. */
 static bool has_left(const struct customer *c)
 {
-	return c->manner == MANNER_SHUTS && !c->town->half_close && c->actor->fin_wanted;
+	return c->manner == MANNER_SHUTS && !c->town->half_close && c->peer->fin_wanted;
 }
 
 /* Of an answer that the proxy gave by itself. */
@@ -342,7 +342,7 @@ static bool hear_head(struct customer *c, struct slice rest)
 		town_wrong(c->town, "customer %u hears a head with %s", c->number,
 			   fault ? fault : "no status");
 	status = atoi(head.ptr + 9);
-	c->actor->in_at += head.len;
+	c->peer->in_used += head.len;
 	if (status >= 200) {
 		head_heard(c, head, status);
 		return true;
@@ -357,8 +357,8 @@ static bool hear_head(struct customer *c, struct slice rest)
 
 static bool hear_one(struct customer *c)
 {
-	struct actor *a = c->actor;
-	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	struct sim_peer *a = c->peer;
+	struct slice rest = { a->in + a->in_used, a->in_n - a->in_used };
 	const char *fault;
 	size_t used;
 
@@ -376,7 +376,7 @@ static bool hear_one(struct customer *c)
 		if (fault)
 			town_wrong(c->town, "customer %u, request %u: %s", c->number,
 				   expected(c)->id, fault);
-		a->in_at += used;
+		a->in_used += used;
 		if (used == 0)
 			return false;
 	}
@@ -394,8 +394,8 @@ static void leave(struct customer *c)
 	timer_stop(w, &c->harm);
 	timer_stop(w, &c->body);
 	stand_end(&c->stand);
-	if (c->actor && c->actor->fd >= 0)
-		actor_vanish(c->actor);
+	if (c->peer && c->peer->fd >= 0)
+		sim_peer_close_now(c->peer);
 	town_mark(c->town, c->answered);
 	town_note(c->town, "customer %u leaves with %u of %u answers", c->number, c->answered,
 		  c->n);
@@ -447,15 +447,15 @@ static void check_answered(struct customer *c)
 /* The connection has ended, or all was answered. */
 static void look_over(struct customer *c)
 {
-	struct actor *a = c->actor;
+	struct sim_peer *a = c->peer;
 
 	if (c->over)
 		return;
-	if (actor_over(a)) {
+	if (sim_peer_finished(a)) {
 		if (a->eof && c->in_body && c->wire.state == WIRE_CLOSE)
 			answer_whole(c);
-		else if (a->eof && !c->in_body && a->in_at < a->in_n &&
-			 !wire_head((struct slice){ a->in + a->in_at, 1 }).len)
+		else if (a->eof && !c->in_body && a->in_used < a->in_n &&
+			 !wire_head((struct slice){ a->in + a->in_used, 1 }).len)
 			town_note(c->town, "customer %u hears half a head", c->number);
 		check_kept(c);
 		check_answered(c);
@@ -465,11 +465,12 @@ static void look_over(struct customer *c)
 	}
 }
 
-static void heard(struct actor *a)
+static void heard(struct sim_peer *a)
 {
 	struct customer *c = a->owner;
 
-	town_mark_bytes(c->town, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	town_mark_bytes(c->town,
+			(struct slice){ a->in + a->in_used, a->in_n - a->in_used });
 	town_mark(c->town, (uint64_t)a->eof << 1 | (a->error != 0));
 	while (!c->over && hear_one(c))
 		;
@@ -483,15 +484,15 @@ static void start_rang(struct timer *timer)
 {
 	struct customer *c = CONTAINER(timer, struct customer, start);
 
-	if (c->actor) { /* a slow reader begins to read */
-		actor_listen(c->actor);
+	if (c->peer) { /* a slow reader begins to read */
+		sim_peer_resume_reading(c->peer);
 		return;
 	}
-	c->actor = actor_connect(&c->town->sim, PROXY_PORT);
-	c->actor->heard = heard;
-	c->actor->owner = c;
+	c->peer = sim_peer_connect(&c->town->sim, PROXY_PORT);
+	c->peer->on_input = heard;
+	c->peer->owner = c;
 	if (c->manner == MANNER_SLOW_READER) {
-		c->actor->deaf = true;
+		c->peer->stopped_reading = true;
 		timer_set(&c->town->sim.tick.wheel, timer,
 			  c->town->sim.tick.now_ms + town_draw(c->town, 400));
 	}
@@ -503,15 +504,15 @@ static void harm_rang(struct timer *timer)
 	struct customer *c = CONTAINER(timer, struct customer, harm);
 
 	c->harmed = true;
-	if (!c->actor || c->over)
+	if (!c->peer || c->over)
 		return;
 	town_note(c->town, "customer %u does it: %d", c->number, c->manner);
 	if (c->manner == MANNER_SHUTS_EARLY) {
-		actor_shut(c->actor);
+		sim_peer_shutdown(c->peer);
 		return;
 	}
-	if (c->actor->fd >= 0 && c->manner == MANNER_RESETS)
-		actor_reset(c->actor);
+	if (c->peer->fd >= 0 && c->manner == MANNER_RESETS)
+		sim_peer_reset_now(c->peer);
 	leave(c);
 }
 
@@ -557,7 +558,7 @@ void customer_init(struct customer *c, struct town *t, unsigned number)
 
 void customer_look(struct customer *c)
 {
-	const struct actor *a = c->actor;
+	const struct sim_peer *a = c->peer;
 
 	if (!c->over && a && (a->connect_error || (a->connected && a->fd < 0)))
 		leave(c);
@@ -571,12 +572,17 @@ void customer_done(struct customer *c)
 
 void customer_waits(struct customer *c)
 {
-	const struct actor *a = c->actor;
+	const struct sim_peer *a = c->peer;
 
-	town_wrong(c->town, "customer %u waits for ever: %s, %u said, %u answered, %zu of %zu "
-			    "bytes sent%s%s%s%s", c->number,
-		   !a ? "not there" : a->connected ? "connected" : "connecting", c->said,
-		   c->answered, a ? a->out_sent : 0, a ? a->out_n : 0,
+	town_wrong(c->town,
+		   "customer %u waits for ever: %s, %u said, %u answered, %zu of %zu "
+		   "bytes sent%s%s%s%s",
+		   c->number,
+		   !a             ? "not there"
+		   : a->connected ? "connected"
+				  : "connecting",
+		   c->said, c->answered, a ? a->out_sent : 0, a ? a->out_n : 0,
 		   c->in_body ? ", in a body" : "", c->closing ? ", closing" : "",
-		   a && a->deaf ? ", deaf" : "", a && a->eof ? ", heard the end" : "");
+		   a && a->stopped_reading ? ", deaf" : "",
+		   a && a->eof ? ", heard the end" : "");
 }

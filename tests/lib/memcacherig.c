@@ -20,7 +20,7 @@
 struct fake_conn {
 	struct conn conn;
 	struct task task;
-	struct fake *fake;
+	struct fake_memcached *fake;
 	struct list node;
 	struct timer
 		timer;     /* the pause in the midst of a reply, or the delay before it */
@@ -53,7 +53,7 @@ static void append(char *out, size_t *n, struct slice s)
 }
 
 /* Into malloc()ed memory. */
-static struct slice reply_to(const struct fake *f, struct slice line)
+static struct slice reply_to(const struct fake_memcached *f, struct slice line)
 {
 	bool meta = slice_starts(line, SLICE("mg "));
 	struct slice key = slice_after(line, meta ? 3 : 4);
@@ -100,7 +100,7 @@ static void say(struct fake_conn *fc, struct slice bytes)
 
 static void answer(struct fake_conn *fc)
 {
-	struct fake *f = fc->fake;
+	struct fake_memcached *f = fc->fake;
 	struct slice reply = reply_to(f, (struct slice){ fc->line, fc->line_n });
 
 	fc->line_n = 0;
@@ -122,7 +122,7 @@ static void answer(struct fake_conn *fc)
  * thousands who wait hold no buffer. */
 static bool serve_one(struct fake_conn *fc)
 {
-	struct fake *f = fc->fake;
+	struct fake_memcached *f = fc->fake;
 	struct slice s;
 	const char *lf;
 
@@ -142,7 +142,7 @@ static bool serve_one(struct fake_conn *fc)
 	assert_true(fc->line_n <= sizeof(fc->line));
 	memcpy(fc->line, s.ptr, fc->line_n);
 	conn_consume(&fc->conn, (uint32_t)fc->line_n + 2);
-	if (f->hangs_up)
+	if (f->closes)
 		conn_close(&fc->conn, CONN_NOW, 0);
 	else if (f->delay_ms > 0)
 		timer_set(&f->rig->tick.wheel, &fc->timer,
@@ -204,7 +204,7 @@ static void pause_over(struct timer *t)
 static void accepted(struct io_op *op, int res, unsigned flags)
 {
 	static const struct conn_events events = { .changed = fake_changed, .dead = fake_dead };
-	struct fake *f = CONTAINER(op, struct fake, accept.op);
+	struct fake_memcached *f = CONTAINER(op, struct fake_memcached, accept.op);
 	struct fake_conn *fc;
 
 	(void)flags;
@@ -228,7 +228,7 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 
 /* ---- a server --------------------------------------------------------------- */
 
-static void listen_only(struct fake *f, int backlog)
+static void listen_only(struct fake_memcached *f, int backlog)
 {
 	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
 
@@ -237,14 +237,14 @@ static void listen_only(struct fake *f, int backlog)
 	assert_true(f->listener >= 0);
 }
 
-void fake_listen(struct fake *f)
+void fake_listen(struct fake_memcached *f)
 {
 	listen_only(f, BACKLOG);
 	io_op_init(&f->accept.op, accepted);
 	io_accept(f->rig->tick.loop, &f->accept, f->listener);
 }
 
-void fake_unlisten(struct fake *f)
+void fake_unlisten(struct fake_memcached *f)
 {
 	if (f->listener < 0)
 		return;
@@ -260,10 +260,10 @@ void fake_unlisten(struct fake *f)
 static void stalled(struct io_op *op, int res, unsigned flags)
 {
 	(void)flags;
-	CONTAINER(op, struct fake, stalling.op)->stalled = res;
+	CONTAINER(op, struct fake_memcached, stalling.op)->stalled = res;
 }
 
-void fake_stall(struct fake *f)
+void fake_stall(struct fake_memcached *f)
 {
 	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
 
@@ -277,24 +277,24 @@ void fake_stall(struct fake *f)
 	assert_true(f->stalled > 0);
 }
 
-void fake_hang_up(struct fake *f, enum conn_end end)
+void fake_close_all(struct fake_memcached *f, enum conn_end end)
 {
 	LIST_EACH(&f->conns, node)
 	conn_close(&LIST_ITEM(node, struct fake_conn, node)->conn, end, 0);
 }
 
-void fake_hang_up_first(struct fake *f)
+void fake_close_first(struct fake_memcached *f)
 {
 	conn_close(&LIST_ITEM(f->conns.next, struct fake_conn, node)->conn, CONN_NOW, 0);
 }
 
-void fake_say(struct fake *f, struct slice bytes)
+void fake_send_all(struct fake_memcached *f, struct slice bytes)
 {
 	LIST_EACH(&f->conns, node)
 	say(LIST_ITEM(node, struct fake_conn, node), bytes);
 }
 
-void fake_answer(struct fake *f)
+void fake_reply_all(struct fake_memcached *f)
 {
 	f->silent = false;
 	f->silent_after = 0;
@@ -302,7 +302,7 @@ void fake_answer(struct fake *f)
 	tick_run(&f->rig->tick, &LIST_ITEM(node, struct fake_conn, node)->task);
 }
 
-void fake_answer_one(struct fake *f)
+void fake_reply_one(struct fake_memcached *f)
 {
 	LIST_EACH(&f->conns, node)
 	{
@@ -317,9 +317,9 @@ void fake_answer_one(struct fake *f)
 
 static void answered(struct memcache_call *call)
 {
-	struct rig *r = call->owner;
+	struct memcacherig *r = call->owner;
 
-	assert_true(rig_decided(call));
+	assert_true(memcacherig_decided(call));
 	r->answered++;
 	r->last_answered = call;
 	if (r->forget_when_answered && *r->forget_when_answered)
@@ -328,9 +328,9 @@ static void answered(struct memcache_call *call)
 		memcache_forget(&call);
 }
 
-static void set_server(struct rig *r, unsigned i)
+static void set_server(struct memcacherig *r, unsigned i)
 {
-	static const char *const names[RIG_SERVERS] = { "a", "b", "c" };
+	static const char *const names[MEMCACHERIG_SERVERS] = { "a", "b", "c" };
 	struct sockaddr_in *in = (struct sockaddr_in *)&r->addresses[i][0].sa;
 
 	r->servers[i].name = r->servers[i].address = names[i];
@@ -339,11 +339,11 @@ static void set_server(struct rig *r, unsigned i)
 	r->servers[i].addresses = r->addresses[i];
 	in->sin_family = AF_INET;
 	in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	in->sin_port = htons((uint16_t)(RIG_PORT + i));
+	in->sin_port = htons((uint16_t)(MEMCACHERIG_PORT + i));
 	r->servers[i].addresses[0].len = sizeof(*in);
 }
 
-static void new_memcache(struct rig *r)
+static void new_memcache(struct memcacherig *r)
 {
 	struct memcache_options o = { .tick = &r->tick,
 				      .upstream = &r->upstream,
@@ -357,7 +357,7 @@ static void new_memcache(struct rig *r)
 	assert_non_null(r->memcache);
 }
 
-static void end_memcache(struct rig *r)
+static void end_memcache(struct memcacherig *r)
 {
 	memcache_close(r->memcache);
 	for (unsigned i = 0; i < 10000 && !memcache_idle(r->memcache); i++)
@@ -375,7 +375,7 @@ static void end_memcache(struct rig *r)
 	}
 }
 
-void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
+void memcacherig_open_servers(struct memcacherig *r, uint64_t seed, unsigned servers)
 {
 	struct io_options o = { .engine = IO_ENGINE_SIM, .buffers = 4096, .seed = seed };
 
@@ -409,25 +409,25 @@ void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers)
 	new_memcache(r);
 }
 
-void rig_open(struct rig *r, uint64_t seed)
+void memcacherig_open(struct memcacherig *r, uint64_t seed)
 {
-	rig_open_servers(r, seed, 1);
+	memcacherig_open_servers(r, seed, 1);
 }
 
-void rig_reconfigure(struct rig *r)
+void memcacherig_reconfigure(struct memcacherig *r)
 {
 	end_memcache(r);
 	new_memcache(r);
 }
 
-void rig_close(struct rig *r)
+void memcacherig_close(struct memcacherig *r)
 {
 	end_memcache(r);
 	for (unsigned i = 0; i < r->upstream.server_n; i++) {
-		struct fake *f = &r->fakes[i];
+		struct fake_memcached *f = &r->fakes[i];
 
 		fake_unlisten(f);
-		fake_hang_up(f, CONN_NOW);
+		fake_close_all(f, CONN_NOW);
 		while (f->conns_n > 0)
 			tick_once(&r->tick);
 	}
@@ -437,7 +437,7 @@ void rig_close(struct rig *r)
 	tick_done(&r->tick);
 }
 
-struct memcache_call *rig_get(struct rig *r, const char *key)
+struct memcache_call *memcacherig_get(struct memcacherig *r, const char *key)
 {
 	struct memcache_call *call = memcache_get(r->memcache, MEMCACHE_GET,
 						  slice_of(key), r);
@@ -451,7 +451,7 @@ static void run_over(struct timer *t)
 	(void)t;
 }
 
-void rig_run(struct rig *r, uint32_t ms)
+void memcacherig_run(struct memcacherig *r, uint32_t ms)
 {
 	timer_init(&r->pause, run_over);
 	timer_set(&r->tick.wheel, &r->pause, r->tick.now_ms + ms);
@@ -459,21 +459,21 @@ void rig_run(struct rig *r, uint32_t ms)
 		tick_once(&r->tick);
 }
 
-bool rig_decided(const struct memcache_call *call)
+bool memcacherig_decided(const struct memcache_call *call)
 {
 	return call->state != CALL_WAITING && call->state != CALL_SENT;
 }
 
-void rig_wait(struct rig *r, const struct memcache_call *call)
+void memcacherig_wait(struct memcacherig *r, const struct memcache_call *call)
 {
 	uint64_t until_ms = r->tick.now_ms + 60000;
 
-	while (!rig_decided(call) && r->tick.now_ms < until_ms)
+	while (!memcacherig_decided(call) && r->tick.now_ms < until_ms)
 		tick_once(&r->tick);
-	assert_true(rig_decided(call));
+	assert_true(memcacherig_decided(call));
 }
 
-void rig_assert_value(struct memcache_call *call, size_t value_bytes)
+void memcacherig_assert_value(struct memcache_call *call, size_t value_bytes)
 {
 	struct slice key = { call->key, call->key_len };
 	char *expected = malloc(1024 + value_bytes);

@@ -1,95 +1,98 @@
-/* A memcached client, and the servers it asks, in one simulated loop: virtual time, and
- * every byte's way drawn by a seed. */
+/* Test fixture: a memcached client (struct memcache) and up to three fake servers, in one
+ * simulated loop. Time is virtual, and a seed draws how bytes are split and delayed.
+ * Owner: one test. Errors are failed assertions. */
 #ifndef LIB_MEMCACHERIG_H
 #define LIB_MEMCACHERIG_H
 
 #include "back/memcache.h"
 
-#define RIG_SERVERS 3
-#define RIG_PORT 11300 /* and the next ones */
+#define MEMCACHERIG_SERVERS 3
+#define MEMCACHERIG_PORT 11300 /* and the next ports */
 
-/* How a server treats its requests. Any key K holds "value of K", but keys that begin
- * with "miss" hold nothing. */
-struct fake {
-	struct rig *rig;
+/* A fake server and how it treats requests. Any key K has the value "value of K"; keys that
+ * begin with "miss" have none. */
+struct fake_memcached {
+	struct memcacherig *rig;
 	int listener;
 	struct io_accept accept;
 	struct io_connect stalling;
-	int stalled; /* the one connection in its backlog */
+	int stalled; /* the socket that fills the backlog, see fake_stall() */
 	struct list conns;
-	unsigned conns_n, accepted; /* open now, ever */
-	unsigned requests;          /* ever */
-	unsigned sends;             /* ever, of the client: arrivals of bytes */
-	bool silent;                /* reads, and does not answer */
-	unsigned silent_after;      /* if > 0: answers so many requests, then is silent */
-	struct slice raw;           /* if not empty: what every reply is instead */
+	unsigned conns_n, accepted; /* open now; since the start */
+	unsigned requests;          /* since the start */
+	unsigned sends;             /* how often bytes arrived, since the start */
+	bool silent;                /* reads, and does not reply */
+	unsigned silent_after;      /* if > 0: silent after so many requests */
+	struct slice raw;           /* if not empty: sent as every reply */
 	unsigned cut;       /* if > 0: a pause after so many bytes of each reply */
-	size_t value_bytes; /* if > 0: values are that long */
-	uint32_t delay_ms;  /* before each answer, one after the other */
-	bool hangs_up;      /* ends the connection instead of answering */
+	size_t value_bytes; /* if > 0: length of the values */
+	uint32_t delay_ms;  /* before each reply; replies are sent one after the other */
+	bool closes;        /* closes the connection instead of replying */
 };
 
-struct rig {
+struct memcacherig {
 	struct tick tick;
-	struct config_server servers[RIG_SERVERS];
-	struct config_address addresses[RIG_SERVERS][RIG_SERVERS]; /* of them */
+	struct config_server servers[MEMCACHERIG_SERVERS];
+	struct config_address addresses[MEMCACHERIG_SERVERS]
+				       [MEMCACHERIG_SERVERS]; /* of `servers` */
 	struct config_upstream upstream;
 	struct upstream_stats stats;
 	struct quota descriptors, queue_quota;
 	struct memcache *memcache;
 	struct registry *registry;
-	struct fake fakes[RIG_SERVERS];
+	struct fake_memcached fakes[MEMCACHERIG_SERVERS];
 	struct slab fake_conns;
-	struct timer pause; /* of rig_run(): the loop must not sleep beyond it */
-	unsigned answered;  /* times */
+	struct timer pause; /* of memcacherig_run(): the loop must not sleep past it */
+	unsigned answered;  /* calls that were answered */
 	struct memcache_call *last_answered;
-	struct memcache_call **forget_when_answered; /* NULL, or where it is kept */
-	bool forget_hits;                            /* when they are answered */
+	struct memcache_call **forget_when_answered; /* forgets this call at any answer */
+	bool forget_hits; /* forgets each hit when it is answered */
 };
 
-/* One server that listens; pipeline 64, 4 links, timeouts of a second (2 for calls). */
-void rig_open(struct rig *r, uint64_t seed);
+/* One server that listens; pipeline 64, 4 links, connect timeout 1 s, call timeout 2 s. */
+void memcacherig_open(struct memcacherig *r, uint64_t seed);
 
-/* The same with up to RIG_SERVERS. */
-void rig_open_servers(struct rig *r, uint64_t seed, unsigned servers);
+/* The same with up to MEMCACHERIG_SERVERS servers. */
+void memcacherig_open_servers(struct memcacherig *r, uint64_t seed, unsigned servers);
 
 /* Makes the client anew after r->upstream was changed. */
-void rig_reconfigure(struct rig *r);
+void memcacherig_reconfigure(struct memcacherig *r);
 
-/* Ends everything; asserts that nothing is left anywhere. */
-void rig_close(struct rig *r);
+/* Frees everything; asserts that no call, connection or socket is left. */
+void memcacherig_close(struct memcacherig *r);
 
-/* Servers start and stop to listen; connections stay. */
-void fake_listen(struct fake *f);
-void fake_unlisten(struct fake *f);
+/* Start and stop listening; connections stay. */
+void fake_listen(struct fake_memcached *f);
+void fake_unlisten(struct fake_memcached *f);
 
-/* A listener that never accepts and whose backlog is full: connecting does not end. */
-void fake_stall(struct fake *f);
+/* Listens, never accepts, and has a full backlog: connecting to it never completes. */
+void fake_stall(struct fake_memcached *f);
 
-/* Ends all connections, orderly or not. */
-void fake_hang_up(struct fake *f, enum conn_end end);
-void fake_hang_up_first(struct fake *f); /* the oldest one, orderly */
+/* Closes all connections, or the oldest one (with CONN_NOW). */
+void fake_close_all(struct fake_memcached *f, enum conn_end end);
+void fake_close_first(struct fake_memcached *f);
 
-/* Sends bytes that nobody asked for on all connections. */
-void fake_say(struct fake *f, struct slice bytes);
+/* Sends unsolicited bytes on all connections. */
+void fake_send_all(struct fake_memcached *f, struct slice bytes);
 
-/* Answers all that it was silent about. */
-void fake_answer(struct fake *f);
+/* Clears `silent` and `silent_after`, and replies to all requests that wait. */
+void fake_reply_all(struct fake_memcached *f);
 
-/* Answers one request on each connection, and stays silent. */
-void fake_answer_one(struct fake *f);
+/* Replies to one request on each connection, although the server is silent. */
+void fake_reply_one(struct fake_memcached *f);
 
-struct memcache_call *rig_get(struct rig *r, const char *key);
+struct memcache_call *memcacherig_get(struct memcacherig *r, const char *key);
 
-/* Goes on for some virtual time. */
-void rig_run(struct rig *r, uint32_t ms);
+/* Runs the loop for so much virtual time. */
+void memcacherig_run(struct memcacherig *r, uint32_t ms);
 
-/* Goes on until the call is decided. */
-void rig_wait(struct rig *r, const struct memcache_call *call);
+/* Runs the loop until the call is decided, for at most a minute; asserts that it is. */
+void memcacherig_wait(struct memcacherig *r, const struct memcache_call *call);
 
-bool rig_decided(const struct memcache_call *call);
+/* The call is neither waiting nor sent any more. */
+bool memcacherig_decided(const struct memcache_call *call);
 
-/* Takes the value off and compares it to what the fake gave for its key. */
-void rig_assert_value(struct memcache_call *call, size_t value_bytes);
+/* Asserts that the call is a hit, takes its value and compares it with the fake's value. */
+void memcacherig_assert_value(struct memcache_call *call, size_t value_bytes);
 
 #endif

@@ -13,25 +13,25 @@
 #define SERVFAIL 2
 #define NXDOMAIN 3
 
-struct answer {
+struct dns_reply {
 	unsigned char bytes[ANSWER_MAX];
 	size_t n;
 };
 
-static void put(struct answer *a, const void *bytes, size_t n)
+static void put(struct dns_reply *a, const void *bytes, size_t n)
 {
 	ASSERT(a->n + n <= sizeof(a->bytes));
 	memcpy(a->bytes + a->n, bytes, n);
 	a->n += n;
 }
 
-static void put_number(struct answer *a, uint32_t number, unsigned bytes)
+static void put_number(struct dns_reply *a, uint32_t number, unsigned bytes)
 {
 	while (bytes-- > 0)
 		put(a, &(unsigned char){ (unsigned char)(number >> 8 * bytes) }, 1);
 }
 
-static void put_name(struct answer *a, const char *name)
+static void put_name(struct dns_reply *a, const char *name)
 {
 	while (*name) {
 		size_t n = strcspn(name, ".");
@@ -59,12 +59,12 @@ static size_t read_name(const unsigned char *at, const unsigned char *end, char 
 	return (size_t)(at - begin) + 1;
 }
 
-static void put_data(struct answer *a, const struct nameserver_row *row)
+static void put_data(struct dns_reply *a, const struct nameserver_row *row)
 {
 	unsigned char bytes[16];
 	unsigned priority, weight, port;
 	char target[256];
-	struct answer data = { .n = 0 };
+	struct dns_reply data = { .n = 0 };
 
 	if (row->type == DNS_SRV) {
 		ASSERT(sscanf(row->data, "%u %u %u %255s", &priority, &weight, &port,
@@ -87,7 +87,7 @@ static void put_data(struct answer *a, const struct nameserver_row *row)
 
 /* False: it says nothing. */
 static bool answer(struct nameserver *n, const unsigned char *question, size_t len,
-		   struct answer *a)
+		   struct dns_reply *a)
 {
 	char name[QUESTION_MAX];
 	size_t name_bytes = read_name(question + 12, question + len, name);
@@ -129,7 +129,7 @@ void nameserver_serve(struct nameserver *n)
 
 	while ((len = recvfrom(n->fd, question, sizeof(question), MSG_DONTWAIT,
 			       (struct sockaddr *)&from, &from_len)) > 16) {
-		struct answer a = { .n = 0 };
+		struct dns_reply a = { .n = 0 };
 
 		n->asked++;
 		if (answer(n, question, (size_t)len, &a))

@@ -18,42 +18,42 @@ char proxyrig_pattern(size_t i)
 	return (char)('a' + (i * 7 + i / 1000) % 26);
 }
 
-static void say_pattern(struct actor *a, size_t from, size_t n)
+static void say_pattern(struct sim_peer *a, size_t from, size_t n)
 {
 	char *bytes = malloc(n + 1);
 
 	assert_non_null(bytes);
 	for (size_t i = 0; i < n; i++)
 		bytes[i] = proxyrig_pattern(from + i);
-	actor_say(a, (struct slice){ bytes, n });
+	sim_peer_send(a, (struct slice){ bytes, n });
 	free(bytes);
 }
 
-static void say_length(struct actor *a, size_t promised, size_t n)
+static void say_length(struct sim_peer *a, size_t promised, size_t n)
 {
 	char head[128];
 
 	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", promised);
-	actor_says(a, head);
+	sim_peer_send_text(a, head);
 	say_pattern(a, 0, n);
 }
 
-static void say_chunked(struct actor *a, size_t n, bool whole)
+static void say_chunked(struct sim_peer *a, size_t n, bool whole)
 {
 	char line[32];
 	size_t at = 0;
 
-	actor_says(a, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+	sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
 	while (at < n) {
 		size_t some = 1 + simrig_draw(a->rig, n - at);
 
 		snprintf(line, sizeof(line), "%zx\r\n", some);
-		actor_says(a, line);
+		sim_peer_send_text(a, line);
 		say_pattern(a, at, some);
-		actor_says(a, "\r\n");
+		sim_peer_send_text(a, "\r\n");
 		at += some;
 	}
-	actor_says(a, whole ? "0\r\nX-Sum: 42\r\n\r\n" : "5\r\nab");
+	sim_peer_send_text(a, whole ? "0\r\nX-Sum: 42\r\n\r\n" : "5\r\nab");
 }
 
 /* What was said of a body that has come; NULL: not all of it is there. */
@@ -98,31 +98,31 @@ static bool is(const char *path, const char *name)
 
 /* Those that are answered, or not, as soon as their head is there. True: nothing more is to
  * be read of this connection. */
-static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
+static bool play_head(struct proxyrig *r, struct sim_peer *a, const char *path)
 {
 	if (is(path, "/early")) {
 		say_length(a, 5, 5); /* the body is still read */
 		return false;
 	}
 	if (is(path, "/reject")) {
-		actor_says(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
-			      "Connection: close\r\n\r\n");
-		actor_shut(a);
+		sim_peer_send_text(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
+				      "Connection: close\r\n\r\n");
+		sim_peer_shutdown(a);
 	} else if (is(path, "/busy")) {
-		actor_says(a, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
 	} else if (is(path, "/deaf")) {
-		a->deaf = true;
+		a->stopped_reading = true;
 		io_cancel(a->rig->tick.loop, &a->recv.op);
 	} else if (is(path, "/reset-head") || (is(path, "/swallow-reset") && a->step > 0)) {
 		r->stale_close++;
-		actor_reset(a);
+		sim_peer_reset_now(a);
 	} else if (is(path, "/closed") || (is(path, "/swallow/") && a->step > 0)) {
 		r->stale_close++;
-		actor_close(a);
+		sim_peer_close(a);
 	} else if (is(path, "/never")) {
-		a->heard = NULL;
+		a->on_input = NULL;
 	} else if (is(path, "/continue")) {
-		actor_says(a, "HTTP/1.1 100 Continue\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 100 Continue\r\n\r\n");
 		return false;
 	} else {
 		return false;
@@ -131,55 +131,57 @@ static bool play_head(struct proxyrig *r, struct actor *a, const char *path)
 }
 
 /* All but the last bytes at once, the last after a while. */
-static void play_burst(struct actor *a, uint32_t pause_ms)
+static void play_burst(struct sim_peer *a, uint32_t pause_ms)
 {
 	char text[24060];
 	int n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: 24010\r\n\r\n");
 
 	for (int i = 0; i < 24000; i++)
 		text[n++] = proxyrig_pattern((size_t)i);
-	a->whole = true;
+	a->uncut = true;
 	a->pause_ms = pause_ms;
-	actor_say(a, (struct slice){ text, (size_t)n });
+	sim_peer_send(a, (struct slice){ text, (size_t)n });
 	say_pattern(a, 24000, 10);
 }
 
-static void echo_on(struct actor *a)
+static void echo_on(struct sim_peer *a)
 {
-	actor_say(a, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
-	a->in_at = a->in_n;
+	sim_peer_send(a, (struct slice){ a->in + a->in_used, a->in_n - a->in_used });
+	a->in_used = a->in_n;
 	if (a->eof)
-		actor_close(a);
+		sim_peer_close(a);
 }
 
-static void play_upgrade(struct actor *a)
+static void play_upgrade(struct sim_peer *a)
 {
-	actor_says(a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
-		      "Upgrade: echo\r\n\r\nhello");
-	a->heard = echo_on;
+	sim_peer_send_text(a,
+			   "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+			   "Upgrade: echo\r\n\r\nhello");
+	a->on_input = echo_on;
 	echo_on(a);
 }
 
-static void play_interim(struct actor *a, unsigned n)
+static void play_interim(struct sim_peer *a, unsigned n)
 {
 	while (n-- > 0)
-		actor_says(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 	say_length(a, 2, 2);
 }
 
 /* Answers that are broken. True: it is one. */
-static bool play_fault(struct actor *a, const char *path)
+static bool play_fault(struct sim_peer *a, const char *path)
 {
 	if (is(path, "/half-head"))
-		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Le");
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Le");
 	else if (is(path, "/bad"))
-		actor_says(a, "HTTP/1.1 2x0 OK\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 2x0 OK\r\n\r\n");
 	else if (is(path, "/both"))
-		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
-			      "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+				      "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
 	else if (is(path, "/uninvited"))
-		actor_says(a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
-			      "Upgrade: echo\r\n\r\n");
+		sim_peer_send_text(
+			a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
+			   "Upgrade: echo\r\n\r\n");
 	else if (is(path, "/short"))
 		say_length(a, 100, 10);
 	else if (is(path, "/reset-body") || is(path, "/stall"))
@@ -189,14 +191,14 @@ static bool play_fault(struct actor *a, const char *path)
 	else
 		return false;
 	if (is(path, "/reset-body"))
-		actor_reset_after(a);
+		sim_peer_reset(a);
 	else if (!is(path, "/stall"))
-		actor_close(a);
-	a->heard = NULL;
+		sim_peer_close(a);
+	a->on_input = NULL;
 	return true;
 }
 
-static void play(struct actor *a, const char *path, const char *body, const char *end)
+static void play(struct sim_peer *a, const char *path, const char *body, const char *end)
 {
 	const char *number = strrchr(path, '/') + 1;
 	size_t n = strtoul(number, NULL, 10);
@@ -209,38 +211,38 @@ static void play(struct actor *a, const char *path, const char *body, const char
 	} else if (is(path, "/chunked/")) {
 		say_chunked(a, n, true);
 	} else if (is(path, "/until-close/")) {
-		actor_says(a, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n");
 		say_pattern(a, 0, n);
-		actor_close(a);
+		sim_peer_close(a);
 	} else if (is(path, "/last")) {
-		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
-			      "Connection: close\r\n\r\nok");
-		actor_close(a);
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+				      "Connection: close\r\n\r\nok");
+		sim_peer_close(a);
 	} else if (is(path, "/status/")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 %zu Some\r\n%s\r\n", n,
 			 n == 204 || n == 304 ? "" : "Content-Length: 0\r\n");
-		actor_says(a, head);
+		sim_peer_send_text(a, head);
 	} else if (is(path, "/ntlm")) {
-		actor_says(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
-			      "Content-Length: 0\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
+				      "Content-Length: 0\r\n\r\n");
 	} else if (is(path, "/interim/")) {
 		play_interim(a, (unsigned)n);
 	} else if (is(path, "/more")) {
 		say_length(a, 2, 20);
 	} else if (is(path, "/head")) {
-		actor_says(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
 	} else if (is(path, "/swallow-whole") && a->step > 1) {
 		((struct proxyrig *)a->owner)->stale_close++;
-		actor_close(a);
+		sim_peer_close(a);
 	} else if (is(path, "/keep-alive/")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 			 "Keep-Alive: max=9, timeout=%zu\r\n\r\n", n);
-		actor_says(a, head);
+		sim_peer_send_text(a, head);
 	} else if (is(path, "/echo") || strstr(path, "/swallow")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
 			 (size_t)(end - body));
-		actor_says(a, head);
-		actor_say(a, (struct slice){ body, (size_t)(end - body) });
+		sim_peer_send_text(a, head);
+		sim_peer_send(a, (struct slice){ body, (size_t)(end - body) });
 	} else if (is(path, "/upgrade")) {
 		play_upgrade(a);
 	} else if (is(path, "/burst/")) {
@@ -254,10 +256,10 @@ static void play(struct actor *a, const char *path, const char *body, const char
 }
 
 /* One request; false: it is not there. */
-static bool origin_one(struct actor *a)
+static bool origin_one(struct sim_peer *a)
 {
 	struct proxyrig *r = a->owner;
-	const char *head = a->in + a->in_at, *end = a->in + a->in_n, *body, *after;
+	const char *head = a->in + a->in_used, *end = a->in + a->in_n, *body, *after;
 	char path[64];
 
 	body = strstr(head, "\r\n\r\n");
@@ -267,72 +269,72 @@ static bool origin_one(struct actor *a)
 	assert_int_equal(sscanf(head, "%*s %63s", path), 1);
 	if (!a->head_seen) {
 		a->head_seen = true;
-		a->ill = r->ill > 0 && strncmp(path, "/again/", 7) == 0;
-		r->ill -= a->ill;
-		r->asked++;
+		a->fails = r->fail_next > 0 && strncmp(path, "/again/", 7) == 0;
+		r->fail_next -= a->fails;
+		r->requests++;
 	}
-	if (a->ill)
-		strcpy(path, r->ill_path);
-	if (!a->head_played) {
-		a->head_played = true;
+	if (a->fails)
+		strcpy(path, r->fail_path);
+	if (!a->head_handled) {
+		a->head_handled = true;
 		if (play_head(r, a, path)) {
-			a->heard = NULL;
+			a->on_input = NULL;
 			return false;
 		}
 	}
 	after = body_end(head, body, end);
 	if (!after)
 		return false;
-	a->head_seen = a->head_played = false;
+	a->head_seen = a->head_handled = false;
 	a->step++;
-	a->in_at = (size_t)(after - a->in);
+	a->in_used = (size_t)(after - a->in);
 	play(a, path, body, after);
-	return a->heard != NULL;
+	return a->on_input != NULL;
 }
 
-static void origin_heard(struct actor *a)
+static void origin_heard(struct sim_peer *a)
 {
 	while (origin_one(a))
-		if (a->heard != origin_heard)
+		if (a->on_input != origin_heard)
 			return;
-	if (actor_over(a))
-		actor_close(a);
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
 /* ---- memcached -------------------------------------------------------------- */
 
-static bool memcached_one(struct actor *a)
+static bool memcached_one(struct sim_peer *a)
 {
-	char *line = a->in + a->in_at, *end = strstr(line, "\r\n"), key[256], text[600];
+	char *line = a->in + a->in_used, *end = strstr(line, "\r\n"), key[256], text[600];
 
 	if (!end || a->fd < 0)
 		return false;
 	assert_int_equal(sscanf(line, "%*s %255s", key), 1);
-	a->in_at = (size_t)(end + 2 - a->in);
+	a->in_used = (size_t)(end + 2 - a->in);
 	if (is(key, "miss"))
-		actor_says(a, "END\r\n");
+		sim_peer_send_text(a, "END\r\n");
 	else if (is(key, "error"))
-		actor_says(a, "SERVER_ERROR out of sorts\r\n");
+		sim_peer_send_text(a, "SERVER_ERROR out of sorts\r\n");
 	else if (is(key, "bad"))
-		actor_says(a, "VALUE bad 0 x\r\n");
+		sim_peer_send_text(a, "VALUE bad 0 x\r\n");
 	else if (is(key, "closed"))
-		actor_close(a);
+		sim_peer_close(a);
 	else if (is(key, "never"))
 		return false;
 	else {
 		snprintf(text, sizeof(text), "VALUE %s 0 %zu\r\nvalue of %s\r\nEND\r\n", key,
 			 strlen(key) + 9, key);
-		actor_says(a, text);
+		sim_peer_send_text(a, text);
 	}
 	return true;
 }
 
-static void memcached_heard(struct actor *a)
+static void memcached_heard(struct sim_peer *a)
 {
 	while (memcached_one(a))
 		;
-	if (actor_over(a))
-		actor_close(a);
+	if (sim_peer_finished(a))
+		sim_peer_close(a);
 }
 
 /* ---- the proxy -------------------------------------------------------------- */
@@ -454,8 +456,9 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),
 		       &r->clients, &r->stats, &listener_events, r);
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
-		host_open(&r->origins[i], &r->sim, PROXYRIG_ORIGIN + i, origin_heard, r);
-	host_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_heard, r);
+		sim_server_open(&r->origins[i], &r->sim, PROXYRIG_ORIGIN + i,
+				origin_heard, r);
+	sim_server_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_heard, r);
 }
 
 static bool all_gone(struct proxyrig *r)
@@ -487,7 +490,7 @@ void proxyrig_end(struct proxyrig *r)
 void proxyrig_close(struct proxyrig *r)
 {
 	proxyrig_end(r);
-	simrig_leave(&r->sim);
+	simrig_close_peers(&r->sim);
 	assert_int_equal(r->clients.used, 0);
 	assert_int_equal(r->descriptors.used, 0);
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
@@ -532,7 +535,7 @@ unsigned proxyrig_logged(struct proxyrig *r, const char *text)
 
 /* ---- answers ---------------------------------------------------------------- */
 
-struct slice answer_field(const struct answer *a, const char *name)
+struct slice client_response_field(const struct client_response *a, const char *name)
 {
 	char key[64];
 	const char *at, *end;
@@ -547,7 +550,7 @@ struct slice answer_field(const struct answer *a, const char *name)
 }
 
 /* False: not all of it is there. */
-static bool read_chunked(struct answer *a, const char **at, const char *end)
+static bool read_chunked(struct client_response *a, const char **at, const char *end)
 {
 	const char *body = *at;
 
@@ -577,21 +580,22 @@ static bool read_chunked(struct answer *a, const char **at, const char *end)
 	return false;
 }
 
-static bool read_one(struct answer *a, const char **at, const char *end, bool head, bool eof)
+static bool read_one(struct client_response *a, const char **at, const char *end,
+		     bool head, bool eof)
 {
 	const char *body = strstr(*at, "\r\n\r\n");
 	struct slice length;
 	size_t n;
 
-	*a = (struct answer){ .status = 0 };
+	*a = (struct client_response){ .status = 0 };
 	if (!body)
 		return false;
 	body += 4;
 	assert_memory_equal(*at, "HTTP/1.1 ", 9);
 	a->status = atoi(*at + 9);
 	a->head = (struct slice){ *at, (size_t)(body - *at) };
-	a->close = slice_equal(answer_field(a, "Connection"), SLICE("close"));
-	length = answer_field(a, "Content-Length");
+	a->close = slice_equal(client_response_field(a, "Connection"), SLICE("close"));
+	length = client_response_field(a, "Content-Length");
 	if (a->status < 200 || a->status == 204 || a->status == 304 || head) {
 		*at = body;
 	} else if (length.ptr) {
@@ -600,7 +604,7 @@ static bool read_one(struct answer *a, const char **at, const char *end, bool he
 			return false;
 		a->body = (struct slice){ body, n };
 		*at = body + n;
-	} else if (answer_field(a, "Transfer-Encoding").ptr) {
+	} else if (client_response_field(a, "Transfer-Encoding").ptr) {
 		*at = body;
 		return read_chunked(a, at, end);
 	} else {
@@ -612,8 +616,8 @@ static bool read_one(struct answer *a, const char **at, const char *end, bool he
 	return true;
 }
 
-unsigned answers_read(const struct actor *a, struct answer *answers, unsigned max,
-		      uint64_t heads, struct slice *rest)
+unsigned client_responses_read(const struct sim_peer *a, struct client_response *answers,
+			       unsigned max, uint64_t heads, struct slice *rest)
 {
 	const char *at = a->in, *end = a->in + a->in_n, *before = at;
 	unsigned n = 0;
@@ -634,7 +638,7 @@ unsigned answers_read(const struct actor *a, struct answer *answers, unsigned ma
 	return n;
 }
 
-void answers_free(struct answer *answers, unsigned n)
+void client_responses_free(struct client_response *answers, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		free(answers[i].room);

@@ -1,9 +1,9 @@
-/* A whole proxy on one tick of the simulated engine: its listener, its upstreams, and in
- * the same loop scripted clients, origins and a memcached.
+/* Test fixture: a whole proxy (listener, clients, exchanges, upstreams) on one tick of the
+ * simulated engine; in the same loop simulated clients, origins and a memcached.
  *
- * The origins do what the path of a request says (proxyrig.c has the list); the memcached
- * what the key says. Every exchange that ends writes a line to an access log that the
- * tests read back. */
+ * Owner: one test. The path of a request says how the origins respond (proxyrig.c has the
+ * list), the key says how the memcached replies. Each exchange writes one line to an access
+ * log in memory, see proxyrig_log(). Errors are failed assertions. */
 #ifndef LIB_PROXYRIG_H
 #define LIB_PROXYRIG_H
 
@@ -12,7 +12,7 @@
 #include "proxy/proxy.h"
 
 #define PROXYRIG_PORT 8080
-#define PROXYRIG_ORIGIN 6000    /* and the next ones */
+#define PROXYRIG_ORIGIN 6000 /* and the next ports */
 #define PROXYRIG_MEMCACHED 11212
 #define PROXYRIG_ORIGINS 3
 #define PROXYRIG_UPSTREAMS 8
@@ -28,57 +28,62 @@ struct proxyrig {
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
-	struct host origins[PROXYRIG_ORIGINS], memcached;
-	unsigned asked;      /* requests that any origin has read the head of */
-	unsigned stale_close; /* and then ended its connection without an answer */
-	unsigned ill;        /* so many of the next requests of /again/ are answered as … */
-	const char *ill_path; /* … this one is */
+	struct sim_server origins[PROXYRIG_ORIGINS], memcached;
+	unsigned requests;    /* whose heads the origins have received */
+	unsigned stale_close; /* of them: the origin closed or reset without a response */
+	unsigned fail_next; /* the next requests, so many, with a path under /again/ … */
+	const char *fail_path; /* … get the response of this path instead */
 	bool paths_strict;
 };
 
 struct proxyrig_options {
 	uint64_t seed;
-	uint32_t buffers;    /* 0: 32 */
-	uint32_t clients;    /* 0: 1000 */
-	uint32_t descriptors;
-	const char *limits;  /* more lines of `limits:`, each indented by two */
+	uint32_t buffers;     /* 0: 32 */
+	uint32_t clients;     /* 0: 1000 */
+	uint32_t descriptors; /* 0: 1000 */
+	const char *limits;   /* more lines of `limits:`, each indented by two */
 	const char *upstream; /* more lines of the upstream "app", indented by four */
-	bool nameless;       /* the upstream "nobody" has a name that stands for nothing */
-	const char *again;   /* more lines of the route /again/, indented by four */
-	bool paths_strict;   /* of the listener: `paths: strict` */
+	bool nameless; /* the server of the upstream "nobody" is a name without address */
+	const char *again; /* more lines of the route /again/, indented by four */
+	bool paths_strict; /* of the listener: `paths: strict` */
 };
 
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);
 
-/* Drains, ends, and asserts that nothing is left anywhere. */
+/* proxyrig_end(), frees everything, and asserts that no connection, exchange, socket or
+ * buffer is left. */
 void proxyrig_close(struct proxyrig *r);
 
-/* The same for what the proxy has, cutting off what is left. */
-/* What its servers are held to account for. */
-uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream);
-
+/* Only drains the proxy, and after 3 s aborts what is left. */
 void proxyrig_end(struct proxyrig *r);
 
-/* What the access log says, and how often it says `text`. */
+/* The failures that an upstream's servers are charged with. */
+uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream);
+
+/* The access log so far, and how often `text` occurs in it. */
 struct slice proxyrig_log(struct proxyrig *r);
 unsigned proxyrig_logged(struct proxyrig *r, const char *text);
 
-/* An answer as a client reads it. */
-struct answer {
+/* A response as a client reads it. */
+struct client_response {
 	int status;
 	struct slice head, body; /* the body without its framing */
 	bool close;              /* the head says so, or the body ends with the connection */
-	char *room;              /* of a body that was chunked */
+	char *room;              /* memory of a body that was chunked */
 };
 
-/* Reads the answers that a client has got; bit i of `heads` says that the i-th is to a HEAD.
- * 1xx are left out. Returns how many are whole, and sets *rest to what follows them. */
-unsigned answers_read(const struct actor *a, struct answer *answers, unsigned max,
-		      uint64_t heads, struct slice *rest);
-void answers_free(struct answer *answers, unsigned n);
-struct slice answer_field(const struct answer *a, const char *name);
+/* Parses the responses that a client has received; bit i of `heads` says that the i-th one is
+ * to a HEAD. 1xx are left out, except 101. Returns how many are complete, and sets *rest to
+ * the bytes after them. */
+unsigned client_responses_read(const struct sim_peer *p,
+			       struct client_response *responses, unsigned max,
+			       uint64_t heads, struct slice *rest);
+void client_responses_free(struct client_response *responses, unsigned n);
 
-/* The bytes that a body of the origins is made of. */
+/* The value of a field; ptr NULL: the response has none. */
+struct slice client_response_field(const struct client_response *r, const char *name);
+
+/* Byte i of every body that the origins send. */
 char proxyrig_pattern(size_t i);
 
 #endif

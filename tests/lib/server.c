@@ -13,7 +13,7 @@
 struct visit {
 	struct list node;
 	struct server *server;
-	struct actor *actor;
+	struct sim_peer *peer;
 	struct request *now;  /* its body is being read */
 	struct wire wire;
 	bool answered;        /* `now` was, before it was whole */
@@ -31,7 +31,7 @@ struct visit {
 
 static void say(struct visit *v, struct text *x)
 {
-	actor_say(v->actor, (struct slice){ x->at, x->n });
+	sim_peer_send(v->peer, (struct slice){ x->at, x->n });
 	free(x->at);
 }
 
@@ -185,16 +185,16 @@ static void answer_none(struct visit *v, struct text *x, const struct request *r
  * could be broken or without an end. */
 static void after(struct visit *v, const struct request *r)
 {
-	struct actor *a = v->actor;
+	struct sim_peer *a = v->peer;
 
 	v->last = r->play == PLAY_LAST || r->play == PLAY_REJECTS || r->play >= PLAY_NONE ||
 		  (r->method != 1 && (r->play == PLAY_UNTIL_CLOSE || r->play >= PLAY_BROKEN));
 	if ((r->play == PLAY_UNTIL_CLOSE && r->method != 1) || r->play == PLAY_REJECTS)
-		actor_shut(a);
+		sim_peer_shutdown(a);
 	else if (r->play == PLAY_SHORT || r->play == PLAY_CLOSES || r->play == PLAY_HALF_HEAD)
-		actor_close(a);
+		sim_peer_close(a);
 	else if (r->play == PLAY_RESET_BODY)
-		actor_reset_after(a);
+		sim_peer_reset(a);
 	else if (r->play == PLAY_CLOSES_IDLE || r->play == PLAY_SPEAKS_IDLE)
 		later(v);
 }
@@ -206,8 +206,8 @@ static void answer(struct visit *v, const struct request *asked)
 	struct text x = { 0 };
 
 	as_played.play = v->play;
-	v->actor->pause_ms = r->play == PLAY_SLOW ? 1 + r->id % 20 : 0;
-	v->actor->whole = r->play == PLAY_TWICE;
+	v->peer->pause_ms = r->play == PLAY_SLOW ? 1 + r->id % 20 : 0;
+	v->peer->uncut = r->play == PLAY_TWICE;
 	if (r->play == PLAY_REJECTS)
 		text_add(&x, "HTTP/1.1 413 Too Large\r\nX-Id: %u\r\nConnection: close\r\n"
 			     "Content-Length: %u\r\n\r\n", r->id, r->down_bytes);
@@ -224,7 +224,7 @@ static void answer(struct visit *v, const struct request *asked)
 	if (r->play == PLAY_TWICE || r->play == PLAY_LONGER)
 		poison(v, &x);
 	if (r->stands_down && r->play == asked->play)
-		stand_begin(&v->stand, &v->server->town->requests[r->id], v->actor,
+		stand_begin(&v->stand, &v->server->town->requests[r->id], v->peer,
 			    WIRE_DOWN, &x);
 	else
 		say(v, &x);
@@ -236,10 +236,10 @@ static void later_rang(struct timer *timer)
 	struct visit *v = CONTAINER(timer, struct visit, later);
 	struct text x = { 0 };
 
-	if (v->actor->fd < 0)
+	if (v->peer->fd < 0)
 		return;
 	if (v->play == PLAY_CLOSES_IDLE) {
-		actor_close(v->actor);
+		sim_peer_close(v->peer);
 		return;
 	}
 	poison(v, &x);
@@ -359,22 +359,22 @@ static bool head_play(struct visit *v, struct request *r)
 	v->play = r->seen <= r->firsts ? r->first : r->play;
 	switch ((unsigned)v->play) {
 	case PLAY_RESETS:
-		actor_reset(v->actor);
+		sim_peer_reset_now(v->peer);
 		return false;
 	case PLAY_CLOSES:
-		actor_close(v->actor);
+		sim_peer_close(v->peer);
 		return false;
 	case PLAY_DEAF:
-		v->actor->deaf = true;
+		v->peer->stopped_reading = true;
 		v->last = true;
-		io_cancel(v->server->town->sim.tick.loop, &v->actor->recv.op);
+		io_cancel(v->server->town->sim.tick.loop, &v->peer->recv.op);
 		return false;
 	case PLAY_EARLY:
 	case PLAY_REJECTS:
 		v->answered = true;
 		answer(v, r);
 		if (v->play == PLAY_EARLY && r->id % 2)
-			actor_speak_first(v->actor);
+			sim_peer_send_first(v->peer);
 		break;
 	default:
 		if (r->expects) {
@@ -395,7 +395,7 @@ static bool hear_head(struct visit *v, struct slice rest)
 	r = find(v, wire_line(h));
 	count(v, r);
 	check_head(v->server->town, r, h);
-	v->actor->in_at += h.len;
+	v->peer->in_used += h.len;
 	v->answered = false;
 	timer_stop(&v->server->town->sim.tick.wheel, &v->later);
 	wire_begin(&v->wire, h, false, false, r->id, WIRE_UP);
@@ -404,7 +404,7 @@ static bool hear_head(struct visit *v, struct slice rest)
 	if (!v->rests)
 		return head_play(v, r);
 	if (r->id / 4 % 2)
-		actor_close(v->actor);
+		sim_peer_close(v->peer);
 	return r->id / 4 % 2 == 0;
 }
 
@@ -419,26 +419,26 @@ static void request_whole(struct visit *v)
 		town_wrong(t, "request %u reaches an origin with %llu of %u bytes", r->id,
 			   (unsigned long long)v->wire.got, r->up_bytes);
 	if (v->rests)
-		actor_close(v->actor);
+		sim_peer_close(v->peer);
 	else if (!v->answered)
 		answer(v, r);
 }
 
 static bool hear_one(struct visit *v)
 {
-	struct actor *a = v->actor;
-	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	struct sim_peer *a = v->peer;
+	struct slice rest = { a->in + a->in_used, a->in_n - a->in_used };
 	const char *fault;
 	size_t used;
 
 	if (a->fd < 0 || (!v->now && !hear_head(v, rest)) || a->fd < 0)
 		return false;
-	rest = (struct slice){ a->in + a->in_at, a->in_n - a->in_at };
+	rest = (struct slice){ a->in + a->in_used, a->in_n - a->in_used };
 	fault = wire_feed(&v->wire, rest, &used);
 	if (fault)
 		town_wrong(v->server->town, "the body of request %u reaches an origin with %s",
 			   v->now->id, fault);
-	a->in_at += used;
+	a->in_used += used;
 	v->now->up_got = v->wire.got;
 	v->now->up_open = v->wire.state == WIRE_CHUNK || v->wire.state == WIRE_CHUNK_END;
 	if (v->wire.state != WIRE_WHOLE)
@@ -447,7 +447,7 @@ static bool hear_one(struct visit *v)
 	return true;
 }
 
-static struct visit *visit_of(struct actor *a)
+static struct visit *visit_of(struct sim_peer *a)
 {
 	struct server *s;
 	struct visit *v = a->owner;
@@ -457,7 +457,7 @@ static struct visit *visit_of(struct actor *a)
 	s = a->owner;
 	v = calloc(1, sizeof(*v));
 	ASSERT(v);
-	*v = (struct visit){ .server = s, .actor = a };
+	*v = (struct visit){ .server = s, .peer = a };
 	a->owner = v;
 	timer_init(&v->later, later_rang);
 	list_init(&v->node);
@@ -470,7 +470,7 @@ static bool is_closing(const struct server *s)
 	return s->town->closing;
 }
 
-static void origin_heard(struct actor *a)
+static void origin_heard(struct sim_peer *a)
 {
 	struct visit *v;
 	struct town *t;
@@ -479,11 +479,11 @@ static void origin_heard(struct actor *a)
 		return; /* nobody would free its visit */
 	v = visit_of(a);
 	t = v->server->town;
-	town_mark_bytes(t, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	town_mark_bytes(t, (struct slice){ a->in + a->in_used, a->in_n - a->in_used });
 	while (hear_one(v))
 		;
-	if (actor_over(a) && a->fd >= 0)
-		actor_close(a);
+	if (sim_peer_finished(a) && a->fd >= 0)
+		sim_peer_close(a);
 }
 
 /* ---- caches ----------------------------------------------------------------- */
@@ -496,7 +496,7 @@ static void value(struct text *x, const struct request *r, const char *key)
 }
 
 /* False: nothing more is read. */
-static bool reply(struct actor *a, const struct request *r, const char *key)
+static bool reply(struct sim_peer *a, const struct request *r, const char *key)
 {
 	struct text x = { 0 };
 
@@ -512,17 +512,18 @@ static bool reply(struct actor *a, const struct request *r, const char *key)
 		value(&x, r, key);
 	a->pause_ms = r->reply == REPLY_SLOW ? 1 + r->id % 9 : 0;
 	if (x.n > 0)
-		actor_say(a, (struct slice){ x.at, r->reply == REPLY_CUT ? x.n - 3 : x.n });
+		sim_peer_send(
+			a, (struct slice){ x.at, r->reply == REPLY_CUT ? x.n - 3 : x.n });
 	free(x.at);
 	if (r->reply == REPLY_CUT || r->reply == REPLY_CLOSES)
-		actor_close(a);
+		sim_peer_close(a);
 	return r->reply <= REPLY_OTHER_KEY;
 }
 
 /* Once in a town's life a cache ends a link on which it has answered and calls are coming, as
  * those do that close what rests: so no call can meet it twice, and even on a fine day all are
  * answered. Neither may a reset overtake the answers before it. */
-static bool cache_rests(struct town *t, struct actor *a, const struct request *r)
+static bool cache_rests(struct town *t, struct sim_peer *a, const struct request *r)
 {
 	bool one_by_one = t->pipeline == 1 && !t->weather.moves;
 
@@ -532,16 +533,16 @@ static bool cache_rests(struct town *t, struct actor *a, const struct request *r
 	t->link_stale = true;
 	town_note(t, "a cache rests");
 	if (one_by_one)
-		actor_close(a);
+		sim_peer_close(a);
 	else
-		actor_reset_after(a);
+		sim_peer_reset(a);
 	return true;
 }
 
-static bool cache_one(struct actor *a)
+static bool cache_one(struct sim_peer *a)
 {
 	struct server *s = a->owner;
-	struct slice rest = { a->in + a->in_at, a->in_n - a->in_at };
+	struct slice rest = { a->in + a->in_used, a->in_n - a->in_used };
 	const char *end = memmem(rest.ptr, rest.len, "\r\n", 2);
 	char key[32], goal;
 	struct request *r;
@@ -559,22 +560,23 @@ static bool cache_one(struct actor *a)
 	if (++r->asked > 2)
 		town_wrong(s->town, "request %u is asked of caches %u times", id,
 			   r->asked);
-	a->in_at = (size_t)(end + 2 - a->in);
+	a->in_used = (size_t)(end + 2 - a->in);
 	if (!cache_rests(s->town, a, r) && reply(a, r, key))
 		return true;
-	a->heard = NULL;
+	a->on_input = NULL;
 	return false;
 }
 
-static void cache_heard(struct actor *a)
+static void cache_heard(struct sim_peer *a)
 {
 	struct server *s = a->owner;
 
-	town_mark_bytes(s->town, (struct slice){ a->in + a->in_at, a->in_n - a->in_at });
+	town_mark_bytes(s->town,
+			(struct slice){ a->in + a->in_used, a->in_n - a->in_used });
 	while (cache_one(a))
 		;
-	if (actor_over(a) && a->fd >= 0)
-		actor_close(a);
+	if (sim_peer_finished(a) && a->fd >= 0)
+		sim_peer_close(a);
 }
 
 /* ---- opening and ending ----------------------------------------------------- */
@@ -587,7 +589,8 @@ void server_open(struct server *s, struct town *t, unsigned upstream, unsigned p
 	if ((cache ? t->weather.ill_caches : t->weather.ill_origins) && town_chance(t, 4))
 		s->shop = town_chance(t, 2) ? SHOP_REFUSES : SHOP_NEVER_ACCEPTS;
 	if (s->shop == SHOP_OPEN)
-		host_open(&s->host, &t->sim, port, cache ? cache_heard : origin_heard, s);
+		sim_server_open(&s->host, &t->sim, port,
+				cache ? cache_heard : origin_heard, s);
 	else if (s->shop == SHOP_NEVER_ACCEPTS)
 		s->host.listener = sim_listen(t->sim.tick.loop, (struct sockaddr *)&addr,
 					      sizeof(addr), 1 + (int)town_draw(t, 3));
@@ -600,12 +603,12 @@ void server_flap(struct server *s)
 	if (s->shop != SHOP_OPEN)
 		return;
 	if (s->host.listener < 0) {
-		host_open(&s->host, &t->sim, s->port, origin_heard, s);
+		sim_server_open(&s->host, &t->sim, s->port, origin_heard, s);
 		return;
 	}
-	host_close(&s->host);
+	sim_server_close(&s->host);
 	if (s->host.last && s->host.last->fd >= 0 && town_chance(t, 2))
-		actor_reset(s->host.last);
+		sim_peer_reset_now(s->host.last);
 }
 
 static void server_done(struct server *s)
@@ -622,7 +625,7 @@ void servers_done(struct town *t)
 
 		timer_stop(&t->sim.tick.wheel, &v->later);
 		stand_end(&v->stand);
-		v->actor->heard = NULL;
+		v->peer->on_input = NULL;
 		list_remove(&v->node);
 		free(v);
 	}

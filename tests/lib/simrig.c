@@ -10,13 +10,13 @@
 #include <cmocka.h>
 
 #define BACKLOG 1024
-#define ACTOR_WINDOW (1u << 20)
-/* Longer than bytes are on their way. */
-#define REST_MS 50
+#define PEER_WINDOW (1u << 20)
+/* Longer than the simulated network takes to deliver bytes. */
+#define RESET_DELAY_MS 50
 
-/* ---- the rig ---------------------------------------------------------------- */
+/* ---- time and sockets -------------------------------------------------------- */
 
-static void alarm_rang(struct timer *t)
+static void alarm_fired(struct timer *t)
 {
 	(void)t;
 }
@@ -28,9 +28,9 @@ void simrig_open(struct simrig *r, uint64_t seed, uint32_t buffers)
 	memset(r, 0, sizeof(*r));
 	assert_int_equal(tick_init(&r->tick, &options), 0);
 	r->random = seed * 0x9e3779b97f4a7c15u + 1;
-	list_init(&r->actors);
-	list_init(&r->hosts);
-	timer_init(&r->alarm, alarm_rang);
+	list_init(&r->peers);
+	list_init(&r->servers);
+	timer_init(&r->alarm, alarm_fired);
 }
 
 /* xorshift64 */
@@ -68,242 +68,244 @@ int simrig_listen(struct simrig *r, unsigned port)
 	return fd;
 }
 
-/* ---- actors ----------------------------------------------------------------- */
+/* ---- peers ------------------------------------------------------------------ */
 
-static void end_socket(struct actor *a, bool reset)
+static void peer_end_socket(struct sim_peer *p, bool reset)
 {
-	if (a->fd < 0)
+	if (p->fd < 0)
 		return;
 	if (reset)
-		io_reset(a->rig->tick.loop, a->fd);
+		io_reset(p->rig->tick.loop, p->fd);
 	else
-		io_close(a->rig->tick.loop, a->fd);
-	a->fd = -1;
-	timer_stop(&a->rig->tick.wheel, &a->pause);
+		io_close(p->rig->tick.loop, p->fd);
+	p->fd = -1;
+	timer_stop(&p->rig->tick.wheel, &p->pause);
 }
 
-static void say_more(struct actor *a)
+static void peer_send_more(struct sim_peer *p)
 {
-	size_t n = a->out_n - a->out_sent;
+	size_t n = p->out_n - p->out_sent;
 
-	if (a->fd < 0 || io_busy(&a->send.op) || timer_armed(&a->pause))
+	if (p->fd < 0 || io_busy(&p->send.op) || timer_armed(&p->pause))
 		return;
-	if (n == 0 || a->send_error) {
-		if (a->reset_wanted && !a->rested) {
-			a->rested = true;
-			timer_set(&a->rig->tick.wheel, &a->pause,
-				  a->rig->tick.now_ms + REST_MS);
-		} else if (a->close_wanted || a->reset_wanted) {
-			end_socket(a, a->reset_wanted);
-		} else if (a->fin_wanted && !a->fin_sent) {
-			a->fin_sent = true;
-			io_shutdown(a->rig->tick.loop, a->fd);
+	if (n == 0 || p->send_error) {
+		if (p->reset_wanted && !p->waited_before_reset) {
+			p->waited_before_reset = true;
+			timer_set(&p->rig->tick.wheel, &p->pause,
+				  p->rig->tick.now_ms + RESET_DELAY_MS);
+		} else if (p->close_wanted || p->reset_wanted) {
+			peer_end_socket(p, p->reset_wanted);
+		} else if (p->fin_wanted && !p->fin_sent) {
+			p->fin_sent = true;
+			io_shutdown(p->rig->tick.loop, p->fd);
 		}
 		return;
 	}
-	if (!a->whole && simrig_draw(a->rig, 4) > 0)
-		n = 1 + simrig_draw(a->rig, n);
-	a->flying = malloc(n);
-	assert_non_null(a->flying);
-	memcpy(a->flying, a->out + a->out_sent, n);
-	a->iov = (struct iovec){ a->flying, n };
-	io_send(a->rig->tick.loop, &a->send, a->fd, &a->iov, 1, 0);
+	if (!p->uncut && simrig_draw(p->rig, 4) > 0)
+		n = 1 + simrig_draw(p->rig, n);
+	p->in_flight = malloc(n);
+	assert_non_null(p->in_flight);
+	memcpy(p->in_flight, p->out + p->out_sent, n);
+	p->iov = (struct iovec){ p->in_flight, n };
+	io_send(p->rig->tick.loop, &p->send, p->fd, &p->iov, 1, 0);
 }
 
-static void pause_over(struct timer *t)
+static void peer_pause_fired(struct timer *t)
 {
-	say_more(CONTAINER(t, struct actor, pause));
+	peer_send_more(CONTAINER(t, struct sim_peer, pause));
 }
 
-static void hear_more(struct actor *a);
+static void peer_recv_more(struct sim_peer *p);
 
-static void said(struct io_op *op, int res, unsigned flags)
+static void peer_sent(struct io_op *op, int res, unsigned flags)
 {
-	struct actor *a = CONTAINER(op, struct actor, send.op);
+	struct sim_peer *p = CONTAINER(op, struct sim_peer, send.op);
 
 	(void)flags;
-	free(a->flying);
-	a->flying = NULL;
+	free(p->in_flight);
+	p->in_flight = NULL;
 	if (res < 0)
-		a->send_error = res;
+		p->send_error = res;
 	else
-		a->out_sent += (size_t)res;
-	if (a->fd >= 0 && a->pause_ms > 0)
-		timer_set(&a->rig->tick.wheel, &a->pause, a->rig->tick.now_ms + a->pause_ms);
-	else if (a->fd >= 0 && !a->whole && simrig_draw(a->rig, 4) == 0)
-		timer_set(&a->rig->tick.wheel, &a->pause,
-			  a->rig->tick.now_ms + simrig_draw(a->rig, 20));
-	say_more(a);
-	if (a->speaks_first)
-		hear_more(a);
+		p->out_sent += (size_t)res;
+	if (p->fd >= 0 && p->pause_ms > 0)
+		timer_set(&p->rig->tick.wheel, &p->pause,
+			  p->rig->tick.now_ms + p->pause_ms);
+	else if (p->fd >= 0 && !p->uncut && simrig_draw(p->rig, 4) == 0)
+		timer_set(&p->rig->tick.wheel, &p->pause,
+			  p->rig->tick.now_ms + simrig_draw(p->rig, 20));
+	peer_send_more(p);
+	if (p->sends_first)
+		peer_recv_more(p);
 }
 
-static void hear_more(struct actor *a)
+static void peer_recv_more(struct sim_peer *p)
 {
-	if (a->speaks_first && a->out_sent < a->out_n && !a->send_error)
+	if (p->sends_first && p->out_sent < p->out_n && !p->send_error)
 		return;
-	if (a->fd >= 0 && !a->deaf && !a->eof && !a->error && !io_busy(&a->recv.op))
-		io_recv(a->rig->tick.loop, &a->recv, a->fd, ACTOR_WINDOW);
+	if (p->fd >= 0 && !p->stopped_reading && !p->eof && !p->error &&
+	    !io_busy(&p->recv.op))
+		io_recv(p->rig->tick.loop, &p->recv, p->fd, PEER_WINDOW);
 }
 
-static void keep(struct actor *a, const char *bytes, size_t n)
+static void peer_append_input(struct sim_peer *p, const char *bytes, size_t n)
 {
-	a->in = realloc(a->in, a->in_n + n + 1);
-	assert_non_null(a->in);
-	memcpy(a->in + a->in_n, bytes, n);
-	a->in_n += n;
-	a->in[a->in_n] = '\0';
+	p->in = realloc(p->in, p->in_n + n + 1);
+	assert_non_null(p->in);
+	memcpy(p->in + p->in_n, bytes, n);
+	p->in_n += n;
+	p->in[p->in_n] = '\0';
 }
 
-static void told(struct io_op *op, int res, unsigned flags)
+static void peer_received(struct io_op *op, int res, unsigned flags)
 {
-	struct actor *a = CONTAINER(op, struct actor, recv.op);
+	struct sim_peer *p = CONTAINER(op, struct sim_peer, recv.op);
 
 	if (res > 0) {
-		keep(a, a->recv.buf->data + a->recv.buf->begin, (size_t)res);
+		peer_append_input(p, p->recv.buf->data + p->recv.buf->begin, (size_t)res);
 	} else if (res == 0) {
-		a->eof = true;
+		p->eof = true;
 	} else if (res != -ECANCELED) {
-		a->error = res;
+		p->error = res;
 	}
-	if (actor_over(a) && a->eof_ms == 0)
-		a->eof_ms = a->rig->tick.now_ms;
+	if (sim_peer_finished(p) && p->eof_ms == 0)
+		p->eof_ms = p->rig->tick.now_ms;
 	if (!(flags & IO_MORE))
-		hear_more(a);
-	if (a->heard && a->fd >= 0 && res != -ECANCELED)
-		a->heard(a);
+		peer_recv_more(p);
+	if (p->on_input && p->fd >= 0 && res != -ECANCELED)
+		p->on_input(p);
 }
 
-static void connected(struct io_op *op, int res, unsigned flags)
+static void peer_connected(struct io_op *op, int res, unsigned flags)
 {
-	struct actor *a = CONTAINER(op, struct actor, connect.op);
+	struct sim_peer *p = CONTAINER(op, struct sim_peer, connect.op);
 
 	(void)flags;
 	if (res < 0) {
-		a->connect_error = res;
+		p->connect_error = res;
 		return;
 	}
-	a->fd = res;
-	a->connected = true;
-	sim_set_remote(a->rig->tick.loop, res);
-	hear_more(a);
-	say_more(a);
+	p->fd = res;
+	p->connected = true;
+	sim_set_remote(p->rig->tick.loop, res);
+	peer_recv_more(p);
+	peer_send_more(p);
 }
 
-static struct actor *actor_new(struct simrig *r)
+static struct sim_peer *sim_peer_new(struct simrig *r)
 {
-	struct actor *a = calloc(1, sizeof(*a));
+	struct sim_peer *p = calloc(1, sizeof(*p));
 
-	assert_non_null(a);
-	a->rig = r;
-	a->fd = -1;
-	list_init(&a->node);
-	list_append(&r->actors, &a->node);
-	io_op_init(&a->connect.op, connected);
-	io_op_init(&a->recv.op, told);
-	io_op_init(&a->send.op, said);
-	timer_init(&a->pause, pause_over);
-	keep(a, "", 0);
-	return a;
+	assert_non_null(p);
+	p->rig = r;
+	p->fd = -1;
+	list_init(&p->node);
+	list_append(&r->peers, &p->node);
+	io_op_init(&p->connect.op, peer_connected);
+	io_op_init(&p->recv.op, peer_received);
+	io_op_init(&p->send.op, peer_sent);
+	timer_init(&p->pause, peer_pause_fired);
+	peer_append_input(p, "", 0);
+	return p;
 }
 
-struct actor *actor_connect(struct simrig *r, unsigned port)
+struct sim_peer *sim_peer_connect(struct simrig *r, unsigned port)
 {
-	struct actor *a = actor_new(r);
+	struct sim_peer *p = sim_peer_new(r);
 	struct sockaddr_in *addr = malloc(sizeof(*addr));
 
 	assert_non_null(addr);
 	*addr = simrig_address(port);
-	io_connect(r->tick.loop, &a->connect, (struct sockaddr *)addr, sizeof(*addr));
-	return a;
+	io_connect(r->tick.loop, &p->connect, (struct sockaddr *)addr, sizeof(*addr));
+	return p;
 }
 
-void actor_say(struct actor *a, struct slice bytes)
+void sim_peer_send(struct sim_peer *p, struct slice bytes)
 {
-	a->out = realloc(a->out, a->out_n + bytes.len + 1);
-	assert_non_null(a->out);
+	p->out = realloc(p->out, p->out_n + bytes.len + 1);
+	assert_non_null(p->out);
 	if (bytes.len > 0)
-		memcpy(a->out + a->out_n, bytes.ptr, bytes.len);
-	a->out_n += bytes.len;
-	say_more(a);
+		memcpy(p->out + p->out_n, bytes.ptr, bytes.len);
+	p->out_n += bytes.len;
+	peer_send_more(p);
 }
 
-void actor_says(struct actor *a, const char *text)
+void sim_peer_send_text(struct sim_peer *p, const char *text)
 {
-	actor_say(a, slice_of(text));
+	sim_peer_send(p, slice_of(text));
 }
 
-void actor_shut(struct actor *a)
+void sim_peer_shutdown(struct sim_peer *p)
 {
-	a->fin_wanted = true;
-	say_more(a);
+	p->fin_wanted = true;
+	peer_send_more(p);
 }
 
-void actor_close(struct actor *a)
+void sim_peer_close(struct sim_peer *p)
 {
-	a->close_wanted = true;
-	say_more(a);
+	p->close_wanted = true;
+	peer_send_more(p);
 }
 
-void actor_reset_after(struct actor *a)
+void sim_peer_reset(struct sim_peer *p)
 {
-	a->reset_wanted = true;
-	say_more(a);
+	p->reset_wanted = true;
+	peer_send_more(p);
 }
 
-void actor_speak_first(struct actor *a)
+void sim_peer_send_first(struct sim_peer *p)
 {
-	a->speaks_first = true;
-	io_cancel(a->rig->tick.loop, &a->recv.op);
+	p->sends_first = true;
+	io_cancel(p->rig->tick.loop, &p->recv.op);
 }
 
-void actor_reset(struct actor *a)
+void sim_peer_reset_now(struct sim_peer *p)
 {
-	end_socket(a, true);
+	peer_end_socket(p, true);
 }
 
-void actor_vanish(struct actor *a)
+void sim_peer_close_now(struct sim_peer *p)
 {
-	end_socket(a, false);
+	peer_end_socket(p, false);
 }
 
-void actor_listen(struct actor *a)
+void sim_peer_resume_reading(struct sim_peer *p)
 {
-	a->deaf = false;
-	hear_more(a);
+	p->stopped_reading = false;
+	peer_recv_more(p);
 }
 
-struct slice actor_heard(const struct actor *a)
+struct slice sim_peer_received(const struct sim_peer *p)
 {
-	return (struct slice){ a->in, a->in_n };
+	return (struct slice){ p->in, p->in_n };
 }
 
-bool actor_over(const struct actor *a)
+bool sim_peer_finished(const struct sim_peer *p)
 {
-	return a->eof || a->error;
+	return p->eof || p->error;
 }
 
-struct pair {
+struct socket_pair {
 	struct io_accept accept;
 	int fd;
 };
 
-static void pair_accepted(struct io_op *op, int res, unsigned flags)
+static void socket_pair_accepted(struct io_op *op, int res, unsigned flags)
 {
 	(void)flags;
-	CONTAINER(op, struct pair, accept.op)->fd = res;
+	CONTAINER(op, struct socket_pair, accept.op)->fd = res;
 }
 
-int simrig_pair(struct simrig *r, struct actor **a)
+int simrig_pair(struct simrig *r, struct sim_peer **p)
 {
 	unsigned port = 20000 + r->pairs++;
 	int listener = simrig_listen(r, port);
-	struct pair pair = { .fd = -1 };
+	struct socket_pair pair = { .fd = -1 };
 
-	io_op_init(&pair.accept.op, pair_accepted);
+	io_op_init(&pair.accept.op, socket_pair_accepted);
 	io_accept(r->tick.loop, &pair.accept, listener);
-	*a = actor_connect(r, port);
-	SIMRIG_UNTIL(r, pair.fd >= 0 && (*a)->connected, 1000);
+	*p = sim_peer_connect(r, port);
+	SIMRIG_UNTIL(r, pair.fd >= 0 && (*p)->connected, 1000);
 	io_close(r->tick.loop, listener);
 	return pair.fd;
 }
@@ -317,98 +319,98 @@ void simrig_assert_buffers(struct simrig *r)
 	assert_int_equal(r->tick.outboxes.taken, 0);
 }
 
-/* ---- hosts ------------------------------------------------------------------ */
+/* ---- servers ---------------------------------------------------------------- */
 
-static void accepted(struct io_op *op, int res, unsigned flags)
+static void sim_server_accepted(struct io_op *op, int res, unsigned flags)
 {
-	struct host *h = CONTAINER(op, struct host, accept.op);
+	struct sim_server *s = CONTAINER(op, struct sim_server, accept.op);
 
 	(void)flags;
-	if (res >= 0 && h->listener < 0)
-		io_close(h->rig->tick.loop, res);
-	if (h->listener < 0)
+	if (res >= 0 && s->listener < 0)
+		io_close(s->rig->tick.loop, res);
+	if (s->listener < 0)
 		return;
 	if (res >= 0) {
-		struct actor *a = actor_new(h->rig);
+		struct sim_peer *p = sim_peer_new(s->rig);
 
-		a->fd = res;
-		a->connected = true;
-		sim_set_remote(h->rig->tick.loop, res);
-		a->host = h;
-		a->heard = h->heard;
-		a->owner = h->owner;
-		h->last = a;
-		h->accepted++;
-		hear_more(a);
+		p->fd = res;
+		p->connected = true;
+		sim_set_remote(s->rig->tick.loop, res);
+		p->server = s;
+		p->on_input = s->on_input;
+		p->owner = s->owner;
+		s->last = p;
+		s->accepted++;
+		peer_recv_more(p);
 	}
-	io_accept(h->rig->tick.loop, &h->accept, h->listener);
+	io_accept(s->rig->tick.loop, &s->accept, s->listener);
 }
 
-void host_open(struct host *h, struct simrig *r, unsigned port, void (*heard)(struct actor *a),
-	       void *owner)
+void sim_server_open(struct sim_server *s, struct simrig *r, unsigned port,
+		     void (*on_input)(struct sim_peer *p), void *owner)
 {
-	bool again = h->rig != NULL;
+	bool opened_before = s->rig != NULL;
 
-	h->rig = r;
-	h->heard = heard;
-	h->owner = owner;
-	h->addr = simrig_address(port);
-	h->listener = simrig_listen(r, port);
-	if (!again) {
-		list_init(&h->node);
-		list_append(&r->hosts, &h->node);
-		io_op_init(&h->accept.op, accepted);
+	s->rig = r;
+	s->on_input = on_input;
+	s->owner = owner;
+	s->addr = simrig_address(port);
+	s->listener = simrig_listen(r, port);
+	if (!opened_before) {
+		list_init(&s->node);
+		list_append(&r->servers, &s->node);
+		io_op_init(&s->accept.op, sim_server_accepted);
 	}
-	if (!io_busy(&h->accept.op))
-		io_accept(r->tick.loop, &h->accept, h->listener);
+	if (!io_busy(&s->accept.op))
+		io_accept(r->tick.loop, &s->accept, s->listener);
 }
 
-void host_close(struct host *h)
+void sim_server_close(struct sim_server *s)
 {
-	if (h->listener >= 0)
-		io_close(h->rig->tick.loop, h->listener);
-	h->listener = -1;
-	while (io_busy(&h->accept.op))
-		tick_once(&h->rig->tick);
+	if (s->listener >= 0)
+		io_close(s->rig->tick.loop, s->listener);
+	s->listener = -1;
+	while (io_busy(&s->accept.op))
+		tick_once(&s->rig->tick);
 }
 
 /* ---- the end ---------------------------------------------------------------- */
 
-static bool actor_busy(const struct actor *a)
+static bool sim_peer_busy(const struct sim_peer *p)
 {
-	return io_busy(&a->connect.op) || io_busy(&a->recv.op) || io_busy(&a->send.op);
+	return io_busy(&p->connect.op) || io_busy(&p->recv.op) || io_busy(&p->send.op);
 }
 
-static void actor_free(struct actor *a)
+static void sim_peer_free(struct sim_peer *p)
 {
-	list_remove(&a->node);
-	free((void *)(uintptr_t)a->connect.addr);
-	free(a->in);
-	free(a->out);
-	free(a);
+	list_remove(&p->node);
+	free((void *)(uintptr_t)p->connect.addr);
+	free(p->in);
+	free(p->out);
+	free(p);
 }
 
-void simrig_leave(struct simrig *r)
+void simrig_close_peers(struct simrig *r)
 {
-	LIST_EACH(&r->hosts, host)
-		host_close(LIST_ITEM(host, struct host, node));
-	LIST_EACH(&r->actors, node) {
-		struct actor *a = LIST_ITEM(node, struct actor, node);
+	LIST_EACH(&r->servers, node)
+		sim_server_close(LIST_ITEM(node, struct sim_server, node));
+	LIST_EACH(&r->peers, node) {
+		struct sim_peer *p = LIST_ITEM(node, struct sim_peer, node);
 
-		a->heard = NULL;
-		io_cancel(r->tick.loop, &a->connect.op);
-		while (io_busy(&a->connect.op))
+		p->on_input = NULL;
+		io_cancel(r->tick.loop, &p->connect.op);
+		while (io_busy(&p->connect.op))
 			tick_once(&r->tick);
-		end_socket(a, false);
-		while (actor_busy(a))
+		peer_end_socket(p, false);
+		while (sim_peer_busy(p))
 			tick_once(&r->tick);
-		actor_free(a);
+		sim_peer_free(p);
 	}
 }
 
 void simrig_close(struct simrig *r)
 {
-	simrig_leave(r);
+	simrig_close_peers(r);
 	assert_int_equal(sim_open_sockets(r->tick.loop), 0);
 	tick_done(&r->tick);
 }

@@ -1,9 +1,11 @@
-/* A tick on the simulated engine, and scripted peers in the same loop: virtual time, and
- * every byte's way drawn by a seed.
+/* Test fixture: a tick on the simulated engine, with scripted peers in the same loop. Time is
+ * virtual, and a seed draws how bytes are split, delayed and ordered.
  *
- * An actor is one end of a connection. It stands on bare operations, so that what is tested
- * is not tested with itself, and takes nothing from slabs, so that slab_fail_at() counts
- * the tested side only. What it is given to say leaves in pieces that the seed cuts. */
+ * Owner: one test. A struct sim_peer is one end of a connection, a struct sim_server accepts
+ * them. Peers use bare io operations instead of struct conn, so that the code under test is
+ * not tested with itself, and take nothing from slabs, so that slab_fail_at() counts the
+ * allocations of the code under test only. The seed cuts a peer's output into pieces. Errors
+ * are failed assertions. */
 #ifndef LIB_SIMRIG_H
 #define LIB_SIMRIG_H
 
@@ -21,68 +23,70 @@
 struct simrig {
 	struct tick tick;
 	uint64_t random;
-	struct list actors, hosts;
-	struct timer alarm;
+	struct list peers, servers;
+	struct timer alarm; /* of SIMRIG_REACHED() */
 	unsigned pairs;
 };
 
-struct actor {
+struct sim_peer {
 	struct simrig *rig;
-	struct host *host;    /* that accepted it; NULL: it has connected */
+	struct sim_server *server; /* that accepted it; NULL: the peer connected */
 	struct list node;
-	int fd;               /* -1: not yet, or closed */
+	int fd; /* -1: not connected yet, or closed */
 	int connect_error, error, send_error;
 	bool connected, eof;
-	bool deaf;            /* does not read */
-	bool speaks_first;    /* does not read while it has something to say */
-	bool whole;           /* says all at once, not cut by the seed */
-	bool fin_wanted, fin_sent, close_wanted, reset_wanted, rested;
-	char *in;             /* all that it was told */
-	size_t in_n, in_at;   /* in_at: up to where its script has looked */
-	char *out;            /* all that it has to say */
+	bool stopped_reading; /* set by the test, see sim_peer_resume_reading() */
+	bool sends_first;     /* does not read while it has unsent output */
+	bool uncut;           /* the seed does not cut its output into pieces */
+	bool fin_wanted, fin_sent, close_wanted, reset_wanted, waited_before_reset;
+	char *in;             /* all bytes received, and a NUL */
+	size_t in_n, in_used; /* in_used: how many of them the script has handled */
+	char *out;            /* all bytes to send */
 	size_t out_n, out_sent;
-	uint64_t eof_ms;      /* when it heard the end, or an error */
-	char *flying;
+	uint64_t eof_ms; /* when the end or an error was received; 0: not yet */
+	char *in_flight; /* the piece of `out` that is being sent */
 	struct io_connect connect;
 	struct io_recv recv;
 	struct io_send send;
 	struct iovec iov;
 	struct timer pause;
-	uint32_t pause_ms;    /* > 0: waits so long between two pieces */
-	unsigned step;        /* its script's */
-	bool head_seen, head_played, ill; /* likewise */
-	void (*heard)(struct actor *a); /* bytes, the end or an error came; may be NULL */
-	void *owner;          /* its script's */
+	uint32_t pause_ms; /* > 0: a pause of this length between two pieces */
+	unsigned step;     /* for the script */
+	bool head_seen, head_handled, fails; /* for the script */
+	/* Bytes, the end or an error were received; may be NULL. */
+	void (*on_input)(struct sim_peer *p);
+	void *owner; /* for the script; at first its server's owner */
 };
 
-/* Where actors are accepted. */
-struct host {
+/* A listening socket; accepts each connection as a new peer. */
+struct sim_server {
 	struct simrig *rig;
 	struct list node;
 	struct sockaddr_in addr;
-	int listener;         /* -1: nobody listens */
+	int listener; /* -1: not listening */
 	struct io_accept accept;
-	void (*heard)(struct actor *a);
+	void (*on_input)(struct sim_peer *p); /* of each peer that it accepts */
 	void *owner;
 	unsigned accepted;
-	struct actor *last;   /* accepted last */
+	struct sim_peer *last; /* accepted last */
 };
 
 void simrig_open(struct simrig *r, uint64_t seed, uint32_t buffers);
 
-/* Closes hosts and actors; asserts that no socket, op or buffer is left anywhere. */
+/* simrig_close_peers(), then asserts that no socket, op or buffer is left. */
 void simrig_close(struct simrig *r);
 
-/* The first half of it: only what the tested side has is left. */
-void simrig_leave(struct simrig *r);
+/* Closes servers and peers. The code under test keeps what it has. */
+void simrig_close_peers(struct simrig *r);
 
-/* A number below n, by the seed. */
+/* A pseudo-random number below n, from the seed. */
 uint64_t simrig_draw(struct simrig *r, uint64_t n);
 
-/* Goes on for some virtual time. */
+/* Runs the loop for so much virtual time. */
 void simrig_run(struct simrig *r, uint32_t ms);
 
-/* Goes on until the condition holds; false: it did not within so much virtual time. */
+/* Runs the loop until the condition holds, at most `ms` of virtual time. Its value: the
+ * condition. SIMRIG_UNTIL() asserts it. */
 #define SIMRIG_REACHED(r, condition, ms)                                              \
 	({                                                                            \
 		simrig_alarm((r), (ms));                                              \
@@ -96,36 +100,47 @@ void simrig_alarm(struct simrig *r, uint32_t ms);
 
 struct sockaddr_in simrig_address(unsigned port);
 
-/* A listening socket number for the tested side. */
+/* Returns a listening socket for the code under test. */
 int simrig_listen(struct simrig *r, unsigned port);
 
-/* A socket number for the tested side, and the actor at its other end. */
-int simrig_pair(struct simrig *r, struct actor **a);
+/* Returns a connected socket for the code under test; *p is the peer at the other end. */
+int simrig_pair(struct simrig *r, struct sim_peer **p);
 
-/* Asserts that every buffer and block has come back. */
+/* Asserts that every buffer and block was returned to the pool. */
 void simrig_assert_buffers(struct simrig *r);
 
-struct actor *actor_connect(struct simrig *r, unsigned port);
-void actor_say(struct actor *a, struct slice bytes);
-void actor_says(struct actor *a, const char *text);
+struct sim_peer *sim_peer_connect(struct simrig *r, unsigned port);
 
-/* After what it has to say: FIN, or the socket closed, or a reset (late enough not to
- * overtake it); at once: a reset. */
-void actor_shut(struct actor *a);
-void actor_reset_after(struct actor *a);
-void actor_close(struct actor *a);
-void actor_reset(struct actor *a);
-void actor_speak_first(struct actor *a); /* from now on */
-void actor_vanish(struct actor *a); /* at once, without a word about what is unsaid */
+/* Adds to the peer's output; the bytes are copied. */
+void sim_peer_send(struct sim_peer *p, struct slice bytes);
+void sim_peer_send_text(struct sim_peer *p, const char *text);
 
-/* Reads on. */
-void actor_listen(struct actor *a);
+/* After all output was sent: FIN; close; reset, late enough not to overtake the output. */
+void sim_peer_shutdown(struct sim_peer *p);
+void sim_peer_close(struct sim_peer *p);
+void sim_peer_reset(struct sim_peer *p);
 
-struct slice actor_heard(const struct actor *a);
-bool actor_over(const struct actor *a); /* heard the end, or an error */
+/* At once; unsent output is dropped. */
+void sim_peer_close_now(struct sim_peer *p);
+void sim_peer_reset_now(struct sim_peer *p);
 
-void host_open(struct host *h, struct simrig *r, unsigned port, void (*heard)(struct actor *a),
-	       void *owner);
-void host_close(struct host *h); /* those that it has accepted stay */
+/* From now on the peer reads only when all its output was sent. */
+void sim_peer_send_first(struct sim_peer *p);
+
+/* Clears `stopped_reading`. */
+void sim_peer_resume_reading(struct sim_peer *p);
+
+/* All bytes received so far. */
+struct slice sim_peer_received(const struct sim_peer *p);
+
+/* The end or an error was received. */
+bool sim_peer_finished(const struct sim_peer *p);
+
+/* Opening again after sim_server_close() is allowed. */
+void sim_server_open(struct sim_server *s, struct simrig *r, unsigned port,
+		     void (*on_input)(struct sim_peer *p), void *owner);
+
+/* Stops listening. Connections that were accepted stay. */
+void sim_server_close(struct sim_server *s);
 
 #endif

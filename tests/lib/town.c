@@ -835,7 +835,7 @@ static void close_town(struct town *t)
 		customer_done(&t->customers[i]);
 	mark_log(t);
 	servers_done(t);
-	simrig_leave(&t->sim);
+	simrig_close_peers(&t->sim);
 	check_stats(t);
 	check_budgets(t);
 	proxy_done(&t->proxy);

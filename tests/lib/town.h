@@ -121,7 +121,7 @@ struct text {
 struct stand {
 	struct town *town;
 	struct request *request;
-	struct actor *actor;
+	struct sim_peer *peer;
 	enum wire_way way;
 	struct text text;
 	size_t at;          /* up to where it was said */
@@ -137,7 +137,7 @@ struct customer {
 	struct request *requests[TOWN_REQUESTS];
 	enum manner manner;
 	unsigned cut;          /* the request that it does not end */
-	struct actor *actor;
+	struct sim_peer *peer;
 	struct timer start, harm, body;
 	struct request *held;  /* its head was said, its body waits for a 100 */
 	bool in_body, closing; /* the last head said that it ends */
@@ -160,7 +160,7 @@ enum shop { SHOP_OPEN, SHOP_REFUSES, SHOP_NEVER_ACCEPTS };
 
 struct server {
 	struct town *town;
-	struct host host;
+	struct sim_server host;
 	enum shop shop;
 	unsigned upstream, port;
 };
@@ -258,8 +258,8 @@ void text_chunk(struct text *x, uint32_t id, enum wire_way way, uint64_t from, s
 void stand_draw(struct town *t, struct customer *c, struct request *r);
 
 /* Takes over the text. */
-void stand_begin(struct stand *s, struct request *r, struct actor *a, enum wire_way way,
-		 struct text *text);
+void stand_begin(struct stand *s, struct request *r, struct sim_peer *a,
+		 enum wire_way way, struct text *text);
 void stand_end(struct stand *s);
 
 /* It is not all said. */

@@ -41,7 +41,7 @@ static void say_element(struct stand *s)
 		rest.len = s->chunked ? chunk_length(rest) : (rest.len + 1) / 2;
 	element_said(s, rest);
 	s->at += rest.len;
-	actor_say(s->actor, rest);
+	sim_peer_send(s->peer, rest);
 	timer_set(&s->town->sim.tick.wheel, &s->timer, s->town->sim.tick.now_ms + STAND_MS);
 }
 
@@ -58,7 +58,8 @@ static bool customer_has_all(const struct stand *s)
 
 	if (s->at == s->text.n || !is_next(c, r))
 		return c->over || r->answered || !is_next(c, r);
-	if (c->actor->in_at < c->actor->in_n || (r->minor > 0 && c->interims != s->interims))
+	if (c->peer->in_used < c->peer->in_n ||
+	    (r->minor > 0 && c->interims != s->interims))
 		return false;
 	return !s->in_body || (c->in_body && c->wire.got == s->got &&
 			       c->wire.state != WIRE_CHUNK_END && c->wire.state != WIRE_CHUNK);
@@ -81,9 +82,9 @@ static bool origin_has_all(const struct stand *s)
 static void stood(struct timer *timer)
 {
 	struct stand *s = CONTAINER(timer, struct stand, timer);
-	bool more = s->actor->fd >= 0 && s->at < s->text.n;
+	bool more = s->peer->fd >= 0 && s->at < s->text.n;
 
-	if (s->actor->fd >= 0 && s->actor->out_sent == s->actor->out_n &&
+	if (s->peer->fd >= 0 && s->peer->out_sent == s->peer->out_n &&
 	    !(s->way == WIRE_DOWN ? customer_has_all(s) : origin_has_all(s)))
 		town_wrong(s->town, "what was said whole of %s %u is withheld",
 			   s->way == WIRE_DOWN ? "the answer to" : "request", s->request->id);
@@ -111,10 +112,13 @@ void stand_draw(struct town *t, struct customer *c, struct request *r)
 	t->stands = r->stands_down || r->stands_up;
 }
 
-void stand_begin(struct stand *s, struct request *r, struct actor *a, enum wire_way way,
-		 struct text *text)
+void stand_begin(struct stand *s, struct request *r, struct sim_peer *a,
+		 enum wire_way way, struct text *text)
 {
-	*s = (struct stand){ .town = r->customer->town, .request = r, .actor = a, .way = way,
+	*s = (struct stand){ .town = r->customer->town,
+			     .request = r,
+			     .peer = a,
+			     .way = way,
 			     .text = *text };
 	*text = (struct text){ 0 };
 	town_note(s->town, "%u is said element by element", r->id);

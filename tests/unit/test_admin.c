@@ -73,7 +73,7 @@ static int close_admin(void **state)
 	admin_stop(&admin);
 	SIMRIG_UNTIL(&rig, admin_idle(&admin), 3000);
 	admin_done(&admin);
-	simrig_leave(&rig);
+	simrig_close_peers(&rig);
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
 	config_versions_done(&config_versions);
@@ -367,10 +367,10 @@ static void test_portions(void **state)
 
 static void ask(const char *request, const char *begin, const char *has)
 {
-	struct actor *a = actor_connect(&rig, PORT);
+	struct sim_peer *a = sim_peer_connect(&rig, PORT);
 
-	actor_says(a, request);
-	actor_shut(a);
+	sim_peer_send_text(a, request);
+	sim_peer_shutdown(a);
 	SIMRIG_UNTIL(&rig, a->eof, 5000);
 	if (strncmp(a->in, begin, strlen(begin)) != 0 || !strstr(a->in, has))
 		fail_msg("%s: %.200s", request, a->in);
@@ -423,7 +423,7 @@ static struct config_version *open_large(void)
 }
 
 /* The chunks of an answer, put together. */
-static char *body_of(const struct actor *a)
+static char *body_of(const struct sim_peer *a)
 {
 	char *body = malloc(a->in_n), *at = strstr(a->in, "\r\n\r\n"), *end;
 	size_t n = 0, len;
@@ -454,16 +454,16 @@ static void test_large(void **state)
 {
 	struct config_version *large = open_large();
 	uint64_t quiet = time_of_health();
-	struct actor *deaf, *reader;
+	struct sim_peer *deaf, *reader;
 	char *body;
 
 	(void)state;
-	deaf = actor_connect(&rig, PORT);
-	deaf->deaf = true;
-	reader = actor_connect(&rig, PORT);
-	actor_says(deaf, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n\r\n");
-	actor_says(reader, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n"
-			   "Connection: close\r\n\r\n");
+	deaf = sim_peer_connect(&rig, PORT);
+	deaf->stopped_reading = true;
+	reader = sim_peer_connect(&rig, PORT);
+	sim_peer_send_text(deaf, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(reader, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n"
+				   "Connection: close\r\n\r\n");
 	SIMRIG_UNTIL(&rig, large->readers_n == 2, 1000);
 	assert_true(time_of_health() <= quiet + 20);
 	config_versions_set_current(&config_versions, config_version);
@@ -478,21 +478,22 @@ static void test_large(void **state)
 	assert_non_null(strstr(body, "fairlead_upstream_requests_total{worker=\"2\",upstream=\"a"));
 	assert_true(value_of(body, "fairlead_block_bytes{worker=\"1\"} ") > 0);
 	free(body);
-	actor_reset(deaf);
+	sim_peer_reset_now(deaf);
 	SIMRIG_UNTIL(&rig, large->readers_n == 0, 1000);
 }
 
 /* Idle connections, and those that never ask, make room for a new one; then those that read. */
 static void test_room(void **state)
 {
-	struct actor *idle[ADMIN_CLIENTS * 3];
+	struct sim_peer *idle[ADMIN_CLIENTS * 3];
 	unsigned ended = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(idle); i++) {
-		idle[i] = actor_connect(&rig, PORT);
+		idle[i] = sim_peer_connect(&rig, PORT);
 		if (i % 2)
-			actor_says(idle[i], "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+			sim_peer_send_text(idle[i],
+					   "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
 		simrig_run(&rig, 5);
 	}
 	assert_true(time_of_health() < 200);
@@ -502,10 +503,10 @@ static void test_room(void **state)
 	assert_false(idle[COUNT(idle) - 1]->eof);
 	open_large();
 	for (unsigned i = 0; i < ADMIN_CLIENTS; i++) {
-		struct actor *a = actor_connect(&rig, PORT);
+		struct sim_peer *a = sim_peer_connect(&rig, PORT);
 
-		a->deaf = true;
-		actor_says(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+		a->stopped_reading = true;
+		sim_peer_send_text(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
 		simrig_run(&rig, 20);
 	}
 	assert_true(time_of_health() < 200);
@@ -516,10 +517,10 @@ static void test_room(void **state)
 /* HTTP/1.0 knows no chunks: the end of the connection is that of the page. */
 static void test_old(void **state)
 {
-	struct actor *a = actor_connect(&rig, PORT);
+	struct sim_peer *a = sim_peer_connect(&rig, PORT);
 
 	(void)state;
-	actor_says(a, "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	sim_peer_send_text(a, "GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
 	SIMRIG_UNTIL(&rig, a->eof, 5000);
 	assert_null(strstr(a->in, "chunked"));
 	assert_non_null(strstr(a->in, "\r\nConnection: close\r\n"));
@@ -532,13 +533,13 @@ static void test_scarcity(void **state)
 {
 	(void)state;
 	for (unsigned i = 1; i < 12; i++) {
-		struct actor *a;
+		struct sim_peer *a;
 
 		slab_fail_at(i);
-		a = actor_connect(&rig, PORT);
-		actor_says(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
-		actor_shut(a);
-		SIMRIG_UNTIL(&rig, actor_over(a), 5000);
+		a = sim_peer_connect(&rig, PORT);
+		sim_peer_send_text(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+		sim_peer_shutdown(a);
+		SIMRIG_UNTIL(&rig, sim_peer_finished(a), 5000);
 		slab_fail_at(0);
 		ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "ok");
 	}

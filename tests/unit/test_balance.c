@@ -8,29 +8,29 @@
 
 #include <cmocka.h>
 
-#include "lib/house.h"
+#include "lib/upstreamrig.h"
 
 #define REQUESTS 600
 
-static void start(struct house *h, enum config_balance balance)
+static void start(struct upstreamrig *h, enum config_balance balance)
 {
 	h->config.balance = balance;
 	h->config.keepalive = 1000;
 	quota_init(&h->descriptors, 10000);
 	quota_init(&h->queue_quota, 1000);
-	house_start(h);
+	upstreamrig_start(h);
 }
 
-static char take(struct house *h, struct waiter *a, uint64_t key)
+static char take(struct upstreamrig *h, struct waiter *a, uint64_t key)
 {
 	waiter_init(a);
 	a->lease.key = key;
 	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
-	waiter_waits(h, a);
+	waiter_wait_ready(h, a);
 	return lease_server(&a->lease)[0];
 }
 
-static char ask_one(struct house *h, uint64_t key)
+static char ask_one(struct upstreamrig *h, uint64_t key)
 {
 	struct waiter a;
 	char name = take(h, &a, key);
@@ -41,7 +41,7 @@ static char ask_one(struct house *h, uint64_t key)
 }
 
 /* How many of the requests each is asked. */
-static void count(struct house *h, unsigned n, unsigned times[3])
+static void count(struct upstreamrig *h, unsigned n, unsigned times[3])
 {
 	memset(times, 0, 3 * sizeof(times[0]));
 	for (unsigned i = 0; i < n; i++)
@@ -49,7 +49,7 @@ static void count(struct house *h, unsigned n, unsigned times[3])
 }
 
 /* Alone, each has its turn. */
-static void spread(struct house *h)
+static void spread(struct upstreamrig *h)
 {
 	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
 	unsigned times[3];
@@ -65,11 +65,11 @@ static void spread(struct house *h)
 static void test_spread(void **state)
 {
 	(void)state;
-	house_each_seed(3, spread);
+	upstreamrig_each_seed(3, spread);
 }
 
 /* Who was busy while many went to the others is not paid back for it. */
-static void busy_for_long(struct house *h)
+static void busy_for_long(struct upstreamrig *h)
 {
 	struct waiter slow;
 	unsigned times[3];
@@ -88,7 +88,7 @@ static void busy_for_long(struct house *h)
 static void test_busy_for_long(void **state)
 {
 	(void)state;
-	house_each_seed(3, busy_for_long);
+	upstreamrig_each_seed(3, busy_for_long);
 }
 
 /* The less busy of two: nearly as even as asking all, and by weight. */
@@ -96,10 +96,10 @@ static void random_of_two(void **state)
 {
 	struct waiter a[120];
 	unsigned times[3] = { 0 };
-	struct house h;
+	struct upstreamrig h;
 
 	(void)state;
-	house_open(&h, 5, 3);
+	upstreamrig_open(&h, 5, 3);
 	h.servers[2].weight = 2;
 	start(&h, CONFIG_RANDOM);
 	for (unsigned i = 0; i < 120; i++)
@@ -114,11 +114,11 @@ static void random_of_two(void **state)
 	assert_in_range(times[0], 80, 220);
 	assert_in_range(times[1], 80, 220);
 	assert_in_range(times[2], 200, 400);
-	house_close(&h);
+	upstreamrig_close(&h);
 }
 
 /* The key's server by key. */
-static void place(struct house *h, char places[REQUESTS])
+static void place(struct upstreamrig *h, char places[REQUESTS])
 {
 	for (uint64_t key = 1; key <= REQUESTS; key++)
 		places[key - 1] = ask_one(h, key);
@@ -137,11 +137,11 @@ static unsigned owned(const char places[REQUESTS], char name)
 static void by_hash(void **state)
 {
 	char before[REQUESTS], during[REQUESTS], after[REQUESTS];
-	struct config_address address = house_address(1);
-	struct house h;
+	struct config_address address = upstreamrig_address(1);
+	struct upstreamrig h;
 
 	(void)state;
-	house_open(&h, 1, 3);
+	upstreamrig_open(&h, 1, 3);
 	h.servers[2].weight = 2;
 	start(&h, CONFIG_HASH);
 	place(&h, before);
@@ -158,7 +158,7 @@ static void by_hash(void **state)
 		if (before[i] != 'b')
 			assert_int_equal(during[i], before[i]);
 	}
-	house_close(&h);
+	upstreamrig_close(&h);
 }
 
 /* One key for all: without a bound one server has them all, with it no more than its share and
@@ -166,13 +166,13 @@ static void by_hash(void **state)
 static void bounded(void **state)
 {
 	struct waiter a[60];
-	struct house h;
+	struct upstreamrig h;
 
 	(void)state;
 	for (unsigned load = 0; load <= 125; load += 125) {
 		unsigned times[3] = { 0 }, most = 0;
 
-		house_open(&h, 1, 3);
+		upstreamrig_open(&h, 1, 3);
 		h.config.hash_balance_factor = load;
 		start(&h, CONFIG_HASH);
 		for (unsigned i = 0; i < 60; i++)
@@ -182,14 +182,15 @@ static void bounded(void **state)
 		assert_int_equal(most, load == 0 ? 60 : 25);
 		for (unsigned i = 0; i < 60; i++)
 			upstream_return(&a[i].lease, true);
-		house_close(&h);
+		upstreamrig_close(&h);
 	}
 }
 
 /* Asked when nobody else is well, and not because the others are busy. */
-static void backups(struct house *h)
+static void backups(struct upstreamrig *h)
 {
-	struct config_address a = house_address(0), b = house_address(1), c = house_address(2);
+	struct config_address a = upstreamrig_address(0), b = upstreamrig_address(1),
+			      c = upstreamrig_address(2);
 	struct waiter holds[2], waits;
 	unsigned times[3];
 
@@ -200,13 +201,13 @@ static void backups(struct house *h)
 	assert_int_equal(times[2], 0);
 	take(h, &holds[0], 0);
 	take(h, &holds[1], 0);
-	waiter_leases(h, &waits);
+	waiter_lease(h, &waits);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_probed(h->upstream, 0, &a, false);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_probed(h->upstream, 1, &b, false);
-	waiter_waits(h, &waits);
+	waiter_wait_ready(h, &waits);
 	assert_string_equal(lease_server(&waits.lease), "c");
 	upstream_return(&holds[0].lease, true);
 	upstream_return(&holds[1].lease, true);
@@ -223,15 +224,15 @@ static void backups(struct house *h)
 static void test_backups(void **state)
 {
 	(void)state;
-	house_each_seed(3, backups);
+	upstreamrig_each_seed(3, backups);
 }
 
 /* Who comes back is asked seldom at first. */
-static void slow_start(struct house *h)
+static void slow_start(struct upstreamrig *h)
 {
 	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS,
 						    CONFIG_RANDOM };
-	struct config_address a = house_address(0);
+	struct config_address a = upstreamrig_address(0);
 	unsigned times[3];
 
 	h->config.slow_start_ms = 100000;
@@ -253,11 +254,11 @@ static void slow_start(struct house *h)
 static void test_slow_start(void **state)
 {
 	(void)state;
-	house_each_seed(2, slow_start);
+	upstreamrig_each_seed(2, slow_start);
 }
 
 /* No more at once than `requests`, first come first served. */
-static void places(struct house *h)
+static void places(struct upstreamrig *h)
 {
 	struct waiter a[9];
 	unsigned ready = 0;
@@ -265,7 +266,7 @@ static void places(struct house *h)
 	h->config.requests = 2;
 	start(h, (enum config_balance)simrig_draw(&h->rig, 4));
 	for (unsigned i = 0; i < 9; i++)
-		waiter_leases(h, &a[i]);
+		waiter_lease(h, &a[i]);
 	simrig_run(&h->rig, 200);
 	for (unsigned i = 0; i < 9; i++)
 		ready += a[i].lease.state == LEASE_READY;
@@ -275,7 +276,7 @@ static void places(struct house *h)
 		assert_int_equal(a[i].lease.state, LEASE_READY);
 		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
 		if (i < 3) {
-			waiter_waits(h, &a[6 + i]);
+			waiter_wait_ready(h, &a[6 + i]);
 			assert_int_equal(h->stats.waiting, 2 - i);
 		}
 	}
@@ -290,10 +291,10 @@ static void places(struct house *h)
 static void test_places(void **state)
 {
 	(void)state;
-	house_each_seed(3, places);
+	upstreamrig_each_seed(3, places);
 }
 
-static struct upstream *second_worker(struct house *h, struct upstream_stats *stats)
+static struct upstream *second_worker(struct upstreamrig *h, struct upstream_stats *stats)
 {
 	return upstream_new(&(struct upstream_options){ .tick = &h->rig.tick,
 							.config = &h->config,
@@ -305,7 +306,7 @@ static struct upstream *second_worker(struct house *h, struct upstream_stats *st
 							.window = 65536 });
 }
 
-static void second_worker_ends(struct house *h, struct upstream *other)
+static void second_worker_ends(struct upstreamrig *h, struct upstream *other)
 {
 	upstream_close(other);
 	SIMRIG_UNTIL(&h->rig, upstream_idle(other), 1000);
@@ -313,7 +314,7 @@ static void second_worker_ends(struct house *h, struct upstream *other)
 }
 
 /* Two workers, one limit: who waits longest is next, whichever worker it came to. */
-static void places_of_two(struct house *h)
+static void places_of_two(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
@@ -321,14 +322,14 @@ static void places_of_two(struct house *h)
 
 	h->config.requests = 1;
 	h->config.keepalive = 10;
-	house_start(h);
+	upstreamrig_start(h);
 	other = second_worker(h, &stats);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	waiter_init(&b);
 	upstream_lease(other, &b.lease, NULL, false, &b.task);
 	simrig_run(&h->rig, 20);
-	waiter_leases(h, &c);
+	waiter_lease(h, &c);
 	simrig_run(&h->rig, 20);
 	waiter_init(&d);
 	upstream_lease(other, &d.lease, NULL, false, &d.task);
@@ -337,35 +338,35 @@ static void places_of_two(struct house *h)
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	upstream_return(&a.lease, simrig_draw(&h->rig, 2));
 	assert_int_equal(c.lease.state, LEASE_WAITING);
-	waiter_waits(h, &b);
+	waiter_wait_ready(h, &b);
 	upstream_return(&b.lease, simrig_draw(&h->rig, 2));
-	waiter_waits(h, &c);
+	waiter_wait_ready(h, &c);
 	assert_int_equal(d.lease.state, LEASE_WAITING);
 	if (simrig_draw(&h->rig, 2)) {
 		upstream_return(&d.lease, false); /* has gone when its place comes */
 		upstream_return(&c.lease, true);
 	} else {
 		upstream_return(&c.lease, true);
-		waiter_waits(h, &d);
+		waiter_wait_ready(h, &d);
 		upstream_return(&d.lease, true);
 	}
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	upstream_return(&a.lease, true);
 	second_worker_ends(h, other);
 	assert_int_equal(h->registry->first->permits_used, 0);
 }
 
 /* Two workers share what is behind the house. */
-static void with_two(unsigned servers, void (*test)(struct house *h))
+static void with_two(unsigned servers, void (*test)(struct upstreamrig *h))
 {
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct house h;
+		struct upstreamrig h;
 
-		house_open(&h, seed, servers);
+		upstreamrig_open(&h, seed, servers);
 		h.registry = registry_new("test", 2, NULL, NULL);
 		test(&h);
-		house_close(&h);
+		upstreamrig_close(&h);
 		registry_free(h.registry);
 	}
 }
@@ -377,17 +378,17 @@ static void test_places_of_two(void **state)
 }
 
 /* A place is on its way to a worker that has ended: it comes back. */
-static void place_for_nobody(struct house *h)
+static void place_for_nobody(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
 	struct waiter a, b;
 
 	h->config.requests = 1;
-	house_start(h);
+	upstreamrig_start(h);
 	other = second_worker(h, &stats);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	waiter_init(&b);
 	upstream_lease(other, &b.lease, NULL, false, &b.task);
 	simrig_run(&h->rig, 20);
@@ -404,28 +405,28 @@ static void test_place_for_nobody(void **state)
 	with_two(1, place_for_nobody);
 }
 
-static void ask_for(struct house *h, struct upstream *u, struct waiter *a,
+static void ask_for(struct upstreamrig *h, struct upstream *u, struct waiter *a,
 		    unsigned avoided, const char *server)
 {
 	const struct tried avoid = { .n = 1, .ids = { avoided } };
 
 	waiter_init(a);
 	upstream_lease(u, &a->lease, &avoid, false, &a->task);
-	waiter_waits(h, a);
+	waiter_wait_ready(h, a);
 	assert_string_equal(lease_server(&a->lease), server);
 }
 
 #define VERY_MANY 200
 
 /* Asks so often, with nothing kept; counts by server. */
-static void ask_many(struct house *h, unsigned times, unsigned counts[VERY_MANY])
+static void ask_many(struct upstreamrig *h, unsigned times, unsigned counts[VERY_MANY])
 {
 	memset(counts, 0, VERY_MANY * sizeof(counts[0]));
 	for (unsigned i = 0; i < times; i++) {
 		struct waiter a;
 
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		counts[atoi(lease_server(&a.lease) + 1)]++;
 		upstream_return(&a.lease, true);
 	}
@@ -441,7 +442,7 @@ static void assert_spread(const unsigned counts[VERY_MANY], unsigned rounds, uns
 	}
 }
 
-static unsigned start_very_many(struct house *h)
+static unsigned start_very_many(struct upstreamrig *h)
 {
 	static struct config_server servers[VERY_MANY];
 	static char names[VERY_MANY][8];
@@ -457,16 +458,16 @@ static unsigned start_very_many(struct house *h)
 	h->config.servers = servers;
 	h->config.server_n = VERY_MANY;
 	h->config.health.on = true;
-	house_start(h);
+	upstreamrig_start(h);
 	return weights;
 }
 
 /* Very many servers: each has its share though only some are looked at; when most of them are down
  * the rest has it all, and when they are back, theirs. */
-static void very_many(struct house *h)
+static void very_many(struct upstreamrig *h)
 {
 	unsigned counts[VERY_MANY], weights = start_very_many(h);
-	struct config_address address = house_address(0);
+	struct config_address address = upstreamrig_address(0);
 
 	ask_many(h, 3 * weights, counts);
 	assert_spread(counts, 3, 1);
@@ -485,26 +486,26 @@ static void very_many(struct house *h)
 static void test_very_many(void **state)
 {
 	(void)state;
-	house_each_seed(1, very_many);
+	upstreamrig_each_seed(1, very_many);
 }
 
 /* Of very many that are all down a request asks a few: one that is back is found all the same. */
-static void very_many_down(struct house *h)
+static void very_many_down(struct upstreamrig *h)
 {
-	struct config_address address = house_address(0);
+	struct config_address address = upstreamrig_address(0);
 	struct waiter a;
 
 	start_very_many(h);
-	host_close(&h->hosts[0]);
+	sim_server_close(&h->sim_servers[0]);
 	for (unsigned i = 0; i < VERY_MANY; i++)
 		upstream_probed(h->upstream, i, &address, false);
-	waiter_leases(h, &a);
-	waiter_fails(h, &a, LEASE_REFUSED);
+	waiter_lease(h, &a);
+	waiter_wait_failed(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connect_failures, TRIED_MAX);
-	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
 	upstream_probed(h->upstream, VERY_MANY - 1, &address, true);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	assert_string_equal(lease_server(&a.lease), "s199");
 	upstream_return(&a.lease, true);
 }
@@ -512,17 +513,17 @@ static void very_many_down(struct house *h)
 static void test_very_many_down(void **state)
 {
 	(void)state;
-	house_each_seed(1, very_many_down);
+	upstreamrig_each_seed(1, very_many_down);
 }
 
 /* Who is asked first depends on the worker. */
-static void first_turns(struct house *h)
+static void first_turns(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
 	struct waiter a, b;
 
-	house_start(h);
+	upstreamrig_start(h);
 	other = second_worker(h, &stats);
 	ask_for(h, h->upstream, &a, 500, "a");
 	ask_for(h, other, &b, 500, "b");
@@ -540,21 +541,21 @@ static void test_first_turns(void **state)
 #define MANY 9 /* more than are passed over for who comes after them */
 
 /* In the line of the other worker: all have tried the first server and wait for the second. */
-static void wait_for_b(struct house *h, struct upstream *other, struct waiter *a)
+static void wait_for_b(struct upstreamrig *h, struct upstream *other, struct waiter *a)
 {
-	host_close(&h->hosts[0]);
+	sim_server_close(&h->sim_servers[0]);
 	for (unsigned i = 0; i < MANY; i++) {
 		waiter_init(&a[i]);
 		upstream_lease(other, &a[i].lease, NULL, false, &a[i].task);
 		simrig_run(&h->rig, 2 * UPSTREAM_DOWN_MS);
 		assert_int_equal(a[i].lease.state, LEASE_WAITING);
 	}
-	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
 }
 
 /* A place that the head of the line has no use for is for who comes after; and where it is for
  * nobody, they wait for another server's all the same. */
-static void place_for_another(struct house *h)
+static void place_for_another(struct upstreamrig *h)
 {
 	struct waiter of_b, of_a, many[MANY], last;
 	struct upstream_stats stats = { 0 };
@@ -563,7 +564,7 @@ static void place_for_another(struct house *h)
 	h->config.requests = 1;
 	h->config.queue_timeout_ms = 100000;
 	quota_init(&h->queue_quota, 100);
-	house_start(h);
+	upstreamrig_start(h);
 	other = second_worker(h, &stats);
 	ask_for(h, h->upstream, &of_b, 0, "b");
 	wait_for_b(h, other, many);
@@ -573,7 +574,7 @@ static void place_for_another(struct house *h)
 	simrig_run(&h->rig, 100);
 	assert_int_equal(last.lease.state, LEASE_WAITING);
 	upstream_return(&of_a.lease, true);
-	waiter_waits(h, &last);
+	waiter_wait_ready(h, &last);
 	upstream_return(&last.lease, false); /* which would have the line looked at */
 	simrig_run(&h->rig, 100);
 	ask_for(h, h->upstream, &of_a, 1, "a");
@@ -582,7 +583,7 @@ static void place_for_another(struct house *h)
 	assert_int_equal(h->registry->first->permits_used, 0);
 	upstream_return(&of_b.lease, true);
 	for (unsigned i = 0; i < MANY; i++) {
-		waiter_waits(h, &many[i]);
+		waiter_wait_ready(h, &many[i]);
 		upstream_return(&many[i].lease, true);
 	}
 	second_worker_ends(h, other);

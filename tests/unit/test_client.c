@@ -27,7 +27,7 @@ struct room {
 	struct head scratch;
 	struct worker_stats stats;
 	struct quota quota;
-	struct actor *peer;
+	struct sim_peer *peer;
 	unsigned heads, refused, gone, slow;
 	enum fault fault;
 	size_t body_n;
@@ -158,10 +158,10 @@ static void room_open(struct room *r, uint64_t seed)
 	front_init(&r->front);
 }
 
-static struct actor *come_in(struct room *r)
+static struct sim_peer *come_in(struct room *r)
 {
 	struct peer peer = { .family = AF_INET };
-	struct actor *a;
+	struct sim_peer *a;
 	int fd = simrig_pair(&r->rig, &a);
 
 	assert_true(quota_take(&r->quota));
@@ -178,7 +178,7 @@ static void room_close(struct room *r)
 	assert_int_equal(r->stats.connections, 0);
 	assert_int_equal(r->stats.connections_idle, 0);
 	front_done(&r->front);
-	simrig_leave(&r->rig);
+	simrig_close_peers(&r->rig);
 	simrig_assert_buffers(&r->rig);
 	simrig_close(&r->rig);
 }
@@ -202,7 +202,7 @@ static void each_seed(void (*test)(struct room *r))
 		each_seed(name);                                                      \
 	}
 
-static unsigned count(const struct actor *a, const char *text)
+static unsigned count(const struct sim_peer *a, const char *text)
 {
 	unsigned n = 0;
 
@@ -221,7 +221,7 @@ static void pipelined(struct room *r)
 
 	for (unsigned i = 1; i <= 60; i++) {
 		snprintf(text, sizeof(text), "GET /%u HTTP/1.1\r\nHost: a\r\n\r\n", i);
-		actor_says(r->peer, text);
+		sim_peer_send_text(r->peer, text);
 	}
 	SIMRIG_UNTIL(&r->rig, r->heads == 60 && count(r->peer, "HTTP/1.1 ") == 60, 60000);
 	simrig_run(&r->rig, 200);
@@ -240,27 +240,29 @@ TEST(pipelined)
 static void one_after_the_other(struct room *r)
 {
 	for (unsigned i = 1; i <= 5; i++) {
-		actor_says(r->peer, "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
-				    "0123456789");
+		sim_peer_send_text(
+			r->peer,
+			"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+			"0123456789");
 		SIMRIG_UNTIL(&r->rig, r->peer->in_n == i * 40, 5000);
 		assert_int_equal(r->body_n, 10 * i);
 		simrig_run(&r->rig, IDLE_MS - 1000);
 	}
-	assert_false(actor_over(r->peer));
+	assert_false(sim_peer_finished(r->peer));
 }
 TEST(one_after_the_other)
 
 /* A peer that has said its last is owed its answers. */
 static void half_closed(struct room *r)
 {
-	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
-			    "GET /7 HTTP/1.1\r\nHost: a\r\n\r\n");
-	actor_shut(r->peer);
+	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
+				    "GET /7 HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_shutdown(r->peer);
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	simrig_run(&r->rig, 500);
 	r->go = true;
 	tick_run(&r->rig.tick, &r->waits->task);
-	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
 	assert_true(r->peer->eof);
 	assert_int_equal(count(r->peer, "HTTP/1.1 200"), 2);
 	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
@@ -273,25 +275,25 @@ static void empty_lines(struct room *r)
 	static const char *const texts[] = { "\r\n", "\r\n\r\n\r\n", "\r" };
 	size_t n;
 
-	actor_says(r->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(r->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->peer->in_n == 40, 5000);
 	for (size_t i = 0; i < COUNT(texts); i++) {
-		actor_says(r->peer, texts[i]);
+		sim_peer_send_text(r->peer, texts[i]);
 		simrig_run(&r->rig, 1100);
 		assert_int_equal(r->stats.connections_idle, 1);
 		assert_int_equal(r->peer->in_n, 40);
 	}
 	if (simrig_draw(&r->rig, 3) == 0) {
 		front_drain(&r->front);
-		SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 300);
+		SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 300);
 	} else if (simrig_draw(&r->rig, 2)) {
 		/* Its idle time began with the answer, and HEADER_MS has passed since the first. */
 		simrig_run(&r->rig, IDLE_MS - 3300 - 500);
-		assert_false(actor_over(r->peer));
-		SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+		assert_false(sim_peer_finished(r->peer));
+		SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
 	} else {
 		n = r->peer->in_n;
-		actor_says(r->peer, "\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+		sim_peer_send_text(r->peer, "\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
 		SIMRIG_UNTIL(&r->rig, r->peer->in_n == n + 41, 500);
 		return;
 	}
@@ -303,11 +305,12 @@ TEST(empty_lines)
 
 static void closed_after_its_request(struct room *r)
 {
-	actor_says(r->peer, "GET /7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	sim_peer_send_text(r->peer,
+			   "GET /7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
 	assert_true(r->peer->eof);
 	assert_int_equal(count(r->peer, "Connection: close"), 1);
-	actor_close(r->peer);
+	sim_peer_close(r->peer);
 	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
 }
 TEST(closed_after_its_request)
@@ -316,14 +319,15 @@ TEST(closed_after_its_request)
  * does not overtake the answer. */
 static void crlf_after_its_body(struct room *r)
 {
-	actor_says(r->peer, "POST /30000 HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
+	sim_peer_send_text(r->peer,
+			   "POST /30000 HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
 	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
-	actor_says(r->peer, "\r\n");
-	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	sim_peer_send_text(r->peer, "\r\n");
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
 	assert_true(r->peer->eof);
 	assert_int_equal(r->peer->error, 0);
 	assert_true(r->peer->in_n > 30000);
-	actor_close(r->peer);
+	sim_peer_close(r->peer);
 	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
 }
 TEST(crlf_after_its_body)
@@ -333,18 +337,18 @@ static void refused(struct room *r)
 {
 	uint64_t from_ms;
 
-	actor_says(r->peer, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+	sim_peer_send_text(r->peer, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, count(r->peer, "HTTP/1.1 400") == 1, 1000);
 	from_ms = r->rig.tick.now_ms;
 	for (unsigned i = 0; i < 20; i++)
-		actor_says(r->peer, "and much more that nobody wants to hear");
+		sim_peer_send_text(r->peer, "and much more that nobody wants to hear");
 	SIMRIG_UNTIL(&r->rig, r->peer->eof, 1000);
 	assert_int_equal(r->refused, 1);
 	if (simrig_draw(&r->rig, 2)) {
 		SIMRIG_UNTIL(&r->rig, r->gone == 1, LINGER_MS + LATE_MS);
 		assert_true(r->rig.tick.now_ms + LATE_MS >= from_ms + LINGER_MS);
 	} else {
-		actor_close(r->peer);
+		sim_peer_close(r->peer);
 		SIMRIG_UNTIL(&r->rig, r->gone == 1, 500);
 	}
 	assert_int_equal(r->peer->error, 0);
@@ -355,7 +359,7 @@ TEST(refused)
 
 static void assert_ends(struct room *r, uint64_t from_ms, uint32_t after_ms)
 {
-	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 60000);
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 60000);
 	if (r->rig.tick.now_ms < from_ms + after_ms - LATE_MS ||
 	    r->rig.tick.now_ms > from_ms + after_ms + LATE_MS)
 		fail_msg("ended after %llu ms, not %u",
@@ -373,14 +377,14 @@ static void slow_head(struct room *r)
 {
 	uint64_t from_ms;
 
-	actor_says(r->peer, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(r->peer, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
 	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, IDLE_MS - 500));
-	r->peer->whole = true;
-	actor_says(r->peer, "GET");
+	r->peer->uncut = true;
+	sim_peer_send_text(r->peer, "GET");
 	from_ms = r->rig.tick.now_ms;
 	simrig_run(&r->rig, 2000);
-	actor_says(r->peer, " /"); /* drips in: that does not help */
+	sim_peer_send_text(r->peer, " /"); /* drips in: that does not help */
 	assert_ends(r, from_ms, HEADER_MS);
 	assert_int_equal(count(r->peer, "HTTP/1.1 408"), 1);
 	assert_int_equal(r->fault, FAULT_NONE);
@@ -397,8 +401,8 @@ static void assert_no_receive_buffer(struct room *r)
 
 static void waiting_pins_nothing(struct room *r)
 {
-	r->peer->whole = true;
-	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
+	r->peer->uncut = true;
+	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	simrig_run(&r->rig, 500);
 	assert_no_receive_buffer(r);
@@ -407,7 +411,7 @@ static void waiting_pins_nothing(struct room *r)
 	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
 	simrig_run(&r->rig, 500);
 	assert_no_receive_buffer(r);
-	actor_says(r->peer, "TP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(r->peer, "TP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, count(r->peer, "HTTP/1.1 200") == 2, 1000);
 }
 TEST(waiting_pins_nothing)
@@ -416,7 +420,7 @@ static void idle_ms_is(struct room *r, uint32_t idle_ms)
 {
 	uint64_t from_ms;
 
-	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, 30000)); /* that is no idleness */
 	r->go = true;
@@ -445,11 +449,12 @@ static void slow_body(struct room *r)
 {
 	uint64_t from_ms;
 
-	r->peer->whole = true;
-	actor_says(r->peer, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1");
+	r->peer->uncut = true;
+	sim_peer_send_text(r->peer,
+			   "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1");
 	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
 	simrig_run(&r->rig, RECEIVE_MS - 500);
-	actor_says(r->peer, "2");
+	sim_peer_send_text(r->peer, "2");
 	from_ms = r->rig.tick.now_ms;
 	assert_ends(r, from_ms, RECEIVE_MS);
 	assert_int_equal(count(r->peer, "HTTP/1.1 408"), 1);
@@ -463,9 +468,9 @@ static void deaf(struct room *r)
 	uint64_t from_ms;
 
 	sim_set_socket_bytes(r->rig.tick.loop, 2000);
-	actor_says(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	r->peer->deaf = true;
+	r->peer->stopped_reading = true;
 	io_cancel(r->rig.tick.loop, &r->peer->recv.op);
 	simrig_run(&r->rig, 100 + (uint32_t)simrig_draw(&r->rig, 30000));
 	/* Some of its answer is written, the rest is still to come. */
@@ -484,8 +489,8 @@ TEST(deaf)
 static void stops_reading(struct room *r, uint32_t ms)
 {
 	sim_set_socket_bytes(r->rig.tick.loop, 2000);
-	r->peer->deaf = true;
-	actor_says(r->peer, "GET /60000 HTTP/1.0\r\n\r\n");
+	r->peer->stopped_reading = true;
+	sim_peer_send_text(r->peer, "GET /60000 HTTP/1.0\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
 	io_cancel(r->rig.tick.loop, &r->peer->recv.op);
 	simrig_run(&r->rig, ms);
@@ -493,8 +498,8 @@ static void stops_reading(struct room *r, uint32_t ms)
 
 static void reads_on(struct room *r)
 {
-	actor_listen(r->peer);
-	SIMRIG_UNTIL(&r->rig, actor_over(r->peer), 1000);
+	sim_peer_resume_reading(r->peer);
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
 }
 
 static void paused_at_the_end(struct room *r)
@@ -505,7 +510,7 @@ static void paused_at_the_end(struct room *r)
 	reads_on(r);
 	assert_true(r->peer->eof);
 	assert_true(r->peer->in_n > 60000);
-	actor_close(r->peer);
+	sim_peer_close(r->peer);
 	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
 }
 TEST(paused_at_the_end)
@@ -531,16 +536,18 @@ TEST(deaf_at_the_end)
 
 static void drained(struct room *r)
 {
-	struct actor *busy = come_in(r), *half = come_in(r);
+	struct sim_peer *busy = come_in(r), *half = come_in(r);
 
-	actor_says(busy, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
-	actor_says(half, "GET /5 HTTP/1.1\r\n");
+	sim_peer_send_text(
+		busy,
+		"GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(half, "GET /5 HTTP/1.1\r\n");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	simrig_run(&r->rig, 200);
 	front_drain(&r->front);
 	SIMRIG_UNTIL(&r->rig, r->peer->eof, 200); /* it was idle */
-	actor_close(r->peer);
-	actor_says(half, "Host: a\r\n\r\n");
+	sim_peer_close(r->peer);
+	sim_peer_send_text(half, "Host: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, half->eof, 500);
 	assert_int_equal(count(half, "Connection: close"), 1);
 	r->go = true;
@@ -548,8 +555,8 @@ static void drained(struct room *r)
 	SIMRIG_UNTIL(&r->rig, busy->eof, 500);
 	assert_int_equal(count(busy, "HTTP/1.1"), 1);
 	assert_int_equal(count(busy, "Connection: close"), 1);
-	actor_close(half);
-	actor_close(busy);
+	sim_peer_close(half);
+	sim_peer_close(busy);
 	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 500);
 	assert_int_equal(r->gone, 3);
 }
@@ -566,7 +573,7 @@ static void cut_off(struct room *r)
 	};
 
 	for (unsigned i = 0; i < 7; i++)
-		actor_says(come_in(r), texts[simrig_draw(&r->rig, COUNT(texts))]);
+		sim_peer_send_text(come_in(r), texts[simrig_draw(&r->rig, COUNT(texts))]);
 	if (simrig_draw(&r->rig, 3) == 0)
 		slab_fail_at(1 + (unsigned)simrig_draw(&r->rig, 10));
 	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, 60));
@@ -580,13 +587,13 @@ TEST(cut_off)
 /* Whom an answer is owed sees that it is cut off; who was idle, a good end. */
 static void cut_off_visibly(struct room *r)
 {
-	struct actor *busy = come_in(r);
+	struct sim_peer *busy = come_in(r);
 
-	actor_says(busy, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	sim_peer_send_text(busy, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
 	simrig_run(&r->rig, 50);
 	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, actor_over(busy) && actor_over(r->peer), 100);
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(busy) && sim_peer_finished(r->peer), 100);
 	assert_int_equal(busy->error, -ECONNRESET);
 	assert_int_equal(r->peer->error, 0);
 }
@@ -606,14 +613,14 @@ TEST(cut_off_at_the_end)
 static void no_memory_for_it(struct room *r)
 {
 	struct peer peer = { .family = AF_INET };
-	struct actor *a;
+	struct sim_peer *a;
 	int fd = simrig_pair(&r->rig, &a);
 
 	assert_true(quota_take(&r->quota));
 	slab_fail_at(1);
 	client_open(&r->front, fd, &peer);
 	slab_fail_at(0);
-	SIMRIG_UNTIL(&r->rig, actor_over(a), 500);
+	SIMRIG_UNTIL(&r->rig, sim_peer_finished(a), 500);
 	assert_int_equal(r->quota.used, 1);
 }
 TEST(no_memory_for_it)

@@ -20,7 +20,7 @@
 struct line {
 	struct simrig rig;
 	struct conn conn;
-	struct actor *peer;
+	struct sim_peer *peer;
 	unsigned changes, deaths;
 	void (*changed)(struct line *l);
 	size_t pushed, taken; /* bytes of the pattern */
@@ -94,7 +94,7 @@ static void line_close(struct line *l)
 	simrig_run(&l->rig, QUIET_MS);
 	assert_int_equal(l->deaths, 1);
 	buf_put(l->half);
-	simrig_leave(&l->rig);
+	simrig_close_peers(&l->rig);
 	simrig_assert_buffers(&l->rig);
 	simrig_close(&l->rig);
 }
@@ -122,7 +122,7 @@ static void peer_says(struct line *l, size_t n)
 	assert_non_null(bytes);
 	for (size_t i = 0; i < n; i++)
 		bytes[i] = pattern(l->peer->out_n + i);
-	actor_say(l->peer, (struct slice){ bytes, n });
+	sim_peer_send(l->peer, (struct slice){ bytes, n });
 	free(bytes);
 }
 
@@ -177,7 +177,7 @@ static void inbox_is_bounded_and_whole(struct line *l)
 {
 	size_t all = 8 * WINDOW;
 
-	l->peer->whole = true;
+	l->peer->uncut = true;
 	peer_says(l, all);
 	simrig_run(&l->rig, 2000);
 	assert_true(l->conn.inbox_held >= WINDOW);
@@ -298,7 +298,7 @@ static void push_while_room(struct line *l)
 
 static void assert_peer_heard(struct line *l)
 {
-	struct slice s = actor_heard(l->peer);
+	struct slice s = sim_peer_received(l->peer);
 
 	l->taken = 0;
 	assert_pattern(l, s.ptr, s.len);
@@ -307,13 +307,13 @@ static void assert_peer_heard(struct line *l)
 static void outbox_keeps_order(struct line *l)
 {
 	l->changed = push_while_room;
-	l->peer->deaf = simrig_draw(&l->rig, 2);
+	l->peer->stopped_reading = simrig_draw(&l->rig, 2);
 	if (simrig_draw(&l->rig, 2))
 		push_while_room(l);
 	else
 		assert_true(push_one(l));
 	simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 300));
-	actor_listen(l->peer);
+	sim_peer_resume_reading(l->peer);
 	/* Sometimes more is pushed while a send is in flight. */
 	while (simrig_draw(&l->rig, 40) > 0) {
 		simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 3));
@@ -466,7 +466,7 @@ static void progress_is_when_bytes_come(struct line *l)
 	struct sim_faults faults = { .segments = 1, .late_ms = 900 };
 
 	sim_set_faults(l->rig.tick.loop, &faults);
-	l->peer->whole = true;
+	l->peer->uncut = true;
 	for (uint64_t bytes = 1; bytes <= 5; bytes++) {
 		peer_says(l, 1);
 		SIMRIG_UNTIL(&l->rig, l->conn.received == bytes, 5000);
@@ -512,7 +512,7 @@ static void get_ready(struct line *l, enum before before)
 	case SENDING:
 	case STARVED:
 		sim_set_socket_bytes(l->rig.tick.loop, 512);
-		l->peer->deaf = true;
+		l->peer->stopped_reading = true;
 		io_cancel(l->rig.tick.loop, &l->peer->recv.op);
 		simrig_run(&l->rig, QUIET_MS);
 		while (l->pushed < 5000 ||
@@ -527,11 +527,11 @@ static void get_ready(struct line *l, enum before before)
 			assert_true(push_one(l));
 		break;
 	case PEER_SHUT:
-		actor_shut(l->peer);
+		sim_peer_shutdown(l->peer);
 		SIMRIG_UNTIL(&l->rig, l->conn.eof, 5000);
 		break;
 	case PEER_RESET:
-		actor_reset(l->peer);
+		sim_peer_reset_now(l->peer);
 		SIMRIG_UNTIL(&l->rig, l->conn.error || l->conn.eof, 5000);
 		break;
 	case SHUT:
@@ -551,8 +551,8 @@ static void assert_gentle(struct line *l, enum before before, enum conn_end end)
 		return;
 	/* FIN comes at once, and not only when the lingering is over. */
 	if (end == CONN_LINGER && before != SENDING && before != STARVED)
-		SIMRIG_UNTIL(&l->rig, actor_over(l->peer), LINGER_MS / 2);
-	SIMRIG_UNTIL(&l->rig, actor_over(l->peer), 5000);
+		SIMRIG_UNTIL(&l->rig, sim_peer_finished(l->peer), LINGER_MS / 2);
+	SIMRIG_UNTIL(&l->rig, sim_peer_finished(l->peer), 5000);
 	/* All that was pushed, and then a reset. */
 	if (end == CONN_BREAK && before != SHUT) {
 		/* Told once, to whoever reads or writes first. */
@@ -581,7 +581,7 @@ static void close_in(struct line *l, enum before before, enum conn_end end)
 		return;
 	}
 	if (gentle && l->peer->fd >= 0)
-		actor_listen(l->peer);
+		sim_peer_resume_reading(l->peer);
 	if (end == CONN_LINGER && before != PEER_RESET) {
 		simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 20));
 		peer_says(l, 3000); /* read and dropped */
@@ -590,13 +590,13 @@ static void close_in(struct line *l, enum before before, enum conn_end end)
 		assert_gentle(l, before, end);
 		/* Lingering ends with its peer. */
 		if (l->peer->fd >= 0)
-			actor_shut(l->peer);
+			sim_peer_shutdown(l->peer);
 		SIMRIG_UNTIL(&l->rig, l->deaths > 0, LINGER_MS + QUIET_MS);
 	} else {
 		SIMRIG_UNTIL(&l->rig, l->deaths > 0, 20);
-		actor_listen(l->peer);
+		sim_peer_resume_reading(l->peer);
 		if (end == CONN_RESET && before != PEER_RESET) {
-			SIMRIG_UNTIL(&l->rig, actor_over(l->peer), 5000);
+			SIMRIG_UNTIL(&l->rig, sim_peer_finished(l->peer), 5000);
 			assert_int_equal(l->peer->error ? l->peer->error : -ECONNRESET,
 					 -ECONNRESET);
 		}
@@ -647,7 +647,7 @@ static void reset_is_told(struct line *l)
 {
 	if (simrig_draw(&l->rig, 2))
 		assert_true(push_one(l));
-	actor_reset(l->peer);
+	sim_peer_reset_now(l->peer);
 	SIMRIG_UNTIL(&l->rig, l->conn.error || l->conn.eof, 5000);
 	assert_true(l->changes > 0);
 	if (l->conn.error)

@@ -8,25 +8,25 @@
 
 #include <cmocka.h>
 
-#include "lib/house.h"
+#include "lib/upstreamrig.h"
 
-static void configure(struct house *h)
+static void configure(struct upstreamrig *h)
 {
 	h->config.keepalive = 100;
 	h->config.eject_failures = 3;
 	h->config.eject_time_ms = 1000;
 	h->config.eject_max_percent = 50;
-	house_start(h);
+	upstreamrig_start(h);
 }
 
 /* One request; `status` 0: it comes to nothing. Returns who was asked. */
-static char ask_one(struct house *h, const char *failing, int status)
+static char ask_one(struct upstreamrig *h, const char *failing, int status)
 {
 	struct waiter a;
 	char name;
 
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	name = lease_server(&a.lease)[0];
 	if (!strchr(failing, name))
 		upstream_responded(&a.lease, 200);
@@ -40,7 +40,8 @@ static char ask_one(struct house *h, const char *failing, int status)
 }
 
 /* Of n requests, those to this server. */
-static unsigned asked(struct house *h, char name, const char *failing, int status, unsigned n)
+static unsigned asked(struct upstreamrig *h, char name, const char *failing, int status,
+		      unsigned n)
 {
 	unsigned times = 0;
 
@@ -49,14 +50,14 @@ static unsigned asked(struct house *h, char name, const char *failing, int statu
 	return times;
 }
 
-static uint64_t ejections(struct house *h)
+static uint64_t ejections(struct upstreamrig *h)
 {
 	return h->stats.ejections;
 }
 
 /* Three in a row, then a second without it; when it is back one more is enough, and it is
  * gone for two. */
-static void in_a_row(struct house *h)
+static void in_a_row(struct upstreamrig *h)
 {
 	configure(h);
 	assert_int_equal(asked(h, 'b', "b", 0, 9), 3);
@@ -85,11 +86,11 @@ static void in_a_row(struct house *h)
 static void test_in_a_row(void **state)
 {
 	(void)state;
-	house_each_seed(3, in_a_row);
+	upstreamrig_each_seed(3, in_a_row);
 }
 
 /* Begun well each time, and never whole: in a row as well, whatever the others do. */
-static void cut_short(struct house *h)
+static void cut_short(struct upstreamrig *h)
 {
 	unsigned cut = 0;
 
@@ -97,8 +98,8 @@ static void cut_short(struct house *h)
 	for (unsigned i = 0; i < 18; i++) {
 		struct waiter a;
 
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		upstream_responded(&a.lease, 200);
 		if (lease_server(&a.lease)[0] == 'b' && cut != 2) {
 			cut++;
@@ -117,11 +118,11 @@ static void cut_short(struct house *h)
 static void test_cut_short(void **state)
 {
 	(void)state;
-	house_each_seed(3, cut_short);
+	upstreamrig_each_seed(3, cut_short);
 }
 
 /* Never longer than 32 times the first. */
-static void longer_and_longer(struct house *h)
+static void longer_and_longer(struct upstreamrig *h)
 {
 	configure(h);
 	asked(h, 'b', "b", 0, 12);
@@ -137,16 +138,16 @@ static void longer_and_longer(struct house *h)
 
 static void test_longer_and_longer(void **state)
 {
-	struct house h;
+	struct upstreamrig h;
 
 	(void)state;
-	house_open(&h, 1, 3);
+	upstreamrig_open(&h, 1, 3);
 	longer_and_longer(&h);
-	house_close(&h);
+	upstreamrig_close(&h);
 }
 
 /* Half of three is one: the others are asked, however they fail. */
-static void a_share_only(struct house *h)
+static void a_share_only(struct upstreamrig *h)
 {
 	unsigned b = 0, c = 0;
 
@@ -164,10 +165,10 @@ static void a_share_only(struct house *h)
 static void test_a_share_only(void **state)
 {
 	(void)state;
-	house_each_seed(3, a_share_only);
+	upstreamrig_each_seed(3, a_share_only);
 }
 
-static void alone(struct house *h)
+static void alone(struct upstreamrig *h)
 {
 	configure(h);
 	assert_int_equal(asked(h, 'a', "a", 0, 30), 30);
@@ -177,12 +178,12 @@ static void alone(struct house *h)
 static void test_alone(void **state)
 {
 	(void)state;
-	house_each_seed(1, alone);
+	upstreamrig_each_seed(1, alone);
 }
 
-static void probe(struct house *h, unsigned host, bool up)
+static void probe(struct upstreamrig *h, unsigned host, bool up)
 {
-	struct config_address address = house_address(host);
+	struct config_address address = upstreamrig_address(host);
 
 	upstream_probed(h->upstream, host, &address, up);
 }
@@ -199,24 +200,24 @@ static void shares(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct house h;
+		struct upstreamrig h;
 
-		house_open(&h, i, 3);
+		upstreamrig_open(&h, i, 3);
 		h.config.keepalive = 100;
 		h.config.eject_failures = 1;
 		h.config.eject_time_ms = 100000;
 		h.config.eject_max_percent = rows[i].share;
-		house_start(&h);
+		upstreamrig_start(&h);
 		for (unsigned k = 0; k < rows[i].down; k++)
 			probe(&h, k, false);
 		asked(&h, 'a', "abc", 0, 30);
 		assert_int_equal(ejections(&h), rows[i].ejections);
-		house_close(&h);
+		upstreamrig_close(&h);
 	}
 }
 
 /* When all are ill, who was ejected is asked rather than who is down. */
-static void rather_than_down(struct house *h)
+static void rather_than_down(struct upstreamrig *h)
 {
 	configure(h);
 	asked(h, 'b', "b", 0, 9);
@@ -231,17 +232,17 @@ static void rather_than_down(struct house *h)
 static void test_rather_than_down(void **state)
 {
 	(void)state;
-	house_each_seed(3, rather_than_down);
+	upstreamrig_each_seed(3, rather_than_down);
 }
 
 /* So many percent of at least twenty, not in a row. */
-static void rate(struct house *h)
+static void rate(struct upstreamrig *h)
 {
 	h->config.eject_rate = 50;
 	h->config.eject_time_ms = 1000;
 	h->config.eject_max_percent = 50;
 	h->config.keepalive = 100;
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 9; i++) {
 		asked(h, 'a', "a", 0, 2);
 		asked(h, 'a', "", 0, 2);
@@ -269,7 +270,7 @@ static void rate(struct house *h)
 static void test_rate(void **state)
 {
 	(void)state;
-	house_each_seed(2, rate);
+	upstreamrig_each_seed(2, rate);
 }
 
 /* Which answers are failures. */
@@ -294,38 +295,38 @@ static void statuses(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct house h;
+		struct upstreamrig h;
 
-		house_open(&h, i, 2);
+		upstreamrig_open(&h, i, 2);
 		h.config.eject_on = rows[i].on;
 		configure(&h);
 		asked(&h, 'a', "a", rows[i].status, 12);
 		assert_int_equal(ejections(&h), rows[i].failure);
-		house_close(&h);
+		upstreamrig_close(&h);
 	}
 }
 
 /* A server that refuses connections fails, too; who waits for one that is ejected is given
  * another. */
-static void refuses(struct house *h)
+static void refuses(struct upstreamrig *h)
 {
 	struct waiter a;
 
 	h->config.eject_failures = 1;
 	h->config.eject_time_ms = 5000;
 	h->config.eject_max_percent = 50;
-	house_start(h);
-	host_close(&h->hosts[0]);
+	upstreamrig_start(h);
+	sim_server_close(&h->sim_servers[0]);
 	for (unsigned i = 0; i < 2; i++) {
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		upstream_return(&a.lease, false);
 	}
 	assert_int_equal(ejections(h), 1);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 1000);
 	for (unsigned i = 0; i < 4; i++) {
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		upstream_return(&a.lease, false);
 	}
 	assert_int_equal(h->stats.connect_failures, 1);
@@ -334,7 +335,7 @@ static void refuses(struct house *h)
 static void test_refuses(void **state)
 {
 	(void)state;
-	house_each_seed(2, refuses);
+	upstreamrig_each_seed(2, refuses);
 }
 
 int main(void)

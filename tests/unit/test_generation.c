@@ -100,19 +100,19 @@ static void adopted(struct paper *paper, const char *text)
 #define TO_MORE "routes: [ { prefix: /, proxy: { upstream: more } } ]\n"
 
 /* Of the answers that are whole. */
-static unsigned statuses(struct actor *a, int *status, unsigned max)
+static unsigned statuses(struct sim_peer *a, int *status, unsigned max)
 {
-	struct answer answers[8];
+	struct client_response answers[8];
 	struct slice rest;
-	unsigned n = answers_read(a, answers, max, 0, &rest);
+	unsigned n = client_responses_read(a, answers, max, 0, &rest);
 
 	for (unsigned i = 0; i < n; i++)
 		status[i] = answers[i].status;
-	answers_free(answers, n);
+	client_responses_free(answers, n);
 	return n;
 }
 
-static bool answered(struct actor *a, unsigned n)
+static bool answered(struct sim_peer *a, unsigned n)
 {
 	int status[8];
 
@@ -143,15 +143,15 @@ static int close_rig(void **state)
  * another comes next. */
 static void test_in_flight(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 	int status[2];
 
 	(void)state;
-	actor_says(a, GET("/next/miss"));
+	sim_peer_send_text(a, GET("/next/miss"));
 	SIMRIG_UNTIL(&rig.sim, rig.stats.requests_in_flight == 1, SECOND);
 	adopted(&papers[0], TOP APP "routes: [ { path: /none, proxy: { upstream: app } } ]\n");
 	simrig_run(&rig.sim, 10);
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 2), 10 * SECOND);
 	statuses(a, status, 2);
 	assert_int_equal(status[0], 200);
@@ -161,18 +161,18 @@ static void test_in_flight(void **state)
 /* Its last user's end is its own, and not a moment before. */
 static void test_freed(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
 	adopted(&papers[0], TOP APP TO_APP);
-	actor_says(a, GET("/never"));
-	SIMRIG_UNTIL(&rig.sim, rig.asked == 1, SECOND);
+	sim_peer_send_text(a, GET("/never"));
+	SIMRIG_UNTIL(&rig.sim, rig.requests == 1, SECOND);
 	adopted(&papers[1], TOP APP MORE TO_MORE);
 	adopted(&papers[2], TOP APP MORE TO_MORE);
 	SIMRIG_UNTIL(&rig.sim, papers[1].over, SECOND);
 	simrig_run(&rig.sim, SECOND);
 	assert_false(papers[0].over);
-	actor_reset(a);
+	sim_peer_reset_now(a);
 	SIMRIG_UNTIL(&rig.sim, papers[0].over, SECOND);
 	assert_false(papers[2].over);
 }
@@ -180,18 +180,18 @@ static void test_freed(void **state)
 /* What did not change keeps its connections, what went loses them. */
 static void test_connections(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[0].connections_idle == 1, SECOND);
 	adopted(&papers[0], TOP APP MORE TO_MORE);
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[4].connections_idle == 1, SECOND);
 	assert_int_equal(rig.upstream_stats[0].connections_idle, 1);
 	adopted(&papers[1], TOP APP TO_APP);
 	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[4].connections == 0, SECOND);
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 3), SECOND);
 	assert_int_equal(rig.origins[0].accepted, 1);
 	assert_int_equal(rig.upstream_stats[0].requests, 2);
@@ -201,20 +201,20 @@ static void test_connections(void **state)
 /* Gone from the newest, held by a request, and back again: it is the same. */
 static void test_back_again(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
-	struct actor *b = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *b = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
-	actor_says(b, GET("/length/10"));
+	sim_peer_send_text(b, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(b, 1), SECOND);
-	actor_says(a, GET("/never"));
-	SIMRIG_UNTIL(&rig.sim, rig.asked == 2, SECOND);
-	actor_says(b, GET("/length/10"));
+	sim_peer_send_text(a, GET("/never"));
+	SIMRIG_UNTIL(&rig.sim, rig.requests == 2, SECOND);
+	sim_peer_send_text(b, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(b, 2), SECOND);
 	adopted(&papers[0], TOP MORE TO_MORE);
 	adopted(&papers[1], TOP APP TO_APP);
 	simrig_run(&rig.sim, SECOND);
-	actor_says(b, GET("/length/10"));
+	sim_peer_send_text(b, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(b, 3), SECOND);
 	assert_int_equal(rig.origins[0].accepted, 2);
 	assert_int_equal(rig.upstream_stats[0].connections, 2);
@@ -224,14 +224,15 @@ static void test_back_again(void **state)
  * first is served by a server that reads the second, and ends under the third. */
 static void test_named_in_log(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
-	actor_says(a, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\n\r\nab");
-	SIMRIG_UNTIL(&rig.sim, rig.asked == 1, SECOND);
+	sim_peer_send_text(
+		a, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 5\r\n\r\nab");
+	SIMRIG_UNTIL(&rig.sim, rig.requests == 1, SECOND);
 	adopted(&papers[0], TOP APP TO_APP);
-	actor_says(a, "cde");
-	actor_listen(a);
+	sim_peer_send_text(a, "cde");
+	sim_peer_resume_reading(a);
 	SIMRIG_UNTIL(&rig.sim, answered(a, 1), SECOND);
 	adopted(&papers[1], TOP APP TO_APP);
 	SIMRIG_UNTIL(&rig.sim, papers[0].over, SECOND);
@@ -241,12 +242,12 @@ static void test_named_in_log(void **state)
 static void test_dropped(void **state)
 {
 	struct generation *g = made(&papers[0], TOP APP MORE TO_MORE);
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
 	generation_drop(&g);
 	assert_null(g);
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 1), SECOND);
 	assert_int_equal(rig.origins[0].accepted, 1);
 	assert_false(papers[0].over);
@@ -255,11 +256,11 @@ static void test_dropped(void **state)
 /* It found what an older one alone still held, which then ended. */
 static void test_dropped_last(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 	struct generation *g, *failed;
 
 	(void)state;
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, rig.upstream_stats[0].connections_idle == 1, SECOND);
 	g = generation_ref(rig.proxy.generation);
 	adopted(&papers[0], TOP MORE TO_MORE);
@@ -274,17 +275,17 @@ static void test_dropped_last(void **state)
 /* More servers than their upstream has room for, and no memory: it is refused, as a whole. */
 static void test_refused(void **state)
 {
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 
 	(void)state;
 	assert_null(tried(&papers[0], TOP TWO TO_APP, true));
-	actor_says(a, GET("/length/10"));
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 2), SECOND);
 	assert_int_equal(rig.origins[0].accepted, 1);
 	adopted(&papers[1], TOP TWO TO_APP);
-	actor_says(a, GET("/length/10"));
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 4), SECOND);
 	assert_int_equal(rig.origins[1].accepted, 1);
 }
@@ -293,11 +294,11 @@ static void test_refused(void **state)
 static void test_larger_head(void **state)
 {
 	static char request[60000];
-	struct actor *a = actor_connect(&rig.sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&rig.sim, PROXYRIG_PORT);
 	int status[2], n;
 
 	(void)state;
-	actor_says(a, GET("/length/10"));
+	sim_peer_send_text(a, GET("/length/10"));
 	SIMRIG_UNTIL(&rig.sim, answered(a, 1), SECOND);
 	adopted(&papers[0], TOP APP TO_APP
 		"limits: { request_head: 256KiB, window: 32KiB, header_timeout: 5s }\n");
@@ -305,7 +306,7 @@ static void test_larger_head(void **state)
 	for (unsigned i = 0; i < 80; i++)
 		n += snprintf(request + n, sizeof(request) - (size_t)n, "X-%u: %0700u\r\n", i, i);
 	snprintf(request + n, sizeof(request) - (size_t)n, "\r\n");
-	actor_says(a, request);
+	sim_peer_send_text(a, request);
 	SIMRIG_UNTIL(&rig.sim, answered(a, 2), 10 * SECOND);
 	statuses(a, status, 2);
 	assert_int_equal(status[1], 200);

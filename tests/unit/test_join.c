@@ -38,29 +38,32 @@ static const struct row rows[] = {
 static void ask(const struct row *row, uint64_t seed, bool head)
 {
 	struct proxyrig r;
-	struct actor *a;
-	struct answer answer = { .status = 0 };
+	struct sim_peer *a;
+	struct client_response answer = { .status = 0 };
 	struct slice rest;
 	char text[256];
 
 	proxyrig_open(&r, &(struct proxyrig_options){
 		.seed = seed, .upstream = "    response_timeout: 2s\n" });
-	a = actor_connect(&r.sim, PROXYRIG_PORT);
+	a = sim_peer_connect(&r.sim, PROXYRIG_PORT);
 	snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: app\r\nCookie: %s\r\n\r\n",
 		 head ? "HEAD" : "GET", row->target, row->cookie);
-	actor_says(a, text);
-	SIMRIG_UNTIL(&r.sim, answers_read(a, &answer, 1, head, &rest) == 1 &&
-				     (answers_free(&answer, 1), true), 10000);
-	(void)answers_read(a, &answer, 1, head, &rest);
+	sim_peer_send_text(a, text);
+	SIMRIG_UNTIL(&r.sim,
+		     client_responses_read(a, &answer, 1, head, &rest) == 1 &&
+			     (client_responses_free(&answer, 1), true),
+		     10000);
+	(void)client_responses_read(a, &answer, 1, head, &rest);
 	assert_int_equal(answer.status, row->status);
 	if (!head && row->status != 302)
 		assert_non_null(memmem(answer.body.ptr, answer.body.len, row->body,
 				       strlen(row->body)));
 	if (row->status == 302)
-		assert_true(slice_equal(answer_field(&answer, "Location"), slice_of(row->body)));
+		assert_true(slice_equal(client_response_field(&answer, "Location"),
+					slice_of(row->body)));
 	assert_int_equal(rest.len, 0);
-	assert_int_equal(r.asked, row->asked);
-	answers_free(&answer, 1);
+	assert_int_equal(r.requests, row->asked);
+	client_responses_free(&answer, 1);
 	proxyrig_close(&r);
 }
 
@@ -78,14 +81,14 @@ static void test_at_once(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= 100; seed++) {
 		struct proxyrig r;
-		struct actor *a;
+		struct sim_peer *a;
 
 		proxyrig_open(&r, &(struct proxyrig_options){ .seed = seed });
-		a = actor_connect(&r.sim, PROXYRIG_PORT);
-		actor_says(a, "GET /parts HTTP/1.1\r\nHost: app\r\n\r\n");
-		SIMRIG_UNTIL(&r.sim, r.asked == 2, 200);
+		a = sim_peer_connect(&r.sim, PROXYRIG_PORT);
+		sim_peer_send_text(a, "GET /parts HTTP/1.1\r\nHost: app\r\n\r\n");
+		SIMRIG_UNTIL(&r.sim, r.requests == 2, 200);
 		if (simrig_draw(&r.sim, 2))
-			actor_reset(a); /* nobody waits for it any more */
+			sim_peer_reset_now(a); /* nobody waits for it any more */
 		proxyrig_close(&r);
 	}
 }

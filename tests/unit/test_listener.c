@@ -79,7 +79,7 @@ static void each_seed(void (*test)(struct door *d))
 static void knock(struct door *d, unsigned n)
 {
 	while (n-- > 0)
-		actor_connect(&d->rig, PORT);
+		sim_peer_connect(&d->rig, PORT);
 }
 
 /* Beyond the limit they wait, are taken in when others have left, and are never cut off. */
@@ -101,8 +101,8 @@ static void full(struct door *d)
 		assert_true(d->quota.used <= LIMIT);
 	}
 	assert_int_equal(d->stats.accepted, MANY);
-	LIST_EACH(&d->rig.actors, node)
-		assert_int_equal(LIST_ITEM(node, struct actor, node)->error, 0);
+	LIST_EACH(&d->rig.peers, node)
+		assert_int_equal(LIST_ITEM(node, struct sim_peer, node)->error, 0);
 	/* And all is as it was. */
 	knock(d, 0);
 	assert_int_equal(d->quota.used, 0);

@@ -10,10 +10,10 @@
 #include "back/ketama.h"
 #include "lib/memcacherig.h"
 
-static void assert_outcome(struct rig *r, struct memcache_call **call,
+static void assert_outcome(struct memcacherig *r, struct memcache_call **call,
 			   enum call_state state, enum call_failure failure)
 {
-	rig_wait(r, *call);
+	memcacherig_wait(r, *call);
 	assert_int_equal((*call)->state, state);
 	if (state == CALL_FAILED)
 		assert_int_equal((*call)->failure, failure);
@@ -24,41 +24,41 @@ static void assert_outcome(struct rig *r, struct memcache_call **call,
 
 static void forgotten_at_once(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 1);
-	call = rig_get(&r, "foo");
+	memcacherig_open(&r, 1);
+	call = memcacherig_get(&r, "foo");
 	memcache_forget(&call);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.answered, 0);
 	assert_int_equal(r.fakes[0].requests, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void forgotten_in_the_line(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *first, *second, *third;
 
 	(void)state;
-	rig_open(&r, 2);
+	memcacherig_open(&r, 2);
 	r.upstream.pipeline = r.upstream.links = 1;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	r.fakes[0].silent = true;
-	first = rig_get(&r, "a");
-	second = rig_get(&r, "b");
-	third = rig_get(&r, "c");
-	rig_run(&r, 300);
+	first = memcacherig_get(&r, "a");
+	second = memcacherig_get(&r, "b");
+	third = memcacherig_get(&r, "c");
+	memcacherig_run(&r, 300);
 	assert_int_equal(r.stats.waiting, 2);
 	memcache_forget(&second);
 	assert_int_equal(r.stats.waiting, 1);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	assert_outcome(&r, &first, CALL_HIT, 0);
 	assert_outcome(&r, &third, CALL_HIT, 0);
 	assert_int_equal(r.fakes[0].requests, 2);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Its reply is read off, and the next one is found. */
@@ -66,27 +66,27 @@ static void forgotten_when_sent(void **state)
 {
 	(void)state;
 	for (unsigned cut = 0; cut < 30; cut++) {
-		struct rig r;
+		struct memcacherig r;
 		struct memcache_call *first, *second;
 
-		rig_open(&r, cut);
+		memcacherig_open(&r, cut);
 		r.fakes[0].silent = true;
-		first = rig_get(&r, "a");
-		second = rig_get(&r, "b");
-		rig_run(&r, 100);
+		first = memcacherig_get(&r, "a");
+		second = memcacherig_get(&r, "b");
+		memcacherig_run(&r, 100);
 		assert_int_equal(first->state, CALL_SENT);
 		r.fakes[0].cut = cut;
 		if (cut % 2 == 0)
 			memcache_forget(&first);
-		fake_answer(&r.fakes[0]);
-		rig_run(&r, 100);
+		fake_reply_all(&r.fakes[0]);
+		memcacherig_run(&r, 100);
 		if (first)
 			memcache_forget(&first);
-		rig_wait(&r, second);
-		rig_assert_value(second, 0);
+		memcacherig_wait(&r, second);
+		memcacherig_assert_value(second, 0);
 		memcache_forget(&second);
 		assert_int_equal(r.fakes[0].accepted, 1);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -94,182 +94,182 @@ static void forgotten_when_sent(void **state)
 static void forgotten_before_its_value(void **state)
 {
 	const struct buf_pool *bufs;
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 14);
+	memcacherig_open(&r, 14);
 	bufs = io_bufs(r.tick.loop);
 	r.fakes[0].value_bytes = 100000;
 	r.fakes[0].cut = 50000;
 	r.fakes[0].silent = true;
-	call = rig_get(&r, "a");
-	rig_run(&r, 100);
+	call = memcacherig_get(&r, "a");
+	memcacherig_run(&r, 100);
 	assert_int_equal(call->state, CALL_SENT);
 	memcache_forget(&call);
-	fake_answer(&r.fakes[0]);
-	rig_run(&r, 150);
+	fake_reply_all(&r.fakes[0]);
+	memcacherig_run(&r, 150);
 	assert_int_equal(r.stats.hits, 0);
 	assert_int_equal(bufs->free_n, bufs->count);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.hits, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* With part of its value there. */
 static void forgotten_in_the_midst_of_its_value(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *first, *second;
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	r.fakes[0].value_bytes = 100000;
 	r.fakes[0].cut = 50000;
-	first = rig_get(&r, "a");
-	second = rig_get(&r, "b");
-	rig_run(&r, 180);
+	first = memcacherig_get(&r, "a");
+	second = memcacherig_get(&r, "b");
+	memcacherig_run(&r, 180);
 	assert_int_equal(first->state, CALL_SENT);
 	assert_int_not_equal(first->value.len, 0);
 	memcache_forget(&first);
-	rig_wait(&r, second);
-	rig_assert_value(second, 100000);
+	memcacherig_wait(&r, second);
+	memcacherig_assert_value(second, 100000);
 	memcache_forget(&second);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void forgotten_when_answered(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *first, *second;
 
 	(void)state;
-	rig_open(&r, 4);
-	first = rig_get(&r, "a");
-	second = rig_get(&r, "b");
+	memcacherig_open(&r, 4);
+	first = memcacherig_get(&r, "a");
+	second = memcacherig_get(&r, "b");
 	r.forget_when_answered = &first;
-	rig_wait(&r, second);
+	memcacherig_wait(&r, second);
 	assert_null(first);
 	memcache_forget(&second);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Decided in the same step as another, and forgotten before it was told. */
 static void forgotten_before_it_was_told(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *first, *second;
 
 	(void)state;
-	rig_open(&r, 5);
+	memcacherig_open(&r, 5);
 	fake_unlisten(&r.fakes[0]);
-	first = rig_get(&r, "a");
-	second = rig_get(&r, "b");
+	first = memcacherig_get(&r, "a");
+	second = memcacherig_get(&r, "b");
 	r.forget_when_answered = &second;
-	rig_wait(&r, first);
+	memcacherig_wait(&r, first);
 	assert_null(second);
 	assert_int_equal(r.answered, 1);
 	memcache_forget(&first);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- timeouts --------------------------------------------------------------- */
 
 static void no_answer_in_time(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 	uint64_t began_ms;
 
 	(void)state;
-	rig_open(&r, 6);
+	memcacherig_open(&r, 6);
 	r.fakes[0].silent = true;
-	call = rig_get(&r, "a");
-	rig_run(&r, 500);
+	call = memcacherig_get(&r, "a");
+	memcacherig_run(&r, 500);
 	began_ms = call->sent_us / 1000;
-	rig_wait(&r, call);
+	memcacherig_wait(&r, call);
 	assert_in_range(r.tick.now_ms - began_ms, 2000, 2016);
 	assert_outcome(&r, &call, CALL_FAILED, CALL_TIMEOUT);
 	assert_int_equal(r.stats.timeouts, 1);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[0].conns_n, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* All of one tick are late together: none of them is sent again. */
 static void all_late(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *calls[20];
 
 	(void)state;
-	rig_open(&r, 7);
+	memcacherig_open(&r, 7);
 	r.fakes[0].silent = true;
 	for (unsigned i = 0; i < COUNT(calls); i++)
-		calls[i] = rig_get(&r, "a");
+		calls[i] = memcacherig_get(&r, "a");
 	for (unsigned i = 0; i < COUNT(calls); i++)
 		assert_outcome(&r, &calls[i], CALL_FAILED, CALL_TIMEOUT);
 	assert_int_equal(r.stats.timeouts, COUNT(calls));
 	assert_int_equal(r.stats.retries, 0);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The calls behind one that is late go by another link, in their order. */
 static void sent_once_more(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *late, *calls[5];
 
 	(void)state;
-	rig_open(&r, 8);
+	memcacherig_open(&r, 8);
 	r.fakes[0].silent = true;
-	late = rig_get(&r, "late");
-	rig_run(&r, 1000);
+	late = memcacherig_get(&r, "late");
+	memcacherig_run(&r, 1000);
 	for (unsigned i = 0; i < COUNT(calls); i++)
-		calls[i] = rig_get(&r, "a");
-	rig_run(&r, 100);
+		calls[i] = memcacherig_get(&r, "a");
+	memcacherig_run(&r, 100);
 	assert_int_equal(calls[4]->state, CALL_SENT);
 	assert_outcome(&r, &late, CALL_FAILED, CALL_TIMEOUT);
-	rig_run(&r, 100);
+	memcacherig_run(&r, 100);
 	for (unsigned i = 0; i + 1 < COUNT(calls); i++)
 		assert_ptr_equal(calls[i]->node.next, &calls[i + 1]->node);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	for (unsigned i = 0; i < COUNT(calls); i++) {
-		rig_wait(&r, calls[i]);
-		rig_assert_value(calls[i], 0);
+		memcacherig_wait(&r, calls[i]);
+		memcacherig_assert_value(calls[i], 0);
 		memcache_forget(&calls[i]);
 	}
 	assert_int_equal(r.stats.retries, 5);
 	assert_int_equal(r.stats.timeouts, 1);
 	assert_int_equal(r.fakes[0].accepted, 2);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* But once: and then its own deadline, counted from when it was first sent, holds. */
 static void not_sent_a_third_time(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *first, *second, *third;
 	uint64_t began_ms;
 
 	(void)state;
-	rig_open(&r, 9);
+	memcacherig_open(&r, 9);
 	r.fakes[0].silent = true;
-	first = rig_get(&r, "a");
-	rig_run(&r, 500);
-	second = rig_get(&r, "b");
-	rig_run(&r, 500);
-	third = rig_get(&r, "c");
-	rig_run(&r, 50);
+	first = memcacherig_get(&r, "a");
+	memcacherig_run(&r, 500);
+	second = memcacherig_get(&r, "b");
+	memcacherig_run(&r, 500);
+	third = memcacherig_get(&r, "c");
+	memcacherig_run(&r, 50);
 	began_ms = second->sent_us / 1000;
 	assert_outcome(&r, &first, CALL_FAILED, CALL_TIMEOUT);
 	assert_outcome(&r, &second, CALL_FAILED, CALL_TIMEOUT);
 	assert_in_range(r.tick.now_ms - began_ms, 2000, 2016);
-	assert_true(rig_decided(third));
+	assert_true(memcacherig_decided(third));
 	assert_outcome(&r, &third, CALL_FAILED, CALL_TIMEOUT);
 	assert_int_equal(r.stats.retries, 2);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- placing ---------------------------------------------------------------- */
@@ -284,22 +284,22 @@ static void names_that_place_keys(void **state)
 					    { SLICE("x:11211"), 1 } };
 	struct ketama *k = ketama_new(expected, COUNT(expected));
 	char key[32];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 10, 3);
+	memcacherig_open_servers(&r, 10, 3);
 	for (unsigned i = 0; i < 3; i++) {
 		r.servers[i].name = r.servers[i].address = addresses[i];
 		r.servers[i].weight = expected[i].weight;
 	}
 	r.servers[2].name = "x:11211";
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	for (unsigned i = 0; i < 200; i++) {
 		struct memcache_call *call;
 
 		snprintf(key, sizeof(key), "key%u", i);
-		call = rig_get(&r, key);
-		rig_wait(&r, call);
+		call = memcacherig_get(&r, key);
+		memcacherig_wait(&r, call);
 		assert_int_equal(call->state, CALL_HIT);
 		memcache_forget(&call);
 		for (unsigned j = 0; j < 3; j++) {
@@ -310,7 +310,7 @@ static void names_that_place_keys(void **state)
 		}
 	}
 	ketama_free(k);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- death ------------------------------------------------------------------ */
@@ -321,22 +321,22 @@ static void closed_at_any_moment(void **state)
 	(void)state;
 	for (unsigned ticks = 0; ticks < 40; ticks++) {
 		struct memcache_call *calls[6];
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, ticks);
+		memcacherig_open(&r, ticks);
 		r.upstream.pipeline = 2;
 		r.upstream.links = 2;
-		rig_reconfigure(&r);
+		memcacherig_reconfigure(&r);
 		for (unsigned i = 0; i < COUNT(calls); i++)
-			calls[i] = rig_get(&r, "foo");
+			calls[i] = memcacherig_get(&r, "foo");
 		for (unsigned i = 0; i < ticks; i++)
 			tick_once(&r.tick);
 		memcache_close(r.memcache);
 		for (unsigned i = 0; i < COUNT(calls); i++) {
-			rig_wait(&r, calls[i]);
+			memcacherig_wait(&r, calls[i]);
 			memcache_forget(&calls[i]);
 		}
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -346,45 +346,45 @@ static void closed_amid_stale_links(void **state)
 	(void)state;
 	for (unsigned ticks = 0; ticks < 40; ticks++) {
 		struct memcache_call *calls[6];
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, ticks);
+		memcacherig_open(&r, ticks);
 		r.upstream.pipeline = 2;
-		rig_reconfigure(&r);
+		memcacherig_reconfigure(&r);
 		for (unsigned n = 0; n < 2; n++) {
 			for (unsigned i = 0; i < COUNT(calls); i++)
-				calls[i] = rig_get(&r, "foo");
+				calls[i] = memcacherig_get(&r, "foo");
 			for (unsigned i = 0; n == 0 && i < COUNT(calls); i++) {
-				rig_wait(&r, calls[i]);
+				memcacherig_wait(&r, calls[i]);
 				memcache_forget(&calls[i]);
 			}
 			r.fakes[0].silent = true;
 		}
-		rig_run(&r, 100);
-		fake_hang_up(&r.fakes[0], CONN_NOW);
+		memcacherig_run(&r, 100);
+		fake_close_all(&r.fakes[0], CONN_NOW);
 		for (unsigned i = 0; i < ticks; i++)
 			tick_once(&r.tick);
 		memcache_close(r.memcache);
 		for (unsigned i = 0; i < COUNT(calls); i++) {
-			rig_wait(&r, calls[i]);
+			memcacherig_wait(&r, calls[i]);
 			assert_int_equal(calls[i]->state, CALL_FAILED);
 			memcache_forget(&calls[i]);
 		}
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 static void asked_after_it_was_closed(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 11);
+	memcacherig_open(&r, 11);
 	memcache_close(r.memcache);
-	call = rig_get(&r, "foo");
+	call = memcacherig_get(&r, "foo");
 	assert_outcome(&r, &call, CALL_FAILED, CALL_ERROR);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- scarcity --------------------------------------------------------------- */
@@ -395,11 +395,11 @@ static unsigned calls_in_scarcity(unsigned n)
 {
 	struct memcache_call *calls[8];
 	unsigned good = 0;
-	struct rig r;
+	struct memcacherig r;
 
-	rig_open(&r, 12);
+	memcacherig_open(&r, 12);
 	r.upstream.pipeline = 2;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	r.fakes[0].value_bytes = 40000;
 	slab_fail_at(n);
 	for (unsigned i = 0; i < COUNT(calls); i++)
@@ -407,27 +407,27 @@ static unsigned calls_in_scarcity(unsigned n)
 	for (unsigned i = 0; i < COUNT(calls); i++) {
 		if (!calls[i])
 			continue;
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		if (calls[i]->state == CALL_HIT) {
-			rig_assert_value(calls[i], 40000);
+			memcacherig_assert_value(calls[i], 40000);
 			good++;
 		}
 		memcache_forget(&calls[i]);
 	}
 	slab_fail_at(0);
-	rig_run(&r, 1100);
+	memcacherig_run(&r, 1100);
 	/* Whatever happened: it works again. */
-	calls[0] = rig_get(&r, "foo");
-	rig_wait(&r, calls[0]);
+	calls[0] = memcacherig_get(&r, "foo");
+	memcacherig_wait(&r, calls[0]);
 	if (calls[0]->state != CALL_HIT) {
 		memcache_forget(&calls[0]);
-		rig_run(&r, 1100);
-		calls[0] = rig_get(&r, "foo");
-		rig_wait(&r, calls[0]);
+		memcacherig_run(&r, 1100);
+		calls[0] = memcacherig_get(&r, "foo");
+		memcacherig_wait(&r, calls[0]);
 	}
-	rig_assert_value(calls[0], 40000);
+	memcacherig_assert_value(calls[0], 40000);
 	memcache_forget(&calls[0]);
-	rig_close(&r);
+	memcacherig_close(&r);
 	return good;
 }
 
@@ -450,27 +450,27 @@ static void every_slab_may_be_empty(void **state)
 static void ten_thousand_callers(void **state)
 {
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 13);
+	memcacherig_open(&r, 13);
 	r.upstream.pipeline = 1;
 	r.upstream.links = MANY;
 	r.upstream.timeout_ms = 5000;
 	r.upstream.connect_timeout_ms = 5000;
 	r.descriptors.limit = MANY;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	r.fakes[0].delay_ms = 2000;
 	r.forget_hits = true;
 	began_ms = r.tick.now_ms;
 	for (unsigned i = 0; i < MANY; i++)
-		rig_get(&r, "foo");
+		memcacherig_get(&r, "foo");
 	while (r.answered < MANY)
 		tick_once(&r.tick);
 	assert_in_range(r.tick.now_ms - began_ms, 2000, 4000);
 	assert_int_equal(r.stats.hits, MANY);
 	assert_int_equal(r.fakes[0].accepted, MANY);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int main(void)

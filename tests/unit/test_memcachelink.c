@@ -13,42 +13,42 @@
 
 #define CALLS_MAX 600
 
-static void get_many(struct rig *r, struct memcache_call **calls, unsigned n)
+static void get_many(struct memcacherig *r, struct memcache_call **calls, unsigned n)
 {
 	char key[32];
 
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(key, sizeof(key), "key%u", i);
-		calls[i] = rig_get(r, key);
+		calls[i] = memcacherig_get(r, key);
 	}
 }
 
-static void wait_many(struct rig *r, struct memcache_call **calls, unsigned n)
+static void wait_many(struct memcacherig *r, struct memcache_call **calls, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		rig_wait(r, calls[i]);
-		rig_assert_value(calls[i], 0);
+		memcacherig_wait(r, calls[i]);
+		memcacherig_assert_value(calls[i], 0);
 		memcache_forget(&calls[i]);
 	}
 }
 
 static void a_link_is_kept(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	for (unsigned i = 0; i < 10; i++) {
 		get_many(&r, &call, 1);
 		wait_many(&r, &call, 1);
 		assert_int_equal(r.stats.connections, 1);
 		assert_int_equal(r.stats.connections_idle, 1);
-		rig_run(&r, 2000);
+		memcacherig_run(&r, 2000);
 	}
 	assert_int_equal(r.fakes[0].accepted, 1);
 	assert_int_equal(r.stats.connects, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* `pipeline` calls to a link; then another link; and no more than `links`. */
@@ -66,67 +66,67 @@ static void company(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(rows); i++) {
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		r.upstream.pipeline = rows[i].pipeline;
 		r.upstream.links = rows[i].links;
-		rig_reconfigure(&r);
+		memcacherig_reconfigure(&r);
 		r.fakes[0].silent = true;
 		get_many(&r, calls, rows[i].calls);
-		rig_run(&r, 500);
+		memcacherig_run(&r, 500);
 		assert_int_equal(r.fakes[0].accepted, rows[i].links_expected);
 		assert_int_equal(r.stats.connections, rows[i].links_expected);
-		fake_answer(&r.fakes[0]);
+		fake_reply_all(&r.fakes[0]);
 		wait_many(&r, calls, rows[i].calls);
 		assert_int_equal(r.stats.connections_idle, rows[i].links_expected);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 /* Of two links with 3 and no calls in flight, the idle one gets the next three. */
 static void the_least_busy_link(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *calls[CALLS_MAX];
 	struct memcache_link *idle;
 
 	(void)state;
-	rig_open(&r, 2);
+	memcacherig_open(&r, 2);
 	r.upstream.pipeline = 4;
 	r.upstream.links = 2;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	r.fakes[0].silent = true;
 	get_many(&r, calls, 5);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.connections, 2);
 	idle = calls[4]->link;
 	assert_ptr_not_equal(calls[0]->link, idle);
-	fake_answer_one(&r.fakes[0]);
-	rig_run(&r, 100);
+	fake_reply_one(&r.fakes[0]);
+	memcacherig_run(&r, 100);
 	assert_int_equal(r.stats.hits, 2);
 	assert_int_equal(r.stats.connections_idle, 1);
 	get_many(&r, calls + 5, 4);
-	rig_run(&r, 100);
+	memcacherig_run(&r, 100);
 	for (unsigned i = 5; i < 8; i++)
 		assert_ptr_equal(calls[i]->link, idle);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	wait_many(&r, calls, 9);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* 60 requests of one tick are one send. */
 static void one_send_per_tick(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *calls[CALLS_MAX];
 	uint64_t submissions;
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	get_many(&r, calls, 1);
 	wait_many(&r, calls, 1);
-	rig_run(&r, 100);
+	memcacherig_run(&r, 100);
 	r.fakes[0].silent = true;
 	get_many(&r, calls, 60);
 	submissions = io_stats(r.tick.loop)->submissions;
@@ -134,35 +134,35 @@ static void one_send_per_tick(void **state)
 	for (unsigned i = 0; i < 60; i++)
 		assert_int_equal(calls[i]->state, CALL_SENT);
 	assert_int_equal(io_stats(r.tick.loop)->submissions - submissions, 1);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	wait_many(&r, calls, 60);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* More requests than a block holds, to a server that does not read. */
 static void many_long_keys(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *calls[CALLS_MAX];
 	char key[MEMCACHE_KEY_MAX + 1];
 
 	(void)state;
-	rig_open(&r, 4);
+	memcacherig_open(&r, 4);
 	sim_set_socket_bytes(r.tick.loop, 1000);
 	r.upstream.pipeline = CALLS_MAX;
 	r.upstream.links = 1;
 	r.queue_quota.limit = CALLS_MAX;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	memset(key, 'k', sizeof(key));
 	key[MEMCACHE_KEY_MAX] = '\0';
 	for (unsigned i = 0; i < CALLS_MAX; i++) {
 		snprintf(key + 200, 4, "%03u", i);
 		key[203] = 'k';
-		calls[i] = rig_get(&r, key);
+		calls[i] = memcacherig_get(&r, key);
 	}
 	wait_many(&r, calls, CALLS_MAX);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void an_idle_link_that_ends_is_replaced(void **state)
@@ -172,37 +172,37 @@ static void an_idle_link_that_ends_is_replaced(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(ends); i++) {
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		get_many(&r, &call, 1);
 		wait_many(&r, &call, 1);
-		fake_hang_up(&r.fakes[0], ends[i]);
-		rig_run(&r, 500);
+		fake_close_all(&r.fakes[0], ends[i]);
+		memcacherig_run(&r, 500);
 		assert_int_equal(r.stats.connections, 0);
 		get_many(&r, &call, 1);
 		wait_many(&r, &call, 1);
 		assert_int_equal(r.fakes[0].accepted, 2);
 		assert_int_equal(r.stats.errors, 0);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 static void an_idle_link_that_speaks_is_closed(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	get_many(&r, &call, 1);
 	wait_many(&r, &call, 1);
-	fake_say(&r.fakes[0], SLICE("END\r\n"));
-	rig_run(&r, 500);
+	fake_send_all(&r.fakes[0], SLICE("END\r\n"));
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.connections, 0);
 	get_many(&r, &call, 1);
 	wait_many(&r, &call, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* A link on which nothing was ever answered. */
@@ -213,15 +213,15 @@ static void a_link_that_breaks_fails_its_calls(void **state)
 	(void)state;
 	for (unsigned i = 0; i < COUNT(ends); i++) {
 		struct memcache_call *calls[3];
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		r.fakes[0].silent = true;
 		get_many(&r, calls, 3);
-		rig_run(&r, 500);
-		fake_hang_up(&r.fakes[0], ends[i]);
+		memcacherig_run(&r, 500);
+		fake_close_all(&r.fakes[0], ends[i]);
 		for (unsigned j = 0; j < 3; j++) {
-			rig_wait(&r, calls[j]);
+			memcacherig_wait(&r, calls[j]);
 			assert_int_equal(calls[j]->state, CALL_FAILED);
 			assert_int_equal(calls[j]->failure, CALL_ERROR);
 			memcache_forget(&calls[j]);
@@ -229,39 +229,39 @@ static void a_link_that_breaks_fails_its_calls(void **state)
 		assert_int_equal(r.stats.errors, 3);
 		assert_int_equal(r.stats.retries, 0);
 		assert_int_equal(r.fakes[0].accepted, 1);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 /* The peer ends in the midst of a reply. */
 static void half_a_reply(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 2);
+	memcacherig_open(&r, 2);
 	r.fakes[0].cut = 20;
 	get_many(&r, &call, 1);
-	rig_run(&r, 150);
+	memcacherig_run(&r, 150);
 	assert_int_equal(call->state, CALL_SENT);
-	fake_hang_up(&r.fakes[0], CONN_NOW);
-	rig_wait(&r, call);
+	fake_close_all(&r.fakes[0], CONN_NOW);
+	memcacherig_wait(&r, call);
 	assert_int_equal(call->failure, CALL_ERROR);
 	memcache_forget(&call);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- stale links ------------------------------------------------------------ */
 
 /* One link has answered, and these calls are on their way on it. */
-static void ask_again(struct rig *r, struct memcache_call **calls, unsigned n)
+static void ask_again(struct memcacherig *r, struct memcache_call **calls, unsigned n)
 {
 	get_many(r, calls, 1);
 	wait_many(r, calls, 1);
 	r->fakes[0].silent = true;
 	get_many(r, calls, n);
-	rig_run(r, 500);
+	memcacherig_run(r, 500);
 	for (unsigned i = 0; i < n; i++)
 		assert_int_equal(calls[i]->state, CALL_SENT);
 }
@@ -274,16 +274,16 @@ static void a_stale_link(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 20; i++) {
 		struct memcache_call *calls[4];
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		ask_again(&r, calls, COUNT(calls));
 		memcache_forget(&calls[1]);
-		fake_hang_up(&r.fakes[0], ends[i % 2]);
-		rig_run(&r, 500);
+		fake_close_all(&r.fakes[0], ends[i % 2]);
+		memcacherig_run(&r, 500);
 		assert_ptr_equal(calls[0]->node.next, &calls[2]->node);
 		assert_ptr_equal(calls[2]->node.next, &calls[3]->node);
-		fake_answer(&r.fakes[0]);
+		fake_reply_all(&r.fakes[0]);
 		wait_many(&r, &calls[0], 1);
 		wait_many(&r, &calls[2], 2);
 		assert_int_equal(r.fakes[0].requests, 4);
@@ -291,7 +291,7 @@ static void a_stale_link(void **state)
 		assert_int_equal(r.stats.retries, 3);
 		assert_int_equal(r.stats.stale_retries, 3);
 		assert_int_equal(r.stats.requests, 8);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -299,54 +299,54 @@ static void a_stale_link(void **state)
 static void stale_once(void **state)
 {
 	struct memcache_call *calls[3], *other;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	ask_again(&r, calls, COUNT(calls));
-	fake_hang_up(&r.fakes[0], CONN_NOW);
-	rig_run(&r, 500);
-	other = rig_get(&r, "other");
-	rig_run(&r, 100);
+	fake_close_all(&r.fakes[0], CONN_NOW);
+	memcacherig_run(&r, 500);
+	other = memcacherig_get(&r, "other");
+	memcacherig_run(&r, 100);
 	assert_ptr_equal(calls[2]->node.next, &other->node);
-	fake_answer_one(&r.fakes[0]);
-	rig_wait(&r, calls[0]);
-	fake_hang_up(&r.fakes[0], CONN_NOW);
+	fake_reply_one(&r.fakes[0]);
+	memcacherig_wait(&r, calls[0]);
+	fake_close_all(&r.fakes[0], CONN_NOW);
 	for (unsigned i = 1; i < COUNT(calls); i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		assert_int_equal(calls[i]->state, CALL_FAILED);
 		assert_int_equal(calls[i]->failure, CALL_ERROR);
 		memcache_forget(&calls[i]);
 	}
 	memcache_forget(&calls[0]);
-	rig_run(&r, 100);
-	fake_answer(&r.fakes[0]);
+	memcacherig_run(&r, 100);
+	fake_reply_all(&r.fakes[0]);
 	wait_many(&r, &other, 1);
 	assert_int_equal(r.stats.retries, 4);
 	assert_int_equal(r.fakes[0].accepted, 3);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void a_server_that_only_hangs_up(void **state)
 {
 	struct memcache_call *call;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 2);
+	memcacherig_open(&r, 2);
 	get_many(&r, &call, 1);
 	wait_many(&r, &call, 1);
-	r.fakes[0].hangs_up = true;
+	r.fakes[0].closes = true;
 	for (unsigned i = 0; i < 3; i++) {
 		get_many(&r, &call, 1);
-		rig_wait(&r, call);
+		memcacherig_wait(&r, call);
 		assert_int_equal(call->state, CALL_FAILED);
 		assert_int_equal(call->failure, CALL_ERROR);
 		memcache_forget(&call);
 	}
 	assert_int_equal(r.stats.retries, 1);
 	assert_int_equal(r.fakes[0].accepted, 4);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The reply may have ended anywhere: its call fails, and those behind it do not. */
@@ -357,25 +357,25 @@ static void a_stale_link_with_part_of_a_reply(void **state)
 	(void)state;
 	for (unsigned cut = 1; cut < sizeof(reply) - 1; cut++) {
 		struct memcache_call *calls[3];
-		struct rig r;
+		struct memcacherig r;
 
-		rig_open(&r, cut);
+		memcacherig_open(&r, cut);
 		ask_again(&r, calls, COUNT(calls));
-		fake_say(&r.fakes[0], (struct slice){ reply, cut });
-		rig_run(&r, 150);
-		fake_hang_up(&r.fakes[0], CONN_NOW);
-		rig_wait(&r, calls[0]);
+		fake_send_all(&r.fakes[0], (struct slice){ reply, cut });
+		memcacherig_run(&r, 150);
+		fake_close_all(&r.fakes[0], CONN_NOW);
+		memcacherig_wait(&r, calls[0]);
 		assert_int_equal(calls[0]->state, CALL_FAILED);
 		assert_int_equal(calls[0]->failure, CALL_ERROR);
 		memcache_forget(&calls[0]);
-		fake_answer(&r.fakes[0]);
+		fake_reply_all(&r.fakes[0]);
 		for (unsigned i = 1; i < COUNT(calls); i++) {
-			rig_wait(&r, calls[i]);
-			rig_assert_value(calls[i], 0);
+			memcacherig_wait(&r, calls[i]);
+			memcacherig_assert_value(calls[i], 0);
 			memcache_forget(&calls[i]);
 		}
 		assert_int_equal(r.stats.retries, 2);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -384,140 +384,141 @@ static void stale_and_late(void **state)
 {
 	struct memcache_call *call;
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	ask_again(&r, &call, 1);
 	began_ms = call->sent_us / 1000;
-	rig_run(&r, 500);
-	fake_hang_up(&r.fakes[0], CONN_NOW);
-	rig_wait(&r, call);
+	memcacherig_run(&r, 500);
+	fake_close_all(&r.fakes[0], CONN_NOW);
+	memcacherig_wait(&r, call);
 	assert_int_equal(call->failure, CALL_TIMEOUT);
 	assert_in_range(r.tick.now_ms - began_ms, 2000, 2016);
 	assert_int_equal(r.fakes[0].accepted, 2);
 	memcache_forget(&call);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* It ends and does not come back: its keys are a miss. */
 static void stale_and_down(void **state)
 {
 	struct memcache_call *calls[3];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 4);
+	memcacherig_open(&r, 4);
 	ask_again(&r, calls, COUNT(calls));
 	fake_unlisten(&r.fakes[0]);
-	fake_hang_up(&r.fakes[0], CONN_NOW);
+	fake_close_all(&r.fakes[0], CONN_NOW);
 	for (unsigned i = 0; i < COUNT(calls); i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		assert_int_equal(calls[i]->state, CALL_MISS);
 		memcache_forget(&calls[i]);
 	}
 	assert_int_equal(r.stats.connect_failures, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The links beside it that are idle are closed: they have rested for longer. */
 static void stale_beside_idle_ones(void **state)
 {
 	struct memcache_call *calls[3];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 5);
+	memcacherig_open(&r, 5);
 	r.upstream.pipeline = 1;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_many(&r, calls, COUNT(calls));
 	wait_many(&r, calls, COUNT(calls));
 	assert_int_equal(r.stats.connections_idle, 3);
-	r.fakes[0].hangs_up = true;
+	r.fakes[0].closes = true;
 	get_many(&r, calls, 1);
 	while (r.stats.retries == 0)
 		tick_once(&r.tick);
 	assert_int_equal(r.stats.connections, 0);
-	r.fakes[0].hangs_up = false;
+	r.fakes[0].closes = false;
 	wait_many(&r, calls, 1);
 	assert_int_equal(r.fakes[0].accepted, 4);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Those that are not answer what they have, and end. */
 static void stale_beside_busy_ones(void **state)
 {
 	struct memcache_call *calls[4];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 6);
+	memcacherig_open(&r, 6);
 	r.upstream.pipeline = r.upstream.links = 2;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_many(&r, calls, COUNT(calls));
 	wait_many(&r, calls, COUNT(calls));
 	r.fakes[0].silent = true;
 	get_many(&r, calls, 2);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_ptr_not_equal(calls[0]->link, calls[1]->link);
-	fake_hang_up_first(&r.fakes[0]);
-	rig_run(&r, 500);
+	fake_close_first(&r.fakes[0]);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.retries, 1);
 	assert_int_equal(calls[0]->state, CALL_SENT);
 	assert_int_equal(calls[1]->state, CALL_SENT);
 	assert_ptr_not_equal(calls[0]->link, calls[1]->link);
 	assert_int_equal(r.stats.connections, 2);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	wait_many(&r, calls, 2);
-	rig_run(&r, 100);
+	memcacherig_run(&r, 100);
 	assert_int_equal(r.stats.connections, 1);
 	get_many(&r, calls, COUNT(calls));
 	wait_many(&r, calls, COUNT(calls));
 	assert_int_equal(r.stats.connections, 2);
 	assert_int_equal(r.fakes[0].accepted, 4);
 	assert_int_equal(r.stats.retries, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void no_more_idle_links_than_kept(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *calls[CALLS_MAX];
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	r.upstream.pipeline = 1;
 	r.upstream.links = 100;
 	r.upstream.keepalive = 10;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_many(&r, calls, 100);
 	wait_many(&r, calls, 100);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.connections, 10);
 	assert_int_equal(r.stats.connections_idle, 10);
 	assert_int_equal(r.fakes[0].conns_n, 10);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The first address refuses, the second one answers; later the second is tried first. */
 static void the_next_address(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 	struct config_server *s;
 
 	(void)state;
-	rig_open(&r, 4);
+	memcacherig_open(&r, 4);
 	s = &r.servers[0];
 	s->addresses[1] = s->addresses[0];
-	((struct sockaddr_in *)&s->addresses[0].sa)->sin_port = htons(RIG_PORT + 100);
+	((struct sockaddr_in *)&s->addresses[0].sa)->sin_port =
+		htons(MEMCACHERIG_PORT + 100);
 	s->address_n = 2;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_many(&r, &call, 1);
 	wait_many(&r, &call, 1);
 	assert_int_equal(r.stats.connect_failures, 0);
 	assert_int_equal(r.stats.connects, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int main(void)

@@ -14,33 +14,34 @@
 
 #define KEYS 60
 
-static void get_all(struct rig *r, struct memcache_call **calls)
+static void get_all(struct memcacherig *r, struct memcache_call **calls)
 {
 	char key[16];
 
 	for (unsigned i = 0; i < KEYS; i++) {
 		snprintf(key, sizeof(key), "key%u", i);
-		calls[i] = rig_get(r, key);
+		calls[i] = memcacherig_get(r, key);
 	}
 }
 
-static void forget_all(struct rig *r, struct memcache_call **calls, enum call_state state)
+static void forget_all(struct memcacherig *r, struct memcache_call **calls,
+		       enum call_state state)
 {
 	for (unsigned i = 0; i < KEYS; i++) {
-		rig_wait(r, calls[i]);
+		memcacherig_wait(r, calls[i]);
 		assert_int_equal(calls[i]->state, state);
 		memcache_forget(&calls[i]);
 	}
 }
 
-static void reset_counts(struct rig *r)
+static void reset_counts(struct memcacherig *r)
 {
-	for (unsigned i = 0; i < RIG_SERVERS; i++)
+	for (unsigned i = 0; i < MEMCACHERIG_SERVERS; i++)
 		r->fakes[i].requests = r->fakes[i].accepted = 0;
 }
 
 /* The port of another fake. */
-static struct config_address address_of(struct rig *r, unsigned i)
+static struct config_address address_of(struct memcacherig *r, unsigned i)
 {
 	return r->servers[i].addresses[0];
 }
@@ -50,12 +51,12 @@ static void resolved(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address both[2], none;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 3);
+	memcacherig_open_servers(&r, 1, 3);
 	r.upstream.server_n = 1;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
 	assert_int_equal(r.fakes[0].accepted, 1);
@@ -70,13 +71,13 @@ static void resolved(void **state)
 	assert_int_equal(r.fakes[0].accepted, 1);
 	assert_int_equal(r.fakes[0].requests, 2 * KEYS);
 	memcache_resolved(r.memcache, 0, both, 1);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[0].conns_n, 0);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
 	assert_int_equal(r.fakes[1].requests, KEYS);
 	r.upstream.server_n = 3;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Calls in flight are answered over the link to the old address, which then ends. */
@@ -84,27 +85,29 @@ static void resolved_in_flight(void **state)
 {
 	struct memcache_call *calls[KEYS], *later[KEYS];
 	struct config_address other;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
 	for (unsigned seed = 0; seed < 40; seed++) {
-		rig_open_servers(&r, seed, 3);
+		memcacherig_open_servers(&r, seed, 3);
 		r.upstream.server_n = 1;
-		rig_reconfigure(&r);
+		memcacherig_reconfigure(&r);
 		r.fakes[0].silent = true;
 		get_all(&r, calls);
-		rig_run(&r, seed * 5); /* also: still connecting, which then is for nothing */
+		memcacherig_run(
+			&r,
+			seed * 5); /* also: still connecting, which then is for nothing */
 		other = address_of(&r, 1);
 		memcache_resolved(r.memcache, 0, &other, 1);
 		get_all(&r, later);
 		forget_all(&r, later, CALL_HIT);
-		fake_answer(&r.fakes[0]);
+		fake_reply_all(&r.fakes[0]);
 		forget_all(&r, calls, CALL_HIT);
-		rig_run(&r, 500);
+		memcacherig_run(&r, 500);
 		assert_int_equal(r.fakes[0].conns_n, 0);
 		assert_int_equal(r.fakes[0].requests + r.fakes[1].requests, 2 * KEYS);
 		r.upstream.server_n = 3;
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -113,10 +116,10 @@ static void probed(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address a, other;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	a = address_of(&r, 0);
 	other = a;
 	((struct sockaddr_in *)&other.sa)->sin_port = 1;
@@ -133,10 +136,10 @@ static void probed(void **state)
 	forget_all(&r, calls, CALL_HIT);
 	/* A configuration without a health check: nobody would ever say that it is up. */
 	memcache_probed(r.memcache, 0, &a, false);
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* What the operator sees of servers. */
@@ -145,25 +148,25 @@ static void server_status(void **state)
 	struct memcache_call *calls[KEYS];
 	struct config_address a;
 	struct registry_view *first, *second;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 2);
+	memcacherig_open_servers(&r, 1, 2);
 	first = registry_view(r.registry, r.registry->first, 0);
 	second = registry_view(r.registry, r.registry->first->next, 0);
 	assert_string_equal(((struct registry_entry *)r.registry->first->next)->name,
 			    "b");
 	get_all(&r, calls);
-	rig_run(&r, 0);
+	memcacherig_run(&r, 0);
 	forget_all(&r, calls, CALL_HIT);
 	assert_int_equal(first->requests + second->requests, KEYS);
 	assert_int_equal(first->requests, r.fakes[0].requests);
 	fake_unlisten(&r.fakes[1]);
-	fake_hang_up(&r.fakes[1], CONN_NOW);
-	rig_run(&r, 500);
+	fake_close_all(&r.fakes[1], CONN_NOW);
+	memcacherig_run(&r, 500);
 	get_all(&r, calls);
 	for (unsigned i = 0; i < KEYS; i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		memcache_forget(&calls[i]);
 	}
 	assert_int_equal(second->status, SERVER_STATUS_EJECTED);
@@ -184,7 +187,7 @@ static void server_status(void **state)
 	assert_false(second->entered);
 	assert_true(first->entered);
 	r.upstream.server_n = 2;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Of two addresses one is down; then what waits for the other is told that it is as well. */
@@ -192,44 +195,44 @@ static void probed_while_they_wait(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address both[2];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 2);
+	memcacherig_open_servers(&r, 1, 2);
 	both[0] = address_of(&r, 0);
 	both[1] = address_of(&r, 1);
 	r.upstream.server_n = r.upstream.pipeline = r.upstream.links = 1;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	memcache_resolved(r.memcache, 0, both, 2);
 	memcache_probed(r.memcache, 0, &both[0], false);
 	r.fakes[1].silent = true;
 	get_all(&r, calls);
-	rig_run(&r, 300);
+	memcacherig_run(&r, 300);
 	assert_int_equal(r.fakes[0].accepted, 0);
 	assert_int_equal(r.stats.waiting, KEYS - 1);
 	memcache_probed(r.memcache, 0, &both[1], false);
 	assert_int_equal(r.stats.waiting, 0);
-	fake_answer(&r.fakes[1]);
-	rig_wait(&r, calls[0]);
+	fake_reply_all(&r.fakes[1]);
+	memcacherig_wait(&r, calls[0]);
 	assert_int_equal(calls[0]->state, CALL_HIT);
 	memcache_forget(&calls[0]);
-	calls[0] = rig_get(&r, "one");
+	calls[0] = memcacherig_get(&r, "one");
 	forget_all(&r, calls, CALL_MISS);
 	r.upstream.server_n = 2;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Servers that stay keep their links, whatever else changes; keys go as the ring says. */
 static void reconfigured(void **state)
 {
 	struct memcache_call *calls[KEYS];
-	struct config_server servers[RIG_SERVERS];
+	struct config_server servers[MEMCACHERIG_SERVERS];
 	struct config_upstream other;
 	unsigned of_c, of_a;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 3);
+	memcacherig_open_servers(&r, 1, 3);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
 	of_a = r.fakes[0].requests;
@@ -243,7 +246,7 @@ static void reconfigured(void **state)
 	servers[1] = r.servers[0];
 	assert_true(memcache_reconfigure(r.memcache, &other));
 	memset(servers, 0xff, sizeof(servers)); /* is read no more */
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[1].conns_n, 0);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
@@ -257,34 +260,34 @@ static void reconfigured(void **state)
 	forget_all(&r, calls, CALL_HIT);
 	assert_int_equal(r.fakes[0].requests, of_a);
 	assert_int_equal(r.fakes[2].requests, of_c);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* At any moment: calls that wait go where their keys live, those in flight are answered. */
 static void reconfigured_in_flight(void **state)
 {
 	struct memcache_call *calls[KEYS];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
 	for (unsigned seed = 0; seed < 60; seed++) {
-		rig_open_servers(&r, seed, 3);
+		memcacherig_open_servers(&r, seed, 3);
 		r.upstream.pipeline = r.upstream.links = 2;
-		rig_reconfigure(&r);
+		memcacherig_reconfigure(&r);
 		if (seed % 2)
 			r.fakes[1].silent = true;
 		get_all(&r, calls);
-		rig_run(&r, seed * 3);
+		memcacherig_run(&r, seed * 3);
 		r.upstream.server_n = 1;
 		r.upstream.pipeline = 1 + seed % 5;
 		assert_true(memcache_reconfigure(r.memcache, &r.upstream));
-		rig_run(&r, seed % 3 * 100);
-		fake_answer(&r.fakes[1]);
+		memcacherig_run(&r, seed % 3 * 100);
+		fake_reply_all(&r.fakes[1]);
 		forget_all(&r, calls, CALL_HIT);
-		rig_run(&r, 500);
+		memcacherig_run(&r, 500);
 		assert_int_equal(r.fakes[1].conns_n + r.fakes[2].conns_n, 0);
 		r.upstream.server_n = 3;
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -293,62 +296,62 @@ static void late_on_a_server_that_leaves(void **state)
 {
 	struct memcache_call *calls[KEYS], *late;
 	unsigned hits = 0;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 2);
+	memcacherig_open_servers(&r, 1, 2);
 	r.fakes[1].silent = true;
 	r.fakes[0].silent = true;
-	late = rig_get(&r, "first");
-	rig_run(&r, 500);
+	late = memcacherig_get(&r, "first");
+	memcacherig_run(&r, 500);
 	get_all(&r, calls);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	r.upstream.server_n = 1;
 	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
-	rig_wait(&r, late);
-	fake_answer(&r.fakes[0]);
+	memcacherig_wait(&r, late);
+	fake_reply_all(&r.fakes[0]);
 	for (unsigned i = 0; i < KEYS; i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		hits += calls[i]->state == CALL_HIT;
 		memcache_forget(&calls[i]);
 	}
 	memcache_forget(&late);
 	assert_true(hits > 0);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[1].conns_n, 0);
 	r.upstream.server_n = 2;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* All links have answered before, and have calls on their way. */
-static void ask_all_again(struct rig *r, struct memcache_call **calls)
+static void ask_all_again(struct memcacherig *r, struct memcache_call **calls)
 {
 	get_all(r, calls);
 	forget_all(r, calls, CALL_HIT);
 	for (unsigned i = 0; i < r->upstream.server_n; i++)
 		r->fakes[i].silent = true;
 	get_all(r, calls);
-	rig_run(r, 500);
+	memcacherig_run(r, 500);
 }
 
 static void stale_on_a_server_that_leaves(void **state)
 {
 	struct memcache_call *calls[KEYS];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 2);
+	memcacherig_open_servers(&r, 1, 2);
 	ask_all_again(&r, calls);
 	r.upstream.server_n = 1;
 	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
-	fake_hang_up(&r.fakes[1], CONN_NOW);
-	fake_answer(&r.fakes[0]);
+	fake_close_all(&r.fakes[1], CONN_NOW);
+	fake_reply_all(&r.fakes[0]);
 	forget_all(&r, calls, CALL_HIT);
 	assert_true(r.stats.stale_retries > 0);
 	assert_int_equal(r.fakes[0].requests + r.fakes[1].requests, 2 * KEYS);
 	assert_int_equal(r.fakes[1].accepted, 1);
 	r.upstream.server_n = 2;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* What was found down is not asked, neither for calls that were lost nor behind a late one. */
@@ -356,31 +359,31 @@ static void stale_or_late_on_a_server_that_is_down(void **state)
 {
 	struct memcache_call *calls[KEYS], *late;
 	struct config_address a;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		a = address_of(&r, 0);
-		late = rig_get(&r, "first");
-		rig_wait(&r, late);
+		late = memcacherig_get(&r, "first");
+		memcacherig_wait(&r, late);
 		if (i == 1) {
 			memcache_forget(&late);
 			r.fakes[0].silent = true;
-			late = rig_get(&r, "first");
-			rig_run(&r, 1000);
+			late = memcacherig_get(&r, "first");
+			memcacherig_run(&r, 1000);
 		}
 		r.fakes[0].silent = true;
 		get_all(&r, calls);
-		rig_run(&r, 100);
+		memcacherig_run(&r, 100);
 		assert_int_equal(calls[0]->state, CALL_SENT);
 		memcache_probed(r.memcache, 0, &a, false);
 		if (i == 0)
-			fake_hang_up(&r.fakes[0], CONN_NOW);
+			fake_close_all(&r.fakes[0], CONN_NOW);
 		forget_all(&r, calls, CALL_MISS);
 		memcache_forget(&late);
 		assert_int_equal(r.fakes[0].accepted, 1);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -390,15 +393,15 @@ static void unresolved(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address a;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 1, 2);
+	memcacherig_open_servers(&r, 1, 2);
 	a = address_of(&r, 0);
 	r.upstream.server_n = 1;
 	r.servers[0].unresolved = true;
 	r.servers[0].address_n = 0;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_MISS);
 	memcache_resolved(r.memcache, 0, &a, 1);
@@ -410,7 +413,7 @@ static void unresolved(void **state)
 	forget_all(&r, calls, CALL_HIT);
 	assert_int_equal(r.fakes[0].accepted, 1);
 	r.upstream.server_n = 2;
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int main(void)

@@ -15,17 +15,17 @@ static void get_and_meta_get(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
-		struct rig r;
+		struct memcacherig r;
 		struct memcache_call *hit, *meta, *miss;
 
-		rig_open(&r, seed);
-		hit = rig_get(&r, "foo");
+		memcacherig_open(&r, seed);
+		hit = memcacherig_get(&r, "foo");
 		meta = memcache_get(r.memcache, MEMCACHE_MG, SLICE("bar"), &r);
-		miss = rig_get(&r, "missing");
+		miss = memcacherig_get(&r, "missing");
 		assert_int_equal(r.answered, 0);
-		rig_wait(&r, miss);
-		rig_assert_value(hit, 0);
-		rig_assert_value(meta, 0);
+		memcacherig_wait(&r, miss);
+		memcacherig_assert_value(hit, 0);
+		memcacherig_assert_value(meta, 0);
 		assert_int_equal(miss->state, CALL_MISS);
 		assert_int_equal(r.answered, 3);
 		assert_int_equal(r.stats.hits, 2);
@@ -35,7 +35,7 @@ static void get_and_meta_get(void **state)
 		assert_null(hit);
 		memcache_forget(&meta);
 		memcache_forget(&miss);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -44,24 +44,24 @@ static void reply_cut_at_every_byte(void **state)
 {
 	(void)state;
 	for (unsigned cut = 1; cut < REPLY_MAX; cut++) {
-		struct rig r;
+		struct memcacherig r;
 		struct memcache_call *calls[4];
 
-		rig_open(&r, cut);
+		memcacherig_open(&r, cut);
 		r.fakes[0].cut = cut;
-		calls[0] = rig_get(&r, "foo");
+		calls[0] = memcacherig_get(&r, "foo");
 		calls[1] = memcache_get(r.memcache, MEMCACHE_MG, SLICE("bar"), &r);
-		calls[2] = rig_get(&r, "miss");
-		calls[3] = rig_get(&r, "after");
-		rig_wait(&r, calls[3]);
+		calls[2] = memcacherig_get(&r, "miss");
+		calls[3] = memcacherig_get(&r, "after");
+		memcacherig_wait(&r, calls[3]);
 		for (unsigned i = 0; i < 4; i++) {
 			if (i == 2)
 				assert_int_equal(calls[i]->state, CALL_MISS);
 			else
-				rig_assert_value(calls[i], 0);
+				memcacherig_assert_value(calls[i], 0);
 			memcache_forget(&calls[i]);
 		}
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
@@ -71,66 +71,66 @@ static void long_values(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(sizes); i++) {
-		struct rig r;
+		struct memcacherig r;
 		struct memcache_call *a, *b;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		r.fakes[0].value_bytes = sizes[i];
-		a = rig_get(&r, "a");
-		b = rig_get(&r, "b");
-		rig_wait(&r, a);
-		rig_assert_value(a, sizes[i]);
+		a = memcacherig_get(&r, "a");
+		b = memcacherig_get(&r, "b");
+		memcacherig_wait(&r, a);
+		memcacherig_assert_value(a, sizes[i]);
 		memcache_forget(&a);
-		rig_wait(&r, b);
+		memcacherig_wait(&r, b);
 		/* Forgotten with its value: everything goes back. */
 		memcache_forget(&b);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 static void value_of_no_length(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 	struct piece p;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	r.fakes[0].raw = SLICE("VALUE foo 0 0\r\n\r\nEND\r\n");
-	call = rig_get(&r, "foo");
-	rig_wait(&r, call);
+	call = memcacherig_get(&r, "foo");
+	memcacherig_wait(&r, call);
 	assert_int_equal(call->state, CALL_HIT);
 	assert_int_equal(call->length, 0);
 	assert_false(memcache_take(call, &p));
 	memcache_forget(&call);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void too_large_a_value_is_read_off(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *large, *next;
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	r.upstream.value_max = 50000;
-	rig_reconfigure(&r);
+	memcacherig_reconfigure(&r);
 	r.fakes[0].value_bytes = 50001;
-	large = rig_get(&r, "large");
-	next = rig_get(&r, "miss");
-	rig_wait(&r, next);
+	large = memcacherig_get(&r, "large");
+	next = memcacherig_get(&r, "miss");
+	memcacherig_wait(&r, next);
 	assert_int_equal(large->state, CALL_FAILED);
 	assert_int_equal(large->failure, CALL_VALUE_LARGE);
 	assert_int_equal(next->state, CALL_MISS);
 	memcache_forget(&large);
 	memcache_forget(&next);
 	r.fakes[0].value_bytes = 50000;
-	large = rig_get(&r, "large");
-	rig_wait(&r, large);
-	rig_assert_value(large, 50000);
+	large = memcacherig_get(&r, "large");
+	memcacherig_wait(&r, large);
+	memcacherig_assert_value(large, 50000);
 	memcache_forget(&large);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* What is no reply to "get foo": fails the calls of its link, and closes it. */
@@ -151,52 +151,52 @@ static void replies_that_make_no_sense(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < COUNT(rows); i++) {
-		struct rig r;
+		struct memcacherig r;
 		struct memcache_call *first, *second;
 
-		rig_open(&r, i);
+		memcacherig_open(&r, i);
 		r.fakes[0].raw = rows[i];
 		r.fakes[0].silent_after = 1;
-		first = rig_get(&r, "foo");
-		second = rig_get(&r, "foo");
-		rig_wait(&r, first);
+		first = memcacherig_get(&r, "foo");
+		second = memcacherig_get(&r, "foo");
+		memcacherig_wait(&r, first);
 		assert_int_equal(first->state, CALL_FAILED);
 		assert_int_equal(first->failure, CALL_ERROR);
-		rig_wait(&r, second);
+		memcacherig_wait(&r, second);
 		assert_int_equal(second->state, CALL_FAILED);
 		assert_int_equal(second->failure, CALL_ERROR);
 		assert_int_equal(r.stats.errors, 2);
 		memcache_forget(&first);
 		memcache_forget(&second);
-		rig_run(&r, 500);
+		memcacherig_run(&r, 500);
 		assert_int_equal(r.fakes[0].conns_n, 0);
 
 		/* And nothing else has happened. */
 		r.fakes[0].raw.len = 0;
 		r.fakes[0].silent_after = 0;
-		first = rig_get(&r, "foo");
-		rig_wait(&r, first);
-		rig_assert_value(first, 0);
+		first = memcacherig_get(&r, "foo");
+		memcacherig_wait(&r, first);
+		memcacherig_assert_value(first, 0);
 		memcache_forget(&first);
-		rig_close(&r);
+		memcacherig_close(&r);
 	}
 }
 
 static void more_than_the_answer(void **state)
 {
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
-	rig_open(&r, 5);
+	memcacherig_open(&r, 5);
 	r.fakes[0].raw = SLICE("VALUE foo 0 3\r\nbar\r\nEND\r\nmore");
-	call = rig_get(&r, "foo");
-	rig_wait(&r, call);
+	call = memcacherig_get(&r, "foo");
+	memcacherig_wait(&r, call);
 	assert_int_equal(call->state, CALL_HIT);
 	memcache_forget(&call);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[0].conns_n, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void errors_leave_the_link_in_step(void **state)
@@ -206,44 +206,44 @@ static void errors_leave_the_link_in_step(void **state)
 		SLICE("CLIENT_ERROR bad command line format\r\n"),
 		SLICE("SERVER_ERROR out of memory\r\n"),
 	};
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 6);
+	memcacherig_open(&r, 6);
 	for (unsigned i = 0; i < COUNT(rows); i++) {
 		struct memcache_call *call;
 
 		r.fakes[0].raw = rows[i];
-		call = rig_get(&r, "foo");
-		rig_wait(&r, call);
+		call = memcacherig_get(&r, "foo");
+		memcacherig_wait(&r, call);
 		assert_int_equal(call->state, CALL_FAILED);
 		assert_int_equal(call->failure, CALL_ERROR);
 		memcache_forget(&call);
 	}
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[0].conns_n, 1);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void line_without_end(void **state)
 {
 	char line[2000];
-	struct rig r;
+	struct memcacherig r;
 	struct memcache_call *call;
 
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	memcpy(line, "SERVER_ERROR ", 13);
-	rig_open(&r, 7);
+	memcacherig_open(&r, 7);
 	r.fakes[0].raw = (struct slice){ line, sizeof(line) };
-	call = rig_get(&r, "foo");
-	rig_wait(&r, call);
+	call = memcacherig_get(&r, "foo");
+	memcacherig_wait(&r, call);
 	assert_int_equal(call->failure, CALL_ERROR);
 	memcache_forget(&call);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[0].conns_n, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int main(void)

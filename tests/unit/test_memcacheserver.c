@@ -10,28 +10,29 @@
 
 #define CALLS_MAX 300
 
-static void get_many(struct rig *r, struct memcache_call **calls, unsigned n)
+static void get_many(struct memcacherig *r, struct memcache_call **calls, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		calls[i] = rig_get(r, "foo");
+		calls[i] = memcacherig_get(r, "foo");
 }
 
-static void assert_outcome(struct rig *r, struct memcache_call **call,
+static void assert_outcome(struct memcacherig *r, struct memcache_call **call,
 			   enum call_state state, enum call_failure failure)
 {
-	rig_wait(r, *call);
+	memcacherig_wait(r, *call);
 	assert_int_equal((*call)->state, state);
 	if (state == CALL_FAILED)
 		assert_int_equal((*call)->failure, failure);
 	memcache_forget(call);
 }
 
-static void limit(struct rig *r, uint32_t pipeline, uint32_t links, uint32_t queue)
+static void limit(struct memcacherig *r, uint32_t pipeline, uint32_t links,
+		  uint32_t queue)
 {
 	r->upstream.pipeline = pipeline;
 	r->upstream.links = links;
 	r->queue_quota.limit = queue;
-	rig_reconfigure(r);
+	memcacherig_reconfigure(r);
 }
 
 /* 2 links with 3 calls each, 5 in the line: the twelfth is too many. The line counts
@@ -39,73 +40,73 @@ static void limit(struct rig *r, uint32_t pipeline, uint32_t links, uint32_t que
 static void the_line_is_full(void **state)
 {
 	struct memcache_call *calls[12], *more;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	limit(&r, 3, 2, 5);
 	r.fakes[0].silent = true;
 	get_many(&r, calls, 12);
 	assert_outcome(&r, &calls[11], CALL_FAILED, CALL_QUEUE_FULL);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.waiting, 5);
 	assert_int_equal(r.stats.queue_refusals, 1);
-	more = rig_get(&r, "foo");
+	more = memcacherig_get(&r, "foo");
 	assert_outcome(&r, &more, CALL_FAILED, CALL_QUEUE_FULL);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	for (unsigned i = 0; i < 11; i++)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
 	assert_int_equal(r.stats.waiting, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void no_line_at_all(void **state)
 {
 	struct memcache_call *calls[3];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 1);
+	memcacherig_open(&r, 1);
 	limit(&r, 1, 2, 0);
 	get_many(&r, calls, 3);
 	assert_outcome(&r, &calls[0], CALL_HIT, 0);
 	assert_outcome(&r, &calls[1], CALL_HIT, 0);
 	assert_outcome(&r, &calls[2], CALL_FAILED, CALL_QUEUE_FULL);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The line moves as replies come, and keeps its order. */
 static void the_line_moves(void **state)
 {
 	struct memcache_call *calls[CALLS_MAX];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 2);
+	memcacherig_open(&r, 2);
 	limit(&r, 1, 1, CALLS_MAX);
 	get_many(&r, calls, CALLS_MAX / 10);
 	for (unsigned i = 0; i < CALLS_MAX / 10; i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		assert_int_equal(calls[i]->state, CALL_HIT);
 		if (i + 1 < CALLS_MAX / 10)
-			assert_false(rig_decided(calls[i + 1]));
+			assert_false(memcacherig_decided(calls[i + 1]));
 		memcache_forget(&calls[i]);
 	}
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 static void waiting_too_long(void **state)
 {
 	struct memcache_call *calls[3];
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 3);
+	memcacherig_open(&r, 3);
 	limit(&r, 2, 1, 10);
 	r.upstream.timeout_ms = 5000;
-	calls[0] = rig_get(&r, "foo");
+	calls[0] = memcacherig_get(&r, "foo");
 	assert_outcome(&r, &calls[0], CALL_HIT, 0);
 	r.fakes[0].silent = true;
 	began_ms = r.tick.now_ms;
@@ -114,10 +115,10 @@ static void waiting_too_long(void **state)
 	assert_in_range(r.tick.now_ms - began_ms, 1000, 1016);
 	assert_int_equal(r.stats.queue_timeouts, 1);
 	assert_int_equal(r.stats.timeouts, 0);
-	fake_answer(&r.fakes[0]);
+	fake_reply_all(&r.fakes[0]);
 	assert_outcome(&r, &calls[0], CALL_HIT, 0);
 	assert_outcome(&r, &calls[1], CALL_HIT, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* ---- down ------------------------------------------------------------------- */
@@ -126,10 +127,10 @@ static void a_server_that_refuses_is_a_miss(void **state)
 {
 	struct memcache_call *calls[5];
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 4);
+	memcacherig_open(&r, 4);
 	fake_unlisten(&r.fakes[0]);
 	get_many(&r, calls, 5);
 	for (unsigned i = 0; i < 5; i++)
@@ -144,7 +145,7 @@ static void a_server_that_refuses_is_a_miss(void **state)
 		assert_outcome(&r, &calls[i], CALL_MISS, 0);
 	assert_int_equal(r.tick.now_ms, began_ms);
 	assert_int_equal(r.stats.connect_failures, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* After a second one call is the occasion for a probe, and does not wait for it. */
@@ -152,34 +153,34 @@ static void one_probe_at_a_time(void **state)
 {
 	struct memcache_call *calls[5];
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 5);
+	memcacherig_open(&r, 5);
 	fake_unlisten(&r.fakes[0]);
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_MISS, 0);
-	rig_run(&r, 1100);
+	memcacherig_run(&r, 1100);
 	began_ms = r.tick.now_ms;
 	get_many(&r, calls, 5);
 	for (unsigned i = 0; i < 5; i++)
 		assert_outcome(&r, &calls[i], CALL_MISS, 0);
 	assert_int_equal(r.tick.now_ms, began_ms);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	assert_int_equal(r.stats.connect_failures, 2);
 
 	fake_listen(&r.fakes[0]);
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_MISS, 0);
-	rig_run(&r, 1100);
+	memcacherig_run(&r, 1100);
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_MISS, 0);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	get_many(&r, calls, 5);
 	for (unsigned i = 0; i < 5; i++)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Nobody accepts and the backlog is full: connecting takes for ever. */
@@ -187,10 +188,10 @@ static void connecting_takes_too_long(void **state)
 {
 	struct memcache_call *calls[10];
 	uint64_t began_ms;
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 6);
+	memcacherig_open(&r, 6);
 	limit(&r, 1, 500, 1024);
 	fake_stall(&r.fakes[0]);
 	began_ms = r.tick.now_ms;
@@ -199,17 +200,17 @@ static void connecting_takes_too_long(void **state)
 		assert_outcome(&r, &calls[i], CALL_MISS, 0);
 	assert_in_range(r.tick.now_ms - began_ms, 1000, 1040);
 	assert_int_equal(r.stats.queue_timeouts, 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* A link could not be connected, but there is another: the server is not down. */
 static void one_link_is_enough(void **state)
 {
 	struct memcache_call *calls[10];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 7);
+	memcacherig_open(&r, 7);
 	limit(&r, 1, 20, 1024);
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_HIT, 0);
@@ -219,33 +220,33 @@ static void one_link_is_enough(void **state)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
 	/* One for each call but the first, and none again so soon. */
 	assert_int_equal(r.stats.connect_failures, COUNT(calls) - 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* The shortage is ours: nothing is known of the key. */
 static void no_descriptor(void **state)
 {
 	struct memcache_call *calls[3];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open(&r, 8);
+	memcacherig_open(&r, 8);
 	limit(&r, 1, 4, 1024);
 	r.descriptors.limit = 0;
 	get_many(&r, calls, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_outcome(&r, &calls[i], CALL_FAILED, CALL_ERROR);
 	r.descriptors.limit = 1;
-	rig_run(&r, 1100);
+	memcacherig_run(&r, 1100);
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_FAILED, CALL_ERROR);
-	rig_run(&r, 500);
+	memcacherig_run(&r, 500);
 	/* One link is to be had, and serves all. */
 	get_many(&r, calls, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
 	assert_int_equal(r.fakes[0].accepted, 1);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 /* Keys stay where they belong: one server's fall is a miss for its keys only. */
@@ -254,17 +255,17 @@ static void no_key_moves(void **state)
 	struct memcache_call *calls[100];
 	unsigned hits = 0, misses = 0;
 	char key[32];
-	struct rig r;
+	struct memcacherig r;
 
 	(void)state;
-	rig_open_servers(&r, 9, 3);
+	memcacherig_open_servers(&r, 9, 3);
 	fake_unlisten(&r.fakes[1]);
 	for (unsigned i = 0; i < COUNT(calls); i++) {
 		snprintf(key, sizeof(key), "key%u", i);
-		calls[i] = rig_get(&r, key);
+		calls[i] = memcacherig_get(&r, key);
 	}
 	for (unsigned i = 0; i < COUNT(calls); i++) {
-		rig_wait(&r, calls[i]);
+		memcacherig_wait(&r, calls[i]);
 		if (calls[i]->state == CALL_HIT)
 			hits++;
 		else if (calls[i]->state == CALL_MISS)
@@ -274,7 +275,7 @@ static void no_key_moves(void **state)
 	assert_int_equal(hits + misses, COUNT(calls));
 	assert_int_equal(hits, r.fakes[0].requests + r.fakes[2].requests);
 	assert_true(r.fakes[0].requests > 0 && r.fakes[2].requests > 0 && misses > 0);
-	rig_close(&r);
+	memcacherig_close(&r);
 }
 
 int main(void)

@@ -16,7 +16,7 @@
 #define WORKERS 2
 
 static struct simrig rig;
-static struct host host;
+static struct sim_server host;
 static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[2];
@@ -44,7 +44,7 @@ static int open_world(void **state)
 	(void)state;
 	simrig_open(&rig, 3, 16);
 	memset(&host, 0, sizeof(host));
-	host_open(&host, &rig, PORT, NULL, NULL);
+	sim_server_open(&host, &rig, PORT, NULL, NULL);
 	for (unsigned i = 0; i < 2; i++) {
 		struct sockaddr_in addr = simrig_address(PORT + i);
 
@@ -95,7 +95,7 @@ static int close_world(void **state)
 	monitor_free(monitor);
 	for (unsigned i = 0; i < WORKERS; i++)
 		free(generations[i]);
-	simrig_leave(&rig);
+	simrig_close_peers(&rig);
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
 	return 0;

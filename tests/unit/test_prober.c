@@ -35,7 +35,7 @@ static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[SERVERS];
 static struct config_address addresses[SERVERS][2]; /* of them */
-static struct host hosts[SERVERS];
+static struct sim_server hosts[SERVERS];
 static struct quota descriptors;
 static struct prober *prober;
 static struct probe_report reported[NEWS_MAX];
@@ -57,16 +57,16 @@ static bool take(void *owner, const struct prober_event *event)
 	return !refuse_news;
 }
 
-static bool has_asked(const struct actor *a)
+static bool has_asked(const struct sim_peer *a)
 {
 	size_t n = strlen(asked_for);
 
 	return a->in_n >= n && memcmp(a->in + a->in_n - n, asked_for, n) == 0;
 }
 
-static void heard(struct actor *a)
+static void heard(struct sim_peer *a)
 {
-	const char *answer = answers[(unsigned)(a->host - hosts)];
+	const char *answer = answers[(unsigned)(a->server - hosts)];
 
 	if (!answer || a->step > 0)
 		return;
@@ -74,8 +74,8 @@ static void heard(struct actor *a)
 		return;
 	a->step = 1;
 	if (strcmp(answer, "!") != 0)
-		actor_says(a, answer);
-	actor_shut(a);
+		sim_peer_send_text(a, answer);
+	sim_peer_shutdown(a);
 }
 
 static void set_address(struct config_address *to, unsigned port)
@@ -99,7 +99,7 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 		servers[i].address_n = 1;
 		servers[i].addresses = addresses[i];
 		set_address(&servers[i].addresses[0], PORT + i);
-		host_open(&hosts[i], &rig, PORT + i, heard, NULL);
+		sim_server_open(&hosts[i], &rig, PORT + i, heard, NULL);
 	}
 	upstream = (struct config_upstream){ .name = "app", .server_n = n, .servers = servers,
 					     .lenient = 1 << LENIENT_COLON | 1 << LENIENT_LF };
@@ -130,7 +130,7 @@ static void close_world(void)
 	SIMRIG_UNTIL(&rig, prober_idle(prober), 3000);
 	prober_free(prober);
 	assert_int_equal(descriptors.used, 0);
-	simrig_leave(&rig);
+	simrig_close_peers(&rig);
 	simrig_assert_buffers(&rig);
 	simrig_close(&rig);
 }
@@ -195,8 +195,9 @@ static void test_request(void **state)
 	answers[0] = NULL;
 	start();
 	SIMRIG_UNTIL(&rig, hosts[0].last && has_asked(hosts[0].last), 2 * INTERVAL_MS);
-	assert_true(slice_starts(actor_heard(hosts[0].last),
-				 SLICE("GET /health HTTP/1.1\r\nHost: app.test:6000\r\n")));
+	assert_true(
+		slice_starts(sim_peer_received(hosts[0].last),
+			     SLICE("GET /health HTTP/1.1\r\nHost: app.test:6000\r\n")));
 	assert_non_null(strstr(hosts[0].last->in, "\r\nConnection: close\r\n"));
 	close_world();
 }
@@ -221,14 +222,14 @@ static void test_down_and_up(void **state)
 		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 		start();
 		SIMRIG_UNTIL(&rig, reported_n == 2, INTERVAL_MS + 200);
-		host_close(&hosts[1]);
+		sim_server_close(&hosts[1]);
 		from_ms = rig.tick.now_ms;
 		SIMRIG_UNTIL(&rig, reported_n == 3, 5 * INTERVAL_MS);
 		assert_int_equal(reported[2].server, 1);
 		assert_false(reported[2].up);
 		assert_false(reported[2].first);
 		assert_in_range(rig.tick.now_ms - from_ms, 2 * INTERVAL_MS, 4 * INTERVAL_MS);
-		host_open(&hosts[1], &rig, PORT + 1, heard, NULL);
+		sim_server_open(&hosts[1], &rig, PORT + 1, heard, NULL);
 		from_ms = rig.tick.now_ms;
 		SIMRIG_UNTIL(&rig, reported_n == 4, 5 * INTERVAL_MS);
 		assert_true(reported[3].up);
@@ -471,7 +472,7 @@ static void test_stopped_anywhere(void **state)
 		answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok";
 		answers[1] = NULL;
 		answers[2] = "!";
-		host_close(&hosts[2]);
+		sim_server_close(&hosts[2]);
 		start();
 		simrig_run(&rig, ms);
 		before = reported_n;

@@ -181,20 +181,20 @@ static uint64_t aged_ms(struct proxyrig *r, uint64_t from_ms)
 	return r->sim.tick.now_ms - from_ms;
 }
 
-static void start(struct proxyrig *r, const struct scene *s, struct actor *a)
+static void start(struct proxyrig *r, const struct scene *s, struct sim_peer *a)
 {
 	/* Not all of a body must be whole in one piece: heads may. */
-	actor_says(a, s->request);
+	sim_peer_send_text(a, s->request);
 	switch (s->then) {
 	case THEN_SHUT:
-		actor_shut(a);
+		sim_peer_shutdown(a);
 		break;
 	case THEN_RESET:
 		simrig_run(&r->sim, 100 + (uint32_t)simrig_draw(&r->sim, 100));
-		actor_reset(a);
+		sim_peer_reset_now(a);
 		break;
 	case THEN_DEAF:
-		a->deaf = true;
+		a->stopped_reading = true;
 		SIMRIG_UNTIL(&r->sim, a->connected, 1000);
 		io_cancel(r->sim.tick.loop, &a->recv.op);
 		break;
@@ -207,21 +207,21 @@ static void start(struct proxyrig *r, const struct scene *s, struct actor *a)
 }
 
 /* Either an answer is whole, or the connection has visibly ended. */
-static bool decided(const struct actor *a)
+static bool decided(const struct sim_peer *a)
 {
-	struct answer answer;
+	struct client_response answer;
 	struct slice rest;
-	unsigned n = answers_read(a, &answer, 1, 0, &rest);
+	unsigned n = client_responses_read(a, &answer, 1, 0, &rest);
 
-	answers_free(&answer, n);
-	return n == 1 || actor_over(a);
+	client_responses_free(&answer, n);
+	return n == 1 || sim_peer_finished(a);
 }
 
-static void assert_answer(const struct scene *s, const struct actor *a)
+static void assert_answer(const struct scene *s, const struct sim_peer *a)
 {
-	struct answer answer;
+	struct client_response answer;
 	struct slice rest;
-	unsigned n = answers_read(a, &answer, 1, 0, &rest);
+	unsigned n = client_responses_read(a, &answer, 1, 0, &rest);
 
 	if (s->status == 0) {
 		assert_int_equal(n, 0);
@@ -234,14 +234,14 @@ static void assert_answer(const struct scene *s, const struct actor *a)
 		if (n == 1)
 			assert_non_null(memmem(answer.head.ptr, answer.head.len,
 					       "http_response_incomplete", 24));
-		answers_free(&answer, n);
+		client_responses_free(&answer, n);
 		return;
 	}
 	assert_int_equal(n, 1);
 	assert_int_equal(answer.status, s->status);
 	assert_int_equal(rest.len, 0);
 	assert_non_null(memmem(answer.head.ptr, answer.head.len, s->fields, strlen(s->fields)));
-	answers_free(&answer, n);
+	client_responses_free(&answer, n);
 }
 
 static void assert_logged(struct proxyrig *r, const struct scene *s)
@@ -257,7 +257,7 @@ static void assert_logged(struct proxyrig *r, const struct scene *s)
 }
 
 /* Of an answer that broke: what the log says of it is what its client has. */
-static void assert_log_is_true(struct proxyrig *r, const struct actor *a)
+static void assert_log_is_true(struct proxyrig *r, const struct sim_peer *a)
 {
 	struct slice heard = { a->in, a->in_n }, body;
 	char text[64];
@@ -285,7 +285,7 @@ static int failed_at(void **state)
 static void play_scene(const struct scene *s, uint64_t seed)
 {
 	struct proxyrig r;
-	struct actor *a;
+	struct sim_peer *a;
 	uint64_t from_ms;
 
 	if (getenv("SEED") && seed != strtoull(getenv("SEED"), NULL, 10))
@@ -295,8 +295,8 @@ static void play_scene(const struct scene *s, uint64_t seed)
 	if (seed % 4 == 0)
 		sim_set_socket_bytes(r.sim.tick.loop, 300 + (uint32_t)seed);
 	from_ms = r.sim.tick.now_ms;
-	a = actor_connect(&r.sim, PROXYRIG_PORT);
-	a->whole = s->from_ms > 0;
+	a = sim_peer_connect(&r.sim, PROXYRIG_PORT);
+	a->uncut = s->from_ms > 0;
 	start(&r, s, a);
 	if (s->then == THEN_CUT_OFF)
 		proxyrig_end(&r);
@@ -329,18 +329,19 @@ static void test_scene(void **state)
 
 /* ---- endings that need more than one request -------------------------------- */
 
-static void assert_status(struct proxyrig *r, struct actor *a, int status, const char *fields)
+static void assert_status(struct proxyrig *r, struct sim_peer *a, int status,
+			  const char *fields)
 {
-	struct answer answer;
+	struct client_response answer;
 	struct slice rest;
 	unsigned n;
 
 	SIMRIG_UNTIL(&r->sim, decided(a), 20000);
-	n = answers_read(a, &answer, 1, 0, &rest);
+	n = client_responses_read(a, &answer, 1, 0, &rest);
 	assert_int_equal(n, 1);
 	assert_int_equal(answer.status, status);
 	assert_non_null(memmem(answer.head.ptr, answer.head.len, fields, strlen(fields)));
-	answers_free(&answer, n);
+	client_responses_free(&answer, n);
 }
 
 static void assert_ended(struct proxyrig *r, enum ending ending)
@@ -352,18 +353,18 @@ static void assert_ended(struct proxyrig *r, enum ending ending)
 	reached[ending] = true;
 }
 
-static struct actor *ask(struct proxyrig *r, const char *request)
+static struct sim_peer *ask(struct proxyrig *r, const char *request)
 {
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 
-	actor_says(a, request);
+	sim_peer_send_text(a, request);
 	return a;
 }
 
 /* What it was told so far is read. */
-static void forget(struct actor *a)
+static void forget(struct sim_peer *a)
 {
-	a->in_n = a->in_at = 0;
+	a->in_n = a->in_used = 0;
 	a->in[0] = '\0';
 }
 
@@ -401,13 +402,13 @@ static void test_connect_errors(void **state)
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		const struct sim_faults faults = { .connects = 1, .connect_error = rows[i].error };
 		struct proxyrig r;
-		struct actor *a;
+		struct sim_peer *a;
 
 		proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
-		a = actor_connect(&r.sim, PROXYRIG_PORT);
+		a = sim_peer_connect(&r.sim, PROXYRIG_PORT);
 		SIMRIG_UNTIL(&r.sim, r.stats.connections == 1, 1000);
 		sim_set_faults(r.sim.tick.loop, &faults);
-		actor_says(a, GET("/length/3"));
+		sim_peer_send_text(a, GET("/length/3"));
 		assert_status(&r, a, 502, rows[i].told);
 		assert_ended(&r, rows[i].ending);
 		sim_set_faults(r.sim.tick.loop, &(struct sim_faults){ 0 });
@@ -435,13 +436,13 @@ static void each_seed(void (*test)(struct proxyrig *r), const char *name,
 /* What servers read in different ways is refused, and the connection goes on. */
 static void paths_strict(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("//length/3"));
+	struct sim_peer *a = ask(r, GET("//length/3"));
 
 	assert_status(r, a, 400, "error=http_request_denied");
 	assert_ended(r, ENDING_PATH_AMBIGUOUS);
-	assert_int_equal(r->asked, 0);
+	assert_int_equal(r->requests, 0);
 	forget(a);
-	actor_says(a, GET("/length/4"));
+	sim_peer_send_text(a, GET("/length/4"));
 	assert_status(r, a, 200, "Length: 4");
 }
 
@@ -460,9 +461,9 @@ static void test_paths(void **state)
 
 static void queue_is_full(struct proxyrig *r)
 {
-	struct actor *holds = ask(r, GET("/never")), *waits, *late;
+	struct sim_peer *holds = ask(r, GET("/never")), *waits, *late;
 
-	SIMRIG_UNTIL(&r->sim, r->asked == 1, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
 	waits = ask(r, GET("/length/5"));
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].waiting == 1, 1000);
 	late = ask(r, GET("/length/6"));
@@ -475,7 +476,7 @@ static void queue_is_full(struct proxyrig *r)
 		assert_ended(r, ENDING_QUEUE_TIMEOUT);
 		return;
 	}
-	actor_reset(holds); /* its place goes to who waits longest */
+	sim_peer_reset_now(holds); /* its place goes to who waits longest */
 	assert_status(r, waits, 200, "Length: 5");
 }
 
@@ -494,13 +495,13 @@ static void test_queue(void **state)
 /* At the limit who is idle longest makes room, never one whose request has begun. */
 static void idle_give_way(struct proxyrig *r)
 {
-	struct actor *busy = ask(r, GET("/never")), *half, *idle[2], *a;
+	struct sim_peer *busy = ask(r, GET("/never")), *half, *idle[2], *a;
 
 	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 1, 1000);
 	half = ask(r, GET("/length/4"));
 	assert_status(r, half, 200, "Length: 4");
 	forget(half);
-	actor_says(half, "GET /length/5 HTTP/1.1\r\nHo");
+	sim_peer_send_text(half, "GET /length/5 HTTP/1.1\r\nHo");
 	for (unsigned i = 0; i < 2; i++) {
 		idle[i] = ask(r, GET("/length/5"));
 		assert_status(r, idle[i], 200, "");
@@ -511,10 +512,11 @@ static void idle_give_way(struct proxyrig *r)
 	SIMRIG_UNTIL(&r->sim, decided(a), 300);
 	assert_status(r, a, 200, "Length: 6");
 	assert_int_equal(r->stats.connections_evicted, 1);
-	SIMRIG_UNTIL(&r->sim, actor_over(idle[0]), 300);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(idle[0]), 300);
 	assert_true(idle[0]->eof);
-	assert_false(actor_over(idle[1]) || actor_over(busy) || actor_over(half));
-	actor_says(half, "st: app\r\n\r\n");
+	assert_false(sim_peer_finished(idle[1]) || sim_peer_finished(busy) ||
+		     sim_peer_finished(half));
+	sim_peer_send_text(half, "st: app\r\n\r\n");
 	assert_status(r, half, 200, "Length: 5");
 }
 
@@ -523,12 +525,12 @@ static unsigned untaken;
 
 static void untaken_stays(struct proxyrig *r)
 {
-	struct actor *slow, *idle, *a;
+	struct sim_peer *slow, *idle, *a;
 
 	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	slow = ask(r, GET("/length/12000"));
 	SIMRIG_UNTIL(&r->sim, slow->in_n > 0, 1000);
-	slow->deaf = true;
+	slow->stopped_reading = true;
 	io_cancel(r->sim.tick.loop, &slow->recv.op);
 	simrig_run(&r->sim, 500);
 	/* If the rest waits at its origin, or the kernel has it all, it is another case. */
@@ -540,18 +542,18 @@ static void untaken_stays(struct proxyrig *r)
 	assert_status(r, idle, 200, "");
 	a = ask(r, GET("/length/6"));
 	assert_status(r, a, 200, "Length: 6");
-	SIMRIG_UNTIL(&r->sim, actor_over(idle), 300);
-	actor_listen(slow);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(idle), 300);
+	sim_peer_resume_reading(slow);
 	assert_status(r, slow, 200, "Length: 12000");
 }
 
 /* Who has just come may be about to ask: only who stays silent gives way. */
 static void silent_give_way(struct proxyrig *r)
 {
-	struct actor *silent[2], *a;
+	struct sim_peer *silent[2], *a;
 
 	for (unsigned i = 0; i < 2; i++)
-		silent[i] = actor_connect(&r->sim, PROXYRIG_PORT);
+		silent[i] = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	SIMRIG_UNTIL(&r->sim, r->stats.connections == 2, 1000);
 	a = ask(r, GET("/length/6"));
 	simrig_run(&r->sim, 700);
@@ -560,8 +562,9 @@ static void silent_give_way(struct proxyrig *r)
 	SIMRIG_UNTIL(&r->sim, decided(a), 1000);
 	assert_status(r, a, 200, "Length: 6");
 	assert_int_equal(r->stats.connections_evicted, 1);
-	SIMRIG_UNTIL(&r->sim, actor_over(silent[0]) || actor_over(silent[1]), 300);
-	assert_false(actor_over(silent[0]) && actor_over(silent[1]));
+	SIMRIG_UNTIL(&r->sim,
+		     sim_peer_finished(silent[0]) || sim_peer_finished(silent[1]), 300);
+	assert_false(sim_peer_finished(silent[0]) && sim_peer_finished(silent[1]));
 }
 
 static void test_give_way(void **state)
@@ -580,18 +583,18 @@ static void test_give_way(void **state)
 
 /* ---- connections that are one client's --------------------------------------- */
 
-static void assert_next(struct proxyrig *r, struct actor *a, const char *request)
+static void assert_next(struct proxyrig *r, struct sim_peer *a, const char *request)
 {
 	size_t n = a->in_n;
 
-	actor_says(a, request);
+	sim_peer_send_text(a, request);
 	SIMRIG_UNTIL(&r->sim, a->in_n > n && r->stats.requests_in_flight == 0, 2000);
 }
 
 /* Nobody else is asked for on it; it ages as any idle one, or ends with its client. */
 static void identity(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/ntlm")), *b;
+	struct sim_peer *a = ask(r, GET("/ntlm")), *b;
 	const struct upstream_stats *stats = &r->upstream_stats[0];
 
 	SIMRIG_UNTIL(&r->sim, stats->connections_held == 1, 1000);
@@ -603,7 +606,7 @@ static void identity(struct proxyrig *r)
 	assert_int_equal(r->origins[0].accepted, 2);
 	SIMRIG_UNTIL(&r->sim, stats->connections_held == 1 && stats->connections_idle == 1, 500);
 	if (simrig_draw(&r->sim, 2)) {
-		actor_close(a);
+		sim_peer_close(a);
 		SIMRIG_UNTIL(&r->sim, stats->connections_held == 0, 500);
 	} else {
 		SIMRIG_UNTIL(&r->sim, stats->connections == 0, 70000);
@@ -613,7 +616,7 @@ static void identity(struct proxyrig *r)
 /* With room for one connection it gives way, and comes anew. */
 static void identity_at_the_limit(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/ntlm")), *b;
+	struct sim_peer *a = ask(r, GET("/ntlm")), *b;
 	const struct upstream_stats *stats = &r->upstream_stats[0];
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -622,7 +625,7 @@ static void identity_at_the_limit(struct proxyrig *r)
 		assert_status(r, b, 200, "Length: 5");
 		assert_int_equal(r->origins[0].accepted, i + 2);
 		assert_int_equal(stats->connections_held, 0);
-		actor_close(b);
+		sim_peer_close(b);
 		SIMRIG_UNTIL(&r->sim, stats->connections_idle == 1, 500);
 		assert_next(r, a, "GET /ntlm HTTP/1.1\r\nHost: app\r\n"
 				  "Authorization: NTLM x\r\n\r\n");
@@ -643,76 +646,76 @@ static void test_identity(void **state)
 /* Who has left is out of the queue, and never asked of an origin. */
 static void left_in_queue(struct proxyrig *r)
 {
-	struct actor *holds = ask(r, GET("/never")), *leave[5];
+	struct sim_peer *holds = ask(r, GET("/never")), *leave[5];
 	const uint64_t *waiting = &r->upstream_stats[0].waiting;
 
-	SIMRIG_UNTIL(&r->sim, r->asked == 1, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
 	for (size_t i = 0; i < COUNT(leave); i++)
 		leave[i] = ask(r, GET("/length/5"));
 	SIMRIG_UNTIL(&r->sim, *waiting == COUNT(leave), 1000);
 	for (size_t i = 0; i < COUNT(leave); i++)
-		actor_shut(leave[i]);
+		sim_peer_shutdown(leave[i]);
 	SIMRIG_UNTIL(&r->sim, *waiting == 0, 200);
 	assert_int_equal(r->stats.requests_abandoned, COUNT(leave));
 	for (size_t i = 0; i < COUNT(leave); i++) {
-		SIMRIG_UNTIL(&r->sim, actor_over(leave[i]), 200);
+		SIMRIG_UNTIL(&r->sim, sim_peer_finished(leave[i]), 200);
 		assert_true(leave[i]->eof && leave[i]->in_n == 0);
 	}
-	actor_close(holds);
+	sim_peer_close(holds);
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections == 0, 5000);
-	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->requests, 1);
 	assert_int_equal(proxyrig_logged(r, "\"status\":499"), 6);
 }
 
 /* Nothing is asked again, and no pause is waited for. */
 static void left_in_pause(struct proxyrig *r)
 {
-	struct actor *a;
+	struct sim_peer *a;
 
-	r->ill = 100;
-	r->ill_path = "/status/503";
+	r->fail_next = 100;
+	r->fail_path = "/status/503";
 	a = ask(r, GET("/again/length/7"));
-	SIMRIG_UNTIL(&r->sim, r->asked == 3, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == 3, 1000);
 	simrig_run(&r->sim, 200);
 	assert_int_equal(r->stats.requests_in_flight, 1);
-	actor_shut(a);
+	sim_peer_shutdown(a);
 	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 200);
 	simrig_run(&r->sim, 120000);
-	assert_int_equal(r->asked, 3);
+	assert_int_equal(r->requests, 3);
 	assert_ended(r, ENDING_CLIENT_GONE);
 }
 
 /* Its FIN stands behind more than is received now. */
 static void left_behind_requests(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/never"));
+	struct sim_peer *a = ask(r, GET("/never"));
 
 	for (unsigned i = 0; i < 2000; i++)
-		actor_says(a, GET("/length/7"));
-	actor_shut(a);
+		sim_peer_send_text(a, GET("/length/7"));
+	sim_peer_shutdown(a);
 	SIMRIG_UNTIL(&r->sim, a->fin_sent, 1000);
 	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 1200);
-	SIMRIG_UNTIL(&r->sim, actor_over(a), 200);
-	assert_int_equal(r->asked, 1);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(a), 200);
+	assert_int_equal(r->requests, 1);
 	assert_int_equal(r->upstream_stats[0].connections, 0);
 }
 
 /* What has begun is delivered; what comes behind it may not have. */
 static void left_amid_response(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/length/1000000") GET("/never"));
-	struct answer answers[2];
+	struct sim_peer *a = ask(r, GET("/length/1000000") GET("/never"));
+	struct client_response answers[2];
 	struct slice rest;
 
 	SIMRIG_UNTIL(&r->sim, a->in_n > 0, 1000);
-	actor_shut(a);
-	SIMRIG_UNTIL(&r->sim, actor_over(a), 20000);
+	sim_peer_shutdown(a);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(a), 20000);
 	assert_true(a->eof);
-	assert_int_equal(answers_read(a, answers, 2, 0, &rest), 1);
+	assert_int_equal(client_responses_read(a, answers, 2, 0, &rest), 1);
 	assert_int_equal(answers[0].body.len, 1000000);
 	assert_int_equal(rest.len, 0);
 	SIMRIG_UNTIL(&r->sim, r->stats.requests_in_flight == 0, 200);
-	answers_free(answers, 1);
+	client_responses_free(answers, 1);
 }
 
 static void test_left(void **state)
@@ -734,17 +737,17 @@ static void test_left(void **state)
 static void not_reached(struct proxyrig *r)
 {
 	struct sockaddr_in addr = simrig_address(PROXYRIG_ORIGIN);
-	struct actor *first, *a;
+	struct sim_peer *first, *a;
 	int fd;
 
-	host_close(&r->origins[0]);
+	sim_server_close(&r->origins[0]);
 	fd = sim_listen(r->sim.tick.loop, (struct sockaddr *)&addr, sizeof(addr), 1);
-	first = actor_connect(&r->sim, PROXYRIG_ORIGIN);
+	first = sim_peer_connect(&r->sim, PROXYRIG_ORIGIN);
 	SIMRIG_UNTIL(&r->sim, first->connected, 1000);
 	a = ask(r, GET("/length/5"));
 	if (simrig_draw(&r->sim, 4) == 0) { /* or the client does not wait */
 		simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 30));
-		actor_reset(a);
+		sim_peer_reset_now(a);
 		simrig_run(&r->sim, 2000);
 	} else {
 		assert_status(r, a, 504, "connection_timeout");
@@ -761,11 +764,11 @@ static void test_not_reached(void **state)
 
 static void origin_is_deaf(struct proxyrig *r)
 {
-	struct actor *a = ask(r, POST("/deaf", 900000));
+	struct sim_peer *a = ask(r, POST("/deaf", 900000));
 	char *body = calloc(1, 900000);
 
 	assert_non_null(body);
-	actor_say(a, (struct slice){ body, 900000 });
+	sim_peer_send(a, (struct slice){ body, 900000 });
 	free(body);
 	assert_status(r, a, 504, "connection_write_timeout");
 	assert_ended(r, ENDING_ORIGIN_SEND_TIMEOUT);
@@ -801,8 +804,8 @@ static void assert_pattern(struct slice s, size_t n)
 
 static void pipelined(struct proxyrig *r)
 {
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
-	struct answer answers[ANSWERS_MAX];
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	struct client_response answers[ANSWERS_MAX];
 	unsigned which[ANSWERS_MAX], n = 0, all = 3 + (unsigned)simrig_draw(&r->sim, 30);
 	size_t sizes[ANSWERS_MAX];
 	uint64_t heads = 0;
@@ -818,12 +821,12 @@ static void pipelined(struct proxyrig *r)
 		snprintf(text, sizeof(text), "GET %s%s%s HTTP/1.1\r\nHost: app\r\n%s\r\n",
 			 shuts ? "/half" : "", plays[which[i]].path, sizes[i] ? number : "",
 			 i + 1 == all ? "Connection: close\r\n" : "");
-		actor_says(a, text);
+		sim_peer_send_text(a, text);
 	}
 	if (shuts)
-		actor_shut(a);
-	SIMRIG_UNTIL(&r->sim, actor_over(a), 60000);
-	n = answers_read(a, answers, ANSWERS_MAX, heads, &rest);
+		sim_peer_shutdown(a);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(a), 60000);
+	n = client_responses_read(a, answers, ANSWERS_MAX, heads, &rest);
 	assert_int_equal(n, all);
 	assert_int_equal(rest.len, 0);
 	assert_true(a->eof);
@@ -833,7 +836,7 @@ static void pipelined(struct proxyrig *r)
 			assert_pattern(answers[i].body, sizes[i]);
 		assert_int_equal(answers[i].close, i + 1 == all);
 	}
-	answers_free(answers, n);
+	client_responses_free(answers, n);
 	assert_int_equal(r->stats.requests, all);
 }
 
@@ -851,19 +854,21 @@ static void test_pipelined(void **state)
 static void stale_close(struct proxyrig *r)
 {
 	bool reset = simrig_draw(&r->sim, 2), post = simrig_draw(&r->sim, 2);
-	struct actor *a = ask(r, GET("/length/3"));
-	struct answer answers[2];
+	struct sim_peer *a = ask(r, GET("/length/3"));
+	struct client_response answers[2];
 	struct slice rest;
 	unsigned n;
 
 	assert_status(r, a, 200, "Length: 3");
 	if (post)
-		actor_says(a, reset ? POST("/swallow-reset", 0) : POST("/swallow/", 0));
+		sim_peer_send_text(a, reset ? POST("/swallow-reset", 0)
+					    : POST("/swallow/", 0));
 	else
-		actor_says(a, reset ? GET("/swallow-reset") : GET("/swallow/"));
-	SIMRIG_UNTIL(&r->sim, (n = answers_read(a, answers, 2, 0, &rest)) == 2, 5000);
+		sim_peer_send_text(a, reset ? GET("/swallow-reset") : GET("/swallow/"));
+	SIMRIG_UNTIL(&r->sim, (n = client_responses_read(a, answers, 2, 0, &rest)) == 2,
+		     5000);
 	assert_int_equal(answers[1].status, post ? 502 : 200);
-	answers_free(answers, n);
+	client_responses_free(answers, n);
 	assert_int_equal(r->upstream_stats[0].retries, !post);
 	assert_int_equal(r->upstream_stats[0].stale_retries, !post);
 	assert_int_equal(r->origins[0].accepted, post ? 1 : 2);
@@ -882,7 +887,7 @@ static void test_swallowed(void **state)
 static void not_again(struct proxyrig *r)
 {
 	assert_status(r, ask(r, GET("/closed")), 502, "connection_terminated");
-	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->requests, 1);
 	assert_int_equal(r->upstream_stats[0].retries, 0);
 	assert_int_equal(proxyrig_failures(r, 0), 1);
 }
@@ -896,14 +901,14 @@ static void test_not_again(void **state)
 /* An idle connection that the origin has ended is not used. */
 static void idle_ended(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/length/3"));
+	struct sim_peer *a = ask(r, GET("/length/3"));
 
 	assert_status(r, a, 200, "Length: 3");
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections_idle == 1, 1000);
 	if (simrig_draw(&r->sim, 2))
-		actor_close(r->origins[0].last);
+		sim_peer_close(r->origins[0].last);
 	else
-		actor_says(r->origins[0].last, "HTTP/1.1 200 OK\r\n");
+		sim_peer_send_text(r->origins[0].last, "HTTP/1.1 200 OK\r\n");
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].connections == 0, 1000);
 	a = ask(r, POST("/length/4", 0));
 	assert_status(r, a, 200, "Length: 4");
@@ -996,14 +1001,14 @@ static void tried(struct proxyrig *r)
 	const struct trial *t = trial;
 	uint64_t from_ms = r->sim.tick.now_ms;
 	char text[64];
-	struct actor *a;
+	struct sim_peer *a;
 
-	r->ill = t->ill;
-	r->ill_path = t->ill_path;
+	r->fail_next = t->ill;
+	r->fail_path = t->ill_path;
 	a = ask(r, t->request);
-	a->whole = t->from_ms > 0;
+	a->uncut = t->from_ms > 0;
 	assert_status(r, a, t->status, t->fields);
-	assert_int_equal(r->asked, t->asked);
+	assert_int_equal(r->requests, t->asked);
 	assert_true(aged_ms(r, from_ms) >= t->from_ms);
 	assert_true(aged_ms(r, from_ms) <= t->to_ms + 150 * t->asked);
 	assert_int_equal(r->upstream_stats[TRIO].retries, t->asked - 1);
@@ -1056,25 +1061,25 @@ static void body_again(struct proxyrig *r)
 {
 	bool drips = simrig_draw(&r->sim, 2);
 	unsigned n = 1 + (unsigned)simrig_draw(&r->sim, 30);
-	struct answer answer;
+	struct client_response answer;
 	struct slice rest;
-	struct actor *a;
+	struct sim_peer *a;
 
-	r->ill = (unsigned)simrig_draw(&r->sim, 3);
-	r->ill_path = simrig_draw(&r->sim, 2) ? "/busy" : "/half-head";
+	r->fail_next = (unsigned)simrig_draw(&r->sim, 3);
+	r->fail_path = simrig_draw(&r->sim, 2) ? "/busy" : "/half-head";
 	a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
 		   "Transfer-Encoding: chunked\r\n\r\n");
 	for (unsigned i = 0; i < n; i++) {
 		if (drips)
 			simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 60));
-		actor_says(a, "a\r\n0123456789\r\n");
+		sim_peer_send_text(a, "a\r\n0123456789\r\n");
 	}
-	actor_says(a, "0\r\nX-Sum: 42\r\n\r\n");
+	sim_peer_send_text(a, "0\r\nX-Sum: 42\r\n\r\n");
 	SIMRIG_UNTIL(&r->sim, decided(a), 20000);
-	assert_int_equal(answers_read(a, &answer, 1, 0, &rest), 1);
+	assert_int_equal(client_responses_read(a, &answer, 1, 0, &rest), 1);
 	assert_int_equal(answer.status, 200);
 	assert_digits(answer.body, 10 * n);
-	answers_free(&answer, 1);
+	client_responses_free(&answer, 1);
 }
 
 static void test_body_again(void **state)
@@ -1090,7 +1095,7 @@ static void test_body_again(void **state)
 static void nobody_there(struct proxyrig *r)
 {
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
-		host_close(&r->origins[i]);
+		sim_server_close(&r->origins[i]);
 	assert_status(r, ask(r, POST("/again/echo", 4) "0123"), 502, "connection_refused");
 	assert_int_equal(r->upstream_stats[TRIO].retries, 2);
 	assert_int_equal(r->upstream_stats[TRIO].connect_failures, 9);
@@ -1106,21 +1111,21 @@ static void test_nobody_there(void **state)
 /* The client goes while there is no fetch. */
 static void gone_between(struct proxyrig *r)
 {
-	struct actor *a;
+	struct sim_peer *a;
 
-	r->ill = 3;
-	r->ill_path = "/status/503";
+	r->fail_next = 3;
+	r->fail_path = "/status/503";
 	a = ask(r, GET("/again/length/7"));
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[TRIO].retries == 3, 1000);
 	if (simrig_draw(&r->sim, 2)) {
-		actor_reset(a);
+		sim_peer_reset_now(a);
 		SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 1000);
 		assert_ended(r, ENDING_CLIENT_GONE);
 	} else {
 		proxyrig_end(r);
 		assert_ended(r, ENDING_SHUT_DOWN);
 	}
-	assert_int_equal(r->asked, 3);
+	assert_int_equal(r->requests, 3);
 }
 
 static void test_gone_between(void **state)
@@ -1134,15 +1139,15 @@ static void test_gone_between(void **state)
 /* A slow client is not a late origin. */
 static void slow_body_again(struct proxyrig *r)
 {
-	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
-				 "Content-Length: 10\r\n\r\n01");
+	struct sim_peer *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				    "Content-Length: 10\r\n\r\n01");
 
 	simrig_run(&r->sim, 3000);
-	actor_says(a, "234567");
+	sim_peer_send_text(a, "234567");
 	simrig_run(&r->sim, 3000);
-	actor_says(a, "89");
+	sim_peer_send_text(a, "89");
 	assert_status(r, a, 200, "Length: 10");
-	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->requests, 1);
 }
 
 static void test_slow_body_again(void **state)
@@ -1156,22 +1161,22 @@ static void test_slow_body_again(void **state)
 /* Nor has the time of an answer begun while its origin takes its time to read. */
 static void long_upload(struct proxyrig *r)
 {
-	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
-				 "Content-Length: 900000\r\n\r\n");
+	struct sim_peer *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				    "Content-Length: 900000\r\n\r\n");
 	char *body = calloc(1, 900000);
-	struct actor *origin;
+	struct sim_peer *origin;
 
 	assert_non_null(body);
 	SIMRIG_UNTIL(&r->sim, r->origins[0].last, 1000);
 	origin = r->origins[0].last;
-	origin->deaf = true;
+	origin->stopped_reading = true;
 	io_cancel(r->sim.tick.loop, &origin->recv.op);
-	actor_say(a, (struct slice){ body, 900000 });
+	sim_peer_send(a, (struct slice){ body, 900000 });
 	free(body);
 	simrig_run(&r->sim, 4000);
-	actor_listen(origin);
+	sim_peer_resume_reading(origin);
 	assert_status(r, a, 200, "Length: 900000");
-	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->requests, 1);
 }
 
 static void test_long_upload(void **state)
@@ -1186,23 +1191,23 @@ static void test_long_upload(void **state)
 /* The body that is sent again is at hand: an origin that does not read it has no more time. */
 static void deaf_again(struct proxyrig *r)
 {
-	struct actor *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
-				 "Content-Length: 900000\r\n\r\n");
+	struct sim_peer *a = ask(r, "PUT /again/echo HTTP/1.1\r\nHost: app\r\n"
+				    "Content-Length: 900000\r\n\r\n");
 	char *body = calloc(1, 900000);
 	uint64_t from_ms;
 
 	assert_non_null(body);
-	r->ill = 1;
-	r->ill_path = "/status/503";
-	actor_say(a, (struct slice){ body, 900000 });
+	r->fail_next = 1;
+	r->fail_path = "/status/503";
+	sim_peer_send(a, (struct slice){ body, 900000 });
 	free(body);
 	SIMRIG_UNTIL(&r->sim, r->upstream_stats[TRIO].retries == 1, 20000);
 	from_ms = r->sim.tick.now_ms;
-	r->ill = 1;
-	r->ill_path = "/deaf";
+	r->fail_next = 1;
+	r->fail_path = "/deaf";
 	assert_status(r, a, 504, "http_response_timeout");
 	assert_true(aged_ms(r, from_ms) <= 1500);
-	assert_int_equal(r->asked, 2);
+	assert_int_equal(r->requests, 2);
 }
 
 static void test_deaf_again(void **state)
@@ -1222,20 +1227,22 @@ static void test_deaf_again(void **state)
 /* So many answers that the route knows how long they take. */
 static void warm(struct proxyrig *r)
 {
-	struct answer answers[WARM];
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct client_response answers[WARM];
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	struct slice rest;
 
 	for (unsigned i = 0; i < WARM; i++)
-		actor_says(a, GET("/again/status/204"));
-	SIMRIG_UNTIL(&r->sim, answers_read(a, answers, WARM, 0, &rest) == WARM, 20000);
-	actor_close(a);
+		sim_peer_send_text(a, GET("/again/status/204"));
+	SIMRIG_UNTIL(&r->sim, client_responses_read(a, answers, WARM, 0, &rest) == WARM,
+		     20000);
+	sim_peer_close(a);
 	SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 1000);
 	simrig_run(&r->sim, 200); /* who lost may still be asked */
-	assert_true(r->asked >= WARM && r->asked <= WARM + r->upstream_stats[TRIO].hedges);
+	assert_true(r->requests >= WARM &&
+		    r->requests <= WARM + r->upstream_stats[TRIO].hedges);
 	r->upstream_stats[TRIO].hedges = r->upstream_stats[TRIO].hedges_won = 0;
 	r->upstream_stats[TRIO].hedge_refusals = 0;
-	r->asked = 0;
+	r->requests = 0;
 }
 
 static const struct hedging {
@@ -1274,7 +1281,7 @@ static void hedged(struct proxyrig *r)
 {
 	const struct upstream_stats *s = &r->upstream_stats[TRIO];
 	const struct hedging *h = hedging;
-	struct actor *a;
+	struct sim_peer *a;
 	uint64_t from_ms;
 	bool slow = strstr(h->request, "/slow/") != NULL;
 	unsigned won, lost;
@@ -1283,12 +1290,12 @@ static void hedged(struct proxyrig *r)
 	won = proxyrig_logged(r, "\"hedge\":\"won\"");
 	lost = proxyrig_logged(r, "\"hedge\":\"lost\"");
 	from_ms = r->sim.tick.now_ms;
-	r->ill = h->ill;
-	r->ill_path = h->ill_path ? h->ill_path : "/never";
+	r->fail_next = h->ill;
+	r->fail_path = h->ill_path ? h->ill_path : "/never";
 	a = ask(r, h->request);
 	if (!h->ill_path) { /* the first is silent, the second busy */
-		SIMRIG_UNTIL(&r->sim, r->ill == 1, 1000);
-		r->ill_path = "/status/503";
+		SIMRIG_UNTIL(&r->sim, r->fail_next == 1, 1000);
+		r->fail_path = "/status/503";
 	}
 	assert_status(r, a, h->status, "");
 	assert_true(aged_ms(r, from_ms) >= h->from_ms);
@@ -1296,10 +1303,10 @@ static void hedged(struct proxyrig *r)
 	assert_int_equal(s->retries, h->retries);
 	assert_int_equal(s->hedge_refusals, strstr(h->name, "budget") != NULL);
 	if (slow) { /* as it is cut, the first may be slow, and the second slower */
-		assert_true(r->asked <= h->asked && s->hedges <= h->hedges);
+		assert_true(r->requests <= h->asked && s->hedges <= h->hedges);
 		return;
 	}
-	assert_int_equal(r->asked, h->asked);
+	assert_int_equal(r->requests, h->asked);
 	assert_int_equal(s->hedges, h->hedges);
 	assert_int_equal(s->hedges_won, h->won);
 	simrig_run(&r->sim, 100);
@@ -1322,16 +1329,16 @@ static void test_hedged(void **state)
 /* The time of a try begins when it leaves the line. */
 static void line_is_not_slow(struct proxyrig *r)
 {
-	struct actor *first, *second;
+	struct sim_peer *first, *second;
 
 	r->descriptors.limit = 1;
 	first = ask(r, GET("/again/stall"));
-	SIMRIG_UNTIL(&r->sim, r->asked == 1, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
 	simrig_run(&r->sim, 50);
 	second = ask(r, GET("/again/length/7"));
 	simrig_run(&r->sim, 600);
 	assert_int_equal(r->upstream_stats[TRIO].waiting, 1);
-	actor_reset(first);
+	sim_peer_reset_now(first);
 	assert_status(r, second, 200, "Length: 7");
 	assert_int_equal(r->upstream_stats[TRIO].retries, 0);
 }
@@ -1347,15 +1354,15 @@ static void test_line_is_not_slow(void **state)
 static void hedge_not_in_line(struct proxyrig *r)
 {
 	warm(r);
-	r->ill = 1;
-	r->ill_path = "/never";
+	r->fail_next = 1;
+	r->fail_path = "/never";
 	while (r->upstream_stats[TRIO].connections_idle > 1)
 		assert_true(upstream_evict(generation_upstream(r->proxy.generation, TRIO)));
 	simrig_run(&r->sim, 50);
 	r->descriptors.limit = 1;
 	ask(r, GET("/again/length/7"));
 	simrig_run(&r->sim, 2000);
-	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->requests, 1);
 	assert_int_equal(r->upstream_stats[TRIO].hedges, 0);
 	assert_int_equal(r->upstream_stats[TRIO].waiting, 0);
 }
@@ -1374,8 +1381,8 @@ static void test_hedge_not_in_line(void **state)
 
 static void tunnel(struct proxyrig *r)
 {
-	struct actor *a = ask(r, UPGRADE "and ");
-	struct answer answer;
+	struct sim_peer *a = ask(r, UPGRADE "and ");
+	struct client_response answer;
 	struct slice rest = { NULL, 0 };
 	size_t all = 5 + 4 + 200000, n = 0;
 
@@ -1384,14 +1391,14 @@ static void tunnel(struct proxyrig *r)
 
 		memset(text, 'a' + (int)(i % 26), 1000);
 		text[1000] = '\0';
-		actor_says(a, text);
+		sim_peer_send_text(a, text);
 	}
 	if (simrig_draw(&r->sim, 2))
 		simrig_run(&r->sim, 300);
-	actor_shut(a);
-	SIMRIG_UNTIL(&r->sim, actor_over(a), 60000);
+	sim_peer_shutdown(a);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(a), 60000);
 	assert_true(a->eof);
-	n = answers_read(a, &answer, 1, 0, &rest);
+	n = client_responses_read(a, &answer, 1, 0, &rest);
 	assert_int_equal(n, 1);
 	assert_int_equal(answer.status, 101);
 	assert_int_equal(rest.len, all);
@@ -1413,14 +1420,14 @@ static void test_tunnel(void **state)
 
 static void tunnel_idle(struct proxyrig *r)
 {
-	struct actor *a = ask(r, UPGRADE);
+	struct sim_peer *a = ask(r, UPGRADE);
 
 	SIMRIG_UNTIL(&r->sim, r->stats.tunnels == 1, 1000);
 	simrig_run(&r->sim, 4000);
-	actor_says(a, "still here");
+	sim_peer_send_text(a, "still here");
 	simrig_run(&r->sim, 4000);
-	assert_false(actor_over(a));
-	SIMRIG_UNTIL(&r->sim, actor_over(a), 1500);
+	assert_false(sim_peer_finished(a));
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(a), 1500);
 	assert_int_equal(proxyrig_failures(r, 0), 0);
 }
 
@@ -1437,17 +1444,17 @@ static void test_tunnel_idle(void **state)
  * not at the moment when the client has caught up. */
 static void slow_reader(struct proxyrig *r)
 {
-	struct actor *a;
+	struct sim_peer *a;
 	uint64_t peak = 0;
 
 	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	a = ask(r, GET("/length/300000"));
 	SIMRIG_UNTIL(&r->sim, a->in_n > 2000, 1000);
 	while (a->in_n < 250000) {
-		a->deaf = true;
+		a->stopped_reading = true;
 		io_cancel(r->sim.tick.loop, &a->recv.op);
 		simrig_run(&r->sim, 1500 + (uint32_t)simrig_draw(&r->sim, 400));
-		actor_listen(a);
+		sim_peer_resume_reading(a);
 		simrig_run(&r->sim, 1 + (uint32_t)simrig_draw(&r->sim, 40));
 		if (peak < io_bufs(r->sim.tick.loop)->count - io_bufs(r->sim.tick.loop)->free_n)
 			peak = io_bufs(r->sim.tick.loop)->count -
@@ -1455,7 +1462,7 @@ static void slow_reader(struct proxyrig *r)
 	}
 	assert_true(peak * BUF_BYTES <= 64u * 1024 + 4 * BUF_BYTES);
 	assert_status(r, a, 200, "Length: 300000");
-	assert_true(actor_over(a) == false);
+	assert_true(sim_peer_finished(a) == false);
 }
 
 /* Nor that it had nothing to say while its client was slow. */
@@ -1463,12 +1470,12 @@ static unsigned bursts;
 
 static void slow_reader_of_a_burst(struct proxyrig *r)
 {
-	struct actor *a;
+	struct sim_peer *a;
 
 	sim_set_socket_bytes(r->sim.tick.loop, 4096);
 	a = ask(r, GET("/burst/5100"));
 	SIMRIG_UNTIL(&r->sim, a->in_n > 2000, 1000);
-	a->deaf = true;
+	a->stopped_reading = true;
 	io_cancel(r->sim.tick.loop, &a->recv.op);
 	simrig_run(&r->sim, 5000);
 	/* If not all of it is in the proxy by now, or nothing waits there, it is another case. */
@@ -1476,7 +1483,7 @@ static void slow_reader_of_a_burst(struct proxyrig *r)
 	    r->origins[0].last->pause.deadline_ms > r->sim.tick.now_ms + 700 ||
 	    r->stats.requests_in_flight == 0)
 		return;
-	actor_listen(a);
+	sim_peer_resume_reading(a);
 	assert_status(r, a, 200, "Length: 24010");
 	bursts++;
 }
@@ -1499,7 +1506,7 @@ static void test_slow_reader(void **state)
 /* An answer that is long in coming: its client has not been slow when it comes. */
 static void long_in_coming(struct proxyrig *r)
 {
-	struct actor *a = ask(r, GET("/slow/400"));
+	struct sim_peer *a = ask(r, GET("/slow/400"));
 
 	SIMRIG_UNTIL(&r->sim, decided(a), 60000);
 	assert_status(r, a, 200, "Length: 30");
@@ -1517,15 +1524,15 @@ static void test_long_in_coming(void **state)
 static void dripping_head(struct proxyrig *r)
 {
 	size_t n = 1 + simrig_draw(&r->sim, 60000);
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	char *text = malloc(n + 1);
 
 	assert_non_null(text);
 	memset(text, 'x', n);
 	text[n] = '\0';
-	actor_says(a, "GET /length/9 HTTP/1.1\r\nHost: app\r\nX-Long: ");
-	actor_says(a, text);
-	actor_says(a, "\r\n\r\n");
+	sim_peer_send_text(a, "GET /length/9 HTTP/1.1\r\nHost: app\r\nX-Long: ");
+	sim_peer_send_text(a, text);
+	sim_peer_send_text(a, "\r\n\r\n");
 	free(text);
 	assert_status(r, a, 200, "Length: 9");
 }
@@ -1543,7 +1550,7 @@ static void test_dripping_head(void **state)
 /* The client, or the origin, is gone after any number of rounds of the loop. */
 static void gone_after(struct proxyrig *r, unsigned rounds, const struct scene *s, int who)
 {
-	struct actor *a = ask(r, s->request), *other;
+	struct sim_peer *a = ask(r, s->request), *other;
 
 	for (unsigned i = 0; i < rounds; i++) {
 		simrig_alarm(&r->sim, 1);
@@ -1553,14 +1560,14 @@ static void gone_after(struct proxyrig *r, unsigned rounds, const struct scene *
 	other = r->origins[0].last ? r->origins[0].last : r->memcached.last;
 	switch (who) {
 	case 0:
-		actor_reset(a);
+		sim_peer_reset_now(a);
 		break;
 	case 1:
-		actor_vanish(a);
+		sim_peer_close_now(a);
 		break;
 	case 2:
 		if (other)
-			actor_reset(other);
+			sim_peer_reset_now(other);
 		break;
 	case 3:
 		proxyrig_end(r);
@@ -1619,23 +1626,27 @@ static unsigned takes_made(void)
 static unsigned play_scarce(const struct scene *s, uint64_t seed, unsigned fail_at)
 {
 	struct proxyrig r;
-	struct actor *a;
+	struct sim_peer *a;
 	unsigned takes;
 
 	proxyrig_open(&r, &(struct proxyrig_options){ .seed = seed, .limits = s->limits,
 						      .upstream = s->upstream });
 	slab_fail_at(fail_at);
-	a = actor_connect(&r.sim, PROXYRIG_PORT);
+	a = sim_peer_connect(&r.sim, PROXYRIG_PORT);
 	start(&r, s, a);
 	if (s->then == THEN_WAIT || s->then == THEN_SHUT)
 		SIMRIG_UNTIL(&r.sim, decided(a), 70000);
-	actor_says(a, GET("/length/7"));
-	SIMRIG_UNTIL(&r.sim, actor_over(a) || memmem(a->in, a->in_n, "Length: 7\r\n", 11) ||
-				     s->then != THEN_WAIT || strstr(s->name, "body") ||
-				     s->status == 101 || strstr(s->name, "slow"),
+	sim_peer_send_text(a, GET("/length/7"));
+	SIMRIG_UNTIL(&r.sim,
+		     sim_peer_finished(a) ||
+			     memmem(a->in, a->in_n, "Length: 7\r\n", 11) ||
+			     s->then != THEN_WAIT || strstr(s->name, "body") ||
+			     s->status == 101 || strstr(s->name, "slow"),
 		     70000);
 	if (s->status == 101) /* what is lost of a tunnel, ends it */
-		SIMRIG_UNTIL(&r.sim, actor_over(a) || strstr(a->in, "hello") || strstr(a->in, " 503 "),
+		SIMRIG_UNTIL(&r.sim,
+			     sim_peer_finished(a) || strstr(a->in, "hello") ||
+				     strstr(a->in, " 503 "),
 			     5000);
 	takes = fail_at == TAKES_MAX ? takes_made() : 0;
 	slab_fail_at(0);
@@ -1679,26 +1690,29 @@ static void test_scarcity(void **state)
  * too late, but nobody is forgotten, and afterwards all is as before. */
 static void few_buffers(struct proxyrig *r)
 {
-	struct actor *a[24];
+	struct sim_peer *a[24];
 
 	for (unsigned i = 0; i < COUNT(a); i++) {
-		a[i] = actor_connect(&r->sim, PROXYRIG_PORT);
+		a[i] = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 		if (i % 4 == 0) {
-			actor_says(a[i], "POST /echo HTTP/1.1\r\nHost: app\r\n"
-					 "Content-Length: 40000\r\n\r\n");
+			sim_peer_send_text(a[i], "POST /echo HTTP/1.1\r\nHost: app\r\n"
+						 "Content-Length: 40000\r\n\r\n");
 			for (unsigned k = 0; k < 400; k++)
-				actor_says(a[i], "0123456789abcdefghijklmnopqrstuvwxyz01234567890"
-						 "123456789abcdefghijklmnopqrstuvwxyz01234567890123"
-						 "4567");
+				sim_peer_send_text(
+					a[i],
+					"0123456789abcdefghijklmnopqrstuvwxyz01234567890"
+					"123456789abcdefghijklmnopqrstuvwxyz01234567890123"
+					"4567");
 		} else {
-			actor_says(a[i], i % 4 == 1 ? GET("/length/100000") :
-					 i % 4 == 2 ? GET("/chunked/50000") : GET("/cache/foo"));
+			sim_peer_send_text(a[i], i % 4 == 1   ? GET("/length/100000")
+						 : i % 4 == 2 ? GET("/chunked/50000")
+							      : GET("/cache/foo"));
 		}
 	}
 	for (unsigned i = 0; i < COUNT(a); i++)
 		SIMRIG_UNTIL(&r->sim, decided(a[i]), 120000);
 	for (unsigned i = 0; i < COUNT(a); i++)
-		actor_vanish(a[i]);
+		sim_peer_close_now(a[i]);
 	simrig_run(&r->sim, 10000);
 	assert_status(r, ask(r, GET("/length/8")), 200, "Length: 8");
 }
@@ -1750,24 +1764,24 @@ static void give_back(struct buf *held)
  * accepted yet waits, and is answered when there is memory again. */
 static void memory_short(struct proxyrig *r)
 {
-	struct actor *there = ask(r, GET("/length/3"));
-	struct actor *begun, *later;
+	struct sim_peer *there = ask(r, GET("/length/3"));
+	struct sim_peer *begun, *later;
 	struct buf *held;
 	unsigned asked;
 
 	assert_status(r, there, 200, "Length: 3");
 	assert_int_equal(reserve_init(RESERVE_CHUNKS_MAX), 0);
-	asked = r->asked;
+	asked = r->requests;
 	begun = ask(r, GET("/slow/100"));
-	SIMRIG_UNTIL(&r->sim, r->asked == asked + 1, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == asked + 1, 1000);
 	held = use_up_memory(r);
 	forget(there);
-	actor_says(there, GET("/length/5"));
+	sim_peer_send_text(there, GET("/length/5"));
 	assert_status(r, there, 503, "Connection: close");
 	SIMRIG_UNTIL(&r->sim, there->eof, 1000);
 	later = ask(r, GET("/length/6"));
 	simrig_run(&r->sim, 10);
-	assert_int_equal(r->asked, asked + 1);
+	assert_int_equal(r->requests, asked + 1);
 	assert_status(r, begun, 200, "");
 	assert_int_equal(later->in_n, 0);
 	reserve_fail_after(-1);
@@ -1787,24 +1801,24 @@ static void test_memory_short(void **state)
 /* A drain finishes what is in flight, takes no more requests and closes who is idle. */
 static void drain(struct proxyrig *r)
 {
-	struct actor *idle = ask(r, GET("/length/3"));
-	struct actor *busy = ask(r, GET("/slow/100") GET("/length/4"));
-	struct answer answers[2];
+	struct sim_peer *idle = ask(r, GET("/length/3"));
+	struct sim_peer *busy = ask(r, GET("/slow/100") GET("/length/4"));
+	struct client_response answers[2];
 	struct slice rest;
 	unsigned n;
 
 	assert_status(r, idle, 200, "Length: 3");
-	SIMRIG_UNTIL(&r->sim, r->asked == 2, 1000);
+	SIMRIG_UNTIL(&r->sim, r->requests == 2, 1000);
 	proxy_drain(&r->proxy);
 	SIMRIG_UNTIL(&r->sim, idle->eof, 1000);
 	SIMRIG_UNTIL(&r->sim, busy->eof, 20000);
-	n = answers_read(busy, answers, 2, 0, &rest);
+	n = client_responses_read(busy, answers, 2, 0, &rest);
 	assert_int_equal(n, 1);
 	assert_pattern(answers[0].body, 30);
 	assert_true(answers[0].close || rest.len == 0);
-	answers_free(answers, n);
-	actor_close(busy);
-	actor_close(idle);
+	client_responses_free(answers, n);
+	sim_peer_close(busy);
+	sim_peer_close(idle);
 	SIMRIG_UNTIL(&r->sim, proxy_idle(&r->proxy), 3000);
 }
 

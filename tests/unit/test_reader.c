@@ -56,7 +56,7 @@ static const struct row rows[] = {
 struct line {
 	struct simrig rig;
 	struct conn conn;
-	struct actor *peer;
+	struct sim_peer *peer;
 	bool dead;
 	struct reader reader;
 	struct head head, trailers;
@@ -86,7 +86,7 @@ static void line_close(struct line *l)
 {
 	conn_close(&l->conn, CONN_NOW, 0);
 	SIMRIG_UNTIL(&l->rig, l->dead, 100);
-	simrig_leave(&l->rig);
+	simrig_close_peers(&l->rig);
 	simrig_assert_buffers(&l->rig);
 	simrig_close(&l->rig);
 }
@@ -145,16 +145,16 @@ static void read_row(const struct row *row, uint64_t seed, size_t cut)
 	enum verdict v;
 
 	line_open(&l, seed);
-	l.peer->whole = cut > 0;
-	actor_say(l.peer, (struct slice){ row->text, cut });
+	l.peer->uncut = cut > 0;
+	sim_peer_send(l.peer, (struct slice){ row->text, cut });
 	if (cut > 0)
 		SIMRIG_UNTIL(&l.rig, l.conn.received == cut, 1000);
 	until_ms = l.rig.tick.now_ms + 5000;
 	v = reader_response(&l.reader, &l.conn, &limits, &l.head);
 	assert_true(v != VERDICT_BAD);
-	actor_says(l.peer, row->text + cut);
+	sim_peer_send_text(l.peer, row->text + cut);
 	if (row->eof)
-		actor_shut(l.peer);
+		sim_peer_shutdown(l.peer);
 	while (v == VERDICT_MORE && l.rig.tick.now_ms < until_ms) {
 		simrig_run(&l.rig, 2);
 		v = reader_response(&l.reader, &l.conn, &limits, &l.head);
@@ -198,8 +198,9 @@ static void test_in_a_row(void **state)
 
 		line_open(&l, seed);
 		for (unsigned i = 0; i < 20; i++)
-			actor_says(l.peer, i % 2 ? "GET / HTTP/1.1\r\nHost: a\r\n\r\n" :
-						   "POST / HTTP/1.1\r\nHost: a\r\n"
+			sim_peer_send_text(l.peer,
+					   i % 2 ? "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+						 : "POST / HTTP/1.1\r\nHost: a\r\n"
 						   "Content-Length: 4\r\n\r\nbody");
 		for (unsigned i = 0; i < 20; i++) {
 			SIMRIG_UNTIL(&l.rig, reader_request(&l.reader, &l.conn, &limits,
@@ -233,7 +234,7 @@ static void test_limits(void **state)
 		enum verdict v;
 
 		line_open(&l, seed);
-		actor_say(l.peer, (struct slice){ text, sizeof(text) });
+		sim_peer_send(l.peer, (struct slice){ text, sizeof(text) });
 		SIMRIG_UNTIL(&l.rig, (v = reader_request(&l.reader, &l.conn, &limits,
 							 &l.head)) != VERDICT_MORE, 20000);
 		assert_int_equal(v, VERDICT_BAD);

@@ -32,18 +32,18 @@ static void each_seed(void (*test)(struct proxyrig *r), struct proxyrig_options 
 	}
 }
 
-static unsigned answered(const struct actor *a)
+static unsigned answered(const struct sim_peer *a)
 {
-	struct answer answers[ANSWERS_MAX];
+	struct client_response answers[ANSWERS_MAX];
 	struct slice rest;
-	unsigned n = answers_read(a, answers, ANSWERS_MAX, 0, &rest);
+	unsigned n = client_responses_read(a, answers, ANSWERS_MAX, 0, &rest);
 
-	answers_free(answers, n);
+	client_responses_free(answers, n);
 	return n;
 }
 
 /* Its n-th answer has come. */
-static void wait_for(struct proxyrig *r, const struct actor *a, unsigned n)
+static void wait_for(struct proxyrig *r, const struct sim_peer *a, unsigned n)
 {
 	SIMRIG_UNTIL(&r->sim, answered(a) == n, 20000);
 }
@@ -57,18 +57,18 @@ struct upload {
 };
 
 /* Three servers have one idle connection each. */
-static struct actor *warm_up(struct proxyrig *r, bool again)
+static struct sim_peer *warm_up(struct proxyrig *r, bool again)
 {
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 
 	for (unsigned i = 0; i < (again ? PROXYRIG_ORIGINS : 1); i++) {
-		actor_says(a, again ? GET("/again/length/3") : GET("/length/3"));
+		sim_peer_send_text(a, again ? GET("/again/length/3") : GET("/length/3"));
 		wait_for(r, a, i + 1);
 	}
 	return a;
 }
 
-static void upload(struct proxyrig *r, struct actor *a, const struct upload *u)
+static void upload(struct proxyrig *r, struct sim_peer *a, const struct upload *u)
 {
 	static const char *const ways[] = { "/swallow/", "/swallow-reset/", "/swallow-whole/" };
 	bool drips = simrig_draw(&r->sim, 2);
@@ -78,14 +78,14 @@ static void upload(struct proxyrig *r, struct actor *a, const struct upload *u)
 		 u->again ? "/again" : "", ways[simrig_draw(&r->sim, 3)],
 		 u->chunked ? "Transfer-Encoding: chunked\r\nX: " : "Content-Length: ",
 		 10 * u->tens);
-	actor_says(a, head);
+	sim_peer_send_text(a, head);
 	for (unsigned i = 0; i < u->tens; i++) {
 		if (drips && simrig_draw(&r->sim, 1 + u->tens / 4) == 0)
 			simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 60));
-		actor_says(a, u->chunked ? "a\r\n0123456789\r\n" : "0123456789");
+		sim_peer_send_text(a, u->chunked ? "a\r\n0123456789\r\n" : "0123456789");
 	}
 	if (u->chunked)
-		actor_says(a, "0\r\nX-Sum: 42\r\n\r\n");
+		sim_peer_send_text(a, "0\r\nX-Sum: 42\r\n\r\n");
 }
 
 /* Of a body in chunks the echo has the chunk lines and the trailer as well. */
@@ -118,16 +118,16 @@ static void stale_close(struct proxyrig *r)
 			    simrig_draw(&r->sim, 2), 0 };
 	bool large = simrig_draw(&r->sim, 4) == 0, repeated;
 	const struct upstream_stats *stats = &r->upstream_stats[u.again ? 4 : 0];
-	struct actor *a = warm_up(r, u.again);
-	struct answer answers[ANSWERS_MAX];
+	struct sim_peer *a = warm_up(r, u.again);
+	struct client_response answers[ANSWERS_MAX];
 	unsigned n = answered(a);
 	struct slice rest;
 
 	u.tens = large ? 1639 + (unsigned)simrig_draw(&r->sim, 2000) :
 			 1 + (unsigned)simrig_draw(&r->sim, 1638);
 	upload(r, a, &u);
-	SIMRIG_UNTIL(&r->sim, answered(a) == n + 1 || actor_over(a), 20000);
-	assert_int_equal(answers_read(a, answers, ANSWERS_MAX, 0, &rest), n + 1);
+	SIMRIG_UNTIL(&r->sim, answered(a) == n + 1 || sim_peer_finished(a), 20000);
+	assert_int_equal(client_responses_read(a, answers, ANSWERS_MAX, 0, &rest), n + 1);
 	repeated = answers[n].status == 200;
 	if (u.method[0] == 'P' && u.method[1] == 'O')
 		assert_false(repeated);
@@ -137,7 +137,7 @@ static void stale_close(struct proxyrig *r)
 		assert_echo(&u, answers[n].body);
 	else
 		assert_int_equal(answers[n].status, 502);
-	answers_free(answers, n + 1);
+	client_responses_free(answers, n + 1);
 	assert_int_equal(r->stale_close, 1);
 	assert_int_equal(stats->retries, repeated);
 	assert_int_equal(stats->stale_retries, repeated);
@@ -161,19 +161,22 @@ static void test_swallowed(void **state)
 static void not_kept(struct proxyrig *r)
 {
 	bool post = simrig_draw(&r->sim, 2);
-	struct actor *a = post ? warm_up(r, false) : actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = post ? warm_up(r, false)
+				  : sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	size_t before = io_bufs(r->sim.tick.loop)->block_bytes, held;
 	unsigned n = answered(a);
 
-	actor_says(a, post ? "POST /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n" :
-			     "PUT /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n");
+	sim_peer_send_text(
+		a,
+		post ? "POST /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n"
+		     : "PUT /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n");
 	for (unsigned i = 0; i < 900; i++)
-		actor_says(a, "0123456789");
-	SIMRIG_UNTIL(&r->sim, r->asked == n + 1, 5000);
+		sim_peer_send_text(a, "0123456789");
+	SIMRIG_UNTIL(&r->sim, r->requests == n + 1, 5000);
 	simrig_run(&r->sim, 1000);
 	held = io_bufs(r->sim.tick.loop)->block_bytes - before;
 	assert_true(held < 4096);
-	actor_close(a);
+	sim_peer_close(a);
 }
 
 static void test_not_kept(void **state)
@@ -190,25 +193,29 @@ static unsigned reuse; /* at hand */
 static void first_of_client(struct proxyrig *r)
 {
 	static const unsigned accepted[] = { 4, 2, 1 };
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT), *b;
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT), *b;
 
-	actor_says(a, GET("/length/3"));
+	sim_peer_send_text(a, GET("/length/3"));
 	wait_for(r, a, 1);
 	simrig_run(&r->sim, 100);
 	assert_int_equal(r->upstream_stats[0].connections_idle, reuse > 0);
-	b = actor_connect(&r->sim, PROXYRIG_PORT);
-	actor_says(b, simrig_draw(&r->sim, 2) ? POST("/length/3") :
-		      "PATCH /length/3 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n");
+	b = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send_text(
+		b,
+		simrig_draw(&r->sim, 2)
+			? POST("/length/3")
+			: "PATCH /length/3 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n");
 	wait_for(r, b, 1);
-	actor_says(b, POST("/length/3")); /* not its first */
+	sim_peer_send_text(b, POST("/length/3")); /* not its first */
 	wait_for(r, b, 2);
-	actor_says(a, simrig_draw(&r->sim, 2) ? GET("/length/3") : POST("/length/3"));
+	sim_peer_send_text(a, simrig_draw(&r->sim, 2) ? GET("/length/3")
+						      : POST("/length/3"));
 	wait_for(r, a, 2);
 	assert_int_equal(r->origins[0].accepted, accepted[reuse]);
 	assert_int_equal(r->upstream_stats[0].connects, accepted[reuse]);
 	/* Of another client: safe methods may, whichever it is. */
-	b = actor_connect(&r->sim, PROXYRIG_PORT);
-	actor_says(b, GET("/length/3"));
+	b = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send_text(b, GET("/length/3"));
 	wait_for(r, b, 1);
 	assert_int_equal(r->origins[0].accepted, accepted[reuse] + (reuse == 0));
 }
@@ -227,12 +234,12 @@ static void test_reuse(void **state)
 /* With all connections idle that are allowed, one of them makes room. */
 static void fresh_at_the_limit(struct proxyrig *r)
 {
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 
-	actor_says(a, GET("/length/3"));
+	sim_peer_send_text(a, GET("/length/3"));
 	wait_for(r, a, 1);
-	a = actor_connect(&r->sim, PROXYRIG_PORT);
-	actor_says(a, POST("/length/3"));
+	a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send_text(a, POST("/length/3"));
 	wait_for(r, a, 1);
 	assert_int_equal(r->origins[0].accepted, 2);
 	assert_int_equal(r->upstream_stats[0].connections, 1);
@@ -262,12 +269,12 @@ static const struct idleness *idleness; /* at hand */
 
 static void stays_idle(struct proxyrig *r)
 {
-	struct actor *a = actor_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	uint64_t from_ms;
 	char text[128];
 
 	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: app\r\n\r\n", idleness->path);
-	actor_says(a, text);
+	sim_peer_send_text(a, text);
 	wait_for(r, a, 1);
 	if (idleness->ms == 0)
 		simrig_run(&r->sim, 10);

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "../../src/back/server.h"
-#include "lib/house.h"
+#include "lib/upstreamrig.h"
 
 #define ASKERS 30
 
@@ -25,48 +25,48 @@ void *calloc(size_t n, size_t size)
 }
 
 /* Asks so often, holds all, and lets them go as idle. */
-static void fill(struct house *h, unsigned n)
+static void fill(struct upstreamrig *h, unsigned n)
 {
 	struct waiter a[12];
 
 	for (unsigned i = 0; i < n; i++) {
-		waiter_leases(h, &a[i]);
-		waiter_waits(h, &a[i]);
+		waiter_lease(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 	}
 	for (unsigned i = 0; i < n; i++)
 		upstream_return(&a[i].lease, true);
 }
 
 /* How often each host has accepted, as "2110". */
-static void assert_accepted(struct house *h, const char *expected)
+static void assert_accepted(struct upstreamrig *h, const char *expected)
 {
 	simrig_run(&h->rig, 100);
 	for (unsigned i = 0; expected[i]; i++)
-		assert_int_equal(h->hosts[i].accepted, expected[i] - '0');
+		assert_int_equal(h->sim_servers[i].accepted, expected[i] - '0');
 }
 
-static void resolve(struct house *h, unsigned index, const char *hosts)
+static void resolve(struct upstreamrig *h, unsigned index, const char *hosts)
 {
-	struct config_address a[HOUSE_HOSTS];
+	struct config_address a[UPSTREAMRIG_SIM_SERVERS];
 	unsigned n = 0;
 
 	for (; hosts[n]; n++)
-		a[n] = house_address((unsigned)(hosts[n] - '0'));
+		a[n] = upstreamrig_address((unsigned)(hosts[n] - '0'));
 	assert_true(upstream_resolved(h->upstream, index, a, n));
 }
 
 /* Connections to addresses that stay are kept, those to others end. */
-static void moves(struct house *h)
+static void moves(struct upstreamrig *h)
 {
-	house_start(h);
+	upstreamrig_start(h);
 	resolve(h, 0, "012");
 	fill(h, 6);
 	assert_accepted(h, "2220");
 	resolve(h, 0, "123");
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
-	assert_true(actor_over(h->hosts[0].last));
-	assert_false(actor_over(h->hosts[1].last));
+	assert_true(sim_peer_finished(h->sim_servers[0].last));
+	assert_false(sim_peer_finished(h->sim_servers[1].last));
 	fill(h, 6);
 	assert_accepted(h, "2222");
 	assert_int_equal(h->stats.connections, 6);
@@ -78,24 +78,24 @@ static void moves(struct house *h)
 static void test_moves(void **state)
 {
 	(void)state;
-	house_each_seed(1, moves);
+	upstreamrig_each_seed(1, moves);
 }
 
 /* Who holds an origin of a server that left goes on with it; then it ends. */
-static void finishes(struct house *h)
+static void finishes(struct upstreamrig *h)
 {
 	struct waiter a, b, c;
 
 	h->config.connections = 1;
-	house_start(h);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
-	waiter_leases(h, &b);
+	upstreamrig_start(h);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
+	waiter_lease(h, &b);
 	assert_int_equal(b.lease.state, LEASE_WAITING);
-	waiter_leases(h, &c);
+	waiter_lease(h, &c);
 	simrig_run(&h->rig, 10);
 	resolve(h, 0, "1");
-	waiter_waits(h, &b); /* there is room now */
+	waiter_wait_ready(h, &b); /* there is room now */
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	assert_string_equal(lease_server(&a.lease), "a");
 	assert_int_equal(h->stats.connections, 2);
@@ -105,7 +105,7 @@ static void finishes(struct house *h)
 	assert_int_equal(h->stats.connections, 1);
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	upstream_return(&b.lease, true);
-	waiter_waits(h, &c);
+	waiter_wait_ready(h, &c);
 	upstream_return(&c.lease, true);
 	assert_accepted(h, "11");
 }
@@ -113,66 +113,67 @@ static void finishes(struct house *h)
 static void test_finishes(void **state)
 {
 	(void)state;
-	house_each_seed(1, finishes);
+	upstreamrig_each_seed(1, finishes);
 }
 
 /* It left while it was being connected to. */
-static void leaves_connecting(struct house *h)
+static void leaves_connecting(struct upstreamrig *h)
 {
 	struct waiter a;
 	bool is_there = simrig_draw(&h->rig, 2);
 
-	house_start(h);
+	upstreamrig_start(h);
 	if (!is_there)
-		host_close(&h->hosts[0]);
-	waiter_leases(h, &a);
+		sim_server_close(&h->sim_servers[0]);
+	waiter_lease(h, &a);
 	assert_int_equal(a.lease.state, LEASE_CONNECTING);
 	resolve(h, 0, "1");
-	waiter_waits(h, &a);
+	waiter_wait_ready(h, &a);
 	upstream_return(&a.lease, true);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, is_there ? 0 : 1);
-	assert_int_equal(h->hosts[1].accepted, !is_there);
+	assert_int_equal(h->sim_servers[1].accepted, !is_there);
 }
 
 static void test_leaves_connecting(void **state)
 {
 	(void)state;
-	house_each_seed(1, leaves_connecting);
+	upstreamrig_each_seed(1, leaves_connecting);
 }
 
 /* Waits for a server that it has not tried, and this one leaves. */
-static void nobody_left(struct house *h)
+static void nobody_left(struct upstreamrig *h)
 {
 	struct waiter a, b;
 
 	h->config.connections = 1;
-	house_start(h);
-	host_close(&h->hosts[1]);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
-	waiter_leases(h, &b); /* the other one refuses */
+	upstreamrig_start(h);
+	sim_server_close(&h->sim_servers[1]);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
+	waiter_lease(h, &b); /* the other one refuses */
 	SIMRIG_UNTIL(&h->rig, b.lease.state == LEASE_WAITING, 1000);
 	h->config.server_n = 1;
 	h->config.servers = &h->servers[1];
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
-	waiter_fails(h, &b, LEASE_REFUSED);
+	waiter_wait_failed(h, &b, LEASE_REFUSED);
 	upstream_return(&a.lease, true);
 }
 
 static void test_nobody_left(void **state)
 {
 	(void)state;
-	house_each_seed(2, nobody_left);
+	upstreamrig_each_seed(2, nobody_left);
 }
 
 /* Who is down is asked only when nobody else is there. */
-static void probed(struct house *h)
+static void probed(struct upstreamrig *h)
 {
-	struct config_address address[3] = { house_address(0), house_address(1),
-					     house_address(2) };
+	struct config_address address[3] = { upstreamrig_address(0),
+					     upstreamrig_address(1),
+					     upstreamrig_address(2) };
 
-	house_start(h);
+	upstreamrig_start(h);
 	upstream_probed(h->upstream, 1, &address[1], false);
 	upstream_probed(h->upstream, 1, &address[2], false); /* not of that name */
 	upstream_probed(h->upstream, 3, &address[2], false);
@@ -191,18 +192,18 @@ static void probed(struct house *h)
 
 /* A name stands for others now, and there is no memory for them: those of before stay until it
  * is told again. */
-static void no_memory_for_new(struct house *h)
+static void no_memory_for_new(struct upstreamrig *h)
 {
-	struct config_address now[2] = { house_address(1), house_address(2) };
+	struct config_address now[2] = { upstreamrig_address(1), upstreamrig_address(2) };
 
 	h->servers[0].address_n = 2;
-	h->servers[0].addresses[1] = house_address(1);
-	house_start(h);
+	h->servers[0].addresses[1] = upstreamrig_address(1);
+	upstreamrig_start(h);
 	fill(h, 4);
 	assert_accepted(h, "2200");
 	short_of_memory = true;
 	assert_false(upstream_resolved(h->upstream, 0, now, 2));
-	now[0] = house_address(3);
+	now[0] = upstreamrig_address(3);
 	assert_false(upstream_resolved(h->upstream, 0, now, 2));
 	short_of_memory = false;
 	fill(h, 8);
@@ -216,18 +217,18 @@ static void no_memory_for_new(struct house *h)
 static void test_no_memory_for_new(void **state)
 {
 	(void)state;
-	house_each_seed(1, no_memory_for_new);
+	upstreamrig_each_seed(1, no_memory_for_new);
 }
 
 /* The same with another configuration, whose servers are told by its indices nevertheless: "a" is
  * its second now, and the first is new. */
-static void no_memory_to_follow(struct house *h)
+static void no_memory_to_follow(struct upstreamrig *h)
 {
 	struct config_server servers[2] = { h->servers[1], h->servers[0] };
 	struct config_upstream other = h->config;
-	struct config_address address = house_address(0);
+	struct config_address address = upstreamrig_address(0);
 
-	house_start(h);
+	upstreamrig_start(h);
 	other.servers = servers;
 	other.server_n = 2;
 	assert_true(upstream_prepare(h->upstream, &other));
@@ -254,17 +255,18 @@ static void no_memory_to_follow(struct house *h)
 static void test_no_memory_to_follow(void **state)
 {
 	(void)state;
-	house_each_seed(1, no_memory_to_follow);
+	upstreamrig_each_seed(1, no_memory_to_follow);
 }
 
 /* Servers of a service have weights of their own. */
-static void weighs(struct house *h)
+static void weighs(struct upstreamrig *h)
 {
-	struct config_address addresses[2] = { house_address(0), house_address(1) };
+	struct config_address addresses[2] = { upstreamrig_address(0),
+					       upstreamrig_address(1) };
 
 	addresses[0].weight = 3;
 	addresses[1].weight = 1;
-	house_start(h);
+	upstreamrig_start(h);
 	assert_true(upstream_resolved(h->upstream, 0, addresses, 2));
 	fill(h, 8);
 	assert_accepted(h, "620");
@@ -273,16 +275,16 @@ static void weighs(struct house *h)
 static void test_weighs(void **state)
 {
 	(void)state;
-	house_each_seed(1, weighs);
+	upstreamrig_each_seed(1, weighs);
 }
 
 /* A configuration without a health check: what the last one knew is not for ever. */
-static void probed_no_more(struct house *h)
+static void probed_no_more(struct upstreamrig *h)
 {
-	struct config_address address = house_address(1);
+	struct config_address address = upstreamrig_address(1);
 
 	h->config.health.on = true;
-	house_start(h);
+	upstreamrig_start(h);
 	upstream_probed(h->upstream, 1, &address, false);
 	h->config.servers = h->servers;
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
@@ -291,34 +293,34 @@ static void probed_no_more(struct house *h)
 	h->config.health.on = false;
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
 	fill(h, 3);
-	assert_int_equal(h->hosts[1].accepted, 1);
+	assert_int_equal(h->sim_servers[1].accepted, 1);
 }
 
 static void test_probed_no_more(void **state)
 {
 	(void)state;
-	house_each_seed(3, probed_no_more);
+	upstreamrig_each_seed(3, probed_no_more);
 }
 
 static void test_probed(void **state)
 {
 	(void)state;
-	house_each_seed(3, probed);
+	upstreamrig_each_seed(3, probed);
 }
 
 /* Servers are told by name and address, wherever they stand; the rest is as configured. */
-static void reconfigured(struct house *h)
+static void reconfigured(struct upstreamrig *h)
 {
 	struct config_server servers[3] = { h->servers[2], h->servers[0], h->servers[1] };
 	struct config_upstream other = h->config;
 	char name[8] = "other";
 
 	h->config.keepalive = 12;
-	house_start(h);
+	upstreamrig_start(h);
 	fill(h, 6);
 	assert_accepted(h, "2220");
 	servers[1].weight = 4;
-	servers[2].addresses[0] = house_address(3);
+	servers[2].addresses[0] = upstreamrig_address(3);
 	other.servers = servers;
 	other.name = name;
 	other.keepalive = 12;
@@ -339,12 +341,12 @@ static void reconfigured(struct house *h)
 static void test_reconfigured(void **state)
 {
 	(void)state;
-	house_each_seed(3, reconfigured);
+	upstreamrig_each_seed(3, reconfigured);
 }
 
 /* A name that stands for nothing has no servers, until it does; one that did keeps them over a
  * configuration that could not resolve it, whatever that says of it. */
-static void unresolved(struct house *h)
+static void unresolved(struct upstreamrig *h)
 {
 	struct config_upstream other = h->config;
 	struct config_server servers[3];
@@ -353,19 +355,20 @@ static void unresolved(struct house *h)
 	h->config.server_n = 1;
 	h->servers[0].unresolved = true;
 	h->servers[0].address_n = 0;
-	house_start(h);
-	waiter_leases(h, &a);
-	waiter_fails(h, &a, LEASE_NO_SERVER);
+	upstreamrig_start(h);
+	waiter_lease(h, &a);
+	waiter_wait_failed(h, &a, LEASE_NO_SERVER);
 	upstream_return(&a.lease, false);
 	assert_true(upstream_resolved(h->upstream, 0,
-				      (struct config_address[]){ house_address(0),
-								 house_address(1) }, 2));
+				      (struct config_address[]){ upstreamrig_address(0),
+								 upstreamrig_address(1) },
+				      2));
 	fill(h, 4);
 	assert_accepted(h, "2200");
 	/* Another such one, with one beside it that can be resolved. */
 	memcpy(servers, h->servers, sizeof(servers));
 	servers[0].address_n = 1; /* of long ago */
-	servers[0].addresses = (struct config_address[]){ house_address(3) };
+	servers[0].addresses = (struct config_address[]){ upstreamrig_address(3) };
 	servers[1].name = "b";
 	other.server_n = 2;
 	other.servers = servers;
@@ -384,24 +387,24 @@ static void unresolved(struct house *h)
 static void test_unresolved(void **state)
 {
 	(void)state;
-	house_each_seed(3, unresolved);
+	upstreamrig_each_seed(3, unresolved);
 }
 
 /* More addresses than places: each name has its first. */
 static void too_many(void **state)
 {
 	static struct config_server servers[CONFIG_SERVERS_MAX];
-	struct house h;
+	struct upstreamrig h;
 	struct waiter a;
 
 	(void)state;
-	house_open(&h, 1, 1);
+	upstreamrig_open(&h, 1, 1);
 	for (unsigned i = 0; i < CONFIG_SERVERS_MAX; i++) {
 		servers[i] = h.servers[0];
 		servers[i].name = "x";
 		servers[i].address_n = 3;
 		for (unsigned k = 0; k < 3; k++)
-			servers[i].addresses[k] = house_address(k);
+			servers[i].addresses[k] = upstreamrig_address(k);
 	}
 	for (unsigned i = 1; i < CONFIG_SERVERS_MAX; i++) {
 		static char names[CONFIG_SERVERS_MAX][8];
@@ -412,25 +415,25 @@ static void too_many(void **state)
 	h.config.servers = servers;
 	h.config.server_n = CONFIG_SERVERS_MAX - 1;
 	h.config.keepalive = 0;
-	house_start(&h);
+	upstreamrig_start(&h);
 	for (unsigned i = 0; i < CONFIG_SERVERS_MAX; i++) {
-		waiter_leases(&h, &a);
-		waiter_waits(&h, &a);
+		waiter_lease(&h, &a);
+		waiter_wait_ready(&h, &a);
 		upstream_return(&a.lease, true);
 	}
 	simrig_run(&h.rig, 100);
-	assert_int_equal(h.hosts[0].accepted, CONFIG_SERVERS_MAX - 1);
-	assert_int_equal(h.hosts[1].accepted, 1);
-	assert_int_equal(h.hosts[2].accepted, 0);
-	house_close(&h);
+	assert_int_equal(h.sim_servers[0].accepted, CONFIG_SERVERS_MAX - 1);
+	assert_int_equal(h.sim_servers[1].accepted, 1);
+	assert_int_equal(h.sim_servers[2].accepted, 0);
+	upstreamrig_close(&h);
 }
 
 /* A word that stands for some of the hosts, at least one. */
-static void draw_hosts(struct house *h, char *hosts)
+static void draw_hosts(struct upstreamrig *h, char *hosts)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < HOUSE_HOSTS; i++)
+	for (unsigned i = 0; i < UPSTREAMRIG_SIM_SERVERS; i++)
 		if (simrig_draw(&h->rig, 3) == 0)
 			hosts[n++] = (char)('0' + i);
 	if (n == 0)
@@ -438,14 +441,16 @@ static void draw_hosts(struct house *h, char *hosts)
 	hosts[n] = '\0';
 }
 
-static void change_anything(struct house *h)
+static void change_anything(struct upstreamrig *h)
 {
-	struct config_server servers[HOUSE_SERVERS] = { h->servers[0], h->servers[1],
-							h->servers[2] };
+	struct config_server servers[UPSTREAMRIG_SERVERS] = { h->servers[0],
+							      h->servers[1],
+							      h->servers[2] };
 	struct config_upstream other = h->config;
-	char hosts[HOUSE_HOSTS + 1];
-	struct config_address a = house_address((unsigned)simrig_draw(&h->rig, HOUSE_HOSTS));
-	unsigned index = (unsigned)simrig_draw(&h->rig, HOUSE_SERVERS);
+	char hosts[UPSTREAMRIG_SIM_SERVERS + 1];
+	struct config_address a = upstreamrig_address(
+		(unsigned)simrig_draw(&h->rig, UPSTREAMRIG_SIM_SERVERS));
+	unsigned index = (unsigned)simrig_draw(&h->rig, UPSTREAMRIG_SERVERS);
 
 	draw_hosts(h, hosts);
 	switch (simrig_draw(&h->rig, 3)) {
@@ -456,33 +461,34 @@ static void change_anything(struct house *h)
 		upstream_probed(h->upstream, index, &a, simrig_draw(&h->rig, 2));
 		break;
 	case 2:
-		other.server_n = 1 + (unsigned)simrig_draw(&h->rig, HOUSE_SERVERS);
+		other.server_n = 1 + (unsigned)simrig_draw(&h->rig, UPSTREAMRIG_SERVERS);
 		other.connections = (uint32_t)simrig_draw(&h->rig, 4);
 		other.servers = servers;
 		servers[0].name = h->servers[index].name;
 		servers[index].name = h->servers[0].name;
 		servers[0].weight = 1 + (unsigned)simrig_draw(&h->rig, 10);
 		for (; hosts[servers[0].address_n]; servers[0].address_n++)
-			servers[0].addresses[servers[0].address_n] =
-				house_address((unsigned)(hosts[servers[0].address_n] - '0'));
+			servers[0].addresses[servers[0].address_n] = upstreamrig_address(
+				(unsigned)(hosts[servers[0].address_n] - '0'));
 		assert_true(upstream_reconfigure(h->upstream, &other));
 		break;
 	}
 }
 
 /* Servers change under those who ask; nothing is lost, nothing left over. */
-static void turmoil(struct house *h)
+static void turmoil(struct upstreamrig *h)
 {
 	struct waiter a[ASKERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	quota_init(&h->queue_quota, 20);
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < ASKERS; i++)
 		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 200; n++) {
 		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
-		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_HOSTS)];
+		struct sim_server *host =
+			&h->sim_servers[simrig_draw(&h->rig, UPSTREAMRIG_SIM_SERVERS)];
 
 		if (x->lease.state == LEASE_NONE)
 			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
@@ -490,7 +496,7 @@ static void turmoil(struct house *h)
 		else
 			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
 		if (simrig_draw(&h->rig, 10) == 0 && host->last && host->last->fd >= 0)
-			actor_reset(host->last);
+			sim_peer_reset_now(host->last);
 		if (simrig_draw(&h->rig, 5) == 0)
 			change_anything(h);
 		simrig_run(&h->rig, (uint32_t)simrig_draw(&h->rig, simrig_draw(&h->rig, 20) ?
@@ -505,7 +511,7 @@ static void turmoil(struct house *h)
 static void test_turmoil(void **state)
 {
 	(void)state;
-	house_each_seed(3, turmoil);
+	upstreamrig_each_seed(3, turmoil);
 }
 
 int main(void)

@@ -7,21 +7,21 @@
 
 #include <cmocka.h>
 
-#include "lib/house.h"
+#include "lib/upstreamrig.h"
 
 #define ASKERS 40
 
 /* The one returned last is taken first. */
-static void last_in_first_out(struct house *h)
+static void last_in_first_out(struct upstreamrig *h)
 {
 	struct waiter a[4];
 	struct origin *o[4];
 
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 4; i++)
-		waiter_leases(h, &a[i]);
+		waiter_lease(h, &a[i]);
 	for (unsigned i = 0; i < 4; i++) {
-		waiter_waits(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 		assert_false(a[i].lease.reused);
 		o[i] = a[i].lease.origin;
 	}
@@ -29,7 +29,7 @@ static void last_in_first_out(struct house *h)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle, 4);
 	for (unsigned i = 0; i < 4; i++) {
-		waiter_leases(h, &a[i]);
+		waiter_lease(h, &a[i]);
 		assert_int_equal(a[i].lease.state, LEASE_READY);
 		assert_true(a[i].lease.reused);
 		assert_ptr_equal(a[i].lease.origin, o[3 - i]);
@@ -46,19 +46,19 @@ static void last_in_first_out(struct house *h)
 static void test_reuse(void **state)
 {
 	(void)state;
-	house_each_seed(1, last_in_first_out);
+	upstreamrig_each_seed(1, last_in_first_out);
 }
 
-static void keeps_so_many(struct house *h)
+static void keeps_so_many(struct upstreamrig *h)
 {
 	struct waiter a[6];
 
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 7);
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		waiter_leases(h, &a[i]);
+		waiter_lease(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
-		waiter_waits(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, true);
 	assert_int_equal(h->stats.connections_idle,
@@ -68,34 +68,34 @@ static void keeps_so_many(struct house *h)
 static void test_keepalive(void **state)
 {
 	(void)state;
-	house_each_seed(1, keeps_so_many);
+	upstreamrig_each_seed(1, keeps_so_many);
 }
 
 /* Full: a line, first come first served, as long as it may be and no longer. */
-static void line(struct house *h)
+static void line(struct upstreamrig *h)
 {
 	struct waiter a[6];
 	bool reusable = simrig_draw(&h->rig, 2);
 
 	h->config.connections = 2;
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 6; i++)
-		waiter_leases(h, &a[i]);
-	waiter_waits(h, &a[0]);
-	waiter_waits(h, &a[1]);
+		waiter_lease(h, &a[i]);
+	waiter_wait_ready(h, &a[0]);
+	waiter_wait_ready(h, &a[1]);
 	assert_int_equal(h->stats.waiting, 3);
-	waiter_fails(h, &a[5], LEASE_QUEUE_FULL);
+	waiter_wait_failed(h, &a[5], LEASE_QUEUE_FULL);
 	upstream_return(&a[3].lease, false); /* leaves the line */
 	upstream_return(&a[0].lease, reusable);
-	waiter_waits(h, &a[2]);
+	waiter_wait_ready(h, &a[2]);
 	assert_int_equal(a[2].lease.reused, reusable);
 	assert_int_equal(a[4].lease.state, LEASE_WAITING);
 	assert_true(h->stats.connections <= 2);
 	if (simrig_draw(&h->rig, 2)) {
-		waiter_fails(h, &a[4], LEASE_QUEUE_TIMEOUT);
+		waiter_wait_failed(h, &a[4], LEASE_QUEUE_TIMEOUT);
 	} else {
 		upstream_return(&a[1].lease, !reusable);
-		waiter_waits(h, &a[4]);
+		waiter_wait_ready(h, &a[4]);
 		upstream_return(&a[4].lease, false);
 	}
 	if (a[1].lease.state == LEASE_READY)
@@ -107,23 +107,23 @@ static void line(struct house *h)
 static void test_line(void **state)
 {
 	(void)state;
-	house_each_seed(1, line);
+	upstreamrig_each_seed(1, line);
 }
 
 /* One server of three takes connections. */
-static void moves_on(struct house *h)
+static void moves_on(struct upstreamrig *h)
 {
 	unsigned up = (unsigned)simrig_draw(&h->rig, 3);
 	struct waiter a[6];
 
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 3; i++)
 		if (i != up)
-			host_close(&h->hosts[i]);
+			sim_server_close(&h->sim_servers[i]);
 	for (unsigned i = 0; i < 6; i++)
-		waiter_leases(h, &a[i]);
+		waiter_lease(h, &a[i]);
 	for (unsigned i = 0; i < 6; i++) {
-		waiter_waits(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 		assert_string_equal(lease_server(&a[i].lease), h->servers[up].name);
 	}
 	/* Those that refused are not asked while they are down, and asked after that. */
@@ -131,14 +131,14 @@ static void moves_on(struct house *h)
 
 	for (unsigned i = 0; i < 6; i++)
 		upstream_return(&a[i].lease, false);
-	waiter_leases(h, &a[0]);
-	waiter_waits(h, &a[0]);
+	waiter_lease(h, &a[0]);
+	waiter_wait_ready(h, &a[0]);
 	assert_int_equal(h->stats.connect_failures, failures);
 	upstream_return(&a[0].lease, false);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
 	for (unsigned i = 0; i < 3; i++) {
-		waiter_leases(h, &a[i]);
-		waiter_waits(h, &a[i]);
+		waiter_lease(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 	}
 	assert_true(h->stats.connect_failures > failures);
 	for (unsigned i = 0; i < 3; i++)
@@ -148,56 +148,56 @@ static void moves_on(struct house *h)
 static void test_moves_on(void **state)
 {
 	(void)state;
-	house_each_seed(3, moves_on);
+	upstreamrig_each_seed(3, moves_on);
 }
 
 /* Nobody listens: each server was tried once, and no more. */
-static void nobody(struct house *h)
+static void nobody(struct upstreamrig *h)
 {
 	struct waiter a;
 
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 3; i++)
-		host_close(&h->hosts[i]);
-	waiter_leases(h, &a);
-	waiter_fails(h, &a, LEASE_REFUSED);
+		sim_server_close(&h->sim_servers[i]);
+	waiter_lease(h, &a);
+	waiter_wait_failed(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 3);
-	waiter_leases(h, &a); /* all are down: they are tried nevertheless */
-	waiter_fails(h, &a, LEASE_REFUSED);
+	waiter_lease(h, &a); /* all are down: they are tried nevertheless */
+	waiter_wait_failed(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 6);
 }
 
 static void test_nobody(void **state)
 {
 	(void)state;
-	house_each_seed(3, nobody);
+	upstreamrig_each_seed(3, nobody);
 }
 
 /* The same for who has waited in the line. */
-static void nobody_after_the_line(struct house *h)
+static void nobody_after_the_line(struct upstreamrig *h)
 {
 	struct waiter holds, waits;
 
 	h->config.connections = 1;
-	house_start(h);
-	waiter_leases(h, &holds);
-	waiter_waits(h, &holds);
-	waiter_leases(h, &waits);
+	upstreamrig_start(h);
+	waiter_lease(h, &holds);
+	waiter_wait_ready(h, &holds);
+	waiter_lease(h, &waits);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
-	host_close(&h->hosts[0]);
+	sim_server_close(&h->sim_servers[0]);
 	upstream_return(&holds.lease, false);
-	waiter_fails(h, &waits, LEASE_REFUSED);
+	waiter_wait_failed(h, &waits, LEASE_REFUSED);
 	assert_int_equal(h->stats.connects, 2);
 }
 
 static void test_nobody_after_the_line(void **state)
 {
 	(void)state;
-	house_each_seed(1, nobody_after_the_line);
+	upstreamrig_each_seed(1, nobody_after_the_line);
 }
 
 /* Each address is a server: those that refuse are passed over, as long as one is there. */
-static void addresses(struct house *h)
+static void addresses(struct upstreamrig *h)
 {
 	struct config_server *s = &h->servers[0];
 	struct waiter a;
@@ -205,53 +205,53 @@ static void addresses(struct house *h)
 	s->address_n = 3;
 	s->addresses[1] = h->servers[1].addresses[0];
 	s->addresses[2] = h->servers[2].addresses[0];
-	house_start(h);
-	host_close(&h->hosts[0]);
-	host_close(&h->hosts[1]);
+	upstreamrig_start(h);
+	sim_server_close(&h->sim_servers[0]);
+	sim_server_close(&h->sim_servers[1]);
 	for (unsigned i = 0; i < 3; i++) {
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		assert_string_equal(lease_server(&a.lease), "a");
 		upstream_return(&a.lease, false);
 	}
 	assert_int_equal(h->stats.connects, 5);
 	assert_int_equal(h->stats.connect_failures, 2);
-	assert_int_equal(h->hosts[2].accepted, 3);
-	host_close(&h->hosts[2]);
-	waiter_leases(h, &a);
-	waiter_fails(h, &a, LEASE_REFUSED);
+	assert_int_equal(h->sim_servers[2].accepted, 3);
+	sim_server_close(&h->sim_servers[2]);
+	waiter_lease(h, &a);
+	waiter_wait_failed(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connect_failures, 5);
 }
 
 static void test_addresses(void **state)
 {
 	(void)state;
-	house_each_seed(1, addresses);
+	upstreamrig_each_seed(1, addresses);
 }
 
 /* Its door is shut by a crowd: after connect_timeout the next server is asked, or none. */
-static void not_in_time(struct house *h)
+static void not_in_time(struct upstreamrig *h)
 {
 	bool other = simrig_draw(&h->rig, 2);
-	struct actor *crowd;
+	struct sim_peer *crowd;
 	struct waiter a;
 	uint64_t from_ms;
 	int fd;
 
 	h->config.server_n = other ? 2 : 1;
-	house_start(h);
-	host_close(&h->hosts[0]);
-	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
-			sizeof(h->hosts[0].addr), 1);
-	crowd = actor_connect(&h->rig, HOUSE_PORT);
+	upstreamrig_start(h);
+	sim_server_close(&h->sim_servers[0]);
+	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->sim_servers[0].addr,
+			sizeof(h->sim_servers[0].addr), 1);
+	crowd = sim_peer_connect(&h->rig, UPSTREAMRIG_PORT);
 	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
 	from_ms = h->rig.tick.now_ms;
-	waiter_leases(h, &a);
+	waiter_lease(h, &a);
 	if (other) {
-		waiter_waits(h, &a);
+		waiter_wait_ready(h, &a);
 		upstream_return(&a.lease, true);
 	} else {
-		waiter_fails(h, &a, LEASE_CONNECT_TIMEOUT);
+		waiter_wait_failed(h, &a, LEASE_CONNECT_TIMEOUT);
 		assert_true(h->rig.tick.now_ms >= from_ms + 1000);
 		assert_true(h->rig.tick.now_ms <= from_ms + 1050);
 	}
@@ -261,25 +261,25 @@ static void not_in_time(struct house *h)
 static void test_not_in_time(void **state)
 {
 	(void)state;
-	house_each_seed(1, not_in_time);
+	upstreamrig_each_seed(1, not_in_time);
 }
 
 /* Descriptors of the process have run out: an idle one makes room, else the line. */
-static void descriptors(struct house *h)
+static void descriptors(struct upstreamrig *h)
 {
 	struct waiter a[3];
 
 	quota_init(&h->descriptors, 2);
-	house_start(h);
-	waiter_leases(h, &a[0]);
-	waiter_leases(h, &a[1]);
-	waiter_waits(h, &a[0]);
-	waiter_waits(h, &a[1]);
-	waiter_leases(h, &a[2]);
+	upstreamrig_start(h);
+	waiter_lease(h, &a[0]);
+	waiter_lease(h, &a[1]);
+	waiter_wait_ready(h, &a[0]);
+	waiter_wait_ready(h, &a[1]);
+	waiter_lease(h, &a[2]);
 	assert_int_equal(a[2].lease.state, LEASE_WAITING);
 	simrig_run(&h->rig, 100);
 	upstream_return(&a[0].lease, simrig_draw(&h->rig, 2));
-	waiter_waits(h, &a[2]);
+	waiter_wait_ready(h, &a[2]);
 	assert_true(h->descriptors.used <= 2);
 	upstream_return(&a[1].lease, true);
 	upstream_return(&a[2].lease, false);
@@ -288,22 +288,22 @@ static void descriptors(struct house *h)
 static void test_descriptors(void **state)
 {
 	(void)state;
-	house_each_seed(2, descriptors);
+	upstreamrig_each_seed(2, descriptors);
 }
 
 /* Who was given some servers before is given another, as long as there is one. */
-static void another_one(struct house *h)
+static void another_one(struct upstreamrig *h)
 {
 	struct tried avoid = { 0 };
 	struct waiter a;
 	char names[4] = "";
 
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 3; i++) {
 		waiter_init(&a);
 		assert_true(upstream_has_other(h->upstream, &avoid));
 		upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
-		waiter_waits(h, &a);
+		waiter_wait_ready(h, &a);
 		names[i] = lease_server(&a.lease)[0];
 		upstream_return(&a.lease, simrig_draw(&h->rig, 2));
 		avoid = a.lease.tried;
@@ -311,26 +311,26 @@ static void another_one(struct house *h)
 	assert_true(strchr(names, 'a') && strchr(names, 'b') && strchr(names, 'c'));
 	assert_false(upstream_has_other(h->upstream, &avoid));
 	upstream_lease(h->upstream, &a.lease, &avoid, false, &a.task);
-	waiter_waits(h, &a);
+	waiter_wait_ready(h, &a);
 	upstream_return(&a.lease, true);
 }
 
 static void test_another_one(void **state)
 {
 	(void)state;
-	house_each_seed(3, another_one);
+	upstreamrig_each_seed(3, another_one);
 }
 
 /* Whom a hedge may be sent to: nobody who is ill, has no room, was tried or stands by only. */
-static void spare(struct house *h)
+static void spare(struct upstreamrig *h)
 {
 	struct tried tried = { .n = 1 }; /* the first server */
-	struct config_address b = house_address(1);
+	struct config_address b = upstreamrig_address(1);
 	struct waiter holds;
 
 	h->servers[2].backup = true;
 	h->config.requests = 1;
-	house_start(h);
+	upstreamrig_start(h);
 	assert_true(upstream_has_spare(h->upstream, &tried));
 	upstream_probed(h->upstream, 1, &b, false);
 	assert_false(upstream_has_spare(h->upstream, &tried));
@@ -339,7 +339,7 @@ static void spare(struct house *h)
 	assert_true(upstream_has_spare(h->upstream, &tried));
 	waiter_init(&holds);
 	upstream_lease(h->upstream, &holds.lease, &tried, false, &holds.task);
-	waiter_waits(h, &holds);
+	waiter_wait_ready(h, &holds);
 	assert_string_equal(lease_server(&holds.lease), "b");
 	assert_false(upstream_has_spare(h->upstream, &tried));
 	upstream_return(&holds.lease, true);
@@ -351,11 +351,11 @@ static void spare(struct house *h)
 static void test_spare(void **state)
 {
 	(void)state;
-	house_each_seed(3, spare);
+	upstreamrig_each_seed(3, spare);
 }
 
 /* Who waits for one server only does not keep others from another, in line or not. */
-static void not_behind(struct house *h)
+static void not_behind(struct upstreamrig *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
 	struct waiter holds[2], waits, next;
@@ -364,26 +364,26 @@ static void not_behind(struct house *h)
 		h->config.requests = 1;
 	else
 		h->config.connections = 1;
-	house_start(h);
+	upstreamrig_start(h);
 	waiter_init(&holds[0]);
 	upstream_lease(h->upstream, &holds[0].lease, &avoid, false, &holds[0].task);
-	waiter_waits(h, &holds[0]);
+	waiter_wait_ready(h, &holds[0]);
 	assert_string_equal(lease_server(&holds[0].lease), "b");
-	host_close(&h->hosts[0]); /* it refuses one, and is back */
-	waiter_leases(h, &waits);
+	sim_server_close(&h->sim_servers[0]); /* it refuses one, and is back */
+	waiter_lease(h, &waits);
 	SIMRIG_UNTIL(&h->rig, waits.lease.state == LEASE_WAITING, 100);
-	host_open(&h->hosts[0], &h->rig, HOUSE_PORT, NULL, NULL);
+	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS + 100);
-	waiter_leases(h, &holds[1]);
-	waiter_waits(h, &holds[1]);
+	waiter_lease(h, &holds[1]);
+	waiter_wait_ready(h, &holds[1]);
 	assert_string_equal(lease_server(&holds[1].lease), "a");
-	waiter_leases(h, &next);
+	waiter_lease(h, &next);
 	assert_int_equal(next.lease.state, LEASE_WAITING);
 	upstream_return(&holds[1].lease, simrig_draw(&h->rig, 2));
-	waiter_waits(h, &next);
+	waiter_wait_ready(h, &next);
 	assert_int_equal(waits.lease.state, LEASE_WAITING);
 	upstream_return(&holds[0].lease, simrig_draw(&h->rig, 2));
-	waiter_waits(h, &waits);
+	waiter_wait_ready(h, &waits);
 	upstream_return(&next.lease, true);
 	upstream_return(&waits.lease, true);
 }
@@ -391,34 +391,34 @@ static void not_behind(struct house *h)
 static void test_not_behind(void **state)
 {
 	(void)state;
-	house_each_seed(2, not_behind);
+	upstreamrig_each_seed(2, not_behind);
 }
 
 /* Who is to be avoided is asked rather than that one waits, or is refused. */
-static void rather_than_wait(struct house *h)
+static void rather_than_wait(struct upstreamrig *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
 	bool refused = simrig_draw(&h->rig, 2);
 	struct waiter a[3];
 
 	h->config.requests = 1;
-	house_start(h);
+	upstreamrig_start(h);
 	if (refused)
-		host_close(&h->hosts[1]);
+		sim_server_close(&h->sim_servers[1]);
 	for (unsigned i = 0; i < 3; i++)
 		waiter_init(&a[i]);
 	if (!refused) {
 		upstream_lease(h->upstream, &a[0].lease, &avoid, false, &a[0].task);
-		waiter_waits(h, &a[0]);
+		waiter_wait_ready(h, &a[0]);
 		assert_string_equal(lease_server(&a[0].lease), "b");
 	}
 	upstream_lease(h->upstream, &a[1].lease, &avoid, false, &a[1].task);
-	waiter_waits(h, &a[1]);
+	waiter_wait_ready(h, &a[1]);
 	assert_string_equal(lease_server(&a[1].lease), "a");
 	upstream_lease(h->upstream, &a[2].lease, &avoid, false, &a[2].task);
 	SIMRIG_UNTIL(&h->rig, a[2].lease.state == LEASE_WAITING, 100);
 	upstream_return(&a[1].lease, true);
-	waiter_waits(h, &a[2]);
+	waiter_wait_ready(h, &a[2]);
 	for (unsigned i = 0; i < 3; i++)
 		upstream_return(&a[i].lease, true);
 }
@@ -426,13 +426,13 @@ static void rather_than_wait(struct house *h)
 static void test_rather_than_wait(void **state)
 {
 	(void)state;
-	house_each_seed(2, rather_than_wait);
+	upstreamrig_each_seed(2, rather_than_wait);
 }
 
 /* Who asks has no more time, and the server has taken no connection: that counts. */
-static void late_for_its_asker(struct house *h)
+static void late_for_its_asker(struct upstreamrig *h)
 {
-	struct actor *crowd;
+	struct sim_peer *crowd;
 	struct waiter a;
 	int fd;
 
@@ -440,21 +440,21 @@ static void late_for_its_asker(struct house *h)
 	h->config.eject_failures = 1;
 	h->config.eject_time_ms = 5000;
 	h->config.eject_max_percent = 50;
-	house_start(h);
-	host_close(&h->hosts[0]);
-	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->hosts[0].addr,
-			sizeof(h->hosts[0].addr), 1);
-	crowd = actor_connect(&h->rig, HOUSE_PORT);
+	upstreamrig_start(h);
+	sim_server_close(&h->sim_servers[0]);
+	fd = sim_listen(h->rig.tick.loop, (struct sockaddr *)&h->sim_servers[0].addr,
+			sizeof(h->sim_servers[0].addr), 1);
+	crowd = sim_peer_connect(&h->rig, UPSTREAMRIG_PORT);
 	SIMRIG_UNTIL(&h->rig, crowd->connected, 1000);
-	waiter_leases(h, &a);
+	waiter_lease(h, &a);
 	simrig_run(&h->rig, 500);
 	assert_int_equal(a.lease.state, LEASE_CONNECTING);
 	upstream_failed(&a.lease);
 	upstream_return(&a.lease, false);
 	assert_int_equal(h->stats.ejections, 1);
 	for (unsigned i = 0; i < 4; i++) {
-		waiter_leases(h, &a);
-		waiter_waits(h, &a);
+		waiter_lease(h, &a);
+		waiter_wait_ready(h, &a);
 		assert_string_equal(lease_server(&a.lease), "b");
 		upstream_return(&a.lease, true);
 	}
@@ -464,22 +464,22 @@ static void late_for_its_asker(struct house *h)
 static void test_late_for_its_asker(void **state)
 {
 	(void)state;
-	house_each_seed(2, late_for_its_asker);
+	upstreamrig_each_seed(2, late_for_its_asker);
 }
 
 /* A new connection is wanted where idle ones stand at the limit. */
-static void fresh_at_the_limit(struct house *h)
+static void fresh_at_the_limit(struct upstreamrig *h)
 {
 	struct waiter a, b;
 
 	h->config.connections = 1;
-	house_start(h);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	upstreamrig_start(h);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	upstream_return(&a.lease, true);
 	waiter_init(&b);
 	upstream_lease(h->upstream, &b.lease, NULL, true, &b.task);
-	waiter_waits(h, &b);
+	waiter_wait_ready(h, &b);
 	assert_false(b.lease.reused);
 	assert_true(h->stats.connections <= 1);
 	upstream_return(&b.lease, true);
@@ -488,18 +488,18 @@ static void fresh_at_the_limit(struct house *h)
 static void test_fresh_at_the_limit(void **state)
 {
 	(void)state;
-	house_each_seed(1, fresh_at_the_limit);
+	upstreamrig_each_seed(1, fresh_at_the_limit);
 }
 
 /* An origin whose sending has failed is of no more use, though it still listens. */
-static void send_failed(struct house *h)
+static void send_failed(struct upstreamrig *h)
 {
 	struct waiter a;
 	struct piece p = { NULL, "GET", 3 };
 
-	house_start(h);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	upstreamrig_start(h);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	a.lease.origin->conn.send_error = -32;
 	(void)p;
 	upstream_return(&a.lease, true);
@@ -509,36 +509,36 @@ static void send_failed(struct house *h)
 static void test_send_failed(void **state)
 {
 	(void)state;
-	house_each_seed(1, send_failed);
+	upstreamrig_each_seed(1, send_failed);
 }
 
 /* Idle ones that end or speak are dropped. */
-static void idle_ones(struct house *h)
+static void idle_ones(struct upstreamrig *h)
 {
 	struct waiter a;
-	struct actor *peer;
+	struct sim_peer *peer;
 
-	house_start(h);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
-	SIMRIG_UNTIL(&h->rig, h->hosts[0].last, 1000);
-	peer = h->hosts[0].last;
+	upstreamrig_start(h);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
+	SIMRIG_UNTIL(&h->rig, h->sim_servers[0].last, 1000);
+	peer = h->sim_servers[0].last;
 	upstream_return(&a.lease, true);
 	assert_int_equal(h->stats.connections_idle, 1);
 	switch (simrig_draw(&h->rig, 3)) {
 	case 0:
-		actor_close(peer);
+		sim_peer_close(peer);
 		break;
 	case 1:
-		actor_reset(peer);
+		sim_peer_reset_now(peer);
 		break;
 	case 2:
-		actor_says(peer, "hello?");
+		sim_peer_send_text(peer, "hello?");
 		break;
 	}
 	SIMRIG_UNTIL(&h->rig, h->stats.connections == 0, 1000);
-	waiter_leases(h, &a);
-	waiter_waits(h, &a);
+	waiter_lease(h, &a);
+	waiter_wait_ready(h, &a);
 	assert_false(a.lease.reused);
 	upstream_return(&a.lease, false);
 }
@@ -546,25 +546,25 @@ static void idle_ones(struct house *h)
 static void test_idle(void **state)
 {
 	(void)state;
-	house_each_seed(1, idle_ones);
+	upstreamrig_each_seed(1, idle_ones);
 }
 
-static void balanced(struct house *h)
+static void balanced(struct upstreamrig *h)
 {
 	struct waiter a[12];
 
 	h->servers[0].weight = 2;
 	h->config.balance = simrig_draw(&h->rig, 2) ? CONFIG_ROUND_ROBIN :
 						      CONFIG_LEAST_CONNECTIONS;
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < 12; i++) {
-		waiter_leases(h, &a[i]);
-		waiter_waits(h, &a[i]);
+		waiter_lease(h, &a[i]);
+		waiter_wait_ready(h, &a[i]);
 	}
 	simrig_run(&h->rig, 10);
-	assert_int_equal(h->hosts[0].accepted, 6);
-	assert_int_equal(h->hosts[1].accepted, 3);
-	assert_int_equal(h->hosts[2].accepted, 3);
+	assert_int_equal(h->sim_servers[0].accepted, 6);
+	assert_int_equal(h->sim_servers[1].accepted, 3);
+	assert_int_equal(h->sim_servers[2].accepted, 3);
 	for (unsigned i = 0; i < 12; i++)
 		upstream_return(&a[i].lease, false);
 }
@@ -572,23 +572,24 @@ static void balanced(struct house *h)
 static void test_balance(void **state)
 {
 	(void)state;
-	house_each_seed(3, balanced);
+	upstreamrig_each_seed(3, balanced);
 }
 
 /* Anybody asks, lets go, and servers come and go, at any time. */
-static void turmoil(struct house *h)
+static void turmoil(struct upstreamrig *h)
 {
 	struct waiter a[ASKERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 3);
 	quota_init(&h->descriptors, 3 + (uint32_t)simrig_draw(&h->rig, 20));
-	house_start(h);
+	upstreamrig_start(h);
 	for (unsigned i = 0; i < ASKERS; i++)
 		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 300; n++) {
 		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
-		struct host *host = &h->hosts[simrig_draw(&h->rig, HOUSE_SERVERS)];
+		struct sim_server *host =
+			&h->sim_servers[simrig_draw(&h->rig, UPSTREAMRIG_SERVERS)];
 
 		if (x->lease.state == LEASE_NONE)
 			upstream_lease(h->upstream, &x->lease, NULL, simrig_draw(&h->rig, 8) == 0,
@@ -596,17 +597,19 @@ static void turmoil(struct house *h)
 		else
 			upstream_return(&x->lease, simrig_draw(&h->rig, 2));
 		if (simrig_draw(&h->rig, 10) == 0 && host->last && host->last->fd >= 0)
-			actor_reset(host->last);
+			sim_peer_reset_now(host->last);
 		if (simrig_draw(&h->rig, 20) == 0) {
 			if (host->listener >= 0)
-				host_close(host);
+				sim_server_close(host);
 			else
-				host_open(host, &h->rig, ntohs(host->addr.sin_port), NULL, NULL);
+				sim_server_open(host, &h->rig, ntohs(host->addr.sin_port),
+						NULL, NULL);
 		}
 		if (simrig_draw(&h->rig, 30) == 0)
 			slab_fail_at(1 + (unsigned)simrig_draw(&h->rig, 3));
 		assert_true(h->config.connections == 0 ||
-			    h->stats.connections <= h->config.connections * HOUSE_SERVERS);
+			    h->stats.connections <=
+				    h->config.connections * UPSTREAMRIG_SERVERS);
 		simrig_run(&h->rig, (uint32_t)simrig_draw(&h->rig, simrig_draw(&h->rig, 20) ?
 								       10 : 3000));
 	}
@@ -620,7 +623,7 @@ static void turmoil(struct house *h)
 static void test_turmoil(void **state)
 {
 	(void)state;
-	house_each_seed(3, turmoil);
+	upstreamrig_each_seed(3, turmoil);
 }
 
 int main(void)

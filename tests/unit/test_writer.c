@@ -42,7 +42,7 @@ static const struct row rows[] = {
 struct line {
 	struct simrig rig;
 	struct conn conn;
-	struct actor *peer;
+	struct sim_peer *peer;
 	bool dead;
 };
 
@@ -111,13 +111,13 @@ static void test_rows(void **state)
 			good = write_row(&l, &rows[i], seed % 8 == 0);
 			assert_int_equal(good, seed % 8 != 0);
 			conn_close(&l.conn, CONN_FLUSH, 1000);
-			SIMRIG_UNTIL(&l.rig, actor_over(l.peer) && l.dead, 3000);
+			SIMRIG_UNTIL(&l.rig, sim_peer_finished(l.peer) && l.dead, 3000);
 			if (good) {
 				assert_int_equal(l.peer->in_n, 4 + strlen(rows[i].sent));
 				assert_memory_equal(l.peer->in, "HEAD", 4);
 				assert_string_equal(l.peer->in + 4, rows[i].sent);
 			}
-			simrig_leave(&l.rig);
+			simrig_close_peers(&l.rig);
 			simrig_assert_buffers(&l.rig);
 			simrig_close(&l.rig);
 		}
@@ -134,8 +134,8 @@ static void line_open(struct line *l, uint64_t seed)
 static void line_close(struct line *l)
 {
 	conn_close(&l->conn, CONN_FLUSH, 1000);
-	SIMRIG_UNTIL(&l->rig, actor_over(l->peer) && l->dead, 3000);
-	simrig_leave(&l->rig);
+	SIMRIG_UNTIL(&l->rig, sim_peer_finished(l->peer) && l->dead, 3000);
+	simrig_close_peers(&l->rig);
 	simrig_assert_buffers(&l->rig);
 	simrig_close(&l->rig);
 }
