@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+"""The pages of docs/ agree with the program: each configuration is accepted, each name of a key,
+metric, option, signal, make goal, file, log field and message exists, and each metric, log field
+and ending of a request is described.
+
+Marks in the pages:
+    ```yaml             a whole configuration: fairlead -t accepts it without a warning
+    ```yaml fragment    some sections of one: accepted with the missing sections added
+    ```yaml refused     fairlead -t refuses it
+    ```log              lines that the program prints, as formats in src/ print them
+    <!-- peers: begin --> … <!-- peers: end -->    settings of other programs: no key is checked
+A column of a table with the head "message" holds such lines too."""
+# once
+import glob
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+import docs_messages
+import rig
+
+ALL = sorted(glob.glob(os.path.join(rig.ROOT, "docs/*.md")))
+CONFIG = """
+access_log: {{ path: "{tmp}/access.log", format: json }}
+resolver: {{ servers: ["127.0.0.1:{dns}"] }}
+upstreams:
+  app:
+    servers: [origin.test:{http}]
+    health_check: {{ path: /status/200, interval: 100ms }}
+  cache:
+    protocol: memcached
+    servers: [127.0.0.1:{memcached}]
+routes:
+  - path: /cache
+    memcached: {{ upstream: cache, key: foo }}
+  - prefix: /
+    proxy: {{ upstream: app }}
+    retry: {{ tries: 2 }}
+"""
+faults = []
+
+
+def fault(page, line, what):
+    faults.append(f"{os.path.relpath(page.path, rig.ROOT)}:{line}: {what}")
+
+
+# --- pages ----------------------------------------------------------------------
+
+class Page:
+    """Blocks: (line, mark, text) of what stands between ```. Spans: (line, text) of `…` in the
+    prose. Tables: (line, {column: cell}) of each row."""
+
+    def __init__(self, path):
+        self.path, self.name = path, os.path.basename(path)
+        with open(path) as f:
+            self.text = f.read()
+        self.blocks, self.prose = [], []
+        self.read()
+        self.spans = [(n, s) for n, line in self.prose for s in spans_of(line)]
+
+    def read(self):
+        block, peers = None, False
+        for n, line in enumerate(self.text.splitlines(), 1):
+            peers = "<!-- peers: begin" in line or (peers and "<!-- peers: end" not in line)
+            if line.startswith("```"):
+                if block is None:
+                    block = (n, line[3:].strip(), [])
+                else:
+                    self.blocks.append((block[0], block[1], "\n".join(block[2]) + "\n"))
+                    block = None
+            elif block is not None:
+                block[2].append(line)
+            elif not peers:
+                self.prose.append((n, line))
+
+    def rows(self):
+        head = None
+        for n, line in self.prose:
+            cells = [c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+            if not line.startswith("|"):
+                head = None
+            elif head is None:
+                head = cells
+            elif not set(line) <= set("|-: "):
+                yield n, dict(zip(head, cells))
+
+    def anchors(self):
+        for _, line in self.prose:
+            if line.startswith("#"):
+                title = re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower())
+                yield title.replace(" ", "-")
+
+
+def spans_of(line):
+    return [s.replace("\\|", "|") for s in re.findall(r"`([^`]+)`", line)]
+
+
+# --- configurations -------------------------------------------------------------
+
+def with_addresses(text):
+    """Names become addresses, as there is no nameserver here; each its own."""
+    names = {}
+
+    def address(found):
+        names.setdefault(found[1], f"127.1.0.{len(names) + 1}:")
+        return names[found[1]]
+    return re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
+
+
+def completed(text):
+    """A fragment with the sections that a whole configuration needs."""
+    has = set(re.findall(r"(?m)^(\w+):", text))
+    if "listen" not in has:
+        text = "listen: [127.0.0.1:8080]\n" + text
+    if "routes" not in has:
+        known = re.search(r"(?m)^upstreams:.*\n((?:#.*\n|\n)*)  (\w[\w-]*):", text)
+        names = re.findall(r"(?m)^  (\w[\w-]*):", text.partition("upstreams:")[2]) if known else []
+        text += "routes:\n" + "".join(
+            f"  - prefix: /{name}\n    " + (
+                f"memcached: {{ upstream: {name}, key: x }}\n" if is_memcached(text, name) else
+                f"proxy: {{ upstream: {name} }}\n") for name in names or ["app"])
+    if "upstreams" not in has:
+        cached = set(re.findall(r"memcached: *\{ *upstream: *([\w-]+)", text))
+        names = dict.fromkeys(re.findall(r"upstream: *([\w-]+)", text))
+        text += "upstreams:\n" + "".join(
+            f"  {name}: {{ servers: [127.0.0.1:6000]" +
+            (", protocol: memcached" if name in cached else "") + " }\n" for name in names)
+    return text
+
+
+def is_memcached(text, name):
+    own = re.search(rf"(?ms)^  {name}:(.*?)(?=^  \w|^\w|\Z)", text.partition("upstreams:")[2])
+    return bool(own and "protocol: memcached" in own[1])
+
+
+def tested(text):
+    path = os.path.join(rig.TMP, "page.yaml")
+    with open(path, "w") as f:
+        f.write(with_addresses(text))
+    return subprocess.run([rig.FAIRLEAD, "-t", "-c", path], capture_output=True, text=True)
+
+
+def check_configurations(page):
+    for line, mark, text in page.blocks:
+        if mark.split()[:1] != ["yaml"] or mark not in ("yaml", "yaml fragment", "yaml refused"):
+            if mark.startswith("yaml"):
+                fault(page, line, f"unknown mark '{mark}'")
+            continue
+        r = tested(completed(text) if mark == "yaml fragment" else text)
+        if mark == "yaml refused" and r.returncode == 0:
+            fault(page, line, "is not refused")
+        elif mark != "yaml refused" and (r.returncode or "warning" in r.stderr):
+            fault(page, line, f"is not accepted: {r.stderr.strip()}")
+
+
+def known_keys():
+    text = subprocess.run([rig.FAIRLEAD, "--reference"], capture_output=True, text=True).stdout
+    return {k for k in re.findall(r"(?m)^\| `([^`]+)` \|", text) if "$" not in k}
+
+
+def check_keys(page, keys):
+    """`a.b` with a section as its first word; `key: value`."""
+    sections = {re.split(r"[.\[]", k)[0] for k in keys}
+    last = {re.split(r"[.]", k)[-1].removesuffix("[]") for k in keys}
+    for line, span in page.spans:
+        path = re.fullmatch(r"([a-z_]+)((?:\[\])?\.[\w\[\].]+)", span)
+        if path and path[1] in sections and span not in keys and \
+                not any(k.startswith(span + ".") for k in keys):
+            fault(page, line, f"no key '{span}'")
+        pair = re.fullmatch(r"([a-z_]+): \S.*", span)
+        if pair and pair[1] not in last | {"fairlead"}:
+            fault(page, line, f"no key '{pair[1]}'")
+
+
+# --- a running one: metrics and log fields ---------------------------------------
+
+def nameserver(port):
+    """Answers each question with 127.0.0.1, or with no address of IPv6."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", port))
+
+    def serve():
+        while True:
+            query, peer = s.recvfrom(2048)
+            end = query.index(b"\0", 12) + 5
+            is_a = query[end - 4:end - 2] == b"\0\1"
+            s.sendto(query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0" +
+                     query[12:end] + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1" if is_a else b""),
+                     peer)
+    threading.Thread(target=serve, daemon=True).start()
+
+
+def observed():
+    """({metric: kind}, names of log fields) of one that has served a few requests."""
+    http, memcached, dns = rig.free_ports(3)
+    nameserver(dns)
+    rig.lab("0ms", http, memcached)
+    proxy = rig.Fairlead(CONFIG.format(tmp=rig.TMP, http=http, memcached=memcached, dns=dns),
+                         engine="auto")
+    rig.check(rig.get(proxy.port, "/").status == 200, "no 200 from the lab")
+    rig.check(rig.get(proxy.port, "/cache").status == 200, "no 200 from memcached")
+
+    def scraped():
+        text = rig.get(proxy.admin, "/metrics").body.decode()
+        found = dict(re.findall(r"(?m)^# TYPE (\S+) (\S+)$", text))
+        return found if {"fairlead_health_up", "fairlead_resolver_addresses"} <= set(found) else None
+    metrics = rig.until(scraped, "metrics of health and names")
+    proxy.stop()
+    with open(os.path.join(rig.TMP, "access.log")) as f:
+        fields = set(json.loads(f.readline()))
+    return metrics, fields
+
+
+def fields_of_source(fields):
+    """The same, and those that only some lines have."""
+    with open(os.path.join(rig.ROOT, "src/proxy/access.c")) as f:
+        found = set(re.findall(r'put_\w+\(e, "(\w+)"', f.read()))
+    rig.check(len(found & fields) > 8, "put_…(e, \"NAME\" is not how src/proxy/access.c writes fields")
+    return fields | found
+
+
+def check_metrics(page, metrics):
+    families = set(metrics) | {f"{m}_{end}" for m, kind in metrics.items() if kind == "histogram"
+                               for end in ("bucket", "sum", "count")}
+    for n, line in enumerate(page.text.splitlines(), 1):
+        for name in re.findall(r"\bfairlead_[a-z_]+\b(?!\.)", line):
+            if name not in families:
+                fault(page, n, f"no metric '{name}'")
+
+
+def check_observability(page, metrics, fields):
+    described, kinds, logged = {}, {}, set()
+    for n, row in page.rows():
+        if "metric" in row:
+            name = (spans_of(row["metric"]) or [""])[0]
+            described[name], kinds[name] = n, row.get("type")
+        logged |= set(spans_of(row.get("field", "")))
+    for name, kind in metrics.items():
+        if name not in described:
+            fault(page, 1, f"'{name}' has no row")
+        elif kinds[name] != kind:
+            fault(page, described[name], f"'{name}' is a {kind}")
+    for name in fields ^ logged:
+        fault(page, 1, f"field '{name}' of the log is " +
+              ("not described" if name in fields else "described, and does not exist"))
+
+
+# --- other names ------------------------------------------------------------------
+
+def commands_of(page):
+    """(line, command) of shell lines and spans; with a line's comment taken off."""
+    for line, mark, text in page.blocks:
+        if mark in ("", "sh", "console", "ini", "dockerfile"):
+            for i, command in enumerate(re.sub(r"\\\n", "  ", text).splitlines()):
+                yield line + 1 + i, re.sub(r"\s#\s.*", "", command)
+    yield from page.spans
+
+
+def options_of(program):
+    out = subprocess.run([program, "-h"], capture_output=True, text=True)
+    return set(re.findall(r"(?<![\w-])--?\w[\w-]*", out.stdout + out.stderr))
+
+
+def check_options(page, programs):
+    """Of our programs, and options that stand alone."""
+    every = set().union(*programs.values())
+    for line, command in commands_of(page):
+        if re.fullmatch(r"--?[a-zA-Z][\w-]*", command) and command not in every:
+            fault(page, line, f"no option '{command}'")
+        found = re.match(r"(?:\$ |ExecStart=|ExecReload=)?(?:[\w./-]*/)?(fairlead|fairlead-lab) (.*)",
+                         command.strip())
+        for option in re.findall(r"(?:^| )(--?[a-zA-Z][\w-]*)", found[2] if found else ""):
+            if option not in programs[found[1]]:
+                fault(page, line, f"{found[1]} has no option '{option}'")
+
+
+def make_goals():
+    out = subprocess.run(["make", "help"], cwd=rig.ROOT, capture_output=True, text=True).stdout
+    return set(re.findall(r"\bmake ([a-z][\w-]*)", out))
+
+
+def check_goals(page, goals):
+    for line, command in commands_of(page):
+        for goal in re.findall(r"(?:^|[;&|] *)make ([a-z][\w-]*)", command.strip()):
+            if goal not in goals:
+                fault(page, line, f"no goal 'make {goal}'")
+
+
+def sources():
+    text = ""
+    for path in glob.glob(os.path.join(rig.ROOT, "src/*/*.c")) + ["src/main.c"]:
+        with open(os.path.join(rig.ROOT, path)) as f:
+            text += f.read()
+    return text
+
+
+def check_signals(page, source):
+    for n, line in enumerate(page.text.splitlines(), 1):
+        for name in re.findall(r"\bSIG[A-Z][A-Z0-9]+\b", line):
+            known = name in ("SIGKILL", "SIGSTOP", "SIGCONT") or re.search(rf"\b{name}\b", source)
+            if not hasattr(signal, name) or not known:
+                fault(page, n, f"signal '{name}' is not in src/")
+
+
+TREE = r"(?:src|include|tests|bench|docs|tools|examples|kernel-notes)/[\w./*-]*\w|[A-Z]+\.md"
+
+
+def check_files(page, pages):
+    here = os.path.dirname(page.path)
+    for line, span in page.spans:
+        found = re.match(rf"(?:\./)?({TREE})(?=$|[ :`])", span)
+        if found and not glob.glob(os.path.join(rig.ROOT, found[1])):
+            fault(page, line, f"no file '{found[1]}'")
+    for n, text in page.prose:
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            check_link(page, n, here, target, pages)
+
+
+def check_link(page, line, here, target, pages):
+    if re.match(r"https?:", target):
+        return
+    path, _, anchor = target.partition("#")
+    full = os.path.normpath(os.path.join(here, path)) if path else page.path
+    if not os.path.exists(full):
+        fault(page, line, f"no file '{target}'")
+    elif anchor and full.endswith(".md"):
+        other = pages.setdefault(full, None) or Page(full)
+        if anchor not in set(other.anchors()):
+            fault(page, line, f"no heading '{target}'")
+
+
+# --- messages -----------------------------------------------------------------------
+
+def check_messages(page, messages):
+    lines = [(n + 1 + i, text) for n, mark, block in page.blocks if mark == "log"
+             for i, text in enumerate(block.splitlines()) if text.strip()]
+    lines += [(n, span) for n, row in page.rows() for span in spans_of(row.get("message", ""))]
+    for n, text in lines:
+        if not messages.printed(text):
+            fault(page, n, f"nothing in src/ prints '{text}'")
+
+
+def rows_of(name):
+    with open(os.path.join(rig.ROOT, name)) as f:
+        return re.findall(r'(?m)^[A-Z]+\(\w+, (\d+), (?:"([\w]*)", )?"(.*)"\)$', f.read())
+
+
+def check_endings(page):
+    """Each row of ending.def and fault.def has a row here, with the same status and error."""
+    told = {row["ending"].strip("`"): (n, row) for n, row in page.rows() if "ending" in row}
+    rows = rows_of("include/proxy/ending.def") + rows_of("include/http/fault.def")
+    rig.check(len(rows) > 50, "rows of ending.def and fault.def")
+    for status, error, text in rows:
+        n, row = told.pop(text, (0, None))
+        if row is None:
+            fault(page, 1, f"'{text}' has no row")
+        elif status not in ("0", row["status"]) or (error and row.get("Proxy-Status") != f"`{error}`"):
+            fault(page, n, f"'{text}' is {status} {error}")
+    for text, (n, _) in told.items():
+        fault(page, n, f"no request ends with '{text}'")
+
+
+def main():
+    pages = {path: Page(path) for path in ALL}
+    keys, goals, source = known_keys(), make_goals(), sources()
+    programs = {"fairlead": options_of(rig.FAIRLEAD), "fairlead-lab": options_of(rig.LAB)}
+    metrics, fields = observed()
+    messages = docs_messages.Messages()
+    for page in list(pages.values()):
+        check_configurations(page)
+        check_keys(page, keys)
+        check_metrics(page, metrics)
+        check_options(page, programs)
+        check_goals(page, goals)
+        check_signals(page, source)
+        check_files(page, pages)
+        check_messages(page, messages)
+        if page.name == "observability.md":
+            check_observability(page, metrics, fields_of_source(fields))
+        if page.name == "troubleshooting.md":
+            check_endings(page)
+    rig.check(not faults, lambda: "\n" + "\n".join(faults))
+
+
+rig.main(main)
