@@ -1,17 +1,19 @@
-/* Assertions that stay on in release builds: a proxy that has lost track of
- * itself must stop, not guess. The supervisor starts a new worker process. */
+/* Assertions that stay on in release builds.
+ *
+ * A proxy whose state contradicts itself must stop, not guess: the process aborts, and
+ * the supervisor starts a new worker process. */
 #ifndef BASE_CHECK_H
 #define BASE_CHECK_H
 
 #include <stddef.h>
 
-/* Prints "fairlead: FILE:LINE: EXPRESSION" to standard error and aborts. */
+/* Prints "fairlead: FILE:LINE: must hold: EXPRESSION" to standard error and aborts. */
 _Noreturn void check_failed(const char *file, int line, const char *expression);
 
-/* What assertions cost is measured against a build without (bench/privileges), which is good
- * for nothing else. */
+/* FAIRLEAD_UNCHECKED is for one purpose: bench/privileges measures the cost of the
+ * assertions against a build without them. */
 #ifdef FAIRLEAD_UNCHECKED
-#define ASSERT(expression) ((void)(expression)) /* some of them do something */
+#define ASSERT(expression) ((void)(expression)) /* evaluated: some have side effects */
 #else
 #define ASSERT(expression)                                                     \
 	do {                                                                   \
@@ -20,7 +22,7 @@ _Noreturn void check_failed(const char *file, int line, const char *expression);
 	} while (0)
 #endif
 
-/* The structure that embeds `member`, from the address of the member. */
+/* The structure that embeds `member`, from the address of that member. */
 #define CONTAINER(ptr, type, member)                                           \
 	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

@@ -1,5 +1,7 @@
-/* Intrusive doubly linked list. A node is part of what it links; a node that
- * is on no list points at itself, so list_remove() may be called twice. */
+/* Intrusive, circular, doubly linked list.
+ *
+ * The node is a member of the linked object (LIST_ITEM() gets from node to object). A
+ * node that is on no list points at itself, so list_remove() may be called on it. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
@@ -16,7 +18,7 @@ static inline void list_init(struct list *l)
 	l->next = l->prev = l;
 }
 
-/* For a head: nothing on it. For a node: on no list. */
+/* For a head: the list has no nodes. For a node: it is on no list. */
 static inline bool list_empty(const struct list *l)
 {
 	return l->next == l;
@@ -48,7 +50,7 @@ static inline void list_remove(struct list *node)
 	list_init(node);
 }
 
-/* Takes the first node off, or returns NULL. */
+/* Removes and returns the first node; NULL: the list is empty. */
 static inline struct list *list_pop(struct list *head)
 {
 	struct list *node = head->next;
@@ -73,7 +75,7 @@ static inline void list_move(struct list *to, struct list *from)
 
 #define LIST_ITEM(node, type, member) CONTAINER(node, type, member)
 
-/* The node in hand may be removed inside the loop. */
+/* The loop body may remove the current node, but not the next one. */
 #define LIST_EACH(head, node)                                                  \
 	for (struct list *node = (head)->next, *node##_next = node->next;      \
 	     node != (head); node = node##_next, node##_next = node->next)

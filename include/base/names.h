@@ -1,11 +1,10 @@
-/* Things found by name, however many there are: a hash table whose entries are part of what they
- * name.
+/* A hash table of objects by name. Its entries are members of the named objects.
  *
- * names_put() cannot fail: where the system has no memory for a larger table, finding takes
- * longer. A table of a few allocates nothing. The text of a name is its owner's, and outlives
- * the entry's stay.
+ * names_put() cannot fail: if there is no memory for a larger table, lookups take longer.
+ * A table of up to 8 entries allocates nothing. The text of a name belongs to the caller
+ * and must stay valid as long as the entry is in the table.
  *
- * Owner: one thread, or whoever holds the lock of what it is part of. */
+ * Owner: one thread, or the holder of the lock that protects the surrounding object. */
 #ifndef BASE_NAMES_H
 #define BASE_NAMES_H
 
@@ -14,28 +13,28 @@
 #include "base/slice.h"
 
 struct names_entry {
-	struct names_entry *next; /* in its bucket */
+	struct names_entry *next; /* in the same bucket */
 	uint64_t hash;
 	struct slice name;
 };
 
-/* All zero: empty. */
+/* All zero is an empty table. */
 struct names {
-	struct names_entry **buckets; /* NULL: `few` is the only one */
-	struct names_entry *few;
-	size_t bucket_n, n;
+	struct names_entry **buckets; /* NULL: `only` is the only bucket */
+	struct names_entry *only;
+	size_t bucket_n, n; /* buckets; entries */
 };
 
-/* A name may be there more than once; the one that was put first is found. */
+/* A name may be in the table more than once; names_find() returns its oldest entry. */
 void names_put(struct names *s, struct names_entry *e, struct slice name);
 
-/* NULL: it is not there. */
+/* NULL: no entry has this name. */
 struct names_entry *names_find(const struct names *s, struct slice name);
 
-/* It is there. */
+/* The entry must be in the table. */
 void names_remove(struct names *s, struct names_entry *e);
 
-/* Forgets all entries, which are not touched. */
+/* Frees the table. Entries are not touched. */
 void names_done(struct names *s);
 
 #endif

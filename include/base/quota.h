@@ -1,7 +1,9 @@
-/* A limit of the whole process that its threads share: an atomic count, touched when a
- * connection opens or closes, never per request. Shared and not divided among workers,
- * so that an uneven spread of connections (kernel-notes/11-reuseport-spread) does not shed
- * early. */
+/* A limit of the whole process, shared by its threads: an atomic count, changed when a
+ * connection opens or closes, never per request.
+ *
+ * It is shared and not divided among the workers, because connections are spread unevenly
+ * (kernel-notes/11-reuseport-spread): a worker with more than its share would refuse
+ * connections before the process has reached its limit. Any thread may call. */
 #ifndef BASE_QUOTA_H
 #define BASE_QUOTA_H
 
@@ -13,7 +15,7 @@
 
 struct quota {
 	_Atomic uint32_t used;
-	_Atomic uint32_t wanted; /* units that somebody waits for: who has idle ones gives */
+	_Atomic uint32_t wanted; /* units that threads wait for; others free idle ones */
 	_Atomic uint32_t limit;
 };
 
@@ -24,12 +26,13 @@ static inline void quota_init(struct quota *q, uint32_t limit)
 	atomic_init(&q->limit, limit);
 }
 
-/* From now on. What is taken stays taken. */
+/* Changes the limit. Units already taken are not revoked. */
 static inline void quota_set_limit(struct quota *q, uint32_t limit)
 {
 	atomic_store_explicit(&q->limit, limit, memory_order_relaxed);
 }
 
+/* False: the limit is reached. */
 static inline bool quota_take(struct quota *q)
 {
 	if (atomic_fetch_add_explicit(&q->used, 1, memory_order_relaxed) <
@@ -39,7 +42,8 @@ static inline bool quota_take(struct quota *q)
 	return false;
 }
 
-/* For who counts first and sheds what is too much: see quota_exceeded(). */
+/* Adds n units (or gives back -n) without regard to the limit, for callers that count
+ * first and then shed what quota_exceeded() reports as too much. */
 static inline void quota_add(struct quota *q, int32_t n)
 {
 	atomic_fetch_add_explicit(&q->used, (uint32_t)n, memory_order_relaxed);
@@ -51,6 +55,7 @@ static inline bool quota_exceeded(struct quota *q)
 	       atomic_load_explicit(&q->limit, memory_order_relaxed);
 }
 
+/* Gives back one unit. */
 static inline void quota_put(struct quota *q)
 {
 	uint32_t was = atomic_fetch_sub_explicit(&q->used, 1, memory_order_relaxed);

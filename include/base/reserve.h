@@ -1,13 +1,14 @@
-/* Memory that a thread sets aside for what it has begun.
+/* A per-thread reserve of memory with which requests in progress can be completed.
  *
- * Chunks of RESERVE_CHUNK_BYTES, aligned to their size: what slabs are made of. All come
- * from the system while it has any. When it refuses, those who bring to an end what was
- * begun (outboxes, blocks for heads) get chunks of the reserve, and nobody else; until it is
- * whole again, nothing new should be begun. Chunks that become free fill it first.
+ * It hands out chunks of RESERVE_CHUNK_BYTES, aligned to their size, of which slabs are
+ * made. Chunks come from the system as long as it has memory. When the system refuses,
+ * only callers that complete what has been started (outboxes, blocks for heads) get
+ * chunks of the reserve; until the reserve is whole again, no new work should be started.
+ * Freed chunks refill the reserve first.
  *
- * Owner: the thread; one that has never called reserve_init() has none, and its reserve is
- * whole as long as the system refuses nothing. Costs address space, and memory only while
- * it is used. */
+ * Owner: the thread. A thread that has not called reserve_init() has a reserve of 0
+ * chunks, which is whole as long as the system has not refused. The reserve costs address
+ * space; it costs memory only while its chunks are in use. */
 #ifndef BASE_RESERVE_H
 #define BASE_RESERVE_H
 
@@ -17,24 +18,32 @@
 #define RESERVE_CHUNK_BYTES ((size_t)65536)
 #define RESERVE_CHUNKS_MAX 16
 
-/* Returns 0 or -ENOMEM. */
+/* Sets aside `chunks` chunks for this thread, at most RESERVE_CHUNKS_MAX. 0 or
+ * -ENOMEM. */
 int reserve_init(unsigned chunks);
 
+/* Unmaps the reserve of this thread. */
 void reserve_done(void);
 
-/* A chunk of zeros, or NULL. `dip`: out of the reserve, if the system refuses. */
-void *reserve_map(bool dip);
+/* A zeroed chunk, or NULL. use_reserve: take it out of the reserve if the system
+ * refuses. */
+void *reserve_map(bool use_reserve);
 
+/* Takes back a chunk of reserve_map(): the reserve keeps it if it is not full. While the
+ * reserve is not whole, an unused chunk should be given back at once. */
 void reserve_unmap(void *chunk);
 
-/* False: the system has refused memory, and neither has anything come back since then nor
- * has reserve_refill() found that it gives again. */
+/* True: the reserve has all its chunks, and the system has memory as far as is known.
+ * After a refusal this is false until a chunk has been given back or reserve_refill() has
+ * found that the system has memory again. */
 bool reserve_whole(void);
 
-/* Asks the system for what is missing. Called about once a second. */
+/* Maps the missing chunks, as far as the system has memory. Called about once a
+ * second. */
 void reserve_refill(void);
 
-/* For scarcity tests: the system gives this thread so many more chunks; -1: as it likes. */
+/* For tests: after `chunks` more, the system refuses chunks to this thread; -1: no
+ * limit. */
 void reserve_fail_after(int chunks);
 
 #endif

@@ -1,5 +1,5 @@
-/* A run of bytes that somebody else owns: pointer and length, never
- * NUL-terminated, never freed through the slice. */
+/* A view of bytes that another object owns: pointer and length. Not NUL-terminated; never
+ * freed through the slice. */
 #ifndef BASE_SLICE_H
 #define BASE_SLICE_H
 
@@ -30,7 +30,7 @@ static inline bool slice_equal(struct slice a, struct slice b)
 	return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
-/* Equal without regard to ASCII case: field names, hosts, most tokens. */
+/* Equal but for ASCII case: for field names, hosts and most tokens. */
 static inline bool slice_equal_nocase(struct slice a, struct slice b)
 {
 	return a.len == b.len && (a.len == 0 || strncasecmp(a.ptr, b.ptr, a.len) == 0);
@@ -48,7 +48,7 @@ static inline struct slice slice_after(struct slice s, size_t n)
 	return (struct slice){ s.ptr + n, s.len - n };
 }
 
-/* Without spaces and tabs (OWS, RFC 9110 5.6.3) at either end. */
+/* The slice without spaces and tabs (OWS, RFC 9110 5.6.3) at either end. */
 static inline struct slice slice_trim(struct slice s)
 {
 	while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {

@@ -1,10 +1,13 @@
-/* Counters: one writer each, the worker's thread; the control thread sums them with
- * relaxed loads. The declared exception to "share nothing". */
+/* Counters and gauges of a worker, for /metrics.
+ *
+ * One writer each, the worker's thread; the control thread reads and sums them with
+ * relaxed loads. They are an exception to the rule that threads share nothing. */
 #ifndef BASE_STATS_H
 #define BASE_STATS_H
 
 #include <stdint.h>
 
+/* One writer, so no atomic read-modify-write is needed. */
 static inline void stat_add(uint64_t *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
@@ -25,7 +28,7 @@ static inline uint64_t stat_read(const uint64_t *counter)
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
-/* Latencies, in buckets whose upper bounds are 0.25 ms << i; the last has none. */
+/* Upper bounds of the buckets: 0.25 ms << i; the last bucket has none. */
 #define HISTOGRAM_BUCKETS 18
 #define HISTOGRAM_FIRST_US 250u
 
@@ -45,63 +48,63 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 }
 
 /* X(name, kind, help), kind: counter or gauge. */
-#define WORKER_STATS(X)                                                              \
-	X(connections, gauge, "Client connections open")                             \
-	X(connections_idle, gauge, "Client connections between two requests")        \
-	X(connections_evicted, counter, "Idle client connections closed to let in others") \
-	X(accepted, counter, "Client connections accepted")                          \
-	X(accept_pauses, counter, "Times accepting paused at the connection limit")  \
-	X(requests, counter, "Requests whose head was read")                         \
-	X(requests_in_flight, gauge, "Requests being answered")                               \
+#define WORKER_STATS(X)                                                                \
+	X(connections, gauge, "Client connections open")                               \
+	X(connections_idle, gauge, "Client connections between two requests")          \
+	X(connections_evicted, counter, "Idle client connections closed for new ones") \
+	X(accepted, counter, "Client connections accepted")                            \
+	X(accept_pauses, counter, "Times accepting paused at the connection limit")    \
+	X(requests, counter, "Requests whose head was received")                       \
+	X(requests_in_flight, gauge, "Requests in flight")                             \
 	X(requests_abandoned, counter, "Requests whose client left before a response") \
-	X(tunnels, gauge, "Upgraded connections")                                    \
-	X(responses_1xx, counter, "Answers by status class")                         \
-	X(responses_2xx, counter, "")                                                \
-	X(responses_3xx, counter, "")                                                \
-	X(responses_4xx, counter, "")                                                \
-	X(responses_5xx, counter, "")                                                \
-	X(received_bytes, counter, "Bytes received from clients")                    \
-	X(sent_bytes, counter, "Bytes sent to clients")                              \
-	X(log_lines, counter, "Access log lines written")                            \
-	X(log_lines_dropped, counter, "Access log lines lost: log too slow, or disk full") \
-	X(ticks, counter, "Rounds of the worker's loop")
+	X(tunnels, gauge, "Upgraded connections")                                      \
+	X(responses_1xx, counter, "Responses by status class")                         \
+	X(responses_2xx, counter, "")                                                  \
+	X(responses_3xx, counter, "")                                                  \
+	X(responses_4xx, counter, "")                                                  \
+	X(responses_5xx, counter, "")                                                  \
+	X(received_bytes, counter, "Bytes received from clients")                      \
+	X(sent_bytes, counter, "Bytes sent to clients")                                \
+	X(log_lines, counter, "Access log lines written")                              \
+	X(log_lines_dropped, counter, "Access log lines lost: slow log or full disk")  \
+	X(ticks, counter, "Iterations of the worker's event loop")
 
 struct worker_stats {
 #define X(name, kind, help) uint64_t name;
 	WORKER_STATS(X)
 #undef X
-	uint64_t log_error; /* errno of the last line that was lost; 0: no write took the others */
+	uint64_t log_error; /* errno of the last lost line; 0: the log was too slow */
 };
 
 /* Of one upstream on one worker. */
-#define UPSTREAM_STATS(X)                                                            \
-	X(requests, counter, "Requests or calls sent")                               \
-	X(connections, gauge, "Connections open")                                    \
-	X(connections_idle, gauge, "Connections idle")                               \
-	X(connections_held, gauge, "Connections idle, and one client's: authenticated") \
-	X(connects, counter, "Connections opened")                                   \
-	X(connect_failures, counter, "Connections that could not be opened")         \
-	X(waiting, gauge, "Requests waiting for a connection")                       \
-	X(queue_refusals, counter, "Requests refused because the line was full")     \
-	X(queue_timeouts, counter, "Requests that waited too long in the line")      \
-	X(ejections, counter, "Times a server was left alone because it failed")     \
-	X(timeouts, counter, "Requests that were not answered in time")              \
-	X(retries, counter, "Requests sent again")                                   \
-	X(stale_retries, counter, "Of these because an idle connection had ended")   \
-	X(retry_refusals, counter, "Retries not made: the budget was spent")             \
-	X(hedges, counter, "Second tries beside slow ones")                          \
-	X(hedges_won, counter, "Of these that gave the answer")                      \
-	X(hedge_refusals, counter, "Second tries not made: the budget was spent")    \
-	X(deadlines, counter, "Requests given up at the deadline of their route")    \
-	X(errors, counter, "Answers that were refused, broken or missing")           \
-	X(hits, counter, "Calls answered with a value")                              \
-	X(misses, counter, "Calls answered without one")
+#define UPSTREAM_STATS(X)                                                              \
+	X(requests, counter, "Requests or calls sent")                                 \
+	X(connections, gauge, "Connections open")                                      \
+	X(connections_idle, gauge, "Connections idle")                                 \
+	X(connections_held, gauge, "Idle connections authenticated for one client")    \
+	X(connects, counter, "Connections opened")                                     \
+	X(connect_failures, counter, "Connections that could not be opened")           \
+	X(waiting, gauge, "Requests waiting for a connection")                         \
+	X(queue_refusals, counter, "Requests refused because the queue was full")      \
+	X(queue_timeouts, counter, "Requests that waited longer than queue_timeout")   \
+	X(ejections, counter, "Times a server was ejected because it failed")          \
+	X(timeouts, counter, "Requests without a response in time")                    \
+	X(retries, counter, "Requests sent again")                                     \
+	X(stale_retries, counter, "Retries made because an idle connection had ended") \
+	X(retry_refusals, counter, "Retries not made: budget used up")                 \
+	X(hedges, counter, "Second attempts started beside a slow first one")          \
+	X(hedges_won, counter, "Second attempts that gave the response")               \
+	X(hedge_refusals, counter, "Second attempts not made: budget used up")         \
+	X(deadlines, counter, "Requests ended at the deadline of their route")         \
+	X(errors, counter, "Responses that were invalid, cut short or missing")        \
+	X(hits, counter, "memcached lookups with a value")                             \
+	X(misses, counter, "memcached lookups without a value")
 
 struct upstream_stats {
 #define X(name, kind, help) uint64_t name;
 	UPSTREAM_STATS(X)
 #undef X
-	struct histogram latency; /* from sending to the head of the answer */
+	struct histogram latency; /* from the request sent to the response's head */
 };
 
 #endif

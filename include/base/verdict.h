@@ -1,11 +1,11 @@
-/* What a pure function over bytes says of its input. */
+/* Results of parsers: pure functions over the bytes that have arrived so far. */
 #ifndef BASE_VERDICT_H
 #define BASE_VERDICT_H
 
 enum verdict {
-	VERDICT_OK,   /* understood; the result is filled in */
-	VERDICT_MORE, /* nothing wrong so far, but it does not end here */
-	VERDICT_BAD,  /* the peer's fault; the reason is beside the result */
+	VERDICT_OK,   /* complete; the result is filled in */
+	VERDICT_MORE, /* valid so far, but incomplete */
+	VERDICT_BAD,  /* the peer's fault; the result holds the reason */
 };
 
 #endif

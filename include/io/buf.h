@@ -1,17 +1,21 @@
-/* Buffers: where received bytes and serialised heads live until the last
- * holder lets go.
+/* Reference-counted buffers for received bytes and serialised heads.
  *
- * Two kinds behind one struct. A *receive buffer* has BUF_BYTES of room and
- * comes from the loop's pool, which is bounded; on io_uring the kernel picks it
- * out of a buffer ring when bytes arrive, on epoll it is taken at readiness.
- * Free ones are kept last-in-first-out, so that the hot ones are used. A *block*
- * has a size asked for, for heads and other bytes of our own.
+ * One struct, two kinds:
+ *   receive buffer  BUF_BYTES bytes, from the loop's pool, which has a limit. On io_uring
+ *                   the kernel picks one from its buffer ring when bytes arrive; on epoll
+ *                   one is taken when the socket is readable. Free ones are reused last
+ *                   in, first out, because the last one used is still in the cache.
+ *   block           a size of the caller's choice, for heads and other bytes that
+ *                   fairlead itself writes. Blocks come from slabs, large ones from
+ *                   malloc(); their number has no limit.
  *
- * A few receive buffers are a *reserve* for those whose bytes set others free (answers).
- * Else requests could hold all of them while they wait for answers that nothing is
- * left to receive with.
+ * A few receive buffers are a reserve for receives whose bytes let other requests finish
+ * and free their buffers: responses (io_recv.may_use_reserve). Without it, requests could
+ * hold all buffers while they wait for responses that no buffer is left to receive.
  *
- * Owner: whoever holds a reference. One thread only. */
+ * Ownership: a buffer belongs to the holders of its references, and returns to the pool
+ * with the last of them. References are not atomic: a pool, its buffers and their holders
+ * belong to one thread. Other threads may read the counters of the pool. */
 #ifndef IO_BUF_H
 #define IO_BUF_H
 
@@ -23,82 +27,89 @@
 #include "base/slab.h"
 #include "base/slice.h"
 
-/* Room of a receive buffer. 16 KiB: measured 2-3 times cheaper than 4 KiB for
- * 100 KB bodies, and small enough for thousands of them. */
+/* Size of a receive buffer. Measured: 16 KiB is 2-3 times cheaper than 4 KiB for bodies
+ * of 100 KB, and small enough for thousands of buffers. */
 #define BUF_BYTES 16384u
 
-/* Size classes of blocks: 256 B << class; larger ones come from malloc(). */
+/* Size classes of blocks: 256 B << class, up to 8 KiB; larger blocks come from
+ * malloc(). */
 #define BUF_CLASSES 6
+
+/* Values of buf.class_ that are no size class. */
 enum { BUF_RECEIVE = 254, BUF_HEAP = 255 };
 
 struct buf_pool;
 
 struct buf {
-	struct buf *next;      /* in an inbox, or in the pool's free list */
-	char *data;            /* the room */
-	uint32_t size;         /* of the room */
-	uint32_t begin, end;   /* bytes not yet consumed: data[begin..end) */
-	uint32_t refs;
-	uint16_t id;           /* receive buffers: index in the pool */
-	uint8_t class_;        /* blocks: size class; BUF_RECEIVE; BUF_HEAP */
-	uint16_t place;        /* receive buffers: the engine's */
+	struct buf *next; /* free: in the pool's list; in use: the holder's */
+	char *data;       /* `size` bytes */
+	uint32_t size;
+	uint32_t begin, end; /* data[begin..end) holds the bytes not yet consumed */
+	uint32_t refs;       /* 0: free */
+	uint16_t id;         /* receive buffer: index in the pool */
+	uint8_t class_;      /* size class of a block, BUF_RECEIVE or BUF_HEAP */
+	bool trimmed;        /* free receive buffer: its memory was given back */
+	uint16_t ring_pos;   /* receive buffer: its position in the kernel's ring */
 	struct buf_pool *pool;
 };
 
 struct buf_pool {
-	struct buf **all;      /* receive buffers by id */
-	struct buf *free;      /* last in, first out */
-	uint32_t count;        /* receive buffers that exist */
-	uint32_t free_n;       /* of which are on the free list */
-	uint32_t limit;        /* most that may exist */
-	uint32_t reserve;      /* of which are for the may_use_reserve only */
-	uint32_t published;         /* waiting with the kernel, as good as free */
-	uint32_t free_min;     /* fewest free since the last trim */
+	struct buf **all;   /* receive buffers by id */
+	struct buf *free;   /* free receive buffers; last in, first out */
+	uint32_t count;     /* receive buffers that exist */
+	uint32_t free_n;    /* length of the list `free` */
+	uint32_t limit;     /* maximum of count */
+	uint32_t reserve;   /* of limit; only receives with may_use_reserve get these */
+	uint32_t published; /* in the kernel's buffer ring; neither free nor in use */
+	uint32_t free_min;  /* minimum of free_n since the last trim */
 	struct slab blocks[BUF_CLASSES];
-	size_t block_bytes;    /* room of all blocks out now */
+	size_t block_bytes; /* sum of the sizes of all blocks in use */
 };
 
-/* A run of bytes inside a buffer; holds one reference to it, except that a
- * piece with buf == NULL refers to bytes that live for ever. */
+/* Some bytes of a buffer, and one reference to it. buf == NULL: static bytes, which need
+ * no reference. */
 struct piece {
 	struct buf *buf;
 	const char *ptr;
 	uint32_t len;
 };
 
-/* limit: most receive buffers, 1 … 65,535; the first chunk is made at once.
- * Returns 0 or -ENOMEM. */
+/* limit: most receive buffers, 1 … 65,535. The first 64 are allocated at once. 0 or
+ * -ENOMEM. */
 int buf_pool_init(struct buf_pool *pool, uint32_t limit);
 
-/* Asserts that all buffers have come back. */
+/* Asserts that no buffer is in use, and frees all memory. */
 void buf_pool_done(struct buf_pool *pool);
 
-/* Lets the system have the memory of buffers that stayed free since the last
- * call (they keep their addresses). Called about once a second. */
+/* Gives the memory of receive buffers that were free ever since the last call back to the
+ * system (MADV_DONTNEED: they stay mapped), and trims the slabs. Called about once a
+ * second. */
 void buf_pool_trim(struct buf_pool *pool);
 
-/* How many may still be taken, by the may_use_reserve or by others. */
+/* Receive buffers that may still be taken, with or without the right to use the reserve.
+ * Published buffers do not count. */
 static inline uint32_t buf_available(const struct buf_pool *pool, bool may_use_reserve)
 {
-	uint32_t left = pool->free_n + (pool->limit - pool->count);
+	uint32_t n = pool->free_n + (pool->limit - pool->count);
 
 	if (may_use_reserve)
-		return left;
-	return left > pool->reserve ? left - pool->reserve : 0;
+		return n;
+	return n > pool->reserve ? n - pool->reserve : 0;
 }
 
-/* So few are left that who would hold one for long had better copy. */
+/* True: few receive buffers are left. A holder that would keep one for long should copy
+ * the bytes into a block and release it. */
 static inline bool buf_scarce(const struct buf_pool *pool)
 {
 	return pool->published + buf_available(pool, true) <= 2 * pool->reserve;
 }
 
-/* A free receive buffer, empty, with one reference; NULL: all are in use. Does not look at
- * the reserve. */
+/* An empty receive buffer with one reference; NULL: none is left. Ignores the reserve:
+ * the caller checks buf_available(). */
 struct buf *buf_take(struct buf_pool *pool);
 
-/* An empty block with at least `size` bytes of room and one reference; NULL:
- * no memory. */
+/* An empty block of at least `size` bytes, with one reference; NULL: no memory. Its
+ * `size` is that of its class. */
 struct buf *buf_new(struct buf_pool *pool, size_t size);
 
 static inline struct buf *buf_ref(struct buf *b)
@@ -107,14 +118,16 @@ static inline struct buf *buf_ref(struct buf *b)
 	return b;
 }
 
-/* Lets one reference go; NULL is allowed. */
+/* Drops one reference; does nothing if b is NULL. */
 void buf_put(struct buf *b);
 
+/* The bytes not yet consumed. Valid as long as the caller's reference. */
 static inline struct slice buf_bytes(const struct buf *b)
 {
 	return (struct slice){ b->data + b->begin, b->end - b->begin };
 }
 
+/* Drops the piece's reference and empties the piece. */
 static inline void piece_put(struct piece *p)
 {
 	struct buf *b = p->buf;

@@ -1,21 +1,21 @@
-/* Completion-shaped input and output, for one thread.
+/* Asynchronous input and output by completion, for one thread.
  *
- * Three engines stand behind this page: io_uring, epoll, and a simulation in
- * virtual time. What they owe their callers:
+ * Three engines implement this interface: io_uring, epoll, and a simulation in virtual
+ * time. All three keep these laws; tests/contract checks them:
  *
- *   L1  Each started op gets exactly one last call of done: the one without
- *       IO_MORE.
- *   L2  done is called from io_wait() only, never from io_<verb>().
- *   L3  From start to last done the op, and all it points at, belong to the
- *       engine: not freed, moved or reused.
- *   L4  Cancelling is a wish: the last done still comes, with -ECANCELED or
- *       with the result that won the race (kernel-notes/18-cancel-race).
- *   L5  A socket is closed only when no op on it is in flight, or by
- *       io_close(), which cancels what is and is the engine's own pair.
+ *   L1  Each started op gets exactly one last call of done(): the one without IO_MORE.
+ *   L2  done() is called from io_wait() only, never from a function that starts an op.
+ *   L3  From its start to its last done(), the op and all memory that it points to belong
+ *       to the engine: the owner must not free, move, change or reuse them.
+ *   L4  io_cancel() is a request: the last done() still comes, with -ECANCELED or with
+ *       the result that won the race (kernel-notes/18-cancel-race).
+ *   L5  A socket with ops in flight is closed only by io_close() or io_reset(): they
+ *       cancel the ops first, and close then.
  *
- * An op is embedded in its owner: nothing is allocated per operation. Starting
- * never blocks, never fails and never calls back. Time lives in the wheel: the
- * loop knows one deadline. A result is >= 0, or a negative errno. */
+ * The owner of an op embeds it in its own struct: no memory is allocated per op. Starting
+ * an op never blocks, never fails and never calls back. There are no timeouts per op:
+ * deadlines are kept in base/wheel.h, and the loop gets the next one as the timeout of
+ * io_wait(). A result is >= 0 or a negative errno. */
 #ifndef IO_IO_H
 #define IO_IO_H
 
@@ -29,17 +29,19 @@
 
 struct io_loop;
 
-/* Flags of done. */
-#define IO_MORE 1u /* not the last call for this op */
+/* A flag of done(): this is not the last call for this op. */
+#define IO_MORE 1u
 
-/* A flag of io_send(), and of its done. */
-#define IO_SILENT 2u /* nobody waits for the end of this send: its done may come
-			with the next thing that happens, instead of waking the
-			loop (kernel-notes/03-silent-sends). In done: so it was, and
-			all was taken when the wait began, however long that lasted */
+/* A flag of io_send(): the owner does not wait for the end of this send. Its done() need
+ * not wake the loop; it may come together with the next event
+ * (kernel-notes/03-silent-sends).
+ *
+ * As a flag of done(): the send completed like that. The socket had taken all bytes when
+ * the io_wait() began, however long it then waited. */
+#define IO_SILENT 2u
 
 enum io_kind {
-	IO_IDLE, /* not started, or its last done was called */
+	IO_IDLE, /* not started, or its last done() was called */
 	IO_ACCEPT,
 	IO_CONNECT,
 	IO_RECV,
@@ -48,82 +50,88 @@ enum io_kind {
 };
 
 struct io_op {
-	struct list node; /* the engine's */
+	struct list node; /* for the engine */
 	void (*done)(struct io_op *op, int res, unsigned flags);
-	int fd;           /* the socket it works on */
-	int res;          /* the engine's */
-	uint8_t kind;     /* enum io_kind */
-	uint8_t state;    /* the engine's */
-	uint16_t flags;   /* the engine's */
-	uint32_t engine;  /* the engine's */
+	int fd;       /* the socket or file it works on */
+	int res;      /* for the engine, as are all fields below but kind */
+	uint8_t kind; /* enum io_kind */
+	uint8_t state;
+	uint16_t flags;
+	uint32_t engine;
 };
 
-/* One connection accepted: done(res = its socket). One shot. The socket has
- * TCP_NODELAY where its listener has. peer is filled in. */
+/* Accepts one connection: done(res = its socket), with the peer's address in `peer`. The
+ * socket has TCP_NODELAY if its listener has. For the next connection the op is started
+ * again. */
 struct io_accept {
 	struct io_op op;
 	struct sockaddr_storage peer;
 	socklen_t peer_len;
 };
 
-/* done(res = the connected socket, TCP_NODELAY set; or the reason, and there is
- * no socket). addr stays the caller's and must outlive the op. */
+/* Opens a connection: done(res = the connected socket, with TCP_NODELAY set). On an error
+ * the engine has closed the socket. addr is the caller's memory (L3 applies). */
 struct io_connect {
 	struct io_op op;
 	const struct sockaddr *addr;
 	socklen_t addr_len;
 };
 
-/* Bytes as they come. done(res > 0): buf holds res bytes at data[begin..end);
- * take it by setting buf to NULL, else the engine puts it back. Goes on with
- * IO_MORE until `window` bytes have been delivered (the last buffer may go over
- * it): that done is the last. res == 0: the peer will send no more; last. An
- * empty pool is never reported: the op waits until buffers return, and comes before
- * those that are not may_use_reserve. */
+/* Receives bytes as they arrive, until `window` bytes have been delivered.
+ *
+ *   done(res > 0)   buf holds res bytes in data[begin..end). The callee takes the
+ *                   reference by setting buf to NULL; otherwise the engine drops it.
+ *                   With IO_MORE the receive goes on. Without it the window is used up;
+ *                   the last buffer may exceed it, by less than BUF_BYTES.
+ *   done(res == 0)  End of the stream: the peer sends no more. Last call.
+ *   done(res < 0)   An error. Last call.
+ *
+ * An empty buffer pool is no error: the op waits until buffers return. Among waiting
+ * receives, those with may_use_reserve are served first. */
 struct io_recv {
 	struct io_op op;
-	bool may_use_reserve; /* the caller's, set before: may use the reserve (buf.h) */
+	bool may_use_reserve; /* set by the owner before the start: see io/buf.h */
 	struct buf *buf;
-	uint32_t window; /* bytes still to be delivered; the engine's */
+	uint32_t window; /* for the engine: bytes still to be delivered */
 };
 
-/* All of the bytes, or an error: done(res = their count). At most one send in
- * flight per socket (kernel-notes/08-restarted-sends). The iovecs are the engine's
- * until the last done, and may be changed by it; so are the bytes. */
+/* Sends all of the bytes: done(res = len), or fails. Partial sends are continued by the
+ * engine. At most one send may be in flight per socket (kernel-notes/08-restarted-sends).
+ * The engine may change the iovecs. */
 struct io_send {
 	struct io_op op;
 	struct iovec *iov;
 	unsigned iov_n;
-	size_t len;  /* all bytes asked for */
-	size_t left; /* the engine's */
-	void *owner; /* the caller's */
-	struct msghdr msg;
+	size_t len;        /* sum of the iovecs at the start */
+	size_t left;       /* for the engine: bytes not yet taken by the socket */
+	void *owner;       /* for the caller; the engine does not use it */
+	struct msghdr msg; /* for the engine */
 };
 
-/* Appends to a file, pipe or terminal; for logs. done(res = len, or error).
- * Never blocks the loop: through the ring, or by a writer thread. */
+/* Appends to a file, pipe or terminal, for logs: done(res = len), or fails. Never blocks
+ * the loop: io_uring writes through the ring, epoll in a thread of its own. */
 struct io_write {
 	struct io_op op;
 	const char *ptr;
 	size_t len;
-	size_t left; /* the engine's */
+	size_t left; /* for the engine: bytes not yet written */
 };
 
-#define IO_STATS(X)                                                            \
-	X(enters, "Waits for events: io_uring_enter or epoll_wait")            \
-	X(syscalls, "System calls made by the engine, waits included")         \
-	X(submissions, "Operations handed to the kernel")                      \
-	X(completions, "Completions or readiness events taken")                \
-	X(recv_arms, "Receives armed")                                         \
-	X(buffer_shortages, "Receives that found the buffer pool empty")                \
-	X(overflows, "Times the completion queue overflowed")                  \
-	X(short_sends, "Sends that the socket took only a part of at first")   \
-	X(silent_sends, "Sends that completed without a completion")           \
+#define IO_STATS(X)                                                               \
+	X(enters, "Waits for events: io_uring_enter or epoll_wait")               \
+	X(syscalls, "System calls made by the engine, waits included")            \
+	X(submissions, "Operations handed to the kernel")                         \
+	X(completions, "Completions or readiness events handled")                 \
+	X(recv_arms, "Receives armed")                                            \
+	X(buffer_shortages, "Receives that found the buffer pool empty")          \
+	X(overflows, "Times the completion queue overflowed")                     \
+	X(short_sends, "Sends of which the socket first took only a part")        \
+	X(silent_sends, "Sends that succeeded without a completion")              \
 	X(accept_errors, "Accepts that failed for lack of descriptors or memory") \
-	X(cancels, "Operations asked to be cancelled")                         \
-	X(silent_errors, "Fire-and-forget operations that failed")
+	X(cancels, "Cancellations requested")                                     \
+	X(silent_errors, "Failures of operations that have no owner, such as close")
 
-/* One writer (the loop's thread); others read with relaxed loads. */
+/* One writer, the loop's thread. Other threads read with stat_read() (base/stats.h). */
 struct io_stats {
 #define X(name, help) uint64_t name;
 	IO_STATS(X)
@@ -135,52 +143,58 @@ enum io_engine_kind { IO_ENGINE_AUTO, IO_ENGINE_RING, IO_ENGINE_EPOLL, IO_ENGINE
 struct io_options {
 	enum io_engine_kind engine; /* not AUTO: io_choose() resolves that */
 	uint32_t buffers;           /* most receive buffers, 1 … 65,535 */
-	bool writes;                /* io_write() will be used: no thread is started
-				       for it later */
+	bool writes;                /* io_write() will be used; epoll starts its thread
+				       when the loop is opened, and not later */
 	uint32_t entries;           /* submission queue; 0: 256 */
 	uint32_t cq_entries;        /* completion queue; 0: 1024 */
-	uint64_t seed;              /* sim: draws order, sizes and delays */
+	uint64_t seed;              /* simulation: decides order, sizes and delays */
 };
 
-/* Tries a small ring with a real operation. Returns IO_ENGINE_RING, or
- * IO_ENGINE_EPOLL and in `why` one line that says which of kernel, sysctl or
- * seccomp filter refused, and the remedy. Whether memory is there for as many as are
- * needed only io_open() tells. */
+/* ---- choosing and opening an engine ----------------------------------------- */
+
+/* Tries a small ring with a real receive, once per process. Returns IO_ENGINE_RING, or
+ * IO_ENGINE_EPOLL and in `why` one line that says what refused io_uring (kernel, sysctl
+ * or seccomp filter) and the remedy. A successful trial does not mean that there is
+ * memory for all rings: only io_open() shows that. */
 enum io_engine_kind io_choose(char *why, size_t why_size);
 
-/* The same line for a program whose io_open() has failed with `error`, for one of `loops` that
- * it wanted. */
+/* Writes the same line for an io_open() that failed with `error`, in a program that opens
+ * `loops` loops. */
 void io_explain(enum io_engine_kind kind, int error, unsigned loops, char *why,
 		size_t why_size);
 
-/* Raises the limit of locked memory, against which rings count, as far as this process may. */
+/* Raises the limit of locked memory, which rings count against, as far as allowed. */
 void io_raise_limit(void);
 
-/* "io_uring", "epoll", "sim". */
+/* "io_uring", "epoll", "sim" or "auto". */
 const char *io_engine_name(enum io_engine_kind kind);
 
-/* Writes the kernel features that the engine would use, one a line. */
+/* Writes the kernel features that the engine would use, one per line. */
 void io_describe(enum io_engine_kind kind, char *text, size_t size);
 
-/* Opens a loop on the calling thread, which alone may use it from then on
- * (io_wake() excepted). Returns 0 or a negative errno. */
+/* Opens a loop. From then on only the calling thread may use it, except for io_wake(). 0
+ * or a negative errno. */
 int io_open(struct io_loop **loop, const struct io_options *options);
 
-/* Every op has had its last done. Frees all. */
+/* Frees the loop. Asserts that no op is in flight. */
 void io_free(struct io_loop *loop);
 
 struct buf_pool *io_bufs(struct io_loop *loop);
 struct io_stats *io_stats(struct io_loop *loop);
 
-/* Monotonic time as the loop saw it when io_wait() last returned; while that tells of
- * facts, when it had waited for them. Virtual in the simulation. */
+/* Monotonic time, in microseconds, at the end of the last wait in the kernel; done() sees
+ * the same. Virtual time in the simulation. */
 uint64_t io_now_us(const struct io_loop *loop);
 
-/* Wall-clock time in seconds and milliseconds, same moment. */
+/* Wall-clock time of the same moment, in milliseconds since the epoch. */
 uint64_t io_wall_ms(const struct io_loop *loop);
 
+/* ---- starting and cancelling ops --------------------------------------------- */
+
+/* Before the first start. The op may then be started as often as its kind needs. */
 void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned));
 
+/* True from the start of the op to its last done(); false inside that call. */
 static inline bool io_busy(const struct io_op *op)
 {
 	return op->kind != IO_IDLE;
@@ -189,49 +203,64 @@ static inline bool io_busy(const struct io_op *op)
 void io_accept(struct io_loop *loop, struct io_accept *op, int listener);
 void io_connect(struct io_loop *loop, struct io_connect *op,
 		const struct sockaddr *addr, socklen_t addr_len);
+
+/* window: bytes, > 0. */
 void io_recv(struct io_loop *loop, struct io_recv *op, int fd, uint32_t window);
+
+/* iov_n: 1 … IOV_MAX, with 1 … INT_MAX bytes in all. flags: IO_SILENT or 0. */
 void io_send(struct io_loop *loop, struct io_send *op, int fd, struct iovec *iov,
 	     unsigned iov_n, unsigned flags);
+
+/* len: 1 … INT_MAX. */
 void io_write(struct io_loop *loop, struct io_write *op, int fd, const char *ptr,
 	      size_t len);
 
-/* A wish; the op may be idle already. */
+/* Requests the end of an op (L4). The op may be idle: then nothing happens. */
 void io_cancel(struct io_loop *loop, struct io_op *op);
 
-/* Cancels whatever is in flight on the socket and closes it. Each op still gets
- * its last done; the number may be reused by the next accept or connect. */
+/* ---- ending a connection ------------------------------------------------------ */
+
+/* Cancels the ops in flight on the socket and closes it. Each op still gets its last
+ * done(). The next accept or connect may return the same descriptor number. */
 void io_close(struct io_loop *loop, int fd);
 
-/* The same, and the peer sees a reset instead of an orderly end. */
+/* The same, but the peer gets a reset instead of an orderly end. */
 void io_reset(struct io_loop *loop, int fd);
 
-/* Tells the peer that no more will be sent. No send is in flight. */
+/* Shuts down the sending side: the peer gets the end of the stream. No send may be in
+ * flight. */
 void io_shutdown(struct io_loop *loop, int fd);
 
-/* Has the peer taken bytes of what was sent since *mark was set? Sets it anew. A send in
- * flight may go on for long without a done; this tells a slow peer from a dead one. Costs a
- * system call: for deadlines that have rung. */
+/* ---- questions to the kernel about a connection: a system call or two each ------ */
+
+/* True: the peer has received bytes since the last call with this *mark. Sets the mark. A
+ * send may be in flight for long without done(): this tells a slow peer from a dead one.
+ * For deadlines that have expired. */
 bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
 
-/* Has the peer ended its side or reset the connection, whatever it sent before that is still
- * unread? For those who receive nothing now; costs a system call. */
+/* True: the peer has ended its side or reset the connection, even if bytes that it sent
+ * before are still unread. For owners that have no receive in flight. */
 bool io_peer_ended(struct io_loop *loop, int fd);
 
-/* Bytes that were sent and may not have arrived yet: a reset now would destroy them. 0 where
- * it would not. What has arrived the peer can read behind a reset. Costs a system call or two. */
+/* Bytes sent that may not have arrived: a reset now would destroy them. Bytes that have
+ * arrived can be read by the peer even after a reset. 0 also if the connection is already
+ * reset, or is a unix socket, where bytes arrive at once. */
 uint64_t io_outstanding(struct io_loop *loop, int fd);
 
-/* Submits what was started, waits until something happened or timeout_us went
- * by (0: does not wait; UINT64_MAX: for ever), and calls done for all that
- * happened. Exactly one wait in the kernel. */
+/* ---- waiting ------------------------------------------------------------------ */
+
+/* Submits the ops that were started, waits until an event comes or timeout_us has passed
+ * (0: does not wait; UINT64_MAX: no limit), and calls done() for all completed ops. Waits
+ * in the kernel exactly once. */
 void io_wait(struct io_loop *loop, uint64_t timeout_us);
 
-/* So many more exchanges (requests that are not answered yet) are under way on this loop,
- * or fewer. Where there are many, io_wait() may let a moment pass, 200 us at most, until
- * several things have happened: each of them waits less for it than it would for its turn. */
-void io_add_inflight(struct io_loop *loop, int more);
+/* Adds `delta` to the number of requests in flight on this loop. If there are many,
+ * io_wait() may wait up to 200 us longer to handle several completions at once: each of
+ * them then waits less for the batch than it would otherwise wait for its turn
+ * (kernel-notes/26-wait-for-n-or-t). */
+void io_add_inflight(struct io_loop *loop, int delta);
 
-/* Ends the io_wait() that the loop is in or will be in next. Any thread. */
+/* Ends the io_wait() that the loop is in or will enter next. Any thread. */
 void io_wake(struct io_loop *loop);
 
 #endif

@@ -1,7 +1,9 @@
-/* The simulated engine's own door: a network inside one loop, in virtual time.
- * All sockets of a simulated loop talk to each other only. The seed draws the
- * order of completions, how long everything takes, and where a stream of bytes is
- * cut; one seed is one history. */
+/* Control of the simulated engine, for tests: a network inside one loop, in virtual time.
+ *
+ * The sockets of a simulated loop can connect only to each other. A pseudo-random
+ * generator decides the order of completions, all delays, and the sizes of the pieces in
+ * which bytes arrive; the same seed (io_options.seed) gives exactly the same run. Only
+ * for loops of IO_ENGINE_SIM; all functions are called from the loop's thread. */
 #ifndef IO_SIM_H
 #define IO_SIM_H
 
@@ -11,33 +13,35 @@
 
 struct io_loop;
 
-/* A listener in the simulated network; a socket number for io_accept(). The port
- * is not 0. -EADDRINUSE, -EINVAL. */
+/* Opens a listener in the simulated network. Returns a socket number for io_accept(),
+ * -EADDRINUSE, or -EINVAL if the address is bad or its port is 0. */
 int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 	       int backlog);
 
-/* Most bytes that one direction of a connection holds: smaller makes sends
- * wait. Default 64 KiB. */
+/* Sets the most bytes that one direction of a connection holds, by default 64 KiB.
+ * Smaller values make sends wait. */
 void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes);
 
-/* This end is another machine's: what it receives does not come out of the pool. */
+/* Marks a socket as one of another machine: its receives do not use the buffer pool. */
 void sim_set_remote(struct io_loop *loop, int fd);
 
-/* What goes wrong by chance: one in so many; 0, as it begins: never. */
+/* Faults by chance. n: one in n events is affected; 0, the default: none. */
 struct sim_faults {
-	uint32_t accepts;  /* fail for lack of descriptors; who waited goes on waiting */
-	uint32_t connects; /* likewise, from whichever side */
-	int connect_error; /* of those that fail, instead of -EMFILE; 0: that */
-	uint32_t segments; /* are late by up to `late_ms` */
+	uint32_t accepts;  /* fail with -EMFILE; the connection stays in the backlog */
+	uint32_t connects; /* fail with connect_error, whichever side connects */
+	int connect_error; /* 0: -EMFILE */
+	uint32_t segments; /* arrive up to late_ms later */
 	uint32_t late_ms;
 };
+
 void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults);
 
-/* Sockets and listeners that are open. */
+/* Number of open sockets and listeners. */
 unsigned sim_open_sockets(const struct io_loop *loop);
 
-/* What io_write() has written to this number, whatever it is; it stays the
- * engine's, until the next io_wait(). */
+/* All bytes that io_write() has written to this file number (any number is accepted).
+ * NULL: nothing. The memory belongs to the engine and is valid until the next
+ * io_wait(). */
 const char *sim_written(const struct io_loop *loop, int fd, size_t *len);
 
 #endif

@@ -18,39 +18,39 @@
 
 #define SELF "/proc/self/fd/2"
 
-enum way { WAY_PLAIN, WAY_SOCKET, WAY_ASKED };
+enum write_mode { WRITE_PLAIN, WRITE_SOCKET, WRITE_NOWAIT };
 
-/* Of all processes that write there. */
-struct losses {
-	_Atomic uint64_t lost, untold;
-	_Atomic int error; /* of the last one */
-	_Atomic bool torn; /* half a line is there */
+/* Shared by all processes that write there. */
+struct lost_lines {
+	_Atomic uint64_t lost, unreported;
+	_Atomic int error; /* errno of the last lost line */
+	_Atomic bool torn; /* the last line was cut: a part of it was written */
 };
 
-static struct losses own;
-static struct losses *losses = &own;
-static enum way way;
-static _Atomic int patience_ms;
+static struct lost_lines own;
+static struct lost_lines *lines = &own;
+static enum write_mode write_mode;
+static _Atomic int wait_budget_ms;
 
 /* ---- one write ------------------------------------------------------------ */
 
-static bool has_room(int wait_ms)
+static bool stderr_writable(int wait_ms)
 {
 	struct pollfd p = { STDERR_FILENO, POLLOUT, 0 };
 
 	return poll(&p, 1, wait_ms) > 0;
 }
 
-/* Somebody else may write between the question and the answer: then this blocks, on kernels
- * before 6.4 only. */
-static ssize_t write_asked(const char *bytes, size_t n)
+/* Kernels before 6.4: if another process fills the pipe between poll() and write(), this
+ * blocks. */
+static ssize_t write_nowait(const char *bytes, size_t n)
 {
 	struct iovec iov = { (void *)(uintptr_t)bytes, n };
 	ssize_t written = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
 
 	if (written >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
 		return written;
-	if (has_room(0))
+	if (stderr_writable(0))
 		return write(STDERR_FILENO, bytes, n);
 	errno = EAGAIN;
 	return -1;
@@ -58,18 +58,18 @@ static ssize_t write_asked(const char *bytes, size_t n)
 
 static ssize_t write_once(const char *bytes, size_t n)
 {
-	switch (way) {
-	case WAY_SOCKET:
+	switch (write_mode) {
+	case WRITE_SOCKET:
 		return send(STDERR_FILENO, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-	case WAY_ASKED:
-		return write_asked(bytes, n);
-	case WAY_PLAIN:
+	case WRITE_NOWAIT:
+		return write_nowait(bytes, n);
+	case WRITE_PLAIN:
 		break;
 	}
 	return write(STDERR_FILENO, bytes, n);
 }
 
-static int64_t now_ms(void)
+static int64_t monotonic_ms(void)
 {
 	struct timespec ts;
 
@@ -77,21 +77,21 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* False: no patience is left. */
-static bool wait_for_room(void)
+/* False: the wait budget is used up. */
+static bool wait_writable(void)
 {
-	int patience = atomic_load(&patience_ms);
-	int64_t before = now_ms();
+	int budget = atomic_load(&wait_budget_ms);
+	int64_t before = monotonic_ms();
 
-	if (patience <= 0)
+	if (budget <= 0)
 		return false;
-	has_room(patience);
-	atomic_fetch_sub(&patience_ms, (int)(now_ms() - before) + 1);
+	stderr_writable(budget);
+	atomic_fetch_sub(&wait_budget_ms, (int)(monotonic_ms() - before) + 1);
 	return true;
 }
 
-/* How many were taken; fewer: errno says why. */
-static size_t write_all(const char *bytes, size_t n)
+/* Returns the bytes written; if they are fewer than n, errno is set. */
+static size_t stderr_write(const char *bytes, size_t n)
 {
 	size_t taken = 0;
 
@@ -100,7 +100,7 @@ static size_t write_all(const char *bytes, size_t n)
 
 		if (written >= 0)
 			taken += (size_t)written;
-		else if (errno != EINTR && (errno != EAGAIN || !wait_for_room()))
+		else if (errno != EINTR && (errno != EAGAIN || !wait_writable()))
 			break;
 	}
 	return taken;
@@ -108,38 +108,39 @@ static size_t write_all(const char *bytes, size_t n)
 
 /* ---- lines ---------------------------------------------------------------- */
 
-static uint64_t lines_of(const char *bytes, size_t n)
+static uint64_t count_lines(const char *bytes, size_t n)
 {
-	uint64_t lines = 0;
+	uint64_t lines_n = 0;
 
 	for (size_t i = 0; i < n; i++)
-		lines += bytes[i] == '\n';
-	return lines;
+		lines_n += bytes[i] == '\n';
+	return lines_n;
 }
 
-static void lose(uint64_t lines)
+static void lines_lost(uint64_t n)
 {
-	atomic_store(&losses->error, errno);
-	atomic_fetch_add(&losses->lost, lines);
-	atomic_fetch_add(&losses->untold, lines);
+	atomic_store(&lines->error, errno);
+	atomic_fetch_add(&lines->lost, n);
+	atomic_fetch_add(&lines->unreported, n);
 }
 
-/* Half a line is ended first, so that what follows is a line of its own. */
+/* Ends a line that was cut, so that the next output starts a new line. False: stderr
+ * takes nothing. */
 static bool end_torn_line(void)
 {
-	if (!atomic_load(&losses->torn))
+	if (!atomic_load(&lines->torn))
 		return true;
-	if (write_all("\n", 1) < 1)
+	if (stderr_write("\n", 1) < 1)
 		return false;
-	atomic_store(&losses->torn, false);
+	atomic_store(&lines->torn, false);
 	return true;
 }
 
-/* False: it takes nothing. */
-static bool tell(void)
+/* Prints the number of lost lines, if any. False: stderr takes nothing. */
+static bool report_lost(void)
 {
-	uint64_t n = atomic_exchange(&losses->untold, 0);
-	int error = atomic_load(&losses->error);
+	uint64_t n = atomic_exchange(&lines->unreported, 0);
+	int error = atomic_load(&lines->error);
 	char line[256];
 	int len;
 
@@ -148,28 +149,28 @@ static bool tell(void)
 	len = snprintf(line, sizeof(line),
 		       "fairlead: %llu line%s of standard error lost: %s\n",
 		       (unsigned long long)n, n == 1 ? "" : "s",
-		       error == EAGAIN ? "nobody read it" : strerror(error));
-	if (end_torn_line() && write_all(line, (size_t)len) == (size_t)len)
+		       error == EAGAIN ? "its reader is too slow" : strerror(error));
+	if (end_torn_line() && stderr_write(line, (size_t)len) == (size_t)len)
 		return true;
-	atomic_fetch_add(&losses->untold, n);
+	atomic_fetch_add(&lines->unreported, n);
 	return false;
 }
 
-/* At most PIPE_BUF: a pipe takes them whole or not at all. */
-static void put(const char *bytes, size_t n)
+/* n <= PIPE_BUF: a pipe takes all of the bytes or none. */
+static void write_piece(const char *bytes, size_t n)
 {
 	size_t taken;
 
-	if (!tell() || !end_torn_line()) {
-		lose(lines_of(bytes, n));
+	if (!report_lost() || !end_torn_line()) {
+		lines_lost(count_lines(bytes, n));
 		return;
 	}
-	taken = write_all(bytes, n);
+	taken = stderr_write(bytes, n);
 	if (taken == n)
 		return;
-	lose(lines_of(bytes + taken, n - taken));
+	lines_lost(count_lines(bytes + taken, n - taken));
 	if (taken > 0 && bytes[taken - 1] != '\n')
-		atomic_store(&losses->torn, true);
+		atomic_store(&lines->torn, true);
 }
 
 static ssize_t write_cookie(void *cookie, const char *bytes, size_t n)
@@ -177,28 +178,28 @@ static ssize_t write_cookie(void *cookie, const char *bytes, size_t n)
 	(void)cookie;
 	for (size_t step, done = 0; done < n; done += step) {
 		step = n - done < PIPE_BUF ? n - done : PIPE_BUF;
-		put(bytes + done, step);
+		write_piece(bytes + done, step);
 	}
-	return (ssize_t)n; /* what was lost is not tried again by the stream */
+	return (ssize_t)n; /* lost bytes included: the stream must not retry them */
 }
 
 /* ---- descriptor 2 --------------------------------------------------------- */
 
-static enum way way_to_write(void)
+static enum write_mode reopen_nonblocking(void)
 {
 	struct stat st;
 	int fd;
 
 	if (fstat(STDERR_FILENO, &st) < 0 || S_ISREG(st.st_mode))
-		return WAY_PLAIN;
+		return WRITE_PLAIN;
 	if (S_ISSOCK(st.st_mode))
-		return WAY_SOCKET;
+		return WRITE_SOCKET;
 	fd = open(SELF, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
-		return WAY_ASKED;
+		return WRITE_NOWAIT;
 	dup2(fd, STDERR_FILENO);
 	close(fd);
-	return WAY_PLAIN;
+	return WRITE_PLAIN;
 }
 
 void diagnostics_open(void)
@@ -206,31 +207,31 @@ void diagnostics_open(void)
 	static char line[PIPE_BUF];
 	FILE *stream = fopencookie(NULL, "w",
 				   (cookie_io_functions_t){ .write = write_cookie });
-	void *shared = mmap(NULL, sizeof(*losses), PROT_READ | PROT_WRITE,
+	void *shared = mmap(NULL, sizeof(*lines), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGTTOU, SIG_IGN);
 	if (shared != MAP_FAILED)
-		losses = shared;
-	way = way_to_write();
+		lines = shared;
+	write_mode = reopen_nonblocking();
 	if (!stream)
-		return; /* no memory this early: the program will not get far */
+		return; /* no memory this early: stderr stays unbuffered */
 	setvbuf(stream, line, _IOLBF, sizeof(line));
 	stderr = stream;
 }
 
 void diagnostics_wait_budget(int ms)
 {
-	atomic_store(&patience_ms, ms);
+	atomic_store(&wait_budget_ms, ms);
 }
 
 void diagnostics_report(void)
 {
-	tell();
+	report_lost();
 }
 
 uint64_t diagnostics_lost(void)
 {
-	return atomic_load(&losses->lost);
+	return atomic_load(&lines->lost);
 }

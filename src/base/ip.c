@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+/* ::ffff:0:0/96, the prefix of IPv4-mapped addresses (RFC 4291 2.5.5.2). */
 static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 
 bool ip_parse(struct ip *ip, struct slice text)
@@ -58,7 +59,7 @@ struct ip_range ip_network(const struct ip *ip, unsigned bits)
 	return r;
 }
 
-static int compare(const void *a, const void *b)
+static int range_compare(const void *a, const void *b)
 {
 	const struct ip_range *x = a, *y = b;
 
@@ -70,7 +71,7 @@ unsigned ip_ranges_sort(struct ip_range *ranges, unsigned n)
 	unsigned kept = 0;
 
 	if (n > 1)
-		qsort(ranges, n, sizeof(ranges[0]), compare);
+		qsort(ranges, n, sizeof(ranges[0]), range_compare);
 	for (unsigned i = 0; i < n; i++) {
 		struct ip_range *last = &ranges[kept > 0 ? kept - 1 : 0];
 
@@ -86,7 +87,8 @@ bool ip_ranges_contain(const struct ip_range *ranges, unsigned n, const struct i
 {
 	unsigned low = 0;
 
-	/* All below `low` begin at the address or before it, none from `n` on does. */
+	/* Ranges before `low` begin at or before the address; ranges from `n` on after
+	 * it. */
 	while (low < n) {
 		unsigned middle = low + (n - low) / 2;
 

@@ -4,7 +4,8 @@
 
 #include "base/check.h"
 
-#define FEW 8
+/* Entries from which on buckets are allocated. */
+#define BUCKETLESS_MAX 8
 
 static uint64_t hash_of(struct slice name)
 {
@@ -15,13 +16,13 @@ static uint64_t hash_of(struct slice name)
 	return hash ^ hash >> 32;
 }
 
-/* The link to the first of its bucket. */
+/* The pointer to the first entry of the bucket. */
 static struct names_entry **bucket_of(struct names *s, uint64_t hash)
 {
-	return s->buckets ? &s->buckets[hash & (s->bucket_n - 1)] : &s->few;
+	return s->buckets ? &s->buckets[hash & (s->bucket_n - 1)] : &s->only;
 }
 
-static void append(struct names_entry **at, struct names_entry *e)
+static void bucket_append(struct names_entry **at, struct names_entry *e)
 {
 	while (*at)
 		at = &(*at)->next;
@@ -29,20 +30,20 @@ static void append(struct names_entry **at, struct names_entry *e)
 	*at = e;
 }
 
-/* Entries of one bucket keep their order. */
-static void move_all(struct names *s, struct names_entry *first)
+/* Entries with the same name keep their order. */
+static void bucket_move(struct names *s, struct names_entry *first)
 {
 	while (first) {
 		struct names_entry *next = first->next;
 
-		append(bucket_of(s, first->hash), first);
+		bucket_append(bucket_of(s, first->hash), first);
 		first = next;
 	}
 }
 
-static void grow(struct names *s)
+static void table_grow(struct names *s)
 {
-	size_t n = s->bucket_n > 0 ? 4 * s->bucket_n : 4 * FEW;
+	size_t n = s->bucket_n > 0 ? 4 * s->bucket_n : 4 * BUCKETLESS_MAX;
 	struct names_entry **buckets = calloc(n, sizeof(*buckets));
 	struct names old = *s;
 
@@ -50,10 +51,10 @@ static void grow(struct names *s)
 		return;
 	s->buckets = buckets;
 	s->bucket_n = n;
-	s->few = NULL;
-	move_all(s, old.few);
+	s->only = NULL;
+	bucket_move(s, old.only);
 	for (size_t i = 0; i < old.bucket_n; i++)
-		move_all(s, old.buckets[i]);
+		bucket_move(s, old.buckets[i]);
 	free(old.buckets);
 }
 
@@ -61,9 +62,9 @@ void names_put(struct names *s, struct names_entry *e, struct slice name)
 {
 	e->hash = hash_of(name);
 	e->name = name;
-	if (s->n >= (s->bucket_n > 0 ? s->bucket_n : FEW))
-		grow(s);
-	append(bucket_of(s, e->hash), e);
+	if (s->n >= (s->bucket_n > 0 ? s->bucket_n : BUCKETLESS_MAX))
+		table_grow(s);
+	bucket_append(bucket_of(s, e->hash), e);
 	s->n++;
 }
 
@@ -75,7 +76,7 @@ struct names_entry *names_find(const struct names *s, struct slice name)
 	if (s->n == 0)
 		return NULL;
 	hash = hash_of(name);
-	e = s->buckets ? s->buckets[hash & (s->bucket_n - 1)] : s->few;
+	e = s->buckets ? s->buckets[hash & (s->bucket_n - 1)] : s->only;
 	while (e && (e->hash != hash || !slice_equal(e->name, name)))
 		e = e->next;
 	return e;

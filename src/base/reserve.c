@@ -9,32 +9,32 @@
 static _Thread_local struct {
 	void *chunks[RESERVE_CHUNKS_MAX];
 	unsigned n, wanted;
-	bool refused;        /* the system gave nothing the last time it was asked */
-	bool limited;        /* by a test, to `given` more chunks */
-	unsigned given;
+	bool refused;   /* by the system, the last time it was asked for a chunk */
+	bool limited;   /* by a test */
+	unsigned limit; /* limited: chunks that the system still gives */
 } reserve;
 
 void reserve_fail_after(int chunks)
 {
 	reserve.limited = chunks >= 0;
-	reserve.given = chunks >= 0 ? (unsigned)chunks : 0;
+	reserve.limit = chunks >= 0 ? (unsigned)chunks : 0;
 }
 
 static void *system_map(void)
 {
-	/* Over-map and trim, because mmap aligns to pages only. Fresh pages are zero and
-	 * cost nothing until they are touched. */
+	/* Map twice the size and trim, because mmap() aligns to pages only. Fresh pages
+	 * are zero and cost nothing until they are touched. */
 	size_t before;
 	char *p;
 
-	if (reserve.limited && reserve.given == 0)
+	if (reserve.limited && reserve.limit == 0)
 		return NULL;
 	p = mmap(NULL, 2 * RESERVE_CHUNK_BYTES, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	if (reserve.limited)
-		reserve.given--;
+		reserve.limit--;
 	before = (RESERVE_CHUNK_BYTES - (uintptr_t)p % RESERVE_CHUNK_BYTES) %
 		 RESERVE_CHUNK_BYTES;
 	if (before > 0)
@@ -62,14 +62,14 @@ void reserve_done(void)
 		munmap(reserve.chunks[--reserve.n], RESERVE_CHUNK_BYTES);
 }
 
-void *reserve_map(bool dip)
+void *reserve_map(bool use_reserve)
 {
 	void *chunk = system_map();
 
 	if (chunk)
 		return chunk;
 	reserve.refused = true;
-	return dip && reserve.n > 0 ? reserve.chunks[--reserve.n] : NULL;
+	return use_reserve && reserve.n > 0 ? reserve.chunks[--reserve.n] : NULL;
 }
 
 void reserve_unmap(void *chunk)
@@ -79,7 +79,7 @@ void reserve_unmap(void *chunk)
 		munmap(chunk, RESERVE_CHUNK_BYTES);
 		return;
 	}
-	/* Zeros again, and no memory until it is needed. */
+	/* The pages read as zeros again, and cost no memory until they are touched. */
 	madvise(chunk, RESERVE_CHUNK_BYTES, MADV_DONTNEED);
 	reserve.chunks[reserve.n++] = chunk;
 }

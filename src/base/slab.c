@@ -7,15 +7,15 @@
 #include "base/check.h"
 #include "base/reserve.h"
 
-/* A chunk is aligned to its size, so an object finds it by masking. */
+/* A chunk is aligned to its size, so masking an object's address gives its chunk. */
 #define CHUNK_BYTES RESERVE_CHUNK_BYTES
 
 struct chunk {
 	struct list node;
 	struct slab *slab;
-	void *free;       /* singly linked through the objects' first word */
+	void *free; /* free objects, linked through their first word */
 	uint32_t taken;
-	uint32_t untouched; /* objects from here to the end were never taken */
+	uint32_t untouched; /* index of the first object that was never taken */
 };
 
 #define CHUNK_HEAD ((sizeof(struct chunk) + 15) & ~(size_t)15)
@@ -27,7 +27,7 @@ void slab_fail_at(unsigned n)
 	fail_countdown = n;
 }
 
-static bool must_fail(void)
+static bool test_must_fail(void)
 {
 	return fail_countdown > 0 && --fail_countdown == 0;
 }
@@ -41,7 +41,7 @@ void slab_init(struct slab *s, const char *name, size_t size, size_t limit)
 	s->limit = limit;
 	s->per_chunk = (uint32_t)((CHUNK_BYTES - CHUNK_HEAD) / s->size);
 	ASSERT(s->per_chunk > 0);
-	list_init(&s->open);
+	list_init(&s->partial);
 	list_init(&s->full);
 }
 
@@ -52,8 +52,8 @@ static void chunk_free(struct slab *s, struct chunk *c)
 	reserve_unmap(c);
 }
 
-/* Memory is short: nothing is kept for the next burst. */
-static void chunk_give_up(struct slab *s, struct chunk *c)
+/* Memory is short: keep no empty chunk for the next burst. */
+static void chunk_release(struct slab *s, struct chunk *c)
 {
 	chunk_free(s, c);
 	if (s->empty < s->empty_min)
@@ -68,7 +68,7 @@ void slab_use_reserve(struct slab *s)
 void slab_trim(struct slab *s)
 {
 	for (uint32_t n = s->empty_min; n > 0; n--)
-		chunk_free(s, LIST_ITEM(s->open.prev, struct chunk, node));
+		chunk_free(s, LIST_ITEM(s->partial.prev, struct chunk, node));
 	s->empty_min = s->empty;
 }
 
@@ -76,8 +76,8 @@ void slab_done(struct slab *s)
 {
 	ASSERT(s->taken == 0);
 	ASSERT(list_empty(&s->full));
-	while (!list_empty(&s->open))
-		chunk_free(s, LIST_ITEM(s->open.next, struct chunk, node));
+	while (!list_empty(&s->partial))
+		chunk_free(s, LIST_ITEM(s->partial.next, struct chunk, node));
 }
 
 static struct chunk *chunk_new(struct slab *s)
@@ -88,7 +88,7 @@ static struct chunk *chunk_new(struct slab *s)
 		return NULL;
 	c->slab = s;
 	list_init(&c->node);
-	list_append(&s->open, &c->node);
+	list_append(&s->partial, &c->node);
 	s->empty++;
 	return c;
 }
@@ -98,12 +98,12 @@ void *slab_take_raw(struct slab *s)
 	struct chunk *c;
 	void *p;
 
-	if (must_fail() || (s->limit > 0 && s->taken == s->limit))
+	if (test_must_fail() || (s->limit > 0 && s->taken == s->limit))
 		return NULL;
-	if (list_empty(&s->open))
+	if (list_empty(&s->partial))
 		c = chunk_new(s);
 	else
-		c = LIST_ITEM(s->open.next, struct chunk, node);
+		c = LIST_ITEM(s->partial.next, struct chunk, node);
 	if (!c)
 		return NULL;
 	if (c->taken == 0 && --s->empty < s->empty_min)
@@ -142,16 +142,16 @@ void slab_put(struct slab *s, void *p)
 	c->free = p;
 	s->taken--;
 	if (c->taken-- == s->per_chunk) {
-		/* Newly open chunks are the fullest: used first, so that the
-		 * emptier ones drain and can be given back. */
+		/* A chunk that was full a moment ago is the fullest of the list. It is
+		 * used first, so that the emptier ones drain and can be freed. */
 		list_remove(&c->node);
-		list_prepend(&s->open, &c->node);
+		list_prepend(&s->partial, &c->node);
 	}
 	if (c->taken == 0) {
 		list_remove(&c->node);
-		list_append(&s->open, &c->node);
+		list_append(&s->partial, &c->node);
 		s->empty++;
 		if (!reserve_whole())
-			chunk_give_up(s, c);
+			chunk_release(s, c);
 	}
 }

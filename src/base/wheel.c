@@ -31,9 +31,10 @@ void timer_init(struct timer *t, void (*expired)(struct timer *t))
 	t->expired = expired;
 }
 
-/* Slots are rounded up: a timer's slot is turned at or after its deadline.
- * The used bits are hints: set when a slot gets a timer, cleared when turned. */
-static void file(struct wheel *w, struct timer *t)
+/* Puts the timer into the slot of its deadline, rounded up: the slot is processed at or
+ * after the deadline. The used bits are hints: set when a slot gets a timer, cleared when
+ * it is processed. */
+static void timer_file(struct wheel *w, struct timer *t)
 {
 	uint64_t ms = (t->deadline_ms + WHEEL_FINE_MS - 1) / WHEEL_FINE_MS * WHEEL_FINE_MS;
 	uint64_t first = (w->now_ms / WHEEL_FINE_MS + 1) * WHEEL_FINE_MS;
@@ -50,8 +51,8 @@ static void file(struct wheel *w, struct timer *t)
 		w->fine_used[slot / 64] |= 1ull << slot % 64;
 		return;
 	}
-	/* A coarse slot is turned when its first millisecond comes, which is
-	 * before the deadline: the timer then moves to the fine ring. */
+	/* A coarse slot is processed at its first millisecond, before the deadlines in
+	 * it: its timers then move to fine slots. */
 	last = (w->now_ms / COARSE_MS + WHEEL_SLOTS - 1) * COARSE_MS;
 	if (ms > last)
 		ms = last;
@@ -72,7 +73,7 @@ void timer_set(struct wheel *w, struct timer *t, uint64_t deadline_ms)
 		t->deadline_ms = deadline_ms;
 		w->armed++;
 	}
-	file(w, t);
+	timer_file(w, t);
 }
 
 void timer_stop(struct wheel *w, struct timer *t)
@@ -84,8 +85,9 @@ void timer_stop(struct wheel *w, struct timer *t)
 	list_remove(&t->node);
 }
 
-/* Slots from `slot` (counted as 1) to the next used one, 0 if none is. */
-static unsigned distance(const uint64_t used[WHEEL_SLOTS / 64], unsigned slot)
+/* The distance to the next used slot, where `slot` itself counts as 1; 0: no slot is
+ * used. */
+static unsigned slot_distance(const uint64_t used[WHEEL_SLOTS / 64], unsigned slot)
 {
 	for (unsigned i = 0; i < WHEEL_SLOTS;) {
 		unsigned at = (slot + i) % WHEEL_SLOTS;
@@ -100,24 +102,24 @@ static unsigned distance(const uint64_t used[WHEEL_SLOTS / 64], unsigned slot)
 
 uint64_t wheel_next(const struct wheel *w)
 {
-	uint64_t next = WHEEL_NEVER, turn;
+	uint64_t next = WHEEL_NEVER, coarse;
 	unsigned n;
 
 	if (w->armed == 0)
 		return WHEEL_NEVER;
-	n = distance(w->fine_used, fine_slot(w->now_ms + WHEEL_FINE_MS));
+	n = slot_distance(w->fine_used, fine_slot(w->now_ms + WHEEL_FINE_MS));
 	if (n > 0)
 		next = (w->now_ms / WHEEL_FINE_MS + n) * WHEEL_FINE_MS;
-	n = distance(w->coarse_used, coarse_slot(w->now_ms + COARSE_MS));
+	n = slot_distance(w->coarse_used, coarse_slot(w->now_ms + COARSE_MS));
 	if (n > 0) {
-		turn = (w->now_ms / COARSE_MS + n) * COARSE_MS;
-		if (turn < next)
-			next = turn;
+		coarse = (w->now_ms / COARSE_MS + n) * COARSE_MS;
+		if (coarse < next)
+			next = coarse;
 	}
 	return next;
 }
 
-static void worker_config_slot(struct wheel *w, struct list *slot, uint64_t now_ms)
+static void slot_expire(struct wheel *w, struct list *slot, uint64_t now_ms)
 {
 	struct list due;
 	struct list *node;
@@ -128,7 +130,7 @@ static void worker_config_slot(struct wheel *w, struct list *slot, uint64_t now_
 		struct timer *t = LIST_ITEM(node, struct timer, node);
 
 		if (t->deadline_ms > now_ms) {
-			file(w, t);
+			timer_file(w, t);
 			continue;
 		}
 		t->deadline_ms = 0;
@@ -143,7 +145,7 @@ void wheel_expire(struct wheel *w, uint64_t now_ms)
 		uint64_t next = wheel_next(w);
 		unsigned slot;
 
-		/* Jump over slots in which nothing stands. */
+		/* Skip empty slots. */
 		if (next > now_ms) {
 			w->now_ms = now_ms;
 			return;
@@ -152,12 +154,12 @@ void wheel_expire(struct wheel *w, uint64_t now_ms)
 		slot = coarse_slot(next);
 		if (next % COARSE_MS == 0 && w->coarse_used[slot / 64] & 1ull << slot % 64) {
 			w->coarse_used[slot / 64] &= ~(1ull << slot % 64);
-			worker_config_slot(w, &w->coarse[slot], next);
+			slot_expire(w, &w->coarse[slot], next);
 		}
 		slot = fine_slot(next);
 		if (w->fine_used[slot / 64] & 1ull << slot % 64) {
 			w->fine_used[slot / 64] &= ~(1ull << slot % 64);
-			worker_config_slot(w, &w->fine[slot], next);
+			slot_expire(w, &w->fine[slot], next);
 		}
 	}
 }

@@ -7,22 +7,23 @@
 
 #include "base/check.h"
 
-/* Receive buffers are made so many at a time: their rooms in one mapping, their
- * heads in the page after them. */
+/* Receive buffers are allocated in chunks of 64: their bytes in one mapping, their
+ * structs in the page after them. */
 #define CHUNK_BUFS 64u
-#define CHUNK_HEADS ((size_t)4096)
+#define CHUNK_STRUCTS ((size_t)4096)
 
-/* The reserve of large pools. One buffer would do for getting on, but slowly. */
+/* The reserve of large pools. One buffer would suffice for progress, but progress would
+ * be slow. */
 #define RESERVE_MAX 64u
 
-/* Most buffers whose memory one trim gives back: it is a system call for each. */
+/* Most buffers whose memory one trim gives back: each costs a system call. */
 #define TRIM_MAX 256u
 
 static const char *const block_names[BUF_CLASSES] = {
 	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
 };
 
-/* One writer; the control thread reads them at any time, for /metrics. */
+/* One writer; the control thread reads the counters at any time, for /metrics. */
 static void count_set(uint32_t *count, uint32_t n)
 {
 	__atomic_store_n(count, n, __ATOMIC_RELAXED);
@@ -40,36 +41,38 @@ static uint32_t class_bytes(unsigned class_)
 
 static size_t chunk_bytes(uint32_t bufs)
 {
-	return (size_t)bufs * BUF_BYTES + CHUNK_HEADS;
+	return (size_t)bufs * BUF_BYTES + CHUNK_STRUCTS;
 }
 
 static void free_push(struct buf_pool *pool, struct buf *b)
 {
 	b->begin = b->end = 0;
+	b->trimmed = false;
 	b->next = pool->free;
 	pool->free = b;
 	count_set(&pool->free_n, pool->free_n + 1);
 }
 
-static bool grow(struct buf_pool *pool, int map_flags)
+/* Allocates the next chunk. False: the limit is reached or there is no memory. */
+static bool pool_grow(struct buf_pool *pool, int map_flags)
 {
 	uint32_t n = pool->limit - pool->count;
-	struct buf *heads;
-	char *rooms;
+	struct buf *bufs;
+	char *bytes;
 
 	if (n > CHUNK_BUFS)
 		n = CHUNK_BUFS;
 	if (n == 0)
 		return false;
-	rooms = mmap(NULL, chunk_bytes(n), PROT_READ | PROT_WRITE,
+	bytes = mmap(NULL, chunk_bytes(n), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | map_flags, -1, 0);
-	if (rooms == MAP_FAILED)
+	if (bytes == MAP_FAILED)
 		return false;
-	heads = (struct buf *)(void *)(rooms + (size_t)n * BUF_BYTES);
+	bufs = (struct buf *)(void *)(bytes + (size_t)n * BUF_BYTES);
 	for (uint32_t i = n; i-- > 0;) {
-		struct buf *b = &heads[i];
+		struct buf *b = &bufs[i];
 
-		b->data = rooms + (size_t)i * BUF_BYTES;
+		b->data = bytes + (size_t)i * BUF_BYTES;
 		b->size = BUF_BYTES;
 		b->id = (uint16_t)(pool->count + i);
 		b->class_ = BUF_RECEIVE;
@@ -90,8 +93,8 @@ static uint32_t reserve_of(uint32_t limit)
 
 int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 {
-	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_HEADS,
-		       "heads fit a page");
+	_Static_assert(CHUNK_BUFS * sizeof(struct buf) <= CHUNK_STRUCTS,
+		       "the structs of a chunk fit a page");
 
 	ASSERT(limit > 0 && limit <= UINT16_MAX);
 	memset(pool, 0, sizeof(*pool));
@@ -103,9 +106,9 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 	pool->limit = limit;
 	pool->reserve = reserve_of(limit);
 	pool->all = calloc(limit, sizeof(struct buf *));
-	/* The first chunk is touched at once, so that it is part of what an idle
-	 * loop costs and not of what the first connections seem to cost. */
-	if (!pool->all || !grow(pool, MAP_POPULATE)) {
+	/* Populate the first chunk, so that its memory counts as the cost of an idle loop
+	 * and not as that of the first connections. */
+	if (!pool->all || !pool_grow(pool, MAP_POPULATE)) {
 		free(pool->all);
 		pool->all = NULL;
 		return -ENOMEM;
@@ -128,24 +131,24 @@ void buf_pool_done(struct buf_pool *pool)
 		slab_done(&pool->blocks[i]);
 }
 
-/* The lowest free_min were not touched since the last trim. Half as many as were in use
- * keep their memory, so that a steady load, which is never quite steady, makes no system
- * calls; so does the first chunk: it is used again at once. Of a free buffer, begin says
- * that its memory was given back. */
+/* The list is last in, first out, so its last free_min buffers were not used since the
+ * last trim. Some of them keep their memory too: half as many as were in use, so that a
+ * load that varies a little makes no system calls, and the first chunk, which is used
+ * again at once. */
 void buf_pool_trim(struct buf_pool *pool)
 {
 	struct buf *b = pool->free;
 	uint32_t kept = pool->free_n - pool->free_min + (pool->count - pool->free_min) / 2;
-	uint32_t given = 0;
+	uint32_t trimmed = 0;
 
 	for (uint32_t i = 0; b && i < kept; i++)
 		b = b->next;
-	for (; b && given < TRIM_MAX; b = b->next) {
-		if (b->begin > 0 || b->id < CHUNK_BUFS)
+	for (; b && trimmed < TRIM_MAX; b = b->next) {
+		if (b->trimmed || b->id < CHUNK_BUFS)
 			continue;
 		madvise(b->data, b->size, MADV_DONTNEED);
-		b->begin = 1;
-		given++;
+		b->trimmed = true;
+		trimmed++;
 	}
 	pool->free_min = pool->free_n;
 	for (unsigned i = 0; i < BUF_CLASSES; i++)
@@ -156,7 +159,7 @@ struct buf *buf_take(struct buf_pool *pool)
 {
 	struct buf *b;
 
-	if (!pool->free && !grow(pool, 0))
+	if (!pool->free && !pool_grow(pool, 0))
 		return NULL;
 	b = pool->free;
 	ASSERT(b->refs == 0);

@@ -1,9 +1,11 @@
-/* What an engine is to loop.c, and what loop.c gives to every engine.
+/* The interface between loop.c and the engines: a table of functions that each engine
+ * provides, and functions of loop.c that all engines use.
  *
- * An engine embeds struct io_loop as its first member and allocates itself with
- * calloc(). loop.c has checked and filled in the op before a verb of the table is
- * called: it was idle, its kind and fd are set, a send's len and left are the sum
- * of its iovecs, a receive has no buffer. A verb only starts. */
+ * An engine's struct has struct io_loop as its first member and is allocated with
+ * calloc(). Before loop.c calls a function that starts an op, it has checked and filled
+ * in the op: the op was idle, its kind and fd are set, a send's len and left are the sum
+ * of its iovecs, a receive has no buffer. The function only starts the op (L2). All
+ * functions but wake() are called on the loop's thread. */
 #ifndef IO_ENGINE_H
 #define IO_ENGINE_H
 
@@ -13,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/list.h"
+#include "base/stats.h"
 #include "io/buf.h"
 #include "io/io.h"
 
@@ -22,21 +25,22 @@ struct io_engine {
 	void (*recv)(struct io_loop *loop, struct io_recv *op); /* op->window is set */
 	void (*send)(struct io_loop *loop, struct io_send *op, bool silent);
 	void (*write)(struct io_loop *loop, struct io_write *op);
-	/* op is busy, and not on loop->early. */
+	/* op is busy and not on loop->early. */
 	void (*cancel)(struct io_loop *loop, struct io_op *op);
-	/* Cancels what is in flight on fd and closes it; reset: with RST. */
+	/* Cancels the ops in flight on fd and closes it; reset: sends RST. */
 	void (*close)(struct io_loop *loop, int fd, bool reset);
 	void (*shutdown)(struct io_loop *loop, int fd);
-	uint64_t (*delivered)(struct io_loop *loop, int fd); /* a mark: see io_delivered() */
+	/* Returns the mark of io_delivered(). */
+	uint64_t (*delivered)(struct io_loop *loop, int fd);
 	bool (*peer_ended)(struct io_loop *loop, int fd);
 	uint64_t (*outstanding)(struct io_loop *loop, int fd);
-	/* Submits, waits once, delivers. loop.c calls loop_deliver_early() before
-	 * it, and then with timeout 0 if that delivered anything. If loop->early
-	 * is filled while it runs, before its wait, it must not wait either. */
+	/* Submits, waits once, calls done(). Before it, loop.c calls
+	 * loop_deliver_early(), and passes timeout 0 if that called any done(). If an op
+	 * is put on loop->early before the engine waits, it must not wait either. */
 	void (*wait)(struct io_loop *loop, uint64_t timeout_us);
 	void (*wake)(struct io_loop *loop); /* any thread */
-	/* Lets go of what the engine owns, its buffers given back to the pool; but
-	 * not of loop->bufs and not of its own memory: io_free() does these. */
+	/* Frees the engine's resources and puts its buffers back into the pool.
+	 * loop->bufs and the engine's struct are freed by io_free(). */
 	void (*done)(struct io_loop *loop);
 };
 
@@ -46,70 +50,62 @@ struct io_loop {
 	struct buf_pool bufs;
 	struct io_stats stats;
 	uint64_t now_us, wall_ms; /* set by loop_clock(), or by the simulation */
-	uint32_t busy;            /* ops started that have not had their last done */
-	uint32_t inflight;        /* exchanges under way: see io_add_inflight() */
-	struct list early;        /* ops whose result is known without the kernel */
+	uint32_t busy;            /* ops in flight */
+	uint32_t inflight;        /* requests in flight: see io_add_inflight() */
+	struct list early;        /* ops whose result is known before the wait */
 };
 
-/* op->state while it is on loop->early; engines use other values as they like. */
+/* op->state while the op is on loop->early; all other values belong to the engine. */
 #define OP_EARLY 255
 
-/* Each opens an engine; 0 or a negative errno. */
+/* Open an engine; 0 or a negative errno. */
 int ring_open(struct io_loop **loop, const struct io_options *options);
 int epoll_open(struct io_loop **loop, const struct io_options *options);
 int sim_open(struct io_loop **loop, const struct io_options *options);
 
-/* The lines of io_describe(). */
+/* io_describe() for each engine. */
 void ring_describe(char *text, size_t size);
 void epoll_describe(char *text, size_t size);
 void sim_describe(char *text, size_t size);
 
-/* Fills in the part that all engines have. 0 or -ENOMEM. */
+/* Initialises struct io_loop and its buffer pool. 0 or -ENOMEM. */
 int loop_init(struct io_loop *loop, const struct io_engine *engine,
 	      enum io_engine_kind kind, const struct io_options *options);
 
-/* The mark of a socket of the system. */
+/* delivered(), peer_ended() and outstanding() for real sockets. */
 uint64_t loop_delivered(struct io_loop *loop, int fd);
 bool loop_peer_ended(struct io_loop *loop, int fd);
-
-/* io_outstanding() of a socket of the system. */
 uint64_t loop_outstanding(struct io_loop *loop, int fd);
 
-/* Takes the time from the system's clocks. */
+/* Sets now_us and wall_ms from the system's clocks. */
 void loop_clock(struct io_loop *loop);
 
-/* The last done of an op, whose node must be on no list. The op is its owner's
- * again; do not touch it after. */
+/* Calls the last done() of an op, whose node must be on no list. After that the op
+ * belongs to its owner and may have been freed. */
 void loop_finish(struct io_loop *loop, struct io_op *op, int res);
 
-/* The same for a silent send that was taken whole. */
+/* The same for a silent send of which the socket has taken all bytes. */
 void loop_finish_silent(struct io_loop *loop, struct io_send *op);
 
-/* Hands n bytes of b (which begins at b->begin) to a receive, and takes b back if
- * the callee did not take it. Lowers the window. Returns true if the op goes on
- * (n < window); else this was its last done (n >= window), and the op's node must
- * be on no list. The memory of the op must outlive its done, as far as buf. */
+/* Delivers n bytes of b, from b->begin on, to a receive; drops the reference to b unless
+ * the callee has taken it. Reduces the window. True: n < window, the op goes on. False:
+ * this was its last done(); the op's node must have been on no list. The op's memory must
+ * remain valid until this returns, because op->buf is read after done(). */
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n);
 
-/* A buffer for a receive, if it may have one. */
-struct buf *loop_take(struct io_loop *loop, const struct io_recv *op);
+/* A buffer for a receive; NULL: none is left, or only those of the reserve. */
+struct buf *loop_take_buf(struct io_loop *loop, const struct io_recv *op);
 
-/* The result is known already: done follows from the next io_wait() (L2). The
- * op's node must be on no list. */
+/* For an op whose result is known when it is started: done() follows from the next
+ * io_wait() (L2). The op's node must be on no list. */
 void loop_finish_early(struct io_loop *loop, struct io_op *op, int res);
 
-/* Calls done of those queued when it was called; returns how many. */
+/* Calls done() of the ops that are on loop->early now; returns their number. */
 unsigned loop_deliver_early(struct io_loop *loop);
 
-/* Drops n bytes from the front of a send's iovecs: op->left and the iovecs then
- * describe the rest. n < op->left. */
+/* Removes the first n bytes from a send: op->left and the iovecs then describe the rest.
+ * n < op->left. */
 void send_advance(struct io_send *op, size_t n);
-
-/* One writer, so no read-modify-write is needed; others may read at any time. */
-static inline void stat_add(uint64_t *stat, uint64_t n)
-{
-	__atomic_store_n(stat, *stat + n, __ATOMIC_RELAXED);
-}
 
 static inline struct io_accept *op_accept(struct io_op *op)
 {

@@ -84,7 +84,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 
 		if (!op || !s->readable || op->flags & EPOLL_NO_BUFFER)
 			return;
-		b = loop_take(&e->loop, op_recv(op));
+		b = loop_take_buf(&e->loop, op_recv(op));
 		if (!b) {
 			starve(e, op);
 			return;

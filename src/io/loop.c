@@ -13,8 +13,8 @@
 
 #include "engine.h"
 
-/* TCP_CLOSE of netinet/tcp.h, which does not go together with linux/tcp.h. */
-#define STATE_CLOSED 7
+/* TCP_CLOSE of netinet/tcp.h, which cannot be included together with linux/tcp.h. */
+#define TCP_STATE_CLOSE 7
 
 const char *io_engine_name(enum io_engine_kind kind)
 {
@@ -128,8 +128,8 @@ void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned))
 	op->engine = 0;
 }
 
-/* True: the engine goes on from here; false: there is no such socket. */
-static bool start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int fd)
+/* False: fd is no descriptor; the op ends with -EBADF. */
+static bool op_start(struct io_loop *loop, struct io_op *op, enum io_kind kind, int fd)
 {
 	ASSERT(op->kind == IO_IDLE);
 	ASSERT(op->done);
@@ -152,7 +152,7 @@ void io_accept(struct io_loop *loop, struct io_accept *op, int listener)
 {
 	op->peer.ss_family = AF_UNSPEC;
 	op->peer_len = sizeof(op->peer);
-	if (start(loop, &op->op, IO_ACCEPT, listener))
+	if (op_start(loop, &op->op, IO_ACCEPT, listener))
 		loop->engine->accept(loop, op);
 }
 
@@ -161,7 +161,7 @@ void io_connect(struct io_loop *loop, struct io_connect *op, const struct sockad
 {
 	op->addr = addr;
 	op->addr_len = addr_len;
-	if (start(loop, &op->op, IO_CONNECT, -1))
+	if (op_start(loop, &op->op, IO_CONNECT, -1))
 		loop->engine->connect(loop, op);
 }
 
@@ -169,11 +169,11 @@ void io_recv(struct io_loop *loop, struct io_recv *op, int fd, uint32_t window)
 {
 	ASSERT(window > 0);
 	ASSERT(!io_busy(&op->op));
-	/* Started anew from its own done, whose bytes nobody took. */
+	/* Restarted from inside its own done(), which did not take the buffer. */
 	buf_put(op->buf);
 	op->buf = NULL;
 	op->window = window;
-	if (start(loop, &op->op, IO_RECV, fd))
+	if (op_start(loop, &op->op, IO_RECV, fd))
 		loop->engine->recv(loop, op);
 }
 
@@ -190,7 +190,7 @@ void io_send(struct io_loop *loop, struct io_send *op, int fd, struct iovec *iov
 	op->iov = iov;
 	op->iov_n = iov_n;
 	op->len = op->left = len;
-	if (start(loop, &op->op, IO_SEND, fd))
+	if (op_start(loop, &op->op, IO_SEND, fd))
 		loop->engine->send(loop, op, (flags & IO_SILENT) != 0);
 }
 
@@ -201,7 +201,7 @@ void io_write(struct io_loop *loop, struct io_write *op, int fd, const char *ptr
 	ASSERT(!io_busy(&op->op));
 	op->ptr = ptr;
 	op->len = op->left = len;
-	if (start(loop, &op->op, IO_WRITE, fd))
+	if (op_start(loop, &op->op, IO_WRITE, fd))
 		loop->engine->write(loop, op);
 }
 
@@ -231,8 +231,8 @@ void io_shutdown(struct io_loop *loop, int fd)
 	loop->engine->shutdown(loop, fd);
 }
 
-/* TCP counts what the peer has acknowledged. On a unix socket what lies unread changes as it
- * is read and written. */
+/* TCP: the bytes that the peer has acknowledged. Unix socket: the bytes that the peer has
+ * not read; the number changes as the peer reads. */
 uint64_t loop_delivered(struct io_loop *loop, int fd)
 {
 	struct tcp_info info = { 0 };
@@ -245,7 +245,8 @@ uint64_t loop_delivered(struct io_loop *loop, int fd)
 	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
 }
 
-/* On a unix socket bytes arrive at once. One that the peer has reset has lost what it had. */
+/* On a unix socket, for which TCP_INFO fails, bytes arrive at once. A connection that the
+ * peer has reset has lost its unsent bytes. */
 uint64_t loop_outstanding(struct io_loop *loop, int fd)
 {
 	struct tcp_info info = { 0 };
@@ -254,7 +255,7 @@ uint64_t loop_outstanding(struct io_loop *loop, int fd)
 
 	(void)loop;
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
-	    info.tcpi_state == STATE_CLOSED)
+	    info.tcpi_state == TCP_STATE_CLOSE)
 		return 0;
 	return ioctl(fd, SIOCOUTQ, &queued) == 0 ? (uint64_t)queued : 0;
 }
@@ -272,13 +273,14 @@ bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark)
 	return *mark != before;
 }
 
-/* POLLRDHUP does not wait until what came before FIN was read. */
+/* POLLRDHUP is reported as soon as the FIN arrives, even if bytes before it are
+ * unread. */
 bool loop_peer_ended(struct io_loop *loop, int fd)
 {
-	struct pollfd asked = { .fd = fd, .events = POLLRDHUP };
+	struct pollfd poll_fd = { .fd = fd, .events = POLLRDHUP };
 
 	(void)loop;
-	return poll(&asked, 1, 0) > 0;
+	return poll(&poll_fd, 1, 0) > 0;
 }
 
 bool io_peer_ended(struct io_loop *loop, int fd)
@@ -293,9 +295,9 @@ void io_wait(struct io_loop *loop, uint64_t timeout_us)
 	loop->engine->wait(loop, timeout_us);
 }
 
-void io_add_inflight(struct io_loop *loop, int more)
+void io_add_inflight(struct io_loop *loop, int delta)
 {
-	loop->inflight += (uint32_t)more;
+	loop->inflight += (uint32_t)delta;
 }
 
 void io_wake(struct io_loop *loop)
@@ -305,7 +307,7 @@ void io_wake(struct io_loop *loop)
 
 /* ---- ending ----------------------------------------------------------------- */
 
-static void finish(struct io_loop *loop, struct io_op *op, int res, unsigned flags)
+static void op_finish(struct io_loop *loop, struct io_op *op, int res, unsigned flags)
 {
 	ASSERT(op->kind != IO_IDLE);
 	ASSERT(list_empty(&op->node));
@@ -317,12 +319,12 @@ static void finish(struct io_loop *loop, struct io_op *op, int res, unsigned fla
 
 void loop_finish(struct io_loop *loop, struct io_op *op, int res)
 {
-	finish(loop, op, res, 0);
+	op_finish(loop, op, res, 0);
 }
 
 void loop_finish_silent(struct io_loop *loop, struct io_send *op)
 {
-	finish(loop, &op->op, (int)op->len, IO_SILENT);
+	op_finish(loop, &op->op, (int)op->len, IO_SILENT);
 }
 
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n)
@@ -337,15 +339,15 @@ bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint3
 		op->op.done(&op->op, (int)n, IO_MORE);
 	else
 		loop_finish(loop, &op->op, (int)n);
-	/* What the callee left is put back. Started anew from inside its done, the
-	 * op holds nothing: io_recv() has seen to that. */
+	/* The callee has not taken the buffer: drop it. If the op was restarted inside
+	 * its done(), io_recv() has already dropped it and op->buf is NULL. */
 	b = op->buf;
 	op->buf = NULL;
 	buf_put(b);
 	return more;
 }
 
-struct buf *loop_take(struct io_loop *loop, const struct io_recv *op)
+struct buf *loop_take_buf(struct io_loop *loop, const struct io_recv *op)
 {
 	return buf_available(&loop->bufs, op->may_use_reserve) > 0 ? buf_take(&loop->bufs)
 							      : NULL;

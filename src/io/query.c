@@ -1,4 +1,4 @@
-/* The one place that blocks on a socket: see sock_query(). */
+/* The only code that blocks on a socket: see sock_query(). */
 #include "io/sock.h"
 
 #include <errno.h>
@@ -6,7 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-static long send_all(int fd, struct slice s)
+static long query_send(int fd, struct slice s)
 {
 	while (s.len > 0) {
 		ssize_t n = send(fd, s.ptr, s.len, MSG_NOSIGNAL);
@@ -19,12 +19,12 @@ static long send_all(int fd, struct slice s)
 	return 0;
 }
 
-static long read_all(int fd, char *answer, size_t size)
+static long query_receive(int fd, char *response, size_t size)
 {
 	size_t got = 0;
 
 	while (got < size) {
-		ssize_t n = recv(fd, answer + got, size - got, 0);
+		ssize_t n = recv(fd, response + got, size - got, 0);
 
 		if (n == 0)
 			break;
@@ -37,7 +37,7 @@ static long read_all(int fd, char *answer, size_t size)
 }
 
 long sock_query(const struct sockaddr *sa, socklen_t len, struct slice request,
-		char *answer, size_t size, unsigned timeout_ms)
+		char *response, size_t size, unsigned timeout_ms)
 {
 	struct timeval timeout = { timeout_ms / 1000, timeout_ms % 1000 * 1000 };
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -47,9 +47,9 @@ long sock_query(const struct sockaddr *sa, socklen_t len, struct slice request,
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
-	result = connect(fd, sa, len) < 0 ? -errno : send_all(fd, request);
+	result = connect(fd, sa, len) < 0 ? -errno : query_send(fd, request);
 	if (result == 0)
-		result = read_all(fd, answer, size);
+		result = query_receive(fd, response, size);
 	close(fd);
 	return result;
 }

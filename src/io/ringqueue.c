@@ -90,7 +90,8 @@ void ring_refill(struct ring *r)
 
 	while (pool->published < r->published_target && buf_available(pool, false) > 0 &&
 	       (b = buf_take(pool))) {
-		b->place = (uint16_t)((r->bufs->tail + (unsigned)added) & (RING_PLACES - 1));
+		b->ring_pos = (uint16_t)((r->bufs->tail + (unsigned)added) &
+					 (RING_PLACES - 1));
 		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id, RING_PLACES - 1,
 				      added);
 		pool->published++;
@@ -117,5 +118,5 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 /* kernel-notes/30-bundled-receives */
 struct buf *ring_received_next(struct ring *r, const struct buf *b)
 {
-	return taken_back(r, r->bufs->bufs[(b->place + 1u) & (RING_PLACES - 1)].bid);
+	return taken_back(r, r->bufs->bufs[(b->ring_pos + 1u) & (RING_PLACES - 1)].bid);
 }

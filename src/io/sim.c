@@ -149,8 +149,8 @@ static void send_step(struct sim *s, struct slot *slot)
 /* What is outside takes nothing from slabs either: more than their largest block. */
 static struct buf *receive_buf(struct sim *s, struct slot *slot)
 {
-	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1) :
-					    loop_take(&s->loop, op_recv(slot->op));
+	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1)
+					  : loop_take_buf(&s->loop, op_recv(slot->op));
 }
 
 /* ---- closing ---------------------------------------------------------------- */
