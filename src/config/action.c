@@ -46,8 +46,8 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 	if (u->protocol != protocol)
 		report_error(
 			&r->report, n->at,
-			"'%s' speaks %s, and this needs %s; name another upstream, or "
-			"write 'protocol: %s' in '%s'",
+			"the protocol of '%s' is %s, but this action needs %s; use another "
+			"upstream, or write 'protocol: %s' in '%s'",
 			u->name, other, wanted, wanted, u->name);
 	return index;
 }
@@ -80,16 +80,16 @@ static void key_literal_check(struct reader *r, const struct node *n,
 				continue;
 			report_error(
 				&r->report, node_text_pos(n, (size_t)(s.ptr + j - text)),
-				"a key cannot have a space or control character; write "
-				"'_' or '%%%02X'",
+				"a memcached key cannot contain a space or control character; "
+				"write '_' or '%%%02X' instead",
 				c);
 			return;
 		}
 	}
 	if (bytes > CONFIG_KEY_MAX)
 		report_error(&r->report, n->at,
-			     "this key has %zu bytes of text; write at most %d", bytes,
-			     CONFIG_KEY_MAX);
+			     "this key has %zu bytes of text; shorten it to at most %d",
+			     bytes, CONFIG_KEY_MAX);
 }
 
 static void key_read(struct reader *r, const struct node *n, struct template *t)
@@ -116,7 +116,7 @@ void memcached_read(struct reader *r, const struct node *n, struct config_memcac
 	for (size_t i = 0; in_join && i < COUNT(of_answers); i++)
 		if (found.nodes[of_answers[i]])
 			report_error(&r->report, found.nodes[of_answers[i]]->key->at,
-				     "'%s' means nothing within a join; remove it",
+				     "'%s' has no effect in a join; remove it",
 				     keys[of_answers[i]].name.ptr);
 }
 
@@ -129,7 +129,7 @@ static const char *url_read(struct reader *r, struct slice text, struct config_b
 	unsigned n;
 
 	if (!slice_starts(text, SLICE("http://")))
-		return "this is no http URL; write http://HOST:PORT/PATH";
+		return "this is not an http URL; write http://HOST:PORT/PATH";
 	host = slice_after(text, strlen("http://"));
 	slash = memchr(host.ptr, '/', host.len);
 	path = slash ? slice_after(host, (size_t)(slash - host.ptr)) : SLICE("/");
@@ -137,8 +137,8 @@ static const char *url_read(struct reader *r, struct slice text, struct config_b
 		host.len = (size_t)(slash - host.ptr);
 	for (size_t i = 0; i < path.len; i++)
 		if (path.ptr[i] <= ' ' || path.ptr[i] > '~' || path.ptr[i] == '#')
-			return "a URL has no spaces, control characters or '#'; write them as "
-			       "%XX";
+			return "a URL cannot contain spaces, control characters or '#'; write "
+			       "them as %XX";
 	if (host.len == 0)
 		return "this URL has no host; write http://HOST:PORT/PATH";
 	b->host = (struct slice){ arena_text(r->memory, host), host.len };
@@ -173,5 +173,5 @@ void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c)
 
 	if (section_read(r, n, SECTION_cpu, c, &found) && c->ms > c->ms_max)
 		report_error(&r->report, node_pos(n),
-			     "'ms' is more than 'ms_max'; write 'ms_max: %u'", c->ms);
+			     "'ms' is greater than 'ms_max'; write 'ms_max: %u'", c->ms);
 }

@@ -20,10 +20,10 @@ const char *address_of_unix(struct arena *memory, struct slice text,
 				    "unix:/PATH",
 				    REPORT_ARG(text));
 	if (path.len >= sizeof(un.sun_path))
-		return arena_format(memory,
-				    "the path of this socket has %zu bytes; write one "
-				    "of at most %zu",
-				    path.len, sizeof(un.sun_path) - 1);
+		return arena_format(
+			memory,
+			"the path of this socket has %zu bytes; use a path of at most %zu",
+			path.len, sizeof(un.sun_path) - 1);
 	memcpy(un.sun_path, path.ptr, path.len);
 	*a = (struct config_address){ .weight = 0 };
 	memcpy(&a->sa, &un, sizeof(un));
@@ -36,8 +36,10 @@ static const char *split_v6(struct arena *memory, struct slice text, struct part
 	const char *end = memchr(text.ptr, ']', text.len);
 
 	if (!end || end + 1 == text.ptr + text.len || end[1] != ':')
-		return arena_format(memory, "'%.*s' is no address; write \"[IPV6]:PORT\"",
-				    REPORT_ARG(text));
+		return arena_format(
+			memory,
+			"'%.*s' is not an address with a port; write \"[IPV6]:PORT\"",
+			REPORT_ARG(text));
 	p->is_v6 = true;
 	p->host = (struct slice){ text.ptr + 1, (size_t)(end - text.ptr) - 1 };
 	p->port = slice_after(text, p->host.len + 3);
@@ -65,15 +67,16 @@ static const char *split(struct arena *memory, struct slice text, bool to_listen
 	if (p->host.len == 0 || slice_equal(p->host, SLICE("*")))
 		return arena_format(
 			memory,
-			to_listen ? "'%.*s' has no host; write 127.0.0.1:%.*s, or "
-				    "0.0.0.0:%.*s for all addresses of IPv4"
-				  : "'%.*s' has no host; write 127.0.0.1:%.*s",
+			to_listen
+				? "'%.*s' has no host; write 127.0.0.1:%.*s, or "
+				  "0.0.0.0:%.*s for all IPv4 addresses"
+				: "'%.*s' has no host; write 127.0.0.1:%.*s",
 			REPORT_ARG(text), REPORT_ARG(p->port), REPORT_ARG(p->port));
 	if (memchr(p->host.ptr, ':', p->host.len))
-		return arena_format(memory,
-				    "an IPv6 address stands in brackets; write "
-				    "\"[%.*s]:%.*s\"",
-				    REPORT_ARG(p->host), REPORT_ARG(p->port));
+		return arena_format(
+			memory,
+			"an IPv6 address must be in brackets; write \"[%.*s]:%.*s\"",
+			REPORT_ARG(p->host), REPORT_ARG(p->port));
 	return NULL;
 }
 
@@ -89,7 +92,8 @@ static const char *port_fault(struct arena *memory, struct slice port)
 	}
 	if (number >= 1 && number <= 65535)
 		return NULL;
-	return arena_format(memory, "'%.*s' is no port; write a number from 1 to 65535",
+	return arena_format(memory,
+			    "'%.*s' is not a port; write a number from 1 to 65535",
 			    REPORT_ARG(port));
 }
 
@@ -102,7 +106,8 @@ const char *address_host_fault(struct arena *memory, const struct parts *p)
 		i++;
 	if (i == p->host.len && i > 0 && i <= HOST_MAX)
 		return NULL;
-	return arena_format(memory, "'%.*s' is no host; write a name or an address",
+	return arena_format(memory,
+			    "'%.*s' is not a host; write a host name or an IP address",
 			    REPORT_ARG(p->host));
 }
 
@@ -120,14 +125,15 @@ static const char *lookup(struct arena *memory, const struct parts *p, int famil
 	if (error == 0)
 		return NULL;
 	if (p->is_v6)
-		return arena_format(memory,
-				    "'%.*s' is no IPv6 address; write it as in "
-				    "\"[::1]:%.*s\"",
-				    REPORT_ARG(p->host), REPORT_ARG(p->port));
-	return arena_format(memory,
-			    "'%.*s' cannot be resolved (%s); check the name, or write "
-			    "an address",
-			    REPORT_ARG(p->host), gai_strerror(error));
+		return arena_format(
+			memory,
+			"'%.*s' is not an IPv6 address; write it as in \"[::1]:%.*s\"",
+			REPORT_ARG(p->host), REPORT_ARG(p->port));
+	return arena_format(
+		memory,
+		"'%.*s' cannot be resolved (%s); check the name, or write an IP "
+		"address",
+		REPORT_ARG(p->host), gai_strerror(error));
 }
 
 const char *address_split(struct arena *memory, struct slice text, bool to_listen,
@@ -163,9 +169,10 @@ const char *address_blank_fault(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]) || text.ptr[i] == ' ')
-			return "an address has no spaces or control characters; remove them";
+			return "an address cannot contain spaces or control characters; remove "
+			       "them";
 	if (memmem(text.ptr, text.len, "${", 2))
-		return "an address takes no variables; write it as it is";
+		return "an address cannot contain variables; write the address itself";
 	return NULL;
 }
 
@@ -206,7 +213,7 @@ void address_take(const char *text, struct slice answer,
 		addresses[i].text = text;
 }
 
-const char address_nothing_kept[] = "nothing was kept of it; restart";
+const char address_nothing_kept[] = "missing in the snapshot; restart fairlead";
 
 const char *address_answer(struct reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n)

@@ -7,8 +7,8 @@ bool alias_anchor(struct aliases *a, struct slice name, const struct node *n)
 	struct anchor *anchor;
 
 	if (a->anchor_n++ == ANCHORS_MAX) {
-		report_error(a->report, n->at, "more than %d anchors; write fewer",
-			     ANCHORS_MAX);
+		report_error(a->report, n->at,
+			     "more than %d anchors; remove some of them", ANCHORS_MAX);
 		return false;
 	}
 	anchor = arena_take(a->memory, sizeof(*anchor));
@@ -26,7 +26,7 @@ static struct node *copy_of(struct aliases *a, const struct node *n, struct sour
 	if (a->node_n > ALIAS_NODES_MAX) {
 		report_error(
 			a->report, at,
-			"aliases stand for more than %d keys and values; write fewer",
+			"aliases expand to more than %d keys and values; use fewer aliases",
 			ALIAS_NODES_MAX);
 		return NULL;
 	}
@@ -47,16 +47,16 @@ struct node *alias_node(struct aliases *a, struct slice name, struct source_pos 
 	if (!anchor) {
 		report_error(
 			a->report, at,
-			"'*%.*s' stands for nothing; write '&%.*s' before the value that is "
-			"meant, further up",
+			"alias '*%.*s' has no anchor; write '&%.*s' before the value that "
+			"it refers to, further up in the file",
 			REPORT_ARG(name), REPORT_ARG(name));
 		return NULL;
 	}
 	if (depth + anchor->node->height > NODE_DEPTH_MAX) {
 		report_error(
 			a->report, at,
-			"nested more than %d deep; nothing here goes that deep, check what "
-			"'*%.*s' stands for",
+			"nested more than %d levels deep; use fewer levels in the value "
+			"that '*%.*s' refers to",
 			NODE_DEPTH_MAX, REPORT_ARG(name));
 		return NULL;
 	}
@@ -83,7 +83,10 @@ static bool merge_map(struct aliases *a, struct node *map, const struct node *fr
 {
 	/* Each key is looked for among all. */
 	if ((uint64_t)map->child_n * from->child_n > 10 * ALIAS_NODES_MAX) {
-		report_error(a->report, at, "too large for '<<'; write its keys out");
+		report_error(
+			a->report, at,
+			"this map is too large to be merged with '<<'; write its keys "
+			"without '<<'");
 		return false;
 	}
 	for (const struct node *n = from->children; n; n = n->next) {

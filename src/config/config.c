@@ -40,7 +40,8 @@ static void address_free_check(struct reader *r, const struct node *n,
 			continue;
 		report_error(
 			&r->report, n->at,
-			"'%s' is already listened on; write another address, or remove it",
+			"'%s' is already used by another listener; use another address, or "
+			"remove it",
 			a->text);
 		return;
 	}
@@ -143,9 +144,10 @@ static void admin_read(struct reader *r, const struct node *n)
 
 	n = unwrap(r, n, &found, &rights);
 	if (found.nodes[KEY_listen_paths])
-		report_error(&r->report, found.nodes[KEY_listen_paths]->key->at,
-			     "'paths' is about what is routed, and 'admin' routes nothing; "
-			     "remove it");
+		report_error(
+			&r->report, found.nodes[KEY_listen_paths]->key->at,
+			"'paths' applies to routed requests, and 'admin' has no routes; "
+			"remove it");
 	r->config->has_admin = n && address_read(r, n, a);
 	if (!r->config->has_admin)
 		return;
@@ -161,8 +163,8 @@ static void control_read(struct reader *r, const struct node *n)
 		return;
 	r->config->has_control = a->sa.ss_family == AF_UNIX;
 	if (!r->config->has_control)
-		report_error(&r->report, n->at, "orders come from this machine only; write "
-						"unix:/PATH");
+		report_error(&r->report, n->at,
+			     "'control' must be a unix socket; write unix:/PATH");
 	else
 		address_free_check(r, n, a);
 }
@@ -178,9 +180,10 @@ static void access_log_read(struct reader *r, const struct node *n)
 		return;
 	c->log_format = CONFIG_LOG_OFF;
 	if (n && (n->kind != NODE_SCALAR || !value_is_off(n->text)))
-		report_error(&r->report, n->at,
-			     "'access_log' cannot be this; write off or "
-			     "{ path: FILE, format: combined }");
+		report_error(
+			&r->report, n->at,
+			"'access_log' takes off or a map; write off, or { path: FILE, "
+			"format: combined }");
 }
 
 static void limits_read(struct reader *r, const struct node *n)
@@ -191,8 +194,8 @@ static void limits_read(struct reader *r, const struct node *n)
 	if (section_read(r, n, SECTION_limits, l, &found) && l->window > l->buffers)
 		report_error(
 			&r->report, node_pos(n),
-			"'window' is larger than all 'buffers' together; write a smaller "
-			"window, or more buffers");
+			"'window' is larger than 'buffers'; write a smaller 'window', or "
+			"larger 'buffers'");
 }
 
 /* Routes come last, wherever they stand: they name what the rest defines. */
@@ -233,7 +236,7 @@ static void text_read(struct reader *r, struct slice text)
 		answer_keep(&r->answers, ANSWER_FILE, slice_of(r->config->file), text);
 	if (text.len > CONFIG_FILE_BYTES_MAX) {
 		report_error(&r->report, start,
-			     "larger than %zu bytes; write a shorter configuration",
+			     "the file is larger than %zu bytes; shorten it",
 			     CONFIG_FILE_BYTES_MAX);
 		return;
 	}
@@ -243,8 +246,8 @@ static void text_read(struct reader *r, struct slice text)
 	else if (r->report.n == 0)
 		report_error(
 			&r->report, start,
-			"empty; write at least 'listen: [127.0.0.1:8080]', 'upstreams' and "
-			"'routes'");
+			"the file is empty; write at least 'listen: [127.0.0.1:8080]', "
+			"'upstreams' and 'routes'");
 }
 
 /* Prints the errors and gives everything back, or hands the configuration out. */
@@ -402,12 +405,14 @@ struct config *config_read_with(const char *file, const struct config_reading *h
 	r.known = how->known;
 	error = file_read(file, &text, &n);
 	if (error == -EKEYREJECTED)
-		report_error(&r.report, start,
-			     "everybody may write this file, and root would obey it; "
-			     "chmod o-w %s", file);
+		report_error(
+			&r.report, start,
+			"this file is writable by all users, and fairlead runs as root; "
+			"run 'chmod o-w %s'",
+			file);
 	else if (error < 0)
 		report_error(&r.report, start,
-			     "cannot be read (%s); write the name of a readable file",
+			     "cannot be read (%s); use the name of a readable file",
 			     strerror(-error));
 	else
 		text_read(&r, (struct slice){ text, n });

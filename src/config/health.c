@@ -63,10 +63,11 @@ static void keys_check(struct reader *r, const struct found *found,
 	for (size_t i = 0; i < KEYS; i++)
 		if (found->nodes[i] && keys[i].protocol == PROTOCOL_HTTP &&
 		    h->type != CONFIG_HEALTH_HTTP)
-			report_error(&r->report, found->nodes[i]->key->at,
-				     "'%s' is for 'type: http', and this is 'type: %s'; remove "
-				     "it, or write 'type: http'",
-				     keys[i].name.ptr, type_text(h->type));
+			report_error(
+				&r->report, found->nodes[i]->key->at,
+				"'%s' applies to 'type: http', and this check has 'type: %s'; "
+				"remove it, or write 'type: http'",
+				keys[i].name.ptr, type_text(h->type));
 }
 
 /* The servers' own port speaks one protocol only. */
@@ -79,8 +80,8 @@ static void type_check(struct reader *r, const struct node *n, const struct conf
 	if (h->type == other && h->port == 0)
 		report_error(
 			&r->report, node_pos(n),
-			"the servers of '%s' do not speak %s; write another 'type', or the "
-			"'port' where they do",
+			"the protocol of '%s' is not %s; use another 'type', or set 'port' "
+			"to a port with that protocol",
 			u->name, type_text(other));
 }
 
@@ -98,10 +99,11 @@ static void map_read(struct reader *r, const struct node *n, struct config_upstr
 	keys_check(r, &found, h);
 	type_check(r, n, u);
 	if (!statuses_read(h))
-		report_error(&r->report, found.nodes[KEY_health_status]->at,
-			     "'status' takes at most %d numbers or ranges from 200 to 599, not "
-			     "'%.*s'; write 200, 200-399 or 200-299,404",
-			     CONFIG_STATUSES_MAX, REPORT_ARG(slice_of(h->status)));
+		report_error(
+			&r->report, found.nodes[KEY_health_status]->at,
+			"'status' takes up to %d codes or ranges from 200 to 599, not "
+			"'%.*s'; write them as in 200, 200-399 or 200-299,404",
+			CONFIG_STATUSES_MAX, REPORT_ARG(slice_of(h->status)));
 }
 
 void health_read(struct reader *r, const struct node *n, struct config_upstream *u)
@@ -111,7 +113,8 @@ void health_read(struct reader *r, const struct node *n, struct config_upstream 
 	if (n->kind == NODE_MAP)
 		map_read(r, n, u);
 	else
-		report_error(&r->report, n->at,
-			     "'health_check' cannot be this; write off, or "
-			     "{ path: /health, interval: 5s }");
+		report_error(
+			&r->report, n->at,
+			"'health_check' takes off or a map; write off, or { path: /health, "
+			"interval: 5s }");
 }

@@ -25,9 +25,10 @@ static void part_read(struct reader *r, const struct node *n, struct config_part
 	proxy = found.nodes[KEY_part_proxy];
 	part->is_memcached = memcached;
 	if (!memcached == !proxy)
-		report_error(&r->report, node_pos(n),
-			     "a part asks one upstream; write either 'memcached: {…}' or "
-			     "'proxy: {…}'");
+		report_error(
+			&r->report, node_pos(n),
+			"a part needs exactly one upstream; write either 'memcached: {…}' "
+			"or 'proxy: {…}'");
 	if (memcached)
 		memcached_read(r, memcached, &part->memcached, true);
 	else if (proxy)

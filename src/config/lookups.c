@@ -332,10 +332,11 @@ static void ask_library(struct reader *r, struct pending *p)
 
 static const char *cannot(struct reader *r, const struct pending *p)
 {
-	return arena_format(r->memory,
-			    "'%.*s' cannot be resolved (%s); check the name and the "
-			    "'resolver', or write an address",
-			    REPORT_ARG(p->parts.host), p->why);
+	return arena_format(
+		r->memory,
+		"'%.*s' cannot be resolved (%s); check the name and 'resolver', or "
+		"write an IP address",
+		REPORT_ARG(p->parts.host), p->why);
 }
 
 static void conclude(struct reader *r, struct pending *p)
@@ -351,11 +352,13 @@ static void conclude(struct reader *r, struct pending *p)
 		s->unresolved = true;
 		s->address_n = 0;
 		take_known(r, s);
-		report_warning(&r->report, p->at,
-			       "'%.*s' cannot be resolved (%s); '%s' %s, and it is asked for again",
-			       REPORT_ARG(p->parts.host), p->why, p->upstream,
-			       s->address_n > 0 ? "keeps its last addresses" :
-						  "begins without it");
+		report_warning(
+			&r->report, p->at,
+			"'%.*s' cannot be resolved (%s): upstream '%s' %s, and the name is queried "
+			"again; check the name and 'resolver'",
+			REPORT_ARG(p->parts.host), p->why, p->upstream,
+			s->address_n > 0 ? "keeps its previous addresses"
+					 : "starts without it");
 	}
 	if (resolver->off)
 		s->host = NULL;
@@ -407,8 +410,8 @@ static const char *service_read(struct reader *r, const struct server_entry *whe
 	if (why)
 		return why;
 	if (protocol == CONFIG_MEMCACHED)
-		return "keys are placed on the servers that are written; write each of them, and "
-		       "not 'srv:'";
+		return "'srv:' cannot be used in memcached upstreams, which hash keys by server "
+		       "name; list each server instead";
 	s->host = p.host.ptr;
 	s->srv = true;
 	put_off(r, where, &(struct pending){ .parts = p });

@@ -28,18 +28,20 @@ static const struct {
 	{ "cannot start any token", "put the value in double quotes; indent with "
 				    "spaces, not tabs" },
 	{ "mapping values are not allowed",
-	  "write one 'key: value' a line, and values with ': ' in double quotes" },
+	  "write one 'key: value' per line, and put values that contain ': ' "
+	  "in double quotes" },
 	{ "could not find expected ':'", "write 'key: value'" },
 	{ "did not find expected ',' or",
-	  "close the bracket or brace, put commas between "
-	  "entries, and quotes around [ ] { }" },
+	  "close the bracket or brace, separate entries with commas, and "
+	  "quote values that contain [ ] { }" },
 	{ "did not find expected key",
-	  "indent the keys of one section by the same spaces" },
+	  "indent all keys of a section by the same number of spaces" },
 	{ "did not find expected '-'", "begin each entry of the list with '- '" },
 	{ "did not find expected node content",
 	  "put values that begin with [ or { in double quotes, as in \"[::1]:8080\"" },
 	{ "unexpected end of stream", "close the quotes" },
-	{ "", "check quotes, brackets and indentation here and just above" },
+	{ "", "check the quotes, brackets and indentation here and in the lines "
+	      "above" },
 };
 
 static const char *remedy_for(const char *problem)
@@ -118,7 +120,7 @@ static bool refuse_tag(struct reading *r, const yaml_event_t *e, const yaml_char
 	if (!tag)
 		return false;
 	report_error(r->report, place_of(e->start_mark),
-		     "tags such as '%.*s' mean nothing here; leave it out",
+		     "YAML tags such as '%.*s' are not supported; remove the tag",
 		     REPORT_ARG(slice_of((const char *)tag)));
 	return true;
 }
@@ -157,14 +159,15 @@ static bool has_room(struct reading *r, const struct node *parent,
 		     const struct node *child)
 {
 	if (parent->child_n > NODE_CHILDREN_MAX)
-		report_error(r->report, node_pos(child),
-			     "more than %d entries; split or shorten it",
-			     NODE_CHILDREN_MAX);
+		report_error(
+			r->report, node_pos(child),
+			"more than %d entries in one list or map; remove some of them",
+			NODE_CHILDREN_MAX);
 	else if (r->n > NODES_MAX)
-		report_error(r->report, node_pos(child),
-			     "more than %d keys and values in one file; write a shorter "
-			     "configuration",
-			     NODES_MAX);
+		report_error(
+			r->report, node_pos(child),
+			"more than %d keys and values in one file; remove some of them",
+			NODES_MAX);
 	else
 		return true;
 	return false;
@@ -222,10 +225,11 @@ static struct node *parent_of(struct reading *r, const yaml_event_t *e,
 	struct node *n = node_new(r, kind, e->start_mark);
 
 	if (depth == NODE_DEPTH_MAX) {
-		report_error(r->report, n->at,
-			     "nested more than %d deep; nothing here goes that deep, "
-			     "check the indentation and the brackets",
-			     NODE_DEPTH_MAX);
+		report_error(
+			r->report, n->at,
+			"nested more than %d levels deep; check the indentation and the "
+			"brackets",
+			NODE_DEPTH_MAX);
 		return NULL;
 	}
 	return read_children(r, n, depth + 1) ? n : NULL;
@@ -305,8 +309,10 @@ static struct node *read_document(struct reading *r)
 	errors = r->report->n;
 	if (!skip_event(r, YAML_STREAM_END_EVENT, &at)) {
 		if (r->report->n == errors)
-			report_error(r->report, at,
-				     "a second document; write one document a file");
+			report_error(
+				r->report, at,
+				"a second YAML document begins here; remove it, and write one "
+				"document per file");
 		return NULL;
 	}
 	return root;

@@ -70,7 +70,7 @@ static void print_template(FILE *out, const char *key, const struct template *t)
 /* What a reload does not change is told. */
 static const char *remark(const struct key *k)
 {
-	return key_needs_restart(k) ? " # a change takes an upgrade or a restart" : "";
+	return key_needs_restart(k) ? " # a change requires an upgrade or a restart" : "";
 }
 
 static void print_key(FILE *out, const struct key *k, const void *from, unsigned depth)
@@ -341,7 +341,7 @@ static void print_trust(FILE *out, const struct config_trust *t)
 static void print_resolver(FILE *out, const struct config_resolver *r)
 {
 	if (r->off) {
-		fputs("resolver: off # a change takes an upgrade or a restart\n", out);
+		fputs("resolver: off # a change requires an upgrade or a restart\n", out);
 		return;
 	}
 	fputs("resolver:\n" INDENT "servers: ", out);

@@ -75,7 +75,7 @@ static void print_range(FILE *out, const struct key *k)
 
 static void print_variables(FILE *out)
 {
-	fputs("\n| variable | its value |\n|---|---|\n", out);
+	fputs("\n| variable | value |\n|---|---|\n", out);
 #define VARIABLE(name, text, argument, help) \
 	fprintf(out, "| `${%s%s}` | %s |\n", text, (argument) ? ".NAME" : "", help);
 #include "config/variables.def"
@@ -84,21 +84,21 @@ static void print_variables(FILE *out)
 
 static void print_limits(FILE *out)
 {
-	fputs("\n| of a file | at most |\n|---|---|\n", out);
+	fputs("\n| limit | maximum |\n|---|---|\n", out);
 	fprintf(out, "| size | %zu MiB |\n", CONFIG_FILE_BYTES_MAX >> 20);
 	fprintf(out, "| `listen` addresses | %d |\n", CONFIG_LISTENS_MAX);
 	fprintf(out, "| `upstreams` | %d |\n", CONFIG_UPSTREAMS_MAX);
 	fprintf(out,
-		"| `servers` of an upstream; also the addresses of all their names | %d |\n",
+		"| `servers` of an upstream; also the addresses of all of them | %d |\n",
 		CONFIG_SERVERS_MAX);
-	fprintf(out, "| addresses of one name | %d |\n", CONFIG_ADDRESSES_MAX);
+	fprintf(out, "| addresses of a server name | %d |\n", CONFIG_ADDRESSES_MAX);
 	fprintf(out, "| `routes` | %d |\n", CONFIG_ROUTES_MAX);
 	fprintf(out, "| `parts` of a join | %d |\n", CONFIG_PARTS_MAX);
 }
 
 void config_reference(FILE *out)
 {
-	fputs("| key | takes | default | range | meaning |\n|---|---|---|---|---|\n",
+	fputs("| key | type | default | range | description |\n|---|---|---|---|---|\n",
 	      out);
 	for (size_t i = 0; i < KEYS; i++) {
 		const struct key *k = &keys[i];
@@ -108,7 +108,9 @@ void config_reference(FILE *out)
 		print_preset(out, k);
 		print_range(out, k);
 		fprintf(out, "%s%s |\n", k->help,
-			key_needs_restart(k) ? "; no reload changes it" : "");
+			key_needs_restart(k)
+				? "; a change requires an upgrade or a restart"
+				: "");
 	}
 	print_variables(out);
 	print_limits(out);

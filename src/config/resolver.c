@@ -61,10 +61,11 @@ static const char *server_text(struct reader *r, const struct node *n)
 	if (!scalar_check(r, n, "ADDRESS:PORT"))
 		return NULL;
 	if (!split(n->text, &host, &port)) {
-		report_error(&r->report, n->at,
-			     "'%.*s' is no address of a nameserver; write 127.0.0.1:53 or "
-			     "\"[::1]:53\"",
-			     REPORT_ARG(n->text));
+		report_error(
+			&r->report, n->at,
+			"'%.*s' is not the address of a nameserver; write an IP address, "
+			"as in 127.0.0.1:53 or \"[::1]:53\"",
+			REPORT_ARG(n->text));
 		return NULL;
 	}
 	return arena_format(&r->scratch,
@@ -108,6 +109,8 @@ void resolver_read(struct reader *r, const struct node *n)
 	else if (found.nodes[KEY_resolver_servers])
 		servers_read(r, found.nodes[KEY_resolver_servers]);
 	if (c->ttl_min_ms > c->ttl_max_ms)
-		report_error(&r->report, node_pos(n),
-			     "'ttl_min' is longer than 'ttl_max'; write a shorter one");
+		report_error(
+			&r->report, node_pos(n),
+			"'ttl_min' is longer than 'ttl_max'; write a shorter 'ttl_min', or "
+			"a longer 'ttl_max'");
 }

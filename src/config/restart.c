@@ -45,14 +45,18 @@ unsigned config_restart_needed(const struct config *running, const struct config
 		if (same(k, running, wanted))
 			continue;
 		n++;
-		fprintf(out, "%s: '%s%s' stays as it was: it changes with an upgrade or a restart "
-			     "only\n", wanted->file, section_paths[k->section], k->name.ptr);
+		fprintf(out,
+			"%s: '%s%s' stays as it was; a change requires an upgrade or a "
+			"restart\n",
+			wanted->file, section_paths[k->section], k->name.ptr);
 	}
 	/* There is no thread for it, and the sandbox allows none. */
 	if (running->resolver.off && !wanted->resolver.off) {
 		n++;
-		fprintf(out, "%s: 'resolver: off' stays as it was: it changes with an upgrade or a "
-			     "restart only\n", wanted->file);
+		fprintf(out,
+			"%s: 'resolver: off' stays as it was; a change requires an upgrade "
+			"or a restart\n",
+			wanted->file);
 	}
 	return n;
 }

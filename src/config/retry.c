@@ -37,7 +37,7 @@ static void condition_unknown(struct reader *r, const struct node *n)
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
 			 i == 0 ? "" : i + 1 < CONFIG_RETRY_CONDITIONS ? ", " : " or ",
 			 config_retry_word((enum config_retry_on)i));
-	report_error(&r->report, n->at, "'%.*s' is nothing to ask again on; write %s",
+	report_error(&r->report, n->at, "'%.*s' is not a retry condition; write %s",
 		     REPORT_ARG(n->text), list);
 }
 
@@ -49,7 +49,8 @@ static void condition_read(struct reader *r, const struct node *n, uint32_t *on)
 		if (!slice_equal(n->text, slice_of(config_retry_word((enum config_retry_on)i))))
 			continue;
 		if (*on >> i & 1)
-			report_error(&r->report, n->at, "'%.*s' is there twice; remove one",
+			report_error(&r->report, n->at,
+				     "'%.*s' is listed twice; remove one of the two",
 				     REPORT_ARG(n->text));
 		*on |= 1u << i;
 		return;
@@ -74,9 +75,10 @@ void retry_read(struct reader *r, const struct node *n, struct config_route *rou
 		for (const struct node *c = on->children; c; c = c->next)
 			condition_read(r, c, &retry->on);
 	if (route->deadline_ms > 0 && retry->per_try_timeout_ms > route->deadline_ms)
-		report_error(&r->report, found.nodes[KEY_retry_per_try_timeout]->at,
-			     "'per_try_timeout' is more than the route's 'deadline'; write "
-			     "less, or remove it");
+		report_error(
+			&r->report, found.nodes[KEY_retry_per_try_timeout]->at,
+			"'per_try_timeout' is longer than the 'deadline' of the route; "
+			"write a shorter time, or remove it");
 }
 
 void hedge_read(struct reader *r, const struct node *n, struct config_route *route)

@@ -47,9 +47,10 @@ static uint32_t id_read(struct reader *r, const struct node *n, const char *what
 		answer_keep(&r->answers, ANSWER_USER, question,
 			    (struct slice){ (const char *)&id, sizeof(id) });
 	else
-		report_error(&r->report, n->at,
-			     "there is no %s '%.*s' here; write the name of one, or a number", what,
-			     REPORT_ARG(slice_of(name)));
+		report_error(
+			&r->report, n->at,
+			"unknown %s '%.*s'; write the name of an existing %s, or a numeric %cid",
+			what, REPORT_ARG(slice_of(name)), what, what[0]);
 	return id;
 }
 
@@ -71,8 +72,9 @@ static uint32_t bits_read(struct reader *r, const struct node *n, const char *mo
 static void refuse(struct reader *r, const struct node *n, const char *key)
 {
 	report_error(&r->report, n->at,
-		     "only a unix socket has a '%s'; remove it, or write 'address: "
-		     "unix:/PATH'", key);
+		     "'%s' applies to unix sockets only; remove it, or write 'address: "
+		     "unix:/PATH'",
+		     key);
 }
 
 void rights_read(struct reader *r, const struct found *found, const struct config_address *a,

@@ -36,7 +36,8 @@ static void path_read(struct reader *r, const struct node *n, struct config_rout
 	if (!slice_equal(normal, n->text))
 		report_error(
 			&r->report, n->at,
-			"'%s' is not in the form that paths are matched in; write '%.*s'",
+			"'%s' is not normalized, but paths are normalized before they are "
+			"matched; write '%.*s'",
 			node_name(n), REPORT_ARG(normal));
 	else
 		route->path = normal;
@@ -61,7 +62,8 @@ static void match_read(struct reader *r, const struct node *map,
 	else
 		report_error(
 			&r->report, map->at,
-			"this route matches nothing; write 'path: /PATH' or 'prefix: /'");
+			"this route has no 'path' and no 'prefix'; write 'path: /PATH' or "
+			"'prefix: /'");
 }
 
 static void host_read(struct reader *r, const struct node *n, struct config_route *route)
@@ -77,7 +79,7 @@ static void host_read(struct reader *r, const struct node *n, struct config_rout
 	colon = memrchr(n->text.ptr, ':', n->text.len);
 	if (!fault && colon && n->text.ptr[n->text.len - 1] != ']')
 		fault = arena_format(&r->scratch,
-				     "routes match hosts without the port; write '%.*s'",
+				     "hosts are matched without the port; write '%.*s'",
 				     (int)(colon - n->text.ptr), n->text.ptr);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
@@ -124,8 +126,8 @@ static void actions_read(struct reader *r, const struct node *map,
 		if (first) {
 			report_error(
 				&r->report, n->key->at,
-				"a route has one action, and this one has '%s' already; "
-				"write '%s' as another route",
+				"a route has only one action, and this one already has '%s'; move "
+				"'%s' to another route",
 				node_name(first), node_name(n));
 			continue;
 		}
@@ -134,15 +136,15 @@ static void actions_read(struct reader *r, const struct node *map,
 		if (actions[i].study && !r->config->study)
 			report_error(
 				&r->report, n->key->at,
-				"'%s' is a study action; write 'study: true' at the top of "
-				"the file, or remove the route",
+				"'%s' requires 'study: true'; add that at the top level of the "
+				"file, or remove the route",
 				node_name(n));
 		action_read(r, n, route);
 	}
 	if (!first)
 		report_error(
 			&r->report, map->at,
-			"this route does nothing; write 'proxy: { upstream: NAME }' or "
+			"this route has no action; write 'proxy: { upstream: NAME }' or "
 			"'memcached: { upstream: NAME, key: TEXT }'");
 }
 
@@ -157,7 +159,8 @@ static void proxy_only_check(struct reader *r, const struct found *found)
 
 		if (n && !found->nodes[KEY_route_proxy])
 			report_error(&r->report, n->key->at,
-				     "'%s' means nothing without 'proxy'; remove it", node_name(n));
+				     "'%s' has no effect without 'proxy'; remove it",
+				     node_name(n));
 	}
 }
 

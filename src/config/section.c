@@ -7,7 +7,7 @@ static const char *kind_text(enum node_kind kind)
 {
 	switch (kind) {
 	case NODE_SCALAR:
-		return "a plain value";
+		return "a single value";
 	case NODE_LIST:
 		return "a list";
 	case NODE_MAP:
@@ -131,17 +131,15 @@ struct taken *name_take(struct reader *r, struct names *all, const struct node *
 	struct taken *taken;
 
 	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
-		report_error(
-			&r->report, key->at,
-			"this cannot be a name; write 1 to %d letters, digits, '_', '-' "
-			"or '.'",
-			CONFIG_NAME_MAX - 1);
+		report_error(&r->report, key->at,
+			     "invalid name; use 1 to %d letters, digits, '_', '-' or '.'",
+			     CONFIG_NAME_MAX - 1);
 		return NULL;
 	}
 	other = names_find(all, key->text);
 	if (other) {
 		report_error(&r->report, key->at,
-			     "'%.*s' is already defined on line %u; write another name",
+			     "'%.*s' is already defined on line %u; use another name",
 			     REPORT_ARG(key->text),
 			     CONTAINER(other, struct taken, entry)->node->key->at.line);
 		return NULL;
@@ -171,7 +169,7 @@ static void refuse_unknown(struct reader *r, const struct node *key, enum sectio
 			     REPORT_ARG(key->text), REPORT_ARG(near.best));
 	else
 		report_error(&r->report, key->at,
-			     "unknown key '%.*s'; remove it, the keys here are %s",
+			     "unknown key '%.*s'; remove it, or use one of %s",
 			     REPORT_ARG(key->text), list);
 }
 
@@ -197,8 +195,7 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 
 	if (n->key->kind != NODE_SCALAR) {
 		report_error(&r->report, n->key->at,
-			     "a key is a plain word, not %s; write "
-			     "'key: value'",
+			     "a key must be a word, not %s; write 'key: value'",
 			     kind_text(n->key->kind));
 		return;
 	}
@@ -211,7 +208,7 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 	}
 	if (found->nodes[k - keys]) {
 		report_error(&r->report, n->key->at,
-			     "'%s' is already on line %u; remove one of the two",
+			     "'%s' is already set on line %u; remove one of the two",
 			     k->name.ptr, found->nodes[k - keys]->key->at.line);
 		return;
 	}
@@ -235,7 +232,7 @@ bool section_read(struct reader *r, const struct node *map, enum section s, void
 		return true;
 	if (map->kind != NODE_MAP) {
 		refuse_kind(r, map, NODE_MAP,
-			    "'{ key: value, … }', or its keys below it");
+			    "'{ key: value, … }', or its keys indented below it");
 		return false;
 	}
 	for (const struct node *n = map->children; n; n = n->next)

@@ -103,14 +103,14 @@ static void path_suspect(struct reader *r, const struct node *n, const struct ke
 	if (k->section != SECTION_route)
 		report_warning(
 			&r->report, at,
-			"'%s' has no patterns and variables, '%.*s' is sent as it is; write "
-			"the path itself",
+			"'%s' takes no patterns or variables, so '%.*s' is sent literally; "
+			"write the path itself",
 			k->name.ptr, REPORT_ARG(found));
 	else
 		report_warning(
 			&r->report, at,
-			"'%s' has no patterns, '%.*s' matches itself; write 'prefix: %.*s' "
-			"for all that begins so",
+			"'%s' takes no patterns, so '%.*s' is matched literally; write "
+			"'prefix: %.*s' to match all paths that begin with it",
 			k->name.ptr, REPORT_ARG(found), before, n->text.ptr);
 }
 
@@ -155,15 +155,15 @@ static bool host_suspect(struct reader *r, const struct node *n, const struct ke
 	if (slice_equal(text, SLICE("_")) || slice_equal(text, SLICE("default")))
 		report_warning(
 			&r->report, n->at,
-			"'%s' matches only a host of this name; leave it out for any host",
+			"'%s' matches only a host with this name; remove the key to match "
+			"any host",
 			k->name.ptr);
 	if (text.ptr[0] != '.' && text.ptr[0] != '~' && !memchr(text.ptr, '*', text.len))
 		return true;
-	report_error(
-		&r->report, n->at,
-		"'%s' takes one host and no pattern; write a route for each host, or leave it "
-		"out for any",
-		k->name.ptr);
+	report_error(&r->report, n->at,
+		     "'%s' takes one host, not a pattern; write a route for each host, "
+		     "or remove the key to match any host",
+		     k->name.ptr);
 	return false;
 }
 
@@ -174,11 +174,12 @@ static bool log_suspect(struct reader *r, const struct node *n)
 	if (value_is_off(text) || slice_equal(text, SLICE("none")))
 		report_error(
 			&r->report, n->at,
-			"'path' is the name of a file; write 'access_log: off' for no log");
+			"'path' is the name of a file; write 'access_log: off' to disable "
+			"the log");
 	else if (slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr")))
 		report_warning(
 			&r->report, n->at,
-			"'%.*s' is the name of a file here; write \"-\" for standard "
+			"'%.*s' is taken as the name of a file; write \"-\" for standard "
 			"output",
 			SLICE_ARG(text));
 	else if (slice_starts(text, SLICE("syslog:")) ||
@@ -199,9 +200,10 @@ bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
 		       k == &keys[KEY_route_prefix];
 
 	if (variable) {
-		report_error(
-			&r->report, node_text_pos(n, (size_t)(variable - n->text.ptr)),
-			"'%s' takes no variables; write the text itself", k->name.ptr);
+		report_error(&r->report,
+			     node_text_pos(n, (size_t)(variable - n->text.ptr)),
+			     "'%s' cannot contain variables; write the text itself",
+			     k->name.ptr);
 		return false;
 	}
 	if (is_path && !url_suspect(r, n, k, true))
@@ -218,7 +220,7 @@ bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
 	    !memchr(n->text.ptr, '/', n->text.len))
 		report_warning(
 			&r->report, n->at,
-			"'%.*s' is no media type; write TYPE/SUBTYPE, as in text/plain",
+			"'%.*s' is not a media type; write TYPE/SUBTYPE, as in text/plain",
 			REPORT_ARG(n->text));
 	return true;
 }
@@ -236,7 +238,7 @@ void suspect_template(struct reader *r, const struct node *n)
 			continue;
 		}
 		report_warning(&r->report, node_text_pos(n, i),
-			       "'%.*s' stands for itself; write '$%.*s' for a variable",
+			       "'%.*s' is literal text; write '$%.*s' for a variable",
 			       REPORT_ARG(found), REPORT_ARG(found));
 		return;
 	}

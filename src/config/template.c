@@ -113,10 +113,10 @@ static const char *compile_part(struct template_part *part, struct slice text,
 		return NULL;
 	}
 	if (text.len < 2 || text.ptr[1] != '{')
-		return "a '$' that begins no variable; write '$$' for a dollar sign";
+		return "'$' does not begin a variable; write '$$' for a dollar sign";
 	brace = memchr(text.ptr, '}', text.len);
 	if (!brace)
-		return "'${' is not closed; write '}' behind the name";
+		return "'${' is not closed; write '}' after the name";
 	*used = (size_t)(brace - text.ptr) + 1;
 	return compile_variable(part, (struct slice){ text.ptr + 2, *used - 3 });
 }
@@ -127,7 +127,7 @@ int template_compile(struct template *t, struct template_part *room, struct slic
 	*t = (struct template){ .parts = room };
 	for (size_t at = 0, used; at < text.len; at += used) {
 		*column = at;
-		*why = "more than 16 pieces of text and variables; shorten it";
+		*why = "more than 16 variables and pieces of text; shorten it";
 		if (t->part_n == TEMPLATE_PARTS_MAX)
 			return -1;
 		*why = compile_part(&room[t->part_n++], slice_after(text, at), &used);

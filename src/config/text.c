@@ -34,21 +34,23 @@ static const char *path_fault(const char *name, struct slice text, struct arena 
 		unsigned char c = (unsigned char)text.ptr[i];
 
 		if (c == '?' || c == '#')
-			return arena_format(memory,
-					    "'%s' has a '%c'; write only what stands "
-					    "before it",
-					    name, c);
+			return arena_format(
+				memory,
+				"'%s' contains '%c'; write only the part before it", name,
+				c);
 		if (c <= ' ' || c > '~')
-			return arena_format(memory,
-					    "'%s' has a byte that no request has "
-					    "there; write it as %%%02X",
-					    name, c);
+			return arena_format(
+				memory,
+				"'%s' contains a byte that is not allowed in a path; write it as "
+				"%%%02X",
+				name, c);
 		if (c == '%' && (text.len - i < 3 || !is_hex(text.ptr[i + 1]) ||
 				 !is_hex(text.ptr[i + 2])))
-			return arena_format(memory,
-					    "'%s' has a '%%' without two hexadecimal "
-					    "digits; write '%%25' for the sign itself",
-					    name);
+			return arena_format(
+				memory,
+				"'%s' contains a '%%' without two hexadecimal digits; write '%%25' "
+				"for a percent sign",
+				name);
 	}
 	return NULL;
 }
@@ -61,9 +63,8 @@ static const char *host_fault(const char *name, struct slice text, struct arena 
 		if ((unsigned char)c >= 0x80)
 			return arena_format(
 				memory,
-				"'%s' has letters that are not ASCII, and "
-				"requests have A-labels in their place; write "
-				"'xn--…', as `idn2 '%.*s'` tells it",
+				"'%s' contains characters that are not ASCII, but requests contain "
+				"A-labels instead; write 'xn--…', as `idn2 '%.*s'` prints it",
 				name, (int)strcspn(text.ptr, ":"), text.ptr);
 		if (!isalnum((unsigned char)c) && !memchr(".-_:[]", c, 6))
 			return arena_format(memory,
@@ -72,10 +73,11 @@ static const char *host_fault(const char *name, struct slice text, struct arena 
 					    name, REPORT_ARG(text));
 	}
 	if (!host_valid(text))
-		return arena_format(memory,
-				    "'%s' cannot be '%.*s'; write HOST or HOST:PORT, an IPv6 "
-				    "address in brackets",
-				    name, REPORT_ARG(text));
+		return arena_format(
+			memory,
+			"'%s' cannot be '%.*s'; write HOST or HOST:PORT, with an IPv6 "
+			"address in brackets",
+			name, REPORT_ARG(text));
 	return NULL;
 }
 
@@ -83,10 +85,11 @@ static const char *field_value_fault(const char *name, struct slice text,
 				     struct arena *memory)
 {
 	if (first_outside(text, ' ') < text.len || slice_trim(text).len != text.len)
-		return arena_format(memory,
-				    "'%s' cannot be sent as a field; write printable "
-				    "ASCII without spaces at the ends",
-				    name);
+		return arena_format(
+			memory,
+			"'%s' is not a valid field value; write printable ASCII without "
+			"leading or trailing spaces",
+			name);
 	return NULL;
 }
 
@@ -106,9 +109,9 @@ static const char *string_fault(const char *name, struct slice text, struct aren
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]))
-			return arena_format(memory,
-					    "'%s' has a control character; leave it out",
-					    name);
+			return arena_format(
+				memory, "'%s' contains a control character; remove it",
+				name);
 	return NULL;
 }
 
@@ -117,7 +120,7 @@ const char *value_text_fault(enum kind kind, struct slice name, struct slice tex
 {
 	if (text.len == 0)
 		return arena_format(memory,
-				    "'%s' is empty; write a value or leave the key out",
+				    "'%s' is empty; write a value, or remove the key",
 				    name.ptr);
 	switch (kind) {
 	case KIND_STRING:

@@ -34,7 +34,7 @@ static const char *network_read(struct reader *r, struct slice text,
 	if (!ip_parse(&ip, address))
 		return arena_format(
 			&r->scratch,
-			"'%.*s' is no address; write ADDRESS, ADDRESS/BITS or unix, "
+			"'%.*s' is not an IP address; write ADDRESS, ADDRESS/BITS or unix, "
 			"as in 10.0.0.0/8 or 2001:db8::/32",
 			REPORT_ARG(text));
 	/* 96 of the bits of ::ffff:10.0.0.0/104 say that it is IPv4. */
@@ -44,8 +44,8 @@ static const char *network_read(struct reader *r, struct slice text,
 	if (bits > max + mapped || bits < mapped)
 		return arena_format(
 			&r->scratch,
-			"'%.*s' has no such number of bits; write /%u to /%u, or "
-			"leave it out for one address",
+			"'%.*s' has an invalid prefix length; write /%u to /%u, or remove "
+			"it for a single address",
 			REPORT_ARG(text), mapped, max + mapped);
 	*range = ip_network(&ip, bits - mapped);
 	if (ip_compare(&range->first, &ip) == 0)
@@ -53,8 +53,8 @@ static const char *network_read(struct reader *r, struct slice text,
 	ip_text(&range->first, first);
 	return arena_format(
 		&r->scratch,
-		"'%.*s' names one address and more than one at once; write %s/%u for "
-		"all that begin so, or '%.*s' for the one",
+		"'%.*s' has host bits set; write %s/%u for the network, or '%.*s' "
+		"for the single address",
 		REPORT_ARG(text), first, bits - mapped, REPORT_ARG(address));
 }
 

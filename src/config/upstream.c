@@ -28,8 +28,8 @@ static void protocol_check(struct reader *r, const struct found *found,
 			continue;
 		report_error(
 			&r->report, found->nodes[i]->key->at,
-			"'%s' is a key of %s upstreams, and '%s' speaks %s; remove it, or "
-			"write 'protocol: %s'",
+			"'%s' applies to %s upstreams, and the protocol of '%s' is %s; "
+			"remove it, or write 'protocol: %s'",
 			keys[i].name.ptr, http ? "memcached" : "http", u->name,
 			http ? "http" : "memcached", http ? "memcached" : "http");
 	}
@@ -47,8 +47,8 @@ static void server_name_read(struct reader *r, const struct node *n,
 			continue;
 		report_error(
 			&r->report, n->at,
-			"this cannot be the name of a server; write 1 to %d visible ASCII "
-			"characters",
+			"invalid server name; use 1 to %d printable ASCII characters "
+			"without spaces",
 			CONFIG_NAME_MAX - 1);
 		return;
 	}
@@ -116,8 +116,7 @@ static void name_unique_check(struct reader *r, const struct config_upstream *u,
 	if (names_find(all, name)) {
 		report_error(
 			&r->report, n->at,
-			"a server '%.*s' is already in '%s'; remove it, or write another "
-			"'name'",
+			"server '%.*s' is already in '%s'; remove it, or use another 'name'",
 			REPORT_ARG(slice_of(u->servers[i].name)), u->name);
 		return;
 	}
@@ -158,10 +157,11 @@ static void via_read(struct reader *r, const struct node *n, struct slice *via)
 		     strchr("!#$%&'*+-.^_`|~:", text.ptr[i])) &&
 		    text.len < CONFIG_NAME_MAX)
 			continue;
-		report_error(&r->report, n->at,
-			     "this cannot stand in Via; write a word of at most %d letters, "
-			     "digits, '-' and '.', or off",
-			     CONFIG_NAME_MAX - 1);
+		report_error(
+			&r->report, n->at,
+			"invalid name for Via; write at most %d letters, digits, '-' and "
+			"'.', or off",
+			CONFIG_NAME_MAX - 1);
 		return;
 	}
 	*via = n ? (struct slice){ arena_text(r->memory, text), text.len } : text;
@@ -175,7 +175,7 @@ static void hash_read(struct reader *r, const struct node *n, struct template *t
 		if (t->parts[i].variable != VARIABLE_NONE)
 			return;
 	report_error(&r->report, n->at,
-		     "all requests have the same 'hash'; write a variable, as in "
+		     "'hash' has the same value for all requests; use a variable, as in "
 		     "\"${client.address}\"");
 }
 
@@ -189,18 +189,20 @@ static void balance_check(struct reader *r, const struct node *n, const struct f
 		if (!hash)
 			report_error(
 				&r->report, node_pos(n),
-				"'balance: hash' needs to know by what; write 'hash: "
+				"'balance: hash' requires the key 'hash'; write 'hash: "
 				"\"${client.address}\"'");
 		return;
 	}
 	if (hash)
-		report_error(&r->report, hash->key->at,
-			     "'hash' means something with 'balance: hash' only; write that, or "
-			     "remove it");
+		report_error(
+			&r->report, hash->key->at,
+			"'hash' has no effect without 'balance: hash'; add that, or remove "
+			"it");
 	if (u->hash_balance_factor > 0)
-		report_error(&r->report, load->key->at,
-			     "'hash_balance_factor' means something with 'balance: hash' only; write that, "
-			     "or remove it");
+		report_error(
+			&r->report, load->key->at,
+			"'hash_balance_factor' has no effect without 'balance: hash'; add that, or "
+			"remove it");
 }
 
 /* Of a list in which all are backups none would be the first to be asked. */
@@ -211,7 +213,8 @@ static void backup_check(struct reader *r, const struct node *list,
 		if (!u->servers[i].backup)
 			return;
 	report_error(&r->report, list->at,
-		     "all servers of '%s' are backups; remove 'backup' from one at least", u->name);
+		     "all servers of '%s' are backups; remove 'backup' from at least one",
+		     u->name);
 }
 
 static void lenient_unknown(struct reader *r, const struct node *n)
@@ -222,7 +225,7 @@ static void lenient_unknown(struct reader *r, const struct node *n)
 		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
 			 i == 0 ? "" : i + 1 < LENIENTS ? ", " : " or ",
 			 lenient_word((enum lenient)i));
-	report_error(&r->report, n->at, "'%.*s' is nothing to be lenient about; write %s",
+	report_error(&r->report, n->at, "'%.*s' is not a value of 'lenient'; write %s",
 		     REPORT_ARG(n->text), list);
 }
 
@@ -234,7 +237,8 @@ static void leniency_read(struct reader *r, const struct node *n, struct config_
 		if (!slice_equal(n->text, slice_of(lenient_word((enum lenient)i))))
 			continue;
 		if (u->lenient >> i & 1)
-			report_error(&r->report, n->at, "'%.*s' is there twice; remove one",
+			report_error(&r->report, n->at,
+				     "'%.*s' is listed twice; remove one of the two",
 				     REPORT_ARG(n->text));
 		u->lenient |= (uint8_t)(1u << i);
 		return;
@@ -249,9 +253,11 @@ static void lenient_read(struct reader *r, const struct node *list, struct confi
 		return;
 	list = list_of(r, list);
 	if (u->protocol != CONFIG_HTTP)
-		report_error(&r->report, list->key->at,
-			     "'lenient' is about HTTP, and '%s' speaks memcached; remove it",
-			     u->name);
+		report_error(
+			&r->report, list->key->at,
+			"'lenient' applies to http upstreams, and the protocol of '%s' is "
+			"memcached; remove it",
+			u->name);
 	else if (children_check(r, list, NODE_LIST, LENIENTS, LENIENT_FORM))
 		for (const struct node *n = list->children; n; n = n->next)
 			leniency_read(r, n, u);
@@ -316,9 +322,10 @@ void upstreams_unused(struct reader *r)
 		const struct taken *taken = CONTAINER(e, struct taken, entry);
 
 		if (!taken->used)
-			report_warning(&r->report, taken->node->key->at,
-				       "no route uses '%s'; name it in one, or remove it",
-				       c->upstreams[i].name);
+			report_warning(
+				&r->report, taken->node->key->at,
+				"no route uses '%s'; use it in a route, or remove it",
+				c->upstreams[i].name);
 	}
 }
 

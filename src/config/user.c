@@ -40,10 +40,11 @@ static bool find_user(struct reader *r, const struct node *n)
 	} else if (strcmp(c->user, NOBODY) == 0) {
 		c->uid = c->gid = NOBODY_ID;
 	} else if (!is_number) {
-		report_error(&r->report, place_of(n),
-			     "there is no user '%.*s' here; write the name of one, or a "
-			     "number",
-			     REPORT_ARG(slice_of(c->user)));
+		report_error(
+			&r->report, place_of(n),
+			"unknown user '%.*s'; write the name of an existing user, or a "
+			"numeric uid",
+			REPORT_ARG(slice_of(c->user)));
 	}
 	return pw || !is_number;
 }
@@ -59,10 +60,11 @@ static void find_group(struct reader *r, const struct node *n)
 	if (gr)
 		c->gid = gr->gr_gid;
 	else
-		report_error(&r->report, place_of(n),
-			     "there is no group '%.*s' here; write the name of one, or a "
-			     "number",
-			     REPORT_ARG(slice_of(c->group)));
+		report_error(
+			&r->report, place_of(n),
+			"unknown group '%.*s'; write the name of an existing group, or a "
+			"numeric gid",
+			REPORT_ARG(slice_of(c->group)));
 }
 
 static void look_up(struct reader *r, const struct node *user, const struct node *group)
@@ -73,9 +75,10 @@ static void look_up(struct reader *r, const struct node *user, const struct node
 	if (c->group[0] != '\0')
 		find_group(r, group);
 	else if (!has_group)
-		report_error(&r->report, place_of(user),
-			     "no user has this number, so it has no group; write 'group: "
-			     "NUMBER' as well");
+		report_error(
+			&r->report, place_of(user),
+			"no user has this uid, so its group is unknown; write 'group: "
+			"NUMBER' as well");
 }
 
 void user_read(struct reader *r, const struct node *user, const struct node *group)

@@ -169,25 +169,26 @@ static const char *read_duration(const struct key *k, struct slice text,
 	const struct unit *u;
 
 	if (!take_digits(&rest, number) || !take_fraction(&rest, &thousandths))
-		return arena_format(memory,
-				    "'%s' takes a duration, not '%.*s'; write 250ms, "
-				    "1.5s, 10m, 1h or 1d",
-				    k->name.ptr, REPORT_ARG(text));
+		return arena_format(
+			memory,
+			"'%s' takes a duration, not '%.*s'; write a number with a unit, "
+			"such as 250ms, 1.5s, 10m, 1h or 1d",
+			k->name.ptr, REPORT_ARG(text));
 	if (rest.len == 0)
 		return arena_format(memory, "'%s' has no unit; write %.*ss", k->name.ptr,
 				    REPORT_ARG(text));
 	u = unit_find(durations, COUNT(durations), rest);
 	if (!u)
-		return arena_format(memory,
-				    "'%.*s' is no unit of time; write ms, s, m, h or d, "
-				    "as in %.*ss",
-				    REPORT_ARG(rest), (int)(text.len - rest.len),
-				    text.ptr);
+		return arena_format(
+			memory,
+			"'%.*s' is not a unit of time; use ms, s, m, h or d, as in %.*ss",
+			REPORT_ARG(rest), (int)(text.len - rest.len), text.ptr);
 	if (thousandths * u->scale % 1000 != 0)
-		return arena_format(memory,
-				    "'%.*s' is not a whole number of milliseconds; "
-				    "write it in ms",
-				    REPORT_ARG(text));
+		return arena_format(
+			memory,
+			"'%.*s' is not a whole number of milliseconds; round it to whole "
+			"milliseconds",
+			REPORT_ARG(text));
 	if (*number > k->max / u->scale)
 		return range_fault(k, text, memory);
 	*number = *number * u->scale + thousandths * u->scale / 1000;
@@ -218,26 +219,28 @@ static const char *read_size(const struct key *k, struct slice text, struct aren
 	const struct unit *u;
 
 	if (!take_digits(&rest, number))
-		return arena_format(memory,
-				    "'%s' takes a size, not '%.*s'; write 512B, 16KiB, "
-				    "1MiB or 2GiB%s%s",
-				    k->name.ptr, REPORT_ARG(text),
-				    k->words ? ", or " : "", k->words ? k->words : "");
+		return arena_format(
+			memory,
+			"'%s' takes a size, not '%.*s'; write a number with a unit, such "
+			"as 512B, 16KiB, 1MiB or 2GiB%s%s",
+			k->name.ptr, REPORT_ARG(text), k->words ? ", or " : "",
+			k->words ? k->words : "");
 	if (rest.len == 0 && *number == 0 && k->words)
 		return NULL;
 	if (rest.len == 0)
-		return arena_format(memory,
-				    "'%s' has no unit; write %.*sKiB, MiB or GiB, or "
-				    "%.*sB for bytes",
-				    k->name.ptr, REPORT_ARG(text), REPORT_ARG(text));
+		return arena_format(
+			memory,
+			"'%s' has no unit; use KiB, MiB or GiB, as in %.*sKiB, or write "
+			"%.*sB for bytes",
+			k->name.ptr, REPORT_ARG(text), REPORT_ARG(text));
 	if (rest.ptr[0] == '.')
-		return arena_format(memory,
-				    "a size has no fraction; write '%s' in the next "
-				    "smaller unit",
-				    k->name.ptr);
+		return arena_format(
+			memory,
+			"a size cannot have a fraction; write '%s' in a smaller unit",
+			k->name.ptr);
 	u = unit_find(sizes, COUNT(sizes), rest);
 	if (!u)
-		return arena_format(memory, "'%.*s' is no unit of size; write %.*s%s",
+		return arena_format(memory, "'%.*s' is not a unit of size; write %.*s%s",
 				    REPORT_ARG(rest), (int)(text.len - rest.len),
 				    text.ptr, size_unit_meant(rest));
 	if (*number > k->max / u->scale)

@@ -236,8 +236,8 @@ def reloads(proxy, dns, origin):
 
 def unknown(proxy, dns, origin):
     """Names that stand for nothing when it starts: the rest is served, and they are when they do."""
-    rig.check(proxy.said("warning: 'later.test' cannot be resolved (there is no such name); "
-                         "'later' begins without it"), "no warning")
+    rig.check(proxy.said("warning: 'later.test' cannot be resolved (there is no such name): "
+                         "upstream 'later' starts without it"), "no warning")
     answer = rig.get(proxy.port, "/later")
     rig.check(answer.status == 503 and
               "error=dns_error" in answer.field("Proxy-Status"), answer.head)

@@ -526,10 +526,10 @@ static void test_restart_for_names(void **state)
 static void test_print_shows_defaults(void **state)
 {
 	static const char *const lines[] = {
-		"workers: auto # a change takes an upgrade or a restart\n",
-		"engine: auto # a change takes an upgrade or a restart\n",
+		"workers: auto # a change requires an upgrade or a restart\n",
+		"engine: auto # a change requires an upgrade or a restart\n",
 		"access_log: off\n",       "    response_timeout: 1m\n",
-		"  connections: auto # a change takes an upgrade or a restart\n",
+		"connections: auto # a change requires an upgrade or a restart\n",
 		"  request_body: 64MiB\n",
 		"    queue_timeout: 1s\n", "    value_max: 1MiB\n",
 		"  drain_timeout: 30s\n",    "    health_check: off\n",

@@ -94,7 +94,8 @@ static const struct {
 	  GOOD "limits: { header_timeout: 10s }\n" },
 	{ GOOD "limits: { request_head: 16KB }\n", "write 16KiB",
 	  GOOD "limits: { request_head: 16KiB }\n" },
-	{ GOOD "limits: { window: 2MiB, buffers: 1MiB }\n", "a smaller window, or more buffers",
+	{ GOOD "limits: { window: 2MiB, buffers: 1MiB }\n", "write a smaller 'window', or "
+	  "larger 'buffers'",
 	  GOOD "limits: { window: 2MiB, buffers: 4MiB }\n" },
 	{ LISTEN UPSTREAMS "routes: [{ path: d, proxy: { upstream: app } }]\n", "write '/d'",
 	  LISTEN UPSTREAMS "routes: [{ path: /d, proxy: { upstream: app } }]\n" },
@@ -102,7 +103,7 @@ static const struct {
 	  "write '/f~'", LISTEN UPSTREAMS "routes: [{ path: /f~, proxy: { upstream: app } }]\n" },
 	{ LISTEN UPSTREAMS "routes: [{ path: /c, proxy: { upstream: ap } }]\n", "write 'app'",
 	  LISTEN UPSTREAMS "routes: [{ path: /c, proxy: { upstream: app } }]\n" },
-	{ GOOD "resolver: dns.example\n", "write 127.0.0.1:53 or \"[::1]:53\"",
+	{ GOOD "resolver: dns.example\n", "as in 127.0.0.1:53 or \"[::1]:53\"",
 	  GOOD "resolver: [127.0.0.1:53, \"[::1]:53\"]\n" },
 };
 
@@ -173,17 +174,18 @@ static void test_bounds(void **state)
 			text[j] = deep[i][0][j % strlen(deep[i][0])];
 		snprintf(
 			error, sizeof(error),
-			"%snested more than 16 deep; nothing here goes that deep, check the "
-			"indentation and the brackets\n",
+			"%snested more than 16 levels deep; check the indentation and the "
+			"brackets\n",
 			deep[i][1]);
 		expect_one(text, size, error);
 	}
 	for (size_t j = 0; j < size; j += 2)
 		memcpy(text + j, j ? "a," : " [", 2);
 	expect_one(text, size,
-		   "1:262147: more than 131072 entries; split or shorten it\n");
+		   "1:262147: more than 131072 entries in one list or map; remove some of "
+		   "them\n");
 	expect_one(text, CONFIG_FILE_BYTES_MAX + 1,
-		   "1:1: larger than 67108864 bytes; write a shorter configuration\n");
+		   "1:1: the file is larger than 67108864 bytes; shorten it\n");
 	free(text);
 }
 
@@ -252,8 +254,7 @@ static void test_refused_upstream(void **state)
 
 	(void)state;
 	assert_string_equal(errors,
-			    "3:3: this cannot be a name; write 1 to 63 letters, digits, "
-			    "'_', '-' or '.'\n"
+			    "3:3: invalid name; use 1 to 63 letters, digits, '_', '-' or '.'\n"
 			    "7:36: unknown upstream 'c'; define it under 'upstreams'\n");
 	free(errors);
 }
@@ -297,10 +298,9 @@ static void test_unreadable(void **state)
 	assert_null(config_read("/", out));
 	fclose(out);
 	assert_string_equal(errors,
-			    "/nonexistent/x.yaml:1:1: cannot be read (No such file or "
-			    "directory); write the name of a readable file\n"
-			    "/:1:1: cannot be read (Is a directory); write the name of "
-			    "a readable file\n");
+			    "/nonexistent/x.yaml:1:1: cannot be read (No such file or directory); use "
+			    "the name of a readable file\n"
+			    "/:1:1: cannot be read (Is a directory); use the name of a readable file\n");
 	free(errors);
 }
 

@@ -194,7 +194,7 @@ static void test_known(void **state)
 	assert_int_equal(c->upstreams[0].servers[0].addresses[0].weight, 3);
 	assert_true(c->upstreams[0].servers[0].unresolved);
 	assert_server(&c->upstreams[1].servers[0], &names[1]);
-	assert_non_null(strstr(said, "'u0' keeps its last addresses"));
+	assert_non_null(strstr(said, "'u0' keeps its previous addresses"));
 	out = open_memstream(&known, &n);
 	config_known(c, out);
 	fclose(out);
@@ -286,7 +286,7 @@ static void test_bounded(void **state)
 	assert_int_equal(c->upstreams[198].servers[0].address_n, 0);
 	assert_true(c->upstreams[198].servers[0].unresolved);
 	assert_non_null(strstr(said, "'deaf.test' cannot be resolved (no nameserver answers in "
-				     "time); 'u198' begins without it"));
+				     "time): upstream 'u198' starts without it"));
 	config_free(c);
 	free(said);
 }

@@ -38,43 +38,43 @@ static const struct {
 	const char *text, *what, *mended;
 } routes[] = {
 	{ "  - { path: /api/*, proxy: { upstream: app } }\n",
-	  "f:4:18: warning: 'path' has no patterns, '*' matches itself; write 'prefix: /api/' for "
-	  "all that begins so\n",
+	  "f:4:18: warning: 'path' takes no patterns, so '*' is matched literally; "
+	  "write 'prefix: /api/' to match all paths that begin with it\n",
 	  "  - { prefix: /api/, proxy: { upstream: app } }\n" },
 	{ "  - { prefix: /api/*, proxy: { upstream: app } }\n",
-	  "f:4:20: warning: 'prefix' has no patterns, '*' matches itself; write 'prefix: /api/' "
-	  "for all that begins so\n",
+	  "f:4:20: warning: 'prefix' takes no patterns, so '*' is matched literally; "
+	  "write 'prefix: /api/' to match all paths that begin with it\n",
 	  "  - { prefix: /api/, proxy: { upstream: app } }\n" },
 	{ "  - { path: \"/u/{id}/x\", proxy: { upstream: app } }\n",
-	  "f:4:17: warning: 'path' has no patterns, '{id}' matches itself; write 'prefix: /u/' for "
-	  "all that begins so\n",
+	  "f:4:17: warning: 'path' takes no patterns, so '{id}' is matched "
+	  "literally; write 'prefix: /u/' to match all paths that begin with it\n",
 	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
 	{ "  - { path: /u/:id, proxy: { upstream: app } }\n",
-	  "f:4:16: warning: 'path' has no patterns, ':id' matches itself; write 'prefix: /u/' for "
-	  "all that begins so\n",
+	  "f:4:16: warning: 'path' takes no patterns, so ':id' is matched literally; "
+	  "write 'prefix: /u/' to match all paths that begin with it\n",
 	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
 	{ "  - { path: \"/u(/.*)?$\", proxy: { upstream: app } }\n", NULL, NULL },
 	{ "  - { path: \"/u/(a|b)\", proxy: { upstream: app } }\n",
-	  "f:4:17: warning: 'path' has no patterns, '(a|b)' matches itself; write 'prefix: /u/' "
-	  "for all that begins so\n",
+	  "f:4:17: warning: 'path' takes no patterns, so '(a|b)' is matched "
+	  "literally; write 'prefix: /u/' to match all paths that begin with it\n",
 	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
 	{ "  - { path: \"/u/${host}\", proxy: { upstream: app } }\n",
-	  "f:4:17: 'path' takes no variables; write the text itself\n",
+	  "f:4:17: 'path' cannot contain variables; write the text itself\n",
 	  "  - { path: /u/x, proxy: { upstream: app } }\n" },
 	{ "  - { path: \"http://h/u\", proxy: { upstream: app } }\n",
 	  "f:4:13: 'path' takes no URL; write '/u'\n",
 	  "  - { path: /u, proxy: { upstream: app } }\n" },
 	{ "  - { path: /a, proxy: { upstream: app, path: \"/${path.rest}\" } }\n",
-	  "f:4:49: 'path' takes no variables; write the text itself\n",
+	  "f:4:49: 'path' cannot contain variables; write the text itself\n",
 	  "  - { path: /a, proxy: { upstream: app, path: /b } }\n" },
 	{ "  - { path: /a, proxy: { upstream: app, path: /x/$1 } }\n",
-	  "f:4:50: warning: 'path' has no patterns and variables, '$1' is sent as it is; write the "
-	  "path itself\n",
+	  "f:4:50: warning: 'path' takes no patterns or variables, so '$1' is sent "
+	  "literally; write the path itself\n",
 	  "  - { path: /a, proxy: { upstream: app, path: /x/y } }\n" },
 	{ "  - { path: /a, proxy: { upstream: app, path: $uri } }\n", NULL, NULL },
 	{ "  - { path: /a, proxy: { upstream: app, path: /x$uri } }\n",
-	  "f:4:49: warning: 'path' has no patterns and variables, '$uri' is sent as it is; write "
-	  "the path itself\n",
+	  "f:4:49: warning: 'path' takes no patterns or variables, so '$uri' is sent "
+	  "literally; write the path itself\n",
 	  "  - { path: /a, proxy: { upstream: app, path: /x } }\n" },
 	{ "  - { path: /a, proxy: { upstream: app, path: 'https://h/x' } }\n",
 	  "f:4:47: 'path' takes no URL; write '/x'\n",
@@ -83,24 +83,27 @@ static const struct {
 	  "f:4:47: 'host' takes no URL; write 'h:8'\n",
 	  "  - { path: /a, proxy: { upstream: app, host: 'h:8' } }\n" },
 	{ "  - { path: /a, host: '*.h', proxy: { upstream: app } }\n",
-	  "f:4:23: 'host' takes one host and no pattern; write a route for each host, or leave it "
-	  "out for any\n",
+	  "f:4:23: 'host' takes one host, not a pattern; write a route for each "
+	  "host, or remove the key to match any host\n",
 	  "  - { path: /a, host: a.h, proxy: { upstream: app } }\n" },
 	{ "  - { path: /a, host: .h, proxy: { upstream: app } }\n",
-	  "f:4:23: 'host' takes one host and no pattern; write a route for each host, or leave it "
-	  "out for any\n",
+	  "f:4:23: 'host' takes one host, not a pattern; write a route for each "
+	  "host, or remove the key to match any host\n",
 	  "  - { path: /a, proxy: { upstream: app } }\n" },
 	{ "  - { path: /a, host: _, proxy: { upstream: app } }\n",
-	  "f:4:23: warning: 'host' matches only a host of this name; leave it out for any host\n",
+	  "f:4:23: warning: 'host' matches only a host with this name; remove the "
+	  "key to match any host\n",
 	  "  - { path: /a, proxy: { upstream: app } }\n" },
 	{ "  - { path: /a, host: 'http://h/', proxy: { upstream: app } }\n",
 	  "f:4:23: 'host' takes no URL; write 'h'\n",
 	  "  - { path: /a, host: h, proxy: { upstream: app } }\n" },
 	{ "  - { path: /a, memcached: { upstream: mc, key: \"a{path}\" } }\n",
-	  "f:4:51: warning: '{path}' stands for itself; write '${path}' for a variable\n",
+	  "f:4:51: warning: '{path}' is literal text; write '${path}' for a "
+	  "variable\n",
 	  "  - { path: /a, memcached: { upstream: mc, key: \"a${path}\" } }\n" },
 	{ "  - { path: /a, memcached: { upstream: mc, key: a, content_type: json } }\n",
-	  "f:4:66: warning: 'json' is no media type; write TYPE/SUBTYPE, as in text/plain\n",
+	  "f:4:66: warning: 'json' is not a media type; write TYPE/SUBTYPE, as in "
+	  "text/plain\n",
 	  "  - { path: /a, memcached: { upstream: mc, key: a, content_type: text/json } }\n" },
 	/* Paths that only look strange. */
 	{ "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a:b/c;d=e/~f/@g' } }\n", "",
@@ -136,31 +139,32 @@ static void at_the_top(void **state)
 		const char *line, *what, *mended;
 	} rows[] = {
 		{ "access_log: { path: stdout }\n",
-		  "f:1:21: warning: 'stdout' is the name of a file here; write \"-\" for standard "
-		  "output\n",
+		  "f:1:21: warning: 'stdout' is taken as the name of a file; write \"-\" for "
+		  "standard output\n",
 		  "access_log: { path: \"-\" }\n" },
 		{ "access_log: { path: off }\n",
-		  "f:1:21: 'path' is the name of a file; write 'access_log: off' for no log\n",
+		  "f:1:21: 'path' is the name of a file; write 'access_log: off' to disable "
+		  "the log\n",
 		  "access_log: off\n" },
 		{ "access_log: { path: 'syslog:server=h' }\n",
 		  "f:1:21: 'path' is the name of a file; write /PATH, or \"-\" for standard "
 		  "output\n",
 		  "access_log: { path: /dev/null }\n" },
 		{ "access_log: { path: '/log/${host}' }\n",
-		  "f:1:27: 'path' takes no variables; write the text itself\n",
+		  "f:1:27: 'path' cannot contain variables; write the text itself\n",
 		  "access_log: { path: /log/x }\n" },
 		{ "admin: ':9180'\n",
 		  "f:1:8: ':9180' has no host; write 127.0.0.1:9180, or 0.0.0.0:9180 for all "
-		  "addresses of IPv4\n",
+		  "IPv4 addresses\n",
 		  "admin: 127.0.0.1:9180\n" },
 		{ "admin: '*:9180'\n",
-		  "f:1:8: '*:9180' has no host; write 127.0.0.1:9180, or 0.0.0.0:9180 for all "
-		  "addresses of IPv4\n",
+		  "f:1:8: '*:9180' has no host; write 127.0.0.1:9180, or 0.0.0.0:9180 for "
+		  "all IPv4 addresses\n",
 		  "admin: 0.0.0.0:9180\n" },
 		{ "admin: 9180\n", "f:1:8: '9180' has no host; write 127.0.0.1:9180\n",
 		  "admin: 127.0.0.1:9180\n" },
 		{ "control: 'unix:/run/${x}'\n",
-		  "f:1:10: an address takes no variables; write it as it is\n",
+		  "f:1:10: an address cannot contain variables; write the address itself\n",
 		  "control: unix:/run/x\n" },
 	};
 
@@ -191,8 +195,8 @@ static void unused_upstream(void **state)
 	FILE *out;
 
 	(void)state;
-	assert_string_equal(errors, "f:2:47: warning: no route uses 'mc'; name it in one, or remove "
-				    "it\n");
+	assert_string_equal(errors, "f:2:47: warning: no route uses 'mc'; use it in a route, or "
+				    "remove it\n");
 	free(errors);
 	assert_non_null(c);
 	out = open_memstream(&more, &size);
