@@ -123,7 +123,7 @@ static int give_command(const struct arguments *a)
 
 static int run(struct arguments *a, char **argv)
 {
-	const struct config_reading how = { .known = upgrade_known() };
+	const struct config_reading how = { .known = upgrade_known_addresses() };
 	struct config *config;
 
 	a->file = file_from_root(argv, a->file);

@@ -28,7 +28,7 @@ struct admin {
 	struct quota clients;
 	struct worker_stats stats; /* of its own connections; not shown */
 	struct head request;
-	struct list readings;      /* of /metrics whose next portion may be written */
+	struct list metrics_responses; /* of /metrics whose next portion may be written */
 	struct task task;          /* writes it */
 };
 

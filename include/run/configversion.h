@@ -40,7 +40,7 @@ struct worker_listener {
 /* What an config_version is for one worker. */
 struct worker_config {
 	struct mail message; /* there and back: make it, adopt it or drop it */
-	struct mail over;    /* back: the worker is through with it */
+	struct mail released; /* back: the worker is through with it */
 	struct config_version *config_version;
 	struct worker *worker;
 	struct list listeners; /* to be opened */
@@ -57,12 +57,12 @@ struct config_version {
 	struct list node; /* in config_versions->all */
 	struct config *config;
 	struct upstream_shared **upstreams_shared; /* by index of config->upstreams */
-	struct names *upstreams_shared_of;         /* all config_versions */
+	struct names *upstream_names;              /* all config_versions */
 	unsigned kept_n;
 	unsigned number_n;
 	unsigned *numbers; /* of the addresses of its listeners, as configured */
 	unsigned *kept;    /* numbers of the addresses whose listeners stay open */
-	unsigned over_n, passed_n, worker_n; /* workers */
+	unsigned released_n, flushed_n, worker_n; /* workers */
 	unsigned readers_n;                  /* who read its metrics just now */
 	struct monitor
 		*monitor; /* once it is in force; NULL: none. Reads the configuration */
@@ -88,19 +88,20 @@ struct config_version *config_version_new(struct config_versions *e,
 					  struct config *config);
 
 /* No worker has anything of it. */
-void config_version_free(struct config_version *e);
+void config_version_free(struct config_version *version);
 
 /* New lengths of lines count from now on. */
-void config_versions_set_current(struct config_versions *all, struct config_version *e);
+void config_versions_set_current(struct config_versions *all,
+				 struct config_version *version);
 
 /* A worker_listener of this number is one of its. */
-void config_version_add_address(struct config_version *e, unsigned number);
+void config_version_add_address(struct config_version *version, unsigned number);
 
 /* `paths: strict` is written of the address of this number. Where some address could not be
  * opened, so that it is not known which is which: of any. */
-bool config_version_paths_strict(const struct config_version *e, unsigned number);
+bool config_version_paths_strict(const struct config_version *version, unsigned number);
 
 /* Its listeners of this number stay as they are. */
-bool config_version_keeps_address(const struct config_version *e, unsigned number);
+bool config_version_keeps_address(const struct config_version *version, unsigned number);
 
 #endif

@@ -10,7 +10,7 @@
 enum handover_kind {
 	HANDOVER_CONFIG,   /* `value` bytes follow: the snapshot of a configuration */
 	HANDOVER_LISTENER, /* of worker `worker`; `value` is the number of its address */
-	HANDOVER_KEPT,     /* no descriptor: listeners of this number stay */
+	HANDOVER_LISTENER_KEPT, /* no descriptor: listeners of this number stay */
 	HANDOVER_ADMIN,
 	HANDOVER_ADMIN_KEPT,
 	HANDOVER_LOG,      /* of worker `worker`; `value`: it is a file */
@@ -26,7 +26,7 @@ struct handover {
 
 /* Words, one byte each, over another socketpair. To the worker process: */
 #define CHANNEL_DRAIN 'D'
-#define CHANNEL_RETIRE 'T' /* another worker process has the listeners now */
+#define CHANNEL_DRAIN_GRACEFULLY 'T' /* another worker process has the listeners now */
 #define CHANNEL_LOAD 'L'   /* a setup follows: another configuration */
 /* To the supervisor: */
 #define CHANNEL_READY_RING 'R' /* the engine that it has got */
@@ -41,7 +41,7 @@ int handover_send_bytes(int channel, const void *bytes, size_t n);
 int handover_receive(int channel, struct handover *h);
 
 /* The descriptor that belongs to it has not arrived: the receiver has no room for more. */
-bool handover_lacks(const struct handover *h);
+bool handover_lacks_fd(const struct handover *h);
 
 int handover_receive_bytes(int channel, void *bytes, size_t n);
 

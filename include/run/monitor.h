@@ -35,20 +35,20 @@ struct monitor_options {
 struct monitor *monitor_new(const struct monitor_options *options);
 
 /* Tells nothing more. */
-void monitor_stop(struct monitor *l);
-bool monitor_stopped(const struct monitor *l);
+void monitor_stop(struct monitor *m);
+bool monitor_stopped(const struct monitor *m);
 
 /* The workers are gone, and what they posted was delivered: what they had not read is freed. */
-void monitor_recall(struct monitor *l);
-bool monitor_idle(const struct monitor *l);
+void monitor_discard_messages(struct monitor *m);
+bool monitor_idle(const struct monitor *m);
 
 /* It is idle. */
-void monitor_free(struct monitor *l);
+void monitor_free(struct monitor *m);
 
 /* Its metrics, by family and in portions: `from` is 0 at first, and moves on. Writes as long as
  * `reserve` bytes are left, which one sample never takes. False: that was all of the family. */
 #define MONITOR_FAMILIES 10
-bool monitor_family(const struct monitor *l, unsigned family, unsigned *from,
+bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 		    struct exposition *e, size_t reserve);
 
 #endif

@@ -17,18 +17,18 @@
 
 /* What main() is to do, as the environment says. */
 enum upgrade_role {
-	UPGRADE_NONE,  /* it was started by somebody */
-	UPGRADE_TRIED, /* by a supervisor that wants to know whether we could take its place */
-	UPGRADE_NEXT,  /* in its place */
+	UPGRADE_NONE, /* it was started by somebody */
+	UPGRADE_TRIAL, /* by a supervisor that wants to know whether we could take its place */
+	UPGRADE_NEXT, /* in its place */
 };
 enum upgrade_role upgrade_role(void);
 
 /* UPGRADE_TRIED: what names stood for in the configuration of before, as config_known() wrote it;
  * stays. */
-struct slice upgrade_known(void);
+struct slice upgrade_known_addresses(void);
 
 /* UPGRADE_TRIED: what was read is kept for the next. 0, or a negative errno. */
-int upgrade_keep(const struct config *config);
+int upgrade_write_snapshot(const struct config *config);
 
 /* UPGRADE_NEXT: what was kept. NULL: told why. */
 struct config *upgrade_config(void);

@@ -28,12 +28,14 @@ struct workers {
 	/* Called on the control thread. */
 	void (*started)(struct worker *w);
 	void (*ended)(struct worker *w);
-	void (*made)(struct worker_config
-			     *t); /* with t->error; now worker_adopt() or worker_drop() */
-	void (*settled)(struct worker_config *t); /* adopted or dropped */
-	void (*over)(struct worker_config *t); /* nothing of it is left on its worker */
-	void (*passed)(
-		struct worker_config *t); /* nor on its way there: see worker_pass() */
+	void (*prepared)(
+		struct worker_config
+			*wc); /* with t->error; now worker_adopt() or worker_drop() */
+	void (*settled)(struct worker_config *wc); /* adopted or dropped */
+	void (*released)(
+		struct worker_config *wc); /* nothing of it is left on its worker */
+	void (*flushed)(
+		struct worker_config *wc); /* nor on its way there: see worker_pass() */
 };
 
 struct worker {
@@ -44,25 +46,25 @@ struct worker {
 	struct proxy proxy;
 	struct list listeners;      /* open, and those that are closing */
 	struct access *access;      /* NULL: no access log */
-	struct list accesses;       /* those of before, as long as they write */
+	struct list closing_logs;   /* those of before, as long as they write */
 	struct worker_stats stats;
-	struct worker_config *first; /* that it starts with */
+	struct worker_config *first_config; /* that it starts with */
 	int error;                  /* of the start: 0 or a negative errno */
-	bool draining, retiring;
-	struct timer drain;         /* then what is left is cut off */
+	bool draining, graceful;
+	struct timer drain_timer;   /* then what is left is cut off */
 	struct mail drain_wanted;   /* control to worker */
 	struct mail shorten_wanted; /* likewise */
 	struct mail evict_wanted;   /* worker to worker: descriptors are wanted */
 	_Atomic bool evict_posted;
-	struct mail room_wanted; /* likewise: a client's place is wanted */
-	_Atomic bool room_posted;
+	struct mail client_evict_wanted; /* likewise: a client's place is wanted */
+	_Atomic bool client_evict_posted;
 	_Atomic bool ready;         /* its loop and mailbox are open */
 	struct mail started;        /* worker to control */
 	struct mail ended;
 	sem_t opened; /* its loop is there, or `error` says why not */
-	sem_t chosen; /* it knows which engine is that of all */
-	sem_t begin;  /* the sandbox is closed */
-	sem_t let_go; /* nobody looks at its counters any more */
+	sem_t engine_chosen;  /* it knows which engine is that of all */
+	sem_t may_begin;      /* the sandbox is closed */
+	sem_t stats_released; /* nobody looks at its counters any more */
 };
 
 /* Starts the thread, which opens a loop (loops.h) and then all it will need; `started` follows,
@@ -73,19 +75,19 @@ int worker_start(struct worker *w);
 void worker_begin(struct worker *w);
 
 /* The control thread: makes what the worker_config needs; `made` follows. */
-void worker_make(struct worker_config *t);
+void worker_prepare(struct worker_config *wc);
 
 /* The control thread, after `made`: `settled` follows. */
-void worker_adopt(struct worker_config *t);
-void worker_drop(struct worker_config *t);
+void worker_adopt(struct worker_config *wc);
+void worker_drop(struct worker_config *wc);
 
 /* The control thread, when all workers are through with an config_version: `passed`
  * follows when all that was posted to this worker before has been delivered. */
-void worker_pass(struct worker_config *t);
+void worker_flush(struct worker_config *wc);
 
 /* Any thread, once: stop accepting, finish, end; `ended` follows. `retire`: another process has
  * the listeners, so whoever is connected may ask once more. */
-void worker_drain(struct worker *w, bool retire);
+void worker_drain(struct worker *w, bool graceful);
 
 /* Any thread, once, after worker_drain() to retire: it is to end as at any drain. */
 void worker_shorten_drain(struct worker *w);

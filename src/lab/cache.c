@@ -4,7 +4,7 @@
 
 #include "cacheclient.h"
 
-#define WINDOW (64u << 10)
+#define INBOX_WINDOW (64u << 10)
 
 /* ---- commands --------------------------------------------------------------- */
 
@@ -21,14 +21,14 @@ static void start_waiting(struct cache_client *c)
 	struct tick *tick = c->lab->options.tick;
 
 	if (c->lab->options.delay_ms == 0 || c->command.verb == CACHE_QUIT) {
-		c->state = CLIENT_ANSWERING;
+		c->state = CACHE_CLIENT_RESPONDING;
 		return;
 	}
-	c->state = CLIENT_WAITING;
+	c->state = CACHE_CLIENT_WAITING;
 	timer_set(&tick->wheel, &c->conn.timer, tick->now_ms + c->lab->options.delay_ms);
 }
 
-static void refuse(struct cache_client *c, const char *complaint)
+static void set_error(struct cache_client *c, const char *complaint)
 {
 	c->command.verb = CACHE_WRONG;
 	c->command.complaint = complaint;
@@ -47,9 +47,9 @@ static void command_received(struct cache_client *c)
 	if (m->verb != CACHE_WRONG) {
 		c->entry = cache_entry_new(m->key, (uint32_t)m->length);
 		if (!c->entry)
-			refuse(c, "SERVER_ERROR out of memory storing object");
+			set_error(c, "SERVER_ERROR out of memory storing object");
 	}
-	c->state = c->entry ? CLIENT_FILLING : CLIENT_SWALLOWING;
+	c->state = c->entry ? CACHE_CLIENT_FILLING : CACHE_CLIENT_DISCARDING;
 	if (!c->entry)
 		c->data_n = m->length + 2;
 }
@@ -90,7 +90,7 @@ static bool read_line(struct cache_client *c)
 	return true;
 }
 
-static bool fill(struct cache_client *c)
+static bool read_data(struct cache_client *c)
 {
 	struct cache_entry *e = c->entry;
 	struct slice s = conn_peek(&c->conn);
@@ -107,7 +107,7 @@ static bool fill(struct cache_client *c)
 	return true;
 }
 
-static bool swallow(struct cache_client *c)
+static bool discard_data(struct cache_client *c)
 {
 	uint64_t n = conn_peek(&c->conn).len;
 
@@ -122,22 +122,22 @@ static bool swallow(struct cache_client *c)
 	return true;
 }
 
-static bool get_on(struct cache_client *c)
+static bool advance(struct cache_client *c)
 {
 	switch (c->state) {
-	case CLIENT_READING:
+	case CACHE_CLIENT_READING:
 		return read_line(c);
-	case CLIENT_FILLING:
-		return fill(c);
-	case CLIENT_SWALLOWING:
-		return swallow(c);
-	case CLIENT_WAITING:
+	case CACHE_CLIENT_FILLING:
+		return read_data(c);
+	case CACHE_CLIENT_DISCARDING:
+		return discard_data(c);
+	case CACHE_CLIENT_WAITING:
 		return false;
-	case CLIENT_ANSWERING:
-		if (!command_answer(c))
+	case CACHE_CLIENT_RESPONDING:
+		if (!command_respond(c))
 			return false;
 		command_drop(c);
-		c->state = CLIENT_READING;
+		c->state = CACHE_CLIENT_READING;
 		return true;
 	}
 	return false;
@@ -149,14 +149,14 @@ static void client_step(struct task *task)
 {
 	struct cache_client *c = CONTAINER(task, struct cache_client, task);
 
-	while (c->conn.state == CONN_OPEN && !c->conn.error && get_on(c))
+	while (c->conn.state == CONN_OPEN && !c->conn.error && advance(c))
 		;
 	if (c->conn.state != CONN_OPEN)
 		return;
 	/* Who has said all still gets his answers. */
 	if (c->conn.error)
 		conn_close(&c->conn, CONN_NOW, 0);
-	else if (c->conn.eof && c->state < CLIENT_WAITING && !c->conn.wants_space)
+	else if (c->conn.eof && c->state < CACHE_CLIENT_WAITING && !c->conn.wants_space)
 		conn_close(&c->conn, CONN_FLUSH, 1000);
 }
 
@@ -171,11 +171,11 @@ static void delay_over(struct timer *t)
 {
 	struct cache_client *c = CONTAINER(t, struct cache_client, conn.timer);
 
-	c->state = CLIENT_ANSWERING;
+	c->state = CACHE_CLIENT_RESPONDING;
 	tick_run(c->conn.tick, &c->task);
 }
 
-static void client_dead(struct conn *conn)
+static void client_closed(struct conn *conn)
 {
 	struct cache_client *c = CONTAINER(conn, struct cache_client, conn);
 	struct cache_lab *lab = c->lab;
@@ -189,7 +189,8 @@ static void client_dead(struct conn *conn)
 
 static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
-	static const struct conn_events events = { .changed = client_changed, .dead = client_dead };
+	static const struct conn_events events = { .changed = client_changed,
+						   .dead = client_closed };
 	struct cache_lab *lab = l->owner;
 	struct cache_client *c = slab_take(&lab->clients);
 
@@ -203,7 +204,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 	list_init(&c->node);
 	list_append(&lab->open, &c->node);
 	task_init(&c->task, client_step);
-	conn_open(&c->conn, lab->options.tick, &events, fd, WINDOW);
+	conn_open(&c->conn, lab->options.tick, &events, fd, INBOX_WINDOW);
 	timer_init(&c->conn.timer, delay_over);
 }
 

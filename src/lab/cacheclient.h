@@ -1,21 +1,21 @@
-/* One connection of the lab's memcached, for cache.c and cacheanswer.c. */
+/* One connection of the lab's memcached, for cache.c and cachereply.c. */
 #ifndef LAB_CACHECLIENT_H
 #define LAB_CACHECLIENT_H
 
 #include "cache.h"
 #include "cachecommand.h"
 
-enum client_state {
-	CLIENT_READING,
-	CLIENT_FILLING,    /* the data of a set */
-	CLIENT_SWALLOWING, /* the data of a set that is refused */
-	CLIENT_WAITING,
-	CLIENT_ANSWERING,
+enum cache_client_state {
+	CACHE_CLIENT_READING,
+	CACHE_CLIENT_FILLING,    /* the data of a set */
+	CACHE_CLIENT_DISCARDING, /* the data of a set that is refused */
+	CACHE_CLIENT_WAITING,
+	CACHE_CLIENT_RESPONDING,
 };
 
 struct cache_client {
 	struct cache_lab *lab;
-	enum client_state state;
+	enum cache_client_state state;
 	struct buf *line;             /* the command's, while there is one */
 	struct cache_command command; /* points into it */
 	struct cache_entry *entry;    /* what a set fills */
@@ -33,6 +33,6 @@ struct buf *reply_new(struct cache_client *c, size_t size);
 void reply_line(struct cache_client *c, const char *line);
 
 /* Answers the client's command. False: as much as there was room for; call it again. */
-bool command_answer(struct cache_client *c);
+bool command_respond(struct cache_client *c);
 
 #endif

@@ -36,7 +36,7 @@ uint64_t cache_expires_ms(int64_t exptime, uint64_t now_ms)
 	return (uint64_t)exptime * 1000;
 }
 
-static bool number(struct slice word, uint64_t max, uint64_t *n)
+static bool parse_uint64(struct slice word, uint64_t max, uint64_t *n)
 {
 	*n = 0;
 	for (size_t i = 0; i < word.len; i++) {
@@ -49,30 +49,30 @@ static bool number(struct slice word, uint64_t max, uint64_t *n)
 	return word.len > 0;
 }
 
-static bool number32(struct slice word, uint32_t *n)
+static bool parse_uint32(struct slice word, uint32_t *n)
 {
 	uint64_t wide;
 
-	if (!number(word, UINT32_MAX, &wide))
+	if (!parse_uint64(word, UINT32_MAX, &wide))
 		return false;
 	*n = (uint32_t)wide;
 	return true;
 }
 
-static bool seconds(struct slice word, int64_t *s)
+static bool parse_seconds(struct slice word, int64_t *s)
 {
 	bool negative = word.len > 0 && word.ptr[0] == '-';
 	uint64_t n;
 
 	if (negative)
 		word = slice_after(word, 1);
-	if (!number(word, INT32_MAX, &n))
+	if (!parse_uint64(word, INT32_MAX, &n))
 		return false;
 	*s = negative ? -(int64_t)n : (int64_t)n;
 	return true;
 }
 
-static void wrong(struct cache_command *c, const char *complaint)
+static void reject(struct cache_command *c, const char *complaint)
 {
 	c->verb = CACHE_WRONG;
 	c->complaint = complaint;
@@ -86,13 +86,13 @@ static void parse_get(struct cache_command *c, struct slice words)
 
 	c->rest = words;
 	if (cache_word(&words).len == 0) {
-		wrong(c, "ERROR");
+		reject(c, "ERROR");
 		return;
 	}
 	words = c->rest;
 	while ((key = cache_word(&words)).len > 0) {
 		if (!cache_key_valid(key))
-			wrong(c, BAD_FORMAT);
+			reject(c, BAD_FORMAT);
 	}
 }
 
@@ -102,7 +102,7 @@ static void parse_noreply(struct cache_command *c, struct slice words)
 
 	c->quiet = slice_equal(word, SLICE("noreply"));
 	if ((word.len > 0 && !c->quiet) || cache_word(&words).len > 0)
-		wrong(c, BAD_FORMAT);
+		reject(c, BAD_FORMAT);
 }
 
 static void parse_set(struct cache_command *c, struct slice words)
@@ -111,15 +111,16 @@ static void parse_set(struct cache_command *c, struct slice words)
 	struct slice exptime = cache_word(&words), length = cache_word(&words);
 
 	c->key = key;
-	if (!cache_key_valid(key) || !number32(flags, &c->flags) ||
-	    !seconds(exptime, &c->exptime) || !number(length, INT32_MAX, &c->length)) {
-		wrong(c, BAD_FORMAT);
+	if (!cache_key_valid(key) || !parse_uint32(flags, &c->flags) ||
+	    !parse_seconds(exptime, &c->exptime) ||
+	    !parse_uint64(length, INT32_MAX, &c->length)) {
+		reject(c, BAD_FORMAT);
 		return;
 	}
 	c->has_data = true;
 	parse_noreply(c, words);
 	if (c->length > CACHE_VALUE_MAX)
-		wrong(c, TOO_LARGE);
+		reject(c, TOO_LARGE);
 }
 
 static void parse_delete(struct cache_command *c, struct slice words)
@@ -127,7 +128,7 @@ static void parse_delete(struct cache_command *c, struct slice words)
 	c->key = cache_word(&words);
 	parse_noreply(c, words);
 	if (!cache_key_valid(c->key))
-		wrong(c, BAD_FORMAT);
+		reject(c, BAD_FORMAT);
 }
 
 /* ---- meta ------------------------------------------------------------------- */
@@ -139,11 +140,11 @@ static bool parse_flag(struct cache_command *c, char flag, struct slice token)
 		c->quiet = true;
 		return true;
 	case 'F':
-		return number32(token, &c->flags);
+		return parse_uint32(token, &c->flags);
 	case 'T':
-		return seconds(token, &c->exptime);
+		return parse_seconds(token, &c->exptime);
 	case 'C':
-		return number(token, UINT64_MAX, &c->cas);
+		return parse_uint64(token, UINT64_MAX, &c->cas);
 	}
 	return true;
 }
@@ -158,13 +159,13 @@ static void parse_flags(struct cache_command *c, const char *known)
 		unsigned char flag = (unsigned char)word.ptr[0];
 
 		if (flag == 0 || flag >= sizeof(seen) || !strchr(known, flag))
-			wrong(c, "CLIENT_ERROR invalid flag");
+			reject(c, "CLIENT_ERROR invalid flag");
 		else if (seen[flag])
-			wrong(c, "CLIENT_ERROR duplicate flag");
+			reject(c, "CLIENT_ERROR duplicate flag");
 		else if (flag == 'O' && word.len > 1 + CACHE_OPAQUE_MAX)
-			wrong(c, "CLIENT_ERROR opaque token too long");
+			reject(c, "CLIENT_ERROR opaque token too long");
 		else if (!parse_flag(c, (char)flag, slice_after(word, 1)))
-			wrong(c, "CLIENT_ERROR bad token in command line format");
+			reject(c, "CLIENT_ERROR bad token in command line format");
 		if (flag < sizeof(seen))
 			seen[flag] = true;
 	}
@@ -177,23 +178,23 @@ static void parse_meta(struct cache_command *c, struct slice words, const char *
 	if (cache_key_valid(c->key))
 		parse_flags(c, known);
 	else
-		wrong(c, BAD_FORMAT);
+		reject(c, BAD_FORMAT);
 }
 
 static void parse_ms(struct cache_command *c, struct slice words)
 {
 	struct slice key = cache_word(&words);
-	bool has_data = number(cache_word(&words), INT32_MAX, &c->length);
+	bool has_data = parse_uint64(cache_word(&words), INT32_MAX, &c->length);
 
 	c->key = key;
 	c->rest = words;
 	c->has_data = has_data;
 	if (!has_data)
-		wrong(c, BAD_CHUNK);
+		reject(c, BAD_CHUNK);
 	else if (!cache_key_valid(key))
-		wrong(c, BAD_FORMAT);
+		reject(c, BAD_FORMAT);
 	else if (c->length > CACHE_VALUE_MAX)
-		wrong(c, TOO_LARGE);
+		reject(c, TOO_LARGE);
 	else
 		parse_flags(c, "FTCOkq");
 }

@@ -74,7 +74,7 @@ static struct cache_entry **chain_of(struct cache_store *store, struct slice key
 	return &store->chains[hash % CHAINS];
 }
 
-static void drop(struct cache_store *store, struct cache_entry **at)
+static void entry_remove(struct cache_store *store, struct cache_entry **at)
 {
 	struct cache_entry *e = *at;
 
@@ -84,8 +84,8 @@ static void drop(struct cache_store *store, struct cache_entry **at)
 }
 
 /* Where the entry hangs, or the end of its chain. What has expired is dropped here. */
-static struct cache_entry **place_of(struct cache_store *store, struct slice key,
-				     uint64_t now_ms)
+static struct cache_entry **entry_slot(struct cache_store *store, struct slice key,
+				       uint64_t now_ms)
 {
 	struct cache_entry **at = chain_of(store, key);
 
@@ -93,7 +93,7 @@ static struct cache_entry **place_of(struct cache_store *store, struct slice key
 		struct cache_entry *e = *at;
 
 		if (e->expires_ms > 0 && e->expires_ms <= now_ms)
-			drop(store, at);
+			entry_remove(store, at);
 		else if (slice_equal(key, (struct slice){ e->bytes, e->key_len }))
 			return at;
 		else
@@ -105,7 +105,7 @@ static struct cache_entry **place_of(struct cache_store *store, struct slice key
 struct cache_entry *cache_store_find(struct cache_store *store, struct slice key,
 				     uint64_t now_ms)
 {
-	return *place_of(store, key, now_ms);
+	return *entry_slot(store, key, now_ms);
 }
 
 void cache_store_lock(struct cache_store *store)
@@ -135,10 +135,10 @@ enum cache_stored cache_store_put(struct cache_store *store, struct cache_entry 
 
 	*entry = NULL;
 	cache_store_lock(store);
-	at = place_of(store, (struct slice){ e->bytes, e->key_len }, now_ms);
+	at = entry_slot(store, (struct slice){ e->bytes, e->key_len }, now_ms);
 	result = check_cas(*at, cas);
 	if (result == CACHE_STORED && *at)
-		drop(store, at);
+		entry_remove(store, at);
 	if (result == CACHE_STORED && store->bytes + entry_bytes(e) > CACHE_STORE_BYTES)
 		result = CACHE_NO_ROOM;
 	if (result == CACHE_STORED) {
@@ -160,10 +160,10 @@ enum cache_stored cache_store_delete(struct cache_store *store, struct slice key
 	enum cache_stored result;
 
 	cache_store_lock(store);
-	at = place_of(store, key, now_ms);
+	at = entry_slot(store, key, now_ms);
 	result = *at ? check_cas(*at, cas) : CACHE_NOT_FOUND;
 	if (result == CACHE_STORED)
-		drop(store, at);
+		entry_remove(store, at);
 	cache_store_unlock(store);
 	return result;
 }

@@ -171,7 +171,7 @@ static socklen_t resolve(const char *text, struct sockaddr_storage *ss)
 }
 
 /* A socket for worker `i`: of its own, or for a path the first one's. */
-static int listen_at(const char *text, unsigned i, int first)
+static int open_listener(const char *text, unsigned i, int first)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -197,7 +197,7 @@ static int listen_at(const char *text, unsigned i, int first)
 
 /* ---- workers -------------------------------------------------------------- */
 
-static void trimmed(struct tick *t)
+static void lab_trimmed(struct tick *t)
 {
 	struct lab_worker *w = CONTAINER(t, struct lab_worker, tick);
 
@@ -218,7 +218,7 @@ static void *worker_run(void *arg)
 		fprintf(stderr, "fairlead-lab: cannot open a loop: %s\n", strerror(-error));
 		exit(1);
 	}
-	w->tick.trimmed = trimmed;
+	w->tick.trimmed = lab_trimmed;
 	if (w->http_fd >= 0) {
 		w->origin.tick = &w->tick;
 		w->origin.delay_ms = o->delay_ms;
@@ -276,8 +276,9 @@ int main(int argc, char **argv)
 		workers[i].options = &options;
 		workers[i].store = store;
 		workers[i].clients = &clients;
-		workers[i].http_fd = listen_at(options.http, i, workers[0].http_fd);
-		workers[i].memcached_fd = listen_at(options.memcached, i, workers[0].memcached_fd);
+		workers[i].http_fd = open_listener(options.http, i, workers[0].http_fd);
+		workers[i].memcached_fd = open_listener(options.memcached, i,
+							workers[0].memcached_fd);
 	}
 	for (unsigned i = 0; i < options.workers; i++)
 		if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]) != 0)

@@ -9,27 +9,38 @@
 
 #define PATTERN_BYTES 65536u
 
-enum visit_state {
-	VISIT_READING,  /* the request's body is read, and dropped or sent back */
-	VISIT_WAITING,  /* for the timer */
-	VISIT_SENDING,  /* a body of the pattern */
-	VISIT_DRIPPING, /* a byte at a time */
-	VISIT_TUNNEL,   /* echoes all bytes */
-	VISIT_NEVER,
+enum lab_state {
+	LAB_READING,  /* the request's body is read, and dropped or sent back */
+	LAB_WAITING,  /* for the timer */
+	LAB_SENDING,  /* a body of the pattern */
+	LAB_DRIPPING, /* a byte at a time */
+	LAB_TUNNEL,   /* echoes all bytes */
+	LAB_NEVER,
 };
 
-enum visit_kind {
-	KIND_OK, KIND_BYTES, KIND_CHUNKED, KIND_STATUS, KIND_ECHO, KIND_HEADERS, KIND_DRIP,
-	KIND_EARLY, KIND_UPGRADE, KIND_RESET_HEAD, KIND_RESET_BODY, KIND_SHORT_BODY, KIND_NEVER,
-	KIND_UNKNOWN,
+enum lab_path {
+	PATH_OK,
+	PATH_BYTES,
+	PATH_CHUNKED,
+	PATH_STATUS,
+	PATH_ECHO,
+	PATH_HEADERS,
+	PATH_DRIP,
+	PATH_EARLY,
+	PATH_UPGRADE,
+	PATH_RESET_HEAD,
+	PATH_RESET_BODY,
+	PATH_SHORT_BODY,
+	PATH_NEVER,
+	PATH_UNKNOWN,
 };
 
 /* One request being answered. */
-struct visit {
+struct lab_request {
 	struct origin_lab *lab;
 	struct client *client;
 	struct timer timer;
-	uint8_t state, kind;
+	uint8_t state, path;
 	bool head_only, keep, continue_wanted, due;
 	uint8_t framing;      /* of the request's body */
 	uint64_t n, length;   /* bytes to send, or the status; of the request's body */
@@ -49,33 +60,33 @@ static void fill_pattern(void)
 
 /* ---- the end of a visit --------------------------------------------------- */
 
-static struct client *let_go(struct visit *v)
+static struct client *request_free(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 
-	timer_stop(&v->lab->tick->wheel, &v->timer);
-	buf_put(v->head);
-	slab_put(&v->lab->visits, v);
+	timer_stop(&r->lab->tick->wheel, &r->timer);
+	buf_put(r->head);
+	slab_put(&r->lab->requests, r);
 	return c;
 }
 
-static void end(struct visit *v)
+static void request_end(struct lab_request *r)
 {
-	bool keep = v->keep;
+	bool keep = r->keep;
 
-	client_finish_response(let_go(v), keep);
+	client_finish_response(request_free(r), keep);
 }
 
-static void break_off(struct visit *v)
+static void request_abort(struct lab_request *r)
 {
-	client_abort_response(let_go(v));
+	client_abort_response(request_free(r));
 }
 
 /* ---- writing -------------------------------------------------------------- */
 
-static struct buf *new_block(struct visit *v, size_t size, struct emit *e)
+static struct buf *new_block(struct lab_request *r, size_t size, struct emit *e)
 {
-	struct buf *b = buf_new(io_bufs(v->lab->tick->loop), size);
+	struct buf *b = buf_new(io_bufs(r->lab->tick->loop), size);
 
 	if (b)
 		*e = (struct emit){ b->data, b->data + b->size, false };
@@ -83,333 +94,335 @@ static struct buf *new_block(struct visit *v, size_t size, struct emit *e)
 }
 
 /* Content-Length, or chunks where length is UINT64_MAX. */
-static bool begin(struct visit *v, int status, uint64_t length, struct slice body)
+static bool begin_response(struct lab_request *r, int status, uint64_t length,
+			   struct slice body)
 {
 	enum framing framing = length == UINT64_MAX ? FRAMING_CHUNKED : FRAMING_LENGTH;
 	char date[EMIT_DATE_MAX];
 	struct emit e;
-	struct buf *b = new_block(v, EMIT_EXTRA + body.len, &e);
+	struct buf *b = new_block(r, EMIT_EXTRA + body.len, &e);
 
 	if (!b)
 		return false;
 	/* What is echoed is still to be read: no skipping ahead. */
-	v->keep = v->kind == KIND_ECHO ? client_may_keep_alive(v->client)
-				       : client_discard_body(v->client);
-	emit_date(date, v->lab->tick->wall_ms);
+	r->keep = r->path == PATH_ECHO ? client_may_keep_alive(r->client)
+				       : client_discard_body(r->client);
+	emit_date(date, r->lab->tick->wall_ms);
 	emit_reply(&e, &(struct emit_reply){
-		.status = status,
-		.content_type = SLICE("text/plain"),
-		.has_body = framing == FRAMING_LENGTH && status >= 200 && status != 204 &&
-			    status != 304,
-		.chunked = framing == FRAMING_CHUNKED,
-		.length = length,
-		.close = !v->keep,
-		.date = slice_of(date),
-	});
-	if (!v->head_only)
+			       .status = status,
+			       .content_type = SLICE("text/plain"),
+			       .has_body = framing == FRAMING_LENGTH && status >= 200 &&
+					   status != 204 && status != 304,
+			       .chunked = framing == FRAMING_CHUNKED,
+			       .length = length,
+			       .close = !r->keep,
+			       .date = slice_of(date),
+		       });
+	if (!r->head_only)
 		emit_slice(&e, body);
 	b->end = (uint32_t)(e.at - b->data);
-	if (v->head_only || body.len > 0)
+	if (r->head_only || body.len > 0)
 		framing = FRAMING_NONE;
-	return writer_begin(&v->client->writer, &v->client->conn, b, framing, length);
+	return writer_begin(&r->client->writer, &r->client->conn, b, framing, length);
 }
 
-static void answer_text(struct visit *v, int status, struct slice body)
+static void respond_text(struct lab_request *r, int status, struct slice body)
 {
-	if (begin(v, status, body.len, body))
-		end(v);
+	if (begin_response(r, status, body.len, body))
+		request_end(r);
 	else
-		break_off(v);
+		request_abort(r);
 }
 
 /* As much of the pattern as there is room for. False: it failed, or the visit has ended. */
-static bool send_pattern(struct visit *v)
+static bool send_pattern(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 	uint32_t room;
 
-	while (v->n > 0 && (room = conn_request_space(&c->conn)) > 0) {
-		uint64_t n = v->n < PATTERN_BYTES ? v->n : PATTERN_BYTES;
+	while (r->n > 0 && (room = conn_request_space(&c->conn)) > 0) {
+		uint64_t n = r->n < PATTERN_BYTES ? r->n : PATTERN_BYTES;
 		struct piece p = { NULL, pattern, (uint32_t)(n < room ? n : room) };
 		uint32_t len = p.len;
 
 		if (!writer_piece(&c->writer, &c->conn, &p)) {
-			break_off(v);
+			request_abort(r);
 			return false;
 		}
-		v->n -= len;
+		r->n -= len;
 	}
 	return true;
 }
 
-static void send_step(struct visit *v)
+static void send_step(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 
-	if (!send_pattern(v) || v->n > 0)
+	if (!send_pattern(r) || r->n > 0)
 		return;
 	if (c->writer.ended || writer_end(&c->writer, &c->conn, NULL))
-		end(v);
+		request_end(r);
 	else
-		break_off(v);
+		request_abort(r);
 }
 
-static void start_pattern(struct visit *v, bool chunked)
+static void start_pattern(struct lab_request *r, bool chunked)
 {
-	v->state = VISIT_SENDING;
-	if (!begin(v, 200, chunked ? UINT64_MAX : v->n, SLICE("")))
-		break_off(v);
-	else if (v->head_only)
-		end(v);
+	r->state = LAB_SENDING;
+	if (!begin_response(r, 200, chunked ? UINT64_MAX : r->n, SLICE("")))
+		request_abort(r);
+	else if (r->head_only)
+		request_end(r);
 	else
-		send_step(v);
+		send_step(r);
 }
 
 /* ---- faults --------------------------------------------------------------- */
 
-static void raw(struct visit *v, struct slice text)
+static void send_raw(struct lab_request *r, struct slice text)
 {
 	struct emit e;
-	struct buf *b = new_block(v, text.len, &e);
+	struct buf *b = new_block(r, text.len, &e);
 
 	if (!b)
 		return;
 	emit_slice(&e, text);
 	b->end = (uint32_t)(e.at - b->data);
-	writer_begin(&v->client->writer, &v->client->conn, b, FRAMING_NONE, 0);
+	writer_begin(&r->client->writer, &r->client->conn, b, FRAMING_NONE, 0);
 }
 
 #define SHORT_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this much"
 
 /* The bytes leave first, then the timer rings and the connection breaks. */
-static void fault(struct visit *v, struct slice text)
+static void start_fault(struct lab_request *r, struct slice text)
 {
-	raw(v, text);
-	v->state = VISIT_WAITING;
-	timer_set(&v->lab->tick->wheel, &v->timer, v->lab->tick->now_ms + 50);
+	send_raw(r, text);
+	r->state = LAB_WAITING;
+	timer_set(&r->lab->tick->wheel, &r->timer, r->lab->tick->now_ms + 50);
 }
 
 /* ---- what is asked for ---------------------------------------------------- */
 
-static void respond(struct visit *v)
+static void respond(struct lab_request *r)
 {
 	char line[32];
 	int n;
 
-	switch ((enum visit_kind)v->kind) {
-	case KIND_OK:
-		answer_text(v, 200, SLICE("ok\n"));
+	switch ((enum lab_path)r->path) {
+	case PATH_OK:
+		respond_text(r, 200, SLICE("ok\n"));
 		break;
-	case KIND_STATUS:
-		n = snprintf(line, sizeof(line), "%u\n", (unsigned)v->n);
-		if (v->n == 204 || v->n == 304)
+	case PATH_STATUS:
+		n = snprintf(line, sizeof(line), "%u\n", (unsigned)r->n);
+		if (r->n == 204 || r->n == 304)
 			n = 0;
-		answer_text(v, (int)v->n, (struct slice){ line, (size_t)n });
+		respond_text(r, (int)r->n, (struct slice){ line, (size_t)n });
 		break;
-	case KIND_HEADERS:
-		answer_text(v, 200, buf_bytes(v->head));
+	case PATH_HEADERS:
+		respond_text(r, 200, buf_bytes(r->head));
 		break;
-	case KIND_BYTES:
-	case KIND_CHUNKED:
-		start_pattern(v, v->kind == KIND_CHUNKED);
+	case PATH_BYTES:
+	case PATH_CHUNKED:
+		start_pattern(r, r->path == PATH_CHUNKED);
 		break;
-	case KIND_EARLY:
-		raw(v, SLICE("HTTP/1.1 103 Early Hints\r\n"
-			     "Link: </style.css>; rel=preload\r\n\r\n"));
-		answer_text(v, 200, SLICE("ok\n"));
+	case PATH_EARLY:
+		send_raw(r, SLICE("HTTP/1.1 103 Early Hints\r\n"
+				  "Link: </style.css>; rel=preload\r\n\r\n"));
+		respond_text(r, 200, SLICE("ok\n"));
 		break;
-	case KIND_RESET_HEAD:
-		fault(v, SLICE("HTTP/1.1 200 OK\r\nContent-Le"));
+	case PATH_RESET_HEAD:
+		start_fault(r, SLICE("HTTP/1.1 200 OK\r\nContent-Le"));
 		break;
-	case KIND_RESET_BODY:
-	case KIND_SHORT_BODY:
-		fault(v, SLICE(SHORT_HEAD));
+	case PATH_RESET_BODY:
+	case PATH_SHORT_BODY:
+		start_fault(r, SLICE(SHORT_HEAD));
 		break;
-	case KIND_NEVER:
-		v->state = VISIT_NEVER;
+	case PATH_NEVER:
+		r->state = LAB_NEVER;
 		break;
-	case KIND_ECHO:
-	case KIND_DRIP:
-	case KIND_UPGRADE:
-	case KIND_UNKNOWN:
-		answer_text(v, 404, SLICE("the lab has no such path\n"));
+	case PATH_ECHO:
+	case PATH_DRIP:
+	case PATH_UPGRADE:
+	case PATH_UNKNOWN:
+		respond_text(r, 404, SLICE("the lab has no such path\n"));
 		break;
 	}
 }
 
-static void timer_rang(struct visit *v)
+static void timer_fired(struct lab_request *r)
 {
-	switch ((enum visit_kind)v->kind) {
-	case KIND_RESET_HEAD:
-	case KIND_RESET_BODY:
-		break_off(v);
+	switch ((enum lab_path)r->path) {
+	case PATH_RESET_HEAD:
+	case PATH_RESET_BODY:
+		request_abort(r);
 		return;
-	case KIND_SHORT_BODY:
-		v->keep = false;
-		end(v);
+	case PATH_SHORT_BODY:
+		r->keep = false;
+		request_end(r);
 		return;
-	case KIND_OK:
-	case KIND_BYTES:
-	case KIND_CHUNKED:
-	case KIND_STATUS:
-	case KIND_ECHO:
-	case KIND_HEADERS:
-	case KIND_DRIP:
-	case KIND_EARLY:
-	case KIND_UPGRADE:
-	case KIND_NEVER:
-	case KIND_UNKNOWN:
-		respond(v);
+	case PATH_OK:
+	case PATH_BYTES:
+	case PATH_CHUNKED:
+	case PATH_STATUS:
+	case PATH_ECHO:
+	case PATH_HEADERS:
+	case PATH_DRIP:
+	case PATH_EARLY:
+	case PATH_UPGRADE:
+	case PATH_NEVER:
+	case PATH_UNKNOWN:
+		respond(r);
 		return;
 	}
 }
 
-static void drip_step(struct visit *v)
+static void drip_step(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 	struct piece p = { NULL, pattern, 1 };
 
-	if (!v->due || conn_request_space(&c->conn) == 0)
+	if (!r->due || conn_request_space(&c->conn) == 0)
 		return;
-	v->due = false;
-	if (v->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
-		break_off(v);
+	r->due = false;
+	if (r->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
+		request_abort(r);
 		return;
 	}
-	if (v->n > 0)
-		v->n--;
-	if (v->n == 0)
-		end(v);
+	if (r->n > 0)
+		r->n--;
+	if (r->n == 0)
+		request_end(r);
 	else
-		timer_set(&v->lab->tick->wheel, &v->timer, v->lab->tick->now_ms + v->ms);
+		timer_set(&r->lab->tick->wheel, &r->timer, r->lab->tick->now_ms + r->ms);
 }
 
-static void start_drip(struct visit *v)
+static void start_drip(struct lab_request *r)
 {
-	v->state = VISIT_DRIPPING;
-	v->due = true;
-	if (!begin(v, 200, v->n, SLICE("")))
-		break_off(v);
-	else if (v->head_only || v->n == 0)
-		end(v);
+	r->state = LAB_DRIPPING;
+	r->due = true;
+	if (!begin_response(r, 200, r->n, SLICE("")))
+		request_abort(r);
+	else if (r->head_only || r->n == 0)
+		request_end(r);
 	else
-		drip_step(v);
+		drip_step(r);
 }
 
-static void start_tunnel(struct visit *v)
+static void start_tunnel(struct lab_request *r)
 {
 	char head[160];
 	int n = snprintf(head, sizeof(head),
 			 "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
-			 "Upgrade: %s\r\n\r\n", v->upgrade);
+			 "Upgrade: %s\r\n\r\n",
+			 r->upgrade);
 
-	raw(v, (struct slice){ head, (size_t)n });
-	v->state = VISIT_TUNNEL;
-	client_begin_tunnel(v->client);
-	v->keep = false;
+	send_raw(r, (struct slice){ head, (size_t)n });
+	r->state = LAB_TUNNEL;
+	client_begin_tunnel(r->client);
+	r->keep = false;
 }
 
-static void tunnel_step(struct visit *v)
+static void tunnel_step(struct lab_request *r)
 {
-	struct conn *c = &v->client->conn;
+	struct conn *c = &r->client->conn;
 
 	while (c->inbox && conn_request_space(c) > 0) {
 		struct piece p = conn_take(c, (uint32_t)conn_peek(c).len);
 
 		if (!conn_push(c, &p)) {
 			piece_put(&p);
-			break_off(v);
+			request_abort(r);
 			return;
 		}
 	}
 	if (!c->inbox && c->eof)
-		end(v);
+		request_end(r);
 }
 
 /* ---- the request's body --------------------------------------------------- */
 
-static void body_read(struct visit *v)
+static void request_complete(struct lab_request *r)
 {
-	if (v->kind == KIND_DRIP) {
-		start_drip(v);
-	} else if (v->kind == KIND_UPGRADE) {
-		start_tunnel(v);
-		tunnel_step(v);
-	} else if (v->ms == 0) {
-		respond(v);
+	if (r->path == PATH_DRIP) {
+		start_drip(r);
+	} else if (r->path == PATH_UPGRADE) {
+		start_tunnel(r);
+		tunnel_step(r);
+	} else if (r->ms == 0) {
+		respond(r);
 	} else {
-		v->state = VISIT_WAITING;
-		timer_set(&v->lab->tick->wheel, &v->timer, v->lab->tick->now_ms + v->ms);
+		r->state = LAB_WAITING;
+		timer_set(&r->lab->tick->wheel, &r->timer, r->lab->tick->now_ms + r->ms);
 	}
 }
 
-static bool echo_piece(struct visit *v, struct piece *p)
+static bool echo_piece(struct lab_request *r, struct piece *p)
 {
-	if (v->kind != KIND_ECHO) {
+	if (r->path != PATH_ECHO) {
 		piece_put(p);
 		return true;
 	}
-	return writer_piece(&v->client->writer, &v->client->conn, p);
+	return writer_piece(&r->client->writer, &r->client->conn, p);
 }
 
-static void echo_ended(struct visit *v)
+static void echo_ended(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 
-	if (v->kind != KIND_ECHO)
-		body_read(v);
+	if (r->path != PATH_ECHO)
+		request_complete(r);
 	else if (c->writer.ended || writer_end(&c->writer, &c->conn, NULL))
-		end(v);
+		request_end(r);
 	else
-		break_off(v);
+		request_abort(r);
 }
 
-static void read_step(struct visit *v)
+static void read_step(struct lab_request *r)
 {
-	struct client *c = v->client;
+	struct client *c = r->client;
 	struct piece p = { NULL, NULL, 0 };
 
 	while (conn_request_space(&c->conn) > 0) {
-		switch (client_body(c, &v->lab->request, &p)) {
+		switch (client_body(c, &r->lab->request, &p)) {
 		case BODY_DATA:
-			if (echo_piece(v, &p))
+			if (echo_piece(r, &p))
 				break;
-			break_off(v);
+			request_abort(r);
 			return;
 		case BODY_TRAILERS:
 			reader_end_trailers(&c->reader, &c->conn);
 			break;
 		case BODY_END:
-			echo_ended(v);
+			echo_ended(r);
 			return;
 		case BODY_MORE:
 			return;
 		case BODY_BAD:
-			break_off(v);
+			request_abort(r);
 			return;
 		}
 	}
 }
 
-static void start_reading(struct visit *v)
+static void start_reading(struct lab_request *r)
 {
-	v->state = VISIT_READING;
-	if (v->continue_wanted)
-		raw(v, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
-	if (v->kind == KIND_ECHO) {
-		uint64_t length = v->framing == FRAMING_CHUNKED ? UINT64_MAX : v->length;
+	r->state = LAB_READING;
+	if (r->continue_wanted)
+		send_raw(r, SLICE("HTTP/1.1 100 Continue\r\n\r\n"));
+	if (r->path == PATH_ECHO) {
+		uint64_t length = r->framing == FRAMING_CHUNKED ? UINT64_MAX : r->length;
 
-		if (!begin(v, 200, length, SLICE(""))) {
-			break_off(v);
+		if (!begin_response(r, 200, length, SLICE(""))) {
+			request_abort(r);
 			return;
 		}
 	}
-	read_step(v);
+	read_step(r);
 }
 
 /* ---- requests ------------------------------------------------------------- */
 
-static bool number(struct slice *s, uint64_t *n)
+static bool parse_uint(struct slice *s, uint64_t *n)
 {
 	size_t i = 0;
 
@@ -428,112 +441,113 @@ static bool after_prefix(struct slice path, const char *prefix, struct slice *re
 	return true;
 }
 
-static void parse_numbers(struct visit *v, struct slice path)
+static void parse_numbers(struct lab_request *r, struct slice path)
 {
 	struct slice rest;
 	uint64_t ms;
 
-	if (after_prefix(path, "/bytes/", &rest) && number(&rest, &v->n))
-		v->kind = KIND_BYTES;
-	else if (after_prefix(path, "/chunked/", &rest) && number(&rest, &v->n))
-		v->kind = KIND_CHUNKED;
-	else if (after_prefix(path, "/status/", &rest) && number(&rest, &v->n) && v->n >= 200 &&
-		 v->n <= 599)
-		v->kind = KIND_STATUS;
-	else if (after_prefix(path, "/delay/", &rest) && number(&rest, &ms) && ms <= 3600000) {
-		v->kind = KIND_OK;
-		v->ms = (uint32_t)ms;
-	} else if (after_prefix(path, "/drip/", &rest) && number(&rest, &v->n) &&
-		   after_prefix(rest, "/", &rest) && number(&rest, &ms) && ms > 0 &&
+	if (after_prefix(path, "/bytes/", &rest) && parse_uint(&rest, &r->n))
+		r->path = PATH_BYTES;
+	else if (after_prefix(path, "/chunked/", &rest) && parse_uint(&rest, &r->n))
+		r->path = PATH_CHUNKED;
+	else if (after_prefix(path, "/status/", &rest) && parse_uint(&rest, &r->n) &&
+		 r->n >= 200 && r->n <= 599)
+		r->path = PATH_STATUS;
+	else if (after_prefix(path, "/delay/", &rest) && parse_uint(&rest, &ms) &&
+		 ms <= 3600000) {
+		r->path = PATH_OK;
+		r->ms = (uint32_t)ms;
+	} else if (after_prefix(path, "/drip/", &rest) && parse_uint(&rest, &r->n) &&
+		   after_prefix(rest, "/", &rest) && parse_uint(&rest, &ms) && ms > 0 &&
 		   ms <= 3600000) {
-		v->kind = KIND_DRIP;
-		v->ms = (uint32_t)ms;
+		r->path = PATH_DRIP;
+		r->ms = (uint32_t)ms;
 	}
 }
 
-static void parse_path(struct visit *v, const struct head *h)
+static void parse_path(struct lab_request *r, const struct head *h)
 {
 	static const struct {
-		const char *path;
-		enum visit_kind kind;
+		const char *text;
+		enum lab_path path;
 	} fixed[] = {
-		{ "/echo", KIND_ECHO },
-		{ "/headers", KIND_HEADERS },
-		{ "/early", KIND_EARLY },
-		{ "/fault/reset-head", KIND_RESET_HEAD },
-		{ "/fault/reset-body", KIND_RESET_BODY },
-		{ "/fault/short-body", KIND_SHORT_BODY },
-		{ "/fault/never", KIND_NEVER },
+		{ "/echo", PATH_ECHO },
+		{ "/headers", PATH_HEADERS },
+		{ "/early", PATH_EARLY },
+		{ "/fault/reset-head", PATH_RESET_HEAD },
+		{ "/fault/reset-body", PATH_RESET_BODY },
+		{ "/fault/short-body", PATH_SHORT_BODY },
+		{ "/fault/never", PATH_NEVER },
 	};
 
-	v->kind = KIND_UNKNOWN;
+	r->path = PATH_UNKNOWN;
 	if (slice_equal(h->path, SLICE("/")) || slice_equal(h->path, SLICE("*"))) {
-		v->kind = KIND_OK;
-		v->ms = v->lab->delay_ms;
+		r->path = PATH_OK;
+		r->ms = r->lab->delay_ms;
 		return;
 	}
 	if (slice_equal(h->path, SLICE("/upgrade")) && h->upgrade &&
-	    h->upgrade_token.len < sizeof(v->upgrade)) {
-		v->kind = KIND_UPGRADE;
-		memcpy(v->upgrade, h->upgrade_token.ptr, h->upgrade_token.len);
+	    h->upgrade_token.len < sizeof(r->upgrade)) {
+		r->path = PATH_UPGRADE;
+		memcpy(r->upgrade, h->upgrade_token.ptr, h->upgrade_token.len);
 		return;
 	}
 	for (unsigned i = 0; i < COUNT(fixed); i++)
-		if (slice_equal(h->path, slice_of(fixed[i].path)))
-			v->kind = (uint8_t)fixed[i].kind;
-	parse_numbers(v, h->path);
+		if (slice_equal(h->path, slice_of(fixed[i].text)))
+			r->path = (uint8_t)fixed[i].path;
+	parse_numbers(r, h->path);
 }
 
-static void visit_timer(struct timer *t)
+static void request_timer_fired(struct timer *t)
 {
-	struct visit *v = CONTAINER(t, struct visit, timer);
+	struct lab_request *r = CONTAINER(t, struct lab_request, timer);
 
-	v->due = true;
-	tick_run(v->lab->tick, &v->client->task);
+	r->due = true;
+	tick_run(r->lab->tick, &r->client->task);
 }
 
-static void keep_head(struct visit *v, struct client *c, const struct head *h)
+static void copy_head(struct lab_request *r, struct client *c, const struct head *h)
 {
 	struct emit e;
 
-	if (v->kind != KIND_HEADERS)
+	if (r->path != PATH_HEADERS)
 		return;
-	v->head = new_block(v, h->bytes, &e);
-	if (!v->head)
+	r->head = new_block(r, h->bytes, &e);
+	if (!r->head)
 		return;
 	emit_slice(&e, (struct slice){ conn_peek(&c->conn).ptr, h->bytes });
-	v->head->end = (uint32_t)(e.at - v->head->data);
+	r->head->end = (uint32_t)(e.at - r->head->data);
 }
 
-static void head_received(struct client *c, struct head *h)
+static void origin_lab_head_received(struct client *c, struct head *h)
 {
 	struct origin_lab *lab = c->front->owner;
-	struct visit *v = slab_take(&lab->visits);
+	struct lab_request *r = slab_take(&lab->requests);
 
-	if (!v) {
+	if (!r) {
 		client_begin_body(c, h);
 		client_abort_response(c);
 		return;
 	}
-	v->lab = lab;
-	v->client = c;
-	timer_init(&v->timer, visit_timer);
-	v->head_only = h->method == METHOD_HEAD;
-	v->framing = (uint8_t)h->framing;
-	v->length = h->framing == FRAMING_LENGTH ? h->length : 0;
-	v->continue_wanted = h->expect_continue;
-	parse_path(v, h);
-	keep_head(v, c, h);
+	r->lab = lab;
+	r->client = c;
+	timer_init(&r->timer, request_timer_fired);
+	r->head_only = h->method == METHOD_HEAD;
+	r->framing = (uint8_t)h->framing;
+	r->length = h->framing == FRAMING_LENGTH ? h->length : 0;
+	r->continue_wanted = h->expect_continue;
+	parse_path(r, h);
+	copy_head(r, c, h);
 	client_begin_body(c, h);
-	if (v->kind == KIND_HEADERS && !v->head) {
-		break_off(v);
+	if (r->path == PATH_HEADERS && !r->head) {
+		request_abort(r);
 		return;
 	}
-	c->exchange = v;
-	start_reading(v);
+	c->exchange = r;
+	start_reading(r);
 }
 
-static void head_refused(struct client *c, enum fault fault)
+static void origin_lab_head_refused(struct client *c, enum fault fault)
 {
 	struct slice text = slice_of(fault_text(fault));
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), EMIT_EXTRA + text.len);
@@ -549,69 +563,71 @@ static void head_refused(struct client *c, enum fault fault)
 	writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
 }
 
-static void step(struct client *c)
+static void request_step(struct client *c)
 {
-	struct visit *v = c->exchange;
+	struct lab_request *r = c->exchange;
 
 	/* The lab is patient: only who is gone is let go. */
 	c->timed_out = false;
 	if (client_lost(c)) {
-		break_off(v);
+		request_abort(r);
 		return;
 	}
-	switch ((enum visit_state)v->state) {
-	case VISIT_READING:
-		read_step(v);
+	switch ((enum lab_state)r->state) {
+	case LAB_READING:
+		read_step(r);
 		break;
-	case VISIT_WAITING:
-		if (v->due) {
-			v->due = false;
-			timer_rang(v);
+	case LAB_WAITING:
+		if (r->due) {
+			r->due = false;
+			timer_fired(r);
 		}
 		break;
-	case VISIT_SENDING:
-		send_step(v);
+	case LAB_SENDING:
+		send_step(r);
 		break;
-	case VISIT_DRIPPING:
-		drip_step(v);
+	case LAB_DRIPPING:
+		drip_step(r);
 		break;
-	case VISIT_TUNNEL:
-		tunnel_step(v);
+	case LAB_TUNNEL:
+		tunnel_step(r);
 		break;
-	case VISIT_NEVER:
+	case LAB_NEVER:
 		/* Without an answer there is nobody to keep the connection for. */
 		if (c->conn.eof)
-			break_off(v);
+			request_abort(r);
 		break;
 	}
 }
 
-static void gone(struct client *c)
+static void request_gone(struct client *c)
 {
-	struct visit *v = c->exchange;
+	struct lab_request *r = c->exchange;
 
 	c->exchange = NULL;
-	if (v)
-		let_go(v);
+	if (r)
+		request_free(r);
 }
 
-static const struct client_events client_events = { head_received, head_refused, step, gone };
+static const struct client_events client_events = { origin_lab_head_received,
+						    origin_lab_head_refused, request_step,
+						    request_gone };
 
-static void accepted(struct listener *l, int fd, const struct peer *peer)
+static void origin_lab_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct origin_lab *lab = l->owner;
 
 	client_open(&lab->front, fd, peer);
 }
 
-static const struct listener_events listener_events = { .accepted = accepted };
+static const struct listener_events listener_events = { .accepted = origin_lab_accepted };
 
 void origin_lab_start(struct origin_lab *l, int fd)
 {
 	struct front *f = &l->front;
 
 	pthread_once(&pattern_once, fill_pattern);
-	slab_init(&l->visits, "visit", sizeof(struct visit), 0);
+	slab_init(&l->requests, "visit", sizeof(struct lab_request), 0);
 	f->tick = l->tick;
 	f->events = &client_events;
 	f->owner = l;
@@ -628,6 +644,6 @@ void origin_lab_start(struct origin_lab *l, int fd)
 
 void origin_lab_trim(struct origin_lab *l)
 {
-	slab_trim(&l->visits);
+	slab_trim(&l->requests);
 	slab_trim(&l->front.clients);
 }

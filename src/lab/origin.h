@@ -25,7 +25,7 @@ struct origin_lab {
 	struct listener listener;
 	struct quota *clients;
 	struct worker_stats stats;
-	struct slab visits;
+	struct slab requests;
 	struct head request;
 };
 

@@ -7,22 +7,22 @@
 #include "scrape.h"
 
 /* Of /metrics at once: some hundred lines. */
-#define PORTION_BYTES 32768
+#define METRICS_CHUNK_BYTES 32768
 
 static const char text_type[] = "text/plain";
 static const char metrics_type[] = "text/plain; version=0.0.4";
 
 /* Somebody reads /metrics. */
-struct reading {
+struct metrics_response {
 	struct scrape scrape;
 	struct client *client;
 	struct list node; /* in admin->readings, or in no list: the client takes no more now */
-	bool keep;        /* its connection goes on afterwards */
+	bool keep_alive;  /* its connection goes on afterwards */
 };
 
 /* ---- whole at once -------------------------------------------------------- */
 
-static struct buf *head_of(struct client *c, const struct emit_reply *r, size_t room)
+static struct buf *new_head(struct client *c, const struct emit_reply *r, size_t room)
 {
 	struct admin *a = c->front->owner;
 	struct buf *b = buf_new(io_bufs(a->tick->loop), EMIT_EXTRA + room);
@@ -40,13 +40,18 @@ static struct buf *head_of(struct client *c, const struct emit_reply *r, size_t 
 	return b;
 }
 
-static void answer(struct client *c, int status, const char *text, bool head)
+static void admin_respond(struct client *c, int status, const char *text, bool head)
 {
 	bool keep = client_discard_body(c);
 	struct slice body = slice_of(text);
-	struct buf *b = head_of(c, &(struct emit_reply){
-		.status = status, .content_type = slice_of(text_type), .has_body = true,
-		.length = body.len, .close = !keep }, body.len);
+	struct buf *b =
+		new_head(c,
+			 &(struct emit_reply){ .status = status,
+					       .content_type = slice_of(text_type),
+					       .has_body = true,
+					       .length = body.len,
+					       .close = !keep },
+			 body.len);
 
 	if (b && !head) {
 		memcpy(b->data + b->end, body.ptr, body.len);
@@ -60,9 +65,9 @@ static void answer(struct client *c, int status, const char *text, bool head)
 
 /* ---- /metrics, in portions ------------------------------------------------ */
 
-static void let_go(struct client *c)
+static void metrics_end(struct client *c)
 {
-	struct reading *r = c->exchange;
+	struct metrics_response *r = c->exchange;
 
 	c->exchange = NULL;
 	if (!r)
@@ -72,30 +77,30 @@ static void let_go(struct client *c)
 	free(r);
 }
 
-static void break_off(struct client *c)
+static void metrics_abort(struct client *c)
 {
-	let_go(c);
+	metrics_end(c);
 	client_abort_response(c);
 }
 
-static void go_on(struct admin *a, struct reading *r)
+static void metrics_schedule(struct admin *a, struct metrics_response *r)
 {
 	if (list_empty(&r->node))
-		list_append(&a->readings, &r->node);
+		list_append(&a->metrics_responses, &r->node);
 	tick_run(a->tick, &a->task);
 }
 
 /* False: out of memory. */
-static bool write_portion(struct admin *a, struct reading *r, bool *more)
+static bool metrics_write_chunk(struct admin *a, struct metrics_response *r, bool *more)
 {
 	struct client *c = r->client;
-	struct buf *b = buf_new(io_bufs(a->tick->loop), PORTION_BYTES);
+	struct buf *b = buf_new(io_bufs(a->tick->loop), METRICS_CHUNK_BYTES);
 	struct piece p;
 	size_t n;
 
 	if (!b)
 		return false;
-	*more = scrape_read(&r->scrape, b->data, PORTION_BYTES, &n);
+	*more = scrape_read(&r->scrape, b->data, METRICS_CHUNK_BYTES, &n);
 	b->end = (uint32_t)n;
 	p = (struct piece){ b, b->data, (uint32_t)n };
 	if (n > 0)
@@ -105,45 +110,51 @@ static bool write_portion(struct admin *a, struct reading *r, bool *more)
 }
 
 /* Who has no room in its outbox is stepped when it has. */
-static void write_some(struct admin *a, struct reading *r)
+static void metrics_write(struct admin *a, struct metrics_response *r)
 {
 	struct client *c = r->client;
-	bool keep = r->keep, more = true;
+	bool keep = r->keep_alive, more = true;
 
 	if (conn_request_space(&c->conn) == 0)
 		return;
-	if (!write_portion(a, r, &more) ||
+	if (!metrics_write_chunk(a, r, &more) ||
 	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {
-		break_off(c);
+		metrics_abort(c);
 	} else if (more) {
-		go_on(a, r);
+		metrics_schedule(a, r);
 	} else {
-		let_go(c);
+		metrics_end(c);
 		client_finish_response(c, keep);
 	}
 }
 
 /* One portion, then it is another's worker_config. The tick runs a task that wakes
  * itself a few times, and then looks for new facts. */
-static void portion(struct task *task)
+static void metrics_task(struct task *task)
 {
 	struct admin *a = CONTAINER(task, struct admin, task);
-	struct list *node = list_pop(&a->readings);
+	struct list *node = list_pop(&a->metrics_responses);
 
 	if (node)
-		write_some(a, LIST_ITEM(node, struct reading, node));
-	if (!list_empty(&a->readings))
+		metrics_write(a, LIST_ITEM(node, struct metrics_response, node));
+	if (!list_empty(&a->metrics_responses))
 		tick_run(a->tick, &a->task);
 }
 
-static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool head)
+static void metrics_begin(struct client *c, bool by_worker, bool chunked, bool head)
 {
 	struct admin *a = c->front->owner;
 	bool keep = chunked && client_discard_body(c);
-	struct reading *r = head ? NULL : calloc(1, sizeof(*r));
-	struct buf *b = r || head ? head_of(c, &(struct emit_reply){
-		.status = 200, .content_type = slice_of(metrics_type), .chunked = chunked,
-		.close = !keep }, 0) : NULL;
+	struct metrics_response *r = head ? NULL : calloc(1, sizeof(*r));
+	struct buf *b = r || head
+				? new_head(c,
+					   &(struct emit_reply){
+						   .status = 200,
+						   .content_type = slice_of(metrics_type),
+						   .chunked = chunked,
+						   .close = !keep },
+					   0)
+				: NULL;
 	enum framing framing = head ? FRAMING_NONE : chunked ? FRAMING_CHUNKED : FRAMING_CLOSE;
 
 	if (!b || !writer_begin(&c->writer, &c->conn, b, framing, 0)) {
@@ -156,17 +167,17 @@ static void begin_metrics(struct client *c, bool by_worker, bool chunked, bool h
 		return;
 	}
 	r->client = c;
-	r->keep = keep;
+	r->keep_alive = keep;
 	list_init(&r->node);
 	scrape_open(&r->scrape, a->shared->config_versions->current, a->workers,
 		    a->worker_n, by_worker);
 	c->exchange = r;
-	go_on(a, r);
+	metrics_schedule(a, r);
 }
 
 /* ---- requests ------------------------------------------------------------- */
 
-static void head_received(struct client *c, struct head *h)
+static void admin_head_received(struct client *c, struct head *h)
 {
 	struct admin *a = c->front->owner;
 	bool metrics = slice_equal(h->path, SLICE("/metrics"));
@@ -179,48 +190,50 @@ static void head_received(struct client *c, struct head *h)
 
 	client_begin_body(c, h);
 	if (!metrics && !health)
-		answer(c, 404, "/metrics or /healthz\n", head);
+		admin_respond(c, 404, "/metrics or /healthz\n", head);
 	else if (!allowed)
-		answer(c, 405, "GET or HEAD\n", head);
+		admin_respond(c, 405, "GET or HEAD\n", head);
 	else if (metrics && !by_worker && !plain)
-		answer(c, 400, "/metrics or /metrics?by=worker\n", head);
+		admin_respond(c, 400, "/metrics or /metrics?by=worker\n", head);
 	else if (metrics)
-		begin_metrics(c, by_worker, chunked, head);
+		metrics_begin(c, by_worker, chunked, head);
 	else if (a->draining)
-		answer(c, 503, "draining\n", head);
+		admin_respond(c, 503, "draining\n", head);
 	else
-		answer(c, 200, "ok\n", head);
+		admin_respond(c, 200, "ok\n", head);
 }
 
-static void head_refused(struct client *c, enum fault fault)
+static void admin_head_refused(struct client *c, enum fault fault)
 {
 	int status = fault == FAULT_NONE ? 408 : fault_status(fault);
 
 	c->close_requested = true;
-	answer(c, status, fault_text(fault), false);
+	admin_respond(c, status, fault_text(fault), false);
 }
 
-static void step(struct client *c)
+static void admin_step(struct client *c)
 {
 	if (client_lost(c) || c->timed_out)
-		break_off(c);
+		metrics_abort(c);
 	else
-		go_on(c->front->owner, c->exchange);
+		metrics_schedule(c->front->owner, c->exchange);
 }
 
-static const struct client_events client_events = { head_received, head_refused, step, let_go };
+static const struct client_events client_events = { admin_head_received,
+						    admin_head_refused, admin_step,
+						    metrics_end };
 
 /* ---- connections ---------------------------------------------------------- */
 
 /* Whoever has nothing under way goes first. */
-static bool goes_before(const struct client *c, const struct client *other)
+static bool is_evicted_before(const struct client *c, const struct client *other)
 {
 	if (!other || !c->exchange != !other->exchange)
 		return !other || !c->exchange;
 	return c->since_ms < other->since_ms;
 }
 
-static void make_room(struct admin *a)
+static void admin_evict(struct admin *a)
 {
 	struct client *first = NULL;
 	unsigned n = 0;
@@ -231,7 +244,7 @@ static void make_room(struct admin *a)
 		if (c->state == CLIENT_ENDING)
 			continue;
 		n++;
-		if (goes_before(c, first))
+		if (is_evicted_before(c, first))
 			first = c;
 	}
 	if (n < ADMIN_CLIENTS)
@@ -239,21 +252,21 @@ static void make_room(struct admin *a)
 	if (first->exchange) {
 		first->timed_out =
 			true; /* aborted at once: others wait for the connection */
-		break_off(first);
+		metrics_abort(first);
 	} else {
 		client_evict(first);
 	}
 }
 
-static void accepted(struct listener *l, int fd, const struct peer *peer)
+static void admin_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct admin *a = l->owner;
 
-	make_room(a);
+	admin_evict(a);
 	client_open(&a->front, fd, peer);
 }
 
-static const struct listener_events listener_events = { .accepted = accepted };
+static const struct listener_events listener_events = { .accepted = admin_accepted };
 
 void admin_start(struct admin *a, int fd)
 {
@@ -261,8 +274,8 @@ void admin_start(struct admin *a, int fd)
 
 	/* Those that make room are there until the end of the tick. */
 	quota_init(&a->clients, ADMIN_CLIENTS + 4 * LISTENER_ARMED);
-	list_init(&a->readings);
-	task_init(&a->task, portion);
+	list_init(&a->metrics_responses);
+	task_init(&a->task, metrics_task);
 	f->tick = a->tick;
 	f->events = &client_events;
 	f->owner = a;

@@ -25,7 +25,7 @@
 /* ---- logs ------------------------------------------------------------------- */
 
 /* A FIFO that nobody reads would hold the supervisor in the call. */
-static int open_path(const char *path)
+static int access_log_open_path(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
 
@@ -34,7 +34,7 @@ static int open_path(const char *path)
 	return fd;
 }
 
-int log_open(const struct config *config)
+int access_log_open(const struct config *config)
 {
 	int fd;
 
@@ -43,7 +43,7 @@ int log_open(const struct config *config)
 	if (strcmp(config->log_path, "-") == 0)
 		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
 	else
-		fd = open_path(config->log_path);
+		fd = access_log_open_path(config->log_path);
 	if (fd >= 0)
 		return fd;
 	if (errno == ENXIO)
@@ -56,7 +56,7 @@ int log_open(const struct config *config)
 	return -2;
 }
 
-void log_close(int *fd)
+void access_log_close(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
@@ -66,42 +66,42 @@ void log_close(int *fd)
 /* ---- what is open ----------------------------------------------------------- */
 
 /* What only the process that serves has is kept as long as that serves. */
-static void use_listen_addrs(struct supervisor *s, struct listen_addrs next)
+static void replace_listen_addrs(struct supervisor *s, struct listen_addrs next)
 {
 	for (unsigned i = 0; i < s->listen_addrs.n; i++)
 		if (!listen_addrs_contain(&next, s->listen_addrs.all[i]))
-			listen_addrs_add(&s->spare, s->listen_addrs.all[i]);
+			listen_addrs_add(&s->old_listen_addrs, s->listen_addrs.all[i]);
 	free(s->listen_addrs.all);
 	s->listen_addrs = next;
 }
 
-bool open_what_is_named(struct supervisor *s)
+bool change_open_configured(struct supervisor *s)
 {
 	struct listen_addrs all;
 	bool good = true;
 
 	if (s->log < 0)
-		s->log = log_open(s->config);
+		s->log = access_log_open(s->config);
 	if (s->log < -1) {
 		s->log = -1;
 		good = false;
 	}
 	if (!listen_addrs_open(&all, &s->listen_addrs, s->config, s->options->workers))
 		return false;
-	use_listen_addrs(s, all);
+	replace_listen_addrs(s, all);
 	return good;
 }
 
-void go_back(struct supervisor *s)
+void change_roll_back(struct supervisor *s)
 {
 	listen_addrs_rollback(&s->listen_addrs);
-	listen_addrs_merge(&s->listen_addrs, &s->spare);
-	tell_ready(s);
+	listen_addrs_merge(&s->listen_addrs, &s->old_listen_addrs);
+	change_report_ready(s);
 }
 
 /* ---- reload ----------------------------------------------------------------- */
 
-void tell_ready(struct supervisor *s)
+void change_report_ready(struct supervisor *s)
 {
 	const struct process *p = process_of(s, PROCESS_SERVING);
 	char status[128];
@@ -111,55 +111,55 @@ void tell_ready(struct supervisor *s)
 	notify_ready(status);
 }
 
-void reload_drop(struct supervisor *s)
+void change_reload_discard(struct supervisor *s)
 {
-	if (!s->next)
+	if (!s->next_config)
 		return;
 	listen_addrs_close(&s->next_listen_addrs, &s->listen_addrs, true);
-	log_close(&s->next_log);
-	config_free(s->next);
-	s->next = NULL;
+	access_log_close(&s->next_log);
+	config_free(s->next_config);
+	s->next_config = NULL;
 	memory_return();
 }
 
-void reload_failed(struct supervisor *s, const char *why)
+void change_reload_failed(struct supervisor *s, const char *why)
 {
 	fprintf(stderr, "fairlead: not %s: %s; %s of before goes on\n",
 		s->reopening ? "reopened" : "reloaded", why,
 		s->reopening ? "the access log" : "the configuration");
 	s->reopening = false;
-	reload_drop(s);
-	tell_ready(s);
-	command_reply(&s->command, false, why);
+	change_reload_discard(s);
+	change_report_ready(s);
+	command_reply(&s->command_fd, false, why);
 }
 
 /* From now on another worker process would start with it. */
-static void commit(struct supervisor *s)
+static void commit_next(struct supervisor *s)
 {
-	use_listen_addrs(s, s->next_listen_addrs);
-	log_close(&s->log);
+	replace_listen_addrs(s, s->next_listen_addrs);
+	access_log_close(&s->log);
 	s->log = s->next_log;
 	config_free(s->config);
-	s->config = s->next;
-	s->next = NULL;
+	s->config = s->next_config;
+	s->next_config = NULL;
 	memory_return();
 }
 
-void reload_done(struct supervisor *s)
+void change_reload_done(struct supervisor *s)
 {
 	if (!s->reopening)
-		config_restart_needed(s->config, s->next, stderr);
-	commit(s);
+		config_restart_needed(s->config, s->next_config, stderr);
+	commit_next(s);
 	listen_addrs_mark_served(&s->listen_addrs);
-	listen_addrs_close(&s->spare, &s->listen_addrs, true);
+	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
 	if (s->reopening)
 		fprintf(stderr, "fairlead: the access log %s is opened anew\n",
 			s->config->log_path);
 	else
 		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	s->reopening = false;
-	tell_ready(s);
-	command_reply(&s->command, true, "reloaded");
+	change_report_ready(s);
+	command_reply(&s->command_fd, true, "reloaded");
 }
 
 /* Threads and system calls that it needs are not to be had any more. */
@@ -173,41 +173,42 @@ static bool open_next(struct supervisor *s, struct config *next)
 {
 	s->next_listen_addrs = (struct listen_addrs){ 0 };
 	s->next_log = -1;
-	s->next = next;
-	if (!s->next) {
-		reload_failed(s, "the file has errors");
+	s->next_config = next;
+	if (!s->next_config) {
+		change_reload_failed(s, "the file has errors");
 		return false;
 	}
-	if (needs_restart(s, s->next)) {
-		reload_failed(s, "'study: true' takes an upgrade or a restart");
+	if (needs_restart(s, s->next_config)) {
+		change_reload_failed(s, "'study: true' takes an upgrade or a restart");
 		return false;
 	}
-	listen_addrs_merge(&s->listen_addrs, &s->spare); /* what it names may be there */
-	s->next_log = log_open(s->next);
+	listen_addrs_merge(&s->listen_addrs,
+			   &s->old_listen_addrs); /* what it names may be there */
+	s->next_log = access_log_open(s->next_config);
 	if (s->next_log >= -1 &&
-	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next,
+	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
 			      s->options->workers))
 		return true;
-	reload_failed(s, "what it names cannot be opened");
+	change_reload_failed(s, "what it names cannot be opened");
 	return false;
 }
 
 /* One thing after the other. */
-bool change_under_way(struct supervisor *s)
+bool change_in_progress(struct supervisor *s)
 {
-	return s->next || s->loader.kind != LOADER_NONE ||
+	return s->next_config || s->loader.kind != LOADER_NONE ||
 	       process_of(s, PROCESS_STARTING);
 }
 
-static int known_log(const struct supervisor *s)
+static int reusable_log(const struct supervisor *s)
 {
-	return s->next->log_format == s->config->log_format ? s->log : -1;
+	return s->next_config->log_format == s->config->log_format ? s->log : -1;
 }
 
 /* One that another program has started may not understand us, one that was given up cannot be
  * handed anything: another takes its place. So it does where there is none just now, as it dies
  * again and again. */
-static void load(struct supervisor *s, struct config *next)
+static void apply_config(struct supervisor *s, struct config *next)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
@@ -215,23 +216,25 @@ static void load(struct supervisor *s, struct config *next)
 		return;
 	if (!p || p->foreign || p->setup_channel < 0) {
 		s->reopening = false;
-		commit(s);
+		commit_next(s);
 		start_worker_process(s);
 		return;
 	}
-	s->answer_ms = process_now_ms() + ANSWER_MS;
-	if (process_load(p, &(struct worker_setup){ .options = s->options,
-						    .config = s->next,
-						    .listen_addrs = &s->next_listen_addrs,
-						    .known = &s->listen_addrs,
-						    .log = s->next_log,
-						    .known_log = known_log(s) }) < 0)
-		reload_failed(s, "it cannot be handed to the worker process; the next reload "
-				 "starts another");
+	s->reply_deadline_ms = process_now_ms() + ANSWER_MS;
+	if (process_send_config(
+		    p, &(struct worker_setup){ .options = s->options,
+					       .config = s->next_config,
+					       .listen_addrs = &s->next_listen_addrs,
+					       .current_listen_addrs = &s->listen_addrs,
+					       .log = s->next_log,
+					       .current_log = reusable_log(s) }) < 0)
+		change_reload_failed(
+			s, "it cannot be handed to the worker process; the next reload "
+			   "starts another");
 }
 
 /* What names stand for now is what they stand for next, if nobody can tell by then. */
-static struct slice known(const struct config *config)
+static struct slice known_addresses(const struct config *config)
 {
 	char *text = NULL;
 	size_t n = 0;
@@ -247,46 +250,49 @@ static struct slice known(const struct config *config)
 static int read_file(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
-	const struct config_reading how = { .known = known(s->config) };
+	const struct config_reading how = { .known = known_addresses(s->config) };
 	struct config *config;
 
-	supervisor_leave(s);
+	supervisor_close_fds(s);
 	diagnostics_wait_budget(READ_PATIENCE_MS);
 	config = config_read_with(s->config->file, &how, stderr);
 	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }
 
-void reload(struct supervisor *s)
+void change_reload(struct supervisor *s)
 {
-	s->reload_wanted = change_under_way(s);
+	s->reload_wanted = change_in_progress(s);
 	if (s->reload_wanted)
 		return;
 	if (config_is_from_input(s->config)) {
-		reload_failed(s, "it came from standard input, which cannot be read again; start "
-				 "with -c FILE to reload");
+		change_reload_failed(
+			s,
+			"it came from standard input, which cannot be read again; start "
+			"with -c FILE to reload");
 		return;
 	}
 	notify_reloading();
-	s->put_off = false;
+	s->retry_pending = false;
 	if (!loader_start(&s->loader, LOADER_READ, read_file, s))
-		reload_failed(s, "the file cannot be read just now");
+		change_reload_failed(s, "the file cannot be read just now");
 }
 
-void reload_overdue(struct supervisor *s)
+void change_reload_overdue(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
 	if (p)
-		process_give_up(p);
-	reload_failed(s, "the worker process does not answer; the next reload starts another");
-	change_go_on(s);
+		process_close_setup(p);
+	change_reload_failed(
+		s, "the worker process does not answer; the next reload starts another");
+	change_start_pending(s);
 }
 
-void reopen(struct supervisor *s)
+void change_reopen_log(struct supervisor *s)
 {
 	struct config *next;
 
-	s->reopen_wanted = change_under_way(s);
+	s->reopen_wanted = change_in_progress(s);
 	if (s->reopen_wanted)
 		return;
 	if (s->config->log_format == CONFIG_LOG_OFF) {
@@ -297,7 +303,7 @@ void reopen(struct supervisor *s)
 	if (next)
 		config_keep_snapshot(next, s->config->snapshot);
 	s->reopening = true;
-	load(s, next);
+	apply_config(s, next);
 }
 
 /* ---- upgrade ---------------------------------------------------------------- */
@@ -308,7 +314,7 @@ static const char *next_program(const struct supervisor *s)
 }
 
 /* In a child: what came from standard input is there once more, for the next program. */
-static bool give_text(const struct config *config)
+static bool replay_stdin(const struct config *config)
 {
 	struct slice text = config_source(config);
 	int fd = memfd_create("configuration", 0);
@@ -322,34 +328,35 @@ static bool give_text(const struct config *config)
 }
 
 /* In a child. */
-static int try_next(void *owner, int snapshot)
+static int run_trial(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
 
-	if (config_is_from_input(s->config) && !give_text(s->config))
+	if (config_is_from_input(s->config) && !replay_stdin(s->config))
 		return 1;
-	return upgrade_try(next_program(s), s->options->argv, s->config, snapshot);
+	return upgrade_exec_trial(next_program(s), s->options->argv, s->config, snapshot);
 }
 
-static void not_upgraded(struct supervisor *s, const char *why)
+static void upgrade_failed(struct supervisor *s, const char *why)
 {
 	char text[PATH_MAX + 320];
 
 	fprintf(stderr, "fairlead: not upgraded: %s; all goes on as before\n", why);
-	tell_ready(s);
+	change_report_ready(s);
 	snprintf(text, sizeof(text), "not upgraded: %s; its log says more", why);
-	command_reply(&s->command, false, text);
+	command_reply(&s->command_fd, false, text);
 }
 
 /* Returns if it failed. */
-static void pass(struct supervisor *s, int snapshot)
+static void exec_next(struct supervisor *s, int snapshot)
 {
 	const struct upgrade_state upgrade_state = { .program = next_program(s),
 						     .argv = s->options->argv,
 						     .processes = s->processes,
 						     .listen_addrs = &s->listen_addrs,
-						     .spare = &s->spare,
-						     .command = s->command };
+						     .old_listen_addrs =
+							     &s->old_listen_addrs,
+						     .command_fd = s->command_fd };
 
 	char why[PATH_MAX + 256];
 
@@ -362,35 +369,36 @@ static void pass(struct supervisor *s, int snapshot)
 			 "%s)",
 			 upgrade_state.program, s->loader.how);
 	close(snapshot);
-	not_upgraded(s, why);
+	upgrade_failed(s, why);
 }
 
-void upgrade(struct supervisor *s)
+void change_upgrade(struct supervisor *s)
 {
-	s->upgrade_wanted = change_under_way(s);
+	s->upgrade_wanted = change_in_progress(s);
 	if (s->upgrade_wanted)
 		return;
 	if (!process_of(s, PROCESS_NONE)) {
 		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
 				"serve; wait, or shorten limits.upgrade_timeout\n",
 			PROCESSES_MAX - 1);
-		command_reply(&s->command, false,
+		command_reply(&s->command_fd, false,
 			      "too many worker processes of before still serve");
 		return;
 	}
 	notify_reloading();
-	s->put_off = false;
+	s->retry_pending = false;
 	if (!next_program(s))
-		not_upgraded(s, "its own program is not found in /proc/self/exe; mount /proc");
-	else if (!loader_start(&s->loader, LOADER_TRY, try_next, s))
-		not_upgraded(s, "the next program cannot be tried just now");
+		upgrade_failed(
+			s, "its own program is not found in /proc/self/exe; mount /proc");
+	else if (!loader_start(&s->loader, LOADER_TRIAL, run_trial, s))
+		upgrade_failed(s, "the next program cannot be tried just now");
 }
 
 /* ---- both ------------------------------------------------------------------- */
 
 /* Another worker process may be on its way by now, in the place of one that died: then it is
  * done once more, after that. */
-bool change_was_read(struct supervisor *s)
+bool change_loader_ended(struct supervisor *s)
 {
 	enum loader_kind kind;
 	int snapshot;
@@ -400,16 +408,16 @@ bool change_was_read(struct supervisor *s)
 	if (process_of(s, PROCESS_STARTING)) {
 		close(snapshot);
 		*(kind == LOADER_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
-		s->put_off = true;
+		s->retry_pending = true;
 	} else if (kind == LOADER_READ) {
-		load(s, loader_read_snapshot(snapshot));
+		apply_config(s, loader_read_snapshot(snapshot));
 	} else {
-		pass(s, snapshot);
+		exec_next(s, snapshot);
 	}
 	return true;
 }
 
-void change_overdue(struct supervisor *s)
+void change_loader_overdue(struct supervisor *s)
 {
 	enum loader_kind kind = s->loader.kind;
 
@@ -419,21 +427,21 @@ void change_overdue(struct supervisor *s)
 		"nameservers that do not answer?\n",
 		LOADER_MS / 1000);
 	if (kind == LOADER_READ)
-		reload_failed(s, "it takes too long to read the file");
+		change_reload_failed(s, "it takes too long to read the file");
 	else
-		not_upgraded(s, "it takes too long to read the file");
-	change_go_on(s);
+		upgrade_failed(s, "it takes too long to read the file");
+	change_start_pending(s);
 }
 
 /* What had to wait. */
-void change_go_on(struct supervisor *s)
+void change_start_pending(struct supervisor *s)
 {
 	if (s->draining)
 		return;
 	if (s->reload_wanted)
-		reload(s);
+		change_reload(s);
 	if (s->reopen_wanted)
-		reopen(s);
+		change_reopen_log(s);
 	if (s->upgrade_wanted)
-		upgrade(s);
+		change_upgrade(s);
 }

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 /* Whoever asks has its line at hand. */
-#define ASK_S 1
+#define READ_TIMEOUT_S 1
 
-static const char *const words[] = {
+static const char *const command_names[] = {
 	[COMMAND_NONE] = "",
 	[COMMAND_RELOAD] = "reload",
 	[COMMAND_UPGRADE] = "upgrade",
@@ -17,19 +17,20 @@ static const char *const words[] = {
 
 enum command command_by_name(const char *word)
 {
-	if (strcmp(word, words[COMMAND_RELOAD]) == 0)
+	if (strcmp(word, command_names[COMMAND_RELOAD]) == 0)
 		return COMMAND_RELOAD;
-	return strcmp(word, words[COMMAND_UPGRADE]) == 0 ? COMMAND_UPGRADE : COMMAND_NONE;
+	return strcmp(word, command_names[COMMAND_UPGRADE]) == 0 ? COMMAND_UPGRADE
+								 : COMMAND_NONE;
 }
 
 /* ---- the one that gives it -------------------------------------------------- */
 
-static int ask(const struct config *config, enum command command)
+static int connect_and_send(const struct config *config, enum command command)
 {
 	const struct config_address *a = &config->control;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char line[64];
-	int n = snprintf(line, sizeof(line), "%s\n", words[command]);
+	int n = snprintf(line, sizeof(line), "%s\n", command_names[command]);
 
 	if (fd < 0)
 		return -1;
@@ -41,7 +42,7 @@ static int ask(const struct config *config, enum command command)
 }
 
 /* All that is said until the end. */
-static size_t hear(int fd, char *text, size_t size)
+static size_t read_reply(int fd, char *text, size_t size)
 {
 	ssize_t got = 1;
 	size_t n = 0;
@@ -56,7 +57,7 @@ static size_t hear(int fd, char *text, size_t size)
 
 int command_send(const struct config *config, enum command command)
 {
-	char answer[1024];
+	char reply[1024];
 	size_t n;
 	int fd;
 
@@ -67,21 +68,21 @@ int command_send(const struct config *config, enum command command)
 			config->file, command == COMMAND_RELOAD ? "HUP" : "USR2");
 		return 1;
 	}
-	fd = ask(config, command);
+	fd = connect_and_send(config, command);
 	if (fd < 0) {
 		fprintf(stderr, "fairlead: nobody hears at %s: %s\n",
 			config->control.text, strerror(errno));
 		return 1;
 	}
-	n = hear(fd, answer, sizeof(answer) - 1);
-	answer[n] = '\0';
-	if (strncmp(answer, "ok ", 3) == 0) {
-		printf("fairlead: %s", answer + 3);
+	n = read_reply(fd, reply, sizeof(reply) - 1);
+	reply[n] = '\0';
+	if (strncmp(reply, "ok ", 3) == 0) {
+		printf("fairlead: %s", reply + 3);
 		return 0;
 	}
 	fprintf(stderr, "fairlead: %s",
-		strncmp(answer, "no ", 3) == 0
-			? answer + 3
+		strncmp(reply, "no ", 3) == 0
+			? reply + 3
 			: "the supervisor has ended without an answer\n");
 	return 1;
 }
@@ -99,7 +100,7 @@ static bool may_command(int fd)
 
 enum command command_receive(int listener, int *client)
 {
-	const struct timeval patience = { ASK_S, 0 };
+	const struct timeval patience = { READ_TIMEOUT_S, 0 };
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	enum command command = COMMAND_NONE;
 	char word[16];

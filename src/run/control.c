@@ -37,9 +37,9 @@ struct control {
 	int admin_fd;             /* of the configuration on its way; -1: none */
 	bool admin_kept;          /* … and it is the one that is there */
 	struct list admins;       /* those of before, as long as somebody is connected */
-	bool drain_wanted, draining, retiring, admin_stopping;
+	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue;     /* workers should have ended long since */
-	struct losses losses;
+	struct log_losses losses;
 };
 
 #define CHANNEL_WINDOW 4096
@@ -62,7 +62,7 @@ static bool all_started(const struct control *c)
 static void drain_workers(struct control *c)
 {
 	for (unsigned i = 0; i < c->options->workers; i++)
-		worker_drain(&c->workers[i], c->retiring);
+		worker_drain(&c->workers[i], c->graceful);
 }
 
 /* No client waits any more. A pipe that nobody reads would hold the log's last lines, and
@@ -79,7 +79,7 @@ static void drain_overdue(struct timer *t)
 }
 
 /* A worker that has not started has no mailbox yet: worker_started() sees to it. */
-static void drain_all(struct control *c)
+static void start_drain(struct control *c)
 {
 	const struct config_limits *l = &c->config_versions.current->config->limits;
 
@@ -90,33 +90,34 @@ static void drain_all(struct control *c)
 	c->draining = true;
 	if (c->admin)
 		c->admin->draining = true;
-	timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS +
-		  (c->retiring ? l->upgrade_timeout_ms : l->drain_timeout_ms));
+	timer_set(&c->tick.wheel, &c->overdue,
+		  c->tick.now_ms + OVERDUE_MS +
+			  (c->graceful ? l->upgrade_timeout_ms : l->drain_timeout_ms));
 	if (all_started(c))
 		drain_workers(c);
 }
 
 /* Who retires has time, until all are to end. */
-static void end_all(struct control *c)
+static void shut_down(struct control *c)
 {
 	uint32_t ms = c->config_versions.current->config->limits.drain_timeout_ms;
 
-	if (!c->draining || !c->retiring) {
-		c->retiring = false;
-		drain_all(c);
+	if (!c->draining || !c->graceful) {
+		c->graceful = false;
+		start_drain(c);
 		return;
 	}
-	c->retiring = false;
+	c->graceful = false;
 	if (timer_armed(&c->overdue))
 		timer_set(&c->tick.wheel, &c->overdue, c->tick.now_ms + OVERDUE_MS + ms);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_shorten_drain(&c->workers[i]);
 }
 
-static void say(struct control *c, char word)
+static void channel_send(struct control *c, char message)
 {
 	if (c->channel.state == CONN_OPEN && !c->channel.send_error)
-		conn_push_small(&c->channel, (struct slice){ &word, 1 });
+		conn_push_small(&c->channel, (struct slice){ &message, 1 });
 }
 
 /* When all threads are there and all is opened, and before a client's first byte. */
@@ -158,8 +159,8 @@ static void worker_started(struct worker *w)
 	if (c->draining)
 		drain_workers(c);
 	else
-		say(c, c->shared.engine == IO_ENGINE_RING ? CHANNEL_READY_RING
-							  : CHANNEL_READY_EPOLL);
+		channel_send(c, c->shared.engine == IO_ENGINE_RING ? CHANNEL_READY_RING
+								   : CHANNEL_READY_EPOLL);
 }
 
 static void worker_ended(struct worker *w)
@@ -225,74 +226,74 @@ static void reload_done(struct reload *r, bool adopted)
 	else if (c->admin_fd >= 0)
 		close(c->admin_fd);
 	c->admin_fd = -1;
-	say(c, adopted ? CHANNEL_ADOPTED : CHANNEL_REFUSED);
+	channel_send(c, adopted ? CHANNEL_ADOPTED : CHANNEL_REFUSED);
 	if (c->drain_wanted)
-		drain_all(c);
+		start_drain(c);
 }
 
-static void worker_config_made(struct worker_config *t)
+static void worker_config_prepared(struct worker_config *wc)
 {
-	reload_made(&control_of(t->worker)->reload, t);
+	reload_prepared(&control_of(wc->worker)->reload, wc);
 }
 
-static void worker_config_settled(struct worker_config *t)
+static void worker_config_settled(struct worker_config *wc)
 {
-	reload_settled(&control_of(t->worker)->reload, t);
+	reload_settled(&control_of(wc->worker)->reload, wc);
 }
 
 /* A worker that has ended says no more: then the config_versions end with the process.
  * What a worker has still sent another about an upstream stands in what belongs to the
  * config_version: it is freed when that has arrived. */
-static void worker_config_over(struct worker_config *t)
+static void worker_config_released(struct worker_config *wc)
 {
-	struct config_version *e = t->config_version;
+	struct config_version *version = wc->config_version;
 
-	if (++e->over_n < e->worker_n)
+	if (++version->released_n < version->worker_n)
 		return;
-	for (unsigned w = 0; w < e->worker_n; w++)
-		worker_pass(&e->worker_configs[w]);
+	for (unsigned w = 0; w < version->worker_n; w++)
+		worker_flush(&version->worker_configs[w]);
 }
 
-static void worker_config_passed(struct worker_config *t)
+static void worker_config_flushed(struct worker_config *wc)
 {
-	t->config_version->passed_n++;
-	monitors_sweep(&control_of(t->worker)->monitors);
+	wc->config_version->flushed_n++;
+	monitors_sweep(&control_of(wc->worker)->monitors);
 }
 
 /* Workers that end answer no more. */
-static void load(struct control *c)
+static void take_config(struct control *c)
 {
-	struct setup d;
+	struct setup setup;
 
 	/* If it fails the supervisor is gone, or has given up: no answer is too much. */
-	(void)setup_receive(&d, &c->config_versions, c->setup_channel, NULL);
-	if (d.config_version && (c->draining || !all_started(c))) {
-		config_version_free(d.config_version);
-		d.config_version = NULL;
+	(void)setup_receive(&setup, &c->config_versions, c->setup_channel, NULL);
+	if (setup.config_version && (c->draining || !all_started(c))) {
+		config_version_free(setup.config_version);
+		setup.config_version = NULL;
 	}
-	c->admin_kept = d.admin_kept;
-	c->admin_fd = d.admin_fd;
-	if (d.config_version)
-		reload_start(&c->reload, d.config_version);
+	c->admin_kept = setup.admin_kept;
+	c->admin_fd = setup.admin_fd;
+	if (setup.config_version)
+		reload_start(&c->reload, setup.config_version);
 	else
 		reload_done(&c->reload, false);
 }
 
 /* ---- the channel ---------------------------------------------------------- */
 
-static void take_word(struct control *c, char word)
+static void take_channel_message(struct control *c, char message)
 {
-	switch (word) {
+	switch (message) {
 	case CHANNEL_DRAIN:
-		end_all(c);
+		shut_down(c);
 		break;
-	case CHANNEL_RETIRE:
-		c->retiring = true;
+	case CHANNEL_DRAIN_GRACEFULLY:
+		c->graceful = true;
 		close_admin(c);
-		drain_all(c);
+		start_drain(c);
 		break;
 	case CHANNEL_LOAD:
-		load(c);
+		take_config(c);
 		break;
 	}
 }
@@ -305,12 +306,12 @@ static void channel_step(struct task *task)
 		struct slice s = conn_peek(&c->channel);
 
 		for (size_t i = 0; i < s.len; i++)
-			take_word(c, s.ptr[i]);
+			take_channel_message(c, s.ptr[i]);
 		conn_consume(&c->channel, (uint32_t)s.len);
 	}
 	/* The supervisor is gone: nobody would restart or stop us. */
 	if (c->channel.eof || c->channel.error)
-		end_all(c);
+		shut_down(c);
 }
 
 static void channel_changed(struct conn *conn)
@@ -332,19 +333,19 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
-static void trimmed(struct tick *t)
+static void control_trimmed(struct tick *t)
 {
 	struct control *c = CONTAINER(t, struct control, tick);
 
 	admins_sweep(c);
 	monitors_sweep(&c->monitors);
-	losses_look(&c->losses, c->tick.now_ms);
+	losses_check(&c->losses, c->tick.now_ms);
 	diagnostics_report();
 }
 
 /* What the reserve holds beyond what loops and listeners need: idle connections of one worker
  * take a moment to give way to another's, and meanwhile nobody should wait for them. */
-static uint32_t spare_of_reserve(const struct run_options *o, unsigned listen_n)
+static uint32_t unused_reserve(const struct run_options *o, unsigned listen_n)
 {
 	uint32_t used = SUPERVISOR_RESERVED_FDS / 4 + o->workers * (5 + listen_n);
 
@@ -362,7 +363,7 @@ static void divide_descriptors(struct workers *s, const struct run_options *o,
 		clients = all / 2;
 	quota_init(&s->clients, clients);
 	quota_init(&s->descriptors, (clients < all ? all - clients : 1) +
-					      spare_of_reserve(o, config->listen_n));
+					    unused_reserve(o, config->listen_n));
 }
 
 static int init_shared(struct control *c)
@@ -375,41 +376,42 @@ static int init_shared(struct control *c)
 	s->control = &c->tick.mailbox;
 	s->started = worker_started;
 	s->ended = worker_ended;
-	s->made = worker_config_made;
+	s->prepared = worker_config_prepared;
 	s->settled = worker_config_settled;
-	s->over = worker_config_over;
-	s->passed = worker_config_passed;
+	s->released = worker_config_released;
+	s->flushed = worker_config_flushed;
 	divide_descriptors(s, c->options, config);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
 	if (!c->workers)
 		return -1;
 	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
-		struct worker_config *first =
+		struct worker_config *first_config =
 			&c->config_versions.current->worker_configs[i];
 
 		c->workers[i].index = i;
 		c->workers[i].shared = s;
-		c->workers[i].first = first;
-		first->worker = &c->workers[i];
+		c->workers[i].first_config = first_config;
+		first_config->worker = &c->workers[i];
 	}
 	c->reload = (struct reload){ .config_versions = &c->config_versions,
 				     .workers = c->workers,
 				     .done = reload_done };
-	c->losses = (struct losses){ .workers = c->workers, .worker_n = c->options->workers };
+	c->losses = (struct log_losses){ .workers = c->workers,
+					 .worker_n = c->options->workers };
 	/* A reload may bring the route that needs it. */
 	if (config->study)
 		s->pool = pool_new(POOL_THREADS);
 	return config->study && !s->pool ? -1 : 0;
 }
 
-static int start(struct control *c, int channel, struct config *config)
+static int control_start(struct control *c, int channel, struct config *config)
 {
-	struct setup d = { .admin_fd = -1 };
-	int error = setup_receive(&d, &c->config_versions, c->setup_channel, config);
+	struct setup setup = { .admin_fd = -1 };
+	int error = setup_receive(&setup, &c->config_versions, c->setup_channel, config);
 
-	c->config_versions.current = d.config_version;
-	if (error < 0 || !d.config_version || init_shared(c) < 0) {
+	c->config_versions.current = setup.config_version;
+	if (error < 0 || !setup.config_version || init_shared(c) < 0) {
 		fprintf(stderr, "fairlead: the worker process cannot start: %s\n",
 			error < 0 ? strerror(-error) : "out of memory");
 		return -1;
@@ -420,9 +422,9 @@ static int start(struct control *c, int channel, struct config *config)
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
-	c->tick.trimmed = trimmed;
-	if (d.admin_fd >= 0)
-		open_admin(c, d.admin_fd);
+	c->tick.trimmed = control_trimmed;
+	if (setup.admin_fd >= 0)
+		open_admin(c, setup.admin_fd);
 	c->monitors = (struct monitors){
 		.tick = &c->tick,
 		.config_versions = &c->config_versions,
@@ -443,7 +445,7 @@ static int start(struct control *c, int channel, struct config *config)
 /* ---- the end -------------------------------------------------------------- */
 
 /* Workers first; the admin address answers until they are done. */
-static bool is_over(struct control *c)
+static bool control_ended(struct control *c)
 {
 	if (c->ended_n < c->options->workers)
 		return false;
@@ -459,9 +461,9 @@ static bool is_over(struct control *c)
 
 /* No job is left, but the pool may still be on its way out of waking the worker that it
  * gave the last one back to: its threads end before the loops do. */
-static void finish(struct control *c)
+static void control_done(struct control *c)
 {
-	losses_tell(&c->losses, c->tick.now_ms);
+	losses_report(&c->losses, c->tick.now_ms);
 	if (c->shared.pool)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
@@ -490,11 +492,11 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	list_init(&c->admins);
 	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
-	if (start(c, channel, config) < 0)
+	if (control_start(c, channel, config) < 0)
 		return 1; /* the process ends, and with it whatever was started */
-	while (!is_over(c))
+	while (!control_ended(c))
 		tick_once(&c->tick);
-	finish(c);
+	control_done(c);
 	free(c);
 	return 0;
 }

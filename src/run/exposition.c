@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void put(struct exposition *e, const char *text, size_t n)
+static void put_bytes(struct exposition *e, const char *text, size_t n)
 {
 	if ((size_t)(e->end - e->at) < n) {
 		e->overflow = true;
@@ -15,7 +15,7 @@ static void put(struct exposition *e, const char *text, size_t n)
 
 static void put_text(struct exposition *e, const char *text)
 {
-	put(e, text, strlen(text));
+	put_bytes(e, text, strlen(text));
 }
 
 static void put_number(struct exposition *e, uint64_t n)
@@ -26,10 +26,10 @@ static void put_number(struct exposition *e, uint64_t n)
 		*--at = (char)('0' + n % 10);
 		n /= 10;
 	} while (n > 0);
-	put(e, at, (size_t)(digits + sizeof(digits) - at));
+	put_bytes(e, at, (size_t)(digits + sizeof(digits) - at));
 }
 
-static void put_name(struct exposition *e)
+static void put_family_name(struct exposition *e)
 {
 	put_text(e, "fairlead_");
 	put_text(e, e->prefix);
@@ -41,10 +41,10 @@ static void put_name(struct exposition *e)
 static void put_comment(struct exposition *e, const char *what, const char *text)
 {
 	put_text(e, what);
-	put_name(e);
-	put(e, " ", 1);
+	put_family_name(e);
+	put_bytes(e, " ", 1);
 	put_text(e, text);
-	put(e, "\n", 1);
+	put_bytes(e, "\n", 1);
 }
 
 void exposition_family(struct exposition *e, const char *prefix, const char *name,
@@ -65,16 +65,16 @@ void exposition_sample(struct exposition *e, const char *suffix)
 		e->headed = true;
 	}
 	e->labelled = false;
-	put_name(e);
+	put_family_name(e);
 	put_text(e, suffix);
 }
 
 static void begin_label(struct exposition *e, const char *name)
 {
-	put(e, e->labelled ? "," : "{", 1);
+	put_bytes(e, e->labelled ? "," : "{", 1);
 	e->labelled = true;
 	put_text(e, name);
-	put(e, "=\"", 2);
+	put_bytes(e, "=\"", 2);
 }
 
 /* A name may hold what a label may not. */
@@ -83,31 +83,31 @@ void exposition_label(struct exposition *e, const char *name, const char *value)
 	begin_label(e, name);
 	for (; *value; value++) {
 		if (*value == '"' || *value == '\\' || *value == '\n')
-			put(e, "\\", 1);
-		put(e, *value == '\n' ? "n" : value, 1);
+			put_bytes(e, "\\", 1);
+		put_bytes(e, *value == '\n' ? "n" : value, 1);
 	}
-	put(e, "\"", 1);
+	put_bytes(e, "\"", 1);
 }
 
 void exposition_index(struct exposition *e, const char *name, unsigned value)
 {
 	begin_label(e, name);
 	put_number(e, value);
-	put(e, "\"", 1);
+	put_bytes(e, "\"", 1);
 }
 
 static void end_labels(struct exposition *e)
 {
 	if (e->labelled)
-		put(e, "}", 1);
-	put(e, " ", 1);
+		put_bytes(e, "}", 1);
+	put_bytes(e, " ", 1);
 }
 
 void exposition_count(struct exposition *e, uint64_t value)
 {
 	end_labels(e);
 	put_number(e, value);
-	put(e, "\n", 1);
+	put_bytes(e, "\n", 1);
 }
 
 void exposition_real(struct exposition *e, double value)
@@ -117,5 +117,5 @@ void exposition_real(struct exposition *e, double value)
 	snprintf(text, sizeof(text), "%.15g", value);
 	end_labels(e);
 	put_text(e, text);
-	put(e, "\n", 1);
+	put_bytes(e, "\n", 1);
 }

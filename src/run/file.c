@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool is_here(const char *directory)
+static bool is_current_directory(const char *directory)
 {
 	struct stat a, b;
 
@@ -16,11 +16,11 @@ static bool is_here(const char *directory)
 	       stat(".", &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static const char *here(char *room, size_t size)
+static const char *current_directory(char *buffer, size_t size)
 {
 	const char *pwd = getenv("PWD");
 
-	return is_here(pwd) ? pwd : getcwd(room, size);
+	return is_current_directory(pwd) ? pwd : getcwd(buffer, size);
 }
 
 /* The argument that ends with it. */
@@ -34,8 +34,8 @@ static char **argument_of(char **argv, const char *file)
 
 const char *file_from_root(char **argv, const char *file)
 {
-	char room[PATH_MAX], **argument = argument_of(argv, file), *whole;
-	const char *directory = here(room, sizeof(room));
+	char buffer[PATH_MAX], **argument = argument_of(argv, file), *whole;
+	const char *directory = current_directory(buffer, sizeof(buffer));
 
 	if (file[0] == '/' || strcmp(file, "-") == 0 || !argument || !directory)
 		return file;

@@ -5,22 +5,22 @@
 #include <string.h>
 #include <sys/socket.h>
 
-struct letter {
+struct handover_header {
 	unsigned kind, worker, value;
 };
 
-union control {
-	char room[CMSG_SPACE(sizeof(int))];
+union fd_control {
+	char bytes[CMSG_SPACE(sizeof(int))];
 	struct cmsghdr align;
 };
 
-static void attach(struct msghdr *msg, union control *control, int fd)
+static void attach(struct msghdr *msg, union fd_control *control, int fd)
 {
 	struct cmsghdr *c;
 
 	memset(control, 0, sizeof(*control));
-	msg->msg_control = control->room;
-	msg->msg_controllen = sizeof(control->room);
+	msg->msg_control = control->bytes;
+	msg->msg_controllen = sizeof(control->bytes);
 	c = CMSG_FIRSTHDR(msg);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
@@ -30,17 +30,17 @@ static void attach(struct msghdr *msg, union control *control, int fd)
 
 int handover_send(int channel, const struct handover *h)
 {
-	struct letter letter = { h->kind, h->worker, h->value };
-	struct iovec iov = { &letter, sizeof(letter) };
+	struct handover_header header = { h->kind, h->worker, h->value };
+	struct iovec iov = { &header, sizeof(header) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	union control control;
+	union fd_control control;
 
 	if (h->fd >= 0)
 		attach(&msg, &control, h->fd);
-	return sendmsg(channel, &msg, MSG_NOSIGNAL) == sizeof(letter) ? 0 : -errno;
+	return sendmsg(channel, &msg, MSG_NOSIGNAL) == sizeof(header) ? 0 : -errno;
 }
 
-bool handover_lacks(const struct handover *h)
+bool handover_lacks_fd(const struct handover *h)
 {
 	switch (h->kind) {
 	case HANDOVER_LISTENER:
@@ -48,7 +48,7 @@ bool handover_lacks(const struct handover *h)
 	case HANDOVER_LOG:
 		return h->fd < 0;
 	case HANDOVER_CONFIG:
-	case HANDOVER_KEPT:
+	case HANDOVER_LISTENER_KEPT:
 	case HANDOVER_ADMIN_KEPT:
 	case HANDOVER_LOG_KEPT:
 	case HANDOVER_END:
@@ -59,20 +59,22 @@ bool handover_lacks(const struct handover *h)
 
 int handover_receive(int channel, struct handover *h)
 {
-	struct letter letter;
-	struct iovec iov = { &letter, sizeof(letter) };
-	union control control;
+	struct handover_header header;
+	struct iovec iov = { &header, sizeof(header) };
+	union fd_control control;
 	/* Where no descriptor is free the kernel leaves out the one that came. */
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
-			      .msg_controllen = sizeof(control.room) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
 	ssize_t n = recvmsg(channel, &msg, MSG_CMSG_CLOEXEC | MSG_WAITALL);
 	const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
-	if (n != sizeof(letter))
+	if (n != sizeof(header))
 		return n < 0 ? -errno : -EPIPE;
-	h->kind = (enum handover_kind)letter.kind;
-	h->worker = letter.worker;
-	h->value = letter.value;
+	h->kind = (enum handover_kind)header.kind;
+	h->worker = header.worker;
+	h->value = header.value;
 	h->fd = -1;
 	if (c && c->cmsg_type == SCM_RIGHTS)
 		memcpy(&h->fd, CMSG_DATA(c), sizeof(int));

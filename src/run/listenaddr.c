@@ -64,7 +64,7 @@ static const char *remedy_of_port(int error)
 	return remedy_of(error);
 }
 
-static int told(const struct config_address *a, int fd)
+static int report_error(const struct config_address *a, int fd)
 {
 	const struct sockaddr_un *un = (const void *)&a->sa;
 
@@ -76,10 +76,10 @@ static int told(const struct config_address *a, int fd)
 	return fd;
 }
 
-static int listen_at(const struct config_address *a, int backlog, bool reuse_port)
+static int listen_on(const struct config_address *a, int backlog, bool reuse_port)
 {
-	return told(a, sock_listen((const struct sockaddr *)&a->sa, a->len, backlog,
-				   reuse_port));
+	return report_error(a, sock_listen((const struct sockaddr *)&a->sa, a->len,
+					   backlog, reuse_port));
 }
 
 static unsigned port_of(const struct sockaddr_storage *sa)
@@ -91,16 +91,16 @@ static unsigned port_of(const struct sockaddr_storage *sa)
 	return 0;
 }
 
-static bool has_port(const struct listen_addrs *o, const struct config_address *a)
+static bool uses_port(const struct listen_addrs *addrs, const struct config_address *a)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		if (port_of(&o->all[i]->sa) == port_of(&a->sa))
+	for (unsigned i = 0; i < addrs->n; i++)
+		if (port_of(&addrs->all[i]->sa) == port_of(&a->sa))
 			return true;
 	return false;
 }
 
 /* Workers that were told to leave an address are a moment behind. */
-static int listen_patiently(const struct config_address *a, int backlog)
+static int listen_with_retries(const struct config_address *a, int backlog)
 {
 	const struct timespec step = { 0, CLOSING_STEP_MS * 1000000 };
 	int fd = -EADDRINUSE;
@@ -111,19 +111,19 @@ static int listen_patiently(const struct config_address *a, int backlog)
 			nanosleep(&step, NULL);
 		fd = sock_listen((const struct sockaddr *)&a->sa, a->len, backlog, false);
 	}
-	return told(a, fd);
+	return report_error(a, fd);
 }
 
 /* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
  * without it, once, to find out. Not where sockets of our own are in the way. */
-static bool is_free(const struct listen_addrs *ours, const struct config_address *a,
-		    int backlog)
+static bool is_port_free(const struct listen_addrs *ours, const struct config_address *a,
+			 int backlog)
 {
 	int fd;
 
-	if (is_unix(a) || has_port(ours, a))
+	if (is_unix(a) || uses_port(ours, a))
 		return true;
-	fd = listen_patiently(a, backlog);
+	fd = listen_with_retries(a, backlog);
 	if (fd < 0)
 		return false;
 	close(fd);
@@ -132,17 +132,17 @@ static bool is_free(const struct listen_addrs *ours, const struct config_address
 
 /* ---- one -------------------------------------------------------------------- */
 
-static void listen_addr_shrink(struct listen_addr *o, unsigned n)
+static void listen_addr_shrink(struct listen_addr *la, unsigned n)
 {
-	while (o->socket_n > n)
-		close(o->sockets[--o->socket_n]);
+	while (la->socket_n > n)
+		close(la->sockets[--la->socket_n]);
 }
 
-static void listen_addr_close(struct listen_addr *o)
+static void listen_addr_close(struct listen_addr *la)
 {
-	listen_addr_shrink(o, 0);
-	free(o->sockets);
-	free(o);
+	listen_addr_shrink(la, 0);
+	free(la->sockets);
+	free(la);
 }
 
 /* Orders are for the own user and root: nobody else may connect, from the first moment; nor where
@@ -154,48 +154,48 @@ static int listen_for(enum listen_addr_kind kind, const struct config_address *a
 	int fd;
 
 	if (kind != LISTEN_ADDR_CONTROL && !closed)
-		return listen_at(a, backlog, !is_unix(a) && kind == LISTEN_ADDR_CLIENTS);
+		return listen_on(a, backlog, !is_unix(a) && kind == LISTEN_ADDR_CLIENTS);
 	before = umask(0177);
-	fd = listen_at(a, backlog, false);
+	fd = listen_on(a, backlog, false);
 	umask(before);
 	return fd;
 }
 
 /* Somebody has tidied up: who gives an command would not find us. */
-static bool listen_addr_rebind(struct listen_addr *o, const struct config_address *a,
+static bool listen_addr_rebind(struct listen_addr *la, const struct config_address *a,
 			       int backlog)
 {
-	const struct sockaddr_un *un = (const void *)&o->sa;
+	const struct sockaddr_un *un = (const void *)&la->sa;
 	int fd;
 
-	if (o->kind != LISTEN_ADDR_CONTROL || o->socket_n == 0 ||
+	if (la->kind != LISTEN_ADDR_CONTROL || la->socket_n == 0 ||
 	    access(un->sun_path, F_OK) == 0 || errno != ENOENT)
 		return true;
-	fd = listen_for(o->kind, a, backlog, true);
+	fd = listen_for(la->kind, a, backlog, true);
 	if (fd < 0)
 		return false;
-	close(o->sockets[0]);
-	o->sockets[0] = fd;
+	close(la->sockets[0]);
+	la->sockets[0] = fd;
 	fprintf(stderr, "fairlead: %s was gone; it is there again\n", a->text);
 	return true;
 }
 
 /* More sockets, where there are workers without one. */
-static bool listen_addr_grow(struct listen_addr *o, const struct config_address *a,
+static bool listen_addr_grow(struct listen_addr *la, const struct config_address *a,
 			     unsigned n, int backlog, bool closed)
 {
-	int *grown = o->socket_n < n ? realloc(o->sockets, n * sizeof(*grown))
-				     : o->sockets;
+	int *grown = la->socket_n < n ? realloc(la->sockets, n * sizeof(*grown))
+				      : la->sockets;
 
 	if (!grown)
 		return false;
-	o->sockets = grown;
-	while (o->socket_n < n) {
-		int fd = listen_for(o->kind, a, backlog, closed);
+	la->sockets = grown;
+	while (la->socket_n < n) {
+		int fd = listen_for(la->kind, a, backlog, closed);
 
 		if (fd < 0)
 			return false;
-		o->sockets[o->socket_n++] = fd;
+		la->sockets[la->socket_n++] = fd;
 	}
 	return true;
 }
@@ -205,38 +205,38 @@ static unsigned last_number;
 static struct listen_addr *listen_addr_new(const struct config_address *a,
 					   enum listen_addr_kind kind)
 {
-	struct listen_addr *o = calloc(1, sizeof(*o));
+	struct listen_addr *la = calloc(1, sizeof(*la));
 
-	if (!o)
+	if (!la)
 		return NULL;
-	o->number = ++last_number;
-	o->kind = kind;
-	o->sa = a->sa;
-	o->len = a->len;
-	return o;
+	la->number = ++last_number;
+	la->kind = kind;
+	la->sa = a->sa;
+	la->len = a->len;
+	return la;
 }
 
 struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kind,
 				      const int *sockets, unsigned n)
 {
 	struct config_address a = { .len = sizeof(a.sa) };
-	struct listen_addr *o;
+	struct listen_addr *la;
 
 	if (n == 0 || getsockname(sockets[0], (struct sockaddr *)&a.sa, &a.len) < 0)
 		return NULL;
-	o = listen_addr_new(&a, kind);
-	if (!o)
+	la = listen_addr_new(&a, kind);
+	if (!la)
 		return NULL;
-	o->number = number;
+	la->number = number;
 	last_number = number > last_number ? number : last_number;
-	o->sockets = calloc(n, sizeof(o->sockets[0]));
-	if (!o->sockets) {
-		free(o);
+	la->sockets = calloc(n, sizeof(la->sockets[0]));
+	if (!la->sockets) {
+		free(la);
 		return NULL;
 	}
-	memcpy(o->sockets, sockets, n * sizeof(sockets[0]));
-	o->socket_n = o->served_n = n;
-	return o;
+	memcpy(la->sockets, sockets, n * sizeof(sockets[0]));
+	la->socket_n = la->served_n = n;
+	return la;
 }
 
 static struct listen_addr *listen_addr_find(const struct listen_addrs *have,
@@ -253,29 +253,28 @@ static struct listen_addr *listen_addr_find(const struct listen_addrs *have,
 
 /* ---- all -------------------------------------------------------------------- */
 
-bool listen_addrs_contain(const struct listen_addrs *o,
-			  const struct listen_addr *listen_addr)
+bool listen_addrs_contain(const struct listen_addrs *addrs, const struct listen_addr *la)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		if (o->all[i] == listen_addr)
+	for (unsigned i = 0; i < addrs->n; i++)
+		if (addrs->all[i] == la)
 			return true;
 	return false;
 }
 
-bool listen_addrs_add(struct listen_addrs *o, struct listen_addr *listen_addr)
+bool listen_addrs_add(struct listen_addrs *addrs, struct listen_addr *la)
 {
-	struct listen_addr **grown = realloc(o->all, (o->n + 1) * sizeof(*grown));
+	struct listen_addr **grown = realloc(addrs->all, (addrs->n + 1) * sizeof(*grown));
 
 	if (!grown)
 		return false;
-	o->all = grown;
-	o->all[o->n++] = listen_addr;
+	addrs->all = grown;
+	addrs->all[addrs->n++] = la;
 	return true;
 }
 
-void listen_addrs_merge(struct listen_addrs *o, struct listen_addrs *from)
+void listen_addrs_merge(struct listen_addrs *addrs, struct listen_addrs *from)
 {
-	while (from->n > 0 && listen_addrs_add(o, from->all[from->n - 1]))
+	while (from->n > 0 && listen_addrs_add(addrs, from->all[from->n - 1]))
 		from->n--;
 	if (from->n > 0)
 		return;
@@ -283,94 +282,96 @@ void listen_addrs_merge(struct listen_addrs *o, struct listen_addrs *from)
 	*from = (struct listen_addrs){ 0 };
 }
 
-bool listen_addrs_have_clients(const struct listen_addrs *o)
+bool listen_addrs_have_clients(const struct listen_addrs *addrs)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		if (o->all[i]->kind == LISTEN_ADDR_CLIENTS)
+	for (unsigned i = 0; i < addrs->n; i++)
+		if (addrs->all[i]->kind == LISTEN_ADDR_CLIENTS)
 			return true;
 	return false;
 }
 
 /* How many may wait can be changed at any time. */
-static void set_backlog(const struct listen_addr *o, int backlog)
+static void set_backlog(const struct listen_addr *la, int backlog)
 {
-	for (unsigned i = 0; i < o->socket_n; i++)
-		listen(o->sockets[i], backlog);
+	for (unsigned i = 0; i < la->socket_n; i++)
+		listen(la->sockets[i], backlog);
 }
 
 /* A path can be bound once: all workers share its socket. */
-static bool open_one(struct listen_addrs *next, const struct listen_addrs *have,
-		     const struct config_address *a, enum listen_addr_kind kind,
-		     unsigned workers, int backlog, const struct config_rights *rights)
+static bool listen_addr_open(struct listen_addrs *next, const struct listen_addrs *have,
+			     const struct config_address *a, enum listen_addr_kind kind,
+			     unsigned workers, int backlog,
+			     const struct config_rights *rights)
 {
-	struct listen_addr *o = listen_addr_find(have, a, kind);
-	bool is_new = !o, closed = rights && rights->mode[0] != '\0';
+	struct listen_addr *la = listen_addr_find(have, a, kind);
+	bool is_new = !la, closed = rights && rights->mode[0] != '\0';
 
-	if (is_new && is_free(have, a, backlog))
-		o = listen_addr_new(a, kind);
-	if (!o)
+	if (is_new && is_port_free(have, a, backlog))
+		la = listen_addr_new(a, kind);
+	if (!la)
 		return false;
 	if (kind != LISTEN_ADDR_CLIENTS || is_unix(a))
 		workers = 1;
-	o->had_n = o->socket_n;
-	if (listen_addr_rebind(o, a, backlog) &&
-	    listen_addr_grow(o, a, workers, backlog, closed) && listen_addrs_add(next, o))
+	la->previous_n = la->socket_n;
+	if (listen_addr_rebind(la, a, backlog) &&
+	    listen_addr_grow(la, a, workers, backlog, closed) &&
+	    listen_addrs_add(next, la))
 		return true;
 	if (is_new)
-		listen_addr_close(o);
+		listen_addr_close(la);
 	else
-		listen_addr_shrink(o, o->had_n);
+		listen_addr_shrink(la, la->previous_n);
 	return false;
 }
 
 /* Into the queues of sockets that came and are not handed over connections would fall that
  * nobody accepts. */
-static void take_back(struct listen_addrs *next, const struct listen_addrs *have)
+static void undo_open(struct listen_addrs *next, const struct listen_addrs *have)
 {
 	for (unsigned i = 0; i < next->n; i++)
 		if (listen_addrs_contain(have, next->all[i]))
-			listen_addr_shrink(next->all[i], next->all[i]->had_n);
+			listen_addr_shrink(next->all[i], next->all[i]->previous_n);
 	listen_addrs_close(next, have, true);
 }
 
-void listen_addrs_mark_served(struct listen_addrs *o)
+void listen_addrs_mark_served(struct listen_addrs *addrs)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		o->all[i]->served_n = o->all[i]->socket_n;
+	for (unsigned i = 0; i < addrs->n; i++)
+		addrs->all[i]->served_n = addrs->all[i]->socket_n;
 }
 
 /* The supervisor's own needs no worker process. */
-void listen_addrs_rollback(struct listen_addrs *o)
+void listen_addrs_rollback(struct listen_addrs *addrs)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < o->n; i++) {
-		struct listen_addr *listen_addr = o->all[i];
+	for (unsigned i = 0; i < addrs->n; i++) {
+		struct listen_addr *la = addrs->all[i];
 
-		if (listen_addr->kind == LISTEN_ADDR_CONTROL)
-			listen_addr->served_n = listen_addr->socket_n;
-		listen_addr_shrink(listen_addr, listen_addr->served_n);
-		if (listen_addr->socket_n > 0) {
-			o->all[n++] = listen_addr;
+		if (la->kind == LISTEN_ADDR_CONTROL)
+			la->served_n = la->socket_n;
+		listen_addr_shrink(la, la->served_n);
+		if (la->socket_n > 0) {
+			addrs->all[n++] = la;
 			continue;
 		}
-		sock_unlink((const struct sockaddr *)&listen_addr->sa);
-		listen_addr_close(listen_addr);
+		sock_unlink((const struct sockaddr *)&la->sa);
+		listen_addr_close(la);
 	}
-	o->n = n;
+	addrs->n = n;
 }
 
-int listen_addrs_control_fd(const struct listen_addrs *o)
+int listen_addrs_control_fd(const struct listen_addrs *addrs)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		if (o->all[i]->kind == LISTEN_ADDR_CONTROL)
-			return o->all[i]->sockets[0];
+	for (unsigned i = 0; i < addrs->n; i++)
+		if (addrs->all[i]->kind == LISTEN_ADDR_CONTROL)
+			return addrs->all[i]->sockets[0];
 	return -1;
 }
 
 /* Is there IPv6 in this kernel? A port alone asks for both families, and is served by the one
  * that is there. */
-static bool can_have(const struct config_address *a)
+static bool has_family(const struct config_address *a)
 {
 	const struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
 	int fd;
@@ -396,20 +397,21 @@ bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *hav
 
 	*next = (struct listen_addrs){ 0 };
 	for (unsigned i = 0; i < config->listen_n && good; i++)
-		good = !can_have(&config->listens[i]) ||
-		       open_one(next, have, &config->listens[i], LISTEN_ADDR_CLIENTS,
-				workers, backlog,
-				config_rights_of(config, &config->listens[i]));
+		good = !has_family(&config->listens[i]) ||
+		       listen_addr_open(next, have, &config->listens[i],
+					LISTEN_ADDR_CLIENTS, workers, backlog,
+					config_rights_of(config, &config->listens[i]));
 	if (good && config->has_admin)
-		good = open_one(next, have, &config->admin, LISTEN_ADDR_ADMIN, workers,
-				ADMIN_BACKLOG, config_rights_of(config, &config->admin));
+		good = listen_addr_open(next, have, &config->admin, LISTEN_ADDR_ADMIN,
+					workers, ADMIN_BACKLOG,
+					config_rights_of(config, &config->admin));
 	if (good && config->has_control)
-		good = open_one(next, have, &config->control, LISTEN_ADDR_CONTROL,
-				workers, ADMIN_BACKLOG, NULL);
+		good = listen_addr_open(next, have, &config->control, LISTEN_ADDR_CONTROL,
+					workers, ADMIN_BACKLOG, NULL);
 	for (unsigned i = 0; i < config->rights_n && good; i++)
-		good = rights_give(&config->rights[i]);
+		good = rights_apply(&config->rights[i]);
 	if (!good)
-		take_back(next, have);
+		undo_open(next, have);
 	for (unsigned i = 0; i < next->n; i++)
 		if (next->all[i]->kind == LISTEN_ADDR_CLIENTS)
 			set_backlog(next->all[i], backlog);
@@ -430,23 +432,23 @@ void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *ke
 	*from = (struct listen_addrs){ 0 };
 }
 
-void listen_addrs_drain(struct listen_addrs *o)
+void listen_addrs_drain(struct listen_addrs *addrs)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < o->n; i++) {
-		if (o->all[i]->kind == LISTEN_ADDR_ADMIN) {
-			o->all[n++] = o->all[i];
+	for (unsigned i = 0; i < addrs->n; i++) {
+		if (addrs->all[i]->kind == LISTEN_ADDR_ADMIN) {
+			addrs->all[n++] = addrs->all[i];
 			continue;
 		}
-		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
-		listen_addr_close(o->all[i]);
+		sock_unlink((const struct sockaddr *)&addrs->all[i]->sa);
+		listen_addr_close(addrs->all[i]);
 	}
-	o->n = n;
+	addrs->n = n;
 }
 
-void listen_addrs_unlink(const struct listen_addrs *o)
+void listen_addrs_unlink(const struct listen_addrs *addrs)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		sock_unlink((const struct sockaddr *)&o->all[i]->sa);
+	for (unsigned i = 0; i < addrs->n; i++)
+		sock_unlink((const struct sockaddr *)&addrs->all[i]->sa);
 }

@@ -20,7 +20,7 @@ struct listen_addr {
 	socklen_t len;
 	unsigned served_n; /* sockets that a worker process accepts from, or has */
 	unsigned socket_n;
-	unsigned had_n; /* before those were opened that are on their way */
+	unsigned previous_n; /* before those were opened that are on their way */
 	int *sockets;   /* socket k is worker k % workers' */
 };
 
@@ -40,32 +40,31 @@ void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *ke
 
 /* Nobody new is taken: closes all but the admin address, which answers until the end, and
  * frees their paths. */
-void listen_addrs_drain(struct listen_addrs *o);
+void listen_addrs_drain(struct listen_addrs *addrs);
 
 /* For what has come from the program before. NULL: no memory, or no listening sockets. */
 struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kind,
 				      const int *sockets, unsigned n);
-bool listen_addrs_add(struct listen_addrs *o, struct listen_addr *listen_addr);
+bool listen_addrs_add(struct listen_addrs *addrs, struct listen_addr *la);
 
 /* All of `from`; without memory for it, it keeps the rest. */
-void listen_addrs_merge(struct listen_addrs *o, struct listen_addrs *from);
+void listen_addrs_merge(struct listen_addrs *addrs, struct listen_addrs *from);
 
 /* One at least is for clients. */
-bool listen_addrs_have_clients(const struct listen_addrs *o);
+bool listen_addrs_have_clients(const struct listen_addrs *addrs);
 
 /* The worker process that they were handed to is ready. */
-void listen_addrs_mark_served(struct listen_addrs *o);
+void listen_addrs_mark_served(struct listen_addrs *addrs);
 
 /* It is not to be had: what nobody accepts from is closed again. */
-void listen_addrs_rollback(struct listen_addrs *o);
+void listen_addrs_rollback(struct listen_addrs *addrs);
 
 /* The listening socket of the control address; -1: there is none. */
-int listen_addrs_control_fd(const struct listen_addrs *o);
+int listen_addrs_control_fd(const struct listen_addrs *addrs);
 
-bool listen_addrs_contain(const struct listen_addrs *o,
-			  const struct listen_addr *listen_addr);
+bool listen_addrs_contain(const struct listen_addrs *addrs, const struct listen_addr *la);
 
 /* Once they have listened, a later start must find the paths free. */
-void listen_addrs_unlink(const struct listen_addrs *o);
+void listen_addrs_unlink(const struct listen_addrs *addrs);
 
 #endif

@@ -12,7 +12,7 @@
 #include "process.h"
 #include "remedy.h"
 
-bool loader_start(struct loader *e, enum loader_kind kind,
+bool loader_start(struct loader *loader, enum loader_kind kind,
 		  int (*run)(void *owner, int snapshot), void *owner)
 {
 	int snapshot = memfd_create("snapshot", MFD_CLOEXEC);
@@ -30,39 +30,40 @@ bool loader_start(struct loader *e, enum loader_kind kind,
 			close(snapshot);
 		return false;
 	}
-	*e = (struct loader){ .kind = kind,
-			      .pid = pid,
-			      .snapshot = snapshot,
-			      .end_ms = process_now_ms() + LOADER_MS };
+	*loader = (struct loader){ .kind = kind,
+				   .pid = pid,
+				   .snapshot = snapshot,
+				   .end_ms = process_now_ms() + LOADER_MS };
 	return true;
 }
 
-bool loader_ended(struct loader *e, enum loader_kind *kind, int *snapshot)
+bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot)
 {
 	int status;
 
-	if (e->kind == LOADER_NONE || waitpid(e->pid, &status, WNOHANG) != e->pid)
+	if (loader->kind == LOADER_NONE ||
+	    waitpid(loader->pid, &status, WNOHANG) != loader->pid)
 		return false;
-	*kind = e->kind;
-	*snapshot = e->snapshot;
-	e->kind = LOADER_NONE;
-	process_describe_end(status, e->how, sizeof(e->how));
+	*kind = loader->kind;
+	*snapshot = loader->snapshot;
+	loader->kind = LOADER_NONE;
+	process_describe_end(status, loader->how, sizeof(loader->how));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
 	if (WIFSIGNALED(status))
-		fprintf(stderr, "fairlead: who read the configuration %s\n", e->how);
+		fprintf(stderr, "fairlead: who read the configuration %s\n", loader->how);
 	(void)!ftruncate(*snapshot, 0);
 	return true;
 }
 
-void loader_kill(struct loader *e)
+void loader_kill(struct loader *loader)
 {
-	if (e->kind == LOADER_NONE)
+	if (loader->kind == LOADER_NONE)
 		return;
-	kill(e->pid, SIGKILL);
-	waitpid(e->pid, NULL, 0);
-	close(e->snapshot);
-	e->kind = LOADER_NONE;
+	kill(loader->pid, SIGKILL);
+	waitpid(loader->pid, NULL, 0);
+	close(loader->snapshot);
+	loader->kind = LOADER_NONE;
 }
 
 /* ---- snapshots -------------------------------------------------------------- */

@@ -14,7 +14,7 @@
 
 #define LOADER_MS 60000
 
-enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRY };
+enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRIAL };
 
 struct loader {
 	enum loader_kind kind; /* NONE: nobody is on his way */
@@ -25,15 +25,15 @@ struct loader {
 };
 
 /* Forks; `run` is called in the child, and gives its exit status. False: told why. */
-bool loader_start(struct loader *e, enum loader_kind kind,
+bool loader_start(struct loader *loader, enum loader_kind kind,
 		  int (*run)(void *owner, int snapshot), void *owner);
 
 /* Whether it has come back. If so it is NONE, and the descriptor of the snapshot, empty if the
  * child has failed, belongs to the caller. */
-bool loader_ended(struct loader *e, enum loader_kind *kind, int *snapshot);
+bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot);
 
 /* It is not wanted any more: killed, and gone when this returns. */
-void loader_kill(struct loader *e);
+void loader_kill(struct loader *loader);
 
 /* 0, or a negative errno: told why. */
 int loader_write_snapshot(int snapshot, const struct config *config);

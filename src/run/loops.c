@@ -40,7 +40,7 @@ static int open_all(struct tick *control, struct workers *s)
 void loops_release(struct workers *s)
 {
 	for (unsigned i = 0; i < s->options->workers; i++)
-		sem_post(&s->all[i].chosen);
+		sem_post(&s->all[i].engine_chosen);
 }
 
 /* kernel-notes/31-rings-are-locked-memory */
@@ -76,7 +76,7 @@ int loops_open(struct tick *control, struct workers *s)
 
 static uint32_t buffers_of(const struct worker *w)
 {
-	uint64_t bytes = w->first->config_version->config->limits.buffers;
+	uint64_t bytes = w->first_config->config_version->config->limits.buffers;
 	uint64_t n = bytes / BUF_BYTES / w->shared->options->workers;
 
 	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
@@ -93,7 +93,7 @@ void loops_join(struct worker *w)
 		if (w->error == 0)
 			w->error = tick_init(&w->tick, &options);
 		sem_post(&w->opened);
-		sem_wait(&w->chosen);
+		sem_wait(&w->engine_chosen);
 		if (options.engine == w->shared->engine)
 			continue;
 		if (w->error == 0)

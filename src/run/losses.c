@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void losses_tell(struct losses *l, uint64_t now_ms)
+void losses_report(struct log_losses *l, uint64_t now_ms)
 {
 	uint64_t lost = 0, error = 0, n;
 
@@ -15,10 +15,10 @@ void losses_tell(struct losses *l, uint64_t now_ms)
 		if (error == 0)
 			error = stat_read(&s->log_error);
 	}
-	n = lost - l->told;
+	n = lost - l->reported_n;
 	if (n == 0)
 		return;
-	l->told = lost;
+	l->reported_n = lost;
 	l->next_ms = now_ms + LOSSES_PAUSE_MS;
 	fprintf(stderr, "fairlead: %" PRIu64 " line%s of the access log lost: %s\n", n,
 		n == 1 ? "" : "s",
@@ -26,8 +26,8 @@ void losses_tell(struct losses *l, uint64_t now_ms)
 			   : strerror((int)error));
 }
 
-void losses_look(struct losses *l, uint64_t now_ms)
+void losses_check(struct log_losses *l, uint64_t now_ms)
 {
 	if (now_ms >= l->next_ms)
-		losses_tell(l, now_ms);
+		losses_report(l, now_ms);
 }

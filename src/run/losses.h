@@ -9,17 +9,17 @@
 
 #define LOSSES_PAUSE_MS 10000
 
-struct losses {
+struct log_losses {
 	const struct worker *workers;
 	unsigned worker_n;
-	uint64_t told;    /* of all that were ever lost */
+	uint64_t reported_n; /* of all that were ever lost */
 	uint64_t next_ms; /* before that nothing more is told */
 };
 
 /* Once a second or so. */
-void losses_look(struct losses *l, uint64_t now_ms);
+void losses_check(struct log_losses *l, uint64_t now_ms);
 
 /* Whatever was not told yet. */
-void losses_tell(struct losses *l, uint64_t now_ms);
+void losses_report(struct log_losses *l, uint64_t now_ms);
 
 #endif

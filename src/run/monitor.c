@@ -15,12 +15,12 @@ struct monitor {
 	struct monitor_options options;
 	struct resolver *resolver; /* NULL: names are not resolved again */
 	struct prober *prober;
-	struct list words; /* on their way, or on their way back */
+	struct list messages; /* on their way, or on their way back */
 	bool stopped;
 };
 
 /* To one worker, and back. */
-struct word {
+struct monitor_message {
 	struct mail message;
 	struct list node; /* in monitor->words: the control thread's */
 	struct monitor *monitor;
@@ -32,80 +32,82 @@ struct word {
 	struct config_address addresses[];
 };
 
-static const struct config_server *server_at(const struct monitor *l, unsigned upstream,
+static const struct config_server *server_at(const struct monitor *m, unsigned upstream,
 					     unsigned server)
 {
-	return &l->options.config->upstreams[upstream].servers[server];
+	return &m->options.config->upstreams[upstream].servers[server];
 }
 
 /* ---- to the workers ---------------------------------------------------------- */
 
-static void word_free(struct word *w)
+static void monitor_message_free(struct monitor_message *msg)
 {
-	list_remove(&w->node);
-	free(w);
+	list_remove(&msg->node);
+	free(msg);
 }
 
-static void returned(struct mail *m)
+static void monitor_message_returned(struct mail *mail)
 {
-	struct word *w = CONTAINER(m, struct word, message);
-	struct monitor *l = w->monitor;
+	struct monitor_message *msg = CONTAINER(mail, struct monitor_message, message);
+	struct monitor *m = msg->monitor;
 
-	if (!w->taken && !l->stopped)
-		resolver_notify_again(l->resolver, w->upstream, w->server);
-	word_free(w);
+	if (!msg->taken && !m->stopped)
+		resolver_notify_again(m->resolver, msg->upstream, msg->server);
+	monitor_message_free(msg);
 }
 
 /* On the worker. */
-static void deliver(struct mail *m)
+static void monitor_message_deliver(struct mail *mail)
 {
-	struct word *w = CONTAINER(m, struct word, message);
-	const struct config *config = w->monitor->options.config;
-	struct proxy *p = &w->worker->proxy;
+	struct monitor_message *msg = CONTAINER(mail, struct monitor_message, message);
+	const struct config *config = msg->monitor->options.config;
+	struct proxy *p = &msg->worker->proxy;
 
-	w->taken = true;
-	if (w->probed)
-		proxy_probed(p, config, w->upstream, w->server, w->addresses, w->up);
+	msg->taken = true;
+	if (msg->probed)
+		proxy_probed(p, config, msg->upstream, msg->server, msg->addresses,
+			     msg->up);
 	else
-		w->taken = proxy_resolved(p, config, w->upstream, w->server, w->addresses,
-					  w->n);
-	m->deliver = returned;
-	mailbox_post(w->worker->shared->control, m);
+		msg->taken = proxy_resolved(p, config, msg->upstream, msg->server,
+					    msg->addresses, msg->n);
+	mail->deliver = monitor_message_returned;
+	mailbox_post(msg->worker->shared->control, mail);
 }
 
 /* False: no memory for it. */
-static bool post(struct monitor *l, struct worker *worker, const struct word *what,
-		 const struct config_address *addresses)
+static bool monitor_post(struct monitor *m, struct worker *worker,
+			 const struct monitor_message *what,
+			 const struct config_address *addresses)
 {
 	size_t bytes = what->n * sizeof(addresses[0]);
-	struct word *w = malloc(sizeof(*w) + bytes);
+	struct monitor_message *msg = malloc(sizeof(*msg) + bytes);
 
-	if (!w)
+	if (!msg)
 		return false;
-	*w = *what;
-	memcpy(w->addresses, addresses, bytes);
-	w->monitor = l;
-	w->worker = worker;
-	w->message.deliver = deliver;
-	list_init(&w->node);
-	list_append(&l->words, &w->node);
-	mailbox_post(&worker->tick.mailbox, &w->message);
+	*msg = *what;
+	memcpy(msg->addresses, addresses, bytes);
+	msg->monitor = m;
+	msg->worker = worker;
+	msg->message.deliver = monitor_message_deliver;
+	list_init(&msg->node);
+	list_append(&m->messages, &msg->node);
+	mailbox_post(&worker->tick.mailbox, &msg->message);
 	return true;
 }
 
-static bool post_all(struct monitor *l, const struct word *what,
-		     const struct config_address *addresses)
+static bool monitor_post_all(struct monitor *m, const struct monitor_message *what,
+			     const struct config_address *addresses)
 {
 	bool good = true;
 
-	for (unsigned i = 0; i < l->options.worker_n; i++)
-		good &= post(l, &l->options.workers[i], what, addresses);
+	for (unsigned i = 0; i < m->options.worker_n; i++)
+		good &= monitor_post(m, &m->options.workers[i], what, addresses);
 	return good;
 }
 
 /* ---- what the resolver tells ------------------------------------------------- */
 
-static void log_addresses(const struct monitor *l, const struct resolver_event *news)
+static void log_addresses(const struct monitor *m, const struct resolver_event *news)
 {
 	char text[LOG_ADDRESSES_MAX * (SOCK_TEXT_MAX + 2) + 32];
 	size_t n = 0;
@@ -120,14 +122,14 @@ static void log_addresses(const struct monitor *l, const struct resolver_event *
 		snprintf(text + n, sizeof(text) - n, " and %u more",
 			 news->n - LOG_ADDRESSES_MAX);
 	fprintf(stderr, "fairlead: upstream %s: %s is now %s\n",
-		l->options.config->upstreams[news->upstream].name,
-		server_at(l, news->upstream, news->server)->address, text);
+		m->options.config->upstreams[news->upstream].name,
+		server_at(m, news->upstream, news->server)->address, text);
 }
 
-static void log_failure(const struct monitor *l, const struct resolver_event *news)
+static void log_failure(const struct monitor *m, const struct resolver_event *news)
 {
-	const char *upstream = l->options.config->upstreams[news->upstream].name;
-	const char *server = server_at(l, news->upstream, news->server)->address;
+	const char *upstream = m->options.config->upstreams[news->upstream].name;
+	const char *server = server_at(m, news->upstream, news->server)->address;
 
 	if (news->failure)
 		fprintf(stderr,
@@ -139,48 +141,48 @@ static void log_failure(const struct monitor *l, const struct resolver_event *ne
 			upstream, server);
 }
 
-static void log_more(const struct monitor *l, const struct resolver_event *news)
+static void log_more(const struct monitor *m, const struct resolver_event *news)
 {
 	fprintf(stderr,
 		"fairlead: upstream %s: %s has more than %u addresses; the first of "
 		"them, in the order of their bytes, are used\n",
-		l->options.config->upstreams[news->upstream].name,
-		server_at(l, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
+		m->options.config->upstreams[news->upstream].name,
+		server_at(m, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
 }
 
-static void resolved(void *owner, const struct resolver_event *news)
+static void name_resolved(void *owner, const struct resolver_event *news)
 {
-	struct monitor *l = owner;
-	struct word what = { .upstream = news->upstream,
-			     .server = news->server,
-			     .n = news->n };
+	struct monitor *m = owner;
+	struct monitor_message what = { .upstream = news->upstream,
+					.server = news->server,
+					.n = news->n };
 
 	if (news->failure || news->recovered)
-		log_failure(l, news);
+		log_failure(m, news);
 	if (news->more)
-		log_more(l, news);
+		log_more(m, news);
 	if (!news->changed)
 		return;
-	log_addresses(l, news);
-	if (!post_all(l, &what, news->addresses))
-		resolver_notify_again(l->resolver, news->upstream, news->server);
-	prober_resolved(l->prober, news->upstream, news->server, news->addresses,
+	log_addresses(m, news);
+	if (!monitor_post_all(m, &what, news->addresses))
+		resolver_notify_again(m->resolver, news->upstream, news->server);
+	prober_resolved(m->prober, news->upstream, news->server, news->addresses,
 			news->n);
 }
 
-static void ask(void *owner, struct resolver_query *a)
+static void query_nameserver(void *owner, struct resolver_query *a)
 {
-	struct monitor *l = owner;
+	struct monitor *m = owner;
 
-	dns_thread_query(l->options.dns, a);
+	dns_thread_query(m->options.dns, a);
 }
 
 /* ---- what the prober tells --------------------------------------------------- */
 
 /* That servers are up when they are first asked is no news. */
-static void log_health(const struct monitor *l, const struct prober_event *news)
+static void log_health(const struct monitor *m, const struct prober_event *news)
 {
-	const struct config_upstream *u = &l->options.config->upstreams[news->upstream];
+	const struct config_upstream *u = &m->options.config->upstreams[news->upstream];
 	const char *name = u->servers[news->server].name;
 	char address[SOCK_TEXT_MAX];
 
@@ -194,17 +196,17 @@ static void log_health(const struct monitor *l, const struct prober_event *news)
 		news->why ? news->why : "", news->why ? ")" : "");
 }
 
-static bool probed(void *owner, const struct prober_event *news)
+static bool server_probed(void *owner, const struct prober_event *news)
 {
-	struct monitor *l = owner;
-	struct word what = { .upstream = news->upstream,
-			     .server = news->server,
-			     .n = 1,
-			     .probed = true,
-			     .up = news->up };
+	struct monitor *m = owner;
+	struct monitor_message what = { .upstream = news->upstream,
+					.server = news->server,
+					.n = 1,
+					.probed = true,
+					.up = news->up };
 
-	log_health(l, news);
-	return post_all(l, &what, news->address);
+	log_health(m, news);
+	return monitor_post_all(m, &what, news->address);
 }
 
 /* ---- life and death ---------------------------------------------------------- */
@@ -220,105 +222,105 @@ static uint64_t seed(void)
 
 struct monitor *monitor_new(const struct monitor_options *options)
 {
-	struct monitor *l = calloc(1, sizeof(*l));
+	struct monitor *m = calloc(1, sizeof(*m));
 	bool has_names = options->dns && !options->config->resolver.off;
 
-	if (!l)
+	if (!m)
 		return NULL;
-	l->options = *options;
-	list_init(&l->words);
-	l->prober = prober_new(&(struct prober_options){
+	m->options = *options;
+	list_init(&m->messages);
+	m->prober = prober_new(&(struct prober_options){
 		.tick = options->tick,
 		.config = options->config,
 		.descriptors = options->descriptors,
 		.seed = seed(),
-		.notify = probed,
-		.owner = l,
+		.notify = server_probed,
+		.owner = m,
 	});
 	if (has_names)
-		l->resolver = resolver_new(&(struct resolver_options){
+		m->resolver = resolver_new(&(struct resolver_options){
 			.tick = options->tick,
 			.config = options->config,
-			.query = ask,
-			.notify = resolved,
-			.owner = l,
+			.query = query_nameserver,
+			.notify = name_resolved,
+			.owner = m,
 			.previous = options->before ? options->before->resolver : NULL,
 		});
-	l->options.before = NULL;
-	if (l->prober && (l->resolver || !has_names) &&
+	m->options.before = NULL;
+	if (m->prober && (m->resolver || !has_names) &&
 	    (!has_names ||
 	     dns_thread_set_servers(options->dns, options->config->resolver.servers)))
-		return l;
-	if (l->resolver) {
-		resolver_stop(l->resolver);
-		resolver_free(l->resolver);
+		return m;
+	if (m->resolver) {
+		resolver_stop(m->resolver);
+		resolver_free(m->resolver);
 	}
-	if (l->prober) {
-		prober_stop(l->prober); /* nothing was asked yet */
-		prober_free(l->prober);
+	if (m->prober) {
+		prober_stop(m->prober); /* nothing was asked yet */
+		prober_free(m->prober);
 	}
-	free(l);
+	free(m);
 	return NULL;
 }
 
-void monitor_stop(struct monitor *l)
+void monitor_stop(struct monitor *m)
 {
-	l->stopped = true;
-	prober_stop(l->prober);
-	if (l->resolver)
-		resolver_stop(l->resolver);
+	m->stopped = true;
+	prober_stop(m->prober);
+	if (m->resolver)
+		resolver_stop(m->resolver);
 }
 
-bool monitor_stopped(const struct monitor *l)
+bool monitor_stopped(const struct monitor *m)
 {
-	return l->stopped;
+	return m->stopped;
 }
 
-void monitor_recall(struct monitor *l)
+void monitor_discard_messages(struct monitor *m)
 {
-	LIST_EACH(&l->words, node)
-		word_free(LIST_ITEM(node, struct word, node));
+	LIST_EACH(&m->messages, node)
+		monitor_message_free(LIST_ITEM(node, struct monitor_message, node));
 }
 
-bool monitor_idle(const struct monitor *l)
+bool monitor_idle(const struct monitor *m)
 {
-	return l->stopped && list_empty(&l->words) && prober_idle(l->prober) &&
-	       (!l->resolver || resolver_idle(l->resolver));
+	return m->stopped && list_empty(&m->messages) && prober_idle(m->prober) &&
+	       (!m->resolver || resolver_idle(m->resolver));
 }
 
-void monitor_free(struct monitor *l)
+void monitor_free(struct monitor *m)
 {
-	ASSERT(monitor_idle(l));
-	prober_free(l->prober);
-	if (l->resolver)
-		resolver_free(l->resolver);
-	free(l);
+	ASSERT(monitor_idle(m));
+	prober_free(m->prober);
+	if (m->resolver)
+		resolver_free(m->resolver);
+	free(m);
 }
 
 /* ---- metrics ----------------------------------------------------------------- */
 
-enum of { OF_HEALTH, OF_PROCESS, OF_NAMES };
+enum metric_source { SOURCE_HEALTH, SOURCE_PROCESS, SOURCE_NAMES };
 
-struct samples {
-	enum of of;
+struct monitor_metric {
+	enum metric_source source;
 	const char *name, *kind, *help;
-	double (*value)(const struct monitor *l,
+	double (*value)(const struct monitor *m,
 			const void *row); /* negative: there is none */
 };
 
 /* The rows of a family that are written now: from the one where it goes on, as far as there is
  * room. */
-struct portion {
+struct sample_writer {
 	const struct monitor *monitor;
 	struct exposition *e;
-	const struct samples *samples;
+	const struct monitor_metric *metric;
 	unsigned from, at;
 	size_t reserve;
 	bool more;
 };
 
-static void put_row(struct portion *p, unsigned upstream, unsigned server,
-		    const struct sockaddr *address, const void *row)
+static void put_sample(struct sample_writer *p, unsigned upstream, unsigned server,
+		       const struct sockaddr *address, const void *row)
 {
 	const struct config_upstream *u =
 		&p->monitor->options.config->upstreams[upstream];
@@ -332,7 +334,7 @@ static void put_row(struct portion *p, unsigned upstream, unsigned server,
 		p->at--;
 		return;
 	}
-	value = p->samples->value(p->monitor, row);
+	value = p->metric->value(p->monitor, row);
 	if (value < 0)
 		return;
 	exposition_sample(p->e, "");
@@ -345,22 +347,22 @@ static void put_row(struct portion *p, unsigned upstream, unsigned server,
 	exposition_real(p->e, value);
 }
 
-static void put_health(void *owner, const struct prober_stats *row)
+static void put_health_sample(void *owner, const struct prober_stats *row)
 {
-	put_row(owner, row->upstream, row->server, row->address, row);
+	put_sample(owner, row->upstream, row->server, row->address, row);
 }
 
-static void put_name(void *owner, const struct resolver_stats *row)
+static void put_name_sample(void *owner, const struct resolver_stats *row)
 {
-	put_row(owner, row->upstream, row->server, NULL, row);
+	put_sample(owner, row->upstream, row->server, NULL, row);
 }
 
 #define HEALTH(name, expression)                                             \
-	static double health_##name(const struct monitor *l, const void *of) \
+	static double health_##name(const struct monitor *m, const void *of) \
 	{                                                                    \
 		const struct prober_stats *row = of;                         \
                                                                              \
-		(void)l;                                                     \
+		(void)m;                                                     \
 		return expression;                                           \
 	}
 
@@ -370,11 +372,11 @@ HEALTH(failures, (double)row->failures)
 HEALTH(seconds, row->last_ms / 1000.0)
 
 #define NAME(name, expression)                                             \
-	static double name_##name(const struct monitor *l, const void *of) \
+	static double name_##name(const struct monitor *m, const void *of) \
 	{                                                                  \
 		const struct resolver_stats *row = of;                     \
                                                                            \
-		(void)l;                                                   \
+		(void)m;                                                   \
 		return expression;                                         \
 	}
 
@@ -384,56 +386,57 @@ NAME(failures, (double)row->failures)
 NAME(changes, (double)row->changes)
 NAME(age, row->responded_ms == 0
 		  ? -1
-		  : (double)(l->options.tick->now_ms - row->responded_ms) / 1000.0)
+		  : (double)(m->options.tick->now_ms - row->responded_ms) / 1000.0)
 
-static double left_out(const struct monitor *l, const void *row)
+static double probes_left_out(const struct monitor *m, const void *row)
 {
 	(void)row;
-	return (double)prober_skipped(l->prober);
+	return (double)prober_skipped(m->prober);
 }
 
-static const struct samples samples[] = {
-	{ OF_HEALTH, "health_up", "gauge",
+static const struct monitor_metric monitor_metrics[] = {
+	{ SOURCE_HEALTH, "health_up", "gauge",
 	  "Whether the health check takes the server for up", health_up },
-	{ OF_HEALTH, "health_probes", "counter", "Health probes that were decided",
+	{ SOURCE_HEALTH, "health_probes", "counter", "Health probes that were decided",
 	  health_probes },
-	{ OF_HEALTH, "health_failures", "counter", "Health probes that failed",
+	{ SOURCE_HEALTH, "health_failures", "counter", "Health probes that failed",
 	  health_failures },
-	{ OF_HEALTH, "health_seconds", "gauge", "How long the last health probe took",
+	{ SOURCE_HEALTH, "health_seconds", "gauge", "How long the last health probe took",
 	  health_seconds },
-	{ OF_PROCESS, "health_probes_skipped", "counter",
-	  "Health probes left out for lack of descriptors, ports or memory", left_out },
-	{ OF_NAMES, "resolver_addresses", "gauge",
+	{ SOURCE_PROCESS, "health_probes_skipped", "counter",
+	  "Health probes left out for lack of descriptors, ports or memory",
+	  probes_left_out },
+	{ SOURCE_NAMES, "resolver_addresses", "gauge",
 	  "Addresses that a server's name stands for", name_addresses },
-	{ OF_NAMES, "resolver_lookups", "counter", "Lookups of a server's name",
+	{ SOURCE_NAMES, "resolver_lookups", "counter", "Lookups of a server's name",
 	  name_lookups },
-	{ OF_NAMES, "resolver_failures", "counter",
+	{ SOURCE_NAMES, "resolver_failures", "counter",
 	  "Lookups without an answer: the last one stays in use", name_failures },
-	{ OF_NAMES, "resolver_changes", "counter",
+	{ SOURCE_NAMES, "resolver_changes", "counter",
 	  "Times a server's name stood for something else", name_changes },
-	{ OF_NAMES, "resolver_age_seconds", "gauge",
+	{ SOURCE_NAMES, "resolver_age_seconds", "gauge",
 	  "How long ago a server's name was last resolved", name_age },
 };
 
-bool monitor_family(const struct monitor *l, unsigned family, unsigned *from,
+bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 		    struct exposition *e, size_t reserve)
 {
-	const struct samples *f = &samples[family];
-	struct portion p = {
-		.monitor = l, .e = e, .samples = f, .from = *from, .reserve = reserve
+	const struct monitor_metric *f = &monitor_metrics[family];
+	struct sample_writer p = {
+		.monitor = m, .e = e, .metric = f, .from = *from, .reserve = reserve
 	};
 
-	_Static_assert(COUNT(samples) == MONITOR_FAMILIES, "as the header says");
+	_Static_assert(COUNT(monitor_metrics) == MONITOR_FAMILIES, "as the header says");
 	ASSERT(family < MONITOR_FAMILIES);
 	if (*from == 0)
 		exposition_family(e, "", f->name, f->kind, f->help);
-	if (f->of == OF_HEALTH) {
-		prober_each(l->prober, put_health, &p);
-	} else if (f->of == OF_NAMES && l->resolver) {
-		resolver_each(l->resolver, put_name, &p);
-	} else if (f->of == OF_PROCESS) {
+	if (f->source == SOURCE_HEALTH) {
+		prober_each(m->prober, put_health_sample, &p);
+	} else if (f->source == SOURCE_NAMES && m->resolver) {
+		resolver_each(m->resolver, put_name_sample, &p);
+	} else if (f->source == SOURCE_PROCESS) {
 		exposition_sample(e, "");
-		exposition_real(e, f->value(l, NULL));
+		exposition_real(e, f->value(m, NULL));
 	}
 	*from = p.at;
 	return p.more;

@@ -4,71 +4,74 @@
 
 #include "run/memory.h"
 
-int monitors_open(struct monitors *l)
+int monitors_open(struct monitors *m)
 {
-	if (l->config_versions->current->config->resolver.off)
+	if (m->config_versions->current->config->resolver.off)
 		return 0;
-	return dns_thread_new(&l->dns, &l->tick->mailbox);
+	return dns_thread_new(&m->dns, &m->tick->mailbox);
 }
 
-static void stop_all_but(struct monitors *l, const struct config_version *current)
+static void stop_all_but(struct monitors *m, const struct config_version *current)
 {
-	LIST_EACH(&l->config_versions->all, node) {
-		struct config_version *e = LIST_ITEM(node, struct config_version, node);
+	LIST_EACH(&m->config_versions->all, node) {
+		struct config_version *version = LIST_ITEM(node, struct config_version,
+							   node);
 
-		if (e->monitor && e != current)
-			monitor_stop(e->monitor);
+		if (version->monitor && version != current)
+			monitor_stop(version->monitor);
 	}
 }
 
-static const struct monitor *in_force(const struct monitors *l)
+static const struct monitor *active_monitor(const struct monitors *m)
 {
-	LIST_EACH(&l->config_versions->all, node) {
-		struct config_version *e = LIST_ITEM(node, struct config_version, node);
+	LIST_EACH(&m->config_versions->all, node) {
+		struct config_version *version = LIST_ITEM(node, struct config_version,
+							   node);
 
-		if (e->monitor && !monitor_stopped(e->monitor))
-			return e->monitor;
+		if (version->monitor && !monitor_stopped(version->monitor))
+			return version->monitor;
 	}
 	return NULL;
 }
 
-void monitors_change(struct monitors *l)
+void monitors_change(struct monitors *m)
 {
-	struct config_version *e = l->config_versions->current;
+	struct config_version *version = m->config_versions->current;
 
-	e->monitor = monitor_new(&(struct monitor_options){
-		.tick = l->tick,
-		.config = e->config,
-		.dns = l->dns,
-		.descriptors = l->descriptors,
-		.workers = l->workers,
-		.worker_n = l->worker_n,
-		.before = in_force(l),
+	version->monitor = monitor_new(&(struct monitor_options){
+		.tick = m->tick,
+		.config = version->config,
+		.dns = m->dns,
+		.descriptors = m->descriptors,
+		.workers = m->workers,
+		.worker_n = m->worker_n,
+		.before = active_monitor(m),
 	});
-	if (!e->monitor)
+	if (!version->monitor)
 		fprintf(stderr,
 			"fairlead: no memory to look after names and health of servers\n");
-	stop_all_but(l, e);
+	stop_all_but(m, version);
 }
 
-static void end(struct config_version *e)
+static void free_version(struct config_version *version)
 {
-	if (e->monitor)
-		monitor_free(e->monitor);
-	e->monitor = NULL;
-	config_version_free(e);
+	if (version->monitor)
+		monitor_free(version->monitor);
+	version->monitor = NULL;
+	config_version_free(version);
 }
 
-void monitors_sweep(struct monitors *l)
+void monitors_sweep(struct monitors *m)
 {
 	bool ended = false;
 
-	LIST_EACH(&l->config_versions->all, node) {
-		struct config_version *e = LIST_ITEM(node, struct config_version, node);
+	LIST_EACH(&m->config_versions->all, node) {
+		struct config_version *version = LIST_ITEM(node, struct config_version,
+							   node);
 
-		if (e->passed_n == e->worker_n && e->readers_n == 0 &&
-		    (!e->monitor || monitor_idle(e->monitor))) {
-			end(e);
+		if (version->flushed_n == version->worker_n && version->readers_n == 0 &&
+		    (!version->monitor || monitor_idle(version->monitor))) {
+			free_version(version);
 			ended = true;
 		}
 	}
@@ -76,26 +79,27 @@ void monitors_sweep(struct monitors *l)
 		memory_return();
 }
 
-void monitors_stop(struct monitors *l)
+void monitors_stop(struct monitors *m)
 {
-	stop_all_but(l, NULL);
+	stop_all_but(m, NULL);
 }
 
 /* What workers and the DNS thread had read is in our mailbox by now. */
-void monitors_done(struct monitors *l)
+void monitors_done(struct monitors *m)
 {
-	if (l->dns)
-		dns_thread_free(l->dns);
-	mailbox_drain(&l->tick->mailbox);
-	LIST_EACH(&l->config_versions->all, node) {
-		struct config_version *e = LIST_ITEM(node, struct config_version, node);
+	if (m->dns)
+		dns_thread_free(m->dns);
+	mailbox_drain(&m->tick->mailbox);
+	LIST_EACH(&m->config_versions->all, node) {
+		struct config_version *version = LIST_ITEM(node, struct config_version,
+							   node);
 
-		if (!e->monitor)
+		if (!version->monitor)
 			continue;
-		monitor_recall(e->monitor);
-		while (!monitor_idle(e->monitor))
-			tick_once(l->tick); /* probes that were cut off */
-		monitor_free(e->monitor);
-		e->monitor = NULL;
+		monitor_discard_messages(version->monitor);
+		while (!monitor_idle(version->monitor))
+			tick_once(m->tick); /* probes that were cut off */
+		monitor_free(version->monitor);
+		version->monitor = NULL;
 	}
 }

@@ -22,19 +22,19 @@ struct monitors {
 
 /* The fields above `dns` are filled in. Before the sandbox is closed: makes a thread, and reads
  * what the system says of its nameservers. Returns 0 or a negative errno. */
-int monitors_open(struct monitors *l);
+int monitors_open(struct monitors *m);
 
 /* Another config_version is in force; all workers have it. Without memory it goes without, and says
  * so. */
-void monitors_change(struct monitors *l);
+void monitors_change(struct monitors *m);
 
 /* Frees the config_versions that have ended. */
-void monitors_sweep(struct monitors *l);
+void monitors_sweep(struct monitors *m);
 
 /* Nothing more is told. */
-void monitors_stop(struct monitors *l);
+void monitors_stop(struct monitors *m);
 
 /* The workers are gone. Lookouts and thread are freed, config_versions are not. */
-void monitors_done(struct monitors *l);
+void monitors_done(struct monitors *m);
 
 #endif

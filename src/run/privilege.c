@@ -69,14 +69,14 @@ static int groups_set(const struct config *config)
 	return setgroups(1, &config->gid);
 }
 
-static bool is_already(const struct config *config)
+static bool is_user_already(const struct config *config)
 {
 	return geteuid() == config->uid && getegid() == config->gid;
 }
 
 /* A process that was root stays closed to others of its user: "nobody" may be shared. It
  * writes no core file, which would hold what clients sent. Sanitizers have to look in. */
-static int become(const struct config *config)
+static int become_user(const struct config *config)
 {
 	if (groups_set(config) < 0 ||
 	    setresgid(config->gid, config->gid, config->gid) < 0 ||
@@ -98,8 +98,8 @@ int privilege_drop(const struct config *config, const char **what)
 
 	bounding_clear();
 	*what = "become its user";
-	if (geteuid() == 0 && !is_already(config))
-		error = become(config);
+	if (geteuid() == 0 && !is_user_already(config))
+		error = become_user(config);
 	if (error < 0)
 		return error;
 	*what = "drop its capabilities";

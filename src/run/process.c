@@ -30,9 +30,9 @@ uint64_t process_now_ms(void)
 /* ---- handing over ----------------------------------------------------------- */
 
 /* Every worker has one at least, and every socket has a worker. */
-static int send_sockets(int setup_channel, const struct listen_addr *o, unsigned workers)
+static int send_sockets(int setup_channel, const struct listen_addr *la, unsigned workers)
 {
-	unsigned n = o->socket_n > workers ? o->socket_n : workers;
+	unsigned n = la->socket_n > workers ? la->socket_n : workers;
 	int error = 0;
 
 	for (unsigned k = 0; k < n && error == 0; k++)
@@ -40,30 +40,31 @@ static int send_sockets(int setup_channel, const struct listen_addr *o, unsigned
 			setup_channel,
 			&(struct handover){ .kind = HANDOVER_LISTENER,
 					    .worker = k % workers,
-					    .value = o->number,
-					    .fd = o->sockets[k % o->socket_n] });
+					    .value = la->number,
+					    .fd = la->sockets[k % la->socket_n] });
 	return error;
 }
 
-static int send_listen_addr(int setup_channel, const struct worker_setup *g,
-			    const struct listen_addr *o)
+static int send_listen_addr(int setup_channel, const struct worker_setup *setup,
+			    const struct listen_addr *la)
 {
-	bool known = g->known && listen_addrs_contain(g->known, o);
+	bool is_current = setup->current_listen_addrs &&
+			  listen_addrs_contain(setup->current_listen_addrs, la);
 
-	switch (o->kind) {
+	switch (la->kind) {
 	case LISTEN_ADDR_CLIENTS:
-		if (!known)
-			return send_sockets(setup_channel, o, g->options->workers);
+		if (!is_current)
+			return send_sockets(setup_channel, la, setup->options->workers);
 		return handover_send(setup_channel,
-				     &(struct handover){ .kind = HANDOVER_KEPT,
-							 .value = o->number,
+				     &(struct handover){ .kind = HANDOVER_LISTENER_KEPT,
+							 .value = la->number,
 							 .fd = -1 });
 	case LISTEN_ADDR_ADMIN:
 		return handover_send(
 			setup_channel,
-			&(struct handover){ .kind = known ? HANDOVER_ADMIN_KEPT
-							  : HANDOVER_ADMIN,
-					    .fd = known ? -1 : o->sockets[0] });
+			&(struct handover){ .kind = is_current ? HANDOVER_ADMIN_KEPT
+							       : HANDOVER_ADMIN,
+					    .fd = is_current ? -1 : la->sockets[0] });
 	case LISTEN_ADDR_CONTROL:
 		break;
 	}
@@ -72,41 +73,43 @@ static int send_listen_addr(int setup_channel, const struct worker_setup *g,
 
 /* The same pipe, socket or device: opened once more, it would have a second queue of lines,
  * and if nobody reads them one more with each reload. A file may have been moved. */
-static bool is_log_known(const struct worker_setup *g)
+static bool is_current_log(const struct worker_setup *setup)
 {
 	struct stat a, b;
 
-	return g->known_log >= 0 && fstat(g->log, &a) == 0 && fstat(g->known_log, &b) == 0 &&
-	       !S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return setup->current_log >= 0 && fstat(setup->log, &a) == 0 &&
+	       fstat(setup->current_log, &b) == 0 && !S_ISREG(a.st_mode) &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static int send_log(int setup_channel, const struct worker_setup *g)
+static int send_log(int setup_channel, const struct worker_setup *setup)
 {
 	struct stat st;
-	bool is_file = fstat(g->log, &st) == 0 && S_ISREG(st.st_mode);
+	bool is_file = fstat(setup->log, &st) == 0 && S_ISREG(st.st_mode);
 	int error = 0;
 
-	if (is_log_known(g))
+	if (is_current_log(setup))
 		return handover_send(
 			setup_channel,
 			&(struct handover){ .kind = HANDOVER_LOG_KEPT, .fd = -1 });
-	for (unsigned w = 0; w < g->options->workers && error == 0; w++)
+	for (unsigned w = 0; w < setup->options->workers && error == 0; w++)
 		error = handover_send(setup_channel,
 				      &(struct handover){ .kind = HANDOVER_LOG,
 							  .worker = w,
 							  .value = is_file,
-							  .fd = g->log });
+							  .fd = setup->log });
 	return error;
 }
 
-static int send_setup(int setup_channel, const struct worker_setup *g)
+static int send_setup(int setup_channel, const struct worker_setup *setup)
 {
 	int error = 0;
 
-	for (unsigned i = 0; i < g->listen_addrs->n && error == 0; i++)
-		error = send_listen_addr(setup_channel, g, g->listen_addrs->all[i]);
-	if (error == 0 && g->log >= 0)
-		error = send_log(setup_channel, g);
+	for (unsigned i = 0; i < setup->listen_addrs->n && error == 0; i++)
+		error = send_listen_addr(setup_channel, setup,
+					 setup->listen_addrs->all[i]);
+	if (error == 0 && setup->log >= 0)
+		error = send_log(setup_channel, setup);
 	if (error == 0)
 		error = handover_send(
 			setup_channel,
@@ -114,12 +117,12 @@ static int send_setup(int setup_channel, const struct worker_setup *g)
 	return error;
 }
 
-int process_load(struct process *p, const struct worker_setup *g)
+int process_send_config(struct process *p, const struct worker_setup *setup)
 {
-	struct slice snapshot = g->config->snapshot;
+	struct slice snapshot = setup->config->snapshot;
 	int error;
 
-	process_say(p, CHANNEL_LOAD);
+	process_send(p, CHANNEL_LOAD);
 	error = handover_send(p->setup_channel,
 			      &(struct handover){ .kind = HANDOVER_CONFIG,
 						  .fd = -1,
@@ -127,23 +130,23 @@ int process_load(struct process *p, const struct worker_setup *g)
 	if (error == 0)
 		error = handover_send_bytes(p->setup_channel, snapshot.ptr, snapshot.len);
 	if (error == 0)
-		error = send_setup(p->setup_channel, g);
+		error = send_setup(p->setup_channel, setup);
 	if (error < 0)
-		process_give_up(p);
+		process_close_setup(p);
 	return error;
 }
 
-void process_give_up(struct process *p)
+void process_close_setup(struct process *p)
 {
 	if (p->setup_channel >= 0)
 		close(p->setup_channel);
 	p->setup_channel = -1;
 }
 
-void process_say(struct process *p, char word)
+void process_send(struct process *p, char message)
 {
 	if (p->channel >= 0)
-		(void)!send(p->channel, &word, 1, MSG_NOSIGNAL);
+		(void)!send(p->channel, &message, 1, MSG_NOSIGNAL);
 }
 
 /* ---- start ------------------------------------------------------------------ */
@@ -163,13 +166,13 @@ static void give_up_privileges(const struct config *config)
 }
 
 /* In the child. Signals are the supervisor's business; it tells us over the channel. */
-_Noreturn static void be_worker_process(const struct worker_setup *g, int channel,
-					int setup_channel)
+_Noreturn static void run_worker_process(const struct worker_setup *setup, int channel,
+					 int setup_channel)
 {
-	struct run_options options = *g->options;
+	struct run_options options = *setup->options;
 	sigset_t all;
 
-	options.engine = g->engine;
+	options.engine = setup->engine;
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
@@ -178,8 +181,8 @@ _Noreturn static void be_worker_process(const struct worker_setup *g, int channe
 	signal(SIGUSR2, SIG_IGN);
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	give_up_privileges(g->config);
-	exit(control_run(&options, g->config, channel, setup_channel));
+	give_up_privileges(setup->config);
+	exit(control_run(&options, setup->config, channel, setup_channel));
 }
 
 /* A worker process that does not read must not hold the supervisor. */
@@ -209,7 +212,7 @@ static void close_pair(const int pair[2])
 	close(pair[1]);
 }
 
-int process_start(struct process *p, const struct worker_setup *g,
+int process_start(struct process *p, const struct worker_setup *setup,
 		  void (*closed)(void *owner), void *owner)
 {
 	int channel[2], setup_channel[2], error;
@@ -235,11 +238,11 @@ int process_start(struct process *p, const struct worker_setup *g,
 		close(channel[0]);
 		close(setup_channel[0]);
 		closed(owner);
-		be_worker_process(g, channel[1], setup_channel[1]);
+		run_worker_process(setup, channel[1], setup_channel[1]);
 	}
 	close(channel[1]);
 	close(setup_channel[1]);
-	error = send_setup(p->setup_channel, g);
+	error = send_setup(p->setup_channel, setup);
 	if (error == -EPIPE || error == -ECONNRESET)
 		return 0; /* it has ended: SIGCHLD tells */
 	if (error < 0) {

@@ -16,7 +16,7 @@
 
 #define PROCESSES_MAX 8
 
-enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_RETIRING };
+enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_DRAINING };
 
 struct process {
 	enum process_state state;
@@ -33,23 +33,24 @@ struct worker_setup {
 	enum io_engine_kind engine; /* instead of that of the options */
 	struct config *config;
 	const struct listen_addrs *listen_addrs;
-	const struct listen_addrs *known; /* of which it has these already; NULL: none */
+	const struct listen_addrs
+		*current_listen_addrs; /* of which it has these already; NULL: none */
 	int log;                /* -1: no access log */
-	int known_log;          /* that it has already, of the same format; -1: none */
+	int current_log;        /* that it has already, of the same format; -1: none */
 };
 
 /* Forks; in the child `closed` is called first, to close what it must not have. -1: told why. */
-int process_start(struct process *p, const struct worker_setup *g,
+int process_start(struct process *p, const struct worker_setup *setup,
 		  void (*closed)(void *owner), void *owner);
 
 /* To one that runs: another configuration. 0, or a negative errno: it was given up. */
-int process_load(struct process *p, const struct worker_setup *g);
+int process_send_config(struct process *p, const struct worker_setup *setup);
 
 /* Nothing can be handed to it any more: `setup_channel` is -1. */
-void process_give_up(struct process *p);
+void process_close_setup(struct process *p);
 
 /* Not heard: then it has ended. */
-void process_say(struct process *p, char word);
+void process_send(struct process *p, char message);
 
 /* It has ended. */
 void process_close(struct process *p);

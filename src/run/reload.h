@@ -11,22 +11,22 @@
 
 #include "run/worker.h"
 
-enum reload_state { RELOAD_IDLE, RELOAD_MAKING, RELOAD_ADOPTING, RELOAD_DROPPING };
+enum reload_state { RELOAD_IDLE, RELOAD_PREPARING, RELOAD_ADOPTING, RELOAD_DROPPING };
 
 struct reload {
 	enum reload_state state;
 	struct config_versions *config_versions;
 	struct worker *workers;
 	struct config_version *config_version; /* that is on its way */
-	unsigned waited_n;        /* workers that have not answered */
+	unsigned pending_n;                    /* workers that have not answered */
 	bool failed;
 	void (*done)(struct reload *r, bool adopted);
 };
 
-void reload_start(struct reload *r, struct config_version *e);
+void reload_start(struct reload *r, struct config_version *version);
 
 /* A worker's answers. */
-void reload_made(struct reload *r, struct worker_config *t);
-void reload_settled(struct reload *r, struct worker_config *t);
+void reload_prepared(struct reload *r, struct worker_config *wc);
+void reload_settled(struct reload *r, struct worker_config *wc);
 
 #endif

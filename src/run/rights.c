@@ -6,7 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static bool told(const struct config_rights *r, const char *what, const char *remedy)
+static bool report_error(const struct config_rights *r, const char *what,
+			 const char *remedy)
 {
 	fprintf(stderr, "fairlead: cannot change the %s of %s: %s; %s\n", what,
 		r->address->text, strerror(errno), remedy);
@@ -15,28 +16,29 @@ static bool told(const struct config_rights *r, const char *what, const char *re
 
 /* What belongs to another user by now is taken back first: its mode may be changed by its owner,
  * and only he is sure to be allowed to. */
-static bool take_back(const struct config_rights *r, const char *path)
+static bool take_ownership(const struct config_rights *r, const char *path)
 {
 	struct stat st;
 
 	if (lstat(path, &st) == 0 && (st.st_uid == geteuid() || geteuid() != 0))
 		return true;
 	return lchown(path, geteuid(), (gid_t)-1) == 0 ||
-	       told(r, "owner", "is the socket still there?");
+	       report_error(r, "owner", "is the socket still there?");
 }
 
-bool rights_give(const struct config_rights *r)
+bool rights_apply(const struct config_rights *r)
 {
 	const struct sockaddr_un *un = (const void *)&r->address->sa;
 	uid_t uid = r->uid == CONFIG_RIGHTS_KEEP ? (uid_t)-1 : (uid_t)r->uid;
 	gid_t gid = r->gid == CONFIG_RIGHTS_KEEP ? (gid_t)-1 : (gid_t)r->gid;
 
-	if (!take_back(r, un->sun_path))
+	if (!take_ownership(r, un->sun_path))
 		return false;
 	if (r->bits != CONFIG_RIGHTS_KEEP && chmod(un->sun_path, r->bits) < 0)
-		return told(r, "mode", "is the socket still there?");
+		return report_error(r, "mode", "is the socket still there?");
 	if (lchown(un->sun_path, uid, gid) < 0)
-		return told(r, "owner", "start as root with CAP_CHOWN, or remove 'owner' and "
-					"write a 'group' that you belong to");
+		return report_error(r, "owner",
+				    "start as root with CAP_CHOWN, or remove 'owner' and "
+				    "write a 'group' that you belong to");
 	return true;
 }

@@ -6,6 +6,6 @@
 #include "config/config.h"
 
 /* It is bound. False: told why. */
-bool rights_give(const struct config_rights *r);
+bool rights_apply(const struct config_rights *r);
 
 #endif

@@ -34,40 +34,62 @@
 #define MASK_OF_TYPE 0xf /* of a socket, beside its flags */
 
 /* Memory, time, locks, the end of a thread and of the process, abort(). */
-static const int common[] = {
-	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-	SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
-	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),
-	SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(restart_syscall),
-	SCMP_SYS(getrandom), SCMP_SYS(getpid), SCMP_SYS(gettid),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(exit), SCMP_SYS(exit_group),
+static const int common_calls[] = {
+	SCMP_SYS(brk),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(futex),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
 	/* A thread that was made shortly before may not have got to its own code yet. */
-	SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(rseq),
 	/* An eventfd, a message on standard error, the log. */
-	SCMP_SYS(write), SCMP_SYS(close), SCMP_SYS(shutdown),
+	SCMP_SYS(write),
+	SCMP_SYS(close),
+	SCMP_SYS(shutdown),
 	/* Standard error, the threads that write the log and ask nameservers; whether a client
 	 * has left that nothing is received from. */
-	SCMP_SYS(poll), SCMP_SYS(ppoll),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
 };
 
-static const int of_ring[] = { SCMP_SYS(io_uring_enter) };
+static const int ring_calls[] = { SCMP_SYS(io_uring_enter) };
 
-static const int of_epoll[] = {
-	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(accept4),
-	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
+static const int epoll_calls[] = {
+	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl),
+	SCMP_SYS(accept4),    SCMP_SYS(connect),     SCMP_SYS(recvfrom),
+	SCMP_SYS(sendmsg),
 };
 
 /* sock_query() */
-static const int of_block[] = { SCMP_SYS(connect), SCMP_SYS(sendto), SCMP_SYS(recvfrom) };
+static const int block_calls[] = { SCMP_SYS(connect), SCMP_SYS(sendto),
+				   SCMP_SYS(recvfrom) };
 
 /* The thread that asks nameservers. */
-static const int of_dns[] = {
-	SCMP_SYS(connect), SCMP_SYS(recvfrom), SCMP_SYS(sendmsg),
+static const int dns_calls[] = {
+	SCMP_SYS(connect),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(sendmsg),
 };
 
 /* Allowed if argument number `arg` has `value` under `mask`, and `arg2` has `value2`. */
-struct narrow {
+struct arg_rule {
 	int call;
 	unsigned arg;
 	uint64_t mask, value;
@@ -75,7 +97,7 @@ struct narrow {
 	uint64_t value2;
 };
 
-static const struct narrow narrow[] = {
+static const struct arg_rule arg_rules[] = {
 	/* No memory that can be executed. */
 	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0, 0, 0 },
 	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0, 0, 0 },
@@ -94,23 +116,23 @@ static const struct narrow narrow[] = {
 	{ SCMP_SYS(sendto), 0, UINT32_MAX, STDERR_FILENO, 0, 0 },
 };
 
-static const struct narrow narrow_ring[] = {
+static const struct arg_rule ring_arg_rules[] = {
 	{ SCMP_SYS(io_uring_register), 1, UINT32_MAX, UNREGISTER_RING_FDS, 0, 0 },
 	{ SCMP_SYS(io_uring_register), 1, UINT32_MAX, UNREGISTER_PBUF_RING, 0, 0 },
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_DOMAIN },
 };
 
-static const struct narrow narrow_epoll[] = {
+static const struct arg_rule epoll_arg_rules[] = {
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_ERROR },
 };
 
 /* UDP, other than all others. */
-static const struct narrow narrow_dns[] = {
+static const struct arg_rule dns_arg_rules[] = {
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET, 2, 0 },
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6, 2, 0 },
 };
 
-static const struct narrow narrow_block[] = {
+static const struct arg_rule block_arg_rules[] = {
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_RCVTIMEO },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_SNDTIMEO },
 };
@@ -124,13 +146,13 @@ static int allow(scmp_filter_ctx filter, const int *calls, size_t n)
 	return error;
 }
 
-static int allow_narrow(scmp_filter_ctx filter, const struct narrow *rules, size_t n,
-			int socket_type)
+static int allow_by_args(scmp_filter_ctx filter, const struct arg_rule *rules, size_t n,
+			 int socket_type)
 {
 	int error = 0;
 
 	for (size_t i = 0; i < n && error == 0; i++) {
-		const struct narrow *a = &rules[i];
+		const struct arg_rule *a = &rules[i];
 		struct scmp_arg_cmp args[3];
 		unsigned arg_n = 0;
 
@@ -154,7 +176,7 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 }
 
 #define ALLOW(filter, list) allow(filter, list, COUNT(list))
-#define ALLOW_NARROW(filter, list) allow_narrow(filter, list, COUNT(list), SOCK_STREAM)
+#define ALLOW_BY_ARGS(filter, list) allow_by_args(filter, list, COUNT(list), SOCK_STREAM)
 
 /* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
 static int allow_setup_channel(scmp_filter_ctx filter, int setup_channel)
@@ -166,30 +188,31 @@ static int allow_setup_channel(scmp_filter_ctx filter, int setup_channel)
 static int add_rules(scmp_filter_ctx filter, enum io_engine_kind engine,
 		     const struct config *config, int setup_channel)
 {
-	int error = ALLOW(filter, common);
+	int error = ALLOW(filter, common_calls);
 
 	if (error == 0)
 		error = allow_setup_channel(filter, setup_channel);
 	if (error == 0)
-		error = ALLOW_NARROW(filter, narrow);
+		error = ALLOW_BY_ARGS(filter, arg_rules);
 	if (error == 0)
 		error = allow_signal_to_self(filter);
 	if (error == 0 && engine == IO_ENGINE_RING)
-		error = ALLOW(filter, of_ring);
+		error = ALLOW(filter, ring_calls);
 	if (error == 0 && engine == IO_ENGINE_RING)
-		error = ALLOW_NARROW(filter, narrow_ring);
+		error = ALLOW_BY_ARGS(filter, ring_arg_rules);
 	if (error == 0 && engine == IO_ENGINE_EPOLL)
-		error = ALLOW(filter, of_epoll);
+		error = ALLOW(filter, epoll_calls);
 	if (error == 0 && engine == IO_ENGINE_EPOLL)
-		error = ALLOW_NARROW(filter, narrow_epoll);
+		error = ALLOW_BY_ARGS(filter, epoll_arg_rules);
 	if (error == 0 && !config->resolver.off)
-		error = ALLOW(filter, of_dns);
+		error = ALLOW(filter, dns_calls);
 	if (error == 0 && !config->resolver.off)
-		error = allow_narrow(filter, narrow_dns, COUNT(narrow_dns), SOCK_DGRAM);
+		error = allow_by_args(filter, dns_arg_rules, COUNT(dns_arg_rules),
+				      SOCK_DGRAM);
 	if (error == 0 && config->study)
-		error = ALLOW(filter, of_block);
+		error = ALLOW(filter, block_calls);
 	if (error == 0 && config->study)
-		error = ALLOW_NARROW(filter, narrow_block);
+		error = ALLOW_BY_ARGS(filter, block_arg_rules);
 	return error;
 }
 

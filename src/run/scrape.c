@@ -9,22 +9,22 @@
 /* Of one portion, also if they write nothing: then others have their worker_config. */
 #define STEPS_MAX 2000
 
-struct family {
+struct metric_family {
 	const char *prefix, *name, *kind, *help;
 	/* Writes some samples and moves on. False: they were the last of the family. */
-	bool (*step)(struct scrape *s, const struct family *f);
+	bool (*step)(struct scrape *s, const struct metric_family *f);
 	size_t offset; /* of the counter in its struct; or what `step` takes it for */
 };
 
 /* ---- workers -------------------------------------------------------------- */
 
 /* A sample is of the workers first … end: of one, or of all. */
-static unsigned first_of(const struct scrape *s)
+static unsigned first_worker(const struct scrape *s)
 {
 	return s->by_worker ? s->worker : 0;
 }
 
-static unsigned end_of(const struct scrape *s)
+static unsigned end_worker(const struct scrape *s)
 {
 	return s->by_worker ? s->worker + 1 : s->worker_n;
 }
@@ -52,13 +52,13 @@ static uint64_t sum_of_workers(const struct scrape *s, size_t offset)
 {
 	uint64_t sum = 0;
 
-	for (unsigned w = first_of(s); w < end_of(s); w++)
+	for (unsigned w = first_worker(s); w < end_worker(s); w++)
 		sum += counter_at(&s->workers[w].stats, offset);
 	return sum;
 }
 
 /* Those of responses are one family, by class. */
-static bool step_worker(struct scrape *s, const struct family *f)
+static bool step_worker(struct scrape *s, const struct metric_family *f)
 {
 	if (strncmp(f->name, "responses_", 10) == 0)
 		return false;
@@ -68,7 +68,7 @@ static bool step_worker(struct scrape *s, const struct family *f)
 	return next_worker(s);
 }
 
-static bool step_classes(struct scrape *s, const struct family *f)
+static bool step_classes(struct scrape *s, const struct metric_family *f)
 {
 	static const size_t offsets[] = {
 		offsetof(struct worker_stats, responses_1xx),
@@ -107,13 +107,13 @@ static uint64_t pool_gauge(struct io_loop *loop, size_t which)
 }
 
 /* Only a worker that has opened its loop has one. */
-static bool step_loop(struct scrape *s, const struct family *f,
+static bool step_loop(struct scrape *s, const struct metric_family *f,
 		      uint64_t (*value)(struct io_loop *loop, size_t offset))
 {
 	uint64_t sum = 0;
 	bool any = false;
 
-	for (unsigned w = first_of(s); w < end_of(s); w++) {
+	for (unsigned w = first_worker(s); w < end_worker(s); w++) {
 		if (!atomic_load(&s->workers[w].ready))
 			continue;
 		any = true;
@@ -127,12 +127,12 @@ static bool step_loop(struct scrape *s, const struct family *f,
 	return next_worker(s);
 }
 
-static bool step_engine(struct scrape *s, const struct family *f)
+static bool step_engine(struct scrape *s, const struct metric_family *f)
 {
 	return step_loop(s, f, loop_counter);
 }
 
-static bool step_pool(struct scrape *s, const struct family *f)
+static bool step_pool(struct scrape *s, const struct metric_family *f)
 {
 	return step_loop(s, f, pool_gauge);
 }
@@ -169,13 +169,13 @@ static void begin_upstream(struct scrape *s, const char *suffix)
 	exposition_label(&s->e, "upstream", upstream_name(s));
 }
 
-static bool step_upstream(struct scrape *s, const struct family *f)
+static bool step_upstream(struct scrape *s, const struct metric_family *f)
 {
 	uint64_t sum = 0;
 
 	if (!has_upstream(s))
 		return false;
-	for (unsigned w = first_of(s); w < end_of(s); w++)
+	for (unsigned w = first_worker(s); w < end_worker(s); w++)
 		sum += counter_at(&upstream_shared_at(s)->stats[w], f->offset);
 	begin_upstream(s, "");
 	exposition_count(&s->e, sum);
@@ -201,7 +201,7 @@ static void add_histogram(struct histogram *sum, const struct histogram *h)
 	sum->sum_us += stat_read(&h->sum_us);
 }
 
-static bool step_latency(struct scrape *s, const struct family *f)
+static bool step_latency(struct scrape *s, const struct metric_family *f)
 {
 	struct histogram h = { 0 };
 	uint64_t n = 0;
@@ -209,7 +209,7 @@ static bool step_latency(struct scrape *s, const struct family *f)
 	(void)f;
 	if (!has_upstream(s))
 		return false;
-	for (unsigned w = first_of(s); w < end_of(s); w++)
+	for (unsigned w = first_worker(s); w < end_worker(s); w++)
 		add_histogram(&h, &upstream_shared_at(s)->stats[w].latency);
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		n += h.buckets[i];
@@ -227,105 +227,105 @@ static bool step_latency(struct scrape *s, const struct family *f)
 /* ---- servers -------------------------------------------------------------- */
 
 /* NULL: there are no more. */
-static const struct registry_entry *row_at(const struct scrape *s)
+static const struct registry_entry *entry_at(const struct scrape *s)
 {
 	const struct registry *r = upstream_shared_at(s)->registry;
 
-	return s->row == 0 ? atomic_load(&r->first) : s->at;
+	return s->position == 0 ? atomic_load(&r->first) : s->entry;
 }
 
 static const struct registry_view *view_of(const struct scrape *s,
-					   const struct registry_entry *row,
+					   const struct registry_entry *entry,
 					   unsigned worker)
 {
 	const struct registry_view *view = registry_view(upstream_shared_at(s)->registry,
-							 row, worker);
+							 entry, worker);
 
 	return atomic_load(&view->entered) ? view : NULL;
 }
 
 /* A worker that asks this server now is among those of the sample. */
-static bool is_asked(const struct scrape *s, const struct registry_entry *row)
+static bool is_in_use(const struct scrape *s, const struct registry_entry *entry)
 {
-	if (!atomic_load(&row->published))
+	if (!atomic_load(&entry->published))
 		return false;
-	for (unsigned w = first_of(s); w < end_of(s); w++)
-		if (view_of(s, row, w))
+	for (unsigned w = first_worker(s); w < end_worker(s); w++)
+		if (view_of(s, entry, w))
 			return true;
 	return false;
 }
 
-static bool next_row(struct scrape *s)
+static bool next_entry(struct scrape *s)
 {
 	if (next_worker(s))
 		return true;
-	s->at = atomic_load(&row_at(s)->next);
-	s->row++;
+	s->entry = atomic_load(&entry_at(s)->next);
+	s->position++;
 	return true;
 }
 
 static bool next_registry(struct scrape *s)
 {
-	s->row = s->worker = 0;
+	s->position = s->worker = 0;
 	s->upstream++;
 	return has_upstream(s);
 }
 
-static void begin_server(struct scrape *s, const struct registry_entry *row)
+static void begin_server(struct scrape *s, const struct registry_entry *entry)
 {
 	begin_upstream(s, "");
-	exposition_label(&s->e, "server", row->name);
-	exposition_label(&s->e, "address", row->address);
+	exposition_label(&s->e, "server", entry->name);
+	exposition_label(&s->e, "address", entry->address);
 }
 
-static bool step_server(struct scrape *s, const struct family *f)
+static bool step_server(struct scrape *s, const struct metric_family *f)
 {
-	const struct registry_entry *row = has_upstream(s) ? row_at(s) : NULL;
+	const struct registry_entry *entry = has_upstream(s) ? entry_at(s) : NULL;
 	uint64_t sum = 0;
 
-	if (!row)
+	if (!entry)
 		return next_registry(s);
-	if (!is_asked(s, row))
-		return next_row(s);
-	for (unsigned w = first_of(s); w < end_of(s); w++) {
-		const struct registry_view *view = view_of(s, row, w);
+	if (!is_in_use(s, entry))
+		return next_entry(s);
+	for (unsigned w = first_worker(s); w < end_worker(s); w++) {
+		const struct registry_view *view = view_of(s, entry, w);
 
 		sum += view ? counter_at(view, f->offset) : 0;
 	}
-	begin_server(s, row);
+	begin_server(s, entry);
 	exposition_count(&s->e, sum);
-	return next_row(s);
+	return next_entry(s);
 }
 
-static bool step_state(struct scrape *s, const struct family *f)
+static bool step_server_state(struct scrape *s, const struct metric_family *f)
 {
-	const struct registry_entry *row = has_upstream(s) ? row_at(s) : NULL;
+	const struct registry_entry *entry = has_upstream(s) ? entry_at(s) : NULL;
 	uint64_t n[SERVER_STATUS_DOWN + 1] = { 0 };
 
 	(void)f;
-	if (!row)
+	if (!entry)
 		return next_registry(s);
-	if (!is_asked(s, row))
-		return next_row(s);
-	for (unsigned w = first_of(s); w < end_of(s); w++) {
-		const struct registry_view *view = view_of(s, row, w);
+	if (!is_in_use(s, entry))
+		return next_entry(s);
+	for (unsigned w = first_worker(s); w < end_worker(s); w++) {
+		const struct registry_view *view = view_of(s, entry, w);
 		uint64_t server_status = view ? stat_read(&view->status) : COUNT(n);
 
 		if (server_status < COUNT(n))
 			n[server_status]++;
 	}
 	for (unsigned i = SERVER_STATUS_UP; i <= SERVER_STATUS_DOWN; i++) {
-		begin_server(s, row);
+		begin_server(s, entry);
 		exposition_label(&s->e, "state",
 				 server_status_text((enum server_status)i));
 		exposition_count(&s->e, n[i]);
 	}
-	return next_row(s);
+	return next_entry(s);
 }
 
 /* ---- the process ---------------------------------------------------------- */
 
-static bool step_diagnostics(struct scrape *s, const struct family *f)
+static bool step_diagnostics(struct scrape *s, const struct metric_family *f)
 {
 	(void)f;
 	exposition_sample(&s->e, "");
@@ -334,17 +334,17 @@ static bool step_diagnostics(struct scrape *s, const struct family *f)
 }
 
 /* Of names and health; `offset` is the number of its family. */
-static bool step_monitor(struct scrape *s, const struct family *f)
+static bool step_monitor(struct scrape *s, const struct metric_family *f)
 {
 	const struct monitor *l = s->config_version->monitor;
 
-	return l && monitor_family(l, (unsigned)f->offset, &s->row, &s->e,
+	return l && monitor_family(l, (unsigned)f->offset, &s->position, &s->e,
 				   SCRAPE_STEP_BYTES / 4);
 }
 
 /* ---- all of them ---------------------------------------------------------- */
 
-static const struct family families[] = {
+static const struct metric_family families[] = {
 #define X(name, kind, help) \
 	{ "", #name, #kind, help, step_worker, offsetof(struct worker_stats, name) },
 	WORKER_STATS(X)
@@ -365,7 +365,7 @@ static const struct family families[] = {
 	SERVER_STATS(X)
 #undef X
 		{ "server_", "state", "gauge", "Workers that think so of the server",
-		  step_state, 0 },
+		  step_server_state, 0 },
 #define X(name, help) \
 	{ "engine_", #name, "counter", help, step_engine, offsetof(struct io_stats, name) },
 	IO_STATS(X)
@@ -377,17 +377,17 @@ static const struct family families[] = {
 	  "Lines for standard error that it did not take", step_diagnostics, 0 },
 };
 
-static bool step(struct scrape *s)
+static bool scrape_step(struct scrape *s)
 {
-	struct family monitor = { .step = step_monitor,
-				  .offset = s->family - COUNT(families) };
-	const struct family *f = s->family < COUNT(families) ? &families[s->family]
-							     : &monitor;
+	struct metric_family monitor = { .step = step_monitor,
+					 .offset = s->family - COUNT(families) };
+	const struct metric_family *f = s->family < COUNT(families) ? &families[s->family]
+								    : &monitor;
 
 	if (f->step(s, f))
 		return true;
 	s->family++;
-	s->upstream = s->row = s->worker = 0;
+	s->upstream = s->position = s->worker = 0;
 	if (s->family < COUNT(families))
 		exposition_family(&s->e, f[1].prefix, f[1].name, f[1].kind, f[1].help);
 	return s->family < COUNT(families) + MONITOR_FAMILIES;
@@ -396,7 +396,7 @@ static bool step(struct scrape *s)
 void scrape_open(struct scrape *s, struct config_version *config_version,
 		 const struct worker *workers, unsigned worker_n, bool by_worker)
 {
-	const struct family *f = &families[0];
+	const struct metric_family *f = &families[0];
 
 	*s = (struct scrape){ .config_version = config_version,
 			      .workers = workers,
@@ -416,7 +416,7 @@ bool scrape_read(struct scrape *s, char *room, size_t size, size_t *n)
 	for (unsigned i = 0; i < STEPS_MAX && more; i++) {
 		if (s->e.end - s->e.at < SCRAPE_STEP_BYTES)
 			break;
-		more = step(s);
+		more = scrape_step(s);
 	}
 	ASSERT(!s->e.overflow);
 	*n = (size_t)(s->e.at - room);

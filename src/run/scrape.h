@@ -24,8 +24,9 @@ struct scrape {
 	bool by_worker;
 	struct exposition e;
 	unsigned family;                /* where it stands: the family, … */
-	unsigned upstream, row, worker; /* … and in it, as far as it has these */
-	const struct registry_entry *at; /* of a server, unless `row` is 0: the first */
+	unsigned upstream, position, worker; /* … and in it, as far as it has these */
+	const struct registry_entry
+		*entry; /* of a server, unless `row` is 0: the first */
 };
 
 void scrape_open(struct scrape *s, struct config_version *config_version,

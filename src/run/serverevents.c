@@ -21,15 +21,15 @@ static void write_ejected(const struct registry_view *view, FILE *out)
 			seconds, n, n == 1 ? "" : "s");
 }
 
-static void write_view(const struct registry *r, const struct registry_entry *row,
+static void write_view(const struct registry *r, const struct registry_entry *entry,
 		       unsigned worker, uint64_t server_status, FILE *out)
 {
-	const struct registry_view *view = registry_view(r, row, worker);
+	const struct registry_view *view = registry_view(r, entry, worker);
 
-	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, row->name);
+	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, entry->name);
 	/* An address that was written as such says it all. */
-	if (row->address[0] && strcmp(row->name, row->address) != 0)
-		fprintf(out, " (%s)", row->address);
+	if (entry->address[0] && strcmp(entry->name, entry->address) != 0)
+		fprintf(out, " (%s)", entry->address);
 	fputc(' ', out);
 	if (server_status == SERVER_STATUS_EJECTED)
 		write_ejected(view, out);
@@ -40,11 +40,11 @@ static void write_view(const struct registry *r, const struct registry_entry *ro
 
 void server_events_write(struct registry *r, FILE *out)
 {
-	REGISTRY_EACH(r, row) {
-		if (!atomic_load(&row->published))
+	REGISTRY_EACH(r, entry) {
+		if (!atomic_load(&entry->published))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {
-			struct registry_view *view = registry_view(r, row, w);
+			struct registry_view *view = registry_view(r, entry, w);
 			uint64_t server_status = stat_read(&view->status);
 
 			if (!atomic_load(&view->entered) ||
@@ -52,7 +52,7 @@ void server_events_write(struct registry *r, FILE *out)
 			    server_status == view->reported_status)
 				continue;
 			view->reported_status = server_status;
-			write_view(r, row, w, server_status, out);
+			write_view(r, entry, w, server_status, out);
 		}
 	}
 }

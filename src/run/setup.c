@@ -10,7 +10,7 @@
 #define SNAPSHOT_BYTES_MAX (1u << 30)
 
 /* What follows must be found in its place. */
-static int pass_over(int setup_channel, size_t n)
+static int skip_bytes(int setup_channel, size_t n)
 {
 	char some[4096];
 	int error = 0;
@@ -22,72 +22,73 @@ static int pass_over(int setup_channel, size_t n)
 	return error;
 }
 
-static int take_config(struct setup *d, struct config_versions *all, int setup_channel,
-		       size_t n)
+static int receive_config(struct setup *setup, struct config_versions *all,
+			  int setup_channel, size_t n)
 {
 	struct config *config = NULL;
 	char *bytes = n <= SNAPSHOT_BYTES_MAX ? malloc(n + 1) : NULL;
 	int error;
 
-	ASSERT(!d->config_version);
+	ASSERT(!setup->config_version);
 	if (!bytes) {
 		fprintf(stderr, "fairlead: no memory for a configuration of %zu bytes\n",
 			n);
-		return pass_over(setup_channel, n);
+		return skip_bytes(setup_channel, n);
 	}
 	error = handover_receive_bytes(setup_channel, bytes, n);
 	if (error == 0)
 		config = config_read_snapshot((struct slice){ bytes, n }, stderr);
 	free(bytes);
 	if (config)
-		d->config_version = config_version_new(all, config);
+		setup->config_version = config_version_new(all, config);
 	return error;
 }
 
-static bool take_listener(struct config_version *e, const struct handover *h)
+static bool add_listener(struct config_version *version, const struct handover *h)
 {
 	struct worker_listener *worker_listener = calloc(1, sizeof(*worker_listener));
 
-	ASSERT(h->worker < e->worker_n);
+	ASSERT(h->worker < version->worker_n);
 	if (!worker_listener)
 		return false;
 	list_init(&worker_listener->node);
 	worker_listener->fd = h->fd;
 	worker_listener->number = h->value;
-	list_append(&e->worker_configs[h->worker].listeners, &worker_listener->node);
-	config_version_add_address(e, h->value);
+	list_append(&version->worker_configs[h->worker].listeners,
+		    &worker_listener->node);
+	config_version_add_address(version, h->value);
 	return true;
 }
 
 /* False: nobody has taken the descriptor. */
-static bool take(struct setup *d, const struct handover *h)
+static bool setup_take(struct setup *setup, const struct handover *h)
 {
-	struct config_version *e = d->config_version;
+	struct config_version *version = setup->config_version;
 
-	if (!e)
+	if (!version)
 		return false;
 	switch (h->kind) {
 	case HANDOVER_LISTENER:
-		return take_listener(e, h);
-	case HANDOVER_KEPT:
-		ASSERT(e->kept_n < e->config->listen_n);
-		e->kept[e->kept_n++] = h->value;
-		config_version_add_address(e, h->value);
+		return add_listener(version, h);
+	case HANDOVER_LISTENER_KEPT:
+		ASSERT(version->kept_n < version->config->listen_n);
+		version->kept[version->kept_n++] = h->value;
+		config_version_add_address(version, h->value);
 		break;
 	case HANDOVER_ADMIN:
-		d->admin_fd = h->fd;
+		setup->admin_fd = h->fd;
 		break;
 	case HANDOVER_ADMIN_KEPT:
-		d->admin_kept = true;
+		setup->admin_kept = true;
 		break;
 	case HANDOVER_LOG:
-		ASSERT(h->worker < e->worker_n);
-		e->worker_configs[h->worker].log_fd = h->fd;
-		e->worker_configs[h->worker].log_is_file = h->value;
+		ASSERT(h->worker < version->worker_n);
+		version->worker_configs[h->worker].log_fd = h->fd;
+		version->worker_configs[h->worker].log_is_file = h->value;
 		break;
 	case HANDOVER_LOG_KEPT:
-		for (unsigned w = 0; w < e->worker_n; w++)
-			e->worker_configs[w].log_kept = true;
+		for (unsigned w = 0; w < version->worker_n; w++)
+			version->worker_configs[w].log_kept = true;
 		break;
 	case HANDOVER_CONFIG:
 	case HANDOVER_END:
@@ -96,54 +97,54 @@ static bool take(struct setup *d, const struct handover *h)
 	return true;
 }
 
-static void drop(struct setup *d)
+static void setup_drop(struct setup *setup)
 {
-	if (d->config_version)
-		config_version_free(d->config_version);
-	if (d->admin_fd >= 0)
-		close(d->admin_fd);
-	d->config_version = NULL;
-	d->admin_fd = -1;
+	if (setup->config_version)
+		config_version_free(setup->config_version);
+	if (setup->admin_fd >= 0)
+		close(setup->admin_fd);
+	setup->config_version = NULL;
+	setup->admin_fd = -1;
 }
 
 /* *lacking: what came without its descriptor. *left: what nobody has taken. */
-static int receive_all(struct setup *d, struct config_versions *all, int setup_channel,
-		       unsigned *lacking, unsigned *left)
+static int receive_all(struct setup *setup, struct config_versions *all,
+		       int setup_channel, unsigned *lacking, unsigned *unused)
 {
 	for (;;) {
 		struct handover h;
 		int error = handover_receive(setup_channel, &h);
 
 		if (error == 0 && h.kind == HANDOVER_CONFIG)
-			error = take_config(d, all, setup_channel, h.value);
+			error = receive_config(setup, all, setup_channel, h.value);
 		if (error < 0 || h.kind == HANDOVER_END)
 			return error;
-		if (handover_lacks(&h)) {
+		if (handover_lacks_fd(&h)) {
 			++*lacking;
-		} else if (!take(d, &h)) {
-			++*left;
+		} else if (!setup_take(setup, &h)) {
+			++*unused;
 			if (h.fd >= 0)
 				close(h.fd);
 		}
 	}
 }
 
-int setup_receive(struct setup *d, struct config_versions *all, int setup_channel,
+int setup_receive(struct setup *setup, struct config_versions *all, int setup_channel,
 		  struct config *config)
 {
-	unsigned lacking = 0, left = 0;
+	unsigned lacking = 0, unused = 0;
 	int error;
 
-	*d = (struct setup){ .config_version = config ? config_version_new(all, config)
-						      : NULL,
-			     .admin_fd = -1 };
-	error = receive_all(d, all, setup_channel, &lacking, &left);
+	*setup = (struct setup){ .config_version =
+					 config ? config_version_new(all, config) : NULL,
+				 .admin_fd = -1 };
+	error = receive_all(setup, all, setup_channel, &lacking, &unused);
 	if (lacking > 0)
 		fprintf(stderr,
 			"fairlead: %u descriptors could not be taken over: too many are "
 			"open; raise the limit of descriptors (ulimit -n)\n",
 			lacking);
-	if (error < 0 || lacking > 0 || left > 0)
-		drop(d);
+	if (error < 0 || lacking > 0 || unused > 0)
+		setup_drop(setup);
 	return error;
 }

@@ -13,7 +13,7 @@ struct setup {
 
 /* Takes all of it. `config` is that of the first setup, and taken over; those that follow
  * bring their own. 0, or a negative errno: the supervisor is gone, or has given up. */
-int setup_receive(struct setup *d, struct config_versions *all, int setup_channel,
+int setup_receive(struct setup *setup, struct config_versions *all, int setup_channel,
 		  struct config *config);
 
 #endif

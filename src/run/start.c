@@ -44,7 +44,7 @@ static enum io_engine_kind engine_of(enum config_engine wanted)
 }
 
 /* The preset is no wish of the operator's. */
-static void tell_user(const struct config *config)
+static void warn_unused_user(const struct config *config)
 {
 	if (geteuid() != 0 && geteuid() != config->uid && strcmp(config->user, "nobody") != 0)
 		fprintf(stderr, "fairlead: 'user: %s' changes nothing, as only root can become "
@@ -60,7 +60,7 @@ static unsigned workers_auto(void)
 
 /* One that is closed would be taken by a socket, and what is meant for standard error would
  * be sent to a client. */
-static bool has_standard_descriptors(void)
+static bool open_standard_descriptors(void)
 {
 	int fd;
 
@@ -73,13 +73,13 @@ static bool has_standard_descriptors(void)
 	return true;
 }
 
-static int prepare(const struct config *config, const struct start_options *options,
-		   struct run_options *run)
+static int prepare_run(const struct config *config, const struct start_options *options,
+		       struct run_options *run)
 {
 	enum config_engine wanted = config->engine;
 	int error;
 
-	if (!has_standard_descriptors()) {
+	if (!open_standard_descriptors()) {
 		/* Not heard where standard error is what is missing. */
 		fprintf(stderr, "fairlead: cannot open /dev/null: %s; %s\n", strerror(errno),
 			remedy_of(errno));
@@ -101,7 +101,7 @@ static int prepare(const struct config *config, const struct start_options *opti
 		fprintf(stderr, "fairlead: cannot drop capabilities: %s\n", strerror(-error));
 		return 1;
 	}
-	tell_user(config);
+	warn_unused_user(config);
 	if (run->descriptors < DESCRIPTORS_MIN) {
 		fprintf(stderr, "fairlead: %zu descriptors are too few; raise the limit "
 				"(ulimit -n) to 1024 or more\n", run->descriptors);
@@ -113,12 +113,12 @@ static int prepare(const struct config *config, const struct start_options *opti
 int start(struct config *config, const struct start_options *options)
 {
 	struct run_options run = { 0 };
-	int status = prepare(config, options, &run);
+	int status = prepare_run(config, options, &run);
 
 	run.argv = options->argv;
 	run.next = upgrade_role() == UPGRADE_NEXT;
-	if (status == 0 && upgrade_role() == UPGRADE_TRIED)
-		status = upgrade_keep(config) < 0;
+	if (status == 0 && upgrade_role() == UPGRADE_TRIAL)
+		status = upgrade_write_snapshot(config) < 0;
 	else if (status == 0)
 		return supervisor_run(&run, config);
 	config_free(config);

@@ -34,7 +34,7 @@ struct process *process_of(struct supervisor *s, enum process_state state)
 	return NULL;
 }
 
-void supervisor_leave(void *supervisor)
+void supervisor_close_fds(void *supervisor)
 {
 	struct supervisor *s = supervisor;
 
@@ -43,12 +43,12 @@ void supervisor_leave(void *supervisor)
 			process_close(&s->processes[i]);
 	close(s->signals);
 	listen_addrs_close(&s->listen_addrs, NULL, false);
-	listen_addrs_close(&s->spare, NULL, false);
-	log_close(&s->log);
+	listen_addrs_close(&s->old_listen_addrs, NULL, false);
+	access_log_close(&s->log);
 	if (s->loader.kind != LOADER_NONE)
 		close(s->loader.snapshot);
-	if (s->command >= 0)
-		close(s->command);
+	if (s->command_fd >= 0)
+		close(s->command_fd);
 }
 
 static void restart_later(struct supervisor *s)
@@ -61,7 +61,7 @@ static void restart_later(struct supervisor *s)
 
 /* Who insists on io_uring is told at the start and at an upgrade, where nothing is lost by it.
  * Once he relies on it that somebody serves, any engine is better than none. */
-static enum io_engine_kind wanted_engine(struct supervisor *s)
+static enum io_engine_kind engine_to_start(struct supervisor *s)
 {
 	if (s->options->engine == IO_ENGINE_RING && s->was_ready &&
 	    !process_of(s, PROCESS_SERVING))
@@ -69,26 +69,26 @@ static enum io_engine_kind wanted_engine(struct supervisor *s)
 	return s->options->engine;
 }
 
-static int try_to_start(struct supervisor *s)
+static int fork_worker_process(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_NONE);
 	const struct worker_setup worker_setup = { .options = s->options,
-						   .engine = wanted_engine(s),
+						   .engine = engine_to_start(s),
 						   .config = s->config,
 						   .listen_addrs = &s->listen_addrs,
 						   .log = s->log,
-						   .known_log = -1 };
+						   .current_log = -1 };
 
 	if (p)
-		return process_start(p, &worker_setup, supervisor_leave, s);
+		return process_start(p, &worker_setup, supervisor_close_fds, s);
 	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
 	return -1;
 }
 
 /* Better some addresses than none; but not in the place of one that serves. */
-static bool has_enough(struct supervisor *s)
+static bool open_enough(struct supervisor *s)
 {
-	if (open_what_is_named(s))
+	if (change_open_configured(s))
 		return true;
 	if (!s->was_ready || process_of(s, PROCESS_SERVING) ||
 	    !listen_addrs_have_clients(&s->listen_addrs))
@@ -98,41 +98,43 @@ static bool has_enough(struct supervisor *s)
 }
 
 /* While a file is read that was asked for, other worker processes come and go. */
-static void answer(struct supervisor *s, bool done, const char *text)
+static void reply_command(struct supervisor *s, bool done, const char *text)
 {
-	if (s->loader.kind == LOADER_NONE && !s->put_off)
-		command_reply(&s->command, done, text);
+	if (s->loader.kind == LOADER_NONE && !s->retry_pending)
+		command_reply(&s->command_fd, done, text);
 }
 
 /* Short of descriptors or processes just now: once one was ready, it is tried again. */
 int start_worker_process(struct supervisor *s)
 {
-	bool open = has_enough(s);
+	bool open = open_enough(s);
 
 	s->restart_ms = 0;
-	if (open && try_to_start(s) == 0)
+	if (open && fork_worker_process(s) == 0)
 		return 0;
 	if (process_of(s, PROCESS_SERVING)) {
 		fprintf(stderr, "fairlead: no other worker process; the one of before goes on\n");
-		go_back(s);
+		change_roll_back(s);
 	} else if (s->was_ready) {
 		restart_later(s);
 	}
-	answer(s, false, open ? "no worker process can be started just now" :
-				"what the file names cannot be opened");
+	reply_command(s, false,
+		      open ? "no worker process can be started just now"
+			   : "what the file names cannot be opened");
 	return -1;
 }
 
 /* ---- words ------------------------------------------------------------------ */
 
-static void answer_ready(struct supervisor *s)
+static void reply_ready(struct supervisor *s)
 {
 	char text[128];
 
-	snprintf(text, sizeof(text), "another worker process has taken over; version %s -> %s",
-		 s->before, FAIRLEAD_VERSION);
-	answer(s, true, text);
-	strcpy(s->before, FAIRLEAD_VERSION);
+	snprintf(text, sizeof(text),
+		 "another worker process has taken over; version %s -> %s",
+		 s->serving_version, FAIRLEAD_VERSION);
+	reply_command(s, true, text);
+	strcpy(s->serving_version, FAIRLEAD_VERSION);
 }
 
 static void process_ready(struct supervisor *s, struct process *p)
@@ -140,46 +142,47 @@ static void process_ready(struct supervisor *s, struct process *p)
 	struct process *before = process_of(s, PROCESS_SERVING);
 
 	if (before) {
-		before->state = PROCESS_RETIRING;
-		process_say(before, CHANNEL_RETIRE);
+		before->state = PROCESS_DRAINING;
+		process_send(before, CHANNEL_DRAIN_GRACEFULLY);
 	}
 	p->state = PROCESS_SERVING;
 	s->was_ready = true;
 	diagnostics_wait_budget(0);
 	listen_addrs_mark_served(&s->listen_addrs);
-	listen_addrs_close(&s->spare, &s->listen_addrs, true);
+	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
 	fprintf(stderr, "fairlead: ready engine=%s workers=%u\n",
 		io_engine_name(p->engine), s->options->workers);
-	tell_ready(s);
-	answer_ready(s);
+	change_report_ready(s);
+	reply_ready(s);
 }
 
-static void take_answer(struct supervisor *s, char word)
+static void take_reload_result(struct supervisor *s, char message)
 {
-	if (word == CHANNEL_ADOPTED)
-		reload_done(s);
-	else if (word == CHANNEL_REFUSED)
-		reload_failed(s, "the worker process could not take it over");
+	if (message == CHANNEL_ADOPTED)
+		change_reload_done(s);
+	else if (message == CHANNEL_REFUSED)
+		change_reload_failed(s, "the worker process could not take it over");
 }
 
-static void take_word(struct supervisor *s, struct process *p)
+static void take_process_message(struct supervisor *s, struct process *p)
 {
-	char word;
+	char message;
 
-	if (recv(p->channel, &word, 1, MSG_DONTWAIT) != 1) {
+	if (recv(p->channel, &message, 1, MSG_DONTWAIT) != 1) {
 		/* It ended; SIGCHLD says how. */
 		close(p->channel);
 		p->channel = -1;
 		return;
 	}
-	if (word == CHANNEL_READY_RING || word == CHANNEL_READY_EPOLL) {
-		p->engine = word == CHANNEL_READY_RING ? IO_ENGINE_RING : IO_ENGINE_EPOLL;
+	if (message == CHANNEL_READY_RING || message == CHANNEL_READY_EPOLL) {
+		p->engine = message == CHANNEL_READY_RING ? IO_ENGINE_RING
+							  : IO_ENGINE_EPOLL;
 		if (p->state == PROCESS_STARTING && !s->draining)
 			process_ready(s, p);
 	}
-	if (s->next && p->state == PROCESS_SERVING)
-		take_answer(s, word);
-	change_go_on(s);
+	if (s->next_config && p->state == PROCESS_SERVING)
+		take_reload_result(s, message);
+	change_start_pending(s);
 }
 
 /* ---- the end of a worker process -------------------------------------------- */
@@ -192,7 +195,8 @@ static bool has_process(const struct supervisor *s)
 	return false;
 }
 
-static void start_again(struct supervisor *s, const struct process *p, const char *how)
+static void restart_after_end(struct supervisor *s, const struct process *p,
+			      const char *how)
 {
 	uint64_t lived = process_now_ms() - p->started_ms;
 
@@ -207,7 +211,7 @@ static void start_again(struct supervisor *s, const struct process *p, const cha
 static int process_ended(struct supervisor *s, struct process *p, int status)
 {
 	enum process_state was = p->state;
-	const struct process gone = *p;
+	const struct process ended = *p;
 	char how[160];
 
 	process_close(p);
@@ -219,7 +223,7 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 			s->status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 		return has_process(s) ? -1 : s->status;
 	}
-	if (was == PROCESS_RETIRING) {
+	if (was == PROCESS_DRAINING) {
 		if (status != 0)
 			fprintf(stderr, "fairlead: the worker process of before %s\n", how);
 		return -1;
@@ -231,22 +235,23 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	if (was == PROCESS_STARTING && process_of(s, PROCESS_SERVING)) {
 		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
 			how);
-		go_back(s);
-		answer(s, false, "the new worker process ended; that of before goes on");
-		change_go_on(s);
+		change_roll_back(s);
+		reply_command(s, false,
+			      "the new worker process ended; that of before goes on");
+		change_start_pending(s);
 		return -1;
 	}
-	if (s->next)
-		reload_failed(s, "the worker process ended meanwhile");
+	if (s->next_config)
+		change_reload_failed(s, "the worker process ended meanwhile");
 	if (!process_of(s, PROCESS_STARTING)) {
-		start_again(s, &gone, how);
-		answer(s, false, "the worker process ended; it is started again");
+		restart_after_end(s, &ended, how);
+		reply_command(s, false, "the worker process ended; it is started again");
 	}
-	change_go_on(s);
+	change_start_pending(s);
 	return -1;
 }
 
-static bool is_ours(const struct supervisor *s, pid_t pid)
+static bool is_own_child(const struct supervisor *s, pid_t pid)
 {
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state != PROCESS_NONE && s->processes[i].pid == pid)
@@ -259,8 +264,8 @@ static void reap_orphans(const struct supervisor *s)
 {
 	siginfo_t info = { 0 };
 
-	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
-	       !is_ours(s, info.si_pid)) {
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0 && !is_own_child(s, info.si_pid)) {
 		waitpid(info.si_pid, NULL, WNOHANG);
 		info.si_pid = 0;
 	}
@@ -276,8 +281,8 @@ static int reap(struct supervisor *s)
 		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
 			result = process_ended(s, p, status);
 	}
-	if (result < 0 && change_was_read(s)) /* by those who are left */
-		change_go_on(s);
+	if (result < 0 && change_loader_ended(s)) /* by those who are left */
+		change_start_pending(s);
 	reap_orphans(s);
 	return result;
 }
@@ -285,7 +290,7 @@ static int reap(struct supervisor *s)
 /* ---- signals ---------------------------------------------------------------- */
 
 /* Returns the exit status, or -1 to go on. */
-static int asked_to_end(struct supervisor *s)
+static int stop_requested(struct supervisor *s)
 {
 	loader_kill(&s->loader);
 	if (s->draining || !has_process(s)) {
@@ -302,14 +307,14 @@ static int asked_to_end(struct supervisor *s)
 	s->restart_ms = 0;
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
-	reload_drop(s);
-	command_reply(&s->command, false, "it has been told to end");
+	change_reload_discard(s);
+	command_reply(&s->command_fd, false, "it has been told to end");
 	listen_addrs_drain(&s->listen_addrs);
-	listen_addrs_unlink(&s->spare);
-	listen_addrs_close(&s->spare, NULL, false);
+	listen_addrs_unlink(&s->old_listen_addrs);
+	listen_addrs_close(&s->old_listen_addrs, NULL, false);
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state != PROCESS_NONE)
-			process_say(&s->processes[i], CHANNEL_DRAIN);
+			process_send(&s->processes[i], CHANNEL_DRAIN);
 	return -1;
 }
 
@@ -323,22 +328,22 @@ static int take_signal(struct supervisor *s)
 	case SIGTERM:
 	case SIGINT:
 	case SIGQUIT:
-		return asked_to_end(s);
+		return stop_requested(s);
 	case SIGCHLD:
 		return reap(s);
 	case SIGHUP:
 		if (!s->draining)
-			reload(s);
+			change_reload(s);
 		return -1;
 	case SIGUSR1:
 		if (!s->draining)
-			reopen(s);
+			change_reopen_log(s);
 		return -1;
 	case SIGUSR2:
 		if (s->draining)
 			fprintf(stderr, "fairlead: not upgraded: it has been told to end\n");
 		else
-			upgrade(s);
+			change_upgrade(s);
 		return -1;
 	}
 	return -1;
@@ -346,7 +351,7 @@ static int take_signal(struct supervisor *s)
 
 /* What would end a process by default and is no word of an operator's: an alarm that who has
  * started this left behind, a file that has grown to its limit, a power supply. */
-static void ignore_strays(void)
+static void ignore_stray_signals(void)
 {
 	static const int strays[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
 				      SIGXFSZ };
@@ -369,7 +374,7 @@ static int watch_signals(void)
 	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	ignore_strays();
+	ignore_stray_signals();
 	fd = signalfd(-1, &set, SFD_CLOEXEC);
 	if (fd < 0)
 		fprintf(stderr, "fairlead: cannot watch signals (signalfd4): %s; %s\n",
@@ -380,137 +385,138 @@ static int watch_signals(void)
 /* ---- the loop --------------------------------------------------------------- */
 
 /* 0: never. */
-static uint64_t earlier(uint64_t a, uint64_t b)
+static uint64_t earlier_ms(uint64_t a, uint64_t b)
 {
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
 /* When there is something to do even if nobody says anything. */
-static uint64_t next_ms(const struct supervisor *s)
+static uint64_t next_deadline_ms(const struct supervisor *s)
 {
-	uint64_t answer_ms = s->next ? s->answer_ms : 0;
+	uint64_t reply_deadline_ms = s->next_config ? s->reply_deadline_ms : 0;
 	uint64_t read_ms = s->loader.kind != LOADER_NONE ? s->loader.end_ms : 0;
 
-	return earlier(s->restart_ms, earlier(answer_ms, read_ms));
+	return earlier_ms(s->restart_ms, earlier_ms(reply_deadline_ms, read_ms));
 }
 
-static int pause_ms(const struct supervisor *s)
+static int poll_timeout_ms(const struct supervisor *s)
 {
-	uint64_t now = process_now_ms(), next = next_ms(s);
+	uint64_t now = process_now_ms(), next = next_deadline_ms(s);
 
 	if (next == 0)
 		return -1;
 	return next > now ? (int)(next - now) : 0;
 }
 
-static void look_at_clock(struct supervisor *s)
+static void check_deadlines(struct supervisor *s)
 {
-	if (s->next && process_now_ms() >= s->answer_ms)
-		reload_overdue(s);
+	if (s->next_config && process_now_ms() >= s->reply_deadline_ms)
+		change_reload_overdue(s);
 	if (s->loader.kind != LOADER_NONE && process_now_ms() >= s->loader.end_ms)
-		change_overdue(s);
+		change_loader_overdue(s);
 	if (s->restart_ms && process_now_ms() >= s->restart_ms)
 		start_worker_process(s);
 }
 
 /* One command at a time: the next waits until this one is carried out. */
-static int command_listener(struct supervisor *s)
+static int command_listen_fd(struct supervisor *s)
 {
-	if (change_under_way(s) || s->command >= 0 || s->draining)
+	if (change_in_progress(s) || s->command_fd >= 0 || s->draining)
 		return -1;
 	return listen_addrs_control_fd(&s->listen_addrs);
 }
 
 static void take_command(struct supervisor *s, int listener)
 {
-	switch (command_receive(listener, &s->command)) {
+	switch (command_receive(listener, &s->command_fd)) {
 	case COMMAND_RELOAD:
-		reload(s);
+		change_reload(s);
 		break;
 	case COMMAND_UPGRADE:
-		upgrade(s);
+		change_upgrade(s);
 		break;
 	case COMMAND_NONE:
 		break;
 	}
 }
 
-struct watched {
+struct poll_set {
 	struct pollfd fds[2 + PROCESSES_MAX];
 	struct process *processes[2 + PROCESSES_MAX]; /* NULL: the signals, or orders */
 	unsigned n;
 };
 
-static void watch_add(struct watched *w, int fd, struct process *p)
+static void poll_set_add(struct poll_set *set, int fd, struct process *p)
 {
 	if (fd < 0)
 		return;
-	w->fds[w->n] = (struct pollfd){ fd, POLLIN, 0 };
-	w->processes[w->n++] = p;
+	set->fds[set->n] = (struct pollfd){ fd, POLLIN, 0 };
+	set->processes[set->n++] = p;
 }
 
 /* Nothing but what is there: when descriptors are few poll() takes no more than those. */
-static void watch_list(struct supervisor *s, struct watched *w)
+static void poll_set_fill(struct supervisor *s, struct poll_set *set)
 {
-	w->n = 0;
+	set->n = 0;
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		if (s->processes[i].state != PROCESS_NONE)
-			watch_add(w, s->processes[i].channel, &s->processes[i]);
-	watch_add(w, s->signals, NULL);
-	watch_add(w, command_listener(s), NULL);
+			poll_set_add(set, s->processes[i].channel, &s->processes[i]);
+	poll_set_add(set, s->signals, NULL);
+	poll_set_add(set, command_listen_fd(s), NULL);
 }
 
 /* Returns the exit status, or -1 to go on. */
-static int watch_once(struct supervisor *s)
+static int supervise_once(struct supervisor *s)
 {
-	struct watched w;
+	struct poll_set set;
 	int status = -1;
 
-	watch_list(s, &w);
-	if (poll(w.fds, w.n, pause_ms(s)) < 0) {
+	poll_set_fill(s, &set);
+	if (poll(set.fds, set.n, poll_timeout_ms(s)) < 0) {
 		if (errno == EINTR)
 			return -1;
 		fprintf(stderr, "fairlead: poll: %s; all end\n", strerror(errno));
 		return 1;
 	}
-	for (unsigned i = 0; i < w.n && status < 0; i++) {
-		if (!w.fds[i].revents)
+	for (unsigned i = 0; i < set.n && status < 0; i++) {
+		if (!set.fds[i].revents)
 			continue;
-		if (w.processes[i])
-			take_word(s, w.processes[i]);
-		else if (w.fds[i].fd == s->signals)
+		if (set.processes[i])
+			take_process_message(s, set.processes[i]);
+		else if (set.fds[i].fd == s->signals)
 			status = take_signal(s);
-		else if (w.fds[i].fd == command_listener(s))
-			take_command(s, w.fds[i].fd);
+		else if (set.fds[i].fd == command_listen_fd(s))
+			take_command(s, set.fds[i].fd);
 	}
 	return status;
 }
 
-static int watch(struct supervisor *s)
+static int supervise(struct supervisor *s)
 {
 	int status = -1;
 
 	while (status < 0) {
-		status = watch_once(s);
+		status = supervise_once(s);
 		if (status < 0 && !s->draining)
-			look_at_clock(s);
+			check_deadlines(s);
 	}
 	return status;
 }
 
-static bool take_over(struct supervisor *s)
+static bool inherit_from_previous(struct supervisor *s)
 {
-	if (!upgrade_inherit(s->processes, &s->listen_addrs, &s->command, s->before))
+	if (!upgrade_inherit(s->processes, &s->listen_addrs, &s->command_fd,
+			     s->serving_version))
 		return false;
-	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->before, FAIRLEAD_VERSION,
-		program_path(NULL));
+	fprintf(stderr, "fairlead: version %s -> %s, %s\n", s->serving_version,
+		FAIRLEAD_VERSION, program_path(NULL));
 	return true;
 }
 
 /* The first, or one in the place of those that another program has left. */
-static bool begin(struct supervisor *s)
+static bool start_first_process(struct supervisor *s)
 {
-	if (s->options->next && !take_over(s))
+	if (s->options->next && !inherit_from_previous(s))
 		return false;
 	s->was_ready = s->options->next;
 	return start_worker_process(s) == 0 || s->was_ready;
@@ -521,18 +527,18 @@ int supervisor_run(const struct run_options *options, struct config *config)
 	struct supervisor s = { .options = options,
 				.config = config,
 				.log = -1,
-				.command = -1,
-				.before = "of before" };
+				.command_fd = -1,
+				.serving_version = "of before" };
 	int status = 1;
 
 	program_path(options->argv[0]); /* as long as it is there */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
 	s.signals = watch_signals();
-	if (s.signals >= 0 && begin(&s)) {
+	if (s.signals >= 0 && start_first_process(&s)) {
 		status = reap(&s); /* who ended while nobody looked */
 		if (status < 0)
-			status = watch(&s);
+			status = supervise(&s);
 	}
 	if (s.was_ready)
 		listen_addrs_unlink(&s.listen_addrs);

@@ -30,7 +30,7 @@
 
 enum upgrade_role upgrade_role(void)
 {
-	return getenv(NEXT) ? UPGRADE_NEXT : getenv(TRIED) ? UPGRADE_TRIED : UPGRADE_NONE;
+	return getenv(NEXT) ? UPGRADE_NEXT : getenv(TRIED) ? UPGRADE_TRIAL : UPGRADE_NONE;
 }
 
 static bool set_cloexec(int fd, bool on)
@@ -40,7 +40,7 @@ static bool set_cloexec(int fd, bool on)
 
 /* ---- the one that is tried ------------------------------------------------ */
 
-int upgrade_keep(const struct config *config)
+int upgrade_write_snapshot(const struct config *config)
 {
 	int version, fd;
 
@@ -52,7 +52,7 @@ int upgrade_keep(const struct config *config)
 	return loader_write_snapshot(fd, config);
 }
 
-struct slice upgrade_known(void)
+struct slice upgrade_known_addresses(void)
 {
 	const char *value = getenv(KNOWN);
 	int fd = value ? atoi(value) : -1;
@@ -66,7 +66,7 @@ struct slice upgrade_known(void)
 /* ---- the one before ------------------------------------------------------- */
 
 /* It goes without, if that fails. */
-static void leave_known(const struct config *config)
+static void pass_known_addresses(const struct config *config)
 {
 	int fd = memfd_create("known", 0);
 	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
@@ -80,15 +80,15 @@ static void leave_known(const struct config *config)
 		setenv(KNOWN, value, 1);
 }
 
-int upgrade_try(const char *program, char **argv, const struct config *config,
-		int snapshot)
+int upgrade_exec_trial(const char *program, char **argv, const struct config *config,
+		       int snapshot)
 {
 	char value[64];
 	sigset_t none;
 
 	snprintf(value, sizeof(value), "%d %d", VERSION, snapshot);
 	setenv(TRIED, value, 1);
-	leave_known(config);
+	pass_known_addresses(config);
 	set_cloexec(snapshot, false);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -98,20 +98,20 @@ int upgrade_try(const char *program, char **argv, const struct config *config,
 	return 1;
 }
 
-static void put_listen_addrs(FILE *out, const struct listen_addrs *o)
+static void write_listen_addrs(FILE *out, const struct listen_addrs *addrs)
 {
-	for (unsigned i = 0; i < o->n; i++) {
-		const struct listen_addr *listen_addr = o->all[i];
+	for (unsigned i = 0; i < addrs->n; i++) {
+		const struct listen_addr *la = addrs->all[i];
 
-		fprintf(out, LISTEN_ADDR_LINE "%u %d %u", listen_addr->number,
-			listen_addr->kind, listen_addr->socket_n);
-		for (unsigned k = 0; k < listen_addr->socket_n; k++)
-			fprintf(out, " %d", listen_addr->sockets[k]);
+		fprintf(out, LISTEN_ADDR_LINE "%u %d %u", la->number, la->kind,
+			la->socket_n);
+		for (unsigned k = 0; k < la->socket_n; k++)
+			fprintf(out, " %d", la->sockets[k]);
 		fputc('\n', out);
 	}
 }
 
-static int write_upgrade_state(const struct upgrade_state *e)
+static int write_upgrade_state(const struct upgrade_state *state)
 {
 	int fd = memfd_create("upgrade_state", MFD_CLOEXEC);
 	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
@@ -119,46 +119,47 @@ static int write_upgrade_state(const struct upgrade_state *e)
 	if (!out)
 		return -1;
 	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
-		const struct process *p = &e->processes[i];
+		const struct process *p = &state->processes[i];
 
 		if (p->state != PROCESS_NONE)
 			fprintf(out, PROCESS_LINE "%d %d %d %d %llu %d\n", p->state,
 				(int)p->pid, p->channel, p->setup_channel,
 				(unsigned long long)p->started_ms, p->engine);
 	}
-	put_listen_addrs(out, e->listen_addrs);
-	put_listen_addrs(out, e->spare);
-	fprintf(out, COMMAND_LINE "%d\n" VERSION_LINE "%s\n", e->command, FAIRLEAD_VERSION);
+	write_listen_addrs(out, state->listen_addrs);
+	write_listen_addrs(out, state->old_listen_addrs);
+	fprintf(out, COMMAND_LINE "%d\n" VERSION_LINE "%s\n", state->command_fd,
+		FAIRLEAD_VERSION);
 	if (fclose(out) == 0)
 		return fd;
 	close(fd);
 	return -1;
 }
 
-static void pass_listen_addrs(const struct listen_addrs *o, bool on)
+static void inherit_listen_addrs(const struct listen_addrs *addrs, bool on)
 {
-	for (unsigned i = 0; i < o->n; i++)
-		for (unsigned k = 0; k < o->all[i]->socket_n; k++)
-			set_cloexec(o->all[i]->sockets[k], !on);
+	for (unsigned i = 0; i < addrs->n; i++)
+		for (unsigned k = 0; k < addrs->all[i]->socket_n; k++)
+			set_cloexec(addrs->all[i]->sockets[k], !on);
 }
 
-static void pass_descriptors(const struct upgrade_state *e, bool on)
+static void inherit_descriptors(const struct upgrade_state *state, bool on)
 {
-	pass_listen_addrs(e->listen_addrs, on);
-	pass_listen_addrs(e->spare, on);
+	inherit_listen_addrs(state->listen_addrs, on);
+	inherit_listen_addrs(state->old_listen_addrs, on);
 	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
-		if (e->processes[i].channel >= 0)
-			set_cloexec(e->processes[i].channel, !on);
-		if (e->processes[i].setup_channel >= 0)
-			set_cloexec(e->processes[i].setup_channel, !on);
+		if (state->processes[i].channel >= 0)
+			set_cloexec(state->processes[i].channel, !on);
+		if (state->processes[i].setup_channel >= 0)
+			set_cloexec(state->processes[i].setup_channel, !on);
 	}
-	if (e->command >= 0)
-		set_cloexec(e->command, !on);
+	if (state->command_fd >= 0)
+		set_cloexec(state->command_fd, !on);
 }
 
-void upgrade_exec(const struct upgrade_state *e, int snapshot, FILE *errors)
+void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 {
-	int upgrade_state = write_upgrade_state(e);
+	int upgrade_state = write_upgrade_state(state);
 	char value[64];
 
 	if (upgrade_state < 0) {
@@ -170,19 +171,19 @@ void upgrade_exec(const struct upgrade_state *e, int snapshot, FILE *errors)
 	setenv(NEXT, value, 1);
 	set_cloexec(upgrade_state, false);
 	set_cloexec(snapshot, false);
-	pass_descriptors(e, true);
+	inherit_descriptors(state, true);
 	fflush(NULL);
-	execv(e->program, e->argv);
-	fprintf(errors, "fairlead: cannot execute %s: %s; %s\n", e->program, strerror(errno),
-		remedy_of(errno));
-	pass_descriptors(e, false);
+	execv(state->program, state->argv);
+	fprintf(errors, "fairlead: cannot execute %s: %s; %s\n", state->program,
+		strerror(errno), remedy_of(errno));
+	inherit_descriptors(state, false);
 	unsetenv(NEXT);
 	close(upgrade_state);
 }
 
 /* ---- the next ------------------------------------------------------------- */
 
-static bool inherited(int *upgrade_state, int *snapshot)
+static bool read_environment(int *upgrade_state, int *snapshot)
 {
 	const char *value = getenv(NEXT);
 
@@ -193,11 +194,12 @@ struct config *upgrade_config(void)
 {
 	int upgrade_state, snapshot;
 
-	return inherited(&upgrade_state, &snapshot) ? loader_read_snapshot(snapshot)
-						    : NULL;
+	return read_environment(&upgrade_state, &snapshot)
+		       ? loader_read_snapshot(snapshot)
+		       : NULL;
 }
 
-static bool take_process(const char *line, struct process *p)
+static bool parse_process(const char *line, struct process *p)
 {
 	unsigned long long started_ms;
 	int state, pid, engine = IO_ENGINE_AUTO;
@@ -216,13 +218,13 @@ static bool take_process(const char *line, struct process *p)
 	return p->setup_channel < 0 || set_cloexec(p->setup_channel, true);
 }
 
-static bool take_listen_addr(char *line, struct listen_addrs *listen_addrs)
+static bool parse_listen_addr(char *line, struct listen_addrs *listen_addrs)
 {
 	unsigned number = (unsigned)strtoul(line, &line, 10);
 	enum listen_addr_kind kind = (enum listen_addr_kind)strtol(line, &line, 10);
 	unsigned n = (unsigned)strtoul(line, &line, 10);
 	int *sockets = calloc(n + 1, sizeof(*sockets));
-	struct listen_addr *o;
+	struct listen_addr *la;
 
 	if (!sockets)
 		return false;
@@ -230,9 +232,9 @@ static bool take_listen_addr(char *line, struct listen_addrs *listen_addrs)
 		sockets[i] = (int)strtol(line, &line, 10);
 		set_cloexec(sockets[i], true);
 	}
-	o = listen_addr_adopt(number, kind, sockets, n);
+	la = listen_addr_adopt(number, kind, sockets, n);
 	free(sockets);
-	return o && listen_addrs_add(listen_addrs, o);
+	return la && listen_addrs_add(listen_addrs, la);
 }
 
 /* What follows `word` on a line that begins with it, else NULL. */
@@ -244,12 +246,12 @@ static char *after_word(char *line, const char *word)
 }
 
 bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addrs,
-		     int *command, char *before)
+		     int *command_fd, char *previous_version)
 {
 	unsigned process_n = 0;
 	int upgrade_state, snapshot;
 	char *line = malloc(LINE_MAX_BYTES);
-	bool good = line && inherited(&upgrade_state, &snapshot);
+	bool good = line && read_environment(&upgrade_state, &snapshot);
 	FILE *in = NULL;
 
 	if (good && lseek(upgrade_state, 0, SEEK_SET) == 0)
@@ -258,16 +260,16 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 		char *rest;
 
 		if ((rest = after_word(line, PROCESS_LINE)) && process_n < PROCESSES_MAX)
-			good = take_process(rest, &processes[process_n++]);
+			good = parse_process(rest, &processes[process_n++]);
 		else if ((rest = after_word(line, LISTEN_ADDR_LINE)))
-			good = take_listen_addr(rest, listen_addrs);
+			good = parse_listen_addr(rest, listen_addrs);
 		else if ((rest = after_word(line, COMMAND_LINE)))
-			*command = atoi(rest);
+			*command_fd = atoi(rest);
 		else if ((rest = after_word(line, VERSION_LINE)))
-			sscanf(rest, "%31s", before);
+			sscanf(rest, "%31s", previous_version);
 	}
-	if (*command >= 0)
-		set_cloexec(*command, true);
+	if (*command_fd >= 0)
+		set_cloexec(*command_fd, true);
 	if (in)
 		fclose(in);
 	free(line);

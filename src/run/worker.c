@@ -8,7 +8,7 @@
 #include "base/reserve.h"
 #include "loops.h"
 
-static void accepted(struct listener *l, int fd, const struct peer *peer)
+static void worker_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct worker *w = l->owner;
 
@@ -16,57 +16,62 @@ static void accepted(struct listener *l, int fd, const struct peer *peer)
 		       CONTAINER(l, struct worker_listener, listener)->paths_strict);
 }
 
-static bool make_room(struct listener *l);
+static bool evict_client(struct listener *l);
 
-static const struct listener_events listener_events = { accepted, make_room };
+static const struct listener_events listener_events = { worker_accepted, evict_client };
 
 /* ---- listeners and logs ----------------------------------------------------- */
 
 static void worker_listeners_sweep(struct worker *w)
 {
 	LIST_EACH(&w->listeners, node) {
-		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
+		struct worker_listener *wl = LIST_ITEM(node, struct worker_listener,
+						       node);
 
-		if (!listener_stopped(&d->listener))
+		if (!listener_stopped(&wl->listener))
 			continue;
-		list_remove(&d->node);
-		free(d);
+		list_remove(&wl->node);
+		free(wl);
 	}
 }
 
-static void worker_listeners_open(struct worker *w, struct worker_config *t)
+static void worker_listeners_open(struct worker *w, struct worker_config *wc)
 {
 	struct list *node;
 
-	while ((node = list_pop(&t->listeners))) {
-		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
+	while ((node = list_pop(&wc->listeners))) {
+		struct worker_listener *wl = LIST_ITEM(node, struct worker_listener,
+						       node);
 
-		list_append(&w->listeners, &d->node);
-		listener_start(&d->listener, &w->tick, d->fd, &w->shared->clients, &w->stats,
-			       &listener_events, w);
+		list_append(&w->listeners, &wl->node);
+		listener_start(&wl->listener, &w->tick, wl->fd, &w->shared->clients,
+			       &w->stats, &listener_events, w);
 		if (w->draining)
-			listener_stop(&d->listener);
+			listener_stop(&wl->listener);
 	}
 }
 
 /* What is written of their addresses now. */
-static void worker_listeners_update(struct worker *w, const struct config_version *e)
+static void worker_listeners_update(struct worker *w,
+				    const struct config_version *version)
 {
 	LIST_EACH(&w->listeners, node) {
-		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
+		struct worker_listener *wl = LIST_ITEM(node, struct worker_listener,
+						       node);
 
-		d->paths_strict = config_version_paths_strict(e, d->number);
+		wl->paths_strict = config_version_paths_strict(version, wl->number);
 	}
 }
 
 /* Whose address the newest configuration does not have. */
-static void worker_listeners_close(struct worker *w, const struct config_version *e)
+static void worker_listeners_close(struct worker *w, const struct config_version *version)
 {
 	LIST_EACH(&w->listeners, node) {
-		struct worker_listener *d = LIST_ITEM(node, struct worker_listener, node);
+		struct worker_listener *wl = LIST_ITEM(node, struct worker_listener,
+						       node);
 
-		if (!config_version_keeps_address(e, d->number))
-			listener_stop(&d->listener);
+		if (!config_version_keeps_address(version, wl->number))
+			listener_stop(&wl->listener);
 	}
 }
 
@@ -80,38 +85,38 @@ struct log_file {
 	struct list node; /* in worker->accesses */
 };
 
-static bool has_room(const struct worker *w)
+static bool has_log_slot(const struct worker *w)
 {
 	unsigned n = 0;
 
-	LIST_EACH(&w->accesses, node)
+	LIST_EACH(&w->closing_logs, node)
 		n++;
 	return n < LOG_FILES_MAX;
 }
 
-static int log_file_open(struct worker *w, struct worker_config *t)
+static int log_file_open(struct worker *w, struct worker_config *wc)
 {
 	struct log_file *l;
 	int error;
 
-	if (t->log_fd < 0)
+	if (wc->log_fd < 0)
 		return 0;
-	if (!has_room(w))
+	if (!has_log_slot(w))
 		return -EBUSY;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
 	error = access_init(&l->access, &w->tick, &w->stats,
-			    t->config_version->config->log_format, t->log_fd);
+			    wc->config_version->config->log_format, wc->log_fd);
 	if (error < 0) {
 		free(l);
 		return error;
 	}
-	if (!t->log_is_file)
+	if (!wc->log_is_file)
 		access_limit_writes(&l->access);
 	list_init(&l->node);
-	t->log_fd = -1;
-	t->access = &l->access;
+	wc->log_fd = -1;
+	wc->access = &l->access;
 	return 0;
 }
 
@@ -128,30 +133,30 @@ static void log_file_close(struct access *a)
 /* True: all is written. */
 static bool log_files_sweep(struct worker *w)
 {
-	LIST_EACH(&w->accesses, node) {
+	LIST_EACH(&w->closing_logs, node) {
 		struct access *a = &LIST_ITEM(node, struct log_file, node)->access;
 
 		access_flush(a);
 		if (access_idle(a))
 			log_file_close(a);
 	}
-	return list_empty(&w->accesses);
+	return list_empty(&w->closing_logs);
 }
 
-static void log_file_change(struct worker *w, struct worker_config *t)
+static void log_file_switch(struct worker *w, struct worker_config *wc)
 {
-	if (t->log_kept)
+	if (wc->log_kept)
 		return;
 	if (w->access)
-		list_append(&w->accesses,
+		list_append(&w->closing_logs,
 			    &CONTAINER(w->access, struct log_file, access)->node);
-	w->access = t->access;
-	t->access = NULL;
+	w->access = wc->access;
+	wc->access = NULL;
 	proxy_change_access(&w->proxy, w->access);
 	log_files_sweep(w);
 }
 
-static void trimmed(struct tick *t)
+static void worker_trimmed(struct tick *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, tick);
 
@@ -162,141 +167,141 @@ static void trimmed(struct tick *t)
 
 /* ---- another configuration -------------------------------------------------- */
 
-static void report_over(struct mail *m)
+static void report_released(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, over);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, released);
 
-	t->worker->shared->over(t);
+	wc->worker->shared->released(wc);
 }
 
 /* On the worker's thread. */
-static void generation_over(void *owner)
+static void generation_released(void *owner)
 {
-	struct worker_config *t = owner;
+	struct worker_config *wc = owner;
 
-	t->over.deliver = report_over;
-	mailbox_post(t->worker->shared->control, &t->over);
+	wc->released.deliver = report_released;
+	mailbox_post(wc->worker->shared->control, &wc->released);
 }
 
-static struct generation_options generation_of(struct worker_config *t)
+static struct generation_options generation_of(struct worker_config *wc)
 {
 	return (struct generation_options){
-		.config = t->config_version->config,
-		.upstream_views = t->upstream_views,
-		.unused = generation_over,
-		.owner = t,
+		.config = wc->config_version->config,
+		.upstream_views = wc->upstream_views,
+		.unused = generation_released,
+		.owner = wc,
 	};
 }
 
-static void report_made(struct mail *m)
+static void report_prepared(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, message);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
 
-	t->worker->shared->made(t);
+	wc->worker->shared->prepared(wc);
 }
 
 static void report_settled(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, message);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
 
-	t->worker->shared->settled(t);
+	wc->worker->shared->settled(wc);
 }
 
-static void answer(struct worker_config *t, void (*deliver)(struct mail *m))
+static void report_config(struct worker_config *wc, void (*deliver)(struct mail *m))
 {
-	t->message.deliver = deliver;
-	mailbox_post(t->worker->shared->control, &t->message);
+	wc->message.deliver = deliver;
+	mailbox_post(wc->worker->shared->control, &wc->message);
 }
 
-static void make(struct mail *m)
+static void worker_config_prepare(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, message);
-	struct generation_options options = generation_of(t);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
+	struct generation_options options = generation_of(wc);
 
-	log_files_sweep(t->worker);
-	t->error = log_file_open(t->worker, t);
-	if (t->error == 0)
-		t->generation = generation_new(&t->worker->proxy, &options);
-	if (t->error == 0 && !t->generation)
-		t->error = -ENOMEM;
-	answer(t, report_made);
+	log_files_sweep(wc->worker);
+	wc->error = log_file_open(wc->worker, wc);
+	if (wc->error == 0)
+		wc->generation = generation_new(&wc->worker->proxy, &options);
+	if (wc->error == 0 && !wc->generation)
+		wc->error = -ENOMEM;
+	report_config(wc, report_prepared);
 }
 
 /* Between two ticks' decisions: what begins from here on is of it. */
-static void adopt(struct mail *m)
+static void worker_config_adopt(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, message);
-	struct worker *w = t->worker;
-	struct generation *g = t->generation;
+	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
+	struct worker *w = wc->worker;
+	struct generation *g = wc->generation;
 
-	t->generation = NULL;
-	worker_listeners_close(w, t->config_version);
-	worker_listeners_open(w, t);
-	worker_listeners_update(w, t->config_version);
-	log_file_change(w, t);
+	wc->generation = NULL;
+	worker_listeners_close(w, wc->config_version);
+	worker_listeners_open(w, wc);
+	worker_listeners_update(w, wc->config_version);
+	log_file_switch(w, wc);
 	proxy_adopt(&w->proxy, g);
-	answer(t, report_settled);
+	report_config(wc, report_settled);
 }
 
-static void drop(struct mail *m)
+static void worker_config_drop(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, message);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
 
-	if (t->generation)
-		generation_drop(&t->generation);
-	if (t->access)
-		log_file_close(t->access);
-	t->access = NULL;
-	answer(t, report_settled);
+	if (wc->generation)
+		generation_drop(&wc->generation);
+	if (wc->access)
+		log_file_close(wc->access);
+	wc->access = NULL;
+	report_config(wc, report_settled);
 }
 
-static void command(struct worker_config *t, void (*deliver)(struct mail *m))
+static void worker_config_post(struct worker_config *wc, void (*deliver)(struct mail *m))
 {
-	t->message.deliver = deliver;
-	mailbox_post(&t->worker->tick.mailbox, &t->message);
+	wc->message.deliver = deliver;
+	mailbox_post(&wc->worker->tick.mailbox, &wc->message);
 }
 
-void worker_make(struct worker_config *t)
+void worker_prepare(struct worker_config *wc)
 {
-	command(t, make);
+	worker_config_post(wc, worker_config_prepare);
 }
 
-void worker_adopt(struct worker_config *t)
+void worker_adopt(struct worker_config *wc)
 {
-	command(t, adopt);
+	worker_config_post(wc, worker_config_adopt);
 }
 
-void worker_drop(struct worker_config *t)
+void worker_drop(struct worker_config *wc)
 {
-	command(t, drop);
+	worker_config_post(wc, worker_config_drop);
 }
 
-static void report_passed(struct mail *m)
+static void report_flushed(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, over);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, released);
 
-	t->worker->shared->passed(t);
+	wc->worker->shared->flushed(wc);
 }
 
-static void pass(struct mail *m)
+static void worker_config_flush(struct mail *m)
 {
-	struct worker_config *t = CONTAINER(m, struct worker_config, over);
+	struct worker_config *wc = CONTAINER(m, struct worker_config, released);
 
-	t->over.deliver = report_passed;
-	mailbox_post(t->worker->shared->control, &t->over);
+	wc->released.deliver = report_flushed;
+	mailbox_post(wc->worker->shared->control, &wc->released);
 }
 
-void worker_pass(struct worker_config *t)
+void worker_flush(struct worker_config *wc)
 {
-	t->over.deliver = pass;
-	mailbox_post(&t->worker->tick.mailbox, &t->over);
+	wc->released.deliver = worker_config_flush;
+	mailbox_post(&wc->worker->tick.mailbox, &wc->released);
 }
 
 /* ---- the end, and descriptors ----------------------------------------------- */
 
 static void drain_expired(struct timer *t)
 {
-	struct worker *w = CONTAINER(t, struct worker, drain);
+	struct worker *w = CONTAINER(t, struct worker, drain_timer);
 
 	LIST_EACH(&w->listeners, node)
 		listener_abandon(
@@ -313,17 +318,18 @@ static void drain(struct mail *m)
 	w->draining = true;
 	LIST_EACH(&w->listeners, node)
 		listener_stop(&LIST_ITEM(node, struct worker_listener, node)->listener);
-	if (w->retiring)
+	if (w->graceful)
 		proxy_drain_gracefully(&w->proxy);
 	else
 		proxy_drain(&w->proxy);
-	timer_set(&w->tick.wheel, &w->drain,
-		  w->tick.now_ms + 1 + (w->retiring ? l->upgrade_timeout_ms : l->drain_timeout_ms));
+	timer_set(&w->tick.wheel, &w->drain_timer,
+		  w->tick.now_ms + 1 +
+			  (w->graceful ? l->upgrade_timeout_ms : l->drain_timeout_ms));
 }
 
-void worker_drain(struct worker *w, bool retire)
+void worker_drain(struct worker *w, bool graceful)
 {
-	w->retiring = retire;
+	w->graceful = graceful;
 	w->drain_wanted.deliver = drain;
 	mailbox_post(&w->tick.mailbox, &w->drain_wanted);
 }
@@ -336,8 +342,8 @@ static void shorten_drain(struct mail *m)
 			  w->proxy.generation->config->limits.drain_timeout_ms;
 
 	proxy_drain(&w->proxy);
-	if (timer_armed(&w->drain) && end_ms < w->drain.deadline_ms)
-		timer_set(&w->tick.wheel, &w->drain, end_ms);
+	if (timer_armed(&w->drain_timer) && end_ms < w->drain_timer.deadline_ms)
+		timer_set(&w->tick.wheel, &w->drain_timer, end_ms);
 }
 
 void worker_shorten_drain(struct worker *w)
@@ -347,7 +353,7 @@ void worker_shorten_drain(struct worker *w)
 }
 
 /* On the worker that may have idle connections. */
-static void evict(struct mail *m)
+static void evict_origins(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, evict_wanted);
 	uint32_t n;
@@ -372,19 +378,19 @@ static void evict_elsewhere(void *owner, uint32_t n)
 
 		if (other != w && atomic_load(&other->ready) &&
 		    !atomic_exchange(&other->evict_posted, true)) {
-			other->evict_wanted.deliver = evict;
+			other->evict_wanted.deliver = evict_origins;
 			mailbox_post(&other->tick.mailbox, &other->evict_wanted);
 		}
 	}
 }
 
 /* On the worker that may have idle clients. */
-static void let_in(struct mail *m)
+static void evict_clients(struct mail *m)
 {
-	struct worker *w = CONTAINER(m, struct worker, room_wanted);
+	struct worker *w = CONTAINER(m, struct worker, client_evict_wanted);
 	uint32_t n;
 
-	atomic_store(&w->room_posted, false);
+	atomic_store(&w->client_evict_posted, false);
 	n = atomic_exchange(&w->shared->clients.wanted, 0);
 	while (n > 0 && proxy_evict_client(&w->proxy))
 		n--;
@@ -393,7 +399,7 @@ static void let_in(struct mail *m)
 }
 
 /* The limit is that of all workers: who has nobody idle asks the others. */
-static bool make_room(struct listener *l)
+static bool evict_client(struct listener *l)
 {
 	struct worker *w = l->owner;
 	struct workers *s = w->shared;
@@ -405,15 +411,15 @@ static bool make_room(struct listener *l)
 		struct worker *other = &s->all[i];
 
 		if (other != w && atomic_load(&other->ready) &&
-		    !atomic_exchange(&other->room_posted, true)) {
-			other->room_wanted.deliver = let_in;
-			mailbox_post(&other->tick.mailbox, &other->room_wanted);
+		    !atomic_exchange(&other->client_evict_posted, true)) {
+			other->client_evict_wanted.deliver = evict_clients;
+			mailbox_post(&other->tick.mailbox, &other->client_evict_wanted);
 		}
 	}
 	return false;
 }
 
-static bool is_over(struct worker *w)
+static bool worker_ended(struct worker *w)
 {
 	if (!w->draining)
 		return false;
@@ -438,15 +444,15 @@ static void report_ended(struct mail *m)
 static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
-	int error = log_file_open(w, w->first);
+	int error = log_file_open(w, w->first_config);
 
 	if (error < 0)
 		return error;
-	w->access = w->first->access;
-	w->first->access = NULL;
+	w->access = w->first_config->access;
+	w->first_config->access = NULL;
 	return proxy_init(&w->proxy, &(struct proxy_options){
 					     .tick = &w->tick,
-					     .generation = generation_of(w->first),
+					     .generation = generation_of(w->first_config),
 					     .stats = &w->stats,
 					     .clients = &s->clients,
 					     .descriptors = &s->descriptors,
@@ -463,12 +469,12 @@ static int open_worker(struct worker *w)
 {
 	int error;
 
-	w->tick.trimmed = trimmed;
-	timer_init(&w->drain, drain_expired);
+	w->tick.trimmed = worker_trimmed;
+	timer_init(&w->drain_timer, drain_expired);
 	error = open_proxy(w);
 	if (error == 0) {
-		worker_listeners_open(w, w->first);
-		worker_listeners_update(w, w->first->config_version);
+		worker_listeners_open(w, w->first_config);
+		worker_listeners_update(w, w->first_config->config_version);
 	}
 	return error;
 }
@@ -485,8 +491,8 @@ static void *worker_run(void *arg)
 	mailbox_post(w->shared->control, &w->started);
 	if (w->error < 0)
 		return NULL;
-	sem_wait(&w->begin);
-	while (!is_over(w)) {
+	sem_wait(&w->may_begin);
+	while (!worker_ended(w)) {
 		tick_once(&w->tick);
 		stat_add(&w->stats.ticks, 1);
 	}
@@ -494,8 +500,8 @@ static void *worker_run(void *arg)
 	mailbox_post(w->shared->control, &w->ended);
 	/* Counters are shown until the control thread lets go of them; then the loop is freed
 	 * here, as it belongs to this thread. */
-	sem_wait(&w->let_go);
-	timer_stop(&w->tick.wheel, &w->drain);
+	sem_wait(&w->stats_released);
+	timer_stop(&w->tick.wheel, &w->drain_timer);
 	proxy_done(&w->proxy);
 	if (w->access)
 		log_file_close(w->access);
@@ -507,25 +513,25 @@ static void *worker_run(void *arg)
 int worker_start(struct worker *w)
 {
 	list_init(&w->listeners);
-	list_init(&w->accesses);
+	list_init(&w->closing_logs);
 	sem_init(&w->opened, 0, 0);
-	sem_init(&w->chosen, 0, 0);
-	sem_init(&w->begin, 0, 0);
-	sem_init(&w->let_go, 0, 0);
+	sem_init(&w->engine_chosen, 0, 0);
+	sem_init(&w->may_begin, 0, 0);
+	sem_init(&w->stats_released, 0, 0);
 	return -pthread_create(&w->thread, NULL, worker_run, w);
 }
 
 void worker_begin(struct worker *w)
 {
-	sem_post(&w->begin);
+	sem_post(&w->may_begin);
 }
 
 void worker_done(struct worker *w)
 {
-	sem_post(&w->let_go);
+	sem_post(&w->stats_released);
 	pthread_join(w->thread, NULL);
 	sem_destroy(&w->opened);
-	sem_destroy(&w->chosen);
-	sem_destroy(&w->begin);
-	sem_destroy(&w->let_go);
+	sem_destroy(&w->engine_chosen);
+	sem_destroy(&w->may_begin);
+	sem_destroy(&w->stats_released);
 }

@@ -1,7 +1,7 @@
 /* The lab's memcached. It is no part of the library, so its sources are included. */
 #include "../../src/lab/cache.c"
-#include "../../src/lab/cacheanswer.c"
 #include "../../src/lab/cachecommand.c"
+#include "../../src/lab/cachereply.c"
 #include "../../src/lab/cachestore.c"
 
 #include <setjmp.h>

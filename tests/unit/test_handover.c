@@ -94,7 +94,10 @@ static void test_no_room(void **state)
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
 	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 5, 1, ends[0] }),
 			 0);
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_KEPT, 0, 9, -1 }), 0);
+	assert_int_equal(
+		handover_send(ends[0],
+			      &(struct handover){ HANDOVER_LISTENER_KEPT, 0, 9, -1 }),
+		0);
 	none = (struct rlimit){ 0, before.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	assert_int_equal(handover_receive(ends[1], &got), 0);
@@ -102,11 +105,11 @@ static void test_no_room(void **state)
 	assert_int_equal(got.kind, HANDOVER_LOG);
 	assert_int_equal(got.worker, 5);
 	assert_int_equal(got.fd, -1);
-	assert_true(handover_lacks(&got));
+	assert_true(handover_lacks_fd(&got));
 	assert_int_equal(handover_receive(ends[1], &got), 0);
-	assert_int_equal(got.kind, HANDOVER_KEPT);
+	assert_int_equal(got.kind, HANDOVER_LISTENER_KEPT);
 	assert_int_equal(got.value, 9);
-	assert_false(handover_lacks(&got));
+	assert_false(handover_lacks_fd(&got));
 }
 
 int main(void)

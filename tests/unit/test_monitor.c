@@ -132,7 +132,7 @@ static void test_recalled(void **state)
 	monitor_stop(monitor);
 	simrig_run(&rig, 500);
 	assert_false(monitor_idle(monitor));
-	monitor_recall(monitor);
+	monitor_discard_messages(monitor);
 	assert_true(monitor_idle(monitor));
 }
 

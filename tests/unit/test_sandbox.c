@@ -35,7 +35,7 @@
 
 static const char null_path[] = "/dev/null";
 
-struct attempt {
+struct sandbox_attempt {
 	const char *name;
 	long number;
 	long args[6];
@@ -43,7 +43,7 @@ struct attempt {
 
 #define CALL(call, ...) { #call " " #__VA_ARGS__, SYS_##call, { __VA_ARGS__ } }
 
-static const struct attempt killed[] = {
+static const struct sandbox_attempt killed[] = {
 	CALL(execve, (long)null_path, 0, 0),
 	CALL(execveat, AT_FDCWD, (long)null_path, 0, 0, 0),
 	CALL(openat, AT_FDCWD, (long)null_path, O_RDONLY),
@@ -103,7 +103,7 @@ static const struct attempt killed[] = {
 	{ "a call that there is not yet", 100000, { 0 } },
 };
 
-static const struct attempt allowed[] = {
+static const struct sandbox_attempt allowed[] = {
 	CALL(write, -1, 0, 0),
 	CALL(close, -1),
 	CALL(poll, 0, 0, 0),
@@ -127,28 +127,25 @@ static const struct attempt allowed[] = {
 };
 
 /* Each for the engine that needs it, and not for the other. */
-static const struct attempt ring_only[] = {
+static const struct sandbox_attempt ring_only[] = {
 	CALL(io_uring_enter, -1, 0, 0, 0, 0, 0),
 	CALL(io_uring_register, -1, 21, 0, 0),
 	CALL(getsockopt, -1, SOL_SOCKET, SO_DOMAIN, 0, 0),
 };
 
-static const struct attempt epoll_only[] = {
-	CALL(epoll_ctl, -1, 0, 0, 0),
-	CALL(accept4, -1, 0, 0, 0),
-	CALL(connect, -1, 0, 0),
-	CALL(recvfrom, -1, 0, 0, 0, 0, 0),
-	CALL(sendmsg, -1, 0, 0),
-	CALL(getsockopt, -1, SOL_SOCKET, SO_ERROR, 0, 0),
+static const struct sandbox_attempt epoll_only[] = {
+	CALL(epoll_ctl, -1, 0, 0, 0), CALL(accept4, -1, 0, 0, 0),
+	CALL(connect, -1, 0, 0),      CALL(recvfrom, -1, 0, 0, 0, 0, 0),
+	CALL(sendmsg, -1, 0, 0),      CALL(getsockopt, -1, SOL_SOCKET, SO_ERROR, 0, 0),
 };
 
-static const struct attempt block_only[] = {
+static const struct sandbox_attempt block_only[] = {
 	CALL(sendto, -1, 0, 0, 0, 0, 0),
 	CALL(setsockopt, -1, SOL_SOCKET, SO_RCVTIMEO, 0, 0),
 };
 
 /* The thread that asks nameservers: only where there is one. */
-static const struct attempt names_only[] = {
+static const struct sandbox_attempt names_only[] = {
 	CALL(socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
 	CALL(socket, AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_IP),
 	CALL(recvfrom, -1, 0, 0, 0, 0, 0),
@@ -156,7 +153,7 @@ static const struct attempt names_only[] = {
 };
 
 /* Not even there. */
-static const struct attempt names_neither[] = {
+static const struct sandbox_attempt names_neither[] = {
 	CALL(socket, AF_UNIX, SOCK_DGRAM, 0),
 	CALL(socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
 	CALL(socket, AF_INET, SOCK_RAW, IPPROTO_ICMP),
@@ -191,7 +188,8 @@ static bool ended_by_sandbox(pid_t pid, const char *name)
 	return true;
 }
 
-static bool is_killed(const struct attempt *a, enum io_engine_kind engine, bool block)
+static bool is_killed(const struct sandbox_attempt *a, enum io_engine_kind engine,
+		      bool block)
 {
 	pid_t pid = fork();
 
@@ -205,8 +203,8 @@ static bool is_killed(const struct attempt *a, enum io_engine_kind engine, bool 
 	return ended_by_sandbox(pid, a->name);
 }
 
-static void expect(const struct attempt *list, size_t n, enum io_engine_kind engine,
-		   bool block, bool killed_expected)
+static void expect(const struct sandbox_attempt *list, size_t n,
+		   enum io_engine_kind engine, bool block, bool killed_expected)
 {
 	for (size_t i = 0; i < n; i++)
 		if (is_killed(&list[i], engine, block) != killed_expected)

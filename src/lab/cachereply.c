@@ -26,7 +26,7 @@ static void reply_push(struct cache_client *c, struct buf *b)
 	conn_close(&c->conn, CONN_RESET, 0);
 }
 
-static void append(struct buf *b, struct slice s)
+static void append_slice(struct buf *b, struct slice s)
 {
 	ASSERT(s.len <= b->size - b->end);
 	if (s.len > 0)
@@ -39,7 +39,7 @@ static void append_number(struct buf *b, const char *before, uint64_t n)
 	char text[64];
 	int len = snprintf(text, sizeof(text), "%s%llu", before, (unsigned long long)n);
 
-	append(b, (struct slice){ text, (size_t)len });
+	append_slice(b, (struct slice){ text, (size_t)len });
 }
 
 void reply_line(struct cache_client *c, const char *line)
@@ -48,26 +48,26 @@ void reply_line(struct cache_client *c, const char *line)
 
 	if (!b)
 		return;
-	append(b, slice_of(line));
-	append(b, SLICE("\r\n"));
+	append_slice(b, slice_of(line));
+	append_slice(b, SLICE("\r\n"));
 	reply_push(c, b);
 }
 
 static void append_value(struct buf *b, const struct cache_entry *e)
 {
-	append(b, (struct slice){ e->bytes + e->key_len, e->value_len });
-	append(b, SLICE("\r\n"));
+	append_slice(b, (struct slice){ e->bytes + e->key_len, e->value_len });
+	append_slice(b, SLICE("\r\n"));
 }
 
 static void append_value_line(struct buf *b, const struct cache_entry *e, bool with_cas)
 {
-	append(b, SLICE("VALUE "));
-	append(b, (struct slice){ e->bytes, e->key_len });
+	append_slice(b, SLICE("VALUE "));
+	append_slice(b, (struct slice){ e->bytes, e->key_len });
 	append_number(b, " ", e->flags);
 	append_number(b, " ", e->value_len);
 	if (with_cas)
 		append_number(b, " ", e->cas);
-	append(b, SLICE("\r\n"));
+	append_slice(b, SLICE("\r\n"));
 	append_value(b, e);
 }
 
@@ -82,11 +82,11 @@ static void append_flags(struct cache_client *c, struct buf *b,
 		char flag = word.ptr[0];
 
 		if (flag == 'O') {
-			append(b, SLICE(" "));
-			append(b, word);
+			append_slice(b, SLICE(" "));
+			append_slice(b, word);
 		} else if (flag == 'k') {
-			append(b, SLICE(" k"));
-			append(b, c->command.key);
+			append_slice(b, SLICE(" k"));
+			append_slice(b, c->command.key);
 		} else if (e && flag == 's') {
 			append_number(b, " s", e->value_len);
 		} else if (e && flag == 'f') {
@@ -94,15 +94,15 @@ static void append_flags(struct cache_client *c, struct buf *b,
 		} else if (e && flag == 'c') {
 			append_number(b, " c", e->cas);
 		} else if (e && flag == 't' && e->expires_ms == 0) {
-			append(b, SLICE(" t-1"));
+			append_slice(b, SLICE(" t-1"));
 		} else if (e && flag == 't') {
 			append_number(b, " t", (e->expires_ms - now_ms + 999) / 1000);
 		}
 	}
-	append(b, SLICE("\r\n"));
+	append_slice(b, SLICE("\r\n"));
 }
 
-static size_t flags_room(const struct cache_client *c)
+static size_t flags_size_max(const struct cache_client *c)
 {
 	return REPLY_HEAD_MAX + CACHE_OPAQUE_MAX + c->command.key.len;
 }
@@ -121,7 +121,7 @@ static bool wants_value(const struct cache_client *c)
 /* ---- answers ---------------------------------------------------------------- */
 
 /* The lock is held while a value is copied into its block: this is a lab. */
-static void answer_key(struct cache_client *c, struct slice key)
+static void respond_key(struct cache_client *c, struct slice key)
 {
 	const struct cache_options *o = &c->lab->options;
 	struct buf *b = NULL;
@@ -139,7 +139,7 @@ static void answer_key(struct cache_client *c, struct slice key)
 }
 
 /* As many keys as there is room for; true: all of them. */
-static bool answer_get(struct cache_client *c)
+static bool respond_get(struct cache_client *c)
 {
 	while (c->conn.state == CONN_OPEN) {
 		struct slice key;
@@ -151,12 +151,12 @@ static bool answer_get(struct cache_client *c)
 			reply_line(c, "END");
 			return true;
 		}
-		answer_key(c, key);
+		respond_key(c, key);
 	}
 	return false;
 }
 
-static void answer_mg(struct cache_client *c)
+static void respond_mg(struct cache_client *c)
 {
 	const struct cache_options *o = &c->lab->options;
 	struct buf *b = NULL;
@@ -165,13 +165,13 @@ static void answer_mg(struct cache_client *c)
 	cache_store_lock(o->store);
 	e = cache_store_find(o->store, c->command.key, o->tick->wall_ms);
 	if (e)
-		b = reply_new(c, flags_room(c) + e->value_len);
+		b = reply_new(c, flags_size_max(c) + e->value_len);
 	if (b && wants_value(c)) {
 		append_number(b, "VA ", e->value_len);
 		append_flags(c, b, e);
 		append_value(b, e);
 	} else if (b) {
-		append(b, SLICE("HD"));
+		append_slice(b, SLICE("HD"));
 		append_flags(c, b, e);
 	}
 	cache_store_unlock(o->store);
@@ -181,19 +181,19 @@ static void answer_mg(struct cache_client *c)
 		reply_line(c, "EN");
 }
 
-static void say_meta(struct cache_client *c, const char *code)
+static void respond_meta(struct cache_client *c, const char *code)
 {
-	struct buf *b = reply_new(c, flags_room(c));
+	struct buf *b = reply_new(c, flags_size_max(c));
 
 	if (!b)
 		return;
-	append(b, slice_of(code));
+	append_slice(b, slice_of(code));
 	append_flags(c, b, NULL);
 	reply_push(c, b);
 }
 
 /* The same facts in the words of set, delete, ms and md. */
-static void answer_stored(struct cache_client *c, enum cache_stored result)
+static void respond_stored(struct cache_client *c, enum cache_stored result)
 {
 	bool meta = c->command.verb == CACHE_MS || c->command.verb == CACHE_MD;
 	bool deleted = c->command.verb == CACHE_DELETE;
@@ -203,18 +203,18 @@ static void answer_stored(struct cache_client *c, enum cache_stored result)
 		if (c->command.quiet)
 			return;
 		if (meta)
-			say_meta(c, "HD");
+			respond_meta(c, "HD");
 		else
 			reply_line(c, deleted ? "DELETED" : "STORED");
 		return;
 	case CACHE_EXISTS:
-		say_meta(c, "EX");
+		respond_meta(c, "EX");
 		return;
 	case CACHE_NOT_FOUND:
 		if (c->command.quiet && c->command.verb != CACHE_MS)
 			return;
 		if (meta)
-			say_meta(c, "NF");
+			respond_meta(c, "NF");
 		else
 			reply_line(c, "NOT_FOUND");
 		return;
@@ -224,7 +224,7 @@ static void answer_stored(struct cache_client *c, enum cache_stored result)
 	}
 }
 
-static void answer_set(struct cache_client *c)
+static void respond_set(struct cache_client *c)
 {
 	const struct cache_options *o = &c->lab->options;
 	struct cache_entry *e = c->entry;
@@ -235,34 +235,34 @@ static void answer_set(struct cache_client *c)
 	}
 	e->flags = c->command.flags;
 	e->expires_ms = cache_expires_ms(c->command.exptime, o->tick->wall_ms);
-	answer_stored(c, cache_store_put(o->store, &c->entry, c->command.cas,
-					 o->tick->wall_ms));
+	respond_stored(c, cache_store_put(o->store, &c->entry, c->command.cas,
+					  o->tick->wall_ms));
 }
 
-static void answer_delete(struct cache_client *c)
+static void respond_delete(struct cache_client *c)
 {
 	const struct cache_options *o = &c->lab->options;
 
-	answer_stored(c, cache_store_delete(o->store, c->command.key, c->command.cas,
-					    o->tick->wall_ms));
+	respond_stored(c, cache_store_delete(o->store, c->command.key, c->command.cas,
+					     o->tick->wall_ms));
 }
 
-bool command_answer(struct cache_client *c)
+bool command_respond(struct cache_client *c)
 {
 	switch (c->command.verb) {
 	case CACHE_GET:
 	case CACHE_GETS:
-		return answer_get(c);
+		return respond_get(c);
 	case CACHE_SET:
 	case CACHE_MS:
-		answer_set(c);
+		respond_set(c);
 		break;
 	case CACHE_DELETE:
 	case CACHE_MD:
-		answer_delete(c);
+		respond_delete(c);
 		break;
 	case CACHE_MG:
-		answer_mg(c);
+		respond_mg(c);
 		break;
 	case CACHE_MN:
 		reply_line(c, "MN");
