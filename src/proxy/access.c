@@ -8,7 +8,7 @@
 
 #include "http/emit.h"
 
-/* A line is dropped rather than cut: room for two fields of the largest head, escaped. */
+/* A longer line is dropped, not cut. Twice the default limit of a request head. */
 #define LINE_MAX_BYTES 32768u
 
 static void flush_expired(struct timer *t)
@@ -16,7 +16,7 @@ static void flush_expired(struct timer *t)
 	access_flush(CONTAINER(t, struct access, flush));
 }
 
-/* Whole lines, as many as fit one write; one that does not fit goes alone. */
+/* Length of the next write: as many whole lines as fit, or one line that is longer. */
 static uint32_t next_write(const struct access *a)
 {
 	const char *end;
@@ -52,7 +52,7 @@ static void write_next(struct access *a)
 	a->unwritten -= n;
 }
 
-static void lose(struct access *a, uint32_t lines, int error)
+static void count_dropped(struct access *a, uint32_t lines, int error)
 {
 	stat_set(&a->stats->log_error, (uint64_t)error);
 	stat_add(&a->stats->log_lines_dropped, lines);
@@ -64,7 +64,7 @@ static void written(struct io_op *op, int res, unsigned flags)
 
 	(void)flags;
 	if (res < 0)
-		lose(a, a->write_lines, -res);
+		count_dropped(a, a->write_lines, -res);
 	else
 		stat_add(&a->stats->log_lines, a->write_lines);
 	if (a->unwritten > 0)
@@ -128,8 +128,8 @@ void access_done(struct access *a)
 
 /* ---- lines ---------------------------------------------------------------- */
 
-/* Quotes, backslashes, controls and bytes that are no ASCII are escaped: a client must not
- * be able to forge a line, nor to speak to a terminal. */
+/* Escapes quotes, backslashes, control characters and non-ASCII bytes, so that a client can
+ * neither forge a line nor send control sequences to a terminal. */
 static void put_escaped(struct emit *e, struct slice s, const char *hex_prefix)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -245,10 +245,10 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 
 static bool put_line(struct access *a, const struct access_entry *x)
 {
-	uint32_t room = ACCESS_BUFFER_BYTES - a->filled;
+	uint32_t space = ACCESS_BUFFER_BYTES - a->filled;
 	struct emit e = { a->filling + a->filled, NULL, false };
 
-	e.end = e.at + (room < LINE_MAX_BYTES ? room : LINE_MAX_BYTES);
+	e.end = e.at + (space < LINE_MAX_BYTES ? space : LINE_MAX_BYTES);
 	if (a->format == CONFIG_LOG_JSON)
 		put_json(a, &e, x);
 	else
@@ -268,7 +268,7 @@ void access_log(struct access *a, const struct access_entry *x)
 		put = put_line(a, x);
 	}
 	if (!put) {
-		lose(a, 1, 0);
+		count_dropped(a, 1, 0);
 		return;
 	}
 	a->filling_lines++;

@@ -9,13 +9,13 @@
 #include "retry.h"
 #include "route/variable.h"
 
-/* What is decoded for a hash: a parameter of the query, at most. */
+/* Most bytes of one decoded value in a hash, such as a query parameter. */
 #define HASH_SCRATCH_BYTES 1024
 
 /* ---- proxy ---------------------------------------------------------------- */
 
-/* A client of HTTP/1.0 need not name a host, and many origins refuse a request that names
- * none: it is then the server's. */
+/* The Host field for the origin. An HTTP/1.0 request need not have one, but many origins
+ * refuse a request without it: then it is the server's address. */
 static struct slice host_for(const struct generation *g, const struct config_proxy *proxy,
 			     const struct head *h)
 {
@@ -153,12 +153,13 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
-/* ---- block: how not to do it ---------------------------------------------- */
+/* ---- block: a lesson in what not to do ------------------------------------ */
 
 #define BLOCK_RESPONSE_MAX 65536
 #define BLOCK_TIMEOUT_MS 60000
 
-/* The body of an answer that ended with its connection. */
+/* Finds the body of a response that ended with its connection. False: it is malformed, or
+ * chunked. */
 static bool response_body(struct exchange *x, const char *bytes, size_t n,
 			  struct slice *body)
 {
@@ -184,8 +185,8 @@ static void start_block(struct exchange *x, const struct request_view *view)
 			 SLICE_ARG(b->path), SLICE_ARG(b->host));
 	long got = -1;
 
-	/* The whole worker stops here: no other client of it is served until the slow origin
-	 * has answered. That is the lesson. */
+	/* The whole worker blocks here: it serves no other client until the origin has
+	 * responded. That is the lesson. */
 	if (response && n < (int)sizeof(request))
 		got = sock_query((const struct sockaddr *)&b->address->sa,
 				 b->address->len, (struct slice){ request, (size_t)n },
@@ -239,7 +240,7 @@ void action_cpu_step(struct exchange *x)
 		reply_cpu(x, "pool", x->job->ms, x->job->rounds);
 }
 
-/* "?ms=", as far as it is a number, capped. */
+/* The value of "?ms=" if it is a number, at most ms_max; else the configured time. */
 static uint32_t wanted_ms(const struct config_cpu *cpu, const struct request_view *view)
 {
 	char scratch[16];

@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 
-/* Forgets what is older than the window. Returns the slot of this second. */
+/* Removes counts older than the window. Returns the slot of the current second. */
 static unsigned advance_window(struct budget *b, uint64_t now_ms)
 {
 	uint64_t now_s = now_ms / 1000;

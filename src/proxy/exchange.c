@@ -12,7 +12,7 @@
 #include "reply.h"
 #include "retry.h"
 
-/* In the log, where a client left before it was answered; nobody is told it. */
+/* Logged if the client left before its response began; never sent. As in nginx. */
 #define STATUS_GONE 499
 
 /* ---- endings -------------------------------------------------------------- */
@@ -58,7 +58,7 @@ void exchange_count(struct worker_stats *stats, int status)
 		stat_add(classes[status / 100 - 1], 1);
 }
 
-/* The client has none of the answer: it counts as not given. */
+/* The client has received nothing of the response: it is not counted as one. */
 static void uncount_response(struct exchange *x)
 {
 	struct worker_stats *stats = x->proxy->stats;
@@ -72,7 +72,7 @@ static void uncount_response(struct exchange *x)
 	x->server = NULL;
 }
 
-/* The connection ends before all that was queued has left. */
+/* The connection ends before all queued bytes were sent: corrects status and sent_bytes. */
 static void count_sent_bytes(struct exchange *x)
 {
 	uint64_t handed = conn_submitted(&x->client->conn);
@@ -92,7 +92,7 @@ void exchange_drop_fetch(struct exchange *x)
 	fetch_free(&x->fetch);
 }
 
-/* Frees all of it but the tie to its client. */
+/* Logs and frees the exchange. The client still points to it: the caller ends that. */
 static void exchange_free(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
@@ -123,7 +123,6 @@ void exchange_end(struct exchange *x, enum ending ending)
 	client_finish_response(c, keep_alive);
 }
 
-/* Nothing more can be told to the client but that it is over. */
 void exchange_abort(struct exchange *x, enum ending ending)
 {
 	struct client *c = x->client;
@@ -181,7 +180,7 @@ void exchange_redirect(struct exchange *x, struct slice location)
 					  .location = location });
 }
 
-/* What may be asked of a route. */
+/* The methods of the route, for Allow. */
 static struct slice allowed_methods(const struct exchange *x)
 {
 	if (x->route && x->route->action == CONFIG_MEMCACHED_GET)
@@ -199,14 +198,14 @@ void exchange_max_forwards_reached(struct exchange *x)
 						  .allow = allowed_methods(x) });
 }
 
-/* Who is shed may come back when those in line have been served, or have not. */
+/* Retry-After: the longest time a request can wait in the queue. */
 static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
 {
 	const struct config_upstream *upstreams = x->generation->config->upstreams;
 	uint32_t ms;
 
 	if (ending == ENDING_CACHE_FAILED)
-		return SLICE("1"); /* it is asked again before long */
+		return SLICE("1"); /* the cache is tried again soon */
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
 		return SLICE("");
 	if (x->route->action == CONFIG_PROXY)
@@ -219,7 +218,7 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 	return slice_of(text);
 }
 
-/* Before its first byte has left, it can still be another one. */
+/* Until its first byte is given to the kernel, the response can be replaced by another. */
 static bool take_response_back(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -257,7 +256,7 @@ static void client_too_slow(struct exchange *x)
 		exchange_abort(x, ENDING_CLIENT_SLOW);
 }
 
-/* Once an answer has begun, the client may have it whole. */
+/* Once a response has begun, a client that closes its side still receives all of it. */
 static void set_abort_on_fin(struct exchange *x)
 {
 	x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
@@ -325,7 +324,7 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	action_start(x, &view);
 }
 
-/* The head in `kept` is read once more: its first reading is long gone. */
+/* Parses head_copy: the result of the first parse was in scratch memory. */
 void exchange_route_again(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -337,8 +336,8 @@ void exchange_route_again(struct exchange *x)
 	ASSERT(v == VERDICT_OK);
 	exchange_drop_fetch(x);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
-	/* Bytes of a body may be at hand: the new fetch has not looked at them. If x has ended,
-	 * it is gone. */
+	/* If x has ended, it is freed. Else bytes of the body may have come already, which
+	 * the new fetch has not read: run the task. */
 	if (c->exchange != x)
 		return;
 	set_abort_on_fin(x);
@@ -358,7 +357,7 @@ static struct slice field_value(const struct head *h, enum header id)
 	return f ? f->value : (struct slice){ NULL, 0 };
 }
 
-/* Keeps the head where it is needed later. False: out of memory. */
+/* Copies the head, for the log and to route again. False: out of memory. */
 static bool copy_head(struct exchange *x, const struct head *h)
 {
 	const char *bytes = conn_peek(&x->client->conn).ptr;
@@ -402,7 +401,7 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	return x;
 }
 
-/* There is no exchange for this request: the connection ends with its answer. */
+/* No memory for an exchange: replies 503, and the connection ends. */
 static void refuse_for_memory(struct client *c, bool head_only)
 {
 	struct proxy *p = c->front->owner;
@@ -418,10 +417,10 @@ static void refuse_for_memory(struct client *c, bool head_only)
 
 static void request_received(struct client *c, struct head *h)
 {
-	/* What memory there is belongs to what was begun. */
+	/* Once the system has refused memory, what is left is for the exchanges in flight. */
 	struct exchange *x = reserve_whole() ? exchange_new(c, h) : NULL;
-	/* The head's bytes stay while the route looks at them, although what comes next in the
-	 * inbox is the body from here on. */
+	/* client_begin_body() consumes the head from the inbox; its bytes must stay valid
+	 * while the route is looked up. */
 	struct buf *hold = buf_ref(c->conn.inbox);
 
 	client_begin_body(c, h);

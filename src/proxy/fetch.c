@@ -34,8 +34,8 @@ static void set_state(struct fetch *f, enum fetch_state state)
 	f->since_ms = fetch_tick(f)->now_ms;
 }
 
-/* What the origin is to blame for. One that is used again may end just when it is asked: that
- * is nobody's fault. */
+/* True: the server is to blame. A reused connection may close just as the request is sent,
+ * which is not the server's fault. */
 static bool is_failure(const struct fetch *f, enum ending ending)
 {
 	if (f->lease.state == LEASE_CONNECTING)
@@ -48,12 +48,12 @@ static bool is_failure(const struct fetch *f, enum ending ending)
 	       ending == ENDING_ORIGIN_SEND_TIMEOUT || ending == ENDING_ORIGIN_TRUNCATED;
 }
 
-/* A tunnel that nobody used for long was in order. */
+/* Counts a failure of the server, for ejection. An idle tunnel that timed out is none. */
 static void blame(struct fetch *f, enum ending ending)
 {
 	if (f->tunnel || !is_failure(f, ending))
 		return;
-	if (f->status > 0) /* that was counted already */
+	if (f->status > 0) /* its status was counted already */
 		upstream_truncated(&f->lease, f->status);
 	else
 		upstream_failed(&f->lease);
@@ -85,7 +85,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* When the origin is late, by what is known now; WHEEL_NEVER: nothing is due of it. */
+/* When the origin is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
 static uint64_t fetch_deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
@@ -97,20 +97,20 @@ static uint64_t fetch_deadline(const struct fetch *f)
 		return later(c->received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
-		/* If it takes no more, whether it has answered only a receive can tell, for which
-		 * there may be no buffer. */
+		/* An origin that takes no more bytes may have responded already. Only a
+		 * receive can tell, and there may be no buffer for one. */
 		if (conn_unsent(c) > 0 || c->send_error)
 			return sent + limits->send_timeout_ms;
-		break; /* the client's body is waited for, with its own deadline */
+		break; /* waits for the client's body, which has a deadline of its own */
 	case FETCH_AWAITING_HEAD:
 		if (!f->waiter_stalled)
 			return sent + response_ms;
-		break; /* the client is waited for, likewise */
+		break; /* waits for the client, which has a deadline of its own */
 	case FETCH_RELAYING:
 		if (!f->waiter_stalled &&
 		    (f->lease.origin->writer.ended || conn_unsent(c) > 0))
 			return later(c->received_ms, sent) + response_ms;
-		break; /* the client is waited for, to read or to send */
+		break; /* waits for the client to read or to send */
 	case FETCH_LEASING:
 	case FETCH_ENDED:
 	case FETCH_FAILED:
@@ -119,8 +119,8 @@ static uint64_t fetch_deadline(const struct fetch *f)
 	return WHEEL_NEVER;
 }
 
-/* As with a client's deadlines: one timer, looked at when it rings, and rung often enough
- * that none is missed. */
+/* When to compute the deadline anew. There is one timer, as for a client: when it fires, the
+ * deadline is computed from the current state. It fires often enough that none is missed. */
 static uint64_t next_check(const struct fetch *f)
 {
 	uint32_t response_ms = f->config->response_timeout_ms;
@@ -159,13 +159,13 @@ static void deadline_arm(struct fetch *f)
 		timer_set(&fetch_tick(f)->wheel, timer, due);
 }
 
-/* ---- asking an origin ----------------------------------------------------- */
+/* ---- requests to an origin ------------------------------------------------ */
 
 static void request_complete(struct fetch *f)
 {
 	if (f->state != FETCH_SENDING) {
-		f->since_ms =
-			fetch_tick(f)->now_ms; /* from now on the origin may be late */
+		/* After an early response: the origin's time starts now. */
+		f->since_ms = fetch_tick(f)->now_ms;
 		return;
 	}
 	set_state(f, FETCH_AWAITING_HEAD);
@@ -176,8 +176,8 @@ static void begin_sending(struct fetch *f)
 {
 	struct origin *o = f->lease.origin;
 
-	o->conn.timer.expired =
-		deadline_fired; /* it may stand set since the origin was idle */
+	/* The timer may still be armed with the idle timeout. */
+	o->conn.timer.expired = deadline_fired;
 	f->sent_us = fetch_tick(f)->now_us;
 	stat_add(&upstream_stats(f->upstream)->requests, 1);
 	set_state(f, FETCH_SENDING);
@@ -239,7 +239,7 @@ bool fetch_may_resend(const struct fetch *f)
 	       method_idempotent((enum method)f->method);
 }
 
-/* The connection ended before a byte of an answer was seen. */
+/* The connection was closed before any byte of a response. */
 static void stale_close(struct fetch *f)
 {
 	if (!fetch_may_resend(f) || f->body_not_replayable) {
@@ -363,8 +363,8 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	if (h->status < 200 && h->status != 101) {
 		conn_consume(&o->conn, o->reader.head_bytes);
 		reader_init(&o->reader);
-		f->since_ms =
-			fetch_tick(f)->now_ms; /* an origin that says so is at work */
+		/* The origin is working: its time starts anew. */
+		f->since_ms = fetch_tick(f)->now_ms;
 		return;
 	}
 	f->status = (uint16_t)h->status;
@@ -374,7 +374,8 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	histogram_add(&upstream_stats(f->upstream)->latency,
 		      fetch_tick(f)->now_us - f->sent_us);
 	upstream_responded(&f->lease, h->status);
-	/* What a 204 says of a body may yet come: it must not meet the next request. */
+	/* A 204 that announces a body: the body may still come, and would be taken for the next
+	 * response. */
 	f->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(f, FETCH_RELAYING);
@@ -383,13 +384,13 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	deadline_arm(f);
 }
 
-void fetch_set_stalled(struct fetch *f, bool held)
+void fetch_set_stalled(struct fetch *f, bool stalled)
 {
-	if (f->waiter_stalled && !held)
+	if (f->waiter_stalled && !stalled)
 		f->since_ms = fetch_tick(f)->now_ms;
-	/* Without an answer at hand it is the origin that is waited for. */
-	f->waiter_stalled = held && (f->state == FETCH_RELAYING ||
-				     (leased(f) && origin_conn(f)->inbox));
+	/* If nothing has come, it is the origin that is waited for. */
+	f->waiter_stalled = stalled && (f->state == FETCH_RELAYING ||
+					(leased(f) && origin_conn(f)->inbox));
 }
 
 static void response_ended(struct fetch *f)
@@ -399,7 +400,7 @@ static void response_ended(struct fetch *f)
 	upstream_return(&f->lease, f->reusable && f->lease.origin->writer.ended);
 }
 
-/* What became of a body that is not whole. */
+/* The ending of a response whose body is incomplete or malformed. */
 static enum ending ending_of_body(enum fault fault)
 {
 	if (fault == FAULT_NO_MEMORY)
@@ -460,8 +461,9 @@ static struct fetch *fetch_new(struct generation *g, struct task *waiter)
 	return f;
 }
 
-/* A client whose very first request fails for a connection that it knows nothing of has no
- * reason to send it again, as it has when its own turns out to have ended (RFC 9112 9.3.1). */
+/* True: the request must not go out on a reused connection. A client whose own connection
+ * turns out to be closed sends its request again (RFC 9112 9.3.1). After the first request
+ * on a new connection it does not, so a stale connection here would become its error. */
 static bool wants_fresh(const struct config_upstream *u, const struct fetch_request *q)
 {
 	switch (u->reuse) {
@@ -499,7 +501,7 @@ struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
 	return f;
 }
 
-/* ---- asking a cache ------------------------------------------------------- */
+/* ---- requests to a cache -------------------------------------------------- */
 
 struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 			      enum memcache_command command, struct slice key,
@@ -559,7 +561,7 @@ static enum body_event call_body(struct fetch *f, struct piece *p)
 	return BODY_END;
 }
 
-/* ---- either --------------------------------------------------------------- */
+/* ---- both ----------------------------------------------------------------- */
 
 void fetch_step(struct fetch *f)
 {

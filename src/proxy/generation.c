@@ -62,7 +62,7 @@ void service_key(char key[SERVICE_KEY_MAX], const struct config_upstream *u)
 	key[SERVICE_KEY_MAX - 1] = '\0';
 }
 
-/* One that closes takes nothing new, whatever its name. */
+/* Closing services are not in by_name: they get no new requests. */
 static struct service *service_find(struct proxy *p, const struct config_upstream *u)
 {
 	char key[SERVICE_KEY_MAX];
@@ -126,8 +126,8 @@ static void generation_free(struct generation *g)
 	free(g);
 }
 
-/* Those that were made for it have no connection yet; one that was found may have some, and be
- * without another that knows it by now. */
+/* Services made for this generation have no connection yet, and are freed here. A service
+ * that was found may have some, and no other generation any more: the sweeper closes it. */
 void generation_drop(struct generation **slot)
 {
 	struct generation *g = *slot;
@@ -186,7 +186,8 @@ void generation_unused(struct generation *g)
 	tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
-/* False: some lack memory for it, and will be told again. */
+/* Applies the configuration to all services, or to those that lacked memory last time.
+ * False: some lack memory; the sweeper tries again. */
 static bool update_services(struct generation *g, bool all)
 {
 	bool updated = true;
@@ -206,7 +207,7 @@ void generation_activate(struct generation *g)
 		tick_run(g->proxy->tick, &g->proxy->sweeper);
 }
 
-/* ---- what is left of them --------------------------------------------------- */
+/* ---- sweeping --------------------------------------------------------------- */
 
 static bool sweep_services(struct proxy *p)
 {
@@ -230,7 +231,8 @@ static bool sweep_services(struct proxy *p)
 	return all;
 }
 
-/* Whatever closes may be counted in what belongs to the configurations of before. */
+/* Runs only when no service is closing: a closing one may still count in statistics that
+ * belong to an older configuration. */
 static void sweep_generations(struct proxy *p)
 {
 	LIST_EACH(&p->generations, node) {

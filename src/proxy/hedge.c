@@ -11,7 +11,6 @@ void hedge_drop(struct retry *t)
 	fetch_free(&t->hedge);
 }
 
-/* It is the one that counts now. */
 void hedge_promote(struct exchange *x)
 {
 	struct retry *t = x->retry;
@@ -32,7 +31,7 @@ static struct budget *hedge_budget(const struct retry *t)
 	return retry_state_hedge_budget(t->retry_state, t->route->proxy.upstream);
 }
 
-/* The first one is slow. A second one must not wait in a line: that only makes it longer. */
+/* A hedge must not wait in a queue: it would only make the queue longer. */
 void hedge_begin(struct exchange *x)
 {
 	struct retry *t = x->retry;
@@ -61,7 +60,6 @@ void hedge_begin(struct exchange *x)
 	stat_add(&stats->hedges, 1);
 }
 
-/* An answer that is worth less than waiting for another one. */
 bool hedge_rejects(const struct retry *t, int status)
 {
 	const struct config_retry *retry = t->route->retry;
@@ -70,7 +68,7 @@ bool hedge_rejects(const struct retry *t, int status)
 	       (retry && retry->on & retry_condition(status));
 }
 
-/* What it says before its answer is not passed on: the first one may say it too. */
+/* Interim responses of the hedge are not relayed: the first attempt may send them too. */
 void hedge_step(struct exchange *x)
 {
 	struct retry *t = x->retry;
@@ -99,14 +97,13 @@ void hedge_step(struct exchange *x)
 	}
 }
 
-/* When the first one counts as slow. */
 void hedge_plan(struct retry *t)
 {
 	struct exchange *x = t->exchange;
 	const struct config_hedge *hedged = t->route->hedge;
 	uint64_t now_ms = t->exchange->proxy->tick->now_ms, bound_us;
 
-	/* On another connection it would be another identity. */
+	/* The request belongs to an authenticated connection; a hedge uses another one. */
 	if (t->holds || !list_empty(&x->client->held))
 		return;
 	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||

@@ -1,6 +1,6 @@
 #include "identity.h"
 
-/* At the beginning of the text, as a whole word. */
+/* True: the text begins with a scheme's name, as a whole word. */
 static bool begins_with_scheme(struct slice text)
 {
 	static const struct slice schemes[] = { SLICE("NTLM"), SLICE("Negotiate") };
@@ -16,7 +16,8 @@ static bool begins_with_scheme(struct slice text)
 	return false;
 }
 
-/* One field may offer several. A parameter that looks like one costs a connection at most. */
+/* One field may offer several schemes. A parameter that looks like one is taken for it;
+ * then a connection is not shared although it could be. */
 static bool has_scheme(struct slice value)
 {
 	for (size_t i = 0; i < value.len; i++)

@@ -9,14 +9,14 @@
 struct join_part {
 	const struct config_part *config;
 	struct fetch *fetch;
-	struct buf *request;  /* of an origin, until it is asked */
+	struct buf *request;  /* to an origin, until its fetch is started */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
-	uint64_t hash;        /* by which its server is chosen */
+	uint64_t hash;        /* see action_hash() */
 	bool holds;           /* see struct fetch_request */
 	bool done;
-	int status;           /* of the answer; 200 for a value */
-	char *bytes;          /* of its body, as far as they came */
+	int status;           /* of the response; 200 for a value */
+	char *bytes;          /* of its body, as far as received */
 	uint32_t len;
 };
 
@@ -28,10 +28,10 @@ struct join {
 	struct join_part parts[CONFIG_PARTS_MAX];
 };
 
-/* ---- asking --------------------------------------------------------------- */
+/* ---- requests ------------------------------------------------------------- */
 
-/* A part is a fetch_request of ours: what the client said of the form and the freshness of *its*
- * answer does not go with it. */
+/* Removes the fields by which the client asks for a form or freshness of its own response:
+ * a part is a different request. */
 static void strip_client_fields(struct head *h)
 {
 	static const struct slice ours[] = {
@@ -46,7 +46,7 @@ static void strip_client_fields(struct head *h)
 			h->fields[i].per_hop |= slice_equal_nocase(h->fields[i].name, ours[k]);
 }
 
-/* The head is at hand only now: what a part will send is made ready. */
+/* Prepares what the part will send, while the client's head is valid. */
 static enum ending part_prepare(struct join *j, struct join_part *part,
 				const struct config_part *config,
 				const struct request_view *view)
@@ -99,7 +99,7 @@ static bool part_start(struct join *j, struct join_part *part)
 	return part->fetch != NULL;
 }
 
-/* ---- answers -------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------ */
 
 static bool take_bytes(struct join_part *part, const struct piece *p)
 {
@@ -153,7 +153,7 @@ static void part_body(struct join *j, struct join_part *part)
 	}
 }
 
-/* False: no final head yet. */
+/* False: no final head yet, the fetch has failed, or the part is done. */
 static bool part_head(struct join *j, struct join_part *part)
 {
 	struct head *h = &j->exchange->proxy->response;
@@ -161,7 +161,7 @@ static bool part_head(struct join *j, struct join_part *part)
 	while (part->fetch->state != FETCH_RELAYING) {
 		if (fetch_head(part->fetch, h) != VERDICT_OK)
 			return false;
-		if (h->status == 101) { /* nobody asked for it */
+		if (h->status == 101) { /* not requested */
 			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
 			return false;
 		}
@@ -172,7 +172,7 @@ static bool part_head(struct join *j, struct join_part *part)
 	return true;
 }
 
-/* What a failed fetch looks like in the answer. */
+/* The status of a failed fetch in the JSON. */
 static int failed_status(const struct fetch *f)
 {
 	int status = ending_status((enum ending)f->ending);
@@ -189,9 +189,10 @@ static void part_step(struct join *j, struct join_part *part)
 		return;
 	if (part->fetch->call)
 		part->status = 200;
-	else if (part->fetch->state != FETCH_FAILED && !part_head(j, part) &&
-		 (part->done || part->fetch->state != FETCH_FAILED))
-		return;
+	else if (part->fetch->state != FETCH_FAILED && !part_head(j, part)) {
+		if (part->done || part->fetch->state != FETCH_FAILED)
+			return;
+	}
 	if (part->fetch->state == FETCH_FAILED)
 		part_finish(part, failed_status(part->fetch));
 	else
@@ -251,7 +252,7 @@ static void put_part(struct emit *e, const struct join_part *part)
 	emit_slice(e, SLICE("}"));
 }
 
-/* An escaped byte takes six. */
+/* Upper bound: an escaped byte takes six. */
 static size_t json_bytes_max(const struct join *j)
 {
 	size_t n = 64 + 6ull * j->check.len;
@@ -300,7 +301,7 @@ static bool start_parts(struct join *j)
 	return true;
 }
 
-/* False: the exchange has ended. */
+/* False: the exchange has ended; j is freed. */
 static bool check_step(struct join *j)
 {
 	part_step(j, &j->check);
@@ -353,7 +354,7 @@ void join_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 		return;
 	}
-	/* Without a session there is no key to look up: that is a failed check as well. */
+	/* Without a session there is no key to look up, so the check fails. */
 	if (config->check &&
 	    part_prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
 		exchange_redirect(x, config->login);

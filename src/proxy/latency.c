@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-#define FIRST_BITS 6 /* what takes less than 64 us is in the first bucket */
+#define FIRST_BITS 6 /* the first bucket is for all below 64 us */
 #define UPDATE_EACH 16
 
 void latency_init(struct latency *l, uint32_t percentile)
@@ -25,7 +25,7 @@ static unsigned bucket_of(uint64_t us)
 	return i < LATENCY_BUCKETS ? i : LATENCY_BUCKETS - 1;
 }
 
-/* What is in the bucket is less. */
+/* All samples in the bucket are below this. */
 static uint64_t bucket_end(unsigned bucket)
 {
 	return (uint64_t)(8 + bucket % 8 + 1) << (FIRST_BITS - 3 + bucket / 8);

@@ -10,13 +10,14 @@
 #include "retrystate.h"
 #include "service.h"
 
-/* How long a connection that ends is listened to, so that its peer sees the answer. */
+/* Lingering close: how long a client is read from after its last response, so that it can read
+ * that. */
 #define LINGER_MS 5000
 
-/* When those who wait for a descriptor look again. */
+/* Pause until connects that lacked a descriptor are tried again. */
 #define DESCRIPTOR_RETRY_MS 8
 
-/* When those that are closing are looked at again. */
+/* Pause until closing services are looked at again. */
 #define SWEEP_MS 20
 
 int ending_status(enum ending e)
@@ -70,8 +71,9 @@ static void call_completed(struct memcache_call *call)
 	tick_run(f->proxy->tick, f->waiter);
 }
 
-/* An inbox here and an outbox there make one direction. Buffers are charged whole: a head
- * that drips in needs room for itself and for the buffers that its next bytes come in. */
+/* Bytes of one inbox or outbox. One direction uses two, one of each connection: hence half
+ * of limits.window. Buffers are charged whole, so a head that arrives in small pieces needs
+ * space for itself and for the buffers that its next bytes arrive in. */
 static uint32_t conn_window(const struct config_limits *l)
 {
 	uint32_t least = l->request_head + 2 * BUF_BYTES;
@@ -95,7 +97,7 @@ static void init_front(struct proxy *p, const struct proxy_options *o)
 
 /* ---- descriptors ---------------------------------------------------------- */
 
-/* They take turns. */
+/* Services are evicted from round robin. */
 bool proxy_evict_origin(struct proxy *p)
 {
 	LIST_EACH(&p->services, node) {
@@ -108,8 +110,9 @@ bool proxy_evict_origin(struct proxy *p)
 	return false;
 }
 
-/* Idle connections count as used, wherever they are: one of them gives way to whoever waits.
- * It is gone at the end of the tick, or of another worker's: the line looks again soon. */
+/* n connects wait for a descriptor: closes idle connections, which count in the quota, on
+ * any worker. They are closed at the end of the tick, or of another worker's, so the queues
+ * are served again a little later. */
 static void short_of_descriptors(void *owner, uint32_t n)
 {
 	struct proxy *p = owner;
@@ -127,7 +130,7 @@ static void descriptors_expired(struct timer *t)
 {
 	struct proxy *p = CONTAINER(t, struct proxy, descriptor_timer);
 
-	/* Who still waits asks anew. */
+	/* Connects that still lack a descriptor raise it again. */
 	atomic_store(&p->descriptor_quota->wanted, 0);
 	LIST_EACH(&p->services, node)
 		service_dispatch(LIST_ITEM(node, struct service, node));
@@ -171,8 +174,8 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 	});
 }
 
-/* For the connections that are there as well: a head as large as is allowed now must find
- * room. What is narrower stays as it is. */
+/* Applies to open connections as well: a head as large as now allowed must fit. Their
+ * windows are never reduced. */
 static void apply_limits(struct proxy *p)
 {
 	const struct config_limits *l = &p->generation->config->limits;
@@ -344,7 +347,7 @@ void proxy_trim(struct proxy *p)
 		service_trim(LIST_ITEM(node, struct service, node));
 }
 
-/* ---- what the control thread finds out ------------------------------------- */
+/* ---- results of the control thread ----------------------------------------- */
 
 bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstream,
 		    unsigned server, const struct config_address *addresses, unsigned n)

@@ -19,7 +19,7 @@ static bool client_trusted(struct client *c, const struct generation *g)
 	return c->trusted;
 }
 
-/* The port of whom another names is not known. */
+/* Forwarding fields are read for the address only: the port is 0. */
 static struct peer peer_of(const struct ip *ip)
 {
 	struct peer peer = { .family = ip->family == 4 ? AF_INET : AF_INET6 };

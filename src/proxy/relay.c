@@ -18,7 +18,7 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 	return b;
 }
 
-/* Most bytes of the body that are kept to be sent again; 0: it will not be. */
+/* Most bytes of the body to keep for another send; 0: there will be none. */
 static uint32_t replay_max(const struct exchange *x)
 {
 	const struct config_retry *retry = x->route->retry;
@@ -41,7 +41,7 @@ static void keep_for_replay(struct exchange *x, const struct piece *p)
 		replay_disable(&x->replay);
 }
 
-/* Sends what was sent before it went to another connection. False: the exchange has ended. */
+/* Sends the kept bytes to a new connection. False: the exchange has ended; x is freed. */
 static bool replay_body(struct exchange *x)
 {
 	struct piece p;
@@ -52,7 +52,7 @@ static bool replay_body(struct exchange *x)
 	return false;
 }
 
-/* False: the exchange has ended. */
+/* False: the exchange has ended; x is freed. */
 static bool forward_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
@@ -84,7 +84,7 @@ static bool forward_body_end(struct exchange *x, const struct head *trailers)
 	return false;
 }
 
-/* False: the exchange has ended. */
+/* False: the exchange has ended; x is freed. */
 static bool forward_body(struct exchange *x)
 {
 	struct head *scratch = &x->proxy->request;
@@ -115,7 +115,7 @@ static bool forward_body(struct exchange *x)
 	return true;
 }
 
-/* ---- the answer's head to the client -------------------------------------- */
+/* ---- the response's head to the client ------------------------------------ */
 
 static bool push_head(struct exchange *x, const struct head *h, struct emit_response *r)
 {
@@ -137,8 +137,8 @@ static bool push_head(struct exchange *x, const struct head *h, struct emit_resp
 	return true;
 }
 
-/* How the body goes on to the client (RFC 9112 6.3, 7): its framing need not be the one it
- * came with. */
+/* The framing of the body to the client (RFC 9112 6.3, 7), which may differ from the
+ * origin's. */
 static enum framing outgoing_framing(const struct exchange *x, enum framing framing)
 {
 	if (framing == FRAMING_CHUNKED || framing == FRAMING_CLOSE)
@@ -146,7 +146,7 @@ static enum framing outgoing_framing(const struct exchange *x, enum framing fram
 	return framing;
 }
 
-/* The head of the final answer. */
+/* The head of the final response. */
 static bool push_final_head(struct exchange *x, struct head *h, struct emit_response *r)
 {
 	x->head_at = conn_position(&x->client->conn);
@@ -158,7 +158,7 @@ static bool push_final_head(struct exchange *x, struct head *h, struct emit_resp
 	return true;
 }
 
-/* False: the exchange has ended. */
+/* False: the exchange has ended; x is freed. */
 static bool begin_relaying(struct exchange *x, struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)x->method);
@@ -169,7 +169,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 		.date = proxy_date(x->proxy),
 	};
 
-	/* A body that waits for a 100 in vain may come or not: what follows cannot be told. */
+	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
 	x->keep_alive = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
 			!(x->expects_continue && !reader_ended(&x->client->reader));
 	r.close = !x->keep_alive;
@@ -188,7 +188,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 
 static bool begin_tunnel(struct exchange *x, struct head *h)
 {
-	/* Half a body, framed anew, cannot go on as bytes of the tunnel. */
+	/* The rest of a request body cannot be sent as bytes of the tunnel. */
 	if (!x->upgrade || !reader_ended(&x->client->reader) ||
 	    !x->fetch->lease.origin->writer.ended) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
@@ -209,7 +209,7 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	return true;
 }
 
-/* 1xx: passed on, but not to a client of HTTP/1.0 (RFC 9110 15.2). */
+/* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). False: x is freed. */
 static bool relay_interim(struct exchange *x, struct head *h)
 {
 	if (!x->http_1_0 &&
@@ -289,7 +289,8 @@ static bool push_value_head(struct exchange *x)
 	return true;
 }
 
-/* The cache has answered, or not yet. False: the exchange has ended. */
+/* Begins the response when the cache has sent its own. False: the exchange has ended, or is
+ * routed again; x may be freed. */
 static bool take_cache_response(struct exchange *x)
 {
 	if (x->fetch->state == FETCH_LEASING)
@@ -317,7 +318,7 @@ static bool take_cache_response(struct exchange *x)
 	return true;
 }
 
-/* ---- the answer's body to the client -------------------------------------- */
+/* ---- the response's body to the client ------------------------------------ */
 
 static bool end_response_body(struct exchange *x, const struct head *trailers)
 {
@@ -335,7 +336,7 @@ static void relay_body(struct exchange *x)
 	struct head *scratch = &x->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
-	/* Its origin may have waited for room as long as its client did. */
+	/* If the client had stalled, the origin's time starts anew. */
 	fetch_set_stalled(x->fetch, false);
 	while (conn_request_space(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
@@ -370,8 +371,8 @@ static void relay_body(struct exchange *x)
 
 /* ---- tunnels -------------------------------------------------------------- */
 
-/* Moves what has come; tells the other side when there will be no more. False: out of
- * memory, and bytes are lost. */
+/* Moves the bytes that have come, and then the end of the stream. False: out of memory, and
+ * bytes are lost. */
 static bool tunnel_splice(struct conn *from, struct conn *to)
 {
 	while (from->inbox && conn_request_space(to) > 0) {
@@ -415,13 +416,13 @@ void relay_request(struct exchange *x)
 	} else {
 		if (!forward_body(x) || !relay_heads(x))
 			return;
-		/* Once more in line, after an origin that had gone, or between two tries: the next
-		 * one has had nothing. */
+		/* After a stale connection or a failed attempt: the next one was sent
+		 * nothing. */
 		if (!x->fetch || x->fetch->state == FETCH_LEASING) {
 			client_hold_body(x->client);
 			replay_rewind(&x->replay);
 		}
-		/* The answer's head may have come with the origin's readiness for the body. */
+		/* A 101 was relayed in this step. */
 		if (x->state == EXCHANGE_TUNNEL) {
 			relay_tunnel(x);
 			return;
@@ -433,7 +434,7 @@ void relay_request(struct exchange *x)
 
 void relay_response(struct exchange *x)
 {
-	/* The request's body may still be under way. */
+	/* After an early response the request's body is still being sent. */
 	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING && !forward_body(x))
 		return;
 	relay_body(x);

@@ -9,7 +9,7 @@ void replay_disable(struct replay *r)
 	r->body = NULL;
 }
 
-/* Room for n more bytes. */
+/* Makes space for n more bytes. False: no memory. */
 static bool ensure_space(struct replay *r, struct buf_pool *pool, uint32_t n,
 			 uint64_t length, uint32_t max)
 {

@@ -13,10 +13,10 @@
 	"Proxy-Status: fairlead; error=proxy_internal_error\r\n"                          \
 	"\r\n"
 
-/* Written beforehand: it needs no more than a place in an outbox. */
+/* A constant: it needs one outbox entry and no other memory. */
 static bool send_out_of_memory(struct client *c, struct reply *r)
 {
-	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "is what Content-Length says");
+	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "Content-Length");
 
 	r->sent_bytes = r->head_only ? 0 : sizeof(OUT_OF_MEMORY) - 1;
 	return writer_static(&c->writer, &c->conn,

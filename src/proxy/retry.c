@@ -6,7 +6,7 @@
 #include "identity.h"
 #include "retrystate.h"
 
-/* A pause grows up to so many doublings. */
+/* A backoff doubles at most this many times. */
 #define DOUBLINGS_MAX 4
 
 static struct tick *retry_tick(const struct retry *t)
@@ -65,8 +65,9 @@ static void timer_fired(struct timer *timer)
 	tick_run(retry_tick(t), &t->exchange->client->task);
 }
 
-/* What was sent whole once is at hand: a later try that still sends it waits for its origin. */
-static bool request_incomplete(const struct exchange *x)
+/* True: deadlines do not run. Once the whole request was received, a retry no longer waits
+ * for the client. */
+static bool deadlines_suspended(const struct exchange *x)
 {
 	if (!x->retry->request_complete)
 		return retry_waits_for_client(x);
@@ -81,20 +82,20 @@ bool retry_waits_for_client(const struct exchange *x)
 	       (f && (f->waiter_stalled || f->state == FETCH_SENDING));
 }
 
-/* False: the exchange has ended. */
+/* False: the exchange has ended; x is freed. */
 static bool check_deadlines(struct exchange *x)
 {
 	struct retry *t = x->retry;
 	uint64_t now_ms = retry_tick(t)->now_ms;
 
 	t->timer_fired = false;
-	if (request_incomplete(x))
+	if (deadlines_suspended(x))
 		t->deadline_base_ms = t->attempt_began_ms = now_ms;
 	if (t->queued)
 		t->attempt_began_ms = now_ms;
 	if (route_deadline(t) <= now_ms) {
 		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
-		if (x->fetch) /* its server is seen to be slow */
+		if (x->fetch) /* counts as a timeout of its server */
 			fetch_time_out(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
 		return false;
@@ -107,7 +108,7 @@ static bool check_deadlines(struct exchange *x)
 	return true;
 }
 
-/* ---- a try ---------------------------------------------------------------- */
+/* ---- attempts ------------------------------------------------------------- */
 
 void retry_mark_tried(struct retry *t, const struct fetch *f)
 {
@@ -175,7 +176,7 @@ void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 	begin_attempt(x);
 }
 
-/* The time of a try begins when it has left the line. */
+/* The timeout of an attempt starts when it has left the queue. */
 static void note_queue_exit(struct retry *t)
 {
 	const struct fetch *f = t->exchange->fetch;
@@ -210,7 +211,7 @@ bool retry_step(struct exchange *x)
 	return true;
 }
 
-/* ---- another one ---------------------------------------------------------- */
+/* ---- retries -------------------------------------------------------------- */
 
 void retry_discard_response(struct fetch *f, const struct head *h)
 {
@@ -253,10 +254,10 @@ static uint32_t condition_of(const struct fetch *f)
 	case ENDING_ORIGIN_BAD:
 		return 1u << CONFIG_RETRY_MALFORMED;
 	}
-	return 0; /* the line was full, or memory: another try would make it worse */
+	return 0; /* queue full or no memory: another attempt would make it worse */
 }
 
-/* Half of it is chance, so that those who failed together do not come back together. */
+/* Half of it is random, so that requests that failed together do not retry together. */
 static uint32_t draw_backoff_ms(struct retry *t)
 {
 	unsigned doublings = t->backoffs < DOUBLINGS_MAX ? t->backoffs : DOUBLINGS_MAX;
@@ -266,7 +267,7 @@ static uint32_t draw_backoff_ms(struct retry *t)
 	return ms - retry_state_random(t->retry_state, ms / 2);
 }
 
-/* How long to wait for the next try: not at all if there is a server that was not asked. */
+/* Time until the next attempt: 0 if there is a server that was not tried yet. */
 static uint32_t delay_ms(struct retry *t)
 {
 	retry_mark_tried(t, t->exchange->fetch);
@@ -276,7 +277,7 @@ static uint32_t delay_ms(struct retry *t)
 	return draw_backoff_ms(t);
 }
 
-/* What an origin may have seen. */
+/* True: the method may be sent again although an origin may have seen it. */
 static bool may_reach_origin_twice(const struct retry *t)
 {
 	return t->route->retry->all_methods || method_idempotent((enum method)t->method);
@@ -288,7 +289,7 @@ bool retry_may_resend(const struct retry *t)
 	       may_reach_origin_twice(t);
 }
 
-/* By what it is; time and budget are another matter. */
+/* Checks the request and the failure; time and budget are checked by the caller. */
 static bool is_retryable(const struct retry *t, uint32_t condition)
 {
 	const struct config_retry *retry = t->route->retry;
@@ -298,7 +299,7 @@ static bool is_retryable(const struct retry *t, uint32_t condition)
 	       !t->exchange->replay.disabled && (unsent || may_reach_origin_twice(t));
 }
 
-/* True: there will be another try. */
+/* True: another attempt is made at resume_ms, and counted. */
 static bool schedule_attempt(struct retry *t, uint32_t condition)
 {
 	struct upstream_stats *stats = upstream_stats(t->upstream);
@@ -319,19 +320,19 @@ static bool schedule_attempt(struct retry *t, uint32_t condition)
 	return true;
 }
 
-/* The fetch is let go; the next one begins with the next step, which may be at once. */
+/* Frees the fetch. The next attempt begins in a later step, which may follow at once. */
 static void end_attempt(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
 	exchange_drop_fetch(x);
-	t->hedge_due_ms = 0; /* it would be beside another one than the first */
+	t->hedge_due_ms = 0; /* only the first attempt is hedged */
 	retry_arm_timer(t);
 	if (t->resume_ms <= retry_tick(t)->now_ms)
 		tick_run(retry_tick(t), &x->client->task);
 }
 
-/* The hedge is as good as another try, and costs nothing more. */
+/* The hedge takes the place of another attempt, at no further cost. */
 static bool promote_hedge(struct exchange *x)
 {
 	if (!x->retry->hedge)
@@ -384,7 +385,7 @@ void retry_end(struct exchange *x)
 {
 	struct retry *t = x->retry;
 
-	x->fetch->avoid = NULL; /* it was the tries' */
+	x->fetch->avoid = NULL; /* it points into *t */
 	if (t->latency && t->attempts_n == 1 && x->status < 500)
 		latency_add(t->latency, retry_tick(t)->now_us - t->began_us);
 	retry_free(&x->retry);

@@ -14,7 +14,7 @@ void request_view_init(struct request_view *v, const struct head *h, struct slic
 	ASSERT(v->host.len <= h->authority.len + HOST_GROWTH);
 }
 
-/* A prefix ends where a segment ends: "/api" is none of "/apix". */
+/* Whole segments only: "/api" matches "/api/x" but not "/apix". */
 static bool prefix_matches(struct slice prefix, struct slice path)
 {
 	return slice_starts(path, prefix) &&
@@ -24,8 +24,8 @@ static bool prefix_matches(struct slice prefix, struct slice path)
 
 static bool path_matches(const struct config_route *r, const struct request_view *v)
 {
-	/* OPTIONS * asks about the server as a whole (RFC 9110 9.3.7), and so does an absolute
-	 * form of it that has no path. */
+	/* OPTIONS * is about the server as a whole (RFC 9110 9.3.7), as is its absolute
+	 * form without a path: only the prefix "/" matches. */
 	if (slice_equal(v->path, SLICE("*")))
 		return r->prefix && slice_equal(r->path, SLICE("/"));
 	return r->prefix ? prefix_matches(r->path, v->path)

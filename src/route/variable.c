@@ -4,9 +4,9 @@
 
 enum result { RESULT_OK, RESULT_NONE = -1, RESULT_LONG = -2 };
 
-/* Where decoded text goes. */
-struct room {
-	char *out;
+/* Where decoded text is written. */
+struct space {
+	char *at;
 	size_t size;
 };
 
@@ -21,8 +21,7 @@ static int hex_digit(char c)
 	return -1;
 }
 
-/* The byte at the front of encoded text, and how much of the text it is; -1:
- * malformed. */
+/* Decodes the first byte of `text`; *used: its encoded length. -1: malformed. */
 static int decoded_byte(struct slice text, bool plus, size_t *used)
 {
 	int high, low;
@@ -40,7 +39,7 @@ static int decoded_byte(struct slice text, bool plus, size_t *used)
 	return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* -1: malformed. */
+/* The length of `text` when decoded; -1: malformed. */
 static long decoded_length(struct slice text)
 {
 	long n = 0;
@@ -62,18 +61,18 @@ static bool decoded_equal(struct slice encoded, struct slice name)
 	return i == encoded.len && n == name.len;
 }
 
-static enum result decode(struct slice text, bool plus, struct room room,
+static enum result decode(struct slice text, bool plus, struct space space,
 			  struct slice *value)
 {
 	long n = decoded_length(text);
 
 	if (n < 0)
 		return RESULT_NONE;
-	if ((size_t)n > room.size)
+	if ((size_t)n > space.size)
 		return RESULT_LONG;
-	n = path_decode(room.out, text, plus);
-	ASSERT(n >= 0 && (size_t)n <= room.size);
-	*value = (struct slice){ room.out, (size_t)n };
+	n = path_decode(space.at, text, plus);
+	ASSERT(n >= 0 && (size_t)n <= space.size);
+	*value = (struct slice){ space.at, (size_t)n };
 	return RESULT_OK;
 }
 
@@ -92,17 +91,17 @@ static struct slice take_piece(struct slice *rest, char separator)
 	return piece;
 }
 
-static enum result path_rest(const struct request_view *v, struct room room,
+static enum result path_rest(const struct request_view *v, struct space space,
 			     struct slice *value)
 {
 	if (!v->route || slice_equal(v->path, SLICE("*")))
 		return RESULT_NONE;
 	ASSERT(v->path.len >= v->route->path.len);
-	return decode(slice_after(v->path, v->route->path.len), false, room, value);
+	return decode(slice_after(v->path, v->route->path.len), false, space, value);
 }
 
 static enum result query(struct slice name, const struct request_view *v,
-			 struct room room, struct slice *value)
+			 struct space space, struct slice *value)
 {
 	struct slice rest = v->head->query;
 
@@ -114,7 +113,7 @@ static enum result query(struct slice name, const struct request_view *v,
 
 		/* Without a "=", what is left of the text is empty. */
 		if (decoded_equal(key, name))
-			return decode(text, true, room, value);
+			return decode(text, true, space, value);
 	}
 	return RESULT_NONE;
 }
@@ -130,7 +129,7 @@ static enum result header(struct slice name, const struct request_view *v,
 	return RESULT_OK;
 }
 
-/* "a=1; b=2" (RFC 6265 4.2), in as many fields as the client sent. */
+/* "a=1; b=2" (RFC 6265 4.2); there may be several Cookie fields. */
 static enum result cookie(struct slice name, const struct request_view *v,
 			  struct slice *value)
 {
@@ -153,33 +152,33 @@ static enum result cookie(struct slice name, const struct request_view *v,
 	return RESULT_NONE;
 }
 
-static enum result given(struct slice text, struct slice *value)
+static enum result non_empty(struct slice text, struct slice *value)
 {
 	*value = text;
 	return text.len > 0 ? RESULT_OK : RESULT_NONE;
 }
 
 static enum result evaluate(enum variable id, struct slice argument,
-			    const struct request_view *v, struct room room,
+			    const struct request_view *v, struct space space,
 			    struct slice *value)
 {
 	switch (id) {
 	case VARIABLE_PATH:
-		return given(v->head->path, value);
+		return non_empty(v->head->path, value);
 	case VARIABLE_PATH_REST:
-		return path_rest(v, room, value);
+		return path_rest(v, space, value);
 	case VARIABLE_QUERY:
-		return query(argument, v, room, value);
+		return query(argument, v, space, value);
 	case VARIABLE_HEADER:
 		return header(argument, v, value);
 	case VARIABLE_COOKIE:
 		return cookie(argument, v, value);
 	case VARIABLE_HOST:
-		return given(v->host, value);
+		return non_empty(v->host, value);
 	case VARIABLE_METHOD:
-		return given(v->head->method_token, value);
+		return non_empty(v->head->method_token, value);
 	case VARIABLE_CLIENT_ADDRESS:
-		return given(v->client, value);
+		return non_empty(v->client, value);
 	case VARIABLE_NONE:
 		*value = argument;
 		return RESULT_OK;
@@ -190,28 +189,28 @@ static enum result evaluate(enum variable id, struct slice argument,
 bool variable_value(enum variable id, struct slice argument, const struct request_view *v,
 		    char *out, size_t size, struct slice *value)
 {
-	return evaluate(id, argument, v, (struct room){ out, size }, value) == RESULT_OK;
+	return evaluate(id, argument, v, (struct space){ out, size }, value) == RESULT_OK;
 }
 
 long variable_expand(const struct template *t, const struct request_view *v, char *out,
 		     size_t size)
 {
-	struct room room = { out, size };
+	struct space space = { out, size };
 
 	for (unsigned i = 0; i < t->part_n; i++) {
 		const struct template_part *part = &t->parts[i];
 		struct slice value;
-		enum result result = evaluate(part->variable, part->text, v, room,
+		enum result result = evaluate(part->variable, part->text, v, space,
 					      &value);
 
 		if (result != RESULT_OK)
 			return result;
-		if (value.len > room.size)
+		if (value.len > space.size)
 			return RESULT_LONG;
-		if (value.len > 0 && value.ptr != room.out)
-			memcpy(room.out, value.ptr, value.len);
-		room.out += value.len;
-		room.size -= value.len;
+		if (value.len > 0 && value.ptr != space.at)
+			memcpy(space.at, value.ptr, value.len);
+		space.at += value.len;
+		space.size -= value.len;
 	}
-	return room.out - out;
+	return space.at - out;
 }
