@@ -1,22 +1,46 @@
-/* Who serves behind one name, as all workers see it: an entry for each server, in it a view for
- * each worker, and the limit of its requests, which the workers share.
+/* The servers of one upstream as all workers see them: their status, their counters, and
+ * the permits by which the workers share the limit `requests` of each server.
  *
- * A worker's upstream enters its servers and leaves them again; an entry is found by name and
- * address, and stays for when the server comes back. Counters have one writer, the worker;
- * the control thread reads.
+ *   registry              one for each upstream (name and protocol)
+ *     registry_worker     one for each worker: since when its queue waits, how to wake it
+ *     registry_entry      one for each server (name and address): permits in use
+ *       registry_view     one for each worker: status and counters of the server as this
+ *                         worker sees it, and the permits granted to it
  *
- * The limit: a request takes a place and puts it back. When all are taken it waits in the line
- * of its worker, and its worker says so: registry_set_waiting(). A place that comes
- * free belongs to who
- * has waited longest, on whichever worker: it is handed over, not put up for whoever is
- * quickest. Not even a worker without a place can starve.
+ * Entries. A worker enters each server of its upstream (registry_enter()) and leaves it
+ * when the server is gone. An entry that no worker uses is kept: if its server comes back
+ * its counters go on. An entry is never freed before the registry, so readers need no
+ * lock; the only lock is that of registry_enter(). When very many entries are unused, a
+ * new server takes one of them over. A server for which there is no memory has no entry,
+ * hence no limit and no metrics.
  *
- * An entry is made when its server is first entered, and never freed while the registry is there: who
- * reads needs no lock. When many are left over, whoever enters takes one of those that nobody has
- * any more. Entering locks; nothing else does. A server for which there is no memory has no entry:
- * it has no limit and is not seen.
+ * Counters. The only writer of a view's counters is its worker; the control thread reads
+ * them.
  *
- * Owner: the process; it outlives the upstreams, and the mailboxes outlive it. */
+ * Permits. A request takes a permit of its server and puts it back when it ends. If no
+ * permit is free, the request waits in the queue of its worker, and the worker publishes
+ * since when (registry_set_waiting()). A permit that is put back goes to the worker whose
+ * queue has waited longest: it is granted to that worker, not freed for the fastest
+ * taker. So a worker that holds no permit cannot starve.
+ *
+ *           take                put: a queue waits          collect
+ *   free ──────────▶ in use ────────────────────────▶ granted ────────▶ in use
+ *     ▲                 │ put: no queue waits            │ withdraw: granted
+ *     └─────────────────┴────────────────────────────────┘ to another, or free
+ *
+ * What always holds:
+ *   - permits_used counts the permits that are in use or granted. It grows only while it
+ *     is below the limit. If the limit was lowered, permits that are put back are not
+ *     granted to others until permits_used is at the limit.
+ *   - No permit stays free while a queue waits for it. A worker that finds no permit
+ *     first publishes its wait, then tries again. A worker that puts one back first frees
+ *     it, then looks for a waiting worker again. One of the two sees the other.
+ *   - No permit stays granted to a worker that has withdrawn. registry_withdraw() clears
+ *     `entered`, then collects what was granted; a grant adds to permits_granted, then
+ *     reads `entered`. One of the two sees the other.
+ *
+ * Owner: the process. The registry outlives the upstreams that are attached to it, and
+ * the mailboxes outlive the registry. */
 #ifndef BACK_REGISTRY_H
 #define BACK_REGISTRY_H
 
@@ -29,88 +53,91 @@
 #include "io/sock.h"
 #include "net/mailbox.h"
 
-/* Rows that nobody has any more and that are kept, beside as many as are in use. */
+/* A new server takes over an unused entry only if more than half of all entries, and this
+ * many besides, are unused. */
 #define REGISTRY_UNUSED_KEPT 64
-#define REGISTRY_NAME_MAX \
-	288 /* "host:port" or "unix:/path" as written, or what it was called */
 
-/* What a worker thinks of a server. */
+/* Of a server: its `name`, else "host:port" or "unix:/path" as configured. */
+#define REGISTRY_NAME_MAX 288
+
+/* A server's status in the view of one worker. */
 enum server_status { SERVER_STATUS_UP, SERVER_STATUS_EJECTED, SERVER_STATUS_DOWN };
 const char *server_status_text(enum server_status status);
 
-/* What it did last to make one think so. */
+/* Why a server was ejected last: consecutive failures, failures among the requests of a
+ * window, or (memcached) it could not be connected. */
 enum ejection_reason { REASON_NONE, REASON_CONSECUTIVE, REASON_RATE, REASON_UNREACHED };
 
 /* X(name, kind, help), kind: counter or gauge. */
 #define SERVER_STATS(X)                                                        \
-	X(requests, counter, "Requests given to the server")                   \
-	X(failures, counter, "Of which it failed, connections not opened too") \
-	X(ejections, counter, "Times it was ejected")                          \
-	X(in_flight, gauge, "Requests that it has now")
+	X(requests, counter, "Requests sent to the server")                    \
+	X(failures, counter, "Requests that failed, failed connects included") \
+	X(ejections, counter, "Times the server was ejected")                  \
+	X(in_flight, gauge, "Requests in flight to the server")
 
 /* One worker's view of one server. */
 struct registry_view {
 #define X(name, kind, help) uint64_t name;
 	SERVER_STATS(X)
 #undef X
-	uint64_t status; /* enum server_status */
-	uint64_t reason; /* enum ejection_reason, of the last ejection */
-	uint64_t failures_n,
-		eject_ms; /* how many in a row or in a hundred, for how long */
-	uint64_t
-		reported_status; /* the control thread's: the server_status it wrote about last */
-	_Atomic uint32_t permits_granted; /* permits that were handed to this worker */
-	_Atomic bool entered;
-	_Atomic bool permits_refused; /* its line has no use for them */
+	uint64_t status;          /* enum server_status */
+	uint64_t reason;          /* enum ejection_reason, of the last ejection */
+	uint64_t failures_n;      /* consecutive (REASON_CONSECUTIVE), or percent */
+	uint64_t eject_ms;        /* duration of the last ejection */
+	uint64_t reported_status; /* the control thread's: the status it logged last */
+	/* Granted, and not yet collected by this worker. */
+	_Atomic uint32_t permits_granted;
+	_Atomic bool entered; /* the worker uses the server: it may be granted permits */
+	_Atomic bool permits_refused; /* its queue has no use for them */
 } __attribute__((aligned(64)));
 
+/* One server. */
 struct registry_entry {
 	struct registry *registry;
 	_Atomic(struct registry_entry *) next;
-	struct names_entry key_entry; /* by `key` */
-	uint64_t key;             /* of name and address */
-	_Atomic uint32_t users;   /* workers that have entered it */
-	_Atomic bool published;   /* name and address were written */
-	_Atomic uint32_t permits_used; /* permits */
+	struct names_entry key_entry;  /* in registry->by_key */
+	uint64_t key;                  /* hash of name and address */
+	_Atomic uint32_t users;        /* workers that have entered it; 0: unused */
+	_Atomic bool published;        /* name and address are valid */
+	_Atomic uint32_t permits_used; /* in use or granted */
 	char name[REGISTRY_NAME_MAX];
 	char address[SOCK_TEXT_MAX];
 	struct registry_view views[]; /* by worker */
 };
 
-/* A worker's upstream. */
+/* One worker's upstream. */
 struct registry_worker {
-	struct mail message; /* permits were granted */
-	_Atomic bool posted;
-	struct mailbox *mailbox;
-	_Atomic uint64_t waiting_since_ms; /* 0: nobody waits for a place */
+	struct mail granted;     /* tells the worker that it was granted permits */
+	_Atomic bool posted;     /* `granted` is on its way */
+	struct mailbox *mailbox; /* the worker's */
+	_Atomic uint64_t waiting_since_ms; /* 0: no request waits for a permit */
 	void (*permits_granted)(void *owner);
-	void *owner; /* NULL: nobody sits there */
+	void *owner; /* NULL: no upstream is attached */
 };
 
 struct registry {
-	const char *upstream; /* its name, in `name` */
+	const char *upstream; /* its name: points to `name` */
 	unsigned worker_n;
 	struct registry_worker *worker_slots;
-	/* Somebody's server_status has changed; posted to the control thread. */
-	struct mail changed;
+	struct mail changed; /* a status has changed; posted to `control` */
 	_Atomic bool changed_posted;
-	struct mailbox *control; /* NULL: nobody wants to know */
+	struct mailbox *control; /* of the control thread; NULL: nothing is posted */
 	_Atomic(struct registry_entry *) first;
-	/* Of who enters, under the lock. */
+	_Atomic int32_t unused_n; /* entries without users */
+	/* Under enter_lock. */
 	atomic_flag enter_lock;
-	struct registry_entry *last,
-		*scan_next; /* the next to be looked at for one that nobody has */
+	struct registry_entry *last;
+	struct registry_entry *scan_next; /* next candidate for reuse */
 	struct names by_key;
-	_Atomic int32_t unused_n; /* entries that nobody has, or just had */
 	char name[64];
 };
 
-/* All entries, for whoever reads them. */
+/* Each entry, on any thread. Those that are not `published` have no name yet. */
 #define REGISTRY_EACH(r, entry)                                              \
 	for (struct registry_entry *entry = atomic_load(&(r)->first); entry; \
 	     entry = atomic_load(&entry->next))
 
-/* What the worker says of the server in that entry. */
+/* The view of that worker. */
 static inline struct registry_view *registry_view(const struct registry *r,
 						  const struct registry_entry *entry,
 						  unsigned worker)
@@ -119,59 +146,70 @@ static inline struct registry_view *registry_view(const struct registry *r,
 	return (struct registry_view *)&entry->views[worker];
 }
 
-/* `changed` is delivered to `control`; both may be NULL. NULL: no memory. */
+/* `changed` is called on the thread of `control` after statuses have changed, and has to
+ * clear changed_posted; both may be NULL. upstream: is copied. NULL: no memory. */
 struct registry *registry_new(const char *upstream, unsigned workers,
 			      struct mailbox *control, void (*changed)(struct mail *m));
 void registry_free(struct registry *r);
 
-/* A worker's upstream sits down, and stands up. `granted` is called on its thread. */
+/* Attaches a worker's upstream. permits_granted(owner) is called on the worker's thread
+ * when permits were granted to it: it then calls registry_collect_permits() for its
+ * servers. */
 void registry_attach(struct registry *r, unsigned worker, struct mailbox *mailbox,
 		     void (*permits_granted)(void *owner), void *owner);
-/* Unless another sits there by now: one of the same name may have come before this went. */
+
+/* Detaches it, unless another owner has been attached since: a new upstream of the same
+ * name may be attached before the old one is freed. */
 void registry_detach(struct registry *r, unsigned worker, const void *owner);
 bool registry_attached(const struct registry *r, unsigned worker, const void *owner);
 
-/* The entry of a server, entered by this worker; NULL: no memory. */
+/* Enters a server: its entry, with one more user. The worker's view is up and gets
+ * grants. Any thread; locks. NULL: no memory. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address);
+
+/* Gives the entry back. After registry_withdraw(), when no request holds a permit. */
 void registry_leave(struct registry_entry *entry);
 
-/* Where to count for a server without an entry: read by nobody. */
+/* A view for counters of a server that has no entry. Its values are not read. */
 struct registry_view *registry_dummy_view(unsigned worker);
 
-/* The server is no longer asked by this worker, which gives back the permits it was handed:
- * before the entry is left, which may be when the last request has ended. */
+/* The worker sends no more requests to the server: it gets no more grants. Puts back the
+ * permits that were granted to it, and `permits` that it has collected and not used.
+ * registry_leave() follows when its last request has ended. */
 void registry_withdraw(struct registry *r, struct registry_entry *entry, unsigned worker,
 		       uint32_t limit, uint32_t permits);
 
-/* This worker thinks so from now on. */
+/* Sets the status in the worker's view and notifies the control thread. */
 void registry_set_status(struct registry *r, struct registry_view *view,
 			 enum server_status status);
 
-/* A place below the limit. False: there is none. */
+/* Takes a free permit. False: `limit` permits are in use or granted. */
 bool registry_take_permit(struct registry_entry *entry, uint32_t limit);
 
-/* There seems to be one. */
+/* Whether a permit is probably free: others may take it. */
 static inline bool registry_has_permit(struct registry_entry *entry, uint32_t limit)
 {
 	return atomic_load_explicit(&entry->permits_used, memory_order_relaxed) < limit;
 }
 
-/* The worker's own line waits since then (0: not at all); its place goes to who has waited
- * longer. Where that is nobody else the place is free, for its own line first. */
+/* Puts a permit back. It is granted to another worker whose queue has waited longer than
+ * this worker's own queue, if there is one and permits_used is not above `limit`. Else it
+ * is free, and the worker's own queue is the first that can take it. */
 void registry_put_permit(struct registry *r, struct registry_entry *entry,
 			 unsigned worker, uint32_t limit);
 
-/* The permits that were handed to the worker since the last call. Those that it cannot use it
- * puts back, having refused more of them: else they would come again. */
+/* Permits that were granted to the worker since the last call. The worker puts those back
+ * that it cannot use, after registry_refuse_permits(): else they would be granted to it
+ * again. */
 uint32_t registry_collect_permits(struct registry_view *view);
 
-/* Whether the worker's line, though it waits, has no use for permits of this server. Who has
- * refused and does no more must say so and then look again. */
+/* refused: the worker's queue waits, but not for this server; it is granted no permits of
+ * it. A worker that no longer refuses calls this first, then tries to take a permit. */
 void registry_refuse_permits(struct registry_view *view, bool refused);
 
-/* Since when the worker's line waits for a place; 0: nobody does. Who has found none must say
- * so and then look again. */
+/* Publishes since when the worker's queue waits for a permit; 0: it does not wait. A
+ * worker that found no permit calls this first, then tries again to take one. */
 void registry_set_waiting(struct registry *r, unsigned worker, uint64_t since_ms);
 
 #endif

@@ -1,7 +1,8 @@
-/* The servers that a request was given, or that it is to avoid: of very many the last few, so
- * that a request costs the same however many servers an upstream has.
+/* A small set of servers: those that a request tried, or should avoid.
  *
- * Servers are told apart by numbers that are never used again (struct server). */
+ * Limits: TRIED_MAX servers. The set stays small so that the cost of a request does not
+ * grow with the servers of its upstream. Servers are identified by `id` of struct server,
+ * which is not reused. */
 #ifndef BACK_TRIED_H
 #define BACK_TRIED_H
 
@@ -24,7 +25,7 @@ static inline bool tried_has(const struct tried *t, uint32_t id)
 	return false;
 }
 
-/* Where there are too many, the first of them is forgotten. */
+/* If the set is full, the lowest id is dropped. */
 static inline void tried_add(struct tried *t, uint32_t id)
 {
 	uint32_t at;

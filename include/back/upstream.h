@@ -1,30 +1,39 @@
-/* The servers behind one name, on one worker: who is asked, over which connection, and
- * who waits.
+/* The servers of one upstream, on one worker: chooses the server and the connection of
+ * each request, opens connections, keeps idle ones, and queues requests.
  *
- * An origin (a connection to a server) belongs to its upstream always, even while leased.
- * Idle ones are taken last-in-first-out: the hottest first, and the rest may age out, at
- * `idle_timeout` or a little before the time that the server has named (Keep-Alive): a request
- * that meets its close would be lost.
+ * A request leases an origin, which is a connection to a server. The upstream owns its
+ * origins, also while they are leased. `struct lease` is embedded in the requester.
  *
- *   lease:   NONE ─▶ WAITING (in the line) ─▶ CONNECTING ─▶ READY ─▶ NONE
- *                 └───────────────────────────────┴──▶ FAILED
- *   origin:  CONNECTING ─▶ LEASED ◀─▶ IDLE ─▶ ENDING
+ *   lease    NONE ────────▶ READY (idle origin), CONNECTING, WAITING (queue), FAILED
+ *            WAITING ─────▶ READY, CONNECTING, FAILED
+ *            CONNECTING ──▶ READY; or with the next server: READY, CONNECTING, WAITING;
+ *                           FAILED
+ *            any ─────────▶ NONE, by upstream_return()
+ *   origin   CONNECTING ──▶ LEASED ◀──▶ IDLE
+ *            any ─────────▶ ENDING
  *
- * An origin that was authenticated (lease.holds, upstream_hold()) is *held*: between leases it
- * waits on a list of its holder, a client's connection, one for each upstream, and nobody else
- * gets it. It counts as any other, ages as any idle one, and makes room where others wait for a
- * connection.
+ * Idle origins are reused last in, first out: the most recently used first, so that the
+ * rest can age out. They end at `idle_timeout`, or shortly before the time that the
+ * server announced (Keep-Alive): a request that crosses the server's close would be lost.
+ *
+ * A *held* origin was authenticated (lease.holds, upstream_hold()), so only its holder,
+ * one client connection, may use it. Between leases it is on the holder's list; a holder
+ * has one at most for each upstream. It counts and ages as other idle origins do, and
+ * ends if another request needs its connection.
  *
  * A server is one address of one configured name: a name with three addresses is three
- * servers, each with the weight of the name. One that is no longer among them *leaves*: it is
- * asked nothing new, its idle origins end, the leased ones finish. What is configured is
- * copied: nothing here points into a configuration.
+ * servers, each with the weight of the name. A server that is removed *leaves*: it gets
+ * no new request, its idle origins end, the leased ones finish. The configuration is
+ * copied: nothing here points into it.
  *
- * A server that refuses a connection is skipped over for DOWN_MS while others are there;
- * a lease tries each server once (of more than TRIED_MAX: as many times as there are servers,
- * but TRIED_MAX times at most where all that are left are known to be down).
- * Full is ordinary: with `connections` reached everywhere a lease waits in the line, which has a
- * limit and a timeout. */
+ * Limits. A lease tries each server once. If there are more than TRIED_MAX servers it
+ * makes as many attempts as there are servers, but only TRIED_MAX if all that are left
+ * are down. A server that refuses a connection is down for UPSTREAM_DOWN_MS: it is used
+ * only if no other is left. If all servers are full (`connections`, `requests`) the lease
+ * waits in the queue, which has a limit and a timeout.
+ *
+ * Owner: one worker. Upstreams of other workers share the registry (permits, status) and
+ * the quotas. Errors: see enum lease_failure. */
 #ifndef BACK_UPSTREAM_H
 #define BACK_UPSTREAM_H
 
@@ -36,9 +45,10 @@
 #include "message/reader.h"
 #include "message/writer.h"
 
+/* How long a server that refused a connection is down. */
 #define UPSTREAM_DOWN_MS 1000
 
-/* Addresses of one upstream, all names taken together; the first of each has its place. */
+/* Servers of one upstream. Each configured name gets one at least. */
 #define UPSTREAM_SERVERS_MAX CONFIG_SERVERS_MAX
 
 struct upstream;
@@ -55,141 +65,149 @@ struct origin {
 	struct task task;
 	struct list node;      /* on server->idle, or server->held */
 	struct list hold;      /* idle and held: on its holder's list */
-	bool held;             /* it was authenticated: for its holder only, or for nobody */
+	bool held;             /* authenticated: only its holder may use it */
 	struct server *server;
-	struct lease *lease;   /* who has it; NULL while idle or ending */
+	struct lease *lease; /* NULL while idle or ending */
 	struct io_connect connect;
-	int connect_result;
+	int connect_result;    /* descriptor or negative errno */
 	uint8_t state;         /* enum origin_state */
-	uint64_t requests;     /* that it was leased for */
-	uint32_t idle_s;       /* how long its server says that it may be idle; UINT32_MAX: not */
+	uint64_t requests;     /* leases so far */
+	uint32_t idle_s;       /* idle time that its server announced; UINT32_MAX: none */
 };
 
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEASE_FAILED };
 
 enum lease_failure {
-	LEASE_NO_SERVER,       /* none of its names stands for anything */
+	LEASE_NO_SERVER,       /* no name of the upstream has an address */
 	LEASE_REFUSED,         /* no server took the connection */
-	LEASE_FORBIDDEN,       /* … because we may not connect to it */
-	LEASE_UNROUTABLE,      /* … because no way leads there */
-	LEASE_NO_SOCKET,       /* … because there was no descriptor or port for it */
-	LEASE_CONNECT_TIMEOUT, /* nor answered in time */
+	LEASE_FORBIDDEN,       /* … the last error was EACCES or EPERM */
+	LEASE_UNROUTABLE,      /* … there was no route to it */
+	LEASE_NO_SOCKET,       /* … we lacked a descriptor or a port */
+	LEASE_CONNECT_TIMEOUT, /* … the last connect took longer than connect_timeout */
 	LEASE_QUEUE_FULL,
 	LEASE_QUEUE_TIMEOUT,
 	LEASE_NO_MEMORY,
 };
 
-/* A hold on an origin, and on a stream of it (always 0 on HTTP/1). Embedded in whoever
- * asks; its address must not change until upstream_return(). */
+/* A request's hold on an origin. Embedded in the requester; its address must not change
+ * until upstream_return(). */
 struct lease {
 	struct upstream *upstream;
 	struct origin *origin;
 	uint8_t state;         /* enum lease_state */
 	uint8_t failure;       /* enum lease_failure */
-	bool reused;           /* the origin has answered before: it may be stale */
-	bool fresh;            /* a new connection was asked for */
-	bool tried_has_avoided; /* `tried` has some that are merely to be avoided */
-	bool has_permit;        /* it has one of those that `requests` limits */
-	uint64_t key;          /* set before upstream_lease(): what `hash` came to; 0: nothing */
-	struct list *holder;   /* likewise: whose held origins come first; NULL: nobody's */
-	bool holds;            /* likewise: the origin is the holder's from now on */
-	uint64_t queued_since_ms; /* in the line */
-	struct task *waiter;   /* run when the state changes, and on the origin's facts */
-	struct list node;      /* in the line */
-	struct timer timer;    /* in the line, then connecting */
-	uint32_t tried_n;      /* servers that it was given, one after the other */
-	struct tried tried;    /* those, and those that it is to avoid; stays after
-				  upstream_return() */
+	bool reused;           /* the origin served a request before: it may be stale */
+	bool fresh;            /* only a new connection will do */
+	bool tried_has_avoided; /* `tried` has servers that were not tried, only avoided */
+	bool has_permit;        /* of its server, which has a limit of `requests` */
+	/* Set by the requester before upstream_lease(). */
+	uint64_t key;        /* hash for `balance: hash`; 0: none */
+	struct list *holder; /* list of held origins, which are preferred; NULL: none */
+	bool holds;          /* the origin is to be held when it is returned */
+	/* The upstream's. */
+	uint64_t queued_since_ms;
+	struct task *waiter; /* run when the state changes, and on events of the origin */
+	struct list node;    /* in the queue */
+	struct timer timer;  /* in the queue, then of connecting */
+	uint32_t tried_n;    /* attempts: each is one server */
+	struct tried tried;  /* servers of these attempts, and those to be avoided; valid
+				  after upstream_return() too */
 };
 
 struct upstream_options {
 	struct tick *tick;
-	const struct config_upstream *config; /* is not kept */
+	const struct config_upstream *config; /* is copied */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of origins, process-wide */
-	struct quota *queue_quota; /* who may wait, process-wide */
+	struct quota *queue_quota; /* of waiting leases, process-wide */
 	struct registry *registry; /* process-wide; NULL: one of its own */
 	struct slab *origins;      /* of struct origin, the worker's; NULL: one of its own */
-	unsigned worker;           /* which of the registry's this is */
-	/* n are wanted and none is left: idle connections elsewhere should give way;
-	 * upstream_schedule_queue() is to be called before long. May be NULL. */
+	unsigned worker;           /* its number in the registry */
+	/* n descriptors are wanted and none is left. The owner closes idle connections
+	 * elsewhere and calls upstream_schedule_queue() soon. May be NULL. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
-	uint32_t window;           /* bytes, inbox and outbox each */
+	uint32_t window; /* bytes, of inbox and of outbox */
 };
 
 /* NULL: no memory. */
 struct upstream *upstream_new(const struct upstream_options *options);
 
-/* Ends the origin that has been idle longest; false: none is idle. */
+/* Ends one idle origin, the least recently used of a server; a held one only if no other
+ * is idle. False: none is idle. */
 bool upstream_evict(struct upstream *u);
 
-/* Descriptors may have come free: looks at the line again. */
+/* Looks at the queue again in this tick; to be called when descriptors were freed. */
 void upstream_schedule_queue(struct upstream *u);
 
-/* For connections that are opened from now on. */
+/* Bytes of inbox and outbox of connections that are opened from now on. */
 void upstream_set_window(struct upstream *u, uint32_t window);
 
-/* Ends idle origins at once, and every other when it comes back. */
+/* Ends idle origins now, and each other one when it is returned. Leases fail from now on.
+ * upstream_free() may follow when upstream_idle(). */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
+
+/* Frees unused memory; once a second. */
 void upstream_trim(struct upstream *u);
 
 struct upstream_stats *upstream_stats(struct upstream *u);
 
-/* What the name of a configured server stands for now; n >= 1. Servers whose addresses stay
- * keep all they have. False: no memory for one that is new, instead of which those of before
- * stay; to be called again. */
+/* Sets the addresses of a configured name, by its index; n >= 1. Servers whose addresses
+ * stay keep their connections and state. False: no memory for a new server; old servers
+ * of the name stay instead, and the caller calls again. */
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
-/* What the prober found. A server that is not there is not meant. */
+/* Sets the result of a health check. An address that is no server's is ignored. */
 void upstream_probed(struct upstream *u, unsigned index, const struct config_address *address,
 		     bool up);
 
-/* Another configuration is to come: makes room for its servers and their names, so that whatever
- * else it may lack then, it is by that one's indices that servers are told. False: no memory,
- * and nothing has changed. */
+/* Allocates what upstream_reconfigure() needs to take over the names of that
+ * configuration, so that its indices are valid afterwards even if memory for servers is
+ * short. False: no memory, and nothing has changed. */
 bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
 
-/* Another configuration of the same name and protocol: servers of the same name and address
- * keep all they have, and so do all those of a name that could not be resolved. False: no
- * memory for all of it, as above; to be called again. */
+/* Takes over another configuration of the same upstream (name and protocol). Servers
+ * whose name and address stay keep their connections and state; so do all servers of a
+ * name that could not be resolved. False: no memory for all new servers, as with
+ * upstream_resolved(); the caller calls again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
-/* The server's name of a lease that is READY; it stays until the end of the tick. */
+/* The name of the server of a lease that is READY; valid until the end of the tick. */
 const char *lease_server(const struct lease *l);
 
-/* Asks for an origin. The state may be READY, WAITING, CONNECTING or FAILED at once; the
- * waiter is run when it changes. lease is zeroed but for `key`, or was returned. avoid: servers
- * that are skipped over while others have room; NULL: none. fresh: a new connection only, as an
- * idle one turned out to be stale, or might. */
+/* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
+ * waiter is run when it changes. The lease is zeroed except key, holder and holds, or was
+ * returned. avoid: servers that are used only if no other has capacity; NULL: none.
+ * fresh: do not reuse a connection, because an idle one was stale or may be. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
 		    bool fresh, struct task *waiter);
 
-/* Somebody else could be asked than those tried: a server that is not down. */
+/* Whether there is a server that was not tried and is neither down nor ejected. */
 bool upstream_has_other(const struct upstream *u, const struct tried *tried);
 
-/* Likewise, and nobody would wait for it: one with room, no backup. */
+/* Whether such a server has capacity now and is no backup. */
 bool upstream_has_spare(const struct upstream *u, const struct tried *tried);
 
-/* The origin of a lease that is READY is its holder's from now on. */
+/* The origin of a lease that is READY is held from now on. */
 void upstream_hold(struct lease *lease);
 
-/* Ends all that a holder holds. */
+/* Ends all origins on a holder's list. */
 void upstream_close_held(struct list *held);
 
-/* What came of a lease that is READY: the head of an answer, and after it all of it or not; or
- * none. Or of one that is CONNECTING: no connection, in more time than there was. What says
- * nothing about the server, as when its client left, is not told. */
+/* Results, by which servers are ejected. Of a lease that is READY: a response head was
+ * received, and after it the whole response, or only a part; or no response. Of a lease
+ * that is CONNECTING: upstream_failed() if the request's time is up. An end that says
+ * nothing about the server, as when the client left, is not reported. */
 void upstream_responded(struct lease *lease, int status);
 void upstream_completed(struct lease *lease);
 void upstream_truncated(struct lease *lease, int status);
 void upstream_failed(struct lease *lease);
 
-/* Lets go, in whatever state. reusable: the answer ended where it should, and nothing was
- * left unsent or unread. */
+/* Ends the lease, in any state. reusable: the response was complete, and nothing is left
+ * to send or to read. */
 void upstream_return(struct lease *lease, bool reusable);
 
 #endif

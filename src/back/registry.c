@@ -55,13 +55,13 @@ void registry_free(struct registry *r)
 	free(r);
 }
 
-/* ---- worker_slots ---------------------------------------------------------------- */
+/* ---- workers -------------------------------------------------------------- */
 
 /* On the worker's thread. */
 static void permits_granted_deliver(struct mail *m)
 {
 	struct registry_worker *worker_slot = CONTAINER(m, struct registry_worker,
-							message);
+							granted);
 
 	atomic_store(&worker_slot->posted, false);
 	if (worker_slot->owner)
@@ -74,7 +74,7 @@ void registry_attach(struct registry *r, unsigned worker, struct mailbox *mailbo
 	struct registry_worker *worker_slot = &r->worker_slots[worker];
 
 	ASSERT(worker < r->worker_n);
-	worker_slot->message.deliver = permits_granted_deliver;
+	worker_slot->granted.deliver = permits_granted_deliver;
 	worker_slot->mailbox = mailbox;
 	worker_slot->permits_granted = permits_granted;
 	worker_slot->owner = owner;
@@ -96,7 +96,7 @@ void registry_set_waiting(struct registry *r, unsigned worker, uint64_t since_ms
 	atomic_store(&r->worker_slots[worker].waiting_since_ms, since_ms);
 }
 
-/* ---- entries ----------------------------------------------------------------- */
+/* ---- entries -------------------------------------------------------------- */
 
 static uint64_t entry_key(const char *name, const char *address)
 {
@@ -115,7 +115,7 @@ static struct slice key_slice(const uint64_t *key)
 	return (struct slice){ (const char *)key, sizeof(*key) };
 }
 
-/* It has the entry from now on. */
+/* Names a new or reused entry; it gets its first user. */
 static void entry_fill(struct registry_entry *entry, uint64_t key, const char *name,
 		       const char *address)
 {
@@ -146,7 +146,8 @@ static struct registry_entry *entry_new(struct registry *r)
 	return entry;
 }
 
-/* One that nobody has any more. Only who enters makes users of an entry that has none. */
+/* Takes over an unused entry; NULL: there is none. An entry without users cannot get one
+ * meanwhile: only registry_enter() adds users, under the lock. */
 static struct registry_entry *entry_reuse(struct registry *r)
 {
 	struct registry_entry *entry;
@@ -190,7 +191,8 @@ static struct registry_entry *entry_find_or_new(struct registry *r, const char *
 	return entry;
 }
 
-/* One worker at a time: who comes second finds the entry that the first has made. */
+/* Two workers that enter the same server at once get the same entry: the second one waits
+ * for the lock and then finds what the first has made. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address)
 {
@@ -217,13 +219,13 @@ void registry_leave(struct registry_entry *entry)
 		atomic_fetch_add(&entry->registry->unused_n, 1);
 }
 
-#define SPARE_VIEWS 16
+#define DUMMY_VIEWS 16
 
 struct registry_view *registry_dummy_view(unsigned worker)
 {
-	static struct registry_view views[SPARE_VIEWS];
+	static struct registry_view views[DUMMY_VIEWS];
 
-	return &views[worker % SPARE_VIEWS];
+	return &views[worker % DUMMY_VIEWS];
 }
 
 void registry_set_status(struct registry *r, struct registry_view *view,
@@ -234,7 +236,7 @@ void registry_set_status(struct registry *r, struct registry_view *view,
 		mailbox_post(r->control, &r->changed);
 }
 
-/* ---- permits --------------------------------------------------------------- */
+/* ---- permits -------------------------------------------------------------- */
 
 bool registry_take_permit(struct registry_entry *entry, uint32_t limit)
 {
@@ -253,8 +255,8 @@ static void permit_free(struct registry_entry *entry)
 	ASSERT(was > 0);
 }
 
-/* Which other worker has waited longest for this server, and longer than since then (0: that
- * says nothing). Its number, or worker_n. */
+/* The other worker whose queue has waited longest of those that can use a permit of this
+ * server, and waits since before since_ms (0: any time). worker_n: there is none. */
 static unsigned longest_waiting_other(struct registry *r,
 				      const struct registry_entry *entry, unsigned worker,
 				      uint64_t since_ms)
@@ -275,8 +277,10 @@ static unsigned longest_waiting_other(struct registry *r,
 	return best;
 }
 
-/* Who hides says so and then looks what he was granted; this is the other way round. Returns
- * how many permits nobody has now. */
+/* Grants a permit to the worker. Pairs with registry_withdraw(): that clears `entered`,
+ * then collects permits_granted; this adds to permits_granted, then reads `entered`. One
+ * of the two sees the other. Returns how many permits it took back from a worker that has
+ * withdrawn: the caller has to put these. */
 static uint32_t permit_grant(struct registry *r, struct registry_entry *entry,
 			     unsigned worker)
 {
@@ -287,7 +291,7 @@ static uint32_t permit_grant(struct registry *r, struct registry_entry *entry,
 	if (!atomic_load(&view->entered))
 		return registry_collect_permits(view);
 	if (!atomic_exchange(&worker_slot->posted, true))
-		mailbox_post(worker_slot->mailbox, &worker_slot->message);
+		mailbox_post(worker_slot->mailbox, &worker_slot->granted);
 	return 0;
 }
 
@@ -303,7 +307,8 @@ static void permits_put(struct registry *r, struct registry_entry *entry, unsign
 			continue;
 		}
 		permit_free(entry);
-		/* Somebody may have found none while this one was on its way. */
+		/* Pairs with registry_set_waiting(): a worker may have found no permit
+		 * just before this one was freed. */
 		other = longest_waiting_other(r, entry, worker, since_ms);
 		if (other < r->worker_n && registry_take_permit(entry, limit))
 			permits += permit_grant(r, entry, other);
