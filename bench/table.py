@@ -55,7 +55,7 @@ def cell(record, workload, name, figure):
 
 def matrix(record, figure="cpu_us"):
     """One row a workload; the last three columns are ratios of the first."""
-    head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to our epoll"]
+    head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to epoll"]
     rows = []
     for w in MATRIX:
         if w.name not in record.names("workload"):
@@ -160,12 +160,12 @@ def report(record, facts, directory):
         image(directory, "cpu", "CPU time per request"),
         matrix(record),
         section("Each request, 100 B, 64 connections:", details(record, "small-64")),
-        section("The same, 512 connections:", details(record, "small-512")),
+        section("Each request, 100 B, 512 connections:", details(record, "small-512")),
         section("Open loop, up to 256 connections, half of what nginx can take:",
                 details(record, latency.NAME)),
         section(f"{most:,.0f} requests at once to the two-second origin, over new connections:",
                 details(record, held.WAITING)),
-        section("User memory of each of them while it waits:", details(record, held.MEMORY)),
+        section("User memory of each of these requests while it waits:", details(record, held.MEMORY)),
         section("User memory of each of as many idle connections:",
                 details(record, held.IDLE)),
     ]
