@@ -38,7 +38,7 @@ struct config_address {
 	socklen_t len;
 	uint16_t weight; /* of a server of a service (SRV), multiplies that of the name; 0: 1 */
 	uint8_t half;    /* of "listen: PORT", which is both families: enum config_half */
-	bool paths_strict; /* of `listen`: see path_is_plain() */
+	bool paths_strict; /* of `listen`: see path_is_unambiguous() */
 };
 
 /* Who may connect to a unix socket that is listened on: as written ("": not said), and what that

@@ -6,16 +6,17 @@
  *     ▼               ▼ 408               ▼
  *   closed          closed              closed (lingering, RFC 9112 9.6)
  *
- * Independent of routes and origins: a *handler* (the proxy, the admin page, the lab) is notified
- * through client_events, and reads the head and the body at its own pace. Pipelined requests
- * wait in the inbox.
+ * Independent of routes and origins: a *handler* (the proxy, the admin page, the lab) is
+ * notified through client_events, and reads the head and the body at its own pace.
+ * Pipelined requests wait in the inbox.
  *
- * The handler decides what a FIN from the client means (abort_on_fin): either the client has
- * left, and the work for it is aborted; or it has only finished sending and still wants its
- * response (half-close).
+ * The handler decides what a FIN from the client means (abort_on_fin): either the client
+ * has left, and the work for it is aborted; or it has only finished sending and still
+ * wants its response (half-close).
  *
- * Owner: struct front, one for each worker. Limits: `window` bytes of inbox and of outbox;
- * timeouts; the quota of connections. Errors: conn.error, timed_out; see client_lost(). */
+ * Owner: struct front, one for each worker. Limits: `window` bytes of inbox and of
+ * outbox; timeouts; the quota of connections. Errors: conn.error, timed_out; see
+ * client_lost(). */
 #ifndef FRONT_CLIENT_H
 #define FRONT_CLIENT_H
 
@@ -28,17 +29,19 @@
 struct client;
 
 struct client_events {
-	/* A request's head was read. Its slices are valid until client_begin_body(), which this
-	 * must call. If it sets client->exchange, the handler owns that until it ends the
-	 * response: client_finish_response(), _abort_response(), _close_without_response(). */
+	/* A request's head was read. Its slices are valid until client_begin_body(),
+	 * which this must call. If it sets client->exchange, the handler owns that until
+	 * it ends the response: client_finish_response(), _abort_response(),
+	 * _close_without_response(). */
 	void (*head_received)(struct client *c, struct head *h);
 	/* The head is invalid (its fault), or was not received in time (FAULT_NONE: 408).
 	 * The handler may send a response; then the connection lingers and closes. */
 	void (*head_refused)(struct client *c, enum fault fault);
-	/* While client->exchange is set: bytes or FIN were received, the outbox has space, the
-	 * connection failed, or a deadline has passed (client->timed_out). */
+	/* While client->exchange is set: bytes or FIN were received, the outbox has
+	 * space, the connection failed, or a deadline has passed (client->timed_out). */
 	void (*step)(struct client *c);
-	/* The connection is dead. If client->exchange is still set, end it and set it to NULL. */
+	/* The connection is dead. If client->exchange is still set, end it and set it to
+	 * NULL. */
 	void (*closed)(struct client *c);
 };
 
@@ -104,13 +107,13 @@ void front_done(struct front *f);
  * response, which has Connection: close. */
 void front_drain(struct front *f);
 
-/* Graceful drain: every response has Connection: close, and idle connections stay open for one
- * more request, so that no client has its request cut off by a close. */
+/* Graceful drain: every response has Connection: close, and idle connections stay open
+ * for one more request, so that no client has its request cut off by a close. */
 void front_drain_gracefully(struct front *f);
 
-/* Closes one connection to make room for another: the longest idle one that has taken all that
- * was sent to it; else one that has sent nothing for a second since it was accepted. False:
- * there is none. */
+/* Closes one connection to make room for another: the longest idle one that has taken all
+ * that was sent to it; else one that has sent nothing for a second since it was accepted.
+ * False: there is none. */
 bool front_evict_idle(struct front *f);
 
 /* Closes every connection at once; an unfinished response is reset. */
@@ -122,8 +125,8 @@ static inline bool front_empty(const struct front *f)
 	return list_empty(&f->all);
 }
 
-/* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it, returns
- * the unit, and returns NULL. */
+/* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it,
+ * returns the unit, and returns NULL. */
 struct client *client_open(struct front *f, int fd, const struct peer *peer);
 
 /* ---- the request ---------------------------------------------------------- */
@@ -134,30 +137,31 @@ void client_begin_body(struct client *c, const struct head *h);
 /* From now on the connection carries bytes in both directions, until it ends. */
 void client_begin_tunnel(struct client *c);
 
-/* reader_body(), with a deadline: at BODY_MORE the client has receive_ms to send more. From the
- * first call on the body is flowing. */
+/* reader_body(), with a deadline: at BODY_MORE the client has receive_ms to send more.
+ * From the first call on the body is flowing. */
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);
 
-/* The receiver of the body is not ready: stops the flow until the next client_body(), so that
- * received bytes are set aside and no receive deadline runs. */
+/* The receiver of the body is not ready: stops the flow until the next client_body(), so
+ * that received bytes are set aside and no receive deadline runs. */
 void client_hold_body(struct client *c);
 
-/* Discards what was received of the rest of the request's body. True: that was all of it, and
- * nothing else prevents another request on this connection. */
+/* Discards what was received of the rest of the request's body. True: that was all of it,
+ * and nothing else prevents another request on this connection. */
 bool client_discard_body(struct client *c);
 
 /* ---- the response --------------------------------------------------------- */
 
-/* The response was queued completely. `keep`: the connection goes on with the next request, if
- * it still can; else it lingers and closes. */
+/* The response was queued completely. `keep`: the connection goes on with the next
+ * request, if it still can; else it lingers and closes. */
 void client_finish_response(struct client *c, bool keep);
 
-/* The response ends early. What was queued is still sent; then the connection ends such that the
- * client sees that the response is incomplete: by a reset, where its framing does not tell. */
+/* The response ends early. What was queued is still sent; then the connection ends such
+ * that the client sees that the response is incomplete: by a reset, where its framing
+ * does not tell. */
 void client_abort_response(struct client *c);
 
-/* The client has left before anything of this response was queued: closes the connection behind
- * the previous responses. */
+/* The client has left before anything of this response was queued: closes the connection
+ * behind the previous responses. */
 void client_close_without_response(struct client *c);
 
 /* No request or response is in progress: closes the connection at once. */
@@ -183,8 +187,8 @@ static inline bool client_responsive(const struct client *c)
 	return !client_lost(c) && !c->timed_out;
 }
 
-/* Nothing prevents another request on this connection, as far as is known before the body of the
- * current one was read (client_discard_body()). */
+/* Nothing prevents another request on this connection, as far as is known before the body
+ * of the current one was read (client_discard_body()). */
 static inline bool client_may_keep_alive(const struct client *c)
 {
 	return !c->close_requested && !c->front->draining && !c->timed_out;

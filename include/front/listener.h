@@ -7,11 +7,12 @@
  *              those that were accepted already are parked: no connection is refused
  *   STOPPED    closed for good; connections accepted by then, or at this moment, are served
  *
- * Accepts are one-shot, each with its own address buffer: completions of a multishot accept
- * would share one, so the peers could not be told apart (kernel-notes/07-accept-one-shot).
+ * Accepts are one-shot, each with its own address buffer: completions of a multishot
+ * accept would share one, so the peers could not be told apart
+ * (kernel-notes/07-accept-one-shot).
  *
- * Owner: the struct it is embedded in (worker_listener, admin). Limits: the quota. Errors: a
- * failed accept pauses; nothing is reported but the counter accept_pauses. */
+ * Owner: the struct it is embedded in (worker_listener, admin). Limits: the quota.
+ * Errors: a failed accept pauses; nothing is reported but the counter accept_pauses. */
 #ifndef FRONT_LISTENER_H
 #define FRONT_LISTENER_H
 
@@ -26,11 +27,11 @@
 struct listener;
 
 struct listener_events {
-	/* A connection was accepted and has taken a unit of the quota: the callee owns fd, and
-	 * calls quota_put() when it closes it. */
+	/* A connection was accepted and has taken a unit of the quota: the callee owns
+	 * fd, and calls quota_put() when it closes it. */
 	void (*accepted)(struct listener *l, int fd, const struct peer *peer);
-	/* The quota or the descriptors are used up: evict an idle connection. True: one is being
-	 * closed. May be NULL. */
+	/* The quota or the descriptors are used up: evict an idle connection. True: one
+	 * is being closed. May be NULL. */
 	bool (*evict_idle)(struct listener *l);
 };
 
@@ -61,7 +62,8 @@ void listener_start(struct listener *l, struct tick *tick, int fd, struct quota 
 /* Stops accepting and closes the socket. Parked connections are still served. */
 void listener_stop(struct listener *l);
 
-/* After listener_stop(): closes parked connections, and those whose accept completes later. */
+/* After listener_stop(): closes parked connections, and those whose accept completes
+ * later. */
 void listener_abandon(struct listener *l);
 
 /* Stopped, and no accept is in flight: may be freed. */

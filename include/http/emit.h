@@ -1,8 +1,11 @@
-/* Meaning to bytes: heads as we write them. What is forwarded is serialised anew
- * from what was understood; no received line is ever copied whole.
+/* Serialises message heads. A forwarded head is written anew from its parsed fields; no
+ * received line is copied as a whole.
  *
- * Field order and unknown fields are kept (RFC 9110 5.1, 5.3); per-hop fields are
- * left out; framing fields are written from the framing. Pure. */
+ * Field order and unknown fields are kept (RFC 9110 5.1, 5.3); hop-by-hop fields are left
+ * out; framing fields are written according to the framing.
+ *
+ * Owner: struct emit lives on the caller's stack. Errors: emit.overflow; the _max()
+ * functions return a size that is always enough. Pure. */
 #ifndef HTTP_EMIT_H
 #define HTTP_EMIT_H
 
@@ -10,7 +13,8 @@
 
 struct forwarding;
 
-/* Where bytes go. Writing past the end sets `overflow` and writes nothing more. */
+/* The output area. A write that does not fit sets `overflow`; then nothing more is
+ * written. */
 struct emit {
 	char *at, *end;
 	bool overflow;
@@ -22,45 +26,43 @@ void emit_number(struct emit *e, uint64_t n);
 void emit_field(struct emit *e, struct slice name, struct slice value);
 
 struct emit_request {
-	struct slice path;  /* replaces the path, the query is kept; empty: as received */
+	struct slice path;  /* replaces the path, not the query; empty: as received */
 	struct slice host;  /* replaces Host; empty: the authority of the head */
 	enum framing framing; /* to the origin */
 	uint64_t length;
 	bool upgrade;       /* forward Upgrade and Connection: upgrade */
-	const struct forwarding *forwarding; /* who asks; see http/forwarding.h */
+	const struct forwarding *forwarding; /* the client; see http/forwarding.h */
 	bool forwarded;     /* write Forwarded (RFC 7239) as well */
-	struct slice via;   /* our name in Via; empty: no Via of ours */
+	struct slice via;   /* our name in Via; empty: no Via field is added */
 };
 
-/* A request to an origin: origin-form (asterisk-form for OPTIONS *), HTTP/1.1,
- * Host first, "Via: 1.1 NAME" (1.0 for an HTTP/1.0 client) appended to what is
- * there, then what forwarding_emit() writes. "*" is never replaced by a path.
- * Max-Forwards of OPTIONS and TRACE is one less than received. An HTTP/1.0 client's
- * Expect is left out (RFC 9110 10.1.1). */
+/* Writes a request to an origin, in HTTP/1.1: origin-form (asterisk-form for OPTIONS *;
+ * "*" is never replaced by a path), Host first, then the received fields, then "Via: 1.1
+ * NAME" (1.0 for an HTTP/1.0 client) and the fields of forwarding_emit(). Max-Forwards of
+ * OPTIONS and TRACE is decremented. Expect of an HTTP/1.0 client is left out (RFC 9110
+ * 10.1.1). */
 void emit_request(struct emit *e, const struct head *h, const struct emit_request *r);
 
 struct emit_response {
-	enum framing framing; /* to the client; FRAMING_NONE writes no framing field, but
-				 a Content-Length of an answer to HEAD and of a 304 is
-				 kept where `keep_length` says so */
+	enum framing framing; /* to the client; FRAMING_NONE writes no framing field */
 	uint64_t length;
-	bool keep_length;
+	bool keep_length;  /* FRAMING_NONE: keep a received Content-Length (HEAD, 304) */
 	bool close;        /* write Connection: close */
 	bool keep_alive_1_0; /* write Connection: keep-alive, for an HTTP/1.0 client */
-	bool upgrade;      /* a 101: Upgrade and Connection: upgrade are kept */
-	struct slice date; /* written where Date is missing (RFC 9110 6.6.1); not in 1xx */
-	struct slice via;  /* as in a request */
+	bool upgrade;      /* a 101: forward Upgrade and Connection: upgrade */
+	struct slice date; /* written if Date is missing (RFC 9110 6.6.1), except in 1xx */
+	struct slice via;  /* as in struct emit_request */
 };
 
-/* A response to a client, HTTP/1.1 whatever the origin spoke; adds
- * "Via: 1.1 NAME" (1.0 if the origin spoke that). */
+/* Writes a response to a client, in HTTP/1.1 whatever the version of the origin; adds
+ * "Via: 1.1 NAME" (1.0 for an HTTP/1.0 origin). */
 void emit_response(struct emit *e, const struct head *h, const struct emit_response *r);
 
-/* Most bytes that the two above can add to those of the head itself (of which a
- * space after each colon is up to 256), over and above the slices that come along. */
+/* Most bytes that these two functions add to the received head and to the slices in their
+ * argument. Up to 256 of them are a space after each colon. */
 #define EMIT_EXTRA 640
 
-/* Room that is enough. */
+/* The size of an output area that is always enough, bytes. */
 size_t emit_request_max(const struct head *h, const struct emit_request *r);
 
 static inline size_t emit_response_max(const struct head *h, const struct emit_response *r)
@@ -70,7 +72,7 @@ static inline size_t emit_response_max(const struct head *h, const struct emit_r
 
 struct emit_reply {
 	int status;
-	struct slice content_type; /* empty: none */
+	struct slice content_type; /* empty: no such field */
 	bool has_body;             /* write Content-Length: length */
 	bool chunked;              /* write Transfer-Encoding: chunked instead */
 	uint64_t length;
@@ -79,21 +81,22 @@ struct emit_reply {
 	struct slice date;
 	struct slice proxy_name;   /* written as "Proxy-Status: NAME" (RFC 9209); empty: no
 				      such field */
-	struct slice proxy_status; /* its error, e.g. "connection_refused", written as
+	struct slice proxy_status; /* its error type, such as "connection_refused", written as
 				      "; error=connection_refused"; empty: none */
-	struct slice location, allow, retry_after; /* empty: none */
+	struct slice location, allow, retry_after; /* empty: no such field */
 };
 
-/* The head of an answer of our own. */
+/* Writes the head of a response that we generate. */
 void emit_reply(struct emit *e, const struct emit_reply *r);
 
-/* Fields of a trailer section that may be forwarded, and the empty line: what comes
- * after the last chunk's "0 CRLF". */
+/* Writes the trailer section that follows "0 CRLF": the fields that may be forwarded, and
+ * the empty line. */
 void emit_trailers(struct emit *e, const struct head *h);
 
-const char *status_phrase(int status); /* "" if we have none */
+/* The reason phrase of status.def, or "". */
+const char *status_phrase(int status);
 
-/* IMF-fixdate (RFC 9110 5.6.7), 29 bytes and a NUL. */
+/* IMF-fixdate (RFC 9110 5.6.7), 29 bytes and a NUL; wall_ms: since 1970. */
 #define EMIT_DATE_MAX 30
 void emit_date(char text[EMIT_DATE_MAX], uint64_t wall_ms);
 

@@ -1,25 +1,28 @@
-/* Who asks, for what, and how: as far as the way of a request to us is known.
+/* Who the client is, and what it requested, if the request came through other proxies.
  *
- * A peer says so by the fields of forwarding.def. A trusted one is believed, anybody else is
- * not: his are not forwarded, and X-Forwarded-For, -Proto, -Host and -Port are written anew
- * from what we see. So is what a trusted peer does not say.
+ * A peer states that in the fields of forwarding.def. A trusted peer is believed. The
+ * fields of any other peer are not forwarded; X-Forwarded-For, -Proto, -Host and -Port
+ * are then written from what we see, as is whatever a trusted peer does not state.
  *
- *   the client  X-Forwarded-For, all lines together, is walked from its end, past addresses
- *               that are trusted themselves, to the first that is not: that is the client.
- *               The walk ends at a member that is no address, and after
- *               FORWARDING_HOPS_MAX; then what was read last counts
- *   Forwarded   (RFC 7239) is walked likewise, where there is no X-Forwarded-For. Where
- *               both name different clients one of the two was let through from a
- *               stranger: X-Forwarded-For counts, as more proxies write it, and Forwarded
- *               is not continued; nor is one that is malformed
- *   the rest    of X-Forwarded-Proto, -Host and -Port counts the member written by who
- *               named the client: as far from the end as the client is, or the first;
- *               else what Forwarded says at the client. One that makes no sense is none
+ *   X-Forwarded-For  All its lines are one list. It is walked from its end past addresses that
+ *                    are trusted themselves, to the first that is not: the client. The walk ends
+ *                    at a member that is not an address and after FORWARDING_HOPS_MAX members;
+ *                    then the last address read is the client.
+ *   Forwarded        (RFC 7239) is walked in the same way if there is no X-Forwarded-For. If
+ *                    both name different clients, a proxy has let one of them through from an
+ *                    untrusted peer: X-Forwarded-For is used, as more proxies write it, and
+ *                    Forwarded is not continued. Nor is a malformed Forwarded.
+ *   X-Forwarded-Proto, -Host, -Port
+ *                    Used is the member written by the proxy that named the client: as far from
+ *                    the end as the client is in its list, or else the first; without one, the
+ *                    value in the client's element of Forwarded. Malformed members are ignored.
  *
- * What stands before the client is a stranger's word, and is not forwarded either. Names with
- * anything but "-" between their words never are: proxies let them pass unseen.
+ * Members before the client come from an untrusted peer and are not forwarded either. Nor
+ * are fields whose names have anything but "-" between their words: other proxies do not
+ * filter them.
  *
- * Owner: the step at hand, no longer alive than the head. Pure. */
+ * Owner: the current step; valid as long as the head. Errors: none. Source: RFC 7239.
+ * Pure. */
 #ifndef HTTP_FORWARDING_H
 #define HTTP_FORWARDING_H
 
@@ -29,37 +32,37 @@
 
 #define FORWARDING_HOPS_MAX 32
 
-/* Who is connected to us. */
+/* The peer of the client connection. */
 struct forwarding_peer {
 	struct slice text; /* its address, or "unix" */
 	bool trusted;
-	const struct ip_range *proxies; /* whom to believe, sorted */
+	const struct ip_range *proxies; /* trusted addresses, sorted */
 	unsigned proxy_n;
 };
 
-/* Where members that are continued begin. */
+/* The part of a list that is forwarded: from the client to the end. */
 struct forwarding_chain {
-	unsigned hops;      /* from the client on; 0: nothing is continued */
-	unsigned field;     /* in head.fields: the one with the client */
-	struct slice first; /* its value from there on */
+	unsigned hops;      /* members from the client on; 0: nothing is forwarded */
+	unsigned field;     /* index in head.fields of the field with the client */
+	struct slice first; /* its value, from the client on */
 	struct ip client;
 };
 
 struct forwarding {
 	const struct forwarding_peer *peer;
-	struct slice client; /* the address believed, or "unix" */
+	struct slice client; /* its address, or "unix" */
 	struct slice proto, host,
-		port; /* as the client asked; host and port may be empty */
+		port; /* of the request as the client sent it; host and port may be empty */
 	struct forwarding_chain list;     /* of X-Forwarded-For */
 	struct forwarding_chain elements; /* of Forwarded */
-	char text[IP_TEXT_MAX];
+	char text[IP_TEXT_MAX]; /* memory of `client` */
 };
 
-/* Is this one of forwarding.def? */
-bool forwarding_names(struct slice name);
+/* The name is in forwarding.def. */
+bool forwarding_is_field(struct slice name);
 
-/* Most fields of a request are not, by first letter and length. */
-static inline bool forwarding_may_name(struct slice name)
+/* A quick check by first letter and length: false for most fields of a request. */
+static inline bool forwarding_may_be_field(struct slice name)
 {
 	switch (name.ptr[0] | 0x20) {
 	case 'c':
@@ -74,25 +77,26 @@ static inline bool forwarding_may_name(struct slice name)
 	return false;
 }
 
+/* Reads the forwarding fields of a head. `peer` is kept: it must live as long as f. */
 void forwarding_read(struct forwarding *f, const struct head *h,
 		     const struct forwarding_peer *peer);
 
-/* One of them: may it be forwarded as it is? */
+/* For a field of forwarding.def: it may be forwarded as received. */
 bool forwarding_passes(const struct forwarding *f, const struct field *field);
 
-/* May this field be forwarded as it is? */
+/* For any field: it may be forwarded as received. */
 static inline bool forwarding_keeps(const struct forwarding *f, const struct field *field)
 {
-	return !forwarding_may_name(field->name) || !forwarding_names(field->name) ||
+	return !forwarding_may_be_field(field->name) || !forwarding_is_field(field->name) ||
 	       forwarding_passes(f, field);
 }
 
-/* Writes X-Forwarded-For, -Proto, -Host and -Port; and Forwarded, where `rfc7239` says so or
- * a trusted peer's is continued. */
+/* Writes X-Forwarded-For, -Proto, -Host and -Port; and Forwarded, if `rfc7239` is set or
+ * that of a trusted peer is continued. */
 void forwarding_emit(struct emit *e, const struct head *h, const struct forwarding *f,
 		     bool rfc7239);
 
-/* Most bytes that this writes. */
+/* Most bytes that forwarding_emit() writes. */
 size_t forwarding_max(const struct head *h, const struct forwarding *f);
 
 #endif

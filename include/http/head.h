@@ -1,25 +1,25 @@
-/* Message heads: bytes to meaning (RFC 9112 2–6, RFC 9110 5–7).
+/* Parses message heads (RFC 9112 2–6, RFC 9110 5–7).
  *
- * A head is parsed in one go out of contiguous bytes; until all of it is there
- * the verdict is MORE, so where the bytes are cut makes no difference. Request
- * and status lines are read by us, because llhttp knows a fixed set of methods;
- * the field section is read by us and by llhttp: a head is good only if both find
- * exactly the same fields, and what llhttp lets pass (folded lines, a space before
- * the colon, a missing Host) is refused here. The same strict rules hold for
- * requests and responses: a proxy that reads a message in two ways is how requests
- * get smuggled.
+ * A head is parsed as a whole, from contiguous bytes. The verdict is MORE until it is
+ * complete, so the result does not depend on how the bytes are split. Request and status
+ * lines are parsed here, because llhttp knows a fixed set of methods. The field section
+ * is parsed here and by llhttp: a head is valid only if both find exactly the same
+ * fields, and what llhttp accepts (folded lines, a space before the colon, a missing
+ * Host) is refused here. The same strict rules apply to requests and responses: requests
+ * are smuggled where two parsers disagree.
  *
- * What was decided where the RFCs leave a choice: bytes that browsers leave
- * unencoded in a target ("|", "{") pass, fragments and non-ASCII do not. Host is never
- * empty, but beside a target that has an authority of its own; an HTTP/1.0 request
- * without Host has none (RFC 9112 3.3). Content-Length is one field of one number up to
- * INT64_MAX. Connection may name any field away but Host; at most 64 options. Upgrade
- * counts if it is one field of well-formed protocols and none is h2c. An HTTP/1.0
- * message has neither Expect nor TE nor Upgrade. Max-Forwards of OPTIONS and TRACE is
- * one field of digits; of other methods it is not read.
+ * Decisions where the RFCs leave a choice: octets that browsers do not encode in a target
+ * ("|", "{") are accepted, fragments and non-ASCII are not. Host must not be empty,
+ * unless the target has an authority of its own; an HTTP/1.0 request may have no Host
+ * (RFC 9112 3.3). Content-Length is one field with one number up to INT64_MAX. Connection
+ * may name any field for removal except Host; at most 64 options. Upgrade counts if it is
+ * one field of well-formed protocols, none of them h2c. In an HTTP/1.0 message Expect, TE
+ * and Upgrade are ignored. Max-Forwards of OPTIONS and TRACE is one field of digits; with
+ * other methods it is not parsed.
  *
- * All slices point into the parsed bytes. Owner: the worker's scratch; a head
- * lives no longer than the step that parsed it. Pure: no allocation, no I/O. */
+ * All slices point into the parsed bytes. Owner: the worker's scratch; a head is valid
+ * only within the step that parsed it. Limits: struct head_limits. Errors: VERDICT_BAD
+ * with a fault. Pure: no allocation, no I/O. */
 #ifndef HTTP_HEAD_H
 #define HTTP_HEAD_H
 
@@ -51,7 +51,7 @@ enum fault {
 #undef FAULT
 };
 
-/* The answer to a request with this fault, and what is wrong, for logs. */
+/* The status of the response to a request with this fault, and its text for logs. */
 int fault_status(enum fault f);
 const char *fault_text(enum fault f);
 
@@ -59,25 +59,25 @@ const char *fault_text(enum fault f);
 bool method_safe(enum method m);
 bool method_idempotent(enum method m);
 
-/* A larger Max-Forwards is read as this one. */
+/* Larger values of Max-Forwards are reduced to this one. */
 #define HEAD_FORWARDS_MAX 1000000u
 
-/* Hard ceiling of limits.headers. */
+/* Upper bound of head_limits.fields. */
 #define HEAD_FIELDS_MAX 256
 
 struct field {
 	struct slice name, value; /* the value without surrounding OWS */
 	uint8_t header;           /* enum header */
-	bool per_hop;             /* not to be forwarded: by its nature, or because
+	bool per_hop;             /* hop-by-hop, not forwarded: by header.def, or because
 				     Connection names it (RFC 9110 7.6.1) */
 };
 
-/* How the end of the body is known (RFC 9112 6.3). */
+/* How the end of a body is determined (RFC 9112 6.3). */
 enum framing {
 	FRAMING_NONE,    /* no body */
 	FRAMING_LENGTH,  /* `length` bytes */
 	FRAMING_CHUNKED,
-	FRAMING_CLOSE,   /* until the connection ends; responses only */
+	FRAMING_CLOSE,   /* close-delimited: until the connection ends; responses only */
 };
 
 /* Form of the request target (RFC 9112 3.2). */
@@ -89,29 +89,29 @@ struct head {
 	enum method method;
 	enum target_form target_form;
 	struct slice path;      /* of the target, as received, without the query; "*" for
-				   TARGET_ASTERISK, empty for TARGET_AUTHORITY; where an
-				   absolute form has none "/", but "*" for OPTIONS without
-				   query (RFC 9112 3.2.4) */
+				   TARGET_ASTERISK, empty for TARGET_AUTHORITY. An absolute
+				   form without a path has "/", or "*" for OPTIONS without
+				   a query (RFC 9112 3.2.4) */
 	struct slice query;     /* with its "?", or empty */
-	struct slice authority; /* of an absolute target, else the Host value:
-				   valid, possibly empty */
+	struct slice authority; /* of an absolute target, else the value of Host: valid,
+				   possibly empty */
 	/* Status line. */
 	int status;
 	struct slice phrase;
 
 	int minor;       /* HTTP/1.minor; versions above 1.1 are read as 1.1 */
 	uint32_t bytes;  /* of the whole head, the empty line included */
-	enum framing framing; /* of a request; of a response before method and status
-				 are looked at: see head_response_framing() */
+	enum framing framing; /* of a request; for a response by its fields alone, see
+				 head_response_framing() */
 	uint64_t length; /* FRAMING_LENGTH */
-	bool keep_alive; /* what version and Connection say (RFC 9112 9.3) */
-	bool upgrade;    /* Upgrade with Connection: upgrade, on HTTP/1.1, not h2c */
+	bool keep_alive; /* by version and Connection (RFC 9112 9.3) */
+	bool upgrade;    /* Upgrade with Connection: upgrade, in HTTP/1.1, not to h2c */
 	bool expect_continue;
 	bool te_trailers;
-	uint32_t idle_s; /* of a response: how long its sender leaves the connection open while
-			    it is idle, by Keep-Alive; UINT32_MAX: it does not say */
+	uint32_t idle_s; /* of a response: its sender closes the connection after this idle time,
+			    in seconds (Keep-Alive: timeout=N); UINT32_MAX: not stated */
 	bool forwards_limited; /* OPTIONS or TRACE with Max-Forwards (RFC 9110 7.6.2) */
-	uint32_t max_forwards; /* how often it may still be forwarded, HEAD_FORWARDS_MAX at most */
+	uint32_t max_forwards; /* remaining forwards, at most HEAD_FORWARDS_MAX */
 	struct slice upgrade_token;
 
 	uint16_t field_n;
@@ -121,34 +121,34 @@ struct head {
 };
 
 struct head_limits {
-	uint32_t bytes;  /* of the whole head */
+	uint32_t bytes;  /* size of the whole head */
 	uint32_t fields; /* <= HEAD_FIELDS_MAX */
-	uint8_t lenient; /* what is forgiven a response: http/lenient.h; 0 for requests */
+	uint8_t lenient; /* deviations accepted in responses: http/lenient.h; 0 for requests */
 };
 
-/* `scanned` is the caller's memory between calls for one head (start with 0): how
- * far the end was looked for, so that a head that drips in is scanned once. After
- * VERDICT_OK it may be kept to parse the same bytes again without looking for the
- * end. Empty lines before a request line are part of the head (RFC 9112 2.2).
- * VERDICT_MORE never comes with n >= limits->bytes. A fault of the first line, and an
- * octet that no head may have, is told as soon as it is there and not only when the
- * head is complete; which fault is told does not depend on where bytes were cut. */
+/* *scanned keeps state between the calls for one head (initially 0): how far the end was
+ * searched, so that a head that arrives in many parts is scanned once. After VERDICT_OK
+ * it may be kept to parse the same bytes again without that search. Empty lines before a
+ * request line are part of the head (RFC 9112 2.2). VERDICT_MORE is never returned for n
+ * >= limits->bytes. A fault in the first line, and an octet that is not allowed in any
+ * head, are reported as soon as they are received, before the head is complete; which
+ * fault is reported does not depend on how the bytes are split. */
 enum verdict head_parse_request(struct head *h, const char *bytes, size_t n,
 				const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 enum verdict head_parse_response(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 
-/* A trailer section (RFC 9112 7.1.2), the empty line included: fills fields,
- * field_n and bytes. Its faults are TRAILER and TRAILER_LARGE. Fields that a trailer may
- * not have (framing, routing,
- * Connection …: RFC 9110 6.5.1) are marked per_hop. */
+/* A trailer section (RFC 9112 7.1.2) with its empty line: sets fields, field_n and bytes.
+ * Its faults are TRAILER and TRAILER_LARGE. Fields that are not allowed in trailers
+ * (framing, routing, Connection …: RFC 9110 6.5.1) are marked per_hop. */
 enum verdict head_parse_trailers(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned) MUST_USE;
 
-/* The framing of a response to `method` (RFC 9112 6.3: HEAD, 1xx, 204, 304). */
+/* The framing of a response to `method` (RFC 9112 6.3): none for HEAD, 1xx, 204, 304, and
+ * 2xx to CONNECT. */
 enum framing head_response_framing(const struct head *h, enum method method);
 
-/* The first field of that kind, or NULL. */
+/* The first field of this name, or NULL. */
 const struct field *head_find(const struct head *h, enum header id);
 const struct field *head_find_name(const struct head *h, struct slice name);
 

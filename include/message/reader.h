@@ -1,7 +1,7 @@
 /* Reads one HTTP/1 message from a connection's inbox: head, body, trailers.
  *
- * The same for requests from a client and responses from an origin. Pull interface: nothing is
- * read unless the caller asks for it, so the caller sets the pace.
+ * The same for requests from a client and responses from an origin. Pull interface:
+ * nothing is read unless the caller asks for it, so the caller sets the pace.
  *
  * Owner: the client or origin it is embedded in. Limits: struct head_limits, and
  * READER_IGNORED_MAX. Errors: a verdict or a body event, with a fault that says why.
@@ -19,28 +19,29 @@ struct reader {
 	uint32_t head_bytes; /* size of a parsed head that was not consumed yet */
 };
 
-/* Empty lines before one request that are ignored, in bytes; further ones are part of its head
- * and count against its limit. */
+/* Empty lines before one request that are ignored, in bytes; further ones are part of its
+ * head and count against its limit. */
 #define READER_IGNORED_MAX 8192u
 
 /* Prepares for the next message. */
 void reader_init(struct reader *r);
 
 /* Between two requests: drops the empty lines received (RFC 9112 2.2), up to
- * READER_IGNORED_MAX bytes. True: further bytes were received, so a request has begun; a CR
- * alone may still be half an empty line. */
+ * READER_IGNORED_MAX bytes. True: further bytes were received, so a request has begun; a
+ * CR alone may still be half an empty line. */
 bool reader_skip_empty_lines(struct reader *r, struct conn *c);
 
-/* Parses a head, if all of it was received. VERDICT_OK: the slices of h point into the inbox
- * until reader_begin_body(). VERDICT_BAD: h->fault says why; FAULT_NO_MEMORY if memory is out.
- * Deviations of a response (or its trailers) that l->lenient allows are corrected in the inbox
- * before it is parsed. */
+/* Parses a head, if all of it was received. VERDICT_OK: the slices of h point into the
+ * inbox until reader_begin_body(). VERDICT_BAD: h->fault says why; FAULT_NO_MEMORY if
+ * memory is out. Deviations of a response (or its trailers) that l->lenient allows are
+ * corrected in the inbox before it is parsed. */
 enum verdict reader_request(struct reader *r, struct conn *c, const struct head_limits *l,
 			    struct head *h) MUST_USE;
 enum verdict reader_response(struct reader *r, struct conn *c, const struct head_limits *l,
 			     struct head *h) MUST_USE;
 
-/* Consumes the head. A body with this framing follows; `length` in bytes, for FRAMING_LENGTH. */
+/* Consumes the head. A body with this framing follows; `length` in bytes, for
+ * FRAMING_LENGTH. */
 void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 		       uint64_t length);
 
@@ -55,8 +56,8 @@ enum body_event reader_body(struct reader *r, struct conn *c, const struct head_
 			    struct head *trailers, struct piece *p);
 void reader_end_trailers(struct reader *r, struct conn *c);
 
-/* Reads and discards what was received of the body. True: that was all of it. `scratch` is for
- * its trailers. */
+/* Reads and discards what was received of the body. True: that was all of it. `scratch`
+ * is for its trailers. */
 bool reader_discard_body(struct reader *r, struct conn *c, const struct head_limits *l,
 			 struct head *scratch);
 

@@ -12,14 +12,16 @@
  *                 of the tick
  *
  * Owner: the struct it is embedded in (client, origin, cache link). Callbacks only report
- * that something happened: events->changed must do no more than tick_run() the owner's task.
+ * that something happened: events->changed must do no more than tick_run() the owner's
+ * task.
  *
  * Limits: the buffers of the inbox have at most `window` bytes (each buffer is charged in
  * full, as the kernel charges sk_buffs), and so have those of the outbox:
- * conn_request_space() returns how much may be pushed. An idle connection holds no buffer.
+ * conn_request_space() returns how much may be pushed. An idle connection holds no
+ * buffer.
  *
- * Errors: `error` and `send_error` hold the negative errno that ended receiving or sending.
- * conn_check() asserts what holds in each state. */
+ * Errors: `error` and `send_error` hold the negative errno that ended receiving or
+ * sending. conn_check() asserts what holds in each state. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -37,8 +39,8 @@ struct conn_events {
 	void (*changed)(struct conn *c);
 	/* The conn is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
-	/* Receives of this connection may use the buffer reserve: responses let other requests
-	 * finish and free their buffers. */
+	/* Receives of this connection may use the buffer reserve: responses let other
+	 * requests finish and free their buffers. */
 	bool may_use_reserve;
 };
 
@@ -60,8 +62,8 @@ enum conn_end {
 /* Most entries of one vectored send. */
 #define OUTBOX_MAX 32
 
-/* Bytes to send, as a vector of buffer references. Allocated by the first push, freed when
- * everything has been sent: an idle connection has none. */
+/* Bytes to send, as a vector of buffer references. Allocated by the first push, freed
+ * when everything has been sent: an idle connection has none. */
 struct outbox {
 	struct io_send send;   /* send.owner is the conn */
 	struct list writable;  /* node on tick->writable */
@@ -109,8 +111,8 @@ struct conn {
 	uint64_t delivered;      /* of io_delivered(); CONN_BREAK: unacknowledged bytes */
 };
 
-/* Takes over a connected socket and starts to receive. `window`: bytes, for inbox and outbox
- * each. */
+/* Takes over a connected socket and starts to receive. `window`: bytes, for inbox and
+ * outbox each. */
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
 	       int fd, uint32_t window);
 
@@ -119,47 +121,49 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 /* The first contiguous bytes of the inbox; empty if it is empty. */
 struct slice conn_peek(const struct conn *c);
 
-/* Makes the first bytes of the inbox contiguous, `max` at most, by copying: for a head that
- * spans several buffers, never for a body. False: out of memory. */
+/* Makes the first bytes of the inbox contiguous, `max` at most, by copying: for a head
+ * that spans several buffers, never for a body. False: out of memory. */
 bool conn_linearize(struct conn *c, uint32_t max);
 
-/* Replaces the first n bytes of the inbox by those of a block; takes over its reference. */
+/* Replaces the first n bytes of the inbox by those of a block; takes over its
+ * reference. */
 void conn_replace(struct conn *c, uint32_t n, struct buf *block);
 
-/* Copies the inbox from receive buffers into a block of its size, so that bytes which have to
- * wait do not use up the buffer pool. For bytes that nothing consumes at present (a
- * partial head, pipelined requests), never for a body that is being relayed. Out of
+/* Copies the inbox from receive buffers into a block of its size, so that bytes which
+ * have to wait do not use up the buffer pool. For bytes that nothing consumes at present
+ * (a partial head, pipelined requests), never for a body that is being relayed. Out of
  * memory: the inbox stays as it is. */
 void conn_compact(struct conn *c);
 
 /* Drops the first n bytes of the inbox. */
 void conn_consume(struct conn *c, uint32_t n);
 
-/* Removes the first n bytes of the inbox, which conn_peek() returned, as a piece: the caller
- * owns its reference to the buffer. */
+/* Removes the first n bytes of the inbox, which conn_peek() returned, as a piece: the
+ * caller owns its reference to the buffer. */
 struct piece conn_take(struct conn *c, uint32_t n);
 
-/* Limits the inbox to one buffer instead of a window, or lifts that limit. For bytes that are
- * not needed soon: pipelined requests must not use up the buffer pool. */
+/* Limits the inbox to one buffer instead of a window, or lifts that limit. For bytes that
+ * are not needed soon: pipelined requests must not use up the buffer pool. */
 void conn_limit_inbox(struct conn *c, bool inbox_limited);
 
-/* True: the inbox has space, so that FIN or a reset behind received bytes can be noticed. */
+/* True: the inbox has space, so that FIN or a reset behind received bytes can be
+ * noticed. */
 bool conn_can_receive(const struct conn *c);
 
 /* ---- outbox --------------------------------------------------------------- */
 
-/* Returns how many bytes may be pushed now; the last push may exceed that. 0: not writable
- * now; if the outbox is full, `changed` is called when it has space again. */
+/* Returns how many bytes may be pushed now; the last push may exceed that. 0: not
+ * writable now; if the outbox is full, `changed` is called when it has space again. */
 uint32_t conn_request_space(struct conn *c);
 
-/* Queues bytes; takes over the piece's reference and empties the piece. False: out of memory
- * or of entries; the piece is unchanged. After conn_request_space() has returned more than 0,
- * OUTBOX_SPARE pushes cannot run out of entries. */
+/* Queues bytes; takes over the piece's reference and empties the piece. False: out of
+ * memory or of entries; the piece is unchanged. After conn_request_space() has returned
+ * more than 0, OUTBOX_SPARE pushes cannot run out of entries. */
 bool conn_push(struct conn *c, struct piece *p);
 #define OUTBOX_SPARE 4
 
-/* Queues up to 24 bytes by copy. Appends to the last entry if that is a small one, is not with
- * the kernel, and has space; else takes a new entry. False: as conn_push(). */
+/* Queues up to 24 bytes by copy. Appends to the last entry if that is a small one, is not
+ * with the kernel, and has space; else takes a new entry. False: as conn_push(). */
 bool conn_push_small(struct conn *c, struct slice bytes);
 
 /* Bytes pushed that the kernel has not taken yet. */
@@ -181,17 +185,18 @@ bool conn_take_back(struct conn *c, uint64_t position);
 /* Sends FIN when the outbox is empty; receiving goes on. */
 void conn_shut(struct conn *c);
 
-/* Asks the kernel whether the peer has taken bytes since the last call; if so, sets sent_ms to
- * now and returns true. For a send deadline that has expired: a send in progress reports
- * nothing until it completes. */
+/* Asks the kernel whether the peer has taken bytes since the last call; if so, sets
+ * sent_ms to now and returns true. For a send deadline that has expired: a send in
+ * progress reports nothing until it completes. */
 bool conn_poll_delivery(struct conn *c);
 
 /* ---- closing -------------------------------------------------------------- */
 
 /* Starts to close; events->dead is called when that is done. May be called again with a
- * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER and BREAK
- * turn into CONN_RESET when the peer takes no byte for c->send_ms, since a truncated message
- * must not look complete. `linger_ms` bounds the wait for the peer's FIN (CONN_LINGER). */
+ * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER and
+ * BREAK turn into CONN_RESET when the peer takes no byte for c->send_ms, since a
+ * truncated message must not look complete. `linger_ms` bounds the wait for the peer's
+ * FIN (CONN_LINGER). */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
 /* Starts one vectored send for each conn on tick->writable; called by the tick. */

@@ -1,8 +1,8 @@
 /* The only channel between threads: any thread may post, one thread drains.
  *
  * Mail is embedded in the object it is about. From post until deliver() it belongs to the
- * receiver; deliver() may free it. Nothing is allocated, nothing locks, nothing fails. There is
- * no limit: each mail is in one mailbox at a time. */
+ * receiver; deliver() may free it. Nothing is allocated, nothing locks, nothing fails.
+ * There is no limit: each mail is in one mailbox at a time. */
 #ifndef NET_MAILBOX_H
 #define NET_MAILBOX_H
 

@@ -1,5 +1,5 @@
-/* What everything on one thread shares: the event loop, the clock, timers, and what is left to
- * do before the tick ends.
+/* What everything on one thread shares: the event loop, the clock, timers, and what is
+ * left to do before the tick ends.
  *
  * A tick is one round of the loop:
  *   1. Events: completions from the kernel, mail from other threads. A callback records what
@@ -11,12 +11,12 @@
  *   4. Each socket with bytes to send gets one vectored send.
  *   5. Objects handed to tick_reap() are freed.
  *
- * Objects that a step may still refer to are freed in step 5 only: conns and the owners that
- * embed one, servers, probes. Exchanges, fetches, memcached calls and jobs are freed in the
- * step that ends them (proxy/exchange.h).
+ * Objects that a step may still refer to are freed in step 5 only: conns and the owners
+ * that embed one, servers, probes. Exchanges, fetches, memcached calls and jobs are freed
+ * in the step that ends them (proxy/exchange.h).
  *
- * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is left
- * to the next tick. Errors: tick_init() only. */
+ * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is
+ * left to the next tick. Errors: tick_init() only. */
 #ifndef NET_TICK_H
 #define NET_TICK_H
 

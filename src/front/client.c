@@ -2,19 +2,22 @@
 
 #include <string.h>
 
-/* Most requests of one connection served in one step, before other connections get their turn. */
+/* Most requests of one connection served in one step, before other connections get their
+ * turn. */
 #define PIPELINE_BURST 16
 
 /* How often a connection that does not receive is checked for FIN (abort_on_fin). */
 #define FIN_CHECK_MS 1000
 
-/* A connection that has sent nothing for this long since it was accepted may be evicted. */
+/* A connection that has sent nothing for this long since it was accepted may be
+ * evicted. */
 #define FRESH_MS 1000
 
 /* Most idle connections checked for one that may be evicted. */
 #define EVICT_LOOKS 64
 
-/* How long a drain lingers on an idle connection: long enough for the peer to see the FIN. */
+/* How long a drain lingers on an idle connection: long enough for the peer to see the
+ * FIN. */
 #define DRAIN_LINGER_MS 200
 
 static void set_state(struct client *c, enum client_state state)
@@ -40,7 +43,8 @@ static uint64_t later_ms(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* The handler wants to know of a FIN, but nothing is being received that would report it. */
+/* The handler wants to know of a FIN, but nothing is being received that would report
+ * it. */
 static bool fin_undetectable(const struct client *c)
 {
 	return c->abort_on_fin && !client_half_closed(c) &&
@@ -56,16 +60,16 @@ static uint64_t next_check_ms(const struct client *c)
 	       (fin_undetectable(c) && ms > FIN_CHECK_MS ? FIN_CHECK_MS : ms);
 }
 
-/* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While the
- * handler works, there is no deadline: the time of the next check. */
+/* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While
+ * the handler works, there is no deadline: the time of the next check. */
 static uint64_t state_deadline_ms(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
 
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
-		/* The first request has as long as a head. After that, idleness begins when the
-		 * response has been sent. */
+		/* The first request has as long as a head. After that, idleness begins
+		 * when the response has been sent. */
 		if (c->requests == 0)
 			return c->since_ms + t->header_ms;
 		return later_ms(c->conn.sent_ms, c->since_ms) + t->idle_ms;
@@ -89,9 +93,9 @@ static uint64_t deadline_ms(const struct client *c)
 	return state_deadline_ms(c);
 }
 
-/* One timer for all deadlines, which are computed when it fires. So progress only stores a time,
- * and a busy connection updates the wheel about once per shortest timeout. It fires at least
- * that often, so a deadline that began in between is not missed. */
+/* One timer for all deadlines, which are computed when it fires. So progress only stores
+ * a time, and a busy connection updates the wheel about once per shortest timeout. It
+ * fires at least that often, so a deadline that began in between is not missed. */
 static void deadline_expired(struct timer *timer)
 {
 	struct client *c = CONTAINER(timer, struct client, conn.timer);
@@ -162,9 +166,9 @@ static void client_end(struct client *c, enum conn_end how)
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
 
-/* What was queued is still sent: complete responses, and this one as far as it was written. A
- * missing Content-Length remainder or last chunk shows that it is incomplete, so FIN will do;
- * a close-delimited body or a tunnel needs a reset. */
+/* What was queued is still sent: complete responses, and this one as far as it was
+ * written. A missing Content-Length remainder or last chunk shows that it is incomplete,
+ * so FIN will do; a close-delimited body or a tunnel needs a reset. */
 void client_abort_response(struct client *c)
 {
 	bool truncation_visible =
@@ -251,7 +255,8 @@ static void client_step(struct task *task)
 			c->front->events->step(c);
 			if (!c->exchange)
 				continue;
-			/* Pipelined requests, or a body that is not read yet, have to wait. */
+			/* Pipelined requests, or a body that is not read yet, have to
+			 * wait. */
 			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
 				inbox_set_aside(c);
 			if (fin_undetectable(c))
@@ -262,7 +267,8 @@ static void client_step(struct task *task)
 			client_timed_out(c);
 			return;
 		}
-		/* The outbox is full of previous responses: wait before starting another. */
+		/* The outbox is full of previous responses: wait before starting
+		 * another. */
 		if (c->conn.inbox && !client_lost(c) &&
 		    conn_request_space(&c->conn) == 0) {
 			inbox_set_aside(c);
@@ -323,8 +329,9 @@ bool client_discard_body(struct client *c)
 
 void client_finish_response(struct client *c, bool keep)
 {
-	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so there is no
-	 * need to linger; except after a body, where old clients add a CRLF (2.2). */
+	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so
+	 * there is no need to linger; except after a body, where old clients add a CRLF
+	 * (2.2). */
 	bool peer_done = c->close_requested && c->reader.body.framing == FRAMING_NONE &&
 			 !c->conn.inbox;
 
@@ -339,7 +346,8 @@ void client_finish_response(struct client *c, bool keep)
 			tick_run(c->front->tick, &c->task);
 		return;
 	}
-	/* Closing with unread bytes would send a reset, which may overtake the response. */
+	/* Closing with unread bytes would send a reset, which may overtake the
+	 * response. */
 	client_end(c, peer_done ? CONN_FLUSH : CONN_LINGER);
 }
 

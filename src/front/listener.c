@@ -24,8 +24,9 @@ static void listener_pause(struct listener *l)
 	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
 }
 
-/* Evicts an idle connection, which is closed by the end of a tick. Once per parked connection:
- * if another worker takes the freed unit of the quota, it waits for the longer pause. */
+/* Evicts an idle connection, which is closed by the end of a tick. Once per parked
+ * connection: if another worker takes the freed unit of the quota, it waits for the
+ * longer pause. */
 static void wait_for_eviction(struct listener_slot *s)
 {
 	struct listener *l = s->listener;
@@ -76,7 +77,8 @@ static void accept_done(struct io_op *op, int res, unsigned flags)
 		wait_for_eviction(s);
 	else if (res == -ENOMEM || res == -ENOBUFS)
 		listener_pause(s->listener);
-	/* Other errors: the peer closed before it was accepted (accept(2)), or we stop. */
+	/* Other errors: the peer closed before it was accepted (accept(2)), or we
+	 * stop. */
 	accept_arm(s);
 }
 

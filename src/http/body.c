@@ -2,26 +2,26 @@
 
 #include "octet.h"
 
-/* Extensions of one chunk line, in bytes. */
+/* Longest extensions of one chunk line, bytes. */
 #define EXTENSION_BYTES_MAX 1024
 #define SIZE_DIGITS_MAX 16
 
 enum state {
-	IDENTITY,  /* a length, or until the connection ends */
+	IDENTITY,  /* FRAMING_LENGTH or FRAMING_CLOSE: everything is content */
 	SIZE,      /* the first digit of a chunk size */
-	SIZE_MORE, /* further digits, or what ends them */
-	PADDING,   /* blanks behind a size, if that is forgiven */
+	SIZE_MORE, /* further digits, or the end of the size */
+	PADDING,   /* blanks after a size, if padding_allowed */
 	/* Extensions (RFC 9112 7.1.1). */
-	BLANKS_ENDED, /* blanks behind a size or value: only ";" may end them */
-	NAME_START,   /* blanks behind ";" */
+	BLANKS_ENDED, /* blanks after a size or value: only ";" may follow */
+	NAME_START,   /* blanks after ";" */
 	NAME,
-	NAME_ENDED,  /* blanks behind a name: ";" or "=" */
-	VALUE_START, /* blanks behind "=" */
+	NAME_ENDED,  /* blanks after a name: ";" or "=" may follow */
+	VALUE_START, /* blanks after "=" */
 	VALUE,
 	QUOTED,
 	ESCAPED,
 	QUOTED_END,
-	LINE_LF, /* the CR of the chunk line was read */
+	LINE_LF, /* after the CR of the chunk line */
 	DATA,
 	DATA_CR,
 	DATA_LF,
@@ -59,9 +59,9 @@ static void broken(struct body *b, enum fault fault)
 
 static void size_digit_read(struct body *b, char c)
 {
-	unsigned digits_max = b->padded ? EXTENSION_BYTES_MAX : SIZE_DIGITS_MAX;
+	unsigned digits_max = b->padding_allowed ? EXTENSION_BYTES_MAX : SIZE_DIGITS_MAX;
 
-	/* Beyond INT64_MAX nobody means it, and sums of it stay safe. */
+	/* Up to INT64_MAX, so that sums of sizes do not overflow. */
 	if (b->line_bytes >= digits_max || b->left > (uint64_t)INT64_MAX >> 4) {
 		broken(b, FAULT_CHUNK_LARGE);
 		return;
@@ -76,10 +76,10 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Before a size. */
+/* An octet before the digits of a size. */
 static void padding_read(struct body *b, char c)
 {
-	if (!b->padded || !is_blank(c))
+	if (!b->padding_allowed || !is_blank(c))
 		broken(b, FAULT_CHUNK_SIZE);
 	else if (++b->line_bytes > EXTENSION_BYTES_MAX)
 		broken(b, FAULT_CHUNK_LARGE);
@@ -93,12 +93,12 @@ static void size_end_read(struct body *b, char c)
 	else if (c == ';')
 		b->state = NAME_START;
 	else if (is_blank(c))
-		b->state = b->padded ? PADDING : BLANKS_ENDED;
+		b->state = b->padding_allowed ? PADDING : BLANKS_ENDED;
 	else
 		broken(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
 }
 
-/* In quotes: HTAB, SP, what is visible, and what is not ASCII (RFC 9110 5.6.4). */
+/* In a quoted-string: HTAB, SP, visible and non-ASCII octets (RFC 9110 5.6.4). */
 static enum state quoted_next(enum state state, char c)
 {
 	if (c == '\x7f' || ((uint8_t)c < 0x20 && c != '\t'))
@@ -108,7 +108,7 @@ static enum state quoted_next(enum state state, char c)
 	return c == '"' ? QUOTED_END : c == '\\' ? ESCAPED : QUOTED;
 }
 
-/* Behind a name or a value, of which blanks may follow, but no end behind those. */
+/* After a name or a value. Blanks may follow, but then the line must not end. */
 static enum state end_next(enum state blanks, char c)
 {
 	if (c == '\r')
@@ -118,7 +118,7 @@ static enum state end_next(enum state blanks, char c)
 	return is_blank(c) ? blanks : BROKEN;
 }
 
-/* What follows in an extension; BROKEN: c may not. */
+/* The next state within an extension; BROKEN: c is not allowed here. */
 static enum state extension_next(enum state state, char c)
 {
 	bool token = octet_is(c, OCTET_TOKEN);
@@ -189,7 +189,7 @@ static void data_end_read(struct body *b, char c)
 		b->state = b->state == DATA_CR ? DATA_LF : SIZE;
 }
 
-/* One octet of what is around the data. */
+/* One octet outside the content: of a chunk line, or of the CRLF after a chunk. */
 static void octet_read(struct body *b, char c)
 {
 	switch ((enum state)b->state) {

@@ -13,7 +13,7 @@ bool node_is_port(struct slice s)
 	return s.len <= 5 && number >= 1 && number <= 65535;
 }
 
-/* ":PORT" or ":_obfuscated" (RFC 7239 6.3), or nothing. */
+/* Nothing, ":PORT" or ":_obfuscated" (RFC 7239 6.3). */
 static bool is_node_port(struct slice s)
 {
 	if (s.len == 0)
@@ -48,7 +48,8 @@ static void skip_blanks(struct slice *s)
 		*s = slice_after(*s, 1);
 }
 
-/* What many write without the quotes that ":" and "[" ask for is taken as well. */
+/* A value with ":" or "[" should be quoted; many senders omit the quotes, so that is
+ * accepted. */
 static bool take_value(struct slice *rest, struct slice *value)
 {
 	size_t n = 0;
@@ -82,14 +83,14 @@ static bool take_pair(struct slice *rest, struct element *e)
 	if (n == 0 || n == rest->len || rest->ptr[n] != '=')
 		return false;
 	*rest = slice_after(*rest, n + 1);
-	if (!take_value(rest, &value) || (into && into->ptr)) /* there twice */
+	if (!take_value(rest, &value) || (into && into->ptr)) /* repeated parameter */
 		return false;
 	if (into)
 		*into = value;
 	return true;
 }
 
-/* Up to the comma, or the end. False: malformed. */
+/* Parses up to the comma or the end. False: malformed. */
 static bool take_element(struct slice *rest, struct element *e)
 {
 	skip_blanks(rest);

@@ -2,8 +2,8 @@
 
 #include "http/forwarding.h"
 
-/* Where n bytes go; NULL: there is no room. */
-static inline char *take(struct emit *e, size_t n)
+/* Reserves n bytes of output. NULL: they do not fit. */
+static inline char *space_take(struct emit *e, size_t n)
 {
 	char *at = e->at;
 
@@ -15,24 +15,24 @@ static inline char *take(struct emit *e, size_t n)
 	return at;
 }
 
-/* In the head of a message most slices are literals: here the copy of one is a store
- * or two. */
-static inline void put(struct emit *e, struct slice s)
+/* Inline, because most slices of a head are literals, whose copy is then a store or
+ * two. */
+static inline void slice_put(struct emit *e, struct slice s)
 {
-	char *at = take(e, s.len);
+	char *at = space_take(e, s.len);
 
 	if (at && s.len > 0)
 		memcpy(at, s.ptr, s.len);
 }
 
-static inline void crlf(struct emit *e)
+static inline void crlf_put(struct emit *e)
 {
-	put(e, SLICE("\r\n"));
+	slice_put(e, SLICE("\r\n"));
 }
 
 void emit_slice(struct emit *e, struct slice s)
 {
-	put(e, s);
+	slice_put(e, s);
 }
 
 void emit_number(struct emit *e, uint64_t n)
@@ -43,12 +43,12 @@ void emit_number(struct emit *e, uint64_t n)
 	do
 		digits[--at] = (char)('0' + n % 10);
 	while ((n /= 10) > 0);
-	put(e, (struct slice){ digits + at, sizeof(digits) - at });
+	slice_put(e, (struct slice){ digits + at, sizeof(digits) - at });
 }
 
 void emit_field(struct emit *e, struct slice name, struct slice value)
 {
-	char *at = take(e, name.len + 2 + value.len + 2);
+	char *at = space_take(e, name.len + 2 + value.len + 2);
 
 	if (!at)
 		return;
@@ -71,9 +71,9 @@ static void framing_fields(struct emit *e, enum framing framing, uint64_t length
 {
 	switch (framing) {
 	case FRAMING_LENGTH:
-		put(e, SLICE("Content-Length: "));
+		slice_put(e, SLICE("Content-Length: "));
 		emit_number(e, length);
-		crlf(e);
+		crlf_put(e);
 		break;
 	case FRAMING_CHUNKED:
 		emit_field(e, SLICE("Transfer-Encoding"), SLICE("chunked"));
@@ -84,28 +84,28 @@ static void framing_fields(struct emit *e, enum framing framing, uint64_t length
 	}
 }
 
-/* The version is the one that the message came in (RFC 9110 7.6.3). */
+/* With the version that the message was received in (RFC 9110 7.6.3). */
 static void via_field(struct emit *e, const struct head *h, struct slice name)
 {
 	if (name.len == 0)
 		return;
-	put(e, h->minor == 0 ? SLICE("Via: 1.0 ") : SLICE("Via: 1.1 "));
-	put(e, name);
-	crlf(e);
+	slice_put(e, h->minor == 0 ? SLICE("Via: 1.0 ") : SLICE("Via: 1.1 "));
+	slice_put(e, name);
+	crlf_put(e);
 }
 
-/* "Connection", with those of its options that are wanted. */
+/* "Connection" with these options; no field for n = 0. */
 static void connection_field(struct emit *e, const struct slice *options, size_t n)
 {
 	if (n == 0)
 		return;
-	put(e, SLICE("Connection: "));
+	slice_put(e, SLICE("Connection: "));
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0)
-			put(e, SLICE(", "));
-		put(e, options[i]);
+			slice_put(e, SLICE(", "));
+		slice_put(e, options[i]);
 	}
-	crlf(e);
+	crlf_put(e);
 }
 
 static void request_line(struct emit *e, const struct head *h,
@@ -113,21 +113,21 @@ static void request_line(struct emit *e, const struct head *h,
 {
 	bool asterisk = slice_equal(h->path, SLICE("*"));
 
-	put(e, h->method_token);
-	put(e, SLICE(" "));
-	put(e, r->path.len > 0 && !asterisk ? r->path : h->path);
-	put(e, h->query);
-	put(e, SLICE(" HTTP/1.1\r\n"));
+	slice_put(e, h->method_token);
+	slice_put(e, SLICE(" "));
+	slice_put(e, r->path.len > 0 && !asterisk ? r->path : h->path);
+	slice_put(e, h->query);
+	slice_put(e, SLICE(" HTTP/1.1\r\n"));
 }
 
-/* Of a request that may be forwarded (RFC 9110 7.6.2). */
+/* Max-Forwards of OPTIONS and TRACE, decremented (RFC 9110 7.6.2). */
 static void forwards_field(struct emit *e, const struct head *h)
 {
 	if (!h->forwards_limited || h->max_forwards == 0)
 		return;
-	put(e, SLICE("Max-Forwards: "));
+	slice_put(e, SLICE("Max-Forwards: "));
 	emit_number(e, h->max_forwards - 1);
-	crlf(e);
+	crlf_put(e);
 }
 
 static bool request_field_kept(const struct head *h, const struct field *f,
@@ -136,7 +136,7 @@ static bool request_field_kept(const struct head *h, const struct field *f,
 	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f) ||
 	    (f->header == HEADER_MAX_FORWARDS && h->forwards_limited))
 		return false;
-	/* A client of HTTP/1.0 cannot be sent a 100 (RFC 9110 10.1.1). */
+	/* An HTTP/1.0 client cannot be sent a 100 (RFC 9110 10.1.1). */
 	return f->header != HEADER_EXPECT || h->minor > 0;
 }
 
@@ -174,16 +174,16 @@ void emit_request(struct emit *e, const struct head *h, const struct emit_reques
 	via_field(e, h, r->via);
 	forwarding_emit(e, h, r->forwarding, r->forwarded);
 	request_hop_fields(e, h, r->upgrade && h->upgrade);
-	crlf(e);
+	crlf_put(e);
 }
 
 static void status_line(struct emit *e, int status, struct slice phrase)
 {
-	put(e, SLICE("HTTP/1.1 "));
+	slice_put(e, SLICE("HTTP/1.1 "));
 	emit_number(e, (uint64_t)status);
-	put(e, SLICE(" "));
-	put(e, phrase);
-	crlf(e);
+	slice_put(e, SLICE(" "));
+	slice_put(e, phrase);
+	crlf_put(e);
 }
 
 static void response_hop_fields(struct emit *e, const struct head *h,
@@ -221,7 +221,7 @@ void emit_response(struct emit *e, const struct head *h, const struct emit_respo
 		framing_fields(e, FRAMING_LENGTH, h->length);
 	via_field(e, h, r->via);
 	response_hop_fields(e, h, r);
-	crlf(e);
+	crlf_put(e);
 }
 
 void emit_reply(struct emit *e, const struct emit_reply *r)
@@ -237,18 +237,18 @@ void emit_reply(struct emit *e, const struct emit_reply *r)
 	field_unless_empty(e, SLICE("Allow"), r->allow);
 	field_unless_empty(e, SLICE("Retry-After"), r->retry_after);
 	if (r->proxy_name.len > 0) {
-		put(e, SLICE("Proxy-Status: "));
-		put(e, r->proxy_name);
+		slice_put(e, SLICE("Proxy-Status: "));
+		slice_put(e, r->proxy_name);
 		if (r->proxy_status.len > 0)
-			put(e, SLICE("; error="));
-		put(e, r->proxy_status);
-		crlf(e);
+			slice_put(e, SLICE("; error="));
+		slice_put(e, r->proxy_status);
+		crlf_put(e);
 	}
 	if (r->close)
 		emit_field(e, SLICE("Connection"), SLICE("close"));
 	else if (r->keep_alive_1_0)
 		emit_field(e, SLICE("Connection"), SLICE("keep-alive"));
-	crlf(e);
+	crlf_put(e);
 }
 
 void emit_trailers(struct emit *e, const struct head *h)
@@ -256,7 +256,7 @@ void emit_trailers(struct emit *e, const struct head *h)
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
 		if (!f->per_hop)
 			emit_field(e, f->name, f->value);
-	crlf(e);
+	crlf_put(e);
 }
 
 const char *status_phrase(int status)
@@ -277,8 +277,8 @@ static void two_digits(char *at, unsigned n)
 	at[1] = (char)('0' + n % 10);
 }
 
-/* Gregorian date of a day counted from 1970-01-01, in years that begin in March,
- * so that the leap day is the last of its year. */
+/* The Gregorian date of a day counted from 1970-01-01. Computed in years that begin in
+ * March, so that the leap day is the last day of its year. */
 static void date_of_day(uint64_t day, unsigned *year, unsigned *month, unsigned *mday)
 {
 	uint64_t d = day + 719468, era = d / 146097;

@@ -5,14 +5,15 @@
 
 static const struct {
 	struct slice name;
-	bool more;
+	bool prefix;
 } names[] = {
-#define FORWARDING(text, more_) { { text, sizeof(text) - 1 }, more_ },
+#define FORWARDING(text, prefix_) { { text, sizeof(text) - 1 }, prefix_ },
 #include "http/forwarding.def"
 #undef FORWARDING
 };
 
-static char plain(char c)
+/* Folds case, and maps every separator to "-", as CGI does. */
+static char normal_char(char c)
 {
 	return OCTET_IS_ALNUM(c) ? (char)(c | 0x20) : '-';
 }
@@ -20,19 +21,19 @@ static char plain(char c)
 static bool begins_with(struct slice name, struct slice known)
 {
 	for (size_t i = 0; i < known.len; i++)
-		if (plain(name.ptr[i]) != plain(known.ptr[i]))
+		if (normal_char(name.ptr[i]) != normal_char(known.ptr[i]))
 			return false;
 	return true;
 }
 
-bool forwarding_names(struct slice name)
+bool forwarding_is_field(struct slice name)
 {
-	if (!forwarding_may_name(name))
+	if (!forwarding_may_be_field(name))
 		return false;
 	for (size_t i = 0; i < COUNT(names); i++) {
 		struct slice known = names[i].name;
-		bool longer = name.len > known.len && names[i].more &&
-			      plain(name.ptr[known.len]) == '-';
+		bool longer = name.len > known.len && names[i].prefix &&
+			      normal_char(name.ptr[known.len]) == '-';
 
 		if ((name.len == known.len || longer) && begins_with(name, known))
 			return true;
@@ -50,22 +51,22 @@ bool forwarding_passes(const struct forwarding *f, const struct field *field)
 	case HEADER_X_FORWARDED_HOST:
 	case HEADER_X_FORWARDED_PORT:
 	case HEADER_X_FORWARDED_PROTO:
-		return false; /* written by forwarding_emit() */
+		return false; /* forwarding_emit() writes them */
 	}
 	for (size_t i = 0; i < field->name.len; i++)
-		if (plain(field->name.ptr[i]) == '-' && field->name.ptr[i] != '-')
+		if (normal_char(field->name.ptr[i]) == '-' && field->name.ptr[i] != '-')
 			return false;
 	return true;
 }
 
-/* ---- members ---------------------------------------------------------------- */
+/* ---- list members ------------------------------------------------------------ */
 
-/* All fields of one name as one list, from its end. */
+/* Walks all fields of one name, as one list, from its end. */
 struct walk {
 	const struct head *head;
 	enum header id;
-	unsigned field;    /* that `rest` is of; field_n: none yet */
-	struct slice rest; /* of its value, not walked yet */
+	unsigned field;    /* index of the current field; field_n: none yet */
+	struct slice rest; /* the part of its value that was not walked yet */
 };
 
 static struct walk walk_begin(const struct head *h, enum header id)
@@ -73,7 +74,7 @@ static struct walk walk_begin(const struct head *h, enum header id)
 	return (struct walk){ h, id, h->field_n, { NULL, 0 } };
 }
 
-/* The member before the last one, that is not empty. */
+/* The previous non-empty member. False: there is none. */
 static bool walk_next(struct walk *w, struct slice *member)
 {
 	for (;;) {
@@ -95,7 +96,7 @@ static bool walk_next(struct walk *w, struct slice *member)
 	}
 }
 
-/* Takes one more hop into the chain; false: it ends here. */
+/* Adds a hop to the chain. False: the walk ends here. */
 static bool chain_take(struct forwarding_chain *c, const struct forwarding_peer *peer,
 		       struct slice node, unsigned field, struct slice first)
 {
@@ -112,7 +113,7 @@ static bool chain_take(struct forwarding_chain *c, const struct forwarding_peer 
 
 /* ---- X-Forwarded-For -------------------------------------------------------- */
 
-/* False: there is none. */
+/* False: no X-Forwarded-For. */
 static bool list_read(struct forwarding *f, const struct head *h)
 {
 	struct walk w = walk_begin(h, HEADER_X_FORWARDED_FOR);
@@ -131,8 +132,9 @@ static bool list_read(struct forwarding *f, const struct head *h)
 
 /* ---- Forwarded -------------------------------------------------------------- */
 
-/* Read from the front, as quotes want it, of which the last are kept. *at: what the client's
- * element says. False: there is none, or it is malformed. */
+/* Quoted strings can be parsed only from the front: all elements are read, and the last
+ * FORWARDING_HOPS_MAX are kept. *at: the client's element. False: no Forwarded, or
+ * malformed. */
 static bool elements_read(struct forwarding *f, const struct head *h, struct element *at)
 {
 	struct element last[FORWARDING_HOPS_MAX], e;
@@ -154,7 +156,7 @@ static bool elements_read(struct forwarding *f, const struct head *h, struct ele
 	return f->elements.hops > 0;
 }
 
-/* ---- what the client asked ---------------------------------------------------- */
+/* ---- the request as the client sent it ---------------------------------------- */
 
 static bool is_proto(struct slice s)
 {
@@ -172,7 +174,8 @@ static bool is_host(struct slice s)
 	return s.len > 0;
 }
 
-/* The member of a list that is `hops` from its end, or its first. */
+/* The member of a list that is `hops` from its end, or its first one; empty if not
+ * good(). */
 static struct slice member_at(const struct head *h, enum header id, unsigned hops,
 			      bool (*good)(struct slice s))
 {
@@ -191,7 +194,7 @@ static struct slice first_of(struct slice a, struct slice b, struct slice c)
 	return a.len > 0 ? a : b.len > 0 ? b : c;
 }
 
-/* The port that host and scheme come to. */
+/* The port in the host, or else the default one of the scheme. */
 static struct slice port_of(struct slice host, struct slice proto)
 {
 	const char *colon = host.len > 0 ? memrchr(host.ptr, ':', host.len) : NULL;
@@ -210,7 +213,8 @@ static struct slice port_of(struct slice host, struct slice proto)
 	return (struct slice){ NULL, 0 };
 }
 
-static void believe(struct forwarding *f, const struct head *h)
+/* For a trusted peer. */
+static void fields_read(struct forwarding *f, const struct head *h)
 {
 	struct element at = { .field = 0 };
 	bool any = list_read(f, h), elements = elements_read(f, h, &at);
@@ -250,7 +254,7 @@ void forwarding_read(struct forwarding *f, const struct head *h,
 		return;
 	}
 	if (peer->trusted)
-		believe(f, h);
+		fields_read(f, h);
 	if (f->port.len == 0)
 		f->port = port_of(f->host, f->proto);
 }
@@ -262,7 +266,7 @@ static bool peer_has_address(const struct forwarding *f)
 	return !slice_equal(f->peer->text, SLICE("unix"));
 }
 
-/* "for=" and what stands for an address (RFC 7239 6). */
+/* "for=" and a node identifier (RFC 7239 6). */
 static void node_emit(struct emit *e, struct slice text)
 {
 	bool v6 = memchr(text.ptr, ':', text.len) != NULL;
@@ -273,7 +277,7 @@ static void node_emit(struct emit *e, struct slice text)
 		emit_slice(e, SLICE("]\""));
 }
 
-static void asked_emit(struct emit *e, struct slice host, struct slice proto)
+static void host_proto_emit(struct emit *e, struct slice host, struct slice proto)
 {
 	if (host.len > 0) {
 		emit_slice(e, SLICE(";host=\""));
@@ -284,7 +288,8 @@ static void asked_emit(struct emit *e, struct slice host, struct slice proto)
 	emit_slice(e, proto);
 }
 
-/* Members of X-Forwarded-For from the client on, as they came; or as Forwarded has them. */
+/* The members of X-Forwarded-For from the client on, as received, or as elements of
+ * Forwarded. */
 static void list_emit(struct emit *e, const struct head *h, const struct forwarding *f,
 		      bool rfc7239)
 {
@@ -312,13 +317,13 @@ static void list_emit(struct emit *e, const struct head *h, const struct forward
 			else
 				emit_slice(e, member);
 			if (rfc7239 && first)
-				asked_emit(e, f->host, f->proto);
+				host_proto_emit(e, f->host, f->proto);
 			first = false;
 		}
 	}
 }
 
-/* The addresses of Forwarded from the client on. */
+/* The addresses in Forwarded from the client on, as members of X-Forwarded-For. */
 static void addresses_emit(struct emit *e, const struct head *h,
 			   const struct forwarding *f)
 {
@@ -360,7 +365,8 @@ static void for_emit(struct emit *e, const struct head *h, const struct forwardi
 	emit_slice(e, SLICE("\r\n"));
 }
 
-/* Elements as they came, or what X-Forwarded-For has; and ours: who is connected to us. */
+/* The elements of Forwarded as received, or those of X-Forwarded-For; then one for our
+ * peer. */
 static void forwarded_emit(struct emit *e, const struct head *h,
 			   const struct forwarding *f)
 {
@@ -383,9 +389,9 @@ static void forwarded_emit(struct emit *e, const struct head *h,
 		emit_slice(e, SLICE(", "));
 	node_emit(e, f->peer->text);
 	if (chained)
-		asked_emit(e, h->authority, SLICE("http"));
+		host_proto_emit(e, h->authority, SLICE("http"));
 	else
-		asked_emit(e, f->host, f->proto);
+		host_proto_emit(e, f->host, f->proto);
 	emit_slice(e, SLICE("\r\n"));
 }
 
@@ -404,8 +410,8 @@ void forwarding_emit(struct emit *e, const struct head *h, const struct forwardi
 
 size_t forwarding_max(const struct head *h, const struct forwarding *f)
 {
-	/* The names of the fields; what stands around members and addresses in both forms;
-	 * the host in three places, the authority in one, both schemes. */
+	/* The field names; the addresses with their punctuation in both fields; the host
+	 * three times, the authority once, both schemes. */
 	return 256 + (f->list.hops + f->elements.hops) * (2 * IP_TEXT_MAX + 32) +
 	       3 * f->host.len + h->authority.len + 2 * f->peer->text.len +
 	       2 * f->proto.len + f->port.len;

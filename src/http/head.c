@@ -2,8 +2,8 @@
 
 #include <endian.h>
 
-#include "digest.h"
 #include "field.h"
+#include "interpret.h"
 #include "line.h"
 
 static const struct {
@@ -48,21 +48,21 @@ bool method_idempotent(enum method m)
 	return idempotent[m];
 }
 
-enum kind { REQUEST, RESPONSE, TRAILERS };
+enum head_kind { REQUEST, RESPONSE, TRAILERS };
 
-/* The bytes of one call. */
+/* The input of one call. */
 struct source {
 	const char *bytes;
-	size_t n;         /* not more than the limit */
-	size_t at;        /* all before was scanned */
-	size_t fields;    /* where the field section begins, once that is known */
-	bool line_parsed; /* in this call */
+	size_t n;         /* at most limits->bytes */
+	size_t at;        /* bytes before this position were scanned */
+	size_t fields;    /* where the field section begins; 0: not known yet */
+	bool line_parsed; /* the first line was parsed in this call */
 };
 
 typedef uint8_t lanes_t __attribute__((vector_size(16)));
 
-/* The first octet of [at, n) that is below 0x20 or is DEL; n: none. Sixteen at a time, which
- * every x86-64 and arm64 has an instruction for. */
+/* The first octet of [at, n) that is below 0x20 or is DEL; n: none. Tests sixteen at a
+ * time: every x86-64 and arm64 has instructions for that. */
 static size_t control_find(const char *bytes, size_t at, size_t n)
 {
 	for (; n - at >= sizeof(lanes_t); at += sizeof(lanes_t)) {
@@ -120,7 +120,7 @@ static size_t empty_lines_skip(const struct source *s)
 	return at;
 }
 
-static enum verdict line_parse(struct head *h, struct source *s, enum kind kind,
+static enum verdict line_parse(struct head *h, struct source *s, enum head_kind kind,
 			       size_t start)
 {
 	struct slice line = { s->bytes + start, s->fields - 2 - start };
@@ -131,9 +131,9 @@ static enum verdict line_parse(struct head *h, struct source *s, enum kind kind,
 	return h->fault ? VERDICT_BAD : VERDICT_OK;
 }
 
-/* Sets s->fields. A line that ends in this call is parsed at once, so that its
- * faults are told before later ones, wherever the bytes were cut. */
-static enum verdict first_line_scan(struct head *h, struct source *s, enum kind kind,
+/* Sets s->fields. A first line that ends in this call is parsed at once, so that its
+ * faults are reported before later ones, however the bytes are split. */
+static enum verdict first_line_scan(struct head *h, struct source *s, enum head_kind kind,
 				    size_t start)
 {
 	const char *cr = NULL;
@@ -166,29 +166,30 @@ static enum verdict section_scan(struct head *h, struct source *s)
 	return verdict;
 }
 
-static enum fault section_digest(struct head *h, const struct source *s, enum kind kind,
-				 uint32_t fields_max)
+static enum fault section_interpret(struct head *h, const struct source *s,
+				    enum head_kind kind, uint32_t fields_max)
 {
 	struct slice section = { s->bytes + s->fields, s->at - s->fields };
 	enum fault fault = field_parse_section(h, section, fields_max);
 
 	if (!fault && kind == REQUEST)
-		fault = digest_request(h);
+		fault = interpret_request(h);
 	if (!fault && kind == RESPONSE)
-		fault = digest_response(h);
+		fault = interpret_response(h);
 	if (!fault && kind == TRAILERS)
-		digest_trailers(h);
-	/* Last, because what llhttp dislikes in framing fields has names by then. */
+		interpret_trailers(h);
+	/* Last, so that faults in framing fields, which llhttp refuses too, are reported
+	 * by name. */
 	return fault ? fault : field_confirm(h, section);
 }
 
-static enum fault size_fault(const struct source *s, enum kind kind, size_t start)
+static enum fault size_fault(const struct source *s, enum head_kind kind, size_t start)
 {
 	return kind == REQUEST && s->fields == 0 && start < s->n ? FAULT_TARGET_LONG
 								 : FAULT_HEAD_LARGE;
 }
 
-static enum verdict head_parse(struct head *h, enum kind kind, struct source *s,
+static enum verdict head_parse(struct head *h, enum head_kind kind, struct source *s,
 			       const struct head_limits *limits)
 {
 	size_t start = kind == REQUEST ? empty_lines_skip(s) : 0;
@@ -210,12 +211,13 @@ static enum verdict head_parse(struct head *h, enum kind kind, struct source *s,
 	if (verdict != VERDICT_OK)
 		return verdict;
 	h->bytes = (uint32_t)s->at;
-	h->fault = section_digest(h, s, kind, limits->fields);
+	h->fault = section_interpret(h, s, kind, limits->fields);
 	return h->fault ? VERDICT_BAD : VERDICT_OK;
 }
 
-static enum verdict parse(struct head *h, enum kind kind, const char *bytes, size_t n,
-			  const struct head_limits *limits, uint32_t *scanned)
+static enum verdict source_parse(struct head *h, enum head_kind kind, const char *bytes,
+				 size_t n, const struct head_limits *limits,
+				 uint32_t *scanned)
 {
 	struct source s = {
 		.bytes = bytes,
@@ -226,7 +228,7 @@ static enum verdict parse(struct head *h, enum kind kind, const char *bytes, siz
 
 	ASSERT(s.at <= s.n);
 	verdict = head_parse(h, kind, &s, limits);
-	/* A head that was found may be parsed again: its end is not looked for anew. */
+	/* The end of a complete head is found at once when it is parsed again. */
 	*scanned = (uint32_t)(verdict == VERDICT_OK ? s.at - 2 : s.at);
 	return verdict;
 }
@@ -234,19 +236,19 @@ static enum verdict parse(struct head *h, enum kind kind, const char *bytes, siz
 enum verdict head_parse_request(struct head *h, const char *bytes, size_t n,
 				const struct head_limits *limits, uint32_t *scanned)
 {
-	return parse(h, REQUEST, bytes, n, limits, scanned);
+	return source_parse(h, REQUEST, bytes, n, limits, scanned);
 }
 
 enum verdict head_parse_response(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned)
 {
-	return parse(h, RESPONSE, bytes, n, limits, scanned);
+	return source_parse(h, RESPONSE, bytes, n, limits, scanned);
 }
 
 enum verdict head_parse_trailers(struct head *h, const char *bytes, size_t n,
 				 const struct head_limits *limits, uint32_t *scanned)
 {
-	enum verdict verdict = parse(h, TRAILERS, bytes, n, limits, scanned);
+	enum verdict verdict = source_parse(h, TRAILERS, bytes, n, limits, scanned);
 
 	if (h->fault == FAULT_HEAD_LARGE || h->fault == FAULT_HEAD_FIELDS)
 		h->fault = FAULT_TRAILER_LARGE;

@@ -10,7 +10,8 @@ bool host_valid(struct slice authority)
 	return line_authority_valid(authority);
 }
 
-/* The port stands behind the bracket of an IPv6 address. */
+/* Removes ":" port, if there is one; colons within the brackets of an IPv6 address
+ * stay. */
 static struct slice without_port(struct slice authority)
 {
 	size_t n = authority.len;
@@ -22,7 +23,7 @@ static struct slice without_port(struct slice authority)
 	return authority;
 }
 
-/* "[ADDRESS]" in the one form of RFC 5952; 0: it is none. */
+/* Writes "[ADDRESS]" in the form of RFC 5952. 0: not an IPv6 address. */
 static size_t ipv6_write(char *out, struct slice host)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -63,6 +64,6 @@ size_t host_normalize(char *out, struct slice authority)
 		if (written == 1)
 			out[n] = lower(out[n]);
 	}
-	/* The root alone stays what it is. */
+	/* Removes a final dot, except that of the root alone ("."). */
 	return n > 1 && out[n - 1] == '.' ? n - 1 : n;
 }

@@ -2,7 +2,7 @@
 
 #include "octet.h"
 
-static bool has(unsigned lenient, enum lenient l)
+static bool is_allowed(unsigned lenient, enum lenient l)
 {
 	return lenient >> l & 1;
 }
@@ -21,19 +21,21 @@ const char *lenient_word(enum lenient l)
 bool lenient_may_help(enum fault f, unsigned lenient)
 {
 	if (f == FAULT_BARE_LF)
-		return has(lenient, LENIENT_LF);
+		return is_allowed(lenient, LENIENT_LF);
 	if (f == FAULT_FIELD_FOLD)
-		return has(lenient, LENIENT_FOLDING);
+		return is_allowed(lenient, LENIENT_FOLDING);
 	if (f == FAULT_FIELD_COLON)
-		return has(lenient, LENIENT_COLON);
+		return is_allowed(lenient, LENIENT_COLON);
 	if (f == FAULT_CODING)
-		return has(lenient, LENIENT_DUPLICATE_TE);
+		return is_allowed(lenient, LENIENT_DUPLICATE_TE);
 	if (f == FAULT_LENGTH || f == FAULT_LENGTH_REPEATED)
-		return has(lenient, LENIENT_DUPLICATE_LENGTH);
-	return f == FAULT_TRAILER && lenient != 0; /* which does not say what it was */
+		return is_allowed(lenient, LENIENT_DUPLICATE_LENGTH);
+	/* In a trailer section each of these is reported as FAULT_TRAILER. */
+	return f == FAULT_TRAILER && lenient != 0;
 }
 
-/* A line off the front, without its CRLF, or its LF if that may be; false: there is none. */
+/* Takes a line off the front, without its CRLF (or LF, if allowed). False: no complete
+ * line. */
 static bool line_take(struct slice *s, struct slice *line, unsigned lenient)
 {
 	size_t n = 0;
@@ -44,7 +46,7 @@ static bool line_take(struct slice *s, struct slice *line, unsigned lenient)
 		if (!lf)
 			return false;
 		n = (size_t)(lf - s->ptr);
-		if ((n > 0 && lf[-1] == '\r') || has(lenient, LENIENT_LF))
+		if ((n > 0 && lf[-1] == '\r') || is_allowed(lenient, LENIENT_LF))
 			break;
 	}
 	*line = (struct slice){ s->ptr, n > 0 && s->ptr[n - 1] == '\r' ? n - 1 : n };
@@ -69,64 +71,64 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-static size_t put(char *out, size_t n, struct slice s)
+static size_t slice_copy(char *out, size_t n, struct slice s)
 {
 	if (s.len > 0)
 		memcpy(out + n, s.ptr, s.len);
 	return n + s.len;
 }
 
-/* "name: value", without blanks before the colon. */
-static size_t field_put(char *out, size_t n, struct slice line, unsigned lenient)
+/* Writes a field line, without blanks before the colon. */
+static size_t field_write(char *out, size_t n, struct slice line, unsigned lenient)
 {
 	size_t name = octet_span(line, OCTET_TOKEN), colon = name;
 
 	while (colon < line.len && is_blank(line.ptr[colon]))
 		colon++;
 	if (name == 0 || colon == name || colon == line.len || line.ptr[colon] != ':' ||
-	    !has(lenient, LENIENT_COLON))
-		return put(out, n, line);
-	n = put(out, n, (struct slice){ line.ptr, name });
-	return put(out, n, slice_after(line, colon));
+	    !is_allowed(lenient, LENIENT_COLON))
+		return slice_copy(out, n, line);
+	n = slice_copy(out, n, (struct slice){ line.ptr, name });
+	return slice_copy(out, n, slice_after(line, colon));
 }
 
-/* A line that goes on the one before: each fold is one space (RFC 9112 5.2). out[n - 2] is
- * where that one ends. */
-static size_t fold_put(char *out, size_t n, struct slice line)
+/* Appends a continuation line to the previous one, whose CRLF is at out[n - 2]: the fold
+ * becomes one space (RFC 9112 5.2). */
+static size_t fold_write(char *out, size_t n, struct slice line)
 {
 	n -= 2;
 	while (is_blank(out[n - 1]))
 		n--;
 	out[n++] = ' ';
-	return put(out, n, slice_trim(line));
+	return slice_copy(out, n, slice_trim(line));
 }
 
 static size_t lines_write(char *out, struct slice head, bool trailers, unsigned lenient)
 {
 	struct slice line;
-	bool has_field = false; /* else a fold goes on nothing */
+	bool has_field = false; /* a continuation needs a previous field line */
 	size_t n = 0;
 
 	if (!trailers && line_take(&head, &line, lenient)) {
-		n = put(out, n, line);
-		n = put(out, n, SLICE("\r\n"));
+		n = slice_copy(out, n, line);
+		n = slice_copy(out, n, SLICE("\r\n"));
 	}
 	while (line_take(&head, &line, lenient)) {
 		bool fold = line.len > 0 && is_blank(line.ptr[0]);
 
-		if (fold && has_field && has(lenient, LENIENT_FOLDING))
-			n = fold_put(out, n, line);
+		if (fold && has_field && is_allowed(lenient, LENIENT_FOLDING))
+			n = fold_write(out, n, line);
 		else
-			n = field_put(out, n, line, lenient);
+			n = field_write(out, n, line, lenient);
 		has_field |= !fold;
-		n = put(out, n, SLICE("\r\n"));
+		n = slice_copy(out, n, SLICE("\r\n"));
 	}
 	return n;
 }
 
-/* ---- what is said twice -------------------------------------------------------- */
+/* ---- repeated values --------------------------------------------------------- */
 
-/* The one element that all of a list are; empty: there is none. */
+/* The element, if all elements of a list are equal; else, or without one, empty. */
 static struct slice only_element(struct slice list, bool nocase)
 {
 	struct slice only = { NULL, 0 };
@@ -148,16 +150,17 @@ static struct slice only_element(struct slice list, bool nocase)
 	return only;
 }
 
-/* A field of which equal values count once. */
-struct once {
+/* A field whose repeated equal values are reduced to one. */
+struct single_field {
 	struct slice name;
 	bool nocase;
 	struct slice value; /* the first */
 };
 
-/* How a line of this field is written: as it is, with one element for its list, or, if it
- * says what was said, not at all. */
-static size_t once_put(char *out, size_t n, struct slice line, struct once *o)
+/* Writes a line of this field: not at all if it repeats the first value; with one element
+ * if its list repeats one; else as it is. */
+static size_t single_field_write(char *out, size_t n, struct slice line,
+				 struct single_field *o)
 {
 	struct slice list = slice_trim(slice_after(line, o->name.len + 1));
 	struct slice only = only_element(list, o->nocase);
@@ -166,7 +169,7 @@ static size_t once_put(char *out, size_t n, struct slice line, struct once *o)
 	    (o->nocase ? slice_equal_nocase(only, o->value) : slice_equal(only, o->value)))
 		return n;
 	if (only.len > 0 && o->value.len == 0) {
-		/* The line's bytes are behind those written: they may overlap. */
+		/* In place: source and destination may overlap. */
 		memmove(out + n, line.ptr, o->name.len + 1);
 		n += o->name.len + 1;
 		memmove(out + n, only.ptr, only.len);
@@ -181,8 +184,8 @@ static size_t once_put(char *out, size_t n, struct slice line, struct once *o)
 	return n;
 }
 
-/* In place: nothing becomes longer. */
-static size_t once_write(char *out, size_t size, struct once *o)
+/* Rewrites a head in place: no line becomes longer. */
+static size_t single_fields_write(char *out, size_t size, struct single_field *o)
 {
 	struct slice rest = { out, size }, line;
 	size_t n = 0;
@@ -190,7 +193,7 @@ static size_t once_write(char *out, size_t size, struct once *o)
 	while (line_take(&rest, &line, 0)) {
 		if (line.len > o->name.len && line.ptr[o->name.len] == ':' &&
 		    slice_equal_nocase((struct slice){ line.ptr, o->name.len }, o->name)) {
-			n = once_put(out, n, line, o);
+			n = single_field_write(out, n, line, o);
 			continue;
 		}
 		memmove(out + n, line.ptr, line.len + 2);
@@ -201,14 +204,14 @@ static size_t once_write(char *out, size_t size, struct once *o)
 
 size_t lenient_write(char *out, struct slice head, bool trailers, unsigned lenient)
 {
-	struct once length = { SLICE("Content-Length"), false, { NULL, 0 } };
-	struct once coding = { SLICE("Transfer-Encoding"), true, { NULL, 0 } };
+	struct single_field length = { SLICE("Content-Length"), false, { NULL, 0 } };
+	struct single_field coding = { SLICE("Transfer-Encoding"), true, { NULL, 0 } };
 	size_t n = lines_write(out, head, trailers, lenient);
 
 	ASSERT(n <= LENIENT_BYTES_MAX(head.len));
-	if (!trailers && has(lenient, LENIENT_DUPLICATE_LENGTH))
-		n = once_write(out, n, &length);
-	if (!trailers && has(lenient, LENIENT_DUPLICATE_TE))
-		n = once_write(out, n, &coding);
+	if (!trailers && is_allowed(lenient, LENIENT_DUPLICATE_LENGTH))
+		n = single_fields_write(out, n, &length);
+	if (!trailers && is_allowed(lenient, LENIENT_DUPLICATE_TE))
+		n = single_fields_write(out, n, &coding);
 	return n;
 }

@@ -15,7 +15,7 @@ static enum method method_of(struct slice token)
 	return METHOD_OTHER;
 }
 
-/* One to four hex digits; false: the group is malformed. */
+/* Skips one to four hex digits. False: malformed. */
 static bool group_skip(struct slice *s)
 {
 	size_t n = octet_span(*s, OCTET_HEX);
@@ -43,8 +43,8 @@ static bool ipv4_valid(struct slice s)
 	return s.len == 0;
 }
 
-/* An IPv6address (RFC 3986 3.2.2): eight groups, or fewer around one "::"; the
- * last two may be written as IPv4. */
+/* IPv6address (RFC 3986 3.2.2): eight groups, or fewer with one "::"; the last two may be
+ * written as an IPv4 address. */
 static bool ipv6_valid(struct slice s)
 {
 	int groups = 0;
@@ -83,8 +83,8 @@ static bool port_valid(struct slice port)
 	return value <= 65535;
 }
 
-/* How much of s is a host: a bracketed IPv6 address, a name or an IPv4 address;
- * 0: none of these. */
+/* The length of the host at the front of s: a bracketed IPv6 address, a name or an IPv4
+ * address. 0: none of these. */
 static size_t host_span(struct slice s)
 {
 	size_t n = 0;
@@ -115,7 +115,7 @@ bool line_authority_valid(struct slice authority)
 	return port.ptr[0] == ':' && port_valid(slice_after(port, 1));
 }
 
-/* Splits path and query; false: a "%" of the path is malformed. */
+/* Splits path and query. False: a malformed "%" in the path. */
 static bool path_split(struct head *h, struct slice s)
 {
 	const char *mark = memchr(s.ptr, '?', s.len);
@@ -132,7 +132,7 @@ static bool path_split(struct head *h, struct slice s)
 	}
 }
 
-/* What follows "scheme://". */
+/* `rest` follows "scheme://". */
 static bool absolute_parse(struct head *h, struct slice rest)
 {
 	size_t n = 0;
@@ -143,7 +143,8 @@ static bool absolute_parse(struct head *h, struct slice rest)
 	h->authority = (struct slice){ rest.ptr, n };
 	if (!line_authority_valid(h->authority) || !path_split(h, slice_after(rest, n)))
 		return false;
-	/* RFC 9112 3.2.4: OPTIONS of an authority alone asks about the server. */
+	/* OPTIONS with an authority alone is about the server as a whole (RFC 9112
+	 * 3.2.4). */
 	if (h->path.len == 0)
 		h->path = h->method == METHOD_OPTIONS && h->query.len == 0 ? SLICE("*")
 									   : SLICE("/");
@@ -154,7 +155,7 @@ static bool authority_parse(struct head *h, struct slice s)
 {
 	h->target_form = TARGET_AUTHORITY;
 	h->authority = s;
-	/* The port may not be left out here (RFC 9112 3.2.3). */
+	/* The port is mandatory here (RFC 9112 3.2.3). */
 	return line_authority_valid(s) && octet_is(s.ptr[s.len - 1], OCTET_DIGIT) &&
 	       host_span(s) < s.len;
 }
@@ -165,8 +166,8 @@ static bool starts_nocase(struct slice s, struct slice prefix)
 	       slice_equal_nocase((struct slice){ s.ptr, prefix.len }, prefix);
 }
 
-/* Octets that browsers leave unencoded ("|", "{") pass; what no URI has and what
- * other parsers may stop at does not. */
+/* Octets that browsers do not encode ("|", "{") are accepted. Octets that are in no URI,
+ * and at which other parsers may stop, are refused. */
 static bool target_parse(struct head *h, struct slice s)
 {
 	if (!octet_all(s, OCTET_VISIBLE) || memchr(s.ptr, '#', s.len))
@@ -186,7 +187,7 @@ static bool target_parse(struct head *h, struct slice s)
 	return h->method == METHOD_OPTIONS && slice_equal(s, SLICE("*"));
 }
 
-/* "HTTP/x.y"; `malformed` tells what the caller calls anything else. */
+/* "HTTP/x.y"; `malformed`: the fault for any other syntax. */
 static enum fault version_parse(struct head *h, const char *at, enum fault malformed)
 {
 	if (memcmp(at, "HTTP/", 5) != 0 || !octet_is(at[5], OCTET_DIGIT) ||
@@ -214,14 +215,14 @@ enum fault line_parse_request(struct head *h, struct slice line)
 	h->target = (struct slice){ line.ptr + n + 1, line.len - n - 1 - VERSION_BYTES };
 	if (memchr(h->target.ptr, ' ', h->target.len))
 		return FAULT_REQUEST_LINE;
-	/* Before the target: "PRI * HTTP/2.0" is an answer about versions. */
+	/* Before the target, so that "PRI * HTTP/2.0" is refused for its version. */
 	fault = version_parse(h, version + 1, FAULT_REQUEST_LINE);
 	if (fault)
 		return fault;
 	return target_parse(h, h->target) ? FAULT_NONE : FAULT_TARGET;
 }
 
-/* "HTTP/1.1 200", then nothing, or SP and a phrase that may be empty. */
+/* "HTTP/1.1 200", then nothing, or SP and a possibly empty phrase. */
 enum fault line_parse_status(struct head *h, struct slice line)
 {
 	const char *code = line.ptr + VERSION_BYTES;

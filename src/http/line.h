@@ -1,4 +1,5 @@
-/* Request and status lines (RFC 9112 3, 4), without their CRLF. Private to http. */
+/* Parses request and status lines (RFC 9112 3, 4), without their CRLF. Private to
+ * http. */
 #ifndef SRC_HTTP_LINE_H
 #define SRC_HTTP_LINE_H
 
@@ -7,7 +8,7 @@
 enum fault line_parse_request(struct head *h, struct slice line) MUST_USE;
 enum fault line_parse_status(struct head *h, struct slice line) MUST_USE;
 
-/* uri-host [":" port] (RFC 9110 7.2) with a host that is not empty. */
+/* See host_valid(). */
 bool line_authority_valid(struct slice authority);
 
 #endif

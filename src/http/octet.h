@@ -1,4 +1,4 @@
-/* Classes of octets in HTTP/1.1 and URIs, as one table. Private to http. */
+/* Character classes of HTTP/1.1 and URIs, in one table. Private to http. */
 #ifndef SRC_HTTP_OCTET_H
 #define SRC_HTTP_OCTET_H
 
@@ -12,7 +12,7 @@
 #define OCTET_TOKEN 4u       /* tchar, RFC 9110 5.6.2 */
 #define OCTET_VISIBLE 8u     /* 0x21-0x7e */
 #define OCTET_UNRESERVED 16u /* RFC 3986 2.3 */
-#define OCTET_HOST 32u       /* of a reg-name: unreserved and sub-delims */
+#define OCTET_HOST 32u       /* reg-name: unreserved and sub-delims */
 
 #define OCTET_IN(c, low, high) ((c) >= (low) && (c) <= (high))
 #define OCTET_IS_ALPHA(c) (OCTET_IN(c, 'a', 'z') || OCTET_IN(c, 'A', 'Z'))
@@ -39,7 +39,7 @@
 	OCTET_CLASS(c), OCTET_CLASS(c + 1), OCTET_CLASS(c + 2), OCTET_CLASS(c + 3)
 #define OCTET_16(c) OCTET_4(c), OCTET_4(c + 4), OCTET_4(c + 8), OCTET_4(c + 12)
 
-/* Octets above 0x7f are of no class. */
+/* Octets above 0x7f are in no class. */
 static const uint8_t octet_class[256] = {
 	OCTET_16(0x00), OCTET_16(0x10), OCTET_16(0x20), OCTET_16(0x30),
 	OCTET_16(0x40), OCTET_16(0x50), OCTET_16(0x60), OCTET_16(0x70),
@@ -50,7 +50,7 @@ static inline bool octet_is(char c, unsigned class)
 	return (octet_class[(uint8_t)c] & class) != 0;
 }
 
-/* How many octets at the front are of the class. */
+/* The number of octets at the front that are in the class. */
 static inline size_t octet_span(struct slice s, unsigned class)
 {
 	size_t n = 0;
@@ -65,14 +65,14 @@ static inline bool octet_all(struct slice s, unsigned class)
 	return octet_span(s, class) == s.len;
 }
 
-/* Of a character of OCTET_HEX. */
+/* The value of a character in OCTET_HEX. */
 static inline unsigned octet_hex_value(char c)
 {
 	return octet_is(c, OCTET_DIGIT) ? (unsigned)(c - '0')
 					: (unsigned)((c | 0x20) - 'a') + 10;
 }
 
-/* The octet that a "%XX" at s.ptr[i] stands for, or -1: malformed. */
+/* The octet encoded by "%XX" at s.ptr[i]; -1: malformed. */
 static inline int octet_percent(struct slice s, size_t i)
 {
 	if (s.len - i < 3 || !octet_is(s.ptr[i + 1], OCTET_HEX) ||
@@ -81,8 +81,8 @@ static inline int octet_percent(struct slice s, size_t i)
 	return (int)(octet_hex_value(s.ptr[i + 1]) << 4 | octet_hex_value(s.ptr[i + 2]));
 }
 
-/* Writes the normal form (RFC 3986 6.2.2) of the octet at s.ptr[*i], one to three bytes, and
- * moves *i behind it. */
+/* Writes the normal form (RFC 3986 6.2.2) of the octet at s.ptr[*i], one to three bytes;
+ * returns their number and advances *i. */
 static inline size_t octet_normalize(char *out, struct slice s, size_t *i)
 {
 	static const char digits[] = "0123456789ABCDEF";

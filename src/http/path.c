@@ -2,8 +2,9 @@
 
 #include "octet.h"
 
-/* Where the segment ends up that begins behind out[start - 1], a "/", and ends
- * before out[n]: in its place, or nowhere, or taking the one before it along. */
+/* Handles the last segment of out: [start, n), after the "/" at start - 1. Returns the
+ * new length: a normal segment stays, "." is removed with its "/", ".." removes the
+ * previous segment too. */
 static size_t segment_close(const char *out, size_t start, size_t n)
 {
 	struct slice segment = { out + start, n - start };
@@ -34,7 +35,7 @@ size_t path_normalize(char *out, struct slice path)
 		while (i < path.len && path.ptr[i] != '/')
 			n += octet_normalize(out + n, path, &i);
 		end = segment_close(out, start, n);
-		/* A dot segment at the end leaves its slash (RFC 3986 5.2.4). */
+		/* A final dot segment leaves a "/" (RFC 3986 5.2.4). */
 		if (end != n && i == path.len)
 			out[end++] = '/';
 		n = end;
@@ -42,7 +43,7 @@ size_t path_normalize(char *out, struct slice path)
 	return n;
 }
 
-/* "." or ".." of which a dot is encoded. */
+/* "." or ".." with at least one dot percent-encoded. */
 static bool hides_dots(struct slice segment)
 {
 	size_t dots = 0, i = 0;
@@ -57,7 +58,7 @@ static bool hides_dots(struct slice segment)
 	return dots > 0 && segment.len > dots;
 }
 
-static bool segment_is_plain(struct slice segment)
+static bool segment_is_unambiguous(struct slice segment)
 {
 	for (size_t i = 0; i < segment.len; i++) {
 		int value = segment.ptr[i] == '%' ? octet_percent(segment, i) : segment.ptr[i];
@@ -69,15 +70,16 @@ static bool segment_is_plain(struct slice segment)
 	return !hides_dots(segment);
 }
 
-bool path_is_plain(struct slice path)
+bool path_is_unambiguous(struct slice path)
 {
 	while (path.len > 0 && path.ptr[0] == '/') {
 		struct slice rest = slice_after(path, 1);
 		const char *slash = rest.len > 0 ? memchr(rest.ptr, '/', rest.len) : NULL;
 		size_t n = slash ? (size_t)(slash - rest.ptr) : rest.len;
 
-		/* The last one may be empty: the path ends in "/". */
-		if ((n == 0 && slash) || !segment_is_plain((struct slice){ rest.ptr, n }))
+		/* The last segment may be empty: the path ends in "/". */
+		if ((n == 0 && slash) ||
+		    !segment_is_unambiguous((struct slice){ rest.ptr, n }))
 			return false;
 		path = slice_after(rest, n);
 	}

@@ -12,8 +12,8 @@ void reader_init(struct reader *r)
 typedef enum verdict parse_fn(struct head *h, const char *bytes, size_t n,
 			   const struct head_limits *limits, uint32_t *scanned);
 
-/* Parses the head in the first buffer; if it does not end there, linearizes the inbox and parses
- * again. */
+/* Parses the head in the first buffer; if it does not end there, linearizes the inbox and
+ * parses again. */
 static enum verdict head_read(struct reader *r, struct conn *c,
 			      const struct head_limits *l, struct head *h,
 			      parse_fn *parse)
@@ -39,8 +39,8 @@ static enum verdict head_read(struct reader *r, struct conn *c,
 	return v;
 }
 
-/* A head was refused: writes it again with the allowed deviations corrected, and parses that
- * (http/lenient.h). */
+/* A head was refused: writes it again with the allowed deviations corrected, and parses
+ * that (http/lenient.h). */
 static enum verdict head_correct(struct reader *r, struct conn *c,
 				 const struct head_limits *l, struct head *h,
 				 parse_fn *parse)

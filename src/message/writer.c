@@ -33,8 +33,9 @@ bool writer_static(struct writer *w, struct conn *c, struct slice message)
 	return conn_push(c, &p);
 }
 
-/* The complete chunk with its CRLF: a receiver that handles whole chunks need not wait for the
- * next one. If both are sent together, the next size line shares the entry of the CRLF. */
+/* The complete chunk with its CRLF: a receiver that handles whole chunks need not wait
+ * for the next one. If both are sent together, the next size line shares the entry of the
+ * CRLF. */
 static bool push_chunk(struct conn *c, struct piece *p)
 {
 	char line[BODY_CHUNK_LINE_MAX];

@@ -5,15 +5,15 @@
 
 #include "outbox.h"
 
-/* conn_compact() leaves as much free space behind the bytes as there are bytes, but at most
- * this much. */
+/* conn_compact() leaves as much free space behind the bytes as there are bytes, but at
+ * most this much. */
 #define COMPACT_SPACE_MAX (BUF_BYTES / 4)
 
 /* A received segment of at most this size is copied behind the previous one. */
 #define COALESCE_BYTES_MAX (BUF_BYTES / 16)
 
-/* Callbacks run inside io_wait(), which may have waited long, before the tick updates now_ms:
- * they read the loop's clock instead. */
+/* Callbacks run inside io_wait(), which may have waited long, before the tick updates
+ * now_ms: they read the loop's clock instead. */
 static uint64_t loop_now_ms(const struct conn *c)
 {
 	return io_now_us(c->tick->loop) / 1000;
@@ -53,8 +53,8 @@ static void receive_arm(struct conn *c)
 }
 
 /* Copies a short segment behind the bytes already in the inbox, as the kernel coalesces
- * sk_buffs: else each segment would hold a whole buffer, and a peer that sends single bytes
- * would use up the pool. No other bytes of a body are ever copied. */
+ * sk_buffs: else each segment would hold a whole buffer, and a peer that sends single
+ * bytes would use up the pool. No other bytes of a body are ever copied. */
 static bool inbox_coalesce(struct conn *c, struct buf *b)
 {
 	struct buf *last = c->inbox_last;
@@ -136,8 +136,8 @@ struct piece conn_take(struct conn *c, uint32_t n)
 	return p;
 }
 
-/* Moves bytes of the following buffers to the end of `first`, until it holds `max` bytes or is
- * full. */
+/* Moves bytes of the following buffers to the end of `first`, until it holds `max` bytes
+ * or is full. */
 static void pull_up(struct conn *c, struct buf *first, uint32_t max)
 {
 	while (first->next && first->end - first->begin < max) {
@@ -163,8 +163,8 @@ static void pull_up(struct conn *c, struct buf *first, uint32_t max)
 	}
 }
 
-/* Replaces the first buffer of the inbox by a block of `size` bytes with the same contents.
- * NULL: out of memory. */
+/* Replaces the first buffer of the inbox by a block of `size` bytes with the same
+ * contents. NULL: out of memory. */
 static struct buf *replace_first(struct conn *c, size_t size)
 {
 	struct buf *first = c->inbox;
@@ -193,8 +193,8 @@ bool conn_linearize(struct conn *c, uint32_t max)
 	if (!first || !first->next || first->end - first->begin >= max)
 		return true;
 	want = c->inbox_bytes < max ? c->inbox_bytes : max;
-	/* A buffer that is shared, or too small, is replaced by a block with spare space: a
-	 * head that arrives byte by byte is copied a few times, not at each byte. */
+	/* A buffer that is shared, or too small, is replaced by a block with spare space:
+	 * a head that arrives byte by byte is copied a few times, not at each byte. */
 	if (first->refs > 1 || first->begin + want > first->size) {
 		first = replace_first(c, 2 * (size_t)want < max ? 2 * want : max);
 		if (!first)
@@ -216,8 +216,8 @@ void conn_replace(struct conn *c, uint32_t n, struct buf *block)
 	c->inbox_held += block->size;
 }
 
-/* A block, and not a mostly empty one: that would fill the window, so that the missing bytes
- * could not be received. */
+/* A block, and not a mostly empty one: that would fill the window, so that the missing
+ * bytes could not be received. */
 static bool is_compact(const struct buf *b, size_t size)
 {
 	return b->class_ != BUF_RECEIVE && b->size <= size + BUF_BYTES;
@@ -284,7 +284,8 @@ static void close_if_done(struct conn *c)
 	tick_reap(c->tick, &c->reap);
 }
 
-/* Closes the socket. Ops in flight complete with an error; the last one makes the conn dead. */
+/* Closes the socket. Ops in flight complete with an error; the last one makes the conn
+ * dead. */
 static void socket_close(struct conn *c)
 {
 	if (c->fd >= 0) {
@@ -300,7 +301,8 @@ static void socket_close(struct conn *c)
 	close_if_done(c);
 }
 
-/* While there are bytes to send, the peer must take some each send_ms; then it has end_ms. */
+/* While there are bytes to send, the peer must take some each send_ms; then it has
+ * end_ms. */
 static void close_timer_arm(struct conn *c)
 {
 	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
@@ -308,9 +310,9 @@ static void close_timer_arm(struct conn *c)
 	timer_set(&c->tick->wheel, &c->timer, loop_now_ms(c) + ms + 1);
 }
 
-/* CONN_BREAK: a reset would destroy bytes that the peer's kernel has not acknowledged, so it
- * waits for them. Checks again at once, then at growing intervals (half the time since the last
- * progress), until nothing was acknowledged for send_ms. */
+/* CONN_BREAK: a reset would destroy bytes that the peer's kernel has not acknowledged, so
+ * it waits for them. Checks again at once, then at growing intervals (half the time since
+ * the last progress), until nothing was acknowledged for send_ms. */
 static void reset_when_delivered(struct conn *c)
 {
 	uint64_t now_ms = loop_now_ms(c);
@@ -404,7 +406,8 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
 			inbox_append(c, b);
-			/* Short segments: the buffers fill the window before their bytes do. */
+			/* Short segments: the buffers fill the window before their bytes
+			 * do. */
 			if (flags & IO_MORE && inbox_space(c) == 0)
 				io_cancel(c->tick->loop, op);
 			notify_changed(c);

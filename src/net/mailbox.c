@@ -28,8 +28,8 @@ void mailbox_drain(struct mailbox *box)
 {
 	struct mail *m, *ordered = NULL;
 
-	/* A plain load first: an atomic exchange each tick would be a locked bus cycle for a
-	 * mailbox that is nearly always empty. */
+	/* A plain load first: an atomic exchange each tick would be a locked bus cycle
+	 * for a mailbox that is nearly always empty. */
 	if (!atomic_load_explicit(&box->head, memory_order_relaxed))
 		return;
 	m = atomic_exchange_explicit(&box->head, NULL, memory_order_acquire);

@@ -26,7 +26,8 @@ void outbox_release(struct outbox *o, unsigned from, unsigned to)
 		struct buf *b = o->owner[i];
 
 		o->bytes -= o->len[i];
-		/* Consecutive entries in one buffer: the last of them releases the charge. */
+		/* Consecutive entries in one buffer: the last of them releases the
+		 * charge. */
 		if (b && i + 1 < o->n && o->owner[i + 1] == b)
 			o->charge[i + 1] += o->charge[i];
 		else
@@ -106,8 +107,8 @@ bool conn_push(struct conn *c, struct piece *p)
 }
 
 /* Appends to the last entry, if that is a small one, is not submitted yet, and has space:
- * consecutive short pushes share an entry, such as the CRLF of one chunk and the size line of
- * the next. */
+ * consecutive short pushes share an entry, such as the CRLF of one chunk and the size
+ * line of the next. */
 static bool small_append(struct outbox *o, struct slice bytes)
 {
 	unsigned last = o->n - 1u;

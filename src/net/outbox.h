@@ -4,7 +4,8 @@
 
 #include "net/conn.h"
 
-/* Entries [from, to) were sent or are dropped: releases their buffers and their charge. */
+/* Entries [from, to) were sent or are dropped: releases their buffers and their
+ * charge. */
 void outbox_release(struct outbox *o, unsigned from, unsigned to);
 
 /* Frees the outbox, which is empty. */

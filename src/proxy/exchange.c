@@ -432,7 +432,7 @@ static void request_received(struct client *c, struct head *h)
 	c->exchange = x;
 	if (h->method == METHOD_CONNECT)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
-	else if (c->paths_strict && !path_is_plain(h->path))
+	else if (c->paths_strict && !path_is_unambiguous(h->path))
 		exchange_fail(x, ENDING_PATH_AMBIGUOUS);
 	else
 		route(x, h, 0);

@@ -380,7 +380,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(f, FETCH_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
-	o->reader.body.padded = f->config->lenient >> LENIENT_CHUNK_PADDING & 1;
+	o->reader.body.padding_allowed = f->config->lenient >> LENIENT_CHUNK_PADDING & 1;
 	deadline_arm(f);
 }
 

@@ -338,7 +338,7 @@ static void padded(void **state)
 		struct body b;
 
 		body_init(&b, FRAMING_CHUNKED, 0);
-		b.padded = true;
+		b.padding_allowed = true;
 		do {
 			event = body_next(&b, at, n, &used, &data);
 			data_n += event == BODY_DATA ? data.len : 0;
@@ -360,7 +360,7 @@ static void padded_without_end(void **state)
 		size_t used, n = 0;
 
 		body_init(&b, FRAMING_CHUNKED, 0);
-		b.padded = true;
+		b.padding_allowed = true;
 		while (body_next(&b, c, 1, &used, &data) == BODY_MORE && n < 5000)
 			n++;
 		assert_int_equal(b.fault, FAULT_CHUNK_LARGE);

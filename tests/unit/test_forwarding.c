@@ -257,7 +257,7 @@ static void every_spelling(void **state)
 			snprintf(line, sizeof(line), "%s: x\r\n", name);
 			parse(line);
 			f = &head.fields[1];
-			assert_true(forwarding_names(f->name));
+			assert_true(forwarding_is_field(f->name));
 			forwarding_read(&forwarding, &head, &stranger);
 			assert_false(forwarding_keeps(&forwarding, f));
 			forwarding_read(&forwarding, &head, &proxy);
@@ -279,7 +279,7 @@ static void other_names(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(others); i++)
-		if (forwarding_names(slice_of(others[i])))
+		if (forwarding_is_field(slice_of(others[i])))
 			fail_msg("%s", others[i]);
 }
 

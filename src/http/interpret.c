@@ -1,27 +1,27 @@
-#include "digest.h"
+#include "interpret.h"
 
 #include "http/forwarding.h"
 #include "line.h"
 #include "octet.h"
 
-/* More are refused: each is looked up among the fields. */
+/* A head with more is refused: each option is searched in all fields. */
 #define CONNECTION_OPTIONS_MAX 64
 
-/* Known fields of a head: how often each came, and where first. */
-struct seen {
-	const struct field *first[HEADER_OTHER + 1]; /* set where the count is not 0 */
+/* Fields of header.def in a head: their number, and the first of each. */
+struct known_fields {
+	const struct field *first[HEADER_OTHER + 1]; /* valid if the count is not 0 */
 	uint16_t count[HEADER_OTHER + 1];
 };
 
-static void fields_see(const struct head *h, struct seen *seen)
+static void fields_count(const struct head *h, struct known_fields *known)
 {
-	memset(seen->count, 0, sizeof(seen->count));
+	memset(known->count, 0, sizeof(known->count));
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
-		if (seen->count[f->header]++ == 0)
-			seen->first[f->header] = f;
+		if (known->count[f->header]++ == 0)
+			known->first[f->header] = f;
 }
 
-/* Takes the next element that is not empty off a comma-separated list. */
+/* Takes the next non-empty element of a comma-separated list. False: there is none. */
 static bool element_take(struct slice *list, struct slice *element)
 {
 	while (list->len > 0) {
@@ -36,8 +36,8 @@ static bool element_take(struct slice *list, struct slice *element)
 	return false;
 }
 
-/* RFC 9110 7.6.1 has every named field removed. Host is kept: it is not for this
- * hop in any reading, and what it names was chosen by the client anyway. */
+/* A field that Connection names is removed (RFC 9110 7.6.1), except Host: it is never
+ * meant for one hop only, and removing it would let the client change the request. */
 static void fields_strip(struct head *h, struct slice name)
 {
 	for (struct field *f = h->fields; f < h->fields + h->field_n; f++)
@@ -70,8 +70,8 @@ static bool options_read(struct head *h, struct slice list, struct options *o)
 	return true;
 }
 
-/* protocol-name ["/" protocol-version] (RFC 9110 7.8), of which h2c is a door into
- * the origin around us. */
+/* protocol-name ["/" protocol-version] (RFC 9110 7.8). False: malformed, or one of them
+ * is h2c, which would let the client reach the origin past our routes. */
 static bool upgrade_wanted(struct slice list)
 {
 	struct slice protocol;
@@ -89,24 +89,24 @@ static bool upgrade_wanted(struct slice list)
 	return any;
 }
 
-static enum fault connection_digest(struct head *h, const struct seen *seen)
+static enum fault interpret_connection(struct head *h, const struct known_fields *known)
 {
 	struct options o = { 0 };
 
-	for (uint32_t i = 0; i < h->field_n && seen->count[HEADER_CONNECTION] > 0; i++)
+	for (uint32_t i = 0; i < h->field_n && known->count[HEADER_CONNECTION] > 0; i++)
 		if (h->fields[i].header == HEADER_CONNECTION &&
 		    !options_read(h, h->fields[i].value, &o))
 			return FAULT_CONNECTION;
 	h->keep_alive = !o.close && (h->minor > 0 || o.keep_alive);
-	if (o.upgrade && h->minor > 0 && seen->count[HEADER_UPGRADE] == 1 &&
-	    upgrade_wanted(seen->first[HEADER_UPGRADE]->value)) {
+	if (o.upgrade && h->minor > 0 && known->count[HEADER_UPGRADE] == 1 &&
+	    upgrade_wanted(known->first[HEADER_UPGRADE]->value)) {
 		h->upgrade = true;
-		h->upgrade_token = seen->first[HEADER_UPGRADE]->value;
+		h->upgrade_token = known->first[HEADER_UPGRADE]->value;
 	}
 	return FAULT_NONE;
 }
 
-/* Digits only; beyond INT64_MAX nobody means it, and sums of it stay safe. */
+/* Digits only, up to INT64_MAX, so that sums do not overflow. */
 static bool length_parse(struct slice digits, uint64_t *length)
 {
 	uint64_t value = 0;
@@ -124,16 +124,16 @@ static bool length_parse(struct slice digits, uint64_t *length)
 	return true;
 }
 
-/* "timeout=5, max=100": a hint (RFC 2068 19.7.1), so what makes no sense says nothing. */
-static void idle_digest(struct head *h, const struct seen *seen)
+/* "timeout=5, max=100" (RFC 2068 19.7.1): a hint, so malformed elements are ignored. */
+static void interpret_keep_alive(struct head *h, const struct known_fields *known)
 {
 	struct slice list, element, name = SLICE("timeout=");
 	uint64_t seconds;
 
 	h->idle_s = UINT32_MAX;
-	if (seen->count[HEADER_KEEP_ALIVE] == 0)
+	if (known->count[HEADER_KEEP_ALIVE] == 0)
 		return;
-	list = seen->first[HEADER_KEEP_ALIVE]->value;
+	list = known->first[HEADER_KEEP_ALIVE]->value;
 	while (element_take(&list, &element))
 		if (element.len > name.len &&
 		    slice_equal_nocase((struct slice){ element.ptr, name.len }, name) &&
@@ -142,11 +142,11 @@ static void idle_digest(struct head *h, const struct seen *seen)
 			h->idle_s = (uint32_t)seconds;
 }
 
-static enum fault framing_digest(struct head *h, const struct seen *seen)
+static enum fault interpret_framing(struct head *h, const struct known_fields *known)
 {
-	const struct field *coding = seen->first[HEADER_TRANSFER_ENCODING];
-	uint16_t codings = seen->count[HEADER_TRANSFER_ENCODING];
-	uint16_t lengths = seen->count[HEADER_CONTENT_LENGTH];
+	const struct field *coding = known->first[HEADER_TRANSFER_ENCODING];
+	uint16_t codings = known->count[HEADER_TRANSFER_ENCODING];
+	uint16_t lengths = known->count[HEADER_CONTENT_LENGTH];
 
 	if (codings > 0) {
 		if (h->minor == 0)
@@ -162,24 +162,24 @@ static enum fault framing_digest(struct head *h, const struct seen *seen)
 		return FAULT_LENGTH_REPEATED;
 	if (lengths == 1) {
 		h->framing = FRAMING_LENGTH;
-		if (!length_parse(seen->first[HEADER_CONTENT_LENGTH]->value, &h->length))
+		if (!length_parse(known->first[HEADER_CONTENT_LENGTH]->value, &h->length))
 			return FAULT_LENGTH;
 	}
 	return FAULT_NONE;
 }
 
-/* The authority of an absolute target beats Host (RFC 9112 3.2.2). Without one an empty Host
- * makes a URI of http that has no host, which is none (RFC 9110 4.2.1), and there is no authority
- * to put in its place (RFC 9112 3.3). */
-static enum fault host_digest(struct head *h, const struct seen *seen)
+/* The authority of an absolute target overrides Host (RFC 9112 3.2.2). Without one, an
+ * empty Host is refused: an http URI without a host is invalid (RFC 9110 4.2.1), and
+ * there is no default authority (RFC 9112 3.3). */
+static enum fault interpret_host(struct head *h, const struct known_fields *known)
 {
 	struct slice host;
 
-	if (seen->count[HEADER_HOST] == 0)
+	if (known->count[HEADER_HOST] == 0)
 		return h->minor > 0 ? FAULT_HOST_MISSING : FAULT_NONE;
-	if (seen->count[HEADER_HOST] > 1)
+	if (known->count[HEADER_HOST] > 1)
 		return FAULT_HOST_REPEATED;
-	host = seen->first[HEADER_HOST]->value;
+	host = known->first[HEADER_HOST]->value;
 	if (host.len > 0 && !line_authority_valid(host))
 		return FAULT_HOST;
 	if (h->target_form == TARGET_ABSOLUTE || h->target_form == TARGET_AUTHORITY)
@@ -188,17 +188,17 @@ static enum fault host_digest(struct head *h, const struct seen *seen)
 	return host.len > 0 ? FAULT_NONE : FAULT_HOST_EMPTY;
 }
 
-/* HTTP/1.0 knows neither interim responses nor trailers. */
-static void wishes_digest(struct head *h, const struct seen *seen)
+/* Ignored in HTTP/1.0, which has neither interim responses nor trailers. */
+static void interpret_expect_te(struct head *h, const struct known_fields *known)
 {
 	struct slice list, element;
 
 	if (h->minor == 0)
 		return;
-	h->expect_continue = seen->count[HEADER_EXPECT] == 1 &&
-			     slice_equal_nocase(seen->first[HEADER_EXPECT]->value,
+	h->expect_continue = known->count[HEADER_EXPECT] == 1 &&
+			     slice_equal_nocase(known->first[HEADER_EXPECT]->value,
 						SLICE("100-continue"));
-	for (uint32_t i = 0; i < h->field_n && seen->count[HEADER_TE] > 0; i++) {
+	for (uint32_t i = 0; i < h->field_n && known->count[HEADER_TE] > 0; i++) {
 		if (h->fields[i].header != HEADER_TE)
 			continue;
 		list = h->fields[i].value;
@@ -208,17 +208,17 @@ static void wishes_digest(struct head *h, const struct seen *seen)
 	}
 }
 
-/* What cannot be read cannot be counted down (RFC 9110 7.6.2). */
-static enum fault forwards_digest(struct head *h, const struct seen *seen)
+/* A malformed value is refused, since it cannot be decremented (RFC 9110 7.6.2). */
+static enum fault interpret_forwards(struct head *h, const struct known_fields *known)
 {
 	uint64_t n = 0;
 	struct slice value;
 
-	if (seen->count[HEADER_MAX_FORWARDS] == 0 ||
+	if (known->count[HEADER_MAX_FORWARDS] == 0 ||
 	    (h->method != METHOD_OPTIONS && h->method != METHOD_TRACE))
 		return FAULT_NONE;
-	value = seen->first[HEADER_MAX_FORWARDS]->value;
-	if (seen->count[HEADER_MAX_FORWARDS] > 1 || value.len == 0 ||
+	value = known->first[HEADER_MAX_FORWARDS]->value;
+	if (known->count[HEADER_MAX_FORWARDS] > 1 || value.len == 0 ||
 	    !octet_all(value, OCTET_DIGIT))
 		return FAULT_MAX_FORWARDS;
 	if (!length_parse(value, &n) || n > HEAD_FORWARDS_MAX)
@@ -228,38 +228,38 @@ static enum fault forwards_digest(struct head *h, const struct seen *seen)
 	return FAULT_NONE;
 }
 
-enum fault digest_request(struct head *h)
+enum fault interpret_request(struct head *h)
 {
-	struct seen seen;
+	struct known_fields known;
 	enum fault fault;
 
-	fields_see(h, &seen);
-	fault = connection_digest(h, &seen);
+	fields_count(h, &known);
+	fault = interpret_connection(h, &known);
 	if (!fault)
-		fault = framing_digest(h, &seen);
+		fault = interpret_framing(h, &known);
 	if (!fault)
-		fault = host_digest(h, &seen);
+		fault = interpret_host(h, &known);
 	if (!fault)
-		fault = forwards_digest(h, &seen);
+		fault = interpret_forwards(h, &known);
 	if (!fault)
-		wishes_digest(h, &seen);
+		interpret_expect_te(h, &known);
 	return fault;
 }
 
-enum fault digest_response(struct head *h)
+enum fault interpret_response(struct head *h)
 {
-	struct seen seen;
+	struct known_fields known;
 	enum fault fault;
 
 	h->framing = FRAMING_CLOSE;
-	fields_see(h, &seen);
-	idle_digest(h, &seen);
-	fault = connection_digest(h, &seen);
-	return fault ? fault : framing_digest(h, &seen);
+	fields_count(h, &known);
+	interpret_keep_alive(h, &known);
+	fault = interpret_connection(h, &known);
+	return fault ? fault : interpret_framing(h, &known);
 }
 
-/* Fields that frame, route, authenticate or say how to read the content; what a
- * recipient merges into its head must not change any of these afterwards. */
+/* Fields for framing, routing, authentication or content encoding: a recipient that
+ * merges trailers into the head must not change these afterwards. */
 static const struct slice not_in_trailers[] = {
 	{ "Authorization", 13 },
 	{ "Cache-Control", 13 },
@@ -289,10 +289,11 @@ static const bool known_not_in_trailers[HEADER_OTHER + 1] = {
 	[HEADER_VIA] = true,
 };
 
-void digest_trailers(struct head *h)
+void interpret_trailers(struct head *h)
 {
 	for (struct field *f = h->fields; f < h->fields + h->field_n; f++) {
-		f->per_hop |= known_not_in_trailers[f->header] || forwarding_names(f->name);
+		f->per_hop |= known_not_in_trailers[f->header] ||
+			      forwarding_is_field(f->name);
 		for (size_t i = 0; i < COUNT(not_in_trailers) && !f->per_hop; i++)
 			f->per_hop = slice_equal_nocase(f->name, not_in_trailers[i]);
 	}
