@@ -1,24 +1,24 @@
-/* Which server is asked next.
+/* Chooses the server of a request.
  *
- * Servers that are well come first, then backup servers that are well, then those that are not:
- * when all are ill, somebody has to be asked, and rather one that has merely been ejected than
- * one that is known not to be there. Within the first of these classes that has one left, those
- * with room take their turns, as `balance` says. Where none has room one waits: an ill server is
- * not asked because the others are busy.
+ * Servers are ranked: available, available backups, ejected, ejected backups, down, down
+ * backups. The candidates are the servers of the best rank that has one which was not
+ * tried; among those with capacity `balance` decides. If none has capacity the request
+ * waits: a server of a worse rank is not used because the others are busy. If all are
+ * unavailable one of them is used nevertheless, an ejected one before one that is down.
  *
- * Of very many servers only a group is looked at, unless none of any group is well and has room:
- * groups take their turns as servers do, each with the shares of those that could be chosen in it
- * last. `hash` looks at all. */
+ * With very many servers a choice examines only one group of them, and further groups
+ * only if it has no available server with capacity. Groups take turns as servers do, by
+ * the weight of the candidates that each had last. `hash` examines all servers. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "server.h"
 
-#define WEIGHT_UNIT 256u /* a weight of 1, in the unit of shares */
+#define WEIGHT_UNIT 256u /* the effective weight of weight 1 */
 
-#define GROUP_SERVERS 64 /* of CONFIG_SERVERS_MAX: as many groups as a word has bits */
+#define GROUP_SERVERS 64 /* at most 64 groups: a bit of a word for each */
 
-/* Servers that may be chosen. */
+/* The choice at hand: the best rank of the servers in range. */
 struct choice {
 	struct upstream *upstream;
 	uint8_t rank;
@@ -50,14 +50,14 @@ static bool is_unavailable(const struct upstream *u, const struct server *s)
 	return s->ejected || is_down(u, s);
 }
 
-#define RANK_DOWN 4 /* and more */
-#define RANK_NONE 6 /* was tried */
+#define RANK_DOWN 4 /* this rank and above: down */
+#define RANK_NONE 6 /* was tried: not a candidate */
 
 static uint8_t rank_of(const struct upstream *u, const struct server *s)
 {
-	unsigned ill = is_down(u, s) ? 2u : s->ejected;
+	unsigned unavailable = is_down(u, s) ? 2u : s->ejected;
 
-	return (uint8_t)(2 * ill + s->backup);
+	return (uint8_t)(2 * unavailable + s->backup);
 }
 
 bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
@@ -80,7 +80,7 @@ bool upstream_has_other(const struct upstream *u, const struct tried *tried)
 	return false;
 }
 
-/* Ranks all; false: all were tried. */
+/* Ranks the servers in range. False: all were tried. */
 static bool rank_all(struct choice *c, const struct tried *tried)
 {
 	c->rank = RANK_NONE;
@@ -94,8 +94,8 @@ static bool rank_all(struct choice *c, const struct tried *tried)
 	return c->rank != RANK_NONE;
 }
 
-/* Who has room is looked at once: other workers take it meanwhile, and those who choose among
- * the candidates look at them more than once. */
+/* Leaves only candidates with capacity. Capacity is sampled once: other workers change it
+ * concurrently, and the selection reads it several times. */
 static void pick_candidates(const struct choice *c)
 {
 	for (unsigned i = c->upstream->from; i < c->upstream->to; i++) {
@@ -111,20 +111,20 @@ static bool is_candidate(const struct server *s)
 	return s->rank != RANK_NONE;
 }
 
-/* Its weight, less while it is warming up. */
+/* Its weight, reduced during its slow start. */
 static uint64_t effective_weight(const struct server *s)
 {
 	const struct upstream *u = s->upstream;
 	uint64_t full = (uint64_t)s->weight * WEIGHT_UNIT, now_ms = u->tick->now_ms,
-		 share;
+		 weight;
 
 	if (s->slow_start_until_ms <= now_ms || u->config.slow_start_ms == 0)
 		return full;
 	if (s->slow_start_until_ms - now_ms >= u->config.slow_start_ms)
 		return 1;
-	share = full * (u->config.slow_start_ms - (s->slow_start_until_ms - now_ms)) /
-		u->config.slow_start_ms;
-	return share > 0 ? share : 1;
+	weight = full * (u->config.slow_start_ms - (s->slow_start_until_ms - now_ms)) /
+		 u->config.slow_start_ms;
+	return weight > 0 ? weight : 1;
 }
 
 static bool less_busy(const struct server *a, const struct server *b)
@@ -132,7 +132,7 @@ static bool less_busy(const struct server *a, const struct server *b)
 	return a->busy_n * effective_weight(b) < b->busy_n * effective_weight(a);
 }
 
-/* ---- taking turns --------------------------------------------------------- */
+/* ---- smooth weighted round robin, least connections ------------------------ */
 
 static const struct server *least_busy(const struct upstream *u)
 {
@@ -144,8 +144,8 @@ static const struct server *least_busy(const struct upstream *u)
 	return least;
 }
 
-/* Turns are taken among those who may be chosen now: who is too busy does not save up turns,
- * to have them all in a row when it is idle. */
+/* Only candidates gain weight: a server without capacity does not save up turns, to get
+ * many requests in succession when it has capacity again. */
 static struct server *next_round_robin(struct upstream *u)
 {
 	bool by_load = u->config.balance == CONFIG_LEAST_CONNECTIONS;
@@ -155,13 +155,13 @@ static struct server *next_round_robin(struct upstream *u)
 
 	for (unsigned i = u->from; i < u->to; i++) {
 		struct server *s = u->servers[i];
-		int64_t share;
+		int64_t weight;
 
 		if (!is_candidate(s) || (least && less_busy(least, s)))
 			continue;
-		share = (int64_t)effective_weight(s);
-		s->current += share;
-		total += share;
+		weight = (int64_t)effective_weight(s);
+		s->current += weight;
+		total += weight;
 		if (!best || s->current > best->current)
 			best = s;
 	}
@@ -170,7 +170,7 @@ static struct server *next_round_robin(struct upstream *u)
 	return best;
 }
 
-/* ---- by chance ------------------------------------------------------------ */
+/* ---- random: two choices --------------------------------------------------- */
 
 static uint64_t random_below(struct upstream *u, uint64_t n)
 {
@@ -180,7 +180,8 @@ static uint64_t random_below(struct upstream *u, uint64_t n)
 	return u->random % n;
 }
 
-/* One of the candidates but for `other`, as likely as its share says. */
+/* A random candidate other than `other`, with a probability by weight. total: the weight
+ * of these candidates. */
 static struct server *random_server(struct upstream *u, uint64_t total,
 				    const struct server *other)
 {
@@ -198,7 +199,7 @@ static struct server *random_server(struct upstream *u, uint64_t total,
 	return NULL;
 }
 
-/* The less busy of two. */
+/* The less busy of two random candidates. */
 static struct server *two_choices(struct upstream *u)
 {
 	struct server *a, *b;
@@ -216,7 +217,7 @@ static struct server *two_choices(struct upstream *u)
 	return less_busy(b, a) ? b : a;
 }
 
-/* ---- by hash --------------------------------------------------------------- */
+/* ---- hash: weighted rendezvous ---------------------------------------------- */
 
 uint64_t server_mix(uint64_t x)
 {
@@ -227,7 +228,7 @@ uint64_t server_mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-/* -log2 of x / 2^64, to 0.008. */
+/* -log2(x / 2^64), with an error below 0.008. */
 static double minus_log2(uint64_t x)
 {
 	unsigned zeros;
@@ -239,15 +240,18 @@ static double minus_log2(uint64_t x)
 	return (double)zeros + 1.0000001 - (rest + 0.3466 * rest * (1.0 - rest));
 }
 
-/* Each server has a score for each key, and the highest_score has the key: when a server comes or
- * goes, no key moves between two others. So divided, a weight is a share of the keys. */
+/* Each server has a score for each key; the highest score gets the key. So no key moves
+ * between two other servers when one is added or removed. With this division the keys of
+ * a server are in proportion to its weight. */
 static double score(const struct server *s, uint64_t key)
 {
 	return (double)s->weight / minus_log2(server_mix(key ^ s->hash));
 }
 
-/* Has as much as `hash_balance_factor` allows it of all that is under way. */
-static bool over_hash_load(const struct server *s, uint64_t busy, uint64_t weights)
+/* Whether one more request in flight would exceed `hash_balance_factor` percent of the
+ * fair part of this server. */
+static bool exceeds_balance_factor(const struct server *s, uint64_t busy,
+				   uint64_t weights)
 {
 	uint64_t percent = s->upstream->config.hash_balance_factor;
 
@@ -269,15 +273,15 @@ static struct server *highest_score(struct upstream *u, uint64_t key)
 	}
 	for (unsigned i = 0; i < u->server_n; i++) {
 		struct server *s = u->servers[i];
-		double its;
+		double s_score;
 
-		if (!is_candidate(s) || over_hash_load(s, busy, weights))
+		if (!is_candidate(s) || exceeds_balance_factor(s, busy, weights))
 			continue;
-		its = score(s, key);
-		if (best && its <= best_score)
+		s_score = score(s, key);
+		if (best && s_score <= best_score)
 			continue;
 		best = s;
-		best_score = its;
+		best_score = s_score;
 	}
 	return best;
 }
@@ -307,11 +311,11 @@ void upstream_build_groups(struct upstream *u)
 	if (u->server_n > GROUP_SERVERS)
 		u->groups = calloc(group_count(u->server_n), sizeof(u->groups[0]));
 	for (unsigned i = 0; u->groups && i < u->server_n; i++)
-		u->groups[i / GROUP_SERVERS].share += (uint64_t)u->servers[i]->weight *
-						      WEIGHT_UNIT;
+		u->groups[i / GROUP_SERVERS].weight += (uint64_t)u->servers[i]->weight *
+						       WEIGHT_UNIT;
 }
 
-/* The group whose turn it is, of those that were not looked at. */
+/* The next group by round robin, of those not yet examined. */
 static unsigned next_group(struct upstream *u, uint64_t examined)
 {
 	unsigned best = 0, n = group_count(u->server_n);
@@ -323,8 +327,8 @@ static unsigned next_group(struct upstream *u, uint64_t examined)
 
 		if (examined >> i & 1)
 			continue;
-		g->current += (int64_t)g->share;
-		total += (int64_t)g->share;
+		g->current += (int64_t)g->weight;
+		total += (int64_t)g->weight;
 		if (!found || g->current > u->groups[best].current)
 			best = i;
 		found = true;
@@ -333,15 +337,16 @@ static unsigned next_group(struct upstream *u, uint64_t examined)
 	return best;
 }
 
-/* One with none that can be chosen has its turn as often as a server, to be looked at again. */
+/* A group without candidates keeps the weight of one server, so that it is examined
+ * again. */
 static void group_update_weight(const struct upstream *u, struct group *g)
 {
-	g->share = 0;
+	g->weight = 0;
 	for (unsigned i = u->from; i < u->to; i++)
 		if (is_candidate(u->servers[i]))
-			g->share += effective_weight(u->servers[i]);
-	if (g->share < WEIGHT_UNIT)
-		g->share = WEIGHT_UNIT;
+			g->weight += effective_weight(u->servers[i]);
+	if (g->weight < WEIGHT_UNIT)
+		g->weight = WEIGHT_UNIT;
 }
 
 static struct server *choose_in_range(struct upstream *u)
@@ -349,7 +354,7 @@ static struct server *choose_in_range(struct upstream *u)
 	return u->config.balance == CONFIG_RANDOM ? two_choices(u) : next_round_robin(u);
 }
 
-/* Of those that are well, no backups, and have room; NULL: there is none. */
+/* An available server with capacity, no backup; NULL: there is none. */
 static struct server *choose_by_group(struct upstream *u, const struct lease *l)
 {
 	struct choice c = { .upstream = u };
@@ -362,7 +367,7 @@ static struct server *choose_by_group(struct upstream *u, const struct lease *l)
 		examined |= 1ull << i;
 		range_set(u, i * GROUP_SERVERS, (i + 1) * GROUP_SERVERS);
 		if (rank_all(&c, &l->tried) && c.rank > 0)
-			c.rank = RANK_NONE + 1; /* none of them */
+			c.rank = RANK_NONE + 1; /* no candidates in this group */
 		pick_candidates(&c);
 		group_update_weight(u, &u->groups[i]);
 		s = choose_in_range(u);
@@ -371,7 +376,6 @@ static struct server *choose_by_group(struct upstream *u, const struct lease *l)
 	return s;
 }
 
-/* Workers that begin together would all ask the same first. */
 void upstream_stagger(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->worker; i++) {
@@ -383,8 +387,9 @@ void upstream_stagger(struct upstream *u)
 
 /* --------------------------------------------------------------------------- */
 
-/* Of very many that are known not to be there a request asks a few, not all: else each would cost
- * as many connects as there are servers, and its worker would do nothing else. */
+/* If all servers that are left are down, a request makes TRIED_MAX attempts at most: with
+ * very many servers down each request would cost as many connects, and its worker would
+ * do nothing else. */
 static bool down_attempts_exhausted(const struct choice *c, const struct lease *l)
 {
 	return c->rank >= RANK_DOWN && l->tried_n >= TRIED_MAX;
@@ -399,7 +404,7 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 		*untried = !was_tried(&l->tried, u->servers[0]);
 		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
 	}
-	/* Of very many it does not know all that it was given, but how many those were. */
+	/* `tried` does not hold more than TRIED_MAX servers; tried_n counts them. */
 	*untried = u->server_n <= TRIED_MAX || l->tried_n < u->server_n;
 	s = *untried && u->groups && u->config.balance != CONFIG_HASH ? choose_by_group(u, l) :
 									NULL;

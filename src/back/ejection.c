@@ -1,15 +1,16 @@
-/* Servers that fail are left alone for a time.
+/* Passive health checks: a server that fails gets no requests for some time (it is
+ * ejected).
  *
- * Each worker judges by what it sees itself. The longer a server keeps failing, the longer it
- * is left alone; never so many at once that the others would be overrun. Who comes back is on
- * probation: the next failure counts as the last of the row. */
+ * Each worker decides by its own requests. Each further ejection lasts twice as long. A
+ * limit on the share of ejected servers keeps the others from being overloaded. After an
+ * ejection the server is on probation: one failure ejects it again. */
 #include "server.h"
 
-/* The rate is looked at over so long, and among so many answers at least. */
+/* The failure rate counts in windows of this length, and from this many responses on. */
 #define WINDOW_MS 10000
 #define WINDOW_REQUESTS 20
 
-/* Each ejection is twice as long as the one before, so often at most. */
+/* Each ejection lasts twice as long as the previous one; doubled at most so many times. */
 #define DOUBLINGS_MAX 5
 
 static enum server_status status_of(const struct server *s)
@@ -66,8 +67,9 @@ void server_ejection_stop(struct server *s)
 	s->ejected = false;
 }
 
-/* An answer that was cut short began well: without a row of their own a server that sends none
- * whole would never have two in a row. */
+/* A truncated response has a good head, which resets consecutive_failures. Truncations
+ * are counted separately, else a server that truncates each response would never reach
+ * the limit. */
 static uint32_t consecutive_of(const struct server *s)
 {
 	return s->consecutive_failures > s->consecutive_truncated
@@ -75,7 +77,8 @@ static uint32_t consecutive_of(const struct server *s)
 		       : s->consecutive_truncated;
 }
 
-/* A share of those that are not known to be down, and never the last of them. */
+/* Whether one more ejection stays within the limit: a share of the servers that are not
+ * probed down, and never the last one. */
 static bool may_eject(const struct upstream *u)
 {
 	unsigned there = 0, ejected = 1;
@@ -101,7 +104,8 @@ static enum ejection_reason reason_to_eject(const struct server *s)
 	return REASON_NONE;
 }
 
-/* Who has been well for twice as long as it was away begins anew. */
+/* A server that was not ejected for twice as long as its last ejection lasted starts
+ * again at eject_time. */
 static uint64_t next_ejection_ms(struct server *s)
 {
 	const struct upstream *u = s->upstream;
@@ -129,7 +133,7 @@ static void eject(struct server *s, enum ejection_reason reason)
 	stat_add(&s->view->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
 	server_set_status(s);
-	upstream_schedule_queue(u); /* somebody may have waited for this one */
+	upstream_schedule_queue(u); /* leases may wait for this server */
 }
 
 static void window_roll(struct server *s)
@@ -198,7 +202,7 @@ void upstream_completed(struct lease *l)
 	l->origin->server->consecutive_truncated = 0;
 }
 
-/* Its head was counted already, as good or as bad. */
+/* Its head was counted already: a bad one is not counted twice. */
 void upstream_truncated(struct lease *l, int status)
 {
 	struct server *s = l->origin->server;

@@ -1,4 +1,4 @@
-/* An origin's life: connecting, leased, idle, ending. */
+/* Origins: connecting, leased, idle, ending (see back/upstream.h). */
 #include <errno.h>
 
 #include "io/sock.h"
@@ -25,7 +25,7 @@ static void origin_dead(struct conn *conn)
 		tick_run(u->tick, &u->task);
 }
 
-/* One that never was connected. */
+/* Of an origin that never got a connection. */
 static void reap_unconnected(struct reap *reap)
 {
 	origin_dead(CONTAINER(reap, struct conn, reap));
@@ -90,7 +90,8 @@ static void idle_timer_expired(struct timer *t)
 {
 	struct origin *o = CONTAINER(t, struct origin, conn.timer);
 
-	/* Whoever has leased it may not have set the timer anew yet. */
+	/* The timer may fire just after the origin was leased, before the requester
+	 * resets it. */
 	if (o->state == ORIGIN_IDLE)
 		origin_end(o);
 }
@@ -142,13 +143,13 @@ static void connect_failed(struct origin *o)
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
 	struct lease *l = o->lease;
-	bool late = !timer_armed(&l->timer); /* it rang, and cancelled the connect */
+	bool late = !timer_armed(&l->timer); /* it expired and cancelled the connect */
 
 	stat_add(&u->stats->connect_failures, 1);
 	server_release(s, l);
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
-	if (late || !sock_shortage(o->connect_result)) { /* else it is ours */
+	if (late || !sock_shortage(o->connect_result)) { /* else the cause is ours */
 		s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 		server_failed(s);
 	}
@@ -163,7 +164,7 @@ static bool is_stale(const struct origin *o)
 	return o->conn.inbox || o->conn.eof || o->conn.error || o->conn.send_error;
 }
 
-/* Nobody has it leased, or its connect has ended. */
+/* Run on events of an idle origin, and when a connect has ended. */
 static void origin_step(struct task *task)
 {
 	struct origin *o = CONTAINER(task, struct origin, task);
@@ -182,8 +183,8 @@ static void origin_step(struct task *task)
 		}
 		break;
 	case ORIGIN_IDLE:
-		/* It ended, or speaks without having been asked: either way it is of no
-		 * more use, and what it says belongs to nobody. */
+		/* The server closed it, or sent bytes without a request: it cannot be
+		 * reused. */
 		if (is_stale(o))
 			origin_end(o);
 		break;
@@ -204,7 +205,6 @@ static bool tried_before(const struct lease *l, const struct server *s)
 	return tried_has(&l->tried, s->id);
 }
 
-/* A descriptor was taken for it. */
 void origin_connect(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
@@ -275,40 +275,40 @@ void origin_lease_held(struct origin *o, struct lease *l)
 	lease_set(l, LEASE_READY);
 }
 
-/* What happened to idle origins in this tick may not have been looked at yet. */
 void server_drop_stale(struct server *s)
 {
 	while (s->idle_n > 0 && is_stale(LIST_ITEM(s->idle.next, struct origin, node)))
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
 }
 
-/* Its server's clock began before ours, and its close takes a while to arrive. */
+/* The server starts its idle timer before ours, and its close takes time to arrive. */
 #define IDLE_MARGIN_MS 1000
 
-/* 0: it is not used again. */
+/* How long it may be idle; 0: it is not reused. */
 static uint64_t idle_limit_ms(const struct origin *o)
 {
 	const struct config_upstream *config = &o->server->upstream->config;
-	uint64_t ms = config->idle_timeout_ms, said_ms = 1000 * (uint64_t)o->idle_s;
-	uint64_t margin_ms = said_ms / 2 < IDLE_MARGIN_MS ? said_ms / 2 : IDLE_MARGIN_MS;
+	uint64_t ms = config->idle_timeout_ms, announced_ms = 1000 * (uint64_t)o->idle_s;
+	uint64_t margin_ms = announced_ms / 2 < IDLE_MARGIN_MS ? announced_ms / 2
+							       : IDLE_MARGIN_MS;
 
 	if (config->reuse == CONFIG_REUSE_NEVER)
 		return 0;
-	if (o->idle_s != UINT32_MAX && said_ms - margin_ms < ms)
-		ms = said_ms - margin_ms;
+	if (o->idle_s != UINT32_MAX && announced_ms - margin_ms < ms)
+		ms = announced_ms - margin_ms;
 	return ms;
 }
 
-/* One of each upstream. */
+/* A holder holds one origin of each upstream: an older one ends. */
 static void origin_hold(struct origin *o, struct list *holder)
 {
 	struct server *s = o->server;
 
 	LIST_EACH(holder, node) {
-		struct origin *before = LIST_ITEM(node, struct origin, hold);
+		struct origin *old = LIST_ITEM(node, struct origin, hold);
 
-		if (before->server->upstream == s->upstream)
-			origin_end(before);
+		if (old->server->upstream == s->upstream)
+			origin_end(old);
 	}
 	list_append(holder, &o->hold);
 	list_prepend(&s->held, &o->node);
@@ -336,7 +336,8 @@ static void origin_make_idle(struct origin *o, struct list *holder)
 	queue_dispatch(u);
 }
 
-/* To be used again by those who may. */
+/* Whether to keep it although it is not needed now: its holder, or a waiting lease, or
+ * `keepalive` allows it. */
 static bool may_keep_idle(const struct origin *o, const struct list *holder)
 {
 	const struct server *s = o->server;

@@ -1,4 +1,5 @@
-/* The servers of an upstream: how they come, change and leave. */
+/* The set of servers of an upstream: added, changed and removed by configuration,
+ * resolver and prober. */
 #include "server.h"
 
 #include <stdio.h>
@@ -7,20 +8,22 @@
 
 #include "io/sock.h"
 
-/* The servers as they will be, in the order of the configuration. */
+/* The new set of servers, in the order of the configuration. */
 struct server_table {
 	struct upstream *upstream;
 	unsigned n, max;
 	struct server **servers;
 };
 
-/* Room for so many, and for those that are kept instead of some. False: no memory. */
+/* Capacity for n servers, and for old ones that are kept instead of some. False: no
+ * memory. */
 static bool table_open(struct server_table *t, struct upstream *u, uint64_t n)
 {
 	t->upstream = u;
 	n += u->server_n;
 	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
-	t->servers = malloc((t->max + 1) * sizeof(t->servers[0])); /* not nothing */
+	t->servers =
+		malloc((t->max + 1) * sizeof(t->servers[0])); /* malloc(0) may be NULL */
 	return t->servers != NULL;
 }
 
@@ -162,7 +165,7 @@ static void table_put(struct server_table *t, struct server *s, unsigned index)
 	table_add(t, s);
 }
 
-/* Puts the servers of one name at the end, so many at most. */
+/* Adds the servers of one name, `most` at most. */
 static void table_place_name(struct server_table *t, unsigned index,
 			     const struct config_address *addresses, unsigned n,
 			     unsigned most)
@@ -188,7 +191,7 @@ static void table_place_name(struct server_table *t, unsigned index,
 	}
 }
 
-/* Its name could not be resolved: whoever had it has it still. False: nobody did. */
+/* The name could not be resolved: adds its old servers. False: there are none. */
 static bool table_keep_name(struct server_table *t, unsigned index, unsigned most)
 {
 	const struct upstream *u = t->upstream;
@@ -201,7 +204,7 @@ static bool table_keep_name(struct server_table *t, unsigned index, unsigned mos
 	return t->n > before;
 }
 
-/* Puts those of other names at the end, as they are. */
+/* Adds the old servers of the names from ≤ index < to. */
 static void table_keep_range(struct server_table *t, unsigned from, unsigned to)
 {
 	const struct upstream *u = t->upstream;
@@ -211,7 +214,7 @@ static void table_keep_range(struct server_table *t, unsigned from, unsigned to)
 			table_add(t, u->servers[i]);
 }
 
-/* Rather those of before than none: they stay where there was no memory for those who come. */
+/* If a new server could not be allocated, keeps the old ones of that name. */
 static void table_keep_unreplaced(struct server_table *t)
 {
 	const struct upstream *u = t->upstream;
@@ -225,7 +228,7 @@ static void table_keep_unreplaced(struct server_table *t)
 	}
 }
 
-/* Who is not in the table leaves. There may be room for who waits. */
+/* Puts the table in force. Servers that are not in it leave. */
 static void table_commit(struct server_table *t)
 {
 	struct upstream *u = t->upstream;
@@ -282,7 +285,7 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 	upstream_schedule_queue(u);
 }
 
-/* Nobody would ever say that they are up. */
+/* Health checks were turned off: no probe will ever report these servers as up. */
 static void probe_results_forget(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++) {
@@ -369,8 +372,9 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 	return all;
 }
 
-/* Places that are on their way to it are given back, but where they are another's: one of the
- * same name that came before this went has the same views. */
+/* Puts back the permits that were granted to this worker, unless a new upstream of the
+ * same name is attached already: it has the same views, so that these permits are its
+ * own. */
 static void server_unregister(const struct upstream *u, struct server *s)
 {
 	if (!s->registry_entry)

@@ -1,4 +1,6 @@
-/* What upstream.c (who is asked, who waits) and origin.c (the connections) share. */
+/* What the files of an upstream share: upstream.c (leases and the queue), balance.c
+ * (choice of the server), ejection.c, server.c (the set of servers), origin.c
+ * (connections). */
 #ifndef BACK_SERVER_H
 #define BACK_SERVER_H
 
@@ -6,49 +8,51 @@
 
 struct server {
 	struct upstream *upstream;
-	struct list idle;     /* last returned first */
+	struct list idle; /* idle origins, last returned first */
 	uint32_t idle_n;
-	struct list held;     /* idle ones that are a client's alone, likewise */
+	struct list held; /* idle origins that are held, last returned first */
 	uint32_t held_n;
-	uint32_t open_n;      /* connecting, leased or idle */
+	uint32_t open_n; /* origins connecting, leased or idle */
 	uint32_t leased_n;
-	uint32_t busy_n;      /* leases it was given to that did not come back */
-	uint32_t weight;
-	uint32_t weight_factor; /* of it, which its address has of its own */
-	uint32_t permits; /* below its limit, handed to this worker, and not yet used */
-	int64_t current;      /* smooth weighted round robin */
-	uint64_t slow_start_until_ms; /* when it has its full weight */
-	uint64_t down_until_ms;
-	bool probed_down, ejected, backup, leaving;
-	uint8_t rank;         /* in the choice at hand */
-	bool stays;           /* in the change at hand */
-	uint32_t id;          /* in lease.tried */
-	uint32_t index;       /* of its name */
-	uint64_t hash;        /* of name and address */
-	struct names_entry entry; /* by `hash` */
-	struct registry_entry *registry_entry; /* NULL: there was none left */
+	uint32_t busy_n;        /* leases that have this server: connecting or ready */
+	uint32_t weight;        /* configured weight × weight_factor */
+	uint32_t weight_factor; /* of this address (SRV weight), else 1 */
+	uint32_t permits;       /* collected by this worker and not yet used */
+	int64_t current;        /* smooth weighted round robin: its current weight */
+	uint64_t slow_start_until_ms; /* from then on it has its full weight */
+	uint64_t down_until_ms;       /* a connection was refused */
+	bool probed_down;             /* by the health check */
+	bool ejected, backup, leaving;
+	uint8_t rank;                          /* scratch of server_choose() */
+	bool stays;                            /* scratch of a change of the servers */
+	uint32_t id;                           /* in lease.tried; is not reused */
+	uint32_t index;                        /* of its configured name */
+	uint64_t hash;                         /* of name and address */
+	struct names_entry entry;              /* in upstream->by_hash */
+	struct registry_entry *registry_entry; /* NULL: no memory for one */
 	struct registry_view *view;
 	/* ejection.c */
-	uint32_t consecutive_failures;  /* failures since the last success */
-	uint32_t consecutive_truncated; /* answers cut short since the last whole one */
-	uint32_t good_n, bad_n; /* answers in this window */
-	uint64_t window_ms;   /* when it began */
-	uint64_t readmitted_ms; /* from the last ejection; 0: never */
-	unsigned doublings;
+	uint32_t consecutive_failures; /* since the last success */
+	uint32_t
+		consecutive_truncated; /* truncated responses since the last complete one */
+	uint32_t good_n, bad_n;        /* results in this window */
+	uint64_t window_ms;            /* when the window began */
+	uint64_t readmitted_ms; /* when its last ejection ended; 0: never ejected */
+	unsigned doublings;     /* of eject_time, for the last ejection */
 	struct timer ejection;
-	uint32_t origin_n;    /* not dead */
-	struct list node;     /* among those that leave */
+	uint32_t origin_n; /* origins that are not freed */
+	struct list node;  /* leaving: on upstream->leaving */
 	struct reap reap;
 	struct sockaddr_storage sa;
 	socklen_t len;
 	char name[];
 };
 
-/* A configured server: what its addresses have in common. */
+/* A configured name: what its servers have in common. */
 struct server_name {
 	uint32_t weight;
 	bool backup;
-	bool incomplete; /* there was no memory for all of its servers */
+	bool incomplete; /* no memory for all of its servers */
 	char name[REGISTRY_NAME_MAX];
 };
 
@@ -61,66 +65,74 @@ struct upstream {
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
 	uint32_t window;
-	bool closing, started;
-	bool refuses_permits; /* permits of some servers */
-	uint32_t origin_n;    /* not dead */
+	bool closing;
+	bool started;         /* servers that are added now get a slow start */
+	bool refuses_permits; /* of some servers */
+	uint32_t origin_n;    /* origins that are not freed */
 	struct registry *registry, *own_registry;
 	unsigned worker;
-	uint64_t random, reported_wait_ms; /* as the registry was told */
-	struct list queue;                 /* leases, first come first served */
+	uint64_t random;
+	uint64_t reported_wait_ms; /* the last value of registry_set_waiting() */
+	struct list queue;         /* waiting leases, first come first served */
 	uint32_t queue_n;
-	struct task task;     /* serves the line when room has come */
+	struct task task; /* dispatches the queue */
 	struct slab *origins, own_origins;
 	struct server_name *server_name; /* config.server_n of them */
-	unsigned server_names_max;       /* for so many there is room */
+	unsigned server_names_max;       /* capacity of server_name */
 	unsigned server_n;
 	struct server **servers;       /* by name, as configured */
-	struct names by_hash;          /* the same */
-	unsigned from, to;             /* those that are looked at in the choice at hand */
+	struct names by_hash;          /* the same servers */
+	unsigned from, to;             /* the servers that server_choose() looks at now */
 	struct group {
-		int64_t current;       /* as of a server */
-		uint64_t share;        /* of those in it that could be chosen last */
+		int64_t current; /* smooth weighted round robin, as of a server */
+		uint64_t weight; /* weight of its candidates when it was last examined */
 	} *groups;                     /* NULL: too few servers, or no memory */
-	struct list leaving;
+	struct list leaving;           /* removed servers that still have origins */
 	uint32_t next_id;
 	char name[CONFIG_NAME_MAX];
 };
 
 /* ---- upstream.c ----------------------------------------------------------- */
 
-/* The waiter is run. */
+/* Set the state and run the waiter. */
 void lease_set(struct lease *l, enum lease_state state);
 void lease_fail(struct lease *l, enum lease_failure failure);
 
-/* The next server that was not tried, or the line. False: every server was tried. */
+/* Gives the lease an origin of a server that was not tried, or puts it in the queue.
+ * False: every server was tried. */
 bool lease_place(struct upstream *u, struct lease *l);
 
-/* A place came free: those who wait longest go first. */
+/* Places as many waiting leases as there is capacity for. */
 void queue_dispatch(struct upstream *u);
 
-/* The server is given to the lease, or given back. False: it has no place left. */
+/* Counts the lease as one of the server's requests and takes a permit for it. False: no
+ * permit is free. */
 bool server_reserve(struct server *s, struct lease *l);
+
+/* The reverse. */
 void server_release(struct server *s, struct lease *l);
 
-/* Places were handed to this worker. */
+/* Permits were granted to this worker: uses them for the queue and puts the rest back. */
 void upstream_collect_permits(struct upstream *u);
 
 /* ---- balance.c ------------------------------------------------------------ */
 
+/* It has neither an idle origin nor capacity for a new one, or no permit is free. */
 bool server_full(const struct server *s);
 
-/* The best server that was not tried; NULL if there is none, or none with room. *untried
- * says whether there is one to wait for. Those that are merely to be avoided are asked rather
- * than that the lease waits or fails. */
+/* The best server that was not tried and has capacity; NULL: none. *untried: there is a
+ * server that was not tried, so that the lease may wait for it. A server that is only to
+ * be avoided is chosen before the lease would wait or fail. */
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
-/* Its servers have changed. */
+/* Called when the servers have changed. */
 void upstream_build_groups(struct upstream *u);
 
-/* Each worker begins with another server. */
+/* Advances the round robin by the number of the worker: workers that start together would
+ * all begin with the same server. */
 void upstream_stagger(struct upstream *u);
 
-/* All bits depend on all. */
+/* Mixes the bits: each bit of the result depends on all of x (splitmix64). */
 uint64_t server_mix(uint64_t x);
 
 /* ---- ejection.c ----------------------------------------------------------- */
@@ -128,44 +140,46 @@ uint64_t server_mix(uint64_t x);
 void server_ejection_init(struct server *s);
 void server_ejection_stop(struct server *s);
 
-/* A connection that could not be opened, or a request that came to nothing. */
+/* Counts a failed connect or request; may eject the server. */
 void server_failed(struct server *s);
 
-/* It is back: with little weight at first. */
+/* Its weight grows from nearly 0 to full during slow_start. */
 void server_slow_start(struct server *s);
 
-/* What is thought of it has changed, or not. */
+/* Publishes the status in the registry if it has changed. */
 void server_set_status(struct server *s);
 
 /* ---- server.c ------------------------------------------------------------- */
 
-/* The first servers of an upstream. */
+/* The initial servers of an upstream. False: no memory for all. */
 bool upstream_servers_init(struct upstream *u, const struct config_upstream *config);
 void upstream_servers_done(struct upstream *u);
 
-/* One of its origins is dead: one that leaves goes with its last. */
+/* One of its origins is freed. A leaving server is freed with its last origin. */
 void server_origin_dead(struct server *s);
 
 /* ---- origin.c ------------------------------------------------------------- */
 
-/* Opens one for the lease; a descriptor was taken for it. */
+/* Connects a new origin for the lease. The caller has taken its descriptor from the
+ * quota. */
 void origin_connect(struct server *s, struct lease *l);
 
-/* The one that was idle for the shortest time, of which there is one, or one that is held, goes to
- * the lease. */
+/* Leases the most recently used idle origin (there is one), or a held one. */
 void origin_lease(struct server *s, struct lease *l);
 void origin_lease_held(struct origin *o, struct lease *l);
 
-/* What the lease's holder holds of this upstream; NULL: nothing. */
+/* The origin of this upstream on the holder's list, if its server was not tried; NULL:
+ * none. */
 struct origin *origin_held(const struct upstream *u, const struct lease *l);
 
-/* Its lease is over: idle if it may be used again, of its holder if it is held, else it ends. */
+/* The lease has ended: the origin becomes idle (held, if it is so) if it may be reused,
+ * else it ends. */
 void origin_take_back(struct origin *o, bool reusable, struct list *holder);
 
 void origin_end(struct origin *o);
 
-/* Ends the idle ones at the head of the list that have ended or spoken by themselves: what
- * happened to them in this tick may not have been looked at yet. */
+/* Ends idle origins at the head of the list that the server has closed or sent bytes on.
+ * Their own tasks may not have run in this tick yet. */
 void server_drop_stale(struct server *s);
 
 #endif

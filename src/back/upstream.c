@@ -5,7 +5,7 @@
 
 #include "server.h"
 
-/* Those who wait for some servers only are skipped over for others: so many kinds of them. */
+/* Most leases that queue_dispatch() skips, each with a different set of tried servers. */
 #define SKIPPED_MAX 8
 
 struct upstream_stats *upstream_stats(struct upstream *u)
@@ -33,7 +33,7 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 	lease_set(l, LEASE_FAILED);
 }
 
-/* Whose place comes free next is decided among all workers by how long they wait. */
+/* The next free permit goes to the worker whose queue has waited longest. */
 static void queue_report_wait(struct upstream *u)
 {
 	bool waits = u->config.requests > 0 && !list_empty(&u->queue);
@@ -65,7 +65,7 @@ static void queue_timer_expired(struct timer *t)
 	lease_fail(l, LEASE_QUEUE_TIMEOUT);
 }
 
-/* One of `wanted` that are waited for. */
+/* wanted: how many descriptors the leases that wait need. */
 static bool descriptor_take(struct upstream *u, uint32_t wanted)
 {
 	if (quota_take(u->descriptors))
@@ -75,7 +75,7 @@ static bool descriptor_take(struct upstream *u, uint32_t wanted)
 	return false;
 }
 
-/* ---- the line ------------------------------------------------------------- */
+/* ---- the queue ------------------------------------------------------------ */
 
 static void queue_add(struct upstream *u, struct lease *l)
 {
@@ -84,8 +84,8 @@ static void queue_add(struct upstream *u, struct lease *l)
 		lease_fail(l, LEASE_QUEUE_FULL);
 		return;
 	}
-	/* Those before it may wait for another server, or a place may have come free on another
-	 * worker. */
+	/* Dispatch once more in this tick: leases before it may wait for other servers,
+	 * and another worker may have freed a permit before this wait was published. */
 	if (u->config.requests > 0 || !list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
 	l->queued_since_ms = u->tick->now_ms + 1; /* not 0 */
@@ -98,7 +98,8 @@ static void queue_add(struct upstream *u, struct lease *l)
 	lease_set(l, LEASE_WAITING);
 }
 
-/* Who wants a new connection where idle ones stand at the limit takes the place of one. */
+/* At the limit `connections`, closes an idle connection that the lease cannot use, to
+ * make space for a new one. */
 static void connection_make_space(const struct upstream *u, struct server *s,
 				  const struct lease *l)
 {
@@ -110,7 +111,7 @@ static void connection_make_space(const struct upstream *u, struct server *s,
 		origin_end(LIST_ITEM(s->held.prev, struct origin, node));
 }
 
-/* ---- permits --------------------------------------------------------------- */
+/* ---- placing a lease ------------------------------------------------------ */
 
 bool server_reserve(struct server *s, struct lease *l)
 {
@@ -141,7 +142,8 @@ void server_release(struct server *s, struct lease *l)
 	l->has_permit = false;
 }
 
-/* False: it has no room after all, or there is no descriptor. */
+/* Gives the lease an origin of the server: an idle one, else a new one. False: no permit
+ * or no descriptor is left. */
 static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 			 uint32_t wanted)
 {
@@ -150,14 +152,14 @@ static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 
 	server_drop_stale(s);
 	idle = s->idle_n > 0 && !l->fresh;
-	/* Without a descriptor it waits for one, behind those who do. */
+	/* If descriptors are short the lease waits, behind those that are in the queue. */
 	if (!idle && ((!queued && !list_empty(&u->queue)) || !descriptor_take(u, wanted)))
 		return false;
 	if (!server_reserve(s, l)) {
 		if (!idle)
 			quota_put(u->descriptors);
-		upstream_schedule_queue(
-			u); /* another worker was faster; elsewhere there may be room */
+		/* Another worker took the permit; another server may have capacity. */
+		upstream_schedule_queue(u);
 		return false;
 	}
 	if (queued)
@@ -171,7 +173,7 @@ static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 	return true;
 }
 
-/* False: its server has no place now. */
+/* False: no permit of its server is free. */
 static bool lease_assign_held(struct origin *o, struct lease *l)
 {
 	if (!server_reserve(o->server, l))
@@ -182,7 +184,6 @@ static bool lease_assign_held(struct origin *o, struct lease *l)
 	return true;
 }
 
-/* False: every server was tried. */
 bool lease_place(struct upstream *u, struct lease *l)
 {
 	struct origin *held = origin_held(u, l);
@@ -225,7 +226,7 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 		lease_fail(l, LEASE_REFUSED);
 }
 
-/* False: it stays in line. */
+/* False: the lease stays in the queue. */
 static bool lease_place_queued(struct upstream *u, struct lease *l)
 {
 	struct origin *held = origin_held(u, l);
@@ -242,7 +243,7 @@ static bool lease_place_queued(struct upstream *u, struct lease *l)
 	return true;
 }
 
-/* Whatever the line had no use for, it is looked at anew. */
+/* The queue may have use for permits again that it refused before. */
 static void permits_accept(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n && u->refuses_permits; i++)
@@ -251,7 +252,7 @@ static void permits_accept(struct upstream *u)
 	u->refuses_permits = false;
 }
 
-/* It has tried the same servers as one of those. */
+/* Whether it has tried the same servers as one of the skipped leases. */
 static bool tried_same(const struct lease *l, const struct lease *const *skipped,
 		       unsigned n)
 {
@@ -261,8 +262,9 @@ static bool tried_same(const struct lease *l, const struct lease *const *skipped
 	return false;
 }
 
-/* A place came free: those who wait longest go first. Who waits for some servers only, as he has
- * tried the others, does not keep from these who comes after him. */
+/* The longest waiting lease goes first. A lease that has tried some servers waits for the
+ * others only; it is skipped, so that leases behind it can use the servers that it has
+ * tried. */
 void queue_dispatch(struct upstream *u)
 {
 	const struct lease *skipped[SKIPPED_MAX];
@@ -281,7 +283,7 @@ void queue_dispatch(struct upstream *u)
 	}
 }
 
-/* Places that were handed over, and which nobody in line has a use for. */
+/* Puts back collected permits that no lease in the queue can use. */
 static void permits_refuse(struct upstream *u, struct server *s)
 {
 	if (s->permits == 0)
