@@ -1,5 +1,7 @@
-/* Orders to a running supervisor over its control socket: one line asks, one line answers when
- * it is done. Only root and the user that the supervisor runs as are heard. */
+/* Control commands: `fairlead reload` and `fairlead upgrade` to a running supervisor, over its
+ * control socket. A connection carries one command, as a line of text; the reply is one line,
+ * sent when the command has finished. Only root and the user of the supervisor are permitted
+ * (SO_PEERCRED). */
 #ifndef RUN_COMMAND_H
 #define RUN_COMMAND_H
 
@@ -7,17 +9,18 @@
 
 enum command { COMMAND_NONE, COMMAND_RELOAD, COMMAND_UPGRADE };
 
-/* The one that gives it. Returns the exit status: what came of it was said. */
+/* Client: sends the command, waits for the reply and prints it. Returns the exit status. */
 int command_send(const struct config *config, enum command command);
 
-/* The one that takes it, from a listening socket. *client then waits for command_reply(); -1:
- * nobody does. */
+/* Server: accepts a connection and reads its command. A connection that sends none, or is not
+ * permitted, gets a negative reply: COMMAND_NONE. Otherwise *client is the connection, which
+ * waits for command_reply(). */
 enum command command_receive(int listener, int *client);
 
-/* Tells *client, if there is one, and leaves -1. */
+/* Server: replies, closes the connection and sets *client to -1. Does nothing if it is -1. */
 void command_reply(int *client, bool done, const char *text);
 
-/* By the word on the command line. */
+/* COMMAND_NONE: `word` is not a command. */
 enum command command_by_name(const char *word);
 
 #endif

@@ -1,6 +1,12 @@
-/* What the supervisor gives to the worker process, over a socketpair of its own: what each is,
- * with the descriptor itself (SCM_RIGHTS) or the bytes that follow. Blocking: a setup is
- * taken as it is sent, at the start and after the word CHANNEL_LOAD. */
+/* Messages from the supervisor to the worker process: the setup of a worker process, which is a
+ * configuration and its descriptors, over a socketpair of its own.
+ *
+ * A setup is a sequence of struct handover that ends with HANDOVER_END. Descriptors are passed
+ * with SCM_RIGHTS; the bytes of a configuration follow their message. All calls block: the worker
+ * process reads the whole setup when it starts, and after each CHANNEL_LOAD.
+ *
+ * A second socketpair, the channel, carries messages of one byte in both directions. The values
+ * of both are part of the protocol between programs of different versions (run/upgrade.h). */
 #ifndef RUN_HANDOVER_H
 #define RUN_HANDOVER_H
 
@@ -8,41 +14,42 @@
 #include <stddef.h>
 
 enum handover_kind {
-	HANDOVER_CONFIG,   /* `value` bytes follow: the snapshot of a configuration */
-	HANDOVER_LISTENER, /* of worker `worker`; `value` is the number of its address */
-	HANDOVER_LISTENER_KEPT, /* no descriptor: listeners of this number stay */
-	HANDOVER_ADMIN,
-	HANDOVER_ADMIN_KEPT,
-	HANDOVER_LOG,      /* of worker `worker`; `value`: it is a file */
-	HANDOVER_LOG_KEPT, /* no descriptor: the workers go on with the log they have */
-	HANDOVER_END,      /* no descriptor: that was all */
+	HANDOVER_CONFIG,        /* a snapshot of the configuration; `value` bytes follow */
+	HANDOVER_LISTENER,      /* a listening socket of worker `worker`; `value`: its address */
+	HANDOVER_LISTENER_KEPT, /* listeners of address `value` stay open */
+	HANDOVER_ADMIN,         /* the listening socket of the admin address */
+	HANDOVER_ADMIN_KEPT,    /* the admin address stays open */
+	HANDOVER_LOG,           /* access log of worker `worker`; `value`: is a regular file */
+	HANDOVER_LOG_KEPT,      /* the workers keep their access log */
+	HANDOVER_END,           /* end of the setup */
 };
 
 struct handover {
 	enum handover_kind kind;
 	unsigned worker, value;
-	int fd; /* -1: none; the receiver's own from then on */
+	int fd; /* -1: none. The receiver owns its copy */
 };
 
-/* Words, one byte each, over another socketpair. To the worker process: */
-#define CHANNEL_DRAIN 'D'
-#define CHANNEL_DRAIN_GRACEFULLY 'T' /* another worker process has the listeners now */
-#define CHANNEL_LOAD 'L'   /* a setup follows: another configuration */
+/* One-byte messages to the worker process: */
+#define CHANNEL_DRAIN 'D'            /* drain and end */
+#define CHANNEL_DRAIN_GRACEFULLY 'T' /* likewise; another process has the listening sockets now */
+#define CHANNEL_LOAD 'L'             /* a setup follows: prepare and adopt it */
 /* To the supervisor: */
-#define CHANNEL_READY_RING 'R' /* the engine that it has got */
-#define CHANNEL_READY_EPOLL 'E'
-#define CHANNEL_ADOPTED 'A'
-#define CHANNEL_REFUSED 'N'
+#define CHANNEL_READY_RING 'R'       /* ready, with the engine io_uring */
+#define CHANNEL_READY_EPOLL 'E'      /* ready, with the engine epoll */
+#define CHANNEL_ADOPTED 'A'          /* the setup of CHANNEL_LOAD is in force */
+#define CHANNEL_REFUSED 'N'          /* it is not; the previous configuration continues */
 
-/* 0 or a negative errno. The sender keeps its descriptor. */
+/* Returns 0 or a negative errno. The sender keeps its descriptor. */
 int handover_send(int channel, const struct handover *h);
 int handover_send_bytes(int channel, const void *bytes, size_t n);
 
+/* Returns 0 or a negative errno; -EPIPE: the sender has closed the channel. */
 int handover_receive(int channel, struct handover *h);
-
-/* The descriptor that belongs to it has not arrived: the receiver has no room for more. */
-bool handover_lacks_fd(const struct handover *h);
-
 int handover_receive_bytes(int channel, void *bytes, size_t n);
+
+/* Whether a received message lacks its descriptor: the receiver is at its limit of open
+ * descriptors, and the kernel discarded it. */
+bool handover_lacks_fd(const struct handover *h);
 
 #endif

@@ -1,17 +1,17 @@
-/* Memory of malloc() goes back to the system when a configuration is let go of.
+/* Returns memory of malloc() to the system when a configuration is freed.
  *
- * What requests need stands in slabs and buffers, which see to that themselves
- * (base/slab.h, io/buf.h). */
+ * Memory of requests is in slabs and buffers, which return theirs themselves (base/slab.h,
+ * io/buf.h). */
 #ifndef RUN_MEMORY_H
 #define RUN_MEMORY_H
 
-/* Once, before threads are made: large blocks are mapped by themselves, and unmapped when they
- * are freed, however large others were before. */
+/* Called once, before the first thread is made: large blocks are mapped one by one, and unmapped
+ * when they are freed, regardless of earlier block sizes. */
 void memory_prepare(void);
 
-/* Much was freed: pages that hold nothing go back. Takes milliseconds where there are very many,
- * during which other threads that call malloc() or free() wait; no thread does so for a
- * request. */
+/* Returns free pages of the heap to the system, after much memory was freed. It takes some
+ * milliseconds if there are many. Other threads that call malloc() or free() wait meanwhile; no
+ * thread calls them for a request. */
 void memory_return(void);
 
 #endif

@@ -1,14 +1,16 @@
-/* What the control thread looks after on behalf of all workers, for one configuration: what
- * names of servers stand for, and whether servers are well. What it finds out goes to every
- * worker by mailbox, to standard error and into the metrics.
+/* The monitor of one configuration: resolves the names of its servers again and runs their health
+ * checks, once for all workers. Results go to every worker by mailbox, to standard error and into
+ * the metrics.
  *
- *   nameserver ─▶ DNS thread ─▶ resolver ─┬─▶ every worker: upstream_resolved()
- *                                         └─▶ prober ─▶ every worker: upstream_probed()
+ *   nameserver ─▶ DNS thread ─▶ resolver ─┬─▶ every worker: proxy_resolved()
+ *                                         └─▶ prober ─▶ every worker: proxy_probed()
  *
- * A worker that lacks the memory for a server says so, and is told again. Messages come back
- * when they were read, and are freed here; until then it is not idle.
+ * A worker without memory for the addresses of a name rejects the message; the resolver sends
+ * them again. A message returns to the control thread when the worker has read it, and is freed
+ * there. A stopped monitor is idle, and may be freed, when all have returned.
  *
- * Owner: the control thread. A configuration has one of its own, and there may be several. */
+ * Owner: the control thread. Each configuration version has its own, so there may be several;
+ * one at most is not stopped (monitors.h). */
 #ifndef RUN_MONITOR_H
 #define RUN_MONITOR_H
 
@@ -23,30 +25,36 @@ struct monitor_options {
 	struct tick *tick;
 	const struct config *config; /* outlives the monitor */
 	struct dns_thread *dns;      /* may be NULL with `resolver: off` */
-	struct quota *descriptors;   /* process-wide */
+	struct quota *descriptors;   /* of the process */
 	struct worker *workers;      /* all have started */
 	unsigned worker_n;
-	const struct monitor
-		*before; /* of the configuration before; NULL: none. Is not kept. */
+	/* Monitor of the previous configuration, whose addresses are reused; NULL: none. Used by
+	 * monitor_new() only. */
+	const struct monitor *before;
 };
 
-/* Begins at once; nameservers are those of its configuration from now on. If another one is to
- * stop, it should in the same tick: lookups under way have failed. NULL: no memory. */
+/* Starts lookups and health checks. The DNS thread uses the nameservers of this configuration
+ * from now on and fails lookups in flight, so stop the previous monitor in the same tick. NULL: no
+ * memory. */
 struct monitor *monitor_new(const struct monitor_options *options);
 
-/* Tells nothing more. */
+/* No further results are sent. */
 void monitor_stop(struct monitor *m);
 bool monitor_stopped(const struct monitor *m);
 
-/* The workers are gone, and what they posted was delivered: what they had not read is freed. */
+/* After all workers have ended and the mailbox of the control thread was drained: frees the
+ * messages that the workers did not read. */
 void monitor_discard_messages(struct monitor *m);
+
+/* Stopped, and no message, lookup or probe is outstanding. */
 bool monitor_idle(const struct monitor *m);
 
-/* It is idle. */
+/* monitor_idle() is true. */
 void monitor_free(struct monitor *m);
 
-/* Its metrics, by family and in portions: `from` is 0 at first, and moves on. Writes as long as
- * `reserve` bytes are left, which one sample never takes. False: that was all of the family. */
+/* Writes samples of metric family number `family` (< MONITOR_FAMILIES). *from is the index of the
+ * first sample, 0 at the first call, and is advanced. Stops when fewer than `reserve` bytes are
+ * left in `e`; a sample never needs that many. Returns false when the family is complete. */
 #define MONITOR_FAMILIES 10
 bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 		    struct exposition *e, size_t reserve);

@@ -1,5 +1,5 @@
-/* What the operator is told when a worker ejects a server, and takes it back: a line to standard
- * error. What the prober finds is not a worker's to tell. On the control thread. */
+/* Lines on standard error when a worker ejects a server and when it uses it again. State changes
+ * by health checks are logged by the monitor. Runs on the control thread. */
 #ifndef RUN_SERVEREVENTS_H
 #define RUN_SERVEREVENTS_H
 
@@ -7,11 +7,11 @@
 
 #include "back/registry.h"
 
-/* A registry's `changed`: writes a line for each worker and server that is thought of otherwise
- * than when it was written about last. */
+/* The `changed` callback of a registry: writes a line for each worker and server whose status
+ * differs from the one logged last. */
 void server_events_changed(struct mail *m);
 
-/* The same, to `out`. */
+/* As server_events_changed(), but to `out`. */
 void server_events_write(struct registry *r, FILE *out);
 
 #endif

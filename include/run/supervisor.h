@@ -1,38 +1,41 @@
-/* The process that stays: reads the configuration, binds, opens, starts the worker process,
- * hands it descriptors, and starts another if it dies.
+/* The supervisor: reads the configuration, opens listening sockets and logs, starts the worker
+ * process, passes it their descriptors, and starts another worker process if it dies.
  *
- *   supervisor ──fork──▶ worker process: worker threads, and a control thread
- *       │  ▲                  ▲
- *       │  └── ready ─────────┤   socketpairs, kept open: their end is the command to
- *       └── descriptors, words ┘   drain, so that no worker outlives its supervisor
+ *   supervisor ──fork──▶ worker process: worker threads and a control thread
+ *       │  ▲                   │  ▲
+ *       │  └─ ready, adopted ──┘  │    two socketpairs (run/handover.h). Their end means "drain",
+ *       └─ descriptors, messages ─┘    so no worker process outlives its supervisor
  *
- * Signals: SIGTERM, SIGINT, SIGQUIT drain, a second one ends at once. SIGUSR1: the access log is
- * opened anew, under the configuration in force. SIGHUP: the file is read again and checked; what
- * is new is opened and handed down, and if anything fails all stays as it was. SIGUSR2: the
- * program, which may be another by now, is started in the place of this one, with the same process
- * id and listening sockets; its worker process takes the place of the one that is there
- * (upgrade.h). Others that would end it and that nobody sends on purpose (SIGPIPE, SIGALRM,
- * SIGXFSZ …) are ignored everywhere.
+ * Signals:
+ *   SIGTERM, SIGINT, SIGQUIT  drain and end; a second one kills the worker processes
+ *   SIGHUP   reload: read the file again, open what is new, pass it to the worker process; if a
+ *            step fails, the current configuration continues
+ *   SIGUSR1  reopen the access log, with the current configuration
+ *   SIGUSR2  upgrade: execute the program file again, which may be a new version, with the same
+ *            process id and listening sockets; its worker process replaces the current one
+ *            (upgrade.h)
+ * Other signals that end a process by default and are not sent by an operator (SIGPIPE, SIGALRM,
+ * SIGXFSZ …) are ignored in all processes.
  *
- * As process 1 it reaps whoever is left to it. */
+ * As process 1 of a container it reaps orphaned processes. */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
 
 #include "config/config.h"
 #include "io/io.h"
 
-/* Descriptors kept for what is neither client nor origin: listeners, logs, loops, admin. */
+/* Descriptors reserved for other uses than clients and origins: listeners, logs, loops, admin. */
 #define SUPERVISOR_RESERVED_FDS 200u
 
 struct run_options {
-	enum io_engine_kind engine; /* AUTO: a worker process takes what it gets */
+	enum io_engine_kind engine; /* AUTO: each worker process chooses */
 	unsigned workers;           /* >= 1 */
-	size_t descriptors;         /* the limit in force */
-	char **argv;                /* of the program, for the one that takes its place */
-	bool next;                  /* it has taken the place of another */
+	size_t descriptors;         /* limit of open descriptors (RLIMIT_NOFILE) */
+	char **argv;                /* for the exec of an upgrade */
+	bool next;                  /* executed by the previous program at an upgrade */
 };
 
-/* Runs until told to end. Takes over the configuration. Returns the exit status. */
+/* Runs until it is told to end. Takes over the configuration. Returns the exit status. */
 int supervisor_run(const struct run_options *options, struct config *config);
 
 #endif

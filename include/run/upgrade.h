@@ -1,36 +1,42 @@
-/* Another program in the place of this one, without a moment in which nobody listens.
+/* Upgrade: a new program replaces the running supervisor, without a moment in which no process
+ * accepts connections.
  *
- *   this supervisor ─ tries ──▶ the program at our path, in a child: reads and checks the
- *          │                    configuration, keeps a snapshot
- *          ▼ it can
- *   exec: the same process id, the same listening sockets, the same worker processes
- *          ▼
- *   next supervisor ─ starts ─▶ its worker process; when that is ready the one of before is told
- *                               to retire. If it is not to be had, the one of before goes on
+ *   supervisor ─ fork ─▶ trial: a child executes the new program, which reads and checks the
+ *       │                configuration and writes a snapshot of it
+ *       ▼ the trial succeeded
+ *   exec of the new program: same process id, same listening sockets, same child processes
+ *       ▼
+ *   new supervisor ─ starts ─▶ its worker process. When that is ready, the previous worker
+ *                              process drains gracefully. If it cannot start, the previous
+ *                              worker process continues.
  *
- * What could fail was tried before there is no way back; what comes after the exec goes by the
- * snapshot and needs no file. */
+ * Every step that can fail is tried before the exec, which cannot be undone. After the exec the
+ * configuration comes from the snapshot; no file is read.
+ *
+ * The programs pass their state through environment variables, which hold descriptor numbers
+ * (upgradestate.h). */
 #ifndef RUN_UPGRADE_H
 #define RUN_UPGRADE_H
 
 #include "config/config.h"
 
-/* What main() is to do, as the environment says. */
+/* The role of this process, from its environment. */
 enum upgrade_role {
-	UPGRADE_NONE, /* it was started by somebody */
-	UPGRADE_TRIAL, /* by a supervisor that wants to know whether we could take its place */
-	UPGRADE_NEXT, /* in its place */
+	UPGRADE_NONE,  /* not started by a supervisor */
+	UPGRADE_TRIAL, /* executed by a supervisor to check whether it can take over */
+	UPGRADE_NEXT,  /* executed in place of the previous supervisor */
 };
 enum upgrade_role upgrade_role(void);
 
-/* UPGRADE_TRIED: what names stood for in the configuration of before, as config_known() wrote it;
- * stays. */
+/* UPGRADE_TRIAL: the resolved addresses of the current configuration, as written by
+ * config_known(); empty if there are none. Valid until the process ends. */
 struct slice upgrade_known_addresses(void);
 
-/* UPGRADE_TRIED: what was read is kept for the next. 0, or a negative errno. */
+/* UPGRADE_TRIAL: writes the snapshot for the next program. Returns 0 or a negative errno, and logs
+ * the reason. */
 int upgrade_write_snapshot(const struct config *config);
 
-/* UPGRADE_NEXT: what was kept. NULL: told why. */
+/* UPGRADE_NEXT: reads the snapshot. NULL: it failed, and logged the reason. */
 struct config *upgrade_config(void);
 
 #endif

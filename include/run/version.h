@@ -1,4 +1,4 @@
-/* What -V says. */
+/* The output of -V. */
 #ifndef RUN_VERSION_H
 #define RUN_VERSION_H
 
@@ -6,7 +6,7 @@
 
 #define FAIRLEAD_VERSION "0.1.0"
 
-/* Version, libraries, kernel, and the kernel features that each engine would use. */
+/* Prints version, libraries, kernel, and the kernel features that each engine would use. */
 void version_print(FILE *out);
 
 #endif

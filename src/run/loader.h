@@ -1,8 +1,9 @@
-/* What a child of the supervisor does, as it may take long, and nobody else must wait for it:
- * names are looked up while a configuration is read. For a reload this program reads it, for an
- * upgrade the next one, which is tried that way. The configuration comes back as a snapshot.
+/* The configuration loader: a child process of the supervisor which reads the configuration and
+ * returns it as a snapshot. The supervisor does not read it itself, because looking up names may
+ * take long. For a reload the child runs this program, for an upgrade it executes the next program
+ * as a trial.
  *
- * One at a time; after LOADER_MS it is killed. */
+ * One child at a time. The supervisor kills it after LOADER_MS. */
 #ifndef RUN_LOADER_H
 #define RUN_LOADER_H
 
@@ -17,28 +18,30 @@
 enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRIAL };
 
 struct loader {
-	enum loader_kind kind; /* NONE: nobody is on his way */
+	enum loader_kind kind; /* NONE: no child is running */
 	pid_t pid;
-	int snapshot;
-	uint64_t end_ms;
-	char how[160]; /* the last one ended: "was killed by …" */
+	int snapshot;          /* memfd that the child writes to */
+	uint64_t end_ms;       /* when it is overdue */
+	char how[160];         /* how the last child ended: "was killed by …" */
 };
 
-/* Forks; `run` is called in the child, and gives its exit status. False: told why. */
+/* Forks. The child calls `run` and exits with the status that it returns. Returns false if there
+ * is no child, and logs the reason. */
 bool loader_start(struct loader *loader, enum loader_kind kind,
 		  int (*run)(void *owner, int snapshot), void *owner);
 
-/* Whether it has come back. If so it is NONE, and the descriptor of the snapshot, empty if the
- * child has failed, belongs to the caller. */
+/* Returns false while the child runs. When it has ended: *kind is its kind, the loader is NONE, and
+ * the caller owns the descriptor *snapshot, which is empty if the child failed. */
 bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot);
 
-/* It is not wanted any more: killed, and gone when this returns. */
+/* Kills the child, if there is one, and waits for its end. */
 void loader_kill(struct loader *loader);
 
-/* 0, or a negative errno: told why. */
+/* In the child. Returns 0 or a negative errno, and logs the reason. */
 int loader_write_snapshot(int snapshot, const struct config *config);
 
-/* What was kept; closes the descriptor. NULL: nothing, or it cannot be read. */
+/* Reads the configuration from a snapshot; closes the descriptor. NULL: the snapshot is empty or
+ * cannot be read; the reason is logged. */
 struct config *loader_read_snapshot(int snapshot);
 
 #endif

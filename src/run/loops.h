@@ -1,24 +1,25 @@
-/* The loops of a worker process, one of the control thread and one of each worker: all of one
- * engine, as the sandbox has a list for each, and as many rings as there are threads are a
- * matter of memory. Where rings are wanted and one of them is not to be had, none is used.
+/* Opens the loops of a worker process: one for the control thread, one for each worker. All use
+ * the same engine, because the sandbox permits the system calls of one. If io_uring is wanted and
+ * one ring cannot be opened, no loop uses io_uring.
  *
- * What is tried here is what is then used, by this process, as its user and without its
- * capabilities: each worker process decides anew.
- */
+ * The loops that are opened here as a test are the ones that are used, in this process, as its
+ * user and without capabilities. So each worker process decides by itself.
+ *
+ * Source: kernel-notes/31-rings-are-locked-memory. */
 #ifndef RUN_LOOPS_H
 #define RUN_LOOPS_H
 
 #include "run/worker.h"
 
-/* Starts the threads of all workers, which open their loops, and opens that of the control
- * thread. Sets shared->engine. Returns 0, or a negative errno: told why. */
+/* Starts the threads of all workers, which open their loops, and opens the loop of the control
+ * thread. Sets shared->engine. Returns 0 or a negative errno, and logs the reason. */
 int loops_open(struct tick *control, struct workers *shared);
 
-/* After that: the workers open what else they need. */
+/* After loops_open(): the workers continue, and open what else they need. */
 void loops_release(struct workers *shared);
 
-/* A worker, on its thread: opens its loop, and waits until it may go on with it. w->error is
- * 0 or a negative errno. */
+/* On a worker's thread: opens its loop and waits for loops_release(). w->error is 0 or a negative
+ * errno. */
 void loops_join(struct worker *w);
 
 #endif

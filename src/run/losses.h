@@ -1,5 +1,5 @@
-/* Lines of the access log that were lost are told on standard error: the first at once, what
- * follows every LOSSES_PAUSE_MS, and the rest at the end.
+/* Reports lost lines of the access log on standard error: the first loss at once, further losses
+ * every LOSSES_PAUSE_MS, the rest at the end.
  *
  * Owner: the control thread. */
 #ifndef RUN_LOSSES_H
@@ -12,14 +12,14 @@
 struct log_losses {
 	const struct worker *workers;
 	unsigned worker_n;
-	uint64_t reported_n; /* of all that were ever lost */
-	uint64_t next_ms; /* before that nothing more is told */
+	uint64_t reported_n; /* lines reported so far */
+	uint64_t next_ms;    /* no report before this time */
 };
 
-/* Once a second or so. */
+/* Called about once a second: reports new losses if a report is due. */
 void losses_check(struct log_losses *l, uint64_t now_ms);
 
-/* Whatever was not told yet. */
+/* Reports new losses now, if there are any. */
 void losses_report(struct log_losses *l, uint64_t now_ms);
 
 #endif

@@ -1,8 +1,8 @@
-/* The monitors of all configurations that somebody still reads, and the thread that asks
- * nameservers for them: that of the one in force tells, the others come to their end.
+/* The monitors of all configuration versions, and the DNS thread that they share. The monitor of
+ * the current version is active; the others are stopped and become idle.
  *
- * An config_version is freed here, when no worker has anything of it, nobody reads its
- * metrics and its monitor is idle.
+ * A configuration version is freed here, when all workers have released and flushed it, no
+ * response of /metrics reads it and its monitor is idle.
  *
  * Owner: the control thread. */
 #ifndef RUN_MONITORS_H
@@ -20,21 +20,22 @@ struct monitors {
 	struct dns_thread *dns; /* NULL: names are not resolved again */
 };
 
-/* The fields above `dns` are filled in. Before the sandbox is closed: makes a thread, and reads
- * what the system says of its nameservers. Returns 0 or a negative errno. */
+/* The fields above `dns` are set. Called before the sandbox is closed, because it starts a thread
+ * and reads the system's list of nameservers. Returns 0 or a negative errno. */
 int monitors_open(struct monitors *m);
 
-/* Another config_version is in force; all workers have it. Without memory it goes without, and says
- * so. */
+/* After the current version changed and all workers have adopted it: starts its monitor and stops
+ * the previous one. Without memory there is no monitor, which is logged. */
 void monitors_change(struct monitors *m);
 
-/* Frees the config_versions that have ended. */
+/* Frees the configuration versions that are no longer used. */
 void monitors_sweep(struct monitors *m);
 
-/* Nothing more is told. */
+/* Stops all monitors. */
 void monitors_stop(struct monitors *m);
 
-/* The workers are gone. Lookouts and thread are freed, config_versions are not. */
+/* After all workers have ended: frees the monitors and the DNS thread, but not the configuration
+ * versions. */
 void monitors_done(struct monitors *m);
 
 #endif

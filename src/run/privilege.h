@@ -1,19 +1,20 @@
-/* What each process may do beyond what everybody may.
+/* Privileges of the processes.
  *
  *   supervisor       binds, opens, signals and starts worker processes; keeps the few
  *                    capabilities for that, if it has them
- *   worker process   a user of its own, no capability, and no way to get one
+ *   worker process   its own user, no capabilities, and no way to regain them
  */
 #ifndef RUN_PRIVILEGE_H
 #define RUN_PRIVILEGE_H
 
 #include "config/config.h"
 
-/* The supervisor, when limits have been raised. 0 or a negative errno. */
+/* The supervisor, after it raised its limits: drops the capabilities it does not need. Returns 0 or
+ * a negative errno. */
 int privilege_trim(void);
 
-/* The worker process, before it has threads. Only root becomes somebody else. Returns 0,
- * or a negative errno and what failed. */
+/* The worker process, before it starts threads: changes to the configured user if it is root, and
+ * drops all capabilities. Returns 0, or a negative errno and in *what the step that failed. */
 int privilege_drop(const struct config *config, const char **what);
 
 #endif

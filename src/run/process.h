@@ -1,10 +1,10 @@
-/* The worker processes of a supervisor: mostly one; while one takes the place of another, two or
- * more.
+/* The worker processes of a supervisor. Usually one; two or more while one replaces another.
  *
- *   STARTING ─ ready ─▶ SERVING ─ another is ready ─▶ RETIRING ─▶ (ended)
+ *   STARTING ─ ready ─▶ SERVING ─ a newer process is ready ─▶ DRAINING ─▶ (ended)
  *
- * Two socketpairs lead to each: one for words, whose end is the command to drain, so that no worker
- * outlives its supervisor, and one for what is handed over (run/handover.h). */
+ * At most one process is STARTING and one SERVING. Two socketpairs lead to each process: the
+ * channel for one-byte messages, whose end means "drain", and the setup channel
+ * (run/handover.h). */
 #ifndef RUN_PROCESS_H
 #define RUN_PROCESS_H
 
@@ -21,43 +21,45 @@ enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_DR
 struct process {
 	enum process_state state;
 	pid_t pid;
-	int channel, setup_channel;
+	int channel, setup_channel; /* -1: closed */
 	uint64_t started_ms;
-	bool foreign;               /* another program has started it */
-	enum io_engine_kind engine; /* once it is ready; AUTO: not known */
+	bool foreign;               /* started by the program before an upgrade */
+	enum io_engine_kind engine; /* set when ready; AUTO: not known */
 };
 
-/* What is handed over. */
+/* What a worker process is sent. */
 struct worker_setup {
 	const struct run_options *options;
-	enum io_engine_kind engine; /* instead of that of the options */
+	enum io_engine_kind engine; /* overrides that of `options` */
 	struct config *config;
 	const struct listen_addrs *listen_addrs;
-	const struct listen_addrs
-		*current_listen_addrs; /* of which it has these already; NULL: none */
-	int log;                /* -1: no access log */
-	int current_log;        /* that it has already, of the same format; -1: none */
+	/* Addresses that the process has already: their listeners are kept. NULL: none. */
+	const struct listen_addrs *current_listen_addrs;
+	int log;         /* access log; -1: none */
+	int current_log; /* access log it has already, of the same format; -1: none */
 };
 
-/* Forks; in the child `closed` is called first, to close what it must not have. -1: told why. */
+/* Forks and sends the setup; the process becomes STARTING. The child first calls `closed`, which
+ * closes descriptors it must not inherit. Returns -1 if it failed, and logs the reason. */
 int process_start(struct process *p, const struct worker_setup *setup,
 		  void (*closed)(void *owner), void *owner);
 
-/* To one that runs: another configuration. 0, or a negative errno: it was given up. */
+/* Sends a new configuration to a serving process. Returns 0, or a negative errno; then the setup
+ * channel is closed. */
 int process_send_config(struct process *p, const struct worker_setup *setup);
 
-/* Nothing can be handed to it any more: `setup_channel` is -1. */
+/* Closes the setup channel: the process can be sent no further configuration. */
 void process_close_setup(struct process *p);
 
-/* Not heard: then it has ended. */
+/* Sends a one-byte message. Errors are ignored: SIGCHLD reports the end of the process. */
 void process_send(struct process *p, char message);
 
-/* It has ended. */
+/* After the process has ended: closes its channels; PROCESS_NONE. */
 void process_close(struct process *p);
 
-/* "was killed by …" */
+/* Writes "was killed by …" or "ended with status …"; `status` is that of waitpid(). */
 void process_describe_end(int status, char *text, size_t size);
 
-uint64_t process_now_ms(void);
+uint64_t process_now_ms(void); /* CLOCK_MONOTONIC */
 
 #endif

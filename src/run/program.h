@@ -1,12 +1,12 @@
-/* Where the program of this process is found when it is started once more.
+/* The path of this program, for executing it again at an upgrade.
  *
- * By the name that it was started with: where releases are switched by a symbolic link, the
- * kernel's own answer (/proc/self/exe) stands for the one of before for ever. */
+ * The path is found from argv[0], as a shell does, and not from /proc/self/exe: where releases are
+ * switched by a symbolic link, the kernel's path would always lead to the old release. */
 #ifndef RUN_PROGRAM_H
 #define RUN_PROGRAM_H
 
-/* The path, as it was found at the first call, for ever; `name` is argv[0]. What does not lead to
- * this very program is not believed. NULL: not known. */
+/* The path, determined at the first call; `name` is argv[0]. A path that does not lead to the
+ * running program is not used; then it is the target of /proc/self/exe. NULL: not known. */
 const char *program_path(const char *name);
 
 #endif

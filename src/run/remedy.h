@@ -1,9 +1,9 @@
-/* What an operator can do where the system has refused something, by the error it gave: the
- * second half of a message whose first says what was tried and strerror(). */
+/* Advice for the operator when a system call failed, by its error: the second half of an error
+ * message whose first half has the failed operation and strerror(). */
 #ifndef RUN_REMEDY_H
 #define RUN_REMEDY_H
 
-/* error: an errno, of either sign. */
+/* error: an errno, positive or negative. */
 const char *remedy_of(int error);
 
 #endif

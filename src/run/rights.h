@@ -1,11 +1,11 @@
-/* Mode, owner and group of a unix socket that is listened on, as the configuration has them. Until
- * it has a mode a new one is its owner's alone. */
+/* Mode, owner and group of a unix listening socket, as configured. A socket whose mode is
+ * configured is created with access for its owner only, until the mode is set. */
 #ifndef RUN_RIGHTS_H
 #define RUN_RIGHTS_H
 
 #include "config/config.h"
 
-/* It is bound. False: told why. */
+/* The socket is bound. Returns false if it failed, and logs the reason. */
 bool rights_apply(const struct config_rights *r);
 
 #endif

@@ -1,12 +1,12 @@
-/* One reading of all metrics, in portions: whoever reads slowly, or much, costs a bounded time at
- * once and no more memory than what it has not read.
+/* One response of /metrics, produced in chunks: each call does a bounded amount of work, and the
+ * memory in use is bounded by what the client has not read.
  *
- * Summed over the workers, or with a label `worker` for each of them. All samples of a family
- * stand together. Samples are of the moment they are written; those of one histogram are of the
- * same moment.
+ * Samples are sums over the workers, or have a label `worker`. All samples of a family are
+ * consecutive. A sample has the value of the moment it is written; the samples of one histogram
+ * are of the same moment.
  *
- * Owner: the control thread. It holds the config_version in force when it began: that
- * is not freed. */
+ * Owner: the control thread. A scrape keeps the configuration version that was current when it
+ * was opened from being freed. */
 #ifndef RUN_SCRAPE_H
 #define RUN_SCRAPE_H
 
@@ -14,7 +14,7 @@
 #include "run/configversion.h"
 #include "run/worker.h"
 
-/* Most bytes of one step: the three states of a server, the buckets of a histogram. */
+/* Most bytes of one step: the three states of a server, or the buckets of a histogram. */
 #define SCRAPE_STEP_BYTES 8192
 
 struct scrape {
@@ -23,20 +23,20 @@ struct scrape {
 	unsigned worker_n;
 	bool by_worker;
 	struct exposition e;
-	unsigned family;                /* where it stands: the family, … */
-	unsigned upstream, position, worker; /* … and in it, as far as it has these */
-	const struct registry_entry
-		*entry; /* of a server, unless `row` is 0: the first */
+	/* The next sample: its family, and its indices within the family as far as it has them. */
+	unsigned family;
+	unsigned upstream, position, worker; /* position: of a server, or of a monitor's sample */
+	const struct registry_entry *entry;  /* the server, unless `position` is 0: the first */
 };
 
 void scrape_open(struct scrape *s, struct config_version *config_version,
 		 const struct worker *workers, unsigned worker_n, bool by_worker);
 
-/* The next bytes, *n of them (perhaps none); size >= SCRAPE_STEP_BYTES. False: these were the
- * last. */
+/* Writes the next *n bytes to `room`, perhaps none; size >= SCRAPE_STEP_BYTES. Returns false when
+ * the response is complete. */
 bool scrape_read(struct scrape *s, char *room, size_t size, size_t *n);
 
-/* At any time. */
+/* May be called at any time after scrape_open(). */
 void scrape_close(struct scrape *s);
 
 #endif

@@ -1,18 +1,19 @@
-/* What the supervisor has sent: an config_version that is ready to be made by the workers. */
+/* The receiving side of run/handover.h: turns the setup that the supervisor sends into a
+ * configuration version that the workers can prepare. */
 #ifndef RUN_SETUP_H
 #define RUN_SETUP_H
 
 #include "run/configversion.h"
 
 struct setup {
-	struct config_version
-		*config_version; /* NULL: not all of it could be taken; told why */
-	int admin_fd;            /* -1: none, or */
-	bool admin_kept;         /* the one that is there */
+	struct config_version *config_version; /* NULL: it failed, and the reason is logged */
+	int admin_fd;    /* listening socket of a new admin address; -1: none */
+	bool admin_kept; /* the current admin address stays open */
 };
 
-/* Takes all of it. `config` is that of the first setup, and taken over; those that follow
- * bring their own. 0, or a negative errno: the supervisor is gone, or has given up. */
+/* Receives a whole setup; blocks. `config`: the configuration of the first setup, which is taken
+ * over; NULL: the setup brings its own. Returns 0, or a negative errno if the supervisor has ended
+ * or closed the channel. */
 int setup_receive(struct setup *setup, struct config_versions *all, int setup_channel,
 		  struct config *config);
 
