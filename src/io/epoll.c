@@ -10,7 +10,7 @@
 
 #include "writethread.h"
 
-/* Fairness: the most that one socket receives in one tick; it goes on in the next. */
+/* Fairness: most buffers that one socket receives per tick; it continues in the next. */
 #define RECV_BUFS_MAX 16
 
 /* ---- receiving -------------------------------------------------------------- */
@@ -19,7 +19,7 @@ static void epoll_recv(struct io_loop *loop, struct io_recv *op)
 {
 	struct epoll *e = epoll_of(loop);
 	struct sock *s = epoll_sock(e, op->op.fd);
-	int res = epoll_watch(e, s, op->op.fd);
+	int res = epoll_register(e, s, op->op.fd);
 
 	if (res < 0) {
 		loop_finish_early(loop, &op->op, res);
@@ -38,15 +38,15 @@ static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int 
 	loop_finish(&e->loop, &op->op, res);
 }
 
-static void starve(struct epoll *e, struct io_op *op)
+static void recv_wait_buffer(struct epoll *e, struct io_op *op)
 {
 	stat_add(&e->loop.stats.buffer_shortages, 1);
 	op->flags |= EPOLL_NO_BUFFER;
-	list_append(&e->starved[op_recv(op)->may_use_reserve], &op->node);
+	list_append(&e->buffer_waiters[op_recv(op)->may_use_reserve], &op->node);
 }
 
-/* One try with a buffer in hand. Returns the bytes received, 0 if there is no more to
- * be had now. The callee may have closed the socket or started anew by then. */
+/* One attempt, into b. Returns the bytes received; 0: no more bytes are available now.
+ * When it returns, the owner may have closed the socket or restarted the op. */
 static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct buf *b)
 {
 	ssize_t n = recv(op->op.fd, b->data, b->size, MSG_DONTWAIT);
@@ -55,7 +55,7 @@ static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct
 	epoll_count_syscall(e);
 	stat_add(&e->loop.stats.submissions, 1);
 	if (n > 0) {
-		/* Less than asked for: the next bytes will be an edge of their own
+		/* A short read: later bytes cause a new edge
 		 * (kernel-notes/12-edge-triggered-short-read). */
 		if (n < b->size && !s->ending)
 			s->readable = false;
@@ -86,7 +86,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 			return;
 		b = loop_take_buf(&e->loop, op_recv(op));
 		if (!b) {
-			starve(e, op);
+			recv_wait_buffer(e, op);
 			return;
 		}
 		if (recv_once(e, s, op_recv(op), b) == 0 || s->generation != generation)
@@ -96,13 +96,13 @@ static void recv_ready(struct epoll *e, struct sock *s)
 		epoll_make_ready(e, s, s->recv->fd);
 }
 
-/* As many as there are buffers for, oldest first. */
-static void retry_waiting(struct epoll *e, bool may_use_reserve)
+/* Makes as many waiting receives ready as there are buffers, oldest first. */
+static void wake_buffer_waiters(struct epoll *e, bool may_use_reserve)
 {
 	uint32_t n = buf_available(&e->loop.bufs, may_use_reserve);
 	struct list *node;
 
-	for (; n > 0 && (node = list_pop(&e->starved[may_use_reserve])); n--) {
+	for (; n > 0 && (node = list_pop(&e->buffer_waiters[may_use_reserve])); n--) {
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
 		op->flags = 0;
@@ -112,8 +112,8 @@ static void retry_waiting(struct epoll *e, bool may_use_reserve)
 
 /* ---- sending ---------------------------------------------------------------- */
 
-/* Tried when the next wait begins, so that what one tick has to say to many sockets
- * is said together, and done follows from the wait (L2). */
+/* Attempted when the next wait begins: the sends of a tick are made together, and done()
+ * is called from the wait (L2). */
 static void epoll_send(struct io_loop *loop, struct io_send *op, bool silent)
 {
 	struct epoll *e = epoll_of(loop);
@@ -137,7 +137,7 @@ static void send_ended(struct epoll *e, struct sock *s, struct io_send *op, int 
 	}
 }
 
-/* Took a part or nothing: waits for the edge that says there is room. */
+/* The socket took a part of the bytes or none: wait until it is writable. */
 static void park_send(struct epoll *e, struct sock *s, struct io_send *op)
 {
 	s->writable = false;
@@ -172,7 +172,8 @@ static void try_send(struct epoll *e, struct sock *s, struct io_send *op)
 	}
 }
 
-/* Those that were started before this; what their done starts waits its turn. */
+/* Attempts the sends started so far. Sends that their done() starts wait for the next
+ * tick. */
 static void run_sends(struct epoll *e)
 {
 	struct list due;
@@ -183,7 +184,7 @@ static void run_sends(struct epoll *e)
 	while ((node = list_pop(&due))) {
 		struct io_send *op = op_send(LIST_ITEM(node, struct io_op, node));
 		struct sock *s = epoll_sock(e, op->op.fd);
-		int res = epoll_watch(e, s, op->op.fd);
+		int res = epoll_register(e, s, op->op.fd);
 
 		stat_add(&e->loop.stats.submissions, 1);
 		if (res < 0)
@@ -209,7 +210,7 @@ static void epoll_write(struct io_loop *loop, struct io_write *op)
 		loop_finish_early(loop, &op->op, -EAGAIN);
 }
 
-static void take_written(struct epoll *e)
+static void finish_writes(struct epoll *e)
 {
 	struct io_write *op;
 
@@ -219,8 +220,8 @@ static void take_written(struct epoll *e)
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-/* Edge-triggered, so each write is an event and the counter is never read
- * (kernel-notes/21-waking-a-worker). */
+/* The eventfd is registered edge-triggered: each write is an event, and the counter is
+ * never read (kernel-notes/21-waking-a-worker). */
 static void epoll_wake(struct io_loop *loop)
 {
 	struct epoll *e = epoll_of(loop);
@@ -245,19 +246,19 @@ static void send_ready(struct epoll *e, struct sock *s)
 		epoll_connect_ready(e, s, op_connect(op));
 		return;
 	}
-	/* One that was started in this tick is tried with the others of the next. */
+	/* A send that was started in this tick is attempted by run_sends(). */
 	if (list_empty(&op->node))
 		try_send(e, s, op_send(op));
 }
 
-static void handle(struct epoll *e, const struct epoll_event *event)
+static void handle_event(struct epoll *e, const struct epoll_event *event)
 {
 	int fd = (int)(uint32_t)event->data.u64;
 	struct sock *s = epoll_sock(e, fd);
 
 	stat_add(&e->loop.stats.completions, 1);
 	if (fd == e->wake_fd) {
-		/* Read and lowered at once: see wake_completed() in ring.c. */
+		/* An exchange, as in wake_completed() in ring.c. */
 		(void)atomic_exchange(&e->woken, false);
 		return;
 	}
@@ -267,15 +268,15 @@ static void handle(struct epoll *e, const struct epoll_event *event)
 		s->ending = true;
 	if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
 		s->readable = true;
-		if (s->recv || s->listens)
+		if (s->recv || s->listening)
 			epoll_make_ready(e, s, fd);
 	}
 	if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		send_ready(e, s);
 }
 
-/* Sockets that are ready now; those that are not done with go on in the next tick. One
- * that was closed meanwhile has nothing to try. */
+/* Attempts the ops of the sockets that are ready now. Sockets that have more go on in the
+ * next tick. A socket closed in the meantime has no op to attempt. */
 static void run_ready(struct epoll *e)
 {
 	int fd = e->ready.first;
@@ -286,7 +287,7 @@ static void run_ready(struct epoll *e)
 		int next = s->next_ready;
 
 		s->ready = false;
-		if (s->listens)
+		if (s->listening)
 			epoll_accept_ready(e, s, fd);
 		else
 			recv_ready(e, s);
@@ -294,7 +295,7 @@ static void run_ready(struct epoll *e)
 	}
 }
 
-static int timeout_ms(const struct epoll *e, uint64_t timeout_us)
+static int wait_timeout_ms(const struct epoll *e, uint64_t timeout_us)
 {
 	if (e->must_not_wait || !list_empty(&e->loop.early) || !list_empty(&e->sends) ||
 	    e->ready.first >= 0)
@@ -311,17 +312,18 @@ static void epoll_wait_once(struct io_loop *loop, uint64_t timeout_us)
 
 	e->must_not_wait = false;
 	run_sends(e);
-	retry_waiting(e, true);
-	retry_waiting(e, false);
-	n = epoll_wait(e->fd, e->events, EPOLL_EVENTS_MAX, timeout_ms(e, timeout_us));
+	wake_buffer_waiters(e, true);
+	wake_buffer_waiters(e, false);
+	n = epoll_wait(e->fd, e->events, EPOLL_EVENTS_MAX,
+		       wait_timeout_ms(e, timeout_us));
 	ASSERT(n >= 0 || errno == EINTR);
 	stat_add(&loop->stats.enters, 1);
 	epoll_count_syscall(e);
 	loop_clock(loop);
 	for (int i = 0; i < n; i++)
-		handle(e, &e->events[i]);
+		handle_event(e, &e->events[i]);
 	run_ready(e);
-	take_written(e);
+	finish_writes(e);
 }
 
 /* ---- opening ---------------------------------------------------------------- */
@@ -354,7 +356,7 @@ static const struct io_engine epoll_engine = {
 	.done = epoll_done,
 };
 
-static int setup(struct epoll *e, bool writes)
+static int epoll_setup(struct epoll *e, bool writes)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 
@@ -381,8 +383,8 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 		return -ENOMEM;
 	e->fd = e->wake_fd = -1;
 	list_init(&e->sends);
-	list_init(&e->starved[false]);
-	list_init(&e->starved[true]);
+	list_init(&e->buffer_waiters[false]);
+	list_init(&e->buffer_waiters[true]);
 	list_init(&e->accepts);
 	e->ready.first = -1;
 	fds_init(&e->socks, sizeof(struct sock));
@@ -391,7 +393,7 @@ int epoll_open(struct io_loop **loop, const struct io_options *options)
 		free(e);
 		return res;
 	}
-	res = setup(e, options->writes);
+	res = epoll_setup(e, options->writes);
 	if (res < 0) {
 		if (e->fd >= 0)
 			close(e->fd);

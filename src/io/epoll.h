@@ -1,10 +1,12 @@
-/* The epoll engine: what its files share.
+/* The epoll engine: declarations that its files share.
  *
  *   epoll.c      receiving, sending, writing, the wait
- *   epollsock.c  how sockets come and go: watching, accepting, connecting, closing
+ *   epollsock.c  registering, accepting, connecting, cancelling, closing
  *
- * Completions are made here: tried, parked on EAGAIN, tried again when an edge says
- * so. A socket is registered once. */
+ * The engine makes completions out of readiness: an op is attempted; after EAGAIN it is
+ * kept until an edge-triggered event, and attempted again. A socket is registered once.
+ *
+ * Owner: the loop's thread. */
 #ifndef IO_EPOLL_H
 #define IO_EPOLL_H
 
@@ -20,46 +22,45 @@ struct write_thread;
 
 #define EPOLL_EVENTS_MAX 512
 
-/* A line of descriptors, by sock->next_ready: a table of all descriptors is to be small. */
-struct ready {
-	int first, last; /* -1: none */
+/* A queue of descriptors, linked by sock->next_ready: an index is smaller than list
+ * pointers, and there is a struct sock for each descriptor. */
+struct ready_queue {
+	int first, last; /* -1: empty */
 };
 
-/* What is known of a descriptor. Registered once, edge-triggered, and from then on the
- * two flags say what is worth trying: no epoll_ctl per operation. */
+/* State of a descriptor. It is registered once, edge-triggered; from then on `readable`
+ * and `writable` say which attempts are worthwhile. No epoll_ctl() per op. */
 struct sock {
 	struct io_op *recv; /* the receive in flight */
 	struct io_op *send; /* the send or connect in flight */
-	int next_ready;     /* if it is ready: the descriptor after it in that line */
-	uint16_t generation; /* counts closes of this number */
-	bool ready : 1;      /* in the line of those that have something to try */
+	int next_ready;     /* if `ready`: the next descriptor in the ready queue */
+	uint16_t generation; /* number of closes of this descriptor */
+	bool ready : 1;      /* in the ready queue */
 	bool registered : 1;
-	bool readable : 1; /* maybe */
-	bool writable : 1; /* maybe */
-	bool ending : 1;   /* a short read is not the end of what there is */
-	bool listens : 1;
+	bool readable : 1;  /* false: a receive would fail with EAGAIN */
+	bool writable : 1;  /* false: a send would fail with EAGAIN */
+	bool ending : 1;    /* FIN or error seen: no more edges follow */
+	bool listening : 1; /* a listener */
 };
 
 /* Bits of op->flags. */
 enum {
-	EPOLL_SILENT = 1,    /* nobody waits for this send */
-	EPOLL_SHORTENED = 2, /* a send that was counted as short */
-	EPOLL_NO_BUFFER = 4, /* a receive on epoll->starved */
+	EPOLL_SILENT = 1,    /* a send with IO_SILENT */
+	EPOLL_SHORTENED = 2, /* a send already counted in short_sends */
+	EPOLL_NO_BUFFER = 4, /* a receive on epoll->buffer_waiters */
 };
 
 struct epoll {
 	struct io_loop loop;
 	int fd;
 	int wake_fd;
-	atomic_bool woken;     /* wake_fd was written since the last wait */
-	bool must_not_wait;    /* something was completed that somebody waits for */
-	struct list sends;     /* started in this tick */
-	struct list starved
-		[2]; /* receives waiting for buffers; [true]: the may_use_reserve */
-	struct list accepts;   /* accepts in flight, of all listeners */
-	struct ready ready;    /* sockets with something to try; closed ones stay in it */
-	struct write_thread
-		*write_thread; /* made when something is first written, or before */
+	atomic_bool woken;             /* wake_fd was written since the last wait */
+	bool must_not_wait;            /* a send has ended whose owner waits for it */
+	struct list sends;             /* sends started in this tick */
+	struct list buffer_waiters[2]; /* receives; index: may_use_reserve */
+	struct list accepts;           /* accepts in flight, of all listeners */
+	struct ready_queue ready;      /* sockets to attempt; may include closed ones */
+	struct write_thread *write_thread; /* NULL until needed, or from the start */
 	struct fds socks;
 	struct epoll_event events[EPOLL_EVENTS_MAX];
 };
@@ -94,8 +95,8 @@ static inline void epoll_make_ready(struct epoll *e, struct sock *s, int fd)
 
 /* ---- epollsock.c ---- */
 
-/* Registers a stream socket, unless it is. 0 or a negative errno. */
-int epoll_watch(struct epoll *e, struct sock *s, int fd);
+/* Registers a stream socket if it is not yet registered. 0 or a negative errno. */
+int epoll_register(struct epoll *e, struct sock *s, int fd);
 
 void epoll_accept(struct io_loop *loop, struct io_accept *op);
 void epoll_connect(struct io_loop *loop, struct io_connect *op);
@@ -103,10 +104,10 @@ void epoll_cancel(struct io_loop *loop, struct io_op *op);
 void epoll_close(struct io_loop *loop, int fd, bool reset);
 void epoll_shutdown(struct io_loop *loop, int fd);
 
-/* A listener is readable: serves the accepts in flight. */
+/* To be called when a listener is readable: attempts the accepts in flight. */
 void epoll_accept_ready(struct epoll *e, struct sock *s, int fd);
 
-/* A connecting socket has become writable, or failed. */
+/* To be called when a connecting socket has become writable or has failed. */
 void epoll_connect_ready(struct epoll *e, struct sock *s, struct io_connect *op);
 
 #endif

@@ -7,11 +7,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Fairness: the most that one listener accepts in one tick. */
+/* Fairness: most connections that one listener accepts per tick. */
 #define ACCEPTS_MAX 64
 
-/* The first wait after this reports what is already there. Sending is tried first. */
-static int watch(struct epoll *e, struct sock *s, int fd, uint32_t events)
+/* The first wait after this reports bytes and connections that are already there. A new
+ * socket is assumed to be writable. */
+static int sock_register(struct epoll *e, struct sock *s, int fd, uint32_t events)
 {
 	struct epoll_event event = { .events = events | EPOLLET };
 
@@ -28,10 +29,10 @@ static int watch(struct epoll *e, struct sock *s, int fd, uint32_t events)
 	return 0;
 }
 
-/* Once, for all that will ever be asked (kernel-notes/23-epolls-bill). */
-int epoll_watch(struct epoll *e, struct sock *s, int fd)
+/* Registered once, for all events (kernel-notes/23-epolls-bill). */
+int epoll_register(struct epoll *e, struct sock *s, int fd)
 {
-	return watch(e, s, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+	return sock_register(e, s, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
 }
 
 /* ---- accepting -------------------------------------------------------------- */
@@ -44,12 +45,13 @@ void epoll_accept(struct io_loop *loop, struct io_accept *op)
 	int res = 0;
 
 	if (!s->registered) {
-		/* An accept of what somebody else got must not block. */
+		/* If another process accepts the connection first, accept4() must not
+		 * block. */
 		flags = fcntl(fd, F_GETFL);
 		if (flags >= 0 && !(flags & O_NONBLOCK))
 			fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-		s->listens = true;
-		res = watch(e, s, fd, EPOLLIN);
+		s->listening = true;
+		res = sock_register(e, s, fd, EPOLLIN);
 	}
 	if (res < 0) {
 		loop_finish_early(loop, &op->op, res);
@@ -60,6 +62,7 @@ void epoll_accept(struct io_loop *loop, struct io_accept *op)
 		epoll_make_ready(e, s, fd);
 }
 
+/* The oldest accept in flight on a listener, or NULL. */
 static struct io_accept *next_accept(struct epoll *e, int fd)
 {
 	LIST_EACH(&e->accepts, node)
@@ -72,8 +75,8 @@ static struct io_accept *next_accept(struct epoll *e, int fd)
 	return NULL;
 }
 
-/* A lack of descriptors or memory is told and ends this tick's tries; the connection
- * stays in the backlog, and so is tried again with the next accept. */
+/* False: no further attempts in this tick. A lack of descriptors or memory ends the op
+ * with the error; the connection stays in the backlog and goes to the next accept. */
 static bool accept_once(struct epoll *e, struct sock *s, struct io_accept *op)
 {
 	int fd, error;
@@ -144,7 +147,7 @@ void epoll_connect(struct io_loop *loop, struct io_connect *op)
 
 	if (res == -EINPROGRESS) {
 		s = epoll_sock(e, op->op.fd);
-		res = epoll_watch(e, s, op->op.fd);
+		res = epoll_register(e, s, op->op.fd);
 		if (res == 0) {
 			s->writable = false;
 			s->send = &op->op;
@@ -180,7 +183,7 @@ void epoll_cancel(struct io_loop *loop, struct io_op *op)
 	case IO_IDLE:
 		return;
 	case IO_WRITE:
-		return; /* the thread has it */
+		return; /* the write thread is using it */
 	case IO_RECV:
 		epoll_sock(e, op->fd)->recv = NULL;
 		break;
@@ -210,13 +213,14 @@ static void close_sock(struct epoll *e, int fd)
 {
 	struct sock *s = epoll_sock(e, fd);
 
-	/* A listener may live on in another process, and with it what is watched. */
-	if (s->listens && s->registered) {
+	/* A listener may stay open in another process, and then so would its
+	 * registration. */
+	if (s->listening && s->registered) {
 		epoll_count_syscall(e);
 		epoll_ctl(e->fd, EPOLL_CTL_DEL, fd, NULL);
 	}
 	s->generation++;
-	s->registered = s->listens = false;
+	s->registered = s->listening = false;
 	s->readable = s->writable = s->ending = false;
 	epoll_count_syscall(e);
 	if (close(fd) < 0)
@@ -233,7 +237,7 @@ void epoll_close(struct io_loop *loop, int fd, bool reset)
 		epoll_cancel(loop, s->recv);
 	if (s->send)
 		epoll_cancel(loop, s->send);
-	if (s->listens)
+	if (s->listening)
 		cancel_accepts(e, fd);
 	if (reset) {
 		epoll_count_syscall(e);

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/reserve.h"
 
-/* Pointers to chunks that there are at least: 65,536 descriptors need no more. */
+/* Initial length of `chunks`: enough for 65,536 descriptors. */
 #define CHUNKS_MIN 64u
 
 void fds_init(struct fds *t, size_t size)

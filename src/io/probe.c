@@ -16,8 +16,8 @@
 static struct ring_probe probe;
 static pthread_once_t probe_once = PTHREAD_ONCE_INIT;
 
-/* Is name in the comma-separated FAIRLEAD_RING_WITHOUT? */
-static bool is_wanted(const char *name)
+/* False: the comma-separated list FAIRLEAD_RING_WITHOUT has the name. */
+static bool feature_enabled(const char *name)
 {
 	const char *list = getenv("FAIRLEAD_RING_WITHOUT");
 	size_t len = strlen(name);
@@ -43,8 +43,8 @@ static void trial_received(struct io_op *op, int res, unsigned flags)
 	t->res = res;
 }
 
-/* One byte over a socketpair, received the way the proxy receives from TCP. A kernel
- * without the cap says EINVAL. */
+/* Receives one byte over a socketpair, with the receive mode that the proxy uses for TCP.
+ * A kernel without the feature cap reports EINVAL. */
 static int receive_byte(struct io_loop *loop, bool cap)
 {
 	struct ring *r = CONTAINER(loop, struct ring, loop);
@@ -60,7 +60,7 @@ static int receive_byte(struct io_loop *loop, bool cap)
 		t.res = -errno;
 	for (int i = 0; i < 10 && io_busy(&t.recv.op); i++)
 		io_wait(loop, 100000);
-	/* Whatever became of it, the op must not outlive this function. */
+	/* The op is on this stack: whatever its result, it must end here. */
 	io_close(loop, pair[0]);
 	while (io_busy(&t.recv.op))
 		io_wait(loop, UINT64_MAX);
@@ -70,7 +70,8 @@ static int receive_byte(struct io_loop *loop, bool cap)
 
 static int try_ring(const struct ring_features *has, const char **stage)
 {
-	/* Small, as it still counts for a while when it is gone: see RELEASE_MS. */
+	/* Small, because it counts as locked memory for a moment after it is closed: see
+	 * RELEASE_MS. */
 	const struct io_options options = {
 		.engine = IO_ENGINE_RING, .buffers = 1, .entries = 8, .cq_entries = 16
 	};
@@ -85,9 +86,9 @@ static int try_ring(const struct ring_features *has, const char **stage)
 	return res;
 }
 
-static void find_out(void)
+static void run_probe(void)
 {
-#define X(name, help) probe.has.name = is_wanted(#name);
+#define X(name, help) probe.has.name = feature_enabled(#name);
 	RING_FEATURES(X)
 #undef X
 	probe.error = try_ring(&probe.has, &probe.stage);
@@ -99,14 +100,14 @@ static void find_out(void)
 
 const struct ring_probe *ring_probe(void)
 {
-	pthread_once(&probe_once, find_out);
+	pthread_once(&probe_once, run_probe);
 	return &probe;
 }
 
-/* ---- words ------------------------------------------------------------------ */
+/* ---- explanations ----------------------------------------------------------- */
 
-/* kernel.io_uring_disabled (Linux 6.6); 0 where there is none. It and a filter answer alike
- * (kernel-notes/14-a-refused-ring). */
+/* The sysctl kernel.io_uring_disabled (Linux 6.6); 0 if the kernel has none. It and a
+ * seccomp filter fail with the same error (kernel-notes/14-a-refused-ring). */
 static int disabled_by_sysctl(void)
 {
 	FILE *f = fopen("/proc/sys/kernel/io_uring_disabled", "re");
@@ -120,7 +121,7 @@ static int disabled_by_sysctl(void)
 	return value;
 }
 
-static void say_not_permitted(const char *stage, char *why, size_t size)
+static void explain_not_permitted(const char *stage, char *why, size_t size)
 {
 	int value = disabled_by_sysctl();
 
@@ -138,7 +139,8 @@ static void say_not_permitted(const char *stage, char *why, size_t size)
 			stage);
 }
 
-/* It does not bind who may lock what he likes. */
+/* False: no limit of locked memory applies to this process (RLIM_INFINITY or
+ * CAP_IPC_LOCK). */
 static bool is_limited(rlim_t *limit)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -152,7 +154,7 @@ static bool is_limited(rlim_t *limit)
 	       !(sets[0].effective & 1u << CAP_IPC_LOCK);
 }
 
-static void say_no_memory(unsigned loops, char *why, size_t size)
+static void explain_no_memory(unsigned loops, char *why, size_t size)
 {
 	unsigned kib = (unsigned)(ring_bytes(&(struct io_options){ 0 }) / 1024);
 	rlim_t limit;
@@ -173,7 +175,7 @@ static void say_no_memory(unsigned loops, char *why, size_t size)
 			loops, kib);
 }
 
-static void say_why(int error, const char *stage, unsigned loops, char *why, size_t size)
+static void explain(int error, const char *stage, unsigned loops, char *why, size_t size)
 {
 	struct utsname kernel;
 
@@ -189,10 +191,10 @@ static void say_why(int error, const char *stage, unsigned loops, char *why, siz
 		return;
 	case -EPERM:
 	case -EACCES:
-		say_not_permitted(stage, why, size);
+		explain_not_permitted(stage, why, size);
 		return;
 	case -ENOMEM:
-		say_no_memory(loops, why, size);
+		explain_no_memory(loops, why, size);
 		return;
 	case -EMFILE:
 	case -ENFILE:
@@ -218,7 +220,7 @@ enum io_engine_kind io_choose(char *why, size_t why_size)
 	why[0] = '\0';
 	if (p->error == 0)
 		return IO_ENGINE_RING;
-	say_why(p->error, p->stage, 1, why, why_size);
+	explain(p->error, p->stage, 1, why, why_size);
 	return IO_ENGINE_EPOLL;
 }
 
@@ -233,7 +235,7 @@ void io_explain(enum io_engine_kind kind, int error, unsigned loops, char *why,
 		return;
 	}
 	p = ring_probe();
-	say_why(error, p->error < 0 ? p->stage : "one ring of several", loops, why,
+	explain(error, p->error < 0 ? p->stage : "one ring of several", loops, why,
 		why_size);
 }
 
@@ -248,8 +250,8 @@ void io_raise_limit(void)
 	setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
-__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size,
-							 const char *format, ...)
+__attribute__((format(printf, 3, 4))) static void text_append(char *text, size_t size,
+							      const char *format, ...)
 {
 	size_t used = strlen(text);
 	va_list args;
@@ -264,12 +266,13 @@ void ring_describe(char *text, size_t size)
 	const struct ring_probe *p = ring_probe();
 
 	if (p->error < 0) {
-		say_why(p->error, p->stage, 1, text, size);
-		append(text, size, "\n");
+		explain(p->error, p->stage, 1, text, size);
+		text_append(text, size, "\n");
 		return;
 	}
-#define X(name, help) \
-	append(text, size, "%-12s %-3s  %s\n", #name, p->has.name ? "yes" : "no", help);
+#define X(name, help)                                                                  \
+	text_append(text, size, "%-12s %-3s  %s\n", #name, p->has.name ? "yes" : "no", \
+		    help);
 	RING_FEATURES(X)
 #undef X
 }

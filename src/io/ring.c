@@ -6,7 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Rounds of fetching completions that did not fit; the rest waits for the next tick. */
+/* Most enters per tick to fetch overflowed completions; the rest is left to the next
+ * tick. */
 #define OVERFLOW_ROUNDS_MAX 16
 
 static void *address(uint64_t user_data)
@@ -16,8 +17,8 @@ static void *address(uint64_t user_data)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-/* Only for a socket that came neither from an accept nor from a connect of ours. */
-static enum ring_recv_mode find_way(struct ring *r, int fd)
+/* Only for sockets that were not opened by an op of this loop. */
+static enum ring_recv_mode find_recv_mode(struct ring *r, int fd)
 {
 	int family = AF_UNSPEC;
 	socklen_t len = sizeof(family);
@@ -27,20 +28,21 @@ static enum ring_recv_mode find_way(struct ring *r, int fd)
 	return ring_recv_mode_of(r, family);
 }
 
-/* POLL_FIRST: the buffer is picked when there are bytes, so that an idle connection
- * owns none (kernel-notes/06-idle-owns-no-buffer). With the cap the kernel goes on
- * until the window is used up and then stops by itself; without it each receive
- * is for one buffer (kernel-notes/02-multishot-receive-window). */
+/* The kernel picks a buffer when bytes have arrived, so an idle connection holds none
+ * (kernel-notes/06-idle-owns-no-buffer). With the feature cap, the receive continues in
+ * the kernel until the window is used up; without it, each receive fills one buffer
+ * (kernel-notes/02-multishot-receive-window). */
 static void arm_recv(struct ring *r, struct io_recv *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_RECV, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	ring_fd(r, op->op.fd)->recv = &op->op;
 	sqe->flags = IOSQE_BUFFER_SELECT;
 	sqe->buf_group = RING_BUFFER_GROUP;
-	/* With a buffer at hand the receive is tried at once: armed to wait first, it would
-	 * miss a reset that is already there behind bytes. Without one, trying would fail. */
+	/* POLL_FIRST only if no buffer is published: then an attempt would fail at once.
+	 * Otherwise the receive must be attempted first, because polling first would miss
+	 * a reset that has already arrived behind bytes. */
 	sqe->ioprio = r->loop.bufs.published == 0 ? IORING_RECVSEND_POLL_FIRST : 0;
 	if (ring_fd(r, op->op.fd)->recv_mode == RECV_MULTISHOT) {
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
@@ -57,14 +59,14 @@ static void ring_recv(struct io_loop *loop, struct io_recv *op)
 	struct ring_fd *f = ring_fd(r, op->op.fd);
 
 	if (f->recv_mode == RECV_UNKNOWN)
-		f->recv_mode = (uint8_t)find_way(r, op->op.fd);
+		f->recv_mode = (uint8_t)find_recv_mode(r, op->op.fd);
 	op->op.flags = f->generation;
 	arm_recv(r, op);
 }
 
-/* The kernel found no buffer, and no byte is lost. If there are more in the pool, it
- * is given more from now on. */
-static void starve(struct ring *r, struct io_recv *op)
+/* The kernel found no published buffer; no byte is lost. If the pool has more buffers,
+ * more are published from now on. */
+static void recv_wait_buffer(struct ring *r, struct io_recv *op)
 {
 	struct buf_pool *pool = &r->loop.bufs;
 
@@ -73,26 +75,27 @@ static void starve(struct ring *r, struct io_recv *op)
 	else if (pool->published == 0 && r->published_target < RING_PUBLISHED_MAX)
 		r->published_target *= 2;
 	op->op.state |= RING_NO_BUFFER;
-	list_append(&r->starved[op->may_use_reserve], &op->op.node);
+	list_append(&r->buffer_waiters[op->may_use_reserve], &op->op.node);
 }
 
-static void recv_failed(struct ring *r, struct io_recv *op, int res, bool in_hand)
+static void recv_failed(struct ring *r, struct io_recv *op, int res, bool direct)
 {
 	bool again = res == -ENOBUFS || res == -EINTR ||
-		     (res == -EAGAIN && (in_hand || ring_lost_nonblock(r, op->op.fd)));
+		     (res == -EAGAIN && (direct || ring_clear_nonblock(r, op->op.fd)));
 
 	if (!again)
 		ring_finish(r, &op->op, res);
-	else if (ring_is_over(r, &op->op))
+	else if (ring_is_cancelled(r, &op->op))
 		ring_finish(r, &op->op, -ECANCELED);
 	else if (res == -ENOBUFS)
-		starve(r, op);
+		recv_wait_buffer(r, op);
 	else
 		arm_recv(r, op);
 }
 
-/* The kernel has let go of it. Its descriptor may be another connection's by now. */
-static void recv_left(struct ring *r, const struct io_recv *op)
+/* The receive is no longer submitted. Its descriptor may already belong to another
+ * connection. */
+static void recv_detach(struct ring *r, const struct io_recv *op)
 {
 	struct ring_fd *f = ring_fd(r, op->op.fd);
 
@@ -100,24 +103,26 @@ static void recv_left(struct ring *r, const struct io_recv *op)
 		f->recv = NULL;
 }
 
-static struct buf *hand_taken(struct io_recv *op)
+static struct buf *direct_buf_take(struct io_recv *op)
 {
 	struct buf *b = op->buf;
 
 	op->buf = NULL;
-	op->op.state &= (uint8_t)~RING_IN_HAND;
+	op->op.state &= (uint8_t)~RING_DIRECT;
 	return b;
 }
 
-/* Hands on what one completion brought, buffer by buffer; false: that was the last. Whoever
- * is told of one but the last may still cancel, so that only then it is taken off the list. */
-static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint32_t bytes)
+/* Delivers the buffers of one completion. False: the window is used up, the op has ended.
+ * The op is removed from its list only before the last buffer, because the owner may
+ * cancel it in done() for an earlier one. */
+static bool deliver_bundle(struct ring *r, struct io_recv *op, struct buf *b,
+			   uint32_t bytes)
 {
 	while (bytes > BUF_BYTES) {
 		struct buf *next = ring_received_next(r, b);
 		bool more = loop_deliver(&r->loop, op, b, BUF_BYTES);
 
-		ASSERT(more); /* the window was the kernel's limit */
+		ASSERT(more); /* the kernel received at most `window` bytes */
 		bytes -= BUF_BYTES;
 		b = next;
 	}
@@ -126,10 +131,11 @@ static bool deliver_all(struct ring *r, struct io_recv *op, struct buf *b, uint3
 	return loop_deliver(&r->loop, op, b, bytes);
 }
 
-/* Who fills a buffer sends more than that: from the next arming on, what lies there is
- * taken at once, in as many buffers as it needs (kernel-notes/30-bundled-receives). For small
- * segments the kernel would prepare buffers in vain. */
-static void note_filled(struct ring *r, const struct io_recv *op, uint32_t bytes)
+/* A receive that has filled its buffer probably has more bytes waiting: from the next arm
+ * on, use bundles, which take all of them at once (kernel-notes/30-bundled-receives). For
+ * small segments bundles would only cost: the kernel would prepare buffers that it does
+ * not fill. */
+static void learn_bundling(struct ring *r, const struct io_recv *op, uint32_t bytes)
 {
 	if (bytes >= BUF_BYTES && r->has.bundle)
 		ring_fd(r, op->op.fd)->fills_buffers = true;
@@ -137,67 +143,67 @@ static void note_filled(struct ring *r, const struct io_recv *op, uint32_t bytes
 
 static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned flags)
 {
-	bool in_hand = op->op.state & RING_IN_HAND;
-	struct buf *b = in_hand ? hand_taken(op) : ring_received(r, flags);
+	bool direct = op->op.state & RING_DIRECT;
+	struct buf *b = direct ? direct_buf_take(op) : ring_received(r, flags);
 
 	if (!(flags & IORING_CQE_F_MORE))
-		recv_left(r, op);
+		recv_detach(r, op);
 	if (res <= 0) {
 		buf_put(b);
 		if (res == 0)
 			ring_finish(r, &op->op, 0);
 		else
-			recv_failed(r, op, res, in_hand);
+			recv_failed(r, op, res, direct);
 		return;
 	}
 	ASSERT(b);
 	ASSERT((uint32_t)res < op->window || !(flags & IORING_CQE_F_MORE));
-	note_filled(r, op, (uint32_t)res);
-	if (!deliver_all(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
+	learn_bundling(r, op, (uint32_t)res);
+	if (!deliver_bundle(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;
-	if (ring_is_over(r, &op->op))
+	if (ring_is_cancelled(r, &op->op))
 		ring_finish(r, &op->op, -ECANCELED);
 	else
 		arm_recv(r, op);
 }
 
-/* Receives whose socket was closed while they were not with the kernel. */
-static void end_closed_waiting(struct ring *r)
+/* Ends receives whose socket was closed while they waited for a buffer. */
+static void finish_closed_waiters(struct ring *r)
 {
-	if (!r->closed)
+	if (!r->waiter_closed)
 		return;
-	r->closed = false;
+	r->waiter_closed = false;
 	for (unsigned may_use_reserve = 0; may_use_reserve < 2; may_use_reserve++)
-		LIST_EACH(&r->starved[may_use_reserve], node) {
+		LIST_EACH(&r->buffer_waiters[may_use_reserve], node) {
 			struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
-			if (!ring_is_over(r, op))
+			if (!ring_is_cancelled(r, op))
 				continue;
 			list_remove(&op->node);
 			loop_finish_early(&r->loop, op, -ECANCELED);
 		}
 }
 
-/* The bytes that it found no buffer for, into one that nobody else can take. The reserve is
- * never with the kernel: receives that are not may_use_reserve would find it there. Does not wait,
- * for the buffer would wait with it. */
-static void receive_in_hand(struct ring *r, struct io_recv *op, struct buf *b)
+/* Receives into a buffer of the reserve. The reserve is never published, because any
+ * receive could take a published buffer; this one is passed to the kernel directly.
+ * MSG_DONTWAIT: the receive must not wait, or the buffer would wait with it. */
+static void arm_recv_direct(struct ring *r, struct io_recv *op, struct buf *b)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_RECV, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	ring_fd(r, op->op.fd)->recv = &op->op;
 	sqe->addr = (uintptr_t)b->data;
 	sqe->len = b->size;
 	sqe->msg_flags = MSG_DONTWAIT;
 	op->buf = b;
-	op->op.state |= RING_IN_HAND;
+	op->op.state |= RING_DIRECT;
 	stat_add(&r->loop.stats.recv_arms, 1);
 }
 
-static struct io_recv *next_waiting(struct ring *r, bool may_use_reserve)
+static struct io_recv *buffer_waiter_pop(struct ring *r, bool may_use_reserve)
 {
-	struct list *node = list_pop(&r->starved[may_use_reserve]);
+	struct list *node = list_pop(&r->buffer_waiters[may_use_reserve]);
 	struct io_recv *op;
 
 	if (!node)
@@ -207,20 +213,21 @@ static struct io_recv *next_waiting(struct ring *r, bool may_use_reserve)
 	return op;
 }
 
-/* As many as there are buffers for, oldest first: each of them uses one up, or finds
- * that others did. So a tick that arms again is a tick in which buffers came back
- * (kernel-notes/05-buffer-starvation). */
-static void arm_waiting(struct ring *r)
+/* Arms as many waiting receives as there are buffers, oldest first, those with
+ * may_use_reserve before others. Each uses a buffer, or finds that another receive has.
+ * So waiting receives are armed again only in a tick in which buffers came back, and the
+ * loop does not spin (kernel-notes/05-buffer-starvation). */
+static void arm_buffer_waiters(struct ring *r)
 {
 	struct io_recv *op;
 	struct buf *b;
 
-	while (!list_empty(&r->starved[true]) && (b = buf_take(&r->loop.bufs)))
-		receive_in_hand(r, next_waiting(r, true), b);
+	while (!list_empty(&r->buffer_waiters[true]) && (b = buf_take(&r->loop.bufs)))
+		arm_recv_direct(r, buffer_waiter_pop(r, true), b);
 	for (unsigned n = r->loop.bufs.published; n > 0; n--) {
-		op = next_waiting(r, true);
+		op = buffer_waiter_pop(r, true);
 		if (!op)
-			op = next_waiting(r, false);
+			op = buffer_waiter_pop(r, false);
 		if (!op)
 			return;
 		arm_recv(r, op);
@@ -229,12 +236,12 @@ static void arm_waiting(struct ring *r)
 
 /* ---- sending ---------------------------------------------------------------- */
 
-/* Copied by the kernel, not shared with it (kernel-notes/20-zero-copy-send). The msghdr
- * has to last until the enter (kernel-notes/15-a-store-and-a-call). */
+/* The kernel copies the bytes; why no zero-copy: kernel-notes/20-zero-copy-send. The
+ * msghdr must be valid until the enter (kernel-notes/15-a-store-and-a-call). */
 static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_SEND, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	if (op->iov_n == 1) {
 		sqe->addr = (uintptr_t)op->iov->iov_base;
@@ -248,9 +255,10 @@ static struct io_uring_sqe *send_entry(struct ring *r, struct io_send *op)
 	return sqe;
 }
 
-/* The kernel waits for room by itself and completes when all is taken, or with the part
- * that was before a cancel or an error (kernel-notes/17-short-sends). */
-static void send_patiently(struct ring *r, struct io_send *op)
+/* MSG_WAITALL: the kernel itself waits until the socket is writable. It completes when
+ * all bytes are taken, or with those taken before a cancel or an error
+ * (kernel-notes/17-short-sends). */
+static void send_waitall(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = send_entry(r, op);
 
@@ -258,8 +266,8 @@ static void send_patiently(struct ring *r, struct io_send *op)
 	ring_fd(r, op->op.fd)->sends++;
 }
 
-/* All at once without a completion, or a completion that says how much was taken
- * (kernel-notes/03-silent-sends). */
+/* Either the socket takes all bytes at once, and there is no completion; or a completion
+ * says how many it has taken (kernel-notes/03-silent-sends). */
 static void send_silently(struct ring *r, struct io_send *op)
 {
 	struct io_uring_sqe *sqe = send_entry(r, op);
@@ -279,13 +287,14 @@ static void ring_send(struct io_loop *loop, struct io_send *op, bool silent)
 	if (silent && r->has.silent)
 		send_silently(r, op);
 	else
-		send_patiently(r, op);
+		send_waitall(r, op);
 }
 
-/* Under the same op: one in flight per socket (kernel-notes/08-restarted-sends). */
+/* Sends the remaining bytes with the same op, so that one send is in flight per socket
+ * (kernel-notes/08-restarted-sends). */
 static void send_rest(struct ring *r, struct io_send *op, size_t taken)
 {
-	if (ring_is_over(r, &op->op)) {
+	if (ring_is_cancelled(r, &op->op)) {
 		ring_finish(r, &op->op, -ECANCELED);
 		return;
 	}
@@ -294,7 +303,7 @@ static void send_rest(struct ring *r, struct io_send *op, size_t taken)
 	op->op.state |= RING_SHORTENED;
 	if (taken > 0)
 		send_advance(op, taken);
-	send_patiently(r, op);
+	send_waitall(r, op);
 }
 
 static void send_completed(struct ring *r, struct io_send *op, int res)
@@ -312,15 +321,15 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 		ring_finish(r, &op->op, (int)op->len);
 	else if (res > 0 || res == -EINTR)
 		send_rest(r, op, res > 0 ? (size_t)res : 0);
-	else if (res == -EAGAIN && (silent || ring_lost_nonblock(r, op->op.fd)))
+	else if (res == -EAGAIN && (silent || ring_clear_nonblock(r, op->op.fd)))
 		send_rest(r, op, 0);
 	else
 		ring_finish(r, &op->op, res < 0 ? res : -EIO);
 }
 
-/* Silent sends that the kernel has taken and not complained about: every completion
- * that was there after the enter has been seen. An enter that has taken an entry has done
- * it, as there is no thread that polls (kernel-notes/25-a-thread-that-polls). */
+/* Ends the silent sends that the kernel has taken and that have posted no completion: all
+ * completions of that enter have been handled. An enter that takes an entry also executes
+ * it, since no kernel thread polls the queue (kernel-notes/25-a-thread-that-polls). */
 static void finish_silent(struct ring *r, unsigned consumed)
 {
 	while (!list_empty(&r->silent)) {
@@ -339,11 +348,11 @@ static void finish_silent(struct ring *r, unsigned consumed)
 static void arm_write(struct ring *r, struct io_write *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_WRITE, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	sqe->addr = (uintptr_t)(op->ptr + (op->len - op->left));
 	sqe->len = (uint32_t)op->left;
-	sqe->off = UINT64_MAX; /* where the file is now */
+	sqe->off = UINT64_MAX; /* at the file's current position */
 	ring_fd(r, op->op.fd)->others++;
 }
 
@@ -355,11 +364,12 @@ static void ring_write(struct io_loop *loop, struct io_write *op)
 	arm_write(r, op);
 }
 
-/* A pipe or terminal that somebody made non-blocking, and that we share with them. */
+/* For a pipe or terminal that is non-blocking because another process, which shares it,
+ * has made it so. */
 static void poll_write(struct ring *r, struct io_write *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_POLL_ADD, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	sqe->poll32_events = POLLOUT;
 	op->op.state |= RING_POLLING;
@@ -380,7 +390,7 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 		ring_finish(r, &op->op, -EIO);
 	else if (res < 0 && res != -EAGAIN && res != -EINTR)
 		ring_finish(r, &op->op, res);
-	else if (ring_is_over(r, &op->op))
+	else if (ring_is_cancelled(r, &op->op))
 		ring_finish(r, &op->op, -ECANCELED);
 	else if (res == -EAGAIN)
 		poll_write(r, op);
@@ -390,7 +400,7 @@ static void write_completed(struct ring *r, struct io_write *op, int res)
 
 /* ---- waking ----------------------------------------------------------------- */
 
-/* One read is armed all the time (kernel-notes/21-waking-a-worker). */
+/* A read of the eventfd is always armed (kernel-notes/21-waking-a-worker). */
 static void arm_wake(struct ring *r)
 {
 	struct io_uring_sqe *sqe;
@@ -403,8 +413,9 @@ static void arm_wake(struct ring *r)
 	r->wake_armed = true;
 }
 
-/* Who found the flag up has left its message before: read and lowered at once, so that the
- * mailbox, which is looked into next, shows it on every processor. */
+/* A thread that finds `woken` set has put its message into the mailbox before and does
+ * not write the eventfd. So the flag is cleared with an exchange, which synchronises with
+ * that thread, before the mailbox is read. */
 static void wake_completed(struct ring *r)
 {
 	r->wake_armed = false;
@@ -435,8 +446,8 @@ static void sink_completed(struct ring *r, enum ring_sink sink, int res)
 		wake_completed(r);
 		return;
 	case SINK_CANCEL:
-		/* Too late is as good; not found is looked into
-		 * (kernel-notes/18-cancel-race). */
+		/* EALREADY: the op is already ending. ENOENT: it has ended, or was missed
+		 * and must be cancelled again (kernel-notes/18-cancel-race). */
 		if (res == -ENOENT)
 			r->cancel_missed = true;
 		if (res == -ENOENT || res == -EALREADY)
@@ -473,8 +484,8 @@ static void op_completed(struct ring *r, struct io_op *op, int res, unsigned fla
 	ASSERT(op->kind != IO_IDLE);
 }
 
-/* Those that are there now; what is made while they are handled comes next time. */
-static void drain(struct ring *r)
+/* Handles the completions that are present now; later ones wait for the next call. */
+static void handle_completions(struct ring *r)
 {
 	struct io_uring_cq *cq = &r->uring.cq;
 	unsigned tail = __atomic_load_n(cq->ktail, __ATOMIC_ACQUIRE);
@@ -491,23 +502,23 @@ static void drain(struct ring *r)
 	}
 }
 
-/* Completions that did not fit are fetched at once: the failure of a silent send may
- * be among them (kernel-notes/13-overflow-loses-nothing). False: there are still some. */
-static bool drain_all(struct ring *r)
+/* Overflowed completions are fetched at once, because the failure of a silent send may be
+ * among them (kernel-notes/13-overflow-loses-nothing). False: some are left. */
+static bool handle_all_completions(struct ring *r)
 {
-	drain(r);
+	handle_completions(r);
 	for (int i = 0; ring_overflowed(r); i++) {
 		if (i == OVERFLOW_ROUNDS_MAX)
 			return false;
 		stat_add(&r->loop.stats.overflows, 1);
 		ring_enter(r, 0, 0, IORING_ENTER_GETEVENTS);
-		drain(r);
+		handle_completions(r);
 	}
 	return true;
 }
 
-/* Where many exchanges are under way, one sleep and one tick are for several of them
- * (kernel-notes/26-wait-for-n-or-t). */
+/* How many completions to wait for. With many requests in flight, one wait and one tick
+ * should handle several of them (kernel-notes/26-wait-for-n-or-t). */
 static unsigned batch_target(const struct ring *r)
 {
 	unsigned n = r->loop.inflight / RING_BATCH_SHARE;
@@ -517,44 +528,45 @@ static unsigned batch_target(const struct ring *r)
 	return n < RING_BATCH_MAX ? n : RING_BATCH_MAX;
 }
 
-/* Receives that starve while silent sends hold buffers must not wait for a stranger's
- * event: the sends end with this enter, and give back what they hold. */
+/* If receives wait for buffers while silent sends hold some, this enter must not wait:
+ * the sends end with it and give back their buffers, without any event that would end a
+ * wait. */
 static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 {
 	if (timeout_us == 0 || !list_empty(&r->loop.early))
 		return 0;
-	if (ring_lacks_buffers(r) && !list_empty(&r->silent))
+	if (ring_has_buffer_waiters(r) && !list_empty(&r->silent))
 		return 0;
 	return batch_target(r);
 }
 
-/* The one enter of a tick (kernel-notes/01-one-enter-per-tick), and all that a request
- * costs in system calls (kernel-notes/23-epolls-bill). */
+/* The only io_uring_enter of a tick (kernel-notes/01-one-enter-per-tick), and the only
+ * system call that a request costs (kernel-notes/23-epolls-bill). */
 static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct ring *r = ring_of(loop);
 	unsigned consumed;
 
 	arm_wake(r);
-	end_closed_waiting(r);
+	finish_closed_waiters(r);
 	ring_refill(r);
-	arm_waiting(r);
+	arm_buffer_waiters(r);
 	stat_add(&loop->stats.enters, 1);
 	ring_enter(r, wait_n(r, timeout_us), timeout_us, IORING_ENTER_GETEVENTS);
 	consumed = ring_consumed(r);
 	loop_clock(loop);
-	if (drain_all(r))
+	if (handle_all_completions(r))
 		finish_silent(r, consumed);
 	ring_cancel_again(r);
 }
 
-void ring_settle(struct ring *r)
+void ring_quiesce(struct ring *r)
 {
 	ring_wake(&r->loop);
 	arm_wake(r);
 	while (r->wake_armed || r->tail != ring_consumed(r)) {
 		ring_enter(r, r->wake_armed, UINT64_MAX, IORING_ENTER_GETEVENTS);
-		drain(r);
+		handle_completions(r);
 	}
 }
 

@@ -1,14 +1,14 @@
-/* The io_uring engine: what its files share.
+/* The io_uring engine: declarations that its files share.
  *
  *   ring.c       receiving, sending, writing, the wait
- *   ringsock.c   how sockets come and go: accepting, connecting, closing
- *   ringqueue.c  entries in, one enter out, the ring of receive buffers
- *   ringsetup.c  opening and closing
- *   probe.c      what this kernel can do, and why it cannot
+ *   ringsock.c   accepting, connecting, cancelling, closing
+ *   ringqueue.c  submission entries, io_uring_enter, the ring of receive buffers
+ *   ringsetup.c  opening and closing a ring
+ *   probe.c      which features this kernel has, and why io_uring is refused
  *
- * A completion's user_data is the address of its op, which lives until its last
- * done (L3), so that there are no stale completions; small numbers are the sinks
- * of what nobody waits for. */
+ * Owner: the loop's thread. user_data of a completion is the address of its op. The op
+ * lives until its last done() (L3), so a completion never refers to a freed op. Values of
+ * enum ring_sink mark completions of operations that have no op. */
 #ifndef IO_RING_H
 #define IO_RING_H
 
@@ -20,15 +20,15 @@
 #include "engine.h"
 #include "fds.h"
 
-/* What can be switched off with FAIRLEAD_RING_WITHOUT=name,… for tests. */
-#define RING_FEATURES(X)                                                         \
-	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)") \
-	X(bundle, "receives that fill several buffers at once (Linux 6.10)")     \
-	X(min_wait, "waits for several completions for a while (Linux 6.12)")    \
-	X(silent, "sends that complete without a completion")                    \
-	X(no_iowait, "waiting is not counted as iowait (Linux 6.15)")            \
-	X(ringfd, "registered ring descriptor")                                  \
-	X(restrictions, "the kernel refuses what fairlead does not use")
+/* Features that FAIRLEAD_RING_WITHOUT=name,… switches off, for tests. */
+#define RING_FEATURES(X)                                                              \
+	X(cap, "TCP receives that end by themselves at the window (Linux 6.17)")      \
+	X(bundle, "one completion may fill several receive buffers (Linux 6.10)")     \
+	X(min_wait, "waits for several completions, for a limited time (Linux 6.12)") \
+	X(silent, "successful sends post no completion")                              \
+	X(no_iowait, "waiting does not count as iowait (Linux 6.15)")                 \
+	X(ringfd, "registered ring descriptor")                                       \
+	X(restrictions, "the ring accepts only the operations that fairlead uses")
 
 struct ring_features {
 #define X(name, help) bool name;
@@ -36,7 +36,7 @@ struct ring_features {
 #undef X
 };
 
-/* user_data of completions that belong to no op. */
+/* user_data of completions of operations that have no op. */
 enum ring_sink {
 	SINK_NONE,
 	SINK_CANCEL,
@@ -44,73 +44,77 @@ enum ring_sink {
 	SINK_WAKE,
 };
 
-/* Bits of op->state. op->engine is the position in the submission queue of a
- * silent send; op->flags the generation of its socket when it was started. */
+/* Bits of op->state. op->engine is the position of a silent send in the submission queue;
+ * op->flags is the generation of the op's socket at the start of the op. */
 enum {
-	RING_SILENT = 1,     /* on ring->silent: no completion unless it fails */
-	RING_NO_BUFFER = 2,  /* on ring->starved, and not with the kernel */
-	RING_CANCELLED = 4,  /* never submitted again; on ring->cancelling if flying */
-	RING_POLLING = 8,    /* a write that waits for room */
-	RING_SHORTENED = 16, /* a send that was counted as short */
-	RING_IN_HAND = 32    /* a receive that was given a buffer, in op->buf */
+	RING_SILENT = 1,     /* on ring->silent: posts a completion only if it fails */
+	RING_NO_BUFFER = 2,  /* on ring->buffer_waiters; not submitted */
+	RING_CANCELLED = 4,  /* not to be resubmitted; on ring->cancelling if submitted */
+	RING_POLLING = 8,    /* a write that waits until its file is writable */
+	RING_SHORTENED = 16, /* a send already counted in short_sends */
+	RING_DIRECT = 32,    /* a receive into op->buf, not into a buffer of the ring */
 };
 
 /* How a socket receives. */
 enum ring_recv_mode {
 	RECV_UNKNOWN,
-	RECV_MULTISHOT, /* with one submission, until the window is used up */
-	RECV_ONCE,      /* one buffer a submission */
+	RECV_MULTISHOT, /* one submission, until the window is used up */
+	RECV_ONCE,      /* one submission per buffer */
 };
 
+/* State of a descriptor. */
 struct ring_fd {
-	struct io_op *recv;  /* with the kernel; NULL: none */
-	uint16_t generation; /* counts closes of this number */
-	uint16_t sends;      /* in flight with a completion to come */
-	uint16_t others;     /* likewise accepts and writes */
+	struct io_op *recv;  /* the submitted receive, or NULL */
+	uint16_t generation; /* number of closes of this descriptor */
+	uint16_t sends;      /* submitted sends that will post a completion */
+	uint16_t others;     /* submitted accepts and writes */
 	uint8_t recv_mode;   /* enum ring_recv_mode */
-	bool fills_buffers;  /* it has filled a buffer: more at once is worth while */
+	bool fills_buffers;  /* a receive has filled a buffer: use bundles */
 };
 
-/* Receive buffers with the kernel: at first as many as the pool's first chunk,
- * doubled each time they were too few (kernel-notes/05-buffer-starvation), as all of
- * them are gone through in turn (kernel-notes/27-footprint-of-a-buffer-ring). */
+/* Receive buffers published to the kernel: at first as many as the pool's first chunk.
+ * The number is doubled each time it was too small (kernel-notes/05-buffer-starvation)
+ * and not larger from the start, because the kernel uses all published buffers in turn,
+ * which costs cache (kernel-notes/27-footprint-of-a-buffer-ring). */
 #define RING_PUBLISHED_MIN 64u
 #define RING_PUBLISHED_MAX 256u
 
-/* Twice as many as are published, so that no place is written anew before what was
- * received into its neighbours has been looked at (kernel-notes/30-bundled-receives). */
-#define RING_PLACES (2 * RING_PUBLISHED_MAX)
+/* Entries of the buffer ring: twice as many as are published, so that an entry is not
+ * overwritten before the bundle of which it is a part has been read
+ * (kernel-notes/30-bundled-receives). */
+#define RING_BUF_ENTRIES (2 * RING_PUBLISHED_MAX)
 #define RING_BUFFER_GROUP 0
 
-/* With so many exchanges under way, a wait is for one completion in as many, and for
- * RING_BATCH_US at most once there is one. Completions come at the rate of exchanges under
- * way to the time that each takes (Little's law), so a wait for an eighth of them makes an
- * exchange longer by an eighth at most; and few of them wait for none. With 64 at most, 9,900
- * connections kept 731 bytes each when idle again, with 16 fewer than 512 (tests/real/memory). */
+/* With n requests in flight, a wait is for n / RING_BATCH_SHARE completions, at most
+ * RING_BATCH_MAX, and ends RING_BATCH_US after the first one.
+ *
+ * By Little's law completions come at the rate n / (duration of a request), so waiting
+ * for n / 8 of them makes a request at most an eighth longer; with few requests in flight
+ * there is no such wait. The maximum of 16 limits memory: with 64, 9,900 connections kept
+ * 731 bytes each when idle again; with 16, fewer than 512 (tests/real/memory). */
 #define RING_BATCH_SHARE 8u
 #define RING_BATCH_MAX 16u
 #define RING_BATCH_US 200u
 
 struct ring {
 	struct io_loop loop;
-	struct io_uring uring; /* its mappings; liburing submits nothing here */
+	struct io_uring uring; /* the mappings; ringqueue.c submits, not liburing */
 	struct ring_features has;
 	unsigned enter_flags;
 	int enter_fd;
-	unsigned tail;      /* entries written; published by the next enter */
-	bool cancel_missed; /* a cancel found nothing */
-	bool closed;        /* a socket was closed while receives starved */
+	unsigned tail;      /* entries written, ever; the next enter submits them */
+	bool cancel_missed; /* a cancel did not find its op */
+	bool waiter_closed; /* a socket was closed while receives waited for buffers */
 	bool wake_armed;
 	struct io_uring_buf_ring *bufs;
-	unsigned published_target;
-	struct list silent;     /* sends, in order of submission */
-	struct list starved
-		[2]; /* receives waiting for buffers; [true]: the may_use_reserve */
-	struct list cancelling; /* ops with the kernel that were asked to end */
+	unsigned published_target;     /* buffers to be published by each refill */
+	struct list silent;            /* silent sends, in order of submission */
+	struct list buffer_waiters[2]; /* receives; index: may_use_reserve */
+	struct list cancelling; /* submitted ops for which a cancel was submitted */
 	struct fds fds;         /* struct ring_fd */
 	int wake_fd;
-	uint64_t wake_count; /* where the kernel reads the eventfd to */
-	atomic_bool woken;   /* the eventfd was written and not yet read */
+	uint64_t wake_count; /* destination of the read of the eventfd */
+	atomic_bool woken;   /* the eventfd has been written and not yet read */
 };
 
 static inline struct ring_fd *ring_fd(struct ring *r, int fd)
@@ -123,26 +127,26 @@ static inline struct ring *ring_of(struct io_loop *loop)
 	return CONTAINER(loop, struct ring, loop);
 }
 
-static inline uint64_t ring_cookie(const struct io_op *op)
+static inline uint64_t ring_user_data(const struct io_op *op)
 {
 	return (uintptr_t)op;
 }
 
-/* Its socket was closed, or it was told to end: what comes back from the kernel is
- * its end and must not be submitted again. By then the descriptor may be another
- * connection's (kernel-notes/04-cancel-and-close). */
-static inline bool ring_is_over(struct ring *r, const struct io_op *op)
+/* True: the op was cancelled, or its socket was closed. Its next completion ends it; it
+ * must not be resubmitted, because the descriptor may already belong to another
+ * connection (kernel-notes/04-cancel-and-close). */
+static inline bool ring_is_cancelled(struct ring *r, const struct io_op *op)
 {
 	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
 }
 
-/* Receives wait for buffers. */
-static inline bool ring_lacks_buffers(const struct ring *r)
+static inline bool ring_has_buffer_waiters(const struct ring *r)
 {
-	return !list_empty(&r->starved[false]) || !list_empty(&r->starved[true]);
+	return !list_empty(&r->buffer_waiters[false]) ||
+	       !list_empty(&r->buffer_waiters[true]);
 }
 
-/* An accept or a write has come back. */
+/* To be called when an accept or a write has completed. */
 static inline void ring_other_ended(struct ring *r, const struct io_op *op)
 {
 	struct ring_fd *f = ring_fd(r, op->fd);
@@ -164,36 +168,38 @@ static inline void ring_count_syscall(struct ring *r)
 
 /* ---- ringqueue.c ---- */
 
-/* An entry at the end of the queue, which is flushed first if full. The caller fills
- * it in before it asks for the next. */
+/* A new entry at the end of the submission queue, zeroed but for the arguments. A full
+ * queue is submitted first. The caller fills in the rest before the next call. */
 struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t user_data);
 
-/* Submits what was written. With IORING_ENTER_GETEVENTS in flags: waits until
- * wait_n completions are there or the time is over. */
+/* Submits all written entries. With IORING_ENTER_GETEVENTS in flags: waits until there
+ * are wait_n completions, or timeout_us (UINT64_MAX: none) has passed. */
 void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags);
 
-/* Entries that the kernel has taken, ever. */
+/* Number of entries that the kernel has taken, ever. */
 unsigned ring_consumed(const struct ring *r);
 
-/* Completions are left that did not fit their queue. */
+/* True: the kernel holds completions that did not fit the completion queue. */
 bool ring_overflowed(const struct ring *r);
 
-/* Fills the buffer ring from the pool; one publication. */
+/* Publishes buffers of the pool until published_target is reached; the reserve is
+ * left. */
 void ring_refill(struct ring *r);
 
-/* The buffer that a completion brought: the first of them, if it filled several. */
+/* The buffer that a completion has filled: the first one of a bundle; NULL: none. */
 struct buf *ring_received(struct ring *r, unsigned cqe_flags);
 
-/* The one that was filled after b, by the same completion. */
+/* The buffer that the same completion has filled after b. */
 struct buf *ring_received_next(struct ring *r, const struct buf *b);
 
 /* ---- ringsetup.c ---- */
 
-/* stage: the system call that failed, for the report. */
+/* Opens a ring without a look at ring_probe(). 0 or a negative errno; *stage then names
+ * the system call that failed. */
 int ring_start(struct io_loop **loop, const struct io_options *options,
 	       const struct ring_features *has, const char **stage);
 
-/* What counts as locked memory of a ring with these options. */
+/* Bytes of a ring with these options that count as locked memory. */
 size_t ring_bytes(const struct io_options *options);
 
 void ring_done(struct io_loop *loop);
@@ -202,8 +208,9 @@ void ring_done(struct io_loop *loop);
 
 extern const struct io_engine ring_engine;
 
-/* Submits all and brings the read of the eventfd to its end. */
-void ring_settle(struct ring *r);
+/* Submits all entries and completes the read of the eventfd, which points into the
+ * ring. */
+void ring_quiesce(struct ring *r);
 
 /* ---- ringsock.c ---- */
 
@@ -216,24 +223,25 @@ void ring_shutdown(struct io_loop *loop, int fd);
 void ring_accept_completed(struct ring *r, struct io_accept *op, int res);
 void ring_connect_completed(struct ring *r, struct io_connect *op, int res);
 
-/* Asks once more for those that a cancel has missed. */
+/* Submits the cancels again if one has missed its op. */
 void ring_cancel_again(struct ring *r);
 
-/* The way for sockets of a family. */
+/* How sockets of a family receive. */
 enum ring_recv_mode ring_recv_mode_of(const struct ring *r, int family);
 
-/* True: fd was O_NONBLOCK and is no more, so that the op may be tried again. */
-bool ring_lost_nonblock(struct ring *r, int fd);
+/* Clears O_NONBLOCK. True: it was set, so an op that failed with EAGAIN may be
+ * retried. */
+bool ring_clear_nonblock(struct ring *r, int fd);
 
 /* ---- probe.c ---- */
 
 struct ring_probe {
-	int error;         /* 0: it works here */
-	const char *stage; /* what was refused */
+	int error;         /* 0: io_uring works here; else a negative errno */
+	const char *stage; /* what failed, if error */
 	struct ring_features has;
 };
 
-/* Found out once per process. */
+/* Tried once per process, with a small ring. Any thread. */
 const struct ring_probe *ring_probe(void);
 
 #endif

@@ -15,15 +15,16 @@ bool ring_overflowed(const struct ring *r)
 	       IORING_SQ_CQ_OVERFLOW;
 }
 
-/* Interrupted, timed out, or short of memory: nothing is lost, because what was not
- * taken stays in the queue. Anything else is our own mistake. */
-static bool is_ordinary(int res)
+/* Success, a signal, a timeout or lack of memory. After these nothing is lost, because
+ * entries that were not taken stay in the queue. Any other error is a bug of fairlead. */
+static bool enter_result_expected(int res)
 {
 	return res >= 0 || res == -EINTR || res == -ETIME || res == -EAGAIN ||
 	       res == -EBUSY || res == -ENOMEM;
 }
 
-/* One limit of time for all that waits (kernel-notes/22-a-wheel-and-one-limit). */
+/* One timeout per enter stands for all deadlines
+ * (kernel-notes/22-a-wheel-and-one-limit). */
 void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags)
 {
 	struct __kernel_timespec ts = {
@@ -45,15 +46,15 @@ void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned f
 	res = io_uring_enter2((unsigned)r->enter_fd, r->tail - before, wait_n,
 			      flags | r->enter_flags | IORING_ENTER_EXT_ARG,
 			      (sigset_t *)(void *)&arg, sizeof(arg));
-	ASSERT(is_ordinary(res));
+	ASSERT(enter_result_expected(res));
 	stat_add(&r->loop.stats.syscalls, 1);
 	stat_add(&r->loop.stats.submissions, ring_consumed(r) - before);
 }
 
-/* In the middle of a tick: makes room without waiting, and without GETEVENTS nothing is
- * completed by it (kernel-notes/01-one-enter-per-tick). If the kernel has no memory
- * for a request there is nothing better to do than to ask again. */
-static void make_room(struct ring *r)
+/* Submits a queue that is full in the middle of a tick. Without GETEVENTS the enter
+ * neither waits nor completes anything (kernel-notes/01-one-enter-per-tick). If the
+ * kernel has no memory for an entry, all that can be done is to retry. */
+static void queue_flush(struct ring *r)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
@@ -64,14 +65,15 @@ static void make_room(struct ring *r)
 	}
 }
 
-/* A store; the kernel looks at it in the next enter (kernel-notes/15-a-store-and-a-call). */
+/* Only memory is written; the kernel reads the entry in the next enter
+ * (kernel-notes/15-a-store-and-a-call). */
 struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t user_data)
 {
 	struct io_uring_sq *sq = &r->uring.sq;
 	struct io_uring_sqe *sqe;
 
 	if (r->tail - ring_consumed(r) == sq->ring_entries)
-		make_room(r);
+		queue_flush(r);
 	sqe = &sq->sqes[r->tail++ & sq->ring_mask];
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = opcode;
@@ -80,8 +82,9 @@ struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t u
 	return sqe;
 }
 
-/* Enough for any number that is idle (kernel-notes/06-idle-owns-no-buffer), and no more
- * than stays in the cache (kernel-notes/27-footprint-of-a-buffer-ring). */
+/* The target suffices for any number of idle connections
+ * (kernel-notes/06-idle-owns-no-buffer) and is small enough for the cache
+ * (kernel-notes/27-footprint-of-a-buffer-ring). */
 void ring_refill(struct ring *r)
 {
 	struct buf_pool *pool = &r->loop.bufs;
@@ -91,9 +94,9 @@ void ring_refill(struct ring *r)
 	while (pool->published < r->published_target && buf_available(pool, false) > 0 &&
 	       (b = buf_take(pool))) {
 		b->ring_pos = (uint16_t)((r->bufs->tail + (unsigned)added) &
-					 (RING_PLACES - 1));
-		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id, RING_PLACES - 1,
-				      added);
+					 (RING_BUF_ENTRIES - 1));
+		io_uring_buf_ring_add(r->bufs, b->data, b->size, b->id,
+				      RING_BUF_ENTRIES - 1, added);
 		pool->published++;
 		added++;
 	}
@@ -101,7 +104,7 @@ void ring_refill(struct ring *r)
 		io_uring_buf_ring_advance(r->bufs, added);
 }
 
-static struct buf *taken_back(struct ring *r, unsigned id)
+static struct buf *buf_unpublish(struct ring *r, unsigned id)
 {
 	ASSERT(id < r->loop.bufs.count && r->loop.bufs.published > 0);
 	r->loop.bufs.published--;
@@ -112,11 +115,12 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 {
 	if (!(cqe_flags & IORING_CQE_F_BUFFER))
 		return NULL;
-	return taken_back(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+	return buf_unpublish(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
 }
 
 /* kernel-notes/30-bundled-receives */
 struct buf *ring_received_next(struct ring *r, const struct buf *b)
 {
-	return taken_back(r, r->bufs->bufs[(b->ring_pos + 1u) & (RING_PLACES - 1)].bid);
+	return buf_unpublish(
+		r, r->bufs->bufs[(b->ring_pos + 1u) & (RING_BUF_ENTRIES - 1)].bid);
 }

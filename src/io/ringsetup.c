@@ -8,10 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A ring is locked memory, of which there may be little
- * (kernel-notes/31-rings-are-locked-memory). With 1,000 connections that were opened and closed
- * as fast as could be, and bursts of 4,000, no tick wrote more than 208 entries or found more
- * than 133 completions; what is beyond costs an enter (make_room(), drain_all()). */
+/* A ring is locked memory, which may be scarce (kernel-notes/31-rings-are-locked-memory),
+ * so the queues are small. Measured with 1,000 connections opened and closed as fast as
+ * possible, and with bursts of 4,000: no tick wrote more than 208 entries or found more
+ * than 133 completions. More would cost another enter (queue_flush(),
+ * handle_all_completions()). */
 #define ENTRIES_DEFAULT 256u
 #define CQ_ENTRIES_DEFAULT 1024u
 
@@ -19,35 +20,35 @@
 
 #define HEADS_BYTES 320u /* heads, tails and masks of both queues */
 
-/* Rings that were closed still count for a moment: those of a worker process that has died, or
- * of a trial. */
+/* Closed rings count as locked memory for a moment longer: those of a dead worker
+ * process, or of the trial in probe.c. ring_start() retries for that long. */
 #define RELEASE_MS 400u
 #define RELEASE_STEP_MS 50u
 
 static size_t bufs_bytes(void)
 {
-	return RING_PLACES * sizeof(struct io_uring_buf);
+	return RING_BUF_ENTRIES * sizeof(struct io_uring_buf);
 }
 
-static unsigned size_from(const char *name, unsigned asked, unsigned otherwise)
+static unsigned queue_size(const char *name, unsigned asked, unsigned fallback)
 {
 	const char *text = getenv(name);
 	unsigned long n = text ? strtoul(text, NULL, 10) : 0;
 
 	if (n > 0 && n <= ENTRIES_MAX)
 		return (unsigned)n;
-	return asked > 0 ? asked : otherwise;
+	return asked > 0 ? asked : fallback;
 }
 
 static unsigned sq_size(const struct io_options *options)
 {
-	return size_from("FAIRLEAD_RING_ENTRIES", options->entries, ENTRIES_DEFAULT);
+	return queue_size("FAIRLEAD_RING_ENTRIES", options->entries, ENTRIES_DEFAULT);
 }
 
 static unsigned cq_size(const struct io_options *options)
 {
-	unsigned n = size_from("FAIRLEAD_RING_CQ", options->cq_entries,
-			       CQ_ENTRIES_DEFAULT);
+	unsigned n = queue_size("FAIRLEAD_RING_CQ", options->cq_entries,
+				CQ_ENTRIES_DEFAULT);
 	unsigned entries = sq_size(options);
 
 	return n < 2 * entries ? 2 * entries : n;
@@ -70,9 +71,9 @@ size_t ring_bytes(const struct io_options *options)
 	       pages(bufs_bytes());
 }
 
-/* SINGLE_ISSUER and DEFER_TASKRUN: completions are made only while this thread is in
- * its one enter (kernel-notes/01-one-enter-per-tick). SUBMIT_ALL: an entry in error
- * does not hold up those after it. No SQPOLL: kernel-notes/25-a-thread-that-polls. No
+/* SINGLE_ISSUER and DEFER_TASKRUN: completions are posted only while this thread is in
+ * its enter (kernel-notes/01-one-enter-per-tick). SUBMIT_ALL: an entry in error does not
+ * stop the entries after it. Why no SQPOLL: kernel-notes/25-a-thread-that-polls. Why no
  * NO_SQARRAY: kernel-notes/29-a-trap-not-sprung. */
 static int setup_queues(struct ring *r, const struct io_options *options)
 {
@@ -103,11 +104,11 @@ static int setup_queues(struct ring *r, const struct io_options *options)
 	return 0;
 }
 
-/* Touched at once, like the first chunk of buffers. */
+/* Populated at once, like the first chunk of buffers. */
 static int setup_bufs(struct ring *r)
 {
 	struct io_uring_buf_reg reg = {
-		.ring_entries = RING_PLACES,
+		.ring_entries = RING_BUF_ENTRIES,
 		.bgid = RING_BUFFER_GROUP,
 	};
 	void *p = mmap(NULL, bufs_bytes(), PROT_READ | PROT_WRITE,
@@ -128,10 +129,10 @@ static int setup_bufs(struct ring *r)
 	return 0;
 }
 
-/* What a worker that was taken over could still do with its ring: what the proxy does,
- * on descriptors it has (kernel-notes/28-a-restricted-ring). Flags are restricted with
- * the first restriction, so they are listed as well. Nothing can be added later:
- * registered beforehand, only what tear_down() undoes is left. */
+/* Limits what an attacker who controls a worker can do with its ring: the operations of
+ * the proxy, on descriptors that it has (kernel-notes/28-a-restricted-ring). The first
+ * restriction also restricts flags, so those in use are listed. Afterwards nothing can be
+ * registered: only the calls of ring_tear_down() are allowed. */
 static int restrict_ring(struct ring *r)
 {
 	static const uint8_t ops[] = {
@@ -156,16 +157,17 @@ static int restrict_ring(struct ring *r)
 		list[n].opcode = IORING_RESTRICTION_REGISTER_OP;
 		list[n++].register_op = registers[i];
 	}
-	/* No links: kernel-notes/16-order-and-links. */
+	/* Why no links: kernel-notes/16-order-and-links. */
 	list[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	list[n++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	/* liburing 2.3 declares functions for this and for enabling, and exports neither. */
+	/* liburing 2.3 declares functions for this and for enabling, but exports
+	 * neither. */
 	return io_uring_register((unsigned)r->uring.ring_fd, IORING_REGISTER_RESTRICTIONS,
 				 list, n);
 }
 
-/* Everything that is registered, in the order that a restricted ring needs: buffers,
- * limits, the ring itself; restrictions and enabling are last. */
+/* Registers buffers, limits, the ring itself and restrictions, and enables the ring. With
+ * restrictions the last two must come last. */
 static int setup_registered(struct ring *r)
 {
 	unsigned workers[2] = { 1, 1 }; /* kernel-notes/24-who-needs-a-thread */
@@ -189,8 +191,8 @@ static int setup_registered(struct ring *r)
 						 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-/* The first enter, whose refusal must not look like a mistake of ours
- * (kernel-notes/14-a-refused-ring). */
+/* The first enter: a filter may refuse it, and in ring_enter() an error would fail an
+ * assertion (kernel-notes/14-a-refused-ring). */
 static int try_enter(struct ring *r)
 {
 	int res = io_uring_enter2((unsigned)r->enter_fd, 0, 0,
@@ -200,7 +202,8 @@ static int try_enter(struct ring *r)
 	return res < 0 ? res : 0;
 }
 
-static int setup(struct ring *r, const struct io_options *options, const char **stage)
+static int ring_setup(struct ring *r, const struct io_options *options,
+		      const char **stage)
 {
 	int res;
 
@@ -220,8 +223,8 @@ static int setup(struct ring *r, const struct io_options *options, const char **
 	return try_enter(r);
 }
 
-/* Buffers with the kernel are the only ones that are still out. */
-static void take_bufs_back(struct ring *r)
+/* The published buffers are the only ones still in use. */
+static void reclaim_bufs(struct ring *r)
 {
 	struct buf_pool *pool = &r->loop.bufs;
 
@@ -237,10 +240,10 @@ static void take_bufs_back(struct ring *r)
 	munmap(r->bufs, bufs_bytes());
 }
 
-static void tear_down(struct ring *r)
+static void ring_tear_down(struct ring *r)
 {
 	if (r->bufs)
-		take_bufs_back(r);
+		reclaim_bufs(r);
 	if (r->uring.ring_fd > 0)
 		io_uring_queue_exit(&r->uring);
 	if (r->wake_fd >= 0)
@@ -259,8 +262,8 @@ static int start_once(struct io_loop **loop, const struct io_options *options,
 		return -ENOMEM;
 	r->has = *has;
 	list_init(&r->silent);
-	list_init(&r->starved[false]);
-	list_init(&r->starved[true]);
+	list_init(&r->buffer_waiters[false]);
+	list_init(&r->buffer_waiters[true]);
 	list_init(&r->cancelling);
 	fds_init(&r->fds, sizeof(struct ring_fd));
 	res = loop_init(&r->loop, &ring_engine, IO_ENGINE_RING, options);
@@ -268,9 +271,9 @@ static int start_once(struct io_loop **loop, const struct io_options *options,
 		free(r);
 		return res;
 	}
-	res = setup(r, options, stage);
+	res = ring_setup(r, options, stage);
 	if (res < 0) {
-		tear_down(r);
+		ring_tear_down(r);
 		buf_pool_done(&r->loop.bufs);
 		free(r);
 		return res;
@@ -280,7 +283,7 @@ static int start_once(struct io_loop **loop, const struct io_options *options,
 	return 0;
 }
 
-/* The steps are longer than what a failed try itself holds is counted for. */
+/* A failed attempt counts for a moment itself: the pause is longer than that. */
 int ring_start(struct io_loop **loop, const struct io_options *options,
 	       const struct ring_features *has, const char **stage)
 {
@@ -304,12 +307,11 @@ int ring_open(struct io_loop **loop, const struct io_options *options)
 	return ring_start(loop, options, &probe->has, &stage);
 }
 
-/* What was queued last, closes among it, is submitted, and the read of the eventfd
- * is brought to its end, since it points into this memory. */
+/* Submits the last entries, among them closes, before the ring is freed. */
 void ring_done(struct io_loop *loop)
 {
 	struct ring *r = CONTAINER(loop, struct ring, loop);
 
-	ring_settle(r);
-	tear_down(r);
+	ring_quiesce(r);
+	ring_tear_down(r);
 }

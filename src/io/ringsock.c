@@ -6,10 +6,10 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-/* Linux 6.18 waits on an O_NONBLOCK socket all the same
- * (kernel-notes/07-accept-one-shot). Should a kernel answer EAGAIN instead, a socket
- * loses the flag the first time it matters. */
-bool ring_lost_nonblock(struct ring *r, int fd)
+/* Linux 6.18 waits on an O_NONBLOCK socket too (kernel-notes/07-accept-one-shot). If
+ * another kernel reports EAGAIN instead, the socket loses the flag the first time that
+ * this happens. */
+bool ring_clear_nonblock(struct ring *r, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -20,9 +20,9 @@ bool ring_lost_nonblock(struct ring *r, int fd)
 	return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0;
 }
 
-/* Multishot is for TCP. On a unix socket Linux 6.18 lost the end of the stream: when
- * bytes and shutdown came together, the receive took the bytes, believed the queue
- * empty, and waited for a wake-up that had already been
+/* Multishot only for TCP. On a unix socket Linux 6.18 lost the end of the stream: when
+ * bytes and shutdown came together, the receive took the bytes, found the queue empty,
+ * and waited for a wake-up that had already happened
  * (kernel-notes/02-multishot-receive-window). */
 enum ring_recv_mode ring_recv_mode_of(const struct ring *r, int family)
 {
@@ -32,17 +32,18 @@ enum ring_recv_mode ring_recv_mode_of(const struct ring *r, int family)
 
 /* ---- accepting and connecting ----------------------------------------------- */
 
-/* One shot, with an address of its own: a multishot accept has no peer address, and
- * as many as are armed may come at most (kernel-notes/07-accept-one-shot). */
+/* One shot, because a multishot accept returns no peer address, and because the number of
+ * armed accepts limits the number of connections accepted at once
+ * (kernel-notes/07-accept-one-shot). */
 static void arm_accept(struct ring *r, struct io_accept *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ACCEPT, op->op.fd,
-					    ring_cookie(&op->op));
+					    ring_user_data(&op->op));
 
 	op->peer_len = sizeof(op->peer);
 	sqe->addr = (uintptr_t)&op->peer;
 	sqe->addr2 = (uintptr_t)&op->peer_len;
-	/* A number, no slot of the ring's own (kernel-notes/19-direct-descriptors). */
+	/* Why no direct descriptor: kernel-notes/19-direct-descriptors. */
 	sqe->accept_flags = SOCK_CLOEXEC;
 	ring_fd(r, op->op.fd)->others++;
 }
@@ -58,10 +59,10 @@ void ring_accept(struct io_loop *loop, struct io_accept *op)
 void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
 {
 	bool again = res == -ECONNABORTED || res == -EINTR ||
-		     (res == -EAGAIN && ring_lost_nonblock(r, op->op.fd));
+		     (res == -EAGAIN && ring_clear_nonblock(r, op->op.fd));
 
 	ring_other_ended(r, &op->op);
-	if (again && !ring_is_over(r, &op->op)) {
+	if (again && !ring_is_cancelled(r, &op->op)) {
 		arm_accept(r, op);
 		return;
 	}
@@ -74,7 +75,7 @@ void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
 	ring_finish(r, &op->op, res);
 }
 
-static int tcp_socket(struct ring *r, int family)
+static int stream_socket(struct ring *r, int family)
 {
 	const int on = 1;
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -92,7 +93,7 @@ static int tcp_socket(struct ring *r, int family)
 void ring_connect(struct io_loop *loop, struct io_connect *op)
 {
 	struct ring *r = ring_of(loop);
-	int fd = tcp_socket(r, op->addr->sa_family);
+	int fd = stream_socket(r, op->addr->sa_family);
 	struct io_uring_sqe *sqe;
 
 	if (fd < 0) {
@@ -102,7 +103,7 @@ void ring_connect(struct io_loop *loop, struct io_connect *op)
 	op->op.fd = fd;
 	op->op.flags = ring_fd(r, fd)->generation;
 	ring_fd(r, fd)->recv_mode = (uint8_t)ring_recv_mode_of(r, op->addr->sa_family);
-	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, ring_cookie(&op->op));
+	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, ring_user_data(&op->op));
 	sqe->addr = (uintptr_t)op->addr;
 	sqe->off = op->addr_len;
 }
@@ -130,11 +131,11 @@ static void cancel_entry(struct ring *r, const struct io_op *op)
 {
 	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, -1, SINK_CANCEL);
 
-	sqe->addr = ring_cookie(op);
+	sqe->addr = ring_user_data(op);
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
-/* A silent send needs no help: it ends with the enter that takes it
+/* A silent send needs no cancel: it ends with the enter that takes it
  * (kernel-notes/03-silent-sends). */
 void ring_cancel(struct io_loop *loop, struct io_op *op)
 {
@@ -151,8 +152,8 @@ void ring_cancel(struct io_loop *loop, struct io_op *op)
 	}
 }
 
-/* A cancel that found nothing met its op on the way from a poll to its next try. If
- * the op has not ended by now it is waiting again, and can be found. */
+/* A cancel misses an op that is just between its poll and its next attempt. If the op has
+ * not ended by now, it is polling again and a second cancel finds it. */
 void ring_cancel_again(struct ring *r)
 {
 	if (!r->cancel_missed)
@@ -162,17 +163,17 @@ void ring_cancel_again(struct ring *r)
 	cancel_entry(r, LIST_ITEM(node, struct io_op, node));
 }
 
-/* Ends what is in flight on a socket. The one receive is found by its cookie, since a
- * search by descriptor goes through all that waits on this ring
- * (kernel-notes/04-cancel-and-close). A send that waits for room might be between a
- * poll and its next try and so be missed; a socket that was shut down lets it not wait
- * again. */
-static void end_flying(struct ring *r, int fd)
+/* Cancels the ops in flight on a socket. The receive is cancelled by its user_data,
+ * because a cancel by descriptor searches all ops that wait on this ring
+ * (kernel-notes/04-cancel-and-close). A cancel could miss a send that is between its poll
+ * and its next attempt; after shutdown() such a send fails instead of waiting again. */
+static void cancel_in_flight(struct ring *r, int fd)
 {
 	const struct ring_fd *f = ring_fd(r, fd);
 	struct io_uring_sqe *sqe;
 
-	/* Missed by the cancel, it would hold the socket open: it is asked again. */
+	/* If the cancel misses the receive, the receive keeps the socket open. On the
+	 * list it is cancelled again. */
 	if (f->recv && !(f->recv->state & RING_CANCELLED)) {
 		f->recv->state |= RING_CANCELLED;
 		list_append(&r->cancelling, &f->recv->node);
@@ -191,9 +192,9 @@ static void end_flying(struct ring *r, int fd)
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
-/* Unlinked and in this order, the pair ends what is in flight, and then the socket
- * (kernel-notes/04-cancel-and-close). No close(2): entries that name the descriptor may
- * be queued. */
+/* A cancel and then a close, unlinked: in this order they end first the ops and then the
+ * socket (kernel-notes/04-cancel-and-close). Not close(2), because queued entries may
+ * still name the descriptor. */
 void ring_close(struct io_loop *loop, int fd, bool reset)
 {
 	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
@@ -204,17 +205,17 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 		ring_count_syscall(r);
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 	}
-	end_flying(r, fd);
+	cancel_in_flight(r, fd);
 	f->generation++;
 	f->sends = f->others = 0;
 	f->recv = NULL;
 	f->recv_mode = RECV_UNKNOWN;
 	f->fills_buffers = false;
 	close_entry(r, fd);
-	r->closed |= ring_lacks_buffers(r);
+	r->waiter_closed |= ring_has_buffer_waiters(r);
 }
 
-/* IORING_OP_SHUTDOWN would start a thread for it (kernel-notes/24-who-needs-a-thread). */
+/* IORING_OP_SHUTDOWN would use a kernel thread (kernel-notes/24-who-needs-a-thread). */
 void ring_shutdown(struct io_loop *loop, int fd)
 {
 	ring_count_syscall(ring_of(loop));

@@ -14,7 +14,7 @@
 
 #include "base/check.h"
 
-/* An address of v4 that came in through a v6 socket is shown and kept as v4. */
+/* An IPv4 client of an IPv6 socket has an IPv4-mapped address: it is stored as IPv4. */
 static void peer_from6(struct peer *p, const struct sockaddr_in6 *in6)
 {
 	p->port = ntohs(in6->sin6_port);
@@ -81,8 +81,8 @@ bool sock_shortage(int error)
 	return false;
 }
 
-/* By hand, because it is written into every request that is forwarded, and inet_ntop()
- * prints: 1,400 instructions of a request's 18,000. */
+/* Used for each forwarded request. inet_ntop() formats with snprintf(): 1,400 of the
+ * 18,000 instructions of a request. */
 static size_t inet4_text(const uint8_t *addr, char *text)
 {
 	char *at = text;
@@ -143,7 +143,7 @@ size_t sock_text(const struct sockaddr *sa, char *text, size_t size)
 	return (size_t)n < size ? (size_t)n : size - 1;
 }
 
-/* A path that a process left behind: it is a socket, and nobody answers there. */
+/* Removes the path if it is a socket on which no process listens. */
 static void remove_stale(const struct sockaddr *sa, socklen_t len)
 {
 	const struct sockaddr_un *un = (const void *)sa;
@@ -161,7 +161,7 @@ static void remove_stale(const struct sockaddr *sa, socklen_t len)
 	close(fd);
 }
 
-/* Inherited by what is accepted (kernel-notes/10-nodelay-is-inherited). */
+/* Accepted sockets inherit these (kernel-notes/10-nodelay-is-inherited). */
 static int set_options(int fd, int family, bool reuse_port)
 {
 	const int on = 1;
@@ -171,7 +171,7 @@ static int set_options(int fd, int family, bool reuse_port)
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
 		return -1;
-	/* [::] beside 0.0.0.0 on one port must be possible. */
+	/* So that [::] and 0.0.0.0 can use the same port. */
 	if (family == AF_INET6 &&
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
 		return -1;

@@ -11,13 +11,14 @@
 
 #include "engine.h"
 
-/* Ops in flight at most, so that the way back cannot be full. A power of two. */
+/* Most ops in flight. With this limit the queue of completed ops cannot overflow. A power
+ * of two. */
 #define QUEUE_MAX 256u
 
-struct queue {
+struct write_queue {
 	struct io_write *ops[QUEUE_MAX];
-	atomic_uint head; /* taken so far; the consumer's */
-	atomic_uint tail; /* put so far; the producer's */
+	atomic_uint head; /* ops taken, ever; written by the consumer */
+	atomic_uint tail; /* ops put, ever; written by the producer */
 };
 
 struct write_thread {
@@ -25,11 +26,11 @@ struct write_thread {
 	pthread_t thread;
 	sem_t todo_n;
 	atomic_bool stop;
-	unsigned flying; /* the loop's thread */
-	struct queue todo, written;
+	unsigned inflight; /* for the loop's thread */
+	struct write_queue todo, completed;
 };
 
-static void queue_put(struct queue *q, struct io_write *op)
+static void queue_put(struct write_queue *q, struct io_write *op)
 {
 	unsigned tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
 
@@ -37,7 +38,7 @@ static void queue_put(struct queue *q, struct io_write *op)
 	atomic_store_explicit(&q->tail, tail + 1, memory_order_release);
 }
 
-static struct io_write *queue_take(struct queue *q)
+static struct io_write *queue_take(struct write_queue *q)
 {
 	unsigned head = atomic_load_explicit(&q->head, memory_order_relaxed);
 	struct io_write *op;
@@ -49,10 +50,10 @@ static struct io_write *queue_take(struct queue *q)
 	return op;
 }
 
-static int write_all(struct io_write *op)
+static int op_write_all(struct io_write *op)
 {
 	while (op->left > 0) {
-		struct pollfd room = { .fd = op->op.fd, .events = POLLOUT };
+		struct pollfd writable = { .fd = op->op.fd, .events = POLLOUT };
 		ssize_t n = write(op->op.fd, op->ptr + (op->len - op->left), op->left);
 
 		if (n > 0)
@@ -60,14 +61,14 @@ static int write_all(struct io_write *op)
 		else if (n == 0)
 			return -EIO;
 		else if (errno == EAGAIN)
-			poll(&room, 1, -1);
+			poll(&writable, 1, -1);
 		else if (errno != EINTR)
 			return -errno;
 	}
 	return (int)op->len;
 }
 
-static void *writer_run(void *arg)
+static void *write_thread_run(void *arg)
 {
 	struct write_thread *w = arg;
 	struct io_write *op;
@@ -79,13 +80,13 @@ static void *writer_run(void *arg)
 			return NULL;
 		op = queue_take(&w->todo);
 		ASSERT(op);
-		op->op.res = write_all(op);
-		queue_put(&w->written, op);
+		op->op.res = op_write_all(op);
+		queue_put(&w->completed, op);
 		io_wake(w->loop);
 	}
 }
 
-/* Signals are for other threads. */
+/* The thread blocks all signals: other threads handle them. */
 static int start_thread(struct write_thread *w)
 {
 	sigset_t all, before;
@@ -93,7 +94,7 @@ static int start_thread(struct write_thread *w)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	res = pthread_create(&w->thread, NULL, writer_run, w);
+	res = pthread_create(&w->thread, NULL, write_thread_run, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return res;
 }
@@ -116,7 +117,7 @@ struct write_thread *write_thread_open(struct io_loop *loop)
 
 void write_thread_close(struct write_thread *w)
 {
-	ASSERT(w->flying == 0);
+	ASSERT(w->inflight == 0);
 	atomic_store(&w->stop, true);
 	sem_post(&w->todo_n);
 	pthread_join(w->thread, NULL);
@@ -126,9 +127,9 @@ void write_thread_close(struct write_thread *w)
 
 bool write_thread_put(struct write_thread *w, struct io_write *op)
 {
-	if (w->flying == QUEUE_MAX)
+	if (w->inflight == QUEUE_MAX)
 		return false;
-	w->flying++;
+	w->inflight++;
 	queue_put(&w->todo, op);
 	sem_post(&w->todo_n);
 	return true;
@@ -136,9 +137,9 @@ bool write_thread_put(struct write_thread *w, struct io_write *op)
 
 struct io_write *write_thread_take(struct write_thread *w)
 {
-	struct io_write *op = queue_take(&w->written);
+	struct io_write *op = queue_take(&w->completed);
 
 	if (op)
-		w->flying--;
+		w->inflight--;
 	return op;
 }

@@ -1,6 +1,8 @@
-/* A thread that writes for an epoll loop, because files and terminals cannot be
- * waited for. One producer and one consumer each way: the loop hands ops over
- * through a bounded queue and gets them back through another. */
+/* A thread that writes to files for an epoll loop, because epoll cannot wait for files.
+ *
+ * The loop passes ops to the thread through one bounded queue and gets completed ops back
+ * through another; each queue has one producer and one consumer. At most 256 ops are in
+ * flight. */
 #ifndef IO_WRITETHREAD_H
 #define IO_WRITETHREAD_H
 
@@ -10,17 +12,18 @@ struct io_loop;
 struct io_write;
 struct write_thread;
 
-/* Starts the thread. It calls io_wake(loop) when it has written. NULL: no memory or
- * no thread to be had. */
+/* Starts the thread, which calls io_wake(loop) after each write. NULL: no memory, or the
+ * thread could not be created. */
 struct write_thread *write_thread_open(struct io_loop *loop);
 
-/* Nothing is in flight. */
+/* Ends the thread. No op may be in flight. */
 void write_thread_close(struct write_thread *w);
 
-/* The loop's thread. False: the queue is full. */
+/* Called on the loop's thread. Passes op to the thread; false: 256 ops are in flight. */
 bool write_thread_put(struct write_thread *w, struct io_write *op);
 
-/* The loop's thread: the next op that was written, its result in op->op.res; or NULL. */
+/* Called on the loop's thread. The next completed op, its result in op->op.res; or
+ * NULL. */
 struct io_write *write_thread_take(struct write_thread *w);
 
 #endif
