@@ -1,48 +1,52 @@
-/* The memcached client of one worker and one upstream: persistent, pipelined links.
+/* The memcached client of one worker for one upstream: persistent, pipelined connections,
+ * called links.
  *
- * A call goes to the server its key lives on, there to the least busy link; a link
- * that has `pipeline` calls in flight gets company, up to `links`; beyond that calls
- * wait in a line with a limit and a timeout (a call that waits for a link which is
- * being connected for it does not count). All calls of one tick on a link leave in one
- * send. Replies come in order. A call that nobody waits for any more stays in its place
- * and its reply is read off and dropped. A reply of the wrong shape closes the link and
- * fails its calls, nothing else; so does the end of a link that never answered.
+ * A call goes to the server of its key, and there to the link with the fewest calls in
+ * flight. If that link has `pipeline` calls in flight another one is connected, up to
+ * `connections_per_server`. Beyond that calls wait in the server's queue, which has a
+ * limit and a timeout; calls for which a link is being connected do not count against the
+ * limit. All calls of one tick on a link leave in one send. Replies come in the order of
+ * the calls. A forgotten call keeps its position in that order; its reply is read and
+ * dropped. A malformed reply closes the link and fails its calls, and nothing else; so
+ * does the end of a link that never replied.
  *
  *   memcache_get       link_send         reply read
  *   ───────────▶ WAITING ──────▶ SENT ──────────────▶ HIT, MISS, FAILED
- *                  │  ▲           │ link late or stale,  ▲      │ answered(),
+ *                  │  ▲           │ link late or stale,  ▲      │ done(),
  *                  │  └───────────┘ once                 │      ▼ memcache_forget()
  *                  │                                     │    (freed)
  *                  └─────────────────────────────────────┘
- *                    server down, line full, deadline
+ *                    server down, queue full, deadline
  *
- * A timeout closes the link, since late bytes would be taken for the next reply. The
- * calls behind it have done nothing wrong: each is sent once more, its deadline stays.
+ * Late link: a timeout closes the link, because a late reply would be taken for the next
+ * call's. The calls behind the late one are sent once more, with their old deadlines.
  *
- * A peer may close a link with calls on their way: memcached one that it finds idle, or all
- * when it ends. If it had answered on this link before, each call whose reply had not begun is
- * sent once more, its deadline stays. The server's other links may be as stale: they take no
- * more calls, and end when they have none.
+ * Stale link: memcached closes links that were idle, or all when it ends. If the link had
+ * delivered a reply before, each call whose reply has not begun is sent once more, with
+ * its old deadline. The server's other links may be stale too: they take no more calls,
+ * and end when they have none.
  *
- * A server that cannot be connected is down: for a second its calls are a miss at once,
- * then the next call, itself a miss, sends one probe ahead. Keys are never moved to
- * other servers. Nor is a server asked that the prober has found down.
+ * Down server: if no connection can be opened the server is down. For a second its calls
+ * are a miss at once; then the next call, itself a miss, starts one connect as a trial.
+ * Keys never move to other servers. A server that the prober found down gets no calls
+ * either.
  *
- * A server is a configured name: keys are placed by it, whatever addresses it has. One that
- * is no longer configured *leaves*: its waiting calls go where their keys live now, those in
- * flight are answered, then its links end; so do links to an address that is no longer the
- * name's. What is configured is copied.
+ * A server is a configured name: keys are mapped by the name, whatever its addresses are.
+ * A server that is removed from the configuration *leaves*: its waiting calls go to the
+ * new servers of their keys, those in flight get their replies, then its links end. Links
+ * to an address that the name no longer has end in the same way. The configuration is
+ * copied.
  *
- * Links are persistent; those that are idle beyond `keepalive` of a server's are closed.
+ * Idle links beyond `keepalive` per server are closed.
  *
- * The line's limit is the process's and its count shared: however unevenly connections are
- * spread, nothing is shed early.
+ * Limits. The queue limit and its count are shared by the process: even if connections
+ * are spread unevenly over the workers, no call is refused early. A value is held as a
+ * whole until its call is forgotten or its pieces are taken: pausing a link for one slow
+ * reader would stop all calls that share it. value_max bounds it.
  *
- * A value is held whole until its call is forgotten or its pieces are taken: pausing
- * a link for one slow reader would stop all that share it. value_max bounds it.
- *
- * Owner: memcache owns servers, links and calls. The waiter holds a pointer to its call
- * until it is done with it and then calls memcache_forget(). */
+ * Owner: one worker. memcache owns servers, links and calls. The requester holds a
+ * pointer to its call, and calls memcache_forget() when it is done with it. Errors: see
+ * enum call_failure. */
 #ifndef BACK_MEMCACHE_H
 #define BACK_MEMCACHE_H
 
@@ -58,14 +62,14 @@ struct memcache;
 enum call_state {
 	CALL_WAITING, /* for a link */
 	CALL_SENT,
-	CALL_HIT,     /* the whole value is there */
-	CALL_MISS,    /* also: its server is down */
-	CALL_FAILED,  /* see `failure` */
+	CALL_HIT,    /* the value is complete */
+	CALL_MISS,   /* or its server is down */
+	CALL_FAILED, /* see `failure` */
 };
 
 enum call_failure {
-	CALL_ERROR,     /* the server said so, a reply made no sense, the link broke, or
-			   we lack memory or descriptors */
+	CALL_ERROR, /* an error reply or a malformed one, the link ended, or we lack
+			   memory or descriptors */
 	CALL_TIMEOUT,
 	CALL_QUEUE_FULL,
 	CALL_VALUE_LARGE,
@@ -75,17 +79,16 @@ struct memcache_call {
 	enum call_state state;
 	enum call_failure failure;
 	uint64_t length; /* of the value */
-	void *owner;     /* the waiter's */
-	/* The rest is memcache.c's. */
-	struct list node; /* in a line, or in a link's queue of calls in flight */
+	void *owner;     /* the requester's */
+	/* Private. */
+	struct list node; /* in a server's queue, or in a link's calls in flight */
 	struct memcache *memcache;
-	struct list
-		fact; /* not yet looked at; late; or decided and waiter not yet told */
-	struct memcache_server *server; /* until it is decided */
+	struct list fact; /* on memcache->unplaced, ->expired or ->decided */
+	struct memcache_server *server; /* NULL: the call is decided */
 	struct memcache_link *link; /* CALL_SENT */
 	struct timer timeout;
 	uint64_t sent_us;
-	struct piece value; /* the first bytes of the value */
+	struct piece value; /* first piece of the value */
 	struct value_piece *more, *more_last;
 	uint8_t command, key_len;
 	bool forgotten, large, retried;
@@ -94,59 +97,59 @@ struct memcache_call {
 
 struct memcache_options {
 	struct tick *tick;
-	const struct config_upstream *upstream; /* is not kept */
+	const struct config_upstream *upstream; /* is copied */
 	struct upstream_stats *stats;
 	struct quota *descriptors; /* of links, process-wide */
-	struct quota *queue_quota; /* calls that may wait for a link, process-wide */
+	struct quota *queue_quota; /* of calls that wait for a link, process-wide */
 	struct registry *registry; /* process-wide; NULL: one of its own */
-	unsigned worker;           /* which of the registry's this is */
+	unsigned worker;           /* its number in the registry */
 	/* As in upstream_options. */
 	void (*short_of_descriptors)(void *owner, uint32_t n);
 	void *owner;
-	/* The call is now CALL_HIT, _MISS or _FAILED; once for each call that was not
-	 * forgotten before. Called from a task, never from memcache_get(). */
+	/* The call is now CALL_HIT, _MISS or _FAILED. Called once for each call that was
+	 * not forgotten before; from a task, never from memcache_get(). */
 	void (*done)(struct memcache_call *call);
 };
 
-/* NULL: no memory, or a libcrypto without MD5. */
+/* NULL: no memory, or libcrypto has no MD5. */
 struct memcache *memcache_new(const struct memcache_options *options);
 
-/* Closes an idle link; false: there is none. */
+/* Closes one idle link, the least recently used of a server. False: there is none. */
 bool memcache_evict(struct memcache *m);
 
-/* Descriptors may have come free: looks at the lines again. */
+/* Looks at the queues again in this tick; to be called when descriptors were freed. */
 void memcache_schedule_queues(struct memcache *m);
 
-/* Closes all links and fails the calls that are under way; memcache_idle() tells when
- * links and calls are gone. */
+/* Closes all links and fails all calls. memcache_free() may follow when memcache_idle():
+ * no links and no calls are left. */
 void memcache_close(struct memcache *m);
 bool memcache_idle(const struct memcache *m);
 void memcache_free(struct memcache *m);
 
-/* What the name of a configured server stands for now; n >= 1. Links to addresses that stay
- * are kept. */
+/* Sets the addresses of a configured server, by its index; n >= 1. Links to addresses
+ * that stay are kept. */
 void memcache_resolved(struct memcache *m, unsigned index,
 		       const struct config_address *addresses, unsigned n);
 
-/* What the prober found. An address that is not there is not meant. */
+/* Sets the result of a health check. An address that the server does not have is ignored. */
 void memcache_probed(struct memcache *m, unsigned index, const struct config_address *address,
 		     bool up);
 
-/* Another configuration of the same name and protocol: servers of the same name keep their
- * links and calls. False: no memory, and all is as it was. */
+/* Takes over another configuration of the same upstream (name and protocol). Servers of
+ * the same name keep their links and calls. False: no memory, and nothing has changed. */
 bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config);
 
 /* Starts a call; the key is valid (memcache_key_valid()). NULL: no memory. */
 struct memcache_call *memcache_get(struct memcache *m, enum memcache_command command,
 				   struct slice key, void *owner);
 
-/* Takes the next bytes of a CALL_HIT's value; false: there are no more. */
+/* Takes the next piece of the value of a CALL_HIT. False: there is none left. */
 bool memcache_take(struct memcache_call *call, struct piece *p);
 
-/* The waiter is done with its call, in whatever state, and lets go of it. */
+/* Ends the call for its requester, in any state; *where is NULL then. */
 void memcache_forget(struct memcache_call **where);
 
-/* Gives unused slabs back; once a second. */
+/* Frees unused memory; once a second. */
 void memcache_trim(struct memcache *m);
 
 #endif

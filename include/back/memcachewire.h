@@ -1,7 +1,8 @@
-/* memcached's text protocol: keys, requests, replies. Pure.
+/* memcached's text protocol: keys, requests, replies (memcached's doc/protocol.txt).
+ * Pure.
  *
- * Replies come in the order of the requests, so a queue is enough to match them; a
- * reply of the wrong shape means that the order is lost, and the link with it. */
+ * Replies come in the order of the requests, so a queue is enough to match them. After a
+ * malformed reply nothing can be matched any more: the connection has to be closed. */
 #ifndef BACK_MEMCACHEWIRE_H
 #define BACK_MEMCACHEWIRE_H
 
@@ -11,24 +12,24 @@
 
 #define MEMCACHE_KEY_MAX 250
 
-/* A longer value is not believed: memcached itself stops at 1 GiB. */
+/* A longer value is malformed: memcached itself allows 1 GiB. */
 #define MEMCACHE_VALUE_MAX UINT32_MAX
 
-/* Room that one request needs at most. */
+/* Most bytes of one request. */
 #define MEMCACHE_REQUEST_MAX (MEMCACHE_KEY_MAX + 32)
 
 enum memcache_command { MEMCACHE_GET, MEMCACHE_MG };
 
-/* 1 … 250 bytes without spaces and controls. */
+/* 1 to 250 bytes, no space, no control character. */
 bool memcache_key_valid(struct slice key);
 
 /* Writes "get KEY CRLF" or "mg KEY v CRLF"; returns the length. */
 size_t memcache_emit_get(char *out, enum memcache_command command, struct slice key);
 
 enum memcache_reply_kind {
-	MEMCACHE_HIT,   /* `length` bytes of value and the tail follow the line */
+	MEMCACHE_HIT, /* `length` bytes of value and the tail follow the line */
 	MEMCACHE_MISS,
-	MEMCACHE_ERROR, /* ERROR, CLIENT_ERROR, SERVER_ERROR: the link is still in step */
+	MEMCACHE_ERROR, /* ERROR, CLIENT_ERROR, SERVER_ERROR: the order is intact */
 };
 
 struct memcache_reply {
@@ -39,15 +40,15 @@ struct memcache_reply {
 	struct slice text; /* of an error, the whole line without CRLF */
 };
 
-/* The longest first line that is taken for one. */
+/* A longer first line is malformed. */
 #define MEMCACHE_LINE_MAX 1024
 
-/* Reads the first line of the reply to `command` for `key`. Strict: what memcached does
- * not write, it is not. */
+/* Parses the first line of the reply to `command` for `key`. Strict: only what memcached
+ * itself writes is valid. */
 enum verdict memcache_parse_reply(struct memcache_reply *r, enum memcache_command command,
 				  struct slice key, const char *bytes, size_t n) MUST_USE;
 
-/* Checks the tail, all r->tail bytes of it. */
+/* Checks the tail: r->tail bytes. */
 bool memcache_tail_valid(const struct memcache_reply *r, enum memcache_command command,
 			 const char *tail);
 

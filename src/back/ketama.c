@@ -37,8 +37,8 @@ static uint32_t point_value(const unsigned char *d)
 	return (uint32_t)d[3] << 24 | (uint32_t)d[2] << 16 | (uint32_t)d[1] << 8 | d[0];
 }
 
-/* In single precision and in this order, because libmemcached rounds so: one digest
- * more or less would move keys. */
+/* In single precision and in this order, to round as libmemcached does: one digest more
+ * or less would move keys. */
 static unsigned digests_of(unsigned weight, uint64_t weights, unsigned n)
 {
 	float share = (float)weight / (float)weights;
@@ -73,7 +73,7 @@ static void add_server(struct ketama *k, unsigned server, struct slice name,
 	}
 }
 
-static bool place_servers(struct ketama *k, const struct ketama_server *servers)
+static bool points_build(struct ketama *k, const struct ketama_server *servers)
 {
 	uint64_t weights = 0;
 	size_t points = 0;
@@ -104,7 +104,7 @@ struct ketama *ketama_new(const struct ketama_server *servers, unsigned n)
 	k->servers = n;
 	k->md5 = EVP_MD_fetch(NULL, "MD5", NULL);
 	k->digest = EVP_MD_CTX_new();
-	if (k->md5 && k->digest && place_servers(k, servers))
+	if (k->md5 && k->digest && points_build(k, servers))
 		return k;
 	ketama_free(k);
 	return NULL;
@@ -130,7 +130,7 @@ unsigned ketama_server(const struct ketama *k, struct slice key)
 		return 0;
 	digest(k, key, d);
 	value = point_value(d);
-	/* The first point at or after the key's; past the last, the ring begins anew. */
+	/* The first point at or after the key's value; past the last point the first one. */
 	while (left < right) {
 		size_t middle = left + (right - left) / 2;
 

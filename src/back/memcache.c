@@ -14,7 +14,7 @@ static void call_free(struct memcache *m, struct memcache_call *call)
 	slab_put(&m->calls, call);
 }
 
-/* Takes the call out of its link's queue, or out of the line. */
+/* Takes the call out of its link or out of its server's queue. */
 static void call_unlink(struct memcache_call *call)
 {
 	struct memcache_link *l = call->link;
@@ -224,7 +224,7 @@ void memcache_close(struct memcache *m)
 	m->closing = true;
 	tick_run(m->options.tick, &m->task);
 	LIST_EACH(&m->links_all, node)
-	link_close(LIST_ITEM(node, struct memcache_link, all));
+		link_close(LIST_ITEM(node, struct memcache_link, all));
 	for (unsigned i = 0; i < m->servers_n; i++) {
 		while (m->servers[i]->waiting > 0)
 			call_decide(LIST_ITEM(m->servers[i]->queue.next,

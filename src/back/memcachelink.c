@@ -2,11 +2,12 @@
 
 #include <errno.h>
 
-/* Room for bytes that came and were not read yet. They are read in the same tick, so
- * this only says how often the receive is started anew. */
+/* Inbox of a link. Replies are read in the tick in which they come, so this only
+ * determines how often the receive is restarted. */
 #define LINK_WINDOW (256u << 10)
 
-/* One block of requests: many to a send, and small enough to hold for a slow server. */
+/* One block of requests: enough for many in a send, and small enough to keep for a slow
+ * server. */
 #define REQUESTS_BYTES 4096
 
 static struct tick *link_tick(const struct memcache_link *l)
@@ -51,7 +52,7 @@ void link_rank(struct memcache_link *l)
 	if (l->state != LINK_OPEN || l->blocked || l->retired ||
 	    l->calls_n >= link_pipeline(l))
 		return;
-	/* The one used last is used first: the others may rest. */
+	/* Most recently used first, so that the others become idle. */
 	list_prepend(&s->buckets[l->calls_n], &l->rank);
 	if (l->calls_n < s->least)
 		s->least = l->calls_n;
@@ -66,7 +67,7 @@ static bool can_take_call(struct memcache_link *l)
 {
 	const struct conn *c = &l->conn;
 
-	/* An end, an error or bytes out of place, which the link has yet to look at. */
+	/* An end, an error or bytes without a call: the task of the link will handle it. */
 	if (c->eof || c->error || (l->calls_n == 0 && c->inbox_bytes > 0))
 		return false;
 	return block_has_space(l) || conn_request_space(&l->conn) > 0;
@@ -106,7 +107,8 @@ void link_push(struct memcache_link *l)
 	link_break(l, LINK_GIVEN_UP);
 }
 
-/* There is a block with room for one request. */
+/* Makes sure that there is a block with space for one request. False: no memory, or the
+ * link ended. */
 static bool block_open(struct memcache_link *l)
 {
 	struct tick *tick = link_tick(l);
@@ -197,7 +199,7 @@ static bool may_retry(const struct memcache_link *l, const struct memcache_call 
 	return false;
 }
 
-/* Takes the call off the link, back to the line's front. */
+/* Moves the call from its link to the head of its server's queue. */
 static void call_retry(struct memcache_link *l, struct memcache_call *call)
 {
 	value_drop(call);
@@ -215,7 +217,7 @@ static void call_retry(struct memcache_link *l, struct memcache_call *call)
 	server_schedule(call->server);
 }
 
-/* The last first, so that those sent again keep their order. */
+/* From the last call to the first, so that calls that are sent again keep their order. */
 static void link_end_calls(struct memcache_link *l, enum link_ending why)
 {
 	while (!list_empty(&l->calls)) {
@@ -310,7 +312,7 @@ static void connect_expired(struct timer *t)
 	io_cancel(link_tick(l)->loop, &l->connect.op);
 }
 
-/* It has nothing to do, and will have nothing, or enough others stand by. */
+/* Closes an idle link that is retired, or exceeds `keepalive`. */
 static void close_if_spare(struct memcache_link *l)
 {
 	if (l->idle && (l->retired || l->server->idle > l->server->memcache->config.keepalive))
@@ -376,8 +378,9 @@ static void connect_ended(struct memcache_link *l)
 	link_opened(l);
 }
 
-/* A link that ended under its calls tells of the others: those that are idle have been so for
- * longer, and a server that goes away ends them all. None takes what is sent again. */
+/* If a link with calls was stale the server's other links may be so too: idle links have
+ * been idle for longer, and a server that ends closes them all. They must not get the
+ * calls that are sent again. */
 static void retire_older_links(struct memcache_server *s)
 {
 	LIST_EACH(&s->memcache->links_all, node)

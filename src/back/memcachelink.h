@@ -1,4 +1,5 @@
-/* One connection to a memcached, and the lists by which its server finds it.
+/* What the files of the memcached client share: links (connections), servers and the
+ * client itself.
  *
  *             link_connect              connected              link_break
  *   (zeroed) ─────────────▶ CONNECTING ──────────▶ OPEN ──────────────────▶ CLOSING
@@ -6,9 +7,9 @@
  *                               └─────────────────────────────────────────────┴─▶ freed
  *
  *   CONNECTING  the server's calls wait for it; counted in server->connecting
- *   OPEN        in the bucket of as many calls as it has in flight, unless that is
- *               `pipeline` or the link is blocked
- *   CLOSING     on no list of its server's, has no calls; waits for the conn's end
+ *   OPEN        in the bucket of its number of calls in flight, unless that number is
+ *               `pipeline`, or the link is blocked or retired
+ *   CLOSING     on no list of its server, has no calls; waits for the end of its conn
  *
  * Owner: memcache. */
 #ifndef BACK_MEMCACHELINK_H
@@ -17,90 +18,89 @@
 #include "back/ketama.h"
 #include "back/memcache.h"
 
-/* How long a server that could not be connected is left alone. */
+/* How long no link is connected to a server after a failed connect. */
 #define RETRY_MS 1000
 
 enum memcache_link_state { LINK_CONNECTING, LINK_OPEN, LINK_CLOSING };
 
-/* What of the first call's reply is to be read next. */
+/* The part of the first call's reply that is read next. */
 enum link_part { PART_LINE, PART_VALUE, PART_TAIL };
 
-/* Why an open link ends, and what becomes of its calls. */
+/* Why an open link ends; it decides what happens to its calls. */
 enum link_ending {
-	LINK_GIVEN_UP, /* a reply made no sense, we lack memory, or it is not needed: they fail */
-	LINK_LATE,     /* one had its timeout: the others are sent once more */
-	LINK_STALE,    /* the peer ended it, though it had answered: those whose reply has not
-			  begun are sent once more */
+	LINK_GIVEN_UP, /* malformed reply, no memory, or not needed: its calls fail */
+	LINK_LATE,     /* a call timed out: the others are sent once more */
+	LINK_STALE, /* the peer closed it after it had delivered replies: calls whose reply
+			  has not begun are sent once more */
 };
 
 struct memcache_link {
 	struct memcache_server *server;
 	enum memcache_link_state state;
 	enum link_part part;
-	struct memcache_reply reply; /* the first call's, once its line was read */
-	uint64_t value_left;         /* bytes of the value not yet read */
+	struct memcache_reply reply; /* the first call's, valid from PART_VALUE on */
+	uint64_t value_left;         /* bytes of the value still to be read */
 	struct list calls;           /* in flight, in the order of their replies */
 	uint32_t calls_n;
 	bool blocked;   /* takes no call until its conn has changed */
-	bool idle;      /* counted as such */
-	bool answered;  /* a call, so that it may turn out to be stale */
-	bool timed_out; /* connecting took too long */
-	bool retired;   /* takes no more calls: its server or address is no longer asked,
-			   or another link of its server's was stale */
+	bool idle;      /* counted in server->idle */
+	bool answered;  /* it delivered a reply: an end by the peer makes it stale */
+	bool timed_out; /* the connect was cancelled by the timer */
+	bool retired; /* takes no more calls: its server or address was removed, or another
+			   link of its server was stale */
 	unsigned address, addresses_tried;
-	struct sockaddr_storage sa; /* of that address */
-	int connected;        /* what the connect came to */
-	struct buf *out;      /* requests to be pushed in this step */
-	struct list unsent;   /* node on memcache->unsent: has such */
+	struct sockaddr_storage sa; /* of `address` */
+	int connected;              /* descriptor or negative errno */
+	struct buf *out;            /* requests that are not pushed yet */
+	struct list unsent;         /* node on memcache->unsent: has `out` */
 	struct list rank;     /* node in a bucket */
 	struct list all;      /* node on memcache->links_all */
 	struct io_connect connect;
 	struct timer timeout; /* of connecting */
 	struct task task;
-	struct reap reap; /* of a link that never got a conn */
+	struct reap reap; /* of a link that was never connected */
 	struct conn conn;
 };
 
 enum server_state {
 	SERVER_UP,
-	SERVER_DOWN,  /* cannot be connected: its calls are a miss */
-	SERVER_SHORT, /* we lack descriptors or memory to connect it: an error */
+	SERVER_DOWN,  /* cannot be connected: its calls are misses */
+	SERVER_SHORT, /* we lack descriptors or memory to connect: its calls fail */
 };
 
-/* One place for keys, with so many addresses at most: the first of its name. */
+/* Addresses of one server; further ones of its name are not used. */
 #define MEMCACHE_ADDRESSES_MAX 64
 
 struct memcache_server {
 	struct memcache *memcache;
 	enum server_state state;
 	bool leaving;
-	bool stays;           /* in the change at hand */
+	bool stays; /* scratch of a reconfiguration */
 	struct names_entry entry;
-	bool probed_down;     /* all of its addresses are */
-	unsigned address;     /* that worked last, or is to be tried next */
+	bool probed_down; /* all of its addresses are down by the health check */
+	unsigned address; /* index: that worked last, or is tried next */
 	unsigned address_n;
-	uint64_t retry_ms;    /* no new link before, unless it is the only one */
-	uint32_t links;       /* connecting and open */
-	uint32_t link_n;      /* in whatever state */
-	uint32_t connecting;  /* of which */
-	uint32_t idle;        /* open, without a call */
-	struct list queue;    /* calls waiting */
-	uint32_t waiting;     /* of them */
-	uint32_t queued;      /* of which no connecting link will have room for */
-	struct list
-		scheduled; /* node on memcache->scheduled: the line is to be looked at */
-	struct list leaving_node; /* node among those that leave in the change at hand */
-	uint32_t least;       /* buckets before this one are empty */
+	uint64_t retry_ms;   /* no connect before, unless there is no link */
+	uint32_t links;      /* links connecting or open */
+	uint32_t link_n;     /* links in any state */
+	uint32_t connecting; /* links connecting */
+	uint32_t idle;       /* open links without a call */
+	struct list queue;   /* waiting calls */
+	uint32_t waiting;    /* length of `queue` */
+	uint32_t queued; /* of these, calls that no connecting link will have space for */
+	struct list scheduled;    /* node on memcache->scheduled */
+	struct list leaving_node; /* scratch of a reconfiguration */
+	uint32_t least;           /* buckets before it are empty */
 	uint32_t pipeline;
-	struct list *buckets; /* open links by calls in flight, `pipeline` of them */
+	struct list *buckets; /* `pipeline` of them: open links by calls in flight */
 	struct memcache_address {
 		struct sockaddr_storage sa;
 		socklen_t len;
-		bool down;    /* the prober says so */
+		bool down; /* by the health check */
 	} addresses[MEMCACHE_ADDRESSES_MAX];
-	struct registry_entry *registry_entry; /* NULL: there was none left */
+	struct registry_entry *registry_entry; /* NULL: no memory for one */
 	struct registry_view *view;
-	char name[REGISTRY_NAME_MAX]; /* by which keys are placed */
+	char name[REGISTRY_NAME_MAX]; /* keys are mapped by it */
 };
 
 struct value_piece {
@@ -115,100 +115,103 @@ struct memcache {
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
-	struct list unplaced;  /* calls not yet looked at */
+	struct list unplaced;  /* new calls */
 	struct list expired;   /* calls whose deadline has passed */
-	struct list decided;   /* calls whose askers are to be told */
-	struct list scheduled; /* servers */
-	struct list unsent;    /* links */
-	struct list links_all; /* in whatever state */
+	struct list decided;   /* calls whose requesters are to be notified */
+	struct list scheduled; /* servers whose queue is to be dispatched */
+	struct list unsent;    /* links with requests that are not pushed */
+	struct list links_all; /* links in any state */
 	bool closing;
 	unsigned servers_n;
 	struct memcache_server **servers; /* as configured */
-	struct names by_name;  /* the same */
+	struct names by_name;             /* the same servers */
 	char name[CONFIG_NAME_MAX];
 };
 
 /* ---- memcachelink.c ------------------------------------------------------- */
 
-/* Starts one more link. 0; -ENOMEM; or -EMFILE: no descriptor is left for now. */
+/* Starts one more link. Returns 0, -ENOMEM, or -EMFILE: no descriptor is left. */
 int link_connect(struct memcache_server *s);
 
 /* The least busy link that can take a call; NULL: there is none. */
 struct memcache_link *link_least(struct memcache_server *s);
 
-/* Sends a call, which stands in no list. False: no memory, and it was not sent. */
+/* Sends a call that is on no list. False: no memory, and it was not sent. */
 bool link_send(struct memcache_link *l, struct memcache_call *call);
 
-/* Hands what link_send() wrote to the conn. */
+/* Pushes the requests of link_send() to the conn. */
 void link_push(struct memcache_link *l);
 
-/* Files the link under its number of calls. */
+/* Puts the link into the bucket of its number of calls. */
 void link_rank(struct memcache_link *l);
 
-/* Closes an open link; its calls fail, or are sent once more. */
+/* Closes an open link; its calls fail or are sent once more. */
 void link_break(struct memcache_link *l, enum link_ending why);
 
-/* Takes no more calls; ends when it has none. */
+/* The link takes no more calls, and ends when it has none. */
 void link_retire(struct memcache_link *l);
 
-/* Closes a link in whatever state. */
+/* Closes a link in any state; its calls fail. */
 void link_close(struct memcache_link *l);
 
 /* ---- memcacheread.c ------------------------------------------------------- */
 
-/* Reads as many replies as there are. */
+/* Reads the replies that have been received. */
 void link_read(struct memcache_link *l);
 
-/* Lets go of a value's bytes. */
+/* Frees the pieces of a value. */
 void value_drop(struct memcache_call *call);
 
 /* ---- memcacheserver.c ----------------------------------------------------- */
 
-/* Puts a call in line; `first`: it has waited before. */
+/* Puts a call into the queue; first: at its head. */
 void server_enqueue(struct memcache_server *s, struct memcache_call *call, bool first);
 
-/* It can be asked, or not, as the operator is to see. */
+/* Sets the state; server_report_status() publishes it in the registry. */
 void server_set_state(struct memcache_server *s, enum server_state state);
 void server_report_status(struct memcache_server *s);
 
-/* Takes a call out of the line. */
+/* Takes a call out of the queue. */
 void server_dequeue(struct memcache_server *s, struct memcache_call *call);
 
-/* A link is being connected, or is so no more. */
+/* One link more (+1) or less (-1) is being connected. */
 void server_count_connecting(struct memcache_server *s, int change);
 
-/* Sends what waits as far as links have room, connects more, sheds what is too much. */
+/* Sends waiting calls as far as links have space, connects more links, and refuses calls
+ * above the limit of the queue. */
 void server_dispatch(struct memcache_server *s);
 
 /* The same, later in this tick. */
 void server_schedule(struct memcache_server *s);
 
-/* A call that need not wait, because the server is down, is decided: true. */
+/* If the server is down the call is decided at once: true. Starts a trial connect when it
+ * is due. */
 bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call);
 
-/* The address to be tried first of those from `from` on. */
+/* The first address from `from` on, in a circle, that is not down; `from` if all are. */
 unsigned server_next_address(const struct memcache_server *s, unsigned from);
 
-/* Whatever waits is decided, as its server is down. */
+/* Decides all waiting calls: the server is down. */
 void server_reject_queue(struct memcache_server *s);
 
-/* A link could not be connected; it is counted no more. */
+/* A link could not be connected and is no longer counted. */
 void server_connect_failed(struct memcache_server *s, int error);
 
 /* ---- memcacheplace.c ------------------------------------------------------ */
 
 void memcache_place_done(struct memcache *m);
 
-/* Where its key lives now. */
+/* The server of the call's key. */
 struct memcache_server *memcache_server_of(const struct memcache *m,
 					   const struct memcache_call *call);
 
-/* One of its links is gone: a server that leaves goes with its last. */
+/* One of its links is freed. A leaving server is freed with its last link. */
 void server_link_gone(struct memcache_server *s);
 
 /* ---- memcache.c ----------------------------------------------------------- */
 
-/* The outcome is known: takes the call out of line or link and notes it for its waiter. */
+/* Sets the outcome: takes the call out of its queue or link, and schedules the
+ * notification of its requester. */
 void call_decide(struct memcache_call *call, enum call_state state,
 		 enum call_failure failure);
 

@@ -1,4 +1,4 @@
-/* Which servers there are, and on which a key lives. */
+/* The set of servers of a memcached upstream, and the mapping of keys to them (ketama). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,9 @@ struct memcache_server *memcache_server_of(const struct memcache *m,
 	return m->servers[ketama_server(m->ketama, key)];
 }
 
-/* "host:port" as written loses the port that everybody leaves away. */
-static struct slice placing_name(const struct config_server *server)
+/* The name by which keys are mapped. "host:11211" loses the port, as in lists of servers
+ * that other clients of the same memcached have. */
+static struct slice ketama_name(const struct config_server *server)
 {
 	static const struct slice usual = SLICE(":11211");
 	struct slice name = slice_of(server->name);
@@ -27,7 +28,7 @@ static struct slice placing_name(const struct config_server *server)
 	return name;
 }
 
-static struct ketama *place_servers(const struct config_upstream *upstream)
+static struct ketama *ketama_build(const struct config_upstream *upstream)
 {
 	struct ketama_server *servers = calloc(upstream->server_n, sizeof(servers[0]));
 	struct ketama *ketama;
@@ -36,7 +37,7 @@ static struct ketama *place_servers(const struct config_upstream *upstream)
 	if (!servers)
 		return NULL;
 	for (unsigned i = 0; i < upstream->server_n; i++) {
-		servers[i].name = placing_name(&upstream->servers[i]);
+		servers[i].name = ketama_name(&upstream->servers[i]);
 		servers[i].weight = upstream->servers[i].weight;
 	}
 	ketama = ketama_new(servers, upstream->server_n);
@@ -78,13 +79,14 @@ static void set_addresses(struct memcache_server *s, const struct config_address
 		if (was && was == &old.addresses[old.address])
 			s->address = i;
 		if (!was)
-			s->retry_ms = 0; /* it may well be there */
+			s->retry_ms = 0; /* a new address may work */
 	}
 	update_probed_down(s);
 	server_report_status(s);
 }
 
-/* But for one without an address: its name stands for nothing yet. */
+/* Health checks were turned off: no probe would report the server as up. A server without
+ * an address stays down. */
 static void addresses_set_up(struct memcache_server *s)
 {
 	for (unsigned i = 0; i < s->address_n; i++)
@@ -93,7 +95,8 @@ static void addresses_set_up(struct memcache_server *s)
 	server_report_status(s);
 }
 
-/* Links to what is no longer an address of theirs. */
+/* Retires links of leaving servers, and links to addresses that their server no longer
+ * has. */
 static void retire_links(struct memcache *m)
 {
 	LIST_EACH(&m->links_all, node)
@@ -197,7 +200,7 @@ static void server_register(struct memcache_server *s)
 		s->view = registry_view(o->registry, s->registry_entry, o->worker);
 }
 
-/* It has as many calls in flight on a link at most from now on. */
+/* Sets the most calls in flight on a link; *buckets has that length and is taken over. */
 static void set_pipeline(struct memcache_server *s, struct list **buckets, uint32_t pipeline)
 {
 	struct list *old = s->buckets;
@@ -223,8 +226,8 @@ static void set_pipeline(struct memcache_server *s, struct list **buckets, uint3
 	}
 }
 
-/* What waits goes where its key lives now. */
-static void queue_replace(struct memcache_server *s)
+/* Moves the waiting calls to the new servers of their keys. */
+static void queue_move_calls(struct memcache_server *s)
 {
 	while (s->waiting > 0) {
 		struct memcache_call *call = LIST_ITEM(s->queue.next,
@@ -241,15 +244,17 @@ static void queue_replace(struct memcache_server *s)
 
 /* ---- another configuration ------------------------------------------------ */
 
-/* All that it needs is taken before anything changes. */
+struct change_slot {
+	bool is_new;
+	struct list *buckets; /* if `pipeline` changes */
+};
+
+/* A reconfiguration: all its memory is allocated before anything changes. */
 struct server_change {
 	struct ketama *ketama;
 	unsigned n;
 	struct memcache_server **servers;
-	struct change_slot {
-		bool is_new;
-		struct list *buckets; /* where the pipeline is another */
-	} * slots;                    /* of them */
+	struct change_slot *slots; /* of the servers */
 };
 
 static struct memcache_server *find_server(const struct memcache *m, struct slice name)
@@ -262,13 +267,13 @@ static struct memcache_server *find_server(const struct memcache *m, struct slic
 static bool change_prepare(struct memcache *m, const struct config_upstream *config,
 			   struct server_change *c)
 {
-	c->ketama = place_servers(config);
+	c->ketama = ketama_build(config);
 	c->servers = calloc(config->server_n, sizeof(c->servers[0]));
 	c->slots = calloc(config->server_n, sizeof(c->slots[0]));
 	if (!c->ketama || !c->servers || !c->slots)
 		return false;
 	for (; c->n < config->server_n; c->n++) {
-		struct slice name = placing_name(&config->servers[c->n]);
+		struct slice name = ketama_name(&config->servers[c->n]);
 		struct memcache_server *s = find_server(m, name);
 
 		c->slots[c->n].is_new = !s;
@@ -300,7 +305,7 @@ static void change_drop(struct server_change *c)
 	ketama_free(c->ketama);
 }
 
-/* Those of before that leave are then on the list. */
+/* Puts the new set in force; servers that leave are put on the list. */
 static void change_swap_servers(struct memcache *m, struct server_change *c,
 				struct list *leaving)
 {
@@ -329,7 +334,7 @@ static void change_swap_servers(struct memcache *m, struct server_change *c,
 
 static void server_leave(struct memcache_server *s)
 {
-	queue_replace(s);
+	queue_move_calls(s);
 	list_remove(&s->scheduled);
 	if (s->registry_entry)
 		registry_withdraw(s->memcache->options.registry, s->registry_entry,
@@ -359,7 +364,7 @@ static void change_commit(struct memcache *m, const struct config_upstream *conf
 		if (!s->unresolved || c->servers[i]->address_n == 0)
 			set_addresses(c->servers[i], s->addresses, s->address_n);
 		if (!config->health.on)
-			addresses_set_up(c->servers[i]); /* nobody would ever say so */
+			addresses_set_up(c->servers[i]); /* no probe would do so */
 		if (c->slots[i].buckets)
 			set_pipeline(c->servers[i], &c->slots[i].buckets,
 				     config->pipeline);

@@ -105,7 +105,8 @@ static enum verdict parse_reply_line(struct memcache_link *l,
 				    s.len);
 }
 
-/* Each of these returns true if it got on; else there are no bytes, or the link broke. */
+/* Each of the read_… functions returns true if it made progress. False: more bytes are
+ * needed, or the link has ended. */
 static bool read_line(struct memcache_link *l, struct memcache_call *call)
 {
 	struct conn *c = &l->conn;
@@ -128,8 +129,9 @@ static bool read_line(struct memcache_link *l, struct memcache_call *call)
 	return false;
 }
 
-/* A value is of no use before it is whole: what has come must not take the buffers that the
- * rest needs. False: out of memory. */
+/* If receive buffers are scarce, copies the piece out of its buffer: a value is used only
+ * when it is complete, and its first pieces must not hold the buffers that the rest
+ * needs. False: no memory. */
 static bool value_compact(struct conn *c, struct piece *p)
 {
 	struct buf_pool *pool = io_bufs(c->tick->loop);
@@ -218,7 +220,7 @@ void link_read(struct memcache_link *l)
 		if (!read_part(l, call))
 			return;
 	}
-	/* Nothing was asked, and yet it speaks: whose reply would this be? */
+	/* Bytes without a call: the order of replies is lost. */
 	if (l->conn.inbox_bytes > 0)
 		link_break(l, LINK_GIVEN_UP);
 }

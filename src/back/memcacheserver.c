@@ -9,9 +9,9 @@ static uint64_t server_now_ms(const struct memcache_server *s)
 	return s->memcache->options.tick->now_ms;
 }
 
-/* ---- the line --------------------------------------------------------------- */
+/* ---- the queue -------------------------------------------------------------- */
 
-/* Calls for which a link is being connected are not in the queue that has a limit. */
+/* Calls for which a link is being connected do not count against the limit of the queue. */
 static void count_queued(struct memcache_server *s)
 {
 	uint64_t promised = (uint64_t)s->connecting * s->pipeline;
@@ -27,8 +27,8 @@ void server_count_connecting(struct memcache_server *s, int change)
 	count_queued(s);
 }
 
-/* A server that is being connected decides its calls when that has succeeded or failed,
- * and not a moment before. */
+/* While the server has no open link, its calls wait at least until the connect has
+ * succeeded or failed. */
 static uint64_t queue_deadline_ms(const struct memcache_server *s)
 {
 	const struct config_upstream *u = &s->memcache->config;
@@ -96,7 +96,8 @@ static void connect_more(struct memcache_server *s)
 		if (s->links > 0 && server_now_ms(s) < s->retry_ms)
 			return;
 		error = link_connect(s);
-		/* Descriptors come back: who waits has a deadline. */
+		/* Without descriptors the calls wait: descriptors will be freed, and
+		 * calls have deadlines. */
 		if (error < 0 && (error != -EMFILE || !s->memcache->options.short_of_descriptors))
 			server_connect_failed(s, error);
 		if (error < 0)
@@ -104,8 +105,8 @@ static void connect_more(struct memcache_server *s)
 	}
 }
 
-/* Those that came last go first. */
-static void shed(struct memcache_server *s)
+/* Refuses the newest waiting calls while the queue of the process is above its limit. */
+static void queue_shed(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
 
@@ -122,7 +123,7 @@ void server_dispatch(struct memcache_server *s)
 	send_waiting(s);
 	push_all(s->memcache);
 	connect_more(s);
-	shed(s);
+	queue_shed(s);
 }
 
 void server_schedule(struct memcache_server *s)
@@ -134,7 +135,7 @@ void server_schedule(struct memcache_server *s)
 	tick_run(m->options.tick, &m->task);
 }
 
-/* ---- what the operator sees ------------------------------------------------- */
+/* ---- status in the registry ------------------------------------------------- */
 
 void server_report_status(struct memcache_server *s)
 {
@@ -203,8 +204,8 @@ void server_connect_failed(struct memcache_server *s, int error)
 	stat_add(&s->view->failures, 1);
 	s->retry_ms = server_now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
-		/* The others may do; what waits in vain has its deadline. */
-		shed(s);
+		/* Other links exist; waiting calls have deadlines. */
+		queue_shed(s);
 		return;
 	}
 	server_set_state(s, sock_shortage(error) ? SERVER_SHORT : SERVER_DOWN);

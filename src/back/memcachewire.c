@@ -1,6 +1,6 @@
 #include "back/memcachewire.h"
 
-/* A line as far as it was read. */
+/* The rest of a line that is being parsed. */
 struct words {
 	struct slice left;
 };
@@ -46,7 +46,7 @@ size_t memcache_emit_get(char *out, enum memcache_command command, struct slice 
 
 /* ---- replies ---------------------------------------------------------------- */
 
-/* Takes the expected bytes off, if they are there. */
+/* Skips the expected bytes; false: the line does not begin with them. */
 static bool skip(struct words *w, struct slice expected)
 {
 	if (!slice_starts(w->left, expected))
@@ -55,7 +55,7 @@ static bool skip(struct words *w, struct slice expected)
 	return true;
 }
 
-/* Takes a decimal number up to `max` off: at least one digit. */
+/* Parses a decimal number up to `max`, of at least one digit. */
 static bool take_number(struct words *w, uint32_t max, uint64_t *value)
 {
 	size_t i = 0;
@@ -89,7 +89,7 @@ static bool is_letter(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* "VA LENGTH", and perhaps flags, which begin with a letter each. */
+/* "VA LENGTH", optionally with flags, each beginning with a letter. */
 static bool parse_va(struct memcache_reply *r, struct words w)
 {
 	if (!take_number(&w, MEMCACHE_VALUE_MAX, &r->length))
