@@ -1,11 +1,11 @@
-/* Many histories of a whole worker (lib/town.h), each from one seed.
+/* Runs the randomized test of a whole worker (lib/simworld.h), once for each seed.
  *
  *   sim [-n SEEDS] [-s FIRST] [-v]
  *
- * Without arguments: the seeds of tests/sim/seeds, then as many as a test run has time for.
- * -v tells the history of one seed, step by step; each 16th seed is run twice and must come
- * out the same. The histories run in a child, so that one that crashes or never ends is
- * reported like any other.
+ * Without arguments: the seeds of tests/sim/seeds, then SEEDS more. -v: only the seed FIRST,
+ * and prints what happens, step by step. Each 16th seed is run twice; both runs must have the
+ * same hash. The runs are in a child process, so that a crash or a run without end is reported
+ * as a failure of its seed, too.
  *
  * timeout: 1800 */
 #include <signal.h>
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/town.h"
+#include "lib/simworld.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #define SEEDS 500
@@ -28,32 +28,33 @@
 #define SEED_SECONDS_MAX 60
 #define FAILURES_MAX 5
 
-/* What the child tells. */
-struct told {
+/* In memory shared with the child. */
+struct sim_progress {
 	uint64_t seed, done, exchanges;
 };
 
-static struct told *told;
+static struct sim_progress *progress;
 
-static void play(uint64_t seed, bool verbose)
+static void run_seed(uint64_t seed, bool verbose)
 {
 	uint64_t unused = 0, hash;
 
-	told->seed = seed;
+	progress->seed = seed;
 	alarm(SEED_SECONDS_MAX);
-	hash = town_run(seed, verbose, &told->exchanges);
-	if (!verbose && seed % 16 == 0 && town_run(seed, false, &unused) != hash) {
-		fprintf(stderr, "seed %llu: another history the second time\n",
+	hash = simworld_run(seed, verbose, &progress->exchanges);
+	if (!verbose && seed % 16 == 0 && simworld_run(seed, false, &unused) != hash) {
+		fprintf(stderr, "seed %llu: the second run differs from the first\n",
 			(unsigned long long)seed);
 		abort();
 	}
 	if (verbose)
 		printf("seed %llu: %016llx\n", (unsigned long long)seed,
 		       (unsigned long long)hash);
-	told->done++;
+	progress->done++;
 }
 
-static bool in_child(const uint64_t *seeds, uint64_t first, uint64_t n)
+/* Runs the seeds in a child process. False: one of them failed, and those after it have not run. */
+static bool run_in_child(const uint64_t *seeds, uint64_t first, uint64_t n)
 {
 	int status;
 	pid_t child;
@@ -62,7 +63,7 @@ static bool in_child(const uint64_t *seeds, uint64_t first, uint64_t n)
 	child = fork();
 	if (child == 0) {
 		for (uint64_t i = 0; i < n; i++)
-			play(seeds ? seeds[i] : first + i, false);
+			run_seed(seeds ? seeds[i] : first + i, false);
 		exit(0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child) {
@@ -72,25 +73,25 @@ static bool in_child(const uint64_t *seeds, uint64_t first, uint64_t n)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		fprintf(stderr, "seed %llu: no end after %u s\n",
-			(unsigned long long)told->seed, SEED_SECONDS_MAX);
-	fprintf(stderr, "seed %llu failed; its history: make sim SEED=%llu\n",
-		(unsigned long long)told->seed, (unsigned long long)told->seed);
+		fprintf(stderr, "seed %llu: still running after %u s\n",
+			(unsigned long long)progress->seed, SEED_SECONDS_MAX);
+	fprintf(stderr, "seed %llu failed; to see its run: make sim SEED=%llu\n",
+		(unsigned long long)progress->seed, (unsigned long long)progress->seed);
 	return false;
 }
 
-/* Goes on behind a seed that failed. Returns the failures. */
-static unsigned play_all(const uint64_t *seeds, uint64_t first, uint64_t n)
+/* Continues after a seed that failed. Returns the number of failures. */
+static unsigned run_seeds(const uint64_t *seeds, uint64_t first, uint64_t n)
 {
 	unsigned failures = 0;
 	uint64_t before;
 
 	while (n > 0 && failures < FAILURES_MAX) {
-		before = told->done;
-		if (in_child(seeds, first, n))
+		before = progress->done;
+		if (run_in_child(seeds, first, n))
 			break;
 		failures++;
-		before = told->done - before + 1;
+		before = progress->done - before + 1;
 		n -= before;
 		first += before;
 		if (seeds)
@@ -99,7 +100,7 @@ static unsigned play_all(const uint64_t *seeds, uint64_t first, uint64_t n)
 	return failures;
 }
 
-static unsigned play_kept(void)
+static unsigned run_kept_seeds(void)
 {
 	uint64_t seeds[1000], n = 0;
 	unsigned long long seed;
@@ -112,7 +113,7 @@ static unsigned play_kept(void)
 		if (sscanf(line, "%llu", &seed) == 1)
 			seeds[n++] = seed;
 	fclose(f);
-	return play_all(seeds, 0, n);
+	return run_seeds(seeds, 0, n);
 }
 
 int main(int argc, char **argv)
@@ -123,9 +124,9 @@ int main(int argc, char **argv)
 	unsigned failures = 0;
 	int option;
 
-	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		    0);
-	ASSERT(told != MAP_FAILED);
+	ASSERT(progress != MAP_FAILED);
 	while ((option = getopt(argc, argv, "n:s:v")) != -1) {
 		if (option == 'n')
 			n = strtoull(optarg, NULL, 10);
@@ -137,16 +138,16 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (verbose) {
-		play(first, true);
+		run_seed(first, true);
 		return 0;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	if (n == 0)
-		failures = play_kept();
-	failures += play_all(NULL, first, n > 0 ? n : SEEDS);
+		failures = run_kept_seeds();
+	failures += run_seeds(NULL, first, n > 0 ? n : SEEDS);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	printf("%llu seeds, %llu requests, %u failed, %.1f s\n", (unsigned long long)told->done,
-	       (unsigned long long)told->exchanges, failures,
+	printf("%llu seeds, %llu requests, %u failed, %.1f s\n", (unsigned long long)progress->done,
+	       (unsigned long long)progress->exchanges, failures,
 	       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	return failures > 0;
 }
