@@ -1,8 +1,8 @@
-/* The thread that asks nameservers: sleeps in poll(), on the sockets of c-ares and on one by
- * which others wake it. Asked and answering by mailbox only.
+/* The DNS thread: sleeps in poll() on the sockets of c-ares and on one that wakes it.
+ * Queries and results pass through mailboxes only.
  *
- * One for the life of the process, whatever configurations come and go: it opens what it
- * needs before the sandbox is closed, and none could be made afterwards. */
+ * Owner: the process. There is one for the life of the process, whatever configurations
+ * come and go: the sandbox allows no later start of a thread. */
 #ifndef WATCH_DNSTHREAD_H
 #define WATCH_DNSTHREAD_H
 
@@ -11,17 +11,18 @@
 
 struct dns_thread;
 
-/* Answers go to `home`. Returns 0 or a negative errno. */
+/* Starts the thread. Results are delivered to `home`. Returns 0 or a negative errno. */
 int dns_thread_new(struct dns_thread **where, struct mailbox *home);
 
-/* These nameservers from now on ("ADDRESS:PORT,…", NULL: the system's). Asks that are under
- * way fail. False: no memory, and all stays as it is. */
+/* Sets the nameservers: "ADDRESS:PORT,…"; NULL: those of the system. Queries in flight
+ * fail. False: no memory, and nothing has changed. */
 bool dns_thread_set_servers(struct dns_thread *t, const char *servers);
 
-/* From home's thread: the ask is the thread's until answered() is called there. */
-void dns_thread_query(struct dns_thread *t, struct resolver_query *a);
+/* On the thread of `home`. The query belongs to the DNS thread until its done() is called
+ * on the thread of `home`. */
+void dns_thread_query(struct dns_thread *t, struct resolver_query *query);
 
-/* Ends the thread. All it was asked has been posted to `home` when this returns. */
+/* Ends the thread. When this returns all queries have been posted to `home`. */
 void dns_thread_free(struct dns_thread *t);
 
 #endif

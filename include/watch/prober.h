@@ -1,15 +1,16 @@
-/* Asks servers whether they are well, on behalf of all workers: at intervals, over a
- * connection of its own each time, as the upstream's `health_check` says.
+/* Active health checks, for all workers: probes each server at intervals, each time over
+ * a new connection, by the `health_check` of its upstream.
  *
- *   http       GET; the status is one of those that are expected
- *   tcp        the connection is taken
- *   memcached  "version" is answered with one
+ *   http       GET; the status is one of the expected ones
+ *   tcp        the connection is established
+ *   memcached  "version" gets a VERSION reply
  *
- * A server is what upstreams take for one: a configured server and one of its addresses.
- * rise and fall keep one lost packet from moving traffic (src/watch/health.h).
+ * A server is what it is to an upstream: one address of one configured name. `rise` and
+ * `fall` keep a single lost packet from moving traffic (src/watch/health.h).
  *
- * Of one configuration, and on one thread. What is being asked when it is freed ends by
- * itself: prober_idle() tells when. No state outside of it, so there may be several. */
+ * Owner: the control thread, one for each configuration. There is no state outside of it,
+ * so there may be several. prober_stop() cancels probes in flight; prober_free() may
+ * follow when prober_idle(). */
 #ifndef WATCH_PROBER_H
 #define WATCH_PROBER_H
 
@@ -21,13 +22,13 @@ enum health_state { HEALTH_UNKNOWN, HEALTH_UP, HEALTH_DOWN };
 
 struct prober;
 
-/* A server's state became known, or another. */
+/* The state of a server has become known, or has changed. */
 struct prober_event {
 	unsigned upstream, server; /* indices in the configuration */
 	const struct config_address *address;
 	bool up;
-	bool first;      /* nothing was known before */
-	const char *why; /* what is wrong with it; NULL while it is up */
+	bool first;      /* the state was unknown before */
+	const char *why; /* the last failure; NULL if it is up */
 };
 
 struct prober_options {
@@ -35,8 +36,8 @@ struct prober_options {
 	const struct config *config; /* outlives the prober */
 	struct quota *descriptors;   /* process-wide; NULL: no limit */
 	uint64_t seed;               /* of jitter */
-	/* From a task; the event live for the call. False: it could not be told to all; it is
-	 * told again after the next probe. */
+	/* Called from a task; the event is valid during the call. False: not all workers
+	 * could be notified; called again after the next probe. */
 	bool (*notify)(void *owner, const struct prober_event *event);
 	void *owner;
 };
@@ -44,32 +45,33 @@ struct prober_options {
 /* NULL: no memory. */
 struct prober *prober_new(const struct prober_options *options);
 
-/* What a server's name stands for now: addresses that are new are asked soon, those that went
- * are asked no more. */
+/* Sets the addresses of a configured server: new ones are probed soon, removed ones no
+ * more. */
 void prober_resolved(struct prober *p, unsigned upstream, unsigned server,
 		     const struct config_address *addresses, unsigned n);
 
-/* Tells nothing more, and cuts off what is being asked. */
+/* Ends the notifications and cancels probes in flight. */
 void prober_stop(struct prober *p);
 bool prober_idle(const struct prober *p);
 
-/* It is idle. */
+/* Only when prober_idle(). */
 void prober_free(struct prober *p);
 
-/* For the metrics. */
+/* Metrics of one server. */
 struct prober_stats {
-	unsigned upstream, server;
+	unsigned upstream, server; /* indices in the configuration */
 	const struct sockaddr *address;
 	enum health_state state;
 	uint64_t probes, failures;
-	uint32_t last_ms; /* how long the last one took */
+	uint32_t last_ms; /* duration of the last probe */
 };
 
+/* Calls each() for each server. */
 void prober_each(const struct prober *p,
 		 void (*each)(void *owner, const struct prober_stats *stats),
 		 void *owner);
 
-/* Probes left out because no descriptor, port or memory was to be had. */
+/* Probes that were skipped for lack of descriptors, ports or memory. */
 uint64_t prober_skipped(const struct prober *p);
 
 #endif

@@ -1,15 +1,14 @@
-/* Keeps track of what the names of servers stand for: asks again when an answer has become
- * too old, and tells what changed.
+/* Keeps the addresses of configured names up to date: resolves each name again when its
+ * time to live is over, and notifies its owner of changes.
  *
- * How long an answer holds is what the nameserver says, but not less than the floor and not
- * more than the ceiling that are configured. A name that cannot be resolved, for whatever
- * reason, stands for what it stood for last (at first perhaps for nothing); it is asked again
- * soon, then less often. An
- * answer of which a part is missing (addresses of one family, say) takes nothing away of that
- * part.
+ * The time to live is that of the answer, within the configured minimum and maximum. A
+ * name that cannot be resolved, for whatever reason, keeps its last addresses (perhaps
+ * none at first); the lookup is repeated soon, then less often. If a part of an answer is
+ * missing (the addresses of one family, for example) the last addresses of that part are
+ * kept.
  *
- * Of one configuration, on the thread of its tick; who asks is somebody else (dnsthread.h).
- * No state outside of it, so there may be several. */
+ * Owner: the thread of its tick, one for each configuration. There is no state outside of
+ * it, so there may be several. Its owner performs the lookups (dnsthread.h). */
 #ifndef WATCH_RESOLVER_H
 #define WATCH_RESOLVER_H
 
@@ -17,61 +16,65 @@
 #include "dns/dns.h"
 #include "net/tick.h"
 
-/* A lookup on its way to who asks, and back: his from ask() to answered(). */
+/* One lookup. It belongs to the resolver's owner from query() until done(). */
 struct resolver_query {
 	struct mail message;
 	struct dns_lookup lookup;
-	void (*done)(struct resolver_query *a); /* on the thread of the tick */
-	void *handler;                          /* his */
+	void (*done)(struct resolver_query *query); /* on the thread of the tick */
+	void *handler; /* for use by whoever performs the lookup: the DNS thread */
 };
 
-/* What became of a lookup. */
+/* The result of a lookup, if something has changed. */
 struct resolver_event {
 	unsigned upstream, server;
-	const struct config_address *addresses; /* what the name stands for now */
+	const struct config_address *addresses; /* of the name now */
 	unsigned n;
-	bool changed;        /* it stood for something else before */
-	bool more;           /* it has more than are used; told once, until it is over */
-	const char *failure; /* NULL: none. Told once, until it is over. */
-	bool recovered;      /* the last one had failed */
+	bool changed;   /* the addresses are not those of the last event */
+	bool truncated; /* more addresses than are used; reported once while it lasts */
+	const char *failure; /* NULL: none; reported once while it lasts */
+	bool recovered;      /* the previous lookup had failed */
 };
 
 struct resolver_options {
 	struct tick *tick;
 	const struct config *config; /* outlives the resolver */
-	void (*query)(void *owner, struct resolver_query *a);
-	/* When something changed, failed or works again; the event live for the call. */
+	/* Performs the lookup of the query, and then has its done() called. */
+	void (*query)(void *owner, struct resolver_query *query);
+	/* Called when addresses changed, or a lookup failed or works again; the event is
+	 * valid during the call. */
 	void (*notify)(void *owner, const struct resolver_event *event);
 	void *owner;
-	/* Of the configuration before; NULL: none. What its names stand for is taken over for those
-	 * that could not be resolved when the file was read. Is not kept. */
+	/* The resolver of the previous configuration; NULL: none. Its addresses are taken
+	 * over for names that could not be resolved when the configuration was read. Used
+	 * only by resolver_new(). */
 	const struct resolver *previous;
 };
 
 struct resolver;
 
-/* Asks for every name at once, since nothing said how long the addresses of the
- * configuration hold. NULL: no memory. */
+/* Starts a lookup of each name in the next tick: the time to live of the addresses in the
+ * configuration is not known. NULL: no memory. */
 struct resolver *resolver_new(const struct resolver_options *options);
 
-/* Somebody could not take what he was told: it is told again, soon. */
+/* Repeats the lookup soon and notifies again: a worker could not take over the addresses. */
 void resolver_notify_again(struct resolver *r, unsigned upstream, unsigned server);
 
-/* Tells nothing more. What is asked has still to be answered. */
+/* Ends the notifications. Queries in flight still have to be done. */
 void resolver_stop(struct resolver *r);
 bool resolver_idle(const struct resolver *r);
 
-/* It is idle. */
+/* Only when resolver_idle(). */
 void resolver_free(struct resolver *r);
 
-/* For the metrics. */
+/* Metrics of one name. */
 struct resolver_stats {
 	unsigned upstream, server;
 	unsigned addresses;
 	uint64_t lookups, failures, changes;
-	uint64_t responded_ms; /* when it was last, on the tick's clock; 0: never */
+	uint64_t responded_ms; /* tick time of the last answer; 0: none */
 };
 
+/* Calls each() for each name. */
 void resolver_each(const struct resolver *r,
 		   void (*each)(void *owner, const struct resolver_stats *stats),
 		   void *owner);

@@ -387,7 +387,7 @@ static void retire_older_links(struct memcache_server *s)
 	{
 		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
 
-		if (l->server == s && l->state == LINK_OPEN && l->answered && !l->retired)
+		if (l->server == s && l->state == LINK_OPEN && l->replied && !l->retired)
 			link_retire(l);
 	}
 }
@@ -395,7 +395,7 @@ static void retire_older_links(struct memcache_server *s)
 static void conn_ended(struct memcache_link *l)
 {
 	bool by_peer = l->conn.eof || l->conn.error == -ECONNRESET;
-	bool stale = by_peer && l->answered;
+	bool stale = by_peer && l->replied;
 	bool renew = stale && l->calls_n > 0 && !l->retired;
 
 	link_break(l, stale ? LINK_STALE : LINK_GIVEN_UP);

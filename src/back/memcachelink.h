@@ -30,8 +30,9 @@ enum link_part { PART_LINE, PART_VALUE, PART_TAIL };
 enum link_ending {
 	LINK_GIVEN_UP, /* malformed reply, no memory, or not needed: its calls fail */
 	LINK_LATE,     /* a call timed out: the others are sent once more */
-	LINK_STALE, /* the peer closed it after it had delivered replies: calls whose reply
-			  has not begun are sent once more */
+	/* The peer closed it after it had delivered replies: calls whose reply has not
+	 * begun are sent once more. */
+	LINK_STALE,
 };
 
 struct memcache_link {
@@ -44,10 +45,11 @@ struct memcache_link {
 	uint32_t calls_n;
 	bool blocked;   /* takes no call until its conn has changed */
 	bool idle;      /* counted in server->idle */
-	bool answered;  /* it delivered a reply: an end by the peer makes it stale */
+	bool replied;   /* it delivered a reply: an end by the peer makes it stale */
 	bool timed_out; /* the connect was cancelled by the timer */
-	bool retired; /* takes no more calls: its server or address was removed, or another
-			   link of its server was stale */
+	/* Takes no more calls: its server or address was removed, or another link of its
+	 * server was stale. */
+	bool retired;
 	unsigned address, addresses_tried;
 	struct sockaddr_storage sa; /* of `address` */
 	int connected;              /* descriptor or negative errno */
@@ -87,7 +89,7 @@ struct memcache_server {
 	uint32_t idle;       /* open links without a call */
 	struct list queue;   /* waiting calls */
 	uint32_t waiting;    /* length of `queue` */
-	uint32_t queued; /* of these, calls that no connecting link will have space for */
+	uint32_t queued;     /* of these: more than the connecting links will take */
 	struct list scheduled;    /* node on memcache->scheduled */
 	struct list leaving_node; /* scratch of a reconfiguration */
 	uint32_t least;           /* buckets before it are empty */

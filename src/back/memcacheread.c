@@ -66,10 +66,10 @@ bool memcache_take(struct memcache_call *call, struct piece *p)
 
 /* ---- replies ---------------------------------------------------------------- */
 
-static void call_answered(struct memcache_link *l, struct memcache_call *call,
-			  enum call_state state, enum call_failure failure)
+static void call_replied(struct memcache_link *l, struct memcache_call *call,
+			 enum call_state state, enum call_failure failure)
 {
-	l->answered = true;
+	l->replied = true;
 	call_decide(call, state, failure);
 }
 
@@ -87,10 +87,10 @@ static void line_received(struct memcache_link *l, struct memcache_call *call)
 		l->part = PART_VALUE;
 		break;
 	case MEMCACHE_MISS:
-		call_answered(l, call, CALL_MISS, 0);
+		call_replied(l, call, CALL_MISS, 0);
 		break;
 	case MEMCACHE_ERROR:
-		call_answered(l, call, CALL_FAILED, CALL_ERROR);
+		call_replied(l, call, CALL_FAILED, CALL_ERROR);
 		break;
 	}
 }
@@ -193,9 +193,9 @@ static bool read_tail(struct memcache_link *l, struct memcache_call *call)
 	conn_consume(c, tail);
 	l->part = PART_LINE;
 	if (call->large)
-		call_answered(l, call, CALL_FAILED, CALL_VALUE_LARGE);
+		call_replied(l, call, CALL_FAILED, CALL_VALUE_LARGE);
 	else
-		call_answered(l, call, CALL_HIT, 0);
+		call_replied(l, call, CALL_HIT, 0);
 	return true;
 }
 

@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 
 #define HEADER_BYTES 12
-#define RECORD_BYTES 10 /* of a record, behind its name and before its data */
+#define RECORD_BYTES 10 /* of a record, between its name and its data */
 
 static unsigned read_be(const unsigned char *at, unsigned bytes)
 {
@@ -15,7 +15,7 @@ static unsigned read_be(const unsigned char *at, unsigned bytes)
 	return n;
 }
 
-/* Just behind the name at `at`, or NULL. */
+/* The byte after the name at `at`; NULL: malformed. */
 static const unsigned char *skip_name(const unsigned char *at, struct slice answer)
 {
 	const unsigned char *begin = (const unsigned char *)answer.ptr;
@@ -44,8 +44,8 @@ static const unsigned char *skip_questions(struct slice answer)
 	return at;
 }
 
-/* The least time that a record of the answer section holds; a first bit that is set means 0
- * (RFC 2181 8). False: it makes no sense. */
+/* The least time to live of the records of the answer section. A value with the highest
+ * bit set counts as 0 (RFC 2181 8). False: malformed. */
 static bool least_ttl(struct slice answer, uint32_t *ttl_s)
 {
 	const unsigned char *at, *end = (const unsigned char *)answer.ptr + answer.len;
@@ -57,16 +57,16 @@ static bool least_ttl(struct slice answer, uint32_t *ttl_s)
 	records = read_be((const unsigned char *)answer.ptr + 6, 2);
 	at = skip_questions(answer);
 	while (at && records-- > 0) {
-		uint32_t ttl_of_this;
+		uint32_t record_ttl_s;
 
 		at = skip_name(at, answer);
 		if (!at || end - at < RECORD_BYTES)
 			return false;
-		ttl_of_this = read_be(at + 4, 4);
-		if (ttl_of_this > INT32_MAX)
-			ttl_of_this = 0;
-		if (ttl_of_this < *ttl_s)
-			*ttl_s = ttl_of_this;
+		record_ttl_s = read_be(at + 4, 4);
+		if (record_ttl_s > INT32_MAX)
+			record_ttl_s = 0;
+		if (record_ttl_s < *ttl_s)
+			*ttl_s = record_ttl_s;
 		if (end - at - RECORD_BYTES < (long)read_be(at + 8, 2))
 			return false;
 		at += RECORD_BYTES + read_be(at + 8, 2);
@@ -156,7 +156,7 @@ int dns_read_services(struct slice answer, struct dns_service *services, unsigne
 			continue;
 		strcpy(services[n].target, r->host);
 		services[n].priority = r->priority;
-		/* 0 means next to nothing, and may not mean nothing (RFC 2782). */
+		/* Weight 0 means a very small chance, not none (RFC 2782). */
 		services[n].weight = r->weight > 0 ? r->weight : 1;
 		services[n++].port = r->port;
 	}

@@ -11,12 +11,12 @@
 
 struct dns {
 	ares_channel channel;
-	char *system; /* its nameservers, as they were read */
-	bool search;  /* names may be completed by the system's domains */
-	bool configured; /* it has nameservers of a configuration */
+	char *system;    /* nameservers of the system, as text */
+	bool search;     /* search domains of the system are used */
+	bool configured; /* the nameservers are those of a configuration */
 };
 
-/* One dns_question of a lookup. */
+/* One question of a lookup. */
 struct dns_question {
 	struct dns *dns;
 	struct dns_lookup *lookup;
@@ -24,7 +24,7 @@ struct dns_question {
 	uint16_t port, weight;
 };
 
-/* ---- sockets: only calls that the sandbox allows ----------------------------- */
+/* ---- sockets: only system calls that the sandbox allows ---------------------- */
 
 static ares_socket_t open_socket(int family, int type, int protocol, void *owner)
 {
@@ -104,7 +104,7 @@ static bool lookup_grow(struct dns_lookup *l)
 	return true;
 }
 
-/* The first that does not come before it. */
+/* The index of the first address that is not less than a. */
 static unsigned insert_index(const struct dns_lookup *l, const struct dns_address *a)
 {
 	unsigned low = 0, high = l->n;
@@ -120,8 +120,9 @@ static unsigned insert_index(const struct dns_lookup *l, const struct dns_addres
 	return low;
 }
 
-/* Which are too many does not depend on the order in which they came: that is another one with
- * each answer. Not by qsort(), which may read a file. */
+/* Sorted insertion, so that the addresses beyond the limit do not depend on the order of
+ * the records, which changes with each answer. qsort() may open a file, so it is not
+ * used. */
 void dns_lookup_add(struct dns_lookup *l, struct dns_address a)
 {
 	unsigned at = insert_index(l, &a);
@@ -152,7 +153,7 @@ void dns_lookup_done(struct dns_lookup *l)
 	l->n = l->capacity = 0;
 }
 
-/* c-ares says "refused" when the last nameserver has failed, whichever way. */
+/* c-ares reports ARES_ECONNREFUSED when the last nameserver has failed, for any reason. */
 static const char *failure_text(int status)
 {
 	switch (status) {
@@ -176,7 +177,7 @@ static void question_failed(const struct dns_question *q, int status)
 
 static void question_send(const struct dns_question *template, const char *name);
 
-/* Which addresses the name has, for the port and the weight of the dns_question. */
+/* Questions for the addresses of a name; they get the port and the weight of q. */
 static void addresses_query(struct dns_question q, const char *name)
 {
 	q.type = DNS_A;
@@ -276,7 +277,7 @@ void dns_query(struct dns *dns, struct dns_lookup *l)
 	l->ttl_s = UINT32_MAX;
 	l->incomplete_v4 = l->incomplete_v6 = l->timed_out = false;
 	l->failure = NULL;
-	l->pending = 1; /* ours, so that it is not done before all was asked */
+	l->pending = 1; /* ours: the lookup is not done before all questions were sent */
 	if (l->service)
 		question_send(&q, l->name);
 	else
@@ -286,7 +287,7 @@ void dns_query(struct dns *dns, struct dns_lookup *l)
 
 /* ---- waiting ----------------------------------------------------------------- */
 
-/* The sockets of c-ares, behind the first `n` entries. */
+/* Appends the sockets of c-ares to the first n entries. */
 static unsigned add_sockets(struct dns *dns, struct pollfd *fds, unsigned n)
 {
 	ares_socket_t socks[ARES_GETSOCK_MAXNUM];
@@ -308,7 +309,7 @@ static int wait_ms(struct dns *dns, int timeout_ms)
 	struct timeval max = { timeout_ms / 1000, timeout_ms % 1000 * 1000 }, left;
 	const struct timeval *t = ares_timeout(dns->channel, timeout_ms < 0 ? NULL : &max, &left);
 
-	/* Rounded up: else the last millisecond would be spent in a circle. */
+	/* Rounded up: a timeout of 0 would spin during the last millisecond. */
 	return t ? (int)(t->tv_sec * 1000 + (t->tv_usec + 999) / 1000) : -1;
 }
 
@@ -330,7 +331,7 @@ void dns_wait(struct dns *dns, int fd, int timeout_ms)
 			ares_process_fd(dns->channel, in ? fds[i].fd : ARES_SOCKET_BAD,
 					out ? fds[i].fd : ARES_SOCKET_BAD);
 	}
-	ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* whose time is up */
+	ares_process_fd(dns->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* timeouts */
 }
 
 /* ---- the channel ------------------------------------------------------------- */
@@ -339,7 +340,8 @@ int dns_set_servers(struct dns *dns, const char *servers)
 {
 	ares_cancel(dns->channel);
 	dns->search = !servers;
-	/* As text they lose the interface of a link-local address. */
+	/* Text loses the interface of a link-local address, so the nameservers of the
+	 * system are set as text only if they were replaced before. */
 	if (!servers && (!dns->system || !dns->configured))
 		return 0;
 	dns->configured = servers != NULL;
@@ -349,7 +351,7 @@ int dns_set_servers(struct dns *dns, const char *servers)
 		       -ENOMEM;
 }
 
-/* "10.0.0.1:53,[::1]:53" of what the channel has. */
+/* The nameservers of the channel, as "10.0.0.1:53,[::1]:53"; NULL: no memory. */
 static char *servers_text(ares_channel channel)
 {
 	struct ares_addr_port_node *list = NULL;

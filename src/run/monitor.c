@@ -159,7 +159,7 @@ static void name_resolved(void *owner, const struct resolver_event *news)
 
 	if (news->failure || news->recovered)
 		log_failure(m, news);
-	if (news->more)
+	if (news->truncated)
 		log_more(m, news);
 	if (!news->changed)
 		return;

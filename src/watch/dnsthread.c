@@ -12,18 +12,19 @@ struct dns_thread {
 	struct dns *dns;
 	struct mailbox mailbox;
 	struct mailbox *home;
-	int waker, sleeper;  /* a socket pair: what may wait for it is what the rest does */
+	int waker,
+		sleeper; /* a socket pair: the sandbox allows its system calls anyway */
 	struct mail stop;
-	bool stopping;       /* the thread's own */
+	bool stopping; /* used by the thread only */
 };
 
 struct servers_change {
 	struct mail message;
 	struct dns_thread *thread;
-	char *servers; /* NULL: the system's */
+	char *servers; /* NULL: those of the system */
 };
 
-/* Any thread. A full socket wakes as well. */
+/* On any thread. A full socket has bytes, so it wakes too. */
 static void wake(void *sleeper)
 {
 	struct dns_thread *t = sleeper;
@@ -57,7 +58,7 @@ static void *dns_thread_run(void *arg)
 	return NULL;
 }
 
-/* ---- answers ----------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------- */
 
 static void deliver_answer(struct mail *m)
 {

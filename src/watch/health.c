@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 
-static bool become(struct health *h, enum health_state state)
+static bool health_set(struct health *h, enum health_state state)
 {
 	h->state = state;
 	h->contrary_n = 0;
@@ -14,13 +14,13 @@ bool health_update(struct health *h, bool good, uint32_t rise, uint32_t fall)
 	ASSERT(rise > 0 && fall > 0);
 	switch (h->state) {
 	case HEALTH_UNKNOWN:
-		return become(h, good ? HEALTH_UP : HEALTH_DOWN);
+		return health_set(h, good ? HEALTH_UP : HEALTH_DOWN);
 	case HEALTH_UP:
 		h->contrary_n = good ? 0 : h->contrary_n + 1;
-		return h->contrary_n >= fall && become(h, HEALTH_DOWN);
+		return h->contrary_n >= fall && health_set(h, HEALTH_DOWN);
 	case HEALTH_DOWN:
 		h->contrary_n = good ? h->contrary_n + 1 : 0;
-		return h->contrary_n >= rise && become(h, HEALTH_UP);
+		return h->contrary_n >= rise && health_set(h, HEALTH_UP);
 	}
 	return false;
 }

@@ -7,9 +7,9 @@
 #include "io/sock.h"
 
 #define WINDOW 32768
-/* For the rest of an answer that has told enough. */
+/* How long the rest of a response is read and dropped. */
 #define LINGER_MS 1000
-/* Of the line that tells memcached's version. */
+/* Longest VERSION reply. */
 #define LINE_BYTES_MAX 256
 
 #define HEAD_BYTES_MAX 16384
@@ -22,7 +22,7 @@ static void probe_decide(struct probe *p, const char *why)
 		p->decided(p, why);
 }
 
-/* It says something about us, and nothing about the server. */
+/* The cause is ours and says nothing about the server. */
 static void probe_skip(struct probe *p)
 {
 	timer_stop(&p->tick->wheel, &p->timer);
@@ -30,7 +30,7 @@ static void probe_skip(struct probe *p)
 		p->skipped(p);
 }
 
-/* The connection was open. */
+/* Ends a probe whose connection is open. */
 static void probe_finish(struct probe *p, const char *why, enum conn_end end)
 {
 	p->state = PROBE_ENDING;
@@ -53,11 +53,11 @@ static void probe_timer_expired(struct timer *t)
 		p->late = true;
 		io_cancel(p->tick->loop, &p->connect.op);
 	} else {
-		probe_finish(p, "no answer in time", CONN_NOW);
+		probe_finish(p, "no response in time", CONN_NOW);
 	}
 }
 
-/* ---- what the answer tells --------------------------------------------------- */
+/* ---- the response ------------------------------------------------------------ */
 
 static bool is_expected(const struct config_health *h, unsigned status)
 {
@@ -71,7 +71,7 @@ static const char *end_reason(const struct conn *c)
 {
 	if (c->error < 0)
 		return strerror(-c->error);
-	return c->eof ? "closed without an answer" : NULL;
+	return c->eof ? "closed without a response" : NULL;
 }
 
 static void read_http(struct probe *p)
@@ -114,7 +114,7 @@ static void read_version(struct probe *p)
 	end = memchr(s.ptr ? s.ptr : "", '\n', s.len);
 	if (end || s.len >= LINE_BYTES_MAX)
 		probe_finish(p,
-			     end && slice_starts(s, begin) ? NULL : "no version was told",
+			     end && slice_starts(s, begin) ? NULL : "not a VERSION reply",
 			     CONN_NOW);
 	else if (end_reason(&p->conn))
 		probe_finish(p, end_reason(&p->conn), CONN_NOW);
@@ -156,7 +156,7 @@ static void probe_connected(struct probe *p)
 	p->state = PROBE_READING;
 	if (p->cancelled)
 		probe_finish(p, NULL, CONN_NOW);
-	else if (p->late) /* it came, but the timer has rung for the last time */
+	else if (p->late) /* connected, but the timer has expired already */
 		probe_finish(p, "no connection in time", CONN_NOW);
 	else if (p->health->type == CONFIG_HEALTH_TCP)
 		probe_finish(p, NULL, CONN_NOW);
@@ -164,7 +164,7 @@ static void probe_connected(struct probe *p)
 		probe_out_of_memory(p);
 }
 
-/* A unix socket, mostly. */
+/* EACCES: nearly always a unix socket. */
 static const char *error_text(int error)
 {
 	if (error == -EACCES)

@@ -1,12 +1,12 @@
-/* One question to one server whether it is well.
+/* One probe: a health check of one server.
  *
- *          probe_start             connected           decided
- *   IDLE ──────────────▶ CONNECTING ────────▶ ASKING ─────────▶ ENDING ──▶ IDLE
- *     ▲                      │ refused, late                       dead
- *     └──────────────────────┘
+ *          probe_start             connected            decided
+ *   IDLE ──────────────▶ CONNECTING ────────▶ READING ─────────▶ ENDING ──▶ IDLE
+ *                            └── refused, timed out ───────────────▲
  *
- * Embedded in its owner and used again; idle it owns nothing. `decided` or `skipped` is called
- * once for each start that was not cancelled, `ended` when it is idle again. */
+ * Embedded in its owner and reused; an idle probe owns nothing. For each start that was
+ * not cancelled `decided` or `skipped` is called once; `ended` is called when it is idle
+ * again. */
 #ifndef WATCH_PROBE_H
 #define WATCH_PROBE_H
 
@@ -19,12 +19,12 @@ enum probe_state { PROBE_IDLE, PROBE_CONNECTING, PROBE_READING, PROBE_ENDING };
 struct probe {
 	struct tick *tick;
 	const struct config_health *health;
-	struct slice request;   /* lives as long as the probe */
+	struct slice request;   /* valid as long as the probe */
 	struct head *head;      /* scratch */
-	uint8_t lenient;        /* what a response is forgiven: http/lenient.h */
-	/* why: what is wrong, NULL: nothing; lives for the call. */
+	uint8_t lenient;        /* tolerated deviations of a response: http/lenient.h */
+	/* why: the failure, valid during the call; NULL: success. */
 	void (*decided)(struct probe *p, const char *why);
-	/* It could not be asked, for lack of memory, ports or descriptors of our own. */
+	/* Not probed: we lack memory, ports or descriptors. */
 	void (*skipped)(struct probe *p);
 	void (*ended)(struct probe *p);
 	uint8_t state;          /* enum probe_state */
@@ -35,18 +35,19 @@ struct probe {
 	struct conn conn;
 	struct reader reader;
 	struct writer writer;
-	struct timer timer;     /* its whole time */
+	struct timer timer; /* of the whole probe */
 	struct task task;
-	struct reap reap; /* of a connect that came to nothing */
+	struct reap reap; /* of a probe that was never connected */
 };
 
-/* The fields above `state` are filled in. */
+/* The caller has set the fields before `state`. */
 void probe_init(struct probe *p);
 
-/* It is idle. */
+/* Starts an idle probe. */
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len);
 
-/* Nothing is decided any more; `ended` follows, unless it is idle. */
+/* Neither `decided` nor `skipped` will be called; `ended` follows, unless the probe is
+ * idle. */
 void probe_cancel(struct probe *p);
 
 #endif

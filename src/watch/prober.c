@@ -8,18 +8,18 @@
 #include "health.h"
 #include "probe.h"
 
-/* The first probes are spread over so much time, or over the interval if that is less. */
+/* The first probes are spread over this time, or over the interval if that is shorter. */
 #define FIRST_MS 1000
 
-/* One server as upstreams know it, and what is known of it. */
+/* One server (an address of a configured name) and its state. */
 struct target {
 	struct prober *prober;
 	unsigned upstream, server;
 	struct config_address address;
 	struct list node;       /* on prober->targets or ->leaving */
 	bool leaving;
-	bool overdue;    /* its time came while it was still being asked */
-	bool unreported; /* its state is not known to all */
+	bool overdue;    /* `next` expired during a probe */
+	bool unreported; /* not all workers have been notified of its state */
 	struct health health;
 	struct timer next;
 	struct probe probe;
@@ -32,7 +32,7 @@ struct target {
 struct prober {
 	struct prober_options options;
 	struct list targets;
-	struct list leaving;    /* asked no more, and not idle yet */
+	struct list leaving; /* removed targets whose probe is not idle yet */
 	uint64_t random;
 	uint64_t skipped;
 	bool stopped;
@@ -53,7 +53,7 @@ static const struct config_health *health_of(const struct target *t)
 	return &t->prober->options.config->upstreams[t->upstream].health;
 }
 
-/* ---- asking ------------------------------------------------------------------ */
+/* ---- probing ----------------------------------------------------------------- */
 
 static void schedule_next(struct target *t)
 {
@@ -65,7 +65,8 @@ static void schedule_next(struct target *t)
 						 random_next(t->prober)));
 }
 
-/* Where it is asked: at its own port, or at one for the purpose. */
+/* The address to probe: that of the server, with the port of the health check if it has
+ * one. */
 static struct sockaddr_storage probe_address(const struct target *t)
 {
 	struct sockaddr_storage sa = t->address.sa;
@@ -86,7 +87,7 @@ static void target_probe(struct target *t)
 
 	schedule_next(t);
 	if (p->options.descriptors && !quota_take(p->options.descriptors)) {
-		p->skipped++; /* says something about us, and nothing about the server */
+		p->skipped++; /* says nothing about the server */
 		return;
 	}
 	t->started_ms = p->options.tick->now_ms;
@@ -131,7 +132,7 @@ static void probe_decided(struct probe *probe, const char *why)
 		target_report(t, first,
 			      t->health.state == HEALTH_UP ? NULL
 			      : why                        ? why
-							   : "as before");
+							   : "still down");
 }
 
 static void probe_skipped(struct probe *probe)
@@ -149,7 +150,7 @@ static void target_free(struct target *t)
 	free(t);
 }
 
-/* At the end of a tick. */
+/* Called when the tick frees the connection of the probe. */
 static void probe_ended(struct probe *probe)
 {
 	struct target *t = CONTAINER(probe, struct target, probe);
@@ -177,7 +178,7 @@ static void target_leave(struct target *t)
 		probe_cancel(&t->probe);
 }
 
-/* What a health check of HTTP asks for as Host, unless it is told: the server as written. */
+/* The Host of an HTTP health check, unless configured: the server as configured. */
 static struct slice host_field(const struct config_upstream *u,
 			       const struct config_server *s)
 {
@@ -228,7 +229,7 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	t->upstream = upstream;
 	t->server = server;
 	t->address = *address;
-	t->address.text = NULL; /* not ours to keep */
+	t->address.text = NULL; /* not copied */
 	t->request = request;
 	t->probe.tick = p->options.tick;
 	t->probe.health = &u->health;
@@ -288,7 +289,7 @@ void prober_resolved(struct prober *p, unsigned upstream, unsigned server,
 		    !is_among(&t->address, addresses, n))
 			target_leave(t);
 	}
-	/* Without memory for it an address is not asked: it stays in use. */
+	/* If memory is short the address is not probed, and stays in use. */
 	for (unsigned i = 0; i < n; i++)
 		if (!is_known(p, upstream, server, &addresses[i]) &&
 		    !target_new(p, upstream, server, &addresses[i]))
@@ -321,7 +322,7 @@ struct prober *prober_new(const struct prober_options *options)
 	for (unsigned i = 0; i < options->config->upstream_n; i++) {
 		if (add_upstream(p, &options->config->upstreams[i]))
 			continue;
-		prober_stop(p); /* nothing was asked yet */
+		prober_stop(p); /* no probe was started yet */
 		prober_free(p);
 		return NULL;
 	}

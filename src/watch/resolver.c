@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* After a failure, if the floor is not longer; twice as long each time. */
+/* Time to the next lookup after a failure, unless the minimum of the time to live is
+ * longer; doubled each time. */
 #define RETRY_FIRST_MS 1000
 #define RETRY_MAX_MS 30000
 
@@ -16,11 +17,11 @@ struct name {
 	struct resolver_query query;
 	bool querying;
 	bool failing;
-	bool report_again; /* to be told although nothing has changed */
+	bool report_again; /* notify even if nothing has changed */
 	uint32_t retry_ms;
-	bool more;         /* it has more than are used, which was told */
+	bool truncated; /* as reported: more addresses than are used */
 	unsigned n;
-	struct config_address *addresses; /* the last that was told */
+	struct config_address *addresses; /* as reported last */
 	uint64_t lookups, failures, changes, responded_ms;
 };
 
@@ -35,7 +36,7 @@ static const struct config_resolver *resolver_limits(const struct name *name)
 	return &name->resolver->options.config->resolver;
 }
 
-/* ---- what an answer changes -------------------------------------------------- */
+/* ---- the addresses of a name ------------------------------------------------- */
 
 static bool same_address(const struct config_address *a, const struct config_address *b)
 {
@@ -52,16 +53,16 @@ static const struct config_address *address_find(const struct config_address *a,
 	return NULL;
 }
 
-/* What was not answered may still be as it was. */
+/* If the answer for a family is missing, keeps the old addresses of that family. */
 static unsigned keep_incomplete(const struct name *name, const struct dns_lookup *l,
 				struct config_address *now, unsigned n)
 {
 	for (unsigned i = 0; i < name->n && n < DNS_ADDRESSES_MAX; i++) {
 		const struct config_address *old = &name->addresses[i];
-		bool unsure = old->sa.ss_family == AF_INET ? l->incomplete_v4
-							   : l->incomplete_v6;
+		bool incomplete = old->sa.ss_family == AF_INET ? l->incomplete_v4
+							       : l->incomplete_v6;
 
-		if (unsure && !address_find(old, now, n))
+		if (incomplete && !address_find(old, now, n))
 			now[n++] = *old;
 	}
 	return n;
@@ -75,7 +76,7 @@ static bool addresses_differ(const struct name *name, const struct config_addres
 	for (unsigned i = 0; i < n; i++) {
 		const struct config_address *old = &name->addresses[i];
 
-		/* Mostly they are where they were. */
+		/* Usually the order has not changed. */
 		if (!same_address(&now[i], old))
 			old = address_find(&now[i], name->addresses, name->n);
 
@@ -85,14 +86,14 @@ static bool addresses_differ(const struct name *name, const struct config_addres
 	return false;
 }
 
-/* True: the name stands for something else than before. */
+/* True: the addresses of the name have changed. */
 static bool name_update_addresses(struct name *name, const struct dns_lookup *l)
 {
 	struct config_address *now = calloc(l->n + name->n, sizeof(*now));
 	unsigned n;
 
 	if (!now)
-		return false; /* it is asked for again */
+		return false; /* the next lookup tries again */
 	for (n = 0; n < l->n; n++) {
 		now[n].len = dns_sockaddr(&l->addresses[n], &now[n].sa);
 		now[n].weight = l->addresses[n].weight;
@@ -183,19 +184,19 @@ static void lookup_succeeded(struct name *name, const struct dns_lookup *l)
 {
 	bool was_failing = name->failing;
 	bool changed = name_update_addresses(name, l) || name->report_again;
-	bool more = l->truncated && !name->more;
+	bool truncated = l->truncated && !name->truncated;
 
-	name->more = l->truncated;
+	name->truncated = l->truncated;
 	name->failing = name->report_again = false;
 	name->responded_ms = name->resolver->options.tick->now_ms;
 	if (l->incomplete_v4 || l->incomplete_v6)
 		query_retry(name);
 	else
 		query_at_ttl(name, l->ttl_s);
-	if (changed || was_failing || more)
+	if (changed || was_failing || truncated)
 		name_report(name, &(struct resolver_event){ .changed = changed,
 							    .recovered = was_failing,
-							    .more = more });
+							    .truncated = truncated });
 }
 
 static void name_free(struct name *name)
@@ -253,8 +254,9 @@ static const struct name *name_in_previous(const struct resolver *previous,
 	return NULL;
 }
 
-/* What the configuration says, but where it could not be resolved: who knew it better is asked,
- * and the workers are told, as they may not have had it. */
+/* The initial addresses: those of the configuration; for a name that could not be
+ * resolved those of the previous resolver, of which the workers are notified: they may
+ * not have them. */
 static bool name_init_addresses(struct name *name, const struct config_server *s,
 				const struct name *previous)
 {
@@ -264,7 +266,8 @@ static bool name_init_addresses(struct name *name, const struct config_server *s
 
 	name->failing = s->unresolved;
 	name->report_again = previous != NULL;
-	name->addresses = calloc(n + 1, sizeof(name->addresses[0])); /* not nothing */
+	name->addresses = calloc(n + 1,
+				 sizeof(name->addresses[0])); /* calloc(0) may be NULL */
 	if (!name->addresses)
 		return false;
 	for (name->n = 0; name->n < n; name->n++) {

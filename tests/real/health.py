@@ -118,7 +118,7 @@ def hangs(proxy, program, one, two):
     load = Load(proxy.port, 5)
     rig.check(asked(proxy) == {str(one)}, "one that hangs was asked")
     load.end()
-    rig.check(proxy.said("is down (no answer in time)"), "the reason is not told")
+    rig.check(proxy.said("is down (no response in time)"), "the reason is not told")
     program.signal(signal.SIGCONT)
     becomes(proxy, "app", two, 1)
 

@@ -15,7 +15,7 @@
 
 struct name_report {
 	unsigned server, n;
-	bool changed, recovered, more;
+	bool changed, recovered, truncated;
 	bool failure;
 	uint16_t last[8]; /* the last bytes of its addresses */
 };
@@ -52,7 +52,7 @@ static void take(void *owner, const struct resolver_event *event)
 				   .changed = event->changed,
 				   .recovered = event->recovered,
 				   .failure = event->failure,
-				   .more = event->more };
+				   .truncated = event->truncated };
 	for (unsigned i = 0; i < event->n && i < COUNT(t->last); i++) {
 		struct sockaddr_in in;
 
@@ -409,7 +409,7 @@ static void test_more(void **state)
 		asked[0]->lookup.truncated = i != 2;
 		ANSWER(60, 1, 2);
 		assert_int_equal(reported_n, i < 3 ? 1 : 2);
-		assert_int_equal(reported[reported_n - 1].more, true);
+		assert_int_equal(reported[reported_n - 1].truncated, true);
 	}
 	close_world();
 }
