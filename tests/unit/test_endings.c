@@ -1,0 +1,349 @@
+/* A whole proxy: every way in which an exchange can end, and what its client receives.
+ * timeout: 600 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/slab.h"
+#include "lib/proxycase.h"
+
+/* ---- one request, one ending ------------------------------------------------ */
+
+static void assert_response(const struct proxycase *c, const struct sim_peer *client)
+{
+	const char *fields = c->fields ? c->fields : "";
+	struct client_response response;
+	struct slice rest;
+	unsigned n = client_responses_read(client, &response, 1, 0, &rest);
+
+	if (c->status == 0) {
+		assert_int_equal(n, 0);
+		return;
+	}
+	if (c->truncated) {
+		/* If none of it was sent yet, it is replaced by a whole 502. */
+		assert_int_equal(response.status, n == 1 ? 502 : c->status);
+		if (n == 1)
+			assert_non_null(memmem(response.head.ptr, response.head.len,
+					       "http_response_incomplete", 24));
+		client_responses_free(&response, n);
+		return;
+	}
+	assert_int_equal(n, 1);
+	assert_int_equal(response.status, c->status);
+	assert_int_equal(rest.len, 0);
+	assert_non_null(
+		memmem(response.head.ptr, response.head.len, fields, strlen(fields)));
+	client_responses_free(&response, n);
+}
+
+static void assert_logged(struct proxyrig *r, const struct proxycase *c)
+{
+	if (c->status == 400 && c->ending == ENDING_COMPLETE)
+		return; /* malformed head: the log has the text of the fault */
+	proxycase_assert_ending(r, c->ending);
+}
+
+/* Of a truncated response, the log has the status and the bytes that its client received. */
+static void assert_log_is_true(struct proxyrig *r, const struct sim_peer *client)
+{
+	struct slice received = { client->in, client->in_n }, body;
+	char text[64];
+	int status;
+
+	assert_int_equal(sscanf(received.ptr, "HTTP/1.1 %d", &status), 1);
+	snprintf(text, sizeof(text), "\"status\":%d,", status);
+	assert_int_equal(proxyrig_logged(r, text), 1);
+	body.ptr = strstr(received.ptr, "\r\n\r\n");
+	assert_non_null(body.ptr);
+	body = slice_after(received, (size_t)(body.ptr + 4 - received.ptr));
+	if (strcasestr(received.ptr, "\r\nTransfer-Encoding: chunked"))
+		return;
+	snprintf(text, sizeof(text), "\"sent_bytes\":%zu,", body.len);
+	assert_int_equal(proxyrig_logged(r, text), 1);
+}
+
+static void wait_for_end(struct proxyrig *r, const struct proxycase *c,
+			 struct sim_peer *client)
+{
+	if (c->proxy_ends)
+		proxyrig_end(r);
+	else if (c->client == CLIENT_RESETS || c->client == CLIENT_STOPS_READING)
+		SIMRIG_UNTIL(&r->sim, r->stats.connections == 0, 20000);
+	else
+		SIMRIG_UNTIL(&r->sim, proxycase_decided(client), 20000);
+}
+
+static void run_case(const struct proxycase *c, uint64_t seed)
+{
+	struct proxyrig r;
+	struct sim_peer *client;
+	uint64_t from_ms;
+
+	proxycase_open(&r, c, seed);
+	if (seed % 4 == 0)
+		sim_set_socket_bytes(r.sim.tick.loop, 300 + (uint32_t)seed);
+	from_ms = r.sim.tick.now_ms;
+	client = sim_peer_connect(&r.sim, PROXYRIG_PORT);
+	client->uncut = c->from_ms > 0;
+	proxycase_start(&r, c, client);
+	wait_for_end(&r, c, client);
+	if (c->to_ms > 0) {
+		assert_true(proxycase_elapsed_ms(&r, from_ms) >= c->from_ms);
+		assert_true(proxycase_elapsed_ms(&r, from_ms) <= c->to_ms);
+	}
+	assert_response(c, client);
+	proxyrig_end(&r);
+	assert_logged(&r, c);
+	if (c->truncated)
+		assert_log_is_true(&r, client);
+	assert_int_equal(r.stats.log_lines, 1);
+	proxyrig_close(&r);
+}
+
+static void test_case(void **state)
+{
+	const struct proxycase *c = *state;
+
+	proxycase_now.name = c->name;
+	for (uint64_t seed = 1; seed <= PROXYCASE_SEEDS; seed++) {
+		proxycase_now.seed = seed;
+		if (!proxycase_skips(seed))
+			run_case(c, seed);
+	}
+	proxycase_now.name = "";
+}
+
+/* ---- endings that need more than one request -------------------------------- */
+
+static void test_no_address(void **state)
+{
+	struct proxyrig r;
+
+	(void)state;
+	proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1, .nameless = true });
+	proxycase_assert_response(&r, proxycase_request(&r, GET("/nobody")), 503,
+				  "fairlead; error=dns_error");
+	proxycase_assert_ending(&r, ENDING_NO_SERVER);
+	proxycase_assert_response(&r, proxycase_request(&r, GET("/length/3")), 200,
+				  "Length: 3");
+	proxyrig_close(&r);
+}
+
+/* A failed connect: the error type says what is to blame: us, the network, or the server. */
+static void test_connect_errors(void **state)
+{
+	static const struct {
+		int error;
+		enum ending ending;
+		const char *proxy_status;
+	} rows[] = {
+		{ -EACCES, ENDING_ORIGIN_FORBIDDEN, "error=proxy_configuration_error" },
+		{ -EPERM, ENDING_ORIGIN_FORBIDDEN, "error=proxy_configuration_error" },
+		{ -ENETUNREACH, ENDING_ORIGIN_UNROUTABLE,
+		  "error=destination_ip_unroutable" },
+		{ -EHOSTUNREACH, ENDING_ORIGIN_UNROUTABLE,
+		  "error=destination_ip_unroutable" },
+		{ -EMFILE, ENDING_NO_SOCKET, "error=proxy_internal_error" },
+		{ -EADDRNOTAVAIL, ENDING_NO_SOCKET, "error=proxy_internal_error" },
+		{ -ECONNREFUSED, ENDING_ORIGIN_REFUSED, "error=connection_refused" },
+		{ -EAGAIN, ENDING_ORIGIN_REFUSED, "error=connection_refused" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct sim_faults faults = { .connects = 1,
+						   .connect_error = rows[i].error };
+		struct proxyrig r;
+		struct sim_peer *client;
+
+		proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
+		client = sim_peer_connect(&r.sim, PROXYRIG_PORT);
+		SIMRIG_UNTIL(&r.sim, r.stats.connections == 1, 1000);
+		sim_set_faults(r.sim.tick.loop, &faults);
+		sim_peer_send_text(client, GET("/length/3"));
+		proxycase_assert_response(&r, client, 502, rows[i].proxy_status);
+		proxycase_assert_ending(&r, rows[i].ending);
+		sim_set_faults(r.sim.tick.loop, &(struct sim_faults){ 0 });
+		proxyrig_close(&r);
+	}
+}
+
+/* A path that servers read in different ways is refused, and the connection stays open. */
+static void paths_strict(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(r, GET("//length/3"));
+
+	proxycase_assert_response(r, client, 400, "error=http_request_denied");
+	proxycase_assert_ending(r, ENDING_PATH_AMBIGUOUS);
+	assert_int_equal(r->requests, 0);
+	proxycase_discard_input(client);
+	sim_peer_send_text(client, GET("/length/4"));
+	proxycase_assert_response(r, client, 200, "Length: 4");
+}
+
+static void paths_as_is(struct proxyrig *r)
+{
+	proxycase_assert_response(r, proxycase_request(r, GET("//length/3")), 200, "");
+	assert_int_equal(proxyrig_logged(r, ending_text(ENDING_PATH_AMBIGUOUS)), 0);
+}
+
+static void test_paths(void **state)
+{
+	(void)state;
+	proxycase_each_seed(paths_strict, "paths: strict",
+			    (struct proxyrig_options){ .paths_strict = true });
+	proxycase_each_seed(paths_as_is, "paths: as_is",
+			    (struct proxyrig_options){ .buffers = 0 });
+}
+
+static void queue_is_full(struct proxyrig *r)
+{
+	struct sim_peer *first = proxycase_request(r, GET("/never")), *second, *third;
+
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
+	second = proxycase_request(r, GET("/length/5"));
+	SIMRIG_UNTIL(&r->sim, r->upstream_stats[0].waiting == 1, 1000);
+	third = proxycase_request(r, GET("/length/6"));
+	proxycase_assert_response(r, third, 503, "\r\nRetry-After: 1\r\n");
+	proxycase_assert_ending(r, ENDING_QUEUE_FULL);
+	assert_false(proxycase_decided(first));
+	if (simrig_draw(&r->sim, 2)) {
+		proxycase_assert_response(r, second, 503,
+					  "\r\nRetry-After: 1\r\nProxy-Status: fairlead; "
+					  "error=connection_limit_reached\r\n");
+		proxycase_assert_ending(r, ENDING_QUEUE_TIMEOUT);
+		return;
+	}
+	sim_peer_reset_now(first); /* the oldest in the queue is next */
+	proxycase_assert_response(r, second, 200, "Length: 5");
+}
+
+static void test_queue(void **state)
+{
+	(void)state;
+	proxycase_each_seed(
+		queue_is_full, "queue",
+		(struct proxyrig_options){ .upstream = "    connections: 1\n"
+						       "    queue: 1\n"
+						       "    queue_timeout: 1s\n" });
+	assert_true(proxycase_reached[ENDING_QUEUE_TIMEOUT]);
+}
+
+/* The server listens, but its backlog is full. */
+static void connect_timeout(struct proxyrig *r)
+{
+	struct sockaddr_in addr = simrig_address(PROXYRIG_ORIGIN);
+	struct sim_peer *first, *client;
+	int fd;
+
+	sim_server_close(&r->origins[0]);
+	fd = sim_listen(r->sim.tick.loop, (struct sockaddr *)&addr, sizeof(addr), 1);
+	first = sim_peer_connect(&r->sim, PROXYRIG_ORIGIN);
+	SIMRIG_UNTIL(&r->sim, first->connected, 1000);
+	client = proxycase_request(r, GET("/length/5"));
+	if (simrig_draw(&r->sim, 4) == 0) { /* or the client does not wait */
+		simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 30));
+		sim_peer_reset_now(client);
+		simrig_run(&r->sim, 2000);
+	} else {
+		proxycase_assert_response(r, client, 504, "connection_timeout");
+		proxycase_assert_ending(r, ENDING_CONNECT_TIMEOUT);
+	}
+	io_close(r->sim.tick.loop, fd);
+}
+
+static void test_connect_timeout(void **state)
+{
+	(void)state;
+	proxycase_each_seed(connect_timeout, "connect timeout",
+			    (struct proxyrig_options){ .buffers = 0 });
+}
+
+static void send_timeout(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(r, POST("/deaf", 900000));
+	char *body = calloc(1, 900000);
+
+	assert_non_null(body);
+	sim_peer_send(client, (struct slice){ body, 900000 });
+	free(body);
+	proxycase_assert_response(r, client, 504, "connection_write_timeout");
+	proxycase_assert_ending(r, ENDING_ORIGIN_SEND_TIMEOUT);
+}
+
+static void test_send_timeout(void **state)
+{
+	(void)state;
+	proxycase_each_seed(send_timeout, "send timeout",
+			    (struct proxyrig_options){ .limits = "  send_timeout: 3s\n"
+								 "  window: 64KiB\n" });
+}
+
+/* Without memory for the exchange's parts the client gets a 503. */
+static void test_no_memory(void **state)
+{
+	(void)state;
+	for (unsigned take = 1; !proxycase_reached[ENDING_NO_MEMORY]; take++) {
+		struct proxyrig r;
+		struct sim_peer *client;
+
+		proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
+		client = sim_peer_connect(&r.sim, PROXYRIG_PORT);
+		SIMRIG_UNTIL(&r.sim, r.stats.connections == 1, 1000);
+		slab_fail_at(take);
+		sim_peer_send_text(client, GET("/length/3"));
+		SIMRIG_UNTIL(&r.sim, proxycase_decided(client), 20000);
+		slab_fail_at(0);
+		if (proxyrig_logged(&r, ending_text(ENDING_NO_MEMORY)) > 0) {
+			proxycase_assert_response(&r, client, 503,
+						  "proxy_internal_error");
+			proxycase_assert_ending(&r, ENDING_NO_MEMORY);
+		}
+		proxyrig_close(&r);
+		assert_true(take < 100);
+	}
+}
+
+/* Every ending of ending.def was seen in this program. */
+static void test_all_reached(void **state)
+{
+	static const char *const names[] = {
+#define ENDING(name, status, proxy_error, text) #name,
+#include "proxy/ending.def"
+#undef ENDING
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (!proxycase_reached[i])
+			fail_msg("%s was not reached", names[i]);
+}
+
+static const struct CMUnitTest others[] = {
+	PROXYCASE_TEST(test_no_address),
+	PROXYCASE_TEST(test_connect_errors),
+	PROXYCASE_TEST(test_paths),
+	PROXYCASE_TEST(test_queue),
+	PROXYCASE_TEST(test_connect_timeout),
+	PROXYCASE_TEST(test_send_timeout),
+	PROXYCASE_TEST(test_no_memory),
+	PROXYCASE_TEST(test_all_reached),
+};
+
+int main(void)
+{
+	struct CMUnitTest tests[128];
+	size_t n = 0;
+
+	assert_true(proxycase_n + COUNT(others) <= COUNT(tests));
+	for (size_t i = 0; i < proxycase_n; i++)
+		tests[n++] = (struct CMUnitTest){ proxycases[i].name, test_case, NULL,
+						  proxycase_report,
+						  (void *)(uintptr_t)&proxycases[i] };
+	for (size_t i = 0; i < COUNT(others); i++)
+		tests[n++] = others[i];
+	return proxycase_run("endings", tests, n);
+}
