@@ -1,10 +1,10 @@
-/* The simulation's ops. The network, time and chance are in world.c; here is what
- * an op does when the world calls it.
+/* The simulated engine: ops on the network of simnet.c, which has the time and all
+ * chance.
  *
- * A slot stands for each op in flight; world.c's tickets name slots, and a ticket
- * of an op that has ended is recognised by its generation. Receives, accepts and
- * connects look at the world when they are called; a send moves its bytes when the
- * world says so, and is called once they are all gone. */
+ * Each op in flight has a slot; struct sim_waiter refers to slots (simslots.h). Accepts,
+ * connects and receives look at the network when they are run from io_wait(). A send
+ * moves its bytes as soon as its waiter is woken, and is put on `ready` when all are
+ * sent. */
 #include "io/sim.h"
 
 #include <errno.h>
@@ -14,30 +14,32 @@
 #include <string.h>
 
 #include "engine.h"
+#include "simnet.h"
 #include "simslots.h"
-#include "world.h"
 
-/* 2020-01-01, so that dates are plausible; the monotonic clock starts elsewhere. */
+/* The wall clock starts at 2020-01-01, so that dates are plausible; the monotonic clock
+ * starts at another value, so that a mix-up is noticed. */
 #define WALL_FIRST_MS 1577836800000u
 #define NOW_FIRST_US 1000000u
 
-/* What happens within so many microseconds may be told at once. */
+/* Events within so many microseconds may be handled in one wait. */
 #define BATCH_US 200
 
-static void finish(struct sim *s, struct slot *slot, int res)
+static void slot_finish(struct sim *s, struct slot *slot, int res)
 {
 	loop_finish(&s->loop, slot_put(s, slot), res);
 }
 
-/* Its op still says so, unless it had to wait for room once. */
+/* op->flags has IO_SILENT unless the send once found the pipe full. */
 static bool is_silent(const struct slot *slot)
 {
 	return slot->op->kind == IO_SEND && slot->op->flags & IO_SILENT && slot->op->res > 0;
 }
 
-static void call_soon(struct sim *s, const struct slot *slot, enum why why)
+static void slot_wake_soon(struct sim *s, const struct slot *slot,
+			   enum wake_reason reason)
 {
-	world_call(&s->world, ticket_of(s, slot, why), world_delay(&s->world));
+	simnet_wake_after(&s->net, waiter_of(s, slot, reason), simnet_delay(&s->net));
 }
 
 /* ---- starting --------------------------------------------------------------- */
@@ -46,8 +48,8 @@ static void sim_accept(struct io_loop *loop, struct io_accept *op)
 {
 	struct sim *s = sim_of(loop);
 
-	ASSERT(world_fd(&s->world, op->op.fd)->kind == FD_LISTENER);
-	call_soon(s, slot_take(s, &op->op), WHY_STEP);
+	ASSERT(simnet_fd(&s->net, op->op.fd)->kind == FD_LISTENER);
+	slot_wake_soon(s, slot_take(s, &op->op), WAKE_RUN);
 }
 
 static void sim_connect(struct io_loop *loop, struct io_connect *op)
@@ -55,79 +57,79 @@ static void sim_connect(struct io_loop *loop, struct io_connect *op)
 	struct sim *s = sim_of(loop);
 	struct slot *slot;
 
-	if (world_befalls(&s->world, s->connect_faults)) {
+	if (simnet_chance(&s->net, s->connect_faults)) {
 		loop_finish_early(loop, &op->op, s->connect_error);
 		return;
 	}
 	slot = slot_take(s, &op->op);
-	slot->link = world_connect(&s->world, op->addr, op->addr_len,
-				   ticket_of(s, slot, WHY_STEP));
+	slot->conn = simnet_connect(&s->net, op->addr, op->addr_len,
+				    waiter_of(s, slot, WAKE_RUN));
 }
 
-static struct slot *start_on_end(struct sim *s, struct io_op *op, unsigned which)
+static struct slot *slot_start_on_socket(struct sim *s, struct io_op *op, unsigned which)
 {
-	struct fd *fd = world_fd(&s->world, op->fd);
+	struct sim_fd *fd = simnet_fd(&s->net, op->fd);
 	struct slot *slot = slot_take(s, op);
-	struct end *e;
+	struct endpoint *e;
 
-	ASSERT(fd->kind == FD_END);
-	slot->link = fd->index;
+	ASSERT(fd->kind == FD_ENDPOINT);
+	slot->conn = fd->index;
 	slot->side = fd->side;
-	e = slot_end(s, slot);
+	e = slot_endpoint(s, slot);
 	ASSERT(e->ops[which] == 0);
 	e->ops[which] = op->engine + 1;
-	call_soon(s, slot, WHY_STEP);
+	slot_wake_soon(s, slot, WAKE_RUN);
 	return slot;
 }
 
 static void sim_recv(struct io_loop *loop, struct io_recv *op)
 {
-	start_on_end(sim_of(loop), &op->op, END_RECV);
+	slot_start_on_socket(sim_of(loop), &op->op, ENDPOINT_RECV);
 	stat_add(&loop->stats.recv_arms, 1);
 }
 
 static void sim_send(struct io_loop *loop, struct io_send *op, bool silent)
 {
 	op->op.flags = silent ? IO_SILENT : 0;
-	start_on_end(sim_of(loop), &op->op, END_SEND);
+	slot_start_on_socket(sim_of(loop), &op->op, ENDPOINT_SEND);
 }
 
 static void sim_write(struct io_loop *loop, struct io_write *op)
 {
 	struct sim *s = sim_of(loop);
 
-	call_soon(s, slot_take(s, &op->op), WHY_STEP);
+	slot_wake_soon(s, slot_take(s, &op->op), WAKE_RUN);
 }
 
 static void sim_cancel(struct io_loop *loop, struct io_op *op)
 {
 	struct sim *s = sim_of(loop);
 
-	call_soon(s, slot_of(s, op), WHY_CANCEL);
+	slot_wake_soon(s, slot_of(s, op), WAKE_CANCEL);
 }
 
-/* ---- sends move by themselves ----------------------------------------------- */
+/* ---- sending ---------------------------------------------------------------- */
 
-static void send_over(struct sim *s, struct slot *slot, int res)
+static void send_done(struct sim *s, struct slot *slot, int res)
 {
 	slot->op->res = res;
 	if (res > 0 && (slot->op->flags & IO_SILENT)) {
-		slot->state = SLOT_SILENT;
-		queue_push(&s->silent, ticket_of(s, slot, WHY_STEP));
+		slot->state = SLOT_SILENT_DONE;
+		queue_push(&s->silent, waiter_of(s, slot, WAKE_RUN));
 		stat_add(&s->loop.stats.silent_sends, 1);
 		return;
 	}
-	slot->state = SLOT_OVER;
-	queue_push(&s->ready, ticket_of(s, slot, WHY_STEP));
+	slot->state = SLOT_DONE;
+	queue_push(&s->ready, waiter_of(s, slot, WAKE_RUN));
 }
 
 static void send_step(struct sim *s, struct slot *slot)
 {
 	struct io_send *op = op_send(slot->op);
-	int64_t n = world_send(&s->world, slot->link, slot->side, op->iov, op->iov_n,
-			       ticket_of(s, slot, WHY_STEP));
+	int64_t n = simnet_send(&s->net, slot->conn, slot->side, op->iov, op->iov_n,
+				waiter_of(s, slot, WAKE_RUN));
 
-	/* What had to wait once is not silent any more, as with the real ones. */
+	/* A send that had to wait is no longer silent, as in the real engines. */
 	if (n == -EAGAIN || (n > 0 && (size_t)n < op->left)) {
 		if (op->left == op->len)
 			stat_add(&s->loop.stats.short_sends, 1);
@@ -136,45 +138,48 @@ static void send_step(struct sim *s, struct slot *slot)
 	if (n == -EAGAIN)
 		return;
 	if (n < 0) {
-		send_over(s, slot, (int)n);
+		send_done(s, slot, (int)n);
 	} else if ((size_t)n == op->left) {
 		op->left = 0;
-		send_over(s, slot, (int)op->len);
+		send_done(s, slot, (int)op->len);
 	} else {
 		send_advance(op, (size_t)n);
-		call_soon(s, slot, WHY_STEP);
+		slot_wake_soon(s, slot, WAKE_RUN);
 	}
 }
 
-/* What is outside takes nothing from slabs either: more than their largest block. */
+/* A remote socket uses neither the pool nor slabs: the size is above the largest
+ * class. */
 static struct buf *receive_buf(struct sim *s, struct slot *slot)
 {
-	return slot_end(s, slot)->outside ? buf_new(&s->loop.bufs, BUF_BYTES + 1)
-					  : loop_take_buf(&s->loop, op_recv(slot->op));
+	return slot_endpoint(s, slot)->outside
+		       ? buf_new(&s->loop.bufs, BUF_BYTES + 1)
+		       : loop_take_buf(&s->loop, op_recv(slot->op));
 }
 
 /* ---- closing ---------------------------------------------------------------- */
 
-/* The result may have won: bytes that were there are told before the end, and
- * what fits into the line is sent. By chance, as with the real thing. */
+/* Called for an op in flight when its socket is closed. As in the real engines, its
+ * result may win the race: at random, bytes that have arrived are delivered before the
+ * end, and a send still sends what fits into the pipe. */
 static void detach(struct sim *s, uint32_t index)
 {
 	struct slot *slot = &s->slots[index - 1];
-	struct end *e = slot_end(s, slot);
-	struct ticket t = ticket_of(s, slot, WHY_CANCEL);
+	struct endpoint *e = slot_endpoint(s, slot);
+	struct sim_waiter w = waiter_of(s, slot, WAKE_CANCEL);
 
-	if (slot->op->kind == IO_RECV && e->arrived > 0 && world_draw(&s->world, 2)) {
+	if (slot->op->kind == IO_RECV && e->arrived > 0 && simnet_random(&s->net, 2)) {
 		slot->held = receive_buf(s, slot);
 		if (slot->held)
 			slot->held->end =
-				(uint32_t)world_recv(&s->world, slot->link, slot->side,
-						     slot->held->data, BUF_BYTES, t);
+				(uint32_t)simnet_recv(&s->net, slot->conn, slot->side,
+						      slot->held->data, BUF_BYTES, w);
 	}
 	if (slot->op->kind == IO_SEND && slot->state == SLOT_STARTED &&
-	    world_draw(&s->world, 2))
+	    simnet_random(&s->net, 2))
 		send_step(s, slot);
 	slot->detached = true;
-	call_soon(s, slot, WHY_CANCEL);
+	slot_wake_soon(s, slot, WAKE_CANCEL);
 }
 
 static void close_listener(struct sim *s, int fd)
@@ -186,81 +191,81 @@ static void close_listener(struct sim *s, int fd)
 		    slot->op->kind != IO_ACCEPT || slot->op->fd != fd)
 			continue;
 		slot->detached = true;
-		call_soon(s, slot, WHY_CANCEL);
+		slot_wake_soon(s, slot, WAKE_CANCEL);
 	}
-	world_close_listener(&s->world, fd);
+	simnet_close_listener(&s->net, fd);
 }
 
 static void sim_close(struct io_loop *loop, int fd, bool reset)
 {
 	struct sim *s = sim_of(loop);
-	struct fd at = *world_fd(&s->world, fd);
-	struct end *e;
+	struct sim_fd at = *simnet_fd(&s->net, fd);
+	struct endpoint *e;
 
 	if (at.kind == FD_LISTENER) {
 		close_listener(s, fd);
 		return;
 	}
-	e = &world_link(&s->world, at.index)->end[at.side];
+	e = &simnet_conn(&s->net, at.index)->ends[at.side];
 	for (unsigned i = 0; i < COUNT(e->ops); i++)
 		if (e->ops[i] > 0)
 			detach(s, e->ops[i]);
-	e->ops[END_RECV] = e->ops[END_SEND] = 0;
-	world_close(&s->world, at.index, at.side, reset);
+	e->ops[ENDPOINT_RECV] = e->ops[ENDPOINT_SEND] = 0;
+	simnet_close(&s->net, at.index, at.side, reset);
 }
 
 static void sim_shutdown(struct io_loop *loop, int fd)
 {
 	struct sim *s = sim_of(loop);
-	struct fd *at = world_fd(&s->world, fd);
+	struct sim_fd *at = simnet_fd(&s->net, fd);
 
-	ASSERT(at->kind == FD_END);
-	ASSERT(world_link(&s->world, at->index)->end[at->side].ops[END_SEND] == 0);
-	world_shutdown(&s->world, at->index, at->side);
+	ASSERT(at->kind == FD_ENDPOINT);
+	ASSERT(simnet_conn(&s->net, at->index)->ends[at->side].ops[ENDPOINT_SEND] == 0);
+	simnet_shutdown(&s->net, at->index, at->side);
 }
 
-/* ---- what is told ----------------------------------------------------------- */
+/* ---- running ops: each function returns true if it called done() -------------- */
 
 static bool accept_step(struct sim *s, struct slot *slot)
 {
 	struct io_accept *op = op_accept(slot->op);
-	struct link *l;
-	int64_t link;
+	struct sim_conn *c;
+	int64_t conn;
 
-	if (world_befalls(&s->world, s->accept_faults)) {
+	if (simnet_chance(&s->net, s->accept_faults)) {
 		stat_add(&s->loop.stats.accept_errors, 1);
-		finish(s, slot, -EMFILE);
+		slot_finish(s, slot, -EMFILE);
 		return true;
 	}
-	link = world_accept(&s->world, world_fd(&s->world, op->op.fd)->index,
-			    ticket_of(s, slot, WHY_STEP));
-	if (link < 0)
+	conn = simnet_accept(&s->net, simnet_fd(&s->net, op->op.fd)->index,
+			     waiter_of(s, slot, WAKE_RUN));
+	if (conn < 0)
 		return false;
-	l = world_link(&s->world, (uint32_t)link);
-	op->peer = l->from;
-	op->peer_len = l->from_len;
-	finish(s, slot, world_number(&s->world, (uint32_t)link, 1));
+	c = simnet_conn(&s->net, (uint32_t)conn);
+	op->peer = c->from;
+	op->peer_len = c->from_len;
+	slot_finish(s, slot, simnet_assign_fd(&s->net, (uint32_t)conn, 1));
 	return true;
 }
 
 static bool connect_step(struct sim *s, struct slot *slot)
 {
-	struct link *l = world_link(&s->world, slot->link);
-	uint32_t link = slot->link;
-	int result = l->result;
+	struct sim_conn *c = simnet_conn(&s->net, slot->conn);
+	uint32_t conn = slot->conn;
+	int result = c->result;
 
-	if (l->state == LINK_CONNECTING)
+	if (c->state == SIM_CONNECTING)
 		return false;
-	if (l->state == LINK_CONNECTED)
-		result = world_number(&s->world, link, 0);
+	if (c->state == SIM_CONNECTED)
+		result = simnet_assign_fd(&s->net, conn, 0);
 	else
-		world_close(&s->world, link, 0, false);
-	finish(s, slot, result);
+		simnet_close(&s->net, conn, 0, false);
+	slot_finish(s, slot, result);
 	return true;
 }
 
-/* False: that was the last. */
-static bool recv_tell(struct sim *s, struct slot *slot, struct buf *b, uint32_t n)
+/* False: the window is used up; that was the last done(). */
+static bool recv_deliver(struct sim *s, struct slot *slot, struct buf *b, uint32_t n)
 {
 	struct io_recv *op = op_recv(slot->op);
 
@@ -269,58 +274,59 @@ static bool recv_tell(struct sim *s, struct slot *slot, struct buf *b, uint32_t 
 	return loop_deliver(&s->loop, op, b, n);
 }
 
-/* Hands over one buffer. Often less than there is: a stream has no edges. */
+/* Delivers one buffer, sometimes with fewer bytes than have arrived: a byte stream has no
+ * message boundaries. */
 static bool recv_step(struct sim *s, struct slot *slot)
 {
-	struct ticket t = ticket_of(s, slot, WHY_STEP);
+	struct sim_waiter w = waiter_of(s, slot, WAKE_RUN);
 	struct buf *b = NULL;
 	uint64_t room = BUF_BYTES;
 	int64_t n;
 
-	if (world_readable(&s->world, slot->link, slot->side)) {
+	if (simnet_readable(&s->net, slot->conn, slot->side)) {
 		b = receive_buf(s, slot);
 		if (!b) {
 			stat_add(&s->loop.stats.buffer_shortages, 1);
-			queue_push(&s->starved, t);
+			queue_push(&s->buffer_waiters, w);
 			return false;
 		}
-		if (world_draw(&s->world, 8) == 0)
-			room = 1 + world_draw(&s->world, room);
+		if (simnet_random(&s->net, 8) == 0)
+			room = 1 + simnet_random(&s->net, room);
 	}
-	n = world_recv(&s->world, slot->link, slot->side, b ? b->data : NULL, room, t);
+	n = simnet_recv(&s->net, slot->conn, slot->side, b ? b->data : NULL, room, w);
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
 		buf_put(b);
-		finish(s, slot, (int)n);
+		slot_finish(s, slot, (int)n);
 		return true;
 	}
-	call_soon(s, slot, WHY_STEP);
-	recv_tell(s, slot, b, (uint32_t)n);
+	slot_wake_soon(s, slot, WAKE_RUN);
+	recv_deliver(s, slot, b, (uint32_t)n);
 	return true;
 }
 
-static struct written *written_to(struct sim *s, int fd)
+static struct sim_file *file_of(struct sim *s, int fd)
 {
-	struct written *all;
+	struct sim_file *all;
 
-	for (unsigned i = 0; i < s->written_n; i++)
-		if (s->written[i].fd == fd)
-			return &s->written[i];
-	all = realloc(s->written, (s->written_n + 1) * sizeof(*all));
+	for (unsigned i = 0; i < s->files_n; i++)
+		if (s->files[i].fd == fd)
+			return &s->files[i];
+	all = realloc(s->files, (s->files_n + 1) * sizeof(*all));
 	ASSERT(all);
-	s->written = all;
-	all[s->written_n] = (struct written){ .fd = fd };
-	return &all[s->written_n++];
+	s->files = all;
+	all[s->files_n] = (struct sim_file){ .fd = fd };
+	return &all[s->files_n++];
 }
 
-static void written_add(struct written *to, const char *more, size_t n)
+static void file_append(struct sim_file *to, const char *more, size_t n)
 {
 	char *bytes = to->bytes;
 
-	if (to->len + n > to->room) {
-		to->room = 2 * (to->len + n);
-		bytes = realloc(bytes, to->room);
+	if (to->len + n > to->capacity) {
+		to->capacity = 2 * (to->len + n);
+		bytes = realloc(bytes, to->capacity);
 	}
 	ASSERT(bytes);
 	memcpy(bytes + to->len, more, n);
@@ -332,23 +338,23 @@ static bool write_step(struct sim *s, struct slot *slot)
 {
 	struct io_write *op = op_write(slot->op);
 
-	written_add(written_to(s, op->op.fd), op->ptr, op->len);
+	file_append(file_of(s, op->op.fd), op->ptr, op->len);
 	op->left = 0;
-	finish(s, slot, (int)op->len);
+	slot_finish(s, slot, (int)op->len);
 	return true;
 }
 
-/* An op whose socket is closed waits for its WHY_CANCEL only. */
-static bool step(struct sim *s, struct slot *slot)
+/* A detached op is ended by its WAKE_CANCEL only. */
+static bool slot_step(struct sim *s, struct slot *slot)
 {
-	if (slot->state == SLOT_OVER) {
+	if (slot->state == SLOT_DONE) {
 		if (is_silent(slot))
 			loop_finish_silent(&s->loop, op_send(slot_put(s, slot)));
 		else
-			finish(s, slot, slot->op->res);
+			slot_finish(s, slot, slot->op->res);
 		return true;
 	}
-	if (slot->detached || slot->state == SLOT_SILENT)
+	if (slot->detached || slot->state == SLOT_SILENT_DONE)
 		return false;
 	switch ((enum io_kind)slot->op->kind) {
 	case IO_ACCEPT:
@@ -359,7 +365,7 @@ static bool step(struct sim *s, struct slot *slot)
 		return recv_step(s, slot);
 	case IO_WRITE:
 		return write_step(s, slot);
-	case IO_SEND: /* moves in called() */
+	case IO_SEND: /* see waiter_woken() */
 	case IO_IDLE:
 		break;
 	}
@@ -368,180 +374,182 @@ static bool step(struct sim *s, struct slot *slot)
 
 static bool cancel_step(struct sim *s, struct slot *slot)
 {
-	struct ticket t = ticket_of(s, slot, WHY_CANCEL);
+	struct sim_waiter w = waiter_of(s, slot, WAKE_CANCEL);
 	struct buf *held = slot->held;
 
 	if (slot->state != SLOT_STARTED) {
-		finish(s, slot, slot->op->res);
+		slot_finish(s, slot, slot->op->res);
 		return true;
 	}
 	slot->held = NULL;
-	if (held && !recv_tell(s, slot, held, held->end))
+	if (held && !recv_deliver(s, slot, held, held->end))
 		return true;
-	slot = ticket_slot(s, t);
+	slot = waiter_slot(s, w);
 	ASSERT(slot);
 	if (slot->op->kind == IO_CONNECT)
-		world_close(&s->world, slot->link, 0, false);
-	finish(s, slot, -ECANCELED);
+		simnet_close(&s->net, slot->conn, 0, false);
+	slot_finish(s, slot, -ECANCELED);
 	return true;
 }
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-static bool deliver(struct sim *s, struct ticket t)
+static bool slot_deliver(struct sim *s, struct sim_waiter w)
 {
-	struct slot *slot = ticket_slot(s, t);
+	struct slot *slot = waiter_slot(s, w);
 
 	if (!slot)
 		return false;
 	stat_add(&s->loop.stats.completions, 1);
-	switch ((enum why)t.why) {
-	case WHY_STEP:
-		return step(s, slot);
-	case WHY_CANCEL:
+	switch ((enum wake_reason)w.reason) {
+	case WAKE_RUN:
+		return slot_step(s, slot);
+	case WAKE_CANCEL:
 		return cancel_step(s, slot);
 	}
 	return false;
 }
 
-/* Calls all of a queue in a drawn order. */
-static bool deliver_all(struct sim *s, struct queue *from)
+/* Runs all slots of a queue in random order. True: a done() was called. */
+static bool deliver_queue(struct sim *s, struct waiter_queue *from)
 {
-	struct queue q = *from;
+	struct waiter_queue q = *from;
 	bool any = false;
 
-	*from = (struct queue){ 0 };
+	*from = (struct waiter_queue){ 0 };
 	for (size_t n = q.n; n > 0; n--) {
-		size_t i = world_draw(&s->world, n);
-		struct ticket t = q.at[i];
+		size_t i = simnet_random(&s->net, n);
+		struct sim_waiter w = q.at[i];
 
 		q.at[i] = q.at[n - 1];
-		any |= deliver(s, t);
+		any |= slot_deliver(s, w);
 	}
 	free(q.at);
 	return any;
 }
 
-static void silent_over(struct sim *s)
+static void silent_to_ready(struct sim *s)
 {
 	for (size_t i = 0; i < s->silent.n; i++) {
-		struct slot *slot = ticket_slot(s, s->silent.at[i]);
+		struct slot *slot = waiter_slot(s, s->silent.at[i]);
 
-		if (slot && slot->state == SLOT_SILENT) {
-			slot->state = SLOT_OVER;
+		if (slot && slot->state == SLOT_SILENT_DONE) {
+			slot->state = SLOT_DONE;
 			queue_push(&s->ready, s->silent.at[i]);
 		}
 	}
 	s->silent.n = 0;
 }
 
-/* The world called: a send moves, the others are to be told. */
-static void called(struct sim *s, struct ticket t)
+/* A waiter was woken: a send makes progress, other ops are put on `ready`. */
+static void waiter_woken(struct sim *s, struct sim_waiter w)
 {
-	struct slot *slot = ticket_slot(s, t);
+	struct slot *slot = waiter_slot(s, w);
 
-	if (!slot || slot->state == SLOT_OVER)
+	if (!slot || slot->state == SLOT_DONE)
 		return;
-	if (slot->op->kind == IO_SEND && t.why == WHY_STEP) {
+	if (slot->op->kind == IO_SEND && w.reason == WAKE_RUN) {
 		if (slot->state == SLOT_STARTED && !slot->detached)
 			send_step(s, slot);
 		return;
 	}
-	queue_push(&s->ready, t);
+	queue_push(&s->ready, w);
 }
 
-/* Lets the world go on until somebody is to be told something, and a little
- * further. Returns false if nothing is left to happen before until_us. */
-static bool gather(struct sim *s, uint64_t until_us)
+/* Processes events until a slot is ready, and then those of a random time further, at
+ * most BATCH_US. False: no slot became ready before until_us. */
+static bool run_until_ready(struct sim *s, uint64_t until_us)
 {
-	struct ticket t;
+	struct sim_waiter w;
 	bool more = true;
 	uint64_t batch_us;
 
 	while (more && s->ready.n == 0)
-		if (world_next(&s->world, until_us, &t, &more))
-			called(s, t);
+		if (simnet_next(&s->net, until_us, &w, &more))
+			waiter_woken(s, w);
 	if (s->ready.n == 0)
 		return false;
-	batch_us = s->world.now_us + world_draw(&s->world, BATCH_US);
+	batch_us = s->net.now_us + simnet_random(&s->net, BATCH_US);
 	if (until_us > batch_us)
 		until_us = batch_us;
 	for (more = true; more;)
-		if (world_next(&s->world, until_us, &t, &more))
-			called(s, t);
+		if (simnet_next(&s->net, until_us, &w, &more))
+			waiter_woken(s, w);
 	return true;
 }
 
-/* As many as there are buffers, oldest first. */
-static void waiting_call(struct sim *s)
+/* Wakes as many receives as there are buffers, oldest first. */
+static void wake_buffer_waiters(struct sim *s)
 {
 	size_t called_n = 0, kept = 0;
 
-	for (size_t i = 0; i < s->starved.n; i++) {
-		struct ticket t = s->starved.at[i];
-		struct slot *slot = ticket_slot(s, t);
+	for (size_t i = 0; i < s->buffer_waiters.n; i++) {
+		struct sim_waiter w = s->buffer_waiters.at[i];
+		struct slot *slot = waiter_slot(s, w);
 
 		if (!slot)
 			continue;
 		if (called_n <
 		    buf_available(&s->loop.bufs, op_recv(slot->op)->may_use_reserve)) {
 			called_n++;
-			world_call(&s->world, t, world_delay(&s->world));
+			simnet_wake_after(&s->net, w, simnet_delay(&s->net));
 		} else {
-			s->starved.at[kept++] = t;
+			s->buffer_waiters.at[kept++] = w;
 		}
 	}
-	s->starved.n = kept;
+	s->buffer_waiters.n = kept;
 }
 
-static void tell_silent(struct sim *s)
+static void finish_silent(struct sim *s)
 {
-	silent_over(s);
-	deliver_all(s, &s->ready);
+	silent_to_ready(s);
+	deliver_queue(s, &s->ready);
 }
 
-/* Woken, or waited in vain: the loop is awake, so silent sends may be told; or
- * not yet, for a time-out is not a thing that happened. */
-static void tell_nothing(struct sim *s, uint64_t until_us, bool woken)
+/* The wait has ended by io_wake() or by its timeout. A wake ends silent sends too; a
+ * timeout does so at random, because a real engine may do either. */
+static void wait_timed_out(struct sim *s, uint64_t until_us, bool woken)
 {
-	ASSERT(until_us != UINT64_MAX); /* it would have waited for ever */
-	s->world.now_us = until_us;
-	if (woken || world_draw(&s->world, 2))
-		tell_silent(s);
+	ASSERT(until_us !=
+	       UINT64_MAX); /* else it would wait for ever: a bug of the caller */
+	s->net.now_us = until_us;
+	if (woken || simnet_random(&s->net, 2))
+		finish_silent(s);
 }
 
 static void sim_clock(struct sim *s)
 {
-	s->loop.wall_ms = WALL_FIRST_MS + s->world.now_us / 1000;
-	s->loop.now_us = s->world.now_us;
+	s->loop.wall_ms = WALL_FIRST_MS + s->net.now_us / 1000;
+	s->loop.now_us = s->net.now_us;
 }
 
 static void sim_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct sim *s = sim_of(loop);
-	bool told = false, woken;
+	bool delivered = false, woken;
 	uint64_t until_us;
 
 	stat_add(&loop->stats.enters, 1);
 	stat_add(&loop->stats.syscalls, 1);
-	/* Looking takes time, so that who only looks gets somewhere too. */
-	s->world.now_us++;
-	until_us = s->world.now_us + timeout_us;
+	/* Each wait takes 1 us, so that a caller that polls with timeout 0 makes
+	 * progress. */
+	s->net.now_us++;
+	until_us = s->net.now_us + timeout_us;
 	if (until_us < timeout_us)
 		until_us = UINT64_MAX;
 	woken = atomic_exchange(&s->woken, false);
 	if (woken)
-		until_us = s->world.now_us;
-	while (!told) {
-		waiting_call(s);
-		if (!gather(s, until_us)) {
-			tell_nothing(s, until_us, woken);
+		until_us = s->net.now_us;
+	while (!delivered) {
+		wake_buffer_waiters(s);
+		if (!run_until_ready(s, until_us)) {
+			wait_timed_out(s, until_us, woken);
 			break;
 		}
 		sim_clock(s);
-		told = deliver_all(s, &s->ready);
-		if (told)
-			tell_silent(s);
+		delivered = deliver_queue(s, &s->ready);
+		if (delivered)
+			finish_silent(s);
 	}
 	sim_clock(s);
 }
@@ -557,35 +565,35 @@ static void sim_done(struct io_loop *loop)
 {
 	struct sim *s = sim_of(loop);
 
-	for (unsigned i = 0; i < s->written_n; i++)
-		free(s->written[i].bytes);
-	free(s->written);
+	for (unsigned i = 0; i < s->files_n; i++)
+		free(s->files[i].bytes);
+	free(s->files);
 	free(s->slots);
 	free(s->ready.at);
 	free(s->silent.at);
-	free(s->starved.at);
-	world_done(&s->world);
+	free(s->buffer_waiters.at);
+	simnet_done(&s->net);
 }
 
 static uint64_t sim_delivered(struct io_loop *loop, int fd)
 {
-	return world_peer(&sim_of(loop)->world, fd)->read;
+	return simnet_peer(&sim_of(loop)->net, fd)->read;
 }
 
 static uint64_t sim_outstanding(struct io_loop *loop, int fd)
 {
-	const struct end *to = world_peer(&sim_of(loop)->world, fd);
+	const struct endpoint *to = simnet_peer(&sim_of(loop)->net, fd);
 
-	return to->closed || to->dead ? 0 : to->len - to->arrived;
+	return to->closed || to->reset ? 0 : to->len - to->arrived;
 }
 
 static bool sim_peer_ended(struct io_loop *loop, int fd)
 {
-	struct world *w = &sim_of(loop)->world;
-	const struct fd *f = world_fd(w, fd);
-	const struct end *e = &world_link(w, f->index)->end[f->side];
+	struct simnet *net = &sim_of(loop)->net;
+	const struct sim_fd *f = simnet_fd(net, fd);
+	const struct endpoint *e = &simnet_conn(net, f->index)->ends[f->side];
 
-	return e->dead || (e->fin && e->len == e->arrived);
+	return e->reset || (e->fin_received && e->len == e->arrived);
 }
 
 static const struct io_engine sim_engine = {
@@ -617,7 +625,7 @@ int sim_open(struct io_loop **loop, const struct io_options *options)
 		free(s);
 		return error;
 	}
-	world_init(&s->world, options->seed, NOW_FIRST_US);
+	simnet_init(&s->net, options->seed, NOW_FIRST_US);
 	s->loop.now_us = NOW_FIRST_US;
 	s->loop.wall_ms = WALL_FIRST_MS + NOW_FIRST_US / 1000;
 	*loop = &s->loop;
@@ -633,22 +641,22 @@ int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 	       int backlog)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM);
-	return world_listen(&sim_of(loop)->world, addr, len, backlog);
+	return simnet_listen(&sim_of(loop)->net, addr, len, backlog);
 }
 
 void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM && bytes > 0);
-	sim_of(loop)->world.line_max = bytes;
+	sim_of(loop)->net.pipe_max = bytes;
 }
 
 void sim_set_remote(struct io_loop *loop, int fd)
 {
 	struct sim *s = sim_of(loop);
-	struct fd *at = world_fd(&s->world, fd);
+	struct sim_fd *at = simnet_fd(&s->net, fd);
 
-	ASSERT(loop->kind == IO_ENGINE_SIM && at->kind == FD_END);
-	world_link(&s->world, at->index)->end[at->side].outside = true;
+	ASSERT(loop->kind == IO_ENGINE_SIM && at->kind == FD_ENDPOINT);
+	simnet_conn(&s->net, at->index)->ends[at->side].outside = true;
 }
 
 void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
@@ -660,14 +668,14 @@ void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)
 	s->accept_faults = faults->accepts;
 	s->connect_faults = faults->connects;
 	s->connect_error = faults->connect_error ? faults->connect_error : -EMFILE;
-	s->world.late_one_in = faults->segments;
-	s->world.late_us = faults->late_ms * 1000ull;
+	s->net.late_one_in = faults->segments;
+	s->net.late_us = faults->late_ms * 1000ull;
 }
 
 unsigned sim_open_sockets(const struct io_loop *loop)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM);
-	return CONTAINER(loop, const struct sim, loop)->world.fds_open;
+	return CONTAINER(loop, const struct sim, loop)->net.fds_open;
 }
 
 const char *sim_written(const struct io_loop *loop, int fd, size_t *len)
@@ -675,11 +683,11 @@ const char *sim_written(const struct io_loop *loop, int fd, size_t *len)
 	const struct sim *s = CONTAINER(loop, const struct sim, loop);
 
 	*len = 0;
-	for (unsigned i = 0; i < s->written_n; i++) {
-		if (s->written[i].fd != fd)
+	for (unsigned i = 0; i < s->files_n; i++) {
+		if (s->files[i].fd != fd)
 			continue;
-		*len = s->written[i].len;
-		return s->written[i].bytes;
+		*len = s->files[i].len;
+		return s->files[i].bytes;
 	}
 	return NULL;
 }

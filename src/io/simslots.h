@@ -1,7 +1,9 @@
-/* The simulation's ops in flight: a slot for each, and the queues that name them.
+/* The ops in flight of the simulation: a slot for each, and queues of references to
+ * slots.
  *
- * A slot is named by tickets, which world.c hands back. Its generation tells a
- * ticket of an op that has ended from one of the slot's next op. */
+ * A struct sim_waiter refers to a slot by index and generation. When the op of a slot has
+ * ended, the slot gets a new generation with its next op, so waiter_slot() recognises an
+ * old reference and returns NULL. */
 #ifndef IO_SIMSLOTS_H
 #define IO_SIMSLOTS_H
 
@@ -12,54 +14,55 @@
 #include <string.h>
 
 #include "engine.h"
-#include "world.h"
+#include "simnet.h"
 
-enum why { WHY_STEP, WHY_CANCEL };
+/* waiter.reason: what to do with the op when the waiter is woken. */
+enum wake_reason { WAKE_RUN, WAKE_CANCEL };
 
 enum slot_state {
 	SLOT_FREE,
 	SLOT_STARTED,
-	SLOT_SILENT, /* over, and told with the next thing that happens */
-	SLOT_OVER,   /* over, and about to be told */
+	SLOT_SILENT_DONE, /* done; done() is called together with the next event */
+	SLOT_DONE,        /* done; done() is called in this wait */
 };
 
-enum { END_RECV, END_SEND }; /* of struct end's ops[] */
+enum { ENDPOINT_RECV, ENDPOINT_SEND }; /* indexes of endpoint.ops[] */
 
 struct slot {
 	struct io_op *op;
-	struct buf *held; /* bytes taken before a close, told before the end */
+	struct buf *held; /* bytes received before a close; delivered before the end */
 	uint32_t gen;
-	uint32_t link; /* connections and their ops */
+	uint32_t conn; /* for connect, recv and send */
 	unsigned side;
 	enum slot_state state;
-	bool detached; /* its socket was closed under it */
-	uint32_t next; /* in the free list */
+	bool detached; /* its socket was closed while it was in flight */
+	uint32_t next; /* in the free list: index + 1 */
 };
 
-/* What was written to a number. */
-struct written {
+/* All bytes that io_write() has written to a file number. */
+struct sim_file {
 	char *bytes;
-	size_t len, room;
+	size_t len, capacity;
 	int fd;
 };
 
-/* Slots by index, in the order they came. */
-struct queue {
-	struct ticket *at;
-	size_t n, room;
+/* References to slots, in order of arrival. */
+struct waiter_queue {
+	struct sim_waiter *at;
+	size_t n, capacity;
 };
 
 struct sim {
 	struct io_loop loop;
-	struct world world;
+	struct simnet net;
 	struct slot *slots;
 	uint32_t slots_n, slots_free; /* free: index + 1, or 0 */
-	struct queue ready;           /* are to be called in this wait */
-	struct queue silent;          /* silent sends that are over */
-	struct queue starved;         /* receives that found no buffer */
-	struct written *written;
-	unsigned written_n;
-	uint32_t accept_faults, connect_faults; /* one in so many */
+	struct waiter_queue ready;    /* to be run in this wait */
+	struct waiter_queue silent;   /* silent sends that are done */
+	struct waiter_queue buffer_waiters; /* receives that found no buffer */
+	struct sim_file *files;
+	unsigned files_n;
+	uint32_t accept_faults, connect_faults; /* one in so many; 0: none */
 	int connect_error;
 	atomic_bool woken;
 };
@@ -71,14 +74,14 @@ static inline struct sim *sim_of(struct io_loop *loop)
 
 /* ---- slots and queues ------------------------------------------------------- */
 
-static inline void queue_push(struct queue *q, struct ticket t)
+static inline void queue_push(struct waiter_queue *q, struct sim_waiter w)
 {
-	if (q->n == q->room) {
-		q->room = q->room ? 2 * q->room : 64;
-		q->at = realloc(q->at, q->room * sizeof(*q->at));
+	if (q->n == q->capacity) {
+		q->capacity = q->capacity ? 2 * q->capacity : 64;
+		q->at = realloc(q->at, q->capacity * sizeof(*q->at));
 		ASSERT(q->at);
 	}
-	q->at[q->n++] = t;
+	q->at[q->n++] = w;
 }
 
 static inline struct slot *slot_of(struct sim *s, const struct io_op *op)
@@ -87,18 +90,19 @@ static inline struct slot *slot_of(struct sim *s, const struct io_op *op)
 	return &s->slots[op->engine];
 }
 
-static inline struct ticket ticket_of(struct sim *s, const struct slot *slot,
-				      enum why why)
+static inline struct sim_waiter waiter_of(struct sim *s, const struct slot *slot,
+					  enum wake_reason reason)
 {
-	return (struct ticket){ (uint32_t)(slot - s->slots), slot->gen, (uint8_t)why };
+	return (struct sim_waiter){ (uint32_t)(slot - s->slots), slot->gen,
+				    (uint8_t)reason };
 }
 
-/* NULL: the op has ended, and the ticket is an old one. */
-static inline struct slot *ticket_slot(struct sim *s, struct ticket t)
+/* NULL: the op that waited has ended. */
+static inline struct slot *waiter_slot(struct sim *s, struct sim_waiter w)
 {
-	struct slot *slot = &s->slots[t.slot];
+	struct slot *slot = &s->slots[w.slot];
 
-	return slot->state != SLOT_FREE && slot->gen == t.gen ? slot : NULL;
+	return slot->state != SLOT_FREE && slot->gen == w.gen ? slot : NULL;
 }
 
 static inline void slots_grow(struct sim *s)
@@ -128,20 +132,21 @@ static inline struct slot *slot_take(struct sim *s, struct io_op *op)
 	return slot;
 }
 
-static inline struct end *slot_end(struct sim *s, const struct slot *slot)
+static inline struct endpoint *slot_endpoint(struct sim *s, const struct slot *slot)
 {
-	return &world_link(&s->world, slot->link)->end[slot->side];
+	return &simnet_conn(&s->net, slot->conn)->ends[slot->side];
 }
 
-/* Before the last done: the op may be started anew from inside it. */
+/* Frees the slot and returns its op. To be called before the last done(), which may
+ * restart the op. */
 static inline struct io_op *slot_put(struct sim *s, struct slot *slot)
 {
 	struct io_op *op = slot->op;
 
 	if (!slot->detached && op->kind == IO_RECV)
-		slot_end(s, slot)->ops[END_RECV] = 0;
+		slot_endpoint(s, slot)->ops[ENDPOINT_RECV] = 0;
 	if (!slot->detached && op->kind == IO_SEND)
-		slot_end(s, slot)->ops[END_SEND] = 0;
+		slot_endpoint(s, slot)->ops[ENDPOINT_SEND] = 0;
 	slot->state = SLOT_FREE;
 	slot->op = NULL;
 	slot->next = s->slots_free;
