@@ -152,7 +152,7 @@ static void send_step(struct sim *s, struct slot *slot)
  * class. */
 static struct buf *receive_buf(struct sim *s, struct slot *slot)
 {
-	return slot_endpoint(s, slot)->outside
+	return slot_endpoint(s, slot)->remote
 		       ? buf_new(&s->loop.bufs, BUF_BYTES + 1)
 		       : loop_take_buf(&s->loop, op_recv(slot->op));
 }
@@ -500,7 +500,7 @@ static void wake_buffer_waiters(struct sim *s)
 	s->buffer_waiters.n = kept;
 }
 
-static void finish_silent(struct sim *s)
+static void deliver_silent(struct sim *s)
 {
 	silent_to_ready(s);
 	deliver_queue(s, &s->ready);
@@ -514,7 +514,7 @@ static void wait_timed_out(struct sim *s, uint64_t until_us, bool woken)
 	       UINT64_MAX); /* else it would wait for ever: a bug of the caller */
 	s->net.now_us = until_us;
 	if (woken || simnet_random(&s->net, 2))
-		finish_silent(s);
+		deliver_silent(s);
 }
 
 static void sim_clock(struct sim *s)
@@ -549,7 +549,7 @@ static void sim_wait(struct io_loop *loop, uint64_t timeout_us)
 		sim_clock(s);
 		delivered = deliver_queue(s, &s->ready);
 		if (delivered)
-			finish_silent(s);
+			deliver_silent(s);
 	}
 	sim_clock(s);
 }
@@ -656,7 +656,7 @@ void sim_set_remote(struct io_loop *loop, int fd)
 	struct sim_fd *at = simnet_fd(&s->net, fd);
 
 	ASSERT(loop->kind == IO_ENGINE_SIM && at->kind == FD_ENDPOINT);
-	simnet_conn(&s->net, at->index)->ends[at->side].outside = true;
+	simnet_conn(&s->net, at->index)->ends[at->side].remote = true;
 }
 
 void sim_set_faults(struct io_loop *loop, const struct sim_faults *faults)

@@ -9,7 +9,6 @@
 #include "base/check.h"
 
 #define PIPE_MAX_DEFAULT 65536u
-#define PIPE_CAPACITY_FIRST 512u
 #define PORT_FIRST 32768u
 #define PORT_N 28000u
 /* A SYN that finds the listener's backlog full is sent again after 1, 2, 4 … seconds;
@@ -185,59 +184,6 @@ static void conn_free_if_closed(struct simnet *net, uint32_t i)
 	c->used = false;
 	c->next = net->conns_free;
 	net->conns_free = i + 1;
-}
-
-/* ---- pipes ------------------------------------------------------------------ */
-
-static void pipe_grow(struct endpoint *e, uint32_t len)
-{
-	uint32_t capacity = e->capacity ? e->capacity : PIPE_CAPACITY_FIRST;
-	uint32_t first = e->capacity - e->head < e->len ? e->capacity - e->head : e->len;
-	char *data;
-
-	while (capacity < len)
-		capacity *= 2;
-	if (capacity == e->capacity)
-		return;
-	data = malloc(capacity);
-	ASSERT(data);
-	if (e->len > 0) {
-		memcpy(data, e->data + e->head, first);
-		memcpy(data + first, e->data, e->len - first);
-	}
-	free(e->data);
-	e->data = data;
-	e->capacity = capacity;
-	e->head = 0;
-}
-
-static void pipe_write(struct endpoint *e, const char *bytes, uint32_t n)
-{
-	uint32_t at, first;
-
-	pipe_grow(e, e->len + n);
-	at = (e->head + e->len) % e->capacity;
-	first = e->capacity - at < n ? e->capacity - at : n;
-	memcpy(e->data + at, bytes, first);
-	memcpy(e->data, bytes + first, n - first);
-	e->len += n;
-}
-
-/* bytes == NULL: discards them. */
-static void pipe_read(struct endpoint *e, char *bytes, uint32_t n)
-{
-	uint32_t first = e->capacity - e->head < n ? e->capacity - e->head : n;
-
-	ASSERT(n <= e->len);
-	if (n == 0)
-		return;
-	if (bytes) {
-		memcpy(bytes, e->data + e->head, first);
-		memcpy(bytes + first, e->data, n - first);
-	}
-	e->head = (e->head + n) % e->capacity;
-	e->read += n;
-	e->len -= n;
 }
 
 /* ---- socket numbers --------------------------------------------------------- */

@@ -48,7 +48,7 @@ struct endpoint {
 	bool fin_sent;     /* this endpoint sends no more */
 	bool fin_received; /* the peer sends no more */
 	bool reset;        /* by either side */
-	bool outside;      /* for sim.c: see sim_set_remote() */
+	bool remote;       /* for sim.c: see sim_set_remote() */
 };
 
 enum sim_conn_state { SIM_CONNECTING, SIM_REFUSED, SIM_CONNECTED };
@@ -173,5 +173,13 @@ void simnet_close(struct simnet *net, uint32_t conn, unsigned side, bool reset);
 
 /* Closes a listener and resets the connections in its backlog. */
 void simnet_close_listener(struct simnet *net, int fd);
+
+/* ---- simpipe.c: the bytes of a pipe, for simnet.c ---------------------------- */
+
+/* Appends n bytes to the pipe into e, which grows as needed. */
+void pipe_write(struct endpoint *e, const char *bytes, uint32_t n);
+
+/* Removes the first n bytes, n <= e->len. bytes: where to copy them; NULL: nowhere. */
+void pipe_read(struct endpoint *e, char *bytes, uint32_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* The simulation runs each case with many seeds.
- * timeout: 600 */
+/* Laws L2 to L5 of io/io.h; the probes check L1 in every case. The simulation runs each
+ * case with many seeds. timeout: 600 */
 #include "contract.h"
 
 #include <errno.h>
@@ -8,18 +8,18 @@
 
 #include "io/buf.h"
 
-/* L2: what can be known at once is not told at once. */
-static void told_in_wait_only(struct rig *r)
+/* L2: even for a result that is known at the start, done() is called from io_wait(). */
+static void done_in_wait_only(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
-	struct probe *again = probe_new(r), *wait = probe_new(r);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
+	struct op_probe *again = probe_new(r), *wait = probe_new(r);
 	uint64_t facts;
 
 	writer_send(w, pair.a, 100, 1, 0);
 	PUMP(r, !writer_busy(w));
-	rig_pause(r);
+	rig_wait_briefly(r);
 	facts = r->facts;
 	reader_start(rd, pair.b, 1000);
 	writer_send(w, pair.a, 100, 1, 0);
@@ -41,12 +41,12 @@ static void told_in_wait_only(struct rig *r)
 	writer_free(w);
 }
 
-/* L3: each op stands on a page that becomes unreadable inside its last done. */
+/* L3: each op has a page that becomes inaccessible inside its last done(). */
 static void not_touched_after_done(struct rig *r)
 {
-	struct probe *accept = probe_new_page(r), *connect = probe_new_page(r);
-	struct probe *send = probe_new_page(r), *recv = probe_new_page(r);
-	struct probe *never = probe_new_page(r);
+	struct op_probe *accept = probe_new_page(r), *connect = probe_new_page(r);
+	struct op_probe *send = probe_new_page(r), *recv = probe_new_page(r);
+	struct op_probe *never = probe_new_page(r);
 	char bytes[] = "hello";
 	struct iovec iov = { bytes, 5 };
 	int a, b;
@@ -80,16 +80,16 @@ static void not_touched_after_done(struct rig *r)
 
 static void cancel_recv(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct probe *recv = probe_new(r);
+	struct sock_pair pair = pair_open(r);
+	struct op_probe *recv = probe_new(r);
 
 	probe_recv(recv, pair.b, 100);
-	rig_pause(r);
+	rig_wait_briefly(r);
 	CHECK(r, recv->busy);
 	probe_cancel(recv);
 	PUMP(r, !recv->busy);
 	CHECK(r, recv->res == -ECANCELED);
-	/* Also one that the kernel has not seen yet. */
+	/* Also an op that was not submitted yet. */
 	probe_recv(recv, pair.b, 100);
 	probe_cancel(recv);
 	PUMP(r, !recv->busy);
@@ -99,12 +99,12 @@ static void cancel_recv(struct rig *r)
 
 static void cancel_accept(struct rig *r)
 {
-	struct probe *first = probe_new(r), *second = probe_new(r);
-	struct probe *connect = probe_new(r);
+	struct op_probe *first = probe_new(r), *second = probe_new(r);
+	struct op_probe *connect = probe_new(r);
 
 	probe_accept(first, rig_listen(r));
 	probe_accept(second, r->listener);
-	rig_pause(r);
+	rig_wait_briefly(r);
 	CHECK(r, first->busy && second->busy);
 	probe_cancel(first);
 	PUMP(r, !first->busy);
@@ -116,17 +116,18 @@ static void cancel_accept(struct rig *r)
 	rig_sock_close(r, connect->res);
 }
 
-/* Either end may win; a connection that was made is the owner's. */
+/* The connect or the cancel may win; if the connect does, the socket belongs to the
+ * owner. */
 static void cancel_connect(struct rig *r)
 {
-	struct probe *accept = probe_new(r);
+	struct op_probe *accept = probe_new(r);
 
 	probe_accept(accept, rig_listen(r));
 	for (unsigned i = 0; i < 10; i++) {
-		struct probe *connect = probe_new(r);
+		struct op_probe *connect = probe_new(r);
 
 		probe_connect(connect, &r->addr, r->addr_len);
-		if (rig_draw(r, 2))
+		if (rig_random(r, 2))
 			rig_wait(r, 0);
 		probe_cancel(connect);
 		PUMP(r, !connect->busy);
@@ -148,21 +149,21 @@ static void cancel_connect(struct rig *r)
 
 static void cancel_send(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
-	writer_send(w, pair.a, writer_stuck(r), 4, 0);
+	writer_send(w, pair.a, writer_stuck_bytes(r), 4, 0);
 	rig_settle(r);
 	CHECK(r, writer_busy(w));
 	probe_cancel(w->p);
 	PUMP(r, !writer_busy(w));
 	CHECK(r, w->error == -ECANCELED);
-	/* What had left before is a beginning of the stream. */
+	/* The bytes sent before the cancel are a prefix of the stream. */
 	rig_sock_close(r, pair.a);
 	reader_start(rd, pair.b, 65536);
 	PUMP(r, !rd->p->busy);
-	CHECK(r, rd->end == 0 && rd->at < writer_stuck(r));
+	CHECK(r, rd->end == 0 && rd->at < writer_stuck_bytes(r));
 	rig_sock_close(r, pair.b);
 	reader_free(rd);
 	writer_free(w);
@@ -170,7 +171,7 @@ static void cancel_send(struct rig *r)
 
 static void cancel_idle(struct rig *r)
 {
-	struct pair pair = pair_open(r);
+	struct sock_pair pair = pair_open(r);
 	struct io_recv op = { 0 };
 	struct io_send never = { 0 };
 	uint64_t facts = r->facts;
@@ -186,19 +187,19 @@ static void cancel_idle(struct rig *r)
 
 static void cancel_twice(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct probe *recv = probe_new(r), *accept = probe_new(r);
+	struct sock_pair pair = pair_open(r);
+	struct op_probe *recv = probe_new(r), *accept = probe_new(r);
 
 	probe_recv(recv, pair.b, 100);
 	probe_accept(accept, r->listener);
-	rig_pause(r);
+	rig_wait_briefly(r);
 	for (unsigned i = 0; i < 2; i++) {
 		probe_cancel(recv);
 		probe_cancel(accept);
 	}
 	PUMP(r, !recv->busy && !accept->busy);
 	CHECK(r, recv->res == -ECANCELED && accept->res == -ECANCELED);
-	/* An old cancel does not hit the op's next life. */
+	/* An old cancel does not end the op after a restart. */
 	probe_recv(recv, pair.b, 100);
 	probe_cancel(recv);
 	probe_cancel(recv);
@@ -210,19 +211,19 @@ static void cancel_twice(struct rig *r)
 	PUMP(r, !recv->busy);
 }
 
-/* A cancel that races with bytes: whichever wins, no byte is lost. */
+/* A cancel races with arriving bytes: no byte is lost. */
 static void cancel_races_bytes(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	for (unsigned i = 0; i < 20; i++) {
 		reader_start(rd, pair.b, 1u << 20);
-		if (rig_draw(r, 2))
-			rig_pause(r);
-		writer_send(w, pair.a, 1 + rig_draw(r, 3000), 2, 0);
-		for (uint64_t n = rig_draw(r, 4); n > 0; n--)
+		if (rig_random(r, 2))
+			rig_wait_briefly(r);
+		writer_send(w, pair.a, 1 + rig_random(r, 3000), 2, 0);
+		for (uint64_t n = rig_random(r, 4); n > 0; n--)
 			rig_wait(r, 0);
 		probe_cancel(rd->p);
 		PUMP(r, !rd->p->busy && !writer_busy(w));
@@ -237,30 +238,30 @@ static void cancel_races_bytes(struct rig *r)
 	writer_free(w);
 }
 
-static void cancel_inside_told(struct probe *p, int res, unsigned flags)
+static void recv_done_cancels(struct op_probe *p, int res, unsigned flags)
 {
 	*(uint64_t *)p->owner += res > 0 ? (uint64_t)res : 0;
 	if (flags & IO_MORE)
 		probe_cancel(p);
 }
 
-/* What is there fills the window, and the owner cancels when it is told of the first part:
- * one completion may have brought all of it. */
+/* The waiting bytes fill the window, and the owner cancels in the first done(): one
+ * completion may have brought all of them. */
 static void cancel_inside_done(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct probe *recv = probe_new(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct op_probe *recv = probe_new(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	rd->again = false;
-	recv->told = cancel_inside_told;
+	recv->on_done = recv_done_cancels;
 	recv->owner = &rd->at;
 	for (uint32_t i = 0; i < 20; i++) {
 		uint32_t parts = 1 + i % 5;
 
 		writer_send(w, pair.a, 6 * BUF_BYTES, 1, 0);
-		rig_pause(r);
+		rig_wait_briefly(r);
 		probe_recv(recv, pair.b, parts * BUF_BYTES);
 		PUMP(r, !recv->busy);
 		CHECK(r, recv->res == -ECANCELED || recv->res > 0);
@@ -277,12 +278,12 @@ static void cancel_inside_done(struct rig *r)
 
 static void close_in_flight(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
 
 	reader_start(rd, pair.a, 65536);
-	writer_send(w, pair.a, writer_stuck(r), 3, 0);
+	writer_send(w, pair.a, writer_stuck_bytes(r), 3, 0);
 	rig_settle(r);
 	CHECK(r, writer_busy(w) && rd->p->busy);
 	rig_sock_close(r, pair.a);
@@ -297,18 +298,18 @@ static void close_in_flight(struct rig *r)
 	writer_free(w);
 }
 
-/* Closed before the engine had a chance to begin. */
+/* The socket is closed before the engine has submitted its ops. */
 static void close_just_started(struct rig *r)
 {
 	for (unsigned i = 0; i < 10; i++) {
-		struct pair pair = pair_open(r);
-		struct writer *w = writer_new(r, 1);
-		struct reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
+		struct sock_pair pair = pair_open(r);
+		struct stream_writer *w = writer_new(r, 1);
+		struct stream_reader *rd = reader_new(r, 2), *peer = reader_new(r, 1);
 
 		reader_start(peer, pair.b, 65536);
 		reader_start(rd, pair.a, 65536);
-		writer_send(w, pair.a, 1 + rig_draw(r, 100), 1, rig_draw(r, 2));
-		if (rig_draw(r, 2))
+		writer_send(w, pair.a, 1 + rig_random(r, 100), 1, rig_random(r, 2));
+		if (rig_random(r, 2))
 			rig_wait(r, 0);
 		rig_sock_close(r, pair.a);
 		PUMP(r, !peer->p->busy && !writer_busy(w) && !rd->p->busy);
@@ -321,21 +322,23 @@ static void close_just_started(struct rig *r)
 	}
 }
 
-/* One connection that is closed with a receive armed and a send in flight, and
- * the next one, which begins before the last dones of the first have come. */
-static bool reuse_once(struct rig *r, uint64_t life)
+/* A connection is closed with a receive and sends in flight; the next one is opened
+ * before the last done() calls of the first. True: it got one of the same descriptors. */
+static bool reuse_once(struct rig *r, uint64_t first_stream)
 {
-	struct pair old = pair_open(r), was = old, pair;
-	struct writer *w[3] = { writer_new(r, life), writer_new(r, life + 1),
-				writer_new(r, life + 2) };
-	struct reader *rd[3] = { reader_new(r, life), reader_new(r, life + 1),
-				 reader_new(r, life + 2) };
+	struct sock_pair old = pair_open(r), was = old, pair;
+	struct stream_writer *w[3] = { writer_new(r, first_stream),
+				       writer_new(r, first_stream + 1),
+				       writer_new(r, first_stream + 2) };
+	struct stream_reader *rd[3] = { reader_new(r, first_stream),
+					reader_new(r, first_stream + 1),
+					reader_new(r, first_stream + 2) };
 	bool reused;
 
 	reader_start(rd[0], old.b, 1u << 20);
 	writer_send(w[0], old.a, 1000, 1, 0);
 	writer_send(w[1], old.b, 70000, 2, 0);
-	if (rig_draw(r, 2))
+	if (rig_random(r, 2))
 		reader_start(rd[1], old.a, 1u << 20);
 	PUMP(r, rd[0]->at == 1000);
 	pair_close(r, &old);
@@ -355,8 +358,8 @@ static bool reuse_once(struct rig *r, uint64_t life)
 	return reused;
 }
 
-/* The number is used again at once: nothing of the old life reaches the new one.
- * Each life has streams of its own, so that a byte from another one is seen. */
+/* A descriptor number is reused at once: no event of the old connection reaches the new
+ * one. Each connection has its own streams, so that a byte of another one is noticed. */
 static void number_reused(struct rig *r)
 {
 	unsigned reused = 0;
@@ -366,7 +369,7 @@ static void number_reused(struct rig *r)
 	CHECK(r, reused > 0);
 }
 
-static void close_inside_told(struct probe *p, int res, unsigned flags)
+static void recv_done_closes(struct op_probe *p, int res, unsigned flags)
 {
 	(void)res;
 	if (p->owner)
@@ -375,18 +378,18 @@ static void close_inside_told(struct probe *p, int res, unsigned flags)
 	(void)flags;
 }
 
-/* The owner closes from inside a done of the same socket. */
+/* The owner closes the socket inside done() of one of its ops. */
 static void close_inside_done(struct rig *r)
 {
 	for (unsigned i = 0; i < 10; i++) {
-		struct pair pair = pair_open(r);
-		struct probe *recv = probe_new(r);
-		struct writer *w = writer_new(r, 1), *stuck = writer_new(r, 2);
+		struct sock_pair pair = pair_open(r);
+		struct op_probe *recv = probe_new(r);
+		struct stream_writer *w = writer_new(r, 1), *stuck = writer_new(r, 2);
 
-		recv->told = close_inside_told;
+		recv->on_done = recv_done_closes;
 		recv->owner = &pair.b;
 		probe_recv(recv, pair.b, i % 2 ? 1 : 1u << 20);
-		writer_send(stuck, pair.b, writer_stuck(r), 1, 0);
+		writer_send(stuck, pair.b, writer_stuck_bytes(r), 1, 0);
 		rig_settle(r);
 		writer_send(w, pair.a, 50, 1, 0);
 		PUMP(r, !recv->busy && !writer_busy(stuck) && !writer_busy(w));
@@ -397,11 +400,11 @@ static void close_inside_done(struct rig *r)
 	}
 }
 
-/* A listener is closed with accepts armed and connections that nobody took. */
+/* A listener is closed with accepts armed and with connections in its backlog. */
 static void close_listener(struct rig *r)
 {
-	struct probe *accepts[4], *connect = probe_new(r);
-	struct reader *rd = reader_new(r, 1);
+	struct op_probe *accepts[4], *connect = probe_new(r);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	rig_listen(r);
 	probe_connect(connect, &r->addr, r->addr_len);
@@ -417,7 +420,7 @@ static void close_listener(struct rig *r)
 	rig_listen(r);
 	for (unsigned i = 0; i < COUNT(accepts); i++)
 		probe_accept(accepts[i] = probe_new(r), r->listener);
-	rig_pause(r);
+	rig_wait_briefly(r);
 	rig_sock_close(r, r->listener);
 	r->listener = -1;
 	PUMP(r, r->busy == 0);
@@ -432,9 +435,9 @@ static void close_listener(struct rig *r)
 	}
 
 const struct case_ laws_cases[] = {
-	CASE(told_in_wait_only),
+	CASE(done_in_wait_only),
 	{ .name = "told_in_wait_only_unix",
-	  .run = told_in_wait_only,
+	  .run = done_in_wait_only,
 	  .engines = ON_ALL,
 	  .family = AF_UNIX },
 	CASE(not_touched_after_done),

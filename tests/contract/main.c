@@ -1,5 +1,5 @@
-/* contract [io_uring|epoll|sim] [SEED]: every case on one engine, or on all; in
- * the simulation with many seeds, or with the one that is named. */
+/* contract [io_uring|epoll|sim] [SEED]: runs all cases on one engine, or on all three; on
+ * the simulation with many seeds, or with the given one. */
 #include "contract.h"
 
 #include <signal.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
-#define SIM_SEEDS 50u /* each takes several times as long */
+#define SIM_SEEDS 50u /* with the sanitizer each takes several times as long */
 #else
 #define SIM_SEEDS 200u
 #endif
@@ -34,7 +34,7 @@ static uint64_t run_seed(const struct run *run, uint64_t seed)
 	return r.trace;
 }
 
-/* What changes the process happens in one of its own. */
+/* For cases that change limits of the process. */
 static void run_in_child(const struct run *run, uint64_t seed)
 {
 	int status;
@@ -56,7 +56,7 @@ static void run_case(void **state)
 	const struct run *run = *state;
 
 	alarm(CASE_SECONDS_MAX);
-	/* The same seed is the same history, to the microsecond. */
+	/* The same seed gives the same run, to the microsecond. */
 	if (run->kind == IO_ENGINE_SIM)
 		assert_true(run_seed(run, run->seed_first) ==
 			    run_seed(run, run->seed_first));
@@ -71,7 +71,7 @@ static void run_case(void **state)
 	fflush(stdout);
 }
 
-/* Says which case it was, then dies of it. */
+/* Prints the case that was running and exits. */
 static void signal_came(int number)
 {
 	char text[160];

@@ -33,7 +33,7 @@ static void wake_from_thread(struct rig *r)
 	rig_settle(r);
 }
 
-/* A wake ends the wait that comes next; many do not end many. */
+/* A wake ends the next wait; several wakes end only one. */
 static void wake_before_wait(struct rig *r)
 {
 	uint64_t begun;
@@ -49,12 +49,12 @@ static void wake_before_wait(struct rig *r)
 	}
 }
 
-/* Woken while other things happen: they are told all the same. */
+/* A wake together with other events: their done() calls come too. */
 static void wake_among_others(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	reader_start(rd, pair.b, 1u << 20);
 	for (unsigned i = 0; i < 20; i++) {
@@ -68,8 +68,10 @@ static void wake_among_others(struct rig *r)
 	writer_free(w);
 }
 
-/* It never ends early. That it does not end late shows only when nobody else has the CPU. */
-static void wait_takes(struct rig *r, uint64_t us, uint64_t least_us, uint64_t most_us)
+/* Checks that a wait never ends early. Whether it ends late can be seen only when no
+ * other process has the CPU: up to 20 attempts. */
+static void check_wait_duration(struct rig *r, uint64_t us, uint64_t least_us,
+				uint64_t most_us)
 {
 	for (unsigned tries = 1;; tries++) {
 		uint64_t begun = io_now_us(r->loop), took;
@@ -96,10 +98,10 @@ static void timeouts(struct rig *r)
 	uint64_t wall = io_wall_ms(r->loop);
 
 	rig_wait(r, 0);
-	wait_takes(r, 0, 0, 100000);
+	check_wait_duration(r, 0, 0, 100000);
 	for (unsigned i = 1; i <= 3; i++)
-		wait_takes(r, 15000 * i, 14000 * i, 15000 * i + 500000);
-	wait_takes(r, 300, 200, 100000); /* less than a millisecond is a wait too */
+		check_wait_duration(r, 15000 * i, 14000 * i, 15000 * i + 500000);
+	check_wait_duration(r, 300, 200, 100000); /* also less than a millisecond */
 	CHECK(r, io_wall_ms(r->loop) >= wall + 60);
 	if (r->kind == IO_ENGINE_SIM)
 		return;
@@ -110,31 +112,33 @@ static void timeouts(struct rig *r)
 
 /* ---- writing to files and pipes --------------------------------------------- */
 
-/* Where io_write() goes, and what has come of it. In the simulation `to` is a
- * number like any other. */
+/* The destination of io_write(), and the bytes read back from it. In the simulation `to`
+ * is an arbitrary number. */
 struct sink {
 	int to, from;
 	char *seen;
-	size_t seen_n, room;
+	size_t seen_n, capacity;
 };
 
-static void sink_pipe(struct rig *r, struct sink *s, size_t room)
+static void sink_pipe(struct rig *r, struct sink *s, size_t capacity)
 {
 	int fds[2] = { -1, 7 };
 
 	if (r->kind != IO_ENGINE_SIM)
 		CHECK(r, pipe2(fds, O_CLOEXEC) == 0 &&
 				 fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
-	*s = (struct sink){ .to = fds[1], .from = fds[0], .room = room };
-	s->seen = malloc(room);
+	*s = (struct sink){ .to = fds[1], .from = fds[0], .capacity = capacity };
+	s->seen = malloc(capacity);
 	CHECK(r, s->seen);
 }
 
-static void sink_file(struct rig *r, struct sink *s, size_t room)
+static void sink_file(struct rig *r, struct sink *s, size_t capacity)
 {
 	char path[] = "/tmp/contract.XXXXXX";
 
-	*s = (struct sink){ .to = 8, .from = -1, .seen = malloc(room), .room = room };
+	*s = (struct sink){
+		.to = 8, .from = -1, .seen = malloc(capacity), .capacity = capacity
+	};
 	CHECK(r, s->seen);
 	if (r->kind == IO_ENGINE_SIM)
 		return;
@@ -144,19 +148,19 @@ static void sink_file(struct rig *r, struct sink *s, size_t room)
 	unlink(path);
 }
 
-static void sink_look(struct rig *r, struct sink *s)
+static void sink_read(struct rig *r, struct sink *s)
 {
 	const char *bytes;
 	ssize_t n;
 
 	if (r->kind == IO_ENGINE_SIM) {
 		bytes = sim_written(r->loop, s->to, &s->seen_n);
-		CHECK(r, s->seen_n <= s->room);
+		CHECK(r, s->seen_n <= s->capacity);
 		if (s->seen_n > 0)
 			memcpy(s->seen, bytes, s->seen_n);
 		return;
 	}
-	while ((n = read(s->from, s->seen + s->seen_n, s->room - s->seen_n)) > 0)
+	while ((n = read(s->from, s->seen + s->seen_n, s->capacity - s->seen_n)) > 0)
 		s->seen_n += (size_t)n;
 }
 
@@ -172,12 +176,12 @@ static void sink_done(struct rig *r, struct sink *s)
 
 static void write_some(struct rig *r, struct sink *s)
 {
-	struct probe *p = probe_new(r);
+	struct op_probe *p = probe_new(r);
 	char bytes[3000];
 	size_t at = 0;
 
 	for (unsigned i = 0; i < 10; i++) {
-		size_t n = 1 + rig_draw(r, sizeof(bytes));
+		size_t n = 1 + rig_random(r, sizeof(bytes));
 
 		stream_fill(1, at, bytes, n);
 		probe_write(p, s->to, bytes, n);
@@ -186,7 +190,7 @@ static void write_some(struct rig *r, struct sink *s)
 		CHECK(r, p->res == (int)n);
 		memset(bytes, 0, sizeof(bytes));
 	}
-	sink_look(r, s);
+	sink_read(r, s);
 	CHECK(r, s->seen_n == at && stream_is(1, 0, s->seen, at));
 	sink_done(r, s);
 }
@@ -207,10 +211,10 @@ static void write_file(struct rig *r)
 	write_some(r, &s);
 }
 
-/* Two at once: in either order, but each in one piece. */
+/* Two writes at once: in either order, but not mixed. */
 static void write_two_at_once(struct rig *r)
 {
-	struct probe *a = probe_new(r), *b = probe_new(r);
+	struct op_probe *a = probe_new(r), *b = probe_new(r);
 	struct sink s;
 
 	sink_file(r, &s, 100);
@@ -218,20 +222,20 @@ static void write_two_at_once(struct rig *r)
 	probe_write(b, s.to, "bbbbbbbbbb", 10);
 	PUMP(r, !a->busy && !b->busy);
 	CHECK(r, a->res == 10 && b->res == 10);
-	sink_look(r, &s);
+	sink_read(r, &s);
 	CHECK(r, s.seen_n == 20 && (memcmp(s.seen, "aaaaaaaaaabbbbbbbbbb", 20) == 0 ||
 				    memcmp(s.seen, "bbbbbbbbbbaaaaaaaaaa", 20) == 0));
 	sink_done(r, &s);
 }
 
-/* A pipe that nobody empties holds up the write, and nothing else. */
+/* A full pipe delays the write, and nothing else. */
 static void write_full_pipe(struct rig *r)
 {
 	size_t len = 1u << 20;
-	struct pair pair = pair_open(r);
-	struct probe *p = probe_new(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct op_probe *p = probe_new(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 	char *bytes = malloc(len);
 	struct sink s;
 
@@ -245,7 +249,7 @@ static void write_full_pipe(struct rig *r)
 		PUMP(r, !writer_busy(w) && rd->at == w->at);
 	}
 	while (p->busy || s.seen_n < len) {
-		sink_look(r, &s);
+		sink_read(r, &s);
 		rig_wait(r, 2000);
 	}
 	CHECK(r, p->res == (int)len && stream_is(2, 0, s.seen, len));
@@ -257,9 +261,9 @@ static void write_full_pipe(struct rig *r)
 	writer_free(w);
 }
 
-static void write_to_nobody(struct rig *r)
+static void write_without_reader(struct rig *r)
 {
-	struct probe *p = probe_new(r);
+	struct op_probe *p = probe_new(r);
 	struct sink s;
 
 	sink_pipe(r, &s, 10);
@@ -273,12 +277,12 @@ static void write_to_nobody(struct rig *r)
 
 /* ---- counters --------------------------------------------------------------- */
 
-/* After so many one-byte questions and answers on one connection. */
+/* The counters after 50 requests and responses of one byte on one connection. */
 static void stats(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w[2] = { writer_new(r, 1), writer_new(r, 2) };
-	struct reader *rd[2] = { reader_new(r, 1), reader_new(r, 2) };
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w[2] = { writer_new(r, 1), writer_new(r, 2) };
+	struct stream_reader *rd[2] = { reader_new(r, 1), reader_new(r, 2) };
 	struct io_stats before = *io_stats(r->loop), *now = io_stats(r->loop);
 	uint64_t waits = r->waits;
 	unsigned n = 50;
@@ -309,33 +313,33 @@ static void stats(struct rig *r)
 	}
 }
 
-/* ---- the simulation only ---------------------------------------------------- */
+/* ---- only for the simulation ------------------------------------------------ */
 
-#define HISTORY_N 5u
+#define TRACE_N 5u
 
-/* The hash of everything that some connections were told, and when. */
-static uint64_t history(const struct rig *like, uint64_t seed)
+/* The hash of all done() calls of some connections, with their times. */
+static uint64_t run_trace(const struct rig *like, uint64_t seed)
 {
-	struct pair pair[HISTORY_N];
-	struct writer *w[HISTORY_N];
-	struct reader *rd[HISTORY_N];
+	struct sock_pair pair[TRACE_N];
+	struct stream_writer *w[TRACE_N];
+	struct stream_reader *rd[TRACE_N];
 	struct rig r;
 
 	rig_open(&r, like->case_, like->kind, seed);
 	r.random = like->random;
-	for (unsigned i = 0; i < HISTORY_N; i++) {
+	for (unsigned i = 0; i < TRACE_N; i++) {
 		pair[i] = pair_open(&r);
 		w[i] = writer_new(&r, i);
 		rd[i] = reader_new(&r, i);
 		reader_start(rd[i], pair[i].b, 20000);
 		writer_send(w[i], pair[i].a, 50000, 3, i % 2);
 	}
-	for (unsigned i = 0; i < HISTORY_N; i++) {
+	for (unsigned i = 0; i < TRACE_N; i++) {
 		PUMP(&r, rd[i]->at == 50000);
 		pair_close(&r, &pair[i]);
 	}
 	PUMP(&r, r.busy == 0);
-	for (unsigned i = 0; i < HISTORY_N; i++) {
+	for (unsigned i = 0; i < TRACE_N; i++) {
 		reader_free(rd[i]);
 		writer_free(w[i]);
 	}
@@ -344,14 +348,14 @@ static uint64_t history(const struct rig *like, uint64_t seed)
 	return r.trace;
 }
 
-static void seed_is_history(struct rig *r)
+static void seed_gives_same_run(struct rig *r)
 {
-	CHECK(r, history(r, r->seed) == history(r, r->seed));
-	CHECK(r, history(r, r->seed) != history(r, r->seed + 1));
+	CHECK(r, run_trace(r, r->seed) == run_trace(r, r->seed));
+	CHECK(r, run_trace(r, r->seed) != run_trace(r, r->seed + 1));
 }
 
-/* A wait for ever, with nothing that could end it, is a bug and says so. */
-static void hang_is_seen(struct rig *r)
+/* A wait without limit and without any event that could end it fails an assertion. */
+static void hang_is_detected(struct rig *r)
 {
 	int status;
 	pid_t pid = fork();
@@ -373,11 +377,17 @@ static void hang_is_seen(struct rig *r)
 	}
 
 const struct case_ other_cases[] = {
-	CASE(wake_from_thread, ON_REAL), CASE(wake_before_wait, ON_ALL),
-	CASE(wake_among_others, ON_ALL), CASE(timeouts, ON_ALL),
-	CASE(write_pipe, ON_ALL),        CASE(write_file, ON_ALL),
-	CASE(write_two_at_once, ON_ALL), CASE(write_full_pipe, ON_ALL),
-	CASE(write_to_nobody, ON_REAL),  CASE(stats, ON_ALL),
-	CASE(seed_is_history, ON_SIM),   CASE(hang_is_seen, ON_SIM),
+	CASE(wake_from_thread, ON_REAL),
+	CASE(wake_before_wait, ON_ALL),
+	CASE(wake_among_others, ON_ALL),
+	CASE(timeouts, ON_ALL),
+	CASE(write_pipe, ON_ALL),
+	CASE(write_file, ON_ALL),
+	CASE(write_two_at_once, ON_ALL),
+	CASE(write_full_pipe, ON_ALL),
+	CASE(write_without_reader, ON_REAL),
+	CASE(stats, ON_ALL),
+	CASE(seed_gives_same_run, ON_SIM),
+	CASE(hang_is_detected, ON_SIM),
 };
 const size_t other_cases_n = COUNT(other_cases);

@@ -30,10 +30,10 @@
 #define POISON 0xdb
 #define SIM_PORT 8080
 #define BACKLOG 256
-/* Longer than anything takes that still happens; in the simulation, longer than a
- * connect to a full listener is tried. */
-#define PATIENCE_REAL_US 30000000u
-#define PATIENCE_SIM_US 300000000u
+/* Longer than any event takes; in the simulation, longer than a connect retries at a full
+ * listener. */
+#define WAIT_MAX_REAL_US 30000000u
+#define WAIT_MAX_SIM_US 300000000u
 
 const struct rig *rig_running;
 bool rig_in_child;
@@ -52,7 +52,7 @@ void check_at(const struct rig *r, bool holds, const char *what, const char *fil
 }
 
 /* splitmix64 */
-static uint64_t mix(uint64_t z)
+static uint64_t splitmix64(uint64_t z)
 {
 	z += 0x9e3779b97f4a7c15u;
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -60,15 +60,15 @@ static uint64_t mix(uint64_t z)
 	return z ^ z >> 31;
 }
 
-uint64_t rig_draw(struct rig *r, uint64_t n)
+uint64_t rig_random(struct rig *r, uint64_t n)
 {
-	r->random = mix(r->random);
+	r->random = splitmix64(r->random);
 	return r->random % n;
 }
 
 /* ---- the rig ---------------------------------------------------------------- */
 
-static unsigned descriptors(void)
+static unsigned open_descriptors(void)
 {
 	DIR *d = opendir("/proc/self/fd");
 	unsigned n = 0;
@@ -104,7 +104,7 @@ void rig_open(struct rig *r, const struct case_ *c, enum io_engine_kind kind,
 	};
 	list_init(&r->probes);
 	rig_running = r;
-	r->descriptors = descriptors();
+	r->descriptors = open_descriptors();
 	CHECK(r, io_open(&r->loop, &options) == 0);
 }
 
@@ -118,17 +118,17 @@ uint64_t rig_wait(struct rig *r, uint64_t timeout_us)
 	r->in_wait = false;
 	r->waits++;
 	CHECK(r, io_now_us(r->loop) >= before);
-	r->trace = mix(r->trace ^ io_now_us(r->loop));
+	r->trace = splitmix64(r->trace ^ io_now_us(r->loop));
 	return r->facts - facts;
 }
 
-void rig_turn(struct rig *r)
+void rig_wait_event(struct rig *r)
 {
-	uint64_t patience = r->kind == IO_ENGINE_SIM ? PATIENCE_SIM_US : PATIENCE_REAL_US;
+	uint64_t wait_max = r->kind == IO_ENGINE_SIM ? WAIT_MAX_SIM_US : WAIT_MAX_REAL_US;
 	uint64_t begun = io_now_us(r->loop);
 
-	if (rig_wait(r, patience) == 0)
-		CHECK(r, io_now_us(r->loop) - begun < patience);
+	if (rig_wait(r, wait_max) == 0)
+		CHECK(r, io_now_us(r->loop) - begun < wait_max);
 }
 
 void rig_settle(struct rig *r)
@@ -136,7 +136,8 @@ void rig_settle(struct rig *r)
 	uint64_t quiet_us = r->kind == IO_ENGINE_SIM ? 1000000 : 20000;
 	uint64_t begun, completions, facts;
 
-	/* What the engine sees to by itself is no fact, but no quiet either. */
+	/* Events that the engine handles by itself call no done(), but count as
+	 * activity. */
 	do {
 		begun = io_now_us(r->loop);
 		completions = io_stats(r->loop)->completions;
@@ -145,7 +146,7 @@ void rig_settle(struct rig *r)
 		 io_now_us(r->loop) - begun < quiet_us / 2);
 }
 
-void rig_pause(struct rig *r)
+void rig_wait_briefly(struct rig *r)
 {
 	uint64_t until = io_now_us(r->loop) + 3000;
 
@@ -153,13 +154,13 @@ void rig_pause(struct rig *r)
 		rig_wait(r, until - io_now_us(r->loop));
 }
 
-static void probe_free(struct probe *p);
+static void probe_free(struct op_probe *p);
 
 static void probes_check(struct rig *r)
 {
 	LIST_EACH(&r->probes, node)
 	{
-		struct probe *p = LIST_ITEM(node, struct probe, node);
+		struct op_probe *p = LIST_ITEM(node, struct op_probe, node);
 
 		CHECK(r, !p->busy);
 		CHECK(r, p->lasts == p->starts);
@@ -176,24 +177,24 @@ void rig_close(struct rig *r)
 	if (r->addr.ss_family == AF_UNIX)
 		unlink(((struct sockaddr_un *)(void *)&r->addr)->sun_path);
 	while (r->busy > 0)
-		rig_turn(r);
+		rig_wait_event(r);
 	rig_settle(r);
-	/* On io_uring free buffers stand in the kernel's ring; io_free() asserts
-	 * that they have all come back. */
+	/* On io_uring some free buffers are published to the kernel; io_free() asserts
+	 * that all have come back. */
 	if (r->kind != IO_ENGINE_RING)
 		CHECK(r, pool->free_n == pool->count);
 	if (r->kind == IO_ENGINE_SIM)
 		CHECK(r, sim_open_sockets(r->loop) == 0);
 	probes_check(r);
 	io_free(r->loop);
-	CHECK(r, descriptors() == r->descriptors);
+	CHECK(r, open_descriptors() == r->descriptors);
 	rig_running = NULL;
 }
 
 /* ---- probes ----------------------------------------------------------------- */
 
-/* keep_buf: the engine still has to look whether a buffer was taken. */
-static void poison(struct probe *p, bool keep_buf)
+/* keep_buf: the engine will still read op->buf, to see whether it was taken. */
+static void op_poison(struct op_probe *p, bool keep_buf)
 {
 	struct buf *buf = p->op->recv.buf;
 
@@ -208,8 +209,8 @@ static void poison(struct probe *p, bool keep_buf)
 		ASAN_POISON_MEMORY_REGION(p->op, sizeof(*p->op));
 }
 
-/* Nothing was written to the op since its last done. */
-static void unpoison(struct probe *p)
+/* Checks that the op was not written to since its last done(). */
+static void op_unpoison(struct op_probe *p)
 {
 	const unsigned char *bytes = (void *)p->op;
 
@@ -225,20 +226,20 @@ static void unpoison(struct probe *p)
 	p->poisoned = false;
 }
 
-/* done() gets the op only: in front of it stands whose it is. */
+/* done() gets the op only: the bytes before it hold the pointer to its probe. */
 #define FRONT 16
 
-static struct probe *probe_of(struct io_op *op)
+static struct op_probe *probe_of(struct io_op *op)
 {
-	struct probe *p;
+	struct op_probe *p;
 
 	memcpy(&p, (char *)op - sizeof(p), sizeof(p));
 	return p;
 }
 
-static struct probe *probe_init(struct rig *r, void *op, size_t page)
+static struct op_probe *probe_init(struct rig *r, void *op, size_t page)
 {
-	struct probe *p = calloc(1, sizeof(*p));
+	struct op_probe *p = calloc(1, sizeof(*p));
 
 	CHECK(r, p && op);
 	p->rig = r;
@@ -251,12 +252,12 @@ static struct probe *probe_init(struct rig *r, void *op, size_t page)
 	return p;
 }
 
-struct probe *probe_new(struct rig *r)
+struct op_probe *probe_new(struct rig *r)
 {
 	return probe_init(r, (char *)malloc(FRONT + sizeof(union probe_op)) + FRONT, 0);
 }
 
-struct probe *probe_new_page(struct rig *r)
+struct op_probe *probe_new_page(struct rig *r)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	char *map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
@@ -266,9 +267,9 @@ struct probe *probe_new_page(struct rig *r)
 	return probe_init(r, map + page, page);
 }
 
-static void probe_free(struct probe *p)
+static void probe_free(struct op_probe *p)
 {
-	unpoison(p);
+	op_unpoison(p);
 	list_remove(&p->node);
 	if (p->page)
 		munmap((char *)p->op - p->page, 2 * p->page);
@@ -279,15 +280,16 @@ static void probe_free(struct probe *p)
 
 static void probe_done(struct io_op *op, int res, unsigned flags)
 {
-	struct probe *p = probe_of(op);
+	struct op_probe *p = probe_of(op);
 	struct rig *r = p->rig;
 	bool last = !(flags & IO_MORE), keep_buf;
 
-	CHECK(r, r->in_wait && !r->in_verb); /* L2 */
+	CHECK(r, r->in_wait && !r->in_start); /* L2 */
 	CHECK(r, p->busy && !p->poisoned);   /* L1 */
 	CHECK(r, io_busy(op) == !last);
 	r->facts++;
-	r->trace = mix(r->trace ^ mix(p->number) ^ (uint64_t)(res * 2 + last));
+	r->trace = splitmix64(r->trace ^ splitmix64(p->number) ^
+			      (uint64_t)(res * 2 + last));
 	p->calls++;
 	if (last) {
 		p->busy = false;
@@ -296,18 +298,18 @@ static void probe_done(struct io_op *op, int res, unsigned flags)
 		r->busy--;
 	}
 	keep_buf = last && res > 0 && p->is_recv;
-	if (p->told)
-		p->told(p, res, flags);
+	if (p->on_done)
+		p->on_done(p, res, flags);
 	if (last && !p->busy)
-		poison(p, keep_buf);
+		op_poison(p, keep_buf);
 }
 
-/* An op that is started anew from its own done is left as it is. */
-static void probe_start(struct probe *p, bool is_recv)
+/* An op that is restarted from its own done() is not initialised again. */
+static void probe_start(struct op_probe *p, bool is_recv)
 {
-	CHECK(p->rig, !p->busy && !p->rig->in_verb);
+	CHECK(p->rig, !p->busy && !p->rig->in_start);
 	if (p->starts == 0 || p->poisoned) {
-		unpoison(p);
+		op_unpoison(p);
 		memset(p->op, 0, sizeof(*p->op));
 		io_op_init(&p->op->op, probe_done);
 	}
@@ -315,79 +317,79 @@ static void probe_start(struct probe *p, bool is_recv)
 	p->busy = true;
 	p->starts++;
 	p->rig->busy++;
-	p->rig->in_verb = true;
+	p->rig->in_start = true;
 }
 
-void probe_accept(struct probe *p, int listener)
+void probe_accept(struct op_probe *p, int listener)
 {
 	probe_start(p, false);
 	io_accept(p->rig->loop, &p->op->accept, listener);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
-void probe_connect(struct probe *p, const struct sockaddr_storage *addr, socklen_t len)
+void probe_connect(struct op_probe *p, const struct sockaddr_storage *addr, socklen_t len)
 {
 	probe_start(p, false);
 	io_connect(p->rig->loop, &p->op->connect, (const void *)addr, len);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
-void probe_recv(struct probe *p, int fd, uint32_t window)
+void probe_recv(struct op_probe *p, int fd, uint32_t window)
 {
 	probe_start(p, true);
 	p->op->recv.may_use_reserve = p->may_use_reserve;
 	io_recv(p->rig->loop, &p->op->recv, fd, window);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
-void probe_send(struct probe *p, int fd, struct iovec *iov, unsigned n, unsigned flags)
+void probe_send(struct op_probe *p, int fd, struct iovec *iov, unsigned n, unsigned flags)
 {
 	probe_start(p, false);
 	io_send(p->rig->loop, &p->op->send, fd, iov, n, flags);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
-void probe_write(struct probe *p, int fd, const char *bytes, size_t len)
+void probe_write(struct op_probe *p, int fd, const char *bytes, size_t len)
 {
 	probe_start(p, false);
 	io_write(p->rig->loop, &p->op->write, fd, bytes, len);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
-/* A cancel of an idle op is allowed, but not of one that is gone. */
-void probe_cancel(struct probe *p)
+/* An idle op may be cancelled, but not a poisoned one, which counts as freed. */
+void probe_cancel(struct op_probe *p)
 {
 	if (p->poisoned)
 		return;
-	p->rig->in_verb = true;
+	p->rig->in_start = true;
 	io_cancel(p->rig->loop, &p->op->op);
-	p->rig->in_verb = false;
+	p->rig->in_start = false;
 }
 
 void rig_sock_close(struct rig *r, int fd)
 {
-	r->in_verb = true;
+	r->in_start = true;
 	io_close(r->loop, fd);
-	r->in_verb = false;
+	r->in_start = false;
 }
 
 void rig_sock_reset(struct rig *r, int fd)
 {
-	r->in_verb = true;
+	r->in_start = true;
 	io_reset(r->loop, fd);
-	r->in_verb = false;
+	r->in_start = false;
 }
 
 void rig_sock_shutdown(struct rig *r, int fd)
 {
-	r->in_verb = true;
+	r->in_start = true;
 	io_shutdown(r->loop, fd);
-	r->in_verb = false;
+	r->in_start = false;
 }
 
 /* ---- connections ------------------------------------------------------------ */
 
-static void address(struct rig *r, bool fixed_port)
+static void rig_choose_address(struct rig *r, bool fixed_port)
 {
 	struct sockaddr_in *in = (void *)&r->addr;
 	struct sockaddr_un *un = (void *)&r->addr;
@@ -413,7 +415,7 @@ int rig_listen(struct rig *r)
 
 	if (r->listener >= 0)
 		return r->listener;
-	address(r, r->kind == IO_ENGINE_SIM);
+	rig_choose_address(r, r->kind == IO_ENGINE_SIM);
 	if (r->kind == IO_ENGINE_SIM) {
 		r->listener = sim_listen(r->loop, (void *)&r->addr, r->addr_len, BACKLOG);
 	} else {
@@ -426,23 +428,23 @@ int rig_listen(struct rig *r)
 	return r->listener;
 }
 
-struct pair pair_open(struct rig *r)
+struct sock_pair pair_open(struct rig *r)
 {
-	struct probe *a = probe_new(r), *b = probe_new(r);
-	struct pair pair;
+	struct op_probe *a = probe_new(r), *b = probe_new(r);
+	struct sock_pair pair;
 
 	rig_listen(r);
 	probe_accept(b, r->listener);
 	probe_connect(a, &r->addr, r->addr_len);
 	PUMP(r, !a->busy && !b->busy);
-	pair = (struct pair){ a->res, b->res };
+	pair = (struct sock_pair){ a->res, b->res };
 	CHECK(r, pair.a >= 0 && pair.b >= 0 && pair.a != pair.b);
 	probe_free(a);
 	probe_free(b);
 	return pair;
 }
 
-void pair_close(struct rig *r, struct pair *pair)
+void pair_close(struct rig *r, struct sock_pair *pair)
 {
 	if (pair->a >= 0)
 		rig_sock_close(r, pair->a);
@@ -455,7 +457,7 @@ void pair_close(struct rig *r, struct pair *pair)
 
 static char stream_byte(uint64_t stream, uint64_t at)
 {
-	return (char)(mix(stream << 40 ^ at / 8) >> at % 8 * 8);
+	return (char)(splitmix64(stream << 40 ^ at / 8) >> at % 8 * 8);
 }
 
 void stream_fill(uint64_t stream, uint64_t at, char *bytes, size_t n)
@@ -465,7 +467,7 @@ void stream_fill(uint64_t stream, uint64_t at, char *bytes, size_t n)
 	for (; i < n && (at + i) % 8 > 0; i++)
 		bytes[i] = stream_byte(stream, at + i);
 	for (; i + 8 <= n; i += 8) {
-		uint64_t word = mix(stream << 40 ^ (at + i) / 8);
+		uint64_t word = splitmix64(stream << 40 ^ (at + i) / 8);
 
 		memcpy(bytes + i, &word, 8);
 	}
@@ -487,13 +489,14 @@ bool stream_is(uint64_t stream, uint64_t at, const char *bytes, size_t n)
 	return true;
 }
 
-static void writer_told(struct probe *p, int res, unsigned flags)
+static void writer_done(struct op_probe *p, int res, unsigned flags)
 {
-	struct writer *w = p->owner;
+	struct stream_writer *w = p->owner;
 
 	CHECK(p->rig, !(flags & IO_MORE));
 	CHECK(p->rig, res < 0 || (size_t)res == w->len);
-	/* The bytes and iovecs are ours again: whoever still reads them is seen. */
+	/* The bytes and iovecs belong to the caller again: poison them, so that an engine
+	 * that still reads them is noticed. */
 	memset(w->bytes, POISON, w->len);
 	free(w->bytes);
 	w->bytes = NULL;
@@ -504,19 +507,20 @@ static void writer_told(struct probe *p, int res, unsigned flags)
 		w->written += w->len;
 }
 
-struct writer *writer_new(struct rig *r, uint64_t stream)
+struct stream_writer *writer_new(struct rig *r, uint64_t stream)
 {
-	struct writer *w = calloc(1, sizeof(*w));
+	struct stream_writer *w = calloc(1, sizeof(*w));
 
 	CHECK(r, w);
 	w->p = probe_new(r);
-	w->p->told = writer_told;
+	w->p->on_done = writer_done;
 	w->p->owner = w;
 	w->stream = stream;
 	return w;
 }
 
-void writer_send(struct writer *w, int fd, size_t len, unsigned iov_n, unsigned flags)
+void writer_send(struct stream_writer *w, int fd, size_t len, unsigned iov_n,
+		 unsigned flags)
 {
 	struct rig *r = w->p->rig;
 	size_t at = 0;
@@ -528,7 +532,7 @@ void writer_send(struct writer *w, int fd, size_t len, unsigned iov_n, unsigned 
 	stream_fill(w->stream, w->at, w->bytes, len);
 	w->at += len;
 	for (unsigned i = 0; i < iov_n; i++) {
-		size_t n = i + 1 == iov_n ? len - at : rig_draw(r, 3) * (len - at) / 3;
+		size_t n = i + 1 == iov_n ? len - at : rig_random(r, 3) * (len - at) / 3;
 
 		w->iov[i] = (struct iovec){ w->bytes + at, n };
 		at += n;
@@ -536,23 +540,23 @@ void writer_send(struct writer *w, int fd, size_t len, unsigned iov_n, unsigned 
 	probe_send(w->p, fd, w->iov, iov_n, flags);
 }
 
-size_t writer_stuck(const struct rig *r)
+size_t writer_stuck_bytes(const struct rig *r)
 {
 	return r->kind == IO_ENGINE_SIM ? 300000 : 32u << 20;
 }
 
-bool writer_busy(const struct writer *w)
+bool writer_busy(const struct stream_writer *w)
 {
 	return w->p->busy;
 }
 
-void writer_free(struct writer *w)
+void writer_free(struct stream_writer *w)
 {
 	CHECK(w->p->rig, !w->p->busy);
 	free(w);
 }
 
-static void reader_take(struct reader *rd)
+static void reader_hold(struct stream_reader *rd)
 {
 	struct io_recv *op = &rd->p->op->recv;
 	struct buf *b = op->buf;
@@ -562,9 +566,9 @@ static void reader_take(struct reader *rd)
 	rd->held = b;
 }
 
-static void reader_told(struct probe *p, int res, unsigned flags)
+static void reader_done(struct op_probe *p, int res, unsigned flags)
 {
-	struct reader *rd = p->owner;
+	struct stream_reader *rd = p->owner;
 	struct io_recv *op = &p->op->recv;
 	struct rig *r = p->rig;
 
@@ -579,10 +583,10 @@ static void reader_told(struct probe *p, int res, unsigned flags)
 	rd->in_window += (uint64_t)res;
 	CHECK(r, rd->in_window < rd->window + BUF_BYTES);
 	CHECK(r, (rd->in_window >= rd->window) == !(flags & IO_MORE));
-	if (rd->hold || rig_draw(r, 2))
-		reader_take(rd);
+	if (rd->hold || rig_random(r, 2))
+		reader_hold(rd);
 	if (!rd->hold)
-		reader_let_go(rd);
+		reader_release(rd);
 	if (flags & IO_MORE)
 		return;
 	rd->windows++;
@@ -590,13 +594,13 @@ static void reader_told(struct probe *p, int res, unsigned flags)
 		reader_start(rd, rd->fd, rd->window);
 }
 
-struct reader *reader_new(struct rig *r, uint64_t stream)
+struct stream_reader *reader_new(struct rig *r, uint64_t stream)
 {
-	struct reader *rd = calloc(1, sizeof(*rd));
+	struct stream_reader *rd = calloc(1, sizeof(*rd));
 
 	CHECK(r, rd);
 	rd->p = probe_new(r);
-	rd->p->told = reader_told;
+	rd->p->on_done = reader_done;
 	rd->p->owner = rd;
 	rd->stream = stream;
 	rd->again = true;
@@ -604,7 +608,7 @@ struct reader *reader_new(struct rig *r, uint64_t stream)
 	return rd;
 }
 
-void reader_start(struct reader *rd, int fd, uint32_t window)
+void reader_start(struct stream_reader *rd, int fd, uint32_t window)
 {
 	rd->fd = fd;
 	rd->window = window;
@@ -613,7 +617,7 @@ void reader_start(struct reader *rd, int fd, uint32_t window)
 	probe_recv(rd->p, fd, window);
 }
 
-void reader_let_go(struct reader *rd)
+void reader_release(struct stream_reader *rd)
 {
 	while (rd->held) {
 		struct buf *b = rd->held;
@@ -623,9 +627,9 @@ void reader_let_go(struct reader *rd)
 	}
 }
 
-void reader_free(struct reader *rd)
+void reader_free(struct stream_reader *rd)
 {
 	CHECK(rd->p->rig, !rd->p->busy);
-	reader_let_go(rd);
+	reader_release(rd);
 	free(rd);
 }

@@ -8,8 +8,8 @@
 
 #include "io/buf.h"
 
-/* Nothing to be had: the loop sleeps, and does not try again and again. */
-static void sleeps(struct rig *r)
+/* Checks that the loop waits, and does not spin, while a resource is missing. */
+static void check_sleeps(struct rig *r)
 {
 	struct io_stats before = *io_stats(r->loop), *now = io_stats(r->loop);
 	uint64_t begun = io_now_us(r->loop);
@@ -27,13 +27,13 @@ static void sleeps(struct rig *r)
 #define STARVED_N 100u
 #define STARVED_BUFFERS 2u
 
-struct starved {
-	struct pair pair[STARVED_N];
-	struct writer *w[STARVED_N];
-	struct reader *rd[STARVED_N];
+struct starved_conns {
+	struct sock_pair pair[STARVED_N];
+	struct stream_writer *w[STARVED_N];
+	struct stream_reader *rd[STARVED_N];
 };
 
-static unsigned held(const struct starved *s)
+static unsigned held(const struct starved_conns *s)
 {
 	unsigned n = 0;
 
@@ -43,7 +43,7 @@ static unsigned held(const struct starved *s)
 	return n;
 }
 
-static uint64_t unread(const struct starved *s)
+static uint64_t unread(const struct starved_conns *s)
 {
 	uint64_t n = 0;
 
@@ -52,7 +52,7 @@ static uint64_t unread(const struct starved *s)
 	return n;
 }
 
-static void starved_open(struct rig *r, struct starved *s)
+static void starved_open(struct rig *r, struct starved_conns *s)
 {
 	for (unsigned i = 0; i < STARVED_N; i++) {
 		s->pair[i] = pair_open(r);
@@ -63,11 +63,11 @@ static void starved_open(struct rig *r, struct starved *s)
 	}
 }
 
-static void starved_close(struct rig *r, struct starved *s)
+static void starved_close(struct rig *r, struct starved_conns *s)
 {
 	for (unsigned i = 0; i < STARVED_N; i++) {
 		s->rd[i]->hold = false;
-		reader_let_go(s->rd[i]);
+		reader_release(s->rd[i]);
 		pair_close(r, &s->pair[i]);
 	}
 	PUMP(r, r->busy == 0);
@@ -77,36 +77,36 @@ static void starved_close(struct rig *r, struct starved *s)
 	}
 }
 
-/* Two buffers, a hundred connections that have bytes: nothing is lost. */
+/* Two buffers, a hundred connections with bytes to receive: no byte is lost. */
 static void empty_pool(struct rig *r)
 {
-	struct starved s;
+	struct starved_conns s;
 	bool slept = false;
 
 	starved_open(r, &s);
 	for (unsigned i = 0; i < STARVED_N; i++)
-		writer_send(s.w[i], s.pair[i].a, 1 + rig_draw(r, 20000), 1, 0);
+		writer_send(s.w[i], s.pair[i].a, 1 + rig_random(r, 20000), 1, 0);
 	while (unread(&s) > 0) {
 		while (unread(&s) > 0 && held(&s) < STARVED_BUFFERS)
-			rig_turn(r);
+			rig_wait_event(r);
 		CHECK(r, held(&s) <= STARVED_BUFFERS);
 		if (!slept) {
 			rig_settle(r);
 			CHECK(r, io_stats(r->loop)->buffer_shortages > 0);
-			sleeps(r);
+			check_sleeps(r);
 			slept = true;
 		}
 		for (unsigned i = 0; i < STARVED_N; i++)
-			reader_let_go(s.rd[i]);
+			reader_release(s.rd[i]);
 	}
 	PUMP(r, r->busy == STARVED_N);
 	starved_close(r, &s);
 }
 
-/* Ops that wait for a buffer are cancelled and closed like others. */
+/* Receives that wait for a buffer can be cancelled and closed. */
 static void empty_pool_ends(struct rig *r)
 {
-	struct starved s;
+	struct starved_conns s;
 
 	starved_open(r, &s);
 	for (unsigned i = 0; i < STARVED_N; i++)
@@ -123,7 +123,7 @@ static void empty_pool_ends(struct rig *r)
 	PUMP(r, r->busy == STARVED_N / 4);
 	for (unsigned i = 0; i < STARVED_N; i++) {
 		s.rd[i]->hold = false;
-		reader_let_go(s.rd[i]);
+		reader_release(s.rd[i]);
 	}
 	for (unsigned i = 3; i < STARVED_N; i += 4)
 		PUMP(r, s.rd[i]->at == 100);
@@ -132,16 +132,17 @@ static void empty_pool_ends(struct rig *r)
 
 #define QUEUE_N 8u
 
-/* A receive that meets its end when it was called to try, and has not: its bytes were there
- * when it began, so that a cancel finds it nowhere, and are gone when it tries, so that it
- * waits again (kernel-notes/04-cancel-and-close). On io_uring it takes an empty pool, for it
- * to wait at all, and a queue that overflows, to be submitted before the wait. */
+/* A cancel or close hits a receive between its poll and its next attempt. Its bytes are
+ * there when it is submitted, so that the cancel does not find it, and gone when it is
+ * attempted, so that it waits again (kernel-notes/04-cancel-and-close). On io_uring this
+ * needs an empty pool, or the receive would not wait, and a full submission queue, so
+ * that the receive is submitted before the wait. */
 static void end_before_retry(struct rig *r, bool close_at_once)
 {
-	struct pair pair = pair_open(r), full = pair_open(r);
-	struct writer *w = writer_new(r, 1), *all = writer_new(r, 2);
-	struct reader *holder = reader_new(r, 2);
-	struct probe *recv_ = probe_new(r);
+	struct sock_pair pair = pair_open(r), full = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1), *all = writer_new(r, 2);
+	struct stream_reader *holder = reader_new(r, 2);
+	struct op_probe *recv_ = probe_new(r);
 	char bytes[100];
 	int other;
 
@@ -158,7 +159,7 @@ static void end_before_retry(struct rig *r, bool close_at_once)
 	CHECK(r, recv(other, bytes, sizeof(bytes), MSG_DONTWAIT) == sizeof(bytes));
 	CHECK(r, close(other) == 0);
 	holder->hold = false;
-	reader_let_go(holder);
+	reader_release(holder);
 	if (close_at_once)
 		rig_sock_close(r, pair.b);
 	else
@@ -187,16 +188,17 @@ static void cancel_before_retry(struct rig *r)
 
 #define RESERVED_BUFFERS 16u /* of which one is the reserve */
 
-static struct reader *urgent_new(struct rig *r, uint64_t stream, const struct pair *pair)
+static struct stream_reader *reserve_reader_new(struct rig *r, uint64_t stream,
+						const struct sock_pair *pair)
 {
-	struct reader *rd = reader_new(r, stream);
+	struct stream_reader *rd = reader_new(r, stream);
 
 	rd->p->may_use_reserve = true;
 	reader_start(rd, pair->b, 100000);
 	return rd;
 }
 
-static void let_one_go(struct starved *s)
+static void release_one(struct starved_conns *s)
 {
 	for (unsigned i = 0; i < STARVED_N; i++) {
 		struct buf *b = s->rd[i]->held;
@@ -209,19 +211,20 @@ static void let_one_go(struct starved *s)
 	}
 }
 
-/* All but the reserve are held by others: the may_use_reserve go on, and come first when one returns. */
+/* Other receives hold all buffers but the reserve: receives with may_use_reserve go on,
+ * and get the next buffer that returns. */
 static void reserve(struct rig *r)
 {
-	struct starved s;
-	struct pair pair[2] = { pair_open(r), pair_open(r) };
-	struct writer *w[2] = { writer_new(r, 1001), writer_new(r, 1002) };
-	struct reader *rd[2];
+	struct starved_conns s;
+	struct sock_pair pair[2] = { pair_open(r), pair_open(r) };
+	struct stream_writer *w[2] = { writer_new(r, 1001), writer_new(r, 1002) };
+	struct stream_reader *rd[2];
 
 	starved_open(r, &s);
 	for (unsigned i = 0; i < STARVED_N; i++)
 		writer_send(s.w[i], s.pair[i].a, 20000, 1, 0);
-	rd[0] = urgent_new(r, 1001, &pair[0]);
-	rd[1] = urgent_new(r, 1002, &pair[1]);
+	rd[0] = reserve_reader_new(r, 1001, &pair[0]);
+	rd[1] = reserve_reader_new(r, 1002, &pair[1]);
 	PUMP(r, held(&s) == RESERVED_BUFFERS - 1);
 	rig_settle(r);
 	CHECK(r, held(&s) == RESERVED_BUFFERS - 1);
@@ -234,12 +237,12 @@ static void reserve(struct rig *r)
 	rig_settle(r);
 	CHECK(r, rd[1]->at == 0);
 	rd[1]->hold = true;
-	let_one_go(&s);
+	release_one(&s);
 	PUMP(r, rd[1]->at == 1);
 	rig_settle(r);
 	CHECK(r, held(&s) == RESERVED_BUFFERS - 2);
 	for (unsigned i = 0; i < 2; i++) {
-		reader_let_go(rd[i]);
+		reader_release(rd[i]);
 		pair_close(r, &pair[i]);
 	}
 	PUMP(r, !rd[0]->p->busy && !rd[1]->p->busy);
@@ -255,9 +258,9 @@ static void reserve(struct rig *r)
 #define MANY_N 1000u
 
 struct many {
-	struct pair pair;
-	struct writer *to, *back;
-	struct reader *at_b, *at_a;
+	struct sock_pair pair;
+	struct stream_writer *to, *back;
+	struct stream_reader *at_b, *at_a;
 };
 
 static unsigned many_n(void)
@@ -269,7 +272,7 @@ static unsigned many_n(void)
 						  : (unsigned)(limit.rlim_cur - 100) / 2;
 }
 
-static bool many_over(const struct many *m, unsigned n)
+static bool many_done(const struct many *m, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (m[i].at_b->at < m[i].to->at || m[i].at_a->at < m[i].back->at)
@@ -280,14 +283,14 @@ static bool many_over(const struct many *m, unsigned n)
 static void many_round(struct rig *r, struct many *m, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		writer_send(m[i].to, m[i].pair.a, 1 + rig_draw(r, 300), 1, 0);
-		writer_send(m[i].back, m[i].pair.b, 1 + rig_draw(r, 300), 1, i % 2);
+		writer_send(m[i].to, m[i].pair.a, 1 + rig_random(r, 300), 1, 0);
+		writer_send(m[i].back, m[i].pair.b, 1 + rig_random(r, 300), 1, i % 2);
 	}
-	PUMP(r, many_over(m, n));
+	PUMP(r, many_done(m, n));
 	for (unsigned turns = 0; r->busy > 2 * n; turns++) {
 		CHECK(r, turns < 100);
 		io_wake(r->loop);
-		rig_turn(r);
+		rig_wait_event(r);
 	}
 }
 
@@ -329,7 +332,7 @@ static int accepted[CONNECTS_N];
 static unsigned ports[CONNECTS_N];
 static unsigned accepted_n;
 
-static void accept_told(struct probe *p, int res, unsigned flags)
+static void accept_done(struct op_probe *p, int res, unsigned flags)
 {
 	const struct sockaddr_in *peer = (const void *)&p->op->accept.peer;
 
@@ -349,16 +352,16 @@ static void accept_told(struct probe *p, int res, unsigned flags)
 	probe_accept(p, p->rig->listener);
 }
 
-/* More connections than armed accepts, which are armed before or after. */
+/* More connections than accepts, which are armed before or after the connects. */
 static void accept_few(struct rig *r, bool armed_before)
 {
-	struct probe *connects[CONNECTS_N], *accepts[ACCEPTS_N];
+	struct op_probe *connects[CONNECTS_N], *accepts[ACCEPTS_N];
 
 	accepted_n = 0;
 	rig_listen(r);
 	for (unsigned i = 0; i < ACCEPTS_N; i++) {
 		accepts[i] = probe_new(r);
-		accepts[i]->told = accept_told;
+		accepts[i]->on_done = accept_done;
 		if (armed_before)
 			probe_accept(accepts[i], r->listener);
 	}
@@ -386,7 +389,7 @@ static void accept_few_armed(struct rig *r)
 
 /* ---- no descriptors --------------------------------------------------------- */
 
-/* From here on the process gets no new number, until some are closed. */
+/* From now on the process gets no new descriptor unless it closes one. */
 static void descriptors_end(struct rig *r)
 {
 	struct rlimit limit;
@@ -407,14 +410,14 @@ static void descriptors_return(struct rig *r)
 	CHECK(r, setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
-/* The accept says so or waits, the loop sleeps, and the connection is still there
- * when descriptors are. */
+/* The accept fails with EMFILE or waits, the loop does not spin, and the connection can
+ * be accepted once there are descriptors again. */
 static void accept_without_descriptors(struct rig *r)
 {
-	struct pair spare = pair_open(r);
-	struct probe *connect = probe_new(r), *accept = probe_new(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair spare = pair_open(r);
+	struct op_probe *connect = probe_new(r), *accept = probe_new(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	probe_connect(connect, &r->addr, r->addr_len);
 	PUMP(r, !connect->busy);
@@ -426,7 +429,7 @@ static void accept_without_descriptors(struct rig *r)
 			probe_accept(accept, r->listener);
 		rig_settle(r);
 		CHECK(r, accept->busy || accept->res == -EMFILE);
-		sleeps(r);
+		check_sleeps(r);
 	}
 	CHECK(r, io_stats(r->loop)->accept_errors > 0);
 	pair_close(r, &spare);
@@ -445,10 +448,10 @@ static void accept_without_descriptors(struct rig *r)
 	writer_free(w);
 }
 
-/* A connect that finds none says so. */
+/* A connect without a free descriptor fails with EMFILE. */
 static void connect_without_descriptors(struct rig *r)
 {
-	struct probe *connect = probe_new(r);
+	struct op_probe *connect = probe_new(r);
 
 	rig_listen(r);
 	rig_wait(r, 0);

@@ -8,12 +8,12 @@ static void send_sizes(struct rig *r)
 {
 	static const size_t sizes[] = { 1,     2,     3,     17,    1000,  16383,
 					16384, 16385, 65535, 65536, 100000 };
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	reader_start(rd, pair.b, 65536);
-	for (unsigned n = 1; n <= IOVS_MAX; n += 1 + (unsigned)rig_draw(r, 6)) {
+	for (unsigned n = 1; n <= IOVS_MAX; n += 1 + (unsigned)rig_random(r, 6)) {
 		for (size_t i = 0; i < COUNT(sizes); i++) {
 			writer_send(w, pair.a, sizes[i], n, 0);
 			PUMP(r, !writer_busy(w));
@@ -29,61 +29,61 @@ static void send_sizes(struct rig *r)
 	writer_free(w);
 }
 
-/* Sends in a row, each started from inside the done of the one before. */
-struct row {
-	struct writer *w;
+/* Consecutive sends, each started inside done() of the previous one. */
+struct send_chain {
+	struct stream_writer *w;
 	int fd;
 	unsigned left;
-	void (*writer_told)(struct probe *p, int res, unsigned flags);
+	void (*writer_done)(struct op_probe *p, int res, unsigned flags);
 };
 
-static struct row row;
+static struct send_chain chain;
 
-static void row_told(struct probe *p, int res, unsigned flags)
+static void chain_done(struct op_probe *p, int res, unsigned flags)
 {
-	row.writer_told(p, res, flags);
-	if (row.left == 0)
+	chain.writer_done(p, res, flags);
+	if (chain.left == 0)
 		return;
-	row.left--;
-	writer_send(row.w, row.fd, 1 + rig_draw(p->rig, 5000), 2, 0);
+	chain.left--;
+	writer_send(chain.w, chain.fd, 1 + rig_random(p->rig, 5000), 2, 0);
 }
 
-static void sends_in_a_row(struct rig *r)
+static void consecutive_sends(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_reader *rd = reader_new(r, 1);
 
-	row = (struct row){ .w = writer_new(r, 1), .fd = pair.a, .left = 100 };
-	row.writer_told = row.w->p->told;
-	row.w->p->told = row_told;
+	chain = (struct send_chain){ .w = writer_new(r, 1), .fd = pair.a, .left = 100 };
+	chain.writer_done = chain.w->p->on_done;
+	chain.w->p->on_done = chain_done;
 	reader_start(rd, pair.b, 5000);
-	writer_send(row.w, row.fd, 1, 1, 0);
-	PUMP(r, row.left == 0 && !writer_busy(row.w) && rd->at == row.w->at);
-	CHECK(r, row.w->written == row.w->at && row.w->p->lasts == 101);
+	writer_send(chain.w, chain.fd, 1, 1, 0);
+	PUMP(r, chain.left == 0 && !writer_busy(chain.w) && rd->at == chain.w->at);
+	CHECK(r, chain.w->written == chain.w->at && chain.w->p->lasts == 101);
 	pair_close(r, &pair);
 	PUMP(r, !rd->p->busy);
 	reader_free(rd);
-	writer_free(row.w);
+	writer_free(chain.w);
 }
 
-/* 8 MiB to somebody who reads a little and waits a little. */
+/* 8 MiB to a slow reader: small windows, with pauses. */
 static void big_to_slow(struct rig *r, unsigned flags)
 {
 	size_t len = r->kind == IO_ENGINE_SIM && r->seed % 20 ? 1u << 20 : 8u << 20;
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	rd->again = false;
 	writer_send(w, pair.a, len, IOVS_MAX, flags);
 	while (rd->at < len) {
-		reader_start(rd, pair.b, 1 + (uint32_t)rig_draw(r, 300000));
+		reader_start(rd, pair.b, 1 + (uint32_t)rig_random(r, 300000));
 		if (len - rd->at <= rd->window)
 			PUMP(r, rd->at == len);
 		else
 			PUMP(r, !rd->p->busy);
 		CHECK(r, rd->at == len || rd->windows > 0);
-		for (uint64_t n = rig_draw(r, 3); n > 0; n--)
+		for (uint64_t n = rig_random(r, 3); n > 0; n--)
 			rig_wait(r, 0);
 	}
 	PUMP(r, !writer_busy(w));
@@ -99,29 +99,29 @@ static void send_big_to_slow(struct rig *r)
 	big_to_slow(r, 0);
 }
 
-/* What does not fit at once is silent no more: it is told by itself. */
+/* A silent send that does not fit at once wakes the loop like others. */
 static void silent_big_to_slow(struct rig *r)
 {
 	big_to_slow(r, IO_SILENT);
 	CHECK(r, (io_stats(r->loop)->short_sends > 0) == rig_sends_silently(r));
 }
 
-static void keep_flags(struct probe *p, int res, unsigned flags)
+static void flags_done(struct op_probe *p, int res, unsigned flags)
 {
 	(void)res;
 	*(unsigned *)p->owner = flags;
 }
 
-/* Who hears of it late can tell that it was over long before. */
-static void silent_says_so(struct rig *r)
+/* done() has IO_SILENT if the send was over before the wait began. */
+static void silent_flag_in_done(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct probe *send = probe_new(r);
+	struct sock_pair pair = pair_open(r);
+	struct op_probe *send = probe_new(r);
 	char bytes[] = "hello";
 	struct iovec iov;
 	unsigned flags;
 
-	send->told = keep_flags;
+	send->on_done = flags_done;
 	send->owner = &flags;
 	for (unsigned asked = 0; asked <= IO_SILENT; asked += IO_SILENT) {
 		uint64_t shorts = io_stats(r->loop)->short_sends;
@@ -145,9 +145,9 @@ static void silent_says_so(struct rig *r)
 #define MIXED_SENDS 20u
 
 struct mixed {
-	struct pair pair;
-	struct writer *w;
-	struct reader *rd;
+	struct sock_pair pair;
+	struct stream_writer *w;
+	struct stream_reader *rd;
 	unsigned left;
 };
 
@@ -160,7 +160,7 @@ static uint64_t mixed_unread(const struct mixed *m)
 	return n;
 }
 
-static bool mixed_over(const struct mixed *m)
+static bool mixed_done(const struct mixed *m)
 {
 	for (unsigned i = 0; i < MIXED_N; i++)
 		if (m[i].left > 0)
@@ -168,8 +168,8 @@ static bool mixed_over(const struct mixed *m)
 	return mixed_unread(m) == 0;
 }
 
-/* A silent send may be told late, but it is told. */
-static void silent_last(struct rig *r, const struct mixed *m)
+/* done() of a silent send may come late, but it comes. */
+static void finish_silent_sends(struct rig *r, const struct mixed *m)
 {
 	bool busy = true;
 
@@ -180,7 +180,7 @@ static void silent_last(struct rig *r, const struct mixed *m)
 		CHECK(r, !busy || turns < 3);
 		if (busy) {
 			io_wake(r->loop);
-			rig_turn(r);
+			rig_wait_event(r);
 		}
 	}
 }
@@ -194,24 +194,24 @@ static void sends_mixed(struct rig *r)
 				       MIXED_SENDS };
 		reader_start(m[i].rd, m[i].pair.b, 30000);
 	}
-	while (!mixed_over(m)) {
+	while (!mixed_done(m)) {
 		for (unsigned n = 0; n < MIXED_N; n++) {
-			struct mixed *one = &m[rig_draw(r, MIXED_N)];
-			size_t len = 1 + rig_draw(r, rig_draw(r, 8) ? 500 : 200000);
+			struct mixed *one = &m[rig_random(r, MIXED_N)];
+			size_t len = 1 + rig_random(r, rig_random(r, 8) ? 500 : 200000);
 
 			if (one->left == 0 || writer_busy(one->w))
 				continue;
 			writer_send(one->w, one->pair.a, len,
-				    1 + (unsigned)rig_draw(r, 4),
-				    rig_draw(r, 3) ? IO_SILENT : 0);
+				    1 + (unsigned)rig_random(r, 4),
+				    rig_random(r, 3) ? IO_SILENT : 0);
 			one->left--;
 		}
-		/* What was sent silently is told with the next thing. */
+		/* done() of silent sends comes with the next event. */
 		if (mixed_unread(m) == 0)
 			io_wake(r->loop);
-		rig_turn(r);
+		rig_wait_event(r);
 	}
-	silent_last(r, m);
+	finish_silent_sends(r, m);
 	CHECK(r, (io_stats(r->loop)->silent_sends > 0) == rig_sends_silently(r));
 	for (unsigned i = 0; i < MIXED_N; i++) {
 		CHECK(r, m[i].w->written == m[i].w->at && m[i].rd->at == m[i].w->at);
@@ -226,14 +226,15 @@ static void sends_mixed(struct rig *r)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-/* A receive ends when its window is used up, and not more than a buffer later
- * (reader_told() sees to that); while none is armed, only so much is absorbed. */
+/* A receive ends when its window is used up, exceeded by less than a buffer
+ * (reader_done() checks that); while no receive is armed, the connection takes a limited
+ * number of bytes. */
 static void window_holds_back(struct rig *r)
 {
 	uint64_t most = r->kind == IO_ENGINE_SIM ? 65536 + 100000 : 32u << 20;
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 	uint64_t at;
 
 	rd->again = false;
@@ -257,16 +258,16 @@ static void window_holds_back(struct rig *r)
 	writer_free(w);
 }
 
-/* One byte at a time is a window too. */
+/* A window of one byte. */
 static void window_of_one(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	reader_start(rd, pair.b, 1);
 	for (unsigned i = 0; i < 50; i++) {
-		writer_send(w, pair.a, 1 + rig_draw(r, 100), 1, 0);
+		writer_send(w, pair.a, 1 + rig_random(r, 100), 1, 0);
 		PUMP(r, !writer_busy(w));
 	}
 	PUMP(r, rd->at == w->at);
@@ -279,19 +280,19 @@ static void window_of_one(struct rig *r)
 
 static void end_without_bytes(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_reader *rd = reader_new(r, 1);
 
-	if (rig_draw(r, 2))
+	if (rig_random(r, 2))
 		reader_start(rd, pair.b, 100);
 	rig_sock_close(r, pair.a);
 	if (!rd->p->busy && rd->end == READING) {
-		rig_pause(r);
+		rig_wait_briefly(r);
 		reader_start(rd, pair.b, 100);
 	}
 	PUMP(r, !rd->p->busy);
 	CHECK(r, rd->end == 0 && rd->at == 0 && rd->p->calls == 1);
-	/* And it stays so. */
+	/* The next receive reports the same. */
 	reader_start(rd, pair.b, 100);
 	PUMP(r, !rd->p->busy);
 	CHECK(r, rd->end == 0);
@@ -301,16 +302,16 @@ static void end_without_bytes(struct rig *r)
 
 static void end_after_bytes(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	writer_send(w, pair.a, 50000, 3, 0);
-	if (rig_draw(r, 2))
+	if (rig_random(r, 2))
 		reader_start(rd, pair.b, 20000);
 	PUMP(r, !writer_busy(w));
 	rig_sock_close(r, pair.a);
-	rig_pause(r);
+	rig_wait_briefly(r);
 	if (!rd->p->busy && rd->end == READING)
 		reader_start(rd, pair.b, 20000);
 	PUMP(r, !rd->p->busy);
@@ -320,14 +321,14 @@ static void end_after_bytes(struct rig *r)
 	writer_free(w);
 }
 
-/* One side says that it is through, and still hears the other to its end. */
+/* One side shuts down its sending direction and still receives the other to its end. */
 static void half_close_one_way(struct rig *r, bool accepted_first)
 {
-	struct pair pair = pair_open(r);
+	struct sock_pair pair = pair_open(r);
 	int first = accepted_first ? pair.b : pair.a;
 	int second = accepted_first ? pair.a : pair.b;
-	struct writer *w1 = writer_new(r, 1), *w2 = writer_new(r, 2);
-	struct reader *rd1 = reader_new(r, 2), *rd2 = reader_new(r, 1);
+	struct stream_writer *w1 = writer_new(r, 1), *w2 = writer_new(r, 2);
+	struct stream_reader *rd1 = reader_new(r, 2), *rd2 = reader_new(r, 1);
 
 	reader_start(rd1, first, 50000);
 	reader_start(rd2, second, 50000);
@@ -363,9 +364,9 @@ static void half_close(struct rig *r)
 
 static void reset_while_receiving(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct reader *rd = reader_new(r, 1), *own = reader_new(r, 2);
-	struct writer *w = writer_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_reader *rd = reader_new(r, 1), *own = reader_new(r, 2);
+	struct stream_writer *w = writer_new(r, 1);
 
 	reader_start(rd, pair.b, 1u << 20);
 	reader_start(own, pair.a, 1u << 20);
@@ -382,16 +383,16 @@ static void reset_while_receiving(struct rig *r)
 
 static void reset_while_sending(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
 
-	writer_send(w, pair.a, writer_stuck(r), 1, 0);
+	writer_send(w, pair.a, writer_stuck_bytes(r), 1, 0);
 	rig_settle(r);
 	CHECK(r, writer_busy(w));
 	rig_sock_reset(r, pair.b);
 	PUMP(r, !writer_busy(w));
 	CHECK(r, w->error == -ECONNRESET || w->error == -EPIPE);
-	/* And from now on every one fails, silent ones too. */
+	/* All later sends fail, silent ones too. */
 	for (unsigned flags = 0; flags <= IO_SILENT; flags += IO_SILENT) {
 		w->error = 0;
 		writer_send(w, pair.a, 10, 1, flags);
@@ -402,17 +403,18 @@ static void reset_while_sending(struct rig *r)
 	writer_free(w);
 }
 
-/* What has arrived is read behind a reset; io_outstanding() says when that is so. */
+/* Bytes that have arrived can be read after a reset; io_outstanding() tells when they
+ * have. */
 static void reset_behind_arrivals(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct reader *rd = reader_new(r, 1);
-	struct writer *w = writer_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_reader *rd = reader_new(r, 1);
+	struct stream_writer *w = writer_new(r, 1);
 
 	writer_send(w, pair.a, 10000, 1, 0);
 	PUMP(r, !writer_busy(w));
 	while (io_outstanding(r->loop, pair.a) > 0)
-		rig_pause(r);
+		rig_wait_briefly(r);
 	rig_sock_reset(r, pair.a);
 	rig_settle(r);
 	reader_start(rd, pair.b, 1u << 20);
@@ -423,14 +425,14 @@ static void reset_behind_arrivals(struct rig *r)
 	writer_free(w);
 }
 
-/* Nobody reads, and more was sent than there is room for: it has not arrived. */
+/* The peer does not read, and more was sent than fits: some bytes have not arrived. */
 static void outstanding(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
 
 	CHECK(r, io_outstanding(r->loop, pair.a) == 0);
-	writer_send(w, pair.a, writer_stuck(r), 1, 0);
+	writer_send(w, pair.a, writer_stuck_bytes(r), 1, 0);
 	rig_settle(r);
 	CHECK(r, writer_busy(w));
 	CHECK(r, r->kind == IO_ENGINE_SIM || io_outstanding(r->loop, pair.a) > 0);
@@ -441,12 +443,12 @@ static void outstanding(struct rig *r)
 	writer_free(w);
 }
 
-/* Who closes without having read what came sends a reset. */
+/* Closing a socket with unread bytes sends a reset. */
 static void close_unread(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 2);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 2);
 
 	reader_start(rd, pair.a, 100);
 	writer_send(w, pair.a, 1000, 1, 0);
@@ -460,11 +462,11 @@ static void close_unread(struct rig *r)
 	writer_free(w);
 }
 
-/* The peer has closed: sends fail at last, however quiet they are. */
+/* After the peer has closed, sends fail in the end, silent ones too. */
 static void send_to_closed(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1);
 	unsigned sends = 0;
 
 	rig_sock_close(r, pair.b);
@@ -472,9 +474,9 @@ static void send_to_closed(struct rig *r)
 	while (!w->error) {
 		CHECK(r, sends++ < 20);
 		writer_send(w, pair.a, 100, 1, IO_SILENT);
-		rig_pause(r);
+		rig_wait_briefly(r);
 		io_wake(r->loop);
-		rig_turn(r);
+		rig_wait_event(r);
 		CHECK(r, !writer_busy(w));
 	}
 	CHECK(r, w->error == -ECONNRESET || w->error == -EPIPE);
@@ -482,12 +484,13 @@ static void send_to_closed(struct rig *r)
 	writer_free(w);
 }
 
-/* Nobody hears the end before all that was said: a reset that overtakes bytes is told. */
+/* The end of the stream is not reported before all bytes: a reset that overtakes bytes is
+ * reported as an error. */
 static void no_end_before_bytes(struct rig *r)
 {
-	struct pair pair = pair_open(r);
-	struct writer *w = writer_new(r, 1), *late = writer_new(r, 2);
-	struct reader *rd = reader_new(r, 1);
+	struct sock_pair pair = pair_open(r);
+	struct stream_writer *w = writer_new(r, 1), *late = writer_new(r, 2);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	writer_send(w, pair.b, 1000, 1, 0);
 	PUMP(r, !writer_busy(w));
@@ -504,7 +507,7 @@ static void no_end_before_bytes(struct rig *r)
 
 static void connect_refused(struct rig *r)
 {
-	struct probe *connect = probe_new(r);
+	struct op_probe *connect = probe_new(r);
 
 	rig_listen(r);
 	rig_sock_close(r, r->listener);
@@ -517,12 +520,12 @@ static void connect_refused(struct rig *r)
 	}
 }
 
-/* Bytes sent before anybody has accepted are there when somebody does. */
+/* Bytes sent before the accept are received after it. */
 static void send_before_accept(struct rig *r)
 {
-	struct probe *connect = probe_new(r), *accept = probe_new(r);
-	struct writer *w = writer_new(r, 1);
-	struct reader *rd = reader_new(r, 1);
+	struct op_probe *connect = probe_new(r), *accept = probe_new(r);
+	struct stream_writer *w = writer_new(r, 1);
+	struct stream_reader *rd = reader_new(r, 1);
 
 	rig_listen(r);
 	probe_connect(connect, &r->addr, r->addr_len);
@@ -556,12 +559,12 @@ static void send_before_accept(struct rig *r)
 const struct case_ streams_cases[] = {
 	CASE(send_sizes),
 	UNIX_CASE(send_sizes),
-	CASE(sends_in_a_row),
+	CASE(consecutive_sends),
 	CASE(send_big_to_slow),
 	UNIX_CASE(send_big_to_slow),
 	CASE(silent_big_to_slow),
 	UNIX_CASE(silent_big_to_slow),
-	CASE(silent_says_so),
+	CASE(silent_flag_in_done),
 	CASE(sends_mixed),
 	UNIX_CASE(sends_mixed),
 	CASE(window_holds_back),
