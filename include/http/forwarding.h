@@ -96,7 +96,7 @@ static inline bool forwarding_keeps(const struct forwarding *f, const struct fie
 void forwarding_emit(struct emit *e, const struct head *h, const struct forwarding *f,
 		     bool rfc7239);
 
-/* Most bytes that forwarding_emit() writes. */
+/* Most bytes that forwarding_emit() writes, beyond those it copies from the head. */
 size_t forwarding_max(const struct head *h, const struct forwarding *f);
 
 #endif

@@ -15,8 +15,8 @@
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define A1000 A100 A100 A100 A100 A100 A100 A100 A100 A100 A100
 
-/* What came, how it ended, how much of the input that took and what was body. */
-struct row {
+/* An input, the event at its end, how much of it was consumed, and its content. */
+struct body_case {
 	enum framing framing;
 	uint64_t length;
 	struct slice input;
@@ -38,13 +38,13 @@ struct row {
 	{                                                                           \
 		FRAMING_CHUNKED, 0, INPUT(text), BODY_##end, used, data, FAULT_NONE \
 	}
-/* All data before the fault is told. */
+/* All content before the fault is returned. */
 #define BAD(text, data, name)                                                    \
 	{                                                                        \
 		FRAMING_CHUNKED, 0, INPUT(text), BODY_BAD, 0, data, FAULT_##name \
 	}
 
-static const struct row rows[] = {
+static const struct body_case cases[] = {
 	{ FRAMING_NONE, 0, INPUT("GET"), BODY_END, 0, "", FAULT_NONE },
 	{ FRAMING_CLOSE, 0, INPUT("abc\r\n"), BODY_MORE, 5, "abc\r\n", FAULT_NONE },
 	LENGTH(0, "GET", END, 0, ""),
@@ -129,18 +129,18 @@ static const struct row rows[] = {
 	BAD("3\r\nab\r\n0\r\n\r\n", "ab\r", CHUNK_END),
 };
 
-/* What a reader has seen so far. */
-struct reader {
+/* The state of a reader. */
+struct body_reader {
 	struct body body;
 	enum body_event event;
 	size_t used, data_n;
 	char data[64];
 };
 
-/* Reads what body_next() takes of input[from, to), at an unreadable page. */
-static void piece_read(struct reader *r, const struct row *row, size_t to)
+/* Reads input[used, to), which ends at an unreadable page. */
+static void piece_read(struct body_reader *r, const struct body_case *c, size_t to)
 {
-	char *p = guard_copy(row->input.ptr + r->used, to - r->used);
+	char *p = guard_copy(c->input.ptr + r->used, to - r->used);
 	size_t at = 0, n = to - r->used;
 
 	do {
@@ -164,105 +164,106 @@ static void piece_read(struct reader *r, const struct row *row, size_t to)
 	guard_free(p);
 }
 
-static void reader_check(const struct reader *r, const struct row *row, size_t cut)
+static void reader_check(const struct body_reader *r, const struct body_case *c,
+			 size_t split)
 {
-	bool fits = r->event == row->end && r->body.fault == row->fault &&
-		    r->data_n == strlen(row->data) &&
-		    memcmp(r->data, row->data, r->data_n) == 0;
+	bool fits = r->event == c->end && r->body.fault == c->fault &&
+		    r->data_n == strlen(c->data) &&
+		    memcmp(r->data, c->data, r->data_n) == 0;
 
-	if (!fits || (row->end != BODY_BAD && r->used != row->used))
-		fail_msg("%.40s, cut at %zu: event %d, fault '%s', used %zu, data '%.*s'",
-			 row->input.ptr, cut, r->event, fault_text(r->body.fault),
-			 r->used, (int)r->data_n, r->data);
+	if (!fits || (c->end != BODY_BAD && r->used != c->used))
+		fail_msg(
+			"%.40s, split at %zu: event %d, fault '%s', used %zu, data '%.*s'",
+			c->input.ptr, split, r->event, fault_text(r->body.fault), r->used,
+			(int)r->data_n, r->data);
 }
 
-static void reader_init(struct reader *r, const struct row *row)
+static void reader_init(struct body_reader *r, const struct body_case *c)
 {
 	memset(r, 0, sizeof(*r));
-	body_init(&r->body, row->framing, row->length);
+	body_init(&r->body, c->framing, c->length);
 }
 
-static void row_check(const struct row *row)
+static void case_check(const struct body_case *c)
 {
-	struct reader r, drip;
+	struct body_reader r, bytewise;
 
-	reader_init(&drip, row);
-	for (size_t cut = 0; cut <= row->input.len; cut++) {
-		reader_init(&r, row);
-		piece_read(&r, row, cut);
+	reader_init(&bytewise, c);
+	for (size_t split = 0; split <= c->input.len; split++) {
+		reader_init(&r, c);
+		piece_read(&r, c, split);
 		if (r.event == BODY_MORE)
-			piece_read(&r, row, row->input.len);
-		reader_check(&r, row, cut);
-		if (cut == 0 || drip.event == BODY_MORE)
-			piece_read(&drip, row, cut);
+			piece_read(&r, c, c->input.len);
+		reader_check(&r, c, split);
+		if (split == 0 || bytewise.event == BODY_MORE)
+			piece_read(&bytewise, c, split);
 	}
-	reader_check(&drip, row, 0);
-	/* What was told stays so. */
+	reader_check(&bytewise, c, 0);
+	/* The same event is returned again. */
 	r.event = BODY_DATA;
-	piece_read(&r, row, r.used);
-	reader_check(&r, row, row->input.len);
+	piece_read(&r, c, r.used);
+	reader_check(&r, c, c->input.len);
 }
 
-static void bodies_cut_at_every_byte(void **state)
+static void bodies_split_at_every_byte(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++)
-		row_check(&rows[i]);
+	for (size_t i = 0; i < COUNT(cases); i++)
+		case_check(&cases[i]);
 }
 
 static int data_seen(llhttp_t *parser, const char *at, size_t n)
 {
-	struct reader *r = parser->data;
+	struct body_reader *r = parser->data;
 
 	memcpy(r->data + r->data_n, at, n);
 	r->data_n += n;
 	return 0;
 }
 
-/* llhttp reads one extension in a line, no blanks and no escapes: more it refuses. */
-static bool witness_knows(const struct row *row)
+/* llhttp refuses lines with several extensions, blanks or escapes. */
+static bool llhttp_accepts(const struct body_case *c)
 {
 	unsigned extensions = 0;
 
-	for (size_t i = 0; i < row->input.len; i++) {
-		char c = row->input.ptr[i];
+	for (size_t i = 0; i < c->input.len; i++) {
+		char octet = c->input.ptr[i];
 
-		extensions = c == '\n' ? 0 : extensions + (c == ';');
-		if (c == ' ' || c == '\t' || c == '\\' || extensions > 1)
+		extensions = octet == '\n' ? 0 : extensions + (octet == ';');
+		if (octet == ' ' || octet == '\t' || octet == '\\' || extensions > 1)
 			return false;
 	}
 	return true;
 }
 
-/* What we take of a chunked body, the second reader takes, and finds the same data in it. */
-static void the_witness_agrees(void **state)
+/* Every chunked body that we accept, llhttp accepts, with the same content. */
+static void llhttp_finds_the_same_data(void **state)
 {
 	static const char head[] =
 		"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
 	static const llhttp_settings_t settings = { .on_body = data_seen };
 
 	(void)state;
-	for (const struct row *row = rows; row < rows + COUNT(rows); row++) {
-		struct reader r = { .data_n = 0 };
+	for (const struct body_case *c = cases; c < cases + COUNT(cases); c++) {
+		struct body_reader r = { .data_n = 0 };
 		llhttp_t parser;
 
-		if (row->framing != FRAMING_CHUNKED || row->end == BODY_BAD ||
-		    !witness_knows(row))
+		if (c->framing != FRAMING_CHUNKED || c->end == BODY_BAD ||
+		    !llhttp_accepts(c))
 			continue;
 		llhttp_init(&parser, HTTP_REQUEST, &settings);
 		parser.data = &r;
 		assert_int_equal(llhttp_execute(&parser, head, sizeof(head) - 1), HPE_OK);
-		if (llhttp_execute(&parser, row->input.ptr, row->input.len) != HPE_OK ||
-		    r.data_n != strlen(row->data) ||
-		    memcmp(r.data, row->data, r.data_n) != 0)
-			fail_msg("%.40s: %s at %.10s, '%.*s'", row->input.ptr,
+		if (llhttp_execute(&parser, c->input.ptr, c->input.len) != HPE_OK ||
+		    r.data_n != strlen(c->data) || memcmp(r.data, c->data, r.data_n) != 0)
+			fail_msg("%.40s: %s at %.10s, '%.*s'", c->input.ptr,
 				 llhttp_get_error_reason(&parser),
 				 llhttp_get_error_pos(&parser), (int)r.data_n, r.data);
 	}
 }
 
-/* A body is over as soon as its last byte is, without another call. */
-static void the_end_is_known(void **state)
+/* A body has ended with its last byte, without another call. */
+static void the_end_is_reported(void **state)
 {
 	struct body b;
 	struct slice data;
@@ -311,8 +312,8 @@ static void connection_ends(void **state)
 	assert_int_equal(b.fault, FAULT_CHUNK_SIZE);
 }
 
-/* What some origins write around sizes, if that is forgiven; never within them. */
-static void padded(void **state)
+/* Blanks and zeros around chunk sizes, if allowed; never within them. */
+static void padding(void **state)
 {
 	static const struct {
 		const char *text;
@@ -350,8 +351,8 @@ static void padded(void **state)
 	}
 }
 
-/* Bounded like all else. */
-static void padded_without_end(void **state)
+/* The padding of a chunk line is limited. */
+static void padding_is_limited(void **state)
 {
 	(void)state;
 	for (const char *c = " 0"; *c; c++) {
@@ -368,7 +369,7 @@ static void padded_without_end(void **state)
 	}
 }
 
-/* Chunk lines that we write are read as the size that was meant. */
+/* Chunk lines that we write are parsed as the same size. */
 static void chunk_lines(void **state)
 {
 	static const struct {
@@ -407,12 +408,12 @@ static void chunk_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bodies_cut_at_every_byte),
-		cmocka_unit_test(the_witness_agrees),
-		cmocka_unit_test(the_end_is_known),
+		cmocka_unit_test(bodies_split_at_every_byte),
+		cmocka_unit_test(llhttp_finds_the_same_data),
+		cmocka_unit_test(the_end_is_reported),
 		cmocka_unit_test(connection_ends),
-		cmocka_unit_test(padded),
-		cmocka_unit_test(padded_without_end),
+		cmocka_unit_test(padding),
+		cmocka_unit_test(padding_is_limited),
 		cmocka_unit_test(chunk_lines),
 	};
 

@@ -16,29 +16,29 @@
 #define SEND_MS 7000
 #define RECEIVE_MS 4000
 #define LINGER_MS 2000
-/* A slot of the wheel, and what the network takes. */
+/* A slot of the wheel, and the latency of the network. */
 #define LATE_MS 60
 
-/* A front whose waiter answers "/N" with N bytes and "/wait" when it is told to; a body of
- * the request is read first. */
-struct room {
+/* A front whose handler responds to "/N" with N bytes, and to "/wait" once `may_respond`
+ * is set; it reads the request's body first. */
+struct client_fixture {
 	struct simrig rig;
 	struct front front;
 	struct head scratch;
 	struct worker_stats stats;
 	struct quota quota;
 	struct sim_peer *peer;
-	unsigned heads, refused, gone, slow;
+	unsigned heads, refused, closed, timed_out_n;
 	enum fault fault;
 	size_t body_n;
-	struct client *waits;
-	bool go;
-	char marker; /* something to be c->exchange */
+	struct client *waiting;
+	bool may_respond;
+	char marker; /* serves as c->exchange */
 };
 
-static char filling[1 << 20];
+static char content[1 << 20];
 
-static void answer(struct client *c, int status, size_t n)
+static void respond(struct client *c, int status, size_t n)
 {
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), 256);
 	bool keep = client_discard_body(c);
@@ -54,18 +54,18 @@ static void answer(struct client *c, int status, size_t n)
 		client_abort_response(c);
 		return;
 	}
-	p = (struct piece){ NULL, filling, (uint32_t)n };
+	p = (struct piece){ NULL, content, (uint32_t)n };
 	if (n > 0 && !writer_piece(&c->writer, &c->conn, &p))
 		client_abort_response(c);
 	else
 		client_finish_response(c, keep);
 }
 
-static size_t wanted_n;
+static size_t content_n;
 
 static void step(struct client *c)
 {
-	struct room *r = c->front->owner;
+	struct client_fixture *f = c->front->owner;
 	struct piece p = { NULL, NULL, 0 };
 
 	if (client_lost(c)) {
@@ -73,33 +73,33 @@ static void step(struct client *c)
 		return;
 	}
 	if (c->timed_out) {
-		r->slow++;
+		f->timed_out_n++;
 		if (c->body_awaited)
-			answer(c, 408, 0);
+			respond(c, 408, 0);
 		else
 			client_abort_response(c);
 		return;
 	}
 	for (;;) {
-		switch (client_body(c, &r->scratch, &p)) {
+		switch (client_body(c, &f->scratch, &p)) {
 		case BODY_DATA:
-			r->body_n += p.len;
+			f->body_n += p.len;
 			piece_put(&p);
 			break;
 		case BODY_TRAILERS:
 			reader_end_trailers(&c->reader, &c->conn);
 			break;
 		case BODY_END:
-			if (c == r->waits && !r->go)
+			if (c == f->waiting && !f->may_respond)
 				return;
-			if (c == r->waits)
-				r->waits = NULL;
-			answer(c, 200, wanted_n);
+			if (c == f->waiting)
+				f->waiting = NULL;
+			respond(c, 200, content_n);
 			return;
 		case BODY_MORE:
 			return;
 		case BODY_BAD:
-			answer(c, 400, 0);
+			respond(c, 400, 0);
 			return;
 		}
 	}
@@ -107,25 +107,25 @@ static void step(struct client *c)
 
 static void head_received(struct client *c, struct head *h)
 {
-	struct room *r = c->front->owner;
+	struct client_fixture *f = c->front->owner;
 	char path[32] = "";
 
 	memcpy(path, h->path.ptr, h->path.len < 31 ? h->path.len : 31);
 	client_begin_body(c, h);
-	r->heads++;
-	c->exchange = &r->marker;
+	f->heads++;
+	c->exchange = &f->marker;
 	if (strcmp(path, "/wait") == 0)
-		r->waits = c;
-	wanted_n = strtoul(path + 1, NULL, 10);
+		f->waiting = c;
+	content_n = strtoul(path + 1, NULL, 10);
 }
 
 static void head_refused(struct client *c, enum fault fault)
 {
-	struct room *r = c->front->owner;
+	struct client_fixture *f = c->front->owner;
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), 256);
 
-	r->refused++;
-	r->fault = fault;
+	f->refused++;
+	f->fault = fault;
 	if (!b)
 		return;
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n",
@@ -133,65 +133,65 @@ static void head_refused(struct client *c, enum fault fault)
 	writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
 }
 
-static void gone(struct client *c)
+static void closed(struct client *c)
 {
-	struct room *r = c->front->owner;
+	struct client_fixture *f = c->front->owner;
 
 	c->exchange = NULL;
-	if (r->waits == c)
-		r->waits = NULL;
-	r->gone++;
+	if (f->waiting == c)
+		f->waiting = NULL;
+	f->closed++;
 }
 
-static const struct client_events events = { head_received, head_refused, step, gone };
+static const struct client_events events = { head_received, head_refused, step, closed };
 
-static void room_open(struct room *r, uint64_t seed)
+static void fixture_open(struct client_fixture *f, uint64_t seed)
 {
-	memset(r, 0, sizeof(*r));
-	simrig_open(&r->rig, seed, 64);
-	quota_init(&r->quota, 10);
-	r->front = (struct front){ .tick = &r->rig.tick, .events = &events, .owner = r,
+	memset(f, 0, sizeof(*f));
+	simrig_open(&f->rig, seed, 64);
+	quota_init(&f->quota, 10);
+	f->front = (struct front){ .tick = &f->rig.tick, .events = &events, .owner = f,
 				   .limits = { 4096, 32 },
 				   .timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS },
-				   .window = 65536, .linger_ms = LINGER_MS, .quota = &r->quota,
-				   .stats = &r->stats, .scratch = &r->scratch };
-	front_init(&r->front);
+				   .window = 65536, .linger_ms = LINGER_MS, .quota = &f->quota,
+				   .stats = &f->stats, .scratch = &f->scratch };
+	front_init(&f->front);
 }
 
-static struct sim_peer *come_in(struct room *r)
+static struct sim_peer *client_connect(struct client_fixture *f)
 {
 	struct peer peer = { .family = AF_INET };
 	struct sim_peer *a;
-	int fd = simrig_pair(&r->rig, &a);
+	int fd = simrig_pair(&f->rig, &a);
 
-	assert_true(quota_take(&r->quota));
-	client_open(&r->front, fd, &peer);
+	assert_true(quota_take(&f->quota));
+	client_open(&f->front, fd, &peer);
 	return a;
 }
 
-static void room_close(struct room *r)
+static void fixture_close(struct client_fixture *f)
 {
-	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 100);
-	simrig_run(&r->rig, 100);
-	assert_int_equal(r->quota.used, 0);
-	assert_int_equal(r->stats.connections, 0);
-	assert_int_equal(r->stats.connections_idle, 0);
-	front_done(&r->front);
-	simrig_close_peers(&r->rig);
-	simrig_assert_buffers(&r->rig);
-	simrig_close(&r->rig);
+	front_close(&f->front);
+	SIMRIG_UNTIL(&f->rig, front_empty(&f->front), 100);
+	simrig_run(&f->rig, 100);
+	assert_int_equal(f->quota.used, 0);
+	assert_int_equal(f->stats.connections, 0);
+	assert_int_equal(f->stats.connections_idle, 0);
+	front_done(&f->front);
+	simrig_close_peers(&f->rig);
+	simrig_assert_buffers(&f->rig);
+	simrig_close(&f->rig);
 }
 
-static void each_seed(void (*test)(struct room *r))
+static void each_seed(void (*test)(struct client_fixture *f))
 {
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct room r;
+		struct client_fixture f;
 
-		room_open(&r, seed);
-		r.peer = come_in(&r);
-		test(&r);
-		room_close(&r);
+		fixture_open(&f, seed);
+		f.peer = client_connect(&f);
+		test(&f);
+		fixture_close(&f);
 	}
 }
 
@@ -213,357 +213,359 @@ static unsigned count(const struct sim_peer *a, const char *text)
 
 /* ---- requests --------------------------------------------------------------- */
 
-/* The i-th is answered with i bytes: more of them than one turn takes. */
-static void pipelined(struct room *r)
+/* The i-th response has i bytes. There are more requests than one step serves. */
+static void pipelined(struct client_fixture *f)
 {
 	const char *at;
 	char text[64];
 
 	for (unsigned i = 1; i <= 60; i++) {
 		snprintf(text, sizeof(text), "GET /%u HTTP/1.1\r\nHost: a\r\n\r\n", i);
-		sim_peer_send_text(r->peer, text);
+		sim_peer_send_text(f->peer, text);
 	}
-	SIMRIG_UNTIL(&r->rig, r->heads == 60 && count(r->peer, "HTTP/1.1 ") == 60, 60000);
-	simrig_run(&r->rig, 200);
-	at = r->peer->in;
+	SIMRIG_UNTIL(&f->rig, f->heads == 60 && count(f->peer, "HTTP/1.1 ") == 60, 60000);
+	simrig_run(&f->rig, 200);
+	at = f->peer->in;
 	for (unsigned i = 1; i <= 60; i++) {
 		snprintf(text, sizeof(text), "HTTP/1.1 200 X\r\nContent-Length: %u\r\n\r\n", i);
 		if (memcmp(at, text, strlen(text)) != 0)
-			fail_msg("answer %u is not in its place", i);
+			fail_msg("response %u is missing or out of order", i);
 		at += strlen(text) + i;
 	}
-	assert_int_equal(r->stats.connections_idle, 1);
-	assert_int_equal(r->stats.requests, 60);
+	assert_int_equal(f->stats.connections_idle, 1);
+	assert_int_equal(f->stats.requests, 60);
 }
 TEST(pipelined)
 
-static void one_after_the_other(struct room *r)
+static void kept_alive(struct client_fixture *f)
 {
 	for (unsigned i = 1; i <= 5; i++) {
 		sim_peer_send_text(
-			r->peer,
+			f->peer,
 			"POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 			"0123456789");
-		SIMRIG_UNTIL(&r->rig, r->peer->in_n == i * 40, 5000);
-		assert_int_equal(r->body_n, 10 * i);
-		simrig_run(&r->rig, IDLE_MS - 1000);
+		SIMRIG_UNTIL(&f->rig, f->peer->in_n == i * 40, 5000);
+		assert_int_equal(f->body_n, 10 * i);
+		simrig_run(&f->rig, IDLE_MS - 1000);
 	}
-	assert_false(sim_peer_finished(r->peer));
+	assert_false(sim_peer_finished(f->peer));
 }
-TEST(one_after_the_other)
+TEST(kept_alive)
 
-/* A peer that has said its last is owed its answers. */
-static void half_closed(struct room *r)
+/* After FIN the peer still gets its responses. */
+static void half_closed(struct client_fixture *f)
 {
-	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
+	sim_peer_send_text(f->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n"
 				    "GET /7 HTTP/1.1\r\nHost: a\r\n\r\n");
-	sim_peer_shutdown(r->peer);
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	simrig_run(&r->rig, 500);
-	r->go = true;
-	tick_run(&r->rig.tick, &r->waits->task);
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
-	assert_true(r->peer->eof);
-	assert_int_equal(count(r->peer, "HTTP/1.1 200"), 2);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	sim_peer_shutdown(f->peer);
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	simrig_run(&f->rig, 500);
+	f->may_respond = true;
+	tick_run(&f->rig.tick, &f->waiting->task);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
+	assert_true(f->peer->eof);
+	assert_int_equal(count(f->peer, "HTTP/1.1 200"), 2);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
 TEST(half_closed)
 
-/* Bytes that are to be ignored change no state: not a clock, not what is idle. */
-static void empty_lines(struct room *r)
+/* Ignored bytes change no state: neither a timeout nor the number of idle connections. */
+static void empty_lines(struct client_fixture *f)
 {
 	static const char *const texts[] = { "\r\n", "\r\n\r\n\r\n", "\r" };
 	size_t n;
 
-	sim_peer_send_text(r->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->peer->in_n == 40, 5000);
+	sim_peer_send_text(f->peer, "GET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->peer->in_n == 40, 5000);
 	for (size_t i = 0; i < COUNT(texts); i++) {
-		sim_peer_send_text(r->peer, texts[i]);
-		simrig_run(&r->rig, 1100);
-		assert_int_equal(r->stats.connections_idle, 1);
-		assert_int_equal(r->peer->in_n, 40);
+		sim_peer_send_text(f->peer, texts[i]);
+		simrig_run(&f->rig, 1100);
+		assert_int_equal(f->stats.connections_idle, 1);
+		assert_int_equal(f->peer->in_n, 40);
 	}
-	if (simrig_draw(&r->rig, 3) == 0) {
-		front_drain(&r->front);
-		SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 300);
-	} else if (simrig_draw(&r->rig, 2)) {
-		/* Its idle time began with the answer, and HEADER_MS has passed since the first. */
-		simrig_run(&r->rig, IDLE_MS - 3300 - 500);
-		assert_false(sim_peer_finished(r->peer));
-		SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
+	if (simrig_draw(&f->rig, 3) == 0) {
+		front_drain(&f->front);
+		SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 300);
+	} else if (simrig_draw(&f->rig, 2)) {
+		/* The idle time began with the response; HEADER_MS has passed since the
+		 * first. */
+		simrig_run(&f->rig, IDLE_MS - 3300 - 500);
+		assert_false(sim_peer_finished(f->peer));
+		SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
 	} else {
-		n = r->peer->in_n;
-		sim_peer_send_text(r->peer, "\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
-		SIMRIG_UNTIL(&r->rig, r->peer->in_n == n + 41, 500);
+		n = f->peer->in_n;
+		sim_peer_send_text(f->peer, "\nGET /4 HTTP/1.1\r\nHost: a\r\n\r\n");
+		SIMRIG_UNTIL(&f->rig, f->peer->in_n == n + 41, 500);
 		return;
 	}
-	assert_true(r->peer->eof);
-	assert_int_equal(r->peer->in_n, 40);
-	assert_int_equal(r->refused, 0);
+	assert_true(f->peer->eof);
+	assert_int_equal(f->peer->in_n, 40);
+	assert_int_equal(f->refused, 0);
 }
 TEST(empty_lines)
 
-static void closed_after_its_request(struct room *r)
+static void connection_close(struct client_fixture *f)
 {
-	sim_peer_send_text(r->peer,
+	sim_peer_send_text(f->peer,
 			   "GET /7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
-	assert_true(r->peer->eof);
-	assert_int_equal(count(r->peer, "Connection: close"), 1);
-	sim_peer_close(r->peer);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
+	assert_true(f->peer->eof);
+	assert_int_equal(count(f->peer, "Connection: close"), 1);
+	sim_peer_close(f->peer);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
-TEST(closed_after_its_request)
+TEST(connection_close)
 
-/* Old clients send a CRLF behind a body (RFC 9112 2.2): the reset that it may bring about
- * does not overtake the answer. */
-static void crlf_after_its_body(struct room *r)
+/* Old clients send a CRLF after a body (RFC 9112 2.2): the reset that it may cause does
+ * not overtake the response. */
+static void crlf_after_body(struct client_fixture *f)
 {
-	sim_peer_send_text(r->peer,
+	sim_peer_send_text(f->peer,
 			   "POST /30000 HTTP/1.0\r\nContent-Length: 5\r\n\r\n12345");
-	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
-	sim_peer_send_text(r->peer, "\r\n");
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
-	assert_true(r->peer->eof);
-	assert_int_equal(r->peer->error, 0);
-	assert_true(r->peer->in_n > 30000);
-	sim_peer_close(r->peer);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	SIMRIG_UNTIL(&f->rig, f->heads == 1, 1000);
+	sim_peer_send_text(f->peer, "\r\n");
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
+	assert_true(f->peer->eof);
+	assert_int_equal(f->peer->error, 0);
+	assert_true(f->peer->in_n > 30000);
+	sim_peer_close(f->peer);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
-TEST(crlf_after_its_body)
+TEST(crlf_after_body)
 
-/* Is answered, then listened to for a while: no reset overtakes the answer. */
-static void refused(struct room *r)
+/* Gets a response and lingers, so that no reset overtakes it. */
+static void refused(struct client_fixture *f)
 {
 	uint64_t from_ms;
 
-	sim_peer_send_text(r->peer, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, count(r->peer, "HTTP/1.1 400") == 1, 1000);
-	from_ms = r->rig.tick.now_ms;
+	sim_peer_send_text(f->peer, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, count(f->peer, "HTTP/1.1 400") == 1, 1000);
+	from_ms = f->rig.tick.now_ms;
 	for (unsigned i = 0; i < 20; i++)
-		sim_peer_send_text(r->peer, "and much more that nobody wants to hear");
-	SIMRIG_UNTIL(&r->rig, r->peer->eof, 1000);
-	assert_int_equal(r->refused, 1);
-	if (simrig_draw(&r->rig, 2)) {
-		SIMRIG_UNTIL(&r->rig, r->gone == 1, LINGER_MS + LATE_MS);
-		assert_true(r->rig.tick.now_ms + LATE_MS >= from_ms + LINGER_MS);
+		sim_peer_send_text(f->peer, "and much more that nobody reads");
+	SIMRIG_UNTIL(&f->rig, f->peer->eof, 1000);
+	assert_int_equal(f->refused, 1);
+	if (simrig_draw(&f->rig, 2)) {
+		SIMRIG_UNTIL(&f->rig, f->closed == 1, LINGER_MS + LATE_MS);
+		assert_true(f->rig.tick.now_ms + LATE_MS >= from_ms + LINGER_MS);
 	} else {
-		sim_peer_close(r->peer);
-		SIMRIG_UNTIL(&r->rig, r->gone == 1, 500);
+		sim_peer_close(f->peer);
+		SIMRIG_UNTIL(&f->rig, f->closed == 1, 500);
 	}
-	assert_int_equal(r->peer->error, 0);
+	assert_int_equal(f->peer->error, 0);
 }
 TEST(refused)
 
 /* ---- deadlines -------------------------------------------------------------- */
 
-static void assert_ends(struct room *r, uint64_t from_ms, uint32_t after_ms)
+static void assert_ends(struct client_fixture *f, uint64_t from_ms, uint32_t after_ms)
 {
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 60000);
-	if (r->rig.tick.now_ms < from_ms + after_ms - LATE_MS ||
-	    r->rig.tick.now_ms > from_ms + after_ms + LATE_MS)
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 60000);
+	if (f->rig.tick.now_ms < from_ms + after_ms - LATE_MS ||
+	    f->rig.tick.now_ms > from_ms + after_ms + LATE_MS)
 		fail_msg("ended after %llu ms, not %u",
-			 (unsigned long long)(r->rig.tick.now_ms - from_ms), after_ms);
+			 (unsigned long long)(f->rig.tick.now_ms - from_ms), after_ms);
 }
 
-static void silent_from_the_start(struct room *r)
+static void no_request(struct client_fixture *f)
 {
-	assert_ends(r, r->rig.tick.now_ms, HEADER_MS);
-	assert_int_equal(r->peer->in_n, 0);
+	assert_ends(f, f->rig.tick.now_ms, HEADER_MS);
+	assert_int_equal(f->peer->in_n, 0);
 }
-TEST(silent_from_the_start)
+TEST(no_request)
 
-static void slow_head(struct room *r)
+static void slow_head(struct client_fixture *f)
 {
 	uint64_t from_ms;
 
-	sim_peer_send_text(r->peer, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
-	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, IDLE_MS - 500));
-	r->peer->uncut = true;
-	sim_peer_send_text(r->peer, "GET");
-	from_ms = r->rig.tick.now_ms;
-	simrig_run(&r->rig, 2000);
-	sim_peer_send_text(r->peer, " /"); /* drips in: that does not help */
-	assert_ends(r, from_ms, HEADER_MS);
-	assert_int_equal(count(r->peer, "HTTP/1.1 408"), 1);
-	assert_int_equal(r->fault, FAULT_NONE);
+	sim_peer_send_text(f->peer, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
+	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, IDLE_MS - 500));
+	f->peer->uncut = true;
+	sim_peer_send_text(f->peer, "GET");
+	from_ms = f->rig.tick.now_ms;
+	simrig_run(&f->rig, 2000);
+	sim_peer_send_text(f->peer, " /"); /* does not extend the timeout */
+	assert_ends(f, from_ms, HEADER_MS);
+	assert_int_equal(count(f->peer, "HTTP/1.1 408"), 1);
+	assert_int_equal(f->fault, FAULT_NONE);
 }
 TEST(slow_head)
 
-/* Who is slow must not use up the pool: what waits, waits in a block of its size. */
-static void assert_no_receive_buffer(struct room *r)
+/* A slow client must not use up the pool: bytes that wait are moved to a block of their
+ * size. */
+static void assert_no_receive_buffer(struct client_fixture *f)
 {
-	const struct buf_pool *pool = io_bufs(r->rig.tick.loop);
+	const struct buf_pool *pool = io_bufs(f->rig.tick.loop);
 
 	assert_int_equal(pool->free_n, pool->count);
 }
 
-static void waiting_pins_nothing(struct room *r)
+static void waiting_holds_no_receive_buffer(struct client_fixture *f)
 {
-	r->peer->uncut = true;
-	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	simrig_run(&r->rig, 500);
-	assert_no_receive_buffer(r);
-	r->go = true;
-	tick_run(&r->rig.tick, &r->waits->task);
-	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
-	simrig_run(&r->rig, 500);
-	assert_no_receive_buffer(r);
-	sim_peer_send_text(r->peer, "TP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, count(r->peer, "HTTP/1.1 200") == 2, 1000);
+	f->peer->uncut = true;
+	sim_peer_send_text(f->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	simrig_run(&f->rig, 500);
+	assert_no_receive_buffer(f);
+	f->may_respond = true;
+	tick_run(&f->rig.tick, &f->waiting->task);
+	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
+	simrig_run(&f->rig, 500);
+	assert_no_receive_buffer(f);
+	sim_peer_send_text(f->peer, "TP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, count(f->peer, "HTTP/1.1 200") == 2, 1000);
 }
-TEST(waiting_pins_nothing)
+TEST(waiting_holds_no_receive_buffer)
 
-static void idle_ms_is(struct room *r, uint32_t idle_ms)
+static void assert_idle_timeout(struct client_fixture *f, uint32_t idle_ms)
 {
 	uint64_t from_ms;
 
-	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, 30000)); /* that is no idleness */
-	r->go = true;
-	tick_run(&r->rig.tick, &r->waits->task);
-	SIMRIG_UNTIL(&r->rig, r->peer->in_n > 0, 1000);
-	from_ms = r->rig.tick.now_ms;
-	assert_ends(r, from_ms, idle_ms);
-	assert_int_equal(r->slow, 0);
+	sim_peer_send_text(f->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 30000)); /* this is not idle time */
+	f->may_respond = true;
+	tick_run(&f->rig.tick, &f->waiting->task);
+	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
+	from_ms = f->rig.tick.now_ms;
+	assert_ends(f, from_ms, idle_ms);
+	assert_int_equal(f->timed_out_n, 0);
 }
 
-static void idle(struct room *r)
+static void idle(struct client_fixture *f)
 {
-	idle_ms_is(r, IDLE_MS);
+	assert_idle_timeout(f, IDLE_MS);
 }
 TEST(idle)
 
-/* The same where idleness is the shortest of all that is waited for. */
-static void idle_shortest(struct room *r)
+/* The same with an idle timeout that is the shortest of all. */
+static void idle_timeout_shortest(struct client_fixture *f)
 {
-	r->front.timeouts.idle_ms = 500;
-	idle_ms_is(r, 500);
+	f->front.timeouts.idle_ms = 500;
+	assert_idle_timeout(f, 500);
 }
-TEST(idle_shortest)
+TEST(idle_timeout_shortest)
 
-static void slow_body(struct room *r)
+static void slow_body(struct client_fixture *f)
 {
 	uint64_t from_ms;
 
-	r->peer->uncut = true;
-	sim_peer_send_text(r->peer,
+	f->peer->uncut = true;
+	sim_peer_send_text(f->peer,
 			   "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1");
-	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
-	simrig_run(&r->rig, RECEIVE_MS - 500);
-	sim_peer_send_text(r->peer, "2");
-	from_ms = r->rig.tick.now_ms;
-	assert_ends(r, from_ms, RECEIVE_MS);
-	assert_int_equal(count(r->peer, "HTTP/1.1 408"), 1);
-	assert_int_equal(r->slow, 1);
+	SIMRIG_UNTIL(&f->rig, f->heads == 1, 1000);
+	simrig_run(&f->rig, RECEIVE_MS - 500);
+	sim_peer_send_text(f->peer, "2");
+	from_ms = f->rig.tick.now_ms;
+	assert_ends(f, from_ms, RECEIVE_MS);
+	assert_int_equal(count(f->peer, "HTTP/1.1 408"), 1);
+	assert_int_equal(f->timed_out_n, 1);
 }
 TEST(slow_body)
 
-/* Reads nothing of a long answer, though it comes after a long time. */
-static void deaf(struct room *r)
+/* Reads nothing of a long response that begins late. */
+static void never_reads(struct client_fixture *f)
 {
 	uint64_t from_ms;
 
-	sim_set_socket_bytes(r->rig.tick.loop, 2000);
-	sim_peer_send_text(r->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	r->peer->stopped_reading = true;
-	io_cancel(r->rig.tick.loop, &r->peer->recv.op);
-	simrig_run(&r->rig, 100 + (uint32_t)simrig_draw(&r->rig, 30000));
-	/* Some of its answer is written, the rest is still to come. */
-	assert_true(conn_push(&r->waits->conn, &(struct piece){ NULL, filling, 60000 }));
-	simrig_run(&r->rig, 20);
-	from_ms = r->rig.tick.now_ms;
-	SIMRIG_UNTIL(&r->rig, r->slow == 1, 60000);
-	assert_in_range(r->rig.tick.now_ms, from_ms + SEND_MS - LATE_MS,
+	sim_set_socket_bytes(f->rig.tick.loop, 2000);
+	sim_peer_send_text(f->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	f->peer->stopped_reading = true;
+	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
+	simrig_run(&f->rig, 100 + (uint32_t)simrig_draw(&f->rig, 30000));
+	/* Part of the response is written. */
+	assert_true(conn_push(&f->waiting->conn, &(struct piece){ NULL, content, 60000 }));
+	simrig_run(&f->rig, 20);
+	from_ms = f->rig.tick.now_ms;
+	SIMRIG_UNTIL(&f->rig, f->timed_out_n == 1, 60000);
+	assert_in_range(f->rig.tick.now_ms, from_ms + SEND_MS - LATE_MS,
 			from_ms + SEND_MS + LATE_MS);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
-TEST(deaf)
+TEST(never_reads)
 
-/* Asks for a long answer and for the end, and reads nothing of it for so long: the rest of it
- * waits in the outbox. */
-static void stops_reading(struct room *r, uint32_t ms)
+/* Requests a long response without keep-alive, and reads nothing for this long: the rest
+ * of it waits in the outbox. */
+static void stops_reading(struct client_fixture *f, uint32_t ms)
 {
-	sim_set_socket_bytes(r->rig.tick.loop, 2000);
-	r->peer->stopped_reading = true;
-	sim_peer_send_text(r->peer, "GET /60000 HTTP/1.0\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->heads == 1, 1000);
-	io_cancel(r->rig.tick.loop, &r->peer->recv.op);
-	simrig_run(&r->rig, ms);
+	sim_set_socket_bytes(f->rig.tick.loop, 2000);
+	f->peer->stopped_reading = true;
+	sim_peer_send_text(f->peer, "GET /60000 HTTP/1.0\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->heads == 1, 1000);
+	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
+	simrig_run(&f->rig, ms);
 }
 
-static void reads_on(struct room *r)
+static void resumes_reading(struct client_fixture *f)
 {
-	sim_peer_resume_reading(r->peer);
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(r->peer), 1000);
+	sim_peer_resume_reading(f->peer);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
 }
 
-static void paused_at_the_end(struct room *r)
+static void reads_late_at_the_end(struct client_fixture *f)
 {
 	uint32_t longest_ms = SEND_MS - LATE_MS;
 
-	stops_reading(r, (uint32_t)simrig_draw(&r->rig, longest_ms));
-	reads_on(r);
-	assert_true(r->peer->eof);
-	assert_true(r->peer->in_n > 60000);
-	sim_peer_close(r->peer);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
+	stops_reading(f, (uint32_t)simrig_draw(&f->rig, longest_ms));
+	resumes_reading(f);
+	assert_true(f->peer->eof);
+	assert_true(f->peer->in_n > 60000);
+	sim_peer_close(f->peer);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
-TEST(paused_at_the_end)
+TEST(reads_late_at_the_end)
 
-static void assert_cut_off(struct room *r)
+static void assert_reset(struct client_fixture *f)
 {
-	assert_int_equal(r->peer->error, -ECONNRESET);
-	assert_true(r->peer->in_n < 60000);
+	assert_int_equal(f->peer->error, -ECONNRESET);
+	assert_true(f->peer->in_n < 60000);
 }
 
-/* Too long: then what it gets must not look whole. */
-static void deaf_at_the_end(struct room *r)
+/* Beyond the send timeout: the truncated response must not look complete. */
+static void never_reads_at_the_end(struct client_fixture *f)
 {
-	/* What it had taken before it stopped is found out when the time has passed once. */
-	stops_reading(r, 2 * (SEND_MS + LATE_MS));
-	assert_int_equal(r->gone, 1);
-	reads_on(r);
-	assert_cut_off(r);
+	/* The first expiry only finds that it had taken bytes before it stopped. */
+	stops_reading(f, 2 * (SEND_MS + LATE_MS));
+	assert_int_equal(f->closed, 1);
+	resumes_reading(f);
+	assert_reset(f);
 }
-TEST(deaf_at_the_end)
+TEST(never_reads_at_the_end)
 
-/* ---- the end ---------------------------------------------------------------- */
+/* ---- closing ---------------------------------------------------------------- */
 
-static void drained(struct room *r)
+static void drained(struct client_fixture *f)
 {
-	struct sim_peer *busy = come_in(r), *half = come_in(r);
+	struct sim_peer *busy = client_connect(f), *half = client_connect(f);
 
 	sim_peer_send_text(
 		busy,
 		"GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
 	sim_peer_send_text(half, "GET /5 HTTP/1.1\r\n");
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	simrig_run(&r->rig, 200);
-	front_drain(&r->front);
-	SIMRIG_UNTIL(&r->rig, r->peer->eof, 200); /* it was idle */
-	sim_peer_close(r->peer);
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	simrig_run(&f->rig, 200);
+	front_drain(&f->front);
+	SIMRIG_UNTIL(&f->rig, f->peer->eof, 200); /* idle */
+	sim_peer_close(f->peer);
 	sim_peer_send_text(half, "Host: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, half->eof, 500);
+	SIMRIG_UNTIL(&f->rig, half->eof, 500);
 	assert_int_equal(count(half, "Connection: close"), 1);
-	r->go = true;
-	tick_run(&r->rig.tick, &r->waits->task);
-	SIMRIG_UNTIL(&r->rig, busy->eof, 500);
+	f->may_respond = true;
+	tick_run(&f->rig.tick, &f->waiting->task);
+	SIMRIG_UNTIL(&f->rig, busy->eof, 500);
 	assert_int_equal(count(busy, "HTTP/1.1"), 1);
 	assert_int_equal(count(busy, "Connection: close"), 1);
 	sim_peer_close(half);
 	sim_peer_close(busy);
-	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 500);
-	assert_int_equal(r->gone, 3);
+	SIMRIG_UNTIL(&f->rig, front_empty(&f->front), 500);
+	assert_int_equal(f->closed, 3);
 }
 TEST(drained)
 
-/* Cut off whenever, in whatever state. */
-static void cut_off(struct room *r)
+/* front_close() at any time, in any state. */
+static void closed_in_any_state(struct client_fixture *f)
 {
 	static const char *const texts[] = {
 		"", "GET", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -573,84 +575,84 @@ static void cut_off(struct room *r)
 	};
 
 	for (unsigned i = 0; i < 7; i++)
-		sim_peer_send_text(come_in(r), texts[simrig_draw(&r->rig, COUNT(texts))]);
-	if (simrig_draw(&r->rig, 3) == 0)
-		slab_fail_at(1 + (unsigned)simrig_draw(&r->rig, 10));
-	simrig_run(&r->rig, (uint32_t)simrig_draw(&r->rig, 60));
+		sim_peer_send_text(client_connect(f), texts[simrig_draw(&f->rig, COUNT(texts))]);
+	if (simrig_draw(&f->rig, 3) == 0)
+		slab_fail_at(1 + (unsigned)simrig_draw(&f->rig, 10));
+	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 60));
 	slab_fail_at(0);
-	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, front_empty(&r->front), 100);
-	assert_int_equal(r->gone, 8);
+	front_close(&f->front);
+	SIMRIG_UNTIL(&f->rig, front_empty(&f->front), 100);
+	assert_int_equal(f->closed, 8);
 }
-TEST(cut_off)
+TEST(closed_in_any_state)
 
-/* Whom an answer is owed sees that it is cut off; who was idle, a good end. */
-static void cut_off_visibly(struct room *r)
+/* A client with a pending response sees a reset, an idle one sees FIN. */
+static void truncation_is_visible(struct client_fixture *f)
 {
-	struct sim_peer *busy = come_in(r);
+	struct sim_peer *busy = client_connect(f);
 
 	sim_peer_send_text(busy, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
-	SIMRIG_UNTIL(&r->rig, r->waits, 1000);
-	simrig_run(&r->rig, 50);
-	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(busy) && sim_peer_finished(r->peer), 100);
+	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
+	simrig_run(&f->rig, 50);
+	front_close(&f->front);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(busy) && sim_peer_finished(f->peer), 100);
 	assert_int_equal(busy->error, -ECONNRESET);
-	assert_int_equal(r->peer->error, 0);
+	assert_int_equal(f->peer->error, 0);
 }
-TEST(cut_off_visibly)
+TEST(truncation_is_visible)
 
-/* While what is left of its answer is being sent. */
-static void cut_off_at_the_end(struct room *r)
+/* While the rest of the response is being sent. */
+static void closed_while_flushing(struct client_fixture *f)
 {
-	stops_reading(r, 100);
-	front_close(&r->front);
-	SIMRIG_UNTIL(&r->rig, r->gone == 1, 100);
-	reads_on(r);
-	assert_cut_off(r);
+	stops_reading(f, 100);
+	front_close(&f->front);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
+	resumes_reading(f);
+	assert_reset(f);
 }
-TEST(cut_off_at_the_end)
+TEST(closed_while_flushing)
 
-static void no_memory_for_it(struct room *r)
+static void no_memory_for_a_client(struct client_fixture *f)
 {
 	struct peer peer = { .family = AF_INET };
 	struct sim_peer *a;
-	int fd = simrig_pair(&r->rig, &a);
+	int fd = simrig_pair(&f->rig, &a);
 
-	assert_true(quota_take(&r->quota));
+	assert_true(quota_take(&f->quota));
 	slab_fail_at(1);
-	client_open(&r->front, fd, &peer);
+	client_open(&f->front, fd, &peer);
 	slab_fail_at(0);
-	SIMRIG_UNTIL(&r->rig, sim_peer_finished(a), 500);
-	assert_int_equal(r->quota.used, 1);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(a), 500);
+	assert_int_equal(f->quota.used, 1);
 }
-TEST(no_memory_for_it)
+TEST(no_memory_for_a_client)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pipelined),
-		cmocka_unit_test(test_one_after_the_other),
+		cmocka_unit_test(test_kept_alive),
 		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_empty_lines),
-		cmocka_unit_test(test_closed_after_its_request),
-		cmocka_unit_test(test_crlf_after_its_body),
+		cmocka_unit_test(test_connection_close),
+		cmocka_unit_test(test_crlf_after_body),
 		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_silent_from_the_start),
+		cmocka_unit_test(test_no_request),
 		cmocka_unit_test(test_slow_head),
-		cmocka_unit_test(test_waiting_pins_nothing),
+		cmocka_unit_test(test_waiting_holds_no_receive_buffer),
 		cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_idle_shortest),
+		cmocka_unit_test(test_idle_timeout_shortest),
 		cmocka_unit_test(test_slow_body),
-		cmocka_unit_test(test_deaf),
-		cmocka_unit_test(test_paused_at_the_end),
-		cmocka_unit_test(test_deaf_at_the_end),
+		cmocka_unit_test(test_never_reads),
+		cmocka_unit_test(test_reads_late_at_the_end),
+		cmocka_unit_test(test_never_reads_at_the_end),
 		cmocka_unit_test(test_drained),
-		cmocka_unit_test(test_cut_off_visibly),
-		cmocka_unit_test(test_cut_off),
-		cmocka_unit_test(test_cut_off_at_the_end),
-		cmocka_unit_test(test_no_memory_for_it),
+		cmocka_unit_test(test_truncation_is_visible),
+		cmocka_unit_test(test_closed_in_any_state),
+		cmocka_unit_test(test_closed_while_flushing),
+		cmocka_unit_test(test_no_memory_for_a_client),
 	};
 
-	memset(filling, 'x', sizeof(filling));
+	memset(content, 'x', sizeof(content));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

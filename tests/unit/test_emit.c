@@ -16,8 +16,8 @@ static struct forwarding forwarding;
 static struct head head, again;
 static char out[8192];
 
-/* A second reader, as strict as can be: START-LINE CRLF *(TOKEN ": " VALUE CRLF) CRLF,
- * with one space, a value without space around it, and nothing behind. */
+/* A second, maximally strict parser: START-LINE CRLF *(TOKEN ": " VALUE CRLF) CRLF, with
+ * one space, no space around the value, and nothing after the empty line. */
 static bool canonical(const char *p, const char *end)
 {
 	const char *line = memmem(p, (size_t)(end - p), "\r\n", 2);
@@ -74,17 +74,17 @@ static void expect(const struct emit *e, const char *text)
 		fail_msg("not canonical:\n%.*s", (int)n, out);
 }
 
-static struct emit start(size_t room)
+static struct emit start(size_t size)
 {
 	memset(out, 0xa5, sizeof(out));
-	return (struct emit){ .at = out, .end = out + room };
+	return (struct emit){ .at = out, .end = out + size };
 }
 
 #define FORWARDED \
 	"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n" \
 	"X-Forwarded-Port: 80\r\n"
 
-/* What is added to every request, and then what comes of each. */
+/* A request, what replaces its parts, and what is written. */
 static const struct {
 	const char *in, *path, *host;
 	enum framing framing;
@@ -94,14 +94,14 @@ static const struct {
 } requests[] = {
 	{ "GET /a?b HTTP/1.1\r\nhost:  h\r\n\r\n", "", "", FRAMING_NONE, 0, false,
 	  "GET /a?b HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
-	/* Order and unknown fields are kept; what is of this hop is not. */
+	/* Order and unknown fields are kept; hop-by-hop fields are removed. */
 	{ "QUERY /%2e HTTP/1.1\r\nb:2\r\nHost: h\r\nA:\t1 \r\nConnection: close, C\r\nB: 3\r\n"
 	  "C: 4\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip\r\nUpgrade: x\r\n"
 	  "Expect: 100-continue\r\nTrailer: T\r\n\r\n",
 	  "", "", FRAMING_NONE, 0, false,
 	  "QUERY /%2e HTTP/1.1\r\nHost: h\r\nb: 2\r\nA: 1\r\nB: 3\r\nExpect: 100-continue\r\n"
 	  "Trailer: T\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
-	/* Path and Host of the route; the query stays. */
+	/* Path and Host replaced by the route; the query is kept. */
 	{ "GET /a?b=/c HTTP/1.1\r\nHost: h\r\n\r\n", "/x", "o:1", FRAMING_NONE, 0, false,
 	  "GET /x?b=/c HTTP/1.1\r\nHost: o:1\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
 	/* Absolute form. */
@@ -113,7 +113,7 @@ static const struct {
 	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
 	{ "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "", "", FRAMING_NONE, 0, false,
 	  "OPTIONS * HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
-	/* Max-Forwards counts down where it means something. */
+	/* Max-Forwards is decremented for the methods that define it. */
 	{ "TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards:0010\r\nA: b\r\n\r\n", "", "",
 	  FRAMING_NONE, 0, false,
 	  "TRACE / HTTP/1.1\r\nHost: h\r\nA: b\r\nMax-Forwards: 9\r\nVia: 1.1 fairlead\r\n" FORWARDED
@@ -125,12 +125,12 @@ static const struct {
 	{ "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n", "", "", FRAMING_NONE, 0, false,
 	  "GET / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nVia: 1.1 fairlead\r\n" FORWARDED
 	  "\r\n" },
-	/* HTTP/1.0: Host and version are ours, a 100 is not asked for. */
+	/* HTTP/1.0: our Host and version; Expect is removed. */
 	{ "GET / HTTP/1.0\r\nExpect: 100-continue\r\nTE: trailers\r\n\r\n", "", "o:1",
 	  FRAMING_NONE, 0, false,
 	  "GET / HTTP/1.1\r\nHost: o:1\r\nVia: 1.0 fairlead\r\nX-Forwarded-For: 192.0.2.1\r\n"
 	  "X-Forwarded-Proto: http\r\n\r\n" },
-	/* Framing is written from what was understood. */
+	/* Framing fields are written from the parsed framing. */
 	{ "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 007\r\n\r\n", "", "",
 	  FRAMING_LENGTH, 7, false,
 	  "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\nVia: 1.1 fairlead\r\n" FORWARDED
@@ -143,7 +143,7 @@ static const struct {
 	  FRAMING_LENGTH, 0, false,
 	  "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nVia: 1.1 fairlead\r\n" FORWARDED
 	  "\r\n" },
-	/* Via is kept and added to; X-Forwarded-* is written anew. */
+	/* Via is kept and ours is added; X-Forwarded-* is replaced. */
 	{ "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.0 a, 1.1 b\r\nX-Forwarded-For: a, b\r\n"
 	  "X-Forwarded-Proto: https\r\nx-forwarded-for:\r\nX-Forwarded-Host: evil\r\n"
 	  "x-forwarded-for: c\r\nVia: 1.1 c\r\n\r\n",
@@ -163,7 +163,7 @@ static const struct {
 	  "HTTP2-Settings: A\r\n\r\n",
 	  "", "", FRAMING_NONE, 0, true,
 	  "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 fairlead\r\n" FORWARDED "\r\n" },
-	/* Connection cannot take Host or the framing away. */
+	/* Connection cannot remove Host or the framing. */
 	{ "POST / HTTP/1.1\r\nHost: h\r\nConnection: Host, Content-Length\r\nContent-Length: 1\r\n"
 	  "\r\n",
 	  "", "", FRAMING_LENGTH, 1, false,
@@ -184,13 +184,13 @@ static struct emit_request request_of(size_t i)
 	};
 }
 
-/* Emitting into any smaller room overflows, within that room. */
-static void rooms_check(const struct emit_request *r, const struct emit_response *a,
+/* Emitting into any smaller area sets overflow, and writes nothing beyond it. */
+static void sizes_check(const struct emit_request *r, const struct emit_response *a,
 			size_t n)
 {
-	for (size_t room = 0; room < n; room++) {
-		char *p = guard_copy(out, room);
-		struct emit e = { .at = p, .end = p + room };
+	for (size_t size = 0; size < n; size++) {
+		char *p = guard_copy(out, size);
+		struct emit e = { .at = p, .end = p + size };
 
 		if (r)
 			emit_request(&e, &head, r);
@@ -213,11 +213,11 @@ static void requests_emitted(void **state)
 		e = start(emit_request_max(&head, &r));
 		emit_request(&e, &head, &r);
 		expect(&e, requests[i].out);
-		rooms_check(&r, NULL, strlen(requests[i].out));
+		sizes_check(&r, NULL, strlen(requests[i].out));
 	}
 }
 
-/* Host comes first whatever its place was, and Max-Forwards counts down: compared by the text. */
+/* Host is moved to the front and Max-Forwards decremented: the texts compare these. */
 static bool is_compared(const struct head *h, const struct field *f)
 {
 	return !f->per_hop && f->header != HEADER_HOST &&
@@ -247,8 +247,8 @@ static bool via_ours(const struct field *f)
 					   slice_equal(f->value, SLICE("1.0 fairlead")));
 }
 
-/* parse, emit and parse again gives the same message, and what was added. */
-static void requests_keep_their_meaning(void **state)
+/* Parsing the written request gives the same message, plus our fields. */
+static void requests_are_parsed_as_the_same(void **state)
 {
 	static char sent[8192];
 
@@ -271,7 +271,7 @@ static void requests_keep_their_meaning(void **state)
 		assert_int_equal(again.upgrade, head.upgrade && r.upgrade);
 		assert_int_equal(again.te_trailers, head.te_trailers);
 		assert_int_equal(again.expect_continue, head.expect_continue);
-		/* Ours are at the end; without them the fields are those received. */
+		/* Our fields are last; the others are those received. */
 		while (again.field_n > 0 && !via_ours(&again.fields[--again.field_n]))
 			;
 		for (int k = 0; k < head.field_n; k++)
@@ -309,7 +309,7 @@ static const struct {
 	  OK_1_1 "Trailer: T\r\nProxy-Status: p\r\nDate: " DATE
 		 "\r\nVia: 1.1 fairlead\r\n"
 		 "Connection: close\r\n\r\n" },
-	/* Answers to HEAD, 304. */
+	/* Responses to HEAD, 304. */
 	{ OK_1_1 "Date: x\r\nContent-Length: 7\r\n\r\n",
 	  { .keep_length = true },
 	  OK_1_1 "Date: x\r\nContent-Length: 7\r\nVia: 1.1 fairlead\r\n\r\n" },
@@ -324,7 +324,7 @@ static const struct {
 	  { .framing = FRAMING_LENGTH, .length = 1, .keep_alive_1_0 = true },
 	  OK_1_1 "Date: x\r\nContent-Length: 1\r\nVia: 1.1 fairlead\r\n"
 		 "Connection: keep-alive\r\n\r\n" },
-	/* Interim answers have no Date of ours. */
+	/* No Date is added to interim responses. */
 	{ "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n",
 	  { .framing = FRAMING_NONE },
 	  "HTTP/1.1 103 Early Hints\r\nLink: a\r\nVia: 1.1 fairlead\r\n\r\n" },
@@ -355,11 +355,11 @@ static void responses_emitted(void **state)
 				 r.framing == FRAMING_NONE && !r.keep_length
 					 ? FRAMING_CLOSE
 					 : again.framing);
-		rooms_check(NULL, &r, n);
+		sizes_check(NULL, &r, n);
 	}
 }
 
-/* The most that can be added is within EMIT_EXTRA. */
+/* The largest growth of a head is within EMIT_EXTRA. */
 static void the_largest_growth(void **state)
 {
 	static char in[8192];
@@ -461,7 +461,7 @@ static void numbers(void **state)
 	assert_string_equal(status_phrase(299), "");
 }
 
-/* Every day of some centuries, against the C library. */
+/* Days of some centuries, compared with the C library. */
 static void dates(void **state)
 {
 	char ours[EMIT_DATE_MAX], theirs[64];
@@ -484,7 +484,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_emitted),
-		cmocka_unit_test(requests_keep_their_meaning),
+		cmocka_unit_test(requests_are_parsed_as_the_same),
 		cmocka_unit_test(responses_emitted),
 		cmocka_unit_test(the_largest_growth),
 		cmocka_unit_test(replies),

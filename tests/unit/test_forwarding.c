@@ -15,14 +15,14 @@ static char out[65536], in[65536];
 /* 10.0.0.0/8 and fd00::/8. */
 static struct ip_range proxies[2];
 
-static const struct forwarding_peer stranger = { .text = { "203.0.113.9", 11 },
+static const struct forwarding_peer untrusted = { .text = { "203.0.113.9", 11 },
 						 .proxies = proxies, .proxy_n = 2 };
 static const struct forwarding_peer proxy = { .text = { "10.0.0.9", 8 }, .trusted = true,
 					      .proxies = proxies, .proxy_n = 2 };
 static const struct forwarding_peer by_unix = { .text = { "unix", 4 }, .trusted = true,
 						.proxies = proxies, .proxy_n = 2 };
 
-static int make(void **state)
+static int parse_ranges(void **state)
 {
 	struct ip v4, v6;
 
@@ -42,8 +42,8 @@ static void parse(const char *fields)
 	assert_int_equal(head_parse_request(&head, in, (size_t)n, &limits, &scanned), VERDICT_OK);
 }
 
-/* What is written of these fields, those that are kept before the others; in exactly the room
- * that is said to be enough for the others. */
+/* The fields that are written for these: first those forwarded as received, then our own, in an
+ * area of the size of the head plus forwarding_max(). */
 static const char *written(const char *fields, const struct forwarding_peer *peer, bool rfc7239)
 {
 	struct emit e = { out, out + sizeof(out) - 1, false };
@@ -63,39 +63,40 @@ static const char *written(const char *fields, const struct forwarding_peer *pee
 	return out;
 }
 
-#define ASKED(proto, host, port) \
+#define ORIGINAL(proto, host, port) \
 	"X-Forwarded-Proto: " proto "\r\nX-Forwarded-Host: " host "\r\nX-Forwarded-Port: " port "\r\n"
-#define OURS ASKED("http", "h:81", "81")
+#define OURS ORIGINAL("http", "h:81", "81")
 
-static const struct row {
+static const struct forwarding_case {
 	const struct forwarding_peer *peer;
 	const char *in, *client, *out;
-} rows[] = {
-	/* A stranger. */
-	{ &stranger, "", "203.0.113.9", "X-Forwarded-For: 203.0.113.9\r\n" OURS },
-	{ &stranger,
+} cases[] = {
+	/* An untrusted peer. */
+	{ &untrusted, "", "203.0.113.9", "X-Forwarded-For: 203.0.113.9\r\n" OURS },
+	{ &untrusted,
 	  "A: b\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nx_forwarded_for: 1\r\n"
 	  "X-FORWARDED-PROTO: https\r\nX-Forwarded-Host: e\r\nX-Forwarded-Port: 9\r\n"
 	  "X-Forwarded-Prefix: /\r\nX-Forwarded-Server: e\r\nX-Real-IP: 1.1.1.1\r\nB: c\r\n",
 	  "203.0.113.9", "A: b\r\nB: c\r\nX-Forwarded-For: 203.0.113.9\r\n" OURS },
-	/* A proxy that says nothing is a client. */
+	/* A proxy without these fields is the client. */
 	{ &proxy, "", "10.0.0.9", "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &by_unix, "", "unix", "X-Forwarded-For: unix\r\n" OURS },
-	/* A terminator of TLS. */
+	/* A TLS terminator. */
 	{ &proxy, "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n", "1.1.1.1",
-	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" ASKED("https", "h:81", "81") },
+	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" ORIGINAL("https", "h:81", "81") },
 	{ &proxy, "X-Forwarded-Host: a.example\r\nX-Forwarded-Proto: https\r\n", "10.0.0.9",
-	  "X-Forwarded-For: 10.0.0.9\r\n" ASKED("https", "a.example", "443") },
+	  "X-Forwarded-For: 10.0.0.9\r\n" ORIGINAL("https", "a.example", "443") },
 	{ &proxy, "X-Forwarded-Port: 8443\r\nX-Forwarded-Proto: wss\r\n", "10.0.0.9",
-	  "X-Forwarded-For: 10.0.0.9\r\n" ASKED("wss", "h:81", "8443") },
+	  "X-Forwarded-For: 10.0.0.9\r\n" ORIGINAL("wss", "h:81", "8443") },
 	{ &by_unix, "X-Forwarded-For: 1.1.1.1\r\n", "1.1.1.1",
 	  "X-Forwarded-For: 1.1.1.1\r\n" OURS },
-	/* What else it says passes; but for names that proxies do not see. */
+	/* Its other fields are forwarded, except under names that proxies do not
+	 * filter. */
 	{ &proxy, "X-Real-IP: 1.1.1.1\r\nX-Forwarded-Prefix: /p\r\nX-Real_IP: 2\r\n"
 	  "X_Forwarded_Prefix: /q\r\nX.Forwarded.For: 3\r\nX-Forwarded-Server: s\r\n",
 	  "10.0.0.9", "X-Real-IP: 1.1.1.1\r\nX-Forwarded-Prefix: /p\r\nX-Forwarded-Server: s\r\n"
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
-	/* From the end past those that are trusted; what is before the client goes. */
+	/* From the end past trusted addresses; members before the client are dropped. */
 	{ &proxy, "X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.1,10.0.0.2\r\n", "1.1.1.1",
 	  "X-Forwarded-For: 1.1.1.1, 10.0.0.1, 10.0.0.2, 10.0.0.9\r\n" OURS },
 	{ &proxy, "X-Forwarded-For: 6.6.6.6,1.1.1.1\r\nA: b\r\nx-forwarded-for: , ,10.0.0.1,\r\n"
@@ -108,7 +109,7 @@ static const struct row {
 	  "X-Forwarded-For: 1.1.1.1:99, [fd00::1]:80, [fd00::2], 10.0.0.9\r\n" OURS },
 	{ &proxy, "X-Forwarded-For: 2001:DB8:0::1\r\n", "2001:db8::1",
 	  "X-Forwarded-For: 2001:DB8:0::1, 10.0.0.9\r\n" OURS },
-	/* No address: so far. */
+	/* A member that is not an address ends the walk. */
 	{ &proxy, "X-Forwarded-For: 1.1.1.1, unknown, 10.0.0.1\r\n", "10.0.0.1",
 	  "X-Forwarded-For: 10.0.0.1, 10.0.0.9\r\n" OURS },
 	{ &proxy, "X-Forwarded-For: 1.1.1.1, 2.2.2.2:99999\r\n", "10.0.0.9",
@@ -121,10 +122,10 @@ static const struct row {
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &proxy, "X-Forwarded-For: 1.1.1.1\r\nConnection: X-Forwarded-For\r\n", "10.0.0.9",
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
-	/* The others are lists as well, where somebody appends. */
+	/* The other fields may be lists as well. */
 	{ &proxy, "X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.1\r\n"
 	  "X-Forwarded-Proto: gopher, https, http\r\nX-Forwarded-Host: e, a:8, i\r\n", "1.1.1.1",
-	  "X-Forwarded-For: 1.1.1.1, 10.0.0.1, 10.0.0.9\r\n" ASKED("https", "a:8", "8") },
+	  "X-Forwarded-For: 1.1.1.1, 10.0.0.1, 10.0.0.9\r\n" ORIGINAL("https", "a:8", "8") },
 	{ &proxy, "X-Forwarded-For: 6.6.6.6, 1.1.1.1\r\nX-Forwarded-Proto: https\r\n"
 	  "X-Forwarded-Proto: http\r\n", "1.1.1.1",
 	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" OURS },
@@ -133,7 +134,7 @@ static const struct row {
 	/* Forwarded. */
 	{ &proxy, "Forwarded: for=6.6.6.6, For=\"[2001:db8::1]:4711\";Proto=https;by=x;host=a;,"
 	  "for=10.0.0.1\r\n", "2001:db8::1",
-	  "X-Forwarded-For: 2001:db8::1, 10.0.0.1, 10.0.0.9\r\n" ASKED("https", "a", "443")
+	  "X-Forwarded-For: 2001:db8::1, 10.0.0.1, 10.0.0.9\r\n" ORIGINAL("https", "a", "443")
 	  "Forwarded: For=\"[2001:db8::1]:4711\";Proto=https;by=x;host=a;,for=10.0.0.1, "
 	  "for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "Forwarded: for=\"1.1.1.1:_p\" ; secret=\"a,b;for=9.9.9.9\\\"\"\r\n"
@@ -142,7 +143,7 @@ static const struct row {
 	  "Forwarded: for=\"1.1.1.1:_p\" ; secret=\"a,b;for=9.9.9.9\\\"\", for=10.0.0.1, "
 	  "for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 	{ &by_unix, "Forwarded: for=1.1.1.1;host=\"a:8\"\r\n", "1.1.1.1",
-	  "X-Forwarded-For: 1.1.1.1\r\n" ASKED("http", "a:8", "8")
+	  "X-Forwarded-For: 1.1.1.1\r\n" ORIGINAL("http", "a:8", "8")
 	  "Forwarded: for=1.1.1.1;host=\"a:8\", for=unknown;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "Forwarded: for=1.1.1.1, for=unknown\r\n", "10.0.0.9",
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
@@ -151,7 +152,7 @@ static const struct row {
 	  "Forwarded: for=10.0.0.1, for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "Forwarded: for=1.1.1.1, proto=https\r\n", "10.0.0.9",
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
-	/* Malformed: none of it. */
+	/* A malformed Forwarded is ignored. */
 	{ &proxy, "Forwarded: for=1.1.1.1, for=\"10.0.0.1\r\n", "10.0.0.9",
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &proxy, "Forwarded: for=1.1.1.1 for=10.0.0.1\r\n", "10.0.0.9",
@@ -160,9 +161,9 @@ static const struct row {
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &proxy, "Forwarded: 1.1.1.1\r\n", "10.0.0.9", "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &proxy, "Forwarded: for=\r\n", "10.0.0.9", "X-Forwarded-For: 10.0.0.9\r\n" OURS },
-	/* Both. */
+	/* Both fields. */
 	{ &proxy, "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1;proto=https;host=a\r\n",
-	  "1.1.1.1", "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" ASKED("https", "a", "443")
+	  "1.1.1.1", "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" ORIGINAL("https", "a", "443")
 	  "Forwarded: for=1.1.1.1;proto=https;host=a, for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=6.6.6.6;proto=https\r\n",
 	  "1.1.1.1", "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" OURS },
@@ -170,21 +171,21 @@ static const struct row {
 	  "10.0.0.9", "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 };
 
-/* Where Forwarded is wanted. */
-static const struct row with_forwarded[] = {
-	{ &stranger, "", "203.0.113.9",
+/* With Forwarded enabled. */
+static const struct forwarding_case with_forwarded[] = {
+	{ &untrusted, "", "203.0.113.9",
 	  "X-Forwarded-For: 203.0.113.9\r\n" OURS
 	  "Forwarded: for=203.0.113.9;host=\"h:81\";proto=http\r\n" },
 	{ &by_unix, "", "unix",
 	  "X-Forwarded-For: unix\r\n" OURS "Forwarded: for=unknown;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "X-Forwarded-For: fd00:0::1, 10.0.0.1:80\r\nX-Forwarded-Proto: https\r\n",
 	  "fd00::1",
-	  "X-Forwarded-For: fd00:0::1, 10.0.0.1:80, 10.0.0.9\r\n" ASKED("https", "h:81", "81")
+	  "X-Forwarded-For: fd00:0::1, 10.0.0.1:80, 10.0.0.9\r\n" ORIGINAL("https", "h:81", "81")
 	  "Forwarded: for=\"[fd00::1]\";host=\"h:81\";proto=https, for=10.0.0.1, "
 	  "for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 };
 
-static void rows_check(const struct row *r, size_t n, bool rfc7239)
+static void cases_check(const struct forwarding_case *r, size_t n, bool rfc7239)
 {
 	for (; n-- > 0; r++) {
 		const char *got = written(r->in, r->peer, rfc7239);
@@ -200,12 +201,12 @@ static void rows_check(const struct row *r, size_t n, bool rfc7239)
 static void read_and_written(void **state)
 {
 	(void)state;
-	rows_check(rows, COUNT(rows), false);
-	rows_check(with_forwarded, COUNT(with_forwarded), true);
+	cases_check(cases, COUNT(cases), false);
+	cases_check(with_forwarded, COUNT(with_forwarded), true);
 }
 
-/* However long the lists are, no more than FORWARDING_HOPS_MAX are walked, and what is written
- * fits the room. */
+/* However long the lists are, at most FORWARDING_HOPS_MAX members are walked, and the
+ * output fits. */
 static void bounded(void **state)
 {
 	static char fields[32768];
@@ -227,7 +228,8 @@ static void bounded(void **state)
 	}
 }
 
-/* The letter case of every second letter, and what stands between the words, changed. */
+/* Writes the name with another separator, and with the case of every second letter
+ * changed. */
 static void spell(char *text, const char *name, char between, bool change)
 {
 	for (size_t i = 0; i <= strlen(name); i++)
@@ -236,7 +238,7 @@ static void spell(char *text, const char *name, char between, bool change)
 							      : name[i];
 }
 
-/* Whatever is a "-" to CGI is one here. */
+/* Every octet that CGI maps to "-" counts as "-". */
 static void every_spelling(void **state)
 {
 	static const char *const all[] = {
@@ -258,7 +260,7 @@ static void every_spelling(void **state)
 			parse(line);
 			f = &head.fields[1];
 			assert_true(forwarding_is_field(f->name));
-			forwarding_read(&forwarding, &head, &stranger);
+			forwarding_read(&forwarding, &head, &untrusted);
 			assert_false(forwarding_keeps(&forwarding, f));
 			forwarding_read(&forwarding, &head, &proxy);
 			if (forwarding_keeps(&forwarding, f) !=
@@ -283,7 +285,7 @@ static void other_names(void **state)
 			fail_msg("%s", others[i]);
 }
 
-/* RFC 9110 6.5.1: whoever merges trailers into the head would believe them. */
+/* RFC 9110 6.5.1: a recipient that merges trailers into the head would believe them. */
 static void not_in_trailers(void **state)
 {
 	static const char text[] = "A: b\r\nx_real_ip: 1\r\nForwarded: for=1\r\n\r\n";
@@ -304,5 +306,5 @@ int main(void)
 		cmocka_unit_test(not_in_trailers),
 	};
 
-	return cmocka_run_group_tests(tests, make, NULL);
+	return cmocka_run_group_tests(tests, parse_ranges, NULL);
 }

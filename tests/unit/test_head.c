@@ -10,13 +10,12 @@
 #include "http/head.h"
 #include "lib/guard.h"
 
-/* A head and what is to be understood of it: all of it in words (see meaning_print()),
- * or a fault. */
-struct row {
+/* A head and its parsed contents as text (see meaning_print()), or a fault. */
+struct head_case {
 	struct slice input;
 	enum fault fault;
 	const char *meaning;
-	struct head_limits limits; /* 0: generous */
+	struct head_limits limits; /* 0: large ones */
 };
 
 /* clang-format off */
@@ -27,18 +26,18 @@ struct row {
 #define FITS(text, words, ...) { INPUT(text), .meaning = words, LIMITS(__VA_ARGS__) }
 #define LIMIT(text, name, ...) { INPUT(text), .fault = FAULT_##name, LIMITS(__VA_ARGS__) }
 /* clang-format on */
-/* A request line, and lines of a field section behind Host. */
+/* A request line; the lines of a field section after Host. */
 #define LINE(line) line "\r\nHost: h\r\n\r\n"
 #define FIELDS(lines) "GET / HTTP/1.1\r\nHost: h\r\n" lines "\r\n"
 #define FIELDS_1_0(lines) "GET / HTTP/1.0\r\nHost: h\r\n" lines "\r\n"
 #define HOST(value) "GET / HTTP/1.1\r\nHost:" value "\r\n\r\n"
-#define ANSWER(lines) "HTTP/1.1 200 OK\r\n" lines "\r\n"
+#define RESPONSE(lines) "HTTP/1.1 200 OK\r\n" lines "\r\n"
 
-/* What is understood of most of these. */
+/* The parsed contents of most cases. */
 #define REST "@h 1.1 none keep {=Host:h}"
 #define PLAIN "GET 0 origin /  " REST
 
-static const struct row requests[] = {
+static const struct head_case requests[] = {
 	/* Request lines: methods. */
 	GOOD(LINE("GET / HTTP/1.1"), PLAIN),
 	GOOD(LINE("HEAD /a HTTP/1.1"), "HEAD 1 origin /a  " REST),
@@ -104,7 +103,7 @@ static const struct row requests[] = {
 	BAD(LINE("GET ?a HTTP/1.1"), TARGET),
 	BAD(LINE("GET \\a HTTP/1.1"), TARGET),
 	BAD(LINE("GET h:80 HTTP/1.1"), TARGET),
-	/* Absolute form: the authority wins over Host. */
+	/* Absolute form: the authority overrides Host. */
 	GOOD(LINE("GET http://a.example/x?y HTTP/1.1"),
 	     "GET 0 absolute /x ?y @a.example 1.1 none keep {=Host:h}"),
 	GOOD(LINE("GET HTTPS://a:8443/ HTTP/1.1"),
@@ -152,7 +151,7 @@ static const struct row requests[] = {
 	GOOD("\r\n\r\n\r\n" LINE("GET / HTTP/1.1"), PLAIN),
 	BAD("\n" LINE("GET / HTTP/1.1"), BARE_LF),
 	BAD("\r" LINE("GET / HTTP/1.1"), BARE_CR),
-	/* Octets that no head may have. */
+	/* Octets that are not allowed in any head. */
 	BAD("GET / HTTP/1.1\nHost: h\n\n", BARE_LF),
 	BAD("GET / HTTP/1.1\r\nHost: h\n\r\n", BARE_LF),
 	BAD("GET / HTTP/1.1\r\nHost: h\r\n\n", BARE_LF),
@@ -168,7 +167,7 @@ static const struct row requests[] = {
 	BAD(FIELDS("A: \x1f\r\n"), CONTROL),
 	BAD(FIELDS("A: \x7f\r\n"), CONTROL),
 	BAD(FIELDS("A\x0b: b\r\n"), CONTROL),
-	/* The first fault in the order of the bytes is the one that is told. */
+	/* The first fault in byte order is reported. */
 	BAD("G(T / HTTP/1.1\r\nHost: h\x01\r\n\r\n", METHOD),
 	BAD("GET / HTTP/1.1\r\n A: b\r\nA: \x01\r\n\r\n", CONTROL),
 	/* Field lines. */
@@ -221,7 +220,7 @@ static const struct row requests[] = {
 	GOOD(HOST(" [1:2:3:4:5:6:1.2.3.4]"),
 	     "GET 0 origin /  @[1:2:3:4:5:6:1.2.3.4] 1.1 none keep "
 	     "{=Host:[1:2:3:4:5:6:1.2.3.4]}"),
-	/* Max-Forwards, of the two methods that have it. */
+	/* Max-Forwards, for the two methods that define it. */
 #define FORWARDS(method, lines) method " / HTTP/1.1\r\nHost: h\r\n" lines "\r\n"
 	GOOD(FORWARDS("OPTIONS", "Max-Forwards: 0\r\n"),
 	     "OPTIONS 6 origin /  @h 1.1 none keep forwards=0 {=Host:h} {=Max-Forwards:0}"),
@@ -420,8 +419,8 @@ static const struct row requests[] = {
 	LIMIT(FIELDS("A: 1\r\nB: 2\r\n"), HEAD_FIELDS, 100, 0),
 };
 
-static const struct row responses[] = {
-	GOOD(ANSWER(""), "200 'OK' 1.1 close keep"),
+static const struct head_case responses[] = {
+	GOOD(RESPONSE(""), "200 'OK' 1.1 close keep"),
 	GOOD("HTTP/1.1 200\r\n\r\n", "200 '' 1.1 close keep"),
 	GOOD("HTTP/1.1 200 \r\n\r\n", "200 '' 1.1 close keep"),
 	GOOD("HTTP/1.0 404 Not \xc3\xa4 Found\t!\r\n\r\n",
@@ -431,17 +430,17 @@ static const struct row responses[] = {
 	GOOD("HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
 	     "101 'S' 1.1 close keep upgrade=websocket {*=Upgrade:websocket} "
 	     "{*=Connection:upgrade}"),
-	GOOD(ANSWER("Content-Length: 5\r\n"), "200 'OK' 1.1 5 keep {*=Content-Length:5}"),
-	GOOD(ANSWER("Transfer-Encoding: chunked\r\nTrailer: X\r\n"),
+	GOOD(RESPONSE("Content-Length: 5\r\n"), "200 'OK' 1.1 5 keep {*=Content-Length:5}"),
+	GOOD(RESPONSE("Transfer-Encoding: chunked\r\nTrailer: X\r\n"),
 	     "200 'OK' 1.1 chunked keep {*=Transfer-Encoding:chunked} {=Trailer:X}"),
-	GOOD(ANSWER("Connection: close, x\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"),
+	GOOD(RESPONSE("Connection: close, x\r\nX: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"),
 	     "200 'OK' 1.1 close {*=Connection:close, x} {*X:1} {Set-Cookie:a} "
 	     "{Set-Cookie:b}"),
 	GOOD("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
 	     "200 'OK' 1.0 1 keep {*=Connection:keep-alive} {*=Content-Length:1}"),
-	GOOD(ANSWER("Host: a b\r\nHost: c\r\n"),
+	GOOD(RESPONSE("Host: a b\r\nHost: c\r\n"),
 	     "200 'OK' 1.1 close keep {=Host:a b} {=Host:c}"),
-	GOOD(ANSWER("Expect: 100-continue\r\nProxy-Status: x\r\n"),
+	GOOD(RESPONSE("Expect: 100-continue\r\nProxy-Status: x\r\n"),
 	     "200 'OK' 1.1 close keep {=Expect:100-continue} {=Proxy-Status:x}"),
 	BAD("\r\nHTTP/1.1 200 OK\r\n\r\n", STATUS_LINE),
 	BAD("HTTP/1.1 20\r\n\r\n", STATUS_LINE),
@@ -458,21 +457,21 @@ static const struct row responses[] = {
 	BAD("HTTP/2.0 200 OK\r\n\r\n", VERSION),
 	BAD("HTTP/1.1 200 O\0K\r\n\r\n", CONTROL),
 	BAD("HTTP/1.1 200 OK\n\n", BARE_LF),
-	BAD(ANSWER("A: b\r\n c\r\n"), FIELD_FOLD),
-	BAD(ANSWER("A : b\r\n"), FIELD_COLON),
-	BAD(ANSWER("A: b\rc\r\n"), BARE_CR),
-	BAD(ANSWER("Content-Length: 5, 5\r\n"), LENGTH),
-	BAD(ANSWER("Content-Length: 5\r\nContent-Length: 5\r\n"), LENGTH_REPEATED),
-	BAD(ANSWER("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), LENGTH_CODING),
-	BAD(ANSWER("Transfer-Encoding: gzip\r\n"), CODING),
+	BAD(RESPONSE("A: b\r\n c\r\n"), FIELD_FOLD),
+	BAD(RESPONSE("A : b\r\n"), FIELD_COLON),
+	BAD(RESPONSE("A: b\rc\r\n"), BARE_CR),
+	BAD(RESPONSE("Content-Length: 5, 5\r\n"), LENGTH),
+	BAD(RESPONSE("Content-Length: 5\r\nContent-Length: 5\r\n"), LENGTH_REPEATED),
+	BAD(RESPONSE("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), LENGTH_CODING),
+	BAD(RESPONSE("Transfer-Encoding: gzip\r\n"), CODING),
 	BAD("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CODING_1_0),
-	BAD(ANSWER("Connection: @\r\n"), CONNECTION),
-	LIMIT(ANSWER(""), HEAD_LARGE, 18, 1),
-	LIMIT(ANSWER(""), HEAD_LARGE, 5, 1),
-	LIMIT(ANSWER("A: b\r\nC: d\r\n"), HEAD_FIELDS, 99, 1),
+	BAD(RESPONSE("Connection: @\r\n"), CONNECTION),
+	LIMIT(RESPONSE(""), HEAD_LARGE, 18, 1),
+	LIMIT(RESPONSE(""), HEAD_LARGE, 5, 1),
+	LIMIT(RESPONSE("A: b\r\nC: d\r\n"), HEAD_FIELDS, 99, 1),
 };
 
-static const struct row trailers[] = {
+static const struct head_case trailers[] = {
 	GOOD("\r\n", " 1.0 none"),
 	GOOD("A: b\r\nDigest: x\r\n\r\n", " 1.0 none {A:b} {Digest:x}"),
 	GOOD("Host: h\r\nContent-Length: 5\r\nset-cookie: a\r\nA: b\r\n\r\n",
@@ -485,7 +484,7 @@ static const struct row trailers[] = {
 	BAD("A : b\r\n\r\n", TRAILER),
 	BAD("A: \0\r\n\r\n", TRAILER),
 	BAD("\r\r\n", TRAILER),
-	/* Nobody honest writes these, and llhttp refuses them. */
+	/* No legitimate sender writes these, and llhttp refuses them. */
 	BAD("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", TRAILER),
 	BAD("Content-Length: x\r\n\r\n", TRAILER),
 	LIMIT("A: b\r\n\r\n", TRAILER_LARGE, 7, 1),
@@ -495,12 +494,12 @@ static const struct row trailers[] = {
 typedef enum verdict parse_fn(struct head *, const char *, size_t,
 			      const struct head_limits *, uint32_t *);
 
-/* What is told of each row that goes wrong. */
-static const struct row *row_now;
+/* The current case, for messages. */
+static const struct head_case *current_case;
 
-static struct head_limits limits_of(const struct row *row)
+static struct head_limits limits_of(const struct head_case *c)
 {
-	return row->limits.bytes ? row->limits : (struct head_limits){ 16384, 100, 0 };
+	return c->limits.bytes ? c->limits : (struct head_limits){ 16384, 100, 0 };
 }
 
 static const char *framing_name(const struct head *h)
@@ -554,20 +553,20 @@ static void meaning_check(const struct head *h, const char *how, size_t cut)
 
 	meaning_print(f, h);
 	fclose(f);
-	if (strcmp(text, row_now->meaning) != 0)
-		fail_msg("%.*s\n%s, cut at %zu: is '%s', not '%s'",
-			 SLICE_ARG(row_now->input), how, cut, text, row_now->meaning);
+	if (strcmp(text, current_case->meaning) != 0)
+		fail_msg("%.*s\n%s, split at %zu: is '%s', not '%s'",
+			 SLICE_ARG(current_case->input), how, cut, text, current_case->meaning);
 }
 
 static void verdict_check(enum verdict verdict, const struct head *h, const char *how,
 			  size_t cut)
 {
-	enum verdict expected = row_now->fault ? VERDICT_BAD : VERDICT_OK;
+	enum verdict expected = current_case->fault ? VERDICT_BAD : VERDICT_OK;
 
-	if (verdict != expected || h->fault != row_now->fault)
-		fail_msg("%.*s\n%s, cut at %zu: verdict %d (%s), not %d (%s)",
-			 SLICE_ARG(row_now->input), how, cut, verdict,
-			 fault_text(h->fault), expected, fault_text(row_now->fault));
+	if (verdict != expected || h->fault != current_case->fault)
+		fail_msg("%.*s\n%s, split at %zu: verdict %d (%s), not %d (%s)",
+			 SLICE_ARG(current_case->input), how, cut, verdict,
+			 fault_text(h->fault), expected, fault_text(current_case->fault));
 	if (verdict == VERDICT_OK)
 		meaning_check(h, how, cut);
 }
@@ -577,14 +576,14 @@ static enum verdict parse_guarded(parse_fn *parse, size_t n, uint32_t *scanned,
 				  const char *how)
 {
 	static struct head h;
-	struct head_limits limits = limits_of(row_now);
-	char *p = guard_copy(row_now->input.ptr, n);
+	struct head_limits limits = limits_of(current_case);
+	char *p = guard_copy(current_case->input.ptr, n);
 	enum verdict verdict;
 
 	memset(&h, 0xa5, sizeof(h));
 	verdict = parse(&h, p, n, &limits, scanned);
 	if (verdict == VERDICT_MORE)
-		assert_true(n < row_now->input.len && n < limits.bytes);
+		assert_true(n < current_case->input.len && n < limits.bytes);
 	else
 		verdict_check(verdict, &h, how, n);
 	if (verdict == VERDICT_OK) {
@@ -596,33 +595,33 @@ static enum verdict parse_guarded(parse_fn *parse, size_t n, uint32_t *scanned,
 	return verdict;
 }
 
-/* Every cut: what is told early is what is told in the end. */
-static void row_cut(parse_fn *parse)
+/* The result is the same however the bytes are split. */
+static void case_split(parse_fn *parse)
 {
-	uint32_t drip = 0;
-	enum verdict dripped = VERDICT_MORE;
+	uint32_t bytewise_scanned = 0;
+	enum verdict bytewise = VERDICT_MORE;
 
-	for (size_t cut = 0; cut <= row_now->input.len; cut++) {
+	for (size_t cut = 0; cut <= current_case->input.len; cut++) {
 		uint32_t scanned = 0;
 
 		if (parse_guarded(parse, cut, &scanned, "whole") == VERDICT_MORE)
-			parse_guarded(parse, row_now->input.len, &scanned,
+			parse_guarded(parse, current_case->input.len, &scanned,
 				      "second piece");
-		if (dripped == VERDICT_MORE)
-			dripped = parse_guarded(parse, cut, &drip, "dripping");
+		if (bytewise == VERDICT_MORE)
+			bytewise = parse_guarded(parse, cut, &bytewise_scanned, "dripping");
 	}
-	assert_int_not_equal(dripped, VERDICT_MORE);
+	assert_int_not_equal(bytewise, VERDICT_MORE);
 }
 
-/* Bytes behind a head are neither looked at nor counted. */
-static void row_followed(parse_fn *parse)
+/* Bytes after a head are neither parsed nor counted. */
+static void case_followed(parse_fn *parse)
 {
 	static const char after[] = "\nGET \r\x01 \0";
 	static struct head h;
-	struct head_limits limits = limits_of(row_now);
-	size_t n = row_now->input.len;
+	struct head_limits limits = limits_of(current_case);
+	size_t n = current_case->input.len;
 	uint32_t scanned = 0;
-	char *p = guard_copy(row_now->input.ptr, n);
+	char *p = guard_copy(current_case->input.ptr, n);
 	char both[4096];
 
 	memcpy(both, p, n);
@@ -633,31 +632,31 @@ static void row_followed(parse_fn *parse)
 	guard_free(p);
 }
 
-static void rows_check(const struct row *rows, size_t n, parse_fn *parse)
+static void cases_check(const struct head_case *rows, size_t n, parse_fn *parse)
 {
-	for (row_now = rows; row_now < rows + n; row_now++) {
-		row_cut(parse);
-		if (!row_now->fault)
-			row_followed(parse);
+	for (current_case = rows; current_case < rows + n; current_case++) {
+		case_split(parse);
+		if (!current_case->fault)
+			case_followed(parse);
 	}
 }
 
-static void requests_cut_at_every_byte(void **state)
+static void requests_split_at_every_byte(void **state)
 {
 	(void)state;
-	rows_check(requests, COUNT(requests), head_parse_request);
+	cases_check(requests, COUNT(requests), head_parse_request);
 }
 
-static void responses_cut_at_every_byte(void **state)
+static void responses_split_at_every_byte(void **state)
 {
 	(void)state;
-	rows_check(responses, COUNT(responses), head_parse_response);
+	cases_check(responses, COUNT(responses), head_parse_response);
 }
 
-static void trailers_cut_at_every_byte(void **state)
+static void trailers_split_at_every_byte(void **state)
 {
 	(void)state;
-	rows_check(trailers, COUNT(trailers), head_parse_trailers);
+	cases_check(trailers, COUNT(trailers), head_parse_trailers);
 }
 
 static enum verdict fields_parse(struct head *h, char *text, const char *name)
@@ -669,7 +668,7 @@ static enum verdict fields_parse(struct head *h, char *text, const char *name)
 	return head_parse_trailers(h, text, (size_t)n, &limits, &scanned);
 }
 
-/* All of header.def is recognised whatever its case, and nothing that looks alike. */
+/* Every name of header.def is recognised in any case, and no similar name. */
 static void known_fields(void **state)
 {
 	static const struct {
@@ -702,8 +701,8 @@ static void known_fields(void **state)
 	}
 }
 
-/* No octet but HTAB, visible ones and obs-text gets into a value; none but tchar
- * into a name or a method. */
+/* Only HTAB, visible octets and obs-text are accepted in a value, only tchar in a name or
+ * method. */
 static void octets(void **state)
 {
 	static const struct head_limits limits = { 1024, 10, 0 };
@@ -723,7 +722,7 @@ static void octets(void **state)
 		assert_int_equal(head_parse_trailers(&h, value, 10, &limits, &scanned),
 				 in_value ? VERDICT_OK : VERDICT_BAD);
 		scanned = 0;
-		if (c == ':') /* "A" ends there */
+		if (c == ':') /* ends the name "A" */
 			continue;
 		assert_int_equal(head_parse_trailers(&h, name, 10, &limits, &scanned),
 				 in_name ? VERDICT_OK : VERDICT_BAD);
@@ -803,8 +802,8 @@ static void most_fields(void **state)
 	assert_int_equal(h.fault, FAULT_TRAILER_LARGE);
 }
 
-/* llhttp's reading counts: with any other field than those it finds, a head is bad. */
-static void the_second_reader(void **state)
+/* A head whose fields differ from those found by llhttp is refused. */
+static void llhttp_must_agree(void **state)
 {
 	static const struct head_limits limits = { 1024, 10, 0 };
 	static const char text[] = "Ab: cd\r\nE:\r\nF: g\r\n\r\n";
@@ -837,22 +836,22 @@ static uint32_t random_below(uint32_t n)
 	return (uint32_t)(seed >> 33) % n;
 }
 
-/* Writes the input of some row with a few octets exchanged. */
+/* Writes the input of a random case with a few octets replaced. */
 static size_t mutant(char *text)
 {
 	static const char octets[] = "\r\n\t :;,%#/?\"[]\0\x7f\x80"
 				     "0aZ";
-	const struct row *row = &requests[random_below(COUNT(requests))];
-	size_t n = row->input.len;
+	const struct head_case *c = &requests[random_below(COUNT(requests))];
+	size_t n = c->input.len;
 
-	memcpy(text, row->input.ptr, n);
+	memcpy(text, c->input.ptr, n);
 	for (uint32_t k = 1 + random_below(3); k > 0; k--)
 		text[random_below((uint32_t)n)] =
 			octets[random_below(sizeof(octets) - 1)];
 	return n;
 }
 
-/* Whatever comes: cutting it changes nothing, and llhttp agrees with what we accept. */
+/* For any input: splitting it changes nothing, and llhttp accepts what we accept. */
 static void mutants(void **state)
 {
 	static const struct head_limits limits = { 16384, 100, 0 };
@@ -867,7 +866,8 @@ static void mutants(void **state)
 							   &scanned);
 		enum verdict verdict;
 
-		/* llhttp takes no tab behind a Content-Length, though RFC 9110 5.5 does. */
+		/* llhttp refuses a tab after Content-Length, which RFC 9110 5.5
+		 * allows. */
 		assert_true(whole.fault != FAULT_FIELD_VALUE ||
 			    memmem(text, n, "\t\r\n", 3));
 		scanned = 0;
@@ -894,15 +894,15 @@ static void faults_and_methods(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(requests_cut_at_every_byte),
-		cmocka_unit_test(responses_cut_at_every_byte),
-		cmocka_unit_test(trailers_cut_at_every_byte),
+		cmocka_unit_test(requests_split_at_every_byte),
+		cmocka_unit_test(responses_split_at_every_byte),
+		cmocka_unit_test(trailers_split_at_every_byte),
 		cmocka_unit_test(known_fields),
 		cmocka_unit_test(octets),
 		cmocka_unit_test(response_framing),
 		cmocka_unit_test(finding),
 		cmocka_unit_test(most_fields),
-		cmocka_unit_test(the_second_reader),
+		cmocka_unit_test(llhttp_must_agree),
 		cmocka_unit_test(mutants),
 		cmocka_unit_test(faults_and_methods),
 	};

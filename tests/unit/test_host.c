@@ -21,7 +21,7 @@ static const struct {
 	{ "app.example:80", "app.example" },
 	{ "app.example:8080", "app.example" },
 	{ "app.example:", "app.example" },
-	{ "app.example..", "app.example." }, /* no other spelling of a name: it is none */
+	{ "app.example..", "app.example." }, /* not a valid name */
 	{ ".", "." },
 	{ ".:80", "." },
 	{ "a", "a" },
@@ -29,12 +29,12 @@ static const struct {
 	{ "a.1:1", "a.1" },
 	{ "80", "80" },
 	{ "XN--Bcher-KVA.example", "xn--bcher-kva.example" },
-	/* Unreserved characters, however they are spelled; others stay encoded. */
+	/* Unreserved characters are decoded; others stay encoded. */
 	{ "%61pp.%45xample%2e", "app.example" },
 	{ "a%2Db%5f%7E", "a-b_~" },
 	{ "a%c3%a4b%2C", "a%C3%A4b%2C" },
 	{ "%41%3a80:80", "a%3A80" },
-	/* IPv4 has one spelling; what else some read as one is a name. */
+	/* IPv4 has one spelling; other notations that some parsers accept are names. */
 	{ "127.0.0.1:80", "127.0.0.1" },
 	{ "127.1", "127.1" },
 	{ "0x7f.1", "0x7f.1" },
@@ -51,7 +51,7 @@ static const struct {
 	{ "[::ffff:7f00:1]", "[::ffff:127.0.0.1]" },
 	{ "[::ffff:fefe:fefe]", "[::ffff:254.254.254.254]" },
 	{ "[::]", "[::]" },
-	/* Not valid, so it cannot come; but is not read past its end. */
+	/* Invalid, so never passed; must not be read past the end. */
 	{ "[", "[" },
 	{ "[]", "[]" },
 	{ "[::G]", "[::g]" },
@@ -62,26 +62,26 @@ static const struct {
 
 static void check(const char *authority, const char *normal)
 {
-	size_t n = strlen(authority), room = n + HOST_GROWTH;
+	size_t n = strlen(authority), size = n + HOST_GROWTH;
 	static const char zeros[256];
-	char *in = guard_copy(authority, n), *out = guard_copy(zeros, room);
+	char *in = guard_copy(authority, n), *out = guard_copy(zeros, size);
 	size_t written = host_normalize(out, (struct slice){ in, n });
 
-	assert_true(written <= room);
+	assert_true(written <= size);
 	if (written != strlen(normal) || memcmp(out, normal, written) != 0)
 		fail_msg("%s: %.*s, not %s", authority, (int)written, out, normal);
 	guard_free(in);
 	guard_free(out);
 }
 
-static void test_one_form(void **state)
+static void test_normal_form(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(hosts); i++)
 		check(hosts[i].authority, hosts[i].normal);
 }
 
-static void test_normal_stays(void **state)
+static void test_idempotent(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(hosts); i++)
@@ -92,8 +92,8 @@ static void test_normal_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_form),
-		cmocka_unit_test(test_normal_stays),
+		cmocka_unit_test(test_normal_form),
+		cmocka_unit_test(test_idempotent),
 	};
 
 	return cmocka_run_group_tests_name("host", tests, NULL, NULL);

@@ -13,12 +13,12 @@
 #define ALL (BIT(LF) | BIT(FOLDING) | BIT(DUPLICATE_TE) | BIT(DUPLICATE_LENGTH) | BIT(COLON))
 #define LINE "HTTP/1.1 200 OK\r\n"
 
-static const struct row {
+static const struct lenient_case {
 	unsigned lenient;
-	const char *in, *out; /* NULL: as it came */
-	enum fault fault;     /* of what is written */
+	const char *in, *out; /* NULL: unchanged */
+	enum fault fault;     /* of the output */
 	bool trailers;
-} rows[] = {
+} cases[] = {
 	/* Blanks before a colon. */
 	{ BIT(COLON), LINE "A : b\r\nC \t:d\r\nE: f\r\n\r\n", LINE "A: b\r\nC:d\r\nE: f\r\n\r\n", 0, 0 },
 	{ BIT(COLON), LINE "Content-Length : 5\r\n\r\n", LINE "Content-Length: 5\r\n\r\n", 0, 0 },
@@ -42,7 +42,7 @@ static const struct row {
 	{ BIT(LF), LINE "A: b\rC: d\n\n", LINE "A: b\rC: d\r\n\r\n", FAULT_BARE_CR, 0 },
 	{ BIT(LF), LINE "A: b\n c\n\n", LINE "A: b\r\n c\r\n\r\n", FAULT_FIELD_FOLD, 0 },
 	{ BIT(COLON), LINE "A : b\nC: d\r\n\r\n", LINE "A: b\nC: d\r\n\r\n", FAULT_BARE_LF, 0 },
-	/* Folds: each is one space. */
+	/* obs-fold: each becomes one space. */
 	{ BIT(FOLDING), LINE "A: b \t\r\n \t c\r\n\td\r\nE: f\r\n\r\n", LINE "A: b c d\r\nE: f\r\n\r\n", 0, 0 },
 	{ BIT(FOLDING), LINE "A:\r\n b\r\n\r\n", LINE "A: b\r\n\r\n", 0, 0 },
 	{ BIT(FOLDING), LINE "A: b\r\n \r\n\r\n", LINE "A: b \r\n\r\n", 0, 0 },
@@ -57,7 +57,7 @@ static const struct row {
 	  FAULT_FIELD_FOLD, 0 },
 	{ BIT(FOLDING), "A: b\r\n c\r\n\r\n", "A: b c\r\n\r\n", 0, true },
 	{ BIT(FOLDING), " A: b\r\n\r\n", NULL, FAULT_TRAILER, true },
-	/* What is said twice. */
+	/* Repeated values. */
 	{ BIT(DUPLICATE_TE), LINE "Transfer-Encoding: chunked, Chunked,\r\n\r\n",
 	  LINE "Transfer-Encoding:chunked\r\n\r\n", 0, 0 },
 	{ BIT(DUPLICATE_TE), LINE "transfer-encoding: chunked\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -81,60 +81,60 @@ static const struct row {
 	{ BIT(DUPLICATE_LENGTH),
 	  LINE "Content-Length: 5, 5\r\nTransfer-Encoding: chunked\r\n\r\n",
 	  LINE "Content-Length:5\r\nTransfer-Encoding: chunked\r\n\r\n", FAULT_LENGTH_CODING, 0 },
-	/* All of it at once. */
+	/* All deviations at once. */
 	{ ALL, "HTTP/1.1 200 OK\nA : b\n c\nTransfer-Encoding :\n chunked\nTransfer-Encoding: CHUNKED\n\n",
 	  LINE "A: b c\r\nTransfer-Encoding:chunked\r\n\r\n", 0, 0 },
-	/* NUL and others stay what they are. */
+	/* Control characters stay. */
 	{ ALL, "HTTP/1.1 200 OK\nA: \x01\n\n", LINE "A: \x01\r\n\r\n", FAULT_CONTROL, 0 },
 };
 
-static void row_check(const struct row *row)
+static void case_check(const struct lenient_case *c)
 {
 	static const struct head_limits limits = { 4096, 20, 0 };
 	static const char zeros[1024];
 	static struct head h;
-	size_t n = strlen(row->in), written;
-	const char *wanted = row->out ? row->out : row->in;
-	char *in = guard_copy(row->in, n), *out = guard_copy(zeros, LENIENT_BYTES_MAX(n));
+	size_t n = strlen(c->in), written;
+	const char *wanted = c->out ? c->out : c->in;
+	char *in = guard_copy(c->in, n), *out = guard_copy(zeros, LENIENT_BYTES_MAX(n));
 	uint32_t scanned = 0;
 	enum verdict v;
 
-	assert_int_equal(lenient_span((struct slice){ in, n }, row->trailers, row->lenient), n);
-	written = lenient_write(out, (struct slice){ in, n }, row->trailers, row->lenient);
+	assert_int_equal(lenient_span((struct slice){ in, n }, c->trailers, c->lenient), n);
+	written = lenient_write(out, (struct slice){ in, n }, c->trailers, c->lenient);
 	if (written != strlen(wanted) || memcmp(out, wanted, written) != 0)
-		fail_msg("%s became %.*s, not %s", row->in, (int)written, out, wanted);
-	v = row->trailers ? head_parse_trailers(&h, out, written, &limits, &scanned) :
+		fail_msg("%s was written as %.*s, not %s", c->in, (int)written, out, wanted);
+	v = c->trailers ? head_parse_trailers(&h, out, written, &limits, &scanned) :
 			    head_parse_response(&h, out, written, &limits, &scanned);
-	if (h.fault != (row->trailers && row->fault ? FAULT_TRAILER : row->fault))
+	if (h.fault != (c->trailers && c->fault ? FAULT_TRAILER : c->fault))
 		fail_msg("%s: %s", wanted, fault_text(h.fault));
-	assert_int_equal(v, row->fault ? VERDICT_BAD : VERDICT_OK);
+	assert_int_equal(v, c->fault ? VERDICT_BAD : VERDICT_OK);
 	guard_free(in);
 	guard_free(out);
 }
 
-static void test_written_anew(void **state)
+static void test_rewritten(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++)
-		row_check(&rows[i]);
+	for (size_t i = 0; i < COUNT(cases); i++)
+		case_check(&cases[i]);
 }
 
-/* However much of it is there: nothing behind that is read, and its end is not taken for one. */
-static void test_cut(void **state)
+/* Every proper prefix is incomplete, and is not read past its end. */
+static void test_incomplete(void **state)
 {
 	(void)state;
-	for (const struct row *row = rows; row < rows + COUNT(rows); row++)
-		for (size_t n = 0; n < strlen(row->in); n++) {
-			char *in = guard_copy(row->in, n);
+	for (const struct lenient_case *c = cases; c < cases + COUNT(cases); c++)
+		for (size_t n = 0; n < strlen(c->in); n++) {
+			char *in = guard_copy(c->in, n);
 
-			assert_int_equal(lenient_span((struct slice){ in, n }, row->trailers,
-						      row->lenient), 0);
+			assert_int_equal(lenient_span((struct slice){ in, n }, c->trailers,
+						      c->lenient), 0);
 			guard_free(in);
 		}
 }
 
-/* What follows belongs to somebody else. */
-static void test_body_behind(void **state)
+/* Bytes after the empty line are not part of the head. */
+static void test_body_after(void **state)
 {
 	struct slice s = SLICE("HTTP/1.1 200 OK\n\nA : b\n\n");
 
@@ -159,9 +159,9 @@ static void test_may_help(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_written_anew),
-		cmocka_unit_test(test_cut),
-		cmocka_unit_test(test_body_behind),
+		cmocka_unit_test(test_rewritten),
+		cmocka_unit_test(test_incomplete),
+		cmocka_unit_test(test_body_after),
 		cmocka_unit_test(test_may_help),
 	};
 

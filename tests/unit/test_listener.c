@@ -12,7 +12,7 @@
 #define LIMIT 5
 #define MANY 30
 
-struct door {
+struct listener_fixture {
 	struct simrig rig;
 	struct listener listener;
 	struct quota quota;
@@ -24,147 +24,147 @@ struct door {
 
 static void accepted(struct listener *l, int fd, const struct peer *peer)
 {
-	struct door *d = l->owner;
+	struct listener_fixture *f = l->owner;
 
-	assert_true(d->n < MANY);
+	assert_true(f->n < MANY);
 	assert_int_equal(peer->family, AF_INET);
-	for (unsigned i = 0; i < d->n; i++)
-		assert_int_not_equal(d->ports[i], peer->port); /* each its own */
-	d->ports[d->n] = peer->port;
-	d->fds[d->n++] = fd;
+	for (unsigned i = 0; i < f->n; i++)
+		assert_int_not_equal(f->ports[i], peer->port); /* each has its own peer */
+	f->ports[f->n] = peer->port;
+	f->fds[f->n++] = fd;
 }
 
 static const struct listener_events events = { .accepted = accepted };
 
-static void door_open(struct door *d, uint64_t seed)
+static void fixture_open(struct listener_fixture *f, uint64_t seed)
 {
-	memset(d, 0, sizeof(*d));
-	simrig_open(&d->rig, seed, 16);
-	quota_init(&d->quota, LIMIT);
-	listener_start(&d->listener, &d->rig.tick, simrig_listen(&d->rig, PORT), &d->quota,
-		       &d->stats, &events, d);
+	memset(f, 0, sizeof(*f));
+	simrig_open(&f->rig, seed, 16);
+	quota_init(&f->quota, LIMIT);
+	listener_start(&f->listener, &f->rig.tick, simrig_listen(&f->rig, PORT),
+		       &f->quota, &f->stats, &events, f);
 }
 
-static void let_go(struct door *d, unsigned i)
+static void client_close(struct listener_fixture *f, unsigned i)
 {
-	io_close(d->rig.tick.loop, d->fds[i]);
-	d->fds[i] = -1;
-	quota_put(&d->quota);
+	io_close(f->rig.tick.loop, f->fds[i]);
+	f->fds[i] = -1;
+	quota_put(&f->quota);
 }
 
-static void door_close(struct door *d)
+static void fixture_close(struct listener_fixture *f)
 {
-	listener_stop(&d->listener);
-	listener_stop(&d->listener);
-	listener_abandon(&d->listener);
-	SIMRIG_UNTIL(&d->rig, listener_stopped(&d->listener), 100);
-	for (unsigned i = 0; i < d->n; i++)
-		if (d->fds[i] >= 0)
-			let_go(d, i);
-	assert_int_equal(d->quota.used, 0);
-	simrig_close(&d->rig);
+	listener_stop(&f->listener);
+	listener_stop(&f->listener);
+	listener_abandon(&f->listener);
+	SIMRIG_UNTIL(&f->rig, listener_stopped(&f->listener), 100);
+	for (unsigned i = 0; i < f->n; i++)
+		if (f->fds[i] >= 0)
+			client_close(f, i);
+	assert_int_equal(f->quota.used, 0);
+	simrig_close(&f->rig);
 }
 
-static void each_seed(void (*test)(struct door *d))
+static void each_seed(void (*test)(struct listener_fixture *f))
 {
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct door d;
+		struct listener_fixture f;
 
-		door_open(&d, seed);
-		test(&d);
-		door_close(&d);
+		fixture_open(&f, seed);
+		test(&f);
+		fixture_close(&f);
 	}
 }
 
-static void knock(struct door *d, unsigned n)
+static void clients_connect(struct listener_fixture *f, unsigned n)
 {
 	while (n-- > 0)
-		sim_peer_connect(&d->rig, PORT);
+		sim_peer_connect(&f->rig, PORT);
 }
 
-/* Beyond the limit they wait, are taken in when others have left, and are never cut off. */
-static void full(struct door *d)
+/* Connections beyond the limit wait until others have closed, and are never refused. */
+static void limit_reached(struct listener_fixture *f)
 {
 	uint64_t enters;
 
-	knock(d, MANY);
-	simrig_run(&d->rig, 200);
-	assert_int_equal(d->n, LIMIT);
-	assert_int_equal(d->quota.used, LIMIT);
-	assert_true(d->stats.accept_pauses > 0);
-	enters = io_stats(d->rig.tick.loop)->enters;
-	simrig_run(&d->rig, 1000);
-	assert_true(io_stats(d->rig.tick.loop)->enters - enters < 100); /* no spin */
+	clients_connect(f, MANY);
+	simrig_run(&f->rig, 200);
+	assert_int_equal(f->n, LIMIT);
+	assert_int_equal(f->quota.used, LIMIT);
+	assert_true(f->stats.accept_pauses > 0);
+	enters = io_stats(f->rig.tick.loop)->enters;
+	simrig_run(&f->rig, 1000);
+	assert_true(io_stats(f->rig.tick.loop)->enters - enters < 100); /* no spin */
 	for (unsigned i = 0; i < MANY; i++) {
-		SIMRIG_UNTIL(&d->rig, d->n > i, LISTENER_PAUSE_MS + 100);
-		let_go(d, i);
-		assert_true(d->quota.used <= LIMIT);
+		SIMRIG_UNTIL(&f->rig, f->n > i, LISTENER_PAUSE_MS + 100);
+		client_close(f, i);
+		assert_true(f->quota.used <= LIMIT);
 	}
-	assert_int_equal(d->stats.accepted, MANY);
-	LIST_EACH(&d->rig.peers, node)
+	assert_int_equal(f->stats.accepted, MANY);
+	LIST_EACH(&f->rig.peers, node)
 		assert_int_equal(LIST_ITEM(node, struct sim_peer, node)->error, 0);
-	/* And all is as it was. */
-	knock(d, 0);
-	assert_int_equal(d->quota.used, 0);
+	/* The quota is as before. */
+	clients_connect(f, 0);
+	assert_int_equal(f->quota.used, 0);
 }
 
-static void test_full(void **state)
+static void test_limit_reached(void **state)
 {
 	(void)state;
-	each_seed(full);
+	each_seed(limit_reached);
 }
 
-/* Stopped while some are parked, others are under way or in the backlog. */
-static void stopped(struct door *d)
+/* Stopped while some connections are parked, being accepted, or in the backlog. */
+static void stop(struct listener_fixture *f)
 {
 	unsigned n;
 
-	knock(d, (unsigned)simrig_draw(&d->rig, MANY));
-	simrig_run(&d->rig, (uint32_t)simrig_draw(&d->rig, 100));
-	listener_stop(&d->listener);
-	assert_int_equal(d->quota.used, d->n);
-	simrig_run(&d->rig, 200);
-	assert_int_equal(d->quota.used, d->n);
-	n = d->n;
-	knock(d, 3);
-	simrig_run(&d->rig, 200);
-	assert_int_equal(d->n, n); /* nobody came in after that but who was accepted by then */
+	clients_connect(f, (unsigned)simrig_draw(&f->rig, MANY));
+	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 100));
+	listener_stop(&f->listener);
+	assert_int_equal(f->quota.used, f->n);
+	simrig_run(&f->rig, 200);
+	assert_int_equal(f->quota.used, f->n);
+	n = f->n;
+	clients_connect(f, 3);
+	simrig_run(&f->rig, 200);
+	assert_int_equal(f->n, n); /* only connections accepted before that are served */
 	if (n < LIMIT)
-		assert_true(listener_stopped(&d->listener));
+		assert_true(listener_stopped(&f->listener));
 }
 
-static void test_stopped(void **state)
+static void test_stop(void **state)
 {
 	(void)state;
-	each_seed(stopped);
+	each_seed(stop);
 }
 
-/* Others use up the limit: it is shared. */
-static void shared(struct door *d)
+/* The quota is shared: others may use it up. */
+static void shared_quota(struct listener_fixture *f)
 {
 	for (unsigned i = 0; i < LIMIT; i++)
-		assert_true(quota_take(&d->quota));
-	assert_false(quota_take(&d->quota));
-	knock(d, 3);
-	simrig_run(&d->rig, 300);
-	assert_int_equal(d->n, 0);
+		assert_true(quota_take(&f->quota));
+	assert_false(quota_take(&f->quota));
+	clients_connect(f, 3);
+	simrig_run(&f->rig, 300);
+	assert_int_equal(f->n, 0);
 	for (unsigned i = 0; i < LIMIT; i++)
-		quota_put(&d->quota);
-	SIMRIG_UNTIL(&d->rig, d->n == 3, LISTENER_PAUSE_MS + 100);
+		quota_put(&f->quota);
+	SIMRIG_UNTIL(&f->rig, f->n == 3, LISTENER_PAUSE_MS + 100);
 }
 
-static void test_shared(void **state)
+static void test_shared_quota(void **state)
 {
 	(void)state;
-	each_seed(shared);
+	each_seed(shared_quota);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_full),
-		cmocka_unit_test(test_stopped),
-		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_limit_reached),
+		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_shared_quota),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

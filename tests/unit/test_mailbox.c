@@ -1,4 +1,4 @@
-/* tsan: this one has threads. */
+/* tsan: this test has threads. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,15 +11,15 @@
 #include "net/mailbox.h"
 
 #define POSTERS 4
-#define LETTERS 20000
+#define MAILS 20000
 
-struct letter {
-	struct mail message;
+struct numbered_mail {
+	struct mail mail;
 	unsigned poster, number;
 };
 
 static struct mailbox box;
-static struct letter letters[POSTERS][LETTERS];
+static struct numbered_mail mails[POSTERS][MAILS];
 static unsigned next[POSTERS], delivered;
 static _Atomic unsigned woken;
 
@@ -31,25 +31,25 @@ static void wake(void *sleeper)
 
 static void deliver(struct mail *m)
 {
-	struct letter *l = CONTAINER(m, struct letter, message);
+	struct numbered_mail *l = CONTAINER(m, struct numbered_mail, mail);
 
 	ASSERT(l->number == next[l->poster]); /* in the order posted */
 	next[l->poster]++;
 	delivered++;
-	m->next = NULL; /* it is ours again */
+	m->next = NULL; /* the receiver may write to it */
 }
 
 static void *post_all(void *arg)
 {
 	unsigned poster = (unsigned)(size_t)arg;
 
-	for (unsigned i = 0; i < LETTERS; i++) {
-		struct letter *l = &letters[poster][i];
+	for (unsigned i = 0; i < MAILS; i++) {
+		struct numbered_mail *l = &mails[poster][i];
 
 		l->poster = poster;
 		l->number = i;
-		l->message.deliver = deliver;
-		mailbox_post(&box, &l->message);
+		l->mail.deliver = deliver;
+		mailbox_post(&box, &l->mail);
 	}
 	return NULL;
 }
@@ -62,26 +62,26 @@ static void test_threads(void **state)
 	mailbox_init(&box, wake, &box);
 	for (size_t i = 0; i < POSTERS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, post_all, (void *)i), 0);
-	while (delivered < POSTERS * LETTERS) {
+	while (delivered < POSTERS * MAILS) {
 		unsigned before = atomic_load(&woken);
 
 		mailbox_drain(&box);
-		/* Whatever is posted after a drain has woken its owner. */
-		while (delivered < POSTERS * LETTERS && atomic_load(&woken) == before &&
+		/* The first post after a drain has called wake(). */
+		while (delivered < POSTERS * MAILS && atomic_load(&woken) == before &&
 		       atomic_load(&box.head) == NULL)
 			;
 	}
 	for (unsigned i = 0; i < POSTERS; i++)
 		pthread_join(threads[i], NULL);
-	assert_true(woken >= 1 && woken <= POSTERS * LETTERS);
+	assert_true(woken >= 1 && woken <= POSTERS * MAILS);
 	mailbox_drain(&box);
-	assert_int_equal(delivered, POSTERS * LETTERS);
+	assert_int_equal(delivered, POSTERS * MAILS);
 }
 
-static struct letter again;
+static struct numbered_mail again;
 static unsigned rounds;
 
-/* A message may be posted anew from inside its delivery, and comes with the next drain. */
+/* Mail may be posted again while it is delivered; the next drain delivers it. */
 static void deliver_again(struct mail *m)
 {
 	rounds++;
@@ -90,13 +90,13 @@ static void deliver_again(struct mail *m)
 
 static void test_wakes_once(void **state)
 {
-	struct letter two[2] = { { .poster = 0 }, { .poster = 0 } };
+	struct numbered_mail two[2] = { { .poster = 0 }, { .poster = 0 } };
 
 	(void)state;
 	mailbox_init(&box, wake, &box);
 	atomic_store(&woken, 0);
-	again.message.deliver = deliver_again;
-	mailbox_post(&box, &again.message);
+	again.mail.deliver = deliver_again;
+	mailbox_post(&box, &again.mail);
 	assert_int_equal(woken, 1);
 	mailbox_drain(&box);
 	assert_int_equal(rounds, 1);
@@ -105,12 +105,12 @@ static void test_wakes_once(void **state)
 	assert_int_equal(rounds, 2);
 	(void)atomic_exchange(&box.head, NULL);
 	next[0] = 0;
-	two[0].message.deliver = two[1].message.deliver = deliver;
+	two[0].mail.deliver = two[1].mail.deliver = deliver;
 	two[1].number = 1;
 	atomic_store(&woken, 0);
-	mailbox_post(&box, &two[0].message);
-	mailbox_post(&box, &two[1].message);
-	assert_int_equal(woken, 1); /* the second finds the box full */
+	mailbox_post(&box, &two[0].mail);
+	mailbox_post(&box, &two[1].mail);
+	assert_int_equal(woken, 1); /* the mailbox was not empty at the second post */
 	mailbox_drain(&box);
 	assert_int_equal(next[0], 2);
 }

@@ -38,13 +38,13 @@ static const struct {
 	{ "/mid/content=5/../6", "/mid/6" },
 	{ "/...", "/..." },
 	{ "/.a/..b/c./d..", "/.a/..b/c./d.." },
-	/* However the dots are spelled. */
+	/* Encoded dots. */
 	{ "/%2e", "/" },
 	{ "/a/%2e%2E/b", "/b" },
 	{ "/a/.%2e", "/" },
 	{ "/%2E%2e/%2e/a", "/a" },
 	{ "/a%2e", "/a." },
-	/* Decoded once only. */
+	/* Decoded only once. */
 	{ "/%252e%252e/a", "/%252e%252e/a" },
 	{ "/%61%5A%30%2d%5f%7e", "/aZ0-_~" },
 	{ "/%2f", "/%2F" },
@@ -53,11 +53,11 @@ static const struct {
 	{ "/%00%ff%c3%a4%20", "/%00%FF%C3%A4%20" },
 	{ "/%3f%23%25", "/%3F%23%25" },
 	{ "/;a=b/!$&'()*+,:@", "/;a=b/!$&'()*+,:@" },
-	/* Not a path of that form. */
+	/* Not an absolute path. */
 	{ "", "" },
 	{ "*", "*" },
 	{ "a/../b", "a/../b" },
-	/* Cannot come, but is not read past its end. */
+	/* Invalid, so never passed; must not be read past the end. */
 	{ "/%", "/%" },
 	{ "/%2", "/%2" },
 	{ "/%zz", "/%zz" },
@@ -73,16 +73,16 @@ static void normal_forms(void **state)
 		size_t m = path_normalize(out, (struct slice){ in, n });
 
 		if (m != strlen(paths[i].normal) || memcmp(out, paths[i].normal, m) != 0)
-			fail_msg("%s: is %.*s, not %s", paths[i].path, (int)m, out,
+			fail_msg("%s: %.*s, not %s", paths[i].path, (int)m, out,
 				 paths[i].normal);
 		guard_free(in);
 		guard_free(out);
 	}
 }
 
-/* Of all paths of some length over "/", ".", "%2e" and a letter: the normal form is
- * its own normal form, begins with "/" and has no dot segment. */
-static void normal_forms_are_final(void **state)
+/* For all paths of seven parts out of "/", ".", "%2e", "%2F" and a letter: the normal
+ * form is its own normal form, begins with "/" and has no dot segment. */
+static void normal_forms_are_idempotent(void **state)
 {
 	static const char *const parts[] = { "/", ".", "%2e", "a", "%2F" };
 
@@ -124,7 +124,7 @@ static const struct {
 	{ { "%%41", 4 }, false, -1, "" },
 };
 
-static void decoded_texts(void **state)
+static void decoding(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
@@ -140,12 +140,12 @@ static void decoded_texts(void **state)
 	}
 }
 
-static void test_plain(void **state)
+static void test_unambiguous(void **state)
 {
 	static const struct {
 		const char *path;
-		bool plain;
-	} rows[] = {
+		bool unambiguous;
+	} cases[] = {
 		{ "/", true }, { "", true }, { "*", true }, { "/a", true }, { "/a/b/", true },
 		{ "/a%20b/%C3%A4%ff", true }, { "/a.b/..c/.../%2e%2e%2e/x%2e", true },
 		{ "/a/../b/./", true }, { "/a,b=c&d@e:f!$'()*+", true }, { "/%25%3D%3f", true },
@@ -159,12 +159,12 @@ static void test_plain(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		size_t n = strlen(rows[i].path);
-		char *path = guard_copy(rows[i].path, n);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		size_t n = strlen(cases[i].path);
+		char *path = guard_copy(cases[i].path, n);
 
-		if (path_is_unambiguous((struct slice){ path, n }) != rows[i].plain)
-			fail_msg("%s", rows[i].path);
+		if (path_is_unambiguous((struct slice){ path, n }) != cases[i].unambiguous)
+			fail_msg("%s", cases[i].path);
 		guard_free(path);
 	}
 }
@@ -172,10 +172,10 @@ static void test_plain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_unambiguous),
 		cmocka_unit_test(normal_forms),
-		cmocka_unit_test(normal_forms_are_final),
-		cmocka_unit_test(decoded_texts),
+		cmocka_unit_test(normal_forms_are_idempotent),
+		cmocka_unit_test(decoding),
 	};
 
 	return cmocka_run_group_tests_name("path", tests, NULL, NULL);

@@ -14,20 +14,20 @@
 
 static const struct head_limits limits = { 2048, 32, 0 };
 
-struct row {
-	const char *text;    /* a head and what follows it */
+struct reader_case {
+	const char *text;    /* a head and the bytes after it */
 	enum framing framing;
 	uint64_t length;
-	const char *body;    /* what is read of it */
+	const char *body;    /* the content read */
 	const char *trailer; /* name of the first field, or NULL */
-	enum body_event end; /* BODY_MORE: it does not end while the connection goes on */
-	const char *rest;    /* of the connection's bytes, after the message */
+	enum body_event end; /* BODY_MORE: incomplete while the connection is open */
+	const char *rest;    /* bytes after the message */
 	bool eof;            /* the connection ends after the text */
 };
 
 #define HEAD "HTTP/1.1 200 OK\r\nX: y\r\n\r\n"
 
-static const struct row rows[] = {
+static const struct reader_case cases[] = {
 	{ HEAD, FRAMING_NONE, 0, "", NULL, BODY_END, "", false },
 	{ HEAD "next", FRAMING_NONE, 0, "", NULL, BODY_END, "next", false },
 	{ HEAD "abcde", FRAMING_LENGTH, 5, "abcde", NULL, BODY_END, "", false },
@@ -53,7 +53,7 @@ static const struct row rows[] = {
 	  false },
 };
 
-struct line {
+struct reader_fixture {
 	struct simrig rig;
 	struct conn conn;
 	struct sim_peer *peer;
@@ -69,38 +69,38 @@ static void changed(struct conn *c)
 
 static void dead(struct conn *c)
 {
-	CONTAINER(c, struct line, conn)->dead = true;
+	CONTAINER(c, struct reader_fixture, conn)->dead = true;
 }
 
 static const struct conn_events events = { .changed = changed, .dead = dead };
 
-static void line_open(struct line *l, uint64_t seed)
+static void fixture_open(struct reader_fixture *f, uint64_t seed)
 {
-	memset(l, 0, sizeof(*l));
-	simrig_open(&l->rig, seed, 16);
-	conn_open(&l->conn, &l->rig.tick, &events, simrig_pair(&l->rig, &l->peer), WINDOW);
-	reader_init(&l->reader);
+	memset(f, 0, sizeof(*f));
+	simrig_open(&f->rig, seed, 16);
+	conn_open(&f->conn, &f->rig.tick, &events, simrig_pair(&f->rig, &f->peer), WINDOW);
+	reader_init(&f->reader);
 }
 
-static void line_close(struct line *l)
+static void fixture_close(struct reader_fixture *f)
 {
-	conn_close(&l->conn, CONN_NOW, 0);
-	SIMRIG_UNTIL(&l->rig, l->dead, 100);
-	simrig_close_peers(&l->rig);
-	simrig_assert_buffers(&l->rig);
-	simrig_close(&l->rig);
+	conn_close(&f->conn, CONN_NOW, 0);
+	SIMRIG_UNTIL(&f->rig, f->dead, 100);
+	simrig_close_peers(&f->rig);
+	simrig_assert_buffers(&f->rig);
+	simrig_close(&f->rig);
 }
 
-static void read_body(struct line *l, const struct row *row)
+static void read_body(struct reader_fixture *f, const struct reader_case *c)
 {
 	char body[64];
 	size_t n = 0;
 	bool trailers = false;
-	uint64_t until_ms = l->rig.tick.now_ms + 3000;
+	uint64_t until_ms = f->rig.tick.now_ms + 3000;
 	struct piece p;
 
 	for (;;) {
-		enum body_event e = reader_body(&l->reader, &l->conn, &limits, &l->trailers, &p);
+		enum body_event e = reader_body(&f->reader, &f->conn, &limits, &f->trailers, &p);
 
 		switch (e) {
 		case BODY_DATA:
@@ -110,118 +110,118 @@ static void read_body(struct line *l, const struct row *row)
 			piece_put(&p);
 			continue;
 		case BODY_TRAILERS:
-			trailers = l->trailers.field_n > 0;
-			if (row->trailer) {
+			trailers = f->trailers.field_n > 0;
+			if (c->trailer) {
 				assert_true(trailers);
-				assert_true(slice_equal(l->trailers.fields[0].name,
-							slice_of(row->trailer)));
+				assert_true(slice_equal(f->trailers.fields[0].name,
+							slice_of(c->trailer)));
 			}
-			reader_end_trailers(&l->reader, &l->conn);
+			reader_end_trailers(&f->reader, &f->conn);
 			continue;
 		case BODY_MORE:
-			if (l->rig.tick.now_ms < until_ms) {
-				simrig_run(&l->rig, 3);
+			if (f->rig.tick.now_ms < until_ms) {
+				simrig_run(&f->rig, 3);
 				continue;
 			}
 			/* fall through */
 		case BODY_END:
 		case BODY_BAD:
-			assert_int_equal(e, row->end);
+			assert_int_equal(e, c->end);
 			break;
 		}
 		break;
 	}
-	assert_int_equal(n, strlen(row->body));
-	assert_memory_equal(body, row->body, n);
-	assert_int_equal(trailers, row->trailer != NULL);
-	assert_int_equal(reader_ended(&l->reader), row->end == BODY_END);
+	assert_int_equal(n, strlen(c->body));
+	assert_memory_equal(body, c->body, n);
+	assert_int_equal(trailers, c->trailer != NULL);
+	assert_int_equal(reader_ended(&f->reader), c->end == BODY_END);
 }
 
-/* `cut`: a pause after so many bytes; 0: the seed alone cuts. */
-static void read_row(const struct row *row, uint64_t seed, size_t cut)
+/* `split`: pauses after this many bytes; 0: split by the seed alone. */
+static void read_case(const struct reader_case *c, uint64_t seed, size_t split)
 {
-	struct line l;
+	struct reader_fixture f;
 	uint64_t until_ms;
 	enum verdict v;
 
-	line_open(&l, seed);
-	l.peer->uncut = cut > 0;
-	sim_peer_send(l.peer, (struct slice){ row->text, cut });
-	if (cut > 0)
-		SIMRIG_UNTIL(&l.rig, l.conn.received == cut, 1000);
-	until_ms = l.rig.tick.now_ms + 5000;
-	v = reader_response(&l.reader, &l.conn, &limits, &l.head);
+	fixture_open(&f, seed);
+	f.peer->uncut = split > 0;
+	sim_peer_send(f.peer, (struct slice){ c->text, split });
+	if (split > 0)
+		SIMRIG_UNTIL(&f.rig, f.conn.received == split, 1000);
+	until_ms = f.rig.tick.now_ms + 5000;
+	v = reader_response(&f.reader, &f.conn, &limits, &f.head);
 	assert_true(v != VERDICT_BAD);
-	sim_peer_send_text(l.peer, row->text + cut);
-	if (row->eof)
-		sim_peer_shutdown(l.peer);
-	while (v == VERDICT_MORE && l.rig.tick.now_ms < until_ms) {
-		simrig_run(&l.rig, 2);
-		v = reader_response(&l.reader, &l.conn, &limits, &l.head);
+	sim_peer_send_text(f.peer, c->text + split);
+	if (c->eof)
+		sim_peer_shutdown(f.peer);
+	while (v == VERDICT_MORE && f.rig.tick.now_ms < until_ms) {
+		simrig_run(&f.rig, 2);
+		v = reader_response(&f.reader, &f.conn, &limits, &f.head);
 	}
 	assert_int_equal(v, VERDICT_OK);
-	assert_int_equal(l.head.status, 200);
-	assert_true(slice_equal(l.head.fields[0].name, SLICE("X")));
-	reader_begin_body(&l.reader, &l.conn, row->framing, row->length);
-	read_body(&l, row);
-	if (row->rest) {
-		SIMRIG_UNTIL(&l.rig, l.conn.inbox_bytes == strlen(row->rest), 3000);
-		assert_true(conn_linearize(&l.conn, l.conn.inbox_bytes));
-		assert_memory_equal(conn_peek(&l.conn).ptr, row->rest, strlen(row->rest));
+	assert_int_equal(f.head.status, 200);
+	assert_true(slice_equal(f.head.fields[0].name, SLICE("X")));
+	reader_begin_body(&f.reader, &f.conn, c->framing, c->length);
+	read_body(&f, c);
+	if (c->rest) {
+		SIMRIG_UNTIL(&f.rig, f.conn.inbox_bytes == strlen(c->rest), 3000);
+		assert_true(conn_linearize(&f.conn, f.conn.inbox_bytes));
+		assert_memory_equal(conn_peek(&f.conn).ptr, c->rest, strlen(c->rest));
 	}
-	line_close(&l);
+	fixture_close(&f);
 }
 
 static void test_seeds(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++)
-		for (size_t i = 0; i < COUNT(rows); i++)
-			read_row(&rows[i], seed, 0);
+		for (size_t i = 0; i < COUNT(cases); i++)
+			read_case(&cases[i], seed, 0);
 }
 
-static void test_cut_at_every_byte(void **state)
+static void test_split_at_every_byte(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++)
-		for (size_t cut = 1; cut < strlen(rows[i].text); cut++)
-			read_row(&rows[i], 1000 * i + cut, cut);
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (size_t split = 1; split < strlen(cases[i].text); split++)
+			read_case(&cases[i], 1000 * i + split, split);
 }
 
-/* One after the other, whatever of it is read or skipped. */
-static void test_in_a_row(void **state)
+/* Bodies are read, or discarded in part or as a whole. */
+static void test_consecutive_messages(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct line l;
+		struct reader_fixture f;
 		struct piece p;
 
-		line_open(&l, seed);
+		fixture_open(&f, seed);
 		for (unsigned i = 0; i < 20; i++)
-			sim_peer_send_text(l.peer,
+			sim_peer_send_text(f.peer,
 					   i % 2 ? "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 						 : "POST / HTTP/1.1\r\nHost: a\r\n"
 						   "Content-Length: 4\r\n\r\nbody");
 		for (unsigned i = 0; i < 20; i++) {
-			SIMRIG_UNTIL(&l.rig, reader_request(&l.reader, &l.conn, &limits,
-							    &l.head) == VERDICT_OK, 3000);
-			assert_int_equal(l.head.method, i % 2 ? METHOD_GET : METHOD_POST);
-			reader_begin_body(&l.reader, &l.conn, l.head.framing, l.head.length);
-			if (simrig_draw(&l.rig, 2) &&
-			    reader_body(&l.reader, &l.conn, &limits, &l.trailers, &p) ==
+			SIMRIG_UNTIL(&f.rig, reader_request(&f.reader, &f.conn, &limits,
+							    &f.head) == VERDICT_OK, 3000);
+			assert_int_equal(f.head.method, i % 2 ? METHOD_GET : METHOD_POST);
+			reader_begin_body(&f.reader, &f.conn, f.head.framing, f.head.length);
+			if (simrig_draw(&f.rig, 2) &&
+			    reader_body(&f.reader, &f.conn, &limits, &f.trailers, &p) ==
 				    BODY_DATA)
 				piece_put(&p);
-			SIMRIG_UNTIL(&l.rig,
-				     reader_discard_body(&l.reader, &l.conn, &limits,
-							 &l.trailers),
+			SIMRIG_UNTIL(&f.rig,
+				     reader_discard_body(&f.reader, &f.conn, &limits,
+							 &f.trailers),
 				     3000);
-			reader_init(&l.reader);
+			reader_init(&f.reader);
 		}
-		line_close(&l);
+		fixture_close(&f);
 	}
 }
 
-/* Heads too large are told, however they come; and so is a lack of memory. */
+/* A head that is too large is refused, however it is split. */
 static void test_limits(void **state)
 {
 	char text[4000];
@@ -230,16 +230,16 @@ static void test_limits(void **state)
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "GET / HTTP/1.1\r\nHost: a\r\nX: ", 28);
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		struct line l;
+		struct reader_fixture f;
 		enum verdict v;
 
-		line_open(&l, seed);
-		sim_peer_send(l.peer, (struct slice){ text, sizeof(text) });
-		SIMRIG_UNTIL(&l.rig, (v = reader_request(&l.reader, &l.conn, &limits,
-							 &l.head)) != VERDICT_MORE, 20000);
+		fixture_open(&f, seed);
+		sim_peer_send(f.peer, (struct slice){ text, sizeof(text) });
+		SIMRIG_UNTIL(&f.rig, (v = reader_request(&f.reader, &f.conn, &limits,
+							 &f.head)) != VERDICT_MORE, 20000);
 		assert_int_equal(v, VERDICT_BAD);
-		assert_int_equal(l.head.fault, FAULT_HEAD_LARGE);
-		line_close(&l);
+		assert_int_equal(f.head.fault, FAULT_HEAD_LARGE);
+		fixture_close(&f);
 	}
 }
 
@@ -247,8 +247,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_seeds),
-		cmocka_unit_test(test_cut_at_every_byte),
-		cmocka_unit_test(test_in_a_row),
+		cmocka_unit_test(test_split_at_every_byte),
+		cmocka_unit_test(test_consecutive_messages),
 		cmocka_unit_test(test_limits),
 	};
 

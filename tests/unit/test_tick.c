@@ -7,17 +7,17 @@
 
 #include "lib/simrig.h"
 
-struct thing {
+struct tick_user {
 	struct task task;
 	struct reap reap;
-	struct mail message;
+	struct mail mail;
 	struct timer timer;
 	struct tick *tick;
-	struct thing *other; /* that it wakes */
-	unsigned steps, buried, delivered, rang;
-	bool selfish;        /* wakes itself */
-	bool stops_timer;    /* when its time has come */
-	unsigned at;         /* when it was stepped last */
+	struct tick_user *other; /* woken by each step */
+	unsigned steps, reaped, delivered, fired;
+	bool wakes_itself;
+	bool stops_timer; /* once it is due */
+	unsigned at;      /* order of its last step or reap */
 };
 
 static struct simrig rig;
@@ -26,51 +26,51 @@ static unsigned trims;
 
 static void stepped(struct task *t)
 {
-	struct thing *x = CONTAINER(t, struct thing, task);
+	struct tick_user *x = CONTAINER(t, struct tick_user, task);
 
 	x->steps++;
 	x->at = ++clock_;
 	if (x->other)
 		tick_run(x->tick, &x->other->task);
-	if (x->selfish)
+	if (x->wakes_itself)
 		tick_run(x->tick, &x->task);
 	if (x->stops_timer && x->tick->now_ms >= x->timer.deadline_ms)
 		timer_stop(&x->tick->wheel, &x->timer);
 }
 
-static void buried(struct reap *c)
+static void reaped(struct reap *c)
 {
-	struct thing *x = CONTAINER(c, struct thing, reap);
+	struct tick_user *x = CONTAINER(c, struct tick_user, reap);
 
-	x->buried++;
+	x->reaped++;
 	x->at = ++clock_;
 }
 
 static void delivered(struct mail *m)
 {
-	struct thing *x = CONTAINER(m, struct thing, message);
+	struct tick_user *x = CONTAINER(m, struct tick_user, mail);
 
 	x->delivered++;
 	tick_run(x->tick, &x->task);
 }
 
-static void rang(struct timer *t)
+static void fired(struct timer *t)
 {
-	struct thing *x = CONTAINER(t, struct thing, timer);
+	struct tick_user *x = CONTAINER(t, struct tick_user, timer);
 
-	x->rang++;
+	x->fired++;
 	tick_run(x->tick, &x->task);
 	tick_reap(x->tick, &x->reap);
 }
 
-static void make(struct thing *x)
+static void user_init(struct tick_user *x)
 {
 	memset(x, 0, sizeof(*x));
 	task_init(&x->task, stepped);
 	list_init(&x->reap.node);
-	x->reap.free = buried;
-	x->message.deliver = delivered;
-	timer_init(&x->timer, rang);
+	x->reap.free = reaped;
+	x->mail.deliver = delivered;
+	timer_init(&x->timer, fired);
 	x->tick = &rig.tick;
 }
 
@@ -88,17 +88,17 @@ static int close_rig(void **state)
 	return 0;
 }
 
-/* However often it is woken, it is stepped once; and again if it is woken later. */
+/* A task is stepped once, however often it was woken; and again if it is woken later. */
 static void test_task(void **state)
 {
-	struct thing a, b;
+	struct tick_user a, b;
 
 	(void)state;
-	make(&a);
-	make(&b);
+	user_init(&a);
+	user_init(&b);
 	tick_run(&rig.tick, &a.task);
 	tick_run(&rig.tick, &a.task);
-	a.other = &b; /* is stepped in the same tick */
+	a.other = &b; /* stepped in the same tick */
 	tick_once(&rig.tick);
 	assert_int_equal(a.steps, 1);
 	assert_int_equal(b.steps, 1);
@@ -112,17 +112,17 @@ static void test_task(void **state)
 	assert_int_equal(b.steps, 1);
 }
 
-/* Who wakes itself for ever does not keep the others from their facts: it goes on in the
+/* A task that wakes itself again and again does not hold up events: it continues in the
  * next tick, which does not wait. */
-static void test_selfish(void **state)
+static void test_wakes_itself(void **state)
 {
-	struct thing a;
+	struct tick_user a;
 	uint64_t before_us;
 	unsigned steps;
 
 	(void)state;
-	make(&a);
-	a.selfish = true;
+	user_init(&a);
+	a.wakes_itself = true;
 	tick_run(&rig.tick, &a.task);
 	tick_once(&rig.tick);
 	steps = a.steps;
@@ -131,31 +131,31 @@ static void test_selfish(void **state)
 	tick_once(&rig.tick);
 	assert_true(a.steps > steps);
 	assert_true(rig.tick.now_us - before_us < 1000);
-	a.selfish = false;
+	a.wakes_itself = false;
 	tick_once(&rig.tick);
 	assert_true(list_empty(&a.task.node));
 }
 
-/* Whose fact is at hand when its time runs out is not late: it is stepped first. */
-static void test_fact_before_time(void **state)
+/* A task whose event is there when its timer is due is not late: it is stepped first. */
+static void test_events_before_timers(void **state)
 {
-	/* Rings in the first tick that finds it due. */
+	/* A timer fires in the first tick that finds it due. */
 	uint64_t slot_ms = (rig.tick.now_ms / WHEEL_FINE_MS + 2) * WHEEL_FINE_MS;
-	struct thing a;
+	struct tick_user a;
 
 	(void)state;
-	make(&a);
-	a.stops_timer = a.selfish = true;
+	user_init(&a);
+	a.stops_timer = a.wakes_itself = true;
 	timer_set(&rig.tick.wheel, &a.timer, slot_ms);
 	tick_run(&rig.tick, &a.task);
 	simrig_run(&rig, 3 * WHEEL_FINE_MS);
-	assert_int_equal(a.rang, 0);
+	assert_int_equal(a.fired, 0);
 	assert_false(timer_armed(&a.timer));
 	task_stop(&a.task);
 }
 
-/* Stepped by another of the same round, it is not stepped any more once stopped. */
-static struct thing victim;
+/* A task that another one stops in the same round is not stepped any more. */
+static struct tick_user victim;
 
 static void stop_victim(struct task *t)
 {
@@ -165,11 +165,11 @@ static void stop_victim(struct task *t)
 
 static void test_stopped_in_the_round(void **state)
 {
-	struct thing killer;
+	struct tick_user killer;
 
 	(void)state;
-	make(&killer);
-	make(&victim);
+	user_init(&killer);
+	user_init(&victim);
 	killer.task.step = stop_victim;
 	tick_run(&rig.tick, &killer.task);
 	tick_run(&rig.tick, &victim.task);
@@ -177,24 +177,24 @@ static void test_stopped_in_the_round(void **state)
 	assert_int_equal(victim.steps, 0);
 }
 
-/* Facts of time and of other threads come before decisions, decisions before burials. */
+/* Timers and mail come before steps, steps before reaping. */
 static void test_order(void **state)
 {
-	struct thing a;
+	struct tick_user a;
 	uint64_t due_ms;
 
 	(void)state;
-	make(&a);
+	user_init(&a);
 	due_ms = rig.tick.now_ms + 50;
 	timer_set(&rig.tick.wheel, &a.timer, due_ms);
-	while (a.rang == 0)
+	while (a.fired == 0)
 		tick_once(&rig.tick);
 	assert_in_range(rig.tick.now_ms, due_ms, due_ms + WHEEL_FINE_MS);
 	assert_int_equal(a.steps, 1);
-	assert_int_equal(a.buried, 1);
-	assert_int_equal(a.at, clock_); /* buried last */
-	mailbox_post(&rig.tick.mailbox, &a.message);
-	tick_once(&rig.tick); /* woken: no wait for a timer */
+	assert_int_equal(a.reaped, 1);
+	assert_int_equal(a.at, clock_); /* reaped after it was stepped */
+	mailbox_post(&rig.tick.mailbox, &a.mail);
+	tick_once(&rig.tick); /* woken by the mail, not by a timer */
 	assert_int_equal(a.delivered, 1);
 	assert_int_equal(a.steps, 2);
 }
@@ -217,9 +217,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_task, open_rig, close_rig),
-		cmocka_unit_test_setup_teardown(test_selfish, open_rig, close_rig),
-		cmocka_unit_test_setup_teardown(test_fact_before_time, open_rig, close_rig),
-		cmocka_unit_test_setup_teardown(test_stopped_in_the_round, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_wakes_itself, open_rig, close_rig),
+		cmocka_unit_test_setup_teardown(test_events_before_timers, open_rig,
+						close_rig),
+		cmocka_unit_test_setup_teardown(test_stopped_in_the_round, open_rig,
+						close_rig),
 		cmocka_unit_test_setup_teardown(test_order, open_rig, close_rig),
 		cmocka_unit_test_setup_teardown(test_trim, open_rig, close_rig),
 	};

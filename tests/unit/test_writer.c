@@ -10,17 +10,17 @@
 #include "lib/simrig.h"
 #include "message/writer.h"
 
-struct row {
+struct writer_case {
 	enum framing framing;
 	uint64_t length;
 	const char *pieces[4];
 	const char *trailers; /* NULL: none */
 	const char *sent;     /* after the head */
-	bool refused;         /* the last piece, */
-	bool unfinished;      /* or the end */
+	bool refused;         /* the last writer_piece() fails */
+	bool unfinished;      /* writer_end() fails */
 };
 
-static const struct row rows[] = {
+static const struct writer_case cases[] = {
 	{ FRAMING_NONE, 0, { NULL }, NULL, "", false, false },
 	{ FRAMING_NONE, 0, { "x" }, NULL, "", true, false },
 	{ FRAMING_LENGTH, 0, { NULL }, NULL, "", false, false },
@@ -39,7 +39,7 @@ static const struct row rows[] = {
 	{ FRAMING_CLOSE, 0, { "ab", "cd", "e" }, NULL, "abcde", false, false },
 };
 
-struct line {
+struct writer_fixture {
 	struct simrig rig;
 	struct conn conn;
 	struct sim_peer *peer;
@@ -53,14 +53,14 @@ static void changed(struct conn *c)
 
 static void dead(struct conn *c)
 {
-	CONTAINER(c, struct line, conn)->dead = true;
+	CONTAINER(c, struct writer_fixture, conn)->dead = true;
 }
 
 static const struct conn_events events = { .changed = changed, .dead = dead };
 
-static struct buf *block(struct line *l, const char *text)
+static struct buf *block(struct writer_fixture *f, const char *text)
 {
-	struct buf *b = buf_new(io_bufs(l->rig.tick.loop), strlen(text) + 1);
+	struct buf *b = buf_new(io_bufs(f->rig.tick.loop), strlen(text) + 1);
 
 	assert_non_null(b);
 	b->end = (uint32_t)strlen(text);
@@ -68,134 +68,135 @@ static struct buf *block(struct line *l, const char *text)
 	return b;
 }
 
-/* fail_at: which take of the writer's finds no memory; 0: none. False: something said so. */
-static bool write_row(struct line *l, const struct row *row, unsigned fail_at)
+/* fail_at: the allocation that fails; 0: none. False: writer_begin() failed. */
+static bool write_case(struct writer_fixture *f, const struct writer_case *c, unsigned fail_at)
 {
 	struct writer w;
-	struct buf *head = block(l, "HEAD"), *trailers;
-	bool good, ended;
+	struct buf *head = block(f, "HEAD"), *trailers;
+	bool written, ended;
 
 	slab_fail_at(fail_at);
-	good = writer_begin(&w, &l->conn, head, row->framing, row->length);
+	written = writer_begin(&w, &f->conn, head, c->framing, c->length);
 	slab_fail_at(0);
-	if (!good)
+	if (!written)
 		return false;
-	for (unsigned i = 0; i < 4 && row->pieces[i]; i++) {
-		struct buf *b = block(l, row->pieces[i]);
+	for (unsigned i = 0; i < 4 && c->pieces[i]; i++) {
+		struct buf *b = block(f, c->pieces[i]);
 		struct piece p = { b, b->data, b->end };
-		bool last = i == 3 || !row->pieces[i + 1];
+		bool last = i == 3 || !c->pieces[i + 1];
 
-		assert_int_equal(writer_piece(&w, &l->conn, &p), !(last && row->refused));
+		assert_int_equal(writer_piece(&w, &f->conn, &p), !(last && c->refused));
 		assert_null(p.buf);
-		if (simrig_draw(&l->rig, 2))
-			simrig_run(&l->rig, (uint32_t)simrig_draw(&l->rig, 4));
+		if (simrig_draw(&f->rig, 2))
+			simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 4));
 	}
-	trailers = row->trailers ? block(l, row->trailers) : NULL;
-	ended = writer_end(&w, &l->conn, trailers);
-	assert_int_equal(ended, !row->unfinished);
-	assert_true(w.ended || row->unfinished);
+	trailers = c->trailers ? block(f, c->trailers) : NULL;
+	ended = writer_end(&w, &f->conn, trailers);
+	assert_int_equal(ended, !c->unfinished);
+	assert_true(w.ended || c->unfinished);
 	return true;
 }
 
-static void test_rows(void **state)
+static void test_cases(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		for (size_t i = 0; i < COUNT(rows); i++) {
-			struct line l = { .dead = false };
-			bool good;
+		for (size_t i = 0; i < COUNT(cases); i++) {
+			struct writer_fixture f = { .dead = false };
+			bool written;
 
-			simrig_open(&l.rig, seed, 16);
-			conn_open(&l.conn, &l.rig.tick, &events, simrig_pair(&l.rig, &l.peer),
+			simrig_open(&f.rig, seed, 16);
+			conn_open(&f.conn, &f.rig.tick, &events, simrig_pair(&f.rig, &f.peer),
 				  65536);
-			good = write_row(&l, &rows[i], seed % 8 == 0);
-			assert_int_equal(good, seed % 8 != 0);
-			conn_close(&l.conn, CONN_FLUSH, 1000);
-			SIMRIG_UNTIL(&l.rig, sim_peer_finished(l.peer) && l.dead, 3000);
-			if (good) {
-				assert_int_equal(l.peer->in_n, 4 + strlen(rows[i].sent));
-				assert_memory_equal(l.peer->in, "HEAD", 4);
-				assert_string_equal(l.peer->in + 4, rows[i].sent);
+			written = write_case(&f, &cases[i], seed % 8 == 0);
+			assert_int_equal(written, seed % 8 != 0);
+			conn_close(&f.conn, CONN_FLUSH, 1000);
+			SIMRIG_UNTIL(&f.rig, sim_peer_finished(f.peer) && f.dead, 3000);
+			if (written) {
+				assert_int_equal(f.peer->in_n, 4 + strlen(cases[i].sent));
+				assert_memory_equal(f.peer->in, "HEAD", 4);
+				assert_string_equal(f.peer->in + 4, cases[i].sent);
 			}
-			simrig_close_peers(&l.rig);
-			simrig_assert_buffers(&l.rig);
-			simrig_close(&l.rig);
+			simrig_close_peers(&f.rig);
+			simrig_assert_buffers(&f.rig);
+			simrig_close(&f.rig);
 		}
 	}
 }
 
-static void line_open(struct line *l, uint64_t seed)
+static void fixture_open(struct writer_fixture *f, uint64_t seed)
 {
-	*l = (struct line){ .dead = false };
-	simrig_open(&l->rig, seed, 16);
-	conn_open(&l->conn, &l->rig.tick, &events, simrig_pair(&l->rig, &l->peer), 65536);
+	*f = (struct writer_fixture){ .dead = false };
+	simrig_open(&f->rig, seed, 16);
+	conn_open(&f->conn, &f->rig.tick, &events, simrig_pair(&f->rig, &f->peer), 65536);
 }
 
-static void line_close(struct line *l)
+static void fixture_close(struct writer_fixture *f)
 {
-	conn_close(&l->conn, CONN_FLUSH, 1000);
-	SIMRIG_UNTIL(&l->rig, sim_peer_finished(l->peer) && l->dead, 3000);
-	simrig_close_peers(&l->rig);
-	simrig_assert_buffers(&l->rig);
-	simrig_close(&l->rig);
+	conn_close(&f->conn, CONN_FLUSH, 1000);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer) && f->dead, 3000);
+	simrig_close_peers(&f->rig);
+	simrig_assert_buffers(&f->rig);
+	simrig_close(&f->rig);
 }
 
-static void write_piece(struct line *l, struct writer *w, const char *text)
+static void write_piece(struct writer_fixture *f, struct writer *w, const char *text)
 {
-	struct buf *b = block(l, text);
+	struct buf *b = block(f, text);
 	struct piece p = { b, b->data, b->end };
 
-	assert_true(writer_piece(w, &l->conn, &p));
+	assert_true(writer_piece(w, &f->conn, &p));
 }
 
-/* Whoever writes may wait for long before it goes on: its peer has each element whole. */
+/* However long the writer waits before it goes on, the peer has every element
+ * completely. */
 static void test_nothing_withheld(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
 		struct writer w;
-		struct line l;
+		struct writer_fixture f;
 
-		line_open(&l, seed);
-		assert_true(writer_begin(&w, &l.conn, block(&l, "HEAD"), FRAMING_CHUNKED, 0));
-		simrig_run(&l.rig, 500);
-		assert_string_equal(l.peer->in, "HEAD");
-		write_piece(&l, &w, "abc");
-		simrig_run(&l.rig, 500);
-		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n");
-		write_piece(&l, &w, "d");
-		simrig_run(&l.rig, 500);
-		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n");
-		assert_true(writer_end(&w, &l.conn, block(&l, "A: b\r\n\r\n")));
-		simrig_run(&l.rig, 500);
-		assert_string_equal(l.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n");
-		line_close(&l);
+		fixture_open(&f, seed);
+		assert_true(writer_begin(&w, &f.conn, block(&f, "HEAD"), FRAMING_CHUNKED, 0));
+		simrig_run(&f.rig, 500);
+		assert_string_equal(f.peer->in, "HEAD");
+		write_piece(&f, &w, "abc");
+		simrig_run(&f.rig, 500);
+		assert_string_equal(f.peer->in, "HEAD3\r\nabc\r\n");
+		write_piece(&f, &w, "d");
+		simrig_run(&f.rig, 500);
+		assert_string_equal(f.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n");
+		assert_true(writer_end(&w, &f.conn, block(&f, "A: b\r\n\r\n")));
+		simrig_run(&f.rig, 500);
+		assert_string_equal(f.peer->in, "HEAD3\r\nabc\r\n1\r\nd\r\n0\r\nA: b\r\n\r\n");
+		fixture_close(&f);
 	}
 }
 
-/* So many chunks leave in one send, as what stands between two of them takes one entry. */
+/* The CRLF and the next size line share an entry, so that one send takes many chunks. */
 static void test_chunks_in_one_send(void **state)
 {
 	struct writer w;
-	struct line l;
+	struct writer_fixture f;
 	unsigned n = 0;
 
 	(void)state;
-	line_open(&l, 1);
-	assert_true(writer_begin(&w, &l.conn, block(&l, "HEAD"), FRAMING_CHUNKED, 0));
-	for (; conn_request_space(&l.conn) > 0; n++)
-		write_piece(&l, &w, "0123456789abcdef0");
+	fixture_open(&f, 1);
+	assert_true(writer_begin(&w, &f.conn, block(&f, "HEAD"), FRAMING_CHUNKED, 0));
+	for (; conn_request_space(&f.conn) > 0; n++)
+		write_piece(&f, &w, "0123456789abcdef0");
 	assert_true(n >= (OUTBOX_MAX - 2 * OUTBOX_SPARE) / 2);
-	assert_int_equal(l.conn.outbox->n, 1 + 2 * n + 1);
-	assert_true(writer_end(&w, &l.conn, NULL));
-	assert_int_equal(l.conn.outbox->n, 1 + 2 * n + 1);
-	line_close(&l);
+	assert_int_equal(f.conn.outbox->n, 1 + 2 * n + 1);
+	assert_true(writer_end(&w, &f.conn, NULL));
+	assert_int_equal(f.conn.outbox->n, 1 + 2 * n + 1);
+	fixture_close(&f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_nothing_withheld),
 		cmocka_unit_test(test_chunks_in_one_send),
 	};
