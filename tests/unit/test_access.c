@@ -17,7 +17,7 @@ static struct worker_stats stats;
 static struct access access_;
 static const struct peer peer = { .family = AF_INET, .addr = { 192, 0, 2, 7 } };
 
-static void open_log(enum config_log format)
+static void access_open(enum config_log format)
 {
 	setenv("TZ", "UTC", 1);
 	memset(&stats, 0, sizeof(stats));
@@ -25,7 +25,7 @@ static void open_log(enum config_log format)
 	assert_int_equal(access_init(&access_, &rig.tick, &stats, format, FD), 0);
 }
 
-static void close_log(void)
+static void access_close(void)
 {
 	access_flush(&access_);
 	SIMRIG_UNTIL(&rig, access_idle(&access_), 1000);
@@ -63,7 +63,7 @@ static void test_combined(void **state)
 	struct access_entry e = entry();
 
 	(void)state;
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	access_log(&access_, &e);
 	e.request_line = SLICE("");
 	e.status = 400;
@@ -72,22 +72,22 @@ static void test_combined(void **state)
 		       "\"-\" \"wget\"\n"
 		       "192.0.2.7 - - [01/Jan/2020:00:00:01 +0000] \"-\" 400 12 \"-\" \"wget\"\n");
 	assert_int_equal(stats.log_lines, 2);
-	close_log();
+	access_close();
 }
 
-/* No line can be forged, no terminal spoken to, no JSON broken. */
+/* A client can forge no line, send no control sequence to a terminal, and break no JSON. */
 static void test_escaped(void **state)
 {
 	struct access_entry e = entry();
 
 	(void)state;
 	e.referer = SLICE("a\"b\\c\n\x1b[31m\xc3\xa4\x7f");
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	access_log(&access_, &e);
 	assert_written("192.0.2.7 - - [01/Jan/2020:00:00:01 +0000] \"GET / HTTP/1.1\" 200 12 "
 		       "\"a\\x22b\\x5cc\\x0a\\x1b[31m\\xc3\\xa4\\x7f\" \"wget\"\n");
-	close_log();
-	open_log(CONFIG_LOG_JSON);
+	access_close();
+	access_open(CONFIG_LOG_JSON);
 	e.server = NULL;
 	access_log(&access_, &e);
 	assert_written("{\"time\":\"2020-01-01T00:00:01.000Z\",\"client\":\"192.0.2.7\","
@@ -96,17 +96,17 @@ static void test_escaped(void **state)
 		       "\"ending\":\"complete\","
 		       "\"referer\":\"a\\u0022b\\u005cc\\u000a\\u001b[31m\\u00c3\\u00a4\\u007f\","
 		       "\"user_agent\":\"wget\"}\n");
-	close_log();
+	access_close();
 }
 
-/* Lines wait a little for each other, and not longer. */
+/* Lines are written together, at most ACCESS_FLUSH_MS late. */
 static void test_flush(void **state)
 {
 	struct access_entry e = entry();
 	size_t n;
 
 	(void)state;
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	for (unsigned i = 0; i < 3; i++) {
 		access_log(&access_, &e);
 		simrig_run(&rig, ACCESS_FLUSH_MS / 5);
@@ -121,11 +121,11 @@ static void test_flush(void **state)
 	access_log(&access_, &e);
 	simrig_run(&rig, ACCESS_FLUSH_MS + 50);
 	assert_true(access_idle(&access_));
-	close_log();
+	access_close();
 }
 
-/* While one buffer is written the other fills; what comes then is dropped and counted, and
- * each line is written whole and once. */
+/* While one buffer is written, the other is filled. If both are full, lines are dropped and counted;
+ * all others are written whole and once. */
 static void test_full(void **state)
 {
 	struct access_entry e = entry();
@@ -134,7 +134,7 @@ static void test_full(void **state)
 	unsigned all = 3000;
 
 	(void)state;
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	for (unsigned i = 0; i < all; i++)
 		access_log(&access_, &e); /* the loop does not run: nothing is written */
 	assert_true(stats.log_lines_dropped > 0);
@@ -143,12 +143,12 @@ static void test_full(void **state)
 	for (size_t i = 0; i < s.len; i++)
 		lines += s.ptr[i] == '\n';
 	assert_int_equal(lines, stats.log_lines);
-	access_log(&access_, &e); /* and goes on */
+	access_log(&access_, &e); /* it continues to work */
 	assert_int_equal(written().len, s.len / lines * (lines + 1));
-	close_log();
+	access_close();
 }
 
-/* One that is too long is dropped, not cut. */
+/* A line that is too long is dropped, not cut. */
 static void test_long(void **state)
 {
 	struct access_entry e = entry();
@@ -158,19 +158,19 @@ static void test_long(void **state)
 	assert_non_null(text);
 	memset(text, 1, 20000); /* four bytes each */
 	e.referer = (struct slice){ text, 20000 };
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	access_log(&access_, &e);
 	assert_int_equal(stats.log_lines_dropped, 1);
 	e.referer.len = 5000;
 	access_log(&access_, &e);
 	assert_true(written().len > 20000);
 	assert_int_equal(stats.log_lines, 1);
-	close_log();
+	access_close();
 	free(text);
 }
 
-/* Into what others write to as well: whole lines that the kernel keeps together, and a line
- * that is longer by itself. */
+/* To a file that others write to as well: each write is whole lines of at most PIPE_BUF bytes, or
+ * one line that is longer. */
 static void test_shared(void **state)
 {
 	struct access_entry e = entry();
@@ -180,7 +180,7 @@ static void test_shared(void **state)
 
 	(void)state;
 	memset(text, 'x', sizeof(text));
-	open_log(CONFIG_LOG_COMBINED);
+	access_open(CONFIG_LOG_COMBINED);
 	access_limit_writes(&access_);
 	for (unsigned i = 0; i < all; i++) {
 		e.referer = (struct slice){ text, i == 100 ? sizeof(text) : 30 };
@@ -199,7 +199,7 @@ static void test_shared(void **state)
 	assert_true(writes > 4);
 	assert_int_equal(stats.log_lines, all);
 	assert_int_equal(stats.log_lines_dropped, 0);
-	close_log();
+	access_close();
 }
 
 int main(void)

@@ -1,4 +1,3 @@
-/* How many retries there may be, for all traffic. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +47,7 @@ static void test_shares(void **state)
 	}
 }
 
-/* What was earned is worth something for ten seconds, and what was spent weighs as long. */
+/* What was earned and what was spent counts for ten seconds. */
 static void test_window(void **state)
 {
 	static const struct config_budget share = { 10, 0 };
@@ -65,11 +64,11 @@ static void test_window(void **state)
 	}
 }
 
-/* Whatever comes when: no ten seconds have more than their share, and none is refused that has
- * room. Told by a log_file that remembers all. */
-static void test_ledger(void **state)
+/* With random times, the result is that of a model that keeps all counts: no ten seconds have more
+ * than their percentage, and nothing within it is refused. */
+static void test_model(void **state)
 {
-	static uint32_t asked[400], spent[400];
+	static uint32_t requests[400], spent[400];
 	static const struct config_budget share = { 25, 2 };
 
 	(void)state;
@@ -77,28 +76,28 @@ static void test_ledger(void **state)
 		struct budget b = { 0 };
 		uint64_t now_ms = 100000;
 
-		memset(asked, 0, sizeof(asked));
+		memset(requests, 0, sizeof(requests));
 		memset(spent, 0, sizeof(spent));
 		srand(seed);
 		for (unsigned i = 0; i < 3000; i++) {
-			uint64_t all_asked = 0, all_spent = 0, s;
+			uint64_t requests_sum = 0, spent_sum = 0, s;
 			bool allowed;
 
 			now_ms += (uint64_t)rand() % (rand() % 50 == 0 ? 5000 : 60);
 			s = now_ms / 1000 - 100;
-			if (s >= COUNT(asked))
+			if (s >= COUNT(requests))
 				break;
 			if (rand() % 3 > 0) {
-				asked[s]++;
+				requests[s]++;
 				budget_earn(&b, &share, now_ms);
 				continue;
 			}
 			for (uint64_t k = s < 9 ? 0 : s - 9; k <= s; k++) {
-				all_asked += asked[k];
-				all_spent += spent[k];
+				requests_sum += requests[k];
+				spent_sum += spent[k];
 			}
 			allowed = spent[s] < share.per_second ||
-				  (all_spent + 1) * 100 <= all_asked * share.percent;
+				  (spent_sum + 1) * 100 <= requests_sum * share.percent;
 			assert_int_equal(budget_spend(&b, &share, now_ms), allowed);
 			spent[s] += allowed;
 		}
@@ -110,7 +109,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shares),
 		cmocka_unit_test(test_window),
-		cmocka_unit_test(test_ledger),
+		cmocka_unit_test(test_model),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

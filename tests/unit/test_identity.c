@@ -23,11 +23,11 @@ static void read_head(const char *first, const char *fields, bool request)
 			 VERDICT_OK);
 }
 
-static void test_shown(void **state)
+static void test_presented(void **state)
 {
 	static const struct {
 		const char *fields;
-		bool shown;
+		bool presented;
 	} cases[] = {
 		{ "", false },
 		{ "Authorization: NTLM TlRM\r\n", true },
@@ -48,16 +48,16 @@ static void test_shown(void **state)
 
 		snprintf(fields, sizeof(fields), "Host: a\r\n%s", cases[i].fields);
 		read_head("GET / HTTP/1.1", fields, true);
-		if (identity_presented(&head) != cases[i].shown)
+		if (identity_presented(&head) != cases[i].presented)
 			fail_msg("%s", cases[i].fields);
 	}
 }
 
-static void test_asked(void **state)
+static void test_challenged(void **state)
 {
 	static const struct {
 		const char *line, *fields;
-		bool asked;
+		bool challenged;
 	} cases[] = {
 		{ "HTTP/1.1 401 X", "WWW-Authenticate: NTLM\r\n", true },
 		{ "HTTP/1.1 401 X", "WWW-Authenticate: negotiate\r\n", true },
@@ -76,7 +76,7 @@ static void test_asked(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		read_head(cases[i].line, cases[i].fields, false);
-		if (identity_challenged(&head) != cases[i].asked)
+		if (identity_challenged(&head) != cases[i].challenged)
 			fail_msg("%s %s", cases[i].line, cases[i].fields);
 	}
 }
@@ -84,8 +84,8 @@ static void test_asked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_shown),
-		cmocka_unit_test(test_asked),
+		cmocka_unit_test(test_presented),
+		cmocka_unit_test(test_challenged),
 	};
 
 	return cmocka_run_group_tests_name("identity", tests, NULL, NULL);

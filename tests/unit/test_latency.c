@@ -1,4 +1,3 @@
-/* When so many percent of a route's answers are there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +9,7 @@
 #include "../../src/proxy/latency.h"
 #include "base/check.h"
 
-/* Nothing is told before enough is known. */
+/* No result until there are enough samples. */
 static void test_few(void **state)
 {
 	static const struct {
@@ -30,7 +29,7 @@ static void test_few(void **state)
 	}
 }
 
-/* At most an eighth too much, wherever it lies. */
+/* At most an eighth too high, for any duration. */
 static void test_exact(void **state)
 {
 	struct latency l;
@@ -65,7 +64,7 @@ static void test_percentile(void **state)
 	}
 }
 
-/* What has become slow is known to be slow before long, and the other way round. */
+/* The result follows when responses become slower, and when they become faster again. */
 static void test_moves(void **state)
 {
 	struct latency l;

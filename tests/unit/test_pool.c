@@ -1,4 +1,4 @@
-/* tsan: this one has threads. */
+/* tsan: uses threads. */
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -26,7 +26,7 @@ static void wake(void *sleeper)
 
 static void job_finished(struct job *j)
 {
-	assert_true(pthread_equal(pthread_self(), worker)); /* it came through the mailbox */
+	assert_true(pthread_equal(pthread_self(), worker)); /* delivered by the mailbox */
 	assert_false(j->returned);
 	assert_true(j->rounds > 0);
 	j->returned = true;
@@ -83,24 +83,25 @@ static void test_idle_pool_ends(void **state)
 	}
 }
 
-static long burnt_ms(void)
+static long burn_30_ms(void)
 {
-	struct timespec a, b;
+	struct timespec from, to;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
 	assert_true(pool_burn(30) > 0);
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
-	return (b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+	return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
 }
 
-/* Never too little; and not too much, unless a host counts as ours what it gave to others. */
+/* Never less than asked. More only if the host counts time it gave to other guests as ours, so the
+ * least of several runs counts. */
 static void test_burns(void **state)
 {
 	long ms, least_ms = LONG_MAX;
 
 	(void)state;
-	for (unsigned tries = 0; tries < 20 && least_ms > 60; tries++) {
-		ms = burnt_ms();
+	for (unsigned attempts = 0; attempts < 20 && least_ms > 60; attempts++) {
+		ms = burn_30_ms();
 		assert_true(ms >= 29);
 		least_ms = ms < least_ms ? ms : least_ms;
 	}

@@ -1,5 +1,5 @@
-/* Requests that meet the end of an idle connection, with bodies and without: what is sent
- * again, and how such ends are made rare. SEED=N runs that seed only. */
+/* Requests on connections that turn out to be stale, with and without bodies: what is sent again, and
+ * how such connections are avoided. SEED=N runs that seed only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 #include "lib/proxyrig.h"
 
 #define SEEDS (SIMRIG_SEEDS / 2)
-#define ANSWERS_MAX 8
+#define RESPONSES_MAX 8
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: app\r\n\r\n"
 #define POST(path) "POST " path " HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n"
 
@@ -32,63 +32,66 @@ static void each_seed(void (*test)(struct proxyrig *r), struct proxyrig_options 
 	}
 }
 
-static unsigned answered(const struct sim_peer *a)
+static unsigned responses_n(const struct sim_peer *client)
 {
-	struct client_response answers[ANSWERS_MAX];
+	struct client_response responses[RESPONSES_MAX];
 	struct slice rest;
-	unsigned n = client_responses_read(a, answers, ANSWERS_MAX, 0, &rest);
+	unsigned n = client_responses_read(client, responses, RESPONSES_MAX, 0, &rest);
 
-	client_responses_free(answers, n);
+	client_responses_free(responses, n);
 	return n;
 }
 
-/* Its n-th answer has come. */
-static void wait_for(struct proxyrig *r, const struct sim_peer *a, unsigned n)
+/* Until the client has n responses. */
+static void wait_for(struct proxyrig *r, const struct sim_peer *client, unsigned n)
 {
-	SIMRIG_UNTIL(&r->sim, answered(a) == n, 20000);
+	SIMRIG_UNTIL(&r->sim, responses_n(client) == n, 20000);
 }
 
 /* ---- bodies ------------------------------------------------------------------ */
 
 struct upload {
 	const char *method;
-	bool chunked, again; /* again: on a route with retries, whose budget is nothing */
+	bool chunked, again; /* again: on a route with retries, but without budget */
 	unsigned tens;       /* bytes / 10 */
 };
 
-/* Three servers have one idle connection each. */
+/* Leaves an idle connection to each server that the uploads may use. */
 static struct sim_peer *warm_up(struct proxyrig *r, bool again)
 {
-	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 
 	for (unsigned i = 0; i < (again ? PROXYRIG_ORIGINS : 1); i++) {
-		sim_peer_send_text(a, again ? GET("/again/length/3") : GET("/length/3"));
-		wait_for(r, a, i + 1);
+		sim_peer_send_text(client,
+				   again ? GET("/again/length/3") : GET("/length/3"));
+		wait_for(r, client, i + 1);
 	}
-	return a;
+	return client;
 }
 
-static void upload(struct proxyrig *r, struct sim_peer *a, const struct upload *u)
+static void upload(struct proxyrig *r, struct sim_peer *client, const struct upload *u)
 {
-	static const char *const ways[] = { "/swallow/", "/swallow-reset/", "/swallow-whole/" };
-	bool drips = simrig_draw(&r->sim, 2);
+	static const char *const paths[] = { "/swallow/", "/swallow-reset/",
+					     "/swallow-whole/" };
+	bool slow = simrig_draw(&r->sim, 2);
 	char head[256];
 
-	snprintf(head, sizeof(head), "%s %s%s HTTP/1.1\r\nHost: app\r\n%s%u\r\n\r\n", u->method,
-		 u->again ? "/again" : "", ways[simrig_draw(&r->sim, 3)],
+	snprintf(head, sizeof(head), "%s %s%s HTTP/1.1\r\nHost: app\r\n%s%u\r\n\r\n",
+		 u->method, u->again ? "/again" : "", paths[simrig_draw(&r->sim, 3)],
 		 u->chunked ? "Transfer-Encoding: chunked\r\nX: " : "Content-Length: ",
 		 10 * u->tens);
-	sim_peer_send_text(a, head);
+	sim_peer_send_text(client, head);
 	for (unsigned i = 0; i < u->tens; i++) {
-		if (drips && simrig_draw(&r->sim, 1 + u->tens / 4) == 0)
+		if (slow && simrig_draw(&r->sim, 1 + u->tens / 4) == 0)
 			simrig_run(&r->sim, (uint32_t)simrig_draw(&r->sim, 60));
-		sim_peer_send_text(a, u->chunked ? "a\r\n0123456789\r\n" : "0123456789");
+		sim_peer_send_text(client,
+				   u->chunked ? "a\r\n0123456789\r\n" : "0123456789");
 	}
 	if (u->chunked)
-		sim_peer_send_text(a, "0\r\nX-Sum: 42\r\n\r\n");
+		sim_peer_send_text(client, "0\r\nX-Sum: 42\r\n\r\n");
 }
 
-/* Of a body in chunks the echo has the chunk lines and the trailer as well. */
+/* The echo of a chunked body includes chunk lines and the trailer. */
 static void assert_echo(const struct upload *u, struct slice body)
 {
 	static const char end[] = "0\r\nX-Sum: 42\r\n\r\n";
@@ -116,38 +119,41 @@ static void stale_close(struct proxyrig *r)
 	static const char *const methods[] = { "PUT", "DELETE", "POST" };
 	struct upload u = { methods[simrig_draw(&r->sim, 3)], simrig_draw(&r->sim, 2),
 			    simrig_draw(&r->sim, 2), 0 };
-	bool large = simrig_draw(&r->sim, 4) == 0, repeated;
+	bool large = simrig_draw(&r->sim, 4) == 0, resent;
 	const struct upstream_stats *stats = &r->upstream_stats[u.again ? 4 : 0];
-	struct sim_peer *a = warm_up(r, u.again);
-	struct client_response answers[ANSWERS_MAX];
-	unsigned n = answered(a);
+	struct sim_peer *client = warm_up(r, u.again);
+	struct client_response responses[RESPONSES_MAX];
+	unsigned n = responses_n(client);
 	struct slice rest;
 
 	u.tens = large ? 1639 + (unsigned)simrig_draw(&r->sim, 2000) :
 			 1 + (unsigned)simrig_draw(&r->sim, 1638);
-	upload(r, a, &u);
-	SIMRIG_UNTIL(&r->sim, answered(a) == n + 1 || sim_peer_finished(a), 20000);
-	assert_int_equal(client_responses_read(a, answers, ANSWERS_MAX, 0, &rest), n + 1);
-	repeated = answers[n].status == 200;
+	upload(r, client, &u);
+	SIMRIG_UNTIL(&r->sim, responses_n(client) == n + 1 || sim_peer_finished(client),
+		     20000);
+	assert_int_equal(
+		client_responses_read(client, responses, RESPONSES_MAX, 0, &rest), n + 1);
+	resent = responses[n].status == 200;
+	/* A large body is sent again only if nothing of it was sent. */
 	if (u.method[0] == 'P' && u.method[1] == 'O')
-		assert_false(repeated);
-	else if (!large) /* else it may have met the end before its body had begun */
-		assert_true(repeated);
-	if (repeated)
-		assert_echo(&u, answers[n].body);
+		assert_false(resent);
+	else if (!large)
+		assert_true(resent);
+	if (resent)
+		assert_echo(&u, responses[n].body);
 	else
-		assert_int_equal(answers[n].status, 502);
-	client_responses_free(answers, n + 1);
+		assert_int_equal(responses[n].status, 502);
+	client_responses_free(responses, n + 1);
 	assert_int_equal(r->stale_close, 1);
-	assert_int_equal(stats->retries, repeated);
-	assert_int_equal(stats->stale_retries, repeated);
+	assert_int_equal(stats->retries, resent);
+	assert_int_equal(stats->stale_retries, resent);
 }
 
 static const struct proxyrig_options no_budget = {
 	.again = "    retry: { on: [503, reset], budget_percent: 0, budget_per_second: 0 }\n",
 };
 
-static void test_swallowed(void **state)
+static void test_stale_close(void **state)
 {
 	struct proxyrig_options few = no_budget;
 
@@ -157,26 +163,26 @@ static void test_swallowed(void **state)
 	each_seed(stale_close, few);
 }
 
-/* Nothing is copied of what will not be sent again: on a new connection, or of a POST. */
+/* A body that will not be sent again is not copied: on a new connection, or of a POST. */
 static void not_kept(struct proxyrig *r)
 {
 	bool post = simrig_draw(&r->sim, 2);
-	struct sim_peer *a = post ? warm_up(r, false)
-				  : sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *client = post ? warm_up(r, false)
+				       : sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	size_t before = io_bufs(r->sim.tick.loop)->block_bytes, held;
-	unsigned n = answered(a);
+	unsigned n = responses_n(client);
 
 	sim_peer_send_text(
-		a,
+		client,
 		post ? "POST /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n"
 		     : "PUT /never HTTP/1.1\r\nHost: app\r\nContent-Length: 9000\r\n\r\n");
 	for (unsigned i = 0; i < 900; i++)
-		sim_peer_send_text(a, "0123456789");
+		sim_peer_send_text(client, "0123456789");
 	SIMRIG_UNTIL(&r->sim, r->requests == n + 1, 5000);
 	simrig_run(&r->sim, 1000);
 	held = io_bufs(r->sim.tick.loop)->block_bytes - before;
 	assert_true(held < 4096);
-	sim_peer_close(a);
+	sim_peer_close(client);
 }
 
 static void test_not_kept(void **state)
@@ -185,38 +191,39 @@ static void test_not_kept(void **state)
 	each_seed(not_kept, (struct proxyrig_options){ .buffers = 0 });
 }
 
-/* ---- which connections are used ---------------------------------------------- */
+/* ---- which requests use idle connections -------------------------------------- */
 
 static const char *const reuses[] = { "never", "safe", "always" };
-static unsigned reuse; /* at hand */
+static unsigned reuse; /* index of the current one */
 
 static void first_of_client(struct proxyrig *r)
 {
 	static const unsigned accepted[] = { 4, 2, 1 };
-	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT), *b;
+	struct sim_peer *client = sim_peer_connect(&r->sim, PROXYRIG_PORT), *other;
 
-	sim_peer_send_text(a, GET("/length/3"));
-	wait_for(r, a, 1);
+	sim_peer_send_text(client, GET("/length/3"));
+	wait_for(r, client, 1);
 	simrig_run(&r->sim, 100);
 	assert_int_equal(r->upstream_stats[0].connections_idle, reuse > 0);
-	b = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	other = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	sim_peer_send_text(
-		b,
+		other,
 		simrig_draw(&r->sim, 2)
 			? POST("/length/3")
 			: "PATCH /length/3 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n");
-	wait_for(r, b, 1);
-	sim_peer_send_text(b, POST("/length/3")); /* not its first */
-	wait_for(r, b, 2);
-	sim_peer_send_text(a, simrig_draw(&r->sim, 2) ? GET("/length/3")
-						      : POST("/length/3"));
-	wait_for(r, a, 2);
+	wait_for(r, other, 1);
+	/* Not the first request on its connection. */
+	sim_peer_send_text(other, POST("/length/3"));
+	wait_for(r, other, 2);
+	sim_peer_send_text(client, simrig_draw(&r->sim, 2) ? GET("/length/3")
+							   : POST("/length/3"));
+	wait_for(r, client, 2);
 	assert_int_equal(r->origins[0].accepted, accepted[reuse]);
 	assert_int_equal(r->upstream_stats[0].connects, accepted[reuse]);
-	/* Of another client: safe methods may, whichever it is. */
-	b = sim_peer_connect(&r->sim, PROXYRIG_PORT);
-	sim_peer_send_text(b, GET("/length/3"));
-	wait_for(r, b, 1);
+	/* A safe method may use a connection of another client. */
+	other = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send_text(other, GET("/length/3"));
+	wait_for(r, other, 1);
 	assert_int_equal(r->origins[0].accepted, accepted[reuse] + (reuse == 0));
 }
 
@@ -231,16 +238,16 @@ static void test_reuse(void **state)
 	}
 }
 
-/* With all connections idle that are allowed, one of them makes room. */
+/* If all allowed connections are idle, one is closed for a new one. */
 static void fresh_at_the_limit(struct proxyrig *r)
 {
-	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 
-	sim_peer_send_text(a, GET("/length/3"));
-	wait_for(r, a, 1);
-	a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
-	sim_peer_send_text(a, POST("/length/3"));
-	wait_for(r, a, 1);
+	sim_peer_send_text(client, GET("/length/3"));
+	wait_for(r, client, 1);
+	client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send_text(client, POST("/length/3"));
+	wait_for(r, client, 1);
 	assert_int_equal(r->origins[0].accepted, 2);
 	assert_int_equal(r->upstream_stats[0].connections, 1);
 }
@@ -252,11 +259,11 @@ static void test_fresh_at_the_limit(void **state)
 		  (struct proxyrig_options){ .upstream = "    connections: 1\n" });
 }
 
-/* ---- how long they stay ------------------------------------------------------- */
+/* ---- how long connections stay idle ------------------------------------------- */
 
 static const struct idleness {
 	const char *path;
-	uint32_t ms; /* 0: it is not kept */
+	uint32_t ms; /* 0: closed at once */
 } idlenesses[] = {
 	{ "/length/3", 4000 },
 	{ "/keep-alive/60", 4000 },
@@ -265,17 +272,17 @@ static const struct idleness {
 	{ "/keep-alive/1", 500 },
 	{ "/keep-alive/0", 0 },
 };
-static const struct idleness *idleness; /* at hand */
+static const struct idleness *idleness; /* the current one */
 
 static void stays_idle(struct proxyrig *r)
 {
-	struct sim_peer *a = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	struct sim_peer *client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	uint64_t from_ms;
 	char text[128];
 
 	snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: app\r\n\r\n", idleness->path);
-	sim_peer_send_text(a, text);
-	wait_for(r, a, 1);
+	sim_peer_send_text(client, text);
+	wait_for(r, client, 1);
 	if (idleness->ms == 0)
 		simrig_run(&r->sim, 10);
 	else
@@ -295,7 +302,7 @@ static void test_stays_idle(void **state)
 	}
 }
 
-/* ---- on its own ---------------------------------------------------------------- */
+/* ---- struct replay ------------------------------------------------------------- */
 
 static void keep(struct replay *r, struct buf_pool *pool, const char *text, uint64_t length,
 		 uint32_t max)
@@ -327,7 +334,7 @@ static void test_limits(void **state)
 	assert_null(r.body);
 	replay_free(&r);
 	r = (struct replay){ .disabled = false };
-	keep(&r, &pool, "abc", 7, 6); /* there is more to come than is kept */
+	keep(&r, &pool, "abc", 7, 6); /* the length exceeds the limit */
 	assert_true(r.disabled);
 	assert_null(r.body);
 	buf_pool_done(&pool);
@@ -337,7 +344,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_swallowed),
+		cmocka_unit_test(test_stale_close),
 		cmocka_unit_test(test_not_kept),
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_fresh_at_the_limit),

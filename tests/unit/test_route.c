@@ -94,8 +94,9 @@ static int teardown(void **state)
 
 static int match(const struct head *h, unsigned from)
 {
-	size_t room = h->path.len + h->authority.len + HOST_GROWTH;
-	char *zeros = calloc(1, room + 1), *scratch = guard_copy(zeros, room);
+	size_t scratch_bytes = h->path.len + h->authority.len + HOST_GROWTH;
+	char *zeros = calloc(1, scratch_bytes + 1),
+	     *scratch = guard_copy(zeros, scratch_bytes);
 	struct request_view v;
 	const struct config_route *r;
 
@@ -119,7 +120,7 @@ static void test_rows(void **state)
 	}
 }
 
-/* OPTIONS * is about the server as a whole: only "/" means that. */
+/* OPTIONS * is about the server as a whole: only the prefix "/" matches. */
 static void test_asterisk(void **state)
 {
 	struct head h = { .path = SLICE("*"), .target_form = TARGET_ASTERISK };

@@ -16,7 +16,7 @@ static const struct good {
 	const char *text;
 	unsigned part_n;
 	struct template_part parts[4]; /* the first of them */
-} worker_setup[] = {
+} goods[] = {
 	{ "", 0, { { 0 } } },
 	{ "foo", 1, { { VARIABLE_NONE, { "foo", 3 } } } },
 	{ "session:${path.rest}",
@@ -49,12 +49,12 @@ static const struct bad {
 	size_t column;
 	const char *why;
 } bads[] = {
-	{ "$", 0, "a '$' that begins no variable; write '$$' for a dollar sign" },
-	{ "ab$", 2, "a '$' that begins no variable; write '$$' for a dollar sign" },
-	{ "a$b", 1, "a '$' that begins no variable; write '$$' for a dollar sign" },
-	{ "$$$", 2, "a '$' that begins no variable; write '$$' for a dollar sign" },
-	{ "a${path", 1, "'${' is not closed; write '}' behind the name" },
-	{ "${path}${", 7, "'${' is not closed; write '}' behind the name" },
+	{ "$", 0, "'$' does not begin a variable; write '$$' for a dollar sign" },
+	{ "ab$", 2, "'$' does not begin a variable; write '$$' for a dollar sign" },
+	{ "a$b", 1, "'$' does not begin a variable; write '$$' for a dollar sign" },
+	{ "$$$", 2, "'$' does not begin a variable; write '$$' for a dollar sign" },
+	{ "a${path", 1, "'${' is not closed; write '}' after the name" },
+	{ "${path}${", 7, "'${' is not closed; write '}' after the name" },
 	{ "${pathh}", 0, "unknown variable; write ${path}" },
 	{ "x${cokie.sid}", 1, "unknown variable; write ${cookie.NAME}" },
 	{ "${client}", 0, "unknown variable; write ${client.address}" },
@@ -64,21 +64,21 @@ static const struct bad {
 	{ "${header}", 0, "this variable needs a name; write ${header.NAME}" },
 	{ "${header.}", 0, "this variable needs a name; write ${header.NAME}" },
 	{ "${query.a b}", 0, "this variable needs a name; write ${query.NAME}" },
-	{ PATHS16 "x", 112, "more than 16 pieces of text and variables; shorten it" },
+	{ PATHS16 "x", 112, "more than 16 variables and pieces of text; shorten it" },
 };
 
 static void test_good(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(worker_setup); i++) {
-		const struct good *g = &worker_setup[i];
+	for (size_t i = 0; i < COUNT(goods); i++) {
+		const struct good *g = &goods[i];
 		size_t n = strlen(g->text), column;
 		char *text = guard_copy(g->text, n);
 		const char *why;
-		struct template_part room[TEMPLATE_PARTS_MAX];
+		struct template_part parts[TEMPLATE_PARTS_MAX];
 		struct template t;
 
-		assert_int_equal(template_compile(&t, room, (struct slice){ text, n },
+		assert_int_equal(template_compile(&t, parts, (struct slice){ text, n },
 						  &column, &why),
 				 0);
 		assert_int_equal(t.part_n, g->part_n);
@@ -97,10 +97,10 @@ static void test_bad(void **state)
 		size_t n = strlen(bads[i].text), column;
 		char *text = guard_copy(bads[i].text, n);
 		const char *why;
-		struct template_part room[TEMPLATE_PARTS_MAX];
+		struct template_part parts[TEMPLATE_PARTS_MAX];
 		struct template t;
 
-		assert_int_equal(template_compile(&t, room, (struct slice){ text, n },
+		assert_int_equal(template_compile(&t, parts, (struct slice){ text, n },
 						  &column, &why),
 				 -1);
 		assert_string_equal(why, bads[i].why);
@@ -109,7 +109,7 @@ static void test_bad(void **state)
 	}
 }
 
-/* Cut where you like, a template is one or is refused within its text. */
+/* Cut anywhere, a template compiles or is refused at a column inside its text. */
 static void test_cut_anywhere(void **state)
 {
 	static const char whole[] = "a$$${path.rest}b${query.x}${header.Y}$${cookie.z}";
@@ -117,12 +117,12 @@ static void test_cut_anywhere(void **state)
 	(void)state;
 	for (size_t n = 0; n < sizeof(whole); n++) {
 		char *text = guard_copy(whole, n);
-		struct template_part room[TEMPLATE_PARTS_MAX];
+		struct template_part parts[TEMPLATE_PARTS_MAX];
 		struct template t;
 		const char *why = NULL;
 		size_t column = 0;
 
-		if (template_compile(&t, room, (struct slice){ text, n }, &column,
+		if (template_compile(&t, parts, (struct slice){ text, n }, &column,
 				     &why) != 0) {
 			assert_true(column < n);
 			assert_non_null(why);

@@ -8,7 +8,7 @@
 #include "lib/guard.h"
 #include "route/variable.h"
 
-/* One request for all rows; cookies and some fields come twice. */
+/* One request for all rows; it has cookies and some fields twice. */
 static struct head head;
 static struct config_route route = { .path = SLICE("/s/"), .prefix = true };
 static struct request_view view;
@@ -78,25 +78,25 @@ static const struct row {
 	{ "x${cookie.none}", NULL },
 };
 
-static struct template compiled(struct template_part *room, const char *text)
+static struct template compiled(struct template_part *scratch, const char *text)
 {
 	struct template t;
 	const char *why;
 	size_t column;
 
-	assert_int_equal(template_compile(&t, room, slice_of(text), &column, &why), 0);
+	assert_int_equal(template_compile(&t, scratch, slice_of(text), &column, &why), 0);
 	return t;
 }
 
-/* In every size of room: the value where it fits, else that it is too long. */
+/* For every size of the output: the value if it fits, else -2. */
 static void test_rows(void **state)
 {
 	char zeros[64] = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct template_part room[TEMPLATE_PARTS_MAX];
-		struct template t = compiled(room, rows[i].text);
+		struct template_part scratch[TEMPLATE_PARTS_MAX];
+		struct template t = compiled(scratch, rows[i].text);
 		long n = rows[i].value ? (long)strlen(rows[i].value) : -1;
 
 		for (size_t size = 0; size < sizeof(zeros); size++) {
@@ -117,18 +117,21 @@ static void test_rows(void **state)
 static void test_value(void **state)
 {
 	struct slice value;
-	char room[8];
+	char scratch[8];
 
 	(void)state;
 	assert_true(
 		variable_value(VARIABLE_COOKIE, SLICE("sid"), &view, NULL, 0, &value));
 	assert_true(slice_equal(value, SLICE("42")));
 	assert_true(value.ptr > head.fields[1].value.ptr);
-	assert_true(variable_value(VARIABLE_QUERY, SLICE("b"), &view, room, 4, &value));
+	assert_true(
+		variable_value(VARIABLE_QUERY, SLICE("b"), &view, scratch, 4, &value));
 	assert_true(slice_equal(value, SLICE("x y&")));
-	assert_ptr_equal(value.ptr, room);
-	assert_false(variable_value(VARIABLE_QUERY, SLICE("b"), &view, room, 3, &value));
-	assert_false(variable_value(VARIABLE_COOKIE, SLICE("x"), &view, room, 8, &value));
+	assert_ptr_equal(value.ptr, scratch);
+	assert_false(
+		variable_value(VARIABLE_QUERY, SLICE("b"), &view, scratch, 3, &value));
+	assert_false(
+		variable_value(VARIABLE_COOKIE, SLICE("x"), &view, scratch, 8, &value));
 }
 
 static void test_path_rest(void **state)
@@ -137,25 +140,25 @@ static void test_path_rest(void **state)
 	struct request_view v = { .head = &h, .path = SLICE("/s/x"), .route = &route };
 	struct config_route exact = { .path = SLICE("/s/x") };
 	struct slice value, none = { NULL, 0 };
-	char room[8];
+	char scratch[8];
 
 	(void)state;
-	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 	assert_true(slice_equal(value, SLICE("x")));
 	v.path = SLICE("/s/x%2");
-	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 	v.path = SLICE("/s/%00");
-	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 	assert_true(slice_equal(value, SLICE("\0")));
 	v.path = SLICE("/s/x");
 	v.route = &exact;
-	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_true(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 	assert_int_equal(value.len, 0);
 	v.route = NULL;
-	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 	h.target_form = TARGET_ASTERISK;
 	v = (struct request_view){ .head = &h, .path = SLICE("*"), .route = &route };
-	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, room, 8, &value));
+	assert_false(variable_value(VARIABLE_PATH_REST, none, &v, scratch, 8, &value));
 }
 
 /* Cookies and queries that end anywhere, at an unreadable page. */
@@ -173,15 +176,15 @@ static void test_cut_anywhere(void **state)
 				  .field_n = 1 };
 		struct request_view v = { .head = &h };
 		struct slice value;
-		char room[8];
+		char scratch[8];
 
 		h.fields[0] =
 			(struct field){ SLICE("Cookie"), { c, n }, HEADER_COOKIE, false };
 		for (size_t i = 0; i < COUNT(names); i++) {
 			struct slice name = slice_of(names[i]);
 
-			variable_value(VARIABLE_COOKIE, name, &v, room, 8, &value);
-			variable_value(VARIABLE_QUERY, name, &v, room, 8, &value);
+			variable_value(VARIABLE_COOKIE, name, &v, scratch, 8, &value);
+			variable_value(VARIABLE_QUERY, name, &v, scratch, 8, &value);
 		}
 		guard_free(c);
 		guard_free(q);
