@@ -1,6 +1,6 @@
-/* Answers of nameservers: "TYPE MESSAGE", TYPE the first octet. No more is told than there is
- * room for, less room gives the beginning of the same, what is told can be used, and nothing
- * behind the message is read. */
+/* Answers of nameservers. An input is the query type (first octet) and the message. At most as
+ * many entries are returned as were asked for; a smaller array gets a prefix of them; each entry
+ * is usable; and no byte behind the message is read. */
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +14,9 @@
 static void check_services(struct slice message)
 {
 	struct dns_service all[MAX], few[2];
-	uint32_t ttl_s, again_s;
+	uint32_t ttl_s, few_ttl_s;
 	int n = dns_read_services(message, all, MAX, &ttl_s);
-	int m = dns_read_services(message, few, 2, &again_s);
+	int m = dns_read_services(message, few, 2, &few_ttl_s);
 
 	ASSERT(n >= -1 && n <= MAX && m == (n > 2 ? 2 : n));
 	for (int i = 0; i < n; i++) {
@@ -25,22 +25,22 @@ static void check_services(struct slice message)
 	}
 	for (int i = 0; i < m; i++)
 		ASSERT(strcmp(all[i].target, few[i].target) == 0 && all[i].port == few[i].port);
-	ASSERT(n <= 0 || (ttl_s <= INT32_MAX && ttl_s == again_s));
+	ASSERT(n <= 0 || (ttl_s <= INT32_MAX && ttl_s == few_ttl_s));
 }
 
 static void check_addresses(struct slice message, enum dns_type type)
 {
 	struct dns_address all[MAX], few[2];
-	uint32_t ttl_s, again_s;
+	uint32_t ttl_s, few_ttl_s;
 	int n = dns_read_addresses(message, type, all, MAX, &ttl_s);
-	int m = dns_read_addresses(message, type, few, 2, &again_s);
+	int m = dns_read_addresses(message, type, few, 2, &few_ttl_s);
 
 	ASSERT(n >= -1 && n <= MAX && m == (n > 2 ? 2 : n));
 	for (int i = 0; i < n; i++)
 		ASSERT(all[i].family == (type == DNS_A ? AF_INET : AF_INET6));
 	for (int i = 0; i < m; i++)
 		ASSERT(memcmp(&all[i], &few[i], sizeof(all[i])) == 0);
-	ASSERT(n <= 0 || (ttl_s <= INT32_MAX && ttl_s == again_s));
+	ASSERT(n <= 0 || (ttl_s <= INT32_MAX && ttl_s == few_ttl_s));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)

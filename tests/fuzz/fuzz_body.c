@@ -1,5 +1,6 @@
-/* Bodies and their trailers. Cut anywhere the same; the strict reader finds the same bytes and
- * the same end; and what is written of them in chunks is canonical and reads the same. */
+/* Bodies and their trailers. The result does not depend on where the bytes are cut; the strict
+ * parser finds the same body and the same end; and the body forwarded in chunks is canonical and
+ * reads the same. */
 #include <stdlib.h>
 
 #include "http/body.h"
@@ -10,41 +11,41 @@
 static const struct head_limits limits = { 4096, 20, 0 };
 
 struct outcome {
-	enum body_event event; /* END, BAD or MORE */
+	enum body_event event; /* BODY_END, BODY_BAD or BODY_MORE */
 	enum fault fault;
 	size_t used, data_n;
 	char *data;
 	char *out; /* as it is forwarded: chunked */
 	size_t out_n;
-	bool open; /* a chunk has not got its CRLF yet */
+	bool open; /* the CRLF of a chunk is not written yet */
 };
 
-static void forward(struct outcome *o, struct slice s)
+static void outcome_forward(struct outcome *o, struct slice s)
 {
 	memcpy(o->out + o->out_n, s.ptr, s.len);
 	o->out_n += s.len;
 }
 
-static void take(struct outcome *o, struct slice data)
+static void outcome_add_data(struct outcome *o, struct slice data)
 {
 	char line[BODY_CHUNK_LINE_MAX];
 
 	memcpy(o->data + o->data_n, data.ptr, data.len);
 	o->data_n += data.len;
 	if (o->open)
-		forward(o, SLICE("\r\n"));
-	forward(o, (struct slice){ line, body_chunk_line(line, data.len) });
-	forward(o, data);
+		outcome_forward(o, SLICE("\r\n"));
+	outcome_forward(o, (struct slice){ line, body_chunk_line(line, data.len) });
+	outcome_forward(o, data);
 	o->open = true;
 }
 
-static void end(struct outcome *o, const struct head *trailers)
+static void outcome_end(struct outcome *o, const struct head *trailers)
 {
 	struct emit e = { o->out, o->out, false };
 
 	if (o->open)
-		forward(o, SLICE("\r\n"));
-	forward(o, SLICE("0\r\n"));
+		outcome_forward(o, SLICE("\r\n"));
+	outcome_forward(o, SLICE("0\r\n"));
 	e.at = o->out + o->out_n;
 	e.end = e.at + (trailers ? trailers->bytes + EMIT_EXTRA : 2);
 	if (trailers)
@@ -56,8 +57,8 @@ static void end(struct outcome *o, const struct head *trailers)
 }
 
 /* The trailer section begins at s.ptr[o->used]. */
-static enum body_event take_trailers(struct outcome *o, struct body *b, struct slice s, size_t n,
-				     uint32_t *scanned)
+static enum body_event outcome_add_trailers(struct outcome *o, struct body *b,
+					    struct slice s, size_t n, uint32_t *scanned)
 {
 	static struct head trailers;
 	enum verdict v;
@@ -70,11 +71,11 @@ static enum body_event take_trailers(struct outcome *o, struct body *b, struct s
 		return BODY_BAD;
 	o->used += trailers.bytes;
 	body_trailers_read(b);
-	end(o, &trailers);
+	outcome_end(o, &trailers);
 	return BODY_END;
 }
 
-/* Reads s, of which first `first` bytes are at hand, then more and more. */
+/* Reads s: at first its first `first` bytes are available, then more and more. */
 static void read_body(struct outcome *o, struct body b, struct slice s, size_t first)
 {
 	uint32_t scanned = 0;
@@ -82,31 +83,31 @@ static void read_body(struct outcome *o, struct body b, struct slice s, size_t f
 	struct slice data;
 
 	for (;;) {
-		fuzz_close(s.ptr + n, s.ptr + s.len);
+		fuzz_forbid(s.ptr + n, s.ptr + s.len);
 		o->event = body_next(&b, s.ptr + o->used, n - o->used, &used, &data);
 		o->used += used;
 		ASSERT(o->used <= n);
 		if (o->event == BODY_DATA) {
 			ASSERT(data.len > 0 && data.ptr >= s.ptr && data.ptr + data.len <= s.ptr + n);
-			take(o, data);
+			outcome_add_data(o, data);
 			continue;
 		}
 		if (o->event == BODY_TRAILERS)
-			o->event = take_trailers(o, &b, s, n, &scanned);
+			o->event = outcome_add_trailers(o, &b, s, n, &scanned);
 		else if (o->event == BODY_BAD)
 			o->fault = (enum fault)b.fault;
-		fuzz_open(s.ptr + n, s.ptr + s.len);
+		fuzz_allow(s.ptr + n, s.ptr + s.len);
 		if (o->event != BODY_MORE || n == s.len)
 			break;
 		n = fuzz_cut(n, s.len);
 	}
 	if (o->event == BODY_END && b.framing != FRAMING_CHUNKED)
-		end(o, NULL);
+		outcome_end(o, NULL);
 }
 
 static struct outcome outcome_new(size_t n)
 {
-	/* Each octet could come as a chunk of its own. */
+	/* Each octet may be a chunk of its own. */
 	return (struct outcome){ .data = malloc(n + 1), .out = malloc(n * 24 + EMIT_EXTRA + 64) };
 }
 
@@ -124,8 +125,8 @@ static void check_same(const struct outcome *a, const struct outcome *b)
 			   (struct slice){ b->data, b->data_n }));
 }
 
-/* It was refused for a limit of ours, or since trailers said something about framing, which we
- * do not even read over when it makes no sense. */
+/* It was refused for a limit of ours, or because trailers have a malformed Content-Length or
+ * Transfer-Encoding, which the program refuses although a proxy may drop it. */
 static bool is_stricter(enum fault f, size_t n, struct slice trailers)
 {
 	static struct strict_head h;
@@ -150,7 +151,7 @@ static void check_strict(const struct outcome *o, struct slice s, enum framing f
 		       (o->event == BODY_BAD &&
 			is_stricter(o->fault, s.len, slice_after(s, b.trailers_at))));
 		break;
-	case STRICT_PART: /* what is wrong may be told sooner there, or sooner here */
+	case STRICT_PART: /* either parser may find an error earlier than the other */
 	case STRICT_BAD:
 		ASSERT(o->event != BODY_END);
 		break;
@@ -183,7 +184,7 @@ static void check_forwarded(const struct outcome *o)
 	struct slice out = { o->out, o->out_n };
 
 	ASSERT(strict_read_body(&b, out, STRICT_CHUNKED, 0, false) == STRICT_OK);
-	ASSERT(!b.odd && b.bytes == o->out_n);
+	ASSERT(!b.not_canonical && b.bytes == o->out_n);
 	ASSERT(slice_equal((struct slice){ b.data, b.data_n },
 			   (struct slice){ o->data, o->data_n }));
 	ASSERT(strict_section(&trailers, slice_after(out, b.trailers_at)) == STRICT_OK);

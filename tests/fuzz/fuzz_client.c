@@ -1,11 +1,12 @@
-/* Everything that a client can say, and an origin answer, with a whole proxy between them on
- * the simulated engine.
+/* Fuzzes a whole proxy on the simulated engine, from both sides: the bytes of a client, and the
+ * responses of origins.
  *
- * An input is a seed, a mode, the client's bytes and then, behind separators, what origins
- * answer to one request after the other; when that is used up they answer in good order,
- * telling the hash of the request they have seen. A strict reader looks at what each side
- * got: an origin only canonical requests, each of which the client has sent; the client one
- * whole answer for each request, in order and not another's, or an end that it can see. */
+ * An input is a seed, a mode, the client's bytes, and after separators the responses that the
+ * origins send, one for each request. When these are used up the origins send correct
+ * responses, which contain the hash of the request they have received. A strict parser checks
+ * what each side received. Origins: only canonical requests, each of which the client has sent.
+ * The client: for each request one complete response, in order and its own, or a visible end
+ * of the connection. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,17 +23,17 @@
 #define REQUESTS_MAX 64
 #define SCRIPTS_MAX 8
 #define PATTERN_MAX 40000
-/* More than all timeouts of as many requests together. */
-#define PATIENCE_MS 3000000
+/* More than the timeouts of REQUESTS_MAX requests together. */
+#define CASE_MS 3000000
 
 enum mode {
-	SHUT = 1,        /* the client shows that it has said all */
-	WHOLE = 2,       /* is not cut by the seed */
-	LEAVE = 4,       /* the client goes when it has said all */
-	RESET = 8,       /* likewise, with a reset */
-	ORIGIN_ENDS = 16, /* an origin closes behind each of its scripts */
-	SCARCE = 32,     /* few buffers and descriptors */
-	TWICE = 64,      /* a second client says the same */
+	SEND_FIN = 1,       /* the client sends FIN after its last byte */
+	UNCUT = 2,          /* the seed does not cut the client's bytes into pieces */
+	CLOSE = 4,          /* the client closes after its last byte */
+	RESET = 8,          /* the client resets after its last byte */
+	ORIGIN_CLOSES = 16, /* origins close after each response from the input */
+	SCARCE = 32,        /* few buffers and descriptors */
+	TWICE = 64,         /* a second client sends the same bytes */
 };
 
 /* A request as the client sent it. */
@@ -42,20 +43,20 @@ struct sent {
 	uint64_t hash;
 };
 
-struct scene {
+struct fuzz_case {
 	struct proxyrig rig;
 	unsigned mode;
 	struct slice stream;
-	struct slice scripts[SCRIPTS_MAX];
+	struct slice scripts[SCRIPTS_MAX]; /* responses from the input */
 	unsigned script_n, script_at;
-	unsigned sent_n; /* whole heads; what follows them is `after` */
+	unsigned sent_n; /* complete heads; `after` is the verdict on what follows */
 	enum strict_verdict after;
 	bool plain; /* see is_plain() */
-	bool says_more; /* though it has asked for the connection to end */
+	bool sends_after_close; /* the client sends bytes after a request that ends the connection */
 	struct sent sent[REQUESTS_MAX];
 };
 
-/* ---- what was asked --------------------------------------------------------- */
+/* ---- the client's requests -------------------------------------------------- */
 
 static uint64_t hash_add(uint64_t hash, struct slice s)
 {
@@ -76,13 +77,13 @@ static uint64_t hash_request(const struct strict_head *h, struct slice body)
 	return hash_add(hash, body);
 }
 
-static bool asks_to_end(const struct strict_head *h)
+static bool is_last_request(const struct strict_head *h)
 {
 	return h->close || (h->minor == 0 && !h->keep_alive);
 }
 
-/* Takes the client's bytes apart as long as they can be. */
-static void read_stream(struct scene *s)
+/* Parses the client's bytes as far as they are requests. */
+static void parse_stream(struct fuzz_case *s)
 {
 	struct slice rest = s->stream;
 	struct strict_body body = { .data = malloc(rest.len + 1) };
@@ -102,20 +103,21 @@ static void read_stream(struct scene *s)
 			break;
 		sent->hash = hash_request(&sent->head, (struct slice){ body.data, body.data_n });
 		rest = slice_after(rest, body.bytes);
-		s->says_more |= rest.len > 0 && sent->head.framing == STRICT_NONE &&
-				asks_to_end(&sent->head);
+		s->sends_after_close |= rest.len > 0 &&
+					sent->head.framing == STRICT_NONE &&
+					is_last_request(&sent->head);
 	}
 	free(body.data);
 }
 
 /* ---- origins ---------------------------------------------------------------- */
 
-static char pattern(uint64_t hash, size_t i)
+static char pattern_byte(uint64_t hash, size_t i)
 {
 	return (char)('a' + (hash + i * 7 + i / 1000) % 26);
 }
 
-/* Of an answer to such a target. */
+/* The body length of a correct response to this target. */
 static size_t pattern_length(struct slice target)
 {
 	size_t n = 0;
@@ -126,7 +128,7 @@ static size_t pattern_length(struct slice target)
 	return n % PATTERN_MAX;
 }
 
-static bool asks_for(const struct strict_head *h, const char *what)
+static bool target_starts(const struct strict_head *h, const char *what)
 {
 	struct slice t = h->target;
 
@@ -135,35 +137,39 @@ static bool asks_for(const struct strict_head *h, const char *what)
 	return slice_starts(t, slice_of(what));
 }
 
-static void say_pattern(struct sim_peer *a, uint64_t hash, size_t n, bool chunked)
+static void send_pattern(struct sim_peer *a, uint64_t hash, size_t n, bool chunked)
 {
 	char *text = malloc(n + 64), *at = text;
 
 	if (chunked && n > 0)
 		at += sprintf(at, "%zX;ext=\"1\"\r\n", n);
 	for (size_t i = 0; i < n; i++)
-		*at++ = pattern(hash, i);
+		*at++ = pattern_byte(hash, i);
 	if (chunked)
 		at += sprintf(at, "%s0\r\nX-Sum: 1\r\n\r\n", n > 0 ? "\r\n" : "");
 	sim_peer_send(a, (struct slice){ text, (size_t)(at - text) });
 	free(text);
 }
 
-static void answer_orderly(struct sim_peer *a, const struct strict_head *h, uint64_t hash)
+static void respond_correctly(struct sim_peer *a, const struct strict_head *h,
+			      uint64_t hash)
 {
-	bool chunked = asks_for(h, "/chunked"), until_close = asks_for(h, "/until-close");
-	int status = asks_for(h, "/status/204") ? 204 : asks_for(h, "/status/304") ? 304 : 200;
+	bool chunked = target_starts(h, "/chunked"),
+	     until_close = target_starts(h, "/until-close");
+	int status = target_starts(h, "/status/204")   ? 204
+		     : target_starts(h, "/status/304") ? 304
+						       : 200;
 	size_t n = pattern_length(h->target);
 	char head[256];
 
-	if (asks_for(h, "/interim"))
+	if (target_starts(h, "/interim"))
 		sim_peer_send_text(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 	if (strict_lists(h, "Expect", SLICE("100-continue")))
 		sim_peer_send_text(a, "HTTP/1.1 100 Continue\r\n\r\n");
 	snprintf(head, sizeof(head), "HTTP/1.%d %d Fine\r\nX-Seen: %016llx %zu\r\n",
-		 !asks_for(h, "/old"), status, (unsigned long long)hash, n);
+		 !target_starts(h, "/old"), status, (unsigned long long)hash, n);
 	sim_peer_send_text(a, head);
-	/* Not as we write it, on purpose. */
+	/* Not in canonical form, on purpose. */
 	snprintf(head, sizeof(head), "Content-Length:%zu\r\n", n);
 	if (chunked)
 		sim_peer_send_text(a, "Transfer-Encoding:  chunked\r\n");
@@ -171,14 +177,14 @@ static void answer_orderly(struct sim_peer *a, const struct strict_head *h, uint
 		sim_peer_send_text(a, head);
 	sim_peer_send_text(a, "\r\n");
 	if (!slice_equal(h->method, SLICE("HEAD")) && status == 200)
-		say_pattern(a, hash, asks_for(h, "/short") ? n / 2 : n, chunked);
-	if (asks_for(h, "/more"))
+		send_pattern(a, hash, target_starts(h, "/short") ? n / 2 : n, chunked);
+	if (target_starts(h, "/more"))
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-	if (until_close || asks_for(h, "/last") || asks_for(h, "/short"))
+	if (until_close || target_starts(h, "/last") || target_starts(h, "/short"))
 		sim_peer_close(a);
 }
 
-static void echo_on(struct sim_peer *a)
+static void tunnel_echo(struct sim_peer *a)
 {
 	sim_peer_send(a, (struct slice){ a->in + a->in_used, a->in_n - a->in_used });
 	a->in_used = a->in_n;
@@ -186,13 +192,13 @@ static void echo_on(struct sim_peer *a)
 		sim_peer_close(a);
 }
 
-static void answer_upgrade(struct sim_peer *a)
+static void respond_upgrade(struct sim_peer *a)
 {
 	sim_peer_send_text(a,
 			   "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
 			   "Upgrade: echo\r\n\r\nhello");
-	a->on_input = echo_on;
-	echo_on(a);
+	a->on_input = tunnel_echo;
+	tunnel_echo(a);
 }
 
 static void ignore(struct sim_peer *a)
@@ -202,9 +208,9 @@ static void ignore(struct sim_peer *a)
 		sim_peer_close(a);
 }
 
-/* One of the scripts may make a tunnel: what comes behind a request that asked for one is no
- * request then. */
-static bool may_switch(const struct scene *s)
+/* One of the responses may open a tunnel. Then bytes after a request with Upgrade are not a
+ * request. */
+static bool may_switch(const struct fuzz_case *s)
 {
 	for (unsigned i = 0; i < s->script_n; i++)
 		if (memmem(s->scripts[i].ptr, s->scripts[i].len, " 101", 4))
@@ -212,28 +218,28 @@ static bool may_switch(const struct scene *s)
 	return false;
 }
 
-static void answer(struct scene *s, struct sim_peer *a, const struct strict_head *h,
-		   uint64_t hash)
+static void origin_respond(struct fuzz_case *s, struct sim_peer *a,
+			   const struct strict_head *h, uint64_t hash)
 {
 	if (h->upgrade && may_switch(s))
 		a->on_input = ignore;
 	if (s->script_at < s->script_n) {
 		sim_peer_send(a, s->scripts[s->script_at++]);
-		if (s->mode & ORIGIN_ENDS)
+		if (s->mode & ORIGIN_CLOSES)
 			sim_peer_close(a);
-	} else if (asks_for(h, "/closed")) {
+	} else if (target_starts(h, "/closed")) {
 		sim_peer_close(a);
-	} else if (asks_for(h, "/reset")) {
+	} else if (target_starts(h, "/reset")) {
 		sim_peer_reset_now(a);
-	} else if (asks_for(h, "/upgrade") && h->upgrade) {
-		answer_upgrade(a);
-	} else if (!asks_for(h, "/never") && !a->head_seen) {
-		answer_orderly(a, h, hash);
+	} else if (target_starts(h, "/upgrade") && h->upgrade) {
+		respond_upgrade(a);
+	} else if (!target_starts(h, "/never") && !a->head_seen) {
+		respond_correctly(a, h, hash);
 	}
 }
 
-/* Is one of those that the configuration has instead of the client's. */
-static bool is_part(const struct strict_head *h)
+/* It is a request that the configuration makes, for a part of a join. */
+static bool is_join_part(const struct strict_head *h)
 {
 	static const char *const targets[] = { "/length/10", "/chunked/50", "/never", "/" };
 
@@ -243,21 +249,22 @@ static bool is_part(const struct strict_head *h)
 	return false;
 }
 
-/* Somebody has asked for this. */
-static void check_asked(const struct scene *s, const struct strict_head *h, uint64_t hash)
+/* The client has sent this request, or it is a part of a join. */
+static void check_request_sent(const struct fuzz_case *s, const struct strict_head *h,
+			       uint64_t hash)
 {
 	for (unsigned i = 0; i < s->sent_n; i++)
 		if (s->sent[i].body == STRICT_OK && s->sent[i].hash == hash &&
-		    !fuzz_forwarded(h, &s->sent[i].head, SLICE("127.0.0.1")))
+		    !fuzz_forwarded_fault(h, &s->sent[i].head, SLICE("127.0.0.1")))
 			return;
-	ASSERT(is_part(h));
+	ASSERT(is_join_part(h));
 }
 
-/* One request; false: it is not there. */
-static bool origin_one(struct sim_peer *a)
+/* Handles one request. False: it is not complete. */
+static bool origin_read_request(struct sim_peer *a)
 {
 	static struct strict_head h;
-	struct scene *s = a->owner;
+	struct fuzz_case *s = a->owner;
 	struct slice rest = { a->in + a->in_used, a->in_n - a->in_used };
 	struct strict_body body = { .data = malloc(rest.len + 1) };
 	enum strict_verdict v = strict_request(&h, rest);
@@ -266,31 +273,31 @@ static bool origin_one(struct sim_peer *a)
 
 	ASSERT(v != STRICT_BAD);
 	if (v == STRICT_OK) {
-		ASSERT(!h.odd && h.minor == 1);
+		ASSERT(!h.not_canonical && h.minor == 1);
 		v = strict_read_body(&body, slice_after(rest, h.bytes), h.framing, h.length,
 				     false);
 		ASSERT(v != STRICT_BAD);
-		early = asks_for(&h, "/early");
+		early = target_starts(&h, "/early");
 		if (early && !a->head_seen)
 			sim_peer_send_text(
 				a, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly");
 		a->head_seen = early;
 	}
 	if (v == STRICT_OK) {
-		ASSERT(!body.odd);
+		ASSERT(!body.not_canonical);
 		hash = hash_request(&h, (struct slice){ body.data, body.data_n });
-		check_asked(s, &h, hash);
+		check_request_sent(s, &h, hash);
 		a->in_used += h.bytes + body.bytes;
-		answer(s, a, &h, hash);
+		origin_respond(s, a, &h, hash);
 		a->head_seen = false;
 	}
 	free(body.data);
 	return v == STRICT_OK && a->fd >= 0;
 }
 
-static void origin_heard(struct sim_peer *a)
+static void origin_on_input(struct sim_peer *a)
 {
-	while (a->on_input == origin_heard && origin_one(a))
+	while (a->on_input == origin_on_input && origin_read_request(a))
 		;
 	if (sim_peer_finished(a))
 		sim_peer_close(a);
@@ -298,7 +305,7 @@ static void origin_heard(struct sim_peer *a)
 
 /* ---- memcached -------------------------------------------------------------- */
 
-static bool memcached_one(struct sim_peer *a)
+static bool memcached_read_query(struct sim_peer *a)
 {
 	struct slice s = { a->in + a->in_used, a->in_n - a->in_used }, key;
 	const char *end = memmem(s.ptr, s.len, "\r\n", 2);
@@ -328,18 +335,18 @@ static bool memcached_one(struct sim_peer *a)
 	return true;
 }
 
-static void memcached_heard(struct sim_peer *a)
+static void memcached_on_input(struct sim_peer *a)
 {
-	while (memcached_one(a))
+	while (memcached_read_query(a))
 		;
 	if (sim_peer_finished(a))
 		sim_peer_close(a);
 }
 
-/* ---- what the client got ---------------------------------------------------- */
+/* ---- checks of the responses ------------------------------------------------ */
 
-/* An answer that an origin gave in good order is to this request, and its body is whole, or
- * the first of it. */
+/* A correct response of an origin belongs to this request, and its body is complete, or a
+ * prefix. */
 static void check_seen(const struct sent *sent, const struct strict_head *h,
 		       const struct strict_body *body, bool whole, bool has_body)
 {
@@ -359,10 +366,10 @@ static void check_seen(const struct sent *sent, const struct strict_head *h,
 		return;
 	ASSERT(body->data_n <= n && (!whole || body->data_n == n));
 	for (size_t i = 0; i < body->data_n; i++)
-		ASSERT(body->data[i] == pattern(hash, i));
+		ASSERT(body->data[i] == pattern_byte(hash, i));
 }
 
-/* What the cache holds for a key is told of no other. */
+/* A value from the cache is the one of the requested key. */
 static void check_value(const struct strict_head *asked, const struct strict_body *body)
 {
 	struct slice key = asked->target, prefix = SLICE("value of ");
@@ -378,8 +385,8 @@ static void check_value(const struct strict_head *asked, const struct strict_bod
 	ASSERT(slice_starts(value, prefix) && slice_equal(slice_after(value, prefix.len), key));
 }
 
-/* Nothing goes wrong with any of them: no script, no target that asks for trouble. */
-static bool is_plain(const struct scene *s)
+/* Nothing can go wrong: the origins send only correct responses, and no target causes a fault. */
+static bool is_plain(const struct fuzz_case *s)
 {
 	static const char *const troubles[] = { "/closed", "/reset", "/never", "/short", "/more",
 						"/early", "/last", "/upgrade", "/pa", "/cache",
@@ -391,23 +398,24 @@ static bool is_plain(const struct scene *s)
 				   troubles[k], strlen(troubles[k])) ||
 			    slice_equal_nocase(s->sent[i].head.authority, SLICE("nowhere")))
 				return false;
-	return s->script_n == 0 && !(s->mode & (SHUT | LEAVE | RESET | SCARCE));
+	return s->script_n == 0 && !(s->mode & (SEND_FIN | CLOSE | RESET | SCARCE));
 }
 
-/* Nothing excuses it if this request gets no whole answer. What is said behind a request for
- * the end may meet a socket that is closed, and the reset overtake the answer. */
-static bool is_owed(const struct scene *s, const struct sim_peer *a,
-		    const struct sent *sent)
+/* This request must get a complete response. Exception: bytes after the last request may arrive
+ * at a closed socket, and the reset that they cause may overtake the response. */
+static bool must_be_answered(const struct fuzz_case *s, const struct sim_peer *a,
+			     const struct sent *sent)
 {
-	return sent && sent->body == STRICT_OK && s->plain && !(s->says_more && a->error);
+	return sent && sent->body == STRICT_OK && s->plain &&
+	       !(s->sends_after_close && a->error);
 }
 
-enum end { GOES_ON, IS_LAST, IS_BROKEN };
+enum response_end { END_NONE, END_LAST, END_BROKEN };
 
-/* One answer that is not interim at the front of *rest, to a request, or to something that
- * is none (NULL). */
-static enum end answer_one(struct scene *s, struct sim_peer *a, const struct sent *sent,
-			   struct slice *rest)
+/* Checks and removes the first final response in *rest. `sent`: the request it belongs to;
+ * NULL: it belongs to bytes that are not a valid request. */
+static enum response_end check_response(struct fuzz_case *s, struct sim_peer *a,
+					const struct sent *sent, struct slice *rest)
 {
 	static struct strict_head h;
 	struct strict_body body = { .data = malloc(rest->len + 1) };
@@ -419,89 +427,90 @@ static enum end answer_one(struct scene *s, struct sim_peer *a, const struct sen
 		v = strict_response(&h, *rest);
 		ASSERT(v != STRICT_BAD);
 		if (v == STRICT_OK) {
-			ASSERT(!h.odd && (sent || h.status >= 400));
+			ASSERT(!h.not_canonical && (sent || h.status >= 400));
 			*rest = slice_after(*rest, h.bytes);
 		}
 	} while (v == STRICT_OK && h.status < 200 && h.status != 101);
 	if (v == STRICT_PART) {
-		ASSERT(!is_owed(s, a, sent));
+		ASSERT(!must_be_answered(s, a, sent));
 		free(body.data);
 		*rest = slice_after(*rest, rest->len);
-		return IS_BROKEN;
+		return END_BROKEN;
 	}
 	if (h.status == 101) {
 		ASSERT(sent->head.upgrade);
 		free(body.data);
 		*rest = slice_after(*rest, rest->len);
-		return IS_LAST;
+		return END_LAST;
 	}
-	framing = strict_answer(&h, method);
+	framing = strict_response_framing(&h, method);
 	v = strict_read_body(&body, *rest, framing, h.length, a->eof && !a->error);
-	ASSERT(v != STRICT_BAD && !body.odd);
+	ASSERT(v != STRICT_BAD && !body.not_canonical);
 	*rest = slice_after(*rest, v == STRICT_OK ? body.bytes : rest->len);
 	if (sent && s->script_n == 0)
 		check_seen(sent, &h, &body, v == STRICT_OK, framing != STRICT_NONE);
 	if (sent && v == STRICT_OK && h.status == 200 && framing != STRICT_NONE)
 		check_value(&sent->head, &body);
 	free(body.data);
-	if (is_owed(s, a, sent))
+	if (must_be_answered(s, a, sent))
 		ASSERT(v == STRICT_OK && h.status < 500);
 	if (v != STRICT_OK)
-		return IS_BROKEN;
+		return END_BROKEN;
 	ASSERT(framing != STRICT_CLOSE || h.close);
 	if (sent && sent->head.minor == 0 && !h.keep_alive)
 		ASSERT(h.close);
-	return h.close ? IS_LAST : GOES_ON;
+	return h.close ? END_LAST : END_NONE;
 }
 
-static void check_client(struct scene *s, struct sim_peer *a)
+static void check_client(struct fuzz_case *s, struct sim_peer *a)
 {
 	struct slice rest = sim_peer_received(a);
-	/* Who says FIN before a response begins has left. */
-	bool patient = !(s->mode & (SHUT | LEAVE | RESET));
-	enum end end = GOES_ON;
+	/* A client that sends FIN before a response begins is dropped. */
+	bool stays = !(s->mode & (SEND_FIN | CLOSE | RESET));
+	enum response_end end = END_NONE;
 	unsigned i = 0;
 
-	for (; i < s->sent_n && end == GOES_ON && rest.len > 0; i++)
-		end = answer_one(s, a, &s->sent[i], &rest);
-	if (end == GOES_ON && rest.len > 0 && s->sent_n < REQUESTS_MAX) {
-		/* To the rest of it, if that is a beginning of a request or none. */
-		end = answer_one(s, a, NULL, &rest);
-		ASSERT(end != GOES_ON);
+	for (; i < s->sent_n && end == END_NONE && rest.len > 0; i++)
+		end = check_response(s, a, &s->sent[i], &rest);
+	if (end == END_NONE && rest.len > 0 && s->sent_n < REQUESTS_MAX) {
+		/* A response to the bytes after the last request, which are incomplete or
+		 * malformed. */
+		end = check_response(s, a, NULL, &rest);
+		ASSERT(end != END_NONE);
 		i++;
 	}
 	ASSERT(rest.len == 0 || s->sent_n == REQUESTS_MAX);
-	/* Nothing whole is left without an answer and without a word; if it was all plain, with
-	 * a reset neither. */
-	if (patient && end == GOES_ON && i < s->sent_n && !(s->mode & SCARCE))
-		ASSERT(a->error ? !is_owed(s, a, &s->sent[i]) :
-				  s->sent[i].body != STRICT_OK);
+	/* No complete request is left without a response on an open connection; in a plain
+	 * case not on one that was reset, either. */
+	if (stays && end == END_NONE && i < s->sent_n && !(s->mode & SCARCE))
+		ASSERT(a->error ? !must_be_answered(s, a, &s->sent[i])
+				: s->sent[i].body != STRICT_OK);
 }
 
-/* ---- a scene ---------------------------------------------------------------- */
+/* ---- one case --------------------------------------------------------------- */
 
-static struct sim_peer *send_client(struct scene *s)
+static struct sim_peer *send_client(struct fuzz_case *s)
 {
 	struct sim_peer *a = sim_peer_connect(&s->rig.sim, PROXYRIG_PORT);
 
-	a->uncut = s->mode & WHOLE;
+	a->uncut = s->mode & UNCUT;
 	sim_peer_send(a, s->stream);
 	if (s->mode & RESET)
 		sim_peer_reset(a);
-	else if (s->mode & LEAVE)
+	else if (s->mode & CLOSE)
 		sim_peer_close(a);
-	else if (s->mode & SHUT)
+	else if (s->mode & SEND_FIN)
 		sim_peer_shutdown(a);
 	return a;
 }
 
-static bool over(const struct sim_peer *a)
+static bool client_over(const struct sim_peer *a)
 {
 	return !a || sim_peer_finished(a) || a->connect_error ||
 	       (a->connected && a->fd < 0);
 }
 
-static void play(struct scene *s, unsigned seed)
+static void run_case(struct fuzz_case *s, unsigned seed)
 {
 	struct proxyrig_options o = {
 		.seed = seed + 1,
@@ -515,14 +524,14 @@ static void play(struct scene *s, unsigned seed)
 
 	proxyrig_open(&s->rig, &o);
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++) {
-		s->rig.origins[i].on_input = origin_heard;
+		s->rig.origins[i].on_input = origin_on_input;
 		s->rig.origins[i].owner = s;
 	}
-	s->rig.memcached.on_input = memcached_heard;
+	s->rig.memcached.on_input = memcached_on_input;
 	a = send_client(s);
 	if (s->mode & TWICE)
 		b = send_client(s);
-	SIMRIG_UNTIL(&s->rig.sim, over(a) && over(b), PATIENCE_MS);
+	SIMRIG_UNTIL(&s->rig.sim, client_over(a) && client_over(b), CASE_MS);
 	check_client(s, a);
 	if (b)
 		check_client(s, b);
@@ -531,17 +540,17 @@ static void play(struct scene *s, unsigned seed)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-	static struct scene s;
+	static struct fuzz_case s;
 	struct fuzz f = fuzz_begin(bytes, n);
 	unsigned seed = fuzz_octet(&f);
 
-	memset(&s, 0, offsetof(struct scene, sent));
+	memset(&s, 0, offsetof(struct fuzz_case, sent));
 	s.mode = fuzz_octet(&f);
-	s.stream = fuzz_part(&f, SEPARATOR);
+	s.stream = fuzz_take_until(&f, SEPARATOR);
 	while (f.left > 0 && s.script_n < SCRIPTS_MAX)
-		s.scripts[s.script_n++] = fuzz_part(&f, SEPARATOR);
-	read_stream(&s);
+		s.scripts[s.script_n++] = fuzz_take_until(&f, SEPARATOR);
+	parse_stream(&s);
 	s.plain = is_plain(&s);
-	play(&s, seed);
+	run_case(&s, seed);
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* Configuration files. What is read is printed so that it reads and prints the same; what is
- * not read is told with file, line, column and a remedy, wherever it went wrong. */
+/* Configuration files. A file that is accepted is printed in a form that is accepted again and
+ * prints the same. For a file that is refused each error has file, line, column and a remedy. */
 #include <ares.h>
 #include <dlfcn.h>
 #include <netdb.h>
@@ -10,7 +10,7 @@
 #include "config/config.h"
 #include "lib/fuzz.h"
 
-/* No name is looked up in the world. */
+/* No name is looked up in the network. */
 int getaddrinfo(const char *restrict node, const char *restrict service,
 		const struct addrinfo *restrict hints, struct addrinfo **restrict list)
 {
@@ -24,7 +24,7 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
 	return real(strcmp(node, "localhost") == 0 ? "127.0.0.1" : node, service, &numeric, list);
 }
 
-/* Nor by nameservers, whose addresses the input has made up. */
+/* No nameserver is queried: their addresses come from the input. */
 void ares_query(ares_channel channel, const char *name, int dnsclass, int type,
 		ares_callback callback, void *arg)
 {
@@ -38,12 +38,12 @@ void ares_search(ares_channel channel, const char *name, int dnsclass, int type,
 	ares_query(channel, name, dnsclass, type, callback, arg);
 }
 
-struct text {
+struct printed_text {
 	char *bytes;
 	size_t n;
 };
 
-static struct config *read_config(struct slice s, struct text *errors)
+static struct config *read_config(struct slice s, struct printed_text *errors)
 {
 	FILE *out = open_memstream(&errors->bytes, &errors->n);
 	struct config *c = config_read_text("fuzz.yaml", s, out);
@@ -53,9 +53,9 @@ static struct config *read_config(struct slice s, struct text *errors)
 	return c;
 }
 
-static struct text print(const struct config *c)
+static struct printed_text print_config(const struct config *c)
 {
-	struct text t;
+	struct printed_text t;
 	FILE *out = open_memstream(&t.bytes, &t.n);
 
 	config_print(c, out);
@@ -63,7 +63,7 @@ static struct text print(const struct config *c)
 	return t;
 }
 
-/* "fuzz.yaml:LINE:COLUMN: what is wrong; what to write" */
+/* "fuzz.yaml:LINE:COLUMN: what is wrong; what to write instead" */
 static void check_error(const char *line, size_t n)
 {
 	int row, column, at = 0;
@@ -75,7 +75,7 @@ static void check_error(const char *line, size_t n)
 		ASSERT((unsigned char)line[i] >= ' ' && line[i] != 0x7f);
 }
 
-static void check_errors(const struct text *errors)
+static void check_errors(const struct printed_text *errors)
 {
 	char *line = errors->bytes, *end;
 
@@ -91,22 +91,22 @@ static void check_errors(const struct text *errors)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-	struct text errors, printed, again;
+	struct printed_text errors, printed, again;
 	struct config *c = read_config((struct slice){ (const char *)bytes, n }, &errors);
 
-	/* With a configuration there may be warnings. */
+	/* An accepted configuration may have warnings. */
 	if (errors.n > 0)
 		check_errors(&errors);
 	free(errors.bytes);
 	if (!c)
 		return 0;
-	printed = print(c);
+	printed = print_config(c);
 	config_free(c);
 	c = read_config((struct slice){ printed.bytes, printed.n }, &errors);
 	if (!c)
 		fprintf(stderr, "%s\nof\n%s\n", errors.bytes, printed.bytes);
 	ASSERT(c);
-	again = print(c);
+	again = print_config(c);
 	ASSERT(printed.n == again.n && memcmp(printed.bytes, again.bytes, again.n) == 0);
 	config_free(c);
 	free(errors.bytes);

@@ -1,6 +1,6 @@
-/* What a memcached may say. The first line is read the same cut anywhere; and a whole client,
- * asking for a few keys, believes only what a second reader of the protocol believes, in
- * order, and ends with nothing left. */
+/* Replies of a memcached. The first line parses the same wherever it is cut; and a whole client
+ * with three calls gets what a second parser of the protocol finds, in order, and leaves nothing
+ * behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,16 +15,16 @@
 
 static const struct slice keys[CALLS] = { { "foo", 3 }, { "bar", 3 }, { "foo", 3 } };
 
-/* ---- the second reader ------------------------------------------------------ */
+/* ---- the second parser ------------------------------------------------------ */
 
-enum kind { HIT, MISS, ERROR_LINE, PART, NONSENSE };
+enum second_kind { HIT, MISS, ERROR_LINE, PART, MALFORMED };
 
-struct reply {
-	enum kind kind;
+struct second_reply {
+	enum second_kind kind;
 	struct slice value;
 };
 
-/* A number without sign or space, as memcached writes them. */
+/* A number without sign or spaces, as memcached writes it. */
 static bool take_number(struct slice *s, uint64_t *n)
 {
 	size_t i = 0;
@@ -67,7 +67,7 @@ static bool flags_are_good(struct slice s)
 	return true;
 }
 
-/* The line of a hit: how long is the value? */
+/* Parses the line of a hit; *n is the length of its value. */
 static bool read_hit(struct slice line, enum memcache_command command, struct slice key,
 		     uint64_t *n)
 {
@@ -81,8 +81,9 @@ static bool read_hit(struct slice line, enum memcache_command command, struct sl
 	       take_word(&line, SLICE(" ")) && take_number(&line, n) && line.len == 0;
 }
 
-/* Takes the reply to one request off the front. */
-static struct reply take_reply(struct slice *s, enum memcache_command command, struct slice key)
+/* Parses and removes the reply to one request. */
+static struct second_reply take_reply(struct slice *s, enum memcache_command command,
+				      struct slice key)
 {
 	struct slice tail = command == MEMCACHE_MG ? SLICE("\r\n") : SLICE("\r\nEND\r\n");
 	struct slice miss = command == MEMCACHE_MG ? SLICE("EN") : SLICE("END"), line, value;
@@ -90,25 +91,28 @@ static struct reply take_reply(struct slice *s, enum memcache_command command, s
 	uint64_t n;
 
 	if (!lf || lf >= s->ptr + MEMCACHE_LINE_MAX)
-		return (struct reply){ .kind = s->len >= MEMCACHE_LINE_MAX ? NONSENSE : PART };
+		return (struct second_reply){ .kind = s->len >= MEMCACHE_LINE_MAX
+							      ? MALFORMED
+							      : PART };
 	if (lf == s->ptr || lf[-1] != '\r')
-		return (struct reply){ .kind = NONSENSE };
+		return (struct second_reply){ .kind = MALFORMED };
 	line = (struct slice){ s->ptr, (size_t)(lf - s->ptr) - 1 };
 	*s = slice_after(*s, line.len + 2);
 	if (is_error(line))
-		return (struct reply){ .kind = memchr(line.ptr, '\r', line.len) ? NONSENSE
-										 : ERROR_LINE };
+		return (struct second_reply){ .kind = memchr(line.ptr, '\r', line.len)
+							      ? MALFORMED
+							      : ERROR_LINE };
 	if (slice_equal(line, miss))
-		return (struct reply){ .kind = MISS };
+		return (struct second_reply){ .kind = MISS };
 	if (!read_hit(line, command, key, &n))
-		return (struct reply){ .kind = NONSENSE };
+		return (struct second_reply){ .kind = MALFORMED };
 	if (s->len < n + tail.len)
-		return (struct reply){ .kind = PART };
+		return (struct second_reply){ .kind = PART };
 	value = (struct slice){ s->ptr, n };
 	*s = slice_after(*s, n);
 	if (!take_word(s, tail))
-		return (struct reply){ .kind = NONSENSE };
-	return (struct reply){ .kind = HIT, .value = value };
+		return (struct second_reply){ .kind = MALFORMED };
+	return (struct second_reply){ .kind = HIT, .value = value };
 }
 
 /* ---- the first line --------------------------------------------------------- */
@@ -120,9 +124,9 @@ static void check_line(struct slice s, enum memcache_command command, struct sli
 	enum verdict part = VERDICT_MORE;
 
 	for (size_t n = 0; part == VERDICT_MORE; n = fuzz_cut(n, s.len)) {
-		fuzz_close(s.ptr + n, s.ptr + s.len);
+		fuzz_forbid(s.ptr + n, s.ptr + s.len);
 		part = memcache_parse_reply(&cut, command, key, s.ptr, n);
-		fuzz_open(s.ptr + n, s.ptr + s.len);
+		fuzz_allow(s.ptr + n, s.ptr + s.len);
 		if (n == s.len)
 			break;
 	}
@@ -155,9 +159,9 @@ static void check_value(struct memcache_call *call, struct slice value)
 	ASSERT(value.len == 0);
 }
 
-/* Has this call come to what the front of the stream says? Returns whether the stream is
- * still in step. */
-static bool check_call(struct memcache_call *call, struct reply r)
+/* Asserts that the call has this result. Returns whether the next reply begins at a known
+ * place. */
+static bool check_call(struct memcache_call *call, struct second_reply r)
 {
 	switch (r.kind) {
 	case HIT:
@@ -176,26 +180,26 @@ static bool check_call(struct memcache_call *call, struct reply r)
 		ASSERT(!call || (call->state == CALL_FAILED && call->failure == CALL_ERROR));
 		return true;
 	case PART:
-	case NONSENSE:
+	case MALFORMED:
 		break;
 	}
 	ASSERT(!call || call->state == CALL_FAILED);
 	return false;
 }
 
-/* All of them were sent on one link, which has said so much for each. */
-static void check_calls(struct memcache_call *const *calls, const enum memcache_command *commands,
-			struct slice said)
+/* For calls that were all sent on one link, on which each got the bytes `replies`. */
+static void check_calls(struct memcache_call *const *calls,
+			const enum memcache_command *commands, struct slice replies)
 {
-	char *text = malloc(CALLS * said.len), *at = text;
-	struct slice stream = { text, CALLS * said.len };
-	bool in_step = true;
+	char *text = malloc(CALLS * replies.len), *at = text;
+	struct slice stream = { text, CALLS * replies.len };
+	bool in_sync = true;
 
 	for (unsigned i = 0; i < CALLS; i++)
-		at = mempcpy(at, said.ptr, said.len);
+		at = mempcpy(at, replies.ptr, replies.len);
 	for (unsigned i = 0; i < CALLS; i++) {
-		if (in_step)
-			in_step = check_call(calls[i],
+		if (in_sync)
+			in_sync = check_call(calls[i],
 					     take_reply(&stream, commands[i], keys[i]));
 		else
 			ASSERT(!calls[i] || calls[i]->state == CALL_FAILED);
@@ -203,7 +207,7 @@ static void check_calls(struct memcache_call *const *calls, const enum memcache_
 	free(text);
 }
 
-static void play(unsigned seed, unsigned cut, unsigned mode, struct slice said)
+static void run_client(unsigned seed, unsigned cut, unsigned mode, struct slice replies)
 {
 	const enum memcache_command commands[CALLS] = {
 		mode & 2 ? MEMCACHE_MG : MEMCACHE_GET, MEMCACHE_MG, MEMCACHE_GET,
@@ -215,11 +219,11 @@ static void play(unsigned seed, unsigned cut, unsigned mode, struct slice said)
 	r.upstream.value_max = VALUE_MAX;
 	r.upstream.links = mode & 1 ? 1 : 4;
 	r.upstream.pipeline = mode & 4 ? 1 : 64;
-	r.fakes[0].raw = said;
+	r.fakes[0].raw = replies;
 	r.fakes[0].cut = cut;
 	for (unsigned i = 0; i < CALLS; i++)
 		calls[i] = memcache_get(r.memcache, commands[i], keys[i], &r);
-	if (mode & 8) { /* but its reply will come */
+	if (mode & 8) { /* its reply will still arrive */
 		while (calls[1]->state == CALL_WAITING)
 			tick_once(&r.tick);
 		memcache_forget(&calls[1]);
@@ -229,7 +233,7 @@ static void play(unsigned seed, unsigned cut, unsigned mode, struct slice said)
 		tick_once(&r.tick);
 	}
 	if (r.fakes[0].accepted == 1 && !(mode & 4))
-		check_calls(calls, commands, said);
+		check_calls(calls, commands, replies);
 	for (unsigned i = 0; i < CALLS; i++)
 		if (calls[i])
 			memcache_forget(&calls[i]);
@@ -244,6 +248,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	check_line(fuzz_rest(&f), MEMCACHE_GET, keys[0]);
 	check_line(fuzz_rest(&f), MEMCACHE_MG, keys[0]);
 	if (f.left > 0)
-		play(seed, cut, mode, fuzz_rest(&f));
+		run_client(seed, cut, mode, fuzz_rest(&f));
 	return 0;
 }

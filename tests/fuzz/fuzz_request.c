@@ -1,5 +1,5 @@
-/* Request heads. Whatever is taken for one, the strict reader takes for the same one; cut
- * anywhere it is the same; and what is forwarded of it is canonical and means the same. */
+/* Request heads. The strict parser reads each accepted head the same; the result does not depend
+ * on where the head is cut; and the forwarded head is canonical and means the same. */
 #include <stdlib.h>
 
 #include "http/forwarding.h"
@@ -16,10 +16,12 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
 	const struct forwarding_peer peer = { .text = client };
 	struct forwarding forwarding;
-	struct emit_request r = { .framing = h->framing, .length = h->length,
-				  .upgrade = upgrade, .forwarding = &forwarding,
+	struct emit_request r = { .framing = h->framing,
+				  .length = h->length,
+				  .upgrade = upgrade,
+				  .forwarding = &forwarding,
 				  .via = SLICE("fairlead"),
-				  /* As action.c does for a client of HTTP/1.0. */
+				  /* as action.c does for an HTTP/1.0 client */
 				  .host = h->authority.len > 0 ? SLICE("") : SLICE("o") };
 	size_t room;
 	char *text;
@@ -35,10 +37,10 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	ASSERT(!e.overflow);
 	s = (struct slice){ text, (size_t)(e.at - text) };
 	ASSERT(strict_request(&out, s) == STRICT_OK);
-	ASSERT(!out.odd && out.bytes == s.len);
+	ASSERT(!out.not_canonical && out.bytes == s.len);
 	ASSERT(out.framing == in->framing && out.length == in->length);
 	ASSERT(out.upgrade == (upgrade && h->upgrade));
-	ASSERT(!fuzz_forwarded(&out, in, client));
+	ASSERT(!fuzz_forwarded_fault(&out, in, client));
 	if (h->field_n + 7u <= HEAD_FIELDS_MAX) {
 		ASSERT(head_parse_request(&again, text, s.len, &all, &scanned) == VERDICT_OK);
 		fuzz_assert_same_message(&again, h);
@@ -68,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	ASSERT(slice_equal(h.target, strict.target));
 	ASSERT(slice_equal(h.authority, strict.authority));
 	fuzz_assert_read_alike(&h, &strict);
-	if (h.method != METHOD_CONNECT) /* is answered 405 */
+	if (h.method != METHOD_CONNECT) /* gets a 405 */
 		check_forwarded(&h, &strict, mode & 4);
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* Response heads, to any method: as fuzz_request.c. */
+/* Response heads, to any method: the checks of fuzz_request.c, and lenient.h. */
 #include <stdlib.h>
 
 #include "http/emit.h"
@@ -10,7 +10,7 @@
 
 static const struct slice date = { "Thu, 01 Jan 1970 00:00:00 GMT", 29 };
 
-static bool is_written(struct slice name)
+static bool is_rewritten(struct slice name)
 {
 	return slice_equal_nocase(name, SLICE("Content-Length")) ||
 	       slice_equal_nocase(name, SLICE("Transfer-Encoding")) ||
@@ -18,7 +18,7 @@ static bool is_written(struct slice name)
 	       slice_equal_nocase(name, SLICE("Upgrade"));
 }
 
-/* All of `in` but what is for this hop, in its order, and then ours. */
+/* All end-to-end fields of `in`, in their order, and then those that the proxy adds. */
 static void check_fields(const struct strict_head *out, const struct strict_head *in)
 {
 	bool dated = in->status < 200;
@@ -35,13 +35,13 @@ static void check_fields(const struct strict_head *out, const struct strict_head
 	}
 	if (!dated)
 		ASSERT(slice_equal(out->fields[o++].value, date));
-	while (is_written(out->fields[o].name))
+	while (is_rewritten(out->fields[o].name))
 		o++;
 	ASSERT(slice_equal(out->fields[o].name, SLICE("Via")));
 	ASSERT(slice_equal(out->fields[o].value, in->minor ? SLICE("1.1 fairlead")
 							   : SLICE("1.0 fairlead")));
 	for (o++; o < out->field_n; o++)
-		ASSERT(is_written(out->fields[o].name));
+		ASSERT(is_rewritten(out->fields[o].name));
 }
 
 static void check_forwarded(const struct head *h, const struct strict_head *in,
@@ -62,9 +62,10 @@ static void check_forwarded(const struct head *h, const struct strict_head *in,
 	ASSERT(!e.overflow);
 	s = (struct slice){ text, (size_t)(e.at - text) };
 	ASSERT(strict_response(&out, s) == STRICT_OK);
-	ASSERT(!out.odd && out.bytes == s.len && out.status == in->status);
+	ASSERT(!out.not_canonical && out.bytes == s.len && out.status == in->status);
 	ASSERT(slice_equal(out.phrase, in->phrase));
-	ASSERT(strict_answer(&out, method) == strict_answer(in, method));
+	ASSERT(strict_response_framing(&out, method) ==
+	       strict_response_framing(in, method));
 	ASSERT(out.close == r->close);
 	ASSERT(out.upgrade == (r->upgrade && h->upgrade));
 	ASSERT(strict_count(&out, "Upgrade") == out.upgrade);
@@ -83,9 +84,9 @@ static void check_forwarded(const struct head *h, const struct strict_head *in,
 	free(text);
 }
 
-/* What is forgiven is written so that the second reader finds the same in it, and once is
- * enough. */
-static void check_forgiven(struct slice s, unsigned lenient)
+/* A head that lenient.h corrects is canonical afterwards, for the strict parser too; correcting
+ * it again changes nothing. */
+static void check_lenient(struct slice s, unsigned lenient)
 {
 	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
 	static struct strict_head strict;
@@ -121,15 +122,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32,
 				   .via = SLICE("fairlead") };
 
-	check_forgiven(fuzz_rest(&f), 1u << LENIENT_COLON);
-	check_forgiven(fuzz_rest(&f), (1u << (LENIENT_COLON + 1)) - 1);
+	check_lenient(fuzz_rest(&f), 1u << LENIENT_COLON);
+	check_lenient(fuzz_rest(&f), (1u << (LENIENT_COLON + 1)) - 1);
 	if (fuzz_head(&h, head_parse_response, fuzz_rest(&f), &limits) != VERDICT_OK)
 		return 0;
 	ASSERT(strict_response(&strict, fuzz_rest(&f)) == STRICT_OK);
 	ASSERT(h.status == strict.status && slice_equal(h.phrase, strict.phrase));
 	fuzz_assert_read_alike(&h, &strict);
 	r.framing = head_response_framing(&h, method);
-	ASSERT((unsigned)r.framing == (unsigned)strict_answer(&strict, token));
+	ASSERT((unsigned)r.framing == (unsigned)strict_response_framing(&strict, token));
 	r.length = h.length;
 	r.keep_length = h.framing == FRAMING_LENGTH && h.status != 204 && h.status >= 200;
 	check_forwarded(&h, &strict, &r, token);

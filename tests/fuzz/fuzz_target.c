@@ -1,6 +1,6 @@
-/* Request targets, Host and paths: what the router sees of "METHOD TARGET\nHOST". No spelling
- * gets around a route, since there is one normal form and it is the one that a second writer
- * of RFC 3986 6.2.2 comes to. */
+/* Request targets, Host and paths. An input is "METHOD TARGET", LF, and a Host. The router sees
+ * one normal form, so that no spelling avoids a route; a second implementation of RFC 3986 6.2.2
+ * gives the same form. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
@@ -20,14 +20,14 @@ static const char config_text[] = "listen: [127.0.0.1:80]\n"
 				  "  - { prefix: /b/, proxy: { upstream: a } }\n"
 				  "  - { prefix: /, host: app, proxy: { upstream: a } }\n";
 
-/* ---- the second writer ------------------------------------------------------ */
+/* ---- the second implementation ---------------------------------------------- */
 
 static int nibble(char c)
 {
 	return isdigit((unsigned char)c) ? c - '0' : toupper((unsigned char)c) - 'A' + 10;
 }
 
-/* Of a path whose "%" are well-formed. */
+/* The "%" of the path are well-formed. */
 static char *unescape_unreserved(struct slice path)
 {
 	char *out = malloc(path.len + 1), *at = out;
@@ -116,7 +116,7 @@ static void check_route(const struct config *c, const struct request_view *v)
 	free(host);
 }
 
-/* "[ADDRESS]" of any other spelling of the same address. */
+/* An IPv6 address in any spelling becomes "[ADDRESS]" in the one of inet_ntop(). */
 static void check_address(struct slice authority, struct slice host)
 {
 	char text[64];
@@ -132,7 +132,7 @@ static void check_address(struct slice authority, struct slice host)
 	ASSERT(slice_equal(slice_of(text), (struct slice){ host.ptr + 1, host.len - 2 }));
 }
 
-/* The authority in lower case, without its port and the dot that ends a full name. */
+/* The host is the authority in lower case, without port and without the final dot. */
 static void check_host(struct slice authority, struct slice host)
 {
 	const char *colon = authority.len > 0 ? memrchr(authority.ptr, ':', authority.len) : NULL;
@@ -195,7 +195,7 @@ static void check_request(const struct config *c, const struct head *h)
 	char *scratch = malloc(room + 1);
 	struct request_view v;
 
-	fuzz_close(scratch + room, scratch + room + 1);
+	fuzz_forbid(scratch + room, scratch + room + 1);
 	request_view_init(&v, h, SLICE("192.0.2.1"), scratch);
 	check_host(h->authority, v.host);
 	if (h->target_form == TARGET_AUTHORITY) {
@@ -205,7 +205,6 @@ static void check_request(const struct config *c, const struct head *h)
 	} else {
 		check_path(h->path, v.path);
 		check_route(c, &v);
-		/* Routes see of any other spelling what they see of this one. */
 		ASSERT(h->path.ptr[0] == '/');
 	}
 	free(scratch);
@@ -218,7 +217,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	static struct strict_head strict;
 	const struct head_limits limits = { 16384, 10, 0 };
 	struct fuzz f = fuzz_begin(bytes, n);
-	struct slice line = fuzz_part(&f, SLICE("\n")), host = fuzz_rest(&f);
+	struct slice line = fuzz_take_until(&f, SLICE("\n")), host = fuzz_rest(&f);
 	uint32_t scanned = 0;
 	enum verdict v;
 	char *head;

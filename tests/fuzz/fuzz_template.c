@@ -1,5 +1,6 @@
-/* Key templates, "TEMPLATE\nHEAD": what is compiled says what was written, and what it comes to
- * in a request is what its pieces come to one by one, in whatever room there is. */
+/* Key templates. An input is a template, LF, and a request head. The compiled template can be
+ * written out as the text it came from; and its expansion is that of its parts one by one,
+ * whatever the size of the buffer. */
 #include <stdlib.h>
 
 #include "back/memcachewire.h"
@@ -38,7 +39,7 @@ static size_t write_template(char *out, const struct template *t)
 	return (size_t)(at - out);
 }
 
-/* Of a text that has compiled: "$$" and all else stand for themselves. */
+/* The compiled template writes out as its text, and compiles again. */
 static void check_compiled(const struct template *t, struct slice text)
 {
 	char *out = malloc(2 * text.len + 1);
@@ -54,19 +55,20 @@ static void check_compiled(const struct template *t, struct slice text)
 	free(out);
 }
 
-/* Into exactly so much room: no byte further. */
+/* Expands into a buffer of exactly `room` bytes; writing further is an error. */
 static long expand(const struct template *t, const struct request_view *v, char *out, size_t room)
 {
 	long n;
 
-	fuzz_close(out + room, out + ROOM);
+	fuzz_forbid(out + room, out + ROOM);
 	n = variable_expand(t, v, out, room);
-	fuzz_open(out + room, out + ROOM);
+	fuzz_allow(out + room, out + ROOM);
 	return n;
 }
 
-/* The pieces one by one; -1: one has no value; ROOM or more: does not fit. */
-static long expand_slowly(const struct template *t, const struct request_view *v, char *out)
+/* The parts one by one. -1: one has no value; ROOM or more: the result does not fit. */
+static long expand_by_parts(const struct template *t, const struct request_view *v,
+			    char *out)
 {
 	static char room[65536];
 	size_t n = 0;
@@ -112,7 +114,7 @@ static void check_key(struct slice key)
 static void check_expanded(const struct template *t, const struct request_view *v)
 {
 	char *out = malloc(ROOM), *slow = malloc(ROOM);
-	long n = expand(t, v, out, ROOM), expected = expand_slowly(t, v, slow);
+	long n = expand(t, v, out, ROOM), expected = expand_by_parts(t, v, slow);
 
 	if (n >= 0) {
 		ASSERT(n == expected && memcmp(out, slow, (size_t)n) == 0);
@@ -134,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	static struct head h;
 	const struct head_limits limits = { 8192, 50, 0 };
 	struct fuzz f = fuzz_begin(bytes, n);
-	struct slice text = fuzz_part(&f, SLICE("\n"));
+	struct slice text = fuzz_take_until(&f, SLICE("\n"));
 	struct template_part room[TEMPLATE_PARTS_MAX];
 	struct template t;
 	struct request_view v;

@@ -9,7 +9,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-struct slice fuzz_part(struct fuzz *f, struct slice separator)
+struct slice fuzz_take_until(struct fuzz *f, struct slice separator)
 {
 	const char *end = memmem(f->at, f->left, separator.ptr, separator.len);
 	struct slice part = fuzz_rest(f);
@@ -25,7 +25,7 @@ struct slice fuzz_part(struct fuzz *f, struct slice separator)
 	return part;
 }
 
-void fuzz_close(const char *from, const char *to)
+void fuzz_forbid(const char *from, const char *to)
 {
 #ifdef __SANITIZE_ADDRESS__
 	__asan_poison_memory_region(from, (size_t)(to - from));
@@ -35,7 +35,7 @@ void fuzz_close(const char *from, const char *to)
 #endif
 }
 
-void fuzz_open(const char *from, const char *to)
+void fuzz_allow(const char *from, const char *to)
 {
 #ifdef __SANITIZE_ADDRESS__
 	__asan_unpoison_memory_region(from, (size_t)(to - from));

@@ -1,5 +1,5 @@
-/* What the programs of tests/fuzz have in common. Each defines the function that libFuzzer
- * calls with one input; fuzzmain.c gives it a main() that replays files instead. */
+/* Common parts of the fuzz targets. Each target defines LLVMFuzzerTestOneInput(), which
+ * libFuzzer calls with one input; fuzzmain.c has a main() that replays files instead. */
 #ifndef LIB_FUZZ_H
 #define LIB_FUZZ_H
 
@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
-/* An input as it is used up from the front. */
+/* The rest of an input; values are taken from its front. */
 struct fuzz {
 	const char *at;
 	size_t left;
@@ -27,7 +27,7 @@ static inline struct slice fuzz_rest(const struct fuzz *f)
 	return (struct slice){ f->at, f->left };
 }
 
-/* 0 when there is none left. */
+/* Takes one octet; 0 at the end of the input. */
 static inline unsigned fuzz_octet(struct fuzz *f)
 {
 	if (f->left == 0)
@@ -36,11 +36,11 @@ static inline unsigned fuzz_octet(struct fuzz *f)
 	return (uint8_t)*f->at++;
 }
 
-/* What stands before the separator, or all; takes both off. */
-struct slice fuzz_part(struct fuzz *f, struct slice separator);
+/* Takes the bytes before the next separator, and the separator; without one: all bytes. */
+struct slice fuzz_take_until(struct fuzz *f, struct slice separator);
 
-/* Where to cut n bytes next behind `at`: at every byte if they are few, else so that a few
- * hundred cuts are made. */
+/* The next place behind `at` to cut n bytes: each byte if they are few, else a few hundred
+ * places in all. */
 static inline size_t fuzz_cut(size_t at, size_t n)
 {
 	size_t step = n < 256 ? 1 : 1 + at * 2654435761u % (n / 64);
@@ -48,8 +48,8 @@ static inline size_t fuzz_cut(size_t at, size_t n)
 	return n - at < step ? n : at + step;
 }
 
-/* Bytes from `from` on to `to` must not be touched, or may be again: ASan watches. */
-void fuzz_close(const char *from, const char *to);
-void fuzz_open(const char *from, const char *to);
+/* With ASan: an access to the bytes in [from, to) is an error from now on; is allowed again. */
+void fuzz_forbid(const char *from, const char *to);
+void fuzz_allow(const char *from, const char *to);
 
 #endif

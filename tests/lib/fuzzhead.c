@@ -25,9 +25,9 @@ enum verdict fuzz_head(struct head *h, fuzz_head_parser *parse, struct slice s,
 	const char *end = s.ptr + s.len;
 
 	for (size_t n = 0; cut == VERDICT_MORE; n = fuzz_cut(n, s.len)) {
-		fuzz_close(s.ptr + n, end);
+		fuzz_forbid(s.ptr + n, end);
 		cut = parse(&piecemeal, s.ptr, n, limits, &scanned);
-		fuzz_open(s.ptr + n, end);
+		fuzz_allow(s.ptr + n, end);
 		ASSERT(cut != VERDICT_MORE || n < limits->bytes);
 		ASSERT(scanned <= n);
 		if (n == s.len)
@@ -42,7 +42,7 @@ enum verdict fuzz_head(struct head *h, fuzz_head_parser *parse, struct slice s,
 		return v;
 	ASSERT(h->bytes == piecemeal.bytes && h->bytes <= s.len);
 	assert_same_fields(h, &piecemeal);
-	/* And once more, knowing where it ends. */
+	/* And once more with exactly the bytes of the head. */
 	ASSERT(parse(&piecemeal, s.ptr, h->bytes, limits, &scanned) == VERDICT_OK);
 	ASSERT(h->bytes == piecemeal.bytes);
 	assert_same_fields(h, &piecemeal);
@@ -74,7 +74,7 @@ void fuzz_assert_read_alike(const struct head *h, const struct strict_head *stri
 
 bool fuzz_is_per_hop(const struct strict_head *h, struct slice name)
 {
-	/* Transfer-Encoding and Content-Length are written anew. */
+	/* The proxy writes Transfer-Encoding and Content-Length itself. */
 	static const char *const known[] = {
 		"Connection", "Content-Length", "HTTP2-Settings", "Keep-Alive",
 		"Proxy-Connection", "TE", "Transfer-Encoding", "Upgrade",
@@ -96,7 +96,8 @@ static bool is_one_of(struct slice name, const char *const *names)
 	return false;
 }
 
-/* Says who asks, as CGI reads names, and nobody here is believed. */
+/* It claims the client's address or scheme, compared as CGI compares names; no peer here is
+ * trusted to send it. */
 static bool is_forwarding(struct slice name)
 {
 	char plain[26];
@@ -145,7 +146,7 @@ void fuzz_assert_same_message(const struct head *again, const struct head *h)
 	ASSERT(i == h->field_n && o == again->field_n);
 }
 
-/* ---- a request on its way --------------------------------------------------- */
+/* ---- forwarded requests ----------------------------------------------------- */
 
 /* RFC 9112 3.2.1, 3.2.4 */
 struct slice fuzz_origin_form(const struct strict_head *in, struct slice *slash)
@@ -165,7 +166,7 @@ struct slice fuzz_origin_form(const struct strict_head *in, struct slice *slash)
 	return t;
 }
 
-static bool target_is_right(const struct strict_head *out, const struct strict_head *in)
+static bool target_is_correct(const struct strict_head *out, const struct strict_head *in)
 {
 	struct slice slash, rest = fuzz_origin_form(in, &slash);
 
@@ -174,8 +175,8 @@ static bool target_is_right(const struct strict_head *out, const struct strict_h
 	       slice_equal(slice_after(out->target, slash.len), rest);
 }
 
-/* Those that we write: not compared one by one. */
-static bool is_ours(struct slice name)
+/* Fields that the proxy writes itself: not compared one by one. */
+static bool is_written_by_proxy(struct slice name)
 {
 	return is_one_of(name, (const char *const[]){ "Host", "X-Forwarded-For",
 						      "X-Forwarded-Proto", "X-Forwarded-Host",
@@ -185,15 +186,17 @@ static bool is_ours(struct slice name)
 						      "Max-Forwards", NULL });
 }
 
-/* Is not to be seen at the origin as it came. */
-static bool is_withheld(const struct strict_head *in, struct slice name)
+/* The origin must not get this field as the client sent it. */
+static bool is_not_forwarded(const struct strict_head *in, struct slice name)
 {
-	return is_ours(name) || is_forwarding(name) || fuzz_is_per_hop(in, name) ||
+	return is_written_by_proxy(name) || is_forwarding(name) ||
+	       fuzz_is_per_hop(in, name) ||
 	       (in->minor == 0 && slice_equal_nocase(name, SLICE("Expect")));
 }
 
-/* What was sent, in its order, then one Via. */
-static const char *fields_wrong(const struct strict_head *out, const struct strict_head *in)
+/* The client's end-to-end fields, in their order, then one Via. */
+static const char *fields_fault(const struct strict_head *out,
+				const struct strict_head *in)
 {
 	struct slice via = in->minor ? SLICE("1.1 fairlead") : SLICE("1.0 fairlead");
 	unsigned o = 0;
@@ -202,22 +205,22 @@ static const char *fields_wrong(const struct strict_head *out, const struct stri
 		const struct strict_field ours = { SLICE("Via"), via };
 		const struct strict_field *f = i < in->field_n ? &in->fields[i] : &ours;
 
-		if (i < in->field_n && is_withheld(in, f->name))
+		if (i < in->field_n && is_not_forwarded(in, f->name))
 			continue;
-		while (o < out->field_n && is_ours(out->fields[o].name))
+		while (o < out->field_n && is_written_by_proxy(out->fields[o].name))
 			o++;
 		if (o == out->field_n || !slice_equal(out->fields[o].name, f->name) ||
 		    !slice_equal(out->fields[o].value, f->value))
 			return "a field is missing or changed";
 		o++;
 	}
-	while (o < out->field_n && is_ours(out->fields[o].name))
+	while (o < out->field_n && is_written_by_proxy(out->fields[o].name))
 		o++;
-	return o == out->field_n ? NULL : "a field too many";
+	return o == out->field_n ? NULL : "there is an additional field";
 }
 
-static const char *ours_wrong(const struct strict_head *out, const struct strict_head *in,
-			      struct slice client)
+static const char *written_fields_fault(const struct strict_head *out,
+					const struct strict_head *in, struct slice client)
 {
 	bool upgrade = strict_count(out, "Upgrade") == 1, te = strict_count(out, "TE") == 1;
 
@@ -248,14 +251,14 @@ static const char *ours_wrong(const struct strict_head *out, const struct strict
 	return NULL;
 }
 
-const char *fuzz_forwarded(const struct strict_head *out, const struct strict_head *in,
-			   struct slice client)
+const char *fuzz_forwarded_fault(const struct strict_head *out,
+				 const struct strict_head *in, struct slice client)
 {
-	const char *wrong = fields_wrong(out, in);
+	const char *wrong = fields_fault(out, in);
 
 	if (!slice_equal(out->method, in->method))
 		return "method";
-	if (!target_is_right(out, in))
+	if (!target_is_correct(out, in))
 		return "target";
-	return wrong ? wrong : ours_wrong(out, in, client);
+	return wrong ? wrong : written_fields_fault(out, in, client);
 }

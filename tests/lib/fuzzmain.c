@@ -1,5 +1,5 @@
-/* Replays inputs: fuzz_TARGET [FILE|DIRECTORY ...]; without arguments the corpus of its
- * target, tests/fuzz/corpus/TARGET. */
+/* Replays inputs: fuzz_TARGET [FILE|DIRECTORY ...]. Without arguments: the corpus of the target,
+ * tests/fuzz/corpus/TARGET. */
 #include "lib/fuzz.h"
 
 #include <dirent.h>
@@ -12,17 +12,17 @@
 static unsigned replayed;
 static const char *replaying;
 
-/* Says which input it was, also when a check fails and ends the process. */
-static void tell(void)
+/* Names the current input when a check fails and ends the process. */
+static void print_current_input(void)
 {
 	if (replaying)
 		fprintf(stderr, "while replaying %s\n", replaying);
 }
 
-static void aborted(int number)
+static void on_abort(int number)
 {
 	(void)number;
-	tell();
+	print_current_input();
 	_exit(1);
 }
 
@@ -73,8 +73,8 @@ int main(int argc, char **argv)
 	const char *name = strrchr(argv[0], '_');
 	char *corpus;
 
-	signal(SIGABRT, aborted);
-	atexit(tell);
+	signal(SIGABRT, on_abort);
+	atexit(print_current_input);
 	for (int i = 1; i < argc; i++)
 		replay(argv[i]);
 	if (argc == 1) {

@@ -1,5 +1,5 @@
-/* A copy of some bytes that ends exactly at an unreadable page: reading or
- * writing one byte too far is a crash, under any compiler and without ASan. */
+/* A copy of bytes that ends exactly at an unreadable page. Reading or writing one byte too far is
+ * a crash, with any compiler and without ASan. */
 #ifndef LIB_GUARD_H
 #define LIB_GUARD_H
 
@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The readable pages: the bytes, and before them their count for guard_free(). */
+/* Size of the readable pages: the bytes, and before them their number for guard_free(). */
 static inline size_t guard_room(size_t n)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -14,7 +14,7 @@
 
 #define BACKLOG 16384
 #define FAKE_WINDOW (64u << 10)
-/* Longer than the simulation's network takes for anything. */
+/* Longer than the simulated network takes to deliver bytes. */
 #define PAUSE_MS 200
 
 struct fake_conn {
@@ -22,12 +22,11 @@ struct fake_conn {
 	struct task task;
 	struct fake_memcached *fake;
 	struct list node;
-	struct timer
-		timer;     /* the pause in the midst of a reply, or the delay before it */
-	struct slice rest; /* of the reply under way, after a pause */
+	struct timer timer; /* the pause inside of a reply, or the delay before it */
+	struct slice rest;  /* of the current reply, to be sent after the pause */
 	char *reply;
-	unsigned answers; /* though its server is silent */
-	size_t line_n;    /* > 0: a request waits for its delay */
+	unsigned answers; /* how many replies are due although the server is silent */
+	size_t line_n;    /* > 0: a request waits for `delay_ms` */
 	char line[MEMCACHE_REQUEST_MAX];
 };
 
@@ -46,13 +45,13 @@ static size_t value_of(char *out, size_t room, struct slice key, size_t value_by
 	return value_bytes;
 }
 
-static void append(char *out, size_t *n, struct slice s)
+static void reply_append(char *out, size_t *n, struct slice s)
 {
 	memcpy(out + *n, s.ptr, s.len);
 	*n += s.len;
 }
 
-/* Into malloc()ed memory. */
+/* The reply to a request line, in memory that the caller frees. */
 static struct slice reply_to(const struct fake_memcached *f, struct slice line)
 {
 	bool meta = slice_starts(line, SLICE("mg "));
@@ -64,9 +63,9 @@ static struct slice reply_to(const struct fake_memcached *f, struct slice line)
 	if (meta)
 		key.len -= 2;
 	if (f->raw.len > 0) {
-		append(out, &n, f->raw);
+		reply_append(out, &n, f->raw);
 	} else if (slice_starts(key, SLICE("miss"))) {
-		append(out, &n, meta ? SLICE("EN\r\n") : SLICE("END\r\n"));
+		reply_append(out, &n, meta ? SLICE("EN\r\n") : SLICE("END\r\n"));
 	} else {
 		value_n = value_of(value, room, key, f->value_bytes);
 		if (meta)
@@ -74,16 +73,16 @@ static struct slice reply_to(const struct fake_memcached *f, struct slice line)
 		else
 			snprintf(head, sizeof(head), "VALUE %.*s 0 %zu\r\n",
 				 SLICE_ARG(key), value_n);
-		append(out, &n, slice_of(head));
-		append(out, &n, (struct slice){ value, value_n });
-		append(out, &n, meta ? SLICE("\r\n") : SLICE("\r\nEND\r\n"));
+		reply_append(out, &n, slice_of(head));
+		reply_append(out, &n, (struct slice){ value, value_n });
+		reply_append(out, &n, meta ? SLICE("\r\n") : SLICE("\r\nEND\r\n"));
 	}
 	free(value);
 	return (struct slice){ out, n };
 }
 
-/* Without memory, for which some tests see, it ends the connection. */
-static void say(struct fake_conn *fc, struct slice bytes)
+/* Closes the connection if there is no memory, as in some tests. */
+static void fake_conn_send(struct fake_conn *fc, struct slice bytes)
 {
 	struct buf *b = buf_new(io_bufs(fc->fake->rig->tick.loop), bytes.len);
 	struct piece p;
@@ -98,29 +97,29 @@ static void say(struct fake_conn *fc, struct slice bytes)
 	conn_close(&fc->conn, CONN_NOW, 0);
 }
 
-static void answer(struct fake_conn *fc)
+static void fake_conn_reply(struct fake_conn *fc)
 {
 	struct fake_memcached *f = fc->fake;
 	struct slice reply = reply_to(f, (struct slice){ fc->line, fc->line_n });
 
 	fc->line_n = 0;
 	if (f->cut > 0 && f->cut < reply.len) {
-		say(fc, (struct slice){ reply.ptr, f->cut });
+		fake_conn_send(fc, (struct slice){ reply.ptr, f->cut });
 		fc->reply = (char *)(uintptr_t)reply.ptr;
 		fc->rest = slice_after(reply, f->cut);
 		timer_set(&f->rig->tick.wheel, &fc->timer,
 			  f->rig->tick.now_ms + PAUSE_MS);
 		return;
 	}
-	say(fc, reply);
+	fake_conn_send(fc, reply);
 	free((char *)(uintptr_t)reply.ptr);
 }
 
 /* ---- a connection ----------------------------------------------------------- */
 
-/* One request, if it is there and may be answered now. It is taken off at once, so that
- * thousands who wait hold no buffer. */
-static bool serve_one(struct fake_conn *fc)
+/* Reads one request, if one is complete and may be replied to now. It is copied at once, so that
+ * thousands of waiting requests hold no buffers. */
+static bool fake_conn_read_request(struct fake_conn *fc)
 {
 	struct fake_memcached *f = fc->fake;
 	struct slice s;
@@ -148,23 +147,23 @@ static bool serve_one(struct fake_conn *fc)
 		timer_set(&f->rig->tick.wheel, &fc->timer,
 			  f->rig->tick.now_ms + f->delay_ms);
 	else
-		answer(fc);
+		fake_conn_reply(fc);
 	return fc->conn.state == CONN_OPEN;
 }
 
-static void fake_step(struct task *task)
+static void fake_conn_step(struct task *task)
 {
 	struct fake_conn *fc = CONTAINER(task, struct fake_conn, task);
 
 	if (fc->conn.state != CONN_OPEN)
 		return;
-	while (serve_one(fc))
+	while (fake_conn_read_request(fc))
 		;
 	if (fc->conn.state == CONN_OPEN && (fc->conn.eof || fc->conn.error))
 		conn_close(&fc->conn, CONN_NOW, 0);
 }
 
-static void fake_changed(struct conn *c)
+static void fake_conn_changed(struct conn *c)
 {
 	struct fake_conn *fc = CONTAINER(c, struct fake_conn, conn);
 
@@ -172,7 +171,7 @@ static void fake_changed(struct conn *c)
 	tick_run(c->tick, &fc->task);
 }
 
-static void fake_dead(struct conn *c)
+static void fake_conn_dead(struct conn *c)
 {
 	struct fake_conn *fc = CONTAINER(c, struct fake_conn, conn);
 
@@ -184,16 +183,16 @@ static void fake_dead(struct conn *c)
 	slab_put(&fc->fake->rig->fake_conns, fc);
 }
 
-static void pause_over(struct timer *t)
+static void fake_conn_pause_fired(struct timer *t)
 {
 	struct fake_conn *fc = CONTAINER(t, struct fake_conn, timer);
 
 	if (fc->conn.state != CONN_OPEN)
 		return;
 	if (fc->line_n > 0)
-		answer(fc);
+		fake_conn_reply(fc);
 	else if (fc->rest.len > 0) {
-		say(fc, fc->rest);
+		fake_conn_send(fc, fc->rest);
 		fc->rest.len = 0;
 		free(fc->reply);
 		fc->reply = NULL;
@@ -201,9 +200,10 @@ static void pause_over(struct timer *t)
 	tick_run(&fc->fake->rig->tick, &fc->task);
 }
 
-static void accepted(struct io_op *op, int res, unsigned flags)
+static void fake_accepted(struct io_op *op, int res, unsigned flags)
 {
-	static const struct conn_events events = { .changed = fake_changed, .dead = fake_dead };
+	static const struct conn_events events = { .changed = fake_conn_changed,
+						   .dead = fake_conn_dead };
 	struct fake_memcached *f = CONTAINER(op, struct fake_memcached, accept.op);
 	struct fake_conn *fc;
 
@@ -217,8 +217,8 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 		return;
 	}
 	fc->fake = f;
-	task_init(&fc->task, fake_step);
-	timer_init(&fc->timer, pause_over);
+	task_init(&fc->task, fake_conn_step);
+	timer_init(&fc->timer, fake_conn_pause_fired);
 	list_init(&fc->node);
 	list_append(&f->conns, &fc->node);
 	f->conns_n++;
@@ -228,7 +228,7 @@ static void accepted(struct io_op *op, int res, unsigned flags)
 
 /* ---- a server --------------------------------------------------------------- */
 
-static void listen_only(struct fake_memcached *f, int backlog)
+static void fake_open_listener(struct fake_memcached *f, int backlog)
 {
 	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
 
@@ -239,8 +239,8 @@ static void listen_only(struct fake_memcached *f, int backlog)
 
 void fake_listen(struct fake_memcached *f)
 {
-	listen_only(f, BACKLOG);
-	io_op_init(&f->accept.op, accepted);
+	fake_open_listener(f, BACKLOG);
+	io_op_init(&f->accept.op, fake_accepted);
 	io_accept(f->rig->tick.loop, &f->accept, f->listener);
 }
 
@@ -268,7 +268,7 @@ void fake_stall(struct fake_memcached *f)
 	const struct config_address *a = &f->rig->servers[f - f->rig->fakes].addresses[0];
 
 	fake_unlisten(f);
-	listen_only(f, 1);
+	fake_open_listener(f, 1);
 	io_op_init(&f->stalling.op, stalled);
 	io_connect(f->rig->tick.loop, &f->stalling, (const struct sockaddr *)&a->sa,
 		   a->len);
@@ -280,7 +280,7 @@ void fake_stall(struct fake_memcached *f)
 void fake_close_all(struct fake_memcached *f, enum conn_end end)
 {
 	LIST_EACH(&f->conns, node)
-	conn_close(&LIST_ITEM(node, struct fake_conn, node)->conn, end, 0);
+		conn_close(&LIST_ITEM(node, struct fake_conn, node)->conn, end, 0);
 }
 
 void fake_close_first(struct fake_memcached *f)
@@ -291,7 +291,7 @@ void fake_close_first(struct fake_memcached *f)
 void fake_send_all(struct fake_memcached *f, struct slice bytes)
 {
 	LIST_EACH(&f->conns, node)
-	say(LIST_ITEM(node, struct fake_conn, node), bytes);
+		fake_conn_send(LIST_ITEM(node, struct fake_conn, node), bytes);
 }
 
 void fake_reply_all(struct fake_memcached *f)
@@ -299,13 +299,12 @@ void fake_reply_all(struct fake_memcached *f)
 	f->silent = false;
 	f->silent_after = 0;
 	LIST_EACH(&f->conns, node)
-	tick_run(&f->rig->tick, &LIST_ITEM(node, struct fake_conn, node)->task);
+		tick_run(&f->rig->tick, &LIST_ITEM(node, struct fake_conn, node)->task);
 }
 
 void fake_reply_one(struct fake_memcached *f)
 {
-	LIST_EACH(&f->conns, node)
-	{
+	LIST_EACH(&f->conns, node) {
 		struct fake_conn *fc = LIST_ITEM(node, struct fake_conn, node);
 
 		fc->answers = 1;
@@ -315,7 +314,7 @@ void fake_reply_one(struct fake_memcached *f)
 
 /* ---- the rig ---------------------------------------------------------------- */
 
-static void answered(struct memcache_call *call)
+static void call_answered(struct memcache_call *call)
 {
 	struct memcacherig *r = call->owner;
 
@@ -351,7 +350,7 @@ static void new_memcache(struct memcacherig *r)
 				      .descriptors = &r->descriptors,
 				      .queue_quota = &r->queue_quota,
 				      .registry = r->registry,
-				      .done = answered };
+				      .done = call_answered };
 
 	r->memcache = memcache_new(&o);
 	assert_non_null(r->memcache);
@@ -446,14 +445,14 @@ struct memcache_call *memcacherig_get(struct memcacherig *r, const char *key)
 	return call;
 }
 
-static void run_over(struct timer *t)
+static void memcacherig_run_fired(struct timer *t)
 {
 	(void)t;
 }
 
 void memcacherig_run(struct memcacherig *r, uint32_t ms)
 {
-	timer_init(&r->pause, run_over);
+	timer_init(&r->pause, memcacherig_run_fired);
 	timer_set(&r->tick.wheel, &r->pause, r->tick.now_ms + ms);
 	while (timer_armed(&r->pause))
 		tick_once(&r->tick);

@@ -18,32 +18,32 @@ struct dns_reply {
 	size_t n;
 };
 
-static void put(struct dns_reply *a, const void *bytes, size_t n)
+static void reply_put(struct dns_reply *a, const void *bytes, size_t n)
 {
 	ASSERT(a->n + n <= sizeof(a->bytes));
 	memcpy(a->bytes + a->n, bytes, n);
 	a->n += n;
 }
 
-static void put_number(struct dns_reply *a, uint32_t number, unsigned bytes)
+static void reply_put_number(struct dns_reply *a, uint32_t number, unsigned bytes)
 {
 	while (bytes-- > 0)
-		put(a, &(unsigned char){ (unsigned char)(number >> 8 * bytes) }, 1);
+		reply_put(a, &(unsigned char){ (unsigned char)(number >> 8 * bytes) }, 1);
 }
 
-static void put_name(struct dns_reply *a, const char *name)
+static void reply_put_name(struct dns_reply *a, const char *name)
 {
 	while (*name) {
 		size_t n = strcspn(name, ".");
 
-		put_number(a, (uint32_t)n, 1);
-		put(a, name, n);
+		reply_put_number(a, (uint32_t)n, 1);
+		reply_put(a, name, n);
 		name += n + (name[n] == '.');
 	}
-	put_number(a, 0, 1);
+	reply_put_number(a, 0, 1);
 }
 
-/* The name of the question, with dots; returns its bytes in the message. */
+/* Writes the name of the question, with dots; returns its length in the message. */
 static size_t read_name(const unsigned char *at, const unsigned char *end, char *name)
 {
 	const unsigned char *begin = at;
@@ -59,7 +59,7 @@ static size_t read_name(const unsigned char *at, const unsigned char *end, char 
 	return (size_t)(at - begin) + 1;
 }
 
-static void put_data(struct dns_reply *a, const struct nameserver_row *row)
+static void reply_put_data(struct dns_reply *a, const struct nameserver_row *row)
 {
 	unsigned char bytes[16];
 	unsigned priority, weight, port;
@@ -69,36 +69,36 @@ static void put_data(struct dns_reply *a, const struct nameserver_row *row)
 	if (row->type == DNS_SRV) {
 		ASSERT(sscanf(row->data, "%u %u %u %255s", &priority, &weight, &port,
 			      target) == 4);
-		put_number(&data, priority, 2);
-		put_number(&data, weight, 2);
-		put_number(&data, port, 2);
-		put_name(&data, target);
+		reply_put_number(&data, priority, 2);
+		reply_put_number(&data, weight, 2);
+		reply_put_number(&data, port, 2);
+		reply_put_name(&data, target);
 	} else {
 		ASSERT(inet_pton(row->type == DNS_A ? AF_INET : AF_INET6, row->data, bytes) == 1);
-		put(&data, bytes, row->type == DNS_A ? 4 : 16);
+		reply_put(&data, bytes, row->type == DNS_A ? 4 : 16);
 	}
-	put_number(a, 0xc00c, 2); /* the name of the question */
-	put_number(a, row->type, 2);
-	put_number(a, 1, 2);
-	put_number(a, row->ttl_s, 4);
-	put_number(a, (uint32_t)data.n, 2);
-	put(a, data.bytes, data.n);
+	reply_put_number(a, 0xc00c, 2); /* a pointer to the name of the question */
+	reply_put_number(a, row->type, 2);
+	reply_put_number(a, 1, 2);
+	reply_put_number(a, row->ttl_s, 4);
+	reply_put_number(a, (uint32_t)data.n, 2);
+	reply_put(a, data.bytes, data.n);
 }
 
-/* False: it says nothing. */
-static bool answer(struct nameserver *n, const unsigned char *question, size_t len,
-		   struct dns_reply *a)
+/* False: the query gets no answer. */
+static bool build_reply(struct nameserver *n, const unsigned char *question, size_t len,
+			struct dns_reply *a)
 {
 	char name[QUESTION_MAX];
 	size_t name_bytes = read_name(question + 12, question + len, name);
 	unsigned type = question[12 + name_bytes] << 8 | question[13 + name_bytes];
 	unsigned code = NXDOMAIN;
 
-	put(a, question, 2);
-	put_number(a, 0x8180, 2);
-	put_number(a, 0x00010000, 4);
-	put_number(a, 0, 4);
-	put(a, question + 12, name_bytes + 4);
+	reply_put(a, question, 2);
+	reply_put_number(a, 0x8180, 2);
+	reply_put_number(a, 0x00010000, 4);
+	reply_put_number(a, 0, 4);
+	reply_put(a, question + 12, name_bytes + 4);
 	for (unsigned i = 0; i < n->row_n; i++) {
 		const struct nameserver_row *row = &n->rows[i];
 
@@ -113,7 +113,7 @@ static bool answer(struct nameserver *n, const unsigned char *question, size_t l
 			code = SERVFAIL;
 			continue;
 		}
-		put_data(a, row);
+		reply_put_data(a, row);
 		a->bytes[7]++;
 	}
 	a->bytes[3] |= (unsigned char)code;
@@ -131,8 +131,8 @@ void nameserver_serve(struct nameserver *n)
 			       (struct sockaddr *)&from, &from_len)) > 16) {
 		struct dns_reply a = { .n = 0 };
 
-		n->asked++;
-		if (answer(n, question, (size_t)len, &a))
+		n->queries++;
+		if (build_reply(n, question, (size_t)len, &a))
 			ASSERT(sendto(n->fd, a.bytes, a.n, 0, (struct sockaddr *)&from,
 				      from_len) == (ssize_t)a.n);
 	}
@@ -150,7 +150,7 @@ void nameserver_open(struct nameserver *n, const struct nameserver_row *rows, un
 	snprintf(n->address, sizeof(n->address), "127.0.0.1:%u", ntohs(in.sin_port));
 	n->rows = rows;
 	n->row_n = row_n;
-	n->asked = 0;
+	n->queries = 0;
 }
 
 void nameserver_close(struct nameserver *n)

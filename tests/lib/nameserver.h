@@ -1,5 +1,5 @@
-/* A nameserver on 127.0.0.1, over UDP, that answers from a table: for unit tests. What a real
- * one does is for tests/real/names.py to show. */
+/* Test fixture: a nameserver on 127.0.0.1, over UDP, that answers from a table. Owner: one test.
+ * tests/real/names.py tests with a real nameserver. */
 #ifndef LIB_NAMESERVER_H
 #define LIB_NAMESERVER_H
 
@@ -8,8 +8,8 @@
 
 #include "dns/answer.h"
 
-/* What a name has of one type. `data`: an address, or "PRIORITY WEIGHT PORT TARGET" for SRV, or how
- * it fails: "!silent", "!fail" (SERVFAIL). A name that is not in the table does not exist. */
+/* One record. `data`: an address; "PRIORITY WEIGHT PORT TARGET" for SRV; or a fault: "!silent"
+ * (no answer), "!fail" (SERVFAIL). A name without a row does not exist (NXDOMAIN). */
 struct nameserver_row {
 	const char *name;
 	enum dns_type type;
@@ -22,13 +22,13 @@ struct nameserver {
 	char address[32];  /* "127.0.0.1:PORT" */
 	const struct nameserver_row *rows;
 	unsigned row_n;
-	unsigned asked;    /* questions that came */
+	unsigned queries; /* received so far */
 };
 
 void nameserver_open(struct nameserver *n, const struct nameserver_row *rows, unsigned row_n);
 void nameserver_close(struct nameserver *n);
 
-/* Answers what has come; does not wait. */
+/* Answers the queries that have arrived; does not wait. */
 void nameserver_serve(struct nameserver *n);
 
 #endif

@@ -18,7 +18,7 @@ char proxyrig_pattern(size_t i)
 	return (char)('a' + (i * 7 + i / 1000) % 26);
 }
 
-static void say_pattern(struct sim_peer *a, size_t from, size_t n)
+static void send_pattern(struct sim_peer *a, size_t from, size_t n)
 {
 	char *bytes = malloc(n + 1);
 
@@ -29,16 +29,16 @@ static void say_pattern(struct sim_peer *a, size_t from, size_t n)
 	free(bytes);
 }
 
-static void say_length(struct sim_peer *a, size_t promised, size_t n)
+static void send_length(struct sim_peer *a, size_t promised, size_t n)
 {
 	char head[128];
 
 	snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", promised);
 	sim_peer_send_text(a, head);
-	say_pattern(a, 0, n);
+	send_pattern(a, 0, n);
 }
 
-static void say_chunked(struct sim_peer *a, size_t n, bool whole)
+static void send_chunked(struct sim_peer *a, size_t n, bool whole)
 {
 	char line[32];
 	size_t at = 0;
@@ -49,14 +49,14 @@ static void say_chunked(struct sim_peer *a, size_t n, bool whole)
 
 		snprintf(line, sizeof(line), "%zx\r\n", some);
 		sim_peer_send_text(a, line);
-		say_pattern(a, at, some);
+		send_pattern(a, at, some);
 		sim_peer_send_text(a, "\r\n");
 		at += some;
 	}
 	sim_peer_send_text(a, whole ? "0\r\nX-Sum: 42\r\n\r\n" : "5\r\nab");
 }
 
-/* What was said of a body that has come; NULL: not all of it is there. */
+/* Returns the end of the request's body; NULL: the body is incomplete. */
 static const char *body_end(const char *head, const char *body, const char *end)
 {
 	const char *length = strcasestr(head, "\r\nContent-Length:");
@@ -87,7 +87,7 @@ static const char *body_end(const char *head, const char *body, const char *end)
 	return NULL;
 }
 
-static bool is(const char *path, const char *name)
+static bool path_is(const char *path, const char *name)
 {
 	if (strncmp(path, "/pair/", 6) == 0 || strncmp(path, "/half/", 6) == 0)
 		path += 5;
@@ -96,32 +96,34 @@ static bool is(const char *path, const char *name)
 	return strncmp(path, name, strlen(name)) == 0;
 }
 
-/* Those that are answered, or not, as soon as their head is there. True: nothing more is to
- * be read of this connection. */
-static bool play_head(struct proxyrig *r, struct sim_peer *a, const char *path)
+/* The paths that are handled when the request's head has arrived. True: the connection is not
+ * read on. */
+static bool respond_to_head(struct proxyrig *r, struct sim_peer *a, const char *path)
 {
-	if (is(path, "/early")) {
-		say_length(a, 5, 5); /* the body is still read */
+	if (path_is(path, "/early")) {
+		send_length(a, 5, 5); /* and reads the body */
 		return false;
 	}
-	if (is(path, "/reject")) {
+	if (path_is(path, "/reject")) {
 		sim_peer_send_text(a, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n"
 				      "Connection: close\r\n\r\n");
 		sim_peer_shutdown(a);
-	} else if (is(path, "/busy")) {
+	} else if (path_is(path, "/busy")) {
 		sim_peer_send_text(a, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
-	} else if (is(path, "/deaf")) {
+	} else if (path_is(path, "/deaf")) {
 		a->stopped_reading = true;
 		io_cancel(a->rig->tick.loop, &a->recv.op);
-	} else if (is(path, "/reset-head") || (is(path, "/swallow-reset") && a->step > 0)) {
+	} else if (path_is(path, "/reset-head") ||
+		   (path_is(path, "/swallow-reset") && a->step > 0)) {
 		r->stale_close++;
 		sim_peer_reset_now(a);
-	} else if (is(path, "/closed") || (is(path, "/swallow/") && a->step > 0)) {
+	} else if (path_is(path, "/closed") ||
+		   (path_is(path, "/swallow/") && a->step > 0)) {
 		r->stale_close++;
 		sim_peer_close(a);
-	} else if (is(path, "/never")) {
+	} else if (path_is(path, "/never")) {
 		a->on_input = NULL;
-	} else if (is(path, "/continue")) {
+	} else if (path_is(path, "/continue")) {
 		sim_peer_send_text(a, "HTTP/1.1 100 Continue\r\n\r\n");
 		return false;
 	} else {
@@ -130,8 +132,8 @@ static bool play_head(struct proxyrig *r, struct sim_peer *a, const char *path)
 	return true;
 }
 
-/* All but the last bytes at once, the last after a while. */
-static void play_burst(struct sim_peer *a, uint32_t pause_ms)
+/* All but the last 10 bytes at once, those after a pause. */
+static void respond_burst(struct sim_peer *a, uint32_t pause_ms)
 {
 	char text[24060];
 	int n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Length: 24010\r\n\r\n");
@@ -141,10 +143,10 @@ static void play_burst(struct sim_peer *a, uint32_t pause_ms)
 	a->uncut = true;
 	a->pause_ms = pause_ms;
 	sim_peer_send(a, (struct slice){ text, (size_t)n });
-	say_pattern(a, 24000, 10);
+	send_pattern(a, 24000, 10);
 }
 
-static void echo_on(struct sim_peer *a)
+static void tunnel_echo(struct sim_peer *a)
 {
 	sim_peer_send(a, (struct slice){ a->in + a->in_used, a->in_n - a->in_used });
 	a->in_used = a->in_n;
@@ -152,111 +154,112 @@ static void echo_on(struct sim_peer *a)
 		sim_peer_close(a);
 }
 
-static void play_upgrade(struct sim_peer *a)
+static void respond_upgrade(struct sim_peer *a)
 {
 	sim_peer_send_text(a,
 			   "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
 			   "Upgrade: echo\r\n\r\nhello");
-	a->on_input = echo_on;
-	echo_on(a);
+	a->on_input = tunnel_echo;
+	tunnel_echo(a);
 }
 
-static void play_interim(struct sim_peer *a, unsigned n)
+static void respond_interim(struct sim_peer *a, unsigned n)
 {
 	while (n-- > 0)
 		sim_peer_send_text(a, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-	say_length(a, 2, 2);
+	send_length(a, 2, 2);
 }
 
-/* Answers that are broken. True: it is one. */
-static bool play_fault(struct sim_peer *a, const char *path)
+/* The paths with malformed or incomplete responses. True: this is one of them. */
+static bool respond_faulty(struct sim_peer *a, const char *path)
 {
-	if (is(path, "/half-head"))
+	if (path_is(path, "/half-head"))
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Le");
-	else if (is(path, "/bad"))
+	else if (path_is(path, "/bad"))
 		sim_peer_send_text(a, "HTTP/1.1 2x0 OK\r\n\r\n");
-	else if (is(path, "/both"))
+	else if (path_is(path, "/both"))
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
 				      "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
-	else if (is(path, "/uninvited"))
+	else if (path_is(path, "/uninvited"))
 		sim_peer_send_text(
 			a, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
 			   "Upgrade: echo\r\n\r\n");
-	else if (is(path, "/short"))
-		say_length(a, 100, 10);
-	else if (is(path, "/reset-body") || is(path, "/stall"))
-		say_length(a, 100, 10);
-	else if (is(path, "/broken-chunk"))
-		say_chunked(a, 50, false);
+	else if (path_is(path, "/short"))
+		send_length(a, 100, 10);
+	else if (path_is(path, "/reset-body") || path_is(path, "/stall"))
+		send_length(a, 100, 10);
+	else if (path_is(path, "/broken-chunk"))
+		send_chunked(a, 50, false);
 	else
 		return false;
-	if (is(path, "/reset-body"))
+	if (path_is(path, "/reset-body"))
 		sim_peer_reset(a);
-	else if (!is(path, "/stall"))
+	else if (!path_is(path, "/stall"))
 		sim_peer_close(a);
 	a->on_input = NULL;
 	return true;
 }
 
-static void play(struct sim_peer *a, const char *path, const char *body, const char *end)
+static void respond(struct sim_peer *a, const char *path, const char *body,
+		    const char *end)
 {
 	const char *number = strrchr(path, '/') + 1;
 	size_t n = strtoul(number, NULL, 10);
 	char head[128];
 
-	if (play_fault(a, path) || is(path, "/early"))
+	if (respond_faulty(a, path) || path_is(path, "/early"))
 		return;
-	if (is(path, "/length/")) {
-		say_length(a, n, n);
-	} else if (is(path, "/chunked/")) {
-		say_chunked(a, n, true);
-	} else if (is(path, "/until-close/")) {
+	if (path_is(path, "/length/")) {
+		send_length(a, n, n);
+	} else if (path_is(path, "/chunked/")) {
+		send_chunked(a, n, true);
+	} else if (path_is(path, "/until-close/")) {
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nX: y\r\n\r\n");
-		say_pattern(a, 0, n);
+		send_pattern(a, 0, n);
 		sim_peer_close(a);
-	} else if (is(path, "/last")) {
+	} else if (path_is(path, "/last")) {
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 				      "Connection: close\r\n\r\nok");
 		sim_peer_close(a);
-	} else if (is(path, "/status/")) {
+	} else if (path_is(path, "/status/")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 %zu Some\r\n%s\r\n", n,
 			 n == 204 || n == 304 ? "" : "Content-Length: 0\r\n");
 		sim_peer_send_text(a, head);
-	} else if (is(path, "/ntlm")) {
+	} else if (path_is(path, "/ntlm")) {
 		sim_peer_send_text(a, "HTTP/1.1 401 X\r\nWWW-Authenticate: NTLM\r\n"
 				      "Content-Length: 0\r\n\r\n");
-	} else if (is(path, "/interim/")) {
-		play_interim(a, (unsigned)n);
-	} else if (is(path, "/more")) {
-		say_length(a, 2, 20);
-	} else if (is(path, "/head")) {
+	} else if (path_is(path, "/interim/")) {
+		respond_interim(a, (unsigned)n);
+	} else if (path_is(path, "/more")) {
+		send_length(a, 2, 20);
+	} else if (path_is(path, "/head")) {
 		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
-	} else if (is(path, "/swallow-whole") && a->step > 1) {
+	} else if (path_is(path, "/swallow-whole") && a->step > 1) {
 		((struct proxyrig *)a->owner)->stale_close++;
 		sim_peer_close(a);
-	} else if (is(path, "/keep-alive/")) {
+	} else if (path_is(path, "/keep-alive/")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
 			 "Keep-Alive: max=9, timeout=%zu\r\n\r\n", n);
 		sim_peer_send_text(a, head);
-	} else if (is(path, "/echo") || strstr(path, "/swallow")) {
+	} else if (path_is(path, "/echo") || strstr(path, "/swallow")) {
 		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n",
 			 (size_t)(end - body));
 		sim_peer_send_text(a, head);
 		sim_peer_send(a, (struct slice){ body, (size_t)(end - body) });
-	} else if (is(path, "/upgrade")) {
-		play_upgrade(a);
-	} else if (is(path, "/burst/")) {
-		play_burst(a, (uint32_t)n);
-	} else if (is(path, "/slow/")) {
+	} else if (path_is(path, "/upgrade")) {
+		respond_upgrade(a);
+	} else if (path_is(path, "/burst/")) {
+		respond_burst(a, (uint32_t)n);
+	} else if (path_is(path, "/slow/")) {
 		a->pause_ms = (uint32_t)n;
-		say_length(a, 30, 30);
+		send_length(a, 30, 30);
 	} else {
-		say_length(a, 2, 2);
+		send_length(a, 2, 2);
 	}
 }
 
-/* One request; false: it is not there. */
-static bool origin_one(struct sim_peer *a)
+/* Handles one request. False: it is incomplete, or the connection is not read on. */
+static bool origin_read_request(struct sim_peer *a)
 {
 	struct proxyrig *r = a->owner;
 	const char *head = a->in + a->in_used, *end = a->in + a->in_n, *body, *after;
@@ -277,7 +280,7 @@ static bool origin_one(struct sim_peer *a)
 		strcpy(path, r->fail_path);
 	if (!a->head_handled) {
 		a->head_handled = true;
-		if (play_head(r, a, path)) {
+		if (respond_to_head(r, a, path)) {
 			a->on_input = NULL;
 			return false;
 		}
@@ -288,14 +291,14 @@ static bool origin_one(struct sim_peer *a)
 	a->head_seen = a->head_handled = false;
 	a->step++;
 	a->in_used = (size_t)(after - a->in);
-	play(a, path, body, after);
+	respond(a, path, body, after);
 	return a->on_input != NULL;
 }
 
-static void origin_heard(struct sim_peer *a)
+static void origin_on_input(struct sim_peer *a)
 {
-	while (origin_one(a))
-		if (a->on_input != origin_heard)
+	while (origin_read_request(a))
+		if (a->on_input != origin_on_input)
 			return;
 	if (sim_peer_finished(a))
 		sim_peer_close(a);
@@ -303,7 +306,7 @@ static void origin_heard(struct sim_peer *a)
 
 /* ---- memcached -------------------------------------------------------------- */
 
-static bool memcached_one(struct sim_peer *a)
+static bool memcached_read_query(struct sim_peer *a)
 {
 	char *line = a->in + a->in_used, *end = strstr(line, "\r\n"), key[256], text[600];
 
@@ -311,15 +314,15 @@ static bool memcached_one(struct sim_peer *a)
 		return false;
 	assert_int_equal(sscanf(line, "%*s %255s", key), 1);
 	a->in_used = (size_t)(end + 2 - a->in);
-	if (is(key, "miss"))
+	if (path_is(key, "miss"))
 		sim_peer_send_text(a, "END\r\n");
-	else if (is(key, "error"))
+	else if (path_is(key, "error"))
 		sim_peer_send_text(a, "SERVER_ERROR out of sorts\r\n");
-	else if (is(key, "bad"))
+	else if (path_is(key, "bad"))
 		sim_peer_send_text(a, "VALUE bad 0 x\r\n");
-	else if (is(key, "closed"))
+	else if (path_is(key, "closed"))
 		sim_peer_close(a);
-	else if (is(key, "never"))
+	else if (path_is(key, "never"))
 		return false;
 	else {
 		snprintf(text, sizeof(text), "VALUE %s 0 %zu\r\nvalue of %s\r\nEND\r\n", key,
@@ -329,9 +332,9 @@ static bool memcached_one(struct sim_peer *a)
 	return true;
 }
 
-static void memcached_heard(struct sim_peer *a)
+static void memcached_on_input(struct sim_peer *a)
 {
-	while (memcached_one(a))
+	while (memcached_read_query(a))
 		;
 	if (sim_peer_finished(a))
 		sim_peer_close(a);
@@ -356,7 +359,7 @@ static const char config_text[] =
 	"    timeout: 2s\n"
 	"    connections_per_server: 2\n"
 	"  trio:\n"
-	"    servers:\n" /* its first, as long as that was not asked */
+	"    servers:\n" /* the weight makes the first one the first choice */
 	"      - { address: 127.0.0.1:6000, weight: 1000 }\n"
 	"      - 127.0.0.1:6001\n"
 	"      - 127.0.0.1:6002\n"
@@ -393,19 +396,20 @@ static const char config_text[] =
 	"  request_body: 1MiB\n"
 	"%s";
 
-static void accepted(struct listener *l, int fd, const struct peer *peer)
+static void rig_client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct proxyrig *r = l->owner;
 
 	proxy_accepted(&r->proxy, fd, peer, r->paths_strict);
 }
 
-static bool make_room(struct listener *l)
+static bool rig_make_room(struct listener *l)
 {
 	return proxy_evict_client(&((struct proxyrig *)l->owner)->proxy);
 }
 
-static const struct listener_events listener_events = { accepted, make_room };
+static const struct listener_events listener_events = { rig_client_accepted,
+							rig_make_room };
 
 static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 {
@@ -415,7 +419,7 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 			 o->again ? o->again : "", o->limits ? o->limits : "");
 
 	assert_true(n < (int)sizeof(text));
-	if (o->nameless) /* nobody is there who could be asked */
+	if (o->nameless) /* no nameserver listens there */
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "resolver: 127.0.0.1:1\n");
 	r->config = config_read_text("test", (struct slice){ text, (size_t)n }, stderr);
 	assert_non_null(r->config);
@@ -457,11 +461,12 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 		       &r->clients, &r->stats, &listener_events, r);
 	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
 		sim_server_open(&r->origins[i], &r->sim, PROXYRIG_ORIGIN + i,
-				origin_heard, r);
-	sim_server_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_heard, r);
+				origin_on_input, r);
+	sim_server_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_on_input,
+			r);
 }
 
-static bool all_gone(struct proxyrig *r)
+static bool proxyrig_gone(struct proxyrig *r)
 {
 	return listener_stopped(&r->listener) && proxy_idle(&r->proxy);
 }
@@ -480,10 +485,10 @@ void proxyrig_end(struct proxyrig *r)
 {
 	listener_stop(&r->listener);
 	proxy_drain(&r->proxy);
-	if (!SIMRIG_REACHED(&r->sim, all_gone(r), 3000)) {
+	if (!SIMRIG_REACHED(&r->sim, proxyrig_gone(r), 3000)) {
 		listener_abandon(&r->listener);
 		proxy_close(&r->proxy);
-		SIMRIG_UNTIL(&r->sim, all_gone(r), 3000);
+		SIMRIG_UNTIL(&r->sim, proxyrig_gone(r), 3000);
 	}
 }
 
@@ -533,7 +538,7 @@ unsigned proxyrig_logged(struct proxyrig *r, const char *text)
 	return count;
 }
 
-/* ---- answers ---------------------------------------------------------------- */
+/* ---- responses -------------------------------------------------------------- */
 
 struct slice client_response_field(const struct client_response *a, const char *name)
 {
@@ -549,8 +554,9 @@ struct slice client_response_field(const struct client_response *a, const char *
 	return (struct slice){ at, (size_t)(end - at) };
 }
 
-/* False: not all of it is there. */
-static bool read_chunked(struct client_response *a, const char **at, const char *end)
+/* False: the body is incomplete. */
+static bool client_response_read_chunked(struct client_response *a, const char **at,
+					 const char *end)
 {
 	const char *body = *at;
 
@@ -580,8 +586,8 @@ static bool read_chunked(struct client_response *a, const char **at, const char 
 	return false;
 }
 
-static bool read_one(struct client_response *a, const char **at, const char *end,
-		     bool head, bool eof)
+static bool client_response_read(struct client_response *a, const char **at,
+				 const char *end, bool head, bool eof)
 {
 	const char *body = strstr(*at, "\r\n\r\n");
 	struct slice length;
@@ -606,7 +612,7 @@ static bool read_one(struct client_response *a, const char **at, const char *end
 		*at = body + n;
 	} else if (client_response_field(a, "Transfer-Encoding").ptr) {
 		*at = body;
-		return read_chunked(a, at, end);
+		return client_response_read_chunked(a, at, end);
 	} else {
 		a->close = true;
 		a->body = (struct slice){ body, (size_t)(end - body) };
@@ -616,30 +622,32 @@ static bool read_one(struct client_response *a, const char **at, const char *end
 	return true;
 }
 
-unsigned client_responses_read(const struct sim_peer *a, struct client_response *answers,
-			       unsigned max, uint64_t heads, struct slice *rest)
+unsigned client_responses_read(const struct sim_peer *a,
+			       struct client_response *responses, unsigned max,
+			       uint64_t heads, struct slice *rest)
 {
 	const char *at = a->in, *end = a->in + a->in_n, *before = at;
 	unsigned n = 0;
 
 	while (n < max) {
 		before = at;
-		if (!read_one(&answers[n], &at, end, heads >> n & 1, a->eof)) {
-			free(answers[n].room);
+		if (!client_response_read(&responses[n], &at, end, heads >> n & 1,
+					  a->eof)) {
+			free(responses[n].room);
 			at = before;
 			break;
 		}
-		if (answers[n].status >= 200 || answers[n].status == 101)
+		if (responses[n].status >= 200 || responses[n].status == 101)
 			n++;
-		if (n > 0 && answers[n - 1].status == 101)
+		if (n > 0 && responses[n - 1].status == 101)
 			break;
 	}
 	*rest = (struct slice){ at, (size_t)(end - at) };
 	return n;
 }
 
-void client_responses_free(struct client_response *answers, unsigned n)
+void client_responses_free(struct client_response *responses, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		free(answers[i].room);
+		free(responses[i].room);
 }

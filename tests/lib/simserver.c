@@ -457,7 +457,7 @@ static bool origin_read_head(struct sim_origin_conn *oc, struct slice rest)
 	return r->id / 4 % 2 == 0;
 }
 
-static void request_complete(struct sim_origin_conn *oc)
+static void origin_request_complete(struct sim_origin_conn *oc)
 {
 	struct sim_request *r = oc->request;
 	struct simworld *w = oc->server->world;
@@ -495,7 +495,7 @@ static bool origin_read_request(struct sim_origin_conn *oc)
 				   oc->wire.state == WIRE_CHUNK_END;
 	if (oc->wire.state != WIRE_WHOLE)
 		return false;
-	request_complete(oc);
+	origin_request_complete(oc);
 	return true;
 }
 

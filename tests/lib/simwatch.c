@@ -30,7 +30,7 @@ struct pending_lookup {
 
 /* ---- the nameservers --------------------------------------------------------- */
 
-static unsigned port_of(const struct resolver_query *q)
+static unsigned lookup_port(const struct resolver_query *q)
 {
 	return (unsigned)atoi(q->lookup.name); /* the name is the server's port */
 }
@@ -53,7 +53,7 @@ static void draw_lookup_result(struct simworld *w, struct resolver_query *q)
 		if (which >> i & 1)
 			dns_lookup_add(l, (struct dns_address){
 						  AF_INET,
-						  (uint16_t)(port_of(q) +
+						  (uint16_t)(lookup_port(q) +
 							     i * SIMWORLD_MOVED_PORTS),
 						  { 127, 0, 0, 1 },
 						  1 + (uint16_t)simworld_draw(w, 3) });

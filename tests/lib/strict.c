@@ -44,8 +44,8 @@ static bool is(struct slice s, const char *word)
 
 /* ---- lines ------------------------------------------------------------------ */
 
-/* Cuts a line off the front, without its CRLF. */
-static enum strict_verdict line_take(struct slice *s, struct slice *line, const char **why)
+/* Takes a line from the front, without its CRLF. */
+static enum strict_verdict cut_line(struct slice *s, struct slice *line, const char **why)
 {
 	for (size_t i = 0; i < s->len; i++) {
 		unsigned char c = (unsigned char)s->ptr[i];
@@ -112,7 +112,7 @@ bool strict_authority(struct slice s)
 	return is_name(s);
 }
 
-/* Up to the query; bytes that browsers leave as they are pass. */
+/* Up to the query; bytes that browsers do not escape are accepted. */
 static bool is_path(struct slice s)
 {
 	for (size_t i = 0; i < s.len && s.ptr[i] != '?'; i++)
@@ -153,7 +153,7 @@ static enum strict_verdict target_read(struct strict_head *h)
 	h->authority = (struct slice){ t.ptr + scheme, n - scheme };
 	if (n == scheme || !strict_authority(h->authority) || !is_path(slice_after(t, n)))
 		return bad(&h->why, "absolute target");
-	h->odd = "absolute target";
+	h->not_canonical = "absolute target";
 	return STRICT_OK;
 }
 
@@ -165,7 +165,7 @@ static bool version_read(struct strict_head *h, struct slice s)
 		return false;
 	h->minor = s.ptr[7] != '0';
 	if (s.ptr[7] != '1')
-		h->odd = "version";
+		h->not_canonical = "version";
 	return true;
 }
 
@@ -199,7 +199,7 @@ static enum strict_verdict status_line(struct strict_head *h, struct slice line)
 	if (h->status < 100)
 		return bad(&h->why, "status");
 	if (line.len == 12) {
-		h->odd = "no space behind the status";
+		h->not_canonical = "no space behind the status";
 		return STRICT_OK;
 	}
 	if (line.ptr[12] != ' ')
@@ -226,7 +226,7 @@ static enum strict_verdict field_read(struct strict_head *h, struct slice line)
 	rest = slice_after(line, f->name.len + 1);
 	f->value = slice_trim(rest);
 	if (rest.len != f->value.len + 1 || rest.ptr[0] != ' ')
-		h->odd = "space around a value";
+		h->not_canonical = "space around a value";
 	h->field_n++;
 	return STRICT_OK;
 }
@@ -236,7 +236,7 @@ static enum strict_verdict fields_read(struct strict_head *h, struct slice *s)
 	struct slice line;
 	enum strict_verdict v;
 
-	while ((v = line_take(s, &line, &h->why)) == STRICT_OK) {
+	while ((v = cut_line(s, &line, &h->why)) == STRICT_OK) {
 		if (line.len == 0)
 			return STRICT_OK;
 		v = field_read(h, line);
@@ -263,7 +263,7 @@ struct slice strict_find(const struct strict_head *h, const char *name)
 	return (struct slice){ NULL, 0 };
 }
 
-/* Cuts the next element of a list off; false: there are no more. */
+/* Takes the next element of a list; false: there are no more. */
 static bool element_take(struct slice *list, struct slice *element)
 {
 	size_t n = 0;
@@ -306,7 +306,7 @@ static enum strict_verdict connection_read(struct strict_head *h)
 	return STRICT_OK;
 }
 
-/* RFC 9112 6.1 to 6.3, without the ways out that it leaves to the lenient. */
+/* RFC 9112 6.1 to 6.3, without the exceptions for lenient recipients. */
 static enum strict_verdict framing_read(struct strict_head *h)
 {
 	unsigned codings = strict_count(h, "Transfer-Encoding");
@@ -332,7 +332,7 @@ static enum strict_verdict framing_read(struct strict_head *h)
 	if (n.len == 0 || h->length > INT64_MAX)
 		return bad(&h->why, "Content-Length");
 	if (n.len > 1 && n.ptr[0] == '0')
-		h->odd = "zeros before a length";
+		h->not_canonical = "zeros before a length";
 	return STRICT_OK;
 }
 
@@ -361,9 +361,9 @@ static enum strict_verdict head_read(struct strict_head *h, struct slice s, bool
 	*h = (struct strict_head){ .framing = request ? STRICT_NONE : STRICT_CLOSE };
 	while (request && slice_starts(rest, SLICE("\r\n"))) {
 		rest = slice_after(rest, 2);
-		h->odd = "empty line";
+		h->not_canonical = "empty line";
 	}
-	v = line_take(&rest, &line, &h->why);
+	v = cut_line(&rest, &line, &h->why);
 	if (v == STRICT_OK)
 		v = request ? request_line(h, line) : status_line(h, line);
 	if (v == STRICT_OK)
@@ -400,7 +400,8 @@ enum strict_verdict strict_section(struct strict_head *h, struct slice s)
 	return v;
 }
 
-enum strict_framing strict_answer(const struct strict_head *h, struct slice method)
+enum strict_framing strict_response_framing(const struct strict_head *h,
+					    struct slice method)
 {
 	if (slice_equal(method, SLICE("HEAD")) || h->status < 200 || h->status == 204 ||
 	    h->status == 304)
@@ -476,16 +477,16 @@ static enum strict_verdict size_read(struct strict_body *b, struct slice line, u
 			return bad(&b->why, "chunk too large");
 		*size = *size * 16 + (unsigned)hex(line.ptr[n]);
 		if (line.ptr[n] >= 'A' && line.ptr[n] <= 'F')
-			b->odd = "letters of a chunk size";
+			b->not_canonical = "letters of a chunk size";
 	}
 	if (n == 0)
 		return bad(&b->why, "no chunk size");
 	if (n > 1 && line.ptr[0] == '0')
-		b->odd = "zeros before a chunk size";
+		b->not_canonical = "zeros before a chunk size";
 	line = slice_after(line, n);
 	if (line.len == 0)
 		return STRICT_OK;
-	b->odd = "chunk extension";
+	b->not_canonical = "chunk extension";
 	if (!are_extensions(line))
 		return bad(&b->why, "behind a chunk size");
 	return STRICT_OK;
@@ -494,7 +495,7 @@ static enum strict_verdict size_read(struct strict_body *b, struct slice line, u
 static enum strict_verdict chunk_read(struct strict_body *b, struct slice *s, uint64_t *size)
 {
 	struct slice line;
-	enum strict_verdict v = line_take(s, &line, &b->why);
+	enum strict_verdict v = cut_line(s, &line, &b->why);
 
 	if (v == STRICT_OK)
 		v = size_read(b, line, size);
@@ -534,8 +535,8 @@ static enum strict_verdict chunks_read(struct strict_body *b, struct slice s)
 	v = strict_section(&trailers, rest);
 	if (v == STRICT_BAD)
 		b->why = trailers.why;
-	if (v == STRICT_OK && trailers.odd)
-		b->odd = trailers.odd;
+	if (v == STRICT_OK && trailers.not_canonical)
+		b->not_canonical = trailers.not_canonical;
 	b->bytes = b->trailers_at + trailers.bytes;
 	return v;
 }
@@ -546,7 +547,7 @@ enum strict_verdict strict_read_body(struct strict_body *b, struct slice s,
 	size_t n = s.len;
 
 	b->data_n = b->bytes = b->trailers_at = 0;
-	b->why = b->odd = NULL;
+	b->why = b->not_canonical = NULL;
 	if (framing == STRICT_CHUNKED)
 		return chunks_read(b, s);
 	if (framing == STRICT_NONE)

@@ -42,7 +42,7 @@ struct slice wire_line(struct slice head)
 	return (struct slice){ head.ptr, (size_t)(end - head.ptr) };
 }
 
-/* The line after this one, without its end; empty: there is none. */
+/* The line after this one, without CRLF; empty: it was the last. */
 static struct slice next_line(struct slice head, struct slice line)
 {
 	const char *at = line.ptr + line.len + 2, *end = head.ptr + head.len;
