@@ -51,7 +51,7 @@ static void begin(struct dns_message *m, const char *name, enum dns_type type)
 	m->n = 0;
 	put_number(m, 0x12348180, 4);
 	put_number(m, 1, 2); /* a question */
-	put_number(m, 0, 2); /* answers: put_record() counts */
+	put_number(m, 0, 2); /* answers: counted by put_record() */
 	put_number(m, 0, 4);
 	put_name(m, name);
 	put_number(m, type, 2);
@@ -102,7 +102,7 @@ static void put_service(struct dns_message *m, const char *name, uint32_t ttl_s,
 	put_record(m, name, DNS_SRV, ttl_s, data.bytes, data.n);
 }
 
-static struct slice all_of(const struct dns_message *m)
+static struct slice message_bytes(const struct dns_message *m)
 {
 	return (struct slice){ (const char *)m->bytes, m->n };
 }
@@ -125,25 +125,26 @@ static void test_addresses(void **state)
 	put_address(&m, "app.test", 30, "10.0.0.1");
 	put_address(&m, "app.test", 20, "10.0.0.2");
 	put_address(&m, "app.test", 40, "10.0.0.3");
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_A, a, 4, &ttl_s), 3);
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_A, a, 4, &ttl_s), 3);
 	assert_int_equal(ttl_s, 20);
 	assert_string_equal(text_of(&a[0]), "10.0.0.1");
 	assert_string_equal(text_of(&a[2]), "10.0.0.3");
 	assert_int_equal(a[1].port, 0);
-	/* No more than there is room for. */
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_A, a, 2, &ttl_s), 2);
+	/* No more than `max`. */
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_A, a, 2, &ttl_s), 2);
 
 	begin(&m, "app.test", DNS_AAAA);
 	put_address(&m, "app.test", 7, "2001:db8::1");
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_AAAA, a, 4, &ttl_s), 1);
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_AAAA, a, 4, &ttl_s),
+			 1);
 	assert_int_equal(ttl_s, 7);
 	assert_string_equal(text_of(&a[0]), "2001:db8::1");
 
 	begin(&m, "app.test", DNS_A);
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_A, a, 4, &ttl_s), 0);
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_A, a, 4, &ttl_s), 0);
 }
 
-/* An alias that holds for less than what it stands for. */
+/* The alias has a shorter time to live than its target. */
 static void test_alias(void **state)
 {
 	struct dns_address a[4];
@@ -154,7 +155,7 @@ static void test_alias(void **state)
 	begin(&m, "app.test", DNS_A);
 	put_alias(&m, "app.test", 5, "real.test");
 	put_address(&m, "real.test", 3600, "10.0.0.1");
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_A, a, 4, &ttl_s), 1);
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_A, a, 4, &ttl_s), 1);
 	assert_int_equal(ttl_s, 5);
 }
 
@@ -168,7 +169,7 @@ static void test_ttl_with_first_bit(void **state)
 	(void)state;
 	begin(&m, "app.test", DNS_A);
 	put_address(&m, "app.test", 0x80000001, "10.0.0.1");
-	assert_int_equal(dns_read_addresses(all_of(&m), DNS_A, a, 4, &ttl_s), 1);
+	assert_int_equal(dns_read_addresses(message_bytes(&m), DNS_A, a, 4, &ttl_s), 1);
 	assert_int_equal(ttl_s, 0);
 }
 
@@ -188,7 +189,7 @@ static void test_services(void **state)
 
 	(void)state;
 	build_services(&m);
-	assert_int_equal(dns_read_services(all_of(&m), s, 4, &ttl_s), 2);
+	assert_int_equal(dns_read_services(message_bytes(&m), s, 4, &ttl_s), 2);
 	assert_int_equal(ttl_s, 50);
 	assert_true(strcmp(s[0].target, "one.test") == 0 || strcmp(s[1].target, "one.test") == 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -199,15 +200,15 @@ static void test_services(void **state)
 		assert_int_equal(s[i].weight, one ? 3 : 5);
 		assert_int_equal(s[i].priority, 10);
 	}
-	assert_int_equal(dns_read_services(all_of(&m), s, 1, &ttl_s), 1);
-	/* "." says that there is no such service (RFC 2782). */
+	assert_int_equal(dns_read_services(message_bytes(&m), s, 1, &ttl_s), 1);
+	/* "." means that there is no such service (RFC 2782). */
 	begin(&m, "_http._tcp.test", DNS_SRV);
 	put_service(&m, "_http._tcp.test", 60, 0, 0, 80, "");
-	assert_int_equal(dns_read_services(all_of(&m), s, 4, &ttl_s), 0);
+	assert_int_equal(dns_read_services(message_bytes(&m), s, 4, &ttl_s), 0);
 }
 
-/* Whatever is missing at the end: it is refused, and nothing behind it is read. */
-static void test_cut_anywhere(void **state)
+/* Cut at any byte: rejected, and nothing after the end is read. */
+static void test_truncated(void **state)
 {
 	struct dns_address a[4];
 	struct dns_service s[4];
@@ -234,8 +235,8 @@ static void test_cut_anywhere(void **state)
 	}
 }
 
-/* Any byte may be wrong: no more is told than there is room for. */
-static void test_damaged_anywhere(void **state)
+/* Any byte may be wrong: no more than `max` addresses result. */
+static void test_damaged(void **state)
 {
 	struct dns_service s[2];
 	struct dns_message m;
@@ -283,8 +284,8 @@ int main(void)
 		cmocka_unit_test(test_alias),
 		cmocka_unit_test(test_ttl_with_first_bit),
 		cmocka_unit_test(test_services),
-		cmocka_unit_test(test_cut_anywhere),
-		cmocka_unit_test(test_damaged_anywhere),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_damaged),
 		cmocka_unit_test(test_sockaddr),
 	};
 

@@ -1,4 +1,4 @@
-/* Which server is asked next. */
+/* The choice of the server. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +30,7 @@ static char take(struct upstreamrig *h, struct waiter *a, uint64_t key)
 	return lease_server(&a->lease)[0];
 }
 
-static char ask_one(struct upstreamrig *h, uint64_t key)
+static char request_one(struct upstreamrig *h, uint64_t key)
 {
 	struct waiter a;
 	char name = take(h, &a, key);
@@ -40,16 +40,16 @@ static char ask_one(struct upstreamrig *h, uint64_t key)
 	return name;
 }
 
-/* How many of the requests each is asked. */
+/* Sends n requests; counts them by server. */
 static void count(struct upstreamrig *h, unsigned n, unsigned times[3])
 {
 	memset(times, 0, 3 * sizeof(times[0]));
 	for (unsigned i = 0; i < n; i++)
-		times[ask_one(h, 0) - 'a']++;
+		times[request_one(h, 0) - 'a']++;
 }
 
-/* Alone, each has its turn. */
-static void spread(struct upstreamrig *h)
+/* One request at a time: strict round robin. */
+static void round_robin(struct upstreamrig *h)
 {
 	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS };
 	unsigned times[3];
@@ -62,14 +62,15 @@ static void spread(struct upstreamrig *h)
 	assert_int_equal(times[2], 10);
 }
 
-static void test_spread(void **state)
+static void test_round_robin(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, spread);
+	upstreamrig_each_seed(3, round_robin);
 }
 
-/* Who was busy while many went to the others is not paid back for it. */
-static void busy_for_long(struct upstreamrig *h)
+/* A server that was busy for long does not get more requests afterwards to make up for
+ * it. */
+static void busy_server(struct upstreamrig *h)
 {
 	struct waiter slow;
 	unsigned times[3];
@@ -85,14 +86,14 @@ static void busy_for_long(struct upstreamrig *h)
 		assert_in_range(times[i], 9, 11);
 }
 
-static void test_busy_for_long(void **state)
+static void test_busy_server(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, busy_for_long);
+	upstreamrig_each_seed(3, busy_server);
 }
 
-/* The less busy of two: nearly as even as asking all, and by weight. */
-static void random_of_two(void **state)
+/* The less busy of two random servers: nearly even, and by weight. */
+static void random_two_choices(void **state)
 {
 	struct waiter a[120];
 	unsigned times[3] = { 0 };
@@ -110,31 +111,31 @@ static void random_of_two(void **state)
 	for (unsigned i = 0; i < 120; i++)
 		upstream_return(&a[i].lease, true);
 	simrig_run(&h.rig, 1);
-	count(&h, REQUESTS, times); /* nobody busy: by chance */
+	count(&h, REQUESTS, times); /* no server is busy: random */
 	assert_in_range(times[0], 80, 220);
 	assert_in_range(times[1], 80, 220);
 	assert_in_range(times[2], 200, 400);
 	upstreamrig_close(&h);
 }
 
-/* The key's server by key. */
-static void place(struct upstreamrig *h, char places[REQUESTS])
+/* The server of each key. */
+static void map_keys(struct upstreamrig *h, char servers[REQUESTS])
 {
 	for (uint64_t key = 1; key <= REQUESTS; key++)
-		places[key - 1] = ask_one(h, key);
+		servers[key - 1] = request_one(h, key);
 }
 
-static unsigned owned(const char places[REQUESTS], char name)
+static unsigned count_keys(const char servers[REQUESTS], char name)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < REQUESTS; i++)
-		n += places[i] == name;
+		n += servers[i] == name;
 	return n;
 }
 
-/* A key stays where it is; when a server goes, only its keys move, and they come back. */
-static void by_hash(void **state)
+/* A key keeps its server. If a server goes down only its keys move, and move back later. */
+static void hash_stable(void **state)
 {
 	char before[REQUESTS], during[REQUESTS], after[REQUESTS];
 	struct config_address address = upstreamrig_address(1);
@@ -144,15 +145,15 @@ static void by_hash(void **state)
 	upstreamrig_open(&h, 1, 3);
 	h.servers[2].weight = 2;
 	start(&h, CONFIG_HASH);
-	place(&h, before);
-	assert_in_range(owned(before, 'a'), 110, 190);
-	assert_in_range(owned(before, 'b'), 110, 190);
-	assert_in_range(owned(before, 'c'), 250, 350);
+	map_keys(&h, before);
+	assert_in_range(count_keys(before, 'a'), 110, 190);
+	assert_in_range(count_keys(before, 'b'), 110, 190);
+	assert_in_range(count_keys(before, 'c'), 250, 350);
 	upstream_probed(h.upstream, 1, &address, false);
-	place(&h, during);
-	assert_int_equal(owned(during, 'b'), 0);
+	map_keys(&h, during);
+	assert_int_equal(count_keys(during, 'b'), 0);
 	upstream_probed(h.upstream, 1, &address, true);
-	place(&h, after);
+	map_keys(&h, after);
 	for (unsigned i = 0; i < REQUESTS; i++) {
 		assert_int_equal(after[i], before[i]);
 		if (before[i] != 'b')
@@ -161,9 +162,9 @@ static void by_hash(void **state)
 	upstreamrig_close(&h);
 }
 
-/* One key for all: without a bound one server has them all, with it no more than its share and
- * a quarter. */
-static void bounded(void **state)
+/* All requests have one key: without a bound one server gets all of them, with it 125 %
+ * of its fair part at most. */
+static void hash_bounded(void **state)
 {
 	struct waiter a[60];
 	struct upstreamrig h;
@@ -186,7 +187,7 @@ static void bounded(void **state)
 	}
 }
 
-/* Asked when nobody else is well, and not because the others are busy. */
+/* A backup is used if no other server is available, but not because the others are busy. */
 static void backups(struct upstreamrig *h)
 {
 	struct config_address a = upstreamrig_address(0), b = upstreamrig_address(1),
@@ -212,7 +213,7 @@ static void backups(struct upstreamrig *h)
 	upstream_return(&holds[0].lease, true);
 	upstream_return(&holds[1].lease, true);
 	upstream_return(&waits.lease, true);
-	/* It is ill as well: then the others are as good. */
+	/* The backup is down too: then the others are no worse. */
 	upstream_probed(h->upstream, 2, &c, false);
 	count(h, 20, times);
 	assert_int_equal(times[2], 0);
@@ -227,7 +228,7 @@ static void test_backups(void **state)
 	upstreamrig_each_seed(3, backups);
 }
 
-/* Who comes back is asked seldom at first. */
+/* A server that is up again gets few requests at first. */
 static void slow_start(struct upstreamrig *h)
 {
 	static const enum config_balance ways[] = { CONFIG_ROUND_ROBIN, CONFIG_LEAST_CONNECTIONS,
@@ -237,7 +238,7 @@ static void slow_start(struct upstreamrig *h)
 
 	h->config.slow_start_ms = 100000;
 	start(h, ways[simrig_draw(&h->rig, 3)]);
-	count(h, 60, times); /* all were there from the start */
+	count(h, 60, times); /* no slow start for the initial servers */
 	assert_true(times[0] >= 12);
 	upstream_probed(h->upstream, 0, &a, false);
 	count(h, 10, times);
@@ -257,8 +258,8 @@ static void test_slow_start(void **state)
 	upstreamrig_each_seed(2, slow_start);
 }
 
-/* No more at once than `requests`, first come first served. */
-static void places(struct upstreamrig *h)
+/* At most `requests` in flight; first come, first served. */
+static void requests_limit(struct upstreamrig *h)
 {
 	struct waiter a[9];
 	unsigned ready = 0;
@@ -288,10 +289,10 @@ static void places(struct upstreamrig *h)
 		upstream_return(&a[i].lease, true);
 }
 
-static void test_places(void **state)
+static void test_requests_limit(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, places);
+	upstreamrig_each_seed(3, requests_limit);
 }
 
 static struct upstream *second_worker(struct upstreamrig *h, struct upstream_stats *stats)
@@ -313,8 +314,8 @@ static void second_worker_ends(struct upstreamrig *h, struct upstream *other)
 	upstream_free(other);
 }
 
-/* Two workers, one limit: who waits longest is next, whichever worker it came to. */
-static void places_of_two(struct upstreamrig *h)
+/* Two workers, one limit: the request that has waited longest is next, on any worker. */
+static void permits_of_two_workers(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
@@ -343,7 +344,7 @@ static void places_of_two(struct upstreamrig *h)
 	waiter_wait_ready(h, &c);
 	assert_int_equal(d.lease.state, LEASE_WAITING);
 	if (simrig_draw(&h->rig, 2)) {
-		upstream_return(&d.lease, false); /* has gone when its place comes */
+		upstream_return(&d.lease, false); /* gone when its permit comes */
 		upstream_return(&c.lease, true);
 	} else {
 		upstream_return(&c.lease, true);
@@ -357,8 +358,8 @@ static void places_of_two(struct upstreamrig *h)
 	assert_int_equal(h->registry->first->permits_used, 0);
 }
 
-/* Two workers share what is behind the house. */
-static void with_two(unsigned servers, void (*test)(struct upstreamrig *h))
+/* The upstreams of two workers share a registry. */
+static void with_registry(unsigned servers, void (*test)(struct upstreamrig *h))
 {
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
 		struct upstreamrig h;
@@ -371,14 +372,14 @@ static void with_two(unsigned servers, void (*test)(struct upstreamrig *h))
 	}
 }
 
-static void test_places_of_two(void **state)
+static void test_permits_of_two_workers(void **state)
 {
 	(void)state;
-	with_two(1, places_of_two);
+	with_registry(1, permits_of_two_workers);
 }
 
-/* A place is on its way to a worker that has ended: it comes back. */
-static void place_for_nobody(struct upstreamrig *h)
+/* A permit that is granted to a worker that has ended is put back. */
+static void permit_for_ended_worker(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
@@ -399,14 +400,14 @@ static void place_for_nobody(struct upstreamrig *h)
 	assert_int_equal(h->registry->first->permits_used, 0);
 }
 
-static void test_place_for_nobody(void **state)
+static void test_permit_for_ended_worker(void **state)
 {
 	(void)state;
-	with_two(1, place_for_nobody);
+	with_registry(1, permit_for_ended_worker);
 }
 
-static void ask_for(struct upstreamrig *h, struct upstream *u, struct waiter *a,
-		    unsigned avoided, const char *server)
+static void lease_from(struct upstreamrig *h, struct upstream *u, struct waiter *a,
+		       unsigned avoided, const char *server)
 {
 	const struct tried avoid = { .n = 1, .ids = { avoided } };
 
@@ -416,12 +417,13 @@ static void ask_for(struct upstreamrig *h, struct upstream *u, struct waiter *a,
 	assert_string_equal(lease_server(&a->lease), server);
 }
 
-#define VERY_MANY 200
+#define MANY_SERVERS 200
 
-/* Asks so often, with nothing kept; counts by server. */
-static void ask_many(struct upstreamrig *h, unsigned times, unsigned counts[VERY_MANY])
+/* Requests without reuse of connections; counts them by server. */
+static void request_many(struct upstreamrig *h, unsigned times,
+			 unsigned counts[MANY_SERVERS])
 {
-	memset(counts, 0, VERY_MANY * sizeof(counts[0]));
+	memset(counts, 0, MANY_SERVERS * sizeof(counts[0]));
 	for (unsigned i = 0; i < times; i++) {
 		struct waiter a;
 
@@ -432,9 +434,10 @@ static void ask_many(struct upstreamrig *h, unsigned times, unsigned counts[VERY
 	}
 }
 
-static void assert_spread(const unsigned counts[VERY_MANY], unsigned rounds, unsigned slack)
+static void assert_spread(const unsigned counts[MANY_SERVERS], unsigned rounds,
+			  unsigned slack)
 {
-	for (unsigned i = 0; i < VERY_MANY; i++) {
+	for (unsigned i = 0; i < MANY_SERVERS; i++) {
 		unsigned due = rounds * (i % 3 + 1);
 
 		if (counts[i] + slack < due || counts[i] > due + slack)
@@ -442,13 +445,13 @@ static void assert_spread(const unsigned counts[VERY_MANY], unsigned rounds, uns
 	}
 }
 
-static unsigned start_very_many(struct upstreamrig *h)
+static unsigned start_many_servers(struct upstreamrig *h)
 {
-	static struct config_server servers[VERY_MANY];
-	static char names[VERY_MANY][8];
+	static struct config_server servers[MANY_SERVERS];
+	static char names[MANY_SERVERS][8];
 	unsigned weights = 0;
 
-	for (unsigned i = 0; i < VERY_MANY; i++) {
+	for (unsigned i = 0; i < MANY_SERVERS; i++) {
 		snprintf(names[i], sizeof(names[i]), "s%u", i);
 		servers[i] = h->servers[0];
 		servers[i].name = names[i];
@@ -456,68 +459,71 @@ static unsigned start_very_many(struct upstreamrig *h)
 		weights += i % 3 + 1;
 	}
 	h->config.servers = servers;
-	h->config.server_n = VERY_MANY;
+	h->config.server_n = MANY_SERVERS;
 	h->config.health.on = true;
 	upstreamrig_start(h);
 	return weights;
 }
 
-/* Very many servers: each has its share though only some are looked at; when most of them are down
- * the rest has it all, and when they are back, theirs. */
-static void very_many(struct upstreamrig *h)
+/* Many servers: each gets requests by its weight although only some are examined. If most
+ * are down the rest gets all requests; when they are up again the distribution is as
+ * before. */
+static void many_servers(struct upstreamrig *h)
 {
-	unsigned counts[VERY_MANY], weights = start_very_many(h);
+	unsigned counts[MANY_SERVERS], weights = start_many_servers(h);
 	struct config_address address = upstreamrig_address(0);
 
-	ask_many(h, 3 * weights, counts);
+	request_many(h, 3 * weights, counts);
 	assert_spread(counts, 3, 1);
-	for (unsigned i = 10; i < VERY_MANY; i++)
+	for (unsigned i = 10; i < MANY_SERVERS; i++)
 		upstream_probed(h->upstream, i, &address, false);
-	ask_many(h, 400, counts);
-	for (unsigned i = 0; i < VERY_MANY; i++)
+	request_many(h, 400, counts);
+	for (unsigned i = 0; i < MANY_SERVERS; i++)
 		assert_int_equal(counts[i] > 0, i < 10);
-	for (unsigned i = 10; i < VERY_MANY; i++)
+	for (unsigned i = 10; i < MANY_SERVERS; i++)
 		upstream_probed(h->upstream, i, &address, true);
-	ask_many(h, 3 * weights, counts); /* until all groups were looked at again */
-	ask_many(h, 3 * weights, counts);
+	request_many(h, 3 * weights,
+		     counts); /* until all groups have been examined again */
+	request_many(h, 3 * weights, counts);
 	assert_spread(counts, 3, 2);
 }
 
-static void test_very_many(void **state)
+static void test_many_servers(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, very_many);
+	upstreamrig_each_seed(1, many_servers);
 }
 
-/* Of very many that are all down a request asks a few: one that is back is found all the same. */
-static void very_many_down(struct upstreamrig *h)
+/* If many servers are down a request tries a few of them; one that is up again is found
+ * nevertheless. */
+static void many_servers_down(struct upstreamrig *h)
 {
 	struct config_address address = upstreamrig_address(0);
 	struct waiter a;
 
-	start_very_many(h);
+	start_many_servers(h);
 	sim_server_close(&h->sim_servers[0]);
-	for (unsigned i = 0; i < VERY_MANY; i++)
+	for (unsigned i = 0; i < MANY_SERVERS; i++)
 		upstream_probed(h->upstream, i, &address, false);
 	waiter_lease(h, &a);
 	waiter_wait_failed(h, &a, LEASE_REFUSED);
 	assert_int_equal(h->stats.connect_failures, TRIED_MAX);
 	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
-	upstream_probed(h->upstream, VERY_MANY - 1, &address, true);
+	upstream_probed(h->upstream, MANY_SERVERS - 1, &address, true);
 	waiter_lease(h, &a);
 	waiter_wait_ready(h, &a);
 	assert_string_equal(lease_server(&a.lease), "s199");
 	upstream_return(&a.lease, true);
 }
 
-static void test_very_many_down(void **state)
+static void test_many_servers_down(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, very_many_down);
+	upstreamrig_each_seed(1, many_servers_down);
 }
 
-/* Who is asked first depends on the worker. */
-static void first_turns(struct upstreamrig *h)
+/* The first server depends on the worker. */
+static void first_server(struct upstreamrig *h)
 {
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
@@ -525,26 +531,27 @@ static void first_turns(struct upstreamrig *h)
 
 	upstreamrig_start(h);
 	other = second_worker(h, &stats);
-	ask_for(h, h->upstream, &a, 500, "a");
-	ask_for(h, other, &b, 500, "b");
+	lease_from(h, h->upstream, &a, 500, "a");
+	lease_from(h, other, &b, 500, "b");
 	upstream_return(&a.lease, true);
 	upstream_return(&b.lease, true);
 	second_worker_ends(h, other);
 }
 
-static void test_first_turns(void **state)
+static void test_first_server(void **state)
 {
 	(void)state;
-	with_two(3, first_turns);
+	with_registry(3, first_server);
 }
 
-#define MANY 9 /* more than are passed over for who comes after them */
+#define WAITERS 9 /* more than queue_dispatch() skips */
 
-/* In the line of the other worker: all have tried the first server and wait for the second. */
+/* In the queue of the other worker: all have tried the first server and wait for the
+ * second. */
 static void wait_for_b(struct upstreamrig *h, struct upstream *other, struct waiter *a)
 {
 	sim_server_close(&h->sim_servers[0]);
-	for (unsigned i = 0; i < MANY; i++) {
+	for (unsigned i = 0; i < WAITERS; i++) {
 		waiter_init(&a[i]);
 		upstream_lease(other, &a[i].lease, NULL, false, &a[i].task);
 		simrig_run(&h->rig, 2 * UPSTREAM_DOWN_MS);
@@ -553,11 +560,11 @@ static void wait_for_b(struct upstreamrig *h, struct upstream *other, struct wai
 	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
 }
 
-/* A place that the head of the line has no use for is for who comes after; and where it is for
- * nobody, they wait for another server's all the same. */
-static void place_for_another(struct upstreamrig *h)
+/* A permit that the head of the queue cannot use goes to a later request. If no request
+ * can use it, they still get permits of another server. */
+static void permit_for_next_in_queue(struct upstreamrig *h)
 {
-	struct waiter of_b, of_a, many[MANY], last;
+	struct waiter of_b, of_a, many[WAITERS], last;
 	struct upstream_stats stats = { 0 };
 	struct upstream *other;
 
@@ -566,52 +573,52 @@ static void place_for_another(struct upstreamrig *h)
 	quota_init(&h->queue_quota, 100);
 	upstreamrig_start(h);
 	other = second_worker(h, &stats);
-	ask_for(h, h->upstream, &of_b, 0, "b");
+	lease_from(h, h->upstream, &of_b, 0, "b");
 	wait_for_b(h, other, many);
-	ask_for(h, h->upstream, &of_a, 1, "a");
+	lease_from(h, h->upstream, &of_a, 1, "a");
 	waiter_init(&last);
 	upstream_lease(other, &last.lease, NULL, false, &last.task);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(last.lease.state, LEASE_WAITING);
 	upstream_return(&of_a.lease, true);
 	waiter_wait_ready(h, &last);
-	upstream_return(&last.lease, false); /* which would have the line looked at */
+	upstream_return(&last.lease, false); /* which would dispatch the queue */
 	simrig_run(&h->rig, 100);
-	ask_for(h, h->upstream, &of_a, 1, "a");
+	lease_from(h, h->upstream, &of_a, 1, "a");
 	upstream_return(&of_a.lease, true);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->registry->first->permits_used, 0);
 	upstream_return(&of_b.lease, true);
-	for (unsigned i = 0; i < MANY; i++) {
+	for (unsigned i = 0; i < WAITERS; i++) {
 		waiter_wait_ready(h, &many[i]);
 		upstream_return(&many[i].lease, true);
 	}
 	second_worker_ends(h, other);
 }
 
-static void test_place_for_another(void **state)
+static void test_permit_for_next_in_queue(void **state)
 {
 	(void)state;
-	with_two(2, place_for_another);
+	with_registry(2, permit_for_next_in_queue);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_spread),
-		cmocka_unit_test(test_busy_for_long),
-		cmocka_unit_test(random_of_two),
-		cmocka_unit_test(by_hash),
-		cmocka_unit_test(bounded),
+		cmocka_unit_test(test_round_robin),
+		cmocka_unit_test(test_busy_server),
+		cmocka_unit_test(random_two_choices),
+		cmocka_unit_test(hash_stable),
+		cmocka_unit_test(hash_bounded),
 		cmocka_unit_test(test_backups),
 		cmocka_unit_test(test_slow_start),
-		cmocka_unit_test(test_places),
-		cmocka_unit_test(test_places_of_two),
-		cmocka_unit_test(test_first_turns),
-		cmocka_unit_test(test_very_many),
-		cmocka_unit_test(test_very_many_down),
-		cmocka_unit_test(test_place_for_nobody),
-		cmocka_unit_test(test_place_for_another),
+		cmocka_unit_test(test_requests_limit),
+		cmocka_unit_test(test_permits_of_two_workers),
+		cmocka_unit_test(test_first_server),
+		cmocka_unit_test(test_many_servers),
+		cmocka_unit_test(test_many_servers_down),
+		cmocka_unit_test(test_permit_for_ended_worker),
+		cmocka_unit_test(test_permit_for_next_in_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

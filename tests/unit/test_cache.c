@@ -1,4 +1,4 @@
-/* The lab's memcached. It is no part of the library, so its sources are included. */
+/* The lab's memcached. It is not part of the library, so its sources are included. */
 #include "../../src/lab/cache.c"
 #include "../../src/lab/cachecommand.c"
 #include "../../src/lab/cachereply.c"
@@ -19,7 +19,7 @@
 #define RECEIVED_MAX (3u << 20)
 #define PAUSE_MS 200
 
-/* A peer that says what it is told and keeps what it hears. */
+/* A peer that sends given bytes and keeps what it receives. */
 struct talker {
 	struct conn conn;
 	struct io_connect connect;
@@ -262,7 +262,7 @@ static void talks_cut_at_every_byte(void **state)
 	}
 }
 
-/* 1 MiB goes in and comes back; one byte more is stale_close and refused. */
+/* 1 MiB is stored and read back; one byte more is read, dropped and refused. */
 static void large_values(void **state)
 {
 	char *set = malloc(CACHE_VALUE_MAX + 100);
@@ -298,7 +298,7 @@ static void large_values(void **state)
 	free(set);
 }
 
-/* More values than one send holds, through a narrow socket. */
+/* More values than one send holds, through a small window. */
 static void many_values_at_once(void **state)
 {
 	char *set = malloc(20000), get[200] = "get";
@@ -347,7 +347,7 @@ static void a_line_that_does_not_end(void **state)
 
 /* ---- slowness --------------------------------------------------------------- */
 
-/* One after the other: each waits the whole delay. */
+/* One after the other: each waits for the full delay. */
 static void one_command_at_a_time(void **state)
 {
 	struct cache_scene s;
@@ -371,8 +371,8 @@ static void one_command_at_a_time(void **state)
 	scene_close(&s);
 }
 
-/* Who shuts down his side after asking gets the answer. */
-static void asked_and_shut(void **state)
+/* A client that shuts down its side after the request gets the response. */
+static void half_closed(void **state)
 {
 	struct cache_scene s;
 	struct talker t;
@@ -389,8 +389,8 @@ static void asked_and_shut(void **state)
 	scene_close(&s);
 }
 
-/* Ends in the midst of a command, and while it waits. */
-static void peers_that_go_away(void **state)
+/* The peer ends within a command, and while it waits. */
+static void peer_ends_anywhere(void **state)
 {
 	static const char *const lines[] = { "", "get f", "set k 0 0 5\r\nhel",
 					     "get foo\r\n" };
@@ -410,18 +410,18 @@ static void peers_that_go_away(void **state)
 	scene_close(&s);
 }
 
-#define MANY 3000
+#define PEERS_MANY 3000
 
-/* Thousands wait at once, with a handful of receive buffers. */
+/* Thousands wait at once, with few receive buffers. */
 static void many_wait(void **state)
 {
-	struct talker *talkers = calloc(MANY, sizeof(*talkers));
+	struct talker *talkers = calloc(PEERS_MANY, sizeof(*talkers));
 	struct cache_scene s;
 
 	(void)state;
 	assert_non_null(talkers);
 	scene_open(&s, 2000, 64);
-	for (unsigned i = 0; i < MANY; i++) {
+	for (unsigned i = 0; i < PEERS_MANY; i++) {
 		struct talker *t = &talkers[i];
 
 		t->received = malloc(64);
@@ -432,13 +432,13 @@ static void many_wait(void **state)
 			   sizeof(s.addr));
 	}
 	run(&s, 500);
-	for (unsigned i = 0; i < MANY; i++)
+	for (unsigned i = 0; i < PEERS_MANY; i++)
 		talker_say(&talkers[i], "get foo\r\n", 9);
 	run(&s, 1500);
 	assert_int_equal(io_bufs(s.tick.loop)->free_n, io_bufs(s.tick.loop)->count);
-	assert_int_equal(s.clients.used, MANY);
+	assert_int_equal(s.clients.used, PEERS_MANY);
 	run(&s, 1500);
-	for (unsigned i = 0; i < MANY; i++) {
+	for (unsigned i = 0; i < PEERS_MANY; i++) {
 		assert_heard(&talkers[i], "VALUE foo 0 3\r\nbar\r\nEND\r\n", 25);
 		talker_end(&s, &talkers[i]);
 	}
@@ -476,7 +476,7 @@ static void items_expire(void **state)
 	cache_store_free(store);
 }
 
-static void a_full_store_says_so(void **state)
+static void store_full(void **state)
 {
 	struct cache_store *store = cache_store_new();
 	struct cache_entry *put;
@@ -509,11 +509,11 @@ int main(void)
 		cmocka_unit_test(many_values_at_once),
 		cmocka_unit_test(a_line_that_does_not_end),
 		cmocka_unit_test(one_command_at_a_time),
-		cmocka_unit_test(asked_and_shut),
-		cmocka_unit_test(peers_that_go_away),
+		cmocka_unit_test(half_closed),
+		cmocka_unit_test(peer_ends_anywhere),
 		cmocka_unit_test(many_wait),
 		cmocka_unit_test(items_expire),
-		cmocka_unit_test(a_full_store_says_so),
+		cmocka_unit_test(store_full),
 	};
 
 	return cmocka_run_group_tests_name("cache", tests, NULL, NULL);

@@ -37,7 +37,7 @@ static const struct nameserver_row rows[] = {
 static struct nameserver server;
 static struct dns *dns;
 static bool done;
-static struct dns_address *results[64]; /* to be freed */
+static struct dns_address *results[64]; /* freed at the end */
 static unsigned result_n;
 
 static int open_world(void **state)
@@ -59,7 +59,7 @@ static int close_world(void **state)
 	return 0;
 }
 
-static void is_done(struct dns_lookup *l)
+static void lookup_done(struct dns_lookup *l)
 {
 	assert_true(result_n < COUNT(results));
 	results[result_n++] = l->addresses;
@@ -67,21 +67,22 @@ static void is_done(struct dns_lookup *l)
 	done = true;
 }
 
-static void begin(struct dns_lookup *l, const char *name, bool service, enum dns_family family)
+static void lookup_begin(struct dns_lookup *l, const char *name, bool service,
+			 enum dns_family family)
 {
 	memset(l, 0, sizeof(*l));
 	snprintf(l->name, sizeof(l->name), "%s", name);
 	l->service = service;
 	l->port = 6000;
 	l->family = family;
-	l->done = is_done;
+	l->done = lookup_done;
 	done = false;
 	dns_query(dns, l);
 }
 
 static void look_up(struct dns_lookup *l, const char *name, bool service, enum dns_family family)
 {
-	begin(l, name, service, family);
+	lookup_begin(l, name, service, family);
 	while (!done) {
 		dns_wait(dns, server.fd, 5000);
 		nameserver_serve(&server);
@@ -152,18 +153,18 @@ static void test_weights(void **state)
 	assert_int_equal(l.n, 3);
 	assert_int_equal(l.addresses[0].weight, 5);
 	assert_int_equal(l.addresses[1].weight, 5);
-	assert_int_equal(l.addresses[2].weight, 1); /* said to be 0 */
+	assert_int_equal(l.addresses[2].weight, 1); /* 0 in the record */
 	look_up(&l, "app.test", false, DNS_V4);
 	assert_int_equal(l.addresses[0].weight, 1);
 }
 
-/* Whatever is under way when nameservers change fails, and so it does at the end. */
-static void test_under_way(void **state)
+/* Lookups in flight fail when nameservers change, and when the dns is freed. */
+static void test_in_flight(void **state)
 {
 	struct dns_lookup l;
 
 	(void)state;
-	begin(&l, "silent.test", false, DNS_ANY);
+	lookup_begin(&l, "silent.test", false, DNS_ANY);
 	dns_wait(dns, server.fd, 1000);
 	nameserver_serve(&server);
 	assert_int_equal(server.queries > 0, 1);
@@ -172,14 +173,14 @@ static void test_under_way(void **state)
 	assert_true(done);
 	assert_int_equal(l.n, 0);
 	assert_non_null(l.failure);
-	begin(&l, "silent.test", false, DNS_ANY);
+	lookup_begin(&l, "silent.test", false, DNS_ANY);
 	dns_free(dns);
 	assert_true(done);
 	assert_int_equal(dns_new(&dns), 0);
 }
 
-/* Nobody listens there: told at once, and not after a timeout. */
-static void test_nobody(void **state)
+/* No nameserver listens: fails at once, not after a timeout. */
+static void test_no_nameserver(void **state)
 {
 	struct dns_lookup l;
 	char address[32];
@@ -187,7 +188,7 @@ static void test_nobody(void **state)
 	(void)state;
 	snprintf(address, sizeof(address), "%s", server.address);
 	nameserver_close(&server);
-	begin(&l, "app.test", false, DNS_V4);
+	lookup_begin(&l, "app.test", false, DNS_V4);
 	for (unsigned i = 0; i < 100 && !done; i++)
 		dns_wait(dns, -1, 50);
 	assert_true(done);
@@ -208,7 +209,7 @@ static void test_wait_ends(void **state)
 	int pair[2];
 
 	(void)state;
-	dns_wait(dns, -1, 1); /* nothing is asked */
+	dns_wait(dns, -1, 1); /* no question is in flight */
 	assert_int_equal(pipe(pair), 0);
 	assert_int_equal(write(pair[1], "x", 1), 1);
 	dns_wait(dns, pair[0], -1);
@@ -216,39 +217,42 @@ static void test_wait_ends(void **state)
 	close(pair[1]);
 }
 
-#define MANY 70 /* what a datagram may hold */
+#define ADDRESSES_MANY 70 /* as many as a datagram holds */
 
-/* In another order with each answer, as nameservers do it: the same result. */
-static void test_turning(void **state)
+/* The order changes with each answer, as with real nameservers: the same result. */
+static void test_order(void **state)
 {
-	static struct nameserver_row turning[MANY];
-	static char texts[MANY][16];
+	static struct nameserver_row turning[ADDRESSES_MANY];
+	static char texts[ADDRESSES_MANY][16];
 	struct dns_lookup first, l;
 
 	(void)state;
-	for (unsigned i = 0; i < MANY; i++)
+	for (unsigned i = 0; i < ADDRESSES_MANY; i++)
 		snprintf(texts[i], sizeof(texts[i]), "10.0.%u.%u", i % 7, i);
 	server.rows = turning;
-	server.row_n = MANY;
+	server.row_n = ADDRESSES_MANY;
 	for (unsigned turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < MANY; i++)
-			turning[i] = (struct nameserver_row){ "many.test", DNS_A, 9,
-							      texts[(11 * turn + i) % MANY] };
-		begin(turn == 0 ? &first : &l, "many.test", false, DNS_V4);
+		for (unsigned i = 0; i < ADDRESSES_MANY; i++)
+			turning[i] = (struct nameserver_row){
+				"many.test", DNS_A, 9,
+				texts[(11 * turn + i) % ADDRESSES_MANY]
+			};
+		lookup_begin(turn == 0 ? &first : &l, "many.test", false, DNS_V4);
 		while (!done) {
 			nameserver_serve(&server);
 			dns_wait(dns, server.fd, 100);
 		}
 		if (turn == 0)
 			continue;
-		assert_int_equal(l.n, MANY);
-		assert_memory_equal(l.addresses, first.addresses, MANY * sizeof(l.addresses[0]));
+		assert_int_equal(l.n, ADDRESSES_MANY);
+		assert_memory_equal(l.addresses, first.addresses,
+				    ADDRESSES_MANY * sizeof(l.addresses[0]));
 	}
 	server.rows = rows;
 	server.row_n = COUNT(rows);
 }
 
-/* Which are too many does not depend on who came first. */
+/* Which addresses are beyond the limit does not depend on their order. */
 static void test_too_many(void **state)
 {
 	struct dns_lookup a = { .n = 0 }, b = { .n = 0 };
@@ -278,12 +282,13 @@ static void test_too_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_turning, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_order, open_world, close_world),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test_setup_teardown(test_lookups, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_weights, open_world, close_world),
-		cmocka_unit_test_setup_teardown(test_under_way, open_world, close_world),
-		cmocka_unit_test_setup_teardown(test_nobody, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_in_flight, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_no_nameserver, open_world,
+						close_world),
 		cmocka_unit_test_setup_teardown(test_hosts, open_world, close_world),
 		cmocka_unit_test_setup_teardown(test_wait_ends, open_world, close_world),
 	};

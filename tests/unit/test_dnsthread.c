@@ -13,7 +13,7 @@
 #include "lib/nameserver.h"
 #include "watch/dnsthread.h"
 
-#define ASKS 50
+#define QUERIES 50
 
 static const struct nameserver_row rows[] = {
 	{ "app.test", DNS_A, 30, "10.0.0.1" },
@@ -23,44 +23,44 @@ static const struct nameserver_row rows[] = {
 static struct nameserver server;
 static struct mailbox home;
 static struct dns_thread *thread;
-static struct resolver_query asks[ASKS];
-static unsigned answered_n, good_n;
+static struct resolver_query queries[QUERIES];
+static unsigned done_n, good_n;
 
 static void wake(void *sleeper)
 {
-	(void)sleeper; /* we look anyhow */
+	(void)sleeper; /* the test polls */
 }
 
 static void query_done(struct resolver_query *a)
 {
-	answered_n++;
+	done_n++;
 	good_n += a->lookup.n == 1;
 	dns_lookup_done(&a->lookup);
 }
 
-static void ask(unsigned i, const char *name)
+static void query(unsigned i, const char *name)
 {
-	memset(&asks[i], 0, sizeof(asks[i]));
-	snprintf(asks[i].lookup.name, sizeof(asks[i].lookup.name), "%s", name);
-	asks[i].lookup.family = DNS_V4;
-	asks[i].done = query_done;
-	dns_thread_query(thread, &asks[i]);
+	memset(&queries[i], 0, sizeof(queries[i]));
+	snprintf(queries[i].lookup.name, sizeof(queries[i].lookup.name), "%s", name);
+	queries[i].lookup.family = DNS_V4;
+	queries[i].done = query_done;
+	dns_thread_query(thread, &queries[i]);
 }
 
 static void serve_until(unsigned n)
 {
-	for (unsigned i = 0; answered_n < n && i < 2000; i++) {
+	for (unsigned i = 0; done_n < n && i < 2000; i++) {
 		poll(&(struct pollfd){ server.fd, POLLIN, 0 }, 1, 10);
 		nameserver_serve(&server);
 		mailbox_drain(&home);
 	}
-	assert_int_equal(answered_n, n);
+	assert_int_equal(done_n, n);
 }
 
 static int open_world(void **state)
 {
 	(void)state;
-	answered_n = good_n = 0;
+	done_n = good_n = 0;
 	nameserver_open(&server, rows, COUNT(rows));
 	mailbox_init(&home, wake, NULL);
 	assert_int_equal(dns_thread_new(&thread, &home), 0);
@@ -75,35 +75,35 @@ static int close_world(void **state)
 	return 0;
 }
 
-static void test_asked(void **state)
+static void test_queries(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ASKS; i++)
-		ask(i, i % 5 ? "app.test" : "nowhere.test");
-	serve_until(ASKS);
-	assert_int_equal(good_n, ASKS - ASKS / 5);
-	ask(0, "app.test"); /* after it has slept */
-	serve_until(ASKS + 1);
+	for (unsigned i = 0; i < QUERIES; i++)
+		query(i, i % 5 ? "app.test" : "nowhere.test");
+	serve_until(QUERIES);
+	assert_int_equal(good_n, QUERIES - QUERIES / 5);
+	query(0, "app.test"); /* after the thread has slept */
+	serve_until(QUERIES + 1);
 	dns_thread_free(thread);
 }
 
-/* All come back, whatever became of them. */
-static void test_freed_amid(void **state)
+/* All queries are done, with whatever result. */
+static void test_freed_with_queries(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ASKS; i++)
-		ask(i, i % 2 ? "app.test" : "silent.test");
+	for (unsigned i = 0; i < QUERIES; i++)
+		query(i, i % 2 ? "app.test" : "silent.test");
 	dns_thread_free(thread);
 	mailbox_drain(&home);
-	assert_int_equal(answered_n, ASKS);
+	assert_int_equal(done_n, QUERIES);
 }
 
 static void test_other_servers(void **state)
 {
 	(void)state;
-	ask(0, "silent.test");
+	query(0, "silent.test");
 	assert_true(dns_thread_set_servers(thread, server.address));
-	ask(1, "app.test");
+	query(1, "app.test");
 	serve_until(2);
 	assert_int_equal(good_n, 1);
 	assert_true(dns_thread_set_servers(thread, NULL));
@@ -113,9 +113,11 @@ static void test_other_servers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_asked, open_world, close_world),
-		cmocka_unit_test_setup_teardown(test_freed_amid, open_world, close_world),
-		cmocka_unit_test_setup_teardown(test_other_servers, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_queries, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_freed_with_queries, open_world,
+						close_world),
+		cmocka_unit_test_setup_teardown(test_other_servers, open_world,
+						close_world),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Servers that fail are left alone for a time. */
+/* Ejection of servers that fail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +19,8 @@ static void configure(struct upstreamrig *h)
 	upstreamrig_start(h);
 }
 
-/* One request; `status` 0: it comes to nothing. Returns who was asked. */
-static char ask_one(struct upstreamrig *h, const char *failing, int status)
+/* One request; status 0: it fails without a response. Returns the name of its server. */
+static char request_one(struct upstreamrig *h, const char *failing, int status)
 {
 	struct waiter a;
 	char name;
@@ -39,14 +39,14 @@ static char ask_one(struct upstreamrig *h, const char *failing, int status)
 	return name;
 }
 
-/* Of n requests, those to this server. */
-static unsigned asked(struct upstreamrig *h, char name, const char *failing, int status,
-		      unsigned n)
+/* How many of n requests went to this server. */
+static unsigned requests_to(struct upstreamrig *h, char name, const char *failing,
+			    int status, unsigned n)
 {
 	unsigned times = 0;
 
 	while (n-- > 0)
-		times += ask_one(h, failing, status) == name;
+		times += request_one(h, failing, status) == name;
 	return times;
 }
 
@@ -55,42 +55,43 @@ static uint64_t ejections(struct upstreamrig *h)
 	return h->stats.ejections;
 }
 
-/* Three in a row, then a second without it; when it is back one more is enough, and it is
- * gone for two. */
-static void in_a_row(struct upstreamrig *h)
+/* Three consecutive failures eject it for a second; then one more is enough, and it is
+ * ejected for two. */
+static void consecutive(struct upstreamrig *h)
 {
 	configure(h);
-	assert_int_equal(asked(h, 'b', "b", 0, 9), 3);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 9), 3);
 	assert_int_equal(ejections(h), 1);
-	assert_int_equal(asked(h, 'b', "b", 0, 30), 0);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 30), 0);
 	simrig_run(&h->rig, 1000);
-	assert_int_equal(asked(h, 'b', "b", 0, 30), 1);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 30), 1);
 	assert_int_equal(ejections(h), 2);
 	simrig_run(&h->rig, 1100);
-	assert_int_equal(asked(h, 'b', "b", 0, 30), 0);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 30), 0);
 	simrig_run(&h->rig, 1000);
-	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
-	/* It answers: three in a row are needed once more. */
-	assert_int_equal(asked(h, 'b', "b", 0, 6), 2);
-	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
-	assert_int_equal(asked(h, 'b', "b", 0, 6), 2);
+	assert_int_equal(requests_to(h, 'b', "", 0, 9), 3);
+	/* It responds: three consecutive failures are needed again. */
+	assert_int_equal(requests_to(h, 'b', "b", 0, 6), 2);
+	assert_int_equal(requests_to(h, 'b', "", 0, 9), 3);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 6), 2);
 	assert_int_equal(ejections(h), 2);
-	/* Well for so long that what was is forgotten: a second again. */
+	/* Without failure for so long that the duration starts again: one second. */
 	simrig_run(&h->rig, 4100);
-	assert_int_equal(asked(h, 'b', "", 0, 3), 1);
-	assert_int_equal(asked(h, 'b', "b", 0, 12), 3);
+	assert_int_equal(requests_to(h, 'b', "", 0, 3), 1);
+	assert_int_equal(requests_to(h, 'b', "b", 0, 12), 3);
 	simrig_run(&h->rig, 1100);
-	assert_int_equal(asked(h, 'b', "", 0, 9), 3);
+	assert_int_equal(requests_to(h, 'b', "", 0, 9), 3);
 }
 
-static void test_in_a_row(void **state)
+static void test_consecutive(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, in_a_row);
+	upstreamrig_each_seed(3, consecutive);
 }
 
-/* Begun well each time, and never whole: in a row as well, whatever the others do. */
-static void cut_short(struct upstreamrig *h)
+/* Each head is good and each response truncated: consecutive too, whatever other servers
+ * do. */
+static void truncated(struct upstreamrig *h)
 {
 	unsigned cut = 0;
 
@@ -112,48 +113,48 @@ static void cut_short(struct upstreamrig *h)
 		upstream_return(&a.lease, true);
 		simrig_run(&h->rig, 1);
 	}
-	assert_int_equal(cut, 6); /* two, a whole one, three */
+	assert_int_equal(cut, 6); /* two, a complete one, three */
 }
 
-static void test_cut_short(void **state)
+static void test_truncated(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, cut_short);
+	upstreamrig_each_seed(3, truncated);
 }
 
-/* Never longer than 32 times the first. */
-static void longer_and_longer(struct upstreamrig *h)
+/* At most 32 times the first duration. */
+static void longer_each_time(struct upstreamrig *h)
 {
 	configure(h);
-	asked(h, 'b', "b", 0, 12);
+	requests_to(h, 'b', "b", 0, 12);
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t from_ms = h->rig.tick.now_ms, took_ms;
 
-		while (asked(h, 'b', "b", 0, 3) == 0)
+		while (requests_to(h, 'b', "b", 0, 3) == 0)
 			simrig_run(&h->rig, 50);
 		took_ms = h->rig.tick.now_ms - from_ms;
 		assert_in_range(took_ms, (900u << (i < 5 ? i : 5)), (1000u << (i < 5 ? i : 5)) + 300);
 	}
 }
 
-static void test_longer_and_longer(void **state)
+static void test_longer_each_time(void **state)
 {
 	struct upstreamrig h;
 
 	(void)state;
 	upstreamrig_open(&h, 1, 3);
-	longer_and_longer(&h);
+	longer_each_time(&h);
 	upstreamrig_close(&h);
 }
 
-/* Half of three is one: the others are asked, however they fail. */
-static void a_share_only(struct upstreamrig *h)
+/* 50 % of three is one: the others get requests, however they fail. */
+static void max_percent(struct upstreamrig *h)
 {
 	unsigned b = 0, c = 0;
 
 	configure(h);
 	for (unsigned i = 0; i < 30; i++) {
-		char name = ask_one(h, "abc", 0);
+		char name = request_one(h, "abc", 0);
 
 		b += name == 'b';
 		c += name == 'c';
@@ -162,23 +163,23 @@ static void a_share_only(struct upstreamrig *h)
 	assert_true(b > 9 && c > 9);
 }
 
-static void test_a_share_only(void **state)
+static void test_max_percent(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, a_share_only);
+	upstreamrig_each_seed(3, max_percent);
 }
 
-static void alone(struct upstreamrig *h)
+static void single_server(struct upstreamrig *h)
 {
 	configure(h);
-	assert_int_equal(asked(h, 'a', "a", 0, 30), 30);
+	assert_int_equal(requests_to(h, 'a', "a", 0, 30), 30);
 	assert_int_equal(ejections(h), 0);
 }
 
-static void test_alone(void **state)
+static void test_single_server(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, alone);
+	upstreamrig_each_seed(1, single_server);
 }
 
 static void probe(struct upstreamrig *h, unsigned host, bool up)
@@ -188,8 +189,8 @@ static void probe(struct upstreamrig *h, unsigned host, bool up)
 	upstream_probed(h->upstream, host, &address, up);
 }
 
-/* Of those that are not down, and never the last one. */
-static void shares(void **state)
+/* The percentage counts servers that are not down; the last one is never ejected. */
+static void test_max_percent_of_up(void **state)
 {
 	static const struct {
 		unsigned share, down, ejections;
@@ -210,32 +211,32 @@ static void shares(void **state)
 		upstreamrig_start(&h);
 		for (unsigned k = 0; k < rows[i].down; k++)
 			probe(&h, k, false);
-		asked(&h, 'a', "abc", 0, 30);
+		requests_to(&h, 'a', "abc", 0, 30);
 		assert_int_equal(ejections(&h), rows[i].ejections);
 		upstreamrig_close(&h);
 	}
 }
 
-/* When all are ill, who was ejected is asked rather than who is down. */
-static void rather_than_down(struct upstreamrig *h)
+/* If no server is available an ejected one is used before one that is down. */
+static void ejected_before_down(struct upstreamrig *h)
 {
 	configure(h);
-	asked(h, 'b', "b", 0, 9);
+	requests_to(h, 'b', "b", 0, 9);
 	assert_int_equal(ejections(h), 1);
 	probe(h, 0, false);
 	probe(h, 2, false);
-	assert_int_equal(asked(h, 'b', "", 0, 9), 9);
+	assert_int_equal(requests_to(h, 'b', "", 0, 9), 9);
 	probe(h, 0, true);
-	assert_int_equal(asked(h, 'a', "", 0, 9), 9);
+	assert_int_equal(requests_to(h, 'a', "", 0, 9), 9);
 }
 
-static void test_rather_than_down(void **state)
+static void test_ejected_before_down(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, rather_than_down);
+	upstreamrig_each_seed(3, ejected_before_down);
 }
 
-/* So many percent of at least twenty, not in a row. */
+/* A percentage of at least twenty responses, not consecutive failures. */
 static void rate(struct upstreamrig *h)
 {
 	h->config.eject_rate = 50;
@@ -244,26 +245,26 @@ static void rate(struct upstreamrig *h)
 	h->config.keepalive = 100;
 	upstreamrig_start(h);
 	for (unsigned i = 0; i < 9; i++) {
-		asked(h, 'a', "a", 0, 2);
-		asked(h, 'a', "", 0, 2);
+		requests_to(h, 'a', "a", 0, 2);
+		requests_to(h, 'a', "", 0, 2);
 	}
 	assert_int_equal(ejections(h), 0); /* eighteen */
-	asked(h, 'a', "a", 0, 2);
-	asked(h, 'a', "a", 0, 2);
+	requests_to(h, 'a', "a", 0, 2);
+	requests_to(h, 'a', "a", 0, 2);
 	assert_int_equal(ejections(h), 1);
 	simrig_run(&h->rig, 1100);
-	/* Fewer than half, over many windows. */
+	/* Less than half, over many windows. */
 	for (unsigned i = 0; i < 60; i++) {
-		asked(h, 'a', "a", 0, 2);
-		asked(h, 'a', "", 0, 4);
+		requests_to(h, 'a', "a", 0, 2);
+		requests_to(h, 'a', "", 0, 4);
 		simrig_run(&h->rig, 100);
 	}
 	assert_int_equal(ejections(h), 1);
-	/* Failures of long ago do not count. */
+	/* Failures of earlier windows do not count. */
 	simrig_run(&h->rig, 20000);
-	asked(h, 'a', "a", 0, 18);
+	requests_to(h, 'a', "a", 0, 18);
 	simrig_run(&h->rig, 20000);
-	asked(h, 'a', "a", 0, 18);
+	requests_to(h, 'a', "a", 0, 18);
 	assert_int_equal(ejections(h), 1);
 }
 
@@ -273,7 +274,7 @@ static void test_rate(void **state)
 	upstreamrig_each_seed(2, rate);
 }
 
-/* Which answers are failures. */
+/* Which responses are failures. */
 static void statuses(void **state)
 {
 	static const struct row {
@@ -300,15 +301,15 @@ static void statuses(void **state)
 		upstreamrig_open(&h, i, 2);
 		h.config.eject_on = rows[i].on;
 		configure(&h);
-		asked(&h, 'a', "a", rows[i].status, 12);
+		requests_to(&h, 'a', "a", rows[i].status, 12);
 		assert_int_equal(ejections(&h), rows[i].failure);
 		upstreamrig_close(&h);
 	}
 }
 
-/* A server that refuses connections fails, too; who waits for one that is ejected is given
- * another. */
-static void refuses(struct upstreamrig *h)
+/* Refused connections are failures. A request that waits for a server that is ejected gets
+ * another one. */
+static void refused_connections(struct upstreamrig *h)
 {
 	struct waiter a;
 
@@ -332,25 +333,25 @@ static void refuses(struct upstreamrig *h)
 	assert_int_equal(h->stats.connect_failures, 1);
 }
 
-static void test_refuses(void **state)
+static void test_refused_connections(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(2, refuses);
+	upstreamrig_each_seed(2, refused_connections);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_in_a_row),
-		cmocka_unit_test(test_cut_short),
-		cmocka_unit_test(test_longer_and_longer),
-		cmocka_unit_test(test_a_share_only),
-		cmocka_unit_test(test_alone),
-		cmocka_unit_test(shares),
-		cmocka_unit_test(test_rather_than_down),
+		cmocka_unit_test(test_consecutive),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_longer_each_time),
+		cmocka_unit_test(test_max_percent),
+		cmocka_unit_test(test_single_server),
+		cmocka_unit_test(test_max_percent_of_up),
+		cmocka_unit_test(test_ejected_before_down),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(statuses),
-		cmocka_unit_test(test_refuses),
+		cmocka_unit_test(test_refused_connections),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,10 +13,10 @@ static const struct {
 	uint32_t rise, fall;
 	const char *results, *states;
 } runs[] = {
-	/* The very first decides. */
+	/* The first result decides. */
 	{ 2, 3, "+", "U" },
 	{ 2, 3, "-", "D" },
-	/* In a row, or it does not count. */
+	/* Only consecutive results count. */
 	{ 2, 3, "+--+--+---", "UuuuuuuuuD" },
 	{ 2, 3, "---+-+-++", "DdddddddU" },
 	{ 1, 1, "+-+-", "UDUD" },
@@ -38,7 +38,7 @@ static char letter(enum health_state state, bool changed)
 	return '?';
 }
 
-static void test_runs(void **state)
+static void test_consecutive(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < COUNT(runs); i++) {
@@ -71,14 +71,14 @@ static void test_pause(void **state)
 	}
 	assert_int_equal(least, 4500);
 	assert_int_equal(most, 5500);
-	/* Never at once, for it would be for ever. */
+	/* Never 0: that would be an endless loop. */
 	assert_int_equal(health_pause_ms(10, 100, 0), 1);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_consecutive),
 		cmocka_unit_test(test_pause),
 	};
 

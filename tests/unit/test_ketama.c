@@ -1,5 +1,5 @@
-/* The answers in these tables were given by libmemcached 1.1.4 with
- * MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED; tests/real/ketama.sh asks it again. */
+/* The values in these tables are those of libmemcached 1.1.4 with
+ * MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED; tests/real/ketama.sh compares with it again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,8 +114,8 @@ static void one_server_gets_all(void **state)
 	ketama_free(k);
 }
 
-/* A share that rounds down to nothing gets no key, not an overrun. */
-static void server_of_no_weight_to_speak_of(void **state)
+/* A weight that rounds to no point gets no key. */
+static void very_small_weight(void **state)
 {
 	struct ketama_server servers[] = { { SLICE("small"), 1 },
 					   { SLICE("large"), 1000 } };
@@ -134,7 +134,7 @@ int main(void)
 		cmocka_unit_test(keys_are_where_libmemcached_puts_them),
 		cmocka_unit_test(many_keys),
 		cmocka_unit_test(one_server_gets_all),
-		cmocka_unit_test(server_of_no_weight_to_speak_of),
+		cmocka_unit_test(very_small_weight),
 	};
 
 	return cmocka_run_group_tests_name("ketama", tests, NULL, NULL);

@@ -37,7 +37,7 @@ static void forgotten_at_once(void **state)
 	memcacherig_close(&r);
 }
 
-static void forgotten_in_the_line(void **state)
+static void forgotten_in_queue(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *first, *second, *third;
@@ -61,7 +61,7 @@ static void forgotten_in_the_line(void **state)
 	memcacherig_close(&r);
 }
 
-/* Its reply is read off, and the next one is found. */
+/* Its reply is read and dropped, and the next one is found. */
 static void forgotten_when_sent(void **state)
 {
 	(void)state;
@@ -90,7 +90,7 @@ static void forgotten_when_sent(void **state)
 	}
 }
 
-/* What comes of its value afterwards is not kept. */
+/* The rest of its value is dropped. */
 static void forgotten_before_its_value(void **state)
 {
 	const struct buf_pool *bufs;
@@ -116,8 +116,8 @@ static void forgotten_before_its_value(void **state)
 	memcacherig_close(&r);
 }
 
-/* With part of its value there. */
-static void forgotten_in_the_midst_of_its_value(void **state)
+/* Part of the value has been received. */
+static void forgotten_within_value(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *first, *second;
@@ -138,7 +138,7 @@ static void forgotten_in_the_midst_of_its_value(void **state)
 	memcacherig_close(&r);
 }
 
-static void forgotten_when_answered(void **state)
+static void forgotten_when_decided(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *first, *second;
@@ -154,8 +154,8 @@ static void forgotten_when_answered(void **state)
 	memcacherig_close(&r);
 }
 
-/* Decided in the same step as another, and forgotten before it was told. */
-static void forgotten_before_it_was_told(void **state)
+/* Decided in the same step as another call, and forgotten before the notification. */
+static void forgotten_before_notification(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *first, *second;
@@ -175,7 +175,7 @@ static void forgotten_before_it_was_told(void **state)
 
 /* ---- timeouts --------------------------------------------------------------- */
 
-static void no_answer_in_time(void **state)
+static void call_timeout(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *call;
@@ -196,7 +196,7 @@ static void no_answer_in_time(void **state)
 	memcacherig_close(&r);
 }
 
-/* All of one tick are late together: none of them is sent again. */
+/* All calls of one tick are late: none is sent again. */
 static void all_late(void **state)
 {
 	struct memcacherig r;
@@ -215,8 +215,8 @@ static void all_late(void **state)
 	memcacherig_close(&r);
 }
 
-/* The calls behind one that is late go by another link, in their order. */
-static void sent_once_more(void **state)
+/* The calls behind a late one are sent again over another link, in their order. */
+static void sent_again(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *late, *calls[5];
@@ -246,8 +246,8 @@ static void sent_once_more(void **state)
 	memcacherig_close(&r);
 }
 
-/* But once: and then its own deadline, counted from when it was first sent, holds. */
-static void not_sent_a_third_time(void **state)
+/* Only once, and with the old deadline, counted from the first time. */
+static void sent_again_only_once(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *first, *second, *third;
@@ -274,8 +274,8 @@ static void not_sent_a_third_time(void **state)
 
 /* ---- placing ---------------------------------------------------------------- */
 
-/* By name, and by the address as written, without the port that is memcached's own. */
-static void names_that_place_keys(void **state)
+/* Keys are mapped by name, else by the address as configured, without the default port. */
+static void keys_mapped_by_name(void **state)
 {
 	static const char *const addresses[] = { "10.0.0.1:11211", "10.0.0.2:11300",
 						 "x:1" };
@@ -315,7 +315,7 @@ static void names_that_place_keys(void **state)
 
 /* ---- death ------------------------------------------------------------------ */
 
-/* Closing at any moment: every call is told, nothing is left. */
+/* Closed at any moment: each call is decided, nothing leaks. */
 static void closed_at_any_moment(void **state)
 {
 	(void)state;
@@ -341,7 +341,7 @@ static void closed_at_any_moment(void **state)
 }
 
 /* The same while calls of stale links are sent again. */
-static void closed_amid_stale_links(void **state)
+static void closed_with_stale_links(void **state)
 {
 	(void)state;
 	for (unsigned ticks = 0; ticks < 40; ticks++) {
@@ -374,7 +374,7 @@ static void closed_amid_stale_links(void **state)
 	}
 }
 
-static void asked_after_it_was_closed(void **state)
+static void call_after_close(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *call;
@@ -389,9 +389,9 @@ static void asked_after_it_was_closed(void **state)
 
 /* ---- scarcity --------------------------------------------------------------- */
 
-/* Some calls, at first with a slab that says no at the n-th time. Returns how many of
- * them came to their end as they should without it. */
-static unsigned calls_in_scarcity(unsigned n)
+/* Some calls, at first with a slab whose n-th allocation fails. Returns how many of them
+ * had the outcome that they have with memory. */
+static unsigned calls_with_failing_slab(unsigned n)
 {
 	struct memcache_call *calls[8];
 	unsigned good = 0;
@@ -416,7 +416,7 @@ static unsigned calls_in_scarcity(unsigned n)
 	}
 	slab_fail_at(0);
 	memcacherig_run(&r, 1100);
-	/* Whatever happened: it works again. */
+	/* It works again afterwards. */
 	calls[0] = memcacherig_get(&r, "foo");
 	memcacherig_wait(&r, calls[0]);
 	if (calls[0]->state != CALL_HIT) {
@@ -431,23 +431,23 @@ static unsigned calls_in_scarcity(unsigned n)
 	return good;
 }
 
-static void every_slab_may_be_empty(void **state)
+static void every_allocation_may_fail(void **state)
 {
 	unsigned failed = 0;
 
 	(void)state;
 	for (unsigned n = 1; n <= 100; n++)
-		failed += calls_in_scarcity(n) < 8;
-	assert_int_equal(calls_in_scarcity(0), 8);
+		failed += calls_with_failing_slab(n) < 8;
+	assert_int_equal(calls_with_failing_slab(0), 8);
 	assert_true(failed > 20);
 }
 
 /* ---- many ------------------------------------------------------------------- */
 
-#define MANY 10000
+#define CALLS_MANY 10000
 
-/* A slow server which answers one command after the other; a link for each caller. */
-static void ten_thousand_callers(void **state)
+/* A slow server that handles one command at a time; a link for each call. */
+static void ten_thousand_calls(void **state)
 {
 	uint64_t began_ms;
 	struct memcacherig r;
@@ -455,21 +455,21 @@ static void ten_thousand_callers(void **state)
 	(void)state;
 	memcacherig_open(&r, 13);
 	r.upstream.pipeline = 1;
-	r.upstream.links = MANY;
+	r.upstream.links = CALLS_MANY;
 	r.upstream.timeout_ms = 5000;
 	r.upstream.connect_timeout_ms = 5000;
-	r.descriptors.limit = MANY;
+	r.descriptors.limit = CALLS_MANY;
 	memcacherig_reconfigure(&r);
 	r.fakes[0].delay_ms = 2000;
 	r.forget_hits = true;
 	began_ms = r.tick.now_ms;
-	for (unsigned i = 0; i < MANY; i++)
+	for (unsigned i = 0; i < CALLS_MANY; i++)
 		memcacherig_get(&r, "foo");
-	while (r.answered < MANY)
+	while (r.answered < CALLS_MANY)
 		tick_once(&r.tick);
 	assert_in_range(r.tick.now_ms - began_ms, 2000, 4000);
-	assert_int_equal(r.stats.hits, MANY);
-	assert_int_equal(r.fakes[0].accepted, MANY);
+	assert_int_equal(r.stats.hits, CALLS_MANY);
+	assert_int_equal(r.fakes[0].accepted, CALLS_MANY);
 	memcacherig_close(&r);
 }
 
@@ -477,22 +477,22 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forgotten_at_once),
-		cmocka_unit_test(forgotten_in_the_line),
+		cmocka_unit_test(forgotten_in_queue),
 		cmocka_unit_test(forgotten_when_sent),
 		cmocka_unit_test(forgotten_before_its_value),
-		cmocka_unit_test(forgotten_in_the_midst_of_its_value),
-		cmocka_unit_test(forgotten_when_answered),
-		cmocka_unit_test(forgotten_before_it_was_told),
-		cmocka_unit_test(no_answer_in_time),
+		cmocka_unit_test(forgotten_within_value),
+		cmocka_unit_test(forgotten_when_decided),
+		cmocka_unit_test(forgotten_before_notification),
+		cmocka_unit_test(call_timeout),
 		cmocka_unit_test(all_late),
-		cmocka_unit_test(sent_once_more),
-		cmocka_unit_test(not_sent_a_third_time),
-		cmocka_unit_test(names_that_place_keys),
+		cmocka_unit_test(sent_again),
+		cmocka_unit_test(sent_again_only_once),
+		cmocka_unit_test(keys_mapped_by_name),
 		cmocka_unit_test(closed_at_any_moment),
-		cmocka_unit_test(closed_amid_stale_links),
-		cmocka_unit_test(asked_after_it_was_closed),
-		cmocka_unit_test(every_slab_may_be_empty),
-		cmocka_unit_test(ten_thousand_callers),
+		cmocka_unit_test(closed_with_stale_links),
+		cmocka_unit_test(call_after_close),
+		cmocka_unit_test(every_allocation_may_fail),
+		cmocka_unit_test(ten_thousand_calls),
 	};
 
 	return cmocka_run_group_tests_name("memcache", tests, NULL, NULL);

@@ -51,8 +51,8 @@ static void a_link_is_kept(void **state)
 	memcacherig_close(&r);
 }
 
-/* `pipeline` calls to a link; then another link; and no more than `links`. */
-static void company(void **state)
+/* `pipeline` calls to a link, then another link, up to `connections_per_server`. */
+static void second_link_at_pipeline(void **state)
 {
 	static const struct {
 		uint32_t pipeline, links;
@@ -84,7 +84,7 @@ static void company(void **state)
 	}
 }
 
-/* Of two links with 3 and no calls in flight, the idle one gets the next three. */
+/* Of two links with 3 and 0 calls in flight the idle one gets the next three. */
 static void the_least_busy_link(void **state)
 {
 	struct memcacherig r;
@@ -188,7 +188,7 @@ static void an_idle_link_that_ends_is_replaced(void **state)
 	}
 }
 
-static void an_idle_link_that_speaks_is_closed(void **state)
+static void idle_link_with_bytes_is_closed(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *call;
@@ -205,7 +205,7 @@ static void an_idle_link_that_speaks_is_closed(void **state)
 	memcacherig_close(&r);
 }
 
-/* A link on which nothing was ever answered. */
+/* The link never delivered a reply. */
 static void a_link_that_breaks_fails_its_calls(void **state)
 {
 	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
@@ -233,7 +233,7 @@ static void a_link_that_breaks_fails_its_calls(void **state)
 	}
 }
 
-/* The peer ends in the midst of a reply. */
+/* The peer closes within a reply. */
 static void half_a_reply(void **state)
 {
 	struct memcacherig r;
@@ -254,8 +254,9 @@ static void half_a_reply(void **state)
 
 /* ---- stale links ------------------------------------------------------------ */
 
-/* One link has answered, and these calls are on their way on it. */
-static void ask_again(struct memcacherig *r, struct memcache_call **calls, unsigned n)
+/* The link has delivered replies and has these calls in flight. */
+static void get_on_replied_link(struct memcacherig *r, struct memcache_call **calls,
+				unsigned n)
 {
 	get_many(r, calls, 1);
 	wait_many(r, calls, 1);
@@ -266,7 +267,7 @@ static void ask_again(struct memcacherig *r, struct memcache_call **calls, unsig
 		assert_int_equal(calls[i]->state, CALL_SENT);
 }
 
-/* Its calls come again, in their order, but for one that nobody waits for. */
+/* Its calls are sent again in their order, except a forgotten one. */
 static void a_stale_link(void **state)
 {
 	static const enum conn_end ends[] = { CONN_NOW, CONN_RESET };
@@ -277,7 +278,7 @@ static void a_stale_link(void **state)
 		struct memcacherig r;
 
 		memcacherig_open(&r, i);
-		ask_again(&r, calls, COUNT(calls));
+		get_on_replied_link(&r, calls, COUNT(calls));
 		memcache_forget(&calls[1]);
 		fake_close_all(&r.fakes[0], ends[i % 2]);
 		memcacherig_run(&r, 500);
@@ -295,7 +296,7 @@ static void a_stale_link(void **state)
 	}
 }
 
-/* It is not sent a third time, nor on any link that has not answered. */
+/* A call is sent again only once, and not if the link never delivered a reply. */
 static void stale_once(void **state)
 {
 	struct memcache_call *calls[3], *other;
@@ -303,7 +304,7 @@ static void stale_once(void **state)
 
 	(void)state;
 	memcacherig_open(&r, 1);
-	ask_again(&r, calls, COUNT(calls));
+	get_on_replied_link(&r, calls, COUNT(calls));
 	fake_close_all(&r.fakes[0], CONN_NOW);
 	memcacherig_run(&r, 500);
 	other = memcacherig_get(&r, "other");
@@ -327,7 +328,7 @@ static void stale_once(void **state)
 	memcacherig_close(&r);
 }
 
-static void a_server_that_only_hangs_up(void **state)
+static void server_that_only_closes(void **state)
 {
 	struct memcache_call *call;
 	struct memcacherig r;
@@ -349,7 +350,7 @@ static void a_server_that_only_hangs_up(void **state)
 	memcacherig_close(&r);
 }
 
-/* The reply may have ended anywhere: its call fails, and those behind it do not. */
+/* The reply has begun, so this call fails; those behind it are sent again. */
 static void a_stale_link_with_part_of_a_reply(void **state)
 {
 	static const char reply[] = "VALUE key0 0 13\r\nvalue of key0\r\nEND\r\n";
@@ -360,7 +361,7 @@ static void a_stale_link_with_part_of_a_reply(void **state)
 		struct memcacherig r;
 
 		memcacherig_open(&r, cut);
-		ask_again(&r, calls, COUNT(calls));
+		get_on_replied_link(&r, calls, COUNT(calls));
 		fake_send_all(&r.fakes[0], (struct slice){ reply, cut });
 		memcacherig_run(&r, 150);
 		fake_close_all(&r.fakes[0], CONN_NOW);
@@ -379,7 +380,7 @@ static void a_stale_link_with_part_of_a_reply(void **state)
 	}
 }
 
-/* The time that a call has is counted from when it was first sent. */
+/* The deadline counts from the first time that the call was sent. */
 static void stale_and_late(void **state)
 {
 	struct memcache_call *call;
@@ -388,7 +389,7 @@ static void stale_and_late(void **state)
 
 	(void)state;
 	memcacherig_open(&r, 3);
-	ask_again(&r, &call, 1);
+	get_on_replied_link(&r, &call, 1);
 	began_ms = call->sent_us / 1000;
 	memcacherig_run(&r, 500);
 	fake_close_all(&r.fakes[0], CONN_NOW);
@@ -400,7 +401,7 @@ static void stale_and_late(void **state)
 	memcacherig_close(&r);
 }
 
-/* It ends and does not come back: its keys are a miss. */
+/* The server stays down: its keys are misses. */
 static void stale_and_down(void **state)
 {
 	struct memcache_call *calls[3];
@@ -408,7 +409,7 @@ static void stale_and_down(void **state)
 
 	(void)state;
 	memcacherig_open(&r, 4);
-	ask_again(&r, calls, COUNT(calls));
+	get_on_replied_link(&r, calls, COUNT(calls));
 	fake_unlisten(&r.fakes[0]);
 	fake_close_all(&r.fakes[0], CONN_NOW);
 	for (unsigned i = 0; i < COUNT(calls); i++) {
@@ -420,8 +421,8 @@ static void stale_and_down(void **state)
 	memcacherig_close(&r);
 }
 
-/* The links beside it that are idle are closed: they have rested for longer. */
-static void stale_beside_idle_ones(void **state)
+/* Idle links of the same server are closed: they have been idle for longer. */
+static void stale_with_idle_links(void **state)
 {
 	struct memcache_call *calls[3];
 	struct memcacherig r;
@@ -444,8 +445,8 @@ static void stale_beside_idle_ones(void **state)
 	memcacherig_close(&r);
 }
 
-/* Those that are not answer what they have, and end. */
-static void stale_beside_busy_ones(void **state)
+/* Busy links of the same server get their replies, then end. */
+static void stale_with_busy_links(void **state)
 {
 	struct memcache_call *calls[4];
 	struct memcacherig r;
@@ -479,7 +480,7 @@ static void stale_beside_busy_ones(void **state)
 	memcacherig_close(&r);
 }
 
-static void no_more_idle_links_than_kept(void **state)
+static void keepalive_limit(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *calls[CALLS_MAX];
@@ -499,7 +500,7 @@ static void no_more_idle_links_than_kept(void **state)
 	memcacherig_close(&r);
 }
 
-/* The first address refuses, the second one answers; later the second is tried first. */
+/* The first address refuses, the second one accepts; later the second is tried first. */
 static void the_next_address(void **state)
 {
 	struct memcacherig r;
@@ -525,23 +526,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_link_is_kept),
-		cmocka_unit_test(company),
+		cmocka_unit_test(second_link_at_pipeline),
 		cmocka_unit_test(the_least_busy_link),
 		cmocka_unit_test(one_send_per_tick),
 		cmocka_unit_test(many_long_keys),
 		cmocka_unit_test(an_idle_link_that_ends_is_replaced),
-		cmocka_unit_test(an_idle_link_that_speaks_is_closed),
+		cmocka_unit_test(idle_link_with_bytes_is_closed),
 		cmocka_unit_test(a_link_that_breaks_fails_its_calls),
 		cmocka_unit_test(half_a_reply),
 		cmocka_unit_test(a_stale_link),
 		cmocka_unit_test(stale_once),
-		cmocka_unit_test(a_server_that_only_hangs_up),
+		cmocka_unit_test(server_that_only_closes),
 		cmocka_unit_test(a_stale_link_with_part_of_a_reply),
 		cmocka_unit_test(stale_and_late),
 		cmocka_unit_test(stale_and_down),
-		cmocka_unit_test(stale_beside_idle_ones),
-		cmocka_unit_test(stale_beside_busy_ones),
-		cmocka_unit_test(no_more_idle_links_than_kept),
+		cmocka_unit_test(stale_with_idle_links),
+		cmocka_unit_test(stale_with_busy_links),
+		cmocka_unit_test(keepalive_limit),
 		cmocka_unit_test(the_next_address),
 	};
 

@@ -1,4 +1,4 @@
-/* memcached servers come, change and leave. */
+/* The servers of a memcached upstream are added, changed and removed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,13 +40,13 @@ static void reset_counts(struct memcacherig *r)
 		r->fakes[i].requests = r->fakes[i].accepted = 0;
 }
 
-/* The port of another fake. */
+/* The address of another fake server. */
 static struct config_address address_of(struct memcacherig *r, unsigned i)
 {
 	return r->servers[i].addresses[0];
 }
 
-/* Links to an address that stays are kept; another address of the same name has its keys. */
+/* Links to an address that stays are kept; a new address of the same name gets its keys. */
 static void resolved(void **state)
 {
 	struct memcache_call *calls[KEYS];
@@ -80,7 +80,7 @@ static void resolved(void **state)
 	memcacherig_close(&r);
 }
 
-/* Calls in flight are answered over the link to the old address, which then ends. */
+/* Calls in flight get their replies over the link to the old address, which then ends. */
 static void resolved_in_flight(void **state)
 {
 	struct memcache_call *calls[KEYS], *later[KEYS];
@@ -94,9 +94,8 @@ static void resolved_in_flight(void **state)
 		memcacherig_reconfigure(&r);
 		r.fakes[0].silent = true;
 		get_all(&r, calls);
-		memcacherig_run(
-			&r,
-			seed * 5); /* also: still connecting, which then is for nothing */
+		memcacherig_run(&r,
+				seed * 5); /* includes links that are still connecting */
 		other = address_of(&r, 1);
 		memcache_resolved(r.memcache, 0, &other, 1);
 		get_all(&r, later);
@@ -111,7 +110,7 @@ static void resolved_in_flight(void **state)
 	}
 }
 
-/* What is down is a miss at once, until it is up again. */
+/* A server that is down is a miss at once, until it is up again. */
 static void probed(void **state)
 {
 	struct memcache_call *calls[KEYS];
@@ -134,7 +133,7 @@ static void probed(void **state)
 	memcache_probed(r.memcache, 0, &a, true);
 	get_all(&r, calls);
 	forget_all(&r, calls, CALL_HIT);
-	/* A configuration without a health check: nobody would ever say that it is up. */
+	/* Health checks turned off: results of earlier ones are forgotten. */
 	memcache_probed(r.memcache, 0, &a, false);
 	memcacherig_reconfigure(&r);
 	get_all(&r, calls);
@@ -142,8 +141,8 @@ static void probed(void **state)
 	memcacherig_close(&r);
 }
 
-/* What the operator sees of servers. */
-static void server_status(void **state)
+/* The status in the registry. */
+static void status_in_registry(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address a;
@@ -190,8 +189,8 @@ static void server_status(void **state)
 	memcacherig_close(&r);
 }
 
-/* Of two addresses one is down; then what waits for the other is told that it is as well. */
-static void probed_while_they_wait(void **state)
+/* One of two addresses is down; then the other, on which calls wait: they are misses. */
+static void probed_down_with_queue(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address both[2];
@@ -222,7 +221,8 @@ static void probed_while_they_wait(void **state)
 	memcacherig_close(&r);
 }
 
-/* Servers that stay keep their links, whatever else changes; keys go as the ring says. */
+/* Servers that stay keep their links, whatever else changes; keys are mapped by the new
+ * ring. */
 static void reconfigured(void **state)
 {
 	struct memcache_call *calls[KEYS];
@@ -245,7 +245,7 @@ static void reconfigured(void **state)
 	servers[0] = r.servers[2];
 	servers[1] = r.servers[0];
 	assert_true(memcache_reconfigure(r.memcache, &other));
-	memset(servers, 0xff, sizeof(servers)); /* is read no more */
+	memset(servers, 0xff, sizeof(servers)); /* must not be read any more */
 	memcacherig_run(&r, 500);
 	assert_int_equal(r.fakes[1].conns_n, 0);
 	get_all(&r, calls);
@@ -263,7 +263,8 @@ static void reconfigured(void **state)
 	memcacherig_close(&r);
 }
 
-/* At any moment: calls that wait go where their keys live, those in flight are answered. */
+/* At any moment: waiting calls go to the new servers of their keys, those in flight get
+ * replies. */
 static void reconfigured_in_flight(void **state)
 {
 	struct memcache_call *calls[KEYS];
@@ -291,7 +292,8 @@ static void reconfigured_in_flight(void **state)
 	}
 }
 
-/* One is late on a link whose server leaves: those behind it are asked of another. */
+/* A call is late on a link whose server leaves: those behind it are sent to another
+ * server. */
 static void late_on_a_server_that_leaves(void **state)
 {
 	struct memcache_call *calls[KEYS], *late;
@@ -323,8 +325,8 @@ static void late_on_a_server_that_leaves(void **state)
 	memcacherig_close(&r);
 }
 
-/* All links have answered before, and have calls on their way. */
-static void ask_all_again(struct memcacherig *r, struct memcache_call **calls)
+/* All links have delivered replies and have calls in flight. */
+static void get_on_replied_links(struct memcacherig *r, struct memcache_call **calls)
 {
 	get_all(r, calls);
 	forget_all(r, calls, CALL_HIT);
@@ -341,7 +343,7 @@ static void stale_on_a_server_that_leaves(void **state)
 
 	(void)state;
 	memcacherig_open_servers(&r, 1, 2);
-	ask_all_again(&r, calls);
+	get_on_replied_links(&r, calls);
 	r.upstream.server_n = 1;
 	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
 	fake_close_all(&r.fakes[1], CONN_NOW);
@@ -354,7 +356,8 @@ static void stale_on_a_server_that_leaves(void **state)
 	memcacherig_close(&r);
 }
 
-/* What was found down is not asked, neither for calls that were lost nor behind a late one. */
+/* A server that is probed down gets no calls, neither those of a stale link nor those
+ * behind a late one. */
 static void stale_or_late_on_a_server_that_is_down(void **state)
 {
 	struct memcache_call *calls[KEYS], *late;
@@ -387,8 +390,8 @@ static void stale_or_late_on_a_server_that_is_down(void **state)
 	}
 }
 
-/* A name that stands for nothing has no value, until it stands for something; then it keeps that
- * over a configuration that could not resolve it. */
+/* A name without addresses is a miss until it is resolved. It keeps its addresses over a
+ * configuration that could not resolve it. */
 static void unresolved(void **state)
 {
 	struct memcache_call *calls[KEYS];
@@ -423,8 +426,8 @@ int main(void)
 		cmocka_unit_test(unresolved),
 		cmocka_unit_test(resolved_in_flight),
 		cmocka_unit_test(probed),
-		cmocka_unit_test(probed_while_they_wait),
-		cmocka_unit_test(server_status),
+		cmocka_unit_test(probed_down_with_queue),
+		cmocka_unit_test(status_in_registry),
 		cmocka_unit_test(reconfigured),
 		cmocka_unit_test(reconfigured_in_flight),
 		cmocka_unit_test(late_on_a_server_that_leaves),

@@ -82,7 +82,7 @@ static void long_values(void **state)
 		memcacherig_assert_value(a, sizes[i]);
 		memcache_forget(&a);
 		memcacherig_wait(&r, b);
-		/* Forgotten with its value: everything goes back. */
+		/* Forgotten with its value: all buffers are freed. */
 		memcache_forget(&b);
 		memcacherig_close(&r);
 	}
@@ -106,7 +106,7 @@ static void value_of_no_length(void **state)
 	memcacherig_close(&r);
 }
 
-static void too_large_a_value_is_read_off(void **state)
+static void too_large_value_is_dropped(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *large, *next;
@@ -133,8 +133,8 @@ static void too_large_a_value_is_read_off(void **state)
 	memcacherig_close(&r);
 }
 
-/* What is no reply to "get foo": fails the calls of its link, and closes it. */
-static void replies_that_make_no_sense(void **state)
+/* Malformed replies to "get foo": the calls of the link fail and it is closed. */
+static void malformed_replies(void **state)
 {
 	static const struct slice rows[] = {
 		SLICE("VALUE fop 0 3\r\nbar\r\nEND\r\n"),
@@ -182,7 +182,7 @@ static void replies_that_make_no_sense(void **state)
 	}
 }
 
-static void more_than_the_answer(void **state)
+static void bytes_after_the_reply(void **state)
 {
 	struct memcacherig r;
 	struct memcache_call *call;
@@ -199,7 +199,7 @@ static void more_than_the_answer(void **state)
 	memcacherig_close(&r);
 }
 
-static void errors_leave_the_link_in_step(void **state)
+static void errors_keep_the_link(void **state)
 {
 	static const struct slice rows[] = {
 		SLICE("ERROR\r\n"),
@@ -253,10 +253,10 @@ int main(void)
 		cmocka_unit_test(reply_cut_at_every_byte),
 		cmocka_unit_test(long_values),
 		cmocka_unit_test(value_of_no_length),
-		cmocka_unit_test(too_large_a_value_is_read_off),
-		cmocka_unit_test(replies_that_make_no_sense),
-		cmocka_unit_test(more_than_the_answer),
-		cmocka_unit_test(errors_leave_the_link_in_step),
+		cmocka_unit_test(too_large_value_is_dropped),
+		cmocka_unit_test(malformed_replies),
+		cmocka_unit_test(bytes_after_the_reply),
+		cmocka_unit_test(errors_keep_the_link),
 		cmocka_unit_test(line_without_end),
 	};
 

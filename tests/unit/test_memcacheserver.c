@@ -35,9 +35,9 @@ static void limit(struct memcacherig *r, uint32_t pipeline, uint32_t links,
 	memcacherig_reconfigure(r);
 }
 
-/* 2 links with 3 calls each, 5 in the line: the twelfth is too many. The line counts
- * only what is beyond the links, also while these are being connected. */
-static void the_line_is_full(void **state)
+/* 2 links with 3 calls each, a queue of 5: the twelfth call is refused. The queue counts
+ * only calls beyond the links, also while these are connecting. */
+static void queue_full(void **state)
 {
 	struct memcache_call *calls[12], *more;
 	struct memcacherig r;
@@ -60,7 +60,7 @@ static void the_line_is_full(void **state)
 	memcacherig_close(&r);
 }
 
-static void no_line_at_all(void **state)
+static void no_queue(void **state)
 {
 	struct memcache_call *calls[3];
 	struct memcacherig r;
@@ -75,8 +75,8 @@ static void no_line_at_all(void **state)
 	memcacherig_close(&r);
 }
 
-/* The line moves as replies come, and keeps its order. */
-static void the_line_moves(void **state)
+/* The queue advances as replies come, in order. */
+static void queue_order(void **state)
 {
 	struct memcache_call *calls[CALLS_MAX];
 	struct memcacherig r;
@@ -96,7 +96,7 @@ static void the_line_moves(void **state)
 	memcacherig_close(&r);
 }
 
-static void waiting_too_long(void **state)
+static void queue_timeout(void **state)
 {
 	struct memcache_call *calls[3];
 	uint64_t began_ms;
@@ -138,7 +138,7 @@ static void a_server_that_refuses_is_a_miss(void **state)
 	assert_int_equal(r.stats.connect_failures, 1);
 	assert_int_equal(r.stats.misses, 5);
 
-	/* Now at once, and without another try. */
+	/* Now at once, and without another connect. */
 	began_ms = r.tick.now_ms;
 	get_many(&r, calls, 5);
 	for (unsigned i = 0; i < 5; i++)
@@ -148,8 +148,8 @@ static void a_server_that_refuses_is_a_miss(void **state)
 	memcacherig_close(&r);
 }
 
-/* After a second one call is the occasion for a probe, and does not wait for it. */
-static void one_probe_at_a_time(void **state)
+/* After a second one call starts a trial connect, and does not wait for it. */
+static void one_trial_connect(void **state)
 {
 	struct memcache_call *calls[5];
 	uint64_t began_ms;
@@ -183,8 +183,8 @@ static void one_probe_at_a_time(void **state)
 	memcacherig_close(&r);
 }
 
-/* Nobody accepts and the backlog is full: connecting takes for ever. */
-static void connecting_takes_too_long(void **state)
+/* The backlog is full and nothing is accepted: the connect does not complete. */
+static void connect_timeout(void **state)
 {
 	struct memcache_call *calls[10];
 	uint64_t began_ms;
@@ -203,7 +203,7 @@ static void connecting_takes_too_long(void **state)
 	memcacherig_close(&r);
 }
 
-/* A link could not be connected, but there is another: the server is not down. */
+/* A link could not be connected but there is another one: the server is not down. */
 static void one_link_is_enough(void **state)
 {
 	struct memcache_call *calls[10];
@@ -218,12 +218,12 @@ static void one_link_is_enough(void **state)
 	get_many(&r, calls, COUNT(calls));
 	for (unsigned i = 0; i < COUNT(calls); i++)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
-	/* One for each call but the first, and none again so soon. */
+	/* One for each call but the first, and no more before the retry time. */
 	assert_int_equal(r.stats.connect_failures, COUNT(calls) - 1);
 	memcacherig_close(&r);
 }
 
-/* The shortage is ours: nothing is known of the key. */
+/* The shortage is ours and says nothing about the key: an error, not a miss. */
 static void no_descriptor(void **state)
 {
 	struct memcache_call *calls[3];
@@ -241,7 +241,7 @@ static void no_descriptor(void **state)
 	get_many(&r, calls, 1);
 	assert_outcome(&r, &calls[0], CALL_FAILED, CALL_ERROR);
 	memcacherig_run(&r, 500);
-	/* One link is to be had, and serves all. */
+	/* One link is possible, and serves all calls. */
 	get_many(&r, calls, 3);
 	for (unsigned i = 0; i < 3; i++)
 		assert_outcome(&r, &calls[i], CALL_HIT, 0);
@@ -249,7 +249,7 @@ static void no_descriptor(void **state)
 	memcacherig_close(&r);
 }
 
-/* Keys stay where they belong: one server's fall is a miss for its keys only. */
+/* Keys do not move: a server that is down is a miss for its own keys only. */
 static void no_key_moves(void **state)
 {
 	struct memcache_call *calls[100];
@@ -281,13 +281,13 @@ static void no_key_moves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_line_is_full),
-		cmocka_unit_test(no_line_at_all),
-		cmocka_unit_test(the_line_moves),
-		cmocka_unit_test(waiting_too_long),
+		cmocka_unit_test(queue_full),
+		cmocka_unit_test(no_queue),
+		cmocka_unit_test(queue_order),
+		cmocka_unit_test(queue_timeout),
 		cmocka_unit_test(a_server_that_refuses_is_a_miss),
-		cmocka_unit_test(one_probe_at_a_time),
-		cmocka_unit_test(connecting_takes_too_long),
+		cmocka_unit_test(one_trial_connect),
+		cmocka_unit_test(connect_timeout),
 		cmocka_unit_test(one_link_is_enough),
 		cmocka_unit_test(no_descriptor),
 		cmocka_unit_test(no_key_moves),

@@ -96,7 +96,7 @@ static const struct row {
 	{ MG, SLICE("EN\r\n"), OK, MISS, 0, 0, NULL },
 	{ MG, SLICE("SERVER_ERROR x\r\n"), OK, ERR, 0, 0, "SERVER_ERROR x" },
 
-	/* Not the answer to this question. */
+	/* The reply to another request. */
 	{ GET, SLICE("VALUE fop 0 3\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("VALUE fo 0 3\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("VALUE fooo 0 3\r\n"), BAD, 0, 0, 0, NULL },
@@ -110,7 +110,7 @@ static const struct row {
 	{ MG, SLICE("HD\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("HTTP/1.1 400 Bad Request\r\n"), BAD, 0, 0, 0, NULL },
 
-	/* Not of the right shape. */
+	/* Malformed. */
 	{ GET, SLICE("VALUE foo 0 4294967296\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("VALUE foo 0 99999999999999999999999\r\n"), BAD, 0, 0, 0, NULL },
 	{ GET, SLICE("VALUE foo 4294967296 3\r\n"), BAD, 0, 0, 0, NULL },
@@ -173,7 +173,7 @@ static void every_reply_cut_at_every_byte(void **state)
 	}
 }
 
-/* What follows the line is not looked at. */
+/* Bytes after the first line are not read. */
 static void line_is_all_that_is_read(void **state)
 {
 	char bytes[128];
@@ -214,7 +214,7 @@ static void line_without_end(void **state)
 		BAD);
 }
 
-static void longest_key_comes_back(void **state)
+static void longest_key(void **state)
 {
 	char key[MEMCACHE_KEY_MAX], line[MEMCACHE_LINE_MAX];
 	struct memcache_reply r;
@@ -266,7 +266,7 @@ int main(void)
 		cmocka_unit_test(every_reply_cut_at_every_byte),
 		cmocka_unit_test(line_is_all_that_is_read),
 		cmocka_unit_test(line_without_end),
-		cmocka_unit_test(longest_key_comes_back),
+		cmocka_unit_test(longest_key),
 		cmocka_unit_test(tails),
 	};
 

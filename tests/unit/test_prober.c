@@ -1,4 +1,4 @@
-/* Probes of servers in the simulated network: what is told, and when. */
+/* Health checks of servers in the simulated network. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,11 +17,11 @@
 #define SERVERS 3
 #define INTERVAL_MS 1000
 #define TIMEOUT_MS 300
-#define NEWS_MAX 64
+#define EVENTS_MAX 64
 
-/* What a host answers to what it was asked; NULL: nothing. "!": it ends without a word. */
-static const char *answers[SERVERS];
-static const char *asked_for;
+/* The response of each server to the expected request; NULL: none. "!": it closes. */
+static const char *responses[SERVERS];
+static const char *expected_request;
 
 struct probe_report {
 	unsigned server;
@@ -38,39 +38,39 @@ static struct config_address addresses[SERVERS][2]; /* of them */
 static struct sim_server hosts[SERVERS];
 static struct quota descriptors;
 static struct prober *prober;
-static struct probe_report reported[NEWS_MAX];
+static struct probe_report reported[EVENTS_MAX];
 static unsigned reported_n;
-static bool refuse_news;
+static bool refuse_events;
 static const struct io_engine *engine;
 static struct io_connect *late_connect;
 
-static bool take(void *owner, const struct prober_event *event)
+static bool take_event(void *owner, const struct prober_event *event)
 {
 	assert_ptr_equal(owner, &rig);
 	assert_int_equal(event->upstream, 0);
-	assert_true(reported_n < NEWS_MAX);
+	assert_true(reported_n < EVENTS_MAX);
 	assert_int_equal(event->up, !event->why);
 	reported[reported_n] = (struct probe_report){ event->server, event->up,
 						      event->first, rig.tick.now_ms, "" };
 	snprintf(reported[reported_n++].why, sizeof(reported[0].why), "%s",
 		 event->why ? event->why : "");
-	return !refuse_news;
+	return !refuse_events;
 }
 
-static bool has_asked(const struct sim_peer *a)
+static bool request_received(const struct sim_peer *a)
 {
-	size_t n = strlen(asked_for);
+	size_t n = strlen(expected_request);
 
-	return a->in_n >= n && memcmp(a->in + a->in_n - n, asked_for, n) == 0;
+	return a->in_n >= n && memcmp(a->in + a->in_n - n, expected_request, n) == 0;
 }
 
-static void heard(struct sim_peer *a)
+static void server_received(struct sim_peer *a)
 {
-	const char *answer = answers[(unsigned)(a->server - hosts)];
+	const char *answer = responses[(unsigned)(a->server - hosts)];
 
 	if (!answer || a->step > 0)
 		return;
-	if (asked_for[0] != '\0' && !has_asked(a))
+	if (expected_request[0] != '\0' && !request_received(a))
 		return;
 	a->step = 1;
 	if (strcmp(answer, "!") != 0)
@@ -93,13 +93,13 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 	memset(hosts, 0, sizeof(hosts));
 	memset(servers, 0, sizeof(servers));
 	reported_n = 0;
-	refuse_news = false;
+	refuse_events = false;
 	for (unsigned i = 0; i < SERVERS; i++) {
 		servers[i].name = servers[i].address = "app.test:6000";
 		servers[i].address_n = 1;
 		servers[i].addresses = addresses[i];
 		set_address(&servers[i].addresses[0], PORT + i);
-		sim_server_open(&hosts[i], &rig, PORT + i, heard, NULL);
+		sim_server_open(&hosts[i], &rig, PORT + i, server_received, NULL);
 	}
 	upstream = (struct config_upstream){ .name = "app", .server_n = n, .servers = servers,
 					     .lenient = 1 << LENIENT_COLON | 1 << LENIENT_LF };
@@ -108,8 +108,9 @@ static void open_world(uint64_t seed, unsigned n, enum config_health_type type)
 		.statuses = { { 200, 299 }, { 404, 404 } }, .interval_ms = INTERVAL_MS,
 		.timeout_ms = TIMEOUT_MS, .rise = 2, .fall = 3 };
 	config = (struct config){ .upstream_n = 1, .upstreams = &upstream };
-	asked_for = type == CONFIG_HEALTH_HTTP ? "\r\n\r\n" :
-		    type == CONFIG_HEALTH_MEMCACHED ? "version\r\n" : "";
+	expected_request = type == CONFIG_HEALTH_HTTP        ? "\r\n\r\n"
+			   : type == CONFIG_HEALTH_MEMCACHED ? "version\r\n"
+							     : "";
 	quota_init(&descriptors, 10);
 }
 
@@ -119,7 +120,7 @@ static void start(void)
 						      .config = &config,
 						      .descriptors = &descriptors,
 						      .seed = 77,
-						      .notify = take,
+						      .notify = take_event,
 						      .owner = &rig });
 	assert_non_null(prober);
 }
@@ -135,7 +136,7 @@ static void close_world(void)
 	simrig_close(&rig);
 }
 
-/* What one server's first probe finds. */
+/* The result of the first probe of one server. */
 static const struct {
 	enum config_health_type type;
 	const char *answer, *why;
@@ -163,13 +164,13 @@ static const struct {
 	{ CONFIG_HEALTH_MEMCACHED, NULL, "no response in time" },
 };
 
-static void test_what_is_found(void **state)
+static void test_results(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < COUNT(probes); i++) {
 		for (uint64_t seed = 1; seed <= 10; seed++) {
 			open_world(seed, 1, probes[i].type);
-			answers[0] = probes[i].answer;
+			responses[0] = probes[i].answer;
 			start();
 			SIMRIG_UNTIL(&rig, reported_n > 0,
 				     INTERVAL_MS + TIMEOUT_MS + 100);
@@ -180,12 +181,12 @@ static void test_what_is_found(void **state)
 	}
 }
 
-/* A head that is none, whatever is wrong with it. */
-static void test_nonsense(void **state)
+/* Malformed heads. */
+static void test_malformed(void **state)
 {
 	(void)state;
 	open_world(3, 1, CONFIG_HEALTH_HTTP);
-	answers[0] = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
+	responses[0] = "SSH-2.0-OpenSSH_9.2\r\n\r\n";
 	start();
 	SIMRIG_UNTIL(&rig, reported_n > 0, INTERVAL_MS + TIMEOUT_MS);
 	assert_false(reported[0].up);
@@ -196,9 +197,10 @@ static void test_request(void **state)
 {
 	(void)state;
 	open_world(5, 1, CONFIG_HEALTH_HTTP);
-	answers[0] = NULL;
+	responses[0] = NULL;
 	start();
-	SIMRIG_UNTIL(&rig, hosts[0].last && has_asked(hosts[0].last), 2 * INTERVAL_MS);
+	SIMRIG_UNTIL(&rig, hosts[0].last && request_received(hosts[0].last),
+		     2 * INTERVAL_MS);
 	assert_true(
 		slice_starts(sim_peer_received(hosts[0].last),
 			     SLICE("GET /health HTTP/1.1\r\nHost: app.test:6000\r\n")));
@@ -206,7 +208,7 @@ static void test_request(void **state)
 	close_world();
 }
 
-static unsigned seen_of(unsigned server, bool up)
+static unsigned events_of(unsigned server, bool up)
 {
 	unsigned n = 0;
 
@@ -215,7 +217,7 @@ static unsigned seen_of(unsigned server, bool up)
 	return n;
 }
 
-/* Nobody listens; later somebody does: three bad probes bring it down, two good ones up. */
+/* A server that refuses, later accepts: three bad probes bring it down, two good ones up. */
 static void test_down_and_up(void **state)
 {
 	(void)state;
@@ -223,7 +225,8 @@ static void test_down_and_up(void **state)
 		uint64_t from_ms;
 
 		open_world(seed, 2, CONFIG_HEALTH_HTTP);
-		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		responses[0] = responses[1] =
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 		start();
 		SIMRIG_UNTIL(&rig, reported_n == 2, INTERVAL_MS + 200);
 		sim_server_close(&hosts[1]);
@@ -233,12 +236,12 @@ static void test_down_and_up(void **state)
 		assert_false(reported[2].up);
 		assert_false(reported[2].first);
 		assert_in_range(rig.tick.now_ms - from_ms, 2 * INTERVAL_MS, 4 * INTERVAL_MS);
-		sim_server_open(&hosts[1], &rig, PORT + 1, heard, NULL);
+		sim_server_open(&hosts[1], &rig, PORT + 1, server_received, NULL);
 		from_ms = rig.tick.now_ms;
 		SIMRIG_UNTIL(&rig, reported_n == 4, 5 * INTERVAL_MS);
 		assert_true(reported[3].up);
 		assert_in_range(rig.tick.now_ms - from_ms, INTERVAL_MS, 3 * INTERVAL_MS);
-		assert_int_equal(seen_of(0, false), 0);
+		assert_int_equal(events_of(0, false), 0);
 		close_world();
 	}
 }
@@ -251,8 +254,8 @@ static void test_flapping(void **state)
 	for (unsigned i = 0; i < 30; i++) {
 		unsigned before = hosts[0].accepted;
 
-		answers[0] = i % 3 == 2 ? "HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n" :
-					  "HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n";
+		responses[0] = i % 3 == 2 ? "HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n"
+					  : "HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n";
 		if (i == 0)
 			start();
 		SIMRIG_UNTIL(&rig, hosts[0].accepted > before, 2 * INTERVAL_MS);
@@ -263,7 +266,7 @@ static void test_flapping(void **state)
 	close_world();
 }
 
-/* Intervals are kept, with jitter and without drift into each other. */
+/* Intervals are kept, with jitter, and without drifting together. */
 static void test_intervals(void **state)
 {
 	uint64_t last_ms = 0;
@@ -282,7 +285,7 @@ static void test_intervals(void **state)
 	close_world();
 }
 
-/* Each answer takes longer than the interval: no two probes at once, and none too many. */
+/* Each response takes longer than the interval: no two probes at once, and not too many. */
 static void test_slower_than_the_interval(void **state)
 {
 	uint64_t from_ms, took_ms;
@@ -290,7 +293,7 @@ static void test_slower_than_the_interval(void **state)
 	(void)state;
 	open_world(4, 1, CONFIG_HEALTH_HTTP);
 	upstream.health.interval_ms = 50;
-	answers[0] = NULL;
+	responses[0] = NULL;
 	start();
 	from_ms = rig.tick.now_ms;
 	for (unsigned i = 0; i < 300; i++) {
@@ -302,7 +305,7 @@ static void test_slower_than_the_interval(void **state)
 	close_world();
 }
 
-/* At another port than requests go to. */
+/* A health check port other than that of the requests. */
 static void test_port(void **state)
 {
 	(void)state;
@@ -315,31 +318,31 @@ static void test_port(void **state)
 	close_world();
 }
 
-struct rows {
+struct stats_sum {
 	unsigned n, up;
 	uint64_t probes, failures;
 };
 
-static void sum_stats(void *owner, const struct prober_stats *row)
+static void sum_stats(void *owner, const struct prober_stats *stats)
 {
-	struct rows *r = owner;
+	struct stats_sum *r = owner;
 
 	r->n++;
-	r->up += row->state == HEALTH_UP;
-	r->probes += row->probes;
-	r->failures += row->failures;
+	r->up += stats->state == HEALTH_UP;
+	r->probes += stats->probes;
+	r->failures += stats->failures;
 }
 
-static struct rows rows(void)
+static struct stats_sum sums(void)
 {
-	struct rows r = { 0 };
+	struct stats_sum r = { 0 };
 
 	prober_each(prober, sum_stats, &r);
 	return r;
 }
 
-/* Addresses that went are asked no more, new ones soon, and those that stay keep what is known
- * of them. */
+/* Removed addresses are probed no more, new ones soon; addresses that stay keep their
+ * state. */
 static void test_resolved(void **state)
 {
 	struct config_address now[2];
@@ -348,20 +351,22 @@ static void test_resolved(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
 		open_world(seed, 1, CONFIG_HEALTH_HTTP);
-		answers[0] = answers[1] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-		answers[2] = NULL;
+		responses[0] = responses[1] =
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		responses[2] = NULL;
 		servers[0].address_n = 2;
 		set_address(&servers[0].addresses[1], PORT + 1);
 		start();
 		SIMRIG_UNTIL(&rig, reported_n == 2, INTERVAL_MS + 200);
-		assert_int_equal(rows().up, 2);
+		assert_int_equal(sums().up, 2);
 		set_address(&now[0], PORT + 2);
 		set_address(&now[1], PORT + 1);
-		simrig_run(&rig, (uint32_t)simrig_draw(&rig, 1000)); /* amid a probe, or not */
+		simrig_run(&rig, (uint32_t)simrig_draw(
+					 &rig, 1000)); /* within a probe, or not */
 		before = reported_n;
 		prober_resolved(prober, 0, 0, now, 2);
-		assert_int_equal(rows().n, 2);
-		assert_int_equal(rows().up, 1);
+		assert_int_equal(sums().n, 2);
+		assert_int_equal(sums().up, 1);
 		SIMRIG_UNTIL(&rig, reported_n == before + 1,
 			     INTERVAL_MS + TIMEOUT_MS + 200);
 		assert_false(reported[before].up);
@@ -372,36 +377,36 @@ static void test_resolved(void **state)
 	}
 }
 
-/* Without a descriptor nothing is found, and nobody is to blame. */
+/* Without a descriptor there is no result. */
 static void test_descriptors(void **state)
 {
 	(void)state;
 	open_world(6, 1, CONFIG_HEALTH_HTTP);
-	answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	responses[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	quota_init(&descriptors, 0);
 	start();
 	simrig_run(&rig, 3 * INTERVAL_MS);
 	assert_int_equal(reported_n, 0);
 	assert_in_range(prober_skipped(prober), 2, 4);
-	assert_int_equal(rows().probes, 0);
+	assert_int_equal(sums().probes, 0);
 	descriptors.limit = 1;
 	SIMRIG_UNTIL(&rig, reported_n == 1, 2 * INTERVAL_MS);
 	assert_true(reported[0].up);
 	close_world();
 }
 
-/* Nor when our own ports or descriptors are used up as it connects. */
+/* Nor if we run out of ports or descriptors during the connect. */
 static void test_shortage(void **state)
 {
 	(void)state;
 	open_world(6, 1, CONFIG_HEALTH_HTTP);
-	answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+	responses[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	sim_set_faults(rig.tick.loop, &(struct sim_faults){ .connects = 1 });
 	start();
 	simrig_run(&rig, 4 * INTERVAL_MS);
 	assert_int_equal(reported_n, 0);
 	assert_in_range(prober_skipped(prober), 3, 5);
-	assert_int_equal(rows().probes, 0);
+	assert_int_equal(sums().probes, 0);
 	sim_set_faults(rig.tick.loop, &(struct sim_faults){ 0 });
 	SIMRIG_UNTIL(&rig, reported_n == 1, 2 * INTERVAL_MS);
 	assert_true(reported[0].up);
@@ -415,7 +420,7 @@ static void connect_late(struct io_loop *loop, struct io_connect *op)
 	late_connect = op;
 }
 
-/* A wish, and it comes too late. */
+/* The cancellation comes too late. */
 static void cancel_late(struct io_loop *loop, struct io_op *op)
 {
 	struct io_connect *connect = late_connect;
@@ -427,7 +432,7 @@ static void cancel_late(struct io_loop *loop, struct io_op *op)
 		engine->cancel(loop, op);
 }
 
-/* The connection comes in the very moment in which it is given up. */
+/* The connection is established in the moment of the timeout. */
 static void test_late_connection(void **state)
 {
 	static struct io_engine late;
@@ -435,7 +440,7 @@ static void test_late_connection(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
 		open_world(seed, 1, CONFIG_HEALTH_HTTP);
-		answers[0] = NULL;
+		responses[0] = NULL;
 		engine = rig.tick.loop->engine;
 		late = *engine;
 		late.connect = connect_late;
@@ -443,21 +448,21 @@ static void test_late_connection(void **state)
 		rig.tick.loop->engine = &late;
 		start();
 		simrig_run(&rig, 5 * INTERVAL_MS);
-		assert_in_range(rows().probes, 4, 6);
+		assert_in_range(sums().probes, 4, 6);
 		assert_string_equal(reported[0].why, "no connection in time");
 		close_world();
 	}
 }
 
-/* Who could not take the event gets them again. */
-static void test_told_again(void **state)
+/* If a worker could not be notified the event is repeated. */
+static void test_notified_again(void **state)
 {
 	(void)state;
 	open_world(6, 1, CONFIG_HEALTH_TCP);
-	refuse_news = true;
+	refuse_events = true;
 	start();
 	SIMRIG_UNTIL(&rig, reported_n == 2, 3 * INTERVAL_MS);
-	refuse_news = false;
+	refuse_events = false;
 	SIMRIG_UNTIL(&rig, reported_n == 3, 3 * INTERVAL_MS);
 	simrig_run(&rig, 3 * INTERVAL_MS);
 	assert_int_equal(reported_n, 3);
@@ -465,17 +470,17 @@ static void test_told_again(void **state)
 	close_world();
 }
 
-/* At any moment. */
-static void test_stopped_anywhere(void **state)
+/* Stopped at any moment. */
+static void test_stopped(void **state)
 {
 	(void)state;
 	for (uint32_t ms = 0; ms < 1400; ms += 7) {
 		unsigned before;
 
 		open_world(ms + 1, 3, ms % 2 ? CONFIG_HEALTH_HTTP : CONFIG_HEALTH_MEMCACHED);
-		answers[0] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok";
-		answers[1] = NULL;
-		answers[2] = "!";
+		responses[0] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok";
+		responses[1] = NULL;
+		responses[2] = "!";
 		sim_server_close(&hosts[2]);
 		start();
 		simrig_run(&rig, ms);
@@ -490,8 +495,8 @@ static void test_stopped_anywhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_what_is_found),
-		cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_results),
+		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_request),
 		cmocka_unit_test(test_down_and_up),
 		cmocka_unit_test(test_flapping),
@@ -502,8 +507,8 @@ int main(void)
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_shortage),
 		cmocka_unit_test(test_late_connection),
-		cmocka_unit_test(test_told_again),
-		cmocka_unit_test(test_stopped_anywhere),
+		cmocka_unit_test(test_notified_again),
+		cmocka_unit_test(test_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,7 @@ static struct registry *registry_open(struct mailbox *control)
 	return r;
 }
 
-/* All workers have one entry for a server, notified_n by name and address. */
+/* All workers share the entry of a server, found by name and address. */
 static void test_one_entry_per_server(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -69,7 +69,7 @@ static void test_one_entry_per_server(void **state)
 	registry_withdraw(r, a, 0, LIMIT, 0);
 	assert_false(registry_view(r, a, 0)->entered);
 	registry_leave(a);
-	assert_ptr_equal(registry_enter(r, 0, "a", "127.0.0.1:1"), a); /* it comes back */
+	assert_ptr_equal(registry_enter(r, 0, "a", "127.0.0.1:1"), a); /* found again */
 	assert_int_equal(registry_view(r, a, 0)->requests, 7);
 	registry_free(r);
 }
@@ -83,8 +83,8 @@ static unsigned entries_count(const struct registry *r)
 	return n;
 }
 
-/* There is an entry for each that is there, however many; of those that have gone some are kept, and
- * the others are used again. */
+/* Each server has an entry, however many there are. Some unused entries are kept; others
+ * are taken over. */
 static void test_many_entries(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -115,13 +115,13 @@ static void test_many_entries(void **state)
 	}
 	n = entries_count(r);
 	assert_int_equal(n, COUNT(entries));
-	/* The one that somebody else had all along. */
+	/* Still in use by worker 1. */
 	assert_ptr_equal(registry_enter(r, 0, "s100", "x"), entries[100]);
 	assert_int_equal(registry_view(r, entries[100], 0)->requests, 7);
 	registry_free(r);
 }
 
-/* An entry stays for when its server comes back. */
+/* An entry stays until its server is entered again. */
 static void test_entry_reused(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -141,7 +141,7 @@ static void test_entry_reused(void **state)
 	registry_free(r);
 }
 
-/* The control thread is notified_n once, however much changes until it looks. */
+/* The control thread is notified once, however many changes there are until it runs. */
 static void test_status_changes(void **state)
 {
 	struct mailbox control;
@@ -164,7 +164,8 @@ static void test_status_changes(void **state)
 	registry_free(r);
 }
 
-/* What comes free goes to who has waited longest, and nobody is quicker. */
+/* A permit that is put back goes to the worker that has waited longest; no other can take
+ * it. */
 static void test_longest_waiting_first(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -183,23 +184,24 @@ static void test_longest_waiting_first(void **state)
 	registry_put_permit(r, entry, 0, LIMIT);
 	mailbox_drain(&boxes[2]);
 	assert_int_equal(notified_n[2], 1);
-	assert_false(registry_take_permit(entry, LIMIT)); /* it was handed over */
+	assert_false(registry_take_permit(entry, LIMIT)); /* it is granted */
 	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 1);
 	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 0);
 	registry_set_waiting(r, 2, 0);
-	registry_put_permit(r, entry, 0, LIMIT); /* its own line is the next */
+	registry_put_permit(r, entry, 0, LIMIT); /* its own queue is next */
 	assert_true(registry_take_permit(entry, LIMIT));
 	registry_set_waiting(r, 0, 0);
 	registry_put_permit(r, entry, 0, LIMIT);
 	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 1);
 	registry_set_waiting(r, 1, 0);
-	registry_put_permit(r, entry, 1, LIMIT); /* of no use, to nobody */
+	registry_put_permit(r, entry, 1, LIMIT); /* no queue waits */
 	registry_put_permit(r, entry, 0, LIMIT);
 	assert_int_equal(entry->permits_used, 0);
 	registry_free(r);
 }
 
-/* Who no longer asks the server is handed nothing, and gives back what it was handed. */
+/* A worker that has withdrawn is granted no permits, and those granted to it are put
+ * back. */
 static void test_withdrawn(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -213,7 +215,7 @@ static void test_withdrawn(void **state)
 	registry_set_waiting(r, 1, 10);
 	registry_set_waiting(r, 2, 20);
 	registry_put_permit(r, entry, 0, LIMIT);
-	registry_withdraw(r, entry, 1, LIMIT, 0); /* it was on its way to 1 */
+	registry_withdraw(r, entry, 1, LIMIT, 0); /* it was granted to 1 */
 	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 1);
 	registry_put_permit(r, entry, 0, LIMIT);
 	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 0);
@@ -223,7 +225,8 @@ static void test_withdrawn(void **state)
 	registry_free(r);
 }
 
-/* A limit that was test_lowered_limit is kept as permits come back. */
+/* After the limit was lowered, permits that are put back are not granted until it is
+ * reached. */
 static void test_lowered_limit(void **state)
 {
 	struct registry *r = registry_open(NULL);
@@ -243,7 +246,7 @@ static void test_lowered_limit(void **state)
 	registry_free(r);
 }
 
-/* ---- threads: never more than the limit, and nobody waits for ever ------------- */
+/* ---- threads: never more than the limit, and no worker waits for ever ---------- */
 
 #define ROUNDS 20000
 
@@ -289,7 +292,8 @@ static void *worker_run(void *arg)
 			registry_put_permit(shared, entry, worker, LIMIT);
 		hold(entry);
 		registry_put_permit(shared, entry, worker, LIMIT);
-		/* A place that came although another was taken meanwhile. */
+		/* A permit may have been granted although another one was taken
+		 * meanwhile. */
 		mailbox_drain(&boxes[worker]);
 		for (n = registry_collect_permits(registry_view(shared, entry, worker));
 		     n > 0; n--)
@@ -319,13 +323,13 @@ static void test_shared_by_threads(void **state)
 	registry_free(shared);
 }
 
-/* Rows were used up before: those who bring the same server at once share one nevertheless. */
+/* Entries are taken over: workers that enter the same server at once share one entry. */
 #define TAKINGS 1000
 
 static _Atomic unsigned arrived;
 static struct registry_entry *taken[WORKERS];
 
-/* All go on at the same moment, as far as there are processors. */
+/* All threads continue at the same moment, as far as there are processors. */
 static void barrier(unsigned times)
 {
 	atomic_fetch_add(&arrived, 1);

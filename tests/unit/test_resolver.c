@@ -1,4 +1,4 @@
-/* What names stand for, and when it is asked for again: nameservers played by the test. */
+/* The addresses of names and the times of their lookups; the test plays the nameserver. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include "lib/simrig.h"
 #include "watch/resolver.h"
 
-#define NEWS_MAX 64
+#define EVENTS_MAX 64
 
 struct name_report {
 	unsigned server, n;
@@ -24,29 +24,29 @@ static struct simrig rig;
 static struct config config;
 static struct config_upstream upstream;
 static struct config_server servers[3];
-static struct config_address room[3]; /* of them */
+static struct config_address addresses[3]; /* of them */
 static struct resolver *resolver;
-static struct resolver_query *asked[16];
-static uint64_t asked_ms[16];
-static unsigned asked_n;
-static struct name_report reported[NEWS_MAX];
+static struct resolver_query *queries[16];
+static uint64_t query_ms[16];
+static unsigned query_n;
+static struct name_report reported[EVENTS_MAX];
 static unsigned reported_n;
-static uint16_t weight = 1; /* of what is answered */
+static uint16_t weight = 1; /* of addresses in answers */
 
-static void ask(void *owner, struct resolver_query *a)
+static void query(void *owner, struct resolver_query *a)
 {
 	assert_ptr_equal(owner, &rig);
-	assert_true(asked_n < COUNT(asked));
-	asked_ms[asked_n] = rig.tick.now_ms;
-	asked[asked_n++] = a;
+	assert_true(query_n < COUNT(queries));
+	query_ms[query_n] = rig.tick.now_ms;
+	queries[query_n++] = a;
 }
 
-static void take(void *owner, const struct resolver_event *event)
+static void take_event(void *owner, const struct resolver_event *event)
 {
 	struct name_report *t = &reported[reported_n++];
 
 	assert_ptr_equal(owner, &rig);
-	assert_true(reported_n < NEWS_MAX);
+	assert_true(reported_n < EVENTS_MAX);
 	*t = (struct name_report){ .server = event->server,
 				   .n = event->n,
 				   .changed = event->changed,
@@ -67,7 +67,7 @@ static void open_world(void)
 {
 	simrig_open(&rig, 1, 16);
 	memset(servers, 0, sizeof(servers));
-	asked_n = reported_n = 0;
+	query_n = reported_n = 0;
 	servers[0].host = "app.test";
 	servers[0].port = 6000;
 	servers[1].host = NULL; /* an address */
@@ -75,7 +75,7 @@ static void open_world(void)
 		struct dns_address a = { AF_INET, 6000, { 10, 0, 0, 1 }, 1 };
 
 		servers[i].address_n = 1;
-		servers[i].addresses = &room[i];
+		servers[i].addresses = &addresses[i];
 		servers[i].addresses[0].len = dns_sockaddr(&a, &servers[i].addresses[0].sa);
 	}
 	upstream = (struct config_upstream){ .server_n = 2, .servers = servers };
@@ -87,8 +87,8 @@ static void start(void)
 {
 	resolver = resolver_new(&(struct resolver_options){ .tick = &rig.tick,
 							    .config = &config,
-							    .query = ask,
-							    .notify = take,
+							    .query = query,
+							    .notify = take_event,
 							    .owner = &rig });
 	assert_non_null(resolver);
 }
@@ -96,24 +96,24 @@ static void start(void)
 static void close_world(void)
 {
 	resolver_stop(resolver);
-	for (unsigned i = 0; i < asked_n; i++) {
+	for (unsigned i = 0; i < query_n; i++) {
 		assert_false(resolver_idle(resolver));
-		asked[i]->done(asked[i]);
+		queries[i]->done(queries[i]);
 	}
 	assert_true(resolver_idle(resolver));
 	resolver_free(resolver);
 	simrig_close(&rig);
 }
 
-/* Answers the first that was asked: addresses 10.0.0.x, ended by 0; 255: one of IPv6. */
+/* Answers the first query: addresses 10.0.0.x, ended by 0; 255: one of IPv6. */
 static void answer(uint32_t ttl_s, const uint8_t *last)
 {
-	struct resolver_query *a = asked[0];
+	struct resolver_query *a = queries[0];
 	struct dns_lookup *l = &a->lookup;
 
-	assert_true(asked_n > 0);
-	memmove(asked, asked + 1, --asked_n * sizeof(asked[0]));
-	memmove(asked_ms, asked_ms + 1, asked_n * sizeof(asked_ms[0]));
+	assert_true(query_n > 0);
+	memmove(queries, queries + 1, --query_n * sizeof(queries[0]));
+	memmove(query_ms, query_ms + 1, query_n * sizeof(query_ms[0]));
 	l->ttl_s = ttl_s;
 	l->failure = last[0] ? NULL : "no such name";
 	l->n = 0;
@@ -128,13 +128,13 @@ static void answer(uint32_t ttl_s, const uint8_t *last)
 #define ANSWER(ttl_s, ...) answer(ttl_s, (const uint8_t[]){ __VA_ARGS__, 0 })
 #define FAIL() answer(0, (const uint8_t[]){ 0 })
 
-/* How long it takes until it is asked again. */
+/* The time until the next query. */
 static uint64_t next_ms(void)
 {
 	uint64_t from_ms = rig.tick.now_ms;
 
-	assert_int_equal(asked_n, 0);
-	SIMRIG_UNTIL(&rig, asked_n > 0, 4000000);
+	assert_int_equal(query_n, 0);
+	SIMRIG_UNTIL(&rig, query_n > 0, 4000000);
 	return rig.tick.now_ms - from_ms;
 }
 
@@ -145,14 +145,14 @@ static void test_first(void **state)
 	(void)state;
 	open_world();
 	start();
-	SIMRIG_UNTIL(&rig, asked_n == 1, 100);
-	assert_string_equal(asked[0]->lookup.name, "app.test");
-	assert_false(asked[0]->lookup.service);
-	assert_int_equal(asked[0]->lookup.port, 6000);
-	ANSWER(30, 1); /* what it was */
+	SIMRIG_UNTIL(&rig, query_n == 1, 100);
+	assert_string_equal(queries[0]->lookup.name, "app.test");
+	assert_false(queries[0]->lookup.service);
+	assert_int_equal(queries[0]->lookup.port, 6000);
+	ANSWER(30, 1); /* no change */
 	assert_int_equal(reported_n, 0);
 	simrig_run(&rig, 20000);
-	assert_int_equal(asked_n, 0);
+	assert_int_equal(query_n, 0);
 	close_world();
 }
 
@@ -164,9 +164,9 @@ static void test_ttl(void **state)
 	next_ms();
 	ANSWER(10, 1);
 	ASSERT_NEXT(10000);
-	ANSWER(0, 1); /* not less than the floor */
+	ANSWER(0, 1); /* not less than the minimum */
 	ASSERT_NEXT(2000);
-	ANSWER(86400, 1); /* not more than the ceiling */
+	ANSWER(86400, 1); /* not more than the maximum */
 	ASSERT_NEXT(60000);
 	ANSWER(INT32_MAX, 1);
 	ASSERT_NEXT(60000);
@@ -188,7 +188,7 @@ static void test_changes(void **state)
 	assert_int_equal(reported[0].last[0], 2);
 	assert_int_equal(reported[0].last[1], 3);
 	next_ms();
-	ANSWER(5, 3, 2); /* the same in another order */
+	ANSWER(5, 3, 2); /* the same addresses in another order */
 	assert_int_equal(reported_n, 1);
 	next_ms();
 	ANSWER(5, 3);
@@ -198,8 +198,8 @@ static void test_changes(void **state)
 	close_world();
 }
 
-/* The last answer stays, the failure is told once and asked about less and less often, and that
- * it is over is told as well. */
+/* The last addresses stay; the failure is reported once; lookups become less and less
+ * frequent; the recovery is reported too. */
 static void test_failures(void **state)
 {
 	static const uint32_t pauses_ms[] = { 2000, 4000, 8000, 16000, 30000, 30000 };
@@ -224,14 +224,14 @@ static void test_failures(void **state)
 		    !reported[2].failure);
 	ASSERT_NEXT(5000);
 	FAIL();
-	ASSERT_NEXT(2000); /* from the beginning */
+	ASSERT_NEXT(2000); /* from the start */
 	ANSWER(5, 4);
 	assert_true(reported[4].recovered && reported[4].changed);
 	close_world();
 }
 
-/* No answer about one family takes none of it away. */
-static void test_half_answers(void **state)
+/* If the answer for one family is missing its addresses stay. */
+static void test_incomplete(void **state)
 {
 	(void)state;
 	open_world();
@@ -240,24 +240,24 @@ static void test_half_answers(void **state)
 	ANSWER(5, 2, 255);
 	assert_int_equal(reported[0].n, 2);
 	next_ms();
-	asked[0]->lookup.incomplete_v6 = true;
+	queries[0]->lookup.incomplete_v6 = true;
 	ANSWER(60, 2);
 	assert_int_equal(reported_n, 1);
-	ASSERT_NEXT(2000); /* not as long as the half that there is holds */
-	asked[0]->lookup.incomplete_v6 = true;
+	ASSERT_NEXT(2000); /* not after the time to live of the other family */
+	queries[0]->lookup.incomplete_v6 = true;
 	ANSWER(60, 3);
 	assert_int_equal(reported_n, 2);
 	assert_int_equal(reported[1].n, 2);
 	assert_int_equal(reported[1].last[0], 3);
 	assert_int_equal(reported[1].last[1], 0xffff);
 	next_ms();
-	ANSWER(60, 3); /* now it is known */
+	ANSWER(60, 3); /* now it is complete */
 	assert_int_equal(reported_n, 3);
 	assert_int_equal(reported[2].n, 1);
 	close_world();
 }
 
-/* The same addresses with other weights are event. */
+/* Other weights of the same addresses are a change. */
 static void test_weights(void **state)
 {
 	(void)state;
@@ -278,7 +278,7 @@ static void test_weights(void **state)
 	close_world();
 }
 
-static void test_again(void **state)
+static void test_report_again(void **state)
 {
 	(void)state;
 	open_world();
@@ -297,8 +297,8 @@ static void test_again(void **state)
 	close_world();
 }
 
-/* Nor does it wait for a nameserver that has gone meanwhile. */
-static void test_again_without_answer(void **state)
+/* The report does not wait for a nameserver that has become unreachable. */
+static void test_report_again_without_answer(void **state)
 {
 	(void)state;
 	open_world();
@@ -324,9 +324,10 @@ static void test_again_without_answer(void **state)
 	close_world();
 }
 
-/* Who could not be resolved when the file was read has what the configuration before knew, which
- * is told, but not that it cannot be: who read the file has said so. */
-static void test_before(void **state)
+/* A name that could not be resolved when the configuration was read gets the addresses of
+ * the previous resolver. They are reported; that it cannot be resolved is not: the
+ * configuration reported it. */
+static void test_previous(void **state)
 {
 	struct resolver *previous;
 
@@ -344,22 +345,22 @@ static void test_before(void **state)
 	upstream.server_n = 3;
 	resolver = resolver_new(&(struct resolver_options){ .tick = &rig.tick,
 							    .config = &config,
-							    .query = ask,
-							    .notify = take,
+							    .query = query,
+							    .notify = take_event,
 							    .owner = &rig,
 							    .previous = previous });
 	resolver_stop(previous);
 	resolver_free(previous);
-	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
+	SIMRIG_UNTIL(&rig, query_n == 2, 100);
 	FAIL();
 	assert_int_equal(reported_n, 2);
 	assert_true(reported[1].changed);
 	assert_null(reported[1].failure);
 	assert_int_equal(reported[1].n, 2);
 	assert_int_equal(reported[1].last[0], 2);
-	FAIL(); /* the other one, which stands for nothing */
+	FAIL(); /* the other name, without addresses */
 	assert_int_equal(reported_n, 2);
-	SIMRIG_UNTIL(&rig, asked_n == 2, 5000);
+	SIMRIG_UNTIL(&rig, query_n == 2, 5000);
 	FAIL();
 	ANSWER(60, 7);
 	assert_int_equal(reported_n, 3);
@@ -369,44 +370,44 @@ static void test_before(void **state)
 	close_world();
 }
 
-static void sum_stats(void *owner, const struct resolver_stats *row)
+static void sum_stats(void *owner, const struct resolver_stats *stats)
 {
 	struct resolver_stats *sum = owner;
 
-	*sum = *row;
+	*sum = *stats;
 }
 
-static void test_rows(void **state)
+static void test_stats(void **state)
 {
-	struct resolver_stats row = { 0 };
+	struct resolver_stats stats = { 0 };
 
 	(void)state;
 	open_world();
 	servers[2].host = "x.test";
 	upstream.server_n = 3;
 	start();
-	SIMRIG_UNTIL(&rig, asked_n == 2, 100);
+	SIMRIG_UNTIL(&rig, query_n == 2, 100);
 	ANSWER(60, 1);
 	ANSWER(60, 2, 3);
-	resolver_each(resolver, sum_stats, &row);
-	assert_int_equal(row.server, 2);
-	assert_int_equal(row.addresses, 2);
-	assert_int_equal(row.lookups, 1);
-	assert_int_equal(row.changes, 1);
-	assert_int_equal(row.failures, 0);
-	assert_int_equal(row.responded_ms, rig.tick.now_ms);
+	resolver_each(resolver, sum_stats, &stats);
+	assert_int_equal(stats.server, 2);
+	assert_int_equal(stats.addresses, 2);
+	assert_int_equal(stats.lookups, 1);
+	assert_int_equal(stats.changes, 1);
+	assert_int_equal(stats.failures, 0);
+	assert_int_equal(stats.responded_ms, rig.tick.now_ms);
 	close_world();
 }
 
-/* More than are used: told once, however often they are told to be there. */
-static void test_more(void **state)
+/* More addresses than are used: reported once, however often answers have them. */
+static void test_truncated(void **state)
 {
 	(void)state;
 	open_world();
 	start();
 	for (unsigned i = 0; i < 4; i++) {
-		SIMRIG_UNTIL(&rig, asked_n == 1, 100000);
-		asked[0]->lookup.truncated = i != 2;
+		SIMRIG_UNTIL(&rig, query_n == 1, 100000);
+		queries[0]->lookup.truncated = i != 2;
 		ANSWER(60, 1, 2);
 		assert_int_equal(reported_n, i < 3 ? 1 : 2);
 		assert_int_equal(reported[reported_n - 1].truncated, true);
@@ -414,7 +415,7 @@ static void test_more(void **state)
 	close_world();
 }
 
-/* A service's own ports, and one family only. */
+/* Ports of SRV records, and one family only. */
 static void test_service(void **state)
 {
 	(void)state;
@@ -424,22 +425,26 @@ static void test_service(void **state)
 	config.resolver.family = CONFIG_FAMILY_IPV4;
 	start();
 	next_ms();
-	assert_true(asked[0]->lookup.service);
-	assert_int_equal(asked[0]->lookup.family, DNS_V4);
+	assert_true(queries[0]->lookup.service);
+	assert_int_equal(queries[0]->lookup.family, DNS_V4);
 	close_world();
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_first),	    cmocka_unit_test(test_ttl),
-		cmocka_unit_test(test_changes),	    cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_half_answers), cmocka_unit_test(test_again),
-		cmocka_unit_test(test_again_without_answer),
-		cmocka_unit_test(test_before),
+		cmocka_unit_test(test_first),
+		cmocka_unit_test(test_ttl),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_incomplete),
+		cmocka_unit_test(test_report_again),
+		cmocka_unit_test(test_report_again_without_answer),
+		cmocka_unit_test(test_previous),
 		cmocka_unit_test(test_weights),
-		cmocka_unit_test(test_more),
-		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_service),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_stats),
+		cmocka_unit_test(test_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

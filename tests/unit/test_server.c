@@ -1,4 +1,4 @@
-/* The servers of an upstream come, change and leave. */
+/* The servers of an upstream are added, changed and removed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,21 +11,21 @@
 #include "../../src/back/server.h"
 #include "lib/upstreamrig.h"
 
-#define ASKERS 30
+#define WAITERS 30
 
-/* What the servers are made of has run out. */
+/* Allocation of servers fails. */
 static bool short_of_memory;
 
 void *calloc(size_t n, size_t size)
 {
-	void *(*volatile take)(size_t) = malloc; /* not made a calloc() of */
+	void *(*volatile take)(size_t) = malloc; /* else compiled to a calloc() */
 	void *p = short_of_memory ? NULL : take(n * size);
 
 	return p ? memset(p, 0, n * size) : NULL;
 }
 
-/* Asks so often, holds all, and lets them go as idle. */
-static void fill(struct upstreamrig *h, unsigned n)
+/* Leases n origins at once and returns them as idle. */
+static void fill_and_idle(struct upstreamrig *h, unsigned n)
 {
 	struct waiter a[12];
 
@@ -37,7 +37,7 @@ static void fill(struct upstreamrig *h, unsigned n)
 		upstream_return(&a[i].lease, true);
 }
 
-/* How often each host has accepted, as "2110". */
+/* The number of connections that each host has accepted, as "2110". */
 static void assert_accepted(struct upstreamrig *h, const char *expected)
 {
 	simrig_run(&h->rig, 100);
@@ -55,19 +55,19 @@ static void resolve(struct upstreamrig *h, unsigned index, const char *hosts)
 	assert_true(upstream_resolved(h->upstream, index, a, n));
 }
 
-/* Connections to addresses that stay are kept, those to others end. */
-static void moves(struct upstreamrig *h)
+/* Connections to addresses that stay are kept; others end. */
+static void addresses_change(struct upstreamrig *h)
 {
 	upstreamrig_start(h);
 	resolve(h, 0, "012");
-	fill(h, 6);
+	fill_and_idle(h, 6);
 	assert_accepted(h, "2220");
 	resolve(h, 0, "123");
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
 	assert_true(sim_peer_finished(h->sim_servers[0].last));
 	assert_false(sim_peer_finished(h->sim_servers[1].last));
-	fill(h, 6);
+	fill_and_idle(h, 6);
 	assert_accepted(h, "2222");
 	assert_int_equal(h->stats.connections, 6);
 	resolve(h, 0, "3");
@@ -75,14 +75,14 @@ static void moves(struct upstreamrig *h)
 	assert_int_equal(h->stats.connections, 2);
 }
 
-static void test_moves(void **state)
+static void test_addresses_change(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, moves);
+	upstreamrig_each_seed(1, addresses_change);
 }
 
-/* Who holds an origin of a server that left goes on with it; then it ends. */
-static void finishes(struct upstreamrig *h)
+/* A leased origin of a removed server stays usable, and ends when it is returned. */
+static void leased_finishes(struct upstreamrig *h)
 {
 	struct waiter a, b, c;
 
@@ -95,7 +95,7 @@ static void finishes(struct upstreamrig *h)
 	waiter_lease(h, &c);
 	simrig_run(&h->rig, 10);
 	resolve(h, 0, "1");
-	waiter_wait_ready(h, &b); /* there is room now */
+	waiter_wait_ready(h, &b); /* there is capacity now */
 	assert_int_equal(c.lease.state, LEASE_WAITING);
 	assert_string_equal(lease_server(&a.lease), "a");
 	assert_int_equal(h->stats.connections, 2);
@@ -110,13 +110,13 @@ static void finishes(struct upstreamrig *h)
 	assert_accepted(h, "11");
 }
 
-static void test_finishes(void **state)
+static void test_leased_finishes(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, finishes);
+	upstreamrig_each_seed(1, leased_finishes);
 }
 
-/* It left while it was being connected to. */
+/* The server is removed while it is being connected. */
 static void leaves_connecting(struct upstreamrig *h)
 {
 	struct waiter a;
@@ -141,8 +141,8 @@ static void test_leaves_connecting(void **state)
 	upstreamrig_each_seed(1, leaves_connecting);
 }
 
-/* Waits for a server that it has not tried, and this one leaves. */
-static void nobody_left(struct upstreamrig *h)
+/* A request waits for the only server that it has not tried, and this one is removed. */
+static void last_choice_leaves(struct upstreamrig *h)
 {
 	struct waiter a, b;
 
@@ -160,13 +160,13 @@ static void nobody_left(struct upstreamrig *h)
 	upstream_return(&a.lease, true);
 }
 
-static void test_nobody_left(void **state)
+static void test_last_choice_leaves(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(2, nobody_left);
+	upstreamrig_each_seed(2, last_choice_leaves);
 }
 
-/* Who is down is asked only when nobody else is there. */
+/* A server that is down is used only if there is no other. */
 static void probed(struct upstreamrig *h)
 {
 	struct config_address address[3] = { upstreamrig_address(0),
@@ -177,21 +177,21 @@ static void probed(struct upstreamrig *h)
 	upstream_probed(h->upstream, 1, &address[1], false);
 	upstream_probed(h->upstream, 1, &address[2], false); /* not of that name */
 	upstream_probed(h->upstream, 3, &address[2], false);
-	fill(h, 6);
+	fill_and_idle(h, 6);
 	assert_accepted(h, "303");
 	upstream_probed(h->upstream, 0, &address[0], false);
 	upstream_probed(h->upstream, 2, &address[2], false);
 	upstream_probed(h->upstream, 1, &address[1], true);
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "343");
 	upstream_probed(h->upstream, 1, &address[1], false);
-	fill(h, 9);
+	fill_and_idle(h, 9);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 10);
 }
 
-/* A name stands for others now, and there is no memory for them: those of before stay until it
- * is told again. */
+/* A name has new addresses and there is no memory for their servers: the old ones stay
+ * until the call is repeated. */
 static void no_memory_for_new(struct upstreamrig *h)
 {
 	struct config_address now[2] = { upstreamrig_address(1), upstreamrig_address(2) };
@@ -199,17 +199,17 @@ static void no_memory_for_new(struct upstreamrig *h)
 	h->servers[0].address_n = 2;
 	h->servers[0].addresses[1] = upstreamrig_address(1);
 	upstreamrig_start(h);
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "2200");
 	short_of_memory = true;
 	assert_false(upstream_resolved(h->upstream, 0, now, 2));
 	now[0] = upstreamrig_address(3);
 	assert_false(upstream_resolved(h->upstream, 0, now, 2));
 	short_of_memory = false;
-	fill(h, 8);
+	fill_and_idle(h, 8);
 	assert_accepted(h, "4400");
 	assert_true(upstream_resolved(h->upstream, 0, now, 2));
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "4422");
 	assert_int_equal(h->stats.connections, 4);
 }
@@ -220,9 +220,9 @@ static void test_no_memory_for_new(void **state)
 	upstreamrig_each_seed(1, no_memory_for_new);
 }
 
-/* The same with another configuration, whose servers are told by its indices nevertheless: "a" is
- * its second now, and the first is new. */
-static void no_memory_to_follow(struct upstreamrig *h)
+/* The same with another configuration; its indices are valid nevertheless: "a" is now the
+ * second name, and the first is new. */
+static void no_memory_to_reconfigure(struct upstreamrig *h)
 {
 	struct config_server servers[2] = { h->servers[1], h->servers[0] };
 	struct config_upstream other = h->config;
@@ -237,29 +237,29 @@ static void no_memory_to_follow(struct upstreamrig *h)
 	upstream_probed(h->upstream, 0, &address, false);
 	assert_true(upstream_resolved(h->upstream, 1, &address, 1));
 	short_of_memory = false;
-	fill(h, 2);
+	fill_and_idle(h, 2);
 	assert_accepted(h, "20");
 	servers[1] = h->servers[2];
 	short_of_memory = true;
 	assert_false(upstream_reconfigure(h->upstream, &other));
 	short_of_memory = false;
 	resolve(h, 1, "2");
-	fill(h, 2);
+	fill_and_idle(h, 2);
 	assert_accepted(h, "202");
 	assert_true(upstream_reconfigure(h->upstream, &other));
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "222");
 	assert_int_equal(h->stats.connections, 4);
 }
 
-static void test_no_memory_to_follow(void **state)
+static void test_no_memory_to_reconfigure(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, no_memory_to_follow);
+	upstreamrig_each_seed(1, no_memory_to_reconfigure);
 }
 
-/* Servers of a service have weights of their own. */
-static void weighs(struct upstreamrig *h)
+/* Servers of an SRV record have their own weights. */
+static void srv_weights(struct upstreamrig *h)
 {
 	struct config_address addresses[2] = { upstreamrig_address(0),
 					       upstreamrig_address(1) };
@@ -268,18 +268,18 @@ static void weighs(struct upstreamrig *h)
 	addresses[1].weight = 1;
 	upstreamrig_start(h);
 	assert_true(upstream_resolved(h->upstream, 0, addresses, 2));
-	fill(h, 8);
+	fill_and_idle(h, 8);
 	assert_accepted(h, "620");
 }
 
-static void test_weighs(void **state)
+static void test_srv_weights(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, weighs);
+	upstreamrig_each_seed(1, srv_weights);
 }
 
-/* A configuration without a health check: what the last one knew is not for ever. */
-static void probed_no_more(struct upstreamrig *h)
+/* A configuration without health checks: results of earlier ones are forgotten. */
+static void checks_turned_off(struct upstreamrig *h)
 {
 	struct config_address address = upstreamrig_address(1);
 
@@ -288,18 +288,18 @@ static void probed_no_more(struct upstreamrig *h)
 	upstream_probed(h->upstream, 1, &address, false);
 	h->config.servers = h->servers;
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "202");
 	h->config.health.on = false;
 	assert_true(upstream_reconfigure(h->upstream, &h->config));
-	fill(h, 3);
+	fill_and_idle(h, 3);
 	assert_int_equal(h->sim_servers[1].accepted, 1);
 }
 
-static void test_probed_no_more(void **state)
+static void test_checks_turned_off(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, probed_no_more);
+	upstreamrig_each_seed(3, checks_turned_off);
 }
 
 static void test_probed(void **state)
@@ -308,7 +308,7 @@ static void test_probed(void **state)
 	upstreamrig_each_seed(3, probed);
 }
 
-/* Servers are told by name and address, wherever they stand; the rest is as configured. */
+/* Servers are identified by name and address, at any index; all else is as configured. */
 static void reconfigured(struct upstreamrig *h)
 {
 	struct config_server servers[3] = { h->servers[2], h->servers[0], h->servers[1] };
@@ -317,7 +317,7 @@ static void reconfigured(struct upstreamrig *h)
 
 	h->config.keepalive = 12;
 	upstreamrig_start(h);
-	fill(h, 6);
+	fill_and_idle(h, 6);
 	assert_accepted(h, "2220");
 	servers[1].weight = 4;
 	servers[2].addresses[0] = upstreamrig_address(3);
@@ -325,7 +325,7 @@ static void reconfigured(struct upstreamrig *h)
 	other.name = name;
 	other.keepalive = 12;
 	assert_true(upstream_reconfigure(h->upstream, &other));
-	/* What was configured is read no more. */
+	/* The old configuration is not read any more. */
 	memset(servers, 0xff, sizeof(servers));
 	memset(name, 0xff, sizeof(name));
 	memset(&h->servers, 0xff, sizeof(h->servers));
@@ -334,7 +334,7 @@ static void reconfigured(struct upstreamrig *h)
 	assert_int_equal(h->upstream->config.keepalive, 12);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
-	fill(h, 12);
+	fill_and_idle(h, 12);
 	assert_accepted(h, "8222");
 }
 
@@ -344,8 +344,8 @@ static void test_reconfigured(void **state)
 	upstreamrig_each_seed(3, reconfigured);
 }
 
-/* A name that stands for nothing has no servers, until it does; one that did keeps them over a
- * configuration that could not resolve it, whatever that says of it. */
+/* A name without addresses has no servers until it is resolved. A resolved name keeps its
+ * servers over a configuration that could not resolve it, whatever addresses that has. */
 static void unresolved(struct upstreamrig *h)
 {
 	struct config_upstream other = h->config;
@@ -363,11 +363,11 @@ static void unresolved(struct upstreamrig *h)
 				      (struct config_address[]){ upstreamrig_address(0),
 								 upstreamrig_address(1) },
 				      2));
-	fill(h, 4);
+	fill_and_idle(h, 4);
 	assert_accepted(h, "2200");
-	/* Another such one, with one beside it that can be resolved. */
+	/* Such a configuration again, with a second name that is resolved. */
 	memcpy(servers, h->servers, sizeof(servers));
-	servers[0].address_n = 1; /* of long ago */
+	servers[0].address_n = 1; /* outdated */
 	servers[0].addresses = (struct config_address[]){ upstreamrig_address(3) };
 	servers[1].name = "b";
 	other.server_n = 2;
@@ -375,9 +375,9 @@ static void unresolved(struct upstreamrig *h)
 	assert_true(upstream_reconfigure(h->upstream, &other));
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
-	fill(h, 6);
+	fill_and_idle(h, 6);
 	assert_accepted(h, "2400");
-	/* And at last it is known. */
+	/* Finally it is resolved. */
 	servers[0].unresolved = false;
 	assert_true(upstream_reconfigure(h->upstream, &other));
 	simrig_run(&h->rig, 100);
@@ -390,8 +390,8 @@ static void test_unresolved(void **state)
 	upstreamrig_each_seed(3, unresolved);
 }
 
-/* More addresses than places: each name has its first. */
-static void too_many(void **state)
+/* More addresses than servers are possible: each name gets its first address. */
+static void test_too_many_addresses(void **state)
 {
 	static struct config_server servers[CONFIG_SERVERS_MAX];
 	struct upstreamrig h;
@@ -428,7 +428,7 @@ static void too_many(void **state)
 	upstreamrig_close(&h);
 }
 
-/* A word that stands for some of the hosts, at least one. */
+/* A random set of hosts, at least one, as text. */
 static void draw_hosts(struct upstreamrig *h, char *hosts)
 {
 	unsigned n = 0;
@@ -441,7 +441,7 @@ static void draw_hosts(struct upstreamrig *h, char *hosts)
 	hosts[n] = '\0';
 }
 
-static void change_anything(struct upstreamrig *h)
+static void change_at_random(struct upstreamrig *h)
 {
 	struct config_server servers[UPSTREAMRIG_SERVERS] = { h->servers[0],
 							      h->servers[1],
@@ -475,18 +475,18 @@ static void change_anything(struct upstreamrig *h)
 	}
 }
 
-/* Servers change under those who ask; nothing is lost, nothing left over. */
-static void turmoil(struct upstreamrig *h)
+/* Servers change during requests; none is lost, nothing leaks. */
+static void random_changes(struct upstreamrig *h)
 {
-	struct waiter a[ASKERS];
+	struct waiter a[WAITERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	quota_init(&h->queue_quota, 20);
 	upstreamrig_start(h);
-	for (unsigned i = 0; i < ASKERS; i++)
+	for (unsigned i = 0; i < WAITERS; i++)
 		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 200; n++) {
-		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
+		struct waiter *x = &a[simrig_draw(&h->rig, WAITERS)];
 		struct sim_server *host =
 			&h->sim_servers[simrig_draw(&h->rig, UPSTREAMRIG_SIM_SERVERS)];
 
@@ -498,38 +498,38 @@ static void turmoil(struct upstreamrig *h)
 		if (simrig_draw(&h->rig, 10) == 0 && host->last && host->last->fd >= 0)
 			sim_peer_reset_now(host->last);
 		if (simrig_draw(&h->rig, 5) == 0)
-			change_anything(h);
+			change_at_random(h);
 		simrig_run(&h->rig, (uint32_t)simrig_draw(&h->rig, simrig_draw(&h->rig, 20) ?
 								       10 : 3000));
 	}
-	for (unsigned i = 0; i < ASKERS; i++) {
+	for (unsigned i = 0; i < WAITERS; i++) {
 		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
 		task_stop(&a[i].task);
 	}
 }
 
-static void test_turmoil(void **state)
+static void test_random_changes(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, turmoil);
+	upstreamrig_each_seed(3, random_changes);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_moves),
-		cmocka_unit_test(test_finishes),
+		cmocka_unit_test(test_addresses_change),
+		cmocka_unit_test(test_leased_finishes),
 		cmocka_unit_test(test_leaves_connecting),
-		cmocka_unit_test(test_nobody_left),
+		cmocka_unit_test(test_last_choice_leaves),
 		cmocka_unit_test(test_probed),
-		cmocka_unit_test(test_probed_no_more),
+		cmocka_unit_test(test_checks_turned_off),
 		cmocka_unit_test(test_no_memory_for_new),
-		cmocka_unit_test(test_no_memory_to_follow),
-		cmocka_unit_test(test_weighs),
+		cmocka_unit_test(test_no_memory_to_reconfigure),
+		cmocka_unit_test(test_srv_weights),
 		cmocka_unit_test(test_reconfigured),
 		cmocka_unit_test(test_unresolved),
-		cmocka_unit_test(too_many),
-		cmocka_unit_test(test_turmoil),
+		cmocka_unit_test(test_too_many_addresses),
+		cmocka_unit_test(test_random_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

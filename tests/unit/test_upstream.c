@@ -9,9 +9,9 @@
 
 #include "lib/upstreamrig.h"
 
-#define ASKERS 40
+#define WAITERS 40
 
-/* The one returned last is taken first. */
+/* Last in, first out. */
 static void last_in_first_out(struct upstreamrig *h)
 {
 	struct waiter a[4];
@@ -49,7 +49,7 @@ static void test_reuse(void **state)
 	upstreamrig_each_seed(1, last_in_first_out);
 }
 
-static void keeps_so_many(struct upstreamrig *h)
+static void keepalive_limit(struct upstreamrig *h)
 {
 	struct waiter a[6];
 
@@ -68,11 +68,11 @@ static void keeps_so_many(struct upstreamrig *h)
 static void test_keepalive(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, keeps_so_many);
+	upstreamrig_each_seed(1, keepalive_limit);
 }
 
-/* Full: a line, first come first served, as long as it may be and no longer. */
-static void line(struct upstreamrig *h)
+/* At the limit: a queue, first come, first served, up to its limit and its timeout. */
+static void queue_order(struct upstreamrig *h)
 {
 	struct waiter a[6];
 	bool reusable = simrig_draw(&h->rig, 2);
@@ -85,7 +85,7 @@ static void line(struct upstreamrig *h)
 	waiter_wait_ready(h, &a[1]);
 	assert_int_equal(h->stats.waiting, 3);
 	waiter_wait_failed(h, &a[5], LEASE_QUEUE_FULL);
-	upstream_return(&a[3].lease, false); /* leaves the line */
+	upstream_return(&a[3].lease, false); /* leaves the queue */
 	upstream_return(&a[0].lease, reusable);
 	waiter_wait_ready(h, &a[2]);
 	assert_int_equal(a[2].lease.reused, reusable);
@@ -104,14 +104,14 @@ static void line(struct upstreamrig *h)
 	assert_int_equal(h->queue_quota.used, 0);
 }
 
-static void test_line(void **state)
+static void test_queue_order(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, line);
+	upstreamrig_each_seed(1, queue_order);
 }
 
-/* One server of three takes connections. */
-static void moves_on(struct upstreamrig *h)
+/* Only one server of three accepts connections. */
+static void next_server(struct upstreamrig *h)
 {
 	unsigned up = (unsigned)simrig_draw(&h->rig, 3);
 	struct waiter a[6];
@@ -126,7 +126,8 @@ static void moves_on(struct upstreamrig *h)
 		waiter_wait_ready(h, &a[i]);
 		assert_string_equal(lease_server(&a[i].lease), h->servers[up].name);
 	}
-	/* Those that refused are not asked while they are down, and asked after that. */
+	/* The servers that refused get no requests while they are down, and do after
+	 * that. */
 	uint64_t failures = h->stats.connect_failures;
 
 	for (unsigned i = 0; i < 6; i++)
@@ -145,14 +146,14 @@ static void moves_on(struct upstreamrig *h)
 		upstream_return(&a[i].lease, false);
 }
 
-static void test_moves_on(void **state)
+static void test_next_server(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, moves_on);
+	upstreamrig_each_seed(3, next_server);
 }
 
-/* Nobody listens: each server was tried once, and no more. */
-static void nobody(struct upstreamrig *h)
+/* All servers refuse: each was tried once. */
+static void all_refuse(struct upstreamrig *h)
 {
 	struct waiter a;
 
@@ -167,14 +168,14 @@ static void nobody(struct upstreamrig *h)
 	assert_int_equal(h->stats.connects, 6);
 }
 
-static void test_nobody(void **state)
+static void test_all_refuse(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, nobody);
+	upstreamrig_each_seed(3, all_refuse);
 }
 
-/* The same for who has waited in the line. */
-static void nobody_after_the_line(struct upstreamrig *h)
+/* The same after waiting in the queue. */
+static void all_refuse_after_queue(struct upstreamrig *h)
 {
 	struct waiter holds, waits;
 
@@ -190,13 +191,13 @@ static void nobody_after_the_line(struct upstreamrig *h)
 	assert_int_equal(h->stats.connects, 2);
 }
 
-static void test_nobody_after_the_line(void **state)
+static void test_all_refuse_after_queue(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, nobody_after_the_line);
+	upstreamrig_each_seed(1, all_refuse_after_queue);
 }
 
-/* Each address is a server: those that refuse are passed over, as long as one is there. */
+/* Each address is a server: if one refuses another one is used. */
 static void addresses(struct upstreamrig *h)
 {
 	struct config_server *s = &h->servers[0];
@@ -229,8 +230,9 @@ static void test_addresses(void **state)
 	upstreamrig_each_seed(1, addresses);
 }
 
-/* Its door is shut by a crowd: after connect_timeout the next server is asked, or none. */
-static void not_in_time(struct upstreamrig *h)
+/* The backlog of the server is full: after connect_timeout the next server is tried, if
+ * any. */
+static void connect_timeout(struct upstreamrig *h)
 {
 	bool other = simrig_draw(&h->rig, 2);
 	struct sim_peer *crowd;
@@ -258,13 +260,13 @@ static void not_in_time(struct upstreamrig *h)
 	io_close(h->rig.tick.loop, fd);
 }
 
-static void test_not_in_time(void **state)
+static void test_connect_timeout(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, not_in_time);
+	upstreamrig_each_seed(1, connect_timeout);
 }
 
-/* Descriptors of the process have run out: an idle one makes room, else the line. */
+/* No descriptor is left: an idle connection is closed, else the request waits. */
 static void descriptors(struct upstreamrig *h)
 {
 	struct waiter a[3];
@@ -291,8 +293,8 @@ static void test_descriptors(void **state)
 	upstreamrig_each_seed(2, descriptors);
 }
 
-/* Who was given some servers before is given another, as long as there is one. */
-static void another_one(struct upstreamrig *h)
+/* Servers to be avoided are not used as long as there is another. */
+static void avoid_tried(struct upstreamrig *h)
 {
 	struct tried avoid = { 0 };
 	struct waiter a;
@@ -315,13 +317,13 @@ static void another_one(struct upstreamrig *h)
 	upstream_return(&a.lease, true);
 }
 
-static void test_another_one(void **state)
+static void test_avoid_tried(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, another_one);
+	upstreamrig_each_seed(3, avoid_tried);
 }
 
-/* Whom a hedge may be sent to: nobody who is ill, has no room, was tried or stands by only. */
+/* Servers for a hedge: not unavailable, not full, not tried, no backup. */
 static void spare(struct upstreamrig *h)
 {
 	struct tried tried = { .n = 1 }; /* the first server */
@@ -354,8 +356,8 @@ static void test_spare(void **state)
 	upstreamrig_each_seed(3, spare);
 }
 
-/* Who waits for one server only does not keep others from another, in line or not. */
-static void not_behind(struct upstreamrig *h)
+/* A request that waits for one server does not block others that can use another one. */
+static void no_head_of_line_blocking(struct upstreamrig *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
 	struct waiter holds[2], waits, next;
@@ -369,7 +371,7 @@ static void not_behind(struct upstreamrig *h)
 	upstream_lease(h->upstream, &holds[0].lease, &avoid, false, &holds[0].task);
 	waiter_wait_ready(h, &holds[0]);
 	assert_string_equal(lease_server(&holds[0].lease), "b");
-	sim_server_close(&h->sim_servers[0]); /* it refuses one, and is back */
+	sim_server_close(&h->sim_servers[0]); /* refuses one, then listens again */
 	waiter_lease(h, &waits);
 	SIMRIG_UNTIL(&h->rig, waits.lease.state == LEASE_WAITING, 100);
 	sim_server_open(&h->sim_servers[0], &h->rig, UPSTREAMRIG_PORT, NULL, NULL);
@@ -388,14 +390,14 @@ static void not_behind(struct upstreamrig *h)
 	upstream_return(&waits.lease, true);
 }
 
-static void test_not_behind(void **state)
+static void test_no_head_of_line_blocking(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(2, not_behind);
+	upstreamrig_each_seed(2, no_head_of_line_blocking);
 }
 
-/* Who is to be avoided is asked rather than that one waits, or is refused. */
-static void rather_than_wait(struct upstreamrig *h)
+/* A server to be avoided is used before the request would wait or fail. */
+static void avoided_before_waiting(struct upstreamrig *h)
 {
 	struct tried avoid = { .n = 1 }; /* the first server */
 	bool refused = simrig_draw(&h->rig, 2);
@@ -423,14 +425,14 @@ static void rather_than_wait(struct upstreamrig *h)
 		upstream_return(&a[i].lease, true);
 }
 
-static void test_rather_than_wait(void **state)
+static void test_avoided_before_waiting(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(2, rather_than_wait);
+	upstreamrig_each_seed(2, avoided_before_waiting);
 }
 
-/* Who asks has no more time, and the server has taken no connection: that counts. */
-static void late_for_its_asker(struct upstreamrig *h)
+/* The deadline of the request passes while it connects: a failure of the server. */
+static void request_deadline(struct upstreamrig *h)
 {
 	struct sim_peer *crowd;
 	struct waiter a;
@@ -461,13 +463,13 @@ static void late_for_its_asker(struct upstreamrig *h)
 	io_close(h->rig.tick.loop, fd);
 }
 
-static void test_late_for_its_asker(void **state)
+static void test_request_deadline(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(2, late_for_its_asker);
+	upstreamrig_each_seed(2, request_deadline);
 }
 
-/* A new connection is wanted where idle ones stand at the limit. */
+/* A fresh connection at the limit `connections`: an idle one is closed. */
 static void fresh_at_the_limit(struct upstreamrig *h)
 {
 	struct waiter a, b;
@@ -491,7 +493,7 @@ static void test_fresh_at_the_limit(void **state)
 	upstreamrig_each_seed(1, fresh_at_the_limit);
 }
 
-/* An origin whose sending has failed is of no more use, though it still listens. */
+/* An origin whose send has failed is not reused, even if it can still receive. */
 static void send_failed(struct upstreamrig *h)
 {
 	struct waiter a;
@@ -512,8 +514,8 @@ static void test_send_failed(void **state)
 	upstreamrig_each_seed(1, send_failed);
 }
 
-/* Idle ones that end or speak are dropped. */
-static void idle_ones(struct upstreamrig *h)
+/* Idle origins that are closed by the server, or receive bytes, end. */
+static void stale_idle(struct upstreamrig *h)
 {
 	struct waiter a;
 	struct sim_peer *peer;
@@ -543,10 +545,10 @@ static void idle_ones(struct upstreamrig *h)
 	upstream_return(&a.lease, false);
 }
 
-static void test_idle(void **state)
+static void test_stale_idle(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(1, idle_ones);
+	upstreamrig_each_seed(1, stale_idle);
 }
 
 static void balanced(struct upstreamrig *h)
@@ -575,19 +577,19 @@ static void test_balance(void **state)
 	upstreamrig_each_seed(3, balanced);
 }
 
-/* Anybody asks, lets go, and servers come and go, at any time. */
-static void turmoil(struct upstreamrig *h)
+/* Requests begin and end, and servers refuse and accept, at random times. */
+static void random_changes(struct upstreamrig *h)
 {
-	struct waiter a[ASKERS];
+	struct waiter a[WAITERS];
 
 	h->config.connections = (uint32_t)simrig_draw(&h->rig, 4);
 	h->config.keepalive = (uint32_t)simrig_draw(&h->rig, 3);
 	quota_init(&h->descriptors, 3 + (uint32_t)simrig_draw(&h->rig, 20));
 	upstreamrig_start(h);
-	for (unsigned i = 0; i < ASKERS; i++)
+	for (unsigned i = 0; i < WAITERS; i++)
 		waiter_init(&a[i]);
 	for (unsigned n = 0; n < 300; n++) {
-		struct waiter *x = &a[simrig_draw(&h->rig, ASKERS)];
+		struct waiter *x = &a[simrig_draw(&h->rig, WAITERS)];
 		struct sim_server *host =
 			&h->sim_servers[simrig_draw(&h->rig, UPSTREAMRIG_SERVERS)];
 
@@ -614,16 +616,16 @@ static void turmoil(struct upstreamrig *h)
 								       10 : 3000));
 	}
 	slab_fail_at(0);
-	for (unsigned i = 0; i < ASKERS; i++) {
+	for (unsigned i = 0; i < WAITERS; i++) {
 		upstream_return(&a[i].lease, simrig_draw(&h->rig, 2));
 		task_stop(&a[i].task);
 	}
 }
 
-static void test_turmoil(void **state)
+static void test_random_changes(void **state)
 {
 	(void)state;
-	upstreamrig_each_seed(3, turmoil);
+	upstreamrig_each_seed(3, random_changes);
 }
 
 int main(void)
@@ -631,23 +633,23 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reuse),
 		cmocka_unit_test(test_keepalive),
-		cmocka_unit_test(test_line),
-		cmocka_unit_test(test_moves_on),
-		cmocka_unit_test(test_nobody),
-		cmocka_unit_test(test_nobody_after_the_line),
+		cmocka_unit_test(test_queue_order),
+		cmocka_unit_test(test_next_server),
+		cmocka_unit_test(test_all_refuse),
+		cmocka_unit_test(test_all_refuse_after_queue),
 		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_not_in_time),
+		cmocka_unit_test(test_connect_timeout),
 		cmocka_unit_test(test_descriptors),
-		cmocka_unit_test(test_another_one),
+		cmocka_unit_test(test_avoid_tried),
 		cmocka_unit_test(test_spare),
-		cmocka_unit_test(test_not_behind),
-		cmocka_unit_test(test_rather_than_wait),
-		cmocka_unit_test(test_late_for_its_asker),
+		cmocka_unit_test(test_no_head_of_line_blocking),
+		cmocka_unit_test(test_avoided_before_waiting),
+		cmocka_unit_test(test_request_deadline),
 		cmocka_unit_test(test_fresh_at_the_limit),
 		cmocka_unit_test(test_send_failed),
-		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_stale_idle),
 		cmocka_unit_test(test_balance),
-		cmocka_unit_test(test_turmoil),
+		cmocka_unit_test(test_random_changes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
