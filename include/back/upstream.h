@@ -79,7 +79,7 @@ enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEA
 
 enum lease_failure {
 	LEASE_NO_SERVER,       /* no name of the upstream has an address */
-	LEASE_REFUSED,         /* no server took the connection */
+	LEASE_REFUSED,         /* no server accepted the connection */
 	LEASE_FORBIDDEN,       /* … the last error was EACCES or EPERM */
 	LEASE_UNROUTABLE,      /* … there was no route to it */
 	LEASE_NO_SOCKET,       /* … we lacked a descriptor or a port */

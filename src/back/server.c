@@ -22,8 +22,8 @@ static bool table_open(struct server_table *t, struct upstream *u, uint64_t n)
 	t->upstream = u;
 	n += u->server_n;
 	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
-	t->servers =
-		malloc((t->max + 1) * sizeof(t->servers[0])); /* malloc(0) may be NULL */
+	/* + 1: malloc(0) may be NULL. */
+	t->servers = malloc((t->max + 1) * sizeof(t->servers[0]));
 	return t->servers != NULL;
 }
 
@@ -96,7 +96,7 @@ static struct server *server_new(struct upstream *u, const char *name,
 
 /* ---- leaving -------------------------------------------------------------- */
 
-static void server_remove(struct server *s)
+static void server_reap(struct server *s)
 {
 	list_remove(&s->node);
 	if (s->registry_entry)
@@ -121,14 +121,14 @@ static void server_leave(struct server *s)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	list_append(&u->leaving, &s->node);
 	if (s->origin_n == 0)
-		server_remove(s);
+		server_reap(s);
 }
 
 void server_origin_dead(struct server *s)
 {
 	s->origin_n--;
 	if (s->leaving && s->origin_n == 0)
-		server_remove(s);
+		server_reap(s);
 }
 
 /* ---- the table ------------------------------------------------------------ */
@@ -166,7 +166,7 @@ static void table_put(struct server_table *t, struct server *s, unsigned index)
 }
 
 /* Adds the servers of one name, `most` at most. */
-static void table_place_name(struct server_table *t, unsigned index,
+static void table_add_name(struct server_table *t, unsigned index,
 			     const struct config_address *addresses, unsigned n,
 			     unsigned most)
 {
@@ -262,7 +262,7 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 	for (unsigned i = 0; i < u->server_n; i++)
 		others += u->servers[i]->index != index;
 	table_keep_range(&t, 0, index);
-	table_place_name(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
+	table_add_name(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
 	table_keep_range(&t, index + 1, u->config.server_n);
 	table_commit(&t);
 	return !u->server_name[index].incomplete;
@@ -354,7 +354,7 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		unsigned most = UPSTREAM_SERVERS_MAX - t.n - (config->server_n - 1 - i);
 
 		if (!s->unresolved || !table_keep_name(&t, i, most))
-			table_place_name(&t, i, s->addresses, s->address_n, most);
+			table_add_name(&t, i, s->addresses, s->address_n, most);
 		complete &= !u->server_name[i].incomplete;
 	}
 	table_commit(&t);
