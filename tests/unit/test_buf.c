@@ -118,7 +118,7 @@ static void test_blocks(void **state)
 	buf_pool_done(&pool);
 }
 
-/* The i-th block cannot be had; nothing is lost by that. */
+/* Each allocation of a block fails once; nothing leaks. */
 static void test_blocks_scarce(void **state)
 {
 	struct buf_pool pool;
@@ -135,8 +135,8 @@ static void test_blocks_scarce(void **state)
 	buf_pool_done(&pool);
 }
 
-/* What stood free between two trims loses its memory but not its place; the first
- * chunk, and what was used in between, keep theirs. */
+/* Buffers that stay free between two trims lose their memory, but keep their place in the
+ * free list. The first chunk and buffers used in between keep their memory. */
 static void test_trim(void **state)
 {
 	static struct buf *bufs[LIMIT_MAX];
@@ -158,7 +158,7 @@ static void test_trim(void **state)
 	buf_pool_trim(&pool);
 	for (unsigned i = 0; i < 200; i++)
 		assert_int_equal(in_memory(bufs[i]), bufs[i]->id < 64 || bufs[i] == hot);
-	/* They can be used again. */
+	/* Trimmed buffers can be used again. */
 	for (unsigned i = 0; i < 200; i++) {
 		bufs[i] = buf_take(&pool);
 		assert_int_equal(bufs[i]->begin, 0);

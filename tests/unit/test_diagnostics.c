@@ -17,21 +17,21 @@
 #include "base/diagnostics.h"
 
 #define LINES 3000
-#define LIMIT_S 20 /* who blocks is ended, and the test fails */
+#define LIMIT_S 20 /* then a blocked process is killed, and the test fails */
 
-static char heard[1 << 20];
+static char received[1 << 20];
 
-/* What is there, without waiting for more. */
-static size_t hear(int fd)
+/* Reads the bytes that are there, without waiting for more. */
+static size_t read_available(int fd)
 {
 	size_t n = 0;
 	ssize_t got;
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	while (n < sizeof(heard) - 1 &&
-	       (got = read(fd, heard + n, sizeof(heard) - 1 - n)) > 0)
+	while (n < sizeof(received) - 1 &&
+	       (got = read(fd, received + n, sizeof(received) - 1 - n)) > 0)
 		n += (size_t)got;
-	heard[n] = '\0';
+	received[n] = '\0';
 	return n;
 }
 
@@ -42,21 +42,22 @@ static void print_lines(void)
 			"whole or not");
 }
 
-/* Each line is one that was printed, or tells of losses: how many lines that were. */
-static unsigned long long lines_heard(unsigned long long *told)
+/* Returns the number of printed lines among the received ones. *reported: the sum of the
+ * lines that reports call lost. */
+static unsigned long long count_received(unsigned long long *reported)
 {
 	unsigned long long n = 0, lost;
 	char *save = NULL;
 
-	*told = 0;
-	for (char *line = strtok_r(heard, "\r\n", &save); line;
+	*reported = 0;
+	for (char *line = strtok_r(received, "\r\n", &save); line;
 	     line = strtok_r(NULL, "\r\n", &save)) {
 		unsigned number;
 		int end = 0;
 
 		if (sscanf(line, "fairlead: %llu line", &lost) == 1) {
 			assert_non_null(strstr(line, " of standard error lost: "));
-			*told += lost;
+			*reported += lost;
 			continue;
 		}
 		if (sscanf(line,
@@ -68,7 +69,8 @@ static unsigned long long lines_heard(unsigned long long *told)
 	return n;
 }
 
-/* Runs `body` in a process whose standard error is `fd`, which must not end otherwise. */
+/* Runs `body` in a child process whose standard error is `fd`, and checks that it exits
+ * with 0. */
 static void in_child(int fd, int other, void (*body)(int other))
 {
 	pid_t pid = fork();
@@ -86,10 +88,11 @@ static void in_child(int fd, int other, void (*body)(int other))
 	assert_int_equal(status, 0);
 }
 
-/* Nobody reads at first; then all was heard or is told, whichever process lost it. */
-static void lose_and_tell(int other)
+/* Prints while nobody reads: every line is received or counted as lost, in this process
+ * and in its child, and the count is reported when there is a reader. */
+static void lose_and_report(int other)
 {
-	unsigned long long n, told, later;
+	unsigned long long n, reported, later;
 	pid_t pid;
 
 	print_lines();
@@ -101,15 +104,15 @@ static void lose_and_tell(int other)
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	hear(other);
-	n = lines_heard(&told);
-	if (told != 0 || n + diagnostics_lost() != 2 * LINES)
+	read_available(other);
+	n = count_received(&reported);
+	if (reported != 0 || n + diagnostics_lost() != 2 * LINES)
 		_exit(3);
 	diagnostics_report();
 	fputs("line 7 of a process that must not wait, whole or not\n", stderr);
-	hear(other);
-	later = lines_heard(&told);
-	if (later != 1 || told != diagnostics_lost())
+	read_available(other);
+	later = count_received(&reported);
+	if (later != 1 || reported != diagnostics_lost())
 		_exit(4);
 }
 
@@ -120,8 +123,8 @@ static void test_pipe(void **state)
 	(void)state;
 	assert_int_equal(pipe(ends), 0);
 	before = fcntl(ends[1], F_GETFL);
-	in_child(ends[1], ends[0], lose_and_tell);
-	assert_int_equal(fcntl(ends[1], F_GETFL), before); /* others have it too */
+	in_child(ends[1], ends[0], lose_and_report);
+	assert_int_equal(fcntl(ends[1], F_GETFL), before); /* it is shared */
 	close(ends[0]);
 	close(ends[1]);
 }
@@ -133,13 +136,13 @@ static void test_socket(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	before = fcntl(ends[1], F_GETFL);
-	in_child(ends[1], ends[0], lose_and_tell);
+	in_child(ends[1], ends[0], lose_and_report);
 	assert_int_equal(fcntl(ends[1], F_GETFL), before);
 	close(ends[0]);
 	close(ends[1]);
 }
 
-/* It cannot be opened once more. */
+/* A pipe that cannot be opened once more. */
 static void test_pipe_of_another_user(void **state)
 {
 	int ends[2], status;
@@ -154,7 +157,7 @@ static void test_pipe_of_another_user(void **state)
 		if (setresgid(65534, 65534, 65534) < 0 ||
 		    setresuid(65534, 65534, 65534) < 0)
 			_exit(77);
-		in_child(ends[1], ends[0], lose_and_tell);
+		in_child(ends[1], ends[0], lose_and_report);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -164,10 +167,10 @@ static void test_pipe_of_another_user(void **state)
 	close(ends[1]);
 }
 
-/* ^S, then ^Q. */
+/* A terminal that is stopped (^S) and continued (^Q). */
 static void lose_on_terminal(int other)
 {
-	unsigned long long told;
+	unsigned long long reported;
 
 	if (tcflow(STDERR_FILENO, TCOOFF) < 0)
 		_exit(2);
@@ -178,10 +181,10 @@ static void lose_on_terminal(int other)
 	for (unsigned i = 0; i < 100; i++) {
 		usleep(10000);
 		diagnostics_report();
-		hear(other);
-		lines_heard(&told);
-		if (told > 0)
-			_exit(told == diagnostics_lost() ? 0 : 4);
+		read_available(other);
+		count_received(&reported);
+		if (reported > 0)
+			_exit(reported == diagnostics_lost() ? 0 : 4);
 	}
 	_exit(5);
 }
@@ -209,8 +212,8 @@ static void lose_all(int other)
 	_exit(diagnostics_lost() == LINES ? 0 : 2);
 }
 
-/* The reader is gone: no signal ends who writes. */
-static void test_nobody_there(void **state)
+/* Without a reader: no signal kills the writer. */
+static void test_no_reader(void **state)
 {
 	int ends[2];
 
@@ -236,7 +239,7 @@ static void test_full_disk(void **state)
 	close(fd);
 }
 
-/* What others write to the same file stays, and so does what we write. */
+/* Two writers of one file do not overwrite each other. */
 static void share_offset(int other)
 {
 	(void)other;
@@ -258,13 +261,13 @@ static void test_file(void **state)
 	in_child(fd, -1, share_offset);
 	assert_int_equal(write(fd, "four\n", 5), 5);
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	hear(fd);
-	assert_string_equal(heard, "zero\none\ntwo\nthree\nfour\n");
+	read_available(fd);
+	assert_string_equal(received, "zero\none\ntwo\nthree\nfour\n");
 	close(fd);
 }
 
-/* While there is patience, nothing is lost to a slow reader. */
-static void print_patiently(int other)
+/* With a wait budget no line is lost to a slow reader. */
+static void print_with_budget(int other)
 {
 	pid_t reader = fork();
 
@@ -272,7 +275,7 @@ static void print_patiently(int other)
 		usleep(100000);
 		fcntl(other, F_SETFL, 0);
 		for (size_t n = 0; n < LINES * 40;) {
-			ssize_t got = read(other, heard, sizeof(heard));
+			ssize_t got = read(other, received, sizeof(received));
 
 			if (got <= 0)
 				_exit(1);
@@ -285,13 +288,13 @@ static void print_patiently(int other)
 	_exit(diagnostics_lost() == 0 ? 0 : 2);
 }
 
-static void test_patience(void **state)
+static void test_wait_budget(void **state)
 {
 	int ends[2];
 
 	(void)state;
 	assert_int_equal(pipe(ends), 0);
-	in_child(ends[1], ends[0], print_patiently);
+	in_child(ends[1], ends[0], print_with_budget);
 	close(ends[0]);
 	close(ends[1]);
 }
@@ -303,10 +306,10 @@ int main(void)
 		cmocka_unit_test(test_socket),
 		cmocka_unit_test(test_pipe_of_another_user),
 		cmocka_unit_test(test_terminal),
-		cmocka_unit_test(test_nobody_there),
+		cmocka_unit_test(test_no_reader),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_file),
-		cmocka_unit_test(test_patience),
+		cmocka_unit_test(test_wait_budget),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

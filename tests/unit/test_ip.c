@@ -88,8 +88,8 @@ static void networks(void **state)
 	}
 }
 
-/* A set says what all its ranges one by one say; no range reaches over into the other
- * family. */
+/* ip_ranges_contain() gives the same result as a comparison with each range; no range
+ * contains addresses of the other family. */
 static void sets(void **state)
 {
 	static struct ip_range all[4096], sorted[4096];

@@ -10,23 +10,23 @@
 
 #define N 5000
 
-struct thing {
+struct named_object {
 	struct names_entry entry;
 	char name[16];
 };
 
-static struct thing things[N];
+static struct named_object objects[N];
 
-static struct thing *find(const struct names *s, const char *name)
+static struct named_object *object_find(const struct names *s, const char *name)
 {
-	return (struct thing *)names_find(s, slice_of(name));
+	return (struct named_object *)names_find(s, slice_of(name));
 }
 
-static void put(struct names *s, unsigned from, unsigned to)
+static void objects_put(struct names *s, unsigned from, unsigned to)
 {
 	for (unsigned i = from; i < to; i++) {
-		snprintf(things[i].name, sizeof(things[i].name), "n%u", i);
-		names_put(s, &things[i].entry, slice_of(things[i].name));
+		snprintf(objects[i].name, sizeof(objects[i].name), "n%u", i);
+		names_put(s, &objects[i].entry, slice_of(objects[i].name));
 	}
 }
 
@@ -35,38 +35,40 @@ static void test_many(void **state)
 	struct names s = { 0 };
 
 	(void)state;
-	assert_null(find(&s, "n0"));
+	assert_null(object_find(&s, "n0"));
 	for (unsigned n = 1; n <= N; n *= 2) {
-		put(&s, n / 2, n);
+		objects_put(&s, n / 2, n);
 		for (unsigned i = 0; i < n; i++)
-			assert_ptr_equal(find(&s, things[i].name), &things[i]);
-		assert_null(find(&s, "n"));
-		assert_null(find(&s, "n99999"));
-		assert_null(find(&s, ""));
+			assert_ptr_equal(object_find(&s, objects[i].name), &objects[i]);
+		assert_null(object_find(&s, "n"));
+		assert_null(object_find(&s, "n99999"));
+		assert_null(object_find(&s, ""));
 	}
 	for (unsigned i = 0; i < 2048; i += 2)
-		names_remove(&s, &things[i].entry);
+		names_remove(&s, &objects[i].entry);
 	for (unsigned i = 0; i < 2048; i++)
-		assert_ptr_equal(find(&s, things[i].name), i % 2 ? &things[i] : NULL);
+		assert_ptr_equal(object_find(&s, objects[i].name),
+				 i % 2 ? &objects[i] : NULL);
 	names_done(&s);
-	assert_null(find(&s, "n1"));
+	assert_null(object_find(&s, "n1"));
 }
 
-/* A few are kept without an allocation. */
+/* Up to 8 entries need no allocation. */
 static void test_few(void **state)
 {
 	struct names s = { 0 };
 
 	(void)state;
-	put(&s, 0, 8);
+	objects_put(&s, 0, 8);
 	assert_null(s.buckets);
-	assert_ptr_equal(find(&s, "n7"), &things[7]);
-	put(&s, 8, 9);
+	assert_ptr_equal(object_find(&s, "n7"), &objects[7]);
+	objects_put(&s, 8, 9);
 	assert_non_null(s.buckets);
 	names_done(&s);
 }
 
-/* Of two with one name the first is found, however the table grows. */
+/* Of several entries with one name the oldest is found, also after the table has
+ * grown. */
 static void test_twice(void **state)
 {
 	struct names_entry twins[3];
@@ -74,15 +76,15 @@ static void test_twice(void **state)
 
 	(void)state;
 	names_put(&s, &twins[0], SLICE("twin"));
-	put(&s, 0, 4);
+	objects_put(&s, 0, 4);
 	names_put(&s, &twins[1], SLICE("twin"));
-	put(&s, 4, 1000);
+	objects_put(&s, 4, 1000);
 	names_put(&s, &twins[2], SLICE("twin"));
 	for (unsigned i = 0; i < 3; i++) {
 		assert_ptr_equal(names_find(&s, SLICE("twin")), &twins[i]);
 		names_remove(&s, &twins[i]);
 	}
-	assert_null(find(&s, "twin"));
+	assert_null(object_find(&s, "twin"));
 	names_done(&s);
 }
 

@@ -20,8 +20,9 @@ static void assert_zeros(const char *chunk)
 	assert_memory_equal(chunk, chunk + 1, RESERVE_CHUNK_BYTES - 1);
 }
 
-/* Who may not dip gets nothing of it, who may gets all; what comes back fills it. */
-static void test_dip(void **state)
+/* With use_reserve all chunks of the reserve are handed out, without it none; returned
+ * chunks refill the reserve. */
+static void test_use_reserve(void **state)
 {
 	char *out[CHUNKS], *first;
 
@@ -33,7 +34,8 @@ static void test_dip(void **state)
 	assert_zeros(first);
 	assert_true(reserve_whole());
 	assert_null(reserve_map(false));
-	assert_false(reserve_whole()); /* nothing was taken, but the system has no more */
+	assert_false(
+		reserve_whole()); /* no chunk was taken, but the system has refused one */
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		assert_null(reserve_map(false));
 		out[i] = reserve_map(true);
@@ -46,7 +48,7 @@ static void test_dip(void **state)
 		reserve_unmap(out[i]);
 	}
 	assert_true(reserve_whole());
-	out[0] = reserve_map(true); /* zeros, although it was written to */
+	out[0] = reserve_map(true); /* zeroed, although it was written to */
 	assert_zeros(out[0]);
 	reserve_unmap(out[0]);
 	reserve_unmap(first);
@@ -55,7 +57,7 @@ static void test_dip(void **state)
 	assert_true(reserve_whole());
 }
 
-/* It is whole again when the system gives again, not before. */
+/* The reserve is not whole before the system has memory again. */
 static void test_refill(void **state)
 {
 	void *out[CHUNKS];
@@ -69,7 +71,7 @@ static void test_refill(void **state)
 	assert_false(reserve_whole());
 	reserve_fail_after(CHUNKS);
 	reserve_refill();
-	assert_false(reserve_whole()); /* it is full, but the system refuses still */
+	assert_false(reserve_whole()); /* it is full, but the system still refuses */
 	reserve_fail_after(1);
 	reserve_refill();
 	assert_true(reserve_whole());
@@ -90,8 +92,8 @@ static void test_no_memory_at_all(void **state)
 	reserve_done();
 }
 
-/* A slab that uses_reserve goes on when others have nothing; its chunks come back as soon as they
- * are empty, and so do those of others. */
+/* A slab that uses the reserve still gets objects when the system refuses; other slabs do
+ * not. Until the reserve is whole, all slabs give back empty chunks at once. */
 static void test_slabs(void **state)
 {
 	struct slab begun, new;
@@ -119,7 +121,7 @@ static void test_slabs(void **state)
 	assert_true(reserve_whole());
 	assert_int_equal(new.empty + new.empty_min + begun.empty + begun.empty_min, 0);
 	slab_put(&begun, objects[2]);
-	assert_int_equal(begun.empty, 1); /* as always, it is kept for the next burst */
+	assert_int_equal(begun.empty, 1); /* kept for the next burst, as usual */
 	reserve_fail_after(-1);
 	slab_done(&begun);
 	slab_done(&new);
@@ -129,7 +131,7 @@ static void test_slabs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dip),
+		cmocka_unit_test(test_use_reserve),
 		cmocka_unit_test(test_refill),
 		cmocka_unit_test(test_no_memory_at_all),
 		cmocka_unit_test(test_slabs),

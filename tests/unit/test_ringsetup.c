@@ -1,5 +1,5 @@
-/* What a ring refuses once it is set up (restrictions), and what it does without them. The
- * contract suite shows that it still does all it has to. */
+/* What a restricted ring refuses, and that a ring without restrictions does not. That a
+ * restricted ring still does all that the engine needs is shown by the contract suite. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 
 #include "../../src/io/ring.h"
 
-#define MARK 7777 /* of the completion that is looked for; never delivered */
+#define MARK 7777 /* user_data of the test's entries; the engine never sees it */
 
 static struct ring *ring_with(bool restrictions)
 {
@@ -30,7 +30,7 @@ static struct ring *ring_with(bool restrictions)
 	return ring_of(loop);
 }
 
-/* Submits the entry that was written last and takes its completion. */
+/* Submits the last entry and returns the result of its completion. */
 static int result_of(struct ring *r)
 {
 	struct io_uring_cq *cq = &r->uring.cq;
@@ -54,7 +54,7 @@ static int openat_result(struct ring *r)
 	return result_of(r);
 }
 
-/* Each kind of what a worker that was taken over would like to have. */
+/* One operation of each kind that an attacker in a worker would need. */
 static void test_operations(void **state)
 {
 	static const uint8_t forbidden[] = {
@@ -77,7 +77,7 @@ static void test_operations(void **state)
 	io_free(&r->loop);
 }
 
-/* Allowed ones answer for themselves: here that there is no such descriptor. */
+/* Allowed operations are executed: here they fail with EBADF. */
 static void test_allowed(void **state)
 {
 	static const uint8_t allowed[] = {
@@ -107,7 +107,7 @@ static void test_flags(void **state)
 	io_free(&r->loop);
 }
 
-/* Nothing more can be registered: no files, no eventfd, no other restrictions. */
+/* Nothing can be registered any more: no files, no eventfd, no other restrictions. */
 static void test_registering(void **state)
 {
 	struct ring *r = ring_with(true);
@@ -125,7 +125,7 @@ static void test_registering(void **state)
 	io_free(&r->loop);
 }
 
-/* Else the test of openat would pass for another reason. */
+/* Without restrictions openat succeeds: so it is the restrictions that refuse it. */
 static void test_without(void **state)
 {
 	struct ring *r = ring_with(false);

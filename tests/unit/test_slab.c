@@ -41,7 +41,7 @@ static void test_zeroed_aligned_and_apart(void **state)
 	}
 }
 
-/* It has its place in the count and the limit like any other. */
+/* slab_take_raw() counts towards `taken` and the limit. */
 static void test_raw(void **state)
 {
 	unsigned char *raw, *zeroed;
@@ -65,7 +65,7 @@ static void test_raw(void **state)
 	slab_done(&s);
 }
 
-static void test_limit_is_ordinary(void **state)
+static void test_limit(void **state)
 {
 	struct slab s;
 	void *a, *b;
@@ -113,7 +113,7 @@ static void test_fail_at(void **state)
 	slab_done(&s[1]);
 }
 
-/* Chunks that stood empty between two trims are given back, others are not. */
+/* Chunks that stay empty between two trims are freed, others are not. */
 static void test_trim(void **state)
 {
 	static void *objects[MANY];
@@ -144,7 +144,7 @@ static void test_trim(void **state)
 	slab_done(&s);
 }
 
-/* Any order of takes, puts and trims leaves the books right. */
+/* Random takes, puts and trims keep the counters consistent. */
 static void test_random(void **state)
 {
 	static unsigned *objects[MANY];
@@ -190,7 +190,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_zeroed_aligned_and_apart),
 		cmocka_unit_test(test_raw),
-		cmocka_unit_test(test_limit_is_ordinary),
+		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_fail_at),
 		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_random),

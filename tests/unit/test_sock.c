@@ -17,7 +17,7 @@ static const char *const addresses[] = {
 	"255.255.255.255",
 };
 
-static void text_of_v4(void **state)
+static void test_text_ipv4(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(*addresses); i++) {
@@ -34,8 +34,8 @@ static void text_of_v4(void **state)
 	}
 }
 
-/* One that came in through a socket for both is shown as v4. */
-static void text_of_v6(void **state)
+/* An IPv4-mapped address is shown as IPv4. */
+static void test_text_ipv6(void **state)
 {
 	static const char *const pairs[][2] = {
 		{ "2001:db8::1", "2001:db8::1" },
@@ -57,8 +57,8 @@ static void text_of_v6(void **state)
 	}
 }
 
-/* Of the same kind, and alike in all that tells two ends apart. */
-static void equal(void **state)
+/* Equal: same family and same address, port and scope, or same path. */
+static void test_equal(void **state)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = 1, .sin_addr = { 7 } };
 	struct sockaddr_in port = a, addr = a, same = a;
@@ -87,9 +87,9 @@ static void equal(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(text_of_v4),
-		cmocka_unit_test(text_of_v6),
-		cmocka_unit_test(equal),
+		cmocka_unit_test(test_text_ipv4),
+		cmocka_unit_test(test_text_ipv6),
+		cmocka_unit_test(test_equal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

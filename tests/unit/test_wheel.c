@@ -13,17 +13,17 @@
 #define TIMERS 300
 #define FINE WHEEL_FINE_MS
 
-/* The wheel beside what it must do, in its plainest form. */
+/* A timer of the wheel and, beside it, the deadline that a test expects. */
 struct model {
 	struct timer timer;
-	uint64_t deadline_ms; /* 0: not set */
+	uint64_t deadline_ms; /* 0: not armed */
 	unsigned expired;
 };
 
 static struct model models[TIMERS];
 static struct wheel wheel;
 static uint64_t now_ms;
-static int again; /* one in so many sets itself anew when it expires; 0: none */
+static int restart_one_in; /* one in so many timers re-arms when it expires; 0: none */
 
 static void model_expired(struct timer *t)
 {
@@ -33,16 +33,16 @@ static void model_expired(struct timer *t)
 	assert_true(m->deadline_ms > 0 && m->deadline_ms <= now_ms);
 	m->deadline_ms = 0;
 	m->expired++;
-	if (again && rand() % again == 0) {
+	if (restart_one_in && rand() % restart_one_in == 0) {
 		m->deadline_ms = now_ms + 1 + (uint64_t)rand() % 5000;
 		timer_set(&wheel, t, m->deadline_ms);
 	}
 }
 
-static void start(uint64_t from_ms)
+static void models_start(uint64_t from_ms)
 {
 	now_ms = from_ms;
-	again = 0;
+	restart_one_in = 0;
 	wheel_init(&wheel, now_ms);
 	for (int i = 0; i < TIMERS; i++) {
 		models[i] = (struct model){ .deadline_ms = 0 };
@@ -50,15 +50,15 @@ static void start(uint64_t from_ms)
 	}
 }
 
-static void set(struct model *m, uint64_t deadline_ms)
+static void model_set(struct model *m, uint64_t deadline_ms)
 {
 	m->deadline_ms = deadline_ms;
 	timer_set(&wheel, &m->timer, deadline_ms);
 }
 
-/* Nobody is later than a slot, the books are right, and the loop would wake up in
- * time. */
-static void check(void)
+/* No timer is more than a slot late, the counters are consistent, and wheel_next() is not
+ * too late. */
+static void models_check(void)
 {
 	uint64_t first = WHEEL_NEVER, next = wheel_next(&wheel);
 	unsigned armed = 0;
@@ -89,11 +89,11 @@ static void advance(uint64_t to_ms)
 {
 	now_ms = to_ms;
 	wheel_expire(&wheel, now_ms);
-	check();
+	models_check();
 }
 
-/* Each deadline alone, at every phase of the two rings: not early, and at most a slot
- * late when the loop sleeps for as long as wheel_next() says. */
+/* One timer at a time, at each phase of both levels: it is not early, and at most a slot
+ * late when the loop sleeps until wheel_next(). */
 static void test_one_timer(void **state)
 {
 	static const uint64_t starts[] = {
@@ -110,16 +110,16 @@ static void test_one_timer(void **state)
 			uint64_t deadline = starts[s] + delays[d];
 			unsigned turns = 0;
 
-			start(starts[s]);
-			set(&models[0], deadline);
-			check();
+			models_start(starts[s]);
+			model_set(&models[0], deadline);
+			models_check();
 			while (!models[0].expired) {
 				advance(wheel_next(&wheel));
 				assert_true(now_ms < deadline + FINE);
 				assert_true(++turns < 20);
 			}
 			assert_true(now_ms >= deadline);
-			/* In the fine ring it is found with one wake-up. */
+			/* In a fine slot it takes one wake-up. */
 			assert_true(delays[d] >= 2039 || turns == 1);
 			assert_true(wheel_next(&wheel) == WHEEL_NEVER);
 		}
@@ -129,30 +129,30 @@ static void test_one_timer(void **state)
 static void test_move_and_stop(void **state)
 {
 	(void)state;
-	start(1000);
-	set(&models[0], 1100);
-	set(&models[0], 5000); /* later: only written */
+	models_start(1000);
+	model_set(&models[0], 1100);
+	model_set(&models[0], 5000); /* later: only stored */
 	advance(4999);
 	assert_int_equal(models[0].expired, 0);
-	set(&models[0], 5016);
-	set(&models[0], 5009); /* earlier */
+	model_set(&models[0], 5016);
+	model_set(&models[0], 5009); /* earlier */
 	advance(5016);
 	assert_int_equal(models[0].expired, 1);
-	set(&models[0], 6000);
+	model_set(&models[0], 6000);
 	models[0].deadline_ms = 0;
 	timer_stop(&wheel, &models[0].timer);
 	timer_stop(&wheel, &models[0].timer);
-	check();
+	models_check();
 	advance(100000);
 	assert_int_equal(models[0].expired, 1);
 }
 
-/* A deadline that is over when it is set expires in the next slot. */
+/* A timer that is armed with a past deadline expires in the next slot. */
 static void test_past(void **state)
 {
 	(void)state;
-	start(10000);
-	set(&models[0], 1);
+	models_start(10000);
+	model_set(&models[0], 1);
 	assert_int_equal(wheel_next(&wheel), 10008);
 	advance(10008);
 	assert_int_equal(models[0].expired, 1);
@@ -167,21 +167,22 @@ static void stops_another(struct timer *t)
 	timer_stop(&wheel, &victim->timer);
 }
 
-/* Two in one slot: the first to expire stops the other, which then must not. */
+/* Two timers in one slot: the first to expire stops the other, which then must not
+ * expire. */
 static void test_stop_inside(void **state)
 {
 	(void)state;
-	start(1);
+	models_start(1);
 	timer_init(&models[0].timer, stops_another);
 	victim = &models[1];
-	set(&models[0], 100);
-	set(&models[1], 100);
+	model_set(&models[0], 100);
+	model_set(&models[1], 100);
 	advance(200);
 	assert_int_equal(models[0].expired, 1);
 	assert_int_equal(models[1].expired, 0);
 }
 
-static uint64_t draw_ms(uint64_t most)
+static uint64_t random_ms(uint64_t most)
 {
 	static const uint64_t scales[] = { 10, 100, 3000, 100000, 2000000 };
 	uint64_t scale = scales[(unsigned)rand() % COUNT(scales)];
@@ -194,27 +195,27 @@ static void test_random(void **state)
 	(void)state;
 	for (unsigned seed = 1; seed <= 30; seed++) {
 		srand(seed);
-		start(1 + (uint64_t)rand());
-		again = 3;
+		models_start(1 + (uint64_t)rand());
+		restart_one_in = 3;
 		for (unsigned step = 0; step < 3000; step++) {
 			struct model *m = &models[rand() % TIMERS];
 
 			switch (rand() % 4) {
 			case 0:
 			case 1:
-				set(m, now_ms + draw_ms(UINT64_MAX));
+				model_set(m, now_ms + random_ms(UINT64_MAX));
 				break;
 			case 2:
 				m->deadline_ms = 0;
 				timer_stop(&wheel, &m->timer);
 				break;
 			case 3:
-				advance(now_ms + draw_ms(rand() % 20 ? 3000 : 2000000));
+				advance(now_ms + random_ms(rand() % 20 ? 3000 : 2000000));
 				break;
 			}
-			check();
+			models_check();
 		}
-		again = 0;
+		restart_one_in = 0;
 		advance(now_ms + 4000000);
 		assert_int_equal(wheel.armed, 0);
 	}
