@@ -2,7 +2,6 @@
 """The admin address with 1,000 upstreams: /metrics is whole and in its format, summed and by worker;
 who does not read it holds no memory; idle connections, however many, make room; /healthz waits for
 none of them."""
-# beside
 # asan
 import os
 import re

@@ -3,7 +3,6 @@
 is told. Client, origin and cache are this script. Each says one element of a message (a head, a
 chunk with its CRLF, trailers, a 1xx, a request of a pipeline, a value of a cache) and stands
 still until the other side has all of it. Arguments: the names of some cases, else all are tried."""
-# beside
 # timeout: 300
 # asan
 import json
