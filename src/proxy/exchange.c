@@ -75,14 +75,14 @@ static void uncount_response(struct exchange *x)
 /* The connection ends before all queued bytes were sent: corrects status and sent_bytes. */
 static void count_sent_bytes(struct exchange *x)
 {
-	uint64_t handed = conn_submitted(&x->client->conn);
+	uint64_t submitted = conn_submitted(&x->client->conn);
 
 	if (x->status == 0)
 		return;
-	if (handed <= x->head_at)
+	if (submitted <= x->head_at)
 		uncount_response(x);
-	else if (handed < x->body_at + x->sent_bytes)
-		x->sent_bytes = handed > x->body_at ? handed - x->body_at : 0;
+	else if (submitted < x->body_at + x->sent_bytes)
+		x->sent_bytes = submitted > x->body_at ? submitted - x->body_at : 0;
 }
 
 void exchange_drop_fetch(struct exchange *x)

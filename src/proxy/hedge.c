@@ -2,118 +2,118 @@
 
 #include "retrystate.h"
 
-void hedge_drop(struct retry *t)
+void hedge_drop(struct retry *r)
 {
-	if (!t->hedge)
+	if (!r->hedge)
 		return;
-	t->exchange->attempts_n += 1 + t->hedge->retried;
-	retry_mark_tried(t, t->hedge);
-	fetch_free(&t->hedge);
+	r->exchange->attempts_n += 1 + r->hedge->retried;
+	retry_mark_tried(r, r->hedge);
+	fetch_free(&r->hedge);
 }
 
 void hedge_promote(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 
 	if (x->fetch)
-		retry_mark_tried(t, x->fetch);
+		retry_mark_tried(r, x->fetch);
 	exchange_drop_fetch(x);
-	x->fetch = t->hedge;
-	t->hedge = NULL;
-	t->attempt_began_ms = t->hedge_began_ms;
+	x->fetch = r->hedge;
+	r->hedge = NULL;
+	r->attempt_began_ms = r->hedge_began_ms;
 	x->hedge = HEDGE_WON;
-	stat_add(&upstream_stats(t->upstream)->hedges_won, 1);
-	retry_arm_timer(t);
+	stat_add(&upstream_stats(r->upstream)->hedges_won, 1);
+	retry_arm_timer(r);
 }
 
-static struct budget *hedge_budget(const struct retry *t)
+static struct budget *hedge_budget(const struct retry *r)
 {
-	return retry_state_hedge_budget(t->retry_state, t->route->proxy.upstream);
+	return retry_state_hedge_budget(r->retry_state, r->route->proxy.upstream);
 }
 
 /* A hedge must not wait in a queue: it would only make the queue longer. */
 void hedge_begin(struct exchange *x)
 {
-	struct retry *t = x->retry;
-	struct upstream_stats *stats = upstream_stats(t->upstream);
+	struct retry *r = x->retry;
+	struct upstream_stats *stats = upstream_stats(r->upstream);
 
-	t->hedge_due_ms = 0;
-	if (!x->fetch || x->fetch->state == FETCH_FAILED || t->queued ||
+	r->hedge_due_ms = 0;
+	if (!x->fetch || x->fetch->state == FETCH_FAILED || r->queued ||
 	    retry_waits_for_client(x))
 		return;
-	retry_mark_tried(t, x->fetch);
-	if (!upstream_has_spare(t->upstream, &t->tried))
+	retry_mark_tried(r, x->fetch);
+	if (!upstream_has_spare(r->upstream, &r->tried))
 		return;
-	if (!budget_spend(hedge_budget(t), &t->route->hedge->budget,
-			  t->exchange->proxy->tick->now_ms)) {
+	if (!budget_spend(hedge_budget(r), &r->route->hedge->budget,
+			  r->exchange->proxy->tick->now_ms)) {
 		stat_add(&stats->hedge_refusals, 1);
 		return;
 	}
-	t->hedge = retry_start(t);
-	t->hedge_began_ms = t->exchange->proxy->tick->now_ms;
-	if (t->hedge && (t->hedge->lease.state == LEASE_WAITING ||
-			 t->hedge->lease.state == LEASE_FAILED))
-		fetch_free(&t->hedge);
-	if (!t->hedge)
+	r->hedge = retry_send_request(r);
+	r->hedge_began_ms = r->exchange->proxy->tick->now_ms;
+	if (r->hedge && (r->hedge->lease.state == LEASE_WAITING ||
+			 r->hedge->lease.state == LEASE_FAILED))
+		fetch_free(&r->hedge);
+	if (!r->hedge)
 		return;
 	x->hedge = HEDGE_LOST; /* so far */
 	stat_add(&stats->hedges, 1);
 }
 
-bool hedge_rejects(const struct retry *t, int status)
+bool hedge_rejects(const struct retry *r, int status)
 {
-	const struct config_retry *retry = t->route->retry;
+	const struct config_retry *config = r->route->retry;
 
 	return status >= 500 || status == 101 ||
-	       (retry && retry->on & retry_condition(status));
+	       (config && config->on & retry_condition(status));
 }
 
 /* Interim responses of the hedge are not relayed: the first attempt may send them too. */
 void hedge_step(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 	struct head *h = &x->proxy->response;
 
-	fetch_step(t->hedge);
-	while (t->hedge) {
-		switch (fetch_head(t->hedge, h)) {
+	fetch_step(r->hedge);
+	while (r->hedge) {
+		switch (fetch_head(r->hedge, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
-			hedge_drop(t);
+			hedge_drop(r);
 			return;
 		case VERDICT_OK:
 			break;
 		}
-		if (hedge_rejects(t, h->status)) {
+		if (hedge_rejects(r, h->status)) {
 			if (h->status != 101)
-				retry_discard_response(t->hedge, h);
-			hedge_drop(t);
+				retry_discard_response(r->hedge, h);
+			hedge_drop(r);
 		} else if (h->status < 200) {
-			fetch_take_head(t->hedge, h, FRAMING_NONE);
+			fetch_take_head(r->hedge, h, FRAMING_NONE);
 		} else {
 			hedge_promote(x);
 		}
 	}
 }
 
-void hedge_plan(struct retry *t)
+void hedge_plan(struct retry *r)
 {
-	struct exchange *x = t->exchange;
-	const struct config_hedge *hedged = t->route->hedge;
-	uint64_t now_ms = t->exchange->proxy->tick->now_ms, bound_us;
+	struct exchange *x = r->exchange;
+	const struct config_hedge *config = r->route->hedge;
+	uint64_t now_ms = r->exchange->proxy->tick->now_ms, bound_us;
 
 	/* The request belongs to an authenticated connection; a hedge uses another one. */
-	if (t->holds || !list_empty(&x->client->held))
+	if (r->holds || !list_empty(&x->client->held))
 		return;
-	if (!hedged || t->framing != FRAMING_NONE || x->upgrade ||
-	    !method_safe((enum method)t->method))
+	if (!config || r->framing != FRAMING_NONE || x->upgrade ||
+	    !method_safe((enum method)r->method))
 		return;
-	t->latency = retry_state_latency(t->retry_state, hedged);
-	if (!t->latency)
+	r->latency = retry_state_latency(r->retry_state, config);
+	if (!r->latency)
 		return;
-	budget_earn(hedge_budget(t), &hedged->budget, now_ms);
-	bound_us = latency_bound_us(t->latency);
+	budget_earn(hedge_budget(r), &config->budget, now_ms);
+	bound_us = latency_bound_us(r->latency);
 	if (bound_us > 0)
-		t->hedge_due_ms = now_ms + (bound_us + 999) / 1000;
+		r->hedge_due_ms = now_ms + (bound_us + 999) / 1000;
 }

@@ -4,15 +4,15 @@
  * Only for requests with a safe method and no body. A hedge never waits in a queue, and never goes
  * to a backup server. Its cost is limited by a budget.
  *
- * Owner: the retry, as retry->hedge. */
+ * Owner: the retry, as config->hedge. */
 #ifndef PROXY_HEDGE_H
 #define PROXY_HEDGE_H
 
 #include "retry.h"
 
-/* At the start of the first attempt: sets retry->hedge_due_ms, the time at which it counts as
+/* At the start of the first attempt: sets config->hedge_due_ms, the time at which it counts as
  * slow; leaves it 0 if the request is not to be hedged or the route's latency is not known yet. */
-void hedge_plan(struct retry *t);
+void hedge_plan(struct retry *r);
 
 /* The first attempt is slow: starts the hedge, unless budget, servers or memory forbid it. */
 void hedge_begin(struct exchange *x);
@@ -24,9 +24,9 @@ void hedge_step(struct exchange *x);
 void hedge_promote(struct exchange *x);
 
 /* Frees the hedge, if there is one, and counts its attempts. */
-void hedge_drop(struct retry *t);
+void hedge_drop(struct retry *r);
 
 /* True: with this status it is better to wait for the other attempt's response. */
-bool hedge_rejects(const struct retry *t, int status);
+bool hedge_rejects(const struct retry *r, int status);
 
 #endif

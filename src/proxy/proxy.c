@@ -252,7 +252,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->descriptor_timer, descriptors_expired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
-	slab_init(&p->retries, "tries", sizeof(struct retry), 0);
+	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);

@@ -9,30 +9,30 @@
 /* A backoff doubles at most this many times. */
 #define DOUBLINGS_MAX 4
 
-static struct tick *retry_tick(const struct retry *t)
+static struct tick *retry_tick(const struct retry *r)
 {
-	return t->exchange->proxy->tick;
+	return r->exchange->proxy->tick;
 }
 
-static struct budget *retry_budget(const struct retry *t)
+static struct budget *retry_budget(const struct retry *r)
 {
-	return retry_state_budget(t->retry_state, t->route->proxy.upstream);
+	return retry_state_budget(r->retry_state, r->route->proxy.upstream);
 }
 
 /* ---- time ----------------------------------------------------------------- */
 
-static uint64_t route_deadline(const struct retry *t)
+static uint64_t route_deadline(const struct retry *r)
 {
-	return t->route->deadline_ms > 0 ? t->deadline_base_ms + t->route->deadline_ms
+	return r->route->deadline_ms > 0 ? r->deadline_base_ms + r->route->deadline_ms
 					 : WHEEL_NEVER;
 }
 
-static uint64_t attempt_deadline(const struct retry *t)
+static uint64_t attempt_deadline(const struct retry *r)
 {
-	const struct config_retry *retry = t->route->retry;
+	const struct config_retry *config = r->route->retry;
 
-	return t->exchange->fetch && retry && retry->per_try_timeout_ms > 0
-		       ? t->attempt_began_ms + retry->per_try_timeout_ms
+	return r->exchange->fetch && config && config->per_try_timeout_ms > 0
+		       ? r->attempt_began_ms + config->per_try_timeout_ms
 		       : WHEEL_NEVER;
 }
 
@@ -41,28 +41,28 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-void retry_arm_timer(struct retry *t)
+void retry_arm_timer(struct retry *r)
 {
-	uint64_t now_ms = retry_tick(t)->now_ms, due = route_deadline(t);
+	uint64_t now_ms = retry_tick(r)->now_ms, due = route_deadline(r);
 
-	if (attempt_deadline(t) > now_ms)
-		due = earlier(due, attempt_deadline(t));
-	if (!t->exchange->fetch && t->resume_ms > now_ms)
-		due = earlier(due, t->resume_ms);
-	if (t->hedge_due_ms > now_ms)
-		due = earlier(due, t->hedge_due_ms);
+	if (attempt_deadline(r) > now_ms)
+		due = earlier(due, attempt_deadline(r));
+	if (!r->exchange->fetch && r->resume_ms > now_ms)
+		due = earlier(due, r->resume_ms);
+	if (r->hedge_due_ms > now_ms)
+		due = earlier(due, r->hedge_due_ms);
 	if (due == WHEEL_NEVER)
-		timer_stop(&retry_tick(t)->wheel, &t->timer);
+		timer_stop(&retry_tick(r)->wheel, &r->timer);
 	else
-		timer_set(&retry_tick(t)->wheel, &t->timer, due);
+		timer_set(&retry_tick(r)->wheel, &r->timer, due);
 }
 
 static void timer_fired(struct timer *timer)
 {
-	struct retry *t = CONTAINER(timer, struct retry, timer);
+	struct retry *r = CONTAINER(timer, struct retry, timer);
 
-	t->timer_fired = true;
-	tick_run(retry_tick(t), &t->exchange->client->task);
+	r->timer_fired = true;
+	tick_run(retry_tick(r), &r->exchange->client->task);
 }
 
 /* True: deadlines do not run. Once the whole request was received, a retry no longer waits
@@ -85,122 +85,122 @@ bool retry_waits_for_client(const struct exchange *x)
 /* False: the exchange has ended; x is freed. */
 static bool check_deadlines(struct exchange *x)
 {
-	struct retry *t = x->retry;
-	uint64_t now_ms = retry_tick(t)->now_ms;
+	struct retry *r = x->retry;
+	uint64_t now_ms = retry_tick(r)->now_ms;
 
-	t->timer_fired = false;
+	r->timer_fired = false;
 	if (deadlines_suspended(x))
-		t->deadline_base_ms = t->attempt_began_ms = now_ms;
-	if (t->queued)
-		t->attempt_began_ms = now_ms;
-	if (route_deadline(t) <= now_ms) {
-		stat_add(&upstream_stats(t->upstream)->deadlines, 1);
+		r->deadline_base_ms = r->attempt_began_ms = now_ms;
+	if (r->queued)
+		r->attempt_began_ms = now_ms;
+	if (route_deadline(r) <= now_ms) {
+		stat_add(&upstream_stats(r->upstream)->deadlines, 1);
 		if (x->fetch) /* counts as a timeout of its server */
 			fetch_time_out(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
 		return false;
 	}
-	if (attempt_deadline(t) <= now_ms)
+	if (attempt_deadline(r) <= now_ms)
 		fetch_time_out(x->fetch);
-	else if (t->hedge_due_ms > 0 && t->hedge_due_ms <= now_ms)
+	else if (r->hedge_due_ms > 0 && r->hedge_due_ms <= now_ms)
 		hedge_begin(x);
-	retry_arm_timer(t);
+	retry_arm_timer(r);
 	return true;
 }
 
 /* ---- attempts ------------------------------------------------------------- */
 
-void retry_mark_tried(struct retry *t, const struct fetch *f)
+void retry_mark_tried(struct retry *r, const struct fetch *f)
 {
-	tried_add_all(&t->tried, &f->lease.tried);
+	tried_add_all(&r->tried, &f->lease.tried);
 }
 
-struct fetch *retry_start(struct retry *t)
+struct fetch *retry_send_request(struct retry *r)
 {
-	struct exchange *x = t->exchange;
+	struct exchange *x = r->exchange;
 
 	return fetch_origin(x->generation,
 			    &(struct fetch_request){
-				    .upstream = t->route->proxy.upstream,
-				    .request = buf_ref(t->request),
-				    .method = (enum method)t->method,
-				    .framing = (enum framing)t->framing,
-				    .length = t->length,
-				    .key = t->key,
-				    .avoid = &t->tried,
+				    .upstream = r->route->proxy.upstream,
+				    .request = buf_ref(r->request),
+				    .method = (enum method)r->method,
+				    .framing = (enum framing)r->framing,
+				    .length = r->length,
+				    .key = r->key,
+				    .avoid = &r->tried,
 				    .first = x->client->requests == 1,
 				    .holder = &x->client->held,
-				    .holds = t->holds,
+				    .holds = r->holds,
 			    },
 			    &x->client->task);
 }
 
 static void begin_attempt(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 
-	t->attempts_n++;
-	t->attempt_began_ms = retry_tick(t)->now_ms;
-	x->fetch = retry_start(t);
-	retry_arm_timer(t);
+	r->attempts_n++;
+	r->attempt_began_ms = retry_tick(r)->now_ms;
+	x->fetch = retry_send_request(r);
+	retry_arm_timer(r);
 }
 
 void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 		 const struct head *h)
 {
 	struct proxy *p = x->proxy;
-	struct retry *t = slab_take(&p->retries);
-	const struct config_retry *retry = x->route->retry;
+	struct retry *r = slab_take(&p->retries);
+	const struct config_retry *config = x->route->retry;
 
-	if (!t) {
+	if (!r) {
 		buf_put(request);
 		return;
 	}
-	x->retry = t;
-	t->exchange = x;
-	t->retry_state = x->generation->retry_state;
-	t->route = x->route;
-	t->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
-	t->request = request;
-	t->key = key;
-	t->method = (uint8_t)h->method;
-	t->framing = (uint8_t)h->framing;
-	t->length = h->length;
-	t->holds = identity_presented(h);
-	t->deadline_base_ms = p->tick->now_ms;
-	timer_init(&t->timer, timer_fired);
-	if (retry)
-		budget_earn(retry_budget(t), &retry->budget, t->deadline_base_ms);
-	t->began_us = p->tick->now_us;
-	hedge_plan(t);
+	x->retry = r;
+	r->exchange = x;
+	r->retry_state = x->generation->retry_state;
+	r->route = x->route;
+	r->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
+	r->request = request;
+	r->key = key;
+	r->method = (uint8_t)h->method;
+	r->framing = (uint8_t)h->framing;
+	r->length = h->length;
+	r->holds = identity_presented(h);
+	r->deadline_base_ms = p->tick->now_ms;
+	timer_init(&r->timer, timer_fired);
+	if (config)
+		budget_earn(retry_budget(r), &config->budget, r->deadline_base_ms);
+	r->began_us = p->tick->now_us;
+	hedge_plan(r);
 	begin_attempt(x);
 }
 
 /* The timeout of an attempt starts when it has left the queue. */
-static void note_queue_exit(struct retry *t)
+static void note_queue_exit(struct retry *r)
 {
-	const struct fetch *f = t->exchange->fetch;
+	const struct fetch *f = r->exchange->fetch;
 	bool queued = f && f->lease.state == LEASE_WAITING;
 
-	if (t->queued && !queued) {
-		t->attempt_began_ms = retry_tick(t)->now_ms;
-		retry_arm_timer(t);
+	if (r->queued && !queued) {
+		r->attempt_began_ms = retry_tick(r)->now_ms;
+		retry_arm_timer(r);
 	}
-	t->queued = queued;
+	r->queued = queued;
 }
 
 bool retry_step(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 
-	note_queue_exit(t);
-	if (t->timer_fired && !check_deadlines(x))
+	note_queue_exit(r);
+	if (r->timer_fired && !check_deadlines(x))
 		return false;
-	if (t->hedge)
+	if (r->hedge)
 		hedge_step(x);
 	if (x->fetch)
 		return true;
-	if (retry_tick(t)->now_ms < t->resume_ms)
+	if (retry_tick(r)->now_ms < r->resume_ms)
 		return false;
 	begin_attempt(x);
 	if (!x->fetch) {
@@ -258,78 +258,78 @@ static uint32_t condition_of(const struct fetch *f)
 }
 
 /* Half of it is random, so that requests that failed together do not retry together. */
-static uint32_t draw_backoff_ms(struct retry *t)
+static uint32_t draw_backoff_ms(struct retry *r)
 {
-	unsigned doublings = t->backoffs < DOUBLINGS_MAX ? t->backoffs : DOUBLINGS_MAX;
-	uint32_t ms = t->route->retry->backoff_ms << doublings;
+	unsigned doublings = r->backoffs < DOUBLINGS_MAX ? r->backoffs : DOUBLINGS_MAX;
+	uint32_t ms = r->route->retry->backoff_ms << doublings;
 
-	t->backoffs++;
-	return ms - retry_state_random(t->retry_state, ms / 2);
+	r->backoffs++;
+	return ms - retry_state_random(r->retry_state, ms / 2);
 }
 
 /* Time until the next attempt: 0 if there is a server that was not tried yet. */
-static uint32_t delay_ms(struct retry *t)
+static uint32_t delay_ms(struct retry *r)
 {
-	retry_mark_tried(t, t->exchange->fetch);
-	if (upstream_has_other(t->upstream, &t->tried))
+	retry_mark_tried(r, r->exchange->fetch);
+	if (upstream_has_other(r->upstream, &r->tried))
 		return 0;
-	t->tried = (struct tried){ 0 };
-	return draw_backoff_ms(t);
+	r->tried = (struct tried){ 0 };
+	return draw_backoff_ms(r);
 }
 
 /* True: the method may be sent again although an origin may have seen it. */
-static bool may_reach_origin_twice(const struct retry *t)
+static bool may_reach_origin_twice(const struct retry *r)
 {
-	return t->route->retry->all_methods || method_idempotent((enum method)t->method);
+	return r->route->retry->all_methods || method_idempotent((enum method)r->method);
 }
 
-bool retry_may_resend(const struct retry *t)
+bool retry_may_resend(const struct retry *r)
 {
-	return t->route->retry && t->attempts_n < t->route->retry->tries &&
-	       may_reach_origin_twice(t);
+	return r->route->retry && r->attempts_n < r->route->retry->tries &&
+	       may_reach_origin_twice(r);
 }
 
 /* Checks the request and the failure; time and budget are checked by the caller. */
-static bool is_retryable(const struct retry *t, uint32_t condition)
+static bool is_retryable(const struct retry *r, uint32_t condition)
 {
-	const struct config_retry *retry = t->route->retry;
-	bool unsent = t->exchange->fetch->sent_us == 0;
+	const struct config_retry *config = r->route->retry;
+	bool unsent = r->exchange->fetch->sent_us == 0;
 
-	return retry && retry->on & condition && t->attempts_n < retry->tries &&
-	       !t->exchange->replay.disabled && (unsent || may_reach_origin_twice(t));
+	return config && config->on & condition && r->attempts_n < config->tries &&
+	       !r->exchange->replay.disabled && (unsent || may_reach_origin_twice(r));
 }
 
 /* True: another attempt is made at resume_ms, and counted. */
-static bool schedule_attempt(struct retry *t, uint32_t condition)
+static bool schedule_attempt(struct retry *r, uint32_t condition)
 {
-	struct upstream_stats *stats = upstream_stats(t->upstream);
-	const struct config_retry *retry = t->route->retry;
-	uint64_t now_ms = retry_tick(t)->now_ms, resume_ms;
+	struct upstream_stats *stats = upstream_stats(r->upstream);
+	const struct config_retry *config = r->route->retry;
+	uint64_t now_ms = retry_tick(r)->now_ms, resume_ms;
 
-	if (!is_retryable(t, condition))
+	if (!is_retryable(r, condition))
 		return false;
-	resume_ms = now_ms + delay_ms(t);
-	if (resume_ms >= route_deadline(t))
+	resume_ms = now_ms + delay_ms(r);
+	if (resume_ms >= route_deadline(r))
 		return false;
-	if (!budget_spend(retry_budget(t), &retry->budget, now_ms)) {
+	if (!budget_spend(retry_budget(r), &config->budget, now_ms)) {
 		stat_add(&stats->retry_refusals, 1);
 		return false;
 	}
 	stat_add(&stats->retries, 1);
-	t->resume_ms = resume_ms;
+	r->resume_ms = resume_ms;
 	return true;
 }
 
 /* Frees the fetch. The next attempt begins in a later step, which may follow at once. */
 static void end_attempt(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 
 	exchange_drop_fetch(x);
-	t->hedge_due_ms = 0; /* only the first attempt is hedged */
-	retry_arm_timer(t);
-	if (t->resume_ms <= retry_tick(t)->now_ms)
-		tick_run(retry_tick(t), &x->client->task);
+	r->hedge_due_ms = 0; /* only the first attempt is hedged */
+	retry_arm_timer(r);
+	if (r->resume_ms <= retry_tick(r)->now_ms)
+		tick_run(retry_tick(r), &x->client->task);
 }
 
 /* The hedge takes the place of another attempt, at no further cost. */
@@ -368,38 +368,38 @@ bool retry_handle_response(struct exchange *x, const struct head *h)
 	return true;
 }
 
-void retry_request_complete(struct retry *t)
+void retry_request_complete(struct retry *r)
 {
-	uint64_t now_ms = retry_tick(t)->now_ms;
+	uint64_t now_ms = retry_tick(r)->now_ms;
 
-	if (!t->request_complete)
-		t->deadline_base_ms = now_ms;
-	t->request_complete = true;
-	t->attempt_began_ms = now_ms;
-	retry_arm_timer(t);
+	if (!r->request_complete)
+		r->deadline_base_ms = now_ms;
+	r->request_complete = true;
+	r->attempt_began_ms = now_ms;
+	retry_arm_timer(r);
 }
 
 /* --------------------------------------------------------------------------- */
 
 void retry_end(struct exchange *x)
 {
-	struct retry *t = x->retry;
+	struct retry *r = x->retry;
 
-	x->fetch->avoid = NULL; /* it points into *t */
-	if (t->latency && t->attempts_n == 1 && x->status < 500)
-		latency_add(t->latency, retry_tick(t)->now_us - t->began_us);
+	x->fetch->avoid = NULL; /* it points into *r */
+	if (r->latency && r->attempts_n == 1 && x->status < 500)
+		latency_add(r->latency, retry_tick(r)->now_us - r->began_us);
 	retry_free(&x->retry);
 }
 
 void retry_free(struct retry **slot)
 {
-	struct retry *t = *slot;
+	struct retry *r = *slot;
 
-	if (!t)
+	if (!r)
 		return;
 	*slot = NULL;
-	timer_stop(&retry_tick(t)->wheel, &t->timer);
-	hedge_drop(t);
-	buf_put(t->request);
-	slab_put(&t->exchange->proxy->retries, t);
+	timer_stop(&retry_tick(r)->wheel, &r->timer);
+	hedge_drop(r);
+	buf_put(r->request);
+	slab_put(&r->exchange->proxy->retries, r);
 }

@@ -77,10 +77,10 @@ bool retry_handle_failure(struct exchange *x);
 bool retry_handle_response(struct exchange *x, const struct head *h);
 
 /* True: a later attempt may send the body again. */
-bool retry_may_resend(const struct retry *t);
+bool retry_may_resend(const struct retry *r);
 
 /* The end of the request was sent: deadlines start now. */
-void retry_request_complete(struct retry *t);
+void retry_request_complete(struct retry *r);
 
 /* The response's head was taken: records its latency and frees x->retry. */
 void retry_end(struct exchange *x);
@@ -91,17 +91,17 @@ void retry_free(struct retry **slot);
 /* ---- for hedge.c ---------------------------------------------------------- */
 
 /* Sends the request once more, to a server not tried yet if possible. NULL: no memory. */
-struct fetch *retry_start(struct retry *t);
+struct fetch *retry_send_request(struct retry *r);
 
 /* The final response whose head fetch_head() has read is not used: reads its body as far as it
  * has come, so that the connection can be reused if that is all. */
 void retry_discard_response(struct fetch *f, const struct head *h);
 
 /* Adds the servers that the fetch was given to the tried ones. */
-void retry_mark_tried(struct retry *t, const struct fetch *f);
+void retry_mark_tried(struct retry *r, const struct fetch *f);
 
 /* Sets the timer to the next time that is due. */
-void retry_arm_timer(struct retry *t);
+void retry_arm_timer(struct retry *r);
 
 /* True: the request is still being sent, or its client takes no bytes. This is not the upstream's
  * time; reading a body has timeouts of its own. */

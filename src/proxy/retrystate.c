@@ -5,77 +5,77 @@
 struct retry_state *retry_state_new(const struct config *config, struct slab *budgets,
 				    struct slab *latencies, uint64_t seed)
 {
-	struct retry_state *d = calloc(1, sizeof(*d));
+	struct retry_state *s = calloc(1, sizeof(*s));
 
-	if (!d)
+	if (!s)
 		return NULL;
-	d->random = seed | 1;
-	d->budgets = budgets;
-	d->all_latencies = latencies;
-	d->upstream_n = config->upstream_n;
-	d->hedge_n = config->hedge_n;
-	d->retries = calloc(config->upstream_n + 1, sizeof(d->retries[0]));
-	d->hedges = calloc(config->upstream_n + 1, sizeof(d->hedges[0]));
-	d->latencies = calloc(config->hedge_n + 1, sizeof(d->latencies[0]));
-	if (d->latencies && d->retries && d->hedges)
-		return d;
-	retry_state_free(d);
+	s->random = seed | 1;
+	s->budgets = budgets;
+	s->all_latencies = latencies;
+	s->upstream_n = config->upstream_n;
+	s->hedge_n = config->hedge_n;
+	s->retries = calloc(config->upstream_n + 1, sizeof(s->retries[0]));
+	s->hedges = calloc(config->upstream_n + 1, sizeof(s->hedges[0]));
+	s->latencies = calloc(config->hedge_n + 1, sizeof(s->latencies[0]));
+	if (s->latencies && s->retries && s->hedges)
+		return s;
+	retry_state_free(s);
 	return NULL;
 }
 
-static void put_budgets(struct retry_state *d, struct budget **all)
+static void put_budgets(struct retry_state *s, struct budget **all)
 {
-	for (unsigned i = 0; all && i < d->upstream_n; i++)
+	for (unsigned i = 0; all && i < s->upstream_n; i++)
 		if (all[i])
-			slab_put(d->budgets, all[i]);
+			slab_put(s->budgets, all[i]);
 	free(all);
 }
 
-void retry_state_free(struct retry_state *d)
+void retry_state_free(struct retry_state *s)
 {
-	if (!d)
+	if (!s)
 		return;
-	put_budgets(d, d->retries);
-	put_budgets(d, d->hedges);
-	for (unsigned i = 0; d->latencies && i < d->hedge_n; i++)
-		if (d->latencies[i])
-			slab_put(d->all_latencies, d->latencies[i]);
-	free(d->latencies);
-	free(d);
+	put_budgets(s, s->retries);
+	put_budgets(s, s->hedges);
+	for (unsigned i = 0; s->latencies && i < s->hedge_n; i++)
+		if (s->latencies[i])
+			slab_put(s->all_latencies, s->latencies[i]);
+	free(s->latencies);
+	free(s);
 }
 
-struct budget *retry_state_budget(struct retry_state *d, unsigned upstream)
+struct budget *retry_state_budget(struct retry_state *s, unsigned upstream)
 {
-	if (!d->retries[upstream])
-		d->retries[upstream] = slab_take(d->budgets);
-	return d->retries[upstream];
+	if (!s->retries[upstream])
+		s->retries[upstream] = slab_take(s->budgets);
+	return s->retries[upstream];
 }
 
-struct budget *retry_state_hedge_budget(struct retry_state *d, unsigned upstream)
+struct budget *retry_state_hedge_budget(struct retry_state *s, unsigned upstream)
 {
-	if (!d->hedges[upstream])
-		d->hedges[upstream] = slab_take(d->budgets);
-	return d->hedges[upstream];
+	if (!s->hedges[upstream])
+		s->hedges[upstream] = slab_take(s->budgets);
+	return s->hedges[upstream];
 }
 
-struct latency *retry_state_latency(struct retry_state *d,
+struct latency *retry_state_latency(struct retry_state *s,
 				    const struct config_hedge *hedge)
 {
-	struct latency **latency = &d->latencies[hedge->index];
+	struct latency **latency = &s->latencies[hedge->index];
 
 	if (*latency)
 		return *latency;
-	*latency = slab_take_raw(d->all_latencies);
+	*latency = slab_take_raw(s->all_latencies);
 	if (*latency)
 		latency_init(*latency, hedge->percentile);
 	return *latency;
 }
 
 /* xorshift64 */
-uint32_t retry_state_random(struct retry_state *d, uint32_t n)
+uint32_t retry_state_random(struct retry_state *s, uint32_t n)
 {
-	d->random ^= d->random << 13;
-	d->random ^= d->random >> 7;
-	d->random ^= d->random << 17;
-	return (uint32_t)((d->random >> 11) % ((uint64_t)n + 1));
+	s->random ^= s->random << 13;
+	s->random ^= s->random >> 7;
+	s->random ^= s->random << 17;
+	return (uint32_t)((s->random >> 11) % ((uint64_t)n + 1));
 }

@@ -25,16 +25,16 @@ struct retry_state {
 struct retry_state *retry_state_new(const struct config *config, struct slab *budgets,
 				    struct slab *latencies, uint64_t seed);
 
-/* d may be NULL. */
-void retry_state_free(struct retry_state *d);
+/* s may be NULL. */
+void retry_state_free(struct retry_state *s);
 
 /* The budgets of an upstream, and the latency of a route. NULL: no memory. */
-struct budget *retry_state_budget(struct retry_state *d, unsigned upstream);
-struct budget *retry_state_hedge_budget(struct retry_state *d, unsigned upstream);
-struct latency *retry_state_latency(struct retry_state *d,
+struct budget *retry_state_budget(struct retry_state *s, unsigned upstream);
+struct budget *retry_state_hedge_budget(struct retry_state *s, unsigned upstream);
+struct latency *retry_state_latency(struct retry_state *s,
 				    const struct config_hedge *hedge);
 
 /* A random number from 0 to n, both included. */
-uint32_t retry_state_random(struct retry_state *d, uint32_t n);
+uint32_t retry_state_random(struct retry_state *s, uint32_t n);
 
 #endif
