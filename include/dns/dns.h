@@ -2,14 +2,14 @@
  * (SRV) and their addresses.
  *
  * A lookup is several questions and one result. It is embedded in its requester and
- * belongs to the dns from dns_query() until done(). A nameserver that does not answer is
- * asked again, and so are the others after it: DNS_TRIES times each, the first time for
- * DNS_TIMEOUT_MS, each round twice as long.
+ * belongs to the dns from dns_query() until done(). A question goes to one nameserver
+ * after the other, in DNS_TRIES rounds: in the first round each has DNS_TIMEOUT_MS to
+ * answer, in each further round twice as long.
  *
- * Only dns_wait() blocks, and nothing else progresses without it: it is for a thread of
- * its own, or for a program that has nothing else to do. The nameservers and search
- * domains of the system are read once, by dns_new(); afterwards no file is opened, except
- * by dns_in_hosts().
+ * Lookups progress only in dns_wait(), which blocks: it is for a thread of its own, or
+ * for a program that has nothing else to do. The nameservers and search domains of the
+ * system are read once, by dns_new(); afterwards no file is opened, except by
+ * dns_in_hosts().
  *
  * Owner: one thread. */
 #ifndef DNS_DNS_H
@@ -53,7 +53,7 @@ void dns_lookup_add(struct dns_lookup *l, struct dns_address a);
 /* Frees the addresses. */
 void dns_lookup_done(struct dns_lookup *l);
 
-/* Returns 0 or -ENOMEM. */
+/* Reads the nameservers and search domains of the system. Returns 0 or -ENOMEM. */
 int dns_new(struct dns **dns);
 
 /* Sets the nameservers, as "127.0.0.1:53,[::1]:53"; search domains are then not used.
@@ -71,7 +71,7 @@ void dns_wait(struct dns *dns, int fd, int timeout_ms);
 /* Lookups in flight fail, as if no nameserver had answered in time. */
 void dns_cancel(struct dns *dns);
 
-/* Lookups in flight fail. */
+/* Frees it. Lookups in flight fail. */
 void dns_free(struct dns *dns);
 
 /* Whether /etc/hosts has the name: the caller then asks no nameserver. Opens that file. */

@@ -18,10 +18,10 @@
 
 /* One lookup. It belongs to the resolver's owner from query() until done(). */
 struct resolver_query {
-	struct mail message;
+	struct mail mail;
 	struct dns_lookup lookup;
 	void (*done)(struct resolver_query *query); /* on the thread of the tick */
-	void *handler; /* for use by whoever performs the lookup: the DNS thread */
+	void *handler; /* for use by the owner: the DNS thread */
 };
 
 /* The result of a lookup, if something has changed. */

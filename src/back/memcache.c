@@ -245,7 +245,7 @@ void memcache_free(struct memcache *m)
 	slab_done(&m->calls);
 	slab_done(&m->links);
 	slab_done(&m->pieces);
-	memcache_place_done(m);
+	memcache_servers_done(m);
 	registry_free(m->own_registry);
 	free(m);
 }

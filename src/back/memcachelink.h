@@ -201,7 +201,7 @@ void server_connect_failed(struct memcache_server *s, int error);
 
 /* ---- memcacheplace.c ------------------------------------------------------ */
 
-void memcache_place_done(struct memcache *m);
+void memcache_servers_done(struct memcache *m);
 
 /* The server of the call's key. */
 struct memcache_server *memcache_server_of(const struct memcache *m,

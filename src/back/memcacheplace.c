@@ -395,7 +395,7 @@ bool memcache_reconfigure(struct memcache *m, const struct config_upstream *conf
 	return true;
 }
 
-void memcache_place_done(struct memcache *m)
+void memcache_servers_done(struct memcache *m)
 {
 	for (unsigned i = 0; i < m->servers_n; i++)
 		server_free(m->servers[i]);

@@ -19,7 +19,7 @@ struct dns_thread {
 };
 
 struct servers_change {
-	struct mail message;
+	struct mail mail;
 	struct dns_thread *thread;
 	char *servers; /* NULL: those of the system */
 };
@@ -62,34 +62,34 @@ static void *dns_thread_run(void *arg)
 
 static void deliver_answer(struct mail *m)
 {
-	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
+	struct resolver_query *query = CONTAINER(m, struct resolver_query, mail);
 
-	a->done(a);
+	query->done(query);
 }
 
 static void lookup_done(struct dns_lookup *l)
 {
-	struct resolver_query *a = CONTAINER(l, struct resolver_query, lookup);
-	struct dns_thread *t = a->handler;
+	struct resolver_query *query = CONTAINER(l, struct resolver_query, lookup);
+	struct dns_thread *t = query->handler;
 
-	a->message.deliver = deliver_answer;
-	mailbox_post(t->home, &a->message);
+	query->mail.deliver = deliver_answer;
+	mailbox_post(t->home, &query->mail);
 }
 
 /* ---- on the thread ------------------------------------------------------------ */
 
 static void deliver_query(struct mail *m)
 {
-	struct resolver_query *a = CONTAINER(m, struct resolver_query, message);
-	struct dns_thread *t = a->handler;
+	struct resolver_query *query = CONTAINER(m, struct resolver_query, mail);
+	struct dns_thread *t = query->handler;
 
-	a->lookup.done = lookup_done;
-	dns_query(t->dns, &a->lookup);
+	query->lookup.done = lookup_done;
+	dns_query(t->dns, &query->lookup);
 }
 
 static void deliver_change(struct mail *m)
 {
-	struct servers_change *c = CONTAINER(m, struct servers_change, message);
+	struct servers_change *c = CONTAINER(m, struct servers_change, mail);
 
 	dns_set_servers(c->thread->dns, c->servers);
 	free(c->servers);
@@ -103,11 +103,11 @@ static void deliver_stop(struct mail *m)
 
 /* ------------------------------------------------------------------------------- */
 
-void dns_thread_query(struct dns_thread *t, struct resolver_query *a)
+void dns_thread_query(struct dns_thread *t, struct resolver_query *query)
 {
-	a->handler = t;
-	a->message.deliver = deliver_query;
-	mailbox_post(&t->mailbox, &a->message);
+	query->handler = t;
+	query->mail.deliver = deliver_query;
+	mailbox_post(&t->mailbox, &query->mail);
 }
 
 bool dns_thread_set_servers(struct dns_thread *t, const char *servers)
@@ -122,8 +122,8 @@ bool dns_thread_set_servers(struct dns_thread *t, const char *servers)
 		free(c);
 		return false;
 	}
-	c->message.deliver = deliver_change;
-	mailbox_post(&t->mailbox, &c->message);
+	c->mail.deliver = deliver_change;
+	mailbox_post(&t->mailbox, &c->mail);
 	return true;
 }
 
