@@ -1,4 +1,4 @@
-/* fairlead: reads as a table of contents. */
+/* The program: parses its arguments and runs the chosen mode. */
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,8 +13,8 @@
 #include "run/upgrade.h"
 #include "run/version.h"
 
-/* Until it serves, or while it reads a file, whoever reads standard error has so long. */
-#define PATIENCE_MS 1000
+/* Total time that writes to standard error may block until the program serves. */
+#define STDERR_WAIT_MS 1000
 
 struct arguments {
 	const char *file;
@@ -29,20 +29,21 @@ static const char usage[] =
 	"       fairlead -t -c FILE [--print]\n"
 	"       fairlead reload|upgrade -c FILE\n"
 	"\n"
-	"  -c, --config FILE   the configuration; -: standard input\n"
-	"  -t, --test          check the configuration and end\n"
-	"      --print         with -t: print it with all defaults filled in\n"
-	"      --engine NAME   auto, io_uring or epoll, instead of what the file says\n"
-	"      --workers N     worker threads, instead of what the file says\n"
+	"  -c, --config FILE   configuration file; - is standard input\n"
+	"  -t, --test          check the configuration and exit\n"
+	"      --print         with -t: print the configuration with all defaults\n"
+	"      --engine NAME   auto, io_uring or epoll; overrides 'engine' of FILE\n"
+	"      --workers N     number of worker threads; overrides 'workers' of FILE\n"
 	"      --reference     print the table of all configuration keys (Markdown)\n"
-	"  -V, --version       versions, kernel, and the kernel features each engine uses\n"
-	"  -h, --help          this text\n"
+	"  -V, --version       print versions, and the kernel features that each engine uses\n"
+	"  -h, --help          print this text\n"
 	"\n"
-	"reload reads FILE again in the process that runs; upgrade starts the program anew in its\n"
-	"place. Both need 'control' in FILE, lose no request, and say what came of it.\n"
+	"reload makes the running fairlead read FILE again; upgrade replaces the running\n"
+	"program with the one that is installed now. Both need 'control' in FILE, lose no\n"
+	"request, and print the result.\n"
 	"\n"
-	"SIGTERM, SIGINT and SIGQUIT finish what is in flight and end; a second one ends at once.\n"
-	"SIGUSR1 opens the access log anew.\n";
+	"SIGTERM, SIGINT and SIGQUIT finish the requests in flight and exit; a second one exits\n"
+	"at once. SIGHUP reloads, SIGUSR2 upgrades, SIGUSR1 reopens the access log.\n";
 
 static int complain(const char *what)
 {
@@ -88,12 +89,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	if (optind < argc) {
 		a->command = command_by_name(argv[optind++]);
 		if (a->command == COMMAND_NONE || optind < argc)
-			return complain("what is left over is not understood");
+			return complain("unexpected argument");
 	}
 	return 0;
 }
 
-/* Who asks for it wants to know of every name that cannot be resolved. */
+/* Strict: every name that cannot be resolved is an error. */
 static int check(const struct arguments *a)
 {
 	const struct config_reading strict = { .strict = true };
@@ -128,7 +129,7 @@ static int run(struct arguments *a, char **argv)
 
 	a->file = file_from_root(argv, a->file);
 	diagnostics_open();
-	diagnostics_wait_budget(PATIENCE_MS);
+	diagnostics_wait_budget(STDERR_WAIT_MS);
 	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
 						  config_read_with(a->file, &how, stderr);
 	if (!config)

@@ -1,11 +1,12 @@
-/* The admin address: /metrics in Prometheus' text format, and /healthz. Runs on the control
- * thread, so it takes no time of a worker.
+/* The admin address: /metrics in Prometheus' text format, and /healthz. Runs on the
+ * control thread, so it takes no time of a worker.
  *
- * Limit: ADMIN_CLIENTS connections. A new connection at the limit evicts the connection that has
- * been idle longest, or, if none is idle, aborts the one whose response has taken longest.
+ * Limit: ADMIN_CLIENTS connections. A new connection at the limit evicts the connection
+ * that has been idle longest, or, if none is idle, aborts the one whose response has
+ * taken longest.
  *
- * A response of /metrics is written in chunks, one per run of the task, round-robin among its
- * readers: a slow or large /metrics does not delay /healthz.
+ * A response of /metrics is written in chunks, one per run of the task, round-robin among
+ * its readers: a slow or large /metrics does not delay /healthz.
  *
  * Owner: the control thread. */
 #ifndef RUN_ADMIN_H

@@ -1,12 +1,12 @@
-/* A configuration version: one configuration of the worker process, with its state in each worker
- * and the upstream state that all workers share.
+/* A configuration version: one configuration of the worker process, with its state in
+ * each worker and the upstream state that all workers share.
  *
  *   setup_receive() makes it ─▶ each worker prepares a generation of it ─▶ all workers adopt it
  *   ─▶ a newer version replaces it ─▶ each worker releases its generation ─▶ freed
  *
- * The counters, the queue limit and the server registry of an upstream belong to its protocol and
- * name (upstream_shared). Versions that have this upstream share them, so counters continue after
- * a reload.
+ * The counters, the queue limit and the server registry of an upstream belong to its
+ * protocol and name (upstream_shared). Versions that have this upstream share them, so
+ * counters continue after a reload.
  *
  * Owner: the control thread; no other thread creates, changes or frees a version. A
  * worker_config is lent to its worker by a message and comes back by a message. Freed by
@@ -63,7 +63,7 @@ struct config_version {
 	struct names *upstream_names; /* config_versions->upstreams_shared */
 	unsigned kept_n;
 	unsigned number_n;
-	unsigned *numbers;    /* address numbers of all its listeners, in order of config->listens */
+	unsigned *numbers;    /* address numbers of its listeners, in order of `config` */
 	unsigned *kept;       /* address numbers whose listeners stay open in the workers */
 	unsigned released_n;  /* workers that released their generation */
 	unsigned flushed_n;   /* workers that worker_flush() has finished for */
@@ -98,11 +98,13 @@ void config_version_free(struct config_version *version);
 void config_versions_set_current(struct config_versions *all,
 				 struct config_version *version);
 
-/* Records that it listens on the address of this number. A number that is recorded is ignored. */
+/* Records that it listens on the address of this number. A number that is recorded is
+ * ignored. */
 void config_version_add_address(struct config_version *version, unsigned number);
 
-/* Whether the address of this number has `paths: strict`. If an address could not be opened,
- * numbers cannot be matched to config->listens: then whether any address has it. */
+/* Whether the address of this number has `paths: strict`. If an address could not be
+ * opened, numbers cannot be matched to config->listens: then whether any address has
+ * it. */
 bool config_version_paths_strict(const struct config_version *version, unsigned number);
 
 /* Whether listeners that a worker has open on this address stay open. */

@@ -1,12 +1,14 @@
-/* Messages from the supervisor to the worker process: the setup of a worker process, which is a
- * configuration and its descriptors, over a socketpair of its own.
+/* Messages from the supervisor to the worker process: the setup of a worker process,
+ * which is a configuration and its descriptors, over a socketpair of its own.
  *
- * A setup is a sequence of struct handover that ends with HANDOVER_END. Descriptors are passed
- * with SCM_RIGHTS; the bytes of a configuration follow their message. All calls block: the worker
- * process reads the whole setup when it starts, and after each CHANNEL_LOAD.
+ * A setup is a sequence of struct handover that ends with HANDOVER_END. Descriptors are
+ * passed with SCM_RIGHTS; the bytes of a configuration follow their message. All calls
+ * block: the worker process reads the whole setup when it starts, and after each
+ * CHANNEL_LOAD.
  *
- * A second socketpair, the channel, carries messages of one byte in both directions. The values
- * of both are part of the protocol between programs of different versions (run/upgrade.h). */
+ * A second socketpair, the channel, carries messages of one byte in both directions. The
+ * values of both are part of the protocol between programs of different versions
+ * (run/upgrade.h). */
 #ifndef RUN_HANDOVER_H
 #define RUN_HANDOVER_H
 

@@ -1,5 +1,5 @@
-/* Lines on standard error when a worker ejects a server and when it uses it again. State changes
- * by health checks are logged by the monitor. Runs on the control thread. */
+/* Lines on standard error when a worker ejects a server and when it uses it again. State
+ * changes by health checks are logged by the monitor. Runs on the control thread. */
 #ifndef RUN_SERVEREVENTS_H
 #define RUN_SERVEREVENTS_H
 
@@ -7,8 +7,8 @@
 
 #include "back/registry.h"
 
-/* The `changed` callback of a registry: writes a line for each worker and server whose status
- * differs from the one logged last. */
+/* The `changed` callback of a registry: writes a line for each worker and server whose
+ * status differs from the one logged last. */
 void server_events_changed(struct mail *m);
 
 /* As server_events_changed(), but to `out`. */

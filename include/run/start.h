@@ -1,5 +1,5 @@
-/* Start of the program: chooses engine, number of workers and limits from the configuration and
- * the command line, then runs the supervisor. */
+/* Start of the program: chooses engine, number of workers and limits from the
+ * configuration and the command line, then runs the supervisor. */
 #ifndef RUN_START_H
 #define RUN_START_H
 
@@ -13,7 +13,8 @@ struct start_options {
 	char **argv;
 };
 
-/* Takes over the configuration. Runs until the supervisor ends. Returns the exit status. */
+/* Takes over the configuration. Runs until the supervisor ends. Returns the exit
+ * status. */
 int start(struct config *config, const struct start_options *options);
 
 #endif

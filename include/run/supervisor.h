@@ -1,5 +1,6 @@
-/* The supervisor: reads the configuration, opens listening sockets and logs, starts the worker
- * process, passes it their descriptors, and starts another worker process if it dies.
+/* The supervisor: reads the configuration, opens listening sockets and logs, starts the
+ * worker process, passes it their descriptors, and starts another worker process if it
+ * dies.
  *
  *   supervisor ──fork──▶ worker process: worker threads and a control thread
  *       │  ▲                   │  ▲
@@ -24,7 +25,8 @@
 #include "config/config.h"
 #include "io/io.h"
 
-/* Descriptors reserved for other uses than clients and origins: listeners, logs, loops, admin. */
+/* Descriptors reserved for other uses than clients and origins: listeners, logs, loops,
+ * admin. */
 #define SUPERVISOR_RESERVED_FDS 200u
 
 struct run_options {

@@ -1,5 +1,5 @@
-/* Upgrade: a new program replaces the running supervisor, without a moment in which no process
- * accepts connections.
+/* Upgrade: a new program replaces the running supervisor, without a moment in which no
+ * process accepts connections.
  *
  *   supervisor ─ fork ─▶ trial: a child executes the new program, which reads and checks the
  *       │                configuration and writes a snapshot of it
@@ -10,11 +10,11 @@
  *                              process drains gracefully. If it cannot start, the previous
  *                              worker process continues.
  *
- * Every step that can fail is tried before the exec, which cannot be undone. After the exec the
- * configuration comes from the snapshot; no file is read.
+ * Every step that can fail is tried before the exec, which cannot be undone. After the
+ * exec the configuration comes from the snapshot; no file is read.
  *
- * The programs pass their state through environment variables, which hold descriptor numbers
- * (upgradestate.h). */
+ * The programs pass their state through environment variables, which hold descriptor
+ * numbers (upgradestate.h). */
 #ifndef RUN_UPGRADE_H
 #define RUN_UPGRADE_H
 
@@ -32,8 +32,8 @@ enum upgrade_role upgrade_role(void);
  * config_known(); empty if there are none. Valid until the process ends. */
 struct slice upgrade_known_addresses(void);
 
-/* UPGRADE_TRIAL: writes the snapshot for the next program. Returns 0 or a negative errno, and logs
- * the reason. */
+/* UPGRADE_TRIAL: writes the snapshot for the next program. Returns 0 or a negative errno,
+ * and logs the reason. */
 int upgrade_write_snapshot(const struct config *config);
 
 /* UPGRADE_NEXT: reads the snapshot. NULL: it failed, and logged the reason. */

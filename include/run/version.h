@@ -6,7 +6,8 @@
 
 #define FAIRLEAD_VERSION "0.1.0"
 
-/* Prints version, libraries, kernel, and the kernel features that each engine would use. */
+/* Prints version, libraries, kernel, and the kernel features that each engine would
+ * use. */
 void version_print(FILE *out);
 
 #endif

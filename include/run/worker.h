@@ -1,10 +1,10 @@
 /* One worker: a thread with its own loop, listeners and proxy. Workers share only the
  * configuration versions, the quotas, the pool of threads and their mailboxes.
  *
- * A new configuration reaches a worker as a worker_config (configversion.h), in two steps. The
- * worker first prepares it: it makes the generation, the access log and everything else that can
- * fail, and reports the result. When all workers have reported, the control thread lets all of
- * them adopt it, or all drop it (reload.h).
+ * A new configuration reaches a worker as a worker_config (configversion.h), in two
+ * steps. The worker first prepares it: it makes the generation, the access log and
+ * everything else that can fail, and reports the result. When all workers have reported,
+ * the control thread lets all of them adopt it, or all drop it (reload.h).
  *
  * Owner: the control thread, which allocates all workers. */
 #ifndef RUN_WORKER_H
@@ -81,17 +81,18 @@ void worker_prepare(struct worker_config *wc);
 void worker_adopt(struct worker_config *wc);
 void worker_drop(struct worker_config *wc);
 
-/* Control thread, after all workers released a configuration version: `flushed` follows when
- * every message that was posted to this worker before has been delivered. */
+/* Control thread, after all workers released a configuration version: `flushed` follows
+ * when every message that was posted to this worker before has been delivered. */
 void worker_flush(struct worker_config *wc);
 
-/* Any thread, once: stops accepting, finishes the requests in flight and ends; `ended` follows.
- * Connections that remain after limits.drain_timeout are aborted. `graceful`: another worker
- * process has taken over the listening sockets; each connection may send one more request, and
- * the limit is limits.upgrade_timeout. */
+/* Any thread, once: stops accepting, finishes the requests in flight and ends; `ended`
+ * follows. Connections that remain after limits.drain_timeout are aborted. `graceful`:
+ * another worker process has taken over the listening sockets; each connection may send
+ * one more request, and the limit is limits.upgrade_timeout. */
 void worker_drain(struct worker *w, bool graceful);
 
-/* Any thread, once, after a graceful worker_drain(): continues as a drain that is not graceful. */
+/* Any thread, once, after a graceful worker_drain(): continues as a drain that is not
+ * graceful. */
 void worker_shorten_drain(struct worker *w);
 
 /* Control thread, after `ended`: lets the thread free its memory, and joins it. */

@@ -84,7 +84,7 @@ static bool parse_engine(const char *text, enum io_engine_kind *engine)
 		return false;
 	*engine = io_choose(why, sizeof(why));
 	if (*engine != IO_ENGINE_RING)
-		fprintf(stderr, "fairlead-lab: going on with epoll: %s\n", why);
+		fprintf(stderr, "fairlead-lab: falling back to epoll: %s\n", why);
 	return true;
 }
 

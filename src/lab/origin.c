@@ -134,7 +134,8 @@ static void respond_text(struct lab_request *r, int status, struct slice body)
 		request_abort(r);
 }
 
-/* As much of the pattern as there is room for. False: it failed, or the visit has ended. */
+/* As much of the pattern as there is room for. False: it failed, or the visit has
+ * ended. */
 static bool send_pattern(struct lab_request *r)
 {
 	struct client *c = r->client;

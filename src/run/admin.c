@@ -6,21 +6,21 @@
 #include "http/emit.h"
 #include "scrape.h"
 
-/* Of /metrics at once: some hundred lines. */
+/* Size of a chunk of /metrics: some hundred lines. */
 #define METRICS_CHUNK_BYTES 32768
 
 static const char text_type[] = "text/plain";
 static const char metrics_type[] = "text/plain; version=0.0.4";
 
-/* Somebody reads /metrics. */
+/* A response of /metrics in progress. */
 struct metrics_response {
 	struct scrape scrape;
 	struct client *client;
-	struct list node; /* in admin->readings, or in no list: the client takes no more now */
-	bool keep_alive;  /* its connection goes on afterwards */
+	struct list node; /* in admin->metrics_responses, unless the connection has no space */
+	bool keep_alive;  /* keep the connection open afterwards */
 };
 
-/* ---- whole at once -------------------------------------------------------- */
+/* ---- short responses ------------------------------------------------------ */
 
 static struct buf *new_head(struct client *c, const struct emit_reply *r, size_t room)
 {
@@ -63,7 +63,7 @@ static void admin_respond(struct client *c, int status, const char *text, bool h
 		client_abort_response(c);
 }
 
-/* ---- /metrics, in portions ------------------------------------------------ */
+/* ---- /metrics, in chunks -------------------------------------------------- */
 
 static void metrics_end(struct client *c)
 {
@@ -109,7 +109,7 @@ static bool metrics_write_chunk(struct admin *a, struct metrics_response *r, boo
 	return true;
 }
 
-/* Who has no room in its outbox is stepped when it has. */
+/* Without space in the outbox it waits: admin_step() is called when there is some. */
 static void metrics_write(struct admin *a, struct metrics_response *r)
 {
 	struct client *c = r->client;
@@ -128,8 +128,9 @@ static void metrics_write(struct admin *a, struct metrics_response *r)
 	}
 }
 
-/* One portion, then it is another's worker_config. The tick runs a task that wakes
- * itself a few times, and then looks for new facts. */
+/* Writes one chunk of the first response in the list, then schedules itself for the next.
+ * The tick runs a task that schedules itself only a few times before it polls for I/O
+ * again. */
 static void metrics_task(struct task *task)
 {
 	struct admin *a = CONTAINER(task, struct admin, task);
@@ -225,7 +226,7 @@ static const struct client_events client_events = { admin_head_received,
 
 /* ---- connections ---------------------------------------------------------- */
 
-/* Whoever has nothing under way goes first. */
+/* Idle connections are evicted first, then the oldest. */
 static bool is_evicted_before(const struct client *c, const struct client *other)
 {
 	if (!other || !c->exchange != !other->exchange)
@@ -251,7 +252,7 @@ static void admin_evict(struct admin *a)
 		return;
 	if (first->exchange) {
 		first->timed_out =
-			true; /* aborted at once: others wait for the connection */
+			true; /* abort at once, without waiting for unsent bytes */
 		metrics_abort(first);
 	} else {
 		client_evict(first);
@@ -272,7 +273,7 @@ void admin_start(struct admin *a, int fd)
 {
 	struct front *f = &a->front;
 
-	/* Those that make room are there until the end of the tick. */
+	/* Evicted connections count until the end of the tick. */
 	quota_init(&a->clients, ADMIN_CLIENTS + 4 * LISTENER_ARMED);
 	list_init(&a->metrics_responses);
 	task_init(&a->task, metrics_task);

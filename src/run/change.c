@@ -1,4 +1,4 @@
-/* Another configuration, another program. */
+/* Changes of a running supervisor: reload, reopening of the access log, upgrade. */
 #include "supervision.h"
 
 #include <errno.h>
@@ -17,14 +17,16 @@
 #include "run/memory.h"
 #include "upgradestate.h"
 
-/* Workers answer within a moment, however many connections they have. */
-#define ANSWER_MS 60000
-/* What is wrong with a file is many lines: so long is waited for who reads them. */
-#define READ_PATIENCE_MS 1000
+/* Workers reply within a moment, also with many connections: later means that they are
+ * stuck. */
+#define REPLY_MS 60000
+/* A configuration may have many errors: the loader may block so long on a slow reader of
+ * standard error, rather than lose lines. */
+#define LOADER_STDERR_MS 1000
 
 /* ---- logs ------------------------------------------------------------------- */
 
-/* A FIFO that nobody reads would hold the supervisor in the call. */
+/* O_NONBLOCK during the open only: opening a FIFO without a reader would block. */
 static int access_log_open_path(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
@@ -63,9 +65,10 @@ void access_log_close(int *fd)
 	*fd = -1;
 }
 
-/* ---- what is open ----------------------------------------------------------- */
+/* ---- listening addresses ---------------------------------------------------- */
 
-/* What only the process that serves has is kept as long as that serves. */
+/* Addresses that `next` does not have stay open in old_listen_addrs until the serving
+ * process has been replaced or has adopted the change. */
 static void replace_listen_addrs(struct supervisor *s, struct listen_addrs next)
 {
 	for (unsigned i = 0; i < s->listen_addrs.n; i++)
@@ -124,16 +127,17 @@ void change_reload_discard(struct supervisor *s)
 
 void change_reload_failed(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not %s: %s; %s of before goes on\n",
+	fprintf(stderr, "fairlead: not %s: %s; the previous %s\n",
 		s->reopening ? "reopened" : "reloaded", why,
-		s->reopening ? "the access log" : "the configuration");
+		s->reopening ? "access log stays open" : "configuration stays in force");
 	s->reopening = false;
 	change_reload_discard(s);
 	change_report_ready(s);
 	command_reply(&s->command_fd, false, why);
 }
 
-/* From now on another worker process would start with it. */
+/* Makes next_config the configuration in force: the next worker process starts with
+ * it. */
 static void commit_next(struct supervisor *s)
 {
 	replace_listen_addrs(s, s->next_listen_addrs);
@@ -153,7 +157,7 @@ void change_reload_done(struct supervisor *s)
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
 	if (s->reopening)
-		fprintf(stderr, "fairlead: the access log %s is opened anew\n",
+		fprintf(stderr, "fairlead: reopened the access log %s\n",
 			s->config->log_path);
 	else
 		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
@@ -162,13 +166,14 @@ void change_reload_done(struct supervisor *s)
 	command_reply(&s->command_fd, true, "reloaded");
 }
 
-/* Threads and system calls that it needs are not to be had any more. */
+/* `study` needs threads and system calls that a sandboxed worker process cannot add. */
 static bool needs_restart(const struct supervisor *s, const struct config *next)
 {
 	return next->study && !s->config->study;
 }
 
-/* Opens what is new in it. False: told why. */
+/* Opens the addresses and the access log of `next`. False: it failed; the change has
+ * ended. */
 static bool open_next(struct supervisor *s, struct config *next)
 {
 	s->next_listen_addrs = (struct listen_addrs){ 0 };
@@ -179,35 +184,38 @@ static bool open_next(struct supervisor *s, struct config *next)
 		return false;
 	}
 	if (needs_restart(s, s->next_config)) {
-		change_reload_failed(s, "'study: true' takes an upgrade or a restart");
+		change_reload_failed(s, "'study: true' needs an upgrade or a restart");
 		return false;
 	}
 	listen_addrs_merge(&s->listen_addrs,
-			   &s->old_listen_addrs); /* what it names may be there */
+			   &s->old_listen_addrs); /* `next` may have them */
 	s->next_log = access_log_open(s->next_config);
 	if (s->next_log >= -1 &&
 	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
 			      s->options->workers))
 		return true;
-	change_reload_failed(s, "what it names cannot be opened");
+	change_reload_failed(s,
+			     "an address or log of the configuration cannot be opened");
 	return false;
 }
 
-/* One thing after the other. */
 bool change_in_progress(struct supervisor *s)
 {
 	return s->next_config || s->loader.kind != LOADER_NONE ||
 	       process_of(s, PROCESS_STARTING);
 }
 
+/* The access log that the workers may keep: the current one, if the format is the
+ * same. */
 static int reusable_log(const struct supervisor *s)
 {
 	return s->next_config->log_format == s->config->log_format ? s->log : -1;
 }
 
-/* One that another program has started may not understand us, one that was given up cannot be
- * handed anything: another takes its place. So it does where there is none just now, as it dies
- * again and again. */
+/* Sends the configuration to the serving process, or starts a new worker process with it:
+ * if the serving one was started by another program and may not understand the messages,
+ * if its setup channel is closed, or if there is none because it crashes repeatedly.
+ * Takes over `next`; NULL: the configuration could not be read. */
 static void apply_config(struct supervisor *s, struct config *next)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
@@ -220,7 +228,7 @@ static void apply_config(struct supervisor *s, struct config *next)
 		start_worker_process(s);
 		return;
 	}
-	s->reply_deadline_ms = process_now_ms() + ANSWER_MS;
+	s->reply_deadline_ms = process_now_ms() + REPLY_MS;
 	if (process_send_config(
 		    p, &(struct worker_setup){ .options = s->options,
 					       .config = s->next_config,
@@ -229,11 +237,12 @@ static void apply_config(struct supervisor *s, struct config *next)
 					       .log = s->next_log,
 					       .current_log = reusable_log(s) }) < 0)
 		change_reload_failed(
-			s, "it cannot be handed to the worker process; the next reload "
-			   "starts another");
+			s, "the configuration cannot be sent to the worker process; the "
+			   "next reload starts a new one");
 }
 
-/* What names stand for now is what they stand for next, if nobody can tell by then. */
+/* The resolved addresses of the current configuration: the next one uses them for names
+ * that cannot be resolved. */
 static struct slice known_addresses(const struct config *config)
 {
 	char *text = NULL;
@@ -246,7 +255,7 @@ static struct slice known_addresses(const struct config *config)
 	return fclose(out) == 0 ? (struct slice){ text, n } : SLICE("");
 }
 
-/* In a child. */
+/* In the loader. */
 static int read_file(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
@@ -254,7 +263,7 @@ static int read_file(void *owner, int snapshot)
 	struct config *config;
 
 	supervisor_close_fds(s);
-	diagnostics_wait_budget(READ_PATIENCE_MS);
+	diagnostics_wait_budget(LOADER_STDERR_MS);
 	config = config_read_with(s->config->file, &how, stderr);
 	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }
@@ -267,14 +276,14 @@ void change_reload(struct supervisor *s)
 	if (config_is_from_input(s->config)) {
 		change_reload_failed(
 			s,
-			"it came from standard input, which cannot be read again; start "
-			"with -c FILE to reload");
+			"the configuration came from standard input, which cannot be read "
+			"again; start with -c FILE to reload");
 		return;
 	}
 	notify_reloading();
 	s->retry_pending = false;
 	if (!loader_start(&s->loader, LOADER_READ, read_file, s))
-		change_reload_failed(s, "the file cannot be read just now");
+		change_reload_failed(s, "the file cannot be read now");
 }
 
 void change_reload_overdue(struct supervisor *s)
@@ -284,7 +293,7 @@ void change_reload_overdue(struct supervisor *s)
 	if (p)
 		process_close_setup(p);
 	change_reload_failed(
-		s, "the worker process does not answer; the next reload starts another");
+		s, "the worker process does not reply; the next reload starts a new one");
 	change_start_pending(s);
 }
 
@@ -296,7 +305,7 @@ void change_reopen_log(struct supervisor *s)
 	if (s->reopen_wanted)
 		return;
 	if (s->config->log_format == CONFIG_LOG_OFF) {
-		fprintf(stderr, "fairlead: there is no access log to open anew\n");
+		fprintf(stderr, "fairlead: there is no access log to reopen\n");
 		return;
 	}
 	next = config_read_snapshot(s->config->snapshot, stderr);
@@ -313,7 +322,8 @@ static const char *next_program(const struct supervisor *s)
 	return program_path(s->options->argv[0]);
 }
 
-/* In a child: what came from standard input is there once more, for the next program. */
+/* In the loader: makes standard input a copy of the configuration that was read from it,
+ * for the next program. */
 static bool replay_stdin(const struct config *config)
 {
 	struct slice text = config_source(config);
@@ -327,7 +337,7 @@ static bool replay_stdin(const struct config *config)
 	return false;
 }
 
-/* In a child. */
+/* In the loader. */
 static int run_trial(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
@@ -341,13 +351,14 @@ static void upgrade_failed(struct supervisor *s, const char *why)
 {
 	char text[PATH_MAX + 320];
 
-	fprintf(stderr, "fairlead: not upgraded: %s; all goes on as before\n", why);
+	fprintf(stderr, "fairlead: not upgraded: %s; the running program continues\n",
+		why);
 	change_report_ready(s);
-	snprintf(text, sizeof(text), "not upgraded: %s; its log says more", why);
+	snprintf(text, sizeof(text), "not upgraded: %s; its log has the details", why);
 	command_reply(&s->command_fd, false, text);
 }
 
-/* Returns if it failed. */
+/* Executes the next program if its trial wrote a snapshot. Returns if it failed. */
 static void exec_next(struct supervisor *s, int snapshot)
 {
 	const struct upgrade_state upgrade_state = { .program = next_program(s),
@@ -365,7 +376,7 @@ static void exec_next(struct supervisor *s, int snapshot)
 		upgrade_exec(&upgrade_state, snapshot, stderr);
 	else
 		snprintf(why, sizeof(why),
-			 "%s with this configuration cannot take over (tried, it "
+			 "%s cannot take over with this configuration (its trial "
 			 "%s)",
 			 upgrade_state.program, s->loader.how);
 	close(snapshot);
@@ -378,26 +389,26 @@ void change_upgrade(struct supervisor *s)
 	if (s->upgrade_wanted)
 		return;
 	if (!process_of(s, PROCESS_NONE)) {
-		fprintf(stderr, "fairlead: not upgraded: %u worker processes of before still "
-				"serve; wait, or shorten limits.upgrade_timeout\n",
+		fprintf(stderr,
+			"fairlead: not upgraded: %u previous worker processes are "
+			"still draining; wait, or shorten limits.upgrade_timeout\n",
 			PROCESSES_MAX - 1);
 		command_reply(&s->command_fd, false,
-			      "too many worker processes of before still serve");
+			      "too many previous worker processes are still draining");
 		return;
 	}
 	notify_reloading();
 	s->retry_pending = false;
 	if (!next_program(s))
-		upgrade_failed(
-			s, "its own program is not found in /proc/self/exe; mount /proc");
+		upgrade_failed(s, "the path of the program is not known; mount /proc");
 	else if (!loader_start(&s->loader, LOADER_TRIAL, run_trial, s))
-		upgrade_failed(s, "the next program cannot be tried just now");
+		upgrade_failed(s, "the new program cannot be tested now");
 }
 
-/* ---- both ------------------------------------------------------------------- */
+/* ---- the loader ------------------------------------------------------------- */
 
-/* Another worker process may be on its way by now, in the place of one that died: then it is
- * done once more, after that. */
+/* A worker process that crashed meanwhile may be restarting: then the change is requested
+ * again. */
 bool change_loader_ended(struct supervisor *s)
 {
 	enum loader_kind kind;
@@ -423,17 +434,16 @@ void change_loader_overdue(struct supervisor *s)
 
 	loader_kill(&s->loader);
 	fprintf(stderr,
-		"fairlead: the configuration was not read within %d s; are there "
-		"nameservers that do not answer?\n",
+		"fairlead: the configuration was not read within %d s; check that "
+		"its nameservers respond\n",
 		LOADER_MS / 1000);
 	if (kind == LOADER_READ)
-		change_reload_failed(s, "it takes too long to read the file");
+		change_reload_failed(s, "reading the file takes too long");
 	else
-		upgrade_failed(s, "it takes too long to read the file");
+		upgrade_failed(s, "reading the file takes too long");
 	change_start_pending(s);
 }
 
-/* What had to wait. */
 void change_start_pending(struct supervisor *s)
 {
 	if (s->draining)

@@ -6,7 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* Whoever asks has its line at hand. */
+/* A client sends its line right after it connected. */
 #define READ_TIMEOUT_S 1
 
 static const char *const command_names[] = {
@@ -23,7 +23,7 @@ enum command command_by_name(const char *word)
 								 : COMMAND_NONE;
 }
 
-/* ---- the one that gives it -------------------------------------------------- */
+/* ---- client ----------------------------------------------------------------- */
 
 static int connect_and_send(const struct config *config, enum command command)
 {
@@ -41,7 +41,7 @@ static int connect_and_send(const struct config *config, enum command command)
 	return -1;
 }
 
-/* All that is said until the end. */
+/* Reads until the end of the connection. */
 static size_t read_reply(int fd, char *text, size_t size)
 {
 	ssize_t got = 1;
@@ -70,7 +70,7 @@ int command_send(const struct config *config, enum command command)
 	}
 	fd = connect_and_send(config, command);
 	if (fd < 0) {
-		fprintf(stderr, "fairlead: nobody hears at %s: %s\n",
+		fprintf(stderr, "fairlead: no supervisor listens on %s: %s\n",
 			config->control.text, strerror(errno));
 		return 1;
 	}
@@ -81,13 +81,12 @@ int command_send(const struct config *config, enum command command)
 		return 0;
 	}
 	fprintf(stderr, "fairlead: %s",
-		strncmp(reply, "no ", 3) == 0
-			? reply + 3
-			: "the supervisor has ended without an answer\n");
+		strncmp(reply, "no ", 3) == 0 ? reply + 3
+					      : "the supervisor ended without a reply\n");
 	return 1;
 }
 
-/* ---- the one that takes it -------------------------------------------------- */
+/* ---- server ----------------------------------------------------------------- */
 
 static bool may_command(int fd)
 {
@@ -116,8 +115,9 @@ enum command command_receive(int listener, int *client)
 		command = command_by_name(word);
 	}
 	if (command == COMMAND_NONE)
-		command_reply(client, false,
-			      "this is no command, or not from root or the own user");
+		command_reply(
+			client, false,
+			"unknown command, or not sent by root or the user of the supervisor");
 	return command;
 }
 

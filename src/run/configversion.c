@@ -157,7 +157,7 @@ void config_version_free(struct config_version *version)
 	free(version);
 }
 
-/* Who waits keeps its place, however short the line is now. */
+/* Requests that wait stay in the queue, also if it is shorter now. */
 void config_versions_set_current(struct config_versions *all,
 				 struct config_version *version)
 {

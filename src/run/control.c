@@ -23,8 +23,8 @@
 struct control {
 	const struct run_options *options;
 	struct tick tick;
-	struct conn channel;      /* words to and from the supervisor */
-	int setup_channel;        /* what it sends with them */
+	struct conn channel; /* one-byte messages from and to the supervisor */
+	int setup_channel;   /* setups that follow CHANNEL_LOAD */
 	bool channel_dead;
 	struct task task;         /* reads the channel */
 	struct workers shared;
@@ -34,21 +34,20 @@ struct control {
 	unsigned started_n, ended_n;
 	struct monitors monitors;
 	struct admin *admin;      /* NULL: none */
-	int admin_fd;             /* of the configuration on its way; -1: none */
-	bool admin_kept;          /* … and it is the one that is there */
-	struct list admins;       /* those of before, as long as somebody is connected */
+	int admin_fd;             /* of the configuration being reloaded; -1: none */
+	bool admin_kept;          /* that configuration keeps the current admin address */
+	struct list admins;       /* replaced ones that still have connections */
 	bool drain_wanted, draining, graceful, admin_stopping;
-	struct timer overdue;     /* workers should have ended long since */
+	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
 };
 
 #define CHANNEL_WINDOW 4096
-/* Each does nothing but burn CPU, for a study. */
+/* They only burn CPU, for the `study` actions. */
 #define POOL_THREADS 2
-/* What connections that were cut off at the end of a drain take to be gone, and more. */
+/* Grace period after the drain timeout, for aborted connections to close. */
 #define OVERDUE_MS 3000
 
-/* The worker that a control belongs to is found through its `shared`. */
 static struct control *control_of(struct worker *w)
 {
 	return CONTAINER(w->shared, struct control, shared);
@@ -65,25 +64,27 @@ static void drain_workers(struct control *c)
 		worker_drain(&c->workers[i], c->graceful);
 }
 
-/* No client waits any more. A pipe that nobody reads would hold the log's last lines, and
- * with them the process, for ever. */
+/* All clients have been aborted by now. Lines of the access log may remain that its
+ * reader does not take: the process must not wait for that forever. */
 static void drain_overdue(struct timer *t)
 {
 	struct control *c = CONTAINER(t, struct control, overdue);
 
-	fprintf(stderr, "fairlead: ended with work left%s\n",
+	fprintf(stderr, "fairlead: ended before all work was done%s\n",
 		c->config_versions.current->config->log_format != CONFIG_LOG_OFF
-			? ": the access log did not take its last lines"
+			? ": the last lines of the access log could not be written"
 			: "");
 	_exit(0);
 }
 
-/* A worker that has not started has no mailbox yet: worker_started() sees to it. */
+/* Workers that have not started have no mailbox yet: worker_started() drains them
+ * later. */
 static void start_drain(struct control *c)
 {
 	const struct config_limits *l = &c->config_versions.current->config->limits;
 
-	/* Workers that end would not answer: see reload_done(). */
+	/* During a reload, workers that ended would not reply: reload_done() starts the
+	 * drain. */
 	c->drain_wanted = true;
 	if (c->draining || c->reload.state != RELOAD_IDLE)
 		return;
@@ -97,7 +98,8 @@ static void start_drain(struct control *c)
 		drain_workers(c);
 }
 
-/* Who retires has time, until all are to end. */
+/* Drains within limits.drain_timeout; a graceful drain in progress is shortened to
+ * that. */
 static void shut_down(struct control *c)
 {
 	uint32_t ms = c->config_versions.current->config->limits.drain_timeout_ms;
@@ -120,7 +122,7 @@ static void channel_send(struct control *c, char message)
 		conn_push_small(&c->channel, (struct slice){ &message, 1 });
 }
 
-/* When all threads are there and all is opened, and before a client's first byte. */
+/* Called when all threads have opened everything, before a client is accepted. */
 static void close_sandbox(const struct control *c)
 {
 	const struct config *config = c->config_versions.current->config;
@@ -211,7 +213,7 @@ static void open_admin(struct control *c, int fd)
 	c->admin = a;
 }
 
-/* ---- another configuration ------------------------------------------------ */
+/* ---- reload --------------------------------------------------------------- */
 
 static void reload_done(struct reload *r, bool adopted)
 {
@@ -241,9 +243,9 @@ static void worker_config_settled(struct worker_config *wc)
 	reload_settled(&control_of(wc->worker)->reload, wc);
 }
 
-/* A worker that has ended says no more: then the config_versions end with the process.
- * What a worker has still sent another about an upstream stands in what belongs to the
- * config_version: it is freed when that has arrived. */
+/* Messages between workers about an upstream are in memory of the configuration version,
+ * so it is freed only after they have been delivered. A worker that has ended does not
+ * report; then the versions are freed at the end of the process. */
 static void worker_config_released(struct worker_config *wc)
 {
 	struct config_version *version = wc->config_version;
@@ -260,12 +262,13 @@ static void worker_config_flushed(struct worker_config *wc)
 	monitors_sweep(&control_of(wc->worker)->monitors);
 }
 
-/* Workers that end answer no more. */
+/* A new configuration is refused while workers start or drain: they could not reply. */
 static void take_config(struct control *c)
 {
 	struct setup setup;
 
-	/* If it fails the supervisor is gone, or has given up: no answer is too much. */
+	/* If it fails, the supervisor has ended or closed the channel, and ignores the
+	 * reply. */
 	(void)setup_receive(&setup, &c->config_versions, c->setup_channel, NULL);
 	if (setup.config_version && (c->draining || !all_started(c))) {
 		config_version_free(setup.config_version);
@@ -309,7 +312,7 @@ static void channel_step(struct task *task)
 			take_channel_message(c, s.ptr[i]);
 		conn_consume(&c->channel, (uint32_t)s.len);
 	}
-	/* The supervisor is gone: nobody would restart or stop us. */
+	/* The supervisor has ended: end as well. */
 	if (c->channel.eof || c->channel.error)
 		shut_down(c);
 }
@@ -343,8 +346,9 @@ static void control_trimmed(struct tick *t)
 	diagnostics_report();
 }
 
-/* What the reserve holds beyond what loops and listeners need: idle connections of one worker
- * take a moment to give way to another's, and meanwhile nobody should wait for them. */
+/* The part of the reserved descriptors that loops and listeners do not need. Origins may
+ * use it: to close an idle connection of another worker takes a moment, and this bridges
+ * it. */
 static uint32_t unused_reserve(const struct run_options *o, unsigned listen_n)
 {
 	uint32_t used = SUPERVISOR_RESERVED_FDS / 4 + o->workers * (5 + listen_n);
@@ -399,7 +403,7 @@ static int init_shared(struct control *c)
 				     .done = reload_done };
 	c->losses = (struct log_losses){ .workers = c->workers,
 					 .worker_n = c->options->workers };
-	/* A reload may bring the route that needs it. */
+	/* A later reload may add a route that needs it. */
 	if (config->study)
 		s->pool = pool_new(POOL_THREADS);
 	return config->study && !s->pool ? -1 : 0;
@@ -418,7 +422,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 	}
 	if (loops_open(&c->tick, &c->shared) < 0)
 		return -1;
-	tzset(); /* for log lines: reads a file, which the sandbox would not allow later */
+	tzset(); /* for log lines: reads a file, which the sandbox forbids later */
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
@@ -444,7 +448,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 
 /* ---- the end -------------------------------------------------------------- */
 
-/* Workers first; the admin address answers until they are done. */
+/* The workers end first; the admin address responds until they have ended. */
 static bool control_ended(struct control *c)
 {
 	if (c->ended_n < c->options->workers)
@@ -459,8 +463,8 @@ static bool control_ended(struct control *c)
 	return c->channel_dead && list_empty(&c->admins);
 }
 
-/* No job is left, but the pool may still be on its way out of waking the worker that it
- * gave the last one back to: its threads end before the loops do. */
+/* The pool first: no job is left, but a thread of it may still be in the call that wakes
+ * a worker's loop. */
 static void control_done(struct control *c)
 {
 	losses_report(&c->losses, c->tick.now_ms);
@@ -468,8 +472,7 @@ static void control_done(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
-	c->tick.trimmed =
-		NULL; /* config_versions end here, and not in the ticks that are left */
+	c->tick.trimmed = NULL; /* versions are freed below, not by the remaining ticks */
 	monitors_done(&c->monitors);
 	config_versions_done(&c->config_versions);
 	task_stop(&c->task);
@@ -493,7 +496,7 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
 	if (control_start(c, channel, config) < 0)
-		return 1; /* the process ends, and with it whatever was started */
+		return 1; /* the process ends, with all threads */
 	while (!control_ended(c))
 		tick_once(&c->tick);
 	control_done(c);

@@ -8,12 +8,13 @@
 #include <string.h>
 
 #define LINE_BYTES 8192
-/* Of the mask of CPUs: the kernel refuses one that is too small for the machine. */
+/* Largest CPU mask that is tried: the kernel refuses a mask that is too small for the
+ * machine. */
 #define CPUS_MAX 65536
 
 /* ---- one group ------------------------------------------------------------ */
 
-/* False: there is no such file, or no number in it. */
+/* False: the file does not exist or has no number. */
 static bool read_number(const char *group, const char *name, long long *value)
 {
 	char path[PATH_MAX];
@@ -63,7 +64,7 @@ static unsigned lower(unsigned a, unsigned b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* From the group up to where the hierarchy is mounted. */
+/* The lowest limit of the group and its parents, up to the mount point. */
 static unsigned cpus_of_all(char *group, size_t mount_n, bool unified)
 {
 	unsigned n = cpus_of_group(group, unified);
@@ -92,7 +93,7 @@ static bool is_octal(const char *digits)
 	return strspn(digits, "01234567") >= 3;
 }
 
-/* A space in a path is written \040. */
+/* mountinfo writes a space in a path as \040. */
 static void unescape(char *path)
 {
 	char *to = path;
@@ -107,8 +108,9 @@ static void unescape(char *path)
 	*to = '\0';
 }
 
-/* A line of mountinfo: 3 numbers, the root within the file system, the mount point, options,
- * " - ", type, source, options of the file system. False: not a hierarchy that we want. */
+/* A line of mountinfo: 3 numbers, the root within the file system, the mount point,
+ * options, " - ", type, source, options of the file system. False: not the mount of a
+ * cgroup hierarchy with the CPU controller. */
 static bool parse_mount(char *line, bool unified, char **root, char **point)
 {
 	char *words[5], *tail = strstr(line, " - "), *type, *options, *save = NULL;
@@ -132,7 +134,8 @@ static bool parse_mount(char *line, bool unified, char **root, char **point)
 	return true;
 }
 
-/* The path is told as from the top of the hierarchy, of which perhaps a part only is mounted. */
+/* `path` is relative to the root of the hierarchy, but perhaps only the part below `root`
+ * is mounted, at `point`. */
 static unsigned cpus_below(const char *before, const char *path, const char *root,
 			   const char *point, bool unified)
 {
@@ -171,7 +174,8 @@ static unsigned cpus_of_path(const char *before, const char *path, bool unified)
 
 /* ---- all ------------------------------------------------------------------ */
 
-/* A line: NUMBER:CONTROLLERS:PATH, that of version 2 without controllers. */
+/* Each line of /proc/self/cgroup is NUMBER:CONTROLLERS:PATH; version 2 has no
+ * controllers. */
 unsigned cpus_of_groups(const char *root)
 {
 	char name[PATH_MAX], line[PATH_MAX];

@@ -1,14 +1,14 @@
-/* The number of CPUs that this process may use: the CPUs of its affinity mask, but no more than
- * the CPU quota of its control groups (cpu.max of version 2; cpu.cfs_quota_us of version 1),
- * rounded up.
+/* The number of CPUs that this process may use: the CPUs of its affinity mask, but no
+ * more than the CPU quota of its control groups (cpu.max of version 2; cpu.cfs_quota_us
+ * of version 1), rounded up.
  *
- * The quotas of parent groups count as well, as far as they are visible here. A file that cannot
- * be read is no limit. */
+ * The quotas of parent groups count as well, as far as they are visible here. A file that
+ * cannot be read is no limit. */
 #ifndef RUN_CPUS_H
 #define RUN_CPUS_H
 
-/* The limit of the control groups, at least 1; 0: no limit. `root` is prepended to all paths: ""
- * except in tests. */
+/* The limit of the control groups, at least 1; 0: no limit. `root` is prepended to all
+ * paths: "" except in tests. */
 unsigned cpus_of_groups(const char *root);
 
 /* At least 1. */

@@ -77,7 +77,7 @@ static void begin_label(struct exposition *e, const char *name)
 	put_bytes(e, "=\"", 2);
 }
 
-/* A name may hold what a label may not. */
+/* Names may have characters that a label value must escape. */
 void exposition_label(struct exposition *e, const char *name, const char *value)
 {
 	begin_label(e, name);

@@ -1,8 +1,8 @@
-/* Writes Prometheus' text format into memory of a fixed size. Output that does not fit is dropped
- * and sets `overflow`.
+/* Writes Prometheus' text format into memory of a fixed size. Output that does not fit is
+ * dropped and sets `overflow`.
  *
- * The HELP and TYPE lines of a family are written with its first sample; a family without samples
- * writes nothing. To continue in other memory, set `at` and `end`. */
+ * The HELP and TYPE lines of a family are written with its first sample; a family without
+ * samples writes nothing. To continue in other memory, set `at` and `end`. */
 #ifndef RUN_EXPOSITION_H
 #define RUN_EXPOSITION_H
 
@@ -19,8 +19,8 @@ struct exposition {
 	bool labelled; /* the current sample has a label */
 };
 
-/* Begins the family fairlead_PREFIXNAME; kind: "counter", "gauge" or "histogram". The names of
- * counters get the suffix "_total". */
+/* Begins the family fairlead_PREFIXNAME; kind: "counter", "gauge" or "histogram". The
+ * names of counters get the suffix "_total". */
 void exposition_family(struct exposition *e, const char *prefix, const char *name,
 		       const char *kind, const char *help);
 

@@ -23,7 +23,7 @@ static const char *current_directory(char *buffer, size_t size)
 	return is_current_directory(pwd) ? pwd : getcwd(buffer, size);
 }
 
-/* The argument that ends with it. */
+/* The element of argv whose end is `file`. */
 static char **argument_of(char **argv, const char *file)
 {
 	for (; *argv; argv++)

@@ -62,7 +62,7 @@ int handover_receive(int channel, struct handover *h)
 	struct handover_header header;
 	struct iovec iov = { &header, sizeof(header) };
 	union fd_control control;
-	/* Where no descriptor is free the kernel leaves out the one that came. */
+	/* At the limit of open descriptors the kernel discards the one that arrives. */
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = control.bytes,
@@ -81,7 +81,7 @@ int handover_receive(int channel, struct handover *h)
 	return 0;
 }
 
-/* A blocking socket takes all, unless its time for sending is up (SO_SNDTIMEO). */
+/* A blocking socket sends all bytes, unless SO_SNDTIMEO expires. */
 int handover_send_bytes(int channel, const void *bytes, size_t n)
 {
 	ssize_t sent = send(channel, bytes, n, MSG_NOSIGNAL);
@@ -89,7 +89,7 @@ int handover_send_bytes(int channel, const void *bytes, size_t n)
 	return sent < 0 ? -errno : (size_t)sent == n ? 0 : -EAGAIN;
 }
 
-/* With the call that the sandbox allows. */
+/* With recvmsg(), which the sandbox permits on this socket. */
 int handover_receive_bytes(int channel, void *bytes, size_t n)
 {
 	struct iovec iov = { bytes, n };

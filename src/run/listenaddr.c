@@ -14,7 +14,8 @@
 #include "rights.h"
 
 #define ADMIN_BACKLOG 256
-/* Of an address that is in use: until then it may be a socket of our own that is being closed. */
+/* How long an address that is in use is tried again: a worker may be closing our own
+ * socket. */
 #define CLOSING_MS 400
 #define CLOSING_STEP_MS 20
 
@@ -32,18 +33,17 @@ static const char *remedy_of_path(const char *path, int error)
 		if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode))
 			return "this is a directory; write the path of a socket in it";
 		if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-			return "there is something else than a socket; remove it, or choose "
-			       "another path";
+			return "this is not a socket; remove it, or choose another path";
 		return "another process listens there; stop it, or choose another path";
 	case EACCES:
-		return "its directory is closed to the user that fairlead is started as; open "
-		       "it, or choose another path";
+		return "the user that fairlead is started as cannot access its directory; "
+		       "change its permissions, or choose another path";
 	case ENOENT:
 		return "its directory does not exist; create it, or choose another path";
 	case ENOTDIR:
-		return "what stands for its directory is none; choose another path";
+		return "a part of its path is not a directory; choose another path";
 	case EROFS:
-		return "nothing can be created in this file system; choose another path";
+		return "this file system is read-only; choose another path";
 	}
 	return remedy_of(error);
 }
@@ -99,7 +99,7 @@ static bool uses_port(const struct listen_addrs *addrs, const struct config_addr
 	return false;
 }
 
-/* Workers that were told to leave an address are a moment behind. */
+/* Workers may need a moment to close an address that a reload removed. */
 static int listen_with_retries(const struct config_address *a, int backlog)
 {
 	const struct timespec step = { 0, CLOSING_STEP_MS * 1000000 };
@@ -114,8 +114,9 @@ static int listen_with_retries(const struct config_address *a, int backlog)
 	return report_error(a, fd);
 }
 
-/* SO_REUSEPORT lets two programs share a port by accident: the first socket is bound
- * without it, once, to find out. Not where sockets of our own are in the way. */
+/* SO_REUSEPORT lets two programs share a port by accident. So a new address is first
+ * bound once without it. This is not possible, and skipped, if sockets of our own use the
+ * port. */
 static bool is_port_free(const struct listen_addrs *ours, const struct config_address *a,
 			 int backlog)
 {
@@ -130,7 +131,7 @@ static bool is_port_free(const struct listen_addrs *ours, const struct config_ad
 	return true;
 }
 
-/* ---- one -------------------------------------------------------------------- */
+/* ---- one address ------------------------------------------------------------ */
 
 static void listen_addr_shrink(struct listen_addr *la, unsigned n)
 {
@@ -145,8 +146,8 @@ static void listen_addr_close(struct listen_addr *la)
 	free(la);
 }
 
-/* Orders are for the own user and root: nobody else may connect, from the first moment; nor where
- * the configuration will say who may. */
+/* `closed`: only the own user may connect until rights_apply() has set the configured
+ * mode. The control socket is always created this way. */
 static int listen_for(enum listen_addr_kind kind, const struct config_address *a,
 		      int backlog, bool closed)
 {
@@ -161,7 +162,8 @@ static int listen_for(enum listen_addr_kind kind, const struct config_address *a
 	return fd;
 }
 
-/* Somebody has tidied up: who gives an command would not find us. */
+/* Binds the control socket again if its path was removed, for example by a cleaner of
+ * /tmp. */
 static bool listen_addr_rebind(struct listen_addr *la, const struct config_address *a,
 			       int backlog)
 {
@@ -176,11 +178,11 @@ static bool listen_addr_rebind(struct listen_addr *la, const struct config_addre
 		return false;
 	close(la->sockets[0]);
 	la->sockets[0] = fd;
-	fprintf(stderr, "fairlead: %s was gone; it is there again\n", a->text);
+	fprintf(stderr, "fairlead: %s was missing; it was created again\n", a->text);
 	return true;
 }
 
-/* More sockets, where there are workers without one. */
+/* Opens sockets until there are n. False: it failed; those opened so far stay. */
 static bool listen_addr_grow(struct listen_addr *la, const struct config_address *a,
 			     unsigned n, int backlog, bool closed)
 {
@@ -251,7 +253,7 @@ static struct listen_addr *listen_addr_find(const struct listen_addrs *have,
 	return NULL;
 }
 
-/* ---- all -------------------------------------------------------------------- */
+/* ---- all addresses ---------------------------------------------------------- */
 
 bool listen_addrs_contain(const struct listen_addrs *addrs, const struct listen_addr *la)
 {
@@ -290,14 +292,14 @@ bool listen_addrs_have_clients(const struct listen_addrs *addrs)
 	return false;
 }
 
-/* How many may wait can be changed at any time. */
+/* listen() on a listening socket changes the length of its accept queue. */
 static void set_backlog(const struct listen_addr *la, int backlog)
 {
 	for (unsigned i = 0; i < la->socket_n; i++)
 		listen(la->sockets[i], backlog);
 }
 
-/* A path can be bound once: all workers share its socket. */
+/* All workers share the socket of a unix path, which can be bound once only. */
 static bool listen_addr_open(struct listen_addrs *next, const struct listen_addrs *have,
 			     const struct config_address *a, enum listen_addr_kind kind,
 			     unsigned workers, int backlog,
@@ -324,8 +326,8 @@ static bool listen_addr_open(struct listen_addrs *next, const struct listen_addr
 	return false;
 }
 
-/* Into the queues of sockets that came and are not handed over connections would fall that
- * nobody accepts. */
+/* Closes the sockets opened by a listen_addrs_open() that failed: connections in their
+ * accept queues would never be accepted. */
 static void undo_open(struct listen_addrs *next, const struct listen_addrs *have)
 {
 	for (unsigned i = 0; i < next->n; i++)
@@ -340,7 +342,7 @@ void listen_addrs_mark_served(struct listen_addrs *addrs)
 		addrs->all[i]->served_n = addrs->all[i]->socket_n;
 }
 
-/* The supervisor's own needs no worker process. */
+/* The control socket stays: it is used by the supervisor itself. */
 void listen_addrs_rollback(struct listen_addrs *addrs)
 {
 	unsigned n = 0;
@@ -369,8 +371,8 @@ int listen_addrs_control_fd(const struct listen_addrs *addrs)
 	return -1;
 }
 
-/* Is there IPv6 in this kernel? A port alone asks for both families, and is served by the one
- * that is there. */
+/* Whether the kernel has the family of this address. An address without a host is two
+ * addresses, IPv4 and IPv6; without IPv6 it is served on IPv4 only. */
 static bool has_family(const struct config_address *a)
 {
 	const struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
@@ -383,12 +385,13 @@ static bool has_family(const struct config_address *a)
 		close(fd);
 	if (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL)
 		return true;
-	fprintf(stderr, "fairlead: no IPv6 here (%s): going on without %s\n",
+	fprintf(stderr, "fairlead: no IPv6 on this machine (%s): continuing without %s\n",
 		strerror(-fd), a->text);
 	return false;
 }
 
-/* The kernel spreads over those of an address (kernel-notes/11-reuseport-spread). */
+/* The kernel distributes connections over the sockets
+ * (kernel-notes/11-reuseport-spread). */
 bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *have,
 		       const struct config *config, unsigned workers)
 {

@@ -1,9 +1,11 @@
-/* The listening addresses of the supervisor, each with its sockets: one for each worker, among
- * which the kernel distributes connections (SO_REUSEPORT), or one that all workers share.
+/* The listening addresses of the supervisor, each with its sockets: one for each worker,
+ * among which the kernel distributes connections (SO_REUSEPORT), or one that all workers
+ * share.
  *
- * A socket is bound once: connections in the accept queue of a socket that is closed would be
- * reset. As long as a configuration has the address, its sockets stay open here, also while worker
- * processes end and start, and they are passed to the next program at an upgrade.
+ * A socket is bound once: connections in the accept queue of a socket that is closed
+ * would be reset. As long as a configuration has the address, its sockets stay open here,
+ * also while worker processes end and start, and they are passed to the next program at
+ * an upgrade.
  *
  * Source: kernel-notes/11-reuseport-spread. */
 #ifndef RUN_LISTENADDR_H
@@ -31,8 +33,9 @@ struct listen_addrs {
 	unsigned n;
 };
 
-/* Makes *next the addresses of `config`: those of `have` are reused, others are opened. Returns
- * false if one cannot be opened, and logs the reason; then nothing has changed. */
+/* Makes *next the addresses of `config`: those of `have` are reused, others are opened.
+ * Returns false if one cannot be opened, and logs the reason; then nothing has
+ * changed. */
 bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *have,
 		       const struct config *config, unsigned workers);
 
@@ -41,8 +44,8 @@ bool listen_addrs_open(struct listen_addrs *next, const struct listen_addrs *hav
 void listen_addrs_close(struct listen_addrs *from, const struct listen_addrs *kept,
 			bool unlinked);
 
-/* For draining: closes all but the admin address, which responds until the end, and removes their
- * paths. */
+/* For draining: closes all but the admin address, which responds until the end, and
+ * removes their paths. */
 void listen_addrs_drain(struct listen_addrs *addrs);
 
 /* An address of the previous program, from its listening sockets. NULL: no memory, or the
@@ -62,7 +65,8 @@ bool listen_addrs_have_clients(const struct listen_addrs *addrs);
 /* The worker process that has these sockets is ready. */
 void listen_addrs_mark_served(struct listen_addrs *addrs);
 
-/* That worker process did not become ready: closes the sockets that no process accepts from. */
+/* That worker process did not become ready: closes the sockets that no process accepts
+ * from. */
 void listen_addrs_rollback(struct listen_addrs *addrs);
 
 /* The listening socket of the control address; -1: there is none. */

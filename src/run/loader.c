@@ -24,7 +24,7 @@ bool loader_start(struct loader *loader, enum loader_kind kind,
 	}
 	if (pid < 0) {
 		fprintf(stderr,
-			"fairlead: no process to read the configuration: %s; %s\n",
+			"fairlead: cannot start a process to read the configuration: %s; %s\n",
 			strerror(errno), remedy_of(errno));
 		if (snapshot >= 0)
 			close(snapshot);
@@ -51,7 +51,8 @@ bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
 	if (WIFSIGNALED(status))
-		fprintf(stderr, "fairlead: who read the configuration %s\n", loader->how);
+		fprintf(stderr, "fairlead: the process that read the configuration %s\n",
+			loader->how);
 	(void)!ftruncate(*snapshot, 0);
 	return true;
 }
@@ -79,7 +80,8 @@ int loader_write_snapshot(int snapshot, const struct config *config)
 		if (written < 0) {
 			int error = errno;
 
-			fprintf(stderr, "fairlead: cannot keep what was read: %s; %s\n",
+			fprintf(stderr,
+				"fairlead: cannot write the configuration snapshot: %s; %s\n",
 				strerror(error), remedy_of(error));
 			return -error;
 		}
@@ -97,7 +99,8 @@ struct config *loader_read_snapshot(int snapshot)
 	struct config *config = NULL;
 
 	if (bytes == MAP_FAILED && n > 0)
-		fprintf(stderr, "fairlead: cannot read what was kept: %s; %s\n",
+		fprintf(stderr,
+			"fairlead: cannot read the configuration snapshot: %s; %s\n",
 			strerror(errno), remedy_of(errno));
 	close(snapshot);
 	if (bytes == MAP_FAILED)

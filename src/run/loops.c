@@ -6,7 +6,7 @@
 #include "base/reserve.h"
 #include "remedy.h"
 
-/* The control thread serves a page now and then: it needs few buffers. */
+/* Of the control thread, which serves the admin address only. */
 #define CONTROL_BUFFERS 64
 
 static int start_threads(struct workers *s)
@@ -21,7 +21,7 @@ static int start_threads(struct workers *s)
 	return error;
 }
 
-/* All have tried when this returns. The first error, if any. */
+/* Waits until all threads have tried. Returns the first error, or 0. */
 static int open_all(struct tick *control, struct workers *s)
 {
 	int own = tick_init(control, &(struct io_options){ .engine = s->engine,
@@ -58,8 +58,8 @@ int loops_open(struct tick *control, struct workers *s)
 	if (error < 0)
 		io_explain(s->engine, error, s->options->workers + 1, why, sizeof(why));
 	if (error < 0 && wanted == IO_ENGINE_AUTO) {
-		/* A choice that was made for the operator is told, with the reason. */
-		fprintf(stderr, "fairlead: going on with epoll: %s\n", why);
+		/* `engine: auto`: the operator learns which engine was chosen and why. */
+		fprintf(stderr, "fairlead: falling back to epoll: %s\n", why);
 		s->engine = IO_ENGINE_EPOLL;
 		loops_release(s);
 		error = open_all(control, s);
@@ -82,7 +82,7 @@ static uint32_t buffers_of(const struct worker *w)
 	return n < 64 ? 64 : n > 65535 ? 65535 : (uint32_t)n;
 }
 
-/* Once more if another engine has been chosen meanwhile. */
+/* A second time if loops_open() has chosen another engine meanwhile. */
 void loops_join(struct worker *w)
 {
 	struct io_options options = { .buffers = buffers_of(w), .writes = true };

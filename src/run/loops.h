@@ -1,9 +1,9 @@
-/* Opens the loops of a worker process: one for the control thread, one for each worker. All use
- * the same engine, because the sandbox permits the system calls of one. If io_uring is wanted and
- * one ring cannot be opened, no loop uses io_uring.
+/* Opens the loops of a worker process: one for the control thread, one for each worker.
+ * All use the same engine, because the sandbox permits the system calls of one. If
+ * io_uring is wanted and one ring cannot be opened, no loop uses io_uring.
  *
- * The loops that are opened here as a test are the ones that are used, in this process, as its
- * user and without capabilities. So each worker process decides by itself.
+ * The loops that are opened here as a test are the ones that are used, in this process,
+ * as its user and without capabilities. So each worker process decides by itself.
  *
  * Source: kernel-notes/31-rings-are-locked-memory. */
 #ifndef RUN_LOOPS_H
@@ -11,15 +11,16 @@
 
 #include "run/worker.h"
 
-/* Starts the threads of all workers, which open their loops, and opens the loop of the control
- * thread. Sets shared->engine. Returns 0 or a negative errno, and logs the reason. */
+/* Starts the threads of all workers, which open their loops, and opens the loop of the
+ * control thread. Sets shared->engine. Returns 0 or a negative errno, and logs the
+ * reason. */
 int loops_open(struct tick *control, struct workers *shared);
 
 /* After loops_open(): the workers continue, and open what else they need. */
 void loops_release(struct workers *shared);
 
-/* On a worker's thread: opens its loop and waits for loops_release(). w->error is 0 or a negative
- * errno. */
+/* On a worker's thread: opens its loop and waits for loops_release(). w->error is 0 or a
+ * negative errno. */
 void loops_join(struct worker *w);
 
 #endif

@@ -22,7 +22,7 @@ void losses_report(struct log_losses *l, uint64_t now_ms)
 	l->next_ms = now_ms + LOSSES_PAUSE_MS;
 	fprintf(stderr, "fairlead: %" PRIu64 " line%s of the access log lost: %s\n", n,
 		n == 1 ? "" : "s",
-		error == 0 ? "they are not taken as fast as they come"
+		error == 0 ? "they are produced faster than they are written"
 			   : strerror((int)error));
 }
 

@@ -1,5 +1,5 @@
-/* Reports lost lines of the access log on standard error: the first loss at once, further losses
- * every LOSSES_PAUSE_MS, the rest at the end.
+/* Reports lost lines of the access log on standard error: the first loss at once, further
+ * losses every LOSSES_PAUSE_MS, the rest at the end.
  *
  * Owner: the control thread. */
 #ifndef RUN_LOSSES_H

@@ -2,8 +2,8 @@
 
 #include <malloc.h>
 
-/* glibc's own first value: it would grow with each block of this kind that is freed, and soon
- * what a large configuration leaves behind would be kept for the next one. */
+/* The initial value of glibc. Setting it keeps it fixed: else it grows with each large
+ * block that is freed, and the memory of a large configuration would stay in the heap. */
 #define MAPPED_BYTES_MIN (128 * 1024)
 
 void memory_prepare(void)

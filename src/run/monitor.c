@@ -8,26 +8,28 @@
 #include "exposition.h"
 #include "io/sock.h"
 
-/* In one line on standard error. */
+/* Most addresses in one line on standard error. */
 #define LOG_ADDRESSES_MAX 8
 
 struct monitor {
 	struct monitor_options options;
 	struct resolver *resolver; /* NULL: names are not resolved again */
 	struct prober *prober;
-	struct list messages; /* on their way, or on their way back */
+	struct list messages; /* sent to a worker and not freed yet */
 	bool stopped;
 };
 
-/* To one worker, and back. */
+/* A result for one worker. It returns to the control thread when the worker has read
+ * it. */
 struct monitor_message {
 	struct mail message;
-	struct list node; /* in monitor->words: the control thread's */
+	struct list node; /* in monitor->messages; used by the control thread only */
 	struct monitor *monitor;
 	struct worker *worker;
 	unsigned upstream, server;
-	bool probed, up; /* probed: about one address; else what the name stands for */
-	bool taken;
+	bool probed; /* result of a health check of one address; else addresses of the name */
+	bool up;     /* that result */
+	bool accepted; /* by the worker */
 	unsigned n;
 	struct config_address addresses[];
 };
@@ -51,25 +53,25 @@ static void monitor_message_returned(struct mail *mail)
 	struct monitor_message *msg = CONTAINER(mail, struct monitor_message, message);
 	struct monitor *m = msg->monitor;
 
-	if (!msg->taken && !m->stopped)
+	if (!msg->accepted && !m->stopped)
 		resolver_notify_again(m->resolver, msg->upstream, msg->server);
 	monitor_message_free(msg);
 }
 
-/* On the worker. */
+/* On the worker's thread. */
 static void monitor_message_deliver(struct mail *mail)
 {
 	struct monitor_message *msg = CONTAINER(mail, struct monitor_message, message);
 	const struct config *config = msg->monitor->options.config;
 	struct proxy *p = &msg->worker->proxy;
 
-	msg->taken = true;
+	msg->accepted = true;
 	if (msg->probed)
 		proxy_probed(p, config, msg->upstream, msg->server, msg->addresses,
 			     msg->up);
 	else
-		msg->taken = proxy_resolved(p, config, msg->upstream, msg->server,
-					    msg->addresses, msg->n);
+		msg->accepted = proxy_resolved(p, config, msg->upstream, msg->server,
+					       msg->addresses, msg->n);
 	mail->deliver = monitor_message_returned;
 	mailbox_post(msg->worker->shared->control, mail);
 }
@@ -105,7 +107,7 @@ static bool monitor_post_all(struct monitor *m, const struct monitor_message *wh
 	return good;
 }
 
-/* ---- what the resolver tells ------------------------------------------------- */
+/* ---- resolver ---------------------------------------------------------------- */
 
 static void log_addresses(const struct monitor *m, const struct resolver_event *news)
 {
@@ -144,8 +146,8 @@ static void log_failure(const struct monitor *m, const struct resolver_event *ne
 static void log_more(const struct monitor *m, const struct resolver_event *news)
 {
 	fprintf(stderr,
-		"fairlead: upstream %s: %s has more than %u addresses; the first of "
-		"them, in the order of their bytes, are used\n",
+		"fairlead: upstream %s: %s has more than %u addresses; only the "
+		"first of them, in byte order, are used\n",
 		m->options.config->upstreams[news->upstream].name,
 		server_at(m, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
 }
@@ -177,9 +179,9 @@ static void query_nameserver(void *owner, struct resolver_query *a)
 	dns_thread_query(m->options.dns, a);
 }
 
-/* ---- what the prober tells --------------------------------------------------- */
+/* ---- prober ------------------------------------------------------------------ */
 
-/* That servers are up when they are first asked is no news. */
+/* Nothing is logged for a server that is up at its first check. */
 static void log_health(const struct monitor *m, const struct prober_event *news)
 {
 	const struct config_upstream *u = &m->options.config->upstreams[news->upstream];
@@ -209,14 +211,14 @@ static bool server_probed(void *owner, const struct prober_event *news)
 	return monitor_post_all(m, &what, news->address);
 }
 
-/* ---- life and death ---------------------------------------------------------- */
+/* ---- start and stop ---------------------------------------------------------- */
 
 static uint64_t seed(void)
 {
 	uint64_t number = 0;
 
 	if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-		number = 1; /* then jitter is the same as elsewhere */
+		number = 1; /* then the jitter is the same in every process */
 	return number;
 }
 
@@ -256,7 +258,7 @@ struct monitor *monitor_new(const struct monitor_options *options)
 		resolver_free(m->resolver);
 	}
 	if (m->prober) {
-		prober_stop(m->prober); /* nothing was asked yet */
+		prober_stop(m->prober); /* no probe has started */
 		prober_free(m->prober);
 	}
 	free(m);
@@ -308,8 +310,8 @@ struct monitor_metric {
 			const void *row); /* negative: there is none */
 };
 
-/* The rows of a family that are written now: from the one where it goes on, as far as there is
- * room. */
+/* Writes the samples of one family from index `from` on, until `reserve` bytes are
+ * left. */
 struct sample_writer {
 	const struct monitor *monitor;
 	struct exposition *e;
@@ -396,26 +398,25 @@ static double probes_left_out(const struct monitor *m, const void *row)
 
 static const struct monitor_metric monitor_metrics[] = {
 	{ SOURCE_HEALTH, "health_up", "gauge",
-	  "Whether the health check takes the server for up", health_up },
-	{ SOURCE_HEALTH, "health_probes", "counter", "Health probes that were decided",
+	  "1 if the health checks found the server up, 0 if down", health_up },
+	{ SOURCE_HEALTH, "health_probes", "counter", "Health probes completed",
 	  health_probes },
 	{ SOURCE_HEALTH, "health_failures", "counter", "Health probes that failed",
 	  health_failures },
-	{ SOURCE_HEALTH, "health_seconds", "gauge", "How long the last health probe took",
+	{ SOURCE_HEALTH, "health_seconds", "gauge", "Duration of the last health probe",
 	  health_seconds },
 	{ SOURCE_PROCESS, "health_probes_skipped", "counter",
-	  "Health probes left out for lack of descriptors, ports or memory",
-	  probes_left_out },
+	  "Health probes skipped: no descriptor, port or memory", probes_left_out },
 	{ SOURCE_NAMES, "resolver_addresses", "gauge",
-	  "Addresses that a server's name stands for", name_addresses },
-	{ SOURCE_NAMES, "resolver_lookups", "counter", "Lookups of a server's name",
+	  "Addresses that the name of a server resolves to", name_addresses },
+	{ SOURCE_NAMES, "resolver_lookups", "counter", "Lookups of the name of a server",
 	  name_lookups },
 	{ SOURCE_NAMES, "resolver_failures", "counter",
-	  "Lookups without an answer: the last one stays in use", name_failures },
+	  "Lookups that failed: the last addresses stay in use", name_failures },
 	{ SOURCE_NAMES, "resolver_changes", "counter",
-	  "Times a server's name stood for something else", name_changes },
+	  "Times the addresses of a server's name changed", name_changes },
 	{ SOURCE_NAMES, "resolver_age_seconds", "gauge",
-	  "How long ago a server's name was last resolved", name_age },
+	  "Time since the name of a server was last resolved", name_age },
 };
 
 bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
@@ -426,7 +427,7 @@ bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 		.monitor = m, .e = e, .metric = f, .from = *from, .reserve = reserve
 	};
 
-	_Static_assert(COUNT(monitor_metrics) == MONITOR_FAMILIES, "as the header says");
+	_Static_assert(COUNT(monitor_metrics) == MONITOR_FAMILIES, "MONITOR_FAMILIES");
 	ASSERT(family < MONITOR_FAMILIES);
 	if (*from == 0)
 		exposition_family(e, "", f->name, f->kind, f->help);

@@ -49,7 +49,7 @@ void monitors_change(struct monitors *m)
 	});
 	if (!version->monitor)
 		fprintf(stderr,
-			"fairlead: no memory to look after names and health of servers\n");
+			"fairlead: no memory to resolve names and check the health of servers\n");
 	stop_all_but(m, version);
 }
 
@@ -84,7 +84,8 @@ void monitors_stop(struct monitors *m)
 	stop_all_but(m, NULL);
 }
 
-/* What workers and the DNS thread had read is in our mailbox by now. */
+/* Messages that workers and the DNS thread have read are in the mailbox of the control
+ * thread. */
 void monitors_done(struct monitors *m)
 {
 	if (m->dns)
@@ -98,7 +99,7 @@ void monitors_done(struct monitors *m)
 			continue;
 		monitor_discard_messages(version->monitor);
 		while (!monitor_idle(version->monitor))
-			tick_once(m->tick); /* probes that were cut off */
+			tick_once(m->tick); /* aborted probes end */
 		monitor_free(version->monitor);
 		version->monitor = NULL;
 	}

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Whoever listens may be gone, or slow: that is no reason to stop. */
+/* Errors are ignored: the service manager may be slow or gone. */
 static void notify(const char *text)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -21,7 +21,7 @@ static void notify(const char *text)
 		return;
 	memcpy(un.sun_path, path, n);
 	if (path[0] == '@')
-		un.sun_path[0] = '\0'; /* in the abstract namespace */
+		un.sun_path[0] = '\0'; /* abstract namespace */
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return;

@@ -1,6 +1,6 @@
-/* Status notifications to the service manager (sd_notify(3)). The protocol is one datagram of
- * text lines to the socket that the environment names (NOTIFY_SOCKET); without it nothing is
- * sent. Errors are ignored. */
+/* Status notifications to the service manager (sd_notify(3)). The protocol is one
+ * datagram of text lines to the socket that the environment names (NOTIFY_SOCKET);
+ * without it nothing is sent. Errors are ignored. */
 #ifndef RUN_NOTIFY_H
 #define RUN_NOTIFY_H
 

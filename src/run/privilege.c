@@ -12,8 +12,9 @@
 
 #define CAPABILITY_SETS 2 /* of 32 each: version 3 of the call */
 
-/* Ports below 1024; logs and sockets in directories of others; workers of another user;
- * to become that user, without the way back; and unix sockets that are given to others. */
+/* Bind ports below 1024; open logs and sockets in directories of other users; signal
+ * worker processes of another user; become that user (SETUID, SETGID) and clear the
+ * bounding set (SETPCAP); change the owner of unix sockets. */
 static const unsigned kept[] = {
 	CAP_NET_BIND_SERVICE, CAP_DAC_OVERRIDE, CAP_KILL, CAP_SETUID, CAP_SETGID, CAP_SETPCAP,
 	CAP_CHOWN,
@@ -51,8 +52,8 @@ int privilege_trim(void)
 	return capabilities_set(sets);
 }
 
-/* What an executed program could regain. Without CAP_SETPCAP the bounding set stays, and
- * PR_SET_NO_NEW_PRIVS is what keeps it from being of use. */
+/* The bounding set limits what an executed program could regain. Without CAP_SETPCAP it
+ * cannot be cleared; then PR_SET_NO_NEW_PRIVS makes it useless. */
 static void bounding_clear(void)
 {
 	for (unsigned long c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
@@ -74,8 +75,9 @@ static bool is_user_already(const struct config *config)
 	return geteuid() == config->uid && getegid() == config->gid;
 }
 
-/* A process that was root stays closed to others of its user: "nobody" may be shared. It
- * writes no core file, which would hold what clients sent. Sanitizers have to look in. */
+/* PR_SET_DUMPABLE 0: other processes of the same user, which may be a shared "nobody",
+ * cannot trace this one, and it writes no core file with data of clients. Sanitizers need
+ * it to be 1. */
 static int become_user(const struct config *config)
 {
 	if (groups_set(config) < 0 ||

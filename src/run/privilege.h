@@ -9,12 +9,13 @@
 
 #include "config/config.h"
 
-/* The supervisor, after it raised its limits: drops the capabilities it does not need. Returns 0 or
- * a negative errno. */
+/* The supervisor, after it raised its limits: drops the capabilities it does not need.
+ * Returns 0 or a negative errno. */
 int privilege_trim(void);
 
-/* The worker process, before it starts threads: changes to the configured user if it is root, and
- * drops all capabilities. Returns 0, or a negative errno and in *what the step that failed. */
+/* The worker process, before it starts threads: changes to the configured user if it is
+ * root, and drops all capabilities. Returns 0, or a negative errno and in *what the step
+ * that failed. */
 int privilege_drop(const struct config *config, const char **what);
 
 #endif

@@ -16,8 +16,8 @@
 #include "run/control.h"
 #include "run/handover.h"
 
-/* The worker process takes what it is sent at once. */
-#define SEND_S 10
+/* A worker process reads messages at once: a longer wait means that it is stuck. */
+#define SEND_TIMEOUT_S 10
 
 uint64_t process_now_ms(void)
 {
@@ -27,9 +27,9 @@ uint64_t process_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* ---- handing over ----------------------------------------------------------- */
+/* ---- setup ------------------------------------------------------------------ */
 
-/* Every worker has one at least, and every socket has a worker. */
+/* Every worker gets at least one socket, and every socket goes to a worker. */
 static int send_sockets(int setup_channel, const struct listen_addr *la, unsigned workers)
 {
 	unsigned n = la->socket_n > workers ? la->socket_n : workers;
@@ -71,8 +71,9 @@ static int send_listen_addr(int setup_channel, const struct worker_setup *setup,
 	return 0;
 }
 
-/* The same pipe, socket or device: opened once more, it would have a second queue of lines,
- * and if nobody reads them one more with each reload. A file may have been moved. */
+/* Whether the workers keep their log: if it is the same pipe, socket or device. A second
+ * opening would have its own queue of lines, and without a reader one more queue after
+ * each reload. A regular file is always opened again: it may have been renamed. */
 static bool is_current_log(const struct worker_setup *setup)
 {
 	struct stat a, b;
@@ -165,7 +166,7 @@ static void give_up_privileges(const struct config *config)
 	_exit(1);
 }
 
-/* In the child. Signals are the supervisor's business; it tells us over the channel. */
+/* In the child. Signals of the operator go to the supervisor, which sends messages. */
 _Noreturn static void run_worker_process(const struct worker_setup *setup, int channel,
 					 int setup_channel)
 {
@@ -185,10 +186,10 @@ _Noreturn static void run_worker_process(const struct worker_setup *setup, int c
 	exit(control_run(&options, setup->config, channel, setup_channel));
 }
 
-/* A worker process that does not read must not hold the supervisor. */
+/* The send timeout: a worker process that does not read must not block the supervisor. */
 static bool open_pair(int pair[2])
 {
-	const struct timeval patience = { SEND_S, 0 };
+	const struct timeval patience = { SEND_TIMEOUT_S, 0 };
 
 	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 &&
 	       setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0;
@@ -244,11 +245,13 @@ int process_start(struct process *p, const struct worker_setup *setup,
 	close(setup_channel[1]);
 	error = send_setup(p->setup_channel, setup);
 	if (error == -EPIPE || error == -ECONNRESET)
-		return 0; /* it has ended: SIGCHLD tells */
+		return 0; /* it has ended; SIGCHLD reports it */
 	if (error < 0) {
-		fprintf(stderr, "fairlead: cannot hand descriptors to the worker process: %s\n",
+		fprintf(stderr,
+			"fairlead: cannot send descriptors to the worker process: %s\n",
 			strerror(-error));
-		shutdown(p->setup_channel, SHUT_RDWR); /* it waits for them, and ends */
+		shutdown(p->setup_channel,
+			 SHUT_RDWR); /* it waits for them: this ends it */
 	}
 	return 0;
 }

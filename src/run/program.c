@@ -27,7 +27,7 @@ static bool is_in_folder(const char *folder, size_t folder_n, const char *name)
 	return path[0] == '/' && n < (int)sizeof(path) && is_this_program();
 }
 
-/* As the shell has found it. */
+/* Searches PATH, as the shell did. */
 static bool is_on_path(const char *name)
 {
 	const char *at = getenv("PATH");

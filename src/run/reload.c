@@ -27,8 +27,9 @@ void reload_start(struct reload *r, struct config_version *version)
 
 static const char *error_text(int error)
 {
-	return error == -EBUSY ? "too many access logs of before have lines that nobody reads" :
-				 strerror(-error);
+	return error == -EBUSY
+		       ? "too many replaced access logs have lines that nobody reads"
+		       : strerror(-error);
 }
 
 void reload_prepared(struct reload *r, struct worker_config *wc)
@@ -36,7 +37,7 @@ void reload_prepared(struct reload *r, struct worker_config *wc)
 	ASSERT(r->state == RELOAD_PREPARING);
 	if (wc->error < 0)
 		fprintf(stderr,
-			"fairlead: worker %u cannot take over the configuration: %s\n",
+			"fairlead: worker %u cannot apply the configuration: %s\n",
 			wc->worker->index, error_text(wc->error));
 	r->failed |= wc->error < 0;
 	if (--r->pending_n > 0)

@@ -1,11 +1,12 @@
-/* Makes a new configuration version current in the worker process, in two steps: every worker
- * prepares what it needs for it; when all have succeeded, all adopt it. If one worker fails, all
- * drop it and the current version continues.
+/* Makes a new configuration version current in the worker process, in two steps: every
+ * worker prepares what it needs for it; when all have succeeded, all adopt it. If one
+ * worker fails, all drop it and the current version continues.
  *
  *   IDLE ─▶ PREPARING ─▶ ADOPTING ─▶ IDLE
  *               └──────▶ DROPPING ─▶ IDLE
  *
- * Owner: the control thread. One reload at a time: the supervisor waits for the result. */
+ * Owner: the control thread. One reload at a time: the supervisor waits for the
+ * result. */
 #ifndef RUN_RELOAD_H
 #define RUN_RELOAD_H
 
@@ -23,8 +24,8 @@ struct reload {
 	void (*done)(struct reload *r, bool adopted);
 };
 
-/* The state is IDLE. `done` is called when all workers have adopted or dropped the version; a
- * dropped version is freed before. */
+/* The state is IDLE. `done` is called when all workers have adopted or dropped the
+ * version; a dropped version is freed before. */
 void reload_start(struct reload *r, struct config_version *version);
 
 /* Replies of a worker. */

@@ -20,11 +20,11 @@ const char *remedy_of(int error)
 	case ENOSYS:
 	case EPERM:
 		return "a seccomp filter or security module may refuse it: allow it there "
-		       "(examples/seccomp.json has all that is needed)";
+		       "(examples/seccomp.json has all system calls that are needed)";
 	case EACCES:
-		return "give the user that fairlead runs as the right to it";
+		return "give the user that fairlead runs as access to it";
 	case ENOSPC:
-		return "make room where it is written";
+		return "free space on its file system";
 	}
-	return "the error says what is in the way";
+	return "correct what the error names";
 }

@@ -14,8 +14,8 @@ static bool report_error(const struct config_rights *r, const char *what,
 	return false;
 }
 
-/* What belongs to another user by now is taken back first: its mode may be changed by its owner,
- * and only he is sure to be allowed to. */
+/* Only its owner is sure to be permitted to change the mode of a file. Earlier starts may
+ * have given the socket to another user: take it back first. */
 static bool take_ownership(const struct config_rights *r, const char *path)
 {
 	struct stat st;

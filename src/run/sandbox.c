@@ -27,11 +27,11 @@
 #define HAS_SANITIZER false
 #endif
 
-/* Of <linux/io_uring.h>, which belongs to io: what io_free() does. */
+/* From <linux/io_uring.h>, which only io includes: the operations of io_free(). */
 #define UNREGISTER_RING_FDS 21
 #define UNREGISTER_PBUF_RING 23
 
-#define MASK_OF_TYPE 0xf /* of a socket, beside its flags */
+#define MASK_OF_TYPE 0xf /* of the type argument of socket(); the rest are flags */
 
 /* Memory, time, locks, the end of a thread and of the process, abort(). */
 static const int common_calls[] = {
@@ -56,15 +56,15 @@ static const int common_calls[] = {
 	SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
-	/* A thread that was made shortly before may not have got to its own code yet. */
+	/* At the start of a thread, which may not have run yet. */
 	SCMP_SYS(set_robust_list),
 	SCMP_SYS(rseq),
-	/* An eventfd, a message on standard error, the log. */
+	/* eventfd, standard error, access log. */
 	SCMP_SYS(write),
 	SCMP_SYS(close),
 	SCMP_SYS(shutdown),
-	/* Standard error, the threads that write the log and ask nameservers; whether a client
-	 * has left that nothing is received from. */
+	/* Standard error; the threads that write the log and query nameservers; detecting
+	 * that a client has closed while nothing is received from it. */
 	SCMP_SYS(poll),
 	SCMP_SYS(ppoll),
 };
@@ -81,7 +81,7 @@ static const int epoll_calls[] = {
 static const int block_calls[] = { SCMP_SYS(connect), SCMP_SYS(sendto),
 				   SCMP_SYS(recvfrom) };
 
-/* The thread that asks nameservers. */
+/* The DNS thread. */
 static const int dns_calls[] = {
 	SCMP_SYS(connect),
 	SCMP_SYS(recvfrom),
@@ -98,7 +98,7 @@ struct arg_rule {
 };
 
 static const struct arg_rule arg_rules[] = {
-	/* No memory that can be executed. */
+	/* No executable memory. */
 	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0, 0, 0 },
 	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0, 0, 0 },
 	{ SCMP_SYS(fcntl), 1, UINT32_MAX, F_GETFL, 0, 0 },
@@ -108,7 +108,7 @@ static const struct arg_rule arg_rules[] = {
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX, 2, 0 },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_LINGER },
 	{ SCMP_SYS(setsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_NODELAY },
-	/* How much a peer has taken. */
+	/* How much the peer has acknowledged. */
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, IPPROTO_TCP, 2, TCP_INFO },
 	{ SCMP_SYS(ioctl), 1, UINT32_MAX, SIOCOUTQ, 0, 0 },
 	/* A message on standard error without waiting (base/diagnostics). */
@@ -126,7 +126,7 @@ static const struct arg_rule epoll_arg_rules[] = {
 	{ SCMP_SYS(getsockopt), 1, UINT32_MAX, SOL_SOCKET, 2, SO_ERROR },
 };
 
-/* UDP, other than all others. */
+/* Type SOCK_DGRAM; all other rules for socket() are for SOCK_STREAM. */
 static const struct arg_rule dns_arg_rules[] = {
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET, 2, 0 },
 	{ SCMP_SYS(socket), 0, UINT32_MAX, AF_INET6, 2, 0 },
@@ -178,7 +178,7 @@ static int allow_signal_to_self(scmp_filter_ctx filter)
 #define ALLOW(filter, list) allow(filter, list, COUNT(list))
 #define ALLOW_BY_ARGS(filter, list) allow_by_args(filter, list, COUNT(list), SOCK_STREAM)
 
-/* What the supervisor hands over at a reload comes from one socket, and nothing from another. */
+/* recvmsg(), which can receive descriptors, on the setup channel only. */
 static int allow_setup_channel(scmp_filter_ctx filter, int setup_channel)
 {
 	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(recvmsg), 1,
@@ -216,21 +216,22 @@ static int add_rules(scmp_filter_ctx filter, enum io_engine_kind engine,
 	return error;
 }
 
-/* An arena of a thread, when it first shrinks, opens /proc/sys/vm/overcommit_memory; that of
- * the process does not. The threads take little from it: their own slabs are not there. */
+/* A malloc() arena of a thread opens /proc/sys/vm/overcommit_memory when it first
+ * shrinks; the main arena does not. One arena is enough: the slabs of the threads do not
+ * use malloc(). */
 void sandbox_prepare(void)
 {
 	struct ketama_server server = { SLICE("any"), 1 };
 
 	mallopt(M_ARENA_MAX, 1);
-	/* What sorts and hashes asks the system and reads a file when it does so for the first
-	 * time, which may be at a reload. */
+	/* At their first use, which may be at a reload, qsort() and OpenSSL make system
+	 * calls and read a file: use them now. */
 	ketama_free(ketama_new(&server, 1));
 }
 
-/* The kernel remembers which calls are allowed whatever their arguments are, so that the
- * few on the data path cost next to nothing. A program of another word size finds no
- * rules and is killed. */
+/* The kernel caches which calls are permitted with any arguments, so the calls of the
+ * data path are cheap. System calls of another architecture (32-bit) have no rules and
+ * kill the process. */
 int sandbox_close(enum io_engine_kind engine, const struct config *config,
 		  int setup_channel, const char **what)
 {
@@ -242,11 +243,11 @@ int sandbox_close(enum io_engine_kind engine, const struct config *config,
 		return 0;
 	errno = 0;
 	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	if (!filter) /* it tries whether the call is there at all */
+	if (!filter) /* it checks whether the kernel has the call */
 		return errno ? -errno : -ENOMEM;
 	*what = "rules";
 	error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (error == 0) /* else any refusal of the kernel is told as ECANCELED */
+	if (error == 0) /* report the kernel's error instead of ECANCELED */
 		error = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
 	if (error == 0)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);

@@ -6,19 +6,19 @@
 #include "base/diagnostics.h"
 #include "run/monitor.h"
 
-/* Of one portion, also if they write nothing: then others have their worker_config. */
+/* Most steps of one chunk, because a step may write nothing. */
 #define STEPS_MAX 2000
 
 struct metric_family {
 	const char *prefix, *name, *kind, *help;
-	/* Writes some samples and moves on. False: they were the last of the family. */
+	/* Writes some samples and advances. False: the family is complete. */
 	bool (*step)(struct scrape *s, const struct metric_family *f);
-	size_t offset; /* of the counter in its struct; or what `step` takes it for */
+	size_t offset; /* of the counter in its struct; some steps use it otherwise */
 };
 
 /* ---- workers -------------------------------------------------------------- */
 
-/* A sample is of the workers first … end: of one, or of all. */
+/* A sample sums the workers from first_worker() to end_worker() - 1: one, or all. */
 static unsigned first_worker(const struct scrape *s)
 {
 	return s->by_worker ? s->worker : 0;
@@ -57,7 +57,7 @@ static uint64_t sum_of_workers(const struct scrape *s, size_t offset)
 	return sum;
 }
 
-/* Those of responses are one family, by class. */
+/* The counters responses_1xx to 5xx are one family: step_classes(). */
 static bool step_worker(struct scrape *s, const struct metric_family *f)
 {
 	if (strncmp(f->name, "responses_", 10) == 0)
@@ -96,7 +96,7 @@ static uint64_t loop_counter(struct io_loop *loop, size_t offset)
 	return counter_at(io_stats(loop), offset);
 }
 
-/* Their worker alone writes them: a reader sees one or the other value. */
+/* Written by their worker only; a reader sees the old or the new value. */
 static uint64_t pool_gauge(struct io_loop *loop, size_t which)
 {
 	const struct buf_pool *p = io_bufs(loop);
@@ -106,7 +106,7 @@ static uint64_t pool_gauge(struct io_loop *loop, size_t which)
 			    __atomic_load_n(&p->block_bytes, __ATOMIC_RELAXED);
 }
 
-/* Only a worker that has opened its loop has one. */
+/* Workers that have not opened their loop are left out. */
 static bool step_loop(struct scrape *s, const struct metric_family *f,
 		      uint64_t (*value)(struct io_loop *loop, size_t offset))
 {
@@ -226,7 +226,7 @@ static bool step_latency(struct scrape *s, const struct metric_family *f)
 
 /* ---- servers -------------------------------------------------------------- */
 
-/* NULL: there are no more. */
+/* NULL: the upstream has no more servers. */
 static const struct registry_entry *entry_at(const struct scrape *s)
 {
 	const struct registry *r = upstream_shared_at(s)->registry;
@@ -244,7 +244,7 @@ static const struct registry_view *view_of(const struct scrape *s,
 	return atomic_load(&view->entered) ? view : NULL;
 }
 
-/* A worker that asks this server now is among those of the sample. */
+/* Whether one of the workers of the sample uses this server. */
 static bool is_in_use(const struct scrape *s, const struct registry_entry *entry)
 {
 	if (!atomic_load(&entry->published))
@@ -333,7 +333,7 @@ static bool step_diagnostics(struct scrape *s, const struct metric_family *f)
 	return false;
 }
 
-/* Of names and health; `offset` is the number of its family. */
+/* Names and health; `offset` is the index of the monitor's family. */
 static bool step_monitor(struct scrape *s, const struct metric_family *f)
 {
 	const struct monitor *l = s->config_version->monitor;
@@ -342,21 +342,22 @@ static bool step_monitor(struct scrape *s, const struct metric_family *f)
 				   SCRAPE_STEP_BYTES / 4);
 }
 
-/* ---- all of them ---------------------------------------------------------- */
+/* ---- all families --------------------------------------------------------- */
 
 static const struct metric_family families[] = {
 #define X(name, kind, help) \
 	{ "", #name, #kind, help, step_worker, offsetof(struct worker_stats, name) },
 	WORKER_STATS(X)
 #undef X
-		{ "", "responses", "counter", "Answers by status class", step_classes,
+		{ "", "responses", "counter", "Responses by status class", step_classes,
 		  0 },
 #define X(name, kind, help) \
 	{ "upstream_", #name, #kind, help, step_upstream, offsetof(struct upstream_stats, name) },
 	UPSTREAM_STATS(X)
 #undef X
 		{ "upstream_", "latency_seconds", "histogram",
-		  "From sending to the head of the answer", step_latency, 0 },
+		  "Time from sending a request to the head of its response", step_latency,
+		  0 },
 #define X(name, kind, help)                                                  \
 	{                                                                    \
 		"server_", #name,       #kind,                               \
@@ -364,17 +365,17 @@ static const struct metric_family families[] = {
 	},
 	SERVER_STATS(X)
 #undef X
-		{ "server_", "state", "gauge", "Workers that think so of the server",
-		  step_server_state, 0 },
+		{ "server_", "state", "gauge",
+		  "Workers for which the server is in this state", step_server_state, 0 },
 #define X(name, help) \
 	{ "engine_", #name, "counter", help, step_engine, offsetof(struct io_stats, name) },
 	IO_STATS(X)
 #undef X
-		{ "", "buffers", "gauge", "Receive buffers that exist", step_pool, 0 },
+		{ "", "buffers", "gauge", "Receive buffers allocated", step_pool, 0 },
 	{ "", "buffers_free", "gauge", "Receive buffers in the pool", step_pool, 1 },
-	{ "", "block_bytes", "gauge", "Bytes of blocks that hold heads", step_pool, 2 },
+	{ "", "block_bytes", "gauge", "Bytes of memory blocks for heads", step_pool, 2 },
 	{ "", "stderr_lines_dropped", "counter",
-	  "Lines for standard error that it did not take", step_diagnostics, 0 },
+	  "Lines for standard error that could not be written", step_diagnostics, 0 },
 };
 
 static bool scrape_step(struct scrape *s)

@@ -11,13 +11,14 @@ static void write_ejected(const struct registry_view *view, FILE *out)
 	double seconds = (double)stat_read(&view->eject_ms) / 1000;
 
 	if (stat_read(&view->reason) == REASON_UNREACHED)
-		fputs("cannot be connected: its keys are misses", out);
+		fputs("cannot be connected to: its keys are misses", out);
 	else if (stat_read(&view->reason) == REASON_RATE)
 		fprintf(out,
-			"is ejected for %g s: %" PRIu64 "%% of its answers were failures",
+			"is ejected for %g s: %" PRIu64
+			"%% of its responses were failures",
 			seconds, n);
 	else
-		fprintf(out, "is ejected for %g s: %" PRIu64 " failure%s in a row",
+		fprintf(out, "is ejected for %g s: %" PRIu64 " consecutive failure%s",
 			seconds, n, n == 1 ? "" : "s");
 }
 
@@ -27,14 +28,14 @@ static void write_view(const struct registry *r, const struct registry_entry *en
 	const struct registry_view *view = registry_view(r, entry, worker);
 
 	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, entry->name);
-	/* An address that was written as such says it all. */
+	/* If the server is configured by address, name and address are equal. */
 	if (entry->address[0] && strcmp(entry->name, entry->address) != 0)
 		fprintf(out, " (%s)", entry->address);
 	fputc(' ', out);
 	if (server_status == SERVER_STATUS_EJECTED)
 		write_ejected(view, out);
 	else
-		fputs("is asked again", out);
+		fputs("is used again", out);
 	fprintf(out, ", worker %u\n", worker);
 }
 

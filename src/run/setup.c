@@ -6,10 +6,10 @@
 
 #include "run/handover.h"
 
-/* Far beyond a configuration and all that its names can stand for. */
+/* Far more than any configuration with its resolved addresses. */
 #define SNAPSHOT_BYTES_MAX (1u << 30)
 
-/* What follows must be found in its place. */
+/* Reads and discards n bytes, so that the next message is found. */
 static int skip_bytes(int setup_channel, size_t n)
 {
 	char some[4096];
@@ -60,7 +60,8 @@ static bool add_listener(struct config_version *version, const struct handover *
 	return true;
 }
 
-/* False: nobody has taken the descriptor. */
+/* Stores what a message brings. False: it was not stored, and the caller closes its
+ * descriptor. */
 static bool setup_take(struct setup *setup, const struct handover *h)
 {
 	struct config_version *version = setup->config_version;
@@ -107,7 +108,8 @@ static void setup_drop(struct setup *setup)
 	setup->admin_fd = -1;
 }
 
-/* *lacking: what came without its descriptor. *left: what nobody has taken. */
+/* *lacking: messages without their descriptor. *unused: messages that could not be
+ * stored. */
 static int receive_all(struct setup *setup, struct config_versions *all,
 		       int setup_channel, unsigned *lacking, unsigned *unused)
 {
@@ -141,7 +143,7 @@ int setup_receive(struct setup *setup, struct config_versions *all, int setup_ch
 	error = receive_all(setup, all, setup_channel, &lacking, &unused);
 	if (lacking > 0)
 		fprintf(stderr,
-			"fairlead: %u descriptors could not be taken over: too many are "
+			"fairlead: %u descriptors could not be received: too many are "
 			"open; raise the limit of descriptors (ulimit -n)\n",
 			lacking);
 	if (error < 0 || lacking > 0 || unused > 0)

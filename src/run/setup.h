@@ -11,9 +11,9 @@ struct setup {
 	bool admin_kept; /* the current admin address stays open */
 };
 
-/* Receives a whole setup; blocks. `config`: the configuration of the first setup, which is taken
- * over; NULL: the setup brings its own. Returns 0, or a negative errno if the supervisor has ended
- * or closed the channel. */
+/* Receives a whole setup; blocks. `config`: the configuration of the first setup, which
+ * is taken over; NULL: the setup brings its own. Returns 0, or a negative errno if the
+ * supervisor has ended or closed the channel. */
 int setup_receive(struct setup *setup, struct config_versions *all, int setup_channel,
 		  struct config *config);
 

@@ -14,7 +14,7 @@
 #include "run/supervisor.h"
 #include "run/upgrade.h"
 
-/* Fewer than this leave no room for a client and an origin beside the reserve. */
+/* The reserve, and a few for clients and origins. */
 #define DESCRIPTORS_MIN (SUPERVISOR_RESERVED_FDS + 16u)
 
 static bool engine_by_name(const char *name, enum config_engine *engine)
@@ -43,12 +43,14 @@ static enum io_engine_kind engine_of(enum config_engine wanted)
 	return IO_ENGINE_AUTO;
 }
 
-/* The preset is no wish of the operator's. */
+/* "nobody" is the default, so the operator did not ask for it. */
 static void warn_unused_user(const struct config *config)
 {
 	if (geteuid() != 0 && geteuid() != config->uid && strcmp(config->user, "nobody") != 0)
-		fprintf(stderr, "fairlead: 'user: %s' changes nothing, as only root can become "
-				"somebody else; start as root, or remove it\n", config->user);
+		fprintf(stderr,
+			"fairlead: 'user: %s' has no effect, because only root can change "
+			"its user; start as root, or remove it\n",
+			config->user);
 }
 
 static unsigned workers_auto(void)
@@ -58,8 +60,8 @@ static unsigned workers_auto(void)
 	return n > START_WORKERS_MAX ? START_WORKERS_MAX : n;
 }
 
-/* One that is closed would be taken by a socket, and what is meant for standard error would
- * be sent to a client. */
+/* If descriptors 0 to 2 are closed, opens /dev/null there: else a socket would get such a
+ * number, and messages for standard error would be sent to a client. */
 static bool open_standard_descriptors(void)
 {
 	int fd;
@@ -80,7 +82,7 @@ static int prepare_run(const struct config *config, const struct start_options *
 	int error;
 
 	if (!open_standard_descriptors()) {
-		/* Not heard where standard error is what is missing. */
+		/* Lost if standard error is closed. */
 		fprintf(stderr, "fairlead: cannot open /dev/null: %s; %s\n", strerror(errno),
 			remedy_of(errno));
 		return 1;

@@ -19,7 +19,7 @@
 #include "supervision.h"
 #include "upgradestate.h"
 
-/* A worker process that dies sooner than this is started again more and more slowly. */
+/* The delay before a restart doubles while worker processes end sooner than this. */
 #define STEADY_MS 10000
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS 16000
@@ -59,8 +59,9 @@ static void restart_later(struct supervisor *s)
 		s->backoff_ms = BACKOFF_MAX_MS;
 }
 
-/* Who insists on io_uring is told at the start and at an upgrade, where nothing is lost by it.
- * Once he relies on it that somebody serves, any engine is better than none. */
+/* `engine: io_uring` is strict at the start and at an upgrade: if io_uring is not
+ * available, it fails. A restart after a crash falls back to epoll rather than serve
+ * nothing. */
 static enum io_engine_kind engine_to_start(struct supervisor *s)
 {
 	if (s->options->engine == IO_ENGINE_RING && s->was_ready &&
@@ -81,11 +82,14 @@ static int fork_worker_process(struct supervisor *s)
 
 	if (p)
 		return process_start(p, &worker_setup, supervisor_close_fds, s);
-	fprintf(stderr, "fairlead: %u worker processes are there\n", PROCESSES_MAX);
+	fprintf(stderr,
+		"fairlead: cannot start a worker process: %u are running already\n",
+		PROCESSES_MAX);
 	return -1;
 }
 
-/* Better some addresses than none; but not in the place of one that serves. */
+/* If some addresses cannot be opened, a restart goes on with the others, but a
+ * replacement of a serving process fails. */
 static bool open_enough(struct supervisor *s)
 {
 	if (change_open_configured(s))
@@ -93,18 +97,21 @@ static bool open_enough(struct supervisor *s)
 	if (!s->was_ready || process_of(s, PROCESS_SERVING) ||
 	    !listen_addrs_have_clients(&s->listen_addrs))
 		return false;
-	fprintf(stderr, "fairlead: goes on without what cannot be opened, until a reload\n");
+	fprintf(stderr,
+		"fairlead: continuing without what cannot be opened, until a reload\n");
 	return true;
 }
 
-/* While a file is read that was asked for, other worker processes come and go. */
+/* Not while the loader runs or a retry is pending: the client waits for the result of
+ * that change, and the worker process was started for another reason. */
 static void reply_command(struct supervisor *s, bool done, const char *text)
 {
 	if (s->loader.kind == LOADER_NONE && !s->retry_pending)
 		command_reply(&s->command_fd, done, text);
 }
 
-/* Short of descriptors or processes just now: once one was ready, it is tried again. */
+/* Descriptors or processes may be short for a moment: so once a process was ready, a
+ * failed start is tried again. */
 int start_worker_process(struct supervisor *s)
 {
 	bool open = open_enough(s);
@@ -113,25 +120,26 @@ int start_worker_process(struct supervisor *s)
 	if (open && fork_worker_process(s) == 0)
 		return 0;
 	if (process_of(s, PROCESS_SERVING)) {
-		fprintf(stderr, "fairlead: no other worker process; the one of before goes on\n");
+		fprintf(stderr,
+			"fairlead: no new worker process; the previous worker process continues\n");
 		change_roll_back(s);
 	} else if (s->was_ready) {
 		restart_later(s);
 	}
 	reply_command(s, false,
-		      open ? "no worker process can be started just now"
-			   : "what the file names cannot be opened");
+		      open ? "no worker process can be started now"
+			   : "an address or log of the configuration cannot be opened");
 	return -1;
 }
 
-/* ---- words ------------------------------------------------------------------ */
+/* ---- messages of worker processes ------------------------------------------- */
 
 static void reply_ready(struct supervisor *s)
 {
 	char text[128];
 
 	snprintf(text, sizeof(text),
-		 "another worker process has taken over; version %s -> %s",
+		 "a new worker process has taken over; version %s -> %s",
 		 s->serving_version, FAIRLEAD_VERSION);
 	reply_command(s, true, text);
 	strcpy(s->serving_version, FAIRLEAD_VERSION);
@@ -161,7 +169,7 @@ static void take_reload_result(struct supervisor *s, char message)
 	if (message == CHANNEL_ADOPTED)
 		change_reload_done(s);
 	else if (message == CHANNEL_REFUSED)
-		change_reload_failed(s, "the worker process could not take it over");
+		change_reload_failed(s, "the worker process could not apply it");
 }
 
 static void take_process_message(struct supervisor *s, struct process *p)
@@ -169,7 +177,7 @@ static void take_process_message(struct supervisor *s, struct process *p)
 	char message;
 
 	if (recv(p->channel, &message, 1, MSG_DONTWAIT) != 1) {
-		/* It ended; SIGCHLD says how. */
+		/* It ended; SIGCHLD reports how. */
 		close(p->channel);
 		p->channel = -1;
 		return;
@@ -225,7 +233,8 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	}
 	if (was == PROCESS_DRAINING) {
 		if (status != 0)
-			fprintf(stderr, "fairlead: the worker process of before %s\n", how);
+			fprintf(stderr, "fairlead: the previous worker process %s\n",
+				how);
 		return -1;
 	}
 	if (was == PROCESS_STARTING && !s->was_ready) {
@@ -233,19 +242,22 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 		return 1;
 	}
 	if (was == PROCESS_STARTING && process_of(s, PROCESS_SERVING)) {
-		fprintf(stderr, "fairlead: the new worker process %s; the one of before goes on\n",
+		fprintf(stderr,
+			"fairlead: the new worker process %s; the previous worker process "
+			"continues\n",
 			how);
 		change_roll_back(s);
 		reply_command(s, false,
-			      "the new worker process ended; that of before goes on");
+			      "the new worker process ended; the previous one continues");
 		change_start_pending(s);
 		return -1;
 	}
 	if (s->next_config)
-		change_reload_failed(s, "the worker process ended meanwhile");
+		change_reload_failed(s, "the worker process ended");
 	if (!process_of(s, PROCESS_STARTING)) {
 		restart_after_end(s, &ended, how);
-		reply_command(s, false, "the worker process ended; it is started again");
+		reply_command(s, false,
+			      "the worker process ended; it is being restarted");
 	}
 	change_start_pending(s);
 	return -1;
@@ -259,7 +271,7 @@ static bool is_own_child(const struct supervisor *s, pid_t pid)
 	return s->loader.kind != LOADER_NONE && s->loader.pid == pid;
 }
 
-/* As process 1 of a container this gets the children of those who end before them. */
+/* Process 1 of a container inherits the orphans of all processes. */
 static void reap_orphans(const struct supervisor *s)
 {
 	siginfo_t info = { 0 };
@@ -281,7 +293,7 @@ static int reap(struct supervisor *s)
 		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
 			result = process_ended(s, p, status);
 	}
-	if (result < 0 && change_loader_ended(s)) /* by those who are left */
+	if (result < 0 && change_loader_ended(s))
 		change_start_pending(s);
 	reap_orphans(s);
 	return result;
@@ -308,7 +320,7 @@ static int stop_requested(struct supervisor *s)
 	fprintf(stderr, "fairlead: draining; a second signal ends at once\n");
 	notify_stopping();
 	change_reload_discard(s);
-	command_reply(&s->command_fd, false, "it has been told to end");
+	command_reply(&s->command_fd, false, "fairlead is draining");
 	listen_addrs_drain(&s->listen_addrs);
 	listen_addrs_unlink(&s->old_listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, NULL, false);
@@ -341,7 +353,7 @@ static int take_signal(struct supervisor *s)
 		return -1;
 	case SIGUSR2:
 		if (s->draining)
-			fprintf(stderr, "fairlead: not upgraded: it has been told to end\n");
+			fprintf(stderr, "fairlead: not upgraded: fairlead is draining\n");
 		else
 			change_upgrade(s);
 		return -1;
@@ -349,8 +361,8 @@ static int take_signal(struct supervisor *s)
 	return -1;
 }
 
-/* What would end a process by default and is no word of an operator's: an alarm that who has
- * started this left behind, a file that has grown to its limit, a power supply. */
+/* Signals that end a process by default and are not sent by an operator: an alarm set by
+ * the program that executed this one, a file at its size limit, a power failure. */
 static void ignore_stray_signals(void)
 {
 	static const int strays[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
@@ -390,7 +402,7 @@ static uint64_t earlier_ms(uint64_t a, uint64_t b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* When there is something to do even if nobody says anything. */
+/* When check_deadlines() has something to do; 0: never. */
 static uint64_t next_deadline_ms(const struct supervisor *s)
 {
 	uint64_t reply_deadline_ms = s->next_config ? s->reply_deadline_ms : 0;
@@ -418,7 +430,7 @@ static void check_deadlines(struct supervisor *s)
 		start_worker_process(s);
 }
 
-/* One command at a time: the next waits until this one is carried out. */
+/* One command at a time: the next connection waits in the accept queue. */
 static int command_listen_fd(struct supervisor *s)
 {
 	if (change_in_progress(s) || s->command_fd >= 0 || s->draining)
@@ -442,7 +454,8 @@ static void take_command(struct supervisor *s, int listener)
 
 struct poll_set {
 	struct pollfd fds[2 + PROCESSES_MAX];
-	struct process *processes[2 + PROCESSES_MAX]; /* NULL: the signals, or orders */
+	struct process
+		*processes[2 + PROCESSES_MAX]; /* NULL: signals or control socket */
 	unsigned n;
 };
 
@@ -454,7 +467,7 @@ static void poll_set_add(struct poll_set *set, int fd, struct process *p)
 	set->processes[set->n++] = p;
 }
 
-/* Nothing but what is there: when descriptors are few poll() takes no more than those. */
+/* Only open descriptors: poll() refuses more entries than RLIMIT_NOFILE. */
 static void poll_set_fill(struct supervisor *s, struct poll_set *set)
 {
 	set->n = 0;
@@ -475,7 +488,7 @@ static int supervise_once(struct supervisor *s)
 	if (poll(set.fds, set.n, poll_timeout_ms(s)) < 0) {
 		if (errno == EINTR)
 			return -1;
-		fprintf(stderr, "fairlead: poll: %s; all end\n", strerror(errno));
+		fprintf(stderr, "fairlead: poll: %s; exiting\n", strerror(errno));
 		return 1;
 	}
 	for (unsigned i = 0; i < set.n && status < 0; i++) {
@@ -513,7 +526,7 @@ static bool inherit_from_previous(struct supervisor *s)
 	return true;
 }
 
-/* The first, or one in the place of those that another program has left. */
+/* The first worker process, or the first of this program after an upgrade. */
 static bool start_first_process(struct supervisor *s)
 {
 	if (s->options->next && !inherit_from_previous(s))
@@ -528,15 +541,15 @@ int supervisor_run(const struct run_options *options, struct config *config)
 				.config = config,
 				.log = -1,
 				.command_fd = -1,
-				.serving_version = "of before" };
+				.serving_version = "unknown" };
 	int status = 1;
 
-	program_path(options->argv[0]); /* as long as it is there */
+	program_path(options->argv[0]); /* before it can be replaced */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
 	s.signals = watch_signals();
 	if (s.signals >= 0 && start_first_process(&s)) {
-		status = reap(&s); /* who ended while nobody looked */
+		status = reap(&s); /* processes that ended before signals were watched */
 		if (status < 0)
 			status = supervise(&s);
 	}

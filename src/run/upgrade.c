@@ -13,16 +13,16 @@
 #include "run/version.h"
 #include "upgradestate.h"
 
-/* Of what is written down below: a program that reads another refuses when it is tried. */
+/* Version of the format below. The trial of a program with another version fails. */
 #define VERSION 1
-#define TRIED "FAIRLEAD_TRIED" /* version and descriptor of the snapshot */
-#define KNOWN "FAIRLEAD_KNOWN" /* descriptor of what names stand for; may be missing */
-#define NEXT "FAIRLEAD_NEXT"   /* descriptors of upgrade_state and snapshot */
+#define TRIED "FAIRLEAD_TRIED" /* see upgradestate.h */
+#define KNOWN "FAIRLEAD_KNOWN"
+#define NEXT "FAIRLEAD_NEXT"
 
 #define LINE_MAX_BYTES 8192
 
-/* First words of the lines of the upgrade state. Programs of other versions read and write the
- * same words: a new name in the code does not change them. */
+/* First words of the lines of the upgrade state. They are part of the format: programs of
+ * other versions read and write them, so they stay when a name in the code changes. */
 #define PROCESS_LINE "process "
 #define LISTEN_ADDR_LINE "outlet "
 #define COMMAND_LINE "order "
@@ -38,15 +38,16 @@ static bool set_cloexec(int fd, bool on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) == 0;
 }
 
-/* ---- the one that is tried ------------------------------------------------ */
+/* ---- trial ------------------------------------------------------------------ */
 
 int upgrade_write_snapshot(const struct config *config)
 {
 	int version, fd;
 
 	if (sscanf(getenv(TRIED), "%d %d", &version, &fd) != 2 || version != VERSION) {
-		fprintf(stderr, "fairlead: this program cannot take over from the one that runs; "
-				"restart\n");
+		fprintf(stderr,
+			"fairlead: this program cannot take over from the running one; "
+			"restart\n");
 		return -EPROTO;
 	}
 	return loader_write_snapshot(fd, config);
@@ -63,9 +64,9 @@ struct slice upgrade_known_addresses(void)
 				     (struct slice){ bytes, (size_t)n };
 }
 
-/* ---- the one before ------------------------------------------------------- */
+/* ---- the previous program --------------------------------------------------- */
 
-/* It goes without, if that fails. */
+/* If it fails, the trial has no known addresses. */
 static void pass_known_addresses(const struct config *config)
 {
 	int fd = memfd_create("known", 0);
@@ -163,8 +164,10 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 	char value[64];
 
 	if (upgrade_state < 0) {
-		fprintf(errors, "fairlead: cannot write down what goes over to the next program: "
-				"%s; %s\n", strerror(errno), remedy_of(errno));
+		fprintf(errors,
+			"fairlead: cannot write the state for the next program: "
+			"%s; %s\n",
+			strerror(errno), remedy_of(errno));
 		return;
 	}
 	snprintf(value, sizeof(value), "%d %d", upgrade_state, snapshot);
@@ -181,7 +184,7 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 	close(upgrade_state);
 }
 
-/* ---- the next ------------------------------------------------------------- */
+/* ---- the next program ------------------------------------------------------- */
 
 static bool read_environment(int *upgrade_state, int *snapshot)
 {
@@ -205,7 +208,7 @@ static bool parse_process(const char *line, struct process *p)
 	int state, pid, engine = IO_ENGINE_AUTO;
 
 	*p = (struct process){ .foreign = true };
-	/* Programs before this one wrote no engine. */
+	/* Older programs do not write the engine. */
 	if (sscanf(line, "%d %d %d %d %llu %d", &state, &pid, &p->channel,
 		   &p->setup_channel, &started_ms, &engine) < 5)
 		return false;
@@ -237,7 +240,7 @@ static bool parse_listen_addr(char *line, struct listen_addrs *listen_addrs)
 	return la && listen_addrs_add(listen_addrs, la);
 }
 
-/* What follows `word` on a line that begins with it, else NULL. */
+/* The rest of a line that begins with `word`, else NULL. */
 static char *after_word(char *line, const char *word)
 {
 	size_t n = strlen(word);
@@ -276,6 +279,7 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 	unsetenv(NEXT);
 	unsetenv(TRIED);
 	if (!in || !good)
-		fprintf(stderr, "fairlead: what the program before left cannot be read\n");
+		fprintf(stderr,
+			"fairlead: the state of the previous program cannot be read\n");
 	return in && good;
 }

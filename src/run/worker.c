@@ -51,7 +51,7 @@ static void worker_listeners_open(struct worker *w, struct worker_config *wc)
 	}
 }
 
-/* What is written of their addresses now. */
+/* Takes over the settings of their addresses in this version. */
 static void worker_listeners_update(struct worker *w,
 				    const struct config_version *version)
 {
@@ -63,7 +63,7 @@ static void worker_listeners_update(struct worker *w,
 	}
 }
 
-/* Whose address the newest configuration does not have. */
+/* Stops listeners whose address this version does not keep. */
 static void worker_listeners_close(struct worker *w, const struct config_version *version)
 {
 	LIST_EACH(&w->listeners, node) {
@@ -75,14 +75,14 @@ static void worker_listeners_close(struct worker *w, const struct config_version
 	}
 }
 
-/* Logs of before whose last lines nobody has taken yet: a worker holds so many, and buffers and
- * a descriptor for each. */
+/* Replaced access logs with unwritten lines that a worker keeps; each has a descriptor
+ * and buffers. */
 #define LOG_FILES_MAX 8
 
-/* The log of one worker and one opening of the file. */
+/* An access log of one worker: a new one each time the file is opened. */
 struct log_file {
 	struct access access;
-	struct list node; /* in worker->accesses */
+	struct list node; /* in worker->closing_logs */
 };
 
 static bool has_log_slot(const struct worker *w)
@@ -130,7 +130,7 @@ static void log_file_close(struct access *a)
 	free(l);
 }
 
-/* True: all is written. */
+/* Closes replaced logs that are written. Returns true if none remains. */
 static bool log_files_sweep(struct worker *w)
 {
 	LIST_EACH(&w->closing_logs, node) {
@@ -165,7 +165,7 @@ static void worker_trimmed(struct tick *t)
 	proxy_trim(&w->proxy);
 }
 
-/* ---- another configuration -------------------------------------------------- */
+/* ---- reload ----------------------------------------------------------------- */
 
 static void report_released(struct mail *m)
 {
@@ -227,7 +227,7 @@ static void worker_config_prepare(struct mail *m)
 	report_config(wc, report_prepared);
 }
 
-/* Between two ticks' decisions: what begins from here on is of it. */
+/* Requests that begin after this message use the new generation. */
 static void worker_config_adopt(struct mail *m)
 {
 	struct worker_config *wc = CONTAINER(m, struct worker_config, message);
@@ -352,7 +352,7 @@ void worker_shorten_drain(struct worker *w)
 	mailbox_post(&w->tick.mailbox, &w->shorten_wanted);
 }
 
-/* On the worker that may have idle connections. */
+/* On the worker that may have idle origin connections. */
 static void evict_origins(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, evict_wanted);
@@ -366,7 +366,7 @@ static void evict_origins(struct mail *m)
 		atomic_fetch_add(&w->shared->descriptors.wanted, n);
 }
 
-/* On the worker that is short of descriptors. */
+/* On the worker that needs descriptors. */
 static void evict_elsewhere(void *owner, uint32_t n)
 {
 	struct worker *w = owner;
@@ -384,7 +384,7 @@ static void evict_elsewhere(void *owner, uint32_t n)
 	}
 }
 
-/* On the worker that may have idle clients. */
+/* On the worker that may have idle client connections. */
 static void evict_clients(struct mail *m)
 {
 	struct worker *w = CONTAINER(m, struct worker, client_evict_wanted);
@@ -398,7 +398,8 @@ static void evict_clients(struct mail *m)
 		atomic_fetch_add(&w->shared->clients.wanted, n);
 }
 
-/* The limit is that of all workers: who has nobody idle asks the others. */
+/* The limit of clients counts all workers: without an idle client of its own, a worker
+ * asks the others to evict one. Returns true if one was closed here. */
 static bool evict_client(struct listener *l)
 {
 	struct worker *w = l->owner;
@@ -464,7 +465,7 @@ static int open_proxy(struct worker *w)
 				     });
 }
 
-/* With its loop. A reload may bring a log. */
+/* Its loop is open. */
 static int open_worker(struct worker *w)
 {
 	int error;
@@ -498,8 +499,8 @@ static void *worker_run(void *arg)
 	}
 	w->ended.deliver = report_ended;
 	mailbox_post(w->shared->control, &w->ended);
-	/* Counters are shown until the control thread lets go of them; then the loop is freed
-	 * here, as it belongs to this thread. */
+	/* /metrics reads the counters until the control thread allows this. The loop must
+	 * be freed on the thread that opened it. */
 	sem_wait(&w->stats_released);
 	timer_stop(&w->tick.wheel, &w->drain_timer);
 	proxy_done(&w->proxy);

@@ -99,7 +99,7 @@ def refused(error, tells):
     config = CONFIG.format(origin=origin)
     proxy = rig.Fairlead(config, engine="auto", before=launcher)
     said = proxy.log()
-    rig.check("going on with epoll" in said and tells in said, said)
+    rig.check("falling back to epoll" in said and tells in said, said)
     rig.check("ready engine=epoll" in said, said)
     rig.check(rig.get(proxy.port, "/status/200").status == 200, "it does not serve")
     proxy.stop()

@@ -99,7 +99,7 @@ def upgraded(config, kib):
     rig.check(engine(proxy, 1) == "io_uring", proxy.log())
     proxy.signal(signal.SIGUSR2)
     rig.check(engine(proxy, 2) == "epoll", proxy.log())
-    rig.check("going on with epoll: 2 rings take" in proxy.log(), proxy.log())
+    rig.check("falling back to epoll: 2 rings take" in proxy.log(), proxy.log())
     rig.until(lambda: proxy.worker_pid() != first, "the end of the one of before")
     rig.check(killed(proxy, 3) == "io_uring", proxy.log())
     proxy.stop()
@@ -133,12 +133,12 @@ def forbidden(config, wanted):
     n = 1
     if wanted == "io_uring":
         proxy.signal(signal.SIGUSR2)
-        rig.until(lambda: proxy.said("the one of before goes on"), "the end of the upgrade")
+        rig.until(lambda: proxy.said("the previous worker process continues"), "the end of the upgrade")
         rig.check("engine io_uring: a seccomp filter" in proxy.log(), proxy.log())
         serves(proxy)
     n += 1
     rig.check(killed(proxy, n) == "epoll", proxy.log())
-    rig.check("going on with epoll: a seccomp filter or security module" in proxy.log(),
+    rig.check("falling back to epoll: a seccomp filter or security module" in proxy.log(),
               proxy.log())
     os.unlink(switch)
     n += 1

@@ -69,7 +69,7 @@ def strays(origin):
     worker = proxy.worker_pid()
     for sign in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXFSZ", "SIGPIPE", "SIGUSR1"):
         os.killpg(proxy.pid, getattr(signal, sign))
-    rig.until(lambda: proxy.said("there is no access log to open anew"), "SIGUSR1")
+    rig.until(lambda: proxy.said("there is no access log to reopen"), "SIGUSR1")
     rig.check(ok(proxy.port) and proxy.worker_pid() == worker, proxy.log)
     ends(proxy)
 
@@ -85,7 +85,7 @@ def log_reopened(origin):
     with open(proxy.path, "a") as f:
         f.write(BROKEN)
     proxy.signal(signal.SIGUSR1)
-    rig.until(lambda: proxy.said(f"the access log {log} is opened anew"), "the log")
+    rig.until(lambda: proxy.said(f"reopened the access log {log}"), "the log")
     before = os.path.getsize(log + ".1")
     rig.check(ok(proxy.port), "it does not serve")
     rig.until(lambda: os.path.getsize(log) > 0, "a line in the new file")
@@ -94,8 +94,8 @@ def log_reopened(origin):
     os.rename(log, log + ".2")
     os.mkdir(log)
     proxy.signal(signal.SIGUSR1)
-    rig.until(lambda: proxy.said("not reopened: what it names cannot be opened; the access log of "
-                                 "before goes on"), "the refusal")
+    rig.until(lambda: proxy.said("not reopened: an address or log of the configuration cannot be "
+                                 "opened; the previous access log stays open"), "the refusal")
     before = os.path.getsize(log + ".2")
     rig.check(ok(proxy.port), "it does not serve")
     rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the file of before")
@@ -154,9 +154,9 @@ def standard_input(origin):
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
     said = ordered("reload", text)
     rig.check(said.returncode == 1 and b"cannot be read again" in said.stderr, said)
-    rig.check(proxy.said("not reloaded: it came from standard input"), proxy.log)
+    rig.check(proxy.said("not reloaded: the configuration came from standard input"), proxy.log)
     proxy.signal(signal.SIGUSR1)
-    rig.until(lambda: proxy.said("is opened anew"), "the log")
+    rig.until(lambda: proxy.said("reopened the access log"), "the log")
     for n in (1, 2):
         said = ordered("upgrade", text)
         rig.check(said.returncode == 0, lambda: f"{said} {proxy.log()}")

@@ -124,7 +124,7 @@ def stays(config):
     uid = 12345 if is_root() else os.geteuid()
     check_ids(proxy.worker_pid(), uid, 12345 if is_root() else os.getegid())
     check_powerless(proxy.worker_pid(), 0)
-    rig.check(proxy.said("'user: daemon' changes nothing"), proxy.log())
+    rig.check(proxy.said("'user: daemon' has no effect"), proxy.log())
     serves(proxy)
     proxy.stop()
 

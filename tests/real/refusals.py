@@ -49,7 +49,7 @@ def paths(config):
     text = f'listen: ["unix:{path}"]\n' + config
     with open(path, "w") as f:
         f.write("precious\n")
-    refused(text, path, "Address already in use", "something else than a socket; remove it")
+    refused(text, path, "Address already in use", "this is not a socket; remove it")
     rig.check(open(path).read() == "precious\n", "the file has been touched")
     os.unlink(path)
     starts(text)
@@ -70,7 +70,7 @@ def paths(config):
     if os.geteuid() == 0:
         os.chmod(rig.TMP, 0o755)
         user = ["setpriv", "--reuid", "31900", "--regid", "31900", "--clear-groups"]
-        refused(text, "Permission denied", "its directory is closed to the user", before=user)
+        refused(text, "Permission denied", "the user that fairlead is started as cannot access its directory", before=user)
         os.chown(missing, 31900, 31900)
         starts(text, before=user)
 
@@ -143,7 +143,7 @@ def while_it_ends(config):
     proxy.signal(signal.SIGTERM)
     rig.until(lambda: proxy.said("draining"), "the drain")
     proxy.signal(signal.SIGUSR2)
-    rig.until(lambda: proxy.said("not upgraded: it has been told to end"), "a word")
+    rig.until(lambda: proxy.said("not upgraded: fairlead is draining"), "a word")
     client.close()
 
 

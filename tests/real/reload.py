@@ -115,7 +115,7 @@ def no_descriptors(origin):
         before = resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
         reload(proxy, config.partition("routes:")[0] + NONE, said="fairlead: not reloaded")
         resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
-        rig.check(proxy.said("descriptors could not be taken over"), proxy.log)
+        rig.check(proxy.said("descriptors could not be received"), proxy.log)
         rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the routes of before")
         reload(proxy, config)
     rig.check(proxy.worker_pid() == worker, "it is another worker process")
@@ -130,7 +130,7 @@ def stuck(origin):
     os.kill(worker, signal.SIGSTOP)
     large = f"# {1000 * 'x'}\n" * 1000    # than what a socket holds
     reload(proxy, config_of(origin) + large, said="fairlead: not reloaded")
-    rig.check(proxy.said("it cannot be handed to the worker process"), proxy.log)
+    rig.check(proxy.said("the configuration cannot be sent to the worker process"), proxy.log)
     reload(proxy, config_of(origin), said="fairlead: ready")
     os.kill(worker, signal.SIGCONT)
     rig.until(lambda: proxy.worker_pid() != worker, "another worker process")

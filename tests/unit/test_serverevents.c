@@ -44,23 +44,23 @@ static void lines(void **state)
 	assert_notice(
 		r,
 		"fairlead: upstream app: server a.example:80 (192.0.2.1:80) is ejected "
-		"for 2.5 s: 5 failures in a row, worker 0\n"
+		"for 2.5 s: 5 consecutive failures, worker 0\n"
 		"fairlead: upstream app: server 192.0.2.2:80 is ejected for 2.5 s: 60% of "
-		"its answers were failures, worker 1\n");
+		"its responses were failures, worker 1\n");
 	assert_notice(r, "");
 	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
 	registry_set_status(r, registry_view(r, b, 1),
-			    SERVER_STATUS_DOWN); /* the prober's to tell */
+			    SERVER_STATUS_DOWN); /* logged by the monitor */
 	assert_notice(
-		r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is asked "
+		r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is used "
 		   "again, worker 0\n");
-	/* A memcached has no one address. */
+	/* A memcached server has no single address. */
 	eject(r, registry_view(r, registry_enter(r, 1, "m1", ""), 1), REASON_UNREACHED,
 	      0);
 	assert_notice(
-		r, "fairlead: upstream app: server m1 cannot be connected: its keys are "
+		r, "fairlead: upstream app: server m1 cannot be connected to: its keys are "
 		   "misses, worker 1\n");
-	/* What came and went unseen is not told, nor what is no longer asked. */
+	/* An ejection that ended before it was logged is not logged, nor one of a removed server. */
 	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 1);
 	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
 	registry_withdraw(r, b, 1, 0, 0);
