@@ -38,16 +38,16 @@ def fuller(proxy):
     """After some more requests: whether lines are dropped."""
     _, errors, _ = rig.wrk(proxy.port, "/", CONNECTIONS, 1)
     rig.check(errors == 0, f"{errors} requests failed")
-    return proxy.metrics()["log_dropped_total"] > 0
+    return proxy.metrics()["log_lines_dropped_total"] > 0
 
 
 def flows(proxy):
     """After some more requests, each of which has its line: how many, and how many a second."""
-    before = proxy.metrics()["log_dropped_total"]
+    before = proxy.metrics()["log_lines_dropped_total"]
     done, errors, rate = rig.wrk(proxy.port, "/", CONNECTIONS, 2)
     rig.check(errors == 0, f"{errors} requests failed")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 0, "the last answers")
-    return (done, rate) if proxy.metrics()["log_dropped_total"] == before else None
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last answers")
+    return (done, rate) if proxy.metrics()["log_lines_dropped_total"] == before else None
 
 
 def drain_ends(origin):
@@ -80,12 +80,12 @@ def main():
     proxy.stop()
     lines = reader.lines()
     print(f"{rig.ENGINE}: {stalled:.0f}/s into a full pipe, {flowing:.0f}/s into one that is "
-          f"read; {len(lines)} lines, {total['log_dropped_total']:.0f} dropped of "
+          f"read; {len(lines)} lines, {total['log_lines_dropped_total']:.0f} dropped of "
           f"{total['requests_total']:.0f}")
     rig.check(len(lines) >= done, f"{len(lines)} lines, but {done} requests at the end alone")
     broken = [line for line in lines if is_broken(line)]
     rig.check(not broken, lambda: f"not whole: {broken[:3]}")
-    rig.check(len(lines) + total["log_dropped_total"] == total["requests_total"],
+    rig.check(len(lines) + total["log_lines_dropped_total"] == total["requests_total"],
               "lines and those dropped are not all requests")
 
 

@@ -162,7 +162,7 @@ def access_log(origin):
     rig.until(lambda: proxy.said("1 line of the access log lost: No space left on device"),
               "the loss to be told")
     rig.check(ok(proxy.port, "/delay/1"), "it does not serve")
-    rig.until(lambda: proxy.metrics()["log_dropped_total"] == 2, "another loss")
+    rig.until(lambda: proxy.metrics()["log_lines_dropped_total"] == 2, "another loss")
     proxy.stop()
     rig.check(proxy.log().count("of the access log lost") == 2, proxy.log)
 

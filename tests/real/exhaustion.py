@@ -59,7 +59,7 @@ def loaded(proxy, path, n, what):
 def quiet(proxy, what):
     """Nothing is left: no client, no exchange."""
     rig.until(lambda: proxy.metrics()["connections"] == 0, f"{what}: connections to end")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 0, f"{what}: exchanges to end")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, f"{what}: exchanges to end")
 
 
 def echoed(port, size, n, at_once):
@@ -361,7 +361,7 @@ def disk_full(place):
     proxy = place.proxy(more="access_log: { path: /dev/full }")
     for _ in range(3):
         loaded(proxy, "/status/200", 500, "disk full")
-    rig.until(lambda: proxy.metrics()["log_dropped_total"] >= 1500, "lost lines to be counted")
+    rig.until(lambda: proxy.metrics()["log_lines_dropped_total"] >= 1500, "lost lines to be counted")
     rig.check(proxy.metrics()["log_lines_total"] == 0, "a lost line counts as written")
     quiet(proxy, "disk full")
 

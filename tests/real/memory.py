@@ -79,7 +79,7 @@ def waiting_for(origin, n, delay_s):
         rig.until(lambda: proxy.metrics()["upstream_requests_total"] >= n + 10, f"{n} requests",
                   60)
         each = (lowest(proxy, 2) - before) * 1024 / n
-        waits = proxy.metrics()["exchanges"]
+        waits = proxy.metrics()["requests_in_flight"]
         told = rig.load_result(held.stdout.readline())
         held.stdin.close()
     proxy.stop()

@@ -145,7 +145,7 @@ def under_load(proxy, what):
     """wrk, and long requests, while it happens. Returns how many were answered."""
     long, wrk = Long(proxy.port, LONG), Wrk(proxy.port, "/bytes/100", 600)
     long.start()
-    rig.until(lambda: proxy.metrics()["exchanges"] >= LONG, f"{LONG} long requests")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] >= LONG, f"{LONG} long requests")
     try:
         what()
     finally:

@@ -53,7 +53,7 @@ def quit_drains(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     slow = socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S)
     slow.sendall(b"GET /delay/700 HTTP/1.1\r\nHost: x\r\n\r\n")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the request")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "the request")
     # From the keyboard it reaches all of them.
     os.killpg(proxy.pid, signal.SIGQUIT)
     answer = b""

@@ -107,7 +107,7 @@ def drained(origin):
     """The proxy has all of the answer when it is told to end, and the client next to nothing."""
     fairlead = proxy(origin)
     readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
-    rig.until(lambda: fairlead.metrics()["exchanges"] == 0
+    rig.until(lambda: fairlead.metrics()["requests_in_flight"] == 0
               and fairlead.metrics()["responses_total_2xx"] == 2, "the answers to be there")
     fairlead.signal(signal.SIGTERM)
     time.sleep(1)
@@ -132,7 +132,7 @@ def single_bytes(origin):
     """Hundreds wait for their answer and go on sending, byte for byte."""
     fairlead = proxy(origin, "buffers: 1MiB", ", connect_timeout: 10s")
     clients = [asked(fairlead, "/delay/8000") for _ in range(300)]
-    rig.until(lambda: fairlead.metrics()["exchanges"] == 300, "the requests")
+    rig.until(lambda: fairlead.metrics()["requests_in_flight"] == 300, "the requests")
     for s in clients:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for _ in range(6):

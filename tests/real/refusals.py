@@ -139,7 +139,7 @@ def while_it_ends(config):
     proxy = rig.Fairlead(config, engine="epoll", workers=1)
     client = socket.create_connection(("127.0.0.1", proxy.port))
     client.sendall(b"GET /delay/700 HTTP/1.1\r\nHost: x\r\n\r\n")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "a request in flight")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "a request in flight")
     proxy.signal(signal.SIGTERM)
     rig.until(lambda: proxy.said("draining"), "the drain")
     proxy.signal(signal.SIGUSR2)

@@ -74,7 +74,7 @@ def routes(origin):
     worker = proxy.worker_pid()
     slow, idle = asked(proxy.port, "/delay/4000"), asked(proxy.port, "/bytes/10")
     rig.check(answer(idle).status == 200, "the first request")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "the slow request")
     reload(proxy, without_routes(origin) + NONE)
     idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
     rig.check(answer(idle).status == 404, "the new routes")
@@ -181,7 +181,7 @@ def log(origin):
         rig.get(proxy.port, "/bytes/10")
     os.rename(path, path + ".1")
     slow = asked(proxy.port, "/delay/4000")
-    rig.until(lambda: proxy.metrics()["exchanges"] == 1, "the slow request")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "the slow request")
     reload(proxy)
     rig.check(answer(slow).status == 200, "the slow request")
     for _ in range(50):
@@ -220,14 +220,14 @@ def unread(origin):
     held = lambda: open_files(proxy.worker_pid()).count(path)
     for _ in range(20):
         rig.get(proxy.port, "/bytes/10")
-        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "a line")
         reload(proxy)
         rig.until(lambda: held() == 1, "no more than one descriptor")
     changes = 0
     while not proxy.said("not reloaded"):
         write(proxy, json if changes % 2 else json.replace("format: json", "format: combined"))
         rig.get(proxy.port, "/bytes/10")
-        rig.until(lambda: proxy.metrics()["exchanges"] == 0, "a line")
+        rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "a line")
         done = proxy.log().count("reloaded")
         proxy.signal(signal.SIGHUP)
         rig.until(lambda: proxy.log().count("reloaded") > done, "an answer")

@@ -39,7 +39,7 @@ routes:
 
 
 def gained(proxy, before):
-    rig.until(lambda: proxy.metrics()["exchanges"] == 0, "the last answers")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last answers")
     after = proxy.metrics()
     return {k: after[k] - before.get(k, 0) for k in after}
 

@@ -41,7 +41,7 @@ routes:
 access_log: {{ path: {log} }}
 """
 SIGNALS = (signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGWINCH, signal.SIGCONT)
-COLUMNS = ("second", "resident_kib", "descriptors", "connections", "exchanges", "buffers",
+COLUMNS = ("second", "resident_kib", "descriptors", "connections", "requests_in_flight", "buffers",
            "buffers_free", "block_bytes", "upstream_connections", "requests")
 
 
@@ -249,7 +249,7 @@ class Soak:
         start["buffers_out"] = start["buffers"] - start["buffers_free"]
         # On io_uring some are with the kernel: as many as it is given when it runs short.
         spare = {"buffers_out": 2 * 256 if rig.ENGINE == "io_uring" else 0}
-        return {k: (start[k], row[k]) for k in ("descriptors", "connections", "exchanges",
+        return {k: (start[k], row[k]) for k in ("descriptors", "connections", "requests_in_flight",
                 "block_bytes", "upstream_connections", "buffers_out")
                 if row[k] > start[k] + spare.get(k, 0)}
 

@@ -35,7 +35,7 @@ def read_all(s):
 
 def in_flight(proxy, path, n=CLIENTS):
     clients = [asked(proxy.port, path) for _ in range(n)]
-    rig.until(lambda: proxy.metrics()["exchanges"] == n, f"{n} requests in flight")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == n, f"{n} requests in flight")
     return clients
 
 
@@ -107,7 +107,7 @@ def read_one(s):
 def slow(proxy):
     """Requests that are answered long after the signal."""
     clients = [asked(proxy.port, "/delay/5000") for _ in range(CLIENTS)]
-    rig.until(lambda: proxy.metrics()["exchanges"] >= CLIENTS, "requests in flight")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] >= CLIENTS, "requests in flight")
     return clients
 
 
@@ -197,7 +197,7 @@ def sigpipe(origin):
     os.kill(proxy.worker_pid(), signal.SIGPIPE)
     for _ in range(20):    # clients that are gone when their answer comes
         asked(proxy.port, "/bytes/5000000").close()
-    rig.until(lambda: proxy.metrics()["exchanges"] == 0, "those requests to be over")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "those requests to be over")
     rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
     proxy.stop()
 

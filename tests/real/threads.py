@@ -125,7 +125,7 @@ def killed(proxy):
 def drained(proxy):
     """With jobs in the pool and requests on their way."""
     loads = [start_load(proxy, path, n) for path, n in (("/pool?ms=20", 12), ("/delay/100", 50))]
-    rig.until(lambda: proxy.metrics()["exchanges"] >= 50, "requests in flight")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] >= 50, "requests in flight")
     proxy.signal(signal.SIGTERM)
     status = proxy.ended(40)
     for load in loads:
