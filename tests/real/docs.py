@@ -157,6 +157,29 @@ def check_configurations(page):
             fault(page, line, f"is not accepted: {r.stderr.strip()}")
 
 
+def check_peers(page):
+    """Configurations of nginx and HAProxy, if these are here: what they are compared with works."""
+    for line, mark, text in page.blocks:
+        program = os.path.join(rig.PEERS, mark)
+        if mark not in ("nginx", "haproxy") or not os.path.exists(program):
+            continue
+        path = os.path.join(rig.TMP, "peer.conf")
+        text = text.replace("/var/log/nginx", rig.TMP).replace("http {", "http {" + "".join(
+            f" {kind}_temp_path {rig.TMP}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")), 1)
+        included = re.findall(r"(?m)^#   (.*;)$", text)
+        with open(path, "w") as f:
+            f.write(text)
+        with open(os.path.join(rig.TMP, "proxy_params.conf"), "w") as f:
+            f.write("\n".join(included) + "\n")
+        r = subprocess.run([program, "-t", "-q", "-p", rig.TMP, "-e", "stderr", "-g",
+                            f"pid {rig.TMP}/nginx.pid;", "-c", path]
+                           if mark == "nginx" else [program, "-c", "-q", "-f", path],
+                           capture_output=True, text=True)
+        if r.returncode or "[WARNING]" in r.stderr:
+            fault(page, line, f"{mark} refuses this: {r.stderr}")
+
+
 def known_keys():
     text = subprocess.run([rig.FAIRLEAD, "--reference"], capture_output=True, text=True).stdout
     return {k for k in re.findall(r"(?m)^\| `([^`]+)` \|", text) if "$" not in k}
@@ -372,6 +395,7 @@ def main():
     messages = docs_messages.Messages()
     for page in list(pages.values()):
         check_configurations(page)
+        check_peers(page)
         check_keys(page, keys)
         check_metrics(page, metrics)
         check_options(page, programs)
