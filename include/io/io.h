@@ -12,10 +12,20 @@
  *   L5  A socket with ops in flight is closed only by io_close() or io_reset(): they
  *       cancel the ops first, and close then.
  *
- * The owner of an op embeds it in its own struct: no memory is allocated per op. Starting
- * an op never blocks, never fails and never calls back. There are no timeouts per op:
- * deadlines are kept in base/wheel.h, and the loop gets the next one as the timeout of
- * io_wait(). A result is >= 0 or a negative errno. */
+ * The life of an op, which its owner embeds in its own struct:
+ *
+ *   io_op_init()       once; the op is idle
+ *   io_recv(), …       starts it: it is in flight
+ *   done(…, IO_MORE)   receives only, any number of times
+ *   done()             the last call: the op is idle. It may be started again or freed,
+ *                      also inside this call (but see io_recv)
+ *
+ * Starting an op allocates nothing, never blocks and never fails; an error is a result.
+ * Results are >= 0 or a negative errno. There are no timeouts per op: base/wheel.h has
+ * the deadlines, and io_wait() gets the next one as its timeout.
+ *
+ * Limits: at most one receive and one send in flight per socket. A listener may have
+ * several accepts in flight, a file several writes, which may be done in any order. */
 #ifndef IO_IO_H
 #define IO_IO_H
 
@@ -80,7 +90,8 @@ struct io_connect {
 /* Receives bytes as they arrive, until `window` bytes have been delivered.
  *
  *   done(res > 0)   buf holds res bytes in data[begin..end). The callee takes the
- *                   reference by setting buf to NULL; otherwise the engine drops it.
+ *                   reference by setting buf to NULL; otherwise the engine drops it
+ *                   when done() returns, so the op must not be freed before that.
  *                   With IO_MORE the receive goes on. Without it the window is used up;
  *                   the last buffer may exceed it, by less than BUF_BYTES.
  *   done(res == 0)  End of the stream: the peer sends no more. Last call.
@@ -191,7 +202,7 @@ uint64_t io_wall_ms(const struct io_loop *loop);
 
 /* ---- starting and cancelling ops --------------------------------------------- */
 
-/* Before the first start. The op may then be started as often as its kind needs. */
+/* Initialises an op, which is then idle. Once, before the first start. */
 void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned));
 
 /* True from the start of the op to its last done(); false inside that call. */

@@ -86,7 +86,7 @@ struct ring_fd {
 #define RING_BUFFER_GROUP 0
 
 /* With n requests in flight, a wait is for n / RING_BATCH_SHARE completions, at most
- * RING_BATCH_MAX, and ends RING_BATCH_US after the first one.
+ * RING_BATCH_MAX; after RING_BATCH_US one completion is enough.
  *
  * By Little's law completions come at the rate n / (duration of a request), so waiting
  * for n / 8 of them makes a request at most an eighth longer; with few requests in flight

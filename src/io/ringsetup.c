@@ -30,14 +30,14 @@ static size_t bufs_bytes(void)
 	return RING_BUF_ENTRIES * sizeof(struct io_uring_buf);
 }
 
-static unsigned queue_size(const char *name, unsigned asked, unsigned fallback)
+static unsigned queue_size(const char *name, unsigned requested, unsigned fallback)
 {
 	const char *text = getenv(name);
 	unsigned long n = text ? strtoul(text, NULL, 10) : 0;
 
 	if (n > 0 && n <= ENTRIES_MAX)
 		return (unsigned)n;
-	return asked > 0 ? asked : fallback;
+	return requested > 0 ? requested : fallback;
 }
 
 static unsigned sq_size(const struct io_options *options)

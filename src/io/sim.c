@@ -162,7 +162,7 @@ static struct buf *receive_buf(struct sim *s, struct slot *slot)
 /* Called for an op in flight when its socket is closed. As in the real engines, its
  * result may win the race: at random, bytes that have arrived are delivered before the
  * end, and a send still sends what fits into the pipe. */
-static void detach(struct sim *s, uint32_t index)
+static void slot_detach(struct sim *s, uint32_t index)
 {
 	struct slot *slot = &s->slots[index - 1];
 	struct endpoint *e = slot_endpoint(s, slot);
@@ -209,7 +209,7 @@ static void sim_close(struct io_loop *loop, int fd, bool reset)
 	e = &simnet_conn(&s->net, at.index)->ends[at.side];
 	for (unsigned i = 0; i < COUNT(e->ops); i++)
 		if (e->ops[i] > 0)
-			detach(s, e->ops[i]);
+			slot_detach(s, e->ops[i]);
 	e->ops[ENDPOINT_RECV] = e->ops[ENDPOINT_SEND] = 0;
 	simnet_close(&s->net, at.index, at.side, reset);
 }
@@ -280,7 +280,7 @@ static bool recv_step(struct sim *s, struct slot *slot)
 {
 	struct sim_waiter w = waiter_of(s, slot, WAKE_RUN);
 	struct buf *b = NULL;
-	uint64_t room = BUF_BYTES;
+	uint64_t max = BUF_BYTES;
 	int64_t n;
 
 	if (simnet_readable(&s->net, slot->conn, slot->side)) {
@@ -291,9 +291,9 @@ static bool recv_step(struct sim *s, struct slot *slot)
 			return false;
 		}
 		if (simnet_random(&s->net, 8) == 0)
-			room = 1 + simnet_random(&s->net, room);
+			max = 1 + simnet_random(&s->net, max);
 	}
-	n = simnet_recv(&s->net, slot->conn, slot->side, b ? b->data : NULL, room, w);
+	n = simnet_recv(&s->net, slot->conn, slot->side, b ? b->data : NULL, max, w);
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {

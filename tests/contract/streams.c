@@ -123,18 +123,18 @@ static void silent_flag_in_done(struct rig *r)
 
 	send->on_done = flags_done;
 	send->owner = &flags;
-	for (unsigned asked = 0; asked <= IO_SILENT; asked += IO_SILENT) {
+	for (unsigned requested = 0; requested <= IO_SILENT; requested += IO_SILENT) {
 		uint64_t shorts = io_stats(r->loop)->short_sends;
 
 		flags = ~0u;
 		iov = (struct iovec){ bytes, 5 };
-		probe_send(send, pair.a, &iov, 1, asked);
+		probe_send(send, pair.a, &iov, 1, requested);
 		while (send->busy)
 			rig_settle(r);
 		if (!rig_sends_silently(r) || io_stats(r->loop)->short_sends > shorts)
 			CHECK(r, flags == 0);
 		else
-			CHECK(r, flags == asked);
+			CHECK(r, flags == requested);
 	}
 	pair_close(r, &pair);
 }
