@@ -182,12 +182,26 @@ static void route_read(struct reader *r, const struct node *n, struct config_rou
 		hedge_read(r, found.nodes[KEY_route_hedge], route);
 }
 
+static bool matches_same(const struct config_route *a, const struct config_route *b)
+{
+	return a->prefix == b->prefix && slice_equal(a->path, b->path) &&
+	       slice_equal(a->host, b->host);
+}
+
 static void reach_check(struct reader *r, struct reach *reach,
 			const struct config_route *route, const struct node *n)
 {
 	const struct config_route *before = reach_add(reach, route);
 
-	if (before)
+	if (!before)
+		return;
+	if (matches_same(before, route))
+		report_error(
+			&r->report, n->at,
+			"never reached: the route on line %u matches the same requests; "
+			"remove one of the two",
+			before->line);
+	else
 		report_error(
 			&r->report, n->at,
 			"never reached: the route on line %u matches first; move this one "

@@ -173,13 +173,15 @@ static void refuse_unknown(struct reader *r, const struct node *key, enum sectio
 			     REPORT_ARG(key->text), list);
 }
 
-/* What to write for a key, as an example. */
+/* What to write for a key, as an example. "-" without quotes would begin a list. */
 static const char *form_of(struct reader *r, const struct key *k)
 {
 	const char *value = "TEXT";
 
 	if (k->kind == KIND_NODE)
 		value = k->form;
+	else if (k->preset && strcmp(k->preset, "-") == 0)
+		value = "\"-\"";
 	else if (k->preset && k->preset[0] != '\0')
 		value = k->preset;
 	else if (k->kind == KIND_PATH || k->kind == KIND_URI)

@@ -161,6 +161,51 @@ static const char *read_count(const struct key *k, struct slice text,
 	return NULL;
 }
 
+static bool unit_fits(const struct key *k, const struct unit *u, uint64_t number)
+{
+	return number <= k->max / u->scale && number * u->scale >= k->min;
+}
+
+/* The unit to suggest for a number without one: `usual` if the value is then in the range of the
+ * key, otherwise the smallest unit with which it is. NULL: no unit fits. */
+static const struct unit *unit_suggested(const struct key *k, const struct unit *units,
+					 size_t n, const struct unit *usual,
+					 uint64_t number)
+{
+	if (unit_fits(k, usual, number))
+		return usual;
+	while (n-- > 0)
+		if (unit_fits(k, &units[n], number))
+			return &units[n];
+	return NULL;
+}
+
+static const char *duration_unit_fault(const struct key *k, struct slice text,
+				       struct arena *memory, uint64_t number)
+{
+	const struct unit *u = unit_suggested(
+		k, durations, COUNT(durations),
+		unit_find(durations, COUNT(durations), SLICE("s")), number);
+
+	if (!u)
+		return range_fault(k, text, memory);
+	return arena_format(memory, "'%s' has no unit; write %.*s%s", k->name.ptr,
+			    REPORT_ARG(text), u->name.ptr);
+}
+
+static const char *size_unit_fault(const struct key *k, struct slice text,
+				   struct arena *memory, uint64_t number)
+{
+	const struct unit *u = unit_suggested(k, sizes, COUNT(sizes),
+					      &sizes[COUNT(sizes) - 1], number);
+
+	if (!u)
+		return range_fault(k, text, memory);
+	return arena_format(memory,
+			    "'%s' has no unit; use B, KiB, MiB or GiB, as in %.*s%s",
+			    k->name.ptr, REPORT_ARG(text), u->name.ptr);
+}
+
 static const char *read_duration(const struct key *k, struct slice text,
 				 struct arena *memory, uint64_t *number)
 {
@@ -175,8 +220,7 @@ static const char *read_duration(const struct key *k, struct slice text,
 			"such as 250ms, 1.5s, 10m, 1h or 1d",
 			k->name.ptr, REPORT_ARG(text));
 	if (rest.len == 0)
-		return arena_format(memory, "'%s' has no unit; write %.*ss", k->name.ptr,
-				    REPORT_ARG(text));
+		return duration_unit_fault(k, text, memory, *number);
 	u = unit_find(durations, COUNT(durations), rest);
 	if (!u)
 		return arena_format(
@@ -228,11 +272,7 @@ static const char *read_size(const struct key *k, struct slice text, struct aren
 	if (rest.len == 0 && *number == 0 && k->words)
 		return NULL;
 	if (rest.len == 0)
-		return arena_format(
-			memory,
-			"'%s' has no unit; use KiB, MiB or GiB, as in %.*sKiB, or write "
-			"%.*sB for bytes",
-			k->name.ptr, REPORT_ARG(text), REPORT_ARG(text));
+		return size_unit_fault(k, text, memory, *number);
 	if (rest.ptr[0] == '.')
 		return arena_format(
 			memory,
