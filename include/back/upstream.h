@@ -94,10 +94,10 @@ enum lease_failure {
 struct lease {
 	struct upstream *upstream;
 	struct origin *origin;
-	uint8_t state;         /* enum lease_state */
-	uint8_t failure;       /* enum lease_failure */
-	bool reused;           /* the origin served a request before: it may be stale */
-	bool fresh;            /* only a new connection will do */
+	uint8_t state;          /* enum lease_state */
+	uint8_t failure;        /* enum lease_failure */
+	bool reused;            /* the origin served a request before: it may be stale */
+	bool fresh;             /* only a new connection will do */
 	bool tried_has_avoided; /* `tried` has servers that were not tried, only avoided */
 	bool has_permit;        /* of its server, which has a limit of `requests` */
 	/* Set by the requester before upstream_lease(). */
@@ -143,7 +143,7 @@ void upstream_schedule_queue(struct upstream *u);
 /* Bytes of inbox and outbox of connections that are opened from now on. */
 void upstream_set_window(struct upstream *u, uint32_t window);
 
-/* Ends idle origins now, and each other one when it is returned. Leases fail from now on.
+/* Ends idle origins now, and each other one when it is returned. New leases fail.
  * upstream_free() may follow when upstream_idle(). */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */

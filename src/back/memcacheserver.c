@@ -160,7 +160,7 @@ void server_set_state(struct memcache_server *s, enum server_state state)
 
 /* ---- down ------------------------------------------------------------------- */
 
-static void reject(const struct memcache_server *s, struct memcache_call *call)
+static void call_reject(const struct memcache_server *s, struct memcache_call *call)
 {
 	if (s->state == SERVER_SHORT)
 		call_decide(call, CALL_FAILED, CALL_ERROR);
@@ -178,14 +178,14 @@ bool server_reject_if_down(struct memcache_server *s, struct memcache_call *call
 		return false;
 	if (s->links == 0 && server_now_ms(s) >= s->retry_ms && link_connect(s) < 0)
 		server_connect_failed(s, -ENOMEM);
-	reject(s, call);
+	call_reject(s, call);
 	return true;
 }
 
 void server_reject_queue(struct memcache_server *s)
 {
 	while (s->waiting > 0)
-		reject(s, LIST_ITEM(s->queue.next, struct memcache_call, node));
+		call_reject(s, LIST_ITEM(s->queue.next, struct memcache_call, node));
 }
 
 unsigned server_next_address(const struct memcache_server *s, unsigned from)

@@ -12,7 +12,7 @@
 #define KEYS 5000
 #define SHOWN_MAX 10
 
-struct server {
+struct ketama_member {
 	char host[64];
 	in_port_t port;
 	unsigned weight;
@@ -21,12 +21,12 @@ struct server {
 struct set {
 	const char *what;
 	unsigned n;
-	struct server servers[SERVERS_MAX];
+	struct ketama_member servers[SERVERS_MAX];
 };
 
 static unsigned long compared, differences;
 
-static void name_of(char *name, size_t size, const struct server *s)
+static void name_of(char *name, size_t size, const struct ketama_member *s)
 {
 	if (s->port == 11211)
 		snprintf(name, size, "%s", s->host);
@@ -58,7 +58,7 @@ static memcached_st *theirs(const struct set *set)
 	ASSERT(memcached_success(
 		memcached_behavior_set(m, MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED, 1)));
 	for (unsigned i = 0; i < set->n; i++) {
-		const struct server *s = &set->servers[i];
+		const struct ketama_member *s = &set->servers[i];
 
 		ASSERT(memcached_success(memcached_server_add_with_weight(
 			m, s->host, s->port, s->weight)));
@@ -103,7 +103,7 @@ static void compare(const struct set *set)
 static void add(struct set *set, in_port_t port, unsigned weight, const char *form,
 		unsigned number)
 {
-	struct server *s = &set->servers[set->n++];
+	struct ketama_member *s = &set->servers[set->n++];
 
 	snprintf(s->host, sizeof(s->host), form, number);
 	s->port = port;
