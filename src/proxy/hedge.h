@@ -14,7 +14,8 @@
  * slow; leaves it 0 if the request is not to be hedged or the route's latency is not known yet. */
 void hedge_plan(struct retry *r);
 
-/* The first attempt is slow: starts the hedge, unless budget, servers or memory forbid it. */
+/* The first attempt is slow: starts the hedge. Not if the first attempt waits for a connection or
+ * for its client, or if budget, servers or memory are lacking. */
 void hedge_begin(struct exchange *x);
 
 /* Reads the hedge's responses. A good final head makes it x->fetch. Frees a failed hedge. */

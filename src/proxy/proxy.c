@@ -126,7 +126,7 @@ static void short_of_descriptors(void *owner, uint32_t n)
 			  p->tick->now_ms + DESCRIPTOR_RETRY_MS);
 }
 
-static void descriptors_expired(struct timer *t)
+static void descriptor_timer_fired(struct timer *t)
 {
 	struct proxy *p = CONTAINER(t, struct proxy, descriptor_timer);
 
@@ -249,7 +249,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	list_init(&p->services);
 	task_init(&p->sweeper, sweep);
 	timer_init(&p->sweep, sweep_again);
-	timer_init(&p->descriptor_timer, descriptors_expired);
+	timer_init(&p->descriptor_timer, descriptor_timer_fired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);

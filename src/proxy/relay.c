@@ -4,6 +4,7 @@
 
 /* ---- the request's body to the origin ------------------------------------- */
 
+/* NULL: no memory; the body then ends without trailers. */
 static struct buf *emit_trailer_block(struct proxy *p, const struct head *trailers)
 {
 	struct buf *b = buf_new(io_bufs(p->tick->loop), trailers->bytes + EMIT_EXTRA);
@@ -68,6 +69,7 @@ static bool forward_body_piece(struct exchange *x, struct piece *p)
 	return false;
 }
 
+/* Sends the end of the body. False: the exchange has ended; x is freed. */
 static bool forward_body_end(struct exchange *x, const struct head *trailers)
 {
 	struct buf *block = trailers ? emit_trailer_block(x->proxy, trailers) : NULL;
@@ -117,6 +119,7 @@ static bool forward_body(struct exchange *x)
 
 /* ---- the response's head to the client ------------------------------------ */
 
+/* Queues a head for the client. False: no memory. */
 static bool push_head(struct exchange *x, const struct head *h, struct emit_response *r)
 {
 	struct client *c = x->client;
@@ -146,7 +149,7 @@ static enum framing outgoing_framing(const struct exchange *x, enum framing fram
 	return framing;
 }
 
-/* The head of the final response. */
+/* The same for the head of the final response, which the log needs. */
 static bool push_final_head(struct exchange *x, struct head *h, struct emit_response *r)
 {
 	x->head_at = conn_position(&x->client->conn);
@@ -158,7 +161,7 @@ static bool push_final_head(struct exchange *x, struct head *h, struct emit_resp
 	return true;
 }
 
-/* False: the exchange has ended; x is freed. */
+/* Sends the final head, the body follows. False: the exchange has ended; x is freed. */
 static bool begin_relaying(struct exchange *x, struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)x->method);
@@ -186,6 +189,7 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	return true;
 }
 
+/* False: the exchange has ended; x is freed. */
 static bool begin_tunnel(struct exchange *x, struct head *h)
 {
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
@@ -209,7 +213,8 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	return true;
 }
 
-/* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). False: x is freed. */
+/* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). False: the exchange has
+ * ended; x is freed. */
 static bool relay_interim(struct exchange *x, struct head *h)
 {
 	if (!x->http_1_0 &&
@@ -224,6 +229,8 @@ static bool relay_interim(struct exchange *x, struct head *h)
 	return true;
 }
 
+/* Reads heads until the final one, or until there is none. False: the exchange has ended; x is
+ * freed. */
 static bool relay_heads(struct exchange *x)
 {
 	struct head *h = &x->proxy->response;
@@ -255,6 +262,7 @@ static bool relay_heads(struct exchange *x)
 	return true;
 }
 
+/* Queues the head of a response with the cache's value. False: no memory. */
 static bool push_value_head(struct exchange *x)
 {
 	struct proxy *p = x->proxy;

@@ -26,10 +26,8 @@ static void pipelined(struct proxyrig *r)
 {
 	struct sim_peer *client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
 	struct client_response responses[RESPONSES_MAX];
-	unsigned which[RESPONSES_MAX], n = 0,
-				       sent_n = 3 + (unsigned)simrig_draw(&r->sim, 30);
+	unsigned which[RESPONSES_MAX], n, sent_n = 3 + (unsigned)simrig_draw(&r->sim, 30);
 	size_t sizes[RESPONSES_MAX];
-	uint64_t heads = 0;
 	struct slice rest;
 	char text[256], number[24];
 	bool shuts_down = simrig_draw(&r->sim, 2);
@@ -50,7 +48,7 @@ static void pipelined(struct proxyrig *r)
 	if (shuts_down)
 		sim_peer_shutdown(client);
 	SIMRIG_UNTIL(&r->sim, sim_peer_finished(client), 60000);
-	n = client_responses_read(client, responses, RESPONSES_MAX, heads, &rest);
+	n = client_responses_read(client, responses, RESPONSES_MAX, 0, &rest);
 	assert_int_equal(n, sent_n);
 	assert_int_equal(rest.len, 0);
 	assert_true(client->eof);
@@ -99,7 +97,7 @@ static void slow_reader(struct proxyrig *r)
 	}
 	assert_true(peak * BUF_BYTES <= 64u * 1024 + 4 * BUF_BYTES);
 	proxycase_assert_response(r, client, 200, "Length: 300000");
-	assert_true(sim_peer_finished(client) == false);
+	assert_false(sim_peer_finished(client));
 }
 
 /* Seeds for which the next test applies. */

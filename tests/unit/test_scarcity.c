@@ -34,20 +34,21 @@ static bool has_text(const struct sim_peer *client, const char *text)
 	return memmem(client->in, client->in_n, text, strlen(text)) != NULL;
 }
 
-/* The client's requests were decided: each gets one whole response, or the connection ends. */
+/* Each request of the client gets one whole response, or its connection ends. */
 static void wait_for_end(struct proxyrig *r, const struct proxycase *c,
 			 struct sim_peer *client)
 {
-	if (c->client == CLIENT_WAITS || c->client == CLIENT_SHUTS_DOWN)
-		if (!c->proxy_ends)
-			SIMRIG_UNTIL(&r->sim, proxycase_decided(client), 70000);
+	bool open = c->client == CLIENT_WAITS && !c->proxy_ends;
+
+	if (open || c->client == CLIENT_SHUTS_DOWN)
+		SIMRIG_UNTIL(&r->sim, proxycase_decided(client), 70000);
 	sim_peer_send_text(client, GET("/length/7"));
 	if (c->status == 101) /* a tunnel that loses bytes ends */
 		SIMRIG_UNTIL(&r->sim,
 			     sim_peer_finished(client) || has_text(client, "hello") ||
 				     has_text(client, " 503 "),
 			     5000);
-	else if (c->client == CLIENT_WAITS && !c->proxy_ends && !c->last)
+	else if (open && !c->last)
 		SIMRIG_UNTIL(&r->sim,
 			     sim_peer_finished(client) ||
 				     has_text(client, "Length: 7\r\n"),
@@ -77,9 +78,10 @@ static void fail_each_take(const struct proxycase *c)
 {
 	proxycase_now.name = c->name;
 	for (uint64_t seed = 1; seed <= 2; seed++) {
-		unsigned takes = run_with_failure(c, seed, TAKES_MAX);
+		unsigned takes;
 
 		proxycase_now.seed = seed;
+		takes = run_with_failure(c, seed, TAKES_MAX);
 		assert_true(takes > 0);
 		for (unsigned take = 1; take <= takes; take++) {
 			proxycase_now.failing_take = take;
@@ -152,19 +154,19 @@ static void test_few_buffers(void **state)
 
 /* ---- the reserve ------------------------------------------------------------ */
 
-/* Takes blocks until the reserve is in use, and more of them, so that returning one does not refill
- * it. */
+/* Takes blocks until the reserve is in use, and more of them, so that returning one of them does
+ * not make it whole again. */
 static struct buf *use_up_memory(struct proxyrig *r)
 {
-	unsigned blocks_n = 0;
+	unsigned from_reserve_n = 0;
 	struct buf *held = NULL;
 
 	reserve_fail_after(0);
-	while (blocks_n < RESERVE_CHUNKS_MAX / 2 * 7) {
+	while (from_reserve_n < RESERVE_CHUNKS_MAX / 2 * 7) {
 		struct buf *b = buf_new(io_bufs(r->sim.tick.loop), 8000);
 
 		assert_non_null(b);
-		blocks_n += !reserve_whole();
+		from_reserve_n += !reserve_whole();
 		b->next = held;
 		held = b;
 	}
