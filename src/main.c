@@ -97,7 +97,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 /* Strict: every name that cannot be resolved is an error. */
 static int check(const struct arguments *a)
 {
-	const struct config_reading strict = { .strict = true };
+	const struct config_options strict = { .strict = true };
 	struct config *config = config_read_with(a->file, &strict, stderr);
 
 	if (!config)
@@ -124,7 +124,8 @@ static int give_command(const struct arguments *a)
 
 static int run(struct arguments *a, char **argv)
 {
-	const struct config_reading how = { .known = upgrade_known_addresses() };
+	const struct config_options how = { .known_addresses =
+						    upgrade_known_addresses() };
 	struct config *config;
 
 	a->file = file_from_root(argv, a->file);

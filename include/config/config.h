@@ -331,17 +331,18 @@ struct config {
 struct config *config_read(const char *file, FILE *errors);
 
 /* With what else is to be taken into account. */
-struct config_reading {
+struct config_options {
 	bool strict;        /* a name that cannot be resolved is an error, whatever the file says */
-	struct slice known; /* what names stood for before, for those that cannot be: as
-			       config_known() wrote it */
+	struct slice
+		known_addresses; /* what names stood for before, for those that cannot be: as
+			       config_write_addresses() wrote it */
 };
-struct config *config_read_with(const char *file, const struct config_reading *how,
+struct config *config_read_with(const char *file, const struct config_options *how,
 				FILE *errors);
 
 /* Writes what names of servers stand for, "HOST:PORT WEIGHT ADDRESS:PORT" each; a name that
  * several upstreams have is there once. */
-void config_known(const struct config *c, FILE *out);
+void config_write_addresses(const struct config *c, FILE *out);
 
 /* The same from memory; `file` is the name used in errors. */
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);

@@ -29,7 +29,7 @@ enum upgrade_role {
 enum upgrade_role upgrade_role(void);
 
 /* UPGRADE_TRIAL: the resolved addresses of the current configuration, as written by
- * config_known(); empty if there are none. Valid until the process ends. */
+ * config_write_addresses(); empty if there are none. Valid until the process ends. */
 struct slice upgrade_known_addresses(void);
 
 /* UPGRADE_TRIAL: writes the snapshot for the next program. Returns 0 or a negative errno,

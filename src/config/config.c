@@ -387,10 +387,11 @@ static int file_read(const char *file, char **text, size_t *n)
 
 struct config *config_read(const char *file, FILE *errors)
 {
-	return config_read_with(file, &(struct config_reading){ .strict = false }, errors);
+	return config_read_with(file, &(struct config_options){ .strict = false },
+				errors);
 }
 
-struct config *config_read_with(const char *file, const struct config_reading *how,
+struct config *config_read_with(const char *file, const struct config_options *how,
 				FILE *errors)
 {
 	struct arena memory = { 0 };
@@ -402,7 +403,7 @@ struct config *config_read_with(const char *file, const struct config_reading *h
 
 	reader_init(&r, &memory, file);
 	r.strict = how->strict;
-	r.known = how->known;
+	r.known = how->known_addresses;
 	error = file_read(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(

@@ -143,7 +143,7 @@ static void put_server(FILE *out, const struct config_server *s, struct arena *m
 		put_known(out, s->address, &s->addresses[i]);
 }
 
-void config_known(const struct config *c, FILE *out)
+void config_write_addresses(const struct config *c, FILE *out)
 {
 	struct arena memory = { 0 };
 	struct names written = { 0 };

@@ -26,7 +26,8 @@ struct reader {
 	struct pending *pending, *pending_last; /* addresses of servers, as they were read */
 	unsigned asked_n;     /* names that nameservers are being asked for */
 	bool strict;          /* a name that cannot be resolved is an error */
-	struct slice known;   /* what names stood for before: see config_known() */
+	struct slice
+		known; /* what names stood for before: see config_write_addresses() */
 	struct names known_names; /* in it; read when the first is asked for */
 	struct answers answers;
 	struct names upstreams; /* their names, of struct taken */

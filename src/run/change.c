@@ -251,7 +251,7 @@ static struct slice known_addresses(const struct config *config)
 
 	if (!out)
 		return SLICE("");
-	config_known(config, out);
+	config_write_addresses(config, out);
 	return fclose(out) == 0 ? (struct slice){ text, n } : SLICE("");
 }
 
@@ -259,7 +259,8 @@ static struct slice known_addresses(const struct config *config)
 static int read_file(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
-	const struct config_reading how = { .known = known_addresses(s->config) };
+	const struct config_options how = { .known_addresses =
+						    known_addresses(s->config) };
 	struct config *config;
 
 	supervisor_close_fds(s);

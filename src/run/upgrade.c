@@ -75,7 +75,7 @@ static void pass_known_addresses(const struct config *config)
 
 	if (!out)
 		return;
-	config_known(config, out);
+	config_write_addresses(config, out);
 	snprintf(value, sizeof(value), "%d", fd);
 	if (fclose(out) == 0)
 		setenv(KNOWN, value, 1);

@@ -4,7 +4,7 @@
  *
  * Environment variables:
  *   FAIRLEAD_TRIED  trial: version of the format, and descriptor for the snapshot
- *   FAIRLEAD_KNOWN  trial: descriptor of the known addresses (config_known()); optional
+ *   FAIRLEAD_KNOWN  trial: descriptor of the known addresses (config_write_addresses()); optional
  *   FAIRLEAD_NEXT   next program: descriptors of the state and of the snapshot */
 #ifndef RUN_UPGRADESTATE_H
 #define RUN_UPGRADESTATE_H

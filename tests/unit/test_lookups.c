@@ -66,8 +66,9 @@ static int close_nameserver(void **state)
 }
 
 /* With an upstream for each name; what is said is to be freed. */
-static struct config *read_names(const char *const *names, unsigned n, const char *resolver,
-				 const struct config_reading *how, char **said)
+static struct config *read_names(const char *const *names, unsigned n,
+				 const char *resolver, const struct config_options *how,
+				 char **said)
 {
 	char file[] = "/tmp/test_lookups.XXXXXX";
 	FILE *f = fdopen(mkstemp(file), "w"), *out;
@@ -87,7 +88,7 @@ static struct config *read_names(const char *const *names, unsigned n, const cha
 	return c;
 }
 
-static const struct config_reading lenient = { .strict = false };
+static const struct config_options lenient = { .strict = false };
 
 static const struct name {
 	const char *name, *address, *why; /* address: NULL: it has none */
@@ -158,7 +159,7 @@ static void test_goes_on(void **state)
 static void test_strict(void **state)
 {
 	static const char *const ways[] = { "", ", strict: true" };
-	const struct config_reading strict = { .strict = true };
+	const struct config_options strict = { .strict = true };
 	const char *texts[NAMES];
 	char *said;
 
@@ -178,16 +179,17 @@ static void test_strict(void **state)
 static void test_known(void **state)
 {
 	const char *const texts[] = { "gone.test:80", "app.test:80", "srv:gone.test" };
-	struct config_reading how = lenient;
+	struct config_options how = lenient;
 	char *said, *known;
 	struct config *c;
 	size_t n;
 	FILE *out;
 
 	(void)state;
-	how.known = SLICE("app.test:80 1 10.0.0.1:80\ngone.test:80 3 10.0.0.2:80\n"
-			  "gone.test:80 1 [::1]:80\nsrv:gone.test 5 10.0.0.3:8080\n"
-			  "gone.test:81 1 10.0.0.4:81\nnonsense\n\n");
+	how.known_addresses = SLICE(
+		"app.test:80 1 10.0.0.1:80\ngone.test:80 3 10.0.0.2:80\n"
+		"gone.test:80 1 [::1]:80\nsrv:gone.test 5 10.0.0.3:8080\n"
+		"gone.test:81 1 10.0.0.4:81\nnonsense\n\n");
 	c = read_names(texts, 3, "", &how, &said);
 	assert_non_null(c);
 	assert_int_equal(c->upstreams[0].servers[0].address_n, 2);
@@ -196,7 +198,7 @@ static void test_known(void **state)
 	assert_server(&c->upstreams[1].servers[0], &names[1]);
 	assert_non_null(strstr(said, "'u0' keeps its previous addresses"));
 	out = open_memstream(&known, &n);
-	config_known(c, out);
+	config_write_addresses(c, out);
 	fclose(out);
 	assert_string_equal(known, "gone.test:80 3 10.0.0.2:80\ngone.test:80 1 [::1]:80\n"
 				   "app.test:80 1 127.0.0.2:80\napp.test:80 1 [::1]:80\n"
@@ -210,7 +212,7 @@ static void test_known(void **state)
 static void test_known_of_two(void **state)
 {
 	const char *const texts[] = { "app.test:80", "app.test:80" };
-	struct config_reading how = lenient;
+	struct config_options how = lenient;
 	struct config *c;
 	char *said, *known;
 	size_t n;
@@ -221,7 +223,7 @@ static void test_known_of_two(void **state)
 	assert_non_null(c);
 	assert_int_equal(c->upstreams[1].servers[0].address_n, 2);
 	out = open_memstream(&known, &n);
-	config_known(c, out);
+	config_write_addresses(c, out);
 	fclose(out);
 	assert_string_equal(known, "app.test:80 1 127.0.0.2:80\napp.test:80 1 [::1]:80\n");
 	config_free(c);
@@ -234,7 +236,7 @@ static void test_known_of_two(void **state)
 /* As many as upstreams there may be: each is looked for among all. */
 static void test_many_known(void **state)
 {
-	struct config_reading how = lenient;
+	struct config_options how = lenient;
 	const char *texts[MANY];
 	char *known, *said, *text;
 	struct timespec from, to;
@@ -251,7 +253,7 @@ static void test_many_known(void **state)
 	fclose(all);
 	for (unsigned i = 0; i < MANY; i++)
 		texts[i] = text + i * sizeof("n00000.test:80");
-	how.known = (struct slice){ known, n };
+	how.known_addresses = (struct slice){ known, n };
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
 	c = read_names(texts, MANY, "", &how, &said);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
