@@ -23,7 +23,10 @@ import threading
 import docs_messages
 import rig
 
-ALL = sorted(glob.glob(os.path.join(rig.ROOT, "docs/*.md")))
+# CHANGELOG.md is not among them: it has names of the past.
+ALL = [os.path.join(rig.ROOT, name) for name in (
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "STYLE.md",
+    "bench/README.md", "tests/README.md")] + sorted(glob.glob(os.path.join(rig.ROOT, "docs/*.md")))
 CONFIG = """
 access_log: {{ path: "{tmp}/access.log", format: json }}
 resolver: {{ servers: ["127.0.0.1:{dns}"] }}
@@ -54,10 +57,11 @@ class Page:
     """Blocks: (line, mark, text) of what stands between ```. Spans: (line, text) of `…` in the
     prose. Tables: (line, {column: cell}) of each row."""
 
-    def __init__(self, path):
-        self.path, self.name = path, os.path.basename(path)
-        with open(path) as f:
-            self.text = f.read()
+    def __init__(self, path, text=None):
+        self.path, self.name, self.text = path, os.path.basename(path), text
+        if text is None:
+            with open(path) as f:
+                self.text = f.read()
         self.blocks, self.prose = [], []
         self.read()
         self.spans = [(n, s) for n, line in self.prose for s in spans_of(line)]
@@ -217,6 +221,9 @@ def nameserver(port):
     threading.Thread(target=serve, daemon=True).start()
 
 
+AFTER_A_WHILE = {"fairlead_health_up", "fairlead_resolver_addresses"}
+
+
 def observed():
     """({metric: kind}, names of log fields) of one that has served a few requests."""
     http, memcached, dns = rig.free_ports(3)
@@ -230,7 +237,7 @@ def observed():
     def scraped():
         text = rig.get(proxy.admin, "/metrics").body.decode()
         found = dict(re.findall(r"(?m)^# TYPE (\S+) (\S+)$", text))
-        return found if {"fairlead_health_up", "fairlead_resolver_addresses"} <= set(found) else None
+        return found if AFTER_A_WHILE <= set(found) else None
     metrics = rig.until(scraped, "metrics of health and names")
     proxy.stop()
     with open(os.path.join(rig.TMP, "access.log")) as f:
@@ -242,7 +249,7 @@ def fields_of_source(fields):
     """The same, and those that only some lines have."""
     with open(os.path.join(rig.ROOT, "src/proxy/access.c")) as f:
         found = set(re.findall(r'put_\w+\(e, "(\w+)"', f.read()))
-    rig.check(len(found & fields) > 8, "put_…(e, \"NAME\" is not how src/proxy/access.c writes fields")
+    rig.check(len(found & fields) > 8, "src/proxy/access.c: no put_…(e, NAME for each field")
     return fields | found
 
 
@@ -288,14 +295,17 @@ def options_of(program):
     return set(re.findall(r"(?<![\w-])--?\w[\w-]*", out.stdout + out.stderr))
 
 
+OWN_COMMAND = re.compile(r"(?:\$ |ExecStart=|ExecReload=)?(?:[\w./-]*/)?"
+                         r"(fairlead|fairlead-lab) (.*)")
+
+
 def check_options(page, programs):
     """Of our programs, and options that stand alone."""
     every = set().union(*programs.values())
     for line, command in commands_of(page):
-        if re.fullmatch(r"--?[a-zA-Z][\w-]*", command) and command not in every:
+        if re.fullmatch(r"-[a-zA-Z]|--?[a-z][\w-]+", command) and command not in every:
             fault(page, line, f"no option '{command}'")
-        found = re.match(r"(?:\$ |ExecStart=|ExecReload=)?(?:[\w./-]*/)?(fairlead|fairlead-lab) (.*)",
-                         command.strip())
+        found = OWN_COMMAND.match(command.strip())
         for option in re.findall(r"(?:^| )(--?[a-zA-Z][\w-]*)", found[2] if found else ""):
             if option not in programs[found[1]]:
                 fault(page, line, f"{found[1]} has no option '{option}'")
@@ -321,22 +331,28 @@ def sources():
     return text
 
 
+# Those that nobody has to handle to meet them.
+FOREIGN_SIGNALS = ("SIGKILL", "SIGSTOP", "SIGCONT", "SIGSEGV", "SIGABRT", "SIGILL", "SIGWINCH")
+
+
 def check_signals(page, source):
     for n, line in enumerate(page.text.splitlines(), 1):
         for name in re.findall(r"\bSIG[A-Z][A-Z0-9]+\b", line):
-            known = name in ("SIGKILL", "SIGSTOP", "SIGCONT") or re.search(rf"\b{name}\b", source)
+            known = name in FOREIGN_SIGNALS or re.search(rf"\b{name}\b", source)
             if not hasattr(signal, name) or not known:
                 fault(page, n, f"signal '{name}' is not in src/")
 
 
 TREE = r"(?:src|include|tests|bench|docs|tools|examples|kernel-notes)/[\w./*-]*\w|[A-Z]+\.md"
+PLACEHOLDER = re.compile(r"(^|[/_])(x\.[ch]$|NN-|[A-Z]+(/|\.patch|$))")
 
 
 def check_files(page, pages):
     here = os.path.dirname(page.path)
     for line, span in page.spans:
         found = re.match(rf"(?:\./)?({TREE})(?=$|[ :`])", span)
-        if found and not glob.glob(os.path.join(rig.ROOT, found[1])):
+        if found and not PLACEHOLDER.search(found[1]) and \
+                not glob.glob(os.path.join(rig.ROOT, found[1])):
             fault(page, line, f"no file '{found[1]}'")
     for n, text in page.prose:
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -378,33 +394,79 @@ def check_endings(page):
     rows = rows_of("include/proxy/ending.def") + rows_of("include/http/fault.def")
     rig.check(len(rows) > 50, "rows of ending.def and fault.def")
     for status, error, text in rows:
-        n, row = told.get(text, (0, None))
-        if row is None:
+        n, row = told.get(text, (0, {}))
+        if not row:
             fault(page, 1, f"'{text}' has no row")
-        elif status not in ("0", row["status"]) or (error and row.get("Proxy-Status") != f"`{error}`"):
+        elif status not in ("0", row["status"]) or \
+                error and row.get("Proxy-Status") != f"`{error}`":
             fault(page, n, f"'{text}' is {status} {error}")
     for text in set(told) - {text for _, _, text in rows}:
         fault(page, told[text][0], f"no request ends with '{text}'")
 
 
-def main():
-    pages = {path: Page(path) for path in ALL}
-    keys, goals, source = known_keys(), make_goals(), sources()
-    programs = {"fairlead": options_of(rig.FAIRLEAD), "fairlead-lab": options_of(rig.LAB)}
-    metrics, fields = observed()
-    messages = docs_messages.Messages()
-    for page in list(pages.values()):
+# A line, and what has to be found in it.
+WRONG = (
+    ("```yaml\nlisten: 8080\n```", "is not accepted"),
+    ("```yaml fragment\nlimits: { nonsense: 1 }\n```", "is not accepted"),
+    ("```yaml refused\nlisten: 8080\nroutes: [{ prefix: /, proxy: { upstream: a } }]\n"
+     "upstreams: { a: { servers: [127.0.0.1:1] } }\n```", "is not refused"),
+    ("```yaml part\n```", "unknown mark 'yaml part'"),
+    ("`limits.nonsense`", "no key 'limits.nonsense'"),
+    ("`nonsense: off`", "no key 'nonsense'"),
+    ("fairlead_nonsense_total", "no metric 'fairlead_nonsense_total'"),
+    ("`fairlead -t --nonsense`", "fairlead has no option '--nonsense'"),
+    ("`--nonsense`", "no option '--nonsense'"),
+    ("```sh\nmake nonsense\n```", "no goal 'make nonsense'"),
+    ("SIGXCPU", "signal 'SIGXCPU' is not in src/"),
+    ("`src/run/nonsense.c`", "no file 'src/run/nonsense.c'"),
+    ("[x](nonsense.md)", "no file 'nonsense.md'"),
+    ("[x](docs/operations.md#nonsense)", "no heading 'docs/operations.md#nonsense'"),
+    ("```log\nfairlead: there is nonsense in it\n```", "nothing in src/ prints"),
+    ("| message |\n|---|\n| `fairlead: ready for nonsense` |", "nothing in src/ prints"),
+)
+
+
+class Checks:
+    def __init__(self):
+        self.pages = {path: Page(path) for path in ALL}
+        self.keys, self.goals, self.source = known_keys(), make_goals(), sources()
+        self.programs = {"fairlead": options_of(rig.FAIRLEAD), "fairlead-lab": options_of(rig.LAB)}
+        self.metrics, self.fields = observed()
+        self.messages = docs_messages.Messages()
+
+    def run(self, page):
         check_configurations(page)
         check_peers(page)
-        check_keys(page, keys)
-        check_metrics(page, metrics)
-        check_options(page, programs)
-        check_goals(page, goals)
-        check_signals(page, source)
-        check_files(page, pages)
-        check_messages(page, messages)
+        check_keys(page, self.keys)
+        check_metrics(page, self.metrics)
+        check_options(page, self.programs)
+        check_goals(page, self.goals)
+        check_signals(page, self.source)
+        check_files(page, self.pages)
+        check_messages(page, self.messages)
+
+    def find_what_is_wrong(self):
+        """Each check reports what it is for."""
+        path = os.path.join(rig.ROOT, "wrong.md")    # does not exist: for links from there
+        for text, expected in WRONG:
+            faults.clear()
+            self.run(Page(path, text + "\n"))
+            rig.check([f for f in faults if expected in f], lambda: f"{text}: {faults}")
+        faults.clear()
+        empty = Page(path, "| metric | field | ending |\n|---|---|---|\n| | `x` | `x` |\n")
+        check_observability(empty, self.metrics, self.fields)
+        check_endings(empty)
+        rig.check(len(faults) > len(self.metrics) + len(self.fields) + 50, lambda: f"{faults}")
+        faults.clear()
+
+
+def main():
+    checks = Checks()
+    checks.find_what_is_wrong()
+    for page in list(checks.pages.values()):
+        checks.run(page)
         if page.name == "observability.md":
-            check_observability(page, metrics, fields_of_source(fields))
+            check_observability(page, checks.metrics, fields_of_source(checks.fields))
         if page.name == "troubleshooting.md":
             check_endings(page)
     rig.check(not faults, lambda: "\n" + "\n".join(faults))

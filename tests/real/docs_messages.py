@@ -44,7 +44,7 @@ class Format:
         pieces.append(re.escape(text[at:]))
         self.pattern = re.compile("".join(pieces), re.S)
         self.inside = re.compile(rf"(?:\S+ ){{0,2}}\(?{''.join(pieces)}\)?(?:,? \S+){{0,3}}", re.S)
-        self.own_n = sum(c.isalpha() for c in own)
+        self.own_n = sum(c.isalpha() for c in own.removeprefix("fairlead: "))
         self.longest = max(CONVERSION.split(text)[::2], key=len).strip()
 
 
