@@ -54,14 +54,14 @@ static void command_received(struct cache_client *c)
 		c->data_n = m->length + 2;
 }
 
-/* Each of these returns true if it got on. */
+/* Each of these returns true if it made progress. */
 static bool read_line(struct cache_client *c)
 {
 	struct slice s;
 	const char *lf;
 	size_t n;
 
-	/* An answer must go before the next command is looked at. */
+	/* The previous response must leave space before the next command is read. */
 	if (conn_request_space(&c->conn) == 0)
 		return false;
 	s = conn_peek(&c->conn);
@@ -153,7 +153,7 @@ static void client_step(struct task *task)
 		;
 	if (c->conn.state != CONN_OPEN)
 		return;
-	/* Who has said all still gets his answers. */
+	/* After the end of input, commands in progress still get their responses. */
 	if (c->conn.error)
 		conn_close(&c->conn, CONN_NOW, 0);
 	else if (c->conn.eof && c->state < CACHE_CLIENT_WAITING && !c->conn.wants_space)

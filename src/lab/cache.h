@@ -1,14 +1,15 @@
-/* The lab's memcached: slow, and one command at a time per connection.
+/* The memcached of the lab: it delays each response, and runs one command at a time per
+ * connection.
  *
  *   get, gets, set, delete, version, quit
  *   mg (v s k f t c O q), ms (F T C O k q), md (C O k q), mn
  *
- * A command is read whole, waits the delay on the wheel, is answered, and then the next
- * one is looked at: pipelined bytes stand in the inbox meanwhile. A connection that waits
- * holds its command in a block of its own size and no receive buffer, so tens of
- * thousands may wait.
+ * A command is read completely, waits for the delay, gets its response, and then the next
+ * one is read; pipelined commands stay in the inbox meanwhile. A waiting connection holds
+ * its command in a block of its size and no receive buffer, so tens of thousands can
+ * wait.
  *
- *   READING ──▶ (FILLING | SWALLOWING) ──▶ WAITING ──▶ ANSWERING ──▶ READING */
+ *   READING ─▶ (FILLING | DISCARDING) ─▶ WAITING ─▶ RESPONDING ─▶ READING */
 #ifndef LAB_CACHE_H
 #define LAB_CACHE_H
 
@@ -21,7 +22,7 @@ struct cache_options {
 	int listener; /* a listening socket; taken over */
 	uint32_t delay_ms;
 	struct cache_store *store;
-	struct quota *clients; /* most connections of the process */
+	struct quota *clients; /* limit of connections of the process */
 };
 
 /* One per thread. */
@@ -35,12 +36,12 @@ struct cache_lab {
 
 void cache_lab_start(struct cache_lab *lab, const struct cache_options *options);
 
-/* Stops to listen and ends all connections; cache_lab_idle() tells when all is over. */
+/* Stops listening and closes all connections; cache_lab_idle(): all are closed. */
 void cache_lab_stop(struct cache_lab *lab);
 bool cache_lab_idle(const struct cache_lab *lab);
 void cache_lab_done(struct cache_lab *lab);
 
-/* Gives unused memory back; once a second. */
+/* Returns unused memory; called about once a second. */
 void cache_lab_trim(struct cache_lab *lab);
 
 #endif

@@ -8,7 +8,7 @@
 #define BAD_CHUNK "CLIENT_ERROR bad data chunk"
 #define TOO_LARGE "SERVER_ERROR object too large for cache"
 
-/* Beyond this an exptime is a date. */
+/* A larger exptime is a date (seconds since 1970). */
 #define RELATIVE_MAX_S (60 * 60 * 24 * 30)
 
 struct slice cache_word(struct slice *words)
@@ -149,7 +149,7 @@ static bool parse_flag(struct cache_command *c, char flag, struct slice token)
 	return true;
 }
 
-/* The flags of `known` letters, each once. */
+/* Only flags in `known`, each at most once. */
 static void parse_flags(struct cache_command *c, const char *known)
 {
 	struct slice words = c->rest, word;
@@ -199,7 +199,7 @@ static void parse_ms(struct cache_command *c, struct slice words)
 		parse_flags(c, "FTCOkq");
 }
 
-/* ---- which ------------------------------------------------------------------ */
+/* ---- verbs ------------------------------------------------------------------ */
 
 static enum cache_verb verb_of(struct slice word)
 {

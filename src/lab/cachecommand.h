@@ -1,11 +1,11 @@
-/* memcached's commands, as the lab understands them: a line of words to what it asks
- * for. Pure. */
+/* Parser of the memcached commands that the lab implements: from a line to its verb and
+ * arguments. Pure. */
 #ifndef LAB_CACHECOMMAND_H
 #define LAB_CACHECOMMAND_H
 
 #include "cachestore.h"
 
-/* The longest line: many keys to a get. */
+/* Longest line, for a get of many keys. */
 #define CACHE_LINE_MAX 8192
 #define CACHE_OPAQUE_MAX 32
 
@@ -20,7 +20,7 @@ enum cache_verb {
 	CACHE_MN,
 	CACHE_VERSION,
 	CACHE_QUIT,
-	CACHE_WRONG, /* answered with `complaint` */
+	CACHE_WRONG, /* the response is `complaint` */
 };
 
 struct cache_command {
@@ -31,19 +31,19 @@ struct cache_command {
 	uint64_t length;
 	uint32_t flags;
 	int64_t exptime; /* seconds */
-	uint64_t cas;    /* 0: whatever */
+	uint64_t cas;    /* 0: any */
 	struct slice key;
 	struct slice rest; /* of get: the keys; of mg, ms, md: the flags */
 };
 
-/* line: without CRLF; what is found points into it. Never fails: see CACHE_WRONG, which
- * may have data all the same. */
+/* `line` has no CRLF; the result points into it. An invalid line gives CACHE_WRONG, which
+ * may be followed by data as well. */
 void cache_command_parse(struct cache_command *c, struct slice line);
 
-/* Takes the next word off; an empty one: there are no more. */
+/* Removes and returns the next word; empty: there are no more. */
 struct slice cache_word(struct slice *words);
 
-/* When an item of this exptime ends, in ms of the wall clock; 0: never. */
+/* When an item with this exptime expires, in ms of the wall clock; 0: never. */
 uint64_t cache_expires_ms(int64_t exptime, uint64_t now_ms);
 
 #endif

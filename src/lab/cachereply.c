@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-/* Of a reply, besides value, key and opaque. */
+/* Most bytes of a response besides value, key and opaque. */
 #define REPLY_HEAD_MAX 256
 
 /* ---- replies ---------------------------------------------------------------- */
@@ -71,7 +71,7 @@ static void append_value_line(struct buf *b, const struct cache_entry *e, bool w
 	append_value(b, e);
 }
 
-/* What the flags of a meta command ask to be told; of an entry, if there is one. */
+/* The return flags of a meta command; `e` may be NULL. */
 static void append_flags(struct cache_client *c, struct buf *b,
 			 const struct cache_entry *e)
 {
@@ -118,9 +118,9 @@ static bool wants_value(const struct cache_client *c)
 	return false;
 }
 
-/* ---- answers ---------------------------------------------------------------- */
+/* ---- responses -------------------------------------------------------------- */
 
-/* The lock is held while a value is copied into its block: this is a lab. */
+/* The value is copied under the lock; that is fast enough for a lab. */
 static void respond_key(struct cache_client *c, struct slice key)
 {
 	const struct cache_options *o = &c->lab->options;
@@ -138,7 +138,7 @@ static void respond_key(struct cache_client *c, struct slice key)
 		reply_push(c, b);
 }
 
-/* As many keys as there is room for; true: all of them. */
+/* Responds to keys while the connection has space. True: all are done. */
 static bool respond_get(struct cache_client *c)
 {
 	while (c->conn.state == CONN_OPEN) {
@@ -192,7 +192,7 @@ static void respond_meta(struct cache_client *c, const char *code)
 	reply_push(c, b);
 }
 
-/* The same facts in the words of set, delete, ms and md. */
+/* The result as a response of set, delete, ms or md. */
 static void respond_stored(struct cache_client *c, enum cache_stored result)
 {
 	bool meta = c->command.verb == CACHE_MS || c->command.verb == CACHE_MD;

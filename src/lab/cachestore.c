@@ -83,7 +83,8 @@ static void entry_remove(struct cache_store *store, struct cache_entry **at)
 	free(e);
 }
 
-/* Where the entry hangs, or the end of its chain. What has expired is dropped here. */
+/* The pointer to the entry, or to the end of its chain. Removes expired entries on the
+ * way. */
 static struct cache_entry **entry_slot(struct cache_store *store, struct slice key,
 				       uint64_t now_ms)
 {

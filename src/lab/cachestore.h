@@ -1,5 +1,5 @@
-/* What the lab's memcached holds: shared by all its threads, under one lock, and bounded.
- * Full is an answer ("out of memory"), nothing is pushed out. */
+/* The items of the lab's memcached, shared by all its threads under one lock. The size is
+ * limited: a full store refuses items ("out of memory"), and evicts none. */
 #ifndef LAB_CACHESTORE_H
 #define LAB_CACHESTORE_H
 
@@ -11,7 +11,7 @@
 /* memcached's limits. */
 #define CACHE_KEY_MAX 250
 #define CACHE_VALUE_MAX (1u << 20)
-/* All items, their keys and what goes with them. */
+/* Of all items, with keys and headers. */
 #define CACHE_STORE_BYTES (64u << 20)
 
 struct cache_store;
@@ -31,13 +31,14 @@ enum cache_stored { CACHE_STORED, CACHE_EXISTS, CACHE_NOT_FOUND, CACHE_NO_ROOM }
 struct cache_store *cache_store_new(void);
 void cache_store_free(struct cache_store *store);
 
-/* Presets an item that stays. False: no room, or a key or value beyond the limits. */
+/* Stores an item that never expires. False: no memory, or a key or value beyond the
+ * limits. */
 bool cache_store_set(struct cache_store *store, struct slice key, struct slice value);
 
 /* 1 … CACHE_KEY_MAX bytes without spaces and controls. */
 bool cache_key_valid(struct slice key);
 
-/* An entry of which the key is filled in; NULL: no memory. */
+/* A new entry with this key and an empty value. NULL: no memory. */
 struct cache_entry *cache_entry_new(struct slice key, uint32_t value_len);
 
 static inline char *cache_entry_value(struct cache_entry *e)
@@ -45,19 +46,19 @@ static inline char *cache_entry_value(struct cache_entry *e)
 	return e->bytes + e->key_len;
 }
 
-/* Takes the entry over, whatever comes of it. cas: the one that an entry of this key must
- * have; 0: any or none. */
+/* Takes over the entry, also if it is not stored. cas: the value that the existing entry
+ * must have; 0: any, or no entry. */
 enum cache_stored cache_store_put(struct cache_store *store, struct cache_entry **entry,
 				  uint64_t cas, uint64_t now_ms);
 
 enum cache_stored cache_store_delete(struct cache_store *store, struct slice key,
 				     uint64_t cas, uint64_t now_ms);
 
-/* Between the two, what cache_store_find() gave stays. */
+/* While locked, the entry that cache_store_find() returned stays valid. */
 void cache_store_lock(struct cache_store *store);
 void cache_store_unlock(struct cache_store *store);
 
-/* NULL: there is none, or it has expired. */
+/* NULL: not found, or expired. */
 struct cache_entry *cache_store_find(struct cache_store *store, struct slice key,
 				     uint64_t now_ms);
 

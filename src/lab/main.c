@@ -1,4 +1,4 @@
-/* fairlead-lab: the slow world that the examples and tests run against. */
+/* fairlead-lab: a slow HTTP origin and a slow memcached, for examples and tests. */
 #include <errno.h>
 #include <getopt.h>
 #include <netdb.h>
@@ -42,10 +42,10 @@ static const char usage[] =
 	"usage: fairlead-lab [--http ADDRESS] [--memcached ADDRESS] [--delay 2s]\n"
 	"                    [--engine auto|io_uring|epoll] [--workers N] [--item KEY=VALUE]...\n"
 	"\n"
-	"  --http ADDRESS       host:port or unix:/path of the slow HTTP origin\n"
-	"  --memcached ADDRESS  of the slow memcached; foo is bar\n"
-	"  --delay TIME         what each answer takes: 2s, 50ms\n"
-	"  --item KEY=VALUE     a further value\n"
+	"  --http ADDRESS       address of the HTTP origin: host:port or unix:/path\n"
+	"  --memcached ADDRESS  address of memcached, which has the item foo=bar\n"
+	"  --delay TIME         delay of each response, such as 2s or 50ms\n"
+	"  --item KEY=VALUE     adds an item to memcached\n"
 	"\n"
 	"HTTP paths: / /delay/MS /bytes/N /chunked/N /status/N /echo /headers /drip/N/MS\n"
 	"            /early /upgrade /fault/{reset-head,reset-body,short-body,never}\n";
@@ -170,7 +170,7 @@ static socklen_t resolve(const char *text, struct sockaddr_storage *ss)
 	return len;
 }
 
-/* A socket for worker `i`: of its own, or for a path the first one's. */
+/* A listening socket for worker `i`: its own, or for a path a duplicate of the first. */
 static int open_listener(const char *text, unsigned i, int first)
 {
 	struct sockaddr_storage ss;
@@ -181,8 +181,10 @@ static int open_listener(const char *text, unsigned i, int first)
 		return -1;
 	len = resolve(text, &ss);
 	if (len == 0) {
-		fprintf(stderr, "fairlead-lab: %s is no address; "
-				"write host:port or unix:/path\n", text);
+		fprintf(stderr,
+			"fairlead-lab: %s is not an address; "
+			"write host:port or unix:/path\n",
+			text);
 		exit(1);
 	}
 	if (ss.ss_family == AF_UNIX && i > 0)
@@ -286,6 +288,6 @@ int main(int argc, char **argv)
 	fprintf(stderr, "fairlead-lab: ready engine=%s workers=%u delay=%ums\n",
 		io_engine_name(options.engine), options.workers, options.delay_ms);
 	sigwait(&set, &got);
-	/* Nothing here is worth saving: the workers go with the process. */
+	/* No state to save: the threads end with the process. */
 	_exit(0);
 }

@@ -10,10 +10,10 @@
 #define PATTERN_BYTES 65536u
 
 enum lab_state {
-	LAB_READING,  /* the request's body is read, and dropped or sent back */
-	LAB_WAITING,  /* for the timer */
-	LAB_SENDING,  /* a body of the pattern */
-	LAB_DRIPPING, /* a byte at a time */
+	LAB_READING,  /* reads the request's body, and discards or echoes it */
+	LAB_WAITING,  /* waits for the timer */
+	LAB_SENDING,  /* sends a body of the pattern */
+	LAB_DRIPPING, /* sends one byte at a time */
 	LAB_TUNNEL,   /* echoes all bytes */
 	LAB_NEVER,
 };
@@ -35,7 +35,7 @@ enum lab_path {
 	PATH_UNKNOWN,
 };
 
-/* One request being answered. */
+/* A request in progress. */
 struct lab_request {
 	struct origin_lab *lab;
 	struct client *client;
@@ -49,7 +49,7 @@ struct lab_request {
 	char upgrade[32];
 };
 
-static char pattern[PATTERN_BYTES]; /* of all workers */
+static char pattern[PATTERN_BYTES]; /* shared by all workers */
 static pthread_once_t pattern_once = PTHREAD_ONCE_INIT;
 
 static void fill_pattern(void)
@@ -58,7 +58,7 @@ static void fill_pattern(void)
 		pattern[i] = (char)('a' + i % 23);
 }
 
-/* ---- the end of a visit --------------------------------------------------- */
+/* ---- the end of a request ------------------------------------------------- */
 
 static struct client *request_free(struct lab_request *r)
 {
@@ -93,7 +93,7 @@ static struct buf *new_block(struct lab_request *r, size_t size, struct emit *e)
 	return b;
 }
 
-/* Content-Length, or chunks where length is UINT64_MAX. */
+/* length UINT64_MAX: chunked, else Content-Length. */
 static bool begin_response(struct lab_request *r, int status, uint64_t length,
 			   struct slice body)
 {
@@ -104,7 +104,7 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 
 	if (!b)
 		return false;
-	/* What is echoed is still to be read: no skipping ahead. */
+	/* An echo still reads the body, so it must not be discarded. */
 	r->keep = r->path == PATH_ECHO ? client_may_keep_alive(r->client)
 				       : client_discard_body(r->client);
 	emit_date(date, r->lab->tick->wall_ms);
@@ -134,8 +134,8 @@ static void respond_text(struct lab_request *r, int status, struct slice body)
 		request_abort(r);
 }
 
-/* As much of the pattern as there is room for. False: it failed, or the visit has
- * ended. */
+/* Sends as much of the pattern as the connection has space for. False: the request was
+ * aborted. */
 static bool send_pattern(struct lab_request *r)
 {
 	struct client *c = r->client;
@@ -194,7 +194,7 @@ static void send_raw(struct lab_request *r, struct slice text)
 
 #define SHORT_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this much"
 
-/* The bytes leave first, then the timer rings and the connection breaks. */
+/* Sends `text`; the timer then breaks the connection. */
 static void start_fault(struct lab_request *r, struct slice text)
 {
 	send_raw(r, text);
@@ -202,7 +202,7 @@ static void start_fault(struct lab_request *r, struct slice text)
 	timer_set(&r->lab->tick->wheel, &r->timer, r->lab->tick->now_ms + 50);
 }
 
-/* ---- what is asked for ---------------------------------------------------- */
+/* ---- paths ---------------------------------------------------------------- */
 
 static void respond(struct lab_request *r)
 {
@@ -568,7 +568,7 @@ static void request_step(struct client *c)
 {
 	struct lab_request *r = c->exchange;
 
-	/* The lab is patient: only who is gone is let go. */
+	/* Timeouts are ignored; only lost connections end a request. */
 	c->timed_out = false;
 	if (client_lost(c)) {
 		request_abort(r);
@@ -594,7 +594,7 @@ static void request_step(struct client *c)
 		tunnel_step(r);
 		break;
 	case LAB_NEVER:
-		/* Without an answer there is nobody to keep the connection for. */
+		/* The client has closed: nothing else would end the request. */
 		if (c->conn.eof)
 			request_abort(r);
 		break;
@@ -628,7 +628,7 @@ void origin_lab_start(struct origin_lab *l, int fd)
 	struct front *f = &l->front;
 
 	pthread_once(&pattern_once, fill_pattern);
-	slab_init(&l->requests, "visit", sizeof(struct lab_request), 0);
+	slab_init(&l->requests, "lab_request", sizeof(struct lab_request), 0);
 	f->tick = l->tick;
 	f->events = &client_events;
 	f->owner = l;

@@ -31,7 +31,7 @@ static const char config_text[] =
 	"  cache-2: { protocol: memcached, servers: [127.0.0.1:3] }\n"
 	"routes: [ { prefix: /, proxy: { upstream: app } } ]\n";
 
-static void open_edition(void)
+static void open_version(void)
 {
 	struct config *config = config_read_text("test", SLICE(config_text), stderr);
 
@@ -48,7 +48,7 @@ static int open_admin(void **state)
 	simrig_open(&rig, 7, 16);
 	memset(&admin, 0, sizeof(admin));
 	memset(workers, 0, sizeof(workers));
-	open_edition();
+	open_version();
 	shared.options = &options;
 	shared.config_versions = &config_versions;
 	for (unsigned i = 0; i < WORKERS; i++) {
@@ -80,7 +80,7 @@ static int close_admin(void **state)
 	return 0;
 }
 
-/* ---- the exposition format, read strictly ----------------------------------- */
+/* ---- a strict parser of the exposition format ------------------------------- */
 
 struct family {
 	char name[64], type[16];
@@ -105,7 +105,7 @@ static struct family *family(const char *name)
 }
 
 /* The family that a sample's name belongs to. */
-static struct family *family_of(const char *name)
+static struct family *family_of_sample(const char *name)
 {
 	static const char *const suffixes[] = { "_bucket", "_sum", "_count" };
 	char base[64];
@@ -131,7 +131,7 @@ static void read_comment(const char *line)
 
 	assert_int_equal(sscanf(line, "# %7s %63s %255[^\n]", kind, name, rest), 3);
 	f = family(name);
-	assert_false(f->has_samples); /* before all of its samples */
+	assert_false(f->has_samples); /* HELP and TYPE precede all samples */
 	if (strcmp(kind, "HELP") == 0) {
 		assert_false(f->helped);
 		assert_true(strlen(rest) > 3);
@@ -142,7 +142,7 @@ static void read_comment(const char *line)
 		assert_true(strcmp(rest, "counter") == 0 || strcmp(rest, "gauge") == 0 ||
 			    strcmp(rest, "histogram") == 0);
 		f->typed = true;
-		memcpy(f->type, rest, strlen(rest) + 1); /* one of the three */
+		memcpy(f->type, rest, strlen(rest) + 1); /* fits: one of the three */
 	}
 }
 
@@ -158,23 +158,23 @@ static double read_sample(char *line, struct family **last)
 	*space = '\0';
 	for (unsigned i = 0; i < series_n; i++)
 		if (strcmp(series[i], line) == 0)
-			fail_msg("%s stands twice", line);
+			fail_msg("duplicate sample %s", line);
 	assert_true(series_n < SERIES_MAX);
 	series[series_n++] = line;
 	assert_int_equal(sscanf(line, "%63[a-z0-9_]", name), 1);
 	assert_int_equal(strncmp(name, "fairlead_", 9), 0);
-	f = family_of(name);
+	f = family_of_sample(name);
 	if (!f->helped || !f->typed)
 		fail_msg("%s has no HELP or TYPE", name);
-	assert_false(f->over); /* all samples of a family stand together */
+	assert_false(f->over); /* all samples of a family are consecutive */
 	if (*last && *last != f)
 		(*last)->over = true;
 	*last = f;
 	f->has_samples = true;
-	/* Counters, and only they, end so. */
+	/* Counters, and only counters, have the suffix _total. */
 	assert_int_equal(strcmp(f->type, "counter") == 0,
 			 strcmp(name + strlen(name) - 6, "_total") == 0);
-	/* That of the process has none either way. */
+	/* Families of the process have no label `worker`. */
 	if (!strstr(name, "stderr_lines"))
 		assert_int_equal(strstr(line, "{worker=\"") != NULL, by_worker);
 	return value;
@@ -197,7 +197,7 @@ static void read_metrics(char *text)
 	}
 	for (unsigned i = 0; i < families_n; i++)
 		if (!families[i].helped || !families[i].typed || !families[i].has_samples)
-			fail_msg("%s is not whole", families[i].name);
+			fail_msg("%s is incomplete", families[i].name);
 }
 
 static double value_of(const char *text, const char *name)
@@ -210,8 +210,8 @@ static double value_of(const char *text, const char *name)
 
 static char text[1 << 20];
 
-/* All of it, in portions of this size. */
-static size_t scrape_in(size_t portion)
+/* Reads all metrics, in chunks of this size. */
+static size_t scrape_in_chunks(size_t chunk)
 {
 	struct scrape s;
 	size_t n = 0, got;
@@ -219,10 +219,10 @@ static size_t scrape_in(size_t portion)
 
 	scrape_open(&s, config_version, workers, WORKERS, by_worker);
 	while (more) {
-		char *room = malloc(portion);
+		char *room = malloc(chunk);
 
 		assert_non_null(room);
-		more = scrape_read(&s, room, portion, &got);
+		more = scrape_read(&s, room, chunk, &got);
 		assert_true(n + got < sizeof(text));
 		memcpy(text + n, room, got);
 		n += got;
@@ -236,7 +236,7 @@ static size_t scrape_in(size_t portion)
 static size_t scrape_by(bool worker)
 {
 	by_worker = worker;
-	return scrape_in(3 * SCRAPE_STEP_BYTES);
+	return scrape_in_chunks(3 * SCRAPE_STEP_BYTES);
 }
 
 static void count_something(void)
@@ -253,7 +253,7 @@ static void count_something(void)
 	stat_add(&config_version->upstreams_shared[1]->stats[0].hits, 1);
 }
 
-/* The histogram's buckets are cumulative, and the last has all. */
+/* The buckets of the histogram are cumulative, and the last one equals the count. */
 static void assert_buckets(const char *labels, double all)
 {
 	char name[128];
@@ -308,7 +308,7 @@ static void test_sums(void **state)
 	read_metrics(text);
 }
 
-/* Servers that a worker asks, and what it thinks of them. */
+/* Servers that a worker uses, with their status. */
 static void test_servers(void **state)
 {
 	struct registry *r = config_version->upstreams_shared[0]->registry;
@@ -348,16 +348,17 @@ static void test_servers(void **state)
 	read_metrics(text);
 }
 
-/* It says the same wherever it is cut. */
-static void test_portions(void **state)
+/* The size of the chunks makes no difference. */
+static void test_chunks(void **state)
 {
 	size_t n = scrape_by(true);
 	char *whole = strdup(text);
 
 	(void)state;
 	assert_non_null(whole);
-	for (size_t portion = SCRAPE_STEP_BYTES; portion < 2 * SCRAPE_STEP_BYTES; portion += 97) {
-		assert_int_equal(scrape_in(portion), n);
+	for (size_t chunk = SCRAPE_STEP_BYTES; chunk < 2 * SCRAPE_STEP_BYTES;
+	     chunk += 97) {
+		assert_int_equal(scrape_in_chunks(chunk), n);
 		assert_string_equal(text, whole);
 	}
 	free(whole);
@@ -401,7 +402,7 @@ static void test_http(void **state)
 	assert_true(admin.clients.used <= 1);
 }
 
-/* Many upstreams: a page of megabytes. */
+/* Many upstreams: a response of megabytes. */
 static struct config_version *open_large(void)
 {
 	static char upstreams[UPSTREAMS * 100 + 256];
@@ -422,7 +423,7 @@ static struct config_version *open_large(void)
 	return large;
 }
 
-/* The chunks of an answer, put together. */
+/* The decoded chunked body of a response. */
 static char *body_of(const struct sim_peer *a)
 {
 	char *body = malloc(a->in_n), *at = strstr(a->in, "\r\n\r\n"), *end;
@@ -440,7 +441,7 @@ static char *body_of(const struct sim_peer *a)
 	return body;
 }
 
-static uint64_t time_of_health(void)
+static uint64_t time_healthz(void)
 {
 	uint64_t before = rig.tick.now_ms;
 
@@ -448,12 +449,13 @@ static uint64_t time_of_health(void)
 	return rig.tick.now_ms - before;
 }
 
-/* While others read it, or have stopped to, /healthz is answered as ever, and no more is held than
- * what they have not taken; the configuration may change meanwhile. */
+/* While clients read /metrics, or have stopped reading it, /healthz responds without
+ * delay. The memory in use is bounded by what they have not read. The configuration may
+ * change meanwhile. */
 static void test_large(void **state)
 {
 	struct config_version *large = open_large();
-	uint64_t quiet = time_of_health();
+	uint64_t quiet = time_healthz();
 	struct sim_peer *deaf, *reader;
 	char *body;
 
@@ -465,11 +467,11 @@ static void test_large(void **state)
 	sim_peer_send_text(reader, "GET /metrics?by=worker HTTP/1.1\r\nHost: a\r\n"
 				   "Connection: close\r\n\r\n");
 	SIMRIG_UNTIL(&rig, large->readers_n == 2, 1000);
-	assert_true(time_of_health() <= quiet + 20);
+	assert_true(time_healthz() <= quiet + 20);
 	config_versions_set_current(&config_versions, config_version);
 	while (large->readers_n == 2) {
 		tick_once(&rig.tick);
-		/* Two windows, and the portions that go beyond. */
+		/* Two windows, and a chunk beyond each. */
 		assert_true(io_bufs(rig.tick.loop)->block_bytes < 2 * (65536 + 2 * 65536));
 	}
 	SIMRIG_UNTIL(&rig, reader->eof, 1000);
@@ -482,8 +484,9 @@ static void test_large(void **state)
 	SIMRIG_UNTIL(&rig, large->readers_n == 0, 1000);
 }
 
-/* Idle connections, and those that never ask, make room for a new one; then those that read. */
-static void test_room(void **state)
+/* At the limit, connections that are idle or never sent a request are evicted first, then
+ * those that read /metrics. */
+static void test_eviction(void **state)
 {
 	struct sim_peer *idle[ADMIN_CLIENTS * 3];
 	unsigned ended = 0;
@@ -496,7 +499,7 @@ static void test_room(void **state)
 					   "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
 		simrig_run(&rig, 5);
 	}
-	assert_true(time_of_health() < 200);
+	assert_true(time_healthz() < 200);
 	for (unsigned i = 0; i < COUNT(idle); i++)
 		ended += idle[i]->eof || idle[i]->error;
 	assert_in_range(ended, COUNT(idle) - ADMIN_CLIENTS, COUNT(idle) - ADMIN_CLIENTS + 2);
@@ -509,13 +512,13 @@ static void test_room(void **state)
 		sim_peer_send_text(a, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
 		simrig_run(&rig, 20);
 	}
-	assert_true(time_of_health() < 200);
+	assert_true(time_healthz() < 200);
 	simrig_run(&rig, 2000);
 	assert_true(admin.clients.used <= ADMIN_CLIENTS);
 }
 
-/* HTTP/1.0 knows no chunks: the end of the connection is that of the page. */
-static void test_old(void **state)
+/* HTTP/1.0 has no chunked coding: the response ends with the connection. */
+static void test_http_1_0(void **state)
 {
 	struct sim_peer *a = sim_peer_connect(&rig, PORT);
 
@@ -528,7 +531,8 @@ static void test_old(void **state)
 	read_metrics(strstr(a->in, "\r\n\r\n") + 4);
 }
 
-/* Whatever take finds no memory: the connection ends or is answered, and the next is. */
+/* Whichever allocation fails: the connection is closed or gets its response, and the next
+ * connection gets one. */
 static void test_scarcity(void **state)
 {
 	(void)state;
@@ -551,11 +555,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_by_worker, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_sums, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_servers, open_admin, close_admin),
-		cmocka_unit_test_setup_teardown(test_portions, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_chunks, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_http, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_large, open_admin, close_admin),
-		cmocka_unit_test_setup_teardown(test_room, open_admin, close_admin),
-		cmocka_unit_test_setup_teardown(test_old, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_eviction, open_admin, close_admin),
+		cmocka_unit_test_setup_teardown(test_http_1_0, open_admin, close_admin),
 		cmocka_unit_test_setup_teardown(test_scarcity, open_admin, close_admin),
 	};
 

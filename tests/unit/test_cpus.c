@@ -37,7 +37,7 @@ static int remove_root(void **state)
 	return system(command);
 }
 
-/* With the folders that lead there. */
+/* Writes a file and creates its directories. */
 static void put(const char *name, const char *text)
 {
 	char path[PATH_MAX];
@@ -60,7 +60,7 @@ static void expect_n(unsigned n)
 	assert_int_equal(cpus_of_groups(root), n);
 }
 
-static void test_nothing(void **state)
+static void test_no_limit(void **state)
 {
 	(void)state;
 	expect_n(0);
@@ -96,7 +96,7 @@ static void test_unified(void **state)
 	}
 }
 
-/* The narrowest counts, wherever it is. */
+/* The lowest limit among the group and its parents counts. */
 static void test_parents(void **state)
 {
 	(void)state;
@@ -112,7 +112,7 @@ static void test_parents(void **state)
 	expect_n(2);
 }
 
-/* As in a container: its own group is what it sees as the top. */
+/* A container with its own cgroup namespace: its group is the root of the hierarchy. */
 static void test_namespace(void **state)
 {
 	(void)state;
@@ -120,11 +120,12 @@ static void test_namespace(void **state)
 	put("/proc/self/mountinfo", V2);
 	put("/sys/fs/cgroup/cpu.max", "250000 100000\n");
 	expect_n(3);
-	/* Or it sees where it is, but has its own group mounted. */
+	/* Without a namespace: the full path is visible, but only the own group is
+	 * mounted. */
 	put("/proc/self/cgroup", "0::/docker/0123\n");
 	put("/proc/self/mountinfo", "30 23 0:26 /docker/0123 /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
 	expect_n(3);
-	/* Or what is above cannot be seen. */
+	/* Parent groups are outside of the namespace. */
 	put("/proc/self/cgroup", "0::/../../other\n");
 	put("/proc/self/mountinfo", V2);
 	expect_n(3);
@@ -144,7 +145,7 @@ static void test_version_1(void **state)
 	put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "110000\n");
 	put("/sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "50000\n");
 	expect_n(3);
-	/* Docker: the part of the hierarchy that is its own is mounted. */
+	/* Docker mounts only the own part of the hierarchy. */
 	put("/proc/self/mountinfo", V1_OF("/x/y"));
 	put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n");
 	put("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
@@ -171,8 +172,8 @@ static void test_usable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nothing),   TEST(test_unified),   TEST(test_parents), TEST(test_namespace),
-		TEST(test_version_1), TEST(test_spaces),
+		TEST(test_no_limit),           TEST(test_unified),   TEST(test_parents),
+		TEST(test_namespace),          TEST(test_version_1), TEST(test_spaces),
 		cmocka_unit_test(test_usable),
 	};
 

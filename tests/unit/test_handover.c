@@ -36,7 +36,8 @@ static ino_t inode(int fd)
 	return s.st_ino;
 }
 
-/* What each is arrives with the descriptor itself, in order, closed on exec. */
+/* Messages of all kinds arrive in order, with their descriptors, which are
+ * close-on-exec. */
 static void test_all_kinds(void **state)
 {
 	int fds[2];
@@ -65,13 +66,13 @@ static void test_all_kinds(void **state)
 	assert_int_equal(handover_receive(ends[1], &got), 0);
 	assert_int_equal(got.kind, HANDOVER_END);
 	assert_int_equal(got.fd, -1);
-	/* The sender has kept its own. */
+	/* The sender keeps its descriptor. */
 	assert_true(fcntl(fds[0], F_GETFD) >= 0);
 	close(fds[0]);
 	close(fds[1]);
 }
 
-static void test_other_end_is_gone(void **state)
+static void test_peer_closed(void **state)
 {
 	struct handover got;
 
@@ -84,8 +85,9 @@ static void test_other_end_is_gone(void **state)
 	assert_int_equal(handover_receive(-1, &got), -EBADF);
 }
 
-/* The receiver has no descriptor free: it is told what it lacks, and what follows is in step. */
-static void test_no_room(void **state)
+/* A receiver at its limit of descriptors sees which message lacks its descriptor, and
+ * reads the next messages correctly. */
+static void test_descriptor_limit(void **state)
 {
 	struct rlimit before, none;
 	struct handover got;
@@ -115,10 +117,12 @@ static void test_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_all_kinds, open_channel, close_channel),
-		cmocka_unit_test_setup_teardown(test_other_end_is_gone, open_channel,
+		cmocka_unit_test_setup_teardown(test_all_kinds, open_channel,
 						close_channel),
-		cmocka_unit_test_setup_teardown(test_no_room, open_channel, close_channel),
+		cmocka_unit_test_setup_teardown(test_peer_closed, open_channel,
+						close_channel),
+		cmocka_unit_test_setup_teardown(test_descriptor_limit, open_channel,
+						close_channel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

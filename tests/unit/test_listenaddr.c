@@ -1,4 +1,4 @@
-/* Listening addresses of the supervisor: what a failed change leaves behind, and the control
+/* Listening addresses of the supervisor: failed changes, addresses in use, the control
  * socket. */
 #include <netinet/in.h>
 #include <pthread.h>
@@ -29,7 +29,7 @@ static void free_port(struct config_address *a)
 	memcpy(&a->sa, &in, sizeof(in));
 }
 
-/* Somebody listens there. */
+/* Another socket listens on the port. */
 static int take_port(struct config_address *a)
 {
 	int fd;
@@ -49,8 +49,9 @@ static void configure(unsigned listen_n)
 	close(take_port(&listens[0]));
 }
 
-/* Sockets that were opened for more workers are closed again when the next address is taken. */
-static void test_nothing_has_changed(void **state)
+/* More workers, and the second address is in use: the sockets opened for the first are
+ * closed. */
+static void test_failed_open(void **state)
 {
 	struct listen_addrs have, next;
 	struct listen_addr *first;
@@ -75,8 +76,8 @@ static void test_nothing_has_changed(void **state)
 	listen_addrs_close(&next, NULL, false);
 }
 
-/* What went over to be closed can be had back. */
-static void test_joined(void **state)
+/* Addresses can be merged back from the list of those to be closed. */
+static void test_merge(void **state)
 {
 	struct listen_addrs have, spare = { 0 }, next;
 	struct listen_addr *first;
@@ -104,8 +105,8 @@ static void *close_soon(void *arg)
 	return NULL;
 }
 
-/* Whether the address could be had whose socket is closed meanwhile. */
-static bool is_waited_for(struct listen_addrs *have)
+/* Whether an address can be opened whose socket another thread closes meanwhile. */
+static bool opens_while_closing(struct listen_addrs *have)
 {
 	pthread_t thread;
 	bool good;
@@ -117,7 +118,7 @@ static bool is_waited_for(struct listen_addrs *have)
 	return good;
 }
 
-/* A socket that is on its way out is waited for; one that stays is not, for long. */
+/* Opening waits for a socket that is being closed, but gives up soon if it stays open. */
 static void test_closing(void **state)
 {
 	struct listen_addrs have;
@@ -129,7 +130,7 @@ static void test_closing(void **state)
 	taken = take_port(&listens[0]);
 	assert_false(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 1));
 	close(taken);
-	while (!is_waited_for(&have)) /* the thread may have been late */
+	while (!opens_while_closing(&have)) /* the thread may run late */
 		assert_true(++tries < 10);
 	listen_addrs_close(&have, NULL, false);
 }
@@ -144,7 +145,7 @@ static void control_at(const char *path)
 	memcpy(&config.control.sa, &un, sizeof(un));
 }
 
-static void assert_own(const char *path)
+static void assert_owner_only(const char *path)
 {
 	struct stat st;
 
@@ -153,24 +154,24 @@ static void assert_own(const char *path)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
-/* Nobody else may connect, and a path that was removed is bound anew. */
+/* Only the own user may connect. A path that was removed is bound again. */
 static void test_control(void **state)
 {
 	struct listen_addrs have, next;
 	char path[64];
 
 	(void)state;
-	snprintf(path, sizeof(path), "/tmp/test_outlet.%d", (int)getpid());
+	snprintf(path, sizeof(path), "/tmp/test_listenaddr.%d", (int)getpid());
 	configure(0);
 	control_at(path);
 	assert_true(listen_addrs_open(&have, &(struct listen_addrs){ 0 }, &config, 2));
-	assert_own(path);
+	assert_owner_only(path);
 	assert_int_equal(unlink(path), 0);
 	assert_true(listen_addrs_open(&next, &have, &config, 2));
 	assert_ptr_equal(next.all[0], have.all[0]);
-	assert_own(path);
+	assert_owner_only(path);
 	listen_addrs_close(&have, &next, true);
-	assert_own(path);
+	assert_owner_only(path);
 	listen_addrs_close(&next, NULL, true);
 	assert_int_equal(access(path, F_OK), -1);
 }
@@ -178,8 +179,8 @@ static void test_control(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_has_changed),
-		cmocka_unit_test(test_joined),
+		cmocka_unit_test(test_failed_open),
+		cmocka_unit_test(test_merge),
 		cmocka_unit_test(test_closing),
 		cmocka_unit_test(test_control),
 	};

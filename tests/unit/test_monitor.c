@@ -1,4 +1,4 @@
-/* What is found out about servers, on its way to workers and into the metrics. */
+/* Results of lookups and health checks: messages to the workers, and metrics. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,7 +72,7 @@ static int open_world(void **state)
 	mailbox_init(&rig.tick.mailbox, wake_control, NULL);
 	shared.control = &rig.tick.mailbox;
 	for (unsigned i = 0; i < WORKERS; i++) {
-		/* They live by another configuration: what is told is not meant for them. */
+		/* The workers have another configuration: they ignore the messages. */
 		generations[i] = calloc(1, sizeof(*generations[i]));
 		generations[i]->config = &another;
 		workers[i].proxy.generation = generations[i];
@@ -107,13 +107,13 @@ static void deliver_all(void)
 		mailbox_drain(&workers[i].tick.mailbox);
 }
 
-/* Each worker is told, and what it was told comes back before anything is over. */
-static void test_words(void **state)
+/* Each worker gets a message, and a stopped monitor is idle when all have come back. */
+static void test_messages(void **state)
 {
 	(void)state;
 	SIMRIG_UNTIL(&rig, woken[0] > 0 && woken[1] > 0, 1000);
 	simrig_run(&rig, 500);
-	assert_int_equal(woken[0], 1); /* there was no need to wake it twice */
+	assert_int_equal(woken[0], 1); /* two messages, one wake-up */
 	monitor_stop(monitor);
 	simrig_run(&rig, 500);
 	assert_false(monitor_idle(monitor));
@@ -123,8 +123,8 @@ static void test_words(void **state)
 	assert_int_equal(descriptors.used, 0);
 }
 
-/* Workers that ended have read nothing. */
-static void test_recalled(void **state)
+/* Workers that ended have not read their messages. */
+static void test_unread_messages(void **state)
 {
 	(void)state;
 	SIMRIG_UNTIL(&rig, woken[0] > 0 && woken[1] > 0, 1000);
@@ -136,10 +136,10 @@ static void test_recalled(void **state)
 	assert_true(monitor_idle(monitor));
 }
 
-#define SAMPLE_BYTES 256 /* none takes more */
+#define SAMPLE_BYTES 256 /* no sample is longer */
 
-/* In portions of this size. */
-static const char *metrics_in(size_t portion)
+/* All samples, written in chunks of this size. */
+static const char *metrics_in_chunks(size_t chunk)
 {
 	static char text[8192];
 	struct exposition e = { .at = text };
@@ -149,7 +149,7 @@ static const char *metrics_in(size_t portion)
 		bool more = true;
 
 		while (more) {
-			e.end = e.at + portion;
+			e.end = e.at + chunk;
 			assert_true(e.end < text + sizeof(text));
 			more = monitor_family(monitor, i, &from, &e, SAMPLE_BYTES);
 		}
@@ -161,13 +161,13 @@ static const char *metrics_in(size_t portion)
 
 static const char *metrics(void)
 {
-	char *whole = strdup(metrics_in(4096));
+	char *whole = strdup(metrics_in_chunks(4096));
 
-	/* It says the same wherever it is cut. */
-	for (size_t portion = 2 * SAMPLE_BYTES; portion < 4096; portion += 7)
-		assert_string_equal(metrics_in(portion), whole);
+	/* The size of the chunks makes no difference. */
+	for (size_t chunk = 2 * SAMPLE_BYTES; chunk < 4096; chunk += 7)
+		assert_string_equal(metrics_in_chunks(chunk), whole);
 	free(whole);
-	return metrics_in(4096);
+	return metrics_in_chunks(4096);
 }
 
 static void test_metrics(void **state)
@@ -175,7 +175,7 @@ static void test_metrics(void **state)
 	const char *text;
 
 	(void)state;
-	assert_null(strstr(metrics(), "fairlead_health_up{")); /* nothing is known yet */
+	assert_null(strstr(metrics(), "fairlead_health_up{")); /* no result yet */
 	SIMRIG_UNTIL(&rig, host.accepted >= 2, 1000);
 	simrig_run(&rig, 400);
 	deliver_all();
@@ -197,8 +197,9 @@ static void test_metrics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_words, open_world, close_world),
-		cmocka_unit_test_setup_teardown(test_recalled, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_messages, open_world, close_world),
+		cmocka_unit_test_setup_teardown(test_unread_messages, open_world,
+						close_world),
 		cmocka_unit_test_setup_teardown(test_metrics, open_world, close_world),
 	};
 

@@ -1,6 +1,6 @@
-/* What the closed sandbox kills for, and what it lets through: each in a child that closes
- * it and makes one system call. That it lets through all that is needed, every other test
- * of a release build shows. */
+/* System calls that the closed sandbox permits or kills for: each case is a child process
+ * that closes the sandbox and makes one call. That it permits every call that is needed
+ * is shown by all other tests of a release build. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,10 +27,10 @@
 #include "../../src/run/sandbox.h"
 #include "base/check.h"
 
-/* The exit status of a child that could not close it. */
+/* Exit status of a child that could not close the sandbox. */
 #define CANNOT_CLOSE 99
 
-/* No descriptor, but the number is right. */
+/* Not an open descriptor, but the argument has the permitted value. */
 #define PARCELS 77
 
 static const char null_path[] = "/dev/null";
@@ -100,7 +100,7 @@ static const struct sandbox_attempt killed[] = {
 	CALL(keyctl, 0, 0, 0, 0, 0),
 	CALL(init_module, 0, 0, 0),
 	CALL(userfaultfd, 0),
-	{ "a call that there is not yet", 100000, { 0 } },
+	{ "a call that does not exist", 100000, { 0 } },
 };
 
 static const struct sandbox_attempt allowed[] = {
@@ -126,7 +126,7 @@ static const struct sandbox_attempt allowed[] = {
 	CALL(exit_group, 0),
 };
 
-/* Each for the engine that needs it, and not for the other. */
+/* Permitted for the engine that needs it only. */
 static const struct sandbox_attempt ring_only[] = {
 	CALL(io_uring_enter, -1, 0, 0, 0, 0, 0),
 	CALL(io_uring_register, -1, 21, 0, 0),
@@ -144,7 +144,7 @@ static const struct sandbox_attempt block_only[] = {
 	CALL(setsockopt, -1, SOL_SOCKET, SO_RCVTIMEO, 0, 0),
 };
 
-/* The thread that asks nameservers: only where there is one. */
+/* Calls of the DNS thread: permitted only if names are resolved. */
 static const struct sandbox_attempt names_only[] = {
 	CALL(socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0),
 	CALL(socket, AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_IP),
@@ -152,7 +152,7 @@ static const struct sandbox_attempt names_only[] = {
 	CALL(sendmsg, -1, 0, 0),
 };
 
-/* Not even there. */
+/* Killed for also then. */
 static const struct sandbox_attempt names_neither[] = {
 	CALL(socket, AF_UNIX, SOCK_DGRAM, 0),
 	CALL(socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
@@ -165,12 +165,12 @@ static const struct sandbox_attempt names_neither[] = {
 /* Names are resolved again. */
 static bool names;
 
-static void close_it(enum io_engine_kind engine, bool block)
+static void close_sandbox(enum io_engine_kind engine, bool block)
 {
 	struct config config = { .study = block, .resolver.off = !names };
 	const char *what;
 
-	/* As privilege_drop() has done by then. */
+	/* As privilege_drop() does before. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    sandbox_close(engine, &config, PARCELS, &what) < 0)
 		_exit(CANNOT_CLOSE);
@@ -195,7 +195,7 @@ static bool is_killed(const struct sandbox_attempt *a, enum io_engine_kind engin
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		close_it(engine, block);
+		close_sandbox(engine, block);
 		syscall(a->number, a->args[0], a->args[1], a->args[2], a->args[3], a->args[4],
 			a->args[5]);
 		_exit(0);
@@ -209,7 +209,7 @@ static void expect(const struct sandbox_attempt *list, size_t n,
 	for (size_t i = 0; i < n; i++)
 		if (is_killed(&list[i], engine, block) != killed_expected)
 			fail_msg("%s, %s: %s", io_engine_name(engine), list[i].name,
-				 killed_expected ? "was let through" : "was killed");
+				 killed_expected ? "was permitted" : "was killed");
 }
 
 static void skip_without(void)
@@ -244,7 +244,7 @@ static void test_engines(void **state)
 	expect(epoll_only, COUNT(epoll_only), IO_ENGINE_RING, false, true);
 }
 
-/* The study route asks with blocking calls. */
+/* `study` actions use blocking calls. */
 static void test_block(void **state)
 {
 	(void)state;
@@ -266,14 +266,14 @@ static void test_names(void **state)
 	names = false;
 }
 
-static void *open_later(void *closed)
+static void *open_after_close(void *closed)
 {
 	sem_wait(closed);
 	syscall(SYS_openat, AT_FDCWD, null_path, O_RDONLY);
 	_exit(0);
 }
 
-/* Threads that were there before are in it as well. */
+/* The filter applies to threads that existed before. */
 static void test_threads(void **state)
 {
 	pid_t pid;
@@ -287,8 +287,8 @@ static void test_threads(void **state)
 		sem_t closed;
 
 		sem_init(&closed, 0, 0);
-		pthread_create(&thread, NULL, open_later, &closed);
-		close_it(IO_ENGINE_EPOLL, false);
+		pthread_create(&thread, NULL, open_after_close, &closed);
+		close_sandbox(IO_ENGINE_EPOLL, false);
 		sem_post(&closed);
 		pthread_join(thread, NULL);
 		_exit(0);
@@ -296,8 +296,8 @@ static void test_threads(void **state)
 	assert_true(ended_by_sandbox(pid, "openat on another thread"));
 }
 
-/* Enough that what is freed goes back to the system. */
-static void *take_and_give(void *closed)
+/* Enough memory that free() returns it to the system. */
+static void *allocate_and_free(void *closed)
 {
 	static void *blocks[200];
 
@@ -312,7 +312,7 @@ static void *take_and_give(void *closed)
 	return NULL;
 }
 
-/* malloc() of a thread makes none but allowed calls. */
+/* malloc() and free() of a thread make only permitted calls. */
 static void test_memory(void **state)
 {
 	pid_t pid;
@@ -327,8 +327,8 @@ static void test_memory(void **state)
 
 		sandbox_prepare();
 		sem_init(&closed, 0, 0);
-		pthread_create(&thread, NULL, take_and_give, &closed);
-		close_it(IO_ENGINE_EPOLL, false);
+		pthread_create(&thread, NULL, allocate_and_free, &closed);
+		close_sandbox(IO_ENGINE_EPOLL, false);
 		sem_post(&closed);
 		pthread_join(thread, NULL);
 		_exit(0);
@@ -342,7 +342,7 @@ static void *wait_for(void *never)
 	return NULL;
 }
 
-/* Closed while threads are still on their way into their first function. */
+/* Closed while threads are starting. */
 static void test_starting_threads(void **state)
 {
 	(void)state;
@@ -357,7 +357,7 @@ static void test_starting_threads(void **state)
 
 			sem_init(&never, 0, 0);
 			pthread_create(&thread, NULL, wait_for, &never);
-			close_it(IO_ENGINE_EPOLL, false);
+			close_sandbox(IO_ENGINE_EPOLL, false);
 			sem_post(&never);
 			pthread_join(thread, NULL);
 			_exit(0);
@@ -366,7 +366,7 @@ static void test_starting_threads(void **state)
 	}
 }
 
-/* A failed assertion still says so and ends by SIGABRT. */
+/* A failed assertion still prints its message and ends by SIGABRT. */
 static void test_abort(void **state)
 {
 	int status;
@@ -377,7 +377,7 @@ static void test_abort(void **state)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		close_it(IO_ENGINE_RING, false);
+		close_sandbox(IO_ENGINE_RING, false);
 		check_failed("test_sandbox.c", 1, "is expected here");
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);

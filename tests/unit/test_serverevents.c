@@ -1,4 +1,4 @@
-/* What the operator is told of servers. */
+/* The lines on standard error when a worker ejects a server and uses it again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 
 #include "run/serverevents.h"
 
-static void assert_notice(struct registry *r, const char *expected)
+static void assert_written(struct registry *r, const char *expected)
 {
 	char *text = NULL;
 	size_t n;
@@ -31,48 +31,50 @@ static void eject(struct registry *r, struct registry_view *view,
 	registry_set_status(r, view, SERVER_STATUS_EJECTED);
 }
 
-static void lines(void **state)
+static void test_lines(void **state)
 {
 	struct registry *r = registry_new("app", 2, NULL, NULL);
 	struct registry_entry *a = registry_enter(r, 0, "a.example:80", "192.0.2.1:80");
 	struct registry_entry *b = registry_enter(r, 1, "192.0.2.2:80", "192.0.2.2:80");
 
 	(void)state;
-	assert_notice(r, "");
+	assert_written(r, "");
 	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 5);
 	eject(r, registry_view(r, b, 1), REASON_RATE, 60);
-	assert_notice(
+	assert_written(
 		r,
 		"fairlead: upstream app: server a.example:80 (192.0.2.1:80) is ejected "
 		"for 2.5 s: 5 consecutive failures, worker 0\n"
 		"fairlead: upstream app: server 192.0.2.2:80 is ejected for 2.5 s: 60% of "
 		"its responses were failures, worker 1\n");
-	assert_notice(r, "");
+	assert_written(r, "");
 	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
 	registry_set_status(r, registry_view(r, b, 1),
 			    SERVER_STATUS_DOWN); /* logged by the monitor */
-	assert_notice(
+	assert_written(
 		r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is used "
 		   "again, worker 0\n");
 	/* A memcached server has no single address. */
 	eject(r, registry_view(r, registry_enter(r, 1, "m1", ""), 1), REASON_UNREACHED,
 	      0);
-	assert_notice(
-		r, "fairlead: upstream app: server m1 cannot be connected to: its keys are "
-		   "misses, worker 1\n");
-	/* An ejection that ended before it was logged is not logged, nor one of a removed server. */
+	assert_written(
+		r,
+		"fairlead: upstream app: server m1 cannot be connected to: its keys are "
+		"misses, worker 1\n");
+	/* An ejection that ended before it was logged is not logged, nor one of a removed
+	 * server. */
 	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 1);
 	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
 	registry_withdraw(r, b, 1, 0, 0);
 	registry_set_status(r, registry_view(r, b, 1), SERVER_STATUS_UP);
-	assert_notice(r, "");
+	assert_written(r, "");
 	registry_free(r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(lines),
+		cmocka_unit_test(test_lines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
