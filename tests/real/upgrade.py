@@ -277,7 +277,7 @@ def dies_again_and_again(origin):
         ends = proxy.log().count("starting another")
         rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
         status, text = ordered(proxy, "reload")
-        rig.check(status == 1 and "it is started again" in text, text)
+        rig.check(status == 1 and "it is being restarted" in text, text)
         resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
         ready = proxy.log().count("fairlead: ready")
         proxy.signal(sign)
