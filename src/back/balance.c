@@ -1,10 +1,11 @@
 /* Chooses the server of a request.
  *
  * Servers are ranked: available, available backups, ejected, ejected backups, down, down
- * backups. The candidates are the servers of the best rank that has one which was not
- * tried; among those with capacity `balance` decides. If none has capacity the request
- * waits: a server of a worse rank is not used because the others are busy. If all are
- * unavailable one of them is used nevertheless, an ejected one before one that is down.
+ * backups. The candidates are the servers of the best rank with a server that was not
+ * tried; `balance` decides among the candidates with capacity. If none has capacity the
+ * request waits: a server of a worse rank is not used because the others are busy. If all
+ * are unavailable one of them is used nevertheless, an ejected one before one that is
+ * down.
  *
  * With very many servers a choice examines only one group of them, and further groups
  * only if it has no available server with capacity. Groups take turns as servers do, by

@@ -33,7 +33,8 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 	lease_set(l, LEASE_FAILED);
 }
 
-/* The next free permit goes to the worker whose queue has waited longest. */
+/* Publishes since when the queue waits: a free permit goes to the worker whose queue has
+ * waited longest. */
 static void queue_report_wait(struct upstream *u)
 {
 	bool waits = u->config.requests > 0 && !list_empty(&u->queue);
@@ -65,7 +66,7 @@ static void queue_timer_expired(struct timer *t)
 	lease_fail(l, LEASE_QUEUE_TIMEOUT);
 }
 
-/* wanted: how many descriptors the leases that wait need. */
+/* wanted: descriptors that all waiting leases need. */
 static bool descriptor_take(struct upstream *u, uint32_t wanted)
 {
 	if (quota_take(u->descriptors))
