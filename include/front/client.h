@@ -103,7 +103,7 @@ void front_init(struct front *f);
 /* Every client is dead. */
 void front_done(struct front *f);
 
-/* Immediate drain: closes idle connections now; each other one closes behind the current
+/* Immediate drain: closes idle connections now; each other one closes after the current
  * response, which has Connection: close. */
 void front_drain(struct front *f);
 
@@ -145,23 +145,24 @@ enum body_event client_body(struct client *c, struct head *trailers, struct piec
  * that received bytes are set aside and no receive deadline runs. */
 void client_hold_body(struct client *c);
 
-/* Discards what was received of the rest of the request's body. True: that was all of it,
- * and nothing else prevents another request on this connection. */
+/* Discards what was received of the rest of the request's body, unless this connection
+ * cannot be kept alive anyway. True: that was all of it, and nothing prevents another
+ * request. */
 bool client_discard_body(struct client *c);
 
 /* ---- the response --------------------------------------------------------- */
 
 /* The response was queued completely. `keep`: the connection goes on with the next
- * request, if it still can; else it lingers and closes. */
+ * request, unless the client is lost; else it lingers and closes. */
 void client_finish_response(struct client *c, bool keep);
 
-/* The response ends early. What was queued is still sent; then the connection ends such
- * that the client sees that the response is incomplete: by a reset, where its framing
- * does not tell. */
+/* The response ends early. What was queued is still sent; then the connection closes:
+ * with a reset if the framing (close-delimited, tunnel) cannot show that the response is
+ * incomplete, or if the client is not responsive. */
 void client_abort_response(struct client *c);
 
 /* The client has left before anything of this response was queued: closes the connection
- * behind the previous responses. */
+ * after the previous responses. */
 void client_close_without_response(struct client *c);
 
 /* No request or response is in progress: closes the connection at once. */

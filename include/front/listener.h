@@ -12,7 +12,7 @@
  * (kernel-notes/07-accept-one-shot).
  *
  * Owner: the struct it is embedded in (worker_listener, admin). Limits: the quota.
- * Errors: a failed accept pauses; nothing is reported but the counter accept_pauses. */
+ * Errors: none are reported; the counter accept_pauses counts pauses. */
 #ifndef FRONT_LISTENER_H
 #define FRONT_LISTENER_H
 

@@ -6,8 +6,8 @@
  *                                                                │ reap: events->dead
  *
  *   CONN_OPEN     receives while the inbox has space, sends what is pushed
- *   CONN_CLOSING  starts nothing new: sends the outbox if asked to (FLUSH, LINGER, BREAK),
- *                 reads and discards if it lingers, then closes the socket
+ *   CONN_CLOSING  starts nothing new: sends the outbox (FLUSH, LINGER, FLUSH_RESET), reads
+ *                 and discards (LINGER), then closes the socket
  *   CONN_DEAD     no op in flight, no socket, no buffer; its owner frees it at the end
  *                 of the tick
  *
@@ -47,16 +47,20 @@ struct conn_events {
 enum conn_state { CONN_OPEN, CONN_CLOSING, CONN_DEAD };
 
 enum conn_end {
-	CONN_NOW,    /* at once: unsent bytes are lost; FIN, or a reset by the kernel if
-			received bytes were not read */
-	CONN_FLUSH,  /* after the outbox has been sent */
-	CONN_LINGER, /* after the outbox has been sent: FIN, then reads and discards for a while,
-			so that the peer sees the response and not a reset (RFC 9112 9.6,
-			kernel-notes/09-close-with-unread-bytes) */
-	CONN_BREAK,  /* a reset, once the outbox has been sent and the peer's kernel has
-			acknowledged it: for a close-delimited body, which would look complete
-			after a FIN */
-	CONN_RESET,  /* a reset at once: unsent bytes are lost */
+	/* At once: unsent bytes are lost. FIN, or a reset by the kernel if received bytes
+	 * were not read. */
+	CONN_NOW,
+	/* After the outbox has been sent. */
+	CONN_FLUSH,
+	/* After the outbox has been sent: FIN, then reads and discards for a while, so
+	 * that the peer sees the response and not a reset (RFC 9112 9.6,
+	 * kernel-notes/09-close-with-unread-bytes). */
+	CONN_LINGER,
+	/* A reset, once the outbox has been sent and the peer's kernel has acknowledged
+	 * it: for a close-delimited body, which would look complete after a FIN. */
+	CONN_FLUSH_RESET,
+	/* A reset at once: unsent bytes are lost. */
+	CONN_RESET,
 };
 
 /* Most entries of one vectored send. */
@@ -95,8 +99,8 @@ struct conn {
 	bool fin_wanted : 1; /* … is to be called when the outbox is empty */
 	bool inbox_limited : 1; /* the inbox takes one buffer at most: conn_limit_inbox() */
 	uint32_t window;     /* bytes, for inbox and outbox each */
-	uint32_t send_ms;    /* FLUSH, LINGER, BREAK: longest time in which the peer takes no
-				byte; set by the owner; 0: end_ms */
+	uint32_t send_ms;    /* CONN_CLOSING: longest time in which the peer takes no byte of the
+				outbox; set by the owner; 0: end_ms */
 	uint32_t end_ms;     /* how long it lingers */
 	uint32_t inbox_held; /* size of the buffers in the inbox, bytes */
 	uint32_t inbox_bytes;
@@ -108,7 +112,7 @@ struct conn {
 	uint64_t received, sent; /* bytes, since conn_open() */
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
-	uint64_t delivered;      /* of io_delivered(); CONN_BREAK: unacknowledged bytes */
+	uint64_t delivered;      /* of io_delivered(); CONN_FLUSH_RESET: unacknowledged bytes */
 };
 
 /* Takes over a connected socket and starts to receive. `window`: bytes, for inbox and
@@ -146,7 +150,7 @@ struct piece conn_take(struct conn *c, uint32_t n);
  * are not needed soon: pipelined requests must not use up the buffer pool. */
 void conn_limit_inbox(struct conn *c, bool inbox_limited);
 
-/* True: the inbox has space, so that FIN or a reset behind received bytes can be
+/* True: the inbox has space, so that FIN or a reset after received bytes can be
  * noticed. */
 bool conn_can_receive(const struct conn *c);
 
@@ -175,7 +179,7 @@ static inline uint64_t conn_position(const struct conn *c)
 	return c->sent + conn_unsent(c);
 }
 
-/* The stream position behind the last byte that was submitted to the kernel. */
+/* The stream position after the last byte that was submitted to the kernel. */
 uint64_t conn_submitted(const struct conn *c);
 
 /* Removes everything pushed from this stream position on. False: too late, some of it was
@@ -183,7 +187,7 @@ uint64_t conn_submitted(const struct conn *c);
 bool conn_take_back(struct conn *c, uint64_t position);
 
 /* Sends FIN when the outbox is empty; receiving goes on. */
-void conn_shut(struct conn *c);
+void conn_send_fin(struct conn *c);
 
 /* Asks the kernel whether the peer has taken bytes since the last call; if so, sets
  * sent_ms to now and returns true. For a send deadline that has expired: a send in
@@ -193,9 +197,9 @@ bool conn_poll_delivery(struct conn *c);
 /* ---- closing -------------------------------------------------------------- */
 
 /* Starts to close; events->dead is called when that is done. May be called again with a
- * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER and
- * BREAK turn into CONN_RESET when the peer takes no byte for c->send_ms, since a
- * truncated message must not look complete. `linger_ms` bounds the wait for the peer's
+ * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER
+ * and FLUSH_RESET turn into CONN_RESET when the peer takes no byte for c->send_ms, since
+ * a truncated message must not look complete. `linger_ms` bounds the wait for the peer's
  * FIN (CONN_LINGER). */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 

@@ -2,8 +2,8 @@
  * left to do before the tick ends.
  *
  * A tick is one round of the loop:
- *   1. Events: completions from the kernel, mail from other threads. A callback records what
- *      happened and puts a task on the runnable list; it decides nothing.
+ *   1. Events: completions from the kernel, mail from other threads. A callback records
+ *      what happened and puts a task on the runnable list; it decides nothing.
  *   2. Tasks are stepped: all decisions are made here.
  *   3. Timers expire, and the tasks they made runnable are stepped. Timers run after I/O:
  *      data that arrived before its deadline was checked is not late, however long the

@@ -176,7 +176,7 @@ void client_abort_response(struct client *c)
 
 	c->exchange = NULL;
 	if (client_responsive(c))
-		client_end(c, truncation_visible ? CONN_LINGER : CONN_BREAK);
+		client_end(c, truncation_visible ? CONN_LINGER : CONN_FLUSH_RESET);
 	else
 		client_end(c, CONN_RESET);
 }

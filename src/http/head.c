@@ -85,7 +85,7 @@ static size_t control_find(const char *bytes, size_t at, size_t n)
 	return at;
 }
 
-/* Moves s->at behind the next CRLF. */
+/* Moves s->at past the next CRLF. */
 static enum verdict line_scan(struct head *h, struct source *s)
 {
 	for (size_t i = s->at;; i++) {
@@ -154,7 +154,7 @@ static enum verdict first_line_scan(struct head *h, struct source *s, enum head_
 	return line_parse(h, s, kind, start);
 }
 
-/* Moves s->at behind the empty line. */
+/* Moves s->at past the empty line. */
 static enum verdict section_scan(struct head *h, struct source *s)
 {
 	enum verdict verdict;

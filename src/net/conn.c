@@ -5,11 +5,11 @@
 
 #include "outbox.h"
 
-/* conn_compact() leaves as much free space behind the bytes as there are bytes, but at
+/* conn_compact() leaves as much free space after the bytes as there are bytes, but at
  * most this much. */
 #define COMPACT_SPACE_MAX (BUF_BYTES / 4)
 
-/* A received segment of at most this size is copied behind the previous one. */
+/* A received segment of at most this size is appended to the previous one. */
 #define COALESCE_BYTES_MAX (BUF_BYTES / 16)
 
 /* Callbacks run inside io_wait(), which may have waited long, before the tick updates
@@ -52,7 +52,7 @@ static void receive_arm(struct conn *c)
 		io_recv(c->tick->loop, &c->recv, c->fd, inbox_space(c));
 }
 
-/* Copies a short segment behind the bytes already in the inbox, as the kernel coalesces
+/* Appends a short segment to the bytes already in the inbox, as the kernel coalesces
  * sk_buffs: else each segment would hold a whole buffer, and a peer that sends single
  * bytes would use up the pool. No other bytes of a body are ever copied. */
 static bool inbox_coalesce(struct conn *c, struct buf *b)
@@ -246,7 +246,7 @@ void conn_limit_inbox(struct conn *c, bool inbox_limited)
 
 /* ---- sending --------------------------------------------------------------- */
 
-void conn_shut(struct conn *c)
+void conn_send_fin(struct conn *c)
 {
 	if (c->fin_sent || c->state != CONN_OPEN)
 		return;
@@ -289,7 +289,7 @@ static void close_if_done(struct conn *c)
 static void socket_close(struct conn *c)
 {
 	if (c->fd >= 0) {
-		if (c->end == CONN_RESET || c->end == CONN_BREAK)
+		if (c->end == CONN_RESET || c->end == CONN_FLUSH_RESET)
 			io_reset(c->tick->loop, c->fd);
 		else
 			io_close(c->tick->loop, c->fd);
@@ -310,9 +310,9 @@ static void close_timer_arm(struct conn *c)
 	timer_set(&c->tick->wheel, &c->timer, loop_now_ms(c) + ms + 1);
 }
 
-/* CONN_BREAK: a reset would destroy bytes that the peer's kernel has not acknowledged, so
- * it waits for them. Checks again at once, then at growing intervals (half the time since
- * the last progress), until nothing was acknowledged for send_ms. */
+/* CONN_FLUSH_RESET: a reset would destroy bytes that the peer's kernel has not
+ * acknowledged, so it waits for them. Checks again at once, then at growing intervals
+ * (half the time since the last progress), until nothing was acknowledged for send_ms. */
 static void reset_when_delivered(struct conn *c)
 {
 	uint64_t now_ms = loop_now_ms(c);
@@ -333,7 +333,7 @@ static void close_timer_expired(struct timer *t)
 {
 	struct conn *c = CONTAINER(t, struct conn, timer);
 
-	if (c->end == CONN_BREAK && !c->outbox) {
+	if (c->end == CONN_FLUSH_RESET && !c->outbox) {
 		reset_when_delivered(c);
 		return;
 	}
@@ -350,7 +350,7 @@ static void close_timer_expired(struct timer *t)
 /* CONN_CLOSING, and the outbox has been sent. */
 static void close_after_flush(struct conn *c)
 {
-	if (c->end == CONN_BREAK) {
+	if (c->end == CONN_FLUSH_RESET) {
 		reset_when_delivered(c);
 		return;
 	}
@@ -422,7 +422,7 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 	if (flags & IO_MORE)
 		return;
 	if (c->state == CONN_CLOSING && c->fd >= 0 && !c->outbox &&
-	    (c->error || (c->eof && c->end != CONN_BREAK)))
+	    (c->error || (c->eof && c->end != CONN_FLUSH_RESET)))
 		socket_close(c);
 	else
 		receive_arm(c);

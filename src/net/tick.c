@@ -8,7 +8,7 @@
 #define TRIM_MS 1000
 
 /* Tasks may wake each other: after this many rounds, those still runnable wait for the
- * next tick, behind new events. */
+ * next tick, after new events. */
 #define ROUNDS_MAX 16
 
 static void trim_expired(struct timer *timer)

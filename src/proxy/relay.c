@@ -392,7 +392,7 @@ static bool tunnel_splice(struct conn *from, struct conn *to)
 		}
 	}
 	if (!from->inbox && from->eof)
-		conn_shut(to);
+		conn_send_fin(to);
 	return true;
 }
 

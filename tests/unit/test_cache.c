@@ -381,7 +381,7 @@ static void half_closed(void **state)
 	scene_open(&s, 1000, 64);
 	talker_start(&s, &t);
 	talker_say(&t, "get none\r\nmn\r\n", 14);
-	conn_shut(&t.conn);
+	conn_send_fin(&t.conn);
 	run(&s, 3000);
 	assert_heard(&t, "END\r\nMN\r\n", 9);
 	assert_true(t.conn.eof);

@@ -417,8 +417,8 @@ static void fin_after_all_bytes(struct conn_fixture *f)
 
 	if (with_bytes)
 		assert_true(push_one(f));
-	conn_shut(&f->conn);
-	conn_shut(&f->conn);
+	conn_send_fin(&f->conn);
+	conn_send_fin(&f->conn);
 	SIMRIG_UNTIL(&f->rig, f->conn.fin_sent, 5000);
 	if (with_bytes)
 		SIMRIG_UNTIL(&f->rig, f->changes > 0, 5);
@@ -539,7 +539,7 @@ static void situation_create(struct conn_fixture *f, enum situation situation)
 		break;
 	case FIN_WANTED:
 		assert_true(push_one(f));
-		conn_shut(&f->conn);
+		conn_send_fin(&f->conn);
 		simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 3));
 		break;
 	case SITUATIONS:
@@ -558,7 +558,7 @@ static void assert_gentle(struct conn_fixture *f, enum situation situation,
 		SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), LINGER_MS / 2);
 	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 5000);
 	/* All pushed bytes, then a reset. */
-	if (end == CONN_BREAK && situation != FIN_WANTED) {
+	if (end == CONN_FLUSH_RESET && situation != FIN_WANTED) {
 		/* Reported once, to the read or the write, whichever is first. */
 		assert_true(f->peer->error == -ECONNRESET ||
 			    f->peer->send_error == -ECONNRESET);
@@ -576,7 +576,7 @@ static void close_in_situation(struct conn_fixture *f, enum situation situation,
 			       enum conn_end end)
 {
 	uint64_t start_ms;
-	bool gentle = end == CONN_FLUSH || end == CONN_LINGER || end == CONN_BREAK;
+	bool gentle = end == CONN_FLUSH || end == CONN_LINGER || end == CONN_FLUSH_RESET;
 
 	situation_create(f, situation);
 	start_ms = f->rig.tick.now_ms;
@@ -613,7 +613,7 @@ static void close_in_situation(struct conn_fixture *f, enum situation situation,
 
 static void test_close(void **state)
 {
-	static const enum conn_end ends[] = { CONN_NOW, CONN_FLUSH, CONN_LINGER, CONN_BREAK,
+	static const enum conn_end ends[] = { CONN_NOW, CONN_FLUSH, CONN_LINGER, CONN_FLUSH_RESET,
 					      CONN_RESET };
 
 	(void)state;
@@ -634,7 +634,7 @@ static void test_close_twice(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SIMRIG_SEEDS; seed++) {
-		static const enum conn_end ends[] = { CONN_FLUSH, CONN_LINGER, CONN_BREAK };
+		static const enum conn_end ends[] = { CONN_FLUSH, CONN_LINGER, CONN_FLUSH_RESET };
 		enum conn_end gentle = ends[seed % COUNT(ends)];
 		struct conn_fixture f;
 
