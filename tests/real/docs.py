@@ -7,7 +7,8 @@ Marks in the pages:
     ```yaml             a whole configuration: fairlead -t accepts it without a warning
     ```yaml fragment    some sections of one: accepted with the missing sections added
     ```yaml refused     fairlead -t refuses it
-    ```log              lines that the program prints, as formats in src/ print them
+    ```log              lines that the program prints, as formats in src/ print them; so are
+                        lines of other blocks that begin with "fairlead: "
     <!-- peers: begin --> … <!-- peers: end -->    settings of other programs: no key is checked
 A column of a table with the head "message" holds such lines too."""
 # once
@@ -375,8 +376,9 @@ def check_link(page, line, here, target, pages):
 # --- messages -----------------------------------------------------------------------
 
 def check_messages(page, messages):
-    lines = [(n + 1 + i, text) for n, mark, block in page.blocks if mark == "log"
-             for i, text in enumerate(block.splitlines()) if text.strip()]
+    lines = [(n + 1 + i, text) for n, mark, block in page.blocks
+             for i, text in enumerate(block.splitlines())
+             if text.startswith("fairlead: ") or mark == "log" and text.strip()]
     lines += [(n, span) for n, row in page.rows() for span in spans_of(row.get("message", ""))]
     for n, text in lines:
         if not messages.printed(text):
