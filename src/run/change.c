@@ -127,7 +127,7 @@ void change_reload_discard(struct supervisor *s)
 
 void change_reload_failed(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not %s: %s; the previous %s\n",
+	fprintf(stderr, "fairlead: not %s: %s; the current %s\n",
 		s->reopening ? "reopened" : "reloaded", why,
 		s->reopening ? "access log stays open" : "configuration stays in force");
 	s->reopening = false;

@@ -88,7 +88,7 @@ static int fork_worker_process(struct supervisor *s)
 	return -1;
 }
 
-/* If some addresses cannot be opened, a restart goes on with the others, but a
+/* If some addresses cannot be opened, a restart continues with the others, but a
  * replacement of a serving process fails. */
 static bool open_enough(struct supervisor *s)
 {
@@ -215,7 +215,13 @@ static void restart_after_end(struct supervisor *s, const struct process *p,
 	restart_later(s);
 }
 
-/* Returns the exit status of the supervisor, or -1 to go on. */
+/* What follows depends on the state that the process had:
+ *   any, while draining             the supervisor exits after the last process
+ *   DRAINING                        nothing: another process has replaced it
+ *   STARTING, none was ready ever   the start has failed: the supervisor exits
+ *   STARTING, another is SERVING    the change has failed: the other continues
+ *   else                            none serves: a restart, unless another is STARTING
+ * Returns the exit status of the supervisor, or -1 to continue. */
 static int process_ended(struct supervisor *s, struct process *p, int status)
 {
 	enum process_state was = p->state;
@@ -301,7 +307,7 @@ static int reap(struct supervisor *s)
 
 /* ---- signals ---------------------------------------------------------------- */
 
-/* Returns the exit status, or -1 to go on. */
+/* Returns the exit status, or -1 to continue. */
 static int stop_requested(struct supervisor *s)
 {
 	loader_kill(&s->loader);
@@ -454,8 +460,7 @@ static void take_command(struct supervisor *s, int listener)
 
 struct poll_set {
 	struct pollfd fds[2 + PROCESSES_MAX];
-	struct process
-		*processes[2 + PROCESSES_MAX]; /* NULL: signals or control socket */
+	struct process *processes[2 + PROCESSES_MAX]; /* NULL: signals, control socket */
 	unsigned n;
 };
 
@@ -478,7 +483,7 @@ static void poll_set_fill(struct supervisor *s, struct poll_set *set)
 	poll_set_add(set, command_listen_fd(s), NULL);
 }
 
-/* Returns the exit status, or -1 to go on. */
+/* Returns the exit status, or -1 to continue. */
 static int supervise_once(struct supervisor *s)
 {
 	struct poll_set set;

@@ -420,7 +420,7 @@ static bool evict_client(struct listener *l)
 	return false;
 }
 
-static bool worker_ended(struct worker *w)
+static bool is_drained(struct worker *w)
 {
 	if (!w->draining)
 		return false;
@@ -493,7 +493,7 @@ static void *worker_run(void *arg)
 	if (w->error < 0)
 		return NULL;
 	sem_wait(&w->may_begin);
-	while (!worker_ended(w)) {
+	while (!is_drained(w)) {
 		tick_once(&w->tick);
 		stat_add(&w->stats.ticks, 1);
 	}

@@ -95,7 +95,7 @@ def log_reopened(origin):
     os.mkdir(log)
     proxy.signal(signal.SIGUSR1)
     rig.until(lambda: proxy.said("not reopened: an address or log of the configuration cannot be "
-                                 "opened; the previous access log stays open"), "the refusal")
+                                 "opened; the current access log stays open"), "the refusal")
     before = os.path.getsize(log + ".2")
     rig.check(ok(proxy.port), "it does not serve")
     rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the file of before")
