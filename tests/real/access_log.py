@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The access log never holds up a request: into a pipe that nobody reads, lines are dropped
-and counted; when it is read again, lines come again, each one whole; and a drain ends."""
+"""The access log never delays a request. Into a pipe without a reader, lines are dropped and
+counted; when the pipe is read again, complete lines arrive again; and a drain ends."""
 import os
 import signal
 import threading

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The admin address with 1,000 upstreams: /metrics is whole and in its format, summed and by worker;
-who does not read it holds no memory; idle connections, however many, make room; /healthz waits for
-none of them."""
+"""The admin address with 1,000 upstreams. /metrics is complete and well-formed, with sums and
+values by worker; a client that does not read it holds no memory; idle connections are closed to
+make room, however many there are; /healthz waits for none of them."""
 # asan
 import os
 import re

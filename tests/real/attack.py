@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Requests and answers as attackers write them. Client and origin are this script, in one
-thread; the tables of cases are in attack_cases. Each case is tried whole and in pieces.
+"""Requests and responses as attackers write them. Client and origin are this script, in one
+thread; the tables of cases are in attack_cases. Each case is sent at once and in pieces.
 
-Of each are checked: what the client got, how its connection ended, and what the origin
-received, to the byte, by a parser of our own (strict.py) that takes canonical messages only.
-Behind each case another request goes on the same connection, if that should still be good,
-and one on a new connection, which mostly meets the case's connection to the origin: whatever
-was left behind by the case would be taken for a part of them or of their answers.
+For each case the script checks what the client got, how its connection ended, and what the
+origin received, to the byte, with a strict parser (strict.py) that accepts only canonical
+messages. After each case it sends another request on the same connection, if that should still
+be usable, and one on a new connection, which mostly gets the case's connection to the origin:
+bytes that the case left behind would become part of these requests or their responses.
 Arguments: the names of some cases, else all are tried."""
 # asan
 import collections

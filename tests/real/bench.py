@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The benchmark still works: every contestant answers a second of load without an error, and
-what it costs is something that a machine could have spent; the report says so. And the bare
-tunnel loses no byte to slow readers, for which it has not buffers enough."""
+"""The benchmark works: every contestant answers a second of load without an error, with a cost
+that a machine can have; the report says so. And the bare tunnel loses no byte to slow readers,
+for which its buffers are too small."""
 # alone: it measures
 # once
 import csv

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A large body each way, while its receiver reads slowly: it arrives whole, and the proxy
-holds no more of it than its window."""
-# release: it measures memory, and sanitizers take some of their own
+"""A large body in each direction with a slow receiver: it arrives complete, and the proxy holds
+no more of it than its window."""
+# release: it measures memory, and sanitizers use memory of their own
 import hashlib
 import os
 import socket

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The clock of the day is set hours ahead and back (libfaketime: the machine's own stays).
-Timeouts, deadlines and idle connections do not notice; Date and the log tell the new time."""
+"""The wall clock is set hours ahead and back (with libfaketime: the machine's own clock stays).
+Timeouts, deadlines and idle connections do not notice; Date and the log have the new time."""
 import calendar
 import glob
 import os

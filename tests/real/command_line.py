@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The command line: -t with and without errors, --print read back, -V, --help, and what
---engine does where io_uring is refused."""
+"""The command line: -t with and without errors, the output of --print read back, -V, --help, and
+what --engine does where io_uring is refused."""
 # once
 # asan
 import os

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""N requests at once to /sync and /cache of examples/concurrency.yaml take the slow world's
-delay once, and with c at once ceil(N/c) times; none fails. FULL=1 takes the largest N and
-compares with a bare TCP tunnel, in turns."""
+"""N requests at once to /sync and /cache of examples/concurrency.yaml take the slow servers'
+delay once, and with c allowed at once ceil(N/c) times; none fails. FULL=1 uses the largest N and
+alternates with a bare TCP tunnel for comparison."""
 # alone: it compares times
-# release: it compares times with those of a bare tunnel
+# release: it compares times with a bare tunnel
 import math
 import os
 import statistics

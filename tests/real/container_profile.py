@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""examples/seccomp.json, the profile for containers, applied as a runtime would: all that
-fairlead does works under it, and without its first rule epoll takes over and says why."""
+"""examples/seccomp.json, the profile for containers, applied as a runtime does: everything in
+fairlead works under it. Without its first rule epoll is used, and the log says why."""
 # release: sanitizers make system calls of their own
 import json
 import os

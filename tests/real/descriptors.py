@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A descriptor limit that is far too small for the clients that come: nobody gets a broken
-answer, all are served in the end, the pauses are counted, and waiting costs no CPU."""
+"""A descriptor limit far too small for the number of clients: no client gets a broken response,
+all are served in the end, the pauses are counted, and waiting costs no CPU."""
 import resource
 import socket
 import time

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Standard error that takes nothing holds up nobody: with a full pipe, a socket that nobody
-reads, a stopped terminal or a full disk there, /healthz answers, a worker process that dies is
-replaced, a reload is done and SIGTERM ends it. What was lost is counted, and told when it is
-read again; so are lines of the access log that were lost."""
+"""Standard error that accepts nothing delays nothing. With a full pipe, a socket without a reader,
+a stopped terminal or a full disk, /healthz answers, a worker process that dies is replaced, a
+reload works and SIGTERM ends the program. Lost lines are counted, and reported when standard
+error is read again; so are lost lines of the access log."""
 import fcntl
 import os
 import re

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What has been received whole is sent whole before anybody waits, and what cannot be made whole
-is told. Client, origin and cache are this script. Each says one element of a message (a head, a
-chunk with its CRLF, trailers, a 1xx, a request of a pipeline, a value of a cache) and stands
-still until the other side has all of it. Arguments: the names of some cases, else all are tried."""
+"""The proxy sends what it has received completely before it waits for more, and reports what
+stays incomplete. Client, origin and cache are this script. Each sends one element of a message (a
+head, a chunk with its CRLF, trailers, a 1xx, a request of a pipeline, a value of a cache) and
+pauses until the other side has all of it. Arguments: the names of some cases, else all are tried."""
 # timeout: 300
 # asan
 import json

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Which engine a worker process gets where rings are refused: for want of locked memory, whoever
-starts it, or because io_uring was forbidden meanwhile. It decides anew each time, and somebody
-serves all along."""
-# alone: it runs at the limit of locked memory, which a busy kernel gives back late
+"""Which engine a worker process gets where rings are refused: for lack of locked memory, whoever
+starts it, or because io_uring was forbidden at run time. Each new worker process decides anew,
+and there is always one that serves."""
+# alone: it uses up the limit of locked memory, which a busy kernel frees late
 # once
 # asan
 import os

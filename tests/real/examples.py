@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Each line of the two example configurations, against the lab with a shorter delay; and the
-study routes are refused without `study: true`. Times are only compared coarsely."""
+"""Each line of the two example configurations, against the lab with a shorter delay; and study
+routes are refused without `study: true`. Times are compared only roughly."""
 # asan
 import json
 import os

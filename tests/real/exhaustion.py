@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Too little of everything: queues, buffers, kernel features, disk; thousands of connections
-that are reset; signals at any time. Nobody gets a wrong answer, and it recovers.
+"""Scarcity of everything: queues, buffers, kernel features, disk; thousands of connections that
+are reset; signals at any time. No client gets a wrong response, and the program recovers.
 Arguments: the names of some cases, else all are tried."""
 import collections
 import os

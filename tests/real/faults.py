@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Origins and caches that die: killed amid a body, gone and back, silent, slow; and a real
-memcached with large values and beside others, and one that lies."""
+"""Origins and caches that fail: killed during a body, absent and back, silent, slow; a real
+memcached with large values and among others; and one that sends wrong replies."""
 import os
 import signal
 import socket

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""io_uring as older kernels have it: each feature that fairlead can do without is switched
-off, and then all; each time the contract suite and plays of every kind must pass."""
+"""io_uring as in older kernels: each optional kernel feature is switched off, then all; each time
+the contract suite and varnishtest scripts of every kind must pass."""
 # once
 import concurrent.futures
 import os

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Who is believed when he says who asks: by address of the connection, over a reload that changes
-it while the connection stays; and what follows from it: the access log and a hash by client. Via,
-by name or not at all: what nginx compresses."""
+"""Which clients are trusted to send forwarding fields: by the address of the connection, also over
+a reload that changes it while the connection stays. What follows from it: the access log and a
+hash by client. Via, with a name or without the field, and what nginx compresses because of it."""
 # timeout: 60
 import collections
 import http.client

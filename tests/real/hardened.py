@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Reads back from the release program how it was hardened when it was built."""
-# release: it reads back the flags of that build
+"""The release program has the hardening of its build flags."""
+# release: it checks the flags of the release build
 # once
 import platform
 import subprocess

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Active health checks against real nginx and memcached: who answers as expected gets requests,
-who does not gets none, and none fails for it."""
+"""Active health checks with real nginx and memcached: servers that answer as expected get
+requests, others get none, and no request fails because of a check."""
 # asan
 import os
 import re

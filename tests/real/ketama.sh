@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compares where ketama.c and libmemcached itself put keys, in a program that make has
-# linked with libmemcached (tools/packages lists it); without it this fails.
+# Compares the servers that ketama.c and libmemcached choose for keys, in a program that make
+# links with libmemcached (see tools/packages); without libmemcached the test fails.
 # once
 set -eu
 exec "$TOOLS/ketama_check"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Files with very many upstreams, servers and routes: what each costs in memory, that each is found,
-and that memory goes back to the system when the file is small again."""
-# release: sanitizers take memory of their own
+"""Files with very many upstreams, servers and routes: the memory that each costs, that each is
+found, and that memory returns to the system when the file is small again."""
+# release: it measures memory, and sanitizers use memory of their own
 import os
 import re
 import signal

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`listen: PORT` is of both families, and of IPv4 where the kernel has no IPv6; and what looks like
-a mistake in the configuration is told by -t, at the start and at a reload, once each."""
+"""`listen: PORT` listens on both families, and on IPv4 where the kernel has no IPv6. What looks
+like a mistake in the configuration is reported by -t, at the start and at a reload, once each."""
 # timeout: 60
 import ctypes
 import os

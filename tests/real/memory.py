@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Memory per connection: anonymous RSS of the worker process with N of them less that
-without, divided by N; for idle keep-alive connections after one request each, and for
-requests that wait on a slow origin."""
-# release: sanitizers take memory of their own
+"""Memory per connection: anonymous RSS of the worker process with N connections minus that
+without, divided by N. For idle keep-alive connections after one request each, and for requests
+that wait for a slow origin."""
+# release: it measures memory, and sanitizers use memory of their own
 import os
 import subprocess
 import time

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Servers whose names move, with a real nameserver (dnsmasq): addresses that change, come and
-go under load, services (SRV), answers too long for UDP, nameservers that die or know nothing, reloads amid all of it."""
+"""Servers whose names change, with a real nameserver (dnsmasq): addresses that change, come and go
+under load, services (SRV), answers too long for UDP, nameservers that die or have no answer, and
+reloads during all of it."""
 # asan
 import os
 import signal

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-# release: what it counts, memory and descriptors, is that of a release
-"""Reloads and upgrades under load: wrk on connections that are kept, requests that take long, and
-not one that fails or is reset; memory and descriptors stay what they were.
+# release: it counts memory and descriptors of the release program
+"""Reloads and upgrades under load: wrk on persistent connections, requests that take long, and none
+that fails or is reset; memory and descriptors stay the same.
 
-RELOADS, UPGRADES and LONG say how many; FULL=1: 200, 20 and 2,000, as told in tests/README.md."""
+RELOADS, UPGRADES and LONG say how many; FULL=1: 200, 20 and 2,000, as in tests/README.md."""
 import os
 import re
 import selectors

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What an operator does besides: the signals of nginx, a log that was moved, a directory that was
-replaced, a configuration from standard input, process 1 of a container, a unix socket for some."""
+"""Other things that operators do: the signals of nginx, a log that was moved, a directory that was
+replaced, a configuration from standard input, process 1 of a container, permissions of a unix
+socket."""
 import grp
 import os
 import pwd

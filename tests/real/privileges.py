@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Who runs what: started as root, the worker process is somebody else without a capability
-and the supervisor keeps a few; what root does not obey; what is left for other users; the
-sandbox on all threads."""
+"""Privileges of each process: started as root, the worker process has another user and no
+capability, and the supervisor keeps a few; what is refused when started as root; what is left
+for other users; the sandbox on all threads."""
 # asan
 import os
 import re

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Who reads slowly gets all of his answer: when it ends the connection, when the proxy drains,
-and past send_timeout as long as he reads. Who sends single bytes uses up no pool. What waits
-in line at the end of a drain is let go once.
+"""Clients that read slowly get all of their response: when it ends the connection, when the proxy
+drains, and past send_timeout as long as they read. Clients that send single bytes use up no
+pool. Requests that wait in the queue at the end of a drain are freed once.
 
-In a network of its own, so that the kernel holds little and the proxy the rest."""
+In a network namespace of its own, so that the kernel buffers little and the proxy the rest."""
 # asan
 import concurrent.futures
 import ctypes

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What the system refuses is told with what was tried, the error and a remedy; and the remedy,
-carried out, works."""
+"""When the system refuses something, the message says what was tried, the error and a remedy; and
+the remedy works."""
 # once
 # release: sanitizers make system calls of their own
 import json

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Another configuration in a running process (SIGHUP): it takes over as a whole or not at all,
-what is in flight ends as it began, listeners come and go, logs are opened anew, and the service
-manager is told."""
+"""A new configuration in a running process (SIGHUP): it is used as a whole or not at all, requests
+in flight keep the old one, listeners come and go, logs are reopened, and the service manager is
+notified."""
 # asan
 import os
 import resource

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Retries, deadlines and hedges in front of real nginx: one that is busy, one that hangs. What the
-client sees, and how much more the origins get than was asked for."""
+client gets, and how many more requests the origins get than were sent."""
 import os
 import signal
 import time

@@ -1,7 +1,7 @@
-"""What the scripts of this folder share: programs that are started, waited for, ended.
+"""Common functions of the scripts in this folder: start programs, wait for them, end them.
 
-Not executable, so that it is no test itself. Everything is taken from the environment
-that tests/run gives; each script can be run by hand as well:
+Not executable, because it is no test itself. All settings come from the environment that
+tests/run makes; each script can also be run by hand:
 
     ENGINE=epoll tests/real/concurrency.py
 """

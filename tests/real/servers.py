@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Servers of an upstream that die, flap and are slow, real nginx and memcached behind: what a
-client sees of it; a hash that stays where it is; and a limit of requests at once under twice
-the load."""
+"""Servers of an upstream that die, flap and are slow, with real nginx and memcached: what a client
+gets; a hash that stays the same; and a limit of concurrent requests under twice the load."""
 # alone: it compares times under load
-# release: it is about times
+# release: it compares times
 import re
 import signal
 import socket

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Slow attacks with slowhttptest: heads, bodies and readers that take their time. Each
-connection is gone when its limit has passed, and ordinary clients are served meanwhile; how
-fast is printed, not asserted, since attacker, proxy, origin and clients share the machine."""
+"""Slow attacks with slowhttptest: slow heads, bodies and readers. Each connection is closed when
+its limit has passed, and ordinary clients are served meanwhile; how fast is printed and not
+asserted, because attacker, proxy, origin and clients share the machine."""
 # release: it measures times
 import os
 import re

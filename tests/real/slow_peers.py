@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What bench/concurrency compares fairlead with still starts, answers, and is measured: few
-requests, a short wait, and only those that are installed here."""
+"""The programs that bench/concurrency compares fairlead with still start, answer, and are
+measured: few requests, a short wait, and only those that are installed."""
 # once
 import importlib.machinery
 import importlib.util

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A long mixed load on real servers that are killed, stopped and started again, on a worker
-process that is killed, and on drains and restarts. No answer is lost, foreign or short; at
-the end nothing is left, and memory was flat.
+process that is killed, and on drains and restarts. No response is lost, wrong or short; at the
+end nothing is left, and memory did not grow.
 
-    make soak MIN=10      each engine so long; curves and charts go to build/soak
+    make soak MIN=10      so many minutes for each engine; curves and charts go to build/soak
     MIN=10 ENGINE=epoll OUT=build/soak tests/real/soak.py
 
-How it is judged is said in tests/README.md. In `make test` it takes 20 s."""
+tests/README.md says when it passes. In `make test` it takes 20 s."""
 import csv
 import json
 import os

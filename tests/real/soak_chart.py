@@ -1,4 +1,4 @@
-"""The chart of a soak from its CSV, by gnuplot where there is one."""
+"""Draws the chart of a soak from its CSV, with gnuplot if it is installed."""
 import os
 import shutil
 import subprocess

@@ -1,10 +1,10 @@
-"""The clients of the soak, one process of them: python3 soak_clients.py PORT SEED RESULT
+"""The clients of the soak, in one process: python3 soak_clients.py PORT SEED RESULT
 
 Until SIGTERM, threads choose at random what to do: many requests on a connection, pipelines,
-bodies there and back, values of memcached, slow readers, single bytes, tunnels, and clients
-that leave or reset. Of each answer it is known beforehand what must be in it, since it
-follows from the name that was asked for, or is what was sent. RESULT gets as JSON how many
-were good, and each that was not: when, by whom, what."""
+bodies in both directions, values of memcached, slow readers, single bytes, tunnels, and clients
+that leave or reset. The content of each response is known in advance: it follows from the name
+in the request, or is the request's body. RESULT gets, as JSON, the number of correct responses,
+and for each other one: when, which client, what."""
 import hashlib
 import json
 import random

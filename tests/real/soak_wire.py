@@ -1,7 +1,7 @@
-"""One connection of a client of the soak: it sends, and reads answers byte for byte.
+"""One connection of a soak client: sends requests and reads responses byte by byte.
 
-An answer is whole or the connection has visibly ended (Broken); what is in it, the caller
-knows beforehand."""
+A response is complete, or the connection has visibly ended (Broken). The caller knows in advance
+what a response must contain."""
 import socket
 import struct
 

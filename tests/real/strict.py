@@ -1,7 +1,7 @@
-"""A second reading of HTTP/1.1, not fairlead's: it takes only what a proxy that writes
-everything anew would write, and calls anything else malformed.
+"""A second parser of HTTP/1.1, independent of fairlead: it accepts only what a proxy that rewrites
+every message writes, and calls anything else malformed.
 
-Not executable, so that it is no test itself.
+Not executable, because it is no test itself.
 """
 import re
 

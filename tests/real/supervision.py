@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Signals and kills: a drain loses nothing that is in flight, a second SIGTERM ends at once,
-SIGPIPE does nothing, a killed worker process is replaced, a killed supervisor's worker
-process drains."""
+"""Signals and kills: a drain loses no request in flight, a second SIGTERM ends the program at once,
+SIGPIPE does nothing, a killed worker process is replaced, a killed supervisor's worker process
+drains."""
 # asan
 import os
 import resource

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What system calls a worker makes under a steady load, by strace: on io_uring none but
-io_uring_enter, with the access log on; on epoll no epoll_ctl for a request."""
+"""The system calls of a worker under a steady load, by strace: with io_uring only io_uring_enter,
+with the access log on; with epoll no epoll_ctl for each request."""
 # release: sanitizers make system calls of their own
 import os
 import re

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What crosses threads, under the thread sanitizer: requests to all workers, jobs on the CPU
-pool and back, log lines, idle connections that one worker gives up for another, places at a
-server that workers hand each other, servers that are ejected and come back, what health checks
-find out (of a cache that mostly has no time to answer), metrics read from the first moment to
-the last, a worker process killed and another handed everything, a
-drain amid all of it. The sanitizer must have nothing to say, of the proxy and of the lab."""
+"""Everything that crosses threads, under the thread sanitizer: requests to all workers, jobs on
+the CPU pool and back, log lines, idle connections that one worker closes for another, permits of
+a server that workers pass to each other, ejected servers that come back, results of health checks
+(of a cache that mostly replies too late), metrics read all the time, a worker process that is
+killed and replaced, and a drain during all of it. The sanitizer must report nothing, for the
+proxy and for the lab."""
 # tsan
 import os
 import signal

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Another program in the place of the one that runs (SIGUSR2): same process id, same sockets,
-nobody is turned away; and if the next is not to be had, all goes on."""
+"""The running program is replaced by another one (SIGUSR2): same process id, same sockets, no
+client is turned away; and if the next program cannot start, the old one continues."""
 # asan
 import os
 import re

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What plays cannot say or see: the very bytes on both sides, halves of connections that
-are closed, and whether one ended with a reset. Client and origin are this script.
+"""What varnishtest cannot send or see: the exact bytes on both sides, half-closed connections, and
+whether a connection ended with a reset. Client and origin are this script.
 Arguments: the names of some cases, else all are tried."""
 # asan
 import socket

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""wrk at 64 and 512 connections through an nginx origin: no error, each request counted
-and logged once. Prints what a request cost, for who wants to know; nothing is judged by
-the time it took."""
-# release: it tells what a request costs
+"""wrk at 64 and 512 connections through an nginx origin: no error, each request counted and logged
+once. Prints the cost of a request; the times are not checked."""
+# release: it prints the cost of a request
 import os
 
 import rig
