@@ -21,7 +21,9 @@
  * permit is free, the request waits in the queue of its worker, and the worker publishes
  * since when (registry_set_waiting()). A permit that is put back goes to the worker whose
  * queue has waited longest: it is granted to that worker, not freed for the fastest
- * taker. So a worker that holds no permit cannot starve.
+ * taker. So a worker that holds no permit cannot starve. A queue waits for all servers of
+ * the upstream; a worker whose queue has no use for a permit of one server refuses
+ * further ones (registry_refuse_permits()) and puts it back.
  *
  *           take                put: a queue waits          collect
  *   free ──────────▶ in use ────────────────────────▶ granted ────────▶ in use
@@ -32,9 +34,10 @@
  *   - permits_used counts the permits that are in use or granted. It grows only while it
  *     is below the limit. If the limit was lowered, permits that are put back are not
  *     granted to others until permits_used is at the limit.
- *   - No permit stays free while a queue waits for it. A worker that finds no permit
- *     first publishes its wait, then tries again. A worker that puts one back first frees
- *     it, then looks for a waiting worker again. One of the two sees the other.
+ *   - No permit stays free while a queue that can use it waits. A worker that finds no
+ *     permit first publishes its wait, then tries again. A worker that puts one back
+ *     first frees it, then looks for a waiting worker again. One of the two sees the
+ *     other.
  *   - No permit stays granted to a worker that has withdrawn. registry_withdraw() clears
  *     `entered`, then collects what was granted; a grant adds to permits_granted, then
  *     reads `entered`. One of the two sees the other.
