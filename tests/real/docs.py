@@ -190,8 +190,8 @@ def known_keys():
     return {k for k in re.findall(r"(?m)^\| `([^`]+)` \|", text) if "$" not in k}
 
 
-def check_keys(page, keys):
-    """`a.b` with a section as its first word; `key: value`."""
+def check_keys(page, keys, source):
+    """`a.b` with a section as its first word; `key: value`; and `words_like_this` are in src/."""
     sections = {re.split(r"[.\[]", k)[0] for k in keys}
     last = {re.split(r"[.]", k)[-1].removesuffix("[]") for k in keys}
     for line, span in page.spans:
@@ -202,6 +202,9 @@ def check_keys(page, keys):
         pair = re.fullmatch(r"([a-z_]+): \S.*", span)
         if pair and pair[1] not in last | {"fairlead"}:
             fault(page, line, f"no key '{pair[1]}'")
+        word = re.fullmatch(r"(?!fairlead_)[a-z]+(_[a-z]+)+", span) and "docs/" in page.path
+        if word and not re.search(rf"\b{span}\b", source):
+            fault(page, line, f"no '{span}' in src/ and include/")
 
 
 # --- a running one: metrics and log fields ---------------------------------------
@@ -326,9 +329,10 @@ def check_goals(page, goals):
 
 def sources():
     text = ""
-    for path in glob.glob(os.path.join(rig.ROOT, "src/*/*.c")) + ["src/main.c"]:
-        with open(os.path.join(rig.ROOT, path)) as f:
-            text += f.read()
+    for pattern in ("src/*/*.c", "src/main.c", "include/*/*"):
+        for path in glob.glob(os.path.join(rig.ROOT, pattern)):
+            with open(path) as f:
+                text += f.read()
     return text
 
 
@@ -415,6 +419,7 @@ WRONG = (
     ("```yaml part\n```", "unknown mark 'yaml part'"),
     ("`limits.nonsense`", "no key 'limits.nonsense'"),
     ("`nonsense: off`", "no key 'nonsense'"),
+    ("`no_sense`", "no 'no_sense' in src/"),
     ("fairlead_nonsense_total", "no metric 'fairlead_nonsense_total'"),
     ("`fairlead -t --nonsense`", "fairlead has no option '--nonsense'"),
     ("`--nonsense`", "no option '--nonsense'"),
@@ -422,7 +427,7 @@ WRONG = (
     ("SIGXCPU", "signal 'SIGXCPU' is not in src/"),
     ("`src/run/nonsense.c`", "no file 'src/run/nonsense.c'"),
     ("[x](nonsense.md)", "no file 'nonsense.md'"),
-    ("[x](docs/operations.md#nonsense)", "no heading 'docs/operations.md#nonsense'"),
+    ("[x](operations.md#nonsense)", "no heading 'operations.md#nonsense'"),
     ("```log\nfairlead: there is nonsense in it\n```", "nothing in src/ prints"),
     ("| message |\n|---|\n| `fairlead: ready for nonsense` |", "nothing in src/ prints"),
 )
@@ -439,7 +444,7 @@ class Checks:
     def run(self, page):
         check_configurations(page)
         check_peers(page)
-        check_keys(page, self.keys)
+        check_keys(page, self.keys, self.source)
         check_metrics(page, self.metrics)
         check_options(page, self.programs)
         check_goals(page, self.goals)
@@ -449,7 +454,7 @@ class Checks:
 
     def find_what_is_wrong(self):
         """Each check reports what it is for."""
-        path = os.path.join(rig.ROOT, "wrong.md")    # does not exist: for links from there
+        path = os.path.join(rig.ROOT, "docs/wrong.md")    # for links from there
         for text, expected in WRONG:
             faults.clear()
             self.run(Page(path, text + "\n"))
