@@ -31,7 +31,7 @@ struct monitor_options {
 	unsigned worker_n;
 	/* Monitor of the previous configuration, whose addresses are reused; NULL: none.
 	 * Used by monitor_new() only. */
-	const struct monitor *before;
+	const struct monitor *previous;
 };
 
 /* Starts lookups and health checks. The DNS thread uses the nameservers of this

@@ -109,67 +109,67 @@ static bool monitor_post_all(struct monitor *m, const struct monitor_message *wh
 
 /* ---- resolver ---------------------------------------------------------------- */
 
-static void log_addresses(const struct monitor *m, const struct resolver_event *news)
+static void log_addresses(const struct monitor *m, const struct resolver_event *event)
 {
 	char text[LOG_ADDRESSES_MAX * (SOCK_TEXT_MAX + 2) + 32];
 	size_t n = 0;
 
-	for (unsigned i = 0; i < news->n && i < LOG_ADDRESSES_MAX; i++) {
+	for (unsigned i = 0; i < event->n && i < LOG_ADDRESSES_MAX; i++) {
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s",
 				      i > 0 ? ", " : "");
-		n += sock_text((const struct sockaddr *)&news->addresses[i].sa, text + n,
+		n += sock_text((const struct sockaddr *)&event->addresses[i].sa, text + n,
 			       sizeof(text) - n);
 	}
-	if (news->n > LOG_ADDRESSES_MAX)
+	if (event->n > LOG_ADDRESSES_MAX)
 		snprintf(text + n, sizeof(text) - n, " and %u more",
-			 news->n - LOG_ADDRESSES_MAX);
+			 event->n - LOG_ADDRESSES_MAX);
 	fprintf(stderr, "fairlead: upstream %s: %s is now %s\n",
-		m->options.config->upstreams[news->upstream].name,
-		server_at(m, news->upstream, news->server)->address, text);
+		m->options.config->upstreams[event->upstream].name,
+		server_at(m, event->upstream, event->server)->address, text);
 }
 
-static void log_failure(const struct monitor *m, const struct resolver_event *news)
+static void log_failure(const struct monitor *m, const struct resolver_event *event)
 {
-	const char *upstream = m->options.config->upstreams[news->upstream].name;
-	const char *server = server_at(m, news->upstream, news->server)->address;
+	const char *upstream = m->options.config->upstreams[event->upstream].name;
+	const char *server = server_at(m, event->upstream, event->server)->address;
 
-	if (news->failure)
+	if (event->failure)
 		fprintf(stderr,
 			"fairlead: upstream %s: %s cannot be resolved (%s); its last "
 			"addresses stay in use\n",
-			upstream, server, news->failure);
+			upstream, server, event->failure);
 	else
 		fprintf(stderr, "fairlead: upstream %s: %s can be resolved again\n",
 			upstream, server);
 }
 
-static void log_more(const struct monitor *m, const struct resolver_event *news)
+static void log_more(const struct monitor *m, const struct resolver_event *event)
 {
 	fprintf(stderr,
 		"fairlead: upstream %s: %s has more than %u addresses; only the "
 		"first of them, in byte order, are used\n",
-		m->options.config->upstreams[news->upstream].name,
-		server_at(m, news->upstream, news->server)->address, DNS_ADDRESSES_MAX);
+		m->options.config->upstreams[event->upstream].name,
+		server_at(m, event->upstream, event->server)->address, DNS_ADDRESSES_MAX);
 }
 
-static void name_resolved(void *owner, const struct resolver_event *news)
+static void name_resolved(void *owner, const struct resolver_event *event)
 {
 	struct monitor *m = owner;
-	struct monitor_message what = { .upstream = news->upstream,
-					.server = news->server,
-					.n = news->n };
+	struct monitor_message what = { .upstream = event->upstream,
+					.server = event->server,
+					.n = event->n };
 
-	if (news->failure || news->recovered)
-		log_failure(m, news);
-	if (news->truncated)
-		log_more(m, news);
-	if (!news->changed)
+	if (event->failure || event->recovered)
+		log_failure(m, event);
+	if (event->truncated)
+		log_more(m, event);
+	if (!event->changed)
 		return;
-	log_addresses(m, news);
-	if (!monitor_post_all(m, &what, news->addresses))
-		resolver_notify_again(m->resolver, news->upstream, news->server);
-	prober_resolved(m->prober, news->upstream, news->server, news->addresses,
-			news->n);
+	log_addresses(m, event);
+	if (!monitor_post_all(m, &what, event->addresses))
+		resolver_notify_again(m->resolver, event->upstream, event->server);
+	prober_resolved(m->prober, event->upstream, event->server, event->addresses,
+			event->n);
 }
 
 static void query_nameserver(void *owner, struct resolver_query *a)
@@ -182,33 +182,33 @@ static void query_nameserver(void *owner, struct resolver_query *a)
 /* ---- prober ------------------------------------------------------------------ */
 
 /* Nothing is logged for a server that is up at its first check. */
-static void log_health(const struct monitor *m, const struct prober_event *news)
+static void log_health(const struct monitor *m, const struct prober_event *event)
 {
-	const struct config_upstream *u = &m->options.config->upstreams[news->upstream];
-	const char *name = u->servers[news->server].name;
+	const struct config_upstream *u = &m->options.config->upstreams[event->upstream];
+	const char *name = u->servers[event->server].name;
 	char address[SOCK_TEXT_MAX];
 
-	if (news->first && news->up)
+	if (event->first && event->up)
 		return;
-	sock_text((const struct sockaddr *)&news->address->sa, address, sizeof(address));
+	sock_text((const struct sockaddr *)&event->address->sa, address, sizeof(address));
 	fprintf(stderr, "fairlead: upstream %s: server %s%s%s%s is %s%s%s%s\n", u->name,
 		name, strcmp(name, address) ? " (" : "",
 		strcmp(name, address) ? address : "", strcmp(name, address) ? ")" : "",
-		news->up ? "up" : "down", news->why ? " (" : "",
-		news->why ? news->why : "", news->why ? ")" : "");
+		event->up ? "up" : "down", event->why ? " (" : "",
+		event->why ? event->why : "", event->why ? ")" : "");
 }
 
-static bool server_probed(void *owner, const struct prober_event *news)
+static bool server_probed(void *owner, const struct prober_event *event)
 {
 	struct monitor *m = owner;
-	struct monitor_message what = { .upstream = news->upstream,
-					.server = news->server,
+	struct monitor_message what = { .upstream = event->upstream,
+					.server = event->server,
 					.n = 1,
 					.probed = true,
-					.up = news->up };
+					.up = event->up };
 
-	log_health(m, news);
-	return monitor_post_all(m, &what, news->address);
+	log_health(m, event);
+	return monitor_post_all(m, &what, event->address);
 }
 
 /* ---- start and stop ---------------------------------------------------------- */
@@ -246,9 +246,10 @@ struct monitor *monitor_new(const struct monitor_options *options)
 			.query = query_nameserver,
 			.notify = name_resolved,
 			.owner = m,
-			.previous = options->before ? options->before->resolver : NULL,
+			.previous = options->previous ? options->previous->resolver
+						      : NULL,
 		});
-	m->options.before = NULL;
+	m->options.previous = NULL;
 	if (m->prober && (m->resolver || !has_names) &&
 	    (!has_names ||
 	     dns_thread_set_servers(options->dns, options->config->resolver.servers)))
@@ -307,7 +308,7 @@ struct monitor_metric {
 	enum metric_source source;
 	const char *name, *kind, *help;
 	double (*value)(const struct monitor *m,
-			const void *row); /* negative: there is none */
+			const void *stats); /* negative: no sample */
 };
 
 /* Writes the samples of one family from index `from` on, until `reserve` bytes are
@@ -321,78 +322,78 @@ struct sample_writer {
 	bool more;
 };
 
-static void put_sample(struct sample_writer *p, unsigned upstream, unsigned server,
-		       const struct sockaddr *address, const void *row)
+static void put_sample(struct sample_writer *writer, unsigned upstream, unsigned server,
+		       const struct sockaddr *address, const void *stats)
 {
 	const struct config_upstream *u =
-		&p->monitor->options.config->upstreams[upstream];
+		&writer->monitor->options.config->upstreams[upstream];
 	double value;
 	char text[SOCK_TEXT_MAX];
 
-	if (p->more || p->at++ < p->from)
+	if (writer->more || writer->at++ < writer->from)
 		return;
-	if (p->e->end - p->e->at < (ptrdiff_t)p->reserve) {
-		p->more = true;
-		p->at--;
+	if (writer->e->end - writer->e->at < (ptrdiff_t)writer->reserve) {
+		writer->more = true;
+		writer->at--;
 		return;
 	}
-	value = p->metric->value(p->monitor, row);
+	value = writer->metric->value(writer->monitor, stats);
 	if (value < 0)
 		return;
-	exposition_sample(p->e, "");
-	exposition_label(p->e, "upstream", u->name);
-	exposition_label(p->e, "server", u->servers[server].name);
+	exposition_sample(writer->e, "");
+	exposition_label(writer->e, "upstream", u->name);
+	exposition_label(writer->e, "server", u->servers[server].name);
 	if (address) {
 		sock_text(address, text, sizeof(text));
-		exposition_label(p->e, "address", text);
+		exposition_label(writer->e, "address", text);
 	}
-	exposition_real(p->e, value);
+	exposition_real(writer->e, value);
 }
 
-static void put_health_sample(void *owner, const struct prober_stats *row)
+static void put_health_sample(void *owner, const struct prober_stats *s)
 {
-	put_sample(owner, row->upstream, row->server, row->address, row);
+	put_sample(owner, s->upstream, s->server, s->address, s);
 }
 
-static void put_name_sample(void *owner, const struct resolver_stats *row)
+static void put_name_sample(void *owner, const struct resolver_stats *s)
 {
-	put_sample(owner, row->upstream, row->server, NULL, row);
+	put_sample(owner, s->upstream, s->server, NULL, s);
 }
 
-#define HEALTH(name, expression)                                             \
-	static double health_##name(const struct monitor *m, const void *of) \
-	{                                                                    \
-		const struct prober_stats *row = of;                         \
-                                                                             \
-		(void)m;                                                     \
-		return expression;                                           \
+#define HEALTH(name, expression)                                                \
+	static double health_##name(const struct monitor *m, const void *stats) \
+	{                                                                       \
+		const struct prober_stats *s = stats;                           \
+                                                                                \
+		(void)m;                                                        \
+		return expression;                                              \
 	}
 
-HEALTH(up, row->state == HEALTH_UNKNOWN ? -1 : row->state == HEALTH_UP)
-HEALTH(probes, (double)row->probes)
-HEALTH(failures, (double)row->failures)
-HEALTH(seconds, row->last_ms / 1000.0)
+HEALTH(up, s->state == HEALTH_UNKNOWN ? -1 : s->state == HEALTH_UP)
+HEALTH(probes, (double)s->probes)
+HEALTH(failures, (double)s->failures)
+HEALTH(seconds, s->last_ms / 1000.0)
 
-#define NAME(name, expression)                                             \
-	static double name_##name(const struct monitor *m, const void *of) \
-	{                                                                  \
-		const struct resolver_stats *row = of;                     \
-                                                                           \
-		(void)m;                                                   \
-		return expression;                                         \
+#define NAME(name, expression)                                                \
+	static double name_##name(const struct monitor *m, const void *stats) \
+	{                                                                     \
+		const struct resolver_stats *s = stats;                       \
+                                                                              \
+		(void)m;                                                      \
+		return expression;                                            \
 	}
 
-NAME(addresses, row->addresses)
-NAME(lookups, (double)row->lookups)
-NAME(failures, (double)row->failures)
-NAME(changes, (double)row->changes)
-NAME(age, row->responded_ms == 0
+NAME(addresses, s->addresses)
+NAME(lookups, (double)s->lookups)
+NAME(failures, (double)s->failures)
+NAME(changes, (double)s->changes)
+NAME(age, s->responded_ms == 0
 		  ? -1
-		  : (double)(m->options.tick->now_ms - row->responded_ms) / 1000.0)
+		  : (double)(m->options.tick->now_ms - s->responded_ms) / 1000.0)
 
-static double probes_left_out(const struct monitor *m, const void *row)
+static double probes_skipped(const struct monitor *m, const void *stats)
 {
-	(void)row;
+	(void)stats;
 	return (double)prober_skipped(m->prober);
 }
 
@@ -406,7 +407,7 @@ static const struct monitor_metric monitor_metrics[] = {
 	{ SOURCE_HEALTH, "health_seconds", "gauge", "Duration of the last health probe",
 	  health_seconds },
 	{ SOURCE_PROCESS, "health_probes_skipped", "counter",
-	  "Health probes skipped: no descriptor, port or memory", probes_left_out },
+	  "Health probes skipped: no descriptor, port or memory", probes_skipped },
 	{ SOURCE_NAMES, "resolver_addresses", "gauge",
 	  "Addresses that the name of a server resolves to", name_addresses },
 	{ SOURCE_NAMES, "resolver_lookups", "counter", "Lookups of the name of a server",
@@ -423,7 +424,7 @@ bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 		    struct exposition *e, size_t reserve)
 {
 	const struct monitor_metric *f = &monitor_metrics[family];
-	struct sample_writer p = {
+	struct sample_writer writer = {
 		.monitor = m, .e = e, .metric = f, .from = *from, .reserve = reserve
 	};
 
@@ -432,13 +433,13 @@ bool monitor_family(const struct monitor *m, unsigned family, unsigned *from,
 	if (*from == 0)
 		exposition_family(e, "", f->name, f->kind, f->help);
 	if (f->source == SOURCE_HEALTH) {
-		prober_each(m->prober, put_health_sample, &p);
+		prober_each(m->prober, put_health_sample, &writer);
 	} else if (f->source == SOURCE_NAMES && m->resolver) {
-		resolver_each(m->resolver, put_name_sample, &p);
+		resolver_each(m->resolver, put_name_sample, &writer);
 	} else if (f->source == SOURCE_PROCESS) {
 		exposition_sample(e, "");
 		exposition_real(e, f->value(m, NULL));
 	}
-	*from = p.at;
-	return p.more;
+	*from = writer.at;
+	return writer.more;
 }

@@ -45,7 +45,7 @@ void monitors_change(struct monitors *m)
 		.descriptors = m->descriptors,
 		.workers = m->workers,
 		.worker_n = m->worker_n,
-		.before = active_monitor(m),
+		.previous = active_monitor(m),
 	});
 	if (!version->monitor)
 		fprintf(stderr,
