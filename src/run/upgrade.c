@@ -14,10 +14,10 @@
 #include "upgradestate.h"
 
 /* Version of the format below. The trial of a program with another version fails. */
-#define VERSION 1
-#define TRIED "FAIRLEAD_TRIED" /* see upgradestate.h */
-#define KNOWN "FAIRLEAD_KNOWN"
-#define NEXT "FAIRLEAD_NEXT"
+#define FORMAT_VERSION 1
+#define ENV_TRIAL "FAIRLEAD_TRIED" /* see upgradestate.h */
+#define ENV_KNOWN "FAIRLEAD_KNOWN"
+#define ENV_NEXT "FAIRLEAD_NEXT"
 
 #define LINE_MAX_BYTES 8192
 
@@ -30,7 +30,9 @@
 
 enum upgrade_role upgrade_role(void)
 {
-	return getenv(NEXT) ? UPGRADE_NEXT : getenv(TRIED) ? UPGRADE_TRIAL : UPGRADE_NONE;
+	return getenv(ENV_NEXT)    ? UPGRADE_NEXT
+	       : getenv(ENV_TRIAL) ? UPGRADE_TRIAL
+				   : UPGRADE_NONE;
 }
 
 static bool set_cloexec(int fd, bool on)
@@ -44,7 +46,8 @@ int upgrade_write_snapshot(const struct config *config)
 {
 	int version, fd;
 
-	if (sscanf(getenv(TRIED), "%d %d", &version, &fd) != 2 || version != VERSION) {
+	if (sscanf(getenv(ENV_TRIAL), "%d %d", &version, &fd) != 2 ||
+	    version != FORMAT_VERSION) {
 		fprintf(stderr,
 			"fairlead: this program cannot take over from the running one; "
 			"restart\n");
@@ -55,7 +58,7 @@ int upgrade_write_snapshot(const struct config *config)
 
 struct slice upgrade_known_addresses(void)
 {
-	const char *value = getenv(KNOWN);
+	const char *value = getenv(ENV_KNOWN);
 	int fd = value ? atoi(value) : -1;
 	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
 	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
@@ -78,7 +81,7 @@ static void pass_known_addresses(const struct config *config)
 	config_write_addresses(config, out);
 	snprintf(value, sizeof(value), "%d", fd);
 	if (fclose(out) == 0)
-		setenv(KNOWN, value, 1);
+		setenv(ENV_KNOWN, value, 1);
 }
 
 int upgrade_exec_trial(const char *program, char **argv, const struct config *config,
@@ -87,8 +90,8 @@ int upgrade_exec_trial(const char *program, char **argv, const struct config *co
 	char value[64];
 	sigset_t none;
 
-	snprintf(value, sizeof(value), "%d %d", VERSION, snapshot);
-	setenv(TRIED, value, 1);
+	snprintf(value, sizeof(value), "%d %d", FORMAT_VERSION, snapshot);
+	setenv(ENV_TRIAL, value, 1);
 	pass_known_addresses(config);
 	set_cloexec(snapshot, false);
 	sigemptyset(&none);
@@ -171,7 +174,7 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 		return;
 	}
 	snprintf(value, sizeof(value), "%d %d", upgrade_state, snapshot);
-	setenv(NEXT, value, 1);
+	setenv(ENV_NEXT, value, 1);
 	set_cloexec(upgrade_state, false);
 	set_cloexec(snapshot, false);
 	inherit_descriptors(state, true);
@@ -180,7 +183,7 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 	fprintf(errors, "fairlead: cannot execute %s: %s; %s\n", state->program,
 		strerror(errno), remedy_of(errno));
 	inherit_descriptors(state, false);
-	unsetenv(NEXT);
+	unsetenv(ENV_NEXT);
 	close(upgrade_state);
 }
 
@@ -188,7 +191,7 @@ void upgrade_exec(const struct upgrade_state *state, int snapshot, FILE *errors)
 
 static bool read_environment(int *upgrade_state, int *snapshot)
 {
-	const char *value = getenv(NEXT);
+	const char *value = getenv(ENV_NEXT);
 
 	return value && sscanf(value, "%d %d", upgrade_state, snapshot) == 2;
 }
@@ -276,8 +279,8 @@ bool upgrade_inherit(struct process *processes, struct listen_addrs *listen_addr
 	if (in)
 		fclose(in);
 	free(line);
-	unsetenv(NEXT);
-	unsetenv(TRIED);
+	unsetenv(ENV_NEXT);
+	unsetenv(ENV_TRIAL);
 	if (!in || !good)
 		fprintf(stderr,
 			"fairlead: the state of the previous program cannot be read\n");
