@@ -172,7 +172,7 @@ static void fill(unsigned n)
 
 static unsigned more_enters;
 
-/* As drain_all() does it. */
+/* As handle_all_completions() does it. */
 static bool next(struct io_uring_cqe *cqe)
 {
 	if (take(cqe))

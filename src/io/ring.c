@@ -184,8 +184,8 @@ static void finish_closed_waiters(struct ring *r)
 		}
 }
 
-/* Receives into a buffer of the reserve. The reserve is never published, because any
- * receive could take a published buffer; this one is passed to the kernel directly.
+/* Receives into b, which may be a buffer of the reserve. The reserve is never published,
+ * because any receive could take a published buffer; b is passed to the kernel directly.
  * MSG_DONTWAIT: the receive must not wait, or the buffer would wait with it. */
 static void arm_recv_direct(struct ring *r, struct io_recv *op, struct buf *b)
 {

@@ -118,7 +118,8 @@ struct buf *ring_received(struct ring *r, unsigned cqe_flags)
 	return buf_unpublish(r, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
 }
 
-/* kernel-notes/30-bundled-receives */
+/* The kernel fills the buffers of a bundle in the order of the ring
+ * (kernel-notes/30-bundled-receives). */
 struct buf *ring_received_next(struct ring *r, const struct buf *b)
 {
 	return buf_unpublish(

@@ -436,7 +436,7 @@ static void close_listener(struct rig *r)
 
 const struct case_ laws_cases[] = {
 	CASE(done_in_wait_only),
-	{ .name = "told_in_wait_only_unix",
+	{ .name = "done_in_wait_only_unix",
 	  .run = done_in_wait_only,
 	  .engines = ON_ALL,
 	  .family = AF_UNIX },
