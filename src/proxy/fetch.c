@@ -132,6 +132,7 @@ static uint64_t next_check(const struct fetch *f)
 	return fetch_tick(f)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
 }
 
+/* Finds its fetch by the lease: only fetches lease origins. */
 static void deadline_fired(struct timer *timer)
 {
 	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
@@ -142,6 +143,7 @@ static void deadline_fired(struct timer *timer)
 		timer_set(&fetch_tick(f)->wheel, timer, due);
 		return;
 	}
+	/* A send in progress reports nothing: the origin may have taken bytes meanwhile. */
 	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
 		timer_set(&fetch_tick(f)->wheel, timer, next_check(f));
 		return;
