@@ -1,5 +1,8 @@
-/* Text with variables: "session:${path.rest}". Compiled when the configuration is
- * read; evaluated by route/variable. "$$" is a dollar sign. */
+/* Templates: text with variables, such as "session:${path.rest}"; "$$" is a dollar sign.
+ *
+ * Compiled when the configuration is read; evaluated per request by route/variable.
+ * Limits: TEMPLATE_PARTS_MAX parts. Variables: variables.def.
+ * Owner: the configuration; the parts point into its memory. */
 #ifndef CONFIG_TEMPLATE_H
 #define CONFIG_TEMPLATE_H
 
@@ -19,7 +22,8 @@ enum variable {
 
 struct template_part {
 	enum variable variable;
-	struct slice text; /* literal: the text; else the argument, or empty */
+	/* VARIABLE_NONE: the literal text; otherwise the argument, or empty */
+	struct slice text;
 };
 
 struct template
@@ -28,13 +32,14 @@ struct template
 	const struct template_part *parts;
 };
 
-/* Compiles `text`, into which the parts point, to `room` for TEMPLATE_PARTS_MAX of them, which
- * the template points to. Returns 0, or -1 with *column set to the offset (from 0) of what is
- * wrong and *why to what and the remedy (static or thread-local text). */
-int template_compile(struct template *t, struct template_part *room, struct slice text,
+/* Compiles `text` into `parts`, an array of TEMPLATE_PARTS_MAX. The template points to `parts`,
+ * and these point into `text`. Returns 0; or -1 and sets *column to the offset of the error (from
+ * 0) and *why to what is wrong and the remedy (static text, or valid until the next call on this
+ * thread). */
+int template_compile(struct template *t, struct template_part *parts, struct slice text,
 		     size_t *column, const char **why);
 
-/* What stands between "${" and "}", without the argument. */
+/* The name of a variable, as between "${" and "}", without its argument. */
 struct slice variable_text(enum variable v);
 
 #endif

@@ -2,10 +2,10 @@
 
 #include "nearest.h"
 
-/* Each of many names is compared with each of many upstreams: for the first few only. */
+/* The search for a similar name compares with all upstreams, so their number is limited. */
 #define SUGGESTIONS_MAX 100
 
-static void upstream_unknown(struct reader *r, const struct node *n)
+static void upstream_unknown(struct config_reader *r, const struct node *n)
 {
 	const struct config *c = r->config;
 	struct nearest near = { .word = n->text };
@@ -22,7 +22,7 @@ static void upstream_unknown(struct reader *r, const struct node *n)
 			     REPORT_ARG(n->text));
 }
 
-static unsigned upstream_find(struct reader *r, const struct node *n,
+static unsigned upstream_find(struct config_reader *r, const struct node *n,
 			      enum config_protocol protocol)
 {
 	const char *wanted = protocol == CONFIG_HTTP ? "http" : "memcached";
@@ -38,8 +38,8 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 		upstream_unknown(r, n);
 		return 0;
 	}
-	CONTAINER(e, struct taken, entry)->used = true;
-	index = CONTAINER(e, struct taken, entry)->index;
+	CONTAINER(e, struct defined_name, entry)->used = true;
+	index = CONTAINER(e, struct defined_name, entry)->index;
 	if (index == INDEX_REFUSED)
 		return 0;
 	u = &r->config->upstreams[index];
@@ -52,17 +52,17 @@ static unsigned upstream_find(struct reader *r, const struct node *n,
 	return index;
 }
 
-void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p)
+void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p)
 {
-	struct found found;
+	struct section_values values;
 
-	if (section_read(r, n, SECTION_proxy, p, &found))
-		p->upstream = upstream_find(r, found.nodes[KEY_proxy_upstream],
+	if (section_read(r, n, SECTION_proxy, p, &values))
+		p->upstream = upstream_find(r, values.of[KEY_proxy_upstream],
 					    CONFIG_HTTP);
 }
 
-/* What no request can make good is told now. */
-static void key_literal_check(struct reader *r, const struct node *n,
+/* Reports literal text that makes the key invalid in every request. */
+static void key_literal_check(struct config_reader *r, const struct node *n,
 			      const struct template *t, const char *text)
 {
 	size_t bytes = 0;
@@ -92,7 +92,7 @@ static void key_literal_check(struct reader *r, const struct node *n,
 			     bytes, CONFIG_KEY_MAX);
 }
 
-static void key_read(struct reader *r, const struct node *n, struct template *t)
+static void key_read(struct config_reader *r, const struct node *n, struct template *t)
 {
 	const char *text = template_read(r, n, "'key: TEXT'", t);
 
@@ -100,28 +100,29 @@ static void key_read(struct reader *r, const struct node *n, struct template *t)
 		key_literal_check(r, n, t, text);
 }
 
-void memcached_read(struct reader *r, const struct node *n, struct config_memcached *m,
-		    bool in_join)
+void memcached_read(struct config_reader *r, const struct node *n,
+		    struct config_memcached *m, bool in_join)
 {
-	static const enum key_id of_answers[] = { KEY_memcached_content_type,
-						  KEY_memcached_miss };
-	struct found found;
+	static const enum key_id response_keys[] = { KEY_memcached_content_type,
+						     KEY_memcached_miss };
+	struct section_values values;
 
-	if (!section_read(r, n, SECTION_memcached, m, &found))
+	if (!section_read(r, n, SECTION_memcached, m, &values))
 		return;
-	m->upstream = upstream_find(r, found.nodes[KEY_memcached_upstream],
+	m->upstream = upstream_find(r, values.of[KEY_memcached_upstream],
 				    CONFIG_MEMCACHED);
-	if (found.nodes[KEY_memcached_key])
-		key_read(r, found.nodes[KEY_memcached_key], &m->key);
-	for (size_t i = 0; in_join && i < COUNT(of_answers); i++)
-		if (found.nodes[of_answers[i]])
-			report_error(&r->report, found.nodes[of_answers[i]]->key->at,
+	if (values.of[KEY_memcached_key])
+		key_read(r, values.of[KEY_memcached_key], &m->key);
+	for (size_t i = 0; in_join && i < COUNT(response_keys); i++)
+		if (values.of[response_keys[i]])
+			report_error(&r->report, values.of[response_keys[i]]->key->at,
 				     "'%s' has no effect in a join; remove it",
-				     keys[of_answers[i]].name.ptr);
+				     keys[response_keys[i]].name.ptr);
 }
 
 /* "http://HOST[:PORT][/PATH]" */
-static const char *url_read(struct reader *r, struct slice text, struct config_block *b)
+static const char *url_read(struct config_reader *r, struct slice text,
+			    struct config_block *b)
 {
 	struct config_address *address;
 	struct slice host, path;
@@ -145,20 +146,20 @@ static const char *url_read(struct reader *r, struct slice text, struct config_b
 	b->path = (struct slice){ arena_text(r->memory, path), path.len };
 	if (!memchr(host.ptr, ':', host.len) || host.ptr[host.len - 1] == ']')
 		host = slice_of(arena_format(r->memory, "%.*s:80", REPORT_ARG(host)));
-	address = arena_take(r->memory, sizeof(*address));
+	address = arena_alloc(r->memory, sizeof(*address));
 	b->address = address;
-	return address_answer(r, host, false, address, 1, &n);
+	return address_lookup(r, host, false, address, 1, &n);
 }
 
-void block_read(struct reader *r, const struct node *n, struct config_block *b)
+void block_read(struct config_reader *r, const struct node *n, struct config_block *b)
 {
-	struct found found;
+	struct section_values values;
 	const struct node *url;
 	const char *fault;
 
-	if (!section_read(r, n, SECTION_block, b, &found))
+	if (!section_read(r, n, SECTION_block, b, &values))
 		return;
-	url = found.nodes[KEY_block_url];
+	url = values.of[KEY_block_url];
 	if (!url || !scalar_check(r, url, "http://HOST:PORT/PATH") ||
 	    !suspect_text(r, url, &keys[KEY_block_url]))
 		return;
@@ -167,11 +168,11 @@ void block_read(struct reader *r, const struct node *n, struct config_block *b)
 		report_error(&r->report, url->at, "%s", fault);
 }
 
-void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c)
+void cpu_read(struct config_reader *r, const struct node *n, struct config_cpu *c)
 {
-	struct found found;
+	struct section_values values;
 
-	if (section_read(r, n, SECTION_cpu, c, &found) && c->ms > c->ms_max)
+	if (section_read(r, n, SECTION_cpu, c, &values) && c->ms > c->ms_max)
 		report_error(&r->report, node_pos(n),
 			     "'ms' is greater than 'ms_max'; write 'ms_max: %u'", c->ms);
 }

@@ -31,7 +31,8 @@ const char *address_of_unix(struct arena *memory, struct slice text,
 	return NULL;
 }
 
-static const char *split_v6(struct arena *memory, struct slice text, struct parts *p)
+static const char *split_ipv6(struct arena *memory, struct slice text,
+			      struct host_port *p)
 {
 	const char *end = memchr(text.ptr, ']', text.len);
 
@@ -46,8 +47,8 @@ static const char *split_v6(struct arena *memory, struct slice text, struct part
 	return NULL;
 }
 
-static const char *split(struct arena *memory, struct slice text, bool to_listen,
-			 struct parts *p)
+static const char *split_host_port(struct arena *memory, struct slice text,
+				   bool to_listen, struct host_port *p)
 {
 	const char *colon = memrchr(text.ptr, ':', text.len);
 
@@ -55,7 +56,7 @@ static const char *split(struct arena *memory, struct slice text, bool to_listen
 		return arena_format(memory, "'%.*s' is a URL; write only its HOST:PORT",
 				    REPORT_ARG(text));
 	if (text.ptr[0] == '[')
-		return split_v6(memory, text, p);
+		return split_ipv6(memory, text, p);
 	if (!colon && strspn(text.ptr, "0123456789") == text.len)
 		return arena_format(memory, "'%.*s' has no host; write 127.0.0.1:%.*s",
 				    REPORT_ARG(text), REPORT_ARG(text));
@@ -97,7 +98,7 @@ static const char *port_fault(struct arena *memory, struct slice port)
 			    REPORT_ARG(port));
 }
 
-const char *address_host_fault(struct arena *memory, const struct parts *p)
+const char *address_host_fault(struct arena *memory, const struct host_port *p)
 {
 	size_t i = 0;
 
@@ -111,8 +112,8 @@ const char *address_host_fault(struct arena *memory, const struct parts *p)
 			    REPORT_ARG(p->host));
 }
 
-static const char *lookup(struct arena *memory, const struct parts *p, int family,
-			  struct addrinfo **list)
+static const char *resolve_host(struct arena *memory, const struct host_port *p,
+				int family, struct addrinfo **list)
 {
 	struct addrinfo hints = {
 		.ai_family = p->is_v6 ? AF_INET6 : family,
@@ -137,20 +138,21 @@ static const char *lookup(struct arena *memory, const struct parts *p, int famil
 }
 
 const char *address_split(struct arena *memory, struct slice text, bool to_listen,
-			  struct parts *p)
+			  struct host_port *p)
 {
-	const char *fault = split(memory, text, to_listen, p);
+	const char *fault = split_host_port(memory, text, to_listen, p);
 
 	if (!fault)
 		fault = port_fault(memory, p->port);
 	return fault ? fault : address_host_fault(memory, p);
 }
 
-const char *address_by_library(struct arena *memory, const struct parts *p, int family,
-			       struct config_address *addresses, unsigned max, unsigned *n)
+const char *address_resolve_host(struct arena *memory, const struct host_port *p,
+				 int family, struct config_address *addresses,
+				 unsigned max, unsigned *n)
 {
 	struct addrinfo *list;
-	const char *fault = lookup(memory, p, family, &list);
+	const char *fault = resolve_host(memory, p, family, &list);
 
 	if (fault)
 		return fault;
@@ -165,7 +167,7 @@ const char *address_by_library(struct arena *memory, const struct parts *p, int 
 	return NULL;
 }
 
-const char *address_blank_fault(struct slice text)
+const char *address_char_fault(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++)
 		if (iscntrl((unsigned char)text.ptr[i]) || text.ptr[i] == ' ')
@@ -179,8 +181,8 @@ const char *address_blank_fault(struct slice text)
 const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
 			    struct config_address *addresses, unsigned max, unsigned *n)
 {
-	const char *fault = address_blank_fault(text), *copy;
-	struct parts p = { 0 };
+	const char *fault = address_char_fault(text), *copy;
+	struct host_port p = { 0 };
 
 	ASSERT(text.len > 0 && max > 0);
 	if (fault)
@@ -193,44 +195,46 @@ const char *address_resolve(struct arena *memory, struct slice text, bool to_lis
 	} else {
 		fault = address_split(memory, text, to_listen, &p);
 		if (!fault)
-			fault = address_by_library(memory, &p, AF_UNSPEC, addresses, max, n);
+			fault = address_resolve_host(memory, &p, AF_UNSPEC, addresses,
+						     max, n);
 	}
 	for (unsigned i = 0; !fault && i < *n; i++)
 		addresses[i].text = copy;
 	return fault;
 }
 
-/* ---- what was kept ------------------------------------------------------------- */
+/* ---- the snapshot -------------------------------------------------------------- */
 
-/* Texts point into the memory of the reader that kept them. */
-void address_take(const char *text, struct slice answer,
-		  struct config_address *addresses, unsigned max, unsigned *n)
+void address_from_record(const char *text, struct slice record,
+			 struct config_address *addresses, unsigned max, unsigned *n)
 {
-	*n = (unsigned)(answer.len / sizeof(*addresses));
+	*n = (unsigned)(record.len / sizeof(*addresses));
 	ASSERT(*n <= max);
-	memcpy(addresses, answer.ptr, answer.len);
+	memcpy(addresses, record.ptr, record.len);
 	for (unsigned i = 0; i < *n; i++)
 		addresses[i].text = text;
 }
 
-const char address_nothing_kept[] = "missing in the snapshot; restart fairlead";
+const char address_not_in_snapshot[] = "missing in the snapshot; restart fairlead";
 
-const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+const char *address_lookup(struct config_reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n)
 {
-	enum answer_kind kind = to_listen ? ANSWER_LISTEN : ANSWER_SERVER;
-	struct slice answer;
+	enum record_kind kind = to_listen ? RECORD_LISTEN : RECORD_URL;
+	struct slice record;
 	const char *fault;
 
-	if (r->answers.given) {
-		if (!answer_find(&r->answers, kind, text, &answer))
-			return address_nothing_kept;
-		address_take(arena_text(r->memory, text), answer, addresses, max, n);
+	if (r->snapshot.replayed) {
+		if (!snapshot_find(&r->snapshot, kind, text, &record))
+			return address_not_in_snapshot;
+		address_from_record(arena_text(r->memory, text), record, addresses, max,
+				    n);
 		return NULL;
 	}
 	fault = address_resolve(r->memory, text, to_listen, addresses, max, n);
 	if (!fault)
-		answer_keep(&r->answers, kind, text,
-			    (struct slice){ (const char *)addresses, *n * sizeof(*addresses) });
+		snapshot_add(&r->snapshot, kind, text,
+			     (struct slice){ (const char *)addresses,
+					     *n * sizeof(*addresses) });
 	return fault;
 }

@@ -11,7 +11,7 @@ bool alias_anchor(struct aliases *a, struct slice name, const struct node *n)
 			     "more than %d anchors; remove some of them", ANCHORS_MAX);
 		return false;
 	}
-	anchor = arena_take(a->memory, sizeof(*anchor));
+	anchor = arena_alloc(a->memory, sizeof(*anchor));
 	*anchor =
 		(struct anchor){ a->last, { arena_text(a->memory, name), name.len }, n };
 	a->last = anchor;
@@ -30,7 +30,7 @@ static struct node *copy_of(struct aliases *a, const struct node *n, struct sour
 			ALIAS_NODES_MAX);
 		return NULL;
 	}
-	copy = arena_take(a->memory, sizeof(*copy));
+	copy = arena_alloc(a->memory, sizeof(*copy));
 	*copy = *n;
 	copy->next = NULL;
 	return copy;
@@ -43,7 +43,7 @@ struct node *alias_node(struct aliases *a, struct slice name, struct source_pos 
 	struct node *copy;
 
 	while (anchor && !slice_equal(anchor->name, name))
-		anchor = anchor->before;
+		anchor = anchor->previous;
 	if (!anchor) {
 		report_error(
 			a->report, at,
@@ -81,7 +81,7 @@ static bool has_key(const struct node *map, const struct node *key)
 static bool merge_map(struct aliases *a, struct node *map, const struct node *from,
 		      struct source_pos at)
 {
-	/* Each key is looked for among all. */
+	/* The search below is quadratic. */
 	if ((uint64_t)map->child_n * from->child_n > 10 * ALIAS_NODES_MAX) {
 		report_error(
 			a->report, at,

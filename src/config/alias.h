@@ -1,10 +1,11 @@
-/* Anchors, aliases and "<<" of YAML.
+/* Anchors, aliases and merge keys ("<<") of YAML 1.1.
  *
- * An alias shares what its anchor has, so that it costs no memory however large that is; what
- * all of them stand for together is bounded by ALIAS_NODES_MAX. An anchor can be named when it is
- * complete: there are no cycles. */
-#ifndef SRC_CONFIG_ALIAS_H
-#define SRC_CONFIG_ALIAS_H
+ * An alias shares the children of its anchor's node, so it needs the memory of one node only.
+ * Limits: ANCHORS_MAX anchors; ALIAS_NODES_MAX keys and values that all aliases expand to. An
+ * alias can refer to complete nodes only, so there are no cycles.
+ * Errors: each function reports its own and then returns false or NULL. */
+#ifndef CONFIG_ALIAS_H
+#define CONFIG_ALIAS_H
 
 #include "node.h"
 
@@ -12,7 +13,7 @@
 #define ANCHORS_MAX 1000
 
 struct anchor {
-	struct anchor *before;
+	struct anchor *previous;
 	struct slice name;
 	const struct node *node;
 };
@@ -22,17 +23,17 @@ struct aliases {
 	struct report *report;
 	struct anchor *last;
 	unsigned anchor_n;
-	size_t node_n; /* that aliases stand for */
+	size_t node_n; /* keys and values that aliases expand to */
 };
 
-/* `n` is complete. A later anchor of the same name counts. False: too many, and told. */
+/* Defines an anchor for `n`, which is complete. Replaces an anchor with the same name. */
 bool alias_anchor(struct aliases *a, struct slice name, const struct node *n);
 
-/* What `name` stands for, at `at`, which is `depth` deep. NULL: told. */
+/* A copy of the node that `name` refers to, for an alias at `at`, `depth` levels deep. */
 struct node *alias_node(struct aliases *a, struct slice name, struct source_pos at,
 			unsigned depth);
 
-/* Puts what the value of a "<<" has into the map, but for keys that it has. False: told. */
+/* Adds the keys of a "<<" value to the map, except keys that the map has already. */
 bool alias_merge(struct aliases *a, struct node *map, const struct node *value);
 
 #endif

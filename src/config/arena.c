@@ -6,15 +6,15 @@
 
 #include "base/check.h"
 
-/* A block is a share of what is there already, within these bounds: little is left over, and
- * large blocks go back to the system as such. */
+/* A new block has a quarter of the bytes allocated so far, within these bounds: little memory
+ * is left unused, and free() returns large blocks to the system. */
 #define BLOCK_BYTES_MIN ((size_t)16384)
 #define BLOCK_BYTES_MAX ((size_t)1 << 20)
 
 struct arena_block {
 	struct arena_block *next;
 	size_t bytes;
-	_Alignas(max_align_t) char room[];
+	_Alignas(max_align_t) char data[];
 };
 
 static size_t block_bytes(const struct arena *a)
@@ -26,7 +26,7 @@ static size_t block_bytes(const struct arena *a)
 					 : share;
 }
 
-void *arena_take(struct arena *a, size_t n)
+void *arena_alloc(struct arena *a, size_t n)
 {
 	size_t need = (n + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
 
@@ -42,19 +42,19 @@ void *arena_take(struct arena *a, size_t n)
 		a->bytes += bytes;
 	}
 	a->left -= need;
-	return a->blocks->room + (a->blocks->bytes - a->left - need);
+	return a->blocks->data + (a->blocks->bytes - a->left - need);
 }
 
 void *arena_copy(struct arena *a, const void *from, size_t n)
 {
-	void *copy = arena_take(a, n);
+	void *copy = arena_alloc(a, n);
 
 	return n > 0 ? memcpy(copy, from, n) : copy;
 }
 
 char *arena_text(struct arena *a, struct slice text)
 {
-	char *copy = arena_take(a, text.len + 1);
+	char *copy = arena_alloc(a, text.len + 1);
 
 	if (text.len > 0)
 		memcpy(copy, text.ptr, text.len);

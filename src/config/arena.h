@@ -1,6 +1,7 @@
-/* Memory that is taken piece by piece and given back all at once. Reading a
- * configuration happens at start and at a reload, never on a worker: to run out of
- * memory there ends the process. */
+/* An arena: memory that is allocated in pieces and freed all at once.
+ *
+ * Errors: none; running out of memory ends the process (ASSERT). A configuration is read at start
+ * and by the loader process of a reload, never by a worker. */
 #ifndef CONFIG_ARENA_H
 #define CONFIG_ARENA_H
 
@@ -10,20 +11,20 @@
 
 struct arena {
 	struct arena_block *blocks; /* newest first */
-	size_t left;                /* of the newest */
-	size_t bytes;               /* of all */
+	size_t left;                /* free bytes of the newest block */
+	size_t bytes;               /* of all blocks */
 };
 
-/* Zeroed, aligned for anything; never NULL. */
-void *arena_take(struct arena *a, size_t n);
+/* n zeroed bytes, aligned for any type; never NULL. */
+void *arena_alloc(struct arena *a, size_t n);
 
 /* A copy of n bytes. */
 void *arena_copy(struct arena *a, const void *from, size_t n);
 
-/* A copy with a NUL behind it. */
+/* A NUL-terminated copy. */
 char *arena_text(struct arena *a, struct slice text);
 
-/* printf into the arena. */
+/* printf() into the arena; at most 511 bytes. */
 char *arena_format(struct arena *a, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

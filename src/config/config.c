@@ -11,14 +11,15 @@
 
 static const struct source_pos start = { 1, 1 };
 
-static bool address_read(struct reader *r, const struct node *n, struct config_address *a)
+static bool listen_address_read(struct config_reader *r, const struct node *n,
+				struct config_address *a)
 {
 	const char *fault;
-	unsigned found;
+	unsigned n_found;
 
 	if (!scalar_check(r, n, "HOST:PORT"))
 		return false;
-	fault = address_answer(r, n->text, true, a, 1, &found);
+	fault = address_lookup(r, n->text, true, a, 1, &n_found);
 	if (fault)
 		report_error(&r->report, n->at, "%s", fault);
 	return !fault;
@@ -29,9 +30,9 @@ static bool address_equal(const struct config_address *a, const struct config_ad
 	return a->len == b->len && memcmp(&a->sa, &b->sa, a->len) == 0;
 }
 
-/* Nothing else of this process may listen there already. */
-static void address_free_check(struct reader *r, const struct node *n,
-			       const struct config_address *a)
+/* Reports an error if an earlier `listen` entry has the same address. */
+static void listener_unique_check(struct config_reader *r, const struct node *n,
+				  const struct config_address *a)
 {
 	const struct config *c = r->config;
 
@@ -47,7 +48,7 @@ static void address_free_check(struct reader *r, const struct node *n,
 	}
 }
 
-/* "8080", ":8080" or "*:8080": the port; empty: it is something else. */
+/* The port of "8080", ":8080" or "*:8080"; empty: the text is something else. */
 static struct slice port_alone(struct slice text)
 {
 	struct slice port = text;
@@ -62,19 +63,21 @@ static struct slice port_alone(struct slice text)
 	return port;
 }
 
-static void listen_at(struct reader *r, const struct node *n, enum config_half half)
+static void listen_add(struct config_reader *r, const struct node *n,
+		       enum config_half half)
 {
 	struct config_address *a = &r->config->listens[r->config->listen_n];
 
-	if (!address_read(r, n, a))
+	if (!listen_address_read(r, n, a))
 		return;
 	a->half = (uint8_t)half;
-	address_free_check(r, n, a);
+	listener_unique_check(r, n, a);
 	r->config->listen_n++;
 }
 
-/* A port alone is one of all addresses, of both families. */
-static void listen_both(struct reader *r, const struct node *n, struct slice port)
+/* A port without host stands for two sockets: all IPv4 and all IPv6 addresses. */
+static void listen_add_dual(struct config_reader *r, const struct node *n,
+			    struct slice port)
 {
 	static const char *const hosts[] = { [CONFIG_HALF_IPV4] = "0.0.0.0",
 					     [CONFIG_HALF_IPV6] = "[::]" };
@@ -86,26 +89,29 @@ static void listen_both(struct reader *r, const struct node *n, struct slice por
 
 		one.text = slice_of(arena_format(&r->scratch, "%s:%.*s", hosts[half],
 						 REPORT_ARG(port)));
-		listen_at(r, &one, (enum config_half)half);
+		listen_add(r, &one, (enum config_half)half);
 	}
 }
 
-/* The address in a map, whose other keys are read as well, or what stands alone. NULL: reported. */
-static const struct node *unwrap(struct reader *r, const struct node *n, struct found *found,
-				 struct config_rights *rights)
+/* The node of the address: `n` itself, or the `address` of a map, whose other keys are read too.
+ * NULL: reported. */
+static const struct node *listen_address_node(struct config_reader *r,
+					      const struct node *n,
+					      struct section_values *values,
+					      struct config_rights *rights)
 {
 	if (n->kind != NODE_MAP)
 		return n;
-	section_read(r, n, SECTION_listen, rights, found);
-	return found->nodes[KEY_listen_address];
+	section_read(r, n, SECTION_listen, rights, values);
+	return values->of[KEY_listen_address];
 }
 
-static void listen_read(struct reader *r, const struct node *n)
+static void listen_read(struct config_reader *r, const struct node *n)
 {
 	const struct config *c = r->config;
 	struct config_rights rights = { .paths_strict = false };
-	struct found found = { { NULL } };
-	const struct node *address = unwrap(r, n, &found, &rights);
+	struct section_values values = { { NULL } };
+	const struct node *address = listen_address_node(r, n, &values, &rights);
 	unsigned before = c->listen_n;
 	struct slice port = { NULL, 0 };
 
@@ -114,16 +120,16 @@ static void listen_read(struct reader *r, const struct node *n)
 	if (address->kind == NODE_SCALAR)
 		port = port_alone(address->text);
 	if (port.len > 0)
-		listen_both(r, address, port);
+		listen_add_dual(r, address, port);
 	else
-		listen_at(r, address, CONFIG_WHOLE);
+		listen_add(r, address, CONFIG_WHOLE);
 	for (unsigned i = before; i < c->listen_n; i++)
 		c->listens[i].paths_strict = rights.paths_strict;
 	if (c->listen_n > before)
-		rights_read(r, &found, &c->listens[before], &rights);
+		rights_read(r, &values, &c->listens[before], &rights);
 }
 
-static void listens_read(struct reader *r, const struct node *list)
+static void listens_read(struct config_reader *r, const struct node *list)
 {
 	struct config *c = r->config;
 
@@ -131,51 +137,51 @@ static void listens_read(struct reader *r, const struct node *list)
 	if (!children_check(r, list, NODE_LIST, CONFIG_LISTENS_MAX,
 			    "'listen: [HOST:PORT]'"))
 		return;
-	c->listens = arena_take(r->memory, 2 * list->child_n * sizeof(c->listens[0]));
+	c->listens = arena_alloc(r->memory, 2 * list->child_n * sizeof(c->listens[0]));
 	for (const struct node *n = list->children; n; n = n->next)
 		listen_read(r, n);
 }
 
-static void admin_read(struct reader *r, const struct node *n)
+static void admin_read(struct config_reader *r, const struct node *n)
 {
 	struct config_address *a = &r->config->admin;
 	struct config_rights rights;
-	struct found found = { { NULL } };
+	struct section_values values = { { NULL } };
 
-	n = unwrap(r, n, &found, &rights);
-	if (found.nodes[KEY_listen_paths])
+	n = listen_address_node(r, n, &values, &rights);
+	if (values.of[KEY_listen_paths])
 		report_error(
-			&r->report, found.nodes[KEY_listen_paths]->key->at,
+			&r->report, values.of[KEY_listen_paths]->key->at,
 			"'paths' applies to routed requests, and 'admin' has no routes; "
 			"remove it");
-	r->config->has_admin = n && address_read(r, n, a);
+	r->config->has_admin = n && listen_address_read(r, n, a);
 	if (!r->config->has_admin)
 		return;
-	address_free_check(r, n, a);
-	rights_read(r, &found, a, &rights);
+	listener_unique_check(r, n, a);
+	rights_read(r, &values, a, &rights);
 }
 
-static void control_read(struct reader *r, const struct node *n)
+static void control_read(struct config_reader *r, const struct node *n)
 {
 	struct config_address *a = &r->config->control;
 
-	if (!address_read(r, n, a))
+	if (!listen_address_read(r, n, a))
 		return;
 	r->config->has_control = a->sa.ss_family == AF_UNIX;
 	if (!r->config->has_control)
 		report_error(&r->report, n->at,
 			     "'control' must be a unix socket; write unix:/PATH");
 	else
-		address_free_check(r, n, a);
+		listener_unique_check(r, n, a);
 }
 
-static void access_log_read(struct reader *r, const struct node *n)
+static void access_log_read(struct config_reader *r, const struct node *n)
 {
 	struct config *c = r->config;
-	struct found found;
+	struct section_values values;
 
 	section_read(r, n && n->kind == NODE_MAP ? n : NULL, SECTION_access_log, c,
-		     &found);
+		     &values);
 	if (n && n->kind == NODE_MAP)
 		return;
 	c->log_format = CONFIG_LOG_OFF;
@@ -186,24 +192,24 @@ static void access_log_read(struct reader *r, const struct node *n)
 			"format: combined }");
 }
 
-static void limits_read(struct reader *r, const struct node *n)
+static void limits_read(struct config_reader *r, const struct node *n)
 {
 	struct config_limits *l = &r->config->limits;
-	struct found found;
+	struct section_values values;
 
-	if (section_read(r, n, SECTION_limits, l, &found) && l->window > l->buffers)
+	if (section_read(r, n, SECTION_limits, l, &values) && l->window > l->buffers)
 		report_error(
 			&r->report, node_pos(n),
 			"'window' is larger than 'buffers'; write a smaller 'window', or "
 			"larger 'buffers'");
 }
 
-/* Routes come last, wherever they stand: they name what the rest defines. */
-static void top_read(struct reader *r, const struct node *root)
+/* Routes are read last, whatever their position: they refer to upstreams. */
+static void top_read(struct config_reader *r, const struct node *root)
 {
 	static const struct {
 		enum key_id key;
-		void (*read)(struct reader *r, const struct node *n);
+		void (*read)(struct config_reader *r, const struct node *n);
 	} nodes[] = {
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
@@ -212,28 +218,28 @@ static void top_read(struct reader *r, const struct node *root)
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};
-	struct found found;
+	struct section_values values;
 
-	if (!section_read(r, root, SECTION_top, r->config, &found))
+	if (!section_read(r, root, SECTION_top, r->config, &values))
 		return;
-	user_read(r, found.nodes[KEY_top_user], found.nodes[KEY_top_group]);
-	access_log_read(r, found.nodes[KEY_top_access_log]);
-	limits_read(r, found.nodes[KEY_top_limits]);
-	resolver_read(r, found.nodes[KEY_top_resolver]);
+	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
+	access_log_read(r, values.of[KEY_top_access_log]);
+	limits_read(r, values.of[KEY_top_limits]);
+	resolver_read(r, values.of[KEY_top_resolver]);
 	for (size_t i = 0; i < COUNT(nodes); i++)
-		if (found.nodes[nodes[i].key])
-			nodes[i].read(r, found.nodes[nodes[i].key]);
+		if (values.of[nodes[i].key])
+			nodes[i].read(r, values.of[nodes[i].key]);
 	lookups_resolve(r);
 	if (r->report.n == 0)
 		upstreams_unused(r);
 }
 
-static void text_read(struct reader *r, struct slice text)
+static void text_read(struct config_reader *r, struct slice text)
 {
 	const struct node *root;
 
-	if (!r->answers.given)
-		answer_keep(&r->answers, ANSWER_FILE, slice_of(r->config->file), text);
+	if (!r->snapshot.replayed)
+		snapshot_add(&r->snapshot, RECORD_FILE, slice_of(r->config->file), text);
 	if (text.len > CONFIG_FILE_BYTES_MAX) {
 		report_error(&r->report, start,
 			     "the file is larger than %zu bytes; shorten it",
@@ -250,8 +256,8 @@ static void text_read(struct reader *r, struct slice text)
 			"'upstreams' and 'routes'");
 }
 
-/* Prints the errors and gives everything back, or hands the configuration out. */
-static struct config *finish(struct reader *r, FILE *errors)
+/* Prints errors and warnings. Returns the configuration; after errors frees it and returns NULL. */
+static struct config *reader_finish(struct config_reader *r, FILE *errors)
 {
 	struct config *c = r->config;
 	bool failed = r->report.n > 0;
@@ -264,14 +270,14 @@ static struct config *finish(struct reader *r, FILE *errors)
 	names_done(&r->known_names);
 	arena_free(&r->scratch);
 	if (failed) {
-		if (!r->answers.given)
-			free(r->answers.bytes);
+		if (!r->snapshot.replayed)
+			free(r->snapshot.bytes);
 		arena_free(r->memory);
 		return NULL;
 	}
-	if (!r->answers.given)
-		c->snapshot = answers_take(&r->answers);
-	c->memory = arena_take(r->memory, sizeof(*r->memory));
+	if (!r->snapshot.replayed)
+		c->snapshot = snapshot_take(&r->snapshot);
+	c->memory = arena_alloc(r->memory, sizeof(*r->memory));
 	*(struct arena *)c->memory = *r->memory;
 	return c;
 }
@@ -288,61 +294,63 @@ bool config_is_from_input(const struct config *c)
 
 struct slice config_source(const struct config *c)
 {
-	struct answers answers = { .bytes = (char *)(uintptr_t)c->snapshot.ptr,
-				   .n = c->snapshot.len, .given = true };
+	struct snapshot snapshot = { .bytes = (char *)(uintptr_t)c->snapshot.ptr,
+				     .n = c->snapshot.len,
+				     .replayed = true };
 	struct slice file, text = { NULL, 0 };
 
-	answer_first(&answers, ANSWER_FILE, &file, &text);
+	snapshot_first(&snapshot, RECORD_FILE, &file, &text);
 	return text;
 }
 
-static void reader_init(struct reader *r, struct arena *memory, const char *file)
+static void reader_init(struct config_reader *r, struct arena *memory, const char *file)
 {
-	*r = (struct reader){ .memory = memory,
-			      .report.file = is_input(file) ? "standard input" : file };
-	r->config = arena_take(memory, sizeof(*r->config));
+	*r = (struct config_reader){ .memory = memory,
+				     .report.file = is_input(file) ? "standard input"
+								   : file };
+	r->config = arena_alloc(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
 
 struct config *config_read_text(const char *file, struct slice text, FILE *errors)
 {
 	struct arena memory = { 0 };
-	struct reader r;
+	struct config_reader r;
 
 	reader_init(&r, &memory, file);
 	text_read(&r, text);
-	return finish(&r, errors);
+	return reader_finish(&r, errors);
 }
 
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 {
-	const struct answers given = { .bytes = (char *)(uintptr_t)snapshot.ptr,
-				       .n = snapshot.len,
-				       .given = true };
+	const struct snapshot given = { .bytes = (char *)(uintptr_t)snapshot.ptr,
+					.n = snapshot.len,
+					.replayed = true };
 	struct arena memory = { 0 };
 	struct slice file, text;
-	struct reader r;
+	struct config_reader r;
 
-	if (!answer_first(&given, ANSWER_FILE, &file, &text))
+	if (!snapshot_first(&given, RECORD_FILE, &file, &text))
 		return NULL;
 	reader_init(&r, &memory, arena_text(&memory, file));
-	r.answers = given;
+	r.snapshot = given;
 	r.report.no_warnings = true;
 	text_read(&r, text);
-	return finish(&r, errors);
+	return reader_finish(&r, errors);
 }
 
 void config_keep_snapshot(struct config *c, struct slice snapshot)
 {
 	char *copy = malloc(snapshot.len);
 
-	ASSERT(copy && !c->snapshot.ptr); /* as in arena.h */
+	ASSERT(copy && !c->snapshot.ptr); /* out of memory: see arena.h */
 	c->snapshot = (struct slice){ memcpy(copy, snapshot.ptr, snapshot.len),
 				      snapshot.len };
 }
 
-/* What root obeys must be written by those it trusts. */
-static bool is_open_to_all(int fd)
+/* Root refuses a configuration that every user may change. */
+static bool is_world_writable(int fd)
 {
 	struct stat st;
 
@@ -350,19 +358,20 @@ static bool is_open_to_all(int fd)
 	       st.st_mode & S_IWOTH;
 }
 
-/* All that `fd` has, and a byte more than is allowed at most. 0 or negative errno. */
-static int text_take(int fd, char **text, size_t *n)
+/* Reads to the end of the file, or more than CONFIG_FILE_BYTES_MAX, which text_read() refuses.
+ * Returns 0 or a negative errno. */
+static int read_all(int fd, char **text, size_t *n)
 {
-	size_t room = 0;
+	size_t capacity = 0;
 	ssize_t got = 1;
 
 	while (got > 0 && *n <= CONFIG_FILE_BYTES_MAX) {
-		if (*n == room) {
-			room = room > 0 ? 2 * room : 65536;
-			*text = realloc(*text, room);
-			ASSERT(*text); /* as in arena.h */
+		if (*n == capacity) {
+			capacity = capacity > 0 ? 2 * capacity : 65536;
+			*text = realloc(*text, capacity);
+			ASSERT(*text); /* out of memory: see arena.h */
 		}
-		got = read(fd, *text + *n, room - *n);
+		got = read(fd, *text + *n, capacity - *n);
 		if (got > 0)
 			*n += (size_t)got;
 		else if (got < 0)
@@ -371,15 +380,15 @@ static int text_take(int fd, char **text, size_t *n)
 	return got < 0 ? (int)got : 0;
 }
 
-/* 0 or negative errno. -EKEYREJECTED: open to all. */
-static int file_read(const char *file, char **text, size_t *n)
+/* Returns 0 or a negative errno. -EKEYREJECTED: writable by all users. */
+static int file_load(const char *file, char **text, size_t *n)
 {
 	int fd = is_input(file) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) :
 				  open(file, O_RDONLY | O_CLOEXEC);
-	int error = fd < 0 ? -errno : is_open_to_all(fd) ? -EKEYREJECTED : 0;
+	int error = fd < 0 ? -errno : is_world_writable(fd) ? -EKEYREJECTED : 0;
 
 	if (error == 0)
-		error = text_take(fd, text, n);
+		error = read_all(fd, text, n);
 	if (fd >= 0)
 		close(fd);
 	return error;
@@ -395,7 +404,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 				FILE *errors)
 {
 	struct arena memory = { 0 };
-	struct reader r;
+	struct config_reader r;
 	struct config *c;
 	char *text = NULL;
 	size_t n = 0;
@@ -403,8 +412,8 @@ struct config *config_read_with(const char *file, const struct config_options *h
 
 	reader_init(&r, &memory, file);
 	r.strict = how->strict;
-	r.known = how->known_addresses;
-	error = file_read(file, &text, &n);
+	r.known_addresses = how->known_addresses;
+	error = file_load(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(
 			&r.report, start,
@@ -417,7 +426,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 			     strerror(-error));
 	else
 		text_read(&r, (struct slice){ text, n });
-	c = finish(&r, errors);
+	c = reader_finish(&r, errors);
 	free(text);
 	return c;
 }

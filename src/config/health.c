@@ -2,7 +2,7 @@
 
 #include "value.h"
 
-/* "200" or "200-299"; false: it is neither. */
+/* Parses "200" or "200-299". False: it is neither. */
 static bool take_range(struct slice text, struct config_statuses *range)
 {
 	uint16_t numbers[2] = { 0, 0 };
@@ -20,7 +20,7 @@ static bool take_range(struct slice text, struct config_statuses *range)
 	return range->first >= 200 && range->first <= range->last && range->last <= 599;
 }
 
-/* False: it makes no sense. */
+/* Parses `status`. False: it is invalid. */
 static bool statuses_read(struct config_health *h)
 {
 	struct slice rest = slice_of(h->status);
@@ -56,22 +56,23 @@ static const char *type_text(enum config_health_type type)
 	return "auto";
 }
 
-/* A key that means nothing to the probe would be a wish unheard. */
-static void keys_check(struct reader *r, const struct found *found,
+/* A key that has no effect with the type of the check is an error. */
+static void keys_check(struct config_reader *r, const struct section_values *values,
 		       const struct config_health *h)
 {
 	for (size_t i = 0; i < KEYS; i++)
-		if (found->nodes[i] && keys[i].protocol == PROTOCOL_HTTP &&
+		if (values->of[i] && keys[i].protocol == PROTOCOL_HTTP &&
 		    h->type != CONFIG_HEALTH_HTTP)
 			report_error(
-				&r->report, found->nodes[i]->key->at,
+				&r->report, values->of[i]->key->at,
 				"'%s' applies to 'type: http', and this check has 'type: %s'; "
 				"remove it, or write 'type: http'",
 				keys[i].name.ptr, type_text(h->type));
 }
 
-/* The servers' own port speaks one protocol only. */
-static void type_check(struct reader *r, const struct node *n, const struct config_upstream *u)
+/* Another protocol than that of the upstream needs another port. */
+static void type_check(struct config_reader *r, const struct node *n,
+		       const struct config_upstream *u)
 {
 	const struct config_health *h = &u->health;
 	enum config_health_type other = u->protocol == CONFIG_HTTP ? CONFIG_HEALTH_MEMCACHED :
@@ -85,28 +86,29 @@ static void type_check(struct reader *r, const struct node *n, const struct conf
 			u->name, type_text(other));
 }
 
-static void map_read(struct reader *r, const struct node *n, struct config_upstream *u)
+static void map_read(struct config_reader *r, const struct node *n,
+		     struct config_upstream *u)
 {
 	struct config_health *h = &u->health;
-	struct found found;
+	struct section_values values;
 
-	if (!section_read(r, n, SECTION_health, h, &found))
+	if (!section_read(r, n, SECTION_health, h, &values))
 		return;
 	h->on = true;
 	if (h->type == CONFIG_HEALTH_AUTO)
 		h->type = u->protocol == CONFIG_HTTP ? CONFIG_HEALTH_HTTP :
 						       CONFIG_HEALTH_MEMCACHED;
-	keys_check(r, &found, h);
+	keys_check(r, &values, h);
 	type_check(r, n, u);
 	if (!statuses_read(h))
 		report_error(
-			&r->report, found.nodes[KEY_health_status]->at,
+			&r->report, values.of[KEY_health_status]->at,
 			"'status' takes up to %d codes or ranges from 200 to 599, not "
 			"'%.*s'; write them as in 200, 200-399 or 200-299,404",
 			CONFIG_STATUSES_MAX, REPORT_ARG(slice_of(h->status)));
 }
 
-void health_read(struct reader *r, const struct node *n, struct config_upstream *u)
+void health_read(struct config_reader *r, const struct node *n, struct config_upstream *u)
 {
 	if (!n || (n->kind == NODE_SCALAR && value_is_off(n->text)))
 		return;

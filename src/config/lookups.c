@@ -1,7 +1,7 @@
-/* The addresses of servers, and what their names stand for.
+/* Addresses of upstream servers, and the resolution of their host names.
  *
- * Names are asked for when all were read, many at once, and none for longer than NAMES_MS in
- * all: nameservers that keep silent must not keep the rest from being served. */
+ * Names are resolved when the whole file has been read: up to LOOKUPS_MAX at once, all within
+ * RESOLVE_MS_MAX. Nameservers that do not respond must not delay the start any longer. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -9,27 +9,27 @@
 
 #include "address.h"
 
-#define NAMES_MS 5000
-#define ASKED_MAX 64 /* at once */
+#define RESOLVE_MS_MAX 5000
+#define LOOKUPS_MAX 64 /* concurrent */
 
-/* A name of a server. */
-struct pending {
-	struct pending *next;
+/* A server whose addresses are known, or still to be resolved. */
+struct server_lookup {
+	struct server_lookup *next;
 	struct config_server *server;
 	const char *upstream;
 	struct source_pos at;
-	struct parts parts;
-	const char *why; /* NULL: it has addresses */
-	bool ready;      /* its addresses are known without asking */
-	bool silent;
-	bool system;     /* the C library may know it from elsewhere */
+	struct host_port parts;
+	const char *failure; /* NULL: resolved */
+	bool ready;          /* needs no lookup */
+	bool timed_out;      /* no nameserver responded */
+	bool system;         /* the C library may resolve it from other sources */
 };
 
-/* A question on its way. */
-struct asked {
+/* A DNS lookup in flight. */
+struct lookup_slot {
 	struct dns_lookup lookup;
-	struct reader *reader;
-	struct pending *pending; /* NULL: free */
+	struct config_reader *reader;
+	struct server_lookup *server_lookup; /* NULL: the slot is free */
 };
 
 static const struct {
@@ -41,15 +41,15 @@ static const struct {
 	[CONFIG_FAMILY_IPV6] = { AF_INET6, DNS_V6 },
 };
 
-static bool is_number(struct reader *r, const struct parts *p)
+static bool is_ip_address(struct config_reader *r, const struct host_port *p)
 {
 	struct in_addr addr;
 
 	return p->is_v6 || inet_aton(arena_text(&r->scratch, p->host), &addr);
 }
 
-/* NULL: no memory, of which reading a configuration dies elsewhere. */
-static struct dns *dns_of(struct reader *r)
+/* The resolver, created at the first use. Out of memory: see arena.h. */
+static struct dns *dns_of(struct config_reader *r)
 {
 	if (!r->dns && dns_new(&r->dns) == 0)
 		dns_set_servers(r->dns, r->config->resolver.servers);
@@ -57,58 +57,63 @@ static struct dns *dns_of(struct reader *r)
 	return r->dns;
 }
 
-/* ---- snapshots --------------------------------------------------------------- */
+/* ---- the snapshot ------------------------------------------------------------ */
 
-/* All that depends on its address and not only on its text, as it was found. */
-struct kept {
-	bool again; /* it can change */
+/* Value of a RECORD_SERVER: what resolution adds to the text of a server's address; the
+ * config_address structs follow. */
+struct server_record {
+	bool dynamic; /* the name is resolved again at run time */
 	bool srv;
 	bool unresolved;
 	uint16_t port;
-	unsigned host_at; /* where the host begins in the text */
-	unsigned host_n;
+	unsigned host_at; /* offset of the host in the text */
+	unsigned host_n;  /* its length */
 };
 
-static const char *take_kept(struct reader *r, struct config_server *s)
+static const char *server_from_record(struct config_reader *r, struct config_server *s)
 {
-	struct slice text = slice_of(s->address), answer;
-	struct kept kept;
+	struct slice text = slice_of(s->address), record;
+	struct server_record saved;
 
-	if (!answer_find(&r->answers, ANSWER_NAME, text, &answer) || answer.len < sizeof(kept))
-		return address_nothing_kept;
-	memcpy(&kept, answer.ptr, sizeof(kept));
-	answer = slice_after(answer, sizeof(kept));
-	s->addresses = arena_take(r->memory, answer.len);
-	address_take(s->address, answer, s->addresses, CONFIG_ADDRESSES_MAX, &s->address_n);
-	s->srv = kept.srv;
-	s->unresolved = kept.unresolved;
-	s->port = kept.port;
-	if (kept.again)
-		s->host = arena_text(r->memory, (struct slice){ text.ptr + kept.host_at,
-								kept.host_n });
+	if (!snapshot_find(&r->snapshot, RECORD_SERVER, text, &record) ||
+	    record.len < sizeof(saved))
+		return address_not_in_snapshot;
+	memcpy(&saved, record.ptr, sizeof(saved));
+	record = slice_after(record, sizeof(saved));
+	s->addresses = arena_alloc(r->memory, record.len);
+	address_from_record(s->address, record, s->addresses, CONFIG_ADDRESSES_MAX,
+			    &s->address_n);
+	s->srv = saved.srv;
+	s->unresolved = saved.unresolved;
+	s->port = saved.port;
+	if (saved.dynamic)
+		s->host = arena_text(r->memory, (struct slice){ text.ptr + saved.host_at,
+								saved.host_n });
 	return NULL;
 }
 
-static void keep(struct reader *r, const struct config_server *s)
+static void server_record_add(struct config_reader *r, const struct config_server *s)
 {
 	size_t bytes = s->address_n * sizeof(s->addresses[0]);
-	char *answer = arena_take(&r->scratch, sizeof(struct kept) + bytes);
-	struct kept kept = { .again = s->host != NULL, .srv = s->srv, .port = s->port,
-			     .unresolved = s->unresolved };
+	char *record = arena_alloc(&r->scratch, sizeof(struct server_record) + bytes);
+	struct server_record saved = { .dynamic = s->host != NULL,
+				       .srv = s->srv,
+				       .port = s->port,
+				       .unresolved = s->unresolved };
 
 	if (s->host) {
-		kept.host_at = s->srv ? (unsigned)strlen("srv:") : 0;
-		kept.host_n = (unsigned)strlen(s->host);
+		saved.host_at = s->srv ? (unsigned)strlen("srv:") : 0;
+		saved.host_n = (unsigned)strlen(s->host);
 	}
-	memcpy(answer, &kept, sizeof(kept));
-	memcpy(answer + sizeof(kept), s->addresses, bytes);
-	answer_keep(&r->answers, ANSWER_NAME, slice_of(s->address),
-		    (struct slice){ answer, sizeof(kept) + bytes });
+	memcpy(record, &saved, sizeof(saved));
+	memcpy(record + sizeof(saved), s->addresses, bytes);
+	snapshot_add(&r->snapshot, RECORD_SERVER, slice_of(s->address),
+		     (struct slice){ record, sizeof(saved) + bytes });
 }
 
-/* ---- what was known before --------------------------------------------------- */
+/* ---- known addresses, of an earlier configuration ---------------------------- */
 
-static void put_known(FILE *out, const char *name, const struct config_address *a)
+static void print_address(FILE *out, const char *name, const struct config_address *a)
 {
 	bool is_v4 = a->sa.ss_family == AF_INET;
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&a->sa;
@@ -122,25 +127,25 @@ static void put_known(FILE *out, const char *name, const struct config_address *
 		ntohs(is_v4 ? in->sin_port : in6->sin6_port));
 }
 
-/* False: it was written already, of another upstream. */
-static bool is_first(struct arena *memory, struct names *written, const char *name)
+/* False: another upstream has the same name, which has been printed. */
+static bool is_first_use(struct arena *memory, struct names *written, const char *name)
 {
 	struct names_entry *e;
 
 	if (names_find(written, slice_of(name)))
 		return false;
-	e = arena_take(memory, sizeof(*e));
+	e = arena_alloc(memory, sizeof(*e));
 	names_put(written, e, slice_of(name));
 	return true;
 }
 
-static void put_server(FILE *out, const struct config_server *s, struct arena *memory,
-		       struct names *written)
+static void print_server(FILE *out, const struct config_server *s, struct arena *memory,
+			 struct names *written)
 {
-	if (!s->host || s->address_n == 0 || !is_first(memory, written, s->address))
+	if (!s->host || s->address_n == 0 || !is_first_use(memory, written, s->address))
 		return;
 	for (unsigned i = 0; i < s->address_n; i++)
-		put_known(out, s->address, &s->addresses[i]);
+		print_address(out, s->address, &s->addresses[i]);
 }
 
 void config_write_addresses(const struct config *c, FILE *out)
@@ -150,12 +155,12 @@ void config_write_addresses(const struct config *c, FILE *out)
 
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		for (unsigned k = 0; k < c->upstreams[i].server_n; k++)
-			put_server(out, &c->upstreams[i].servers[k], &memory, &written);
+			print_server(out, &c->upstreams[i].servers[k], &memory, &written);
 	names_done(&written);
 	arena_free(&memory);
 }
 
-static struct slice take_word(struct slice *rest, char end)
+static struct slice cut_word(struct slice *rest, char end)
 {
 	const char *at = memchr(rest->ptr, end, rest->len);
 	struct slice word = { rest->ptr, at ? (size_t)(at - rest->ptr) : rest->len };
@@ -164,77 +169,81 @@ static struct slice take_word(struct slice *rest, char end)
 	return word;
 }
 
-/* Room for all addresses of a name, until it is known how many there are. */
-static struct config_address *room_of(struct reader *r)
+/* Buffer for the addresses of one name, whose number is not known before. */
+static struct config_address *address_buffer(struct config_reader *r)
 {
-	if (!r->room)
-		r->room = arena_take(&r->scratch, CONFIG_ADDRESSES_MAX * sizeof(r->room[0]));
-	return r->room;
+	if (!r->address_buffer)
+		r->address_buffer = arena_alloc(
+			&r->scratch, CONFIG_ADDRESSES_MAX * sizeof(r->address_buffer[0]));
+	return r->address_buffer;
 }
 
-static void take_room(struct reader *r, struct config_server *s)
+static void addresses_store(struct config_reader *r, struct config_server *s)
 {
-	s->addresses = arena_copy(r->memory, r->room, s->address_n * sizeof(r->room[0]));
+	s->addresses = arena_copy(r->memory, r->address_buffer,
+				  s->address_n * sizeof(r->address_buffer[0]));
 }
 
-/* The lines of a name stand one behind the other. */
-struct known {
+/* Index entry of known_addresses; the lines of a name are adjacent. */
+struct known_name {
 	struct names_entry entry;
-	struct slice lines; /* from its first on */
+	struct slice lines; /* from the first line of the name to the end of all lines */
 };
 
-static void read_known(struct reader *r)
+static void known_names_index(struct config_reader *r)
 {
-	struct slice rest = r->known, last = { NULL, 0 };
+	struct slice rest = r->known_addresses, last = { NULL, 0 };
 
 	while (rest.len > 0) {
-		struct slice lines = rest, line = take_word(&rest, '\n');
-		struct slice name = take_word(&line, ' ');
-		struct known *k;
+		struct slice lines = rest, line = cut_word(&rest, '\n');
+		struct slice name = cut_word(&line, ' ');
+		struct known_name *known;
 
 		if (slice_equal(name, last) || names_find(&r->known_names, name))
 			continue;
 		last = name;
-		k = arena_take(&r->scratch, sizeof(*k));
-		k->lines = lines;
-		names_put(&r->known_names, &k->entry, name);
+		known = arena_alloc(&r->scratch, sizeof(*known));
+		known->lines = lines;
+		names_put(&r->known_names, &known->entry, name);
 	}
 }
 
-/* Nothing, if the name is not there. */
-static struct slice known_of(struct reader *r, struct slice name)
+/* Empty: the name is not known. */
+static struct slice known_lines_of(struct config_reader *r, struct slice name)
 {
 	struct names_entry *e;
 
 	if (r->known_names.n == 0)
-		read_known(r);
+		known_names_index(r);
 	e = names_find(&r->known_names, name);
-	return e ? CONTAINER(e, struct known, entry)->lines : (struct slice){ NULL, 0 };
+	return e ? CONTAINER(e, struct known_name, entry)->lines
+		 : (struct slice){ NULL, 0 };
 }
 
-static void take_known(struct reader *r, struct config_server *s)
+static void addresses_from_known(struct config_reader *r, struct config_server *s)
 {
-	struct config_address *room = room_of(r);
-	struct slice rest = known_of(r, slice_of(s->address));
+	struct config_address *buffer = address_buffer(r);
+	struct slice rest = known_lines_of(r, slice_of(s->address));
 
 	while (rest.len > 0 && s->address_n < CONFIG_ADDRESSES_MAX) {
-		struct slice line = take_word(&rest, '\n'), name = take_word(&line, ' ');
-		struct slice weight = take_word(&line, ' ');
+		struct slice line = cut_word(&rest, '\n'), name = cut_word(&line, ' ');
+		struct slice weight = cut_word(&line, ' ');
 		unsigned n;
 
 		if (!slice_equal(name, slice_of(s->address)))
 			break;
-		if (line.len == 0 ||
-		    address_resolve(&r->scratch, line, false, &room[s->address_n], 1, &n))
+		if (line.len == 0 || address_resolve(&r->scratch, line, false,
+						     &buffer[s->address_n], 1, &n))
 			continue;
-		room[s->address_n++].weight = (uint16_t)atoi(arena_text(&r->scratch, weight));
+		buffer[s->address_n++].weight =
+			(uint16_t)atoi(arena_text(&r->scratch, weight));
 	}
-	take_room(r, s);
+	addresses_store(r, s);
 }
 
-/* ---- asking ------------------------------------------------------------------ */
+/* ---- DNS lookups ------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
+static uint64_t monotonic_ms(void)
 {
 	struct timespec t;
 
@@ -242,15 +251,16 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void take_result(struct reader *r, const struct dns_lookup *l, struct pending *p)
+static void addresses_from_lookup(struct config_reader *r, const struct dns_lookup *l,
+				  struct server_lookup *p)
 {
 	struct config_server *s = p->server;
-	struct config_address *room = room_of(r);
+	struct config_address *buffer = address_buffer(r);
 
-	p->why = l->failure;
-	p->silent = l->timed_out;
+	p->failure = l->failure;
+	p->timed_out = l->timed_out;
 	for (s->address_n = 0; s->address_n < l->n; s->address_n++) {
-		struct config_address *a = &room[s->address_n];
+		struct config_address *a = &buffer[s->address_n];
 
 		if (s->address_n == CONFIG_ADDRESSES_MAX)
 			break;
@@ -258,105 +268,108 @@ static void take_result(struct reader *r, const struct dns_lookup *l, struct pen
 		a->len = dns_sockaddr(&l->addresses[s->address_n], &a->sa);
 		a->weight = l->addresses[s->address_n].weight;
 	}
-	take_room(r, s);
+	addresses_store(r, s);
 }
 
-static void answered(struct dns_lookup *l)
+static void lookup_finished(struct dns_lookup *l)
 {
-	struct asked *a = CONTAINER(l, struct asked, lookup);
+	struct lookup_slot *a = CONTAINER(l, struct lookup_slot, lookup);
 
-	take_result(a->reader, l, a->pending);
+	addresses_from_lookup(a->reader, l, a->server_lookup);
 	dns_lookup_done(l);
-	a->pending = NULL;
-	a->reader->asked_n--;
+	a->server_lookup = NULL;
+	a->reader->lookups_running--;
 }
 
-static void ask(struct reader *r, struct asked *a, struct pending *p)
+static void lookup_start(struct config_reader *r, struct lookup_slot *a,
+			 struct server_lookup *p)
 {
 	strcpy(a->lookup.name, p->server->host);
 	a->lookup.service = p->server->srv;
 	a->lookup.port = p->server->port;
 	a->lookup.family = families[r->config->resolver.family].dns;
-	a->lookup.done = answered;
+	a->lookup.done = lookup_finished;
 	a->reader = r;
-	a->pending = p;
-	r->asked_n++;
+	a->server_lookup = p;
+	r->lookups_running++;
 	dns_query(dns_of(r), &a->lookup);
 }
 
-static struct pending *next_name(struct pending *p)
+static struct server_lookup *next_unresolved(struct server_lookup *p)
 {
 	while (p && p->ready)
 		p = p->next;
 	return p;
 }
 
-/* In the order in which they were read. */
-static void ask_all(struct reader *r, uint64_t end_ms)
+/* Runs all lookups, in file order, until they are finished or `end_ms`. */
+static void lookups_run(struct config_reader *r, uint64_t end_ms)
 {
-	struct asked *asked = arena_take(&r->scratch, ASKED_MAX * sizeof(*asked));
-	struct pending *next = next_name(r->pending);
-	uint64_t ms = now_ms();
+	struct lookup_slot *slots = arena_alloc(&r->scratch,
+						LOOKUPS_MAX * sizeof(*slots));
+	struct server_lookup *next = next_unresolved(r->lookups);
+	uint64_t ms = monotonic_ms();
 
-	while ((next || r->asked_n > 0) && ms < end_ms) {
-		for (unsigned i = 0; i < ASKED_MAX && next; i++) {
-			if (asked[i].pending)
+	while ((next || r->lookups_running > 0) && ms < end_ms) {
+		for (unsigned i = 0; i < LOOKUPS_MAX && next; i++) {
+			if (slots[i].server_lookup)
 				continue;
-			ask(r, &asked[i], next);
-			next = next_name(next->next);
+			lookup_start(r, &slots[i], next);
+			next = next_unresolved(next->next);
 		}
-		if (r->asked_n > 0)
+		if (r->lookups_running > 0)
 			dns_wait(dns_of(r), -1, (int)(end_ms - ms));
-		ms = now_ms();
+		ms = monotonic_ms();
 	}
 	if (r->dns)
 		dns_cancel(r->dns);
-	for (; next; next = next_name(next->next))
-		next->silent = true;
+	for (; next; next = next_unresolved(next->next))
+		next->timed_out = true;
 }
 
-/* ---- what comes of it -------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------- */
 
-/* Who is known to the system and to no nameserver is known to the C library. That of names
- * which no nameserver has said anything of would wait for the same ones. */
-static void ask_library(struct reader *r, struct pending *p)
+/* Names that nameservers do not have may come from other sources of the system (nsswitch.conf).
+ * Not called after a timeout: the C library would wait for the same nameservers. */
+static void resolve_by_library(struct config_reader *r, struct server_lookup *p)
 {
 	struct config_server *s = p->server;
 
-	if (address_by_library(r->memory, &p->parts, families[r->config->resolver.family].af,
-			       room_of(r), CONFIG_ADDRESSES_MAX, &s->address_n))
+	if (address_resolve_host(r->memory, &p->parts,
+				 families[r->config->resolver.family].af,
+				 address_buffer(r), CONFIG_ADDRESSES_MAX, &s->address_n))
 		return;
-	take_room(r, s);
-	p->why = NULL;
+	addresses_store(r, s);
+	p->failure = NULL;
 }
 
-static const char *cannot(struct reader *r, const struct pending *p)
+static const char *unresolved_text(struct config_reader *r, const struct server_lookup *p)
 {
 	return arena_format(
 		r->memory,
 		"'%.*s' cannot be resolved (%s); check the name and 'resolver', or "
 		"write an IP address",
-		REPORT_ARG(p->parts.host), p->why);
+		REPORT_ARG(p->parts.host), p->failure);
 }
 
-static void conclude(struct reader *r, struct pending *p)
+static void lookup_conclude(struct config_reader *r, struct server_lookup *p)
 {
 	struct config_server *s = p->server;
 	const struct config_resolver *resolver = &r->config->resolver;
 
-	if (p->why && (resolver->strict || resolver->off || r->strict)) {
-		report_error(&r->report, p->at, "%s", cannot(r, p));
+	if (p->failure && (resolver->strict || resolver->off || r->strict)) {
+		report_error(&r->report, p->at, "%s", unresolved_text(r, p));
 		return;
 	}
-	if (p->why) {
+	if (p->failure) {
 		s->unresolved = true;
 		s->address_n = 0;
-		take_known(r, s);
+		addresses_from_known(r, s);
 		report_warning(
 			&r->report, p->at,
 			"'%.*s' cannot be resolved (%s): upstream '%s' %s, and the name is queried "
 			"again; check the name and 'resolver'",
-			REPORT_ARG(p->parts.host), p->why, p->upstream,
+			REPORT_ARG(p->parts.host), p->failure, p->upstream,
 			s->address_n > 0 ? "keeps its previous addresses"
 					 : "starts without it");
 	}
@@ -364,115 +377,121 @@ static void conclude(struct reader *r, struct pending *p)
 		s->host = NULL;
 	for (unsigned i = 0; i < s->address_n; i++)
 		s->addresses[i].text = s->address;
-	keep(r, s);
+	server_record_add(r, s);
 }
 
-void lookups_resolve(struct reader *r)
+void lookups_resolve(struct config_reader *r)
 {
-	uint64_t end_ms = now_ms() + NAMES_MS;
+	uint64_t end_ms = monotonic_ms() + RESOLVE_MS_MAX;
 
-	if (!r->pending)
+	if (!r->lookups)
 		return;
-	ask_all(r, end_ms);
-	for (struct pending *p = r->pending; p; p = p->next) {
-		if (p->silent && p->server->address_n == 0)
-			p->why = "no nameserver answers in time";
-		if (p->why && p->system && !p->silent && now_ms() < end_ms)
-			ask_library(r, p);
-		conclude(r, p);
+	lookups_run(r, end_ms);
+	for (struct server_lookup *p = r->lookups; p; p = p->next) {
+		if (p->timed_out && p->server->address_n == 0)
+			p->failure = "no nameserver answers in time";
+		if (p->failure && p->system && !p->timed_out && monotonic_ms() < end_ms)
+			resolve_by_library(r, p);
+		lookup_conclude(r, p);
 	}
 }
 
-/* ---- servers ----------------------------------------------------------------- */
+/* ---- reading addresses ------------------------------------------------------- */
 
-static void put_off(struct reader *r, const struct server_entry *where,
-		    const struct pending *what)
+static void lookup_add(struct config_reader *r, const struct server_entry *where,
+		       const struct server_lookup *what)
 {
-	struct pending *p = arena_take(&r->scratch, sizeof(*p)), **end = &r->pending;
+	struct server_lookup *p = arena_alloc(&r->scratch, sizeof(*p)),
+			     **end = &r->lookups;
 
 	*p = *what;
 	p->server = where->server;
 	p->upstream = where->upstream;
 	p->at = where->at;
-	if (r->pending_last)
-		end = &r->pending_last->next;
+	if (r->lookups_last)
+		end = &r->lookups_last->next;
 	*end = p;
-	r->pending_last = p;
+	r->lookups_last = p;
 }
 
-static const char *service_read(struct reader *r, const struct server_entry *where,
-				enum config_protocol protocol)
+static const char *srv_server_read(struct config_reader *r,
+				   const struct server_entry *where,
+				   enum config_protocol protocol)
 {
 	struct config_server *s = where->server;
-	struct parts p = { .host = slice_after(slice_of(s->address), strlen("srv:")) };
-	const char *why = address_host_fault(r->memory, &p);
+	struct host_port p = { .host = slice_after(slice_of(s->address),
+						   strlen("srv:")) };
+	const char *fault = address_host_fault(r->memory, &p);
 
-	if (why)
-		return why;
+	if (fault)
+		return fault;
 	if (protocol == CONFIG_MEMCACHED)
 		return "'srv:' cannot be used in memcached upstreams, which hash keys by server "
 		       "name; list each server instead";
 	s->host = p.host.ptr;
 	s->srv = true;
-	put_off(r, where, &(struct pending){ .parts = p });
+	lookup_add(r, where, &(struct server_lookup){ .parts = p });
 	return NULL;
 }
 
-static const char *read_at_once(struct reader *r, const struct server_entry *where,
-				const struct parts *p, int family)
+static const char *server_resolve_now(struct config_reader *r,
+				      const struct server_entry *where,
+				      const struct host_port *p, int family)
 {
 	struct config_server *s = where->server;
-	struct config_address *room = room_of(r);
+	struct config_address *buffer = address_buffer(r);
 	const char *fault;
 
 	s->address_n = 1;
 	if (p)
-		fault = address_by_library(r->memory, p, family, room, CONFIG_ADDRESSES_MAX,
-					   &s->address_n);
+		fault = address_resolve_host(r->memory, p, family, buffer,
+					     CONFIG_ADDRESSES_MAX, &s->address_n);
 	else
-		fault = address_of_unix(r->memory, slice_of(s->address), room);
+		fault = address_of_unix(r->memory, slice_of(s->address), buffer);
 	if (fault)
 		return fault;
-	take_room(r, s);
-	put_off(r, where, &(struct pending){ .ready = true });
+	addresses_store(r, s);
+	lookup_add(r, where, &(struct server_lookup){ .ready = true });
 	return NULL;
 }
 
-static const char *tcp_read(struct reader *r, const struct server_entry *where)
+static const char *tcp_server_read(struct config_reader *r,
+				   const struct server_entry *where)
 {
 	struct config_server *s = where->server;
 	const struct config_resolver *resolver = &r->config->resolver;
-	struct parts p = { 0 };
+	struct host_port p = { 0 };
 	const char *fault = address_split(r->memory, slice_of(s->address), false, &p);
 
 	if (fault)
 		return fault;
-	if (is_number(r, &p))
-		return read_at_once(r, where, &p, AF_UNSPEC);
+	if (is_ip_address(r, &p))
+		return server_resolve_now(r, where, &p, AF_UNSPEC);
 	s->host = arena_text(r->memory, p.host);
 	s->port = (uint16_t)atoi(arena_text(&r->scratch, p.port));
 	if (dns_in_hosts(dns_of(r), s->host)) {
 		s->host = NULL;
-		return read_at_once(r, where, &p, families[resolver->family].af);
+		return server_resolve_now(r, where, &p, families[resolver->family].af);
 	}
-	put_off(r, where, &(struct pending){ .parts = p, .system = !resolver->servers });
+	lookup_add(r, where,
+		   &(struct server_lookup){ .parts = p, .system = !resolver->servers });
 	return NULL;
 }
 
-const char *lookups_read(struct reader *r, const struct server_entry *where,
+const char *lookups_read(struct config_reader *r, const struct server_entry *where,
 			 struct slice text, enum config_protocol protocol)
 {
 	struct config_server *s = where->server;
-	const char *fault = address_blank_fault(text);
+	const char *fault = address_char_fault(text);
 
 	if (fault)
 		return fault;
 	s->address = arena_text(r->memory, text);
-	if (r->answers.given)
-		return take_kept(r, s);
+	if (r->snapshot.replayed)
+		return server_from_record(r, s);
 	if (slice_starts(text, SLICE("unix:")))
-		return read_at_once(r, where, NULL, AF_UNIX);
+		return server_resolve_now(r, where, NULL, AF_UNIX);
 	if (slice_starts(text, SLICE("srv:")))
-		return service_read(r, where, protocol);
-	return tcp_read(r, where);
+		return srv_server_read(r, where, protocol);
+	return tcp_server_read(r, where);
 }

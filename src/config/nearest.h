@@ -1,4 +1,4 @@
-/* What somebody may have meant. */
+/* The most similar of several words, to suggest it for a misspelled one. */
 #ifndef CONFIG_NEAREST_H
 #define CONFIG_NEAREST_H
 
@@ -6,15 +6,16 @@
 
 #include "base/slice.h"
 
-/* The best candidate so far; start with {word}. */
+/* Initialize with { .word = … }; `best` is the most similar candidate so far. */
 struct nearest {
 	struct slice word;
-	struct slice best; /* empty: none is near */
+	struct slice best; /* empty: no candidate is similar */
 	unsigned distance;
 };
 
-/* Near is: at most two letters added, dropped, changed or swapped (one, in words of
- * up to three), or one is the beginning of the other. */
+/* Compares a candidate. Similar: at most two letters are added, removed, replaced or swapped (one
+ * in words of up to three letters), or one word is a prefix of the other. Words longer than 64
+ * bytes are ignored. */
 void nearest_offer(struct nearest *n, struct slice candidate);
 
 #endif

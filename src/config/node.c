@@ -5,21 +5,21 @@
 #include "alias.h"
 #include "base/check.h"
 
-struct reading {
+struct yaml_reader {
 	yaml_parser_t parser;
 	struct arena *memory;
 	struct report *report;
 	struct slice text;
-	unsigned n; /* nodes */
+	unsigned n; /* nodes so far */
 	struct aliases aliases;
 };
 
-static struct source_pos place_of(yaml_mark_t mark)
+static struct source_pos pos_of_mark(yaml_mark_t mark)
 {
 	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1 };
 }
 
-/* What to do about what libyaml says; the first whose text occurs in it. */
+/* Remedies for the messages of libyaml; the first row whose text occurs in the message. */
 static const struct {
 	const char *problem, *remedy;
 } remedies[] = {
@@ -53,8 +53,8 @@ static const char *remedy_for(const char *problem)
 	return remedies[i].remedy;
 }
 
-/* Errors in the bytes themselves come with an offset instead of a mark. */
-static struct source_pos place_of_offset(struct slice text, size_t offset)
+/* libyaml reports invalid bytes with an offset instead of a mark. */
+static struct source_pos pos_of_offset(struct slice text, size_t offset)
 {
 	struct source_pos at = { 1, 1 };
 
@@ -67,22 +67,22 @@ static struct source_pos place_of_offset(struct slice text, size_t offset)
 	return at;
 }
 
-static void syntax_error(struct reading *r)
+static void syntax_error(struct yaml_reader *r)
 {
 	const yaml_parser_t *p = &r->parser;
 	const char *problem = p->problem ? p->problem : "cannot be read as YAML";
 	struct source_pos at = p->error == YAML_READER_ERROR
-				       ? place_of_offset(r->text, p->problem_offset)
-				       : place_of(p->problem_mark);
+				       ? pos_of_offset(r->text, p->problem_offset)
+				       : pos_of_mark(p->problem_mark);
 
 	if (p->context && p->error != YAML_READER_ERROR)
 		report_error(r->report, at, "%s %s (line %u); %s", problem, p->context,
-			     place_of(p->context_mark).line, remedy_for(problem));
+			     pos_of_mark(p->context_mark).line, remedy_for(problem));
 	else
 		report_error(r->report, at, "%s; %s", problem, remedy_for(problem));
 }
 
-static bool next_event(struct reading *r, yaml_event_t *event)
+static bool next_event(struct yaml_reader *r, yaml_event_t *event)
 {
 	if (yaml_parser_parse(&r->parser, event))
 		return true;
@@ -90,24 +90,24 @@ static bool next_event(struct reading *r, yaml_event_t *event)
 	return false;
 }
 
-static struct node *node_new(struct reading *r, enum node_kind kind, yaml_mark_t mark)
+static struct node *node_new(struct yaml_reader *r, enum node_kind kind, yaml_mark_t mark)
 {
-	struct node *n = arena_take(r->memory, sizeof(*n));
+	struct node *n = arena_alloc(r->memory, sizeof(*n));
 
 	n->kind = kind;
 	n->weight = 1;
-	n->at = place_of(mark);
+	n->at = pos_of_mark(mark);
 	r->n++;
 	return n;
 }
 
-static struct node *scalar_new(struct reading *r, const yaml_event_t *e)
+static struct node *scalar_new(struct yaml_reader *r, const yaml_event_t *e)
 {
 	struct node *n = node_new(r, NODE_SCALAR, e->start_mark);
 	struct slice text = { (const char *)e->data.scalar.value, e->data.scalar.length };
 	yaml_scalar_style_t style = e->data.scalar.style;
 
-	n->end = place_of(e->end_mark);
+	n->end = pos_of_mark(e->end_mark);
 	n->plain = style == YAML_PLAIN_SCALAR_STYLE;
 	n->quoted = style == YAML_SINGLE_QUOTED_SCALAR_STYLE ||
 		    style == YAML_DOUBLE_QUOTED_SCALAR_STYLE;
@@ -115,17 +115,18 @@ static struct node *scalar_new(struct reading *r, const yaml_event_t *e)
 	return n;
 }
 
-static bool refuse_tag(struct reading *r, const yaml_event_t *e, const yaml_char_t *tag)
+static bool refuse_tag(struct yaml_reader *r, const yaml_event_t *e,
+		       const yaml_char_t *tag)
 {
 	if (!tag)
 		return false;
-	report_error(r->report, place_of(e->start_mark),
+	report_error(r->report, pos_of_mark(e->start_mark),
 		     "YAML tags such as '%.*s' are not supported; remove the tag",
 		     REPORT_ARG(slice_of((const char *)tag)));
 	return true;
 }
 
-static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth);
+static struct node *node_of(struct yaml_reader *r, const yaml_event_t *e, unsigned depth);
 
 void node_append(struct node *parent, struct node *child)
 {
@@ -140,8 +141,9 @@ void node_append(struct node *parent, struct node *child)
 	parent->child_n++;
 }
 
-/* The node that the next event begins; *end: it ended the list or map instead. */
-static struct node *read_next(struct reading *r, unsigned depth, bool *end)
+/* Reads the node that the next event begins. NULL: *end is true, the event ended the list or
+ * map; or an error was reported. */
+static struct node *read_next(struct yaml_reader *r, unsigned depth, bool *end)
 {
 	yaml_event_t e;
 	struct node *n;
@@ -155,8 +157,8 @@ static struct node *read_next(struct reading *r, unsigned depth, bool *end)
 	return n;
 }
 
-static bool has_room(struct reading *r, const struct node *parent,
-		     const struct node *child)
+static bool within_limits(struct yaml_reader *r, const struct node *parent,
+			  const struct node *child)
 {
 	if (parent->child_n > NODE_CHILDREN_MAX)
 		report_error(
@@ -178,8 +180,8 @@ static bool is_merge(const struct node *key)
 	return key->kind == NODE_SCALAR && key->plain && slice_equal(key->text, SLICE("<<"));
 }
 
-/* Behind all other keys, which count more. */
-static bool merge_all(struct reading *r, struct node *map, struct node *values)
+/* Merged keys come last: the map's own keys take precedence. */
+static bool merge_all(struct yaml_reader *r, struct node *map, struct node *values)
 {
 	for (struct node *next; values; values = next) {
 		next = values->next;
@@ -187,11 +189,11 @@ static bool merge_all(struct reading *r, struct node *map, struct node *values)
 		if (!alias_merge(&r->aliases, map, values))
 			return false;
 	}
-	return map->child_n == 0 || has_room(r, map, map->last);
+	return map->child_n == 0 || within_limits(r, map, map->last);
 }
 
-/* Reads up to the end event; false: an error was reported. */
-static bool read_children(struct reading *r, struct node *parent, unsigned depth)
+/* Reads the entries up to the end event. False: an error was reported. */
+static bool read_children(struct yaml_reader *r, struct node *parent, unsigned depth)
 {
 	struct node *merged = NULL, **merges = &merged;
 
@@ -214,12 +216,12 @@ static bool read_children(struct reading *r, struct node *parent, unsigned depth
 			continue;
 		}
 		node_append(parent, n);
-		if (!has_room(r, parent, n))
+		if (!within_limits(r, parent, n))
 			return false;
 	}
 }
 
-static struct node *parent_of(struct reading *r, const yaml_event_t *e,
+static struct node *parent_of(struct yaml_reader *r, const yaml_event_t *e,
 			      enum node_kind kind, unsigned depth)
 {
 	struct node *n = node_new(r, kind, e->start_mark);
@@ -248,7 +250,8 @@ static struct slice anchor_of(const yaml_event_t *e)
 	return (struct slice){ NULL, 0 };
 }
 
-static struct node *node_made(struct reading *r, const yaml_event_t *e, unsigned depth)
+static struct node *node_begin(struct yaml_reader *r, const yaml_event_t *e,
+			       unsigned depth)
 {
 	switch ((int)e->type) {
 	case YAML_SCALAR_EVENT:
@@ -262,16 +265,17 @@ static struct node *node_made(struct reading *r, const yaml_event_t *e, unsigned
 			       ? NULL
 			       : parent_of(r, e, NODE_MAP, depth);
 	case YAML_ALIAS_EVENT:
-		return alias_node(&r->aliases, slice_of((const char *)e->data.alias.anchor),
-				  place_of(e->start_mark), depth);
+		return alias_node(&r->aliases,
+				  slice_of((const char *)e->data.alias.anchor),
+				  pos_of_mark(e->start_mark), depth);
 	}
 	ASSERT(!"an event that cannot begin a node");
 	return NULL;
 }
 
-static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned depth)
+static struct node *node_of(struct yaml_reader *r, const yaml_event_t *e, unsigned depth)
 {
-	struct node *n = node_made(r, e, depth);
+	struct node *n = node_begin(r, e, depth);
 	struct slice anchor = anchor_of(e);
 
 	if (n && anchor.len > 0 && !alias_anchor(&r->aliases, anchor, n))
@@ -279,8 +283,9 @@ static struct node *node_of(struct reading *r, const yaml_event_t *e, unsigned d
 	return n;
 }
 
-/* Takes the next event; true: it is of that type. *at: where it stands. */
-static bool skip_event(struct reading *r, yaml_event_type_t type, struct source_pos *at)
+/* Consumes the next event. True: it has that type. *at: its position. */
+static bool skip_event(struct yaml_reader *r, yaml_event_type_t type,
+		       struct source_pos *at)
 {
 	yaml_event_t e;
 	bool is;
@@ -288,12 +293,12 @@ static bool skip_event(struct reading *r, yaml_event_type_t type, struct source_
 	if (!next_event(r, &e))
 		return false;
 	is = e.type == type;
-	*at = place_of(e.start_mark);
+	*at = pos_of_mark(e.start_mark);
 	yaml_event_delete(&e);
 	return is;
 }
 
-static struct node *read_document(struct reading *r)
+static struct node *read_document(struct yaml_reader *r)
 {
 	struct source_pos at;
 	struct node *root;
@@ -320,13 +325,14 @@ static struct node *read_document(struct reading *r)
 
 struct node *node_read(struct slice text, struct arena *memory, struct report *report)
 {
-	static const struct slice mark = SLICE("\xef\xbb\xbf"); /* of byte order */
-	struct reading r = { .memory = memory, .report = report,
-			     .aliases = { .memory = memory, .report = report } };
+	static const struct slice bom = SLICE("\xef\xbb\xbf"); /* byte order mark */
+	struct yaml_reader r = { .memory = memory,
+				 .report = report,
+				 .aliases = { .memory = memory, .report = report } };
 	struct node *root;
 
-	if (slice_starts(text, mark))
-		text = slice_after(text, mark.len);
+	if (slice_starts(text, bom))
+		text = slice_after(text, bom.len);
 	r.text = text;
 	ASSERT(yaml_parser_initialize(&r.parser));
 	yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
@@ -363,7 +369,7 @@ struct source_pos node_text_pos(const struct node *n, size_t offset)
 	unsigned quote = n->quoted ? 1 : 0;
 	unsigned written = n->end.column - n->at.column;
 
-	/* Escapes, folding and block scalars make text and file differ. */
+	/* With escapes, folding or a block scalar text and file differ. */
 	if (n->at.line != n->end.line || (!n->plain && !n->quoted) ||
 	    written != characters(n->text) + 2 * quote)
 		return n->at;

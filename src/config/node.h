@@ -1,7 +1,8 @@
-/* YAML text to a tree of nodes that know their source_pos.
+/* Parses YAML text into a tree of nodes with source positions.
  *
- * Bounded: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map, NODES_MAX
- * nodes. One document; tags are refused. Aliases are in alias.h. */
+ * Limits: NODE_DEPTH_MAX levels, NODE_CHILDREN_MAX entries in one list or map, NODES_MAX nodes.
+ * One document; tags are refused. Aliases are expanded: see alias.h.
+ * Owner: the arena. */
 #ifndef CONFIG_NODE_H
 #define CONFIG_NODE_H
 
@@ -9,37 +10,39 @@
 
 #define NODE_DEPTH_MAX 16
 #define NODE_CHILDREN_MAX 131072
-#define NODES_MAX 4000000 /* in all */
+#define NODES_MAX 4000000 /* of one file */
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
 
 struct node {
 	enum node_kind kind;
 	struct source_pos at;
-	struct source_pos end;  /* of a scalar: just behind it */
+	struct source_pos end;  /* of a scalar: the position behind it */
 	bool plain;             /* a scalar without quotes */
-	bool quoted;            /* a scalar in quotes; neither: a block scalar */
+	bool quoted;            /* a scalar in quotes; neither flag: a block scalar */
 	struct slice text;      /* of a scalar */
-	const struct node *key; /* of a value in a map; else NULL */
-	unsigned child_n;       /* items, or values of a map */
-	unsigned weight, height; /* nodes, itself and keys included, and levels of it */
+	const struct node *key; /* of a value in a map; otherwise NULL */
+	unsigned child_n;       /* entries of a list or map */
+	unsigned weight; /* number of nodes of the subtree, including this node and keys */
+	unsigned height; /* levels below this node */
 	struct node *children, *last;
-	struct node *next; /* behind it in its list or map */
+	struct node *next; /* the next entry of the same list or map */
 };
 
-/* NULL: there was an error, which has been reported, or the text is empty. */
+/* Parses `text`. NULL: an error was reported, or the text is empty. */
 struct node *node_read(struct slice text, struct arena *memory, struct report *report);
 
-/* At the end of a list or map. */
+/* Appends an entry to a list or map. */
 void node_append(struct node *parent, struct node *child);
 
-/* Nothing was written: "key:", "~" or "null". */
+/* True: the value is missing ("key:"), "~" or "null". */
 bool node_is_null(const struct node *n);
 
-/* Where to point for what is wrong with the node as a whole: at its key. */
+/* The position for errors about the node as a whole: its key, if it has one. */
 struct source_pos node_pos(const struct node *n);
 
-/* The source_pos of the byte at `offset` of a scalar's text, where that can be told. */
+/* The position of the byte at `offset` in the text of a scalar; the start of the scalar if
+ * escapes or line breaks make text and file differ. */
 struct source_pos node_text_pos(const struct node *n, size_t offset);
 
 #endif

@@ -11,7 +11,7 @@ static void indent(FILE *out, unsigned depth)
 		fputs(INDENT, out);
 }
 
-/* The code point at the front of valid UTF-8, and its length. */
+/* The first code point of valid UTF-8, and its length *n. */
 static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
 {
 	uint32_t c = s[0];
@@ -24,8 +24,8 @@ static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
 	return c;
 }
 
-/* The inside of a double-quoted scalar; `dollar`: of a template's text. */
-static void quoted(FILE *out, struct slice text, bool dollar)
+/* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
+static void print_quoted(FILE *out, struct slice text, bool dollar)
 {
 	for (size_t i = 0, n; i < text.len; i += n) {
 		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i,
@@ -45,7 +45,7 @@ static void quoted(FILE *out, struct slice text, bool dollar)
 static void print_text(FILE *out, const char *key, struct slice text)
 {
 	fprintf(out, "%s: \"", key);
-	quoted(out, text, false);
+	print_quoted(out, text, false);
 	fputs("\"\n", out);
 }
 
@@ -56,19 +56,19 @@ static void print_template(FILE *out, const char *key, const struct template *t)
 		const struct template_part *part = &t->parts[i];
 
 		if (part->variable == VARIABLE_NONE) {
-			quoted(out, part->text, true);
+			print_quoted(out, part->text, true);
 			continue;
 		}
 		fprintf(out, "${%.*s%s", SLICE_ARG(variable_text(part->variable)),
 			part->text.len > 0 ? "." : "");
-		quoted(out, part->text, false);
+		print_quoted(out, part->text, false);
 		fputc('}', out);
 	}
 	fputs("\"\n", out);
 }
 
-/* What a reload does not change is told. */
-static const char *remark(const struct key *k)
+/* A comment behind keys that a reload cannot change. */
+static const char *restart_comment(const struct key *k)
 {
 	return key_needs_restart(k) ? " # a change requires an upgrade or a restart" : "";
 }
@@ -88,7 +88,7 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	case KIND_WORD:
 		value_format(k, value_number(k, from), number);
 		indent(out, depth);
-		fprintf(out, "%s: %s%s\n", k->name.ptr, number, remark(k));
+		fprintf(out, "%s: %s%s\n", k->name.ptr, number, restart_comment(k));
 		return;
 	case KIND_STRING:
 		text = slice_of(*(const char *const *)field);
@@ -104,11 +104,11 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 		return;
 	indent(out, depth);
 	fprintf(out, "%s: \"", k->name.ptr);
-	quoted(out, text, false);
-	fprintf(out, "\"%s\n", remark(k));
+	print_quoted(out, text, false);
+	fprintf(out, "\"%s\n", restart_comment(k));
 }
 
-/* The plain keys of a section, as far as they mean anything to the protocol. */
+/* The scalar keys of a section, except those of the protocol `without`. */
 static void print_section(FILE *out, enum section s, const void *from, unsigned depth,
 			  enum key_protocol without)
 {
@@ -152,7 +152,7 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 
 		fputs(INDENT INDENT INDENT "- ", out);
 		print_text(out, "address", slice_of(s->address));
-		/* Without a name it is placed by its address, and without one again. */
+		/* The default of `name` is the address. */
 		if (s->name != s->address) {
 			indent(out, 4);
 			print_text(out, "name", slice_of(s->name));
@@ -223,8 +223,8 @@ static void print_join(FILE *out, const struct config *c, const struct config_jo
 static void print_block(FILE *out, const struct config_block *b)
 {
 	fputs(INDENT INDENT "block:\n" INDENT INDENT INDENT "url: \"http://", out);
-	quoted(out, b->host, false);
-	quoted(out, b->path, false);
+	print_quoted(out, b->host, false);
+	print_quoted(out, b->path, false);
 	fputs("\"\n", out);
 }
 
@@ -243,8 +243,8 @@ static void print_retry(FILE *out, const struct config_retry *retry)
 	print_section(out, SECTION_retry, retry, 3, PROTOCOL_ANY);
 }
 
-/* What a route of the action proxy has besides it. */
-static void print_tries(FILE *out, const struct config_route *route)
+/* The keys of a route with the action `proxy`. */
+static void print_proxy_policy(FILE *out, const struct config_route *route)
 {
 	print_section(out, SECTION_route, route, 2, PROTOCOL_ANY);
 	if (route->retry)
@@ -267,7 +267,7 @@ static void print_route(FILE *out, const struct config *c,
 	switch (route->action) {
 	case CONFIG_PROXY:
 		print_proxy(out, c, &route->proxy, 2);
-		print_tries(out, route);
+		print_proxy_policy(out, route);
 		break;
 	case CONFIG_MEMCACHED_GET:
 		print_memcached(out, c, &route->memcached, 2, false);
@@ -300,7 +300,7 @@ static void print_rights(FILE *out, const struct config *c, const struct config_
 	}
 }
 
-/* Both halves of a port alone are one again. */
+/* The two sockets of a port without host are printed as one entry. */
 static void print_listen(FILE *out, const struct config *c, const struct config_address *a)
 {
 	if (a->half == CONFIG_HALF_IPV6)

@@ -7,43 +7,44 @@ struct reach_route {
 	const struct config_route *route;
 };
 
-static const struct config_route *find(const struct names *routes, struct slice path)
+static const struct config_route *route_find(const struct names *routes,
+					     struct slice path)
 {
 	const struct names_entry *e = names_find(routes, path);
 
 	return e ? CONTAINER(e, struct reach_route, entry)->route : NULL;
 }
 
-/* Of two routes the one that comes first in the file; either may be NULL. */
+/* The one of two routes that comes first in the file; either may be NULL. */
 static const struct config_route *first(const struct config_route *a,
 					const struct config_route *b)
 {
 	return !a || (b && b < a) ? b : a;
 }
 
-/* A prefix ends where a segment of the path ends. */
+/* True: a prefix of n bytes ends at the end of a segment of the path. */
 static bool is_end(struct slice path, size_t n)
 {
 	return n == path.len || path.ptr[n] == '/' || path.ptr[n - 1] == '/';
 }
 
-static const struct config_route *covering(const struct reach_host *host,
-					   const struct config_route *route)
+static const struct config_route *first_covering(const struct reach_host *host,
+						 const struct config_route *route)
 {
-	const struct config_route *found = route->prefix
-						   ? NULL
-						   : find(&host->paths, route->path);
+	const struct config_route *found =
+		route->prefix ? NULL : route_find(&host->paths, route->path);
 
 	if (host->prefixes.n == 0)
 		return found;
 	for (size_t n = 1; n <= route->path.len; n++)
 		if (is_end(route->path, n))
-			found = first(found, find(&host->prefixes,
-						  (struct slice){ route->path.ptr, n }));
+			found = first(found,
+				      route_find(&host->prefixes,
+						 (struct slice){ route->path.ptr, n }));
 	return found;
 }
 
-static struct reach_host *host_of(struct reach *r, struct slice name)
+static struct reach_host *reach_host_of(struct reach *r, struct slice name)
 {
 	const struct names_entry *e = names_find(&r->hosts, name);
 	struct reach_host *host;
@@ -52,15 +53,15 @@ static struct reach_host *host_of(struct reach *r, struct slice name)
 		return &r->any;
 	if (e)
 		return CONTAINER(e, struct reach_host, entry);
-	host = arena_take(r->memory, sizeof(*host));
+	host = arena_alloc(r->memory, sizeof(*host));
 	names_put(&r->hosts, &host->entry, name);
 	host->next = r->list;
 	r->list = host;
 	return host;
 }
 
-/* What goes on to the next route where it finds nothing keeps nobody from that. */
-static bool covers_any(const struct config_route *route)
+/* False: with `miss: next` requests continue to later routes. */
+static bool ends_routing(const struct config_route *route)
 {
 	return route->action != CONFIG_MEMCACHED_GET || !route->memcached.miss_next;
 }
@@ -73,13 +74,13 @@ const struct config_route *reach_add(struct reach *r, const struct config_route 
 
 	if (route->path.len == 0)
 		return NULL;
-	host = host_of(r, route->host);
-	found = covering(&r->any, route);
+	host = reach_host_of(r, route->host);
+	found = first_covering(&r->any, route);
 	if (host != &r->any)
-		found = first(found, covering(host, route));
-	if (found || !covers_any(route))
+		found = first(found, first_covering(host, route));
+	if (found || !ends_routing(route))
 		return found;
-	added = arena_take(r->memory, sizeof(*added));
+	added = arena_alloc(r->memory, sizeof(*added));
 	added->route = route;
 	names_put(route->prefix ? &host->prefixes : &host->paths, &added->entry,
 		  route->path);

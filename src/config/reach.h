@@ -1,7 +1,9 @@
-/* Whether a route can be reached at all: none before it matches whatever it matches.
+/* Finds routes that are never reached, because an earlier route matches all their requests.
  *
- * Routes are found by host and path, so that a file with very many is read in time: a prefix
- * covers a path where the prefix is one of the path's own beginnings. */
+ * Routes are indexed by host and path, so that the check of a route takes time proportional to the
+ * length of its path, not to the number of routes: a prefix route covers a path if its prefix is
+ * a prefix of that path.
+ * Owner: the caller; reach_done() frees the index, the entries live in `memory`. */
 #ifndef CONFIG_REACH_H
 #define CONFIG_REACH_H
 
@@ -13,19 +15,20 @@
 struct reach_host {
 	struct names_entry entry;
 	struct names paths, prefixes;
-	struct reach_host *next; /* in the list of all */
+	struct reach_host *next; /* in reach.list */
 };
 
-/* All zero but for `memory`: no route. */
+/* Initialize with { .memory = … }. */
 struct reach {
 	struct arena *memory;
-	struct reach_host any; /* those without a host */
-	struct names hosts;
-	struct reach_host *list; /* of all hosts */
+	struct reach_host any;   /* routes without a host */
+	struct names hosts;      /* of struct reach_host */
+	struct reach_host *list; /* all hosts */
 };
 
-/* The first route before it that covers this one; NULL: none, and now it is one of those. The
- * routes stay where they are. A path without a byte is faulty, and compared with nothing. */
+/* Returns the first earlier route that matches all requests of `route`. NULL: there is none, and
+ * `route` is added. Routes must not move: they are compared by address. A route with an empty
+ * path is invalid and is ignored. */
 const struct config_route *reach_add(struct reach *r, const struct config_route *route);
 
 void reach_done(struct reach *r);

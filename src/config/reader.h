@@ -1,11 +1,12 @@
-/* The reading of one configuration, shared by the files that read its parts.
+/* The state of reading one configuration, shared by the files of this folder.
  *
- * Reading goes on after an error, so a struct may be left half filled; once the
- * report has an error, nobody but the reader sees it. */
+ * Owner: config_read_with() and its variants, for the time of the call. Reading continues after
+ * an error, so that all errors are reported at once; a struct may therefore be half filled. A
+ * configuration with errors is freed and never handed out.
+ * Errors: each *_read() function reports into `report`, with position and remedy. */
 #ifndef CONFIG_READER_H
 #define CONFIG_READER_H
 
-#include "answers.h"
 #include "base/check.h"
 #include "base/names.h"
 #include "config/config.h"
@@ -13,138 +14,149 @@
 #include "keys.h"
 #include "node.h"
 #include "report.h"
+#include "snapshot.h"
 
 #define CONFIG_KEY_MAX 250 /* bytes of a memcached key */
 
-struct reader {
-	struct arena *memory; /* the configuration's */
-	struct arena scratch; /* gone when reading is over */
+struct config_reader {
+	struct arena *memory; /* freed with the configuration */
+	struct arena scratch; /* freed at the end of reading */
 	struct report report;
 	struct config *config;
-	struct dns *dns;      /* NULL: no name was met yet */
-	struct config_address *room; /* for all of a name; NULL: not needed yet */
-	struct pending *pending, *pending_last; /* addresses of servers, as they were read */
-	unsigned asked_n;     /* names that nameservers are being asked for */
-	bool strict;          /* a name that cannot be resolved is an error */
-	struct slice
-		known; /* what names stood for before: see config_write_addresses() */
-	struct names known_names; /* in it; read when the first is asked for */
-	struct answers answers;
-	struct names upstreams; /* their names, of struct taken */
-	bool upstreams_refused; /* all of them, which has been reported */
-	unsigned suggestions;   /* that were looked for */
+	struct dns *dns; /* NULL: not needed so far */
+	/* CONFIG_ADDRESSES_MAX; NULL: not needed so far */
+	struct config_address *address_buffer;
+	struct server_lookup *lookups, *lookups_last; /* of all servers, in file order */
+	unsigned lookups_running;                     /* DNS lookups in flight */
+	bool strict;                  /* a name that cannot be resolved is an error */
+	struct slice known_addresses; /* of names: see config_write_addresses() */
+	struct names known_names; /* index of known_addresses, filled at the first use */
+	struct snapshot snapshot;
+	struct names upstreams; /* of struct defined_name */
+	bool upstreams_refused; /* the whole map is invalid, which has been reported */
+	unsigned suggestions;   /* searches for a similar upstream name so far */
 };
 
-/* The values of a map's keys, by row; NULL: not there. */
-struct found {
-	const struct node *nodes[KEYS];
+/* The values of a map, by key; NULL: the key is not in the map. */
+struct section_values {
+	const struct node *of[KEYS];
 };
 
-/* section.c: fills the defaults of a section's plain keys into the struct at `into`,
- * then reads the map. `map` may be NULL: defaults only. False: it is no map. */
-bool section_read(struct reader *r, const struct node *map, enum section s, void *into,
-		  struct found *found);
+/* section.c: stores the defaults of a section's scalar keys in the struct at `into`, then reads
+ * the map. `map` may be NULL: defaults only. False: `map` is not a map, which is reported. */
+bool section_read(struct config_reader *r, const struct node *map, enum section s,
+		  void *into, struct section_values *values);
 
-/* A scalar with text in it; else reports, says what to write, and returns false. */
-bool scalar_check(struct reader *r, const struct node *n, const char *form);
+/* True: `n` is a scalar that is not empty. False: reported, with `form` as the remedy. */
+bool scalar_check(struct config_reader *r, const struct node *n, const char *form);
 
-/* What stands where a list is meant is the one entry of it. */
-const struct node *list_of(struct reader *r, const struct node *n);
+/* `n` if it is a list or null; otherwise a list whose only entry is `n`. */
+const struct node *list_of(struct config_reader *r, const struct node *n);
 
-/* A list or map, of at most `max` and at least one entry; else reports. */
-bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
+/* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
+bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);
 
-/* A name that is taken. */
-struct taken {
+/* A name that the file defines, of an upstream or of a part of a join. */
+struct defined_name {
 	struct names_entry entry;
 	const struct node *node;
-	bool used; /* an upstream: something names it */
-	unsigned
-		index; /* of the upstream; INDEX_REFUSED: it was refused, which has been reported */
+	bool used; /* an upstream: a route uses it */
+	/* of the upstream; INDEX_REFUSED: it is invalid, which has been reported */
+	unsigned index;
 };
 #define INDEX_REFUSED UINT32_MAX
 
-/* The name of an upstream or part in a map: 1 to 63 letters, digits and "_", "-", "."; not one of
- * those that are taken, and from now on it is. Reports, and NULL: it cannot be. */
-struct taken *name_take(struct reader *r, struct names *all, const struct node *n);
+/* Adds the key of `n` to the names: 1 to 63 letters, digits and "_", "-", "."; unique. NULL: it
+ * is invalid or defined already, which is reported. */
+struct defined_name *name_define(struct config_reader *r, struct names *all,
+				 const struct node *n);
 
-/* The name of a value in a map, NUL-terminated. */
+/* The key of a value in a map, NUL-terminated. */
 const char *node_name(const struct node *n);
 
-/* The text of a node as a template; `form` is what one writes. Returns the text that its parts
- * point into, or reports and returns NULL. */
-const char *template_read(struct reader *r, const struct node *n, const char *form,
+/* Compiles the text of a node as a template; `form` is the remedy if there is no text. Returns
+ * the text that the parts of the template point into. NULL: reported. */
+const char *template_read(struct config_reader *r, const struct node *n, const char *form,
 			  struct template *t);
 
-/* user.c: what `user` and `group` stand for; either node may be NULL. */
-void user_read(struct reader *r, const struct node *user, const struct node *group);
+/* user.c: sets uid and gid of the configuration from `user` and `group`; the nodes are for the
+ * position of errors and may be NULL. */
+void user_read(struct config_reader *r, const struct node *user,
+	       const struct node *group);
 
-/* A number that stands for a user or group. False: it is none. */
+/* user.c: parses a numeric uid or gid. False: the text is not one. */
 bool user_number(const char *text, uint32_t *id);
 
-/* rights.c: those of a unix socket, from its map; also if it has none. */
-void rights_read(struct reader *r, const struct found *found, const struct config_address *a,
-		 struct config_rights *rights);
+/* rights.c: permissions of a unix socket, from the map of its address; adds them to the
+ * configuration if the map has any. */
+void rights_read(struct config_reader *r, const struct section_values *values,
+		 const struct config_address *a, struct config_rights *rights);
 
 /* upstream.c */
-void upstreams_read(struct reader *r, const struct node *map);
+void upstreams_read(struct config_reader *r, const struct node *map);
 
 /* trust.c */
-void trust_read(struct reader *r, const struct node *list);
+void trust_read(struct config_reader *r, const struct node *list);
 
-/* resolver.c; before upstreams. `n` may be NULL. */
-void resolver_read(struct reader *r, const struct node *n);
+/* resolver.c: call before upstreams_read(). `n` may be NULL. */
+void resolver_read(struct config_reader *r, const struct node *n);
 
-/* health.c: `n` may be NULL; the protocol is known. */
-void health_read(struct reader *r, const struct node *n, struct config_upstream *u);
+/* health.c: `n` may be NULL. The protocol of the upstream is set already. */
+void health_read(struct config_reader *r, const struct node *n,
+		 struct config_upstream *u);
 
-/* upstream.c: warns of those that nothing names; after routes. */
-void upstreams_unused(struct reader *r);
+/* upstream.c: warns of upstreams that no route uses. Call after routes_read(). */
+void upstreams_unused(struct config_reader *r);
 
-/* suspect.c: a text that looks like something that is not taken there: a variable, a pattern, a
- * URL, a word that has its own spelling. Reports an error where it cannot be meant, else a
- * warning. `k`: its key. False: it was an error. */
-bool suspect_text(struct reader *r, const struct node *n, const struct key *k);
+/* suspect.c: checks a text of the key `k` for content that the key does not support: a variable,
+ * a pattern, a URL, a word that has another spelling. Reports an error if the text cannot work, a
+ * warning if it works but differs from what its author probably meant. False: an error. */
+bool suspect_text(struct config_reader *r, const struct node *n, const struct key *k);
 
-/* suspect.c: the literal text of a template, where braces stand without a dollar sign. */
-void suspect_template(struct reader *r, const struct node *n);
+/* suspect.c: warns if the literal text of a template contains "{…}" without a dollar sign. */
+void suspect_template(struct config_reader *r, const struct node *n);
 
-/* routes.c; upstreams are known and `study` is read. */
-void routes_read(struct reader *r, const struct node *list);
+/* routes.c: upstreams and `study` have been read. */
+void routes_read(struct config_reader *r, const struct node *list);
 
-/* action.c: the action's map into the route. */
-void proxy_read(struct reader *r, const struct node *n, struct config_proxy *p);
-void memcached_read(struct reader *r, const struct node *n, struct config_memcached *m,
-		    bool in_join);
-void block_read(struct reader *r, const struct node *n, struct config_block *b);
-void cpu_read(struct reader *r, const struct node *n, struct config_cpu *c);
+/* action.c: reads the map of an action into the struct of the route. */
+void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p);
+void memcached_read(struct config_reader *r, const struct node *n,
+		    struct config_memcached *m, bool in_join);
+void block_read(struct config_reader *r, const struct node *n, struct config_block *b);
+void cpu_read(struct config_reader *r, const struct node *n, struct config_cpu *c);
 
-/* retry.c: `deadline` is read and the action is known. NULL nodes: not there. */
-void retry_read(struct reader *r, const struct node *n, struct config_route *route);
-void hedge_read(struct reader *r, const struct node *n, struct config_route *route);
+/* retry.c: `deadline` of the route has been read. */
+void retry_read(struct config_reader *r, const struct node *n,
+		struct config_route *route);
+void hedge_read(struct config_reader *r, const struct node *n,
+		struct config_route *route);
 
 /* join.c */
-void join_read(struct reader *r, const struct node *n, struct config_join *j);
+void join_read(struct config_reader *r, const struct node *n, struct config_join *j);
 
-/* lookups.c: the same for a server of an upstream, as `resolver` says, "srv:NAME" as well; fills
- * in all that depends on its address. What names stand for is known after lookups_resolve(), which
- * reports what cannot be resolved, or warns and goes on without. */
+/* lookups.c: reads the address of a server: HOST:PORT, [IPV6]:PORT, unix:/PATH or srv:NAME.
+ * Returns NULL, or what is wrong and the remedy. Host names are resolved later, all together, by
+ * lookups_resolve(), as `resolver` says; it reports names that cannot be resolved, as errors or
+ * warnings. */
 struct server_entry {
 	struct config_server *server;
-	const char *upstream;
+	const char *upstream; /* its name */
 	struct source_pos at;
 };
-const char *lookups_read(struct reader *r, const struct server_entry *where,
+const char *lookups_read(struct config_reader *r, const struct server_entry *where,
 			 struct slice text, enum config_protocol protocol);
-void lookups_resolve(struct reader *r);
+void lookups_resolve(struct config_reader *r);
 
-/* address.c: as address_resolve(), or what was kept of it. */
-const char *address_answer(struct reader *r, struct slice text, bool to_listen,
+/* address.c: as address_resolve(), but takes the result from the snapshot if that is replayed,
+ * and adds it to the snapshot otherwise. */
+const char *address_lookup(struct config_reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n);
 
-/* address.c: what "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH" stands for, at most `max`
- * addresses. Returns NULL, or what is wrong and the remedy. */
+/* address.c: parses and resolves "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH". Stores 1 to `max`
+ * addresses and their number. Blocks while the C library resolves a name. Returns NULL, or what is
+ * wrong and the remedy. to_listen: changes the remedy only. */
 const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
 			    struct config_address *addresses, unsigned max, unsigned *n);
 

@@ -2,15 +2,15 @@
 
 #include "value.h"
 
-/* In a table of Markdown, "|" ends the cell. */
-static void cell(FILE *out, const char *text)
+/* Prints a cell of a Markdown table; "|" is escaped. */
+static void print_cell(FILE *out, const char *text)
 {
 	for (; *text; text++)
 		fprintf(out, "%s%c", *text == '|' ? "\\" : "", *text);
 	fputs(" | ", out);
 }
 
-static const char *type_text(enum kind kind)
+static const char *type_text(enum value_kind kind)
 {
 	switch (kind) {
 	case KIND_COUNT:
@@ -40,37 +40,37 @@ static const char *type_text(enum kind kind)
 static void print_preset(FILE *out, const struct key *k)
 {
 	if (!k->preset)
-		cell(out, "required");
+		print_cell(out, "required");
 	else if (k->preset[0] == '\0')
-		cell(out, "none");
+		print_cell(out, "none");
 	else if (k->kind == KIND_NODE)
-		cell(out, k->preset);
+		print_cell(out, k->preset);
 	else {
 		fputc('`', out);
 		fputs(k->preset, out);
-		cell(out, "`");
+		print_cell(out, "`");
 	}
 }
 
-/* "1 to 256, or auto", or the words. */
+/* "1 to 256, or auto"; of a WORD its words. */
 static void print_range(FILE *out, const struct key *k)
 {
 	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
 	struct key plain = *k;
 
 	if (k->kind == KIND_WORD) {
-		cell(out, k->words);
+		print_cell(out, k->words);
 		return;
 	}
 	if (k->max == 0) {
-		cell(out, "");
+		print_cell(out, "");
 		return;
 	}
 	plain.words = NULL;
 	value_format(&plain, k->min, min);
 	value_format(&plain, k->max, max);
 	fprintf(out, "%s to %s%s", min, max, k->words ? ", or " : "");
-	cell(out, k->words ? k->words : "");
+	print_cell(out, k->words ? k->words : "");
 }
 
 static void print_variables(FILE *out)
@@ -104,7 +104,7 @@ void config_reference(FILE *out)
 		const struct key *k = &keys[i];
 
 		fprintf(out, "| `%s%s` | ", section_paths[k->section], k->name.ptr);
-		cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
+		print_cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
 		print_preset(out, k);
 		print_range(out, k);
 		fprintf(out, "%s%s |\n", k->help,

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 
 struct report_error {
-	struct report_error *before;
+	struct report_error *previous;
 	struct source_pos at;
-	unsigned n; /* those of one source_pos keep their order */
+	unsigned n; /* order of errors with equal positions */
 	bool warning;
 	const char *text;
 };
 
-/* A configuration must not be able to write control characters to a terminal. */
+/* Control characters of a configuration must not reach a terminal. */
 static void mask_controls(char *text)
 {
 	for (; *text; text++)
@@ -19,20 +19,20 @@ static void mask_controls(char *text)
 			*text = '?';
 }
 
-static void keep(struct report *r, struct source_pos at, bool warning, const char *format,
-		 va_list arguments)
+static void report_add(struct report *r, struct source_pos at, bool warning,
+		       const char *format, va_list arguments)
 {
 	struct report_error *e;
 	char text[1024];
 
 	vsnprintf(text, sizeof(text), format, arguments);
 	mask_controls(text);
-	e = arena_take(&r->memory, sizeof(*e));
+	e = arena_alloc(&r->memory, sizeof(*e));
 	e->at = at;
 	e->n = r->n + r->warning_n;
 	e->warning = warning;
 	e->text = arena_text(&r->memory, slice_of(text));
-	e->before = r->last;
+	e->previous = r->last;
 	r->last = e;
 }
 
@@ -43,7 +43,7 @@ void report_error(struct report *r, struct source_pos at, const char *format, ..
 	if (r->n++ >= REPORT_ERRORS_MAX)
 		return;
 	va_start(arguments, format);
-	keep(r, at, false, format, arguments);
+	report_add(r, at, false, format, arguments);
 	va_end(arguments);
 }
 
@@ -54,7 +54,7 @@ void report_warning(struct report *r, struct source_pos at, const char *format, 
 	if (r->no_warnings || r->warning_n++ >= REPORT_ERRORS_MAX)
 		return;
 	va_start(arguments, format);
-	keep(r, at, true, format, arguments);
+	report_add(r, at, true, format, arguments);
 	va_end(arguments);
 }
 
@@ -70,7 +70,7 @@ static int compare(const void *left, const void *right)
 	return a->n < b->n ? -1 : 1;
 }
 
-static void tell_more(struct report *r, unsigned n, const char *what, FILE *out)
+static void print_omitted(struct report *r, unsigned n, const char *what, FILE *out)
 {
 	if (out && n > REPORT_ERRORS_MAX)
 		fprintf(out, "%s: and %u more %s\n", r->file, n - REPORT_ERRORS_MAX,
@@ -82,7 +82,7 @@ void report_print(struct report *r, FILE *out)
 	struct report_error *all[2 * REPORT_ERRORS_MAX];
 	unsigned n = 0;
 
-	for (struct report_error *e = r->last; e && out; e = e->before)
+	for (struct report_error *e = r->last; e && out; e = e->previous)
 		all[n++] = e;
 	if (n > 0)
 		qsort(all, n, sizeof(all[0]), compare);
@@ -90,8 +90,8 @@ void report_print(struct report *r, FILE *out)
 		fprintf(out, "%s:%u:%u: %s%s\n", r->file, all[i]->at.line,
 			all[i]->at.column, all[i]->warning ? "warning: " : "",
 			all[i]->text);
-	tell_more(r, r->n, "errors", out);
-	tell_more(r, r->warning_n, "warnings", out);
+	print_omitted(r, r->n, "errors", out);
+	print_omitted(r, r->warning_n, "warnings", out);
 }
 
 void report_done(struct report *r)

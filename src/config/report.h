@@ -1,5 +1,7 @@
-/* What is wrong with a configuration, or looks so: collected while reading goes on, told at the
- * end in the order of the file. */
+/* Errors and warnings of a configuration: collected during reading, printed at the end in the
+ * order of their positions.
+ *
+ * Limits: REPORT_ERRORS_MAX errors and as many warnings are stored; further ones are counted. */
 #ifndef CONFIG_REPORT_H
 #define CONFIG_REPORT_H
 
@@ -8,7 +10,6 @@
 
 #include "arena.h"
 
-/* More are counted, not kept; as many warnings. */
 #define REPORT_ERRORS_MAX 1000
 
 struct source_pos {
@@ -20,27 +21,27 @@ struct report {
 	const char *file;
 	unsigned n;          /* errors */
 	unsigned warning_n;
-	bool no_warnings;    /* they were told before */
-	struct report_error *last; /* newest; the others hang behind it */
+	bool no_warnings;          /* drop warnings: an earlier reading printed them */
+	struct report_error *last; /* newest first */
 };
 
-/* "WHAT IS WRONG; WHAT TO WRITE" */
+/* Format: "WHAT IS WRONG; REMEDY". The remedy begins with a verb: "; write …", "; remove …".
+ * config_errors.def proves that each remedy works. */
 void report_error(struct report *r, struct source_pos at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* What can be meant, and mostly is not: "WHAT IT MEANS; WHAT TO WRITE". */
+/* A value that is valid but probably not intended: "WHAT IT MEANS; REMEDY". */
 void report_warning(struct report *r, struct source_pos at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Writes errors, and warnings as "warning: TEXT", "FILE:LINE:COLUMN: TEXT" each. `out` may be
- * NULL. */
+/* Prints "FILE:LINE:COLUMN: TEXT" per line; TEXT of a warning begins with "warning: ". `out` may
+ * be NULL. */
 void report_print(struct report *r, FILE *out);
 
-/* Frees the texts. */
+/* Frees all stored messages. */
 void report_done(struct report *r);
 
-/* For texts of others in messages: at most this much of them, "%.*s" and
- * REPORT_ARG(slice). */
+/* Arguments for "%.*s": a text of the file, cut to REPORT_TEXT_MAX bytes. */
 #define REPORT_TEXT_MAX 80
 #define REPORT_ARG(s) \
 	(int)((s).len < REPORT_TEXT_MAX ? (s).len : REPORT_TEXT_MAX), (s).ptr

@@ -7,7 +7,7 @@
 #define DNS_PORT 53
 #define SERVERS_FORM "'servers: [127.0.0.1:53]', or 'servers: system'"
 
-/* A nameserver's own name would need a nameserver. */
+/* Nameservers are given by IP address: a name would need a nameserver to be resolved. */
 static bool is_address(struct slice host)
 {
 	char text[INET6_ADDRSTRLEN], addr[sizeof(struct in6_addr)];
@@ -30,8 +30,8 @@ static bool take_port(struct slice text, unsigned *port)
 	return *port > 0 && *port <= UINT16_MAX;
 }
 
-/* "ADDRESS", "ADDRESS:PORT", "[IPV6]" or "[IPV6]:PORT" taken apart; false: it is none. */
-static bool split(struct slice text, struct slice *host, unsigned *port)
+/* Splits "ADDRESS", "ADDRESS:PORT", "[IPV6]" or "[IPV6]:PORT". False: it is none of these. */
+static bool nameserver_split(struct slice text, struct slice *host, unsigned *port)
 {
 	bool in_brackets = text.len > 0 && text.ptr[0] == '[';
 	const char *end;
@@ -53,14 +53,14 @@ static bool split(struct slice text, struct slice *host, unsigned *port)
 	return rest.ptr[0] == ':' && take_port(slice_after(rest, 1), port);
 }
 
-static const char *server_text(struct reader *r, const struct node *n)
+static const char *nameserver_text(struct config_reader *r, const struct node *n)
 {
 	struct slice host;
 	unsigned port;
 
 	if (!scalar_check(r, n, "ADDRESS:PORT"))
 		return NULL;
-	if (!split(n->text, &host, &port)) {
+	if (!nameserver_split(n->text, &host, &port)) {
 		report_error(
 			&r->report, n->at,
 			"'%.*s' is not the address of a nameserver; write an IP address, "
@@ -73,41 +73,41 @@ static const char *server_text(struct reader *r, const struct node *n)
 			    SLICE_ARG(host), port);
 }
 
-static void add(struct reader *r, const struct node *n)
+static void nameserver_add(struct config_reader *r, const struct node *n)
 {
 	struct config_resolver *c = &r->config->resolver;
-	const char *text = server_text(r, n);
+	const char *text = nameserver_text(r, n);
 
 	if (text)
 		c->servers = arena_format(r->memory, "%s%s%s", c->servers ? c->servers : "",
 					  c->servers ? "," : "", text);
 }
 
-static void servers_read(struct reader *r, const struct node *n)
+static void nameservers_read(struct config_reader *r, const struct node *n)
 {
 	if (n->kind == NODE_SCALAR && slice_equal(n->text, SLICE("system")))
 		return;
 	if (n->kind == NODE_SCALAR) {
-		add(r, n);
+		nameserver_add(r, n);
 	} else if (children_check(r, n, NODE_LIST, CONFIG_NAMESERVERS_MAX, SERVERS_FORM)) {
 		for (const struct node *s = n->children; s; s = s->next)
-			add(r, s);
+			nameserver_add(r, s);
 	}
 }
 
-void resolver_read(struct reader *r, const struct node *n)
+void resolver_read(struct config_reader *r, const struct node *n)
 {
 	struct config_resolver *c = &r->config->resolver;
 	bool is_map = n && n->kind == NODE_MAP;
-	struct found found;
+	struct section_values values;
 
-	section_read(r, is_map ? n : NULL, SECTION_resolver, c, &found);
+	section_read(r, is_map ? n : NULL, SECTION_resolver, c, &values);
 	if (n && !is_map && n->kind == NODE_SCALAR && value_is_off(n->text))
 		c->off = true;
 	else if (n && !is_map)
-		servers_read(r, n);
-	else if (found.nodes[KEY_resolver_servers])
-		servers_read(r, found.nodes[KEY_resolver_servers]);
+		nameservers_read(r, n);
+	else if (values.of[KEY_resolver_servers])
+		nameservers_read(r, values.of[KEY_resolver_servers]);
 	if (c->ttl_min_ms > c->ttl_max_ms)
 		report_error(
 			&r->report, node_pos(n),

@@ -1,4 +1,4 @@
-/* Which keys a reload cannot change. */
+/* Keys that a reload cannot change: see restart.def. */
 #include "config/config.h"
 
 #include <string.h>
@@ -24,7 +24,8 @@ static const void *struct_of(const struct config *c, enum section s)
 	return s == SECTION_limits ? (const void *)&c->limits : (const void *)c;
 }
 
-static bool same(const struct key *k, const struct config *a, const struct config *b)
+static bool value_equal(const struct key *k, const struct config *a,
+			const struct config *b)
 {
 	const char *in_a = struct_of(a, k->section), *in_b = struct_of(b, k->section);
 
@@ -42,7 +43,7 @@ unsigned config_restart_needed(const struct config *running, const struct config
 	for (size_t i = 0; i < COUNT(restart_keys); i++) {
 		const struct key *k = &keys[restart_keys[i]];
 
-		if (same(k, running, wanted))
+		if (value_equal(k, running, wanted))
 			continue;
 		n++;
 		fprintf(out,
@@ -50,7 +51,7 @@ unsigned config_restart_needed(const struct config *running, const struct config
 			"restart\n",
 			wanted->file, section_paths[k->section], k->name.ptr);
 	}
-	/* There is no thread for it, and the sandbox allows none. */
+	/* The worker process has no resolver thread then, and its sandbox allows no new one. */
 	if (running->resolver.off && !wanted->resolver.off) {
 		n++;
 		fprintf(out,

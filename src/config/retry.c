@@ -1,4 +1,4 @@
-/* How often a question is asked: the maps `retry` and `hedge` of a route. */
+/* Reads the maps `retry` and `hedge` of a route. */
 #include "reader.h"
 
 #define ON_FORM "'on: [connect, reset, timeout, 502, 503, 504]'"
@@ -29,7 +29,7 @@ int config_retry_status(enum config_retry_on on)
 	return statuses[on];
 }
 
-static void condition_unknown(struct reader *r, const struct node *n)
+static void condition_unknown(struct config_reader *r, const struct node *n)
 {
 	char list[256] = "";
 
@@ -41,7 +41,7 @@ static void condition_unknown(struct reader *r, const struct node *n)
 		     REPORT_ARG(n->text), list);
 }
 
-static void condition_read(struct reader *r, const struct node *n, uint32_t *on)
+static void condition_read(struct config_reader *r, const struct node *n, uint32_t *on)
 {
 	if (!scalar_check(r, n, "a condition, as in " ON_FORM))
 		return;
@@ -58,16 +58,16 @@ static void condition_read(struct reader *r, const struct node *n, uint32_t *on)
 	condition_unknown(r, n);
 }
 
-void retry_read(struct reader *r, const struct node *n, struct config_route *route)
+void retry_read(struct config_reader *r, const struct node *n, struct config_route *route)
 {
-	struct config_retry *retry = arena_take(r->memory, sizeof(*retry));
+	struct config_retry *retry = arena_alloc(r->memory, sizeof(*retry));
 	const struct node *on;
-	struct found found;
+	struct section_values values;
 
 	route->retry = retry;
-	if (!section_read(r, n, SECTION_retry, retry, &found))
+	if (!section_read(r, n, SECTION_retry, retry, &values))
 		return;
-	on = found.nodes[KEY_retry_on];
+	on = values.of[KEY_retry_on];
 	on = on ? list_of(r, on) : NULL;
 	if (!on)
 		retry->on = ON_PRESET;
@@ -76,17 +76,17 @@ void retry_read(struct reader *r, const struct node *n, struct config_route *rou
 			condition_read(r, c, &retry->on);
 	if (route->deadline_ms > 0 && retry->per_try_timeout_ms > route->deadline_ms)
 		report_error(
-			&r->report, found.nodes[KEY_retry_per_try_timeout]->at,
+			&r->report, values.of[KEY_retry_per_try_timeout]->at,
 			"'per_try_timeout' is longer than the 'deadline' of the route; "
 			"write a shorter time, or remove it");
 }
 
-void hedge_read(struct reader *r, const struct node *n, struct config_route *route)
+void hedge_read(struct config_reader *r, const struct node *n, struct config_route *route)
 {
-	struct config_hedge *hedge = arena_take(r->memory, sizeof(*hedge));
-	struct found found;
+	struct config_hedge *hedge = arena_alloc(r->memory, sizeof(*hedge));
+	struct section_values values;
 
 	hedge->index = r->config->hedge_n++;
 	route->hedge = hedge;
-	section_read(r, n, SECTION_hedge, hedge, &found);
+	section_read(r, n, SECTION_hedge, hedge, &values);
 }

@@ -1,4 +1,4 @@
-/* Mode, owner and group of a unix socket. */
+/* Reads mode, owner and group of a unix socket. */
 #include "reader.h"
 
 #include <grp.h>
@@ -7,8 +7,9 @@
 
 #define BITS_MAX 0777ul
 
-/* A name, in `answers`, is of a user or of a group. */
-static struct slice question_of(struct reader *r, const char *what, const char *name)
+/* Key of a RECORD_USER: "user NAME" or "group NAME". */
+static struct slice record_key(struct config_reader *r, const char *what,
+			       const char *name)
 {
 	return slice_of(arena_format(&r->scratch, "%s %s", what, name));
 }
@@ -28,24 +29,24 @@ static bool find_name(const char *what, const char *name, uint32_t *id)
 	return gr != NULL;
 }
 
-/* Where no file can be opened, what it stood for is known. */
-static uint32_t id_read(struct reader *r, const struct node *n, const char *what,
+/* Resolves a name or number; a replayed snapshot has the result. Empty: CONFIG_RIGHTS_KEEP. */
+static uint32_t id_read(struct config_reader *r, const struct node *n, const char *what,
 			const char *name)
 {
-	struct slice question = question_of(r, what, name), answer;
+	struct slice key = record_key(r, what, name), record;
 	uint32_t id = CONFIG_RIGHTS_KEEP;
 
 	if (name[0] == '\0' || user_number(name, &id))
 		return id;
-	if (r->answers.given) {
-		if (answer_find(&r->answers, ANSWER_USER, question, &answer) &&
-		    answer.len == sizeof(id))
-			memcpy(&id, answer.ptr, sizeof(id));
+	if (r->snapshot.replayed) {
+		if (snapshot_find(&r->snapshot, RECORD_USER, key, &record) &&
+		    record.len == sizeof(id))
+			memcpy(&id, record.ptr, sizeof(id));
 		return id;
 	}
 	if (find_name(what, name, &id))
-		answer_keep(&r->answers, ANSWER_USER, question,
-			    (struct slice){ (const char *)&id, sizeof(id) });
+		snapshot_add(&r->snapshot, RECORD_USER, key,
+			     (struct slice){ (const char *)&id, sizeof(id) });
 	else
 		report_error(
 			&r->report, n->at,
@@ -54,7 +55,7 @@ static uint32_t id_read(struct reader *r, const struct node *n, const char *what
 	return id;
 }
 
-static uint32_t bits_read(struct reader *r, const struct node *n, const char *mode)
+static uint32_t bits_read(struct config_reader *r, const struct node *n, const char *mode)
 {
 	char *end;
 	unsigned long bits = strtoul(mode, &end, 8);
@@ -69,7 +70,8 @@ static uint32_t bits_read(struct reader *r, const struct node *n, const char *mo
 	return CONFIG_RIGHTS_KEEP;
 }
 
-static void refuse(struct reader *r, const struct node *n, const char *key)
+static void unix_only_refuse(struct config_reader *r, const struct node *n,
+			     const char *key)
 {
 	report_error(&r->report, n->at,
 		     "'%s' applies to unix sockets only; remove it, or write 'address: "
@@ -77,19 +79,24 @@ static void refuse(struct reader *r, const struct node *n, const char *key)
 		     key);
 }
 
-void rights_read(struct reader *r, const struct found *found, const struct config_address *a,
-		 struct config_rights *rights)
+void rights_read(struct config_reader *r, const struct section_values *values,
+		 const struct config_address *a, struct config_rights *rights)
 {
-	const struct node *mode = found->nodes[KEY_listen_mode];
-	const struct node *owner = found->nodes[KEY_listen_owner];
-	const struct node *group = found->nodes[KEY_listen_group];
+	const struct node *mode = values->of[KEY_listen_mode];
+	const struct node *owner = values->of[KEY_listen_owner];
+	const struct node *group = values->of[KEY_listen_group];
 	struct config *c = r->config;
 
 	if (!mode && !owner && !group)
 		return;
 	if (a->sa.ss_family != AF_UNIX) {
-		refuse(r, mode ? mode : owner ? owner : group,
-		       mode ? "mode" : owner ? "owner" : "group");
+		unix_only_refuse(r,
+				 mode    ? mode
+				 : owner ? owner
+					 : group,
+				 mode    ? "mode"
+				 : owner ? "owner"
+					 : "group");
 		return;
 	}
 	rights->address = a;
@@ -97,8 +104,8 @@ void rights_read(struct reader *r, const struct found *found, const struct confi
 	rights->uid = id_read(r, owner, "user", rights->owner);
 	rights->gid = id_read(r, group, "group", rights->group);
 	if (!c->rights)
-		c->rights = arena_take(r->memory,
-				       (CONFIG_LISTENS_MAX + 1) * sizeof(c->rights[0]));
+		c->rights = arena_alloc(r->memory,
+					(CONFIG_LISTENS_MAX + 1) * sizeof(c->rights[0]));
 	ASSERT(c->rights_n <= CONFIG_LISTENS_MAX);
 	c->rights[c->rights_n++] = *rights;
 }

@@ -17,11 +17,12 @@ static const struct {
 	{ KEY_route_join, CONFIG_JOIN, true },
 };
 
-static void path_read(struct reader *r, const struct node *n, struct config_route *route)
+static void path_read(struct config_reader *r, const struct node *n,
+		      struct config_route *route)
 {
 	struct slice normal;
 	const char *fault;
-	char *room;
+	char *buffer;
 
 	if (!scalar_check(r, n, route->prefix ? "'prefix: /'" : "'path: /'") ||
 	    !suspect_text(r, n, &keys[route->prefix ? KEY_route_prefix : KEY_route_path]))
@@ -31,8 +32,8 @@ static void path_read(struct reader *r, const struct node *n, struct config_rout
 		report_error(&r->report, n->at, "%s", fault);
 		return;
 	}
-	room = arena_take(r->memory, n->text.len);
-	normal = (struct slice){ room, path_normalize(room, n->text) };
+	buffer = arena_alloc(r->memory, n->text.len);
+	normal = (struct slice){ buffer, path_normalize(buffer, n->text) };
 	if (!slice_equal(normal, n->text))
 		report_error(
 			&r->report, n->at,
@@ -43,12 +44,12 @@ static void path_read(struct reader *r, const struct node *n, struct config_rout
 		route->path = normal;
 }
 
-/* Exactly one of path and prefix. */
-static void match_read(struct reader *r, const struct node *map,
-		       const struct found *found, struct config_route *route)
+/* A route has exactly one of path and prefix. */
+static void match_read(struct config_reader *r, const struct node *map,
+		       const struct section_values *values, struct config_route *route)
 {
-	const struct node *path = found->nodes[KEY_route_path];
-	const struct node *prefix = found->nodes[KEY_route_prefix];
+	const struct node *path = values->of[KEY_route_path];
+	const struct node *prefix = values->of[KEY_route_prefix];
 
 	route->prefix = prefix;
 	if (path && prefix)
@@ -66,13 +67,14 @@ static void match_read(struct reader *r, const struct node *map,
 			"'prefix: /'");
 }
 
-static void host_read(struct reader *r, const struct node *n, struct config_route *route)
+static void host_read(struct config_reader *r, const struct node *n,
+		      struct config_route *route)
 {
 	const char *fault, *colon;
 	char *copy;
 
 	if (!scalar_check(r, n, "'host: HOST'") || !suspect_text(r, n, &keys[KEY_route_host])) {
-		route->path.len = 0; /* compared with no other route */
+		route->path.len = 0; /* invalid: reach_add() ignores it */
 		return;
 	}
 	fault = value_text_fault(KIND_HOST, n->key->text, n->text, &r->scratch);
@@ -83,14 +85,14 @@ static void host_read(struct reader *r, const struct node *n, struct config_rout
 				     (int)(colon - n->text.ptr), n->text.ptr);
 	if (fault) {
 		report_error(&r->report, n->at, "%s", fault);
-		route->path.len = 0; /* compared with no other route */
+		route->path.len = 0; /* invalid: reach_add() ignores it */
 		return;
 	}
-	copy = arena_take(r->memory, n->text.len + HOST_GROWTH);
+	copy = arena_alloc(r->memory, n->text.len + HOST_GROWTH);
 	route->host = (struct slice){ copy, host_normalize(copy, n->text) };
 }
 
-static void action_read(struct reader *r, const struct node *n,
+static void action_read(struct config_reader *r, const struct node *n,
 			struct config_route *route)
 {
 	switch (route->action) {
@@ -112,14 +114,14 @@ static void action_read(struct reader *r, const struct node *n,
 	}
 }
 
-/* Exactly one action. */
-static void actions_read(struct reader *r, const struct node *map,
-			 const struct found *found, struct config_route *route)
+/* A route has exactly one action. */
+static void actions_read(struct config_reader *r, const struct node *map,
+			 const struct section_values *values, struct config_route *route)
 {
 	const struct node *first = NULL;
 
 	for (size_t i = 0; i < COUNT(actions); i++) {
-		const struct node *n = found->nodes[actions[i].key];
+		const struct node *n = values->of[actions[i].key];
 
 		if (!n)
 			continue;
@@ -148,38 +150,39 @@ static void actions_read(struct reader *r, const struct node *map,
 			"'memcached: { upstream: NAME, key: TEXT }'");
 }
 
-/* What only the action proxy heeds would be a wish unheard. */
-static void proxy_only_check(struct reader *r, const struct found *found)
+/* These keys have no effect without `proxy`; report them. */
+static void proxy_only_check(struct config_reader *r, const struct section_values *values)
 {
 	static const enum key_id of_proxy[] = { KEY_route_deadline, KEY_route_retry,
 						KEY_route_hedge };
 
 	for (size_t i = 0; i < COUNT(of_proxy); i++) {
-		const struct node *n = found->nodes[of_proxy[i]];
+		const struct node *n = values->of[of_proxy[i]];
 
-		if (n && !found->nodes[KEY_route_proxy])
+		if (n && !values->of[KEY_route_proxy])
 			report_error(&r->report, n->key->at,
 				     "'%s' has no effect without 'proxy'; remove it",
 				     node_name(n));
 	}
 }
 
-static void route_read(struct reader *r, const struct node *n, struct config_route *route)
+static void route_read(struct config_reader *r, const struct node *n,
+		       struct config_route *route)
 {
-	struct found found;
+	struct section_values values;
 
 	route->line = n->at.line;
-	if (!section_read(r, n, SECTION_route, route, &found))
+	if (!section_read(r, n, SECTION_route, route, &values))
 		return;
-	match_read(r, n, &found, route);
-	if (found.nodes[KEY_route_host])
-		host_read(r, found.nodes[KEY_route_host], route);
-	actions_read(r, n, &found, route);
-	proxy_only_check(r, &found);
-	if (found.nodes[KEY_route_retry])
-		retry_read(r, found.nodes[KEY_route_retry], route);
-	if (found.nodes[KEY_route_hedge])
-		hedge_read(r, found.nodes[KEY_route_hedge], route);
+	match_read(r, n, &values, route);
+	if (values.of[KEY_route_host])
+		host_read(r, values.of[KEY_route_host], route);
+	actions_read(r, n, &values, route);
+	proxy_only_check(r, &values);
+	if (values.of[KEY_route_retry])
+		retry_read(r, values.of[KEY_route_retry], route);
+	if (values.of[KEY_route_hedge])
+		hedge_read(r, values.of[KEY_route_hedge], route);
 }
 
 static bool matches_same(const struct config_route *a, const struct config_route *b)
@@ -188,7 +191,7 @@ static bool matches_same(const struct config_route *a, const struct config_route
 	       slice_equal(a->host, b->host);
 }
 
-static void reach_check(struct reader *r, struct reach *reach,
+static void reach_check(struct config_reader *r, struct reach *reach,
 			const struct config_route *route, const struct node *n)
 {
 	const struct config_route *before = reach_add(reach, route);
@@ -209,7 +212,7 @@ static void reach_check(struct reader *r, struct reach *reach,
 			before->line);
 }
 
-void routes_read(struct reader *r, const struct node *list)
+void routes_read(struct config_reader *r, const struct node *list)
 {
 	struct config *c = r->config;
 	struct reach reach = { .memory = &r->scratch };
@@ -218,7 +221,7 @@ void routes_read(struct reader *r, const struct node *list)
 	if (!children_check(r, list, NODE_LIST, CONFIG_ROUTES_MAX,
 			    "'routes: [{ prefix: /, proxy: { upstream: NAME } }]'"))
 		return;
-	c->routes = arena_take(r->memory, list->child_n * sizeof(c->routes[0]));
+	c->routes = arena_alloc(r->memory, list->child_n * sizeof(c->routes[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
 		struct config_route *route = &c->routes[c->route_n++];
 

@@ -21,47 +21,47 @@ const char *node_name(const struct node *n)
 	return n->key->text.ptr;
 }
 
-/* "'key'", or "this" for what has no name. */
-static const char *named(struct reader *r, const struct node *n)
+/* "'key'", or "this" for a node without a key. */
+static const char *node_label(struct config_reader *r, const struct node *n)
 {
 	if (!n->key || n->key->kind != NODE_SCALAR)
 		return "this";
 	return arena_format(&r->scratch, "'%.*s'", REPORT_ARG(n->key->text));
 }
 
-static void refuse_kind(struct reader *r, const struct node *n, enum node_kind kind,
-			const char *form)
+static void report_wrong_kind(struct config_reader *r, const struct node *n,
+			      enum node_kind kind, const char *form)
 {
 	if (node_is_null(n))
 		report_error(&r->report, node_pos(n), "%s has no value; write %s",
-			     named(r, n), form);
+			     node_label(r, n), form);
 	else
 		report_error(&r->report, n->at, "%s takes %s, not %s; write %s",
-			     named(r, n), kind_text(kind), kind_text(n->kind), form);
+			     node_label(r, n), kind_text(kind), kind_text(n->kind), form);
 }
 
-bool scalar_check(struct reader *r, const struct node *n, const char *form)
+bool scalar_check(struct config_reader *r, const struct node *n, const char *form)
 {
 	bool good = n->kind == NODE_SCALAR && !node_is_null(n);
 
 	if (!good)
-		refuse_kind(r, n, NODE_SCALAR, form);
+		report_wrong_kind(r, n, NODE_SCALAR, form);
 	else if (n->text.len == 0) {
-		report_error(&r->report, n->at, "%s is empty; write %s", named(r, n),
+		report_error(&r->report, n->at, "%s is empty; write %s", node_label(r, n),
 			     form);
 		good = false;
 	}
 	return good;
 }
 
-const struct node *list_of(struct reader *r, const struct node *n)
+const struct node *list_of(struct config_reader *r, const struct node *n)
 {
 	struct node *list, *one;
 
 	if (n->kind == NODE_LIST || node_is_null(n))
 		return n;
-	list = arena_take(&r->scratch, sizeof(*list));
-	one = arena_take(&r->scratch, sizeof(*one));
+	list = arena_alloc(&r->scratch, sizeof(*list));
+	one = arena_alloc(&r->scratch, sizeof(*one));
 	*one = *n;
 	one->key = NULL;
 	one->next = NULL;
@@ -70,31 +70,31 @@ const struct node *list_of(struct reader *r, const struct node *n)
 	return list;
 }
 
-bool children_check(struct reader *r, const struct node *n, enum node_kind kind,
+bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form)
 {
 	if (n->kind != kind) {
-		refuse_kind(r, n, kind, form);
+		report_wrong_kind(r, n, kind, form);
 		return false;
 	}
 	if (n->child_n == 0) {
 		report_error(&r->report, node_pos(n), "%s is empty; write %s",
-			     named(r, n), form);
+			     node_label(r, n), form);
 		return false;
 	}
 	if (n->child_n > max) {
 		report_error(&r->report, node_pos(n),
-			     "%s has %u entries; write at most %u", named(r, n),
+			     "%s has %u entries; write at most %u", node_label(r, n),
 			     n->child_n, max);
 		return false;
 	}
 	return true;
 }
 
-const char *template_read(struct reader *r, const struct node *n, const char *form,
+const char *template_read(struct config_reader *r, const struct node *n, const char *form,
 			  struct template *t)
 {
-	struct template_part room[TEMPLATE_PARTS_MAX];
+	struct template_part parts[TEMPLATE_PARTS_MAX];
 	struct slice text;
 	size_t column;
 	const char *why;
@@ -102,13 +102,13 @@ const char *template_read(struct reader *r, const struct node *n, const char *fo
 	if (!scalar_check(r, n, form))
 		return NULL;
 	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
-	if (template_compile(t, room, text, &column, &why) < 0) {
+	if (template_compile(t, parts, text, &column, &why) < 0) {
 		report_error(&r->report, node_text_pos(n, column), "%s", why);
 		*t = (struct template){ 0 };
 		return NULL;
 	}
 	suspect_template(r, n);
-	t->parts = arena_copy(r->memory, room, t->part_n * sizeof(room[0]));
+	t->parts = arena_copy(r->memory, parts, t->part_n * sizeof(parts[0]));
 	return text.ptr;
 }
 
@@ -124,11 +124,12 @@ static bool is_name(struct slice text)
 	return text.len > 0 && text.len < CONFIG_NAME_MAX;
 }
 
-struct taken *name_take(struct reader *r, struct names *all, const struct node *n)
+struct defined_name *name_define(struct config_reader *r, struct names *all,
+				 const struct node *n)
 {
 	const struct node *key = n->key;
 	const struct names_entry *other;
-	struct taken *taken;
+	struct defined_name *name;
 
 	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
 		report_error(&r->report, key->at,
@@ -138,19 +139,21 @@ struct taken *name_take(struct reader *r, struct names *all, const struct node *
 	}
 	other = names_find(all, key->text);
 	if (other) {
-		report_error(&r->report, key->at,
-			     "'%.*s' is already defined on line %u; use another name",
-			     REPORT_ARG(key->text),
-			     CONTAINER(other, struct taken, entry)->node->key->at.line);
+		report_error(
+			&r->report, key->at,
+			"'%.*s' is already defined on line %u; use another name",
+			REPORT_ARG(key->text),
+			CONTAINER(other, struct defined_name, entry)->node->key->at.line);
 		return NULL;
 	}
-	taken = arena_take(&r->scratch, sizeof(*taken));
-	taken->node = n;
-	names_put(all, &taken->entry, key->text);
-	return taken;
+	name = arena_alloc(&r->scratch, sizeof(*name));
+	name->node = n;
+	names_put(all, &name->entry, key->text);
+	return name;
 }
 
-static void refuse_unknown(struct reader *r, const struct node *key, enum section s)
+static void report_unknown_key(struct config_reader *r, const struct node *key,
+			       enum section s)
 {
 	struct nearest near = { .word = key->text };
 	char list[512] = "";
@@ -173,8 +176,8 @@ static void refuse_unknown(struct reader *r, const struct node *key, enum sectio
 			     REPORT_ARG(key->text), list);
 }
 
-/* What to write for a key, as an example. "-" without quotes would begin a list. */
-static const char *form_of(struct reader *r, const struct key *k)
+/* An example of a key with a value. "-" without quotes would begin a list. */
+static const char *key_example(struct config_reader *r, const struct key *k)
 {
 	const char *value = "TEXT";
 
@@ -189,8 +192,8 @@ static const char *form_of(struct reader *r, const struct key *k)
 	return arena_format(&r->scratch, "'%s: %s'", k->name.ptr, value);
 }
 
-static void read_pair(struct reader *r, const struct node *n, enum section s, void *into,
-		      struct found *found)
+static void read_pair(struct config_reader *r, const struct node *n, enum section s,
+		      void *into, struct section_values *values)
 {
 	const struct key *k;
 	const char *fault;
@@ -203,19 +206,19 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 	}
 	k = key_find(s, n->key->text);
 	if (!k && s == SECTION_top && slice_starts(n->key->text, SLICE("x-")))
-		return; /* a source_pos for what aliases stand for */
+		return; /* a place for the anchors of aliases */
 	if (!k) {
-		refuse_unknown(r, n->key, s);
+		report_unknown_key(r, n->key, s);
 		return;
 	}
-	if (found->nodes[k - keys]) {
+	if (values->of[k - keys]) {
 		report_error(&r->report, n->key->at,
 			     "'%s' is already set on line %u; remove one of the two",
-			     k->name.ptr, found->nodes[k - keys]->key->at.line);
+			     k->name.ptr, values->of[k - keys]->key->at.line);
 		return;
 	}
-	found->nodes[k - keys] = n;
-	if (k->kind == KIND_NODE || !scalar_check(r, n, form_of(r, k)) ||
+	values->of[k - keys] = n;
+	if (k->kind == KIND_NODE || !scalar_check(r, n, key_example(r, k)) ||
 	    !suspect_text(r, n, k))
 		return;
 	fault = value_read(k, n->text, r->memory, into);
@@ -223,26 +226,26 @@ static void read_pair(struct reader *r, const struct node *n, enum section s, vo
 		report_error(&r->report, n->at, "%s", fault);
 }
 
-bool section_read(struct reader *r, const struct node *map, enum section s, void *into,
-		  struct found *found)
+bool section_read(struct config_reader *r, const struct node *map, enum section s,
+		  void *into, struct section_values *values)
 {
-	*found = (struct found){ 0 };
+	*values = (struct section_values){ 0 };
 	for (size_t i = 0; i < KEYS; i++)
 		if (keys[i].section == s)
 			value_preset(&keys[i], r->memory, into);
 	if (!map)
 		return true;
 	if (map->kind != NODE_MAP) {
-		refuse_kind(r, map, NODE_MAP,
-			    "'{ key: value, … }', or its keys indented below it");
+		report_wrong_kind(r, map, NODE_MAP,
+				  "'{ key: value, … }', or its keys indented below it");
 		return false;
 	}
 	for (const struct node *n = map->children; n; n = n->next)
-		read_pair(r, n, s, into, found);
+		read_pair(r, n, s, into, values);
 	for (size_t i = 0; i < KEYS; i++)
-		if (keys[i].section == s && keys[i].required && !found->nodes[i])
+		if (keys[i].section == s && keys[i].required && !values->of[i])
 			report_error(&r->report, node_pos(map),
 				     "'%s' is missing; write %s", keys[i].name.ptr,
-				     form_of(r, &keys[i]));
+				     key_example(r, &keys[i]));
 	return true;
 }

@@ -1,24 +1,25 @@
-/* Values that are allowed, and would mean something else than what was meant. */
+/* Texts that look like a feature of other programs (variables, patterns, URLs), which the key does
+ * not have. */
 #include "reader.h"
 
 #include <ctype.h>
 
 #include "value.h"
 
-/* A piece of a text; empty: there is none. */
-static struct slice piece(struct slice text, size_t at, size_t end)
+static struct slice slice_range(struct slice text, size_t at, size_t end)
 {
 	return (struct slice){ text.ptr + at, end - at };
 }
 
-/* Up to the byte that closes what begins at `at`. */
+/* The text from `at` to the closing byte, if there is something in between; otherwise empty. */
 static struct slice enclosed(struct slice text, size_t at, char close)
 {
 	const char *end = memchr(text.ptr + at, close, text.len - at);
 
-	/* "[]" stands in names of parameters. */
-	return piece(text, at,
-		     end && end > text.ptr + at + 1 ? (size_t)(end - text.ptr) + 1 : at);
+	/* "[]" occurs in names of parameters. */
+	return slice_range(text, at,
+			   end && end > text.ptr + at + 1 ? (size_t)(end - text.ptr) + 1
+							  : at);
 }
 
 static size_t word_end(struct slice text, size_t at)
@@ -29,38 +30,38 @@ static size_t word_end(struct slice text, size_t at)
 	return at;
 }
 
-/* "$1", "$uri" as in nginx; "/$metadata" is a path of OData. */
-static struct slice dollar(struct slice text, size_t at)
+/* A variable as in nginx, such as "$1" or "$uri"; not "/$metadata", a path of OData. */
+static struct slice nginx_variable(struct slice text, size_t at)
 {
 	static const char *const known[] = {
 		"args",        "document_uri", "host",         "is_args",
 		"path",        "query",        "query_string", "remote_addr",
 		"request_uri", "scheme",       "server_name",  "uri",
 	};
-	struct slice name = piece(text, at + 1, word_end(text, at + 1));
+	struct slice name = slice_range(text, at + 1, word_end(text, at + 1));
 
 	if (name.len == 0)
-		return piece(text, at, at + 1 == text.len ? at + 1 : at);
+		return slice_range(text, at, at + 1 == text.len ? at + 1 : at);
 	if (isdigit((unsigned char)name.ptr[0]))
-		return piece(text, at, at + 1 + name.len);
+		return slice_range(text, at, at + 1 + name.len);
 	for (size_t i = 0; i < COUNT(known); i++)
 		if (slice_equal(name, slice_of(known[i])))
-			return piece(text, at, at + 1 + name.len);
-	return piece(text, at, at);
+			return slice_range(text, at, at + 1 + name.len);
+	return slice_range(text, at, at);
 }
 
-/* The first that looks like a pattern, or a variable, of somebody else's. */
+/* The first piece that looks like a pattern or a variable of another program; empty: none. */
 static struct slice pattern_in_path(struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++) {
-		struct slice found = piece(text, i, i);
+		struct slice found = slice_range(text, i, i);
 
 		switch (text.ptr[i]) {
 		case '*':
 		case '^':
 		case '|':
 		case '\\':
-			found = piece(text, i, i + 1);
+			found = slice_range(text, i, i + 1);
 			break;
 		case '{':
 			found = enclosed(text, i, '}');
@@ -75,11 +76,11 @@ static struct slice pattern_in_path(struct slice text)
 			found = enclosed(text, i, ']');
 			break;
 		case '$':
-			found = dollar(text, i);
+			found = nginx_variable(text, i);
 			break;
 		case ':':
 			if (i > 0 && text.ptr[i - 1] == '/')
-				found = piece(text, i, word_end(text, i + 1));
+				found = slice_range(text, i, word_end(text, i + 1));
 			if (found.len == 1)
 				found.len = 0;
 			break;
@@ -90,7 +91,8 @@ static struct slice pattern_in_path(struct slice text)
 	return (struct slice){ NULL, 0 };
 }
 
-static void path_suspect(struct reader *r, const struct node *n, const struct key *k)
+static void path_suspect(struct config_reader *r, const struct node *n,
+			 const struct key *k)
 {
 	struct slice found = pattern_in_path(n->text);
 	struct source_pos at =
@@ -114,8 +116,8 @@ static void path_suspect(struct reader *r, const struct node *n, const struct ke
 			k->name.ptr, REPORT_ARG(found), before, n->text.ptr);
 }
 
-/* What stands behind the host of a URL, and the host. */
-static bool is_url(struct slice text, struct slice *host, struct slice *path)
+/* Splits a URL into host and path. False: the text is not a URL. */
+static bool url_split(struct slice text, struct slice *host, struct slice *path)
 {
 	const char *mark = memmem(text.ptr, text.len, "://", 3), *slash;
 
@@ -129,12 +131,12 @@ static bool is_url(struct slice text, struct slice *host, struct slice *path)
 	return true;
 }
 
-static bool url_suspect(struct reader *r, const struct node *n, const struct key *k,
-			bool path)
+static bool url_suspect(struct config_reader *r, const struct node *n,
+			const struct key *k, bool path)
 {
 	struct slice host, rest;
 
-	if (!is_url(n->text, &host, &rest))
+	if (!url_split(n->text, &host, &rest))
 		return true;
 	if (path)
 		report_error(&r->report, n->at, "'%s' takes no URL; write '%.*s'",
@@ -145,8 +147,9 @@ static bool url_suspect(struct reader *r, const struct node *n, const struct key
 	return false;
 }
 
-/* Of a route. */
-static bool host_suspect(struct reader *r, const struct node *n, const struct key *k)
+/* The `host` of a route. */
+static bool host_suspect(struct config_reader *r, const struct node *n,
+			 const struct key *k)
 {
 	struct slice text = n->text;
 
@@ -167,7 +170,7 @@ static bool host_suspect(struct reader *r, const struct node *n, const struct ke
 	return false;
 }
 
-static bool log_suspect(struct reader *r, const struct node *n)
+static bool log_suspect(struct config_reader *r, const struct node *n)
 {
 	struct slice text = n->text;
 
@@ -193,7 +196,7 @@ static bool log_suspect(struct reader *r, const struct node *n)
 	return slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr"));
 }
 
-bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
+bool suspect_text(struct config_reader *r, const struct node *n, const struct key *k)
 {
 	const char *variable = memmem(n->text.ptr, n->text.len, "${", 2);
 	bool is_path = k->kind == KIND_PATH || k == &keys[KEY_route_path] ||
@@ -225,7 +228,7 @@ bool suspect_text(struct reader *r, const struct node *n, const struct key *k)
 	return true;
 }
 
-void suspect_template(struct reader *r, const struct node *n)
+void suspect_template(struct config_reader *r, const struct node *n)
 {
 	for (size_t i = 0; i < n->text.len; i++) {
 		struct slice found;

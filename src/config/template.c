@@ -15,7 +15,7 @@ static const struct {
 #undef VARIABLE
 };
 
-/* Messages that quote something; valid until the next one. */
+/* Buffer of messages with variable content; valid until the next message. */
 static _Thread_local char message[256];
 
 struct slice variable_text(enum variable v)
@@ -41,8 +41,8 @@ static struct slice nearest_variable(struct slice name)
 	return near.best;
 }
 
-/* Says what may have been meant by a name that is no variable. */
-static const char *unknown(struct slice name)
+/* The message for an unknown variable, with the most similar one. */
+static const char *unknown_variable(struct slice name)
 {
 	const char *dot = memchr(name.ptr, '.', name.len);
 	struct slice meant = nearest_variable(name);
@@ -59,7 +59,7 @@ static const char *unknown(struct slice name)
 	return message;
 }
 
-/* Printable, without spaces, and not empty. */
+/* True: not empty, printable ASCII without spaces. */
 static bool is_argument(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -68,7 +68,7 @@ static bool is_argument(struct slice s)
 	return s.len > 0;
 }
 
-/* What stands between the braces. */
+/* Compiles the text between the braces. Returns NULL, or what is wrong and the remedy. */
 static const char *compile_variable(struct template_part *part, struct slice name)
 {
 	for (size_t i = 0; i < COUNT(variables); i++) {
@@ -92,10 +92,10 @@ static const char *compile_variable(struct template_part *part, struct slice nam
 			 SLICE_ARG(text));
 		return message;
 	}
-	return unknown(name);
+	return unknown_variable(name);
 }
 
-/* One part off the front of `text`; *used bytes of it. */
+/* Compiles the first part of `text`, which has *used bytes. */
 static const char *compile_part(struct template_part *part, struct slice text,
 				size_t *used)
 {
@@ -121,16 +121,16 @@ static const char *compile_part(struct template_part *part, struct slice text,
 	return compile_variable(part, (struct slice){ text.ptr + 2, *used - 3 });
 }
 
-int template_compile(struct template *t, struct template_part *room, struct slice text,
+int template_compile(struct template *t, struct template_part *parts, struct slice text,
 		     size_t *column, const char **why)
 {
-	*t = (struct template){ .parts = room };
+	*t = (struct template){ .parts = parts };
 	for (size_t at = 0, used; at < text.len; at += used) {
 		*column = at;
 		*why = "more than 16 variables and pieces of text; shorten it";
 		if (t->part_n == TEMPLATE_PARTS_MAX)
 			return -1;
-		*why = compile_part(&room[t->part_n++], slice_after(text, at), &used);
+		*why = compile_part(&parts[t->part_n++], slice_after(text, at), &used);
 		if (*why)
 			return -1;
 	}

@@ -15,7 +15,7 @@ static bool is_hex(char c)
 	return isxdigit((unsigned char)c) != 0;
 }
 
-/* The first byte that is not between `low` and "~", or s.len. */
+/* The index of the first byte outside `low` … "~", or s.len. */
 static size_t first_outside(struct slice s, char low)
 {
 	size_t i = 0;
@@ -115,13 +115,10 @@ static const char *string_fault(const char *name, struct slice text, struct aren
 	return NULL;
 }
 
-const char *value_text_fault(enum kind kind, struct slice name, struct slice text,
+const char *value_text_fault(enum value_kind kind, struct slice name, struct slice text,
 			     struct arena *memory)
 {
-	if (text.len == 0)
-		return arena_format(memory,
-				    "'%s' is empty; write a value, or remove the key",
-				    name.ptr);
+	ASSERT(text.len > 0);
 	switch (kind) {
 	case KIND_STRING:
 		return string_fault(name.ptr, text, memory);

@@ -1,10 +1,10 @@
-/* Whose word is taken on who asks: the list `trusted_proxies`. */
+/* Reads the list `trusted_proxies`. */
 #include "reader.h"
 
 #define FORM "'trusted_proxies: [10.0.0.0/8, unix]'"
 #define TRUST_MAX NODE_CHILDREN_MAX
 
-/* "/8" to 8; above `max`: it is no such number. */
+/* The prefix length, such as 8; above `max`: the text is not a number, or too large. */
 static unsigned bits_of(struct slice text, unsigned max)
 {
 	unsigned bits = 0;
@@ -19,8 +19,8 @@ static unsigned bits_of(struct slice text, unsigned max)
 	return bits;
 }
 
-/* NULL, or what is wrong and the remedy. */
-static const char *network_read(struct reader *r, struct slice text,
+/* Parses ADDRESS or ADDRESS/BITS. Returns NULL, or what is wrong and the remedy. */
+static const char *network_read(struct config_reader *r, struct slice text,
 				struct ip_range *range)
 {
 	const char *slash = memchr(text.ptr, '/', text.len);
@@ -37,7 +37,7 @@ static const char *network_read(struct reader *r, struct slice text,
 			"'%.*s' is not an IP address; write ADDRESS, ADDRESS/BITS or unix, "
 			"as in 10.0.0.0/8 or 2001:db8::/32",
 			REPORT_ARG(text));
-	/* 96 of the bits of ::ffff:10.0.0.0/104 say that it is IPv4. */
+	/* The first 96 bits of ::ffff:10.0.0.0/104 are the prefix of IPv4-mapped addresses. */
 	mapped = ip.family == 4 && memchr(address.ptr, ':', address.len) ? 96 : 0;
 	max = ip.family == 4 ? 32 : 128;
 	bits = slash ? bits_of(bits_text, max + mapped) : max + mapped;
@@ -58,7 +58,7 @@ static const char *network_read(struct reader *r, struct slice text,
 		REPORT_ARG(text), first, bits - mapped, REPORT_ARG(address));
 }
 
-static void proxy_trust(struct reader *r, const struct node *n)
+static void trusted_proxy_read(struct config_reader *r, const struct node *n)
 {
 	struct config_trust *t = &r->config->trust;
 	const char *fault;
@@ -75,7 +75,7 @@ static void proxy_trust(struct reader *r, const struct node *n)
 		report_error(&r->report, n->at, "%s", fault);
 }
 
-void trust_read(struct reader *r, const struct node *list)
+void trust_read(struct config_reader *r, const struct node *list)
 {
 	struct config_trust *t = &r->config->trust;
 
@@ -84,10 +84,10 @@ void trust_read(struct reader *r, const struct node *list)
 	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, TRUST_MAX, FORM))
 		return;
-	t->texts = arena_take(r->memory, list->child_n * sizeof(t->texts[0]));
-	t->ranges = arena_take(r->memory, list->child_n * sizeof(t->ranges[0]));
+	t->texts = arena_alloc(r->memory, list->child_n * sizeof(t->texts[0]));
+	t->ranges = arena_alloc(r->memory, list->child_n * sizeof(t->ranges[0]));
 	for (const struct node *n = list->children; n; n = n->next)
-		proxy_trust(r, n);
+		trusted_proxy_read(r, n);
 	if (r->report.n == 0)
 		t->range_n = ip_ranges_sort(t->ranges, t->range_n);
 }

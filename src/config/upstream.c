@@ -8,15 +8,15 @@
 #define LENIENT_FORM "'lenient: [lf, folding]'"
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
-/* Of those that are no plain values some are for HTTP as well. */
+/* NODE rows have no protocol in keys.def; `hash` and `via` are for HTTP only. */
 static enum key_protocol protocol_of(size_t key)
 {
 	return key == KEY_upstream_hash || key == KEY_upstream_via ? PROTOCOL_HTTP
 								   : keys[key].protocol;
 }
 
-/* A key that means nothing to what the servers speak would be a wish unheard. */
-static void protocol_check(struct reader *r, const struct found *found,
+/* A key that has no effect with the protocol of the upstream is an error. */
+static void protocol_check(struct config_reader *r, const struct section_values *values,
 			   const struct config_upstream *u)
 {
 	enum key_protocol other = u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
@@ -24,10 +24,10 @@ static void protocol_check(struct reader *r, const struct found *found,
 	bool http = u->protocol == CONFIG_HTTP;
 
 	for (size_t i = 0; i < KEYS; i++) {
-		if (!found->nodes[i] || protocol_of(i) != other)
+		if (!values->of[i] || protocol_of(i) != other)
 			continue;
 		report_error(
-			&r->report, found->nodes[i]->key->at,
+			&r->report, values->of[i]->key->at,
 			"'%s' applies to %s upstreams, and the protocol of '%s' is %s; "
 			"remove it, or write 'protocol: %s'",
 			keys[i].name.ptr, http ? "memcached" : "http", u->name,
@@ -35,7 +35,7 @@ static void protocol_check(struct reader *r, const struct found *found,
 	}
 }
 
-static void server_name_read(struct reader *r, const struct node *n,
+static void server_name_read(struct config_reader *r, const struct node *n,
 			     struct config_server *s)
 {
 	if (!scalar_check(r, n, "'name: NAME'") ||
@@ -55,7 +55,7 @@ static void server_name_read(struct reader *r, const struct node *n,
 	s->name = arena_text(r->memory, n->text);
 }
 
-static void server_address_read(struct reader *r, const struct node *n,
+static void server_address_read(struct config_reader *r, const struct node *n,
 				const struct config_upstream *u, struct config_server *s)
 {
 	const char *fault;
@@ -72,47 +72,48 @@ static void server_address_read(struct reader *r, const struct node *n,
 		s->name = s->address;
 }
 
-static void server_read(struct reader *r, const struct node *n,
+static void server_read(struct config_reader *r, const struct node *n,
 			const struct config_upstream *u, struct config_server *s)
 {
-	struct found found;
+	struct section_values values;
 	bool is_map = n->kind == NODE_MAP;
 
-	section_read(r, is_map ? n : NULL, SECTION_server, s, &found);
-	protocol_check(r, &found, u);
+	section_read(r, is_map ? n : NULL, SECTION_server, s, &values);
+	protocol_check(r, &values, u);
 	if (!is_map) {
 		server_address_read(r, n, u, s);
 		return;
 	}
-	if (found.nodes[KEY_server_name])
-		server_name_read(r, found.nodes[KEY_server_name], s);
-	if (found.nodes[KEY_server_address])
-		server_address_read(r, found.nodes[KEY_server_address], u, s);
+	if (values.of[KEY_server_name])
+		server_name_read(r, values.of[KEY_server_name], s);
+	if (values.of[KEY_server_address])
+		server_address_read(r, values.of[KEY_server_address], u, s);
 }
 
-/* The name as keys are placed by it: memcached's own port goes without saying. */
-static struct slice placing_name(const struct config_server *s,
-				 enum config_protocol protocol)
+/* The name by which keys are hashed to the server: without memcached's default port, as other
+ * ketama clients do. */
+static struct slice ketama_name(const struct config_server *s,
+				enum config_protocol protocol)
 {
-	static const char own_port[] = ":11211";
+	static const char default_port[] = ":11211";
 	struct slice name = slice_of(s->name);
-	size_t n = sizeof(own_port) - 1;
+	size_t n = sizeof(default_port) - 1;
 
 	if (protocol == CONFIG_MEMCACHED && s->name == s->address && name.len > n &&
-	    memcmp(name.ptr + name.len - n, own_port, n) == 0)
+	    memcmp(name.ptr + name.len - n, default_port, n) == 0)
 		name.len -= n;
 	return name;
 }
 
-static void name_unique_check(struct reader *r, const struct config_upstream *u,
+static void name_unique_check(struct config_reader *r, const struct config_upstream *u,
 			      unsigned i, const struct node *n, struct names *all)
 {
 	struct names_entry *e;
 	struct slice name;
 
-	if (!u->servers[i].name) /* faulty, and told */
+	if (!u->servers[i].name) /* invalid, which has been reported */
 		return;
-	name = placing_name(&u->servers[i], u->protocol);
+	name = ketama_name(&u->servers[i], u->protocol);
 	if (names_find(all, name)) {
 		report_error(
 			&r->report, n->at,
@@ -120,11 +121,11 @@ static void name_unique_check(struct reader *r, const struct config_upstream *u,
 			REPORT_ARG(slice_of(u->servers[i].name)), u->name);
 		return;
 	}
-	e = arena_take(&r->scratch, sizeof(*e));
+	e = arena_alloc(&r->scratch, sizeof(*e));
 	names_put(all, e, name);
 }
 
-static void servers_read(struct reader *r, const struct node *list,
+static void servers_read(struct config_reader *r, const struct node *list,
 			 struct config_upstream *u)
 {
 	struct names all = { 0 };
@@ -132,7 +133,7 @@ static void servers_read(struct reader *r, const struct node *list,
 	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, CONFIG_SERVERS_MAX, SERVERS_FORM))
 		return;
-	u->servers = arena_take(r->memory, list->child_n * sizeof(u->servers[0]));
+	u->servers = arena_alloc(r->memory, list->child_n * sizeof(u->servers[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
 		server_read(r, n, u, &u->servers[u->server_n]);
 		name_unique_check(r, u, u->server_n, n, &all);
@@ -141,8 +142,8 @@ static void servers_read(struct reader *r, const struct node *list,
 	names_done(&all);
 }
 
-/* A pseudonym or a host (RFC 9110 7.6.3). */
-static void via_read(struct reader *r, const struct node *n, struct slice *via)
+/* received-by of Via: a pseudonym or a host (RFC 9110 7.6.3). */
+static void via_read(struct config_reader *r, const struct node *n, struct slice *via)
 {
 	struct slice text = SLICE("fairlead");
 
@@ -167,7 +168,7 @@ static void via_read(struct reader *r, const struct node *n, struct slice *via)
 	*via = n ? (struct slice){ arena_text(r->memory, text), text.len } : text;
 }
 
-static void hash_read(struct reader *r, const struct node *n, struct template *t)
+static void hash_read(struct config_reader *r, const struct node *n, struct template *t)
 {
 	if (!template_read(r, n, "'hash: \"${client.address}\"'", t))
 		return;
@@ -179,11 +180,12 @@ static void hash_read(struct reader *r, const struct node *n, struct template *t
 		     "\"${client.address}\"");
 }
 
-static void balance_check(struct reader *r, const struct node *n, const struct found *found,
+static void balance_check(struct config_reader *r, const struct node *n,
+			  const struct section_values *values,
 			  const struct config_upstream *u)
 {
-	const struct node *hash = found->nodes[KEY_upstream_hash];
-	const struct node *load = found->nodes[KEY_upstream_hash_balance_factor];
+	const struct node *hash = values->of[KEY_upstream_hash];
+	const struct node *load = values->of[KEY_upstream_hash_balance_factor];
 
 	if (u->balance == CONFIG_HASH) {
 		if (!hash)
@@ -205,8 +207,8 @@ static void balance_check(struct reader *r, const struct node *n, const struct f
 			"remove it");
 }
 
-/* Of a list in which all are backups none would be the first to be asked. */
-static void backup_check(struct reader *r, const struct node *list,
+/* At least one server must not be a backup. */
+static void backup_check(struct config_reader *r, const struct node *list,
 			 const struct config_upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n; i++)
@@ -217,7 +219,7 @@ static void backup_check(struct reader *r, const struct node *list,
 		     u->name);
 }
 
-static void lenient_unknown(struct reader *r, const struct node *n)
+static void lenient_unknown(struct config_reader *r, const struct node *n)
 {
 	char list[256] = "";
 
@@ -229,7 +231,8 @@ static void lenient_unknown(struct reader *r, const struct node *n)
 		     REPORT_ARG(n->text), list);
 }
 
-static void leniency_read(struct reader *r, const struct node *n, struct config_upstream *u)
+static void lenient_word_read(struct config_reader *r, const struct node *n,
+			      struct config_upstream *u)
 {
 	if (!scalar_check(r, n, "a word, as in " LENIENT_FORM))
 		return;
@@ -246,7 +249,8 @@ static void leniency_read(struct reader *r, const struct node *n, struct config_
 	lenient_unknown(r, n);
 }
 
-static void lenient_read(struct reader *r, const struct node *list, struct config_upstream *u)
+static void lenient_read(struct config_reader *r, const struct node *list,
+			 struct config_upstream *u)
 {
 	u->lenient = 1u << LENIENT_COLON;
 	if (!list || (list->kind == NODE_LIST && list->child_n == 0))
@@ -260,76 +264,77 @@ static void lenient_read(struct reader *r, const struct node *list, struct confi
 			u->name);
 	else if (children_check(r, list, NODE_LIST, LENIENTS, LENIENT_FORM))
 		for (const struct node *n = list->children; n; n = n->next)
-			leniency_read(r, n, u);
+			lenient_word_read(r, n, u);
 }
 
-static void upstream_read(struct reader *r, const struct node *n,
+static void upstream_read(struct config_reader *r, const struct node *n,
 			  struct config_upstream *u)
 {
-	struct found found;
+	struct section_values values;
 
-	if (!section_read(r, n, SECTION_upstream, u, &found))
+	if (!section_read(r, n, SECTION_upstream, u, &values))
 		return;
-	protocol_check(r, &found, u);
-	health_read(r, found.nodes[KEY_upstream_health_check], u);
-	lenient_read(r, found.nodes[KEY_upstream_lenient], u);
-	if (found.nodes[KEY_upstream_servers])
-		servers_read(r, found.nodes[KEY_upstream_servers], u);
+	protocol_check(r, &values, u);
+	health_read(r, values.of[KEY_upstream_health_check], u);
+	lenient_read(r, values.of[KEY_upstream_lenient], u);
+	if (values.of[KEY_upstream_servers])
+		servers_read(r, values.of[KEY_upstream_servers], u);
 	if (u->protocol != CONFIG_HTTP)
 		return;
-	via_read(r, found.nodes[KEY_upstream_via], &u->via);
-	if (found.nodes[KEY_upstream_hash])
-		hash_read(r, found.nodes[KEY_upstream_hash], &u->hash);
-	balance_check(r, n, &found, u);
+	via_read(r, values.of[KEY_upstream_via], &u->via);
+	if (values.of[KEY_upstream_hash])
+		hash_read(r, values.of[KEY_upstream_hash], &u->hash);
+	balance_check(r, n, &values, u);
 	if (u->server_n > 0)
-		backup_check(r, found.nodes[KEY_upstream_servers], u);
+		backup_check(r, values.of[KEY_upstream_servers], u);
 }
 
-/* Who names one that was refused is not told that there is none. */
-static void refuse(struct reader *r, const struct node *n)
+/* Records an invalid upstream, so that its uses are not reported as unknown. */
+static void upstream_refuse(struct config_reader *r, const struct node *n)
 {
-	struct taken *taken;
+	struct defined_name *name;
 
 	if (n->key->kind != NODE_SCALAR || names_find(&r->upstreams, n->key->text))
 		return;
-	taken = arena_take(&r->scratch, sizeof(*taken));
-	taken->node = n;
-	taken->index = INDEX_REFUSED;
-	names_put(&r->upstreams, &taken->entry, n->key->text);
+	name = arena_alloc(&r->scratch, sizeof(*name));
+	name->node = n;
+	name->index = INDEX_REFUSED;
+	names_put(&r->upstreams, &name->entry, n->key->text);
 }
 
-static void named_upstream_read(struct reader *r, const struct node *n)
+static void named_upstream_read(struct config_reader *r, const struct node *n)
 {
 	struct config *c = r->config;
 	struct config_upstream *u = &c->upstreams[c->upstream_n];
-	struct taken *taken = name_take(r, &r->upstreams, n);
+	struct defined_name *name = name_define(r, &r->upstreams, n);
 
-	if (!taken) {
-		refuse(r, n);
+	if (!name) {
+		upstream_refuse(r, n);
 		return;
 	}
 	u->name = arena_text(r->memory, n->key->text);
-	u->index = taken->index = c->upstream_n++;
+	u->index = name->index = c->upstream_n++;
 	upstream_read(r, n, u);
 }
 
-void upstreams_unused(struct reader *r)
+void upstreams_unused(struct config_reader *r)
 {
 	const struct config *c = r->config;
 
 	for (unsigned i = 0; i < c->upstream_n && !r->report.no_warnings; i++) {
 		struct names_entry *e = names_find(&r->upstreams, slice_of(c->upstreams[i].name));
-		const struct taken *taken = CONTAINER(e, struct taken, entry);
+		const struct defined_name *name = CONTAINER(e, struct defined_name,
+							    entry);
 
-		if (!taken->used)
+		if (!name->used)
 			report_warning(
-				&r->report, taken->node->key->at,
+				&r->report, name->node->key->at,
 				"no route uses '%s'; use it in a route, or remove it",
 				c->upstreams[i].name);
 	}
 }
 
-void upstreams_read(struct reader *r, const struct node *map)
+void upstreams_read(struct config_reader *r, const struct node *map)
 {
 	struct config *c = r->config;
 
@@ -340,7 +345,7 @@ void upstreams_read(struct reader *r, const struct node *map)
 				"'upstreams: { NAME: { servers: [HOST:PORT] } }'");
 	if (r->upstreams_refused)
 		return;
-	c->upstreams = arena_take(r->memory, map->child_n * sizeof(c->upstreams[0]));
+	c->upstreams = arena_alloc(r->memory, map->child_n * sizeof(c->upstreams[0]));
 	for (const struct node *n = map->children; n; n = n->next)
 		named_upstream_read(r, n);
 }

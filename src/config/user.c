@@ -1,16 +1,16 @@
-/* Users and groups, by name or number. */
+/* Reads `user` and `group`: a name or a number. */
 #include "reader.h"
 
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
 
-/* Where no user database knows it (a container without one), it still is the id that
- * the kernel shows for whom it cannot name. */
+/* Used if the user database does not have the name, as in a container without one: the kernel's
+ * overflow uid. */
 #define NOBODY "nobody"
 #define NOBODY_ID 65534u
 
-/* The highest id stands for "no change". */
+/* UINT32_MAX means "no change" in system calls, so it is not a valid id. */
 bool user_number(const char *text, uint32_t *id)
 {
 	char *end;
@@ -22,13 +22,14 @@ bool user_number(const char *text, uint32_t *id)
 	return true;
 }
 
-static struct source_pos place_of(const struct node *n)
+static struct source_pos pos_or_start(const struct node *n)
 {
 	return n ? n->at : (struct source_pos){ 1, 1 };
 }
 
-/* Sets uid, and the gid that goes with it. False: a number without a group. */
-static bool find_user(struct reader *r, const struct node *n)
+/* Sets the uid, and the gid of its primary group. False: a number that the user database does not
+ * have, so the group is unknown. */
+static bool find_user(struct config_reader *r, const struct node *n)
 {
 	struct config *c = r->config;
 	bool is_number = user_number(c->user, &c->uid);
@@ -41,7 +42,7 @@ static bool find_user(struct reader *r, const struct node *n)
 		c->uid = c->gid = NOBODY_ID;
 	} else if (!is_number) {
 		report_error(
-			&r->report, place_of(n),
+			&r->report, pos_or_start(n),
 			"unknown user '%.*s'; write the name of an existing user, or a "
 			"numeric uid",
 			REPORT_ARG(slice_of(c->user)));
@@ -49,7 +50,7 @@ static bool find_user(struct reader *r, const struct node *n)
 	return pw || !is_number;
 }
 
-static void find_group(struct reader *r, const struct node *n)
+static void find_group(struct config_reader *r, const struct node *n)
 {
 	struct config *c = r->config;
 	const struct group *gr;
@@ -61,13 +62,14 @@ static void find_group(struct reader *r, const struct node *n)
 		c->gid = gr->gr_gid;
 	else
 		report_error(
-			&r->report, place_of(n),
+			&r->report, pos_or_start(n),
 			"unknown group '%.*s'; write the name of an existing group, or a "
 			"numeric gid",
 			REPORT_ARG(slice_of(c->group)));
 }
 
-static void look_up(struct reader *r, const struct node *user, const struct node *group)
+static void user_find(struct config_reader *r, const struct node *user,
+		      const struct node *group)
 {
 	const struct config *c = r->config;
 	bool has_group = find_user(r, user);
@@ -76,29 +78,29 @@ static void look_up(struct reader *r, const struct node *user, const struct node
 		find_group(r, group);
 	else if (!has_group)
 		report_error(
-			&r->report, place_of(user),
+			&r->report, pos_or_start(user),
 			"no user has this uid, so its group is unknown; write 'group: "
 			"NUMBER' as well");
 }
 
-void user_read(struct reader *r, const struct node *user, const struct node *group)
+void user_read(struct config_reader *r, const struct node *user, const struct node *group)
 {
 	struct config *c = r->config;
 	uint32_t ids[2];
-	struct slice question, answer;
+	struct slice key, record;
 
-	if (r->answers.given) {
-		if (answer_first(&r->answers, ANSWER_USER, &question, &answer) &&
-		    answer.len == sizeof(ids)) {
-			memcpy(ids, answer.ptr, sizeof(ids));
+	if (r->snapshot.replayed) {
+		if (snapshot_first(&r->snapshot, RECORD_USER, &key, &record) &&
+		    record.len == sizeof(ids)) {
+			memcpy(ids, record.ptr, sizeof(ids));
 			c->uid = ids[0];
 			c->gid = ids[1];
 		}
 		return;
 	}
-	look_up(r, user, group);
+	user_find(r, user, group);
 	ids[0] = c->uid;
 	ids[1] = c->gid;
-	answer_keep(&r->answers, ANSWER_USER, slice_of(c->user),
-		    (struct slice){ (const char *)ids, sizeof(ids) });
+	snapshot_add(&r->snapshot, RECORD_USER, slice_of(c->user),
+		     (struct slice){ (const char *)ids, sizeof(ids) });
 }

@@ -10,8 +10,8 @@ struct unit {
 	uint64_t scale;
 };
 
-/* Largest first: the first that divides a number is the one it is printed in; days are only
- * read. */
+/* Largest first: a number is printed in the first unit that divides it. Days are read, but not
+ * printed. */
 static const struct unit durations[] = {
 	{ { "d", 1 }, 86400000 },
 	{ { "h", 1 }, 3600000 },
@@ -27,7 +27,7 @@ static const struct unit sizes[] = {
 	{ { "B", 1 }, 1 },
 };
 
-/* The i-th of "a|b|c"; empty: there are fewer. */
+/* The i-th word of "a|b|c"; empty: there are fewer words. */
 static struct slice word_at(const char *words, uint64_t i)
 {
 	const char *at = words, *end;
@@ -78,7 +78,7 @@ uint64_t value_number(const struct key *k, const void *from)
 	case 8:
 		return *(const uint64_t *)field;
 	}
-	ASSERT(!"a number of another width");
+	ASSERT(!"a field of another size");
 	return 0;
 }
 
@@ -100,7 +100,7 @@ static void store(const struct key *k, uint64_t number, void *into)
 	ASSERT(value_number(k, into) == number);
 }
 
-/* Takes decimal digits off the front; false: none, or more than 15. */
+/* Consumes 1 to 15 decimal digits. False: there are none, or more. */
 static bool take_digits(struct slice *text, uint64_t *number)
 {
 	size_t n = 0;
@@ -112,7 +112,7 @@ static bool take_digits(struct slice *text, uint64_t *number)
 	return n > 0 && n < 16;
 }
 
-/* Takes ".5", ".25", ".125" off the front, in thousandths. */
+/* Consumes an optional fraction, such as ".5" or ".125". False: it is invalid. */
 static bool take_fraction(struct slice *text, uint64_t *thousandths)
 {
 	size_t before;
@@ -141,7 +141,7 @@ static const char *range_fault(const struct key *k, struct slice text,
 			       struct arena *memory)
 {
 	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
-	struct key plain = *k; /* without the word for 0 */
+	struct key plain = *k; /* without the word that means 0 */
 
 	plain.words = NULL;
 	value_format(&plain, k->min, min);
@@ -239,7 +239,7 @@ static const char *read_duration(const struct key *k, struct slice text,
 	return NULL;
 }
 
-/* What somebody meant by KB, M, gb, kib. */
+/* The unit that KB, M, gb or kib probably means. */
 static const char *size_unit_meant(struct slice unit)
 {
 	switch (unit.ptr[0]) {
@@ -306,8 +306,8 @@ static const char *words_fault(const struct key *k, struct slice text,
 			    REPORT_ARG(text), list);
 }
 
-/* -1: neither. */
-static int switched(struct slice text)
+/* 0: off, 1: on, -1: another word. */
+static int switch_value(struct slice text)
 {
 	static const char *const words[2][3] = { { "off", "no", "false" },
 						 { "on", "yes", "true" } };
@@ -321,7 +321,7 @@ static int switched(struct slice text)
 
 bool value_is_off(struct slice text)
 {
-	return switched(text) == 0;
+	return switch_value(text) == 0;
 }
 
 static bool is_switch(const struct key *k)
@@ -332,8 +332,8 @@ static bool is_switch(const struct key *k)
 static const char *read_word(const struct key *k, struct slice text, struct arena *memory,
 			     uint64_t *number)
 {
-	if (is_switch(k) && switched(text) >= 0) {
-		*number = (uint64_t)switched(text);
+	if (is_switch(k) && switch_value(text) >= 0) {
+		*number = (uint64_t)switch_value(text);
 		return NULL;
 	}
 	for (*number = 0; word_at(k->words, *number).len > 0; (*number)++)
@@ -342,7 +342,7 @@ static const char *read_word(const struct key *k, struct slice text, struct aren
 	return words_fault(k, text, memory);
 }
 
-/* The word for 0, of a number or of the first of several words, and what is the same as "off". */
+/* True: the word that means 0, or a synonym of it if that word is "off". */
 static bool is_zero_word(const struct key *k, struct slice text)
 {
 	struct slice word = k->words ? word_at(k->words, 0) : (struct slice){ NULL, 0 };
@@ -386,7 +386,7 @@ static void store_text(const struct key *k, struct slice text, struct arena *mem
 		memcpy(field, &s, sizeof(s));
 }
 
-static bool is_text(enum kind kind)
+static bool is_text(enum value_kind kind)
 {
 	switch (kind) {
 	case KIND_STRING:
