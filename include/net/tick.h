@@ -11,9 +11,11 @@
  *   4. Each socket with bytes to send gets one vectored send.
  *   5. Objects handed to tick_reap() are freed.
  *
- * Objects that a step may still refer to are freed in step 5 only: conns and the owners
- * that embed one, servers, probes. Exchanges, fetches, memcached calls and jobs are freed
- * in the step that ends them (proxy/exchange.h).
+ * Objects that a step may still refer to are freed in step 5 only: conns and the owners that
+ * embed one, servers, probes, exchanges, fetches, retries and joins. A function that ends such
+ * an object releases what it holds (buffers, leases) and calls tick_reap() or tick_put(); the
+ * memory stays valid until the end of the tick. Memcached calls and jobs have one user, which
+ * forgets them when they end: they are freed in that step.
  *
  * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is
  * left to the next tick. Errors: tick_init() only. */
@@ -39,6 +41,12 @@ struct task {
 struct reap {
 	struct list node;
 	void (*free)(struct reap *r);
+};
+
+/* To be returned to its slab at the end of the tick. The first member of its owner. */
+struct slab_reap {
+	struct reap reap;
+	struct slab *slab;
 };
 
 struct tick {
@@ -71,6 +79,9 @@ void tick_run(struct tick *t, struct task *task);
 
 /* r->free(r) is called at the end of the tick. */
 void tick_reap(struct tick *t, struct reap *r);
+
+/* The object that begins with `r` is returned to `slab` at the end of the tick. */
+void tick_put(struct tick *t, struct slab *slab, struct slab_reap *r);
 
 void task_init(struct task *task, void (*step)(struct task *));
 

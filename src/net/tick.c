@@ -88,6 +88,22 @@ void tick_reap(struct tick *t, struct reap *r)
 	list_append(&t->reap_list, &r->node);
 }
 
+static void put_to_slab(struct reap *reap)
+{
+	struct slab_reap *r = CONTAINER(reap, struct slab_reap, reap);
+
+	slab_put(r->slab, r);
+}
+
+void tick_put(struct tick *t, struct slab *slab, struct slab_reap *r)
+{
+	ASSERT(!r->slab); /* an object ends once */
+	r->slab = slab;
+	list_init(&r->reap.node);
+	r->reap.free = put_to_slab;
+	tick_reap(t, &r->reap);
+}
+
 static void step_all(struct tick *t)
 {
 	for (unsigned round = 0; round < ROUNDS_MAX && !list_empty(&t->runnable); round++) {
@@ -137,5 +153,5 @@ void tick_once(struct tick *t)
 	wheel_expire(&t->wheel, t->now_ms);
 	step_all(t);
 	conn_flush_all(t); /* one vectored send per socket */
-	reap_all(t);       /* conns and their owners are freed here only */
+	reap_all(t);       /* frees, here only */
 }

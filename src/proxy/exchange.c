@@ -92,8 +92,8 @@ void exchange_drop_fetch(struct exchange *x)
 	fetch_free(&x->fetch);
 }
 
-/* Logs and frees the exchange. The client still points to it: the caller ends that. */
-static void exchange_free(struct exchange *x, enum ending ending)
+/* Logs the exchange and releases what it holds, except its client. */
+static void exchange_release(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
@@ -111,26 +111,72 @@ static void exchange_free(struct exchange *x, enum ending ending)
 	action_abandon_job(&x->job);
 	buf_put(x->head_copy);
 	generation_put(x->generation);
-	slab_put(&p->exchanges, x);
+	tick_put(p->tick, &p->exchanges, &x->reap);
+}
+
+static void mark_ended(struct exchange *x, enum ending ending, enum exchange_close close)
+{
+	ASSERT(!x->ended);
+	x->ended = true;
+	x->ending = (uint8_t)ending;
+	x->close = (uint8_t)close;
 }
 
 void exchange_end(struct exchange *x, enum ending ending)
 {
-	struct client *c = x->client;
-	bool keep_alive = x->keep_alive && client_discard_body(c);
-
-	exchange_free(x, ending);
-	client_finish_response(c, keep_alive);
+	mark_ended(x, ending, EXCHANGE_FINISH);
 }
 
 void exchange_abort(struct exchange *x, enum ending ending)
+{
+	mark_ended(x, ending, EXCHANGE_ABORT);
+}
+
+static void settle_finished(struct exchange *x)
+{
+	struct client *c = x->client;
+	bool keep_alive = x->keep_alive && client_discard_body(c);
+
+	exchange_release(x, (enum ending)x->ending);
+	client_finish_response(c, keep_alive);
+}
+
+static void settle_aborted(struct exchange *x)
 {
 	struct client *c = x->client;
 
 	if (!client_responsive(c))
 		count_sent_bytes(x);
-	exchange_free(x, ending);
+	exchange_release(x, (enum ending)x->ending);
 	client_abort_response(c);
+}
+
+static void settle_abandoned(struct exchange *x)
+{
+	exchange_release(x, (enum ending)x->ending);
+	client_close_without_response(x->client);
+}
+
+/* The end of a step: the only place where an exchange that has ended leaves its client. */
+static void exchange_settle(struct exchange *x)
+{
+	if (!x->ended) {
+		/* Once a response has begun, a client that closes its side still receives all
+		 * of it. */
+		x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
+		return;
+	}
+	switch ((enum exchange_close)x->close) {
+	case EXCHANGE_FINISH:
+		settle_finished(x);
+		break;
+	case EXCHANGE_ABORT:
+		settle_aborted(x);
+		break;
+	case EXCHANGE_ABANDON:
+		settle_abandoned(x);
+		break;
+	}
 }
 
 bool exchange_unwanted(const struct exchange *x)
@@ -140,10 +186,7 @@ bool exchange_unwanted(const struct exchange *x)
 
 void exchange_abandon(struct exchange *x)
 {
-	struct client *c = x->client;
-
-	exchange_free(x, ENDING_CLIENT_GONE);
-	client_close_without_response(c);
+	mark_ended(x, ENDING_CLIENT_GONE, EXCHANGE_ABANDON);
 }
 
 static void reply_and_end(struct exchange *x, struct reply *r)
@@ -256,32 +299,8 @@ static void client_too_slow(struct exchange *x)
 		exchange_abort(x, ENDING_CLIENT_SLOW);
 }
 
-/* Once a response has begun, a client that closes its side still receives all of it. */
-static void set_abort_on_fin(struct exchange *x)
+static void step_state(struct exchange *x)
 {
-	x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
-}
-
-static void exchange_step(struct client *c)
-{
-	struct exchange *x = c->exchange;
-
-	if (client_lost(c)) {
-		exchange_abort(x, ENDING_CLIENT_GONE);
-		return;
-	}
-	if (exchange_unwanted(x)) {
-		exchange_abandon(x);
-		return;
-	}
-	if (c->timed_out) {
-		client_too_slow(x);
-		return;
-	}
-	if (x->fetch)
-		fetch_step(x->fetch);
-	if (x->retry && !retry_step(x))
-		return;
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_REQUESTING:
 		relay_request(x);
@@ -303,8 +322,31 @@ static void exchange_step(struct client *c)
 		ASSERT(false);
 		break;
 	}
-	if (c->exchange == x)
-		set_abort_on_fin(x);
+}
+
+static void step_fetch_and_state(struct exchange *x)
+{
+	if (x->fetch)
+		fetch_step(x->fetch);
+	if (x->retry)
+		retry_step(x);
+	if (!x->ended && !retry_pauses(x))
+		step_state(x);
+}
+
+static void exchange_step(struct client *c)
+{
+	struct exchange *x = c->exchange;
+
+	if (client_lost(c))
+		exchange_abort(x, ENDING_CLIENT_GONE);
+	else if (exchange_unwanted(x))
+		exchange_abandon(x);
+	else if (c->timed_out)
+		client_too_slow(x);
+	else
+		step_fetch_and_state(x);
+	exchange_settle(x);
 }
 
 /* ---- routing -------------------------------------------------------------- */
@@ -336,12 +378,9 @@ void exchange_route_again(struct exchange *x)
 	ASSERT(v == VERDICT_OK);
 	exchange_drop_fetch(x);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
-	/* If x has ended, it is freed. Else bytes of the body may have come already, which
-	 * the new fetch has not read: run the task. */
-	if (c->exchange != x)
-		return;
-	set_abort_on_fin(x);
-	tick_run(c->front->tick, &c->task);
+	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
+	if (!x->ended)
+		tick_run(c->front->tick, &c->task);
 }
 
 static struct span span_of(struct slice s, const char *base)
@@ -436,8 +475,7 @@ static void request_received(struct client *c, struct head *h)
 		exchange_fail(x, ENDING_PATH_AMBIGUOUS);
 	else
 		route(x, h, 0);
-	if (c->exchange == x)
-		set_abort_on_fin(x);
+	exchange_settle(x);
 	buf_put(hold);
 }
 
@@ -467,7 +505,7 @@ static void client_closed(struct client *c)
 	c->exchange = NULL;
 	if (x) {
 		count_sent_bytes(x);
-		exchange_free(x, ENDING_SHUT_DOWN);
+		exchange_release(x, ENDING_SHUT_DOWN);
 	}
 	upstream_close_held(&c->held);
 }

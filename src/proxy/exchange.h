@@ -21,10 +21,12 @@
  *   BURNING    a job is in the pool
  *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
- * Owner: its client; at most one at a time on HTTP/1. An exchange has no operation in flight, so
- * it is freed as soon as it ends: during a step and not at the end of the tick. Functions that may
- * end it say so; after them only the client may be used, and client->exchange == x tells whether
- * x still exists. */
+ * Owner: its client; at most one at a time on HTTP/1.
+ *
+ * Functions that end an exchange only mark it: `ended`, with the ending and what becomes of the
+ * connection. exchange_settle(), at the end of the client's step, logs an ended exchange,
+ * releases what it holds and lets the client continue. Its memory stays valid until the end of
+ * the tick. An exchange ends once: code that may run after an ending tests `ended`. */
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
@@ -51,7 +53,15 @@ struct span {
 	uint32_t at, len;
 };
 
+/* What becomes of the client's connection when the exchange has ended. */
+enum exchange_close {
+	EXCHANGE_FINISH,  /* the response is complete: the next request follows, if it may */
+	EXCHANGE_ABORT,   /* the response is incomplete, and must look so */
+	EXCHANGE_ABANDON, /* the client has left: closed without a response */
+};
+
 struct exchange {
+	struct slab_reap reap;
 	struct proxy *proxy;
 	struct generation *generation; /* under which it began */
 	struct client *client;
@@ -79,32 +89,34 @@ struct exchange {
 	bool upgrade;          /* requested */
 	bool expects_continue; /* the client holds its body back until a 100 */
 	bool keep_alive;       /* the response's head lets the connection stay open */
+	bool ended;            /* nothing more is done for it: see exchange_settle() */
+	uint8_t ending;        /* enum ending, once it has ended */
+	uint8_t close;         /* enum exchange_close, once it has ended */
 };
 
 extern const struct client_events exchange_client_events;
 
-/* Send a response generated here and end the exchange: x is freed. */
+/* Send a response generated here and end the exchange. */
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
 
 /* Replies to an OPTIONS or TRACE with `Max-Forwards: 0` as its final recipient (RFC 9110 7.6.2)
- * and ends the exchange: x is freed. OPTIONS: the methods that the route allows. TRACE: 405; the
+ * and ends the exchange. OPTIONS: the methods that the route allows. TRACE: 405; the
  * request is not reflected, since it may show fields meant for origins only. */
 void exchange_max_forwards_reached(struct exchange *x);
 
 /* Frees the fetch (may be NULL) and counts its attempts. */
 void exchange_drop_fetch(struct exchange *x);
 
-/* The whole response was queued: logs the exchange and lets the client continue. x is freed. */
+/* The whole response was queued: ends the exchange. */
 void exchange_end(struct exchange *x, enum ending ending);
 
 /* Ends the exchange without completing its response: the connection is aborted after the bytes
- * that were queued, so that the client sees a truncated response. x is freed. */
+ * that were queued, so that the client sees a truncated response. */
 void exchange_abort(struct exchange *x, enum ending ending);
 
-/* After a cache miss: continues with the routes behind the current one. May end the exchange:
- * x may be freed. */
+/* After a cache miss: continues with the routes behind the current one. May end the exchange. */
 void exchange_route_again(struct exchange *x);
 
 /* Counts a response by its class (1xx to 5xx). */
@@ -114,10 +126,10 @@ void exchange_count(struct worker_stats *stats, int status);
  * half-closed clients (`half_close`): no request should be sent for it. */
 bool exchange_unwanted(const struct exchange *x);
 
-/* Ends an unwanted exchange. x is freed. */
+/* Ends an unwanted exchange. */
 void exchange_abandon(struct exchange *x);
 
-/* Replies as the ending says and ends the exchange: x is freed. If a response has begun, it is
+/* Replies as the ending says and ends the exchange. If a response has begun, it is
  * taken back if none of it was given to the kernel; else the connection is aborted. */
 void exchange_fail(struct exchange *x, enum ending ending);
 

@@ -603,5 +603,5 @@ void fetch_free(struct fetch **slot)
 		memcache_forget(&f->call);
 	buf_put(f->request);
 	generation_put(f->generation);
-	slab_put(&f->proxy->fetches, f);
+	tick_put(f->proxy->tick, &f->proxy->fetches, &f->reap);
 }

@@ -41,6 +41,7 @@ enum fetch_state {
 #define FETCH_INTERIM_MAX 32
 
 struct fetch {
+	struct slab_reap reap;
 	struct proxy *proxy;
 	struct generation *generation; /* of the exchange it is for */
 	struct task *waiter;
@@ -130,7 +131,8 @@ void fetch_end_trailers(struct fetch *f);
 /* After a 101: the origin's connection carries bytes in both directions from now on. Returns it. */
 struct conn *fetch_tunnel(struct fetch *f);
 
-/* Gives up the origin or call in any state, and frees the fetch. Sets *slot to NULL. */
+/* Gives up the origin or call in any state and ends the fetch, whose memory stays valid until the
+ * end of the tick. Sets *slot to NULL. */
 void fetch_free(struct fetch **slot);
 
 #endif

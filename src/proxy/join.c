@@ -21,6 +21,7 @@ struct join_part {
 };
 
 struct join {
+	struct slab_reap reap;
 	struct exchange *exchange;
 	const struct config_join *config;
 	bool checked;
@@ -301,32 +302,25 @@ static bool start_parts(struct join *j)
 	return true;
 }
 
-/* False: the exchange has ended; j is freed. */
-static bool check_step(struct join *j)
+static void check_step(struct join *j)
 {
 	part_step(j, &j->check);
 	if (!j->check.done)
-		return true;
-	if (j->check.status == ending_status(ENDING_CACHE_MISS)) {
+		return;
+	if (j->check.status == ending_status(ENDING_CACHE_MISS))
 		exchange_redirect(j->exchange, j->config->login);
-		return false;
-	}
-	if (j->check.status != 200) {
+	else if (j->check.status != 200)
 		exchange_fail(j->exchange, j->check.status == 504 ? ENDING_CACHE_TIMEOUT
 								  : ENDING_CACHE_FAILED);
-		return false;
-	}
-	if (start_parts(j))
-		return true;
-	exchange_fail(j->exchange, ENDING_NO_MEMORY);
-	return false;
+	else if (!start_parts(j))
+		exchange_fail(j->exchange, ENDING_NO_MEMORY);
 }
 
 void join_step(struct join *j)
 {
-	if (!j->checked && !check_step(j))
-		return;
 	if (!j->checked)
+		check_step(j);
+	if (j->exchange->ended || !j->checked)
 		return;
 	for (unsigned i = 0; i < j->config->part_n; i++)
 		part_step(j, &j->parts[i]);
@@ -385,7 +379,7 @@ void join_free(struct join **slot)
 	part_done(&j->check);
 	for (unsigned i = 0; i < CONFIG_PARTS_MAX; i++)
 		part_done(&j->parts[i]);
-	slab_put(&j->exchange->proxy->joins, j);
+	tick_put(j->exchange->proxy->tick, &j->exchange->proxy->joins, &j->reap);
 }
 
 size_t join_size(void)

@@ -42,35 +42,29 @@ static void keep_for_replay(struct exchange *x, const struct piece *p)
 		replay_disable(&x->replay);
 }
 
-/* Sends the kept bytes to a new connection. False: the exchange has ended; x is freed. */
-static bool replay_body(struct exchange *x)
+/* Sends the kept bytes to a new connection. */
+static void replay_body(struct exchange *x)
 {
 	struct piece p;
 
-	if (!replay_next(&x->replay, &p) || fetch_send(x->fetch, &p, true))
-		return true;
-	exchange_fail(x, (enum ending)x->fetch->ending);
-	return false;
+	if (replay_next(&x->replay, &p) && !fetch_send(x->fetch, &p, true))
+		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
-/* False: the exchange has ended; x is freed. */
-static bool forward_body_piece(struct exchange *x, struct piece *p)
+static void forward_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
 	if (generation_refuses_body(x->generation, x->body_bytes)) {
 		piece_put(p);
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
-		return false;
+		return;
 	}
 	keep_for_replay(x, p);
-	if (fetch_send(x->fetch, p, !x->replay.disabled))
-		return true;
-	exchange_fail(x, (enum ending)x->fetch->ending);
-	return false;
+	if (!fetch_send(x->fetch, p, !x->replay.disabled))
+		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
-/* Sends the end of the body. False: the exchange has ended; x is freed. */
-static bool forward_body_end(struct exchange *x, const struct head *trailers)
+static void forward_body_end(struct exchange *x, const struct head *trailers)
 {
 	struct buf *block = trailers ? emit_trailer_block(x->proxy, trailers) : NULL;
 	bool kept = replay_max(x) > 0 || !trailers;
@@ -80,41 +74,38 @@ static bool forward_body_end(struct exchange *x, const struct head *trailers)
 		replay_disable(&x->replay);
 	if (x->retry)
 		retry_request_complete(x->retry);
-	if (fetch_send_end(x->fetch, block, kept))
-		return true;
-	exchange_fail(x, (enum ending)x->fetch->ending);
-	return false;
+	if (!fetch_send_end(x->fetch, block, kept))
+		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
-/* False: the exchange has ended; x is freed. */
-static bool forward_body(struct exchange *x)
+static void forward_body(struct exchange *x)
 {
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (fetch_send_space(x->fetch) > 0 && !replay_body(x))
-		return false;
-	while (fetch_send_space(x->fetch) > 0) {
+	if (fetch_send_space(x->fetch) > 0)
+		replay_body(x);
+	while (!x->ended && fetch_send_space(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
-			if (!forward_body_piece(x, &p))
-				return false;
+			forward_body_piece(x, &p);
 			break;
 		case BODY_TRAILERS:
-			if (!forward_body_end(x, scratch))
-				return false;
-			reader_end_trailers(&x->client->reader, &x->client->conn);
-			return true;
+			forward_body_end(x, scratch);
+			if (!x->ended)
+				reader_end_trailers(&x->client->reader,
+						    &x->client->conn);
+			return;
 		case BODY_END:
-			return forward_body_end(x, NULL);
+			forward_body_end(x, NULL);
+			return;
 		case BODY_MORE:
-			return true;
+			return;
 		case BODY_BAD:
 			exchange_fail(x, ENDING_REQUEST_BAD);
-			return false;
+			return;
 		}
 	}
-	return true;
 }
 
 /* ---- the response's head to the client ------------------------------------ */
@@ -161,8 +152,8 @@ static bool push_final_head(struct exchange *x, struct head *h, struct emit_resp
 	return true;
 }
 
-/* Sends the final head, the body follows. False: the exchange has ended; x is freed. */
-static bool begin_relaying(struct exchange *x, struct head *h)
+/* Sends the final head; the body follows. */
+static void begin_relaying(struct exchange *x, struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)x->method);
 	struct emit_response r = {
@@ -179,28 +170,26 @@ static bool begin_relaying(struct exchange *x, struct head *h)
 	r.keep_alive_1_0 = x->http_1_0 && x->keep_alive;
 	if (!push_final_head(x, h, &r)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
-		return false;
+		return;
 	}
 	x->state = EXCHANGE_RELAYING;
 	fetch_take_head(x->fetch, h, framing);
 	if (x->retry)
 		retry_end(x);
 	replay_free(&x->replay);
-	return true;
 }
 
-/* False: the exchange has ended; x is freed. */
-static bool begin_tunnel(struct exchange *x, struct head *h)
+static void begin_tunnel(struct exchange *x, struct head *h)
 {
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
 	if (!x->upgrade || !reader_ended(&x->client->reader) ||
 	    !x->fetch->lease.origin->writer.ended) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
-		return false;
+		return;
 	}
 	if (!push_final_head(x, h, &(struct emit_response){ .upgrade = true })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
-		return false;
+		return;
 	}
 	x->state = EXCHANGE_TUNNEL;
 	x->keep_alive = false;
@@ -210,56 +199,53 @@ static bool begin_tunnel(struct exchange *x, struct head *h)
 	fetch_tunnel(x->fetch);
 	if (x->retry)
 		retry_end(x);
-	return true;
 }
 
-/* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). False: the exchange has
- * ended; x is freed. */
-static bool relay_interim(struct exchange *x, struct head *h)
+/* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). */
+static void relay_interim(struct exchange *x, struct head *h)
 {
 	if (!x->http_1_0 &&
 	    !push_head(x, h, &(struct emit_response){ .framing = FRAMING_NONE })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
-		return false;
+		return;
 	}
 	x->expects_continue &= h->status != 100;
 	fetch_take_head(x->fetch, h, FRAMING_NONE);
 	if (!x->retry)
 		replay_free(&x->replay);
-	return true;
 }
 
-/* Reads heads until the final one, or until there is none. False: the exchange has ended; x is
- * freed. */
-static bool relay_heads(struct exchange *x)
+/* Reads heads until the final one, or until there is none. */
+static void relay_heads(struct exchange *x)
 {
 	struct head *h = &x->proxy->response;
 
-	while (x->state == EXCHANGE_REQUESTING) {
+	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
 		if (conn_request_space(&x->client->conn) == 0) {
 			fetch_set_stalled(x->fetch, true);
-			return true;
+			return;
 		}
 		fetch_set_stalled(x->fetch, false);
 		switch (fetch_head(x->fetch, h)) {
 		case VERDICT_MORE:
-			return true;
+			return;
 		case VERDICT_BAD:
 			if (x->retry && retry_handle_failure(x))
-				return true;
+				return;
 			exchange_fail(x, (enum ending)x->fetch->ending);
-			return false;
+			return;
 		case VERDICT_OK:
 			break;
 		}
 		if (x->retry && retry_handle_response(x, h))
-			return true;
-		if (h->status == 101 ? !begin_tunnel(x, h) :
-		    h->status < 200 ? !relay_interim(x, h) :
-				      !begin_relaying(x, h))
-			return false;
+			return;
+		if (h->status == 101)
+			begin_tunnel(x, h);
+		else if (h->status < 200)
+			relay_interim(x, h);
+		else
+			begin_relaying(x, h);
 	}
-	return true;
 }
 
 /* Queues the head of a response with the cache's value. False: no memory. */
@@ -297,33 +283,31 @@ static bool push_value_head(struct exchange *x)
 	return true;
 }
 
-/* Begins the response when the cache has sent its own. False: the exchange has ended, or is
- * routed again; x may be freed. */
-static bool take_cache_response(struct exchange *x)
+static void cache_failed(struct exchange *x)
+{
+	enum ending ending = (enum ending)x->fetch->ending;
+
+	if (ending == ENDING_CACHE_MISS && x->route->memcached.miss_next)
+		exchange_route_again(x);
+	else
+		exchange_fail(x, ending);
+}
+
+/* Begins the response when the cache has sent its own. */
+static void take_cache_response(struct exchange *x)
 {
 	if (x->fetch->state == FETCH_LEASING)
-		return true;
+		return;
 	if (x->fetch->state == FETCH_FAILED) {
-		enum ending ending = (enum ending)x->fetch->ending;
-
-		if (ending == ENDING_CACHE_MISS && x->route->memcached.miss_next) {
-			exchange_route_again(x);
-			return false;
-		}
-		exchange_fail(x, ending);
-		return false;
+		cache_failed(x);
+		return;
 	}
 	x->keep_alive = client_discard_body(x->client);
 	x->state = EXCHANGE_RELAYING;
-	if (!push_value_head(x)) {
+	if (!push_value_head(x))
 		exchange_fail(x, ENDING_NO_MEMORY);
-		return false;
-	}
-	if (x->method == METHOD_HEAD) {
+	else if (x->method == METHOD_HEAD)
 		exchange_end(x, ENDING_COMPLETE);
-		return false;
-	}
-	return true;
 }
 
 /* ---- the response's body to the client ------------------------------------ */
@@ -416,34 +400,40 @@ void relay_tunnel(struct exchange *x)
 
 /* ---- steps ---------------------------------------------------------------- */
 
+static void relay_to_origin(struct exchange *x)
+{
+	forward_body(x);
+	if (!x->ended)
+		relay_heads(x);
+	if (x->ended)
+		return;
+	/* After a stale connection or a failed attempt: the next one was sent nothing. */
+	if (!x->fetch || x->fetch->state == FETCH_LEASING) {
+		client_hold_body(x->client);
+		replay_rewind(&x->replay);
+	}
+}
+
 void relay_request(struct exchange *x)
 {
-	if (x->fetch->call) {
-		if (!take_cache_response(x))
-			return;
-	} else {
-		if (!forward_body(x) || !relay_heads(x))
-			return;
-		/* After a stale connection or a failed attempt: the next one was sent
-		 * nothing. */
-		if (!x->fetch || x->fetch->state == FETCH_LEASING) {
-			client_hold_body(x->client);
-			replay_rewind(&x->replay);
-		}
-		/* A 101 was relayed in this step. */
-		if (x->state == EXCHANGE_TUNNEL) {
-			relay_tunnel(x);
-			return;
-		}
-	}
-	if (x->state == EXCHANGE_RELAYING)
+	if (x->fetch->call)
+		take_cache_response(x);
+	else
+		relay_to_origin(x);
+	if (x->ended)
+		return;
+	/* The response may have begun in this step. */
+	if (x->state == EXCHANGE_TUNNEL)
+		relay_tunnel(x);
+	else if (x->state == EXCHANGE_RELAYING)
 		relay_body(x);
 }
 
 void relay_response(struct exchange *x)
 {
 	/* After an early response the request's body is still being sent. */
-	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING && !forward_body(x))
-		return;
-	relay_body(x);
+	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING)
+		forward_body(x);
+	if (!x->ended)
+		relay_body(x);
 }

@@ -82,8 +82,7 @@ bool retry_waits_for_client(const struct exchange *x)
 	       (f && (f->waiter_stalled || f->state == FETCH_SENDING));
 }
 
-/* False: the exchange has ended; x is freed. */
-static bool check_deadlines(struct exchange *x)
+static void check_deadlines(struct exchange *x)
 {
 	struct retry *r = x->retry;
 	uint64_t now_ms = retry_tick(r)->now_ms;
@@ -98,14 +97,13 @@ static bool check_deadlines(struct exchange *x)
 		if (x->fetch) /* counts as a timeout of its server */
 			fetch_time_out(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
-		return false;
+		return;
 	}
 	if (attempt_deadline(r) <= now_ms)
 		fetch_time_out(x->fetch);
 	else if (r->hedge_due_ms > 0 && r->hedge_due_ms <= now_ms)
 		hedge_begin(x);
 	retry_arm_timer(r);
-	return true;
 }
 
 /* ---- attempts ------------------------------------------------------------- */
@@ -189,26 +187,34 @@ static void note_queue_exit(struct retry *r)
 	r->queued = queued;
 }
 
-bool retry_step(struct exchange *x)
+/* The pause is over: the next attempt. */
+static void end_pause(struct exchange *x)
+{
+	begin_attempt(x);
+	if (x->fetch)
+		fetch_step(x->fetch);
+	else
+		exchange_fail(x, ENDING_NO_MEMORY);
+}
+
+void retry_step(struct exchange *x)
 {
 	struct retry *r = x->retry;
 
 	note_queue_exit(r);
-	if (r->timer_fired && !check_deadlines(x))
-		return false;
+	if (r->timer_fired)
+		check_deadlines(x);
+	if (x->ended)
+		return;
 	if (r->hedge)
 		hedge_step(x);
-	if (x->fetch)
-		return true;
-	if (retry_tick(r)->now_ms < r->resume_ms)
-		return false;
-	begin_attempt(x);
-	if (!x->fetch) {
-		exchange_fail(x, ENDING_NO_MEMORY);
-		return false;
-	}
-	fetch_step(x->fetch);
-	return true;
+	if (!x->fetch && retry_tick(r)->now_ms >= r->resume_ms)
+		end_pause(x);
+}
+
+bool retry_pauses(const struct exchange *x)
+{
+	return x->retry && !x->fetch;
 }
 
 /* ---- retries -------------------------------------------------------------- */
@@ -401,5 +407,5 @@ void retry_free(struct retry **slot)
 	timer_stop(&retry_tick(r)->wheel, &r->timer);
 	hedge_drop(r);
 	buf_put(r->request);
-	slab_put(&r->exchange->proxy->retries, r);
+	tick_put(retry_tick(r), &r->exchange->proxy->retries, &r->reap);
 }

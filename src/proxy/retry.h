@@ -26,6 +26,7 @@
 #include "exchange.h"
 
 struct retry {
+	struct slab_reap reap;
 	struct exchange *exchange;
 	struct retry_state *retry_state;
 	const struct config_route *route;
@@ -64,9 +65,11 @@ static inline bool retry_wanted(const struct config_route *route)
 void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 		 const struct head *h);
 
-/* Checks deadlines, the hedge and the end of a backoff. False: x->fetch is NULL until the backoff
- * ends, or the exchange has ended and x is freed; in both cases the step is over. */
-bool retry_step(struct exchange *x);
+/* Checks deadlines, the hedge and the end of a backoff. May end the exchange. */
+void retry_step(struct exchange *x);
+
+/* True: there is no fetch until a backoff ends. */
+bool retry_pauses(const struct exchange *x);
 
 /* x->fetch has failed. True: another attempt follows (x->fetch may be NULL now). False: the
  * failure is final. */
