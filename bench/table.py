@@ -1,4 +1,4 @@
-"""Markdown of a record: a summary for README.md; the matrix and the targets for docs/benchmarks.md."""
+"""Markdown of a record: a summary for README.md; matrix and targets for docs/benchmarks.md."""
 import csv
 import os
 
@@ -165,7 +165,8 @@ def report(record, facts, directory):
                 details(record, latency.NAME)),
         section(f"{most:,.0f} requests at once to the two-second origin, over new connections:",
                 details(record, held.WAITING)),
-        section("User memory of each of these requests while it waits:", details(record, held.MEMORY)),
+        section("User memory of each of these requests while it waits:",
+                details(record, held.MEMORY)),
         section("User memory of each of as many idle connections:",
                 details(record, held.IDLE)),
     ]
