@@ -3,7 +3,7 @@
  * The schema is one table (keys.def): the parser, the defaults, --print and the reference in
  * docs/configuration.md are generated from it. Names in `servers` are resolved while reading, all
  * together, within 5 s (lookups.c).
- * Owner: the caller of config_read(), who frees it with config_free(). All threads may read it.
+ * Owner: the caller of config_read(), which frees it with config_free(). All threads may read it.
  * Limits: the CONFIG_*_MAX below.
  * Errors: reported with file, line, column and remedy; reading continues after an error, so that
  * all are reported at once. A name that cannot be resolved is an error if `strict` says so, and

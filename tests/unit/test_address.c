@@ -12,7 +12,7 @@
 #include "../../src/config/reader.h"
 #include "lib/guard.h"
 
-/* Addresses that are what they say; what is refused is in config_errors.def. */
+/* Valid addresses; invalid ones are in config_errors.def. */
 static const struct row {
 	const char *text, *ip;
 	unsigned port;
@@ -65,7 +65,7 @@ static void test_ip(void **state)
 	arena_free(&memory);
 }
 
-/* 107 bytes are the longest path a socket may have. */
+/* sun_path has 108 bytes, with the NUL. */
 static void test_unix(void **state)
 {
 	struct arena memory = { 0 };
@@ -82,7 +82,7 @@ static void test_unix(void **state)
 	arena_free(&memory);
 }
 
-/* No more addresses than there is room for, and at least one. */
+/* A name has at least one address, and at most as many as the array. */
 static void test_name(void **state)
 {
 	struct arena memory = { 0 };
@@ -98,7 +98,7 @@ static void test_name(void **state)
 	arena_free(&memory);
 }
 
-/* Every beginning of an address is one or is refused, and none is looked up. */
+/* Each prefix of an address is accepted or refused without reading beyond its end. */
 static void test_cut_anywhere(void **state)
 {
 	static const char *const texts[] = { "127.0.0.1:8080", "[::ffff:1.2.3.4]:80",

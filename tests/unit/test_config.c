@@ -25,7 +25,7 @@
 	"servers: [127.0.0.1:11211] } }\n"                                             \
 	"routes: [{ prefix: /, proxy: { upstream: app } }]\n"
 
-/* Everything there is, at least once, and nothing as it is by default. */
+/* Each key at least once, with another value than its default. */
 static const char all_keys[] =
 	"workers: 3\n"
 	"engine: epoll\n"
@@ -111,8 +111,8 @@ static const char all_keys[] =
 	"window: 32KiB, buffers: 1GiB, backlog: 5, header_timeout: 1ms, idle_timeout: 2s, "
 	"send_timeout: 3m, receive_timeout: 24h, drain_timeout: 90s }\n";
 
-/* Takes the lines out that warn of `what`. */
-static void drop_warnings(char *lines, const char *what)
+/* Removes the lines that contain `what`. */
+static void lines_remove(char *lines, const char *what)
 {
 	char *next;
 
@@ -128,7 +128,7 @@ static void drop_warnings(char *lines, const char *what)
 	}
 }
 
-static struct config *read_good(struct slice text)
+static struct config *read_accepted(struct slice text)
 {
 	char *errors = NULL;
 	size_t size;
@@ -136,7 +136,7 @@ static struct config *read_good(struct slice text)
 	struct config *c = config_read_text("some.yaml", text, out);
 
 	fclose(out);
-	drop_warnings(errors, ": warning: no route uses ");
+	lines_remove(errors, ": warning: no route uses ");
 	assert_string_equal(errors, "");
 	assert_non_null(c);
 	free(errors);
@@ -156,7 +156,7 @@ static struct slice print(const struct config *c)
 
 static void test_defaults(void **state)
 {
-	struct config *c = read_good(SLICE(LEAST));
+	struct config *c = read_accepted(SLICE(LEAST));
 	const struct config_upstream *app = &c->upstreams[0], *mc = &c->upstreams[1];
 	const struct config_limits *l = &c->limits;
 
@@ -222,7 +222,7 @@ static void test_defaults(void **state)
 
 static void test_retry_defaults(void **state)
 {
-	struct config *c = read_good(SLICE(
+	struct config *c = read_accepted(SLICE(
 		"listen: [127.0.0.1:8080]\n"
 		"upstreams: { app: { servers: [127.0.0.1:6000] } }\n"
 		"routes: [{ prefix: /, proxy: { upstream: app }, retry: {}, hedge: {} }]\n"));
@@ -374,7 +374,7 @@ static void check_routes(const struct config *c)
 	assert_int_equal(r[7].proxy.path.len, 0);
 }
 
-/* Sorted, and joined where they overlap. */
+/* Ranges are sorted, and merged if they overlap. */
 static void check_trust(const struct config *c)
 {
 	static const struct {
@@ -402,7 +402,7 @@ static void check_trust(const struct config *c)
 
 static void test_all_keys(void **state)
 {
-	struct config *c = read_good(SLICE(all_keys));
+	struct config *c = read_accepted(SLICE(all_keys));
 
 	(void)state;
 	assert_int_equal(c->workers, 3);
@@ -429,18 +429,18 @@ static void test_all_keys(void **state)
 	config_free(c);
 }
 
-/* What is printed reads back to what prints the same. */
+/* A printed configuration, when read, prints the same. */
 static void test_print(void **state)
 {
 	static const char *const texts[] = { LEAST, all_keys };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
-		struct config *c = read_good(slice_of(texts[i]));
+		struct config *c = read_accepted(slice_of(texts[i]));
 		struct slice once = print(c), twice;
 
 		config_free(c);
-		c = read_good(once);
+		c = read_accepted(once);
 		twice = print(c);
 		assert_string_equal(once.ptr, twice.ptr);
 		if (texts[i] == all_keys) {
@@ -454,10 +454,10 @@ static void test_print(void **state)
 	}
 }
 
-/* What was kept of a reading makes the same configuration, without a file or a name server. */
+/* A snapshot is read to the same configuration, without a file or a nameserver. */
 static void test_snapshot(void **state)
 {
-	struct config *c = read_good(slice_of(all_keys)), *again;
+	struct config *c = read_accepted(slice_of(all_keys)), *again;
 	struct slice once = print(c), twice;
 
 	(void)state;
@@ -476,10 +476,10 @@ static void test_snapshot(void **state)
 	free((char *)twice.ptr);
 }
 
-/* A snapshot that is cut anywhere is refused, or is as good as whole. */
+/* A snapshot that is cut at any byte is refused or read, without reading beyond its end. */
 static void test_snapshot_cut(void **state)
 {
-	struct config *c = read_good(SLICE(LEAST));
+	struct config *c = read_accepted(SLICE(LEAST));
 	FILE *nowhere = fopen("/dev/null", "w");
 
 	(void)state;
@@ -491,8 +491,12 @@ static void test_snapshot_cut(void **state)
 
 static void test_restart_needed(void **state)
 {
-	struct config *a = read_good(SLICE(LEAST)), *b = read_good(SLICE(LEAST "workers: 3\n"
-		"user: root\nlimits: { buffers: 64MiB, idle_timeout: 7s }\n"));
+	struct config
+		*a = read_accepted(SLICE(LEAST)),
+		*b = read_accepted(SLICE(
+			LEAST
+			"workers: 3\n"
+			"user: root\nlimits: { buffers: 64MiB, idle_timeout: 7s }\n"));
 	char text[2048] = "";
 	FILE *out = fmemopen(text, sizeof(text), "w");
 
@@ -507,10 +511,12 @@ static void test_restart_needed(void **state)
 	config_free(b);
 }
 
-/* Without the thread that asks, none can be had later; with it, nobody need ask. */
+/* `resolver: off` starts no resolver thread, and none can start later; the other way round no
+ * restart is needed. */
 static void test_restart_for_names(void **state)
 {
-	struct config *off = read_good(SLICE(LEAST "resolver: off\n")), *on = read_good(SLICE(LEAST));
+	struct config *off = read_accepted(SLICE(LEAST "resolver: off\n")),
+		      *on = read_accepted(SLICE(LEAST));
 	char text[256] = "";
 	FILE *out = fmemopen(text, sizeof(text), "w");
 
@@ -535,7 +541,7 @@ static void test_print_shows_defaults(void **state)
 		"  drain_timeout: 30s\n",    "    health_check: off\n",
 		"resolver:\n  servers: system\n  ttl_min: 1s\n",
 	};
-	struct config *c = read_good(SLICE(LEAST));
+	struct config *c = read_accepted(SLICE(LEAST));
 	struct slice text = print(c);
 
 	(void)state;
@@ -545,7 +551,7 @@ static void test_print_shows_defaults(void **state)
 	free((char *)text.ptr);
 }
 
-/* Reads `text`: a configuration or errors, never both and never neither. */
+/* Reads `text`: the result is either a configuration or errors. */
 static void read_any(struct slice text)
 {
 	char *errors = NULL;
@@ -554,7 +560,7 @@ static void read_any(struct slice text)
 	struct config *c = config_read_text("some.yaml", text, out);
 
 	fclose(out);
-	drop_warnings(errors, ": warning: ");
+	lines_remove(errors, ": warning: ");
 	assert_true((c == NULL) == (errors[0] != '\0'));
 	config_free(c);
 	free(errors);
@@ -571,7 +577,7 @@ static void test_cut_anywhere(void **state)
 	}
 }
 
-/* Sockets with paths only, so that no damaged name is looked up. */
+/* Unix sockets only, so that no damaged name is looked up. */
 static void test_damaged_anywhere(void **state)
 {
 	static const char text[] =
@@ -585,7 +591,7 @@ static void test_damaged_anywhere(void **state)
 	static const char damage[] = "\0\n \"'{}[],:-$&*!?#%~\xff\xc3";
 
 	(void)state;
-	config_free(read_good(SLICE(text)));
+	config_free(read_accepted(SLICE(text)));
 	for (size_t i = 0; i < sizeof(text) - 1; i++) {
 		char *copy = guard_copy(text, sizeof(text) - 1);
 
@@ -597,7 +603,7 @@ static void test_damaged_anywhere(void **state)
 	}
 }
 
-/* The short ways to say who is asked, and that nobody is. */
+/* The short forms of `resolver`. */
 static void test_resolvers(void **state)
 {
 	static const struct {
@@ -619,10 +625,10 @@ static void test_resolvers(void **state)
 		struct slice printed;
 
 		snprintf(text, sizeof(text), LEAST "%s", ways[i].text);
-		c = read_good(slice_of(text));
+		c = read_accepted(slice_of(text));
 		printed = print(c);
 		config_free(c);
-		c = read_good(printed);
+		c = read_accepted(printed);
 		assert_int_equal(c->resolver.off, ways[i].off);
 		if (ways[i].servers)
 			assert_string_equal(c->resolver.servers, ways[i].servers);
@@ -633,10 +639,10 @@ static void test_resolvers(void **state)
 	}
 }
 
-/* What /etc/hosts has is resolved once. */
+/* A name in /etc/hosts is resolved once: no `host` for later lookups. */
 static void test_hosts(void **state)
 {
-	struct config *c = read_good(SLICE(
+	struct config *c = read_accepted(SLICE(
 		LISTEN_AND_ROUTES "upstreams: { app: { servers: [localhost:1] } }\n"));
 
 	(void)state;
@@ -665,7 +671,7 @@ static void test_file(void **state)
 static void test_byte_order_mark(void **state)
 {
 	(void)state;
-	config_free(read_good(SLICE("\xef\xbb\xbf" LEAST)));
+	config_free(read_accepted(SLICE("\xef\xbb\xbf" LEAST)));
 }
 
 static void test_reference(void **state)

@@ -86,15 +86,19 @@ static char *errors_of(struct slice text)
 	return all;
 }
 
+static void expect_errors(struct slice text, const char *expected)
+{
+	char *errors = errors_of(text);
+
+	assert_string_equal(errors, expected);
+	free(errors);
+}
+
 static void test_errors(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		char *errors = errors_of(slice_of(rows[i].text));
-
-		assert_string_equal(errors, rows[i].errors);
-		free(errors);
-	}
+	for (size_t i = 0; i < COUNT(rows); i++)
+		expect_errors(slice_of(rows[i].text), rows[i].errors);
 }
 
 static bool is_verb(const char *word)
@@ -112,21 +116,23 @@ static bool is_verb(const char *word)
 	return false;
 }
 
-/* How many remedies a line names: "WHAT IS WRONG; VERB …, or VERB …". */
+static const char *find_in(struct slice text, const char *what)
+{
+	return memmem(text.ptr, text.len, what, strlen(what));
+}
+
+/* The number of remedies that a line names: "WHAT IS WRONG; VERB …, or VERB …". */
 static unsigned remedies_named(struct slice line)
 {
-	struct slice rest = line;
-	unsigned n = 0;
+	const char *at = find_in(line, "; ");
+	unsigned n = 1;
 
-	for (const char *mark = "; "; n == 0 || *mark == ','; mark = ", or ") {
-		const char *at = memmem(rest.ptr, rest.len, mark, strlen(mark));
-
-		if (!at)
-			break;
-		rest = slice_after(line, (size_t)(at - line.ptr) + strlen(mark));
-		n += is_verb(rest.ptr);
-		if (n == 0)
-			break;
+	if (!at || !is_verb(at + strlen("; ")))
+		return 0;
+	for (struct slice rest = line; (at = find_in(rest, ", or ")) != NULL;) {
+		at += strlen(", or ");
+		n += is_verb(at);
+		rest = slice_after(line, (size_t)(at - line.ptr));
 	}
 	return n;
 }
@@ -135,12 +141,12 @@ static unsigned remedies_named(struct slice line)
 static void assert_literal(struct slice line, const char *corrected)
 {
 	static const char mark[] = "; write ";
-	const char *at = memmem(line.ptr, line.len, mark, sizeof(mark) - 1), *end;
+	const char *at = find_in(line, mark), *end;
 	char *literal;
 
 	if (!at)
 		return;
-	at += sizeof(mark) - 1;
+	at += strlen(mark);
 	if (*at != '\'' && *at != '"')
 		return;
 	end = strchr(at + 1, *at);
@@ -223,17 +229,11 @@ static void test_unresolvable(void **state)
 		errors, "; check the name and 'resolver', or write an IP address\n"));
 	free(errors);
 	snprintf(text, sizeof(text), "%s127.0.0.1%s", before, after);
-	errors = errors_of(slice_of(text));
-	assert_string_equal(errors, "");
+	expect_errors(slice_of(text), "");
+	errors = errors_of(SLICE("listen: [" FIFTY TEN TEN ".test:1]\n" APP ROUTES));
+	assert_non_null(strstr(errors, "; check the name, or write an IP address\n"));
 	free(errors);
-}
-
-static void expect_one(char *text, size_t n, const char *error)
-{
-	char *errors = errors_of((struct slice){ text, n });
-
-	assert_string_equal(errors, error);
-	free(errors);
+	expect_errors(SLICE("listen: [127.0.0.1:1]\n" APP ROUTES), "");
 }
 
 /* Deep, wide and large texts are refused early, in each notation. */
@@ -258,15 +258,60 @@ static void test_bounds(void **state)
 			"%snested more than 16 levels deep; check the indentation and the "
 			"brackets\n",
 			deep[i][1]);
-		expect_one(text, size, error);
+		expect_errors((struct slice){ text, size }, error);
 	}
 	for (size_t j = 0; j < size; j += 2)
 		memcpy(text + j, j ? "a," : " [", 2);
-	expect_one(text, size,
-		   "1:262147: more than 131072 entries in one list or map; remove some of "
-		   "them\n");
-	expect_one(text, CONFIG_FILE_BYTES_MAX + 1,
-		   "1:1: the file is larger than 67108864 bytes; shorten it\n");
+	expect_errors(
+		(struct slice){ text, size },
+		"1:262147: more than 131072 entries in one list or map; remove some of "
+		"them\n");
+	expect_errors((struct slice){ text, CONFIG_FILE_BYTES_MAX + 1 },
+		      "1:1: the file is larger than 67108864 bytes; shorten it\n");
+	free(text);
+}
+
+/* A list with n anchors. */
+static size_t write_anchors(char *text, unsigned n)
+{
+	size_t used = (size_t)sprintf(text, GOOD "x-a: [");
+
+	for (unsigned i = 0; i < n; i++)
+		used += (size_t)sprintf(text + used, "%s&a%u 1", i ? ", " : "", i);
+	return used + (size_t)sprintf(text + used, "]\n");
+}
+
+/* A map with n keys, and another one with n + 1 keys that contains all of them: by "<<" or
+ * written out. */
+static size_t write_merge(char *text, unsigned n, bool written_out)
+{
+	size_t used = (size_t)sprintf(text, GOOD "x-a: &a {");
+
+	for (unsigned i = 0; i < n; i++)
+		used += (size_t)sprintf(text + used, "%sk%u: 1", i ? ", " : "", i);
+	used += (size_t)sprintf(text + used, "}\nx-b: { %s",
+				written_out ? "" : "<<: *a, ");
+	for (unsigned i = 0; written_out && i < n; i++)
+		used += (size_t)sprintf(text + used, "k%u: 1, ", i);
+	for (unsigned i = 0; i < n; i++)
+		used += (size_t)sprintf(text + used, "%sl%u: 1", i ? ", " : "", i);
+	return used + (size_t)sprintf(text + used, "}\n");
+}
+
+/* Limits of anchors and merge keys, and that the remedies work. */
+static void test_alias_limits(void **state)
+{
+	char *text = malloc(65536);
+
+	(void)state;
+	expect_errors((struct slice){ text, write_anchors(text, 1001) },
+		      "4:8897: more than 1000 anchors; remove some of them\n");
+	expect_errors((struct slice){ text, write_anchors(text, 1000) }, "");
+	expect_errors(
+		(struct slice){ text, write_merge(text, 1001, false) },
+		"5:12: this map is too large to be merged with '<<'; write its keys "
+		"without '<<'\n");
+	expect_errors((struct slice){ text, write_merge(text, 1001, true) }, "");
 	free(text);
 }
 
@@ -313,10 +358,10 @@ static void test_limits(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(limits); i++)
-		expect_one(text,
-			   write_large(text, limits[i].upstreams, limits[i].servers,
-				       limits[i].routes),
-			   limits[i].errors);
+		expect_errors((struct slice){ text, write_large(text, limits[i].upstreams,
+								limits[i].servers,
+								limits[i].routes) },
+			      limits[i].errors);
 	free(text);
 }
 
@@ -392,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_remedies),
 		cmocka_unit_test(test_unresolvable),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_alias_limits),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_refused_upstream),
 		cmocka_unit_test(test_many_errors),

@@ -1,5 +1,5 @@
-/* Names of servers while a configuration is read: those that stand for nothing do not keep the
- * others from being served.
+/* Resolution of server names while a configuration is read: names that cannot be resolved do not
+ * prevent the others from being used.
  *
  * beside */
 #include <setjmp.h>
@@ -22,7 +22,7 @@
 #include "io/sock.h"
 #include "lib/nameserver.h"
 
-#define SECONDS_MAX 30 /* of which 5 are meant: the machine may be busy */
+#define SECONDS_MAX 30 /* expected are 5; the machine may be busy */
 
 static const struct nameserver_row rows[] = {
 	{ "app.test", DNS_A, 60, "127.0.0.2" },
@@ -65,10 +65,10 @@ static int close_nameserver(void **state)
 	return 0;
 }
 
-/* With an upstream for each name; what is said is to be freed. */
+/* Reads a configuration with an upstream for each name; *messages is to be freed. */
 static struct config *read_names(const char *const *names, unsigned n,
-				 const char *resolver, const struct config_options *how,
-				 char **said)
+				 const char *resolver,
+				 const struct config_options *options, char **messages)
 {
 	char file[] = "/tmp/test_lookups.XXXXXX";
 	FILE *f = fdopen(mkstemp(file), "w"), *out;
@@ -81,8 +81,8 @@ static struct config *read_names(const char *const *names, unsigned n,
 		fprintf(f, "  u%u: { servers: ['%s'] }\n", i, names[i]);
 	fprintf(f, "routes: [{ prefix: /, proxy: { upstream: u0 } }]\n");
 	fclose(f);
-	out = open_memstream(said, &size);
-	c = config_read_with(file, how, out);
+	out = open_memstream(messages, &size);
+	c = config_read_with(file, options, out);
 	fclose(out);
 	unlink(file);
 	return c;
@@ -91,7 +91,7 @@ static struct config *read_names(const char *const *names, unsigned n,
 static const struct config_options lenient = { .strict = false };
 
 static const struct name {
-	const char *name, *address, *why; /* address: NULL: it has none */
+	const char *name, *address, *failure; /* address NULL: it has none */
 } names[] = {
 	{ "127.0.0.1:81", "127.0.0.1:81", NULL },
 	{ "app.test:80", "127.0.0.2:80", NULL },
@@ -110,7 +110,7 @@ static void assert_server(const struct config_server *s, const struct name *name
 	char text[SOCK_TEXT_MAX];
 
 	assert_string_equal(s->address, name->name);
-	assert_int_equal(s->unresolved, name->why != NULL);
+	assert_int_equal(s->unresolved, name->failure != NULL);
 	assert_int_equal(s->address_n > 0, name->address != NULL);
 	if (!name->address)
 		return;
@@ -118,85 +118,87 @@ static void assert_server(const struct config_server *s, const struct name *name
 	assert_string_equal(text, name->address);
 }
 
-static void assert_told(const char *said, const struct name *name, const char *how)
+static void assert_reported(const char *messages, const struct name *name,
+			    const char *options)
 {
 	char text[200];
 	const char *host = strncmp(name->name, "srv:", 4) == 0 ? name->name + 4 : name->name;
 
-	snprintf(text, sizeof(text), "%s'%.*s' cannot be resolved (%s)", how,
-		 (int)strcspn(host, ":"), host, name->why ? name->why : "");
-	assert_int_equal(strstr(said, text) != NULL, name->why != NULL);
+	snprintf(text, sizeof(text), "%s'%.*s' cannot be resolved (%s)", options,
+		 (int)strcspn(host, ":"), host, name->failure ? name->failure : "");
+	assert_int_equal(strstr(messages, text) != NULL, name->failure != NULL);
 }
 
-/* The rest is there, also in what the worker process reads of it. */
-static void test_goes_on(void **state)
+/* Names that can be resolved are, in the configuration and in that read from its snapshot. */
+static void test_unresolved_names(void **state)
 {
 	const char *texts[NAMES];
 	struct config *c, *again;
-	char *said;
+	char *messages;
 
 	(void)state;
 	for (unsigned i = 0; i < NAMES; i++)
 		texts[i] = names[i].name;
-	c = read_names(texts, NAMES, "", &lenient, &said);
+	c = read_names(texts, NAMES, "", &lenient, &messages);
 	assert_non_null(c);
 	again = config_read_snapshot(c->snapshot, stderr);
 	assert_non_null(again);
 	for (unsigned i = 0; i < NAMES; i++) {
 		assert_server(&c->upstreams[i].servers[0], &names[i]);
 		assert_server(&again->upstreams[i].servers[0], &names[i]);
-		assert_told(said, &names[i], "warning: ");
-		if (names[i].why)
+		assert_reported(messages, &names[i], "warning: ");
+		if (names[i].failure)
 			assert_string_equal(again->upstreams[i].servers[0].host,
 					    c->upstreams[i].servers[0].host);
 	}
 	config_free(again);
 	config_free(c);
-	free(said);
+	free(messages);
 }
 
-/* Where that is asked for all of them are errors; and where nobody would ask again. */
+/* With `strict`, in the file or in the options, each unresolved name is an error. */
 static void test_strict(void **state)
 {
 	static const char *const ways[] = { "", ", strict: true" };
 	const struct config_options strict = { .strict = true };
 	const char *texts[NAMES];
-	char *said;
+	char *messages;
 
 	(void)state;
 	for (unsigned i = 0; i < NAMES; i++)
 		texts[i] = names[i].name;
 	for (unsigned way = 0; way < 2; way++) {
-		assert_null(read_names(texts, NAMES, ways[way], way ? &lenient : &strict, &said));
+		assert_null(read_names(texts, NAMES, ways[way], way ? &lenient : &strict,
+				       &messages));
 		for (unsigned i = 0; i < NAMES; i++)
-			assert_told(said, &names[i], ": ");
-		assert_null(strstr(said, "warning"));
-		free(said);
+			assert_reported(messages, &names[i], ": ");
+		assert_null(strstr(messages, "warning"));
+		free(messages);
 	}
 }
 
-/* What names stood for before they stand for still, as long as nobody knows better. */
+/* Known addresses are used for names that cannot be resolved, and only for these. */
 static void test_known(void **state)
 {
 	const char *const texts[] = { "gone.test:80", "app.test:80", "srv:gone.test" };
-	struct config_options how = lenient;
-	char *said, *known;
+	struct config_options options = lenient;
+	char *messages, *known;
 	struct config *c;
 	size_t n;
 	FILE *out;
 
 	(void)state;
-	how.known_addresses = SLICE(
+	options.known_addresses = SLICE(
 		"app.test:80 1 10.0.0.1:80\ngone.test:80 3 10.0.0.2:80\n"
 		"gone.test:80 1 [::1]:80\nsrv:gone.test 5 10.0.0.3:8080\n"
 		"gone.test:81 1 10.0.0.4:81\nnonsense\n\n");
-	c = read_names(texts, 3, "", &how, &said);
+	c = read_names(texts, 3, "", &options, &messages);
 	assert_non_null(c);
 	assert_int_equal(c->upstreams[0].servers[0].address_n, 2);
 	assert_int_equal(c->upstreams[0].servers[0].addresses[0].weight, 3);
 	assert_true(c->upstreams[0].servers[0].unresolved);
 	assert_server(&c->upstreams[1].servers[0], &names[1]);
-	assert_non_null(strstr(said, "'u0' keeps its previous addresses"));
+	assert_non_null(strstr(messages, "'u0' keeps its previous addresses"));
 	out = open_memstream(&known, &n);
 	config_write_addresses(c, out);
 	fclose(out);
@@ -204,22 +206,23 @@ static void test_known(void **state)
 				   "app.test:80 1 127.0.0.2:80\napp.test:80 1 [::1]:80\n"
 				   "srv:gone.test 5 10.0.0.3:8080\n");
 	config_free(c);
-	free(said);
+	free(messages);
 	free(known);
 }
 
-/* Each time that nobody says what it stands for it would have twice as many addresses. */
-static void test_known_of_two(void **state)
+/* A name that two upstreams have is written once: otherwise its addresses would double with each
+ * failed lookup. */
+static void test_known_once(void **state)
 {
 	const char *const texts[] = { "app.test:80", "app.test:80" };
-	struct config_options how = lenient;
+	struct config_options options = lenient;
 	struct config *c;
-	char *said, *known;
+	char *messages, *known;
 	size_t n;
 	FILE *out;
 
 	(void)state;
-	c = read_names(texts, 2, "", &how, &said);
+	c = read_names(texts, 2, "", &options, &messages);
 	assert_non_null(c);
 	assert_int_equal(c->upstreams[1].servers[0].address_n, 2);
 	out = open_memstream(&known, &n);
@@ -227,18 +230,18 @@ static void test_known_of_two(void **state)
 	fclose(out);
 	assert_string_equal(known, "app.test:80 1 127.0.0.2:80\napp.test:80 1 [::1]:80\n");
 	config_free(c);
-	free(said);
+	free(messages);
 	free(known);
 }
 
 #define MANY 20000
 
-/* As many as upstreams there may be: each is looked for among all. */
+/* One name per upstream, at the limit: the search of known addresses is not quadratic. */
 static void test_many_known(void **state)
 {
-	struct config_options how = lenient;
+	struct config_options options = lenient;
 	const char *texts[MANY];
-	char *known, *said, *text;
+	char *known, *messages, *text;
 	struct timespec from, to;
 	struct config *c;
 	size_t n, text_n;
@@ -253,9 +256,9 @@ static void test_many_known(void **state)
 	fclose(all);
 	for (unsigned i = 0; i < MANY; i++)
 		texts[i] = text + i * sizeof("n00000.test:80");
-	how.known_addresses = (struct slice){ known, n };
+	options.known_addresses = (struct slice){ known, n };
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
-	c = read_names(texts, MANY, "", &how, &said);
+	c = read_names(texts, MANY, "", &options, &messages);
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
 	assert_non_null(c);
 	for (unsigned i = 0; i < MANY; i++)
@@ -263,23 +266,23 @@ static void test_many_known(void **state)
 	assert_true(to.tv_sec - from.tv_sec < 10);
 	config_free(c);
 	free(text);
-	free(said);
+	free(messages);
 	free(known);
 }
 
-/* However many names there are that nobody says anything of. */
+/* The time is bounded, however many names get no response. */
 static void test_bounded(void **state)
 {
 	const char *texts[200];
 	struct timespec from, to;
 	struct config *c;
-	char *said;
+	char *messages;
 
 	(void)state;
 	for (unsigned i = 0; i < 200; i++)
 		texts[i] = i == 199 ? "127.0.0.1:80" : i == 1 ? "app.test:80" : "deaf.test:80";
 	clock_gettime(CLOCK_MONOTONIC, &from);
-	c = read_names(texts, 200, "", &lenient, &said);
+	c = read_names(texts, 200, "", &lenient, &messages);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	assert_true(to.tv_sec - from.tv_sec < SECONDS_MAX);
 	assert_non_null(c);
@@ -287,19 +290,20 @@ static void test_bounded(void **state)
 	assert_int_equal(c->upstreams[199].servers[0].address_n, 1);
 	assert_int_equal(c->upstreams[198].servers[0].address_n, 0);
 	assert_true(c->upstreams[198].servers[0].unresolved);
-	assert_non_null(strstr(said, "'deaf.test' cannot be resolved (no nameserver answers in "
-				     "time): upstream 'u198' starts without it"));
+	assert_non_null(strstr(messages,
+			       "'deaf.test' cannot be resolved (no nameserver answers in "
+			       "time): upstream 'u198' starts without it"));
 	config_free(c);
-	free(said);
+	free(messages);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_goes_on),
+		cmocka_unit_test(test_unresolved_names),
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_known),
-		cmocka_unit_test(test_known_of_two),
+		cmocka_unit_test(test_known_once),
 		cmocka_unit_test(test_many_known),
 		cmocka_unit_test(test_bounded),
 	};

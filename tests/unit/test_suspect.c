@@ -1,5 +1,5 @@
-/* Values that mean something else than it seems: told, with a remedy that ends it; and what may
- * be written in more than one way. */
+/* Texts that look like a feature that a key does not have: each is reported, and the remedy removes
+ * the message. And values that have several spellings. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@
 #define MC "  - { path: /mc, memcached: { upstream: mc, key: k } }\n"
 #define ALL "  - { prefix: /, proxy: { upstream: app } }\n"
 
-static char *told(const char *text, struct config **c)
+static char *messages_of(const char *text, struct config **c)
 {
 	char *all = NULL;
 	size_t size;
@@ -32,10 +32,10 @@ static char *told(const char *text, struct config **c)
 	return all;
 }
 
-/* In routes, from line 3 on: what is told of the first, and nothing of the second, which does
- * what that says. */
+/* Routes, from line 4 on: the message about the first text, and none about the second, which
+ * applies its remedy. */
 static const struct {
-	const char *text, *what, *mended;
+	const char *text, *message, *corrected;
 } routes[] = {
 	{ "  - { path: /api/*, proxy: { upstream: app } }\n",
 	  "f:4:18: warning: 'path' takes no patterns, so '*' is matched literally; "
@@ -53,7 +53,11 @@ static const struct {
 	  "f:4:16: warning: 'path' takes no patterns, so ':id' is matched literally; "
 	  "write 'prefix: /u/' to match all paths that begin with it\n",
 	  "  - { prefix: /u/, proxy: { upstream: app } }\n" },
-	{ "  - { path: \"/u(/.*)?$\", proxy: { upstream: app } }\n", NULL, NULL },
+	{ "  - { path: \"/u(/.*)?$\", proxy: { upstream: app } }\n",
+	  "f:4:13: 'path' contains '?'; write only the part before it\n"
+	  "f:4:16: warning: 'path' takes no patterns, so '(/.*)' is matched literally; write "
+	  "'prefix: /u' to match all paths that begin with it\n",
+	  "  - { prefix: /u, proxy: { upstream: app } }\n" },
 	{ "  - { path: \"/u/(a|b)\", proxy: { upstream: app } }\n",
 	  "f:4:17: warning: 'path' takes no patterns, so '(a|b)' is matched "
 	  "literally; write 'prefix: /u/' to match all paths that begin with it\n",
@@ -71,7 +75,11 @@ static const struct {
 	  "f:4:50: warning: 'path' takes no patterns or variables, so '$1' is sent "
 	  "literally; write the path itself\n",
 	  "  - { path: /a, proxy: { upstream: app, path: /x/y } }\n" },
-	{ "  - { path: /a, proxy: { upstream: app, path: $uri } }\n", NULL, NULL },
+	{ "  - { path: /a, proxy: { upstream: app, path: $uri } }\n",
+	  "f:4:47: warning: 'path' takes no patterns or variables, so '$uri' is sent literally; "
+	  "write the path itself\n"
+	  "f:4:47: 'path' does not begin with '/'; write '/$uri'\n",
+	  "  - { path: /a, proxy: { upstream: app, path: /x } }\n" },
 	{ "  - { path: /a, proxy: { upstream: app, path: /x$uri } }\n",
 	  "f:4:49: warning: 'path' takes no patterns or variables, so '$uri' is sent "
 	  "literally; write the path itself\n",
@@ -105,38 +113,37 @@ static const struct {
 	  "f:4:66: warning: 'json' is not a media type; write TYPE/SUBTYPE, as in "
 	  "text/plain\n",
 	  "  - { path: /a, memcached: { upstream: mc, key: a, content_type: text/json } }\n" },
-	/* Paths that only look strange. */
-	{ "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a:b/c;d=e/~f/@g' } }\n", "",
+	/* Paths that look unusual, but are not suspicious. */
+	{ "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a:b/c;d=e/~f/@g' } }\n",
+	  "",
 	  "  - { path: /odata/$metadata, proxy: { upstream: app, path: '/a[]' } }\n" },
 };
 
-static void in_routes(void **state)
+static void test_routes(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < COUNT(routes); i++) {
-		for (int mended = 0; mended < 2 && (!mended || routes[i].mended); mended++) {
+		for (int corrected = 0; corrected < 2; corrected++) {
 			char text[1024];
 			struct config *c;
 			char *errors;
 
-			snprintf(text, sizeof(text), "listen: 8080\n" REST "routes:\n%s" MC ALL,
-				 mended ? routes[i].mended : routes[i].text);
-			errors = told(text, &c);
-			if (routes[i].what)
-				assert_string_equal(errors, mended ? "" : routes[i].what);
-			else
-				assert_string_not_equal(errors, "");
+			snprintf(text, sizeof(text),
+				 "listen: 8080\n" REST "routes:\n%s" MC ALL,
+				 corrected ? routes[i].corrected : routes[i].text);
+			errors = messages_of(text, &c);
+			assert_string_equal(errors, corrected ? "" : routes[i].message);
 			config_free(c);
 			free(errors);
 		}
 	}
 }
 
-/* A whole file, what is told of it, and its first line so that nothing is. */
-static void at_the_top(void **state)
+/* The first line of a file, the message about it, and the line with the remedy applied. */
+static void test_top_level(void **state)
 {
 	static const struct {
-		const char *line, *what, *mended;
+		const char *line, *message, *corrected;
 	} rows[] = {
 		{ "access_log: { path: stdout }\n",
 		  "f:1:21: warning: 'stdout' is taken as the name of a file; write \"-\" for "
@@ -170,27 +177,28 @@ static void at_the_top(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		for (int mended = 0; mended < 2; mended++) {
+		for (int corrected = 0; corrected < 2; corrected++) {
 			char text[1024];
 			struct config *c;
 			char *errors;
 
-			snprintf(text, sizeof(text), "%slisten: [8080]\n" REST "routes:\n" MC ALL,
-				 mended ? rows[i].mended : rows[i].line);
-			errors = told(text, &c);
-			assert_string_equal(errors, mended ? "" : rows[i].what);
+			snprintf(text, sizeof(text),
+				 "%slisten: [8080]\n" REST "routes:\n" MC ALL,
+				 corrected ? rows[i].corrected : rows[i].line);
+			errors = messages_of(text, &c);
+			assert_string_equal(errors, corrected ? "" : rows[i].message);
 			config_free(c);
 			free(errors);
 		}
 	}
 }
 
-/* Once, where the file is read, and not where its snapshot is. */
-static void unused_upstream(void **state)
+/* The warning is printed when the file is read, not again when its snapshot is read. */
+static void test_unused_upstream(void **state)
 {
 	static const char text[] = "listen: 8080\n" REST "routes:\n" ALL;
 	struct config *c, *again;
-	char *errors = told(text, &c), *more = NULL;
+	char *errors = messages_of(text, &c), *more = NULL;
 	size_t size;
 	FILE *out;
 
@@ -207,24 +215,24 @@ static void unused_upstream(void **state)
 	free(more);
 	config_free(again);
 	config_free(c);
-	errors = told("listen: 8080\n" REST "routes:\n" MC ALL, &c);
+	errors = messages_of("listen: 8080\n" REST "routes:\n" MC ALL, &c);
 	assert_string_equal(errors, "");
 	config_free(c);
 	free(errors);
 }
 
-static struct config *good(const char *text)
+static struct config *read_accepted(const char *text)
 {
 	struct config *c;
-	char *errors = told(text, &c);
+	char *errors = messages_of(text, &c);
 
 	assert_string_equal(errors, "");
 	free(errors);
 	return c;
 }
 
-/* A port alone is of both families, and printed as one again. */
-static void ports_alone(void **state)
+/* A port without host listens on both address families, and is printed as one entry. */
+static void test_ports_without_host(void **state)
 {
 	static const char *const ways[] = { "8080", "\":8080\"", "[8080]", "[\":8080\"]", "'*:8080'",
 					    "[{ address: 8080 }]" };
@@ -237,7 +245,7 @@ static void ports_alone(void **state)
 		FILE *out;
 
 		snprintf(text, sizeof(text), "listen: %s\n" REST "routes:\n" MC ALL, ways[i]);
-		c = good(text);
+		c = read_accepted(text);
 		assert_int_equal(c->listen_n, 2);
 		assert_string_equal(c->listens[0].text, "0.0.0.0:8080");
 		assert_string_equal(c->listens[1].text, "[::]:8080");
@@ -251,15 +259,15 @@ static void ports_alone(void **state)
 		config_free(c);
 		assert_non_null(strstr(printed, "listen:\n  - address: \":8080\"\n"));
 		assert_null(strstr(printed, "[::]"));
-		c = good(printed);
+		c = read_accepted(printed);
 		assert_int_equal(c->listen_n, 2);
 		config_free(c);
 		free(printed);
 	}
 }
 
-/* Words for on and off, days, one value for a list of one, anchors. */
-static void other_spellings(void **state)
+/* Synonyms of on and off, days, a single value instead of a list, anchors and merge keys. */
+static void test_spellings(void **state)
 {
 	static const char text[] =
 		"x-common: &common { servers: 127.0.0.1:1, keepalive: 7, connect_timeout: 2s }\n"
@@ -281,7 +289,7 @@ static void other_spellings(void **state)
 		"  - { path: /c, proxy: { upstream: c } }\n"
 		"  - { path: /d, proxy: { upstream: d } }\n"
 		"  - { path: /e, proxy: *p }\n";
-	struct config *c = good(text);
+	struct config *c = read_accepted(text);
 
 	(void)state;
 	assert_true(c->study && !c->sandbox && c->trust.unix_sockets);
@@ -306,9 +314,11 @@ static void other_spellings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(in_routes),	   cmocka_unit_test(at_the_top),
-		cmocka_unit_test(unused_upstream), cmocka_unit_test(ports_alone),
-		cmocka_unit_test(other_spellings),
+		cmocka_unit_test(test_routes),
+		cmocka_unit_test(test_top_level),
+		cmocka_unit_test(test_unused_upstream),
+		cmocka_unit_test(test_ports_without_host),
+		cmocka_unit_test(test_spellings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
