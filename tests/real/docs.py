@@ -107,13 +107,15 @@ def spans_of(line):
 # --- configurations -------------------------------------------------------------
 
 def with_addresses(text):
-    """Names become addresses, as there is no nameserver here; each its own."""
+    """Names become addresses, as there is no nameserver here, each its own; a user that not every
+    system has becomes one that every system has."""
     names = {}
 
     def address(found):
         names.setdefault(found[1], f"127.1.0.{len(names) + 1}:")
         return names[found[1]]
-    return re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
+    text = re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
+    return text.replace("www-data", "daemon")
 
 
 def completed(text):
