@@ -35,14 +35,14 @@ def is_broken(line):
 
 
 def fuller(proxy):
-    """After some more requests: whether lines are dropped."""
+    """Sends some requests; whether lines were dropped."""
     _, errors, _ = rig.wrk(proxy.port, "/", CONNECTIONS, 1)
     rig.check(errors == 0, f"{errors} requests failed")
     return proxy.metrics()["log_lines_dropped_total"] > 0
 
 
 def flows(proxy):
-    """After some more requests, each of which has its line: how many, and how many a second."""
+    """Sends requests that all get their line. Returns how many, and how many per second."""
     before = proxy.metrics()["log_lines_dropped_total"]
     done, errors, rate = rig.wrk(proxy.port, "/", CONNECTIONS, 2)
     rig.check(errors == 0, f"{errors} requests failed")
@@ -51,7 +51,7 @@ def flows(proxy):
 
 
 def drain_ends(origin):
-    """Also if nobody reads what is still to be written."""
+    """Also if the pipe has no reader for the remaining lines."""
     out, into = os.pipe()
     proxy = rig.Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 1s }",
                          stdout=into)

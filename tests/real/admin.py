@@ -13,7 +13,7 @@ import rig
 UPSTREAMS = 1000
 DEAF = 20
 IDLE = 300
-GROWTH_KIB = 20 * 1024    # a page of all workers alone has 7 MiB
+GROWTH_KIB = 20 * 1024    # one page with all workers is 7 MiB
 
 
 def config():
@@ -24,7 +24,7 @@ def config():
 
 
 def families(text):
-    """{family: {labels: value}}; every family stands once, with HELP and TYPE before it."""
+    """{family: {labels: value}}; every family occurs once, after its HELP and TYPE."""
     found, name, kind, helped = {}, None, None, set()
     for line in text.splitlines():
         if line.startswith("# HELP "):
@@ -70,10 +70,10 @@ def deaf_readers(proxy):
         rig.check(s.recv(1) == b"H", "no answer")
         deaf.append(s)
     grown = proxy.anonymous_kib() - before
-    rig.check(grown < GROWTH_KIB or os.environ.get("VARIANT") == "asan",    # which frees late
+    rig.check(grown < GROWTH_KIB or os.environ.get("VARIANT") == "asan",    # asan frees late
               f"{DEAF} who do not read: {grown} KiB more")
     pages(proxy)
-    # As the configuration they read is held, and let go of.
+    # They hold the configuration that they read, and release it.
     rig.check(rig.get(proxy.admin, "/healthz").status == 200, "no /healthz")
     for s in deaf:
         s.close()

@@ -18,7 +18,7 @@ import time
 
 import rig
 import strict
-from attack_cases import answers, bodies, connections, framing, lines
+from attack_cases import bodies, connections, framing, lines, responses
 from attack_cases.case import (BROKEN, CLOSE, CLOSED, CUT_OFF, EITHER, GONE, OPEN, RESET, SHUT,
                                Seen)
 
@@ -36,10 +36,10 @@ limits: {{ request_head: 8KiB, headers: 50, request_body: 100KiB, header_timeout
 PATIENCE_S = 8
 PIECES_MAX = 40
 PAUSE_S = 0.0003
-TABLES = (lines, framing, bodies, connections, answers)
+TABLES = (lines, framing, bodies, connections, responses)
 
 
-# Who has no CPU for longer than this is late himself: as client or as origin.
+# If this script gets no CPU for longer, it is late itself, as client or as origin.
 LATE_S = 0.2
 TRIES_MAX = 10
 
@@ -54,7 +54,7 @@ def demand(good, what):
 
 
 class Wire:
-    """A connection whose steps are taken when their time has come."""
+    """A connection with steps to do, each at its time."""
 
     def __init__(self, world, sock):
         sock.setblocking(False)
@@ -83,7 +83,7 @@ class Wire:
         except BlockingIOError:
             n = 0
         except OSError:
-            return    # it ended; what that means is for the reader to say
+            return    # it has ended; read() reports how
         if n < len(data):
             self.steps.appendleft(data[n:])
             self.wake = time.monotonic() + 0.001
@@ -123,21 +123,21 @@ class Client(Wire):
         sock = socket.create_connection(("127.0.0.1", world.proxy.port), PATIENCE_S)
         super().__init__(world, sock)
         self.methods, self.at = list(methods), 0
-        self.interim, self.answers, self.begun = [], [], None
+        self.interim, self.responses, self.begun = [], [], None
         self.malformed = None
 
     def received(self):
-        """Reads what is whole; `begun` is an answer that is not."""
+        """Parses the complete responses; `begun` is an incomplete one."""
         try:
             while self.at < len(self.data) or self.begun:
-                method = self.methods[len(self.answers)]
-                found = strict.answer(self.data, self.at, method, self.how == "end")
+                method = self.methods[len(self.responses)]
+                found = strict.response(self.data, self.at, method, self.how == "end")
                 self.begun = found[0] if found else None
                 if not found or found[1] is None:
                     return
                 self.begun = None
                 self.at = found[1]
-                (self.interim if found[0].status < 200 else self.answers).append(found[0])
+                (self.interim if found[0].status < 200 else self.responses).append(found[0])
                 if found[0].status == 101:
                     return
         except strict.Malformed as e:
@@ -148,7 +148,7 @@ class Client(Wire):
 
 
 class OriginConn(Wire):
-    """What the proxy opened. Its requests are noted in the world's `seen`."""
+    """A connection that the proxy opened. Its requests are added to the world's `seen`."""
 
     def __init__(self, world, sock):
         super().__init__(world, sock)
@@ -169,7 +169,7 @@ class OriginConn(Wire):
                     return
                 m, end = found
                 if not self.answered:
-                    self.answer(m, end is not None)
+                    self.response(m, end is not None)
                 if end is None:
                     return
                 self.data, self.answered = self.data[end:], False
@@ -177,7 +177,7 @@ class OriginConn(Wire):
         except strict.Malformed as e:
             self.world.malformed = self.world.malformed or e
 
-    def answer(self, m, whole):
+    def response(self, m, whole):
         if not m.target.startswith(b"/sentinel") and self.world.script_left():
             case = self.world.case
             if whole or case.when == "head":
@@ -198,7 +198,7 @@ class World:
         self.selector = selectors.SelectSelector()    # to the microsecond
         self.wires, self.case, self.script = set(), None, None
         self.seen, self.malformed, self.sentinels = [], None, 0
-        self.pumped, self.late = time.monotonic(), 0    # the longest time it did not look
+        self.pumped, self.late = time.monotonic(), 0    # the longest time between two calls
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, None)
@@ -244,7 +244,7 @@ class World:
                 o.close()
 
     def renew_origins(self):
-        """Has the proxy connect anew, since something is to happen on that."""
+        """Makes the proxy open a new connection, because the script needs one."""
         for o in self.origins():
             if not o.how:
                 o.sock.shutdown(socket.SHUT_WR)
@@ -252,25 +252,25 @@ class World:
         self.forget_ended()
 
     def sentinel(self, client, what):
-        """A request that must be answered as if nothing had been."""
+        """Sends a request that must get a normal response."""
         self.sentinels += 1
         target = b"/sentinel/%d" % self.sentinels
-        n = len(client.answers)
+        n = len(client.responses)
         client.methods[n:] = [b"GET"]
         client.steps.append(b"GET " + target + b" HTTP/1.1\r\nHost: s\r\n\r\n")
-        self.until(lambda: len(client.answers) > n or client.how or client.malformed,
-                   lambda: f"an answer on {what}: {client.rest()!r}")
-        demand(len(client.answers) > n, lambda: f"{what} ended: {client.data!r}")
-        answer = client.answers[n]
-        demand((answer.status, answer.body) == (200, target) and not client.rest(),
-               lambda: f"{what} got {answer.line!r} {answer.body!r} {client.rest()!r}")
+        self.until(lambda: len(client.responses) > n or client.how or client.malformed,
+                   lambda: f"a response on {what}: {client.rest()!r}")
+        demand(len(client.responses) > n, lambda: f"{what} ended: {client.data!r}")
+        response = client.responses[n]
+        demand((response.status, response.body) == (200, target) and not client.rest(),
+               lambda: f"{what} got {response.line!r} {response.body!r} {client.rest()!r}")
         demand(self.seen and self.seen[-1][0].target == target,
                lambda: f"{what} did not reach the origin")
         client.close()
 
 
 def in_pieces(steps):
-    """The same bytes, cut where parsers have states, with pauses."""
+    """The same bytes in pieces, cut where the state of a parser changes, with pauses."""
     for step in steps:
         if not isinstance(step, bytes):
             yield step
@@ -284,42 +284,42 @@ def in_pieces(steps):
             last = i
 
 
-# --- what must have come of a case ------------------------------------------------
+# --- the result of a case ----------------------------------------------------------
 
-def check_answers(case, client):
-    demand(not client.malformed, lambda: f"malformed answer: {client.malformed}")
-    got = [a.status for a in client.answers]
-    wanted = [status for status, _ in case.answers]
-    demand(got == wanted, lambda: f"answers {got}, not {wanted}: {client.data[:300]!r}")
+def check_responses(case, client):
+    demand(not client.malformed, lambda: f"malformed response: {client.malformed}")
+    got = [a.status for a in client.responses]
+    wanted = [status for status, _ in case.responses]
+    demand(got == wanted, lambda: f"responses {got}, not {wanted}: {client.data[:300]!r}")
     got = [a.status for a in client.interim]
-    demand(case.interim in (None, got), lambda: f"interim answers {got}, not {case.interim}")
+    demand(case.interim in (None, got), lambda: f"interim responses {got}, not {case.interim}")
     targets = [s.line.split(b" ")[1] for s in case.origin] if case.origin != CUT_OFF else []
-    for i, (answer, (status, body)) in enumerate(zip(client.answers, case.answers)):
+    for i, (response, (status, body)) in enumerate(zip(client.responses, case.responses)):
         if body is None and status == 200 and client.methods[i] != b"HEAD":
             body = targets[i]
-        demand(body is None or body == answer.body,
-               lambda: f"body {answer.body[:200]!r}, not {body[:200]!r}")
+        demand(body is None or body == response.body,
+               lambda: f"body {response.body[:200]!r}, not {body[:200]!r}")
         for name in case.missing:
-            demand(not answer.values(name), lambda: f"{name!r} in {answer.fields!r}")
-        demand(answer.values(b"proxy-status") or answer.values(b"via"),
-               lambda: f"nobody says whose answer it is: {answer.fields!r}")
+            demand(not response.values(name), lambda: f"{name!r} in {response.fields!r}")
+        demand(response.values(b"proxy-status") or response.values(b"via"),
+               lambda: f"neither Via nor Proxy-Status: {response.fields!r}")
 
 
 def check_end(world, case, client):
     end = case.end
     if end == EITHER:
-        end = CLOSED if b"close" in client.answers[-1].options(b"connection") else OPEN
+        end = CLOSED if b"close" in client.responses[-1].options(b"connection") else OPEN
     if end == OPEN:
         demand(not client.how, lambda: f"the client's connection ended: {client.how}")
-        demand(not client.rest(), lambda: f"behind the answers: {client.rest()!r}")
+        demand(not client.rest(), lambda: f"behind the responses: {client.rest()!r}")
         world.sentinel(client, "the same connection")
         return
     world.until(lambda: client.how or not client.sock, "the client's connection to end")
-    check_answers(case, client)
+    check_responses(case, client)
     if end in (CLOSED, GONE):
         demand(client.how == "end" or end == GONE, "the client's connection was reset")
-        demand(not client.rest(), lambda: f"behind the answers: {client.rest()!r}")
-        last = client.answers[-1] if client.answers else None
+        demand(not client.rest(), lambda: f"behind the responses: {client.rest()!r}")
+        last = client.responses[-1] if client.responses else None
         demand(not last or not case.announced or b"close" in last.options(b"connection")
                or b" HTTP/1.0\r\n" in case.send[0], "the close was not announced")
     else:
@@ -364,13 +364,13 @@ def requests(case):
 
 
 def replaced(case, client):
-    """An answer of which nothing had left when it broke is a 502 instead, and what comes behind
-    it goes on."""
-    if case.end != BROKEN or not client.answers or client.answers[0].status != 502:
+    """If a response broke before any byte of it was forwarded, the client gets a 502 instead,
+    and later requests are answered."""
+    if case.end != BROKEN or not client.responses or client.responses[0].status != 502:
         return None
     behind = requests(case) - 1
     other = copy.copy(case)
-    other.answers, other.end = [(502, None)] + [(200, None)] * behind, EITHER
+    other.responses, other.end = [(502, None)] + [(200, None)] * behind, EITHER
     other.origin = [*case.origin, *[Seen(b"GET /2")] * behind]
     return other
 
@@ -386,14 +386,14 @@ def run(world, case, pieces):
     client = Client(world, case.methods)
     client.steps.extend(in_pieces(case.send) if pieces else case.send)
     try:
-        world.until(lambda: len(client.answers) >= len(case.answers)
+        world.until(lambda: len(client.responses) >= len(case.responses)
                     and case.end in (OPEN, EITHER) and not client.steps
                     or client.how or client.malformed or not client.sock
-                    or replaced(case, client) and len(client.answers) == requests(case),
-                    lambda: f"answers: {client.data[-300:]!r}")
+                    or replaced(case, client) and len(client.responses) == requests(case),
+                    lambda: f"responses: {client.data[-300:]!r}")
         world.until(lambda: not any(o.steps for o in world.origins()), "the script's end")
         case = replaced(case, client) or case
-        check_answers(case, client)
+        check_responses(case, client)
         check_end(world, case, client)
         world.sentinel(Client(world, [b"GET"]), "a new connection")
         world.pump(0)
@@ -409,7 +409,7 @@ def run(world, case, pieces):
 
 
 def run_in_time(world, case, pieces):
-    """A try in which this script was late tells nothing, if it failed."""
+    """Repeats a failed case if this script was late."""
     for n in range(TRIES_MAX):
         try:
             run(world, case, pieces)

@@ -19,7 +19,7 @@ import table  # noqa: E402
 BENCH = os.path.join(rig.ROOT, "bench/run")
 CONTESTANTS = {"fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel"}
 READERS, FILE_BYTES = 24, 10 << 20
-LEAST_US, MOST_US = 1, 2000    # of CPU for a request of 100 B
+LEAST_US, MOST_US = 1, 2000    # CPU time of a request of 100 B
 
 
 def rows(path):
@@ -42,7 +42,7 @@ def judge(told):
 
 
 def slow_readers(port, file):
-    """READERS of them at once through the tunnel; each must have the whole file."""
+    """READERS clients at once through the tunnel; each must get the whole file."""
     out = [os.path.join(rig.TMP, f"read-{i}") for i in range(READERS)]
     curls = [subprocess.Popen(["curl", "-sS", "--limit-rate", "20M", "-m", "60", "-o", path,
                                f"http://127.0.0.1:{port}/{file}"]) for path in out]
@@ -68,13 +68,13 @@ def tunnel_keeps_all():
 
 
 def told(mine, peers):
-    """A record of one row, a figure of fairlead and nginx for each round."""
+    """A record of one row: a figure of fairlead and one of nginx for each round."""
     return record.Record([("small-64", n, i, "cpu_us", v) for n, values in
                           (("fairlead", mine), ("nginx", peers)) for i, v in enumerate(values)])
 
 
 def verdicts():
-    """A claim whose rounds lie on both sides of it is neither held nor missed."""
+    """A claim with rounds on both sides of it is neither met nor missed."""
     target = {"workload": "small-64", "figure": "cpu_us", "of": "fairlead", "against": "nginx",
               "must": "0.90", "aim": "0.70"}
     for mine, peers, wanted in (

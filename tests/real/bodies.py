@@ -12,7 +12,7 @@ import rig
 
 MIB = 1 << 20
 SIZE = 1024 * MIB if rig.FULL else 64 * MIB
-# Slow at first, so that everything on the way fills up; then as fast as it goes.
+# Slow at first, so that all buffers fill up; then as fast as possible.
 SLOW_S = 3
 SLOW_BYTES = 8 * MIB
 GROWTH_KIB_MAX = 4096
@@ -43,7 +43,7 @@ class Watch(threading.Thread):
 
 
 def made(path):
-    """A file of bytes that do not repeat, and its digest."""
+    """A file of bytes without repetition, and its digest."""
     digest = hashlib.sha256()
     with open(path, "wb") as f:
         for i in range(SIZE // MIB):
@@ -89,7 +89,7 @@ def download(proxy, digest):
 
 
 def receive_upload(listener, result):
-    """An origin that reads slowly, and answers with the digest of what it got."""
+    """An origin that reads slowly, and answers with the digest of the body."""
     s, _ = listener.accept()
     got, n = hashlib.sha256(), 0
     with s:

@@ -14,7 +14,7 @@ CONFIG = """
 upstreams:
   app: {{ servers: [127.0.0.1:{origin}], response_timeout: 20s }}
   strict: {{ servers: [127.0.0.1:{origin}], response_timeout: 2s }}
-routes:    # what is none of them, the proxy answers, and its Date is looked at
+routes:    # other paths get a response of the proxy, whose Date is checked
   - prefix: /status/
     proxy: {{ upstream: app }}
   - prefix: /delay/
@@ -59,7 +59,7 @@ class Clock:
 
 
 def stepping(clock, over):
-    """Sets it again and again until told."""
+    """Sets the clock again and again until `over` is set."""
     while not over.is_set():
         for hours in STEPS_H:
             clock.set(hours)
@@ -67,7 +67,7 @@ def stepping(clock, over):
 
 
 def date_follows(proxy, clock):
-    """Within the second that a worker keeps it, and a tick."""
+    """Equal to within the second for which a worker keeps it, and a tick."""
     def right():
         told = rig.get(proxy.port, "/nowhere").field("Date")
         at = calendar.timegm(time.strptime(told, "%a, %d %b %Y %H:%M:%S GMT"))
@@ -94,7 +94,7 @@ def log_follows(proxy, clock, log):
 
 
 def answered(proxy):
-    """Those in flight are neither cut off nor late."""
+    """Requests in flight are neither aborted nor late."""
     began = time.monotonic()
     r = rig.load(proxy.port, "/delay/1000", AT_ONCE)
     took = time.monotonic() - began
@@ -103,7 +103,7 @@ def answered(proxy):
 
 
 def timed_out(proxy):
-    """A limit of 2 s is one, wherever the clock goes."""
+    """A limit of 2 s stays 2 s whatever the wall clock does."""
     began = time.monotonic()
     status = rig.get(proxy.port, "/fault/never").status
     took = time.monotonic() - began

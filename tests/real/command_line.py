@@ -16,8 +16,8 @@ CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
 routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
 """
-# Each: the file, and what the first error begins with after FILE: (all of them have a
-# remedy after a semicolon). The texts themselves are test_config_errors' business.
+# Each: the file, and the beginning of the first error after "FILE:" (all have a remedy after a
+# semicolon). test_config_errors checks the texts.
 WRONG = [
     ("", "1:1: "),
     ("listen: [a\n", "2:1: "),
@@ -61,7 +61,7 @@ def errors():
 
 
 def printed():
-    """What --print says, --print says again of itself."""
+    """--print of the output of --print gives the same output."""
     for name in ("quickstart", "concurrency"):
         path = os.path.join(rig.ROOT, "examples", name + ".yaml")
         r = fairlead("-t", "-c", path)
@@ -108,7 +108,7 @@ def refused(error, tells):
 
 
 def busy_port():
-    """A port that is taken is an error of the start, with the remedy."""
+    """A port in use is an error at the start, with a remedy."""
     origin, = rig.free_ports(1)
     proxy = rig.Fairlead(CONFIG.format(origin=origin), engine="epoll")
     r = fairlead("-c", proxy.path)

@@ -13,13 +13,13 @@ import rig
 
 DELAY_S = 2
 ROUNDS = 3
-# Connecting takes CPU too, of which a busy machine has little: time is only bounded
-# generously here, and measured by hand.
+# Connecting needs CPU, too, of which a busy machine has little. So the limits of times are
+# generous here; measure by hand.
 GENEROUS_S = 30
 
 
 def dropped():
-    """Connections that the kernel turned away for a full backlog, on the whole machine."""
+    """Connections refused by the kernel because of a full backlog, on the whole machine."""
     with open("/proc/net/netstat") as f:
         names, values = [line.split()[1:] for line in f if line.startswith("TcpExt:")]
     count = dict(zip(names, map(int, values)))
@@ -44,9 +44,9 @@ def show(what, n, r):
 
 
 def settle(proxy):
-    """The next round begins without what the last one left."""
+    """Waits until the last round has left nothing behind."""
     rig.until(lambda: proxy.metrics()["connections"] <= 1, "clients to be gone")
-    time.sleep(1.1)    # the kernel takes a port of TIME_WAIT again after a second
+    time.sleep(1.1)    # the kernel reuses a port in TIME_WAIT after a second
 
 
 def compare(proxy, ways, n):

@@ -51,7 +51,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin, None, "--engine", "epoll")
     works(origin, PROFILE, rig.ENGINE, f"ready engine={rig.ENGINE}")
-    # Without the three, as runtimes do it, it says what is missing and goes on.
+    # Without the three calls, as in runtimes' own profiles, it says what is missing and continues.
     works(origin, profile_without(RING), "auto",
           "allow io_uring_setup, io_uring_enter and io_uring_register")
 

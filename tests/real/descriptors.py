@@ -7,7 +7,7 @@ import time
 
 import rig
 
-LIMIT = 300    # of which 200 are kept for other things
+LIMIT = 300    # of which 200 are reserved for other uses
 CLIENTS = 400
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
@@ -35,7 +35,7 @@ def read_all(s):
 
 
 def all_served(proxy):
-    """More than fit, at once, each answered slowly enough that the others are waiting."""
+    """More clients than descriptors at once, with responses slow enough that others wait."""
     clients = [asked(proxy.port, "/delay/100") for _ in range(CLIENTS)]
     answers = [read_all(s) for s in clients]
     whole = [a for a in answers if a.startswith(b"HTTP/1.1 200 ") and a.endswith(b"ok\n")]
@@ -44,7 +44,7 @@ def all_served(proxy):
 
 
 def no_spin(proxy):
-    """Idle connections hold every place; nobody can be accepted, and nothing happens."""
+    """Idle connections use all descriptors: nothing can be accepted, and no CPU is used."""
     held = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(CLIENTS)]
     rig.until(lambda: proxy.metrics()["accept_pauses_total"] > pauses(proxy), "a pause")
     before, began = proxy.cpu_us(), time.monotonic()

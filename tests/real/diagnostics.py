@@ -28,7 +28,7 @@ def ok(port, path="/healthz"):
 
 
 def start(name, origin, stderr, more=""):
-    """Not by rig.Fairlead, which waits for what is said."""
+    """Starts fairlead, not by rig.Fairlead, which waits for its messages."""
     port, admin = rig.free_ports(2)
     path = os.path.join(rig.TMP, f"{name}.yaml")
     with open(path, "w") as f:
@@ -57,7 +57,7 @@ def lost(proxy):
 
 
 def works(proxy, name):
-    """All that an operator does, while nobody hears of it."""
+    """All that an operator does, while standard error has no reader."""
     rig.check(ok(proxy.admin), f"{name}: no /healthz")
     first = worker_of(proxy)
     os.kill(int(first[0]), signal.SIGKILL)
@@ -77,7 +77,7 @@ def ends(proxy, name):
 
 
 def hears(fd, what, name):
-    """Reads until it was said."""
+    """Reads until the text has arrived."""
     os.set_blocking(fd, False)
     text, end = b"", time.monotonic() + rig.PATIENCE_S
     while not what.search(text):
@@ -90,7 +90,7 @@ def hears(fd, what, name):
 
 
 def fill(fd):
-    """Until it takes nothing more; then it is as it was, for whoever has it."""
+    """Writes until it accepts nothing more, then restores its flags."""
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     os.set_blocking(fd, False)
     try:
@@ -156,7 +156,7 @@ def reader_gone(origin):
 
 
 def access_log(origin):
-    """A disk that is full: said at once, and no more than once in a while."""
+    """A full disk is reported at once, and then only once in a while."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin) + "access_log: { path: /dev/full }\n")
     rig.check(ok(proxy.port, "/delay/1"), "it does not serve")
     rig.until(lambda: proxy.said("1 line of the access log lost: No space left on device"),

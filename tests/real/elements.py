@@ -23,12 +23,12 @@ routes:
   - {{ prefix: /, proxy: {{ upstream: app }} }}
 limits: {{ request_body: none }}
 """
-WITHHELD_S = 5    # for one that is withheld; else nobody waits
-TIMES = 20        # for what depends on where the kernel cuts
+WITHHELD_S = 5    # only waited for if an element does not arrive
+TIMES = 20        # for cases that depend on how the kernel splits segments
 
 
 class Peer:
-    """One TCP connection. `seen`: what has come and was not looked at."""
+    """One TCP connection. `seen`: bytes that were received and not checked yet."""
 
     def __init__(self, sock):
         self.sock, self.seen = sock, b""
@@ -40,7 +40,7 @@ class Peer:
         return self
 
     def has(self, *parts):
-        """All of this comes, with nothing behind it, while the other side stands still."""
+        """Exactly these bytes arrive, while the other side pauses."""
         wanted = b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
         while len(self.seen) < len(wanted):
             try:
@@ -55,7 +55,7 @@ class Peer:
         return self
 
     def head(self):
-        """A head and nothing behind it, by its first line."""
+        """A head arrives, with this first line and nothing behind it."""
         while b"\r\n\r\n" not in self.seen:
             data = self.sock.recv(65536)
             rig.check(data, lambda: f"ended in a head: {self.seen!r}")
@@ -65,7 +65,7 @@ class Peer:
         return head.decode("latin1").split("\r\n")[0]
 
     def rest(self):
-        """All up to the end, and how that came."""
+        """All bytes up to the end, and how the connection ended."""
         got, how = self.seen, "end"
         try:
             while data := self.sock.recv(65536):
@@ -105,7 +105,7 @@ class Rig:
         return client, self.origin()
 
     def logged(self, path):
-        """Of the exchange with this path, which nobody else has."""
+        """The log entry of the exchange with this path, which no other has."""
         def found():
             with open(self.log) as log:
                 lines = [json.loads(line) for line in log if line.endswith("\n")]
@@ -134,7 +134,7 @@ MANY = "".join(f"2\r\n{i:02}\r\n" for i in range(90))
 
 
 def content(text):
-    """Of whole chunks: what a sender's and a receiver's have in common."""
+    """The parts of complete chunks that are the same for sender and receiver."""
     text, out = text if isinstance(text, bytes) else text.encode(), b""
     while text:
         line, _, text = text.partition(b"\r\n")
@@ -146,7 +146,7 @@ def content(text):
 
 
 def has_chunks(peer, sent):
-    """Its content, however it is cut into chunks now, and each of those whole."""
+    """The content arrives, in any chunks, each of them complete."""
     wanted = content(sent)
     while True:
         try:
@@ -163,7 +163,7 @@ def has_chunks(peer, sent):
     peer.seen = b""
 
 
-# --- downwards ---------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------
 
 def chunks_down(r):
     for path in ("/", "/tried/"):
@@ -183,7 +183,7 @@ def chunks_down(r):
 
 
 def chunk_with_its_head(r):
-    """As the first event comes mostly."""
+    """Elements as they mostly arrive in the first event."""
     c, o = r.ask(get())
     o.head()
     o.say(CHUNKED + EVENTS[0])
@@ -195,7 +195,7 @@ def chunk_with_its_head(r):
 
 
 def data_without_its_end(r):
-    """What has come of a chunk is one of its own: nobody waits for the rest of it."""
+    """The part of a chunk that has arrived is forwarded as a chunk, without waiting for its rest."""
     c, o = r.ask(get())
     o.head()
     o.say(CHUNKED)
@@ -225,7 +225,7 @@ def interim_down(r):
 
 
 def runs_down(r):
-    """Without chunks: by length, up to the end, and to a client that knows no chunks."""
+    """Without chunks: with a length, close-delimited, and to an HTTP/1.0 client."""
     for version, fields, said, heard in (
             ("1.1", "Content-Length: 9\r\n", ("abc", "def"), ("abc", "def")),
             ("1.1", "", ("abc", "def"), ("3\r\nabc\r\n", "3\r\ndef\r\n")),
@@ -242,10 +242,10 @@ def runs_down(r):
         c.close(), o.close()
 
 
-# --- upwards -----------------------------------------------------------------------
+# --- requests ----------------------------------------------------------------------
 
 def chunks_up(r):
-    """An origin that waits for a whole chunk, and a client that waits for its response."""
+    """An origin waits for a complete chunk, and a client for its response."""
     for path in ("/", "/tried/"):
         c, o = r.ask(post(path))
         equal(o.head(), f"POST {path} HTTP/1.1")
@@ -263,7 +263,7 @@ def chunks_up(r):
 
 
 def dialogue(r):
-    """Both bodies at once, chunk by chunk."""
+    """Both bodies at the same time, chunk by chunk."""
     c, o = r.ask(post())
     o.head()
     o.say(CHUNKED)
@@ -294,7 +294,7 @@ def length_up(r):
 
 
 def halves_of_a_pipeline(r):
-    """A request goes, and its response comes, although the next one is not whole."""
+    """A request is forwarded and answered although the next one is incomplete."""
     first, second = get("/first"), post("/second", "Content-Length: 2\r\n")
     c = r.client().say(first + second[:20])
     o = r.origin()
@@ -320,7 +320,7 @@ def halves_of_a_pipeline(r):
 # --- others ------------------------------------------------------------------------
 
 def values(r):
-    """One reply and half of the next one, on the one link to a cache."""
+    """A reply and half of the next one, on the only link to a cache."""
     c1, c2 = r.client().say(get("/cache/one")), r.client()
     cache = Peer(r.caches.accept()[0])
     cache.has("get one\r\n")
@@ -348,11 +348,11 @@ def tunnel(r):
     c.close(), o.close()
 
 
-# --- what cannot be made whole -------------------------------------------------------
+# --- incomplete messages -------------------------------------------------------------
 
 def broken(r, path, said, version):
-    """A fresh connection, whose origin says all that it has and ends in the same moment: what
-    its client has in the end, and how that came."""
+    """A new connection whose origin sends all its bytes and ends at the same moment. Returns
+    what the client has in the end, and how its connection ended."""
     c, o = r.ask(get(path, version, "Connection: close\r\n"))
     o.head()
     o.say(said)
@@ -363,8 +363,8 @@ def broken(r, path, said, version):
 
 
 def honest(r, path, got, how, whole):
-    """Either it is a response of ours, as nothing had left, or it is the origin's as far as that
-    was whole, and visibly not all of it. The log says which, and how much."""
+    """Either a response of the proxy, because nothing had been forwarded; or the complete elements
+    of the origin's response, and visibly not all of it. The log says which, and how much."""
     head, _, body = got.partition(b"\r\n\r\n")
     line = r.logged(path)
     if head.startswith(b"HTTP/1.1 502 "):
@@ -383,7 +383,7 @@ ERROR = "HTTP/1.1 500 Internal Server Error\r\n"
 
 
 def broken_at_once(r):
-    """The head and the break come in the same moment, or nearly."""
+    """The head and the break arrive at the same moment, or nearly."""
     tried = []
     for version, said, whole in (
             ("1.1", "Content-Length: 123\r\n\r\n", b""),
@@ -401,7 +401,7 @@ def broken_at_once(r):
 
 
 def broken_later(r):
-    """What was whole before the break arrives, although its client reads it only afterwards."""
+    """Elements that were complete before the break arrive, although the client reads them later."""
     for n, (version, fields, said, whole, cut) in enumerate((
             ("1.1", "Content-Length: 99999\r\n", "abc", b"abc", "end"),
             ("1.1", "Transfer-Encoding: chunked\r\n", EVENTS[0] + "3\r\nabc\r\n7\r\neventual",
@@ -416,7 +416,7 @@ def broken_later(r):
         o.say(ERROR + fields + "\r\n")
         equal(c.head(), "HTTP/1.1 500 Internal Server Error")
         o.say(said)
-        rig.time.sleep(0.2)    # else the origin's reset takes its own bytes along
+        rig.time.sleep(0.2)    # else the origin's reset discards its own bytes
         o.close() if cut == "end" else o.reset()
         line = r.logged(path)
         equal((line["status"], line["sent_bytes"]), (500, len(whole)))
@@ -428,7 +428,7 @@ def broken_later(r):
 
 
 def broken_behind_whole(r):
-    """Of a pipeline: those before it are whole, and it is a response as well."""
+    """In a pipeline: earlier responses are complete, and the broken one is a response, too."""
     c, o = r.ask(get("/behind/1") + get("/behind/2", fields="Connection: close\r\n"))
     o.head()
     o.say(OK + "Content-Length: 5\r\n\r\nwhole")
@@ -445,7 +445,7 @@ def broken_behind_whole(r):
 
 
 def broken_tunnel(r):
-    """What came before a reset is passed on before it."""
+    """Bytes that arrived before a reset are forwarded before the reset."""
     c, o = r.ask(get(fields="Connection: upgrade\r\nUpgrade: x\r\n"))
     o.head()
     o.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")

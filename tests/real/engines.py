@@ -21,7 +21,7 @@ SHORT_KIB = 60
 TOLD = re.compile(r"(\d+) rings take (\d+) KiB of locked memory, and the limit is (\d+) KiB")
 REMEDIES = ("'LimitMEMLOCK=infinity'", "'--ulimit memlock=-1'", "'ulimit -l unlimited'")
 
-users = iter(range(31000, 32000))    # whose locked memory nobody else uses
+users = iter(range(31000, 32000))    # users that have no other locked memory
 
 
 def limited(kib, hard_kib=None):
@@ -38,7 +38,7 @@ def serves(proxy):
 
 
 def told(text):
-    """What it needs, in KiB, as it was told."""
+    """The memory it needs, in KiB, from its message."""
     found = TOLD.search(text)
     rig.check(found and all(r in text for r in REMEDIES), text)
     rig.check((int(found[1]), int(found[3])) == (2, SHORT_KIB), text)
@@ -46,7 +46,7 @@ def told(text):
 
 
 def engine(proxy, n):
-    """That of the n-th worker process that became ready."""
+    """The engine of the n-th worker process that became ready."""
     rig.until(lambda: proxy.log().count("fairlead: ready") >= n or not proxy.alive(),
               f"worker process {n}")
     rig.check(proxy.alive(), proxy.log)
@@ -60,7 +60,7 @@ def killed(proxy, n):
 
 
 def needed(config):
-    """Without enough it goes on with epoll and says how much it needs: with that it is content."""
+    """Without enough memory it uses epoll and says how much it needs; that much is enough."""
     user = as_user()
     proxy = rig.Fairlead(config, workers=1, engine="auto", before=limited(SHORT_KIB) + user)
     rig.check(engine(proxy, 1) == "epoll", proxy.log())
@@ -79,7 +79,7 @@ def needed(config):
 
 
 def at_the_limit(config, kib):
-    """The rings of one that was killed are not in the way of the next."""
+    """The rings of a killed worker process do not keep the next one from having some."""
     proxy = rig.Fairlead(config, workers=1, engine="auto", before=limited(kib) + as_user())
     for n in range(2, 5):
         rig.check(killed(proxy, n) == "io_uring", proxy.log())
@@ -87,8 +87,8 @@ def at_the_limit(config, kib):
 
 
 def upgraded(config, kib):
-    """Not enough for two at once: the next goes on with epoll, and the one after it decides
-    anew."""
+    """Not enough memory for two at once: the next worker process uses epoll, and the one after it
+    decides anew."""
     program = os.path.join(rig.TMP, "upgraded")
     shutil.copy(rig.FAIRLEAD, program)
     before, rig.FAIRLEAD = rig.FAIRLEAD, program
@@ -106,7 +106,7 @@ def upgraded(config, kib):
 
 
 def raised(config):
-    """Root raises the limit for the user that the worker process becomes, as far as it may."""
+    """Root raises the limit for the user of the worker process, as far as it may."""
     soft = rig.Fairlead(config + f"user: {next(users)}\ngroup: 31000\n", workers=2,
                         engine="auto", before=limited(4, 8192))
     rig.check(engine(soft, 1) == "io_uring", soft.log())
@@ -119,8 +119,8 @@ def raised(config):
 
 
 def forbidden(config, wanted):
-    """Whoever insisted on io_uring at the start is served by epoll later rather than by nobody;
-    but where somebody serves, that one goes on."""
+    """With --engine io_uring a later worker process uses epoll if there would be none else; but if
+    an old one serves, that one continues."""
     switch = os.path.join(rig.TMP, f"forbidden-{wanted}")
     program = os.path.join(rig.TMP, f"program-{wanted}")
     shutil.copy(rig.FAIRLEAD, program)

@@ -29,7 +29,7 @@ def together(n, call):
 
 
 def curl(proxy, path, *more):
-    """As the comments in the examples tell people to."""
+    """Does what the comments in the examples say."""
     r = subprocess.run(["curl", "-s", "-i", "--max-time", "20", *more, proxy.url + path],
                        capture_output=True)
     head, _, body = r.stdout.partition(b"\r\n\r\n")
@@ -60,7 +60,7 @@ def quickstart(http, memcached):
 
 
 def page(proxy):
-    """A check and two questions: two delays one after the other, not three."""
+    """A check and two parts: two delays in sequence, not three."""
     a = curl(proxy, "/page")
     rig.check(a.status == 302 and a.field("Location") == "/login/", f"{a.head}")
     rig.check(curl(proxy, "/page", "-b", "session=nobody").status == 302, "an unknown session")
@@ -74,7 +74,7 @@ def page(proxy):
 
 
 def block(proxy):
-    """The don't: one after the other, and nobody else is served meanwhile."""
+    """What not to do: requests run in sequence, and no other is served meanwhile."""
     seconds, _ = took(lambda: together(4, lambda: curl(proxy, "/block")))
     rig.check(seconds >= 4 * DELAY_S, f"4 of /block took only {seconds} s")
     rig.becomes(lambda: took(lambda: together(4, lambda: curl(proxy, "/sync")))[0],
@@ -82,12 +82,12 @@ def block(proxy):
 
 
 def cpu(proxy):
-    """On the worker it holds up everybody else, on the pool it does not."""
+    """On the worker it blocks all other requests, on the pool it does not."""
     def beside(path):
         answers = []
         burn = threading.Thread(target=lambda: answers.append(curl(proxy, path + "?ms=1500")))
         burn.start()
-        time.sleep(0.3)    # mostly it burns by now
+        time.sleep(0.3)    # by now it mostly computes
         seconds, a = took(lambda: curl(proxy, "/login/"))
         burn.join()
         rig.check(a.status == 200 and answers[0].status == 200, f"{path}: {answers[0].head}")
@@ -99,7 +99,7 @@ def cpu(proxy):
 
 
 def concurrency(http, memcached):
-    # One worker, so that it is certain who is held up.
+    # One worker, so that the blocked requests are known.
     proxy = rig.Fairlead(rig.example("concurrency", http, memcached), workers=1)
     for path, body in (("/sync", b"ok\n"), ("/async", b"ok\n"), ("/cache", b"bar"),
                        ("/block", b"ok\n")):

@@ -63,7 +63,7 @@ def quiet(proxy, what):
 
 
 def echoed(port, size, n, at_once):
-    """n bodies there and back, at_once of them at a time; how many came back the same."""
+    """Echoes n bodies, at_once of them at a time; returns how many came back unchanged."""
     left, good, lock = list(range(n)), [], threading.Lock()
 
     def run():
@@ -95,8 +95,8 @@ def echoed(port, size, n, at_once):
 # --- cases --------------------------------------------------------------------------
 
 def small_queues(place):
-    """A completion queue of 64 and 1,000 connections: whether it overflows or the kernel
-    holds back (as 6.18 does), nothing is lost."""
+    """A completion queue of 64 and 1,000 connections: whether it overflows or the kernel delays
+    completions (as 6.18 does), nothing is lost."""
     env = {"FAIRLEAD_RING_ENTRIES": "32", "FAIRLEAD_RING_CQ": "64"}
     for off in ("", ALL):
         proxy = place.proxy(env={**env, "FAIRLEAD_RING_WITHOUT": off})
@@ -112,7 +112,7 @@ def small_queues(place):
 
 
 def few_buffers(place):
-    """Receive buffers of 1 MiB together, and more bodies than that at once."""
+    """Receive buffers of 1 MiB in all, and more bodies than that at once."""
     proxy = place.proxy("buffers: 1MiB, window: 64KiB")
     n = min(2000, (place.limit - 200) // 2)
     socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
@@ -131,8 +131,8 @@ def few_buffers(place):
     quiet(proxy, "few buffers")
 
 
-def line_of_bodies(place):
-    """Bodies that wait in line for a connection hold no buffer that the answers need."""
+def queued_bodies(place):
+    """Bodies that wait in the queue for a connection hold no buffers that responses need."""
     proxy = place.proxy("buffers: 1MiB, window: 64KiB", connections=2)
     begun = time.monotonic()
     good = echoed(proxy.port, 200_000, 300, 150)
@@ -146,7 +146,7 @@ def line_of_bodies(place):
 
 
 def silent_many(place):
-    """Connections that only hold buffers back: half a head each."""
+    """Connections that only hold buffers: half a head each."""
     proxy = place.proxy("buffers: 1MiB, header_timeout: 3s")
     n = min(1500, (place.limit - 200) // 2)
     held = [socket.create_connection(("127.0.0.1", proxy.port)) for _ in range(n)]
@@ -163,7 +163,7 @@ def silent_many(place):
 
 
 def features_off(place):
-    """Each way that the engine takes on another kernel."""
+    """Each code path that the engine uses on another kernel."""
     for off in (*FEATURES, ALL):
         proxy = place.proxy(env={"FAIRLEAD_RING_WITHOUT": off})
         took = loaded(proxy, "/delay/50", 500, f"without {off}")
@@ -175,7 +175,7 @@ def features_off(place):
 
 
 def attacked_without_features(place):
-    """The attack suite on the ways for Linux 6.1."""
+    """The attack suite on the code paths for Linux 6.1."""
     got = subprocess.run([os.path.join(HERE, "attack.py")], capture_output=True, text=True,
                          env={**os.environ, "FAIRLEAD_RING_WITHOUT": ALL})
     print(got.stdout.strip()[-2000:])
@@ -183,7 +183,7 @@ def attacked_without_features(place):
 
 
 def reset_at_once(place):
-    """Thousands open, half of them with half a request, all reset together."""
+    """Thousands of connections, half of them with half a request, all reset together."""
     n = min(MANY, place.limit - 500)
     proxy = place.proxy("header_timeout: 60s")
     socks = []
@@ -208,7 +208,7 @@ def reset_at_once(place):
 
 
 def crowd(proxy, n):
-    """n requests of 4 KB at once, that wait on the origin: how many got what."""
+    """n requests of 4 KB at once, which wait for the origin; how many got which status."""
     socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
     for s in socks:
         try:
@@ -220,9 +220,9 @@ def crowd(proxy, n):
 
 
 def memory_short(place):
-    """The worker process gets no more memory: whoever is let in is answered, the others are
-    told or wait; almost nobody is reset, and it does not die."""
-    # Limits are set from outside by who has the same user.
+    """The worker process gets no more memory: admitted requests are answered, others get a 503 or
+    wait; almost none is reset, and the process does not die."""
+    # Another process of the same user sets the limits.
     proxy = place.proxy(more="user: root\n" if os.geteuid() == 0 else "")
     worker = proxy.worker_pid()
     with open(f"/proc/{worker}/status") as f:
@@ -236,7 +236,7 @@ def memory_short(place):
     rig.check(got["503"] > 0, "memory was not short")
     rig.check(got["200"] >= n / 40, "those who were let in got no answers")
     rig.check(got["ended"] + got["reset"] <= n / 50, "too many got neither answer nor 503")
-    # With the memory that there is, it goes on; the reserve is looked at once a second.
+    # It continues with the memory it has; the reserve is checked once a second.
     rig.until(lambda: rig.load(proxy.port, "/status/200", 200, 20)["ok"] == 200,
               "answers to few at a time while memory is short")
     resource.prlimit(worker, resource.RLIMIT_DATA, (-1, -1))
@@ -245,7 +245,7 @@ def memory_short(place):
 
 
 class Group:
-    """A control group of our own with a limit of memory; `missing` says why there is none."""
+    """A control group with a memory limit; `missing` says why there is none."""
 
     def __init__(self, mib):
         self.missing = None
@@ -268,12 +268,12 @@ class Group:
         try:
             os.rmdir(self.path)
         except OSError:
-            pass    # it was not made, or who was in it is not gone yet
+            pass    # it was not made, or still has a process
 
 
 def memory_group(place):
-    """A control group kills instead of refusing. Limits that fit it keep the worker process
-    alive; where they do not, another one takes its place."""
+    """A control group kills instead of refusing memory. With limits that fit, the worker process
+    lives; with others, a new one replaces it."""
     fits = "connections: 400, buffers: 8MiB, backlog: 4096"
     for mib, limits in ((64, fits), (14, "header_timeout: 10s")):
         group = Group(mib)
@@ -314,7 +314,7 @@ def status_of(s):
 
 
 def signals(place):
-    """To supervisor, worker process and threads, under load."""
+    """Signals to supervisor, worker process and threads, under load."""
     proxy = place.proxy()
     results = []
     loads = threading.Thread(target=lambda: results.extend(
@@ -337,7 +337,7 @@ def signals(place):
             time.sleep(0.01)
             os.kill(pid, signal.SIGCONT)
         for sign in (signal.SIGTERM, signal.SIGINT):
-            os.kill(worker, sign)    # for the supervisor to decide
+            os.kill(worker, sign)    # the supervisor decides what to do
     loads.join()
     rig.check(all(r.get("ok") == 300 for r in results), lambda: f"signals: {results}")
     served(proxy, "signals")
@@ -345,7 +345,7 @@ def signals(place):
 
 
 def worker_killed(place):
-    """Whatever signal it dies of, there is another one."""
+    """Whatever signal kills the worker process, it is replaced."""
     proxy = place.proxy()
     for sign in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL):
         before = proxy.worker_pid()
@@ -367,7 +367,7 @@ def disk_full(place):
 
 
 def log_gone(place):
-    """The directory of the access log vanishes under it."""
+    """The directory of the access log is removed."""
     where = os.path.join(rig.TMP, "logs")
     os.makedirs(where)
     path = os.path.join(where, "access.log")
@@ -378,7 +378,7 @@ def log_gone(place):
     loaded(proxy, "/status/200", 100, "log is gone")
 
 
-CASES = (small_queues, few_buffers, line_of_bodies, silent_many, features_off,
+CASES = (small_queues, few_buffers, queued_bodies, silent_many, features_off,
          attacked_without_features, reset_at_once, memory_short, memory_group, signals,
          worker_killed, disk_full, log_gone)
 OF_RINGS = (small_queues, features_off, attacked_without_features)

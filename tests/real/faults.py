@@ -32,7 +32,7 @@ routes:
   - prefix: /
     proxy: {{ upstream: app }}
 """
-# What the liar says to "get KEY": nothing of it may reach a client as a value.
+# Wrong replies to "get KEY": none of them may reach a client as a value.
 LIES = (b"VALUE other 0 4\r\nEVIL\r\nEND\r\n", b"VALUE %s 0 9\r\nEVIL\r\nEND\r\n",
         b"VALUE %s 0 2\r\nEVIL\r\nEND\r\n", b"VALUE %s 0 99999999999\r\nEVIL\r\n",
         b"VALUE %s 0 -4\r\nEVIL\r\nEND\r\n", b"EVIL\r\n", b"ERROR EVIL\r\n",
@@ -42,7 +42,7 @@ KEYS = 60
 
 
 def store(port, values):
-    """Sets them by the text protocol."""
+    """Stores the values with the text protocol."""
     with socket.create_connection(("127.0.0.1", port), rig.PATIENCE_S) as s:
         for key, value in values.items():
             s.sendall(f"set {key} 0 0 {len(value)}\r\n".encode() + value + b"\r\n")
@@ -51,7 +51,7 @@ def store(port, values):
 
 
 def origin_killed(proxy, origin_program, origin):
-    """The client must see that the body is not whole; the next answers are 502, until the
+    """The client must see that the body is incomplete; the next responses are 502, until the
     origin is back."""
     with socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S) as s:
         s.sendall(b"GET /drip/1000/20 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -86,7 +86,7 @@ def large_values(proxy, cache):
 
 
 def many_at_once(proxy):
-    """Large values on few links to many readers: nobody's bytes are another's."""
+    """Large values on few links to many readers: no reader gets another's bytes."""
     wrong = []
 
     def ask(n):
@@ -105,7 +105,7 @@ def many_at_once(proxy):
 
 
 class Liar:
-    """A memcached that answers in turn with each of LIES, then with what is true."""
+    """A memcached that replies with each of LIES in turn, then correctly."""
 
     def __init__(self, port):
         self.turn, self.lock = 0, threading.Lock()
@@ -137,7 +137,7 @@ class Liar:
 
 
 def cache_lies(proxy, port):
-    """Its client gets an error or a visibly broken answer, and others what is theirs."""
+    """The client gets an error or a visibly incomplete response, and others get their own value."""
     liar = Liar(port)
     while liar.turn < len(LIES):
         before = liar.turn
@@ -159,7 +159,7 @@ def cache_lies(proxy, port):
 
 
 def origin_refuses_or_is_silent(proxy, port):
-    """Refused: 502 at once. Accepted by the kernel and never by it: 504 when it is time."""
+    """Refused: 502 at once. Accepted by the kernel and never by the origin: 504 at the timeout."""
     def refused():
         began = time.monotonic()
         rig.check(rig.get(proxy.port, "/silent/").status == 502, "no 502")
@@ -188,8 +188,8 @@ def cache_killed(proxy, program, port):
 
 
 def several_servers(proxy, ports):
-    """Each key is on the server that ketama says, and on no other: a value in all of them
-    tells which was asked."""
+    """Each key is looked up on the server that ketama chooses: each server has another value for
+    it."""
     for port in ports:
         store(port, {f"s{i}": str(port).encode() for i in range(KEYS)})
     asked = {i: int(rig.get(proxy.port, f"/several/s{i}").body) for i in range(KEYS)}
@@ -202,7 +202,7 @@ def several_servers(proxy, ports):
 
 
 def one_of_several_killed(proxy, program, port, asked):
-    """No re-hash: its keys are misses, all others stay where they were."""
+    """No rehash: its keys are misses, all others stay on their servers."""
     program.signal(signal.SIGKILL)
     program.process.wait()
     gone = [i for i in asked if asked[i] == port]

@@ -43,7 +43,7 @@ location /any { default_type text/plain; gzip on; gzip_types text/plain; gzip_mi
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """The head that came, as body."""
+    """Answers with the request's head as body."""
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -63,14 +63,14 @@ class Client:
         self.file = self.s.makefile("rb")
 
     def ask(self, path="/", fields=""):
-        """(fields of the answer, its body)"""
+        """(fields of the response, its body)"""
         self.s.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
         rig.check(b" 200 " in self.file.readline(), "not 200")
         head = http.client.parse_headers(self.file)
         return head, self.file.read(int(head["Content-Length"])) if head["Content-Length"] else b""
 
     def told(self, fields):
-        """{field: value} of what the origin got of them."""
+        """{field: value} of the forwarding fields that the origin got."""
         return dict(re.findall(rb"(?m)^([A-Za-z_-]+): (.*)$", self.ask("/", fields)[1]))
 
 
@@ -95,7 +95,7 @@ def believed(p):
 
 
 def over_a_reload(p, text):
-    """The connection stays, and whether it is believed is looked up anew."""
+    """The connection stays open, and a reload decides anew whether its peer is trusted."""
     c = Client(p.port, PROXY)
     fields = "X-Forwarded-For: 192.0.2.8\r\n"
     equal(c.told(fields)[b"X-Forwarded-For"], b"192.0.2.8, 127.0.0.2")
@@ -110,7 +110,7 @@ def over_a_reload(p, text):
 
 
 def spread(p):
-    """One proxy's clients go to servers of their own, each always to the same."""
+    """The clients behind one proxy are hashed one by one, each always to the same server."""
     c = Client(p.port, PROXY)
     went = collections.defaultdict(set)
     for i in [*range(32), *range(32)]:

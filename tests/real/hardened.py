@@ -14,7 +14,7 @@ def readelf(*words):
 
 
 def row(text, name):
-    """The line of a table that begins with this word."""
+    """The row of a table that begins with this word."""
     found = [line for line in text.splitlines() if line.split()[:1] == [name]]
     rig.check(len(found) == 1, f"{len(found)} rows {name}")
     return found[0]
@@ -26,7 +26,7 @@ def loaded_anywhere():
 
 
 def nothing_to_overwrite():
-    """The tables that calls go through are filled in at the start, then read only."""
+    """The tables of function addresses are filled in at the start, then read-only."""
     row(readelf("--program-headers"), "GNU_RELRO")
     dynamic = readelf("--dynamic")
     rig.check("NOW" in dynamic, "symbols are bound late, so RELRO is not full")
@@ -35,7 +35,7 @@ def nothing_to_overwrite():
 
 
 def nothing_to_execute():
-    """What can be written cannot be executed."""
+    """No memory is both writable and executable."""
     headers = readelf("--program-headers")
     rig.check("E" not in row(headers, "GNU_STACK").split()[-2], "an executable stack")
     for line in headers.splitlines():
@@ -51,8 +51,8 @@ def overflows_seen():
 
 
 def jumps_checked():
-    """What may be jumped to is marked so. The note that tells the kernel is there only if
-    the C library's own start-up code is marked as well, so the code itself is read."""
+    """Targets of indirect jumps are marked. The note for the kernel exists only if the C library's
+    start-up code is marked, too; so this reads the code itself."""
     mark = {"x86_64": "endbr64", "aarch64": "paciasp"}.get(platform.machine())
     code = subprocess.run(["objdump", "--disassemble=main", rig.FAIRLEAD], check=True,
                           capture_output=True, text=True).stdout

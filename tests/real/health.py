@@ -48,7 +48,7 @@ def asked(proxy, path="/", times=20):
 
 
 def state(proxy, upstream, port):
-    """1, 0 or None, of /metrics."""
+    """The value in /metrics: 1, 0 or None."""
     text = rig.get(proxy.admin, "/metrics").body.decode()
     begin = f'fairlead_health_up{{upstream="{upstream}",server="127.0.0.1:{port}"'
     found = [line for line in text.splitlines() if line.startswith(begin)]
@@ -56,21 +56,21 @@ def state(proxy, upstream, port):
 
 
 def down_at(proxy, upstream, port):
-    """1 for each worker that takes the server for down, else 0."""
+    """For each worker 1 if the server is down for it, else 0."""
     text = rig.get(proxy.admin, "/metrics?by=worker").body.decode()
     return [int(n) for n in re.findall(rf'fairlead_server_state{{[^}}]*upstream="{upstream}",server='
                                        rf'"127.0.0.1:{port}"[^}}]*state="down"}} (\d)', text)]
 
 
 def becomes(proxy, upstream, port, value):
-    """Known by who asks it, and then by each worker."""
+    """The prober has the result, and then each worker."""
     rig.until(lambda: state(proxy, upstream, port) == value, f"{upstream} {port}: {value}")
     rig.until(lambda: down_at(proxy, upstream, port) == 2 * [1 - value],
               f"{upstream} {port}: {value} at both workers")
 
 
 class Load:
-    """A request now and then, until the end; those that fail or take long are told."""
+    """Sends requests until end(), which reports those that failed or took long."""
 
     def __init__(self, port, patience_s):
         self.port, self.patience_s, self.over, self.wrong, self.n = port, patience_s, False, [], 0
@@ -85,7 +85,7 @@ class Load:
                 took = time.monotonic() - began
                 if answer.status != 200 or took > self.patience_s:
                     self.wrong.append((answer.status, took))
-            except Exception as e:    # noqa: what went wrong is told by end()
+            except Exception as e:    # noqa: end() reports what went wrong
                 self.wrong.append(repr(e))
             self.n += 1
             time.sleep(0.01)
@@ -98,7 +98,7 @@ class Load:
 
 
 def says_no(proxy, flag, one, two):
-    """It answers, but that it is not well: not one request is lost."""
+    """The server answers its check with an error status: no request is lost."""
     load = Load(proxy.port, 5)
     open(flag, "w").close()
     becomes(proxy, "app", two, 0)
@@ -112,7 +112,7 @@ def says_no(proxy, flag, one, two):
 
 
 def hangs(proxy, program, one, two):
-    """It takes connections and says nothing: without a check each second request would wait."""
+    """The server accepts and stays silent: without a check every second request would wait."""
     program.signal(signal.SIGSTOP)
     becomes(proxy, "app", two, 0)
     load = Load(proxy.port, 5)
@@ -131,7 +131,7 @@ def reload(proxy, times=1):
 
 
 def reloads(proxy, flag, one, two):
-    """Who is down stays down from one configuration to the next, and is asked on."""
+    """A server that is down stays down over a reload, and checks continue."""
     open(flag, "w").close()
     becomes(proxy, "app", two, 0)
     load = Load(proxy.port, 5)
@@ -145,7 +145,7 @@ def reloads(proxy, flag, one, two):
 
 
 def dies(proxy, program, cache):
-    """memcached: its keys are a miss at once; then it is back."""
+    """memcached: its keys are misses at once; then it is back."""
     with socket.create_connection(("127.0.0.1", cache)) as s:
         s.sendall(b"set k 0 0 5\r\nvalue\r\n")
         s.recv(64)
@@ -163,7 +163,7 @@ def dies(proxy, program, cache):
 
 
 def quiet_end(proxy, two):
-    """A drain amid probes ends in good order."""
+    """A drain during probes ends cleanly."""
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, "no good end")
     rig.check(not [line for line in proxy.log().splitlines() if "must hold" in line], "asserts")

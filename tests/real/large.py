@@ -9,7 +9,7 @@ import signal
 import rig
 
 WORKERS = 2
-# Supervisor and worker process together, with two workers; a third of it is headroom.
+# Supervisor and worker process together, with two workers; the limits have a third of headroom.
 COSTS = (    # what, upstreams, servers of each, routes, bytes at most
     ("upstream", 2000, 1, 2, 10000),
     ("server", 1, 4096, 2, 8000),
@@ -17,7 +17,7 @@ COSTS = (    # what, upstreams, servers of each, routes, bytes at most
 )
 ROUNDS = 4
 LARGE = (5000, 1, 20000)
-RETURNS_KIB = 4096    # more than before, when all of the large one, ten times as much, is gone
+RETURNS_KIB = 4096    # allowed growth after the large file, which takes ten times as much
 
 
 def text_of(origin, upstreams, servers, routes):
@@ -78,7 +78,7 @@ def reloads(origin):
     small, large = text_of(origin, 1, 1, 2), text_of(origin, *LARGE)
     proxy = rig.Fairlead(small, WORKERS)
     pid = proxy.worker_pid()
-    reload(proxy, small)    # what is loaded by the first one is there
+    reload(proxy, small)    # code that the first reload needs is loaded now
     base = memory_kib(proxy)
     seen = []
     for _ in range(ROUNDS):

@@ -24,7 +24,7 @@ WARNINGS = ("5:3: warning: no route uses 'spare'", "7:18: warning: 'path' has no
 
 
 def without_ipv6():
-    """In the child: socket(AF_INET6) fails as where the kernel was started with ipv6.disable=1."""
+    """In the child: socket(AF_INET6) fails, as with ipv6.disable=1 on the kernel command line."""
     def bpf(code, yes, no, k):
         return struct.pack("HBBI", code, yes, no, k)
     filters = (bpf(0x20, 0, 0, 0) + bpf(0x15, 0, 3, SOCKET[os.uname().machine])
@@ -54,7 +54,7 @@ def start(path, **popen):
 
 
 def told(text):
-    """How often each warning is told."""
+    """How often each warning is printed."""
     return [text.count(w) for w in WARNINGS]
 
 

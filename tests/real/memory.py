@@ -9,10 +9,10 @@ import time
 
 import rig
 
-IDLE_BYTES_MAX = 512    # at 10,000 of them; fewer share what is needed once
+IDLE_BYTES_MAX = 512    # with 10,000 connections; with fewer the fixed costs weigh more
 SHARED_BYTES = 1 << 19
 WAITING_BYTES_MAX = 4096
-DELAYS_S = (8, 16, 32)    # a machine that is slow, or busy, needs longer to ask all
+DELAYS_S = (8, 16, 32)    # a slow or busy machine needs longer to send all requests
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], keepalive: 64, connect_timeout: 10s }} }}
 routes:
@@ -23,7 +23,7 @@ limits: {{ header_timeout: 60s, idle_timeout: 300s, backlog: 16384 }}
 
 
 def holding(port, path, n):
-    """n connections that stay open after their answer, until its input is closed."""
+    """n connections that stay open after their response, until its input is closed."""
     return subprocess.Popen([os.path.join(rig.TOOLS, "load"), "-k", "127.0.0.1", str(port), path,
                              str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -33,7 +33,7 @@ def connections(proxy, n):
 
 
 def lowest(proxy, patience_s=6):
-    """What is still there after the proxy has given back what it does not need."""
+    """The memory in use after the proxy has returned what it does not need."""
     seen = [proxy.anonymous_kib()]
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
@@ -70,12 +70,12 @@ def waiting(origin, n):
 
 
 def waiting_for(origin, n, delay_s):
-    """How many were waiting, and what each of them took."""
+    """How many requests were waiting, and the memory of each."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     rig.check(rig.load(proxy.port, "/status/200", 10)["failed"] == 0, "10 requests")
     before = proxy.anonymous_kib()
     with holding(proxy.port, f"/delay/{delay_s * 1000}", n) as held:
-        # The last of them have reached the origin; the first are not answered yet.
+        # The last ones have reached the origin, and the first ones are not answered yet.
         rig.until(lambda: proxy.metrics()["upstream_requests_total"] >= n + 10, f"{n} requests",
                   60)
         each = (lowest(proxy, 2) - before) * 1024 / n

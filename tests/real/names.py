@@ -46,12 +46,12 @@ listen [::1]:{port}; {listens}
 location / {{ default_type text/plain; return 200 "$server_addr:$server_port"; }}
 location /slow {{ limit_rate 40k; alias {file}; }}
 """
-MANY, USED = 1100, 1024    # addresses that do not fit into a datagram, and those of them
+MANY, USED = 1100, 1024    # addresses that do not fit into a datagram; how many are used
 SLOW = 120000
 
 
 class Nameserver:
-    """dnsmasq, with what is in a file and on its command line."""
+    """dnsmasq, with records from a file and from its command line."""
 
     def __init__(self, port, services=()):
         self.port, self.services = port, services
@@ -84,7 +84,7 @@ class Nameserver:
 
 
 class Load:
-    """Requests on connections that stay, all the time; each answer is looked at."""
+    """Sends requests on persistent connections all the time, and checks each response."""
 
     def __init__(self, port):
         self.port, self.answers, self.over, self.wrong = port, {}, False, []
@@ -100,7 +100,7 @@ class Load:
                     s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                     self.take(f)
                     time.sleep(0.002)
-        except Exception as e:    # noqa: what went wrong is told by end()
+        except Exception as e:    # noqa: end() reports what went wrong
             self.wrong.append(repr(e))
 
     def take(self, f):
@@ -124,7 +124,7 @@ class Load:
 
 
 def asked(proxy, path="/", times=12):
-    """Who answers, of so many requests."""
+    """Which servers answer, in so many requests."""
     return {rig.get(proxy.port, path).body.decode() for _ in range(times)}
 
 
@@ -133,7 +133,7 @@ def becomes(proxy, expected, path="/"):
 
 
 def moves(proxy, dns, origin):
-    """From one address to another, to both, to one of IPv6; what is in flight ends whole."""
+    """From one address to another, to both, to an IPv6 one; requests in flight are completed."""
     at = lambda *addresses: {f"{a}:{origin}" for a in addresses}
     becomes(proxy, at("127.0.0.2"))
     slow = []
@@ -176,7 +176,7 @@ def stays(proxy, dns, origin):
 
 
 def silence(proxy, dns, origin):
-    """The last answer stays in use while nobody answers, or while the name does not exist."""
+    """The last answer stays in use while there is none, or while the name does not exist."""
     dns.tell({**NAMES, "app.test": ["127.0.0.2"]})
     becomes(proxy, {f"127.0.0.2:{origin}"})
     dns.kill()
@@ -210,7 +210,7 @@ def configure(proxy, config):
 
 
 def reloads(proxy, dns, origin):
-    """Configurations come and go; names move on, and nothing is lost."""
+    """Reloads while names move: nothing is lost."""
     dns.tell({**NAMES, "app.test": ["127.0.0.3"]})
     becomes(proxy, {f"127.0.0.3:{origin}"})
     load = Load(proxy.port)
@@ -236,7 +236,7 @@ def reloads(proxy, dns, origin):
 
 
 def unknown(proxy, dns, origin):
-    """Names that stand for nothing when it starts: the rest is served, and they are when they do."""
+    """Names without an address at the start: the rest is served, and they are when they have one."""
     rig.check(proxy.said("warning: 'later.test' cannot be resolved (there is no such name): "
                          "upstream 'later' starts without it"), "no warning")
     answer = rig.get(proxy.port, "/later")
@@ -256,7 +256,7 @@ def unknown(proxy, dns, origin):
 
 
 def refuses(dns, origin):
-    """A name that cannot be resolved at the start, told with its place and the reason."""
+    """A name that cannot be resolved at the start is reported with its place and the reason."""
     path = os.path.join(rig.TMP, "refused.yaml")
     dead, = rig.free_ports(1)
     for server, resolver, why in (
@@ -273,7 +273,7 @@ def refuses(dns, origin):
 
 
 def many(proxy, origin):
-    """More than are used, in another order with each answer: the same ones all the time."""
+    """More addresses than are used, in another order in each answer: the same ones stay in use."""
     def metric(name):
         text = rig.get(proxy.admin, "/metrics").body.decode()
         return int(text.partition(f'{name}{{upstream="many",server="many.test:{origin}"}} ')[2]

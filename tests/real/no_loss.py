@@ -35,7 +35,7 @@ limits: {{ upgrade_timeout: 60s }}
 
 
 class Long(threading.Thread):
-    """Long requests, so many at any time, each on a connection of its own; all must be answered."""
+    """Keeps so many long requests in flight, each on its own connection; all must be answered."""
 
     def __init__(self, port, n):
         super().__init__()
@@ -98,7 +98,7 @@ class Wrk:
 
 
 def config_of(origin, i):
-    """Each differs from the one before in all that a reload can change."""
+    """Each configuration differs from the previous one in everything that a reload can change."""
     more = "".join(f"  more{k}: {{ servers: [127.0.0.1:{origin}] }}\n" for k in range(i % 3))
     decoys = "".join(f"  - {{ path: /decoy{k}, proxy: {{ upstream: app }} }}\n"
                      for k in range(i % 7))
@@ -120,7 +120,7 @@ def after(proxy, sign, words):
 
 
 def descriptors(pid):
-    """All but connections, which come and go."""
+    """Open descriptors without connections, which come and go."""
     names = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
@@ -135,14 +135,14 @@ def reloads(proxy, origin):
     for i in range(RELOADS):
         write(proxy, config_of(origin, i), [spare] if i % 2 else [])
         after(proxy, signal.SIGHUP, "fairlead: reloaded")
-        if i % 2 == 0:    # workers leave an address a moment later; it is wanted again
+        if i % 2 == 0:    # workers release an address a moment later; the next reload needs it
             rig.until(lambda: not rig.accepts(spare), "the end of a listener")
     write(proxy, config_of(origin, 0), [])
     after(proxy, signal.SIGHUP, "fairlead: reloaded")
 
 
 def under_load(proxy, what):
-    """wrk, and long requests, while it happens. Returns how many were answered."""
+    """Runs wrk and long requests during `it`. Returns how many were answered."""
     long, wrk = Long(proxy.port, LONG), Wrk(proxy.port, "/bytes/100", 600)
     long.start()
     rig.until(lambda: proxy.metrics()["requests_in_flight"] >= LONG, f"{LONG} long requests")
@@ -150,7 +150,7 @@ def under_load(proxy, what):
         what()
     finally:
         long.ending = True
-    time.sleep(0.5)    # a while after the last one
+    time.sleep(0.5)    # a while after the last change
     answered = wrk.end()
     long.end()
     return answered, long.answered
@@ -169,7 +169,7 @@ def measure(proxy):
 
 
 def settled(proxy, good, what):
-    """What is going to be closed may not be so yet; what is left open stays so."""
+    """Descriptors may still be closed after a moment; a leak stays open."""
     end = time.monotonic() + rig.PATIENCE_S
     while not good(now := measure(proxy)):
         rig.check(time.monotonic() < end, lambda: f"{what}: {now}")
@@ -182,7 +182,7 @@ def main():
     rig.descriptors()
     rig.lab("0ms", origin)
     proxy = rig.Fairlead(config_of(origin, 0))
-    under_load(proxy, lambda: reloads(proxy, origin))    # what is needed once is there now
+    under_load(proxy, lambda: reloads(proxy, origin))    # one-time allocations are done now
     before = measure(proxy)
     began = time.monotonic()
     counts = under_load(proxy, lambda: reloads(proxy, origin))

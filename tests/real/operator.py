@@ -27,7 +27,7 @@ def ok(port):
 
 
 def whole(origin, more=""):
-    """A configuration with listener and admin; and these ports."""
+    """A configuration with a listener and an admin address; returns it and the ports."""
     port, admin = rig.free_ports(2)
     return (f"listen: [127.0.0.1:{port}]\nadmin: 127.0.0.1:{admin}\n" +
             CONFIG.format(origin=origin) + more), port
@@ -55,7 +55,7 @@ def quit_drains(origin):
     slow = socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S)
     slow.sendall(b"GET /delay/700 HTTP/1.1\r\nHost: x\r\n\r\n")
     rig.until(lambda: proxy.metrics()["requests_in_flight"] == 1, "the request")
-    # From the keyboard it reaches all of them.
+    # From the keyboard it reaches all processes.
     os.killpg(proxy.pid, signal.SIGQUIT)
     answer = b""
     while piece := slow.recv(65536):
@@ -65,7 +65,7 @@ def quit_drains(origin):
 
 
 def strays(origin):
-    """Signals that nobody means, and those of the supervisor sent to all: nothing ends."""
+    """Signals without a meaning, and those of the supervisor sent to all processes: nothing ends."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     worker = proxy.worker_pid()
     for sign in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXFSZ", "SIGPIPE", "SIGUSR1"):
@@ -76,7 +76,7 @@ def strays(origin):
 
 
 def log_reopened(origin):
-    """The log only: the file, with an error by now, is not looked at."""
+    """Only the log is reopened: the file, which has an error by now, is not read."""
     log = os.path.join(rig.TMP, "access.log")
     proxy = rig.Fairlead(CONFIG.format(origin=origin) + f"access_log: {{ path: {log} }}\n")
     worker = proxy.worker_pid()
@@ -103,7 +103,7 @@ def log_reopened(origin):
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("not reloaded: the file has errors"), "the reload")
     os.rmdir(log)
-    # A worker process that starts now has the configuration in force.
+    # A worker process that starts now uses the current configuration.
     os.kill(worker, signal.SIGKILL)
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
     rig.check(ok(proxy.port), "it does not serve")
@@ -113,7 +113,7 @@ def log_reopened(origin):
 # --- the file -------------------------------------------------------------------
 
 def directory_replaced(origin):
-    """As deployments do: by a link that leads elsewhere, or by renaming."""
+    """As deployments do: a symbolic link changes, or a directory is renamed."""
     text, port = whole(origin)
     for n in (1, 2):
         os.mkdir(os.path.join(rig.TMP, f"release{n}"))
@@ -168,7 +168,7 @@ def standard_input(origin):
 
 
 def ordered(what, text):
-    """Who gives an order may have the configuration from there, too."""
+    """A command may also get the configuration from standard input."""
     return subprocess.run([rig.FAIRLEAD, what, "-c", "-"], input=text.encode(), capture_output=True)
 
 
@@ -186,7 +186,7 @@ for n in range(20):
 
 
 def process_one(origin):
-    """Whoever is left over by others is reaped."""
+    """Orphans of other processes are reaped."""
     alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if subprocess.run([*alone, "true"], capture_output=True).returncode:
         print("no process namespace here")

@@ -57,7 +57,7 @@ def had():
 
 
 def becomes_nobody(config):
-    """Also a log that only root can open, and a socket where only root can write."""
+    """Also with a log that only root can open, and a socket in a directory of root."""
     closed = os.path.join(rig.TMP, "closed")
     os.makedirs(closed, mode=0o700, exist_ok=True)
     log, sock = os.path.join(closed, "access.log"), os.path.join(closed, "admin.sock")
@@ -91,7 +91,7 @@ def replaced_and_killed(config):
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
     check_ids(proxy.worker_pid(), NOBODY, NOBODY)
     serves(proxy)
-    os.kill(proxy.worker_pid(), signal.SIGSTOP)    # it cannot end by itself
+    os.kill(proxy.worker_pid(), signal.SIGSTOP)    # so that it cannot end by itself
     proxy.signal(signal.SIGTERM)
     rig.until(lambda: proxy.said("draining"), "the drain")
     proxy.signal(signal.SIGTERM)
@@ -114,7 +114,7 @@ def chosen(config):
 
 
 def stays(config):
-    """Who is not root stays who it is, and is told that `user` changes nothing."""
+    """Started as another user it keeps that user, and says that `user` has no effect."""
     who = {"user": 12345, "group": 12345, "extra_groups": []} if is_root() else {}
     os.chmod(rig.TMP, 0o755)
     if subprocess.run([rig.FAIRLEAD, "--help"], capture_output=True, check=False,
@@ -130,14 +130,14 @@ def stays(config):
 
 
 def filters(pid):
-    """Seccomp filters of every thread, without those that were there before."""
+    """Seccomp filters of every thread, minus those of this script."""
     before = int(status("self").get("Seccomp_filters", 0))
     return {int(status(f"{pid}/task/{task}")["Seccomp_filters"]) - before
             for task in os.listdir(f"/proc/{pid}/task")}
 
 
 def sandboxed(config):
-    """On every thread before the first request, unless it is off; the log's thread too."""
+    """On every thread, also the log's, before the first request, unless it is off."""
     config += f"access_log: {{ path: {rig.TMP}/sandboxed.log }}\n"
     proxy = rig.Fairlead(config)
     closed = {0 if os.environ.get("VARIANT") == "asan" else 1}
@@ -157,7 +157,7 @@ def sandboxed(config):
 
 
 def open_to_all(config):
-    """What everybody may write, root does not read; others do."""
+    """Root does not read files that everybody may write; other users do."""
     path = os.path.join(rig.TMP, "open.yaml")
     with open(path, "w") as f:
         f.write("listen: [127.0.0.1:1]\n" + config)
@@ -173,7 +173,7 @@ def open_to_all(config):
 
 
 def cannot_become(config):
-    """A root that may not: it says so and does not go on as root."""
+    """Root that may not change its user: it says so and does not continue as root."""
     setpriv = ["setpriv", "--bounding-set", "-setuid,-setgid", "--inh-caps", "-all"]
     path = os.path.join(rig.TMP, "cannot.yaml")
     port, = rig.free_ports(1)

@@ -19,7 +19,7 @@ import rig
 
 SIZE = 100_000     # all of it fits the proxy's outbox
 RATE = 12_500      # bytes a second
-STARTING = threading.Lock()    # two would find the same ports free
+STARTING = threading.Lock()    # two would choose the same free ports
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}], queue_timeout: 60s{upstream} }} }}
 study: true
@@ -37,7 +37,7 @@ limits: {{ {limits} }}
 
 
 def network_of_its_own():
-    """Where a socket takes no more than a few KiB that nobody has read."""
+    """A network namespace whose sockets buffer only a few KiB."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_net, new_user = 0x40000000, 0x10000000
     if libc.unshare(new_net) != 0 and libc.unshare(new_net | new_user) != 0:
@@ -64,7 +64,7 @@ def asked(fairlead, path, fields=""):
 
 
 def read_slowly(s, size=SIZE):
-    """Bytes of the body, and how it ended."""
+    """The bytes of the body, and how the connection ended."""
     text, began, end = b"", time.monotonic(), "whole"
     while len(text.partition(b"\r\n\r\n")[2]) < size:
         try:
@@ -81,7 +81,7 @@ def read_slowly(s, size=SIZE):
 
 
 def read_whole(what, *readers):
-    """All at the same time: reading slowly takes its time."""
+    """All at the same time, because slow reading takes long."""
     results = []
     threads = [threading.Thread(target=lambda s=s: results.append(read_slowly(s)))
                for s in readers]
@@ -104,7 +104,7 @@ def last_answer(origin):
 
 
 def drained(origin):
-    """The proxy has all of the answer when it is told to end, and the client next to nothing."""
+    """At the beginning of the drain the proxy has the whole response, and the client almost nothing."""
     fairlead = proxy(origin)
     readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
     rig.until(lambda: fairlead.metrics()["requests_in_flight"] == 0
@@ -116,7 +116,7 @@ def drained(origin):
 
 
 def slower_than_the_limit(origin):
-    """A part of the answer takes longer than send_timeout, the next bytes never do."""
+    """A part of the response takes longer than send_timeout, but some bytes are read in time."""
     fairlead = proxy(origin, "send_timeout: 4s")
     readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
     deaf = asked(fairlead, f"/bytes/{SIZE}")
@@ -129,7 +129,7 @@ def slower_than_the_limit(origin):
 
 
 def single_bytes(origin):
-    """Hundreds wait for their answer and go on sending, byte for byte."""
+    """Hundreds of clients wait for their response and keep sending single bytes."""
     fairlead = proxy(origin, "buffers: 1MiB", ", connect_timeout: 10s")
     clients = [asked(fairlead, "/delay/8000") for _ in range(300)]
     rig.until(lambda: fairlead.metrics()["requests_in_flight"] == 300, "the requests")
@@ -150,7 +150,7 @@ def single_bytes(origin):
 
 
 def join_in_line(origin):
-    """One connection for nine questions: most wait in line when the drain is over."""
+    """One connection for nine fetches: most wait in the queue at the end of the drain."""
     fairlead = proxy(origin, "drain_timeout: 300ms", ", connections: 1")
     clients = [asked(fairlead, "/join") for _ in range(3)]
     rig.until(lambda: fairlead.metrics()["upstream_waiting"] >= 8, "a line")

@@ -28,7 +28,7 @@ def written(text):
 
 
 def refused(text, *told, before=()):
-    """It does not start, and says all this in one line."""
+    """It does not start, and one line has all these texts."""
     r = subprocess.run([*before, rig.FAIRLEAD, "-c", written(text), "--engine", "epoll",
                         "--workers", "1"], capture_output=True, text=True, timeout=rig.PATIENCE_S)
     if r.returncode == 77:
@@ -44,7 +44,7 @@ def starts(text, before=()):
 
 
 def paths(config):
-    """Of a unix listener."""
+    """Refusals for a unix listener."""
     path = os.path.join(rig.TMP, "listen.sock")
     text = f'listen: ["unix:{path}"]\n' + config
     with open(path, "w") as f:
@@ -61,7 +61,7 @@ def paths(config):
         other.bind(path)
         other.listen()
         refused(text, path, "another process listens there; stop it")
-    starts(text)    # what is left of one that has ended is no obstacle
+    starts(text)    # the socket of a program that has ended is replaced
     missing = os.path.join(rig.TMP, "missing")
     text = text.replace(path, f"{missing}/listen.sock")
     refused(text, "No such file or directory", "its directory does not exist; create it")
@@ -87,7 +87,7 @@ def profile_without(name):
 
 
 def calls(config):
-    """That a filter refuses."""
+    """System calls that a filter refuses."""
     port, = rig.free_ports(1)
     text = f"listen: [127.0.0.1:{port}]\n" + config
     refused(text, "signalfd4", "Operation not permitted", "examples/seccomp.json",
@@ -99,7 +99,7 @@ def calls(config):
 
 
 def upgrades(config):
-    """Each way to be no next program, and what whoever ordered it is told."""
+    """Each way in which a next program cannot start, and the message for the operator."""
     program = os.path.join(rig.TMP, "program")
     shutil.copy(rig.FAIRLEAD, program)
     kept, rig.FAIRLEAD = rig.FAIRLEAD, program
@@ -148,8 +148,8 @@ def while_it_ends(config):
 
 
 def permissions(engine):
-    """Of a unix socket that is an upstream: told in the response, in the log and by the health
-    check, and not as a server that refuses."""
+    """Refusals for a unix socket of an upstream: reported in the response, in the log and by the
+    health check, and not as a refused connection."""
     path, log = (os.path.join(rig.TMP, name + engine) for name in ("origin.sock", "access.log"))
     os.chmod(rig.TMP, 0o755)
     with socket.socket(socket.AF_UNIX) as origin:

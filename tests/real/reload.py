@@ -29,7 +29,7 @@ def write(proxy, config, listen=(), admin=True):
 
 
 def reload(proxy, config=None, said="fairlead: reloaded", **more):
-    """Until the supervisor says that it is done."""
+    """Waits until the supervisor says that the reload is done."""
     if config is not None:
         write(proxy, config, **more)
     before = proxy.log().count(said)
@@ -45,7 +45,7 @@ def asked(port, path):
 
 
 def answer(s):
-    """One answer with a Content-Length; the connection stays open."""
+    """One response with a Content-Length; the connection stays open."""
     text = b""
     while b"\r\n\r\n" not in text:
         piece = s.recv(65536)
@@ -69,7 +69,7 @@ def without_routes(origin):
 
 
 def routes(origin):
-    """What is in flight and who is connected go on; the next request is answered by the new."""
+    """Requests in flight and connections stay; the next request gets the new configuration."""
     proxy = rig.Fairlead(config_of(origin))
     worker = proxy.worker_pid()
     slow, idle = asked(proxy.port, "/delay/4000"), asked(proxy.port, "/bytes/10")
@@ -87,7 +87,7 @@ def routes(origin):
 
 
 def errors(origin):
-    """With a file that has errors, or names what cannot be opened, all stays as it was."""
+    """If the file has errors, or something in it cannot be opened, nothing changes."""
     proxy = rig.Fairlead(config_of(origin))
     os.mkfifo(rig.TMP + "/fifo")
     for bad, word in ((config_of(origin).replace("/access.log", "/fifo"), "nobody reads it"),
@@ -107,7 +107,7 @@ def errors(origin):
 
 
 def no_descriptors(origin):
-    """The worker process has none free for what it is handed: it says so, and all goes on."""
+    """The worker process has no free descriptors for the new ones: it says so and continues."""
     config = ("user: root\n" if os.geteuid() == 0 else "") + config_of(origin)
     proxy = rig.Fairlead(config)
     worker = proxy.worker_pid()
@@ -124,7 +124,7 @@ def no_descriptors(origin):
 
 
 def stuck(origin):
-    """A worker process that takes nothing does not hold the supervisor for ever."""
+    """A worker process that does not read does not block the supervisor for ever."""
     proxy = rig.Fairlead(config_of(origin))
     worker = proxy.worker_pid()
     os.kill(worker, signal.SIGSTOP)
@@ -173,7 +173,7 @@ def lines(path):
 
 
 def log(origin):
-    """As after logrotate: what is moved away gets no line any more, and none is lost."""
+    """As after logrotate: the moved file gets no more lines, and none is lost."""
     proxy = rig.Fairlead(config_of(origin))
     path = os.path.join(rig.TMP, "access.log")
     os.path.exists(path) and os.truncate(path, 0)
@@ -198,7 +198,7 @@ def log(origin):
 
 
 def full_fifo(path):
-    """Nobody reads it. Returns the end to read from."""
+    """A pipe without a reader so far. Returns its read end."""
     os.mkfifo(path)
     out = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     into = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -211,8 +211,8 @@ def full_fifo(path):
 
 
 def unread(origin):
-    """A log that nobody reads: a reload takes nothing more for it, and many that make it another
-    are refused in the end. Once it is read all goes on."""
+    """A log without a reader: a reload needs no more memory for it, and reloads that change the log
+    again and again are refused in the end. When it is read, everything continues."""
     path = os.path.join(rig.TMP, "unread")
     out = full_fifo(path)
     json = config_of(origin).replace("/access.log", "/unread")
@@ -253,7 +253,7 @@ def open_files(pid):
 
 
 def needs_restart(origin):
-    """Such keys are told, and the rest is applied."""
+    """Keys that need a restart are reported, and the rest is applied."""
     proxy = rig.Fairlead(config_of(origin))
     reload(proxy, without_routes(origin) + NONE + "workers: 7\nlimits: { buffers: 64MiB }\n")
     for key in "'workers'", "'limits.buffers'":
@@ -266,7 +266,7 @@ def needs_restart(origin):
 
 
 def many_at_once(origin):
-    """Signals that come while a reload is under way are not lost: the last file counts."""
+    """Signals during a reload are not lost: the last file is used."""
     proxy = rig.Fairlead(config_of(origin))
     for i in range(40):
         write(proxy, config_of(origin) if i % 2 else without_routes(origin) + NONE)
@@ -281,7 +281,7 @@ def many_at_once(origin):
 
 
 def memcached(origin):
-    """An upstream of a kind that was not there before: nothing it needs is forbidden by now."""
+    """A new kind of upstream: the sandbox allows what it needs."""
     port, = rig.free_ports(1)
     rig.memcached(port)
     with socket.create_connection(("127.0.0.1", port)) as s:
@@ -299,7 +299,7 @@ def memcached(origin):
 
 
 def does_its_work(proxy, nobody, answer):
-    """Another worker process takes the place of one that dies while a file is read."""
+    """A worker process that dies while a file is read is replaced."""
     ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
     rig.check(nobody.recv(4096), "a question")
     os.kill(proxy.worker_pid(), signal.SIGKILL)
@@ -309,8 +309,8 @@ def does_its_work(proxy, nobody, answer):
 
 
 def silent_names(origin):
-    """While names are looked up that nobody answers for, the supervisor does its work, and who
-    gave the order is told what came of that."""
+    """While lookups get no answer, the supervisor keeps working, and the command that ordered the
+    reload gets its result."""
     path = os.path.join(rig.TMP, "silent.sock")
     config = f"control: unix:{path}\n" + config_of(origin)
     proxy = rig.Fairlead(config)
@@ -337,7 +337,7 @@ def silent_names(origin):
 
 
 def notified(origin):
-    """What systemd is told, by its own protocol."""
+    """The notifications for systemd, in its protocol."""
     path = os.path.join(rig.TMP, "notify.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.bind(path)

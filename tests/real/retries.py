@@ -8,7 +8,7 @@ import time
 import rig
 
 SHARE = 20
-CLIENTS = 16    # who may leave in the end, when they have earned their share and were not asked for
+CLIENTS = 16    # which may leave at the end: their requests count for the budget only
 BUSY = "access_log {log} combined; location / {{ return 503; }}"
 CONFIG = """
 upstreams:
@@ -45,7 +45,7 @@ def gained(proxy, before):
 
 
 def storm(proxy, log):
-    """All fails: the origin gets a share more than what was asked, not four times as much."""
+    """All requests fail: the origin gets a share more requests, not four times as many."""
     before = proxy.metrics()
     done, errors, _ = rig.wrk(proxy.port, "/storm", CLIENTS, 1)
     got = gained(proxy, before)
@@ -73,7 +73,7 @@ def half(proxy):
 
 
 def asked(proxy, path, n):
-    """How many were answered, and the longest time it took."""
+    """How many requests were answered, and the longest time."""
     good, longest = 0, 0
     for _ in range(n):
         begun = time.monotonic()

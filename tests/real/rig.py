@@ -40,14 +40,14 @@ def skip(why):
 
 
 def check(good, what):
-    """A test says what is wrong, with the numbers, and ends."""
+    """Fails the test with a message that has the numbers."""
     if not good:
         raise AssertionError(what() if callable(what) else what)
 
 
 def free_ports(n):
-    """Ports nobody uses, and nobody gets before they are bound, or while a server is down: the
-    kernel gives them to none who wants any port, and scripts beside this one know them by name."""
+    """Free ports that no other program gets before they are bound, or while a server is down: they
+    are outside of the kernel's range, and locks keep scripts that run at the same time off."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
         first = int(f.read().split()[0])
     wanted = range(10240, first if first > 12288 else 65536)
@@ -60,7 +60,7 @@ def free_ports(n):
 
 
 def take_port(port):
-    """By a name that goes with this process."""
+    """By an abstract name, which is freed with this process."""
     name = socket.socket(socket.AF_UNIX)
     try:
         name.bind(f"\0fairlead-test-port-{port}")
@@ -75,7 +75,7 @@ def take_port(port):
 
 
 def until(found, what, patience_s=PATIENCE_S):
-    """Polls found() until it gives something true, and gives that."""
+    """Polls found() until it returns something true, and returns that."""
     end = time.monotonic() + patience_s
     while True:
         value = found()
@@ -86,7 +86,7 @@ def until(found, what, patience_s=PATIENCE_S):
 
 
 def descriptors():
-    """As many as this process, and what it starts, may have."""
+    """Raises the descriptor limit of this process and its children to the maximum."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -98,8 +98,8 @@ def most_requests():
 
 
 def becomes(call, good, what, times=10):
-    """How fast something is, only shows when nothing else is in its way: it is tried again
-    until it does. What it gave at last."""
+    """Repeats a measurement until it succeeds, because other work disturbs it. Returns the last
+    result."""
     tried = []
     for _ in range(times):
         tried.append(call())
@@ -140,7 +140,7 @@ class Program:
         self.process.send_signal(sign)
 
     def ended(self, patience_s=PATIENCE_S):
-        """Its exit status, as soon as it has one."""
+        """Waits for the exit status."""
         return self.process.wait(patience_s)
 
     def stop(self):
@@ -159,7 +159,7 @@ def stop_all():
 
 
 def main(test):
-    """Runs it; whatever was started ends, and the logs are shown if it failed."""
+    """Runs the test; then ends all programs, and prints the logs if it failed."""
     try:
         test()
     except BaseException:
@@ -181,7 +181,7 @@ def accepts(port):
 
 
 def lab(delay="0ms", http=None, memcached=None, *more):
-    """The lab, on its own engine: what is tested is the proxy."""
+    """The lab, on its own engine: only the proxy is under test."""
     command = [LAB, "--delay", delay, "--workers", "1", *more]
     if http:
         command += ["--http", f"127.0.0.1:{http}"]
@@ -231,7 +231,7 @@ def memcached(port, *more):
 # --- the proxy ------------------------------------------------------------------
 
 class Fairlead(Program):
-    """With this configuration; listen and admin are added to it."""
+    """fairlead with this configuration; listen and admin are added."""
 
     def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), port=None,
                  **popen):
@@ -267,7 +267,7 @@ class Fairlead(Program):
         return sums
 
     def anonymous_kib(self):
-        """RSS of the worker process without what it maps from files."""
+        """RSS of the worker process without file mappings."""
         with open(f"/proc/{self.worker_pid()}/status") as f:
             return int(re.search(r"RssAnon:\s+(\d+)", f.read())[1])
 
@@ -298,7 +298,7 @@ def cpu_us(pid):
     return total // 1000
 
 
-# --- asking ---------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------
 
 class Answer:
     def __init__(self, head, body):
@@ -327,7 +327,7 @@ def get(port, path, fields="", patience_s=PATIENCE_S):
 
 
 def whole_of(chunks, path):
-    """Chunks put together; the last must be there."""
+    """The data of all chunks; the last chunk must be there."""
     parts, at = [], 0
     while True:
         line = chunks.find(b"\r\n", at)
@@ -340,7 +340,7 @@ def whole_of(chunks, path):
 
 
 def load(port, path, n, at_once=None):
-    """What tests/real/load.c says of n requests at once, as {name: value}."""
+    """Runs tests/real/load.c with n requests at once; its result as {name: value}."""
     command = [os.path.join(TOOLS, "load"), *(["-c", str(at_once)] if at_once else []),
                "127.0.0.1", str(port), path, str(n)]
     out = subprocess.run(command, capture_output=True, text=True).stdout

@@ -11,7 +11,7 @@ import time
 
 import rig
 
-CLIENTS = 16    # so that either worker has some
+CLIENTS = 16    # so that both workers have some
 PORT_ONLY = 'location / { default_type text/plain; return 200 "$server_port"; }'
 CONFIG = """
 upstreams:
@@ -46,7 +46,7 @@ SERVICE_S = 0.05
 
 
 def read_answer(s):
-    """One with a Content-Length, by as little work as it takes."""
+    """Reads a response with a Content-Length, with little work."""
     text = b""
     while True:
         piece = s.recv(65536)
@@ -58,7 +58,7 @@ def read_answer(s):
 
 
 class Load:
-    """Clients that ask one request after the other, as long as it lasts."""
+    """Clients that send one request after the other until they are stopped."""
 
     def __init__(self, port, path, clients=CLIENTS, pause_s=0.0):
         self.port, self.path, self.pause_s = port, path, pause_s
@@ -97,12 +97,12 @@ class Load:
                     time.sleep(self.pause_s)
 
     def forget(self):
-        """What follows is counted from here."""
+        """Resets the counters."""
         with self.lock:
             self.took, self.statuses = [], {}
 
     def come_round(self):
-        """What is in flight now is answered."""
+        """Waits until the requests in flight now are answered."""
         before = list(self.turns)
         rig.until(lambda: all(map(int.__lt__, before, self.turns)), "each client's next answer")
 
@@ -125,7 +125,7 @@ def lasting(load, seconds):
 
 
 def state(proxy, server, name, upstream="three"):
-    """Of how many workers this server is in that state."""
+    """For how many workers this server is in that state."""
     text = rig.get(proxy.admin, "/metrics").body.decode()
     found = re.findall(rf'fairlead_server_state{{[^}}]*upstream="{upstream}",server="127.0.0.1:'
                        rf'{server}"[^}}]*state="{name}"}} (\d)', text)
@@ -134,7 +134,7 @@ def state(proxy, server, name, upstream="three"):
 
 
 def dead(proxy, load, nginx, port):
-    """What was in flight may be lost; nobody after that."""
+    """Requests in flight may be lost; none after that."""
     load.forget()
     nginx.signal(signal.SIGKILL)
     nginx.process.wait()
@@ -155,7 +155,7 @@ def back(proxy, port):
 
 
 def flapping(proxy, load, nginx, port):
-    """Each time it dies at most what it had in flight fails."""
+    """Each time the server dies, at most its requests in flight fail."""
     load.forget()
     for _ in range(4):
         nginx.signal(signal.SIGKILL)
@@ -172,14 +172,14 @@ def flapping(proxy, load, nginx, port):
 
 
 def ejected_by(proxy, port, since):
-    """The workers that have told so: each tries it again while the other has it ejected."""
+    """The workers that have ejected it: each tries it again at its own time."""
     return set(re.findall(rf"server 127\.0\.0\.1:{port} is ejected for .*, worker (\d+)",
                           proxy.log()[since:]))
 
 
 def slow(proxy, load, nginx, port):
-    """It takes connections and does not answer. Three requests of each worker find out, and
-    one of each whenever it is tried again."""
+    """The server accepts connections and does not answer. Three requests of each worker notice it,
+    and one of each whenever it is tried again."""
     load.forget()
     before = len(proxy.log())
     nginx.signal(signal.SIGSTOP)
@@ -200,7 +200,7 @@ def whom(proxy, user):
 
 
 def hashed(proxy, nginx, port):
-    """Who belongs to a server stays there; when one dies, only its users move."""
+    """Users stay on their server; when one dies, only its users move."""
     users = [f"u{i}" for i in range(60)]
     before = {u: whom(proxy, u) for u in users}
     rig.check(all(whom(proxy, u) == before[u] for u in users), "a user has moved")
@@ -223,7 +223,7 @@ def store(port, keys):
 
 
 def ask_all(proxy, keys):
-    """{key: (status, body)}, and the longest time in ms that one of them took."""
+    """{key: (status, body)}, and the longest time in ms."""
     answers, longest_ms = {}, 0.0
     for key in keys:
         began = time.monotonic()
@@ -234,8 +234,8 @@ def ask_all(proxy, keys):
 
 
 def cached(proxy, caches):
-    """Keys of a dead memcached are misses, those of one that stands still are late; the others
-    are where they were and as fast."""
+    """Keys of a dead memcached are misses, those of a stopped one time out; the others stay on
+    their server and are as fast as before."""
     keys = [f"k{i}" for i in range(60)]
     for port in caches:
         store(port, keys)
@@ -269,14 +269,14 @@ def cached(proxy, caches):
 
 
 def twice_the_load(proxy):
-    """Twice as many clients past the limit: those admitted do not notice. As many as eight at
-    once can be; the rest is bounded generously, and measured by hand."""
+    """Twice as many clients as the limit and the queue: admitted requests do not notice. The limits
+    of times are generous here; measure by hand."""
     rig.becomes(lambda: loaded_twice(proxy), lambda r: min(r[1]) > 0.5 * 4 * 8 / SERVICE_S and
                 r[0][1] < 2 * r[0][0], "twice the load, and those admitted wait much longer", 4)
 
 
 def loaded_twice(proxy):
-    """p99 of the admitted, and how many they were, of either load."""
+    """p99 and number of the admitted requests, for each load."""
     p99, served = [], []
     for clients in (32, 64):
         with Load(proxy.port, "/narrow", clients, pause_s=0.1) as load:

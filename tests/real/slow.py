@@ -19,9 +19,9 @@ limits: {{ header_timeout: 2s, receive_timeout: 2s, send_timeout: 2s, idle_timeo
 """
 LIMIT_S = 2
 CONNECTIONS = 3000 if rig.FULL else 600
-SLACK_S = 30       # for opening them beside other work; nobody held them for longer than 40 s
+SLACK_S = 30       # for opening them on a busy machine
 CLIENTS = 4
-# What slowhttptest is told, and what becomes of its connections.
+# Arguments of slowhttptest, and how its connections end.
 ATTACKS = {
     "slow headers": ["-H", "-i", "1", "-u", "http://127.0.0.1:{port}/"],
     "slow headers, long pauses": ["-H", "-i", "30", "-u", "http://127.0.0.1:{port}/"],
@@ -32,7 +32,7 @@ ATTACKS = {
 
 
 class Ordinary:
-    """Clients that ask one thing after another, each on a connection of its own."""
+    """Clients that send one request after another, each on its own connection."""
 
     def __init__(self, port):
         self.port, self.stop, self.took_ms, self.wrong = port, False, [], []

@@ -16,7 +16,7 @@ LIMIT_S = 20
 
 
 def bench():
-    """The script, which is no module by its name."""
+    """Loads the script, whose name is not that of a module."""
     loader = importlib.machinery.SourceFileLoader("concurrency",
                                                   os.path.join(rig.ROOT, "bench/concurrency"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("concurrency", loader))
@@ -35,7 +35,7 @@ def check_cell(b, contestant, work):
 
 
 def check_serial(b):
-    """What takes one at a time is cut off, and tells what it has completed."""
+    """A server that serves one at a time is stopped in the middle; what it completed is counted."""
     contestant = b.waiters.Fairlead("epoll")
     row = b.cell(contestant, "block", 100, DELAY_S, 3 * DELAY_S)
     rig.check(row["unfinished"] > 0, f"a hundred blocking calls in no time: {row}")

@@ -24,7 +24,7 @@ import soak_clients
 SECONDS = float(os.environ.get("MIN") or 0) * 60 or 20
 OUT = os.environ.get("OUT") or rig.TMP
 PROCESSES = 2
-SETTLE_S = 3     # from a server's return until it must be used again
+SETTLE_S = 3     # after a server has returned, until it must be used again
 CONFIG = """
 upstreams:
   nginx: {{ servers: [127.0.0.1:{nginx[0]}, 127.0.0.1:{nginx[1]}], response_timeout: 10s }}
@@ -46,7 +46,7 @@ COLUMNS = ("second", "resident_kib", "descriptors", "connections", "requests_in_
 
 
 class Window:
-    """While it is open, and a little longer, what it was done to may fail."""
+    """While it is open, and a little longer, requests to its server may fail."""
 
     def __init__(self, what, backend):
         self.what, self.backend = what, backend
@@ -60,14 +60,14 @@ class Window:
             return False
         if failure["what"].startswith("status "):
             return self.backend == failure["backend"]
-        # A drain ends what has not begun, and tunnels; what has begun it brings to its end.
+        # A drain ends requests whose response has not begun, and tunnels; others it completes.
         if self.what == "restart":
             return failure["got"] == 0
         return self.backend in (failure["backend"], "all")
 
 
 class Servers:
-    """All that fairlead asks, each of which can be ended and started again."""
+    """The servers behind fairlead; each can be ended and started again."""
 
     def __init__(self):
         ports = rig.free_ports(5)
@@ -106,10 +106,10 @@ class Soak:
         self.idle = self.sample(0)
         self.windows, self.rows, self.stop = [], [], False
 
-    # --- what is watched --------------------------------------------------------
+    # --- what is measured -------------------------------------------------------
 
     def sample(self, second):
-        """One row of the curve, or None while there is no worker process to ask."""
+        """One row of the curve, or None while there is no worker process."""
         proxy = self.proxy
         try:
             m = proxy.metrics()
@@ -126,7 +126,7 @@ class Soak:
                 self.rows.append(row)
             time.sleep(1 - (time.monotonic() - self.began) % 1)
 
-    # --- what happens to it -----------------------------------------------------
+    # --- what is done to it -----------------------------------------------------
 
     def window(self, what, backend):
         self.windows.append(Window(what, backend))
@@ -143,7 +143,7 @@ class Soak:
         window.close()
 
     def server_stopped(self):
-        """For less than any limit: nobody may notice but by the clock."""
+        """Stops a server for less than any timeout: only times may change."""
         program = self.rnd.choice(list(self.servers.running.values()))
         program.signal(signal.SIGSTOP)
         time.sleep(self.rnd.random())
@@ -162,7 +162,7 @@ class Soak:
         window.close()
 
     def restarted(self):
-        """It drains, and another one takes its place."""
+        """The program drains, and another one replaces it."""
         old, window = self.proxy, self.window("restart", "all")
         old.signal(signal.SIGTERM)
         rig.check(old.ended(40) == 0, lambda: f"a drain ended with {old.log()[-500:]}")
@@ -170,7 +170,7 @@ class Soak:
         window.close()
 
     def plan(self):
-        """Worker processes end in the first fifth; the last of them must then last."""
+        """Worker processes end in the first fifth; the last one must live to the end."""
         first = [self.worker_killed, self.restarted, self.worker_killed, self.restarted]
         step = SECONDS / 5 / (len(first) + 1)
         events = [(step * (i + 1), deed) for i, deed in enumerate(first)]
@@ -211,7 +211,7 @@ class Soak:
             watcher.join()
         return [json.load(open(r)) for r in results]
 
-    # --- how it is judged -------------------------------------------------------
+    # --- the verdict ------------------------------------------------------------
 
     def judge_answers(self, results):
         good = sum(sum(r["good"].values()) for r in results)
@@ -229,7 +229,7 @@ class Soak:
                   f"{[r['good'] for r in results]}")
 
     def judge_memory(self):
-        """The last fifth against the second, of one and the same worker process."""
+        """Compares the last fifth with the second, in the same worker process."""
         def median(fifth):
             return statistics.median(r[1] for r in self.rows
                                      if fifth <= r[0] * 5 / SECONDS < fifth + 1)
@@ -240,14 +240,14 @@ class Soak:
         rig.check(late <= most, f"memory grows: {late:.0f} KiB, at most {most:.0f}")
 
     def left(self):
-        """What there is more of than at the start."""
+        """What is in use more than at the start."""
         row = dict(zip(COLUMNS, self.sample(0) or ()))
         if not row:
             return {"worker process": "none"}
         start = dict(zip(COLUMNS, self.idle))
         row["buffers_out"] = row["buffers"] - row["buffers_free"]
         start["buffers_out"] = start["buffers"] - start["buffers_free"]
-        # On io_uring some are with the kernel: as many as it is given when it runs short.
+        # On io_uring the kernel has some: as many as it gets when it runs short.
         spare = {"buffers_out": 2 * 256 if rig.ENGINE == "io_uring" else 0}
         return {k: (start[k], row[k]) for k in ("descriptors", "connections", "requests_in_flight",
                 "block_bytes", "upstream_connections", "buffers_out")

@@ -18,11 +18,11 @@ import soak_wire
 THREADS = 14
 FILES = 200
 PAUSE_S = 0.01
-PATTERN = bytes(97 + i % 23 for i in range(65536))    # of the lab
+PATTERN = bytes(97 + i % 23 for i in range(65536))    # the lab's pattern
 
 
 def content(name, most=300_000):
-    """The bytes behind a name: nobody else's begin or end like them."""
+    """The bytes of a name: no other name's begin or end like them."""
     seed = hashlib.sha256(name.encode()).digest()
     size = int.from_bytes(seed[:4], "big")
     size = size % most if size % 3 == 0 else size % 9000
@@ -34,7 +34,7 @@ KNOWN = {f"{kind}{i}": content(f"{kind}{i}") for kind in ("file", "value") for i
 
 
 class Asked:
-    """A request, and what must come back."""
+    """A request, and its correct response."""
 
     def __init__(self, backend, method, path, status=200, body=b"", fields="", sent=b""):
         self.backend, self.status, self.method = backend, status, method
@@ -107,7 +107,7 @@ class Clients:
             deed(rnd)
             time.sleep(rnd.random() * 2 * PAUSE_S)
 
-    # --- judging ------------------------------------------------------------------
+    # --- checks -------------------------------------------------------------------
 
     def failed(self, deed, asked, began, what, got=0):
         with self.lock:
@@ -116,7 +116,7 @@ class Clients:
                                   "got": got})
 
     def check(self, deed, asked, began, answer):
-        """Whether the connection goes on."""
+        """Returns whether the connection stays open."""
         status, fields, body = answer
         if status == asked.status and body == asked.body:
             with self.lock:
@@ -136,7 +136,7 @@ class Clients:
             return None
 
     def read(self, deed, wire, asked, began, slowly=None):
-        """The answer to it; whether the connection goes on."""
+        """Checks the response; returns whether the connection stays open."""
         try:
             answer = wire.answer(asked.method == "HEAD", slowly)
         except soak_wire.Broken as e:
@@ -144,7 +144,7 @@ class Clients:
             return False
         return self.check(deed, asked, began, answer)
 
-    # --- deeds --------------------------------------------------------------------
+    # --- actions ------------------------------------------------------------------
 
     def exchange(self, deed, asked, wire, slowly=None):
         began = time.monotonic()
@@ -225,7 +225,7 @@ class Clients:
         wire.close()
 
     def leave(self, rnd):
-        """Whatever it asked for, it does not wait for all of it."""
+        """Sends a request and does not wait for the whole response."""
         try:
             wire = soak_wire.Wire(self.port)
         except soak_wire.Broken:

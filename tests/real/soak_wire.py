@@ -7,7 +7,7 @@ import struct
 
 
 class Broken(Exception):
-    """The connection ended; `got` bytes of the answer had come."""
+    """The connection has ended; `got` bytes of the response had arrived."""
 
     def __init__(self, why, got):
         super().__init__(f"{why} after {got} bytes")
@@ -17,7 +17,7 @@ class Broken(Exception):
 class Wire:
     def __init__(self, port, receive_bytes=None, patience_s=30):
         self.text = b""
-        self.taken = 0    # of the answer that is being read
+        self.taken = 0    # bytes of the current response
         self.socket = socket.socket()
         self.socket.settimeout(patience_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -35,7 +35,7 @@ class Wire:
         except TimeoutError:
             raise Broken("send timed out", self.taken)
         except OSError:
-            pass    # what has come meanwhile tells more
+            pass    # the received bytes tell more
 
     def more(self, most=65536):
         try:
@@ -61,7 +61,7 @@ class Wire:
         return self.take(self.text.index(end) + len(end))
 
     def answer(self, head_only=False, slowly=None):
-        """Status, fields and body of the next answer that is no 1xx."""
+        """Status, fields and body of the next response that is not a 1xx."""
         self.taken = 0
         while True:
             lines = self.line(b"\r\n\r\n").decode("latin-1").split("\r\n")

@@ -14,7 +14,7 @@ FIELD = re.compile(rb"(" + TOKEN + rb"): ((?:" + SOLID + rb"(?:" + TEXT + rb"*" 
                    + rb")?)?)")
 NUMBER = re.compile(rb"0|[1-9][0-9]*")
 CHUNK = re.compile(rb"[1-9a-f][0-9a-f]*")
-UNFINISHED = re.compile(rb"(?:(?:" + TEXT + rb"|\r\n)*\r?)?")    # of a head
+UNFINISHED = re.compile(rb"(?:(?:" + TEXT + rb"|\r\n)*\r?)?")    # the beginning of a head
 HOP = (b"keep-alive", b"proxy-connection", b"http2-settings")
 NOT_IN_TRAILERS = HOP + (
     b"authorization", b"cache-control", b"connection", b"content-encoding",
@@ -36,7 +36,7 @@ def demand(good, what, seen):
 
 
 class Message:
-    """`framing`: none, length, chunked or close. Names of fields as they were written."""
+    """`framing`: none, length, chunked or close. Field names keep their spelling."""
 
     def __init__(self, line, fields):
         self.line, self.fields = line, fields
@@ -59,7 +59,7 @@ def section(lines):
 
 
 def head(data, at, first_line):
-    """(match of the first line, Message, where the body begins), or None: not all is here."""
+    """(match of the first line, Message, where the body begins), or None: it is incomplete."""
     end = data.find(b"\r\n\r\n", at)
     if end < 0:
         demand(UNFINISHED.fullmatch(data[at:]), "beginning of a head", data[at:])
@@ -84,7 +84,7 @@ def check_fields(m):
 
 
 def chunks(m, data, at):
-    """Where the message ends, or None."""
+    """Returns where the message ends, or None."""
     while True:
         end = data.find(b"\r\n", at)
         line = data[at:end] if end >= 0 else data[at:].rstrip(b"\r")
@@ -129,7 +129,7 @@ def body(m, data, at, length, chunked):
 
 
 def request(data, at=0):
-    """(Message, where it ends, or None if not all is here), or None: not even a head."""
+    """(Message, where it ends, or None if it is incomplete), or None: the head is incomplete."""
     found = head(data, at, REQUEST_LINE)
     if not found:
         return None
@@ -144,8 +144,8 @@ def request(data, at=0):
     return m, body(m, data, at, length, chunked)
 
 
-def answer(data, at, method, ended):
-    """Likewise; `ended`: nothing will follow, in good order."""
+def response(data, at, method, ended):
+    """The same for a response; `ended`: the connection has ended with FIN."""
     found = head(data, at, STATUS_LINE)
     if not found:
         return None
@@ -153,7 +153,7 @@ def answer(data, at, method, ended):
     m.status = int(line[1])
     length, chunked = check_fields(m)
     if m.status < 200 or m.status == 204:
-        demand(length is None and not chunked, "framing of an answer without body", m.line)
+        demand(length is None and not chunked, "framing of a response without body", m.line)
     if m.status < 200 or m.status in (204, 304) or method == b"HEAD":
         demand(not chunked or method == b"HEAD", "chunked without a body", m.line)
         return m, at

@@ -44,7 +44,7 @@ def refuses(port):
 
 
 def gone(pid):
-    """Nobody's child may still be there as a zombie."""
+    """No child may be left as a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as f:
             return f.read().rpartition(")")[2].split()[0] == "Z"
@@ -57,7 +57,7 @@ def rates_whole(answer):
 
 
 def drain(origin):
-    """Under load: clients that ask again and again see no broken answer either."""
+    """Under load: clients that send request after request get no broken response, either."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     broken, stop = [], threading.Event()
 
@@ -66,13 +66,13 @@ def drain(origin):
             try:
                 s = asked(proxy.port, "/delay/20")
             except OSError:
-                return    # it listens no more
+                return    # it has stopped listening
             try:
                 answer = read_one(s)
             except OSError as e:
                 answer = str(e).encode()
             s.close()
-            # A connection that was still in the backlog is reset, without an answer.
+            # A connection that was still in the backlog is reset without a response.
             if answer and b"reset" not in answer and not rates_whole(answer):
                 broken.append(answer)
 
@@ -127,7 +127,7 @@ def second_signal(origin):
 
 
 def signal_at_start(origin):
-    """The order to drain meets a worker process whose workers are not there yet."""
+    """The drain begins before the worker process has started its workers."""
     for n in range(10):
         port, = rig.free_ports(1)
         path = os.path.join(rig.TMP, "early.yaml")
@@ -150,8 +150,8 @@ def only_child(program):
 
 
 def first_ends_at_once(origin):
-    """The first worker process dies while descriptors are on their way to it, more than a socket
-    holds: nobody has looked yet when its end is told."""
+    """The first worker process dies while descriptors are being sent to it, more than a socket
+    holds: the supervisor learns of its end before it has read from it."""
     ports = ", ".join(f"127.0.0.1:{p}" for p in rig.free_ports(30))
     path = os.path.join(rig.TMP, "at_once.yaml")
     with open(path, "w") as f:
@@ -174,7 +174,7 @@ def first_ends_at_once(origin):
 
 
 def standard_descriptors_closed(origin):
-    """No socket takes their place: what is said there would go to a client."""
+    """No socket gets their numbers: messages written there would go to a client."""
     port, = rig.free_ports(1)
     path = os.path.join(rig.TMP, "closed.yaml")
     with open(path, "w") as f:
@@ -195,7 +195,7 @@ def sigpipe(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     os.kill(proxy.pid, signal.SIGPIPE)
     os.kill(proxy.worker_pid(), signal.SIGPIPE)
-    for _ in range(20):    # clients that are gone when their answer comes
+    for _ in range(20):    # clients that are gone when their response arrives
         asked(proxy.port, "/bytes/5000000").close()
     rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "those requests to be over")
     rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
@@ -207,7 +207,7 @@ def worker_killed(origin):
     first = proxy.worker_pid()
     os.kill(first, signal.SIGKILL)
     rig.until(lambda: proxy.said("killed by signal 9"), "the reason")
-    # The listeners stay: who comes now waits in the backlog.
+    # The listeners stay open: new connections wait in the backlog.
     rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
     rig.until(lambda: proxy.worker_pid() not in (None, first), "another worker process")
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
@@ -216,7 +216,7 @@ def worker_killed(origin):
 
 
 def worker_not_to_be_had(origin):
-    """Short of descriptors when another worker process is wanted: it is tried again."""
+    """Too few descriptors for a new worker process: the supervisor tries again."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
     os.kill(proxy.worker_pid(), signal.SIGKILL)
@@ -230,7 +230,7 @@ def worker_not_to_be_had(origin):
 
 
 def nothing_to_wait_with(origin):
-    """A supervisor that cannot wait any more says so, and takes its worker process with it."""
+    """A supervisor that cannot wait for events any more says so, and ends with its worker process."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     worker = proxy.worker_pid()
     resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (1, 1))

@@ -18,14 +18,14 @@ CONNECTIONS = 32
 LOOKS = 4
 ALLOWED = {
     "io_uring": {"io_uring_enter"},
-    # futex wakes the thread that writes the log, the eventfd tells that it has.
+    # futex wakes the thread that writes the log, the eventfd reports that it has written.
     "epoll": {"epoll_wait", "recvfrom", "sendmsg", "sendto", "recvmsg", "futex", "write",
               "epoll_pwait"},
 }
 
 
 def threads(pid):
-    """Those that run a worker: they have used the most CPU by now."""
+    """The threads that run a worker: they have used the most CPU."""
     used = {}
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/schedstat") as f:
@@ -34,7 +34,7 @@ def threads(pid):
 
 
 def traced(tasks):
-    """{system call: times} of these threads, for a second."""
+    """{system call: count} of these threads in one second."""
     out = os.path.join(rig.TMP, "strace")
     attach = [word for task in tasks for word in ("-p", task)]
     strace = subprocess.Popen([os.path.join(rig.PEERS, "strace"), "-c", "-o", out, *attach],
@@ -57,9 +57,9 @@ def main():
     proxy = rig.Fairlead(CONFIG.format(origin=origin, log=log))
     load = subprocess.Popen([os.path.join(rig.PEERS, "wrk"), "-t1", f"-c{CONNECTIONS}", "-d300s",
                              proxy.url], stdout=subprocess.DEVNULL)
-    time.sleep(5)    # buffers that only the beginning needed have been given back
-    # strace itself stops threads, and what piles up meanwhile takes memory that is given
-    # back later: of a few looks one has to show the steady state.
+    time.sleep(5)    # buffers that only the start needed were returned
+    # strace stops threads, and the requests that pile up need memory that is returned later:
+    # at least one of several samples must show the steady state.
     for _ in range(LOOKS):
         before = proxy.metrics()
         calls = traced(threads(proxy.worker_pid()))

@@ -46,7 +46,7 @@ routes:
     proxy: {{ upstream: app }}
 limits: {{ connections: 300, drain_timeout: 10s }}
 """
-# With 300 for clients and the reserve, too few for an origin each: workers ask each other.
+# 300 for clients and the reserve are too few for an origin each: workers evict for each other.
 DESCRIPTORS = 600
 MANY = 280
 WORKERS = 3
@@ -54,7 +54,7 @@ LOAD_S = 2
 
 
 class Scraper(threading.Thread):
-    """Reads /metrics again and again, also before workers are there and while they end."""
+    """Reads /metrics again and again, also before workers have started and while they end."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
@@ -74,7 +74,7 @@ class Scraper(threading.Thread):
 
 
 class EarlyScraped(rig.Fairlead):
-    """Its metrics are asked for before it says that it is ready."""
+    """Its metrics are read before it says that it is ready."""
 
     def __init__(self, *args, **more):
         ports = rig.free_ports
@@ -123,7 +123,7 @@ def killed(proxy):
 
 
 def drained(proxy):
-    """With jobs in the pool and requests on their way."""
+    """With jobs in the pool and requests in flight."""
     loads = [start_load(proxy, path, n) for path, n in (("/pool?ms=20", 12), ("/delay/100", 50))]
     rig.until(lambda: proxy.metrics()["requests_in_flight"] >= 50, "requests in flight")
     proxy.signal(signal.SIGTERM)

@@ -21,7 +21,7 @@ routes: [ {{ prefix: /, proxy: {{ upstream: app }} }} ]
 
 
 class Fairlead(rig.Fairlead):
-    """A program of its own, which can be replaced by another."""
+    """A copy of the program, which can be replaced by another."""
 
     def __init__(self, config, **more):
         self.program = os.path.join(rig.TMP, f"fairlead-{len(rig.running)}")
@@ -31,7 +31,7 @@ class Fairlead(rig.Fairlead):
         rig.FAIRLEAD = kept
 
     def replace(self, text):
-        """By a script: what is executed is what the path stands for at the time."""
+        """Through a script: what the path names at the time is executed."""
         os.rename(self.program, self.program + ".old")
         with open(self.program, "w") as f:
             f.write(text)
@@ -90,7 +90,7 @@ def in_place(origin):
     rig.check(listening(proxy.pid) == sockets, "the sockets are others")
     rig.check(first in proxy.workers() and len(proxy.workers()) == 2, proxy.workers)
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the next program")
-    # Who is connected may ask once more, and is told to go elsewhere then.
+    # An open connection may send one more request, and gets Connection: close.
     idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
     last = read_all(idle)
     rig.check(b"200 OK" in last and b"Connection: close" in last, last)
@@ -134,7 +134,7 @@ def address_space(pid):
 
 
 class Words:
-    """What the service manager is told."""
+    """The notifications for the service manager."""
 
     def __init__(self):
         path = os.path.join(rig.TMP, "notify.sock")
@@ -149,8 +149,8 @@ class Words:
 
 
 def worker_not_to_be_had(origin):
-    """The next supervisor goes on with the worker process of before, and later replaces it."""
-    if rig.BUILD.endswith("asan"):    # takes terabytes of address space
+    """The next supervisor takes over the old worker process, and later replaces it."""
+    if rig.BUILD.endswith("asan"):    # it needs terabytes of address space
         return
     words = Words()
     proxy = Fairlead(CONFIG.format(origin=origin), env=words.env)
@@ -189,7 +189,7 @@ def worker_not_to_be_had(origin):
 
 
 def keys_that_wait(origin):
-    """What no reload changes an upgrade does; what is written in the file, it opens."""
+    """An upgrade applies what a reload cannot change, and opens what is new in the file."""
     proxy = Fairlead(CONFIG.format(origin=origin), workers=1)
     more, = rig.free_ports(1)
     with open(proxy.path) as f:
@@ -219,8 +219,8 @@ def release(number):
 
 
 def through_a_link(origin):
-    """Releases that are switched by a symbolic link: what it stands for by then is started,
-    whichever way the first was found."""
+    """Releases that are switched by a symbolic link: its current target is started, however the
+    first one was found."""
     programs, link = [release(n) for n in range(2)], os.path.join(rig.TMP, "current")
     for name, more in ((os.path.join(link, "fairlead"), {}),
                        ("fairlead", {"env": {**os.environ, "PATH": "/bin:" + link}}),
@@ -264,7 +264,7 @@ def then_others(origin):
 
 
 def dies_again_and_again(origin):
-    """What mends it does not wait until it is mended."""
+    """A reload or an upgrade that mends the fault does not wait for the next restart."""
     if rig.BUILD.endswith("asan"):
         return
     path = os.path.join(rig.TMP, "dies.sock")
@@ -287,7 +287,7 @@ def dies_again_and_again(origin):
 
 
 def ends_soon(origin):
-    """SIGTERM is for those who retire as well: they have no more time than any other."""
+    """SIGTERM also ends retiring worker processes: they have no more time than others."""
     proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 500ms }\n")
     never, idle = asked(proxy.port, "/delay/60000"), asked(proxy.port, "/bytes/10")
     rig.check(b"200 OK" in idle.recv(4096), "the first request")
@@ -307,7 +307,7 @@ def ordered(proxy, *words):
 
 
 def orders(origin):
-    """The same by command, which says what came of it."""
+    """The same by command, which prints the result."""
     path = os.path.join(rig.TMP, "control.sock")
     proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
     rig.check(os.stat(path).st_mode & 0o777 == 0o600, "others may write to the socket")
@@ -327,7 +327,7 @@ def orders(origin):
     status, text = ordered(proxy, "upgrade")
     rig.check(status == 0 and re.search(r"taken over; version [0-9.]+ -> [0-9.]+$", text), text)
     rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
-    os.remove(path)    # as by somebody who tidies up
+    os.remove(path)    # as a cleaner of temporary files does
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("was missing; it was created again"), "its path")
     proxy.replace("not a program\n")
@@ -342,7 +342,7 @@ def orders(origin):
     for thread in many:
         thread.join()
     rig.check([s for s, _ in results] == 8 * [0], results)
-    with socket.socket(socket.AF_UNIX) as s:    # somebody who does not know what to say
+    with socket.socket(socket.AF_UNIX) as s:    # a client that sends no command
         s.connect(path)
         s.sendall(b"dance\n")
         rig.check(s.recv(100).startswith(b"no "), "an order that is none")

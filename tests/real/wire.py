@@ -26,7 +26,7 @@ routes:
   - {{ prefix: /, proxy: {{ upstream: app }} }}
 limits: {{ request_body: 1MiB }}
 """
-BYTES = 12_000_000    # more than all buffers on the way take
+BYTES = 12_000_000    # more than all buffers on the way hold
 
 
 class Wire:
@@ -47,7 +47,7 @@ class Wire:
         return data
 
     def until(self, mark):
-        """What comes up to this mark, and the mark."""
+        """The bytes up to and including this mark."""
         mark = mark if isinstance(mark, bytes) else mark.encode()
         while mark not in self.seen:
             rig.check(self.more(), lambda: f"ended before {mark!r}: {self.seen!r}")
@@ -56,12 +56,12 @@ class Wire:
         return got
 
     def head(self):
-        """The fields of a head, as a list of pairs, behind its first line."""
+        """The fields of a head as a list of pairs, without its first line."""
         lines = self.until("\r\n\r\n").decode("latin1").split("\r\n")[:-2]
         return lines[:1] + [tuple(line.split(": ", 1)) for line in lines[1:]]
 
     def rest(self):
-        """All up to the end, and how that came: "end" or "reset"."""
+        """All bytes up to the end, and how it came: "end" or "reset"."""
         try:
             while self.more():
                 pass
@@ -105,7 +105,7 @@ class Rig:
 
 
 def full_listener():
-    """One whose line is full: connecting to it takes for ever."""
+    """A listener with a full backlog: connecting to it never completes."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -135,7 +135,7 @@ def done(client, origin):
     origin.close()
 
 
-# --- what the other side gets ------------------------------------------------------
+# --- forwarded messages ------------------------------------------------------------
 
 def fields_in_order(r):
     c, o = r.ask(get("/a?b", "X-A: 1\r\nY:2  \r\nx-a:\t3\r\nEmpty:\r\nZ: \xe9\r\n"))
@@ -182,7 +182,7 @@ def joined(wire):
         wire.seen = wire.seen[n + 2:]
 
 
-# A trailer must not pass for a field of the head that frames, routes or authenticates.
+# A trailer must not be taken for a field of the head that frames, routes or authenticates.
 TRAILERS = ("X-Sum: 1\r\nContent-Length: 5\r\nHost: y\r\n"
             "Authorization: z\r\nConnection: close\r\nSet-Cookie: a\r\nX-More: 2\r\n")
 
@@ -196,7 +196,7 @@ def trailers(r):
            + TRAILERS + "\r\n")
     c.head()
     equal(joined(c), (b"b", b"X-Sum: 1\r\nX-More: 2\r\n"))
-    # Both connections are where they should be.
+    # Both connections can be used again.
     c.send(get("/next"))
     equal(o.head()[0], "GET /next HTTP/1.1")
     o.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext")
@@ -249,7 +249,7 @@ OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def last_in_first_out(r):
-    """The connection that was used last is warm, and most likely still there."""
+    """The connection that was used last is reused first: it is most likely still open."""
     (c1, o1), (c2, o2) = r.ask(get()), r.ask(get())
     for c, o in ((c1, o1), (c2, o2)):
         o.head()
@@ -290,7 +290,7 @@ def identity_of_one_client(r):
     a.close()
     equal(o.rest()[0], b"")
     o.close()
-    # Credentials on one that was shared.
+    # Credentials on a connection that was shared.
     asked_on(b, p, get("/b2", "Authorization: Negotiate YII=\r\n"))
     c, q = r.ask(get("/c1"))
     q.head()
@@ -305,7 +305,7 @@ def identity_of_one_client(r):
 
 
 def idle_limit(r):
-    """Of two that come idle, keepalive: 1 keeps one."""
+    """With keepalive: 1 one of two idle connections is kept."""
     (c1, o1), (c2, o2) = r.ask(get("/few/1")), r.ask(get("/few/2"))
     for c, o in ((c1, o1), (c2, o2)):
         o.head()
@@ -321,7 +321,7 @@ def idle_limit(r):
 
 
 def nothing_behind_close(r):
-    """What comes behind a request that said close is not served."""
+    """Bytes after a request with Connection: close are not served."""
     c, o = r.ask(get("/one", "Connection: close\r\n") + get("/two"))
     equal(o.head()[0], "GET /one HTTP/1.1")
     o.send(OK)
@@ -333,7 +333,7 @@ def nothing_behind_close(r):
 
 
 def surplus_is_nobodys(r):
-    """What an origin says beyond its answer is not the next one, however soon that is due."""
+    """Bytes after a response are not the next response, however soon the next request comes."""
     c, o = r.ask(get("/one") + get("/two"))
     o.head()
     o.send(OK + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
@@ -410,7 +410,7 @@ def half_closed_client_is_answered(r):
 
 
 def left(r, client, origin=None):
-    """Its connection ends in order and without a byte, and the origin's ends too."""
+    """The client's connection ends with FIN and without a byte, and the origin's ends, too."""
     began = rig.time.monotonic()
     equal(client.rest(), (b"", "end"))
     client.close()
@@ -428,7 +428,7 @@ def client_that_closed_has_left(r):
         o.until(mark)
         c.half_close()
         left(r, c, o)
-    c = r.client()    # FIN in one segment with the request: mostly nobody is asked
+    c = r.client()    # FIN in one segment with the request: mostly it is not forwarded
     c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     c.send(get("/same"))
     c.half_close()
@@ -442,7 +442,7 @@ def client_that_closed_has_left(r):
 
 
 def client_left_behind_unread_bytes(r):
-    """What stands before its FIN is more than is received while the first request waits."""
+    """Before the FIN there are more bytes than the proxy receives while the first request waits."""
     c, o = r.ask(get())
     o.head()
     c.send(get("/more") * 3000)
@@ -451,7 +451,7 @@ def client_left_behind_unread_bytes(r):
 
 
 def client_left_amid_the_response(r):
-    """What has begun is delivered."""
+    """A response that has begun is delivered."""
     c, o = r.ask(get() + get("/two"))
     o.head()
     o.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
@@ -483,7 +483,7 @@ def clients_that_left_the_queue(r):
 
 
 def broken_answers(r):
-    """Of each the client must see that it is not whole: by its framing, or by a reset."""
+    """The client must see that each response is incomplete: by its framing, or by a reset."""
     whole = "HTTP/1.1 200 OK\r\n"
     for version, answer, seen, wanted in (
             ("1.1", whole + "Content-Length: 10\r\n\r\nabc", "abc", "end"),
@@ -503,7 +503,7 @@ def broken_answers(r):
 
 
 def reset_answer_without_length(r):
-    """An end means that all is there only if it is one."""
+    """A close-delimited body is complete only if the origin ended with FIN."""
     for version, wanted in (("1.1", "end"), ("1.0", "reset")):    # 1.1: in chunks
         c, o = r.ask(get(version=version))
         o.head()
@@ -521,7 +521,7 @@ def reset_before_the_head(r):
         o.head()
         o.send(begun)
         if begun:
-            rig.time.sleep(0.1)    # or the reset takes it along
+            rig.time.sleep(0.1)    # or the reset discards the bytes
         o.reset()
         head = c.head()
         equal(head[0], "HTTP/1.1 502 Bad Gateway")
@@ -531,7 +531,7 @@ def reset_before_the_head(r):
 
 
 def broken_request(r):
-    """The origin must not take half a body for a whole one."""
+    """The origin must not take an incomplete body for a complete one."""
     for fields, body in (("Content-Length: 10\r\n", "abc"),
                          ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n")):
         c, o = r.ask(post(fields, body))
@@ -546,14 +546,14 @@ def lost_client(r):
     c, o = r.ask(get())
     o.head()
     c.reset()
-    equal(o.rest()[0], b"")    # nobody waits for the answer any more
+    equal(o.rest()[0], b"")    # the client waits for no response any more
     o.close()
 
 
-# --- answers that must be seen -----------------------------------------------------
+# --- responses that must arrive -----------------------------------------------------
 
 def sending(wire, data):
-    """Goes on sending, whatever comes; True at the end if all was taken."""
+    """Sends to the end, whatever is received; True if all was sent."""
     taken = []
 
     def run():
@@ -576,7 +576,7 @@ def refused_while_sending(r):
             ("431", "GET / HTTP/1.1\r\nHost: x\r\nX: ")):
         c = r.client()
         thread, taken = sending(c, request.encode() + body)
-        thread.join(rig.PATIENCE_S)    # a client that looks for answers only when it is done
+        thread.join(rig.PATIENCE_S)    # a client that reads only after it has sent everything
         equal(taken, [True])
         equal(c.head()[0].split()[1], status)
         got, how = c.rest()
@@ -604,7 +604,7 @@ def deaf_server(r):
     equal(head[0], "HTTP/1.1 504 Gateway Timeout")
     rig.check(("Proxy-Status", "fairlead; error=connection_timeout") in head, lambda: head)
     c.close()
-    c, o = r.ask(get("/either"))    # and on to the next, which listens
+    c, o = r.ask(get("/either"))    # and the next address, which listens
     equal(o.head()[0], "GET /either HTTP/1.1")
     o.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     c.head()

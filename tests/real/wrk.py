@@ -31,7 +31,7 @@ def round_of(proxy, connections):
           f"{gained['engine_submissions_total'] / done:.2f} submissions and "
           f"{gained['engine_completions_total'] / done:.2f} completions a request")
     rig.check(errors == 0, f"{errors} of {done} requests failed")
-    # wrk leaves those it has sent last, one a connection at most.
+    # wrk drops the requests it has sent last, at most one per connection.
     counted = gained["requests_total"]
     rig.check(done <= counted <= done + connections,
               f"wrk made {done} requests, {counted:.0f} were counted")

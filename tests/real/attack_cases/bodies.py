@@ -67,7 +67,7 @@ bad("CR CR LF for the last line", b"0\r\n\r\r\n" + SMUGGLED)
 
 # --- extensions ----------------------------------------------------------------------
 
-# Also of answers (answers.py).
+# Also for responses (responses.py).
 EXTENSIONS = (("a name", b";a"), ("a value", b";a=b"), ("a quoted value", b';a="b c"'),
     ("several", b";a;b=c;d"), ("all characters of a token", b";!#$%&'*+-.^_`|~09aZ=!"),
     ("spaces", b" ; a = b"), ("tabs", b"\t;\ta\t=\tb\t;\tc"),
@@ -134,7 +134,7 @@ bad("trailers too large", b"0\r\nA: " + b"a" * 10000 + b"\r\n\r\n", 400)
 bad("trailers too many", b"0\r\n" + b"A: b\r\n" * 51 + b"\r\n", 400)
 bad("trailers without end", b"0\r\n" + b"A: b\r\n" * 5000, 400)
 
-# --- bodies that end before they should -----------------------------------------------
+# --- bodies that end too early --------------------------------------------------------
 
 for name, fields, body in (("no byte", b"Content-Length: 5\r\n", b""),
     ("a part", b"Content-Length: 5\r\n", b"abc"),

@@ -1,38 +1,38 @@
-"""The words in which the tables of this folder are written."""
+"""The vocabulary of the tables in this folder."""
 import re
 
 
-# How a client's connection is afterwards.
-OPEN = "open"          # and good for another request
-CLOSED = "closed"      # in good order, behind a whole answer
-GONE = "gone"          # behind a whole answer, maybe by a reset: the client did not keep its word
-EITHER = "either"      # open or closed, as the last answer says
-BROKEN = "broken"      # in a way that cannot be taken for the end of a whole answer; or it is a
-                       # 502 instead, as nothing of the answer had left
-# What an origin's script may do besides sending bytes, and a client, too. A number is a
-# pause in seconds.
+# The state of the client's connection afterwards.
+OPEN = "open"          # and usable for another request
+CLOSED = "closed"      # with FIN, after a complete response
+GONE = "gone"          # after a complete response, maybe by a reset: the client was malformed
+EITHER = "either"      # open or closed, as the last response says
+BROKEN = "broken"      # so that the response is visibly incomplete; or the client gets a
+                       # 502, because no byte of the response had been forwarded
+# What an origin's script or a client may do besides sending bytes. A number is a pause in
+# seconds.
 SHUT, CLOSE, RESET = "shut", "close", "reset"
 
-NOTHING = ()           # not a byte has reached an origin
-CUT_OFF = "cut off"    # at most a part of one request, and then its connection's end
+NOTHING = ()           # no byte has reached an origin
+CUT_OFF = "cut off"    # at most a part of one request, and then the end of its connection
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"
 
 
 class Case:
-    """send: bytes or steps of the client. answers: statuses, or (status, body). end: of the
-    client's connection. origin: what it received. script: what the origin does, if not
-    answering with the target as body; when: on its first "request" (behind its end), on its
-    "head", or on "connect". kept: whether the origin's connection is used again.
-    partial: an origin may have got a part of one more request, and then its connection's
-    end. announced: a close must have been."""
+    """send: bytes or steps of the client. responses: statuses, or (status, body). end: of the
+    client's connection. origin: the requests it received. script: what the origin does;
+    without it, it responds with the target as body. when: the script begins after the first
+    "request", after its "head", or on "connect". kept: the origin's connection is used
+    again. partial: an origin may have got a part of one more request, and then the end of
+    its connection. announced: a close must have been announced."""
 
-    def __init__(self, name, send, answers, end, origin, script=None, when="request",
+    def __init__(self, name, send, responses, end, origin, script=None, when="request",
                  kept=None, interim=(), methods=None, missing=(), cut=True, partial=False,
                  announced=True):
         self.name = name
         self.send = send if isinstance(send, (list, tuple)) else [send]
-        self.answers = [a if isinstance(a, tuple) else (a, None) for a in answers]
+        self.responses = [a if isinstance(a, tuple) else (a, None) for a in responses]
         self.end, self.origin = end, origin
         self.script, self.when, self.kept = script, when, kept
         self.interim = None if interim == "any" else list(interim)
@@ -43,7 +43,7 @@ class Case:
 
 
 class Seen:
-    """A request as the origin must have received it, to the byte but for the chunk sizes."""
+    """A request as the origin must have received it, to the byte except chunk sizes."""
 
     def __init__(self, line=b"GET /", host=b"x", fields=(), body=None, chunked=None,
                  trailers=(), via=b"1.1", hop=(), asked=None, client=b"127.0.0.1"):
@@ -74,12 +74,12 @@ class Seen:
 
 
 def refused(name, send, status=400, **more):
-    """The request is answered so and the connection closed; no origin hears of it."""
+    """The request gets this status and the connection is closed; no origin gets a byte."""
     return Case(name, send, [status], CLOSED, NOTHING, **more)
 
 
 def cut_off(name, send, status=400, **more):
-    """Its body turns out to be malformed when the origin may have seen a part of it."""
+    """The body is malformed, and the origin may have received a part of it."""
     return Case(name, send, [status], CLOSED, CUT_OFF, **more)
 
 

@@ -1,4 +1,4 @@
-"""Pipelines, interim answers, Expect, Upgrade, HEAD: what spans more than one message."""
+"""Pipelines, interim responses, Expect, Upgrade, HEAD: cases of more than one message."""
 from .case import (CLOSED, CUT_OFF, GONE, NOTHING, OPEN, SHUT, SMUGGLED, Case, Seen, get,
                    passed, post)
 
@@ -59,7 +59,7 @@ add(Case, "key with a line end", get(target=b"/cache/a%0d%0aset%20x%200%200%201%
 add(Case, "key with a space", get(target=b"/cache/a%20b"), [400], OPEN, NOTHING)
 add(Case, "key too long", get(target=b"/cache/" + b"a" * 251), [400], OPEN, NOTHING)
 
-# --- Expect and interim answers ----------------------------------------------------------
+# --- Expect and interim responses --------------------------------------------------------
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -129,7 +129,7 @@ add(Case, "426 is no switch", get(WANTS + b"websocket\r\n"), [(426, b"no")], OPE
     [Seen(hop=HOP)],
     script=[b"HTTP/1.1 426 No\r\nContent-Length: 2\r\n\r\nno"], kept=True)
 
-# --- answers of ours -------------------------------------------------------------------------
+# --- the proxy's responses---------------------------------------------------------------------
 
 for name, data in (("HEAD of a refused key", get(method=b"HEAD", target=b"/cache/%00")),
     ("HEAD of a refused key, HTTP/1.1 kept", get(

@@ -1,4 +1,4 @@
-"""Where a request's body ends: Content-Length and Transfer-Encoding in all disguises."""
+"""Where a request's body ends: Content-Length and Transfer-Encoding in all spellings."""
 from .case import (CLOSED, GONE, SMUGGLED, Case, Seen, get, passed, post, refused)
 
 CASES = []
@@ -28,7 +28,7 @@ for value, body in ((b"0", b""), (b"5", b"abcde"), (b"00005", b"abcde"),
 
 LENGTH, CHUNKED = b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
 BODIES = {"as length": b"0\r\n\r\n", "as chunks": b"5\r\nabcde\r\n0\r\n\r\n"}
-# Two framings, however they are written and in whichever order, are refused.
+# Two framings are refused, in every spelling and order.
 FIRST = (LENGTH, b"content-length: 5\r\n", b"CONTENT-LENGTH: 0\r\n", b"Content-Length: 6\r\n",
     b"Content-Length:\r\n")
 SECOND = (CHUNKED, b"transfer-encoding: chunked\r\n", b"TRANSFER-ENCODING: CHUNKED\r\n",
@@ -118,7 +118,7 @@ add(passed, "HEAD with a length", get(LENGTH, method=b"HEAD") + b"abcde",
 add(passed, "no framing: what follows is a request", get(target=b"/1") + post(target=b"/2"),
     Seen(b"GET /1"), Seen(b"POST /2"))
 
-# HTTP/1.0 knows no codings; a recipient that does not, and one that does, must not differ.
+# HTTP/1.0 has no codings; recipients with and without them must read the same.
 for name, fields in (("chunked", CHUNKED), ("both", CHUNKED + LENGTH),
     ("identity", b"Transfer-Encoding: identity\r\n"),
                      ("keep-alive", CHUNKED + b"Connection: keep-alive\r\n")):
@@ -138,7 +138,7 @@ add(passed, "HTTP/1.0 expects", post(LENGTH + b"Expect: 100-continue\r\n", b"abc
     version=b"1.0"),
     Seen(b"POST /", body=b"abcde", via=b"1.0"), end=CLOSED)
 
-# The oldest trick: a body that is a request.
+# Bodies that are requests.
 add(passed, "a request as body", post(b"Content-Length: %d\r\n" % len(SMUGGLED), SMUGGLED),
     Seen(b"POST /", body=SMUGGLED))
 add(passed, "a request as chunk", post(CHUNKED,

@@ -1,34 +1,34 @@
-"""Answers of origins that lie, break off or flood."""
+"""Responses of origins that are malformed, incomplete or floods."""
 from .bodies import EXTENSIONS, MALFORMED
 from .case import (BROKEN, CLOSE, CLOSED, CUT_OFF, NOTHING, OPEN, RESET, SHUT, Case, Seen,
                    get)
 
 CASES = []
 OK = b"HTTP/1.1 200 OK\r\n"
-SMUGGLED_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
+SMUGGLED_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
 ZERO = b"Content-Length: 0\r\n"
 
 
-def lie(name, script, answers, end=OPEN, kept=False, method=b"GET", version=b"1.1", then=b"",
+def reply(name, script, responses, end=OPEN, kept=False, method=b"GET", version=b"1.1", then=b"",
         origin=None, **more):
-    """An answer to a plain request; `then`: what the client sends behind that."""
+    """A response to a plain request; `then`: bytes that the client sends after the request."""
     if origin is None:
         origin = [Seen(method + b" /", via=version)]
-    CASES.append(Case("answer: " + name, get(method=method, version=version) + then,
-                      answers, end, origin, kept=kept,
+    CASES.append(Case("response: " + name, get(method=method, version=version) + then,
+                      responses, end, origin, kept=kept,
                       script=script if isinstance(script, list) else [script],
                       methods=[method] + [b"GET"] * 20, **more))
 
 
 def bad(name, script, **more):
-    lie(name, script, [502], **more)
+    reply(name, script, [502], **more)
 
 
 def broken(name, script, **more):
-    lie(name, script, [], BROKEN, **more)
+    reply(name, script, [], BROKEN, **more)
 
 
-# --- heads that are none: 502 -----------------------------------------------------------
+# --- malformed heads: 502 -------------------------------------------------------------
 
 for name, line in (
         ("garbage", b"hello"), ("an SSH greeting", b"SSH-2.0-OpenSSH_9.2"),
@@ -59,18 +59,18 @@ for name, field in (
         ("high byte in the name", b"\xc3\x84: b"), ("quotes around the name", b'"A": b'),
         ("CR CR LF", b"A: b\r"), ("bad Connection", b"Connection: a b")):
     bad(f"field: {name}", OK + field + b"\r\n" + ZERO + b"\r\n")
-# RFC 9112 5.1: removed from what goes on.
+# RFC 9112 5.1: removed when forwarded.
 for name, field in (("space before the colon", b"A : b"), ("tabs before the colon", b"A\t \t: b"),
                     ("space before the colon of a length", b"Content-Length : 0")):
-    lie(f"field: {name}", OK + field + b"\r\n" + (b"" if b"Length" in field else ZERO) + b"\r\n",
-        [(200, b"")], kept=True)
-lie("field: space before the colon, of 1xx as well",
-    b"HTTP/1.1 103 Early Hints\r\nLink : </a>\r\n\r\n" + OK + b"A : b\r\n" + ZERO + b"\r\n",
-    [(200, b"")], interim=[103], kept=True)
-lie("field: space before the colon of chunked",
+    reply(f"field: {name}", OK + field + b"\r\n" + (b"" if b"Length" in field else ZERO) + b"\r\n",
+          [(200, b"")], kept=True)
+reply("field: space before the colon, of 1xx as well",
+      b"HTTP/1.1 103 Early Hints\r\nLink : </a>\r\n\r\n" + OK + b"A : b\r\n" + ZERO + b"\r\n",
+      [(200, b"")], interim=[103], kept=True)
+reply("field: space before the colon of chunked",
     OK + b"Transfer-Encoding : chunked\r\n\r\n3\r\nabc\r\n0\r\nA : b\r\n\r\n", [(200, b"abc")], kept=True)
-lie("field: space before the colon of chunked, and more behind",
-    OK + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + SMUGGLED_ANSWER, [(200, b"")])
+reply("field: space before the colon of chunked, and more behind",
+      OK + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + SMUGGLED_RESPONSE, [(200, b"")])
 bad("field: space before the colon of a second framing",
     OK + b"Content-Length: 5\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n")
 bad("field: space before the colon of a second length",
@@ -78,7 +78,7 @@ bad("field: space before the colon of a second length",
 bad("head ends in LF", OK + ZERO + b"\n")
 bad("all in LF", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n")
 
-# --- framing that can be read in two ways: 502 -----------------------------------------------
+# --- ambiguous framing: 502 -----------------------------------------------------------
 
 for name, fields in (
         ("two lengths", b"Content-Length: 1\r\nContent-Length: 2\r\n"),
@@ -101,11 +101,11 @@ for name, fields in (
         ("an empty coding", b"Transfer-Encoding:\r\n"),
         ("xchunked", b"Transfer-Encoding: xchunked\r\n"),
         ("quoted chunked", b'Transfer-Encoding: "chunked"\r\n')):
-    bad(f"framing: {name}", OK + fields + b"\r\n0\r\n\r\n" + SMUGGLED_ANSWER)
+    bad(f"framing: {name}", OK + fields + b"\r\n0\r\n\r\n" + SMUGGLED_RESPONSE)
 bad("framing: chunked in HTTP/1.0",
     b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 
-# --- chunks that are none: what has left must look broken -----------------------------------
+# --- malformed chunks: the forwarded part must look broken ----------------------------
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 for name, body in (
@@ -124,25 +124,25 @@ for name, body in (
         ("bad trailers", b"1\r\na\r\n0\r\nA b: c\r\n\r\n"),
         ("folded trailers", b"1\r\na\r\n0\r\nA: b\r\n c\r\n\r\n"),
         ("trailers too large", b"0\r\nA: " + b"a" * 9000 + b"\r\n\r\n"),
-        ("an answer instead of a chunk", SMUGGLED_ANSWER)):
+        ("a response instead of a chunk", SMUGGLED_RESPONSE)):
     broken(f"chunks: {name}",
-        CHUNKED + b"3\r\nabc\r\n" + body + b"0\r\n\r\n" + SMUGGLED_ANSWER)
+        CHUNKED + b"3\r\nabc\r\n" + body + b"0\r\n\r\n" + SMUGGLED_RESPONSE)
     broken(f"chunks to HTTP/1.0: {name}", CHUNKED + b"3\r\nabc\r\n" + body + b"0\r\n\r\n",
         version=b"1.0", cut=False)
 
 for name, ext in EXTENSIONS:
-    lie(f"chunks: extension: {name}",
-        CHUNKED + b"3" + ext + b"\r\nabc\r\n0" + ext + b"\r\n\r\n", [(200, b"abc")], kept=True)
+    reply(f"chunks: extension: {name}",
+          CHUNKED + b"3" + ext + b"\r\nabc\r\n0" + ext + b"\r\n\r\n", [(200, b"abc")], kept=True)
 for name, ext in MALFORMED:
     broken(f"chunks: malformed extension: {name}",
-        CHUNKED + b"3\r\nabc\r\n1" + ext + b"\r\na\r\n0\r\n\r\n" + SMUGGLED_ANSWER)
+        CHUNKED + b"3\r\nabc\r\n1" + ext + b"\r\na\r\n0\r\n\r\n" + SMUGGLED_RESPONSE)
 
-# --- answers that end early --------------------------------------------------------------------
+# --- responses that end early ---------------------------------------------------------
 
 for how in (CLOSE, RESET, SHUT):
-    lie(f"{how} at once", [how], [502])
-    lie(f"{how} in the head", [OK + b"Content-Le", 0.01, how], [502])
-    lie(f"{how} behind the line", [OK, 0.01, how], [502])
+    reply(f"{how} at once", [how], [502])
+    reply(f"{how} in the head", [OK + b"Content-Le", 0.01, how], [502])
+    reply(f"{how} behind the line", [OK, 0.01, how], [502])
     broken(f"{how} in a body", [OK + b"Content-Length: 10\r\n\r\nabc", 0.01, how])
     broken(f"{how} in a body, HTTP/1.0", [OK + b"Content-Length: 10\r\n\r\nabc", 0.01, how],
         version=b"1.0")
@@ -153,70 +153,70 @@ for how in (CLOSE, RESET, SHUT):
     broken(f"{how} in trailers", [CHUNKED + b"3\r\nabc\r\n0\r\nA: b", 0.01, how])
     broken(f"{how} behind a chunk, HTTP/1.0", [CHUNKED + b"3\r\nabc\r\n", 0.01, how],
         version=b"1.0")
-    lie(f"{how} behind 100", [b"HTTP/1.1 100 Continue\r\n\r\n", 0.01, how], [502],
-        interim=[100])
-    lie(f"{how} behind a whole answer", [OK + b"Content-Length: 3\r\n\r\nabc", 0.02, how],
-        [(200, b"abc")])
+    reply(f"{how} behind 100", [b"HTTP/1.1 100 Continue\r\n\r\n", 0.01, how], [502],
+          interim=[100])
+    reply(f"{how} behind a whole response", [OK + b"Content-Length: 3\r\n\r\nabc", 0.02, how],
+          [(200, b"abc")])
 broken("reset in a body without length", [OK + b"\r\nabc", 0.02, RESET])
 broken("reset in a body without length, HTTP/1.0", [OK + b"\r\nabc", 0.02, RESET],
     version=b"1.0")
-lie("end of a body without length", [OK + b"\r\nabc", 0.01, CLOSE], [(200, b"abc")])
-lie("end of a body without length, HTTP/1.0", [OK + b"\r\nabc", 0.01, CLOSE], [(200, b"abc")],
-    CLOSED, version=b"1.0")
-lie("HTTP/1.0, no length", [b"HTTP/1.0 200 OK\r\n\r\nabc", CLOSE], [(200, b"abc")])
-lie("HTTP/1.0, a length", b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", [(200, b"abc")])
-lie("Connection: close and no close",
-    OK + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc", [(200, b"abc")],
-    missing=(b"connection",))
-lie("never", [], [504], cut=False)
-lie("half a head, then never", [OK + b"A: "], [504], cut=False)
+reply("end of a body without length", [OK + b"\r\nabc", 0.01, CLOSE], [(200, b"abc")])
+reply("end of a body without length, HTTP/1.0", [OK + b"\r\nabc", 0.01, CLOSE], [(200, b"abc")],
+      CLOSED, version=b"1.0")
+reply("HTTP/1.0, no length", [b"HTTP/1.0 200 OK\r\n\r\nabc", CLOSE], [(200, b"abc")])
+reply("HTTP/1.0, a length", b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", [(200, b"abc")])
+reply("Connection: close and no close",
+      OK + b"Connection: close\r\nContent-Length: 3\r\n\r\nabc", [(200, b"abc")],
+      missing=(b"connection",))
+reply("never", [], [504], cut=False)
+reply("half a head, then never", [OK + b"A: "], [504], cut=False)
 broken("half a body, then never", [OK + b"Content-Length: 9\r\n\r\nabc"], cut=False)
 
-# --- more than was asked for ----------------------------------------------------------------------
+# --- additional bytes -----------------------------------------------------------------
 
-lie("an answer too many, at once", OK + b"Content-Length: 3\r\n\r\nabc" + SMUGGLED_ANSWER,
-    [(200, b"abc")])
-lie("an answer too many, later", [OK + b"Content-Length: 3\r\n\r\nabc", 0.005,
-    SMUGGLED_ANSWER], [(200, b"abc")], kept=None)
-lie("three answers too many", OK + ZERO + b"\r\n" + SMUGGLED_ANSWER * 3, [(200, b"")])
-lie("one byte too many", OK + b"Content-Length: 3\r\n\r\nabcX", [(200, b"abc")])
-lie("a line end too many", OK + b"Content-Length: 3\r\n\r\nabc\r\n", [(200, b"abc")])
-lie("a body longer than its length", OK + b"Content-Length: 3\r\n\r\nabc" + b"X" * 100000,
-    [(200, b"abc")])
-lie("bytes behind chunks", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + SMUGGLED_ANSWER,
-    [(200, b"abc")])
-lie("a line end behind chunks", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n\r\n", [(200, b"abc")])
-lie("an answer too many, two pipelined",
-    OK + b"Content-Length: 3\r\n\r\nabc" + SMUGGLED_ANSWER, [(200, b"abc"), (200, b"/2")],
-    then=get(target=b"/2"), origin=[Seen(), Seen(b"GET /2")])
+reply("an additional response, at once", OK + b"Content-Length: 3\r\n\r\nabc" + SMUGGLED_RESPONSE,
+      [(200, b"abc")])
+reply("an additional response, later", [OK + b"Content-Length: 3\r\n\r\nabc", 0.005,
+      SMUGGLED_RESPONSE], [(200, b"abc")], kept=None)
+reply("three additional responses", OK + ZERO + b"\r\n" + SMUGGLED_RESPONSE * 3, [(200, b"")])
+reply("one byte too many", OK + b"Content-Length: 3\r\n\r\nabcX", [(200, b"abc")])
+reply("a line end too many", OK + b"Content-Length: 3\r\n\r\nabc\r\n", [(200, b"abc")])
+reply("a body longer than its length", OK + b"Content-Length: 3\r\n\r\nabc" + b"X" * 100000,
+      [(200, b"abc")])
+reply("bytes behind chunks", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n" + SMUGGLED_RESPONSE,
+      [(200, b"abc")])
+reply("a line end behind chunks", CHUNKED + b"3\r\nabc\r\n0\r\n\r\n\r\n", [(200, b"abc")])
+reply("an additional response, two pipelined",
+      OK + b"Content-Length: 3\r\n\r\nabc" + SMUGGLED_RESPONSE, [(200, b"abc"), (200, b"/2")],
+      then=get(target=b"/2"), origin=[Seen(), Seen(b"GET /2")])
 for status in (b"204 No", b"304 No", b"204 No Content", b"205 Reset"):
     for name, rest in (("a length", b"Content-Length: 6\r\n\r\nPOISON"),
         ("a body without length", b"\r\nPOISON"),
-                       ("chunks", b"Transfer-Encoding: chunked\r\n\r\n6\r\nPOISON\r\n0\r\n\r\n"), ("an answer", b"\r\n" + SMUGGLED_ANSWER)):
+                       ("chunks", b"Transfer-Encoding: chunked\r\n\r\n6\r\nPOISON\r\n0\r\n\r\n"), ("a response", b"\r\n" + SMUGGLED_RESPONSE)):
         if status != b"205 Reset":
-            lie(f"{status.decode()} with {name}", b"HTTP/1.1 " + status + b"\r\n" + rest,
-                [(int(status[:3]), b"")])
-lie("304 with a length and no body", b"HTTP/1.1 304 No\r\nContent-Length: 6\r\n\r\n",
-    [(304, b"")], kept=True)
-lie("204 alone", b"HTTP/1.1 204 No\r\n\r\n", [(204, b"")], kept=True)
-lie("204 with length 0", b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", [(204, b"")],
-    kept=True)
-lie("205 with a body", b"HTTP/1.1 205 Reset\r\nContent-Length: 6\r\n\r\nPOISON",
-    [(205, b"POISON")], kept=True)
+            reply(f"{status.decode()} with {name}", b"HTTP/1.1 " + status + b"\r\n" + rest,
+                  [(int(status[:3]), b"")])
+reply("304 with a length and no body", b"HTTP/1.1 304 No\r\nContent-Length: 6\r\n\r\n",
+      [(304, b"")], kept=True)
+reply("204 alone", b"HTTP/1.1 204 No\r\n\r\n", [(204, b"")], kept=True)
+reply("204 with length 0", b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", [(204, b"")],
+      kept=True)
+reply("205 with a body", b"HTTP/1.1 205 Reset\r\nContent-Length: 6\r\n\r\nPOISON",
+      [(205, b"POISON")], kept=True)
 for name, rest in (("a length and a body", b"Content-Length: 6\r\n\r\nPOISON"),
     ("chunks", b"Transfer-Encoding: chunked\r\n\r\n6\r\nPOISON\r\n0\r\n\r\n"),
                    ("a body without length", b"\r\nPOISON"),
-                   ("an answer", ZERO + b"\r\n" + SMUGGLED_ANSWER)):
-    lie(f"HEAD with {name}", OK + rest, [(200, b"")], method=b"HEAD")
-lie("HEAD with a length", OK + b"Content-Length: 6\r\n\r\n", [(200, b"")], method=b"HEAD",
-    kept=True)
-lie("HEAD with a coding", OK + b"Transfer-Encoding: chunked\r\n\r\n", [(200, b"")],
-    method=b"HEAD", kept=True)
-lie("HEAD, 100 and then a body",
-    b"HTTP/1.1 100 C\r\n\r\n" + OK + b"Content-Length: 6\r\n\r\nPOISON", [(200, b"")],
-    method=b"HEAD", interim=[100])
+                   ("a response", ZERO + b"\r\n" + SMUGGLED_RESPONSE)):
+    reply(f"HEAD with {name}", OK + rest, [(200, b"")], method=b"HEAD")
+reply("HEAD with a length", OK + b"Content-Length: 6\r\n\r\n", [(200, b"")], method=b"HEAD",
+      kept=True)
+reply("HEAD with a coding", OK + b"Transfer-Encoding: chunked\r\n\r\n", [(200, b"")],
+      method=b"HEAD", kept=True)
+reply("HEAD, 100 and then a body",
+      b"HTTP/1.1 100 C\r\n\r\n" + OK + b"Content-Length: 6\r\n\r\nPOISON", [(200, b"")],
+      method=b"HEAD", interim=[100])
 
-# --- fields of one hop ---------------------------------------------------------------------------------
+# --- hop-by-hop fields ----------------------------------------------------------------
 
 abc = b"Content-Length: 3\r\n\r\nabc"
 for name, fields, missing in (
@@ -229,44 +229,44 @@ for name, fields, missing in (
         ("TE", b"TE: trailers\r\n", b"te"),
         ("a named length", b"Connection: Content-Length\r\n", b"connection"),
         ("a named Date", b"Connection: date\r\nDate: evil\r\n", b"connection")):
-    lie(f"hop: {name}", OK + fields + abc, [(200, b"abc")], missing=(missing,), kept=True)
-lie("hop: Connection: close and more bytes",
-    OK + b"Connection: close\r\n" + abc + SMUGGLED_ANSWER, [(200, b"abc")])
-lie("hop: Connection: close, keep-alive", OK + b"Connection: keep-alive, close\r\n" + abc,
-    [(200, b"abc")])
-lie("hop: HTTP/1.0 with keep-alive", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + abc,
-    [(200, b"abc")], kept=True)
-lie("trailers that are none of theirs",
+    reply(f"hop: {name}", OK + fields + abc, [(200, b"abc")], missing=(missing,), kept=True)
+reply("hop: Connection: close and more bytes",
+      OK + b"Connection: close\r\n" + abc + SMUGGLED_RESPONSE, [(200, b"abc")])
+reply("hop: Connection: close, keep-alive", OK + b"Connection: keep-alive, close\r\n" + abc,
+      [(200, b"abc")])
+reply("hop: HTTP/1.0 with keep-alive", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + abc,
+      [(200, b"abc")], kept=True)
+reply("trailers that are none of theirs",
     CHUNKED + b"0\r\nContent-Length: 5\r\nSet-Cookie: a\r\nLocation: /\r\nConnection: close\r\n\r\n", [(200, b"")], kept=True)
 broken("broken, with a request behind it", CHUNKED + b"3\r\nabc\r\nx\r\n",
     then=get(target=b"/2"), kept=None)
 broken("broken by its end, with requests behind it",
     [OK + b"Content-Length: 9\r\n\r\nabc", CLOSE], then=get(target=b"/2") * 5, kept=None)
 
-# --- 1xx --------------------------------------------------------------------------------------------
+# --- 1xx ------------------------------------------------------------------------------
 
 CONTINUE, HINTS = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 last = OK + b"Content-Length: 2\r\n\r\nok"
-lie("100 unasked", CONTINUE + last, [(200, b"ok")], interim=[100], kept=True)
-lie("103", HINTS + last, [(200, b"ok")], interim=[103], kept=True)
-lie("several 1xx", HINTS * 3 + CONTINUE + b"HTTP/1.1 199 x\r\n\r\n" + last, [(200, b"ok")],
-    interim=[103] * 3 + [100, 199], kept=True)
-lie("1xx to HTTP/1.0", HINTS * 3 + last, [(200, b"ok")], CLOSED, version=b"1.0", kept=None)
-lie("1xx with a length", b"HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n" + last, [(200, b"ok")],
-    interim=[103], kept=True)
-lie("1xx with chunks", b"HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n" + last,
-    [(200, b"ok")], interim=[103], kept=True)
-lie("1xx with a body", b"HTTP/1.1 103 x\r\nContent-Length: 6\r\n\r\nPOISON" + last, [502],
-    interim=[103])
-lie("1xx with two lengths",
-    b"HTTP/1.1 103 x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n" + last, [502])
-lie("1xx with hop fields",
-    b"HTTP/1.1 103 x\r\nConnection: close, A\r\nA: b\r\nKeep-Alive: x\r\n\r\n" + last,
-    [(200, b"ok")], interim=[103], kept=True)
-lie("a bad 1xx behind a good one", HINTS + b"HTTP/1.1 10 x\r\n\r\n", [502], interim=[103])
-lie("102 and never", [b"HTTP/1.1 102 x\r\n\r\n"], [504], interim=[102], cut=False)
+reply("100 unasked", CONTINUE + last, [(200, b"ok")], interim=[100], kept=True)
+reply("103", HINTS + last, [(200, b"ok")], interim=[103], kept=True)
+reply("several 1xx", HINTS * 3 + CONTINUE + b"HTTP/1.1 199 x\r\n\r\n" + last, [(200, b"ok")],
+      interim=[103] * 3 + [100, 199], kept=True)
+reply("1xx to HTTP/1.0", HINTS * 3 + last, [(200, b"ok")], CLOSED, version=b"1.0", kept=None)
+reply("1xx with a length", b"HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n" + last, [(200, b"ok")],
+      interim=[103], kept=True)
+reply("1xx with chunks", b"HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n" + last,
+      [(200, b"ok")], interim=[103], kept=True)
+reply("1xx with a body", b"HTTP/1.1 103 x\r\nContent-Length: 6\r\n\r\nPOISON" + last, [502],
+      interim=[103])
+reply("1xx with two lengths",
+      b"HTTP/1.1 103 x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n" + last, [502])
+reply("1xx with hop fields",
+      b"HTTP/1.1 103 x\r\nConnection: close, A\r\nA: b\r\nKeep-Alive: x\r\n\r\n" + last,
+      [(200, b"ok")], interim=[103], kept=True)
+reply("a bad 1xx behind a good one", HINTS + b"HTTP/1.1 10 x\r\n\r\n", [502], interim=[103])
+reply("102 and never", [b"HTTP/1.1 102 x\r\n\r\n"], [504], interim=[102], cut=False)
 
-# --- floods ---------------------------------------------------------------------------------------------
+# --- floods ---------------------------------------------------------------------------
 
 bad("a head without end", OK + b"A: " + b"a" * 2000000)
 bad("a line without end", b"HTTP/1.1 200 " + b"a" * 2000000)
@@ -274,32 +274,32 @@ bad("fields without end", OK + b"A: b\r\n" * 200000)
 bad("one field too many", OK + b"A: b\r\n" * 50 + ZERO + b"\r\n")
 bad("a head too long by one",
     OK + b"A: " + b"a" * (8192 - len(OK) - len(ZERO) - 7 + 1) + b"\r\n" + ZERO + b"\r\n")
-lie("the longest head",
-    OK + b"A: " + b"a" * (8192 - len(OK) - len(ZERO) - 7) + b"\r\n" + ZERO + b"\r\n",
-    [(200, b"")], kept=True)
+reply("the longest head",
+      OK + b"A: " + b"a" * (8192 - len(OK) - len(ZERO) - 7) + b"\r\n" + ZERO + b"\r\n",
+      [(200, b"")], kept=True)
 bad("empty lines without end", b"\r\n" * 200000)
 bad("1xx without end, HTTP/1.0", [CONTINUE * 20000], version=b"1.0", end=CLOSED)
-CASES.append(Case("answer: 1xx without end", get(), [502], OPEN, [Seen()],
+CASES.append(Case("response: 1xx without end", get(), [502], OPEN, [Seen()],
     script=[CONTINUE * 20000], kept=False, interim="any"))
 bad("garbage without end", b"\x00\xff" * 500000)
 broken("chunk extensions without end", CHUNKED + b"1;" + b"a" * 1000000)
 broken("trailers without end", CHUNKED + b"0\r\n" + b"A: b\r\n" * 100000)
-lie("4 MB in chunks of a byte", CHUNKED + b"1\r\na\r\n" * 50000 + b"0\r\n\r\n",
-    [(200, b"a" * 50000)], kept=True)
+reply("4 MB in chunks of a byte", CHUNKED + b"1\r\na\r\n" * 50000 + b"0\r\n\r\n",
+      [(200, b"a" * 50000)], kept=True)
 
-# --- at the wrong time --------------------------------------------------------------------------------------
+# --- at the wrong time ----------------------------------------------------------------
 
-lie("before the request", [last], [(200, b"ok")], when="connect", kept=None)
-lie("garbage before the request", [b"220 hello\r\n"], [502], when="connect")
-lie("an end before the request", [CLOSE], [502], when="connect", origin=NOTHING, kept=None)
+reply("before the request", [last], [(200, b"ok")], when="connect", kept=None)
+reply("garbage before the request", [b"220 hello\r\n"], [502], when="connect")
+reply("an end before the request", [CLOSE], [502], when="connect", origin=NOTHING, kept=None)
 body = b"Content-Length: 90000\r\n"
-CASES.append(Case("answer: before the body, and no end",
+CASES.append(Case("response: before the body, and no end",
     [get(body, method=b"POST"), 0.05, b"a" * 50000, 0.02, b"a" * 40000], [(200, b"ok")],
     CLOSED,
                   CUT_OFF, announced=False, script=[last], when="head", cut=False, kept=None))
-CASES.append(Case("answer: before the body, and an end",
+CASES.append(Case("response: before the body, and an end",
     [get(body, method=b"POST"), 0.05, b"a" * 90000], [(413, b"no")], CLOSED, CUT_OFF,
                   script=[b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno", CLOSE], when="head", cut=False, kept=None, announced=False))
-CASES.append(Case("answer: an end before the body",
+CASES.append(Case("response: an end before the body",
     [get(body, method=b"POST"), 0.05, b"a" * 90000], [502], CLOSED, CUT_OFF,
                   script=[CLOSE], when="head", cut=False, kept=None))
