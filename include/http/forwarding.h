@@ -1,4 +1,5 @@
-/* Who the client is, and what it requested, if the request came through other proxies.
+/* The client of a request, and the scheme, host and port it used, as stated by other
+ * proxies.
  *
  * A peer states that in the fields of forwarding.def. A trusted peer is believed. The
  * fields of any other peer are not forwarded; X-Forwarded-For, -Proto, -Host and -Port

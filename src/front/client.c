@@ -20,7 +20,7 @@
  * FIN. */
 #define DRAIN_LINGER_MS 200
 
-static void set_state(struct client *c, enum client_state state)
+static void client_set_state(struct client *c, enum client_state state)
 {
 	struct worker_stats *stats = c->front->stats;
 
@@ -161,7 +161,7 @@ static const struct conn_events conn_events = { .changed = conn_changed, .dead =
 
 static void client_end(struct client *c, enum conn_end how)
 {
-	set_state(c, CLIENT_ENDING);
+	client_set_state(c, CLIENT_ENDING);
 	task_stop(&c->task);
 	conn_close(&c->conn, how, c->front->linger_ms);
 }
@@ -191,7 +191,7 @@ void client_close_without_response(struct client *c)
 
 static void request_refuse(struct client *c, enum fault fault)
 {
-	set_state(c, CLIENT_BUSY);
+	client_set_state(c, CLIENT_BUSY);
 	c->front->events->head_refused(c, fault);
 	if (c->state != CLIENT_ENDING)
 		client_end(c, CONN_LINGER);
@@ -207,7 +207,7 @@ static bool request_read(struct client *c)
 	case VERDICT_OK:
 		c->requests++;
 		stat_add(&f->stats->requests, 1);
-		set_state(c, CLIENT_BUSY);
+		client_set_state(c, CLIENT_BUSY);
 		f->events->head_received(c, h);
 		deadline_arm(c);
 		return true;
@@ -221,7 +221,7 @@ static bool request_read(struct client *c)
 		client_end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
 	} else if (c->state == CLIENT_IDLE &&
 		   reader_skip_empty_lines(&c->reader, &c->conn)) {
-		set_state(c, CLIENT_HEAD);
+		client_set_state(c, CLIENT_HEAD);
 		deadline_arm(c);
 	}
 	return false;
@@ -339,7 +339,7 @@ void client_finish_response(struct client *c, bool keep)
 	c->body_awaited = c->body_flowing = c->abort_on_fin = false;
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
-		set_state(c, CLIENT_IDLE);
+		client_set_state(c, CLIENT_IDLE);
 		deadline_arm(c);
 		/* A pipelined request or FIN may have been received already. */
 		if (c->conn.inbox || c->conn.eof)
@@ -412,7 +412,7 @@ void front_drain(struct front *f)
 
 		if (c->state == CLIENT_IDLE &&
 		    !reader_skip_empty_lines(&c->reader, &c->conn)) {
-			set_state(c, CLIENT_ENDING);
+			client_set_state(c, CLIENT_ENDING);
 			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
 				   f->linger_ms : DRAIN_LINGER_MS);
 		}
@@ -472,7 +472,7 @@ void front_close(struct front *f)
 		bool truncated = c->exchange ||
 				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
-		set_state(c, CLIENT_ENDING);
+		client_set_state(c, CLIENT_ENDING);
 		task_stop(&c->task);
 		if (c->conn.state != CONN_DEAD)
 			conn_close(&c->conn, truncated ? CONN_RESET : CONN_NOW, 0);

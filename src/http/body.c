@@ -51,7 +51,7 @@ void body_init(struct body *b, enum framing framing, uint64_t length)
 	}
 }
 
-static void broken(struct body *b, enum fault fault)
+static void fault_set(struct body *b, enum fault fault)
 {
 	b->state = BROKEN;
 	b->fault = (uint8_t)fault;
@@ -63,7 +63,7 @@ static void size_digit_read(struct body *b, char c)
 
 	/* Up to INT64_MAX, so that sums of sizes do not overflow. */
 	if (b->line_bytes >= digits_max || b->left > (uint64_t)INT64_MAX >> 4) {
-		broken(b, FAULT_CHUNK_LARGE);
+		fault_set(b, FAULT_CHUNK_LARGE);
 		return;
 	}
 	b->line_bytes++;
@@ -80,9 +80,9 @@ static bool is_blank(char c)
 static void padding_read(struct body *b, char c)
 {
 	if (!b->padding_allowed || !is_blank(c))
-		broken(b, FAULT_CHUNK_SIZE);
+		fault_set(b, FAULT_CHUNK_SIZE);
 	else if (++b->line_bytes > EXTENSION_BYTES_MAX)
-		broken(b, FAULT_CHUNK_LARGE);
+		fault_set(b, FAULT_CHUNK_LARGE);
 }
 
 static void size_end_read(struct body *b, char c)
@@ -95,7 +95,7 @@ static void size_end_read(struct body *b, char c)
 	else if (is_blank(c))
 		b->state = b->padding_allowed ? PADDING : BLANKS_ENDED;
 	else
-		broken(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
+		fault_set(b, c == '\n' ? FAULT_BARE_LF : FAULT_CHUNK_SIZE);
 }
 
 /* In a quoted-string: HTAB, SP, visible and non-ASCII octets (RFC 9110 5.6.4). */
@@ -163,10 +163,10 @@ static void extension_read(struct body *b, char c)
 	enum state next = extension_next((enum state)b->state, c);
 
 	if (c == '\n')
-		broken(b, FAULT_BARE_LF);
+		fault_set(b, FAULT_BARE_LF);
 	else if (next == BROKEN ||
 		 (next != LINE_LF && ++b->line_bytes > EXTENSION_BYTES_MAX))
-		broken(b, FAULT_CHUNK_EXTENSION);
+		fault_set(b, FAULT_CHUNK_EXTENSION);
 	else
 		b->state = (uint8_t)next;
 }
@@ -174,7 +174,7 @@ static void extension_read(struct body *b, char c)
 static void line_lf_read(struct body *b, char c)
 {
 	if (c != '\n') {
-		broken(b, FAULT_BARE_CR);
+		fault_set(b, FAULT_BARE_CR);
 		return;
 	}
 	b->line_bytes = 0;
@@ -184,7 +184,7 @@ static void line_lf_read(struct body *b, char c)
 static void data_end_read(struct body *b, char c)
 {
 	if (c != (b->state == DATA_CR ? '\r' : '\n'))
-		broken(b, FAULT_CHUNK_END);
+		fault_set(b, FAULT_CHUNK_END);
 	else
 		b->state = b->state == DATA_CR ? DATA_LF : SIZE;
 }
@@ -294,7 +294,7 @@ enum body_event body_eof(struct body *b)
 	if (b->framing == FRAMING_CLOSE)
 		b->state = END;
 	if (b->state != END && b->state != BROKEN)
-		broken(b, FAULT_BODY_SHORT);
+		fault_set(b, FAULT_BODY_SHORT);
 	return b->state == END ? BODY_END : BODY_BAD;
 }
 

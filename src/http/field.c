@@ -109,14 +109,14 @@ struct witness {
 };
 
 /* The field whose name was reported last. */
-static const struct field *current(const struct witness *w)
+static const struct field *current_field(const struct witness *w)
 {
 	return &w->head->fields[w->next - 1];
 }
 
 static bool value_missing(const struct witness *w)
 {
-	return w->next > 0 && !w->value_seen && current(w)->value.len > 0;
+	return w->next > 0 && !w->value_seen && current_field(w)->value.len > 0;
 }
 
 static int name_seen(llhttp_t *parser, const char *at, size_t n)
@@ -127,7 +127,8 @@ static int name_seen(llhttp_t *parser, const char *at, size_t n)
 		return -1;
 	w->next++;
 	w->value_seen = false;
-	return current(w)->name.ptr == at && current(w)->name.len == n ? 0 : -1;
+	return current_field(w)->name.ptr == at && current_field(w)->name.len == n ? 0
+										   : -1;
 }
 
 static int value_seen(llhttp_t *parser, const char *at, size_t n)
@@ -137,10 +138,10 @@ static int value_seen(llhttp_t *parser, const char *at, size_t n)
 
 	if (n == 0)
 		return 0;
-	if (w->next == 0 || w->value_seen || value.len != current(w)->value.len)
+	if (w->next == 0 || w->value_seen || value.len != current_field(w)->value.len)
 		return -1;
 	w->value_seen = true;
-	return value.len == 0 || value.ptr == current(w)->value.ptr ? 0 : -1;
+	return value.len == 0 || value.ptr == current_field(w)->value.ptr ? 0 : -1;
 }
 
 static int section_complete(llhttp_t *parser)

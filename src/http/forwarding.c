@@ -189,7 +189,7 @@ static struct slice member_at(const struct head *h, enum header id, unsigned hop
 	return good(member) ? member : (struct slice){ NULL, 0 };
 }
 
-static struct slice first_of(struct slice a, struct slice b, struct slice c)
+static struct slice first_non_empty(struct slice a, struct slice b, struct slice c)
 {
 	return a.len > 0 ? a : b.len > 0 ? b : c;
 }
@@ -232,10 +232,10 @@ static void fields_read(struct forwarding *f, const struct head *h)
 		at.host.len = 0;
 	if (c->hops > 0)
 		f->client = (struct slice){ f->text, ip_text(&c->client, f->text) };
-	f->proto = first_of(member_at(h, HEADER_X_FORWARDED_PROTO, hops, is_proto),
-			    at.proto, f->proto);
-	f->host = first_of(member_at(h, HEADER_X_FORWARDED_HOST, hops, is_host), at.host,
-			   f->host);
+	f->proto = first_non_empty(member_at(h, HEADER_X_FORWARDED_PROTO, hops, is_proto),
+				   at.proto, f->proto);
+	f->host = first_non_empty(member_at(h, HEADER_X_FORWARDED_HOST, hops, is_host),
+				  at.host, f->host);
 	f->port = member_at(h, HEADER_X_FORWARDED_PORT, hops, node_is_port);
 }
 
@@ -345,7 +345,8 @@ static void addresses_emit(struct emit *e, const struct head *h,
 	}
 }
 
-static void for_emit(struct emit *e, const struct head *h, const struct forwarding *f)
+static void x_forwarded_for_emit(struct emit *e, const struct head *h,
+				 const struct forwarding *f)
 {
 	bool chained = f->list.hops > 0 || f->elements.hops > 0;
 
@@ -398,7 +399,7 @@ static void forwarded_emit(struct emit *e, const struct head *h,
 void forwarding_emit(struct emit *e, const struct head *h, const struct forwarding *f,
 		     bool rfc7239)
 {
-	for_emit(e, h, f);
+	x_forwarded_for_emit(e, h, f);
 	emit_field(e, SLICE("X-Forwarded-Proto"), f->proto);
 	if (f->host.len > 0)
 		emit_field(e, SLICE("X-Forwarded-Host"), f->host);

@@ -44,7 +44,7 @@ static size_t ipv6_write(char *out, struct slice host)
 	return n + 2;
 }
 
-static char lower(char c)
+static char to_lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
@@ -62,7 +62,7 @@ size_t host_normalize(char *out, struct slice authority)
 	for (size_t i = 0; i < host.len; n += written) {
 		written = octet_normalize(out + n, host, &i);
 		if (written == 1)
-			out[n] = lower(out[n]);
+			out[n] = to_lower(out[n]);
 	}
 	/* Removes a final dot, except that of the root alone ("."). */
 	return n > 1 && out[n - 1] == '.' ? n - 1 : n;

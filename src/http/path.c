@@ -44,7 +44,7 @@ size_t path_normalize(char *out, struct slice path)
 }
 
 /* "." or ".." with at least one dot percent-encoded. */
-static bool hides_dots(struct slice segment)
+static bool is_encoded_dot_segment(struct slice segment)
 {
 	size_t dots = 0, i = 0;
 
@@ -67,7 +67,7 @@ static bool segment_is_unambiguous(struct slice segment)
 			return false;
 		i += segment.ptr[i] == '%' ? 2 : 0;
 	}
-	return !hides_dots(segment);
+	return !is_encoded_dot_segment(segment);
 }
 
 bool path_is_unambiguous(struct slice path)
