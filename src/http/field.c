@@ -122,13 +122,14 @@ static bool value_missing(const struct witness *w)
 static int name_seen(llhttp_t *parser, const char *at, size_t n)
 {
 	struct witness *w = parser->data;
+	const struct field *f;
 
 	if (value_missing(w) || w->next == w->head->field_n)
 		return -1;
 	w->next++;
 	w->value_seen = false;
-	return current_field(w)->name.ptr == at && current_field(w)->name.len == n ? 0
-										   : -1;
+	f = current_field(w);
+	return f->name.ptr == at && f->name.len == n ? 0 : -1;
 }
 
 static int value_seen(llhttp_t *parser, const char *at, size_t n)
