@@ -1,11 +1,11 @@
-/* Runs a program on a machine whose io_uring can be forbidden and allowed again, as by the
- * sysctl kernel.io_uring_disabled, but for this program alone: as long as FILE is there,
- * io_uring_setup fails with EPERM.
+/* Runs a program for which io_uring can be forbidden and allowed again, as by the sysctl
+ * kernel.io_uring_disabled, but for this program alone: while FILE exists, io_uring_setup fails
+ * with EPERM.
  *
  *   io_uring_switch FILE PROGRAM [ARGUMENT]...
  *
- * The program has the process id of this one. Who looks for the file is no child of it, and
- * ends with it. Exit status 77: no such filter can be installed here. */
+ * The program keeps this process id. The process that looks for the file is not its child, and
+ * ends with it. Exit status 77: no such filter can be installed on this system. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,6 +1,5 @@
-/* Asks libmemcached and ketama.c where keys live, for many sets of servers, and compares
- * the answers. Prints each difference (the first few) and one line of sum; exit 1 if there
- * was any. */
+/* Compares, for many sets of servers, which server libmemcached and ketama.c choose for keys.
+ * Prints the first few differences and one line with the sum; exit status 1 if there is any. */
 #include <libmemcached/memcached.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +7,7 @@
 #include "back/ketama.h"
 #include "base/check.h"
 
-#define SERVERS_MAX 100 /* what libmemcached 1.1.4 can take */
+#define SERVERS_MAX 100 /* the maximum of libmemcached 1.1.4 */
 #define KEYS 5000
 #define SHOWN_MAX 10
 

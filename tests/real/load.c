@@ -1,19 +1,18 @@
-/* A load of many connections at once, each with one request: what /sync and /cache are
- * for. One thread, epoll, and no more cleverness than it takes not to be what is measured.
+/* Many connections at once, each with one request: the load for /sync and /cache. One thread,
+ * epoll; just fast enough not to be the bottleneck.
  *
  *   load [-c CONCURRENT] [-k] [-t SECONDS] [-H FIELD] HOST PORT PATH N
  *
- * Opens CONCURRENT connections (all N, unless told), sends a GET on each, reads the whole
- * answer, closes, opens the next. With -k connections stay open after their answer until
- * standard input ends, and CONCURRENT are waiting for one. With -t it ends after so many
- * seconds, whatever is unfinished; -H adds a field, such as "Cookie: a=b". Prints one line at
- * the end:
+ * Opens CONCURRENT connections (default: N), sends a GET on each, reads the whole response,
+ * closes, opens the next. -k: connections stay open after their response until standard input
+ * ends, and CONCURRENT of them wait for a response at a time. -t: ends after so many seconds,
+ * finished or not. -H: adds a field, such as "Cookie: a=b". Prints one line at the end:
  *
  *   requests=N ok=N failed=N unfinished=N seconds=S first=S connected=S
  *
- * seconds: from the first connect to the last answer, or to the end of patience; first: to
- * the first answer; connected: to the last connection. Exit status 0 if each got a whole
- * 200. */
+ * seconds: from the first connect to the last response, or to the end of -t; first: to the
+ * first response; connected: to the last connection. Exit status 0 if each request got a
+ * complete 200. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -30,11 +29,11 @@
 #define HEAD_MAX 1024
 #define EVENTS_MAX 1024
 
-struct talk {
+struct load_conn {
 	int fd;
 	bool connected, sent;
 	int status;
-	long body_left; /* -1: the head is not whole yet */
+	long body_left; /* -1: the head is incomplete */
 	size_t head_n;
 	char head[HEAD_MAX];
 };
@@ -42,12 +41,12 @@ struct talk {
 struct load {
 	int epoll;
 	struct sockaddr_in to;
-	struct talk *talks;
+	struct load_conn *conns;
 	char request[1024];
 	size_t request_n;
 	long total, at_once, started, connected, ended, ok;
 	bool keep;
-	double patience_s; /* 0: without end */
+	double patience_s; /* 0: no limit */
 	double began, first, last_connected, over;
 	int first_error, first_status;
 };
@@ -66,9 +65,9 @@ static void die(const char *what)
 	exit(2);
 }
 
-static void begin(struct load *l, struct talk *t);
+static void begin(struct load *l, struct load_conn *t);
 
-static void end(struct load *l, struct talk *t, bool good)
+static void end(struct load *l, struct load_conn *t, bool good)
 {
 	l->ended++;
 	l->ok += good && t->status == 200;
@@ -82,12 +81,12 @@ static void end(struct load *l, struct talk *t, bool good)
 	if (!(l->keep && good))
 		close(t->fd);
 	else
-		t = &l->talks[l->started];
+		t = &l->conns[l->started];
 	if (l->started < l->total)
 		begin(l, t);
 }
 
-static void begin(struct load *l, struct talk *t)
+static void begin(struct load *l, struct load_conn *t)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET,
 				     .data.ptr = t };
@@ -105,7 +104,7 @@ static void begin(struct load *l, struct talk *t)
 		die("epoll_ctl");
 }
 
-static void write_request(struct load *l, struct talk *t)
+static void write_request(struct load *l, struct load_conn *t)
 {
 	int error = 0;
 	socklen_t len = sizeof(error);
@@ -129,8 +128,9 @@ static void write_request(struct load *l, struct talk *t)
 		end(l, t, false);
 }
 
-/* Counts the bytes of the body that came with the head. False: no sense in it. */
-static bool read_head(struct talk *t)
+/* Parses the head when it is complete, and counts the bytes of the body behind it. False: the
+ * head is malformed. */
+static bool read_head(struct load_conn *t)
 {
 	char *stop, *field;
 
@@ -148,27 +148,27 @@ static bool read_head(struct talk *t)
 	return true;
 }
 
-enum progress { MORE, WHOLE, WRONG };
+enum progress { MORE, COMPLETE, MALFORMED };
 
-static enum progress take(struct talk *t, const char *bytes, size_t n)
+static enum progress take(struct load_conn *t, const char *bytes, size_t n)
 {
 	if (t->body_left >= 0) {
 		t->body_left -= (long)n;
 	} else {
 		if (n > HEAD_MAX - 1 - t->head_n)
-			return WRONG;
+			return MALFORMED;
 		memcpy(t->head + t->head_n, bytes, n);
 		t->head_n += n;
 		if (!read_head(t))
-			return WRONG;
+			return MALFORMED;
 		if (t->body_left == -1)
 			return MORE;
 	}
-	return t->body_left > 0 ? MORE : t->body_left == 0 ? WHOLE : WRONG;
+	return t->body_left > 0 ? MORE : t->body_left == 0 ? COMPLETE : MALFORMED;
 }
 
-/* After end() the talk may be another one already: nothing of it is touched. */
-static void read_answer(struct load *l, struct talk *t)
+/* After end() the slot may belong to the next connection: it is not touched any more. */
+static void read_response(struct load *l, struct load_conn *t)
 {
 	char bytes[HEAD_MAX];
 
@@ -181,7 +181,7 @@ static void read_answer(struct load *l, struct talk *t)
 		if (n <= 0) {
 			if (n == 0)
 				errno = 0;
-			/* After its answer a kept connection may well be closed. */
+			/* A kept connection may be closed after its response. */
 			if (t->body_left != 0)
 				end(l, t, false);
 			return;
@@ -189,13 +189,13 @@ static void read_answer(struct load *l, struct talk *t)
 		p = take(t, bytes, (size_t)n);
 		if (p != MORE) {
 			errno = EPROTO;
-			end(l, t, p == WHOLE);
+			end(l, t, p == COMPLETE);
 			return;
 		}
 	}
 }
 
-/* For epoll_wait(): milliseconds left, 0 when patience has ended, -1 without end. */
+/* The timeout for epoll_wait(): remaining milliseconds, 0 at the end of -t, -1 without limit. */
 static int left_ms(const struct load *l)
 {
 	double left_s = l->began + l->patience_s - now();
@@ -212,17 +212,17 @@ static void run(struct load *l)
 
 	l->began = now();
 	for (long i = 0; i < l->at_once; i++)
-		begin(l, &l->talks[i]);
+		begin(l, &l->conns[i]);
 	while (l->ended < l->total && (left = left_ms(l)) != 0) {
 		int n = epoll_wait(l->epoll, events, EVENTS_MAX, left);
 
 		for (int i = 0; i < n; i++) {
-			struct talk *t = events[i].data.ptr;
+			struct load_conn *t = events[i].data.ptr;
 
 			if (events[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP))
 				write_request(l, t);
 			if (events[i].events & EPOLLIN && t->sent)
-				read_answer(l, t);
+				read_response(l, t);
 		}
 	}
 }
@@ -293,8 +293,8 @@ int main(int argc, char **argv)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	l.talks = calloc((size_t)(l.keep ? l.total : l.at_once), sizeof(*l.talks));
-	if (!l.talks)
+	l.conns = calloc((size_t)(l.keep ? l.total : l.at_once), sizeof(*l.conns));
+	if (!l.conns)
 		die("memory");
 	run(&l);
 	report(&l);

@@ -1,14 +1,15 @@
-/* A fixed number of requests over connections that are kept: what a comparison of costs
- * needs, so that each side has the same to do.
+/* A fixed number of requests over persistent connections, to compare costs: each program under
+ * comparison gets the same work.
  *
  *   repeat HOST PORT PATH CONNECTIONS N
  *
- * Each connection sends its next GET when the answer before it is whole, until N have been
- * sent by all together. Prints one line:
+ * Each connection sends its next GET when the previous response is complete, until all together
+ * have sent N. Prints one line:
  *
  *   requests=N ok=N seconds=S
  *
- * Exit status 0 if each got a whole 200; anything else ends it at once. One thread, epoll. */
+ * Exit status 0 if each request got a complete 200; anything else ends it at once. One thread,
+ * epoll. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,9 +23,9 @@
 #define HEAD_MAX 2048
 #define EVENTS_MAX 1024
 
-struct talk {
+struct repeat_conn {
 	int fd;
-	long body_left; /* -1: the head is not whole yet */
+	long body_left; /* -1: the head is incomplete */
 	size_t head_n;
 	char head[HEAD_MAX];
 };
@@ -35,7 +36,8 @@ static long to_send, ok;
 
 static void die(const char *what)
 {
-	fprintf(stderr, "repeat: %s: %s\n", what, errno ? strerror(errno) : "not an answer");
+	fprintf(stderr, "repeat: %s: %s\n", what,
+		errno ? strerror(errno) : "malformed response");
 	exit(1);
 }
 
@@ -47,7 +49,7 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void ask(struct talk *t)
+static void send_request(struct repeat_conn *t)
 {
 	t->body_left = -1;
 	t->head_n = 0;
@@ -57,8 +59,8 @@ static void ask(struct talk *t)
 		die("send");
 }
 
-/* The length of the body, once the head is whole. */
-static long body_length(struct talk *t, const char *end)
+/* The length of the body, when the head is complete. */
+static long body_length(struct repeat_conn *t, const char *end)
 {
 	const char *field;
 
@@ -70,8 +72,8 @@ static long body_length(struct talk *t, const char *end)
 	return strtol(field + 17, NULL, 10);
 }
 
-/* True: the answer is whole. */
-static int take(struct talk *t, const char *bytes, size_t n)
+/* True: the response is complete. */
+static int take(struct repeat_conn *t, const char *bytes, size_t n)
 {
 	const char *end;
 	size_t had = t->head_n;
@@ -89,12 +91,12 @@ static int take(struct talk *t, const char *bytes, size_t n)
 		n = t->head_n - (size_t)(end + 4 - t->head);
 	}
 	if ((long)n > t->body_left)
-		die("more than an answer");
+		die("more bytes than the response");
 	t->body_left -= (long)n;
 	return t->body_left == 0;
 }
 
-static void read_ready(struct talk *t)
+static void read_ready(struct repeat_conn *t)
 {
 	char bytes[HEAD_MAX];
 	ssize_t n;
@@ -107,10 +109,10 @@ static void read_ready(struct talk *t)
 		return;
 	ok++;
 	if (to_send > 0)
-		ask(t);
+		send_request(t);
 }
 
-static void open_talk(struct talk *t, int epoll, const struct sockaddr_in *to)
+static void open_talk(struct repeat_conn *t, int epoll, const struct sockaddr_in *to)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = t };
 
@@ -139,7 +141,7 @@ int main(int argc, char **argv)
 	struct sockaddr_in to = { .sin_family = AF_INET };
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	long connections, n;
-	struct talk *talks;
+	struct repeat_conn *conns;
 	double began;
 
 	if (argc != 6 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1) {
@@ -151,16 +153,16 @@ int main(int argc, char **argv)
 	to_send = n = atol(argv[5]);
 	request_n = (size_t)snprintf(request, sizeof(request),
 				     "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", argv[3], argv[1]);
-	talks = calloc((size_t)connections, sizeof(*talks));
-	if (!talks || epoll < 0 || connections < 1 || n < connections)
+	conns = calloc((size_t)connections, sizeof(*conns));
+	if (!conns || epoll < 0 || connections < 1 || n < connections)
 		die("arguments");
 	for (long i = 0; i < connections; i++)
-		open_talk(&talks[i], epoll, &to);
+		open_talk(&conns[i], epoll, &to);
 	began = now();
 	for (long i = 0; i < connections; i++)
-		ask(&talks[i]);
+		send_request(&conns[i]);
 	run(epoll, n);
 	printf("requests=%ld ok=%ld seconds=%.6f\n", n, ok, now() - began);
-	free(talks);
+	free(conns);
 	return 0;
 }

@@ -1,9 +1,9 @@
-/* A bare TCP tunnel to compare with: one thread, epoll, bytes in and bytes out.
+/* A bare TCP tunnel, for comparisons: one thread, epoll, forwards bytes.
  *
  *   tunnel LISTEN_PORT HOST PORT
  *
- * Each connection to 127.0.0.1:LISTEN_PORT gets one of its own to HOST:PORT. Prints
- * "ready" when it listens. */
+ * Each connection to 127.0.0.1:LISTEN_PORT gets its own connection to HOST:PORT. Prints "ready"
+ * when it listens. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -23,9 +23,9 @@ struct end {
 	int fd;
 	struct end *other;
 	bool eof;
-	char *pending;  /* to be written here; the other side is not read meanwhile */
+	char *pending; /* to be written to fd; the other end is not read meanwhile */
 	size_t pending_n;
-	bool dead;      /* freed with its other end, after the events at hand */
+	bool dead; /* freed with its other end, after the current events */
 	struct end *next_dead;
 };
 
@@ -59,7 +59,7 @@ static void end_both(struct end *e)
 	dead = e;
 }
 
-/* False: it did not take all. */
+/* False: the socket did not accept all bytes. */
 static bool write_to(struct end *e, const char *bytes, size_t n)
 {
 	ssize_t took = send(e->fd, bytes, n, MSG_NOSIGNAL);

@@ -1,9 +1,9 @@
-/* Runs a program on a machine whose io_uring is refused, as container runtimes do it: by a
- * seccomp filter that fails io_uring_setup.
+/* Runs a program for which io_uring is refused as by container runtimes: with a seccomp filter
+ * that makes io_uring_setup fail.
  *
  *   without_io_uring EPERM|ENOSYS PROGRAM [ARGUMENT]...
  *
- * Exit status 77: no filter can be installed here. */
+ * Exit status 77: no filter can be installed on this system. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>

@@ -1,4 +1,4 @@
-"""The source tree as the checks of this folder see it."""
+"""The source tree, for the checks of this folder."""
 import os
 import re
 import sys
@@ -39,7 +39,7 @@ class Tree:
                 yield number, found.group(1) == "<", found.group(2)
 
     def included_file(self, path, name):
-        """The file of ours that #include "name" in path means, or None."""
+        """The file of the tree that #include "name" in path means, or None."""
         for there in (os.path.join(os.path.dirname(path), name),
                       os.path.join("include", name)):
             if os.path.exists(os.path.join(self.root, there)):
@@ -48,7 +48,7 @@ class Tree:
 
 
 def main(check):
-    """Prints what check(tree) yields; any of it but a warning is a failure."""
+    """Prints what check(tree) yields; everything but a warning is a failure."""
     default = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     faults = list(check(Tree(os.path.normpath(sys.argv[1] if sys.argv[1:] else default))))
     print(*faults, sep="\n", end="\n" if faults else "")
