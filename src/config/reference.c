@@ -73,6 +73,21 @@ static void print_range(FILE *out, const struct key *k)
 	print_cell(out, k->words ? k->words : "");
 }
 
+/* The condition under which a key is accepted. */
+static const char *protocol_note(const struct key *k)
+{
+	switch (k->protocol) {
+	case PROTOCOL_ANY:
+		break;
+	case PROTOCOL_HTTP:
+		return k->section == SECTION_health ? "; with `type: http` only"
+						    : "; with `protocol: http` only";
+	case PROTOCOL_MEMCACHED:
+		return "; with `protocol: memcached` only";
+	}
+	return "";
+}
+
 static void print_variables(FILE *out)
 {
 	fputs("\n| variable | value |\n|---|---|\n", out);
@@ -107,7 +122,7 @@ void config_reference(FILE *out)
 		print_cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
 		print_preset(out, k);
 		print_range(out, k);
-		fprintf(out, "%s%s |\n", k->help,
+		fprintf(out, "%s%s%s |\n", k->help, protocol_note(k),
 			key_needs_restart(k)
 				? "; a change requires an upgrade or a restart"
 				: "");
