@@ -5,9 +5,7 @@
  * A socket is bound once: connections in the accept queue of a socket that is closed
  * would be reset. As long as a configuration has the address, its sockets stay open here,
  * also while worker processes end and start, and they are passed to the next program at
- * an upgrade.
- *
- * Source: kernel-notes/11-reuseport-spread. */
+ * an upgrade. */
 #ifndef RUN_LISTENADDR_H
 #define RUN_LISTENADDR_H
 

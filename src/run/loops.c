@@ -43,7 +43,8 @@ void loops_release(struct workers *s)
 		sem_post(&s->all[i].engine_chosen);
 }
 
-/* kernel-notes/31-rings-are-locked-memory */
+/* Rings count as locked memory of the user, so one of them may be refused
+ * (kernel-notes/31-rings-are-locked-memory). */
 int loops_open(struct tick *control, struct workers *s)
 {
 	enum io_engine_kind wanted = s->options->engine;

@@ -3,9 +3,7 @@
  * io_uring is wanted and one ring cannot be opened, no loop uses io_uring.
  *
  * The loops that are opened here as a test are the ones that are used, in this process,
- * as its user and without capabilities. So each worker process decides by itself.
- *
- * Source: kernel-notes/31-rings-are-locked-memory. */
+ * as its user and without capabilities. So each worker process decides by itself. */
 #ifndef RUN_LOOPS_H
 #define RUN_LOOPS_H
 
