@@ -20,7 +20,7 @@ routes:
   - {{ prefix: /, proxy: {{ upstream: app }} }}
 """
 SOCKET = {"x86_64": 41, "aarch64": 198}
-WARNINGS = ("5:3: warning: no route uses 'spare'", "7:18: warning: 'path' has no patterns")
+WARNINGS = ("5:3: warning: no route uses 'spare'", "7:18: warning: 'path' takes no patterns")
 
 
 def without_ipv6():
