@@ -171,9 +171,11 @@ static const llhttp_t *prepared_parser(void)
 	static _Thread_local bool ready;
 
 	if (!ready) {
+		enum llhttp_errno error;
+
 		llhttp_init(&parser, HTTP_REQUEST, &settings);
-		ASSERT(llhttp_execute(&parser, first_line, sizeof(first_line) - 1) ==
-		       HPE_OK);
+		error = llhttp_execute(&parser, first_line, sizeof(first_line) - 1);
+		ASSERT(error == HPE_OK);
 		ready = true;
 	}
 	return &parser;
