@@ -90,7 +90,7 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
-	x->state = EXCHANGE_REQUESTING;
+	exchange_set_state(x, EXCHANGE_REQUESTING);
 	request = action_emit_request(x, view, proxy, h);
 	if (!request) {
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -147,7 +147,7 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 	}
 	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
-	x->state = EXCHANGE_REQUESTING;
+	exchange_set_state(x, EXCHANGE_REQUESTING);
 	x->server = g->config->upstreams[m->upstream].name;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -274,7 +274,7 @@ static void start_cpu(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	x->state = EXCHANGE_BURNING;
+	exchange_set_state(x, EXCHANGE_BURNING);
 	x->job->slab = &p->jobs;
 	x->job->owner = x;
 	x->job->ms = ms;

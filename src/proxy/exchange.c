@@ -114,6 +114,53 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	tick_put(p->tick, &p->exchanges, &x->reap);
 }
 
+/* The diagram of exchange.h: the states that may follow each state. */
+static const uint8_t next_states[] = {
+	[EXCHANGE_ROUTING] = 1u << EXCHANGE_REQUESTING | 1u << EXCHANGE_JOINING |
+			     1u << EXCHANGE_BURNING | 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_REQUESTING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_RELAYING |
+				1u << EXCHANGE_TUNNEL | 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_RELAYING] = 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_TUNNEL] = 0,
+	[EXCHANGE_JOINING] = 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_BURNING] = 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_REPLYING] = 0,
+};
+
+void exchange_set_state(struct exchange *x, enum exchange_state state)
+{
+	ASSERT(!x->ended && next_states[x->state] >> state & 1);
+	x->state = (uint8_t)state;
+}
+
+void exchange_check(const struct exchange *x)
+{
+	ASSERT(!x->ended && x->client->exchange == x && x->generation && x->route);
+	ASSERT(!x->retry || x->state == EXCHANGE_REQUESTING);
+	ASSERT(!x->join == (x->state != EXCHANGE_JOINING));
+	ASSERT(!x->job == (x->state != EXCHANGE_BURNING));
+	if (x->fetch)
+		fetch_check(x->fetch);
+	switch ((enum exchange_state)x->state) {
+	case EXCHANGE_REQUESTING:
+		ASSERT((x->fetch || x->retry) && x->status == 0);
+		break;
+	case EXCHANGE_RELAYING:
+		ASSERT(x->fetch && x->status >= 200 && x->head_at < x->body_at);
+		break;
+	case EXCHANGE_TUNNEL:
+		ASSERT(x->fetch && x->fetch->tunnel && x->status == 101 && !x->keep_alive);
+		break;
+	case EXCHANGE_JOINING:
+	case EXCHANGE_BURNING:
+		ASSERT(!x->fetch && x->status == 0);
+		break;
+	case EXCHANGE_ROUTING:
+	case EXCHANGE_REPLYING:
+		ASSERT(false); /* these last for one call */
+	}
+}
+
 static void mark_ended(struct exchange *x, enum ending ending, enum exchange_close close)
 {
 	ASSERT(!x->ended);
@@ -161,6 +208,7 @@ static void settle_abandoned(struct exchange *x)
 static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {
+		exchange_check(x);
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
 		x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
@@ -191,7 +239,7 @@ void exchange_abandon(struct exchange *x)
 
 static void reply_and_end(struct exchange *x, struct reply *r)
 {
-	x->state = EXCHANGE_REPLYING;
+	exchange_set_state(x, EXCHANGE_REPLYING);
 	exchange_drop_fetch(x);
 	x->keep_alive = r->ending != ENDING_NO_MEMORY && client_discard_body(x->client);
 	x->status = r->status;
@@ -360,7 +408,6 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	request_view_init(&view, h, realip.forwarding.client,
 			  x->generation->path_scratch);
 	view.forwarding = &realip.forwarding;
-	x->state = EXCHANGE_ROUTING;
 	x->route = route_match(x->generation->config, &view, from);
 	view.route = x->route;
 	action_start(x, &view);
@@ -377,6 +424,7 @@ void exchange_route_again(struct exchange *x)
 
 	ASSERT(v == VERDICT_OK);
 	exchange_drop_fetch(x);
+	exchange_set_state(x, EXCHANGE_ROUTING);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
 	if (!x->ended)

@@ -96,6 +96,12 @@ struct exchange {
 
 extern const struct client_events exchange_client_events;
 
+/* Changes the state, and asserts that the diagram above allows it. */
+void exchange_set_state(struct exchange *x, enum exchange_state state);
+
+/* Asserts what holds between two steps in each state of an exchange that has not ended. */
+void exchange_check(const struct exchange *x);
+
 /* Send a response generated here and end the exchange. */
 void exchange_reply(struct exchange *x, int status, enum ending ending,
 		    struct slice content_type, struct slice body);

@@ -28,10 +28,53 @@ static bool leased(const struct fetch *f)
 	return f->lease.state == LEASE_READY;
 }
 
+/* The diagram of fetch.h: the states that may follow each state. */
+static const uint8_t next_states[] = {
+	[FETCH_LEASING] = 1u << FETCH_SENDING | 1u << FETCH_RELAYING | 1u << FETCH_FAILED,
+	[FETCH_SENDING] = 1u << FETCH_LEASING | 1u << FETCH_AWAITING_HEAD |
+			  1u << FETCH_RELAYING | 1u << FETCH_FAILED,
+	[FETCH_AWAITING_HEAD] = 1u << FETCH_LEASING | 1u << FETCH_RELAYING |
+				1u << FETCH_FAILED,
+	[FETCH_RELAYING] = 1u << FETCH_ENDED | 1u << FETCH_FAILED,
+	[FETCH_ENDED] = 0,
+	[FETCH_FAILED] = 0,
+};
+
 static void set_state(struct fetch *f, enum fetch_state state)
 {
+	ASSERT(next_states[f->state] >> state & 1);
 	f->state = (uint8_t)state;
 	f->since_ms = fetch_tick(f)->now_ms;
+}
+
+void fetch_check(const struct fetch *f)
+{
+	const struct lease *l = &f->lease;
+
+	ASSERT(!f->call || !f->upstream);
+	ASSERT(f->ending == 0 || f->state == FETCH_FAILED);
+	switch ((enum fetch_state)f->state) {
+	case FETCH_LEASING:
+		ASSERT(f->call || l->state != LEASE_NONE);
+		ASSERT(f->status == 0 && !f->tunnel);
+		break;
+	case FETCH_SENDING:
+	case FETCH_AWAITING_HEAD:
+		ASSERT(l->state == LEASE_READY && l->origin->lease == l);
+		ASSERT(f->sent_us > 0 && f->status == 0);
+		ASSERT(f->state == FETCH_SENDING || l->origin->writer.ended);
+		break;
+	case FETCH_RELAYING:
+		ASSERT(f->call || (l->state == LEASE_READY && l->origin->lease == l));
+		ASSERT(f->call || f->status > 0);
+		break;
+	case FETCH_ENDED:
+		ASSERT(l->state == LEASE_NONE && !f->call && !f->tunnel);
+		break;
+	case FETCH_FAILED:
+		ASSERT(l->state == LEASE_NONE);
+		break;
+	}
 }
 
 /* True: the server is to blame. A reused connection may close just as the request is sent,
@@ -443,9 +486,10 @@ void fetch_end_trailers(struct fetch *f)
 
 struct conn *fetch_tunnel(struct fetch *f)
 {
+	ASSERT(f->state == FETCH_RELAYING && f->status == 101);
 	f->tunnel = true;
 	f->reusable = false;
-	set_state(f, FETCH_RELAYING);
+	f->since_ms = fetch_tick(f)->now_ms;
 	deadline_arm(f);
 	return origin_conn(f);
 }
@@ -459,7 +503,7 @@ static struct fetch *fetch_new(struct generation *g, struct task *waiter)
 	f->proxy = g->proxy;
 	f->generation = generation_ref(g);
 	f->waiter = waiter;
-	set_state(f, FETCH_LEASING);
+	f->since_ms = f->proxy->tick->now_ms;
 	return f;
 }
 

@@ -94,6 +94,9 @@ struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 /* Applies the facts recorded since the last step. The result is in f->state. */
 void fetch_step(struct fetch *f);
 
+/* Asserts what holds in each state: who has a lease, a call, a status. */
+void fetch_check(const struct fetch *f);
+
 /* Bytes of request body that may be sent now. 0: the waiter is run when there is space. */
 uint32_t fetch_send_space(struct fetch *f);
 

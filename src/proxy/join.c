@@ -336,7 +336,7 @@ void join_start(struct exchange *x, const struct request_view *view)
 	struct join *j = slab_take(&x->proxy->joins);
 	enum ending ending = ENDING_COMPLETE;
 
-	x->state = EXCHANGE_JOINING;
+	exchange_set_state(x, EXCHANGE_JOINING);
 	x->join = j;
 	if (!j) {
 		exchange_fail(x, ENDING_NO_MEMORY);

@@ -172,7 +172,7 @@ static void begin_relaying(struct exchange *x, struct head *h)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	x->state = EXCHANGE_RELAYING;
+	exchange_set_state(x, EXCHANGE_RELAYING);
 	fetch_take_head(x->fetch, h, framing);
 	if (x->retry)
 		retry_end(x);
@@ -191,7 +191,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	x->state = EXCHANGE_TUNNEL;
+	exchange_set_state(x, EXCHANGE_TUNNEL);
 	x->keep_alive = false;
 	client_begin_tunnel(x->client);
 	stat_add(&x->proxy->stats->tunnels, 1);
@@ -303,7 +303,7 @@ static void take_cache_response(struct exchange *x)
 		return;
 	}
 	x->keep_alive = client_discard_body(x->client);
-	x->state = EXCHANGE_RELAYING;
+	exchange_set_state(x, EXCHANGE_RELAYING);
 	if (!push_value_head(x))
 		exchange_fail(x, ENDING_NO_MEMORY);
 	else if (x->method == METHOD_HEAD)
