@@ -46,7 +46,7 @@ def flows(proxy):
     before = proxy.metrics()["log_lines_dropped_total"]
     done, errors, rate = rig.wrk(proxy.port, "/", CONNECTIONS, 2)
     rig.check(errors == 0, f"{errors} requests failed")
-    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last answers")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last responses")
     return (done, rate) if proxy.metrics()["log_lines_dropped_total"] == before else None
 
 
@@ -84,7 +84,7 @@ def main():
           f"{total['requests_total']:.0f}")
     rig.check(len(lines) >= done, f"{len(lines)} lines, but {done} requests at the end alone")
     broken = [line for line in lines if is_broken(line)]
-    rig.check(not broken, lambda: f"not whole: {broken[:3]}")
+    rig.check(not broken, lambda: f"incomplete: {broken[:3]}")
     rig.check(len(lines) + total["log_lines_dropped_total"] == total["requests_total"],
               "lines and those dropped are not all requests")
 

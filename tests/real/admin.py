@@ -11,7 +11,7 @@ import time
 import rig
 
 UPSTREAMS = 1000
-DEAF = 20
+NOT_READING = 20
 IDLE = 300
 GROWTH_KIB = 20 * 1024    # one page with all workers is 7 MiB
 
@@ -58,20 +58,20 @@ def pages(proxy):
     rig.check(status == 400, f"?by=port is {status}")
 
 
-def deaf_readers(proxy):
+def clients_not_reading(proxy):
     rig.get(proxy.admin, "/metrics")
     before = proxy.anonymous_kib()
     deaf = []
-    for _ in range(DEAF):
+    for _ in range(NOT_READING):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.connect(("127.0.0.1", proxy.admin))
         s.sendall(b"GET /metrics?by=worker HTTP/1.1\r\nHost: x\r\n\r\n")
-        rig.check(s.recv(1) == b"H", "no answer")
+        rig.check(s.recv(1) == b"H", "no response")
         deaf.append(s)
     grown = proxy.anonymous_kib() - before
     rig.check(grown < GROWTH_KIB or os.environ.get("VARIANT") == "asan",    # asan frees late
-              f"{DEAF} who do not read: {grown} KiB more")
+              f"{NOT_READING} clients that do not read: {grown} KiB more")
     pages(proxy)
     # They hold the configuration that they read, and release it.
     rig.check(rig.get(proxy.admin, "/healthz").status == 200, "no /healthz")
@@ -93,10 +93,10 @@ def idle_connections(proxy):
 def main():
     proxy = rig.Fairlead(config())
     pages(proxy)
-    grown = deaf_readers(proxy)
+    grown = clients_not_reading(proxy)
     idle_connections(proxy)
     idle_connections(proxy)
-    print(f"{rig.ENGINE}: {DEAF} who do not read hold {grown} KiB")
+    print(f"{rig.ENGINE}: {NOT_READING} clients that do not read hold {grown} KiB")
 
 
 rig.main(main)

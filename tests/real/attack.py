@@ -324,18 +324,18 @@ def check_end(world, case, client):
                or b" HTTP/1.0\r\n" in case.send[0], "the close was not announced")
     else:
         demand(client.begun or not client.rest() or client.how == "reset",
-               lambda: f"looks whole: {client.data!r}")
+               lambda: f"looks complete: {client.data!r}")
         demand(client.how == "reset" or client.begun and client.begun.framing != "close"
-               or not client.data, lambda: f"looks whole: {client.data!r}")
+               or not client.data, lambda: f"looks complete: {client.data!r}")
 
 
 def check_origin(world, case):
     demand(not world.malformed, lambda: f"the origin got malformed bytes: {world.malformed}")
     seen = [(m, o) for m, o in world.seen if not m.target.startswith(b"/sentinel/")]
     world.until(lambda: all(o.how for o in world.origins() if o.data),
-                "an unfinished request to be cut off")
+                "an incomplete request to be aborted")
     if case.origin == CUT_OFF:
-        demand(not seen, lambda: f"the origin got a whole request: {seen[0][0].line!r}")
+        demand(not seen, lambda: f"the origin got a complete request: {seen[0][0].line!r}")
         return
     if not case.partial and case.script is None:
         cut = [o.data for o in world.origins() if o.data]

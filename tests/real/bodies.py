@@ -85,7 +85,7 @@ def download(proxy, digest):
         _, rest = head_and_rest(s)
         took(rest)
         slowly(s, took)
-    rig.check(n[0] == SIZE and got.hexdigest() == digest, f"{n[0]} of {SIZE} bytes came")
+    rig.check(n[0] == SIZE and got.hexdigest() == digest, f"{n[0]} of {SIZE} bytes arrived")
 
 
 def receive_upload(listener, result):
@@ -119,7 +119,7 @@ def upload(proxy, listener, path, digest):
         head, _ = head_and_rest(s)
     origin.join(rig.PATIENCE_S)
     rig.check(head.startswith(b"HTTP/1.1 200 "), f"{head}")
-    rig.check(result == [(SIZE, digest)], f"{result[0][0]} of {SIZE} bytes came")
+    rig.check(result == [(SIZE, digest)], f"{result[0][0]} of {SIZE} bytes arrived")
 
 
 def measured(proxy, what, transfer):
@@ -137,7 +137,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.nginx(origin, server="location / { }")
     down = rig.Fairlead(CONFIG.format(origin=origin))
-    rig.check(rig.get(down.port, "/nothing").status == 404, "nginx does not answer")
+    rig.check(rig.get(down.port, "/nothing").status == 404, "no response from nginx")
     measured(down, "down", lambda: download(down, digest))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         up = rig.Fairlead(CONFIG.format(origin=listener.getsockname()[1]))

@@ -99,7 +99,7 @@ def answered(proxy):
     r = rig.load(proxy.port, "/delay/1000", AT_ONCE)
     took = time.monotonic() - began
     rig.check(r.get("ok") == AT_ONCE, lambda: f"{r}")
-    rig.check(took < 10, f"answers of 1 s took {took:.1f} s")
+    rig.check(took < 10, f"responses of 1 s took {took:.1f} s")
 
 
 def timed_out(proxy):
@@ -125,7 +125,7 @@ def test():
     proxy = rig.Fairlead(CONFIG.format(origin=origin, log=log), env=clock.environment())
     idle = socket.create_connection(("127.0.0.1", proxy.port), rig.PATIENCE_S)
     idle.sendall(b"GET /status/200 HTTP/1.1\r\nHost: x\r\n\r\n")
-    rig.check(idle.recv(1000).startswith(b"HTTP/1.1 200 "), "no answer")
+    rig.check(idle.recv(1000).startswith(b"HTTP/1.1 200 "), "no response")
     date_follows(proxy, clock)
     log_follows(proxy, clock, log)
     over = threading.Event()
@@ -139,7 +139,7 @@ def test():
         over.set()
         setter.join()
     idle.sendall(b"GET /status/200 HTTP/1.1\r\nHost: x\r\n\r\n")
-    rig.check(idle.recv(1000).startswith(b"HTTP/1.1 200 "), "an idle connection was cut off")
+    rig.check(idle.recv(1000).startswith(b"HTTP/1.1 200 "), "an idle connection was closed")
     idle.close()
     rig.check(not proxy.said("worker process"), lambda: proxy.log())
 

@@ -77,7 +77,7 @@ def words():
     rig.check(r.returncode == 0, f"{r}")
     for word in ("fairlead ", "liburing", "llhttp", "libyaml", os.uname().release, "io_uring",
                  "epoll"):
-        rig.check(word in r.stdout, f"-V says nothing of {word}: {r.stdout}")
+        rig.check(word in r.stdout, f"-V does not have {word}: {r.stdout}")
     r = fairlead("--help")
     rig.check(r.returncode == 0 and r.stdout.startswith("usage: "), f"{r}")
     for wrong in (["--nonsense"], [], ["-c"], ["-c", "x", "--workers", "0"]):
@@ -93,7 +93,7 @@ def refused(error, tells):
     r = fairlead("-V", before=launcher)
     if r.returncode == 77:
         rig.skip(r.stderr)
-    rig.check(tells in r.stdout, f"-V says nothing of {tells}: {r.stdout}")
+    rig.check(tells in r.stdout, f"-V does not have {tells}: {r.stdout}")
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin, None, "--engine", "epoll")
     config = CONFIG.format(origin=origin)

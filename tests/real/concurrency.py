@@ -39,7 +39,7 @@ def ask(port, path, n, at_once=None):
 
 def show(what, n, r):
     print(f"{rig.ENGINE} {what} {n}: {r['seconds']:.2f} s, connected after "
-          f"{r['connected']:.2f} s, first answer after {r['first']:.2f} s, "
+          f"{r['connected']:.2f} s, first response after {r['first']:.2f} s, "
           f"{r['drops']} connections dropped at a backlog", flush=True)
 
 

@@ -76,12 +76,12 @@ def ends(proxy, name):
     rig.check(proxy.ended() == 0, f"{name}: status {proxy.process.returncode}")
 
 
-def hears(fd, what, name):
+def reads_until(fd, what, name):
     """Reads until the text has arrived."""
     os.set_blocking(fd, False)
     text, end = b"", time.monotonic() + rig.PATIENCE_S
     while not what.search(text):
-        rig.check(time.monotonic() < end, lambda: f"{name}: not told: {text[-500:]}")
+        rig.check(time.monotonic() < end, lambda: f"{name}: not reported: {text[-500:]}")
         try:
             text += os.read(fd, 1 << 16)
         except BlockingIOError:
@@ -113,7 +113,7 @@ def full(origin, name, out, into):
     works(proxy, name)
     rig.check(fcntl.fcntl(into, fcntl.F_GETFL) == flags, f"{name}: O_NONBLOCK is set for all")
     n = lost(proxy)
-    told = LOST.search(hears(out, LOST, name))
+    told = LOST.search(reads_until(out, LOST, name))
     rig.check(n <= int(told[1]) <= lost(proxy), f"{name}: {n} lost, {told[0]}")
     fill(into)
     ends(proxy, name)
@@ -135,7 +135,7 @@ def stopped_terminal(origin):
     proxy = start("terminal", origin, slave)
     works(proxy, "terminal")
     termios.tcflow(slave, termios.TCOON)
-    hears(master, LOST, "terminal")
+    reads_until(master, LOST, "terminal")
     termios.tcflow(slave, termios.TCOOFF)
     ends(proxy, "terminal")
 
@@ -160,7 +160,7 @@ def access_log(origin):
     proxy = rig.Fairlead(CONFIG.format(origin=origin) + "access_log: { path: /dev/full }\n")
     rig.check(ok(proxy.port, "/delay/1"), "it does not serve")
     rig.until(lambda: proxy.said("1 line of the access log lost: No space left on device"),
-              "the loss to be told")
+              "the loss to be reported")
     rig.check(ok(proxy.port, "/delay/1"), "it does not serve")
     rig.until(lambda: proxy.metrics()["log_lines_dropped_total"] == 2, "another loss")
     proxy.stop()

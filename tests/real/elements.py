@@ -2,7 +2,8 @@
 """The proxy sends what it has received completely before it waits for more, and reports what
 stays incomplete. Client, origin and cache are this script. Each sends one element of a message (a
 head, a chunk with its CRLF, trailers, a 1xx, a request of a pipeline, a value of a cache) and
-pauses until the other side has all of it. Arguments: the names of some cases, else all are tried."""
+pauses until the other side has all of it.
+Arguments: the names of some cases, else all are tried."""
 # timeout: 300
 # asan
 import json
@@ -195,7 +196,7 @@ def chunk_with_its_head(r):
 
 
 def data_without_its_end(r):
-    """The part of a chunk that has arrived is forwarded as a chunk, without waiting for its rest."""
+    """The part of a chunk that has arrived is forwarded at once, as a chunk."""
     c, o = r.ask(get())
     o.head()
     o.say(CHUNKED)
@@ -224,7 +225,7 @@ def interim_down(r):
         c.close(), o.close()
 
 
-def runs_down(r):
+def other_framings_down(r):
     """Without chunks: with a length, close-delimited, and to an HTTP/1.0 client."""
     for version, fields, said, heard in (
             ("1.1", "Content-Length: 9\r\n", ("abc", "def"), ("abc", "def")),
@@ -262,7 +263,7 @@ def chunks_up(r):
         c.close(), o.close()
 
 
-def dialogue(r):
+def both_bodies_at_once(r):
     """Both bodies at the same time, chunk by chunk."""
     c, o = r.ask(post())
     o.head()
@@ -372,7 +373,7 @@ def honest(r, path, got, how, whole):
         equal((line["status"], line["sent_bytes"], line["server"]), (502, len(body), ""))
         equal((body, how), (b"502 Bad Gateway\n", "end"))
         return
-    rig.check(got, lambda: f"{path}: nothing came but {how}: {line}")
+    rig.check(got, lambda: f"{path}: no bytes, then {how}: {line}")
     rig.check(head.startswith(b"HTTP/1.1 500 "), lambda: f"{head}")
     equal((line["status"], line["sent_bytes"]), (500, len(whole)))
     equal(body if b"chunked" not in head else content(body), whole)
@@ -427,7 +428,7 @@ def broken_later(r):
         c.close()
 
 
-def broken_behind_whole(r):
+def broken_in_pipeline(r):
     """In a pipeline: earlier responses are complete, and the broken one is a response, too."""
     c, o = r.ask(get("/behind/1") + get("/behind/2", fields="Connection: close\r\n"))
     o.head()
@@ -458,9 +459,9 @@ def broken_tunnel(r):
     c.close()
 
 
-CASES = (chunks_down, chunk_with_its_head, data_without_its_end, interim_down, runs_down,
-         chunks_up, dialogue, length_up, halves_of_a_pipeline, values, tunnel,
-         broken_at_once, broken_later, broken_behind_whole, broken_tunnel)
+CASES = (chunks_down, chunk_with_its_head, data_without_its_end, interim_down, other_framings_down,
+         chunks_up, both_bodies_at_once, length_up, halves_of_a_pipeline, values, tunnel,
+         broken_at_once, broken_later, broken_in_pipeline, broken_tunnel)
 
 
 def test():

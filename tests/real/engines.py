@@ -100,7 +100,7 @@ def upgraded(config, kib):
     proxy.signal(signal.SIGUSR2)
     rig.check(engine(proxy, 2) == "epoll", proxy.log())
     rig.check("falling back to epoll: 2 rings take" in proxy.log(), proxy.log())
-    rig.until(lambda: proxy.worker_pid() != first, "the end of the one of before")
+    rig.until(lambda: proxy.worker_pid() != first, "the end of the old worker process")
     rig.check(killed(proxy, 3) == "io_uring", proxy.log())
     proxy.stop()
 

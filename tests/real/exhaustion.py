@@ -123,9 +123,9 @@ def few_buffers(place):
         with s:
             head, _, body = b"".join(iter(lambda: s.recv(65536), b"")).partition(b"\r\n\r\n")
             whole += head.startswith(b"HTTP/1.1 200 ") and len(body) == 20000
-    rig.check(whole == n, f"few buffers: {whole} of {n} answers")
+    rig.check(whole == n, f"few buffers: {whole} of {n} responses")
     good = echoed(proxy.port, 400_000, 200, 100)
-    print(f"{rig.ENGINE}: 64 buffers: {n} answers of 20 kB at once, {good} of 200 echoes of "
+    print(f"{rig.ENGINE}: 64 buffers: {n} responses of 20 kB at once, {good} of 200 echoes of "
           f"400 kB, 100 at once")
     rig.check(good == 200, "few buffers: an echo is not what was sent")
     quiet(proxy, "few buffers")
@@ -154,7 +154,7 @@ def silent_many(place):
         s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nA: ")
     began = time.monotonic()
     rig.check(rig.get(proxy.port, "/status/200").status == 200, "others are not served")
-    print(f"{rig.ENGINE}: 64 buffers and {n} halves of heads: another is answered after "
+    print(f"{rig.ENGINE}: 64 buffers and {n} incomplete heads: another client is answered after "
           f"{time.monotonic() - began:.2f} s")
     for s in held:
         s.close()
@@ -207,7 +207,7 @@ def reset_at_once(place):
     loaded(proxy, "/status/200", 500, "after resets")
 
 
-def crowd(proxy, n):
+def many_requests(proxy, n):
     """n requests of 4 KB at once, which wait for the origin; how many got which status."""
     socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
     for s in socks:
@@ -229,16 +229,16 @@ def memory_short(place):
         kib = int(re.search(r"VmData:\s+(\d+)", f.read())[1])
     resource.prlimit(worker, resource.RLIMIT_DATA, ((kib + 16384) << 10, -1))
     n = min(4000, (place.limit - 200) // 2)
-    got = crowd(proxy, n)
+    got = many_requests(proxy, n)
     print(f"{rig.ENGINE}: {n} requests at once and 16 MiB more for them: {dict(got)}")
     rig.check(set(got) <= {"200", "503", "ended", "reset"}, lambda: f"{got}")
     rig.check(proxy.worker_pid() == worker, lambda: f"it has died: {proxy.log()}")
     rig.check(got["503"] > 0, "memory was not short")
-    rig.check(got["200"] >= n / 40, "those who were let in got no answers")
-    rig.check(got["ended"] + got["reset"] <= n / 50, "too many got neither answer nor 503")
+    rig.check(got["200"] >= n / 40, "admitted requests got no response")
+    rig.check(got["ended"] + got["reset"] <= n / 50, "too many got neither a response nor a 503")
     # It continues with the memory it has; the reserve is checked once a second.
     rig.until(lambda: rig.load(proxy.port, "/status/200", 200, 20)["ok"] == 200,
-              "answers to few at a time while memory is short")
+              "responses to a few requests while memory is short")
     resource.prlimit(worker, resource.RLIMIT_DATA, (-1, -1))
     loaded(proxy, "/status/200", 500, "memory is back")
     quiet(proxy, "memory is back")
@@ -284,12 +284,12 @@ def memory_group(place):
         worker = proxy.worker_pid()
         group.write("cgroup.procs", worker)
         n = min(3000, (place.limit - 200) // 2)
-        got = crowd(proxy, n)
+        got = many_requests(proxy, n)
         lived = proxy.worker_pid() == worker
-        print(f"{rig.ENGINE}: a control group of {mib} MiB, {limits}: {got['200']} of {n} answers, "
+        print(f"{rig.ENGINE}: a control group of {mib} MiB, {limits}: {got['200']} of {n} responses, "
               f"the worker process {'lived' if lived else 'was replaced'}")
         rig.check(mib < 64 or (lived and got["200"] == n), lambda: f"{got}: {proxy.log()}")
-        rig.until(lambda: answers(proxy), "answers again")
+        rig.until(lambda: answers(proxy), "responses again")
         rig.check(proxy.alive(), "the supervisor has died")
         proxy.stop()
         rig.until(lambda: group.remove() or not os.path.exists(group.path), "an empty group")
@@ -341,7 +341,7 @@ def signals(place):
     loads.join()
     rig.check(all(r.get("ok") == 300 for r in results), lambda: f"signals: {results}")
     served(proxy, "signals")
-    print(f"{rig.ENGINE}: {sent} signals, {sum(r['ok'] for r in results):.0f} answers")
+    print(f"{rig.ENGINE}: {sent} signals, {sum(r['ok'] for r in results):.0f} responses")
 
 
 def worker_killed(place):
@@ -352,7 +352,7 @@ def worker_killed(place):
         os.kill(before, sign)
         rig.until(lambda: proxy.worker_pid() not in (None, before), "another worker process")
         rig.until(lambda: rig.accepts(proxy.port), "it to listen")
-        rig.until(lambda: rig.get(proxy.port, "/status/200").status == 200, "an answer")
+        rig.until(lambda: rig.get(proxy.port, "/status/200").status == 200, "a response")
     rig.check(proxy.alive(), "the supervisor has died")
 
 

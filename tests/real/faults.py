@@ -152,7 +152,7 @@ def cache_lies(proxy, port):
         head, _, body = text.partition(b"\r\n\r\n")
         whole = head.startswith(b"HTTP/1.1 200") and \
             b"Content-Length: %d\r\n" % len(body) in head + b"\r\n"
-        rig.check(not whole or body == b"true", lambda: f"lie {before}: {text!r}")
+        rig.check(not whole or body == b"true", lambda: f"wrong reply {before}: {text!r}")
         rig.check(rig.get(proxy.port, "/status/200").status == 200, "others suffer")
     rig.until(lambda: rig.get(proxy.port, "/liar/k").body == b"true", "the truth")
     print(f"{rig.ENGINE}: {len(LIES)} lies of a memcached, none was passed on")
@@ -165,13 +165,13 @@ def origin_refuses_or_is_silent(proxy, port):
         rig.check(rig.get(proxy.port, "/silent/").status == 502, "no 502")
         return time.monotonic() - began
 
-    rig.becomes(refused, lambda seconds: seconds < 1, "a refusal takes its time")
+    rig.becomes(refused, lambda seconds: seconds < 1, "a refusal takes long")
     with socket.create_server(("127.0.0.1", port)):
         began = time.monotonic()
         statuses = {rig.get(proxy.port, "/silent/").status for _ in range(2)}
         took = time.monotonic() - began
         rig.check(statuses == {504} and 1.9 < took < 20, f"{statuses} after {took:.1f} s")
-    rig.check(rig.get(proxy.port, "/drip/40/50").status == 200, "a slow origin is cut off")
+    rig.check(rig.get(proxy.port, "/drip/40/50").status == 200, "a slow response is aborted")
     rig.lab("0ms", port)
     rig.until(lambda: rig.get(proxy.port, "/silent/").status == 404, "the origin, now awake")
 
@@ -195,9 +195,9 @@ def several_servers(proxy, ports):
     asked = {i: int(rig.get(proxy.port, f"/several/s{i}").body) for i in range(KEYS)}
     again = {i: int(rig.get(proxy.port, f"/several/s{i}").body) for i in range(KEYS)}
     share = {port: list(asked.values()).count(port) for port in ports}
-    print(f"{rig.ENGINE}: {KEYS} keys went to the servers as {list(share.values())}")
+    print(f"{rig.ENGINE}: {KEYS} keys on the servers: {list(share.values())}")
     rig.check(asked == again, "a key has moved")
-    rig.check(all(share.values()), f"a server got nothing: {share}")
+    rig.check(all(share.values()), f"a server got no key: {share}")
     return asked
 
 

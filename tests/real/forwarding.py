@@ -85,7 +85,7 @@ def gzipped(p, path):
     return b"\r\nContent-Encoding: gzip" in c.file.read().partition(b"\r\n\r\n")[0]
 
 
-def believed(p):
+def trusted_peers(p):
     fields = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 192.0.2.7\r\n"
     for source, client, proto in ((PROXY, b"192.0.2.7, 127.0.0.2", b"https"),
                                   (STRANGER, b"127.0.0.3", b"http")):
@@ -109,7 +109,7 @@ def over_a_reload(p, text):
         equal(c.told(fields)[b"X-Forwarded-For"], got)
 
 
-def spread(p):
+def hash_by_client(p):
     """The clients behind one proxy are hashed one by one, each always to the same server."""
     c = Client(p.port, PROXY)
     went = collections.defaultdict(set)
@@ -133,9 +133,9 @@ def test():
     text = CONFIG.format(log=log, tmp=rig.TMP, echo=echo, a=a, b=b, nginx=nginx,
                          trusted="TRUSTED")
     p = rig.Fairlead(text.replace("TRUSTED", f"[{PROXY}]"), workers=1)
-    believed(p)
+    trusted_peers(p)
     over_a_reload(p, text)
-    spread(p)
+    hash_by_client(p)
     equal([gzipped(p, path) for path in ("/named", "/unnamed", "/any")], [False, True, True])
     p.stop()
     with open(log) as f:

@@ -39,7 +39,7 @@ routes:
 """
 ORIGIN = """
 location / {{ default_type text/plain; return 200 "{port}"; }}
-location /health {{ if (-f {flag}) {{ return 503; }} return 200 "I am well"; }}
+location /health {{ if (-f {flag}) {{ return 503; }} return 200 "up"; }}
 """
 
 
@@ -93,11 +93,11 @@ class Load:
     def end(self):
         self.over = True
         self.thread.join()
-        rig.check(not self.wrong, f"of {self.n} {len(self.wrong)} went wrong: {self.wrong[:3]}")
+        rig.check(not self.wrong, f"of {self.n} {len(self.wrong)} failed: {self.wrong[:3]}")
         return self.n
 
 
-def says_no(proxy, flag, one, two):
+def answers_503(proxy, flag, one, two):
     """The server answers its check with an error status: no request is lost."""
     load = Load(proxy.port, 5)
     open(flag, "w").close()
@@ -116,9 +116,9 @@ def hangs(proxy, program, one, two):
     program.signal(signal.SIGSTOP)
     becomes(proxy, "app", two, 0)
     load = Load(proxy.port, 5)
-    rig.check(asked(proxy) == {str(one)}, "one that hangs was asked")
+    rig.check(asked(proxy) == {str(one)}, "the server that hangs got requests")
     load.end()
-    rig.check(proxy.said("is down (no response in time)"), "the reason is not told")
+    rig.check(proxy.said("is down (no response in time)"), "the reason is not logged")
     program.signal(signal.SIGCONT)
     becomes(proxy, "app", two, 1)
 
@@ -137,7 +137,7 @@ def reloads(proxy, flag, one, two):
     load = Load(proxy.port, 5)
     for _ in range(5):
         reload(proxy)
-        rig.check(asked(proxy, times=8) == {str(one)}, "who is down was asked after a reload")
+        rig.check(asked(proxy, times=8) == {str(one)}, "after a reload a server that is down is used")
     os.unlink(flag)
     becomes(proxy, "app", two, 1)
     rig.until(lambda: asked(proxy) == {str(one), str(two)}, "both again")
@@ -162,7 +162,7 @@ def dies(proxy, program, cache):
     rig.until(lambda: rig.get(proxy.port, "/cache/k").body == b"value", "the value again")
 
 
-def quiet_end(proxy, two):
+def drain_during_probes(proxy, two):
     """A drain during probes ends cleanly."""
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, "no good end")
@@ -182,15 +182,15 @@ def main():
     becomes(proxy, "plain", dead, 0)
     rig.check(asked(proxy, "/plain") == {str(one)}, "tcp")
     rig.check(proxy.said(f"upstream plain: server 127.0.0.1:{dead} is down (Connection refused)"),
-              "the first result is not told")
+              "the first result is not logged")
     becomes(proxy, "side", one, 0)    # 200 is not what is expected there
-    says_no(proxy, flags[1], one, two)
+    answers_503(proxy, flags[1], one, two)
     hangs(proxy, second, one, two)
     reloads(proxy, flags[1], one, two)
     dies(proxy, memcached, cache)
     probes = proxy.metrics()["health_probes_total"]
     rig.until(lambda: proxy.metrics()["health_probes_total"] > probes + 10, "more probes")
-    quiet_end(proxy, second)
+    drain_during_probes(proxy, second)
 
 
 rig.main(main)

@@ -71,18 +71,18 @@ def test():
         rig.check(r.returncode == 0 and told(r.stderr) == [1, 1], lambda: f"-t: {r}")
         p = start(path)
         rig.check(told(p.log()) == [1, 1], p.log)
-        rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no answer by IPv4")
-        rig.check(not have_ipv6 or answers(socket.AF_INET6, "::1", port), "no answer by IPv6")
+        rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no response by IPv4")
+        rig.check(not have_ipv6 or answers(socket.AF_INET6, "::1", port), "no response by IPv6")
         r = subprocess.run([rig.FAIRLEAD, "reload", "-c", path], capture_output=True, text=True,
                            timeout=20)
         rig.check(r.returncode == 0, lambda: f"reload: {r}")
         rig.check(told(p.log()) == [2, 2], p.log)
-        rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no answer after the reload")
+        rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no response after the reload")
         p.stop()
     p = start(path, preexec_fn=without_ipv6)
     rig.check("no IPv6 on this machine" in p.log(), p.log)
-    rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no answer without IPv6")
-    rig.check(not answers(socket.AF_INET6, "::1", port), "IPv6 was not to be had")
+    rig.check(answers(socket.AF_INET, "127.0.0.1", port), "no response without IPv6")
+    rig.check(not answers(socket.AF_INET6, "::1", port), "there was IPv6 although it is off")
 
 
 rig.main(test)

@@ -119,7 +119,7 @@ class Load:
         self.over = True
         for t in self.threads:
             t.join()
-        rig.check(not self.wrong, f"{len(self.wrong)} went wrong: {self.wrong[:3]}")
+        rig.check(not self.wrong, f"{len(self.wrong)} failed: {self.wrong[:3]}")
         return self.answers
 
 
@@ -158,7 +158,7 @@ def moves(proxy, dns, origin):
         becomes(proxy, at(*hosts))
     answers = load.end()
     thread.join()
-    rig.check(slow == [SLOW], f"the slow answer has {slow} bytes")
+    rig.check(slow == [SLOW], f"the slow response has {slow} bytes")
     print(f"{rig.ENGINE}: {sum(answers.values())} requests while the name moved: {answers}")
     rig.check(proxy.said(f"upstream app: app.test:{origin} is now 127.0.0.3:{origin}"), "no log")
 
@@ -175,7 +175,7 @@ def stays(proxy, dns, origin):
                   f"of {before} idle connections not all are left")
 
 
-def silence(proxy, dns, origin):
+def nameserver_silent(proxy, dns, origin):
     """The last answer stays in use while there is none, or while the name does not exist."""
     dns.tell({**NAMES, "app.test": ["127.0.0.2"]})
     becomes(proxy, {f"127.0.0.2:{origin}"})
@@ -192,8 +192,8 @@ def silence(proxy, dns, origin):
     dns.tell({n: a for n, a in NAMES.items() if n != "app.test"})
     failures = proxy.metrics()["resolver_failures_total"]
     rig.until(lambda: proxy.metrics()["resolver_failures_total"] > failures, "no such name")
-    rig.check(asked(proxy) == {f"127.0.0.3:{origin}"}, "the last answer was given up")
-    rig.check(proxy.said("(there is no such name)"), "the reason is not told")
+    rig.check(asked(proxy) == {f"127.0.0.3:{origin}"}, "the last answer is no longer used")
+    rig.check(proxy.said("(there is no such name)"), "the reason is not logged")
 
 
 def reload(proxy, times=1):
@@ -221,7 +221,7 @@ def reloads(proxy, dns, origin):
     load.end()
     dns.kill()    # a reload and an upgrade without it: the last answer stays in use
     reload(proxy)
-    rig.check(asked(proxy) == {f"127.0.0.4:{origin}"}, "the last answer was given up")
+    rig.check(asked(proxy) == {f"127.0.0.4:{origin}"}, "the last answer is no longer used")
     before = proxy.log().count("fairlead: ready")
     proxy.signal(signal.SIGUSR2)
     rig.until(lambda: proxy.log().count("fairlead: ready") > before, "an upgrade")
@@ -235,8 +235,8 @@ def reloads(proxy, dns, origin):
     dns.start()
 
 
-def unknown(proxy, dns, origin):
-    """Names without an address at the start: the rest is served, and they are when they have one."""
+def unknown_at_start(proxy, dns, origin):
+    """Names without an address at the start: the rest is served, later these names as well."""
     rig.check(proxy.said("warning: 'later.test' cannot be resolved (there is no such name): "
                          "upstream 'later' starts without it"), "no warning")
     answer = rig.get(proxy.port, "/later")
@@ -255,7 +255,7 @@ def unknown(proxy, dns, origin):
     dns.tell(NAMES)
 
 
-def refuses(dns, origin):
+def refused_at_start(dns, origin):
     """A name that cannot be resolved at the start is reported with its place and the reason."""
     path = os.path.join(rig.TMP, "refused.yaml")
     dead, = rig.free_ports(1)
@@ -272,7 +272,7 @@ def refuses(dns, origin):
                   f"cannot be resolved {why}" in told.stderr, f"{server}: {told.stderr}")
 
 
-def many(proxy, origin):
+def many_addresses(proxy, origin):
     """More addresses than are used, in another order in each answer: the same ones stay in use."""
     def metric(name):
         text = rig.get(proxy.admin, "/metrics").body.decode()
@@ -284,7 +284,7 @@ def many(proxy, origin):
     rig.until(lambda: metric("resolver_lookups_total") >= lookups + 3, "three more answers")
     rig.check(metric("resolver_changes_total") == changes, "servers come and go")
     told = f"many.test:{origin} has more than {USED} addresses"
-    rig.check(proxy.log().count(told) == 1, f"not told once: {told}")
+    rig.check(proxy.log().count(told) == 1, f"not logged once: {told}")
 
 
 NAMES = {}
@@ -311,19 +311,19 @@ def main():
     dns.start()
     PORTS.update(dns=dns_port, origin=origin, cache=cache)
     proxy = rig.Fairlead(CONFIG.format(**PORTS))
-    unknown(proxy, dns, origin)
+    unknown_at_start(proxy, dns, origin)
     becomes(proxy, {f"127.0.0.1:{other}", f"127.0.0.2:{origin}"}, "/service")
     first = sum(rig.get(proxy.port, "/service").body == f"127.0.0.1:{other}".encode()
                 for _ in range(40))
     rig.check(26 <= first <= 34, f"{first} of 40 where 3 of 4 are due")
     rig.check(rig.get(proxy.port, "/local").status == 200, "localhost")
     rig.check(rig.get(proxy.port, "/cache/x").status == 404, "memcached by name")
-    many(proxy, origin)
+    many_addresses(proxy, origin)
     moves(proxy, dns, origin)
     stays(proxy, dns, origin)
-    silence(proxy, dns, origin)
+    nameserver_silent(proxy, dns, origin)
     reloads(proxy, dns, origin)
-    refuses(dns, origin)
+    refused_at_start(dns, origin)
 
 
 rig.main(main)

@@ -64,8 +64,8 @@ def quit_drains(origin):
     rig.check(proxy.ended() == 0 and proxy.said("draining"), proxy.log)
 
 
-def strays(origin):
-    """Signals without a meaning, and those of the supervisor sent to all processes: nothing ends."""
+def stray_signals(origin):
+    """Signals without a meaning, and the supervisor's sent to all processes: nothing ends."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     worker = proxy.worker_pid()
     for sign in ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXFSZ", "SIGPIPE", "SIGUSR1"):
@@ -99,7 +99,7 @@ def log_reopened(origin):
                                  "opened; the current access log stays open"), "the refusal")
     before = os.path.getsize(log + ".2")
     rig.check(ok(proxy.port), "it does not serve")
-    rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the file of before")
+    rig.until(lambda: os.path.getsize(log + ".2") > before, "a line in the old file")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("not reloaded: the file has errors"), "the reload")
     os.rmdir(log)
@@ -214,7 +214,7 @@ def process_one(origin):
 
 # --- unix sockets ---------------------------------------------------------------
 
-def rights(path):
+def socket_permissions(path):
     st = os.lstat(path)
     return stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid
 
@@ -233,13 +233,14 @@ def unix_rights(origin):
     with open(file, "w") as f:
         f.write(text)
     proxy = started("rights", [rig.FAIRLEAD, "-c", file])
-    rig.check(rights(path) == (0o620, who.pw_uid, who.pw_gid), lambda: rights(path))
-    rig.check(rights(admin) == (0o606, 0, 0), lambda: rights(admin))
+    rig.check(socket_permissions(path) == (0o620, who.pw_uid, who.pw_gid),
+              lambda: socket_permissions(path))
+    rig.check(socket_permissions(admin) == (0o606, 0, 0), lambda: socket_permissions(admin))
     with open(file, "w") as f:
         f.write(text.replace("0620", "0640").replace("owner: nobody", "owner: root"))
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("reloaded"), "the reload")
-    rig.check(rights(path) == (0o640, 0, who.pw_gid), lambda: rights(path))
+    rig.check(socket_permissions(path) == (0o640, 0, who.pw_gid), lambda: socket_permissions(path))
     printed = subprocess.run([rig.FAIRLEAD, "-t", "-c", file, "--print"], capture_output=True, text=True).stdout
     rig.check(re.search(r'mode: "0640"\n +owner: "root"\n +group: "' + group, printed), printed)
     ends(proxy)
@@ -249,7 +250,8 @@ def unix_rights(origin):
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (quit_drains, strays, log_reopened, directory_replaced, standard_input, process_one,
+    for test in (quit_drains, stray_signals, log_reopened, directory_replaced,
+                 standard_input, process_one,
                  unix_rights):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)

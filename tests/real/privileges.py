@@ -75,7 +75,7 @@ def becomes_nobody(config):
     rig.check(supervisor == {"CapPrm": had() & KEPT, "CapEff": had() & KEPT, "CapInh": 0},
               f"the supervisor has {supervisor}")
     if os.environ.get("VARIANT") != "asan":
-        rig.check(os.stat(f"/proc/{worker}/environ").st_uid == 0, "nobody may look into it")
+        rig.check(os.stat(f"/proc/{worker}/environ").st_uid == 0, "other users may read it")
     serves(proxy)
     rig.until(lambda: "/status/200" in open(log).read(), "a line in the log")
     rig.check(os.path.exists(sock), "no socket")

@@ -36,7 +36,7 @@ limits: {{ {limits} }}
 """
 
 
-def network_of_its_own():
+def network_namespace():
     """A network namespace whose sockets buffer only a few KiB."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_net, new_user = 0x40000000, 0x10000000
@@ -91,24 +91,24 @@ def read_whole(what, *readers):
         t.join()
     print(f"{rig.ENGINE}: {what}: " + ", ".join(
         f"{n} of {SIZE} bytes in {took:.1f} s ({end})" for n, end, took in results))
-    rig.check(all(n == SIZE for n, _, _ in results), f"{what}: it was cut off")
+    rig.check(all(n == SIZE for n, _, _ in results), f"{what}: it was aborted")
 
 
-def last_answer(origin):
+def last_response(origin):
     """Longer than any linger: 5 s."""
     fairlead = proxy(origin)
-    read_whole("an answer that ends its connection",
+    read_whole("a response that ends its connection",
                *(asked(fairlead, f"/bytes/{SIZE}", "Connection: close\r\n") for _ in range(2)))
     rig.until(lambda: fairlead.metrics()["connections"] == 0, "the connections to be gone")
     fairlead.stop()
 
 
 def drained(origin):
-    """At the beginning of the drain the proxy has the whole response, and the client almost nothing."""
+    """When the drain begins the proxy has the whole response, and the client almost nothing."""
     fairlead = proxy(origin)
     readers = [asked(fairlead, f"/bytes/{SIZE}") for _ in range(2)]
     rig.until(lambda: fairlead.metrics()["requests_in_flight"] == 0
-              and fairlead.metrics()["responses_total_2xx"] == 2, "the answers to be there")
+              and fairlead.metrics()["responses_total_2xx"] == 2, "the responses to be there")
     fairlead.signal(signal.SIGTERM)
     time.sleep(1)
     read_whole("a drain", *readers)
@@ -122,7 +122,7 @@ def slower_than_the_limit(origin):
     deaf = asked(fairlead, f"/bytes/{SIZE}")
     read_whole("send_timeout of 4 s", *readers)
     n, end, _ = read_slowly(deaf)
-    rig.check(n < SIZE, "who reads nothing is not cut off")
+    rig.check(n < SIZE, "a client that reads nothing is not aborted")
     for s in readers:
         s.close()
     fairlead.stop()
@@ -140,7 +140,7 @@ def single_bytes(origin):
             s.send(b"G")
         time.sleep(0.05)
     m, began = fairlead.metrics(), time.monotonic()
-    rig.check(rig.get(fairlead.port, "/status/200", patience_s=5).status == 200, "no answer")
+    rig.check(rig.get(fairlead.port, "/status/200", patience_s=5).status == 200, "no response")
     print(f"{rig.ENGINE}: 300 clients with single bytes: {m['buffers'] - m['buffers_free']:.0f} "
           f"of {m['buffers']:.0f} buffers in use, another is answered after "
           f"{time.monotonic() - began:.2f} s")
@@ -149,7 +149,7 @@ def single_bytes(origin):
     fairlead.stop()
 
 
-def join_in_line(origin):
+def join_in_queue(origin):
     """One connection for nine fetches: most wait in the queue at the end of the drain."""
     fairlead = proxy(origin, "drain_timeout: 300ms", ", connections: 1")
     clients = [asked(fairlead, "/join") for _ in range(3)]
@@ -163,10 +163,10 @@ def join_in_line(origin):
 
 
 def test():
-    network_of_its_own()
+    network_namespace()
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    cases = [c for c in (last_answer, drained, slower_than_the_limit, single_bytes, join_in_line)
+    cases = [c for c in (last_response, drained, slower_than_the_limit, single_bytes, join_in_queue)
              if not rig.sys.argv[1:] or c.__name__ in rig.sys.argv[1:]]
     with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:    # they mostly wait
         list(pool.map(lambda case: case(origin), cases))

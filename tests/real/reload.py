@@ -55,7 +55,7 @@ def answer(s):
     a = rig.Answer(head, body)
     while len(a.body) < int(a.field("content-length") or 0):
         piece = s.recv(65536)
-        rig.check(piece, "the connection ended in an answer")
+        rig.check(piece, "the connection ended in a response")
         a.body += piece
     return a
 
@@ -78,11 +78,11 @@ def routes(origin):
     reload(proxy, without_routes(origin) + NONE)
     idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
     rig.check(answer(idle).status == 404, "the new routes")
-    rig.check(answer(slow).status == 200, "the request of before")
+    rig.check(answer(slow).status == 200, "the request in flight")
     reload(proxy, config_of(origin))
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "and back")
     rig.check(proxy.worker_pid() == worker, "it is another worker process")
-    rig.check(proxy.metrics()["upstream_requests_total"] >= 3, "counters began anew")
+    rig.check(proxy.metrics()["upstream_requests_total"] >= 3, "counters were reset")
     proxy.stop()
 
 
@@ -96,13 +96,13 @@ def errors(origin):
                        "cannot open the access log")):
         reload(proxy, bad, said="fairlead: not reloaded")
         rig.check(proxy.said(word), proxy.log)
-        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     taken = socket.create_server(("127.0.0.1", 0))
     reload(proxy, config_of(origin), listen=(taken.getsockname()[1],),
            said="fairlead: not reloaded")
     rig.check(proxy.said("another process listens there"), proxy.log)
     reload(proxy, config_of(origin))
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
 
@@ -116,10 +116,10 @@ def no_descriptors(origin):
         reload(proxy, config.partition("routes:")[0] + NONE, said="fairlead: not reloaded")
         resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
         rig.check(proxy.said("descriptors could not be received"), proxy.log)
-        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the routes of before")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "the old routes")
         reload(proxy, config)
     rig.check(proxy.worker_pid() == worker, "it is another worker process")
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
 
@@ -134,7 +134,7 @@ def stuck(origin):
     reload(proxy, config_of(origin), said="fairlead: ready")
     os.kill(worker, signal.SIGCONT)
     rig.until(lambda: proxy.worker_pid() != worker, "another worker process")
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
 
@@ -157,13 +157,13 @@ def listeners(origin):
         s.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         rig.check(s.recv(100).startswith(b"HTTP/1.1 200"), "the path")
     came.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
-    rig.check(answer(came).status == 200, "a connection of a listener that went")
+    rig.check(answer(came).status == 200, "a connection of a closed listener")
     reload(proxy, config_of(origin), admin=False)
     rig.check(not os.path.exists(path), "the path is left")
     rig.until(lambda: not rig.accepts(proxy.admin), "the end of the admin address")
     reload(proxy, config_of(origin))
     rig.check(rig.get(proxy.admin, "/healthz").status == 200, "the admin address")
-    rig.check(answer(stays).status == 200, "a connection of before")
+    rig.check(answer(stays).status == 200, "an old connection")
     proxy.stop()
 
 
@@ -188,7 +188,7 @@ def log(origin):
         rig.get(proxy.port, "/bytes/10")
     rig.until(lambda: len(lines(path + ".1")) == 50 and len(lines(path)) == 51, "101 lines")
     rig.until(lambda: open_files(proxy.worker_pid()).count(path + ".1") == 0,
-              "the log of before to be closed")
+              "the old log to be closed")
     reload(proxy, config_of(origin).replace("format: json", "format: \"off\""))
     rig.get(proxy.port, "/bytes/10")
     reload(proxy, config_of(origin).replace("format: json", "format: combined"))
@@ -230,13 +230,13 @@ def unread(origin):
         rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "a line")
         done = proxy.log().count("reloaded")
         proxy.signal(signal.SIGHUP)
-        rig.until(lambda: proxy.log().count("reloaded") > done, "an answer")
+        rig.until(lambda: proxy.log().count("reloaded") > done, "a response")
         changes += 1
         rig.check(changes < 50, f"{held()} descriptors")
     rig.check(proxy.said("have lines that nobody reads"), proxy.log)
     read = lambda: [*iter(lambda: os.read(out, 1 << 16) if select.select([out], [], [], 0)[0]
                           else b"", b"")]
-    rig.until(lambda: (read(), held())[1] == 1, "the logs of before to be closed")
+    rig.until(lambda: (read(), held())[1] == 1, "the old log to be closed")
     reload(proxy, json)
     proxy.stop()
     os.close(out)
@@ -298,14 +298,14 @@ def memcached(origin):
     proxy.stop()
 
 
-def does_its_work(proxy, nobody, answer):
+def supervisor_works_meanwhile(proxy, nobody, answer):
     """A worker process that dies while a file is read is replaced."""
     ready, answers = proxy.log().count("fairlead: ready"), proxy.log().count(answer)
     rig.check(nobody.recv(4096), "a question")
     os.kill(proxy.worker_pid(), signal.SIGKILL)
     rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
-    rig.check(proxy.log().count(answer) == answers, "it waited for the answer")
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(proxy.log().count(answer) == answers, "it waited for the lookup")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
 
 
 def silent_names(origin):
@@ -324,16 +324,16 @@ def silent_names(origin):
               + config.replace("servers: [", "servers: [nobody.test:80, "))
         order.connect(path)
         order.sendall(b"reload\n")
-        does_its_work(proxy, nobody, "not reloaded")
+        supervisor_works_meanwhile(proxy, nobody, "not reloaded")
         told = order.recv(1000)
         rig.check(told.startswith(b"no the file has errors"), told)
         proxy.signal(signal.SIGUSR2)
-        does_its_work(proxy, nobody, "not upgraded")
+        supervisor_works_meanwhile(proxy, nobody, "not upgraded")
         rig.until(lambda: proxy.said("not upgraded"), "the end of the upgrade")
         proxy.signal(signal.SIGHUP)
         proxy.signal(signal.SIGTERM)
         rig.check(proxy.ended() == 0, proxy.log)
-        rig.check(proxy.log().count("not reloaded") == 1, "it waited for the answer")
+        rig.check(proxy.log().count("not reloaded") == 1, "it waited for the lookup")
 
 
 def notified(origin):

@@ -39,7 +39,7 @@ routes:
 
 
 def gained(proxy, before):
-    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last answers")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last responses")
     after = proxy.metrics()
     return {k: after[k] - before.get(k, 0) for k in after}
 
@@ -52,7 +52,7 @@ def storm(proxy, log):
     retries = got["upstream_retries_total"]
     with open(log) as f:
         seen = sum(1 for _ in f)
-    print(f"storm: {done} answered, {seen} seen, {retries:.0f} retries, "
+    print(f"storm: {done} answered, {seen} received, {retries:.0f} retries, "
           f"{got['upstream_retry_refusals_total']:.0f} refused")
     rig.check(errors >= done > 0, f"{errors} of {done} failed")
     rig.check(seen <= got["upstream_requests_total"], f"nginx saw {seen}")
@@ -67,7 +67,7 @@ def half(proxy):
     rig.check(errors > done / 4, f"without retries {errors} of {done} failed")
     done, errors, _ = rig.wrk(proxy.port, "/half/", 8, 1)
     retries = gained(proxy, before)["upstream_retries_total"]
-    print(f"half: {done} asked, {errors} failed, {retries:.0f} retries")
+    print(f"half: {done} requests, {errors} failed, {retries:.0f} retries")
     rig.check(errors == 0, f"with retries {errors} of {done} failed")
     rig.check(retries > done / 4, f"{retries} retries of {done}")
 
@@ -92,7 +92,7 @@ def hangs(proxy, origin):
         rig.check(good < 4, "nothing hangs")
         rig.check(gained(proxy, before)["upstream_deadlines_total"] == 4 - good, "deadlines")
         good, longest = asked(proxy, "/hangs/timed", 8)
-        print(f"hangs, another try after 1 s: {good} of 8 answered, within {longest:.2f} s")
+        print(f"hangs, retry after 1 s: {good} of 8 answered, within {longest:.2f} s")
         rig.check(good == 8 and longest >= 1, f"{good} of 8 within {longest}")
         good, longest = asked(proxy, "/hangs/hedged", 20)
         got = gained(proxy, before)
@@ -117,7 +117,7 @@ def main():
     half(proxy)
     hangs(proxy, origin)
     proxy.stop()
-    rig.check(proxy.ended() == 0, "it did not end well")
+    rig.check(proxy.ended() == 0, "exit status is not 0")
 
 
 rig.main(main)

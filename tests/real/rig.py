@@ -320,7 +320,7 @@ def get(port, path, fields="", patience_s=PATIENCE_S):
         while chunk := s.recv(65536):
             text += chunk
     head, _, body = text.partition(b"\r\n\r\n")
-    check(head, f"no answer to GET {path}")
+    check(head, f"no response to GET {path}")
     if b"\r\ntransfer-encoding: chunked" in head.lower():
         body = whole_of(body, path)
     return Answer(head, body)
@@ -331,7 +331,7 @@ def whole_of(chunks, path):
     parts, at = [], 0
     while True:
         line = chunks.find(b"\r\n", at)
-        check(line >= 0, f"GET {path}: the answer is not whole")
+        check(line >= 0, f"GET {path}: the response is incomplete")
         n = int(chunks[at:line].split(b";")[0], 16)
         if n == 0:
             return b"".join(parts)

@@ -50,7 +50,7 @@ def read_answer(s):
     text = b""
     while True:
         piece = s.recv(65536)
-        rig.check(piece, lambda: f"cut off after {text!r}")
+        rig.check(piece, lambda: f"ended after {text!r}")
         text += piece
         head, found, body = text.partition(b"\r\n\r\n")
         if found and len(body) >= int(re.search(rb"(?i)\r\nContent-Length: *(\d+)", head)[1]):
@@ -104,7 +104,7 @@ class Load:
     def come_round(self):
         """Waits until the requests in flight now are answered."""
         before = list(self.turns)
-        rig.until(lambda: all(map(int.__lt__, before, self.turns)), "each client's next answer")
+        rig.until(lambda: all(map(int.__lt__, before, self.turns)), "each client's next response")
 
     def failed(self):
         return sum(n for status, n in self.statuses.items() if status != 200)
@@ -142,8 +142,8 @@ def dead(proxy, load, nginx, port):
     load.show("one of three dies")
     rig.check(load.failed() <= CLIENTS, "more errors than there were requests in flight")
     lasting(load, 1)
-    load.show("one of three is dead")
-    rig.check(load.failed() == 0, "errors from a server that is dead")
+    load.show("one of three servers is dead")
+    rig.check(load.failed() == 0, "errors from a dead server")
     rig.until(lambda: state(proxy, port, "ejected") == 2, "both workers to eject it")
     rig.until(lambda: proxy.said(f"server 127.0.0.1:{port} is ejected for"), "a line in the log")
 
@@ -302,8 +302,8 @@ def main():
     proxy = rig.Fairlead(CONFIG.format(a=a, b=b, c=c, d=d, e=e, f=f, slow=slow_port))
     with Load(proxy.port, "/three") as load:
         lasting(load, 0.5)
-        load.show("all are well")
-        rig.check(load.failed() == 0, "errors when all are well")
+        load.show("all servers are up")
+        rig.check(load.failed() == 0, "errors with all servers up")
         dead(proxy, load, nginxes[a], a)
         nginxes[a] = back(proxy, a)
         nginxes[b] = flapping(proxy, load, nginxes[b], b)

@@ -101,7 +101,7 @@ def test():
     calm = Ordinary(proxy.port)
     time.sleep(2)
     n, middle, p99 = calm.end()
-    print(f"{rig.ENGINE}: no attack: {n} answers, median {middle:.1f} ms, p99 {p99:.1f} ms")
+    print(f"{rig.ENGINE}: no attack: {n} responses, median {middle:.1f} ms, p99 {p99:.1f} ms")
     for name, arguments in ATTACKS.items():
         ordinary = Ordinary(proxy.port)
         try:
@@ -109,7 +109,7 @@ def test():
         finally:
             n, middle, p99 = ordinary.end()
         print(f"{rig.ENGINE}: {name}: {most:.0f} of {CONNECTIONS} held, gone after "
-              f"{took:.1f} s; {n} answers, median {middle:.1f} ms, p99 {p99:.1f} ms")
+              f"{took:.1f} s; {n} responses, median {middle:.1f} ms, p99 {p99:.1f} ms")
         rig.check(most > CONNECTIONS / 2,
             f"{name}: only {most} connections were there: {said}")
         rig.check(took < LIMIT_S + SLACK_S, f"{name}: held for {took:.1f} s: {said}")

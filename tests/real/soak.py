@@ -218,12 +218,12 @@ class Soak:
         failures = [f for r in results for f in r["failures"]]
         open_questions = [f for f in failures
                           if not any(w.explains(f) for w in self.windows)]
-        print(f"{rig.ENGINE}: {SECONDS:.0f} s, {good} answers as they must be, "
+        print(f"{rig.ENGINE}: {SECONDS:.0f} s, {good} correct responses, "
               f"{sum(r['left'] for r in results)} clients that left, {len(failures)} failures "
               f"within {len(self.windows)} kills and restarts")
         for f in open_questions[:20]:
             print(f"  at {f['began'] - self.began:.2f} to {f['ended'] - self.began:.2f} s: {f}")
-        rig.check(not open_questions, f"{len(open_questions)} failures that nothing explains")
+        rig.check(not open_questions, f"{len(open_questions)} unexplained failures")
         rig.check(good > 20 * SECONDS, "there was hardly a load")
         rig.check(all(len(r["good"]) == 6 for r in results), lambda: f"a deed is missing "
                   f"{[r['good'] for r in results]}")

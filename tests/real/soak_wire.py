@@ -41,7 +41,7 @@ class Wire:
         try:
             piece = self.socket.recv(most)
         except TimeoutError:
-            raise Broken("nothing came for too long", self.taken + len(self.text))
+            raise Broken("no bytes for too long", self.taken + len(self.text))
         except OSError as e:
             raise Broken(e.strerror or str(e), self.taken + len(self.text))
         if not piece:

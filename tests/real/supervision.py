@@ -52,7 +52,7 @@ def gone(pid):
         return True
 
 
-def rates_whole(answer):
+def response_complete(answer):
     return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"ok\n")
 
 
@@ -73,7 +73,7 @@ def drain(origin):
                 answer = str(e).encode()
             s.close()
             # A connection that was still in the backlog is reset without a response.
-            if answer and b"reset" not in answer and not rates_whole(answer):
+            if answer and b"reset" not in answer and not response_complete(answer):
                 broken.append(answer)
 
     askers = [threading.Thread(target=ask_again) for _ in range(4)]
@@ -88,7 +88,8 @@ def drain(origin):
     stop.set()
     for asker in askers:
         asker.join()
-    rig.check(all(map(rates_whole, answers)), lambda: f"{[a for a in answers if not rates_whole(a)][:3]}")
+    rig.check(all(map(response_complete, answers)),
+              lambda: f"{[a for a in answers if not response_complete(a)][:3]}")
     rig.check(all(b"onnection: close" in a for a in answers), "no Connection: close")
     rig.check(not broken, f"{broken[:3]}")
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
@@ -120,7 +121,7 @@ def second_signal(origin):
     worker, began = proxy.worker_pid(), time.monotonic()
     proxy.signal(signal.SIGTERM)
     proxy.ended()
-    rig.check(time.monotonic() - began < 15, "the second signal took its time")    # of 30 s
+    rig.check(time.monotonic() - began < 15, "the second signal took long")    # of 30 s
     rig.until(lambda: gone(worker), "the worker process to end")
     for s in clients:
         s.close()
@@ -182,7 +183,7 @@ def standard_descriptors_closed(origin):
     proxy = rig.Program("closed", ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", rig.FAIRLEAD,
                                    "-c", path, "--engine", rig.ENGINE])
     rig.until(lambda: rig.accepts(port), "the listener")
-    rig.check(rig.get(port, "/delay/1").status == 200, "it does not answer")
+    rig.check(rig.get(port, "/delay/1").status == 200, "no response")
     with open(f"/proc/{proxy.pid}/task/{proxy.pid}/children") as f:
         pids = [proxy.pid, int(f.read())]
     links = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in pids for fd in range(3)]
@@ -198,7 +199,7 @@ def sigpipe(origin):
     for _ in range(20):    # clients that are gone when their response arrives
         asked(proxy.port, "/bytes/5000000").close()
     rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "those requests to be over")
-    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "no response")
     proxy.stop()
 
 
@@ -208,14 +209,14 @@ def worker_killed(origin):
     os.kill(first, signal.SIGKILL)
     rig.until(lambda: proxy.said("killed by signal 9"), "the reason")
     # The listeners stay open: new connections wait in the backlog.
-    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "no response")
     rig.until(lambda: proxy.worker_pid() not in (None, first), "another worker process")
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
 
 
-def worker_not_to_be_had(origin):
+def no_descriptors_for_worker(origin):
     """Too few descriptors for a new worker process: the supervisor tries again."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     before = resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (3, rig.descriptors()))
@@ -224,13 +225,13 @@ def worker_not_to_be_had(origin):
     rig.check(proxy.alive(), proxy.log)
     resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, before)
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "ready once more")
-    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/delay/1").status == 200, "no response")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, f"status {proxy.process.returncode}")
 
 
-def nothing_to_wait_with(origin):
-    """A supervisor that cannot wait for events any more says so, and ends with its worker process."""
+def no_descriptor_to_wait_with(origin):
+    """A supervisor that cannot wait for events says so, and ends with its worker process."""
     proxy = rig.Fairlead(CONFIG.format(origin=origin))
     worker = proxy.worker_pid()
     resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (1, 1))
@@ -246,7 +247,7 @@ def supervisor_killed(origin):
     proxy.signal(signal.SIGKILL)
     proxy.process.wait()
     answers = [read_all(s) for s in clients]
-    rig.check(all(map(rates_whole, answers)), lambda: f"{answers[0]}")
+    rig.check(all(map(response_complete, answers)), lambda: f"{answers[0]}")
     rig.until(lambda: gone(worker), "the worker process to end")
 
 
@@ -254,8 +255,8 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (drain, second_signal, signal_at_start, first_ends_at_once,
-                 standard_descriptors_closed, sigpipe, worker_killed, worker_not_to_be_had,
-                 nothing_to_wait_with, supervisor_killed):
+                 standard_descriptors_closed, sigpipe, worker_killed, no_descriptors_for_worker,
+                 no_descriptor_to_wait_with, supervisor_killed):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

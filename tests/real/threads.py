@@ -110,7 +110,7 @@ def loaded(proxy):
     for load in [start_load(proxy, path, n)
                  for path, n in (("/pool", 12), ("/cache", 12), ("/delay/5", 24), ("/few", 24))]:
         faultless(load)
-    rig.check(proxy.said("is ejected for"), "nobody was ejected")
+    rig.check(proxy.said("is ejected for"), "no server was ejected")
     rig.check(proxy.metrics()["server_requests_total"] > 0, "no requests of servers")
     faultless(start_load(proxy, "/delay/20", MANY, 1))
 
@@ -119,7 +119,7 @@ def killed(proxy):
     first = proxy.worker_pid()
     os.kill(first, signal.SIGKILL)
     rig.until(lambda: proxy.log().count("fairlead: ready") == 2, "another worker process")
-    rig.check(rig.get(proxy.port, "/pool").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/pool").status == 200, "no response")
 
 
 def drained(proxy):

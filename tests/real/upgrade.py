@@ -94,14 +94,14 @@ def in_place(origin):
     idle.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: x\r\n\r\n")
     last = read_all(idle)
     rig.check(b"200 OK" in last and b"Connection: close" in last, last)
-    rig.check(b"200 OK" in read_all(slow), "the request of before")
-    rig.until(lambda: first not in proxy.workers(), "the end of the worker process of before")
+    rig.check(b"200 OK" in read_all(slow), "the request in flight")
+    rig.until(lambda: first not in proxy.workers(), "the end of the old worker process")
     rig.check(rig.get(proxy.admin, "/healthz").status == 200, "the admin address")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)
 
 
-def not_to_be_had(origin):
+def next_program_fails(origin):
     proxy = Fairlead(CONFIG.format(origin=origin))
     first = proxy.worker_pid()
     with open(proxy.path) as f:
@@ -111,7 +111,7 @@ def not_to_be_had(origin):
         proxy.upgrade(said="fairlead: not upgraded")
         proxy.restore()
         rig.check(proxy.workers() == [first], proxy.workers)
-        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     with open(proxy.path, "a") as f:
         f.write("rutes: []\n")
     proxy.upgrade(said="fairlead: not upgraded")
@@ -119,7 +119,7 @@ def not_to_be_had(origin):
     with open(proxy.path, "w") as f:
         f.write(good)
     proxy.upgrade()
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
 
@@ -148,7 +148,7 @@ class Words:
         rig.check(words == expected, words)
 
 
-def worker_not_to_be_had(origin):
+def next_worker_process_fails(origin):
     """The next supervisor takes over the old worker process, and later replaces it."""
     if rig.BUILD.endswith("asan"):    # it needs terabytes of address space
         return
@@ -169,7 +169,7 @@ def worker_not_to_be_had(origin):
     proxy.upgrade(said="the previous worker process continues")
     words.become(["RELOADING=1", "READY=1"])
     rig.check(proxy.workers() == [first], proxy.workers)
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     write(proxy, few)
     gone_back = proxy.log().count("the previous worker process continues")
     proxy.signal(signal.SIGHUP)
@@ -181,14 +181,14 @@ def worker_not_to_be_had(origin):
     ready = proxy.log().count("fairlead: ready")
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "another worker process")
-    rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    rig.until(lambda: first not in proxy.workers(), "the end of the old worker process")
     for port in proxy.port, more:
-        rig.check(rig.get(port, "/bytes/10").status == 200, "it does not answer")
+        rig.check(rig.get(port, "/bytes/10").status == 200, "no response")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)
 
 
-def keys_that_wait(origin):
+def restart_keys(origin):
     """An upgrade applies what a reload cannot change, and opens what is new in the file."""
     proxy = Fairlead(CONFIG.format(origin=origin), workers=1)
     more, = rig.free_ports(1)
@@ -205,7 +205,7 @@ def keys_that_wait(origin):
     rig.check(b"200 OK" in held.recv(4096), "a request")
     proxy.upgrade()
     rig.until(lambda: not rig.accepts(more), "the end of a listener")
-    rig.until(lambda: len(proxy.workers()) == 1, "the end of those of before")
+    rig.until(lambda: len(proxy.workers()) == 1, "the end of the old worker processes")
     rig.check(held.recv(1) == b"", "an idle connection outlives its worker process")
     proxy.stop()
 
@@ -218,7 +218,7 @@ def release(number):
     return program
 
 
-def through_a_link(origin):
+def through_symbolic_link(origin):
     """Releases that are switched by a symbolic link: its current target is started, however the
     first one was found."""
     programs, link = [release(n) for n in range(2)], os.path.join(rig.TMP, "current")
@@ -242,13 +242,13 @@ def through_a_link(origin):
         proxy.stop()
 
 
-def then_others(origin):
+def reload_crash_drain(origin):
     """After an upgrade: reload, crash, drain."""
     proxy = Fairlead(CONFIG.format(origin=origin))
     proxy.upgrade()
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("fairlead: reloaded"), "a reload")
-    rig.until(lambda: len(proxy.workers()) == 1, "the end of the one of before")
+    rig.until(lambda: len(proxy.workers()) == 1, "the end of the old worker process")
     worker, = proxy.workers()
     os.kill(worker, signal.SIGKILL)
     rig.until(lambda: proxy.said("killed by signal 9"), "its end")
@@ -257,13 +257,13 @@ def then_others(origin):
     proxy.signal(signal.SIGUSR2)
     proxy.signal(signal.SIGHUP)
     proxy.signal(signal.SIGUSR2)
-    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)
-    rig.check(not rig.accepts(proxy.port), "somebody still listens")
+    rig.check(not rig.accepts(proxy.port), "a process still listens")
 
 
-def dies_again_and_again(origin):
+def crash_loop(origin):
     """A reload or an upgrade that mends the fault does not wait for the next restart."""
     if rig.BUILD.endswith("asan"):
         return
@@ -276,17 +276,17 @@ def dies_again_and_again(origin):
         os.kill(proxy.worker_pid(), signal.SIGKILL)
         ends = proxy.log().count("starting another")
         rig.until(lambda: proxy.log().count("starting another") >= ends + 3, "three ends")
-        status, text = ordered(proxy, "reload")
+        status, text = run_command(proxy, "reload")
         rig.check(status == 1 and "it is being restarted" in text, text)
         resource.prlimit(proxy.pid, resource.RLIMIT_AS, before)
         ready = proxy.log().count("fairlead: ready")
         proxy.signal(sign)
         rig.until(lambda: proxy.log().count("fairlead: ready") > ready, "a worker process")
-        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "it does not answer")
+        rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
 
-def ends_soon(origin):
+def sigterm_ends_retiring(origin):
     """SIGTERM also ends retiring worker processes: they have no more time than others."""
     proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { drain_timeout: 500ms }\n")
     never, idle = asked(proxy.port, "/delay/60000"), asked(proxy.port, "/bytes/10")
@@ -300,41 +300,41 @@ def ends_soon(origin):
     idle.close()
 
 
-def ordered(proxy, *words):
+def run_command(proxy, *words):
     done = subprocess.run([rig.FAIRLEAD, *words, "-c", proxy.path], capture_output=True,
                           text=True, timeout=rig.PATIENCE_S)
     return done.returncode, done.stdout + done.stderr
 
 
-def orders(origin):
+def upgrade_by_command(origin):
     """The same by command, which prints the result."""
     path = os.path.join(rig.TMP, "control.sock")
     proxy = Fairlead(CONFIG.format(origin=origin) + f"control: unix:{path}\n")
     rig.check(os.stat(path).st_mode & 0o777 == 0o600, "others may write to the socket")
     first = proxy.worker_pid()
-    status, text = ordered(proxy, "reload")
+    status, text = run_command(proxy, "reload")
     rig.check(status == 0 and "reloaded" in text, text)
     with socket.create_server(("127.0.0.1", 0)) as taken, open(proxy.path) as f:
         good = f.read()
         with open(proxy.path, "w") as out:
             out.write(good.replace("listen: [", f"listen: [127.0.0.1:{taken.getsockname()[1]}, "))
-        status, text = ordered(proxy, "reload")
+        status, text = run_command(proxy, "reload")
         rig.check(status == 1 and "cannot be opened" in text, text)
-        status, text = ordered(proxy, "upgrade")
+        status, text = run_command(proxy, "upgrade")
         rig.check(status == 1 or "taken over" in text, text)
     with open(proxy.path, "w") as out:
         out.write(good)
-    status, text = ordered(proxy, "upgrade")
+    status, text = run_command(proxy, "upgrade")
     rig.check(status == 0 and re.search(r"taken over; version [0-9.]+ -> [0-9.]+$", text), text)
-    rig.until(lambda: first not in proxy.workers(), "the end of the one of before")
+    rig.until(lambda: first not in proxy.workers(), "the end of the old worker process")
     os.remove(path)    # as a cleaner of temporary files does
     proxy.signal(signal.SIGHUP)
     rig.until(lambda: proxy.said("was missing; it was created again"), "its path")
     proxy.replace("not a program\n")
-    status, text = ordered(proxy, "upgrade")
+    status, text = run_command(proxy, "upgrade")
     rig.check(status == 1 and "not upgraded" in text, text)
     proxy.restore()
-    many = [threading.Thread(target=lambda: results.append(ordered(proxy, "reload")))
+    many = [threading.Thread(target=lambda: results.append(run_command(proxy, "reload")))
             for _ in range(8)]
     results = []
     for thread in many:
@@ -345,18 +345,19 @@ def orders(origin):
     with socket.socket(socket.AF_UNIX) as s:    # a client that sends no command
         s.connect(path)
         s.sendall(b"dance\n")
-        rig.check(s.recv(100).startswith(b"no "), "an order that is none")
+        rig.check(s.recv(100).startswith(b"no "), "an unknown command")
     proxy.signal(signal.SIGTERM)
     rig.check(proxy.ended() == 0, proxy.log)
     rig.check(not os.path.exists(path), "the path is left")
-    rig.check(ordered(proxy, "reload")[0] == 1, "nobody is there")
+    rig.check(run_command(proxy, "reload")[0] == 1, "there is no server")
 
 
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
-    for test in (in_place, not_to_be_had, worker_not_to_be_had, keys_that_wait, through_a_link, then_others,
-                 dies_again_and_again, ends_soon, orders):
+    for test in (in_place, next_program_fails, next_worker_process_fails, restart_keys,
+                 through_symbolic_link, reload_crash_drain,
+                 crash_loop, sigterm_ends_retiring, upgrade_by_command):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

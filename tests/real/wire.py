@@ -332,7 +332,7 @@ def nothing_behind_close(r):
     done(c, o)
 
 
-def surplus_is_nobodys(r):
+def additional_bytes_are_dropped(r):
     """Bytes after a response are not the next response, however soon the next request comes."""
     c, o = r.ask(get("/one") + get("/two"))
     o.head()
@@ -343,7 +343,7 @@ def surplus_is_nobodys(r):
     o = r.origin()
     equal(o.head()[0], "GET /two HTTP/1.1")
     o.send(OK)
-    rig.check(b"forged" not in c.until("ok"), "taken for an answer")
+    rig.check(b"forged" not in c.until("ok"), "taken for a response")
     done(c, o)
 
 
@@ -420,7 +420,7 @@ def left(r, client, origin=None):
     rig.check(rig.time.monotonic() - began < 4, "this took long")
 
 
-def client_that_closed_has_left(r):
+def closed_client_is_dropped(r):
     for request, mark in ((get(), "\r\n\r\n"), (get(version="1.0"), "\r\n\r\n"),
                           (get() + get("/two") + "\r\n", "\r\n\r\n"),
                           (post("Content-Length: 10\r\n", "0123"), "\r\n\r\n0123")):
@@ -441,7 +441,7 @@ def client_that_closed_has_left(r):
     r.listener.settimeout(rig.PATIENCE_S)
 
 
-def client_left_behind_unread_bytes(r):
+def fin_behind_unread_bytes(r):
     """Before the FIN there are more bytes than the proxy receives while the first request waits."""
     c, o = r.ask(get())
     o.head()
@@ -450,7 +450,7 @@ def client_left_behind_unread_bytes(r):
     left(r, c, o)
 
 
-def client_left_amid_the_response(r):
+def client_left_during_response(r):
     """A response that has begun is delivered."""
     c, o = r.ask(get() + get("/two"))
     o.head()
@@ -622,11 +622,12 @@ def logged(r):
 
 
 CASES = (fields_in_order, chunks_anew, trailers, trailers_to_1_0, byte_by_byte,
-         pipelined_deep, last_in_first_out, identity_of_one_client, idle_limit, surplus_is_nobodys,
+         pipelined_deep, last_in_first_out, identity_of_one_client, idle_limit,
+         additional_bytes_are_dropped,
          nothing_behind_close, tunnel_half_closed_by_client,
          tunnel_half_closed_by_origin, tunnel_reset, request_behind_refused_upgrade,
-         half_closed_client_is_answered, client_that_closed_has_left,
-         client_left_behind_unread_bytes, client_left_amid_the_response,
+         half_closed_client_is_answered, closed_client_is_dropped,
+         fin_behind_unread_bytes, client_left_during_response,
          clients_that_left_the_queue, broken_answers, reset_answer_without_length,
          reset_before_the_head, broken_request, lost_client, refused_while_sending,
          too_large_in_chunks, deaf_server, logged)

@@ -23,7 +23,7 @@ def round_of(proxy, connections):
     before, cpu = proxy.metrics(), proxy.cpu_us()
     done, errors, rate = rig.wrk(proxy.port, "/", connections, SECONDS)
     cpu = proxy.cpu_us() - cpu
-    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last answers")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] == 0, "the last responses")
     after = proxy.metrics()
     gained = {k: after[k] - before.get(k, 0) for k in after}
     print(f"{rig.ENGINE} {connections} connections: {done} requests, {rate:.0f}/s, "
@@ -50,7 +50,7 @@ def main():
     proxy.stop()
     written, counted = lines(log), total["log_lines_total"] + total["log_lines_dropped_total"]
     print(f"{written} log lines, {total['log_lines_dropped_total']:.0f} dropped")
-    rig.check(proxy.ended() == 0, "it did not end well")
+    rig.check(proxy.ended() == 0, "exit status is not 0")
     rig.check(total["requests_total"] == written + total["log_lines_dropped_total"],
               f"{total['requests_total']:.0f} requests, {written} lines in the log, {counted:.0f} "
               f"counted")
