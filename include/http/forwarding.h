@@ -18,6 +18,10 @@
  *                    the end as the client is in its list, or else the first; without one, the
  *                    value in the client's element of Forwarded. Malformed members are ignored.
  *
+ *   X-Real-IP and other fields whose value is the client's address
+ *                    If X-Forwarded-For or Forwarded names a client, they are forwarded only if
+ *                    they name the same one.
+ *
  * Members before the client come from an untrusted peer and are not forwarded either. Nor
  * are fields whose names have anything but "-" between their words: other proxies do not
  * filter them.

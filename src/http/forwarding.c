@@ -5,9 +5,10 @@
 
 static const struct {
 	struct slice name;
-	bool prefix;
+	bool prefix, address;
 } names[] = {
-#define FORWARDING(text, prefix_) { { text, sizeof(text) - 1 }, prefix_ },
+#define FORWARDING(text, prefix_, address_) \
+	{ { text, sizeof(text) - 1 }, prefix_, address_ },
 #include "http/forwarding.def"
 #undef FORWARDING
 };
@@ -26,19 +27,37 @@ static bool begins_with(struct slice name, struct slice known)
 	return true;
 }
 
-bool forwarding_is_field(struct slice name)
+/* Its index in `names`; COUNT(names): none. */
+static size_t index_of(struct slice name)
 {
-	if (!forwarding_may_be_field(name))
-		return false;
-	for (size_t i = 0; i < COUNT(names); i++) {
+	size_t i = 0;
+
+	for (; i < COUNT(names); i++) {
 		struct slice known = names[i].name;
 		bool longer = name.len > known.len && names[i].prefix &&
 			      normal_char(name.ptr[known.len]) == '-';
 
 		if ((name.len == known.len || longer) && begins_with(name, known))
-			return true;
+			break;
 	}
-	return false;
+	return i;
+}
+
+bool forwarding_is_field(struct slice name)
+{
+	return forwarding_may_be_field(name) && index_of(name) < COUNT(names);
+}
+
+/* True: X-Forwarded-For or Forwarded names another client than this address field. The proxy
+ * let one of the two pass unseen; X-Forwarded-For counts, as more proxies write it. */
+static bool contradicts_client(const struct forwarding *f, const struct field *field)
+{
+	const struct forwarding_chain *chain = f->list.hops > 0 ? &f->list : &f->elements;
+	size_t i = chain->hops > 0 ? index_of(field->name) : COUNT(names);
+	struct ip ip;
+
+	return i < COUNT(names) && names[i].address &&
+	       (!ip_parse(&ip, field->value) || ip_compare(&ip, &chain->client) != 0);
 }
 
 bool forwarding_passes(const struct forwarding *f, const struct field *field)
@@ -56,7 +75,7 @@ bool forwarding_passes(const struct forwarding *f, const struct field *field)
 	for (size_t i = 0; i < field->name.len; i++)
 		if (normal_char(field->name.ptr[i]) == '-' && field->name.ptr[i] != '-')
 			return false;
-	return true;
+	return !contradicts_client(f, field);
 }
 
 /* ---- list members ------------------------------------------------------------ */

@@ -96,6 +96,14 @@ static const struct forwarding_case {
 	  "X_Forwarded_Prefix: /q\r\nX.Forwarded.For: 3\r\nX-Forwarded-Server: s\r\n",
 	  "10.0.0.9", "X-Real-IP: 1.1.1.1\r\nX-Forwarded-Prefix: /p\r\nX-Forwarded-Server: s\r\n"
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
+	/* An address field that names another client than X-Forwarded-For is dropped. */
+	{ &proxy, "X-Forwarded-For: 1.1.1.1\r\nX-Real-IP: 1.1.1.1\r\nTrue-Client-IP: 6.6.6.6\r\n"
+	  "Client-IP: \r\nX-Client-IP: ::ffff:1.1.1.1\r\nX-Scheme: https\r\n", "1.1.1.1",
+	  "X-Real-IP: 1.1.1.1\r\nX-Client-IP: ::ffff:1.1.1.1\r\nX-Scheme: https\r\n"
+	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" OURS },
+	{ &proxy, "X-Real-IP: 6.6.6.6\r\nForwarded: for=1.1.1.1\r\n", "1.1.1.1",
+	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" OURS
+	  "Forwarded: for=1.1.1.1, for=10.0.0.9;host=\"h:81\";proto=http\r\n" },
 	/* From the end past trusted addresses; members before the client are dropped. */
 	{ &proxy, "X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.1,10.0.0.2\r\n", "1.1.1.1",
 	  "X-Forwarded-For: 1.1.1.1, 10.0.0.1, 10.0.0.2, 10.0.0.9\r\n" OURS },
@@ -242,7 +250,7 @@ static void spell(char *text, const char *name, char between, bool change)
 static void every_spelling(void **state)
 {
 	static const char *const all[] = {
-#define FORWARDING(text, more) text,
+#define FORWARDING(text, prefix, address) text,
 #include "http/forwarding.def"
 #undef FORWARDING
 		"Forwarded-For", "X-Forwarded-Prefix", "X-Forwarded-Ssl", "X-Forwarded-Server",
