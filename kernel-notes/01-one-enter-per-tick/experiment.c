@@ -1,4 +1,4 @@
-/* Are completions made only inside io_uring_enter, and is one enough for a tick? */
+/* Are completions made only inside io_uring_enter, and is one enter enough for a tick? */
 #include <errno.h>
 #include <liburing.h>
 #include <pthread.h>
@@ -21,12 +21,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -43,7 +44,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -57,7 +58,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -93,8 +94,8 @@ static void receive(int fd, uint64_t id)
 	sqe->len = sizeof(bytes);
 }
 
-/* A receive waits, its bytes come, and this thread makes system calls of other kinds:
- * is there a completion? */
+/* A receive waits, its bytes arrive, and this thread makes other system calls. Returns
+ * whether a completion appears meanwhile. */
 static bool completes_outside(int pair[2])
 {
 	receive(pair[0], 1);
@@ -111,7 +112,8 @@ static void without_defer(int pair[2])
 
 	open_ring(0);
 	errno = 0;
-	need(completes_outside(pair), "a ring without DEFER_TASKRUN shows no difference");
+	need(completes_outside(pair),
+	     "a completion outside of an enter on a ring without DEFER_TASKRUN");
 	take(&cqe);
 	io_uring_queue_exit(&ring);
 }
@@ -121,20 +123,24 @@ static void deferred(int pair[2])
 	struct io_uring_cqe cqe = { 0 };
 
 	claim(!completes_outside(pair),
-	      "bytes that come make no completion while the thread is elsewhere");
+	      "bytes that arrive make no completion while the thread is outside of "
+	      "an enter");
 	enter(0, 0, 0);
-	claim(io_uring_cq_ready(&ring) == 0, "nor in an enter without GETEVENTS");
+	claim(io_uring_cq_ready(&ring) == 0,
+	      "an enter without GETEVENTS makes no completion for them either");
 	entry(IORING_OP_NOP, -1, 2);
 	enter(0, 0, 0);
 	claim(take(&cqe) && cqe.user_data == 2,
-	      "what is complete as it is submitted is there at once");
+	      "an operation that completes when it is submitted has its completion "
+	      "at once");
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	claim(take(&cqe) && cqe.user_data == 1 && cqe.res == 5,
-	      "an enter with GETEVENTS makes it, also if it need not wait");
+	      "an enter with GETEVENTS makes the receive's completion, even if it "
+	      "does not wait");
 }
 
-/* All that a tick has to say and to hear. */
-static void one_for_all(int pair[2])
+/* Everything that a tick submits and receives. */
+static void submits_waits_returns(int pair[2])
 {
 	struct io_uring_cqe cqe;
 	struct io_uring_sqe *sqe;
@@ -149,9 +155,10 @@ static void one_for_all(int pair[2])
 	while (take(&cqe))
 		seen |= 1u << cqe.user_data;
 	claim(seen == (1u << 1 | 1u << 2 | 1u << 3),
-	      "one enter submits, waits, and completes what it has set off itself");
+	      "one enter submits, waits, and returns completions that its own "
+	      "submissions caused");
 	claim(enter(1, 10, IORING_ENTER_GETEVENTS) == -ETIME,
-	      "its limit of time needs no timeout operation");
+	      "the timeout of the wait needs no timeout operation");
 }
 
 static void *enter_elsewhere(void *res)
@@ -167,10 +174,10 @@ static void single_issuer(void)
 
 	need(pthread_create(&thread, NULL, enter_elsewhere, &res) == 0, "a thread");
 	pthread_join(thread, NULL);
-	claim(res == -EEXIST, "another thread's enter is refused with EEXIST");
+	claim(res == -EEXIST, "an enter by another thread is refused with EEXIST");
 }
 
-/* Returns how many entries an enter takes, the first of which is wrong. */
+/* Submits a faulty entry and a good one. Returns how many the enter takes. */
 static int taken_with_error(void)
 {
 	struct io_uring_cqe cqe;
@@ -186,10 +193,12 @@ static int taken_with_error(void)
 
 static void submit_all(void)
 {
-	claim(taken_with_error() == 2, "an entry in error does not hold up the next");
+	claim(taken_with_error() == 2,
+	      "with SUBMIT_ALL a faulty entry does not stop the submission of the "
+	      "next one");
 	io_uring_queue_exit(&ring);
 	open_ring(ENGINE_FLAGS & ~IORING_SETUP_SUBMIT_ALL);
-	claim(taken_with_error() == 1, "but would without SUBMIT_ALL");
+	claim(taken_with_error() == 1, "without SUBMIT_ALL it does");
 }
 
 int main(void)
@@ -200,7 +209,7 @@ int main(void)
 	without_defer(pair);
 	open_ring(ENGINE_FLAGS);
 	deferred(pair);
-	one_for_all(pair);
+	submits_waits_returns(pair);
 	single_issuer();
 	submit_all();
 	return failed;

@@ -1,2 +1,2 @@
-# The ring is an ordinary one, without SINGLE_ISSUER and DEFER_TASKRUN.
+# The ring has neither SINGLE_ISSUER nor DEFER_TASKRUN.
 s/(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | /(IORING_SETUP_CLAMP | /

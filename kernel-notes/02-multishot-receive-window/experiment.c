@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -69,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -83,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -109,7 +110,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -130,12 +131,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static void open_bufs(void)
@@ -151,13 +152,13 @@ static void open_bufs(void)
 	io_uring_buf_ring_init(bufs);
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
 }
 
-/* The cap lies where other operations have file_index (Linux 6.17). */
+/* The cap is in the field that other operations use as file_index (Linux 6.17). */
 static void arm(int fd, unsigned cap)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_RECV, fd, 1);
@@ -171,7 +172,7 @@ static void arm(int fd, unsigned cap)
 }
 
 /* The next completion, whose buffer goes back at once; -ETIME if there is none. */
-static int next(bool *more)
+static int next_result(bool *more)
 {
 	struct io_uring_cqe cqe;
 
@@ -183,23 +184,23 @@ static int next(bool *more)
 	}
 	*more = cqe.flags & IORING_CQE_F_MORE;
 	if (cqe.flags & IORING_CQE_F_BUFFER)
-		give((unsigned short)(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
+		publish_buf((unsigned short)(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
 	return cqe.res;
 }
 
-static void drop(int pair[2])
+static void close_pair(int pair[2])
 {
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* Sends 6000 bytes to a receive with a window. True: it delivered whole buffers until
- * the window was used up, said MORE before that and not after, and left the rest. */
+/* Sends 6000 bytes to a receive with a window. True: it delivered whole buffers until the
+ * window was used up, had MORE set before that and not after, and left the rest. */
 static bool stops_at(unsigned window)
 {
 	static const char text[6000];
 	unsigned got = 0, whole = (window + BUF_BYTES - 1) / BUF_BYTES * BUF_BYTES;
-	bool more = true, right = true;
+	bool more = true, as_expected = true;
 	int pair[2], n;
 
 	tcp_pair(pair);
@@ -207,34 +208,35 @@ static bool stops_at(unsigned window)
 	enter(0, 0, 0);
 	need(write(pair[1], text, sizeof(text)) == sizeof(text), "write");
 	await_unread(pair[0], sizeof(text));
-	while (more && (n = next(&more)) > 0) {
+	while (more && (n = next_result(&more)) > 0) {
 		got += (unsigned)n;
-		right &= more == (got < window);
+		as_expected &= more == (got < window);
 	}
-	right &= got == whole && unread(pair[0]) == (int)(sizeof(text) - got);
+	as_expected &= got == whole && unread(pair[0]) == (int)(sizeof(text) - got);
 	arm(pair[0], window);
-	right &= next(&more) > 0;
-	drop(pair);
-	while (next(&more) >= 0 && more)
+	as_expected &= next_result(&more) > 0;
+	close_pair(pair);
+	while (next_result(&more) >= 0 && more)
 		continue;
-	return right;
+	return as_expected;
 }
 
 static void windows(void)
 {
 	static const unsigned sizes[] = { 1, 1024, 1500, 2048, 4097 };
-	bool right = true;
+	bool as_expected = true;
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-		right &= stops_at(sizes[i]);
-	claim(right, "it delivers whole buffers up to the window, ends there, and leaves "
-		     "the rest to the next");
+		as_expected &= stops_at(sizes[i]);
+	claim(as_expected,
+	      "a multishot receive with a cap delivers whole buffers up to the "
+	      "window, ends there, and leaves the remaining bytes to the next receive");
 }
 
 /* Six segments of 500 bytes, one after another, for a window of 3000. */
 static void over_time(void)
 {
-	bool more, right = true;
+	bool more, as_expected = true;
 	char text[500] = "";
 	int pair[2];
 
@@ -243,10 +245,12 @@ static void over_time(void)
 	for (int i = 1; i <= 6; i++) {
 		need(write(pair[1], text, sizeof(text)) == sizeof(text), "write");
 		await_unread(pair[0], i == 1 ? 0 : 1);
-		right &= next(&more) == (int)sizeof(text) && more == (i < 6);
+		as_expected &= next_result(&more) == (int)sizeof(text) && more == (i < 6);
 	}
-	claim(right, "one submission lasts until the window is used up, however slowly");
-	drop(pair);
+	claim(as_expected,
+	      "one submission lasts until the window is used up, however slowly "
+	      "bytes arrive");
+	close_pair(pair);
 }
 
 static void without_cap(void)
@@ -259,9 +263,9 @@ static void without_cap(void)
 	need(write(pair[1], text, sizeof(text)) == sizeof(text), "write");
 	await_unread(pair[0], sizeof(text));
 	arm(pair[0], 0);
-	claim(next(&more) == BUF_BYTES && !more && next(&more) == -ETIME,
+	claim(next_result(&more) == BUF_BYTES && !more && next_result(&more) == -ETIME,
 	      "a receive that is not multishot takes one buffer");
-	drop(pair);
+	close_pair(pair);
 }
 
 static void await_state(int fd, int state)
@@ -273,10 +277,11 @@ static void await_state(int fd, int state)
 		usleep(1000);
 		getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
 	}
-	need(info.tcpi_state == state, "the end did not arrive");
+	need(info.tcpi_state == state, "the end of the stream");
 }
 
-/* Bytes and the end of the stream come together, while a receive waits or before. */
+/* Bytes and the end of the stream arrive together, while a receive waits or before it is
+ * armed. Returns whether the receive reports both. */
 static bool sees_end(int family, bool multishot, bool waits)
 {
 	bool more;
@@ -295,26 +300,26 @@ static bool sees_end(int family, bool multishot, bool waits)
 		await_state(pair[0], TCP_CLOSE_WAIT);
 	if (!waits)
 		arm(pair[0], multishot ? 4096 : 0);
-	n = next(&more);
+	n = next_result(&more);
 	if (n == 3 && !more) {
 		arm(pair[0], 0);
-		n = next(&more);
+		n = next_result(&more);
 	} else if (n == 3) {
-		n = next(&more);
+		n = next_result(&more);
 	}
-	/* One that has missed it is left to the end of the program. */
+	/* A receive that missed the end stays armed until the program ends. */
 	return n == 0;
 }
 
 static void ends(void)
 {
 	claim(sees_end(AF_INET, true, true) && sees_end(AF_INET, true, false),
-	      "over TCP it sees bytes and end that come together");
+	      "over TCP it reports bytes and end of the stream that arrive together");
 	claim(sees_end(AF_UNIX, false, true) && sees_end(AF_UNIX, false, false),
-	      "on a unix socket one that is not multishot does so");
+	      "on a unix socket a receive that is not multishot reports both");
 }
 
-/* Bytes and a reset, likewise. */
+/* The same with bytes and a reset. */
 static bool sees_reset(bool waits)
 {
 	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
@@ -331,18 +336,20 @@ static bool sees_reset(bool waits)
 	await_state(pair[0], TCP_CLOSE);
 	if (!waits)
 		arm(pair[0], 4096);
-	return next(&more) == 3 && next(&more) == -ECONNRESET;
+	return next_result(&more) == 3 && next_result(&more) == -ECONNRESET;
 }
 
 static void resets(void)
 {
-	claim(sees_reset(true), "over TCP one that waits sees bytes and reset that come "
-				"together");
+	claim(sees_reset(true),
+	      "over TCP a waiting receive reports bytes and reset that arrive together");
 	if (poll_first == 0)
-		claim(sees_reset(false), "so does one that is tried at once");
+		claim(sees_reset(false),
+		      "over TCP a receive that is tried at once reports bytes and reset "
+		      "that arrived before");
 }
 
-/* What Linux 6.18 got wrong, and another may do better. */
+/* Losses in Linux 6.18, which other kernels may not have. */
 static void lost(void)
 {
 	struct utsname kernel;
@@ -351,12 +358,14 @@ static void lost(void)
 	uname(&kernel);
 	if (strncmp(kernel.release, "6.18.", 5) == 0) {
 		claim(end,
-		      "on a unix socket it loses an end that was there before it, behind "
-		      "bytes (Linux 6.18)");
-		claim(reset, "over TCP it loses a reset of that kind (Linux 6.18)");
+		      "on a unix socket a POLL_FIRST multishot receive loses an end that "
+		      "arrived behind bytes before it was armed (Linux 6.18)");
+		claim(reset,
+		      "over TCP it loses a reset that arrived in this way (Linux 6.18)");
 	} else {
-		printf("note: the end on a unix socket is %s here, the reset over TCP %s\n",
-		       end ? "lost" : "seen", reset ? "lost" : "seen");
+		printf("note: here the end on a unix socket is %s, the reset over "
+		       "TCP %s\n",
+		       end ? "lost" : "reported", reset ? "lost" : "reported");
 	}
 }
 
@@ -369,8 +378,8 @@ static void need_cap(void)
 	need(write(pair[1], "x", 1) == 1, "write");
 	arm(pair[0], 1);
 	errno = EINVAL;
-	need(next(&more) != -EINVAL, "a cap for multishot receives (Linux 6.17)");
-	drop(pair);
+	need(next_result(&more) != -EINVAL, "a cap for multishot receives (Linux 6.17)");
+	close_pair(pair);
 }
 
 int main(void)
@@ -378,12 +387,13 @@ int main(void)
 	open_ring(8, 64);
 	open_bufs();
 	for (unsigned short id = 0; id < BUFS; id++)
-		give(id);
+		publish_buf(id);
 	need_cap();
 	for (int i = 0; i < 2; i++) {
 		poll_first = i == 0 ? 0 : IORING_RECVSEND_POLL_FIRST;
-		printf("note: receives that %s\n",
-		       i == 0 ? "are tried at once" : "wait first (POLL_FIRST)");
+		printf("note: with receives that %s:\n",
+		       i == 0 ? "are tried at once"
+			      : "wait for readiness first (POLL_FIRST)");
 		windows();
 		over_time();
 		without_cap();

@@ -1,2 +1,2 @@
-# The cap is left out.
+# The receive has no cap.
 s/^\tsqe->file_index = cap;/\t(void)cap;/

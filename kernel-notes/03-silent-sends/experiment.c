@@ -1,4 +1,4 @@
-/* What does a send that skips its completion on success owe us? */
+/* What does a send with CQE_SKIP_SUCCESS report, and when may its bytes be reused? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -69,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -83,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -109,7 +110,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -130,12 +131,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static struct io_uring_sqe *send_entry(int fd, const void *ptr, unsigned len, int flags)
@@ -154,7 +155,8 @@ static void send_silently(int fd, const void *ptr, unsigned len)
 		IOSQE_CQE_SKIP_SUCCESS;
 }
 
-/* The result that is there after exactly one enter; 1 if none is: all was taken. */
+/* The result after exactly one enter; 1 if there is no completion: all bytes were
+ * taken. */
 static int result(void)
 {
 	struct io_uring_cqe cqe;
@@ -194,28 +196,28 @@ static void taken_at_once(void)
 	began_us = now_us();
 	enter(1, 20, IORING_ENTER_GETEVENTS);
 	claim(io_uring_cq_ready(&ring) == 0 && now_us() - began_us >= 19000,
-	      "one that is taken makes no completion and ends no wait");
+	      "a send whose bytes were all taken makes no completion and ends no wait");
 	memcpy(text, "as it is!", 9);
 	await_unread(pair[1], 9);
 	claim(read(pair[1], seen, sizeof(seen)) == 9 && memcmp(seen, "as it was", 9) == 0,
-	      "its bytes are the caller's again when that enter has returned");
+	      "its bytes may be reused when that enter has returned");
 	sqe = entry(IORING_OP_SENDMSG, pair[0], 1);
 	sqe->addr = (uintptr_t)&msg;
 	sqe->len = 1;
 	sqe->msg_flags = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	claim(result() == 1, "so with several parts");
+	claim(result() == 1, "a send of several parts makes no completion either");
 	memcpy(text, "as it was", 9);
 	iov[0].iov_len = iov[1].iov_len = 0;
 	await_unread(pair[1], 9);
 	claim(read(pair[1], seen, sizeof(seen)) == 9 && memcmp(seen, "as it is!", 9) == 0,
-	      "and their list");
+	      "its parts and their iovecs may be reused when that enter has returned");
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* Reads what there is and compares it with the stream from *seen on. */
-static bool reads_on(int fd, size_t *seen)
+/* Reads the bytes that are there and compares them with the stream from *seen on. */
+static bool read_and_compare(int fd, size_t *seen)
 {
 	static char part[PART_BYTES];
 	ssize_t n;
@@ -229,8 +231,8 @@ static bool reads_on(int fd, size_t *seen)
 	return true;
 }
 
-/* Sends parts silently until one was short and one found no room. Returns the bytes
- * taken according to what was and was not complained about. */
+/* Sends parts silently until one was short and one found no space. Returns the number of
+ * bytes taken, computed from the completions that came and those that did not. */
 static size_t fill(int fd, int *shorts)
 {
 	size_t sent = 0;
@@ -255,8 +257,8 @@ static size_t fill(int fd, int *shorts)
 	return 0;
 }
 
-/* The rest, with a completion, while the other side reads. */
-static bool patiently(const int pair[2], size_t sent, size_t *seen)
+/* Sends the rest with a completion while the other side reads. */
+static bool send_rest(const int pair[2], size_t sent, size_t *seen)
 {
 	struct io_uring_cqe cqe;
 	unsigned left = (unsigned)(STREAM_BYTES - sent);
@@ -265,12 +267,12 @@ static bool patiently(const int pair[2], size_t sent, size_t *seen)
 	send_entry(pair[0], stream + sent, left, MSG_WAITALL);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	for (int i = 0; i < 2000 && io_uring_cq_ready(&ring) == 0; i++) {
-		right &= reads_on(pair[1], seen);
+		right &= read_and_compare(pair[1], seen);
 		enter(1, 1, IORING_ENTER_GETEVENTS);
 	}
 	right &= take(&cqe) && cqe.res == (int)left;
 	for (int i = 0; i < 2000 && *seen < STREAM_BYTES && right; i++) {
-		right &= reads_on(pair[1], seen);
+		right &= read_and_compare(pair[1], seen);
 		usleep(1000);
 	}
 	return right && *seen == STREAM_BYTES && !take(&cqe);
@@ -285,11 +287,12 @@ static void short_and_full(void)
 		stream[i] = (char)(i * 2654435761u >> 24);
 	small_pair(pair);
 	sent = fill(pair[0], &shorts);
-	claim(sent > 0, "a short one tells its count, one without room says EAGAIN, both "
-			"in the enter that took them");
-	claim(sent > 0 && patiently(pair, sent, &seen),
-	      "a send with MSG_WAITALL then waits for room itself and completes once, with "
-	      "all; the reader finds each byte once");
+	claim(sent > 0,
+	      "a short send reports its count and a send without space EAGAIN, both "
+	      "in the enter that took the entry");
+	claim(sent > 0 && send_rest(pair, sent, &seen),
+	      "a later send with MSG_WAITALL waits for space by itself and completes "
+	      "once, with all bytes; the reader finds each byte once");
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -304,14 +307,15 @@ static void peer_gone(void)
 	setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 	close(pair[1]);
 	p = (struct pollfd){ pair[0], POLLIN, 0 };
-	need(poll(&p, 1, 2000) == 1, "the reset did not arrive");
+	need(poll(&p, 1, 2000) == 1, "a reset");
 	send_silently(pair[0], "x", 1);
 	res = result();
-	claim(res == -ECONNRESET || res == -EPIPE, "a peer that is gone is told");
+	claim(res == -ECONNRESET || res == -EPIPE,
+	      "a send to a peer that has reset reports an error");
 	close(pair[0]);
 }
 
-/* Nobody reads on this pair, so what is taken of it does not depend on time. */
+/* Nothing reads from this pair, so the number of bytes taken does not depend on time. */
 static void without_waitall(void)
 {
 	int pair[2], res;
@@ -321,7 +325,7 @@ static void without_waitall(void)
 		IOSQE_CQE_SKIP_SUCCESS;
 	res = result();
 	claim(res == 1 && unread(pair[1]) < STREAM_BYTES,
-	      "without MSG_WAITALL a short one would say nothing");
+	      "without MSG_WAITALL a short send makes no completion");
 }
 
 int main(void)

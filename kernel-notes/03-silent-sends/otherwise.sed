@@ -1,2 +1,2 @@
-# Silent sends go without MSG_WAITALL.
+# Silent sends have no MSG_WAITALL.
 s/MSG_DONTWAIT | MSG_WAITALL)->flags/MSG_DONTWAIT)->flags/

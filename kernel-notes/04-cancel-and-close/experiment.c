@@ -1,4 +1,5 @@
-/* Does an unlinked cancel and close end what is in flight, and what does close alone? */
+/* Do an unlinked cancel and close end operations in flight, and what does a close alone
+ * do? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -31,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -68,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -82,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -108,7 +110,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -129,12 +131,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static void receive(int fd, uint64_t id, unsigned ioprio)
@@ -146,7 +148,7 @@ static void receive(int fd, uint64_t id, unsigned ioprio)
 	sqe->ioprio = (uint16_t)ioprio;
 }
 
-/* More than the socket takes; waits for room. */
+/* Sends more than the socket takes, so that the send waits for space. */
 static void send_much(int fd, uint64_t id)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_SEND, fd, id);
@@ -156,8 +158,9 @@ static void send_much(int fd, uint64_t id)
 	sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
 }
 
-/* The pair, as ring_close() writes it: by the cookie of an operation, or by descriptor. */
-static void end(int fd, uint64_t op)
+/* Cancel and close, as ring_close() writes them: by the user data of an operation, or by
+ * descriptor. */
+static void cancel_and_close(int fd, uint64_t op)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_ASYNC_CANCEL, op ? -1 : fd, 2);
 
@@ -172,7 +175,7 @@ static void cancel_op(uint64_t op, uint64_t id)
 	entry(IORING_OP_ASYNC_CANCEL, -1, id)->addr = op;
 }
 
-/* The result of operation id. -ETIME: it does not come. Others are dropped. */
+/* The result of operation id; -ETIME: no completion. Other completions are dropped. */
 static int result(uint64_t id)
 {
 	struct io_uring_cqe cqe;
@@ -187,7 +190,7 @@ static int result(uint64_t id)
 	return -ETIME;
 }
 
-static void forget(void)
+static void drop_completions(void)
 {
 	struct io_uring_cqe cqe;
 
@@ -212,27 +215,28 @@ static bool sees_end(int fd, int timeout_ms)
 	return poll(&p, 1, timeout_ms) == 1 && read(fd, &c, 1) == 0;
 }
 
-static void pair_ends_receive(uint64_t op)
+static void cancel_close_ends_receive(uint64_t op)
 {
 	int pair[2], again;
 
 	tcp_pair(pair);
 	receive(pair[0], 1, 0);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
-	end(pair[0], op);
+	cancel_and_close(pair[0], op);
 	enter(0, 0, 0);
 	again = fcntl(pair[1], F_DUPFD, pair[0]);
 	claim(again == pair[0] && io_uring_cq_ready(&ring) == 0,
-	      op ? "by cookie: after the pair the number is free, the receive's end to come"
-		 : "by descriptor: after the pair the number is free, the receive's end to "
-		   "come");
-	claim(result(1) == -ECANCELED, "the receive ends with ECANCELED");
-	claim(sees_end(pair[1], 1000), "and the peer sees the end of the stream");
+	      op ? "by user data: after cancel and close the descriptor is free while the "
+		   "receive's completion is still to come"
+		 : "by descriptor: after cancel and close the descriptor is free while "
+		   "the receive's completion is still to come");
+	claim(result(1) == -ECANCELED, "the cancelled receive completes with ECANCELED");
+	claim(sees_end(pair[1], 1000), "the peer sees the end of the stream");
 	close(again);
 	close(pair[1]);
 }
 
-static void pair_ends_send(void)
+static void cancel_close_ends_send(void)
 {
 	int pair[2], res;
 
@@ -240,10 +244,10 @@ static void pair_ends_send(void)
 	send_much(pair[0], 1);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	need(io_uring_cq_ready(&ring) == 0, "a send that waits");
-	end(pair[0], 0);
+	cancel_and_close(pair[0], 0);
 	res = result(1);
 	claim(res == -ECANCELED || (res > 0 && res < SEND_BYTES),
-	      "a send that waits for room ends, with ECANCELED or its count");
+	      "a send that waits for space completes with ECANCELED or its count");
 	close(pair[1]);
 }
 
@@ -259,10 +263,11 @@ static void close_alone(void)
 	enter(1, 1000, IORING_ENTER_GETEVENTS);
 	take(&cqe);
 	claim(cqe.user_data == 3 && cqe.res == 0 && !sees_end(pair[1], 20),
-	      "closed alone, the socket lives on in the receive");
+	      "after a close alone the socket stays open while a receive holds it");
 	need(write(pair[1], "late", 4) == 4, "write");
-	claim(result(1) == 4, "which still receives");
-	claim(sees_end(pair[1], 1000), "and ends the socket when it ends");
+	claim(result(1) == 4, "that receive still receives bytes");
+	claim(sees_end(pair[1], 1000),
+	      "the socket is closed when that receive completes");
 	close(pair[1]);
 }
 
@@ -277,15 +282,16 @@ static void wrong_order(void)
 	entry(IORING_OP_ASYNC_CANCEL, pair[0], 2)->cancel_flags = IORING_ASYNC_CANCEL_FD |
 								  IORING_ASYNC_CANCEL_ALL;
 	claim(result(2) == -EBADF && result(1) == -ETIME,
-	      "the other way round the cancel finds no file and the receive goes on");
+	      "with the close first the cancel finds no file and the receive continues");
 	cancel_op(1, 2);
-	need(result(1) == -ECANCELED, "its end");
+	need(result(1) == -ECANCELED, "the end of the receive");
 	close(pair[1]);
 }
 
-/* POLL_FIRST finds bytes as it begins to wait: the receive is due to be tried, which
- * happens in the next enter with GETEVENTS, and until then is nowhere to be found. */
-static void between(int pair[2])
+/* With POLL_FIRST the receive finds bytes when it begins to wait and is queued for an
+ * attempt, which happens in the next enter with GETEVENTS. Until then a cancel cannot
+ * find it. */
+static void arm_between_poll_and_attempt(int pair[2])
 {
 	tcp_pair(pair);
 	need(write(pair[1], "first", 5) == 5, "write");
@@ -300,28 +306,29 @@ static void missed(void)
 	char c[8];
 	int pair[2];
 
-	between(pair);
+	arm_between_poll_and_attempt(pair);
 	cancel_op(1, 2);
 	enter(0, 0, 0);
 	claim(take(&cqe) && cqe.user_data == 2 && cqe.res == -ENOENT,
-	      "a cancel misses an operation between its poll and its next try: ENOENT");
-	claim(result(1) == 5, "and that goes on");
+	      "a cancel misses an operation between its poll and its next attempt: "
+	      "ENOENT");
+	claim(result(1) == 5, "the operation that was missed continues");
 	close(pair[0]);
 	close(pair[1]);
-	forget();
+	drop_completions();
 
-	between(pair);
+	arm_between_poll_and_attempt(pair);
 	need(read(pair[0], c, sizeof(c)) == 5, "read");
 	cancel_op(1, 2);
 	claim(result(2) == -ENOENT && result(1) == -ETIME,
-	      "if its try finds nothing it waits again");
+	      "if its attempt finds no bytes it waits again");
 	cancel_op(1, 2);
-	claim(result(1) == -ECANCELED, "and a second cancel finds it");
+	claim(result(1) == -ECANCELED, "a second cancel finds it");
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* Its poll stays where it is between its tries. */
+/* The poll of a multishot receive stays registered between its attempts. */
 static void multishot_is_found(void)
 {
 	struct io_uring_sqe *sqe;
@@ -336,29 +343,31 @@ static void multishot_is_found(void)
 	enter(0, 0, 0);
 	cancel_op(1, 2);
 	claim(result(1) == -ECANCELED && unread(pair[0]) == 5,
-	      "a multishot receive is found even then");
+	      "a cancel finds a multishot receive between its attempts as well");
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* The cancel of the pair misses likewise, and the close does not end what it missed. */
+/* The cancel misses in the same way, and the close does not end the operation that was
+ * missed. */
 static void outlives_close(void)
 {
 	char c[8];
 	int pair[2];
 
-	between(pair);
+	arm_between_poll_and_attempt(pair);
 	need(read(pair[0], c, sizeof(c)) == 5, "read");
-	end(pair[0], 1);
+	cancel_and_close(pair[0], 1);
 	claim(result(2) == -ENOENT && !sees_end(pair[1], 20),
-	      "one that the pair has missed outlives it, and the peer sees no end");
+	      "a receive missed by the cancel survives the close, and the peer sees "
+	      "no end of the stream");
 	cancel_op(1, 4);
 	claim(result(1) == -ECANCELED && sees_end(pair[1], 1000),
-	      "until a second cancel ends it");
+	      "a second cancel ends it");
 	close(pair[1]);
 }
 
-/* Nothing is measured here that a verdict rests on. */
+/* For the note only: no claim depends on it. */
 static void cost(void)
 {
 	static int pairs[WAITING][2];
@@ -372,13 +381,13 @@ static void cost(void)
 	for (int way = 0; way < 2; way++) {
 		us[way] = now_us();
 		for (int i = way * 100; i < way * 100 + 100; i++) {
-			end(pairs[i][0], way == 0 ? 0 : 1000 + (uint64_t)i);
+			cancel_and_close(pairs[i][0], way == 0 ? 0 : 1000 + (uint64_t)i);
 			enter(0, 0, IORING_ENTER_GETEVENTS);
 		}
 		us[way] = now_us() - us[way];
 	}
-	printf("note: with %d receives waiting a pair took %.1f us by descriptor, %.1f by "
-	       "cookie\n",
+	printf("note: with %d receives waiting, cancel and close took %.1f us by "
+	       "descriptor, %.1f by user data\n",
 	       WAITING, (double)us[0] / 100, (double)us[1] / 100);
 }
 
@@ -393,7 +402,7 @@ static void shut_down(void)
 	shutdown(pair[0], SHUT_RDWR);
 	res = result(1);
 	claim(res != -ETIME && res < SEND_BYTES,
-	      "a send on a socket that is shut down does not wait again, without a cancel");
+	      "a waiting send ends without a cancel when its socket is shut down");
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -401,22 +410,22 @@ static void shut_down(void)
 int main(void)
 {
 	open_ring(8, 64);
-	pair_ends_receive(0);
-	pair_ends_receive(1);
-	pair_ends_send();
-	forget();
+	cancel_close_ends_receive(0);
+	cancel_close_ends_receive(1);
+	cancel_close_ends_send();
+	drop_completions();
 	close_alone();
-	forget();
+	drop_completions();
 	wrong_order();
-	forget();
+	drop_completions();
 	missed();
-	forget();
+	drop_completions();
 	multishot_is_found();
-	forget();
+	drop_completions();
 	outlives_close();
-	forget();
+	drop_completions();
 	shut_down();
-	forget();
+	drop_completions();
 	cost();
 	return failed;
 }

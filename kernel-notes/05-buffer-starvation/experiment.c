@@ -1,4 +1,4 @@
-/* What does a receive do that finds no buffer, and what does arming it again cost? */
+/* What happens to a receive that finds no buffer, and what does arming it again cost? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -69,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -83,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -109,7 +110,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -130,12 +131,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static void open_bufs(void)
@@ -151,7 +152,7 @@ static void open_bufs(void)
 	io_uring_buf_ring_init(bufs);
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
@@ -167,7 +168,7 @@ static void arm(int fd, bool multishot)
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 }
 
-static bool next(struct io_uring_cqe *cqe)
+static bool next_completion(struct io_uring_cqe *cqe)
 {
 	if (take(cqe))
 		return true;
@@ -175,20 +176,20 @@ static bool next(struct io_uring_cqe *cqe)
 	return take(cqe);
 }
 
-static bool ended_starved(const struct io_uring_cqe *cqe)
+static bool ended_without_buffer(const struct io_uring_cqe *cqe)
 {
 	return cqe->res == -ENOBUFS && cqe->flags == 0;
 }
 
-/* Takes what is delivered, compares it with the stream from *seen on. The buffers are
- * not given back. Returns whether the receive ended for lack of them. */
-static bool starves(size_t *seen)
+/* Takes the delivered bytes and compares them with the stream from *seen on. The buffers
+ * are not given back. Returns whether the receive ended for lack of a buffer. */
+static bool drain_until_no_buffer(size_t *seen)
 {
 	struct io_uring_cqe cqe;
 
-	while (next(&cqe)) {
+	while (next_completion(&cqe)) {
 		if (cqe.res <= 0)
-			return ended_starved(&cqe);
+			return ended_without_buffer(&cqe);
 		if (memcmp(memory[cqe.flags >> IORING_CQE_BUFFER_SHIFT], stream + *seen,
 			   (size_t)cqe.res) != 0)
 			return false;
@@ -204,15 +205,17 @@ static void none_at_all(int pair[2])
 	struct io_uring_cqe cqe;
 
 	arm(pair[0], true);
-	claim(!next(&cqe), "without a buffer a receive with POLL_FIRST waits");
+	claim(!next_completion(&cqe), "without a buffer a receive with POLL_FIRST waits");
 	need(write(pair[1], stream, sizeof(stream)) == sizeof(stream), "write");
 	await_unread(pair[0], sizeof(stream));
-	claim(next(&cqe) && ended_starved(&cqe) && unread(pair[0]) == sizeof(stream),
-	      "when bytes come it ends with ENOBUFS and they stay in the socket");
+	claim(next_completion(&cqe) && ended_without_buffer(&cqe) &&
+		      unread(pair[0]) == sizeof(stream),
+	      "when bytes arrive it ends with ENOBUFS and they stay in the socket");
 }
 
-/* Each of these enters could have waited for something useful. */
-static void storm(int pair[2])
+/* A hundred arms without a buffer: each is an enter and a completion, and nothing
+ * moves. */
+static void arm_without_buffer(int pair[2])
 {
 	struct io_uring_cqe cqe;
 	int ended = 0;
@@ -220,65 +223,67 @@ static void storm(int pair[2])
 	for (int i = 0; i < 100; i++) {
 		arm(pair[0], true);
 		enter(1, 1000, IORING_ENTER_GETEVENTS);
-		ended += take(&cqe) && ended_starved(&cqe);
+		ended += take(&cqe) && ended_without_buffer(&cqe);
 	}
-	claim(ended == 100, "armed again without a buffer it ends at once, each time");
+	claim(ended == 100,
+	      "armed again without a buffer it ends at once, each of 100 times");
 }
 
-static void half_way(int pair[2])
+static void runs_out_of_buffers(int pair[2])
 {
 	size_t seen = 0;
 	bool right;
 
-	give(0);
-	give(1);
+	publish_buf(0);
+	publish_buf(1);
 	arm(pair[0], true);
-	right = starves(&seen) && seen == 2 * BUF_BYTES &&
+	right = drain_until_no_buffer(&seen) && seen == 2 * BUF_BYTES &&
 		unread(pair[0]) == (int)(sizeof(stream) - seen);
 	for (unsigned short id = 2; id < 5; id++)
-		give(id);
+		publish_buf(id);
 	arm(pair[0], true);
-	starves(&seen);
+	drain_until_no_buffer(&seen);
 	claim(right && seen == sizeof(stream),
-	      "one that runs out in the middle ends likewise, and the next goes on with the "
-	      "byte after the last");
+	      "a multishot receive that runs out of buffers ends with ENOBUFS too, "
+	      "and the next receive continues with the following byte");
 }
 
-/* Arms those from..to, which all have bytes. Returns how many got a buffer. */
-static int served(int from, int to, int *starved)
+/* Arms the receives from..to, which all have bytes. Returns how many got a buffer. */
+static int served(int from, int to, int *without_buffer)
 {
 	struct io_uring_cqe cqe;
 	int n = 0;
 
-	*starved = 0;
+	*without_buffer = 0;
 	for (int i = from; i < to; i++)
 		arm(pairs[i][0], false);
-	while (n + *starved < to - from && next(&cqe)) {
+	while (n + *without_buffer < to - from && next_completion(&cqe)) {
 		n += cqe.res == BUF_BYTES;
-		*starved += ended_starved(&cqe);
+		*without_buffer += ended_without_buffer(&cqe);
 	}
 	return n;
 }
 
-static void many(void)
+static void more_receives_than_buffers(void)
 {
-	int starved, n;
+	int without_buffer, n;
 
 	for (int i = 0; i < PAIRS; i++) {
 		tcp_pair(pairs[i]);
 		need(write(pairs[i][1], stream, BUF_BYTES) == BUF_BYTES, "write");
 		await_unread(pairs[i][0], BUF_BYTES);
 	}
-	give(5);
-	give(6);
-	n = served(0, PAIRS, &starved);
-	claim(n == 2 && starved == PAIRS - 2,
-	      "of more than there are buffers for, as many as "
-	      "there are get one, and all others starve");
-	give(5);
-	give(6);
-	n = served(2, 4, &starved);
-	claim(n == 2 && starved == 0, "of as many as there are buffers for, all get one");
+	publish_buf(5);
+	publish_buf(6);
+	n = served(0, PAIRS, &without_buffer);
+	claim(n == 2 && without_buffer == PAIRS - 2,
+	      "of more receives than buffers, as many as there are buffers get one; "
+	      "all others end with ENOBUFS");
+	publish_buf(5);
+	publish_buf(6);
+	n = served(2, 4, &without_buffer);
+	claim(n == 2 && without_buffer == 0,
+	      "of as many receives as buffers, all get one");
 }
 
 int main(void)
@@ -291,8 +296,8 @@ int main(void)
 	open_bufs();
 	tcp_pair(pair);
 	none_at_all(pair);
-	storm(pair);
-	half_way(pair);
-	many();
+	arm_without_buffer(pair);
+	runs_out_of_buffers(pair);
+	more_receives_than_buffers();
 	return failed;
 }

@@ -1,2 +1,2 @@
-# A receive waits before it is tried no more.
+# A receive is tried when it is armed, instead of waiting first.
 s/sqe->ioprio = IORING_RECVSEND_POLL_FIRST;/sqe->ioprio = 0;/

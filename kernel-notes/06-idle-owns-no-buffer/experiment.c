@@ -1,4 +1,4 @@
-/* Does a receive that waits own a buffer? */
+/* Does a waiting receive hold a buffer? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -30,12 +30,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -67,7 +68,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -81,7 +82,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -107,7 +108,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -133,7 +134,7 @@ static void open_bufs(void)
 	io_uring_buf_ring_init(bufs);
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
@@ -148,7 +149,7 @@ static void arm(int fd, uint64_t id, unsigned ioprio)
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 }
 
-static bool next(struct io_uring_cqe *cqe)
+static bool next_completion(struct io_uring_cqe *cqe)
 {
 	if (take(cqe))
 		return true;
@@ -156,7 +157,8 @@ static bool next(struct io_uring_cqe *cqe)
 	return take(cqe);
 }
 
-/* A byte for each in turn; all are to be received with the one buffer, number 0. */
+/* Sends a byte to each in turn; all must be received with the only buffer, number 0.
+ * Returns how many were. */
 static int served(void)
 {
 	struct io_uring_cqe cqe;
@@ -164,12 +166,12 @@ static int served(void)
 
 	for (unsigned i = 0; i < PAIRS; i++) {
 		need(write(pairs[i][1], "x", 1) == 1, "write");
-		if (!next(&cqe) || cqe.user_data != i || cqe.res != 1 ||
+		if (!next_completion(&cqe) || cqe.user_data != i || cqe.res != 1 ||
 		    !(cqe.flags & IORING_CQE_F_BUFFER) ||
 		    cqe.flags >> IORING_CQE_BUFFER_SHIFT != 0)
 			break;
 		n += (cqe.flags & IORING_CQE_F_MORE) != 0;
-		give(0);
+		publish_buf(0);
 	}
 	return n;
 }
@@ -180,7 +182,7 @@ static void drop_pairs(void)
 
 	for (unsigned i = 0; i < PAIRS; i++) {
 		close(pairs[i][1]);
-		next(&cqe);
+		next_completion(&cqe);
 		close(pairs[i][0]);
 	}
 }
@@ -192,15 +194,16 @@ static void poll_first(void)
 		arm(pairs[i][0], i, IORING_RECVSEND_POLL_FIRST);
 	}
 	claim(io_uring_cq_ready(&ring) == 0,
-	      "64 receives with POLL_FIRST are armed with no "
-	      "buffer at all");
-	give(0);
-	claim(served() == PAIRS, "one buffer serves all of them");
-	claim(served() == PAIRS, "and again: one that has delivered owns none either");
+	      "64 receives with POLL_FIRST are armed without any buffer");
+	publish_buf(0);
+	claim(served() == PAIRS, "one buffer serves all 64");
+	claim(served() == PAIRS,
+	      "one buffer serves all 64 again: after a delivery a receive holds none "
+	      "either");
 	drop_pairs();
 }
 
-/* Each is tried, with the one buffer, as it is armed. */
+/* Without POLL_FIRST: each receive is tried with the only buffer when it is armed. */
 static void at_once(void)
 {
 	for (unsigned i = 0; i < PAIRS; i++) {
@@ -208,24 +211,24 @@ static void at_once(void)
 		arm(pairs[i][0], i, 0);
 	}
 	claim(io_uring_cq_ready(&ring) == 0,
-	      "64 receives without it are armed with one buffer");
+	      "64 receives without POLL_FIRST are armed with one buffer");
 	claim(served() == PAIRS,
-	      "which serves all of them: a try that finds no bytes has given "
+	      "that buffer serves all of them: an attempt that finds no bytes gives "
 	      "it back");
 }
 
-/* The buffer ring is empty here, as when all buffers hold bytes. */
+/* The buffer ring is empty here, as it is when all buffers hold bytes. */
 static void without(void)
 {
 	struct io_uring_cqe cqe;
 	int pair[2];
 
-	need(write(pairs[0][1], "x", 1) == 1 && next(&cqe) && cqe.res == 1,
-	     "the last buffer");
+	need(write(pairs[0][1], "x", 1) == 1 && next_completion(&cqe) && cqe.res == 1,
+	     "the use of the last buffer");
 	tcp_pair(pair);
 	arm(pair[0], PAIRS, 0);
 	claim(take(&cqe) && cqe.user_data == PAIRS && cqe.res == -ENOBUFS,
-	      "with no buffer one without POLL_FIRST ends at once, with ENOBUFS");
+	      "without a buffer a receive without POLL_FIRST ends at once with ENOBUFS");
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* One-shot accepts: whose address, how many, blocking or not? */
+/* One-shot accepts: which address does each report, how many complete, do the sockets
+ * block? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -30,12 +31,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -67,7 +69,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -81,7 +83,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -118,7 +120,7 @@ static void arm(int listener, unsigned i, unsigned ioprio)
 	sqe->ioprio = (uint16_t)ioprio;
 }
 
-static bool next(struct io_uring_cqe *cqe, unsigned timeout_ms)
+static bool next_completion(struct io_uring_cqe *cqe, unsigned timeout_ms)
 {
 	if (take(cqe))
 		return true;
@@ -148,7 +150,7 @@ static bool nonblocking(int fd)
 	return fcntl(fd, F_GETFL) & O_NONBLOCK;
 }
 
-/* The connections that are left in the backlog. */
+/* Accepts the connections that are left in the backlog. Returns how many there were. */
 static int accept_rest(int listener, int expected)
 {
 	struct pollfd p = { listener, POLLIN, 0 };
@@ -175,7 +177,7 @@ static void one_shot(int listener, const struct sockaddr_in *at)
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	for (int i = 0; i < CLIENTS; i++)
 		clients[i] = connect_one(at);
-	for (; n < ARMED && next(&cqe, 1000) && cqe.res >= 0; n++) {
+	for (; n < ARMED && next_completion(&cqe, 1000) && cqe.res >= 0; n++) {
 		const struct sockaddr_in *peer = &peers[cqe.user_data];
 
 		addressed += peer->sin_port == port_of(cqe.res, getpeername) &&
@@ -185,17 +187,18 @@ static void one_shot(int listener, const struct sockaddr_in *at)
 		close(cqe.res);
 	}
 	claim(n == ARMED && addressed == ARMED,
-	      "each completes with its own peer's address");
+	      "each accept completes with the address of its own peer");
 	claim(n == ARMED && blocking == ARMED,
 	      "the new sockets are blocking and close-on-exec");
-	claim(!next(&cqe, 20) &&
+	claim(!next_completion(&cqe, 20) &&
 		      accept_rest(listener, CLIENTS - ARMED) == CLIENTS - ARMED,
-	      "no more come than were armed; the others wait in the backlog");
+	      "no more connections are accepted than accepts were armed; the others "
+	      "wait in the backlog");
 	for (int i = 0; i < CLIENTS; i++)
 		close(clients[i]);
 }
 
-/* Two connections wait; one address is all that there is for them. */
+/* Two connections wait, and there is one address buffer for both. */
 static void multishot(int listener, const struct sockaddr_in *at)
 {
 	struct io_uring_cqe cqe[2];
@@ -204,12 +207,12 @@ static void multishot(int listener, const struct sockaddr_in *at)
 	clients[0] = connect_one(at);
 	clients[1] = connect_one(at);
 	arm(listener, 0, IORING_ACCEPT_MULTISHOT);
-	need(next(&cqe[0], 1000) && next(&cqe[1], 1000) && cqe[0].res >= 0 &&
-		     cqe[1].res >= 0,
+	need(next_completion(&cqe[0], 1000) && next_completion(&cqe[1], 1000) &&
+		     cqe[0].res >= 0 && cqe[1].res >= 0,
 	     "a multishot accept");
 	for (int i = 0; i < 2; i++)
 		named += peers[0].sin_port == port_of(cqe[i].res, getpeername);
-	claim(named == 1, "a multishot accept leaves the address of one for two");
+	claim(named == 1, "a multishot accept reports one address for two connections");
 	for (int i = 0; i < 2; i++) {
 		close(cqe[i].res);
 		close(clients[i]);
@@ -233,19 +236,21 @@ static void o_nonblock(int listener, const struct sockaddr_in *at)
 
 	fcntl(listener, F_SETFL, O_NONBLOCK);
 	arm(listener, 0, 0);
-	claim(!next(&cqe, 20), "an accept waits on a listener that is O_NONBLOCK");
+	claim(!next_completion(&cqe, 20),
+	      "an accept waits on a listener that is O_NONBLOCK");
 	client = connect_one(at);
-	need(next(&cqe, 1000) && cqe.res >= 0, "an accepted socket");
+	need(next_completion(&cqe, 1000) && cqe.res >= 0, "an accepted socket");
 	fd = cqe.res;
-	claim(!nonblocking(fd), "whose sockets are blocking nevertheless");
+	claim(!nonblocking(fd), "the sockets it returns are blocking nevertheless");
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	receive(fd);
-	claim(!next(&cqe, 20), "and so does a receive on such a socket");
+	claim(!next_completion(&cqe, 20), "a receive on such a socket waits");
 	need(write(client, "five.", 5) == 5, "write");
-	claim(next(&cqe, 1000) && cqe.res == 5, "until bytes come");
+	claim(next_completion(&cqe, 1000) && cqe.res == 5,
+	      "that receive completes when bytes arrive");
 	receive(fd)->msg_flags = MSG_DONTWAIT;
-	claim(next(&cqe, 1000) && cqe.res == -EAGAIN,
-	      "only MSG_DONTWAIT makes it answer EAGAIN");
+	claim(next_completion(&cqe, 1000) && cqe.res == -EAGAIN,
+	      "only with MSG_DONTWAIT a receive returns EAGAIN");
 	close(fd);
 	close(client);
 }

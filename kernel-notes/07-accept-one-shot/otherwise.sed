@@ -1,2 +1,2 @@
-# One multishot accept takes the place of four.
+# One multishot accept replaces the four one-shot accepts.
 s/\t\tarm(listener, i, 0);/\t\tarm(listener, i, i ? 0 : IORING_ACCEPT_MULTISHOT);/

@@ -1,4 +1,4 @@
-/* What becomes of the order when two sends on one socket are in flight? */
+/* Do the bytes of two sends keep their order when both are in flight on one socket? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -29,12 +29,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -66,7 +67,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -80,7 +81,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -106,7 +107,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -130,10 +131,10 @@ static void send_entry(int fd, uint64_t id, const char *ptr, unsigned len)
 
 struct stream {
 	size_t bytes;
-	size_t second_at; /* where the second send's byte was found */
+	size_t second_at; /* offset at which the second send's byte was found */
 };
 
-static void read_on(int fd, struct stream *s)
+static void read_available(int fd, struct stream *s)
 {
 	ssize_t n;
 
@@ -146,14 +147,14 @@ static void read_on(int fd, struct stream *s)
 	}
 }
 
-/* Reads until both are sent and seen. */
-static bool finish(int pair[2], struct stream *s, unsigned n)
+/* Reads until both sends are complete and all their bytes were read. */
+static bool read_until_complete(int pair[2], struct stream *s, unsigned n)
 {
 	struct io_uring_cqe cqe;
 	bool whole = true;
 
 	for (int i = 0; i < 2000 && (n > 0 || s->bytes < FIRST_BYTES + 1); i++) {
-		read_on(pair[1], s);
+		read_available(pair[1], s);
 		enter(1, 1, IORING_ENTER_GETEVENTS);
 		while (n > 0 && take(&cqe)) {
 			whole &= cqe.res == (cqe.user_data == 1 ? FIRST_BYTES : 1);
@@ -163,8 +164,8 @@ static bool finish(int pair[2], struct stream *s, unsigned n)
 	return whole && n == 0 && s->bytes == FIRST_BYTES + 1;
 }
 
-/* The first has sent a part and waits for room. */
-static void begin(int pair[2])
+/* Starts the first send, which sends a part and waits for space. */
+static void start_first_send(int pair[2])
 {
 	int bytes = SNDBUF_BYTES;
 
@@ -173,10 +174,11 @@ static void begin(int pair[2])
 	fcntl(pair[1], F_SETFL, O_NONBLOCK);
 	send_entry(pair[0], 1, first, FIRST_BYTES);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
-	need(io_uring_cq_ready(&ring) == 0, "a send that waits for room");
+	need(io_uring_cq_ready(&ring) == 0, "a send that waits for space");
 }
 
-/* There is room again, and before the first is tried again the second is submitted. */
+/* There is space again, and the second send is submitted before the first is tried
+ * again. */
 static void two_in_flight(void)
 {
 	struct stream s = { 0 };
@@ -184,16 +186,17 @@ static void two_in_flight(void)
 	int pair[2];
 	bool whole;
 
-	begin(pair);
+	start_first_send(pair);
 	p.fd = pair[0];
 	for (int i = 0; i < 2000 && poll(&p, 1, 1) == 0; i++)
-		read_on(pair[1], &s);
-	need(p.revents & POLLOUT, "no room came");
+		read_available(pair[1], &s);
+	need(p.revents & POLLOUT, "space in the socket");
 	send_entry(pair[0], 2, "2", 1);
-	whole = finish(pair, &s, 2);
+	whole = read_until_complete(pair, &s, 2);
 	claim(whole && s.second_at < FIRST_BYTES,
-	      "a second send goes into the middle of one that waits, and both report success");
-	printf("note: byte %zu of the stream was the second send's, not byte %d\n",
+	      "the bytes of a second send can appear in the middle of a waiting one, "
+	      "and both report success");
+	printf("note: the second send's byte was byte %zu of the stream, not byte %d\n",
 	       s.second_at, FIRST_BYTES);
 	close(pair[0]);
 	close(pair[1]);
@@ -205,15 +208,17 @@ static void one_after_another(void)
 	struct io_uring_cqe cqe;
 	int pair[2];
 
-	begin(pair);
+	start_first_send(pair);
 	for (int i = 0; i < 2000 && io_uring_cq_ready(&ring) == 0; i++) {
-		read_on(pair[1], &s);
+		read_available(pair[1], &s);
 		enter(1, 1, IORING_ENTER_GETEVENTS);
 	}
-	need(take(&cqe), "the first send did not end");
+	need(take(&cqe), "the end of the first send");
 	send_entry(pair[0], 2, "2", 1);
-	claim(finish(pair, &s, 1) && s.second_at == FIRST_BYTES && cqe.res == FIRST_BYTES,
-	      "one that is started when the first has completed comes after it");
+	claim(read_until_complete(pair, &s, 1) && s.second_at == FIRST_BYTES &&
+		      cqe.res == FIRST_BYTES,
+	      "the bytes of a send that starts when the first has completed come "
+	      "after it");
 	close(pair[0]);
 	close(pair[1]);
 }

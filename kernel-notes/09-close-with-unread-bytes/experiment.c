@@ -1,4 +1,4 @@
-/* What does a peer see of an answer when the socket is closed with bytes unread? */
+/* What does a peer receive of a response when the socket is closed with unread bytes? */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -12,10 +12,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define ANSWER_BYTES 200000
+#define RESPONSE_BYTES 200000
 #define REQUEST_BYTES 1000
 
-static char answer[ANSWER_BYTES];
+static char response[RESPONSE_BYTES];
 
 static int failed;
 
@@ -25,12 +25,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -56,19 +57,20 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
-/* The client takes in little at a time, so that most of the answer is on our side. */
+/* The client has a small receive buffer, so that most of the response stays on the
+ * server's side. */
 static void connect_pair(int *client, int *server)
 {
 	const struct timeval second = { .tv_sec = 1 };
-	int small = 4096, large = 2 * ANSWER_BYTES;
+	int small = 4096, large = 2 * RESPONSE_BYTES;
 	struct sockaddr_in at;
 	int listener = listen_somewhere(&at);
 
@@ -82,17 +84,18 @@ static void connect_pair(int *client, int *server)
 	close(listener);
 }
 
-/* A request has come and is answered without a look at it. */
-static void ask_and_answer(int *client, int *server)
+/* A request has arrived and a response is sent without reading the request. */
+static void request_and_response(int *client, int *server)
 {
 	connect_pair(client, server);
-	need(send(*client, answer, REQUEST_BYTES, 0) == REQUEST_BYTES, "the request");
+	need(send(*client, response, REQUEST_BYTES, 0) == REQUEST_BYTES, "the request");
 	await_unread(*server, REQUEST_BYTES);
-	need(send(*server, answer, ANSWER_BYTES, MSG_DONTWAIT) == ANSWER_BYTES,
-	     "room for the answer");
+	need(send(*server, response, RESPONSE_BYTES, MSG_DONTWAIT) == RESPONSE_BYTES,
+	     "space for the response");
 }
 
-/* All that the client gets; *error is how it ends, 0 for an orderly end. */
+/* Reads everything that the client receives. *error: how the stream ends, 0 for an
+ * orderly end. */
 static size_t read_all(int fd, int *error)
 {
 	static char part[65536];
@@ -110,12 +113,12 @@ static void closed_at_once(void)
 	int client, server, error;
 	size_t n;
 
-	ask_and_answer(&client, &server);
+	request_and_response(&client, &server);
 	close(server);
 	n = read_all(client, &error);
-	claim(n < ANSWER_BYTES && error == ECONNRESET,
-	      "closed with unread bytes: a reset, and the rest of the answer is gone");
-	printf("note: the client got %zu of %d bytes\n", n, ANSWER_BYTES);
+	claim(n < RESPONSE_BYTES && error == ECONNRESET,
+	      "closed with unread bytes: a reset, and the rest of the response is lost");
+	printf("note: the client got %zu of %d bytes\n", n, RESPONSE_BYTES);
 	close(client);
 }
 
@@ -125,29 +128,30 @@ static void closed_when_read(void)
 	int client, server, error;
 	size_t n;
 
-	ask_and_answer(&client, &server);
+	request_and_response(&client, &server);
 	need(recv(server, request, sizeof(request), 0) == REQUEST_BYTES, "recv");
 	close(server);
 	n = read_all(client, &error);
-	claim(n == ANSWER_BYTES && error == 0,
-	      "closed when all was read: the whole answer and an orderly end");
+	claim(n == RESPONSE_BYTES && error == 0,
+	      "closed after all was read: the whole response and an orderly end");
 	close(client);
 }
 
-/* Nobody says that the client is done when it has sent its request. */
+/* A client may send more after its request. */
 static void closed_before_more(void)
 {
 	static char request[REQUEST_BYTES];
 	int client, server, error;
 	size_t n;
 
-	ask_and_answer(&client, &server);
+	request_and_response(&client, &server);
 	need(recv(server, request, sizeof(request), 0) == REQUEST_BYTES, "recv");
 	close(server);
 	need(send(client, "more", 4, MSG_NOSIGNAL) == 4, "more of the request");
 	n = read_all(client, &error);
-	claim(n < ANSWER_BYTES && error == ECONNRESET,
-	      "bytes that come after the close do the same");
+	claim(n < RESPONSE_BYTES && error == ECONNRESET,
+	      "bytes that arrive after the close also cause a reset, and the rest of "
+	      "the response is lost");
 	close(client);
 }
 
@@ -156,17 +160,18 @@ static void lingered(void)
 	int client, server, error, drained;
 	size_t n;
 
-	ask_and_answer(&client, &server);
+	request_and_response(&client, &server);
 	shutdown(server, SHUT_WR);
 	need(send(client, "more", 4, MSG_NOSIGNAL) == 4, "more of the request");
 	n = read_all(client, &error);
-	claim(n == ANSWER_BYTES && error == 0,
-	      "shut down for sending: the whole answer and an orderly end, with bytes "
-	      "unread and more to come");
+	claim(n == RESPONSE_BYTES && error == 0,
+	      "shut down for sending: the whole response and an orderly end, with "
+	      "unread bytes and more to come");
 	close(client);
 	n = read_all(server, &drained);
 	claim(n == REQUEST_BYTES + 4 && drained == 0,
-	      "and reading on finds the peer's end, after which nothing is unread");
+	      "reading on finds the client's end of the stream, after which nothing "
+	      "is unread");
 	close(server);
 }
 

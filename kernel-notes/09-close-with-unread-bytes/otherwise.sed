@@ -1,2 +1,2 @@
-# It is not shut down.
+# The socket is not shut down.
 s/shutdown(server, SHUT_WR);/;/

@@ -1,4 +1,4 @@
-/* Does an accepted socket have TCP_NODELAY because its listener has? */
+/* Does an accepted socket inherit TCP_NODELAY from its listener? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -22,12 +22,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -44,7 +45,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -58,7 +59,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -126,7 +127,7 @@ static void through_ring(int listener, const struct sockaddr_in *at)
 	entry(IORING_OP_ACCEPT, listener, 1);
 	enter(1, 1000, IORING_ENTER_GETEVENTS);
 	claim(take(&cqe) && cqe.res >= 0 && has_nodelay(cqe.res),
-	      "so does one that the ring accepted");
+	      "a socket accepted by the ring inherits it too");
 	close(client);
 }
 
@@ -137,9 +138,10 @@ int main(void)
 	int listener = listen_somewhere(&at);
 
 	claim(!accepted_has(listener, &at),
-	      "a socket from a listener without TCP_NODELAY has none");
+	      "a socket from a listener without TCP_NODELAY does not have it");
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	claim(accepted_has(listener, &at), "one from a listener with it has it");
+	claim(accepted_has(listener, &at),
+	      "a socket from a listener with TCP_NODELAY has it");
 	through_ring(listener, &at);
 	return failed;
 }

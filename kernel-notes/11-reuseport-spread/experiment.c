@@ -1,4 +1,4 @@
-/* How evenly does SO_REUSEPORT spread 64 connections over two listeners? */
+/* How evenly does SO_REUSEPORT distribute 64 connections to two listeners? */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -18,7 +18,7 @@ static int listeners[2];
 static struct sockaddr_in at = { .sin_family = AF_INET };
 static int clients[CONNECTIONS];
 static in_port_t ports[CONNECTIONS];
-static int chosen[CONNECTIONS]; /* which listener took it */
+static int chosen[CONNECTIONS]; /* the listener that accepted it */
 
 static int failed;
 
@@ -28,12 +28,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -50,7 +51,7 @@ static int listen_one(void)
 	return fd;
 }
 
-/* Without TIME_WAIT, so that the port can be used again at once. */
+/* Closes without TIME_WAIT, so that the port can be used again at once. */
 static void reset(int fd)
 {
 	const struct linger none = { .l_onoff = 1, .l_linger = 0 };
@@ -59,7 +60,8 @@ static void reset(int fd)
 	close(fd);
 }
 
-/* From port `from`, or any if 0; on a loopback address that nobody else uses. */
+/* Connects from port `from`, or any if 0, and from a loopback address that is not used
+ * otherwise. */
 static int connect_from(in_port_t from)
 {
 	const in_addr_t ours = INADDR_LOOPBACK + 1 +
@@ -88,7 +90,7 @@ static in_port_t port_of(int fd)
 	return local.sin_port;
 }
 
-/* Accepts one from either, and returns from which. */
+/* Accepts one connection from either listener and returns which. */
 static int accept_one(in_port_t *port)
 {
 	struct pollfd p[2] = { { listeners[0], POLLIN, 0 }, { listeners[1], POLLIN, 0 } };
@@ -96,7 +98,7 @@ static int accept_one(in_port_t *port)
 	socklen_t len = sizeof(peer);
 	int which, fd;
 
-	need(poll(p, 2, 1000) > 0, "a connection that was made did not come");
+	need(poll(p, 2, 1000) > 0, "a connection to accept");
 	which = p[0].revents & POLLIN ? 0 : 1;
 	fd = accept(listeners[which], (struct sockaddr *)&peer, &len);
 	need(fd >= 0, "accept");
@@ -105,7 +107,7 @@ static int accept_one(in_port_t *port)
 	return which;
 }
 
-/* All connect before any is accepted. Returns how many the first listener took. */
+/* All connect before any is accepted. Returns how many the first listener got. */
 static int spread(void)
 {
 	int first = 0;
@@ -129,7 +131,7 @@ static int spread(void)
 	return first;
 }
 
-/* The same ports once more, one at a time, with nothing in either backlog. */
+/* The same ports once more, one at a time, with both backlogs empty. */
 static void again(void)
 {
 	int tried = 0, same = 0;
@@ -144,11 +146,11 @@ static void again(void)
 		same += accept_one(&port) == chosen[i];
 		reset(fd);
 	}
-	printf("note: %d connected from the same port again\n", tried);
+	printf("note: %d connected again from the same port\n", tried);
 	need(tried >= CONNECTIONS / 2, "ports to use again");
 	claim(same == tried,
-	      "the choice is by address and port alone: who connects again from "
-	      "the same goes to the same");
+	      "the choice depends on address and port alone: a connection from the "
+	      "same address and port goes to the same listener");
 }
 
 int main(void)
@@ -169,10 +171,10 @@ int main(void)
 		most = busier > most ? busier : most;
 	}
 	printf("\n");
-	claim(empty == 0, "both take connections");
+	claim(empty == 0, "both listeners get connections");
 	claim(even < TRIALS && most > CONNECTIONS / 2,
-	      "but not equally many: with half a limit of 64 each, one would turn away "
-	      "connections that the limit allows");
+	      "but not equally many: with half of a limit of 64 each, one would "
+	      "refuse connections that the limit allows");
 	again();
 	return failed;
 }

@@ -1,5 +1,5 @@
-/* Edge-triggered: does a read of fewer bytes than asked for mean that the next bytes will
- * be an event of their own? */
+/* Edge-triggered epoll: after a read of fewer bytes than requested, are the next bytes an
+ * event of their own? */
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -26,12 +26,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -49,7 +50,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -70,15 +71,15 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
-/* What epoll reports of the one socket that is watched; 0: nothing. */
+/* The events that epoll reports for the one watched socket; 0: none. */
 static unsigned events(int timeout_ms)
 {
 	struct epoll_event event;
@@ -101,28 +102,28 @@ static void open_pair(int pair[2])
 	else
 		need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	watch(pair[0]);
-	need(events(1000) == EPOLLOUT, "a socket that is writable first");
+	need(events(1000) == EPOLLOUT, "a first event that the socket is writable");
 }
 
-static void done(int pair[2])
+static void close_all(int pair[2])
 {
 	close(pair[0]);
 	close(pair[1]);
 	close(epoll);
 }
 
-static void say(int fd, size_t n)
+static void send_bytes(int fd, size_t n)
 {
 	need(write(fd, part, n) == (ssize_t)n, "write");
 }
 
-static bool reads(int fd, size_t asked, ssize_t got)
+static bool read_returns(int fd, size_t asked, ssize_t got)
 {
 	return recv(fd, part, asked, MSG_DONTWAIT) == got;
 }
 
-/* Waits for an edge that has all of `wanted`; others may come before it. */
-static bool edge(unsigned wanted)
+/* Waits for an edge with all of `wanted`; other edges may come before it. */
+static bool await_edge(unsigned wanted)
 {
 	unsigned seen;
 
@@ -132,68 +133,70 @@ static bool edge(unsigned wanted)
 	return false;
 }
 
-static bool short_read(void)
+static bool edge_after_short_read(void)
 {
 	int pair[2];
-	bool right = true;
+	bool as_expected = true;
 
 	open_pair(pair);
 	for (int i = 0; i < 100; i++) {
-		say(pair[1], 100);
-		right &= edge(EPOLLIN) && reads(pair[0], sizeof(part), 100) &&
-			 unread(pair[0]) == 0;
+		send_bytes(pair[1], 100);
+		as_expected &= await_edge(EPOLLIN) &&
+			       read_returns(pair[0], sizeof(part), 100) &&
+			       unread(pair[0]) == 0;
 	}
-	right &= events(0) == 0;
-	done(pair);
-	return right;
+	as_expected &= events(0) == 0;
+	close_all(pair);
+	return as_expected;
 }
 
-/* The engine must go on by itself after this one. */
-static bool full_read(void)
+/* After a full read the engine must continue reading by itself. */
+static bool no_edge_after_full_read(void)
 {
 	int pair[2];
-	bool right;
+	bool as_expected;
 
 	open_pair(pair);
-	say(pair[1], 200);
+	send_bytes(pair[1], 200);
 	await_unread(pair[0], 200);
-	right = edge(EPOLLIN) && reads(pair[0], 100, 100);
-	while (events(20) != 0 && right)
-		right = false;
-	right &= unread(pair[0]) == 100;
-	done(pair);
-	return right;
+	as_expected = await_edge(EPOLLIN) && read_returns(pair[0], 100, 100);
+	while (events(20) != 0 && as_expected)
+		as_expected = false;
+	as_expected &= unread(pair[0]) == 100;
+	close_all(pair);
+	return as_expected;
 }
 
 /* The end comes after epoll has reported the bytes, and before they are read. */
 static bool end_after_bytes(void)
 {
 	int pair[2];
-	bool right;
+	bool as_expected;
 
 	open_pair(pair);
-	say(pair[1], 100);
-	right = edge(EPOLLIN);
+	send_bytes(pair[1], 100);
+	as_expected = await_edge(EPOLLIN);
 	shutdown(pair[1], SHUT_WR);
-	right &= reads(pair[0], sizeof(part), 100) && edge(EPOLLRDHUP) &&
-		 reads(pair[0], sizeof(part), 0);
-	done(pair);
-	return right;
+	as_expected &= read_returns(pair[0], sizeof(part), 100) &&
+		       await_edge(EPOLLRDHUP) && read_returns(pair[0], sizeof(part), 0);
+	close_all(pair);
+	return as_expected;
 }
 
-/* One event for both: RDHUP in it says that a short read is not the last. */
+/* One event for bytes and end: its RDHUP shows that a short read is not the last one. */
 static bool end_with_bytes(void)
 {
 	int pair[2];
-	bool right;
+	bool as_expected;
 
 	open_pair(pair);
-	say(pair[1], 100);
+	send_bytes(pair[1], 100);
 	shutdown(pair[1], SHUT_WR);
-	right = edge(EPOLLIN | EPOLLRDHUP) && reads(pair[0], sizeof(part), 100) &&
-		reads(pair[0], sizeof(part), 0);
-	done(pair);
-	return right;
+	as_expected = await_edge(EPOLLIN | EPOLLRDHUP) &&
+		      read_returns(pair[0], sizeof(part), 100) &&
+		      read_returns(pair[0], sizeof(part), 0);
+	close_all(pair);
+	return as_expected;
 }
 
 static void claim_of(bool holds, const char *text)
@@ -204,18 +207,21 @@ static void claim_of(bool holds, const char *text)
 	claim(holds, line);
 }
 
-static void on(const char *name)
+static void check_family(const char *name)
 {
 	family = name;
-	claim_of(short_read(),
+	claim_of(edge_after_short_read(),
 		 "after a short read the next bytes are an edge of their own");
-	claim_of(full_read(), "after a full read those that were left are none");
-	claim_of(end_after_bytes(),
-		 "an end that comes after the edge of the bytes is an edge");
-	claim_of(end_with_bytes(), "one that comes with them is in their event");
+	claim_of(no_edge_after_full_read(),
+		 "after a full read the remaining bytes cause no edge");
+	claim_of(
+		end_after_bytes(),
+		"an end of the stream after the edge of the bytes is an edge of its own");
+	claim_of(end_with_bytes(),
+		 "an end that arrives with the bytes is in their event (RDHUP)");
 }
 
-/* What a peer can do to itself: a read stops at the mark of urgent data. */
+/* A read stops at the mark of urgent data, which affects only the peer that sends it. */
 static void urgent(void)
 {
 	int pair[2];
@@ -223,23 +229,23 @@ static void urgent(void)
 
 	family = "tcp";
 	open_pair(pair);
-	say(pair[1], 100);
+	send_bytes(pair[1], 100);
 	need(send(pair[1], "!", 1, MSG_OOB) == 1, "send");
-	say(pair[1], 50);
+	send_bytes(pair[1], 50);
 	await_unread(pair[0], 100);
 	for (int i = 0; i < 1000 && events(1) != 0; i++)
 		continue;
 	n = recv(pair[0], part, sizeof(part), MSG_DONTWAIT);
 	printf("note: before an urgent byte a read was short at %zd, and %s\n", n,
-	       reads(pair[0], sizeof(part), 50) ? "50 more were there"
-						: "no more were there");
-	done(pair);
+	       read_returns(pair[0], sizeof(part), 50) ? "50 more were there"
+						       : "no more were there");
+	close_all(pair);
 }
 
 int main(void)
 {
-	on("tcp");
-	on("unix");
+	check_family("tcp");
+	check_family("unix");
 	urgent();
 	return failed;
 }

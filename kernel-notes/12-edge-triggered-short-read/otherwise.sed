@@ -1,2 +1,2 @@
-# Each read asks for less than there is.
-s/reads(pair\[0\], sizeof(part), 100) \&\&$/reads(pair[0], 50, 50) \&\&/
+# Each read requests fewer bytes than are there.
+s/read_returns(pair\[0\], sizeof(part), 100) \&\&$/read_returns(pair[0], 50, 50) \&\&/

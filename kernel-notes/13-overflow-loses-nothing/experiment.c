@@ -1,4 +1,4 @@
-/* What becomes of completions for which the queue has no room? */
+/* What happens to completions for which the queue has no space? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -31,12 +31,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -68,7 +69,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -82,7 +83,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -108,7 +109,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -129,12 +130,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static void open_bufs(void)
@@ -150,7 +151,7 @@ static void open_bufs(void)
 	io_uring_buf_ring_init(bufs);
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
@@ -172,8 +173,8 @@ static void fill(unsigned n)
 
 static unsigned more_enters;
 
-/* As handle_all_completions() does it. */
-static bool next(struct io_uring_cqe *cqe)
+/* The next completion, as handle_all_completions() fetches it. */
+static bool next_completion(struct io_uring_cqe *cqe)
 {
 	if (take(cqe))
 		return true;
@@ -184,7 +185,7 @@ static bool next(struct io_uring_cqe *cqe)
 	return take(cqe);
 }
 
-static void many(void)
+static void many_completions(void)
 {
 	struct io_uring_cqe cqe;
 	unsigned n = 10 * CQ_ENTRIES, seen = 0;
@@ -192,17 +193,19 @@ static void many(void)
 
 	fill(n);
 	claim(io_uring_cq_ready(&ring) == CQ_ENTRIES && overflowed(),
-	      "a full queue is said to have overflowed");
-	for (; next(&cqe); seen++)
+	      "the overflow flag is set when the queue is full");
+	for (; next_completion(&cqe); seen++)
 		ordered &= cqe.user_data == 100 + seen;
 	claim(seen == n && ordered && *ring.cq.koverflow == 0,
-	      "each completion comes, once, in order, as the queue is emptied");
-	claim(!overflowed(), "and then it is no more");
+	      "each completion is delivered once and in order while the queue is "
+	      "emptied");
+	claim(!overflowed(), "the flag is clear when all have been fetched");
 	claim(more_enters == n / CQ_ENTRIES - 1,
-	      "what it costs is one more enter for each time the queue was full");
+	      "the cost is one more enter for each time the queue was full");
 }
 
-/* With no room for its completion, its failure is not in the queue after the enter. */
+/* Without space for its completion, the failure of a silent send is not in the queue
+ * after the enter. */
 static void silent_failure(void)
 {
 	struct io_uring_cqe cqe = { 0 };
@@ -224,10 +227,10 @@ static void silent_failure(void)
 	for (int i = 0; i < CQ_ENTRIES; i++)
 		seen |= take(&cqe) && cqe.user_data == 1;
 	claim(!seen && told,
-	      "a silent send that fails then is not among those in the queue, but "
-	      "the overflow is told");
-	claim(next(&cqe) && cqe.user_data == 1 && cqe.res == -EPIPE,
-	      "and one more enter brings it");
+	      "a silent send that fails then has no completion in the queue, but the "
+	      "overflow flag is set");
+	claim(next_completion(&cqe) && cqe.user_data == 1 && cqe.res == -EPIPE,
+	      "one more enter brings its completion");
 	close(pair[0]);
 }
 
@@ -239,7 +242,7 @@ static void arm(int fd)
 	sqe->ioprio = IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT;
 }
 
-/* A receive delivers more buffers than there is room for. */
+/* A receive delivers more buffers than the queue has space for. */
 static void receive(void)
 {
 	struct io_uring_cqe cqe;
@@ -255,7 +258,7 @@ static void receive(void)
 	await_unread(pair[0], sizeof(stream));
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	for (int i = 0; i < 100 && got < sizeof(stream); i++) {
-		if (!next(&cqe)) {
+		if (!next_completion(&cqe)) {
 			enter(1, 50, IORING_ENTER_GETEVENTS);
 			continue;
 		}
@@ -270,8 +273,8 @@ static void receive(void)
 		}
 	}
 	claim(right && got == sizeof(stream),
-	      "a multishot receive loses and doubles no byte");
-	printf("note: it was armed %d times for %d buffers\n", arms, 6);
+	      "a multishot receive neither loses nor repeats a byte");
+	printf("note: the receive was armed %d times for %d buffers\n", arms, 6);
 }
 
 int main(void)
@@ -281,11 +284,11 @@ int main(void)
 	open_ring(4, CQ_ENTRIES);
 	errno = EINVAL;
 	need(ring.features & IORING_FEAT_NODROP, "IORING_FEAT_NODROP");
-	many();
+	many_completions();
 	silent_failure();
 	open_bufs();
 	for (unsigned short id = 0; id < BUFS; id++)
-		give(id);
+		publish_buf(id);
 	receive();
 	return failed;
 }

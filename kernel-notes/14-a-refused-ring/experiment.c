@@ -1,4 +1,4 @@
-/* How do a seccomp filter and the sysctl say that there is to be no ring? */
+/* How do a seccomp filter and the sysctl refuse a ring? */
 #include <errno.h>
 #include <liburing.h>
 #include <linux/filter.h>
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Where an attempt at a ring ended, and how. */
+/* The stage at which an attempt to make a ring ended, and its result. */
 enum stage { SETUP, REGISTER, ENTER, ALL };
 
 struct attempt {
@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -58,8 +59,8 @@ static struct attempt try_ring(void)
 	return res < 0 ? (struct attempt){ ENTER, res } : (struct attempt){ ALL, 0 };
 }
 
-/* From here on the system call `number` answers `error` in this process. */
-static bool forbid(unsigned number, unsigned error)
+/* From here on the system call `number` returns `error` in this process. */
+static bool install_filter(unsigned number, unsigned error)
 {
 	struct sock_filter steps[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -73,7 +74,7 @@ static bool forbid(unsigned number, unsigned error)
 	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/* In a child, with the filter or, if error is 0, without. */
+/* Tries in a child process, with the filter or, if error is 0, without it. */
 static struct attempt attempt(unsigned number, int error)
 {
 	struct attempt *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
@@ -86,7 +87,7 @@ static struct attempt attempt(unsigned number, int error)
 	child = fork();
 	need(child >= 0, "fork");
 	if (child == 0) {
-		if (error != 0 && !forbid(number, (unsigned)error))
+		if (error != 0 && !install_filter(number, (unsigned)error))
 			_exit(77);
 		*shared = try_ring();
 		_exit(0);
@@ -95,10 +96,9 @@ static struct attempt attempt(unsigned number, int error)
 	a = *shared;
 	munmap(shared, sizeof(*shared));
 	errno = EPERM;
-	need(!WIFEXITED(status) || WEXITSTATUS(status) != 77,
-	     "a seccomp filter of our own");
+	need(!WIFEXITED(status) || WEXITSTATUS(status) != 77, "a seccomp filter");
 	if (!WIFEXITED(status))
-		a = (struct attempt){ SETUP, 0 }; /* a signal is no answer */
+		a = (struct attempt){ SETUP, 0 }; /* ended by a signal: no result */
 	return a;
 }
 
@@ -125,26 +125,27 @@ static int disabled(void)
 
 int main(void)
 {
-	struct attempt free_of_ours = attempt(0, 0);
+	struct attempt unfiltered = attempt(0, 0);
 	int value = disabled();
 
-	printf("note: kernel.io_uring_disabled is %d; a ring without a filter of ours: %s\n",
-	       value, free_of_ours.stage == ALL ? "works" : strerror(-free_of_ours.res));
-	if (free_of_ours.stage == SETUP && value > 0) {
-		claim(free_of_ours.res == -EPERM, "the sysctl refuses setup with EPERM");
+	printf("note: kernel.io_uring_disabled is %d; a ring without our own filter: "
+	       "%s\n",
+	       value, unfiltered.stage == ALL ? "works" : strerror(-unfiltered.res));
+	if (unfiltered.stage == SETUP && value > 0) {
+		claim(unfiltered.res == -EPERM, "the sysctl refuses setup with EPERM");
 		return failed;
 	}
-	errno = -free_of_ours.res;
-	need(free_of_ours.stage == ALL, "a ring without a filter of ours");
-	claim(value < 2, "there is a ring, so the sysctl is not at 2");
+	errno = -unfiltered.res;
+	need(unfiltered.stage == ALL, "a ring without our own filter");
+	claim(value < 2, "a ring can be made, so the sysctl is not 2");
 	claim(refused(SYS_io_uring_setup, EPERM, SETUP),
-	      "a filter's EPERM comes from setup as it "
-	      "is");
+	      "EPERM from a filter is returned by setup unchanged");
 	claim(refused(SYS_io_uring_setup, ENOSYS, SETUP),
-	      "so does ENOSYS, which looks like a kernel without io_uring");
+	      "ENOSYS from a filter is returned by setup, as from a kernel without "
+	      "io_uring");
 	claim(refused(SYS_io_uring_register, EPERM, REGISTER),
-	      "a filter on register alone is met after setup");
+	      "a filter on register alone takes effect after setup");
 	claim(refused(SYS_io_uring_enter, EPERM, ENTER),
-	      "and one on enter alone not before the first enter");
+	      "a filter on enter alone takes effect at the first enter");
 	return failed;
 }

@@ -1,2 +1,2 @@
-# The filter says another error.
+# The filter returns another error.
 s/SECCOMP_RET_ERRNO | error/SECCOMP_RET_ERRNO | EIO/

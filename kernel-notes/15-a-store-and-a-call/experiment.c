@@ -1,4 +1,4 @@
-/* Is a submission no more than a store, and what may change after it was taken? */
+/* Is a submission only a store, and what may be changed once the entry was taken? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -27,12 +27,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -64,7 +65,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -78,7 +79,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -90,7 +91,8 @@ static bool take(struct io_uring_cqe *cqe)
 	return true;
 }
 
-/* Numbers of no system call: the child says where it is, the parent counts between. */
+/* Numbers that no system call has: the child marks its position, the parent counts the
+ * calls between marks. */
 #define MARK 100000
 #define MARKS 16
 
@@ -99,7 +101,7 @@ static void mark(int n)
 	syscall(MARK + n);
 }
 
-/* Runs run() in a child; counts[n] are the system calls that followed mark(n). */
+/* Runs run() in a child. counts[n] is the number of system calls made after mark(n). */
 static void count_calls(void (*run)(void), unsigned counts[MARKS])
 {
 	struct __ptrace_syscall_info info = { 0 };
@@ -143,7 +145,7 @@ static void count_calls(void (*run)(void), unsigned counts[MARKS])
 	failed |= WEXITSTATUS(status);
 }
 
-/* What follows each mark is counted. */
+/* The system calls after each mark are counted. */
 static void counted(void)
 {
 	struct io_uring_cqe cqe;
@@ -162,7 +164,7 @@ static void counted(void)
 	for (int i = 0; i < BATCH; i++)
 		getppid();
 	mark(5);
-	claim(n == BATCH, "64 operations are submitted and completed");
+	claim(n == BATCH, "64 operations were submitted and completed");
 }
 
 static void calls(void)
@@ -171,9 +173,9 @@ static void calls(void)
 
 	count_calls(counted, n);
 	need(n[4] == BATCH, "a count of system calls");
-	claim(n[1] == 0, "to write 64 entries takes no system call");
-	claim(n[2] == 1, "to submit them all and wait for all takes one");
-	claim(n[3] == 0, "to take 64 completions takes none");
+	claim(n[1] == 0, "writing 64 entries takes no system call");
+	claim(n[2] == 1, "submitting all of them and waiting for all takes one");
+	claim(n[3] == 0, "taking 64 completions takes none");
 }
 
 static unsigned taken(void)
@@ -181,7 +183,7 @@ static unsigned taken(void)
 	return __atomic_load_n(ring.sq.khead, __ATOMIC_ACQUIRE);
 }
 
-static void nobody_looks(void)
+static void not_read_before_enter(void)
 {
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe cqe = { 0 };
@@ -191,14 +193,14 @@ static void nobody_looks(void)
 	for (int i = 0; i < 1000; i++)
 		getppid();
 	claim(taken() == before && io_uring_cq_ready(&ring) == 0,
-	      "an entry that was published is not looked at before the enter");
+	      "the kernel does not read a published entry before the enter");
 	sqe->user_data = 2;
 	enter(0, 0, 0);
 	claim(taken() == before + 1 && take(&cqe) && cqe.user_data == 2,
 	      "and counts as it is when the enter takes it");
 }
 
-static void as_many_as_told(void)
+static void takes_at_most(void)
 {
 	unsigned before = taken();
 	struct io_uring_cqe cqe;
@@ -208,14 +210,14 @@ static void as_many_as_told(void)
 		entry(IORING_OP_NOP, -1, i);
 	n = io_uring_enter((unsigned)ring.ring_fd, 3, 0, IORING_ENTER_GETEVENTS, NULL);
 	claim(n == 3 && taken() == before + 3,
-	      "an enter takes no more than it is told to");
+	      "an enter takes no more entries than its argument says");
 	enter(0, 0, 0);
-	claim(taken() == before + 5, "and the next goes on there");
+	claim(taken() == before + 5, "the next enter continues behind them");
 	while (take(&cqe))
 		continue;
 }
 
-/* A receive waits while its entry becomes another's. */
+/* A receive waits while its entry is overwritten. */
 static void entry_is_free(void)
 {
 	char there[8] = "", elsewhere[8] = "";
@@ -233,7 +235,7 @@ static void entry_is_free(void)
 	need(write(pair[1], "1234", 4) == 4, "write");
 	enter(1, 1000, IORING_ENTER_GETEVENTS);
 	claim(take(&cqe) && cqe.user_data == 1 && there[0] == '1' && elsewhere[0] == 0,
-	      "taken, an entry is free although its operation waits");
+	      "once taken, an entry may be reused although its operation waits");
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -242,8 +244,8 @@ static void entry_is_free(void)
 
 static char stream[STREAM_BYTES];
 
-/* Reads all, while the ring is entered so that the send goes on. Returns how many bytes
- * are `c`. */
+/* Reads all bytes, and enters the ring meanwhile so that the send continues. Returns how
+ * many bytes are `c`. */
 static size_t read_all(int fd, char c)
 {
 	static char part[65536];
@@ -260,8 +262,8 @@ static size_t read_all(int fd, char c)
 	return are;
 }
 
-/* A send waits for room; then first its list and last its bytes are changed. */
-static void what_it_points_at(void)
+/* A send waits for space. First its iovecs and last its bytes are changed. */
+static void waiting_send(void)
 {
 	static char other[16] = "oooooooooooooooo";
 	struct iovec iov[2] = { { stream, STREAM_BYTES / 2 },
@@ -285,9 +287,10 @@ static void what_it_points_at(void)
 	memset(stream, 'b', STREAM_BYTES);
 	as_it_was = read_all(pair[1], 'a');
 	claim(take(&cqe) && cqe.res == STREAM_BYTES,
-	      "so are the msghdr and the iovecs of a send that waits");
+	      "the msghdr and the iovecs of a waiting send may be reused too");
 	claim(as_it_was > 0 && as_it_was < STREAM_BYTES,
-	      "but not its bytes: what was changed meanwhile is what is sent");
+	      "the bytes of a waiting send may not: bytes changed meanwhile are sent "
+	      "as changed");
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -296,9 +299,9 @@ int main(void)
 {
 	calls();
 	open_ring(8, 64);
-	nobody_looks();
-	as_many_as_told();
+	not_read_before_enter();
+	takes_at_most();
 	entry_is_free();
-	what_it_points_at();
+	waiting_send();
 	return failed;
 }

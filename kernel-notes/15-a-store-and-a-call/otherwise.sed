@@ -1,2 +1,2 @@
-# Each entry is submitted by itself.
+# Each entry is submitted by an enter of its own.
 /^static void counted/,/^}/s/entry(IORING_OP_NOP, -1, i);/entry(IORING_OP_NOP, -1, i), enter(0, 0, 0);/

@@ -1,4 +1,4 @@
-/* In which order do operations run and complete, and what does a link buy? */
+/* In which order do operations run and complete, and what does a link add? */
 #include <errno.h>
 #include <liburing.h>
 #include <signal.h>
@@ -26,12 +26,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -63,7 +64,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -77,7 +78,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -102,7 +103,7 @@ static void pair_of(int pair[2])
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 }
 
-static void drop(int pair[2])
+static void close_pair(int pair[2])
 {
 	close(pair[0]);
 	close(pair[1]);
@@ -127,7 +128,8 @@ static struct io_uring_sqe *send_entry(int fd, uint64_t id, unsigned len, unsign
 	return sqe;
 }
 
-/* The cookies of all that completes, in order, as decimal digits; results in res[]. */
+/* The user data of all completions, in order, as decimal digits; their results in
+ * res[]. */
 static unsigned completed(unsigned wait_n, int res[10])
 {
 	struct io_uring_cqe cqe;
@@ -149,7 +151,7 @@ static void at_once(void)
 	for (uint64_t i = 1; i <= 8; i++)
 		entry(IORING_OP_NOP, -1, i);
 	claim(completed(8, res) == 12345678,
-	      "what need not wait completes in the order of its entries");
+	      "operations that need not wait complete in the order of their entries");
 	pair_of(pair);
 	for (int i = 0; i < 3; i++)
 		stream[i] = (char)('a' + i);
@@ -157,11 +159,11 @@ static void at_once(void)
 		send_entry(pair[0], i + 1, 1, 0)->addr += i;
 	completed(3, res);
 	claim(read(pair[1], seen, 3) == 3 && memcmp(seen, "abc", 3) == 0,
-	      "and is tried in that order");
-	drop(pair);
+	      "operations are tried in the order of their entries");
+	close_pair(pair);
 }
 
-/* Bytes come for the second of two receives first. */
+/* Bytes arrive for the second of two receives first. */
 static void as_bytes_come(void)
 {
 	int first[2], second[2], res[10];
@@ -172,12 +174,13 @@ static void as_bytes_come(void)
 	receive(second[0], 2);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	need(write(second[1], "x", 1) == 1 && write(first[1], "x", 1) == 1, "write");
-	claim(completed(2, res) == 21, "what waits completes in the order of its events");
-	drop(first);
-	drop(second);
+	claim(completed(2, res) == 21,
+	      "operations that wait complete in the order of their events");
+	close_pair(first);
+	close_pair(second);
 }
 
-/* A receive and a send behind it, with and without a link. */
+/* A receive that waits and a send behind it, with and without a link. */
 static void waits_for(void)
 {
 	int in[2], out[2], res[10];
@@ -189,22 +192,23 @@ static void waits_for(void)
 	send_entry(out[0], 2, 4, 0);
 	completed(1, res);
 	claim(unread(out[1]) == 4,
-	      "without a link the second does not wait for the first");
+	      "without a link the second operation does not wait for the first");
 	need(write(in[1], "x", 1) == 1 && completed(1, res) == 1, "the receive");
-	drop(out);
+	close_pair(out);
 	pair_of(out);
 	receive(in[0], 1)->flags = IOSQE_IO_LINK;
 	send_entry(out[0], 2, 4, 0);
 	completed(1, res);
-	claim(unread(out[1]) == 0, "linked, it waits");
+	claim(unread(out[1]) == 0, "linked, the second operation waits");
 	need(write(in[1], "x", 1) == 1, "write");
 	order = completed(2, res);
-	claim(order == 12 && unread(out[1]) == 4, "until the first is complete");
-	drop(in);
-	drop(out);
+	claim(order == 12 && unread(out[1]) == 4,
+	      "a linked operation runs when the first is complete");
+	close_pair(in);
+	close_pair(out);
 }
 
-static void broken(void)
+static void failure_cancels_chain(void)
 {
 	int pair[2], res[10];
 
@@ -216,9 +220,9 @@ static void broken(void)
 	completed(4, res);
 	claim(res[1] == -EBADF && res[2] == -ECANCELED && res[3] == -ECANCELED &&
 		      unread(pair[1]) == 0,
-	      "one that fails cancels all that are linked behind it");
-	claim(res[4] == 0, "and nothing behind the link's end");
-	drop(pair);
+	      "an operation that fails cancels all that are linked behind it");
+	claim(res[4] == 0, "it cancels nothing behind the end of the chain");
+	close_pair(pair);
 }
 
 /* A send of more than the socket takes, and one linked behind it. */
@@ -231,18 +235,18 @@ static int behind_short(unsigned flags)
 	entry(IORING_OP_NOP, -1, 2);
 	completed(2, res);
 	need(res[1] > 0 && res[1] < STREAM_BYTES, "a short send");
-	drop(pair);
+	close_pair(pair);
 	return res[2];
 }
 
 static void short_sends(void)
 {
-	claim(behind_short(0) == 0, "a short send is a success to its link");
+	claim(behind_short(0) == 0, "a short send counts as success for its link");
 	claim(behind_short(MSG_WAITALL) == -ECANCELED,
-	      "with MSG_WAITALL it is a failure");
+	      "with MSG_WAITALL a short send counts as a failure");
 }
 
-/* Three sends that say nothing when they succeed; the second does not fit. */
+/* Three sends without completions on success; the second does not fit. */
 static void silent_chain(void)
 {
 	struct io_uring_cqe cqe;
@@ -263,9 +267,9 @@ static void silent_chain(void)
 		id = (unsigned)cqe.user_data;
 	}
 	claim(told == 1 && id == 2,
-	      "of a chain that is silent only the one that failed is told, not those that "
-	      "were cancelled for it");
-	drop(pair);
+	      "of a silent chain only the operation that failed makes a completion, "
+	      "not those cancelled because of it");
+	close_pair(pair);
 }
 
 int main(void)
@@ -274,7 +278,7 @@ int main(void)
 	at_once();
 	as_bytes_come();
 	waits_for();
-	broken();
+	failure_cancels_chain();
 	short_sends();
 	silent_chain();
 	return failed;

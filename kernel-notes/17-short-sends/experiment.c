@@ -1,4 +1,4 @@
-/* Which sends are short, and what does MSG_WAITALL make of them? */
+/* Which sends are short, and what does MSG_WAITALL change? */
 #include <errno.h>
 #include <liburing.h>
 #include <limits.h>
@@ -29,12 +29,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -66,7 +67,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -80,7 +81,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -106,7 +107,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -119,7 +120,7 @@ static void tcp_pair(int pair[2])
 	close(listener);
 }
 
-static void drop(int pair[2])
+static void close_pair(int pair[2])
 {
 	close(pair[0]);
 	close(pair[1]);
@@ -134,7 +135,7 @@ static void send_entry(int fd, unsigned flags)
 	sqe->msg_flags = MSG_NOSIGNAL | flags;
 }
 
-/* The result of operation 1 or -ETIME, after at most so long. */
+/* The result of operation 1, or -ETIME after timeout_ms. */
 static int result(unsigned timeout_ms)
 {
 	struct io_uring_cqe cqe;
@@ -151,8 +152,8 @@ static bool is_part(int n)
 	return n > 0 && n < STREAM_BYTES;
 }
 
-/* Reads until operation 1 is complete and then what is left. Returns the bytes seen, or
- * 0 if they are not those of the stream. */
+/* Reads until operation 1 is complete, and then the remaining bytes. Returns the number
+ * of bytes read, or 0 if they are not those of the stream. */
 static size_t read_all(int fd, int *res)
 {
 	static char part[65536];
@@ -176,33 +177,34 @@ static size_t read_all(int fd, int *res)
 	return right ? seen : 0;
 }
 
-static void without(void)
+static void without_waitall(void)
 {
 	int pair[2];
 	ssize_t n;
 
 	tcp_pair(pair);
 	n = send(pair[0], stream, STREAM_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
-	claim(is_part((int)n), "send(2) that may not wait takes what there is room for");
-	drop(pair);
+	claim(is_part((int)n),
+	      "send(2) with MSG_DONTWAIT takes as much as there is space for");
+	close_pair(pair);
 
 	tcp_pair(pair);
 	send_entry(pair[0], 0);
 	claim(is_part(result(100)),
-	      "so does a send by the ring, although the ring could wait for room");
-	drop(pair);
+	      "a send by the ring does so too, although the ring could wait for space");
+	close_pair(pair);
 }
 
-static void with(void)
+static void with_waitall(void)
 {
 	int pair[2], res;
 
 	tcp_pair(pair);
 	send_entry(pair[0], MSG_WAITALL);
-	claim(result(50) == -ETIME, "with MSG_WAITALL it waits");
+	claim(result(50) == -ETIME, "with MSG_WAITALL a send by the ring waits");
 	claim(read_all(pair[1], &res) == STREAM_BYTES && res == STREAM_BYTES,
-	      "and completes once, with all, each byte at its place");
-	drop(pair);
+	      "it completes once, with all bytes, each at its place");
+	close_pair(pair);
 }
 
 static void in_parts(void)
@@ -222,13 +224,13 @@ static void in_parts(void)
 	sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	claim(read_all(pair[1], &res) == STREAM_BYTES && res == STREAM_BYTES,
-	      "so with several parts");
+	      "a send of several parts with MSG_WAITALL does the same");
 	claim(iov[0].iov_base == stream && iov[0].iov_len == 100,
-	      "whose list is not touched");
-	drop(pair);
+	      "its iovecs are not modified");
+	close_pair(pair);
 }
 
-/* Bytes until the end of the stream; -1: it does not come. */
+/* The number of bytes until the end of the stream; -1: no end of the stream. */
 static long read_to_end(int fd)
 {
 	const struct timeval patience = { .tv_sec = 2 };
@@ -251,9 +253,9 @@ static void cancelled(void)
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	entry(IORING_OP_ASYNC_CANCEL, -1, 2)->addr = 1;
 	res = result(100);
-	claim(is_part(res), "cancelled, it says how much was taken, not ECANCELED");
+	claim(is_part(res), "a cancelled send reports how much was taken, not ECANCELED");
 	close(pair[0]);
-	claim(read_to_end(pair[1]) == res, "and so much arrives");
+	claim(read_to_end(pair[1]) == res, "that many bytes arrive");
 	close(pair[1]);
 }
 
@@ -268,10 +270,11 @@ static void peer_gone(void)
 	setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 	close(pair[1]);
 	claim(is_part(result(1000)),
-	      "when the peer resets it likewise says a count, and no error");
+	      "when the peer resets, a send that took a part reports its count and "
+	      "no error");
 	send_entry(pair[0], MSG_WAITALL);
 	res = result(1000);
-	claim(res == -EPIPE || res == -ECONNRESET, "which is for the next send to hear");
+	claim(res == -EPIPE || res == -ECONNRESET, "the next send reports the error");
 	close(pair[0]);
 }
 
@@ -293,9 +296,10 @@ static void too_many_parts(void)
 	int pair[2];
 
 	tcp_pair(pair);
-	claim(of_parts(pair[0], IOV_MAX) == IOV_MAX, "1024 parts are sent");
-	claim(of_parts(pair[0], IOV_MAX + 1) == -EMSGSIZE, "and not one more: EMSGSIZE");
-	drop(pair);
+	claim(of_parts(pair[0], IOV_MAX) == IOV_MAX, "a send of 1024 parts works");
+	claim(of_parts(pair[0], IOV_MAX + 1) == -EMSGSIZE,
+	      "a send of 1025 parts fails with EMSGSIZE");
+	close_pair(pair);
 }
 
 int main(void)
@@ -303,8 +307,8 @@ int main(void)
 	for (size_t i = 0; i < STREAM_BYTES; i++)
 		stream[i] = (char)(i * 2654435761u >> 24);
 	open_ring(8, 64);
-	without();
-	with();
+	without_waitall();
+	with_waitall();
 	in_parts();
 	cancelled();
 	peer_gone();

@@ -1,4 +1,5 @@
-/* How can a cancel and its operation end, and is a byte ever lost between them? */
+/* What are the results of a cancel and its operation, and is a byte ever lost between
+ * them? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -32,12 +33,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -69,7 +71,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -83,7 +85,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -118,8 +120,9 @@ static void cancel_1(void)
 
 #define NOT_YET 1000
 
-/* Waits until operation (1) and cancel (2) have ended. True: each did exactly once. */
-static bool both(int *op, int *cancel)
+/* Waits until operation (1) and cancel (2) are complete. True: each completed exactly
+ * once. */
+static bool await_both(int *op, int *cancel)
 {
 	int *res[3] = { NULL, op, cancel };
 	struct io_uring_cqe cqe;
@@ -136,18 +139,18 @@ static bool both(int *op, int *cancel)
 	return ends == 2 && *op != NOT_YET && *cancel != NOT_YET;
 }
 
-static void waits(int pair[2])
+static void cancel_waiting(int pair[2])
 {
 	int op, cancel;
 
 	receive(pair[0]);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	cancel_1();
-	claim(both(&op, &cancel) && cancel == 0 && op == -ECANCELED,
-	      "it waits: the cancel says 0, the operation ECANCELED");
+	claim(await_both(&op, &cancel) && cancel == 0 && op == -ECANCELED,
+	      "the operation waits: the cancel returns 0, the operation ECANCELED");
 }
 
-static void is_complete(int pair[2])
+static void cancel_complete(int pair[2])
 {
 	int op, cancel;
 
@@ -155,22 +158,24 @@ static void is_complete(int pair[2])
 	receive(pair[0]);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	cancel_1();
-	claim(both(&op, &cancel) && cancel == -ENOENT && op == 1,
-	      "it is complete, and nobody has looked yet: ENOENT, and the result stands");
+	claim(await_both(&op, &cancel) && cancel == -ENOENT && op == 1,
+	      "the operation is complete but its completion not taken yet: ENOENT, "
+	      "and the result stays");
 }
 
-static void both_in_one(int pair[2])
+static void cancel_submitted_together(int pair[2])
 {
 	int op, cancel;
 
 	receive(pair[0]);
 	cancel_1();
-	claim(both(&op, &cancel) && cancel == 0 && op == -ECANCELED,
-	      "it was submitted together with its cancel: as if it had waited");
+	claim(await_both(&op, &cancel) && cancel == 0 && op == -ECANCELED,
+	      "the operation is submitted together with its cancel: the same results "
+	      "as if it had waited");
 }
 
-/* To open a fifo without a writer holds up a worker thread. What the cancel says of one that
- * had so long to be taken up. */
+/* Opening a fifo without a writer blocks a worker thread. Returns the result of a cancel
+ * after patience_ms, the time for a thread to take the operation. */
 static int cancel_open(const char *path, unsigned patience_ms, int *op)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_OPENAT, AT_FDCWD, 1);
@@ -182,13 +187,13 @@ static int cancel_open(const char *path, unsigned patience_ms, int *op)
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	usleep(patience_ms * 1000);
 	cancel_1();
-	need(both(op, &cancel), "an end of each");
+	need(await_both(op, &cancel), "a completion of each");
 	return cancel;
 }
 
-/* Until a thread has taken it up, a cancel takes it from the queue, which says nothing here: on
- * a busy machine that may take long. */
-static void runs_elsewhere(void)
+/* Until a thread has taken the operation, a cancel removes it from the queue, which is
+ * not the case under test. On a busy machine that can take long. */
+static void cancel_on_thread(void)
 {
 	int op = NOT_YET, cancel = 0;
 	char path[64];
@@ -199,12 +204,13 @@ static void runs_elsewhere(void)
 		cancel = cancel_open(path, ms, &op);
 	unlink(path);
 	errno = ETIME;
-	need(cancel != 0, "a thread that takes it up within 3.2 s");
+	need(cancel != 0, "a thread that takes the operation within 3.2 s");
 	claim(cancel == -EALREADY && op < 0,
-	      "it runs on a thread of the kernel: EALREADY, and it is interrupted");
+	      "the operation runs on a thread of the kernel: EALREADY, and it is "
+	      "interrupted");
 }
 
-static void many(void)
+static void cancel_all(void)
 {
 	struct io_uring_cqe cqe;
 	int pairs[3][2], res = NOT_YET, ended = 0;
@@ -222,7 +228,8 @@ static void many(void)
 		else
 			ended += cqe.res == -ECANCELED;
 	}
-	claim(res == 3 && ended == 3, "a cancel of ALL says how many, which may be 0");
+	claim(res == 3 && ended == 3,
+	      "a cancel of ALL returns how many it cancelled, which may be 0");
 	for (int i = 0; i < 3; i++) {
 		close(pairs[i][0]);
 		close(pairs[i][1]);
@@ -240,24 +247,24 @@ static void pause_for(int turns)
 		__asm__ volatile("" ::: "memory");
 }
 
-static void await(atomic_int *value, int n)
+static void await_value(atomic_int *value, int n)
 {
 	for (int i = 0; atomic_load(value) < n; i++)
 		if (i > 1000)
 			sched_yield();
 }
 
-/* Writes one byte a round, a little earlier or later each time. */
+/* Writes one byte in each round, a little earlier or later each time. */
 static void *writer(void *arg)
 {
 	(void)arg;
 	for (int i = 1; i <= TRIALS_MAX; i++) {
-		await(&round_now, i);
+		await_value(&round_now, i);
 		if (atomic_load(&over))
 			break;
 		atomic_store(&writes_now, i);
 		pause_for(i % 64 * 256);
-		if (i % 8 < 2) /* where there is one processor for both */
+		if (i % 8 < 2) /* in case both threads share one processor */
 			sched_yield();
 		if (write(far_end, "x", 1) != 1)
 			break;
@@ -265,7 +272,8 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-/* One round. Returns false if a byte was lost or came twice, or an end did. */
+/* One round. Returns false if a byte was lost or delivered twice, or if a completion was
+ * missing or came twice. */
 static bool round_is_right(int fd, int i, bool completes, int seen[2])
 {
 	int op, cancel, left;
@@ -273,12 +281,12 @@ static bool round_is_right(int fd, int i, bool completes, int seen[2])
 	receive(fd);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	atomic_store(&round_now, i);
-	await(&writes_now, i);
+	await_value(&writes_now, i);
 	pause_for(i / 64 % 64 * 256);
 	if (completes)
 		enter(0, 0, IORING_ENTER_GETEVENTS);
 	cancel_1();
-	if (!both(&op, &cancel) || (op != 1 && op != -ECANCELED))
+	if (!await_both(&op, &cancel) || (op != 1 && op != -ECANCELED))
 		return false;
 	if (cancel == 0 && op != -ECANCELED)
 		return false;
@@ -303,23 +311,25 @@ static void race(int pair[2])
 {
 	uint64_t until_ms = now_ms() + RACE_MS;
 	int seen[2][2] = { { 0 } }, i;
-	bool right = true;
+	bool as_expected = true;
 	pthread_t thread;
 
 	far_end = pair[1];
 	need(pthread_create(&thread, NULL, writer, NULL) == 0, "a thread");
 	for (i = 1; i <= TRIALS_MAX && now_ms() < until_ms; i++)
-		right &= round_is_right(pair[0], i, i % 2 == 0, seen[i % 2 == 0]);
+		as_expected &= round_is_right(pair[0], i, i % 2 == 0, seen[i % 2 == 0]);
 	atomic_store(&over, 1);
 	atomic_store(&round_now, i);
 	pthread_join(thread, NULL);
-	printf("note: of %d races the byte won %d; of %d with an enter before the cancel %d\n",
-	       i / 2, seen[0][1], (i - 1) / 2, seen[1][1]);
+	printf("note: the byte won %d of %d races; with an enter before the cancel "
+	       "%d of %d\n",
+	       seen[0][1], i / 2, seen[1][1], (i - 1) / 2);
 	claim(seen[0][1] == 0,
-	      "bytes that have come lose to a cancel that is submitted before "
-	      "they were completed");
-	claim(right, "each race has one end of each, and the byte is with the receive or "
-		     "still in the socket");
+	      "a cancel wins over bytes that have arrived but were not completed "
+	      "before it was submitted");
+	claim(as_expected,
+	      "in each race both complete once, and the byte is in the receive's "
+	      "buffer or still in the socket");
 }
 
 int main(void)
@@ -328,11 +338,11 @@ int main(void)
 
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	open_ring(8, 64);
-	waits(pair);
-	is_complete(pair);
-	both_in_one(pair);
-	runs_elsewhere();
-	many();
+	cancel_waiting(pair);
+	cancel_complete(pair);
+	cancel_submitted_together(pair);
+	cancel_on_thread();
+	cancel_all();
 	race(pair);
 	return failed;
 }

@@ -1,2 +1,2 @@
-# An enter comes between in every race.
+# In every race an enter comes before the cancel.
 s/if (completes)/if (completes || true)/

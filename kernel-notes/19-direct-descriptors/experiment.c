@@ -1,4 +1,4 @@
-/* What is a socket that only the ring knows, what does it save and what does it cost? */
+/* What does a direct descriptor save, and what does it cost? */
 #include <dirent.h>
 #include <errno.h>
 #include <liburing.h>
@@ -21,7 +21,7 @@ static struct io_uring ring;
 #define SLOTS 4
 #define ROUNDS 4000
 
-/* Not in liburing 2.3, or under other names. */
+/* Constants that liburing 2.3 lacks or names differently. */
 #define OP_FIXED_FD_INSTALL 54
 #define CMD_SETSOCKOPT 3
 #define ANY_SLOT (~0u)
@@ -36,12 +36,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -73,7 +74,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -87,7 +88,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -121,7 +122,7 @@ static int client_of(const struct sockaddr_in *at)
 	return fd;
 }
 
-/* The result of the one operation that was written. */
+/* Submits the entry that was written and returns its result. */
 static int result(void)
 {
 	struct io_uring_cqe cqe = { .res = -ETIME };
@@ -188,19 +189,20 @@ static void accepted(int listener, const struct sockaddr_in *at)
 	getsockname(client, (struct sockaddr *)&own, &len);
 	slot = accept_direct(listener, &peer);
 	claim(slot >= 0 && slot < SLOTS && open_descriptors() == before + 1,
-	      "an accept into a slot uses no number of the process");
-	claim(peer.sin_port == own.sin_port, "and tells the peer's address");
+	      "an accept into a slot uses no descriptor of the process");
+	claim(peer.sin_port == own.sin_port,
+	      "an accept into a slot reports the peer's address");
 	need(write(client, "four", 4) == 4, "write");
 	claim(use(IORING_OP_RECV, slot, 64) == 4 && use(IORING_OP_SEND, slot, 4) == 4,
 	      "the ring receives and sends by slot");
 	claim(close_slot(slot) == 0 && read(client, received, 64) == 4 &&
 		      sees_end(client),
-	      "and closes it");
-	claim(use(IORING_OP_SEND, slot, 4) == -EBADF, "whose slot is then empty");
+	      "the ring closes the socket by slot");
+	claim(use(IORING_OP_SEND, slot, 4) == -EBADF, "a slot is empty after its close");
 	close(client);
 }
 
-/* What the proxy asks of a socket outside of the ring. */
+/* System calls that the proxy makes on a socket outside of the ring. */
 static void from_outside(int listener, const struct sockaddr_in *at)
 {
 	int client = client_of(at), on = 0, fd, slot;
@@ -223,12 +225,13 @@ static void from_outside(int listener, const struct sockaddr_in *at)
 	errno = -fd;
 	need(fd >= 0, "FIXED_FD_INSTALL (Linux 6.8)");
 	claim(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len) == 0,
-	      "a system call needs a number, which another operation gives");
+	      "a system call needs a descriptor, which another operation installs");
 	close_slot(slot);
 	claim(recv(client, received, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN,
-	      "and which then holds the socket open, although its slot is closed");
+	      "that descriptor keeps the socket open although its slot is closed");
 	close(fd);
-	claim(sees_end(client), "until it is closed as well");
+	claim(sees_end(client),
+	      "the socket is closed when the descriptor is closed as well");
 	close(client);
 }
 
@@ -256,7 +259,7 @@ static void full(int listener, const struct sockaddr_in *at)
 	close(waiting);
 }
 
-/* Of an ordinary accept in want of descriptors, to compare. */
+/* For comparison: an ordinary accept when the process has no descriptor left. */
 static void full_process(int listener, const struct sockaddr_in *at)
 {
 	struct rlimit was, none;
@@ -271,13 +274,14 @@ static void full_process(int listener, const struct sockaddr_in *at)
 	res = result();
 	setrlimit(RLIMIT_NOFILE, &was);
 	claim(res == -EMFILE && poll(&p, 1, 0) == 1,
-	      "an ordinary accept without a number to be had leaves it in the backlog");
+	      "an ordinary accept without a free descriptor leaves the connection in "
+	      "the backlog");
 	fd = accept(listener, NULL, NULL);
 	close(fd);
 	close(client);
 }
 
-/* Not by liburing, which raises the limit and tries again. */
+/* Not by the function of liburing, which raises the limit and tries again. */
 static int make_table(struct io_uring *other, unsigned n)
 {
 	struct io_uring_rsrc_register reg = { .nr = n,
@@ -300,12 +304,13 @@ static void table_size(void)
 	setrlimit(RLIMIT_NOFILE, &few);
 	res = make_table(&other, 65);
 	claim(res == -EMFILE && make_table(&other, 64) == 0,
-	      "a table is no larger than the limit of descriptors, though it uses none");
+	      "a table cannot be larger than the descriptor limit, although it uses "
+	      "no descriptors");
 	setrlimit(RLIMIT_NOFILE, &was);
 	io_uring_queue_exit(&other);
 }
 
-/* Sends and receives of a byte by number or by slot, in one enter each pair. */
+/* Sends and receives of a byte by descriptor or by slot; one enter for each pair. */
 static double pair_ns(const int fds[2], uint8_t flags)
 {
 	struct timespec began, ended;
@@ -331,7 +336,7 @@ static double pair_ns(const int fds[2], uint8_t flags)
 	       ROUNDS;
 }
 
-/* Nothing is measured here that a verdict rests on. */
+/* For the note only: no claim depends on it. */
 static void saved(void)
 {
 	int pair[2];
@@ -346,7 +351,8 @@ static void saved(void)
 		by_number = n < by_number ? n : by_number;
 		by_slot = s < by_slot ? s : by_slot;
 	}
-	printf("note: a send and a receive of one byte took %.0f ns by number, %.0f by slot\n",
+	printf("note: a send and a receive of one byte took %.0f ns by descriptor, "
+	       "%.0f by slot\n",
 	       by_number, by_slot);
 }
 

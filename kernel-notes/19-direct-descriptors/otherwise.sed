@@ -1,2 +1,2 @@
-# Accepts go to numbers.
+# Accepts return ordinary descriptors.
 s/sqe->file_index = ANY_SLOT;/sqe->file_index = 0;/

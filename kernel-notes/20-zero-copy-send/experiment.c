@@ -1,4 +1,5 @@
-/* What does a zero-copy send promise, what does it cost, and is it one on loopback? */
+/* What does a zero-copy send guarantee, what does it cost, and does it avoid the copy on
+ * loopback? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -17,7 +18,7 @@ static struct io_uring ring;
 
 #define BYTES_MAX (256 << 10)
 
-/* Linux 6.2: the notification says whether the bytes were copied after all. */
+/* Linux 6.2: the notification reports whether the bytes were copied after all. */
 #define REPORT_USAGE (1u << 3)
 #define WAS_COPIED 0x80000000u
 
@@ -31,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -68,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -82,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -108,7 +110,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -131,7 +133,7 @@ static struct io_uring_sqe *send_entry(uint8_t opcode, int fd, unsigned len)
 	return sqe;
 }
 
-static bool next(struct io_uring_cqe *cqe, unsigned timeout_ms)
+static bool next_completion(struct io_uring_cqe *cqe, unsigned timeout_ms)
 {
 	if (take(cqe))
 		return true;
@@ -144,29 +146,29 @@ static bool read_all(int fd, size_t len)
 	return recv(fd, seen, len, MSG_WAITALL) == (ssize_t)len;
 }
 
-/* Sends len bytes that are read only afterwards. */
+/* A send of 16 KiB whose bytes are read only afterwards. */
 static void promises(int pair[2])
 {
 	struct io_uring_cqe sent = { 0 }, over = { 0 }, early;
 	bool was_early;
 
 	send_entry(IORING_OP_SEND_ZC, pair[0], 16384)->ioprio = REPORT_USAGE;
-	need(next(&sent, 1000) && sent.res != -EINVAL,
-	     "SEND_ZC with a report (Linux 6.2)");
+	need(next_completion(&sent, 1000) && sent.res != -EINVAL,
+	     "SEND_ZC with a usage report (Linux 6.2)");
 	claim(sent.res == 16384 && sent.flags & IORING_CQE_F_MORE,
-	      "a send has two completions: its result, with MORE");
-	was_early = next(&early, 20);
+	      "the first completion of a zero-copy send is its result, with MORE");
+	was_early = next_completion(&early, 20);
 	need(read_all(pair[1], 16384), "the bytes");
 	if (was_early)
 		over = early;
 	else
-		next(&over, 1000);
+		next_completion(&over, 1000);
 	printf("note: the notification came %s the bytes were read\n",
 	       was_early ? "before" : "after");
 	claim(over.flags & IORING_CQE_F_NOTIF && !(over.flags & IORING_CQE_F_MORE),
-	      "and a notification that the bytes are the caller's again");
+	      "the second is a notification that the bytes may be reused");
 	claim((unsigned)over.res == WAS_COPIED,
-	      "on loopback the kernel has copied them all the same");
+	      "on loopback the kernel has copied the bytes nevertheless");
 }
 
 static void silence(int pair[2])
@@ -174,8 +176,9 @@ static void silence(int pair[2])
 	struct io_uring_cqe cqe = { 0 };
 
 	send_entry(IORING_OP_SEND_ZC, pair[0], 4096)->flags = IOSQE_CQE_SKIP_SUCCESS;
-	claim(next(&cqe, 1000) && cqe.res == -EINVAL, "it cannot be silent: EINVAL");
-	while (next(&cqe, 10))
+	claim(next_completion(&cqe, 1000) && cqe.res == -EINVAL,
+	      "a zero-copy send cannot skip its completion: EINVAL");
+	while (next_completion(&cqe, 10))
 		continue;
 }
 
@@ -186,15 +189,15 @@ static void unix_socket(void)
 
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	send_entry(IORING_OP_SEND_ZC, pair[0], 4096);
-	claim(next(&cqe, 1000) && cqe.res == -EOPNOTSUPP,
-	      "nor go through a unix socket: EOPNOTSUPP");
-	while (next(&cqe, 10))
+	claim(next_completion(&cqe, 1000) && cqe.res == -EOPNOTSUPP,
+	      "a zero-copy send on a unix socket fails: EOPNOTSUPP");
+	while (next_completion(&cqe, 10))
 		continue;
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* Of one send and its read; nothing else of what is done here. */
+/* Completions of one send and its read. */
 static unsigned completions;
 
 static uint64_t cpu_ns(void)
@@ -217,7 +220,7 @@ static double send_us(uint8_t opcode, int pair[2], unsigned len, int rounds)
 		send_entry(opcode, pair[0], len);
 		enter(0, 0, IORING_ENTER_GETEVENTS);
 		need(read_all(pair[1], len), "the bytes");
-		while ((!sent || more) && next(&cqe, 1000)) {
+		while ((!sent || more) && next_completion(&cqe, 1000)) {
 			completions++;
 			sent = true;
 			more = cqe.flags & IORING_CQE_F_MORE;
@@ -226,7 +229,7 @@ static double send_us(uint8_t opcode, int pair[2], unsigned len, int rounds)
 	return (double)(cpu_ns() - began) / rounds / 1000;
 }
 
-/* Nothing but the count of completions is judged here. */
+/* The claim is about the count of completions only; times are a note. */
 static void sizes(int pair[2])
 {
 	static const unsigned lens[] = { 1024, 4096, 16384, 65536, BYTES_MAX };
@@ -246,7 +249,7 @@ static void sizes(int pair[2])
 		printf("note: %6u bytes: %.1f us with a copy, %.1f with zero-copy (%.2f)\n",
 		       lens[i], us[0], us[1], us[1] / us[0]);
 	}
-	claim(twice, "twice the completions, at every size");
+	claim(twice, "a zero-copy send makes twice as many completions, at every size");
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* How does one thread wake another that waits, at what cost, and can it be missed? */
+/* How does one thread wake another that waits, at what cost, and can the wake-up be
+ * missed? */
 #include <errno.h>
 #include <liburing.h>
 #include <pthread.h>
@@ -25,12 +26,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -62,7 +64,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -76,7 +78,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -129,14 +131,14 @@ static void while_waiting(void)
 	claim(woken(5000),
 	      "a write to an eventfd ends a wait that has a read of it armed");
 	pthread_join(thread, NULL);
-	claim(!woken(10), "the read is one shot: the next wake needs another entry");
+	claim(!woken(10), "the read is one-shot: the next wake-up needs another entry");
 }
 
 static void before_waiting(void)
 {
 	wake();
 	arm();
-	claim(woken(5000), "a wake that came before the wait, or the read, is not lost");
+	claim(woken(5000), "a wake-up before the wait and before the read is not lost");
 }
 
 static void five(void)
@@ -150,17 +152,19 @@ static void many_are_one(void)
 	five();
 	arm();
 	claim(woken(5000) && count == 5,
-	      "five before it is looked at are one completion");
+	      "five wake-ups before the read are one completion with the count 5");
 	arm();
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	five();
-	claim(woken(5000) && count == 5, "also when the read is armed already");
+	claim(woken(5000) && count == 5,
+	      "five wake-ups are one completion also if the read is armed already");
 	wake();
 	arm();
-	claim(woken(5000) && count == 1, "one after the count was taken is another wake");
+	claim(woken(5000) && count == 1,
+	      "a wake-up after the count was taken is another completion");
 }
 
-/* A ring that sends a completion into this one. */
+/* Another ring that puts a completion into this one. */
 static void by_ring(void)
 {
 	struct io_uring_cqe cqe = { 0 };
@@ -178,12 +182,13 @@ static void by_ring(void)
 	claim(take(&cqe) && cqe.user_data == 40 && cqe.res == 7,
 	      "a ring can put a completion into another, which has nothing armed for it");
 	claim(take(&cqe) && cqe.user_data == 41,
-	      "each is one of its own: two are not one");
-	claim(io_uring_cq_ready(&other) == 2, "and makes one more, for the sender");
+	      "each message is a completion of its own: two are not merged");
+	claim(io_uring_cq_ready(&other) == 2,
+	      "each message makes another completion for the sender");
 	io_uring_queue_exit(&other);
 }
 
-/* The other engine: registered once, and never read. */
+/* As the epoll engine does it: registered once, and never read. */
 static void edges(void)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };

@@ -1,4 +1,4 @@
-/* What does a timeout for each operation cost, against one limit of time for the wait? */
+/* What does a timeout for each operation cost, compared with one timeout for the wait? */
 #include <errno.h>
 #include <liburing.h>
 #include <signal.h>
@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -69,7 +70,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -83,7 +84,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -142,7 +143,7 @@ static double cpu_us(void)
 
 enum way { OF_THE_WAIT, LINKED, APART };
 
-/* Receives of a byte each, with some limit of a minute that never comes. */
+/* Receives of a byte each, with a timeout of a minute that never fires. */
 static double rounds(int pair[2], enum way way)
 {
 	const struct __kernel_timespec minute = { .tv_sec = 60 };
@@ -169,27 +170,31 @@ static double rounds(int pair[2], enum way way)
 		} else {
 			take_n(way == LINKED ? 2 : 1, res);
 		}
-		need(res[1] == 1, "the byte");
-		need(way == OF_THE_WAIT || res[2] == -ECANCELED, "the timeout's end");
+		need(res[1] == 1, "one byte");
+		need(way == OF_THE_WAIT || res[2] == -ECANCELED,
+		     "the completion of the timeout");
 	}
 	return (cpu_us() - began) / ROUNDS;
 }
 
-static void bill(int pair[2])
+static void count_operations(int pair[2])
 {
 	double one = rounds(pair, OF_THE_WAIT), each;
 
 	claim(submitted == ROUNDS && completed == ROUNDS,
-	      "with a limit for the wait 1000 receives are 1000 entries and completions");
+	      "with one timeout for the wait 1000 receives are 1000 entries and "
+	      "completions");
 	each = rounds(pair, LINKED);
 	claim(submitted == 2 * ROUNDS && completed == 2 * ROUNDS,
-	      "with a linked timeout each they are twice as many");
-	printf("note: %.2f us a receive with a limit for the wait, %.2f with a linked timeout",
+	      "with a linked timeout for each receive there are twice as many");
+	printf("note: %.2f us for a receive with a timeout of the wait, %.2f with a "
+	       "linked timeout",
 	       one, each);
 	each = rounds(pair, APART);
-	printf(", %.2f with one set and removed\n", each);
+	printf(", %.2f with a timeout that is set and removed\n", each);
 	claim(submitted == 3 * ROUNDS && completed == 3 * ROUNDS,
-	      "set and removed by themselves three times as many");
+	      "with timeouts set and removed by entries of their own there are three "
+	      "times as many");
 }
 
 static void wait_limit(void)
@@ -197,7 +202,7 @@ static void wait_limit(void)
 	struct io_uring_cqe cqe;
 
 	claim(enter(1, 20, IORING_ENTER_GETEVENTS) == -ETIME && !take(&cqe),
-	      "the wait that is over says ETIME, without entry or completion");
+	      "a wait whose timeout fires returns ETIME, without an entry or completion");
 }
 
 static void open_bufs(void)
@@ -216,8 +221,9 @@ static void open_bufs(void)
 	io_uring_buf_ring_advance(bufs, BUFS);
 }
 
-/* A byte comes every 20 ms; the limit is 100 ms. What is meant is silence. */
-static void of_multishot(int pair[2])
+/* A byte arrives every 20 ms; the timeout is 100 ms and should fire only without
+ * bytes. */
+static void linked_to_multishot(int pair[2])
 {
 	const struct __kernel_timespec limit = { .tv_nsec = 100000000 };
 	struct io_uring_sqe *sqe = receive(pair[0]);
@@ -244,8 +250,8 @@ static void of_multishot(int pair[2])
 	}
 	printf("note: the receive was ended after %d bytes\n", bytes);
 	claim(ended && bytes > 0,
-	      "linked to a multishot receive a timeout ends it however "
-	      "busy it is: it cannot mean silence");
+	      "a timeout linked to a multishot receive ends it although bytes "
+	      "arrive: it cannot detect silence");
 }
 
 int main(void)
@@ -255,8 +261,8 @@ int main(void)
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	open_ring(8, 64);
 	wait_limit();
-	bill(pair);
+	count_operations(pair);
 	open_bufs();
-	of_multishot(pair);
+	linked_to_multishot(pair);
 	return failed;
 }

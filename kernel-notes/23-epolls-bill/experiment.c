@@ -1,4 +1,4 @@
-/* How many system calls is a request through epoll, and through a ring? */
+/* How many system calls does a request take through epoll and through a ring? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -18,8 +18,8 @@
 
 static struct io_uring ring;
 
-/* A proxy with so many clients and as many origins; a request is a byte that goes
- * through it and comes back. */
+/* A proxy with PAIRS clients and as many origins. A request is a byte that passes the
+ * proxy to the origin and comes back. */
 #define PAIRS 16
 #define ROUNDS 8
 #define BUFS 64
@@ -37,12 +37,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -74,7 +75,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -88,7 +89,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -100,7 +101,8 @@ static bool take(struct io_uring_cqe *cqe)
 	return true;
 }
 
-/* Numbers of no system call: the child says where it is, the parent counts between. */
+/* Numbers that no system call has: the child marks its position, the parent counts the
+ * calls between marks. */
 #define MARK 100000
 #define MARKS 16
 
@@ -109,7 +111,7 @@ static void mark(int n)
 	syscall(MARK + n);
 }
 
-/* Runs run() in a child; counts[n] are the system calls that followed mark(n). */
+/* Runs run() in a child. counts[n] is the number of system calls made after mark(n). */
 static void count_calls(void (*run)(void), unsigned counts[MARKS])
 {
 	struct __ptrace_syscall_info info = { 0 };
@@ -161,7 +163,7 @@ static void open_pairs(void)
 		     "socketpair");
 }
 
-/* Number k is client k or, from PAIRS on, origin k - PAIRS. */
+/* Socket number k is client k or, from PAIRS on, origin k - PAIRS. */
 static int near_end(int k)
 {
 	return k < PAIRS ? client[k][0] : origin[k - PAIRS][0];
@@ -177,7 +179,7 @@ static int other(int k)
 	return k < PAIRS ? k + PAIRS : k - PAIRS;
 }
 
-/* What clients (from = 0) or origins (PAIRS) say, n of them, and what they hear. */
+/* n clients (from = 0) or origins (from = PAIRS) write, and read, one byte each. */
 static void all_write(int from, int n)
 {
 	for (int k = from; k < from + n; k++)
@@ -195,8 +197,8 @@ static void all_read(int from, int n)
 /* ---- epoll ---- */
 
 static int poller;
-static bool until_empty; /* reads until EAGAIN, as is often advised */
-static bool again;       /* arms each time (EPOLLONESHOT) */
+static bool until_empty; /* reads until EAGAIN, as often recommended */
+static bool again;       /* arms again for each read (EPOLLONESHOT) */
 
 static void open_epoll(void)
 {
@@ -219,7 +221,7 @@ static void pass_one(int k)
 
 	need(recv(near_end(k), c, sizeof(c), MSG_DONTWAIT) == 1, "the byte");
 	if (until_empty)
-		need(recv(near_end(k), c, sizeof(c), MSG_DONTWAIT) < 0, "no more");
+		need(recv(near_end(k), c, sizeof(c), MSG_DONTWAIT) < 0, "EAGAIN");
 	if (again)
 		epoll_ctl(poller, EPOLL_CTL_MOD, near_end(k), &event);
 	need(send(near_end(other(k)), c, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1, "send");
@@ -238,7 +240,7 @@ static void by_epoll(int n)
 	}
 }
 
-/* n requests at a time; the proxy's part follows mark(1), everybody else's mark(2). */
+/* n requests at a time. System calls of the proxy follow mark(1), all others mark(2). */
 static void epoll_requests(int n)
 {
 	for (int i = 0; i < ROUNDS; i++) {
@@ -291,12 +293,13 @@ static void pass_on(const struct io_uring_cqe *cqe)
 	sqe->len = 1;
 	sqe->msg_flags = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	/* Sent before it can be filled again: there are more buffers than bytes. */
+	/* The byte is sent before its buffer is filled again: there are more buffers than
+	 * bytes. */
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
 }
 
-/* Clients and origins, in a process of their own that nobody counts. */
+/* Clients and origins, in a process of their own, whose calls are not counted. */
 static void others(int n)
 {
 	for (int i = 0; i < ROUNDS; i++) {
@@ -307,8 +310,8 @@ static void others(int n)
 	}
 }
 
-/* Goes round as a worker does: what one turn has to send goes with the wait of the next,
- * here for as many as are on their way together. */
+/* Loops as a worker does: the sends of one tick are submitted with the wait of the next,
+ * here for as many requests as are in flight together. */
 static void ring_requests(int n)
 {
 	struct io_uring_cqe cqe;
@@ -330,7 +333,7 @@ static void ring_requests(int n)
 	waitpid(pid, NULL, 0);
 }
 
-/* ---- the bill ---- */
+/* ---- the counts ---- */
 
 static bool through_ring;
 static int at_a_time;
@@ -347,14 +350,14 @@ static void run(void)
 	}
 }
 
-/* System calls of the proxy in all its rounds. */
-static unsigned bill(const char *name, int n)
+/* The system calls of the proxy in all rounds. */
+static unsigned proxy_calls(const char *name, int n)
 {
 	unsigned counts[MARKS];
 
 	at_a_time = n;
 	count_calls(run, counts);
-	printf("note: %-38s %2d at a time: %.2f system calls a request\n", name, n,
+	printf("note: %-40s %2d at a time: %.2f system calls per request\n", name, n,
 	       (double)counts[1] / (ROUNDS * n));
 	return counts[1];
 }
@@ -363,24 +366,27 @@ static unsigned bill(const char *name, int n)
 
 int main(void)
 {
-	claim(bill("epoll, a short read is the last", 1) == 6 * ROUNDS &&
-		      bill("epoll, a short read is the last", PAIRS) ==
+	claim(proxy_calls("epoll, no read after a short one", 1) == 6 * ROUNDS &&
+		      proxy_calls("epoll, no read after a short one", PAIRS) ==
 			      4 * ALL + 2 * ROUNDS,
-	      "epoll: two waits, two reads and two writes, of which only the waits are "
-	      "shared");
+	      "epoll: two waits, two reads and two writes; only the waits are shared");
 	until_empty = true;
-	claim(bill("epoll, reading until EAGAIN", 1) == 8 * ROUNDS &&
-		      bill("epoll, reading until EAGAIN", PAIRS) == 6 * ALL + 2 * ROUNDS,
-	      "two more where each read is followed by one that says EAGAIN");
+	claim(proxy_calls("epoll, reading until EAGAIN", 1) == 8 * ROUNDS &&
+		      proxy_calls("epoll, reading until EAGAIN", PAIRS) ==
+			      6 * ALL + 2 * ROUNDS,
+	      "two more calls if each read is followed by one that returns EAGAIN");
 	until_empty = false;
 	again = true;
-	claim(bill("epoll, armed for each read", 1) == 8 * ROUNDS &&
-		      bill("epoll, armed for each read", PAIRS) == 6 * ALL + 2 * ROUNDS,
-	      "or where each read is armed by itself");
+	claim(proxy_calls("epoll, armed for each read", 1) == 8 * ROUNDS &&
+		      proxy_calls("epoll, armed for each read", PAIRS) ==
+			      6 * ALL + 2 * ROUNDS,
+	      "two more calls if the socket is armed again for each read");
 	through_ring = true;
-	claim(bill("a ring, which sends with its next wait", 1) == 2 * ROUNDS + 1 &&
-		      bill("a ring, which sends with its next wait", PAIRS) ==
+	claim(proxy_calls("ring, sends submitted with the next wait", 1) ==
+			      2 * ROUNDS + 1 &&
+		      proxy_calls("ring, sends submitted with the next wait", PAIRS) ==
 			      2 * ROUNDS + 1,
-	      "a ring: two, however many are on their way together, and one at the end");
+	      "a ring: two calls, however many requests are in flight together, and "
+	      "one at the end");
 	return failed;
 }

@@ -1,4 +1,4 @@
-/* Which operations are given to threads of the kernel (io-wq), and how is that seen? */
+/* Which operations does the kernel give to its worker threads (io-wq)? */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +28,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -65,7 +66,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -79,7 +80,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -105,7 +106,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -118,7 +119,7 @@ static void tcp_pair(int pair[2])
 	close(listener);
 }
 
-/* Threads of this process whose name begins with iou-wrk: io-wq's. */
+/* The number of io-wq threads of this process: their names begin with iou-wrk. */
 static int threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -142,8 +143,9 @@ static int threads(void)
 	return n;
 }
 
-/* In a process of its own: threads stay for some seconds when their work is done. */
-static void apart(void (*test)(void))
+/* Runs a test in a child process, because threads stay for some seconds after their
+ * work. */
+static void in_child(void (*test)(void))
 {
 	int status;
 	pid_t pid;
@@ -173,8 +175,8 @@ static struct io_uring_sqe *with_bytes(uint8_t opcode, int fd, unsigned len)
 	return sqe;
 }
 
-/* Submits what was written; the result of operation 1, or -ETIME, and how many threads
- * there are then. */
+/* Submits the entries written so far. Returns the result of operation 1, or -ETIME;
+ * *seen: the number of threads then. */
 static int result(int *seen)
 {
 	struct io_uring_cqe cqe;
@@ -197,8 +199,8 @@ static bool without_thread(int expected)
 	return res == expected && seen == 0;
 }
 
-/* All that a connection goes through. */
-static void a_life(void)
+/* The operations of a connection's life. */
+static void connection_life(void)
 {
 	struct sockaddr_in at;
 	int listener = listen_somewhere(&at), client, pair[2];
@@ -215,21 +217,21 @@ static void a_life(void)
 	enter(2, 1000, IORING_ENTER_GETEVENTS);
 	right &= threads() == 0 && io_uring_cq_ready(&ring) == 2;
 	result(&pair[0]);
-	claim(right, "an accept that waits and a connect need no thread");
+	claim(right, "a waiting accept and a connect need no thread");
 
 	tcp_pair(pair);
 	with_bytes(IORING_OP_RECV, pair[0], 64);
 	right = without_thread(-ETIME);
 	with_bytes(IORING_OP_SEND, pair[1], 64)->user_data = 2;
 	right &= without_thread(64);
-	claim(right, "nor a receive that waits and a send");
+	claim(right, "a waiting receive and a send need no thread");
 	with_bytes(IORING_OP_READ, event, 8);
-	claim(without_thread(-ETIME), "nor a read of an eventfd that waits");
+	claim(without_thread(-ETIME), "a waiting read of an eventfd needs no thread");
 	entry(IORING_OP_ASYNC_CANCEL, -1, 2)->addr = 1;
 	right = without_thread(-ECANCELED);
 	entry(IORING_OP_CLOSE, pair[0], 1);
 	right &= without_thread(0);
-	claim(right, "nor a cancel and the close of a socket");
+	claim(right, "a cancel and the close of a socket need no thread");
 	close(pair[1]);
 	close(client);
 	close(listener);
@@ -246,21 +248,22 @@ static void shut_down(void)
 	claim(res == 0 && seen == 1, "a shutdown is given to a thread");
 }
 
-static void forced(void)
+static void forced_async(void)
 {
 	int pair[2], seen, res;
 
 	tcp_pair(pair);
 	with_bytes(IORING_OP_SEND, pair[1], 64)->flags = IOSQE_ASYNC;
 	res = result(&seen);
-	claim(res == 64 && seen == 1, "and a send that is told to be (IOSQE_ASYNC)");
+	claim(res == 64 && seen == 1, "a send with IOSQE_ASYNC is given to a thread");
 }
 
 static char fifo[64];
 
-/* To open a fifo blocks until it has a writer. Two that block need a thread each. */
-/* Threads that two opens of a fifo have: as many as are expected, and 200 ms later. On a busy
- * machine the first may take its time. */
+/* Opening a fifo blocks until it has a writer. Two opens that block need a thread
+ * each. */
+/* The number of threads for two opens of a fifo, 200 ms after the expected number was
+ * there. On a busy machine the first thread can take some time. */
 static int threads_for_two(int expected)
 {
 	int seen, writer;
@@ -288,17 +291,18 @@ static int threads_for_two(int expected)
 	return seen;
 }
 
-static void unlimited(void)
+static void two_threads(void)
 {
-	claim(threads_for_two(2) == 2, "two that block have two threads");
+	claim(threads_for_two(2) == 2, "two operations that block have two threads");
 }
 
-static void limited(void)
+static void one_thread(void)
 {
 	unsigned most[2] = { 1, 1 };
 
 	need(io_uring_register_iowq_max_workers(&ring, most) == 0, "a limit of threads");
-	claim(threads_for_two(1) == 1, "where one is allowed, the second waits for it");
+	claim(threads_for_two(1) == 1,
+	      "with a limit of one thread the second operation waits for it");
 }
 
 static void to_pipe(void)
@@ -307,10 +311,10 @@ static void to_pipe(void)
 
 	need(pipe(fds) == 0, "pipe");
 	with_bytes(IORING_OP_WRITE, fds[1], 64)->off = UINT64_MAX;
-	claim(without_thread(64), "a write to a pipe that has room needs none");
+	claim(without_thread(64), "a write to a pipe with space needs no thread");
 }
 
-/* What a file system does is its own. */
+/* The result depends on the file system, so it is a note. */
 static void to_file(void)
 {
 	char path[64];
@@ -327,12 +331,12 @@ static void to_file(void)
 
 int main(void)
 {
-	apart(a_life);
-	apart(shut_down);
-	apart(forced);
-	apart(unlimited);
-	apart(limited);
-	apart(to_pipe);
-	apart(to_file);
+	in_child(connection_life);
+	in_child(shut_down);
+	in_child(forced_async);
+	in_child(two_threads);
+	in_child(one_thread);
+	in_child(to_pipe);
+	in_child(to_file);
 	return failed;
 }

@@ -18,7 +18,7 @@ static struct io_uring ring;
 #define IDLE_MS 1000
 #define WAIT_MS 300
 #define ROUNDS 200
-#define PATIENCE_MS 10000 /* a busy machine lets the thread wait */
+#define PATIENCE_MS 10000 /* on a busy machine the thread has to wait for a core */
 #define TRIES_MAX 100
 
 static int failed;
@@ -29,12 +29,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -51,7 +52,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -65,7 +66,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -124,11 +125,10 @@ static void no_calls(void)
 
 	entry(IORING_OP_NOP, -1, 1);
 	claim(completes(&cqe, PATIENCE_MS),
-	      "a thread of the kernel takes the entry: no system call "
-	      "but to sleep");
+	      "a thread of the kernel takes the entry: no system call except to sleep");
 }
 
-/* The processor time that goes by while nothing is to be done. */
+/* Processor time used while there is nothing to do. */
 static uint64_t idle_us(void)
 {
 	uint64_t began = cpu_us();
@@ -145,23 +145,24 @@ static uint64_t spent_awake_us(void)
 	if (needs_wakeup())
 		io_uring_enter((unsigned)ring.ring_fd, 0, 0, IORING_ENTER_SQ_WAKEUP,
 			       NULL);
-	need(completes(&cqe, PATIENCE_MS), "the thread awake");
+	need(completes(&cqe, PATIENCE_MS), "an awake polling thread");
 	return idle_us();
 }
 
-/* Where others want the core as well it gets its share of it: one window says nothing, and of
- * ten none is without. */
-static void spins(uint64_t without)
+/* If other threads want the core as well, the polling thread gets only a share of it. So
+ * ten windows are measured. */
+static void burns_core(uint64_t without)
 {
 	uint64_t with = 0;
 
 	for (int i = 0; i < 10 && with <= WAIT_MS * 1000 / 20; i++)
 		with = spent_awake_us();
-	printf("note: %d ms with nothing to do took %llu ms of processor time, without it %llu\n",
+	printf("note: %d ms with nothing to do took %llu ms of processor time, %llu "
+	       "without SQPOLL\n",
 	       WAIT_MS, (unsigned long long)with / 1000,
 	       (unsigned long long)without / 1000);
 	claim(with > 10 * without && with > WAIT_MS * 1000 / 20,
-	      "with nothing to do it keeps a core busy");
+	      "with nothing to do the thread keeps a core busy");
 }
 
 static void sleeps(void)
@@ -170,15 +171,16 @@ static void sleeps(void)
 
 	for (int i = 0; i < PATIENCE_MS && !needs_wakeup(); i++)
 		usleep(1000);
-	claim(needs_wakeup(), "after its time is over it sleeps, and says so");
+	claim(needs_wakeup(),
+	      "after its idle time the thread sleeps and sets NEED_WAKEUP");
 	entry(IORING_OP_NOP, -1, 1);
-	claim(!completes(&cqe, 20), "then an entry waits");
+	claim(!completes(&cqe, 20), "while the thread sleeps an entry waits");
 	io_uring_enter((unsigned)ring.ring_fd, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL);
-	claim(completes(&cqe, PATIENCE_MS), "until an enter wakes it");
+	claim(completes(&cqe, PATIENCE_MS), "an enter with SQ_WAKEUP wakes the thread");
 }
 
-/* Silent sends whose buffers are taken back when the entry is taken, as a tick does: how many
- * of ROUNDS were not sent yet. */
+/* Silent sends whose buffers are reused when the entry was taken, as in a tick. Returns
+ * how many of ROUNDS were not sent by then. */
 static int early_sends(int pair[2])
 {
 	char text[] = "x", seen;
@@ -201,8 +203,8 @@ static int early_sends(int pair[2])
 	return early;
 }
 
-/* On a busy machine this process may lose its core whenever it wakes the thread. So it is
- * tried for long, and if nothing is seen nothing is said. */
+/* On a busy machine this process can lose its core whenever it wakes the thread. So there
+ * are many attempts, and if no early send is seen there is no verdict. */
 static void silence(void)
 {
 	int pair[2], early = 0, tries = 0;
@@ -210,17 +212,18 @@ static void silence(void)
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
 	while (early == 0 && tries++ < TRIES_MAX)
 		early = early_sends(pair);
-	printf("note: of %d silent sends %d were not sent when the enter had returned\n",
+	printf("note: of %d silent sends %d were not sent when the enter returned\n",
 	       tries * ROUNDS, early);
 	errno = ETIME;
-	need(early > 0, "to look before the thread has sent");
-	claim(early > 0, "an enter that returns says nothing of what was sent: a silent "
-			 "send's bytes are not yet ours");
+	need(early > 0, "a send that was still to come");
+	claim(early > 0,
+	      "an enter that has returned does not mean that sends were made: a "
+	      "silent send's bytes may not be reused yet");
 	close(pair[0]);
 	close(pair[1]);
 }
 
-/* A byte to a socket and back, in the way of a worker; time on the clock. */
+/* Time for a byte to a socket and back, as a worker does it (wall clock). */
 static double round_us(bool polled, const int pair[2])
 {
 	uint64_t began = now_us();
@@ -264,9 +267,9 @@ int main(void)
 	errno = -open_with(IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER);
 	need(errno == 0, "SQPOLL");
 	no_calls();
-	spins(without);
+	burns_core(without);
 	polled = round_us(true, pair);
-	printf("note: a receive took %.1f us submitted by itself, %.1f by the thread\n",
+	printf("note: a receive took %.1f us submitted by an enter, %.1f by the thread\n",
 	       own, polled);
 	sleeps();
 	silence();

@@ -1,2 +1,2 @@
-# No thread polls.
+# No thread polls the queue.
 s/IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER)/IORING_SETUP_SINGLE_ISSUER)/

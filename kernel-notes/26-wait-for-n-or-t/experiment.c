@@ -1,4 +1,4 @@
-/* Can a wait ask for n completions, but be content with fewer after a time? */
+/* Can a wait ask for n completions and accept fewer after a time? */
 #include <errno.h>
 #include <liburing.h>
 #include <pthread.h>
@@ -32,12 +32,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -51,7 +52,7 @@ static void open_ring(void)
 	errno = -io_uring_queue_init_params(2 * PAIRS, &ring, &params);
 	need(errno == 0, "io_uring_setup");
 	errno = EINVAL;
-	need(params.features & FEAT_MIN_TIMEOUT, "a least time to wait (Linux 6.12)");
+	need(params.features & FEAT_MIN_TIMEOUT, "a minimum wait time (Linux 6.12)");
 	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
 		ring.sq.array[i] = i;
 }
@@ -69,12 +70,12 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* Waits for n, or for one when min_ms are over, or until timeout_ms are. */
+/* Waits for n completions; after min_ms for one; and at most timeout_ms. */
 static int enter(unsigned n, unsigned min_ms, unsigned timeout_ms)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
 					.tv_nsec = timeout_ms % 1000 * 1000000ll };
-	/* The least time lies where liburing 2.3 has padding. */
+	/* The minimum time is where liburing 2.3 has padding. */
 	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8,
 					      .pad = min_ms * 1000,
 					      .ts = (uintptr_t)&ts };
@@ -141,7 +142,7 @@ static void *one_later(void *arg)
 	return NULL;
 }
 
-/* One completion is there, and more are asked for. */
+/* One completion is there, and the wait asks for more. */
 static void too_few(void)
 {
 	uint64_t began = now_ms();
@@ -151,19 +152,20 @@ static void too_few(void)
 	write_to(1);
 	res = enter(PAIRS, 0, 60);
 	claim(res == 0 && now_ms() - began >= 59 && take_all() == 1,
-	      "asked for 8, a wait with one of them lasts until its time is over");
+	      "a wait for 8 with one completion lasts until its timeout");
 	began = now_ms();
 	arm();
 	write_to(1);
 	enter(PAIRS, 60, 20000);
 	claim(now_ms() - began >= 59 && now_ms() - began < 10000 && take_all() == 1,
-	      "with a least time it ends when that is over and one is there");
+	      "with a minimum time it ends after that time if there is one completion");
 	began = now_ms();
 	arm();
 	write_to(1);
 	enter(1, 5000, 20000);
 	claim(now_ms() - began < 4000 && take_all() == 1,
-	      "asked for one it ends with that: a least time is of use only with more");
+	      "a wait for one ends with that one: a minimum time has an effect only "
+	      "with more");
 }
 
 static void all_there(void)
@@ -175,7 +177,8 @@ static void all_there(void)
 	need(pthread_create(&thread, NULL, all_later, NULL) == 0, "a thread");
 	enter(PAIRS, 20000, 30000);
 	claim(now_ms() - began < 10000 && take_all() == PAIRS,
-	      "it ends at once when all 8 are there, however long the least time");
+	      "a wait for 8 ends at once when all 8 are there, however long the "
+	      "minimum time");
 	pthread_join(thread, NULL);
 }
 
@@ -186,10 +189,11 @@ static void none_there(void)
 	arm();
 	need(pthread_create(&thread, NULL, one_later, NULL) == 0, "a thread");
 	claim(enter(PAIRS, 1, 20000) >= 0 && take_all() == 1,
-	      "if the least time finds none it ends with the first that comes");
+	      "if there is no completion after the minimum time, the wait ends with "
+	      "the first one");
 	pthread_join(thread, NULL);
 	claim(enter(1, 1, 30) == -ETIME && take_all() == 0,
-	      "and else with the limit, as ever");
+	      "without any completion the wait ends with its timeout");
 }
 
 static long switches(void)
@@ -210,7 +214,7 @@ static void *one_by_one(void *arg)
 	return NULL;
 }
 
-/* Enters and sleeps that eight events take which come one by one. */
+/* Counts the enters and sleeps for eight events that arrive one by one. */
 static void count(unsigned n, unsigned min_ms, unsigned *enters, long *sleeps)
 {
 	pthread_t thread;
@@ -236,7 +240,8 @@ static void saved(void)
 	       "and %ld\n",
 	       enters, sleeps, fewer, less);
 	claim(fewer == 1 && less <= 2,
-	      "a wait for 8 sleeps once while they come: the others do not wake it");
+	      "a wait for 8 sleeps once while they arrive: the first seven do not "
+	      "wake it");
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* Which memory do receives go through, and what decides it? */
+/* Which memory do receives use, and what decides it? */
 #include <errno.h>
 #include <liburing.h>
 #include <signal.h>
@@ -22,7 +22,7 @@ static struct io_uring ring;
 static struct io_uring_buf_ring *bufs;
 static unsigned published;
 static char *memory;
-static unsigned short reserve[BUFS_MAX]; /* free and not with the kernel; a stack */
+static unsigned short reserve[BUFS_MAX]; /* free and not published; a stack */
 static unsigned reserved;
 static int pair[2];
 
@@ -34,12 +34,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -71,7 +72,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -85,7 +86,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -102,14 +103,14 @@ static char *buf(unsigned short id)
 	return memory + (size_t)id * BUF_BYTES;
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, buf(id), BUF_BYTES, id, BUFS_MAX - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
 	published++;
 }
 
-/* All in the reserve, lowest on top, and so many of them with the kernel. */
+/* Puts all buffers into the reserve, lowest on top, and publishes n of them. */
 static void open_bufs(unsigned n)
 {
 	struct io_uring_buf_reg reg = { .ring_entries = BUFS_MAX };
@@ -129,7 +130,7 @@ static void open_bufs(unsigned n)
 	for (unsigned i = BUFS_MAX; i-- > 0;)
 		reserve[reserved++] = (unsigned short)i;
 	for (published = 0; published < n;)
-		give(reserve[--reserved]);
+		publish_buf(reserve[--reserved]);
 }
 
 static void close_bufs(void)
@@ -139,7 +140,7 @@ static void close_bufs(void)
 	munmap(memory, (size_t)BUFS_MAX * BUF_BYTES);
 }
 
-/* Buffers of which the first page was ever touched. */
+/* The number of buffers whose first page was ever touched. */
 static unsigned touched(void)
 {
 	static unsigned char in[(size_t)BUFS_MAX * BUF_BYTES / PAGE];
@@ -151,7 +152,7 @@ static unsigned touched(void)
 	return n;
 }
 
-/* Receives len bytes into whatever buffer the kernel takes. */
+/* Receives len bytes into the buffer that the kernel picks. Returns its number. */
 static unsigned short receive(unsigned len)
 {
 	static const char text[BUF_BYTES];
@@ -165,7 +166,7 @@ static unsigned short receive(unsigned len)
 	return (unsigned short)(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
 }
 
-/* Each buffer is back before the next receive: one is needed at a time. */
+/* Receives one at a time; each buffer is published again before the next receive. */
 static unsigned round_ids(unsigned n, bool last_first)
 {
 	unsigned in_order = 0;
@@ -177,9 +178,9 @@ static unsigned round_ids(unsigned n, bool last_first)
 		in_order += id == i % n;
 		if (last_first) {
 			reserve[reserved++] = id;
-			give(reserve[--reserved]);
+			publish_buf(reserve[--reserved]);
 		} else {
-			give(id);
+			publish_buf(id);
 		}
 	}
 	return in_order;
@@ -190,19 +191,19 @@ static void order(void)
 	unsigned n;
 
 	claim(round_ids(BUFS_MAX, false) == RECEIVES,
-	      "buffers are used in the order in which they were given, not the warmest first");
+	      "buffers are used in the order in which they were published, not the "
+	      "warmest first");
 	n = touched();
 	close_bufs();
 	claim(n == BUFS_MAX,
-	      "so that one receive at a time goes through all that the kernel has");
+	      "so receives, one at a time, use all published buffers in turn");
 	round_ids(8, true);
 	n = touched();
 	close_bufs();
-	claim(n == 8,
-	      "with 8 of them given it goes through 8, however large the reserve");
+	claim(n == 8, "with 8 published they use 8, however large the reserve");
 }
 
-/* What is published is a queue, also if what is taken back is a stack. */
+/* The published buffers are a queue, even if the reserve is a stack. */
 static void burst(void)
 {
 	unsigned short ids[64];
@@ -215,12 +216,12 @@ static void burst(void)
 		for (int i = 0; i < 64; i++)
 			reserve[reserved++] = ids[i];
 		for (int i = 0; i < 64; i++)
-			give(reserve[--reserved]);
+			publish_buf(reserve[--reserved]);
 	}
 	n = touched();
 	close_bufs();
 	claim(n == 64,
-	      "a reserve that gives the last first stays with those it has used");
+	      "with a last-in-first-out reserve receives keep using the same buffers");
 }
 
 static double cpu_us(void)
@@ -231,8 +232,8 @@ static double cpu_us(void)
 	return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
 }
 
-/* Receives of whole buffers which are read once, as a send would; after a turn in which
- * every page is made. */
+/* Time for receives of whole buffers, each read once, as a send would; measured after a
+ * round that touches every page. */
 static double receive_us(unsigned n)
 {
 	double best = 1e9;
@@ -247,7 +248,7 @@ static double receive_us(unsigned n)
 
 			for (unsigned k = 0; k < BUF_BYTES; k += 64)
 				sum += (unsigned char)buf(id)[k];
-			give(id);
+			publish_buf(id);
 		}
 		if (turn > 0 && cpu_us() - began < best)
 			best = cpu_us() - began;
@@ -257,7 +258,7 @@ static double receive_us(unsigned n)
 	return best / RECEIVES;
 }
 
-/* Nothing is measured here that a verdict rests on. */
+/* For the note only: no claim depends on it. */
 static void cost(void)
 {
 	printf("note: 16 KiB written, received and read:");

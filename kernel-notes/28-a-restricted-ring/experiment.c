@@ -1,4 +1,4 @@
-/* What is a ring kept from once it is restricted, and by whom can that be undone? */
+/* What can a restricted ring not do, and can the restriction be undone? */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -23,12 +23,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -45,7 +46,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -59,7 +60,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -89,7 +90,7 @@ static void open_disabled(void)
 		ring.sq.array[i] = i;
 }
 
-/* NOP and RECV; flags only if asked for. */
+/* Permits NOP and RECV, and flags if `flags`. */
 static int restrict_it(bool flags)
 {
 	struct io_uring_restriction list[4];
@@ -105,7 +106,7 @@ static int restrict_it(bool flags)
 	return register_it(IORING_REGISTER_RESTRICTIONS, list, flags ? 4 : 3);
 }
 
-/* The result of the one operation that was written; -ETIME: none. */
+/* Submits the entry that was written and returns its result; -ETIME: no completion. */
 static int result(void)
 {
 	struct io_uring_cqe cqe = { .res = -ETIME };
@@ -127,11 +128,11 @@ static int open_null(void)
 static void unrestricted(void)
 {
 	open_disabled();
-	claim(enter(0, 0, 0) == -EBADFD,
-	      "a ring that is not enabled yet cannot be entered");
-	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "to enable it");
-	claim(open_null() > 2, "without restrictions it opens files");
-	claim(restrict_it(true) == -EBADFD, "once enabled it can no more be restricted");
+	claim(enter(0, 0, 0) == -EBADFD, "a disabled ring cannot be entered");
+	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "an enabled ring");
+	claim(open_null() > 2, "without restrictions a ring opens files");
+	claim(restrict_it(true) == -EBADFD,
+	      "an enabled ring can no longer be restricted");
 	io_uring_queue_exit(&ring);
 }
 
@@ -142,20 +143,21 @@ static void restricted(void)
 
 	open_disabled();
 	need(restrict_it(true) == 0, "restrictions");
-	claim(restrict_it(true) == -EBUSY, "restrictions are given once");
-	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "to enable it");
+	claim(restrict_it(true) == -EBUSY, "restrictions can be registered only once");
+	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "an enabled ring");
 	entry(IORING_OP_NOP, -1, 1);
-	claim(result() == 0, "what is listed works");
+	claim(result() == 0, "a listed operation works");
 	claim(open_null() == -EACCES,
-	      "what is not ends with EACCES, and nothing is done");
+	      "an operation that is not listed ends with EACCES and has no effect");
 	claim(register_it(IORING_REGISTER_FILES, fds, 2) == -EACCES &&
 		      register_it(IORING_REGISTER_IOWQ_MAX_WORKERS, workers, 2) == 0,
-	      "so with what can be registered");
-	claim(restrict_it(true) == -EACCES, "nor can more be listed, or less");
+	      "a register call that is not listed is refused with EACCES too");
+	claim(restrict_it(true) == -EACCES,
+	      "the list cannot be changed on the enabled ring");
 	entry(IORING_OP_NOP, -1, 1)->flags = IOSQE_IO_LINK;
 	claim(result() == -EACCES, "a flag that is not listed is refused");
 	entry(IORING_OP_NOP, -1, 1)->flags = IOSQE_CQE_SKIP_SUCCESS;
-	claim(result() == -ETIME, "one that is listed is not");
+	claim(result() == -ETIME, "a flag that is listed is accepted");
 	io_uring_queue_exit(&ring);
 }
 
@@ -163,14 +165,14 @@ static void flags_too(void)
 {
 	open_disabled();
 	need(restrict_it(false) == 0, "restrictions");
-	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "to enable it");
+	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "an enabled ring");
 	entry(IORING_OP_NOP, -1, 1)->flags = IOSQE_CQE_SKIP_SUCCESS;
 	claim(result() == -EACCES,
-	      "who restricts operations and lists no flags has forbidden them all");
+	      "a list of operations without flags forbids all flags");
 	io_uring_queue_exit(&ring);
 }
 
-/* Another thread opens; this one enables. */
+/* Another thread makes the ring; this one enables it. */
 static void *open_elsewhere(void *arg)
 {
 	(void)arg;
@@ -184,10 +186,11 @@ static void whose(void)
 
 	need(pthread_create(&thread, NULL, open_elsewhere, NULL) == 0, "a thread");
 	pthread_join(thread, NULL);
-	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "to enable it");
+	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "an enabled ring");
 	entry(IORING_OP_NOP, -1, 1);
 	claim(result() == 0,
-	      "a ring belongs to the thread that enables it, not to the one that opened it");
+	      "a ring belongs to the thread that enables it, not to the one that "
+	      "made it");
 	io_uring_queue_exit(&ring);
 }
 
@@ -206,7 +209,7 @@ static double nop_ns(bool with)
 
 	open_disabled();
 	need(!with || restrict_it(true) == 0, "restrictions");
-	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "to enable it");
+	need(register_it(IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0, "an enabled ring");
 	for (int turn = 0; turn < 20; turn++) {
 		double began = cpu_ns();
 
@@ -224,12 +227,13 @@ static double nop_ns(bool with)
 	return best / 8000;
 }
 
-/* Nothing is measured here that a verdict rests on. */
+/* For the note only: no claim depends on it. */
 static void cost(void)
 {
 	double without = nop_ns(false), with = nop_ns(true);
 
-	printf("note: one of 8 NOPs of an enter took %.0f ns without restrictions, %.0f with\n",
+	printf("note: a NOP, one of 8 in an enter, took %.0f ns without restrictions, "
+	       "%.0f with\n",
 	       without, with);
 }
 

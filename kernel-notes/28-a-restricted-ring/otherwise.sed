@@ -1,2 +1,2 @@
-# Opening files is on the list.
+# The list permits opening files.
 s/sqe_op = IORING_OP_RECV;/sqe_op = IORING_OP_OPENAT;/

@@ -1,8 +1,8 @@
-/* Where does the liburing at hand put the array of a ring that is said to have none?
+/* Where does the installed liburing put the array of a ring that has none?
  *
  * Such a ring is never made here: entered through liburing 2.3 it spins inside the kernel
- * and survives SIGKILL. The ring below is an ordinary one, only its mapping is asked for
- * with the words that the kernel would have used, and it is never entered. */
+ * and survives SIGKILL. The ring below is an ordinary one. liburing maps it once more
+ * with the flag and the offset that the kernel would have reported. It is never entered. */
 #include <errno.h>
 #include <liburing.h>
 #include <signal.h>
@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Linux 6.6, liburing 2.6. In this file it goes to liburing alone, never to the kernel. */
+/* Linux 6.6, liburing 2.6. In this file it is passed to liburing only, never to the
+ * kernel. */
 #define SETUP_NO_SQARRAY (1u << 16)
 
 static int failed;
@@ -24,22 +25,24 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
-static bool is_before(const struct io_sqring_offsets *off, uint32_t there)
+static bool ends_before(const struct io_sqring_offsets *off, uint32_t there)
 {
 	return off->head < there && off->tail < there && off->ring_mask < there &&
 	       off->ring_entries < there && off->flags < there && off->dropped < there;
 }
 
-/* What setup_queues() relies on: the array is there, behind all else, and its own. */
+/* setup_queues() relies on this: the array is there, behind everything else, and overlaps
+ * nothing. */
 static void ordinary(void)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_SINGLE_ISSUER |
@@ -51,13 +54,13 @@ static void ordinary(void)
 	errno = -io_uring_queue_init_params(8, &ring, &params);
 	need(errno == 0, "io_uring_setup");
 	entries = ring.sq.ring_entries;
-	claim(params.sq_off.array > 0 && is_before(&params.sq_off, params.sq_off.array),
-	      "an ordinary ring has its array behind its head, tail and sizes");
+	claim(params.sq_off.array > 0 && ends_before(&params.sq_off, params.sq_off.array),
+	      "an ordinary ring has its array behind head, tail and sizes");
 	for (unsigned i = 0; i < entries; i++)
 		ring.sq.array[i] = i;
 	kept &= *ring.sq.khead == 0 && *ring.sq.ktail == 0 && entries == 8;
 	kept &= *ring.sq.kring_mask == 7 && *ring.cq.khead == 0 && *ring.cq.ktail == 0;
-	claim(kept, "and to fill it changes none of them");
+	claim(kept, "filling the array changes none of them");
 	io_uring_queue_exit(&ring);
 }
 
@@ -66,7 +69,7 @@ static bool is_in(const struct io_uring *ring, const unsigned *word)
 	return word >= ring->sq.array && word < ring->sq.array + ring->sq.ring_entries;
 }
 
-/* The kernel says 0 where there is no array. */
+/* The kernel reports 0 as the offset if there is no array. */
 static void as_if_without(void)
 {
 	struct io_uring_params params = { 0 };
@@ -79,13 +82,14 @@ static void as_if_without(void)
 	params.flags |= SETUP_NO_SQARRAY;
 	memset(&ring, 0, sizeof(ring));
 	errno = -io_uring_queue_mmap(fd, &params, &ring);
-	need(errno == 0, "its mapping");
+	need(errno == 0, "the mapping");
 	errno = EINVAL;
-	need(ring.sq.array != NULL, "this liburing knows of rings without an array");
+	need(ring.sq.array != NULL,
+	     "a liburing that does not know rings without an array");
 	claim(is_in(&ring, ring.sq.khead) && is_in(&ring, ring.sq.ktail),
-	      "this liburing takes the queue's own head and tail for the array of a ring that "
-	      "has none, and would write its indices there");
-	/* It goes as the ordinary ring that it is. */
+	      "this liburing takes the head and tail of the queue for the array of a "
+	      "ring that has none, and would write its indices there");
+	/* Unmapped as the ordinary ring that it is. */
 	ring.flags = 0;
 	ring.ring_fd = ring.enter_ring_fd = fd;
 	io_uring_queue_exit(&ring);

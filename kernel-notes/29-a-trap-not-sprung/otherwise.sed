@@ -1,2 +1,2 @@
-# The kernel's offset is kept.
+# The offset that the kernel reported is kept.
 s/params\.sq_off\.array = 0;/;/

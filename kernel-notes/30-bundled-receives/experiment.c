@@ -1,4 +1,4 @@
-/* Can one completion bring several buffers, and which are they? */
+/* Can one completion fill several buffers, and which are they? */
 #include <errno.h>
 #include <liburing.h>
 #include <netinet/in.h>
@@ -36,12 +36,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -57,7 +58,7 @@ static void open_ring(unsigned entries, unsigned cq_entries)
 	errno = -io_uring_queue_init_params(entries, &ring, &params);
 	need(errno == 0, "io_uring_setup");
 	errno = ENOSYS;
-	need(params.features & IORING_FEAT_RECVSEND_BUNDLE, "receives in bundles");
+	need(params.features & IORING_FEAT_RECVSEND_BUNDLE, "bundled receives");
 	for (unsigned i = 0; i < ring.sq.ring_entries; i++)
 		ring.sq.array[i] = i;
 }
@@ -75,7 +76,7 @@ static struct io_uring_sqe *entry(uint8_t opcode, int fd, uint64_t id)
 	return sqe;
 }
 
-/* One io_uring_enter, which submits all that was written. */
+/* One io_uring_enter, which submits all entries written so far. */
 static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout_ms / 1000,
@@ -89,7 +90,7 @@ static int enter(unsigned wait_n, unsigned timeout_ms, unsigned flags)
 			       sizeof(arg));
 }
 
-/* The oldest completion, without a system call. */
+/* Takes the oldest completion, without a system call. */
 static bool take(struct io_uring_cqe *cqe)
 {
 	unsigned head = *ring.cq.khead;
@@ -115,7 +116,7 @@ static int listen_somewhere(struct sockaddr_in *at)
 	return fd;
 }
 
-/* pair[0] was accepted, pair[1] has connected. */
+/* pair[0] is the accepted socket, pair[1] the connecting one. */
 static void tcp_pair(int pair[2])
 {
 	struct sockaddr_in at;
@@ -136,12 +137,12 @@ static int unread(int fd)
 	return n;
 }
 
-/* Loopback may take its time on a busy machine. */
+/* Delivery over loopback can take some time on a busy machine. */
 static void await_unread(int fd, int n)
 {
 	for (int i = 0; i < 2000 && unread(fd) < n; i++)
 		usleep(1000);
-	need(unread(fd) >= n, "the bytes did not arrive");
+	need(unread(fd) >= n, "the bytes in the socket");
 }
 
 static void open_bufs(void)
@@ -157,13 +158,13 @@ static void open_bufs(void)
 	io_uring_buf_ring_init(bufs);
 }
 
-static void give(unsigned short id)
+static void publish_buf(unsigned short id)
 {
 	io_uring_buf_ring_add(bufs, memory[id], BUF_BYTES, id, BUFS - 1, 0);
 	io_uring_buf_ring_advance(bufs, 1);
 }
 
-/* The cap lies where other operations have file_index (Linux 6.17). */
+/* The cap is in the field that other operations use as file_index (Linux 6.17). */
 static void arm(int fd, unsigned cap, bool bundle)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_RECV, fd, 1);
@@ -175,29 +176,32 @@ static void arm(int fd, unsigned cap, bool bundle)
 	sqe->file_index = cap;
 }
 
-static char seen[8 * BUF_BYTES]; /* as they came, by what completions say */
+static char
+	seen[8 *
+	     BUF_BYTES]; /* the received bytes, in the order that the completions give */
 
-/* What completions of one receive brought, until it is over or nothing comes. */
+/* Results of one receive, until it ends or no completion comes. */
 struct brought {
 	unsigned completions, bytes, buffers;
-	int last; /* the last result; -ETIME: nothing came */
+	int last; /* the last result; -ETIME: no completion */
 	bool more;
 };
 
-/* Of n bytes from the buffer with this number on, and those after it, given back at once. */
-static void look_at(struct brought *b, unsigned short id, unsigned n)
+/* Copies n bytes from this buffer and those published after it, and publishes them
+ * again. */
+static void collect_bytes(struct brought *b, unsigned short id, unsigned n)
 {
 	for (unsigned part; n > 0; n -= part) {
 		part = n < BUF_BYTES ? n : BUF_BYTES;
 		memcpy(seen + b->bytes, memory[id], part);
-		give(id);
+		publish_buf(id);
 		id = (unsigned short)((id + 1) % BUFS);
 		b->bytes += part;
 		b->buffers++;
 	}
 }
 
-static bool next(struct brought *b)
+static bool next_result(struct brought *b)
 {
 	struct io_uring_cqe cqe;
 
@@ -212,13 +216,14 @@ static bool next(struct brought *b)
 	if (cqe.res <= 0)
 		return false;
 	b->completions++;
-	look_at(b, (unsigned short)(cqe.flags >> IORING_CQE_BUFFER_SHIFT), (unsigned)cqe.res);
+	collect_bytes(b, (unsigned short)(cqe.flags >> IORING_CQE_BUFFER_SHIFT),
+		      (unsigned)cqe.res);
 	return b->more;
 }
 
 static char text[6000];
 
-/* Sends bytes to a receive with a window, and takes what it brings. */
+/* Sends bytes to a receive with a window, and collects its results. */
 static struct brought receive(unsigned bytes, unsigned window, bool bundle, bool ends)
 {
 	struct brought b = { .more = true };
@@ -230,18 +235,18 @@ static struct brought receive(unsigned bytes, unsigned window, bool bundle, bool
 		shutdown(pair[1], SHUT_WR);
 	await_unread(pair[0], (int)bytes);
 	arm(pair[0], window, bundle);
-	while (next(&b))
+	while (next_result(&b))
 		continue;
 	if (ends && b.last > 0 && !b.more) {
 		arm(pair[0], window, bundle);
-		next(&b);
+		next_result(&b);
 	}
 	close(pair[0]);
 	close(pair[1]);
 	if (b.more && b.last == -ETIME) {
 		struct brought end = { 0 };
 
-		next(&end);
+		next_result(&end);
 	}
 	return b;
 }
@@ -257,12 +262,12 @@ static void several_at_once(void)
 	       all.completions);
 	claim(one.completions == 5 && all.completions < one.completions &&
 		      all.bytes == 5000 && all.buffers == 5,
-	      "one completion brings several buffers");
+	      "one completion covers several buffers");
 	claim(memcmp(seen, text, 5000) == 0,
-	      "they are the one it names and those that were given after it, in this order");
+	      "they are the buffer it names and those published after it, in this order");
 }
 
-/* Each buffer but the last is filled, so that the count says which they are. */
+/* Each buffer but the last is filled, so the byte count determines which they are. */
 static void windows(void)
 {
 	static const unsigned sizes[] = { 1, 1024, 1500, 2048, 4097 };
@@ -278,7 +283,7 @@ static void windows(void)
 			 b.buffers == whole / BUF_BYTES &&
 			 memcmp(seen, text, b.bytes) == 0;
 	}
-	claim(right, "a window ends it, within the last buffer it needs");
+	claim(right, "a receive ends at its window, within the last buffer it needs");
 }
 
 static void few_buffers(void)
@@ -286,13 +291,14 @@ static void few_buffers(void)
 	struct brought b = receive(6000, 65536, true, false);
 
 	claim(b.bytes == 6000 && memcmp(seen, text, 6000) == 0,
-	      "buffers that come back meanwhile are used in their turn");
+	      "buffers published meanwhile are used in order");
 }
 
 static void ends(void)
 {
 	claim(receive(3000, 8192, true, true).last == 0,
-	      "it sees an end that comes with the bytes");
+	      "a bundled receive reports an end of the stream that arrives with the "
+	      "bytes");
 }
 
 int main(void)
@@ -307,7 +313,7 @@ int main(void)
 	open_ring(16, 64);
 	open_bufs();
 	for (unsigned short id = 0; id < BUFS; id++)
-		give(id);
+		publish_buf(id);
 	several_at_once();
 	windows();
 	few_buffers();

@@ -1,4 +1,4 @@
-/* Does a ring count as locked memory, of whom, and until when? */
+/* Does a ring count as locked memory, for which user, and until when? */
 #include <errno.h>
 #include <liburing.h>
 #include <signal.h>
@@ -11,9 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define USER 31999u /* whose rings nobody else has */
+#define USER 31999u /* a user without other rings */
 #define ENTRIES 256u
-#define LIMIT ((rlim_t)60 * 1024) /* one ring of 36 KiB, and not two */
+#define LIMIT ((rlim_t)60 * 1024) /* enough for one ring of 36 KiB, not for two */
 
 static int failed;
 
@@ -23,12 +23,13 @@ static void claim(bool holds, const char *text)
 	failed |= !holds;
 }
 
-/* What the experiment needs and is not about; without it, what has failed still has. */
+/* A precondition that is not under test. If it is missing the program ends here: with 77,
+ * or with 1 if a claim has failed already. */
 static void need(bool ok, const char *what)
 {
 	if (ok)
 		return;
-	printf("cannot tell here: %s: %s\n", what, strerror(errno));
+	printf("cannot be judged here without %s: %s\n", what, strerror(errno));
 	exit(failed ? 1 : 77);
 }
 
@@ -50,7 +51,7 @@ static void wait_ms(unsigned ms)
 	nanosleep(&pause, NULL);
 }
 
-/* Until it is to be had; -1: not within a second. */
+/* Milliseconds until a ring can be made; -1: not within a second. */
 static int ms_until_ring(void)
 {
 	struct io_uring ring;
@@ -66,7 +67,7 @@ static int ms_until_ring(void)
 }
 
 /* A ring of another process of this user, which holds it until it is killed. */
-static pid_t holder(void)
+static pid_t ring_holder(void)
 {
 	int ready[2];
 	char word = 0;
@@ -83,7 +84,7 @@ static pid_t holder(void)
 			pause();
 		_exit(0);
 	}
-	need(read(ready[0], &word, 1) == 1 && word, "a first ring");
+	need(read(ready[0], &word, 1) == 1 && word, "a ring in the other process");
 	return child;
 }
 
@@ -95,29 +96,31 @@ int main(void)
 	int ms;
 
 	need(geteuid() == 0 && setgid(USER) == 0 && setuid(USER) == 0,
-	     "to become another user");
-	need(setrlimit(RLIMIT_MEMLOCK, &limit) == 0, "a lower limit of locked memory");
+	     "the right to become another user");
+	need(setrlimit(RLIMIT_MEMLOCK, &limit) == 0, "a lower RLIMIT_MEMLOCK");
 	errno = -try_ring(&one);
 	need(errno == 0, "a ring");
 	if (try_ring(&two) == 0) {
-		printf("note: two rings below the limit for one: a kernel before 6.14\n");
+		printf("note: two rings with a limit for one: a kernel before 6.14\n");
 		return 77;
 	}
 	claim(try_ring(&two) == -ENOMEM,
-	      "two rings beyond the limit are refused with ENOMEM");
+	      "a second ring beyond the limit is refused with ENOMEM");
 	io_uring_queue_exit(&one);
 	ms = ms_until_ring();
-	printf("note: a ring that was closed was out of the way after %d ms\n", ms);
-	claim(ms >= 0 && ms < 400, "one that was closed is out of the way within 400 ms");
+	printf("note: a closed ring was no longer counted after %d ms\n", ms);
+	claim(ms >= 0 && ms < 400,
+	      "a closed ring is no longer counted after at most 400 ms");
 	wait_ms(100);
-	other = holder();
+	other = ring_holder();
 	claim(try_ring(&two) == -ENOMEM,
-	      "that of another process of this user counts as well");
+	      "a ring of another process of this user counts as well");
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
 	ms = ms_until_ring();
-	printf("note: that of a process that was killed was out of the way after %d ms\n",
+	printf("note: the ring of a killed process was no longer counted after %d ms\n",
 	       ms);
-	claim(ms >= 0 && ms < 400, "also if it was killed");
+	claim(ms >= 0 && ms < 400,
+	      "the ring of a killed process is no longer counted after at most 400 ms");
 	return failed;
 }
