@@ -80,7 +80,7 @@ test: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads release/not
 test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
 	@SEEDS='$(SEEDS)' S='$(S)' MIN='$(MIN)' tests/long $(if $(T),'$(T)')
 
-## make sim        SEEDS=N histories of the simulation; SEED=N: tells that one, step by step
+## make sim        the simulation with SEEDS=N seeds; SEED=N: prints the run of that seed
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 

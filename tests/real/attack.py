@@ -155,9 +155,9 @@ class OriginConn(Wire):
         self.answered = self.scripted = False
         self.ended_by_script = False
         if world.case and world.case.when == "connect" and world.script_left():
-            self.play()
+            self.run_script()
 
-    def play(self):
+    def run_script(self):
         self.scripted = True
         self.steps.extend(self.world.take_script())
 
@@ -183,7 +183,7 @@ class OriginConn(Wire):
             if whole or case.when == "head":
                 self.answered = True
                 if case.when != "connect" or not self.scripted:
-                    self.play()
+                    self.run_script()
                     return
             else:
                 return

@@ -9,7 +9,7 @@ import subprocess
 import rig
 
 FEATURES = ("cap", "silent", "no_iowait", "ringfd", "restrictions")
-PLAYS = ("request_body", "response_body", "pipeline", "upgrade", "drain", "memcached_pipeline",
+SCRIPTS = ("request_body", "response_body", "pipeline", "upgrade", "drain", "memcached_pipeline",
          "too_slow", "origin_short", "queue")
 
 
@@ -22,7 +22,7 @@ def run(what, command, without):
     rig.check(got.returncode == 0, f"{what} without {without}:\n{got.stdout[-4000:]}")
 
 
-def play(name, without):
+def run_vtc(name, without):
     macros = {"fairlead": rig.FAIRLEAD, "lab": rig.LAB, "peers": rig.PEERS,
               "engine": "io_uring"}
     run(name, [os.path.join(rig.PEERS, "varnishtest"), "-t", "60",
@@ -34,9 +34,9 @@ def test():
     contract = os.path.join(os.path.dirname(os.path.dirname(rig.TOOLS)), "tests/contract")
     for without in (*FEATURES, ",".join(FEATURES)):
         with concurrent.futures.ThreadPoolExecutor(4) as pool:    # they mostly wait
-            list(pool.map(lambda name: play(name, without), PLAYS))
+            list(pool.map(lambda name: run_vtc(name, without), SCRIPTS))
         run("the contract suite", [contract, "io_uring"], without)
-        print(f"without {without}: contract suite and {len(PLAYS)} plays", flush=True)
+        print(f"without {without}: contract suite and {len(SCRIPTS)} varnishtest scripts", flush=True)
 
 
 rig.main(test)
