@@ -6,7 +6,6 @@
 
 #include "lib/simworld.h"
 
-#define PROXY_PORT 8080
 #define BODY_WAIT_MS 300
 
 static const char *const bad_head_fields[] = {
@@ -546,7 +545,7 @@ static void client_start_fired(struct timer *timer)
 		sim_peer_resume_reading(c->peer);
 		return;
 	}
-	c->peer = sim_peer_connect(&c->world->sim, PROXY_PORT);
+	c->peer = sim_peer_connect(&c->world->sim, SIMWORLD_PROXY_PORT);
 	c->peer->on_input = client_on_input;
 	c->peer->owner = c;
 	if (c->behavior == BEHAVIOR_SLOW_READER) {

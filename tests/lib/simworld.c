@@ -12,9 +12,6 @@
 #include "../../src/proxy/exchange.h"
 
 #define LOG_FD 77
-#define PROXY_PORT 8080
-#define ORIGIN_PORT 6000
-#define CACHE_PORT 11212
 #define RUN_MS 4000000 /* longer than any run takes */
 #define GRACE_MS 5000
 #define RELOADS 40
@@ -174,208 +171,6 @@ bool simworld_must_succeed(const struct simworld *w)
 	       !f->memory;
 }
 
-/* ---- the proxy -------------------------------------------------------------- */
-
-static void config_add_servers(struct simworld *w, struct strbuf *x, unsigned port,
-			       unsigned n, bool http)
-{
-	strbuf_addf(x, "    servers: [127.0.0.1:%u", port);
-	for (unsigned i = 1; i < n; i++)
-		strbuf_addf(x, ", { address: 127.0.0.1:%u, weight: %u%s }", port + i,
-			    1 + (unsigned)simworld_draw(w, 4),
-			    http && simworld_chance(w, 6) ? ", backup: true" : "");
-	strbuf_addf(x, "]\n    keepalive: %u\n",
-		    simworld_chance(w, 2) ? (unsigned)simworld_draw(w, 4) : 100);
-	strbuf_addf(x, "    queue: %u\n    queue_timeout: %s\n",
-		    w->faults.scarce ? (unsigned)simworld_draw(w, 4) : 1000,
-		    w->faults.scarce ? "100ms" : "300s");
-	strbuf_addf(x, "    connect_timeout: %s\n",
-		    w->faults.faulty_origins ? "200ms" : "20s");
-}
-
-static const char *const balances[] = {
-	"round_robin", "least_connections", "random", "hash\n    hash: \"${path}\"",
-	"hash\n    hash: \"${header.X-No}\"\n    hash_balance_factor: 120"
-};
-static const char *const reuses[] = { "never", "safe", "always" };
-static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
-
-static void config_add_upstream(struct simworld *w, struct strbuf *x, unsigned u)
-{
-	strbuf_addf(x, "  u%u:\n", u);
-	config_add_servers(w, x, ORIGIN_PORT + SIMWORLD_SERVERS * u,
-			   w->connections[u] > 0 || w->requests_max[u] > 0
-				   ? w->server_n[u]
-				   : 1 + (unsigned)simworld_draw(w, w->server_n[u]),
-			   true);
-	strbuf_addf(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
-		    w->connections[u], w->faults.faulty_origins ? "500ms" : "60s",
-		    balances[simworld_draw(w, COUNT(balances))]);
-	strbuf_addf(x, "    reuse: %s\n    idle_timeout: %ums\n", reuses[w->reuse[u]],
-		    simworld_chance(w, 3) ? 1 + (unsigned)simworld_draw(w, 300) : 4000);
-	if (w->requests_max[u] > 0)
-		strbuf_addf(x, "    requests: %u\n", w->requests_max[u]);
-	strbuf_addf(x,
-		    "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
-		    "    eject_max_percent: %u\n",
-		    eject_ons[simworld_draw(w, COUNT(eject_ons))],
-		    1 + (unsigned)simworld_draw(w, 3),
-		    1 + (unsigned)simworld_draw(w, 500),
-		    simworld_chance(w, 2) ? 50 : 100);
-	if (simworld_chance(w, 3))
-		strbuf_addf(x, "    eject_rate: %u\n    slow_start: 300ms\n",
-			    1 + (unsigned)simworld_draw(w, 100));
-}
-
-static void config_add_retry_policy(struct simworld *w, struct strbuf *x,
-				    const struct retry_policy *policy)
-{
-	bool must_succeed = simworld_must_succeed(w);
-
-	if (must_succeed && simworld_chance(w, 2))
-		strbuf_addf(x, ", deadline: 3000s");
-	else if (!must_succeed && simworld_chance(w, 4))
-		strbuf_addf(x, ", deadline: %ums",
-			    200 + (unsigned)simworld_draw(w, 1000));
-	if (policy->hedged)
-		strbuf_addf(x, ", hedge: { percentile: %u, budget_percent: %u }",
-			    50 + (unsigned)simworld_draw(w, 46),
-			    (unsigned)simworld_draw(w, 101));
-	if (policy->tries == 0)
-		return;
-	strbuf_addf(x,
-		    ", retry: { tries: %u, methods: %s, body: %uB, backoff: %ums, "
-		    "budget_percent: %u, budget_per_second: %u",
-		    policy->tries, policy->all_methods ? "all" : "idempotent",
-		    policy->body, 1 + (unsigned)simworld_draw(w, 50), policy->percent,
-		    policy->per_second);
-	strbuf_addf(x, ", on: [503, reset%s]",
-		    policy->all_conditions ? ", connect, timeout, malformed" : "");
-	if (must_succeed || simworld_chance(w, 2))
-		strbuf_addf(x, ", per_try_timeout: %s", must_succeed ? "60s" : "150ms");
-	strbuf_addf(x, " }");
-}
-
-static void config_add_cache(struct simworld *w, struct strbuf *x)
-{
-	strbuf_addf(x, "  cache:\n    protocol: memcached\n");
-	config_add_servers(w, x, CACHE_PORT, w->cache_n, false);
-	strbuf_addf(x,
-		    "    timeout: %s\n    connections_per_server: %u\n    pipeline: %u\n",
-		    w->faults.faulty_caches ? "300ms" : "60s", w->links, w->pipeline);
-}
-
-static void config_add_limits(struct simworld *w, struct strbuf *x)
-{
-	bool faulty = w->faults.faulty_origins || w->faults.faulty_clients;
-
-	strbuf_addf(x, "limits:\n  window: 32KiB\n");
-	strbuf_addf(x,
-		    "  header_timeout: %s\n  receive_timeout: %s\n  send_timeout: %s\n",
-		    faulty ? "2s" : "60s", faulty ? "2s" : "60s", faulty ? "2s" : "60s");
-	strbuf_addf(x, "  idle_timeout: %s\n", simworld_chance(w, 2) ? "2s" : "60s");
-}
-
-/* Where each request must succeed, only policies that do not fail for lack of time or budget. */
-static void draw_retry_policy(struct simworld *w, struct retry_policy *policy)
-{
-	bool must_succeed = simworld_must_succeed(w);
-
-	policy->hedged = simworld_chance(w, 2);
-	if (simworld_chance(w, 3))
-		return;
-	policy->tries = 1 + (unsigned)simworld_draw(w, 4);
-	policy->all_methods = simworld_chance(w, 3);
-	policy->all_conditions = !simworld_chance(w, 4);
-	policy->body = simworld_chance(w, 2) ? 16384 : (uint32_t)simworld_draw(w, 2000);
-	policy->ample_budget = must_succeed || simworld_chance(w, 2);
-	policy->percent = policy->ample_budget ? 100 : (unsigned)simworld_draw(w, 60);
-	policy->per_second = policy->ample_budget ? 1000000
-						  : (unsigned)simworld_draw(w, 3);
-}
-
-/* Reloads do not change these, because the limits are checked at all times. */
-static void draw_upstreams(struct simworld *w)
-{
-	w->half_close = simworld_chance(w, 2);
-	w->upstream_n = 1 + (unsigned)simworld_draw(w, SIMWORLD_UPSTREAMS);
-	for (unsigned u = 0; u < w->upstream_n; u++) {
-		w->server_n[u] = 1 + (unsigned)simworld_draw(w, SIMWORLD_SERVERS);
-		w->connections[u] = simworld_chance(w, 2)
-					    ? 1 + (uint32_t)simworld_draw(w, 4)
-					    : 0;
-		w->requests_max[u] = simworld_chance(w, 3)
-					     ? 1 + (uint32_t)simworld_draw(w, 4)
-					     : 0;
-		w->reuse[u] = simworld_chance(w, 6)   ? CONFIG_REUSE_NEVER
-			      : simworld_chance(w, 2) ? CONFIG_REUSE_SAFE
-						      : CONFIG_REUSE_ALWAYS;
-		draw_retry_policy(w, &w->policies[u]);
-	}
-	if (simworld_chance(w, 2)) {
-		w->cache_n = 1 + (unsigned)simworld_draw(w, SIMWORLD_SERVERS);
-		w->links = 1 + (uint32_t)simworld_draw(w, 3);
-		w->pipeline = simworld_chance(w, 2) ? 1 + (uint32_t)simworld_draw(w, 3)
-						    : 64;
-	}
-}
-
-/* Routes that no request uses: they change the indexes of the routes behind them, and upstreams
- * come and go with them. */
-static void config_add_decoys(struct strbuf *x, unsigned n, const char *upstream)
-{
-	for (unsigned i = 0; i < n; i++)
-		strbuf_addf(x, "  - { prefix: /decoy%u/, proxy: { upstream: %s } }\n", i,
-			    upstream);
-}
-
-static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
-{
-	strbuf_addf(x, "routes:\n");
-	config_add_decoys(x, (unsigned)simworld_draw(w, 4), spare ? "spare" : "u0");
-	if (w->cache_n > 0)
-		strbuf_addf(x,
-			    "  - prefix: /c0/\n    memcached: { upstream: cache, "
-			    "key: \"c0-${path.rest}\" }\n%s"
-			    "  - prefix: /n0/\n    memcached: { upstream: cache, "
-			    "key: \"n0-${path.rest}\", miss: next }\n%s",
-			    w->half_close ? "    half_close: allow\n" : "",
-			    w->half_close ? "    half_close: allow\n" : "");
-	for (unsigned u = 0; u < w->upstream_n; u++)
-		for (int after_cache = u == 0 && w->cache_n > 0; after_cache >= 0;
-		     after_cache--) {
-			strbuf_addf(x, "  - { prefix: /%s%u/, proxy: { upstream: u%u }",
-				    after_cache ? "n" : "u", u, u);
-			config_add_retry_policy(w, x, &w->policies[u]);
-			if (w->half_close)
-				strbuf_addf(x, ", half_close: allow");
-			strbuf_addf(x, " }\n");
-		}
-}
-
-static struct config *draw_config(struct simworld *w)
-{
-	bool backwards = simworld_chance(w, 2), spare = simworld_chance(w, 2);
-	struct config *config;
-	struct strbuf x = { 0 };
-
-	strbuf_addf(&x, "listen: [127.0.0.1:%u]\nupstreams:\n", PROXY_PORT);
-	if (spare)
-		strbuf_addf(&x, "  spare: { servers: [127.0.0.1:1] }\n");
-	for (unsigned u = 0; u < w->upstream_n; u++)
-		config_add_upstream(w, &x, backwards ? w->upstream_n - 1 - u : u);
-	if (w->cache_n > 0)
-		config_add_cache(w, &x);
-	config_add_routes(w, &x, spare);
-	config_add_limits(w, &x);
-	if (w->verbose)
-		printf("%s", x.data);
-	config = config_read_text("test", (struct slice){ x.data, x.len }, NULL);
-	ASSERT(config);
-	free(x.data);
-	return config;
-}
-
 /* ---- reloads ---------------------------------------------------------------- */
 
 /* A configuration that a generation of the proxy uses. */
@@ -416,7 +211,7 @@ static struct generation_options draw_generation(struct simworld *w,
 	struct config *config;
 
 	ASSERT(live);
-	live->config = config = draw_config(w);
+	live->config = config = simworld_draw_config(w);
 	list_init(&live->node);
 	list_append(&w->live_configs, &live->node);
 	for (unsigned i = 0; i < config->upstream_n; i++) {
@@ -504,8 +299,9 @@ static void proxy_open(struct simworld *w)
 				  .descriptors = &w->descriptors,
 				  .access = &w->access,
 			  }) == 0);
-	listener_start(&w->listener, &w->sim.tick, simrig_listen(&w->sim, PROXY_PORT),
-		       &w->client_quota, &w->stats, &listener_events, w);
+	listener_start(&w->listener, &w->sim.tick,
+		       simrig_listen(&w->sim, SIMWORLD_PROXY_PORT), &w->client_quota,
+		       &w->stats, &listener_events, w);
 }
 
 /* ---- faults ----------------------------------------------------------------- */
@@ -686,14 +482,14 @@ static void simworld_open(struct simworld *w)
 	draw_faults(w);
 	list_init(&w->origin_conns);
 	list_init(&w->live_configs);
-	draw_upstreams(w);
+	simworld_draw_upstreams(w);
 	arm_faults(w);
 	proxy_open(w);
 	for (unsigned u = 0; u < w->upstream_n; u++)
 		for (unsigned i = 0; i < w->server_n[u]; i++)
-			simworld_server_open(&w->servers[u][i], w, u,
-					     ORIGIN_PORT + SIMWORLD_SERVERS * u + i,
-					     false);
+			simworld_server_open(
+				&w->servers[u][i], w, u,
+				SIMWORLD_ORIGIN_PORT + SIMWORLD_SERVERS * u + i, false);
 	for (unsigned u = 0; w->faults.watched && u < w->upstream_n; u++)
 		for (unsigned i = 0; i < w->server_n[u]; i++)
 			simworld_server_open(&w->moved[u][i], w, u,
@@ -702,8 +498,8 @@ static void simworld_open(struct simworld *w)
 	if (w->faults.watched)
 		w->watch = simworld_watch_open(w);
 	for (unsigned i = 0; i < w->cache_n; i++)
-		simworld_server_open(&w->caches[i], w, w->upstream_n, CACHE_PORT + i,
-				     true);
+		simworld_server_open(&w->caches[i], w, w->upstream_n,
+				     SIMWORLD_CACHE_PORT + i, true);
 	w->client_n = 1 + (unsigned)simworld_draw(w, SIMWORLD_CLIENTS);
 	for (unsigned i = 0; i < w->client_n; i++)
 		sim_client_init(&w->clients[i], w, i);

@@ -2,8 +2,8 @@
  * origins and caches with their behaviors and faults, all drawn by one seed, in virtual time.
  * The same seed gives the same run, to the byte and the microsecond.
  *
- * Owner: one run, simworld_run(). Files: simworld.c draws the configuration, starts the parts
- * and checks limits; simclient.c, simserver.c, simpacer.c and simwatch.c are the parts. A
+ * Owner: one run, simworld_run(). Files: simworld.c starts the parts, causes faults and checks
+ * limits; simconfig.c, simclient.c, simserver.c, simpacer.c and simwatch.c are the parts. A
  * violated rule ends the process (simworld_fail()) with the seed and the time. */
 #ifndef LIB_SIMWORLD_H
 #define LIB_SIMWORLD_H
@@ -13,6 +13,9 @@
 #include "lib/wire.h"
 #include "proxy/proxy.h"
 
+#define SIMWORLD_PROXY_PORT 8080
+#define SIMWORLD_ORIGIN_PORT 6000 /* and the next ports */
+#define SIMWORLD_CACHE_PORT 11212
 #define SIMWORLD_UPSTREAMS 3
 #define SIMWORLD_SERVERS 2        /* of an upstream, at most */
 #define SIMWORLD_MOVED_PORTS 1000 /* from a server's port to its second address's port */
@@ -267,6 +270,14 @@ void strbuf_addf(struct strbuf *x, const char *format, ...)
 void strbuf_add_body(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t from, size_t n);
 void strbuf_add_chunk(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t from, size_t n,
 		      const char *extension);
+
+/* ---- simconfig.c ------------------------------------------------------------ */
+
+/* Draws what reloads do not change: upstreams, limits, retry policies. */
+void simworld_draw_upstreams(struct simworld *w);
+
+/* Draws a configuration; the caller frees it. */
+struct config *simworld_draw_config(struct simworld *w);
 
 /* ---- simwatch.c ------------------------------------------------------------- */
 
