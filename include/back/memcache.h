@@ -83,7 +83,7 @@ struct memcache_call {
 	/* Private. */
 	struct list node; /* in a server's queue, or in a link's calls in flight */
 	struct memcache *memcache;
-	struct list fact; /* on memcache->unplaced, ->expired or ->decided */
+	struct list event_node; /* on memcache->unplaced, ->expired or ->decided */
 	struct memcache_server *server; /* NULL: the call is decided */
 	struct memcache_link *link; /* CALL_SENT */
 	struct timer timeout;

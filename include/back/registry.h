@@ -4,7 +4,7 @@
  *   registry              one for each upstream (name and protocol)
  *     registry_worker     one for each worker: since when its queue waits, how to wake it
  *     registry_entry      one for each server (name and address): permits in use
- *       registry_view     one for each worker: status and counters of the server as this
+ *       registry_record     one for each worker: status and counters of the server as this
  *                         worker sees it, and the permits granted to it
  *
  * Entries. A worker enters each server of its upstream (registry_enter()) and leaves it
@@ -14,7 +14,7 @@
  * new server takes one of them over. A server for which there is no memory has no entry,
  * hence no limit and no metrics.
  *
- * Counters. The only writer of a view's counters is its worker; the control thread reads
+ * Counters. The only writer of a record's counters is its worker; the control thread reads
  * them.
  *
  * Permits. A request takes a permit of its server and puts it back when it ends. If no
@@ -63,7 +63,7 @@
 /* Of a server: its `name`, else "host:port" or "unix:/path" as configured. */
 #define REGISTRY_NAME_MAX 288
 
-/* A server's status in the view of one worker. */
+/* A server's status in the record of one worker. */
 enum server_status { SERVER_STATUS_UP, SERVER_STATUS_EJECTED, SERVER_STATUS_DOWN };
 const char *server_status_text(enum server_status status);
 
@@ -78,8 +78,8 @@ enum ejection_reason { REASON_NONE, REASON_CONSECUTIVE, REASON_RATE, REASON_UNRE
 	X(ejections, counter, "Times the server was ejected")                  \
 	X(in_flight, gauge, "Requests in flight to the server")
 
-/* One worker's view of one server. */
-struct registry_view {
+/* One worker's record of one server. */
+struct registry_record {
 #define X(name, kind, help) uint64_t name;
 	SERVER_STATS(X)
 #undef X
@@ -105,7 +105,7 @@ struct registry_entry {
 	_Atomic uint32_t permits_used; /* in use or granted */
 	char name[REGISTRY_NAME_MAX];
 	char address[SOCK_TEXT_MAX];
-	struct registry_view views[]; /* by worker */
+	struct registry_record records[]; /* by worker */
 };
 
 /* One worker's upstream. */
@@ -140,13 +140,13 @@ struct registry {
 	for (struct registry_entry *entry = atomic_load(&(r)->first); entry; \
 	     entry = atomic_load(&entry->next))
 
-/* The view of that worker. */
-static inline struct registry_view *registry_view(const struct registry *r,
-						  const struct registry_entry *entry,
-						  unsigned worker)
+/* The record of that worker. */
+static inline struct registry_record *registry_record(const struct registry *r,
+						      const struct registry_entry *entry,
+						      unsigned worker)
 {
 	(void)r;
-	return (struct registry_view *)&entry->views[worker];
+	return (struct registry_record *)&entry->records[worker];
 }
 
 /* `changed` is called on the thread of `control` after statuses have changed, and has to
@@ -166,7 +166,7 @@ void registry_attach(struct registry *r, unsigned worker, struct mailbox *mailbo
 void registry_detach(struct registry *r, unsigned worker, const void *owner);
 bool registry_attached(const struct registry *r, unsigned worker, const void *owner);
 
-/* Enters a server: its entry, with one more user. The worker's view is up and gets
+/* Enters a server: its entry, with one more user. The worker's record is up and gets
  * grants. Any thread; locks. NULL: no memory. */
 struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address);
@@ -174,8 +174,8 @@ struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 /* Gives the entry back. After registry_withdraw(), when no request holds a permit. */
 void registry_leave(struct registry_entry *entry);
 
-/* A view for counters of a server that has no entry. Its values are not read. */
-struct registry_view *registry_dummy_view(unsigned worker);
+/* A record for counters of a server that has no entry. Its values are not read. */
+struct registry_record *registry_dummy_record(unsigned worker);
 
 /* The worker sends no more requests to the server: it gets no more grants. Puts back the
  * permits that were granted to it, and `permits` that it has collected and not used.
@@ -183,8 +183,8 @@ struct registry_view *registry_dummy_view(unsigned worker);
 void registry_withdraw(struct registry *r, struct registry_entry *entry, unsigned worker,
 		       uint32_t limit, uint32_t permits);
 
-/* Sets the status in the worker's view and notifies the control thread. */
-void registry_set_status(struct registry *r, struct registry_view *view,
+/* Sets the status in the worker's record and notifies the control thread. */
+void registry_set_status(struct registry *r, struct registry_record *record,
 			 enum server_status status);
 
 /* Takes a free permit. False: `limit` permits are in use or granted. */
@@ -205,11 +205,11 @@ void registry_put_permit(struct registry *r, struct registry_entry *entry,
 /* Permits that were granted to the worker since the last call. The worker puts those back
  * that it cannot use, after registry_refuse_permits(): else they would be granted to it
  * again. */
-uint32_t registry_collect_permits(struct registry_view *view);
+uint32_t registry_collect_permits(struct registry_record *record);
 
 /* refused: the worker's queue waits, but not for this server; it is granted no permits of
  * it. A worker that no longer refuses calls this first, then tries to take a permit. */
-void registry_refuse_permits(struct registry_view *view, bool refused);
+void registry_refuse_permits(struct registry_record *record, bool refused);
 
 /* Publishes since when the worker's queue waits for a permit; 0: it does not wait. A
  * worker that found no permit calls this first, then tries again to take one. */

@@ -16,7 +16,7 @@
  * rest can age out. They end at `idle_timeout`, or shortly before the time that the
  * server announced (Keep-Alive): a request that crosses the server's close would be lost.
  *
- * A *held* origin was authenticated (lease.holds, upstream_hold()), so only its holder,
+ * A *held* origin was authenticated (lease.hold_on_return, upstream_hold()), so only its holder,
  * one client connection, may use it. Between leases it is on the holder's list; a holder
  * has one at most for each upstream. It counts and ages as other idle origins do, and
  * ends if another request needs its connection.
@@ -64,7 +64,7 @@ struct origin {
 	struct writer writer;
 	struct task task;
 	struct list node;      /* on server->idle, or server->held */
-	struct list hold;      /* idle and held: on its holder's list */
+	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
 	struct server *server;
 	struct lease *lease; /* NULL while idle or ending */
@@ -97,13 +97,13 @@ struct lease {
 	uint8_t state;          /* enum lease_state */
 	uint8_t failure;        /* enum lease_failure */
 	bool reused;            /* the origin served a request before: it may be stale */
-	bool fresh;             /* only a new connection will do */
+	bool new_only;          /* only a new connection will do */
 	bool tried_has_avoided; /* `tried` has servers that were not tried, only avoided */
 	bool has_permit;        /* of its server, which has a limit of `requests` */
 	/* Set by the requester before upstream_lease(). */
-	uint64_t key;        /* hash for `balance: hash`; 0: none */
-	struct list *holder; /* list of held origins, which are preferred; NULL: none */
-	bool holds;          /* the origin is to be held when it is returned */
+	uint64_t hash;          /* for `balance: hash`; 0: none */
+	struct list *held_list; /* held origins, which are preferred; NULL: none */
+	bool hold_on_return;    /* the origin is to be held when it is returned */
 	/* The upstream's. */
 	uint64_t queued_since_ms;
 	struct task *waiter; /* run when the state changes, and on events of the origin */
@@ -181,9 +181,9 @@ const char *lease_server(const struct lease *l);
 /* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
  * waiter is run when it changes. The lease is zeroed except key, holder and holds, or was
  * returned. avoid: servers that are used only if no other has capacity; NULL: none.
- * fresh: do not reuse a connection, because an idle one was stale or may be. */
+ * new_only: do not reuse a connection, because an idle one was stale or may be. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
-		    bool fresh, struct task *waiter);
+		    bool new_only, struct task *waiter);
 
 /* Whether there is a server that was not tried and is neither down nor ejected. */
 bool upstream_has_other(const struct upstream *u, const struct tried *tried);

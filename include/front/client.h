@@ -63,7 +63,7 @@ struct front {
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
 	struct list idle;        /* clients between two requests, longest idle first */
-	struct list fresh;       /* clients before their first request, oldest first */
+	struct list unused;      /* clients before their first request, oldest first */
 	struct head *scratch;    /* for the head or trailers of the current step */
 	bool draining;           /* every response has Connection: close */
 };
@@ -74,7 +74,7 @@ struct client {
 	struct conn conn;
 	struct task task;
 	struct list node;    /* on front->all */
-	struct list idle_node; /* on front->idle or front->fresh */
+	struct list idle_node; /* on front->idle or front->unused */
 	struct front *front;
 	void *exchange;      /* the handler's, from head_received until the response ends */
 	struct list held;    /* the handler's: origin connections held for this client only */
@@ -143,7 +143,7 @@ enum body_event client_body(struct client *c, struct head *trailers, struct piec
 
 /* The receiver of the body is not ready: stops the flow until the next client_body(), so
  * that received bytes are set aside and no receive deadline runs. */
-void client_hold_body(struct client *c);
+void client_pause_body(struct client *c);
 
 /* Discards what was received of the rest of the request's body, unless this connection
  * cannot be kept alive anyway. True: that was all of it, and nothing prevents another

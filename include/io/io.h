@@ -66,8 +66,8 @@ struct io_op {
 	int res;      /* for the engine, as are all fields below but kind */
 	uint8_t kind; /* enum io_kind */
 	uint8_t state;
-	uint16_t flags;
-	uint32_t engine;
+	uint16_t engine_u16;
+	uint32_t engine_u32;
 };
 
 /* Accepts one connection: done(res = its socket), with the peer's address in `peer`. The
@@ -103,7 +103,7 @@ struct io_recv {
 	struct io_op op;
 	bool may_use_reserve; /* set by the owner before the start: see io/buf.h */
 	struct buf *buf;
-	uint32_t window; /* for the engine: bytes still to be delivered */
+	uint32_t left; /* for the engine: bytes still to be delivered */
 };
 
 /* Sends all of the bytes: done(res = len), or fails. Partial sends are continued by the

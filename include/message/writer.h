@@ -28,7 +28,7 @@ bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum frami
 /* Queues a complete message in static memory. False: out of memory. */
 bool writer_static(struct writer *w, struct conn *c, struct slice message);
 
-/* Queues a part of the body; takes over the piece. conn_request_space() has returned more
+/* Queues a part of the body; takes over the piece. conn_push_space() has returned more
  * than 0 before. False: out of memory, or more bytes than declared; the piece was
  * released. */
 bool writer_piece(struct writer *w, struct conn *c, struct piece *p);

@@ -17,7 +17,7 @@
  *
  * Limits: the buffers of the inbox have at most `window` bytes (each buffer is charged in
  * full, as the kernel charges sk_buffs), and so have those of the outbox:
- * conn_request_space() returns how much may be pushed. An idle connection holds no
+ * conn_push_space() returns how much may be pushed. An idle connection holds no
  * buffer.
  *
  * Errors: `error` and `send_error` hold the negative errno that ended receiving or
@@ -112,7 +112,9 @@ struct conn {
 	uint64_t received, sent; /* bytes, since conn_open() */
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
-	uint64_t delivered;      /* of io_delivered(); CONN_FLUSH_RESET: unacknowledged bytes */
+	/* To notice progress of the peer: the mark of io_delivered(); once CONN_FLUSH_RESET
+	 * has sent the outbox, the last value of io_outstanding(). */
+	uint64_t progress_mark;
 };
 
 /* Takes over a connected socket and starts to receive. `window`: bytes, for inbox and
@@ -158,10 +160,10 @@ bool conn_can_receive(const struct conn *c);
 
 /* Returns how many bytes may be pushed now; the last push may exceed that. 0: not
  * writable now; if the outbox is full, `changed` is called when it has space again. */
-uint32_t conn_request_space(struct conn *c);
+uint32_t conn_push_space(struct conn *c);
 
 /* Queues bytes; takes over the piece's reference and empties the piece. False: out of
- * memory or of entries; the piece is unchanged. After conn_request_space() has returned
+ * memory or of entries; the piece is unchanged. After conn_push_space() has returned
  * more than 0, OUTBOX_SPARE pushes cannot run out of entries. */
 bool conn_push(struct conn *c, struct piece *p);
 #define OUTBOX_SPARE 4

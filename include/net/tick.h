@@ -1,21 +1,26 @@
 /* What everything on one thread shares: the event loop, the clock, timers, and what is
  * left to do before the tick ends.
  *
- * A tick is one round of the loop:
- *   1. Events: completions from the kernel, mail from other threads. A callback records
- *      what happened and puts a task on the runnable list; it decides nothing.
- *   2. Tasks are stepped: all decisions are made here.
- *   3. Timers expire, and the tasks they made runnable are stepped. Timers run after I/O:
- *      data that arrived before its deadline was checked is not late, however long the
- *      thread was held up.
+ * A tick is one round of the loop, in five phases:
+ *   1. Events: completions from the kernel, then mail from other threads.
+ *   2. Runnable tasks are stepped.
+ *   3. Timers expire, and the tasks that they made runnable are stepped. Data that has
+ *      arrived is handled before its deadline is checked, so a delay of the thread makes
+ *      nothing late.
  *   4. Each socket with bytes to send gets one vectored send.
  *   5. Objects handed to tick_reap() are freed.
  *
- * Objects that a step may still refer to are freed in step 5 only: conns and the owners that
- * embed one, servers, probes, exchanges, fetches, retries and joins. A function that ends such
- * an object releases what it holds (buffers, leases) and calls tick_reap() or tick_put(); the
- * memory stays valid until the end of the tick. Memcached calls and jobs have one user, which
- * forgets them when they end: they are freed in that step.
+ * Where decisions are made: a request's fate is decided in steps of tasks only. A completion
+ * records its result and puts a task on the runnable list. Callbacks of mail and of timers may
+ * in addition change the state of upstreams, servers, leases, listeners and timers (a lease
+ * gets a connection or fails, an idle connection ends), never an exchange, a fetch or a
+ * client's request: these follow in the step of their task.
+ *
+ * Objects that a step may still refer to are freed in phase 5 only: conns and the owners that
+ * embed one, servers, probes, exchanges, fetches, retries and joins. When such an object has
+ * released what it holds (a conn: when its last op has completed), it is given to tick_reap()
+ * or tick_reap_to_slab(); its memory stays valid until the end of the tick. Memcached calls
+ * and jobs have one user, which forgets them when they end: they are freed in that step.
  *
  * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is
  * left to the next tick. Errors: tick_init() only. */
@@ -53,7 +58,7 @@ struct tick {
 	struct io_loop *loop;
 	struct wheel wheel;
 	uint64_t now_us;       /* monotonic; read once per tick, after the wait */
-	uint64_t now_ms;       /* the same */
+	uint64_t now_ms;       /* the same time in milliseconds */
 	uint64_t wall_ms;      /* wall clock, read at the same time */
 	struct list runnable;  /* tasks to be stepped */
 	struct list writable;  /* outboxes with bytes to submit */
@@ -62,7 +67,7 @@ struct tick {
 	struct slab outboxes; /* of conns that are sending */
 	struct timer trim;    /* once a second: returns unused memory to the system */
 	/* Called at that time: the owner trims its slabs. May be NULL. */
-	void (*trimmed)(struct tick *t);
+	void (*trim_owner)(struct tick *t);
 };
 
 /* Opens the event loop on this thread. Returns 0 or a negative errno. */
@@ -81,7 +86,7 @@ void tick_run(struct tick *t, struct task *task);
 void tick_reap(struct tick *t, struct reap *r);
 
 /* The object that begins with `r` is returned to `slab` at the end of the tick. */
-void tick_put(struct tick *t, struct slab *slab, struct slab_reap *r);
+void tick_reap_to_slab(struct tick *t, struct slab *slab, struct slab_reap *r);
 
 void task_init(struct task *task, void (*step)(struct task *));
 

@@ -21,7 +21,7 @@ struct resolver_query {
 	struct mail mail;
 	struct dns_lookup lookup;
 	void (*done)(struct resolver_query *query); /* on the thread of the tick */
-	void *handler; /* for use by the owner: the DNS thread */
+	void *owner_data; /* for use by the owner: the DNS thread */
 };
 
 /* The result of a lookup, if something has changed. */

@@ -422,7 +422,7 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 	case CONFIG_RANDOM:
 		return two_choices(u);
 	case CONFIG_HASH:
-		return l->key != 0 ? highest_score(u, l->key) : two_choices(u);
+		return l->hash != 0 ? highest_score(u, l->hash) : two_choices(u);
 	}
 	return next_round_robin(u);
 }

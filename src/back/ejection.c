@@ -7,7 +7,7 @@
 #include "server.h"
 
 /* The failure rate counts in windows of this length, and from this many responses on. */
-#define WINDOW_MS 10000
+#define PERIOD_MS 10000
 #define WINDOW_REQUESTS 20
 
 /* Each ejection lasts twice as long as the previous one; doubled at most so many times. */
@@ -25,8 +25,8 @@ void server_set_status(struct server *s)
 	struct upstream *u = s->upstream;
 	enum server_status status = status_of(s);
 
-	if (!s->leaving && stat_read(&s->view->status) != status)
-		registry_set_status(u->registry, s->view, status);
+	if (!s->leaving && stat_read(&s->record->status) != status)
+		registry_set_status(u->registry, s->record, status);
 }
 
 void server_slow_start(struct server *s)
@@ -41,7 +41,7 @@ static void server_readmit(struct server *s)
 
 	s->ejected = false;
 	s->readmitted_ms = u->tick->now_ms;
-	s->window_ms = s->good_n = s->bad_n = 0;
+	s->period_ms = s->good_n = s->bad_n = 0;
 	s->consecutive_failures = u->config.eject_failures > 0
 					  ? u->config.eject_failures - 1
 					  : 0;
@@ -125,24 +125,24 @@ static void eject(struct server *s, enum ejection_reason reason)
 
 	s->ejected = true;
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
-	stat_set(&s->view->reason, reason);
-	stat_set(&s->view->failures_n, reason == REASON_CONSECUTIVE
-					       ? consecutive_of(s)
-					       : s->bad_n * 100 / (s->good_n + s->bad_n));
-	stat_set(&s->view->eject_ms, time_ms);
-	stat_add(&s->view->ejections, 1);
+	stat_set(&s->record->reason, reason);
+	stat_set(&s->record->failures_n,
+		 reason == REASON_CONSECUTIVE ? consecutive_of(s)
+					      : s->bad_n * 100 / (s->good_n + s->bad_n));
+	stat_set(&s->record->eject_ms, time_ms);
+	stat_add(&s->record->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
 	server_set_status(s);
 	upstream_schedule_queue(u); /* leases may wait for this server */
 }
 
-static void window_roll(struct server *s)
+static void period_roll(struct server *s)
 {
 	uint64_t now_ms = s->upstream->tick->now_ms;
 
-	if (now_ms - s->window_ms < WINDOW_MS)
+	if (now_ms - s->period_ms < PERIOD_MS)
 		return;
-	s->window_ms = now_ms;
+	s->period_ms = now_ms;
 	s->good_n = s->bad_n = 0;
 }
 
@@ -150,10 +150,10 @@ void server_failed(struct server *s)
 {
 	enum ejection_reason reason;
 
-	stat_add(&s->view->failures, 1);
+	stat_add(&s->record->failures, 1);
 	if (s->leaving || s->ejected)
 		return;
-	window_roll(s);
+	period_roll(s);
 	s->bad_n++;
 	s->consecutive_failures++;
 	reason = reason_to_eject(s);
@@ -168,7 +168,7 @@ static void server_succeeded(struct server *s)
 	s->consecutive_failures = 0;
 	if (s->upstream->config.eject_rate == 0)
 		return;
-	window_roll(s);
+	period_roll(s);
 	s->good_n++;
 }
 

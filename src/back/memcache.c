@@ -10,7 +10,7 @@ static void call_free(struct memcache *m, struct memcache_call *call)
 {
 	value_drop(call);
 	timer_stop(&m->options.tick->wheel, &call->timeout);
-	list_remove(&call->fact);
+	list_remove(&call->event_node);
 	slab_put(&m->calls, call);
 }
 
@@ -22,7 +22,7 @@ static void call_unlink(struct memcache_call *call)
 	if (l) {
 		list_remove(&call->node);
 		l->calls_n--;
-		stat_sub(&l->server->view->in_flight, 1);
+		stat_sub(&l->server->record->in_flight, 1);
 		call->link = NULL;
 	} else if (!list_empty(&call->node)) {
 		server_dequeue(call->server, call);
@@ -54,11 +54,11 @@ void call_decide(struct memcache_call *call, enum call_state state,
 	bool was_sent = call->link || call->retried;
 
 	if (state == CALL_FAILED && call->link)
-		stat_add(&call->server->view->failures, 1);
+		stat_add(&call->server->record->failures, 1);
 	call_unlink(call);
 	call->server = NULL;
 	timer_stop(&tick->wheel, &call->timeout);
-	list_remove(&call->fact);
+	list_remove(&call->event_node);
 	call->state = state;
 	call->failure = failure;
 	if (state == CALL_HIT)
@@ -73,7 +73,7 @@ void call_decide(struct memcache_call *call, enum call_state state,
 	}
 	if (state != CALL_HIT)
 		value_drop(call);
-	list_append(&m->decided, &call->fact);
+	list_append(&m->decided, &call->event_node);
 	tick_run(tick, &m->task);
 }
 
@@ -82,7 +82,7 @@ static void call_expired(struct timer *t)
 	struct memcache_call *call = CONTAINER(t, struct memcache_call, timeout);
 	struct memcache *m = call->memcache;
 
-	list_append(&m->expired, &call->fact);
+	list_append(&m->expired, &call->event_node);
 	tick_run(m->options.tick, &m->task);
 }
 
@@ -102,9 +102,9 @@ struct memcache_call *memcache_get(struct memcache *m, enum memcache_command com
 	call->memcache = m;
 	call->server = memcache_server_of(m, call);
 	list_init(&call->node);
-	list_init(&call->fact);
+	list_init(&call->event_node);
 	timer_init(&call->timeout, call_expired);
-	list_append(&m->unplaced, &call->fact);
+	list_append(&m->unplaced, &call->event_node);
 	tick_run(m->options.tick, &m->task);
 	return call;
 }
@@ -130,7 +130,7 @@ static void decide_expired(struct memcache *m)
 {
 	while (!list_empty(&m->expired)) {
 		struct memcache_call *call = LIST_ITEM(m->expired.next,
-						       struct memcache_call, fact);
+						       struct memcache_call, event_node);
 		struct memcache_link *l = call->link;
 
 		call_decide(call, CALL_FAILED, CALL_TIMEOUT);
@@ -144,7 +144,8 @@ static void enqueue_unplaced(struct memcache *m)
 	struct list *node;
 
 	while ((node = list_pop(&m->unplaced))) {
-		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
+		struct memcache_call *call = LIST_ITEM(node, struct memcache_call,
+						       event_node);
 
 		if (m->closing) {
 			call_decide(call, CALL_FAILED, CALL_ERROR);
@@ -167,7 +168,7 @@ static void notify_decided(struct memcache *m)
 	struct list *node;
 
 	while ((node = list_pop(&m->decided)))
-		m->options.done(LIST_ITEM(node, struct memcache_call, fact));
+		m->options.done(LIST_ITEM(node, struct memcache_call, event_node));
 }
 
 static void memcache_step(struct task *task)

@@ -70,7 +70,7 @@ static bool can_take_call(struct memcache_link *l)
 	/* An end, an error or bytes without a call: the task of the link will handle it. */
 	if (c->eof || c->error || (l->calls_n == 0 && c->inbox_bytes > 0))
 		return false;
-	return block_has_space(l) || conn_request_space(&l->conn) > 0;
+	return block_has_space(l) || conn_push_space(&l->conn) > 0;
 }
 
 struct memcache_link *link_least(struct memcache_server *s)
@@ -145,8 +145,8 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
 	stat_add(&link_stats(l)->requests, 1);
-	stat_add(&l->server->view->requests, 1);
-	stat_add(&l->server->view->in_flight, 1);
+	stat_add(&l->server->record->requests, 1);
+	stat_add(&l->server->record->in_flight, 1);
 	return true;
 }
 
@@ -184,7 +184,7 @@ static bool reply_begun(const struct memcache_link *l, const struct memcache_cal
 static bool may_retry(const struct memcache_link *l, const struct memcache_call *call,
 		      enum link_ending why)
 {
-	bool late = !list_empty(&call->fact);
+	bool late = !list_empty(&call->event_node);
 
 	if (late || call->retried || call->forgotten)
 		return false;
@@ -205,7 +205,7 @@ static void call_retry(struct memcache_link *l, struct memcache_call *call)
 	value_drop(call);
 	list_remove(&call->node);
 	l->calls_n--;
-	stat_sub(&l->server->view->in_flight, 1);
+	stat_sub(&l->server->record->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
 	stat_add(&link_stats(l)->retries, 1);

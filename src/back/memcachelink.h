@@ -101,7 +101,7 @@ struct memcache_server {
 		bool down; /* by the health check */
 	} addresses[MEMCACHE_ADDRESSES_MAX];
 	struct registry_entry *registry_entry; /* NULL: no memory for one */
-	struct registry_view *view;
+	struct registry_record *record;
 	char name[REGISTRY_NAME_MAX]; /* keys are mapped by it */
 };
 

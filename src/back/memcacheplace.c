@@ -184,7 +184,7 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	list_init(&s->scheduled);
 	list_init(&s->leaving_node);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
-	s->view = registry_dummy_view(m->options.worker);
+	s->record = registry_dummy_record(m->options.worker);
 	if (s->buckets)
 		return s;
 	server_free(s);
@@ -197,7 +197,7 @@ static void server_register(struct memcache_server *s)
 
 	s->registry_entry = registry_enter(o->registry, o->worker, s->name, "");
 	if (s->registry_entry)
-		s->view = registry_view(o->registry, s->registry_entry, o->worker);
+		s->record = registry_record(o->registry, s->registry_entry, o->worker);
 }
 
 /* Sets the most calls in flight on a link; *buckets has that length and is taken over. */
@@ -370,7 +370,8 @@ static void change_commit(struct memcache *m, const struct config_upstream *conf
 				     config->pipeline);
 	}
 	LIST_EACH(&m->unplaced, node) {
-		struct memcache_call *call = LIST_ITEM(node, struct memcache_call, fact);
+		struct memcache_call *call = LIST_ITEM(node, struct memcache_call,
+						       event_node);
 
 		call->server = memcache_server_of(m, call);
 	}

@@ -50,7 +50,7 @@ static void idle_remove(struct origin *o)
 	struct upstream_stats *stats = s->upstream->stats;
 
 	list_remove(&o->node);
-	list_remove(&o->hold);
+	list_remove(&o->held_node);
 	if (o->held) {
 		s->held_n--;
 		stat_sub(&stats->connections_held, 1);
@@ -143,18 +143,20 @@ static void connect_failed(struct origin *o)
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
 	struct lease *l = o->lease;
-	bool late = !timer_armed(&l->timer); /* it expired and cancelled the connect */
+	/* An expired timer has cancelled the connect. */
+	bool timed_out = !timer_armed(&l->timer);
 
 	stat_add(&u->stats->connect_failures, 1);
 	server_release(s, l);
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
-	if (late || !sock_shortage(o->connect_result)) { /* else the cause is ours */
+	if (timed_out || !sock_shortage(o->connect_result)) { /* else the cause is ours */
 		s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
 		server_failed(s);
 	}
 	l->origin = NULL;
-	l->failure = late ? LEASE_CONNECT_TIMEOUT : failure_of_error(o->connect_result);
+	l->failure = timed_out ? LEASE_CONNECT_TIMEOUT
+			       : failure_of_error(o->connect_result);
 	if (!lease_place(u, l))
 		lease_fail(l, (enum lease_failure)l->failure);
 }
@@ -222,7 +224,7 @@ void origin_connect(struct server *s, struct lease *l)
 	o->lease = l;
 	o->state = ORIGIN_CONNECTING;
 	list_init(&o->node);
-	list_init(&o->hold);
+	list_init(&o->held_node);
 	task_init(&o->task, origin_step);
 	list_init(&o->conn.reap.node);
 	o->conn.reap.free = reap_unconnected;
@@ -242,10 +244,10 @@ void origin_connect(struct server *s, struct lease *l)
 
 struct origin *origin_held(const struct upstream *u, const struct lease *l)
 {
-	if (!l->holder || l->fresh)
+	if (!l->held_list || l->new_only)
 		return NULL;
-	LIST_EACH(l->holder, node) {
-		struct origin *o = LIST_ITEM(node, struct origin, hold);
+	LIST_EACH(l->held_list, node) {
+		struct origin *o = LIST_ITEM(node, struct origin, held_node);
 
 		if (o->server->upstream == u && !is_stale(o) &&
 		    !tried_before(l, o->server))
@@ -254,12 +256,12 @@ struct origin *origin_held(const struct upstream *u, const struct lease *l)
 	return NULL;
 }
 
-void origin_lease(struct server *s, struct lease *l)
+void origin_lease_newest(struct server *s, struct lease *l)
 {
-	origin_lease_held(LIST_ITEM(s->idle.next, struct origin, node), l);
+	origin_lease_this(LIST_ITEM(s->idle.next, struct origin, node), l);
 }
 
-void origin_lease_held(struct origin *o, struct lease *l)
+void origin_lease_this(struct origin *o, struct lease *l)
 {
 	struct server *s = o->server;
 
@@ -275,7 +277,7 @@ void origin_lease_held(struct origin *o, struct lease *l)
 	lease_set(l, LEASE_READY);
 }
 
-void server_drop_stale(struct server *s)
+void origin_end_stale(struct server *s)
 {
 	while (s->idle_n > 0 && is_stale(LIST_ITEM(s->idle.next, struct origin, node)))
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
@@ -300,23 +302,23 @@ static uint64_t idle_limit_ms(const struct origin *o)
 }
 
 /* A holder holds one origin of each upstream: an older one ends. */
-static void origin_hold(struct origin *o, struct list *holder)
+static void origin_hold(struct origin *o, struct list *held_list)
 {
 	struct server *s = o->server;
 
-	LIST_EACH(holder, node) {
-		struct origin *old = LIST_ITEM(node, struct origin, hold);
+	LIST_EACH(held_list, node) {
+		struct origin *old = LIST_ITEM(node, struct origin, held_node);
 
 		if (old->server->upstream == s->upstream)
 			origin_end(old);
 	}
-	list_append(holder, &o->hold);
+	list_append(held_list, &o->held_node);
 	list_prepend(&s->held, &o->node);
 	s->held_n++;
 	stat_add(&s->upstream->stats->connections_held, 1);
 }
 
-static void origin_make_idle(struct origin *o, struct list *holder)
+static void origin_make_idle(struct origin *o, struct list *held_list)
 {
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
@@ -325,7 +327,7 @@ static void origin_make_idle(struct origin *o, struct list *holder)
 	o->lease = NULL;
 	s->leased_n--;
 	if (o->held) {
-		origin_hold(o, holder);
+		origin_hold(o, held_list);
 	} else {
 		s->idle_n++;
 		list_prepend(&s->idle, &o->node);
@@ -338,25 +340,25 @@ static void origin_make_idle(struct origin *o, struct list *holder)
 
 /* Whether to keep it although it is not needed now: its holder, or a waiting lease, or
  * `keepalive` allows it. */
-static bool may_keep_idle(const struct origin *o, const struct list *holder)
+static bool may_keep_idle(const struct origin *o, const struct list *held_list)
 {
 	const struct server *s = o->server;
 
 	if (o->held)
-		return holder != NULL;
+		return held_list != NULL;
 	return s->idle_n < s->upstream->config.keepalive ||
 	       !list_empty(&s->upstream->queue);
 }
 
-void origin_take_back(struct origin *o, bool reusable, struct list *holder)
+void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 {
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
 	if (reusable && !u->closing && !s->leaving && !is_stale(o) &&
 	    conn_unsent(&o->conn) == 0 && idle_limit_ms(o) > 0 &&
-	    may_keep_idle(o, holder)) {
-		origin_make_idle(o, holder);
+	    may_keep_idle(o, held_list)) {
+		origin_make_idle(o, held_list);
 	} else {
 		origin_end(o);
 		queue_dispatch(u);

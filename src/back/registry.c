@@ -130,7 +130,7 @@ static void entry_fill(struct registry_entry *entry, uint64_t key, const char *n
 static struct registry_entry *entry_new(struct registry *r)
 {
 	size_t size = sizeof(struct registry_entry) +
-		      r->worker_n * sizeof(struct registry_view);
+		      r->worker_n * sizeof(struct registry_record);
 	struct registry_entry *entry = aligned_alloc(_Alignof(struct registry_entry),
 						     size);
 
@@ -160,7 +160,7 @@ static struct registry_entry *entry_reuse(struct registry *r)
 		atomic_fetch_sub(&r->unused_n, 1);
 		names_remove(&r->by_key, &entry->key_entry);
 		atomic_store(&entry->published, false);
-		memset(entry->views, 0, r->worker_n * sizeof(entry->views[0]));
+		memset(entry->records, 0, r->worker_n * sizeof(entry->records[0]));
 		atomic_store(&entry->permits_used, 0);
 		return entry;
 	}
@@ -197,7 +197,7 @@ struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 				      const char *name, const char *address)
 {
 	struct registry_entry *entry;
-	struct registry_view *view;
+	struct registry_record *record;
 
 	ASSERT(worker < r->worker_n);
 	while (atomic_flag_test_and_set(&r->enter_lock))
@@ -206,10 +206,10 @@ struct registry_entry *registry_enter(struct registry *r, unsigned worker,
 	atomic_flag_clear(&r->enter_lock);
 	if (!entry)
 		return NULL;
-	view = registry_view(r, entry, worker);
-	stat_set(&view->status, SERVER_STATUS_UP);
-	registry_refuse_permits(view, false);
-	atomic_store(&view->entered, true);
+	record = registry_record(r, entry, worker);
+	stat_set(&record->status, SERVER_STATUS_UP);
+	registry_refuse_permits(record, false);
+	atomic_store(&record->entered, true);
 	return entry;
 }
 
@@ -219,19 +219,19 @@ void registry_leave(struct registry_entry *entry)
 		atomic_fetch_add(&entry->registry->unused_n, 1);
 }
 
-#define DUMMY_VIEWS 16
+#define DUMMY_RECORDS 16
 
-struct registry_view *registry_dummy_view(unsigned worker)
+struct registry_record *registry_dummy_record(unsigned worker)
 {
-	static struct registry_view views[DUMMY_VIEWS];
+	static struct registry_record records[DUMMY_RECORDS];
 
-	return &views[worker % DUMMY_VIEWS];
+	return &records[worker % DUMMY_RECORDS];
 }
 
-void registry_set_status(struct registry *r, struct registry_view *view,
+void registry_set_status(struct registry *r, struct registry_record *record,
 			 enum server_status status)
 {
-	stat_set(&view->status, status);
+	stat_set(&record->status, status);
 	if (r->control && !atomic_exchange(&r->changed_posted, true))
 		mailbox_post(r->control, &r->changed);
 }
@@ -268,8 +268,8 @@ static unsigned longest_waiting_other(struct registry *r,
 
 		if (i == worker || other_ms == 0 ||
 		    (since_ms > 0 && other_ms >= since_ms) ||
-		    !atomic_load(&registry_view(r, entry, i)->entered) ||
-		    atomic_load(&registry_view(r, entry, i)->permits_refused))
+		    !atomic_load(&registry_record(r, entry, i)->entered) ||
+		    atomic_load(&registry_record(r, entry, i)->permits_refused))
 			continue;
 		since_ms = other_ms;
 		best = i;
@@ -285,11 +285,11 @@ static uint32_t permit_grant(struct registry *r, struct registry_entry *entry,
 			     unsigned worker)
 {
 	struct registry_worker *worker_slot = &r->worker_slots[worker];
-	struct registry_view *view = registry_view(r, entry, worker);
+	struct registry_record *record = registry_record(r, entry, worker);
 
-	atomic_fetch_add(&view->permits_granted, 1);
-	if (!atomic_load(&view->entered))
-		return registry_collect_permits(view);
+	atomic_fetch_add(&record->permits_granted, 1);
+	if (!atomic_load(&record->entered))
+		return registry_collect_permits(record);
 	if (!atomic_exchange(&worker_slot->posted, true))
 		mailbox_post(worker_slot->mailbox, &worker_slot->granted);
 	return 0;
@@ -318,29 +318,30 @@ static void permits_put(struct registry *r, struct registry_entry *entry, unsign
 void registry_put_permit(struct registry *r, struct registry_entry *entry,
 			 unsigned worker, uint32_t limit)
 {
-	bool refused = atomic_load(&registry_view(r, entry, worker)->permits_refused);
+	bool refused = atomic_load(&registry_record(r, entry, worker)->permits_refused);
 
 	permits_put(r, entry, worker, limit,
 		    refused ? 0 : atomic_load(&r->worker_slots[worker].waiting_since_ms),
 		    1);
 }
 
-void registry_refuse_permits(struct registry_view *view, bool refused)
+void registry_refuse_permits(struct registry_record *record, bool refused)
 {
-	atomic_store(&view->permits_refused, refused);
+	atomic_store(&record->permits_refused, refused);
 }
 
-uint32_t registry_collect_permits(struct registry_view *view)
+uint32_t registry_collect_permits(struct registry_record *record)
 {
-	if (atomic_load(&view->permits_granted) == 0)
+	if (atomic_load(&record->permits_granted) == 0)
 		return 0;
-	return atomic_exchange(&view->permits_granted, 0);
+	return atomic_exchange(&record->permits_granted, 0);
 }
 
 void registry_withdraw(struct registry *r, struct registry_entry *entry, unsigned worker,
 		       uint32_t limit, uint32_t permits)
 {
-	atomic_store(&registry_view(r, entry, worker)->entered, false);
+	atomic_store(&registry_record(r, entry, worker)->entered, false);
 	permits_put(r, entry, worker, limit, 0,
-		    permits + registry_collect_permits(registry_view(r, entry, worker)));
+		    permits +
+			    registry_collect_permits(registry_record(r, entry, worker)));
 }

@@ -64,9 +64,9 @@ static void server_register(struct server *s)
 	s->hash = server_hash(s->name, address);
 	names_put(&u->by_hash, &s->entry, hash_slice(&s->hash));
 	s->registry_entry = registry_enter(u->registry, u->worker, s->name, address);
-	s->view = s->registry_entry
-			  ? registry_view(u->registry, s->registry_entry, u->worker)
-			  : registry_dummy_view(u->worker);
+	s->record = s->registry_entry
+			    ? registry_record(u->registry, s->registry_entry, u->worker)
+			    : registry_dummy_record(u->worker);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,
@@ -373,7 +373,7 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 }
 
 /* Puts back the permits that were granted to this worker, unless a new upstream of the
- * same name is attached already: it has the same views, so that these permits are its
+ * same name is attached already: it has the same records, so that these permits are its
  * own. */
 static void server_unregister(const struct upstream *u, struct server *s)
 {

@@ -30,13 +30,13 @@ struct server {
 	uint64_t hash;                         /* of name and address */
 	struct names_entry entry;              /* in upstream->by_hash */
 	struct registry_entry *registry_entry; /* NULL: no memory for one */
-	struct registry_view *view;
+	struct registry_record *record;
 	/* ejection.c */
 	uint32_t consecutive_failures; /* since the last success */
 	uint32_t
 		consecutive_truncated; /* truncated responses since the last complete one */
 	uint32_t good_n, bad_n;        /* results in this window */
-	uint64_t window_ms;            /* when the window began */
+	uint64_t period_ms;            /* when the window began */
 	uint64_t readmitted_ms; /* when its last ejection ended; 0: never ejected */
 	unsigned doublings;     /* of eject_time, for the last ejection */
 	struct timer ejection;
@@ -165,8 +165,8 @@ void server_origin_dead(struct server *s);
 void origin_connect(struct server *s, struct lease *l);
 
 /* Leases the most recently used idle origin (there is one), or a held one. */
-void origin_lease(struct server *s, struct lease *l);
-void origin_lease_held(struct origin *o, struct lease *l);
+void origin_lease_newest(struct server *s, struct lease *l);
+void origin_lease_this(struct origin *o, struct lease *l);
 
 /* The origin of this upstream on the holder's list, if its server was not tried; NULL:
  * none. */
@@ -174,12 +174,12 @@ struct origin *origin_held(const struct upstream *u, const struct lease *l);
 
 /* The lease has ended: the origin becomes idle (held, if it is so) if it may be reused,
  * else it ends. */
-void origin_take_back(struct origin *o, bool reusable, struct list *holder);
+void origin_take_back(struct origin *o, bool reusable, struct list *held_list);
 
 void origin_end(struct origin *o);
 
 /* Ends idle origins at the head of the list that the server has closed or sent bytes on.
  * Their own tasks may not have run in this tick yet. */
-void server_drop_stale(struct server *s);
+void origin_end_stale(struct server *s);
 
 #endif

@@ -106,7 +106,7 @@ static void connection_make_space(const struct upstream *u, struct server *s,
 {
 	if (u->config.connections == 0 || s->open_n < u->config.connections)
 		return;
-	if (l->fresh && s->idle_n > 0)
+	if (l->new_only && s->idle_n > 0)
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
 	else if (s->held_n > 0)
 		origin_end(LIST_ITEM(s->held.prev, struct origin, node));
@@ -126,8 +126,8 @@ bool server_reserve(struct server *s, struct lease *l)
 		l->has_permit = true;
 	}
 	s->busy_n++;
-	stat_add(&s->view->requests, 1);
-	stat_add(&s->view->in_flight, 1);
+	stat_add(&s->record->requests, 1);
+	stat_add(&s->record->in_flight, 1);
 	return true;
 }
 
@@ -136,7 +136,7 @@ void server_release(struct server *s, struct lease *l)
 	struct upstream *u = s->upstream;
 
 	s->busy_n--;
-	stat_sub(&s->view->in_flight, 1);
+	stat_sub(&s->record->in_flight, 1);
 	if (l->has_permit)
 		registry_put_permit(u->registry, s->registry_entry, u->worker,
 				    u->config.requests);
@@ -151,8 +151,8 @@ static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 	bool queued = l->state == LEASE_WAITING;
 	bool idle;
 
-	server_drop_stale(s);
-	idle = s->idle_n > 0 && !l->fresh;
+	origin_end_stale(s);
+	idle = s->idle_n > 0 && !l->new_only;
 	/* If descriptors are short the lease waits, behind those that are in the queue. */
 	if (!idle && ((!queued && !list_empty(&u->queue)) || !descriptor_take(u, wanted)))
 		return false;
@@ -166,7 +166,7 @@ static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 	if (queued)
 		queue_remove(l);
 	if (idle) {
-		origin_lease(s, l);
+		origin_lease_newest(s, l);
 		return true;
 	}
 	connection_make_space(u, s, l);
@@ -181,7 +181,7 @@ static bool lease_assign_held(struct origin *o, struct lease *l)
 		return false;
 	if (l->state == LEASE_WAITING)
 		queue_remove(l);
-	origin_lease_held(o, l);
+	origin_lease_this(o, l);
 	return true;
 }
 
@@ -205,7 +205,7 @@ bool lease_place(struct upstream *u, struct lease *l)
 }
 
 void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avoid,
-		    bool fresh, struct task *waiter)
+		    bool new_only, struct task *waiter)
 {
 	ASSERT(l->state == LEASE_NONE);
 	l->upstream = u;
@@ -213,7 +213,7 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	l->failure = LEASE_REFUSED;
 	l->reused = false;
 	l->waiter = waiter;
-	l->fresh = fresh;
+	l->new_only = new_only;
 	l->tried_n = 0;
 	l->tried = avoid ? *avoid : (struct tried){ 0 };
 	l->tried_has_avoided = l->tried.n > 0;
@@ -249,7 +249,7 @@ static void permits_accept(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->server_n && u->refuses_permits; i++)
 		if (u->servers[i]->registry_entry)
-			registry_refuse_permits(u->servers[i]->view, false);
+			registry_refuse_permits(u->servers[i]->record, false);
 	u->refuses_permits = false;
 }
 
@@ -289,7 +289,7 @@ static void permits_refuse(struct upstream *u, struct server *s)
 {
 	if (s->permits == 0)
 		return;
-	registry_refuse_permits(s->view, true);
+	registry_refuse_permits(s->record, true);
 	u->refuses_permits = true;
 	for (; s->permits > 0; s->permits--)
 		registry_put_permit(u->registry, s->registry_entry, u->worker,
@@ -301,7 +301,7 @@ void upstream_collect_permits(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++)
 		if (u->servers[i]->registry_entry)
 			u->servers[i]->permits +=
-				registry_collect_permits(u->servers[i]->view);
+				registry_collect_permits(u->servers[i]->record);
 	queue_dispatch(u);
 	for (unsigned i = 0; i < u->server_n; i++)
 		permits_refuse(u, u->servers[i]);
@@ -327,8 +327,8 @@ void upstream_return(struct lease *l, bool reusable)
 		server_release(o->server, l);
 		l->origin = NULL;
 		l->state = LEASE_NONE;
-		o->held |= l->holds;
-		origin_take_back(o, reusable, l->holder);
+		o->held |= l->hold_on_return;
+		origin_take_back(o, reusable, l->held_list);
 		break;
 	case LEASE_NONE:
 	case LEASE_FAILED:
@@ -346,7 +346,7 @@ void upstream_hold(struct lease *l)
 void upstream_close_held(struct list *held)
 {
 	LIST_EACH(held, node)
-		origin_end(LIST_ITEM(node, struct origin, hold));
+		origin_end(LIST_ITEM(node, struct origin, held_node));
 }
 
 static void upstream_step(struct task *task)

@@ -229,7 +229,7 @@ static bool request_read(struct client *c)
 
 /* These bytes may have to wait long: moves them out of the receive buffers, which other
  * connections need. */
-static void inbox_set_aside(struct client *c)
+static void inbox_compact_and_limit(struct client *c)
 {
 	conn_compact(&c->conn);
 	conn_limit_inbox(&c->conn, true);
@@ -258,7 +258,7 @@ static void client_step(struct task *task)
 			/* Pipelined requests, or a body that is not read yet, have to
 			 * wait. */
 			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
-				inbox_set_aside(c);
+				inbox_compact_and_limit(c);
 			if (fin_undetectable(c))
 				deadline_arm(c);
 			return;
@@ -269,9 +269,8 @@ static void client_step(struct task *task)
 		}
 		/* The outbox is full of previous responses: wait before starting
 		 * another. */
-		if (c->conn.inbox && !client_lost(c) &&
-		    conn_request_space(&c->conn) == 0) {
-			inbox_set_aside(c);
+		if (c->conn.inbox && !client_lost(c) && conn_push_space(&c->conn) == 0) {
+			inbox_compact_and_limit(c);
 			return;
 		}
 		if (c->conn.inbox_limited)
@@ -294,7 +293,7 @@ void client_begin_tunnel(struct client *c)
 	conn_limit_inbox(&c->conn, false);
 }
 
-void client_hold_body(struct client *c)
+void client_pause_body(struct client *c)
 {
 	c->body_flowing = c->body_awaited = false;
 }
@@ -376,7 +375,7 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	list_init(&c->node);
 	list_init(&c->held);
 	list_init(&c->idle_node);
-	list_append(&f->fresh, &c->idle_node);
+	list_append(&f->unused, &c->idle_node);
 	list_append(&f->all, &c->node);
 	reader_init(&c->reader);
 	stat_add(&f->stats->connections, 1);
@@ -395,7 +394,7 @@ void front_init(struct front *f)
 	slab_init(&f->clients, "client", sizeof(struct client), 0);
 	list_init(&f->all);
 	list_init(&f->idle);
-	list_init(&f->fresh);
+	list_init(&f->unused);
 }
 
 void front_done(struct front *f)
@@ -437,7 +436,7 @@ static struct client *eviction_candidate(struct front *f)
 		if (++looks == EVICT_LOOKS)
 			break;
 	}
-	LIST_EACH(&f->fresh, node) {
+	LIST_EACH(&f->unused, node) {
 		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
 		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)

@@ -22,7 +22,7 @@
 struct io_engine {
 	void (*accept)(struct io_loop *loop, struct io_accept *op);
 	void (*connect)(struct io_loop *loop, struct io_connect *op);
-	void (*recv)(struct io_loop *loop, struct io_recv *op); /* op->window is set */
+	void (*recv)(struct io_loop *loop, struct io_recv *op); /* op->left is set */
 	void (*send)(struct io_loop *loop, struct io_send *op, bool silent);
 	void (*write)(struct io_loop *loop, struct io_write *op);
 	/* op is busy and not on loop->early. */

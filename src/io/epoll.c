@@ -41,7 +41,7 @@ static void recv_ended(struct epoll *e, struct sock *s, struct io_recv *op, int 
 static void recv_wait_buffer(struct epoll *e, struct io_op *op)
 {
 	stat_add(&e->loop.stats.buffer_shortages, 1);
-	op->flags |= EPOLL_NO_BUFFER;
+	op->engine_u16 |= EPOLL_NO_BUFFER;
 	list_append(&e->buffer_waiters[op_recv(op)->may_use_reserve], &op->node);
 }
 
@@ -59,7 +59,7 @@ static int recv_once(struct epoll *e, struct sock *s, struct io_recv *op, struct
 		 * (kernel-notes/12-edge-triggered-short-read). */
 		if (n < b->size && !s->ending)
 			s->readable = false;
-		if ((size_t)n >= op->window)
+		if ((size_t)n >= op->left)
 			s->recv = NULL;
 		loop_deliver(&e->loop, op, b, (uint32_t)n);
 		return (int)n;
@@ -82,7 +82,7 @@ static void recv_ready(struct epoll *e, struct sock *s)
 		struct io_op *op = s->recv;
 		struct buf *b;
 
-		if (!op || !s->readable || op->flags & EPOLL_NO_BUFFER)
+		if (!op || !s->readable || op->engine_u16 & EPOLL_NO_BUFFER)
 			return;
 		b = loop_take_buf(&e->loop, op_recv(op));
 		if (!b) {
@@ -105,7 +105,7 @@ static void wake_buffer_waiters(struct epoll *e, bool may_use_reserve)
 	for (; n > 0 && (node = list_pop(&e->buffer_waiters[may_use_reserve])); n--) {
 		struct io_op *op = LIST_ITEM(node, struct io_op, node);
 
-		op->flags = 0;
+		op->engine_u16 = 0;
 		epoll_make_ready(e, epoll_sock(e, op->fd), op->fd);
 	}
 }
@@ -121,14 +121,14 @@ static void epoll_send(struct io_loop *loop, struct io_send *op, bool silent)
 
 	ASSERT(!s->send);
 	s->send = &op->op;
-	op->op.flags = silent ? EPOLL_SILENT : 0;
+	op->op.engine_u16 = silent ? EPOLL_SILENT : 0;
 	list_append(&e->sends, &op->op.node);
 }
 
 static void send_ended(struct epoll *e, struct sock *s, struct io_send *op, int res)
 {
 	s->send = NULL;
-	if (res >= 0 && op->op.flags == EPOLL_SILENT) {
+	if (res >= 0 && op->op.engine_u16 == EPOLL_SILENT) {
 		stat_add(&e->loop.stats.silent_sends, 1);
 		loop_finish_silent(&e->loop, op);
 	} else {
@@ -141,9 +141,9 @@ static void send_ended(struct epoll *e, struct sock *s, struct io_send *op, int 
 static void park_send(struct epoll *e, struct sock *s, struct io_send *op)
 {
 	s->writable = false;
-	if (!(op->op.flags & EPOLL_SHORTENED))
+	if (!(op->op.engine_u16 & EPOLL_SHORTENED))
 		stat_add(&e->loop.stats.short_sends, 1);
-	op->op.flags |= EPOLL_SHORTENED;
+	op->op.engine_u16 |= EPOLL_SHORTENED;
 }
 
 static void try_send(struct epoll *e, struct sock *s, struct io_send *op)

@@ -43,7 +43,7 @@ struct sock {
 	bool listening : 1; /* a listener */
 };
 
-/* Bits of op->flags. */
+/* Bits of op->engine_u16. */
 enum {
 	EPOLL_SILENT = 1,    /* a send with IO_SILENT */
 	EPOLL_SHORTENED = 2, /* a send already counted in short_sends */

@@ -124,8 +124,8 @@ void io_op_init(struct io_op *op, void (*done)(struct io_op *, int, unsigned))
 	op->res = 0;
 	op->kind = IO_IDLE;
 	op->state = 0;
-	op->flags = 0;
-	op->engine = 0;
+	op->engine_u16 = 0;
+	op->engine_u32 = 0;
 }
 
 /* False: fd is no descriptor; the op ends with -EBADF. */
@@ -138,8 +138,8 @@ static bool op_start(struct io_loop *loop, struct io_op *op, enum io_kind kind, 
 	op->fd = fd;
 	op->res = 0;
 	op->state = 0;
-	op->flags = 0;
-	op->engine = 0;
+	op->engine_u16 = 0;
+	op->engine_u32 = 0;
 	loop->busy++;
 	if (fd < 0 && kind != IO_CONNECT) {
 		loop_finish_early(loop, op, -EBADF);
@@ -172,7 +172,7 @@ void io_recv(struct io_loop *loop, struct io_recv *op, int fd, uint32_t window)
 	/* Restarted from inside its own done(), which did not take the buffer. */
 	buf_put(op->buf);
 	op->buf = NULL;
-	op->window = window;
+	op->left = window;
 	if (op_start(loop, &op->op, IO_RECV, fd))
 		loop->engine->recv(loop, op);
 }
@@ -329,11 +329,11 @@ void loop_finish_silent(struct io_loop *loop, struct io_send *op)
 
 bool loop_deliver(struct io_loop *loop, struct io_recv *op, struct buf *b, uint32_t n)
 {
-	bool more = n > 0 && n < op->window;
+	bool more = n > 0 && n < op->left;
 
 	ASSERT(n > 0 && b->begin + n <= b->size && !op->buf);
 	b->end = b->begin + n;
-	op->window = more ? op->window - n : 0;
+	op->left = more ? op->left - n : 0;
 	op->buf = b;
 	if (more)
 		op->op.done(&op->op, (int)n, IO_MORE);

@@ -48,7 +48,7 @@ static void arm_recv(struct ring *r, struct io_recv *op)
 		sqe->ioprio |= IORING_RECV_MULTISHOT;
 		if (ring_fd(r, op->op.fd)->fills_buffers)
 			sqe->ioprio |= IORING_RECVSEND_BUNDLE;
-		sqe_set_optlen(sqe, op->window < INT_MAX ? op->window : INT_MAX);
+		sqe_set_optlen(sqe, op->left < INT_MAX ? op->left : INT_MAX);
 	}
 	stat_add(&r->loop.stats.recv_arms, 1);
 }
@@ -60,7 +60,7 @@ static void ring_recv(struct io_loop *loop, struct io_recv *op)
 
 	if (f->recv_mode == RECV_UNKNOWN)
 		f->recv_mode = (uint8_t)find_recv_mode(r, op->op.fd);
-	op->op.flags = f->generation;
+	op->op.engine_u16 = f->closes;
 	arm_recv(r, op);
 }
 
@@ -126,7 +126,7 @@ static bool deliver_bundle(struct ring *r, struct io_recv *op, struct buf *b,
 		bytes -= BUF_BYTES;
 		b = next;
 	}
-	if (bytes >= op->window)
+	if (bytes >= op->left)
 		list_remove(&op->op.node);
 	return loop_deliver(&r->loop, op, b, bytes);
 }
@@ -157,7 +157,7 @@ static void recv_completed(struct ring *r, struct io_recv *op, int res, unsigned
 		return;
 	}
 	ASSERT(b);
-	ASSERT((uint32_t)res < op->window || !(flags & IORING_CQE_F_MORE));
+	ASSERT((uint32_t)res < op->left || !(flags & IORING_CQE_F_MORE));
 	learn_bundling(r, op, (uint32_t)res);
 	if (!deliver_bundle(r, op, b, (uint32_t)res) || flags & IORING_CQE_F_MORE)
 		return;
@@ -274,7 +274,7 @@ static void send_silently(struct ring *r, struct io_send *op)
 
 	sqe->msg_flags = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
-	op->op.engine = r->tail - 1;
+	op->op.engine_u32 = r->tail - 1;
 	op->op.state |= RING_SILENT;
 	list_append(&r->silent, &op->op.node);
 }
@@ -283,7 +283,7 @@ static void ring_send(struct io_loop *loop, struct io_send *op, bool silent)
 {
 	struct ring *r = ring_of(loop);
 
-	op->op.flags = ring_fd(r, op->op.fd)->generation;
+	op->op.engine_u16 = ring_fd(r, op->op.fd)->closes;
 	if (silent && r->has.silent)
 		send_silently(r, op);
 	else
@@ -314,7 +314,7 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 	if (silent) {
 		list_remove(&op->op.node);
 		op->op.state &= (uint8_t)~RING_SILENT;
-	} else if (f->generation == op->op.flags) {
+	} else if (f->closes == op->op.engine_u16) {
 		f->sends--;
 	}
 	if (res > 0 && (size_t)res == op->left)
@@ -335,7 +335,7 @@ static void finish_silent(struct ring *r, unsigned consumed)
 	while (!list_empty(&r->silent)) {
 		struct io_op *op = LIST_ITEM(r->silent.next, struct io_op, node);
 
-		if ((int)(op->engine - consumed) >= 0)
+		if ((int)(op->engine_u32 - consumed) >= 0)
 			return;
 		stat_add(&r->loop.stats.silent_sends, 1);
 		list_remove(&op->node);
@@ -360,7 +360,7 @@ static void ring_write(struct io_loop *loop, struct io_write *op)
 {
 	struct ring *r = ring_of(loop);
 
-	op->op.flags = ring_fd(r, op->op.fd)->generation;
+	op->op.engine_u16 = ring_fd(r, op->op.fd)->closes;
 	arm_write(r, op);
 }
 
@@ -407,7 +407,7 @@ static void arm_wake(struct ring *r)
 
 	if (r->wake_armed)
 		return;
-	sqe = ring_sqe(r, IORING_OP_READ, r->wake_fd, SINK_WAKE);
+	sqe = ring_sqe(r, IORING_OP_READ, r->wake_fd, TAG_WAKE);
 	sqe->addr = (uintptr_t)&r->wake_count;
 	sqe->len = sizeof(r->wake_count);
 	r->wake_armed = true;
@@ -437,15 +437,15 @@ static void ring_wake(struct io_loop *loop)
 
 /* ---- waiting ---------------------------------------------------------------- */
 
-static void sink_completed(struct ring *r, enum ring_sink sink, int res)
+static void tagged_completed(struct ring *r, enum ring_tag tag, int res)
 {
-	switch (sink) {
-	case SINK_NONE:
+	switch (tag) {
+	case TAG_NONE:
 		break;
-	case SINK_WAKE:
+	case TAG_WAKE:
 		wake_completed(r);
 		return;
-	case SINK_CANCEL:
+	case TAG_CANCEL:
 		/* EALREADY: the op is already ending. ENOENT: it has ended, or was missed
 		 * and must be cancelled again (kernel-notes/18-cancel-race). */
 		if (res == -ENOENT)
@@ -453,7 +453,7 @@ static void sink_completed(struct ring *r, enum ring_sink sink, int res)
 		if (res == -ENOENT || res == -EALREADY)
 			return;
 		break;
-	case SINK_CLOSE:
+	case TAG_CLOSE:
 		break;
 	}
 	if (res < 0)
@@ -495,8 +495,8 @@ static void handle_completions(struct ring *r)
 
 		__atomic_store_n(cq->khead, head + 1, __ATOMIC_RELEASE);
 		stat_add(&r->loop.stats.completions, 1);
-		if (cqe.user_data <= SINK_WAKE)
-			sink_completed(r, (enum ring_sink)cqe.user_data, cqe.res);
+		if (cqe.user_data <= TAG_WAKE)
+			tagged_completed(r, (enum ring_tag)cqe.user_data, cqe.res);
 		else
 			op_completed(r, address(cqe.user_data), cqe.res, cqe.flags);
 	}

@@ -8,7 +8,7 @@
  *
  * Owner: the loop's thread. user_data of a completion is the address of its op. The op
  * lives until its last done() (L3), so a completion never refers to a freed op. Values of
- * enum ring_sink mark completions of operations that have no op. */
+ * enum ring_tag mark completions of operations that have no op. */
 #ifndef IO_RING_H
 #define IO_RING_H
 
@@ -37,15 +37,15 @@ struct ring_features {
 };
 
 /* user_data of completions of operations that have no op. */
-enum ring_sink {
-	SINK_NONE,
-	SINK_CANCEL,
-	SINK_CLOSE,
-	SINK_WAKE,
+enum ring_tag {
+	TAG_NONE,
+	TAG_CANCEL,
+	TAG_CLOSE,
+	TAG_WAKE,
 };
 
-/* Bits of op->state. op->engine is the position of a silent send in the submission queue;
- * op->flags is the generation of the op's socket at the start of the op. */
+/* Bits of op->state. op->engine_u32 is the position of a silent send in the submission queue;
+ * op->engine_u16 is the closes of the op's socket at the start of the op. */
 enum {
 	RING_SILENT = 1,     /* on ring->silent: posts a completion only if it fails */
 	RING_NO_BUFFER = 2,  /* on ring->buffer_waiters; not submitted */
@@ -65,7 +65,7 @@ enum ring_recv_mode {
 /* State of a descriptor. */
 struct ring_fd {
 	struct io_op *recv;  /* the submitted receive, or NULL */
-	uint16_t generation; /* number of closes of this descriptor */
+	uint16_t closes;     /* number of closes of this descriptor */
 	uint16_t sends;      /* submitted sends that will post a completion */
 	uint16_t others;     /* submitted accepts and writes */
 	uint8_t recv_mode;   /* enum ring_recv_mode */
@@ -137,7 +137,7 @@ static inline uint64_t ring_user_data(const struct io_op *op)
  * connection (kernel-notes/04-cancel-and-close). */
 static inline bool ring_is_cancelled(struct ring *r, const struct io_op *op)
 {
-	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->generation != op->flags;
+	return op->state & RING_CANCELLED || ring_fd(r, op->fd)->closes != op->engine_u16;
 }
 
 static inline bool ring_has_buffer_waiters(const struct ring *r)
@@ -151,7 +151,7 @@ static inline void ring_other_ended(struct ring *r, const struct io_op *op)
 {
 	struct ring_fd *f = ring_fd(r, op->fd);
 
-	if (f->generation == op->flags)
+	if (f->closes == op->engine_u16)
 		f->others--;
 }
 

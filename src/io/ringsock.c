@@ -52,7 +52,7 @@ void ring_accept(struct io_loop *loop, struct io_accept *op)
 {
 	struct ring *r = ring_of(loop);
 
-	op->op.flags = ring_fd(r, op->op.fd)->generation;
+	op->op.engine_u16 = ring_fd(r, op->op.fd)->closes;
 	arm_accept(r, op);
 }
 
@@ -101,7 +101,7 @@ void ring_connect(struct io_loop *loop, struct io_connect *op)
 		return;
 	}
 	op->op.fd = fd;
-	op->op.flags = ring_fd(r, fd)->generation;
+	op->op.engine_u16 = ring_fd(r, fd)->closes;
 	ring_fd(r, fd)->recv_mode = (uint8_t)ring_recv_mode_of(r, op->addr->sa_family);
 	sqe = ring_sqe(r, IORING_OP_CONNECT, fd, ring_user_data(&op->op));
 	sqe->addr = (uintptr_t)op->addr;
@@ -110,7 +110,7 @@ void ring_connect(struct io_loop *loop, struct io_connect *op)
 
 static void close_entry(struct ring *r, int fd)
 {
-	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_CLOSE, fd, SINK_CLOSE);
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_CLOSE, fd, TAG_CLOSE);
 
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
@@ -129,7 +129,7 @@ void ring_connect_completed(struct ring *r, struct io_connect *op, int res)
 
 static void cancel_entry(struct ring *r, const struct io_op *op)
 {
-	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, -1, SINK_CANCEL);
+	struct io_uring_sqe *sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, -1, TAG_CANCEL);
 
 	sqe->addr = ring_user_data(op);
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
@@ -187,7 +187,7 @@ static void cancel_in_flight(struct ring *r, int fd)
 		ring_count_syscall(r);
 		shutdown(fd, SHUT_RDWR);
 	}
-	sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, fd, SINK_CANCEL);
+	sqe = ring_sqe(r, IORING_OP_ASYNC_CANCEL, fd, TAG_CANCEL);
 	sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
@@ -206,7 +206,7 @@ void ring_close(struct io_loop *loop, int fd, bool reset)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
 	}
 	cancel_in_flight(r, fd);
-	f->generation++;
+	f->closes++;
 	f->sends = f->others = 0;
 	f->recv = NULL;
 	f->recv_mode = RECV_UNKNOWN;

@@ -30,10 +30,11 @@ static void slot_finish(struct sim *s, struct slot *slot, int res)
 	loop_finish(&s->loop, slot_put(s, slot), res);
 }
 
-/* op->flags has IO_SILENT unless the send once found the pipe full. */
+/* op->engine_u16 has IO_SILENT unless the send once found the pipe full. */
 static bool is_silent(const struct slot *slot)
 {
-	return slot->op->kind == IO_SEND && slot->op->flags & IO_SILENT && slot->op->res > 0;
+	return slot->op->kind == IO_SEND && slot->op->engine_u16 & IO_SILENT &&
+	       slot->op->res > 0;
 }
 
 static void slot_wake_soon(struct sim *s, const struct slot *slot,
@@ -77,7 +78,7 @@ static struct slot *slot_start_on_socket(struct sim *s, struct io_op *op, unsign
 	slot->side = fd->side;
 	e = slot_endpoint(s, slot);
 	ASSERT(e->ops[which] == 0);
-	e->ops[which] = op->engine + 1;
+	e->ops[which] = op->engine_u32 + 1;
 	slot_wake_soon(s, slot, WAKE_RUN);
 	return slot;
 }
@@ -90,7 +91,7 @@ static void sim_recv(struct io_loop *loop, struct io_recv *op)
 
 static void sim_send(struct io_loop *loop, struct io_send *op, bool silent)
 {
-	op->op.flags = silent ? IO_SILENT : 0;
+	op->op.engine_u16 = silent ? IO_SILENT : 0;
 	slot_start_on_socket(sim_of(loop), &op->op, ENDPOINT_SEND);
 }
 
@@ -113,7 +114,7 @@ static void sim_cancel(struct io_loop *loop, struct io_op *op)
 static void send_done(struct sim *s, struct slot *slot, int res)
 {
 	slot->op->res = res;
-	if (res > 0 && (slot->op->flags & IO_SILENT)) {
+	if (res > 0 && (slot->op->engine_u16 & IO_SILENT)) {
 		slot->state = SLOT_SILENT_DONE;
 		queue_push(&s->silent, waiter_of(s, slot, WAKE_RUN));
 		stat_add(&s->loop.stats.silent_sends, 1);
@@ -133,7 +134,7 @@ static void send_step(struct sim *s, struct slot *slot)
 	if (n == -EAGAIN || (n > 0 && (size_t)n < op->left)) {
 		if (op->left == op->len)
 			stat_add(&s->loop.stats.short_sends, 1);
-		op->op.flags = 0;
+		op->op.engine_u16 = 0;
 	}
 	if (n == -EAGAIN)
 		return;
@@ -269,7 +270,7 @@ static bool recv_deliver(struct sim *s, struct slot *slot, struct buf *b, uint32
 {
 	struct io_recv *op = op_recv(slot->op);
 
-	if (n >= op->window)
+	if (n >= op->left)
 		slot_put(s, slot);
 	return loop_deliver(&s->loop, op, b, n);
 }

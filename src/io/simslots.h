@@ -86,8 +86,8 @@ static inline void queue_push(struct waiter_queue *q, struct sim_waiter w)
 
 static inline struct slot *slot_of(struct sim *s, const struct io_op *op)
 {
-	ASSERT(op->engine < s->slots_n && s->slots[op->engine].op == op);
-	return &s->slots[op->engine];
+	ASSERT(op->engine_u32 < s->slots_n && s->slots[op->engine_u32].op == op);
+	return &s->slots[op->engine_u32];
 }
 
 static inline struct sim_waiter waiter_of(struct sim *s, const struct slot *slot,
@@ -125,7 +125,7 @@ static inline struct slot *slot_take(struct sim *s, struct io_op *op)
 	if (s->slots_free == 0)
 		slots_grow(s);
 	slot = &s->slots[s->slots_free - 1];
-	op->engine = s->slots_free - 1;
+	op->engine_u32 = s->slots_free - 1;
 	s->slots_free = slot->next;
 	*slot = (struct slot){ .op = op, .gen = slot->gen + 1, .state = SLOT_STARTED };
 	stat_add(&s->loop.stats.submissions, 1);

@@ -62,7 +62,7 @@ static bool read_line(struct cache_client *c)
 	size_t n;
 
 	/* The previous response must leave space before the next command is read. */
-	if (conn_request_space(&c->conn) == 0)
+	if (conn_push_space(&c->conn) == 0)
 		return false;
 	s = conn_peek(&c->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;

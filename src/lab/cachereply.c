@@ -144,7 +144,7 @@ static bool respond_get(struct cache_client *c)
 	while (c->conn.state == CONN_OPEN) {
 		struct slice key;
 
-		if (conn_request_space(&c->conn) == 0)
+		if (conn_push_space(&c->conn) == 0)
 			return false;
 		key = cache_word(&c->command.rest);
 		if (key.len == 0) {

@@ -199,7 +199,7 @@ static int open_listener(const char *text, unsigned i, int first)
 
 /* ---- workers -------------------------------------------------------------- */
 
-static void lab_trimmed(struct tick *t)
+static void lab_trim(struct tick *t)
 {
 	struct lab_worker *w = CONTAINER(t, struct lab_worker, tick);
 
@@ -220,7 +220,7 @@ static void *worker_run(void *arg)
 		fprintf(stderr, "fairlead-lab: cannot open a loop: %s\n", strerror(-error));
 		exit(1);
 	}
-	w->tick.trimmed = lab_trimmed;
+	w->tick.trim_owner = lab_trim;
 	if (w->http_fd >= 0) {
 		w->origin.tick = &w->tick;
 		w->origin.delay_ms = o->delay_ms;

@@ -141,7 +141,7 @@ static bool send_pattern(struct lab_request *r)
 	struct client *c = r->client;
 	uint32_t room;
 
-	while (r->n > 0 && (room = conn_request_space(&c->conn)) > 0) {
+	while (r->n > 0 && (room = conn_push_space(&c->conn)) > 0) {
 		uint64_t n = r->n < PATTERN_BYTES ? r->n : PATTERN_BYTES;
 		struct piece p = { NULL, pattern, (uint32_t)(n < room ? n : room) };
 		uint32_t len = p.len;
@@ -282,7 +282,7 @@ static void drip_step(struct lab_request *r)
 	struct client *c = r->client;
 	struct piece p = { NULL, pattern, 1 };
 
-	if (!r->due || conn_request_space(&c->conn) == 0)
+	if (!r->due || conn_push_space(&c->conn) == 0)
 		return;
 	r->due = false;
 	if (r->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
@@ -327,7 +327,7 @@ static void tunnel_step(struct lab_request *r)
 {
 	struct conn *c = &r->client->conn;
 
-	while (c->inbox && conn_request_space(c) > 0) {
+	while (c->inbox && conn_push_space(c) > 0) {
 		struct piece p = conn_take(c, (uint32_t)conn_peek(c).len);
 
 		if (!conn_push(c, &p)) {
@@ -383,7 +383,7 @@ static void read_step(struct lab_request *r)
 	struct client *c = r->client;
 	struct piece p = { NULL, NULL, 0 };
 
-	while (conn_request_space(&c->conn) > 0) {
+	while (conn_push_space(&c->conn) > 0) {
 		switch (client_body(c, &r->lab->request, &p)) {
 		case BODY_DATA:
 			if (echo_piece(r, &p))

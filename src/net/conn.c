@@ -34,7 +34,7 @@ void conn_send_fin(struct conn *c)
 
 bool conn_poll_delivery(struct conn *c)
 {
-	if (c->fd < 0 || !io_delivered(c->tick->loop, c->fd, &c->delivered))
+	if (c->fd < 0 || !io_delivered(c->tick->loop, c->fd, &c->progress_mark))
 		return false;
 	c->sent_ms = c->tick->now_ms;
 	return true;
@@ -93,9 +93,9 @@ static void reset_when_delivered(struct conn *c)
 	uint64_t now_ms = loop_now_ms(c);
 	uint64_t unacked = c->error ? 0 : io_outstanding(c->tick->loop, c->fd);
 
-	if (unacked != c->delivered)
+	if (unacked != c->progress_mark)
 		c->sent_ms = now_ms;
-	c->delivered = unacked;
+	c->progress_mark = unacked;
 	if (unacked == 0 ||
 	    now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
 		socket_close(c);

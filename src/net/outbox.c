@@ -58,7 +58,7 @@ void outbox_drop(struct conn *c)
 		outbox_free(c);
 }
 
-uint32_t conn_request_space(struct conn *c)
+uint32_t conn_push_space(struct conn *c)
 {
 	const struct outbox *o = c->outbox;
 

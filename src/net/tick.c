@@ -17,8 +17,8 @@ static void trim_expired(struct timer *timer)
 
 	slab_trim(&t->outboxes);
 	buf_pool_trim(io_bufs(t->loop));
-	if (t->trimmed)
-		t->trimmed(t);
+	if (t->trim_owner)
+		t->trim_owner(t);
 	reserve_refill(); /* last: with the memory that was trimmed above */
 	timer_set(&t->wheel, timer, t->now_ms + TRIM_MS);
 }
@@ -95,7 +95,7 @@ static void put_to_slab(struct reap *reap)
 	slab_put(r->slab, r);
 }
 
-void tick_put(struct tick *t, struct slab *slab, struct slab_reap *r)
+void tick_reap_to_slab(struct tick *t, struct slab *slab, struct slab_reap *r)
 {
 	ASSERT(!r->slab); /* an object ends once */
 	r->slab = slab;

@@ -84,7 +84,7 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	const struct config_proxy *proxy = &view->route->proxy;
 	const struct head *h = view->head;
 	struct buf *request;
-	uint64_t key;
+	uint64_t hash;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
@@ -96,9 +96,9 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	key = action_hash(g, view, proxy->upstream);
+	hash = action_hash(g, view, proxy->upstream);
 	if (retry_wanted(view->route))
-		retry_begin(x, request, key, h);
+		retry_begin(x, request, hash, h);
 	else
 		x->fetch = fetch_origin(g,
 					&(struct fetch_request){
@@ -107,10 +107,10 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 						.method = h->method,
 						.framing = h->framing,
 						.length = h->length,
-						.key = key,
+						.hash = hash,
 						.first = x->client->requests == 1,
-						.holder = &x->client->held,
-						.holds = identity_presented(h),
+						.held_list = &x->client->held,
+						.hold_on_return = identity_presented(h),
 					},
 					&x->client->task);
 	if (!x->fetch)

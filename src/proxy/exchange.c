@@ -111,7 +111,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	action_abandon_job(&x->job);
 	buf_put(x->head_copy);
 	generation_put(x->generation);
-	tick_put(p->tick, &p->exchanges, &x->reap);
+	tick_reap_to_slab(p->tick, &p->exchanges, &x->reap);
 }
 
 /* The diagram of exchange.h: the states that may follow each state. */
@@ -169,7 +169,7 @@ static void mark_ended(struct exchange *x, enum ending ending, enum exchange_clo
 	x->close = (uint8_t)close;
 }
 
-void exchange_end(struct exchange *x, enum ending ending)
+void exchange_finish(struct exchange *x, enum ending ending)
 {
 	mark_ended(x, ending, EXCHANGE_FINISH);
 }
@@ -252,7 +252,7 @@ static void reply_and_end(struct exchange *x, struct reply *r)
 		return;
 	}
 	x->sent_bytes = r->sent_bytes;
-	exchange_end(x, r->ending);
+	exchange_finish(x, r->ending);
 }
 
 void exchange_reply(struct exchange *x, int status, enum ending ending,
@@ -508,11 +508,11 @@ static void request_received(struct client *c, struct head *h)
 	struct exchange *x = reserve_whole() ? exchange_new(c, h) : NULL;
 	/* client_begin_body() consumes the head from the inbox; its bytes must stay valid
 	 * while the route is looked up. */
-	struct buf *hold = buf_ref(c->conn.inbox);
+	struct buf *inbox_ref = buf_ref(c->conn.inbox);
 
 	client_begin_body(c, h);
 	if (!x) {
-		buf_put(hold);
+		buf_put(inbox_ref);
 		refuse_for_memory(c, h->method == METHOD_HEAD);
 		return;
 	}
@@ -524,7 +524,7 @@ static void request_received(struct client *c, struct head *h)
 	else
 		route(x, h, 0);
 	exchange_settle(x);
-	buf_put(hold);
+	buf_put(inbox_ref);
 }
 
 static void request_refused(struct client *c, enum fault fault)

@@ -116,7 +116,7 @@ void exchange_max_forwards_reached(struct exchange *x);
 void exchange_drop_fetch(struct exchange *x);
 
 /* The whole response was queued: ends the exchange. */
-void exchange_end(struct exchange *x, enum ending ending);
+void exchange_finish(struct exchange *x, enum ending ending);
 
 /* Ends the exchange without completing its response: the connection is aborted after the bytes
  * that were queued, so that the client sees a truncated response. */

@@ -30,10 +30,10 @@ static bool leased(const struct fetch *f)
 
 /* The diagram of fetch.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[FETCH_LEASING] = 1u << FETCH_SENDING | 1u << FETCH_RELAYING | 1u << FETCH_FAILED,
-	[FETCH_SENDING] = 1u << FETCH_LEASING | 1u << FETCH_AWAITING_HEAD |
+	[FETCH_WAITING] = 1u << FETCH_SENDING | 1u << FETCH_RELAYING | 1u << FETCH_FAILED,
+	[FETCH_SENDING] = 1u << FETCH_WAITING | 1u << FETCH_AWAITING_HEAD |
 			  1u << FETCH_RELAYING | 1u << FETCH_FAILED,
-	[FETCH_AWAITING_HEAD] = 1u << FETCH_LEASING | 1u << FETCH_RELAYING |
+	[FETCH_AWAITING_HEAD] = 1u << FETCH_WAITING | 1u << FETCH_RELAYING |
 				1u << FETCH_FAILED,
 	[FETCH_RELAYING] = 1u << FETCH_ENDED | 1u << FETCH_FAILED,
 	[FETCH_ENDED] = 0,
@@ -54,7 +54,7 @@ void fetch_check(const struct fetch *f)
 	ASSERT(!f->call || !f->upstream);
 	ASSERT(f->ending == 0 || f->state == FETCH_FAILED);
 	switch ((enum fetch_state)f->state) {
-	case FETCH_LEASING:
+	case FETCH_WAITING:
 		ASSERT(f->call || l->state != LEASE_NONE);
 		ASSERT(f->status == 0 && !f->tunnel);
 		break;
@@ -146,15 +146,14 @@ static uint64_t fetch_deadline(const struct fetch *f)
 			return sent + limits->send_timeout_ms;
 		break; /* waits for the client's body, which has a deadline of its own */
 	case FETCH_AWAITING_HEAD:
-		if (!f->waiter_stalled)
+		if (!f->stalled)
 			return sent + response_ms;
 		break; /* waits for the client, which has a deadline of its own */
 	case FETCH_RELAYING:
-		if (!f->waiter_stalled &&
-		    (f->lease.origin->writer.ended || conn_unsent(c) > 0))
+		if (!f->stalled && (f->lease.origin->writer.ended || conn_unsent(c) > 0))
 			return later(c->received_ms, sent) + response_ms;
 		break; /* waits for the client to read or to send */
-	case FETCH_LEASING:
+	case FETCH_WAITING:
 	case FETCH_ENDED:
 	case FETCH_FAILED:
 		break;
@@ -295,7 +294,7 @@ static void stale_close(struct fetch *f)
 	stat_add(&upstream_stats(f->upstream)->retries, 1);
 	stat_add(&upstream_stats(f->upstream)->stale_retries, 1);
 	upstream_return(&f->lease, false);
-	set_state(f, FETCH_LEASING);
+	set_state(f, FETCH_WAITING);
 	upstream_lease(f->upstream, &f->lease, f->avoid, true, f->waiter);
 	lease_step(f);
 }
@@ -304,7 +303,7 @@ static void origin_step(struct fetch *f)
 {
 	bool sending = f->state == FETCH_SENDING;
 
-	if (f->state == FETCH_LEASING) {
+	if (f->state == FETCH_WAITING) {
 		lease_step(f);
 		return;
 	}
@@ -317,7 +316,7 @@ static void origin_step(struct fetch *f)
 void fetch_time_out(struct fetch *f)
 {
 	switch ((enum fetch_state)f->state) {
-	case FETCH_LEASING:
+	case FETCH_WAITING:
 		fetch_fail(f, f->lease.state == LEASE_WAITING ? ENDING_QUEUE_TIMEOUT
 							      : ENDING_CONNECT_TIMEOUT);
 		break;
@@ -338,7 +337,7 @@ uint32_t fetch_send_space(struct fetch *f)
 {
 	if (f->state == FETCH_SENDING ||
 	    (f->state == FETCH_RELAYING && leased(f) && !f->lease.origin->writer.ended))
-		return conn_request_space(origin_conn(f));
+		return conn_push_space(origin_conn(f));
 	return 0;
 }
 
@@ -431,11 +430,11 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 
 void fetch_set_stalled(struct fetch *f, bool stalled)
 {
-	if (f->waiter_stalled && !stalled)
+	if (f->stalled && !stalled)
 		f->since_ms = fetch_tick(f)->now_ms;
 	/* If nothing has come, it is the origin that is waited for. */
-	f->waiter_stalled = stalled && (f->state == FETCH_RELAYING ||
-					(leased(f) && origin_conn(f)->inbox));
+	f->stalled = stalled &&
+		     (f->state == FETCH_RELAYING || (leased(f) && origin_conn(f)->inbox));
 }
 
 static void response_ended(struct fetch *f)
@@ -510,7 +509,8 @@ static struct fetch *fetch_new(struct generation *g, struct task *waiter)
 /* True: the request must not go out on a reused connection. A client whose own connection
  * turns out to be closed sends its request again (RFC 9112 9.3.1). After the first request
  * on a new connection it does not, so a stale connection here would become its error. */
-static bool wants_fresh(const struct config_upstream *u, const struct fetch_request *q)
+static bool wants_new_connection(const struct config_upstream *u,
+				 const struct fetch_request *q)
 {
 	switch (u->reuse) {
 	case CONFIG_REUSE_SAFE:
@@ -539,11 +539,11 @@ struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
 	f->framing = (uint8_t)q->framing;
 	f->length = q->length;
 	f->avoid = q->avoid;
-	f->lease.key = q->key;
-	f->lease.holder = q->holder;
-	f->lease.holds = q->holds;
-	upstream_lease(f->upstream, &f->lease, q->avoid, wants_fresh(f->config, q),
-		       waiter);
+	f->lease.hash = q->hash;
+	f->lease.held_list = q->held_list;
+	f->lease.hold_on_return = q->hold_on_return;
+	upstream_lease(f->upstream, &f->lease, q->avoid,
+		       wants_new_connection(f->config, q), waiter);
 	return f;
 }
 
@@ -579,7 +579,7 @@ static enum ending ending_of_call(const struct memcache_call *call)
 
 static void call_step(struct fetch *f)
 {
-	if (f->state != FETCH_LEASING)
+	if (f->state != FETCH_WAITING)
 		return;
 	switch (f->call->state) {
 	case CALL_HIT:
@@ -626,7 +626,7 @@ enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece 
 		return BODY_END;
 	case FETCH_FAILED:
 		return BODY_BAD;
-	case FETCH_LEASING:
+	case FETCH_WAITING:
 	case FETCH_SENDING:
 	case FETCH_AWAITING_HEAD:
 		break;
@@ -647,5 +647,5 @@ void fetch_free(struct fetch **slot)
 		memcache_forget(&f->call);
 	buf_put(f->request);
 	generation_put(f->generation);
-	tick_put(f->proxy->tick, &f->proxy->fetches, &f->reap);
+	tick_reap_to_slab(f->proxy->tick, &f->proxy->fetches, &f->reap);
 }

@@ -1,15 +1,15 @@
 /* One request to an origin or to a cache: its lease or call, the request as sent, and the response
  * as it arrives.
  *
- *   LEASING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
+ *   WAITING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
  *     ▲ │        │ │             │           ▲  │
  *     │ │        │ └─────────────┼───────────┘  │   the response begins early
  *     └─┼────────┴───────────────┤              │   stale connection: the request is sent again
  *       └────────┴───────────────┴──────────────┴─▶ FAILED   (`ending` says why)
  *
- *   LEASING ─▶ RELAYING   a cache's value
+ *   WAITING ─▶ RELAYING   a cache's value
  *
- *   LEASING        waits for an origin connection, or for the cache's response
+ *   WAITING        waits for an origin connection, or for the cache's response
  *   SENDING        the head was sent, the body follows; a response may begin
  *   AWAITING_HEAD  the request is complete
  *   RELAYING       the head of the final response was taken; or a tunnel
@@ -20,7 +20,7 @@
  * Stale connections: a fetch by itself sends its request a second time, at most once, if the
  * origin closed a reused connection before any byte of a response, the method is idempotent
  * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its waiter has kept all that was sent of the body
- * (replay.h). It is then in FETCH_LEASING again, and the body is sent again from its start. All
+ * (replay.h). It is then in FETCH_WAITING again, and the body is sent again from its start. All
  * further retries are other fetches (retry.h). The upstream's `reuse` says which requests are
  * never sent on a reused connection. */
 #ifndef PROXY_FETCH_H
@@ -29,7 +29,7 @@
 #include "proxy/proxy.h"
 
 enum fetch_state {
-	FETCH_LEASING,
+	FETCH_WAITING,
 	FETCH_SENDING,
 	FETCH_AWAITING_HEAD,
 	FETCH_RELAYING,
@@ -54,7 +54,7 @@ struct fetch {
 	bool retried;         /* sent again after a stale connection */
 	bool body_not_replayable; /* part of the sent body was not kept: no second send */
 	bool timed_out;       /* a deadline of the origin has passed */
-	bool waiter_stalled;  /* its waiter does not take what has come: the origin is not late */
+	bool stalled; /* its waiter does not take what has come: the origin is not late */
 	bool reusable;        /* the connection, after this response */
 	bool tunnel;
 	uint64_t length;      /* of the request's body; of the value, for a cache */
@@ -75,11 +75,11 @@ struct fetch_request {
 	enum method method;
 	enum framing framing;  /* of the body */
 	uint64_t length;
-	uint64_t key;          /* see action_hash(); 0: none */
+	uint64_t hash;             /* see action_hash(); 0: none */
 	const struct tried *avoid; /* must outlive the fetch; may be NULL */
 	bool first;            /* it is the first request on its client's connection */
-	struct list *holder;   /* of the client: its authenticated connections; NULL: keeps none */
-	bool holds;            /* it authenticates the connection it is sent on: identity.h */
+	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
+	bool hold_on_return; /* it authenticates the connection it is sent on: identity.h */
 };
 
 /* Starts a request to an origin. NULL: out of memory. */
@@ -111,7 +111,7 @@ bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
 
 /* Reads the head of the next response, interim ones (1xx) included. Its slices are valid until
  * fetch_take_head(). Only for requests to an origin. VERDICT_BAD: the fetch has failed.
- * VERDICT_MORE: none yet; the fetch may be in FETCH_LEASING again (stale connection). */
+ * VERDICT_MORE: none yet; the fetch may be in FETCH_WAITING again (stale connection). */
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 
 /* Consumes the head read by fetch_head(). `framing`: of the response's body. */

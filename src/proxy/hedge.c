@@ -104,7 +104,7 @@ void hedge_plan(struct retry *r)
 	uint64_t now_ms = r->exchange->proxy->tick->now_ms, bound_us;
 
 	/* The request belongs to an authenticated connection; a hedge uses another one. */
-	if (r->holds || !list_empty(&x->client->held))
+	if (r->hold_on_return || !list_empty(&x->client->held))
 		return;
 	if (!config || r->framing != FRAMING_NONE || x->upgrade ||
 	    !method_safe((enum method)r->method))

@@ -13,7 +13,7 @@ struct join_part {
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */
-	bool holds;           /* see struct fetch_request */
+	bool hold_on_return;  /* see struct fetch_request */
 	bool done;
 	int status;           /* of the response; 200 for a value */
 	char *bytes;          /* of its body, as far as received */
@@ -35,16 +35,22 @@ struct join {
  * a part is a different request. */
 static void strip_client_fields(struct head *h)
 {
-	static const struct slice ours[] = {
-		SLICE("Expect"), SLICE("Accept-Encoding"), SLICE("Range"), SLICE("If-Range"),
-		SLICE("If-Match"), SLICE("If-None-Match"), SLICE("If-Modified-Since"),
+	static const struct slice client_fields[] = {
+		SLICE("Expect"),
+		SLICE("Accept-Encoding"),
+		SLICE("Range"),
+		SLICE("If-Range"),
+		SLICE("If-Match"),
+		SLICE("If-None-Match"),
+		SLICE("If-Modified-Since"),
 		SLICE("If-Unmodified-Since"),
 	};
 
 	h->expect_continue = false;
 	for (unsigned i = 0; i < h->field_n; i++)
-		for (unsigned k = 0; k < COUNT(ours); k++)
-			h->fields[i].per_hop |= slice_equal_nocase(h->fields[i].name, ours[k]);
+		for (unsigned k = 0; k < COUNT(client_fields); k++)
+			h->fields[i].per_hop |= slice_equal_nocase(h->fields[i].name,
+								   client_fields[k]);
 }
 
 /* Prepares what the part will send, while the client's head is valid. */
@@ -62,7 +68,7 @@ static enum ending part_prepare(struct join *j, struct join_part *part,
 		part->key_len = (uint8_t)key.len;
 		return ENDING_COMPLETE;
 	}
-	part->holds = identity_presented(view->head);
+	part->hold_on_return = identity_presented(view->head);
 	part->hash = action_hash(j->exchange->generation, view, config->proxy.upstream);
 	strip_client_fields(&h);
 	h.method = METHOD_GET;
@@ -91,8 +97,8 @@ static bool part_start(struct join *j, struct join_part *part)
 						   .request = part->request,
 						   .method = METHOD_GET,
 						   .framing = FRAMING_NONE,
-						   .key = part->hash,
-						   .holds = part->holds,
+						   .hash = part->hash,
+						   .hold_on_return = part->hold_on_return,
 					   },
 					   waiter);
 		part->request = NULL;
@@ -186,7 +192,7 @@ static void part_step(struct join *j, struct join_part *part)
 	if (part->done || !part->fetch)
 		return;
 	fetch_step(part->fetch);
-	if (part->fetch->state == FETCH_LEASING)
+	if (part->fetch->state == FETCH_WAITING)
 		return;
 	if (part->fetch->call)
 		part->status = 200;
@@ -379,7 +385,7 @@ void join_free(struct join **slot)
 	part_done(&j->check);
 	for (unsigned i = 0; i < CONFIG_PARTS_MAX; i++)
 		part_done(&j->parts[i]);
-	tick_put(j->exchange->proxy->tick, &j->exchange->proxy->joins, &j->reap);
+	tick_reap_to_slab(j->exchange->proxy->tick, &j->exchange->proxy->joins, &j->reap);
 }
 
 size_t join_size(void)

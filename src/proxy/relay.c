@@ -221,7 +221,7 @@ static void relay_heads(struct exchange *x)
 	struct head *h = &x->proxy->response;
 
 	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
-		if (conn_request_space(&x->client->conn) == 0) {
+		if (conn_push_space(&x->client->conn) == 0) {
 			fetch_set_stalled(x->fetch, true);
 			return;
 		}
@@ -296,7 +296,7 @@ static void cache_failed(struct exchange *x)
 /* Begins the response when the cache has sent its own. */
 static void take_cache_response(struct exchange *x)
 {
-	if (x->fetch->state == FETCH_LEASING)
+	if (x->fetch->state == FETCH_WAITING)
 		return;
 	if (x->fetch->state == FETCH_FAILED) {
 		cache_failed(x);
@@ -307,7 +307,7 @@ static void take_cache_response(struct exchange *x)
 	if (!push_value_head(x))
 		exchange_fail(x, ENDING_NO_MEMORY);
 	else if (x->method == METHOD_HEAD)
-		exchange_end(x, ENDING_COMPLETE);
+		exchange_finish(x, ENDING_COMPLETE);
 }
 
 /* ---- the response's body to the client ------------------------------------ */
@@ -330,7 +330,7 @@ static void relay_body(struct exchange *x)
 
 	/* If the client had stalled, the origin's time starts anew. */
 	fetch_set_stalled(x->fetch, false);
-	while (conn_request_space(&c->conn) > 0) {
+	while (conn_push_space(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {
 		case BODY_DATA:
 			x->sent_bytes += p.len;
@@ -347,7 +347,7 @@ static void relay_body(struct exchange *x)
 			break;
 		case BODY_END:
 			if (c->writer.ended || end_response_body(x, NULL))
-				exchange_end(x, ENDING_COMPLETE);
+				exchange_finish(x, ENDING_COMPLETE);
 			else
 				exchange_fail(x, ENDING_ORIGIN_TRUNCATED);
 			return;
@@ -367,7 +367,7 @@ static void relay_body(struct exchange *x)
  * bytes are lost. */
 static bool tunnel_splice(struct conn *from, struct conn *to)
 {
-	while (from->inbox && conn_request_space(to) > 0) {
+	while (from->inbox && conn_push_space(to) > 0) {
 		struct piece p = conn_take(from, (uint32_t)conn_peek(from).len);
 
 		if (!conn_push(to, &p)) {
@@ -386,7 +386,7 @@ void relay_tunnel(struct exchange *x)
 	struct conn *origin;
 
 	if (x->fetch->state == FETCH_FAILED || x->fetch->timed_out) {
-		exchange_end(x, ENDING_COMPLETE);
+		exchange_finish(x, ENDING_COMPLETE);
 		return;
 	}
 	origin = &x->fetch->lease.origin->conn;
@@ -395,7 +395,7 @@ void relay_tunnel(struct exchange *x)
 	else if (!origin->inbox && (origin->error || origin->send_error))
 		exchange_abort(x, ENDING_ORIGIN_TRUNCATED);
 	else if (client->fin_sent && origin->fin_sent)
-		exchange_end(x, ENDING_COMPLETE);
+		exchange_finish(x, ENDING_COMPLETE);
 }
 
 /* ---- steps ---------------------------------------------------------------- */
@@ -408,8 +408,8 @@ static void relay_to_origin(struct exchange *x)
 	if (x->ended)
 		return;
 	/* After a stale connection or a failed attempt: the next one was sent nothing. */
-	if (!x->fetch || x->fetch->state == FETCH_LEASING) {
-		client_hold_body(x->client);
+	if (!x->fetch || x->fetch->state == FETCH_WAITING) {
+		client_pause_body(x->client);
 		replay_rewind(&x->replay);
 	}
 }

@@ -43,7 +43,7 @@ void replay_keep(struct replay *r, struct buf_pool *pool, const struct piece *p,
 		return;
 	}
 	memcpy(r->body->data + used, p->ptr, p->len);
-	r->body->end = r->replayed = used + p->len;
+	r->body->end = r->sent = used + p->len;
 }
 
 struct buf *replay_trailers(struct replay *r, struct buf *trailers)
@@ -55,11 +55,11 @@ struct buf *replay_trailers(struct replay *r, struct buf *trailers)
 
 bool replay_next(struct replay *r, struct piece *p)
 {
-	if (!r->body || r->replayed == r->body->end)
+	if (!r->body || r->sent == r->body->end)
 		return false;
-	*p = (struct piece){ buf_ref(r->body), r->body->data + r->replayed,
-			     r->body->end - r->replayed };
-	r->replayed = r->body->end;
+	*p = (struct piece){ buf_ref(r->body), r->body->data + r->sent,
+			     r->body->end - r->sent };
+	r->sent = r->body->end;
 	return true;
 }
 

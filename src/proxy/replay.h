@@ -17,7 +17,7 @@
 struct replay {
 	struct buf *body;     /* what was sent to any server; NULL: nothing yet, or disabled */
 	struct buf *trailers;
-	uint32_t replayed;    /* bytes of `body` that the current fetch was sent */
+	uint32_t sent;        /* bytes of `body` that the current fetch was sent */
 	bool disabled;        /* something was sent that is not kept: no replay is possible */
 };
 
@@ -40,7 +40,7 @@ bool replay_next(struct replay *r, struct piece *p);
 /* A new fetch or connection begins: it was sent nothing yet. */
 static inline void replay_rewind(struct replay *r)
 {
-	r->replayed = 0;
+	r->sent = 0;
 }
 
 /* The body will not be sent again: frees the copies. */

@@ -71,7 +71,7 @@ static bool deadlines_suspended(const struct exchange *x)
 {
 	if (!x->retry->request_complete)
 		return retry_waits_for_client(x);
-	return x->fetch && x->fetch->waiter_stalled;
+	return x->fetch && x->fetch->stalled;
 }
 
 bool retry_waits_for_client(const struct exchange *x)
@@ -79,7 +79,7 @@ bool retry_waits_for_client(const struct exchange *x)
 	const struct fetch *f = x->fetch;
 
 	return x->client->body_awaited ||
-	       (f && (f->waiter_stalled || f->state == FETCH_SENDING));
+	       (f && (f->stalled || f->state == FETCH_SENDING));
 }
 
 static void check_deadlines(struct exchange *x)
@@ -124,11 +124,11 @@ struct fetch *retry_send_request(struct retry *r)
 				    .method = (enum method)r->method,
 				    .framing = (enum framing)r->framing,
 				    .length = r->length,
-				    .key = r->key,
+				    .hash = r->hash,
 				    .avoid = &r->tried,
 				    .first = x->client->requests == 1,
-				    .holder = &x->client->held,
-				    .holds = r->holds,
+				    .held_list = &x->client->held,
+				    .hold_on_return = r->hold_on_return,
 			    },
 			    &x->client->task);
 }
@@ -137,13 +137,13 @@ static void begin_attempt(struct exchange *x)
 {
 	struct retry *r = x->retry;
 
-	r->attempts_n++;
+	r->attempts_started++;
 	r->attempt_began_ms = retry_tick(r)->now_ms;
 	x->fetch = retry_send_request(r);
 	retry_arm_timer(r);
 }
 
-void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
+void retry_begin(struct exchange *x, struct buf *request, uint64_t hash,
 		 const struct head *h)
 {
 	struct proxy *p = x->proxy;
@@ -160,11 +160,11 @@ void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
 	r->route = x->route;
 	r->upstream = generation_upstream(x->generation, x->route->proxy.upstream);
 	r->request = request;
-	r->key = key;
+	r->hash = hash;
 	r->method = (uint8_t)h->method;
 	r->framing = (uint8_t)h->framing;
 	r->length = h->length;
-	r->holds = identity_presented(h);
+	r->hold_on_return = identity_presented(h);
 	r->deadline_base_ms = p->tick->now_ms;
 	timer_init(&r->timer, timer_fired);
 	if (config)
@@ -291,7 +291,7 @@ static bool may_reach_origin_twice(const struct retry *r)
 
 bool retry_may_resend(const struct retry *r)
 {
-	return r->route->retry && r->attempts_n < r->route->retry->tries &&
+	return r->route->retry && r->attempts_started < r->route->retry->tries &&
 	       may_reach_origin_twice(r);
 }
 
@@ -301,7 +301,7 @@ static bool is_retryable(const struct retry *r, uint32_t condition)
 	const struct config_retry *config = r->route->retry;
 	bool unsent = r->exchange->fetch->sent_us == 0;
 
-	return config && config->on & condition && r->attempts_n < config->tries &&
+	return config && config->on & condition && r->attempts_started < config->tries &&
 	       !r->exchange->replay.disabled && (unsent || may_reach_origin_twice(r));
 }
 
@@ -392,7 +392,7 @@ void retry_end(struct exchange *x)
 	struct retry *r = x->retry;
 
 	x->fetch->avoid = NULL; /* it points into *r */
-	if (r->latency && r->attempts_n == 1 && x->status < 500)
+	if (r->latency && r->attempts_started == 1 && x->status < 500)
 		latency_add(r->latency, retry_tick(r)->now_us - r->began_us);
 	retry_free(&x->retry);
 }
@@ -407,5 +407,5 @@ void retry_free(struct retry **slot)
 	timer_stop(&retry_tick(r)->wheel, &r->timer);
 	hedge_drop(r);
 	buf_put(r->request);
-	tick_put(retry_tick(r), &r->exchange->proxy->retries, &r->reap);
+	tick_reap_to_slab(retry_tick(r), &r->exchange->proxy->retries, &r->reap);
 }

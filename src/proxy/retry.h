@@ -41,15 +41,15 @@ struct retry {
 	uint64_t resume_ms;        /* when the next attempt begins, if there is no fetch now */
 	uint64_t hedge_due_ms;     /* when to start a hedge; 0: never, or already done */
 	uint64_t began_us;
-	uint64_t key;              /* see action_hash() */
+	uint64_t hash;             /* see action_hash() */
 	uint64_t length;           /* of the body */
 	uint8_t method;            /* enum method */
 	uint8_t framing;           /* enum framing */
-	uint8_t attempts_n;        /* started, hedges not counted */
+	uint8_t attempts_started;  /* started, hedges not counted */
 	uint8_t backoffs;          /* drawn so far */
 	bool queued;               /* waits for a connection: queue_timeout applies */
 	bool timer_fired;
-	bool holds;                /* see struct fetch_request */
+	bool hold_on_return;       /* see struct fetch_request */
 	bool request_complete;     /* the end of the request was sent once */
 	struct tried tried;        /* servers */
 };
@@ -62,7 +62,7 @@ static inline bool retry_wanted(const struct config_route *route)
 
 /* Sets x->retry, and x->fetch to the first attempt. Takes over `request`. Out of memory: sets
  * x->retry only, or neither. */
-void retry_begin(struct exchange *x, struct buf *request, uint64_t key,
+void retry_begin(struct exchange *x, struct buf *request, uint64_t hash,
 		 const struct head *h);
 
 /* Checks deadlines, the hedge and the end of a backoff. May end the exchange. */

@@ -115,7 +115,7 @@ static void metrics_write(struct admin *a, struct metrics_response *r)
 	struct client *c = r->client;
 	bool keep = r->keep_alive, more = true;
 
-	if (conn_request_space(&c->conn) == 0)
+	if (conn_push_space(&c->conn) == 0)
 		return;
 	if (!metrics_write_chunk(a, r, &more) ||
 	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {

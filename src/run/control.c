@@ -336,7 +336,7 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
-static void control_trimmed(struct tick *t)
+static void control_trim(struct tick *t)
 {
 	struct control *c = CONTAINER(t, struct control, tick);
 
@@ -426,7 +426,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
-	c->tick.trimmed = control_trimmed;
+	c->tick.trim_owner = control_trim;
 	if (setup.admin_fd >= 0)
 		open_admin(c, setup.admin_fd);
 	c->monitors = (struct monitors){
@@ -472,7 +472,8 @@ static void control_done(struct control *c)
 		pool_free(c->shared.pool);
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
-	c->tick.trimmed = NULL; /* versions are freed below, not by the remaining ticks */
+	/* Versions are freed below, not by the remaining ticks. */
+	c->tick.trim_owner = NULL;
 	monitors_done(&c->monitors);
 	config_versions_done(&c->config_versions);
 	task_stop(&c->task);

@@ -234,14 +234,14 @@ static const struct registry_entry *entry_at(const struct scrape *s)
 	return s->position == 0 ? atomic_load(&r->first) : s->entry;
 }
 
-static const struct registry_view *view_of(const struct scrape *s,
-					   const struct registry_entry *entry,
-					   unsigned worker)
+static const struct registry_record *record_of(const struct scrape *s,
+					     const struct registry_entry *entry,
+					     unsigned worker)
 {
-	const struct registry_view *view = registry_view(upstream_shared_at(s)->registry,
-							 entry, worker);
+	const struct registry_record *record =
+		registry_record(upstream_shared_at(s)->registry, entry, worker);
 
-	return atomic_load(&view->entered) ? view : NULL;
+	return atomic_load(&record->entered) ? record : NULL;
 }
 
 /* Whether one of the workers of the sample uses this server. */
@@ -250,7 +250,7 @@ static bool is_in_use(const struct scrape *s, const struct registry_entry *entry
 	if (!atomic_load(&entry->published))
 		return false;
 	for (unsigned w = first_worker(s); w < end_worker(s); w++)
-		if (view_of(s, entry, w))
+		if (record_of(s, entry, w))
 			return true;
 	return false;
 }
@@ -288,9 +288,9 @@ static bool step_server(struct scrape *s, const struct metric_family *f)
 	if (!is_in_use(s, entry))
 		return next_entry(s);
 	for (unsigned w = first_worker(s); w < end_worker(s); w++) {
-		const struct registry_view *view = view_of(s, entry, w);
+		const struct registry_record *record = record_of(s, entry, w);
 
-		sum += view ? counter_at(view, f->offset) : 0;
+		sum += record ? counter_at(record, f->offset) : 0;
 	}
 	begin_server(s, entry);
 	exposition_count(&s->e, sum);
@@ -308,8 +308,8 @@ static bool step_server_state(struct scrape *s, const struct metric_family *f)
 	if (!is_in_use(s, entry))
 		return next_entry(s);
 	for (unsigned w = first_worker(s); w < end_worker(s); w++) {
-		const struct registry_view *view = view_of(s, entry, w);
-		uint64_t server_status = view ? stat_read(&view->status) : COUNT(n);
+		const struct registry_record *record = record_of(s, entry, w);
+		uint64_t server_status = record ? stat_read(&record->status) : COUNT(n);
 
 		if (server_status < COUNT(n))
 			n[server_status]++;
@@ -358,10 +358,10 @@ static const struct metric_family families[] = {
 		{ "upstream_", "latency_seconds", "histogram",
 		  "Time from sending a request to the head of its response", step_latency,
 		  0 },
-#define X(name, kind, help)                                                  \
-	{                                                                    \
-		"server_", #name,       #kind,                               \
-		help,      step_server, offsetof(struct registry_view, name) \
+#define X(name, kind, help)                                                    \
+	{                                                                      \
+		"server_", #name,       #kind,                                 \
+		help,      step_server, offsetof(struct registry_record, name) \
 	},
 	SERVER_STATS(X)
 #undef X

@@ -5,14 +5,14 @@
 
 #include "base/check.h"
 
-static void write_ejected(const struct registry_view *view, FILE *out)
+static void write_ejected(const struct registry_record *record, FILE *out)
 {
-	uint64_t n = stat_read(&view->failures_n);
-	double seconds = (double)stat_read(&view->eject_ms) / 1000;
+	uint64_t n = stat_read(&record->failures_n);
+	double seconds = (double)stat_read(&record->eject_ms) / 1000;
 
-	if (stat_read(&view->reason) == REASON_UNREACHED)
+	if (stat_read(&record->reason) == REASON_UNREACHED)
 		fputs("cannot be connected to: its keys are misses", out);
-	else if (stat_read(&view->reason) == REASON_RATE)
+	else if (stat_read(&record->reason) == REASON_RATE)
 		fprintf(out,
 			"is ejected for %g s: %" PRIu64
 			"%% of its responses were failures",
@@ -25,7 +25,7 @@ static void write_ejected(const struct registry_view *view, FILE *out)
 static void write_view(const struct registry *r, const struct registry_entry *entry,
 		       unsigned worker, uint64_t server_status, FILE *out)
 {
-	const struct registry_view *view = registry_view(r, entry, worker);
+	const struct registry_record *record = registry_record(r, entry, worker);
 
 	fprintf(out, "fairlead: upstream %s: server %s", r->upstream, entry->name);
 	/* If the server is configured by address, name and address are equal. */
@@ -33,7 +33,7 @@ static void write_view(const struct registry *r, const struct registry_entry *en
 		fprintf(out, " (%s)", entry->address);
 	fputc(' ', out);
 	if (server_status == SERVER_STATUS_EJECTED)
-		write_ejected(view, out);
+		write_ejected(record, out);
 	else
 		fputs("is used again", out);
 	fprintf(out, ", worker %u\n", worker);
@@ -45,14 +45,14 @@ void server_events_write(struct registry *r, FILE *out)
 		if (!atomic_load(&entry->published))
 			continue;
 		for (unsigned w = 0; w < r->worker_n; w++) {
-			struct registry_view *view = registry_view(r, entry, w);
-			uint64_t server_status = stat_read(&view->status);
+			struct registry_record *record = registry_record(r, entry, w);
+			uint64_t server_status = stat_read(&record->status);
 
-			if (!atomic_load(&view->entered) ||
+			if (!atomic_load(&record->entered) ||
 			    server_status == SERVER_STATUS_DOWN ||
-			    server_status == view->reported_status)
+			    server_status == record->reported_status)
 				continue;
-			view->reported_status = server_status;
+			record->reported_status = server_status;
 			write_view(r, entry, w, server_status, out);
 		}
 	}

@@ -156,7 +156,7 @@ static void log_file_switch(struct worker *w, struct worker_config *wc)
 	log_files_sweep(w);
 }
 
-static void worker_trimmed(struct tick *t)
+static void worker_trim(struct tick *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, tick);
 
@@ -470,7 +470,7 @@ static int open_worker(struct worker *w)
 {
 	int error;
 
-	w->tick.trimmed = worker_trimmed;
+	w->tick.trim_owner = worker_trim;
 	timer_init(&w->drain_timer, drain_expired);
 	error = open_proxy(w);
 	if (error == 0) {

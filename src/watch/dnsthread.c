@@ -70,7 +70,7 @@ static void deliver_answer(struct mail *m)
 static void lookup_done(struct dns_lookup *l)
 {
 	struct resolver_query *query = CONTAINER(l, struct resolver_query, lookup);
-	struct dns_thread *t = query->handler;
+	struct dns_thread *t = query->owner_data;
 
 	query->mail.deliver = deliver_answer;
 	mailbox_post(t->home, &query->mail);
@@ -81,7 +81,7 @@ static void lookup_done(struct dns_lookup *l)
 static void deliver_query(struct mail *m)
 {
 	struct resolver_query *query = CONTAINER(m, struct resolver_query, mail);
-	struct dns_thread *t = query->handler;
+	struct dns_thread *t = query->owner_data;
 
 	query->lookup.done = lookup_done;
 	dns_query(t->dns, &query->lookup);
@@ -105,7 +105,7 @@ static void deliver_stop(struct mail *m)
 
 void dns_thread_query(struct dns_thread *t, struct resolver_query *query)
 {
-	query->handler = t;
+	query->owner_data = t;
 	query->mail.deliver = deliver_query;
 	mailbox_post(&t->mailbox, &query->mail);
 }

@@ -128,7 +128,7 @@ static bool fake_conn_read_request(struct fake_conn *fc)
 	if (fc->rest.len > 0 || fc->line_n > 0 || (f->silent && fc->answers == 0) ||
 	    (f->silent_after && f->requests >= f->silent_after))
 		return false;
-	if (conn_request_space(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
+	if (conn_push_space(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
 		return false;
 	s = conn_peek(&fc->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;
@@ -369,7 +369,7 @@ static void end_memcache(struct memcacherig *r)
 	assert_int_equal(r->descriptors.used, 0);
 	assert_int_equal(r->queue_quota.used, 0);
 	REGISTRY_EACH(r->registry, row) {
-		assert_int_equal(registry_view(r->registry, row, 0)->in_flight, 0);
+		assert_int_equal(registry_record(r->registry, row, 0)->in_flight, 0);
 		assert_int_equal(row->users, 0);
 	}
 }

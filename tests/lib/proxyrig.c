@@ -477,7 +477,7 @@ uint64_t proxyrig_failures(const struct proxyrig *r, unsigned upstream)
 	uint64_t n = 0;
 
 	REGISTRY_EACH(registry, row)
-		n += registry_view(registry, row, 0)->failures;
+		n += registry_record(registry, row, 0)->failures;
 	return n;
 }
 

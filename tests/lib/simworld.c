@@ -513,7 +513,7 @@ static void check_requests_max(struct simworld *w, unsigned u)
 
 	REGISTRY_EACH(r, entry)
 		if (w->requests_max[u] > 0 &&
-		    registry_view(r, entry, 0)->in_flight > w->requests_max[u])
+		    registry_record(r, entry, 0)->in_flight > w->requests_max[u])
 			simworld_fail(
 				w,
 				"a server of upstream %u has more requests than its limit",
@@ -662,7 +662,7 @@ static void check_stats(struct simworld *w)
 		REGISTRY_EACH(w->registries[i], entry) {
 			assert_int_equal(entry->permits_used, 0);
 			assert_int_equal(
-				registry_view(w->registries[i], entry, 0)->in_flight, 0);
+				registry_record(w->registries[i], entry, 0)->in_flight, 0);
 		}
 	}
 	assert_int_equal(w->stats.connections, 0);

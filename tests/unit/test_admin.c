@@ -318,10 +318,10 @@ static void test_servers(void **state)
 	registry_enter(r, 1, "a\"\\b", "127.0.0.1:1");
 	registry_leave(registry_enter(r, 1, "gone", "127.0.0.1:2"));
 	registry_withdraw(r, r->first->next, 1, 0, 0);
-	stat_add(&registry_view(r, a, 0)->requests, 42);
-	stat_add(&registry_view(r, a, 1)->requests, 7);
-	stat_add(&registry_view(r, a, 1)->in_flight, 3);
-	registry_set_status(r, registry_view(r, a, 1), SERVER_STATUS_EJECTED);
+	stat_add(&registry_record(r, a, 0)->requests, 42);
+	stat_add(&registry_record(r, a, 1)->requests, 7);
+	stat_add(&registry_record(r, a, 1)->in_flight, 3);
+	registry_set_status(r, registry_record(r, a, 1), SERVER_STATUS_EJECTED);
 	scrape_by(true);
 	assert_true(value_of(text, "fairlead_server_requests_total{worker=\"0\",upstream=\"app\","
 				   "server=\"a\\\"\\\\b\",address=\"127.0.0.1:1\"} ") == 42);

@@ -24,7 +24,7 @@ static void start(struct upstreamrig *h, enum config_balance balance)
 static char take(struct upstreamrig *h, struct waiter *a, uint64_t key)
 {
 	waiter_init(a);
-	a->lease.key = key;
+	a->lease.hash = key;
 	upstream_lease(h->upstream, &a->lease, NULL, false, &a->task);
 	waiter_wait_ready(h, a);
 	return lease_server(&a->lease)[0];

@@ -290,8 +290,8 @@ static void push_while_space(struct conn_fixture *f)
 {
 	struct conn *c = &f->conn;
 
-	while (f->pushed < PUSH_ALL && conn_request_space(c) > 0) {
-		assert_true(conn_request_space(c) <= WINDOW);
+	while (f->pushed < PUSH_ALL && conn_push_space(c) > 0) {
+		assert_true(conn_push_space(c) <= WINDOW);
 		for (unsigned n = 1 + (unsigned)simrig_draw(&f->rig, OUTBOX_SPARE); n > 0;
 		     n--)
 			assert_true(push_one(f));
@@ -320,7 +320,7 @@ static void outbox_keeps_order(struct conn_fixture *f)
 	/* Sometimes more is pushed while a send is in flight. */
 	while (simrig_draw(&f->rig, 40) > 0) {
 		simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 3));
-		if (f->pushed < PUSH_ALL && conn_request_space(&f->conn) > 0)
+		if (f->pushed < PUSH_ALL && conn_push_space(&f->conn) > 0)
 			assert_true(push_one(f));
 		if (f->conn.outbox)
 			assert_charged(f->conn.outbox);
@@ -330,7 +330,7 @@ static void outbox_keeps_order(struct conn_fixture *f)
 	assert_peer_received(f);
 	SIMRIG_UNTIL(&f->rig, conn_unsent(&f->conn) == 0, 5000);
 	assert_null(f->conn.outbox);
-	assert_int_equal(conn_request_space(&f->conn), WINDOW);
+	assert_int_equal(conn_push_space(&f->conn), WINDOW);
 	assert_int_equal(f->conn.sent, f->pushed);
 }
 
@@ -356,9 +356,9 @@ static void outbox_without_memory(struct conn_fixture *f)
 	assert_int_equal(f->conn.outbox->n, OUTBOX_MAX);
 	assert_false(conn_push_small(&f->conn, SLICE("x")));
 	assert_false(conn_push(&f->conn, &p));
-	assert_int_equal(conn_request_space(&f->conn), 0);
+	assert_int_equal(conn_push_space(&f->conn), 0);
 	SIMRIG_UNTIL(&f->rig, f->peer->in_n == OUTBOX_MAX * 24, 5000);
-	SIMRIG_UNTIL(&f->rig, conn_request_space(&f->conn) == WINDOW, 5000);
+	SIMRIG_UNTIL(&f->rig, conn_push_space(&f->conn) == WINDOW, 5000);
 	assert_true(f->changes > 0);
 }
 
@@ -379,14 +379,14 @@ static void take_back(struct conn_fixture *f)
 		bool submitted;
 
 		for (uint64_t n = simrig_draw(&f->rig, 4);
-		     n > 0 && conn_request_space(c) > 0; n--)
+		     n > 0 && conn_push_space(c) > 0; n--)
 			assert_true(push_one(f));
 		if (simrig_draw(&f->rig, 2))
 			simrig_run(&f->rig, 1 + (uint32_t)simrig_draw(&f->rig, 3));
 		from = conn_position(c);
 		assert_int_equal(from, f->pushed);
 		for (uint64_t n = simrig_draw(&f->rig, 4);
-		     n > 0 && conn_request_space(c) > 0; n--)
+		     n > 0 && conn_push_space(c) > 0; n--)
 			assert_true(push_one(f));
 		if (simrig_draw(&f->rig, 3) == 0)
 			tick_once(&f->rig.tick);
@@ -519,7 +519,7 @@ static void situation_create(struct conn_fixture *f, enum situation situation)
 		io_cancel(f->rig.tick.loop, &f->peer->recv.op);
 		simrig_run(&f->rig, QUIET_MS);
 		while (f->pushed < 5000 ||
-		       (situation == OUTBOX_FULL && conn_request_space(&f->conn) > 0))
+		       (situation == OUTBOX_FULL && conn_push_space(&f->conn) > 0))
 			assert_true(push_one(f));
 		simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 20));
 		if (situation == SENDING)
@@ -660,11 +660,11 @@ static void reset_is_reported(struct conn_fixture *f)
 	SIMRIG_UNTIL(&f->rig, f->conn.error || f->conn.eof, 5000);
 	assert_true(f->changes > 0);
 	if (f->conn.error)
-		assert_int_equal(conn_request_space(&f->conn), 0);
+		assert_int_equal(conn_push_space(&f->conn), 0);
 	assert_true(push_one(f)); /* is never sent */
 	simrig_run(&f->rig, QUIET_MS);
 	assert_true(f->conn.send_error != 0);
-	assert_int_equal(conn_request_space(&f->conn), 0);
+	assert_int_equal(conn_push_space(&f->conn), 0);
 	assert_int_equal(conn_unsent(&f->conn), 0);
 }
 

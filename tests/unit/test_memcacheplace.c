@@ -146,13 +146,13 @@ static void status_in_registry(void **state)
 {
 	struct memcache_call *calls[KEYS];
 	struct config_address a;
-	struct registry_view *first, *second;
+	struct registry_record *first, *second;
 	struct memcacherig r;
 
 	(void)state;
 	memcacherig_open_servers(&r, 1, 2);
-	first = registry_view(r.registry, r.registry->first, 0);
-	second = registry_view(r.registry, r.registry->first->next, 0);
+	first = registry_record(r.registry, r.registry->first, 0);
+	second = registry_record(r.registry, r.registry->first->next, 0);
 	assert_string_equal(((struct registry_entry *)r.registry->first->next)->name,
 			    "b");
 	get_all(&r, calls);

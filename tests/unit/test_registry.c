@@ -63,14 +63,14 @@ static void test_one_entry_per_server(void **state)
 	assert_ptr_not_equal(registry_enter(r, 1, "b", "127.0.0.1:1"), a);
 	assert_string_equal(a->name, "a");
 	assert_string_equal(a->address, "127.0.0.1:1");
-	assert_true(registry_view(r, a, 0)->entered && registry_view(r, a, 1)->entered);
-	assert_false(registry_view(r, a, 2)->entered);
-	stat_add(&registry_view(r, a, 0)->requests, 7);
+	assert_true(registry_record(r, a, 0)->entered && registry_record(r, a, 1)->entered);
+	assert_false(registry_record(r, a, 2)->entered);
+	stat_add(&registry_record(r, a, 0)->requests, 7);
 	registry_withdraw(r, a, 0, LIMIT, 0);
-	assert_false(registry_view(r, a, 0)->entered);
+	assert_false(registry_record(r, a, 0)->entered);
 	registry_leave(a);
 	assert_ptr_equal(registry_enter(r, 0, "a", "127.0.0.1:1"), a); /* found again */
-	assert_int_equal(registry_view(r, a, 0)->requests, 7);
+	assert_int_equal(registry_record(r, a, 0)->requests, 7);
 	registry_free(r);
 }
 
@@ -97,7 +97,7 @@ static void test_many_entries(void **state)
 		snprintf(name, sizeof(name), "s%u", i);
 		entries[i] = registry_enter(r, 0, name, "x");
 		assert_non_null(entries[i]);
-		stat_add(&registry_view(r, entries[i], 0)->requests, 7);
+		stat_add(&registry_record(r, entries[i], 0)->requests, 7);
 	}
 	assert_int_equal(entries_count(r), COUNT(entries));
 	assert_ptr_equal(registry_enter(r, 1, "s100", "x"), entries[100]);
@@ -109,7 +109,7 @@ static void test_many_entries(void **state)
 		snprintf(name, sizeof(name), "t%u", i);
 		entry = registry_enter(r, 2, name, "x");
 		assert_string_equal(entry->name, name);
-		assert_int_equal(registry_view(r, entry, 0)->requests, 0);
+		assert_int_equal(registry_record(r, entry, 0)->requests, 0);
 		assert_int_equal(entry->permits_used, 0);
 		registry_leave(entry);
 	}
@@ -117,7 +117,7 @@ static void test_many_entries(void **state)
 	assert_int_equal(n, COUNT(entries));
 	/* Still in use by worker 1. */
 	assert_ptr_equal(registry_enter(r, 0, "s100", "x"), entries[100]);
-	assert_int_equal(registry_view(r, entries[100], 0)->requests, 7);
+	assert_int_equal(registry_record(r, entries[100], 0)->requests, 7);
 	registry_free(r);
 }
 
@@ -128,7 +128,7 @@ static void test_entry_reused(void **state)
 	struct registry_entry *entry = registry_enter(r, 0, "a", "x");
 
 	(void)state;
-	stat_add(&registry_view(r, entry, 0)->requests, 7);
+	stat_add(&registry_record(r, entry, 0)->requests, 7);
 	registry_leave(entry);
 	for (unsigned i = 0; i < REGISTRY_UNUSED_KEPT; i++) {
 		char name[16];
@@ -137,7 +137,7 @@ static void test_entry_reused(void **state)
 		registry_leave(registry_enter(r, 0, name, "x"));
 	}
 	assert_ptr_equal(registry_enter(r, 0, "a", "x"), entry);
-	assert_int_equal(registry_view(r, entry, 0)->requests, 7);
+	assert_int_equal(registry_record(r, entry, 0)->requests, 7);
 	registry_free(r);
 }
 
@@ -153,14 +153,14 @@ static void test_status_changes(void **state)
 	r = registry_open(&control);
 	entry = registry_enter(r, 0, "a", "x");
 	changes = 0;
-	registry_set_status(r, registry_view(r, entry, 0), SERVER_STATUS_EJECTED);
-	registry_set_status(r, registry_view(r, entry, 1), SERVER_STATUS_DOWN);
+	registry_set_status(r, registry_record(r, entry, 0), SERVER_STATUS_EJECTED);
+	registry_set_status(r, registry_record(r, entry, 1), SERVER_STATUS_DOWN);
 	mailbox_drain(&control);
 	assert_int_equal(changes, 1);
-	registry_set_status(r, registry_view(r, entry, 0), SERVER_STATUS_UP);
+	registry_set_status(r, registry_record(r, entry, 0), SERVER_STATUS_UP);
 	mailbox_drain(&control);
 	assert_int_equal(changes, 2);
-	assert_int_equal(registry_view(r, entry, 1)->status, SERVER_STATUS_DOWN);
+	assert_int_equal(registry_record(r, entry, 1)->status, SERVER_STATUS_DOWN);
 	registry_free(r);
 }
 
@@ -185,14 +185,14 @@ static void test_longest_waiting_first(void **state)
 	mailbox_drain(&boxes[2]);
 	assert_int_equal(notified_n[2], 1);
 	assert_false(registry_take_permit(entry, LIMIT)); /* it is granted */
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 1);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 0);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 2)), 1);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 2)), 0);
 	registry_set_waiting(r, 2, 0);
 	registry_put_permit(r, entry, 0, LIMIT); /* its own queue is next */
 	assert_true(registry_take_permit(entry, LIMIT));
 	registry_set_waiting(r, 0, 0);
 	registry_put_permit(r, entry, 0, LIMIT);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 1);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 1)), 1);
 	registry_set_waiting(r, 1, 0);
 	registry_put_permit(r, entry, 1, LIMIT); /* no queue waits */
 	registry_put_permit(r, entry, 0, LIMIT);
@@ -216,10 +216,10 @@ static void test_withdrawn(void **state)
 	registry_set_waiting(r, 2, 20);
 	registry_put_permit(r, entry, 0, LIMIT);
 	registry_withdraw(r, entry, 1, LIMIT, 0); /* it was granted to 1 */
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 1);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 2)), 1);
 	registry_put_permit(r, entry, 0, LIMIT);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 0);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 2)), 1);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 1)), 0);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 2)), 1);
 	registry_withdraw(r, entry, 2, LIMIT, 2);
 	assert_int_equal(entry->permits_used, 0);
 	registry_free(r);
@@ -239,10 +239,10 @@ static void test_lowered_limit(void **state)
 	registry_set_waiting(r, 1, 10);
 	registry_put_permit(r, entry, 0, 2);
 	registry_put_permit(r, entry, 0, 2);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 0);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 1)), 0);
 	assert_int_equal(entry->permits_used, 2);
 	registry_put_permit(r, entry, 0, 2);
-	assert_int_equal(registry_collect_permits(registry_view(r, entry, 1)), 1);
+	assert_int_equal(registry_collect_permits(registry_record(r, entry, 1)), 1);
 	registry_free(r);
 }
 
@@ -282,7 +282,7 @@ static void *worker_run(void *arg)
 		while (!has) {
 			mailbox_drain(&boxes[worker]);
 			n = registry_collect_permits(
-				registry_view(shared, entry, worker));
+				registry_record(shared, entry, worker));
 			has = n > 0;
 			if (!has)
 				sched_yield();
@@ -295,7 +295,7 @@ static void *worker_run(void *arg)
 		/* A permit may have been granted although another one was taken
 		 * meanwhile. */
 		mailbox_drain(&boxes[worker]);
-		for (n = registry_collect_permits(registry_view(shared, entry, worker));
+		for (n = registry_collect_permits(registry_record(shared, entry, worker));
 		     n > 0; n--)
 			registry_put_permit(shared, entry, worker, LIMIT);
 	}

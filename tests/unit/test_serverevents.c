@@ -22,13 +22,13 @@ static void assert_written(struct registry *r, const char *expected)
 	free(text);
 }
 
-static void eject(struct registry *r, struct registry_view *view,
+static void eject(struct registry *r, struct registry_record *record,
 		  enum ejection_reason reason, unsigned n)
 {
-	stat_set(&view->reason, reason);
-	stat_set(&view->failures_n, n);
-	stat_set(&view->eject_ms, 2500);
-	registry_set_status(r, view, SERVER_STATUS_EJECTED);
+	stat_set(&record->reason, reason);
+	stat_set(&record->failures_n, n);
+	stat_set(&record->eject_ms, 2500);
+	registry_set_status(r, record, SERVER_STATUS_EJECTED);
 }
 
 static void test_lines(void **state)
@@ -39,8 +39,8 @@ static void test_lines(void **state)
 
 	(void)state;
 	assert_written(r, "");
-	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 5);
-	eject(r, registry_view(r, b, 1), REASON_RATE, 60);
+	eject(r, registry_record(r, a, 0), REASON_CONSECUTIVE, 5);
+	eject(r, registry_record(r, b, 1), REASON_RATE, 60);
 	assert_written(
 		r,
 		"fairlead: upstream app: server a.example:80 (192.0.2.1:80) is ejected "
@@ -48,14 +48,14 @@ static void test_lines(void **state)
 		"fairlead: upstream app: server 192.0.2.2:80 is ejected for 2.5 s: 60% of "
 		"its responses were failures, worker 1\n");
 	assert_written(r, "");
-	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
-	registry_set_status(r, registry_view(r, b, 1),
+	registry_set_status(r, registry_record(r, a, 0), SERVER_STATUS_UP);
+	registry_set_status(r, registry_record(r, b, 1),
 			    SERVER_STATUS_DOWN); /* logged by the monitor */
 	assert_written(
 		r, "fairlead: upstream app: server a.example:80 (192.0.2.1:80) is used "
 		   "again, worker 0\n");
 	/* A memcached server has no single address. */
-	eject(r, registry_view(r, registry_enter(r, 1, "m1", ""), 1), REASON_UNREACHED,
+	eject(r, registry_record(r, registry_enter(r, 1, "m1", ""), 1), REASON_UNREACHED,
 	      0);
 	assert_written(
 		r,
@@ -63,10 +63,10 @@ static void test_lines(void **state)
 		"misses, worker 1\n");
 	/* An ejection that ended before it was logged is not logged, nor one of a removed
 	 * server. */
-	eject(r, registry_view(r, a, 0), REASON_CONSECUTIVE, 1);
-	registry_set_status(r, registry_view(r, a, 0), SERVER_STATUS_UP);
+	eject(r, registry_record(r, a, 0), REASON_CONSECUTIVE, 1);
+	registry_set_status(r, registry_record(r, a, 0), SERVER_STATUS_UP);
 	registry_withdraw(r, b, 1, 0, 0);
-	registry_set_status(r, registry_view(r, b, 1), SERVER_STATUS_UP);
+	registry_set_status(r, registry_record(r, b, 1), SERVER_STATUS_UP);
 	assert_written(r, "");
 	registry_free(r);
 }

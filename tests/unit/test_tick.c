@@ -208,7 +208,7 @@ static void trimmed(struct tick *t)
 static void test_trim(void **state)
 {
 	(void)state;
-	rig.tick.trimmed = trimmed;
+	rig.tick.trim_owner = trimmed;
 	simrig_run(&rig, 10500);
 	assert_in_range(trims, 9, 11);
 }

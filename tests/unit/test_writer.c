@@ -184,7 +184,7 @@ static void test_chunks_in_one_send(void **state)
 	(void)state;
 	fixture_open(&f, 1);
 	assert_true(writer_begin(&w, &f.conn, block(&f, "HEAD"), FRAMING_CHUNKED, 0));
-	for (; conn_request_space(&f.conn) > 0; n++)
+	for (; conn_push_space(&f.conn) > 0; n++)
 		write_piece(&f, &w, "0123456789abcdef0");
 	assert_true(n >= (OUTBOX_MAX - 2 * OUTBOX_SPARE) / 2);
 	assert_int_equal(f.conn.outbox->n, 1 + 2 * n + 1);
