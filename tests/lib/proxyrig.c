@@ -190,6 +190,9 @@ static bool respond_faulty(struct sim_peer *a, const char *path)
 		send_length(a, 100, 10);
 	else if (path_is(path, "/broken-chunk"))
 		send_chunked(a, 50, false);
+	else if (path_is(path, "/no-chunk"))
+		sim_peer_send_text(a, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+				      "no size\r\n");
 	else
 		return false;
 	if (path_is(path, "/reset-body"))

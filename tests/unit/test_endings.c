@@ -11,6 +11,9 @@
 
 /* ---- one request, one ending ------------------------------------------------ */
 
+/* Truncated responses of which nothing had been sent, and which a 502 replaced. */
+static unsigned replaced_n;
+
 static void assert_response(const struct proxycase *c, const struct sim_peer *client)
 {
 	const char *fields = c->fields ? c->fields : "";
@@ -24,10 +27,11 @@ static void assert_response(const struct proxycase *c, const struct sim_peer *cl
 	}
 	if (c->truncated) {
 		/* If none of it was sent yet, it is replaced by a whole 502. */
+		replaced_n += n == 1;
 		assert_int_equal(response.status, n == 1 ? 502 : c->status);
 		if (n == 1)
 			assert_non_null(memmem(response.head.ptr, response.head.len,
-					       "http_response_incomplete", 24));
+					       "error=http_", 11));
 		client_responses_free(&response, n);
 		return;
 	}
@@ -320,6 +324,8 @@ static void test_all_reached(void **state)
 	for (size_t i = 0; i < COUNT(names); i++)
 		if (!proxycase_reached[i])
 			fail_msg("%s was not reached", names[i]);
+	/* With some seeds the head of a response and its failure arrive in one tick. */
+	assert_true(replaced_n > 0 || proxycase_skips(1));
 }
 
 static const struct CMUnitTest others[] = {
