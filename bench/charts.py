@@ -1,4 +1,4 @@
-"""Charts of a record by gnuplot, each as SVG and PNG."""
+"""Draws the charts of a record with gnuplot, each as SVG and PNG."""
 import os
 import subprocess
 
@@ -41,7 +41,7 @@ def quoted(cells):
 
 
 def draw(directory, name, title, unit, rows, extra=""):
-    """rows: (label, {contestant: value})."""
+    """rows: [(label, {contestant: value})]."""
     if not rows:
         return
     present = [n for n in WIDE if any(values.get(n) is not None for _, values in rows)]
@@ -56,8 +56,8 @@ def draw(directory, name, title, unit, rows, extra=""):
         subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
-def relative(record):
-    """CPU time per request as a share of the better peer's."""
+def relative_cpu(record):
+    """CPU time per request, divided by that of the better peer."""
     rows = []
     for w in MATRIX:
         medians = {n: record.median(w.name, n, "cpu_us") for n in WIDE}
@@ -67,7 +67,7 @@ def relative(record):
     return rows
 
 
-def of_figures(record, workload, figures, scale=1):
+def figure_rows(record, workload, figures, scale=1):
     rows = []
     for figure, label in figures.items():
         values = {n: record.median(workload, n, figure) for n in WIDE}
@@ -78,11 +78,11 @@ def of_figures(record, workload, figures, scale=1):
 
 def draw_all(record, directory):
     draw(directory, "cpu", "CPU time per request, the better of "
-         f"{' and '.join(PEERS)} = 1 (less is better)", "ratio", relative(record),
+         f"{' and '.join(PEERS)} = 1 (lower is better)", "ratio", relative_cpu(record),
          "set arrow from graph 0,first 1 to graph 1,first 1 nohead lc '#444444' dt 2")
-    draw(directory, "latency", "Latency at half of what nginx can take, open loop",
-         "milliseconds", of_figures(record, latency.NAME, {"p50_us": "p50", "p99_us": "p99",
+    draw(directory, "latency", "Latency, open loop at half of the maximum rate of nginx",
+         "milliseconds", figure_rows(record, latency.NAME, {"p50_us": "p50", "p99_us": "p99",
                                                            "p999_us": "p99.9"}, 1000))
-    memory = (of_figures(record, held.MEMORY, {"bytes": "a waiting request"}, 1024) +
-              of_figures(record, held.IDLE, {"bytes": "an idle connection"}, 1024))
+    memory = (figure_rows(record, held.MEMORY, {"bytes": "per waiting request"}, 1024) +
+              figure_rows(record, held.IDLE, {"bytes": "per idle connection"}, 1024))
     draw(directory, "memory", "User memory", "KiB", memory)

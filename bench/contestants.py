@@ -1,7 +1,6 @@
-"""The proxies that are compared: how each is started and what it tells of itself.
+"""The proxies that are compared: how each is started and what it reports.
 
-All of them listen on 127.0.0.1, go to the same origin, and get as many workers and cores
-as a Setting says."""
+All listen on 127.0.0.1, use the same origin, and get the workers and cores of a Setting."""
 import os
 import signal
 import string
@@ -20,12 +19,12 @@ TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
 ENDS = os.path.join(rig.BUILD, "bench/ends")
 HUNDRED = "x" * 100
 START_PATIENCE_S = 90    # under valgrind
-# What another program, that runs fairlead and watches it, could not live with.
-WATCHED = "sandbox: off\n" + ("user: root\n" if os.getuid() == 0 else "")
+# A program that runs and traces fairlead does not work inside the sandbox.
+TRACED = "sandbox: off\n" + ("user: root\n" if os.getuid() == 0 else "")
 
 
-def end_well():
-    """SIGTERM ends what was started, as an interrupt does."""
+def exit_on_sigterm():
+    """SIGTERM ends the started programs, as an interrupt does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
@@ -34,7 +33,7 @@ def cores():
 
 
 def pinned(where):
-    """For subprocess: the child and its children run on these cores only."""
+    """Arguments of subprocess: the child and its children run on these cores only."""
     return {"preexec_fn": lambda: os.sched_setaffinity(0, where)}
 
 
@@ -61,8 +60,8 @@ def written(name, text):
 
 def limits():
     files = rig.descriptors()
-    # nginx drops kept connections when less than a sixteenth of its table is free: so a table
-    # larger than it has descriptors for.
+    # nginx closes idle connections when less than a sixteenth of its table is free, so the table
+    # is larger than the descriptor limit.
     return {"files": files, "connections": 2 * files, "clients": (files - 100) // 2,
             "tmp": rig.TMP, "user": "user root;" if os.getuid() == 0 else ""}
 
@@ -70,25 +69,25 @@ def limits():
 # --- behind the proxies ---------------------------------------------------------
 
 class Ends:
-    """ends.c: an origin on a port, and a load that is asked for by lines."""
+    """The program ends.c: an origin on a port, and loads that are started by lines."""
     def __init__(self, setting):
         self.port, = rig.free_ports(1)
         self.program = rig.Program("ends", [ENDS, str(self.port)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, **pinned(setting.load))
-        rig.check(self.said() == "ready", lambda: f"ends ended: {self.program.log()}")
+        rig.check(self.read_line() == "ready", lambda: f"ends ended: {self.program.log()}")
 
-    def said(self):
+    def read_line(self):
         return self.program.process.stdout.readline().decode().strip()
 
-    def ask(self, *words):
-        """The line that it says when the load has ended. It ends itself if nothing comes."""
+    def run_load(self, *words):
+        """Runs a load and returns its result line. The program exits if the proxy is silent."""
         self.program.process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
         self.program.process.stdin.flush()
-        return self.said()
+        return self.read_line()
 
 
 class World:
-    """What is behind the proxies, beside the load: `origin` is the one that is meant."""
+    """The servers behind the proxies: `origin` is the port of the origin that is used."""
     FILES = {"file/1k": 1 << 10, "file/10k": 10 << 10, "file/100k": 100 << 10,
              "file/10m": 10 << 20, "chunked/10k": 10 << 10}
 
@@ -124,7 +123,7 @@ class World:
 # --- the contestants ------------------------------------------------------------
 
 class Proxy:
-    """name, port, and what the process tree has spent."""
+    """name, port, and the resources that the process tree has used."""
     def start(self, command, setting, ready=None, name=None):
         self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
         self.pid = self.program.pid
@@ -146,7 +145,7 @@ class Fairlead(Proxy):
         self.port, self.admin = rig.free_ports(2)
         conf = fill("fairlead.yaml", port=self.port, admin=self.admin, origin=world.origin,
                     memcached=world.memcached)
-        path = written(f"fairlead-{self.port}.yaml", conf + (WATCHED if before else ""))
+        path = written(f"fairlead-{self.port}.yaml", conf + (TRACED if before else ""))
         self.start([*before, self.program_path, "-c", path, "--engine", self.engine,
                     "--workers", str(setting.workers)], setting, "fairlead: ready")
 
@@ -189,7 +188,7 @@ class Haproxy(Proxy):
 
 
 class Tunnel(Proxy):
-    """The floor. It has one thread only, whatever the setting."""
+    """The lower bound. It has one thread, whatever the setting."""
     name = "tunnel"
 
     def __init__(self, world, setting, before=()):

@@ -1,21 +1,23 @@
-/* Both ends of a proxy under test, in one process: clients in a closed loop, and an origin.
+/* Load generator and origin of a proxy under test, in one process: clients in a closed loop,
+ * and an origin.
  *
  *   ends PORT
  *
- * The origin listens on 127.0.0.1:PORT and answers every request with 100 bytes, as soon as
- * it has all of it. Loads are asked for on standard input, a line each:
+ * The origin listens on 127.0.0.1:PORT and sends a response of 100 bytes when it has the
+ * whole request. Each line on standard input starts a load:
  *
  *   PORT PATH CONNECTIONS SECONDS [close | upload BYTES | pipeline N | bulk]
  *
- * close: a connection for each request; upload: a POST of so many bytes; pipeline: N requests
- * at once on each connection; bulk: the bodies of answers are thrown away by the kernel
- * (MSG_TRUNC), uncopied. Each is answered by one line, times in microseconds:
+ * close: a new connection for each request; upload: a POST with BYTES bytes; pipeline: N
+ * requests at once on each connection; bulk: the kernel discards the bodies of responses
+ * without a copy (MSG_TRUNC). Each load ends with one line, times in microseconds:
  *
- *   told requests=N bytes=N seconds=S errors=N p50=T p99=T p999=T
+ *   result requests=N bytes=N seconds=S errors=N p50=T p99=T p999=T
  *
- * Who measures a proxy must have more to give than it takes: with a load that is short of
- * CPU the proxies wait for it, and what is measured is how often they fall asleep. So all of
- * this is one ring, whose turns take all that has come and send all answers at once. */
+ * The load must be able to send more than the proxy forwards. If the load is short of CPU,
+ * the proxies wait for it, and the figures show how often they sleep. So load and origin
+ * share one ring: each iteration handles everything that has arrived and sends all requests
+ * and responses with one system call. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
@@ -41,25 +43,26 @@
 #define BUFFERS 64u /* a power of two */
 #define BUFFER_BYTES 32768u
 #define LATENCIES_MAX (1u << 24)
-#define PATIENCE_S 10
+#define TIMEOUT_S 10
 #define UPLOAD_MAX (64u << 20)
 
-enum op { OP_LINE, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_OTHER };
+enum op { OP_STDIN, OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_OTHER };
 #define OP_MASK 7u
 
-struct ends_end {
+struct ends_conn {
 	int fd;
-	bool origin, leaving;
-	unsigned awaited; /* answers */
-	int64_t asked_ns;
+	bool origin;  /* accepted by the origin; otherwise a client of the load */
+	bool closing; /* shut down by us at the end of the load */
+	unsigned responses_due;
+	int64_t sent_ns; /* when the request was sent, or with `close` the connect */
 	struct message in;
 };
 
 static struct {
 	struct sockaddr_in to;
 	bool on, close, bulk;
-	unsigned connections, live, at_once;
-	struct ends_end *clients;
+	unsigned connections, live, pipelined;
+	struct ends_conn *clients;
 	int64_t began_ns, stop_ns;
 	char *request;
 	size_t request_bytes;
@@ -73,8 +76,8 @@ static int listener;
 static int64_t now_ns;
 static float *latency_us;
 static uint32_t latencies;
-static char answer[512];
-static size_t answer_bytes;
+static char response[512];
+static size_t response_bytes;
 
 static void die(const char *what, int error)
 {
@@ -103,12 +106,12 @@ static struct io_uring_sqe *next_sqe(void)
 	return sqe;
 }
 
-static void mark(struct io_uring_sqe *sqe, struct ends_end *e, enum op op)
+static void set_user_data(struct io_uring_sqe *sqe, struct ends_conn *e, enum op op)
 {
 	io_uring_sqe_set_data64(sqe, (uintptr_t)e | op);
 }
 
-static void receive(struct ends_end *e)
+static void recv_arm(struct ends_conn *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
@@ -120,23 +123,23 @@ static void receive(struct ends_end *e)
 				   MESSAGE_HEAD_MAX - e->in.head_n, 0);
 	} else {
 		size_t most = (size_t)BUFFERS *
-			      BUFFER_BYTES; /* nothing is written there */
+			      BUFFER_BYTES; /* MSG_TRUNC: not written to */
 
 		io_uring_prep_recv(sqe, e->fd, memory,
 				   e->in.left < most ? e->in.left : most,
 				   MSG_TRUNC);
 	}
-	mark(sqe, e, OP_RECV);
+	set_user_data(sqe, e, OP_RECV);
 }
 
-/* The bytes stay where they are for ever, so only a failure needs to be told. */
-static void send_all(struct ends_end *e, const char *p, size_t n)
+/* The bytes stay valid for the whole load, so only a failure needs a completion. */
+static void send_all(struct ends_conn *e, const char *p, size_t n)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
 	io_uring_prep_send(sqe, e->fd, p, n, MSG_NOSIGNAL | MSG_WAITALL);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, e->origin ? NULL : e, OP_SEND);
+	set_user_data(sqe, e->origin ? NULL : e, OP_SEND);
 }
 
 static void close_fd(int fd)
@@ -145,30 +148,30 @@ static void close_fd(int fd)
 
 	io_uring_prep_close(sqe, fd);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, NULL, OP_OTHER);
+	set_user_data(sqe, NULL, OP_OTHER);
 }
 
-static void give_back(uint16_t buffer)
+static void buffer_publish(uint16_t buffer)
 {
 	io_uring_buf_ring_add(pool, memory + (size_t)buffer * BUFFER_BYTES, BUFFER_BYTES,
 			      buffer, io_uring_buf_ring_mask(BUFFERS), 0);
 	io_uring_buf_ring_advance(pool, 1);
 }
 
-static void accept_many(void)
+static void accept_arm(void)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
 	io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-	mark(sqe, NULL, OP_ACCEPT);
+	set_user_data(sqe, NULL, OP_ACCEPT);
 }
 
-static void await_line(void)
+static void stdin_arm(void)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
 	io_uring_prep_poll_add(sqe, STDIN_FILENO, POLLIN);
-	mark(sqe, NULL, OP_LINE);
+	set_user_data(sqe, NULL, OP_STDIN);
 }
 
 static int new_socket(void)
@@ -185,55 +188,55 @@ static int new_socket(void)
 
 static void accepted(int fd)
 {
-	struct ends_end *e = calloc(1, sizeof(*e));
+	struct ends_conn *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		die("memory", ENOMEM);
 	e->fd = fd;
 	e->origin = true;
-	receive(e);
+	recv_arm(e);
 }
 
-/* Behind its answer, which was taken when it was submitted, or else waits for room. */
-static void finish(struct ends_end *e)
+/* Sends FIN behind the response: the send was submitted before. */
+static void origin_shutdown(struct ends_conn *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
 	io_uring_prep_shutdown(sqe, e->fd, SHUT_WR);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, NULL, OP_OTHER);
+	set_user_data(sqe, NULL, OP_OTHER);
 }
 
-static void asked(struct ends_end *e, const char *p, size_t n)
+static void requests_received(struct ends_conn *e, const char *p, size_t n)
 {
 	size_t taken;
 
 	for (; n > 0; p += taken, n -= taken) {
 		if (!message_read(&e->in, p, n, &taken))
 			continue;
-		send_all(e, answer, answer_bytes);
+		send_all(e, response, response_bytes);
 		if (e->in.close)
-			finish(e);
+			origin_shutdown(e);
 	}
 }
 
 /* ---- the clients ------------------------------------------------------------ */
 
-static void ask(struct ends_end *e)
+static void request_send(struct ends_conn *e)
 {
-	if (!load.close) /* else it counts from the connect */
-		e->asked_ns = now_ns;
-	e->awaited = load.at_once;
+	if (!load.close) /* with `close` the latency includes the connect */
+		e->sent_ns = now_ns;
+	e->responses_due = load.pipelined;
 	send_all(e, load.request, load.request_bytes);
 }
 
-static void open_one(struct ends_end *e)
+static void client_connect(struct ends_conn *e)
 {
 	struct io_uring_sqe *sqe = next_sqe();
 
-	*e = (struct ends_end){ .fd = new_socket(), .asked_ns = now_ns };
+	*e = (struct ends_conn){ .fd = new_socket(), .sent_ns = now_ns };
 	io_uring_prep_connect(sqe, e->fd, (struct sockaddr *)&load.to, sizeof(load.to));
-	mark(sqe, e, OP_CONNECT);
+	set_user_data(sqe, e, OP_CONNECT);
 }
 
 static int by_size(const void *a, const void *b)
@@ -243,150 +246,152 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double share(double of_all)
+static double percentile(double share)
 {
-	uint32_t at = (uint32_t)((double)latencies * of_all);
+	uint32_t at = (uint32_t)((double)latencies * share);
 
 	return latencies ? latency_us[at < latencies ? at : latencies - 1] : 0;
 }
 
-static void tell(void)
+static void load_report(void)
 {
 	qsort(latency_us, latencies, sizeof(*latency_us), by_size);
-	printf("told requests=%lu bytes=%lu seconds=%.6f errors=%lu p50=%.1f p99=%.1f "
+	printf("result requests=%lu bytes=%lu seconds=%.6f errors=%lu p50=%.1f p99=%.1f "
 	       "p999=%.1f\n",
 	       load.requests, load.bytes, (double)(now_ns - load.began_ns) / 1e9,
-	       load.errors, share(0.5), share(0.99), share(0.999));
+	       load.errors, percentile(0.5), percentile(0.99), percentile(0.999));
 	fflush(stdout);
 	load.on = false;
 	free(load.clients);
-	await_line();
+	stdin_arm();
 }
 
-/* Its receive will end, and with it the client. */
-static void leave(struct ends_end *e)
+/* The receive ends after the shutdown and then closes the client. */
+static void client_shutdown(struct ends_conn *e)
 {
-	e->leaving = true;
+	e->closing = true;
 	shutdown(e->fd, SHUT_RDWR);
 }
 
-static void gone(struct ends_end *e)
+static void client_closed(struct ends_conn *e)
 {
 	close_fd(e->fd);
-	if (e->awaited > 0 && !e->leaving)
+	if (e->responses_due > 0 && !e->closing)
 		load.errors++;
 	if (load.close && now_ns < load.stop_ns && !load.errors) {
-		open_one(e);
+		client_connect(e);
 		return;
 	}
 	e->fd = -1;
 	if (--load.live == 0)
-		tell();
+		load_report();
 }
 
-static void answered(struct ends_end *e)
+static void response_complete(struct ends_conn *e)
 {
 	load.requests++;
 	if (e->in.status != 200)
 		load.errors++;
 	if (latencies < LATENCIES_MAX)
-		latency_us[latencies++] = (float)(now_ns - e->asked_ns) / 1000;
-	if (e->awaited == 0) {
-		load.errors++; /* nobody asked for it */
+		latency_us[latencies++] = (float)(now_ns - e->sent_ns) / 1000;
+	if (e->responses_due == 0) {
+		load.errors++; /* a response without a request */
 		return;
 	}
-	if (--e->awaited > 0 || load.close)
+	if (--e->responses_due > 0 || load.close)
 		return;
 	if (now_ns < load.stop_ns)
-		ask(e);
+		request_send(e);
 	else
-		leave(e);
+		client_shutdown(e);
 }
 
-static void heard(struct ends_end *e, const char *p, size_t n)
+static void responses_received(struct ends_conn *e, const char *p, size_t n)
 {
 	size_t taken;
 
 	load.bytes += n;
 	for (; n > 0; p += taken, n -= taken)
 		if (message_read(&e->in, p, n, &taken))
-			answered(e);
+			response_complete(e);
 }
 
-/* A client that throws bodies away: what came is a part of a head in its place, or counts. */
-static void heard_bulk(struct ends_end *e, size_t n)
+/* A client with MSG_TRUNC: heads were received in place behind the part that is there; of a
+ * body only the number of bytes is known. */
+static void bulk_received(struct ends_conn *e, size_t n)
 {
 	if (e->in.part == IN_HEAD) {
 		char *p = e->in.head + e->in.head_n;
 		char copy[MESSAGE_HEAD_MAX];
 
 		memcpy(copy, p, n);
-		heard(e, copy, n);
+		responses_received(e, copy, n);
 		return;
 	}
 	load.bytes += n;
 	e->in.left -= n;
 	if (e->in.left == 0) {
 		e->in.part = IN_HEAD;
-		answered(e);
+		response_complete(e);
 	}
 }
 
-static void connected(struct ends_end *e, int result)
+static void connected(struct ends_conn *e, int result)
 {
 	if (result < 0) {
 		load.errors++;
-		gone(e);
+		client_closed(e);
 		return;
 	}
-	receive(e);
-	ask(e);
+	recv_arm(e);
+	request_send(e);
 }
 
-/* ---- what has happened ------------------------------------------------------ */
+/* ---- completions ------------------------------------------------------------ */
 
-static void received(struct ends_end *e, int result, uint32_t flags)
+static void received(struct ends_conn *e, int result, uint32_t flags)
 {
 	bool provided = flags & IORING_CQE_F_BUFFER;
 	uint16_t buffer = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
 	const char *p = memory + (size_t)buffer * BUFFER_BYTES;
 
 	if (result > 0 && e->origin)
-		asked(e, p, (size_t)result);
+		requests_received(e, p, (size_t)result);
 	else if (result > 0 && provided)
-		heard(e, p, (size_t)result);
+		responses_received(e, p, (size_t)result);
 	else if (result > 0)
-		heard_bulk(e, (size_t)result);
+		bulk_received(e, (size_t)result);
 	if (provided)
-		give_back(buffer);
+		buffer_publish(buffer);
 	if (flags & IORING_CQE_F_MORE)
 		return;
 	if (result > 0 || result == -ENOBUFS)
-		receive(e);
+		recv_arm(e);
 	else if (!e->origin)
-		gone(e);
+		client_closed(e);
 	else {
 		close_fd(e->fd);
 		free(e);
 	}
 }
 
-static void start_load(void);
+static void load_start(void);
 
 static void completed(const struct io_uring_cqe *cqe)
 {
 	enum op op = (enum op)(cqe->user_data & OP_MASK);
-	struct ends_end *e = (struct ends_end *)(uintptr_t)(cqe->user_data & ~(uint64_t)OP_MASK);
+	struct ends_conn *e = (struct ends_conn *)(uintptr_t)(cqe->user_data &
+							      ~(uint64_t)OP_MASK);
 
 	switch (op) {
-	case OP_LINE:
-		start_load();
+	case OP_STDIN:
+		load_start();
 		break;
 	case OP_ACCEPT:
 		if (cqe->res >= 0)
 			accepted(cqe->res);
 		if (!(cqe->flags & IORING_CQE_F_MORE))
-			accept_many();
+			accept_arm();
 		break;
 	case OP_CONNECT:
 		connected(e, cqe->res);
@@ -394,7 +399,7 @@ static void completed(const struct io_uring_cqe *cqe)
 	case OP_RECV:
 		received(e, cqe->res, cqe->flags);
 		break;
-	case OP_SEND: /* of a client; the receive tells as well, and ends it */
+	case OP_SEND: /* a client's send failed; its receive fails too and closes it */
 		if (e)
 			load.errors++;
 		break;
@@ -403,24 +408,24 @@ static void completed(const struct io_uring_cqe *cqe)
 	}
 }
 
-/* Large answers are not waited for: they are counted by their bytes. */
+/* A bulk load ends without waiting for responses: it is counted by bytes. */
 static void stop_bulk(void)
 {
 	load.bulk = false;
 	for (unsigned i = 0; i < load.connections; i++)
-		if (load.clients[i].fd >= 0 && !load.clients[i].leaving)
-			leave(&load.clients[i]);
+		if (load.clients[i].fd >= 0 && !load.clients[i].closing)
+			client_shutdown(&load.clients[i]);
 }
 
-static void turn(void)
+static void loop_once(void)
 {
-	struct __kernel_timespec patience = { .tv_sec = PATIENCE_S };
+	struct __kernel_timespec timeout = { .tv_sec = TIMEOUT_S };
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
-	int r = io_uring_submit_and_wait_timeout(&ring, &cqe, 1, &patience, NULL);
+	int r = io_uring_submit_and_wait_timeout(&ring, &cqe, 1, &timeout, NULL);
 
 	if (r == -ETIME && load.on)
-		die("nothing from the proxy", ETIMEDOUT);
+		die("no response from the proxy", ETIMEDOUT);
 	if (r < 0 && r != -EINTR && r != -ETIME)
 		die("io_uring_enter", -r);
 	now_ns = clock_ns();
@@ -436,7 +441,7 @@ static void turn(void)
 
 /* ---- a load ----------------------------------------------------------------- */
 
-/* `n` requests, one behind the other, each with a body of `body` bytes. */
+/* Prepares n pipelined requests, each with a body of `body` bytes. */
 static void write_request(const char *path, unsigned n, size_t body)
 {
 	char head[512];
@@ -463,7 +468,7 @@ static void write_request(const char *path, unsigned n, size_t body)
 		memcpy(load.request + i * each, head, (size_t)bytes);
 }
 
-static void open_all(void)
+static void clients_connect(void)
 {
 	now_ns = load.began_ns;
 	load.live = load.connections;
@@ -471,36 +476,36 @@ static void open_all(void)
 	if (!load.clients)
 		die("memory", ENOMEM);
 	for (unsigned i = 0; i < load.connections; i++)
-		open_one(&load.clients[i]);
+		client_connect(&load.clients[i]);
 }
 
-static void start_load(void)
+static void load_start(void)
 {
-	char line[512], path[256], how[16] = "";
+	char line[512], path[256], mode[16] = "";
 	unsigned port, connections, n = 1;
 	double seconds;
-	int words;
+	int fields;
 
 	if (!fgets(line, sizeof(line), stdin))
 		exit(0);
-	words = sscanf(line, "%u %255s %u %lf %15s %u", &port, path, &connections,
-		       &seconds, how, &n);
-	if (words < 4 || port > UINT16_MAX || connections == 0 || n == 0 ||
+	fields = sscanf(line, "%u %255s %u %lf %15s %u", &port, path, &connections,
+			&seconds, mode, &n);
+	if (fields < 4 || port > UINT16_MAX || connections == 0 || n == 0 ||
 	    n > UPLOAD_MAX)
-		die("what is asked", EINVAL);
+		die("the line of the load", EINVAL);
 	load.to = (struct sockaddr_in){ .sin_family = AF_INET,
 					.sin_port = htons((uint16_t)port),
 					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	load.close = strcmp(how, "close") == 0;
-	load.bulk = strcmp(how, "bulk") == 0;
-	load.at_once = strcmp(how, "pipeline") == 0 ? n : 1;
+	load.close = strcmp(mode, "close") == 0;
+	load.bulk = strcmp(mode, "bulk") == 0;
+	load.pipelined = strcmp(mode, "pipeline") == 0 ? n : 1;
 	load.connections = connections;
 	load.requests = load.bytes = load.errors = latencies = 0;
-	write_request(path, load.at_once, strcmp(how, "upload") == 0 ? n : 0);
+	write_request(path, load.pipelined, strcmp(mode, "upload") == 0 ? n : 0);
 	load.on = true;
 	load.began_ns = clock_ns();
 	load.stop_ns = load.began_ns + (int64_t)(seconds * 1e9);
-	open_all();
+	clients_connect();
 }
 
 /* ---- start ------------------------------------------------------------------ */
@@ -550,19 +555,19 @@ static void open_ring(void)
 		die("buffer ring", -r);
 	io_uring_buf_ring_init(pool);
 	for (uint16_t b = 0; b < BUFFERS; b++)
-		give_back(b);
+		buffer_publish(b);
 }
 
-static void write_answer(void)
+static void write_response(void)
 {
-	int n = snprintf(answer, sizeof(answer),
+	int n = snprintf(response, sizeof(response),
 			 "HTTP/1.1 200 OK\r\nServer: ends\r\n"
 			 "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 			 "Content-Type: application/octet-stream\r\n"
 			 "Content-Length: 100\r\nConnection: keep-alive\r\n\r\n");
 
-	memset(answer + n, 'x', 100);
-	answer_bytes = (size_t)n + 100;
+	memset(response + n, 'x', 100);
+	response_bytes = (size_t)n + 100;
 }
 
 static void raise_limit(void)
@@ -583,14 +588,14 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdin, NULL, _IONBF, 0);
 	raise_limit();
-	write_answer();
+	write_response();
 	latency_us = map(LATENCIES_MAX * sizeof(*latency_us));
 	open_ring();
 	listen_at((uint16_t)atoi(argv[1]));
-	accept_many();
-	await_line();
+	accept_arm();
+	stdin_arm();
 	puts("ready");
 	fflush(stdout);
 	for (;;)
-		turn();
+		loop_once();
 }

@@ -1,4 +1,4 @@
-"""What the kernel says of a tree of processes, and the arithmetic of rounds."""
+"""Figures of a process tree from /proc, and the statistics of rounds."""
 import math
 import os
 import re
@@ -15,7 +15,7 @@ def tasks(pid):
 
 
 def read(path):
-    """Empty if the thread has just ended."""
+    """The text of a file; empty if the thread has just ended."""
     try:
         with open(path) as f:
             return f.read()
@@ -24,7 +24,7 @@ def read(path):
 
 
 def family(pid):
-    """This process and all below it."""
+    """This process and all its descendants."""
     found = [pid]
     for task in tasks(pid):
         for child in read(task + "/children").split():
@@ -33,18 +33,18 @@ def family(pid):
 
 
 def spent(pid):
-    """What the process tree has used so far: CPU time, time that it was ready to run and something
-    else had its core, and times it was switched away."""
-    cpu_ns = kept_ns = switches = 0
+    """What the process tree has used so far: CPU time, time in which it was runnable but had no
+    core, and context switches."""
+    cpu_ns = runnable_ns = switches = 0
     for task in (t for p in family(pid) for t in tasks(p)):
-        ran, kept = (read(task + "/schedstat") or "0 0").split()[:2]
-        cpu_ns, kept_ns = cpu_ns + int(ran), kept_ns + int(kept)
+        ran, waited = (read(task + "/schedstat") or "0 0").split()[:2]
+        cpu_ns, runnable_ns = cpu_ns + int(ran), runnable_ns + int(waited)
         switches += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", read(task + "/status"))))
-    return {"cpu_us": cpu_ns / 1000, "kept_us": kept_ns / 1000, "switches": switches}
+    return {"cpu_us": cpu_ns / 1000, "runnable_us": runnable_ns / 1000, "switches": switches}
 
 
 def memory_kib(pid):
-    """Of the tree: what is its own (anonymous), and its share of all that is resident."""
+    """Memory of the tree: anonymous, and its share of all resident memory (PSS)."""
     own = share = 0
     for p in family(pid):
         own += sum(map(int, re.findall(r"RssAnon:\s+(\d+)", read(f"/proc/{p}/status"))))
@@ -61,7 +61,7 @@ def median(values):
 
 
 def spread(values):
-    """Half of what lies between the quartiles, as a share of the median."""
+    """Half of the distance between the quartiles, divided by the median."""
     values = [v for v in values if v is not None]
     if len(values) < 3 or not statistics.median(values):
         return None
@@ -70,8 +70,8 @@ def spread(values):
 
 
 def interval(values):
-    """Where they lie: between the quartiles from five on, between the extremes of fewer. None
-    of a single one, which does not say how much it varies."""
+    """(lower, upper): the quartiles of five values or more, the extremes of fewer. None for a
+    single value, whose spread is unknown."""
     if len(values) < 2:
         return None
     if len(values) < 5:

@@ -1,7 +1,7 @@
-"""Many connections at once: that wait for a slow origin, and that wait for nothing.
+"""Many connections at once: requests that wait for a slow origin, and idle connections.
 
-A contestant is started anew for each cell, so that none has connections to the origin
-already, and memory begins at the same place."""
+A contestant is started anew for each cell, so that it has no connections to the origin yet and
+its memory starts at the same size."""
 import contextlib
 import os
 import subprocess
@@ -12,16 +12,17 @@ import contestants
 import figures
 import turns
 from contestants import rig
+from matrix import ATTEMPTS
 
 LOAD = os.path.join(rig.TOOLS, "load")
 WAITING, MEMORY, IDLE = "waiting", "waiting-memory", "idle"
 DELAY_S = 2
-RAMP = 16    # idle connections come by so many at once: a burst would leave memory of its own
+RAMP = 16    # idle connections opened at once; a larger burst would itself allocate memory
 
 
 @contextlib.contextmanager
 def stopping_all():
-    """Ends what was started within."""
+    """Stops the programs that were started inside."""
     before = len(rig.running)
     try:
         yield
@@ -49,25 +50,25 @@ def own_bytes(proxy):
     return figures.memory_kib(proxy.pid)["anonymous_kib"] * 1024
 
 
-def told(line):
+def result_of(line):
     r = rig.load_result(line)
     return r if r.get("failed") == 0 else None
 
 
 def before_load(proxy, setting):
-    """Its memory after the first requests, which no later one has to pay."""
+    """The memory after a few requests, so that first allocations are not counted."""
     with start_load(proxy, "/status/200", 10, setting) as first:
         first.communicate()
     return own_bytes(proxy)
 
 
-# --- the three things that are measured -------------------------------------------
+# --- the three measurements -------------------------------------------------------
 
 def waiting(proxy, n, setting):
-    """The time that n requests take together when each waits for two seconds."""
+    """The total time of n requests at once to an origin that takes two seconds."""
     before = proxy.spent()
     with start_load(proxy, "/", n, setting) as process:
-        r = told(process.communicate()[0])
+        r = result_of(process.communicate()[0])
     spent = proxy.spent()
     return r and {"seconds": r["seconds"], "cpu_us": (spent["cpu_us"] - before["cpu_us"]) / n}
 
@@ -82,11 +83,11 @@ def sampled(proxy, process):
 
 
 def waiting_memory(proxy, n, setting):
-    """The lowest between the last connection and the first answer."""
+    """Memory per request: the lowest between the last connection and the first response."""
     base = before_load(proxy, setting)
     with start_load(proxy, "/", n, setting) as process:
         samples = sampled(proxy, process)
-        r = told(process.stdout.read())
+        r = result_of(process.stdout.read())
     if not r:
         return None
     during = [b for at, b in samples if r["connected"] + 0.5 < at < r["first"]]
@@ -96,7 +97,7 @@ def waiting_memory(proxy, n, setting):
 def idle(proxy, n, setting, settle_s):
     base = before_load(proxy, setting)
     with start_load(proxy, "/status/200", n, setting, "-k", "-c", str(RAMP)) as process:
-        r = told(process.stdout.readline())
+        r = result_of(process.stdout.readline())
         end, samples = time.monotonic() + settle_s, [own_bytes(proxy)]
         while time.monotonic() < end:
             time.sleep(0.25)
@@ -121,7 +122,7 @@ class Sizes:
 
 
 def pause():
-    time.sleep(1.1)    # the kernel takes a port of TIME_WAIT again after a second
+    time.sleep(1.1)    # the kernel reuses a port in TIME_WAIT after a second
 
 
 def measure(name, proxy, sizes, setting):
@@ -134,7 +135,7 @@ def measure(name, proxy, sizes, setting):
 
 def cell(record, name, kind, number, sizes, setting):
     delay_s = {WAITING: DELAY_S, MEMORY: sizes.hold_s, IDLE: 0}[name]
-    for _ in range(3):
+    for _ in range(ATTEMPTS):
         with stopping_all():
             proxy = kind(lab(delay_s, setting), setting)
             result = measure(name, proxy, sizes, setting)
@@ -151,8 +152,8 @@ def run(record, names, sizes, progress):
         rounds = sizes.rounds if name == WAITING else 1
         for number in range(1, rounds + 1):
             for kind in contestants.ALL:
-                progress.say(f"{name}: {sizes.n} at once, round {number} of {rounds}, "
-                             f"{kind.name}")
-                with turns.mine():
+                progress.show(f"{name}: {sizes.n} at once, round {number} of {rounds}, "
+                              f"{kind.name}")
+                with turns.exclusive():
                     cell(record, name, kind, number, sizes, setting)
-                progress.done(sizes.length_s([name]) / rounds / len(contestants.ALL))
+                progress.advance(sizes.length_s([name]) / rounds / len(contestants.ALL))

@@ -1,4 +1,4 @@
-"""Open-loop latency: every proxy gets the same rate, half of what nginx can take."""
+"""Open-loop latency: every proxy gets the same rate, half of nginx's maximum."""
 import os
 import subprocess
 
@@ -7,10 +7,10 @@ import load
 import turns
 import workloads
 from contestants import rig
-from matrix import Stage, TRIES
+from matrix import ATTEMPTS, Stage
 
 OPENLOOP = os.path.join(rig.BUILD, "bench/openloop")
-CONNECTIONS = 256    # so that a request which is due does not wait for one
+CONNECTIONS = 256    # enough, so that a request that is due need not wait for one
 CLOSED = next(w for w in workloads.MATRIX if w.name == "small-64")
 NAME = "open-loop"
 
@@ -19,16 +19,16 @@ def openloop(proxy, rate, seconds, setting):
     command = [OPENLOOP, str(proxy.port), "/", str(CONNECTIONS), f"{rate:.0f}", str(seconds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False, **contestants.pinned(setting.load))
-    return load.told_by(done.stdout, "openloop")
+    return load.parse_result(done.stdout, "openloop")
 
 
 def measure(proxy, rate, seconds, setting):
     before = proxy.spent()
-    told = openloop(proxy, rate, seconds, setting)
-    each = load.each(before, proxy.spent(), told["requests"])
-    return {**each, "rate": told["requests"] / told["seconds"], "p50_us": told["p50"],
-            "p99_us": told["p99"], "p999_us": told["p999"], "most_us": told["most"],
-            "errors": told["errors"]}
+    result = openloop(proxy, rate, seconds, setting)
+    each = load.per_request(before, proxy.spent(), result["requests"])
+    return {**each, "rate": result["requests"] / result["seconds"], "p50_us": result["p50"],
+            "p99_us": result["p99"], "p999_us": result["p999"], "max_us": result["max"],
+            "errors": result["errors"]}
 
 
 def length_s(rounds, seconds):
@@ -36,12 +36,12 @@ def length_s(rounds, seconds):
 
 
 def cell(record, proxy, number, rate, seconds, setting):
-    for _ in range(TRIES):
-        told = measure(proxy, rate, seconds, setting)
-        if told["errors"] == 0:
-            record.add(NAME, proxy.name, number, told)
+    for _ in range(ATTEMPTS):
+        result = measure(proxy, rate, seconds, setting)
+        if result["errors"] == 0:
+            record.add(NAME, proxy.name, number, result)
             return
-        record.add(NAME, proxy.name, number, {"failed": told["errors"]})
+        record.add(NAME, proxy.name, number, {"failed": result["errors"]})
 
 
 def saturation(stage, seconds):
@@ -50,16 +50,16 @@ def saturation(stage, seconds):
 
 
 def run(record, rounds, seconds, progress):
-    stage = Stage(1, workloads.EVERYBODY)
-    progress.say(f"{NAME}: what nginx can take")
-    with turns.mine():
+    stage = Stage(1, workloads.ALL_NAMES)
+    progress.show(f"{NAME}: the maximum rate of nginx")
+    with turns.exclusive():
         rate = saturation(stage, 2 * seconds) / 2
-    progress.done(2 * seconds)
+    progress.advance(2 * seconds)
     for number in range(1, rounds + 1):
-        with turns.mine():
+        with turns.exclusive():
             for proxy in stage.proxies:
-                progress.say(f"{NAME}: {rate:.0f} requests/s, round {number} of {rounds}, "
-                             f"{proxy.name}")
+                progress.show(f"{NAME}: {rate:.0f} requests/s, round {number} of {rounds}, "
+                              f"{proxy.name}")
                 cell(record, proxy, number, rate, seconds, stage.setting)
-                progress.done(seconds + 1)
+                progress.advance(seconds + 1)
     stage.end()

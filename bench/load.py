@@ -1,4 +1,4 @@
-"""Loads one contestant and says what a request cost: by ends.c, or by wrk."""
+"""Runs a load of ends.c or wrk through one contestant, and computes the cost of a request."""
 import os
 import re
 import subprocess
@@ -6,11 +6,12 @@ import subprocess
 import contestants
 from contestants import rig
 
-HEAD_BYTES = 250    # about: only to count answers of 100 KB and more by their bytes
+HEAD_BYTES = 250    # estimate, used only to count responses of 100 KB and more by their bytes
 
 
-def told_by(out, name):
-    found = re.search(r"^told (.*)$", out, re.M)
+def parse_result(out, name):
+    """The figures of the line "result NAME=VALUE ..."."""
+    found = re.search(r"^result (.*)$", out, re.M)
     rig.check(found, lambda: f"{name}: {out}")
     return {k: float(v) for k, v in (word.split("=") for word in found[1].split())}
 
@@ -22,32 +23,33 @@ def wrk(workload, port, seconds, stage):
                f"http://127.0.0.1:{port}{workload.path}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False, **contestants.pinned(stage.setting.load))
-    return told_by(done.stdout, "wrk")
+    return parse_result(done.stdout, "wrk")
 
 
 def ends(workload, port, seconds, stage):
-    out = stage.world.ends.ask(port, workload.path, workload.connections, seconds, *workload.how)
-    return told_by(out, "ends: " + stage.world.ends.program.log())
+    out = stage.world.ends.run_load(port, workload.path, workload.connections, seconds,
+                                    *workload.how)
+    return parse_result(out, "ends: " + stage.world.ends.program.log())
 
 
-def ask(workload, port, seconds, stage):
-    told = (wrk if workload.by == "wrk" else ends)(workload, port, seconds, stage)
+def run_load(workload, port, seconds, stage):
+    result = (wrk if workload.by == "wrk" else ends)(workload, port, seconds, stage)
     if workload.body_bytes:
-        told["requests"] = told["bytes"] / (workload.body_bytes + HEAD_BYTES)
-    return told
+        result["requests"] = result["bytes"] / (workload.body_bytes + HEAD_BYTES)
+    return result
 
 
-def each(before, after, requests):
+def per_request(before, after, requests):
     return {k: (after[k] - before[k]) / max(requests, 1) for k in after}
 
 
 def measure(workload, proxy, seconds, stage):
-    """Per request: cpu_us, switches, and enters where the proxy counts them. busy: the share
-    of one core that it used."""
+    """Per request: cpu_us, switches, and enters if the proxy counts them. busy: the number of
+    cores that it used."""
     before = proxy.spent()
-    told = ask(workload, proxy.port, seconds, stage)
-    figures = each(before, proxy.spent(), told["requests"])
-    rate = told["requests"] / told["seconds"]
+    result = run_load(workload, proxy.port, seconds, stage)
+    figures = per_request(before, proxy.spent(), result["requests"])
+    rate = result["requests"] / result["seconds"]
     return {**figures, "rate": rate, "busy": figures["cpu_us"] * rate / 1e6,
-            "p50_us": told["p50"], "p99_us": told["p99"], "p999_us": told["p999"],
-            "requests": told["requests"], "errors": told["errors"]}
+            "p50_us": result["p50"], "p99_us": result["p99"], "p999_us": result["p999"],
+            "requests": result["requests"], "errors": result["errors"]}

@@ -1,4 +1,4 @@
-"""What a run was made on and with: each figure is worth nothing without."""
+"""The machine, versions and settings of a run, which are recorded with its figures."""
 import csv
 import os
 import platform
@@ -10,8 +10,8 @@ import contestants
 from contestants import ROOT, rig
 
 
-def said(*command):
-    """The first line of what a program says, wherever it says it."""
+def first_line(*command):
+    """The first line of a program's output, on stdout or stderr; "none" without output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     except OSError:
@@ -20,7 +20,7 @@ def said(*command):
 
 
 def version(name, option):
-    found = re.search(r"\d+\.\d+[\w.+-]*", said(os.path.join(rig.PEERS, name), option))
+    found = re.search(r"\d+\.\d+[\w.+-]*", first_line(os.path.join(rig.PEERS, name), option))
     return f"{name} {found[0] if found else '?'}"
 
 
@@ -32,7 +32,7 @@ def cpu():
 
 def commit():
     clean = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False)
-    return said("git", "rev-parse", "--short=12", "HEAD") + "+" * bool(clean.returncode)
+    return first_line("git", "rev-parse", "--short=12", "HEAD") + "+" * bool(clean.returncode)
 
 
 def flags():
@@ -53,14 +53,14 @@ def facts(rounds, seconds):
         "seconds a round": str(seconds),
         "peers": ", ".join((version("nginx", "-v"), version("haproxy", "-v"),
                             version("memcached", "-V"), version("wrk", "-v"))),
-        "compiler": said(flags().split()[0], "--version"),
+        "compiler": first_line(flags().split()[0], "--version"),
         "flags": flags(),
     }
 
 
-def write(path, told):
+def write(path, values):
     with open(path, "w", newline="") as f:
-        csv.writer(f, lineterminator="\n").writerows(told.items())
+        csv.writer(f, lineterminator="\n").writerows(values.items())
 
 
 def read(path):

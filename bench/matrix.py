@@ -1,15 +1,15 @@
-"""The workloads in turns: each round goes through all contestants once."""
+"""Runs the workloads. Contestants take turns: each round goes through all of them once."""
 import contestants
 import load
 import turns
 from contestants import rig
 
-TRIES = 3
-WARM_S = 1
+ATTEMPTS = 3
+WARM_UP_S = 1
 
 
 class Stage:
-    """Origins, load and contestants of one setting, up as long as their workloads run."""
+    """Origins, load and contestants of one setting. They run until end()."""
     def __init__(self, workers, wanted, behind="ends"):
         self.setting = contestants.Setting(workers)
         self.before = len(rig.running)
@@ -24,42 +24,43 @@ class Stage:
 
 
 def length_s(workloads, rounds, seconds):
-    return sum(len(w.contestants) * (rounds * seconds + WARM_S) for w in workloads)
+    return sum(len(w.contestants) * (rounds * seconds + WARM_UP_S) for w in workloads)
 
 
 def cell(record, workload, proxy, number, seconds, stage):
-    """A round with errors is no result: it is written down as such, and done again."""
-    for _ in range(TRIES):
-        told = load.measure(workload, proxy, seconds, stage)
-        if told["errors"] == 0 and told["requests"] > 0:
-            record.add(workload.name, proxy.name, number, told)
+    """A round with errors is not a result: it is recorded as failed and repeated."""
+    for _ in range(ATTEMPTS):
+        result = load.measure(workload, proxy, seconds, stage)
+        if result["errors"] == 0 and result["requests"] > 0:
+            record.add(workload.name, proxy.name, number, result)
             return
-        record.add(workload.name, proxy.name, number, {"failed": told["errors"]})
+        record.add(workload.name, proxy.name, number, {"failed": result["errors"]})
 
 
-def warm(stage, workload, proxies, progress):
-    """Connections to the origin, caches, memory: what only a first round would pay."""
+def warm_up(stage, workload, proxies, progress):
+    """A load before the first round, which would otherwise include new connections to the
+    origin, cold caches and first allocations."""
     for proxy in proxies:
-        progress.say(f"{workload.name}: warming {proxy.name}")
-        load.ask(workload, proxy.port, WARM_S, stage)
-        progress.done(WARM_S)
+        progress.show(f"{workload.name}: warm_up-up of {proxy.name}")
+        load.run_load(workload, proxy.port, WARM_UP_S, stage)
+        progress.advance(WARM_UP_S)
 
 
-def one(record, stage, workload, rounds, seconds, progress):
+def run_workload(record, stage, workload, rounds, seconds, progress):
     proxies = [p for p in stage.proxies if p.name in workload.contestants]
-    warm(stage, workload, proxies, progress)
+    warm_up(stage, workload, proxies, progress)
     for number in range(1, rounds + 1):
-        with turns.mine():
+        with turns.exclusive():
             for proxy in proxies:
-                progress.say(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
+                progress.show(f"{workload.name}: round {number} of {rounds}, {proxy.name}")
                 cell(record, workload, proxy, number, seconds, stage)
-                progress.done(seconds)
+                progress.advance(seconds)
 
 
 def run(record, workloads, rounds, seconds, progress):
     for workers, behind in sorted({(w.workers, w.behind) for w in workloads}):
-        mine = [w for w in workloads if (w.workers, w.behind) == (workers, behind)]
-        stage = Stage(workers, {name for w in mine for name in w.contestants}, behind)
-        for workload in mine:
-            one(record, stage, workload, rounds, seconds, progress)
+        selected = [w for w in workloads if (w.workers, w.behind) == (workers, behind)]
+        stage = Stage(workers, {name for w in selected for name in w.contestants}, behind)
+        for workload in selected:
+            run_workload(record, stage, workload, rounds, seconds, progress)
         stage.end()

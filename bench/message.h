@@ -1,6 +1,6 @@
-/* Reads HTTP messages one after the other, in whatever pieces they come: where they end, and
- * what their first line says. Believes its peer, which a proxy may not: it is for loads and
- * origins of measurements. */
+/* A minimal HTTP/1.1 reader for the load generators and origins of measurements: finds where
+ * messages end and reads the status, in pieces of any size. It trusts its peer, unlike a
+ * proxy: syntax is not checked. */
 #ifndef BENCH_MESSAGE_H
 #define BENCH_MESSAGE_H
 
@@ -17,11 +17,11 @@ enum part { IN_HEAD, IN_BODY, IN_CHUNK_SIZE, IN_CHUNK, IN_TRAILERS };
 
 struct message {
 	enum part part;
-	uint32_t head_n;    /* bytes of a head that came in pieces */
-	uint64_t left;      /* of the body or chunk */
-	bool line_is_empty; /* of the trailers, so far */
-	int status;         /* 0: it is a request */
-	bool close;         /* it is the last one, as its head says */
+	uint32_t head_n;    /* bytes in head[] of a head that arrives in pieces */
+	uint64_t left;      /* remaining bytes of the body or chunk */
+	bool line_is_empty; /* the current trailer line, so far */
+	int status;         /* 0: a request */
+	bool close;         /* the head has `Connection: close` */
 	char head[MESSAGE_HEAD_MAX];
 };
 
@@ -38,7 +38,7 @@ static bool is_field(const char *line, const char *end, const char *name)
 	return (size_t)(end - line) > n && strncasecmp(line, name, n) == 0;
 }
 
-/* What follows the head; no body if nothing speaks of one. */
+/* Reads the fields that frame the body; without them there is no body. */
 static void read_fields(struct message *m, const char *head, const char *end)
 {
 	const char *line = memchr(head, '\n', (size_t)(end - head));
@@ -56,7 +56,8 @@ static void read_fields(struct message *m, const char *head, const char *end)
 	}
 }
 
-/* A head in pieces is put together first. Returns what of p was taken. */
+/* Collects a head that arrives in pieces in m->head. Returns how many of the n bytes were
+ * consumed. */
 static size_t read_head(struct message *m, const char *p, size_t n)
 {
 	const char *head = p, *end;
@@ -108,13 +109,14 @@ static size_t read_chunk_size(struct message *m, char c)
 		m->left = m->left << 4 | (unsigned)hex(c);
 	} else if (c == '\n') {
 		m->part = m->left ? IN_CHUNK : IN_TRAILERS;
-		m->left += m->left ? 2 : 0; /* the end of its last line */
+		m->left += m->left ? 2 : 0; /* the CRLF behind the chunk */
 		m->line_is_empty = true;
 	}
 	return 1;
 }
 
-/* Reads on in one message; true: it is whole. `taken` of the bytes belong to it. */
+/* Continues reading one message. True: the message is complete. *taken: how many of the n
+ * bytes belong to it. */
 static bool message_read(struct message *m, const char *p, size_t n, size_t *taken)
 {
 	size_t at = 0;
@@ -137,7 +139,7 @@ static bool message_read(struct message *m, const char *p, size_t n, size_t *tak
 			break;
 		case IN_TRAILERS:
 			if (p[at] == '\n' && m->line_is_empty)
-				m->part = IN_BODY; /* of which nothing is left */
+				m->part = IN_BODY; /* with 0 bytes left: complete */
 			else if (p[at] != '\r')
 				m->line_is_empty = p[at] == '\n';
 			at++;

@@ -1,15 +1,16 @@
-/* An open-loop load: requests are due at a fixed rate, whether or not answers come.
+/* An open-loop load: requests are due at a fixed rate, whether or not responses arrive.
  *
  *   openloop PORT PATH CONNECTIONS RATE SECONDS
  *
- * A request that is due goes out on the connection that has been idle longest, or waits for
- * one. Its latency counts from when it was due, so a stall is seen by all that it delays,
- * where a closed loop would just ask less. It looks at the clock and at the answers four
- * thousand times a second: woken for each of them, on a core that it shares with the origin,
- * it would be out of breath long before the proxies are. The first second is not counted:
- * connections, also those to the origin, are opened in it. Prints one line, times in microseconds:
+ * A request that is due is sent on the connection that has been idle longest, or waits for
+ * one. Its latency counts from the time it was due, so a stall shows in every request that
+ * it delays; a closed loop would send fewer requests instead. The clock and the responses
+ * are checked every 0.25 ms: if each response woke the load, which shares a core with the
+ * origin, the load would saturate before the proxies. The first second is not counted: it
+ * includes opening the connections, also those to the origin. Prints one line, times in
+ * microseconds:
  *
- *   told requests=N errors=N seconds=S p50=T p99=T p999=T most=T */
+ *   result requests=N errors=N seconds=S p50=T p99=T p999=T max=T */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -27,16 +28,16 @@
 
 #define EVENTS_MAX 512
 #define HEAD_MAX 4096
-#define PATIENCE_NS 5000000000LL
-#define STEP_NS 250000
-#define WARM_NS 1000000000LL
+#define TIMEOUT_NS 5000000000LL
+#define POLL_NS 250000
+#define WARM_UP_NS 1000000000LL
 
 struct open_loop_client {
 	int fd;
 	struct open_loop_client *next_idle;
 	int64_t due_ns;
-	size_t n;       /* bytes of the head so far */
-	long body_left; /* -1: the head is not whole yet */
+	size_t n;       /* bytes in head[] */
+	long body_left; /* -1: the head is not complete yet */
 	char head[HEAD_MAX];
 };
 
@@ -44,7 +45,7 @@ static int epoll;
 static struct open_loop_client *idle_first, **idle_last = &idle_first;
 static char request[1024];
 static size_t request_bytes;
-static int64_t start_ns, step_ns;
+static int64_t start_ns, interval_ns;
 static long total, sent, answered, counted, errors;
 static float *latency_us;
 
@@ -62,14 +63,14 @@ static int64_t now_ns(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-static void rest(struct open_loop_client *t)
+static void idle_append(struct open_loop_client *t)
 {
 	t->next_idle = NULL;
 	*idle_last = t;
 	idle_last = &t->next_idle;
 }
 
-static struct open_loop_client *take_idle(void)
+static struct open_loop_client *idle_take(void)
 {
 	struct open_loop_client *t = idle_first;
 
@@ -79,23 +80,24 @@ static struct open_loop_client *take_idle(void)
 	return t;
 }
 
-static void ask(struct open_loop_client *t)
+static void request_send(struct open_loop_client *t)
 {
-	t->due_ns = start_ns + sent++ * step_ns;
+	t->due_ns = start_ns + sent++ * interval_ns;
 	t->n = 0;
 	t->body_left = -1;
 	if (send(t->fd, request, request_bytes, MSG_NOSIGNAL) != (ssize_t)request_bytes)
 		errors++;
 }
 
-static void ask_all_due(int64_t now)
+static void send_all_due(int64_t now)
 {
-	while (sent < total && idle_first && start_ns + sent * step_ns <= now)
-		ask(take_idle());
+	while (sent < total && idle_first && start_ns + sent * interval_ns <= now)
+		request_send(idle_take());
 }
 
-/* The length of the body that has not come with the head. False: this is no good answer. */
-static bool read_head(struct open_loop_client *t)
+/* Sets body_left to the length of the body beyond the bytes received with the head, if the
+ * head is complete. False: not a valid response. */
+static bool read_response_head(struct open_loop_client *t)
 {
 	char *end, *field;
 
@@ -110,8 +112,8 @@ static bool read_head(struct open_loop_client *t)
 	return t->body_left >= 0;
 }
 
-/* False: it ended, or said something else. */
-static bool hear(struct open_loop_client *t)
+/* False: the connection ended, or sent no valid response. */
+static bool receive_bytes(struct open_loop_client *t)
 {
 	static char body[65536];
 	ssize_t n;
@@ -127,12 +129,12 @@ static bool hear(struct open_loop_client *t)
 		return t->body_left >= 0;
 	}
 	t->n += (size_t)n;
-	return read_head(t);
+	return read_response_head(t);
 }
 
-static void heard(struct open_loop_client *t)
+static void response_receive(struct open_loop_client *t)
 {
-	if (!hear(t)) {
+	if (!receive_bytes(t)) {
 		errors++;
 		epoll_ctl(epoll, EPOLL_CTL_DEL, t->fd, NULL);
 		return;
@@ -140,12 +142,12 @@ static void heard(struct open_loop_client *t)
 	if (t->body_left != 0)
 		return;
 	answered++;
-	if (t->due_ns >= start_ns + WARM_NS)
+	if (t->due_ns >= start_ns + WARM_UP_NS)
 		latency_us[counted++] = (float)(now_ns() - t->due_ns) / 1000;
-	rest(t);
+	idle_append(t);
 }
 
-static int hear_all(void)
+static int receive_all(void)
 {
 	struct epoll_event events[EVENTS_MAX];
 	int n = epoll_wait(epoll, events, EVENTS_MAX, 0);
@@ -153,30 +155,30 @@ static int hear_all(void)
 	if (n < 0 && errno != EINTR)
 		die("epoll_wait");
 	for (int i = 0; i < n; i++)
-		heard(events[i].data.ptr);
+		response_receive(events[i].data.ptr);
 	return n;
 }
 
-static void run(void)
+static void run_load(void)
 {
-	int64_t look_ns = start_ns, heard_ns = start_ns;
+	int64_t poll_ns = start_ns, received_ns = start_ns;
 
 	while (answered < total && !errors) {
 		int64_t now = now_ns();
 		struct timespec ts;
 
-		if (hear_all() > 0)
-			heard_ns = now;
-		else if (now - heard_ns > PATIENCE_NS)
+		if (receive_all() > 0)
+			received_ns = now;
+		else if (now - received_ns > TIMEOUT_NS)
 			errors++;
-		ask_all_due(now);
-		look_ns = look_ns + STEP_NS > now ? look_ns + STEP_NS : now + STEP_NS;
-		ts = (struct timespec){ look_ns / 1000000000, look_ns % 1000000000 };
+		send_all_due(now);
+		poll_ns = poll_ns + POLL_NS > now ? poll_ns + POLL_NS : now + POLL_NS;
+		ts = (struct timespec){ poll_ns / 1000000000, poll_ns % 1000000000 };
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 	}
 }
 
-static void open_one(uint16_t port)
+static void client_connect(uint16_t port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET,
 				  .sin_port = htons(port),
@@ -193,7 +195,7 @@ static void open_one(uint16_t port)
 	setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, t->fd, &event) < 0)
 		die("epoll_ctl");
-	rest(t);
+	idle_append(t);
 }
 
 static int by_size(const void *a, const void *b)
@@ -203,9 +205,9 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double share(double of_all)
+static double percentile(double share)
 {
-	long at = (long)((double)counted * of_all);
+	long at = (long)((double)counted * share);
 
 	return counted ? latency_us[at < counted ? at : counted - 1] : 0;
 }
@@ -223,20 +225,20 @@ int main(int argc, char **argv)
 	request_bytes = (size_t)snprintf(request, sizeof(request),
 					 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\n\r\n",
 					 argv[2], port);
-	total = (long)(rate * (atof(argv[5]) + WARM_NS / 1e9));
-	step_ns = (int64_t)(1e9 / rate);
+	total = (long)(rate * (atof(argv[5]) + WARM_UP_NS / 1e9));
+	interval_ns = (int64_t)(1e9 / rate);
 	latency_us = calloc((size_t)total + 1, sizeof(*latency_us));
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (!latency_us || epoll < 0 || request_bytes >= sizeof(request))
 		die("start");
 	for (int i = 0; i < atoi(argv[3]); i++)
-		open_one(port);
+		client_connect(port);
 	start_ns = now_ns();
-	run();
+	run_load();
 	qsort(latency_us, (size_t)counted, sizeof(*latency_us), by_size);
-	printf("told requests=%ld errors=%ld seconds=%.3f p50=%.1f p99=%.1f p999=%.1f "
-	       "most=%.1f\n",
-	       answered, errors, (double)(now_ns() - start_ns) / 1e9, share(0.5),
-	       share(0.99), share(0.999), share(1));
+	printf("result requests=%ld errors=%ld seconds=%.3f p50=%.1f p99=%.1f p999=%.1f "
+	       "max=%.1f\n",
+	       answered, errors, (double)(now_ns() - start_ns) / 1e9, percentile(0.5),
+	       percentile(0.99), percentile(0.999), percentile(1));
 	return 0;
 }

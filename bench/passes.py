@@ -1,5 +1,5 @@
-"""What can only be counted while slowing the proxy down: system calls by strace, and
-instructions in user space by callgrind. Passes of their own; no time comes from them."""
+"""Separate passes for counts that slow the proxy down: system calls by strace, and instructions in
+user space by callgrind. No time is measured in them."""
 import glob
 import os
 import re
@@ -17,16 +17,16 @@ from matrix import Stage
 
 CALLS_OF = ("small-1", "small-64", "small-512", "file-100k")
 INSTRUCTIONS_OF = ("small-1", "small-64")
-# Under valgrind 3.19 a process with several threads and a ring did not come to listen.
+# Under valgrind 3.19 a process with several threads and a ring did not start.
 COUNTABLE = [kind for kind in contestants.ALL if kind is not contestants.FairleadRing]
 START_S = 4
-ASIDE_S = 1    # of a load, before and after what is counted
+MARGIN_S = 1    # of load before and after the counted time
 
 
 # --- system calls -----------------------------------------------------------------
 
 def attach(proxy, out):
-    """strace on all processes of the tree, once it says that it is there."""
+    """Starts strace on all processes of the tree and waits until it is attached."""
     pids = [word for pid in figures.family(proxy.pid) for word in ("-p", str(pid))]
     strace = rig.Program("strace", [os.path.join(rig.PEERS, "strace"), "-f", "-c", "-U",
                                     "calls,name", "-o", out, *pids])
@@ -40,28 +40,28 @@ def counted(path):
     return sum(int(calls) for calls, name in rows if name != "total")
 
 
-def answered(world):
-    """Requests that the origin has had, by its own count."""
-    told = rig.get(world.origin, "/count").body.decode()
-    return int(re.search(r"requests\n \d+ \d+ (\d+)", told)[1])
+def origin_requests(world):
+    """The number of requests that the origin has received, by its own count."""
+    status = rig.get(world.origin, "/count").body.decode()
+    return int(re.search(r"requests\n \d+ \d+ (\d+)", status)[1])
 
 
 def system_calls(workload, proxy, seconds, stage):
-    """Of the middle of a load, when all connections are there."""
+    """System calls per request in the middle of a load, when all connections are open."""
     out = os.path.join(rig.TMP, f"strace-{proxy.port}")
-    asking = threading.Thread(target=load.ask, args=(workload, proxy.port, seconds + 2 * ASIDE_S,
-                                                     stage))
-    asking.start()
-    time.sleep(ASIDE_S)
+    loading = threading.Thread(target=load.run_load,
+                               args=(workload, proxy.port, seconds + 2 * MARGIN_S, stage))
+    loading.start()
+    time.sleep(MARGIN_S)
     strace = attach(proxy, out)
-    attached = strace.alive()    # else it may not do so here
-    before = answered(stage.world)
+    attached = strace.alive()    # if not, strace is not permitted here
+    before = origin_requests(stage.world)
     time.sleep(seconds)
-    requests = answered(stage.world) - before
+    requests = origin_requests(stage.world) - before
     if attached:
         strace.signal(signal.SIGINT)
         strace.ended()
-    asking.join()
+    loading.join()
     return counted(out) / requests if attached and requests else None
 
 
@@ -69,11 +69,11 @@ def run_calls(record, chosen, seconds, progress):
     stage = Stage(1, {name for w in chosen for name in w.contestants}, "nginx")
     for workload in chosen:
         for proxy in stage.proxies:
-            progress.say(f"{workload.name}: system calls of {proxy.name}")
-            with turns.mine():
+            progress.show(f"{workload.name}: system calls of {proxy.name}")
+            with turns.exclusive():
                 calls = system_calls(workload, proxy, seconds, stage)
             record.add(workload.name, proxy.name, 1, {"system_calls": calls})
-            progress.done(seconds + 2 * ASIDE_S)
+            progress.advance(seconds + 2 * MARGIN_S)
     stage.end()
 
 
@@ -95,8 +95,8 @@ def instructions(out):
 
 
 def end(proxy):
-    """Under valgrind a wait in io_uring_enter hides the signal, until there is something to do;
-    and a second signal would end the writing of what was counted."""
+    """Under valgrind a wait in io_uring_enter delays the signal until there is work, so this makes
+    connections. A second signal would interrupt the writing of the counts."""
     def has_ended():
         rig.accepts(proxy.port)
         return not proxy.program.alive()
@@ -104,38 +104,39 @@ def end(proxy):
     rig.until(has_ended, f"{proxy.name} to end", START_PATIENCE_S)
 
 
-def one_life(kind, workload, seconds, stage, out):
-    """Instructions from start to end, and the requests within."""
+def run_once(kind, workload, seconds, stage, out):
+    """(instructions from start to end, requests)."""
     with held.stopping_all():
         proxy = kind(stage.world, stage.setting, before=under_callgrind(out))
-        told = load.ask(workload, proxy.port, seconds, stage)
+        result = load.run_load(workload, proxy.port, seconds, stage)
         end(proxy)
-    return instructions(out), told["requests"]
+    return instructions(out), result["requests"]
 
 
 def run_instructions(record, chosen, seconds, progress):
-    """What a longer life takes more than a short one, by the requests that it has more."""
+    """Instructions per request: a long run minus a short run, divided by the difference in
+    requests."""
     stage = Stage(1, ())
     for workload in chosen:
         for kind in COUNTABLE:
             out = os.path.join(rig.TMP, f"callgrind-{kind.name}")
-            progress.say(f"{workload.name}: instructions of {kind.name}")
+            progress.show(f"{workload.name}: instructions of {kind.name}")
             (less, few), (more, many) = (
-                one_life(kind, workload, s, stage, out) for s in (1, 1 + seconds))
+                run_once(kind, workload, s, stage, out) for s in (1, 1 + seconds))
             if many > few and more > less:
                 record.add(workload.name, kind.name, 1,
                            {"instructions": (more - less) / (many - few)})
-            progress.done(life_s(seconds))
+            progress.advance(run_s(seconds))
     stage.end()
 
 
-def life_s(seconds):
+def run_s(seconds):
     return 2 * START_S + 2 + seconds
 
 
 def calls_s(chosen, seconds):
-    return len(contestants.ALL) * len(chosen) * (seconds + 2 * ASIDE_S)
+    return len(contestants.ALL) * len(chosen) * (seconds + 2 * MARGIN_S)
 
 
 def instructions_s(chosen, seconds):
-    return len(COUNTABLE) * len(chosen) * life_s(seconds)
+    return len(COUNTABLE) * len(chosen) * run_s(seconds)

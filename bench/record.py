@@ -1,5 +1,5 @@
-"""What a run has measured: rows of (workload, contestant, round, figure, value), as a file
-and as medians; and the line that says how far it is."""
+"""The results of a run: rows of (workload, contestant, round, figure, value), their file and their
+medians; and the line that shows the progress."""
 import csv
 import os
 import sys
@@ -14,9 +14,9 @@ class Record:
     def __init__(self, rows=()):
         self.rows = list(rows)
 
-    def add(self, workload, contestant, number, told):
+    def add(self, workload, contestant, number, values):
         self.rows += [(workload, contestant, number, figure, float(value))
-                      for figure, value in told.items() if value is not None]
+                      for figure, value in values.items() if value is not None]
 
     def values(self, workload, contestant, figure):
         return [value for w, c, _, f, value in self.rows
@@ -30,7 +30,7 @@ class Record:
         return figures.median(self.values(workload, contestant, figure))
 
     def names(self, column):
-        """Those of one column, in the order in which they were measured."""
+        """The distinct values of a column, in the order in which they were measured."""
         at = COLUMNS.index(column)
         return list(dict.fromkeys(row[at] for row in self.rows))
 
@@ -49,7 +49,8 @@ class Record:
 
 
 class Progress:
-    """Cells have a length in seconds; what they really take corrects the forecast."""
+    """The forecast is the nominal length of the remaining cells, corrected by the real time of the
+    cells so far."""
     def __init__(self, total_s):
         self.total_s, self.done_s = total_s, 0
         self.start = time.monotonic()
@@ -59,13 +60,13 @@ class Progress:
         pace = passed / self.done_s if self.done_s > 10 else 1.2
         return max(self.total_s - self.done_s, 0) * pace
 
-    def say(self, what):
+    def show(self, what):
         left = int(self.left_s())
-        line = f"{what}; {left // 60}:{left % 60:02} to go"
+        line = f"{what}; {left // 60}:{left % 60:02} left"
         end = "" if sys.stderr.isatty() else "\n"
         print(f"\r\033[K{line}" if not end else line, end=end, file=sys.stderr, flush=True)
 
-    def done(self, seconds):
+    def advance(self, seconds):
         self.done_s += seconds
 
     def end(self):

@@ -1,4 +1,4 @@
-"""Markdown of a record: a summary for README.md; matrix and targets for docs/benchmarks.md."""
+"""Markdown tables of a record: a summary for README.md; all tables for docs/benchmarks.md."""
 import csv
 import os
 
@@ -8,7 +8,7 @@ import latency
 from contestants import HERE, PEERS
 from workloads import MATRIX
 
-COUNTED = ("bytes", "instructions")    # figures that are no time
+COUNTED = ("bytes", "instructions")    # figures that are counted, not timed
 WIDE = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 
 
@@ -18,7 +18,7 @@ def rows_to_text(head, rows):
 
 
 def number(value, digits=3):
-    """So many digits that count, no exponent, no noise."""
+    """Rounded to that many significant digits, without an exponent."""
     if value is None:
         return "–"
     if abs(value) >= 10 ** (digits - 1):
@@ -27,9 +27,9 @@ def number(value, digits=3):
 
 
 class Ratio:
-    """A figure of one contestant to that of whichever of `names` has the lowest median, round
-    by round, so that what a machine does to a whole round is in none of the ratios. value:
-    their median, None where a contestant is missing. interval: where they lie."""
+    """The ratio of a figure of `of` to the contestant of `names` with the lowest median. It is
+    taken in each round, so that load on the machine during a whole round cancels out. value: the
+    median of the ratios, None if a contestant is missing. interval: their spread."""
     def __init__(self, record, workload, figure, of, names):
         known = {n: record.median(workload, n, figure) for n in names}
         known = {n: v for n, v in known.items() if v}
@@ -54,7 +54,7 @@ def cell(record, workload, name, figure):
 
 
 def matrix(record, figure="cpu_us"):
-    """One row a workload; the last three columns are ratios of the first."""
+    """One row for each workload; the last three columns are ratios of the first contestant."""
     head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to epoll"]
     rows = []
     for w in MATRIX:
@@ -68,21 +68,22 @@ def matrix(record, figure="cpu_us"):
 
 DETAILS = {
     "rate": "requests/s", "busy": "cores used", "cpu_us": "CPU µs",
-    "kept_us": "µs ready, but not running", "switches": "switches",
+    "runnable_us": "µs runnable, not running", "switches": "context switches",
     "enters": "`io_uring_enter`", "system_calls": "system calls (strace)",
     "instructions": "user instructions (callgrind)", "p50_us": "p50 µs", "p99_us": "p99 µs",
-    "p999_us": "p99.9 µs", "most_us": "most µs", "seconds": "seconds in all", "bytes": "bytes each",
+    "p999_us": "p99.9 µs", "max_us": "max µs", "seconds": "seconds in total",
+    "bytes": "bytes each",
 }
 
 
 def details(record, workload):
-    """All figures of one workload: a row each."""
+    """All figures of one workload, one row for each."""
     shown = [f for f in DETAILS if any(record.values(workload, n, f) for n in WIDE)]
     rows = [[DETAILS[f], *(cell(record, workload, n, f) for n in WIDE)] for f in shown]
     return rows_to_text(["", *WIDE], rows) if rows else ""
 
 
-# --- what was to be reached -----------------------------------------------------
+# --- targets --------------------------------------------------------------------
 
 def targets():
     with open(os.path.join(HERE, "targets.csv"), newline="") as f:
@@ -90,7 +91,7 @@ def targets():
 
 
 class Single:
-    """A figure that is compared with nobody's: like a Ratio of which the base is 1."""
+    """A figure without a comparison: like a Ratio with base 1."""
     def __init__(self, record, workload, figure, of):
         self.value = record.median(workload, of, figure)
         self.interval = figures.interval(list(record.by_round(workload, of, figure).values()))
@@ -105,36 +106,36 @@ def measured(record, target):
         return Single(record, where[0], where[1], where[2])
     names = target["against"].split()
     if any(record.median(where[0], n, where[1]) is None for n in names):
-        names = ()    # a better one may be missing
+        names = ()    # the better one may be missing: no ratio
     return Ratio(record, *where, names)
 
 
 def verdict(found, target):
-    """A claim holds or does not where the whole interval says so. Time and CPU time of a single
-    round tell nothing; memory is counted once and does not vary."""
+    """yes or no only if the whole interval lies on one side of the target. A single round of a
+    time is inconclusive; memory is counted once and does not vary."""
     must, value, interval = float(target["must"]), found.value, found.interval
     if value is None:
         return "not measured"
     if not interval and target["figure"] not in COUNTED:
-        return "cannot tell"
+        return "inconclusive"
     low, high = interval or (value, value)
     if low <= must < high:
-        return "cannot tell"
+        return "inconclusive"
     if target["aim"] and high <= float(target["aim"]):
         return "**aim**"
     return "yes" if high <= must else "**no**"
 
 
-def reached(record):
+def target_table(record):
     rows = []
     for target in targets():
         found = measured(record, target)
         rows.append([target["work"], target["must"], target["aim"] or "–", str(found),
                      verdict(found, target)])
-    return rows_to_text(["work", "must", "aim", "measured", "holds"], rows)
+    return rows_to_text(["target", "must", "aim", "measured", "reached"], rows)
 
 
-# --- all of it ------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------
 
 def made_on(facts):
     return (f"{facts['date']}, commit {facts['commit']}, {facts['kernel']}, {facts['cores']} cores "
@@ -156,37 +157,37 @@ def report(record, facts, directory):
                                                                          "n") or 0
     parts = [
         made_on(facts),
-        reached(record),
+        target_table(record),
         image(directory, "cpu", "CPU time per request"),
         matrix(record),
-        section("Each request, 100 B, 64 connections:", details(record, "small-64")),
-        section("Each request, 100 B, 512 connections:", details(record, "small-512")),
-        section("Open loop, up to 256 connections, half of what nginx can take:",
+        section("Per request, 100 B, 64 connections:", details(record, "small-64")),
+        section("Per request, 100 B, 512 connections:", details(record, "small-512")),
+        section("Open loop, up to 256 connections, at half of nginx's maximum rate:",
                 details(record, latency.NAME)),
         section(f"{most:,.0f} requests at once to the two-second origin, over new connections:",
                 details(record, held.WAITING)),
-        section("User memory of each of these requests while it waits:",
+        section("User memory per request while these requests wait:",
                 details(record, held.MEMORY)),
-        section("User memory of each of as many idle connections:",
+        section("User memory per connection with the same number of idle connections:",
                 details(record, held.IDLE)),
     ]
     return "\n".join(part for part in parts if part)
 
 
-# --- the few lines of README.md -------------------------------------------------
+# --- the summary of README.md ---------------------------------------------------
 
 SUMMARY = ("small-64", "file-10k", "file-100k", "file-10m", "new-connection", "memcached")
 
 
 def summary(record, facts, directory):
-    """CPU time of a few workloads, and memory, beside nginx and HAProxy."""
+    """CPU time of a few workloads, and memory, compared with nginx and HAProxy."""
     names = ("fairlead", *PEERS)
     titles = {w.name: w.title for w in MATRIX}
     rows = [[f"{titles[w]}: CPU µs per request", *(cell(record, w, n, "cpu_us") for n in names)]
             for w in SUMMARY if w in record.names("workload")]
     rows += [[title, *(cell(record, w, n, "bytes") for n in names)]
-             for title, w in (("a request that waits: bytes of user memory", held.MEMORY),
-                              ("an idle connection: bytes of user memory", held.IDLE))
+             for title, w in (("waiting request: bytes of user memory", held.MEMORY),
+                              ("idle connection: bytes of user memory", held.IDLE))
              if w in record.names("workload")]
     return (rows_to_text(["", *names], rows) + "\n" +
             f"{facts['date']}, {facts['kernel']}, one core each, {facts['peers']}: "

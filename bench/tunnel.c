@@ -1,13 +1,14 @@
-/* The floor to compare with: a TCP tunnel on io_uring that knows nothing of HTTP.
+/* The lower bound of the comparison: a TCP tunnel on one io_uring, without HTTP.
  *
  *   tunnel LISTEN_PORT HOST PORT COUNTS
  *
- * Each connection to 127.0.0.1:LISTEN_PORT gets one of its own to HOST:PORT. One thread, one
- * ring (SINGLE_ISSUER, DEFER_TASKRUN), accepts and receives are multishot, received bytes are
- * sent out of the provided buffers they came in, a send that succeeds at once completes
- * silently (kernel-notes/03-silent-sends), all that a turn of the loop started is submitted by
- * its one wait. The file COUNTS is mapped and holds the number of
- * io_uring_enter calls so far (uint64_t). Prints "ready" when it listens. */
+ * Each connection to 127.0.0.1:LISTEN_PORT gets a connection of its own to HOST:PORT. One
+ * thread, one ring (SINGLE_ISSUER, DEFER_TASKRUN). Accepts and receives are multishot.
+ * Received bytes are sent from the provided buffers that they arrived in. A send that
+ * succeeds at once makes no completion (kernel-notes/03-silent-sends). All operations that an
+ * iteration of the loop starts are submitted by its one wait. The file COUNTS is mapped and
+ * holds the number of io_uring_enter calls so far (uint64_t). Prints "ready" when it
+ * listens. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,27 +27,28 @@
 #define RING_ENTRIES 4096
 #define COMPLETIONS 65536 /* never full: a side has two operations in flight at most */
 #define BACKLOG 16384
-/* Few and large: of 64 to 2048 buffers of 128 to 4 KiB these were the cheapest or next to it
- * for answers of 100 B, 100 KB and 10 MB alike. A power of two. */
+/* Few and large: between 64 buffers of 128 KiB and 2048 of 4 KiB these were the cheapest or
+ * nearly so for responses of 100 B, 100 KB and 10 MB. A power of two. */
 #define BUFFERS 128u
 #define BUFFER_BYTES 65536u
 #define GROUP 0
 #define NONE UINT16_MAX
 #define VECTORS_MAX 8
-#define QUEUE_MAX 8 /* buffers waiting to be sent to one side: then the other rests */
+#define QUEUE_MAX 8 /* buffers queued for one side; then the other stops receiving */
 
 enum tunnel_op { OP_ACCEPT, OP_CONNECT, OP_RECV, OP_SEND, OP_SHUTDOWN, OP_OTHER };
 #define OP_MASK 7u
 
-/* One end of a pair. The queue holds what the other end received and this one shall send. */
+/* One end of a pair. The queue holds buffers that the other end received and this end
+ * sends. */
 struct side {
 	int fd;
 	struct side *other;
-	uint16_t first, last, queued, sending; /* sending: those of them in flight */
-	bool connected, receiving, resting, eof, finished;
-	bool silent; /* its send in flight tells only of a failure */
-	bool pushed; /* to be looked at when all of this turn is known */
-	struct side *next_resting, *next_silent, *next_pushed;
+	uint16_t first, last, queued, sending; /* sending: queued buffers in flight */
+	bool connected, receiving, without_buffer, eof, finished;
+	bool silent; /* the send in flight completes only if it fails */
+	bool pushed; /* handled by flush() after all completions of this iteration */
+	struct side *next_without_buffer, *next_silent, *next_pushed;
 	struct msghdr message;
 	struct iovec vectors[VECTORS_MAX];
 };
@@ -62,8 +64,8 @@ static struct io_uring_buf_ring *pool;
 static char *memory;
 static uint16_t next_of[BUFFERS];
 static uint32_t bytes_in[BUFFERS];
-static struct side *resting, *silent, *pushed;
-static bool returned; /* a buffer, in this turn */
+static struct side *without_buffer, *silent, *pushed;
+static bool published; /* a buffer was published in this iteration */
 static uint64_t *enters;
 static struct sockaddr_in to;
 static int listener;
@@ -88,7 +90,7 @@ static void enter(unsigned wait)
 		exit_with_error("io_uring_enter", -r);
 }
 
-static struct io_uring_sqe *start(struct side *s, enum tunnel_op op)
+static struct io_uring_sqe *op_start(struct side *s, enum tunnel_op op)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
@@ -103,59 +105,59 @@ static struct io_uring_sqe *start(struct side *s, enum tunnel_op op)
 	return sqe;
 }
 
-/* Preparing clears user_data in some versions of the library: it is set afterwards. */
-static void mark(struct io_uring_sqe *sqe, struct side *s, enum tunnel_op op)
+/* Some versions of liburing clear user_data in io_uring_prep_*(), so it is set afterwards. */
+static void set_user_data(struct io_uring_sqe *sqe, struct side *s, enum tunnel_op op)
 {
 	io_uring_sqe_set_data64(sqe, (uintptr_t)s | op);
 }
 
-static void give_back(uint16_t buffer)
+static void buf_publish(uint16_t buffer)
 {
 	io_uring_buf_ring_add(pool, memory + (size_t)buffer * BUFFER_BYTES, BUFFER_BYTES,
 			      buffer, io_uring_buf_ring_mask(BUFFERS), 0);
 	io_uring_buf_ring_advance(pool, 1);
-	returned = true;
+	published = true;
 }
 
 /* ---- one connection --------------------------------------------------------- */
 
-static void arm_receive(struct side *s)
+static void recv_arm(struct side *s)
 {
 	struct io_uring_sqe *sqe;
 
-	if (s->receiving || s->eof || s->resting || pair_of(s)->broken)
+	if (s->receiving || s->eof || s->without_buffer || pair_of(s)->broken)
 		return;
-	sqe = start(s, OP_RECV);
+	sqe = op_start(s, OP_RECV);
 	io_uring_prep_recv_multishot(sqe, s->fd, NULL, 0, 0);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = GROUP;
-	mark(sqe, s, OP_RECV);
+	set_user_data(sqe, s, OP_RECV);
 	s->receiving = true;
 }
 
-static void rest(struct side *s)
+static void wait_for_buffer(struct side *s)
 {
-	if (s->resting)
+	if (s->without_buffer)
 		return;
-	s->resting = true;
-	s->next_resting = resting;
-	resting = s;
+	s->without_buffer = true;
+	s->next_without_buffer = without_buffer;
+	without_buffer = s;
 }
 
-static void stop_receiving(struct side *s)
+static void recv_cancel(struct side *s)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 	if (!sqe)
-		return; /* a full queue: the next bytes will try again */
+		return; /* the queue is full: tried again with the next bytes */
 	io_uring_prep_cancel64(sqe, (uintptr_t)s | OP_RECV, 0);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, NULL, OP_OTHER);
+	set_user_data(sqe, NULL, OP_OTHER);
 }
 
 static void send_vectors(struct side *s, int flags)
 {
-	struct io_uring_sqe *sqe = start(s, OP_SEND);
+	struct io_uring_sqe *sqe = op_start(s, OP_SEND);
 
 	if (s->message.msg_iovlen == 1)
 		io_uring_prep_send(sqe, s->fd, s->message.msg_iov->iov_base,
@@ -164,13 +166,13 @@ static void send_vectors(struct side *s, int flags)
 		io_uring_prep_sendmsg(sqe, s->fd, &s->message, (unsigned)flags);
 	if (flags & MSG_DONTWAIT)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, s, OP_SEND);
+	set_user_data(sqe, s, OP_SEND);
 }
 
-/* Nobody is woken by a silent send, so nothing may wait for its end. */
+/* A silent send wakes no wait, so it is used only if nothing waits for its end. */
 static bool may_be_silent(const struct side *s)
 {
-	return s->sending == s->queued && s->other->receiving && !resting;
+	return s->sending == s->queued && s->other->receiving && !without_buffer;
 }
 
 static void send_queued(struct side *s)
@@ -190,11 +192,11 @@ static void send_queued(struct side *s)
 	s->silent = true;
 	s->next_silent = silent;
 	silent = s;
-	pair_of(s)->in_flight++; /* it is on the list, besides being in flight */
+	pair_of(s)->in_flight++; /* counted once more for the list `silent` */
 	send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT);
 }
 
-/* A silent send that was short or found no room: what is left of it waits. */
+/* Continues a silent send that was short or found no space; the rest may wait. */
 static void send_rest(struct side *s, size_t taken)
 {
 	struct msghdr *m = &s->message;
@@ -209,12 +211,12 @@ static void send_rest(struct side *s, size_t taken)
 	send_vectors(s, MSG_NOSIGNAL | MSG_WAITALL);
 }
 
-static void finish(struct side *s)
+static void send_fin(struct side *s)
 {
-	struct io_uring_sqe *sqe = start(s, OP_SHUTDOWN);
+	struct io_uring_sqe *sqe = op_start(s, OP_SHUTDOWN);
 
 	io_uring_prep_shutdown(sqe, s->fd, SHUT_WR);
-	mark(sqe, s, OP_SHUTDOWN);
+	set_user_data(sqe, s, OP_SHUTDOWN);
 	s->finished = true;
 }
 
@@ -228,47 +230,47 @@ static void push(struct side *s)
 	pair_of(s)->in_flight++;
 }
 
-/* All that can be sent to this side is; what the other has ended ends here as well. */
-static void go_on(struct side *s)
+/* Sends the queue to this side, and a FIN once the other side has ended. */
+static void side_progress(struct side *s)
 {
 	if (!s->connected || s->sending || pair_of(s)->broken)
 		return;
 	if (s->first != NONE)
 		send_queued(s);
 	else if (s->other->eof && !s->finished && !s->eof)
-		finish(s);
+		send_fin(s);
 }
 
-static void drop_queue(struct side *s)
+static void queue_drop(struct side *s)
 {
 	while (s->first != NONE) {
 		uint16_t b = s->first;
 
 		s->first = next_of[b];
-		give_back(b);
+		buf_publish(b);
 	}
 }
 
 static void close_fd(int fd)
 {
-	struct io_uring_sqe *sqe = start(NULL, OP_OTHER);
+	struct io_uring_sqe *sqe = op_start(NULL, OP_OTHER);
 
 	io_uring_prep_close(sqe, fd);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	mark(sqe, NULL, OP_OTHER);
+	set_user_data(sqe, NULL, OP_OTHER);
 }
 
-static void forget_resting(struct side *s)
+static void stop_waiting(struct side *s)
 {
-	for (struct side **at = &resting; *at; at = &(*at)->next_resting) {
+	for (struct side **at = &without_buffer; *at; at = &(*at)->next_without_buffer) {
 		if (*at == s) {
-			*at = s->next_resting;
+			*at = s->next_without_buffer;
 			return;
 		}
 	}
 }
 
-static void break_pair(struct tunnel_pair *p)
+static void pair_abort(struct tunnel_pair *p)
 {
 	if (p->broken)
 		return;
@@ -282,23 +284,23 @@ static bool all_sent(const struct side *s)
 	return s->eof && s->other->first == NONE && !s->other->sending;
 }
 
-/* After each completion of a pair: does it still live? */
-static void settle(struct tunnel_pair *p)
+/* Frees the pair after its last completion, if it is broken or both sides are done. */
+static void pair_free_if_done(struct tunnel_pair *p)
 {
 	struct side *a = &p->sides[0], *b = &p->sides[1];
 
 	if (p->in_flight || (!p->broken && !(all_sent(a) && all_sent(b))))
 		return;
 	for (struct side *s = a; s <= b; s++) {
-		drop_queue(s);
-		if (s->resting)
-			forget_resting(s);
+		queue_drop(s);
+		if (s->without_buffer)
+			stop_waiting(s);
 		close_fd(s->fd);
 	}
 	free(p);
 }
 
-/* ---- what has happened ------------------------------------------------------ */
+/* ---- completions ------------------------------------------------------------ */
 
 static void received(struct side *s, int result, unsigned flags)
 {
@@ -315,21 +317,21 @@ static void received(struct side *s, int result, unsigned flags)
 			next_of[out->last] = buffer;
 		out->last = buffer;
 		if (++out->queued == QUEUE_MAX && s->receiving)
-			stop_receiving(s);
+			recv_cancel(s);
 		push(out);
 	} else if (result == 0) {
 		s->eof = true;
 		push(out);
 	} else if (result == -ENOBUFS) {
-		rest(s);
+		wait_for_buffer(s);
 	} else if (result != -ECANCELED) {
-		break_pair(pair_of(s));
+		pair_abort(pair_of(s));
 	}
 	if (!s->receiving && out->queued < QUEUE_MAX)
-		arm_receive(s);
+		recv_arm(s);
 }
 
-static void all_taken(struct side *s)
+static void queue_sent(struct side *s)
 {
 	unsigned n = s->sending;
 
@@ -339,10 +341,10 @@ static void all_taken(struct side *s)
 
 		s->first = next_of[b];
 		s->queued--;
-		give_back(b);
+		buf_publish(b);
 	}
 	push(s);
-	arm_receive(s->other);
+	recv_arm(s->other);
 }
 
 static void sent(struct side *s, int result)
@@ -355,11 +357,12 @@ static void sent(struct side *s, int result)
 		return;
 	}
 	if (result < 0)
-		break_pair(pair_of(s));
-	all_taken(s);
+		pair_abort(pair_of(s));
+	queue_sent(s);
 }
 
-/* The enter that took these sends has told of those that failed: the others are done. */
+/* The enter that took these sends has returned completions for those that failed: all
+ * others succeeded. */
 static void finish_silent(struct side *list)
 {
 	while (list) {
@@ -371,9 +374,9 @@ static void finish_silent(struct side *list)
 		if (s->silent) {
 			s->silent = false;
 			p->in_flight--;
-			all_taken(s);
+			queue_sent(s);
 		}
-		settle(p);
+		pair_free_if_done(p);
 	}
 }
 
@@ -381,10 +384,10 @@ static void connected(struct side *s, int result)
 {
 	s->connected = true;
 	if (result < 0) {
-		break_pair(pair_of(s));
+		pair_abort(pair_of(s));
 		return;
 	}
-	arm_receive(s);
+	recv_arm(s);
 	push(s);
 }
 
@@ -403,18 +406,18 @@ static void accepted(int fd)
 	if (out->fd < 0)
 		exit_with_error("socket", errno);
 	setsockopt(out->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	sqe = start(out, OP_CONNECT);
+	sqe = op_start(out, OP_CONNECT);
 	io_uring_prep_connect(sqe, out->fd, (struct sockaddr *)&to, sizeof(to));
-	mark(sqe, out, OP_CONNECT);
-	arm_receive(in);
+	set_user_data(sqe, out, OP_CONNECT);
+	recv_arm(in);
 }
 
-static void accept_many(void)
+static void accept_start(void)
 {
-	struct io_uring_sqe *sqe = start(NULL, OP_ACCEPT);
+	struct io_uring_sqe *sqe = op_start(NULL, OP_ACCEPT);
 
 	io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
-	mark(sqe, NULL, OP_ACCEPT);
+	set_user_data(sqe, NULL, OP_ACCEPT);
 }
 
 static void completed(const struct io_uring_cqe *cqe)
@@ -431,7 +434,7 @@ static void completed(const struct io_uring_cqe *cqe)
 		if (cqe->res >= 0)
 			accepted(cqe->res);
 		if (!more)
-			accept_many();
+			accept_start();
 		break;
 	case OP_CONNECT:
 		connected(s, cqe->res);
@@ -447,10 +450,10 @@ static void completed(const struct io_uring_cqe *cqe)
 		break;
 	}
 	if (p)
-		settle(p);
+		pair_free_if_done(p);
 }
 
-/* One send for all that this turn has brought. */
+/* One send to each side for all bytes of this iteration. */
 static void flush(void)
 {
 	struct side *list = pushed;
@@ -463,29 +466,29 @@ static void flush(void)
 		list = s->next_pushed;
 		s->pushed = false;
 		p->in_flight--;
-		go_on(s);
-		settle(p);
+		side_progress(s);
+		pair_free_if_done(p);
 	}
 }
 
-static void wake_resting(void)
+static void arm_waiting(void)
 {
-	struct side *list = resting;
+	struct side *list = without_buffer;
 
-	if (!returned)
+	if (!published)
 		return;
-	returned = false;
-	resting = NULL;
+	published = false;
+	without_buffer = NULL;
 	while (list) {
 		struct side *s = list;
 
-		list = s->next_resting;
-		s->resting = false;
-		arm_receive(s);
+		list = s->next_without_buffer;
+		s->without_buffer = false;
+		recv_arm(s);
 	}
 }
 
-static void turn(void)
+static void run_iteration(void)
 {
 	struct io_uring_cqe *cqe;
 	struct side *taken;
@@ -501,7 +504,7 @@ static void turn(void)
 	}
 	io_uring_cq_advance(&ring, n);
 	finish_silent(taken);
-	wake_resting();
+	arm_waiting();
 	flush();
 }
 
@@ -547,7 +550,7 @@ static void open_ring(void)
 		exit_with_error("buffer ring", -r);
 	io_uring_buf_ring_init(pool);
 	for (uint16_t b = 0; b < BUFFERS; b++)
-		give_back(b);
+		buf_publish(b);
 }
 
 static void map_counts(const char *path)
@@ -584,10 +587,10 @@ int main(int argc, char **argv)
 	map_counts(argv[4]);
 	open_ring();
 	listen_at((uint16_t)atoi(argv[1]));
-	accept_many();
+	accept_start();
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		turn();
+		run_iteration();
 	}
 }

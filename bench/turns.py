@@ -1,13 +1,13 @@
-"""A machine that is used for other things as well: BENCH_TURNS names a file that those take a
-lock on (flock(1)) while they are busy. Each round of a measurement holds it, for all
-contestants together, so that they meet the same quiet."""
+"""For a machine that is shared with other work: BENCH_TURNS names a file that the other work locks
+(flock(1)) while it runs. Each round of a measurement holds the lock for all contestants together,
+so that all are measured without that load."""
 import contextlib
 import fcntl
 import os
 
 
 @contextlib.contextmanager
-def mine():
+def exclusive():
     path = os.environ.get("BENCH_TURNS")
     if not path:
         yield

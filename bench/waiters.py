@@ -1,5 +1,5 @@
-"""The contestants of bench/concurrency: how each is started and asked. bench/peers/README.md
-says what they are."""
+"""The contestants of bench/concurrency: how each is started, and which paths it serves.
+bench/peers/README.md describes them."""
 import os
 import re
 import signal
@@ -11,12 +11,12 @@ HERE = os.path.join(ROOT, "bench/peers")
 sys.path.insert(0, os.path.join(ROOT, "tests/real"))
 import rig  # noqa: E402
 
-PYTHON = "/usr/bin/python3"    # the one that Debian's packages are for
+PYTHON = "/usr/bin/python3"    # the Python of Debian's packages
 WORKERS = len(os.sched_getaffinity(0))
 
 
-def said(command):
-    """What a program prints, first line; nothing if it cannot be run."""
+def first_line(command):
+    """The first line of a program's output; "" if it cannot be run."""
     try:
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return out.stdout.split("\n")[0] if out.returncode == 0 else ""
@@ -25,14 +25,14 @@ def said(command):
 
 
 def python_version(*names):
-    """Of modules of Debian's Python; "" unless all are there."""
+    """The versions of modules of Debian's Python; "" if one is missing."""
     code = ("import importlib.metadata as m, sys; "
             "print(*(n + ' ' + m.version(n) for n in sys.argv[1:]), sep=', ')")
-    return said([PYTHON, "-c", code, *names])
+    return first_line([PYTHON, "-c", code, *names])
 
 
 class Contestant:
-    """name; lanes(work): how many requests it can work on at once, None: any number."""
+    """name; lanes(work): how many requests it can handle at once, None: any number."""
     works = ("sync", "cache")
 
     def lanes(self, work):
@@ -42,18 +42,18 @@ class Contestant:
         return "/" + work
 
     def version(self):
-        """What it is, "" if it is not installed."""
+        """Name and version; "" if it is not installed."""
         raise NotImplementedError
 
     def start(self, http, memcached):
-        """Starts it in front of a lab; leaves self.port, self.program."""
+        """Starts it in front of a lab; sets self.port and self.program."""
         self.port = rig.free_ports(1)[0]
         self.program = self.run(http, memcached)
         rig.until(lambda: rig.accepts(self.port) or not self.program.alive(), self.name, 60)
         rig.check(self.program.alive(), lambda: f"{self.name} ended: {self.program.log()}")
 
     def stop(self):
-        """At once: what it still had to answer was counted as unfinished."""
+        """Kills it at once: requests without a response were counted as unfinished."""
         try:
             os.killpg(self.program.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -63,7 +63,7 @@ class Contestant:
 
 
 class Peer(Contestant):
-    """One of the folders here; told in its environment where everything is."""
+    """A program in a folder of bench/peers, configured by environment variables."""
 
     def __init__(self, name, works, lanes=None):
         self.name, self.works, self.at_once = name, works, lanes or {}
@@ -100,7 +100,7 @@ class Tornado(Peer):
 
 class Node(Peer):
     def version(self):
-        found = said(["node", "--version"])
+        found = first_line(["node", "--version"])
         return found and "node " + found.lstrip("v")
 
     def run(self, http, memcached):
@@ -111,10 +111,10 @@ class Go(Peer):
     server = os.path.join(ROOT, "build/bench/go-server")
 
     def version(self):
-        """Builds it too: what does not build is not there."""
+        """Builds the server as well; "" if Go is not installed."""
         env = dict(os.environ, CGO_ENABLED="0", GO111MODULE="off", GOFLAGS="",
                    GOCACHE=os.path.join(ROOT, "build/bench/go-cache"))
-        found = said(["go", "version"])
+        found = first_line(["go", "version"])
         if not found:
             return ""
         os.makedirs(os.path.dirname(self.server), exist_ok=True)
@@ -130,7 +130,7 @@ class Nginx(Peer):
     program_path = os.path.join(rig.PEERS, "nginx")
 
     def version(self):
-        return said([self.program_path, "-v"]).replace("nginx version: nginx/", "nginx ")
+        return first_line([self.program_path, "-v"]).replace("nginx version: nginx/", "nginx ")
 
     def run(self, http, memcached):
         with open(os.path.join(HERE, "nginx/nginx.conf")) as f:
@@ -146,7 +146,7 @@ class Nginx(Peer):
 
 
 class Tunnel(Peer):
-    """Bytes from one socket to another, whatever they mean: as good as it can get."""
+    """Copies bytes between sockets without HTTP: the lower bound."""
     path_of = {"sync": "/"}
 
     def version(self):
@@ -173,7 +173,7 @@ class Fairlead(Contestant):
         return f"/{work}?ms={CPU_MS}" if work.startswith("cpu") else "/" + work
 
     def version(self):
-        return said([rig.FAIRLEAD, "-V"])
+        return first_line([rig.FAIRLEAD, "-V"])
 
     def start(self, http, memcached):
         self.program = rig.Fairlead(rig.example("concurrency", http, memcached),

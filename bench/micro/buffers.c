@@ -1,4 +1,4 @@
-/* The pool: receive buffers and blocks, taken and given back. */
+/* The buffer pool: receive buffers and blocks, taken and returned. */
 #include "io/buf.h"
 
 #include "micro.h"
@@ -46,9 +46,9 @@ static void several(unsigned n)
 }
 
 static const struct micro buffers[] = {
-	{ "buffer-receive", "a receive buffer taken and given back", receive },
-	{ "buffer-several", "the same, sixteen out at a time, each", several },
-	{ "buffer-block", "a block of 400 bytes taken and given back", block },
+	{ "buffer-receive", "take and return a receive buffer", receive },
+	{ "buffer-several", "the same, in groups of sixteen, each", several },
+	{ "buffer-block", "take and return a block of 400 bytes", block },
 };
 
 const struct micro_set micro_buffers = { buffers, sizeof(buffers) / sizeof(buffers[0]), prepare_buffers };

@@ -1,4 +1,4 @@
-/* Heads in and out: parse and emit. */
+/* Message heads: parse and emit. */
 #include "http/forwarding.h"
 #include "http/head.h"
 #include "micro.h"
@@ -24,20 +24,20 @@ static const char browser[] =
 	"Sec-Fetch-User: ?1\r\n"
 	"\r\n";
 
-static const char answer[] = "HTTP/1.1 200 OK\r\n"
-			     "Server: nginx/1.22.1\r\n"
-			     "Date: Sun, 22 Nov 2026 12:00:00 GMT\r\n"
-			     "Content-Type: text/plain\r\n"
-			     "Content-Length: 100\r\n"
-			     "Last-Modified: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
-			     "Connection: keep-alive\r\n"
-			     "ETag: \"64f1a2b3-64\"\r\n"
-			     "Accept-Ranges: bytes\r\n"
-			     "\r\n";
+static const char nginx_response[] = "HTTP/1.1 200 OK\r\n"
+				     "Server: nginx/1.22.1\r\n"
+				     "Date: Sun, 22 Nov 2026 12:00:00 GMT\r\n"
+				     "Content-Type: text/plain\r\n"
+				     "Content-Length: 100\r\n"
+				     "Last-Modified: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
+				     "Connection: keep-alive\r\n"
+				     "ETag: \"64f1a2b3-64\"\r\n"
+				     "Accept-Ranges: bytes\r\n"
+				     "\r\n";
 
 static const struct head_limits limits = { .bytes = 16384, .fields = 100 };
-static struct head head, small_head, browser_head, answer_head;
-static char room[4096];
+static struct head head, small_head, browser_head, nginx_head;
+static char space[4096];
 
 static void parse_request(const char *bytes, size_t n, struct head *h)
 {
@@ -51,8 +51,9 @@ static void parse_response(struct head *h)
 {
 	uint32_t scanned = 0;
 
-	micro_must(head_parse_response(h, answer, sizeof(answer) - 1, &limits, &scanned) ==
-			   VERDICT_OK, "a response");
+	micro_must(head_parse_response(h, nginx_response, sizeof(nginx_response) - 1,
+				       &limits, &scanned) == VERDICT_OK,
+		   "a response");
 }
 
 static void parse_small(unsigned n)
@@ -67,7 +68,7 @@ static void parse_browser(unsigned n)
 		parse_request(browser, sizeof(browser) - 1, &head);
 }
 
-static void parse_answer(unsigned n)
+static void parse_nginx(unsigned n)
 {
 	while (n-- > 0)
 		parse_response(&head);
@@ -78,12 +79,12 @@ static void forward(const struct head *h)
 	static const struct forwarding_peer peer = { .text = { "192.0.2.17", 10 } };
 	struct forwarding forwarding;
 	const struct emit_request r = { .forwarding = &forwarding, .via = SLICE("fairlead") };
-	struct emit e = { .at = room, .end = room + sizeof(room) };
+	struct emit e = { .at = space, .end = space + sizeof(space) };
 
 	forwarding_read(&forwarding, h, &peer);
 	emit_request(&e, h, &r);
-	micro_must(!e.overflow && e.at > room, "a request as forwarded");
-	micro_keep(room);
+	micro_must(!e.overflow && e.at > space, "a request as forwarded");
+	micro_keep(space);
 }
 
 static void emit_small(unsigned n)
@@ -98,18 +99,18 @@ static void emit_browser(unsigned n)
 		forward(&browser_head);
 }
 
-static void emit_answer(unsigned n)
+static void emit_nginx(unsigned n)
 {
 	const struct emit_response r = { .framing = FRAMING_LENGTH, .length = 100,
 					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT"),
 					 .via = SLICE("fairlead") };
 
 	while (n-- > 0) {
-		struct emit e = { .at = room, .end = room + sizeof(room) };
+		struct emit e = { .at = space, .end = space + sizeof(space) };
 
-		emit_response(&e, &answer_head, &r);
-		micro_must(!e.overflow && e.at > room, "a response as forwarded");
-		micro_keep(room);
+		emit_response(&e, &nginx_head, &r);
+		micro_must(!e.overflow && e.at > space, "a response as forwarded");
+		micro_keep(space);
 	}
 }
 
@@ -120,11 +121,11 @@ static void emit_own(unsigned n)
 				      .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
 
 	while (n-- > 0) {
-		struct emit e = { .at = room, .end = room + sizeof(room) };
+		struct emit e = { .at = space, .end = space + sizeof(space) };
 
 		emit_reply(&e, &r);
-		micro_must(!e.overflow && e.at > room, "a reply");
-		micro_keep(room);
+		micro_must(!e.overflow && e.at > space, "a reply");
+		micro_keep(space);
 	}
 }
 
@@ -132,17 +133,17 @@ static void prepare_heads(void)
 {
 	parse_request(small, sizeof(small) - 1, &small_head);
 	parse_request(browser, sizeof(browser) - 1, &browser_head);
-	parse_response(&answer_head);
+	parse_response(&nginx_head);
 }
 
 static const struct micro heads[] = {
-	{ "parse-small", "a request head with Host alone", parse_small },
-	{ "parse-browser", "a browser's request head, 13 fields", parse_browser },
-	{ "parse-answer", "an nginx response head, 8 fields", parse_answer },
-	{ "emit-small", "the small request, to the origin", emit_small },
-	{ "emit-browser", "the browser's request, to the origin", emit_browser },
-	{ "emit-answer", "the response, to the client", emit_answer },
-	{ "emit-own", "the head of an answer of our own", emit_own },
+	{ "parse-small", "parse a request head with Host only", parse_small },
+	{ "parse-browser", "parse a browser's request head, 13 fields", parse_browser },
+	{ "parse-response", "parse an nginx response head, 8 fields", parse_nginx },
+	{ "emit-small", "emit the small request to the origin", emit_small },
+	{ "emit-browser", "emit the browser's request to the origin", emit_browser },
+	{ "emit-response", "emit the response to the client", emit_nginx },
+	{ "emit-own", "emit the head of fairlead's own response", emit_own },
 };
 
 const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]), prepare_heads };

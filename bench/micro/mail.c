@@ -1,4 +1,4 @@
-/* The mailbox, without contention: what post and drain cost a thread. */
+/* The mailbox without contention: the cost of post and drain for one thread. */
 #include "micro.h"
 #include "net/mailbox.h"
 
@@ -55,9 +55,9 @@ static void empty(unsigned n)
 }
 
 static const struct micro mail[] = {
-	{ "mailbox-one", "a message posted and delivered", one },
-	{ "mailbox-several", "the same, sixteen at a time, each", several },
-	{ "mailbox-empty", "a look into an empty box", empty },
+	{ "mailbox-one", "post and deliver a message", one },
+	{ "mailbox-several", "the same, in groups of sixteen, each", several },
+	{ "mailbox-empty", "drain an empty mailbox", empty },
 };
 
 const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]), prepare_mailboxes };

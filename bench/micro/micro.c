@@ -1,8 +1,8 @@
 /* micro --list | micro [-i | -c N] NAME
  *
  * Prints the nanoseconds of CPU time that one operation takes: the median of many batches.
- * With -i the instructions, as the processor counts them in user mode; exit status 77 if
- * the kernel or the machine will not. With -c it runs N operations once inside
+ * With -i: the instructions in user mode, counted by the processor; exit status 77 if the
+ * kernel or the machine does not permit it. With -c it runs N operations inside
  * micro_counted(), for callgrind to count. */
 #include "micro.h"
 
@@ -20,7 +20,7 @@
 #define BATCHES 101
 #define BATCH_NS 1000000.0
 #define WARM_UP 1000
-#define CANNOT 77
+#define NOT_COUNTABLE 77
 
 static const struct micro_set *const sets[] = { &micro_heads, &micro_routes, &micro_timers,
 						&micro_buffers, &micro_mail };
@@ -69,7 +69,7 @@ static double median_ns(const struct micro *m)
 	return seen[BATCHES / 2];
 }
 
-/* The name is what callgrind is told to look for. */
+/* callgrind counts inside this function (--toggle-collect). */
 void micro_counted(const struct micro *m, unsigned n);
 
 __attribute__((noinline)) void micro_counted(const struct micro *m, unsigned n)
@@ -88,13 +88,13 @@ static int instructions(const struct micro *m)
 	uint64_t count = 0;
 
 	if (fd < 0)
-		return CANNOT;
+		return NOT_COUNTABLE;
 	m->run(WARM_UP);
 	ioctl(fd, PERF_EVENT_IOC_ENABLE, 0);
 	m->run(n);
 	ioctl(fd, PERF_EVENT_IOC_DISABLE, 0);
 	if (read(fd, &count, sizeof(count)) != sizeof(count) || count == 0)
-		return CANNOT;
+		return NOT_COUNTABLE;
 	printf("%.1f\n", (double)count / n);
 	return 0;
 }

@@ -1,5 +1,5 @@
-/* What the parts of a request cost: pieces of the program, run many times in one thread
- * without a socket. bench/micro/run measures them. */
+/* Microbenchmarks of the parts of a request: functions of fairlead, run many times in one
+ * thread without sockets. bench/micro/run measures them. */
 #ifndef MICRO_H
 #define MICRO_H
 
@@ -19,10 +19,10 @@ struct micro_set {
 extern const struct micro_set micro_heads, micro_routes, micro_timers, micro_buffers,
 	micro_mail;
 
-/* Ends the program if something that is measured did not do what it is for. */
+/* Ends the program if a measured function did not do its work. */
 void micro_must(int good, const char *what);
 
-/* The compiler has to believe that somebody looks at it. */
+/* Prevents the compiler from removing a result that is not used. */
 static inline void micro_keep(const void *p)
 {
 	__asm__ volatile("" : : "g"(p) : "memory");

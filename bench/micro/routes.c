@@ -1,4 +1,4 @@
-/* From a head to its route, and what templates make of it. */
+/* Matching a request to its route, and expanding templates. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -32,7 +32,7 @@ static struct config *config;
 static struct head first_head, last_head, escaped_head;
 static struct template literal, cookie, rest;
 static struct request_view view;
-static char scratch[1024], room[1024];
+static char scratch[1024], space[1024];
 
 static void find(struct head *h, unsigned expected)
 {
@@ -61,8 +61,8 @@ static void route_escaped(unsigned n)
 
 static void expand(const struct template *t)
 {
-	micro_must(variable_expand(t, &view, room, sizeof(room)) > 0, "a value");
-	micro_keep(room);
+	micro_must(variable_expand(t, &view, space, sizeof(space)) > 0, "a value");
+	micro_keep(space);
 }
 
 static void expand_literal(unsigned n)
@@ -95,7 +95,7 @@ static void parse(struct head *h, const char *bytes, size_t n)
 static void compile(struct template *t, struct slice s)
 {
 	struct template_part *parts = calloc(TEMPLATE_PARTS_MAX,
-					    sizeof(*parts)); /* for good */
+					     sizeof(*parts)); /* never freed */
 	const char *why;
 	size_t column;
 
@@ -117,12 +117,12 @@ static void prepare_routes(void)
 }
 
 static const struct micro routes[] = {
-	{ "route-first", "dispatch to the first of ten routes", route_first },
-	{ "route-last", "dispatch to the last of ten routes", route_last },
-	{ "route-escaped", "dispatch of a path with escapes and dots", route_escaped },
-	{ "template-literal", "a key without variables", expand_literal },
-	{ "template-cookie", "a key with a cookie in it", expand_cookie },
-	{ "template-rest", "a key with the rest of the path in it", expand_rest },
+	{ "route-first", "match the first of ten routes", route_first },
+	{ "route-last", "match the last of ten routes", route_last },
+	{ "route-escaped", "match a path with escapes and dot segments", route_escaped },
+	{ "template-literal", "expand a key without variables", expand_literal },
+	{ "template-cookie", "expand a key with a cookie", expand_cookie },
+	{ "template-rest", "expand a key with the rest of the path", expand_rest },
 };
 
 const struct micro_set micro_routes = { routes, sizeof(routes) / sizeof(routes[0]), prepare_routes };

@@ -1,28 +1,28 @@
-/* The wheel: what a deadline costs. */
+/* The timer wheel: the cost of a deadline. */
 #include "base/wheel.h"
 
 #include "micro.h"
 
 #define OTHERS 10000u
 #define BEGIN_MS 1000000u
-#define TURN_MS 8u
+#define SLOT_MS 8u
 
 static struct wheel wheel, alone;
 static struct timer one, others[OTHERS];
 static uint64_t now_ms;
-static unsigned rang;
+static unsigned fired;
 
-static void ring(struct timer *t)
+static void timer_fired(struct timer *t)
 {
 	(void)t;
-	rang++;
+	fired++;
 }
 
-/* In all of the slots; the time of their wheel stands still, so that none of them rings. */
+/* Timers in all slots; the time of their wheel does not advance, so none of them fires. */
 static void start_others(void)
 {
 	for (unsigned i = 0; i < OTHERS; i++) {
-		timer_init(&others[i], ring);
+		timer_init(&others[i], timer_fired);
 		timer_set(&wheel, &others[i], now_ms + 60000 + i * 40);
 	}
 }
@@ -32,11 +32,11 @@ static void prepare_timers(void)
 	now_ms = BEGIN_MS;
 	wheel_init(&wheel, now_ms);
 	wheel_init(&alone, now_ms);
-	timer_init(&one, ring);
+	timer_init(&one, timer_fired);
 	start_others();
 }
 
-static void start_stop(unsigned n)
+static void set_stop(unsigned n)
 {
 	while (n-- > 0) {
 		timer_set(&wheel, &one, now_ms + 10000);
@@ -55,21 +55,21 @@ static void move_later(unsigned n)
 	timer_stop(&wheel, &one);
 }
 
-static void start_ring(unsigned n)
+static void set_fire(unsigned n)
 {
 	uint64_t time_ms = alone.now_ms;
-	unsigned before = rang;
+	unsigned before = fired;
 
 	for (unsigned i = 0; i < n; i++) {
-		timer_set(&alone, &one, time_ms + TURN_MS);
-		time_ms += 2 * (uint64_t)TURN_MS;
+		timer_set(&alone, &one, time_ms + SLOT_MS);
+		time_ms += 2 * (uint64_t)SLOT_MS;
 		wheel_expire(&alone, time_ms);
 	}
-	micro_must(rang == before + n, "a timer that rings");
+	micro_must(fired == before + n, "a timer that fires");
 }
 
-/* A tick is much shorter than a slot: mostly the wheel does not turn. */
-static void turn_nothing(unsigned n)
+/* A tick is much shorter than a slot: in most ticks the wheel does not advance. */
+static void tick_within_slot(unsigned n)
 {
 	while (n-- > 0) {
 		wheel_expire(&wheel, now_ms);
@@ -87,11 +87,11 @@ static void next_of_many(unsigned n)
 }
 
 static const struct micro timers[] = {
-	{ "wheel-set-stop", "a timer set and stopped", start_stop },
-	{ "wheel-move", "a deadline moved, lazily", move_later },
-	{ "wheel-ring", "a timer set, two slots turned, rung", start_ring },
-	{ "wheel-turn", "a tick within a slot, 10,000 timers set", turn_nothing },
-	{ "wheel-next", "when the next of 10,000 is due", next_of_many },
+	{ "wheel-set-stop", "set and stop a timer", set_stop },
+	{ "wheel-move", "move a deadline later", move_later },
+	{ "wheel-fire", "set a timer, advance two slots, fire it", set_fire },
+	{ "wheel-tick", "a tick within a slot, 10,000 timers set", tick_within_slot },
+	{ "wheel-next", "find the next deadline of 10,000", next_of_many },
 };
 
 const struct micro_set micro_timers = { timers, sizeof(timers) / sizeof(timers[0]), prepare_timers };

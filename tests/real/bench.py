@@ -81,10 +81,10 @@ def verdicts():
             ((8, 8.5, 8.8), (10, 10, 10), "yes"),
             ((6, 6.5, 6.8), (10, 10, 10), "**aim**"),
             ((9.1, 9.5, 11), (10, 10, 10), "**no**"),
-            ((8, 8.5, 12.6), (10, 10, 10), "cannot tell"),
+            ((8, 8.5, 12.6), (10, 10, 10), "inconclusive"),
             ((8, 16, 24), (10, 20, 30), "yes"),           # the machine, not the program
             ((8, 8, 8, 8, 20), (10,) * 5, "yes"),         # one bad round of five
-            ((8,), (10,), "cannot tell"),
+            ((8,), (10,), "inconclusive"),
             ((8, 8.5, 8.8), (), "not measured")):
         said = table.verdict(table.measured(told(mine, peers), target), target)
         rig.check(said == wanted, f"{mine} to {peers}: {said}, not {wanted}")

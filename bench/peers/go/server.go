@@ -1,4 +1,4 @@
-// Go's net/http: a goroutine for each request, which may wait as it likes.
+// Go's net/http: a goroutine for each request, which may block.
 package main
 
 import (
@@ -19,7 +19,7 @@ var client = &http.Client{Transport: &http.Transport{
 	MaxIdleConns: many, MaxIdleConnsPerHost: many,
 }}
 
-// Connections to the cache that wait for the next question.
+// Idle connections to the cache.
 var idle = make(chan *link, many)
 
 type link struct {
@@ -27,17 +27,17 @@ type link struct {
 	lines *bufio.Reader
 }
 
-func pass(path string) http.HandlerFunc {
+func forward(path string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		answer, err := client.Get("http://" + os.Getenv("ORIGIN") + path)
+		response, err := client.Get("http://" + os.Getenv("ORIGIN") + path)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		defer answer.Body.Close()
-		w.Header().Set("Content-Length", strconv.FormatInt(answer.ContentLength, 10))
-		w.WriteHeader(answer.StatusCode)
-		io.Copy(w, answer.Body)
+		defer response.Body.Close()
+		w.Header().Set("Content-Length", strconv.FormatInt(response.ContentLength, 10))
+		w.WriteHeader(response.StatusCode)
+		io.Copy(w, response.Body)
 	}
 }
 
@@ -54,8 +54,8 @@ func takeLink() (*link, error) {
 	return &link{conn, bufio.NewReader(conn)}, nil
 }
 
-// The value of that key; nil if there is none.
-func askCache(l *link, key string) ([]byte, error) {
+// The value of a key; nil if there is none.
+func cacheGet(l *link, key string) ([]byte, error) {
 	if _, err := fmt.Fprintf(l, "get %s\r\n", key); err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func cache(w http.ResponseWriter, r *http.Request) {
 	l, err := takeLink()
 	if err == nil {
 		var value []byte
-		value, err = askCache(l, "foo")
+		value, err = cacheGet(l, "foo")
 		if err == nil && value != nil {
 			idle <- l
 			w.Write(value)
@@ -91,9 +91,9 @@ func cache(w http.ResponseWriter, r *http.Request) {
 }
 
 func main() {
-	http.HandleFunc("/sync", pass("/"))
-	http.HandleFunc("/async", pass("/"))
-	http.HandleFunc("/login/", pass("/status/200"))
+	http.HandleFunc("/sync", forward("/"))
+	http.HandleFunc("/async", forward("/"))
+	http.HandleFunc("/login/", forward("/status/200"))
 	http.HandleFunc("/cache", cache)
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
 }

@@ -1,4 +1,4 @@
-"""Flask, for both kinds of gunicorn's workers: what waits differs, the program does not."""
+"""Flask, the same program for both kinds of gunicorn workers."""
 import http.client
 import os
 import socket
@@ -10,17 +10,17 @@ ORIGIN = os.environ["ORIGIN"]
 CACHE_HOST, CACHE_PORT = os.environ["CACHE"].rsplit(":", 1)
 
 
-def ask_origin(path):
+def origin_get(path):
     connection = http.client.HTTPConnection(ORIGIN)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.read(), answer.status
+        response = connection.getresponse()
+        return response.read(), response.status
     finally:
         connection.close()
 
 
-def ask_cache(key):
+def cache_get(key):
     with socket.create_connection((CACHE_HOST, int(CACHE_PORT))) as s:
         s.sendall(f"get {key}\r\n".encode())
         with s.makefile("rb") as lines:
@@ -31,17 +31,17 @@ def ask_cache(key):
 @app.route("/sync")
 @app.route("/async")
 def sync():
-    return ask_origin("/")
+    return origin_get("/")
 
 
 @app.route("/cache")
 def cache():
-    value = ask_cache("foo")
+    value = cache_get("foo")
     return (value, 200) if value is not None else ("", 404)
 
 
-def ask_unpatched(path):
-    """As if gevent were not there: the whole process waits."""
+def origin_get_unpatched(path):
+    """With a socket that gevent has not patched: the whole process waits."""
     from gevent.monkey import get_original
     with get_original("socket", "socket")() as s:
         host, port = ORIGIN.rsplit(":", 1)
@@ -56,9 +56,9 @@ def ask_unpatched(path):
 
 @app.route("/block")
 def block():
-    return ask_unpatched("/") if os.environ["KIND"] == "gevent" else ask_origin("/")
+    return origin_get_unpatched("/") if os.environ["KIND"] == "gevent" else origin_get("/")
 
 
 @app.route("/login/")
 def login():
-    return ask_origin("/status/200")
+    return origin_get("/status/200")

@@ -1,4 +1,4 @@
-// node: its cluster, one process per core, and the don't.
+// node with its cluster module, one process per core; /block shows what not to do.
 'use strict';
 const cluster = require('cluster');
 const http = require('http');
@@ -8,24 +8,24 @@ const { execFileSync } = require('child_process');
 const [originHost, originPort] = process.env.ORIGIN.split(':');
 const [cacheHost, cachePort] = process.env.CACHE.split(':');
 const agent = new http.Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: Infinity });
-const idle = [];	// connections to the cache that wait for the next question
+const idle = [];	// idle connections to the cache
 
-function give(res, status, body) {
+function respond(res, status, body) {
 	res.writeHead(status, { 'Content-Length': body.length });
 	res.end(body);
 }
 
-function askOrigin(path, res) {
-	const question = { agent, host: originHost, port: originPort, path };
-	http.get(question, (answer) => {
+function originGet(path, res) {
+	const options = { agent, host: originHost, port: originPort, path };
+	http.get(options, (response) => {
 		const parts = [];
-		answer.on('data', (part) => parts.push(part));
-		answer.on('end', () => give(res, answer.statusCode, Buffer.concat(parts)));
-	}).on('error', () => give(res, 502, Buffer.alloc(0)));
+		response.on('data', (part) => parts.push(part));
+		response.on('end', () => respond(res, response.statusCode, Buffer.concat(parts)));
+	}).on('error', () => respond(res, 502, Buffer.alloc(0)));
 }
 
-// The whole answer to a get, or nothing yet: [value], or [] if there is none of that name.
-function valueOf(text) {
+// The value in the response to a get: [value]; [] if there is none; null if incomplete.
+function parseValue(text) {
 	if (text.startsWith('END\r\n'))
 		return [];
 	const line = text.indexOf('\r\n');
@@ -35,19 +35,19 @@ function valueOf(text) {
 	return text.length < line + 2 + bytes + 7 ? null : [text.slice(line + 2, line + 2 + bytes)];
 }
 
-function askCache(key, res) {
+function cacheGet(key, res) {
 	const socket = idle.pop() || net.connect(cachePort, cacheHost);
 	let text = '';
-	socket.on('error', () => give(res, 502, Buffer.alloc(0)));
+	socket.on('error', () => respond(res, 502, Buffer.alloc(0)));
 	socket.on('data', (part) => {
 		text += part.toString('latin1');
-		const found = valueOf(text);
+		const found = parseValue(text);
 		if (!found)
 			return;
 		socket.removeAllListeners('data');
 		socket.removeAllListeners('error');
 		idle.push(socket);
-		give(res, found.length ? 200 : 404, Buffer.from(found[0] || '', 'latin1'));
+		respond(res, found.length ? 200 : 404, Buffer.from(found[0] || '', 'latin1'));
 	});
 	socket.write(`get ${key}\r\n`);
 }
@@ -56,19 +56,19 @@ function serve(req, res) {
 	switch (req.url) {
 	case '/sync':
 	case '/async':
-		askOrigin('/', res);
+		originGet('/', res);
 		break;
 	case '/cache':
-		askCache('foo', res);
+		cacheGet('foo', res);
 		break;
 	case '/block':
-		give(res, 200, execFileSync('curl', ['-s', `http://${process.env.ORIGIN}/`]));
+		respond(res, 200, execFileSync('curl', ['-s', `http://${process.env.ORIGIN}/`]));
 		break;
 	case '/login/':
-		askOrigin('/status/200', res);
+		originGet('/status/200', res);
 		break;
 	default:
-		give(res, 404, Buffer.alloc(0));
+		respond(res, 404, Buffer.alloc(0));
 	}
 }
 

@@ -1,4 +1,4 @@
-"""Tornado: coroutines, one process per core, and the don't."""
+"""Tornado with coroutines, one process per core; /block shows what not to do."""
 import asyncio
 import os
 import urllib.request
@@ -14,26 +14,26 @@ import tornado.web
 ORIGIN = "http://" + os.environ["ORIGIN"]
 CACHE_HOST, CACHE_PORT = os.environ["CACHE"].rsplit(":", 1)
 MANY = 20000
-PATIENCE_S = 300
-idle = []    # connections to the cache that wait for the next question
+TIMEOUT_S = 300
+idle = []    # idle connections to the cache
 
 
 class Sync(tornado.web.RequestHandler):
     origin_path = "/"
 
     async def get(self):
-        answer = await tornado.httpclient.AsyncHTTPClient().fetch(
-            ORIGIN + self.origin_path, raise_error=False, connect_timeout=PATIENCE_S,
-            request_timeout=PATIENCE_S)
-        self.set_status(answer.code)
-        self.finish(answer.body)
+        response = await tornado.httpclient.AsyncHTTPClient().fetch(
+            ORIGIN + self.origin_path, raise_error=False, connect_timeout=TIMEOUT_S,
+            request_timeout=TIMEOUT_S)
+        self.set_status(response.code)
+        self.finish(response.body)
 
 
 class Login(Sync):
     origin_path = "/status/200"
 
 
-async def ask_cache(key):
+async def cache_get(key):
     stream = idle.pop() if idle else \
         await tornado.tcpclient.TCPClient().connect(CACHE_HOST, int(CACHE_PORT))
     await stream.write(f"get {key}\r\n".encode())
@@ -48,7 +48,7 @@ async def ask_cache(key):
 
 class Cache(tornado.web.RequestHandler):
     async def get(self):
-        value = await ask_cache("foo")
+        value = await cache_get("foo")
         if value is None:
             self.set_status(404)
         self.finish(value or b"")
@@ -56,8 +56,8 @@ class Cache(tornado.web.RequestHandler):
 
 class Block(tornado.web.RequestHandler):
     def get(self):
-        with urllib.request.urlopen(ORIGIN + "/") as answer:
-            self.finish(answer.read())
+        with urllib.request.urlopen(ORIGIN + "/") as response:
+            self.finish(response.read())
 
 
 async def serve(sockets):
