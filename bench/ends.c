@@ -273,7 +273,7 @@ static void client_shutdown(struct ends_conn *e)
 	shutdown(e->fd, SHUT_RDWR);
 }
 
-static void client_closed(struct ends_conn *e)
+static void load_client_closed(struct ends_conn *e)
 {
 	close_fd(e->fd);
 	if (e->responses_due > 0 && !e->closing)
@@ -340,7 +340,7 @@ static void connected(struct ends_conn *e, int result)
 {
 	if (result < 0) {
 		load.errors++;
-		client_closed(e);
+		load_client_closed(e);
 		return;
 	}
 	recv_arm(e);
@@ -368,7 +368,7 @@ static void received(struct ends_conn *e, int result, uint32_t flags)
 	if (result > 0 || result == -ENOBUFS)
 		recv_arm(e);
 	else if (!e->origin)
-		client_closed(e);
+		load_client_closed(e);
 	else {
 		close_fd(e->fd);
 		free(e);

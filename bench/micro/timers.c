@@ -12,7 +12,7 @@ static struct timer one, others[OTHERS];
 static uint64_t now_ms;
 static unsigned fired;
 
-static void timer_fired(struct timer *t)
+static void count_fired(struct timer *t)
 {
 	(void)t;
 	fired++;
@@ -22,7 +22,7 @@ static void timer_fired(struct timer *t)
 static void start_others(void)
 {
 	for (unsigned i = 0; i < OTHERS; i++) {
-		timer_init(&others[i], timer_fired);
+		timer_init(&others[i], count_fired);
 		timer_set(&wheel, &others[i], now_ms + 60000 + i * 40);
 	}
 }
@@ -32,7 +32,7 @@ static void prepare_timers(void)
 	now_ms = BEGIN_MS;
 	wheel_init(&wheel, now_ms);
 	wheel_init(&alone, now_ms);
-	timer_init(&one, timer_fired);
+	timer_init(&one, count_fired);
 	start_others();
 }
 
