@@ -14,8 +14,9 @@
 
 /* ---- proxy ---------------------------------------------------------------- */
 
-/* The Host field for the origin. An HTTP/1.0 request need not have one, but many origins
- * refuse a request without it: then it is the server's address. */
+/* The Host field for the origin: that of the configuration, else that of the request. An
+ * HTTP/1.0 request need not have one, but many origins refuse a request without it: Host is
+ * then the first configured server of the upstream. */
 static struct slice host_for(const struct generation *g, const struct config_proxy *proxy,
 			     const struct head *h)
 {
@@ -148,12 +149,12 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
 	exchange_set_state(x, EXCHANGE_REQUESTING);
-	x->server = g->config->upstreams[m->upstream].name;
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
-/* ---- block: a lesson in what not to do ------------------------------------ */
+/* ---- block ----------------------------------------------------------------
+ * Requires `study: true`. Shows what a blocking call does to an event loop. */
 
 #define BLOCK_RESPONSE_MAX 65536
 #define BLOCK_TIMEOUT_MS 60000
@@ -186,7 +187,7 @@ static void start_block(struct exchange *x, const struct request_view *view)
 	long got = -1;
 
 	/* The whole worker blocks here: it serves no other client until the origin has
-	 * responded. That is the lesson. */
+	 * responded. */
 	if (response && n < (int)sizeof(request))
 		got = sock_query((const struct sockaddr *)&b->address->sa,
 				 b->address->len, (struct slice){ request, (size_t)n },

@@ -5,8 +5,8 @@
 
 #include "exchange.h"
 
-/* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: x may be
- * freed. */
+/* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: see
+ * x->ended. */
 void action_start(struct exchange *x, const struct request_view *view);
 
 /* The request head as sent to the origin of a proxy action. The caller owns the reference.
@@ -23,12 +23,12 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);
 
-/* EXCHANGE_BURNING: sends the response and ends the exchange if its job has come back from the
- * pool. */
+/* EXCHANGE_BURNING: if the thread has finished the job, sends the response and ends the
+ * exchange. */
 void action_cpu_step(struct exchange *x);
 
-/* Detaches a job from its exchange; its memory is freed when it has come back. *slot may be
- * NULL, and is NULL afterwards. */
+/* Detaches a job from its exchange; its memory is freed when its thread has returned it. *slot
+ * may be NULL, and is NULL afterwards. */
 void action_abandon_job(struct job **slot);
 
 #endif

@@ -72,7 +72,8 @@ static void uncount_response(struct exchange *x)
 	x->server = NULL;
 }
 
-/* The connection ends before all queued bytes were sent: corrects status and sent_bytes. */
+/* The connection ends before all queued bytes were sent: corrects status and sent_bytes to what
+ * the kernel took. */
 static void count_sent_bytes(struct exchange *x)
 {
 	uint64_t submitted = conn_submitted(&x->client->conn);
@@ -137,6 +138,7 @@ void exchange_check(const struct exchange *x)
 {
 	ASSERT(!x->ended && x->client->exchange == x && x->generation && x->route);
 	ASSERT(!x->retry || x->state == EXCHANGE_REQUESTING);
+	ASSERT(!x->replay.body || x->state == EXCHANGE_REQUESTING);
 	ASSERT(!x->join == (x->state != EXCHANGE_JOINING));
 	ASSERT(!x->job == (x->state != EXCHANGE_BURNING));
 	if (x->fetch)
@@ -204,7 +206,8 @@ static void settle_abandoned(struct exchange *x)
 	client_close_without_response(x->client);
 }
 
-/* The end of a step: the only place where an exchange that has ended leaves its client. */
+/* Called at the end of each step and of request_received(). An exchange that has ended leaves its
+ * client here, or in client_closed(). */
 static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {

@@ -24,9 +24,11 @@
  * Owner: its client; at most one at a time on HTTP/1.
  *
  * Functions that end an exchange only mark it: `ended`, with the ending and what becomes of the
- * connection. exchange_settle(), at the end of the client's step, logs an ended exchange,
- * releases what it holds and lets the client continue. Its memory stays valid until the end of
- * the tick. An exchange ends once: code that may run after an ending tests `ended`. */
+ * connection. At the end of the client's step, and of request_received(), exchange_settle()
+ * (exchange.c) logs an ended exchange, releases what it holds and lets the client continue. If
+ * the connection was closed first (shutdown), client_closed() releases the exchange. Its memory
+ * stays valid until the end of the tick. An exchange ends once: code that may run after an ending
+ * tests `ended`. */
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
@@ -67,24 +69,26 @@ struct exchange {
 	struct client *client;
 	const struct config_route *route;
 	struct fetch *fetch;
-	struct retry *retry;   /* NULL: no retries on this route, or they are over */
+	struct retry *retry;   /* NULL: the route has no retry, hedge or deadline, or the response
+				  has begun */
 	struct replay replay;  /* while EXCHANGE_REQUESTING */
 	struct join *join;
 	struct job *job;
 	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
-	const char *server;    /* that sends the response; NULL: generated here */
+	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	struct peer client_addr; /* the peer, or the client that a trusted peer names */
 	uint64_t started_us;
 	uint64_t body_bytes;   /* of the request, read */
-	uint64_t sent_bytes;   /* of the response's body */
-	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes sent
+	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
+	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
 				      to the client: see conn_position() */
 	int status;            /* of the response; 0: none yet */
 	uint8_t state;         /* enum exchange_state */
 	uint8_t method;        /* enum method */
 	uint8_t hedge;         /* enum hedge_outcome */
-	uint8_t attempts_n;    /* requests sent to its upstream by fetches that have ended */
+	uint8_t attempts_n;    /* of fetches that have ended, stale resends and hedges included,
+				  also those that sent nothing */
 	bool http_1_0;         /* the request's version */
 	bool upgrade;          /* requested */
 	bool expects_continue; /* the client holds its body back until a 100 */
@@ -115,7 +119,7 @@ void exchange_max_forwards_reached(struct exchange *x);
 /* Frees the fetch (may be NULL) and counts its attempts. */
 void exchange_drop_fetch(struct exchange *x);
 
-/* The whole response was queued: ends the exchange. */
+/* The whole response was queued: the exchange has ended successfully, or as `ending` says. */
 void exchange_finish(struct exchange *x, enum ending ending);
 
 /* Ends the exchange without completing its response: the connection is aborted after the bytes

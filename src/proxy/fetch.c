@@ -140,8 +140,8 @@ static uint64_t fetch_deadline(const struct fetch *f)
 		return later(c->received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
-		/* An origin that takes no more bytes may have responded already. Only a
-		 * receive can tell, and there may be no buffer for one. */
+		/* After a send error the origin's response may still be received, once a buffer
+		 * is free: waits for it until the send timeout. */
 		if (conn_unsent(c) > 0 || c->send_error)
 			return sent + limits->send_timeout_ms;
 		break; /* waits for the client's body, which has a deadline of its own */
@@ -174,7 +174,7 @@ static uint64_t next_check(const struct fetch *f)
 	return fetch_tick(f)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
 }
 
-/* Finds its fetch by the lease: only fetches lease origins. */
+/* The fetch is found by the origin's lease: only fetches lease origins. */
 static void deadline_fired(struct timer *timer)
 {
 	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
@@ -432,7 +432,7 @@ void fetch_set_stalled(struct fetch *f, bool stalled)
 {
 	if (f->stalled && !stalled)
 		f->since_ms = fetch_tick(f)->now_ms;
-	/* If nothing has come, it is the origin that is waited for. */
+	/* If nothing was received, the response is late because of the origin. */
 	f->stalled = stalled &&
 		     (f->state == FETCH_RELAYING || (leased(f) && origin_conn(f)->inbox));
 }

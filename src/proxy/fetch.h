@@ -9,17 +9,18 @@
  *
  *   WAITING ─▶ RELAYING   a cache's value
  *
- *   WAITING        waits for an origin connection, or for the cache's response
- *   SENDING        the head was sent, the body follows; a response may begin
- *   AWAITING_HEAD  the request is complete
+ *   WAITING        waits for a lease of an origin connection; for a cache: for its response
+ *   SENDING        the head was queued in the outbox, the body follows; a response may begin
+ *   AWAITING_HEAD  the whole request was queued
  *   RELAYING       the head of the final response was taken; or a tunnel
  *
- * Owner: the worker; an exchange (or join, or retry) holds the only pointer until fetch_free().
- * Its waiter is the task of the client: facts run that task, and its step pulls from the fetch.
+ * Owner: the exchange, join or retry that has the pointer, until fetch_free(); the memory comes
+ * from the worker's slab. Its waiter is the task of the client: events of the fetch run that
+ * task, and its step reads from the fetch.
  *
  * Stale connections: a fetch by itself sends its request a second time, at most once, if the
  * origin closed a reused connection before any byte of a response, the method is idempotent
- * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its waiter has kept all that was sent of the body
+ * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its exchange has kept all that was sent of the body
  * (replay.h). It is then in FETCH_WAITING again, and the body is sent again from its start. All
  * further retries are other fetches (retry.h). The upstream's `reuse` says which requests are
  * never sent on a reused connection. */
@@ -54,15 +55,16 @@ struct fetch {
 	bool retried;         /* sent again after a stale connection */
 	bool body_not_replayable; /* part of the sent body was not kept: no second send */
 	bool timed_out;       /* a deadline of the origin has passed */
-	bool stalled; /* its waiter does not take what has come: the origin is not late */
+	bool stalled;         /* its exchange takes no more bytes for now: the origin is not late */
 	bool reusable;        /* the connection, after this response */
 	bool tunnel;
 	uint64_t length;      /* of the request's body; of the value, for a cache */
-	uint64_t sent_us;     /* when the head was sent to an origin; 0: not yet */
-	uint64_t since_ms;    /* start of the state; later where the origin's time starts anew */
+	uint64_t sent_us;     /* when the head was queued for an origin; 0: not yet */
+	uint64_t since_ms;    /* start of the state, or when the origin's time was last restarted */
 	struct buf *request;  /* its serialised head, until a response rules out a second send */
 	struct upstream *upstream;
-	const struct tried *avoid; /* servers used last: see upstream_lease() */
+	const struct tried *avoid; /* servers to be used only if no other has capacity: see
+				      upstream_lease() */
 	const struct config_upstream *config; /* of the generation */
 	struct lease lease;
 	struct memcache_call *call; /* not NULL: this is a request to a cache */
@@ -91,20 +93,20 @@ struct fetch *fetch_memcached(struct generation *g, unsigned upstream,
 			      enum memcache_command command, struct slice key,
 			      struct task *waiter);
 
-/* Applies the facts recorded since the last step. The result is in f->state. */
+/* Handles the events recorded since the last step. The result is in f->state. */
 void fetch_step(struct fetch *f);
 
 /* Asserts what holds in each state: who has a lease, a call, a status. */
 void fetch_check(const struct fetch *f);
 
-/* Bytes of request body that may be sent now. 0: the waiter is run when there is space. */
+/* Bytes of request body that may be queued now. 0: the waiter is run when there is space. */
 uint32_t fetch_send_space(struct fetch *f);
 
 /* True: if the connection turns out to be stale, the request is sent again on another one,
  * provided that its body can be. */
 bool fetch_may_resend(const struct fetch *f);
 
-/* Send a piece of the body, or its end with trailers (may be NULL). `kept`: the waiter has kept it
+/* Send a piece of the body, or its end with trailers (may be NULL). `kept`: the caller has kept it
  * and can send it again. False: the fetch has failed, see f->ending. */
 bool fetch_send(struct fetch *f, struct piece *p, bool kept);
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
@@ -117,14 +119,14 @@ enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 /* Consumes the head read by fetch_head(). `framing`: of the response's body. */
 void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
 
-/* A deadline of the waiter has passed: if no final head was taken, the fetch fails with the
- * timeout of its current state, as if a deadline of its own had passed. */
+/* A deadline of the route has passed (retry.h): if no final head was taken, the fetch fails with
+ * the timeout of its current state, as if a deadline of its own had passed. */
 void fetch_time_out(struct fetch *f);
 
-/* `stalled`: the waiter takes no more bytes for now, so the origin is not late meanwhile. */
+/* `stalled`: the exchange takes no more bytes for now, so the origin is not late meanwhile. */
 void fetch_set_stalled(struct fetch *f, bool stalled);
 
-/* The next piece of the response's body. BODY_END: the connection was returned to its pool.
+/* The next piece of the response's body. BODY_END: the lease was returned.
  * BODY_BAD: the fetch has failed. */
 enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);
 

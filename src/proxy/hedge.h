@@ -4,13 +4,13 @@
  * Only for requests with a safe method and no body. A hedge never waits in a queue, and never goes
  * to a backup server. Its cost is limited by a budget.
  *
- * Owner: the retry, as config->hedge. */
+ * Owner: the retry, as r->hedge. */
 #ifndef PROXY_HEDGE_H
 #define PROXY_HEDGE_H
 
 #include "retry.h"
 
-/* At the start of the first attempt: sets config->hedge_due_ms, the time at which it counts as
+/* At the start of the first attempt: sets r->hedge_due_ms, the time at which it counts as
  * slow; leaves it 0 if the request is not to be hedged or the route's latency is not known yet. */
 void hedge_plan(struct retry *r);
 

@@ -31,18 +31,13 @@ struct join {
 
 /* ---- requests ------------------------------------------------------------- */
 
-/* Removes the fields by which the client asks for a form or freshness of its own response:
- * a part is a different request. */
+/* Marks as hop-by-hop, so that they are not sent, the fields by which the client requests a form
+ * or freshness of its own response: a part is a different request. */
 static void strip_client_fields(struct head *h)
 {
 	static const struct slice client_fields[] = {
-		SLICE("Expect"),
-		SLICE("Accept-Encoding"),
-		SLICE("Range"),
-		SLICE("If-Range"),
-		SLICE("If-Match"),
-		SLICE("If-None-Match"),
-		SLICE("If-Modified-Since"),
+		SLICE("Expect"), SLICE("Accept-Encoding"), SLICE("Range"), SLICE("If-Range"),
+		SLICE("If-Match"), SLICE("If-None-Match"), SLICE("If-Modified-Since"),
 		SLICE("If-Unmodified-Since"),
 	};
 

@@ -1,5 +1,5 @@
 /* Several fetches for one request: an optional check first, then all parts at once, then one JSON
- * response made of them. A study route.
+ * response made of them. For demonstration: the action requires `study: true`.
  *
  *   CHECKING ─▶ COLLECTING ─▶ (replied)
  *      └ no session: redirected to the login page
@@ -18,11 +18,11 @@
 
 struct join;
 
-/* Starts the check, or all parts if there is no check. May end the exchange: x may be freed. */
+/* Starts the check, or all parts if there is no check. May end the exchange: see x->ended. */
 void join_start(struct exchange *x, const struct request_view *view);
 
-/* Applies the facts recorded since the last step. May end the exchange: j and its exchange may be
- * freed. */
+/* Handles the events recorded since the last step. May end the exchange: see its `ended`. j stays
+ * valid until exchange_settle() releases it. */
 void join_step(struct join *j);
 
 /* Size of a join in bytes, for its slab. */

@@ -19,7 +19,7 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 	return b;
 }
 
-/* Most bytes of the body to keep for another send; 0: there will be none. */
+/* Most bytes of the body to keep, to send them again; 0: it will not be sent again. */
 static uint32_t replay_max(const struct exchange *x)
 {
 	const struct config_retry *retry = x->route->retry;
@@ -140,7 +140,7 @@ static enum framing outgoing_framing(const struct exchange *x, enum framing fram
 	return framing;
 }
 
-/* The same for the head of the final response, which the log needs. */
+/* push_head() for the final response; records status, server and positions for the log. */
 static bool push_final_head(struct exchange *x, struct head *h, struct emit_response *r)
 {
 	x->head_at = conn_position(&x->client->conn);
@@ -199,6 +199,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 	fetch_tunnel(x->fetch);
 	if (x->retry)
 		retry_end(x);
+	replay_free(&x->replay);
 }
 
 /* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). */
@@ -279,6 +280,7 @@ static bool push_value_head(struct exchange *x)
 		return false;
 	x->body_at = conn_position(&c->conn);
 	x->status = 200;
+	x->server = x->generation->config->upstreams[x->route->memcached.upstream].name;
 	exchange_count(p->stats, x->status);
 	return true;
 }

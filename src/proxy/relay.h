@@ -1,9 +1,9 @@
 /* Moves bytes through an exchange: the request's body to its fetch, the response's heads and body
  * to its client, and both directions of a tunnel.
  *
- * Each function moves as much as has come and as there is space for on the other side. Space is
- * credit: when it returns, a fact runs the client's task again. Every function here may end the
- * exchange: x may be freed. */
+ * Each function moves as much as was received and as there is space for on the other side. When
+ * more bytes or more space are available, the client's task is run, which calls it again. Every
+ * function here may end the exchange: callers test x->ended. */
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H
 
@@ -13,7 +13,7 @@
  * exchange's state. */
 void relay_request(struct exchange *x);
 
-/* EXCHANGE_RELAYING: sends the response's body, and what is left of the request's. */
+/* EXCHANGE_RELAYING: sends the response's body, and the rest of the request's body. */
 void relay_response(struct exchange *x);
 
 /* EXCHANGE_TUNNEL */

@@ -17,7 +17,7 @@
 struct replay {
 	struct buf *body;     /* what was sent to any server; NULL: nothing yet, or disabled */
 	struct buf *trailers;
-	uint32_t sent;        /* bytes of `body` that the current fetch was sent */
+	uint32_t sent;        /* bytes of `body` that were given to the current fetch */
 	bool disabled;        /* something was sent that is not kept: no replay is possible */
 };
 

@@ -65,8 +65,8 @@ static void timer_fired(struct timer *timer)
 	tick_run(retry_tick(r), &r->exchange->client->task);
 }
 
-/* True: deadlines do not run. Once the whole request was received, a retry no longer waits
- * for the client. */
+/* True: deadlines do not run. Once the request was sent whole, further attempts do not wait for
+ * the client's body. */
 static bool deadlines_suspended(const struct exchange *x)
 {
 	if (!x->retry->request_complete)

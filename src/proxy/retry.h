@@ -19,7 +19,8 @@
  * used; the other one is freed. If one fails, the other continues. See hedge.h.
  *
  * Owner: the exchange while EXCHANGE_REQUESTING. It decides in the exchange's steps only; its
- * timer is a fact. While the request's body is awaited from the client, deadlines start anew. */
+ * timer only runs the client's task. Deadlines start anew while retry_waits_for_client(), until
+ * the request was sent whole once; after that, while the client takes no bytes. */
 #ifndef PROXY_RETRY_H
 #define PROXY_RETRY_H
 
@@ -45,7 +46,7 @@ struct retry {
 	uint64_t length;           /* of the body */
 	uint8_t method;            /* enum method */
 	uint8_t framing;           /* enum framing */
-	uint8_t attempts_started;  /* started, hedges not counted */
+	uint8_t attempts_started;  /* without hedges and stale resends */
 	uint8_t backoffs;          /* drawn so far */
 	bool queued;               /* waits for a connection: queue_timeout applies */
 	bool timer_fired;
@@ -106,8 +107,9 @@ void retry_mark_tried(struct retry *r, const struct fetch *f);
 /* Sets the timer to the next time that is due. */
 void retry_arm_timer(struct retry *r);
 
-/* True: the request is still being sent, or its client takes no bytes. This is not the upstream's
- * time; reading a body has timeouts of its own. */
+/* True: the client's body is awaited, the request is still being sent to the origin, or the
+ * client takes no bytes. The deadlines of the route do not run meanwhile; the timeouts of
+ * receiving and sending (limits) do. */
 bool retry_waits_for_client(const struct exchange *x);
 
 /* The bit of config_retry.on for this status; 0: none. */

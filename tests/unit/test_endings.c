@@ -175,6 +175,44 @@ static void test_connect_errors(void **state)
 	}
 }
 
+/* The log names the server whose response was sent; none if the proxy has responded itself. */
+static void test_server_logged(void **state)
+{
+	static const struct {
+		const char *request;
+		int status;
+		const char *server;
+	} rows[] = {
+		{ GET("/length/3"), 200, "127.0.0.1:6000" },
+		{ GET("/nobody"), 502, "" },
+		{ GET("/cache/foo"), 200, "cache" },
+		{ GET("/cache/miss"), 404, "" },
+		{ GET("/cache/error"), 503, "" },
+		{ GET("/next/foo"), 200, "cache" },
+		{ GET("/next/miss"), 200, "127.0.0.1:6000" },
+		{ "GET /next/miss HTTP/1.1\r\nHost: nowhere\r\n\r\n", 502, "" },
+		{ "GET /next/miss HTTP/1.1\r\nHost: other\r\n\r\n", 404, "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct proxyrig r;
+		char text[64];
+
+		proxycase_now.name = rows[i].request;
+		proxyrig_open(&r, &(struct proxyrig_options){ .seed = 1 });
+		proxycase_assert_response(&r, proxycase_request(&r, rows[i].request),
+					  rows[i].status, "");
+		proxyrig_end(&r);
+		snprintf(text, sizeof(text), "\"server\":\"%s\"", rows[i].server);
+		if (proxyrig_logged(&r, text) != 1)
+			fail_msg("no %s in the log: %.*s", text,
+				 SLICE_ARG(proxyrig_log(&r)));
+		proxyrig_close(&r);
+	}
+	proxycase_now.name = "";
+}
+
 /* A path that servers read in different ways is refused, and the connection stays open. */
 static void paths_strict(struct proxyrig *r)
 {
@@ -333,6 +371,7 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_connect_errors),
 	PROXYCASE_TEST(test_paths),
 	PROXYCASE_TEST(test_queue),
+	PROXYCASE_TEST(test_server_logged),
 	PROXYCASE_TEST(test_connect_timeout),
 	PROXYCASE_TEST(test_send_timeout),
 	PROXYCASE_TEST(test_no_memory),

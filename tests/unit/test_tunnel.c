@@ -65,11 +65,33 @@ static void test_tunnel_idle(void **state)
 		(struct proxyrig_options){ .limits = "  idle_timeout: 5s\n" });
 }
 
+/* The copy of the request's body is freed when the tunnel begins: see exchange_check(). */
+static void tunnel_after_body(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(
+		r, "PUT /again/upgrade HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\n"
+		   "Upgrade: echo\r\nContent-Length: 5\r\n\r\nfirst");
+
+	SIMRIG_UNTIL(&r->sim, r->stats.tunnels == 1, 1000);
+	sim_peer_send_text(client, "more");
+	sim_peer_shutdown(client);
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(client), 60000);
+	assert_non_null(memmem(client->in, client->in_n, "\r\n\r\nhellomore", 13));
+}
+
+static void test_tunnel_after_body(void **state)
+{
+	(void)state;
+	proxycase_each_seed(tunnel_after_body, "tunnel after a body",
+			    (struct proxyrig_options){ .again = RETRY("") });
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		PROXYCASE_TEST(test_tunnel),
 		PROXYCASE_TEST(test_tunnel_idle),
+		PROXYCASE_TEST(test_tunnel_after_body),
 	};
 
 	return proxycase_run("tunnel", tests, COUNT(tests));
