@@ -4,8 +4,8 @@
  *   registry              one for each upstream (name and protocol)
  *     registry_worker     one for each worker: since when its queue waits, how to wake it
  *     registry_entry      one for each server (name and address): permits in use
- *       registry_record     one for each worker: status and counters of the server as this
- *                         worker sees it, and the permits granted to it
+ *       registry_record   one for each worker: its status and counters of the server, and
+ *                         the permits granted to it
  *
  * Entries. A worker enters each server of its upstream (registry_enter()) and leaves it
  * when the server is gone. An entry that no worker uses is kept: if its server comes back
@@ -36,8 +36,8 @@
  *     granted to others until permits_used is at the limit.
  *   - No permit stays free while a queue that can use it waits. A worker that finds no
  *     permit first publishes its wait, then tries again. A worker that puts one back
- *     first frees it, then looks for a waiting worker again. One of the two sees the
- *     other.
+ *     first looks for a waiting worker; if there is none, it frees the permit, then looks
+ *     once more. One of the two sees the other.
  *   - No permit stays granted to a worker that has withdrawn. registry_withdraw() clears
  *     `entered`, then collects what was granted; a grant adds to permits_granted, then
  *     reads `entered`. One of the two sees the other.
@@ -63,12 +63,12 @@
 /* Of a server: its `name`, else "host:port" or "unix:/path" as configured. */
 #define REGISTRY_NAME_MAX 288
 
-/* A server's status in the record of one worker. */
+/* A server's status, as one worker has determined it. */
 enum server_status { SERVER_STATUS_UP, SERVER_STATUS_EJECTED, SERVER_STATUS_DOWN };
 const char *server_status_text(enum server_status status);
 
 /* Why a server was ejected last: consecutive failures, failures among the requests of a
- * window, or (memcached) it could not be connected. */
+ * period (ejection.c), or (memcached) it could not be connected. */
 enum ejection_reason { REASON_NONE, REASON_CONSECUTIVE, REASON_RATE, REASON_UNREACHED };
 
 /* X(name, kind, help), kind: counter or gauge. */

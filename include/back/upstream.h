@@ -1,8 +1,9 @@
 /* The servers of one upstream, on one worker: chooses the server and the connection of
  * each request, opens connections, keeps idle ones, and queues requests.
  *
- * A request leases an origin, which is a connection to a server. The upstream owns its
- * origins, also while they are leased. `struct lease` is embedded in the requester.
+ * A request leases an origin. In this code an origin is a connection to a server, not the
+ * server itself. The upstream owns its origins, also while they are leased. `struct lease`
+ * is embedded in the requester.
  *
  *   lease    NONE ────────▶ READY (idle origin), CONNECTING, WAITING (queue), FAILED
  *            WAITING ─────▶ READY, CONNECTING, FAILED
@@ -16,21 +17,22 @@
  * rest can age out. They end at `idle_timeout`, or shortly before the time that the
  * server announced (Keep-Alive): a request that crosses the server's close would be lost.
  *
- * A *held* origin was authenticated (lease.hold_on_return, upstream_hold()), so only its holder,
- * one client connection, may use it. Between leases it is on the holder's list; a holder
- * has one at most for each upstream. It counts and ages as other idle origins do, and
- * ends if another request needs its connection.
+ * A *held* origin was authenticated (lease.hold_on_return, upstream_hold()), so only one
+ * client connection, its holder, may use it. Between leases it is on the holder's list
+ * (lease.held_list); a holder has one at most for each upstream. It counts and ages as
+ * other idle origins do, and ends if another request needs its connection.
  *
  * A server is one address of one configured name: a name with three addresses is three
  * servers, each with the weight of the name. A server that is removed *leaves*: it gets
  * no new request, its idle origins end, the leased ones finish. The configuration is
  * copied: nothing here points into it.
  *
- * Limits. A lease tries each server once. If there are more than TRIED_MAX servers it
- * makes as many attempts as there are servers, but only TRIED_MAX if all that are left
- * are down. A server that refuses a connection is down for UPSTREAM_DOWN_MS: it is used
- * only if no other is left. If all servers are full (`connections`, `requests`) the lease
- * waits in the queue, which has a limit and a timeout.
+ * Limits. A lease tries each server once. With more than TRIED_MAX servers the set
+ * `tried` cannot hold all of them, so servers tried are counted: at most as many as there
+ * are servers, or TRIED_MAX if only servers that are down are left. A server to which a
+ * connect failed (unless the cause was a shortage of ours) is down for UPSTREAM_DOWN_MS:
+ * it is used only if no other is left. If all servers are full (`connections`,
+ * `requests`) the lease waits in the queue, which has a limit and a timeout.
  *
  * Owner: one worker. Upstreams of other workers share the registry (permits, status) and
  * the quotas. Errors: see enum lease_failure. */
@@ -45,7 +47,7 @@
 #include "message/reader.h"
 #include "message/writer.h"
 
-/* How long a server that refused a connection is down. */
+/* How long a server is down to which a connect failed. */
 #define UPSTREAM_DOWN_MS 1000
 
 /* Servers of one upstream. Each configured name gets one at least. */
@@ -59,7 +61,7 @@ enum origin_state { ORIGIN_CONNECTING, ORIGIN_LEASED, ORIGIN_IDLE, ORIGIN_ENDING
 
 /* An upstream connection. */
 struct origin {
-	struct conn conn;      /* open in all states but ORIGIN_CONNECTING */
+	struct conn conn;      /* opened when connected; closing or dead in ORIGIN_ENDING */
 	struct reader reader;
 	struct writer writer;
 	struct task task;
@@ -67,7 +69,7 @@ struct origin {
 	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
 	struct server *server;
-	struct lease *lease; /* NULL while idle or ending */
+	struct lease *lease;   /* NULL: idle, ending, or returned while it was connecting */
 	struct io_connect connect;
 	int connect_result;    /* descriptor or negative errno */
 	uint8_t state;         /* enum origin_state */
@@ -89,7 +91,7 @@ enum lease_failure {
 	LEASE_NO_MEMORY,
 };
 
-/* A request's hold on an origin. Embedded in the requester; its address must not change
+/* A request's use of an origin. Embedded in the requester; its address must not change
  * until upstream_return(). */
 struct lease {
 	struct upstream *upstream;
@@ -109,9 +111,9 @@ struct lease {
 	struct task *waiter; /* run when the state changes, and on events of the origin */
 	struct list node;    /* in the queue */
 	struct timer timer;  /* in the queue, then of connecting */
-	uint32_t tried_n;    /* attempts: each is one server */
-	struct tried tried;  /* servers of these attempts, and those to be avoided; valid
-				  after upstream_return() too */
+	uint32_t tried_n;    /* servers tried */
+	struct tried tried;  /* these servers, and the servers to be avoided; valid after
+				  upstream_return() too */
 };
 
 struct upstream_options {
@@ -143,8 +145,9 @@ void upstream_schedule_queue(struct upstream *u);
 /* Bytes of inbox and outbox of connections that are opened from now on. */
 void upstream_set_window(struct upstream *u, uint32_t window);
 
-/* Ends idle origins now, and each other one when it is returned. New leases fail.
- * upstream_free() may follow when upstream_idle(). */
+/* Ends idle origins now, and each other one when it is returned. New leases fail; leases in
+ * the queue still get an origin, or time out. upstream_free() may follow when
+ * upstream_idle() and no lease waits. */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
@@ -175,12 +178,14 @@ bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
  * upstream_resolved(); the caller calls again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
-/* The name of the server of a lease that is READY; valid until the end of the tick. */
+/* The name of the server of a lease that is READY. Valid while the lease is READY, and
+ * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);
 
 /* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
- * waiter is run when it changes. The lease is zeroed except key, holder and holds, or was
- * returned. avoid: servers that are used only if no other has capacity; NULL: none.
+ * waiter is run when it changes. Before the call the lease is zero except for hash,
+ * held_list and hold_on_return, or it was returned by upstream_return(). avoid: servers
+ * that are used only if no other has capacity; NULL: none.
  * new_only: do not reuse a connection, because an idle one was stale or may be. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
 		    bool new_only, struct task *waiter);

@@ -4,15 +4,18 @@
  *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ───────────────────────────────▶ IDLE
  *     │ idle_timeout  │ header_timeout    │ response complete, not kept alive
  *     ▼               ▼ 408               ▼
- *   closed          closed              closed (lingering, RFC 9112 9.6)
+ *   ENDING          ENDING              ENDING ─▶ dead
  *
- * Independent of routes and origins: a *handler* (the proxy, the admin page, the lab) is
- * notified through client_events, and reads the head and the body at its own pace.
- * Pipelined requests wait in the inbox.
+ *   ENDING   the connection closes: at once, after the queued bytes, or lingering
+ *            (RFC 9112 9.6); no more requests are read
  *
- * The handler decides what a FIN from the client means (abort_on_fin): either the client
- * has left, and the work for it is aborted; or it has only finished sending and still
- * wants its response (half-close).
+ * Independent of routes and servers: the owner of the client's requests (the proxy, the
+ * admin page, the test servers of src/lab) gets its events through client_events, and reads
+ * the head and the body at its own pace. Pipelined requests wait in the inbox.
+ *
+ * That owner decides what a FIN from the client means (abort_on_fin): either the client has
+ * left, and the work for it is aborted; or it has only finished sending and still wants its
+ * response (half-close).
  *
  * Owner: struct front, one for each worker. Limits: `window` bytes of inbox and of
  * outbox; timeouts; the quota of connections. Errors: conn.error, timed_out; see
@@ -29,13 +32,14 @@
 struct client;
 
 struct client_events {
-	/* A request's head was read. Its slices are valid until client_begin_body(),
-	 * which this must call. If it sets client->exchange, the handler owns that until
-	 * it ends the response: client_finish_response(), _abort_response(),
-	 * _close_without_response(). */
+	/* A request's head was read. The callee must call client_begin_body(). The slices
+	 * of h are valid until then, or as long as the callee has a reference to
+	 * conn.inbox that was taken before. The callee may set client->exchange, which it
+	 * allocates and frees; it stays set until the response ends
+	 * (client_finish_response(), _abort_response(), _close_without_response()). */
 	void (*head_received)(struct client *c, struct head *h);
 	/* The head is invalid (its fault), or was not received in time (FAULT_NONE: 408).
-	 * The handler may send a response; then the connection lingers and closes. */
+	 * The callee may send a response; then the connection lingers and closes. */
 	void (*head_refused)(struct client *c, enum fault fault);
 	/* While client->exchange is set: bytes or FIN were received, the outbox has
 	 * space, the connection failed, or a deadline has passed (client->timed_out). */
@@ -53,7 +57,7 @@ struct client_timeouts {
 struct front {
 	struct tick *tick;
 	const struct client_events *events;
-	void *owner;
+	void *owner;             /* of the requests: for use by the callees of `events` */
 	struct head_limits limits;
 	struct client_timeouts timeouts;
 	uint32_t window;         /* bytes, inbox and outbox each */
@@ -76,20 +80,20 @@ struct client {
 	struct list node;    /* on front->all */
 	struct list idle_node; /* on front->idle or front->unused */
 	struct front *front;
-	void *exchange;      /* the handler's, from head_received until the response ends */
-	struct list held;    /* the handler's: origin connections held for this client only */
+	void *exchange;      /* from head_received until the response ends */
+	struct list held;    /* origins held for this client only: back/upstream.h */
 	struct reader reader;
 	struct writer writer;
 	struct peer peer;
 	uint8_t state;       /* enum client_state */
 	bool timed_out : 1;  /* a deadline has passed */
 	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
-	bool body_awaited : 1; /* the handler waits for the request's body */
-	bool body_flowing : 1; /* the handler reads the body; else received bytes are set aside */
+	bool body_awaited : 1; /* bytes of the request's body are awaited from the client */
+	bool body_flowing : 1; /* the body is read; else the inbox is compacted and limited */
 	bool tunnel : 1;       /* the connection carries no more requests */
-	bool paths_strict : 1; /* for the handler: accepted where `paths: strict` is configured */
+	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
 	bool trusted : 1;      /* forwarding fields of this peer are believed */
-	bool abort_on_fin : 1; /* set by the handler: FIN aborts the exchange. The client is
+	bool abort_on_fin : 1; /* set by events->step: FIN aborts the exchange. The client is
 				  stepped even if unread bytes hide the FIN */
 	bool fin_seen : 1;     /* such a hidden FIN was seen */
 	uint32_t trusted_by; /* number of the generation that set `trusted`; 0: not set */
@@ -100,7 +104,7 @@ struct client {
 /* Sets up slab and lists; the caller sets the other fields (quota, stats, events …). */
 void front_init(struct front *f);
 
-/* Every client is dead. */
+/* Requires that every client is dead. */
 void front_done(struct front *f);
 
 /* Immediate drain: closes idle connections now; each other one closes after the current
@@ -142,7 +146,7 @@ void client_begin_tunnel(struct client *c);
 enum body_event client_body(struct client *c, struct head *trailers, struct piece *p);
 
 /* The receiver of the body is not ready: stops the flow until the next client_body(), so
- * that received bytes are set aside and no receive deadline runs. */
+ * that the inbox is compacted and limited, and no receive deadline runs. */
 void client_pause_body(struct client *c);
 
 /* Discards what was received of the rest of the request's body, unless this connection
@@ -153,7 +157,8 @@ bool client_discard_body(struct client *c);
 /* ---- the response --------------------------------------------------------- */
 
 /* The response was queued completely. `keep`: the connection goes on with the next
- * request, unless the client is lost; else it lingers and closes. */
+ * request, unless the client is lost; else it closes, lingering if the client may still
+ * send. */
 void client_finish_response(struct client *c, bool keep);
 
 /* The response ends early. What was queued is still sent; then the connection closes:
@@ -165,7 +170,7 @@ void client_abort_response(struct client *c);
  * after the previous responses. */
 void client_close_without_response(struct client *c);
 
-/* No request or response is in progress: closes the connection at once. */
+/* Closes the connection at once. Requires that no request or response is in progress. */
 void client_evict(struct client *c);
 
 /* ---- the state of the connection -------------------------------------------- */

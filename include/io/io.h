@@ -66,8 +66,8 @@ struct io_op {
 	int res;      /* for the engine, as are all fields below but kind */
 	uint8_t kind; /* enum io_kind */
 	uint8_t state;
-	uint16_t engine_u16;
-	uint32_t engine_u32;
+	uint16_t engine_u16; /* ring: ring_fd.closes at the start; else flags */
+	uint32_t engine_u32; /* ring: position in the submission queue; sim: slot */
 };
 
 /* Accepts one connection: done(res = its socket), with the peer's address in `peer`. The
@@ -103,7 +103,7 @@ struct io_recv {
 	struct io_op op;
 	bool may_use_reserve; /* set by the owner before the start: see io/buf.h */
 	struct buf *buf;
-	uint32_t left; /* for the engine: bytes still to be delivered */
+	uint32_t left; /* for the engine: bytes of `window` still to be delivered */
 };
 
 /* Sends all of the bytes: done(res = len), or fails. Partial sends are continued by the
@@ -266,9 +266,9 @@ uint64_t io_outstanding(struct io_loop *loop, int fd);
 void io_wait(struct io_loop *loop, uint64_t timeout_us);
 
 /* Adds `delta` to the number of requests in flight on this loop. If there are many,
- * io_wait() may wait up to 200 us longer to handle several completions at once: each of
- * them then waits less for the batch than it would otherwise wait for its turn
- * (kernel-notes/26-wait-for-n-or-t). */
+ * io_wait() may wait up to 200 us longer to handle several completions at once. With many
+ * requests in flight this is less than the time that a completion would queue behind others
+ * without batching (kernel-notes/26-wait-for-n-or-t). */
 void io_add_inflight(struct io_loop *loop, int delta);
 
 /* Ends the io_wait() that the loop is in or will enter next. Any thread. */

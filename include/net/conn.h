@@ -101,7 +101,8 @@ struct conn {
 	uint32_t window;     /* bytes, for inbox and outbox each */
 	uint32_t send_ms;    /* CONN_CLOSING: longest time in which the peer takes no byte of the
 				outbox; set by the owner; 0: end_ms */
-	uint32_t end_ms;     /* how long it lingers */
+	uint32_t end_ms;     /* how long it lingers; if send_ms is 0, also the longest time
+				without progress */
 	uint32_t inbox_held; /* size of the buffers in the inbox, bytes */
 	uint32_t inbox_bytes;
 	struct buf *inbox, *inbox_last;
@@ -158,8 +159,8 @@ bool conn_can_receive(const struct conn *c);
 
 /* ---- outbox --------------------------------------------------------------- */
 
-/* Returns how many bytes may be pushed now; the last push may exceed that. 0: not
- * writable now; if the outbox is full, `changed` is called when it has space again. */
+/* Space of the outbox: how many bytes may be pushed now; the last push may exceed that.
+ * 0: not writable now; if the outbox is full, `changed` is called when it has space again. */
 uint32_t conn_push_space(struct conn *c);
 
 /* Queues bytes; takes over the piece's reference and empties the piece. False: out of

@@ -6,9 +6,9 @@
  * ejection the server is on probation: one failure ejects it again. */
 #include "server.h"
 
-/* The failure rate counts in windows of this length, and from this many responses on. */
+/* The failure rate counts in periods of this length, and from this many responses on. */
 #define PERIOD_MS 10000
-#define WINDOW_REQUESTS 20
+#define PERIOD_REQUESTS 20
 
 /* Each ejection lasts twice as long as the previous one; doubled at most so many times. */
 #define DOUBLINGS_MAX 5
@@ -99,7 +99,7 @@ static enum ejection_reason reason_to_eject(const struct server *s)
 
 	if (c->eject_failures > 0 && consecutive_of(s) >= c->eject_failures)
 		return REASON_CONSECUTIVE;
-	if (c->eject_rate > 0 && n >= WINDOW_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
+	if (c->eject_rate > 0 && n >= PERIOD_REQUESTS && s->bad_n * 100 >= c->eject_rate * n)
 		return REASON_RATE;
 	return REASON_NONE;
 }

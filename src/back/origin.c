@@ -25,7 +25,7 @@ static void origin_dead(struct conn *conn)
 		tick_run(u->tick, &u->task);
 }
 
-/* Of an origin that never got a connection. */
+/* Frees an origin that never got a connection. */
 static void reap_unconnected(struct reap *reap)
 {
 	origin_dead(CONTAINER(reap, struct conn, reap));

@@ -228,7 +228,7 @@ static void table_keep_unreplaced(struct server_table *t)
 	}
 }
 
-/* Puts the table in force. Servers that are not in it leave. */
+/* Makes the new set of servers the current one. Servers that are not in it leave. */
 static void table_commit(struct server_table *t)
 {
 	struct upstream *u = t->upstream;

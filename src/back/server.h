@@ -20,7 +20,7 @@ struct server {
 	uint32_t permits;       /* collected by this worker and not yet used */
 	int64_t current;        /* smooth weighted round robin: its current weight */
 	uint64_t slow_start_until_ms; /* from then on it has its full weight */
-	uint64_t down_until_ms;       /* a connection was refused */
+	uint64_t down_until_ms;       /* a connect failed */
 	bool probed_down;             /* by the health check */
 	bool ejected, backup, leaving;
 	uint8_t rank;                          /* scratch of server_choose() */
@@ -35,8 +35,8 @@ struct server {
 	uint32_t consecutive_failures; /* since the last success */
 	uint32_t
 		consecutive_truncated; /* truncated responses since the last complete one */
-	uint32_t good_n, bad_n;        /* results in this window */
-	uint64_t period_ms;            /* when the window began */
+	uint32_t good_n, bad_n;        /* results in this period */
+	uint64_t period_ms;            /* when the period began */
 	uint64_t readmitted_ms; /* when its last ejection ended; 0: never ejected */
 	unsigned doublings;     /* of eject_time, for the last ejection */
 	struct timer ejection;
@@ -164,7 +164,7 @@ void server_origin_dead(struct server *s);
  * quota. */
 void origin_connect(struct server *s, struct lease *l);
 
-/* Leases the most recently used idle origin (there is one), or a held one. */
+/* Leases the most recently used idle origin (there is one); or this idle or held origin. */
 void origin_lease_newest(struct server *s, struct lease *l);
 void origin_lease_this(struct origin *o, struct lease *l);
 

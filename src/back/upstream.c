@@ -144,7 +144,7 @@ void server_release(struct server *s, struct lease *l)
 }
 
 /* Gives the lease an origin of the server: an idle one, else a new one. False: no permit
- * or no descriptor is left. */
+ * or no descriptor is left, or other leases in the queue go first. */
 static bool lease_assign(struct upstream *u, struct server *s, struct lease *l,
 			 uint32_t wanted)
 {
@@ -253,7 +253,7 @@ static void permits_accept(struct upstream *u)
 	u->refuses_permits = false;
 }
 
-/* Whether it has tried the same servers as one of the skipped leases. */
+/* Whether the lease has tried the same servers as one of the skipped leases. */
 static bool tried_same(const struct lease *l, const struct lease *const *skipped,
 		       unsigned n)
 {
@@ -356,6 +356,8 @@ static void upstream_step(struct task *task)
 
 /* ---- the upstream --------------------------------------------------------- */
 
+/* Called by the mailbox: leases of the queue get an origin or fail here, and their waiters
+ * are run (tick.h). */
 static void permits_granted(void *owner)
 {
 	upstream_collect_permits(owner);

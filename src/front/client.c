@@ -43,8 +43,8 @@ static uint64_t later_ms(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* The handler wants to know of a FIN, but nothing is being received that would report
- * it. */
+/* A FIN would abort the exchange, but no receive is in flight, so a FIN would go
+ * unnoticed. */
 static bool fin_undetectable(const struct client *c)
 {
 	return c->abort_on_fin && !client_half_closed(c) &&
@@ -61,7 +61,7 @@ static uint64_t next_check_ms(const struct client *c)
 }
 
 /* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While
- * the handler works, there is no deadline: the time of the next check. */
+ * the exchange is at work, there is no deadline: the time of the next check. */
 static uint64_t state_deadline_ms(const struct client *c)
 {
 	const struct client_timeouts *t = &c->front->timeouts;
@@ -123,7 +123,8 @@ static void deadline_expired(struct timer *timer)
 /* A state began: moves the timer forward if the deadline of the state is earlier. */
 static void deadline_arm(struct client *c)
 {
-	/* Not deadline_ms(): what was just queued is mostly sent at once. */
+	/* state_deadline_ms(), not deadline_ms(): the outbox is nearly always sent in this
+	 * tick, so the send timeout need not be armed. */
 	uint64_t due = state_deadline_ms(c);
 	struct timer *timer = &c->conn.timer;
 

@@ -17,7 +17,7 @@ static void *address(uint64_t user_data)
 
 /* ---- receiving -------------------------------------------------------------- */
 
-/* Only for sockets that were not opened by an op of this loop. */
+/* Asks the kernel for the family of a socket that no op of this loop opened. */
 static enum ring_recv_mode find_recv_mode(struct ring *r, int fd)
 {
 	int family = AF_UNSPEC;
@@ -29,8 +29,9 @@ static enum ring_recv_mode find_recv_mode(struct ring *r, int fd)
 }
 
 /* The kernel picks a buffer when bytes have arrived, so an idle connection holds none
- * (kernel-notes/06-idle-owns-no-buffer). With the feature cap, the receive continues in
- * the kernel until the window is used up; without it, each receive fills one buffer
+ * (kernel-notes/06-idle-owns-no-buffer). If the kernel ends a multishot receive at its
+ * length (`has.cap`, Linux 6.17), the receive continues in the kernel until the window is
+ * used up; otherwise each receive fills one buffer
  * (kernel-notes/02-multishot-receive-window). */
 static void arm_recv(struct ring *r, struct io_recv *op)
 {
@@ -327,9 +328,10 @@ static void send_completed(struct ring *r, struct io_send *op, int res)
 		ring_finish(r, &op->op, res < 0 ? res : -EIO);
 }
 
-/* Ends the silent sends that the kernel has taken and that have posted no completion: all
- * completions of that enter have been handled. An enter that takes an entry also executes
- * it, since no kernel thread polls the queue (kernel-notes/25-a-thread-that-polls). */
+/* Ends the silent sends whose entries the kernel consumed and that have posted no completion:
+ * all completions of that enter have been handled. An enter that consumes an entry also
+ * executes it, since no kernel thread polls the queue
+ * (kernel-notes/25-a-thread-that-polls). */
 static void finish_silent(struct ring *r, unsigned consumed)
 {
 	while (!list_empty(&r->silent)) {
@@ -540,8 +542,9 @@ static unsigned wait_n(const struct ring *r, uint64_t timeout_us)
 	return batch_target(r);
 }
 
-/* The only io_uring_enter of a tick (kernel-notes/01-one-enter-per-tick), and the only
- * system call that a request costs (kernel-notes/23-epolls-bill). */
+/* The only io_uring_enter of an ordinary tick (kernel-notes/01-one-enter-per-tick), and the
+ * only system call that a request usually costs (kernel-notes/23-epolls-bill). More enters
+ * follow if the submission queue is full or completions have overflowed. */
 static void ring_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	struct ring *r = ring_of(loop);

@@ -45,7 +45,7 @@ enum ring_tag {
 };
 
 /* Bits of op->state. op->engine_u32 is the position of a silent send in the submission queue;
- * op->engine_u16 is the closes of the op's socket at the start of the op. */
+ * op->engine_u16 is ring_fd.closes of the op's descriptor at the start of the op. */
 enum {
 	RING_SILENT = 1,     /* on ring->silent: posts a completion only if it fails */
 	RING_NO_BUFFER = 2,  /* on ring->buffer_waiters; not submitted */
@@ -176,7 +176,7 @@ struct io_uring_sqe *ring_sqe(struct ring *r, uint8_t opcode, int fd, uint64_t u
  * are wait_n completions, or timeout_us (UINT64_MAX: none) has passed. */
 void ring_enter(struct ring *r, unsigned wait_n, uint64_t timeout_us, unsigned flags);
 
-/* Number of entries that the kernel has taken, ever. */
+/* Number of entries that the kernel has consumed, ever. */
 unsigned ring_consumed(const struct ring *r);
 
 /* True: the kernel holds completions that did not fit the completion queue. */

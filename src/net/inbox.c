@@ -36,7 +36,8 @@ void inbox_receive(struct conn *c)
 
 /* Appends a short segment to the bytes already in the inbox, as the kernel coalesces
  * sk_buffs: else each segment would hold a whole buffer, and a peer that sends single
- * bytes would use up the pool. No other bytes of a body are ever copied. */
+ * bytes would use up the pool. Other bytes of a body that is being relayed are not copied
+ * here. */
 static bool inbox_coalesce(struct conn *c, struct buf *b)
 {
 	struct buf *last = c->inbox_last;

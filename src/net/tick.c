@@ -149,7 +149,7 @@ void tick_once(struct tick *t)
 	io_wait(t->loop, timeout_us(t)); /* events from the kernel */
 	read_clock(t);
 	mailbox_drain(&t->mailbox); /* events from other threads */
-	step_all(t);                /* decisions, here and below only */
+	step_all(t);                /* decisions about requests, here and below only */
 	wheel_expire(&t->wheel, t->now_ms);
 	step_all(t);
 	conn_flush_all(t); /* one vectored send per socket */
