@@ -46,7 +46,7 @@ static struct open_loop_client *idle_first, **idle_last = &idle_first;
 static char request[1024];
 static size_t request_bytes;
 static int64_t start_ns, interval_ns;
-static long total, sent, answered, counted, errors;
+static long total, sent, responses, counted, errors;
 static float *latency_us;
 
 static void die(const char *what)
@@ -141,7 +141,7 @@ static void response_receive(struct open_loop_client *t)
 	}
 	if (t->body_left != 0)
 		return;
-	answered++;
+	responses++;
 	if (t->due_ns >= start_ns + WARM_UP_NS)
 		latency_us[counted++] = (float)(now_ns() - t->due_ns) / 1000;
 	idle_append(t);
@@ -163,7 +163,7 @@ static void run_load(void)
 {
 	int64_t poll_ns = start_ns, received_ns = start_ns;
 
-	while (answered < total && !errors) {
+	while (responses < total && !errors) {
 		int64_t now = now_ns();
 		struct timespec ts;
 
@@ -238,7 +238,7 @@ int main(int argc, char **argv)
 	qsort(latency_us, (size_t)counted, sizeof(*latency_us), by_size);
 	printf("result requests=%ld errors=%ld seconds=%.3f p50=%.1f p99=%.1f p999=%.1f "
 	       "max=%.1f\n",
-	       answered, errors, (double)(now_ns() - start_ns) / 1e9, percentile(0.5),
+	       responses, errors, (double)(now_ns() - start_ns) / 1e9, percentile(0.5),
 	       percentile(0.99), percentile(0.999), percentile(1));
 	return 0;
 }

@@ -262,20 +262,20 @@ static bool send_rest(const int pair[2], size_t sent, size_t *seen)
 {
 	struct io_uring_cqe cqe;
 	unsigned left = (unsigned)(STREAM_BYTES - sent);
-	bool right = true;
+	bool as_expected = true;
 
 	send_entry(pair[0], stream + sent, left, MSG_WAITALL);
 	enter(0, 0, IORING_ENTER_GETEVENTS);
 	for (int i = 0; i < 2000 && io_uring_cq_ready(&ring) == 0; i++) {
-		right &= read_and_compare(pair[1], seen);
+		as_expected &= read_and_compare(pair[1], seen);
 		enter(1, 1, IORING_ENTER_GETEVENTS);
 	}
-	right &= take(&cqe) && cqe.res == (int)left;
-	for (int i = 0; i < 2000 && *seen < STREAM_BYTES && right; i++) {
-		right &= read_and_compare(pair[1], seen);
+	as_expected &= take(&cqe) && cqe.res == (int)left;
+	for (int i = 0; i < 2000 && *seen < STREAM_BYTES && as_expected; i++) {
+		as_expected &= read_and_compare(pair[1], seen);
 		usleep(1000);
 	}
-	return right && *seen == STREAM_BYTES && !take(&cqe);
+	return as_expected && *seen == STREAM_BYTES && !take(&cqe);
 }
 
 static void short_and_full(void)

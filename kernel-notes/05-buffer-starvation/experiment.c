@@ -232,18 +232,18 @@ static void arm_without_buffer(int pair[2])
 static void runs_out_of_buffers(int pair[2])
 {
 	size_t seen = 0;
-	bool right;
+	bool as_expected;
 
 	publish_buf(0);
 	publish_buf(1);
 	arm(pair[0], true);
-	right = drain_until_no_buffer(&seen) && seen == 2 * BUF_BYTES &&
-		unread(pair[0]) == (int)(sizeof(stream) - seen);
+	as_expected = drain_until_no_buffer(&seen) && seen == 2 * BUF_BYTES &&
+		      unread(pair[0]) == (int)(sizeof(stream) - seen);
 	for (unsigned short id = 2; id < 5; id++)
 		publish_buf(id);
 	arm(pair[0], true);
 	drain_until_no_buffer(&seen);
-	claim(right && seen == sizeof(stream),
+	claim(as_expected && seen == sizeof(stream),
 	      "a multishot receive that runs out of buffers ends with ENOBUFS too, "
 	      "and the next receive continues with the following byte");
 }

@@ -117,9 +117,9 @@ static void send_bytes(int fd, size_t n)
 	need(write(fd, part, n) == (ssize_t)n, "write");
 }
 
-static bool read_returns(int fd, size_t asked, ssize_t got)
+static bool read_returns(int fd, size_t requested, ssize_t got)
 {
-	return recv(fd, part, asked, MSG_DONTWAIT) == got;
+	return recv(fd, part, requested, MSG_DONTWAIT) == got;
 }
 
 /* Waits for an edge with all of `wanted`; other edges may come before it. */

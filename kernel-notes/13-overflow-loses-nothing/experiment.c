@@ -210,7 +210,7 @@ static void silent_failure(void)
 {
 	struct io_uring_cqe cqe = { 0 };
 	struct io_uring_sqe *sqe;
-	bool told, seen = false;
+	bool flag_set, seen = false;
 	int pair[2];
 
 	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
@@ -223,10 +223,10 @@ static void silent_failure(void)
 	sqe->msg_flags = MSG_DONTWAIT | MSG_WAITALL | MSG_NOSIGNAL;
 	sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 	enter(0, 0, IORING_ENTER_GETEVENTS);
-	told = overflowed();
+	flag_set = overflowed();
 	for (int i = 0; i < CQ_ENTRIES; i++)
 		seen |= take(&cqe) && cqe.user_data == 1;
-	claim(!seen && told,
+	claim(!seen && flag_set,
 	      "a silent send that fails then has no completion in the queue, but the "
 	      "overflow flag is set");
 	claim(next_completion(&cqe) && cqe.user_data == 1 && cqe.res == -EPIPE,
@@ -247,7 +247,7 @@ static void receive(void)
 {
 	struct io_uring_cqe cqe;
 	size_t got = 0;
-	bool right = true;
+	bool as_expected = true;
 	int pair[2], arms = 1;
 
 	tcp_pair(pair);
@@ -264,15 +264,15 @@ static void receive(void)
 		}
 		if (cqe.user_data != 1 || cqe.res <= 0)
 			continue;
-		right &= memcmp(memory[cqe.flags >> IORING_CQE_BUFFER_SHIFT],
-				stream + got, (size_t)cqe.res) == 0;
+		as_expected &= memcmp(memory[cqe.flags >> IORING_CQE_BUFFER_SHIFT],
+				      stream + got, (size_t)cqe.res) == 0;
 		got += (size_t)cqe.res;
 		if (!(cqe.flags & IORING_CQE_F_MORE) && got < sizeof(stream)) {
 			arm(pair[0]);
 			arms++;
 		}
 	}
-	claim(right && got == sizeof(stream),
+	claim(as_expected && got == sizeof(stream),
 	      "a multishot receive neither loses nor repeats a byte");
 	printf("note: the receive was armed %d times for %d buffers\n", arms, 6);
 }

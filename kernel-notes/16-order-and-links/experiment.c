@@ -250,7 +250,7 @@ static void short_sends(void)
 static void silent_chain(void)
 {
 	struct io_uring_cqe cqe;
-	unsigned told = 0, id = 0;
+	unsigned completions = 0, id = 0;
 	int pair[2];
 
 	pair_of(pair);
@@ -263,10 +263,10 @@ static void silent_chain(void)
 	}
 	enter(1, 100, IORING_ENTER_GETEVENTS);
 	while (take(&cqe)) {
-		told++;
+		completions++;
 		id = (unsigned)cqe.user_data;
 	}
-	claim(told == 1 && id == 2,
+	claim(completions == 1 && id == 2,
 	      "of a silent chain only the operation that failed makes a completion, "
 	      "not those cancelled because of it");
 	close_pair(pair);

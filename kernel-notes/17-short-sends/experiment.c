@@ -158,15 +158,15 @@ static size_t read_all(int fd, int *res)
 {
 	static char part[65536];
 	size_t seen = 0;
-	bool right = true;
+	bool as_expected = true;
 
 	*res = -ETIME;
 	for (int i = 0; i < 5000; i++) {
 		ssize_t n = recv(fd, part, sizeof(part), MSG_DONTWAIT);
 
 		if (n > 0) {
-			right &= seen + (size_t)n <= STREAM_BYTES &&
-				 memcmp(part, stream + seen, (size_t)n) == 0;
+			as_expected &= seen + (size_t)n <= STREAM_BYTES &&
+				       memcmp(part, stream + seen, (size_t)n) == 0;
 			seen += (size_t)n;
 		}
 		if (*res == -ETIME)
@@ -174,7 +174,7 @@ static size_t read_all(int fd, int *res)
 		else if (seen >= (size_t)(*res > 0 ? *res : 0))
 			break;
 	}
-	return right ? seen : 0;
+	return as_expected ? seen : 0;
 }
 
 static void without_waitall(void)
@@ -233,12 +233,12 @@ static void in_parts(void)
 /* The number of bytes until the end of the stream; -1: no end of the stream. */
 static long read_to_end(int fd)
 {
-	const struct timeval patience = { .tv_sec = 2 };
+	const struct timeval timeout = { .tv_sec = 2 };
 	static char part[65536];
 	long seen = 0;
 	ssize_t n;
 
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	while ((n = read(fd, part, sizeof(part))) > 0)
 		seen += n;
 	return n == 0 ? seen : -1;

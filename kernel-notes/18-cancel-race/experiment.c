@@ -175,8 +175,8 @@ static void cancel_submitted_together(int pair[2])
 }
 
 /* Opening a fifo without a writer blocks a worker thread. Returns the result of a cancel
- * after patience_ms, the time for a thread to take the operation. */
-static int cancel_open(const char *path, unsigned patience_ms, int *op)
+ * after delay_ms, the time for a thread to take the operation. */
+static int cancel_open(const char *path, unsigned delay_ms, int *op)
 {
 	struct io_uring_sqe *sqe = entry(IORING_OP_OPENAT, AT_FDCWD, 1);
 	int cancel;
@@ -185,7 +185,7 @@ static int cancel_open(const char *path, unsigned patience_ms, int *op)
 	sqe->open_flags = O_RDONLY | O_CLOEXEC;
 	sqe->flags = IOSQE_ASYNC;
 	enter(0, 0, IORING_ENTER_GETEVENTS);
-	usleep(patience_ms * 1000);
+	usleep(delay_ms * 1000);
 	cancel_1();
 	need(await_both(op, &cancel), "a completion of each");
 	return cancel;

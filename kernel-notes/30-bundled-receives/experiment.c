@@ -271,7 +271,7 @@ static void several_at_once(void)
 static void windows(void)
 {
 	static const unsigned sizes[] = { 1, 1024, 1500, 2048, 4097 };
-	bool right = true;
+	bool as_expected = true;
 
 	for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
 		unsigned whole = (sizes[i] + BUF_BYTES - 1) / BUF_BYTES * BUF_BYTES;
@@ -279,11 +279,12 @@ static void windows(void)
 
 		printf("note: window %u: %u bytes in %u buffers\n", sizes[i], b.bytes,
 		       b.buffers);
-		right &= !b.more && b.bytes >= sizes[i] && b.bytes <= whole &&
-			 b.buffers == whole / BUF_BYTES &&
-			 memcmp(seen, text, b.bytes) == 0;
+		as_expected &= !b.more && b.bytes >= sizes[i] && b.bytes <= whole &&
+			       b.buffers == whole / BUF_BYTES &&
+			       memcmp(seen, text, b.bytes) == 0;
 	}
-	claim(right, "a receive ends at its window, within the last buffer it needs");
+	claim(as_expected,
+	      "a receive ends at its window, within the last buffer it needs");
 }
 
 static void few_buffers(void)
