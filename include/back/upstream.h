@@ -22,10 +22,10 @@
  * (lease.held_list); a holder has one at most for each upstream. It counts and ages as
  * other idle origins do, and ends if another request needs its connection.
  *
- * A server is one address of one configured name: a name with three addresses is three
- * servers, each with the weight of the name. A server that is removed *leaves*: it gets
- * no new request, its idle origins end, the leased ones finish. The configuration is
- * copied: nothing here points into it.
+ * A server is one address of one configured name (config_upstream.servers): a name with
+ * three addresses is three servers, each with the weight of the name. A server that is
+ * removed *leaves*: it gets no new request, its idle origins end, the leased ones finish.
+ * The configuration is copied: nothing here points into it.
  *
  * Limits. A lease tries each server once. With more than TRIED_MAX servers the set
  * `tried` cannot hold all of them, so servers tried are counted: at most as many as there

@@ -93,8 +93,8 @@ struct client {
 	bool tunnel : 1;       /* the connection carries no more requests */
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
 	bool trusted : 1;      /* forwarding fields of this peer are believed */
-	bool abort_on_fin : 1; /* set by events->step: FIN aborts the exchange. The client is
-				  stepped even if unread bytes hide the FIN */
+	bool abort_on_fin : 1; /* set by the callee of `events`: FIN aborts the exchange. The
+				  client is stepped even if unread bytes hide the FIN */
 	bool fin_seen : 1;     /* such a hidden FIN was seen */
 	uint32_t trusted_by; /* number of the generation that set `trusted`; 0: not set */
 	uint32_t requests;   /* read on this connection */

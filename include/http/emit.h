@@ -28,7 +28,7 @@ void emit_field(struct emit *e, struct slice name, struct slice value);
 struct emit_request {
 	struct slice path;  /* replaces the path, not the query; empty: as received */
 	struct slice host;  /* replaces Host; empty: the authority of the head */
-	enum framing framing; /* to the origin */
+	enum framing framing; /* to the server */
 	uint64_t length;
 	bool upgrade;       /* forward Upgrade and Connection: upgrade */
 	const struct forwarding *forwarding; /* the client; see http/forwarding.h */
@@ -36,7 +36,7 @@ struct emit_request {
 	struct slice via;   /* our name in Via; empty: no Via field is added */
 };
 
-/* Writes a request to an origin, in HTTP/1.1: origin-form (asterisk-form for OPTIONS *;
+/* Writes a request to a server, in HTTP/1.1: origin-form (asterisk-form for OPTIONS *;
  * "*" is never replaced by a path), Host first, then the received fields, then "Via: 1.1
  * NAME" (1.0 for an HTTP/1.0 client) and the fields of forwarding_emit(). Max-Forwards of
  * OPTIONS and TRACE is decremented. Expect of an HTTP/1.0 client is left out (RFC 9110
@@ -54,7 +54,7 @@ struct emit_response {
 	struct slice via;  /* as in struct emit_request */
 };
 
-/* Writes a response to a client, in HTTP/1.1 whatever the version of the origin; adds
+/* Writes a response to a client, in HTTP/1.1 whatever the version of the server; adds
  * "Via: 1.1 NAME" (1.0 for an HTTP/1.0 origin). */
 void emit_response(struct emit *e, const struct head *h, const struct emit_response *r);
 

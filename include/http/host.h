@@ -1,6 +1,6 @@
 /* Normalises the authority that routes are matched against: the host alone, in one form
  * for all spellings of the same name (RFC 3986 6.2.2, 6.2.3; RFC 5952 for IPv6), so that
- * no spelling of a name misses its route. The origin receives the original bytes.
+ * no spelling of a name misses its route. The server receives the original bytes.
  *
  * Without the port, since a route applies to all ports of a host (including 80, which
  * http omits); in lower case; with unreserved characters decoded; without the final dot

@@ -1,6 +1,6 @@
 /* Normalises the path that routes are matched against: dot segments removed, unreserved
  * characters decoded (RFC 3986 6.2.2), so that no spelling of a path bypasses its route.
- * The origin receives the original bytes. Owner: none. Pure. */
+ * The server receives the original bytes. Owner: none. Pure. */
 #ifndef HTTP_PATH_H
 #define HTTP_PATH_H
 

@@ -1,6 +1,6 @@
 /* Reads one HTTP/1 message from a connection's inbox: head, body, trailers.
  *
- * The same for requests from a client and responses from an origin. Pull interface:
+ * The same for requests from a client and responses from a server. Pull interface:
  * nothing is read unless the caller asks for it, so the caller sets the pace.
  *
  * Owner: the client or origin it is embedded in. Limits: struct head_limits, and

@@ -1,7 +1,7 @@
 /* Writes one HTTP/1 message to a connection's outbox: a head, then a body in a framing of
  * its own.
  *
- * The same for requests to an origin and responses to a client. Pieces are queued by
+ * The same for requests to a server and responses to a client. Pieces are queued by
  * reference: no byte of a body is copied. Each call queues complete elements of the
  * message (a head, a chunk with its CRLF, the last chunk with the trailers): once the
  * outbox has been sent, the receiver can use everything that was written so far.

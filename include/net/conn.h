@@ -110,7 +110,7 @@ struct conn {
 	struct outbox *outbox;
 	struct reap reap;
 	struct timer timer;      /* the owner's while CONN_OPEN; then bounds the closing */
-	uint64_t received, sent; /* bytes, since conn_open() */
+	uint64_t received, sent; /* bytes since conn_open(); sent: of sends that have ended */
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
 	/* To notice progress of the peer: the mark of io_delivered(); once CONN_FLUSH_RESET

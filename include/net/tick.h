@@ -10,11 +10,11 @@
  *   4. Each socket with bytes to send gets one vectored send.
  *   5. Objects handed to tick_reap() are freed.
  *
- * Where decisions are made: a request's fate is decided in steps of tasks only. A completion
- * records its result and puts a task on the runnable list. Callbacks of mail and of timers may
- * in addition change the state of upstreams, servers, leases, listeners and timers (a lease
- * gets a connection or fails, an idle connection ends), never an exchange, a fetch or a
- * client's request: these follow in the step of their task.
+ * Decisions about a request are made in steps of tasks only. A completion records its result
+ * and puts a task on the runnable list; an accepted socket becomes a client at once. Callbacks
+ * of mail and of timers may also change the state of upstreams, servers, leases, listeners and
+ * timers, and close idle connections: a lease gets a connection or fails, and its request
+ * follows in the step of its task.
  *
  * Objects that a step may still refer to are freed in phase 5 only: conns and the owners that
  * embed one, servers, probes, exchanges, fetches, retries and joins. When such an object has

@@ -1,7 +1,7 @@
 /* The proxy of one worker: takes clients' connections and decides what happens to each request.
  *
  * An exchange (src/proxy/exchange.h) is one request and its response, as the client sees them.
- * A fetch (src/proxy/fetch.h) is one request to an origin or a cache on behalf of an exchange.
+ * A fetch (src/proxy/fetch.h) is one request to a server or a cache on behalf of an exchange.
  * This struct holds what all exchanges of the worker share. It decides about its own worker only.
  *
  * Owner: the worker; one thread. Limits: the quotas in proxy_options and the configuration's.
@@ -71,7 +71,7 @@ struct proxy_options {
 /* Returns 0 or -ENOMEM. */
 int proxy_init(struct proxy *p, const struct proxy_options *options);
 
-/* Closes one idle connection to an origin or cache to free its descriptor. False: none is idle. */
+/* Closes one idle connection to a server or cache to free its descriptor. False: none is idle. */
 bool proxy_evict_origin(struct proxy *p);
 
 /* New requests begin under this generation; exchanges in flight keep theirs. */

@@ -305,7 +305,7 @@ static void change_drop(struct server_change *c)
 	ketama_free(c->ketama);
 }
 
-/* Puts the new set in force; servers that leave are put on the list. */
+/* Makes the new set the current one; servers that leave are put on the list. */
 static void change_swap_servers(struct memcache *m, struct server_change *c,
 				struct list *leaving)
 {

@@ -23,8 +23,8 @@ struct server {
 	uint64_t down_until_ms;       /* a connect failed */
 	bool probed_down;             /* by the health check */
 	bool ejected, backup, leaving;
-	uint8_t rank;                          /* scratch of server_choose() */
-	bool stays;                            /* scratch of a change of the servers */
+	uint8_t rank;                          /* set and used within server_choose() */
+	bool stays; /* while a new set of servers is made: it is in the new set */
 	uint32_t id;                           /* in lease.tried; is not reused */
 	uint32_t index;                        /* of its configured name */
 	uint64_t hash;                         /* of name and address */

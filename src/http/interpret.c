@@ -71,7 +71,7 @@ static bool options_read(struct head *h, struct slice list, struct options *o)
 }
 
 /* protocol-name ["/" protocol-version] (RFC 9110 7.8). False: malformed, or one of them
- * is h2c, which would let the client reach the origin past our routes. */
+ * is h2c, which would let the client reach the server past our routes. */
 static bool upgrade_wanted(struct slice list)
 {
 	struct slice protocol;

@@ -14,8 +14,8 @@
 
 /* ---- proxy ---------------------------------------------------------------- */
 
-/* The Host field for the origin: that of the configuration, else that of the request. An
- * HTTP/1.0 request need not have one, but many origins refuse a request without it: Host is
+/* The Host field for the server: that of the configuration, else that of the request. An
+ * HTTP/1.0 request need not have one, but many servers refuse a request without it: Host is
  * then the first configured server of the upstream. */
 static struct slice host_for(const struct generation *g, const struct config_proxy *proxy,
 			     const struct head *h)
@@ -186,7 +186,7 @@ static void start_block(struct exchange *x, const struct request_view *view)
 			 SLICE_ARG(b->path), SLICE_ARG(b->host));
 	long got = -1;
 
-	/* The whole worker blocks here: it serves no other client until the origin has
+	/* The whole worker blocks here: it serves no other client until the server has
 	 * responded. */
 	if (response && n < (int)sizeof(request))
 		got = sock_query((const struct sockaddr *)&b->address->sa,

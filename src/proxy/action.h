@@ -9,7 +9,7 @@
  * x->ended. */
 void action_start(struct exchange *x, const struct request_view *view);
 
-/* The request head as sent to the origin of a proxy action. The caller owns the reference.
+/* The request head as sent to the server of a proxy action. The caller owns the reference.
  * NULL: no memory. */
 struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
 				const struct config_proxy *proxy, const struct head *h);

@@ -113,7 +113,7 @@ void exchange_redirect(struct exchange *x, struct slice location);
 
 /* Replies to an OPTIONS or TRACE with `Max-Forwards: 0` as its final recipient (RFC 9110 7.6.2)
  * and ends the exchange. OPTIONS: the methods that the route allows. TRACE: 405; the
- * request is not reflected, since it may show fields meant for origins only. */
+ * request is not reflected, since it may show fields meant for servers only. */
 void exchange_max_forwards_reached(struct exchange *x);
 
 /* Frees the fetch (may be NULL) and counts its attempts. */

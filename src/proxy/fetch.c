@@ -128,7 +128,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* When the origin is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
+/* When the server is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
 static uint64_t fetch_deadline(const struct fetch *f)
 {
 	const struct conn *c = &f->lease.origin->conn;
@@ -140,7 +140,7 @@ static uint64_t fetch_deadline(const struct fetch *f)
 		return later(c->received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum fetch_state)f->state) {
 	case FETCH_SENDING:
-		/* After a send error the origin's response may still be received, once a buffer
+		/* After a send error the server's response may still be received, once a buffer
 		 * is free: waits for it until the send timeout. */
 		if (conn_unsent(c) > 0 || c->send_error)
 			return sent + limits->send_timeout_ms;
@@ -185,7 +185,7 @@ static void deadline_fired(struct timer *timer)
 		timer_set(&fetch_tick(f)->wheel, timer, due);
 		return;
 	}
-	/* A send in progress reports nothing: the origin may have taken bytes meanwhile. */
+	/* A send in progress reports nothing: the server may have taken bytes meanwhile. */
 	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
 		timer_set(&fetch_tick(f)->wheel, timer, next_check(f));
 		return;
@@ -203,12 +203,12 @@ static void deadline_arm(struct fetch *f)
 		timer_set(&fetch_tick(f)->wheel, timer, due);
 }
 
-/* ---- requests to an origin ------------------------------------------------ */
+/* ---- requests to a server ------------------------------------------------ */
 
 static void request_complete(struct fetch *f)
 {
 	if (f->state != FETCH_SENDING) {
-		/* After an early response: the origin's time starts now. */
+		/* After an early response: the server's time starts now. */
 		f->since_ms = fetch_tick(f)->now_ms;
 		return;
 	}
@@ -407,7 +407,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 	if (h->status < 200 && h->status != 101) {
 		conn_consume(&o->conn, o->reader.head_bytes);
 		reader_init(&o->reader);
-		/* The origin is working: its time starts anew. */
+		/* The server is working: its time starts anew. */
 		f->since_ms = fetch_tick(f)->now_ms;
 		return;
 	}
@@ -432,7 +432,7 @@ void fetch_set_stalled(struct fetch *f, bool stalled)
 {
 	if (f->stalled && !stalled)
 		f->since_ms = fetch_tick(f)->now_ms;
-	/* If nothing was received, the response is late because of the origin. */
+	/* If nothing was received, the response is late because of the server. */
 	f->stalled = stalled &&
 		     (f->state == FETCH_RELAYING || (leased(f) && origin_conn(f)->inbox));
 }

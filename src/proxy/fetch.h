@@ -1,5 +1,5 @@
-/* One request to an origin or to a cache: its lease or call, the request as sent, and the response
- * as it arrives.
+/* One request to an HTTP server or to a cache: its lease or call, the request as sent, and the
+ * response as it arrives.
  *
  *   WAITING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
  *     ▲ │        │ │             │           ▲  │
@@ -19,7 +19,7 @@
  * task, and its step reads from the fetch.
  *
  * Stale connections: a fetch by itself sends its request a second time, at most once, if the
- * origin closed a reused connection before any byte of a response, the method is idempotent
+ * server closed a reused connection before any byte of a response, the method is idempotent
  * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its exchange has kept all that was sent of the body
  * (replay.h). It is then in FETCH_WAITING again, and the body is sent again from its start. All
  * further retries are other fetches (retry.h). The upstream's `reuse` says which requests are
@@ -54,13 +54,13 @@ struct fetch {
 	uint16_t status;      /* of the final response whose head was taken */
 	bool retried;         /* sent again after a stale connection */
 	bool body_not_replayable; /* part of the sent body was not kept: no second send */
-	bool timed_out;       /* a deadline of the origin has passed */
-	bool stalled;         /* its exchange takes no more bytes for now: the origin is not late */
+	bool timed_out;       /* a deadline of the server has passed */
+	bool stalled;         /* its exchange takes no more bytes for now: the server is not late */
 	bool reusable;        /* the connection, after this response */
 	bool tunnel;
 	uint64_t length;      /* of the request's body; of the value, for a cache */
-	uint64_t sent_us;     /* when the head was queued for an origin; 0: not yet */
-	uint64_t since_ms;    /* start of the state, or when the origin's time was last restarted */
+	uint64_t sent_us;     /* when the head was queued for a server; 0: not yet */
+	uint64_t since_ms;    /* start of the state, or when the server's time was last restarted */
 	struct buf *request;  /* its serialised head, until a response rules out a second send */
 	struct upstream *upstream;
 	const struct tried *avoid; /* servers to be used only if no other has capacity: see
@@ -70,21 +70,21 @@ struct fetch {
 	struct memcache_call *call; /* not NULL: this is a request to a cache */
 };
 
-/* A request to an origin. */
+/* A request to a server. */
 struct fetch_request {
 	unsigned upstream;     /* index in the configuration */
 	struct buf *request;   /* the serialised head, whose reference is taken over */
 	enum method method;
 	enum framing framing;  /* of the body */
 	uint64_t length;
-	uint64_t hash;             /* see action_hash(); 0: none */
+	uint64_t hash;         /* see action_hash(); 0: none */
 	const struct tried *avoid; /* must outlive the fetch; may be NULL */
 	bool first;            /* it is the first request on its client's connection */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
-	bool hold_on_return; /* it authenticates the connection it is sent on: identity.h */
+	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
 };
 
-/* Starts a request to an origin. NULL: out of memory. */
+/* Starts a request to a server. NULL: out of memory. */
 struct fetch *fetch_origin(struct generation *g, const struct fetch_request *q,
 			   struct task *waiter);
 
@@ -112,7 +112,7 @@ bool fetch_send(struct fetch *f, struct piece *p, bool kept);
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept);
 
 /* Reads the head of the next response, interim ones (1xx) included. Its slices are valid until
- * fetch_take_head(). Only for requests to an origin. VERDICT_BAD: the fetch has failed.
+ * fetch_take_head(). Only for requests to a server. VERDICT_BAD: the fetch has failed.
  * VERDICT_MORE: none yet; the fetch may be in FETCH_WAITING again (stale connection). */
 enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
 
@@ -123,7 +123,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
  * the timeout of its current state, as if a deadline of its own had passed. */
 void fetch_time_out(struct fetch *f);
 
-/* `stalled`: the exchange takes no more bytes for now, so the origin is not late meanwhile. */
+/* `stalled`: the exchange takes no more bytes for now, so the server is not late meanwhile. */
 void fetch_set_stalled(struct fetch *f, bool stalled);
 
 /* The next piece of the response's body. BODY_END: the lease was returned.
@@ -133,11 +133,11 @@ enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece 
 /* Consumes the trailers of BODY_TRAILERS. */
 void fetch_end_trailers(struct fetch *f);
 
-/* After a 101: the origin's connection carries bytes in both directions from now on. Returns it. */
+/* After a 101: the origin connection carries bytes in both directions from now on. Returns it. */
 struct conn *fetch_tunnel(struct fetch *f);
 
-/* Gives up the origin or call in any state and ends the fetch, whose memory stays valid until the
- * end of the tick. Sets *slot to NULL. */
+/* Returns the lease or drops the call in any state, and ends the fetch. Its memory stays valid
+ * until the end of the tick. Sets *slot to NULL. */
 void fetch_free(struct fetch **slot);
 
 #endif

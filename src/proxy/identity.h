@@ -1,5 +1,5 @@
 /* Detects authentication schemes that authenticate a connection and not a request: NTLM, and
- * Negotiate with NTLM or Kerberos (RFC 4559). The origin takes every later request on that
+ * Negotiate with NTLM or Kerberos (RFC 4559). The server takes every later request on that
  * connection for the authenticated user's, so the connection may serve one client only.
  *
  * `Persistent-Auth: false` in a response is not relied on. Pure. */

@@ -9,7 +9,7 @@
 struct join_part {
 	const struct config_part *config;
 	struct fetch *fetch;
-	struct buf *request;  /* to an origin, until its fetch is started */
+	struct buf *request;  /* to a server, until its fetch is started */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */

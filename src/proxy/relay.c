@@ -2,7 +2,7 @@
 
 #include "retry.h"
 
-/* ---- the request's body to the origin ------------------------------------- */
+/* ---- the request's body to the server ------------------------------------- */
 
 /* NULL: no memory; the body then ends without trailers. */
 static struct buf *emit_trailer_block(struct proxy *p, const struct head *trailers)
@@ -132,7 +132,7 @@ static bool push_head(struct exchange *x, const struct head *h, struct emit_resp
 }
 
 /* The framing of the body to the client (RFC 9112 6.3, 7), which may differ from the
- * origin's. */
+ * server's. */
 static enum framing outgoing_framing(const struct exchange *x, enum framing framing)
 {
 	if (framing == FRAMING_CHUNKED || framing == FRAMING_CLOSE)
@@ -330,7 +330,7 @@ static void relay_body(struct exchange *x)
 	struct head *scratch = &x->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
-	/* If the client had stalled, the origin's time starts anew. */
+	/* If the client had stalled, the server's time starts anew. */
 	fetch_set_stalled(x->fetch, false);
 	while (conn_push_space(&c->conn) > 0) {
 		switch (fetch_body(x->fetch, scratch, &p)) {

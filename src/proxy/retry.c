@@ -283,7 +283,7 @@ static uint32_t delay_ms(struct retry *r)
 	return draw_backoff_ms(r);
 }
 
-/* True: the method may be sent again although an origin may have seen it. */
+/* True: the method may be sent again although a server may have seen it. */
 static bool may_reach_origin_twice(const struct retry *r)
 {
 	return r->route->retry->all_methods || method_idempotent((enum method)r->method);

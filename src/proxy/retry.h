@@ -12,7 +12,7 @@
  *
  * No further attempt is made if the budget is spent; if it would begin after the deadline; if the
  * body was not kept whole; or if the method is not idempotent, unless nothing was sent to an
- * origin (RFC 9110 9.2.2) or the route allows all methods.
+ * server (RFC 9110 9.2.2) or the route allows all methods.
  *
  * A hedge is a second fetch in parallel to the first attempt, started when that is slower than
  * most of the route's recent requests. The first good head of a response decides which fetch is
@@ -107,7 +107,7 @@ void retry_mark_tried(struct retry *r, const struct fetch *f);
 /* Sets the timer to the next time that is due. */
 void retry_arm_timer(struct retry *r);
 
-/* True: the client's body is awaited, the request is still being sent to the origin, or the
+/* True: the client's body is awaited, the request is still being sent to the server, or the
  * client takes no bytes. The deadlines of the route do not run meanwhile; the timeouts of
  * receiving and sending (limits) do. */
 bool retry_waits_for_client(const struct exchange *x);
