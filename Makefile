@@ -39,7 +39,7 @@ release_link := $(if $(lto),-flto=auto,)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
 	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
 tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
-# Only to be compared with: see bench/privileges.
+# Without assertions; only for the comparison of bench/privileges.
 unchecked_flags := $(release_flags) -DFAIRLEAD_UNCHECKED
 unchecked_link = $(release_link)
 unchecked_cc = $(release_cc)
@@ -71,12 +71,12 @@ all: programs
 run: programs
 	@VARIANT=$(VARIANT) tools/run-quickstart
 
-## make test       builds all variants and runs every test; T=PATTERN only those
+## make test       builds all variants and runs every test; T=PATTERN: only these
 test: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads release/notes
 	@tests/run $(if $(T),'$(T)')
 
-## make test-long  what make test has no time for (tests/README.md); T=PATTERN only those
-##                 steps. Hours, or as long as SEEDS= S= MIN= say
+## make test-long  tests that take too long for make test (tests/README.md); T=PATTERN: only
+##                 these steps. Takes hours; SEEDS= S= MIN= set the length of steps
 test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
 	@SEEDS='$(SEEDS)' S='$(S)' MIN='$(MIN)' tests/long $(if $(T),'$(T)')
 
@@ -84,16 +84,16 @@ test-long: $(VARIANTS:%=%/programs) release/tests asan/tests tsan/threads
 sim: build/$(VARIANT)/tests/sim/sim
 	@$< $(if $(SEED),-v -s $(SEED),-n $(or $(SEEDS),100000) -s $(or $(FIRST),1))
 
-## make soak MIN=10   a mixed load with kills and restarts, so many minutes on each engine;
-##                 ENGINE=epoll: on that one. Curves and charts go to build/soak
+## make soak MIN=10   a mixed load with kills and restarts, MIN minutes on each engine;
+##                 ENGINE=epoll: only on this one. Curves and charts go to build/soak
 soak: $(VARIANT)/programs $(VARIANT)/tests
 	@for e in $(or $(ENGINE),io_uring epoll); do \
 		MIN=$(or $(MIN),10) ENGINE=$$e VARIANT=$(VARIANT) OUT=$(CURDIR)/build/soak \
 			tests/real/soak.py || exit 1; \
 	done
 
-## make mutants    breaks the program, and the experiments of kernel-notes, in ways that must
-##                 be noticed; T=PATTERN only those
+## make mutants    breaks the program, and the experiments of kernel-notes, in ways that tests
+##                 must detect; T=PATTERN: only these
 mutants: release/programs release/tests
 	@tests/mutants/run $(if $(T),'$(T)')
 	@tests/mutants/notes $(if $(T),'$(T)')
@@ -111,16 +111,17 @@ install: programs
 	install -D -m 644 examples/quickstart.yaml \
 		$(DESTDIR)$(sysconfdir)/fairlead/fairlead.yaml.example
 
-## make fuzz T=request S=60   runs a target of tests/fuzz for so many seconds (clang-14);
-##                 MERGE=1 then adds to the corpus what is new. CC is not heeded
+## make fuzz T=request S=60   runs a target of tests/fuzz for S seconds (with clang-14, not CC);
+##                 MERGE=1 adds new inputs to the corpus
 fuzz: build/fuzz/tests/fuzz/fuzz_$(T)
 	@tools/fuzz '$(T)' $(or $(S),60) $(MERGE)
 
-## make cost       what restrictions, sandbox and assertions cost; wants a quiet machine
+## make cost       measures the cost of ring restrictions, sandbox and assertions; needs a quiet
+##                 machine
 cost: release/programs release/tests unchecked/programs
 	@bench/privileges
 
-## make format     lays out all C files as .clang-format says
+## make format     formats all C files with clang-format
 format:
 	clang-format -i $(shell find include src tests bench kernel-notes -name '*.[ch]')
 
@@ -132,29 +133,29 @@ tidy:
 analyse:
 	@tools/analyse '$(base_flags) -Iinclude $(libs_cflags)'
 
-## make bench-concurrency   N requests at once to a slow world, through fairlead and others, about
-##                 40 minutes; N="1 100", W=cache-1000 (one work), C=go (one contestant) for less
+## make bench-concurrency   N requests at once to slow servers, through fairlead and alternatives,
+##                 40 minutes; N="1 100", W=cache-1000 (a workload), C=go (a contestant) for less
 bench-concurrency: release/programs build/release/tests/real/load build/release/tests/real/tunnel
 	@N='$(N)' W='$(W)' C='$(C)' ROUNDS='$(ROUNDS)' bench/concurrency
 
-## make bench-micro   what the parts of a request cost, in ns and instructions; T=PATTERN only those
+## make bench-micro   measures the parts of a request in ns and instructions; T=PATTERN: only these
 bench-micro: release/bench
 	@bench/micro/run $(if $(T),'$(T)')
 
 ## make bench      measures against nginx, HAProxy and a bare tunnel, and writes bench/results;
-##                 W=small-64,... only those, ROUNDS=5 SECONDS=3. make bench-quick: in 7 minutes
+##                 W=small-64,... only these, ROUNDS=5 SECONDS=3. make bench-quick: in 7 minutes
 bench bench-quick: release/programs release/bench
 	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
-## make bench-compare BASE=COMMIT   CPU time per request of this tree to that of a commit, with
-##                 its interval; W=, ROUNDS=, SECONDS= as above, ENGINE=epoll
+## make bench-compare BASE=COMMIT   CPU time per request, this tree against a commit, as a ratio
+##                 with its interval; W=, ROUNDS=, SECONDS= as above, ENGINE=epoll
 bench-compare: release/programs release/bench
 	@bench/compare '$(or $(BASE),$(error BASE=COMMIT is missing))' $(if $(W),--only '$(W)') \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(ENGINE),--engine $(ENGINE))
 
-## make clean      removes what was compiled, keeps what tools/bring fetched
+## make clean      removes compiled files, keeps the packages of tools/bring
 clean:
 	rm -rf $(VARIANTS:%=build/%) build/fuzz build/unchecked build/long build/libs.mk build/test-results.txt
 
