@@ -242,7 +242,7 @@ void io_reset(struct io_loop *loop, int fd);
  * flight. */
 void io_shutdown(struct io_loop *loop, int fd);
 
-/* ---- questions to the kernel about a connection: a system call or two each ------ */
+/* ---- questions to the kernel about a socket: a system call or two each ---------- */
 
 /* True: the peer has received bytes since the last call with this *mark. Sets the mark. A
  * send may be in flight for long without done(): this tells a slow peer from a dead one.
@@ -257,6 +257,12 @@ bool io_peer_ended(struct io_loop *loop, int fd);
  * arrived can be read by the peer even after a reset. 0 also if the connection is already
  * reset, or is a unix socket, where bytes arrive at once. */
 uint64_t io_outstanding(struct io_loop *loop, int fd);
+
+/* For a listener of which no accept is in flight any more. True: a connection waits, and
+ * accepts of this loop that were cancelled may have taken the wake-up for it: another
+ * process that accepts from the same socket was perhaps not woken
+ * (kernel-notes/32-accepts-wait-exclusively). Always false with epoll, which wakes all. */
+bool io_wakeup_lost(struct io_loop *loop, int listener);
 
 /* ---- waiting ------------------------------------------------------------------ */
 

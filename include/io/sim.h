@@ -18,6 +18,10 @@ struct io_loop;
 int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 	       int backlog);
 
+/* Returns another socket number of this listener, as a second process has one. Accepts of
+ * both wait for the same connections, and each connection wakes one accept. */
+int sim_dup_listener(struct io_loop *loop, int listener);
+
 /* Sets the most bytes that one direction of a connection holds, by default 64 KiB.
  * Smaller values make sends wait. */
 void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes);

@@ -34,6 +34,7 @@ struct io_engine {
 	uint64_t (*delivered)(struct io_loop *loop, int fd);
 	bool (*peer_ended)(struct io_loop *loop, int fd);
 	uint64_t (*outstanding)(struct io_loop *loop, int fd);
+	bool (*wakeup_lost)(struct io_loop *loop, int listener);
 	/* Submits, waits once, calls done(). Before it, loop.c calls
 	 * loop_deliver_early(), and passes timeout 0 if that called any done(). If an op
 	 * is put on loop->early before the engine waits, it must not wait either. */

@@ -351,6 +351,7 @@ static const struct io_engine epoll_engine = {
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
 	.outstanding = loop_outstanding,
+	.wakeup_lost = epoll_wakeup_lost,
 	.wait = epoll_wait_once,
 	.wake = epoll_wake,
 	.done = epoll_done,

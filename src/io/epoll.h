@@ -103,6 +103,7 @@ void epoll_connect(struct io_loop *loop, struct io_connect *op);
 void epoll_cancel(struct io_loop *loop, struct io_op *op);
 void epoll_close(struct io_loop *loop, int fd, bool reset);
 void epoll_shutdown(struct io_loop *loop, int fd);
+bool epoll_wakeup_lost(struct io_loop *loop, int listener);
 
 /* To be called when a listener is readable: attempts the accepts in flight. */
 void epoll_accept_ready(struct epoll *e, struct sock *s, int fd);

@@ -114,6 +114,14 @@ void epoll_accept_ready(struct epoll *e, struct sock *s, int fd)
 	epoll_make_ready(e, s, fd);
 }
 
+/* Connections are reported to each epoll instance (no EPOLLEXCLUSIVE). */
+bool epoll_wakeup_lost(struct io_loop *loop, int listener)
+{
+	(void)loop;
+	(void)listener;
+	return false;
+}
+
 /* ---- connecting ------------------------------------------------------------- */
 
 static int start_connect(struct epoll *e, struct io_connect *op)

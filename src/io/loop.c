@@ -288,6 +288,11 @@ bool io_peer_ended(struct io_loop *loop, int fd)
 	return loop->engine->peer_ended(loop, fd);
 }
 
+bool io_wakeup_lost(struct io_loop *loop, int listener)
+{
+	return loop->engine->wakeup_lost(loop, listener);
+}
+
 void io_wait(struct io_loop *loop, uint64_t timeout_us)
 {
 	if (loop_deliver_early(loop) > 0 || !list_empty(&loop->early))

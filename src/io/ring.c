@@ -585,6 +585,7 @@ const struct io_engine ring_engine = {
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
 	.outstanding = loop_outstanding,
+	.wakeup_lost = ring_wakeup_lost,
 	.wait = ring_wait,
 	.wake = ring_wake,
 	.done = ring_done,

@@ -219,6 +219,7 @@ void ring_connect(struct io_loop *loop, struct io_connect *op);
 void ring_cancel(struct io_loop *loop, struct io_op *op);
 void ring_close(struct io_loop *loop, int fd, bool reset);
 void ring_shutdown(struct io_loop *loop, int fd);
+bool ring_wakeup_lost(struct io_loop *loop, int listener);
 
 void ring_accept_completed(struct ring *r, struct io_accept *op, int res);
 void ring_connect_completed(struct ring *r, struct io_connect *op, int res);

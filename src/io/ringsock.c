@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 /* Linux 6.18 waits on an O_NONBLOCK socket too (kernel-notes/07-accept-one-shot). If
@@ -73,6 +74,16 @@ void ring_accept_completed(struct ring *r, struct io_accept *op, int res)
 	if (res >= 0)
 		ring_fd(r, res)->recv_mode = (uint8_t)ring_recv_mode_of(r, op->peer.ss_family);
 	ring_finish(r, &op->op, res);
+}
+
+/* The kernel wakes one accept per connection, and does not wake another one if that is
+ * cancelled (kernel-notes/32-accepts-wait-exclusively). */
+bool ring_wakeup_lost(struct io_loop *loop, int listener)
+{
+	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
+
+	ring_count_syscall(ring_of(loop));
+	return poll(&poll_fd, 1, 0) > 0;
 }
 
 static int stream_socket(struct ring *r, int family)

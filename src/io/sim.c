@@ -191,6 +191,7 @@ static void close_listener(struct sim *s, int fd)
 		if (slot->state == SLOT_FREE || slot->detached ||
 		    slot->op->kind != IO_ACCEPT || slot->op->fd != fd)
 			continue;
+		simnet_stop_waiting(&s->net, fd, waiter_of(s, slot, WAKE_RUN));
 		slot->detached = true;
 		slot_wake_soon(s, slot, WAKE_CANCEL);
 	}
@@ -307,39 +308,11 @@ static bool recv_step(struct sim *s, struct slot *slot)
 	return true;
 }
 
-static struct sim_file *file_of(struct sim *s, int fd)
-{
-	struct sim_file *all;
-
-	for (unsigned i = 0; i < s->files_n; i++)
-		if (s->files[i].fd == fd)
-			return &s->files[i];
-	all = realloc(s->files, (s->files_n + 1) * sizeof(*all));
-	ASSERT(all);
-	s->files = all;
-	all[s->files_n] = (struct sim_file){ .fd = fd };
-	return &all[s->files_n++];
-}
-
-static void file_append(struct sim_file *to, const char *more, size_t n)
-{
-	char *bytes = to->bytes;
-
-	if (to->len + n > to->capacity) {
-		to->capacity = 2 * (to->len + n);
-		bytes = realloc(bytes, to->capacity);
-	}
-	ASSERT(bytes);
-	memcpy(bytes + to->len, more, n);
-	to->bytes = bytes;
-	to->len += n;
-}
-
 static bool write_step(struct sim *s, struct slot *slot)
 {
 	struct io_write *op = op_write(slot->op);
 
-	file_append(file_of(s, op->op.fd), op->ptr, op->len);
+	sim_file_append(s, op->op.fd, op->ptr, op->len);
 	op->left = 0;
 	slot_finish(s, slot, (int)op->len);
 	return true;
@@ -389,6 +362,8 @@ static bool cancel_step(struct sim *s, struct slot *slot)
 	ASSERT(slot);
 	if (slot->op->kind == IO_CONNECT)
 		simnet_close(&s->net, slot->conn, 0, false);
+	if (slot->op->kind == IO_ACCEPT && !slot->detached)
+		simnet_stop_waiting(&s->net, slot->op->fd, waiter_of(s, slot, WAKE_RUN));
 	slot_finish(s, slot, -ECANCELED);
 	return true;
 }
@@ -597,6 +572,11 @@ static bool sim_peer_ended(struct io_loop *loop, int fd)
 	return e->reset || (e->fin_received && e->len == e->arrived);
 }
 
+static bool sim_wakeup_lost(struct io_loop *loop, int listener)
+{
+	return simnet_backlog_waits(&sim_of(loop)->net, listener);
+}
+
 static const struct io_engine sim_engine = {
 	.accept = sim_accept,
 	.connect = sim_connect,
@@ -609,6 +589,7 @@ static const struct io_engine sim_engine = {
 	.delivered = sim_delivered,
 	.peer_ended = sim_peer_ended,
 	.outstanding = sim_outstanding,
+	.wakeup_lost = sim_wakeup_lost,
 	.wait = sim_wait,
 	.wake = sim_wake,
 	.done = sim_done,
@@ -645,6 +626,11 @@ int sim_listen(struct io_loop *loop, const struct sockaddr *addr, socklen_t len,
 	return simnet_listen(&sim_of(loop)->net, addr, len, backlog);
 }
 
+int sim_dup_listener(struct io_loop *loop, int listener)
+{
+	return simnet_dup_listener(&sim_of(loop)->net, listener);
+}
+
 void sim_set_socket_bytes(struct io_loop *loop, uint32_t bytes)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM && bytes > 0);
@@ -677,18 +663,4 @@ unsigned sim_open_sockets(const struct io_loop *loop)
 {
 	ASSERT(loop->kind == IO_ENGINE_SIM);
 	return CONTAINER(loop, const struct sim, loop)->net.fds_open;
-}
-
-const char *sim_written(const struct io_loop *loop, int fd, size_t *len)
-{
-	const struct sim *s = CONTAINER(loop, const struct sim, loop);
-
-	*len = 0;
-	for (unsigned i = 0; i < s->files_n; i++) {
-		if (s->files[i].fd != fd)
-			continue;
-		*len = s->files[i].len;
-		return s->files[i].bytes;
-	}
-	return NULL;
 }

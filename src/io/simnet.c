@@ -40,7 +40,7 @@ struct sim_listener {
 	uint32_t pending_n, backlog; /* number and maximum of those */
 	struct sim_waiter *waiting;  /* accepts that wait for a connection */
 	uint32_t waiting_n, waiting_capacity;
-	int fd;
+	uint32_t fds; /* socket numbers that name it */
 	bool used;
 };
 
@@ -317,28 +317,63 @@ int simnet_listen(struct simnet *net, const struct sockaddr *addr, socklen_t len
 	ASSERT(l.pending);
 	net->listeners = grown(net->listeners, net->listeners_n + 1,
 			       sizeof(*net->listeners));
-	l.fd = fd_new(net, (struct sim_fd){ FD_LISTENER, net->listeners_n, 0 });
-	net->listeners[net->listeners_n++] = l;
-	return l.fd;
+	l.fds = 1;
+	net->listeners[net->listeners_n] = l;
+	return fd_new(net, (struct sim_fd){ FD_LISTENER, net->listeners_n++, 0 });
+}
+
+int simnet_dup_listener(struct simnet *net, int fd)
+{
+	struct sim_fd same = *simnet_fd(net, fd);
+
+	net->listeners[same.index].fds++;
+	return fd_new(net, same);
 }
 
 void simnet_close_listener(struct simnet *net, int fd)
 {
 	struct sim_listener *l = &net->listeners[simnet_fd(net, fd)->index];
 
+	fd_free(net, fd);
+	if (--l->fds > 0)
+		return;
 	for (uint32_t i = 0; i < l->pending_n; i++)
 		simnet_close(net, l->pending[i], 1, true);
 	free(l->pending);
 	free(l->waiting);
 	*l = (struct sim_listener){ .used = false };
-	fd_free(net, fd);
 }
 
+static void waiting_remove(struct sim_listener *l, uint32_t i)
+{
+	memmove(&l->waiting[i], &l->waiting[i + 1],
+		(--l->waiting_n - i) * sizeof(*l->waiting));
+}
+
+/* One accept, the oldest, as io_uring does (kernel-notes/32-accepts-wait-exclusively). */
 static void listener_wake(struct simnet *net, struct sim_listener *l)
 {
-	for (uint32_t i = 0; i < l->waiting_n; i++)
-		waiter_wake(net, &l->waiting[i]);
-	l->waiting_n = 0;
+	if (l->waiting_n == 0)
+		return;
+	waiter_wake(net, &l->waiting[0]);
+	waiting_remove(l, 0);
+}
+
+void simnet_stop_waiting(struct simnet *net, int fd, struct sim_waiter w)
+{
+	struct sim_listener *l = &net->listeners[simnet_fd(net, fd)->index];
+
+	for (uint32_t i = 0; i < l->waiting_n; i++) {
+		if (l->waiting[i].slot == w.slot && l->waiting[i].gen == w.gen) {
+			waiting_remove(l, i);
+			return;
+		}
+	}
+}
+
+bool simnet_backlog_waits(struct simnet *net, int fd)
+{
+	return net->listeners[simnet_fd(net, fd)->index].pending_n > 0;
 }
 
 int64_t simnet_accept(struct simnet *net, uint32_t listener, struct sim_waiter w)

@@ -142,7 +142,7 @@ uint32_t simnet_connect(struct simnet *net, const struct sockaddr *addr, socklen
 			struct sim_waiter w);
 
 /* Takes the oldest connection from the listener's backlog. -EAGAIN: there is none; w is
- * woken when there may be one. */
+ * woken when there may be one. Each connection wakes one waiter. */
 int64_t simnet_accept(struct simnet *net, uint32_t listener, struct sim_waiter w);
 
 /* Assigns the lowest free socket number to an endpoint and returns it. */
@@ -171,7 +171,16 @@ void simnet_shutdown(struct simnet *net, uint32_t conn, unsigned side);
  * peer gets a reset. */
 void simnet_close(struct simnet *net, uint32_t conn, unsigned side, bool reset);
 
-/* Closes a listener and resets the connections in its backlog. */
+/* Another socket number of the same listener. */
+int simnet_dup_listener(struct simnet *net, int fd);
+
+/* Forgets a waiter of simnet_accept(), if it was not woken yet. */
+void simnet_stop_waiting(struct simnet *net, int fd, struct sim_waiter w);
+
+/* True: the backlog of the listener is not empty. */
+bool simnet_backlog_waits(struct simnet *net, int fd);
+
+/* Closes a listener. With its last socket number, resets the connections in its backlog. */
 void simnet_close_listener(struct simnet *net, int fd);
 
 /* ---- simpipe.c: the bytes of a pipe, for simnet.c ---------------------------- */

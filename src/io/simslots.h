@@ -154,4 +154,9 @@ static inline struct io_op *slot_put(struct sim *s, struct slot *slot)
 	return op;
 }
 
+/* ---- simfile.c ---------------------------------------------------------------- */
+
+/* Appends to the bytes of a file number; sim_written() returns them. */
+void sim_file_append(struct sim *s, int fd, const char *more, size_t n);
+
 #endif

@@ -159,12 +159,84 @@ static void test_shared_quota(void **state)
 	each_seed(shared_quota);
 }
 
+/* Two processes accept from one socket. */
+static void listener_share(struct listener_fixture *f, struct listener *other)
+{
+	quota_init(&f->quota, MANY);
+	simrig_run(&f->rig, 1); /* the accepts of the first one wait first */
+	listener_start(other, &f->rig.tick,
+		       sim_dup_listener(f->rig.tick.loop, f->listener.fd), &f->quota,
+		       &f->stats, &events, f);
+	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 4));
+}
+
+static void other_close(struct listener_fixture *f, struct listener *other)
+{
+	listener_stop(other);
+	SIMRIG_UNTIL(&f->rig, listener_stopped(other), 100);
+}
+
+/* One of them stops: every connection is accepted by one of both, without further ones. */
+static void stop_shared(struct listener_fixture *f)
+{
+	unsigned n = 1 + (unsigned)simrig_draw(&f->rig, MANY);
+	struct listener other;
+
+	listener_share(f, &other);
+	clients_connect(f, n);
+	for (uint64_t ticks = simrig_draw(&f->rig, 8); ticks > 0; ticks--)
+		tick_once(&f->rig.tick);
+	listener_stop(&f->listener);
+	SIMRIG_UNTIL(&f->rig, f->n == n, 100);
+	SIMRIG_UNTIL(&f->rig, listener_stopped(&f->listener), 100);
+	other_close(f, &other);
+}
+
+static void test_stop_shared(void **state)
+{
+	(void)state;
+	each_seed(stop_shared);
+}
+
+/* The kernel ends the accepts of a killed process; one that completes is lost with it. */
+static void listener_kill(struct listener *l)
+{
+	l->stopped = l->abandoned = l->closed = true;
+	io_close(l->tick->loop, l->fd);
+}
+
+/* One of them is killed when it was woken; the other was notified before. */
+static void rearm(struct listener_fixture *f)
+{
+	struct listener other;
+	struct sim_peer *p;
+
+	listener_share(f, &other);
+	p = sim_peer_connect(&f->rig, PORT);
+	listener_rearm(&other);
+	SIMRIG_UNTIL(&f->rig, p->connected, 100);
+	listener_kill(&f->listener);
+	SIMRIG_UNTIL(&f->rig, f->n == 1 || sim_peer_finished(p),
+		     2 * LISTENER_REARM_LAST_MS + 100);
+	simrig_run(&f->rig, 2 * LISTENER_REARM_LAST_MS + 100);
+	assert_false(timer_armed(&other.rearm)); /* not for ever */
+	other_close(f, &other);
+}
+
+static void test_rearm(void **state)
+{
+	(void)state;
+	each_seed(rearm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_limit_reached),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_shared_quota),
+		cmocka_unit_test(test_stop_shared),
+		cmocka_unit_test(test_rearm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
