@@ -36,6 +36,7 @@ struct handover {
 #define CHANNEL_DRAIN 'D'            /* drain and end */
 #define CHANNEL_DRAIN_GRACEFULLY 'T' /* likewise; another process has the listening sockets now */
 #define CHANNEL_LOAD 'L'             /* a setup follows: prepare and adopt it */
+#define CHANNEL_REARM 'W'            /* another process stops or has ended: listener_rearm() */
 /* To the supervisor: */
 #define CHANNEL_READY_RING 'R'       /* ready, with the engine io_uring */
 #define CHANNEL_READY_EPOLL 'E'      /* ready, with the engine epoll */

@@ -54,6 +54,8 @@ struct worker {
 	struct timer drain_timer;   /* when it fires, the remaining connections are aborted */
 	struct mail drain_wanted;   /* from the control thread */
 	struct mail shorten_wanted; /* from the control thread */
+	struct mail rearm_wanted;   /* from the control thread */
+	_Atomic bool rearm_posted;
 	struct mail evict_wanted;   /* from another worker, which needs descriptors */
 	_Atomic bool evict_posted;
 	struct mail client_evict_wanted; /* from another worker, which is at the client limit */
@@ -94,6 +96,9 @@ void worker_drain(struct worker *w, bool graceful);
 /* Any thread, once, after a graceful worker_drain(): continues as a drain that is not
  * graceful. */
 void worker_shorten_drain(struct worker *w);
+
+/* Control thread, after `started`: listener_rearm() for all listeners. */
+void worker_rearm(struct worker *w);
 
 /* Control thread, after `ended`: lets the thread free its memory, and joins it. */
 void worker_done(struct worker *w);

@@ -284,6 +284,17 @@ static void take_config(struct control *c)
 
 /* ---- the channel ---------------------------------------------------------- */
 
+/* Workers that have not started have no mailbox yet; those that drain do not accept. */
+static void rearm(struct control *c)
+{
+	if (!all_started(c) || c->draining)
+		return;
+	for (unsigned i = 0; i < c->options->workers; i++)
+		worker_rearm(&c->workers[i]);
+	if (c->admin)
+		listener_rearm(&c->admin->listener);
+}
+
 static void take_channel_message(struct control *c, char message)
 {
 	switch (message) {
@@ -297,6 +308,9 @@ static void take_channel_message(struct control *c, char message)
 		break;
 	case CHANNEL_LOAD:
 		take_config(c);
+		break;
+	case CHANNEL_REARM:
+		rearm(c);
 		break;
 	}
 }

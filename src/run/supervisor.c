@@ -154,6 +154,8 @@ static void process_ready(struct supervisor *s, struct process *p)
 		process_send(before, CHANNEL_DRAIN_GRACEFULLY);
 	}
 	p->state = PROCESS_SERVING;
+	if (s->was_ready)
+		process_send(p, CHANNEL_REARM);
 	s->was_ready = true;
 	diagnostics_wait_budget(0);
 	listen_addrs_mark_served(&s->listen_addrs);
@@ -229,6 +231,8 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	char how[160];
 
 	process_close(p);
+	if (process_of(s, PROCESS_SERVING))
+		process_send(process_of(s, PROCESS_SERVING), CHANNEL_REARM);
 	process_describe_end(status, how, sizeof(how));
 	if (s->draining) {
 		if (!WIFEXITED(status))

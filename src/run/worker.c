@@ -352,6 +352,24 @@ void worker_shorten_drain(struct worker *w)
 	mailbox_post(&w->tick.mailbox, &w->shorten_wanted);
 }
 
+/* On the worker's thread. */
+static void rearm_listeners(struct mail *m)
+{
+	struct worker *w = CONTAINER(m, struct worker, rearm_wanted);
+
+	atomic_store(&w->rearm_posted, false);
+	LIST_EACH(&w->listeners, node)
+		listener_rearm(&LIST_ITEM(node, struct worker_listener, node)->listener);
+}
+
+void worker_rearm(struct worker *w)
+{
+	if (atomic_exchange(&w->rearm_posted, true))
+		return;
+	w->rearm_wanted.deliver = rearm_listeners;
+	mailbox_post(&w->tick.mailbox, &w->rearm_wanted);
+}
+
 /* On the worker that may have idle origin connections. */
 static void evict_origins(struct mail *m)
 {
