@@ -51,4 +51,5 @@ static const struct micro buffers[] = {
 	{ "buffer-block", "take and return a block of 400 bytes", block },
 };
 
-const struct micro_set micro_buffers = { buffers, sizeof(buffers) / sizeof(buffers[0]), prepare_buffers };
+const struct micro_set micro_buffers = { buffers, sizeof(buffers) / sizeof(buffers[0]),
+					 prepare_buffers, NULL };

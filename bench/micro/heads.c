@@ -146,4 +146,5 @@ static const struct micro heads[] = {
 	{ "emit-own", "emit the head of fairlead's own response", emit_own },
 };
 
-const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]), prepare_heads };
+const struct micro_set micro_heads = { heads, sizeof(heads) / sizeof(heads[0]),
+				       prepare_heads, NULL };

@@ -60,4 +60,5 @@ static const struct micro mail[] = {
 	{ "mailbox-empty", "drain an empty mailbox", empty },
 };
 
-const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]), prepare_mailboxes };
+const struct micro_set micro_mail = { mail, sizeof(mail) / sizeof(mail[0]),
+				      prepare_mailboxes, NULL };

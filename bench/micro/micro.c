@@ -22,8 +22,9 @@
 #define WARM_UP 1000
 #define NOT_COUNTABLE 77
 
-static const struct micro_set *const sets[] = { &micro_heads, &micro_routes, &micro_timers,
-						&micro_buffers, &micro_mail };
+static const struct micro_set *const sets[] = { &micro_heads,       &micro_routes,
+						&micro_routetables, &micro_timers,
+						&micro_buffers,     &micro_mail };
 
 void micro_must(int good, const char *what)
 {
@@ -105,6 +106,8 @@ static const struct micro *prepared(const char *name)
 		for (size_t i = 0; i < sets[s]->n; i++) {
 			if (strcmp(sets[s]->micros[i].name, name) == 0) {
 				sets[s]->prepare();
+				if (sets[s]->prepare_row)
+					sets[s]->prepare_row(i);
 				return &sets[s]->micros[i];
 			}
 		}

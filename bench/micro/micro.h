@@ -14,10 +14,11 @@ struct micro_set {
 	const struct micro *micros;
 	size_t n;
 	void (*prepare)(void);
+	void (*prepare_row)(size_t row); /* for one of the micros only; may be NULL */
 };
 
-extern const struct micro_set micro_heads, micro_routes, micro_timers, micro_buffers,
-	micro_mail;
+extern const struct micro_set micro_heads, micro_routes, micro_routetables, micro_timers,
+	micro_buffers, micro_mail;
 
 /* Ends the program if a measured function did not do its work. */
 void micro_must(int good, const char *what);

@@ -125,4 +125,5 @@ static const struct micro routes[] = {
 	{ "template-rest", "expand a key with the rest of the path", expand_rest },
 };
 
-const struct micro_set micro_routes = { routes, sizeof(routes) / sizeof(routes[0]), prepare_routes };
+const struct micro_set micro_routes = { routes, sizeof(routes) / sizeof(routes[0]),
+					prepare_routes, NULL };

@@ -94,4 +94,5 @@ static const struct micro timers[] = {
 	{ "wheel-next", "find the next deadline of 10,000", next_of_many },
 };
 
-const struct micro_set micro_timers = { timers, sizeof(timers) / sizeof(timers[0]), prepare_timers };
+const struct micro_set micro_timers = { timers, sizeof(timers) / sizeof(timers[0]),
+					prepare_timers, NULL };
