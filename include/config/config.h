@@ -20,6 +20,7 @@
 
 #include "base/ip.h"
 #include "base/slice.h"
+#include "config/routeindex.h"
 #include "config/template.h"
 
 #define CONFIG_ADDRESSES_MAX 1024 /* per server name */
@@ -324,6 +325,7 @@ struct config {
 	unsigned hedge_n; /* routes with `hedge` */
 	unsigned route_n;
 	struct config_route *routes;
+	struct route_index route_index;
 	struct config_limits limits;
 	/* input of config_read_snapshot(), of malloc(); may be empty */
 	struct slice snapshot;

@@ -229,4 +229,6 @@ void routes_read(struct config_reader *r, const struct node *list)
 		reach_check(r, &reach, route, n);
 	}
 	reach_done(&reach);
+	if (r->report.n == 0)
+		route_index_build(&c->route_index, c->routes, c->route_n, r->memory);
 }
