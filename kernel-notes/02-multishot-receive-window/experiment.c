@@ -311,7 +311,7 @@ static bool sees_end(int family, bool multishot, bool waits)
 	return n == 0;
 }
 
-static void ends(void)
+static void end_with_bytes(void)
 {
 	claim(sees_end(AF_INET, true, true) && sees_end(AF_INET, true, false),
 	      "over TCP it reports bytes and end of the stream that arrive together");
@@ -339,7 +339,7 @@ static bool sees_reset(bool waits)
 	return next_result(&more) == 3 && next_result(&more) == -ECONNRESET;
 }
 
-static void resets(void)
+static void reset_with_bytes(void)
 {
 	claim(sees_reset(true),
 	      "over TCP a waiting receive reports bytes and reset that arrive together");
@@ -350,7 +350,7 @@ static void resets(void)
 }
 
 /* Losses in Linux 6.18, which other kernels may not have. */
-static void lost(void)
+static void losses_of_6_18(void)
 {
 	struct utsname kernel;
 	bool end = !sees_end(AF_UNIX, true, false), reset = !sees_reset(false);
@@ -397,9 +397,9 @@ int main(void)
 		windows();
 		over_time();
 		without_cap();
-		ends();
-		resets();
+		end_with_bytes();
+		reset_with_bytes();
 	}
-	lost();
+	losses_of_6_18();
 	return failed;
 }

@@ -132,7 +132,7 @@ static int spread(void)
 }
 
 /* The same ports once more, one at a time, with both backlogs empty. */
-static void again(void)
+static void same_ports_again(void)
 {
 	int tried = 0, same = 0;
 
@@ -175,6 +175,6 @@ int main(void)
 	claim(even < TRIALS && most > CONNECTIONS / 2,
 	      "but not equally many: with half of a limit of 64 each, one would "
 	      "refuse connections that the limit allows");
-	again();
+	same_ports_again();
 	return failed;
 }

@@ -207,7 +207,7 @@ static void with_waitall(void)
 	close_pair(pair);
 }
 
-static void in_parts(void)
+static void send_of_parts(void)
 {
 	struct iovec iov[3] = { { stream, 100 },
 				{ stream + 100, STREAM_BYTES / 2 },
@@ -244,7 +244,7 @@ static long read_to_end(int fd)
 	return n == 0 ? seen : -1;
 }
 
-static void cancelled(void)
+static void cancelled_send(void)
 {
 	int pair[2], res;
 
@@ -309,8 +309,8 @@ int main(void)
 	open_ring(8, 64);
 	without_waitall();
 	with_waitall();
-	in_parts();
-	cancelled();
+	send_of_parts();
+	cancelled_send();
 	peer_gone();
 	too_many_parts();
 	return failed;

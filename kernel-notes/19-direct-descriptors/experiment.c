@@ -156,7 +156,7 @@ static int accept_direct(int listener, struct sockaddr_in *peer)
 	return result();
 }
 
-static int use(uint8_t opcode, int slot, unsigned len)
+static int use_slot(uint8_t opcode, int slot, unsigned len)
 {
 	struct io_uring_sqe *sqe = entry(opcode, slot, 1);
 
@@ -193,17 +193,19 @@ static void accepted(int listener, const struct sockaddr_in *at)
 	claim(peer.sin_port == own.sin_port,
 	      "an accept into a slot reports the peer's address");
 	need(write(client, "four", 4) == 4, "write");
-	claim(use(IORING_OP_RECV, slot, 64) == 4 && use(IORING_OP_SEND, slot, 4) == 4,
+	claim(use_slot(IORING_OP_RECV, slot, 64) == 4 &&
+		      use_slot(IORING_OP_SEND, slot, 4) == 4,
 	      "the ring receives and sends by slot");
 	claim(close_slot(slot) == 0 && read(client, received, 64) == 4 &&
 		      sees_end(client),
 	      "the ring closes the socket by slot");
-	claim(use(IORING_OP_SEND, slot, 4) == -EBADF, "a slot is empty after its close");
+	claim(use_slot(IORING_OP_SEND, slot, 4) == -EBADF,
+	      "a slot is empty after its close");
 	close(client);
 }
 
 /* System calls that the proxy makes on a socket outside of the ring. */
-static void from_outside(int listener, const struct sockaddr_in *at)
+static void system_calls_need_descriptor(int listener, const struct sockaddr_in *at)
 {
 	int client = client_of(at), on = 0, fd, slot;
 	struct sockaddr_in peer;
@@ -337,7 +339,7 @@ static double pair_ns(const int fds[2], uint8_t flags)
 }
 
 /* For the note only: no claim depends on it. */
-static void saved(void)
+static void compare_cost(void)
 {
 	int pair[2];
 	const int slots[2] = { 0, 1 };
@@ -365,10 +367,10 @@ int main(void)
 	errno = -io_uring_register_files_sparse(&ring, SLOTS);
 	need(errno == 0, "a table of registered descriptors");
 	accepted(listener, &at);
-	from_outside(listener, &at);
+	system_calls_need_descriptor(listener, &at);
 	full(listener, &at);
 	full_process(listener, &at);
 	table_size();
-	saved();
+	compare_cost();
 	return failed;
 }

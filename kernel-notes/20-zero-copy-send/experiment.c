@@ -147,7 +147,7 @@ static bool read_all(int fd, size_t len)
 }
 
 /* A send of 16 KiB whose bytes are read only afterwards. */
-static void promises(int pair[2])
+static void two_completions(int pair[2])
 {
 	struct io_uring_cqe sent = { 0 }, over = { 0 }, early;
 	bool was_early;
@@ -171,7 +171,7 @@ static void promises(int pair[2])
 	      "on loopback the kernel has copied the bytes nevertheless");
 }
 
-static void silence(int pair[2])
+static void cannot_be_silent(int pair[2])
 {
 	struct io_uring_cqe cqe = { 0 };
 
@@ -230,7 +230,7 @@ static double send_us(uint8_t opcode, int pair[2], unsigned len, int rounds)
 }
 
 /* The claim is about the count of completions only; times are a note. */
-static void sizes(int pair[2])
+static void compare_sizes(int pair[2])
 {
 	static const unsigned lens[] = { 1024, 4096, 16384, 65536, BYTES_MAX };
 	bool twice = true;
@@ -259,9 +259,9 @@ int main(void)
 	open_ring(8, 64);
 	tcp_pair(pair);
 	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	promises(pair);
-	silence(pair);
+	two_completions(pair);
+	cannot_be_silent(pair);
 	unix_socket();
-	sizes(pair);
+	compare_sizes(pair);
 	return failed;
 }

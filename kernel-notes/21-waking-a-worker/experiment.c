@@ -114,7 +114,7 @@ static bool woken(unsigned timeout_ms)
 	return take(&cqe) && cqe.user_data == 1 && cqe.res == sizeof(count);
 }
 
-static void *later(void *arg)
+static void *wake_later(void *arg)
 {
 	(void)arg;
 	usleep(20000);
@@ -127,7 +127,7 @@ static void while_waiting(void)
 	pthread_t thread;
 
 	arm();
-	need(pthread_create(&thread, NULL, later, NULL) == 0, "a thread");
+	need(pthread_create(&thread, NULL, wake_later, NULL) == 0, "a thread");
 	claim(woken(5000),
 	      "a write to an eventfd ends a wait that has a read of it armed");
 	pthread_join(thread, NULL);
@@ -141,7 +141,7 @@ static void before_waiting(void)
 	claim(woken(5000), "a wake-up before the wait and before the read is not lost");
 }
 
-static void five(void)
+static void wake_five_times(void)
 {
 	for (int i = 0; i < 5; i++)
 		wake();
@@ -149,13 +149,13 @@ static void five(void)
 
 static void many_are_one(void)
 {
-	five();
+	wake_five_times();
 	arm();
 	claim(woken(5000) && count == 5,
 	      "five wake-ups before the read are one completion with the count 5");
 	arm();
 	enter(0, 0, IORING_ENTER_GETEVENTS);
-	five();
+	wake_five_times();
 	claim(woken(5000) && count == 5,
 	      "five wake-ups are one completion also if the read is armed already");
 	wake();
@@ -189,7 +189,7 @@ static void by_ring(void)
 }
 
 /* As the epoll engine does it: registered once, and never read. */
-static void edges(void)
+static void epoll_edges(void)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	int fd = epoll_create1(0), again = 0;
@@ -219,6 +219,6 @@ int main(void)
 	before_waiting();
 	many_are_one();
 	by_ring();
-	edges();
+	epoll_edges();
 	return failed;
 }

@@ -215,7 +215,7 @@ static void *one_by_one(void *arg)
 }
 
 /* Counts the enters and sleeps for eight events that arrive one by one. */
-static void count(unsigned n, unsigned min_ms, unsigned *enters, long *sleeps)
+static void count_sleeps(unsigned n, unsigned min_ms, unsigned *enters, long *sleeps)
 {
 	pthread_t thread;
 	unsigned seen = 0;
@@ -234,8 +234,8 @@ static void saved(void)
 	unsigned enters, fewer;
 	long sleeps, less;
 
-	count(1, 0, &enters, &sleeps);
-	count(PAIRS, 5000, &fewer, &less);
+	count_sleeps(1, 0, &enters, &sleeps);
+	count_sleeps(PAIRS, 5000, &fewer, &less);
 	printf("note: waiting for one: %u enters and %ld sleeps for 8 events; for eight: %u "
 	       "and %ld\n",
 	       enters, sleeps, fewer, less);

@@ -161,7 +161,7 @@ static void restricted(void)
 	io_uring_queue_exit(&ring);
 }
 
-static void flags_too(void)
+static void flags_need_a_list(void)
 {
 	open_disabled();
 	need(restrict_it(false) == 0, "restrictions");
@@ -180,7 +180,7 @@ static void *open_elsewhere(void *arg)
 	return NULL;
 }
 
-static void whose(void)
+static void belongs_to_enabling_thread(void)
 {
 	pthread_t thread;
 
@@ -241,8 +241,8 @@ int main(void)
 {
 	unrestricted();
 	restricted();
-	flags_too();
-	whose();
+	flags_need_a_list();
+	belongs_to_enabling_thread();
 	cost();
 	return failed;
 }

@@ -176,9 +176,8 @@ static void arm(int fd, unsigned cap, bool bundle)
 	sqe->file_index = cap;
 }
 
-static char
-	seen[8 *
-	     BUF_BYTES]; /* the received bytes, in the order that the completions give */
+/* The received bytes, in the order that the completions give. */
+static char seen[8 * BUF_BYTES];
 
 /* Results of one receive, until it ends or no completion comes. */
 struct brought {
