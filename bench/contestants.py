@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests/real"))
 import rig  # noqa: E402
 
 import figures  # noqa: E402
+import manyroutes  # noqa: E402
 
 TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
 ENDS = os.path.join(rig.BUILD, "bench/ends")
@@ -38,9 +39,10 @@ def pinned(where):
 
 
 class Setting:
-    """Which cores belong to the proxy, and which to origin and load."""
-    def __init__(self, workers=1):
-        self.workers = workers
+    """Which cores belong to the proxy, and which to origin and load; how many routes the proxy
+    has besides those of its template."""
+    def __init__(self, workers=1, routes=0):
+        self.workers, self.routes = workers, routes
         have = cores()
         self.proxy = set(have[:workers])
         self.load = set(have[workers:]) or set(have)
@@ -144,7 +146,7 @@ class Fairlead(Proxy):
     def __init__(self, world, setting, before=()):
         self.port, self.admin = rig.free_ports(2)
         conf = fill("fairlead.yaml", port=self.port, admin=self.admin, origin=world.origin,
-                    memcached=world.memcached)
+                    memcached=world.memcached, routes=manyroutes.fairlead(setting.routes))
         path = written(f"fairlead-{self.port}.yaml", conf + (TRACED if before else ""))
         self.start([*before, self.program_path, "-c", path, "--engine", self.engine,
                     "--workers", str(setting.workers)], setting, "fairlead: ready")
@@ -170,7 +172,8 @@ class Nginx(Proxy):
     def __init__(self, world, setting, before=()):
         self.port, = rig.free_ports(1)
         conf = fill("nginx.conf", port=self.port, origin=world.origin, workers=setting.workers,
-                    memcached=world.memcached, **limits())
+                    memcached=world.memcached, locations=manyroutes.nginx(setting.routes),
+                    **limits())
         path = written(f"nginx-{self.port}.conf", conf)
         self.start([*before, os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
                     "-c", path], setting)
@@ -182,9 +185,15 @@ class Haproxy(Proxy):
     def __init__(self, world, setting, before=()):
         self.port, = rig.free_ports(1)
         conf = fill("haproxy.cfg", port=self.port, origin=world.origin,
-                    workers=setting.workers, **limits())
+                    workers=setting.workers, routing=self.routing(setting.routes), **limits())
         path = written(f"haproxy-{self.port}.cfg", conf)
         self.start([*before, os.path.join(rig.PEERS, "haproxy"), "-db", "-f", path], setting)
+
+    def routing(self, n):
+        if n == 0:
+            return ""
+        path = written(f"haproxy-{self.port}.map", manyroutes.haproxy(n))
+        return f"    use_backend %[path,map_beg({path})]\n"
 
 
 class Tunnel(Proxy):

@@ -10,8 +10,8 @@ WARM_UP_S = 1
 
 class Stage:
     """Origins, load and contestants of one setting. They run until end()."""
-    def __init__(self, workers, wanted, behind="ends"):
-        self.setting = contestants.Setting(workers)
+    def __init__(self, workers, wanted, behind="ends", routes=0):
+        self.setting = contestants.Setting(workers, routes)
         self.before = len(rig.running)
         self.world = contestants.World(self.setting, behind)
         self.proxies = [kind(self.world, self.setting) for kind in contestants.ALL
@@ -58,9 +58,10 @@ def run_workload(record, stage, workload, rounds, seconds, progress):
 
 
 def run(record, workloads, rounds, seconds, progress):
-    for workers, behind in sorted({(w.workers, w.behind) for w in workloads}):
-        selected = [w for w in workloads if (w.workers, w.behind) == (workers, behind)]
-        stage = Stage(workers, {name for w in selected for name in w.contestants}, behind)
+    for key in sorted({w.stage for w in workloads}):
+        selected = [w for w in workloads if w.stage == key]
+        workers, behind, routes = key
+        stage = Stage(workers, {name for w in selected for name in w.contestants}, behind, routes)
         for workload in selected:
             run_workload(record, stage, workload, rounds, seconds, progress)
         stage.end()

@@ -2,6 +2,8 @@
 import sys
 from dataclasses import dataclass
 
+import manyroutes
+
 ALL_NAMES = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 CACHES = ("fairlead", "fairlead-epoll", "nginx")    # the others do not speak memcached
 PROXIES = ALL_NAMES[:4]
@@ -19,6 +21,12 @@ class Workload:
     workers: int = 1
     behind: str = "ends"      # the origin: bench/ends.c or nginx
     by: str = "ends"          # the load: bench/ends.c or wrk
+    routes: int = 0           # more routes than those of the templates
+
+    @property
+    def stage(self):
+        """Workloads with the same values share the running origins and proxies."""
+        return self.workers, self.behind, self.routes
 
 
 MATRIX = [
@@ -43,6 +51,8 @@ MATRIX = [
              contestants=CACHES),
     Workload("two-workers", "100 B, 64 connections, two workers on two cores", 64,
              contestants=PROXIES, workers=2),
+    Workload("routes", "100 B, 64 connections, the last of 10,000 routes", 64,
+             manyroutes.last_path(10000), contestants=PROXIES, routes=10000),
 ]
 
 
