@@ -233,6 +233,24 @@ static void test_many_of_one_another(void **state)
 			 ROUTE_INDEX_NONE);
 }
 
+/* Children are sorted by unsigned bytes. */
+static void test_many_children(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	for (unsigned byte = 255; byte > 0; byte--) {
+		char text[3] = { '/', (char)byte, 0 };
+
+		routes[n++] = (struct config_route){ .path = slice_of(strdup(text)) };
+	}
+	large_build(n);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(route_index_find(&index_of_routes, SLICE(""),
+						  routes[i].path, 0),
+				 i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +258,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many_paths, large_setup,
 						large_teardown),
 		cmocka_unit_test_setup_teardown(test_many_of_one_path, large_setup,
+						large_teardown),
+		cmocka_unit_test_setup_teardown(test_many_children, large_setup,
 						large_teardown),
 		cmocka_unit_test_setup_teardown(test_many_of_one_another, large_setup,
 						large_teardown),
