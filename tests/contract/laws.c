@@ -429,6 +429,30 @@ static void close_listener(struct rig *r)
 	reader_free(rd);
 }
 
+/* A connection waits and no accept is in flight. On the engines that may have lost its wake-up,
+ * an accept with a cancel takes it, sometimes at a later attempt. */
+static void wakeup_lost(struct rig *r)
+{
+	struct op_probe *connect = probe_new(r), *accept = probe_new(r);
+
+	rig_listen(r);
+	CHECK(r, !io_wakeup_lost(r->loop, r->listener));
+	probe_connect(connect, &r->addr, r->addr_len);
+	PUMP(r, !connect->busy);
+	CHECK(r, connect->res >= 0);
+	CHECK(r, io_wakeup_lost(r->loop, r->listener) == (r->kind != IO_ENGINE_EPOLL));
+	while (io_wakeup_lost(r->loop, r->listener)) {
+		probe_accept(accept, r->listener);
+		probe_cancel(accept);
+		PUMP(r, !accept->busy);
+		CHECK(r, accept->res >= 0 || accept->res == -ECANCELED);
+	}
+	if (r->kind != IO_ENGINE_EPOLL)
+		rig_sock_close(r, accept->res);
+	rig_sock_close(r, connect->res);
+	rig_settle(r);
+}
+
 #define CASE(function)                                                \
 	{                                                             \
 		.name = #function, .run = function, .engines = ON_ALL \
@@ -454,5 +478,6 @@ const struct case_ laws_cases[] = {
 	CASE(number_reused),
 	CASE(close_inside_done),
 	CASE(close_listener),
+	CASE(wakeup_lost),
 };
 const size_t laws_cases_n = COUNT(laws_cases);
