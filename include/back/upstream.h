@@ -178,6 +178,9 @@ bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
  * upstream_resolved(); the caller calls again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
+/* Asserts what holds in each state. */
+void lease_check(const struct lease *l);
+
 /* The name of the server of a lease that is READY. Valid while the lease is READY, and
  * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);

@@ -4,6 +4,46 @@
 #include "io/sock.h"
 #include "server.h"
 
+/* The states that may follow each state. */
+static const uint8_t next_states[] = {
+	[ORIGIN_CONNECTING] = 1u << ORIGIN_LEASED | 1u << ORIGIN_ENDING,
+	[ORIGIN_LEASED] = 1u << ORIGIN_IDLE | 1u << ORIGIN_ENDING,
+	[ORIGIN_IDLE] = 1u << ORIGIN_LEASED | 1u << ORIGIN_ENDING,
+	[ORIGIN_ENDING] = 0,
+};
+
+static void origin_set_state(struct origin *o, enum origin_state state)
+{
+	ASSERT(next_states[o->state] >> state & 1);
+	o->state = (uint8_t)state;
+}
+
+void origin_check(const struct origin *o)
+{
+	const struct server *s = o->server;
+
+	ASSERT(s->open_n >= s->leased_n + s->idle_n + s->held_n && s->origin_n >= s->open_n);
+	ASSERT(list_empty(&s->idle) == (s->idle_n == 0));
+	ASSERT(list_empty(&s->held) == (s->held_n == 0));
+	switch ((enum origin_state)o->state) {
+	case ORIGIN_CONNECTING:
+		ASSERT(!o->lease || o->lease->state == LEASE_CONNECTING);
+		ASSERT(list_empty(&o->node) && o->requests == 0);
+		break;
+	case ORIGIN_LEASED:
+		ASSERT(o->lease->origin == o && o->lease->state == LEASE_READY);
+		ASSERT(list_empty(&o->node) && list_empty(&o->held_node));
+		break;
+	case ORIGIN_IDLE:
+		ASSERT(!o->lease && !list_empty(&o->node) && !s->leaving);
+		ASSERT(o->held == !list_empty(&o->held_node));
+		break;
+	case ORIGIN_ENDING:
+		ASSERT(!o->lease && list_empty(&o->node) && list_empty(&o->held_node));
+		break;
+	}
+}
+
 static void connect_timer_expired(struct timer *t)
 {
 	struct lease *l = CONTAINER(t, struct lease, timer);
@@ -78,7 +118,7 @@ void origin_end(struct origin *o)
 	bool connected = o->state != ORIGIN_CONNECTING;
 
 	origin_uncount(o);
-	o->state = ORIGIN_ENDING;
+	origin_set_state(o, ORIGIN_ENDING);
 	o->lease = NULL;
 	if (connected)
 		conn_close(&o->conn, CONN_NOW, 0);
@@ -114,7 +154,7 @@ static void connect_succeeded(struct origin *o)
 	s->down_until_ms = 0;
 	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
 		  s->upstream->window);
-	o->state = ORIGIN_LEASED;
+	origin_set_state(o, ORIGIN_LEASED);
 	s->leased_n++;
 	o->requests = 1;
 	o->idle_s = UINT32_MAX;
@@ -194,6 +234,7 @@ static void origin_step(struct task *task)
 	case ORIGIN_ENDING:
 		break;
 	}
+	origin_check(o);
 }
 
 static void tried_record(struct lease *l, const struct server *s)
@@ -268,7 +309,7 @@ void origin_lease_this(struct origin *o, struct lease *l)
 	tried_record(l, s);
 	idle_remove(o);
 	s->leased_n++;
-	o->state = ORIGIN_LEASED;
+	origin_set_state(o, ORIGIN_LEASED);
 	o->lease = l;
 	o->requests++;
 	reader_init(&o->reader);
@@ -323,7 +364,7 @@ static void origin_make_idle(struct origin *o, struct list *held_list)
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
 
-	o->state = ORIGIN_IDLE;
+	origin_set_state(o, ORIGIN_IDLE);
 	o->lease = NULL;
 	s->leased_n--;
 	if (o->held) {
@@ -363,4 +404,5 @@ void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 		origin_end(o);
 		queue_dispatch(u);
 	}
+	origin_check(o);
 }

@@ -160,6 +160,9 @@ void server_origin_dead(struct server *s);
 
 /* ---- origin.c ------------------------------------------------------------- */
 
+/* Asserts what holds in each state, and the counts of its server. */
+void origin_check(const struct origin *o);
+
 /* Connects a new origin for the lease. The caller has taken its descriptor from the
  * quota. */
 void origin_connect(struct server *s, struct lease *l);

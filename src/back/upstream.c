@@ -20,8 +20,42 @@ const char *lease_server(const struct lease *l)
 
 /* ---- leases --------------------------------------------------------------- */
 
+/* The diagram of back/upstream.h: the states that may follow each state. A refused connect is
+ * followed by one to the next server, or by the queue. */
+static const uint8_t next_states[] = {
+	[LEASE_NONE] = 1u << LEASE_WAITING | 1u << LEASE_CONNECTING | 1u << LEASE_READY |
+		       1u << LEASE_FAILED,
+	[LEASE_WAITING] = 1u << LEASE_CONNECTING | 1u << LEASE_READY | 1u << LEASE_FAILED,
+	[LEASE_CONNECTING] = 1u << LEASE_CONNECTING | 1u << LEASE_READY |
+			     1u << LEASE_WAITING | 1u << LEASE_FAILED,
+	[LEASE_READY] = 0, /* upstream_return() */
+	[LEASE_FAILED] = 0,
+};
+
+void lease_check(const struct lease *l)
+{
+	const struct origin *o = l->origin;
+
+	switch ((enum lease_state)l->state) {
+	case LEASE_NONE:
+	case LEASE_FAILED:
+		ASSERT(!o);
+		break;
+	case LEASE_WAITING:
+		ASSERT(!o && !list_empty(&l->node) && l->upstream->queue_n > 0);
+		break;
+	case LEASE_CONNECTING:
+		ASSERT(o->lease == l && o->state == ORIGIN_CONNECTING);
+		break;
+	case LEASE_READY:
+		ASSERT(o->lease == l && o->state == ORIGIN_LEASED);
+		break;
+	}
+}
+
 void lease_set(struct lease *l, enum lease_state state)
 {
+	ASSERT(next_states[l->state] >> state & 1);
 	l->state = (uint8_t)state;
 	tick_run(l->upstream->tick, l->waiter);
 }

@@ -51,6 +51,7 @@ void fetch_check(const struct fetch *f)
 {
 	const struct lease *l = &f->lease;
 
+	lease_check(l);
 	ASSERT(!f->call || !f->upstream);
 	ASSERT(f->ending == 0 || f->state == FETCH_FAILED);
 	switch ((enum fetch_state)f->state) {
@@ -60,12 +61,12 @@ void fetch_check(const struct fetch *f)
 		break;
 	case FETCH_SENDING:
 	case FETCH_AWAITING_HEAD:
-		ASSERT(l->state == LEASE_READY && l->origin->lease == l);
+		ASSERT(l->state == LEASE_READY);
 		ASSERT(f->sent_us > 0 && f->status == 0);
 		ASSERT(f->state == FETCH_SENDING || l->origin->writer.ended);
 		break;
 	case FETCH_RELAYING:
-		ASSERT(f->call || (l->state == LEASE_READY && l->origin->lease == l));
+		ASSERT(f->call || l->state == LEASE_READY);
 		ASSERT(f->call || f->status > 0);
 		break;
 	case FETCH_ENDED:
