@@ -170,6 +170,9 @@ void client_abort_response(struct client *c);
  * after the previous responses. */
 void client_close_without_response(struct client *c);
 
+/* Asserts what holds between two steps in each state. */
+void client_check(const struct client *c);
+
 /* Closes the connection at once. Requires that no request or response is in progress. */
 void client_evict(struct client *c);
 

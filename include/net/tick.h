@@ -79,6 +79,13 @@ void tick_done(struct tick *t);
 /* One round: waits for events, handles them, steps tasks, submits sends, frees. */
 void tick_once(struct tick *t);
 
+/* The time of an event. For callbacks that run inside io_wait(), which may have waited long,
+ * before the tick reads the clock: `now_ms` is then the time of the previous tick. */
+static inline uint64_t tick_event_ms(const struct tick *t)
+{
+	return io_now_us(t->loop) / 1000;
+}
+
 /* Puts a task on the runnable list, unless it is there already. */
 void tick_run(struct tick *t, struct task *task);
 

@@ -20,10 +20,20 @@
  * FIN. */
 #define DRAIN_LINGER_MS 200
 
+/* The diagram of client.h: the states that may follow each state. front_close() ends clients
+ * that are ending already. */
+static const uint8_t next_states[] = {
+	[CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
+	[CLIENT_HEAD] = 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
+	[CLIENT_BUSY] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
+	[CLIENT_ENDING] = 1u << CLIENT_ENDING,
+};
+
 static void client_set_state(struct client *c, enum client_state state)
 {
 	struct worker_stats *stats = c->front->stats;
 
+	ASSERT(next_states[c->state] >> state & 1);
 	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE) {
 		stat_add(&stats->connections_idle, 1);
 		list_append(&c->front->idle, &c->idle_node);
@@ -34,6 +44,25 @@ static void client_set_state(struct client *c, enum client_state state)
 	}
 	c->state = (uint8_t)state;
 	c->since_ms = c->front->tick->now_ms;
+}
+
+void client_check(const struct client *c)
+{
+	switch ((enum client_state)c->state) {
+	case CLIENT_IDLE:
+		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
+		/* fall through */
+	case CLIENT_HEAD:
+		ASSERT(!c->exchange && !c->tunnel && !c->body_awaited);
+		ASSERT(timer_armed(&c->conn.timer));
+		break;
+	case CLIENT_BUSY:
+		ASSERT(c->exchange && c->requests > 0);
+		break;
+	case CLIENT_ENDING:
+		ASSERT(c->conn.state != CONN_OPEN); /* front_close(): exchange until closed() */
+		break;
+	}
 }
 
 /* ---- deadlines ------------------------------------------------------------ */
@@ -245,10 +274,8 @@ static void client_timed_out(struct client *c)
 		client_end(c, CONN_NOW);
 }
 
-static void client_step(struct task *task)
+static void serve_requests(struct client *c)
 {
-	struct client *c = CONTAINER(task, struct client, task);
-
 	for (unsigned burst = 0; burst < PIPELINE_BURST; burst++) {
 		if (c->state == CLIENT_ENDING)
 			return;
@@ -279,7 +306,15 @@ static void client_step(struct task *task)
 		if (!request_read(c))
 			return;
 	}
-	tick_run(c->front->tick, task);
+	tick_run(c->front->tick, &c->task);
+}
+
+static void client_step(struct task *task)
+{
+	struct client *c = CONTAINER(task, struct client, task);
+
+	serve_requests(c);
+	client_check(c);
 }
 
 void client_begin_body(struct client *c, const struct head *h)
@@ -385,7 +420,7 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	c->conn.send_ms = f->timeouts.send_ms;
 	timer_init(&c->conn.timer, deadline_expired);
 	c->state = CLIENT_IDLE;
-	c->since_ms = f->tick->now_ms;
+	c->since_ms = tick_event_ms(f->tick);
 	deadline_arm(c);
 	return c;
 }
@@ -440,7 +475,7 @@ static struct client *eviction_candidate(struct front *f)
 	LIST_EACH(&f->unused, node) {
 		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
-		if (f->tick->now_ms - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
+		if (tick_event_ms(f->tick) - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
 			break;
 		if (is_evictable(c))
 			return c;

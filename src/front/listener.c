@@ -21,7 +21,7 @@ static void listener_pause(struct listener *l)
 	if (l->abandoned || timer_armed(&l->pause))
 		return;
 	stat_add(&l->stats->accept_pauses, 1);
-	timer_set(&l->tick->wheel, &l->pause, l->tick->now_ms + LISTENER_PAUSE_MS);
+	timer_set(&l->tick->wheel, &l->pause, tick_event_ms(l->tick) + LISTENER_PAUSE_MS);
 }
 
 /* Evicts an idle connection, which is closed by the end of a tick. Once per parked
@@ -35,7 +35,7 @@ static void wait_for_eviction(struct listener_slot *s)
 		      l->events->evict_idle(l);
 	if (s->evicting)
 		timer_set(&l->tick->wheel, &l->pause,
-			  l->tick->now_ms + LISTENER_EVICT_MS);
+			  tick_event_ms(l->tick) + LISTENER_EVICT_MS);
 	else
 		listener_pause(l);
 }

@@ -6,13 +6,6 @@
 #include "inbox.h"
 #include "outbox.h"
 
-/* Callbacks run inside io_wait(), which may have waited long, before the tick updates
- * now_ms: they read the loop's clock instead. */
-static uint64_t loop_now_ms(const struct conn *c)
-{
-	return io_now_us(c->tick->loop) / 1000;
-}
-
 static void notify_changed(struct conn *c)
 {
 	if (c->state == CONN_OPEN)
@@ -82,7 +75,7 @@ static void close_timer_arm(struct conn *c)
 {
 	uint32_t ms = c->outbox && c->send_ms > 0 ? c->send_ms : c->end_ms;
 
-	timer_set(&c->tick->wheel, &c->timer, loop_now_ms(c) + ms + 1);
+	timer_set(&c->tick->wheel, &c->timer, tick_event_ms(c->tick) + ms + 1);
 }
 
 /* CONN_FLUSH_RESET: a reset would destroy bytes that the peer's kernel has not
@@ -90,7 +83,7 @@ static void close_timer_arm(struct conn *c)
  * (half the time since the last progress), until nothing was acknowledged for send_ms. */
 static void reset_when_delivered(struct conn *c)
 {
-	uint64_t now_ms = loop_now_ms(c);
+	uint64_t now_ms = tick_event_ms(c->tick);
 	uint64_t unacked = c->error ? 0 : io_outstanding(c->tick->loop, c->fd);
 
 	if (unacked != c->progress_mark)
@@ -178,7 +171,7 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 		struct buf *b = c->recv.buf;
 
 		c->received += (uint32_t)res;
-		c->received_ms = loop_now_ms(c);
+		c->received_ms = tick_event_ms(c->tick);
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
 			inbox_append(c, b);
@@ -237,7 +230,7 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 	}
 	c->sent += (uint32_t)res;
 	if (!(flags & IO_SILENT)) /* a silent send may have completed long ago */
-		c->sent_ms = loop_now_ms(c);
+		c->sent_ms = tick_event_ms(c->tick);
 	if (o->first == o->n) {
 		o->first = o->submitted = o->n = 0;
 		outbox_emptied(c);
