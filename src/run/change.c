@@ -391,7 +391,7 @@ void change_upgrade(struct supervisor *s)
 		return;
 	if (!process_of(s, PROCESS_NONE)) {
 		fprintf(stderr,
-			"fairlead: not upgraded: %u previous worker processes are "
+			"fairlead: not upgraded: %d previous worker processes are "
 			"still draining; wait, or shorten limits.upgrade_timeout\n",
 			PROCESSES_MAX - 1);
 		command_reply(&s->command_fd, false,

@@ -146,7 +146,7 @@ static void log_failure(const struct monitor *m, const struct resolver_event *ev
 static void log_more(const struct monitor *m, const struct resolver_event *event)
 {
 	fprintf(stderr,
-		"fairlead: upstream %s: %s has more than %u addresses; only the "
+		"fairlead: upstream %s: %s has more than %d addresses; only the "
 		"first of them, in byte order, are used\n",
 		m->options.config->upstreams[event->upstream].name,
 		server_at(m, event->upstream, event->server)->address, DNS_ADDRESSES_MAX);

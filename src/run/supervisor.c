@@ -83,7 +83,7 @@ static int fork_worker_process(struct supervisor *s)
 	if (p)
 		return process_start(p, &worker_setup, supervisor_close_fds, s);
 	fprintf(stderr,
-		"fairlead: cannot start a worker process: %u are running already\n",
+		"fairlead: cannot start a worker process: %d are running already\n",
 		PROCESSES_MAX);
 	return -1;
 }
