@@ -1,8 +1,8 @@
 /* Finds routes that are never reached, because an earlier route matches all their requests.
  *
- * Routes are indexed by host and path, so that the check of a route takes time proportional to the
- * length of its path, not to the number of routes: a prefix route covers a path if its prefix is
- * a prefix of that path.
+ * Routes are indexed by host and path, because a prefix route covers a path if its prefix is a
+ * prefix of that path. The time of a check depends on the length of the route's path (each part up
+ * to the end of a segment is hashed), not on the number of routes.
  * Owner: the caller; reach_done() frees the index, the entries live in `memory`. */
 #ifndef CONFIG_REACH_H
 #define CONFIG_REACH_H
