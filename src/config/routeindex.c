@@ -135,6 +135,13 @@ uint32_t route_index_find(const struct route_index *x, struct slice host,
 
 /* ---- build ---------------------------------------------------------------- */
 
+/* The key of a route, close to that of the next route: the keys are read many times. */
+struct route_key {
+	const char *host, *path;
+	size_t host_n, n; /* bytes of the host, and of the key */
+	bool prefix;
+};
+
 /* The routes whose keys go through a node: `order` from `begin` to `end`. */
 struct node_range {
 	uint32_t begin, end;
@@ -143,7 +150,7 @@ struct node_range {
 
 /* Space for the largest trie of these keys. Only used pages of it take memory. */
 struct build {
-	const struct config_route *routes;
+	struct route_key *keys;
 	uint32_t *order, *sorted; /* routes by node, within a node in file order */
 	struct node_range *ranges;
 	struct route_index_node *nodes;
@@ -153,22 +160,16 @@ struct build {
 	uint32_t node_n, label_n, entry_n;
 };
 
-static size_t key_bytes(const struct config_route *r)
+static unsigned char key_byte(const struct route_key *k, size_t at)
 {
-	return r->host.len + r->path.len;
-}
-
-static unsigned char key_byte(const struct config_route *r, size_t at)
-{
-	return (unsigned char)(at < r->host.len ? r->host.ptr[at]
-						: r->path.ptr[at - r->host.len]);
+	return (unsigned char)(at < k->host_n ? k->host[at] : k->path[at - k->host_n]);
 }
 
 /* Up to where two keys that are equal up to `at` are equal, at most `end`. */
-static size_t common_end(const struct config_route *a, const struct config_route *b,
-			 size_t at, size_t end)
+static size_t common_end(const struct route_key *a, const struct route_key *b, size_t at,
+			 size_t end)
 {
-	while (at < end && at < key_bytes(b) && key_byte(a, at) == key_byte(b, at))
+	while (at < end && at < b->n && key_byte(a, at) == key_byte(b, at))
 		at++;
 	return at;
 }
@@ -178,18 +179,18 @@ static size_t common_end(const struct config_route *a, const struct config_route
  * before any is compared further, so that the time is proportional to the label's length. */
 static size_t label_end(const struct build *b, const struct node_range *range)
 {
-	const struct config_route *first;
+	const struct route_key *first;
 	size_t at = range->depth, limit;
 
 	if (at == 0)
 		return 0;
-	first = &b->routes[b->order[range->begin]];
-	limit = at <= first->host.len ? first->host.len : key_bytes(first);
+	first = &b->keys[b->order[range->begin]];
+	limit = at <= first->host_n ? first->host_n : first->n;
 	for (size_t step = 8; at < limit; step *= 2) {
 		size_t end = limit - at > step ? at + step : limit, common = end;
 
 		for (uint32_t i = range->begin + 1; i < range->end; i++)
-			common = common_end(first, &b->routes[b->order[i]], at, common);
+			common = common_end(first, &b->keys[b->order[i]], at, common);
 		if (common < end)
 			return common;
 		at = end;
@@ -202,9 +203,9 @@ static void entries_append(struct build *b, const struct node_range *range, size
 			   bool prefix)
 {
 	for (uint32_t i = range->begin; i < range->end; i++) {
-		const struct config_route *r = &b->routes[b->order[i]];
+		const struct route_key *k = &b->keys[b->order[i]];
 
-		if (r->prefix == prefix && key_bytes(r) == depth)
+		if (k->n == depth && k->prefix == prefix)
 			b->entries[b->entry_n++] = b->order[i];
 	}
 }
@@ -222,10 +223,10 @@ static void children_append(struct build *b, const struct node_range *range, siz
 	uint32_t n[256] = { 0 }, at[256], begin = range->begin;
 
 	for (uint32_t i = range->begin; i < range->end; i++) {
-		const struct config_route *r = &b->routes[b->order[i]];
+		const struct route_key *k = &b->keys[b->order[i]];
 
-		if (key_bytes(r) > depth)
-			n[key_byte(r, depth)]++;
+		if (k->n > depth)
+			n[key_byte(k, depth)]++;
 	}
 	for (unsigned byte = 0; byte < 256; byte++) {
 		at[byte] = begin;
@@ -237,10 +238,10 @@ static void children_append(struct build *b, const struct node_range *range, siz
 		begin += n[byte];
 	}
 	for (uint32_t i = range->begin; i < range->end; i++) {
-		const struct config_route *r = &b->routes[b->order[i]];
+		const struct route_key *k = &b->keys[b->order[i]];
 
-		if (key_bytes(r) > depth)
-			b->sorted[at[key_byte(r, depth)]++] = b->order[i];
+		if (k->n > depth)
+			b->sorted[at[key_byte(k, depth)]++] = b->order[i];
 	}
 	memcpy(b->order + range->begin, b->sorted + range->begin,
 	       (begin - range->begin) * sizeof(*b->order));
@@ -253,8 +254,8 @@ static void node_build(struct build *b, uint32_t node)
 
 	b->nodes[node].label = b->label_n;
 	for (size_t at = range.depth; at < depth; at++)
-		b->labels[b->label_n++] =
-			(char)key_byte(&b->routes[b->order[range.begin]], at);
+		b->labels[b->label_n++] = (char)key_byte(&b->keys[b->order[range.begin]],
+							 at);
 	b->nodes[node].exact = b->entry_n;
 	entries_append(b, &range, depth, false);
 	b->nodes[node].prefix = b->entry_n;
@@ -264,7 +265,7 @@ static void node_build(struct build *b, uint32_t node)
 		return;
 	if (range.end - range.begin == 1)
 		child_append(b, (struct node_range){ range.begin, range.end, depth + 1 },
-			     key_byte(&b->routes[b->order[range.begin]], depth));
+			     key_byte(&b->keys[b->order[range.begin]], depth));
 	else
 		children_append(b, &range, depth);
 }
@@ -281,12 +282,16 @@ static void build_init(struct build *b, const struct config_route *routes, unsig
 {
 	size_t nodes = 3 * (size_t)n + 2, labels = 1;
 
+	*b = (struct build){ .keys = space(n + 1, sizeof(*b->keys)) };
 	for (unsigned i = 0; i < n; i++) {
-		ASSERT(routes[i].path.len > 0);
-		labels += key_bytes(&routes[i]);
+		const struct config_route *r = &routes[i];
+
+		ASSERT(r->path.len > 0);
+		b->keys[i] = (struct route_key){ r->host.ptr, r->path.ptr, r->host.len,
+						 r->host.len + r->path.len, r->prefix };
+		labels += b->keys[i].n;
 	}
 	ASSERT(labels < UINT32_MAX);
-	*b = (struct build){ .routes = routes };
 	b->order = space(n + 1, sizeof(*b->order));
 	b->sorted = space(n + 1, sizeof(*b->sorted));
 	b->ranges = space(nodes, sizeof(*b->ranges));
@@ -300,6 +305,7 @@ static void build_init(struct build *b, const struct config_route *routes, unsig
 
 static void build_done(struct build *b)
 {
+	free(b->keys);
 	free(b->order);
 	free(b->sorted);
 	free(b->ranges);
