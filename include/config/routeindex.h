@@ -7,7 +7,8 @@
  *
  * Owner: the configuration. Immutable; all threads may read it.
  * Limits: at most 2 nodes of 17 bytes per route and one per host, 4 bytes per route, and the
- * bytes in which the keys differ: 20 to 40 bytes per route in usual files.
+ * bytes in which the keys differ: about 30 bytes per route for 100,000 paths of one form
+ * (/service/N/items), about 50 for 100,000 hosts (shopN.example.org).
  * Bound of a search: host.len + 2 * path.len nodes, in each a binary search among its children
  * (at most 256) and one among its routes; each byte of host and path is compared at most twice.
  * The number of routes does not matter otherwise. No recursion, no allocation. */
