@@ -119,6 +119,7 @@ enum verdict reader_response(struct reader *r, struct conn *c, const struct head
 void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 		       uint64_t length)
 {
+	ASSERT(r->head_bytes > 0 && r->head_bytes <= c->inbox_bytes); /* a head was read */
 	conn_consume(c, r->head_bytes);
 	r->head_bytes = 0;
 	r->scanned = 0;
@@ -127,6 +128,7 @@ void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 
 static enum body_event body_bad(struct reader *r, enum fault fault)
 {
+	ASSERT(fault != FAULT_NONE);
 	r->body.fault = (uint8_t)fault;
 	return BODY_BAD;
 }
@@ -147,6 +149,7 @@ static enum body_event trailers_read(struct reader *r, struct conn *c,
 
 void reader_end_trailers(struct reader *r, struct conn *c)
 {
+	ASSERT(r->head_bytes > 0 && r->head_bytes <= c->inbox_bytes); /* they were read */
 	conn_consume(c, r->head_bytes);
 	r->head_bytes = 0;
 	r->scanned = 0;
@@ -164,6 +167,7 @@ enum body_event reader_body(struct reader *r, struct conn *c, const struct head_
 		switch (event) {
 		case BODY_DATA:
 			before = (size_t)(data.ptr - s.ptr);
+			ASSERT(data.len > 0 && before + data.len <= used && used <= s.len);
 			conn_consume(c, (uint32_t)before);
 			*p = conn_take(c, (uint32_t)data.len);
 			conn_consume(c, (uint32_t)(used - before - data.len));

@@ -18,6 +18,7 @@ static bool push_buf(struct conn *c, struct buf *b)
 bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum framing framing,
 		  uint64_t length)
 {
+	ASSERT(head->end > head->begin);
 	memset(w, 0, sizeof(*w));
 	w->framing = (uint8_t)framing;
 	w->left = framing == FRAMING_LENGTH ? length : 0;
@@ -49,6 +50,7 @@ bool writer_piece(struct writer *w, struct conn *c, struct piece *p)
 {
 	bool good = !w->ended;
 
+	ASSERT(p->len > 0);
 	switch ((enum framing)w->framing) {
 	case FRAMING_LENGTH:
 		good = good && p->len <= w->left;

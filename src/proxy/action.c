@@ -237,6 +237,7 @@ void action_abandon_job(struct job **slot)
 
 void action_cpu_step(struct exchange *x)
 {
+	ASSERT(x->state == EXCHANGE_BURNING && x->job->owner == x);
 	if (x->job->returned)
 		reply_cpu(x, "pool", x->job->ms, x->job->rounds);
 }
@@ -288,6 +289,7 @@ static void start_cpu(struct exchange *x, const struct request_view *view)
 
 void action_start(struct exchange *x, const struct request_view *view)
 {
+	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->retry && !x->job && !x->join);
 	if (!view->route) {
 		exchange_fail(x, ENDING_NO_ROUTE);
 		return;

@@ -137,7 +137,8 @@ void exchange_set_state(struct exchange *x, enum exchange_state state)
 void exchange_check(const struct exchange *x)
 {
 	ASSERT(!x->ended && x->client->exchange == x && x->generation && x->route);
-	ASSERT(!x->retry || x->state == EXCHANGE_REQUESTING);
+	ASSERT(!x->retry || (x->state == EXCHANGE_REQUESTING && x->retry->exchange == x));
+	ASSERT(!x->retry || !x->retry->hedge || x->retry->hedge != x->fetch);
 	ASSERT(!x->replay.body || x->state == EXCHANGE_REQUESTING);
 	ASSERT(!x->join == (x->state != EXCHANGE_JOINING));
 	ASSERT(!x->job == (x->state != EXCHANGE_BURNING));

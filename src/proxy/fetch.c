@@ -344,6 +344,7 @@ uint32_t fetch_send_space(struct fetch *f)
 
 bool fetch_send(struct fetch *f, struct piece *p, bool kept)
 {
+	ASSERT(f->state == FETCH_SENDING || f->state == FETCH_RELAYING);
 	f->body_not_replayable |= !kept;
 	if (!writer_piece(&f->lease.origin->writer, origin_conn(f), p)) {
 		fetch_fail(f, ENDING_NO_MEMORY);
@@ -354,6 +355,7 @@ bool fetch_send(struct fetch *f, struct piece *p, bool kept)
 
 bool fetch_send_end(struct fetch *f, struct buf *trailers, bool kept)
 {
+	ASSERT(f->state == FETCH_SENDING || f->state == FETCH_RELAYING);
 	f->body_not_replayable |= trailers && !kept;
 	if (!writer_end(&f->lease.origin->writer, origin_conn(f), trailers)) {
 		fetch_fail(f, ENDING_NO_MEMORY);
@@ -403,6 +405,7 @@ void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing
 {
 	struct origin *o = f->lease.origin;
 
+	ASSERT(leased(f) && f->state != FETCH_RELAYING);
 	buf_put(f->request);
 	f->request = NULL;
 	if (h->status < 200 && h->status != 101) {

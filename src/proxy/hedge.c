@@ -15,6 +15,7 @@ void hedge_promote(struct exchange *x)
 {
 	struct retry *r = x->retry;
 
+	ASSERT(r->hedge && r->hedge != x->fetch);
 	if (x->fetch)
 		retry_mark_tried(r, x->fetch);
 	exchange_drop_fetch(x);
@@ -37,6 +38,7 @@ void hedge_begin(struct exchange *x)
 	struct retry *r = x->retry;
 	struct upstream_stats *stats = upstream_stats(r->upstream);
 
+	ASSERT(!r->hedge);
 	r->hedge_due_ms = 0;
 	if (!x->fetch || x->fetch->state == FETCH_FAILED || r->queued ||
 	    retry_waits_for_client(x))

@@ -113,11 +113,13 @@ static bool take_bytes(struct join_part *part, const struct piece *p)
 	part->bytes = grown;
 	memcpy(part->bytes + part->len, p->ptr, n);
 	part->len += n;
+	ASSERT(part->len <= JOIN_PART_BYTES);
 	return true;
 }
 
 static void part_finish(struct join_part *part, int status)
 {
+	ASSERT(!part->done);
 	part->done = true;
 	part->status = status;
 	fetch_free(&part->fetch);
@@ -319,6 +321,7 @@ static void check_step(struct join *j)
 
 void join_step(struct join *j)
 {
+	ASSERT(j->exchange->state == EXCHANGE_JOINING && !j->exchange->ended);
 	if (!j->checked)
 		check_step(j);
 	if (j->exchange->ended || !j->checked)

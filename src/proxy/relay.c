@@ -163,6 +163,7 @@ static void begin_relaying(struct exchange *x, struct head *h)
 		.date = proxy_date(x->proxy),
 	};
 
+	ASSERT(h->status >= 200 && !x->fetch->call);
 	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
 	x->keep_alive = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
 			!(x->expects_continue && !reader_ended(&x->client->reader));
@@ -181,6 +182,7 @@ static void begin_relaying(struct exchange *x, struct head *h)
 
 static void begin_tunnel(struct exchange *x, struct head *h)
 {
+	ASSERT(h->status == 101 && !x->fetch->call);
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
 	if (!x->upgrade || !reader_ended(&x->client->reader) ||
 	    !x->fetch->lease.origin->writer.ended) {
@@ -205,6 +207,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 /* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). */
 static void relay_interim(struct exchange *x, struct head *h)
 {
+	ASSERT(h->status >= 100 && h->status < 200 && h->status != 101);
 	if (!x->http_1_0 &&
 	    !push_head(x, h, &(struct emit_response){ .framing = FRAMING_NONE })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -387,6 +390,7 @@ void relay_tunnel(struct exchange *x)
 	struct conn *client = &x->client->conn;
 	struct conn *origin;
 
+	ASSERT(x->state == EXCHANGE_TUNNEL && x->fetch);
 	if (x->fetch->state == FETCH_FAILED || x->fetch->timed_out) {
 		exchange_finish(x, ENDING_COMPLETE);
 		return;
@@ -418,6 +422,7 @@ static void relay_to_origin(struct exchange *x)
 
 void relay_request(struct exchange *x)
 {
+	ASSERT(x->state == EXCHANGE_REQUESTING && x->fetch && x->status == 0);
 	if (x->fetch->call)
 		take_cache_response(x);
 	else
@@ -433,6 +438,7 @@ void relay_request(struct exchange *x)
 
 void relay_response(struct exchange *x)
 {
+	ASSERT(x->state == EXCHANGE_RELAYING && x->fetch);
 	/* After an early response the request's body is still being sent. */
 	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING)
 		forward_body(x);

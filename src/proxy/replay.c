@@ -25,6 +25,7 @@ static bool ensure_space(struct replay *r, struct buf_pool *pool, uint32_t n,
 	if (used > 0)
 		memcpy(b->data, r->body->data, used);
 	b->end = used;
+	ASSERT(b->size - used >= n);
 	buf_put(r->body);
 	r->body = b;
 	return true;
@@ -37,6 +38,7 @@ void replay_keep(struct replay *r, struct buf_pool *pool, const struct piece *p,
 
 	if (r->disabled)
 		return;
+	ASSERT(used <= max && (used == 0 || r->sent == used)); /* earlier bytes were sent again */
 	if (length > max || p->len > max - used ||
 	    !ensure_space(r, pool, p->len, length, max)) {
 		replay_disable(r);
@@ -57,6 +59,7 @@ bool replay_next(struct replay *r, struct piece *p)
 {
 	if (!r->body || r->sent == r->body->end)
 		return false;
+	ASSERT(r->sent < r->body->end);
 	*p = (struct piece){ buf_ref(r->body), r->body->data + r->sent,
 			     r->body->end - r->sent };
 	r->sent = r->body->end;
