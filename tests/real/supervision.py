@@ -79,7 +79,7 @@ def drain(origin):
     askers = [threading.Thread(target=ask_again) for _ in range(4)]
     for asker in askers:
         asker.start()
-    clients = slow(proxy)
+    clients = slow(proxy, len(askers))
     proxy.signal(signal.SIGTERM)
     rig.until(lambda: refuses(proxy.port), "the listener to be closed")
     health = rig.get(proxy.admin, "/healthz").status
@@ -105,10 +105,12 @@ def read_one(s):
     return text
 
 
-def slow(proxy):
-    """Requests that are answered long after the signal."""
+def slow(proxy, others=0):
+    """Requests that are answered long after the signal, and all of which have been received:
+    beside these there are at most `others`."""
     clients = [asked(proxy.port, "/delay/5000") for _ in range(CLIENTS)]
-    rig.until(lambda: proxy.metrics()["requests_in_flight"] >= CLIENTS, "requests in flight")
+    rig.until(lambda: proxy.metrics()["requests_in_flight"] >= CLIENTS + others,
+              "requests in flight")
     return clients
 
 
