@@ -47,7 +47,7 @@ static bool passes_first_responses(const struct retry_policy *policy,
 				   const struct sim_request *r)
 {
 	return r->first_n < policy->tries && policy->all_conditions &&
-	       r->up_bytes <= policy->body &&
+	       r->up_bytes <= policy->body && !(r->chunked && policy->body == 0) &&
 	       (policy->all_methods || sim_request_idempotent(r));
 }
 

@@ -355,7 +355,8 @@ static bool may_reuse(const struct sim_origin_conn *oc, const struct sim_request
 }
 
 /* Sometimes an origin closes a reused connection just as a request arrives; also in runs where
- * each request must succeed, so only if that request can be sent again. */
+ * each request must succeed, so only if that request can be sent again: with `body: 0B` not even
+ * the trailers of an empty body are kept. */
 static bool origin_closes_reused(struct sim_origin_conn *oc, const struct sim_request *r)
 {
 	struct simworld *w = oc->server->world;
@@ -363,7 +364,7 @@ static bool origin_closes_reused(struct sim_origin_conn *oc, const struct sim_re
 	uint32_t kept = policy->tries > 0 ? policy->body : 16384;
 
 	if (oc->n == 1 || r->heads > 1 || !sim_request_idempotent(r) ||
-	    r->up_bytes > kept || (w->seed + r->id) % 4 > 0)
+	    r->up_bytes > kept || (r->chunked && kept == 0) || (w->seed + r->id) % 4 > 0)
 		return false;
 	simworld_log(w, "an origin of upstream %u closes a reused connection",
 		     oc->server->upstream);
