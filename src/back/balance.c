@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "server.h"
 
 #define WEIGHT_UNIT 256u /* the effective weight of weight 1 */
@@ -173,20 +174,12 @@ static struct server *next_round_robin(struct upstream *u)
 
 /* ---- random: two choices --------------------------------------------------- */
 
-static uint64_t random_below(struct upstream *u, uint64_t n)
-{
-	u->random ^= u->random << 13;
-	u->random ^= u->random >> 7;
-	u->random ^= u->random << 17;
-	return u->random % n;
-}
-
 /* A random candidate other than `other`, with a probability by weight. total: the weight
  * of these candidates. */
 static struct server *random_server(struct upstream *u, uint64_t total,
 				    const struct server *other)
 {
-	uint64_t at = random_below(u, total);
+	uint64_t at = random_below(&u->random, total);
 
 	for (unsigned i = u->from; i < u->to; i++) {
 		struct server *s = u->servers[i];
@@ -220,15 +213,6 @@ static struct server *two_choices(struct upstream *u)
 
 /* ---- hash: weighted rendezvous ---------------------------------------------- */
 
-uint64_t server_mix(uint64_t x)
-{
-	x ^= x >> 30;
-	x *= 0xbf58476d1ce4e5b9u;
-	x ^= x >> 27;
-	x *= 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 /* -log2(x / 2^64), with an error below 0.008. */
 static double minus_log2(uint64_t x)
 {
@@ -246,7 +230,7 @@ static double minus_log2(uint64_t x)
  * a server are in proportion to its weight. */
 static double score(const struct server *s, uint64_t key)
 {
-	return (double)s->weight / minus_log2(server_mix(key ^ s->hash));
+	return (double)s->weight / minus_log2(hash_mix(key ^ s->hash));
 }
 
 /* Whether one more request in flight would exceed `hash_balance_factor` percent of the

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "io/sock.h"
 
 /* The new set of servers, in the order of the configuration. */
@@ -39,14 +40,16 @@ static void free_reaped(struct reap *reap)
 	free(CONTAINER(reap, struct server, reap));
 }
 
+/* Not hash_bytes(): with another hash of the servers the keys would move to other servers
+ * at an upgrade. */
 static uint64_t server_hash(const char *name, const char *address)
 {
-	uint64_t hash = 0xcbf29ce484222325u;
+	uint64_t hash = HASH_BEGIN;
 
 	for (const char *p = name; *p; p++)
-		hash = server_mix(hash ^ (unsigned char)*p);
+		hash = hash_mix(hash ^ (unsigned char)*p);
 	for (const char *p = address; *p; p++)
-		hash = server_mix(hash ^ (unsigned char)*p);
+		hash = hash_mix(hash ^ (unsigned char)*p);
 	return hash;
 }
 

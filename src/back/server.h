@@ -5,6 +5,7 @@
 #define BACK_SERVER_H
 
 #include "back/upstream.h"
+#include "base/random.h"
 
 struct server {
 	struct upstream *upstream;
@@ -71,7 +72,7 @@ struct upstream {
 	uint32_t origin_n;    /* origins that are not freed */
 	struct registry *registry, *own_registry;
 	unsigned worker;
-	uint64_t random;
+	struct random random;
 	uint64_t reported_wait_ms; /* the last value of registry_set_waiting() */
 	struct list queue;         /* waiting leases, first come first served */
 	uint32_t queue_n;
@@ -131,9 +132,6 @@ void upstream_build_groups(struct upstream *u);
 /* Advances the round robin by the number of the worker: workers that start together would
  * all begin with the same server. */
 void upstream_stagger(struct upstream *u);
-
-/* Mixes the bits: each bit of the result depends on all of x (splitmix64). */
-uint64_t server_mix(uint64_t x);
 
 /* ---- ejection.c ----------------------------------------------------------- */
 

@@ -424,7 +424,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
 		free(u);
 		return NULL;
 	}
-	u->random = server_mix(u->tick->now_us + options->worker) | 1;
+	random_init(&u->random, u->tick->now_us + options->worker);
 	registry_attach(u->registry, u->worker, &u->tick->mailbox, permits_granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;

@@ -3,16 +3,15 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 /* Entries from which on buckets are allocated. */
 #define BUCKETLESS_MAX 8
 
 static uint64_t hash_of(struct slice name)
 {
-	uint64_t hash = 0xcbf29ce484222325u;
+	uint64_t hash = hash_bytes(HASH_BEGIN, name);
 
-	for (size_t i = 0; i < name.len; i++)
-		hash = (hash ^ (unsigned char)name.ptr[i]) * 0x100000001b3u;
 	return hash ^ hash >> 32;
 }
 

@@ -56,20 +56,9 @@ static void *grown(void *table, size_t n, size_t size)
 
 /* ---- randomness ------------------------------------------------------------- */
 
-/* splitmix64 */
-static uint64_t random_next(struct simnet *net)
-{
-	uint64_t z = net->random += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 uint64_t simnet_random(struct simnet *net, uint64_t n)
 {
-	ASSERT(n > 0);
-	return random_next(net) % n;
+	return random_below(&net->random, n);
 }
 
 uint64_t simnet_delay(struct simnet *net)
@@ -101,7 +90,7 @@ static void event_push(struct simnet *net, struct event e, uint64_t delay_us)
 		net->heap = grown(net->heap, net->heap_capacity, sizeof(*net->heap));
 	}
 	e.at_us = net->now_us + delay_us;
-	e.tie = random_next(net);
+	e.tie = random_next(&net->random);
 	e.number = net->events_ever++;
 	if (e.kind != EVENT_WAITER)
 		simnet_conn(net, e.conn)->refs++;
@@ -663,7 +652,7 @@ bool simnet_next(struct simnet *net, uint64_t until_us, struct sim_waiter *w, bo
 void simnet_init(struct simnet *net, uint64_t seed, uint64_t now_us)
 {
 	*net = (struct simnet){ .now_us = now_us,
-				.random = seed,
+				.random = { seed },
 				.pipe_max = PIPE_MAX_DEFAULT };
 }
 

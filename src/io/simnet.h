@@ -23,6 +23,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/random.h"
+
 /* The first socket number: far from real ones, so that a number used with the wrong
  * engine is noticed. */
 #define SIMNET_FD_FIRST 10000
@@ -82,7 +84,7 @@ struct sim_listener;
 
 struct simnet {
 	uint64_t now_us;
-	uint64_t random;
+	struct random random;
 	uint64_t events_ever;
 	struct event *heap;
 	size_t heap_n, heap_capacity;

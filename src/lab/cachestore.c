@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 #define CHAINS 4096u
 
 struct cache_store {
@@ -64,14 +66,9 @@ struct cache_entry *cache_entry_new(struct slice key, uint32_t value_len)
 	return e;
 }
 
-/* FNV-1a. */
 static struct cache_entry **chain_of(struct cache_store *store, struct slice key)
 {
-	uint32_t hash = 2166136261u;
-
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char)key.ptr[i]) * 16777619u;
-	return &store->chains[hash % CHAINS];
+	return &store->chains[hash_bytes(HASH_BEGIN, key) % CHAINS];
 }
 
 static void entry_remove(struct cache_store *store, struct cache_entry **at)

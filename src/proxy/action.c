@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "identity.h"
 #include "join.h"
 #include "retry.h"
@@ -55,7 +56,7 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 
 static uint64_t request_hash(const struct template *t, const struct request_view *view)
 {
-	uint64_t hash = 0xcbf29ce484222325u;
+	uint64_t hash = HASH_BEGIN;
 	char scratch[HASH_SCRATCH_BYTES];
 
 	for (unsigned i = 0; i < t->part_n; i++) {
@@ -65,8 +66,7 @@ static uint64_t request_hash(const struct template *t, const struct request_view
 		if (!variable_value(part->variable, part->text, view, scratch,
 				    sizeof(scratch), &value))
 			return 0;
-		for (size_t k = 0; k < value.len; k++)
-			hash = (hash ^ (unsigned char)value.ptr[k]) * 0x100000001b3u;
+		hash = hash_bytes(hash, value);
 	}
 	return hash > 0 ? hash : 1;
 }

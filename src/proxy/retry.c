@@ -270,7 +270,7 @@ static uint32_t draw_backoff_ms(struct retry *r)
 	uint32_t ms = r->route->retry->backoff_ms << doublings;
 
 	r->backoffs++;
-	return ms - retry_state_random(r->retry_state, ms / 2);
+	return ms - random_below(&r->retry_state->random, ms / 2 + 1);
 }
 
 /* Time until the next attempt: 0 if there is a server that was not tried yet. */

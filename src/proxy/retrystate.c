@@ -9,7 +9,7 @@ struct retry_state *retry_state_new(const struct config *config, struct slab *bu
 
 	if (!s)
 		return NULL;
-	s->random = seed | 1;
+	random_init(&s->random, seed);
 	s->budgets = budgets;
 	s->all_latencies = latencies;
 	s->upstream_n = config->upstream_n;
@@ -69,13 +69,4 @@ struct latency *retry_state_latency(struct retry_state *s,
 	if (*latency)
 		latency_init(*latency, hedge->percentile);
 	return *latency;
-}
-
-/* xorshift64 */
-uint32_t retry_state_random(struct retry_state *s, uint32_t n)
-{
-	s->random ^= s->random << 13;
-	s->random ^= s->random >> 7;
-	s->random ^= s->random << 17;
-	return (uint32_t)((s->random >> 11) % ((uint64_t)n + 1));
 }

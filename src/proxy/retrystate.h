@@ -8,12 +8,13 @@
 #ifndef PROXY_RETRYSTATE_H
 #define PROXY_RETRYSTATE_H
 
+#include "base/random.h"
 #include "base/slab.h"
 #include "budget.h"
 #include "latency.h"
 
 struct retry_state {
-	uint64_t random; /* xorshift64 */
+	struct random random; /* of pauses */
 	struct slab *budgets, *all_latencies;
 	struct budget **retries, **hedges; /* by upstream; NULL: not needed yet */
 	struct latency **latencies;        /* by config_hedge.index; NULL: not needed yet */
@@ -33,8 +34,5 @@ struct budget *retry_state_budget(struct retry_state *s, unsigned upstream);
 struct budget *retry_state_hedge_budget(struct retry_state *s, unsigned upstream);
 struct latency *retry_state_latency(struct retry_state *s,
 				    const struct config_hedge *hedge);
-
-/* A random number from 0 to n, both included. */
-uint32_t retry_state_random(struct retry_state *s, uint32_t n);
 
 #endif

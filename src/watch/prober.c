@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "health.h"
 #include "probe.h"
 
@@ -33,20 +34,11 @@ struct prober {
 	struct prober_options options;
 	struct list targets;
 	struct list leaving; /* removed targets whose probe is not idle yet */
-	uint64_t random;
+	struct random random; /* of jitter */
 	uint64_t skipped;
 	bool stopped;
 	struct head head;       /* scratch of probes */
 };
-
-/* xorshift64* */
-static uint64_t random_next(struct prober *p)
-{
-	p->random ^= p->random >> 12;
-	p->random ^= p->random << 25;
-	p->random ^= p->random >> 27;
-	return p->random * 2685821657736338717u;
-}
 
 static const struct config_health *health_of(const struct target *t)
 {
@@ -62,7 +54,7 @@ static void schedule_next(struct target *t)
 
 	timer_set(&tick->wheel, &t->next,
 		  tick->now_ms + health_pause_ms(h->interval_ms, h->jitter,
-						 random_next(t->prober)));
+						 random_next(&t->prober->random)));
 }
 
 /* The address to probe: that of the server, with the port of the health check if it has
@@ -244,7 +236,8 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	list_append(&p->targets, &t->node);
 	timer_init(&t->next, next_expired);
 	timer_set(&p->options.tick->wheel, &t->next,
-		  p->options.tick->now_ms + random_next(p) % (spread + 1));
+		  p->options.tick->now_ms +
+			  random_below(&p->random, (uint64_t)spread + 1));
 	return true;
 }
 
@@ -316,7 +309,7 @@ struct prober *prober_new(const struct prober_options *options)
 	if (!p)
 		return NULL;
 	p->options = *options;
-	p->random = options->seed | 1;
+	random_init(&p->random, options->seed);
 	list_init(&p->targets);
 	list_init(&p->leaving);
 	for (unsigned i = 0; i < options->config->upstream_n; i++) {
