@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hash.h"
 
 const char *server_status_text(enum server_status status)
 {
@@ -100,14 +101,10 @@ void registry_set_waiting(struct registry *r, unsigned worker, uint64_t since_ms
 
 static uint64_t entry_key(const char *name, const char *address)
 {
-	uint64_t key = 0xcbf29ce484222325u;
+	uint64_t key = hash_bytes(HASH_BEGIN, slice_of(name));
 
-	for (const char *p = name; *p; p++)
-		key = (key ^ (unsigned char)*p) * 0x100000001b3u;
-	key = (key ^ ' ') * 0x100000001b3u;
-	for (const char *p = address; *p; p++)
-		key = (key ^ (unsigned char)*p) * 0x100000001b3u;
-	return key;
+	key = hash_bytes(key, SLICE(" "));
+	return hash_bytes(key, slice_of(address));
 }
 
 static struct slice key_slice(const uint64_t *key)

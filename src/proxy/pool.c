@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/random.h"
 
 struct pool_thread {
 	pthread_t thread;
@@ -32,14 +33,12 @@ static uint64_t cpu_ns(void)
 uint64_t pool_burn(uint32_t ms)
 {
 	uint64_t end = cpu_ns() + ms * 1000000ull;
-	uint64_t x = 88172645463325252ull, rounds = 0;
+	struct random r = { 0 };
+	uint64_t x = 0, rounds = 0;
 
 	do {
-		for (int i = 0; i < 10000; i++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-		}
+		for (int i = 0; i < 10000; i++)
+			x |= random_next(&r);
 		rounds += 10000;
 	} while (cpu_ns() < end && x != 0);
 	return rounds;
