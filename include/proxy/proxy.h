@@ -1,7 +1,7 @@
 /* The proxy of one worker: takes clients' connections and decides what happens to each request.
  *
  * An exchange (src/proxy/exchange.h) is one request and its response, as the client sees them.
- * A fetch (src/proxy/fetch.h) is one request to a server or a cache on behalf of an exchange.
+ * An attempt (src/proxy/attempt.h) is one request to a server or a cache on behalf of an exchange.
  * This struct holds what all exchanges of the worker share. It decides about its own worker only.
  *
  * Owner: the worker; one thread. Limits: the quotas in proxy_options and the configuration's.
@@ -46,7 +46,7 @@ struct proxy {
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, retries, joins, jobs;
+	struct slab exchanges, attempts, retries, joins, jobs;
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */
 	struct head request, response;  /* scratch, valid during one step */

@@ -19,7 +19,7 @@
 /* The stage at which an attempt to make a ring ended, and its result. */
 enum stage { SETUP, REGISTER, ENTER, ALL };
 
-struct attempt {
+struct setup_try {
 	enum stage stage;
 	int res;
 };
@@ -43,20 +43,20 @@ static void need(bool ok, const char *what)
 }
 
 /* setup, register and enter in the order of src/io/ringsetup.c. */
-static struct attempt try_ring(void)
+static struct setup_try try_ring(void)
 {
 	unsigned workers[2] = { 1, 1 };
 	struct io_uring ring;
 	int res = io_uring_queue_init(8, &ring, 0);
 
 	if (res < 0)
-		return (struct attempt){ SETUP, res };
+		return (struct setup_try){ SETUP, res };
 	res = io_uring_register_iowq_max_workers(&ring, workers);
 	if (res < 0)
-		return (struct attempt){ REGISTER, res };
+		return (struct setup_try){ REGISTER, res };
 	res = io_uring_enter2((unsigned)ring.ring_fd, 0, 0, IORING_ENTER_GETEVENTS, NULL,
 			      _NSIG / 8);
-	return res < 0 ? (struct attempt){ ENTER, res } : (struct attempt){ ALL, 0 };
+	return res < 0 ? (struct setup_try){ ENTER, res } : (struct setup_try){ ALL, 0 };
 }
 
 /* From here on the system call `number` returns `error` in this process. */
@@ -75,11 +75,11 @@ static bool install_filter(unsigned number, unsigned error)
 }
 
 /* Tries in a child process, with the filter or, if error is 0, without it. */
-static struct attempt attempt(unsigned number, int error)
+static struct setup_try attempt(unsigned number, int error)
 {
-	struct attempt *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+	struct setup_try *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct attempt a;
+	struct setup_try a;
 	int status = -1;
 	pid_t child;
 
@@ -98,13 +98,13 @@ static struct attempt attempt(unsigned number, int error)
 	errno = EPERM;
 	need(!WIFEXITED(status) || WEXITSTATUS(status) != 77, "a seccomp filter");
 	if (!WIFEXITED(status))
-		a = (struct attempt){ SETUP, 0 }; /* ended by a signal: no result */
+		a = (struct setup_try){ SETUP, 0 }; /* ended by a signal: no result */
 	return a;
 }
 
 static bool refused(unsigned number, int error, enum stage stage)
 {
-	struct attempt a = attempt(number, error);
+	struct setup_try a = attempt(number, error);
 
 	return a.stage == stage && a.res == -error;
 }
@@ -125,7 +125,7 @@ static int disabled(void)
 
 int main(void)
 {
-	struct attempt unfiltered = attempt(0, 0);
+	struct setup_try unfiltered = attempt(0, 0);
 	int value = disabled();
 
 	printf("note: kernel.io_uring_disabled is %d; a ring without our own filter: "

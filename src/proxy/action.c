@@ -101,8 +101,8 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 	if (retry_wanted(view->route))
 		retry_begin(x, request, hash, h);
 	else
-		x->fetch = fetch_origin(g,
-					&(struct fetch_request){
+		x->fetch = attempt_origin(g,
+					&(struct attempt_request){
 						.upstream = proxy->upstream,
 						.request = request,
 						.method = h->method,
@@ -146,7 +146,7 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_KEY_INVALID);
 		return;
 	}
-	x->fetch = fetch_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
+	x->fetch = attempt_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
 				   &x->client->task);
 	exchange_set_state(x, EXCHANGE_REQUESTING);
 	if (!x->fetch)

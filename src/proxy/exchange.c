@@ -90,7 +90,7 @@ void exchange_drop_fetch(struct exchange *x)
 {
 	if (x->fetch)
 		x->attempts_n += 1 + x->fetch->retried;
-	fetch_free(&x->fetch);
+	attempt_free(&x->fetch);
 }
 
 /* Logs the exchange and releases what it holds, except its client. */
@@ -143,7 +143,7 @@ void exchange_check(const struct exchange *x)
 	ASSERT(!x->join == (x->state != EXCHANGE_JOINING));
 	ASSERT(!x->job == (x->state != EXCHANGE_BURNING));
 	if (x->fetch)
-		fetch_check(x->fetch);
+		attempt_check(x->fetch);
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_REQUESTING:
 		ASSERT((x->fetch || x->retry) && x->status == 0);
@@ -379,7 +379,7 @@ static void step_state(struct exchange *x)
 static void step_fetch_and_state(struct exchange *x)
 {
 	if (x->fetch)
-		fetch_step(x->fetch);
+		attempt_step(x->fetch);
 	if (x->retry)
 		retry_step(x);
 	if (!x->ended && !retry_pauses(x))

@@ -32,7 +32,7 @@
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
-#include "fetch.h"
+#include "attempt.h"
 #include "io/sock.h"
 #include "replay.h"
 #include "route/route.h"
@@ -68,7 +68,7 @@ struct exchange {
 	struct generation *generation; /* under which it began */
 	struct client *client;
 	const struct config_route *route;
-	struct fetch *fetch;
+	struct attempt *fetch;
 	struct retry *retry;   /* NULL: the route has no retry, hedge or deadline, or the response
 				  has begun */
 	struct replay replay;  /* while EXCHANGE_REQUESTING */

@@ -8,7 +8,7 @@ void hedge_drop(struct retry *r)
 		return;
 	r->exchange->attempts_n += 1 + r->hedge->retried;
 	retry_mark_tried(r, r->hedge);
-	fetch_free(&r->hedge);
+	attempt_free(&r->hedge);
 }
 
 void hedge_promote(struct exchange *x)
@@ -40,7 +40,7 @@ void hedge_begin(struct exchange *x)
 
 	ASSERT(!r->hedge);
 	r->hedge_due_ms = 0;
-	if (!x->fetch || x->fetch->state == FETCH_FAILED || r->queued ||
+	if (!x->fetch || x->fetch->state == ATTEMPT_FAILED || r->queued ||
 	    retry_waits_for_client(x))
 		return;
 	retry_mark_tried(r, x->fetch);
@@ -55,7 +55,7 @@ void hedge_begin(struct exchange *x)
 	r->hedge_began_ms = r->exchange->proxy->tick->now_ms;
 	if (r->hedge && (r->hedge->lease.state == LEASE_WAITING ||
 			 r->hedge->lease.state == LEASE_FAILED))
-		fetch_free(&r->hedge);
+		attempt_free(&r->hedge);
 	if (!r->hedge)
 		return;
 	x->hedge = HEDGE_LOST; /* so far */
@@ -76,9 +76,9 @@ void hedge_step(struct exchange *x)
 	struct retry *r = x->retry;
 	struct head *h = &x->proxy->response;
 
-	fetch_step(r->hedge);
+	attempt_step(r->hedge);
 	while (r->hedge) {
-		switch (fetch_head(r->hedge, h)) {
+		switch (attempt_head(r->hedge, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
@@ -92,7 +92,7 @@ void hedge_step(struct exchange *x)
 				retry_discard_response(r->hedge, h);
 			hedge_drop(r);
 		} else if (h->status < 200) {
-			fetch_take_head(r->hedge, h, FRAMING_NONE);
+			attempt_take_head(r->hedge, h, FRAMING_NONE);
 		} else {
 			hedge_promote(x);
 		}

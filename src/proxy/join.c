@@ -8,12 +8,12 @@
 
 struct join_part {
 	const struct config_part *config;
-	struct fetch *fetch;
+	struct attempt *fetch;
 	struct buf *request;  /* to a server, until its fetch is started */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */
-	bool hold_on_return;  /* see struct fetch_request */
+	bool hold_on_return;  /* see struct attempt_request */
 	bool done;
 	int status;           /* of the response; 200 for a value */
 	char *bytes;          /* of its body, as far as received */
@@ -81,13 +81,13 @@ static bool part_start(struct join *j, struct join_part *part)
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = fetch_memcached(
+		part->fetch = attempt_memcached(
 			g, c->memcached.upstream,
 			c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
 			(struct slice){ part->key, part->key_len }, waiter);
 	} else {
-		part->fetch = fetch_origin(g,
-					   &(struct fetch_request){
+		part->fetch = attempt_origin(g,
+					   &(struct attempt_request){
 						   .upstream = c->proxy.upstream,
 						   .request = part->request,
 						   .method = METHOD_GET,
@@ -122,7 +122,7 @@ static void part_finish(struct join_part *part, int status)
 	ASSERT(!part->done);
 	part->done = true;
 	part->status = status;
-	fetch_free(&part->fetch);
+	attempt_free(&part->fetch);
 }
 
 static void part_body(struct join *j, struct join_part *part)
@@ -131,7 +131,7 @@ static void part_body(struct join *j, struct join_part *part)
 	bool taken;
 
 	for (;;) {
-		switch (fetch_body(part->fetch, &j->exchange->proxy->response, &p)) {
+		switch (attempt_body(part->fetch, &j->exchange->proxy->response, &p)) {
 		case BODY_DATA:
 			taken = take_bytes(part, &p);
 			piece_put(&p);
@@ -143,7 +143,7 @@ static void part_body(struct join *j, struct join_part *part)
 				break;
 			return;
 		case BODY_TRAILERS:
-			fetch_end_trailers(part->fetch);
+			attempt_end_trailers(part->fetch);
 			break;
 		case BODY_END:
 			part_finish(part, part->status);
@@ -162,22 +162,22 @@ static bool part_head(struct join *j, struct join_part *part)
 {
 	struct head *h = &j->exchange->proxy->response;
 
-	while (part->fetch->state != FETCH_RELAYING) {
-		if (fetch_head(part->fetch, h) != VERDICT_OK)
+	while (part->fetch->state != ATTEMPT_RELAYING) {
+		if (attempt_head(part->fetch, h) != VERDICT_OK)
 			return false;
 		if (h->status == 101) { /* not requested */
 			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
 			return false;
 		}
 		part->status = h->status;
-		fetch_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
+		attempt_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
 				head_response_framing(h, METHOD_GET));
 	}
 	return true;
 }
 
 /* The status of a failed fetch in the JSON. */
-static int failed_status(const struct fetch *f)
+static int failed_status(const struct attempt *f)
 {
 	int status = ending_status((enum ending)f->ending);
 
@@ -188,16 +188,16 @@ static void part_step(struct join *j, struct join_part *part)
 {
 	if (part->done || !part->fetch)
 		return;
-	fetch_step(part->fetch);
-	if (part->fetch->state == FETCH_WAITING)
+	attempt_step(part->fetch);
+	if (part->fetch->state == ATTEMPT_WAITING)
 		return;
 	if (part->fetch->call)
 		part->status = 200;
-	else if (part->fetch->state != FETCH_FAILED && !part_head(j, part)) {
-		if (part->done || part->fetch->state != FETCH_FAILED)
+	else if (part->fetch->state != ATTEMPT_FAILED && !part_head(j, part)) {
+		if (part->done || part->fetch->state != ATTEMPT_FAILED)
 			return;
 	}
-	if (part->fetch->state == FETCH_FAILED)
+	if (part->fetch->state == ATTEMPT_FAILED)
 		part_finish(part, failed_status(part->fetch));
 	else
 		part_body(j, part);
@@ -368,7 +368,7 @@ void join_start(struct exchange *x, const struct request_view *view)
 
 static void part_done(struct join_part *part)
 {
-	fetch_free(&part->fetch);
+	attempt_free(&part->fetch);
 	buf_put(part->request);
 	free(part->bytes);
 }

@@ -66,7 +66,7 @@ struct slice proxy_date(struct proxy *p)
 
 static void call_completed(struct memcache_call *call)
 {
-	struct fetch *f = call->owner;
+	struct attempt *f = call->owner;
 
 	tick_run(f->proxy->tick, f->waiter);
 }
@@ -251,7 +251,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->sweep, sweep_again);
 	timer_init(&p->descriptor_timer, descriptor_timer_fired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
-	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
+	slab_init(&p->attempts, "attempt", sizeof(struct attempt), 0);
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
 	slab_init(&p->joins, "join", join_size(), 0);
 	slab_init(&p->jobs, "job", sizeof(struct job), 0);
@@ -322,7 +322,7 @@ void proxy_done(struct proxy *p)
 	generations_done(p);
 	front_done(&p->front);
 	slab_done(&p->exchanges);
-	slab_done(&p->fetches);
+	slab_done(&p->attempts);
 	slab_done(&p->retries);
 	slab_done(&p->joins);
 	slab_done(&p->jobs);
@@ -336,7 +336,7 @@ void proxy_trim(struct proxy *p)
 {
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
-	slab_trim(&p->fetches);
+	slab_trim(&p->attempts);
 	slab_trim(&p->retries);
 	slab_trim(&p->joins);
 	slab_trim(&p->jobs);

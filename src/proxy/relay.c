@@ -25,14 +25,14 @@ static uint32_t replay_max(const struct exchange *x)
 	const struct config_retry *retry = x->route->retry;
 
 	if (x->state != EXCHANGE_REQUESTING ||
-	    (!fetch_may_resend(x->fetch) && !(x->retry && retry_may_resend(x->retry))))
+	    (!attempt_may_resend(x->fetch) && !(x->retry && retry_may_resend(x->retry))))
 		return 0;
 	return retry ? retry->body : REPLAY_BYTES;
 }
 
 static void keep_for_replay(struct exchange *x, const struct piece *p)
 {
-	const struct fetch *f = x->fetch;
+	const struct attempt *f = x->fetch;
 	uint32_t max = replay_max(x);
 
 	if (max > 0)
@@ -47,7 +47,7 @@ static void replay_body(struct exchange *x)
 {
 	struct piece p;
 
-	if (replay_next(&x->replay, &p) && !fetch_send(x->fetch, &p, true))
+	if (replay_next(&x->replay, &p) && !attempt_send(x->fetch, &p, true))
 		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
@@ -60,7 +60,7 @@ static void forward_body_piece(struct exchange *x, struct piece *p)
 		return;
 	}
 	keep_for_replay(x, p);
-	if (!fetch_send(x->fetch, p, !x->replay.disabled))
+	if (!attempt_send(x->fetch, p, !x->replay.disabled))
 		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
@@ -74,7 +74,7 @@ static void forward_body_end(struct exchange *x, const struct head *trailers)
 		replay_disable(&x->replay);
 	if (x->retry)
 		retry_request_complete(x->retry);
-	if (!fetch_send_end(x->fetch, block, kept))
+	if (!attempt_send_end(x->fetch, block, kept))
 		exchange_fail(x, (enum ending)x->fetch->ending);
 }
 
@@ -83,9 +83,9 @@ static void forward_body(struct exchange *x)
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (fetch_send_space(x->fetch) > 0)
+	if (attempt_send_space(x->fetch) > 0)
 		replay_body(x);
-	while (!x->ended && fetch_send_space(x->fetch) > 0) {
+	while (!x->ended && attempt_send_space(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
 			forward_body_piece(x, &p);
@@ -174,7 +174,7 @@ static void begin_relaying(struct exchange *x, struct head *h)
 		return;
 	}
 	exchange_set_state(x, EXCHANGE_RELAYING);
-	fetch_take_head(x->fetch, h, framing);
+	attempt_take_head(x->fetch, h, framing);
 	if (x->retry)
 		retry_end(x);
 	replay_free(&x->replay);
@@ -197,8 +197,8 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 	x->keep_alive = false;
 	client_begin_tunnel(x->client);
 	stat_add(&x->proxy->stats->tunnels, 1);
-	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
-	fetch_tunnel(x->fetch);
+	attempt_take_head(x->fetch, h, FRAMING_CLOSE);
+	attempt_tunnel(x->fetch);
 	if (x->retry)
 		retry_end(x);
 	replay_free(&x->replay);
@@ -214,7 +214,7 @@ static void relay_interim(struct exchange *x, struct head *h)
 		return;
 	}
 	x->expects_continue &= h->status != 100;
-	fetch_take_head(x->fetch, h, FRAMING_NONE);
+	attempt_take_head(x->fetch, h, FRAMING_NONE);
 	if (!x->retry)
 		replay_free(&x->replay);
 }
@@ -226,11 +226,11 @@ static void relay_heads(struct exchange *x)
 
 	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
 		if (conn_push_space(&x->client->conn) == 0) {
-			fetch_set_stalled(x->fetch, true);
+			attempt_set_stalled(x->fetch, true);
 			return;
 		}
-		fetch_set_stalled(x->fetch, false);
-		switch (fetch_head(x->fetch, h)) {
+		attempt_set_stalled(x->fetch, false);
+		switch (attempt_head(x->fetch, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
@@ -301,9 +301,9 @@ static void cache_failed(struct exchange *x)
 /* Begins the response when the cache has sent its own. */
 static void take_cache_response(struct exchange *x)
 {
-	if (x->fetch->state == FETCH_WAITING)
+	if (x->fetch->state == ATTEMPT_WAITING)
 		return;
-	if (x->fetch->state == FETCH_FAILED) {
+	if (x->fetch->state == ATTEMPT_FAILED) {
 		cache_failed(x);
 		return;
 	}
@@ -334,9 +334,9 @@ static void relay_body(struct exchange *x)
 	struct piece p = { NULL, NULL, 0 };
 
 	/* If the client had stalled, the server's time starts anew. */
-	fetch_set_stalled(x->fetch, false);
+	attempt_set_stalled(x->fetch, false);
 	while (conn_push_space(&c->conn) > 0) {
-		switch (fetch_body(x->fetch, scratch, &p)) {
+		switch (attempt_body(x->fetch, scratch, &p)) {
 		case BODY_DATA:
 			x->sent_bytes += p.len;
 			if (writer_piece(&c->writer, &c->conn, &p))
@@ -348,7 +348,7 @@ static void relay_body(struct exchange *x)
 				exchange_fail(x, ENDING_NO_MEMORY);
 				return;
 			}
-			fetch_end_trailers(x->fetch);
+			attempt_end_trailers(x->fetch);
 			break;
 		case BODY_END:
 			if (c->writer.ended || end_response_body(x, NULL))
@@ -363,7 +363,7 @@ static void relay_body(struct exchange *x)
 			return;
 		}
 	}
-	fetch_set_stalled(x->fetch, true);
+	attempt_set_stalled(x->fetch, true);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */
@@ -391,7 +391,7 @@ void relay_tunnel(struct exchange *x)
 	struct conn *origin;
 
 	ASSERT(x->state == EXCHANGE_TUNNEL && x->fetch);
-	if (x->fetch->state == FETCH_FAILED || x->fetch->timed_out) {
+	if (x->fetch->state == ATTEMPT_FAILED || x->fetch->timed_out) {
 		exchange_finish(x, ENDING_COMPLETE);
 		return;
 	}
@@ -414,7 +414,7 @@ static void relay_to_origin(struct exchange *x)
 	if (x->ended)
 		return;
 	/* After a stale connection or a failed attempt: the next one was sent nothing. */
-	if (!x->fetch || x->fetch->state == FETCH_WAITING) {
+	if (!x->fetch || x->fetch->state == ATTEMPT_WAITING) {
 		client_pause_body(x->client);
 		replay_rewind(&x->replay);
 	}
@@ -440,7 +440,7 @@ void relay_response(struct exchange *x)
 {
 	ASSERT(x->state == EXCHANGE_RELAYING && x->fetch);
 	/* After an early response the request's body is still being sent. */
-	if (x->fetch->upstream && x->fetch->state == FETCH_RELAYING)
+	if (x->fetch->upstream && x->fetch->state == ATTEMPT_RELAYING)
 		forward_body(x);
 	if (!x->ended)
 		relay_body(x);

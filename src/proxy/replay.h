@@ -1,5 +1,5 @@
 /* A copy of the part of a request's body that was sent, so that it can be sent again: on another
- * connection after a stale one (fetch.h), or to another server (retry.h).
+ * connection after a stale one (attempt.h), or to another server (retry.h).
  *
  * A copy, so that it holds no receive buffer. Only bodies that may have to be sent again are kept,
  * up to a limit of bytes. A body whose Content-Length exceeds the limit is not kept at all; one

@@ -76,10 +76,10 @@ static bool deadlines_suspended(const struct exchange *x)
 
 bool retry_waits_for_client(const struct exchange *x)
 {
-	const struct fetch *f = x->fetch;
+	const struct attempt *f = x->fetch;
 
 	return x->client->body_awaited ||
-	       (f && (f->stalled || f->state == FETCH_SENDING));
+	       (f && (f->stalled || f->state == ATTEMPT_SENDING));
 }
 
 static void check_deadlines(struct exchange *x)
@@ -95,12 +95,12 @@ static void check_deadlines(struct exchange *x)
 	if (route_deadline(r) <= now_ms) {
 		stat_add(&upstream_stats(r->upstream)->deadlines, 1);
 		if (x->fetch) /* counts as a timeout of its server */
-			fetch_time_out(x->fetch);
+			attempt_time_out(x->fetch);
 		exchange_fail(x, ENDING_DEADLINE);
 		return;
 	}
 	if (attempt_deadline(r) <= now_ms)
-		fetch_time_out(x->fetch);
+		attempt_time_out(x->fetch);
 	else if (r->hedge_due_ms > 0 && r->hedge_due_ms <= now_ms)
 		hedge_begin(x);
 	retry_arm_timer(r);
@@ -108,17 +108,17 @@ static void check_deadlines(struct exchange *x)
 
 /* ---- attempts ------------------------------------------------------------- */
 
-void retry_mark_tried(struct retry *r, const struct fetch *f)
+void retry_mark_tried(struct retry *r, const struct attempt *f)
 {
 	tried_add_all(&r->tried, &f->lease.tried);
 }
 
-struct fetch *retry_send_request(struct retry *r)
+struct attempt *retry_send_request(struct retry *r)
 {
 	struct exchange *x = r->exchange;
 
-	return fetch_origin(x->generation,
-			    &(struct fetch_request){
+	return attempt_origin(x->generation,
+			    &(struct attempt_request){
 				    .upstream = r->route->proxy.upstream,
 				    .request = buf_ref(r->request),
 				    .method = (enum method)r->method,
@@ -177,7 +177,7 @@ void retry_begin(struct exchange *x, struct buf *request, uint64_t hash,
 /* The timeout of an attempt starts when it has left the queue. */
 static void note_queue_exit(struct retry *r)
 {
-	const struct fetch *f = r->exchange->fetch;
+	const struct attempt *f = r->exchange->fetch;
 	bool queued = f && f->lease.state == LEASE_WAITING;
 
 	if (r->queued && !queued) {
@@ -192,7 +192,7 @@ static void end_pause(struct exchange *x)
 {
 	begin_attempt(x);
 	if (x->fetch)
-		fetch_step(x->fetch);
+		attempt_step(x->fetch);
 	else
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
@@ -219,19 +219,19 @@ bool retry_pauses(const struct exchange *x)
 
 /* ---- retries -------------------------------------------------------------- */
 
-void retry_discard_response(struct fetch *f, const struct head *h)
+void retry_discard_response(struct attempt *f, const struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)f->method);
 	struct piece p = { NULL, NULL, 0 };
 	enum body_event event;
 
-	fetch_take_head(f, h, framing);
+	attempt_take_head(f, h, framing);
 	do {
-		event = fetch_body(f, &f->proxy->response, &p);
+		event = attempt_body(f, &f->proxy->response, &p);
 		if (event == BODY_DATA)
 			piece_put(&p);
 		else if (event == BODY_TRAILERS)
-			fetch_end_trailers(f);
+			attempt_end_trailers(f);
 	} while (event == BODY_DATA || event == BODY_TRAILERS);
 }
 
@@ -243,7 +243,7 @@ uint32_t retry_condition(int status)
 	return 0;
 }
 
-static uint32_t condition_of(const struct fetch *f)
+static uint32_t condition_of(const struct attempt *f)
 {
 	switch ((unsigned)f->ending) {
 	case ENDING_ORIGIN_REFUSED:

@@ -33,7 +33,7 @@ struct retry {
 	const struct config_route *route;
 	struct upstream *upstream;
 	struct buf *request;       /* the head */
-	struct fetch *hedge;       /* NULL: none now */
+	struct attempt *hedge;       /* NULL: none now */
 	struct latency *latency;   /* of the route; NULL: this request is not hedged */
 	struct timer timer;
 	uint64_t deadline_base_ms; /* start of the route's deadline */
@@ -50,7 +50,7 @@ struct retry {
 	uint8_t backoffs;          /* drawn so far */
 	bool queued;               /* waits for a connection: queue_timeout applies */
 	bool timer_fired;
-	bool hold_on_return;       /* see struct fetch_request */
+	bool hold_on_return;       /* see struct attempt_request */
 	bool request_complete;     /* the end of the request was sent once */
 	struct tried tried;        /* servers */
 };
@@ -95,14 +95,14 @@ void retry_free(struct retry **slot);
 /* ---- for hedge.c ---------------------------------------------------------- */
 
 /* Sends the request once more, to a server not tried yet if possible. NULL: no memory. */
-struct fetch *retry_send_request(struct retry *r);
+struct attempt *retry_send_request(struct retry *r);
 
-/* The final response whose head fetch_head() has read is not used: reads its body as far as it
+/* The final response whose head attempt_head() has read is not used: reads its body as far as it
  * has come, so that the connection can be reused if that is all. */
-void retry_discard_response(struct fetch *f, const struct head *h);
+void retry_discard_response(struct attempt *f, const struct head *h);
 
 /* Adds the servers that the fetch was given to the tried ones. */
-void retry_mark_tried(struct retry *r, const struct fetch *f);
+void retry_mark_tried(struct retry *r, const struct attempt *f);
 
 /* Sets the timer to the next time that is due. */
 void retry_arm_timer(struct retry *r);

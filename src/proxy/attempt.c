@@ -1,0 +1,655 @@
+#include "attempt.h"
+
+#include <string.h>
+
+#include "http/lenient.h"
+#include "identity.h"
+
+static struct tick *attempt_tick(const struct attempt *a)
+{
+	return a->proxy->tick;
+}
+
+static struct conn *origin_conn(struct attempt *a)
+{
+	return &a->lease.origin->conn;
+}
+
+static struct head_limits limits_of(const struct attempt *a)
+{
+	struct head_limits limits = a->generation->head_limits;
+
+	limits.lenient = a->config->lenient;
+	return limits;
+}
+
+static bool leased(const struct attempt *a)
+{
+	return a->lease.state == LEASE_READY;
+}
+
+/* The diagram of attempt.h: the states that may follow each state. */
+static const uint8_t next_states[] = {
+	[ATTEMPT_WAITING] = 1u << ATTEMPT_SENDING | 1u << ATTEMPT_RELAYING | 1u << ATTEMPT_FAILED,
+	[ATTEMPT_SENDING] = 1u << ATTEMPT_WAITING | 1u << ATTEMPT_AWAITING_HEAD |
+			  1u << ATTEMPT_RELAYING | 1u << ATTEMPT_FAILED,
+	[ATTEMPT_AWAITING_HEAD] = 1u << ATTEMPT_WAITING | 1u << ATTEMPT_RELAYING |
+				1u << ATTEMPT_FAILED,
+	[ATTEMPT_RELAYING] = 1u << ATTEMPT_ENDED | 1u << ATTEMPT_FAILED,
+	[ATTEMPT_ENDED] = 0,
+	[ATTEMPT_FAILED] = 0,
+};
+
+static void set_state(struct attempt *a, enum attempt_state state)
+{
+	ASSERT(next_states[a->state] >> state & 1);
+	a->state = (uint8_t)state;
+	a->since_ms = attempt_tick(a)->now_ms;
+}
+
+void attempt_check(const struct attempt *a)
+{
+	const struct lease *l = &a->lease;
+
+	lease_check(l);
+	ASSERT(!a->call || !a->upstream);
+	ASSERT(a->ending == 0 || a->state == ATTEMPT_FAILED);
+	switch ((enum attempt_state)a->state) {
+	case ATTEMPT_WAITING:
+		ASSERT(a->call || l->state != LEASE_NONE);
+		ASSERT(a->status == 0 && !a->tunnel);
+		break;
+	case ATTEMPT_SENDING:
+	case ATTEMPT_AWAITING_HEAD:
+		ASSERT(l->state == LEASE_READY);
+		ASSERT(a->sent_us > 0 && a->status == 0);
+		ASSERT(a->state == ATTEMPT_SENDING || l->origin->writer.ended);
+		break;
+	case ATTEMPT_RELAYING:
+		ASSERT(a->call || l->state == LEASE_READY);
+		ASSERT(a->call || a->status > 0);
+		break;
+	case ATTEMPT_ENDED:
+		ASSERT(l->state == LEASE_NONE && !a->call && !a->tunnel);
+		break;
+	case ATTEMPT_FAILED:
+		ASSERT(l->state == LEASE_NONE);
+		break;
+	}
+}
+
+/* True: the server is to blame. A reused connection may close just as the request is sent,
+ * which is not the server's fault. */
+static bool is_failure(const struct attempt *a, enum ending ending)
+{
+	if (a->lease.state == LEASE_CONNECTING)
+		return ending == ENDING_CONNECT_TIMEOUT;
+	if (a->lease.state != LEASE_READY)
+		return false;
+	if (ending == ENDING_ORIGIN_CLOSED)
+		return !a->lease.reused;
+	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_TIMEOUT ||
+	       ending == ENDING_ORIGIN_SEND_TIMEOUT || ending == ENDING_ORIGIN_TRUNCATED;
+}
+
+/* Counts a failure of the server, for ejection. An idle tunnel that timed out is none. */
+static void blame(struct attempt *a, enum ending ending)
+{
+	if (a->tunnel || !is_failure(a, ending))
+		return;
+	if (a->status > 0) /* its status was counted already */
+		upstream_truncated(&a->lease, a->status);
+	else
+		upstream_failed(&a->lease);
+}
+
+static void attempt_fail(struct attempt *a, enum ending ending)
+{
+	struct upstream_stats *stats;
+
+	set_state(a, ATTEMPT_FAILED);
+	a->ending = (uint8_t)ending;
+	if (!a->upstream)
+		return;
+	blame(a, ending);
+	stats = upstream_stats(a->upstream);
+	if (ending == ENDING_ORIGIN_TIMEOUT || ending == ENDING_ORIGIN_SEND_TIMEOUT ||
+	    ending == ENDING_CONNECT_TIMEOUT)
+		stat_add(&stats->timeouts, 1);
+	else
+		stat_add(&stats->errors, 1);
+	if (a->lease.state != LEASE_NONE)
+		upstream_return(&a->lease, false);
+}
+
+/* ---- deadlines ------------------------------------------------------------ */
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* When the server is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
+static uint64_t server_deadline(const struct attempt *a)
+{
+	const struct conn *c = &a->lease.origin->conn;
+	uint32_t response_ms = a->config->response_timeout_ms;
+	const struct config_limits *limits = &a->generation->config->limits;
+	uint64_t sent = later(c->sent_ms, a->since_ms);
+
+	if (a->tunnel)
+		return later(c->received_ms, sent) + limits->idle_timeout_ms;
+	switch ((enum attempt_state)a->state) {
+	case ATTEMPT_SENDING:
+		/* After a send error the server's response may still be received, once a buffer
+		 * is free: waits for it until the send timeout. */
+		if (conn_unsent(c) > 0 || c->send_error)
+			return sent + limits->send_timeout_ms;
+		break; /* waits for the client's body, which has a deadline of its own */
+	case ATTEMPT_AWAITING_HEAD:
+		if (!a->stalled)
+			return sent + response_ms;
+		break; /* waits for the client, which has a deadline of its own */
+	case ATTEMPT_RELAYING:
+		if (!a->stalled && (a->lease.origin->writer.ended || conn_unsent(c) > 0))
+			return later(c->received_ms, sent) + response_ms;
+		break; /* waits for the client to read or to send */
+	case ATTEMPT_WAITING:
+	case ATTEMPT_ENDED:
+	case ATTEMPT_FAILED:
+		break;
+	}
+	return WHEEL_NEVER;
+}
+
+/* When to compute the deadline anew. There is one timer, as for a client: when it fires, the
+ * deadline is computed from the current state. It fires often enough that none is missed. */
+static uint64_t next_check(const struct attempt *a)
+{
+	uint32_t response_ms = a->config->response_timeout_ms;
+	uint32_t send_ms = a->generation->config->limits.send_timeout_ms;
+	uint64_t due = server_deadline(a);
+
+	if (due != WHEEL_NEVER)
+		return due;
+	return attempt_tick(a)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
+}
+
+/* The attempt is found by the origin's lease: only attempts lease origins. */
+static void deadline_fired(struct timer *timer)
+{
+	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
+	struct attempt *a = CONTAINER(o->lease, struct attempt, lease);
+	uint64_t due = next_check(a);
+
+	if (due > attempt_tick(a)->now_ms) {
+		timer_set(&attempt_tick(a)->wheel, timer, due);
+		return;
+	}
+	/* A send in progress reports nothing: the server may have taken bytes meanwhile. */
+	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
+		timer_set(&attempt_tick(a)->wheel, timer, next_check(a));
+		return;
+	}
+	a->timed_out = true;
+	tick_run(attempt_tick(a), a->waiter);
+}
+
+static void deadline_arm(struct attempt *a)
+{
+	struct timer *timer = &origin_conn(a)->timer;
+	uint64_t due = next_check(a);
+
+	if (!timer_armed(timer) || due < timer->deadline_ms)
+		timer_set(&attempt_tick(a)->wheel, timer, due);
+}
+
+/* ---- requests to a server ------------------------------------------------ */
+
+static void request_complete(struct attempt *a)
+{
+	if (a->state != ATTEMPT_SENDING) {
+		/* After an early response: the server's time starts now. */
+		a->since_ms = attempt_tick(a)->now_ms;
+		return;
+	}
+	set_state(a, ATTEMPT_AWAITING_HEAD);
+	deadline_arm(a);
+}
+
+static void begin_sending(struct attempt *a)
+{
+	struct origin *o = a->lease.origin;
+
+	/* The timer may still be armed with the idle timeout. */
+	o->conn.timer.expired = deadline_fired;
+	a->sent_us = attempt_tick(a)->now_us;
+	stat_add(&upstream_stats(a->upstream)->requests, 1);
+	set_state(a, ATTEMPT_SENDING);
+	if (!writer_begin(&o->writer, &o->conn, buf_ref(a->request),
+			  (enum framing)a->framing, a->length)) {
+		attempt_fail(a, ENDING_NO_MEMORY);
+		return;
+	}
+	if (o->writer.ended)
+		request_complete(a);
+	else
+		deadline_arm(a);
+}
+
+static enum ending ending_of_lease(const struct lease *l)
+{
+	switch ((enum lease_failure)l->failure) {
+	case LEASE_NO_SERVER:
+		return ENDING_NO_SERVER;
+	case LEASE_REFUSED:
+		return ENDING_ORIGIN_REFUSED;
+	case LEASE_FORBIDDEN:
+		return ENDING_ORIGIN_FORBIDDEN;
+	case LEASE_UNROUTABLE:
+		return ENDING_ORIGIN_UNROUTABLE;
+	case LEASE_NO_SOCKET:
+		return ENDING_NO_SOCKET;
+	case LEASE_CONNECT_TIMEOUT:
+		return ENDING_CONNECT_TIMEOUT;
+	case LEASE_QUEUE_FULL:
+		return ENDING_QUEUE_FULL;
+	case LEASE_QUEUE_TIMEOUT:
+		return ENDING_QUEUE_TIMEOUT;
+	case LEASE_NO_MEMORY:
+		break;
+	}
+	return ENDING_NO_MEMORY;
+}
+
+static void lease_step(struct attempt *a)
+{
+	switch ((enum lease_state)a->lease.state) {
+	case LEASE_READY:
+		begin_sending(a);
+		break;
+	case LEASE_FAILED:
+		attempt_fail(a, ending_of_lease(&a->lease));
+		break;
+	case LEASE_NONE:
+	case LEASE_WAITING:
+	case LEASE_CONNECTING:
+		break;
+	}
+}
+
+bool attempt_may_resend(const struct attempt *a)
+{
+	return a->lease.reused && !a->retried && a->interim_n == 0 &&
+	       method_idempotent((enum method)a->method);
+}
+
+/* The connection was closed before any byte of a response. */
+static void stale_close(struct attempt *a)
+{
+	if (!attempt_may_resend(a) || a->body_not_replayable) {
+		attempt_fail(a, ENDING_ORIGIN_CLOSED);
+		return;
+	}
+	a->retried = true;
+	stat_add(&upstream_stats(a->upstream)->retries, 1);
+	stat_add(&upstream_stats(a->upstream)->stale_retries, 1);
+	upstream_return(&a->lease, false);
+	set_state(a, ATTEMPT_WAITING);
+	upstream_lease(a->upstream, &a->lease, a->avoid, true, a->waiter);
+	lease_step(a);
+}
+
+static void origin_step(struct attempt *a)
+{
+	bool sending = a->state == ATTEMPT_SENDING;
+
+	if (a->state == ATTEMPT_WAITING) {
+		lease_step(a);
+		return;
+	}
+	if (a->timed_out && leased(a) && a->state != ATTEMPT_ENDED)
+		attempt_fail(a, a->state == ATTEMPT_RELAYING ? ENDING_ORIGIN_TRUNCATED
+			      : sending                  ? ENDING_ORIGIN_SEND_TIMEOUT
+							 : ENDING_ORIGIN_TIMEOUT);
+}
+
+void attempt_time_out(struct attempt *a)
+{
+	switch ((enum attempt_state)a->state) {
+	case ATTEMPT_WAITING:
+		attempt_fail(a, a->lease.state == LEASE_WAITING ? ENDING_QUEUE_TIMEOUT
+							      : ENDING_CONNECT_TIMEOUT);
+		break;
+	case ATTEMPT_SENDING:
+		attempt_fail(a, ENDING_ORIGIN_SEND_TIMEOUT);
+		break;
+	case ATTEMPT_AWAITING_HEAD:
+		attempt_fail(a, ENDING_ORIGIN_TIMEOUT);
+		break;
+	case ATTEMPT_RELAYING:
+	case ATTEMPT_ENDED:
+	case ATTEMPT_FAILED:
+		break;
+	}
+}
+
+uint32_t attempt_send_space(struct attempt *a)
+{
+	if (a->state == ATTEMPT_SENDING ||
+	    (a->state == ATTEMPT_RELAYING && leased(a) && !a->lease.origin->writer.ended))
+		return conn_push_space(origin_conn(a));
+	return 0;
+}
+
+bool attempt_send(struct attempt *a, struct piece *p, bool kept)
+{
+	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
+	a->body_not_replayable |= !kept;
+	if (!writer_piece(&a->lease.origin->writer, origin_conn(a), p)) {
+		attempt_fail(a, ENDING_NO_MEMORY);
+		return false;
+	}
+	return true;
+}
+
+bool attempt_send_end(struct attempt *a, struct buf *trailers, bool kept)
+{
+	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
+	a->body_not_replayable |= trailers && !kept;
+	if (!writer_end(&a->lease.origin->writer, origin_conn(a), trailers)) {
+		attempt_fail(a, ENDING_NO_MEMORY);
+		return false;
+	}
+	request_complete(a);
+	return true;
+}
+
+static enum verdict refuse_head(struct attempt *a, enum ending ending)
+{
+	attempt_fail(a, ending);
+	return VERDICT_BAD;
+}
+
+enum verdict attempt_head(struct attempt *a, struct head *h)
+{
+	struct head_limits limits;
+	struct conn *c;
+
+	if (a->state == ATTEMPT_FAILED)
+		return VERDICT_BAD;
+	if (!leased(a))
+		return VERDICT_MORE;
+	c = origin_conn(a);
+	limits = limits_of(a);
+	switch (reader_response(&a->lease.origin->reader, c, &limits, h)) {
+	case VERDICT_OK:
+		break;
+	case VERDICT_BAD:
+		return refuse_head(a, h->fault == FAULT_NO_MEMORY ? ENDING_NO_MEMORY :
+								    ENDING_ORIGIN_BAD);
+	case VERDICT_MORE:
+		if (!c->eof && !c->error)
+			return VERDICT_MORE;
+		if (c->inbox)
+			return refuse_head(a, ENDING_ORIGIN_CLOSED);
+		stale_close(a);
+		return a->state == ATTEMPT_FAILED ? VERDICT_BAD : VERDICT_MORE;
+	}
+	if (h->status < 200 && h->status != 101 && ++a->interim_n > ATTEMPT_INTERIM_MAX)
+		return refuse_head(a, ENDING_ORIGIN_BAD);
+	return VERDICT_OK;
+}
+
+void attempt_take_head(struct attempt *a, const struct head *h, enum framing framing)
+{
+	struct origin *o = a->lease.origin;
+
+	ASSERT(leased(a) && a->state != ATTEMPT_RELAYING);
+	buf_put(a->request);
+	a->request = NULL;
+	if (h->status < 200 && h->status != 101) {
+		conn_consume(&o->conn, o->reader.head_bytes);
+		reader_init(&o->reader);
+		/* The server is working: its time starts anew. */
+		a->since_ms = attempt_tick(a)->now_ms;
+		return;
+	}
+	a->status = (uint16_t)h->status;
+	if (identity_challenged(h))
+		upstream_hold(&a->lease);
+	o->idle_s = h->idle_s;
+	histogram_add(&upstream_stats(a->upstream)->latency,
+		      attempt_tick(a)->now_us - a->sent_us);
+	upstream_responded(&a->lease, h->status);
+	/* A 204 that announces a body: the body may still come, and would be taken for the next
+	 * response. */
+	a->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
+		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
+	set_state(a, ATTEMPT_RELAYING);
+	reader_begin_body(&o->reader, &o->conn, framing, h->length);
+	o->reader.body.padding_allowed = a->config->lenient >> LENIENT_CHUNK_PADDING & 1;
+	deadline_arm(a);
+}
+
+void attempt_set_stalled(struct attempt *a, bool stalled)
+{
+	if (a->stalled && !stalled)
+		a->since_ms = attempt_tick(a)->now_ms;
+	/* If nothing was received, the response is late because of the server. */
+	a->stalled = stalled &&
+		     (a->state == ATTEMPT_RELAYING || (leased(a) && origin_conn(a)->inbox));
+}
+
+static void response_ended(struct attempt *a)
+{
+	set_state(a, ATTEMPT_ENDED);
+	upstream_completed(&a->lease);
+	upstream_return(&a->lease, a->reusable && a->lease.origin->writer.ended);
+}
+
+/* The ending of a response whose body is incomplete or malformed. */
+static enum ending ending_of_body(enum fault fault)
+{
+	if (fault == FAULT_NO_MEMORY)
+		return ENDING_NO_MEMORY;
+	return fault == FAULT_BODY_SHORT ? ENDING_ORIGIN_TRUNCATED : ENDING_ORIGIN_BAD;
+}
+
+static enum body_event origin_body(struct attempt *a, struct head *trailers, struct piece *p)
+{
+	struct conn *c = origin_conn(a);
+	struct head_limits limits = limits_of(a);
+	enum body_event event = reader_body(&a->lease.origin->reader, c, &limits, trailers, p);
+
+	switch (event) {
+	case BODY_END:
+		response_ended(a);
+		break;
+	case BODY_MORE:
+		if (!c->error)
+			break;
+		attempt_fail(a, ENDING_ORIGIN_TRUNCATED);
+		return BODY_BAD;
+	case BODY_BAD:
+		attempt_fail(a, ending_of_body(
+				      (enum fault)a->lease.origin->reader.body.fault));
+		return BODY_BAD;
+	case BODY_DATA:
+	case BODY_TRAILERS:
+		break;
+	}
+	return event;
+}
+
+void attempt_end_trailers(struct attempt *a)
+{
+	reader_end_trailers(&a->lease.origin->reader, origin_conn(a));
+}
+
+struct conn *attempt_tunnel(struct attempt *a)
+{
+	ASSERT(a->state == ATTEMPT_RELAYING && a->status == 101);
+	a->tunnel = true;
+	a->reusable = false;
+	a->since_ms = attempt_tick(a)->now_ms;
+	deadline_arm(a);
+	return origin_conn(a);
+}
+
+static struct attempt *attempt_new(struct generation *g, struct task *waiter)
+{
+	struct attempt *a = slab_take(&g->proxy->attempts);
+
+	if (!a)
+		return NULL;
+	a->proxy = g->proxy;
+	a->generation = generation_ref(g);
+	a->waiter = waiter;
+	a->since_ms = a->proxy->tick->now_ms;
+	return a;
+}
+
+/* True: the request must not go out on a reused connection. A client whose own connection
+ * turns out to be closed sends its request again (RFC 9112 9.3.1). After the first request
+ * on a new connection it does not, so a stale connection here would become its error. */
+static bool wants_new_connection(const struct config_upstream *u,
+				 const struct attempt_request *q)
+{
+	switch (u->reuse) {
+	case CONFIG_REUSE_SAFE:
+		return q->first && !method_idempotent(q->method);
+	case CONFIG_REUSE_ALWAYS:
+		return false;
+	case CONFIG_REUSE_NEVER:
+		break;
+	}
+	return true;
+}
+
+struct attempt *attempt_origin(struct generation *g, const struct attempt_request *q,
+			   struct task *waiter)
+{
+	struct attempt *a = attempt_new(g, waiter);
+
+	if (!a) {
+		buf_put(q->request);
+		return NULL;
+	}
+	a->upstream = generation_upstream(g, q->upstream);
+	a->config = &g->config->upstreams[q->upstream];
+	a->request = q->request;
+	a->method = (uint8_t)q->method;
+	a->framing = (uint8_t)q->framing;
+	a->length = q->length;
+	a->avoid = q->avoid;
+	a->lease.hash = q->hash;
+	a->lease.held_list = q->held_list;
+	a->lease.hold_on_return = q->hold_on_return;
+	upstream_lease(a->upstream, &a->lease, q->avoid,
+		       wants_new_connection(a->config, q), waiter);
+	return a;
+}
+
+/* ---- requests to a cache -------------------------------------------------- */
+
+struct attempt *attempt_memcached(struct generation *g, unsigned upstream,
+			      enum memcache_command command, struct slice key,
+			      struct task *waiter)
+{
+	struct attempt *a = attempt_new(g, waiter);
+
+	if (!a)
+		return NULL;
+	a->call = memcache_get(generation_memcache(g, upstream), command, key, a);
+	if (!a->call)
+		attempt_free(&a);
+	return a;
+}
+
+static enum ending ending_of_call(const struct memcache_call *call)
+{
+	switch (call->failure) {
+	case CALL_ERROR:
+	case CALL_VALUE_LARGE:
+		return ENDING_CACHE_FAILED;
+	case CALL_TIMEOUT:
+		return call->sent_us > 0 ? ENDING_CACHE_TIMEOUT : ENDING_QUEUE_TIMEOUT;
+	case CALL_QUEUE_FULL:
+		return ENDING_QUEUE_FULL;
+	}
+	return ENDING_CACHE_FAILED;
+}
+
+static void call_step(struct attempt *a)
+{
+	if (a->state != ATTEMPT_WAITING)
+		return;
+	switch (a->call->state) {
+	case CALL_HIT:
+		a->length = a->call->length;
+		set_state(a, ATTEMPT_RELAYING);
+		break;
+	case CALL_MISS:
+		attempt_fail(a, ENDING_CACHE_MISS);
+		break;
+	case CALL_FAILED:
+		attempt_fail(a, ending_of_call(a->call));
+		break;
+	case CALL_WAITING:
+	case CALL_SENT:
+		break;
+	}
+}
+
+static enum body_event call_body(struct attempt *a, struct piece *p)
+{
+	if (memcache_take(a->call, p))
+		return BODY_DATA;
+	set_state(a, ATTEMPT_ENDED);
+	memcache_forget(&a->call);
+	return BODY_END;
+}
+
+/* ---- both ----------------------------------------------------------------- */
+
+void attempt_step(struct attempt *a)
+{
+	if (a->call)
+		call_step(a);
+	else if (a->upstream)
+		origin_step(a);
+}
+
+enum body_event attempt_body(struct attempt *a, struct head *trailers, struct piece *p)
+{
+	switch ((enum attempt_state)a->state) {
+	case ATTEMPT_RELAYING:
+		return a->call ? call_body(a, p) : origin_body(a, trailers, p);
+	case ATTEMPT_ENDED:
+		return BODY_END;
+	case ATTEMPT_FAILED:
+		return BODY_BAD;
+	case ATTEMPT_WAITING:
+	case ATTEMPT_SENDING:
+	case ATTEMPT_AWAITING_HEAD:
+		break;
+	}
+	return BODY_MORE;
+}
+
+void attempt_free(struct attempt **slot)
+{
+	struct attempt *a = *slot;
+
+	if (!a)
+		return;
+	*slot = NULL;
+	if (a->upstream && a->lease.state != LEASE_NONE)
+		upstream_return(&a->lease, false);
+	if (a->call)
+		memcache_forget(&a->call);
+	buf_put(a->request);
+	generation_put(a->generation);
+	tick_reap_to_slab(a->proxy->tick, &a->proxy->attempts, &a->reap);
+}
