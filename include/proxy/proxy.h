@@ -1,7 +1,7 @@
 /* The proxy of one worker: takes clients' connections and decides what happens to each request.
  *
- * An exchange (src/proxy/exchange.h) is one request and its response, as the client sees them.
- * An attempt (src/proxy/attempt.h) is one request to a server or a cache on behalf of an exchange.
+ * An exchange (exchange.h) is one request and its response, as the client sees them.
+ * An attempt (attempt.h) is one request to a server or a cache on behalf of an exchange.
  * This struct holds what all exchanges of the worker share. It decides about its own worker only.
  *
  * Owner: the worker; one thread. Limits: the quotas in proxy_options and the configuration's.

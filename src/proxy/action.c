@@ -1,12 +1,12 @@
-#include "action.h"
+#include "proxy/action.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
-#include "identity.h"
 #include "join.h"
+#include "proxy/identity.h"
 #include "retry.h"
 #include "route/variable.h"
 

@@ -1,9 +1,9 @@
-#include "attempt.h"
+#include "proxy/attempt.h"
 
 #include <string.h>
 
 #include "http/lenient.h"
-#include "identity.h"
+#include "proxy/identity.h"
 
 static struct tick *attempt_tick(const struct attempt *a)
 {

@@ -1,12 +1,12 @@
-#include "exchange.h"
+#include "proxy/exchange.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "action.h"
 #include "base/reserve.h"
 #include "http/path.h"
 #include "join.h"
+#include "proxy/action.h"
 #include "realip.h"
 #include "relay.h"
 #include "reply.h"

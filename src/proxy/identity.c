@@ -1,4 +1,4 @@
-#include "identity.h"
+#include "proxy/identity.h"
 
 /* True: the text begins with a scheme's name, as a whole word. */
 static bool begins_with_scheme(struct slice text)

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "action.h"
-#include "identity.h"
+#include "proxy/action.h"
+#include "proxy/identity.h"
 
 struct join_part {
 	const struct config_part *config;

@@ -11,7 +11,7 @@
 #ifndef PROXY_JOIN_H
 #define PROXY_JOIN_H
 
-#include "exchange.h"
+#include "proxy/exchange.h"
 
 /* Most bytes of one part's body in the JSON; the rest is dropped. */
 #define JOIN_PART_BYTES 65536u

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exchange.h"
 #include "join.h"
+#include "proxy/exchange.h"
 #include "retry.h"
 #include "retrystate.h"
 #include "service.h"

@@ -5,8 +5,8 @@
 #ifndef PROXY_REALIP_H
 #define PROXY_REALIP_H
 
-#include "exchange.h"
 #include "http/forwarding.h"
+#include "proxy/exchange.h"
 
 struct realip {
 	struct forwarding_peer peer;

@@ -7,7 +7,7 @@
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H
 
-#include "exchange.h"
+#include "proxy/exchange.h"
 
 /* EXCHANGE_REQUESTING: sends the request's body, reads the response's heads. May change the
  * exchange's state. */

@@ -1,4 +1,4 @@
-#include "replay.h"
+#include "proxy/replay.h"
 
 #include <string.h>
 

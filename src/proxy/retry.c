@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "hedge.h"
-#include "identity.h"
+#include "proxy/identity.h"
 #include "retrystate.h"
 
 /* A backoff doubles at most this many times. */

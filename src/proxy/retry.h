@@ -24,7 +24,7 @@
 #ifndef PROXY_RETRY_H
 #define PROXY_RETRY_H
 
-#include "exchange.h"
+#include "proxy/exchange.h"
 
 struct retry {
 	struct slab_reap reap;

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/proxy/exchange.h"
+#include "proxy/exchange.h"
 
 #define LOG_FD 77
 #define RUN_MS 4000000 /* longer than any run takes */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/proxy/identity.h"
+#include "proxy/identity.h"
 
 static const struct head_limits limits = { 4096, 100, 0 };
 static struct head head;

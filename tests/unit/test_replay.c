@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "../../src/proxy/replay.h"
 #include "lib/proxyrig.h"
+#include "proxy/replay.h"
 
 #define SEEDS (SIMRIG_SEEDS / 2)
 #define RESPONSES_MAX 8

@@ -3,7 +3,7 @@
 #ifndef PROXY_ACTION_H
 #define PROXY_ACTION_H
 
-#include "exchange.h"
+#include "proxy/exchange.h"
 
 /* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: see
  * x->ended. */

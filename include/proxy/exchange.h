@@ -32,9 +32,9 @@
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 
-#include "attempt.h"
 #include "io/sock.h"
-#include "replay.h"
+#include "proxy/attempt.h"
+#include "proxy/replay.h"
 #include "route/route.h"
 
 enum exchange_state {
