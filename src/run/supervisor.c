@@ -222,7 +222,8 @@ static void restart_after_end(struct supervisor *s, const struct process *p,
  *   DRAINING                        nothing: another process has replaced it
  *   STARTING, none was ready ever   the start has failed: the supervisor exits
  *   STARTING, another is SERVING    the change has failed: the other continues
- *   else                            none serves: a restart, unless another is STARTING
+ *   SERVING, another is STARTING    nothing but a line in the log: the other will serve
+ *   else                            none serves: a restart
  * Returns the exit status of the supervisor, or -1 to continue. */
 static int process_ended(struct supervisor *s, struct process *p, int status)
 {
@@ -264,7 +265,11 @@ static int process_ended(struct supervisor *s, struct process *p, int status)
 	}
 	if (s->next_config)
 		change_reload_failed(s, "the worker process ended");
-	if (!process_of(s, PROCESS_STARTING)) {
+	if (process_of(s, PROCESS_STARTING)) {
+		fprintf(stderr,
+			"fairlead: the worker process %d %s; another is starting already\n",
+			(int)ended.pid, how);
+	} else {
 		restart_after_end(s, &ended, how);
 		reply_command(s, false,
 			      "the worker process ended; it is being restarted");

@@ -8,6 +8,7 @@ import resource
 import select
 import signal
 import socket
+import time
 
 import rig
 
@@ -280,6 +281,48 @@ def many_at_once(origin):
     rig.check(proxy.ended() == 0, proxy.log)
 
 
+def successor(proxy, worker):
+    """Stops the next worker process while it starts. Returns None if it was ready before."""
+    ready, end = proxy.log().count("fairlead: ready"), time.monotonic() + rig.PATIENCE_S
+    while not (pids := [p for p in proxy.children() if p != worker and is_worker(p)]):
+        rig.check(time.monotonic() < end, "no other worker process")
+    os.kill(pids[0], signal.SIGSTOP)
+    if proxy.log().count("fairlead: ready") == ready:
+        return pids[0]
+    os.kill(pids[0], signal.SIGCONT)
+    return None
+
+
+def is_worker(pid):
+    """The process that reads the configuration has one thread."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
+
+
+def ends_late(origin):
+    """A worker process ends while its successor starts: the log says how it ended."""
+    proxy = rig.Fairlead(config_of(origin))
+    for _ in range(10):
+        worker = proxy.worker_pid()
+        os.kill(worker, signal.SIGSTOP)
+        large = f"# {1000 * 'x'}\n" * 1000
+        reload(proxy, config_of(origin) + large, said="fairlead: not reloaded")
+        proxy.signal(signal.SIGHUP)
+        starting = successor(proxy, worker)
+        os.kill(worker, signal.SIGKILL if starting else signal.SIGCONT)
+        if starting:
+            break
+        rig.until(lambda: worker not in proxy.children(), "the end of the previous one")
+    rig.check(starting, "each worker process was ready at once")
+    rig.until(lambda: proxy.said(f"the worker process {worker} was killed by signal 9"), "its end")
+    os.kill(starting, signal.SIGCONT)
+    rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
+    rig.check(proxy.worker_pid() == starting, "it was started twice")
+    proxy.stop()
+
+
 def memcached(origin):
     """A new kind of upstream: the sandbox allows what it needs."""
     port, = rig.free_ports(1)
@@ -362,7 +405,7 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (routes, errors, no_descriptors, stuck, listeners, log, unread,
-                 needs_restart, many_at_once, memcached, silent_names, notified):
+                 needs_restart, many_at_once, ends_late, memcached, silent_names, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -246,11 +246,14 @@ class Fairlead(Program):
                          ready="fairlead: ready", **popen)
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def worker_pid(self):
-        """The worker process: the one child of the supervisor."""
+    def children(self):
+        """The child processes of the supervisor, the oldest first."""
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as f:
-            children = f.read().split()
-        return int(children[0]) if children else None
+            return [int(pid) for pid in f.read().split()]
+
+    def worker_pid(self):
+        """The oldest child of the supervisor: the worker process. None: there is none."""
+        return next(iter(self.children()), None)
 
     def metrics(self):
         """{name: value}, summed over workers and all other labels but class."""
