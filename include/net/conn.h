@@ -94,7 +94,7 @@ struct conn {
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once CONN_CLOSING */
 	bool eof : 1;        /* FIN was received: the peer sends no more (it may still read) */
-	bool wants_space : 1; /* call `changed` when the outbox has space */
+	bool space_awaited : 1; /* conn_await_space(): `changed` is called at the next space */
 	bool fin_sent : 1;   /* shutdown(SHUT_WR) was called */
 	bool fin_wanted : 1; /* … is to be called when the outbox is empty */
 	bool inbox_limited : 1; /* the inbox takes one buffer at most: conn_limit_inbox() */
@@ -160,8 +160,12 @@ bool conn_can_receive(const struct conn *c);
 /* ---- outbox --------------------------------------------------------------- */
 
 /* Space of the outbox: how many bytes may be pushed now; the last push may exceed that.
- * 0: not writable now; if the outbox is full, `changed` is called when it has space again. */
-uint32_t conn_push_space(struct conn *c);
+ * 0: the outbox is full, or the connection takes nothing more. */
+uint32_t conn_push_space(const struct conn *c);
+
+/* The caller has bytes to push and found no space: `changed` is called once, when the
+ * outbox has space again. Not if the connection takes nothing more. */
+void conn_await_space(struct conn *c);
 
 /* Queues bytes; takes over the piece's reference and empties the piece. False: out of
  * memory or of entries; the piece is unchanged. After conn_push_space() has returned

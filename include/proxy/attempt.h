@@ -99,8 +99,12 @@ void attempt_step(struct attempt *a);
 /* Asserts what holds in each state: who has a lease, a call, a status. */
 void attempt_check(const struct attempt *a);
 
-/* Bytes of request body that may be queued now. 0: the waiter is run when there is space. */
-uint32_t attempt_send_space(struct attempt *a);
+/* Bytes of request body that may be queued now. 0: the outbox is full, or the attempt takes no
+ * body in its state. */
+uint32_t attempt_send_space(const struct attempt *a);
+
+/* There is no space: the waiter is run when there is some, if the attempt still takes a body. */
+void attempt_await_space(struct attempt *a);
 
 /* True: if the connection turns out to be stale, the request is sent again on another one,
  * provided that its body can be. */

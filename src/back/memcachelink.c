@@ -63,7 +63,7 @@ static bool block_has_space(const struct memcache_link *l)
 	return l->out && l->out->size - l->out->end >= MEMCACHE_REQUEST_MAX;
 }
 
-static bool can_take_call(struct memcache_link *l)
+static bool can_take_call(const struct memcache_link *l)
 {
 	const struct conn *c = &l->conn;
 
@@ -85,6 +85,8 @@ struct memcache_link *link_least(struct memcache_server *s)
 				return l;
 			l->blocked = true;
 			list_remove(&l->rank);
+			if (conn_push_space(&l->conn) == 0)
+				conn_await_space(&l->conn);
 		}
 	}
 	return NULL;

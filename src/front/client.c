@@ -298,6 +298,7 @@ static void serve_requests(struct client *c)
 		/* The outbox is full of previous responses: wait before starting
 		 * another. */
 		if (c->conn.inbox && !client_lost(c) && conn_push_space(&c->conn) == 0) {
+			conn_await_space(&c->conn);
 			inbox_compact_and_limit(c);
 			return;
 		}

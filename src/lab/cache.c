@@ -62,8 +62,10 @@ static bool read_line(struct cache_client *c)
 	size_t n;
 
 	/* The previous response must leave space before the next command is read. */
-	if (conn_push_space(&c->conn) == 0)
+	if (conn_push_space(&c->conn) == 0) {
+		conn_await_space(&c->conn);
 		return false;
+	}
 	s = conn_peek(&c->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;
 	if (!lf && c->conn.inbox_bytes > s.len &&
@@ -156,7 +158,7 @@ static void client_step(struct task *task)
 	/* After the end of input, commands in progress still get their responses. */
 	if (c->conn.error)
 		conn_close(&c->conn, CONN_NOW, 0);
-	else if (c->conn.eof && c->state < CACHE_CLIENT_WAITING && !c->conn.wants_space)
+	else if (c->conn.eof && c->state < CACHE_CLIENT_WAITING && !c->conn.space_awaited)
 		conn_close(&c->conn, CONN_FLUSH, 1000);
 }
 

@@ -144,8 +144,10 @@ static bool respond_get(struct cache_client *c)
 	while (c->conn.state == CONN_OPEN) {
 		struct slice key;
 
-		if (conn_push_space(&c->conn) == 0)
+		if (conn_push_space(&c->conn) == 0) {
+			conn_await_space(&c->conn);
 			return false;
+		}
 		key = cache_word(&c->command.rest);
 		if (key.len == 0) {
 			reply_line(c, "END");

@@ -152,6 +152,8 @@ static bool send_pattern(struct lab_request *r)
 		}
 		r->n -= len;
 	}
+	if (r->n > 0)
+		conn_await_space(&c->conn);
 	return true;
 }
 
@@ -282,8 +284,12 @@ static void drip_step(struct lab_request *r)
 	struct client *c = r->client;
 	struct piece p = { NULL, pattern, 1 };
 
-	if (!r->due || conn_push_space(&c->conn) == 0)
+	if (!r->due)
 		return;
+	if (conn_push_space(&c->conn) == 0) {
+		conn_await_space(&c->conn);
+		return;
+	}
 	r->due = false;
 	if (r->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
 		request_abort(r);
@@ -336,7 +342,9 @@ static void tunnel_step(struct lab_request *r)
 			return;
 		}
 	}
-	if (!c->inbox && c->eof)
+	if (c->inbox)
+		conn_await_space(c);
+	else if (c->eof)
 		request_end(r);
 }
 
@@ -403,6 +411,7 @@ static void read_step(struct lab_request *r)
 			return;
 		}
 	}
+	conn_await_space(&c->conn);
 }
 
 static void start_reading(struct lab_request *r)

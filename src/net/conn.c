@@ -237,8 +237,8 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 	} else if (list_empty(&o->writable)) {
 		list_append(&c->tick->writable, &o->writable);
 	}
-	if (c->wants_space && c->state == CONN_OPEN) {
-		c->wants_space = false;
+	if (c->space_awaited && c->state == CONN_OPEN) {
+		c->space_awaited = false;
 		notify_changed(c);
 	}
 	close_if_done(c);
@@ -249,7 +249,7 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 static void send_start(struct conn *c)
 {
 	struct outbox *o = c->outbox;
-	unsigned silent = c->wants_space || c->fin_wanted || c->state != CONN_OPEN
+	unsigned silent = c->space_awaited || c->fin_wanted || c->state != CONN_OPEN
 				  ? 0
 				  : IO_SILENT;
 

@@ -58,7 +58,7 @@ void outbox_drop(struct conn *c)
 		outbox_free(c);
 }
 
-uint32_t conn_push_space(struct conn *c)
+uint32_t conn_push_space(const struct conn *c)
 {
 	const struct outbox *o = c->outbox;
 
@@ -68,8 +68,14 @@ uint32_t conn_push_space(struct conn *c)
 		return c->window;
 	if (o->n + 2 * OUTBOX_SPARE <= OUTBOX_MAX && o->charged < c->window)
 		return c->window - o->charged;
-	c->wants_space = true;
 	return 0;
+}
+
+/* Without an outbox no send completes that could make space. */
+void conn_await_space(struct conn *c)
+{
+	if (c->outbox)
+		c->space_awaited = true;
 }
 
 static struct outbox *push_entry(struct conn *c, const void *ptr, uint32_t len)

@@ -334,12 +334,21 @@ void attempt_time_out(struct attempt *a)
 	}
 }
 
-uint32_t attempt_send_space(struct attempt *a)
+static bool takes_body(const struct attempt *a)
 {
-	if (a->state == ATTEMPT_SENDING ||
-	    (a->state == ATTEMPT_RELAYING && leased(a) && !a->lease.origin->writer.ended))
-		return conn_push_space(origin_conn(a));
-	return 0;
+	return a->state == ATTEMPT_SENDING ||
+	       (a->state == ATTEMPT_RELAYING && leased(a) && !a->lease.origin->writer.ended);
+}
+
+uint32_t attempt_send_space(const struct attempt *a)
+{
+	return takes_body(a) ? conn_push_space(&a->lease.origin->conn) : 0;
+}
+
+void attempt_await_space(struct attempt *a)
+{
+	if (takes_body(a))
+		conn_await_space(origin_conn(a));
 }
 
 bool attempt_send(struct attempt *a, struct piece *p, bool kept)

@@ -106,6 +106,8 @@ static void forward_body(struct exchange *x)
 			return;
 		}
 	}
+	if (!x->ended)
+		attempt_await_space(x->fetch);
 }
 
 /* ---- the response's head to the client ------------------------------------ */
@@ -226,6 +228,7 @@ static void relay_heads(struct exchange *x)
 
 	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
 		if (conn_push_space(&x->client->conn) == 0) {
+			conn_await_space(&x->client->conn);
 			attempt_set_stalled(x->fetch, true);
 			return;
 		}
@@ -363,6 +366,7 @@ static void relay_body(struct exchange *x)
 			return;
 		}
 	}
+	conn_await_space(&c->conn);
 	attempt_set_stalled(x->fetch, true);
 }
 
@@ -380,7 +384,9 @@ static bool tunnel_splice(struct conn *from, struct conn *to)
 			return false;
 		}
 	}
-	if (!from->inbox && from->eof)
+	if (from->inbox)
+		conn_await_space(to);
+	else if (from->eof)
 		conn_send_fin(to);
 	return true;
 }

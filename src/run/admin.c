@@ -115,8 +115,10 @@ static void metrics_write(struct admin *a, struct metrics_response *r)
 	struct client *c = r->client;
 	bool keep = r->keep_alive, more = true;
 
-	if (conn_push_space(&c->conn) == 0)
+	if (conn_push_space(&c->conn) == 0) {
+		conn_await_space(&c->conn);
 		return;
+	}
 	if (!metrics_write_chunk(a, r, &more) ||
 	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {
 		metrics_abort(c);

@@ -128,7 +128,11 @@ static bool fake_conn_read_request(struct fake_conn *fc)
 	if (fc->rest.len > 0 || fc->line_n > 0 || (f->silent && fc->answers == 0) ||
 	    (f->silent_after && f->requests >= f->silent_after))
 		return false;
-	if (conn_push_space(&fc->conn) == 0 || !conn_linearize(&fc->conn, 1024))
+	if (conn_push_space(&fc->conn) == 0) {
+		conn_await_space(&fc->conn);
+		return false;
+	}
+	if (!conn_linearize(&fc->conn, 1024))
 		return false;
 	s = conn_peek(&fc->conn);
 	lf = s.len > 0 ? memchr(s.ptr, '\n', s.len) : NULL;

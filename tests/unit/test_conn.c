@@ -297,6 +297,8 @@ static void push_while_space(struct conn_fixture *f)
 			assert_true(push_one(f));
 		assert_true(c->outbox->charged <= WINDOW + OUTBOX_SPARE * (12000 + 4384));
 	}
+	if (f->pushed < PUSH_ALL)
+		conn_await_space(c);
 }
 
 static void assert_peer_received(struct conn_fixture *f)
@@ -357,6 +359,7 @@ static void outbox_without_memory(struct conn_fixture *f)
 	assert_false(conn_push_small(&f->conn, SLICE("x")));
 	assert_false(conn_push(&f->conn, &p));
 	assert_int_equal(conn_push_space(&f->conn), 0);
+	conn_await_space(&f->conn);
 	SIMRIG_UNTIL(&f->rig, f->peer->in_n == OUTBOX_MAX * 24, 5000);
 	SIMRIG_UNTIL(&f->rig, conn_push_space(&f->conn) == WINDOW, 5000);
 	assert_true(f->changes > 0);
