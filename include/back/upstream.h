@@ -46,6 +46,7 @@
 #include "config/config.h"
 #include "message/reader.h"
 #include "message/writer.h"
+#include "net/deadline.h"
 
 /* How long a server is down to which a connect failed. */
 #define UPSTREAM_DOWN_MS 1000
@@ -62,6 +63,7 @@ enum origin_state { ORIGIN_CONNECTING, ORIGIN_LEASED, ORIGIN_IDLE, ORIGIN_ENDING
 /* An upstream connection. */
 struct origin {
 	struct conn conn;      /* opened when connected; closing or dead in ORIGIN_ENDING */
+	struct deadline deadline; /* idle: its own; leased: the requester's */
 	struct reader reader;
 	struct writer writer;
 	struct task task;
@@ -74,6 +76,7 @@ struct origin {
 	int connect_result;    /* descriptor or negative errno */
 	uint8_t state;         /* enum origin_state */
 	uint64_t requests;     /* leases so far */
+	uint64_t idle_since_ms;
 	uint32_t idle_s;       /* idle time that its server announced; UINT32_MAX: none */
 };
 

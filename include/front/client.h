@@ -28,6 +28,7 @@
 #include "io/sock.h"
 #include "message/reader.h"
 #include "message/writer.h"
+#include "net/deadline.h"
 
 struct client;
 
@@ -76,6 +77,7 @@ enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_ENDING };
 
 struct client {
 	struct conn conn;
+	struct deadline deadline;
 	struct task task;
 	struct list node;    /* on front->all */
 	struct list idle_node; /* on front->idle or front->unused */

@@ -109,7 +109,7 @@ struct conn {
 	struct io_recv recv;
 	struct outbox *outbox;
 	struct reap reap;
-	struct timer timer;      /* the owner's while CONN_OPEN; then bounds the closing */
+	struct timer timer;      /* bounds the closing; not set while CONN_OPEN */
 	uint64_t received, sent; /* bytes since conn_open(); sent: of sends that have ended */
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */

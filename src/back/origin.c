@@ -36,6 +36,7 @@ void origin_check(const struct origin *o)
 		break;
 	case ORIGIN_IDLE:
 		ASSERT(!o->lease && !list_empty(&o->node) && !s->leaving);
+		ASSERT(o->deadline.owner == o && deadline_running(&o->deadline));
 		ASSERT(o->held == !list_empty(&o->held_node));
 		break;
 	case ORIGIN_ENDING:
@@ -120,21 +121,48 @@ void origin_end(struct origin *o)
 	origin_uncount(o);
 	origin_set_state(o, ORIGIN_ENDING);
 	o->lease = NULL;
-	if (connected)
-		conn_close(&o->conn, CONN_NOW, 0);
-	else
+	if (!connected) {
 		tick_reap(o->server->upstream->tick, &o->conn.reap);
+		return;
+	}
+	deadline_stop(&o->deadline);
+	conn_close(&o->conn, CONN_NOW, 0);
 }
 
-static void idle_timer_expired(struct timer *t)
+/* The server starts its idle timer before ours, and its close takes time to arrive. */
+#define IDLE_MARGIN_MS 1000
+
+/* How long it may be idle; 0: it is not reused. */
+static uint64_t idle_limit_ms(const struct origin *o)
 {
-	struct origin *o = CONTAINER(t, struct origin, conn.timer);
+	const struct config_upstream *config = &o->server->upstream->config;
+	uint64_t ms = config->idle_timeout_ms, announced_ms = 1000 * (uint64_t)o->idle_s;
+	uint64_t margin_ms = announced_ms / 2 < IDLE_MARGIN_MS ? announced_ms / 2
+							       : IDLE_MARGIN_MS;
 
-	/* The timer may fire just after the origin was leased, before the requester
-	 * resets it. */
-	if (o->state == ORIGIN_IDLE)
-		origin_end(o);
+	if (config->reuse == CONFIG_REUSE_NEVER)
+		return 0;
+	if (o->idle_s != UINT32_MAX && announced_ms - margin_ms < ms)
+		ms = announced_ms - margin_ms;
+	return ms;
 }
+
+/* Between a connect or a new lease and the requester's first byte nothing is awaited. */
+static uint64_t idle_due_ms(const void *owner)
+{
+	const struct origin *o = owner;
+
+	return o->state == ORIGIN_IDLE ? o->idle_since_ms + idle_limit_ms(o)
+				       : WHEEL_NEVER;
+}
+
+static void idle_time_passed(void *owner)
+{
+	origin_end(owner);
+}
+
+static const struct deadline_rules idle_rules = { .due_ms = idle_due_ms,
+						  .passed = idle_time_passed };
 
 static void origin_connect_done(struct io_op *op, int res, unsigned flags)
 {
@@ -154,6 +182,7 @@ static void connect_succeeded(struct origin *o)
 	s->down_until_ms = 0;
 	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
 		  s->upstream->window);
+	deadline_init(&o->deadline, &o->conn, &idle_rules, o);
 	origin_set_state(o, ORIGIN_LEASED);
 	s->leased_n++;
 	o->requests = 1;
@@ -324,24 +353,6 @@ void origin_end_stale(struct server *s)
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
 }
 
-/* The server starts its idle timer before ours, and its close takes time to arrive. */
-#define IDLE_MARGIN_MS 1000
-
-/* How long it may be idle; 0: it is not reused. */
-static uint64_t idle_limit_ms(const struct origin *o)
-{
-	const struct config_upstream *config = &o->server->upstream->config;
-	uint64_t ms = config->idle_timeout_ms, announced_ms = 1000 * (uint64_t)o->idle_s;
-	uint64_t margin_ms = announced_ms / 2 < IDLE_MARGIN_MS ? announced_ms / 2
-							       : IDLE_MARGIN_MS;
-
-	if (config->reuse == CONFIG_REUSE_NEVER)
-		return 0;
-	if (o->idle_s != UINT32_MAX && announced_ms - margin_ms < ms)
-		ms = announced_ms - margin_ms;
-	return ms;
-}
-
 /* A holder holds one origin of each upstream: an older one ends. */
 static void origin_hold(struct origin *o, struct list *held_list)
 {
@@ -374,8 +385,9 @@ static void origin_make_idle(struct origin *o, struct list *held_list)
 		list_prepend(&s->idle, &o->node);
 		stat_add(&u->stats->connections_idle, 1);
 	}
-	o->conn.timer.expired = idle_timer_expired;
-	timer_set(&u->tick->wheel, &o->conn.timer, u->tick->now_ms + idle_limit_ms(o));
+	o->idle_since_ms = u->tick->now_ms;
+	deadline_own(&o->deadline, &idle_rules, o);
+	deadline_bound(&o->deadline, idle_due_ms(o));
 	queue_dispatch(u);
 }
 

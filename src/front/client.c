@@ -54,13 +54,14 @@ void client_check(const struct client *c)
 		/* fall through */
 	case CLIENT_HEAD:
 		ASSERT(!c->exchange && !c->tunnel && !c->body_awaited);
-		ASSERT(timer_armed(&c->conn.timer));
+		ASSERT(deadline_running(&c->deadline));
 		break;
 	case CLIENT_BUSY:
 		ASSERT(c->exchange && c->requests > 0);
 		break;
 	case CLIENT_ENDING:
 		ASSERT(c->conn.state != CONN_OPEN); /* front_close(): exchange until closed() */
+		ASSERT(!deadline_running(&c->deadline));
 		break;
 	}
 }
@@ -115,50 +116,45 @@ static uint64_t state_deadline_ms(const struct client *c)
 }
 
 /* While bytes are unsent, the send timeout takes precedence over that of the state. */
-static uint64_t deadline_ms(const struct client *c)
+static uint64_t client_due_ms(const void *owner)
 {
+	const struct client *c = owner;
+
 	if (c->state != CLIENT_ENDING && conn_unsent(&c->conn) > 0)
 		return c->conn.sent_ms + c->front->timeouts.send_ms;
 	return state_deadline_ms(c);
 }
 
-/* One timer for all deadlines, which are computed when it fires. So progress only stores
- * a time, and a busy connection updates the wheel about once per shortest timeout. It
- * fires at least that often, so a deadline that began in between is not missed. */
-static void deadline_expired(struct timer *timer)
+/* No receive is in flight that could report a FIN. */
+static void look_for_fin(void *owner)
 {
-	struct client *c = CONTAINER(timer, struct client, conn.timer);
+	struct client *c = owner;
 	struct tick *tick = c->front->tick;
-	uint64_t due = deadline_ms(c);
 
-	if (due == WHEEL_NEVER)
-		return;
 	if (fin_undetectable(c) && io_peer_ended(tick->loop, c->conn.fd)) {
 		c->fin_seen = true;
 		tick_run(tick, &c->task);
 	}
-	if (due > tick->now_ms) {
-		timer_set(&tick->wheel, timer, due);
-		return;
-	}
-	if (conn_unsent(&c->conn) > 0 && conn_poll_delivery(&c->conn)) {
-		timer_set(&tick->wheel, timer, deadline_ms(c));
-		return;
-	}
-	c->timed_out = true;
-	tick_run(tick, &c->task);
 }
 
-/* A state began: moves the timer forward if the deadline of the state is earlier. */
-static void deadline_arm(struct client *c)
+static void client_time_passed(void *owner)
 {
-	/* state_deadline_ms(), not deadline_ms(): the outbox is nearly always sent in this
-	 * tick, so the send timeout need not be armed. */
-	uint64_t due = state_deadline_ms(c);
-	struct timer *timer = &c->conn.timer;
+	struct client *c = owner;
 
-	if (due != WHEEL_NEVER && (!timer_armed(timer) || due < timer->deadline_ms))
-		timer_set(&c->front->tick->wheel, timer, due);
+	c->timed_out = true;
+	tick_run(c->front->tick, &c->task);
+}
+
+/* One deadline for all states. It is computed at least once in the shortest timeout, so one
+ * that began in between is not missed. */
+static const struct deadline_rules client_rules = { client_due_ms, client_time_passed,
+						    look_for_fin };
+
+/* A state began. Not client_due_ms(): the outbox is nearly always sent in this tick, so
+ * nothing needs to be done for the send timeout. */
+static void deadline_begin(struct client *c)
+{
+	deadline_bound(&c->deadline, state_deadline_ms(c));
 }
 
 /* ---- life and death ------------------------------------------------------- */
@@ -189,11 +185,17 @@ static void conn_dead(struct conn *conn)
 
 static const struct conn_events conn_events = { .changed = conn_changed, .dead = conn_dead };
 
-static void client_end(struct client *c, enum conn_end how)
+static void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 {
 	client_set_state(c, CLIENT_ENDING);
 	task_stop(&c->task);
-	conn_close(&c->conn, how, c->front->linger_ms);
+	deadline_stop(&c->deadline);
+	conn_close(&c->conn, how, linger_ms);
+}
+
+static void client_end(struct client *c, enum conn_end how)
+{
+	client_close(c, how, c->front->linger_ms);
 }
 
 /* What was queued is still sent: complete responses, and this one as far as it was
@@ -239,7 +241,7 @@ static bool request_read(struct client *c)
 		stat_add(&f->stats->requests, 1);
 		client_set_state(c, CLIENT_BUSY);
 		f->events->head_received(c, h);
-		deadline_arm(c);
+		deadline_begin(c);
 		return true;
 	case VERDICT_MORE:
 		break;
@@ -252,7 +254,7 @@ static bool request_read(struct client *c)
 	} else if (c->state == CLIENT_IDLE &&
 		   reader_skip_empty_lines(&c->reader, &c->conn)) {
 		client_set_state(c, CLIENT_HEAD);
-		deadline_arm(c);
+		deadline_begin(c);
 	}
 	return false;
 }
@@ -288,7 +290,7 @@ static void serve_requests(struct client *c)
 			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
 				inbox_compact_and_limit(c);
 			if (fin_undetectable(c))
-				deadline_arm(c);
+				deadline_begin(c);
 			return;
 		}
 		if (c->timed_out) {
@@ -376,7 +378,7 @@ void client_finish_response(struct client *c, bool keep)
 	if (keep && !client_lost(c)) {
 		reader_init(&c->reader);
 		client_set_state(c, CLIENT_IDLE);
-		deadline_arm(c);
+		deadline_begin(c);
 		/* A pipelined request or FIN may have been received already. */
 		if (c->conn.inbox || c->conn.eof)
 			tick_run(c->front->tick, &c->task);
@@ -419,10 +421,10 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	stat_add(&f->stats->connections_idle, 1);
 	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
 	c->conn.send_ms = f->timeouts.send_ms;
-	timer_init(&c->conn.timer, deadline_expired);
+	deadline_init(&c->deadline, &c->conn, &client_rules, c);
 	c->state = CLIENT_IDLE;
 	c->since_ms = tick_event_ms(f->tick);
-	deadline_arm(c);
+	deadline_begin(c);
 	return c;
 }
 
@@ -448,9 +450,9 @@ void front_drain(struct front *f)
 
 		if (c->state == CLIENT_IDLE &&
 		    !reader_skip_empty_lines(&c->reader, &c->conn)) {
-			client_set_state(c, CLIENT_ENDING);
-			conn_close(&c->conn, CONN_LINGER, conn_unsent(&c->conn) > 0 ?
-				   f->linger_ms : DRAIN_LINGER_MS);
+			client_close(c, CONN_LINGER,
+				     conn_unsent(&c->conn) > 0 ? f->linger_ms
+							       : DRAIN_LINGER_MS);
 		}
 	}
 }
@@ -508,9 +510,7 @@ void front_close(struct front *f)
 		bool truncated = c->exchange ||
 				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
-		client_set_state(c, CLIENT_ENDING);
-		task_stop(&c->task);
 		if (c->conn.state != CONN_DEAD)
-			conn_close(&c->conn, truncated ? CONN_RESET : CONN_NOW, 0);
+			client_close(c, truncated ? CONN_RESET : CONN_NOW, 0);
 	}
 }

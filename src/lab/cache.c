@@ -25,7 +25,7 @@ static void start_waiting(struct cache_client *c)
 		return;
 	}
 	c->state = CACHE_CLIENT_WAITING;
-	timer_set(&tick->wheel, &c->conn.timer, tick->now_ms + c->lab->options.delay_ms);
+	timer_set(&tick->wheel, &c->delay, tick->now_ms + c->lab->options.delay_ms);
 }
 
 static void set_error(struct cache_client *c, const char *complaint)
@@ -171,7 +171,7 @@ static void client_changed(struct conn *conn)
 
 static void delay_over(struct timer *t)
 {
-	struct cache_client *c = CONTAINER(t, struct cache_client, conn.timer);
+	struct cache_client *c = CONTAINER(t, struct cache_client, delay);
 
 	c->state = CACHE_CLIENT_RESPONDING;
 	tick_run(c->conn.tick, &c->task);
@@ -183,6 +183,7 @@ static void client_closed(struct conn *conn)
 	struct cache_lab *lab = c->lab;
 
 	task_stop(&c->task);
+	timer_stop(&conn->tick->wheel, &c->delay);
 	list_remove(&c->node);
 	command_drop(c);
 	slab_put(&lab->clients, c);
@@ -207,7 +208,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 	list_append(&lab->open, &c->node);
 	task_init(&c->task, client_step);
 	conn_open(&c->conn, lab->options.tick, &events, fd, INBOX_WINDOW);
-	timer_init(&c->conn.timer, delay_over);
+	timer_init(&c->delay, delay_over);
 }
 
 void cache_lab_start(struct cache_lab *lab, const struct cache_options *options)

@@ -22,6 +22,7 @@ struct cache_client {
 	uint64_t data_n;              /* bytes of data read, or still to be discarded */
 	struct list node;             /* on lab->open */
 	struct task task;
+	struct timer delay; /* until CACHE_CLIENT_RESPONDING */
 	struct conn conn;
 };
 

@@ -151,7 +151,6 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 	}
 	inbox_drop(c);
 	c->end_ms = linger_ms;
-	timer_init(&c->timer, close_timer_expired);
 	close_timer_arm(c);
 	if (!c->outbox)
 		close_after_flush(c);
@@ -283,7 +282,7 @@ void conn_open(struct conn *c, struct tick *tick, const struct conn_events *even
 	io_op_init(&c->recv.op, receive_done);
 	list_init(&c->reap.node);
 	c->reap.free = reaped;
-	timer_init(&c->timer, NULL);
+	timer_init(&c->timer, close_timer_expired);
 	inbox_receive(c);
 }
 
@@ -295,7 +294,7 @@ void conn_check(const struct conn *c)
 	       (c->outbox->first <= c->outbox->submitted && c->outbox->n <= OUTBOX_MAX));
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
-		ASSERT(c->fd >= 0);
+		ASSERT(c->fd >= 0 && !timer_armed(&c->timer));
 		break;
 	case CONN_CLOSING:
 		break;

@@ -62,7 +62,8 @@ void attempt_check(const struct attempt *a)
 	case ATTEMPT_SENDING:
 	case ATTEMPT_AWAITING_HEAD:
 		ASSERT(l->state == LEASE_READY);
-		ASSERT(a->sent_us > 0 && a->status == 0);
+		ASSERT(a->sent_us > 0 && a->status == 0 &&
+		       l->origin->deadline.owner == a);
 		ASSERT(a->state == ATTEMPT_SENDING || l->origin->writer.ended);
 		break;
 	case ATTEMPT_RELAYING:
@@ -162,10 +163,11 @@ static uint64_t server_deadline(const struct attempt *a)
 	return WHEEL_NEVER;
 }
 
-/* When to compute the deadline anew. There is one timer, as for a client: when it fires, the
- * deadline is computed from the current state. It fires often enough that none is missed. */
-static uint64_t next_check(const struct attempt *a)
+/* When it is computed anew if nothing is awaited now: often enough that a deadline that begins
+ * in between is not missed. */
+static uint64_t attempt_due_ms(const void *owner)
 {
+	const struct attempt *a = owner;
 	uint32_t response_ms = a->config->response_timeout_ms;
 	uint32_t send_ms = a->generation->config->limits.send_timeout_ms;
 	uint64_t due = server_deadline(a);
@@ -175,33 +177,20 @@ static uint64_t next_check(const struct attempt *a)
 	return attempt_tick(a)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
 }
 
-/* The attempt is found by the origin's lease: only attempts lease origins. */
-static void deadline_fired(struct timer *timer)
+static void attempt_time_passed(void *owner)
 {
-	struct origin *o = CONTAINER(timer, struct origin, conn.timer);
-	struct attempt *a = CONTAINER(o->lease, struct attempt, lease);
-	uint64_t due = next_check(a);
+	struct attempt *a = owner;
 
-	if (due > attempt_tick(a)->now_ms) {
-		timer_set(&attempt_tick(a)->wheel, timer, due);
-		return;
-	}
-	/* A send in progress reports nothing: the server may have taken bytes meanwhile. */
-	if (conn_unsent(&o->conn) > 0 && conn_poll_delivery(&o->conn)) {
-		timer_set(&attempt_tick(a)->wheel, timer, next_check(a));
-		return;
-	}
 	a->timed_out = true;
 	tick_run(attempt_tick(a), a->waiter);
 }
 
-static void deadline_arm(struct attempt *a)
-{
-	struct timer *timer = &origin_conn(a)->timer;
-	uint64_t due = next_check(a);
+static const struct deadline_rules attempt_rules = { .due_ms = attempt_due_ms,
+						     .passed = attempt_time_passed };
 
-	if (!timer_armed(timer) || due < timer->deadline_ms)
-		timer_set(&attempt_tick(a)->wheel, timer, due);
+static void deadline_begin(struct attempt *a)
+{
+	deadline_bound(&a->lease.origin->deadline, attempt_due_ms(a));
 }
 
 /* ---- requests to a server ------------------------------------------------ */
@@ -214,15 +203,14 @@ static void request_complete(struct attempt *a)
 		return;
 	}
 	set_state(a, ATTEMPT_AWAITING_HEAD);
-	deadline_arm(a);
+	deadline_begin(a);
 }
 
 static void begin_sending(struct attempt *a)
 {
 	struct origin *o = a->lease.origin;
 
-	/* The timer may still be armed with the idle timeout. */
-	o->conn.timer.expired = deadline_fired;
+	deadline_own(&o->deadline, &attempt_rules, a);
 	a->sent_us = attempt_tick(a)->now_us;
 	stat_add(&upstream_stats(a->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
@@ -234,7 +222,7 @@ static void begin_sending(struct attempt *a)
 	if (o->writer.ended)
 		request_complete(a);
 	else
-		deadline_arm(a);
+		deadline_begin(a);
 }
 
 static enum ending ending_of_lease(const struct lease *l)
@@ -337,7 +325,8 @@ void attempt_time_out(struct attempt *a)
 static bool takes_body(const struct attempt *a)
 {
 	return a->state == ATTEMPT_SENDING ||
-	       (a->state == ATTEMPT_RELAYING && leased(a) && !a->lease.origin->writer.ended);
+	       (a->state == ATTEMPT_RELAYING && leased(a) &&
+		!a->lease.origin->writer.ended);
 }
 
 uint32_t attempt_send_space(const struct attempt *a)
@@ -438,7 +427,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	set_state(a, ATTEMPT_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
 	o->reader.body.padding_allowed = a->config->lenient >> LENIENT_CHUNK_PADDING & 1;
-	deadline_arm(a);
+	deadline_begin(a);
 }
 
 void attempt_set_stalled(struct attempt *a, bool stalled)
@@ -502,7 +491,7 @@ struct conn *attempt_tunnel(struct attempt *a)
 	a->tunnel = true;
 	a->reusable = false;
 	a->since_ms = attempt_tick(a)->now_ms;
-	deadline_arm(a);
+	deadline_begin(a);
 	return origin_conn(a);
 }
 

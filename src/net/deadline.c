@@ -1,0 +1,59 @@
+#include "net/deadline.h"
+
+/* A send in progress reports nothing until it completes: before the deadline has passed, the
+ * kernel is asked whether the peer has taken bytes meanwhile. */
+static uint64_t due_after_delivery(const struct deadline *d, uint64_t now_ms)
+{
+	uint64_t due_ms = d->rules->due_ms(d->owner);
+
+	if (due_ms <= now_ms && conn_unsent(d->conn) > 0 && conn_poll_delivery(d->conn))
+		due_ms = d->rules->due_ms(d->owner);
+	return due_ms;
+}
+
+static void deadline_fired(struct timer *timer)
+{
+	struct deadline *d = CONTAINER(timer, struct deadline, timer);
+	struct tick *tick = d->conn->tick;
+	uint64_t due_ms;
+
+	ASSERT(d->conn->state == CONN_OPEN);
+	if (d->rules->fired)
+		d->rules->fired(d->owner);
+	due_ms = due_after_delivery(d, tick->now_ms);
+	if (due_ms == WHEEL_NEVER)
+		return;
+	if (due_ms > tick->now_ms)
+		timer_set(&tick->wheel, timer, due_ms);
+	else
+		d->rules->passed(d->owner);
+}
+
+void deadline_init(struct deadline *d, struct conn *conn,
+		   const struct deadline_rules *rules, void *owner)
+{
+	timer_init(&d->timer, deadline_fired);
+	d->conn = conn;
+	deadline_own(d, rules, owner);
+}
+
+void deadline_own(struct deadline *d, const struct deadline_rules *rules, void *owner)
+{
+	ASSERT(rules->due_ms && rules->passed && owner);
+	d->rules = rules;
+	d->owner = owner;
+}
+
+void deadline_bound(struct deadline *d, uint64_t due_ms)
+{
+	if (due_ms == WHEEL_NEVER)
+		return;
+	ASSERT(d->conn->state == CONN_OPEN);
+	if (!timer_armed(&d->timer) || due_ms < d->timer.deadline_ms)
+		timer_set(&d->conn->tick->wheel, &d->timer, due_ms);
+}
+
+void deadline_stop(struct deadline *d)
+{
+	timer_stop(&d->conn->tick->wheel, &d->timer);
+}
