@@ -1,13 +1,77 @@
-/* What a route does with a request. A new action is a case in action_start(), its struct in the
- * configuration, and the state it needs in the exchange. */
+/* A route's action: what is done with the requests that the route matched.
+ *
+ * Each action is one constant struct. `actions` (run/actions.c) lists all of them; nothing else
+ * names one. An action decides in two places: start() when a request has been routed, and, if it
+ * has work of its own, step() whenever the client's task runs.
+ *
+ *   start() ─▶ exchange_reply(), exchange_fail() …     at once
+ *       │  ─▶ EXCHANGE_REQUESTING, with a fetch        the exchange relays the response
+ *       └─────▶ action_begin_work(): EXCHANGE_WORKING ─▶ step() … ─▶ exchange_reply() …
+ *
+ * Owner: none, actions are constant. The work of an action belongs to its exchange, whose release
+ * calls drop(); its memory comes from a slab of the worker.
+ * Errors: action_begin_work() ends the exchange if memory is lacking. */
 #ifndef PROXY_ACTION_H
 #define PROXY_ACTION_H
 
 #include "proxy/exchange.h"
 
+struct action {
+	const char *name; /* of the key in a route */
+	bool reads_only;  /* GET and HEAD; 405 for other methods */
+
+	/* Handles a request. view->route has this action, view and its head are valid for the
+	 * call. May end the exchange: see x->ended. */
+	void (*start)(struct exchange *x, const struct request_view *view);
+
+	/* Of an action with work: bytes of a work, 0 for other actions. */
+	size_t work_bytes;
+	/* EXCHANGE_WORKING: handles the events recorded since the last step. May end the
+	 * exchange; its work stays valid until drop(). */
+	void (*step)(struct exchange *x);
+	/* The exchange has ended: gives up x->work, and what it holds. The memory goes back to
+	 * action_works(), now or when a thread has returned it. */
+	void (*drop)(struct exchange *x);
+
+	/* The queue_timeout of the upstream that the requests of the route wait for. NULL: the
+	 * action has no upstream, or several. */
+	uint32_t (*queue_timeout_ms)(const struct config *config,
+				     const struct config_route *route);
+
+	/* Of an action that needs threads or other things of the process: opens them before the
+	 * process starts its workers and its sandbox, closes them after the workers have ended.
+	 * Called only with `study: true`. open() returns false if memory or threads are lacking.
+	 * Both may be NULL. */
+	bool (*open)(void);
+	void (*close)(void);
+};
+
+/* All actions, by enum config_action; at most ACTIONS_MAX. */
+extern const struct action *const actions[];
+extern const unsigned action_n;
+
 /* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: see
  * x->ended. */
 void action_start(struct exchange *x, const struct request_view *view);
+
+/* Gives the exchange a zeroed work of its action, x->work, and sets EXCHANGE_WORKING. NULL: no
+ * memory, and the exchange has ended. */
+void *action_begin_work(struct exchange *x) MUST_USE;
+
+/* The slab that the worker's works of an action come from. */
+struct slab *action_works(struct proxy *p, const struct action *a);
+
+/* The slabs of all actions: proxy_init(), proxy_done() and proxy_trim(). */
+void action_works_init(struct proxy *p);
+void action_works_done(struct proxy *p);
+void action_works_trim(struct proxy *p);
+
+/* True: no work is left, also none whose exchange has ended. */
+bool action_works_idle(const struct proxy *p);
+
+/* open() and close() of all actions. actions_open(): false, and nothing is open, after an error. */
+bool actions_open(void);
+void actions_close(void);
 
 /* The request head as sent to the server of a proxy action. The caller owns the reference.
  * NULL: no memory. */
@@ -23,12 +87,7 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);
 
-/* EXCHANGE_BURNING: if the thread has finished the job, sends the response and ends the
- * exchange. */
-void action_cpu_step(struct exchange *x);
-
-/* Detaches a job from its exchange; its memory is freed when its thread has returned it. *slot
- * may be NULL, and is NULL afterwards. */
-void action_abandon_job(struct job **slot);
+/* src/proxy: `proxy` and `memcached`. */
+extern const struct action action_proxy, action_memcached;
 
 #endif

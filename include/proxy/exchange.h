@@ -4,8 +4,7 @@
  *     │ ▲        │ │  │        └──▶ REPLYING  failed, and the head had not left yet
  *     │ └────────┘ │  └──▶ TUNNEL ──▶ (ended)
  *     │  a miss    └──▶ REPLYING  any failure
- *     ├─▶ JOINING ──▶ REPLYING
- *     ├─▶ BURNING ──▶ REPLYING
+ *     ├─▶ WORKING ──▶ REPLYING
  *     └─▶ REPLYING ─▶ (ended)
  *
  *   any state ─▶ (ended): the client has gone, a shutdown, or a failure after the head has left
@@ -17,8 +16,7 @@
  *   RELAYING   the final head was queued for the client; the body follows. A failure before a
  *              byte of the response was given to the kernel takes it back and replies instead
  *   TUNNEL     after a 101: bytes in both directions
- *   JOINING    several fetches, one response (join.h)
- *   BURNING    a job is in the pool
+ *   WORKING    the action has work of its own (action.h), such as several fetches
  *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
  * Owner: its client; at most one at a time on HTTP/1.
@@ -42,8 +40,7 @@ enum exchange_state {
 	EXCHANGE_REQUESTING,
 	EXCHANGE_RELAYING,
 	EXCHANGE_TUNNEL,
-	EXCHANGE_JOINING,
-	EXCHANGE_BURNING,
+	EXCHANGE_WORKING,
 	EXCHANGE_REPLYING
 };
 
@@ -72,8 +69,7 @@ struct exchange {
 	struct retry *retry;   /* NULL: the route has no retry, hedge or deadline, or the response
 				  has begun */
 	struct replay replay;  /* while EXCHANGE_REQUESTING */
-	struct join *join;
-	struct job *job;
+	void *work;            /* of the action, from EXCHANGE_WORKING on: see action.h */
 	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */

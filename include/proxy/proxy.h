@@ -15,7 +15,8 @@
 #include "http/emit.h"
 #include "proxy/access.h"
 #include "proxy/generation.h"
-#include "proxy/pool.h"
+
+#define ACTIONS_MAX 8
 
 enum ending {
 #define ENDING(name, status, proxy_error, text) ENDING_##name,
@@ -40,13 +41,13 @@ struct proxy {
 	struct task sweeper;           /* frees unused generations and services */
 	struct timer sweep;            /* runs the sweeper again for services not idle yet */
 	struct access *access;         /* NULL: no access log */
-	struct pool *pool;             /* NULL: no route needs it */
 	struct quota *descriptor_quota;
 	unsigned worker;               /* see proxy_options */
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
 	void *owner;
-	struct slab exchanges, attempts, retries, joins, jobs;
+	struct slab exchanges, attempts, retries;
+	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */
 	struct head request, response;  /* scratch, valid during one step */
@@ -60,7 +61,6 @@ struct proxy_options {
 	struct worker_stats *stats;
 	struct quota *clients, *descriptors;
 	struct access *access;
-	struct pool *pool;
 	unsigned worker; /* index of this worker in registries */
 	/* Called when n descriptors are needed and this worker has no idle connection left to
 	 * close: the other workers should call proxy_evict_origin(). May be NULL. */
@@ -105,8 +105,9 @@ void proxy_drain_gracefully(struct proxy *p);
 /* Aborts the exchanges that are still in flight. */
 void proxy_close(struct proxy *p);
 
-/* True: no client, origin connection, cache link, job or unwritten log line is left. For shutdown
- * only: once no client is left, a call closes all services and flushes the access log. */
+/* True: no client, origin connection, cache link, work of an action or unwritten log line is left.
+ * For shutdown only: once no client is left, a call closes all services and flushes the access
+ * log. */
 bool proxy_idle(struct proxy *p);
 
 /* Frees everything. proxy_idle() must be true. */

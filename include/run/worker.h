@@ -1,5 +1,5 @@
 /* One worker: a thread with its own loop, listeners and proxy. Workers share only the
- * configuration versions, the quotas, the pool of threads and their mailboxes.
+ * configuration versions, the quotas and their mailboxes.
  *
  * A new configuration reaches a worker as a worker_config (configversion.h), in two
  * steps. The worker first prepares it: it makes the generation, the access log and
@@ -25,7 +25,6 @@ struct workers {
 	enum io_engine_kind engine;              /* of all loops */
 	struct config_versions *config_versions; /* of the control thread */
 	struct quota clients, descriptors;
-	struct pool *pool;       /* NULL: no route needs it */
 	struct mailbox *control; /* of the control thread */
 	struct worker *all;      /* options->workers of them */
 	/* Called on the control thread. */

@@ -1,11 +1,8 @@
 #include "proxy/action.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
-#include "join.h"
 #include "proxy/identity.h"
 #include "retry.h"
 #include "route/variable.h"
@@ -79,7 +76,7 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 	return u->balance == CONFIG_HASH ? request_hash(&u->hash, view) : 0;
 }
 
-static void start_proxy(struct exchange *x, const struct request_view *view)
+static void proxy_start(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
 	const struct config_proxy *proxy = &view->route->proxy;
@@ -118,6 +115,18 @@ static void start_proxy(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
+static uint32_t proxy_queue_timeout_ms(const struct config *config,
+				       const struct config_route *route)
+{
+	return config->upstreams[route->proxy.upstream].queue_timeout_ms;
+}
+
+const struct action action_proxy = {
+	.name = "proxy",
+	.start = proxy_start,
+	.queue_timeout_ms = proxy_queue_timeout_ms,
+};
+
 /* ---- memcached ------------------------------------------------------------ */
 
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
@@ -131,17 +140,13 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 	return memcache_key_valid(*result);
 }
 
-static void start_memcached(struct exchange *x, const struct request_view *view)
+static void memcached_start(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
 	const struct config_memcached *m = &view->route->memcached;
 	char scratch[MEMCACHE_KEY_MAX];
 	struct slice key;
 
-	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
-		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
-		return;
-	}
 	if (!action_key(view, m, scratch, &key)) {
 		exchange_fail(x, ENDING_KEY_INVALID);
 		return;
@@ -153,143 +158,101 @@ static void start_memcached(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
-/* ---- block ----------------------------------------------------------------
- * Requires `study: true`. Shows what a blocking call does to an event loop. */
-
-#define BLOCK_RESPONSE_MAX 65536
-#define BLOCK_TIMEOUT_MS 60000
-
-/* Finds the body of a response that ended with its connection. False: it is malformed, or
- * chunked. */
-static bool response_body(struct exchange *x, const char *bytes, size_t n,
-			  struct slice *body)
+static uint32_t memcached_queue_timeout_ms(const struct config *config,
+					   const struct config_route *route)
 {
-	struct head *h = &x->proxy->response;
-	uint32_t scanned = 0;
-
-	if (head_parse_response(h, bytes, n, &x->generation->head_limits, &scanned) != VERDICT_OK)
-		return false;
-	*body = (struct slice){ bytes + h->bytes, n - h->bytes };
-	if (h->framing == FRAMING_LENGTH && h->length < body->len)
-		body->len = h->length;
-	return h->framing != FRAMING_CHUNKED;
+	return config->upstreams[route->memcached.upstream].queue_timeout_ms;
 }
 
-static void start_block(struct exchange *x, const struct request_view *view)
-{
-	const struct config_block *b = &view->route->block;
-	char request[1024];
-	char *response = malloc(BLOCK_RESPONSE_MAX);
-	struct slice body = { NULL, 0 };
-	int n = snprintf(request, sizeof(request),
-			 "GET %.*s HTTP/1.1\r\nHost: %.*s\r\nConnection: close\r\n\r\n",
-			 SLICE_ARG(b->path), SLICE_ARG(b->host));
-	long got = -1;
+const struct action action_memcached = {
+	.name = "memcached",
+	.reads_only = true,
+	.start = memcached_start,
+	.queue_timeout_ms = memcached_queue_timeout_ms,
+};
 
-	/* The whole worker blocks here: it serves no other client until the server has
-	 * responded. */
-	if (response && n < (int)sizeof(request))
-		got = sock_query((const struct sockaddr *)&b->address->sa,
-				 b->address->len, (struct slice){ request, (size_t)n },
-				 response, BLOCK_RESPONSE_MAX, BLOCK_TIMEOUT_MS);
-	if (got > 0 && response_body(x, response, (size_t)got, &body))
-		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
+/* ---- work of an action ----------------------------------------------------- */
+
+struct slab *action_works(struct proxy *p, const struct action *a)
+{
+	unsigned i = 0;
+
+	while (actions[i] != a)
+		i++;
+	ASSERT(i < action_n && a->work_bytes > 0);
+	return &p->works[i];
+}
+
+void *action_begin_work(struct exchange *x)
+{
+	x->work = slab_take(action_works(x->proxy, actions[x->route->action]));
+	if (x->work)
+		exchange_set_state(x, EXCHANGE_WORKING);
 	else
-		exchange_fail(x, ENDING_ORIGIN_REFUSED);
-	free(response);
-}
-
-/* ---- cpu ------------------------------------------------------------------ */
-
-static void reply_cpu(struct exchange *x, const char *where, uint32_t ms, uint64_t rounds)
-{
-	char text[128];
-	int n = snprintf(text, sizeof(text), "%u ms of CPU on the %s: %llu rounds\n", ms, where,
-			 (unsigned long long)rounds);
-
-	exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"),
-		       (struct slice){ text, (size_t)n });
-}
-
-static void job_finished(struct job *j)
-{
-	struct exchange *x = j->owner;
-
-	if (!x) {
-		slab_put(j->slab, j);
-		return;
-	}
-	j->returned = true;
-	tick_run(x->proxy->tick, &x->client->task);
-}
-
-void action_abandon_job(struct job **slot)
-{
-	struct job *j = *slot;
-
-	*slot = NULL;
-	if (!j)
-		return;
-	j->owner = NULL;
-	if (j->returned)
-		slab_put(j->slab, j);
-}
-
-void action_cpu_step(struct exchange *x)
-{
-	ASSERT(x->state == EXCHANGE_BURNING && x->job->owner == x);
-	if (x->job->returned)
-		reply_cpu(x, "pool", x->job->ms, x->job->rounds);
-}
-
-/* The value of "?ms=" if it is a number, at most ms_max; else the configured time. */
-static uint32_t wanted_ms(const struct config_cpu *cpu, const struct request_view *view)
-{
-	char scratch[16];
-	struct slice value;
-	uint32_t ms = 0;
-
-	if (!variable_value(VARIABLE_QUERY, SLICE("ms"), view, scratch, sizeof(scratch),
-			    &value) ||
-	    value.len == 0 || value.len > 6)
-		return cpu->ms;
-	for (size_t i = 0; i < value.len; i++) {
-		if (value.ptr[i] < '0' || value.ptr[i] > '9')
-			return cpu->ms;
-		ms = ms * 10 + (uint32_t)(value.ptr[i] - '0');
-	}
-	return ms < cpu->ms_max ? ms : cpu->ms_max;
-}
-
-static void start_cpu(struct exchange *x, const struct request_view *view)
-{
-	struct proxy *p = x->proxy;
-	const struct config_cpu *cpu = &view->route->cpu;
-	uint32_t ms = wanted_ms(cpu, view);
-
-	if (!cpu->on_pool) {
-		reply_cpu(x, "worker", ms, pool_burn(ms));
-		return;
-	}
-	x->job = slab_take(&p->jobs);
-	if (!x->job) {
 		exchange_fail(x, ENDING_NO_MEMORY);
-		return;
+	return x->work;
+}
+
+void action_works_init(struct proxy *p)
+{
+	ASSERT(action_n <= ACTIONS_MAX);
+	for (unsigned i = 0; i < action_n; i++)
+		if (actions[i]->work_bytes > 0)
+			slab_init(&p->works[i], actions[i]->name, actions[i]->work_bytes, 0);
+}
+
+void action_works_done(struct proxy *p)
+{
+	for (unsigned i = 0; i < action_n; i++)
+		if (actions[i]->work_bytes > 0)
+			slab_done(&p->works[i]);
+}
+
+void action_works_trim(struct proxy *p)
+{
+	for (unsigned i = 0; i < action_n; i++)
+		if (actions[i]->work_bytes > 0)
+			slab_trim(&p->works[i]);
+}
+
+bool action_works_idle(const struct proxy *p)
+{
+	for (unsigned i = 0; i < action_n; i++)
+		if (p->works[i].taken > 0)
+			return false;
+	return true;
+}
+
+static void close_first(unsigned n)
+{
+	while (n-- > 0)
+		if (actions[n]->close)
+			actions[n]->close();
+}
+
+bool actions_open(void)
+{
+	for (unsigned i = 0; i < action_n; i++) {
+		if (!actions[i]->open || actions[i]->open())
+			continue;
+		close_first(i);
+		return false;
 	}
-	exchange_set_state(x, EXCHANGE_BURNING);
-	x->job->slab = &p->jobs;
-	x->job->owner = x;
-	x->job->ms = ms;
-	x->job->reply_to = &p->tick->mailbox;
-	x->job->done = job_finished;
-	pool_submit(p->pool, x->job);
+	return true;
+}
+
+void actions_close(void)
+{
+	close_first(action_n);
 }
 
 /* --------------------------------------------------------------------------- */
 
 void action_start(struct exchange *x, const struct request_view *view)
 {
-	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->retry && !x->job && !x->join);
+	const struct action *a;
+
+	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->retry && !x->work);
 	if (!view->route) {
 		exchange_fail(x, ENDING_NO_ROUTE);
 		return;
@@ -302,21 +265,9 @@ void action_start(struct exchange *x, const struct request_view *view)
 		exchange_max_forwards_reached(x);
 		return;
 	}
-	switch (view->route->action) {
-	case CONFIG_PROXY:
-		start_proxy(x, view);
-		break;
-	case CONFIG_MEMCACHED_GET:
-		start_memcached(x, view);
-		break;
-	case CONFIG_BLOCK:
-		start_block(x, view);
-		break;
-	case CONFIG_CPU:
-		start_cpu(x, view);
-		break;
-	case CONFIG_JOIN:
-		join_start(x, view);
-		break;
-	}
+	a = actions[view->route->action];
+	if (a->reads_only && x->method != METHOD_GET && x->method != METHOD_HEAD)
+		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
+	else
+		a->start(x, view);
 }

@@ -5,7 +5,6 @@
 
 #include "base/reserve.h"
 #include "http/path.h"
-#include "join.h"
 #include "proxy/action.h"
 #include "realip.h"
 #include "relay.h"
@@ -108,8 +107,8 @@ static void exchange_release(struct exchange *x, enum ending ending)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, -1);
-	join_free(&x->join);
-	action_abandon_job(&x->job);
+	if (x->work)
+		actions[x->route->action]->drop(x);
 	buf_put(x->head_copy);
 	generation_put(x->generation);
 	tick_reap_to_slab(p->tick, &p->exchanges, &x->reap);
@@ -117,14 +116,13 @@ static void exchange_release(struct exchange *x, enum ending ending)
 
 /* The diagram of exchange.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[EXCHANGE_ROUTING] = 1u << EXCHANGE_REQUESTING | 1u << EXCHANGE_JOINING |
-			     1u << EXCHANGE_BURNING | 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_ROUTING] = 1u << EXCHANGE_REQUESTING | 1u << EXCHANGE_WORKING |
+			     1u << EXCHANGE_REPLYING,
 	[EXCHANGE_REQUESTING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_RELAYING |
 				1u << EXCHANGE_TUNNEL | 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_RELAYING] = 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_TUNNEL] = 0,
-	[EXCHANGE_JOINING] = 1u << EXCHANGE_REPLYING,
-	[EXCHANGE_BURNING] = 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_WORKING] = 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_REPLYING] = 0,
 };
 
@@ -140,8 +138,7 @@ void exchange_check(const struct exchange *x)
 	ASSERT(!x->retry || (x->state == EXCHANGE_REQUESTING && x->retry->exchange == x));
 	ASSERT(!x->retry || !x->retry->hedge || x->retry->hedge != x->fetch);
 	ASSERT(!x->replay.body || x->state == EXCHANGE_REQUESTING);
-	ASSERT(!x->join == (x->state != EXCHANGE_JOINING));
-	ASSERT(!x->job == (x->state != EXCHANGE_BURNING));
+	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
 	if (x->fetch)
 		attempt_check(x->fetch);
 	switch ((enum exchange_state)x->state) {
@@ -154,8 +151,7 @@ void exchange_check(const struct exchange *x)
 	case EXCHANGE_TUNNEL:
 		ASSERT(x->fetch && x->fetch->tunnel && x->status == 101 && !x->keep_alive);
 		break;
-	case EXCHANGE_JOINING:
-	case EXCHANGE_BURNING:
+	case EXCHANGE_WORKING:
 		ASSERT(!x->fetch && x->status == 0);
 		break;
 	case EXCHANGE_ROUTING:
@@ -278,7 +274,7 @@ void exchange_redirect(struct exchange *x, struct slice location)
 /* The methods of the route, for Allow. */
 static struct slice allowed_methods(const struct exchange *x)
 {
-	if (x->route && x->route->action == CONFIG_MEMCACHED_GET)
+	if (x->route && actions[x->route->action]->reads_only)
 		return SLICE("GET, HEAD");
 	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 }
@@ -296,19 +292,17 @@ void exchange_max_forwards_reached(struct exchange *x)
 /* Retry-After: the longest time a request can wait in the queue. */
 static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
 {
-	const struct config_upstream *upstreams = x->generation->config->upstreams;
+	const struct action *a;
 	uint32_t ms;
 
 	if (ending == ENDING_CACHE_FAILED)
 		return SLICE("1"); /* the cache is tried again soon */
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
 		return SLICE("");
-	if (x->route->action == CONFIG_PROXY)
-		ms = upstreams[x->route->proxy.upstream].queue_timeout_ms;
-	else if (x->route->action == CONFIG_MEMCACHED_GET)
-		ms = upstreams[x->route->memcached.upstream].queue_timeout_ms;
-	else
+	a = actions[x->route->action];
+	if (!a->queue_timeout_ms)
 		return SLICE("");
+	ms = a->queue_timeout_ms(x->generation->config, x->route);
 	snprintf(text, 16, "%u", (ms + 999) / 1000);
 	return slice_of(text);
 }
@@ -363,11 +357,8 @@ static void step_state(struct exchange *x)
 	case EXCHANGE_TUNNEL:
 		relay_tunnel(x);
 		break;
-	case EXCHANGE_JOINING:
-		join_step(x->join);
-		break;
-	case EXCHANGE_BURNING:
-		action_cpu_step(x);
+	case EXCHANGE_WORKING:
+		actions[x->route->action]->step(x);
 		break;
 	case EXCHANGE_ROUTING:
 	case EXCHANGE_REPLYING:

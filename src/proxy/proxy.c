@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "join.h"
-#include "proxy/exchange.h"
+#include "proxy/action.h"
 #include "retry.h"
 #include "retrystate.h"
 #include "service.h"
@@ -240,7 +239,6 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	p->tick = o->tick;
 	p->stats = o->stats;
 	p->access = o->access;
-	p->pool = o->pool;
 	p->descriptor_quota = o->descriptors;
 	p->evict_elsewhere = o->evict_elsewhere;
 	p->owner = o->owner;
@@ -253,8 +251,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
 	slab_init(&p->attempts, "attempt", sizeof(struct attempt), 0);
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
-	slab_init(&p->joins, "join", join_size(), 0);
-	slab_init(&p->jobs, "job", sizeof(struct job), 0);
+	action_works_init(p);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
 	slab_init(&p->budgets, "budget", sizeof(struct budget), 0);
 	slab_init(&p->latencies, "latency", sizeof(struct latency), 0);
@@ -306,7 +303,7 @@ bool proxy_idle(struct proxy *p)
 		service_close(s);
 		idle &= service_idle(s);
 	}
-	if (!idle || p->jobs.taken > 0)
+	if (!idle || !action_works_idle(p))
 		return false;
 	if (!p->access)
 		return true;
@@ -324,8 +321,7 @@ void proxy_done(struct proxy *p)
 	slab_done(&p->exchanges);
 	slab_done(&p->attempts);
 	slab_done(&p->retries);
-	slab_done(&p->joins);
-	slab_done(&p->jobs);
+	action_works_done(p);
 	slab_done(&p->origins);
 	slab_done(&p->budgets);
 	slab_done(&p->latencies);
@@ -338,8 +334,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->exchanges);
 	slab_trim(&p->attempts);
 	slab_trim(&p->retries);
-	slab_trim(&p->joins);
-	slab_trim(&p->jobs);
+	action_works_trim(p);
 	slab_trim(&p->origins);
 	slab_trim(&p->budgets);
 	slab_trim(&p->latencies);

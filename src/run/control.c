@@ -12,6 +12,7 @@
 #include "loops.h"
 #include "losses.h"
 #include "monitors.h"
+#include "proxy/action.h"
 #include "reload.h"
 #include "remedy.h"
 #include "run/admin.h"
@@ -40,11 +41,10 @@ struct control {
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
+	bool actions_opened;
 };
 
 #define CHANNEL_WINDOW 4096
-/* They only burn CPU, for the `study` actions. */
-#define POOL_THREADS 2
 /* Grace period after the drain timeout, for aborted connections to close. */
 #define OVERDUE_MS 3000
 
@@ -418,9 +418,8 @@ static int init_shared(struct control *c)
 	c->losses = (struct log_losses){ .workers = c->workers,
 					 .worker_n = c->options->workers };
 	/* A later reload may add a route that needs it. */
-	if (config->study)
-		s->pool = pool_new(POOL_THREADS);
-	return config->study && !s->pool ? -1 : 0;
+	c->actions_opened = config->study && actions_open();
+	return config->study && !c->actions_opened ? -1 : 0;
 }
 
 static int control_start(struct control *c, int channel, struct config *config)
@@ -477,13 +476,13 @@ static bool control_ended(struct control *c)
 	return c->channel_dead && list_empty(&c->admins);
 }
 
-/* The pool first: no job is left, but a thread of it may still be in the call that wakes
+/* The actions first: no work is left, but a thread of theirs may still be in the call that wakes
  * a worker's loop. */
 static void control_done(struct control *c)
 {
 	losses_report(&c->losses, c->tick.now_ms);
-	if (c->shared.pool)
-		pool_free(c->shared.pool);
+	if (c->actions_opened)
+		actions_close();
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
 	/* Versions are freed below, not by the remaining ticks. */

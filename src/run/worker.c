@@ -477,7 +477,6 @@ static int open_proxy(struct worker *w)
 					     .descriptors = &s->descriptors,
 					     .worker = w->index,
 					     .access = w->access,
-					     .pool = s->pool,
 					     .evict_elsewhere = evict_elsewhere,
 					     .owner = w,
 				     });

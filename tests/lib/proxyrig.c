@@ -457,7 +457,6 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 				   .clients = &r->clients,
 				   .descriptors = &r->descriptors,
 				   .access = &r->access,
-				   .pool = NULL,
 			   }),
 		0);
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),

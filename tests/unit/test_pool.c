@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
-#include "proxy/pool.h"
+#include "../../src/study/pool.h"
 
 #define JOBS 200
 

@@ -1,10 +1,11 @@
-/* A few threads for work that would block a worker: the study route /cpu with `on_pool`.
+/* A few threads for work that would block a worker: the action `cpu` with `on: pool`.
  *
  * A job goes to a thread through that thread's mailbox and comes back through its worker's.
  *
- * Owner: the process; all workers share it. Limits: none on the jobs waiting for a thread. */
-#ifndef PROXY_POOL_H
-#define PROXY_POOL_H
+ * Owner: cpu.c, for the process; all workers share it. Limits: none on the jobs waiting for a
+ * thread. */
+#ifndef STUDY_POOL_H
+#define STUDY_POOL_H
 
 #include <stdbool.h>
 #include <stdint.h>

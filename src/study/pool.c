@@ -1,4 +1,4 @@
-#include "proxy/pool.h"
+#include "pool.h"
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -1,10 +1,22 @@
-#include "join.h"
+/* The action `join`: several fetches for one request. An optional check first, then all parts at
+ * once, then one JSON response made of them.
+ *
+ *   CHECKING ─▶ COLLECTING ─▶ (replied)
+ *      └ no session: redirected to the login page
+ *
+ * The duration is that of the slowest part and not the sum of all.
+ *
+ * Owner: the exchange. Limits: CONFIG_PARTS_MAX parts; PART_BYTES_MAX of each body. Errors: a
+ * part that fails is reported by its status; a failed check ends the exchange. */
+#include "study/study.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/action.h"
 #include "proxy/identity.h"
+
+/* Most bytes of one part's body in the JSON; the rest is dropped. */
+#define PART_BYTES_MAX 65536u
 
 struct join_part {
 	const struct config_part *config;
@@ -105,7 +117,7 @@ static bool part_start(struct join *j, struct join_part *part)
 
 static bool take_bytes(struct join_part *part, const struct piece *p)
 {
-	uint32_t n = p->len < JOIN_PART_BYTES - part->len ? p->len : JOIN_PART_BYTES - part->len;
+	uint32_t n = p->len < PART_BYTES_MAX - part->len ? p->len : PART_BYTES_MAX - part->len;
 	char *grown = realloc(part->bytes, part->len + n + 1);
 
 	if (!grown)
@@ -113,7 +125,7 @@ static bool take_bytes(struct join_part *part, const struct piece *p)
 	part->bytes = grown;
 	memcpy(part->bytes + part->len, p->ptr, n);
 	part->len += n;
-	ASSERT(part->len <= JOIN_PART_BYTES);
+	ASSERT(part->len <= PART_BYTES_MAX);
 	return true;
 }
 
@@ -137,7 +149,7 @@ static void part_body(struct join *j, struct join_part *part)
 			piece_put(&p);
 			if (!taken)
 				part_finish(part, ending_status(ENDING_NO_MEMORY));
-			else if (part->len == JOIN_PART_BYTES)
+			else if (part->len == PART_BYTES_MAX)
 				part_finish(part, part->status);
 			else
 				break;
@@ -319,12 +331,14 @@ static void check_step(struct join *j)
 		exchange_fail(j->exchange, ENDING_NO_MEMORY);
 }
 
-void join_step(struct join *j)
+static void join_step(struct exchange *x)
 {
-	ASSERT(j->exchange->state == EXCHANGE_JOINING && !j->exchange->ended);
+	struct join *j = x->work;
+
+	ASSERT(j->exchange == x);
 	if (!j->checked)
 		check_step(j);
-	if (j->exchange->ended || !j->checked)
+	if (x->ended || !j->checked)
 		return;
 	for (unsigned i = 0; i < j->config->part_n; i++)
 		part_step(j, &j->parts[i]);
@@ -334,24 +348,16 @@ void join_step(struct join *j)
 	reply_with_json(j);
 }
 
-void join_start(struct exchange *x, const struct request_view *view)
+static void join_start(struct exchange *x, const struct request_view *view)
 {
 	const struct config_join *config = &view->route->join;
-	struct join *j = slab_take(&x->proxy->joins);
+	struct join *j = action_begin_work(x);
 	enum ending ending = ENDING_COMPLETE;
 
-	exchange_set_state(x, EXCHANGE_JOINING);
-	x->join = j;
-	if (!j) {
-		exchange_fail(x, ENDING_NO_MEMORY);
+	if (!j)
 		return;
-	}
 	j->exchange = x;
 	j->config = config;
-	if (x->method != METHOD_GET && x->method != METHOD_HEAD) {
-		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
-		return;
-	}
 	/* Without a session there is no key to look up, so the check fails. */
 	if (config->check &&
 	    part_prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
@@ -366,27 +372,28 @@ void join_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
-static void part_done(struct join_part *part)
+static void part_drop(struct join_part *part)
 {
 	attempt_free(&part->fetch);
 	buf_put(part->request);
 	free(part->bytes);
 }
 
-void join_free(struct join **slot)
+static void join_drop(struct exchange *x)
 {
-	struct join *j = *slot;
+	struct join *j = x->work;
 
-	*slot = NULL;
-	if (!j)
-		return;
-	part_done(&j->check);
+	part_drop(&j->check);
 	for (unsigned i = 0; i < CONFIG_PARTS_MAX; i++)
-		part_done(&j->parts[i]);
-	tick_reap_to_slab(j->exchange->proxy->tick, &j->exchange->proxy->joins, &j->reap);
+		part_drop(&j->parts[i]);
+	tick_reap_to_slab(x->proxy->tick, action_works(x->proxy, &action_join), &j->reap);
 }
 
-size_t join_size(void)
-{
-	return sizeof(struct join);
-}
+const struct action action_join = {
+	.name = "join",
+	.reads_only = true,
+	.start = join_start,
+	.work_bytes = sizeof(struct join),
+	.step = join_step,
+	.drop = join_drop,
+};
