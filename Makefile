@@ -49,7 +49,7 @@ fuzz_cc := clang-14
 fuzz_engine := -fsanitize=fuzzer
 
 # Every folder of src but lab is a layer; tests/tidy/layers knows who may include whom.
-layer_src := $(filter-out src/lab/%,$(wildcard src/*/*.c))
+layer_src := $(filter-out src/lab/%,$(wildcard src/*/*.c src/*/*/*.c))
 main_src := $(wildcard src/main.c)
 lab_src := $(wildcard src/lab/*.c)
 testlib_src := $(wildcard tests/lib/*.c)

@@ -6,11 +6,11 @@
 
 #include "base/diagnostics.h"
 #include "config/config.h"
-#include "run/command.h"
+#include "run/supervisor/command.h"
 #include "run/file.h"
 #include "run/memory.h"
 #include "run/start.h"
-#include "run/upgrade.h"
+#include "run/supervisor/upgrade.h"
 #include "run/version.h"
 
 /* Total time that writes to standard error may block until the program serves. */

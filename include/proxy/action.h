@@ -1,6 +1,6 @@
 /* A route's action: what is done with the requests that the route matched.
  *
- * Each action is one constant struct. `actions` (run/actions.c) lists all of them; nothing else
+ * Each action is one constant struct. `actions` (run/worker/actions.c) lists all of them; nothing else
  * names one. An action decides in two places: start() when a request has been routed, and, if it
  * has work of its own, step() whenever the client's task runs.
  *

@@ -1,4 +1,4 @@
-#include "remedy.h"
+#include "run/remedy.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -9,13 +9,14 @@
 #include "cpus.h"
 #include "io/io.h"
 #include "io/sock.h"
-#include "privilege.h"
-#include "remedy.h"
-#include "run/supervisor.h"
-#include "run/upgrade.h"
+#include "run/privilege.h"
+#include "run/remedy.h"
+#include "run/supervisor/supervisor.h"
+#include "run/supervisor/upgrade.h"
+#include "run/worker/control.h"
 
 /* The reserve, and a few for clients and origins. */
-#define DESCRIPTORS_MIN (SUPERVISOR_RESERVED_FDS + 16u)
+#define DESCRIPTORS_MIN (RUN_RESERVED_FDS + 16u)
 
 static bool engine_by_name(const char *name, enum config_engine *engine)
 {
@@ -95,7 +96,7 @@ static int prepare_run(const struct config *config, const struct start_options *
 	run->workers = options->workers ? options->workers :
 		      config->workers ? config->workers : workers_auto();
 	run->descriptors = sock_raise_limit(2 * (size_t)config->limits.connections +
-					    SUPERVISOR_RESERVED_FDS);
+					    RUN_RESERVED_FDS);
 	run->engine = engine_of(wanted);
 	io_raise_limit();
 	error = privilege_trim();
@@ -118,6 +119,7 @@ int start(struct config *config, const struct start_options *options)
 	int status = prepare_run(config, options, &run);
 
 	run.argv = options->argv;
+	run.worker_process = control_run;
 	run.next = upgrade_role() == UPGRADE_NEXT;
 	if (status == 0 && upgrade_role() == UPGRADE_TRIAL)
 		status = upgrade_write_snapshot(config) < 0;

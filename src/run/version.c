@@ -7,7 +7,7 @@
 
 #include "io/io.h"
 #include "llhttp.h"
-#include "sandbox.h"
+#include "run/worker/sandbox.h"
 
 static void print_engine(FILE *out, enum io_engine_kind kind)
 {

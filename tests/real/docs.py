@@ -331,8 +331,8 @@ def check_goals(page, goals):
 
 def sources():
     text = ""
-    for pattern in ("src/*/*.c", "src/main.c", "include/*/*"):
-        for path in glob.glob(os.path.join(rig.ROOT, pattern)):
+    for pattern in ("src/**/*.c", "include/**/*.*"):
+        for path in glob.glob(os.path.join(rig.ROOT, pattern), recursive=True):
             with open(path) as f:
                 text += f.read()
     return text

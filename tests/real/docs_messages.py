@@ -50,8 +50,8 @@ class Format:
 
 def formats():
     found = {}
-    for pattern in ("src/*.c", "src/*/*.c", "include/*/*.def"):
-        for path in glob.glob(os.path.join(rig.ROOT, pattern)):
+    for pattern in ("src/**/*.c", "include/*/*.def"):
+        for path in glob.glob(os.path.join(rig.ROOT, pattern), recursive=True):
             for text in texts_of(path):
                 if text not in found and "include" not in text:
                     found[text] = Format(text)

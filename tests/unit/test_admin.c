@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-#include "../../src/run/scrape.h"
+#include "../../src/run/worker/scrape.h"
 #include "lib/simrig.h"
-#include "run/admin.h"
+#include "run/worker/admin.h"
 
 #define PORT 9180
 #define WORKERS 3

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/run/listenaddr.h"
+#include "../../src/run/supervisor/listenaddr.h"
 #include "io/sock.h"
 
 static struct config_address listens[2];

@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "../../src/run/exposition.h"
+#include "../../src/run/worker/exposition.h"
 #include "lib/simrig.h"
-#include "run/monitor.h"
+#include "run/worker/monitor.h"
 
 #define PORT 6000
 #define WORKERS 2

@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../src/run/sandbox.h"
+#include "run/worker/sandbox.h"
 #include "base/check.h"
 
 /* Exit status of a child that could not close the sandbox. */

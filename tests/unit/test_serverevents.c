@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "run/serverevents.h"
+#include "run/worker/serverevents.h"
 
 static void assert_written(struct registry *r, const char *expected)
 {

@@ -1,0 +1,113 @@
+/* A configuration version: one configuration of the worker process, with its state in
+ * each worker and the upstream state that all workers share.
+ *
+ *   setup_receive() makes it ─▶ each worker prepares a generation of it ─▶ all workers adopt it
+ *   ─▶ a newer version replaces it ─▶ each worker releases its generation ─▶ freed
+ *
+ * The counters, the queue limit and the server registry of an upstream belong to its
+ * protocol and name (upstream_shared). Versions that have this upstream share them, so
+ * counters continue after a reload.
+ *
+ * Owner: the control thread; no other thread creates, changes or frees a version. A
+ * worker_config is lent to its worker by a message and comes back by a message. Freed by
+ * monitors_sweep(). */
+#ifndef RUN_WORKER_CONFIGVERSION_H
+#define RUN_WORKER_CONFIGVERSION_H
+
+#include "config/config.h"
+#include "front/listener.h"
+#include "proxy/proxy.h"
+
+struct worker;
+struct setup;
+struct monitor;
+
+struct upstream_shared {
+	struct names_entry entry;  /* in config_versions->upstreams_shared */
+	char key[SERVICE_KEY_MAX]; /* protocol and name */
+	unsigned refs;             /* number of configuration versions that have it */
+	struct quota queue_quota;
+	struct registry *registry;
+	struct upstream_stats stats[]; /* by worker */
+};
+
+/* A listening socket of a worker. */
+struct worker_listener {
+	struct list node;
+	unsigned number; /* of its address: listen_addr.number of the supervisor */
+	int fd;
+	bool paths_strict;        /* `paths: strict` of its address in the newest version */
+	struct listener listener; /* valid once started */
+};
+
+/* The part of a configuration version that belongs to one worker. */
+struct worker_config {
+	struct mail message;  /* to the worker: prepare, adopt or drop; then back as the reply */
+	struct mail released; /* to the control thread: the worker released its generation */
+	struct config_version *config_version;
+	struct worker *worker;
+	struct list listeners; /* worker_listeners that the worker will start */
+	int log_fd;            /* -1: no access log */
+	bool log_is_file;      /* a regular file: a write is never partial or interleaved */
+	bool log_kept;         /* the worker keeps its current access log */
+	struct upstream_view *upstream_views; /* by index of config->upstreams */
+	struct generation *generation;        /* prepared and not adopted yet */
+	struct access *access;                /* likewise */
+	int error;                            /* of the preparation: 0 or a negative errno */
+};
+
+struct config_version {
+	struct list node; /* in config_versions->all */
+	struct config *config;
+	struct upstream_shared **upstreams_shared; /* by index of config->upstreams */
+	struct names *upstream_names; /* config_versions->upstreams_shared */
+	unsigned kept_n;
+	unsigned number_n;
+	unsigned *numbers;    /* address numbers of its listeners, in order of `config` */
+	unsigned *kept;       /* address numbers whose listeners stay open in the workers */
+	unsigned released_n;  /* workers that released their generation */
+	unsigned flushed_n;   /* workers that worker_flush() has finished for */
+	unsigned worker_n;
+	unsigned readers_n;   /* responses of /metrics that are reading it */
+	struct monitor *monitor; /* set when it becomes current; NULL: none. Reads `config` */
+	struct worker_config worker_configs[]; /* by worker */
+};
+
+struct config_versions {
+	struct list all; /* oldest first */
+	struct names upstreams_shared;
+	struct config_version *current; /* used by new requests */
+	unsigned worker_n;
+	struct mailbox *control;
+};
+
+void config_versions_init(struct config_versions *all, unsigned worker_n,
+			  struct mailbox *control);
+
+/* Frees all versions. All workers must have ended. */
+void config_versions_done(struct config_versions *all);
+
+/* Takes over `config`. Returns NULL without memory; `config` is freed then as well. */
+struct config_version *config_version_new(struct config_versions *all,
+					  struct config *config);
+
+/* No worker may refer to it. */
+void config_version_free(struct config_version *version);
+
+/* Makes it the current version. Its queue limits take effect. */
+void config_versions_set_current(struct config_versions *all,
+				 struct config_version *version);
+
+/* Records that it listens on the address of this number. A number that is recorded is
+ * ignored. */
+void config_version_add_address(struct config_version *version, unsigned number);
+
+/* Whether the address of this number has `paths: strict`. If an address could not be
+ * opened, numbers cannot be matched to config->listens: then whether any address has
+ * it. */
+bool config_version_paths_strict(const struct config_version *version, unsigned number);
+
+/* Whether listeners that a worker has open on this address stay open. */
+bool config_version_keeps_address(const struct config_version *version, unsigned number);
+
+#endif

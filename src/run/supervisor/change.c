@@ -1,0 +1,458 @@
+/* Changes of a running supervisor: reload, reopening of the access log, upgrade. */
+#include "supervision.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/diagnostics.h"
+#include "notify.h"
+#include "program.h"
+#include "run/supervisor/command.h"
+#include "run/memory.h"
+#include "upgradestate.h"
+
+/* Workers reply within a moment, also with many connections: later means that they are
+ * stuck. */
+#define REPLY_MS 60000
+/* A configuration may have many errors: the loader may block so long on a slow reader of
+ * standard error, rather than lose lines. */
+#define LOADER_STDERR_MS 1000
+
+/* ---- logs ------------------------------------------------------------------- */
+
+/* O_NONBLOCK during the open only: opening a FIFO without a reader would block. */
+static int access_log_open_path(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+	return fd;
+}
+
+int access_log_open(const struct config *config)
+{
+	int fd;
+
+	if (config->log_format == CONFIG_LOG_OFF)
+		return -1;
+	if (strcmp(config->log_path, "-") == 0)
+		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+	else
+		fd = access_log_open_path(config->log_path);
+	if (fd >= 0)
+		return fd;
+	if (errno == ENXIO)
+		fprintf(stderr, "fairlead: cannot open the access log %s: nobody reads it; start "
+				"its reader first, or choose another path\n", config->log_path);
+	else
+		fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its "
+				"directory or choose another path\n", config->log_path,
+			strerror(errno));
+	return -2;
+}
+
+void access_log_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- listening addresses ---------------------------------------------------- */
+
+/* Addresses that `next` does not have stay open in old_listen_addrs until the serving
+ * process has been replaced or has adopted the change. */
+static void replace_listen_addrs(struct supervisor *s, struct listen_addrs next)
+{
+	for (unsigned i = 0; i < s->listen_addrs.n; i++)
+		if (!listen_addrs_contain(&next, s->listen_addrs.all[i]))
+			listen_addrs_add(&s->old_listen_addrs, s->listen_addrs.all[i]);
+	free(s->listen_addrs.all);
+	s->listen_addrs = next;
+}
+
+bool change_open_configured(struct supervisor *s)
+{
+	struct listen_addrs all;
+	bool good = true;
+
+	if (s->log < 0)
+		s->log = access_log_open(s->config);
+	if (s->log < -1) {
+		s->log = -1;
+		good = false;
+	}
+	if (!listen_addrs_open(&all, &s->listen_addrs, s->config, s->options->workers))
+		return false;
+	replace_listen_addrs(s, all);
+	return good;
+}
+
+void change_roll_back(struct supervisor *s)
+{
+	listen_addrs_rollback(&s->listen_addrs);
+	listen_addrs_merge(&s->listen_addrs, &s->old_listen_addrs);
+	change_report_ready(s);
+}
+
+/* ---- reload ----------------------------------------------------------------- */
+
+void change_report_ready(struct supervisor *s)
+{
+	const struct process *p = process_of(s, PROCESS_SERVING);
+	char status[128];
+
+	snprintf(status, sizeof(status), "engine=%s workers=%u",
+		 io_engine_name(p ? p->engine : s->options->engine), s->options->workers);
+	notify_ready(status);
+}
+
+void change_reload_discard(struct supervisor *s)
+{
+	if (!s->next_config)
+		return;
+	listen_addrs_close(&s->next_listen_addrs, &s->listen_addrs, true);
+	access_log_close(&s->next_log);
+	config_free(s->next_config);
+	s->next_config = NULL;
+	memory_return();
+}
+
+void change_reload_failed(struct supervisor *s, const char *why)
+{
+	fprintf(stderr, "fairlead: not %s: %s; the current %s\n",
+		s->reopening ? "reopened" : "reloaded", why,
+		s->reopening ? "access log stays open" : "configuration stays in force");
+	s->reopening = false;
+	change_reload_discard(s);
+	change_report_ready(s);
+	command_reply(&s->command_fd, false, why);
+}
+
+/* Makes next_config the configuration in force: the next worker process starts with
+ * it. */
+static void commit_next(struct supervisor *s)
+{
+	replace_listen_addrs(s, s->next_listen_addrs);
+	access_log_close(&s->log);
+	s->log = s->next_log;
+	config_free(s->config);
+	s->config = s->next_config;
+	s->next_config = NULL;
+	memory_return();
+}
+
+void change_reload_done(struct supervisor *s)
+{
+	if (!s->reopening)
+		config_restart_needed(s->config, s->next_config, stderr);
+	commit_next(s);
+	listen_addrs_mark_served(&s->listen_addrs);
+	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
+	if (s->reopening)
+		fprintf(stderr, "fairlead: reopened the access log %s\n",
+			s->config->log_path);
+	else
+		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+	s->reopening = false;
+	change_report_ready(s);
+	command_reply(&s->command_fd, true, "reloaded");
+}
+
+/* `study` needs threads and system calls that a sandboxed worker process cannot add. */
+static bool needs_restart(const struct supervisor *s, const struct config *next)
+{
+	return next->study && !s->config->study;
+}
+
+/* Opens the addresses and the access log of `next`. False: it failed; the change has
+ * ended. */
+static bool open_next(struct supervisor *s, struct config *next)
+{
+	s->next_listen_addrs = (struct listen_addrs){ 0 };
+	s->next_log = -1;
+	s->next_config = next;
+	if (!s->next_config) {
+		change_reload_failed(s, "the file has errors");
+		return false;
+	}
+	if (needs_restart(s, s->next_config)) {
+		change_reload_failed(s, "'study: true' needs an upgrade or a restart");
+		return false;
+	}
+	listen_addrs_merge(&s->listen_addrs,
+			   &s->old_listen_addrs); /* `next` may have them */
+	s->next_log = access_log_open(s->next_config);
+	if (s->next_log >= -1 &&
+	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
+			      s->options->workers))
+		return true;
+	change_reload_failed(s,
+			     "an address or log of the configuration cannot be opened");
+	return false;
+}
+
+bool change_in_progress(struct supervisor *s)
+{
+	return s->next_config || s->loader.kind != LOADER_NONE ||
+	       process_of(s, PROCESS_STARTING);
+}
+
+/* The access log that the workers may keep: the current one, if the format is the
+ * same. */
+static int reusable_log(const struct supervisor *s)
+{
+	return s->next_config->log_format == s->config->log_format ? s->log : -1;
+}
+
+/* Sends the configuration to the serving process, or starts a new worker process with it:
+ * if the serving one was started by another program and may not understand the messages,
+ * if its setup channel is closed, or if there is none because it crashes repeatedly.
+ * Takes over `next`; NULL: the configuration could not be read. */
+static void apply_config(struct supervisor *s, struct config *next)
+{
+	struct process *p = process_of(s, PROCESS_SERVING);
+
+	if (!open_next(s, next))
+		return;
+	if (!p || p->foreign || p->setup_channel < 0) {
+		s->reopening = false;
+		commit_next(s);
+		start_worker_process(s);
+		return;
+	}
+	s->reply_deadline_ms = process_now_ms() + REPLY_MS;
+	if (process_send_config(
+		    p, &(struct worker_setup){ .options = s->options,
+					       .config = s->next_config,
+					       .listen_addrs = &s->next_listen_addrs,
+					       .current_listen_addrs = &s->listen_addrs,
+					       .log = s->next_log,
+					       .current_log = reusable_log(s) }) < 0)
+		change_reload_failed(
+			s, "the configuration cannot be sent to the worker process; the "
+			   "next reload starts a new one");
+}
+
+/* The resolved addresses of the current configuration: the next one uses them for names
+ * that cannot be resolved. */
+static struct slice known_addresses(const struct config *config)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+
+	if (!out)
+		return SLICE("");
+	config_write_addresses(config, out);
+	return fclose(out) == 0 ? (struct slice){ text, n } : SLICE("");
+}
+
+/* In the loader. */
+static int read_file(void *owner, int snapshot)
+{
+	struct supervisor *s = owner;
+	const struct config_options how = { .known_addresses =
+						    known_addresses(s->config) };
+	struct config *config;
+
+	supervisor_close_fds(s);
+	diagnostics_wait_budget(LOADER_STDERR_MS);
+	config = config_read_with(s->config->file, &how, stderr);
+	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
+}
+
+void change_reload(struct supervisor *s)
+{
+	s->reload_wanted = change_in_progress(s);
+	if (s->reload_wanted)
+		return;
+	if (config_is_from_input(s->config)) {
+		change_reload_failed(
+			s,
+			"the configuration came from standard input, which cannot be read "
+			"again; start with -c FILE to reload");
+		return;
+	}
+	notify_reloading();
+	s->retry_pending = false;
+	if (!loader_start(&s->loader, LOADER_READ, read_file, s))
+		change_reload_failed(s, "the file cannot be read now");
+}
+
+void change_reload_overdue(struct supervisor *s)
+{
+	struct process *p = process_of(s, PROCESS_SERVING);
+
+	if (p)
+		process_close_setup(p);
+	change_reload_failed(
+		s, "the worker process does not reply; the next reload starts a new one");
+	change_start_pending(s);
+}
+
+void change_reopen_log(struct supervisor *s)
+{
+	struct config *next;
+
+	s->reopen_wanted = change_in_progress(s);
+	if (s->reopen_wanted)
+		return;
+	if (s->config->log_format == CONFIG_LOG_OFF) {
+		fprintf(stderr, "fairlead: there is no access log to reopen\n");
+		return;
+	}
+	next = config_read_snapshot(s->config->snapshot, stderr);
+	if (next)
+		config_keep_snapshot(next, s->config->snapshot);
+	s->reopening = true;
+	apply_config(s, next);
+}
+
+/* ---- upgrade ---------------------------------------------------------------- */
+
+static const char *next_program(const struct supervisor *s)
+{
+	return program_path(s->options->argv[0]);
+}
+
+/* In the loader: makes standard input a copy of the configuration that was read from it,
+ * for the next program. */
+static bool replay_stdin(const struct config *config)
+{
+	struct slice text = config_source(config);
+	int fd = memfd_create("configuration", 0);
+
+	if (fd >= 0 && fchmod(fd, 0600) == 0 &&
+	    write(fd, text.ptr, text.len) == (ssize_t)text.len &&
+	    lseek(fd, 0, SEEK_SET) == 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO)
+		return true;
+	fprintf(stderr, "fairlead: no memory for the configuration: %s\n", strerror(errno));
+	return false;
+}
+
+/* In the loader. */
+static int run_trial(void *owner, int snapshot)
+{
+	struct supervisor *s = owner;
+
+	if (config_is_from_input(s->config) && !replay_stdin(s->config))
+		return 1;
+	return upgrade_exec_trial(next_program(s), s->options->argv, s->config, snapshot);
+}
+
+static void upgrade_failed(struct supervisor *s, const char *why)
+{
+	char text[PATH_MAX + 320];
+
+	fprintf(stderr, "fairlead: not upgraded: %s; the running program continues\n",
+		why);
+	change_report_ready(s);
+	snprintf(text, sizeof(text), "not upgraded: %s; its log has the details", why);
+	command_reply(&s->command_fd, false, text);
+}
+
+/* Executes the next program if its trial wrote a snapshot. Returns if it failed. */
+static void exec_next(struct supervisor *s, int snapshot)
+{
+	const struct upgrade_state upgrade_state = { .program = next_program(s),
+						     .argv = s->options->argv,
+						     .processes = s->processes,
+						     .listen_addrs = &s->listen_addrs,
+						     .old_listen_addrs =
+							     &s->old_listen_addrs,
+						     .command_fd = s->command_fd };
+
+	char why[PATH_MAX + 256];
+
+	snprintf(why, sizeof(why), "%s cannot be executed", upgrade_state.program);
+	if (lseek(snapshot, 0, SEEK_END) > 0)
+		upgrade_exec(&upgrade_state, snapshot, stderr);
+	else
+		snprintf(why, sizeof(why),
+			 "%s cannot take over with this configuration (its trial "
+			 "%s)",
+			 upgrade_state.program, s->loader.how);
+	close(snapshot);
+	upgrade_failed(s, why);
+}
+
+void change_upgrade(struct supervisor *s)
+{
+	s->upgrade_wanted = change_in_progress(s);
+	if (s->upgrade_wanted)
+		return;
+	if (!process_of(s, PROCESS_NONE)) {
+		fprintf(stderr,
+			"fairlead: not upgraded: %d previous worker processes are "
+			"still draining; wait, or shorten limits.upgrade_timeout\n",
+			PROCESSES_MAX - 1);
+		command_reply(&s->command_fd, false,
+			      "too many previous worker processes are still draining");
+		return;
+	}
+	notify_reloading();
+	s->retry_pending = false;
+	if (!next_program(s))
+		upgrade_failed(s, "the path of the program is not known; mount /proc");
+	else if (!loader_start(&s->loader, LOADER_TRIAL, run_trial, s))
+		upgrade_failed(s, "the new program cannot be tested now");
+}
+
+/* ---- the loader ------------------------------------------------------------- */
+
+/* A worker process that crashed meanwhile may be restarting: then the change is requested
+ * again. */
+bool change_loader_ended(struct supervisor *s)
+{
+	enum loader_kind kind;
+	int snapshot;
+
+	if (!loader_ended(&s->loader, &kind, &snapshot))
+		return false;
+	if (process_of(s, PROCESS_STARTING)) {
+		close(snapshot);
+		*(kind == LOADER_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
+		s->retry_pending = true;
+	} else if (kind == LOADER_READ) {
+		apply_config(s, loader_read_snapshot(snapshot));
+	} else {
+		exec_next(s, snapshot);
+	}
+	return true;
+}
+
+void change_loader_overdue(struct supervisor *s)
+{
+	enum loader_kind kind = s->loader.kind;
+
+	loader_kill(&s->loader);
+	fprintf(stderr,
+		"fairlead: the configuration was not read within %d s; check that "
+		"its nameservers respond\n",
+		LOADER_MS / 1000);
+	if (kind == LOADER_READ)
+		change_reload_failed(s, "reading the file takes too long");
+	else
+		upgrade_failed(s, "reading the file takes too long");
+	change_start_pending(s);
+}
+
+void change_start_pending(struct supervisor *s)
+{
+	if (s->draining)
+		return;
+	if (s->reload_wanted)
+		change_reload(s);
+	if (s->reopen_wanted)
+		change_reopen_log(s);
+	if (s->upgrade_wanted)
+		change_upgrade(s);
+}

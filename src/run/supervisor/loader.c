@@ -1,0 +1,113 @@
+#include "loader.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "run/remedy.h"
+
+bool loader_start(struct loader *loader, enum loader_kind kind,
+		  int (*run)(void *owner, int snapshot), void *owner)
+{
+	int snapshot = memfd_create("snapshot", MFD_CLOEXEC);
+	pid_t pid = snapshot >= 0 ? fork() : -1;
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(run(owner, snapshot));
+	}
+	if (pid < 0) {
+		fprintf(stderr,
+			"fairlead: cannot start a process to read the configuration: %s; %s\n",
+			strerror(errno), remedy_of(errno));
+		if (snapshot >= 0)
+			close(snapshot);
+		return false;
+	}
+	*loader = (struct loader){ .kind = kind,
+				   .pid = pid,
+				   .snapshot = snapshot,
+				   .end_ms = process_now_ms() + LOADER_MS };
+	return true;
+}
+
+bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot)
+{
+	int status;
+
+	if (loader->kind == LOADER_NONE ||
+	    waitpid(loader->pid, &status, WNOHANG) != loader->pid)
+		return false;
+	*kind = loader->kind;
+	*snapshot = loader->snapshot;
+	loader->kind = LOADER_NONE;
+	process_describe_end(status, loader->how, sizeof(loader->how));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "fairlead: the process that read the configuration %s\n",
+			loader->how);
+	(void)!ftruncate(*snapshot, 0);
+	return true;
+}
+
+void loader_kill(struct loader *loader)
+{
+	if (loader->kind == LOADER_NONE)
+		return;
+	kill(loader->pid, SIGKILL);
+	waitpid(loader->pid, NULL, 0);
+	close(loader->snapshot);
+	loader->kind = LOADER_NONE;
+}
+
+/* ---- snapshots -------------------------------------------------------------- */
+
+int loader_write_snapshot(int snapshot, const struct config *config)
+{
+	const char *bytes = config->snapshot.ptr;
+	size_t n = config->snapshot.len;
+
+	while (n > 0) {
+		ssize_t written = write(snapshot, bytes, n);
+
+		if (written < 0) {
+			int error = errno;
+
+			fprintf(stderr,
+				"fairlead: cannot write the configuration snapshot: %s; %s\n",
+				strerror(error), remedy_of(error));
+			return -error;
+		}
+		bytes += written;
+		n -= (size_t)written;
+	}
+	return 0;
+}
+
+struct config *loader_read_snapshot(int snapshot)
+{
+	off_t n = lseek(snapshot, 0, SEEK_END);
+	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, snapshot, 0)
+			    : MAP_FAILED;
+	struct config *config = NULL;
+
+	if (bytes == MAP_FAILED && n > 0)
+		fprintf(stderr,
+			"fairlead: cannot read the configuration snapshot: %s; %s\n",
+			strerror(errno), remedy_of(errno));
+	close(snapshot);
+	if (bytes == MAP_FAILED)
+		return NULL;
+	config = config_read_snapshot((struct slice){ bytes, (size_t)n }, stderr);
+	if (config)
+		config_keep_snapshot(config, (struct slice){ bytes, (size_t)n });
+	munmap(bytes, (size_t)n);
+	return config;
+}

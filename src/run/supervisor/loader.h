@@ -1,0 +1,48 @@
+/* The configuration loader: a child process of the supervisor which reads the
+ * configuration and returns it as a snapshot. The supervisor does not read it itself,
+ * because looking up names may take long. For a reload the child runs this program, for
+ * an upgrade it executes the next program as a trial.
+ *
+ * One child at a time. The supervisor kills it after LOADER_MS. */
+#ifndef RUN_SUPERVISOR_LOADER_H
+#define RUN_SUPERVISOR_LOADER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+
+#define LOADER_MS 60000
+
+enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRIAL };
+
+struct loader {
+	enum loader_kind kind; /* NONE: no child is running */
+	pid_t pid;
+	int snapshot;          /* memfd that the child writes to */
+	uint64_t end_ms;       /* when it is overdue */
+	char how[160];         /* how the last child ended: "was killed by …" */
+};
+
+/* Forks. The child calls `run` and exits with the status that it returns. Returns false
+ * if there is no child, and logs the reason. */
+bool loader_start(struct loader *loader, enum loader_kind kind,
+		  int (*run)(void *owner, int snapshot), void *owner);
+
+/* Returns false while the child runs. When it has ended: *kind is its kind, the loader is
+ * NONE, and the caller owns the descriptor *snapshot, which is empty if the child
+ * failed. */
+bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot);
+
+/* Kills the child, if there is one, and waits for its end. */
+void loader_kill(struct loader *loader);
+
+/* In the child. Returns 0 or a negative errno, and logs the reason. */
+int loader_write_snapshot(int snapshot, const struct config *config);
+
+/* Reads the configuration from a snapshot; closes the descriptor. NULL: the snapshot is
+ * empty or cannot be read; the reason is logged. */
+struct config *loader_read_snapshot(int snapshot);
+
+#endif

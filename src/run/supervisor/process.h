@@ -1,0 +1,69 @@
+/* The worker processes of a supervisor. Usually one; two or more while one replaces
+ * another.
+ *
+ *   STARTING ─ ready ─▶ SERVING ─ a newer process is ready ─▶ DRAINING ─▶ (ended)
+ *
+ * At most one process is STARTING and one SERVING. Two socketpairs lead to each process:
+ * the channel for one-byte messages, whose end means "drain", and the setup channel
+ * (run/handover.h). */
+#ifndef RUN_SUPERVISOR_PROCESS_H
+#define RUN_SUPERVISOR_PROCESS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "listenaddr.h"
+#include "run/options.h"
+
+#define PROCESSES_MAX 8
+
+enum process_state { PROCESS_NONE, PROCESS_STARTING, PROCESS_SERVING, PROCESS_DRAINING };
+
+struct process {
+	enum process_state state;
+	pid_t pid;
+	int channel, setup_channel; /* -1: closed */
+	uint64_t started_ms;
+	bool foreign;               /* started by the program before an upgrade */
+	enum io_engine_kind engine; /* set when ready; AUTO: not known */
+};
+
+/* What a worker process is sent. */
+struct worker_setup {
+	const struct run_options *options;
+	enum io_engine_kind engine; /* overrides that of `options` */
+	struct config *config;
+	const struct listen_addrs *listen_addrs;
+	/* Addresses that the process has already: their listeners are kept. NULL:
+	 * none. */
+	const struct listen_addrs *current_listen_addrs;
+	int log;         /* access log; -1: none */
+	int current_log; /* access log it has already, of the same format; -1: none */
+};
+
+/* Forks and sends the setup; the process becomes STARTING. The child first calls
+ * `closed`, which closes descriptors it must not inherit. Returns -1 if it failed, and
+ * logs the reason. */
+int process_start(struct process *p, const struct worker_setup *setup,
+		  void (*closed)(void *owner), void *owner);
+
+/* Sends a new configuration to a serving process. Returns 0, or a negative errno; then
+ * the setup channel is closed. */
+int process_send_config(struct process *p, const struct worker_setup *setup);
+
+/* Closes the setup channel: the process can be sent no further configuration. */
+void process_close_setup(struct process *p);
+
+/* Sends a one-byte message. Errors are ignored: SIGCHLD reports the end of the
+ * process. */
+void process_send(struct process *p, char message);
+
+/* After the process has ended: closes its channels; PROCESS_NONE. */
+void process_close(struct process *p);
+
+/* Writes "was killed by …" or "ended with status …"; `status` is that of waitpid(). */
+void process_describe_end(int status, char *text, size_t size);
+
+uint64_t process_now_ms(void); /* CLOCK_MONOTONIC */
+
+#endif
