@@ -1,4 +1,5 @@
 /* Message heads: parse and emit. */
+#include "http/forward.h"
 #include "http/forwarding.h"
 #include "http/head.h"
 #include "micro.h"
@@ -74,57 +75,63 @@ static void parse_nginx(unsigned n)
 		parse_response(&head);
 }
 
-static void forward(const struct head *h)
+static void forward_one(const struct head *h)
 {
 	static const struct forwarding_peer peer = { .text = { "192.0.2.17", 10 } };
 	struct forwarding forwarding;
-	const struct emit_request r = { .forwarding = &forwarding, .via = SLICE("fairlead") };
-	struct emit e = { .at = space, .end = space + sizeof(space) };
+	const struct forward_request r = { .forwarding = &forwarding,
+					   .via = SLICE("fairlead") };
+	struct sink s = sink_http1(space, sizeof(space));
 
 	forwarding_read(&forwarding, h, &peer);
-	emit_request(&e, h, &r);
-	micro_must(!e.overflow && e.at > space, "a request as forwarded");
+	forward_request(&s, h, &r);
+	micro_must(!s.out.overflow && s.out.at > space, "a request as forwarded");
 	micro_keep(space);
 }
 
 static void emit_small(unsigned n)
 {
 	while (n-- > 0)
-		forward(&small_head);
+		forward_one(&small_head);
 }
 
 static void emit_browser(unsigned n)
 {
 	while (n-- > 0)
-		forward(&browser_head);
+		forward_one(&browser_head);
 }
 
 static void emit_nginx(unsigned n)
 {
-	const struct emit_response r = { .framing = FRAMING_LENGTH, .length = 100,
-					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT"),
-					 .via = SLICE("fairlead") };
+	const struct forward_response r = { .framing = FRAMING_LENGTH,
+					    .length = 100,
+					    .date = SLICE(
+						    "Sun, 22 Nov 2026 12:00:00 GMT"),
+					    .via = SLICE("fairlead") };
 
 	while (n-- > 0) {
-		struct emit e = { .at = space, .end = space + sizeof(space) };
+		struct sink s = sink_http1(space, sizeof(space));
 
-		emit_response(&e, &nginx_head, &r);
-		micro_must(!e.overflow && e.at > space, "a response as forwarded");
+		forward_response(&s, &nginx_head, &r);
+		micro_must(!s.out.overflow && s.out.at > space,
+			   "a response as forwarded");
 		micro_keep(space);
 	}
 }
 
 static void emit_own(unsigned n)
 {
-	const struct emit_reply r = { .status = 200, .content_type = SLICE("text/plain"),
-				      .has_body = true, .length = 3,
-				      .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
+	const struct forward_reply r = { .status = 200,
+					 .content_type = SLICE("text/plain"),
+					 .has_body = true,
+					 .length = 3,
+					 .date = SLICE("Sun, 22 Nov 2026 12:00:00 GMT") };
 
 	while (n-- > 0) {
-		struct emit e = { .at = space, .end = space + sizeof(space) };
+		struct sink s = sink_http1(space, sizeof(space));
 
-		emit_reply(&e, &r);
-		micro_must(!e.overflow && e.at > space, "a reply");
+		forward_reply(&s, &r);
+		micro_must(!s.out.overflow && s.out.at > space, "a reply");
 		micro_keep(space);
 	}
 }

@@ -32,8 +32,8 @@
 #define HTTP_FORWARDING_H
 
 #include "base/ip.h"
-#include "http/emit.h"
 #include "http/head.h"
+#include "http/sink.h"
 
 #define FORWARDING_HOPS_MAX 32
 
@@ -98,7 +98,7 @@ static inline bool forwarding_keeps(const struct forwarding *f, const struct fie
 
 /* Writes X-Forwarded-For, -Proto, -Host and -Port; and Forwarded, if `rfc7239` is set or
  * that of a trusted peer is continued. */
-void forwarding_emit(struct emit *e, const struct head *h, const struct forwarding *f,
+void forwarding_emit(struct sink *s, const struct head *h, const struct forwarding *f,
 		     bool rfc7239);
 
 /* Most bytes that forwarding_emit() writes, beyond those it copies from the head. */

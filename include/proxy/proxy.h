@@ -12,7 +12,8 @@
 #include "base/names.h"
 #include "base/quota.h"
 #include "front/client.h"
-#include "http/emit.h"
+#include "http/date.h"
+#include "http/forward.h"
 #include "proxy/access.h"
 #include "proxy/generation.h"
 
@@ -52,7 +53,7 @@ struct proxy {
 	struct slab budgets, latencies; /* of all retry states */
 	struct head request, response;  /* scratch, valid during one step */
 	uint64_t date_s;                /* the second that `date` shows */
-	char date[EMIT_DATE_MAX];
+	char date[DATE_TEXT_MAX];
 };
 
 struct proxy_options {

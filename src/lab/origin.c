@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/emit.h"
+#include "http/date.h"
+#include "http/forward.h"
 
 #define PATTERN_BYTES 65536u
 
@@ -98,29 +99,30 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 			   struct slice body)
 {
 	enum framing framing = length == UINT64_MAX ? FRAMING_CHUNKED : FRAMING_LENGTH;
-	char date[EMIT_DATE_MAX];
-	struct emit e;
-	struct buf *b = new_block(r, EMIT_EXTRA + body.len, &e);
+	char date[DATE_TEXT_MAX];
+	struct sink s = { .ops = &sink_http1_ops };
+	struct buf *b = new_block(r, FORWARD_EXTRA + body.len, &s.out);
 
 	if (!b)
 		return false;
 	/* An echo still reads the body, so it must not be discarded. */
 	r->keep = r->path == PATH_ECHO ? client_may_keep_alive(r->client)
 				       : client_discard_body(r->client);
-	emit_date(date, r->lab->tick->wall_ms);
-	emit_reply(&e, &(struct emit_reply){
-			       .status = status,
-			       .content_type = SLICE("text/plain"),
-			       .has_body = framing == FRAMING_LENGTH && status >= 200 &&
-					   status != 204 && status != 304,
-			       .chunked = framing == FRAMING_CHUNKED,
-			       .length = length,
-			       .close = !r->keep,
-			       .date = slice_of(date),
-		       });
+	date_text(date, r->lab->tick->wall_ms);
+	forward_reply(&s,
+		      &(struct forward_reply){
+			      .status = status,
+			      .content_type = SLICE("text/plain"),
+			      .has_body = framing == FRAMING_LENGTH && status >= 200 &&
+					  status != 204 && status != 304,
+			      .chunked = framing == FRAMING_CHUNKED,
+			      .length = length,
+			      .close = !r->keep,
+			      .date = slice_of(date),
+		      });
 	if (!r->head_only)
-		emit_slice(&e, body);
-	b->end = (uint32_t)(e.at - b->data);
+		emit_slice(&s.out, body);
+	b->end = (uint32_t)(s.out.at - b->data);
 	if (r->head_only || body.len > 0)
 		framing = FRAMING_NONE;
 	return writer_begin(&r->client->writer, &r->client->conn, b, framing, length);
@@ -560,16 +562,19 @@ static void origin_lab_head_received(struct client *c, struct head *h)
 static void origin_lab_head_refused(struct client *c, enum fault fault)
 {
 	struct slice text = slice_of(fault_text(fault));
-	struct buf *b = buf_new(io_bufs(c->front->tick->loop), EMIT_EXTRA + text.len);
-	struct emit e;
+	struct buf *b = buf_new(io_bufs(c->front->tick->loop), FORWARD_EXTRA + text.len);
+	struct sink s;
 
 	if (!b)
 		return;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_reply(&e, &(struct emit_reply){ .status = fault ? fault_status(fault) : 408,
-					     .has_body = true, .length = text.len, .close = true });
-	emit_slice(&e, text);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_reply(
+		&s, &(struct forward_reply){ .status = fault ? fault_status(fault) : 408,
+					     .has_body = true,
+					     .length = text.len,
+					     .close = true });
+	emit_slice(&s.out, text);
+	b->end = (uint32_t)(s.out.at - b->data);
 	writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
 }
 

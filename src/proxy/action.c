@@ -29,7 +29,7 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 				const struct config_proxy *proxy, const struct head *h)
 {
 	const struct config_upstream *u = &x->generation->config->upstreams[proxy->upstream];
-	struct emit_request r = {
+	struct forward_request r = {
 		.path = proxy->path,
 		.host = host_for(x->generation, proxy, h),
 		.framing = h->framing,
@@ -39,15 +39,16 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 		.forwarded = u->forwarded,
 		.via = u->via,
 	};
-	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop), emit_request_max(h, &r));
-	struct emit e;
+	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop),
+				forward_request_max(h, &r));
+	struct sink s;
 
 	if (!b)
 		return NULL;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_request(&e, h, &r);
-	ASSERT(!e.overflow);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_request(&s, h, &r);
+	ASSERT(!s.out.overflow);
+	b->end = (uint32_t)(s.out.at - b->data);
 	return b;
 }
 

@@ -58,9 +58,9 @@ struct slice proxy_date(struct proxy *p)
 
 	if (p->date_s != second) {
 		p->date_s = second;
-		emit_date(p->date, p->tick->wall_ms);
+		date_text(p->date, p->tick->wall_ms);
 	}
-	return (struct slice){ p->date, EMIT_DATE_MAX - 1 };
+	return (struct slice){ p->date, DATE_TEXT_MAX - 1 };
 }
 
 static void call_completed(struct memcache_call *call)

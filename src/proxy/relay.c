@@ -7,15 +7,15 @@
 /* NULL: no memory; the body then ends without trailers. */
 static struct buf *emit_trailer_block(struct proxy *p, const struct head *trailers)
 {
-	struct buf *b = buf_new(io_bufs(p->tick->loop), trailers->bytes + EMIT_EXTRA);
-	struct emit e;
+	struct buf *b = buf_new(io_bufs(p->tick->loop), forward_trailers_max(trailers));
+	struct sink s;
 
 	if (!b)
 		return NULL;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_trailers(&e, trailers);
-	ASSERT(!e.overflow);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_trailers(&s, trailers);
+	ASSERT(!s.out.overflow);
+	b->end = (uint32_t)(s.out.at - b->data);
 	return b;
 }
 
@@ -113,20 +113,21 @@ static void forward_body(struct exchange *x)
 /* ---- the response's head to the client ------------------------------------ */
 
 /* Queues a head for the client. False: no memory. */
-static bool push_head(struct exchange *x, const struct head *h, struct emit_response *r)
+static bool push_head(struct exchange *x, const struct head *h,
+		      struct forward_response *r)
 {
 	struct client *c = x->client;
 	struct buf *b;
-	struct emit e;
+	struct sink s;
 
 	r->via = x->generation->config->upstreams[x->route->proxy.upstream].via;
-	b = buf_new(io_bufs(x->proxy->tick->loop), emit_response_max(h, r));
+	b = buf_new(io_bufs(x->proxy->tick->loop), forward_response_max(h, r));
 	if (!b)
 		return false;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_response(&e, h, r);
-	ASSERT(!e.overflow);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_response(&s, h, r);
+	ASSERT(!s.out.overflow);
+	b->end = (uint32_t)(s.out.at - b->data);
 	if (!writer_begin(&c->writer, &c->conn, b, r->framing, r->length))
 		return false;
 	exchange_count(x->proxy->stats, h->status);
@@ -143,7 +144,8 @@ static enum framing outgoing_framing(const struct exchange *x, enum framing fram
 }
 
 /* push_head() for the final response; records status, server and positions for the log. */
-static bool push_final_head(struct exchange *x, struct head *h, struct emit_response *r)
+static bool push_final_head(struct exchange *x, struct head *h,
+			    struct forward_response *r)
 {
 	x->head_at = conn_position(&x->client->conn);
 	if (!push_head(x, h, r))
@@ -158,7 +160,7 @@ static bool push_final_head(struct exchange *x, struct head *h, struct emit_resp
 static void begin_relaying(struct exchange *x, struct head *h)
 {
 	enum framing framing = head_response_framing(h, (enum method)x->method);
-	struct emit_response r = {
+	struct forward_response r = {
 		.framing = outgoing_framing(x, framing),
 		.length = h->length,
 		.keep_length = h->framing == FRAMING_LENGTH && h->status != 204,
@@ -191,7 +193,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return;
 	}
-	if (!push_final_head(x, h, &(struct emit_response){ .upgrade = true })) {
+	if (!push_final_head(x, h, &(struct forward_response){ .upgrade = true })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
@@ -211,7 +213,7 @@ static void relay_interim(struct exchange *x, struct head *h)
 {
 	ASSERT(h->status >= 100 && h->status < 200 && h->status != 101);
 	if (!x->http_1_0 &&
-	    !push_head(x, h, &(struct emit_response){ .framing = FRAMING_NONE })) {
+	    !push_head(x, h, &(struct forward_response){ .framing = FRAMING_NONE })) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
@@ -260,32 +262,32 @@ static bool push_value_head(struct exchange *x)
 {
 	struct proxy *p = x->proxy;
 	struct client *c = x->client;
-	struct slice type = x->route->memcached.content_type;
-	struct buf *b = buf_new(io_bufs(p->tick->loop), EMIT_EXTRA + type.len);
-	struct emit e;
+	const struct forward_reply r = {
+		.status = 200,
+		.content_type = x->route->memcached.content_type,
+		.has_body = true,
+		.length = x->fetch->length,
+		.close = !x->keep_alive,
+		.keep_alive_1_0 = x->http_1_0 && x->keep_alive,
+		.date = proxy_date(p),
+		.proxy_name = SLICE("fairlead"),
+	};
+	struct buf *b = buf_new(io_bufs(p->tick->loop), forward_reply_max(&r));
+	struct sink s;
 
 	x->head_at = conn_position(&c->conn);
 	if (!b)
 		return false;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_reply(&e, &(struct emit_reply){
-			       .status = 200,
-			       .content_type = type,
-			       .has_body = true,
-			       .length = x->fetch->length,
-			       .close = !x->keep_alive,
-			       .keep_alive_1_0 = x->http_1_0 && x->keep_alive,
-			       .date = proxy_date(p),
-			       .proxy_name = SLICE("fairlead"),
-		       });
-	ASSERT(!e.overflow);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_reply(&s, &r);
+	ASSERT(!s.out.overflow);
+	b->end = (uint32_t)(s.out.at - b->data);
 	if (!writer_begin(&c->writer, &c->conn, b,
 			  x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
 			  x->fetch->length))
 		return false;
 	x->body_at = conn_position(&c->conn);
-	x->status = 200;
+	x->status = r.status;
 	x->server = x->generation->config->upstreams[x->route->memcached.upstream].name;
 	exchange_count(p->stats, x->status);
 	return true;

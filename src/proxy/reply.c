@@ -31,34 +31,34 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 	bool has_body = r->status != 204;
 	struct slice body = r->body.len > 0 ? r->body :
 			    (struct slice){ line, has_body ? (size_t)n : 0 };
+	const struct forward_reply head = {
+		.status = r->status,
+		.content_type = r->content_type.len > 0 || !has_body
+					? r->content_type
+					: SLICE("text/plain"),
+		.has_body = has_body,
+		.length = body.len,
+		.close = r->close,
+		.keep_alive_1_0 = r->http_1_0 && !r->close,
+		.date = proxy_date(p),
+		.proxy_name = SLICE("fairlead"),
+		.proxy_status = slice_of(ending_proxy_error(r->ending)),
+		.location = r->location,
+		.allow = r->allow,
+		.retry_after = r->retry_after,
+	};
 	struct buf *b = buf_new(io_bufs(p->tick->loop),
-				EMIT_EXTRA + body.len + r->location.len + r->allow.len +
-					r->retry_after.len);
-	struct emit e;
+				forward_reply_max(&head) + body.len);
+	struct sink s;
 
 	if (!b)
 		return false;
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_reply(&e, &(struct emit_reply){
-			       .status = r->status,
-			       .content_type = r->content_type.len > 0 || !has_body
-						       ? r->content_type
-						       : SLICE("text/plain"),
-			       .has_body = has_body,
-			       .length = body.len,
-			       .close = r->close,
-			       .keep_alive_1_0 = r->http_1_0 && !r->close,
-			       .date = proxy_date(p),
-			       .proxy_name = SLICE("fairlead"),
-			       .proxy_status = slice_of(ending_proxy_error(r->ending)),
-			       .location = r->location,
-			       .allow = r->allow,
-			       .retry_after = r->retry_after,
-		       });
+	s = sink_http1(b->data, b->size);
+	forward_reply(&s, &head);
 	r->sent_bytes = r->head_only ? 0 : body.len;
-	emit_slice(&e, (struct slice){ body.ptr, r->sent_bytes });
-	ASSERT(!e.overflow);
-	b->end = (uint32_t)(e.at - b->data);
+	emit_slice(&s.out, (struct slice){ body.ptr, r->sent_bytes });
+	ASSERT(!s.out.overflow);
+	b->end = (uint32_t)(s.out.at - b->data);
 	return writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
 }
 

@@ -114,29 +114,29 @@ static void timeouts(struct rig *r)
 
 /* The destination of io_write(), and the bytes read back from it. In the simulation `to`
  * is an arbitrary number. */
-struct sink {
+struct drain {
 	int to, from;
 	char *seen;
 	size_t seen_n, capacity;
 };
 
-static void sink_pipe(struct rig *r, struct sink *s, size_t capacity)
+static void drain_pipe(struct rig *r, struct drain *s, size_t capacity)
 {
 	int fds[2] = { -1, 7 };
 
 	if (r->kind != IO_ENGINE_SIM)
 		CHECK(r, pipe2(fds, O_CLOEXEC) == 0 &&
 				 fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
-	*s = (struct sink){ .to = fds[1], .from = fds[0], .capacity = capacity };
+	*s = (struct drain){ .to = fds[1], .from = fds[0], .capacity = capacity };
 	s->seen = malloc(capacity);
 	CHECK(r, s->seen);
 }
 
-static void sink_file(struct rig *r, struct sink *s, size_t capacity)
+static void drain_file(struct rig *r, struct drain *s, size_t capacity)
 {
 	char path[] = "/tmp/contract.XXXXXX";
 
-	*s = (struct sink){
+	*s = (struct drain){
 		.to = 8, .from = -1, .seen = malloc(capacity), .capacity = capacity
 	};
 	CHECK(r, s->seen);
@@ -148,7 +148,7 @@ static void sink_file(struct rig *r, struct sink *s, size_t capacity)
 	unlink(path);
 }
 
-static void sink_read(struct rig *r, struct sink *s)
+static void drain_read(struct rig *r, struct drain *s)
 {
 	const char *bytes;
 	ssize_t n;
@@ -164,7 +164,7 @@ static void sink_read(struct rig *r, struct sink *s)
 		s->seen_n += (size_t)n;
 }
 
-static void sink_done(struct rig *r, struct sink *s)
+static void drain_done(struct rig *r, struct drain *s)
 {
 	if (r->kind != IO_ENGINE_SIM) {
 		close(s->to);
@@ -174,7 +174,7 @@ static void sink_done(struct rig *r, struct sink *s)
 	free(s->seen);
 }
 
-static void write_some(struct rig *r, struct sink *s)
+static void write_some(struct rig *r, struct drain *s)
 {
 	struct op_probe *p = probe_new(r);
 	char bytes[3000];
@@ -190,24 +190,24 @@ static void write_some(struct rig *r, struct sink *s)
 		CHECK(r, p->res == (int)n);
 		memset(bytes, 0, sizeof(bytes));
 	}
-	sink_read(r, s);
+	drain_read(r, s);
 	CHECK(r, s->seen_n == at && stream_is(1, 0, s->seen, at));
-	sink_done(r, s);
+	drain_done(r, s);
 }
 
 static void write_pipe(struct rig *r)
 {
-	struct sink s;
+	struct drain s;
 
-	sink_pipe(r, &s, 65536);
+	drain_pipe(r, &s, 65536);
 	write_some(r, &s);
 }
 
 static void write_file(struct rig *r)
 {
-	struct sink s;
+	struct drain s;
 
-	sink_file(r, &s, 65536);
+	drain_file(r, &s, 65536);
 	write_some(r, &s);
 }
 
@@ -215,17 +215,17 @@ static void write_file(struct rig *r)
 static void write_two_at_once(struct rig *r)
 {
 	struct op_probe *a = probe_new(r), *b = probe_new(r);
-	struct sink s;
+	struct drain s;
 
-	sink_file(r, &s, 100);
+	drain_file(r, &s, 100);
 	probe_write(a, s.to, "aaaaaaaaaa", 10);
 	probe_write(b, s.to, "bbbbbbbbbb", 10);
 	PUMP(r, !a->busy && !b->busy);
 	CHECK(r, a->res == 10 && b->res == 10);
-	sink_read(r, &s);
+	drain_read(r, &s);
 	CHECK(r, s.seen_n == 20 && (memcmp(s.seen, "aaaaaaaaaabbbbbbbbbb", 20) == 0 ||
 				    memcmp(s.seen, "bbbbbbbbbbaaaaaaaaaa", 20) == 0));
-	sink_done(r, &s);
+	drain_done(r, &s);
 }
 
 /* A full pipe delays the write, and nothing else. */
@@ -237,10 +237,10 @@ static void write_full_pipe(struct rig *r)
 	struct stream_writer *w = writer_new(r, 1);
 	struct stream_reader *rd = reader_new(r, 1);
 	char *bytes = malloc(len);
-	struct sink s;
+	struct drain s;
 
 	CHECK(r, bytes);
-	sink_pipe(r, &s, len);
+	drain_pipe(r, &s, len);
 	stream_fill(2, 0, bytes, len);
 	probe_write(p, s.to, bytes, len);
 	reader_start(rd, pair.b, 1u << 20);
@@ -249,11 +249,11 @@ static void write_full_pipe(struct rig *r)
 		PUMP(r, !writer_busy(w) && rd->at == w->at);
 	}
 	while (p->busy || s.seen_n < len) {
-		sink_read(r, &s);
+		drain_read(r, &s);
 		rig_wait(r, 2000);
 	}
 	CHECK(r, p->res == (int)len && stream_is(2, 0, s.seen, len));
-	sink_done(r, &s);
+	drain_done(r, &s);
 	pair_close(r, &pair);
 	PUMP(r, !rd->p->busy);
 	free(bytes);
@@ -264,15 +264,15 @@ static void write_full_pipe(struct rig *r)
 static void write_without_reader(struct rig *r)
 {
 	struct op_probe *p = probe_new(r);
-	struct sink s;
+	struct drain s;
 
-	sink_pipe(r, &s, 10);
+	drain_pipe(r, &s, 10);
 	close(s.from);
 	s.from = -1;
 	probe_write(p, s.to, "hello", 5);
 	PUMP(r, !p->busy);
 	CHECK(r, p->res == -EPIPE);
-	sink_done(r, &s);
+	drain_done(r, &s);
 }
 
 /* ---- counters --------------------------------------------------------------- */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "http/body.h"
-#include "http/emit.h"
+#include "http/forward.h"
 #include "lib/fuzz.h"
 #include "lib/strict.h"
 
@@ -41,19 +41,18 @@ static void outcome_add_data(struct outcome *o, struct slice data)
 
 static void outcome_end(struct outcome *o, const struct head *trailers)
 {
-	struct emit e = { o->out, o->out, false };
+	struct sink s;
 
 	if (o->open)
 		outcome_forward(o, SLICE("\r\n"));
 	outcome_forward(o, SLICE("0\r\n"));
-	e.at = o->out + o->out_n;
-	e.end = e.at + (trailers ? trailers->bytes + EMIT_EXTRA : 2);
+	s = sink_http1(o->out + o->out_n, trailers ? forward_trailers_max(trailers) : 2);
 	if (trailers)
-		emit_trailers(&e, trailers);
+		forward_trailers(&s, trailers);
 	else
-		emit_slice(&e, SLICE("\r\n"));
-	ASSERT(!e.overflow);
-	o->out_n = (size_t)(e.at - o->out);
+		emit_slice(&s.out, SLICE("\r\n"));
+	ASSERT(!s.out.overflow);
+	o->out_n = (size_t)(s.out.at - o->out);
 }
 
 /* The trailer section begins at s.ptr[o->used]. */
@@ -108,7 +107,8 @@ static void read_body(struct outcome *o, struct body b, struct slice s, size_t f
 static struct outcome outcome_new(size_t n)
 {
 	/* Each octet may be a chunk of its own. */
-	return (struct outcome){ .data = malloc(n + 1), .out = malloc(n * 24 + EMIT_EXTRA + 64) };
+	return (struct outcome){ .data = malloc(n + 1),
+				 .out = malloc(n * 24 + FORWARD_EXTRA + 64) };
 }
 
 static void outcome_free(struct outcome *o)

@@ -2,6 +2,7 @@
  * on where the head is cut; and the forwarded head is canonical and means the same. */
 #include <stdlib.h>
 
+#include "http/forward.h"
 #include "http/forwarding.h"
 #include "lib/fuzz.h"
 #include "lib/fuzzhead.h"
@@ -16,26 +17,27 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
 	const struct forwarding_peer peer = { .text = client };
 	struct forwarding forwarding;
-	struct emit_request r = { .framing = h->framing,
-				  .length = h->length,
-				  .upgrade = upgrade,
-				  .forwarding = &forwarding,
-				  .via = SLICE("fairlead"),
-				  /* as action.c does for an HTTP/1.0 client */
-				  .host = h->authority.len > 0 ? SLICE("") : SLICE("o") };
+	struct forward_request r = { .framing = h->framing,
+				     .length = h->length,
+				     .upgrade = upgrade,
+				     .forwarding = &forwarding,
+				     .via = SLICE("fairlead"),
+				     /* as action.c does for an HTTP/1.0 client */
+				     .host = h->authority.len > 0 ? SLICE("")
+								  : SLICE("o") };
 	size_t room;
 	char *text;
-	struct emit e;
+	struct sink sink;
 	uint32_t scanned = 0;
 	struct slice s;
 
 	forwarding_read(&forwarding, h, &peer);
-	room = emit_request_max(h, &r);
+	room = forward_request_max(h, &r);
 	text = malloc(room);
-	e = (struct emit){ text, text + room, false };
-	emit_request(&e, h, &r);
-	ASSERT(!e.overflow);
-	s = (struct slice){ text, (size_t)(e.at - text) };
+	sink = sink_http1(text, room);
+	forward_request(&sink, h, &r);
+	ASSERT(!sink.out.overflow);
+	s = (struct slice){ text, (size_t)(sink.out.at - text) };
 	ASSERT(strict_request(&out, s) == STRICT_OK);
 	ASSERT(!out.not_canonical && out.bytes == s.len);
 	ASSERT(out.framing == in->framing && out.length == in->length);

@@ -1,7 +1,7 @@
 /* Response heads, to any method: the checks of fuzz_request.c, and lenient.h. */
 #include <stdlib.h>
 
-#include "http/emit.h"
+#include "http/forward.h"
 #include "http/head.h"
 #include "http/lenient.h"
 #include "lib/fuzz.h"
@@ -45,22 +45,22 @@ static void check_fields(const struct strict_head *out, const struct strict_head
 }
 
 static void check_forwarded(const struct head *h, const struct strict_head *in,
-			    struct emit_response *r, struct slice method)
+			    struct forward_response *r, struct slice method)
 {
 	static struct strict_head out;
 	static struct head again;
 	const struct head_limits all = { 1 << 20, HEAD_FIELDS_MAX, 0 };
-	size_t room = emit_response_max(h, r);
+	size_t room = forward_response_max(h, r);
 	char *text = malloc(room);
-	struct emit e = { text, text + room, false };
+	struct sink sink = sink_http1(text, room);
 	bool kept = r->framing == FRAMING_NONE && r->keep_length &&
 		    h->framing == FRAMING_LENGTH;
 	uint32_t scanned = 0;
 	struct slice s;
 
-	emit_response(&e, h, r);
-	ASSERT(!e.overflow);
-	s = (struct slice){ text, (size_t)(e.at - text) };
+	forward_response(&sink, h, r);
+	ASSERT(!sink.out.overflow);
+	s = (struct slice){ text, (size_t)(sink.out.at - text) };
 	ASSERT(strict_response(&out, s) == STRICT_OK);
 	ASSERT(!out.not_canonical && out.bytes == s.len && out.status == in->status);
 	ASSERT(slice_equal(out.phrase, in->phrase));
@@ -119,8 +119,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	struct head_limits limits = { mode & 1 ? 200 : 16384, mode & 2 ? 5 : 100, 0 };
 	enum method method = methods[mode >> 2 & 3];
 	struct slice token = method == METHOD_HEAD ? SLICE("HEAD") : SLICE("GET");
-	struct emit_response r = { .close = mode & 16, .date = date, .upgrade = mode & 32,
-				   .via = SLICE("fairlead") };
+	struct forward_response r = { .close = mode & 16,
+				      .date = date,
+				      .upgrade = mode & 32,
+				      .via = SLICE("fairlead") };
 
 	check_lenient(fuzz_rest(&f), 1u << LENIENT_COLON);
 	check_lenient(fuzz_rest(&f), (1u << (LENIENT_COLON + 1)) - 1);

@@ -46,20 +46,19 @@ static void parse(const char *fields)
  * area of the size of the head plus forwarding_max(). */
 static const char *written(const char *fields, const struct forwarding_peer *peer, bool rfc7239)
 {
-	struct emit e = { out, out + sizeof(out) - 1, false };
-	struct emit own;
+	struct sink s = sink_http1(out, sizeof(out) - 1), own;
 
 	parse(fields);
 	forwarding_read(&forwarding, &head, peer);
 	for (unsigned i = 0; i < head.field_n; i++)
 		if (!head.fields[i].per_hop && head.fields[i].header != HEADER_HOST &&
 		    forwarding_keeps(&forwarding, &head.fields[i]))
-			emit_field(&e, head.fields[i].name, head.fields[i].value);
-	own = (struct emit){ e.at, e.at + head.bytes + forwarding_max(&head, &forwarding), false };
-	assert_true(own.end <= e.end);
+			sink_field(&s, head.fields[i].name, head.fields[i].value);
+	own = sink_http1(s.out.at, head.bytes + forwarding_max(&head, &forwarding));
+	assert_true(own.out.end <= s.out.end);
 	forwarding_emit(&own, &head, &forwarding, rfc7239);
-	assert_false(own.overflow);
-	*own.at = '\0';
+	assert_false(own.out.overflow);
+	*own.out.at = '\0';
 	return out;
 }
 

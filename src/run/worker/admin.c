@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/emit.h"
+#include "http/date.h"
+#include "http/forward.h"
 #include "scrape.h"
 
 /* Size of a chunk of /metrics: some hundred lines. */
@@ -22,21 +23,22 @@ struct metrics_response {
 
 /* ---- short responses ------------------------------------------------------ */
 
-static struct buf *new_head(struct client *c, const struct emit_reply *r, size_t room)
+static struct buf *new_head(struct client *c, const struct forward_reply *r, size_t room)
 {
 	struct admin *a = c->front->owner;
-	struct buf *b = buf_new(io_bufs(a->tick->loop), EMIT_EXTRA + room);
-	struct emit_reply reply = *r;
-	char date[EMIT_DATE_MAX];
-	struct emit e;
+	struct forward_reply reply = *r;
+	char date[DATE_TEXT_MAX];
+	struct sink s;
+	struct buf *b;
 
+	date_text(date, a->tick->wall_ms);
+	reply.date = slice_of(date);
+	b = buf_new(io_bufs(a->tick->loop), forward_reply_max(&reply) + room);
 	if (!b)
 		return NULL;
-	emit_date(date, a->tick->wall_ms);
-	reply.date = slice_of(date);
-	e = (struct emit){ b->data, b->data + b->size, false };
-	emit_reply(&e, &reply);
-	b->end = (uint32_t)(e.at - b->data);
+	s = sink_http1(b->data, b->size);
+	forward_reply(&s, &reply);
+	b->end = (uint32_t)(s.out.at - b->data);
 	return b;
 }
 
@@ -46,11 +48,11 @@ static void admin_respond(struct client *c, int status, const char *text, bool h
 	struct slice body = slice_of(text);
 	struct buf *b =
 		new_head(c,
-			 &(struct emit_reply){ .status = status,
-					       .content_type = slice_of(text_type),
-					       .has_body = true,
-					       .length = body.len,
-					       .close = !keep },
+			 &(struct forward_reply){ .status = status,
+						  .content_type = slice_of(text_type),
+						  .has_body = true,
+						  .length = body.len,
+						  .close = !keep },
 			 body.len);
 
 	if (b && !head) {
@@ -151,7 +153,7 @@ static void metrics_begin(struct client *c, bool by_worker, bool chunked, bool h
 	struct metrics_response *r = head ? NULL : calloc(1, sizeof(*r));
 	struct buf *b = r || head
 				? new_head(c,
-					   &(struct emit_reply){
+					   &(struct forward_reply){
 						   .status = 200,
 						   .content_type = slice_of(metrics_type),
 						   .chunked = chunked,
