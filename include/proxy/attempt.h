@@ -1,5 +1,4 @@
-/* One request to an HTTP server or to a cache: its lease or call, the request as sent, and the
- * response as it arrives.
+/* One request to one server, and its response as it arrives.
  *
  *   WAITING ─▶ SENDING ─▶ AWAITING_HEAD ─▶ RELAYING ─▶ ENDED
  *     ▲ │        │ │             │           ▲  │
@@ -7,23 +6,21 @@
  *     └─┼────────┴───────────────┤              │   stale connection: the request is sent again
  *       └────────┴───────────────┴──────────────┴─▶ FAILED   (`ending` says why)
  *
- *   WAITING ─▶ RELAYING   a cache's value
- *
- *   WAITING        waits for a lease of an origin connection; for a cache: for its response
+ *   WAITING        waits for a lease of an origin connection
  *   SENDING        the head was queued in the outbox, the body follows; a response may begin
  *   AWAITING_HEAD  the whole request was queued
  *   RELAYING       the head of the final response was taken; or a tunnel
  *
- * Owner: the exchange, join or retry that has the pointer, until attempt_free(); the memory comes
- * from the worker's slab. Its waiter is the task of the client: events of the attempt run that
- * task, and its step reads from the attempt.
+ * Owner: its fetch (fetch.h), which holds the request too. Events of the attempt run the waiter of
+ * the request, and attempt_step() and the functions that read find what has happened. An attempt
+ * only ends by attempt_end(): FAILED and ENDED are marks for the fetch.
  *
  * Stale connections: an attempt by itself sends its request a second time, at most once, if the
  * server closed a reused connection before any byte of a response, the method is idempotent
- * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its exchange has kept all that was sent of the body
+ * (RFC 9110 9.2.2, RFC 9112 9.3.1), and its fetch has kept all that was sent of the body
  * (replay.h). It is then in ATTEMPT_WAITING again, and the body is sent again from its start. All
- * further retries are other attempts (retry.h). The upstream's `reuse` says which requests are
- * never sent on a reused connection. */
+ * further retries are other attempts. The upstream's `reuse` says which requests are never sent on
+ * a reused connection. */
 #ifndef PROXY_ATTEMPT_H
 #define PROXY_ATTEMPT_H
 
@@ -41,62 +38,51 @@ enum attempt_state {
 /* Most interim (1xx) responses to one request; more are treated as an attack. */
 #define ATTEMPT_INTERIM_MAX 32
 
+/* A request to an upstream, as each of its attempts sends it. The fetch owns it. */
+struct attempt_request {
+	struct tick *tick;
+	struct generation *generation;
+	struct upstream *upstream;
+	const struct config_upstream *config; /* of the generation */
+	struct task *waiter;    /* run on events of the attempts */
+	struct buf *head;       /* serialised; NULL: it will not be sent again */
+	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
+	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
+				      none. See upstream_lease() */
+	uint64_t length;        /* of the body */
+	uint64_t hash;          /* see action_hash(); 0: none */
+	uint8_t method;         /* enum method */
+	uint8_t framing;        /* enum framing, of the body */
+	bool first;             /* it is the first request on its client's connection */
+	bool hold_on_return;    /* it authenticates the connection it is sent on: identity.h */
+};
+
 struct attempt {
 	struct slab_reap reap;
-	struct proxy *proxy;
-	struct generation *generation; /* of the exchange it is for */
-	struct task *waiter;
+	const struct attempt_request *request;
 	uint8_t state;        /* enum attempt_state */
 	uint8_t ending;       /* enum ending, of ATTEMPT_FAILED */
-	uint8_t method;       /* enum method */
-	uint8_t framing;      /* of the request's body */
 	uint8_t interim_n;
 	uint16_t status;      /* of the final response whose head was taken */
 	bool retried;         /* sent again after a stale connection */
 	bool body_not_replayable; /* part of the sent body was not kept: no second send */
 	bool timed_out;       /* a deadline of the server has passed */
-	bool stalled;         /* its exchange takes no more bytes for now: the server is not late */
+	bool stalled;         /* the response is not read for now: the server is not late */
 	bool reusable;        /* the connection, after this response */
 	bool tunnel;
-	uint64_t length;      /* of the request's body; of the value, for a cache */
 	uint64_t sent_us;     /* when the head was queued for a server; 0: not yet */
 	uint64_t since_ms;    /* start of the state, or when the server's time was last restarted */
-	struct buf *request;  /* its serialised head, until a response rules out a second send */
-	struct upstream *upstream;
-	const struct tried *avoid; /* servers to be used only if no other has capacity: see
-				      upstream_lease() */
-	const struct config_upstream *config; /* of the generation */
 	struct lease lease;
-	struct memcache_call *call; /* not NULL: this is a request to a cache */
 };
 
-/* A request to a server. */
-struct attempt_request {
-	unsigned upstream;     /* index in the configuration */
-	struct buf *request;   /* the serialised head, whose reference is taken over */
-	enum method method;
-	enum framing framing;  /* of the body */
-	uint64_t length;
-	uint64_t hash;         /* see action_hash(); 0: none */
-	const struct tried *avoid; /* must outlive the attempt; may be NULL */
-	bool first;            /* it is the first request on its client's connection */
-	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
-	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
-};
-
-/* Starts a request to a server. NULL: out of memory. */
-struct attempt *attempt_origin(struct generation *g, const struct attempt_request *q,
-			   struct task *waiter);
-
-/* Starts a request to a cache. The key must be valid. NULL: out of memory. */
-struct attempt *attempt_memcached(struct generation *g, unsigned upstream,
-			      enum memcache_command command, struct slice key,
-			      struct task *waiter);
+/* Begins an attempt, which must be zeroed: leases a connection. The request must stay valid, and
+ * keep its head until that of a response was taken. */
+void attempt_begin(struct attempt *a, const struct attempt_request *q);
 
 /* Handles the events recorded since the last step. The result is in a->state. */
 void attempt_step(struct attempt *a);
 
-/* Asserts what holds in each state: who has a lease, a call, a status. */
+/* Asserts what holds in each state: whether there is a lease, a status. */
 void attempt_check(const struct attempt *a);
 
 /* Bytes of request body that may be queued now. 0: the outbox is full, or the attempt takes no
@@ -110,27 +96,27 @@ void attempt_await_space(struct attempt *a);
  * provided that its body can be. */
 bool attempt_may_resend(const struct attempt *a);
 
-/* Send a piece of the body, or its end with trailers (may be NULL). `kept`: the caller has kept it
- * and can send it again. False: the attempt has failed, see a->ending. */
-bool attempt_send(struct attempt *a, struct piece *p, bool kept);
-bool attempt_send_end(struct attempt *a, struct buf *trailers, bool kept);
+/* Send a piece of the body, or its end with trailers (may be NULL). `kept`: the fetch has kept it
+ * and can send it again. Out of memory: the attempt has failed. */
+void attempt_send(struct attempt *a, struct piece *p, bool kept);
+void attempt_send_end(struct attempt *a, struct buf *trailers, bool kept);
 
 /* Reads the head of the next response, interim ones (1xx) included. Its slices are valid until
- * attempt_take_head(). Only for requests to a server. VERDICT_BAD: the attempt has failed.
- * VERDICT_MORE: none yet; the attempt may be in ATTEMPT_WAITING again (stale connection). */
+ * attempt_take_head(). VERDICT_BAD: the attempt has failed. VERDICT_MORE: none yet; the attempt
+ * may be in ATTEMPT_WAITING again (stale connection). */
 enum verdict attempt_head(struct attempt *a, struct head *h) MUST_USE;
 
 /* Consumes the head read by attempt_head(). `framing`: of the response's body. */
 void attempt_take_head(struct attempt *a, const struct head *h, enum framing framing);
 
-/* A deadline of the route has passed (retry.h): if no final head was taken, the attempt fails with
- * the timeout of its current state, as if a deadline of its own had passed. */
+/* A deadline of the route has passed: if no final head was taken, the attempt fails with the
+ * timeout of its current state, as if a deadline of its own had passed. */
 void attempt_time_out(struct attempt *a);
 
-/* `stalled`: the exchange takes no more bytes for now, so the server is not late meanwhile. */
+/* `stalled`: the response is not read for now, so the server is not late meanwhile. */
 void attempt_set_stalled(struct attempt *a, bool stalled);
 
-/* The next piece of the response's body. BODY_END: the lease was returned.
+/* ATTEMPT_RELAYING: the next piece of the response's body. BODY_END: the lease was returned.
  * BODY_BAD: the attempt has failed. */
 enum body_event attempt_body(struct attempt *a, struct head *trailers, struct piece *p);
 
@@ -140,8 +126,7 @@ void attempt_end_trailers(struct attempt *a);
 /* After a 101: the origin connection carries bytes in both directions from now on. Returns it. */
 struct conn *attempt_tunnel(struct attempt *a);
 
-/* Returns the lease or drops the call in any state, and ends the attempt. Its memory stays valid
- * until the end of the tick. Sets *slot to NULL. */
-void attempt_free(struct attempt **slot);
+/* Returns the lease, in any state. Nothing refers to the attempt's memory afterwards. */
+void attempt_end(struct attempt *a);
 
 #endif

@@ -10,9 +10,8 @@
  *   any state ─▶ (ended): the client has gone, a shutdown, or a failure after the head has left
  *
  *   ROUTING    the route is looked up and its action started
- *   REQUESTING a fetch was started; the request's body is sent to it; no final head yet. With
- *              retries there may be several fetches, with pauses between them (retry.h). After a
- *              cache miss the exchange may go back to ROUTING (`miss: next`)
+ *   REQUESTING a fetch or value was begun; the request's body is sent to the fetch; no final
+ *              head yet. After a cache miss the exchange may go back to ROUTING (`miss: next`)
  *   RELAYING   the final head was queued for the client; the body follows. A failure before a
  *              byte of the response was given to the kernel takes it back and replies instead
  *   TUNNEL     after a 101: bytes in both directions
@@ -31,8 +30,8 @@
 #define PROXY_EXCHANGE_H
 
 #include "io/sock.h"
-#include "proxy/attempt.h"
-#include "proxy/replay.h"
+#include "proxy/fetch.h"
+#include "proxy/value.h"
 #include "route/route.h"
 
 enum exchange_state {
@@ -43,9 +42,6 @@ enum exchange_state {
 	EXCHANGE_WORKING,
 	EXCHANGE_REPLYING
 };
-
-/* NONE: no hedge was sent. LOST: one was sent, and is not the fetch in use (so far). */
-enum hedge_outcome { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
 
 /* A part of `head_copy`. */
 struct span {
@@ -65,10 +61,8 @@ struct exchange {
 	struct generation *generation; /* under which it began */
 	struct client *client;
 	const struct config_route *route;
-	struct attempt *fetch;
-	struct retry *retry;   /* NULL: the route has no retry, hedge or deadline, or the response
-				  has begun */
-	struct replay replay;  /* while EXCHANGE_REQUESTING */
+	struct fetch *fetch;   /* the request to an upstream, or */
+	struct value *value;   /* to a cache */
 	void *work;            /* of the action, from EXCHANGE_WORKING on: see action.h */
 	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
@@ -82,9 +76,9 @@ struct exchange {
 	int status;            /* of the response; 0: none yet */
 	uint8_t state;         /* enum exchange_state */
 	uint8_t method;        /* enum method */
-	uint8_t hedge;         /* enum hedge_outcome */
-	uint8_t attempts_n;    /* of fetches that have ended, stale resends and hedges included,
-				  also those that sent nothing */
+	uint8_t hedge;         /* enum hedge_outcome, of fetches that were dropped */
+	uint8_t attempts_n;    /* requests to upstreams and caches, of those that were dropped:
+				  see fetch_attempts() */
 	bool http_1_0;         /* the request's version */
 	bool upgrade;          /* requested */
 	bool expects_continue; /* the client holds its body back until a 100 */
@@ -112,7 +106,7 @@ void exchange_redirect(struct exchange *x, struct slice location);
  * request is not reflected, since it may show fields meant for servers only. */
 void exchange_max_forwards_reached(struct exchange *x);
 
-/* Frees the fetch (may be NULL) and counts its attempts. */
+/* Frees fetch or value, if there is one, and counts the attempts. */
 void exchange_drop_fetch(struct exchange *x);
 
 /* The whole response was queued: the exchange has ended successfully, or as `ending` says. */

@@ -1,7 +1,7 @@
 /* The proxy of one worker: takes clients' connections and decides what happens to each request.
  *
  * An exchange (exchange.h) is one request and its response, as the client sees them.
- * An attempt (attempt.h) is one request to a server or a cache on behalf of an exchange.
+ * A fetch (fetch.h) gets the response of an upstream for it, with as many attempts as that takes.
  * This struct holds what all exchanges of the worker share. It decides about its own worker only.
  *
  * Owner: the worker; one thread. Limits: the quotas in proxy_options and the configuration's.
@@ -47,7 +47,7 @@ struct proxy {
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
 	void *owner;
-	struct slab exchanges, attempts, retries;
+	struct slab exchanges, fetches, attempts, retries, values;
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */

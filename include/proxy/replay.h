@@ -5,7 +5,7 @@
  * up to a limit of bytes. A body whose Content-Length exceeds the limit is not kept at all; one
  * that turns out to be larger is freed then.
  *
- * Owner: the exchange, until the head of a response rules out another send. */
+ * Owner: the fetch, until the head of a response rules out another send. */
 #ifndef PROXY_REPLAY_H
 #define PROXY_REPLAY_H
 
@@ -17,7 +17,7 @@
 struct replay {
 	struct buf *body;     /* what was sent to any server; NULL: nothing yet, or disabled */
 	struct buf *trailers;
-	uint32_t sent;        /* bytes of `body` that were given to the current fetch */
+	uint32_t sent;        /* bytes of `body` that were given to the current attempt */
 	bool disabled;        /* something was sent that is not kept: no replay is possible */
 };
 
@@ -33,11 +33,16 @@ void replay_disable(struct replay *r);
  * kept by an earlier send. Takes over the reference and returns one. */
 struct buf *replay_trailers(struct replay *r, struct buf *trailers);
 
-/* The kept bytes that the current fetch was not sent yet; they come before further bytes of the
- * client. False: none. */
+/* True: the current attempt was not sent all of the kept bytes yet. */
+static inline bool replay_pending(const struct replay *r)
+{
+	return r->body && r->sent < r->body->end;
+}
+
+/* These bytes; they come before further bytes of the client. False: none. */
 bool replay_next(struct replay *r, struct piece *p);
 
-/* A new fetch or connection begins: it was sent nothing yet. */
+/* A new attempt or connection begins: it was sent nothing yet. */
 static inline void replay_rewind(struct replay *r)
 {
 	r->sent = 0;

@@ -4,7 +4,6 @@
 
 #include "base/hash.h"
 #include "proxy/identity.h"
-#include "retry.h"
 #include "route/variable.h"
 
 /* Most bytes of one decoded value in a hash, such as a query parameter. */
@@ -82,36 +81,33 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	struct generation *g = x->generation;
 	const struct config_proxy *proxy = &view->route->proxy;
 	const struct head *h = view->head;
-	struct buf *request;
-	uint64_t hash;
+	struct buf *head;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
 	exchange_set_state(x, EXCHANGE_REQUESTING);
-	request = action_emit_request(x, view, proxy, h);
-	if (!request) {
+	head = action_emit_request(x, view, proxy, h);
+	if (!head) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	hash = action_hash(g, view, proxy->upstream);
-	if (retry_wanted(view->route))
-		retry_begin(x, request, hash, h);
-	else
-		x->fetch = attempt_origin(g,
-					&(struct attempt_request){
-						.upstream = proxy->upstream,
-						.request = request,
-						.method = h->method,
-						.framing = h->framing,
-						.length = h->length,
-						.hash = hash,
-						.first = x->client->requests == 1,
-						.held_list = &x->client->held,
-						.hold_on_return = identity_presented(h),
-					},
-					&x->client->task);
+	x->fetch = fetch_new(&(struct fetch_options){
+		.generation = g,
+		.waiter = &x->client->task,
+		.route = view->route,
+		.upstream = proxy->upstream,
+		.head = head,
+		.method = h->method,
+		.framing = h->framing,
+		.length = h->length,
+		.hash = action_hash(g, view, proxy->upstream),
+		.held_list = &x->client->held,
+		.first = x->client->requests == 1,
+		.hold_on_return = identity_presented(h),
+		.upgrade = h->upgrade,
+	});
 	if (!x->fetch)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
@@ -152,10 +148,10 @@ static void memcached_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_KEY_INVALID);
 		return;
 	}
-	x->fetch = attempt_memcached(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
-				   &x->client->task);
+	x->value = value_get(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
+			     &x->client->task);
 	exchange_set_state(x, EXCHANGE_REQUESTING);
-	if (!x->fetch)
+	if (!x->value)
 		exchange_fail(x, ENDING_NO_MEMORY);
 }
 
@@ -253,7 +249,7 @@ void action_start(struct exchange *x, const struct request_view *view)
 {
 	const struct action *a;
 
-	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->retry && !x->work);
+	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->value && !x->work);
 	if (!view->route) {
 		exchange_fail(x, ENDING_NO_ROUTE);
 		return;

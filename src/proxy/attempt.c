@@ -7,7 +7,7 @@
 
 static struct tick *attempt_tick(const struct attempt *a)
 {
-	return a->proxy->tick;
+	return a->request->tick;
 }
 
 static struct conn *origin_conn(struct attempt *a)
@@ -17,9 +17,9 @@ static struct conn *origin_conn(struct attempt *a)
 
 static struct head_limits limits_of(const struct attempt *a)
 {
-	struct head_limits limits = a->generation->head_limits;
+	struct head_limits limits = a->request->generation->head_limits;
 
-	limits.lenient = a->config->lenient;
+	limits.lenient = a->request->config->lenient;
 	return limits;
 }
 
@@ -30,7 +30,7 @@ static bool leased(const struct attempt *a)
 
 /* The diagram of attempt.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[ATTEMPT_WAITING] = 1u << ATTEMPT_SENDING | 1u << ATTEMPT_RELAYING | 1u << ATTEMPT_FAILED,
+	[ATTEMPT_WAITING] = 1u << ATTEMPT_SENDING | 1u << ATTEMPT_FAILED,
 	[ATTEMPT_SENDING] = 1u << ATTEMPT_WAITING | 1u << ATTEMPT_AWAITING_HEAD |
 			  1u << ATTEMPT_RELAYING | 1u << ATTEMPT_FAILED,
 	[ATTEMPT_AWAITING_HEAD] = 1u << ATTEMPT_WAITING | 1u << ATTEMPT_RELAYING |
@@ -52,11 +52,10 @@ void attempt_check(const struct attempt *a)
 	const struct lease *l = &a->lease;
 
 	lease_check(l);
-	ASSERT(!a->call || !a->upstream);
 	ASSERT(a->ending == 0 || a->state == ATTEMPT_FAILED);
 	switch ((enum attempt_state)a->state) {
 	case ATTEMPT_WAITING:
-		ASSERT(a->call || l->state != LEASE_NONE);
+		ASSERT(l->state != LEASE_NONE);
 		ASSERT(a->status == 0 && !a->tunnel);
 		break;
 	case ATTEMPT_SENDING:
@@ -67,11 +66,10 @@ void attempt_check(const struct attempt *a)
 		ASSERT(a->state == ATTEMPT_SENDING || l->origin->writer.ended);
 		break;
 	case ATTEMPT_RELAYING:
-		ASSERT(a->call || l->state == LEASE_READY);
-		ASSERT(a->call || a->status > 0);
+		ASSERT(l->state == LEASE_READY && a->status > 0);
 		break;
 	case ATTEMPT_ENDED:
-		ASSERT(l->state == LEASE_NONE && !a->call && !a->tunnel);
+		ASSERT(l->state == LEASE_NONE && !a->tunnel);
 		break;
 	case ATTEMPT_FAILED:
 		ASSERT(l->state == LEASE_NONE);
@@ -110,10 +108,8 @@ static void attempt_fail(struct attempt *a, enum ending ending)
 
 	set_state(a, ATTEMPT_FAILED);
 	a->ending = (uint8_t)ending;
-	if (!a->upstream)
-		return;
 	blame(a, ending);
-	stats = upstream_stats(a->upstream);
+	stats = upstream_stats(a->request->upstream);
 	if (ending == ENDING_ORIGIN_TIMEOUT || ending == ENDING_ORIGIN_SEND_TIMEOUT ||
 	    ending == ENDING_CONNECT_TIMEOUT)
 		stat_add(&stats->timeouts, 1);
@@ -134,8 +130,8 @@ static uint64_t later(uint64_t a, uint64_t b)
 static uint64_t server_deadline(const struct attempt *a)
 {
 	const struct conn *c = &a->lease.origin->conn;
-	uint32_t response_ms = a->config->response_timeout_ms;
-	const struct config_limits *limits = &a->generation->config->limits;
+	uint32_t response_ms = a->request->config->response_timeout_ms;
+	const struct config_limits *limits = &a->request->generation->config->limits;
 	uint64_t sent = later(c->sent_ms, a->since_ms);
 
 	if (a->tunnel)
@@ -168,8 +164,8 @@ static uint64_t server_deadline(const struct attempt *a)
 static uint64_t attempt_due_ms(const void *owner)
 {
 	const struct attempt *a = owner;
-	uint32_t response_ms = a->config->response_timeout_ms;
-	uint32_t send_ms = a->generation->config->limits.send_timeout_ms;
+	uint32_t response_ms = a->request->config->response_timeout_ms;
+	uint32_t send_ms = a->request->generation->config->limits.send_timeout_ms;
 	uint64_t due = server_deadline(a);
 
 	if (due != WHEEL_NEVER)
@@ -182,7 +178,7 @@ static void attempt_time_passed(void *owner)
 	struct attempt *a = owner;
 
 	a->timed_out = true;
-	tick_run(attempt_tick(a), a->waiter);
+	tick_run(attempt_tick(a), a->request->waiter);
 }
 
 static const struct deadline_rules attempt_rules = { .due_ms = attempt_due_ms,
@@ -193,7 +189,7 @@ static void deadline_begin(struct attempt *a)
 	deadline_bound(&a->lease.origin->deadline, attempt_due_ms(a));
 }
 
-/* ---- requests to a server ------------------------------------------------ */
+/* ---- the request ---------------------------------------------------------- */
 
 static void request_complete(struct attempt *a)
 {
@@ -212,10 +208,10 @@ static void begin_sending(struct attempt *a)
 
 	deadline_own(&o->deadline, &attempt_rules, a);
 	a->sent_us = attempt_tick(a)->now_us;
-	stat_add(&upstream_stats(a->upstream)->requests, 1);
+	stat_add(&upstream_stats(a->request->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
-	if (!writer_begin(&o->writer, &o->conn, buf_ref(a->request),
-			  (enum framing)a->framing, a->length)) {
+	if (!writer_begin(&o->writer, &o->conn, buf_ref(a->request->head),
+			  (enum framing)a->request->framing, a->request->length)) {
 		attempt_fail(a, ENDING_NO_MEMORY);
 		return;
 	}
@@ -269,7 +265,7 @@ static void lease_step(struct attempt *a)
 bool attempt_may_resend(const struct attempt *a)
 {
 	return a->lease.reused && !a->retried && a->interim_n == 0 &&
-	       method_idempotent((enum method)a->method);
+	       method_idempotent((enum method)a->request->method);
 }
 
 /* The connection was closed before any byte of a response. */
@@ -280,15 +276,16 @@ static void stale_close(struct attempt *a)
 		return;
 	}
 	a->retried = true;
-	stat_add(&upstream_stats(a->upstream)->retries, 1);
-	stat_add(&upstream_stats(a->upstream)->stale_retries, 1);
+	stat_add(&upstream_stats(a->request->upstream)->retries, 1);
+	stat_add(&upstream_stats(a->request->upstream)->stale_retries, 1);
 	upstream_return(&a->lease, false);
 	set_state(a, ATTEMPT_WAITING);
-	upstream_lease(a->upstream, &a->lease, a->avoid, true, a->waiter);
+	upstream_lease(a->request->upstream, &a->lease, a->request->avoid, true,
+		       a->request->waiter);
 	lease_step(a);
 }
 
-static void origin_step(struct attempt *a)
+void attempt_step(struct attempt *a)
 {
 	bool sending = a->state == ATTEMPT_SENDING;
 
@@ -340,27 +337,22 @@ void attempt_await_space(struct attempt *a)
 		conn_await_space(origin_conn(a));
 }
 
-bool attempt_send(struct attempt *a, struct piece *p, bool kept)
+void attempt_send(struct attempt *a, struct piece *p, bool kept)
 {
 	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
 	a->body_not_replayable |= !kept;
-	if (!writer_piece(&a->lease.origin->writer, origin_conn(a), p)) {
+	if (!writer_piece(&a->lease.origin->writer, origin_conn(a), p))
 		attempt_fail(a, ENDING_NO_MEMORY);
-		return false;
-	}
-	return true;
 }
 
-bool attempt_send_end(struct attempt *a, struct buf *trailers, bool kept)
+void attempt_send_end(struct attempt *a, struct buf *trailers, bool kept)
 {
 	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
 	a->body_not_replayable |= trailers && !kept;
-	if (!writer_end(&a->lease.origin->writer, origin_conn(a), trailers)) {
+	if (writer_end(&a->lease.origin->writer, origin_conn(a), trailers))
+		request_complete(a);
+	else
 		attempt_fail(a, ENDING_NO_MEMORY);
-		return false;
-	}
-	request_complete(a);
-	return true;
 }
 
 static enum verdict refuse_head(struct attempt *a, enum ending ending)
@@ -404,8 +396,6 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	struct origin *o = a->lease.origin;
 
 	ASSERT(leased(a) && a->state != ATTEMPT_RELAYING);
-	buf_put(a->request);
-	a->request = NULL;
 	if (h->status < 200 && h->status != 101) {
 		conn_consume(&o->conn, o->reader.head_bytes);
 		reader_init(&o->reader);
@@ -417,7 +407,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	if (identity_challenged(h))
 		upstream_hold(&a->lease);
 	o->idle_s = h->idle_s;
-	histogram_add(&upstream_stats(a->upstream)->latency,
+	histogram_add(&upstream_stats(a->request->upstream)->latency,
 		      attempt_tick(a)->now_us - a->sent_us);
 	upstream_responded(&a->lease, h->status);
 	/* A 204 that announces a body: the body may still come, and would be taken for the next
@@ -426,7 +416,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(a, ATTEMPT_RELAYING);
 	reader_begin_body(&o->reader, &o->conn, framing, h->length);
-	o->reader.body.padding_allowed = a->config->lenient >> LENIENT_CHUNK_PADDING & 1;
+	o->reader.body.padding_allowed = a->request->config->lenient >> LENIENT_CHUNK_PADDING & 1;
 	deadline_begin(a);
 }
 
@@ -454,12 +444,14 @@ static enum ending ending_of_body(enum fault fault)
 	return fault == FAULT_BODY_SHORT ? ENDING_ORIGIN_TRUNCATED : ENDING_ORIGIN_BAD;
 }
 
-static enum body_event origin_body(struct attempt *a, struct head *trailers, struct piece *p)
+enum body_event attempt_body(struct attempt *a, struct head *trailers, struct piece *p)
 {
 	struct conn *c = origin_conn(a);
 	struct head_limits limits = limits_of(a);
-	enum body_event event = reader_body(&a->lease.origin->reader, c, &limits, trailers, p);
+	enum body_event event;
 
+	ASSERT(a->state == ATTEMPT_RELAYING);
+	event = reader_body(&a->lease.origin->reader, c, &limits, trailers, p);
 	switch (event) {
 	case BODY_END:
 		response_ended(a);
@@ -471,7 +463,7 @@ static enum body_event origin_body(struct attempt *a, struct head *trailers, str
 		return BODY_BAD;
 	case BODY_BAD:
 		attempt_fail(a, ending_of_body(
-				      (enum fault)a->lease.origin->reader.body.fault));
+					(enum fault)a->lease.origin->reader.body.fault));
 		return BODY_BAD;
 	case BODY_DATA:
 	case BODY_TRAILERS:
@@ -495,28 +487,14 @@ struct conn *attempt_tunnel(struct attempt *a)
 	return origin_conn(a);
 }
 
-static struct attempt *attempt_new(struct generation *g, struct task *waiter)
-{
-	struct attempt *a = slab_take(&g->proxy->attempts);
-
-	if (!a)
-		return NULL;
-	a->proxy = g->proxy;
-	a->generation = generation_ref(g);
-	a->waiter = waiter;
-	a->since_ms = a->proxy->tick->now_ms;
-	return a;
-}
-
 /* True: the request must not go out on a reused connection. A client whose own connection
  * turns out to be closed sends its request again (RFC 9112 9.3.1). After the first request
  * on a new connection it does not, so a stale connection here would become its error. */
-static bool wants_new_connection(const struct config_upstream *u,
-				 const struct attempt_request *q)
+static bool wants_new_connection(const struct attempt_request *q)
 {
-	switch (u->reuse) {
+	switch (q->config->reuse) {
 	case CONFIG_REUSE_SAFE:
-		return q->first && !method_idempotent(q->method);
+		return q->first && !method_idempotent((enum method)q->method);
 	case CONFIG_REUSE_ALWAYS:
 		return false;
 	case CONFIG_REUSE_NEVER:
@@ -525,129 +503,19 @@ static bool wants_new_connection(const struct config_upstream *u,
 	return true;
 }
 
-struct attempt *attempt_origin(struct generation *g, const struct attempt_request *q,
-			   struct task *waiter)
+void attempt_begin(struct attempt *a, const struct attempt_request *q)
 {
-	struct attempt *a = attempt_new(g, waiter);
-
-	if (!a) {
-		buf_put(q->request);
-		return NULL;
-	}
-	a->upstream = generation_upstream(g, q->upstream);
-	a->config = &g->config->upstreams[q->upstream];
-	a->request = q->request;
-	a->method = (uint8_t)q->method;
-	a->framing = (uint8_t)q->framing;
-	a->length = q->length;
-	a->avoid = q->avoid;
+	ASSERT(!a->request && a->lease.state == LEASE_NONE && q->head);
+	a->request = q;
+	a->since_ms = q->tick->now_ms;
 	a->lease.hash = q->hash;
 	a->lease.held_list = q->held_list;
 	a->lease.hold_on_return = q->hold_on_return;
-	upstream_lease(a->upstream, &a->lease, q->avoid,
-		       wants_new_connection(a->config, q), waiter);
-	return a;
+	upstream_lease(q->upstream, &a->lease, q->avoid, wants_new_connection(q), q->waiter);
 }
 
-/* ---- requests to a cache -------------------------------------------------- */
-
-struct attempt *attempt_memcached(struct generation *g, unsigned upstream,
-			      enum memcache_command command, struct slice key,
-			      struct task *waiter)
+void attempt_end(struct attempt *a)
 {
-	struct attempt *a = attempt_new(g, waiter);
-
-	if (!a)
-		return NULL;
-	a->call = memcache_get(generation_memcache(g, upstream), command, key, a);
-	if (!a->call)
-		attempt_free(&a);
-	return a;
-}
-
-static enum ending ending_of_call(const struct memcache_call *call)
-{
-	switch (call->failure) {
-	case CALL_ERROR:
-	case CALL_VALUE_LARGE:
-		return ENDING_CACHE_FAILED;
-	case CALL_TIMEOUT:
-		return call->sent_us > 0 ? ENDING_CACHE_TIMEOUT : ENDING_QUEUE_TIMEOUT;
-	case CALL_QUEUE_FULL:
-		return ENDING_QUEUE_FULL;
-	}
-	return ENDING_CACHE_FAILED;
-}
-
-static void call_step(struct attempt *a)
-{
-	if (a->state != ATTEMPT_WAITING)
-		return;
-	switch (a->call->state) {
-	case CALL_HIT:
-		a->length = a->call->length;
-		set_state(a, ATTEMPT_RELAYING);
-		break;
-	case CALL_MISS:
-		attempt_fail(a, ENDING_CACHE_MISS);
-		break;
-	case CALL_FAILED:
-		attempt_fail(a, ending_of_call(a->call));
-		break;
-	case CALL_WAITING:
-	case CALL_SENT:
-		break;
-	}
-}
-
-static enum body_event call_body(struct attempt *a, struct piece *p)
-{
-	if (memcache_take(a->call, p))
-		return BODY_DATA;
-	set_state(a, ATTEMPT_ENDED);
-	memcache_forget(&a->call);
-	return BODY_END;
-}
-
-/* ---- both ----------------------------------------------------------------- */
-
-void attempt_step(struct attempt *a)
-{
-	if (a->call)
-		call_step(a);
-	else if (a->upstream)
-		origin_step(a);
-}
-
-enum body_event attempt_body(struct attempt *a, struct head *trailers, struct piece *p)
-{
-	switch ((enum attempt_state)a->state) {
-	case ATTEMPT_RELAYING:
-		return a->call ? call_body(a, p) : origin_body(a, trailers, p);
-	case ATTEMPT_ENDED:
-		return BODY_END;
-	case ATTEMPT_FAILED:
-		return BODY_BAD;
-	case ATTEMPT_WAITING:
-	case ATTEMPT_SENDING:
-	case ATTEMPT_AWAITING_HEAD:
-		break;
-	}
-	return BODY_MORE;
-}
-
-void attempt_free(struct attempt **slot)
-{
-	struct attempt *a = *slot;
-
-	if (!a)
-		return;
-	*slot = NULL;
-	if (a->upstream && a->lease.state != LEASE_NONE)
+	if (a->lease.state != LEASE_NONE)
 		upstream_return(&a->lease, false);
-	if (a->call)
-		memcache_forget(&a->call);
-	buf_put(a->request);
-	generation_put(a->generation);
-	tick_reap_to_slab(a->proxy->tick, &a->proxy->attempts, &a->reap);
 }

@@ -9,7 +9,6 @@
 #include "realip.h"
 #include "relay.h"
 #include "reply.h"
-#include "retry.h"
 
 /* Logged if the client left before its response began; never sent. As in nginx. */
 #define STATUS_GONE 499
@@ -87,9 +86,13 @@ static void count_sent_bytes(struct exchange *x)
 
 void exchange_drop_fetch(struct exchange *x)
 {
-	if (x->fetch)
-		x->attempts_n += 1 + x->fetch->retried;
-	attempt_free(&x->fetch);
+	if (x->fetch) {
+		x->attempts_n += fetch_attempts(x->fetch);
+		x->hedge = x->fetch->hedge_outcome;
+	}
+	x->attempts_n += x->value != NULL;
+	fetch_free(&x->fetch);
+	value_free(&x->value);
 }
 
 /* Logs the exchange and releases what it holds, except its client. */
@@ -98,8 +101,6 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	struct proxy *p = x->proxy;
 
 	exchange_drop_fetch(x);
-	retry_free(&x->retry);
-	replay_free(&x->replay);
 	log_exchange(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
@@ -135,24 +136,25 @@ void exchange_set_state(struct exchange *x, enum exchange_state state)
 void exchange_check(const struct exchange *x)
 {
 	ASSERT(!x->ended && x->client->exchange == x && x->generation && x->route);
-	ASSERT(!x->retry || (x->state == EXCHANGE_REQUESTING && x->retry->exchange == x));
-	ASSERT(!x->retry || !x->retry->hedge || x->retry->hedge != x->fetch);
-	ASSERT(!x->replay.body || x->state == EXCHANGE_REQUESTING);
+	ASSERT(!x->fetch || !x->value);
 	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
 	if (x->fetch)
-		attempt_check(x->fetch);
+		fetch_check(x->fetch);
+	if (x->value)
+		value_check(x->value);
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_REQUESTING:
-		ASSERT((x->fetch || x->retry) && x->status == 0);
+		ASSERT((x->fetch || x->value) && x->status == 0);
 		break;
 	case EXCHANGE_RELAYING:
-		ASSERT(x->fetch && x->status >= 200 && x->head_at < x->body_at);
+		ASSERT((x->fetch || x->value) && x->status >= 200);
+		ASSERT(x->head_at < x->body_at);
 		break;
 	case EXCHANGE_TUNNEL:
-		ASSERT(x->fetch && x->fetch->tunnel && x->status == 101 && !x->keep_alive);
+		ASSERT(x->fetch && x->status == 101 && !x->keep_alive);
 		break;
 	case EXCHANGE_WORKING:
-		ASSERT(!x->fetch && x->status == 0);
+		ASSERT(!x->fetch && !x->value && x->status == 0);
 		break;
 	case EXCHANGE_ROUTING:
 	case EXCHANGE_REPLYING:
@@ -370,11 +372,10 @@ static void step_state(struct exchange *x)
 static void step_fetch_and_state(struct exchange *x)
 {
 	if (x->fetch)
-		attempt_step(x->fetch);
-	if (x->retry)
-		retry_step(x);
-	if (!x->ended && !retry_pauses(x))
-		step_state(x);
+		fetch_step(x->fetch);
+	if (x->value)
+		value_step(x->value);
+	step_state(x);
 }
 
 static void exchange_step(struct client *c)

@@ -63,13 +63,6 @@ struct slice proxy_date(struct proxy *p)
 	return (struct slice){ p->date, DATE_TEXT_MAX - 1 };
 }
 
-static void call_completed(struct memcache_call *call)
-{
-	struct attempt *f = call->owner;
-
-	tick_run(f->proxy->tick, f->waiter);
-}
-
 /* Bytes of one inbox or outbox. One direction uses two, one of each connection: hence half
  * of limits.window. Buffers are charged whole, so a head that arrives in small pieces needs
  * space for itself and for the buffers that its next bytes arrive in. */
@@ -169,7 +162,7 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 		.worker = upstream_view->registry ? p->worker : 0,
 		.short_of_descriptors = short_of_descriptors,
 		.owner = p,
-		.done = call_completed,
+		.done = value_call_completed,
 	});
 }
 
@@ -249,8 +242,10 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	timer_init(&p->sweep, sweep_again);
 	timer_init(&p->descriptor_timer, descriptor_timer_fired);
 	slab_init(&p->exchanges, "exchange", sizeof(struct exchange), 0);
+	slab_init(&p->fetches, "fetch", sizeof(struct fetch), 0);
 	slab_init(&p->attempts, "attempt", sizeof(struct attempt), 0);
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
+	slab_init(&p->values, "value", sizeof(struct value), 0);
 	action_works_init(p);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
 	slab_init(&p->budgets, "budget", sizeof(struct budget), 0);
@@ -319,8 +314,10 @@ void proxy_done(struct proxy *p)
 	generations_done(p);
 	front_done(&p->front);
 	slab_done(&p->exchanges);
+	slab_done(&p->fetches);
 	slab_done(&p->attempts);
 	slab_done(&p->retries);
+	slab_done(&p->values);
 	action_works_done(p);
 	slab_done(&p->origins);
 	slab_done(&p->budgets);
@@ -332,8 +329,10 @@ void proxy_trim(struct proxy *p)
 {
 	slab_trim(&p->front.clients);
 	slab_trim(&p->exchanges);
+	slab_trim(&p->fetches);
 	slab_trim(&p->attempts);
 	slab_trim(&p->retries);
+	slab_trim(&p->values);
 	action_works_trim(p);
 	slab_trim(&p->origins);
 	slab_trim(&p->budgets);

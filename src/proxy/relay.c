@@ -1,7 +1,5 @@
 #include "relay.h"
 
-#include "retry.h"
-
 /* ---- the request's body to the server ------------------------------------- */
 
 /* NULL: no memory; the body then ends without trailers. */
@@ -19,38 +17,6 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 	return b;
 }
 
-/* Most bytes of the body to keep, to send them again; 0: it will not be sent again. */
-static uint32_t replay_max(const struct exchange *x)
-{
-	const struct config_retry *retry = x->route->retry;
-
-	if (x->state != EXCHANGE_REQUESTING ||
-	    (!attempt_may_resend(x->fetch) && !(x->retry && retry_may_resend(x->retry))))
-		return 0;
-	return retry ? retry->body : REPLAY_BYTES;
-}
-
-static void keep_for_replay(struct exchange *x, const struct piece *p)
-{
-	const struct attempt *f = x->fetch;
-	uint32_t max = replay_max(x);
-
-	if (max > 0)
-		replay_keep(&x->replay, io_bufs(x->proxy->tick->loop), p,
-			    f->framing == FRAMING_LENGTH ? f->length : 0, max);
-	else
-		replay_disable(&x->replay);
-}
-
-/* Sends the kept bytes to a new connection. */
-static void replay_body(struct exchange *x)
-{
-	struct piece p;
-
-	if (replay_next(&x->replay, &p) && !attempt_send(x->fetch, &p, true))
-		exchange_fail(x, (enum ending)x->fetch->ending);
-}
-
 static void forward_body_piece(struct exchange *x, struct piece *p)
 {
 	x->body_bytes += p->len;
@@ -59,23 +25,7 @@ static void forward_body_piece(struct exchange *x, struct piece *p)
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
-	keep_for_replay(x, p);
-	if (!attempt_send(x->fetch, p, !x->replay.disabled))
-		exchange_fail(x, (enum ending)x->fetch->ending);
-}
-
-static void forward_body_end(struct exchange *x, const struct head *trailers)
-{
-	struct buf *block = trailers ? emit_trailer_block(x->proxy, trailers) : NULL;
-	bool kept = replay_max(x) > 0 || !trailers;
-
-	block = kept ? replay_trailers(&x->replay, block) : block;
-	if (!kept)
-		replay_disable(&x->replay);
-	if (x->retry)
-		retry_request_complete(x->retry);
-	if (!attempt_send_end(x->fetch, block, kept))
-		exchange_fail(x, (enum ending)x->fetch->ending);
+	fetch_send(x->fetch, p);
 }
 
 static void forward_body(struct exchange *x)
@@ -83,21 +33,17 @@ static void forward_body(struct exchange *x)
 	struct head *scratch = &x->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (attempt_send_space(x->fetch) > 0)
-		replay_body(x);
-	while (!x->ended && attempt_send_space(x->fetch) > 0) {
+	while (!x->ended && fetch_send_space(x->fetch) > 0) {
 		switch (client_body(x->client, scratch, &p)) {
 		case BODY_DATA:
 			forward_body_piece(x, &p);
 			break;
 		case BODY_TRAILERS:
-			forward_body_end(x, scratch);
-			if (!x->ended)
-				reader_end_trailers(&x->client->reader,
-						    &x->client->conn);
+			fetch_send_end(x->fetch, emit_trailer_block(x->proxy, scratch));
+			reader_end_trailers(&x->client->reader, &x->client->conn);
 			return;
 		case BODY_END:
-			forward_body_end(x, NULL);
+			fetch_send_end(x->fetch, NULL);
 			return;
 		case BODY_MORE:
 			return;
@@ -107,7 +53,7 @@ static void forward_body(struct exchange *x)
 		}
 	}
 	if (!x->ended)
-		attempt_await_space(x->fetch);
+		fetch_await_space(x->fetch);
 }
 
 /* ---- the response's head to the client ------------------------------------ */
@@ -152,7 +98,7 @@ static bool push_final_head(struct exchange *x, struct head *h,
 		return false;
 	x->body_at = conn_position(&x->client->conn);
 	x->status = h->status;
-	x->server = lease_server(&x->fetch->lease);
+	x->server = fetch_server(x->fetch);
 	return true;
 }
 
@@ -167,7 +113,7 @@ static void begin_relaying(struct exchange *x, struct head *h)
 		.date = proxy_date(x->proxy),
 	};
 
-	ASSERT(h->status >= 200 && !x->fetch->call);
+	ASSERT(h->status >= 200);
 	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
 	x->keep_alive = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
 			!(x->expects_continue && !reader_ended(&x->client->reader));
@@ -178,18 +124,14 @@ static void begin_relaying(struct exchange *x, struct head *h)
 		return;
 	}
 	exchange_set_state(x, EXCHANGE_RELAYING);
-	attempt_take_head(x->fetch, h, framing);
-	if (x->retry)
-		retry_end(x);
-	replay_free(&x->replay);
+	fetch_take_head(x->fetch, h, framing);
 }
 
 static void begin_tunnel(struct exchange *x, struct head *h)
 {
-	ASSERT(h->status == 101 && !x->fetch->call);
+	ASSERT(h->status == 101);
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
-	if (!x->upgrade || !reader_ended(&x->client->reader) ||
-	    !x->fetch->lease.origin->writer.ended) {
+	if (!x->upgrade || !reader_ended(&x->client->reader) || !fetch_sent(x->fetch)) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return;
 	}
@@ -201,11 +143,8 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 	x->keep_alive = false;
 	client_begin_tunnel(x->client);
 	stat_add(&x->proxy->stats->tunnels, 1);
-	attempt_take_head(x->fetch, h, FRAMING_CLOSE);
-	attempt_tunnel(x->fetch);
-	if (x->retry)
-		retry_end(x);
-	replay_free(&x->replay);
+	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
+	fetch_begin_tunnel(x->fetch);
 }
 
 /* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). */
@@ -218,9 +157,7 @@ static void relay_interim(struct exchange *x, struct head *h)
 		return;
 	}
 	x->expects_continue &= h->status != 100;
-	attempt_take_head(x->fetch, h, FRAMING_NONE);
-	if (!x->retry)
-		replay_free(&x->replay);
+	fetch_take_head(x->fetch, h, FRAMING_NONE);
 }
 
 /* Reads heads until the final one, or until there is none. */
@@ -229,25 +166,25 @@ static void relay_heads(struct exchange *x)
 	struct head *h = &x->proxy->response;
 
 	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
-		if (conn_push_space(&x->client->conn) == 0) {
-			conn_await_space(&x->client->conn);
-			attempt_set_stalled(x->fetch, true);
+		/* A failure is replied even if there is no space for a head of the server. */
+		if (x->fetch->state == FETCH_FAILED) {
+			exchange_fail(x, (enum ending)x->fetch->ending);
 			return;
 		}
-		attempt_set_stalled(x->fetch, false);
-		switch (attempt_head(x->fetch, h)) {
+		if (conn_push_space(&x->client->conn) == 0) {
+			conn_await_space(&x->client->conn);
+			fetch_set_stalled(x->fetch, true);
+			return;
+		}
+		fetch_set_stalled(x->fetch, false);
+		switch (fetch_head(x->fetch, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
-			if (x->retry && retry_handle_failure(x))
-				return;
-			exchange_fail(x, (enum ending)x->fetch->ending);
-			return;
+			continue;
 		case VERDICT_OK:
 			break;
 		}
-		if (x->retry && retry_handle_response(x, h))
-			return;
 		if (h->status == 101)
 			begin_tunnel(x, h);
 		else if (h->status < 200)
@@ -266,7 +203,7 @@ static bool push_value_head(struct exchange *x)
 		.status = 200,
 		.content_type = x->route->memcached.content_type,
 		.has_body = true,
-		.length = x->fetch->length,
+		.length = x->value->length,
 		.close = !x->keep_alive,
 		.keep_alive_1_0 = x->http_1_0 && x->keep_alive,
 		.date = proxy_date(p),
@@ -284,7 +221,7 @@ static bool push_value_head(struct exchange *x)
 	b->end = (uint32_t)(s.out.at - b->data);
 	if (!writer_begin(&c->writer, &c->conn, b,
 			  x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
-			  x->fetch->length))
+			  x->value->length))
 		return false;
 	x->body_at = conn_position(&c->conn);
 	x->status = r.status;
@@ -295,7 +232,7 @@ static bool push_value_head(struct exchange *x)
 
 static void cache_failed(struct exchange *x)
 {
-	enum ending ending = (enum ending)x->fetch->ending;
+	enum ending ending = (enum ending)x->value->ending;
 
 	if (ending == ENDING_CACHE_MISS && x->route->memcached.miss_next)
 		exchange_route_again(x);
@@ -306,9 +243,9 @@ static void cache_failed(struct exchange *x)
 /* Begins the response when the cache has sent its own. */
 static void take_cache_response(struct exchange *x)
 {
-	if (x->fetch->state == ATTEMPT_WAITING)
+	if (x->value->state == VALUE_ASKED)
 		return;
-	if (x->fetch->state == ATTEMPT_FAILED) {
+	if (x->value->state == VALUE_FAILED) {
 		cache_failed(x);
 		return;
 	}
@@ -332,6 +269,18 @@ static bool end_response_body(struct exchange *x, const struct head *trailers)
 	return writer_end(&c->writer, &c->conn, block);
 }
 
+static enum body_event response_body(struct exchange *x, struct head *trailers,
+				     struct piece *p)
+{
+	return x->value ? value_body(x->value, p) : fetch_body(x->fetch, trailers, p);
+}
+
+static void set_stalled(struct exchange *x, bool stalled)
+{
+	if (x->fetch)
+		fetch_set_stalled(x->fetch, stalled);
+}
+
 static void relay_body(struct exchange *x)
 {
 	struct client *c = x->client;
@@ -339,9 +288,9 @@ static void relay_body(struct exchange *x)
 	struct piece p = { NULL, NULL, 0 };
 
 	/* If the client had stalled, the server's time starts anew. */
-	attempt_set_stalled(x->fetch, false);
+	set_stalled(x, false);
 	while (conn_push_space(&c->conn) > 0) {
-		switch (attempt_body(x->fetch, scratch, &p)) {
+		switch (response_body(x, scratch, &p)) {
 		case BODY_DATA:
 			x->sent_bytes += p.len;
 			if (writer_piece(&c->writer, &c->conn, &p))
@@ -353,7 +302,7 @@ static void relay_body(struct exchange *x)
 				exchange_fail(x, ENDING_NO_MEMORY);
 				return;
 			}
-			attempt_end_trailers(x->fetch);
+			fetch_end_trailers(x->fetch);
 			break;
 		case BODY_END:
 			if (c->writer.ended || end_response_body(x, NULL))
@@ -369,7 +318,7 @@ static void relay_body(struct exchange *x)
 		}
 	}
 	conn_await_space(&c->conn);
-	attempt_set_stalled(x->fetch, true);
+	set_stalled(x, true);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */
@@ -399,11 +348,11 @@ void relay_tunnel(struct exchange *x)
 	struct conn *origin;
 
 	ASSERT(x->state == EXCHANGE_TUNNEL && x->fetch);
-	if (x->fetch->state == ATTEMPT_FAILED || x->fetch->timed_out) {
+	if (x->fetch->state == FETCH_FAILED) {
 		exchange_finish(x, ENDING_COMPLETE);
 		return;
 	}
-	origin = &x->fetch->lease.origin->conn;
+	origin = fetch_conn(x->fetch);
 	if (!tunnel_splice(client, origin) || !tunnel_splice(origin, client))
 		exchange_abort(x, ENDING_NO_MEMORY);
 	else if (!origin->inbox && (origin->error || origin->send_error))
@@ -419,19 +368,14 @@ static void relay_to_origin(struct exchange *x)
 	forward_body(x);
 	if (!x->ended)
 		relay_heads(x);
-	if (x->ended)
-		return;
-	/* After a stale connection or a failed attempt: the next one was sent nothing. */
-	if (!x->fetch || x->fetch->state == ATTEMPT_WAITING) {
+	if (!x->ended && fetch_waits(x->fetch))
 		client_pause_body(x->client);
-		replay_rewind(&x->replay);
-	}
 }
 
 void relay_request(struct exchange *x)
 {
-	ASSERT(x->state == EXCHANGE_REQUESTING && x->fetch && x->status == 0);
-	if (x->fetch->call)
+	ASSERT(x->state == EXCHANGE_REQUESTING && x->status == 0);
+	if (x->value)
 		take_cache_response(x);
 	else
 		relay_to_origin(x);
@@ -446,9 +390,9 @@ void relay_request(struct exchange *x)
 
 void relay_response(struct exchange *x)
 {
-	ASSERT(x->state == EXCHANGE_RELAYING && x->fetch);
+	ASSERT(x->state == EXCHANGE_RELAYING);
 	/* After an early response the request's body is still being sent. */
-	if (x->fetch->upstream && x->fetch->state == ATTEMPT_RELAYING)
+	if (x->fetch)
 		forward_body(x);
 	if (!x->ended)
 		relay_body(x);

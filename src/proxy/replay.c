@@ -57,9 +57,8 @@ struct buf *replay_trailers(struct replay *r, struct buf *trailers)
 
 bool replay_next(struct replay *r, struct piece *p)
 {
-	if (!r->body || r->sent == r->body->end)
+	if (!replay_pending(r))
 		return false;
-	ASSERT(r->sent < r->body->end);
 	*p = (struct piece){ buf_ref(r->body), r->body->data + r->sent,
 			     r->body->end - r->sent };
 	r->sent = r->body->end;

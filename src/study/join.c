@@ -20,12 +20,13 @@
 
 struct join_part {
 	const struct config_part *config;
-	struct attempt *fetch;
+	struct fetch *fetch;  /* or */
+	struct value *value;
 	struct buf *request;  /* to a server, until its fetch is started */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */
-	bool hold_on_return;  /* see struct attempt_request */
+	bool hold_on_return;  /* see struct fetch_options */
 	bool done;
 	int status;           /* of the response; 200 for a value */
 	char *bytes;          /* of its body, as far as received */
@@ -93,23 +94,22 @@ static bool part_start(struct join *j, struct join_part *part)
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {
-		part->fetch = attempt_memcached(
-			g, c->memcached.upstream,
-			c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
-			(struct slice){ part->key, part->key_len }, waiter);
-	} else {
-		part->fetch = attempt_origin(g,
-					   &(struct attempt_request){
-						   .upstream = c->proxy.upstream,
-						   .request = part->request,
-						   .method = METHOD_GET,
-						   .framing = FRAMING_NONE,
-						   .hash = part->hash,
-						   .hold_on_return = part->hold_on_return,
-					   },
-					   waiter);
-		part->request = NULL;
+		part->value = value_get(g, c->memcached.upstream,
+					c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
+					(struct slice){ part->key, part->key_len }, waiter);
+		return part->value != NULL;
 	}
+	part->fetch = fetch_new(&(struct fetch_options){
+		.generation = g,
+		.waiter = waiter,
+		.upstream = c->proxy.upstream,
+		.head = part->request,
+		.method = METHOD_GET,
+		.framing = FRAMING_NONE,
+		.hash = part->hash,
+		.hold_on_return = part->hold_on_return,
+	});
+	part->request = NULL;
 	return part->fetch != NULL;
 }
 
@@ -134,7 +134,8 @@ static void part_finish(struct join_part *part, int status)
 	ASSERT(!part->done);
 	part->done = true;
 	part->status = status;
-	attempt_free(&part->fetch);
+	fetch_free(&part->fetch);
+	value_free(&part->value);
 }
 
 static void part_body(struct join *j, struct join_part *part)
@@ -143,7 +144,9 @@ static void part_body(struct join *j, struct join_part *part)
 	bool taken;
 
 	for (;;) {
-		switch (attempt_body(part->fetch, &j->exchange->proxy->response, &p)) {
+		switch (part->value ? value_body(part->value, &p)
+				    : fetch_body(part->fetch,
+						 &j->exchange->proxy->response, &p)) {
 		case BODY_DATA:
 			taken = take_bytes(part, &p);
 			piece_put(&p);
@@ -155,7 +158,7 @@ static void part_body(struct join *j, struct join_part *part)
 				break;
 			return;
 		case BODY_TRAILERS:
-			attempt_end_trailers(part->fetch);
+			fetch_end_trailers(part->fetch);
 			break;
 		case BODY_END:
 			part_finish(part, part->status);
@@ -169,50 +172,63 @@ static void part_body(struct join *j, struct join_part *part)
 	}
 }
 
-/* False: no final head yet, the fetch has failed, or the part is done. */
-static bool part_head(struct join *j, struct join_part *part)
+/* Reads heads until the final one, or until there is none. */
+static void part_head(struct join *j, struct join_part *part)
 {
 	struct head *h = &j->exchange->proxy->response;
 
-	while (part->fetch->state != ATTEMPT_RELAYING) {
-		if (attempt_head(part->fetch, h) != VERDICT_OK)
-			return false;
+	while (part->fetch->state == FETCH_TRYING) {
+		if (fetch_head(part->fetch, h) != VERDICT_OK)
+			return;
 		if (h->status == 101) { /* not requested */
 			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
-			return false;
+			return;
 		}
 		part->status = h->status;
-		attempt_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
+		fetch_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
 				head_response_framing(h, METHOD_GET));
 	}
-	return true;
 }
 
-/* The status of a failed fetch in the JSON. */
-static int failed_status(const struct attempt *f)
+/* The status in the JSON of a part that failed. */
+static int failed_status(enum ending ending)
 {
-	int status = ending_status((enum ending)f->ending);
+	int status = ending_status(ending);
 
 	return status != 0 ? status : ending_status(ENDING_ORIGIN_CLOSED);
 }
 
+static void step_value(struct join *j, struct join_part *part)
+{
+	value_step(part->value);
+	if (part->value->state == VALUE_FAILED) {
+		part_finish(part, failed_status((enum ending)part->value->ending));
+	} else if (part->value->state == VALUE_READY) {
+		part->status = 200;
+		part_body(j, part);
+	}
+}
+
+static void step_fetch(struct join *j, struct join_part *part)
+{
+	fetch_step(part->fetch);
+	part_head(j, part);
+	if (part->done)
+		return;
+	if (part->fetch->state == FETCH_FAILED)
+		part_finish(part, failed_status((enum ending)part->fetch->ending));
+	else if (part->fetch->state == FETCH_RELAYING)
+		part_body(j, part);
+}
+
 static void part_step(struct join *j, struct join_part *part)
 {
-	if (part->done || !part->fetch)
+	if (part->done)
 		return;
-	attempt_step(part->fetch);
-	if (part->fetch->state == ATTEMPT_WAITING)
-		return;
-	if (part->fetch->call)
-		part->status = 200;
-	else if (part->fetch->state != ATTEMPT_FAILED && !part_head(j, part)) {
-		if (part->done || part->fetch->state != ATTEMPT_FAILED)
-			return;
-	}
-	if (part->fetch->state == ATTEMPT_FAILED)
-		part_finish(part, failed_status(part->fetch));
-	else
-		part_body(j, part);
+	if (part->value)
+		step_value(j, part);
+	else if (part->fetch)
+		step_fetch(j, part);
 }
 
 /* ---- JSON ----------------------------------------------------------------- */
@@ -374,7 +390,8 @@ static void join_start(struct exchange *x, const struct request_view *view)
 
 static void part_drop(struct join_part *part)
 {
-	attempt_free(&part->fetch);
+	fetch_free(&part->fetch);
+	value_free(&part->value);
 	buf_put(part->request);
 	free(part->bytes);
 }
