@@ -24,7 +24,8 @@
 
 static const struct micro_set *const sets[] = { &micro_heads,       &micro_routes,
 						&micro_routetables, &micro_timers,
-						&micro_buffers,     &micro_mail };
+						&micro_buffers,     &micro_mail,
+						&micro_balance };
 
 void micro_must(int good, const char *what)
 {

@@ -1,35 +1,44 @@
 /* Chooses the server of a request.
  *
- * Servers are ranked: available, available backups, ejected, ejected backups, down, down
- * backups. The candidates are the servers of the best rank with a server that was not
- * tried; `balance` decides among the candidates with capacity. If none has capacity the
+ * The candidates are the servers of the best rank with a server that was not tried
+ * (rank.h); `balance` decides among the candidates with capacity. If none has capacity the
  * request waits: a server of a worse rank is not used because the others are busy. If all
  * are unavailable one of them is used nevertheless, an ejected one before one that is
  * down.
  *
- * With very many servers a choice examines only one group of them, and further groups
- * only if it has no available server with capacity. Groups take turns as servers do, by
- * the weight of the candidates that each had last. `hash` examines all servers. */
+ * A choice examines one group of 64 servers, and further groups only if it has no
+ * candidate with capacity. Groups take turns as servers do, by the weight of the
+ * candidates that each had last. With `hash` the key's place on a ring decides
+ * (hashring.h).
+ *
+ * Cost with n servers: O(64 + n / 64), `hash`: O(1); O(n) only while no candidate has
+ * capacity. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/hash.h"
+#include "hashring.h"
 #include "server.h"
 
 #define WEIGHT_UNIT 256u /* the effective weight of weight 1 */
 
-#define GROUP_SERVERS 64 /* at most 64 groups: a bit of a word for each */
+/* Servers that upstream_has_spare() examines. */
+#define SPARE_EXAMINED_MAX 64
 
-/* The choice at hand: the best rank of the servers in range. */
+/* A choice: among the servers of this rank that were not tried. */
 struct choice {
 	struct upstream *upstream;
+	const struct tried *tried;
 	uint8_t rank;
 };
 
-static bool was_tried(const struct tried *tried, const struct server *s)
-{
-	return tried_has(tried, s->id);
-}
+/* Servers of one group. */
+struct candidates {
+	const struct upstream *upstream;
+	unsigned group;
+	uint64_t set; /* a bit for each */
+};
+
+#define CANDIDATES_EACH(c, s) GROUP_EACH((c)->upstream, (c)->group, (c)->set, s)
 
 bool server_full(const struct server *s)
 {
@@ -42,75 +51,51 @@ bool server_full(const struct server *s)
 	       s->open_n >= c->connections;
 }
 
-static bool is_down(const struct upstream *u, const struct server *s)
+static bool is_limited(const struct upstream *u)
 {
-	return s->probed_down || s->down_until_ms > u->tick->now_ms;
+	return u->config.requests > 0 || u->config.connections > 0;
 }
 
-static bool is_unavailable(const struct upstream *u, const struct server *s)
-{
-	return s->ejected || is_down(u, s);
-}
-
-#define RANK_DOWN 4 /* this rank and above: down */
-#define RANK_NONE 6 /* was tried: not a candidate */
-
-static uint8_t rank_of(const struct upstream *u, const struct server *s)
-{
-	unsigned unavailable = is_down(u, s) ? 2u : s->ejected;
-
-	return (uint8_t)(2 * unavailable + s->backup);
-}
-
+/* The answer is no as well if the first SPARE_EXAMINED_MAX are full: a hedge would only add
+ * to the load then. */
 bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
 {
-	for (unsigned i = 0; i < u->server_n; i++) {
-		const struct server *s = u->servers[i];
+	unsigned examined = 0;
 
-		if (!was_tried(tried, s) && !is_unavailable(u, s) && !s->backup &&
-		    !server_full(s))
-			return true;
+	for (unsigned g = 0; g < group_count(u->server_n); g++) {
+		const struct server *s;
+
+		GROUP_EACH(u, g, u->groups[g].ranks[0], s) {
+			if (tried_has(tried, s->id))
+				continue;
+			if (!server_full(s))
+				return true;
+			if (++examined == SPARE_EXAMINED_MAX)
+				return false;
+		}
 	}
 	return false;
 }
 
 bool upstream_has_other(const struct upstream *u, const struct tried *tried)
 {
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (!was_tried(tried, u->servers[i]) && !is_unavailable(u, u->servers[i]))
-			return true;
-	return false;
+	return rank_best(u, tried) < RANK_EJECTED;
 }
 
-/* Ranks the servers in range. False: all were tried. */
-static bool rank_all(struct choice *c, const struct tried *tried)
+/* The candidates of a group that have capacity. Capacity is sampled once: other workers
+ * change it concurrently, and the selection reads it several times. */
+static struct candidates candidates_of(const struct choice *c, unsigned group)
 {
-	c->rank = RANK_NONE;
-	for (unsigned i = c->upstream->from; i < c->upstream->to; i++) {
-		struct server *s = c->upstream->servers[i];
+	struct candidates found = { c->upstream, group,
+				    c->upstream->groups[group].ranks[c->rank] };
+	const struct server *s;
 
-		s->rank = was_tried(tried, s) ? RANK_NONE : rank_of(c->upstream, s);
-		if (s->rank < c->rank)
-			c->rank = s->rank;
-	}
-	return c->rank != RANK_NONE;
-}
-
-/* Leaves only candidates with capacity. Capacity is sampled once: other workers change it
- * concurrently, and the selection reads it several times. */
-static void pick_candidates(const struct choice *c)
-{
-	for (unsigned i = c->upstream->from; i < c->upstream->to; i++) {
-		struct server *s = c->upstream->servers[i];
-
-		if (s->rank != c->rank || server_full(s))
-			s->rank = RANK_NONE;
-	}
-}
-
-static bool is_candidate(const struct server *s)
-{
-	return s->rank != RANK_NONE;
+	if (c->tried->n == 0 && !is_limited(c->upstream))
+		return found;
+	CANDIDATES_EACH(&found, s)
+		if (tried_has(c->tried, s->id) || server_full(s))
+			found.set &= ~RANK_BIT(s);
+	return found;
 }
 
 /* Its weight, reduced during its slow start. */
@@ -136,30 +121,29 @@ static bool less_busy(const struct server *a, const struct server *b)
 
 /* ---- smooth weighted round robin, least connections ------------------------ */
 
-static const struct server *least_busy(const struct upstream *u)
+static const struct server *least_busy(const struct candidates *c)
 {
-	const struct server *least = NULL;
+	const struct server *s, *least = NULL;
 
-	for (unsigned i = u->from; i < u->to; i++)
-		if (is_candidate(u->servers[i]) && (!least || less_busy(u->servers[i], least)))
-			least = u->servers[i];
+	CANDIDATES_EACH(c, s)
+		if (!least || less_busy(s, least))
+			least = s;
 	return least;
 }
 
 /* Only candidates gain weight: a server without capacity does not save up turns, to get
  * many requests in succession when it has capacity again. */
-static struct server *next_round_robin(struct upstream *u)
+static struct server *next_round_robin(const struct candidates *c)
 {
-	bool by_load = u->config.balance == CONFIG_LEAST_CONNECTIONS;
-	const struct server *least = by_load ? least_busy(u) : NULL;
-	struct server *best = NULL;
+	bool by_load = c->upstream->config.balance == CONFIG_LEAST_CONNECTIONS;
+	const struct server *least = by_load ? least_busy(c) : NULL;
+	struct server *s, *best = NULL;
 	int64_t total = 0;
 
-	for (unsigned i = u->from; i < u->to; i++) {
-		struct server *s = u->servers[i];
+	CANDIDATES_EACH(c, s) {
 		int64_t weight;
 
-		if (!is_candidate(s) || (least && less_busy(least, s)))
+		if (least && less_busy(least, s))
 			continue;
 		weight = (int64_t)effective_weight(s);
 		s->current += weight;
@@ -176,15 +160,14 @@ static struct server *next_round_robin(struct upstream *u)
 
 /* A random candidate other than `other`, with a probability by weight. total: the weight
  * of these candidates. */
-static struct server *random_server(struct upstream *u, uint64_t total,
-				    const struct server *other)
+static struct server *random_server(struct upstream *u, const struct candidates *c,
+				    uint64_t total, const struct server *other)
 {
 	uint64_t at = random_below(&u->random, total);
+	struct server *s;
 
-	for (unsigned i = u->from; i < u->to; i++) {
-		struct server *s = u->servers[i];
-
-		if (s == other || !is_candidate(s))
+	CANDIDATES_EACH(c, s) {
+		if (s == other)
 			continue;
 		if (at < effective_weight(s))
 			return s;
@@ -193,25 +176,33 @@ static struct server *random_server(struct upstream *u, uint64_t total,
 	return NULL;
 }
 
-/* The less busy of two random candidates. */
-static struct server *two_choices(struct upstream *u)
+/* The sum of their effective weights. */
+static uint64_t candidates_weight(const struct candidates *c)
 {
-	struct server *a, *b;
+	const struct server *s;
 	uint64_t total = 0;
 
-	for (unsigned i = u->from; i < u->to; i++)
-		if (is_candidate(u->servers[i]))
-			total += effective_weight(u->servers[i]);
+	CANDIDATES_EACH(c, s)
+		total += effective_weight(s);
+	return total;
+}
+
+/* The less busy of two random candidates. */
+static struct server *two_choices(struct upstream *u, const struct candidates *c)
+{
+	uint64_t total = candidates_weight(c);
+	struct server *a, *b;
+
 	if (total == 0)
 		return NULL;
-	a = random_server(u, total, NULL);
+	a = random_server(u, c, total, NULL);
 	if (total == effective_weight(a))
 		return a;
-	b = random_server(u, total - effective_weight(a), a);
+	b = random_server(u, c, total - effective_weight(a), a);
 	return less_busy(b, a) ? b : a;
 }
 
-/* ---- hash: weighted rendezvous ---------------------------------------------- */
+/* ---- hash ------------------------------------------------------------------ */
 
 /* -log2(x / 2^64), with an error below 0.008. */
 static double minus_log2(uint64_t x)
@@ -225,77 +216,100 @@ static double minus_log2(uint64_t x)
 	return (double)zeros + 1.0000001 - (rest + 0.3466 * rest * (1.0 - rest));
 }
 
-/* Each server has a score for each key; the highest score gets the key. So no key moves
- * between two other servers when one is added or removed. With this division the keys of
- * a server are in proportion to its weight. */
+/* Weighted rendezvous hashing. With this division the keys of a server are in proportion to
+ * its weight. */
 static double score(const struct server *s, uint64_t key)
 {
 	return (double)s->weight / minus_log2(hash_mix(key ^ s->hash));
 }
 
+/* A choice by key. busy: requests in flight; weights: of the servers of the rank. */
+struct key_choice {
+	const struct choice *choice;
+	uint64_t busy, weights;
+};
+
 /* Whether one more request in flight would exceed `hash_balance_factor` percent of the
  * fair part of this server. */
-static bool exceeds_balance_factor(const struct server *s, uint64_t busy,
-				   uint64_t weights)
+static bool exceeds_balance_factor(const struct server *s, const struct key_choice *k)
 {
 	uint64_t percent = s->upstream->config.hash_balance_factor;
 
 	return percent > 0 &&
-	       s->busy_n * weights * 100 >= percent * (busy + 1) * s->weight;
+	       s->busy_n * k->weights * 100 >= percent * (k->busy + 1) * s->weight;
 }
 
-static struct server *highest_score(struct upstream *u, uint64_t key)
+/* Few candidates are left: the one with the highest score for the key. So these keys, too,
+ * move only from a server that is no candidate any more, or to one that has become one.
+ * `hash_balance_factor` cannot hold if the others are full: then it does not count. */
+static struct server *highest_score(const struct key_choice *k, uint64_t key,
+				    bool bounded)
 {
-	struct server *best = NULL;
-	uint64_t busy = 0, weights = 0;
+	const struct upstream *u = k->choice->upstream;
+	struct server *s, *best = NULL;
 	double best_score = 0;
 
-	for (unsigned i = 0; i < u->server_n; i++) {
-		if (is_candidate(u->servers[i])) {
-			busy += u->servers[i]->busy_n;
-			weights += u->servers[i]->weight;
-		}
-	}
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = u->servers[i];
-		double s_score;
+	for (unsigned g = 0; g < group_count(u->server_n); g++) {
+		struct candidates found = candidates_of(k->choice, g);
 
-		if (!is_candidate(s) || exceeds_balance_factor(s, busy, weights))
-			continue;
-		s_score = score(s, key);
-		if (best && s_score <= best_score)
-			continue;
-		best = s;
-		best_score = s_score;
+		CANDIDATES_EACH(&found, s) {
+			if ((bounded && exceeds_balance_factor(s, k)) ||
+			    (best && score(s, key) <= best_score))
+				continue;
+			best = s;
+			best_score = score(s, key);
+		}
 	}
 	return best;
 }
 
-/* --------------------------------------------------------------------------- */
+static bool is_usable(void *owner, uint32_t server)
+{
+	const struct key_choice *k = owner;
+	const struct server *s = k->choice->upstream->servers[server];
+
+	return s->rank == k->choice->rank && !tried_has(k->choice->tried, s->id) &&
+	       !server_full(s) && !exceeds_balance_factor(s, k);
+}
+
+static struct server *choose_by_key(const struct choice *c, uint64_t key)
+{
+	struct upstream *u = c->upstream;
+	struct key_choice k = { c, u->busy_n, u->rank_weights[c->rank] };
+	uint32_t at = u->ring ? hashring_find(u->ring, key, is_usable, &k) : HASHRING_FAR;
+	struct server *s;
+
+	if (at != HASHRING_FAR)
+		return u->servers[at];
+	s = highest_score(&k, key, true);
+	return s ? s : highest_score(&k, key, false);
+}
+
+/* Without memory for the ring each choice is one by score. */
+static void ring_build(struct upstream *u)
+{
+	struct hashring_server *servers;
+
+	hashring_free(u->ring);
+	u->ring = NULL;
+	if (u->config.balance != CONFIG_HASH || u->server_n < 2)
+		return;
+	servers = malloc(u->server_n * sizeof(servers[0]));
+	for (unsigned i = 0; servers && i < u->server_n; i++)
+		servers[i] = (struct hashring_server){ u->servers[i]->hash,
+						       u->servers[i]->weight };
+	u->ring = servers ? hashring_new(servers, u->server_n) : NULL;
+	free(servers);
+}
 
 /* ---- groups ---------------------------------------------------------------- */
 
 _Static_assert(UPSTREAM_SERVERS_MAX <= 64 * GROUP_SERVERS, "a bit for each group");
 
-static unsigned group_count(unsigned servers)
+void upstream_balance_build(struct upstream *u)
 {
-	return (servers + GROUP_SERVERS - 1) / GROUP_SERVERS;
-}
-
-static void range_set(struct upstream *u, unsigned from, unsigned to)
-{
-	u->from = from;
-	u->to = to < u->server_n ? to : u->server_n;
-}
-
-void upstream_build_groups(struct upstream *u)
-{
-	free(u->groups);
-	u->groups = NULL;
-	range_set(u, 0, u->server_n);
-	if (u->server_n > GROUP_SERVERS)
-		u->groups = calloc(group_count(u->server_n), sizeof(u->groups[0]));
-	for (unsigned i = 0; u->groups && i < u->server_n; i++)
+	ring_build(u);
+	for (unsigned i = 0; i < u->server_n; i++)
 		u->groups[i / GROUP_SERVERS].weight += (uint64_t)u->servers[i]->weight *
 						       WEIGHT_UNIT;
 }
@@ -324,53 +338,46 @@ static unsigned next_group(struct upstream *u, uint64_t examined)
 
 /* A group without candidates keeps the weight of one server, so that it is examined
  * again. */
-static void group_update_weight(const struct upstream *u, struct group *g)
+static void group_update_weight(struct group *g, const struct candidates *c)
 {
-	g->weight = 0;
-	for (unsigned i = u->from; i < u->to; i++)
-		if (is_candidate(u->servers[i]))
-			g->weight += effective_weight(u->servers[i]);
+	g->weight = candidates_weight(c);
 	if (g->weight < WEIGHT_UNIT)
 		g->weight = WEIGHT_UNIT;
 }
 
-static struct server *choose_in_range(struct upstream *u)
+/* The candidates with capacity of the group whose turn it is; an empty set: no group has
+ * any. */
+static struct candidates next_candidates(const struct choice *c)
 {
-	return u->config.balance == CONFIG_RANDOM ? two_choices(u) : next_round_robin(u);
-}
-
-/* An available server with capacity, no backup; NULL: there is none. */
-static struct server *choose_by_group(struct upstream *u, const struct lease *l)
-{
-	struct choice c = { .upstream = u };
-	struct server *s = NULL;
+	struct upstream *u = c->upstream;
+	struct candidates found = { .upstream = u };
 	uint64_t examined = 0;
 
-	for (unsigned n = group_count(u->server_n); n > 0 && !s; n--) {
-		unsigned i = next_group(u, examined);
+	if (u->server_n <= GROUP_SERVERS)
+		return candidates_of(c, 0);
+	for (unsigned n = group_count(u->server_n); n > 0 && !found.set; n--) {
+		unsigned g = next_group(u, examined);
 
-		examined |= 1ull << i;
-		range_set(u, i * GROUP_SERVERS, (i + 1) * GROUP_SERVERS);
-		if (rank_all(&c, &l->tried) && c.rank > 0)
-			c.rank = RANK_NONE + 1; /* no candidates in this group */
-		pick_candidates(&c);
-		group_update_weight(u, &u->groups[i]);
-		s = choose_in_range(u);
+		examined |= 1ull << g;
+		found = candidates_of(c, g);
+		group_update_weight(&u->groups[g], &found);
 	}
-	range_set(u, 0, u->server_n);
-	return s;
+	return found;
 }
 
 void upstream_stagger(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->worker; i++) {
-		if (u->groups)
-			(void)next_group(u, 0);
-		(void)next_round_robin(u);
+	static const struct tried none;
+
+	for (unsigned i = 0; i < u->worker && u->server_n > 0; i++) {
+		struct choice c = { u, &none, rank_best(u, &none) };
+		struct candidates found = next_candidates(&c);
+
+		(void)next_round_robin(&found);
 	}
 }
 
-/* --------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------- */
 
 /* If all servers that are left are down, a request makes TRIED_MAX attempts at most: with
  * very many servers down each request would cost as many connects, and its worker would
@@ -380,35 +387,38 @@ static bool down_attempts_exhausted(const struct choice *c, const struct lease *
 	return c->rank >= RANK_DOWN && l->tried_n >= TRIED_MAX;
 }
 
-static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
+static struct server *choose_from(const struct choice *c, const struct lease *l)
 {
-	struct choice c = { .upstream = u };
-	struct server *s;
+	struct upstream *u = c->upstream;
+	struct candidates found;
 
-	if (u->server_n == 1) {
-		*untried = !was_tried(&l->tried, u->servers[0]);
-		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
-	}
-	/* `tried` does not hold more than TRIED_MAX servers; tried_n counts them. */
-	*untried = u->server_n <= TRIED_MAX || l->tried_n < u->server_n;
-	s = *untried && u->groups && u->config.balance != CONFIG_HASH ? choose_by_group(u, l) :
-									NULL;
-	if (s)
-		return s;
-	*untried = *untried && rank_all(&c, &l->tried) && !down_attempts_exhausted(&c, l);
-	if (!*untried)
-		return NULL;
-	pick_candidates(&c);
+	if (u->config.balance == CONFIG_HASH && l->hash != 0)
+		return choose_by_key(c, l->hash);
+	found = next_candidates(c);
 	switch (u->config.balance) {
 	case CONFIG_ROUND_ROBIN:
 	case CONFIG_LEAST_CONNECTIONS:
 		break;
 	case CONFIG_RANDOM:
-		return two_choices(u);
 	case CONFIG_HASH:
-		return l->hash != 0 ? highest_score(u, l->hash) : two_choices(u);
+		return two_choices(u, &found);
 	}
-	return next_round_robin(u);
+	return next_round_robin(&found);
+}
+
+static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
+{
+	struct choice c = { .upstream = u, .tried = &l->tried };
+
+	if (u->server_n == 1) {
+		*untried = !tried_has(&l->tried, u->servers[0]->id);
+		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
+	}
+	/* `tried` does not hold more than TRIED_MAX servers; tried_n counts them. */
+	*untried = u->server_n <= TRIED_MAX || l->tried_n < u->server_n;
+	c.rank = *untried ? rank_best(u, &l->tried) : RANK_NONE;
+	*untried = c.rank != RANK_NONE && !down_attempts_exhausted(&c, l);
+	return *untried ? choose_from(&c, l) : NULL;
 }
 
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried)

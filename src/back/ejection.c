@@ -39,7 +39,7 @@ static void server_readmit(struct server *s)
 {
 	struct upstream *u = s->upstream;
 
-	s->ejected = false;
+	rank_set_ejected(s, false);
 	s->readmitted_ms = u->tick->now_ms;
 	s->period_ms = s->good_n = s->bad_n = 0;
 	s->consecutive_failures = u->config.eject_failures > 0
@@ -64,7 +64,6 @@ void server_ejection_init(struct server *s)
 void server_ejection_stop(struct server *s)
 {
 	timer_stop(&s->upstream->tick->wheel, &s->ejection);
-	s->ejected = false;
 }
 
 /* A truncated response has a good head, which resets consecutive_failures. Truncations
@@ -81,14 +80,8 @@ static uint32_t consecutive_of(const struct server *s)
  * probed down, and never the last one. */
 static bool may_eject(const struct upstream *u)
 {
-	unsigned there = 0, ejected = 1;
+	uint32_t there = u->probed_up_n, ejected = u->ejected_n + 1;
 
-	for (unsigned i = 0; i < u->server_n; i++) {
-		const struct server *s = u->servers[i];
-
-		there += !s->probed_down;
-		ejected += !s->probed_down && s->ejected;
-	}
 	return ejected * 100 <= u->config.eject_max_percent * there && ejected < there;
 }
 
@@ -123,7 +116,7 @@ static void eject(struct server *s, enum ejection_reason reason)
 	struct upstream *u = s->upstream;
 	uint64_t time_ms = next_ejection_ms(s);
 
-	s->ejected = true;
+	rank_set_ejected(s, true);
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
 	stat_set(&s->record->reason, reason);
 	stat_set(&s->record->failures_n,
@@ -223,6 +216,6 @@ void upstream_failed(struct lease *l)
 
 	ASSERT(l->state == LEASE_READY || l->state == LEASE_CONNECTING);
 	if (l->state == LEASE_CONNECTING)
-		s->down_until_ms = l->upstream->tick->now_ms + UPSTREAM_DOWN_MS;
+		rank_connect_failed(s);
 	server_failed(s);
 }

@@ -179,7 +179,7 @@ static void connect_succeeded(struct origin *o)
 	struct lease *l = o->lease;
 
 	timer_stop(&s->upstream->tick->wheel, &l->timer);
-	s->down_until_ms = 0;
+	rank_connect_succeeded(s);
 	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
 		  s->upstream->window);
 	deadline_init(&o->deadline, &o->conn, &idle_rules, o);
@@ -220,7 +220,7 @@ static void connect_failed(struct origin *o)
 	timer_stop(&u->tick->wheel, &l->timer);
 	origin_end(o);
 	if (timed_out || !sock_shortage(o->connect_result)) { /* else the cause is ours */
-		s->down_until_ms = u->tick->now_ms + UPSTREAM_DOWN_MS;
+		rank_connect_failed(s);
 		server_failed(s);
 	}
 	l->origin = NULL;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "hashring.h"
 #include "io/sock.h"
 
 /* The new set of servers, in the order of the configuration. */
@@ -14,6 +15,7 @@ struct server_table {
 	struct upstream *upstream;
 	unsigned n, max;
 	struct server **servers;
+	struct group *groups;
 };
 
 /* Capacity for n servers, and for old ones that are kept instead of some. False: no
@@ -25,7 +27,12 @@ static bool table_open(struct server_table *t, struct upstream *u, uint64_t n)
 	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
 	/* + 1: malloc(0) may be NULL. */
 	t->servers = malloc((t->max + 1) * sizeof(t->servers[0]));
-	return t->servers != NULL;
+	t->groups = malloc((group_count(t->max) + 1) * sizeof(t->groups[0]));
+	if (t->servers && t->groups)
+		return true;
+	free(t->servers);
+	free(t->groups);
+	return false;
 }
 
 static void table_add(struct server_table *t, struct server *s)
@@ -40,17 +47,12 @@ static void free_reaped(struct reap *reap)
 	free(CONTAINER(reap, struct server, reap));
 }
 
-/* Not hash_bytes(): with another hash of the servers the keys would move to other servers
- * at an upgrade. */
 static uint64_t server_hash(const char *name, const char *address)
 {
-	uint64_t hash = HASH_BEGIN;
+	uint64_t hash = hash_bytes(HASH_BEGIN, slice_of(name));
 
-	for (const char *p = name; *p; p++)
-		hash = hash_mix(hash ^ (unsigned char)*p);
-	for (const char *p = address; *p; p++)
-		hash = hash_mix(hash ^ (unsigned char)*p);
-	return hash;
+	hash = hash_bytes(hash, SLICE(" "));
+	return hash_mix(hash_bytes(hash, slice_of(address)));
 }
 
 static struct slice hash_slice(const uint64_t *hash)
@@ -89,6 +91,7 @@ static struct server *server_new(struct upstream *u, const char *name,
 	list_init(&s->node);
 	list_init(&s->reap.node);
 	s->reap.free = free_reaped;
+	rank_init(s);
 	server_ejection_init(s);
 	memcpy(s->name, name, name_n);
 	server_register(s);
@@ -114,6 +117,7 @@ static void server_leave(struct server *s)
 	s->leaving = true;
 	names_remove(&u->by_hash, &s->entry);
 	server_ejection_stop(s);
+	rank_stop(s);
 	if (s->registry_entry)
 		registry_withdraw(u->registry, s->registry_entry, u->worker,
 				  u->config.requests, s->permits);
@@ -243,9 +247,12 @@ static void table_commit(struct server_table *t)
 	for (unsigned i = 0; i < t->n; i++)
 		t->servers[i]->stays = false;
 	free(u->servers);
+	free(u->groups);
 	u->servers = t->servers;
+	u->groups = t->groups;
 	u->server_n = t->n;
-	upstream_build_groups(u);
+	rank_build(u);
+	upstream_balance_build(u);
 	upstream_schedule_queue(u);
 }
 
@@ -283,7 +290,7 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 		return;
 	if (up && s->probed_down)
 		server_slow_start(s);
-	s->probed_down = !up;
+	rank_set_probed_down(s, !up);
 	server_set_status(s);
 	upstream_schedule_queue(u);
 }
@@ -296,7 +303,7 @@ static void probe_results_forget(struct upstream *u)
 
 		if (!s->probed_down)
 			continue;
-		s->probed_down = false;
+		rank_set_probed_down(s, false);
 		server_set_status(s);
 	}
 }
@@ -393,10 +400,12 @@ void upstream_servers_done(struct upstream *u)
 	for (unsigned i = 0; i < u->server_n; i++) {
 		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
 		server_ejection_stop(u->servers[i]);
+		rank_stop(u->servers[i]);
 		server_unregister(u, u->servers[i]);
 		free(u->servers[i]);
 	}
 	names_done(&u->by_hash);
+	hashring_free(u->ring);
 	free(u->groups);
 	free(u->servers);
 	free(u->server_name);

@@ -1,11 +1,12 @@
 /* What the files of an upstream share: upstream.c (leases and the queue), balance.c
- * (choice of the server), ejection.c, server.c (the set of servers), origin.c
+ * (choice of the server), rank.c, ejection.c, server.c (the set of servers), origin.c
  * (connections). */
 #ifndef BACK_SERVER_H
 #define BACK_SERVER_H
 
 #include "back/upstream.h"
 #include "base/random.h"
+#include "rank.h"
 
 struct server {
 	struct upstream *upstream;
@@ -21,10 +22,13 @@ struct server {
 	uint32_t permits;       /* collected by this worker and not yet used */
 	int64_t current;        /* smooth weighted round robin: its current weight */
 	uint64_t slow_start_until_ms; /* from then on it has its full weight */
-	uint64_t down_until_ms;       /* a connect failed */
-	bool probed_down;             /* by the health check */
-	bool ejected, backup, leaving;
-	uint8_t rank;                          /* set and used within server_choose() */
+	bool backup, leaving;
+	/* rank.c */
+	uint32_t at;              /* in upstream->servers; RANK_UNLISTED: in none */
+	uint8_t rank;             /* the set it is in */
+	bool probed_down;         /* by the health check */
+	bool ejected;             /* ejection.c */
+	struct timer unreachable; /* armed: a connect failed not long ago */
 	bool stays; /* while a new set of servers is made: it is in the new set */
 	uint32_t id;                           /* in lease.tried; is not reused */
 	uint32_t index;                        /* of its configured name */
@@ -83,11 +87,13 @@ struct upstream {
 	unsigned server_n;
 	struct server **servers;       /* by name, as configured */
 	struct names by_hash;          /* the same servers */
-	unsigned from, to;             /* the servers that server_choose() looks at now */
-	struct group {
-		int64_t current; /* smooth weighted round robin, as of a server */
-		uint64_t weight; /* weight of its candidates when it was last examined */
-	} *groups;                     /* NULL: too few servers, or no memory */
+	struct group *groups;          /* group_count(server_n) of them */
+	struct hashring *ring; /* `balance: hash`; NULL: no memory, or one server */
+	uint32_t busy_n;       /* leases that have a server: connecting or ready */
+	/* rank.c: sums over the servers. */
+	uint64_t rank_weights[RANKS];
+	uint32_t probed_up_n;          /* not probed down */
+	uint32_t ejected_n;            /* of these, ejected */
 	struct list leaving;           /* removed servers that still have origins */
 	uint32_t next_id;
 	char name[CONFIG_NAME_MAX];
@@ -126,8 +132,8 @@ bool server_full(const struct server *s);
  * be avoided is chosen before the lease would wait or fail. */
 struct server *server_choose(struct upstream *u, struct lease *l, bool *untried);
 
-/* Called when the servers have changed. */
-void upstream_build_groups(struct upstream *u);
+/* Called when the servers have changed, after rank_build(). */
+void upstream_balance_build(struct upstream *u);
 
 /* Advances the round robin by the number of the worker: workers that start together would
  * all begin with the same server. */

@@ -160,6 +160,7 @@ bool server_reserve(struct server *s, struct lease *l)
 		l->has_permit = true;
 	}
 	s->busy_n++;
+	s->upstream->busy_n++;
 	stat_add(&s->record->requests, 1);
 	stat_add(&s->record->in_flight, 1);
 	return true;
@@ -170,6 +171,7 @@ void server_release(struct server *s, struct lease *l)
 	struct upstream *u = s->upstream;
 
 	s->busy_n--;
+	u->busy_n--;
 	stat_sub(&s->record->in_flight, 1);
 	if (l->has_permit)
 		registry_put_permit(u->registry, s->registry_entry, u->worker,
