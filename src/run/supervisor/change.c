@@ -10,11 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "accesslog.h"
 #include "base/diagnostics.h"
 #include "notify.h"
 #include "program.h"
-#include "run/supervisor/command.h"
 #include "run/memory.h"
+#include "run/supervisor/command.h"
 #include "upgradestate.h"
 
 /* Workers reply within a moment, also with many connections: later means that they are
@@ -23,47 +24,6 @@
 /* A configuration may have many errors: the loader may block so long on a slow reader of
  * standard error, rather than lose lines. */
 #define LOADER_STDERR_MS 1000
-
-/* ---- logs ------------------------------------------------------------------- */
-
-/* O_NONBLOCK during the open only: opening a FIFO without a reader would block. */
-static int access_log_open_path(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
-
-	if (fd >= 0)
-		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	return fd;
-}
-
-int access_log_open(const struct config *config)
-{
-	int fd;
-
-	if (config->log_format == CONFIG_LOG_OFF)
-		return -1;
-	if (strcmp(config->log_path, "-") == 0)
-		fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
-	else
-		fd = access_log_open_path(config->log_path);
-	if (fd >= 0)
-		return fd;
-	if (errno == ENXIO)
-		fprintf(stderr, "fairlead: cannot open the access log %s: nobody reads it; start "
-				"its reader first, or choose another path\n", config->log_path);
-	else
-		fprintf(stderr, "fairlead: cannot open the access log %s: %s; create its "
-				"directory or choose another path\n", config->log_path,
-			strerror(errno));
-	return -2;
-}
-
-void access_log_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
 
 /* ---- listening addresses ---------------------------------------------------- */
 
@@ -114,7 +74,8 @@ void change_report_ready(struct supervisor *s)
 	notify_ready(status);
 }
 
-void change_reload_discard(struct supervisor *s)
+/* Closes and frees `next_config` and what was opened for it. */
+static void drop_next(struct supervisor *s)
 {
 	if (!s->next_config)
 		return;
@@ -125,13 +86,20 @@ void change_reload_discard(struct supervisor *s)
 	memory_return();
 }
 
-void change_reload_failed(struct supervisor *s, const char *why)
+void change_discard(struct supervisor *s)
+{
+	loader_kill(&s->loader);
+	drop_next(s);
+}
+
+void change_failed(struct supervisor *s, const char *why)
 {
 	fprintf(stderr, "fairlead: not %s: %s; the current %s\n",
 		s->reopening ? "reopened" : "reloaded", why,
 		s->reopening ? "access log stays open" : "configuration stays in force");
 	s->reopening = false;
-	change_reload_discard(s);
+	drop_next(s);
+	supervisor_rest(s);
 	change_report_ready(s);
 	command_reply(&s->command_fd, false, why);
 }
@@ -149,7 +117,7 @@ static void commit_next(struct supervisor *s)
 	memory_return();
 }
 
-void change_reload_done(struct supervisor *s)
+void change_adopted(struct supervisor *s)
 {
 	if (!s->reopening)
 		config_restart_needed(s->config, s->next_config, stderr);
@@ -162,6 +130,7 @@ void change_reload_done(struct supervisor *s)
 	else
 		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	s->reopening = false;
+	supervisor_rest(s);
 	change_report_ready(s);
 	command_reply(&s->command_fd, true, "reloaded");
 }
@@ -180,11 +149,11 @@ static bool open_next(struct supervisor *s, struct config *next)
 	s->next_log = -1;
 	s->next_config = next;
 	if (!s->next_config) {
-		change_reload_failed(s, "the file has errors");
+		change_failed(s, "the file has errors");
 		return false;
 	}
 	if (needs_restart(s, s->next_config)) {
-		change_reload_failed(s, "'study: true' needs an upgrade or a restart");
+		change_failed(s, "'study: true' needs an upgrade or a restart");
 		return false;
 	}
 	listen_addrs_merge(&s->listen_addrs,
@@ -194,15 +163,8 @@ static bool open_next(struct supervisor *s, struct config *next)
 	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
 			      s->options->workers))
 		return true;
-	change_reload_failed(s,
-			     "an address or log of the configuration cannot be opened");
+	change_failed(s, "an address or log of the configuration cannot be opened");
 	return false;
-}
-
-bool change_in_progress(struct supervisor *s)
-{
-	return s->next_config || s->loader.kind != LOADER_NONE ||
-	       process_of(s, PROCESS_STARTING);
 }
 
 /* The access log that the workers may keep: the current one, if the format is the
@@ -225,7 +187,7 @@ static void apply_config(struct supervisor *s, struct config *next)
 	if (!p || p->foreign || p->setup_channel < 0) {
 		s->reopening = false;
 		commit_next(s);
-		start_worker_process(s);
+		replace_start(s);
 		return;
 	}
 	s->reply_deadline_ms = process_now_ms() + REPLY_MS;
@@ -236,9 +198,11 @@ static void apply_config(struct supervisor *s, struct config *next)
 					       .current_listen_addrs = &s->listen_addrs,
 					       .log = s->next_log,
 					       .current_log = reusable_log(s) }) < 0)
-		change_reload_failed(
+		change_failed(
 			s, "the configuration cannot be sent to the worker process; the "
 			   "next reload starts a new one");
+	else
+		lifecycle_set(&s->lifecycle, LIFECYCLE_APPLYING);
 }
 
 /* The resolved addresses of the current configuration: the next one uses them for names
@@ -269,42 +233,38 @@ static int read_file(void *owner, int snapshot)
 	return config && loader_write_snapshot(snapshot, config) == 0 ? 0 : 1;
 }
 
-void change_reload(struct supervisor *s)
+static void begin_reload(struct supervisor *s)
 {
-	s->reload_wanted = change_in_progress(s);
-	if (s->reload_wanted)
-		return;
 	if (config_is_from_input(s->config)) {
-		change_reload_failed(
+		change_failed(
 			s,
 			"the configuration came from standard input, which cannot be read "
 			"again; start with -c FILE to reload");
 		return;
 	}
 	notify_reloading();
-	s->retry_pending = false;
-	if (!loader_start(&s->loader, LOADER_READ, read_file, s))
-		change_reload_failed(s, "the file cannot be read now");
+	if (loader_start(&s->loader, LOADER_READ, read_file, s))
+		lifecycle_set(&s->lifecycle, LIFECYCLE_READING);
+	else
+		change_failed(s, "the file cannot be read now");
 }
 
-void change_reload_overdue(struct supervisor *s)
+void change_reply_overdue(struct supervisor *s)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
 	if (p)
 		process_close_setup(p);
-	change_reload_failed(
+	change_failed(
 		s, "the worker process does not reply; the next reload starts a new one");
-	change_start_pending(s);
 }
 
-void change_reopen_log(struct supervisor *s)
+/* Applies the configuration in force with an access log that is opened again; the
+ * configuration file is not read. */
+static void begin_reopening(struct supervisor *s)
 {
 	struct config *next;
 
-	s->reopen_wanted = change_in_progress(s);
-	if (s->reopen_wanted)
-		return;
 	if (s->config->log_format == CONFIG_LOG_OFF) {
 		fprintf(stderr, "fairlead: there is no access log to reopen\n");
 		return;
@@ -354,6 +314,7 @@ static void upgrade_failed(struct supervisor *s, const char *why)
 
 	fprintf(stderr, "fairlead: not upgraded: %s; the running program continues\n",
 		why);
+	supervisor_rest(s);
 	change_report_ready(s);
 	snprintf(text, sizeof(text), "not upgraded: %s; its log has the details", why);
 	command_reply(&s->command_fd, false, text);
@@ -384,11 +345,8 @@ static void exec_next(struct supervisor *s, int snapshot)
 	upgrade_failed(s, why);
 }
 
-void change_upgrade(struct supervisor *s)
+static void begin_upgrade(struct supervisor *s)
 {
-	s->upgrade_wanted = change_in_progress(s);
-	if (s->upgrade_wanted)
-		return;
 	if (!process_of(s, PROCESS_NONE)) {
 		fprintf(stderr,
 			"fairlead: not upgraded: %d previous worker processes are "
@@ -399,34 +357,42 @@ void change_upgrade(struct supervisor *s)
 		return;
 	}
 	notify_reloading();
-	s->retry_pending = false;
 	if (!next_program(s))
 		upgrade_failed(s, "the path of the program is not known; mount /proc");
-	else if (!loader_start(&s->loader, LOADER_TRIAL, run_trial, s))
+	else if (loader_start(&s->loader, LOADER_TRIAL, run_trial, s))
+		lifecycle_set(&s->lifecycle, LIFECYCLE_TRYING);
+	else
 		upgrade_failed(s, "the new program cannot be tested now");
 }
 
-/* ---- the loader ------------------------------------------------------------- */
+/* ---- any change ------------------------------------------------------------- */
 
-/* A worker process that crashed meanwhile may be restarting: then the change is requested
- * again. */
-bool change_loader_ended(struct supervisor *s)
+void change_begin(struct supervisor *s, enum lifecycle_request request)
 {
-	enum loader_kind kind;
-	int snapshot;
-
-	if (!loader_ended(&s->loader, &kind, &snapshot))
-		return false;
-	if (process_of(s, PROCESS_STARTING)) {
-		close(snapshot);
-		*(kind == LOADER_READ ? &s->reload_wanted : &s->upgrade_wanted) = true;
-		s->retry_pending = true;
-	} else if (kind == LOADER_READ) {
-		apply_config(s, loader_read_snapshot(snapshot));
-	} else {
-		exec_next(s, snapshot);
+	ASSERT(lifecycle_at_rest(&s->lifecycle) && s->loader.kind == LOADER_NONE &&
+	       !s->next_config);
+	switch (request) {
+	case REQUEST_RELOAD:
+		begin_reload(s);
+		break;
+	case REQUEST_REOPEN:
+		begin_reopening(s);
+		break;
+	case REQUEST_UPGRADE:
+		begin_upgrade(s);
+		break;
 	}
-	return true;
+}
+
+void change_continue(struct supervisor *s)
+{
+	enum loader_kind kind = s->loader.kind;
+	int snapshot = loader_take(&s->loader);
+
+	if (kind == LOADER_READ)
+		apply_config(s, loader_read_snapshot(snapshot));
+	else
+		exec_next(s, snapshot);
 }
 
 void change_loader_overdue(struct supervisor *s)
@@ -439,20 +405,7 @@ void change_loader_overdue(struct supervisor *s)
 		"its nameservers respond\n",
 		LOADER_MS / 1000);
 	if (kind == LOADER_READ)
-		change_reload_failed(s, "reading the file takes too long");
+		change_failed(s, "reading the file takes too long");
 	else
 		upgrade_failed(s, "reading the file takes too long");
-	change_start_pending(s);
-}
-
-void change_start_pending(struct supervisor *s)
-{
-	if (s->draining)
-		return;
-	if (s->reload_wanted)
-		change_reload(s);
-	if (s->reopen_wanted)
-		change_reopen_log(s);
-	if (s->upgrade_wanted)
-		change_upgrade(s);
 }

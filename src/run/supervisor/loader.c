@@ -37,32 +37,42 @@ bool loader_start(struct loader *loader, enum loader_kind kind,
 	return true;
 }
 
-bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot)
+bool loader_runs(const struct loader *loader)
+{
+	return loader->kind != LOADER_NONE && !loader->ended;
+}
+
+void loader_reap(struct loader *loader)
 {
 	int status;
 
-	if (loader->kind == LOADER_NONE ||
-	    waitpid(loader->pid, &status, WNOHANG) != loader->pid)
-		return false;
-	*kind = loader->kind;
-	*snapshot = loader->snapshot;
-	loader->kind = LOADER_NONE;
+	if (!loader_runs(loader) || waitpid(loader->pid, &status, WNOHANG) != loader->pid)
+		return;
+	loader->ended = true;
 	process_describe_end(status, loader->how, sizeof(loader->how));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return true;
+		return;
 	if (WIFSIGNALED(status))
 		fprintf(stderr, "fairlead: the process that read the configuration %s\n",
 			loader->how);
-	(void)!ftruncate(*snapshot, 0);
-	return true;
+	(void)!ftruncate(loader->snapshot, 0);
+}
+
+int loader_take(struct loader *loader)
+{
+	ASSERT(loader->kind != LOADER_NONE && loader->ended);
+	loader->kind = LOADER_NONE;
+	return loader->snapshot;
 }
 
 void loader_kill(struct loader *loader)
 {
 	if (loader->kind == LOADER_NONE)
 		return;
-	kill(loader->pid, SIGKILL);
-	waitpid(loader->pid, NULL, 0);
+	if (!loader->ended) {
+		kill(loader->pid, SIGKILL);
+		waitpid(loader->pid, NULL, 0);
+	}
 	close(loader->snapshot);
 	loader->kind = LOADER_NONE;
 }

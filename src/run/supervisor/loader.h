@@ -18,8 +18,9 @@
 enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRIAL };
 
 struct loader {
-	enum loader_kind kind; /* NONE: no child is running */
-	pid_t pid;
+	enum loader_kind kind; /* NONE: no child is running, and no result is kept */
+	bool ended;            /* its child has ended: loader_take() returns the result */
+	pid_t pid;             /* of the child, unless it has ended */
 	int snapshot;          /* memfd that the child writes to */
 	uint64_t end_ms;       /* when it is overdue */
 	char how[160];         /* how the last child ended: "was killed by …" */
@@ -30,12 +31,17 @@ struct loader {
 bool loader_start(struct loader *loader, enum loader_kind kind,
 		  int (*run)(void *owner, int snapshot), void *owner);
 
-/* Returns false while the child runs. When it has ended: *kind is its kind, the loader is
- * NONE, and the caller owns the descriptor *snapshot, which is empty if the child
- * failed. */
-bool loader_ended(struct loader *loader, enum loader_kind *kind, int *snapshot);
+/* Whether the child is running. */
+bool loader_runs(const struct loader *loader);
 
-/* Kills the child, if there is one, and waits for its end. */
+/* Sets `ended` if the child has ended, and logs how if it was killed. */
+void loader_reap(struct loader *loader);
+
+/* `ended`: returns the descriptor of the snapshot, which is empty if the child failed; the
+ * caller owns it. The loader is NONE. */
+int loader_take(struct loader *loader);
+
+/* Kills the child, if there is one, and waits for its end; drops a kept result. */
 void loader_kill(struct loader *loader);
 
 /* In the child. Returns 0 or a negative errno, and logs the reason. */
