@@ -47,6 +47,7 @@
 #include "message/reader.h"
 #include "message/writer.h"
 #include "net/deadline.h"
+#include "net/dial.h"
 
 /* How long a server is down to which a connect failed. */
 #define UPSTREAM_DOWN_MS 1000
@@ -62,7 +63,8 @@ enum origin_state { ORIGIN_CONNECTING, ORIGIN_LEASED, ORIGIN_IDLE, ORIGIN_ENDING
 
 /* An upstream connection. */
 struct origin {
-	struct conn conn;      /* opened when connected; closing or dead in ORIGIN_ENDING */
+	struct conn conn;  /* opened by the dial; closing or dead in ORIGIN_ENDING */
+	struct dial *dial; /* CONNECTING, else NULL */
 	struct deadline deadline; /* idle: its own; leased: the requester's */
 	struct reader reader;
 	struct writer writer;
@@ -71,9 +73,7 @@ struct origin {
 	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
 	struct server *server;
-	struct lease *lease;   /* NULL: idle, ending, or returned while it was connecting */
-	struct io_connect connect;
-	int connect_result;    /* descriptor or negative errno */
+	struct lease *lease;   /* NULL: idle or ending */
 	uint8_t state;         /* enum origin_state */
 	uint64_t requests;     /* leases so far */
 	uint64_t idle_since_ms;
@@ -113,7 +113,7 @@ struct lease {
 	uint64_t queued_since_ms;
 	struct task *waiter; /* run when the state changes, and on events of the origin */
 	struct list node;    /* in the queue */
-	struct timer timer;  /* in the queue, then of connecting */
+	struct timer timer;  /* in the queue */
 	uint32_t tried_n;    /* servers tried */
 	struct tried tried;  /* these servers, and the servers to be avoided; valid after
 				  upstream_return() too */

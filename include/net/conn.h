@@ -3,7 +3,8 @@
  *
  *            conn_open                conn_close            last op completed
  *   (zeroed) ─────────▶ CONN_OPEN ───────────────▶ CONN_CLOSING ─────────▶ CONN_DEAD
- *                                                                │ reap: events->dead
+ *      │           conn_end_unopened                                       ▲  │ reap:
+ *      └───────────────────────────────────────────────────────────────────┘  ▼ events->dead
  *
  *   CONN_OPEN     receives while the inbox has space, sends what is pushed
  *   CONN_CLOSING  starts nothing new: sends the outbox (FLUSH, LINGER, FLUSH_RESET), reads
@@ -209,6 +210,11 @@ bool conn_poll_delivery(struct conn *c);
  * a truncated message must not look complete. `linger_ms` bounds the wait for the peer's
  * FIN (CONN_LINGER). */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
+
+/* Ends a conn that was never open, in any state of its memory: events->dead is called at the
+ * end of the tick, as for one that was. */
+void conn_end_unopened(struct conn *c, struct tick *tick,
+		       const struct conn_events *events);
 
 /* Starts one vectored send for each conn on tick->writable; called by the tick. */
 void conn_flush_all(struct tick *tick);

@@ -16,11 +16,12 @@
  * timers, and close idle connections: a lease gets a connection or fails, and its request
  * follows in the step of its task.
  *
- * Objects that a step may still refer to are freed in phase 5 only: conns and the owners that
- * embed one, servers, probes, exchanges, fetches, retries and joins. When such an object has
- * released what it holds (a conn: when its last op has completed), it is given to tick_reap()
- * or tick_reap_to_slab(); its memory stays valid until the end of the tick. Memcached calls
- * and jobs have one user, which forgets them when they end: they are freed in that step.
+ * Objects that a step may still refer to are freed in phase 5 only: conns and the owners
+ * that embed one, servers, probes, exchanges, fetches, dials, retries and joins. When
+ * such an object has released what it holds (a conn: when its last op has completed), it
+ * is given to tick_reap() or tick_reap_to_slab(); its memory stays valid until the end of
+ * the tick. Memcached calls and jobs have one user, which forgets them when they end:
+ * they are freed in that step.
  *
  * Owner: the thread. Limits: after 16 rounds of tasks that wake each other, the rest is
  * left to the next tick. Errors: tick_init() only. */
@@ -65,6 +66,7 @@ struct tick {
 	struct list reap_list; /* struct reap, to be freed */
 	struct mailbox mailbox;
 	struct slab outboxes; /* of conns that are sending */
+	struct slab dials;    /* connections that are being opened */
 	struct timer trim;    /* once a second: returns unused memory to the system */
 	/* Called at that time: the owner trims its slabs. May be NULL. */
 	void (*trim_owner)(struct tick *t);

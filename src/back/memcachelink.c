@@ -159,17 +159,12 @@ static void link_free(struct memcache_link *l)
 	struct memcache *m = l->server->memcache;
 
 	ASSERT(l->state == LINK_CLOSING && list_empty(&l->calls) && !l->out);
-	ASSERT(!io_busy(&l->connect.op) && !timer_armed(&l->timeout));
+	ASSERT(!l->dial);
 	task_stop(&l->task);
 	list_remove(&l->all);
 	server_link_gone(l->server);
 	slab_put(&m->links, l);
 	quota_put(m->options.descriptors);
-}
-
-static void link_reap(struct reap *reap)
-{
-	link_free(CONTAINER(reap, struct memcache_link, reap));
 }
 
 static void conn_dead(struct conn *c)
@@ -255,11 +250,20 @@ void link_break(struct memcache_link *l, enum link_ending why)
 		server_schedule(s);
 }
 
+/* Ends a link that is not open yet. */
+static void link_give_up(struct memcache_link *l)
+{
+	l->state = LINK_CLOSING;
+	l->server->links--;
+	server_count_connecting(l->server, -1);
+	dial_cancel(&l->dial);
+}
+
 void link_close(struct memcache_link *l)
 {
 	switch (l->state) {
 	case LINK_CONNECTING:
-		io_cancel(link_tick(l)->loop, &l->connect.op);
+		link_give_up(l);
 		break;
 	case LINK_OPEN:
 		link_break(l, LINK_GIVEN_UP);
@@ -271,23 +275,27 @@ void link_close(struct memcache_link *l)
 
 void link_retire(struct memcache_link *l)
 {
+	bool connecting = l->state == LINK_CONNECTING;
+
 	l->retired = true;
 	link_rank(l);
-	if (l->state == LINK_CONNECTING || l->calls_n == 0)
+	if (connecting || l->calls_n == 0)
 		link_close(l);
+	if (connecting && !l->server->leaving)
+		server_schedule(l->server);
 }
 
 /* ---- connecting ------------------------------------------------------------- */
 
-static void connect_next(struct memcache_link *l)
+/* The next address to be connected to. */
+static const struct memcache_address *address_take(struct memcache_link *l)
 {
 	const struct memcache_server *s = l->server;
 
 	l->address = server_next_address(s, l->address);
 	l->sa = s->addresses[l->address].sa;
 	l->addresses_tried++;
-	io_connect(link_tick(l)->loop, &l->connect, (const struct sockaddr *)&l->sa,
-		   s->addresses[l->address].len);
+	return &s->addresses[l->address];
 }
 
 static void conn_changed(struct conn *c)
@@ -295,23 +303,6 @@ static void conn_changed(struct conn *c)
 	struct memcache_link *l = CONTAINER(c, struct memcache_link, conn);
 
 	tick_run(c->tick, &l->task);
-}
-
-static void connect_done(struct io_op *op, int res, unsigned flags)
-{
-	struct memcache_link *l = CONTAINER(op, struct memcache_link, connect.op);
-
-	(void)flags;
-	l->connected = res;
-	tick_run(link_tick(l), &l->task);
-}
-
-static void connect_expired(struct timer *t)
-{
-	struct memcache_link *l = CONTAINER(t, struct memcache_link, timeout);
-
-	l->timed_out = true;
-	io_cancel(link_tick(l)->loop, &l->connect.op);
 }
 
 /* Closes an idle link that is retired, or exceeds `keepalive`. */
@@ -323,18 +314,13 @@ static void close_if_spare(struct memcache_link *l)
 
 static void link_opened(struct memcache_link *l)
 {
-	static const struct conn_events events = {
-		.changed = conn_changed,
-		.dead = conn_dead,
-		.may_use_reserve = true,
-	};
 	struct memcache_server *s = l->server;
 
+	dial_finish(&l->dial);
 	server_count_connecting(s, -1);
 	l->state = LINK_OPEN;
 	server_set_state(s, SERVER_UP);
 	s->address = l->address;
-	conn_open(&l->conn, link_tick(l), &events, l->connected, LINK_WINDOW);
 	stat_add(&link_stats(l)->connects, 1);
 	stat_add(&link_stats(l)->connections, 1);
 	link_rank(l);
@@ -345,39 +331,19 @@ static void link_opened(struct memcache_link *l)
 static void link_not_opened(struct memcache_link *l)
 {
 	struct memcache_server *s = l->server;
-	bool closing = s->memcache->closing || s->leaving;
+	int error = l->dial->error;
 
-	if (l->connected >= 0)
-		io_close(link_tick(l)->loop, l->connected);
 	l->address = (l->address + 1) % s->address_n;
-	if (!closing && !l->retired && !l->timed_out && l->addresses_tried < s->address_n) {
-		connect_next(l);
+	if (l->dial->failure != DIAL_TIMEOUT && l->addresses_tried < s->address_n) {
+		const struct memcache_address *next = address_take(l);
+
+		dial_again(l->dial, (const struct sockaddr *)&next->sa, next->len);
 		return;
 	}
-	timer_stop(&link_tick(l)->wheel, &l->timeout);
-	l->state = LINK_CLOSING;
-	s->links--;
-	server_count_connecting(s, -1);
-	tick_reap(link_tick(l), &l->reap);
-	if (closing)
-		return;
-	if (l->retired) {
-		server_schedule(s);
-		return;
-	}
+	link_give_up(l);
 	s->address = l->address;
 	stat_add(&link_stats(l)->connect_failures, 1);
-	server_connect_failed(s, l->timed_out ? -ETIMEDOUT : l->connected);
-}
-
-static void connect_ended(struct memcache_link *l)
-{
-	if (l->connected < 0 || l->retired || l->server->memcache->closing) {
-		link_not_opened(l);
-		return;
-	}
-	timer_stop(&link_tick(l)->wheel, &l->timeout);
-	link_opened(l);
+	server_connect_failed(s, error);
 }
 
 /* If a link with calls was stale the server's other links may be so too: idle links have
@@ -424,8 +390,10 @@ static void link_step(struct task *task)
 
 	switch (l->state) {
 	case LINK_CONNECTING:
-		if (!io_busy(&l->connect.op))
-			connect_ended(l);
+		if (l->dial->state == DIAL_OPENED)
+			link_opened(l);
+		else
+			link_not_opened(l);
 		break;
 	case LINK_OPEN:
 		link_receive(l);
@@ -435,10 +403,55 @@ static void link_step(struct task *task)
 	}
 }
 
+static struct dial *link_dial(struct memcache_link *l)
+{
+	static const struct conn_events events = {
+		.changed = conn_changed,
+		.dead = conn_dead,
+		.may_use_reserve = true,
+	};
+	const struct memcache_address *address = address_take(l);
+	struct tick *tick = link_tick(l);
+
+	return dial_start(
+		tick,
+		&(struct dial_options){
+			.conn = &l->conn,
+			.events = &events,
+			.window = LINK_WINDOW,
+			.address = (const struct sockaddr *)&address->sa,
+			.address_len = address->len,
+			.deadline_ms = tick->now_ms +
+				       l->server->memcache->config.connect_timeout_ms,
+			.task = &l->task,
+		});
+}
+
+/* NULL: no memory. */
+static struct memcache_link *link_new(struct memcache_server *s)
+{
+	struct memcache *m = s->memcache;
+	struct memcache_link *l = slab_take(&m->links);
+
+	if (!l)
+		return NULL;
+	l->server = s;
+	l->address = s->address;
+	list_init(&l->calls);
+	list_init(&l->unsent);
+	list_init(&l->rank);
+	list_init(&l->all);
+	task_init(&l->task, link_step);
+	l->dial = link_dial(l);
+	if (l->dial)
+		return l;
+	slab_put(&m->links, l);
+	return NULL;
+}
+
 int link_connect(struct memcache_server *s)
 {
 	struct memcache *m = s->memcache;
-	struct tick *tick = m->options.tick;
 	struct memcache_link *l;
 
 	if (!quota_take(m->options.descriptors)) {
@@ -446,28 +459,14 @@ int link_connect(struct memcache_server *s)
 			m->options.short_of_descriptors(m->options.owner, s->queued);
 		return -EMFILE;
 	}
-	l = slab_take(&m->links);
+	l = link_new(s);
 	if (!l) {
 		quota_put(m->options.descriptors);
 		return -ENOMEM;
 	}
-	l->server = s;
-	l->address = s->address;
-	list_init(&l->calls);
-	list_init(&l->unsent);
-	list_init(&l->rank);
-	list_init(&l->all);
-	list_init(&l->reap.node);
-	l->reap.free = link_reap;
-	task_init(&l->task, link_step);
-	io_op_init(&l->connect.op, connect_done);
-	timer_init(&l->timeout, connect_expired);
-	timer_set(&tick->wheel, &l->timeout,
-		  tick->now_ms + m->config.connect_timeout_ms);
 	list_append(&m->links_all, &l->all);
 	s->links++;
 	s->link_n++;
 	server_count_connecting(s, 1);
-	connect_next(l);
 	return 0;
 }

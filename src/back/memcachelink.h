@@ -6,7 +6,7 @@
  *                               │ refused, timed out                          │ dead
  *                               └─────────────────────────────────────────────┴─▶ freed
  *
- *   CONNECTING  the server's calls wait for it; counted in server->connecting
+ *   CONNECTING  the server's calls wait for it; has a dial; counted in server->connecting
  *   OPEN        in the bucket of its number of calls in flight, unless that number is
  *               `pipeline`, or the link is blocked or retired
  *   CLOSING     on no list of its server, has no calls; waits for the end of its conn
@@ -17,6 +17,7 @@
 
 #include "back/ketama.h"
 #include "back/memcache.h"
+#include "net/dial.h"
 
 /* How long no link is connected to a server after a failed connect. */
 #define RETRY_MS 1000
@@ -46,21 +47,17 @@ struct memcache_link {
 	bool blocked;   /* takes no call until its conn has changed */
 	bool idle;      /* counted in server->idle */
 	bool replied;   /* it delivered a reply: an end by the peer makes it stale */
-	bool timed_out; /* the connect was cancelled by the timer */
 	/* Takes no more calls: its server or address was removed, or another link of its
 	 * server was stale. */
 	bool retired;
 	unsigned address, addresses_tried;
 	struct sockaddr_storage sa; /* of `address` */
-	int connected;              /* descriptor or negative errno */
 	struct buf *out;            /* requests that are not pushed yet */
 	struct list unsent;         /* node on memcache->unsent: has `out` */
 	struct list rank;     /* node in a bucket */
 	struct list all;      /* node on memcache->links_all */
-	struct io_connect connect;
-	struct timer timeout; /* of connecting */
 	struct task task;
-	struct reap reap; /* of a link that was never connected */
+	struct dial *dial; /* CONNECTING, else NULL */
 	struct conn conn;
 };
 

@@ -1,6 +1,4 @@
 /* Origins: connecting, leased, idle, ending (see back/upstream.h). */
-#include <errno.h>
-
 #include "io/sock.h"
 #include "server.h"
 
@@ -22,13 +20,14 @@ void origin_check(const struct origin *o)
 {
 	const struct server *s = o->server;
 
+	ASSERT(!o->dial || o->state == ORIGIN_CONNECTING);
 	ASSERT(s->open_n >= s->leased_n + s->idle_n + s->held_n && s->origin_n >= s->open_n);
 	ASSERT(list_empty(&s->idle) == (s->idle_n == 0));
 	ASSERT(list_empty(&s->held) == (s->held_n == 0));
 	switch ((enum origin_state)o->state) {
 	case ORIGIN_CONNECTING:
-		ASSERT(!o->lease || o->lease->state == LEASE_CONNECTING);
-		ASSERT(list_empty(&o->node) && o->requests == 0);
+		ASSERT(o->lease->origin == o && o->lease->state == LEASE_CONNECTING);
+		ASSERT(o->dial && list_empty(&o->node) && o->requests == 0);
 		break;
 	case ORIGIN_LEASED:
 		ASSERT(o->lease->origin == o && o->lease->state == LEASE_READY);
@@ -45,13 +44,6 @@ void origin_check(const struct origin *o)
 	}
 }
 
-static void connect_timer_expired(struct timer *t)
-{
-	struct lease *l = CONTAINER(t, struct lease, timer);
-
-	io_cancel(l->upstream->tick->loop, &l->origin->connect.op);
-}
-
 static void origin_dead(struct conn *conn)
 {
 	struct origin *o = CONTAINER(conn, struct origin, conn);
@@ -64,12 +56,6 @@ static void origin_dead(struct conn *conn)
 	slab_put(u->origins, o);
 	if (!list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
-}
-
-/* Frees an origin that never got a connection. */
-static void reap_unconnected(struct reap *reap)
-{
-	origin_dead(CONTAINER(reap, struct conn, reap));
 }
 
 static void origin_changed(struct conn *conn)
@@ -116,13 +102,11 @@ static void origin_uncount(struct origin *o)
 
 void origin_end(struct origin *o)
 {
-	bool connected = o->state != ORIGIN_CONNECTING;
-
 	origin_uncount(o);
 	origin_set_state(o, ORIGIN_ENDING);
 	o->lease = NULL;
-	if (!connected) {
-		tick_reap(o->server->upstream->tick, &o->conn.reap);
+	if (o->dial) {
+		dial_cancel(&o->dial);
 		return;
 	}
 	deadline_stop(&o->deadline);
@@ -164,68 +148,43 @@ static void idle_time_passed(void *owner)
 static const struct deadline_rules idle_rules = { .due_ms = idle_due_ms,
 						  .passed = idle_time_passed };
 
-static void origin_connect_done(struct io_op *op, int res, unsigned flags)
-{
-	struct origin *o = CONTAINER(op, struct origin, connect.op);
-
-	(void)flags;
-	o->connect_result = res;
-	tick_run(o->server->upstream->tick, &o->task);
-}
-
-static void connect_succeeded(struct origin *o)
+static void origin_opened(struct origin *o)
 {
 	struct server *s = o->server;
-	struct lease *l = o->lease;
 
-	timer_stop(&s->upstream->tick->wheel, &l->timer);
+	dial_finish(&o->dial);
 	rank_connect_succeeded(s);
-	conn_open(&o->conn, s->upstream->tick, &origin_events, o->connect_result,
-		  s->upstream->window);
 	deadline_init(&o->deadline, &o->conn, &idle_rules, o);
 	origin_set_state(o, ORIGIN_LEASED);
 	s->leased_n++;
 	o->requests = 1;
 	o->idle_s = UINT32_MAX;
 	reader_init(&o->reader);
-	lease_set(l, LEASE_READY);
+	lease_set(o->lease, LEASE_READY);
 }
 
-static enum lease_failure failure_of_error(int error)
+static void origin_not_opened(struct origin *o)
 {
-	switch (error) {
-	case -EACCES:
-	case -EPERM:
-		return LEASE_FORBIDDEN;
-	case -ENETUNREACH:
-	case -EHOSTUNREACH:
-	case -ENETDOWN:
-	case -EHOSTDOWN:
-	case -EAFNOSUPPORT:
-		return LEASE_UNROUTABLE;
-	}
-	return sock_shortage(error) && error != -EAGAIN ? LEASE_NO_SOCKET : LEASE_REFUSED;
-}
-
-static void connect_failed(struct origin *o)
-{
+	static const uint8_t failure_of_dial[] = {
+		[DIAL_REFUSED] = LEASE_REFUSED,
+		[DIAL_FORBIDDEN] = LEASE_FORBIDDEN,
+		[DIAL_UNROUTABLE] = LEASE_UNROUTABLE,
+		[DIAL_NO_SOCKET] = LEASE_NO_SOCKET,
+		[DIAL_TIMEOUT] = LEASE_CONNECT_TIMEOUT,
+	};
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
 	struct lease *l = o->lease;
-	/* An expired timer has cancelled the connect. */
-	bool timed_out = !timer_armed(&l->timer);
 
 	stat_add(&u->stats->connect_failures, 1);
 	server_release(s, l);
-	timer_stop(&u->tick->wheel, &l->timer);
-	origin_end(o);
-	if (timed_out || !sock_shortage(o->connect_result)) { /* else the cause is ours */
+	if (!sock_shortage(o->dial->error)) { /* else the cause is ours */
 		rank_connect_failed(s);
 		server_failed(s);
 	}
 	l->origin = NULL;
-	l->failure = timed_out ? LEASE_CONNECT_TIMEOUT
-			       : failure_of_error(o->connect_result);
+	l->failure = failure_of_dial[o->dial->failure];
+	origin_end(o);
 	if (!lease_place(u, l))
 		lease_fail(l, (enum lease_failure)l->failure);
 }
@@ -235,23 +194,17 @@ static bool is_stale(const struct origin *o)
 	return o->conn.inbox || o->conn.eof || o->conn.error || o->conn.send_error;
 }
 
-/* Run on events of an idle origin, and when a connect has ended. */
+/* Run on events of an idle origin, and when its dial has a result. */
 static void origin_step(struct task *task)
 {
 	struct origin *o = CONTAINER(task, struct origin, task);
-	struct tick *tick = o->server->upstream->tick;
 
 	switch ((enum origin_state)o->state) {
 	case ORIGIN_CONNECTING:
-		if (!o->lease) {
-			if (o->connect_result >= 0)
-				io_close(tick->loop, o->connect_result);
-			origin_end(o);
-		} else if (o->connect_result >= 0) {
-			connect_succeeded(o);
-		} else {
-			connect_failed(o);
-		}
+		if (o->dial->state == DIAL_OPENED)
+			origin_opened(o);
+		else
+			origin_not_opened(o);
 		break;
 	case ORIGIN_IDLE:
 		/* The server closed it, or sent bytes without a request: it cannot be
@@ -277,10 +230,39 @@ static bool tried_before(const struct lease *l, const struct server *s)
 	return tried_has(&l->tried, s->id);
 }
 
-void origin_connect(struct server *s, struct lease *l)
+/* NULL: no memory. */
+static struct origin *origin_new(struct server *s)
 {
 	struct upstream *u = s->upstream;
 	struct origin *o = slab_take(u->origins);
+
+	if (!o)
+		return NULL;
+	o->server = s;
+	o->state = ORIGIN_CONNECTING;
+	list_init(&o->node);
+	list_init(&o->held_node);
+	task_init(&o->task, origin_step);
+	o->dial = dial_start(u->tick, &(struct dial_options){
+					      .conn = &o->conn,
+					      .events = &origin_events,
+					      .window = u->window,
+					      .address = (const struct sockaddr *)&s->sa,
+					      .address_len = s->len,
+					      .deadline_ms = u->tick->now_ms +
+							     u->config.connect_timeout_ms,
+					      .task = &o->task,
+				      });
+	if (o->dial)
+		return o;
+	slab_put(u->origins, o);
+	return NULL;
+}
+
+void origin_connect(struct server *s, struct lease *l)
+{
+	struct upstream *u = s->upstream;
+	struct origin *o = origin_new(s);
 
 	if (!o) {
 		quota_put(u->descriptors);
@@ -290,15 +272,7 @@ void origin_connect(struct server *s, struct lease *l)
 		return;
 	}
 	tried_record(l, s);
-	o->server = s;
 	o->lease = l;
-	o->state = ORIGIN_CONNECTING;
-	list_init(&o->node);
-	list_init(&o->held_node);
-	task_init(&o->task, origin_step);
-	list_init(&o->conn.reap.node);
-	o->conn.reap.free = reap_unconnected;
-	io_op_init(&o->connect.op, origin_connect_done);
 	s->open_n++;
 	s->origin_n++;
 	u->origin_n++;
@@ -306,10 +280,7 @@ void origin_connect(struct server *s, struct lease *l)
 	stat_add(&u->stats->connects, 1);
 	l->origin = o;
 	l->reused = false;
-	timer_init(&l->timer, connect_timer_expired);
-	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.connect_timeout_ms);
 	lease_set(l, LEASE_CONNECTING);
-	io_connect(u->tick->loop, &o->connect, (const struct sockaddr *)&s->sa, s->len);
 }
 
 struct origin *origin_held(const struct upstream *u, const struct lease *l)

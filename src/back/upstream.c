@@ -353,11 +353,9 @@ void upstream_return(struct lease *l, bool reusable)
 		queue_remove(l);
 		break;
 	case LEASE_CONNECTING:
-		timer_stop(&u->tick->wheel, &l->timer);
 		server_release(o->server, l);
 		upstream_schedule_queue(u);
-		o->lease = NULL;
-		io_cancel(u->tick->loop, &o->connect.op);
+		origin_end(o);
 		break;
 	case LEASE_READY:
 		server_release(o->server, l);

@@ -269,21 +269,35 @@ void conn_flush_all(struct tick *tick)
 		send_start(LIST_ITEM(node, struct outbox, writable)->send.owner);
 }
 
-void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events, int fd,
-	       uint32_t window)
+static void conn_init(struct conn *c, struct tick *tick, const struct conn_events *events)
 {
 	memset(c, 0, sizeof(*c));
 	c->tick = tick;
 	c->events = events;
-	c->fd = fd;
-	c->window = window;
-	c->received_ms = c->sent_ms = tick->now_ms;
+	c->fd = -1;
 	c->recv.may_use_reserve = events->may_use_reserve;
 	io_op_init(&c->recv.op, receive_done);
 	list_init(&c->reap.node);
 	c->reap.free = reaped;
 	timer_init(&c->timer, close_timer_expired);
+}
+
+void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
+	       int fd, uint32_t window)
+{
+	conn_init(c, tick, events);
+	c->fd = fd;
+	c->window = window;
+	c->received_ms = c->sent_ms = tick->now_ms;
 	inbox_receive(c);
+}
+
+void conn_end_unopened(struct conn *c, struct tick *tick,
+		       const struct conn_events *events)
+{
+	conn_init(c, tick, events);
+	c->state = CONN_DEAD;
+	tick_reap(tick, &c->reap);
 }
 
 void conn_check(const struct conn *c)

@@ -4,6 +4,7 @@
 
 #include "base/reserve.h"
 #include "net/conn.h"
+#include "net/dial.h"
 
 #define TRIM_MS 1000
 
@@ -16,6 +17,7 @@ static void trim_expired(struct timer *timer)
 	struct tick *t = CONTAINER(timer, struct tick, trim);
 
 	slab_trim(&t->outboxes);
+	slab_trim(&t->dials);
 	buf_pool_trim(io_bufs(t->loop));
 	if (t->trim_owner)
 		t->trim_owner(t);
@@ -51,6 +53,7 @@ int tick_init(struct tick *t, const struct io_options *options)
 	mailbox_init(&t->mailbox, wake_loop, t->loop);
 	slab_init(&t->outboxes, "outbox", sizeof(struct outbox), 0);
 	slab_use_reserve(&t->outboxes);
+	slab_init(&t->dials, "dial", sizeof(struct dial), 0);
 	timer_init(&t->trim, trim_expired);
 	timer_set(&t->wheel, &t->trim, t->now_ms + TRIM_MS);
 	return 0;
@@ -63,6 +66,7 @@ void tick_done(struct tick *t)
 	       list_empty(&t->reap_list));
 	ASSERT(t->wheel.armed == 0);
 	slab_done(&t->outboxes);
+	slab_done(&t->dials);
 	io_free(t->loop);
 }
 

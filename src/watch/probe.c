@@ -47,14 +47,7 @@ static void probe_out_of_memory(struct probe *p)
 
 static void probe_timer_expired(struct timer *t)
 {
-	struct probe *p = CONTAINER(t, struct probe, timer);
-
-	if (p->state == PROBE_CONNECTING) {
-		p->late = true;
-		io_cancel(p->tick->loop, &p->connect.op);
-	} else {
-		probe_finish(p, "no response in time", CONN_NOW);
-	}
+	probe_finish(CONTAINER(t, struct probe, timer), "no response in time", CONN_NOW);
 }
 
 /* ---- the response ------------------------------------------------------------ */
@@ -141,24 +134,16 @@ static void probe_conn_dead(struct conn *c)
 	probe_idle(CONTAINER(c, struct probe, conn));
 }
 
-static void reap_unconnected(struct reap *reap)
-{
-	probe_idle(CONTAINER(reap, struct probe, reap));
-}
-
 static const struct conn_events events = { .changed = probe_conn_changed,
 					   .dead = probe_conn_dead,
 					   .may_use_reserve = true };
 
 static void probe_connected(struct probe *p)
 {
-	conn_open(&p->conn, p->tick, &events, p->connect_result, WINDOW);
+	dial_finish(&p->dial);
 	p->state = PROBE_READING;
-	if (p->cancelled)
-		probe_finish(p, NULL, CONN_NOW);
-	else if (p->late) /* connected, but the timer has expired already */
-		probe_finish(p, "no connection in time", CONN_NOW);
-	else if (p->health->type == CONFIG_HEALTH_TCP)
+	timer_set(&p->tick->wheel, &p->timer, p->deadline_ms);
+	if (p->health->type == CONFIG_HEALTH_TCP)
 		probe_finish(p, NULL, CONN_NOW);
 	else if (!writer_static(&p->writer, &p->conn, p->request))
 		probe_out_of_memory(p);
@@ -172,20 +157,16 @@ static const char *error_text(int error)
 	return strerror(-error);
 }
 
-static void connect_ended(struct probe *p)
+static void probe_not_connected(struct probe *p)
 {
-	if (p->connect_result >= 0) {
-		probe_connected(p);
-		return;
-	}
 	p->state = PROBE_ENDING;
-	if (p->late)
+	if (p->dial->failure == DIAL_TIMEOUT)
 		probe_decide(p, "no connection in time");
-	else if (sock_shortage(p->connect_result))
+	else if (sock_shortage(p->dial->error))
 		probe_skip(p);
 	else
-		probe_decide(p, error_text(p->connect_result));
-	tick_reap(p->tick, &p->reap);
+		probe_decide(p, error_text(p->dial->error));
+	dial_cancel(&p->dial);
 }
 
 static void probe_step(struct task *task)
@@ -194,7 +175,10 @@ static void probe_step(struct task *task)
 
 	switch ((enum probe_state)p->state) {
 	case PROBE_CONNECTING:
-		connect_ended(p);
+		if (p->dial->state == DIAL_OPENED)
+			probe_connected(p);
+		else
+			probe_not_connected(p);
 		break;
 	case PROBE_READING:
 		if (p->health->type == CONFIG_HEALTH_HTTP)
@@ -208,15 +192,6 @@ static void probe_step(struct task *task)
 	}
 }
 
-static void probe_connect_done(struct io_op *op, int res, unsigned flags)
-{
-	struct probe *p = CONTAINER(op, struct probe, connect.op);
-
-	(void)flags;
-	p->connect_result = res;
-	tick_run(p->tick, &p->task);
-}
-
 /* ------------------------------------------------------------------------------ */
 
 void probe_init(struct probe *p)
@@ -224,22 +199,31 @@ void probe_init(struct probe *p)
 	p->state = PROBE_IDLE;
 	timer_init(&p->timer, probe_timer_expired);
 	task_init(&p->task, probe_step);
-	list_init(&p->reap.node);
-	p->reap.free = reap_unconnected;
 }
 
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len)
 {
 	ASSERT(p->state == PROBE_IDLE);
 	p->state = PROBE_CONNECTING;
-	p->late = p->cancelled = false;
-	p->sa = *sa;
+	p->cancelled = false;
+	p->deadline_ms = p->tick->now_ms + p->health->timeout_ms;
 	memset(&p->conn, 0, sizeof(p->conn));
 	memset(&p->writer, 0, sizeof(p->writer));
 	reader_init(&p->reader);
-	io_op_init(&p->connect.op, probe_connect_done);
-	timer_set(&p->tick->wheel, &p->timer, p->tick->now_ms + p->health->timeout_ms);
-	io_connect(p->tick->loop, &p->connect, (const struct sockaddr *)&p->sa, len);
+	p->dial = dial_start(p->tick, &(struct dial_options){
+					      .conn = &p->conn,
+					      .events = &events,
+					      .window = WINDOW,
+					      .address = (const struct sockaddr *)sa,
+					      .address_len = len,
+					      .deadline_ms = p->deadline_ms,
+					      .task = &p->task,
+				      });
+	if (p->dial)
+		return;
+	p->state = PROBE_ENDING;
+	probe_skip(p);
+	conn_end_unopened(&p->conn, p->tick, &events);
 }
 
 void probe_cancel(struct probe *p)
@@ -250,7 +234,8 @@ void probe_cancel(struct probe *p)
 	timer_stop(&p->tick->wheel, &p->timer);
 	switch ((enum probe_state)p->state) {
 	case PROBE_CONNECTING:
-		io_cancel(p->tick->loop, &p->connect.op);
+		p->state = PROBE_ENDING;
+		dial_cancel(&p->dial);
 		break;
 	case PROBE_READING:
 		probe_finish(p, NULL, CONN_NOW);

@@ -1,8 +1,9 @@
 /* One probe: a health check of one server.
  *
- *          probe_start             connected            decided
- *   IDLE ──────────────▶ CONNECTING ────────▶ READING ─────────▶ ENDING ──▶ IDLE
- *                            └── refused, timed out ───────────────▲
+ *          probe_start             connected            decided          conn dead
+ *   IDLE ──────────────▶ CONNECTING ────────▶ READING ─────────▶ ENDING ─────────▶ IDLE
+ *     │                      └── refused, timed out, cancelled ──▲
+ *     └── no memory ─────────────────────────────────────────────┘
  *
  * Embedded in its owner and reused; an idle probe owns nothing. For each start that was
  * not cancelled `decided` or `skipped` is called once; `ended` is called when it is idle
@@ -13,6 +14,7 @@
 #include "config/config.h"
 #include "message/reader.h"
 #include "message/writer.h"
+#include "net/dial.h"
 
 enum probe_state { PROBE_IDLE, PROBE_CONNECTING, PROBE_READING, PROBE_ENDING };
 
@@ -28,16 +30,14 @@ struct probe {
 	void (*skipped)(struct probe *p);
 	void (*ended)(struct probe *p);
 	uint8_t state;          /* enum probe_state */
-	bool late, cancelled;
-	int connect_result;
-	struct sockaddr_storage sa;
-	struct io_connect connect;
+	bool cancelled;
+	uint64_t deadline_ms; /* of the whole probe */
+	struct dial *dial;    /* CONNECTING, else NULL */
 	struct conn conn;
 	struct reader reader;
 	struct writer writer;
-	struct timer timer; /* of the whole probe */
+	struct timer timer; /* READING: the deadline */
 	struct task task;
-	struct reap reap; /* of a probe that was never connected */
 };
 
 /* The caller has set the fields before `state`. */

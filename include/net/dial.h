@@ -1,0 +1,102 @@
+/* Opens a connection to an address within a time: from the address to an open conn, or to the
+ * reason why there is none.
+ *
+ *                  connected                 dial_finish
+ *   CONNECTING ──────────────────▶ OPENED ────────────────▶ ENDED
+ *    │  ▲   │ refused                                         ▲
+ *    │  │   ▼           dial_cancel                           │
+ *    │  └─ FAILED ────────────────────────────────────────────┤
+ *    │      ▲  dial_again                                     │
+ *    ├──▶ EXPIRED ────▶ ABANDONED ────────────────────────────┘
+ *    │ deadline             ▲ dial_cancel
+ *    └──────────────────────┘
+ *
+ *   CONNECTING  the op is in flight, or its result is looked at in this tick; the timer is set
+ *   EXPIRED     the deadline has passed; the op is being cancelled
+ *   OPENED      the conn is open, and its owner's task runs
+ *   FAILED      `failure` and `error` say why, and the owner's task runs; no socket
+ *   ABANDONED   its owner wants no conn any more; the op is being cancelled
+ *   ENDED       freed at the end of the tick
+ *
+ * The conn is a member of its owner's struct. From a dial_start() that has returned a dial, the
+ * owner must not free it before conn_events.dead(), which is called exactly once, whether the
+ * conn was ever open or not: this is the one place where the owner is freed. The result of a
+ * dial is decided once: a socket that connects after the deadline or after dial_cancel() is
+ * closed.
+ *
+ * TLS belongs between CONNECTING and OPENED, as one more state: the conn is open, its session
+ * and the name of the server are the dial's options, and the dial's task steps the handshake
+ * under the same timer. The owners see OPENED or FAILED as before.
+ *
+ * Owner: the pointer that dial_start() returned, until dial_finish() or dial_cancel() has made
+ * it NULL. The memory is the tick's: an idle connection has no dial. Limits: none of its own;
+ * descriptors are counted by the owner. Errors: see enum dial_failure. dial_check() asserts
+ * what holds in each state.
+ *
+ * Rests on kernel-notes/18-cancel-race. */
+#ifndef NET_DIAL_H
+#define NET_DIAL_H
+
+#include "net/conn.h"
+
+enum dial_state {
+	DIAL_CONNECTING,
+	DIAL_EXPIRED,
+	DIAL_OPENED,
+	DIAL_FAILED,
+	DIAL_ABANDONED,
+	DIAL_ENDED,
+};
+
+enum dial_failure {
+	DIAL_REFUSED,    /* the address did not accept the connection */
+	DIAL_FORBIDDEN,  /* EACCES, EPERM: nearly always the rights of a unix socket */
+	DIAL_UNROUTABLE, /* there is no route to it */
+	DIAL_NO_SOCKET,  /* we lacked a descriptor, a port or memory for a socket */
+	DIAL_TIMEOUT,    /* the deadline passed */
+};
+
+struct dial_options {
+	struct conn *conn; /* to be opened; its owner's */
+	const struct conn_events *events;
+	uint32_t window;                /* bytes: see conn_open() */
+	const struct sockaddr *address; /* is copied */
+	socklen_t address_len;
+	uint64_t deadline_ms; /* in the time of tick->now_ms */
+	struct task *task;    /* the owner's: run once for each result */
+};
+
+/* The owner reads state, failure and error, and changes nothing. */
+struct dial {
+	struct slab_reap reap;
+	uint8_t state;   /* enum dial_state */
+	uint8_t failure; /* enum dial_failure, if FAILED */
+	int error;  /* the negative errno, if FAILED; -ETIMEDOUT if the deadline passed */
+	int result; /* of the op: a socket or a negative errno */
+	struct tick *tick;
+	struct dial_options options;
+	struct task task; /* looks at the result of the op */
+	struct timer timer;
+	struct io_connect connect;
+	struct sockaddr_storage address;
+};
+
+/* Starts to connect. The owner's task runs when the state is OPENED or FAILED, never before
+ * this function has returned. NULL: no memory; the conn is as before. */
+struct dial *dial_start(struct tick *tick, const struct dial_options *options);
+
+/* Of a dial that is FAILED: connects to another address, with the same deadline. */
+void dial_again(struct dial *d, const struct sockaddr *address, socklen_t len);
+
+/* Of a dial that is OPENED: the conn is from now on its owner's alone. Frees the dial and sets
+ * *dial to NULL. */
+void dial_finish(struct dial **dial);
+
+/* In any state: the conn ends, open or not, and the owner's task is not run for this dial any
+ * more. Frees the dial as soon as no op is in flight, and sets *dial to NULL. */
+void dial_cancel(struct dial **dial);
+
+/* Asserts what holds in each state. */
+void dial_check(const struct dial *d);
+
+#endif

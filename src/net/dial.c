@@ -1,0 +1,215 @@
+#include "net/dial.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "io/sock.h"
+
+/* The diagram of net/dial.h: the states that may follow each state. */
+static const uint8_t dial_next_states[] = {
+	[DIAL_CONNECTING] = 1u << DIAL_EXPIRED | 1u << DIAL_OPENED | 1u << DIAL_FAILED |
+			    1u << DIAL_ABANDONED,
+	[DIAL_EXPIRED] = 1u << DIAL_FAILED | 1u << DIAL_ABANDONED,
+	[DIAL_OPENED] = 1u << DIAL_ENDED,
+	[DIAL_FAILED] = 1u << DIAL_CONNECTING | 1u << DIAL_ENDED,
+	[DIAL_ABANDONED] = 1u << DIAL_ENDED,
+	[DIAL_ENDED] = 0,
+};
+
+void dial_check(const struct dial *d)
+{
+	bool in_flight = io_busy(&d->connect.op) || !list_empty(&d->task.node);
+
+	ASSERT(timer_armed(&d->timer) == (d->state == DIAL_CONNECTING));
+	switch ((enum dial_state)d->state) {
+	case DIAL_CONNECTING:
+	case DIAL_EXPIRED:
+	case DIAL_ABANDONED:
+		ASSERT(in_flight);
+		break;
+	case DIAL_OPENED:
+		ASSERT(!in_flight && d->error == 0);
+		ASSERT(d->options.conn->state == CONN_OPEN);
+		break;
+	case DIAL_FAILED:
+		ASSERT(!in_flight && d->error < 0 && d->result < 0);
+		break;
+	case DIAL_ENDED:
+		ASSERT(!in_flight);
+		break;
+	}
+}
+
+static void dial_set_state(struct dial *d, enum dial_state state)
+{
+	ASSERT(dial_next_states[d->state] >> state & 1);
+	d->state = (uint8_t)state;
+	dial_check(d);
+}
+
+static enum dial_failure failure_of_error(int error)
+{
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+		return DIAL_FORBIDDEN;
+	case -ENETUNREACH:
+	case -EHOSTUNREACH:
+	case -ENETDOWN:
+	case -EHOSTDOWN:
+	case -EAFNOSUPPORT:
+		return DIAL_UNROUTABLE;
+	}
+	/* EAGAIN: the backlog of a unix socket is full. */
+	return sock_shortage(error) && error != -EAGAIN ? DIAL_NO_SOCKET : DIAL_REFUSED;
+}
+
+/* The one place where a dial is freed. */
+static void dial_end(struct dial *d)
+{
+	dial_set_state(d, DIAL_ENDED);
+	tick_reap_to_slab(d->tick, &d->tick->dials, &d->reap);
+}
+
+/* Closes a socket that has connected too late. */
+static void socket_drop(struct dial *d)
+{
+	if (d->result >= 0)
+		io_close(d->tick->loop, d->result);
+	d->result = -ECANCELED;
+}
+
+static void dial_fail(struct dial *d, enum dial_failure failure, int error)
+{
+	timer_stop(&d->tick->wheel, &d->timer);
+	d->failure = (uint8_t)failure;
+	d->error = error;
+	dial_set_state(d, DIAL_FAILED);
+	tick_run(d->tick, d->options.task);
+}
+
+static void dial_open_conn(struct dial *d)
+{
+	const struct dial_options *o = &d->options;
+
+	timer_stop(&d->tick->wheel, &d->timer);
+	conn_open(o->conn, d->tick, o->events, d->result, o->window);
+	dial_set_state(d, DIAL_OPENED);
+	tick_run(d->tick, o->task);
+}
+
+/* The op has completed. */
+static void dial_step(struct task *task)
+{
+	struct dial *d = CONTAINER(task, struct dial, task);
+
+	switch ((enum dial_state)d->state) {
+	case DIAL_CONNECTING:
+		if (d->result >= 0)
+			dial_open_conn(d);
+		else
+			dial_fail(d, failure_of_error(d->result), d->result);
+		break;
+	case DIAL_EXPIRED:
+		socket_drop(d);
+		dial_fail(d, DIAL_TIMEOUT, -ETIMEDOUT);
+		break;
+	case DIAL_ABANDONED:
+		socket_drop(d);
+		conn_end_unopened(d->options.conn, d->tick, d->options.events);
+		dial_end(d);
+		break;
+	case DIAL_OPENED:
+	case DIAL_FAILED:
+	case DIAL_ENDED:
+		ASSERT(!"a result for a dial that has one");
+		break;
+	}
+}
+
+static void connect_done(struct io_op *op, int res, unsigned flags)
+{
+	struct dial *d = CONTAINER(op, struct dial, connect.op);
+
+	(void)flags;
+	d->result = res;
+	tick_run(d->tick, &d->task);
+}
+
+static void deadline_passed(struct timer *t)
+{
+	struct dial *d = CONTAINER(t, struct dial, timer);
+
+	dial_set_state(d, DIAL_EXPIRED);
+	io_cancel(d->tick->loop, &d->connect.op);
+}
+
+static void connect_start(struct dial *d, const struct sockaddr *address, socklen_t len)
+{
+	ASSERT(len <= sizeof(d->address));
+	memcpy(&d->address, address, len);
+	timer_set(&d->tick->wheel, &d->timer, d->options.deadline_ms);
+	io_connect(d->tick->loop, &d->connect, (const struct sockaddr *)&d->address, len);
+}
+
+struct dial *dial_start(struct tick *tick, const struct dial_options *options)
+{
+	struct dial *d = slab_take(&tick->dials);
+
+	if (!d)
+		return NULL;
+	d->state = DIAL_CONNECTING;
+	d->tick = tick;
+	d->options = *options;
+	d->options.address = NULL; /* the caller's memory */
+	task_init(&d->task, dial_step);
+	timer_init(&d->timer, deadline_passed);
+	io_op_init(&d->connect.op, connect_done);
+	connect_start(d, options->address, options->address_len);
+	dial_check(d);
+	return d;
+}
+
+void dial_again(struct dial *d, const struct sockaddr *address, socklen_t len)
+{
+	ASSERT(d->state == DIAL_FAILED && d->failure != DIAL_TIMEOUT);
+	d->error = 0;
+	connect_start(d, address, len);
+	dial_set_state(d, DIAL_CONNECTING);
+}
+
+void dial_finish(struct dial **dial)
+{
+	struct dial *d = *dial;
+
+	*dial = NULL;
+	ASSERT(d->state == DIAL_OPENED);
+	dial_end(d);
+}
+
+void dial_cancel(struct dial **dial)
+{
+	struct dial *d = *dial;
+
+	*dial = NULL;
+	switch ((enum dial_state)d->state) {
+	case DIAL_CONNECTING:
+	case DIAL_EXPIRED:
+		timer_stop(&d->tick->wheel, &d->timer);
+		dial_set_state(d, DIAL_ABANDONED);
+		io_cancel(d->tick->loop, &d->connect.op);
+		break;
+	case DIAL_OPENED:
+		conn_close(d->options.conn, CONN_NOW, 0);
+		dial_end(d);
+		break;
+	case DIAL_FAILED:
+		conn_end_unopened(d->options.conn, d->tick, d->options.events);
+		dial_end(d);
+		break;
+	case DIAL_ABANDONED:
+	case DIAL_ENDED:
+		ASSERT(!"a dial is cancelled once");
+		break;
+	}
+}
