@@ -45,6 +45,12 @@ enum verdict reader_response(struct reader *r, struct conn *c, const struct head
 void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 		       uint64_t length);
 
+/* Consumes the head of an interim response: the head of another one follows. */
+void reader_skip_head(struct reader *r, struct conn *c);
+
+/* After a 101: all bytes up to the end of the connection are a body. */
+void reader_begin_tunnel(struct reader *r);
+
 /* Reads the next part of the body.
  *   BODY_DATA      *p is a piece, owned by the caller
  *   BODY_TRAILERS  `trailers` is filled and points into the inbox until reader_end_trailers()

@@ -28,6 +28,9 @@ bool writer_begin(struct writer *w, struct conn *c, struct buf *head, enum frami
 /* Queues a complete message in static memory. False: out of memory. */
 bool writer_static(struct writer *w, struct conn *c, struct slice message);
 
+/* After a 101: the bytes of a tunnel follow, until writer_end(). */
+void writer_begin_tunnel(struct writer *w);
+
 /* Queues a part of the body; takes over the piece. conn_push_space() has returned more
  * than 0 before. False: out of memory, or more bytes than declared; the piece was
  * released. */

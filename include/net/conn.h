@@ -1,4 +1,4 @@
-/* One stream connection: receives into an inbox, sends from an outbox, closes in two
+/* One connection (a stream socket): receives into an inbox, sends from an outbox, closes in two
  * steps. Protocol-independent.
  *
  *            conn_open                conn_close            last op completed

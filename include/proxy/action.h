@@ -2,7 +2,7 @@
  *
  * Each action is one constant struct. `actions` (run/worker/actions.c) lists all of them;
  * nothing else names one. An action decides in two places: start() when a request has been
- * routed, and, if it has work of its own, step() whenever the client's task runs.
+ * routed, and, if it has work of its own, step() whenever the exchange's task runs.
  *
  *   start() ─▶ exchange_reply(), exchange_fail() …     at once
  *       │  ─▶ EXCHANGE_REQUESTING, with a fetch        the exchange relays the response

@@ -18,12 +18,12 @@
  *   WORKING    the action has work of its own (action.h), such as several fetches
  *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
- * Owner: its client; at most one at a time on HTTP/1.
+ * Owner: itself, from request_received() to its end; the user of one stream of a client.
  *
  * Functions that end an exchange only mark it: `ended`, with the ending and what becomes of the
- * connection. At the end of the client's step, and of request_received(), exchange_settle()
- * (exchange.c) logs an ended exchange, releases what it holds and lets the client continue. If
- * the connection was closed first (shutdown), client_closed() releases the exchange. Its memory
+ * stream. At the end of the step exchange_settle() (exchange.c) logs an ended exchange, releases
+ * what it holds and ends its stream. If
+ * the connection was closed first (shutdown), stream_closed() releases the exchange. Its memory
  * stays valid until the end of the tick. An exchange ends once: code that may run after an ending
  * tests `ended`. */
 #ifndef PROXY_EXCHANGE_H
@@ -59,7 +59,9 @@ struct exchange {
 	struct slab_reap reap;
 	struct proxy *proxy;
 	struct generation *generation; /* under which it began */
-	struct client *client;
+	struct task task;      /* run on events of its streams, attempts and timers */
+	struct stream *down;   /* the client's request and our response */
+	struct client *client; /* its connection: address, trust, held origins */
 	const struct config_route *route;
 	struct fetch *fetch;   /* the request to an upstream, or */
 	struct value *value;   /* to a cache */

@@ -129,12 +129,12 @@ static void send_entry(int fd, uint64_t id, const char *ptr, unsigned len)
 	sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
 }
 
-struct stream {
+struct byte_stream {
 	size_t bytes;
 	size_t second_at; /* offset at which the second send's byte was found */
 };
 
-static void read_available(int fd, struct stream *s)
+static void read_available(int fd, struct byte_stream *s)
 {
 	ssize_t n;
 
@@ -148,7 +148,7 @@ static void read_available(int fd, struct stream *s)
 }
 
 /* Reads until both sends are complete and all their bytes were read. */
-static bool read_until_complete(int pair[2], struct stream *s, unsigned n)
+static bool read_until_complete(int pair[2], struct byte_stream *s, unsigned n)
 {
 	struct io_uring_cqe cqe;
 	bool whole = true;
@@ -181,7 +181,7 @@ static void start_first_send(int pair[2])
  * again. */
 static void two_in_flight(void)
 {
-	struct stream s = { 0 };
+	struct byte_stream s = { 0 };
 	struct pollfd p = { .events = POLLOUT };
 	int pair[2];
 	bool whole;
@@ -204,7 +204,7 @@ static void two_in_flight(void)
 
 static void one_after_another(void)
 {
-	struct stream s = { 0 };
+	struct byte_stream s = { 0 };
 	struct io_uring_cqe cqe;
 	int pair[2];
 

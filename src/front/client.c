@@ -46,22 +46,44 @@ static void client_set_state(struct client *c, enum client_state state)
 	c->since_ms = c->front->tick->now_ms;
 }
 
+/* The connection failed: nothing that is written reaches the client. */
+static bool client_lost(const struct client *c)
+{
+	return c->conn.error || c->conn.send_error;
+}
+
+static struct client *client_of(const struct stream *s)
+{
+	return CONTAINER(s, struct client, http1.stream);
+}
+
+/* Runs the task of the stream's user, or the client's. */
+static void client_wake(struct client *c)
+{
+	struct task *task = c->http1.stream.task;
+
+	tick_run(c->front->tick, task ? task : &c->task);
+}
+
 void client_check(const struct client *c)
 {
+	const struct stream *s = &c->http1.stream;
+
+	http1_check(&c->http1);
 	switch ((enum client_state)c->state) {
 	case CLIENT_IDLE:
 		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
 		/* fall through */
 	case CLIENT_HEAD:
-		ASSERT(!c->exchange && !c->tunnel && !c->body_awaited);
-		ASSERT(deadline_running(&c->deadline));
+		ASSERT(s->state == STREAM_IDLE && deadline_running(&s->deadline));
 		break;
 	case CLIENT_BUSY:
-		ASSERT(c->exchange && c->requests > 0);
+		ASSERT(s->state == STREAM_OPEN || s->state == STREAM_TUNNEL);
+		ASSERT(s->user && c->requests > 0);
 		break;
 	case CLIENT_ENDING:
-		ASSERT(c->conn.state != CONN_OPEN); /* front_close(): exchange until closed() */
-		ASSERT(!deadline_running(&c->deadline));
+		ASSERT(s->state ==
+		       STREAM_CLOSED); /* front_close(): its user until it is dead */
 		break;
 	}
 }
@@ -77,7 +99,9 @@ static uint64_t later_ms(uint64_t a, uint64_t b)
  * unnoticed. */
 static bool fin_undetectable(const struct client *c)
 {
-	return c->abort_on_fin && !client_half_closed(c) &&
+	const struct stream *s = &c->http1.stream;
+
+	return s->abort_on_eof && !s->eof &&
 	       (!conn_can_receive(&c->conn) || buf_scarce(io_bufs(c->front->tick->loop)));
 }
 
@@ -106,8 +130,10 @@ static uint64_t state_deadline_ms(const struct client *c)
 	case CLIENT_HEAD:
 		return c->since_ms + t->header_ms;
 	case CLIENT_BUSY:
-		if (c->body_awaited)
-			return later_ms(c->conn.received_ms, c->since_ms) + t->receive_ms;
+		if (c->http1.stream.body_awaited)
+			return later_ms(c->conn.received_ms,
+					c->http1.stream.awaited_since_ms) +
+			       t->receive_ms;
 		return next_check_ms(c);
 	case CLIENT_ENDING:
 		break;
@@ -132,8 +158,8 @@ static void look_for_fin(void *owner)
 	struct tick *tick = c->front->tick;
 
 	if (fin_undetectable(c) && io_peer_ended(tick->loop, c->conn.fd)) {
-		c->fin_seen = true;
-		tick_run(tick, &c->task);
+		c->http1.stream.eof = true;
+		client_wake(c);
 	}
 }
 
@@ -141,8 +167,8 @@ static void client_time_passed(void *owner)
 {
 	struct client *c = owner;
 
-	c->timed_out = true;
-	tick_run(c->front->tick, &c->task);
+	c->http1.stream.timed_out = true;
+	client_wake(c);
 }
 
 /* One deadline for all states. It is computed at least once in the shortest timeout, so one
@@ -154,7 +180,7 @@ static const struct deadline_rules client_rules = { client_due_ms, client_time_p
  * nothing needs to be done for the send timeout. */
 static void deadline_begin(struct client *c)
 {
-	deadline_bound(&c->deadline, state_deadline_ms(c));
+	deadline_bound(&c->http1.stream.deadline, state_deadline_ms(c));
 }
 
 /* ---- life and death ------------------------------------------------------- */
@@ -163,7 +189,8 @@ static void conn_changed(struct conn *conn)
 {
 	struct client *c = CONTAINER(conn, struct client, conn);
 
-	tick_run(c->front->tick, &c->task);
+	http1_record(&c->http1);
+	client_wake(c);
 }
 
 static void conn_dead(struct conn *conn)
@@ -171,8 +198,11 @@ static void conn_dead(struct conn *conn)
 	struct client *c = CONTAINER(conn, struct client, conn);
 	struct front *f = c->front;
 
-	f->events->closed(c);
-	ASSERT(!c->exchange);
+	if (c->http1.stream.user)
+		f->events->stream_closed(&c->http1.stream);
+	if (f->events->closed)
+		f->events->closed(c);
+	ASSERT(!c->http1.stream.user);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
@@ -187,9 +217,15 @@ static const struct conn_events conn_events = { .changed = conn_changed, .dead =
 
 static void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 {
+	struct stream *s = &c->http1.stream;
+
 	client_set_state(c, CLIENT_ENDING);
 	task_stop(&c->task);
-	deadline_stop(&c->deadline);
+	if (s->state != STREAM_CLOSED)
+		stream_set_state(s, STREAM_CLOSED);
+	if (s->task)
+		task_stop(s->task);
+	deadline_stop(&s->deadline);
 	conn_close(&c->conn, how, linger_ms);
 }
 
@@ -198,35 +234,33 @@ static void client_end(struct client *c, enum conn_end how)
 	client_close(c, how, c->front->linger_ms);
 }
 
-/* What was queued is still sent: complete responses, and this one as far as it was
- * written. A missing Content-Length remainder or last chunk shows that it is incomplete,
- * so FIN will do; a close-delimited body or a tunnel needs a reset. */
-void client_abort_response(struct client *c)
-{
-	bool truncation_visible =
-		(c->writer.ended || c->writer.framing != FRAMING_CLOSE) && !c->tunnel;
-
-	c->exchange = NULL;
-	if (client_responsive(c))
-		client_end(c, truncation_visible ? CONN_LINGER : CONN_FLUSH_RESET);
-	else
-		client_end(c, CONN_RESET);
-}
-
-void client_close_without_response(struct client *c)
-{
-	c->exchange = NULL;
-	client_end(c, CONN_LINGER);
-}
-
 /* ---- requests ------------------------------------------------------------- */
 
 static void request_refuse(struct client *c, enum fault fault)
 {
 	client_set_state(c, CLIENT_BUSY);
-	c->front->events->head_refused(c, fault);
+	stream_set_state(&c->http1.stream, STREAM_OPEN);
+	c->close_requested = true;
+	c->front->events->head_refused(c, &c->http1.stream, fault);
 	if (c->state != CLIENT_ENDING)
 		client_end(c, CONN_LINGER);
+}
+
+/* The head's slices point into the inbox, from which its user consumes it. */
+static void request_begin(struct client *c, struct head *h)
+{
+	struct front *f = c->front;
+	struct stream *s = &c->http1.stream;
+	struct buf *bytes = buf_ref(c->conn.inbox);
+
+	c->requests++;
+	c->close_requested = !h->keep_alive;
+	stat_add(&f->stats->requests, 1);
+	client_set_state(c, CLIENT_BUSY);
+	stream_set_state(s, STREAM_OPEN);
+	f->events->head_received(c, s, h);
+	buf_put(bytes);
+	deadline_begin(c);
 }
 
 /* Reads the next head. False: no complete head was received, or the connection ends. */
@@ -235,13 +269,9 @@ static bool request_read(struct client *c)
 	struct front *f = c->front;
 	struct head *h = f->scratch;
 
-	switch (reader_request(&c->reader, &c->conn, &f->limits, h)) {
+	switch (reader_request(&c->http1.reader, &c->conn, &f->limits, h)) {
 	case VERDICT_OK:
-		c->requests++;
-		stat_add(&f->stats->requests, 1);
-		client_set_state(c, CLIENT_BUSY);
-		f->events->head_received(c, h);
-		deadline_begin(c);
+		request_begin(c, h);
 		return true;
 	case VERDICT_MORE:
 		break;
@@ -252,7 +282,7 @@ static bool request_read(struct client *c)
 	if (c->conn.eof || client_lost(c)) {
 		client_end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
 	} else if (c->state == CLIENT_IDLE &&
-		   reader_skip_empty_lines(&c->reader, &c->conn)) {
+		   reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
 		client_set_state(c, CLIENT_HEAD);
 		deadline_begin(c);
 	}
@@ -279,21 +309,9 @@ static void client_timed_out(struct client *c)
 static void serve_requests(struct client *c)
 {
 	for (unsigned burst = 0; burst < PIPELINE_BURST; burst++) {
-		if (c->state == CLIENT_ENDING)
+		if (c->state == CLIENT_BUSY || c->state == CLIENT_ENDING)
 			return;
-		if (c->exchange) {
-			c->front->events->step(c);
-			if (!c->exchange)
-				continue;
-			/* Pipelined requests, or a body that is not read yet, have to
-			 * wait. */
-			if ((reader_ended(&c->reader) || !c->body_flowing) && !c->tunnel)
-				inbox_compact_and_limit(c);
-			if (fin_undetectable(c))
-				deadline_begin(c);
-			return;
-		}
-		if (c->timed_out) {
+		if (c->http1.stream.timed_out) {
 			client_timed_out(c);
 			return;
 		}
@@ -320,63 +338,44 @@ static void client_step(struct task *task)
 	client_check(c);
 }
 
-void client_begin_body(struct client *c, const struct head *h)
+/* ---- the stream's operations ----------------------------------------------- */
+
+static bool may_keep_alive(const struct stream *s)
 {
-	c->close_requested = !h->keep_alive;
-	reader_begin_body(&c->reader, &c->conn, h->framing, h->length);
+	const struct client *c = client_of(s);
+
+	return !c->close_requested && !c->front->draining && !s->timed_out;
 }
 
-void client_begin_tunnel(struct client *c)
+static bool discard_body(struct stream *s)
 {
-	c->tunnel = true;
-	conn_limit_inbox(&c->conn, false);
+	struct client *c = client_of(s);
+
+	return may_keep_alive(s) && http1_discard_body(&c->http1, c->front->scratch);
 }
 
-void client_pause_body(struct client *c)
+static void stream_waits(struct stream *s, bool abort_on_eof)
 {
-	c->body_flowing = c->body_awaited = false;
+	struct client *c = client_of(s);
+
+	http1_wait(&c->http1, abort_on_eof);
+	if (fin_undetectable(c))
+		deadline_begin(c);
+	client_check(c);
 }
 
-enum body_event client_body(struct client *c, struct head *trailers, struct piece *p)
+static void stream_finished(struct stream *s, bool keep_alive)
 {
-	enum body_event event =
-		reader_body(&c->reader, &c->conn, &c->front->limits, trailers, p);
-
-	if (!c->body_flowing) {
-		c->body_flowing = true;
-		conn_limit_inbox(&c->conn, false);
-	}
-	if (event == BODY_MORE && !c->body_awaited) {
-		c->body_awaited = true;
-		c->since_ms = c->front->tick->now_ms;
-	} else if (event != BODY_MORE) {
-		c->body_awaited = false;
-	}
-	return event;
-}
-
-bool client_discard_body(struct client *c)
-{
-	struct front *f = c->front;
-
-	if (!client_may_keep_alive(c))
-		return false;
-	return reader_ended(&c->reader) ||
-	       reader_discard_body(&c->reader, &c->conn, &f->limits, f->scratch);
-}
-
-void client_finish_response(struct client *c, bool keep)
-{
+	struct client *c = client_of(s);
 	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so
 	 * there is no need to linger; except after a body, where old clients add a CRLF
 	 * (2.2). */
-	bool peer_done = c->close_requested && c->reader.body.framing == FRAMING_NONE &&
-			 !c->conn.inbox;
+	bool peer_done = c->close_requested &&
+			 c->http1.reader.body.framing == FRAMING_NONE && !c->conn.inbox;
 
-	c->exchange = NULL;
-	c->body_awaited = c->body_flowing = c->abort_on_fin = false;
-	if (keep && !client_lost(c)) {
-		reader_init(&c->reader);
+	stream_release(s);
+	if (keep_alive && !s->lost) {
+		http1_restart(&c->http1);
 		client_set_state(c, CLIENT_IDLE);
 		deadline_begin(c);
 		/* A pipelined request or FIN may have been received already. */
@@ -389,9 +388,36 @@ void client_finish_response(struct client *c, bool keep)
 	client_end(c, peer_done ? CONN_FLUSH : CONN_LINGER);
 }
 
+/* What was queued is still sent: complete responses, and this one as far as it was
+ * written. A missing Content-Length remainder or last chunk shows that it is incomplete,
+ * so FIN will do; a close-delimited body or a tunnel needs a reset. */
+static void stream_aborted(struct stream *s, enum stream_abort reason)
+{
+	struct client *c = client_of(s);
+	bool truncation_visible = (s->sent || c->http1.writer.framing != FRAMING_CLOSE) &&
+				  s->state != STREAM_TUNNEL;
+
+	stream_release(s);
+	if (reason == STREAM_UNWANTED || (stream_responsive(s) && truncation_visible))
+		client_end(c, CONN_LINGER);
+	else
+		client_end(c, stream_responsive(s) ? CONN_FLUSH_RESET : CONN_RESET);
+}
+
+static const struct stream_ops client_stream_ops = {
+	HTTP1_OPS,
+	.may_keep_alive = may_keep_alive,
+	.discard_body = discard_body,
+	.wait = stream_waits,
+	.finish = stream_finished,
+	.abort = stream_aborted,
+};
+
+/* ---- connections ------------------------------------------------------------ */
+
 void client_evict(struct client *c)
 {
-	ASSERT(!c->exchange);
+	ASSERT(!c->http1.stream.user);
 	if (c->state != CLIENT_ENDING)
 		client_end(c, CONN_NOW);
 }
@@ -416,12 +442,12 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	list_init(&c->idle_node);
 	list_append(&f->unused, &c->idle_node);
 	list_append(&f->all, &c->node);
-	reader_init(&c->reader);
 	stat_add(&f->stats->connections, 1);
 	stat_add(&f->stats->connections_idle, 1);
 	conn_open(&c->conn, f->tick, &conn_events, fd, f->window);
 	c->conn.send_ms = f->timeouts.send_ms;
-	deadline_init(&c->deadline, &c->conn, &client_rules, c);
+	http1_init(&c->http1, &client_stream_ops, &c->conn, &client_rules, c);
+	c->http1.stream.limits = &f->limits;
 	c->state = CLIENT_IDLE;
 	c->since_ms = tick_event_ms(f->tick);
 	deadline_begin(c);
@@ -449,7 +475,7 @@ void front_drain(struct front *f)
 		struct client *c = LIST_ITEM(node, struct client, node);
 
 		if (c->state == CLIENT_IDLE &&
-		    !reader_skip_empty_lines(&c->reader, &c->conn)) {
+		    !reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
 			client_close(c, CONN_LINGER,
 				     conn_unsent(&c->conn) > 0 ? f->linger_ms
 							       : DRAIN_LINGER_MS);
@@ -459,7 +485,7 @@ void front_drain(struct front *f)
 
 static bool is_evictable(struct client *c)
 {
-	return !reader_skip_empty_lines(&c->reader, &c->conn) &&
+	return !reader_skip_empty_lines(&c->http1.reader, &c->conn) &&
 	       conn_unsent(&c->conn) == 0;
 }
 
@@ -507,7 +533,7 @@ void front_close(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 		/* A truncated response must not look complete. */
-		bool truncated = c->exchange ||
+		bool truncated = c->http1.stream.user ||
 				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
 		if (c->conn.state != CONN_DEAD)

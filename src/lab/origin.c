@@ -39,7 +39,8 @@ enum lab_path {
 /* A request in progress. */
 struct lab_request {
 	struct origin_lab *lab;
-	struct client *client;
+	struct stream *stream;
+	struct task task; /* run on events of the stream, and of the timer */
 	struct timer timer;
 	uint8_t state, path;
 	bool head_only, keep, continue_wanted, due;
@@ -61,26 +62,29 @@ static void fill_pattern(void)
 
 /* ---- the end of a request ------------------------------------------------- */
 
-static struct client *request_free(struct lab_request *r)
+/* Returns its stream. */
+static struct stream *request_free(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 
+	stream_release(s);
+	task_stop(&r->task);
 	timer_stop(&r->lab->tick->wheel, &r->timer);
 	buf_put(r->head);
 	slab_put(&r->lab->requests, r);
-	return c;
+	return s;
 }
 
 static void request_end(struct lab_request *r)
 {
 	bool keep = r->keep;
 
-	client_finish_response(request_free(r), keep);
+	stream_finish(request_free(r), keep);
 }
 
 static void request_abort(struct lab_request *r)
 {
-	client_abort_response(request_free(r));
+	stream_abort(request_free(r), STREAM_INCOMPLETE);
 }
 
 /* ---- writing -------------------------------------------------------------- */
@@ -106,8 +110,8 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 	if (!b)
 		return false;
 	/* An echo still reads the body, so it must not be discarded. */
-	r->keep = r->path == PATH_ECHO ? client_may_keep_alive(r->client)
-				       : client_discard_body(r->client);
+	r->keep = r->path == PATH_ECHO ? stream_may_keep_alive(r->stream)
+				       : stream_discard_body(r->stream);
 	date_text(date, r->lab->tick->wall_ms);
 	forward_reply(&s,
 		      &(struct forward_reply){
@@ -125,7 +129,7 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 	b->end = (uint32_t)(s.out.at - b->data);
 	if (r->head_only || body.len > 0)
 		framing = FRAMING_NONE;
-	return writer_begin(&r->client->writer, &r->client->conn, b, framing, length);
+	return stream_send_head(r->stream, b, framing, length);
 }
 
 static void respond_text(struct lab_request *r, int status, struct slice body)
@@ -140,32 +144,32 @@ static void respond_text(struct lab_request *r, int status, struct slice body)
  * aborted. */
 static bool send_pattern(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 	uint32_t room;
 
-	while (r->n > 0 && (room = conn_push_space(&c->conn)) > 0) {
+	while (r->n > 0 && (room = stream_space(s)) > 0) {
 		uint64_t n = r->n < PATTERN_BYTES ? r->n : PATTERN_BYTES;
 		struct piece p = { NULL, pattern, (uint32_t)(n < room ? n : room) };
 		uint32_t len = p.len;
 
-		if (!writer_piece(&c->writer, &c->conn, &p)) {
+		if (!stream_send(s, &p)) {
 			request_abort(r);
 			return false;
 		}
 		r->n -= len;
 	}
 	if (r->n > 0)
-		conn_await_space(&c->conn);
+		stream_await_space(s);
 	return true;
 }
 
 static void send_step(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 
 	if (!send_pattern(r) || r->n > 0)
 		return;
-	if (c->writer.ended || writer_end(&c->writer, &c->conn, NULL))
+	if (s->sent || stream_send_end(s, NULL))
 		request_end(r);
 	else
 		request_abort(r);
@@ -193,7 +197,7 @@ static void send_raw(struct lab_request *r, struct slice text)
 		return;
 	emit_slice(&e, text);
 	b->end = (uint32_t)(e.at - b->data);
-	writer_begin(&r->client->writer, &r->client->conn, b, FRAMING_NONE, 0);
+	stream_send_head(r->stream, b, FRAMING_NONE, 0);
 }
 
 #define SHORT_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this much"
@@ -283,17 +287,17 @@ static void timer_fired(struct lab_request *r)
 
 static void drip_step(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 	struct piece p = { NULL, pattern, 1 };
 
 	if (!r->due)
 		return;
-	if (conn_push_space(&c->conn) == 0) {
-		conn_await_space(&c->conn);
+	if (stream_space(s) == 0) {
+		stream_await_space(s);
 		return;
 	}
 	r->due = false;
-	if (r->n > 0 && !writer_piece(&c->writer, &c->conn, &p)) {
+	if (r->n > 0 && !stream_send(s, &p)) {
 		request_abort(r);
 		return;
 	}
@@ -327,27 +331,32 @@ static void start_tunnel(struct lab_request *r)
 
 	send_raw(r, (struct slice){ head, (size_t)n });
 	r->state = LAB_TUNNEL;
-	client_begin_tunnel(r->client);
+	stream_begin_tunnel(r->stream);
 	r->keep = false;
 }
 
 static void tunnel_step(struct lab_request *r)
 {
-	struct conn *c = &r->client->conn;
+	struct stream *s = r->stream;
+	struct piece p = { NULL, NULL, 0 };
 
-	while (c->inbox && conn_push_space(c) > 0) {
-		struct piece p = conn_take(c, (uint32_t)conn_peek(c).len);
-
-		if (!conn_push(c, &p)) {
-			piece_put(&p);
+	while (stream_space(s) > 0) {
+		switch (stream_body(s, &r->lab->request, &p)) {
+		case BODY_DATA:
+			if (stream_send(s, &p))
+				break;
 			request_abort(r);
+			return;
+		case BODY_END:
+			request_end(r);
+			return;
+		case BODY_MORE:
+		case BODY_TRAILERS:
+		case BODY_BAD:
 			return;
 		}
 	}
-	if (c->inbox)
-		conn_await_space(c);
-	else if (c->eof)
-		request_end(r);
+	stream_await_space(s);
 }
 
 /* ---- the request's body --------------------------------------------------- */
@@ -373,16 +382,16 @@ static bool echo_piece(struct lab_request *r, struct piece *p)
 		piece_put(p);
 		return true;
 	}
-	return writer_piece(&r->client->writer, &r->client->conn, p);
+	return stream_send(r->stream, p);
 }
 
 static void echo_ended(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 
 	if (r->path != PATH_ECHO)
 		request_complete(r);
-	else if (c->writer.ended || writer_end(&c->writer, &c->conn, NULL))
+	else if (s->sent || stream_send_end(s, NULL))
 		request_end(r);
 	else
 		request_abort(r);
@@ -390,18 +399,18 @@ static void echo_ended(struct lab_request *r)
 
 static void read_step(struct lab_request *r)
 {
-	struct client *c = r->client;
+	struct stream *s = r->stream;
 	struct piece p = { NULL, NULL, 0 };
 
-	while (conn_push_space(&c->conn) > 0) {
-		switch (client_body(c, &r->lab->request, &p)) {
+	while (stream_space(s) > 0) {
+		switch (stream_body(s, &r->lab->request, &p)) {
 		case BODY_DATA:
 			if (echo_piece(r, &p))
 				break;
 			request_abort(r);
 			return;
 		case BODY_TRAILERS:
-			reader_end_trailers(&c->reader, &c->conn);
+			stream_end_trailers(s);
 			break;
 		case BODY_END:
 			echo_ended(r);
@@ -413,7 +422,7 @@ static void read_step(struct lab_request *r)
 			return;
 		}
 	}
-	conn_await_space(&c->conn);
+	stream_await_space(s);
 }
 
 static void start_reading(struct lab_request *r)
@@ -515,7 +524,7 @@ static void request_timer_fired(struct timer *t)
 	struct lab_request *r = CONTAINER(t, struct lab_request, timer);
 
 	r->due = true;
-	tick_run(r->lab->tick, &r->client->task);
+	tick_run(r->lab->tick, &r->task);
 }
 
 static void copy_head(struct lab_request *r, struct client *c, const struct head *h)
@@ -531,63 +540,8 @@ static void copy_head(struct lab_request *r, struct client *c, const struct head
 	r->head->end = (uint32_t)(e.at - r->head->data);
 }
 
-static void origin_lab_head_received(struct client *c, struct head *h)
+static void request_advance(struct lab_request *r)
 {
-	struct origin_lab *lab = c->front->owner;
-	struct lab_request *r = slab_take(&lab->requests);
-
-	if (!r) {
-		client_begin_body(c, h);
-		client_abort_response(c);
-		return;
-	}
-	r->lab = lab;
-	r->client = c;
-	timer_init(&r->timer, request_timer_fired);
-	r->head_only = h->method == METHOD_HEAD;
-	r->framing = (uint8_t)h->framing;
-	r->length = h->framing == FRAMING_LENGTH ? h->length : 0;
-	r->continue_wanted = h->expect_continue;
-	parse_path(r, h);
-	copy_head(r, c, h);
-	client_begin_body(c, h);
-	if (r->path == PATH_HEADERS && !r->head) {
-		request_abort(r);
-		return;
-	}
-	c->exchange = r;
-	start_reading(r);
-}
-
-static void origin_lab_head_refused(struct client *c, enum fault fault)
-{
-	struct slice text = slice_of(fault_text(fault));
-	struct buf *b = buf_new(io_bufs(c->front->tick->loop), FORWARD_EXTRA + text.len);
-	struct sink s;
-
-	if (!b)
-		return;
-	s = sink_http1(b->data, b->size);
-	forward_reply(
-		&s, &(struct forward_reply){ .status = fault ? fault_status(fault) : 408,
-					     .has_body = true,
-					     .length = text.len,
-					     .close = true });
-	emit_slice(&s.out, text);
-	b->end = (uint32_t)(s.out.at - b->data);
-	writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
-}
-
-static void request_step(struct client *c)
-{
-	struct lab_request *r = c->exchange;
-
-	/* Timeouts are ignored; only lost connections end a request. */
-	c->timed_out = false;
-	if (client_lost(c)) {
-		request_abort(r);
-		return;
-	}
 	switch ((enum lab_state)r->state) {
 	case LAB_READING:
 		read_step(r);
@@ -609,24 +563,98 @@ static void request_step(struct client *c)
 		break;
 	case LAB_NEVER:
 		/* The client has closed: nothing else would end the request. */
-		if (c->conn.eof)
+		if (r->stream->eof)
 			request_abort(r);
 		break;
 	}
 }
 
-static void request_gone(struct client *c)
+static void request_step(struct task *task)
 {
-	struct lab_request *r = c->exchange;
+	struct lab_request *r = CONTAINER(task, struct lab_request, task);
+	struct stream *s = r->stream;
 
-	c->exchange = NULL;
-	if (r)
-		request_free(r);
+	if (s->state == STREAM_CLOSED)
+		return; /* request_gone() follows */
+	/* Timeouts are ignored; only lost connections end a request. */
+	s->timed_out = false;
+	if (s->lost)
+		request_abort(r);
+	else
+		request_advance(r);
+	if (s->user)
+		stream_wait(s, false);
 }
 
-static const struct client_events client_events = { origin_lab_head_received,
-						    origin_lab_head_refused, request_step,
-						    request_gone };
+static struct lab_request *request_new(struct client *c, struct stream *s,
+				       const struct head *h)
+{
+	struct origin_lab *lab = c->front->owner;
+	struct lab_request *r = slab_take(&lab->requests);
+
+	if (!r)
+		return NULL;
+	r->lab = lab;
+	r->stream = s;
+	task_init(&r->task, request_step);
+	timer_init(&r->timer, request_timer_fired);
+	r->head_only = h->method == METHOD_HEAD;
+	r->framing = (uint8_t)h->framing;
+	r->length = h->framing == FRAMING_LENGTH ? h->length : 0;
+	r->continue_wanted = h->expect_continue;
+	parse_path(r, h);
+	copy_head(r, c, h);
+	return r;
+}
+
+static void origin_lab_head_received(struct client *c, struct stream *s, struct head *h)
+{
+	struct lab_request *r = request_new(c, s, h);
+
+	stream_begin_body(s, h->framing, h->length);
+	if (!r) {
+		stream_abort(s, STREAM_INCOMPLETE);
+		return;
+	}
+	stream_use(s, r, &r->task);
+	if (r->path == PATH_HEADERS && !r->head)
+		request_abort(r);
+	else
+		start_reading(r);
+	if (s->user)
+		stream_wait(s, false);
+}
+
+static void origin_lab_head_refused(struct client *c, struct stream *stream,
+				    enum fault fault)
+{
+	struct slice text = slice_of(fault_text(fault));
+	struct buf *b = buf_new(io_bufs(c->front->tick->loop), FORWARD_EXTRA + text.len);
+	struct sink s;
+
+	if (!b)
+		return;
+	s = sink_http1(b->data, b->size);
+	forward_reply(
+		&s, &(struct forward_reply){ .status = fault ? fault_status(fault) : 408,
+					     .has_body = true,
+					     .length = text.len,
+					     .close = true });
+	emit_slice(&s.out, text);
+	b->end = (uint32_t)(s.out.at - b->data);
+	stream_send_head(stream, b, FRAMING_NONE, 0);
+}
+
+static void request_gone(struct stream *s)
+{
+	request_free(s->user);
+}
+
+static const struct client_events client_events = {
+	.head_received = origin_lab_head_received,
+	.head_refused = origin_lab_head_refused,
+	.stream_closed = request_gone,
+};
 
 static void origin_lab_accepted(struct listener *l, int fd, const struct peer *peer)
 {

@@ -126,6 +126,20 @@ void reader_begin_body(struct reader *r, struct conn *c, enum framing framing,
 	body_init(&r->body, framing, length);
 }
 
+void reader_skip_head(struct reader *r, struct conn *c)
+{
+	ASSERT(r->head_bytes > 0 &&
+	       r->head_bytes <= c->inbox_bytes); /* a head was read */
+	conn_consume(c, r->head_bytes);
+	reader_init(r);
+}
+
+void reader_begin_tunnel(struct reader *r)
+{
+	ASSERT(reader_ended(r));
+	body_init(&r->body, FRAMING_CLOSE, 0);
+}
+
 static enum body_event body_bad(struct reader *r, enum fault fault)
 {
 	ASSERT(fault != FAULT_NONE);

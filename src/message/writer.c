@@ -34,6 +34,12 @@ bool writer_static(struct writer *w, struct conn *c, struct slice message)
 	return conn_push(c, &p);
 }
 
+void writer_begin_tunnel(struct writer *w)
+{
+	ASSERT(w->ended);
+	*w = (struct writer){ .framing = FRAMING_CLOSE };
+}
+
 /* The complete chunk with its CRLF: a receiver that handles whole chunks need not wait
  * for the next one. If both are sent together, the next size line shares the entry of the
  * CRLF. */

@@ -95,7 +95,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	}
 	x->fetch = fetch_new(&(struct fetch_options){
 		.generation = g,
-		.waiter = &x->client->task,
+		.waiter = &x->task,
 		.route = view->route,
 		.upstream = proxy->upstream,
 		.head = head,
@@ -149,7 +149,7 @@ static void memcached_start(struct exchange *x, const struct request_view *view)
 		return;
 	}
 	x->value = value_get(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
-			     &x->client->task);
+			     &x->task);
 	exchange_set_state(x, EXCHANGE_REQUESTING);
 	if (!x->value)
 		exchange_fail(x, ENDING_NO_MEMORY);

@@ -74,7 +74,7 @@ static void uncount_response(struct exchange *x)
  * the kernel took. */
 static void count_sent_bytes(struct exchange *x)
 {
-	uint64_t submitted = conn_submitted(&x->client->conn);
+	uint64_t submitted = stream_submitted(x->down);
 
 	if (x->status == 0)
 		return;
@@ -95,7 +95,7 @@ void exchange_drop_fetch(struct exchange *x)
 	value_free(&x->value);
 }
 
-/* Logs the exchange and releases what it holds, except its client. */
+/* Logs the exchange and releases what it holds. */
 static void exchange_release(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
@@ -112,6 +112,8 @@ static void exchange_release(struct exchange *x, enum ending ending)
 		actions[x->route->action]->drop(x);
 	buf_put(x->head_copy);
 	generation_put(x->generation);
+	stream_release(x->down);
+	task_stop(&x->task);
 	tick_reap_to_slab(p->tick, &p->exchanges, &x->reap);
 }
 
@@ -135,7 +137,7 @@ void exchange_set_state(struct exchange *x, enum exchange_state state)
 
 void exchange_check(const struct exchange *x)
 {
-	ASSERT(!x->ended && x->client->exchange == x && x->generation && x->route);
+	ASSERT(!x->ended && x->down->user == x && x->generation && x->route);
 	ASSERT(!x->fetch || !x->value);
 	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
 	if (x->fetch)
@@ -182,38 +184,35 @@ void exchange_abort(struct exchange *x, enum ending ending)
 
 static void settle_finished(struct exchange *x)
 {
-	struct client *c = x->client;
-	bool keep_alive = x->keep_alive && client_discard_body(c);
+	bool keep_alive = x->keep_alive && stream_discard_body(x->down);
 
 	exchange_release(x, (enum ending)x->ending);
-	client_finish_response(c, keep_alive);
+	stream_finish(x->down, keep_alive);
 }
 
 static void settle_aborted(struct exchange *x)
 {
-	struct client *c = x->client;
-
-	if (!client_responsive(c))
+	if (!stream_responsive(x->down))
 		count_sent_bytes(x);
 	exchange_release(x, (enum ending)x->ending);
-	client_abort_response(c);
+	stream_abort(x->down, STREAM_INCOMPLETE);
 }
 
 static void settle_abandoned(struct exchange *x)
 {
 	exchange_release(x, (enum ending)x->ending);
-	client_close_without_response(x->client);
+	stream_abort(x->down, STREAM_UNWANTED);
 }
 
-/* Called at the end of each step and of request_received(). An exchange that has ended leaves its
- * client here, or in client_closed(). */
+/* Called at the end of each step. An exchange that has ended leaves its stream here, or in
+ * stream_closed(). */
 static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {
 		exchange_check(x);
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
-		x->client->abort_on_fin = x->status == 0 && !x->route->half_close;
+		stream_wait(x->down, x->status == 0 && !x->route->half_close);
 		return;
 	}
 	switch ((enum exchange_close)x->close) {
@@ -231,7 +230,7 @@ static void exchange_settle(struct exchange *x)
 
 bool exchange_unwanted(const struct exchange *x)
 {
-	return x->status == 0 && !x->route->half_close && client_half_closed(x->client);
+	return x->status == 0 && !x->route->half_close && x->down->eof;
 }
 
 void exchange_abandon(struct exchange *x)
@@ -243,13 +242,13 @@ static void reply_and_end(struct exchange *x, struct reply *r)
 {
 	exchange_set_state(x, EXCHANGE_REPLYING);
 	exchange_drop_fetch(x);
-	x->keep_alive = r->ending != ENDING_NO_MEMORY && client_discard_body(x->client);
+	x->keep_alive = r->ending != ENDING_NO_MEMORY && stream_discard_body(x->down);
 	x->status = r->status;
 	r->head_only = x->method == METHOD_HEAD;
 	r->http_1_0 = x->http_1_0;
 	r->close = !x->keep_alive;
 	exchange_count(x->proxy->stats, r->status);
-	if (!reply_send(x->proxy, x->client, r)) {
+	if (!reply_send(x->proxy, x->down, r)) {
 		exchange_abort(x, ENDING_NO_MEMORY);
 		return;
 	}
@@ -312,10 +311,8 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 /* Until its first byte is given to the kernel, the response can be replaced by another. */
 static bool take_response_back(struct exchange *x)
 {
-	struct client *c = x->client;
-
-	if (x->state != EXCHANGE_RELAYING || !client_responsive(c) ||
-	    !conn_take_back(&c->conn, x->head_at))
+	if (x->state != EXCHANGE_RELAYING || !stream_responsive(x->down) ||
+	    !stream_take_back(x->down, x->head_at))
 		return false;
 	uncount_response(x);
 	return true;
@@ -341,7 +338,7 @@ void exchange_fail(struct exchange *x, enum ending ending)
 
 static void client_too_slow(struct exchange *x)
 {
-	if (x->client->body_awaited && x->status == 0)
+	if (x->down->body_awaited && x->status == 0)
 		exchange_fail(x, ENDING_REQUEST_TIMEOUT);
 	else
 		exchange_abort(x, ENDING_CLIENT_SLOW);
@@ -378,15 +375,17 @@ static void step_fetch_and_state(struct exchange *x)
 	step_state(x);
 }
 
-static void exchange_step(struct client *c)
+static void exchange_step(struct task *task)
 {
-	struct exchange *x = c->exchange;
+	struct exchange *x = CONTAINER(task, struct exchange, task);
 
-	if (client_lost(c))
+	if (x->down->state == STREAM_CLOSED)
+		return; /* a shutdown: stream_closed() follows */
+	if (x->down->lost)
 		exchange_abort(x, ENDING_CLIENT_GONE);
 	else if (exchange_unwanted(x))
 		exchange_abandon(x);
-	else if (c->timed_out)
+	else if (x->down->timed_out)
 		client_too_slow(x);
 	else
 		step_fetch_and_state(x);
@@ -412,7 +411,6 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 /* Parses head_copy: the result of the first parse was in scratch memory. */
 void exchange_route_again(struct exchange *x)
 {
-	struct client *c = x->client;
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
 	enum verdict v = head_parse_request(h, x->head_copy->data, x->head_copy->end,
@@ -424,7 +422,7 @@ void exchange_route_again(struct exchange *x)
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
 	if (!x->ended)
-		tick_run(c->front->tick, &c->task);
+		tick_run(x->proxy->tick, &x->task);
 }
 
 static struct span span_of(struct slice s, const char *base)
@@ -459,7 +457,8 @@ static bool copy_head(struct exchange *x, const struct head *h)
 	return true;
 }
 
-static struct exchange *exchange_new(struct client *c, const struct head *h)
+static struct exchange *exchange_new(struct client *c, struct stream *down,
+				     const struct head *h)
 {
 	struct proxy *p = c->front->owner;
 	struct exchange *x = slab_take(&p->exchanges);
@@ -467,7 +466,9 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 	if (!x)
 		return NULL;
 	x->proxy = p;
+	task_init(&x->task, exchange_step);
 	x->client = c;
+	x->down = down;
 	x->client_addr = c->peer;
 	x->started_us = p->tick->now_us;
 	x->method = (uint8_t)h->method;
@@ -485,45 +486,42 @@ static struct exchange *exchange_new(struct client *c, const struct head *h)
 }
 
 /* No memory for an exchange: replies 503, and the connection ends. */
-static void refuse_for_memory(struct client *c, bool head_only)
+static void refuse_for_memory(struct proxy *p, struct stream *down, bool head_only)
 {
-	struct proxy *p = c->front->owner;
 	struct reply r = { .status = ending_status(ENDING_NO_MEMORY),
 			   .ending = ENDING_NO_MEMORY, .head_only = head_only };
 
 	exchange_count(p->stats, r.status);
-	if (reply_send(p, c, &r))
-		client_finish_response(c, false);
+	if (reply_send(p, down, &r))
+		stream_finish(down, false);
 	else
-		client_abort_response(c);
+		stream_abort(down, STREAM_INCOMPLETE);
 }
 
-static void request_received(struct client *c, struct head *h)
+static void request_received(struct client *c, struct stream *down, struct head *h)
 {
 	/* Once the system has refused memory, what is left is for the exchanges in flight. */
-	struct exchange *x = reserve_whole() ? exchange_new(c, h) : NULL;
-	/* client_begin_body() consumes the head from the inbox; its bytes must stay valid
-	 * while the route is looked up. */
-	struct buf *inbox_ref = buf_ref(c->conn.inbox);
+	struct exchange *x = reserve_whole() ? exchange_new(c, down, h) : NULL;
 
-	client_begin_body(c, h);
+	stream_begin_body(down, h->framing, h->length);
 	if (!x) {
-		buf_put(inbox_ref);
-		refuse_for_memory(c, h->method == METHOD_HEAD);
+		refuse_for_memory(c->front->owner, down, h->method == METHOD_HEAD);
 		return;
 	}
-	c->exchange = x;
+	stream_use(down, x, &x->task);
 	if (h->method == METHOD_CONNECT)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else if (c->paths_strict && !path_is_unambiguous(h->path))
 		exchange_fail(x, ENDING_PATH_AMBIGUOUS);
 	else
 		route(x, h, 0);
-	exchange_settle(x);
-	buf_put(inbox_ref);
+	if (x->ended)
+		exchange_settle(x);
+	else
+		exchange_step(&x->task);
 }
 
-static void request_refused(struct client *c, enum fault fault)
+static void request_refused(struct client *c, struct stream *down, enum fault fault)
 {
 	struct proxy *p = c->front->owner;
 	enum ending ending = fault == FAULT_NONE ? ENDING_REQUEST_TIMEOUT
@@ -532,7 +530,7 @@ static void request_refused(struct client *c, enum fault fault)
 	struct reply r = { .status = status, .ending = ending, .close = true };
 
 	exchange_count(p->stats, status);
-	reply_send(p, c, &r);
+	reply_send(p, down, &r);
 	if (p->access)
 		access_log(p->access, &(struct access_entry){
 			.peer = &c->peer,
@@ -542,21 +540,22 @@ static void request_refused(struct client *c, enum fault fault)
 		});
 }
 
+static void stream_closed(struct stream *down)
+{
+	struct exchange *x = down->user;
+
+	count_sent_bytes(x);
+	exchange_release(x, ENDING_SHUT_DOWN);
+}
+
 static void client_closed(struct client *c)
 {
-	struct exchange *x = c->exchange;
-
-	c->exchange = NULL;
-	if (x) {
-		count_sent_bytes(x);
-		exchange_release(x, ENDING_SHUT_DOWN);
-	}
 	upstream_close_held(&c->held);
 }
 
 const struct client_events exchange_client_events = {
 	.head_received = request_received,
 	.head_refused = request_refused,
-	.step = exchange_step,
+	.stream_closed = stream_closed,
 	.closed = client_closed,
 };

@@ -34,13 +34,13 @@ static void forward_body(struct exchange *x)
 	struct piece p = { NULL, NULL, 0 };
 
 	while (!x->ended && fetch_send_space(x->fetch) > 0) {
-		switch (client_body(x->client, scratch, &p)) {
+		switch (stream_body(x->down, scratch, &p)) {
 		case BODY_DATA:
 			forward_body_piece(x, &p);
 			break;
 		case BODY_TRAILERS:
 			fetch_send_end(x->fetch, emit_trailer_block(x->proxy, scratch));
-			reader_end_trailers(&x->client->reader, &x->client->conn);
+			stream_end_trailers(x->down);
 			return;
 		case BODY_END:
 			fetch_send_end(x->fetch, NULL);
@@ -62,7 +62,6 @@ static void forward_body(struct exchange *x)
 static bool push_head(struct exchange *x, const struct head *h,
 		      struct forward_response *r)
 {
-	struct client *c = x->client;
 	struct buf *b;
 	struct sink s;
 
@@ -74,7 +73,7 @@ static bool push_head(struct exchange *x, const struct head *h,
 	forward_response(&s, h, r);
 	ASSERT(!s.out.overflow);
 	b->end = (uint32_t)(s.out.at - b->data);
-	if (!writer_begin(&c->writer, &c->conn, b, r->framing, r->length))
+	if (!stream_send_head(x->down, b, r->framing, r->length))
 		return false;
 	exchange_count(x->proxy->stats, h->status);
 	return true;
@@ -93,10 +92,10 @@ static enum framing outgoing_framing(const struct exchange *x, enum framing fram
 static bool push_final_head(struct exchange *x, struct head *h,
 			    struct forward_response *r)
 {
-	x->head_at = conn_position(&x->client->conn);
+	x->head_at = stream_position(x->down);
 	if (!push_head(x, h, r))
 		return false;
-	x->body_at = conn_position(&x->client->conn);
+	x->body_at = stream_position(x->down);
 	x->status = h->status;
 	x->server = fetch_server(x->fetch);
 	return true;
@@ -115,8 +114,8 @@ static void begin_relaying(struct exchange *x, struct head *h)
 
 	ASSERT(h->status >= 200);
 	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
-	x->keep_alive = client_may_keep_alive(x->client) && r.framing != FRAMING_CLOSE &&
-			!(x->expects_continue && !reader_ended(&x->client->reader));
+	x->keep_alive = stream_may_keep_alive(x->down) && r.framing != FRAMING_CLOSE &&
+			!(x->expects_continue && !x->down->received);
 	r.close = !x->keep_alive;
 	r.keep_alive_1_0 = x->http_1_0 && x->keep_alive;
 	if (!push_final_head(x, h, &r)) {
@@ -131,7 +130,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 {
 	ASSERT(h->status == 101);
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
-	if (!x->upgrade || !reader_ended(&x->client->reader) || !fetch_sent(x->fetch)) {
+	if (!x->upgrade || !x->down->received || !fetch_sent(x->fetch)) {
 		exchange_fail(x, ENDING_ORIGIN_BAD);
 		return;
 	}
@@ -141,7 +140,7 @@ static void begin_tunnel(struct exchange *x, struct head *h)
 	}
 	exchange_set_state(x, EXCHANGE_TUNNEL);
 	x->keep_alive = false;
-	client_begin_tunnel(x->client);
+	stream_begin_tunnel(x->down);
 	stat_add(&x->proxy->stats->tunnels, 1);
 	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
 	fetch_begin_tunnel(x->fetch);
@@ -171,8 +170,8 @@ static void relay_heads(struct exchange *x)
 			exchange_fail(x, (enum ending)x->fetch->ending);
 			return;
 		}
-		if (conn_push_space(&x->client->conn) == 0) {
-			conn_await_space(&x->client->conn);
+		if (stream_space(x->down) == 0) {
+			stream_await_space(x->down);
 			fetch_set_stalled(x->fetch, true);
 			return;
 		}
@@ -198,7 +197,6 @@ static void relay_heads(struct exchange *x)
 static bool push_value_head(struct exchange *x)
 {
 	struct proxy *p = x->proxy;
-	struct client *c = x->client;
 	const struct forward_reply r = {
 		.status = 200,
 		.content_type = x->route->memcached.content_type,
@@ -212,18 +210,18 @@ static bool push_value_head(struct exchange *x)
 	struct buf *b = buf_new(io_bufs(p->tick->loop), forward_reply_max(&r));
 	struct sink s;
 
-	x->head_at = conn_position(&c->conn);
+	x->head_at = stream_position(x->down);
 	if (!b)
 		return false;
 	s = sink_http1(b->data, b->size);
 	forward_reply(&s, &r);
 	ASSERT(!s.out.overflow);
 	b->end = (uint32_t)(s.out.at - b->data);
-	if (!writer_begin(&c->writer, &c->conn, b,
+	if (!stream_send_head(x->down, b,
 			  x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
 			  x->value->length))
 		return false;
-	x->body_at = conn_position(&c->conn);
+	x->body_at = stream_position(x->down);
 	x->status = r.status;
 	x->server = x->generation->config->upstreams[x->route->memcached.upstream].name;
 	exchange_count(p->stats, x->status);
@@ -249,7 +247,7 @@ static void take_cache_response(struct exchange *x)
 		cache_failed(x);
 		return;
 	}
-	x->keep_alive = client_discard_body(x->client);
+	x->keep_alive = stream_discard_body(x->down);
 	exchange_set_state(x, EXCHANGE_RELAYING);
 	if (!push_value_head(x))
 		exchange_fail(x, ENDING_NO_MEMORY);
@@ -261,12 +259,8 @@ static void take_cache_response(struct exchange *x)
 
 static bool end_response_body(struct exchange *x, const struct head *trailers)
 {
-	struct client *c = x->client;
-	struct buf *block = NULL;
-
-	if (trailers && c->writer.framing == FRAMING_CHUNKED)
-		block = emit_trailer_block(x->proxy, trailers);
-	return writer_end(&c->writer, &c->conn, block);
+	return stream_send_end(x->down,
+			       trailers ? emit_trailer_block(x->proxy, trailers) : NULL);
 }
 
 static enum body_event response_body(struct exchange *x, struct head *trailers,
@@ -283,17 +277,17 @@ static void set_stalled(struct exchange *x, bool stalled)
 
 static void relay_body(struct exchange *x)
 {
-	struct client *c = x->client;
+	struct stream *down = x->down;
 	struct head *scratch = &x->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
 	/* If the client had stalled, the server's time starts anew. */
 	set_stalled(x, false);
-	while (conn_push_space(&c->conn) > 0) {
+	while (stream_space(down) > 0) {
 		switch (response_body(x, scratch, &p)) {
 		case BODY_DATA:
 			x->sent_bytes += p.len;
-			if (writer_piece(&c->writer, &c->conn, &p))
+			if (stream_send(down, &p))
 				break;
 			exchange_fail(x, ENDING_NO_MEMORY);
 			return;
@@ -305,7 +299,7 @@ static void relay_body(struct exchange *x)
 			fetch_end_trailers(x->fetch);
 			break;
 		case BODY_END:
-			if (c->writer.ended || end_response_body(x, NULL))
+			if (down->sent || end_response_body(x, NULL))
 				exchange_finish(x, ENDING_COMPLETE);
 			else
 				exchange_fail(x, ENDING_ORIGIN_TRUNCATED);
@@ -317,7 +311,7 @@ static void relay_body(struct exchange *x)
 			return;
 		}
 	}
-	conn_await_space(&c->conn);
+	stream_await_space(down);
 	set_stalled(x, true);
 }
 
@@ -369,7 +363,7 @@ static void relay_to_origin(struct exchange *x)
 	if (!x->ended)
 		relay_heads(x);
 	if (!x->ended && fetch_waits(x->fetch))
-		client_pause_body(x->client);
+		stream_pause_body(x->down);
 }
 
 void relay_request(struct exchange *x)

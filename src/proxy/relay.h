@@ -2,7 +2,7 @@
  * to its client, and both directions of a tunnel.
  *
  * Each function moves as much as was received and as there is space for on the other side. When
- * more bytes or more space are available, the client's task is run, which calls it again. Every
+ * more bytes or more space are available, the exchange's task is run, which calls it again. Every
  * function here may end the exchange: callers test x->ended. */
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H

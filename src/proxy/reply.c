@@ -14,17 +14,17 @@
 	"\r\n"
 
 /* A constant: it needs one outbox entry and no other memory. */
-static bool send_out_of_memory(struct client *c, struct reply *r)
+static bool send_out_of_memory(struct stream *down, struct reply *r)
 {
 	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "Content-Length");
 
 	r->sent_bytes = r->head_only ? 0 : sizeof(OUT_OF_MEMORY) - 1;
-	return writer_static(&c->writer, &c->conn,
-			     r->head_only ? SLICE(OUT_OF_MEMORY_HEAD)
-					  : SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
+	return stream_send_static(down,
+				  r->head_only ? SLICE(OUT_OF_MEMORY_HEAD)
+					       : SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
 }
 
-static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
+static bool send_reply(struct proxy *p, struct stream *down, struct reply *r)
 {
 	char line[64];
 	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
@@ -59,10 +59,11 @@ static bool send_reply(struct proxy *p, struct client *c, struct reply *r)
 	emit_slice(&s.out, (struct slice){ body.ptr, r->sent_bytes });
 	ASSERT(!s.out.overflow);
 	b->end = (uint32_t)(s.out.at - b->data);
-	return writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
+	return stream_send_head(down, b, FRAMING_NONE, 0);
 }
 
-bool reply_send(struct proxy *p, struct client *c, struct reply *r)
+bool reply_send(struct proxy *p, struct stream *down, struct reply *r)
 {
-	return r->ending == ENDING_NO_MEMORY ? send_out_of_memory(c, r) : send_reply(p, c, r);
+	return r->ending == ENDING_NO_MEMORY ? send_out_of_memory(down, r)
+					     : send_reply(p, down, r);
 }

@@ -21,6 +21,6 @@ struct reply {
 
 /* Queues the response. False: out of memory; not even the constant text could be queued. With
  * ENDING_NO_MEMORY the response always says `Connection: close`. */
-bool reply_send(struct proxy *p, struct client *c, struct reply *r);
+bool reply_send(struct proxy *p, struct stream *down, struct reply *r);
 
 #endif

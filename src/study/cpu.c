@@ -43,7 +43,7 @@ static void job_finished(struct job *j)
 		return;
 	}
 	j->returned = true;
-	tick_run(x->proxy->tick, &x->client->task);
+	tick_run(x->proxy->tick, &x->task);
 }
 
 static void cpu_drop(struct exchange *x)

@@ -90,7 +90,7 @@ static enum ending part_prepare(struct join *j, struct join_part *part,
 static bool part_start(struct join *j, struct join_part *part)
 {
 	struct generation *g = j->exchange->generation;
-	struct task *waiter = &j->exchange->client->task;
+	struct task *waiter = &j->exchange->task;
 	const struct config_part *c = part->config;
 
 	if (c->is_memcached) {

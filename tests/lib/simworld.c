@@ -569,7 +569,7 @@ static void check_budgets(struct simworld *w)
 
 static bool client_may_be_served(const struct simworld *w, const struct client *c)
 {
-	const struct exchange *x = c->exchange;
+	const struct exchange *x = c->http1.stream.user;
 
 	return !x || x->status != 0 || w->half_close || c->conn.fd < SOCKET_FIRST ||
 	       !io_peer_ended(w->sim.tick.loop, c->conn.fd);

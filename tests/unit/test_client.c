@@ -33,93 +33,139 @@ struct client_fixture {
 	size_t body_n;
 	struct client *waiting;
 	bool may_respond;
-	char marker; /* serves as c->exchange */
+	struct test_request {
+		struct client *client; /* NULL: unused */
+		struct stream *stream;
+		struct task task;
+	} requests[10];
 };
 
 static char content[1 << 20];
 
-static void respond(struct client *c, int status, size_t n)
+static void request_end(struct stream *s)
+{
+	struct test_request *r = s->user;
+
+	stream_release(s);
+	r->client = NULL;
+}
+
+static void request_abort(struct stream *s)
+{
+	request_end(s);
+	stream_abort(s, STREAM_INCOMPLETE);
+}
+
+static void respond(struct client *c, struct stream *s, int status, size_t n)
 {
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), 256);
-	bool keep = client_discard_body(c);
+	bool keep = stream_discard_body(s);
 	struct piece p;
 
 	if (!b) {
-		client_abort_response(c);
+		request_abort(s);
 		return;
 	}
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
 				   status, n, keep ? "" : "Connection: close\r\n");
-	if (!writer_begin(&c->writer, &c->conn, b, FRAMING_LENGTH, n)) {
-		client_abort_response(c);
+	if (!stream_send_head(s, b, FRAMING_LENGTH, n)) {
+		request_abort(s);
 		return;
 	}
 	p = (struct piece){ NULL, content, (uint32_t)n };
-	if (n > 0 && !writer_piece(&c->writer, &c->conn, &p))
-		client_abort_response(c);
-	else
-		client_finish_response(c, keep);
+	if (n > 0 && !stream_send(s, &p)) {
+		request_abort(s);
+		return;
+	}
+	request_end(s);
+	stream_finish(s, keep);
 }
 
 static size_t content_n;
 
-static void step(struct client *c)
+/* True: the response was sent. */
+static bool read_request(struct client *c, struct stream *s)
 {
 	struct client_fixture *f = c->front->owner;
 	struct piece p = { NULL, NULL, 0 };
 
-	if (client_lost(c)) {
-		client_abort_response(c);
-		return;
-	}
-	if (c->timed_out) {
-		f->timed_out_n++;
-		if (c->body_awaited)
-			respond(c, 408, 0);
-		else
-			client_abort_response(c);
-		return;
-	}
 	for (;;) {
-		switch (client_body(c, &f->scratch, &p)) {
+		switch (stream_body(s, &f->scratch, &p)) {
 		case BODY_DATA:
 			f->body_n += p.len;
 			piece_put(&p);
 			break;
 		case BODY_TRAILERS:
-			reader_end_trailers(&c->reader, &c->conn);
+			stream_end_trailers(s);
 			break;
 		case BODY_END:
 			if (c == f->waiting && !f->may_respond)
-				return;
+				return false;
 			if (c == f->waiting)
 				f->waiting = NULL;
-			respond(c, 200, content_n);
-			return;
+			respond(c, s, 200, content_n);
+			return true;
 		case BODY_MORE:
-			return;
+			return false;
 		case BODY_BAD:
-			respond(c, 400, 0);
-			return;
+			respond(c, s, 400, 0);
+			return true;
 		}
 	}
 }
 
-static void head_received(struct client *c, struct head *h)
+static void step(struct task *task)
+{
+	struct test_request *r = CONTAINER(task, struct test_request, task);
+	struct client *c = r->client;
+	struct stream *s = r->stream;
+	struct client_fixture *f = c->front->owner;
+
+	if (s->state == STREAM_CLOSED)
+		return;
+	if (s->lost) {
+		request_abort(s);
+	} else if (s->timed_out) {
+		f->timed_out_n++;
+		if (s->body_awaited)
+			respond(c, s, 408, 0);
+		else
+			request_abort(s);
+	} else if (!read_request(c, s)) {
+		stream_wait(s, false);
+	}
+}
+
+static struct test_request *request_new(struct client_fixture *f)
+{
+	struct test_request *r = f->requests;
+
+	while (r->client)
+		r++;
+	assert_true(r < f->requests + COUNT(f->requests));
+	return r;
+}
+
+static void head_received(struct client *c, struct stream *s, struct head *h)
 {
 	struct client_fixture *f = c->front->owner;
+	struct test_request *r = request_new(f);
 	char path[32] = "";
 
+	stream_begin_body(s, h->framing, h->length);
+	/* The head is valid until the return. */
 	memcpy(path, h->path.ptr, h->path.len < 31 ? h->path.len : 31);
-	client_begin_body(c, h);
 	f->heads++;
-	c->exchange = &f->marker;
+	*r = (struct test_request){ .client = c, .stream = s };
+	task_init(&r->task, step);
+	stream_use(s, r, &r->task);
 	if (strcmp(path, "/wait") == 0)
 		f->waiting = c;
 	content_n = strtoul(path + 1, NULL, 10);
+	step(&r->task);
 }
 
-static void head_refused(struct client *c, enum fault fault)
+static void head_refused(struct client *c, struct stream *s, enum fault fault)
 {
 	struct client_fixture *f = c->front->owner;
 	struct buf *b = buf_new(io_bufs(c->front->tick->loop), 256);
@@ -130,20 +176,20 @@ static void head_refused(struct client *c, enum fault fault)
 		return;
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n",
 				   fault ? fault_status(fault) : 408);
-	writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0);
+	stream_send_head(s, b, FRAMING_NONE, 0);
 }
 
 static void closed(struct client *c)
 {
 	struct client_fixture *f = c->front->owner;
 
-	c->exchange = NULL;
 	if (f->waiting == c)
 		f->waiting = NULL;
 	f->closed++;
 }
 
-static const struct client_events events = { head_received, head_refused, step, closed };
+static const struct client_events events = { head_received, head_refused, request_end,
+					     closed };
 
 static void fixture_open(struct client_fixture *f, uint64_t seed)
 {
@@ -261,7 +307,7 @@ static void half_closed(struct client_fixture *f)
 	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
 	simrig_run(&f->rig, 500);
 	f->may_respond = true;
-	tick_run(&f->rig.tick, &f->waiting->task);
+	tick_run(&f->rig.tick, f->waiting->http1.stream.task);
 	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
 	assert_true(f->peer->eof);
 	assert_int_equal(count(f->peer, "HTTP/1.1 200"), 2);
@@ -409,7 +455,7 @@ static void waiting_holds_no_receive_buffer(struct client_fixture *f)
 	simrig_run(&f->rig, 500);
 	assert_no_receive_buffer(f);
 	f->may_respond = true;
-	tick_run(&f->rig.tick, &f->waiting->task);
+	tick_run(&f->rig.tick, f->waiting->http1.stream.task);
 	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
 	simrig_run(&f->rig, 500);
 	assert_no_receive_buffer(f);
@@ -426,7 +472,7 @@ static void assert_idle_timeout(struct client_fixture *f, uint32_t idle_ms)
 	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
 	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 30000)); /* this is not idle time */
 	f->may_respond = true;
-	tick_run(&f->rig.tick, &f->waiting->task);
+	tick_run(&f->rig.tick, f->waiting->http1.stream.task);
 	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
 	from_ms = f->rig.tick.now_ms;
 	assert_ends(f, from_ms, idle_ms);
@@ -553,7 +599,7 @@ static void drained(struct client_fixture *f)
 	SIMRIG_UNTIL(&f->rig, half->eof, 500);
 	assert_int_equal(count(half, "Connection: close"), 1);
 	f->may_respond = true;
-	tick_run(&f->rig.tick, &f->waiting->task);
+	tick_run(&f->rig.tick, f->waiting->http1.stream.task);
 	SIMRIG_UNTIL(&f->rig, busy->eof, 500);
 	assert_int_equal(count(busy, "HTTP/1.1"), 1);
 	assert_int_equal(count(busy, "Connection: close"), 1);

@@ -16,16 +16,17 @@ static const char metrics_type[] = "text/plain; version=0.0.4";
 /* A response of /metrics in progress. */
 struct metrics_response {
 	struct scrape scrape;
-	struct client *client;
+	struct admin *admin;
+	struct stream *stream;
+	struct task task; /* run on events of the stream */
 	struct list node; /* in admin->metrics_responses, unless the connection has no space */
 	bool keep_alive;  /* keep the connection open afterwards */
 };
 
 /* ---- short responses ------------------------------------------------------ */
 
-static struct buf *new_head(struct client *c, const struct forward_reply *r, size_t room)
+static struct buf *new_head(struct admin *a, const struct forward_reply *r, size_t room)
 {
-	struct admin *a = c->front->owner;
 	struct forward_reply reply = *r;
 	char date[DATE_TEXT_MAX];
 	struct sink s;
@@ -42,12 +43,13 @@ static struct buf *new_head(struct client *c, const struct forward_reply *r, siz
 	return b;
 }
 
-static void admin_respond(struct client *c, int status, const char *text, bool head)
+static void admin_respond(struct admin *a, struct stream *s, int status, const char *text,
+			  bool head)
 {
-	bool keep = client_discard_body(c);
+	bool keep = stream_discard_body(s);
 	struct slice body = slice_of(text);
 	struct buf *b =
-		new_head(c,
+		new_head(a,
 			 &(struct forward_reply){ .status = status,
 						  .content_type = slice_of(text_type),
 						  .has_body = true,
@@ -59,30 +61,35 @@ static void admin_respond(struct client *c, int status, const char *text, bool h
 		memcpy(b->data + b->end, body.ptr, body.len);
 		b->end += (uint32_t)body.len;
 	}
-	if (b && writer_begin(&c->writer, &c->conn, b, FRAMING_NONE, 0))
-		client_finish_response(c, keep);
+	if (b && stream_send_head(s, b, FRAMING_NONE, 0))
+		stream_finish(s, keep);
 	else
-		client_abort_response(c);
+		stream_abort(s, STREAM_INCOMPLETE);
 }
 
 /* ---- /metrics, in chunks -------------------------------------------------- */
 
-static void metrics_end(struct client *c)
+/* Returns its stream. */
+static struct stream *metrics_free(struct metrics_response *r)
 {
-	struct metrics_response *r = c->exchange;
+	struct stream *s = r->stream;
 
-	c->exchange = NULL;
-	if (!r)
-		return;
+	stream_release(s);
+	task_stop(&r->task);
 	list_remove(&r->node);
 	scrape_close(&r->scrape);
 	free(r);
+	return s;
 }
 
-static void metrics_abort(struct client *c)
+static void metrics_abort(struct metrics_response *r)
 {
-	metrics_end(c);
-	client_abort_response(c);
+	stream_abort(metrics_free(r), STREAM_INCOMPLETE);
+}
+
+static void stream_closed(struct stream *s)
+{
+	metrics_free(s->user);
 }
 
 static void metrics_schedule(struct admin *a, struct metrics_response *r)
@@ -95,7 +102,6 @@ static void metrics_schedule(struct admin *a, struct metrics_response *r)
 /* False: out of memory. */
 static bool metrics_write_chunk(struct admin *a, struct metrics_response *r, bool *more)
 {
-	struct client *c = r->client;
 	struct buf *b = buf_new(io_bufs(a->tick->loop), METRICS_CHUNK_BYTES);
 	struct piece p;
 	size_t n;
@@ -106,30 +112,41 @@ static bool metrics_write_chunk(struct admin *a, struct metrics_response *r, boo
 	b->end = (uint32_t)n;
 	p = (struct piece){ b, b->data, (uint32_t)n };
 	if (n > 0)
-		return writer_piece(&c->writer, &c->conn, &p);
+		return stream_send(r->stream, &p);
 	buf_put(b);
 	return true;
 }
 
-/* Without space in the outbox it waits: admin_step() is called when there is some. */
+/* Without space it waits: metrics_step() is called when there is some. */
 static void metrics_write(struct admin *a, struct metrics_response *r)
 {
-	struct client *c = r->client;
 	bool keep = r->keep_alive, more = true;
 
-	if (conn_push_space(&c->conn) == 0) {
-		conn_await_space(&c->conn);
+	if (stream_space(r->stream) == 0) {
+		stream_await_space(r->stream);
 		return;
 	}
 	if (!metrics_write_chunk(a, r, &more) ||
-	    (!more && !writer_end(&c->writer, &c->conn, NULL))) {
-		metrics_abort(c);
-	} else if (more) {
+	    (!more && !stream_send_end(r->stream, NULL)))
+		metrics_abort(r);
+	else if (more)
 		metrics_schedule(a, r);
-	} else {
-		metrics_end(c);
-		client_finish_response(c, keep);
+	else
+		stream_finish(metrics_free(r), keep);
+}
+
+static void metrics_step(struct task *task)
+{
+	struct metrics_response *r = CONTAINER(task, struct metrics_response, task);
+
+	if (r->stream->state == STREAM_CLOSED)
+		return; /* stream_closed() follows */
+	if (!stream_responsive(r->stream)) {
+		metrics_abort(r);
+		return;
 	}
+	metrics_schedule(r->admin, r);
+	stream_wait(r->stream, false);
 }
 
 /* Writes one chunk of the first response in the list, then schedules itself for the next.
@@ -146,13 +163,13 @@ static void metrics_task(struct task *task)
 		tick_run(a->tick, &a->task);
 }
 
-static void metrics_begin(struct client *c, bool by_worker, bool chunked, bool head)
+static void metrics_begin(struct admin *a, struct stream *s, bool by_worker, bool chunked,
+			  bool head)
 {
-	struct admin *a = c->front->owner;
-	bool keep = chunked && client_discard_body(c);
+	bool keep = chunked && stream_discard_body(s);
 	struct metrics_response *r = head ? NULL : calloc(1, sizeof(*r));
 	struct buf *b = r || head
-				? new_head(c,
+				? new_head(a,
 					   &(struct forward_reply){
 						   .status = 200,
 						   .content_type = slice_of(metrics_type),
@@ -162,27 +179,30 @@ static void metrics_begin(struct client *c, bool by_worker, bool chunked, bool h
 				: NULL;
 	enum framing framing = head ? FRAMING_NONE : chunked ? FRAMING_CHUNKED : FRAMING_CLOSE;
 
-	if (!b || !writer_begin(&c->writer, &c->conn, b, framing, 0)) {
+	if (!b || !stream_send_head(s, b, framing, 0)) {
 		free(r);
-		client_abort_response(c);
+		stream_abort(s, STREAM_INCOMPLETE);
 		return;
 	}
 	if (head) {
-		client_finish_response(c, keep);
+		stream_finish(s, keep);
 		return;
 	}
-	r->client = c;
+	r->admin = a;
+	r->stream = s;
+	task_init(&r->task, metrics_step);
 	r->keep_alive = keep;
 	list_init(&r->node);
 	scrape_open(&r->scrape, a->shared->config_versions->current, a->workers,
 		    a->worker_n, by_worker);
-	c->exchange = r;
+	stream_use(s, r, &r->task);
 	metrics_schedule(a, r);
+	stream_wait(s, false);
 }
 
 /* ---- requests ------------------------------------------------------------- */
 
-static void admin_head_received(struct client *c, struct head *h)
+static void admin_head_received(struct client *c, struct stream *s, struct head *h)
 {
 	struct admin *a = c->front->owner;
 	bool metrics = slice_equal(h->path, SLICE("/metrics"));
@@ -193,48 +213,43 @@ static void admin_head_received(struct client *c, struct head *h)
 	bool allowed = head || h->method == METHOD_GET;
 	bool chunked = h->minor > 0;
 
-	client_begin_body(c, h);
+	stream_begin_body(s, h->framing, h->length);
 	if (!metrics && !health)
-		admin_respond(c, 404, "/metrics or /healthz\n", head);
+		admin_respond(a, s, 404, "/metrics or /healthz\n", head);
 	else if (!allowed)
-		admin_respond(c, 405, "GET or HEAD\n", head);
+		admin_respond(a, s, 405, "GET or HEAD\n", head);
 	else if (metrics && !by_worker && !plain)
-		admin_respond(c, 400, "/metrics or /metrics?by=worker\n", head);
+		admin_respond(a, s, 400, "/metrics or /metrics?by=worker\n", head);
 	else if (metrics)
-		metrics_begin(c, by_worker, chunked, head);
+		metrics_begin(a, s, by_worker, chunked, head);
 	else if (a->draining)
-		admin_respond(c, 503, "draining\n", head);
+		admin_respond(a, s, 503, "draining\n", head);
 	else
-		admin_respond(c, 200, "ok\n", head);
+		admin_respond(a, s, 200, "ok\n", head);
 }
 
-static void admin_head_refused(struct client *c, enum fault fault)
+static void admin_head_refused(struct client *c, struct stream *s, enum fault fault)
 {
 	int status = fault == FAULT_NONE ? 408 : fault_status(fault);
 
-	c->close_requested = true;
-	admin_respond(c, status, fault_text(fault), false);
+	admin_respond(c->front->owner, s, status, fault_text(fault), false);
 }
 
-static void admin_step(struct client *c)
-{
-	if (client_lost(c) || c->timed_out)
-		metrics_abort(c);
-	else
-		metrics_schedule(c->front->owner, c->exchange);
-}
-
-static const struct client_events client_events = { admin_head_received,
-						    admin_head_refused, admin_step,
-						    metrics_end };
+static const struct client_events client_events = {
+	.head_received = admin_head_received,
+	.head_refused = admin_head_refused,
+	.stream_closed = stream_closed,
+};
 
 /* ---- connections ---------------------------------------------------------- */
 
 /* Idle connections are evicted first, then the oldest. */
 static bool is_evicted_before(const struct client *c, const struct client *other)
 {
-	if (!other || !c->exchange != !other->exchange)
-		return !other || !c->exchange;
+	bool busy = c->state == CLIENT_BUSY;
+
+	if (!other || busy != (other->state == CLIENT_BUSY))
+		return !other || !busy;
 	return c->since_ms < other->since_ms;
 }
 
@@ -254,10 +269,10 @@ static void admin_evict(struct admin *a)
 	}
 	if (n < ADMIN_CLIENTS)
 		return;
-	if (first->exchange) {
-		first->timed_out =
-			true; /* abort at once, without waiting for unsent bytes */
-		metrics_abort(first);
+	if (first->state == CLIENT_BUSY) {
+		/* Aborts at once, without waiting for unsent bytes. */
+		first->http1.stream.timed_out = true;
+		metrics_abort(first->http1.stream.user);
 	} else {
 		client_evict(first);
 	}
