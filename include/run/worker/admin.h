@@ -21,7 +21,7 @@
 #define ADMIN_CLIENTS 64
 
 struct admin {
-	struct list node;          /* in control->admins, while it closes */
+	struct list node;          /* in admins->replaced, while it closes */
 	struct tick *tick;
 	struct workers *shared;
 	struct worker *workers;

@@ -8,17 +8,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "admins.h"
 #include "base/diagnostics.h"
 #include "loops.h"
 #include "losses.h"
 #include "monitors.h"
 #include "proxy/action.h"
 #include "reload.h"
-#include "run/remedy.h"
-#include "run/worker/admin.h"
 #include "run/handover.h"
-#include "run/worker/worker.h"
+#include "run/remedy.h"
 #include "run/worker/sandbox.h"
+#include "run/worker/worker.h"
 #include "setup.h"
 
 struct control {
@@ -34,10 +34,9 @@ struct control {
 	struct reload reload;
 	unsigned started_n, ended_n;
 	struct monitors monitors;
-	struct admin *admin;      /* NULL: none */
+	struct admins admins;
 	int admin_fd;             /* of the configuration being reloaded; -1: none */
 	bool admin_kept;          /* that configuration keeps the current admin address */
-	struct list admins;       /* replaced ones that still have connections */
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
@@ -89,8 +88,7 @@ static void start_drain(struct control *c)
 	if (c->draining || c->reload.state != RELOAD_IDLE)
 		return;
 	c->draining = true;
-	if (c->admin)
-		c->admin->draining = true;
+	admins_drain(&c->admins);
 	timer_set(&c->tick.wheel, &c->overdue,
 		  c->tick.now_ms + OVERDUE_MS +
 			  (c->graceful ? l->upgrade_timeout_ms : l->drain_timeout_ms));
@@ -170,49 +168,6 @@ static void worker_ended(struct worker *w)
 	control_of(w)->ended_n++;
 }
 
-/* ---- the admin address ---------------------------------------------------- */
-
-static void admins_sweep(struct control *c)
-{
-	LIST_EACH(&c->admins, node) {
-		struct admin *a = LIST_ITEM(node, struct admin, node);
-
-		if (!admin_idle(a))
-			continue;
-		list_remove(&a->node);
-		admin_done(a);
-		free(a);
-	}
-}
-
-static void close_admin(struct control *c)
-{
-	if (!c->admin)
-		return;
-	admin_stop(c->admin);
-	list_append(&c->admins, &c->admin->node);
-	c->admin = NULL;
-}
-
-static void open_admin(struct control *c, int fd)
-{
-	struct admin *a = calloc(1, sizeof(*a));
-
-	if (!a) {
-		fprintf(stderr, "fairlead: no memory for the admin address\n");
-		close(fd);
-		return;
-	}
-	list_init(&a->node);
-	a->tick = &c->tick;
-	a->shared = &c->shared;
-	a->workers = c->workers;
-	a->worker_n = c->options->workers;
-	a->draining = c->draining;
-	admin_start(a, fd);
-	c->admin = a;
-}
-
 /* ---- reload --------------------------------------------------------------- */
 
 static void reload_done(struct reload *r, bool adopted)
@@ -222,9 +177,9 @@ static void reload_done(struct reload *r, bool adopted)
 	if (adopted)
 		monitors_change(&c->monitors);
 	if (adopted && !c->admin_kept)
-		close_admin(c);
+		admins_close(&c->admins);
 	if (adopted && c->admin_fd >= 0)
-		open_admin(c, c->admin_fd);
+		admins_open(&c->admins, c->admin_fd);
 	else if (c->admin_fd >= 0)
 		close(c->admin_fd);
 	c->admin_fd = -1;
@@ -291,8 +246,7 @@ static void rearm(struct control *c)
 		return;
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_rearm(&c->workers[i]);
-	if (c->admin)
-		listener_rearm(&c->admin->listener);
+	admins_rearm(&c->admins);
 }
 
 static void take_channel_message(struct control *c, char message)
@@ -303,7 +257,7 @@ static void take_channel_message(struct control *c, char message)
 		break;
 	case CHANNEL_DRAIN_GRACEFULLY:
 		c->graceful = true;
-		close_admin(c);
+		admins_close(&c->admins);
 		start_drain(c);
 		break;
 	case CHANNEL_LOAD:
@@ -354,7 +308,7 @@ static void control_trim(struct tick *t)
 {
 	struct control *c = CONTAINER(t, struct control, tick);
 
-	admins_sweep(c);
+	admins_sweep(&c->admins);
 	monitors_sweep(&c->monitors);
 	losses_check(&c->losses, c->tick.now_ms);
 	diagnostics_report();
@@ -441,7 +395,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 	conn_open(&c->channel, &c->tick, &channel_events, channel, CHANNEL_WINDOW);
 	c->tick.trim_owner = control_trim;
 	if (setup.admin_fd >= 0)
-		open_admin(c, setup.admin_fd);
+		admins_open(&c->admins, setup.admin_fd);
 	c->monitors = (struct monitors){
 		.tick = &c->tick,
 		.config_versions = &c->config_versions,
@@ -468,12 +422,11 @@ static bool control_ended(struct control *c)
 		return false;
 	if (!c->admin_stopping) {
 		c->admin_stopping = true;
-		close_admin(c);
+		admins_close(&c->admins);
 		monitors_stop(&c->monitors);
 		conn_close(&c->channel, CONN_NOW, 0);
 	}
-	admins_sweep(c);
-	return c->channel_dead && list_empty(&c->admins);
+	return admins_sweep(&c->admins) && c->channel_dead;
 }
 
 /* The actions first: no work is left, but a thread of theirs may still be in the call that wakes
@@ -506,7 +459,7 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	c->options = options;
 	c->setup_channel = setup_channel;
 	c->admin_fd = -1;
-	list_init(&c->admins);
+	admins_init(&c->admins, &c->tick, &c->shared);
 	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();
 	if (control_start(c, channel, config) < 0)

@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/reserve.h"
+#include "logfile.h"
 #include "loops.h"
 
 static void worker_accepted(struct listener *l, int fd, const struct peer *peer)
@@ -20,7 +19,7 @@ static bool evict_client(struct listener *l);
 
 static const struct listener_events listener_events = { worker_accepted, evict_client };
 
-/* ---- listeners and logs ----------------------------------------------------- */
+/* ---- listeners -------------------------------------------------------------- */
 
 static void worker_listeners_sweep(struct worker *w)
 {
@@ -73,87 +72,6 @@ static void worker_listeners_close(struct worker *w, const struct config_version
 		if (!config_version_keeps_address(version, wl->number))
 			listener_stop(&wl->listener);
 	}
-}
-
-/* Replaced access logs with unwritten lines that a worker keeps; each has a descriptor
- * and buffers. */
-#define LOG_FILES_MAX 8
-
-/* An access log of one worker: a new one each time the file is opened. */
-struct log_file {
-	struct access access;
-	struct list node; /* in worker->closing_logs */
-};
-
-static bool has_log_slot(const struct worker *w)
-{
-	unsigned n = 0;
-
-	LIST_EACH(&w->closing_logs, node)
-		n++;
-	return n < LOG_FILES_MAX;
-}
-
-static int log_file_open(struct worker *w, struct worker_config *wc)
-{
-	struct log_file *l;
-	int error;
-
-	if (wc->log_fd < 0)
-		return 0;
-	if (!has_log_slot(w))
-		return -EBUSY;
-	l = calloc(1, sizeof(*l));
-	if (!l)
-		return -ENOMEM;
-	error = access_init(&l->access, &w->tick, &w->stats,
-			    wc->config_version->config->log_format, wc->log_fd);
-	if (error < 0) {
-		free(l);
-		return error;
-	}
-	if (!wc->log_is_file)
-		access_limit_writes(&l->access);
-	list_init(&l->node);
-	wc->log_fd = -1;
-	wc->access = &l->access;
-	return 0;
-}
-
-static void log_file_close(struct access *a)
-{
-	struct log_file *l = CONTAINER(a, struct log_file, access);
-
-	list_remove(&l->node);
-	access_done(a);
-	close(a->fd);
-	free(l);
-}
-
-/* Closes replaced logs that are written. Returns true if none remains. */
-static bool log_files_sweep(struct worker *w)
-{
-	LIST_EACH(&w->closing_logs, node) {
-		struct access *a = &LIST_ITEM(node, struct log_file, node)->access;
-
-		access_flush(a);
-		if (access_idle(a))
-			log_file_close(a);
-	}
-	return list_empty(&w->closing_logs);
-}
-
-static void log_file_switch(struct worker *w, struct worker_config *wc)
-{
-	if (wc->log_kept)
-		return;
-	if (w->access)
-		list_append(&w->closing_logs,
-			    &CONTAINER(w->access, struct log_file, access)->node);
-	w->access = wc->access;
-	wc->access = NULL;
-	proxy_change_access(&w->proxy, w->access);
-	log_files_sweep(w);
 }
 
 static void worker_trim(struct tick *t)
