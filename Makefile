@@ -20,7 +20,7 @@ endif
 $(foreach v,$(VARIANTS),$(eval $(v)_cc := $$(CC)))
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	    -Wpointer-arith -Wwrite-strings $(if $(filter 1,$(WERROR)),-Werror)
-base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread
+base_flags := -std=gnu11 -D_GNU_SOURCE -g -pthread $(if $(filter no,$(STUDY)),-DFAIRLEAD_WITHOUT_STUDY)
 # What a compiler or C library does not know is left out; tests/real/hardened.py reads the
 # rest back from the program.
 understood = $(shell $(CC) -O2 -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null \
@@ -49,7 +49,7 @@ fuzz_cc := clang-14
 fuzz_engine := -fsanitize=fuzzer
 
 # Every folder of src but lab is a layer; tests/tidy/layers knows who may include whom.
-layer_src := $(filter-out src/lab/%,$(wildcard src/*/*.c src/*/*/*.c))
+layer_src := $(filter-out src/lab/% $(if $(filter no,$(STUDY)),src/study/%),$(wildcard src/*/*.c src/*/*/*.c))
 main_src := $(wildcard src/main.c)
 lab_src := $(wildcard src/lab/*.c)
 testlib_src := $(wildcard tests/lib/*.c)
@@ -63,6 +63,7 @@ threads_src := $(shell grep -ls '^/\* tsan' $(wildcard tests/unit/*.c))
 micro_src := $(wildcard bench/micro/*.c)
 
 ## make            builds fairlead and fairlead-lab into build/release
+## make STUDY=no   without the route actions of src/study
 ## make VARIANT=asan   the same with address and undefined sanitizers, into build/asan;
 ##                 VARIANT=tsan: with the thread sanitizer
 all: programs

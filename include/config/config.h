@@ -156,14 +156,9 @@ struct config_upstream {
 	uint64_t value_max;
 };
 
-enum config_action {
-	CONFIG_PROXY,
-	CONFIG_MEMCACHED_GET,
-	CONFIG_BLOCK, /* study */
-	CONFIG_CPU,   /* study */
-	CONFIG_JOIN,  /* study */
-};
+struct config_action; /* config/action.h */
 
+/* The options of the actions `proxy` and `memcached`. */
 struct config_proxy {
 	unsigned upstream;
 	struct slice path; /* replaces the path; empty: as received */
@@ -176,33 +171,6 @@ struct config_memcached {
 	struct slice content_type; /* empty: none */
 	bool meta;                 /* command: mg */
 	bool miss_next;            /* miss: next */
-};
-
-struct config_block {
-	const struct config_address *address;
-	struct slice host, path; /* of the url */
-};
-
-struct config_cpu {
-	uint32_t ms; /* 1 … 10,000; ?ms= overrides up to ms_max */
-	uint32_t ms_max;
-	bool on_pool;
-};
-
-/* A check, then all parts concurrently, then one JSON response made of them. */
-#define CONFIG_PARTS_MAX 8
-struct config_part {
-	const char *name; /* of its member in the JSON response */
-	bool is_memcached;
-	struct config_memcached memcached;
-	struct config_proxy proxy;
-};
-
-struct config_join {
-	struct config_part *check; /* memcached; a missing value fails it; NULL: no check */
-	struct slice login; /* redirect target if the check fails */
-	unsigned part_n;
-	struct config_part *parts;
 };
 
 /* Limit of the requests that retries or hedging add; see proxy/budget.h. */
@@ -245,18 +213,17 @@ struct config_route {
 	struct slice host; /* in normal form (http/host.h); empty: any */
 	unsigned line;     /* in the file */
 	bool half_close;   /* a client that has sent FIN still gets its response */
-	/* Of CONFIG_PROXY: */
+	bool passes_on;    /* the action may pass a request on to later routes */
+	const struct config_action *action;
+	union {
+		const void *options; /* of the action: what its read() made */
+		const struct config_proxy *proxy;
+		const struct config_memcached *memcached;
+	};
+	/* Of actions that have a policy: */
 	uint32_t deadline_ms;             /* 0: none */
 	const struct config_retry *retry; /* NULL: not set */
 	const struct config_hedge *hedge; /* NULL: not set */
-	enum config_action action;
-	union {
-		struct config_proxy proxy;
-		struct config_memcached memcached;
-		struct config_block block;
-		struct config_cpu cpu;
-		struct config_join join;
-	};
 };
 
 enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };

@@ -1,8 +1,8 @@
 /* A route's action: what is done with the requests that the route matched.
  *
- * Each action is one constant struct. `actions` (run/worker/actions.c) lists all of them;
- * nothing else names one. An action decides in two places: start() when a request has been
- * routed, and, if it has work of its own, step() whenever the exchange's task runs.
+ * Each action is one constant struct. `config_actions` (run/actions.c) lists all of them; nothing
+ * else names one. An action decides in two places: start() when a request has been routed, and,
+ * if it has work of its own, step() whenever the exchange's task runs.
  *
  *   start() ─▶ exchange_reply(), exchange_fail() …     at once
  *       │  ─▶ EXCHANGE_REQUESTING, with a fetch        the exchange relays the response
@@ -14,11 +14,13 @@
 #ifndef PROXY_ACTION_H
 #define PROXY_ACTION_H
 
+#include "base/check.h"
+#include "config/action.h"
 #include "proxy/exchange.h"
 
 struct action {
-	const char *name; /* of the key in a route */
-	bool reads_only;  /* GET and HEAD; 405 for other methods */
+	struct config_action config;
+	bool reads_only; /* GET and HEAD; 405 for other methods */
 
 	/* Handles a request. view->route has this action, view and its head are valid for the
 	 * call. May end the exchange: see x->ended. */
@@ -46,9 +48,11 @@ struct action {
 	void (*close)(void);
 };
 
-/* All actions, by enum config_action; at most ACTIONS_MAX. */
-extern const struct action *const actions[];
-extern const unsigned action_n;
+/* The action of a route. */
+static inline const struct action *action_of(const struct config_route *route)
+{
+	return CONTAINER(route->action, const struct action, config);
+}
 
 /* Starts the action of view->route (NULL: no route matched, 404). May end the exchange: see
  * x->ended. */

@@ -1,6 +1,7 @@
-#include "reader.h"
+#include "config/action.h"
 
 #include "nearest.h"
+#include "reader.h"
 
 /* The search for a similar name compares with all upstreams, so their number is limited. */
 #define SUGGESTIONS_MAX 100
@@ -56,7 +57,7 @@ void proxy_read(struct config_reader *r, const struct node *n, struct config_pro
 {
 	struct section_values values;
 
-	if (section_read(r, n, SECTION_proxy, p, &values))
+	if (section_read(r, n, &section_proxy, p, &values))
 		p->upstream = upstream_find(r, values.of[KEY_proxy_upstream],
 					    CONFIG_HTTP);
 }
@@ -101,78 +102,40 @@ static void key_read(struct config_reader *r, const struct node *n, struct templ
 }
 
 void memcached_read(struct config_reader *r, const struct node *n,
-		    struct config_memcached *m, bool in_join)
+		    struct config_memcached *m, bool in_part)
 {
 	static const enum key_id response_keys[] = { KEY_memcached_content_type,
 						     KEY_memcached_miss };
 	struct section_values values;
 
-	if (!section_read(r, n, SECTION_memcached, m, &values))
+	if (!section_read(r, n, &section_memcached, m, &values))
 		return;
 	m->upstream = upstream_find(r, values.of[KEY_memcached_upstream],
 				    CONFIG_MEMCACHED);
 	if (values.of[KEY_memcached_key])
 		key_read(r, values.of[KEY_memcached_key], &m->key);
-	for (size_t i = 0; in_join && i < COUNT(response_keys); i++)
+	for (size_t i = 0; in_part && i < COUNT(response_keys); i++)
 		if (values.of[response_keys[i]])
 			report_error(&r->report, values.of[response_keys[i]]->key->at,
 				     "'%s' has no effect in a join; remove it",
-				     keys[response_keys[i]].name.ptr);
+				     section_memcached.rows[response_keys[i]].name.ptr);
 }
 
-/* "http://HOST[:PORT][/PATH]" */
-static const char *url_read(struct config_reader *r, struct slice text,
-			    struct config_block *b)
+void proxy_action_read(struct config_reader *r, const struct node *n,
+		       struct config_route *route)
 {
-	struct config_address *address;
-	struct slice host, path;
-	const char *slash;
-	unsigned n;
+	struct config_proxy *p = arena_alloc(r->memory, sizeof(*p));
 
-	if (!slice_starts(text, SLICE("http://")))
-		return "this is not an http URL; write http://HOST:PORT/PATH";
-	host = slice_after(text, strlen("http://"));
-	slash = memchr(host.ptr, '/', host.len);
-	path = slash ? slice_after(host, (size_t)(slash - host.ptr)) : SLICE("/");
-	if (slash)
-		host.len = (size_t)(slash - host.ptr);
-	for (size_t i = 0; i < path.len; i++)
-		if (path.ptr[i] <= ' ' || path.ptr[i] > '~' || path.ptr[i] == '#')
-			return "a URL cannot contain spaces, control characters or '#'; write "
-			       "them as %XX";
-	if (host.len == 0)
-		return "this URL has no host; write http://HOST:PORT/PATH";
-	b->host = (struct slice){ arena_text(r->memory, host), host.len };
-	b->path = (struct slice){ arena_text(r->memory, path), path.len };
-	if (!memchr(host.ptr, ':', host.len) || host.ptr[host.len - 1] == ']')
-		host = slice_of(arena_format(r->memory, "%.*s:80", REPORT_ARG(host)));
-	address = arena_alloc(r->memory, sizeof(*address));
-	b->address = address;
-	return address_lookup(r, host, false, address, 1, &n);
+	route->proxy = p;
+	proxy_read(r, n, p);
 }
 
-void block_read(struct config_reader *r, const struct node *n, struct config_block *b)
+void memcached_action_read(struct config_reader *r, const struct node *n,
+			   struct config_route *route)
 {
-	struct section_values values;
-	const struct node *url;
-	const char *fault;
+	struct config_memcached *m = arena_alloc(r->memory, sizeof(*m));
 
-	if (!section_read(r, n, SECTION_block, b, &values))
-		return;
-	url = values.of[KEY_block_url];
-	if (!url || !scalar_check(r, url, "http://HOST:PORT/PATH") ||
-	    !suspect_text(r, url, &keys[KEY_block_url]))
-		return;
-	fault = url_read(r, url->text, b);
-	if (fault)
-		report_error(&r->report, url->at, "%s", fault);
-}
-
-void cpu_read(struct config_reader *r, const struct node *n, struct config_cpu *c)
-{
-	struct section_values values;
-
-	if (section_read(r, n, SECTION_cpu, c, &values) && c->ms > c->ms_max)
-		report_error(&r->report, node_pos(n),
-			     "'ms' is greater than 'ms_max'; write 'ms_max: %u'", c->ms);
+	route->memcached = m;
+	memcached_read(r, n, m, false);
+	route->passes_on = m->miss_next;
 }

@@ -7,7 +7,7 @@
 #ifndef CONFIG_ALIAS_H
 #define CONFIG_ALIAS_H
 
-#include "node.h"
+#include "config/node.h"
 
 #define ALIAS_NODES_MAX 100000
 #define ANCHORS_MAX 1000

@@ -102,7 +102,7 @@ static const struct node *listen_address_node(struct config_reader *r,
 {
 	if (n->kind != NODE_MAP)
 		return n;
-	section_read(r, n, SECTION_listen, rights, values);
+	section_read(r, n, &section_listen, rights, values);
 	return values->of[KEY_listen_address];
 }
 
@@ -180,7 +180,7 @@ static void access_log_read(struct config_reader *r, const struct node *n)
 	struct config *c = r->config;
 	struct section_values values;
 
-	section_read(r, n && n->kind == NODE_MAP ? n : NULL, SECTION_access_log, c,
+	section_read(r, n && n->kind == NODE_MAP ? n : NULL, &section_access_log, c,
 		     &values);
 	if (n && n->kind == NODE_MAP)
 		return;
@@ -197,7 +197,7 @@ static void limits_read(struct config_reader *r, const struct node *n)
 	struct config_limits *l = &r->config->limits;
 	struct section_values values;
 
-	if (section_read(r, n, SECTION_limits, l, &values) && l->window > l->buffers)
+	if (section_read(r, n, &section_limits, l, &values) && l->window > l->buffers)
 		report_error(
 			&r->report, node_pos(n),
 			"'window' is larger than 'buffers'; write a smaller 'window', or "
@@ -220,7 +220,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 	};
 	struct section_values values;
 
-	if (!section_read(r, root, SECTION_top, r->config, &values))
+	if (!section_read(r, root, &section_top, r->config, &values))
 		return;
 	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
 	access_log_read(r, values.of[KEY_top_access_log]);

@@ -60,14 +60,14 @@ static const char *type_text(enum config_health_type type)
 static void keys_check(struct config_reader *r, const struct section_values *values,
 		       const struct config_health *h)
 {
-	for (size_t i = 0; i < KEYS; i++)
-		if (values->of[i] && keys[i].protocol == PROTOCOL_HTTP &&
+	for (size_t i = 0; i < section_health.row_n; i++)
+		if (values->of[i] && section_health.rows[i].protocol == PROTOCOL_HTTP &&
 		    h->type != CONFIG_HEALTH_HTTP)
 			report_error(
 				&r->report, values->of[i]->key->at,
 				"'%s' applies to 'type: http', and this check has 'type: %s'; "
 				"remove it, or write 'type: http'",
-				keys[i].name.ptr, type_text(h->type));
+				section_health.rows[i].name.ptr, type_text(h->type));
 }
 
 /* Another protocol than that of the upstream needs another port. */
@@ -92,7 +92,7 @@ static void map_read(struct config_reader *r, const struct node *n,
 	struct config_health *h = &u->health;
 	struct section_values values;
 
-	if (!section_read(r, n, SECTION_health, h, &values))
+	if (!section_read(r, n, &section_health, h, &values))
 		return;
 	h->on = true;
 	if (h->type == CONFIG_HEALTH_AUTO)

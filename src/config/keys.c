@@ -1,45 +1,36 @@
-#include "keys.h"
+#include "config/keys.h"
 
+#include "base/check.h"
+#include "config/action.h"
 #include "http/head.h"
 
-#define SECTION(id, path, type) typedef type type_##id;
+#define SECTION(id, path, type) \
+	typedef type type_##id; \
+	static const struct key rows_of_##id[] = {
+#define KEY(section, ...) KEY_ROW(type_##section, __VA_ARGS__),
+#define NODE(section, ...) NODE_ROW(__VA_ARGS__),
+#define END(id) };
 #include "config/keys.def"
 
-const char *const section_paths[SECTIONS] = {
-#define SECTION(id, path, type) path,
+#define SECTION(id, path, type) \
+	const struct section section_##id = { path, rows_of_##id, COUNT(rows_of_##id) };
 #include "config/keys.def"
+
+const struct section *const core_sections[] = {
+#define SECTION(id, path, type) &section_##id,
+#include "config/keys.def"
+	NULL,
 };
 
-const struct key keys[KEYS] = {
-#define KEY(section_, name_, kind_, field_, preset_, min_, max_, words_, protocol_, \
-	    help_)                                                                  \
-	{ .section = SECTION_##section_,                                            \
-	  .name = { #name_, sizeof(#name_) - 1 },                                   \
-	  .kind = KIND_##kind_,                                                     \
-	  .offset = offsetof(type_##section_, field_),                              \
-	  .bytes = sizeof(((type_##section_ *)NULL)->field_),                       \
-	  .preset = preset_,                                                        \
-	  .required = !preset_,                                                     \
-	  .min = min_,                                                              \
-	  .max = max_,                                                              \
-	  .words = words_,                                                          \
-	  .protocol = PROTOCOL_##protocol_,                                         \
-	  .help = help_ },
-#define NODE(section_, name_, form_, preset_, help_)                                \
-	{ .section = SECTION_##section_,                                            \
-	  .name = { #name_, sizeof(#name_) - 1 },                                   \
-	  .kind = KIND_NODE,                                                        \
-	  .preset = preset_,                                                        \
-	  .required = sizeof(preset_) == sizeof("required") && (preset_)[0] == 'r', \
-	  .form = form_,                                                            \
-	  .help = help_ },
-#include "config/keys.def"
-};
-
-const struct key *key_find(enum section s, struct slice name)
+const struct key *section_key(const struct section *s, size_t index)
 {
-	for (size_t i = 0; i < KEYS; i++)
-		if (keys[i].section == s && slice_equal(keys[i].name, name))
-			return &keys[i];
-	return NULL;
+	const struct config_action *a;
+
+	ASSERT(index < SECTION_KEYS_MAX);
+	if (index < s->row_n)
+		return &s->rows[index];
+	if (s != &section_route)
+		return NULL;
+	a = config_actions[index - s->row_n];
+	return a ? &a->key : NULL;
 }

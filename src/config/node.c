@@ -1,4 +1,4 @@
-#include "node.h"
+#include "config/node.h"
 
 #include <yaml.h>
 

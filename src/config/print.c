@@ -1,11 +1,12 @@
 #include "config/config.h"
 
+#include "config/action.h"
 #include "http/lenient.h"
 #include "value.h"
 
 #define INDENT "  "
 
-static void indent(FILE *out, unsigned depth)
+void print_indent(FILE *out, unsigned depth)
 {
 	while (depth-- > 0)
 		fputs(INDENT, out);
@@ -25,7 +26,7 @@ static uint32_t code_point(const unsigned char *s, size_t len, size_t *n)
 }
 
 /* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
-static void print_quoted(FILE *out, struct slice text, bool dollar)
+void print_quoted(FILE *out, struct slice text, bool dollar)
 {
 	for (size_t i = 0, n; i < text.len; i += n) {
 		uint32_t c = code_point((const unsigned char *)text.ptr + i, text.len - i,
@@ -42,7 +43,7 @@ static void print_quoted(FILE *out, struct slice text, bool dollar)
 	}
 }
 
-static void print_text(FILE *out, const char *key, struct slice text)
+void print_text(FILE *out, const char *key, struct slice text)
 {
 	fprintf(out, "%s: \"", key);
 	print_quoted(out, text, false);
@@ -87,7 +88,7 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	case KIND_SIZE:
 	case KIND_WORD:
 		value_format(k, value_number(k, from), number);
-		indent(out, depth);
+		print_indent(out, depth);
 		fprintf(out, "%s: %s%s\n", k->name.ptr, number, restart_comment(k));
 		return;
 	case KIND_STRING:
@@ -102,29 +103,29 @@ static void print_key(FILE *out, const struct key *k, const void *from, unsigned
 	}
 	if (text.len == 0)
 		return;
-	indent(out, depth);
+	print_indent(out, depth);
 	fprintf(out, "%s: \"", k->name.ptr);
 	print_quoted(out, text, false);
 	fprintf(out, "\"%s\n", restart_comment(k));
 }
 
 /* The scalar keys of a section, except those of the protocol `without`. */
-static void print_section(FILE *out, enum section s, const void *from, unsigned depth,
-			  enum key_protocol without)
+void print_section(FILE *out, const struct section *s, const void *from, unsigned depth,
+		   enum key_protocol without)
 {
-	for (size_t i = 0; i < KEYS; i++)
-		if (keys[i].section == s &&
-		    (keys[i].protocol == PROTOCOL_ANY || keys[i].protocol != without))
-			print_key(out, &keys[i], from, depth);
+	for (size_t i = 0; i < s->row_n; i++)
+		if (s->rows[i].protocol == PROTOCOL_ANY || s->rows[i].protocol != without)
+			print_key(out, &s->rows[i], from, depth);
 }
 
 static void print_health(FILE *out, const struct config_health *h)
 {
-	indent(out, 2);
+	print_indent(out, 2);
 	fputs(h->on ? "health_check:\n" : "health_check: off\n", out);
 	if (h->on)
-		print_section(out, SECTION_health, h, 3,
-			      h->type == CONFIG_HEALTH_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+		print_section(out, &section_health, h, 3,
+			      h->type == CONFIG_HEALTH_HTTP ? PROTOCOL_MEMCACHED
+							    : PROTOCOL_HTTP);
 }
 
 static void print_lenient(FILE *out, const struct config_upstream *u)
@@ -133,7 +134,7 @@ static void print_lenient(FILE *out, const struct config_upstream *u)
 
 	if (u->protocol != CONFIG_HTTP)
 		return;
-	indent(out, 2);
+	print_indent(out, 2);
 	fputs("lenient: [", out);
 	for (unsigned i = 0; i < LENIENTS; i++) {
 		if (!(u->lenient >> i & 1))
@@ -154,78 +155,50 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 		print_text(out, "address", slice_of(s->address));
 		/* The default of `name` is the address. */
 		if (s->name != s->address) {
-			indent(out, 4);
+			print_indent(out, 4);
 			print_text(out, "name", slice_of(s->name));
 		}
-		print_section(out, SECTION_server, s, 4,
-			      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
+		print_section(out, &section_server, s, 4,
+			      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
+							 : PROTOCOL_HTTP);
 	}
 	if (u->balance == CONFIG_HASH) {
-		indent(out, 2);
+		print_indent(out, 2);
 		print_template(out, "hash", &u->hash);
 	}
-	print_section(out, SECTION_upstream, u, 2,
+	print_section(out, &section_upstream, u, 2,
 		      u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED : PROTOCOL_HTTP);
 	if (u->protocol == CONFIG_HTTP) {
-		indent(out, 2);
+		print_indent(out, 2);
 		print_text(out, "via", u->via.len > 0 ? u->via : SLICE("off"));
 	}
 	print_lenient(out, u);
 	print_health(out, &u->health);
 }
 
-static void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
-			unsigned depth)
+void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
+		 unsigned depth)
 {
-	indent(out, depth);
+	print_indent(out, depth);
 	fprintf(out, "proxy:\n");
-	indent(out, depth + 1);
+	print_indent(out, depth + 1);
 	print_text(out, "upstream", slice_of(c->upstreams[p->upstream].name));
-	print_section(out, SECTION_proxy, p, depth + 1, PROTOCOL_ANY);
+	print_section(out, &section_proxy, p, depth + 1, PROTOCOL_ANY);
 }
 
-static void print_memcached(FILE *out, const struct config *c,
-			    const struct config_memcached *m, unsigned depth,
-			    bool in_join)
+void print_memcached(FILE *out, const struct config *c, const struct config_memcached *m,
+		     unsigned depth, bool in_part)
 {
-	indent(out, depth);
+	print_indent(out, depth);
 	fprintf(out, "memcached:\n");
-	indent(out, depth + 1);
+	print_indent(out, depth + 1);
 	print_text(out, "upstream", slice_of(c->upstreams[m->upstream].name));
-	indent(out, depth + 1);
+	print_indent(out, depth + 1);
 	print_template(out, "key", &m->key);
-	if (in_join)
-		print_key(out, &keys[KEY_memcached_command], m, depth + 1);
+	if (in_part)
+		print_key(out, KEY_OF(memcached, command), m, depth + 1);
 	else
-		print_section(out, SECTION_memcached, m, depth + 1, PROTOCOL_ANY);
-}
-
-static void print_join(FILE *out, const struct config *c, const struct config_join *j)
-{
-	fputs(INDENT INDENT "join:\n", out);
-	if (j->check) {
-		fputs(INDENT INDENT INDENT "check:\n", out);
-		print_memcached(out, c, &j->check->memcached, 4, true);
-		print_section(out, SECTION_check, j, 4, PROTOCOL_ANY);
-	}
-	fputs(INDENT INDENT INDENT "parts:\n", out);
-	for (unsigned i = 0; i < j->part_n; i++) {
-		const struct config_part *part = &j->parts[i];
-
-		fprintf(out, INDENT INDENT INDENT INDENT "%s:\n", part->name);
-		if (part->is_memcached)
-			print_memcached(out, c, &part->memcached, 5, true);
-		else
-			print_proxy(out, c, &part->proxy, 5);
-	}
-}
-
-static void print_block(FILE *out, const struct config_block *b)
-{
-	fputs(INDENT INDENT "block:\n" INDENT INDENT INDENT "url: \"http://", out);
-	print_quoted(out, b->host, false);
-	print_quoted(out, b->path, false);
-	fputs("\"\n", out);
+		print_section(out, &section_memcached, m, depth + 1, PROTOCOL_ANY);
 }
 
 static void print_retry(FILE *out, const struct config_retry *retry)
@@ -240,19 +213,26 @@ static void print_retry(FILE *out, const struct config_retry *retry)
 		comma = ", ";
 	}
 	fputs("]\n", out);
-	print_section(out, SECTION_retry, retry, 3, PROTOCOL_ANY);
+	print_section(out, &section_retry, retry, 3, PROTOCOL_ANY);
 }
 
-/* The keys of a route with the action `proxy`. */
-static void print_proxy_policy(FILE *out, const struct config_route *route)
+void proxy_action_print(FILE *out, const struct config *c,
+			const struct config_route *route)
 {
-	print_section(out, SECTION_route, route, 2, PROTOCOL_ANY);
+	print_proxy(out, c, route->proxy, ACTION_DEPTH);
+	print_section(out, &section_route, route, ACTION_DEPTH, PROTOCOL_ANY);
 	if (route->retry)
 		print_retry(out, route->retry);
 	if (!route->hedge)
 		return;
 	fputs(INDENT INDENT "hedge:\n", out);
-	print_section(out, SECTION_hedge, route->hedge, 3, PROTOCOL_ANY);
+	print_section(out, &section_hedge, route->hedge, 3, PROTOCOL_ANY);
+}
+
+void memcached_action_print(FILE *out, const struct config *c,
+			    const struct config_route *route)
+{
+	print_memcached(out, c, route->memcached, ACTION_DEPTH, false);
 }
 
 static void print_route(FILE *out, const struct config *c,
@@ -261,28 +241,10 @@ static void print_route(FILE *out, const struct config *c,
 	fputs(INDENT "- ", out);
 	print_text(out, route->prefix ? "prefix" : "path", route->path);
 	if (route->host.len > 0) {
-		indent(out, 2);
+		print_indent(out, 2);
 		print_text(out, "host", route->host);
 	}
-	switch (route->action) {
-	case CONFIG_PROXY:
-		print_proxy(out, c, &route->proxy, 2);
-		print_proxy_policy(out, route);
-		break;
-	case CONFIG_MEMCACHED_GET:
-		print_memcached(out, c, &route->memcached, 2, false);
-		break;
-	case CONFIG_BLOCK:
-		print_block(out, &route->block);
-		break;
-	case CONFIG_CPU:
-		fputs(INDENT INDENT "cpu:\n", out);
-		print_section(out, SECTION_cpu, &route->cpu, 3, PROTOCOL_ANY);
-		break;
-	case CONFIG_JOIN:
-		print_join(out, c, &route->join);
-		break;
-	}
+	route->action->print(out, c, route);
 }
 
 static void print_rights(FILE *out, const struct config *c, const struct config_address *a,
@@ -295,7 +257,7 @@ static void print_rights(FILE *out, const struct config *c, const struct config_
 	for (size_t i = 0; i < COUNT(names); i++) {
 		if (values[i][0] == '\0')
 			continue;
-		indent(out, depth);
+		print_indent(out, depth);
 		print_text(out, names[i], slice_of(values[i]));
 	}
 }
@@ -353,18 +315,18 @@ static void print_resolver(FILE *out, const struct config_resolver *r)
 	} else {
 		fputs("system\n", out);
 	}
-	print_section(out, SECTION_resolver, r, 1, PROTOCOL_ANY);
+	print_section(out, &section_resolver, r, 1, PROTOCOL_ANY);
 }
 
 void config_print(const struct config *c, FILE *out)
 {
-	print_section(out, SECTION_top, c, 0, PROTOCOL_ANY);
+	print_section(out, &section_top, c, 0, PROTOCOL_ANY);
 	print_listens(out, c);
 	if (c->log_format == CONFIG_LOG_OFF) {
 		fputs("access_log: off\n", out);
 	} else {
 		fputs("access_log:\n", out);
-		print_section(out, SECTION_access_log, c, 1, PROTOCOL_ANY);
+		print_section(out, &section_access_log, c, 1, PROTOCOL_ANY);
 	}
 	print_resolver(out, &c->resolver);
 	print_trust(out, &c->trust);
@@ -375,5 +337,5 @@ void config_print(const struct config *c, FILE *out)
 	for (unsigned i = 0; i < c->route_n; i++)
 		print_route(out, c, &c->routes[i]);
 	fputs("limits:\n", out);
-	print_section(out, SECTION_limits, &c->limits, 1, PROTOCOL_ANY);
+	print_section(out, &section_limits, &c->limits, 1, PROTOCOL_ANY);
 }

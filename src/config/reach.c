@@ -60,12 +60,6 @@ static struct reach_host *reach_host_of(struct reach *r, struct slice name)
 	return host;
 }
 
-/* False: with `miss: next` requests continue to later routes. */
-static bool ends_routing(const struct config_route *route)
-{
-	return route->action != CONFIG_MEMCACHED_GET || !route->memcached.miss_next;
-}
-
 const struct config_route *reach_add(struct reach *r, const struct config_route *route)
 {
 	const struct config_route *found;
@@ -78,7 +72,7 @@ const struct config_route *reach_add(struct reach *r, const struct config_route 
 	found = first_covering(&r->any, route);
 	if (host != &r->any)
 		found = first(found, first_covering(host, route));
-	if (found || !ends_routing(route))
+	if (found || route->passes_on)
 		return found;
 	added = arena_alloc(r->memory, sizeof(*added));
 	added->route = route;

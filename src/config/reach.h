@@ -7,7 +7,7 @@
 #ifndef CONFIG_REACH_H
 #define CONFIG_REACH_H
 
-#include "arena.h"
+#include "config/arena.h"
 #include "base/names.h"
 #include "config/config.h"
 

@@ -9,11 +9,8 @@
 
 #include "base/check.h"
 #include "base/names.h"
-#include "config/config.h"
+#include "config/action.h"
 #include "dns/dns.h"
-#include "keys.h"
-#include "node.h"
-#include "report.h"
 #include "snapshot.h"
 
 #define CONFIG_KEY_MAX 250 /* bytes of a memcached key */
@@ -37,40 +34,8 @@ struct config_reader {
 	unsigned suggestions;   /* searches for a similar upstream name so far */
 };
 
-/* The values of a map, by key; NULL: the key is not in the map. */
-struct section_values {
-	const struct node *of[KEYS];
-};
-
-/* section.c: stores the defaults of a section's scalar keys in the struct at `into`, then reads
- * the map. `map` may be NULL: defaults only. False: `map` is not a map, which is reported. */
-bool section_read(struct config_reader *r, const struct node *map, enum section s,
-		  void *into, struct section_values *values);
-
-/* True: `n` is a scalar that is not empty. False: reported, with `form` as the remedy. */
-bool scalar_check(struct config_reader *r, const struct node *n, const char *form);
-
 /* `n` if it is a list or null; otherwise a list whose only entry is `n`. */
 const struct node *list_of(struct config_reader *r, const struct node *n);
-
-/* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
-bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
-		    unsigned max, const char *form);
-
-/* A name that the file defines, of an upstream or of a part of a join. */
-struct defined_name {
-	struct names_entry entry;
-	const struct node *node;
-	bool used; /* an upstream: a route uses it */
-	/* of the upstream; INDEX_REFUSED: it is invalid, which has been reported */
-	unsigned index;
-};
-#define INDEX_REFUSED UINT32_MAX
-
-/* Adds the key of `n` to the names: 1 to 63 letters, digits and "_", "-", "."; unique. NULL: it
- * is invalid or defined already, which is reported. */
-struct defined_name *name_define(struct config_reader *r, struct names *all,
-				 const struct node *n);
 
 /* The key of a value in a map, NUL-terminated. */
 const char *node_name(const struct node *n);
@@ -109,32 +74,17 @@ void health_read(struct config_reader *r, const struct node *n,
 /* upstream.c: warns of upstreams that no route uses. Call after routes_read(). */
 void upstreams_unused(struct config_reader *r);
 
-/* suspect.c: checks a text of the key `k` for content that the key does not support: a variable,
- * a pattern, a URL, a word that has another spelling. Reports an error if the text cannot work, a
- * warning if it works but differs from what its author probably meant. False: an error. */
-bool suspect_text(struct config_reader *r, const struct node *n, const struct key *k);
-
 /* suspect.c: warns if the literal text of a template contains "{…}" without a dollar sign. */
 void suspect_template(struct config_reader *r, const struct node *n);
 
 /* routes.c: upstreams and `study` have been read. */
 void routes_read(struct config_reader *r, const struct node *list);
 
-/* action.c: reads the map of an action into the struct of the route. */
-void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p);
-void memcached_read(struct config_reader *r, const struct node *n,
-		    struct config_memcached *m, bool in_join);
-void block_read(struct config_reader *r, const struct node *n, struct config_block *b);
-void cpu_read(struct config_reader *r, const struct node *n, struct config_cpu *c);
-
 /* retry.c: `deadline` of the route has been read. */
 void retry_read(struct config_reader *r, const struct node *n,
 		struct config_route *route);
 void hedge_read(struct config_reader *r, const struct node *n,
 		struct config_route *route);
-
-/* join.c */
-void join_read(struct config_reader *r, const struct node *n, struct config_join *j);
 
 /* lookups.c: reads the address of a server: HOST:PORT, [IPV6]:PORT, unix:/PATH or srv:NAME.
  * Returns NULL, or what is wrong and the remedy. Host names are resolved later, all together, by
@@ -149,14 +99,7 @@ const char *lookups_read(struct config_reader *r, const struct server_entry *whe
 			 struct slice text, enum config_protocol protocol);
 void lookups_resolve(struct config_reader *r);
 
-/* address.c: as address_resolve(), but takes the result from the snapshot if that is replayed,
- * and adds it to the snapshot otherwise. */
-const char *address_lookup(struct config_reader *r, struct slice text, bool to_listen,
-			   struct config_address *addresses, unsigned max, unsigned *n);
-
-/* address.c: parses and resolves "HOST:PORT", "[IPV6]:PORT" or "unix:/PATH". Stores 1 to `max`
- * addresses and their number. Blocks while the C library resolves a name. Returns NULL, or what is
- * wrong and the remedy. to_listen: changes the remedy only. */
+/* address.c: as address_lookup() (config/action.h), without the snapshot. */
 const char *address_resolve(struct arena *memory, struct slice text, bool to_listen,
 			    struct config_address *addresses, unsigned max, unsigned *n);
 

@@ -1,5 +1,6 @@
 #include "config/config.h"
 
+#include "config/action.h"
 #include "value.h"
 
 /* Prints a cell of a Markdown table; "|" is escaped. */
@@ -74,14 +75,14 @@ static void print_range(FILE *out, const struct key *k)
 }
 
 /* The condition under which a key is accepted. */
-static const char *protocol_note(const struct key *k)
+static const char *protocol_note(const struct section *s, const struct key *k)
 {
 	switch (k->protocol) {
 	case PROTOCOL_ANY:
 		break;
 	case PROTOCOL_HTTP:
-		return k->section == SECTION_health ? "; with `type: http` only"
-						    : "; with `protocol: http` only";
+		return s == &section_health ? "; with `type: http` only"
+					    : "; with `protocol: http` only";
 	case PROTOCOL_MEMCACHED:
 		return "; with `protocol: memcached` only";
 	}
@@ -108,24 +109,42 @@ static void print_limits(FILE *out)
 		CONFIG_SERVERS_MAX);
 	fprintf(out, "| addresses of a server name | %d |\n", CONFIG_ADDRESSES_MAX);
 	fprintf(out, "| `routes` | %d |\n", CONFIG_ROUTES_MAX);
-	fprintf(out, "| `parts` of a join | %d |\n", CONFIG_PARTS_MAX);
+}
+
+static void print_keys(FILE *out, const struct section *s)
+{
+	const struct key *k;
+
+	for (size_t i = 0; (k = section_key(s, i)); i++) {
+		fprintf(out, "| `%s%s` | ", s->path, k->name.ptr);
+		print_cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
+		print_preset(out, k);
+		print_range(out, k);
+		fprintf(out, "%s%s%s |\n", k->help, protocol_note(s, k),
+			key_needs_restart(k)
+				? "; a change requires an upgrade or a restart"
+				: "");
+	}
+}
+
+static void print_keys_of_actions(FILE *out)
+{
+	for (size_t i = 0; config_actions[i]; i++) {
+		const struct section *const *s = config_actions[i]->sections;
+
+		while (s && *s)
+			print_keys(out, *s++);
+	}
 }
 
 void config_reference(FILE *out)
 {
 	fputs("| key | type | default | range | description |\n|---|---|---|---|---|\n",
 	      out);
-	for (size_t i = 0; i < KEYS; i++) {
-		const struct key *k = &keys[i];
-
-		fprintf(out, "| `%s%s` | ", section_paths[k->section], k->name.ptr);
-		print_cell(out, k->kind == KIND_NODE ? k->form : type_text(k->kind));
-		print_preset(out, k);
-		print_range(out, k);
-		fprintf(out, "%s%s%s |\n", k->help, protocol_note(k),
-			key_needs_restart(k)
-				? "; a change requires an upgrade or a restart"
-				: "");
+	for (size_t i = 0; core_sections[i]; i++) {
+		print_keys(out, core_sections[i]);
+		if (core_sections[i] == &section_memcached)
+			print_keys_of_actions(out);
 	}
 	print_variables(out);
 	print_limits(out);

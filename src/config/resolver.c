@@ -101,7 +101,7 @@ void resolver_read(struct config_reader *r, const struct node *n)
 	bool is_map = n && n->kind == NODE_MAP;
 	struct section_values values;
 
-	section_read(r, is_map ? n : NULL, SECTION_resolver, c, &values);
+	section_read(r, is_map ? n : NULL, &section_resolver, c, &values);
 	if (n && !is_map && n->kind == NODE_SCALAR && value_is_off(n->text))
 		c->off = true;
 	else if (n && !is_map)

@@ -5,8 +5,11 @@
 
 #include "value.h"
 
-static const enum key_id restart_keys[] = {
-#define RESTART(section, name) KEY_##section##_##name,
+static const struct {
+	const struct section *section;
+	enum key_id key;
+} restart_keys[] = {
+#define RESTART(section, name) { &section_##section, KEY_##section##_##name },
 #include "config/restart.def"
 #undef RESTART
 };
@@ -14,20 +17,20 @@ static const enum key_id restart_keys[] = {
 bool key_needs_restart(const struct key *k)
 {
 	for (size_t i = 0; i < COUNT(restart_keys); i++)
-		if (k == &keys[restart_keys[i]])
+		if (k == &restart_keys[i].section->rows[restart_keys[i].key])
 			return true;
 	return false;
 }
 
-static const void *struct_of(const struct config *c, enum section s)
+static const void *struct_of(const struct config *c, const struct section *s)
 {
-	return s == SECTION_limits ? (const void *)&c->limits : (const void *)c;
+	return s == &section_limits ? (const void *)&c->limits : (const void *)c;
 }
 
-static bool value_equal(const struct key *k, const struct config *a,
-			const struct config *b)
+static bool value_equal(const struct section *s, const struct key *k,
+			const struct config *a, const struct config *b)
 {
-	const char *in_a = struct_of(a, k->section), *in_b = struct_of(b, k->section);
+	const char *in_a = struct_of(a, s), *in_b = struct_of(b, s);
 
 	if (k->kind == KIND_STRING)
 		return strcmp(*(const char *const *)(const void *)(in_a + k->offset),
@@ -41,15 +44,16 @@ unsigned config_restart_needed(const struct config *running, const struct config
 	unsigned n = 0;
 
 	for (size_t i = 0; i < COUNT(restart_keys); i++) {
-		const struct key *k = &keys[restart_keys[i]];
+		const struct section *s = restart_keys[i].section;
+		const struct key *k = &s->rows[restart_keys[i].key];
 
-		if (value_equal(k, running, wanted))
+		if (value_equal(s, k, running, wanted))
 			continue;
 		n++;
 		fprintf(out,
 			"%s: '%s%s' stays as it was; a change requires an upgrade or a "
 			"restart\n",
-			wanted->file, section_paths[k->section], k->name.ptr);
+			wanted->file, s->path, k->name.ptr);
 	}
 	/* The worker process has no resolver thread then, and its sandbox allows no new one. */
 	if (running->resolver.off && !wanted->resolver.off) {

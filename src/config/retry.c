@@ -65,7 +65,7 @@ void retry_read(struct config_reader *r, const struct node *n, struct config_rou
 	struct section_values values;
 
 	route->retry = retry;
-	if (!section_read(r, n, SECTION_retry, retry, &values))
+	if (!section_read(r, n, &section_retry, retry, &values))
 		return;
 	on = values.of[KEY_retry_on];
 	on = on ? list_of(r, on) : NULL;
@@ -88,5 +88,5 @@ void hedge_read(struct config_reader *r, const struct node *n, struct config_rou
 
 	hedge->index = r->config->hedge_n++;
 	route->hedge = hedge;
-	section_read(r, n, SECTION_hedge, hedge, &values);
+	section_read(r, n, &section_hedge, hedge, &values);
 }

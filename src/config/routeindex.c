@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "arena.h"
 #include "base/check.h"
+#include "config/arena.h"
 #include "config/config.h"
 
 /* ---- search --------------------------------------------------------------- */

@@ -5,18 +5,6 @@
 #include "reach.h"
 #include "value.h"
 
-static const struct {
-	enum key_id key;
-	enum config_action action;
-	bool study;
-} actions[] = {
-	{ KEY_route_proxy, CONFIG_PROXY, false },
-	{ KEY_route_memcached, CONFIG_MEMCACHED_GET, false },
-	{ KEY_route_block, CONFIG_BLOCK, true },
-	{ KEY_route_cpu, CONFIG_CPU, true },
-	{ KEY_route_join, CONFIG_JOIN, true },
-};
-
 static void path_read(struct config_reader *r, const struct node *n,
 		      struct config_route *route)
 {
@@ -25,7 +13,8 @@ static void path_read(struct config_reader *r, const struct node *n,
 	char *buffer;
 
 	if (!scalar_check(r, n, route->prefix ? "'prefix: /'" : "'path: /'") ||
-	    !suspect_text(r, n, &keys[route->prefix ? KEY_route_prefix : KEY_route_path]))
+	    !suspect_text(r, n,
+			  route->prefix ? KEY_OF(route, prefix) : KEY_OF(route, path)))
 		return;
 	fault = value_text_fault(KIND_PATH, n->key->text, n->text, &r->scratch);
 	if (fault) {
@@ -73,7 +62,8 @@ static void host_read(struct config_reader *r, const struct node *n,
 	const char *fault, *colon;
 	char *copy;
 
-	if (!scalar_check(r, n, "'host: HOST'") || !suspect_text(r, n, &keys[KEY_route_host])) {
+	if (!scalar_check(r, n, "'host: HOST'") ||
+	    !suspect_text(r, n, KEY_OF(route, host))) {
 		route->path.len = 0; /* invalid: reach_add() ignores it */
 		return;
 	}
@@ -92,36 +82,15 @@ static void host_read(struct config_reader *r, const struct node *n,
 	route->host = (struct slice){ copy, host_normalize(copy, n->text) };
 }
 
-static void action_read(struct config_reader *r, const struct node *n,
-			struct config_route *route)
-{
-	switch (route->action) {
-	case CONFIG_PROXY:
-		proxy_read(r, n, &route->proxy);
-		break;
-	case CONFIG_MEMCACHED_GET:
-		memcached_read(r, n, &route->memcached, false);
-		break;
-	case CONFIG_BLOCK:
-		block_read(r, n, &route->block);
-		break;
-	case CONFIG_CPU:
-		cpu_read(r, n, &route->cpu);
-		break;
-	case CONFIG_JOIN:
-		join_read(r, n, &route->join);
-		break;
-	}
-}
-
 /* A route has exactly one action. */
 static void actions_read(struct config_reader *r, const struct node *map,
 			 const struct section_values *values, struct config_route *route)
 {
 	const struct node *first = NULL;
 
-	for (size_t i = 0; i < COUNT(actions); i++) {
-		const struct node *n = values->of[actions[i].key];
+	for (size_t i = 0; config_actions[i]; i++) {
+		const struct config_action *action = config_actions[i];
+		const struct node *n = values->of[section_route.row_n + i];
 
 		if (!n)
 			continue;
@@ -134,14 +103,14 @@ static void actions_read(struct config_reader *r, const struct node *map,
 			continue;
 		}
 		first = n;
-		route->action = actions[i].action;
-		if (actions[i].study && !r->config->study)
+		route->action = action;
+		if (action->study && !r->config->study)
 			report_error(
 				&r->report, n->key->at,
 				"'%s' requires 'study: true'; add that at the top level of the "
 				"file, or remove the route",
 				node_name(n));
-		action_read(r, n, route);
+		action->read(r, n, route);
 	}
 	if (!first)
 		report_error(
@@ -151,7 +120,8 @@ static void actions_read(struct config_reader *r, const struct node *map,
 }
 
 /* These keys have no effect without `proxy`; report them. */
-static void proxy_only_check(struct config_reader *r, const struct section_values *values)
+static void policy_check(struct config_reader *r, const struct section_values *values,
+			 const struct config_route *route)
 {
 	static const enum key_id of_proxy[] = { KEY_route_deadline, KEY_route_retry,
 						KEY_route_hedge };
@@ -159,7 +129,7 @@ static void proxy_only_check(struct config_reader *r, const struct section_value
 	for (size_t i = 0; i < COUNT(of_proxy); i++) {
 		const struct node *n = values->of[of_proxy[i]];
 
-		if (n && !values->of[KEY_route_proxy])
+		if (n && !(route->action && route->action->has_policy))
 			report_error(&r->report, n->key->at,
 				     "'%s' has no effect without 'proxy'; remove it",
 				     node_name(n));
@@ -172,13 +142,13 @@ static void route_read(struct config_reader *r, const struct node *n,
 	struct section_values values;
 
 	route->line = n->at.line;
-	if (!section_read(r, n, SECTION_route, route, &values))
+	if (!section_read(r, n, &section_route, route, &values))
 		return;
 	match_read(r, n, &values, route);
 	if (values.of[KEY_route_host])
 		host_read(r, values.of[KEY_route_host], route);
 	actions_read(r, n, &values, route);
-	proxy_only_check(r, &values);
+	policy_check(r, &values, route);
 	if (values.of[KEY_route_retry])
 		retry_read(r, values.of[KEY_route_retry], route);
 	if (values.of[KEY_route_hedge])

@@ -3,6 +3,16 @@
 #include "nearest.h"
 #include "value.h"
 
+struct arena *reader_memory(struct config_reader *r)
+{
+	return r->memory;
+}
+
+struct report *reader_report(struct config_reader *r)
+{
+	return &r->report;
+}
+
 static const char *kind_text(enum node_kind kind)
 {
 	switch (kind) {
@@ -153,19 +163,17 @@ struct defined_name *name_define(struct config_reader *r, struct names *all,
 }
 
 static void report_unknown_key(struct config_reader *r, const struct node *key,
-			       enum section s)
+			       const struct section *s)
 {
 	struct nearest near = { .word = key->text };
+	const struct key *k;
 	char list[512] = "";
 
-	for (size_t i = 0; i < KEYS; i++) {
+	for (size_t i = 0; (k = section_key(s, i)); i++) {
 		size_t n = strlen(list);
 
-		if (keys[i].section != s)
-			continue;
-		nearest_offer(&near, keys[i].name);
-		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "",
-			 keys[i].name.ptr);
+		nearest_offer(&near, k->name);
+		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "", k->name.ptr);
 	}
 	if (near.best.len > 0)
 		report_error(&r->report, key->at, "unknown key '%.*s'; write '%.*s'",
@@ -192,11 +200,23 @@ static const char *key_example(struct config_reader *r, const struct key *k)
 	return arena_format(&r->scratch, "'%s: %s'", k->name.ptr, value);
 }
 
-static void read_pair(struct config_reader *r, const struct node *n, enum section s,
-		      void *into, struct section_values *values)
+/* The index of the key in the section; that of NULL: it has no such key. */
+static size_t key_find(const struct section *s, struct slice name)
+{
+	const struct key *k;
+	size_t i = 0;
+
+	while ((k = section_key(s, i)) && !slice_equal(k->name, name))
+		i++;
+	return i;
+}
+
+static void read_pair(struct config_reader *r, const struct node *n,
+		      const struct section *s, void *into, struct section_values *values)
 {
 	const struct key *k;
 	const char *fault;
+	size_t index;
 
 	if (n->key->kind != NODE_SCALAR) {
 		report_error(&r->report, n->key->at,
@@ -204,20 +224,21 @@ static void read_pair(struct config_reader *r, const struct node *n, enum sectio
 			     kind_text(n->key->kind));
 		return;
 	}
-	k = key_find(s, n->key->text);
-	if (!k && s == SECTION_top && slice_starts(n->key->text, SLICE("x-")))
+	index = key_find(s, n->key->text);
+	k = section_key(s, index);
+	if (!k && s == &section_top && slice_starts(n->key->text, SLICE("x-")))
 		return; /* a place for the anchors of aliases */
 	if (!k) {
 		report_unknown_key(r, n->key, s);
 		return;
 	}
-	if (values->of[k - keys]) {
+	if (values->of[index]) {
 		report_error(&r->report, n->key->at,
 			     "'%s' is already set on line %u; remove one of the two",
-			     k->name.ptr, values->of[k - keys]->key->at.line);
+			     k->name.ptr, values->of[index]->key->at.line);
 		return;
 	}
-	values->of[k - keys] = n;
+	values->of[index] = n;
 	if (k->kind == KIND_NODE || !scalar_check(r, n, key_example(r, k)) ||
 	    !suspect_text(r, n, k))
 		return;
@@ -226,13 +247,14 @@ static void read_pair(struct config_reader *r, const struct node *n, enum sectio
 		report_error(&r->report, n->at, "%s", fault);
 }
 
-bool section_read(struct config_reader *r, const struct node *map, enum section s,
-		  void *into, struct section_values *values)
+bool section_read(struct config_reader *r, const struct node *map,
+		  const struct section *s, void *into, struct section_values *values)
 {
+	const struct key *k;
+
 	*values = (struct section_values){ 0 };
-	for (size_t i = 0; i < KEYS; i++)
-		if (keys[i].section == s)
-			value_preset(&keys[i], r->memory, into);
+	for (size_t i = 0; i < s->row_n; i++)
+		value_preset(&s->rows[i], r->memory, into);
 	if (!map)
 		return true;
 	if (map->kind != NODE_MAP) {
@@ -242,10 +264,10 @@ bool section_read(struct config_reader *r, const struct node *map, enum section 
 	}
 	for (const struct node *n = map->children; n; n = n->next)
 		read_pair(r, n, s, into, values);
-	for (size_t i = 0; i < KEYS; i++)
-		if (keys[i].section == s && keys[i].required && !values->of[i])
+	for (size_t i = 0; (k = section_key(s, i)); i++)
+		if (k->required && !values->of[i])
 			report_error(&r->report, node_pos(map),
-				     "'%s' is missing; write %s", keys[i].name.ptr,
-				     key_example(r, &keys[i]));
+				     "'%s' is missing; write %s", k->name.ptr,
+				     key_example(r, k));
 	return true;
 }

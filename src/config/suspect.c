@@ -102,7 +102,7 @@ static void path_suspect(struct config_reader *r, const struct node *n,
 
 	if (found.len == 0)
 		return;
-	if (k->section != SECTION_route)
+	if (k != KEY_OF(route, path) && k != KEY_OF(route, prefix))
 		report_warning(
 			&r->report, at,
 			"'%s' takes no patterns or variables, so '%.*s' is sent literally; "
@@ -199,8 +199,8 @@ static bool log_suspect(struct config_reader *r, const struct node *n)
 bool suspect_text(struct config_reader *r, const struct node *n, const struct key *k)
 {
 	const char *variable = memmem(n->text.ptr, n->text.len, "${", 2);
-	bool is_path = k->kind == KIND_PATH || k == &keys[KEY_route_path] ||
-		       k == &keys[KEY_route_prefix];
+	bool is_path = k->kind == KIND_PATH || k == KEY_OF(route, path) ||
+		       k == KEY_OF(route, prefix);
 
 	if (variable) {
 		report_error(&r->report,
@@ -213,13 +213,13 @@ bool suspect_text(struct config_reader *r, const struct node *n, const struct ke
 		return false;
 	if (is_path)
 		path_suspect(r, n, k);
-	if (k == &keys[KEY_route_host])
+	if (k == KEY_OF(route, host))
 		return host_suspect(r, n, k);
 	if (k->kind == KIND_HOST)
 		return url_suspect(r, n, k, false);
-	if (k == &keys[KEY_access_log_path])
+	if (k == KEY_OF(access_log, path))
 		return log_suspect(r, n);
-	if (k == &keys[KEY_memcached_content_type] &&
+	if (k == KEY_OF(memcached, content_type) &&
 	    !memchr(n->text.ptr, '/', n->text.len))
 		report_warning(
 			&r->report, n->at,

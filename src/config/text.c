@@ -2,8 +2,8 @@
 
 #include <ctype.h>
 
+#include "config/report.h"
 #include "http/host.h"
-#include "report.h"
 
 static bool has_prefix(struct slice s, const char *prefix)
 {

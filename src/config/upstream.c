@@ -9,28 +9,30 @@
 #define SERVERS_FORM "'servers: [HOST:PORT, …]'"
 
 /* NODE rows have no protocol in keys.def; `hash` and `via` are for HTTP only. */
-static enum key_protocol protocol_of(size_t key)
+static enum key_protocol protocol_of(const struct key *k)
 {
-	return key == KEY_upstream_hash || key == KEY_upstream_via ? PROTOCOL_HTTP
-								   : keys[key].protocol;
+	if (k == KEY_OF(upstream, hash) || k == KEY_OF(upstream, via))
+		return PROTOCOL_HTTP;
+	return k->protocol;
 }
 
-/* A key that has no effect with the protocol of the upstream is an error. */
-static void protocol_check(struct config_reader *r, const struct section_values *values,
+/* A key of the upstream or of a server that has no effect with the protocol is an error. */
+static void protocol_check(struct config_reader *r, const struct section *s,
+			   const struct section_values *values,
 			   const struct config_upstream *u)
 {
 	enum key_protocol other = u->protocol == CONFIG_HTTP ? PROTOCOL_MEMCACHED
 							     : PROTOCOL_HTTP;
 	bool http = u->protocol == CONFIG_HTTP;
 
-	for (size_t i = 0; i < KEYS; i++) {
-		if (!values->of[i] || protocol_of(i) != other)
+	for (size_t i = 0; i < s->row_n; i++) {
+		if (!values->of[i] || protocol_of(&s->rows[i]) != other)
 			continue;
 		report_error(
 			&r->report, values->of[i]->key->at,
 			"'%s' applies to %s upstreams, and the protocol of '%s' is %s; "
 			"remove it, or write 'protocol: %s'",
-			keys[i].name.ptr, http ? "memcached" : "http", u->name,
+			s->rows[i].name.ptr, http ? "memcached" : "http", u->name,
 			http ? "http" : "memcached", http ? "memcached" : "http");
 	}
 }
@@ -39,7 +41,7 @@ static void server_name_read(struct config_reader *r, const struct node *n,
 			     struct config_server *s)
 {
 	if (!scalar_check(r, n, "'name: NAME'") ||
-	    !suspect_text(r, n, &keys[KEY_server_name]))
+	    !suspect_text(r, n, KEY_OF(server, name)))
 		return;
 	for (size_t i = 0; i < n->text.len; i++) {
 		if (isgraph((unsigned char)n->text.ptr[i]) &&
@@ -78,8 +80,8 @@ static void server_read(struct config_reader *r, const struct node *n,
 	struct section_values values;
 	bool is_map = n->kind == NODE_MAP;
 
-	section_read(r, is_map ? n : NULL, SECTION_server, s, &values);
-	protocol_check(r, &values, u);
+	section_read(r, is_map ? n : NULL, &section_server, s, &values);
+	protocol_check(r, &section_server, &values, u);
 	if (!is_map) {
 		server_address_read(r, n, u, s);
 		return;
@@ -272,9 +274,9 @@ static void upstream_read(struct config_reader *r, const struct node *n,
 {
 	struct section_values values;
 
-	if (!section_read(r, n, SECTION_upstream, u, &values))
+	if (!section_read(r, n, &section_upstream, u, &values))
 		return;
-	protocol_check(r, &values, u);
+	protocol_check(r, &section_upstream, &values, u);
 	health_read(r, values.of[KEY_upstream_health_check], u);
 	lenient_read(r, values.of[KEY_upstream_lenient], u);
 	if (values.of[KEY_upstream_servers])

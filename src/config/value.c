@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "report.h"
+#include "config/report.h"
 
 struct unit {
 	struct slice name;

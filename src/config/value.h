@@ -13,9 +13,9 @@
 #ifndef CONFIG_VALUE_H
 #define CONFIG_VALUE_H
 
-#include "arena.h"
+#include "config/arena.h"
 #include "base/check.h"
-#include "keys.h"
+#include "config/keys.h"
 
 /* Parses `text` into the field of the key in the struct at `into`. Strings are copied to `memory`.
  * Returns NULL, or what is wrong and the remedy. */

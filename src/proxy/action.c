@@ -79,7 +79,7 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 static void proxy_start(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
-	const struct config_proxy *proxy = &view->route->proxy;
+	const struct config_proxy *proxy = view->route->proxy;
 	const struct head *h = view->head;
 	struct buf *head;
 
@@ -115,11 +115,17 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 static uint32_t proxy_queue_timeout_ms(const struct config *config,
 				       const struct config_route *route)
 {
-	return config->upstreams[route->proxy.upstream].queue_timeout_ms;
+	return config->upstreams[route->proxy->upstream].queue_timeout_ms;
 }
 
 const struct action action_proxy = {
-	.name = "proxy",
+	.config = {
+		.key = NODE_ROW(proxy, "{ upstream: NAME, … }", "one action",
+				"action: forwards the request to an HTTP upstream"),
+		.has_policy = true,
+		.read = proxy_action_read,
+		.print = proxy_action_print,
+	},
 	.start = proxy_start,
 	.queue_timeout_ms = proxy_queue_timeout_ms,
 };
@@ -140,7 +146,7 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 static void memcached_start(struct exchange *x, const struct request_view *view)
 {
 	struct generation *g = x->generation;
-	const struct config_memcached *m = &view->route->memcached;
+	const struct config_memcached *m = view->route->memcached;
 	char scratch[MEMCACHE_KEY_MAX];
 	struct slice key;
 
@@ -158,11 +164,17 @@ static void memcached_start(struct exchange *x, const struct request_view *view)
 static uint32_t memcached_queue_timeout_ms(const struct config *config,
 					   const struct config_route *route)
 {
-	return config->upstreams[route->memcached.upstream].queue_timeout_ms;
+	return config->upstreams[route->memcached->upstream].queue_timeout_ms;
 }
 
 const struct action action_memcached = {
-	.name = "memcached",
+	.config = {
+		.key = NODE_ROW(memcached, "{ upstream: NAME, key: TEXT, … }", "one action",
+				"action: responds to GET and HEAD with the value of a memcached "
+				"key; 404 if there is none, 405 for other methods"),
+		.read = memcached_action_read,
+		.print = memcached_action_print,
+	},
 	.reads_only = true,
 	.start = memcached_start,
 	.queue_timeout_ms = memcached_queue_timeout_ms,
@@ -170,19 +182,29 @@ const struct action action_memcached = {
 
 /* ---- work of an action ----------------------------------------------------- */
 
+static const struct action *action_at(unsigned i)
+{
+	return CONTAINER(config_actions[i], const struct action, config);
+}
+
+static bool has_work(unsigned i)
+{
+	return action_at(i)->work_bytes > 0;
+}
+
 struct slab *action_works(struct proxy *p, const struct action *a)
 {
 	unsigned i = 0;
 
-	while (actions[i] != a)
+	while (config_actions[i] != &a->config)
 		i++;
-	ASSERT(i < action_n && a->work_bytes > 0);
+	ASSERT(has_work(i));
 	return &p->works[i];
 }
 
 void *action_begin_work(struct exchange *x)
 {
-	x->work = slab_take(action_works(x->proxy, actions[x->route->action]));
+	x->work = slab_take(action_works(x->proxy, action_of(x->route)));
 	if (x->work)
 		exchange_set_state(x, EXCHANGE_WORKING);
 	else
@@ -192,29 +214,31 @@ void *action_begin_work(struct exchange *x)
 
 void action_works_init(struct proxy *p)
 {
-	ASSERT(action_n <= ACTIONS_MAX);
-	for (unsigned i = 0; i < action_n; i++)
-		if (actions[i]->work_bytes > 0)
-			slab_init(&p->works[i], actions[i]->name, actions[i]->work_bytes, 0);
+	for (unsigned i = 0; config_actions[i]; i++) {
+		ASSERT(i < ACTIONS_MAX);
+		if (has_work(i))
+			slab_init(&p->works[i], config_actions[i]->key.name.ptr,
+				  action_at(i)->work_bytes, 0);
+	}
 }
 
 void action_works_done(struct proxy *p)
 {
-	for (unsigned i = 0; i < action_n; i++)
-		if (actions[i]->work_bytes > 0)
+	for (unsigned i = 0; config_actions[i]; i++)
+		if (has_work(i))
 			slab_done(&p->works[i]);
 }
 
 void action_works_trim(struct proxy *p)
 {
-	for (unsigned i = 0; i < action_n; i++)
-		if (actions[i]->work_bytes > 0)
+	for (unsigned i = 0; config_actions[i]; i++)
+		if (has_work(i))
 			slab_trim(&p->works[i]);
 }
 
 bool action_works_idle(const struct proxy *p)
 {
-	for (unsigned i = 0; i < action_n; i++)
+	for (unsigned i = 0; config_actions[i]; i++)
 		if (p->works[i].taken > 0)
 			return false;
 	return true;
@@ -223,14 +247,14 @@ bool action_works_idle(const struct proxy *p)
 static void close_first(unsigned n)
 {
 	while (n-- > 0)
-		if (actions[n]->close)
-			actions[n]->close();
+		if (action_at(n)->close)
+			action_at(n)->close();
 }
 
 bool actions_open(void)
 {
-	for (unsigned i = 0; i < action_n; i++) {
-		if (!actions[i]->open || actions[i]->open())
+	for (unsigned i = 0; config_actions[i]; i++) {
+		if (!action_at(i)->open || action_at(i)->open())
 			continue;
 		close_first(i);
 		return false;
@@ -240,7 +264,11 @@ bool actions_open(void)
 
 void actions_close(void)
 {
-	close_first(action_n);
+	unsigned n = 0;
+
+	while (config_actions[n])
+		n++;
+	close_first(n);
 }
 
 /* --------------------------------------------------------------------------- */
@@ -262,7 +290,7 @@ void action_start(struct exchange *x, const struct request_view *view)
 		exchange_max_forwards_reached(x);
 		return;
 	}
-	a = actions[view->route->action];
+	a = action_of(view->route);
 	if (a->reads_only && x->method != METHOD_GET && x->method != METHOD_HEAD)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else

@@ -109,7 +109,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	stat_sub(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, -1);
 	if (x->work)
-		actions[x->route->action]->drop(x);
+		action_of(x->route)->drop(x);
 	buf_put(x->head_copy);
 	generation_put(x->generation);
 	stream_release(x->down);
@@ -275,7 +275,7 @@ void exchange_redirect(struct exchange *x, struct slice location)
 /* The methods of the route, for Allow. */
 static struct slice allowed_methods(const struct exchange *x)
 {
-	if (x->route && actions[x->route->action]->reads_only)
+	if (x->route && action_of(x->route)->reads_only)
 		return SLICE("GET, HEAD");
 	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
 }
@@ -300,7 +300,7 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 		return SLICE("1"); /* the cache is tried again soon */
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
 		return SLICE("");
-	a = actions[x->route->action];
+	a = action_of(x->route);
 	if (!a->queue_timeout_ms)
 		return SLICE("");
 	ms = a->queue_timeout_ms(x->generation->config, x->route);
@@ -357,7 +357,7 @@ static void step_state(struct exchange *x)
 		relay_tunnel(x);
 		break;
 	case EXCHANGE_WORKING:
-		actions[x->route->action]->step(x);
+		action_of(x->route)->step(x);
 		break;
 	case EXCHANGE_ROUTING:
 	case EXCHANGE_REPLYING:

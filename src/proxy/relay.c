@@ -65,7 +65,7 @@ static bool push_head(struct exchange *x, const struct head *h,
 	struct buf *b;
 	struct sink s;
 
-	r->via = x->generation->config->upstreams[x->route->proxy.upstream].via;
+	r->via = x->generation->config->upstreams[x->route->proxy->upstream].via;
 	b = buf_new(io_bufs(x->proxy->tick->loop), forward_response_max(h, r));
 	if (!b)
 		return false;
@@ -199,7 +199,7 @@ static bool push_value_head(struct exchange *x)
 	struct proxy *p = x->proxy;
 	const struct forward_reply r = {
 		.status = 200,
-		.content_type = x->route->memcached.content_type,
+		.content_type = x->route->memcached->content_type,
 		.has_body = true,
 		.length = x->value->length,
 		.close = !x->keep_alive,
@@ -223,7 +223,7 @@ static bool push_value_head(struct exchange *x)
 		return false;
 	x->body_at = stream_position(x->down);
 	x->status = r.status;
-	x->server = x->generation->config->upstreams[x->route->memcached.upstream].name;
+	x->server = x->generation->config->upstreams[x->route->memcached->upstream].name;
 	exchange_count(p->stats, x->status);
 	return true;
 }
@@ -232,7 +232,7 @@ static void cache_failed(struct exchange *x)
 {
 	enum ending ending = (enum ending)x->value->ending;
 
-	if (ending == ENDING_CACHE_MISS && x->route->memcached.miss_next)
+	if (ending == ENDING_CACHE_MISS && x->route->memcached->miss_next)
 		exchange_route_again(x);
 	else
 		exchange_fail(x, ending);

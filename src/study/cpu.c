@@ -3,10 +3,47 @@
 
 #include <stdio.h>
 
+#include "config/action.h"
 #include "pool.h"
 #include "route/variable.h"
 
 #define POOL_THREADS 2
+
+/* ---- configuration ---------------------------------------------------------- */
+
+static const struct key cpu_keys[] = {
+	KEY_ROW(struct config_cpu, ms, COUNT, ms, "50", 1, 10000, NULL, ANY,
+		"CPU time in milliseconds; the query parameter ms of a request overrides it"),
+	KEY_ROW(struct config_cpu, ms_max, COUNT, ms_max, "10000", 1, 10000, NULL, ANY,
+		"upper limit of the query parameter ms, in milliseconds"),
+	KEY_ROW(struct config_cpu, on, WORD, on_pool, "worker", 0, 0, "worker|pool", ANY,
+		"worker: runs on the worker thread; pool: runs on a thread pool"),
+};
+
+static const struct section cpu_section = { "routes[].cpu.", cpu_keys, COUNT(cpu_keys) };
+static const struct section *const cpu_sections[] = { &cpu_section, NULL };
+
+static void cpu_read(struct config_reader *r, const struct node *n,
+		     struct config_route *route)
+{
+	struct config_cpu *c = arena_alloc(reader_memory(r), sizeof(*c));
+	struct section_values values;
+
+	route->options = c;
+	if (section_read(r, n, &cpu_section, c, &values) && c->ms > c->ms_max)
+		report_error(reader_report(r), node_pos(n),
+			     "'ms' is greater than 'ms_max'; write 'ms_max: %u'", c->ms);
+}
+
+static void cpu_print(FILE *out, const struct config *c, const struct config_route *route)
+{
+	(void)c;
+	print_indent(out, ACTION_DEPTH);
+	fputs("cpu:\n", out);
+	print_section(out, &cpu_section, route->options, ACTION_DEPTH + 1, PROTOCOL_ANY);
+}
+
+/* ---- the pool --------------------------------------------------------------- */
 
 /* Of the process: made before its workers are, which read the pointer only. */
 static struct pool *pool;
@@ -22,6 +59,8 @@ static void cpu_close(void)
 	pool_free(pool);
 	pool = NULL;
 }
+
+/* ---- requests --------------------------------------------------------------- */
 
 static void reply_rounds(struct exchange *x, const char *where, uint32_t ms, uint64_t rounds)
 {
@@ -85,7 +124,7 @@ static uint32_t wanted_ms(const struct config_cpu *cpu, const struct request_vie
 
 static void cpu_start(struct exchange *x, const struct request_view *view)
 {
-	const struct config_cpu *cpu = &view->route->cpu;
+	const struct config_cpu *cpu = view->route->options;
 	uint32_t ms = wanted_ms(cpu, view);
 	struct job *j;
 
@@ -105,7 +144,14 @@ static void cpu_start(struct exchange *x, const struct request_view *view)
 }
 
 const struct action action_cpu = {
-	.name = "cpu",
+	.config = {
+		.key = NODE_ROW(cpu, "{ ms: N, on: … }", "one action",
+				"action, `study` only: uses CPU time"),
+		.study = true,
+		.sections = cpu_sections,
+		.read = cpu_read,
+		.print = cpu_print,
+	},
 	.start = cpu_start,
 	.work_bytes = sizeof(struct job),
 	.step = cpu_step,

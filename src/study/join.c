@@ -6,9 +6,9 @@
  *
  * The duration is that of the slowest part and not the sum of all.
  *
- * Owner: the exchange. Limits: CONFIG_PARTS_MAX parts; PART_BYTES_MAX of each body. Errors: a
+ * Owner: the exchange. Limits: JOIN_PARTS_MAX parts; PART_BYTES_MAX of each body. Errors: a
  * part that fails is reported by its status; a failed check ends the exchange. */
-#include "study/study.h"
+#include "join.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ struct join {
 	const struct config_join *config;
 	bool checked;
 	struct join_part check;
-	struct join_part parts[CONFIG_PARTS_MAX];
+	struct join_part parts[JOIN_PARTS_MAX];
 };
 
 /* ---- requests ------------------------------------------------------------- */
@@ -366,7 +366,7 @@ static void join_step(struct exchange *x)
 
 static void join_start(struct exchange *x, const struct request_view *view)
 {
-	const struct config_join *config = &view->route->join;
+	const struct config_join *config = view->route->options;
 	struct join *j = action_begin_work(x);
 	enum ending ending = ENDING_COMPLETE;
 
@@ -401,13 +401,21 @@ static void join_drop(struct exchange *x)
 	struct join *j = x->work;
 
 	part_drop(&j->check);
-	for (unsigned i = 0; i < CONFIG_PARTS_MAX; i++)
+	for (unsigned i = 0; i < JOIN_PARTS_MAX; i++)
 		part_drop(&j->parts[i]);
 	tick_reap_to_slab(x->proxy->tick, action_works(x->proxy, &action_join), &j->reap);
 }
 
 const struct action action_join = {
-	.name = "join",
+	.config = {
+		.key = NODE_ROW(join, "{ check: …, parts: … }", "one action",
+				"action, `study` only: a check, then several concurrent requests, "
+				"combined into one JSON response"),
+		.study = true,
+		.sections = join_sections,
+		.read = join_read,
+		.print = join_print,
+	},
 	.reads_only = true,
 	.start = join_start,
 	.work_bytes = sizeof(struct join),

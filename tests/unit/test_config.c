@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "study/study.h"
 #include "lib/guard.h"
 
 #define LISTEN_AND_ROUTES           \
@@ -321,20 +322,23 @@ static void check_watch(const struct config *c)
 static void check_routes(const struct config *c)
 {
 	const struct config_route *r = c->routes;
-	const struct config_join *j = &r[5].join;
+	const struct config_block *blocks[] = { r[2].options, r[3].options };
+	const struct config_cpu *cpu = r[4].options;
+	const struct config_join *j = r[5].options, *unchecked = r[6].options;
 
 	assert_int_equal(c->route_n, 8);
 	assert_slice(r[0].path, "/cache");
 	assert_slice(r[0].host, "example.org");
 	assert_false(r[0].prefix);
-	assert_int_equal(r[0].action, CONFIG_MEMCACHED_GET);
-	assert_int_equal(r[0].memcached.upstream, 1);
-	assert_int_equal(r[0].memcached.key.part_n, 4);
-	assert_slice(r[0].memcached.content_type, "text/plain; a=\"b\"");
-	assert_true(r[0].memcached.meta);
-	assert_true(r[0].memcached.miss_next);
-	assert_slice(r[1].proxy.path, "/%20");
-	assert_slice(r[1].proxy.host, "example.org:81");
+	assert_ptr_equal(r[0].action, &action_memcached.config);
+	assert_true(r[0].passes_on);
+	assert_int_equal(r[0].memcached->upstream, 1);
+	assert_int_equal(r[0].memcached->key.part_n, 4);
+	assert_slice(r[0].memcached->content_type, "text/plain; a=\"b\"");
+	assert_true(r[0].memcached->meta);
+	assert_true(r[0].memcached->miss_next);
+	assert_slice(r[1].proxy->path, "/%20");
+	assert_slice(r[1].proxy->host, "example.org:81");
 	assert_int_equal(r[1].deadline_ms, 5000);
 	assert_int_equal(r[1].retry->on, 1u << CONFIG_RETRY_CONNECT |
 						 1u << CONFIG_RETRY_MALFORMED |
@@ -351,16 +355,16 @@ static void check_routes(const struct config *c)
 	assert_int_equal(r[1].hedge->budget.per_second, 4);
 	assert_null(r[7].retry);
 	assert_null(r[7].hedge);
-	assert_slice(r[2].block.host, "[::1]:6000");
-	assert_slice(r[2].block.path, "/x?y=z");
-	assert_int_equal(r[2].block.address->sa.ss_family, AF_INET6);
-	assert_slice(r[3].block.host, "127.0.0.1");
-	assert_slice(r[3].block.path, "/");
-	assert_int_equal(((const struct sockaddr_in *)&r[3].block.address->sa)->sin_port,
+	assert_slice(blocks[0]->host, "[::1]:6000");
+	assert_slice(blocks[0]->path, "/x?y=z");
+	assert_int_equal(blocks[0]->address->sa.ss_family, AF_INET6);
+	assert_slice(blocks[1]->host, "127.0.0.1");
+	assert_slice(blocks[1]->path, "/");
+	assert_int_equal(((const struct sockaddr_in *)&blocks[1]->address->sa)->sin_port,
 			 htons(80));
-	assert_int_equal(r[4].cpu.ms, 10);
-	assert_int_equal(r[4].cpu.ms_max, 20);
-	assert_true(r[4].cpu.on_pool);
+	assert_int_equal(cpu->ms, 10);
+	assert_int_equal(cpu->ms_max, 20);
+	assert_true(cpu->on_pool);
 	assert_non_null(j->check);
 	assert_int_equal(j->check->memcached.upstream, 1);
 	assert_slice(j->login, "https://example.org/login");
@@ -369,9 +373,9 @@ static void check_routes(const struct config *c)
 	assert_true(j->parts[0].is_memcached);
 	assert_true(j->parts[0].memcached.meta);
 	assert_false(j->parts[1].is_memcached);
-	assert_null(r[6].join.check);
+	assert_null(unchecked->check);
 	assert_true(r[7].prefix);
-	assert_int_equal(r[7].proxy.path.len, 0);
+	assert_int_equal(r[7].proxy->path.len, 0);
 }
 
 /* Ranges are sorted, and merged if they overlap. */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/config/arena.h"
+#include "config/arena.h"
 #include "base/check.h"
 #include "config/config.h"
 

@@ -306,8 +306,8 @@ static void test_spellings(void **state)
 	assert_int_equal(c->upstreams[3].eject_failures, 0);
 	assert_int_equal(c->upstreams[3].slow_start_ms, 0);
 	assert_int_equal(c->routes[0].retry->on, 1u << CONFIG_RETRY_503);
-	assert_int_equal(c->routes[1].proxy.upstream, 1);
-	assert_int_equal(c->routes[4].proxy.upstream, 0);
+	assert_int_equal(c->routes[1].proxy->upstream, 1);
+	assert_int_equal(c->routes[4].proxy->upstream, 0);
 	config_free(c);
 }
 

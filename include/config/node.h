@@ -6,7 +6,7 @@
 #ifndef CONFIG_NODE_H
 #define CONFIG_NODE_H
 
-#include "report.h"
+#include "config/report.h"
 
 #define NODE_DEPTH_MAX 16
 #define NODE_CHILDREN_MAX 131072

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "arena.h"
+#include "config/arena.h"
 
 #define REPORT_ERRORS_MAX 1000
 
