@@ -5,7 +5,7 @@
  * if it has work of its own, step() whenever the exchange's task runs.
  *
  *   start() ─▶ exchange_reply(), exchange_fail() …     at once
- *       │  ─▶ EXCHANGE_REQUESTING, with a fetch        the exchange relays the response
+ *       │  ─▶ exchange_relay(), with a source          the exchange relays the response
  *       └─────▶ action_begin_work(): EXCHANGE_WORKING ─▶ step() … ─▶ exchange_reply() …
  *
  * Owner: none, actions are constant. The work of an action belongs to its exchange, whose release

@@ -1,20 +1,17 @@
 /* One request and its response, as the client sees them.
  *
- *   ROUTING ─▶ REQUESTING ─▶ RELAYING ─▶ (ended)
- *     │ ▲        │ │  │        └──▶ REPLYING  failed, and the head had not left yet
- *     │ └────────┘ │  └──▶ TUNNEL ──▶ (ended)
- *     │  a miss    └──▶ REPLYING  any failure
+ *   ROUTING ─▶ RELAYING ─▶ (ended)
+ *     │ ▲        │  └──▶ REPLYING  any failure, if the head had not left yet
+ *     │ └────────┘  a miss
  *     ├─▶ WORKING ──▶ REPLYING
  *     └─▶ REPLYING ─▶ (ended)
  *
  *   any state ─▶ (ended): the client has gone, a shutdown, or a failure after the head has left
  *
  *   ROUTING    the route is looked up and its action started
- *   REQUESTING a fetch or value was begun; the request's body is sent to the fetch; no final
- *              head yet. After a cache miss the exchange may go back to ROUTING (`miss: next`)
- *   RELAYING   the final head was queued for the client; the body follows. A failure before a
- *              byte of the response was given to the kernel takes it back and replies instead
- *   TUNNEL     after a 101: bytes in both directions
+ *   RELAYING   the response is read from a source: relay.h has the states of this. A failure
+ *              before a byte of the response was given to the kernel takes it back and replies
+ *              instead. After a cache miss the exchange may go back to ROUTING (`miss: next`)
  *   WORKING    the action has work of its own (action.h), such as several fetches
  *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
@@ -30,15 +27,12 @@
 #define PROXY_EXCHANGE_H
 
 #include "io/sock.h"
-#include "proxy/fetch.h"
-#include "proxy/value.h"
+#include "proxy/relay.h"
 #include "route/route.h"
 
 enum exchange_state {
 	EXCHANGE_ROUTING,
-	EXCHANGE_REQUESTING,
 	EXCHANGE_RELAYING,
-	EXCHANGE_TUNNEL,
 	EXCHANGE_WORKING,
 	EXCHANGE_REPLYING
 };
@@ -63,28 +57,16 @@ struct exchange {
 	struct stream *down;   /* the client's request and our response */
 	struct client *client; /* its connection: address, trust, held origins */
 	const struct config_route *route;
-	struct fetch *fetch;   /* the request to an upstream, or */
-	struct value *value;   /* to a cache */
+	struct relay relay;    /* its source and how much of the response was queued; also of a
+				  response that is generated here */
 	void *work;            /* of the action, from EXCHANGE_WORKING on: see action.h */
 	struct buf *head_copy; /* the head as received: for the log, and to route again */
 	struct span request_line, host, referer, user_agent;
-	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	struct peer client_addr; /* the peer, or the client that a trusted peer names */
 	uint64_t started_us;
-	uint64_t body_bytes;   /* of the request, read */
-	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
-	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
-				      to the client: see conn_position() */
-	int status;            /* of the response; 0: none yet */
 	uint8_t state;         /* enum exchange_state */
-	uint8_t method;        /* enum method */
-	uint8_t hedge;         /* enum hedge_outcome, of fetches that were dropped */
-	uint8_t attempts_n;    /* requests to upstreams and caches, of those that were dropped:
-				  see fetch_attempts() */
-	bool http_1_0;         /* the request's version */
-	bool upgrade;          /* requested */
-	bool expects_continue; /* the client holds its body back until a 100 */
-	bool keep_alive;       /* the response's head lets the connection stay open */
+	uint8_t hedge;         /* enum hedge_outcome, of a source that was dropped */
+	uint8_t attempts_n;    /* of sources that were dropped: see source_attempts() */
 	bool ended;            /* nothing more is done for it: see exchange_settle() */
 	uint8_t ending;        /* enum ending, once it has ended */
 	uint8_t close;         /* enum exchange_close, once it has ended */
@@ -108,8 +90,10 @@ void exchange_redirect(struct exchange *x, struct slice location);
  * request is not reflected, since it may show fields meant for servers only. */
 void exchange_max_forwards_reached(struct exchange *x);
 
-/* Frees fetch or value, if there is one, and counts the attempts. */
-void exchange_drop_fetch(struct exchange *x);
+/* Relays the response of a source, which the exchange owns from now on. `fetch`: takes the
+ * request's body; NULL: it is discarded. No source: there was no memory for it, and the exchange
+ * fails. */
+void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch);
 
 /* The whole response was queued: the exchange has ended successfully, or as `ending` says. */
 void exchange_finish(struct exchange *x, enum ending ending);
@@ -117,12 +101,6 @@ void exchange_finish(struct exchange *x, enum ending ending);
 /* Ends the exchange without completing its response: the connection is aborted after the bytes
  * that were queued, so that the client sees a truncated response. */
 void exchange_abort(struct exchange *x, enum ending ending);
-
-/* After a cache miss: continues with the routes behind the current one. May end the exchange. */
-void exchange_route_again(struct exchange *x);
-
-/* Counts a response by its class (1xx to 5xx). */
-void exchange_count(struct worker_stats *stats, int status);
 
 /* True: the client has closed its side, no response has begun, and the route does not allow
  * half-closed clients (`half_close`): no request should be sent for it. */

@@ -18,14 +18,18 @@
  * about a second attempt in parallel. A fetch whose route has none of that has no struct retry, and
  * its only attempt is part of it.
  *
- * Owner: the exchange or join that has the pointer, until fetch_free(). The fetch knows nothing of
- * it: events run the waiter, and fetch_step() and the functions that read and send find what has
+ * The response is read through its source (source.h), the request's body is sent by the functions
+ * here.
+ *
+ * Owner: the relay or join that has the source, until source_free(). The fetch knows nothing of
+ * it: events run the waiter, and source_step() and the functions that read and send find what has
  * happened. After an end (ENDED, FAILED) they do nothing and report it again. */
 #ifndef PROXY_FETCH_H
 #define PROXY_FETCH_H
 
 #include "proxy/attempt.h"
 #include "proxy/replay.h"
+#include "proxy/source.h"
 
 struct retry;
 
@@ -42,6 +46,7 @@ enum hedge_outcome { HEDGE_NONE, HEDGE_LOST, HEDGE_WON };
 
 struct fetch {
 	struct slab_reap reap;
+	struct source source; /* its `ending`: of FETCH_FAILED */
 	struct attempt_request request;
 	struct attempt *attempt; /* NULL: FETCH_PAUSING; or the last one has failed */
 	struct attempt *hedge;   /* NULL: none now */
@@ -49,7 +54,6 @@ struct fetch {
 				    head was taken */
 	struct replay replay;    /* until a final head was taken */
 	uint8_t state;           /* enum fetch_state */
-	uint8_t ending;          /* enum ending, of FETCH_FAILED */
 	uint8_t hedge_outcome;   /* enum hedge_outcome */
 	uint8_t attempts_ended;  /* stale resends included */
 	uint32_t replay_max;     /* most bytes of a body that are kept */
@@ -59,7 +63,7 @@ struct fetch {
 
 struct fetch_options {
 	struct generation *generation; /* of the exchange it is for */
-	struct task *waiter;           /* run when fetch_step() should be called */
+	struct task *waiter;           /* run when source_step() should be called */
 	const struct config_route *route; /* its retry, hedge and deadline apply; NULL: none */
 	unsigned upstream;     /* index in the configuration */
 	struct buf *head;      /* serialised; the reference is taken over */
@@ -75,13 +79,6 @@ struct fetch_options {
 
 /* Begins the first attempt. NULL: out of memory. */
 struct fetch *fetch_new(const struct fetch_options *o);
-
-/* Handles the events recorded since the last step: of the attempts, deadlines, the end of a pause.
- * The result is in f->state. */
-void fetch_step(struct fetch *f);
-
-/* Asserts what holds in each state: which attempts there are, and what is kept. */
-void fetch_check(const struct fetch *f);
 
 /* True: no server takes the request's body now, as no connection is leased. */
 bool fetch_waits(const struct fetch *f);
@@ -100,39 +97,10 @@ void fetch_send_end(struct fetch *f, struct buf *trailers);
 /* True: the end of the request was queued for the server whose response is read. */
 bool fetch_sent(const struct fetch *f);
 
-/* Reads the head of the next response, interim ones (1xx) included. Its slices are valid until
- * fetch_take_head(). VERDICT_BAD: the fetch has failed. VERDICT_MORE: none yet. */
-enum verdict fetch_head(struct fetch *f, struct head *h) MUST_USE;
-
-/* The name of the server whose head fetch_head() has read. Valid while its lease is READY, and
- * until the end of the tick in which it is returned. */
-const char *fetch_server(const struct fetch *f);
-
-/* Consumes the head read by fetch_head(). `framing`: of the response's body. */
-void fetch_take_head(struct fetch *f, const struct head *h, enum framing framing);
-
-/* `stalled`: the response is not read for now, so neither the server nor the route's deadline is
- * late meanwhile. */
-void fetch_set_stalled(struct fetch *f, bool stalled);
-
-/* The next piece of the response's body. BODY_MORE: none yet, or no final head was taken.
- * BODY_BAD: the fetch has failed. */
-enum body_event fetch_body(struct fetch *f, struct head *trailers, struct piece *p);
-
-/* Consumes the trailers of BODY_TRAILERS. */
-void fetch_end_trailers(struct fetch *f);
-
 /* After a 101: the origin connection carries bytes in both directions from now on. */
 void fetch_begin_tunnel(struct fetch *f);
 
 /* The origin connection of a tunnel. */
 struct conn *fetch_conn(struct fetch *f);
-
-/* Attempts that were begun, stale resends and hedges included, also those that sent nothing. */
-unsigned fetch_attempts(const struct fetch *f);
-
-/* Ends the attempts, in any state. The memory stays valid until the end of the tick. Sets *slot
- * to NULL, which it may be before. */
-void fetch_free(struct fetch **slot);
 
 #endif

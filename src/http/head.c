@@ -51,7 +51,7 @@ bool method_idempotent(enum method m)
 enum head_kind { REQUEST, RESPONSE, TRAILERS };
 
 /* The input of one call. */
-struct source {
+struct head_input {
 	const char *bytes;
 	size_t n;         /* at most limits->bytes */
 	size_t at;        /* bytes before this position were scanned */
@@ -86,7 +86,7 @@ static size_t control_find(const char *bytes, size_t at, size_t n)
 }
 
 /* Moves s->at past the next CRLF. */
-static enum verdict line_scan(struct head *h, struct source *s)
+static enum verdict line_scan(struct head *h, struct head_input *s)
 {
 	for (size_t i = s->at;; i++) {
 		i = control_find(s->bytes, i, s->n);
@@ -111,7 +111,7 @@ static enum verdict line_scan(struct head *h, struct source *s)
 }
 
 /* Where the first line begins. */
-static size_t empty_lines_skip(const struct source *s)
+static size_t empty_lines_skip(const struct head_input *s)
 {
 	size_t at = 0;
 
@@ -120,7 +120,7 @@ static size_t empty_lines_skip(const struct source *s)
 	return at;
 }
 
-static enum verdict line_parse(struct head *h, struct source *s, enum head_kind kind,
+static enum verdict line_parse(struct head *h, struct head_input *s, enum head_kind kind,
 			       size_t start)
 {
 	struct slice line = { s->bytes + start, s->fields - 2 - start };
@@ -133,7 +133,8 @@ static enum verdict line_parse(struct head *h, struct source *s, enum head_kind 
 
 /* Sets s->fields. A first line that ends in this call is parsed at once, so that its
  * faults are reported before later ones, however the bytes are split. */
-static enum verdict first_line_scan(struct head *h, struct source *s, enum head_kind kind,
+static enum verdict first_line_scan(struct head *h, struct head_input *s,
+				    enum head_kind kind,
 				    size_t start)
 {
 	const char *cr = NULL;
@@ -155,7 +156,7 @@ static enum verdict first_line_scan(struct head *h, struct source *s, enum head_
 }
 
 /* Moves s->at past the empty line. */
-static enum verdict section_scan(struct head *h, struct source *s)
+static enum verdict section_scan(struct head *h, struct head_input *s)
 {
 	enum verdict verdict;
 
@@ -166,7 +167,7 @@ static enum verdict section_scan(struct head *h, struct source *s)
 	return verdict;
 }
 
-static enum fault section_interpret(struct head *h, const struct source *s,
+static enum fault section_interpret(struct head *h, const struct head_input *s,
 				    enum head_kind kind, uint32_t fields_max)
 {
 	struct slice section = { s->bytes + s->fields, s->at - s->fields };
@@ -183,13 +184,13 @@ static enum fault section_interpret(struct head *h, const struct source *s,
 	return fault ? fault : field_confirm(h, section);
 }
 
-static enum fault size_fault(const struct source *s, enum head_kind kind, size_t start)
+static enum fault size_fault(const struct head_input *s, enum head_kind kind, size_t start)
 {
 	return kind == REQUEST && s->fields == 0 && start < s->n ? FAULT_TARGET_LONG
 								 : FAULT_HEAD_LARGE;
 }
 
-static enum verdict head_parse(struct head *h, enum head_kind kind, struct source *s,
+static enum verdict head_parse(struct head *h, enum head_kind kind, struct head_input *s,
 			       const struct head_limits *limits)
 {
 	size_t start = kind == REQUEST ? empty_lines_skip(s) : 0;
@@ -219,7 +220,7 @@ static enum verdict source_parse(struct head *h, enum head_kind kind, const char
 				 size_t n, const struct head_limits *limits,
 				 uint32_t *scanned)
 {
-	struct source s = {
+	struct head_input s = {
 		.bytes = bytes,
 		.n = n < limits->bytes ? n : limits->bytes,
 		.at = *scanned,

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "proxy/identity.h"
+#include "proxy/value.h"
 #include "route/variable.h"
 
 /* Most bytes of one decoded value in a hash, such as a query parameter. */
@@ -81,19 +82,19 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	struct generation *g = x->generation;
 	const struct config_proxy *proxy = view->route->proxy;
 	const struct head *h = view->head;
+	struct fetch *f;
 	struct buf *head;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
-	exchange_set_state(x, EXCHANGE_REQUESTING);
 	head = action_emit_request(x, view, proxy, h);
 	if (!head) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
-	x->fetch = fetch_new(&(struct fetch_options){
+	f = fetch_new(&(struct fetch_options){
 		.generation = g,
 		.waiter = &x->task,
 		.route = view->route,
@@ -108,8 +109,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.hold_on_return = identity_presented(h),
 		.upgrade = h->upgrade,
 	});
-	if (!x->fetch)
-		exchange_fail(x, ENDING_NO_MEMORY);
+	exchange_relay(x, f ? &f->source : NULL, f);
 }
 
 static uint32_t proxy_queue_timeout_ms(const struct config *config,
@@ -145,7 +145,6 @@ bool action_key(const struct request_view *view, const struct config_memcached *
 
 static void memcached_start(struct exchange *x, const struct request_view *view)
 {
-	struct generation *g = x->generation;
 	const struct config_memcached *m = view->route->memcached;
 	char scratch[MEMCACHE_KEY_MAX];
 	struct slice key;
@@ -154,11 +153,7 @@ static void memcached_start(struct exchange *x, const struct request_view *view)
 		exchange_fail(x, ENDING_KEY_INVALID);
 		return;
 	}
-	x->value = value_get(g, m->upstream, m->meta ? MEMCACHE_MG : MEMCACHE_GET, key,
-			     &x->task);
-	exchange_set_state(x, EXCHANGE_REQUESTING);
-	if (!x->value)
-		exchange_fail(x, ENDING_NO_MEMORY);
+	exchange_relay(x, value_get(x->generation, m, key, &x->task), NULL);
 }
 
 static uint32_t memcached_queue_timeout_ms(const struct config *config,
@@ -277,7 +272,7 @@ void action_start(struct exchange *x, const struct request_view *view)
 {
 	const struct action *a;
 
-	ASSERT(x->state == EXCHANGE_ROUTING && !x->fetch && !x->value && !x->work);
+	ASSERT(x->state == EXCHANGE_ROUTING && !x->relay.source && !x->work);
 	if (!view->route) {
 		exchange_fail(x, ENDING_NO_ROUTE);
 		return;
@@ -291,7 +286,7 @@ void action_start(struct exchange *x, const struct request_view *view)
 		return;
 	}
 	a = action_of(view->route);
-	if (a->reads_only && x->method != METHOD_GET && x->method != METHOD_HEAD)
+	if (a->reads_only && x->relay.method != METHOD_GET && x->relay.method != METHOD_HEAD)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else
 		a->start(x, view);

@@ -7,7 +7,6 @@
 #include "http/path.h"
 #include "proxy/action.h"
 #include "realip.h"
-#include "relay.h"
 #include "reply.h"
 
 /* Logged if the client left before its response began; never sent. As in nginx. */
@@ -34,26 +33,16 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 			   .host = head_slice(x, x->host),
 			   .referer = head_slice(x, x->referer),
 			   .user_agent = head_slice(x, x->user_agent),
-			   .status = ending == ENDING_CLIENT_GONE && x->status == 0
+			   .status = ending == ENDING_CLIENT_GONE && x->relay.status == 0
 					     ? STATUS_GONE
-					     : x->status,
-			   .sent_bytes = x->sent_bytes,
+					     : x->relay.status,
+			   .sent_bytes = x->relay.sent_bytes,
 			   .took_us = x->proxy->tick->now_us - x->started_us,
-			   .server = x->server,
+			   .server = x->relay.server,
 			   .attempts_n = x->attempts_n,
 			   .hedge = hedges[x->hedge],
 			   .ending = ending_text(ending),
 		   });
-}
-
-void exchange_count(struct worker_stats *stats, int status)
-{
-	uint64_t *const classes[] = { &stats->responses_1xx, &stats->responses_2xx,
-				      &stats->responses_3xx, &stats->responses_4xx,
-				      &stats->responses_5xx };
-
-	if (status >= 100 && status < 600)
-		stat_add(classes[status / 100 - 1], 1);
 }
 
 /* The client has received nothing of the response: it is not counted as one. */
@@ -63,11 +52,11 @@ static void uncount_response(struct exchange *x)
 	uint64_t *const classes[] = { &stats->responses_2xx, &stats->responses_3xx,
 				      &stats->responses_4xx, &stats->responses_5xx };
 
-	if (x->status >= 200 && x->status < 600)
-		stat_sub(classes[x->status / 100 - 2], 1);
-	x->status = 0;
-	x->sent_bytes = 0;
-	x->server = NULL;
+	if (x->relay.status >= 200 && x->relay.status < 600)
+		stat_sub(classes[x->relay.status / 100 - 2], 1);
+	x->relay.status = 0;
+	x->relay.sent_bytes = 0;
+	x->relay.server = NULL;
 }
 
 /* The connection ends before all queued bytes were sent: corrects status and sent_bytes to what
@@ -76,23 +65,23 @@ static void count_sent_bytes(struct exchange *x)
 {
 	uint64_t submitted = stream_submitted(x->down);
 
-	if (x->status == 0)
+	if (x->relay.status == 0)
 		return;
-	if (submitted <= x->head_at)
+	if (submitted <= x->relay.head_at)
 		uncount_response(x);
-	else if (submitted < x->body_at + x->sent_bytes)
-		x->sent_bytes = submitted > x->body_at ? submitted - x->body_at : 0;
+	else if (submitted < x->relay.body_at + x->relay.sent_bytes)
+		x->relay.sent_bytes =
+			submitted > x->relay.body_at ? submitted - x->relay.body_at : 0;
 }
 
-void exchange_drop_fetch(struct exchange *x)
+static void drop_source(struct exchange *x)
 {
-	if (x->fetch) {
-		x->attempts_n += fetch_attempts(x->fetch);
-		x->hedge = x->fetch->hedge_outcome;
-	}
-	x->attempts_n += x->value != NULL;
-	fetch_free(&x->fetch);
-	value_free(&x->value);
+	if (!x->relay.source)
+		return;
+	x->attempts_n += source_attempts(x->relay.source);
+	if (x->relay.fetch)
+		x->hedge = x->relay.fetch->hedge_outcome;
+	relay_drop_source(&x->relay);
 }
 
 /* Logs the exchange and releases what it holds. */
@@ -100,11 +89,11 @@ static void exchange_release(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
-	exchange_drop_fetch(x);
+	drop_source(x);
 	log_exchange(x, ending);
-	if (ending == ENDING_CLIENT_GONE && x->status == 0)
+	if (ending == ENDING_CLIENT_GONE && x->relay.status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
-	if (x->state == EXCHANGE_TUNNEL)
+	if (x->relay.tunnel)
 		stat_sub(&p->stats->tunnels, 1);
 	stat_sub(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, -1);
@@ -119,12 +108,9 @@ static void exchange_release(struct exchange *x, enum ending ending)
 
 /* The diagram of exchange.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[EXCHANGE_ROUTING] = 1u << EXCHANGE_REQUESTING | 1u << EXCHANGE_WORKING |
+	[EXCHANGE_ROUTING] = 1u << EXCHANGE_RELAYING | 1u << EXCHANGE_WORKING |
 			     1u << EXCHANGE_REPLYING,
-	[EXCHANGE_REQUESTING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_RELAYING |
-				1u << EXCHANGE_TUNNEL | 1u << EXCHANGE_REPLYING,
-	[EXCHANGE_RELAYING] = 1u << EXCHANGE_REPLYING,
-	[EXCHANGE_TUNNEL] = 0,
+	[EXCHANGE_RELAYING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_WORKING] = 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_REPLYING] = 0,
 };
@@ -138,25 +124,13 @@ void exchange_set_state(struct exchange *x, enum exchange_state state)
 void exchange_check(const struct exchange *x)
 {
 	ASSERT(!x->ended && x->down->user == x && x->generation && x->route);
-	ASSERT(!x->fetch || !x->value);
 	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
-	if (x->fetch)
-		fetch_check(x->fetch);
-	if (x->value)
-		value_check(x->value);
 	switch ((enum exchange_state)x->state) {
-	case EXCHANGE_REQUESTING:
-		ASSERT((x->fetch || x->value) && x->status == 0);
-		break;
 	case EXCHANGE_RELAYING:
-		ASSERT((x->fetch || x->value) && x->status >= 200);
-		ASSERT(x->head_at < x->body_at);
-		break;
-	case EXCHANGE_TUNNEL:
-		ASSERT(x->fetch && x->status == 101 && !x->keep_alive);
+		relay_check(&x->relay);
 		break;
 	case EXCHANGE_WORKING:
-		ASSERT(!x->fetch && !x->value && x->status == 0);
+		ASSERT(!x->relay.source && x->relay.status == 0);
 		break;
 	case EXCHANGE_ROUTING:
 	case EXCHANGE_REPLYING:
@@ -184,7 +158,7 @@ void exchange_abort(struct exchange *x, enum ending ending)
 
 static void settle_finished(struct exchange *x)
 {
-	bool keep_alive = x->keep_alive && stream_discard_body(x->down);
+	bool keep_alive = x->relay.keep_alive && stream_discard_body(x->down);
 
 	exchange_release(x, (enum ending)x->ending);
 	stream_finish(x->down, keep_alive);
@@ -212,7 +186,7 @@ static void exchange_settle(struct exchange *x)
 		exchange_check(x);
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
-		stream_wait(x->down, x->status == 0 && !x->route->half_close);
+		stream_wait(x->down, x->relay.status == 0 && !x->route->half_close);
 		return;
 	}
 	switch ((enum exchange_close)x->close) {
@@ -230,7 +204,7 @@ static void exchange_settle(struct exchange *x)
 
 bool exchange_unwanted(const struct exchange *x)
 {
-	return x->status == 0 && !x->route->half_close && x->down->eof;
+	return x->relay.status == 0 && !x->route->half_close && x->down->eof;
 }
 
 void exchange_abandon(struct exchange *x)
@@ -241,18 +215,18 @@ void exchange_abandon(struct exchange *x)
 static void reply_and_end(struct exchange *x, struct reply *r)
 {
 	exchange_set_state(x, EXCHANGE_REPLYING);
-	exchange_drop_fetch(x);
-	x->keep_alive = r->ending != ENDING_NO_MEMORY && stream_discard_body(x->down);
-	x->status = r->status;
-	r->head_only = x->method == METHOD_HEAD;
-	r->http_1_0 = x->http_1_0;
-	r->close = !x->keep_alive;
-	exchange_count(x->proxy->stats, r->status);
+	drop_source(x);
+	x->relay.keep_alive = r->ending != ENDING_NO_MEMORY && stream_discard_body(x->down);
+	x->relay.status = r->status;
+	r->head_only = x->relay.method == METHOD_HEAD;
+	r->http_1_0 = x->relay.http_1_0;
+	r->close = !x->relay.keep_alive;
+	relay_count(x->proxy->stats, r->status);
 	if (!reply_send(x->proxy, x->down, r)) {
 		exchange_abort(x, ENDING_NO_MEMORY);
 		return;
 	}
-	x->sent_bytes = r->sent_bytes;
+	x->relay.sent_bytes = r->sent_bytes;
 	exchange_finish(x, r->ending);
 }
 
@@ -282,7 +256,7 @@ static struct slice allowed_methods(const struct exchange *x)
 
 void exchange_max_forwards_reached(struct exchange *x)
 {
-	if (x->method == METHOD_TRACE)
+	if (x->relay.method == METHOD_TRACE)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else
 		reply_and_end(x, &(struct reply){ .status = 204,
@@ -311,8 +285,9 @@ static struct slice retry_after(const struct exchange *x, enum ending ending, ch
 /* Until its first byte is given to the kernel, the response can be replaced by another. */
 static bool take_response_back(struct exchange *x)
 {
-	if (x->state != EXCHANGE_RELAYING || !stream_responsive(x->down) ||
-	    !stream_take_back(x->down, x->head_at))
+	if (x->state != EXCHANGE_RELAYING || x->relay.tunnel ||
+	    !stream_responsive(x->down) ||
+	    !stream_take_back(x->down, x->relay.head_at))
 		return false;
 	uncount_response(x);
 	return true;
@@ -323,7 +298,7 @@ void exchange_fail(struct exchange *x, enum ending ending)
 	int status = ending_status(ending);
 	char seconds[16];
 
-	if (status == 0 || (x->status != 0 && !take_response_back(x))) {
+	if (status == 0 || (x->relay.status != 0 && !take_response_back(x))) {
 		exchange_abort(x, ending);
 		return;
 	}
@@ -336,60 +311,21 @@ void exchange_fail(struct exchange *x, enum ending ending)
 				       .retry_after = retry_after(x, ending, seconds) });
 }
 
+void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch)
+{
+	exchange_set_state(x, EXCHANGE_RELAYING);
+	if (s)
+		relay_begin(&x->relay, s, fetch);
+	else
+		exchange_fail(x, ENDING_NO_MEMORY);
+}
+
 static void client_too_slow(struct exchange *x)
 {
-	if (x->down->body_awaited && x->status == 0)
+	if (x->down->body_awaited && x->relay.status == 0)
 		exchange_fail(x, ENDING_REQUEST_TIMEOUT);
 	else
 		exchange_abort(x, ENDING_CLIENT_SLOW);
-}
-
-static void step_state(struct exchange *x)
-{
-	switch ((enum exchange_state)x->state) {
-	case EXCHANGE_REQUESTING:
-		relay_request(x);
-		break;
-	case EXCHANGE_RELAYING:
-		relay_response(x);
-		break;
-	case EXCHANGE_TUNNEL:
-		relay_tunnel(x);
-		break;
-	case EXCHANGE_WORKING:
-		action_of(x->route)->step(x);
-		break;
-	case EXCHANGE_ROUTING:
-	case EXCHANGE_REPLYING:
-		ASSERT(false);
-		break;
-	}
-}
-
-static void step_fetch_and_state(struct exchange *x)
-{
-	if (x->fetch)
-		fetch_step(x->fetch);
-	if (x->value)
-		value_step(x->value);
-	step_state(x);
-}
-
-static void exchange_step(struct task *task)
-{
-	struct exchange *x = CONTAINER(task, struct exchange, task);
-
-	if (x->down->state == STREAM_CLOSED)
-		return; /* a shutdown: stream_closed() follows */
-	if (x->down->lost)
-		exchange_abort(x, ENDING_CLIENT_GONE);
-	else if (exchange_unwanted(x))
-		exchange_abandon(x);
-	else if (x->down->timed_out)
-		client_too_slow(x);
-	else
-		step_fetch_and_state(x);
-	exchange_settle(x);
 }
 
 /* ---- routing -------------------------------------------------------------- */
@@ -408,8 +344,9 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	action_start(x, &view);
 }
 
-/* Parses head_copy: the result of the first parse was in scratch memory. */
-void exchange_route_again(struct exchange *x)
+/* After a cache miss: continues with the routes behind the current one. Parses head_copy, as the
+ * result of the first parse was in scratch memory. */
+static void route_again(struct exchange *x)
 {
 	struct head *h = &x->proxy->request;
 	uint32_t scanned = 0;
@@ -417,13 +354,76 @@ void exchange_route_again(struct exchange *x)
 					    &x->generation->head_limits, &scanned);
 
 	ASSERT(v == VERDICT_OK);
-	exchange_drop_fetch(x);
+	drop_source(x);
 	exchange_set_state(x, EXCHANGE_ROUTING);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
 	if (!x->ended)
 		tick_run(x->proxy->tick, &x->task);
 }
+
+/* ---- steps ---------------------------------------------------------------- */
+
+/* The relay has ended: so does the exchange, or another route is tried. */
+static void relay_ended(struct exchange *x)
+{
+	enum ending ending = (enum ending)x->relay.ending;
+
+	switch ((enum relay_state)x->relay.state) {
+	case RELAY_REQUESTING:
+	case RELAY_RELAYING:
+	case RELAY_TUNNEL:
+		break;
+	case RELAY_COMPLETE:
+		exchange_finish(x, ENDING_COMPLETE);
+		break;
+	case RELAY_FAILED:
+		if (ending == ENDING_CACHE_MISS && x->route->memcached->miss_next)
+			route_again(x);
+		else
+			exchange_fail(x, ending);
+		break;
+	case RELAY_BROKEN:
+		exchange_abort(x, ending);
+		break;
+	}
+}
+
+static void step_state(struct exchange *x)
+{
+	switch ((enum exchange_state)x->state) {
+	case EXCHANGE_RELAYING:
+		relay_step(&x->relay);
+		relay_ended(x);
+		break;
+	case EXCHANGE_WORKING:
+		action_of(x->route)->step(x);
+		break;
+	case EXCHANGE_ROUTING:
+	case EXCHANGE_REPLYING:
+		ASSERT(false);
+		break;
+	}
+}
+
+static void exchange_step(struct task *task)
+{
+	struct exchange *x = CONTAINER(task, struct exchange, task);
+
+	if (x->down->state == STREAM_CLOSED)
+		return; /* a shutdown: stream_closed() follows */
+	if (x->down->lost)
+		exchange_abort(x, ENDING_CLIENT_GONE);
+	else if (exchange_unwanted(x))
+		exchange_abandon(x);
+	else if (x->down->timed_out)
+		client_too_slow(x);
+	else
+		step_state(x);
+	exchange_settle(x);
+}
+
+/* ---- requests -------------------------------------------------------------- */
 
 static struct span span_of(struct slice s, const char *base)
 {
@@ -469,17 +469,21 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 	task_init(&x->task, exchange_step);
 	x->client = c;
 	x->down = down;
+	x->relay.proxy = p;
+	x->relay.client = c;
+	x->relay.down = down;
 	x->client_addr = c->peer;
 	x->started_us = p->tick->now_us;
-	x->method = (uint8_t)h->method;
-	x->http_1_0 = h->minor == 0;
-	x->upgrade = h->upgrade;
-	x->expects_continue = h->expect_continue;
+	x->relay.method = (uint8_t)h->method;
+	x->relay.http_1_0 = h->minor == 0;
+	x->relay.upgrade = h->upgrade;
+	x->relay.expects_continue = h->expect_continue;
 	if (!copy_head(x, h)) {
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
 	x->generation = generation_ref(p->generation);
+	x->relay.generation = x->generation;
 	stat_add(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, 1);
 	return x;
@@ -491,7 +495,7 @@ static void refuse_for_memory(struct proxy *p, struct stream *down, bool head_on
 	struct reply r = { .status = ending_status(ENDING_NO_MEMORY),
 			   .ending = ENDING_NO_MEMORY, .head_only = head_only };
 
-	exchange_count(p->stats, r.status);
+	relay_count(p->stats, r.status);
 	if (reply_send(p, down, &r))
 		stream_finish(down, false);
 	else
@@ -529,7 +533,7 @@ static void request_refused(struct client *c, struct stream *down, enum fault fa
 	int status = fault == FAULT_NONE ? ending_status(ending) : fault_status(fault);
 	struct reply r = { .status = status, .ending = ending, .close = true };
 
-	exchange_count(p->stats, status);
+	relay_count(p->stats, status);
 	reply_send(p, down, &r);
 	if (p->access)
 		access_log(p->access, &(struct access_entry){

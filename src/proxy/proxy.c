@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proxy/action.h"
+#include "proxy/value.h"
 #include "retry.h"
 #include "retrystate.h"
 #include "service.h"

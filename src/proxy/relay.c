@@ -1,4 +1,52 @@
-#include "relay.h"
+#include "proxy/relay.h"
+
+/* The diagram of relay.h: the states that may follow each state. */
+static const uint8_t next_states[] = {
+	[RELAY_REQUESTING] = 1u << RELAY_RELAYING | 1u << RELAY_TUNNEL | 1u << RELAY_FAILED,
+	[RELAY_RELAYING] = 1u << RELAY_COMPLETE | 1u << RELAY_FAILED,
+	[RELAY_TUNNEL] = 1u << RELAY_COMPLETE | 1u << RELAY_BROKEN,
+	[RELAY_COMPLETE] = 0,
+	[RELAY_FAILED] = 0,
+	[RELAY_BROKEN] = 0,
+};
+
+static void relay_set_state(struct relay *r, enum relay_state state)
+{
+	ASSERT(next_states[r->state] >> state & 1);
+	r->state = (uint8_t)state;
+}
+
+static void relay_fail(struct relay *r, enum ending ending)
+{
+	relay_set_state(r, RELAY_FAILED);
+	r->ending = (uint8_t)ending;
+}
+
+static bool relay_open(const struct relay *r)
+{
+	return r->state <= RELAY_TUNNEL;
+}
+
+void relay_check(const struct relay *r)
+{
+	ASSERT(r->source && (!r->fetch || r->source == &r->fetch->source));
+	source_check(r->source);
+	switch ((enum relay_state)r->state) {
+	case RELAY_REQUESTING:
+		ASSERT(r->status == 0 && !r->tunnel);
+		break;
+	case RELAY_RELAYING:
+		ASSERT(r->status >= 200 && r->head_at < r->body_at && !r->tunnel);
+		break;
+	case RELAY_TUNNEL:
+		ASSERT(r->fetch && r->tunnel && r->status == 101 && !r->keep_alive);
+		break;
+	case RELAY_COMPLETE:
+	case RELAY_FAILED:
+	case RELAY_BROKEN:
+		ASSERT(false); /* the exchange ends in the same step */
+	}
+}
 
 /* ---- the request's body to the server ------------------------------------- */
 
@@ -17,166 +65,174 @@ static struct buf *emit_trailer_block(struct proxy *p, const struct head *traile
 	return b;
 }
 
-static void forward_body_piece(struct exchange *x, struct piece *p)
+static void forward_body_piece(struct relay *r, struct piece *p)
 {
-	x->body_bytes += p->len;
-	if (generation_refuses_body(x->generation, x->body_bytes)) {
+	r->body_bytes += p->len;
+	if (generation_refuses_body(r->generation, r->body_bytes)) {
 		piece_put(p);
-		exchange_fail(x, ENDING_BODY_TOO_LARGE);
+		relay_fail(r, ENDING_BODY_TOO_LARGE);
 		return;
 	}
-	fetch_send(x->fetch, p);
+	fetch_send(r->fetch, p);
 }
 
-static void forward_body(struct exchange *x)
+static void forward_body(struct relay *r)
 {
-	struct head *scratch = &x->proxy->request;
+	struct head *scratch = &r->proxy->request;
 	struct piece p = { NULL, NULL, 0 };
 
-	while (!x->ended && fetch_send_space(x->fetch) > 0) {
-		switch (stream_body(x->down, scratch, &p)) {
+	while (relay_open(r) && fetch_send_space(r->fetch) > 0) {
+		switch (stream_body(r->down, scratch, &p)) {
 		case BODY_DATA:
-			forward_body_piece(x, &p);
+			forward_body_piece(r, &p);
 			break;
 		case BODY_TRAILERS:
-			fetch_send_end(x->fetch, emit_trailer_block(x->proxy, scratch));
-			stream_end_trailers(x->down);
+			fetch_send_end(r->fetch, emit_trailer_block(r->proxy, scratch));
+			stream_end_trailers(r->down);
 			return;
 		case BODY_END:
-			fetch_send_end(x->fetch, NULL);
+			fetch_send_end(r->fetch, NULL);
 			return;
 		case BODY_MORE:
 			return;
 		case BODY_BAD:
-			exchange_fail(x, ENDING_REQUEST_BAD);
+			relay_fail(r, ENDING_REQUEST_BAD);
 			return;
 		}
 	}
-	if (!x->ended)
-		fetch_await_space(x->fetch);
+	if (relay_open(r))
+		fetch_await_space(r->fetch);
 }
 
 /* ---- the response's head to the client ------------------------------------ */
 
-/* Queues a head for the client. False: no memory. */
-static bool push_head(struct exchange *x, const struct head *h,
-		      struct forward_response *r)
+void relay_count(struct worker_stats *stats, int status)
 {
-	struct buf *b;
-	struct sink s;
+	uint64_t *const classes[] = { &stats->responses_1xx, &stats->responses_2xx,
+				      &stats->responses_3xx, &stats->responses_4xx,
+				      &stats->responses_5xx };
 
-	r->via = x->generation->config->upstreams[x->route->proxy->upstream].via;
-	b = buf_new(io_bufs(x->proxy->tick->loop), forward_response_max(h, r));
-	if (!b)
+	if (status >= 100 && status < 600)
+		stat_add(classes[status / 100 - 1], 1);
+}
+
+/* Queues a head for the client. False: no memory. */
+static bool push_head(struct relay *r, const struct head *h, struct forward_response *f)
+{
+	struct buf *b = source_emit_head(r->source, h, f);
+
+	if (!b || !stream_send_head(r->down, b, f->framing, f->length))
 		return false;
-	s = sink_http1(b->data, b->size);
-	forward_response(&s, h, r);
-	ASSERT(!s.out.overflow);
-	b->end = (uint32_t)(s.out.at - b->data);
-	if (!stream_send_head(x->down, b, r->framing, r->length))
-		return false;
-	exchange_count(x->proxy->stats, h->status);
+	relay_count(r->proxy->stats, h->status);
 	return true;
 }
 
 /* The framing of the body to the client (RFC 9112 6.3, 7), which may differ from the
  * server's. */
-static enum framing outgoing_framing(const struct exchange *x, enum framing framing)
+static enum framing outgoing_framing(const struct relay *r, enum framing framing)
 {
 	if (framing == FRAMING_CHUNKED || framing == FRAMING_CLOSE)
-		return x->http_1_0 ? FRAMING_CLOSE : FRAMING_CHUNKED;
+		return r->http_1_0 ? FRAMING_CLOSE : FRAMING_CHUNKED;
 	return framing;
 }
 
 /* push_head() for the final response; records status, server and positions for the log. */
-static bool push_final_head(struct exchange *x, struct head *h,
-			    struct forward_response *r)
+static bool push_final_head(struct relay *r, struct head *h, struct forward_response *f)
 {
-	x->head_at = stream_position(x->down);
-	if (!push_head(x, h, r))
+	r->head_at = stream_position(r->down);
+	if (!push_head(r, h, f))
 		return false;
-	x->body_at = stream_position(x->down);
-	x->status = h->status;
-	x->server = fetch_server(x->fetch);
+	r->body_at = stream_position(r->down);
+	r->status = h->status;
+	r->server = source_server(r->source);
 	return true;
 }
 
-/* Sends the final head; the body follows. */
-static void begin_relaying(struct exchange *x, struct head *h)
+/* True: the next request can be found in what the client sends. */
+static bool may_keep_alive(struct relay *r)
 {
-	enum framing framing = head_response_framing(h, (enum method)x->method);
-	struct forward_response r = {
-		.framing = outgoing_framing(x, framing),
+	if (!r->fetch)
+		return stream_discard_body(r->down);
+	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
+	return stream_may_keep_alive(r->down) &&
+	       !(r->expects_continue && !r->down->received);
+}
+
+/* Sends the final head; the body follows. */
+static void begin_relaying(struct relay *r, struct head *h)
+{
+	enum framing framing = head_response_framing(h, (enum method)r->method);
+	struct forward_response f = {
+		.framing = outgoing_framing(r, framing),
 		.length = h->length,
 		.keep_length = h->framing == FRAMING_LENGTH && h->status != 204,
-		.date = proxy_date(x->proxy),
+		.date = proxy_date(r->proxy),
 	};
 
 	ASSERT(h->status >= 200);
-	/* A client that got no 100 may send its body or not: its next bytes are ambiguous. */
-	x->keep_alive = stream_may_keep_alive(x->down) && r.framing != FRAMING_CLOSE &&
-			!(x->expects_continue && !x->down->received);
-	r.close = !x->keep_alive;
-	r.keep_alive_1_0 = x->http_1_0 && x->keep_alive;
-	if (!push_final_head(x, h, &r)) {
-		exchange_fail(x, ENDING_NO_MEMORY);
+	r->keep_alive = may_keep_alive(r) && f.framing != FRAMING_CLOSE;
+	f.close = !r->keep_alive;
+	f.keep_alive_1_0 = r->http_1_0 && r->keep_alive;
+	if (!push_final_head(r, h, &f)) {
+		relay_fail(r, ENDING_NO_MEMORY);
 		return;
 	}
-	exchange_set_state(x, EXCHANGE_RELAYING);
-	fetch_take_head(x->fetch, h, framing);
+	relay_set_state(r, RELAY_RELAYING);
+	source_take_head(r->source, h, framing);
 }
 
-static void begin_tunnel(struct exchange *x, struct head *h)
+static void begin_tunnel(struct relay *r, struct head *h)
 {
 	ASSERT(h->status == 101);
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
-	if (!x->upgrade || !x->down->received || !fetch_sent(x->fetch)) {
-		exchange_fail(x, ENDING_ORIGIN_BAD);
+	if (!r->upgrade || !r->down->received || !r->fetch || !fetch_sent(r->fetch)) {
+		relay_fail(r, ENDING_ORIGIN_BAD);
 		return;
 	}
-	if (!push_final_head(x, h, &(struct forward_response){ .upgrade = true })) {
-		exchange_fail(x, ENDING_NO_MEMORY);
+	if (!push_final_head(r, h, &(struct forward_response){ .upgrade = true })) {
+		relay_fail(r, ENDING_NO_MEMORY);
 		return;
 	}
-	exchange_set_state(x, EXCHANGE_TUNNEL);
-	x->keep_alive = false;
-	stream_begin_tunnel(x->down);
-	stat_add(&x->proxy->stats->tunnels, 1);
-	fetch_take_head(x->fetch, h, FRAMING_CLOSE);
-	fetch_begin_tunnel(x->fetch);
+	relay_set_state(r, RELAY_TUNNEL);
+	r->tunnel = true;
+	r->keep_alive = false;
+	stream_begin_tunnel(r->down);
+	stat_add(&r->proxy->stats->tunnels, 1);
+	source_take_head(r->source, h, FRAMING_CLOSE);
+	fetch_begin_tunnel(r->fetch);
 }
 
 /* Relays a 1xx, unless the client speaks HTTP/1.0 (RFC 9110 15.2). */
-static void relay_interim(struct exchange *x, struct head *h)
+static void relay_interim(struct relay *r, struct head *h)
 {
 	ASSERT(h->status >= 100 && h->status < 200 && h->status != 101);
-	if (!x->http_1_0 &&
-	    !push_head(x, h, &(struct forward_response){ .framing = FRAMING_NONE })) {
-		exchange_fail(x, ENDING_NO_MEMORY);
+	if (!r->http_1_0 &&
+	    !push_head(r, h, &(struct forward_response){ .framing = FRAMING_NONE })) {
+		relay_fail(r, ENDING_NO_MEMORY);
 		return;
 	}
-	x->expects_continue &= h->status != 100;
-	fetch_take_head(x->fetch, h, FRAMING_NONE);
+	r->expects_continue &= h->status != 100;
+	source_take_head(r->source, h, FRAMING_NONE);
 }
 
 /* Reads heads until the final one, or until there is none. */
-static void relay_heads(struct exchange *x)
+static void relay_heads(struct relay *r)
 {
-	struct head *h = &x->proxy->response;
+	struct head *h = &r->proxy->response;
 
-	while (!x->ended && x->state == EXCHANGE_REQUESTING) {
-		/* A failure is replied even if there is no space for a head of the server. */
-		if (x->fetch->state == FETCH_FAILED) {
-			exchange_fail(x, (enum ending)x->fetch->ending);
+	while (r->state == RELAY_REQUESTING) {
+		/* A failure is replied even if there is no space for a head. */
+		if (r->source->ending != 0) {
+			relay_fail(r, (enum ending)r->source->ending);
 			return;
 		}
-		if (stream_space(x->down) == 0) {
-			stream_await_space(x->down);
-			fetch_set_stalled(x->fetch, true);
+		if (stream_space(r->down) == 0) {
+			stream_await_space(r->down);
+			source_set_stalled(r->source, true);
 			return;
 		}
-		fetch_set_stalled(x->fetch, false);
-		switch (fetch_head(x->fetch, h)) {
+		source_set_stalled(r->source, false);
+		switch (source_head(r->source, h)) {
 		case VERDICT_MORE:
 			return;
 		case VERDICT_BAD:
@@ -185,134 +241,60 @@ static void relay_heads(struct exchange *x)
 			break;
 		}
 		if (h->status == 101)
-			begin_tunnel(x, h);
+			begin_tunnel(r, h);
 		else if (h->status < 200)
-			relay_interim(x, h);
+			relay_interim(r, h);
 		else
-			begin_relaying(x, h);
+			begin_relaying(r, h);
 	}
-}
-
-/* Queues the head of a response with the cache's value. False: no memory. */
-static bool push_value_head(struct exchange *x)
-{
-	struct proxy *p = x->proxy;
-	const struct forward_reply r = {
-		.status = 200,
-		.content_type = x->route->memcached->content_type,
-		.has_body = true,
-		.length = x->value->length,
-		.close = !x->keep_alive,
-		.keep_alive_1_0 = x->http_1_0 && x->keep_alive,
-		.date = proxy_date(p),
-		.proxy_name = SLICE("fairlead"),
-	};
-	struct buf *b = buf_new(io_bufs(p->tick->loop), forward_reply_max(&r));
-	struct sink s;
-
-	x->head_at = stream_position(x->down);
-	if (!b)
-		return false;
-	s = sink_http1(b->data, b->size);
-	forward_reply(&s, &r);
-	ASSERT(!s.out.overflow);
-	b->end = (uint32_t)(s.out.at - b->data);
-	if (!stream_send_head(x->down, b,
-			  x->method == METHOD_HEAD ? FRAMING_NONE : FRAMING_LENGTH,
-			  x->value->length))
-		return false;
-	x->body_at = stream_position(x->down);
-	x->status = r.status;
-	x->server = x->generation->config->upstreams[x->route->memcached->upstream].name;
-	exchange_count(p->stats, x->status);
-	return true;
-}
-
-static void cache_failed(struct exchange *x)
-{
-	enum ending ending = (enum ending)x->value->ending;
-
-	if (ending == ENDING_CACHE_MISS && x->route->memcached->miss_next)
-		exchange_route_again(x);
-	else
-		exchange_fail(x, ending);
-}
-
-/* Begins the response when the cache has sent its own. */
-static void take_cache_response(struct exchange *x)
-{
-	if (x->value->state == VALUE_ASKED)
-		return;
-	if (x->value->state == VALUE_FAILED) {
-		cache_failed(x);
-		return;
-	}
-	x->keep_alive = stream_discard_body(x->down);
-	exchange_set_state(x, EXCHANGE_RELAYING);
-	if (!push_value_head(x))
-		exchange_fail(x, ENDING_NO_MEMORY);
-	else if (x->method == METHOD_HEAD)
-		exchange_finish(x, ENDING_COMPLETE);
 }
 
 /* ---- the response's body to the client ------------------------------------ */
 
-static bool end_response_body(struct exchange *x, const struct head *trailers)
+static bool end_response_body(struct relay *r, const struct head *trailers)
 {
-	return stream_send_end(x->down,
-			       trailers ? emit_trailer_block(x->proxy, trailers) : NULL);
+	return stream_send_end(r->down,
+			       trailers ? emit_trailer_block(r->proxy, trailers) : NULL);
 }
 
-static enum body_event response_body(struct exchange *x, struct head *trailers,
-				     struct piece *p)
+static void relay_body(struct relay *r)
 {
-	return x->value ? value_body(x->value, p) : fetch_body(x->fetch, trailers, p);
-}
-
-static void set_stalled(struct exchange *x, bool stalled)
-{
-	if (x->fetch)
-		fetch_set_stalled(x->fetch, stalled);
-}
-
-static void relay_body(struct exchange *x)
-{
-	struct stream *down = x->down;
-	struct head *scratch = &x->proxy->response;
+	struct stream *down = r->down;
+	struct head *scratch = &r->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
 	/* If the client had stalled, the server's time starts anew. */
-	set_stalled(x, false);
+	source_set_stalled(r->source, false);
 	while (stream_space(down) > 0) {
-		switch (response_body(x, scratch, &p)) {
+		switch (source_body(r->source, scratch, &p)) {
 		case BODY_DATA:
-			x->sent_bytes += p.len;
+			r->sent_bytes += p.len;
 			if (stream_send(down, &p))
 				break;
-			exchange_fail(x, ENDING_NO_MEMORY);
+			relay_fail(r, ENDING_NO_MEMORY);
 			return;
 		case BODY_TRAILERS:
-			if (!end_response_body(x, scratch)) {
-				exchange_fail(x, ENDING_NO_MEMORY);
+			if (!end_response_body(r, scratch)) {
+				relay_fail(r, ENDING_NO_MEMORY);
 				return;
 			}
-			fetch_end_trailers(x->fetch);
+			source_end_trailers(r->source);
 			break;
 		case BODY_END:
-			if (down->sent || end_response_body(x, NULL))
-				exchange_finish(x, ENDING_COMPLETE);
+			if (down->sent || end_response_body(r, NULL))
+				relay_set_state(r, RELAY_COMPLETE);
 			else
-				exchange_fail(x, ENDING_ORIGIN_TRUNCATED);
+				relay_fail(r, ENDING_ORIGIN_TRUNCATED);
 			return;
 		case BODY_MORE:
 			return;
 		case BODY_BAD:
-			exchange_fail(x, (enum ending)x->fetch->ending);
+			relay_fail(r, (enum ending)r->source->ending);
 			return;
 		}
 	}
 	stream_await_space(down);
-	set_stalled(x, true);
+	source_set_stalled(r->source, true);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */
@@ -336,58 +318,67 @@ static bool tunnel_splice(struct conn *from, struct conn *to)
 	return true;
 }
 
-void relay_tunnel(struct exchange *x)
+static void tunnel_break(struct relay *r, enum ending ending)
 {
-	struct conn *client = &x->client->conn;
+	relay_set_state(r, RELAY_BROKEN);
+	r->ending = (uint8_t)ending;
+}
+
+static void relay_tunnel(struct relay *r)
+{
+	struct conn *client = &r->client->conn;
 	struct conn *origin;
 
-	ASSERT(x->state == EXCHANGE_TUNNEL && x->fetch);
-	if (x->fetch->state == FETCH_FAILED) {
-		exchange_finish(x, ENDING_COMPLETE);
+	if (r->source->ending != 0) {
+		relay_set_state(r, RELAY_COMPLETE);
 		return;
 	}
-	origin = fetch_conn(x->fetch);
+	origin = fetch_conn(r->fetch);
 	if (!tunnel_splice(client, origin) || !tunnel_splice(origin, client))
-		exchange_abort(x, ENDING_NO_MEMORY);
+		tunnel_break(r, ENDING_NO_MEMORY);
 	else if (!origin->inbox && (origin->error || origin->send_error))
-		exchange_abort(x, ENDING_ORIGIN_TRUNCATED);
+		tunnel_break(r, ENDING_ORIGIN_TRUNCATED);
 	else if (client->fin_sent && origin->fin_sent)
-		exchange_finish(x, ENDING_COMPLETE);
+		relay_set_state(r, RELAY_COMPLETE);
 }
 
 /* ---- steps ---------------------------------------------------------------- */
 
-static void relay_to_origin(struct exchange *x)
+void relay_begin(struct relay *r, struct source *s, struct fetch *fetch)
 {
-	forward_body(x);
-	if (!x->ended)
-		relay_heads(x);
-	if (!x->ended && fetch_waits(x->fetch))
-		stream_pause_body(x->down);
+	ASSERT(!r->source && r->status == 0);
+	r->state = RELAY_REQUESTING;
+	r->ending = 0;
+	r->source = s;
+	r->fetch = fetch;
 }
 
-void relay_request(struct exchange *x)
+void relay_drop_source(struct relay *r)
 {
-	ASSERT(x->state == EXCHANGE_REQUESTING && x->status == 0);
-	if (x->value)
-		take_cache_response(x);
-	else
-		relay_to_origin(x);
-	if (x->ended)
+	r->fetch = NULL;
+	source_free(&r->source);
+}
+
+/* After an early response the request's body is still being sent. */
+static void step_request(struct relay *r)
+{
+	if (r->fetch && r->state != RELAY_TUNNEL)
+		forward_body(r);
+	if (r->state != RELAY_REQUESTING)
 		return;
-	/* The response may have begun in this step. */
-	if (x->state == EXCHANGE_TUNNEL)
-		relay_tunnel(x);
-	else if (x->state == EXCHANGE_RELAYING)
-		relay_body(x);
+	relay_heads(r);
+	if (r->state == RELAY_REQUESTING && r->fetch && fetch_waits(r->fetch))
+		stream_pause_body(r->down);
 }
 
-void relay_response(struct exchange *x)
+void relay_step(struct relay *r)
 {
-	ASSERT(x->state == EXCHANGE_RELAYING);
-	/* After an early response the request's body is still being sent. */
-	if (x->fetch)
-		forward_body(x);
-	if (!x->ended)
-		relay_body(x);
+	ASSERT(relay_open(r) && r->source);
+	source_step(r->source);
+	step_request(r);
+	/* The response may have begun in this step. */
+	if (r->state == RELAY_TUNNEL)
+		relay_tunnel(r);
+	else if (r->state == RELAY_RELAYING)
+		relay_body(r);
 }

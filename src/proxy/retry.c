@@ -1,6 +1,5 @@
 #include "retry.h"
 
-#include "hedge.h"
 #include "retrystate.h"
 
 /* A backoff doubles at most this many times. */
@@ -234,8 +233,7 @@ bool retry_schedule(struct retry *r, const struct attempt *a, uint32_t condition
 
 /* --------------------------------------------------------------------------- */
 
-struct retry *retry_new(const struct config_route *route, const struct attempt_request *q,
-			bool may_hedge)
+struct retry *retry_new(const struct config_route *route, const struct attempt_request *q)
 {
 	struct retry *r = slab_take(&q->generation->proxy->retries);
 
@@ -248,8 +246,6 @@ struct retry *retry_new(const struct config_route *route, const struct attempt_r
 	timer_init(&r->timer, timer_fired);
 	if (route->retry)
 		budget_earn(retry_budget(r), &route->retry->budget, r->deadline_base_ms);
-	if (may_hedge)
-		hedge_plan(r);
 	return r;
 }
 

@@ -54,10 +54,8 @@ static inline bool retry_wanted(const struct config_route *route)
 	return route->retry || route->hedge || route->deadline_ms > 0;
 }
 
-/* For the first attempt. q and route must outlive it. `may_hedge`: see hedge_plan(). NULL: no
- * memory. */
-struct retry *retry_new(const struct config_route *route, const struct attempt_request *q,
-			bool may_hedge);
+/* For the first attempt. q and route must outlive it. NULL: no memory. */
+struct retry *retry_new(const struct config_route *route, const struct attempt_request *q);
 
 /* An attempt begins. */
 void retry_attempt_began(struct retry *r);

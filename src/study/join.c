@@ -14,19 +14,20 @@
 #include <string.h>
 
 #include "proxy/identity.h"
+#include "proxy/value.h"
 
 /* Most bytes of one part's body in the JSON; the rest is dropped. */
 #define PART_BYTES_MAX 65536u
 
 struct join_part {
 	const struct config_part *config;
-	struct fetch *fetch;  /* or */
-	struct value *value;
+	struct source *source;
 	struct buf *request;  /* to a server, until its fetch is started */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */
 	bool hold_on_return;  /* see struct fetch_options */
+	bool headed;          /* the final head was taken */
 	bool done;
 	int status;           /* of the response; 200 for a value */
 	char *bytes;          /* of its body, as far as received */
@@ -92,14 +93,14 @@ static bool part_start(struct join *j, struct join_part *part)
 	struct generation *g = j->exchange->generation;
 	struct task *waiter = &j->exchange->task;
 	const struct config_part *c = part->config;
+	struct fetch *f;
 
 	if (c->is_memcached) {
-		part->value = value_get(g, c->memcached.upstream,
-					c->memcached.meta ? MEMCACHE_MG : MEMCACHE_GET,
-					(struct slice){ part->key, part->key_len }, waiter);
-		return part->value != NULL;
+		part->source = value_get(g, &c->memcached,
+					 (struct slice){ part->key, part->key_len }, waiter);
+		return part->source != NULL;
 	}
-	part->fetch = fetch_new(&(struct fetch_options){
+	f = fetch_new(&(struct fetch_options){
 		.generation = g,
 		.waiter = waiter,
 		.upstream = c->proxy.upstream,
@@ -110,7 +111,8 @@ static bool part_start(struct join *j, struct join_part *part)
 		.hold_on_return = part->hold_on_return,
 	});
 	part->request = NULL;
-	return part->fetch != NULL;
+	part->source = f ? &f->source : NULL;
+	return f != NULL;
 }
 
 /* ---- responses ------------------------------------------------------------ */
@@ -134,8 +136,7 @@ static void part_finish(struct join_part *part, int status)
 	ASSERT(!part->done);
 	part->done = true;
 	part->status = status;
-	fetch_free(&part->fetch);
-	value_free(&part->value);
+	source_free(&part->source);
 }
 
 static void part_body(struct join *j, struct join_part *part)
@@ -144,9 +145,7 @@ static void part_body(struct join *j, struct join_part *part)
 	bool taken;
 
 	for (;;) {
-		switch (part->value ? value_body(part->value, &p)
-				    : fetch_body(part->fetch,
-						 &j->exchange->proxy->response, &p)) {
+		switch (source_body(part->source, &j->exchange->proxy->response, &p)) {
 		case BODY_DATA:
 			taken = take_bytes(part, &p);
 			piece_put(&p);
@@ -158,7 +157,7 @@ static void part_body(struct join *j, struct join_part *part)
 				break;
 			return;
 		case BODY_TRAILERS:
-			fetch_end_trailers(part->fetch);
+			source_end_trailers(part->source);
 			break;
 		case BODY_END:
 			part_finish(part, part->status);
@@ -177,16 +176,16 @@ static void part_head(struct join *j, struct join_part *part)
 {
 	struct head *h = &j->exchange->proxy->response;
 
-	while (part->fetch->state == FETCH_TRYING) {
-		if (fetch_head(part->fetch, h) != VERDICT_OK)
-			return;
+	while (!part->done && !part->headed &&
+	       source_head(part->source, h) == VERDICT_OK) {
 		if (h->status == 101) { /* not requested */
 			part_finish(part, ending_status(ENDING_ORIGIN_BAD));
 			return;
 		}
 		part->status = h->status;
-		fetch_take_head(part->fetch, h, h->status < 200 ? FRAMING_NONE :
-				head_response_framing(h, METHOD_GET));
+		part->headed = h->status >= 200;
+		source_take_head(part->source, h, h->status < 200 ? FRAMING_NONE :
+				 head_response_framing(h, METHOD_GET));
 	}
 }
 
@@ -198,37 +197,18 @@ static int failed_status(enum ending ending)
 	return status != 0 ? status : ending_status(ENDING_ORIGIN_CLOSED);
 }
 
-static void step_value(struct join *j, struct join_part *part)
+static void part_step(struct join *j, struct join_part *part)
 {
-	value_step(part->value);
-	if (part->value->state == VALUE_FAILED) {
-		part_finish(part, failed_status((enum ending)part->value->ending));
-	} else if (part->value->state == VALUE_READY) {
-		part->status = 200;
-		part_body(j, part);
-	}
-}
-
-static void step_fetch(struct join *j, struct join_part *part)
-{
-	fetch_step(part->fetch);
+	if (part->done || !part->source)
+		return;
+	source_step(part->source);
 	part_head(j, part);
 	if (part->done)
 		return;
-	if (part->fetch->state == FETCH_FAILED)
-		part_finish(part, failed_status((enum ending)part->fetch->ending));
-	else if (part->fetch->state == FETCH_RELAYING)
+	if (part->source->ending != 0)
+		part_finish(part, failed_status((enum ending)part->source->ending));
+	else if (part->headed)
 		part_body(j, part);
-}
-
-static void part_step(struct join *j, struct join_part *part)
-{
-	if (part->done)
-		return;
-	if (part->value)
-		step_value(j, part);
-	else if (part->fetch)
-		step_fetch(j, part);
 }
 
 /* ---- JSON ----------------------------------------------------------------- */
@@ -390,8 +370,7 @@ static void join_start(struct exchange *x, const struct request_view *view)
 
 static void part_drop(struct join_part *part)
 {
-	fetch_free(&part->fetch);
-	value_free(&part->value);
+	source_free(&part->source);
 	buf_put(part->request);
 	free(part->bytes);
 }

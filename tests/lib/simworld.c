@@ -571,7 +571,7 @@ static bool client_may_be_served(const struct simworld *w, const struct client *
 {
 	const struct exchange *x = c->http1.stream.user;
 
-	return !x || x->status != 0 || w->half_close || c->conn.fd < SOCKET_FIRST ||
+	return !x || x->relay.status != 0 || w->half_close || c->conn.fd < SOCKET_FIRST ||
 	       !io_peer_ended(w->sim.tick.loop, c->conn.fd);
 }
 

@@ -1,0 +1,72 @@
+/* Moves bytes between a client and what its response is read from: the request's body to a fetch,
+ * the response's heads and body from a source, and both directions of a tunnel.
+ *
+ *   REQUESTING ─┬─▶ RELAYING ─┬─▶ COMPLETE
+ *               ├─▶ TUNNEL ───┤
+ *               └─────────────┴─▶ FAILED, BROKEN   (`ending` says why)
+ *
+ *   REQUESTING the request's body is sent; no final head yet
+ *   RELAYING   the final head was queued for the client; the body follows
+ *   TUNNEL     after a 101: bytes in both directions
+ *   COMPLETE   all of the response was queued; or a tunnel has ended
+ *   FAILED     the response ends; a reply may take its place if none of it has left
+ *   BROKEN     a tunnel ends before all of its bytes were sent
+ *
+ * Each step moves as much as was received and as there is space for on the other side. When more
+ * bytes or more space are available, the exchange's task is run, which steps it again.
+ *
+ * Owner: the exchange, which reads the state after each step: a relay ends nothing. */
+#ifndef PROXY_RELAY_H
+#define PROXY_RELAY_H
+
+#include "proxy/fetch.h"
+#include "proxy/source.h"
+
+enum relay_state {
+	RELAY_REQUESTING,
+	RELAY_RELAYING,
+	RELAY_TUNNEL,
+	RELAY_COMPLETE,
+	RELAY_FAILED,
+	RELAY_BROKEN,
+};
+
+struct relay {
+	struct proxy *proxy;
+	struct stream *down;   /* the client's request and our response */
+	struct client *client; /* its connection, for a tunnel */
+	struct generation *generation; /* of the exchange */
+	struct source *source; /* of the response; NULL: none yet */
+	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
+	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
+	uint64_t body_bytes;   /* of the request, read */
+	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
+	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
+				      to the client: see conn_position() */
+	int status;            /* of the response that was queued; 0: none yet */
+	uint8_t state;         /* enum relay_state */
+	uint8_t ending;        /* enum ending, of RELAY_FAILED and RELAY_BROKEN */
+	uint8_t method;        /* enum method */
+	bool http_1_0;         /* the request's version */
+	bool upgrade;          /* requested */
+	bool expects_continue; /* the client holds its body back until a 100 */
+	bool keep_alive;       /* the response's head lets the connection stay open */
+	bool tunnel;           /* RELAY_TUNNEL was reached: it counts as one until the end */
+};
+
+/* Begins with a source, which the relay owns from now on. `fetch`: it takes the request's body. */
+void relay_begin(struct relay *r, struct source *s, struct fetch *fetch);
+
+/* Handles the events recorded since the last step. The result is in r->state. */
+void relay_step(struct relay *r);
+
+/* Asserts what holds in each state before the end. */
+void relay_check(const struct relay *r);
+
+/* Frees the source, if there is one. */
+void relay_drop_source(struct relay *r);
+
+/* Counts a response by its class (1xx to 5xx). */
+void relay_count(struct worker_stats *stats, int status);
+
+#endif
