@@ -323,6 +323,35 @@ def ends_late(origin):
     proxy.stop()
 
 
+def result_waits(origin):
+    """The file is read while a worker process starts in place of one that ended: the result is
+    used after the start, and the file is not read again."""
+    proxy = rig.Fairlead(config_of(origin))
+    for n in range(1, 11):
+        worker = proxy.worker_pid()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            nobody.settimeout(rig.PATIENCE_S)
+            write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}], "
+                  "strict: true }\n"
+                  + config_of(origin).replace("servers: [", "servers: [nobody.test:80, "))
+            proxy.signal(signal.SIGHUP)
+            rig.check(nobody.recv(4096), "a question")
+            os.kill(worker, signal.SIGKILL)
+            starting = successor(proxy, worker)
+        if starting:
+            rig.until(lambda: proxy.children() == [starting], "the end of the reader")
+            rig.check(proxy.log().count("not reloaded") == n - 1, "it was not waited for")
+            os.kill(starting, signal.SIGCONT)
+        rig.until(lambda: proxy.log().count("not reloaded") == n, "the result")
+        rig.check(proxy.log().count("nobody.test") == n, proxy.log)
+        if starting:
+            break
+    rig.check(starting, "each worker process was ready at once")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
+    proxy.stop()
+
+
 def memcached(origin):
     """A new kind of upstream: the sandbox allows what it needs."""
     port, = rig.free_ports(1)
@@ -405,7 +434,8 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (routes, errors, no_descriptors, stuck, listeners, log, unread,
-                 needs_restart, many_at_once, ends_late, memcached, silent_names, notified):
+                 needs_restart, many_at_once, ends_late, result_waits,
+                 memcached, silent_names, notified):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -268,6 +268,22 @@ void process_close(struct process *p)
 			       .setup_channel = -1 };
 }
 
+void processes_check(const struct process *processes)
+{
+	unsigned n[PROCESS_DRAINING + 1] = { 0 };
+
+	for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+		const struct process *p = &processes[i];
+
+		ASSERT(p->state < COUNT(n));
+		n[p->state]++;
+		ASSERT((p->state == PROCESS_NONE) == (p->pid == 0));
+		ASSERT(p->state != PROCESS_NONE ||
+		       (p->channel == -1 && p->setup_channel == -1));
+	}
+	ASSERT(n[PROCESS_STARTING] <= 1 && n[PROCESS_SERVING] <= 1);
+}
+
 void process_describe_end(int status, char *text, size_t size)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)

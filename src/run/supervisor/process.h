@@ -3,9 +3,9 @@
  *
  *   STARTING ─ ready ─▶ SERVING ─ a newer process is ready ─▶ DRAINING ─▶ (ended)
  *
- * At most one process is STARTING and one SERVING. Two socketpairs lead to each process:
- * the channel for one-byte messages, whose end means "drain", and the setup channel
- * (run/handover.h). */
+ * At most one process is STARTING and one SERVING (processes_check()). Two socketpairs lead
+ * to each process: the channel for one-byte messages, whose end means "drain", and the setup
+ * channel (run/handover.h). */
 #ifndef RUN_SUPERVISOR_PROCESS_H
 #define RUN_SUPERVISOR_PROCESS_H
 
@@ -60,6 +60,9 @@ void process_send(struct process *p, char message);
 
 /* After the process has ended: closes its channels; PROCESS_NONE. */
 void process_close(struct process *p);
+
+/* Asserts what always holds of PROCESSES_MAX processes. */
+void processes_check(const struct process *processes);
 
 /* Writes "was killed by …" or "ended with status …"; `status` is that of waitpid(). */
 void process_describe_end(int status, char *text, size_t size);

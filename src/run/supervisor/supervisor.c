@@ -104,6 +104,7 @@ static void continue_changes(struct supervisor *s)
 		struct lifecycle_facts facts = facts_of(s);
 
 		lifecycle_check(&s->lifecycle, &facts);
+		processes_check(s->processes);
 	}
 }
 
