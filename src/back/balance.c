@@ -44,8 +44,8 @@ bool server_full(const struct server *s)
 {
 	const struct config_upstream *c = &s->upstream->config;
 
-	if (c->requests > 0 && s->registry_entry && s->permits == 0 &&
-	    !registry_has_permit(s->registry_entry, c->requests))
+	if (c->requests > 0 && s->member.registry_entry && s->permits == 0 &&
+	    !registry_has_permit(s->member.registry_entry, c->requests))
 		return true;
 	return s->idle_n == 0 && s->held_n == 0 && c->connections > 0 &&
 	       s->open_n >= c->connections;
@@ -62,7 +62,7 @@ bool upstream_has_spare(const struct upstream *u, const struct tried *tried)
 {
 	unsigned examined = 0;
 
-	for (unsigned g = 0; g < group_count(u->server_n); g++) {
+	for (unsigned g = 0; g < group_count(u->table.n); g++) {
 		const struct server *s;
 
 		GROUP_EACH(u, g, u->groups[g].ranks[0], s) {
@@ -249,7 +249,7 @@ static struct server *highest_score(const struct key_choice *k, uint64_t key,
 	struct server *s, *best = NULL;
 	double best_score = 0;
 
-	for (unsigned g = 0; g < group_count(u->server_n); g++) {
+	for (unsigned g = 0; g < group_count(u->table.n); g++) {
 		struct candidates found = candidates_of(k->choice, g);
 
 		CANDIDATES_EACH(&found, s) {
@@ -266,7 +266,7 @@ static struct server *highest_score(const struct key_choice *k, uint64_t key,
 static bool is_usable(void *owner, uint32_t server)
 {
 	const struct key_choice *k = owner;
-	const struct server *s = k->choice->upstream->servers[server];
+	const struct server *s = server_at(k->choice->upstream, server);
 
 	return s->rank == k->choice->rank && !tried_has(k->choice->tried, s->id) &&
 	       !server_full(s) && !exceeds_balance_factor(s, k);
@@ -280,7 +280,7 @@ static struct server *choose_by_key(const struct choice *c, uint64_t key)
 	struct server *s;
 
 	if (at != HASHRING_FAR)
-		return u->servers[at];
+		return server_at(u, at);
 	s = highest_score(&k, key, true);
 	return s ? s : highest_score(&k, key, false);
 }
@@ -292,13 +292,13 @@ static void ring_build(struct upstream *u)
 
 	hashring_free(u->ring);
 	u->ring = NULL;
-	if (u->config.balance != CONFIG_HASH || u->server_n < 2)
+	if (u->config.balance != CONFIG_HASH || u->table.n < 2)
 		return;
-	servers = malloc(u->server_n * sizeof(servers[0]));
-	for (unsigned i = 0; servers && i < u->server_n; i++)
-		servers[i] = (struct hashring_server){ u->servers[i]->hash,
-						       u->servers[i]->weight };
-	u->ring = servers ? hashring_new(servers, u->server_n) : NULL;
+	servers = malloc(u->table.n * sizeof(servers[0]));
+	for (unsigned i = 0; servers && i < u->table.n; i++)
+		servers[i] = (struct hashring_server){ server_at(u, i)->hash,
+						       server_at(u, i)->weight };
+	u->ring = servers ? hashring_new(servers, u->table.n) : NULL;
 	free(servers);
 }
 
@@ -309,15 +309,15 @@ _Static_assert(UPSTREAM_SERVERS_MAX <= 64 * GROUP_SERVERS, "a bit for each group
 void upstream_balance_build(struct upstream *u)
 {
 	ring_build(u);
-	for (unsigned i = 0; i < u->server_n; i++)
-		u->groups[i / GROUP_SERVERS].weight += (uint64_t)u->servers[i]->weight *
+	for (unsigned i = 0; i < u->table.n; i++)
+		u->groups[i / GROUP_SERVERS].weight += (uint64_t)server_at(u, i)->weight *
 						       WEIGHT_UNIT;
 }
 
 /* The next group by round robin, of those not yet examined. */
 static unsigned next_group(struct upstream *u, uint64_t examined)
 {
-	unsigned best = 0, n = group_count(u->server_n);
+	unsigned best = 0, n = group_count(u->table.n);
 	bool found = false;
 	int64_t total = 0;
 
@@ -353,9 +353,9 @@ static struct candidates next_candidates(const struct choice *c)
 	struct candidates found = { .upstream = u };
 	uint64_t examined = 0;
 
-	if (u->server_n <= GROUP_SERVERS)
+	if (u->table.n <= GROUP_SERVERS)
 		return candidates_of(c, 0);
-	for (unsigned n = group_count(u->server_n); n > 0 && !found.set; n--) {
+	for (unsigned n = group_count(u->table.n); n > 0 && !found.set; n--) {
 		unsigned g = next_group(u, examined);
 
 		examined |= 1ull << g;
@@ -369,7 +369,7 @@ void upstream_stagger(struct upstream *u)
 {
 	static const struct tried none;
 
-	for (unsigned i = 0; i < u->worker && u->server_n > 0; i++) {
+	for (unsigned i = 0; i < u->worker && u->table.n > 0; i++) {
 		struct choice c = { u, &none, rank_best(u, &none) };
 		struct candidates found = next_candidates(&c);
 
@@ -410,12 +410,12 @@ static struct server *choose(struct upstream *u, const struct lease *l, bool *un
 {
 	struct choice c = { .upstream = u, .tried = &l->tried };
 
-	if (u->server_n == 1) {
-		*untried = !tried_has(&l->tried, u->servers[0]->id);
-		return *untried && !server_full(u->servers[0]) ? u->servers[0] : NULL;
+	if (u->table.n == 1) {
+		*untried = !tried_has(&l->tried, server_at(u, 0)->id);
+		return *untried && !server_full(server_at(u, 0)) ? server_at(u, 0) : NULL;
 	}
 	/* `tried` does not hold more than TRIED_MAX servers; tried_n counts them. */
-	*untried = u->server_n <= TRIED_MAX || l->tried_n < u->server_n;
+	*untried = u->table.n <= TRIED_MAX || l->tried_n < u->table.n;
 	c.rank = *untried ? rank_best(u, &l->tried) : RANK_NONE;
 	*untried = c.rank != RANK_NONE && !down_attempts_exhausted(&c, l);
 	return *untried ? choose_from(&c, l) : NULL;

@@ -25,8 +25,9 @@ void server_set_status(struct server *s)
 	struct upstream *u = s->upstream;
 	enum server_status status = status_of(s);
 
-	if (!s->leaving && stat_read(&s->record->status) != status)
-		registry_set_status(u->registry, s->record, status);
+	if (!member_is_leaving(&s->member) &&
+	    stat_read(&s->member.record->status) != status)
+		registry_set_status(u->registry, s->member.record, status);
 }
 
 void server_slow_start(struct server *s)
@@ -118,12 +119,12 @@ static void eject(struct server *s, enum ejection_reason reason)
 
 	rank_set_ejected(s, true);
 	timer_set(&u->tick->wheel, &s->ejection, u->tick->now_ms + time_ms);
-	stat_set(&s->record->reason, reason);
-	stat_set(&s->record->failures_n,
+	stat_set(&s->member.record->reason, reason);
+	stat_set(&s->member.record->failures_n,
 		 reason == REASON_CONSECUTIVE ? consecutive_of(s)
 					      : s->bad_n * 100 / (s->good_n + s->bad_n));
-	stat_set(&s->record->eject_ms, time_ms);
-	stat_add(&s->record->ejections, 1);
+	stat_set(&s->member.record->eject_ms, time_ms);
+	stat_add(&s->member.record->ejections, 1);
 	stat_add(&u->stats->ejections, 1);
 	server_set_status(s);
 	upstream_schedule_queue(u); /* leases may wait for this server */
@@ -143,8 +144,8 @@ void server_failed(struct server *s)
 {
 	enum ejection_reason reason;
 
-	stat_add(&s->record->failures, 1);
-	if (s->leaving || s->ejected)
+	stat_add(&s->member.record->failures, 1);
+	if (member_is_leaving(&s->member) || s->ejected)
 		return;
 	period_roll(s);
 	s->bad_n++;

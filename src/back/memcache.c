@@ -22,7 +22,7 @@ static void call_unlink(struct memcache_call *call)
 	if (l) {
 		list_remove(&call->node);
 		l->calls_n--;
-		stat_sub(&l->server->record->in_flight, 1);
+		stat_sub(&l->server->member.record->in_flight, 1);
 		call->link = NULL;
 	} else if (!list_empty(&call->node)) {
 		server_dequeue(call->server, call);
@@ -54,7 +54,7 @@ void call_decide(struct memcache_call *call, enum call_state state,
 	bool was_sent = call->link || call->retried;
 
 	if (state == CALL_FAILED && call->link)
-		stat_add(&call->server->record->failures, 1);
+		stat_add(&call->server->member.record->failures, 1);
 	call_unlink(call);
 	call->server = NULL;
 	timer_stop(&tick->wheel, &call->timeout);
@@ -214,6 +214,7 @@ struct memcache *memcache_new(const struct memcache_options *options)
 	slab_use_reserve(&m->pieces);
 	task_init(&m->task, memcache_step);
 	init_lists(m);
+	memcache_servers_init(m);
 	if (memcache_reconfigure(m, options->upstream))
 		return m;
 	memcache_free(m);
@@ -226,9 +227,9 @@ void memcache_close(struct memcache *m)
 	tick_run(m->options.tick, &m->task);
 	LIST_EACH(&m->links_all, node)
 		link_close(LIST_ITEM(node, struct memcache_link, all));
-	for (unsigned i = 0; i < m->servers_n; i++) {
-		while (m->servers[i]->waiting > 0)
-			call_decide(LIST_ITEM(m->servers[i]->queue.next,
+	for (unsigned i = 0; i < m->table.n; i++) {
+		while (memcache_server_at(m, i)->waiting > 0)
+			call_decide(LIST_ITEM(memcache_server_at(m, i)->queue.next,
 					      struct memcache_call, node),
 				    CALL_FAILED, CALL_ERROR);
 	}
@@ -260,8 +261,8 @@ void memcache_trim(struct memcache *m)
 
 bool memcache_evict(struct memcache *m)
 {
-	for (unsigned i = 0; i < m->servers_n; i++) {
-		struct list *idle = &m->servers[i]->buckets[0];
+	for (unsigned i = 0; i < m->table.n; i++) {
+		struct list *idle = &memcache_server_at(m, i)->buckets[0];
 
 		if (!list_empty(idle)) {
 			link_close(LIST_ITEM(idle->prev, struct memcache_link, rank));
@@ -273,7 +274,7 @@ bool memcache_evict(struct memcache *m)
 
 void memcache_schedule_queues(struct memcache *m)
 {
-	for (unsigned i = 0; i < m->servers_n; i++)
-		if (m->servers[i]->waiting > 0)
-			server_schedule(m->servers[i]);
+	for (unsigned i = 0; i < m->table.n; i++)
+		if (memcache_server_at(m, i)->waiting > 0)
+			server_schedule(memcache_server_at(m, i));
 }

@@ -147,8 +147,8 @@ bool link_send(struct memcache_link *l, struct memcache_call *call)
 	if (!call->retried)
 		timer_set(&tick->wheel, &call->timeout, tick->now_ms + timeout_ms);
 	stat_add(&link_stats(l)->requests, 1);
-	stat_add(&l->server->record->requests, 1);
-	stat_add(&l->server->record->in_flight, 1);
+	stat_add(&l->server->member.record->requests, 1);
+	stat_add(&l->server->member.record->in_flight, 1);
 	return true;
 }
 
@@ -162,7 +162,7 @@ static void link_free(struct memcache_link *l)
 	ASSERT(!l->dial);
 	task_stop(&l->task);
 	list_remove(&l->all);
-	server_link_gone(l->server);
+	member_connection_freed(&l->server->member);
 	slab_put(&m->links, l);
 	quota_put(m->options.descriptors);
 }
@@ -202,11 +202,11 @@ static void call_retry(struct memcache_link *l, struct memcache_call *call)
 	value_drop(call);
 	list_remove(&call->node);
 	l->calls_n--;
-	stat_sub(&l->server->record->in_flight, 1);
+	stat_sub(&l->server->member.record->in_flight, 1);
 	call->link = NULL;
 	call->retried = true;
 	stat_add(&link_stats(l)->retries, 1);
-	if (l->server->leaving)
+	if (member_is_leaving(&l->server->member))
 		call->server = memcache_server_of(call->memcache, call);
 	if (server_reject_if_down(call->server, call))
 		return;
@@ -281,7 +281,7 @@ void link_retire(struct memcache_link *l)
 	link_rank(l);
 	if (connecting || l->calls_n == 0)
 		link_close(l);
-	if (connecting && !l->server->leaving)
+	if (connecting && !member_is_leaving(&l->server->member))
 		server_schedule(l->server);
 }
 
@@ -466,7 +466,7 @@ int link_connect(struct memcache_server *s)
 	}
 	list_append(&m->links_all, &l->all);
 	s->links++;
-	s->link_n++;
+	member_connection_made(&s->member);
 	server_count_connecting(s, 1);
 	return 0;
 }

@@ -18,6 +18,7 @@
 #include "back/ketama.h"
 #include "back/memcache.h"
 #include "net/dial.h"
+#include "servertable.h"
 
 /* How long no link is connected to a server after a failed connect. */
 #define RETRY_MS 1000
@@ -71,25 +72,21 @@ enum server_state {
 #define MEMCACHE_ADDRESSES_MAX 64
 
 struct memcache_server {
+	struct member member;
 	struct memcache *memcache;
 	enum server_state state;
-	bool leaving;
-	bool stays; /* scratch of a reconfiguration */
-	struct names_entry entry;
 	bool probed_down; /* all of its addresses are down by the health check */
 	unsigned address; /* index: that worked last, or is tried next */
 	unsigned address_n;
 	uint64_t retry_ms;   /* no connect before, unless there is no link */
 	uint32_t links;      /* links connecting or open */
-	uint32_t link_n;     /* links in any state */
 	uint32_t connecting; /* links connecting */
 	uint32_t idle;       /* open links without a call */
 	struct list queue;   /* waiting calls */
 	uint32_t waiting;    /* length of `queue` */
 	uint32_t queued;     /* of these: more than the connecting links will take */
-	struct list scheduled;    /* node on memcache->scheduled */
-	struct list leaving_node; /* scratch of a reconfiguration */
-	uint32_t least;           /* buckets before it are empty */
+	struct list scheduled; /* node on memcache->scheduled */
+	uint32_t least;        /* buckets before it are empty */
 	uint32_t pipeline;
 	struct list *buckets; /* `pipeline` of them: open links by calls in flight */
 	struct memcache_address {
@@ -97,9 +94,7 @@ struct memcache_server {
 		socklen_t len;
 		bool down; /* by the health check */
 	} addresses[MEMCACHE_ADDRESSES_MAX];
-	struct registry_entry *registry_entry; /* NULL: no memory for one */
-	struct registry_record *record;
-	char name[REGISTRY_NAME_MAX]; /* keys are mapped by it */
+	char name[REGISTRY_NAME_MAX]; /* keys are mapped by it, and it is found by it */
 };
 
 struct value_piece {
@@ -121,11 +116,15 @@ struct memcache {
 	struct list unsent;    /* links with requests that are not pushed */
 	struct list links_all; /* links in any state */
 	bool closing;
-	unsigned servers_n;
-	struct memcache_server **servers; /* as configured */
-	struct names by_name;             /* the same servers */
+	struct server_table table; /* of struct memcache_server */
 	char name[CONFIG_NAME_MAX];
 };
+
+static inline struct memcache_server *memcache_server_at(const struct memcache *m,
+							 unsigned at)
+{
+	return CONTAINER(m->table.members[at], struct memcache_server, member);
+}
 
 /* ---- memcachelink.c ------------------------------------------------------- */
 
@@ -198,14 +197,12 @@ void server_connect_failed(struct memcache_server *s, int error);
 
 /* ---- memcacheplace.c ------------------------------------------------------ */
 
+void memcache_servers_init(struct memcache *m);
 void memcache_servers_done(struct memcache *m);
 
 /* The server of the call's key. */
 struct memcache_server *memcache_server_of(const struct memcache *m,
 					   const struct memcache_call *call);
-
-/* One of its links is freed. A leaving server is freed with its last link. */
-void server_link_gone(struct memcache_server *s);
 
 /* ---- memcache.c ----------------------------------------------------------- */
 

@@ -11,7 +11,7 @@ struct memcache_server *memcache_server_of(const struct memcache *m,
 {
 	struct slice key = { call->key, call->key_len };
 
-	return m->servers[ketama_server(m->ketama, key)];
+	return memcache_server_at(m, ketama_server(m->ketama, key));
 }
 
 /* The name by which keys are mapped. "host:11211" loses the port, as in lists of servers
@@ -104,7 +104,8 @@ static void retire_links(struct memcache *m)
 		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
 
 		if (l->state != LINK_CLOSING && !l->retired &&
-		    (l->server->leaving || !find_address(l->server, &l->sa)))
+		    (member_is_leaving(&l->server->member) ||
+		     !find_address(l->server, &l->sa)))
 			link_retire(l);
 	}
 }
@@ -113,9 +114,9 @@ void memcache_resolved(struct memcache *m, unsigned index,
 		       const struct config_address *addresses, unsigned n)
 {
 	ASSERT(n > 0);
-	if (m->closing || index >= m->servers_n)
+	if (m->closing || index >= m->table.n)
 		return;
-	set_addresses(m->servers[index], addresses, n);
+	set_addresses(memcache_server_at(m, index), addresses, n);
 	retire_links(m);
 }
 
@@ -125,9 +126,9 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
 	struct memcache_server *s;
 	struct memcache_address *a;
 
-	if (m->closing || index >= m->servers_n)
+	if (m->closing || index >= m->table.n)
 		return;
-	s = m->servers[index];
+	s = memcache_server_at(m, index);
 	a = (struct memcache_address *)(uintptr_t)find_address(s, &address->sa);
 	if (!a)
 		return;
@@ -143,23 +144,6 @@ void memcache_probed(struct memcache *m, unsigned index, const struct config_add
 }
 
 /* ---- servers -------------------------------------------------------------- */
-
-static void server_free(struct memcache_server *s)
-{
-	if (!s)
-		return;
-	if (s->registry_entry)
-		registry_leave(s->registry_entry);
-	free(s->buckets);
-	free(s);
-}
-
-void server_link_gone(struct memcache_server *s)
-{
-	s->link_n--;
-	if (s->leaving && s->link_n == 0)
-		server_free(s);
-}
 
 static struct list *buckets_new(uint32_t pipeline)
 {
@@ -182,22 +166,13 @@ static struct memcache_server *server_new(struct memcache *m, struct slice name,
 	s->buckets = buckets_new(pipeline);
 	list_init(&s->queue);
 	list_init(&s->scheduled);
-	list_init(&s->leaving_node);
 	snprintf(s->name, sizeof(s->name), "%.*s", SLICE_ARG(name));
-	s->record = registry_dummy_record(m->options.worker);
-	if (s->buckets)
-		return s;
-	server_free(s);
-	return NULL;
-}
-
-static void server_register(struct memcache_server *s)
-{
-	const struct memcache_options *o = &s->memcache->options;
-
-	s->registry_entry = registry_enter(o->registry, o->worker, s->name, "");
-	if (s->registry_entry)
-		s->record = registry_record(o->registry, s->registry_entry, o->worker);
+	if (!s->buckets) {
+		free(s);
+		return NULL;
+	}
+	member_enter(&m->table, &s->member, slice_of(s->name), s->name, "");
+	return s;
 }
 
 /* Sets the most calls in flight on a link; *buckets has that length and is taken over. */
@@ -242,133 +217,126 @@ static void queue_move_calls(struct memcache_server *s)
 	}
 }
 
+/* ---- leaving -------------------------------------------------------------- */
+
+static void server_left(struct member *member)
+{
+	struct memcache_server *s = CONTAINER(member, struct memcache_server, member);
+
+	queue_move_calls(s);
+	list_remove(&s->scheduled);
+	if (member->registry_entry)
+		registry_withdraw(member->table->registry, member->registry_entry,
+				  member->table->worker, 0, 0);
+}
+
+static void server_freed(struct member *member)
+{
+	struct memcache_server *s = CONTAINER(member, struct memcache_server, member);
+
+	free(s->buckets);
+	free(s);
+}
+
+void memcache_servers_init(struct memcache *m)
+{
+	static const struct server_table_events events = { .left = server_left,
+							   .freed = server_freed };
+
+	server_table_init(&m->table, m->options.tick, m->options.registry,
+			  m->options.worker, &events);
+}
+
 /* ---- another configuration ------------------------------------------------ */
 
-struct change_slot {
-	bool is_new;
-	struct list *buckets; /* if `pipeline` changes */
-};
-
 /* A reconfiguration: all its memory is allocated before anything changes. */
-struct server_change {
+struct memcache_change {
 	struct ketama *ketama;
-	unsigned n;
-	struct memcache_server **servers;
-	struct change_slot *slots; /* of the servers */
+	struct server_change set;
+	struct list **buckets; /* of each server, if `pipeline` changes; else NULL */
 };
 
 static struct memcache_server *find_server(const struct memcache *m, struct slice name)
 {
-	const struct names_entry *e = names_find(&m->by_name, name);
+	struct member *member = server_table_find(&m->table, name);
 
-	return e ? CONTAINER(e, struct memcache_server, entry) : NULL;
+	return member ? CONTAINER(member, struct memcache_server, member) : NULL;
+}
+
+/* Adds the server of that index. False: no memory. */
+static bool change_add_server(struct memcache *m, const struct config_upstream *config,
+			      struct memcache_change *c)
+{
+	unsigned at = c->set.n;
+	struct slice name = ketama_name(&config->servers[at]);
+	struct memcache_server *s = find_server(m, name);
+
+	if (!s)
+		s = server_new(m, name, config->pipeline);
+	if (!s)
+		return false;
+	server_change_add(&c->set, &s->member);
+	if (s->pipeline == config->pipeline)
+		return true;
+	c->buckets[at] = buckets_new(config->pipeline);
+	return c->buckets[at];
 }
 
 static bool change_prepare(struct memcache *m, const struct config_upstream *config,
-			   struct server_change *c)
+			   struct memcache_change *c)
 {
 	c->ketama = ketama_build(config);
-	c->servers = calloc(config->server_n, sizeof(c->servers[0]));
-	c->slots = calloc(config->server_n, sizeof(c->slots[0]));
-	if (!c->ketama || !c->servers || !c->slots)
+	c->buckets = calloc(config->server_n, sizeof(c->buckets[0]));
+	if (!c->ketama || !c->buckets || !server_table_prepare(&c->set, config->server_n))
 		return false;
-	for (; c->n < config->server_n; c->n++) {
-		struct slice name = ketama_name(&config->servers[c->n]);
-		struct memcache_server *s = find_server(m, name);
-
-		c->slots[c->n].is_new = !s;
-		if (!s)
-			s = server_new(m, name, config->pipeline);
-		if (!s)
+	while (c->set.n < config->server_n)
+		if (!change_add_server(m, config, c))
 			return false;
-		c->servers[c->n] = s;
-		if (s->pipeline == config->pipeline)
-			continue;
-		c->slots[c->n].buckets = buckets_new(config->pipeline);
-		if (!c->slots[c->n].buckets) {
-			c->n++;
-			return false;
-		}
-	}
 	return true;
 }
 
-static void change_drop(struct server_change *c)
+static void change_drop(struct memcache_change *c)
 {
-	for (unsigned i = 0; i < c->n; i++) {
-		if (c->slots[i].is_new)
-			server_free(c->servers[i]);
-		free(c->slots[i].buckets);
-	}
-	free(c->slots);
-	free(c->servers);
+	for (unsigned i = 0; c->buckets && i < c->set.n; i++)
+		free(c->buckets[i]);
+	free(c->buckets);
+	server_table_drop(&c->set);
 	ketama_free(c->ketama);
 }
 
-/* Makes the new set the current one; servers that leave are put on the list. */
-static void change_swap_servers(struct memcache *m, struct server_change *c,
-				struct list *leaving)
+/* Gives each server of the new set what the configuration says. */
+static void change_configure(struct memcache *m, struct memcache_change *c,
+			     const struct config_upstream *config)
 {
-	for (unsigned i = 0; i < c->n; i++) {
-		struct memcache_server *s = c->servers[i];
+	for (unsigned i = 0; i < c->set.n; i++) {
+		struct member *member = c->set.members[i];
+		struct memcache_server *s = CONTAINER(member, struct memcache_server,
+						      member);
+		const struct config_server *named = &config->servers[i];
 
-		s->stays = true;
-		if (c->slots[i].is_new)
-			names_put(&m->by_name, &s->entry, slice_of(s->name));
+		member->index = i;
+		if (!named->unresolved || s->address_n == 0)
+			set_addresses(s, named->addresses, named->address_n);
+		if (!config->health.on)
+			addresses_set_up(s); /* no probe would do so */
+		if (c->buckets[i])
+			set_pipeline(s, &c->buckets[i], config->pipeline);
 	}
-	for (unsigned i = 0; i < m->servers_n; i++) {
-		struct memcache_server *s = m->servers[i];
-
-		if (s->stays)
-			continue;
-		s->leaving = true;
-		names_remove(&m->by_name, &s->entry);
-		list_append(leaving, &s->leaving_node);
-	}
-	free(m->servers);
-	m->servers = c->servers;
-	m->servers_n = c->n;
-	for (unsigned i = 0; i < c->n; i++)
-		c->servers[i]->stays = false;
-}
-
-static void server_leave(struct memcache_server *s)
-{
-	queue_move_calls(s);
-	list_remove(&s->scheduled);
-	if (s->registry_entry)
-		registry_withdraw(s->memcache->options.registry, s->registry_entry,
-				  s->memcache->options.worker, 0, 0);
-	if (s->link_n == 0)
-		server_free(s);
-}
-
-static void change_commit(struct memcache *m, const struct config_upstream *config,
-			  struct server_change *c)
-{
-	struct list leaving, *left;
-
-	list_init(&leaving);
-	change_swap_servers(m, c, &leaving);
-	ketama_free(m->ketama);
-	m->ketama = c->ketama;
+	free(c->buckets);
 	m->config = *config;
 	m->config.servers = NULL;
 	snprintf(m->name, sizeof(m->name), "%s", config->name);
 	m->config.name = m->name;
-	for (unsigned i = 0; i < c->n; i++) {
-		const struct config_server *s = &config->servers[i];
+}
 
-		if (c->slots[i].is_new)
-			server_register(c->servers[i]);
-		if (!s->unresolved || c->servers[i]->address_n == 0)
-			set_addresses(c->servers[i], s->addresses, s->address_n);
-		if (!config->health.on)
-			addresses_set_up(c->servers[i]); /* no probe would do so */
-		if (c->slots[i].buckets)
-			set_pipeline(c->servers[i], &c->slots[i].buckets,
-				     config->pipeline);
-	}
+static void change_commit(struct memcache *m, const struct config_upstream *config,
+			  struct memcache_change *c)
+{
+	change_configure(m, c, config);
+	ketama_free(m->ketama);
+	m->ketama = c->ketama;
+	/* The calls of servers that leave are mapped to the new servers. */
+	server_table_commit(&m->table, &c->set);
 	LIST_EACH(&m->unplaced, node) {
 		struct memcache_call *call = LIST_ITEM(node, struct memcache_call,
 						       event_node);
@@ -376,15 +344,12 @@ static void change_commit(struct memcache *m, const struct config_upstream *conf
 		call->server = memcache_server_of(m, call);
 	}
 	retire_links(m);
-	while ((left = list_pop(&leaving)))
-		server_leave(LIST_ITEM(left, struct memcache_server, leaving_node));
-	free(c->slots);
 	memcache_schedule_queues(m);
 }
 
 bool memcache_reconfigure(struct memcache *m, const struct config_upstream *config)
 {
-	struct server_change c = { 0 };
+	struct memcache_change c = { 0 };
 
 	if (m->closing)
 		return true;
@@ -398,9 +363,6 @@ bool memcache_reconfigure(struct memcache *m, const struct config_upstream *conf
 
 void memcache_servers_done(struct memcache *m)
 {
-	for (unsigned i = 0; i < m->servers_n; i++)
-		server_free(m->servers[i]);
-	names_done(&m->by_name);
-	free(m->servers);
+	server_table_done(&m->table);
 	ketama_free(m->ketama);
 }

@@ -144,12 +144,13 @@ void server_report_status(struct memcache_server *s)
 				    : s->state == SERVER_DOWN ? SERVER_STATUS_EJECTED
 							      : SERVER_STATUS_UP;
 
-	if (s->leaving || stat_read(&s->record->status) == status)
+	if (member_is_leaving(&s->member) ||
+	    stat_read(&s->member.record->status) == status)
 		return;
-	stat_set(&s->record->reason, REASON_UNREACHED);
+	stat_set(&s->member.record->reason, REASON_UNREACHED);
 	if (status == SERVER_STATUS_EJECTED)
-		stat_add(&s->record->ejections, 1);
-	registry_set_status(registry, s->record, status);
+		stat_add(&s->member.record->ejections, 1);
+	registry_set_status(registry, s->member.record, status);
 }
 
 void server_set_state(struct memcache_server *s, enum server_state state)
@@ -201,7 +202,7 @@ unsigned server_next_address(const struct memcache_server *s, unsigned from)
 
 void server_connect_failed(struct memcache_server *s, int error)
 {
-	stat_add(&s->record->failures, 1);
+	stat_add(&s->member.record->failures, 1);
 	s->retry_ms = server_now_ms(s) + RETRY_MS;
 	if (s->links > 0) {
 		/* Other links exist; waiting calls have deadlines. */

@@ -21,7 +21,8 @@ void origin_check(const struct origin *o)
 	const struct server *s = o->server;
 
 	ASSERT(!o->dial || o->state == ORIGIN_CONNECTING);
-	ASSERT(s->open_n >= s->leased_n + s->idle_n + s->held_n && s->origin_n >= s->open_n);
+	ASSERT(s->open_n >= s->leased_n + s->idle_n + s->held_n &&
+	       s->member.connection_n >= s->open_n);
 	ASSERT(list_empty(&s->idle) == (s->idle_n == 0));
 	ASSERT(list_empty(&s->held) == (s->held_n == 0));
 	switch ((enum origin_state)o->state) {
@@ -34,7 +35,8 @@ void origin_check(const struct origin *o)
 		ASSERT(list_empty(&o->node) && list_empty(&o->held_node));
 		break;
 	case ORIGIN_IDLE:
-		ASSERT(!o->lease && !list_empty(&o->node) && !s->leaving);
+		ASSERT(!o->lease && !list_empty(&o->node) &&
+		       !member_is_leaving(&s->member));
 		ASSERT(o->deadline.owner == o && deadline_running(&o->deadline));
 		ASSERT(o->held == !list_empty(&o->held_node));
 		break;
@@ -52,7 +54,7 @@ static void origin_dead(struct conn *conn)
 	task_stop(&o->task);
 	quota_put(u->descriptors);
 	u->origin_n--;
-	server_origin_dead(o->server);
+	member_connection_freed(&o->server->member);
 	slab_put(u->origins, o);
 	if (!list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
@@ -274,7 +276,7 @@ void origin_connect(struct server *s, struct lease *l)
 	tried_record(l, s);
 	o->lease = l;
 	s->open_n++;
-	s->origin_n++;
+	member_connection_made(&s->member);
 	u->origin_n++;
 	stat_add(&u->stats->connections, 1);
 	stat_add(&u->stats->connects, 1);
@@ -379,7 +381,7 @@ void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
-	if (reusable && !u->closing && !s->leaving && !is_stale(o) &&
+	if (reusable && !u->closing && !member_is_leaving(&s->member) && !is_stale(o) &&
 	    conn_unsent(&o->conn) == 0 && idle_limit_ms(o) > 0 &&
 	    may_keep_idle(o, held_list)) {
 		origin_make_idle(o, held_list);

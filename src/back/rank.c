@@ -39,7 +39,7 @@ static void server_count(struct server *s)
 
 	if (s->at == RANK_UNLISTED)
 		return;
-	ASSERT(u->servers[s->at] == s && !s->leaving);
+	ASSERT(server_at(u, s->at) == s && !member_is_leaving(&s->member));
 	s->rank = rank_of(s);
 	u->groups[s->at / GROUP_SERVERS].ranks[s->rank] |= RANK_BIT(s);
 	u->rank_weights[s->rank] += s->weight;
@@ -112,11 +112,11 @@ void rank_build(struct upstream *u)
 	u->probed_up_n = u->ejected_n = 0;
 	for (unsigned i = 0; i < RANKS; i++)
 		u->rank_weights[i] = 0;
-	for (unsigned i = 0; i < group_count(u->server_n); i++)
+	for (unsigned i = 0; i < group_count(u->table.n); i++)
 		u->groups[i] = (struct group){ 0 };
-	for (unsigned i = 0; i < u->server_n; i++) {
-		u->servers[i]->at = i;
-		server_count(u->servers[i]);
+	for (unsigned i = 0; i < u->table.n; i++) {
+		server_at(u, i)->at = i;
+		server_count(server_at(u, i));
 	}
 }
 
@@ -126,7 +126,7 @@ void rank_build(struct upstream *u)
 static bool has_untried(const struct upstream *u, unsigned rank,
 			const struct tried *tried)
 {
-	for (unsigned g = 0; g < group_count(u->server_n); g++) {
+	for (unsigned g = 0; g < group_count(u->table.n); g++) {
 		const struct server *s;
 
 		GROUP_EACH(u, g, u->groups[g].ranks[rank], s)
@@ -150,8 +150,8 @@ void rank_check(const struct upstream *u)
 	uint64_t weights[RANKS] = { 0 };
 	uint32_t probed_up_n = 0, ejected_n = 0;
 
-	for (unsigned i = 0; i < u->server_n; i++) {
-		const struct server *s = u->servers[i];
+	for (unsigned i = 0; i < u->table.n; i++) {
+		const struct server *s = server_at(u, i);
 
 		ASSERT(s->at == i && s->rank == rank_of(s));
 		for (unsigned rank = 0; rank < RANKS; rank++)

@@ -8,16 +8,16 @@
  * A server is down because the health check says so, or because a connect to it failed less
  * than UPSTREAM_DOWN_MS ago; it is ejected by ejection.c.
  *
- * Sixty-four servers that are neighbours in upstream->servers are a group. It has one word
+ * Sixty-four servers that are neighbours in upstream->table.members are a group. It has one word
  * for each rank, with a bit for each of its servers. So a request finds the servers of the
  * best rank without a look at the others: O(n / 64), and O(1) while the first group has some.
  *
- * Always holds (rank_check()): each server in upstream->servers has a bit in one word, that
+ * Always holds (rank_check()): each server in upstream->table.members has a bit in one word, that
  * of its rank, and the upstream's counts are the sums over its servers. A server that is in
  * no set yet, or has left, is not counted.
  *
  * Owner: the upstream. Limits: UPSTREAM_SERVERS_MAX. Errors: none; the groups are allocated
- * together with upstream->servers. */
+ * together with upstream->table.members. */
 #ifndef BACK_RANK_H
 #define BACK_RANK_H
 
@@ -39,12 +39,12 @@ struct group {
 	uint64_t weight; /* of its candidates when it was last examined */
 };
 
-/* The servers of a set, a word of group g, in the order of upstream->servers. */
-#define GROUP_EACH(u, g, set, s)                                                        \
-	for (uint64_t rest_ = (set);                                                    \
-	     rest_ &&                                                                   \
-	     ((s) = (u)->servers[(g)*GROUP_SERVERS + (unsigned)__builtin_ctzll(rest_)], \
-	     true);                                                                     \
+/* The servers of a set, a word of group g, in the order of upstream->table.members. */
+#define GROUP_EACH(u, g, set, s)                                                       \
+	for (uint64_t rest_ = (set);                                                   \
+	     rest_ && ((s) = server_at((u), (g)*GROUP_SERVERS +                        \
+						    (unsigned)__builtin_ctzll(rest_)), \
+		      true);                                                           \
 	     rest_ &= rest_ - 1)
 
 /* The bit of a server in the words of its group. */
@@ -59,7 +59,7 @@ void rank_init(struct server *s);
 /* Stops its timer; it is in no set any more. */
 void rank_stop(struct server *s);
 
-/* Counts all servers anew, after upstream->servers has changed. */
+/* Counts all servers anew, after upstream->table.members has changed. */
 void rank_build(struct upstream *u);
 
 /* What the health check reports. */

@@ -10,41 +10,27 @@
 #include "hashring.h"
 #include "io/sock.h"
 
-/* The new set of servers, in the order of the configuration. */
-struct server_table {
+/* A new set of servers, and memory for its groups. */
+struct upstream_change {
 	struct upstream *upstream;
-	unsigned n, max;
-	struct server **servers;
+	struct server_change set;
 	struct group *groups;
 };
 
 /* Capacity for n servers, and for old ones that are kept instead of some. False: no
  * memory. */
-static bool table_open(struct server_table *t, struct upstream *u, uint64_t n)
+static bool change_open(struct upstream_change *c, struct upstream *u, uint64_t n)
 {
-	t->upstream = u;
-	n += u->server_n;
-	t->max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
-	/* + 1: malloc(0) may be NULL. */
-	t->servers = malloc((t->max + 1) * sizeof(t->servers[0]));
-	t->groups = malloc((group_count(t->max) + 1) * sizeof(t->groups[0]));
-	if (t->servers && t->groups)
+	unsigned max;
+
+	n += u->table.n;
+	max = n < UPSTREAM_SERVERS_MAX ? (unsigned)n : UPSTREAM_SERVERS_MAX;
+	c->upstream = u;
+	c->groups = malloc((group_count(max) + 1) * sizeof(c->groups[0]));
+	if (c->groups && server_table_prepare(&c->set, max))
 		return true;
-	free(t->servers);
-	free(t->groups);
+	free(c->groups);
 	return false;
-}
-
-static void table_add(struct server_table *t, struct server *s)
-{
-	ASSERT(t->n < t->max);
-	s->stays = true;
-	t->servers[t->n++] = s;
-}
-
-static void free_reaped(struct reap *reap)
-{
-	free(CONTAINER(reap, struct server, reap));
 }
 
 static uint64_t server_hash(const char *name, const char *address)
@@ -60,18 +46,14 @@ static struct slice hash_slice(const uint64_t *hash)
 	return (struct slice){ (const char *)hash, sizeof(*hash) };
 }
 
-static void server_register(struct server *s)
+static void server_enter(struct server *s)
 {
-	struct upstream *u = s->upstream;
 	char address[SOCK_TEXT_MAX];
 
 	sock_text((const struct sockaddr *)&s->sa, address, sizeof(address));
 	s->hash = server_hash(s->name, address);
-	names_put(&u->by_hash, &s->entry, hash_slice(&s->hash));
-	s->registry_entry = registry_enter(u->registry, u->worker, s->name, address);
-	s->record = s->registry_entry
-			    ? registry_record(u->registry, s->registry_entry, u->worker)
-			    : registry_dummy_record(u->worker);
+	member_enter(&s->upstream->table, &s->member, hash_slice(&s->hash), s->name,
+		     address);
 }
 
 static struct server *server_new(struct upstream *u, const char *name,
@@ -88,13 +70,10 @@ static struct server *server_new(struct upstream *u, const char *name,
 	s->len = a->len;
 	list_init(&s->idle);
 	list_init(&s->held);
-	list_init(&s->node);
-	list_init(&s->reap.node);
-	s->reap.free = free_reaped;
 	rank_init(s);
 	server_ejection_init(s);
 	memcpy(s->name, name, name_n);
-	server_register(s);
+	server_enter(s);
 	if (u->started)
 		server_slow_start(s);
 	return s;
@@ -102,43 +81,41 @@ static struct server *server_new(struct upstream *u, const char *name,
 
 /* ---- leaving -------------------------------------------------------------- */
 
-static void server_reap(struct server *s)
+/* Puts back the permits that were granted to this worker, unless a new upstream of the
+ * same name is attached already: it has the same records, so that these permits are its
+ * own. */
+static void permits_withdraw(struct server *s)
 {
-	list_remove(&s->node);
-	if (s->registry_entry)
-		registry_leave(s->registry_entry);
-	tick_reap(s->upstream->tick, &s->reap);
-}
+	const struct upstream *u = s->upstream;
 
-static void server_leave(struct server *s)
-{
-	struct upstream *u = s->upstream;
-
-	s->leaving = true;
-	names_remove(&u->by_hash, &s->entry);
-	server_ejection_stop(s);
-	rank_stop(s);
-	if (s->registry_entry)
-		registry_withdraw(u->registry, s->registry_entry, u->worker,
+	if (s->member.registry_entry && registry_attached(u->registry, u->worker, u))
+		registry_withdraw(u->registry, s->member.registry_entry, u->worker,
 				  u->config.requests, s->permits);
 	s->permits = 0;
+}
+
+static void server_left(struct member *m)
+{
+	struct server *s = server_of(m);
+
+	server_ejection_stop(s);
+	rank_stop(s);
+	permits_withdraw(s);
 	LIST_EACH(&s->idle, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
 	LIST_EACH(&s->held, node)
 		origin_end(LIST_ITEM(node, struct origin, node));
-	list_append(&u->leaving, &s->node);
-	if (s->origin_n == 0)
-		server_reap(s);
 }
 
-void server_origin_dead(struct server *s)
+static void server_freed(struct member *m)
 {
-	s->origin_n--;
-	if (s->leaving && s->origin_n == 0)
-		server_reap(s);
+	free(server_of(m));
 }
 
-/* ---- the table ------------------------------------------------------------ */
+const struct server_table_events upstream_members = { .left = server_left,
+						      .freed = server_freed };
+
+/* ---- a new set ------------------------------------------------------------ */
 
 static bool server_matches(const struct server *s, const char *name,
 			   const struct config_address *a)
@@ -151,40 +128,38 @@ static struct server *server_find(const struct upstream *u, const char *name,
 				  const struct config_address *a)
 {
 	char address[SOCK_TEXT_MAX];
-	const struct names_entry *e;
-	struct server *s;
+	struct member *m;
 	uint64_t hash;
 
 	sock_text((const struct sockaddr *)&a->sa, address, sizeof(address));
 	hash = server_hash(name, address);
-	e = names_find(&u->by_hash, hash_slice(&hash));
-	s = e ? CONTAINER(e, struct server, entry) : NULL;
-	return s && server_matches(s, name, a) ? s : NULL;
+	m = server_table_find(&u->table, hash_slice(&hash));
+	return m && server_matches(server_of(m), name, a) ? server_of(m) : NULL;
 }
 
-static void table_put(struct server_table *t, struct server *s, unsigned index)
+static void change_put(struct upstream_change *c, struct server *s, unsigned index)
 {
-	const struct server_name *server_name = &t->upstream->server_name[index];
+	const struct server_name *server_name = &c->upstream->server_name[index];
 
-	s->index = index;
+	s->member.index = index;
 	s->weight = server_name->weight * s->weight_factor;
 	s->backup = server_name->backup;
-	table_add(t, s);
+	server_change_add(&c->set, &s->member);
 }
 
 /* Adds the servers of one name, `most` at most. */
-static void table_add_name(struct server_table *t, unsigned index,
-			     const struct config_address *addresses, unsigned n,
-			     unsigned most)
+static void change_add_name(struct upstream_change *c, unsigned index,
+			    const struct config_address *addresses, unsigned n,
+			    unsigned most)
 {
-	struct upstream *u = t->upstream;
+	struct upstream *u = c->upstream;
 	struct server_name *server_name = &u->server_name[index];
 
 	server_name->incomplete = false;
 	for (unsigned i = 0; i < n && most > 0; i++) {
 		struct server *s = server_find(u, server_name->name, &addresses[i]);
 
-		if (s && s->stays)
+		if (s && s->member.stays)
 			continue;
 		if (!s)
 			s = server_new(u, server_name->name, &addresses[i]);
@@ -193,64 +168,57 @@ static void table_add_name(struct server_table *t, unsigned index,
 			continue;
 		}
 		s->weight_factor = addresses[i].weight ? addresses[i].weight : 1u;
-		table_put(t, s, index);
+		change_put(c, s, index);
 		most--;
 	}
 }
 
 /* The name could not be resolved: adds its old servers. False: there are none. */
-static bool table_keep_name(struct server_table *t, unsigned index, unsigned most)
+static bool change_keep_name(struct upstream_change *c, unsigned index, unsigned most)
 {
-	const struct upstream *u = t->upstream;
-	unsigned before = t->n;
+	const struct upstream *u = c->upstream;
+	unsigned before = c->set.n;
 
 	u->server_name[index].incomplete = false;
-	for (unsigned i = 0; i < u->server_n && most > t->n - before; i++)
-		if (strcmp(u->servers[i]->name, u->server_name[index].name) == 0)
-			table_put(t, u->servers[i], index);
-	return t->n > before;
+	for (unsigned i = 0; i < u->table.n && most > c->set.n - before; i++)
+		if (strcmp(server_at(u, i)->name, u->server_name[index].name) == 0)
+			change_put(c, server_at(u, i), index);
+	return c->set.n > before;
 }
 
 /* Adds the old servers of the names from ≤ index < to. */
-static void table_keep_range(struct server_table *t, unsigned from, unsigned to)
+static void change_keep_range(struct upstream_change *c, unsigned from, unsigned to)
 {
-	const struct upstream *u = t->upstream;
+	const struct upstream *u = c->upstream;
 
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (u->servers[i]->index >= from && u->servers[i]->index < to)
-			table_add(t, u->servers[i]);
+	for (unsigned i = 0; i < u->table.n; i++)
+		if (u->table.members[i]->index >= from && u->table.members[i]->index < to)
+			server_change_add(&c->set, u->table.members[i]);
 }
 
 /* If a new server could not be allocated, keeps the old ones of that name. */
-static void table_keep_unreplaced(struct server_table *t)
+static void change_keep_unreplaced(struct upstream_change *c)
 {
-	const struct upstream *u = t->upstream;
+	const struct upstream *u = c->upstream;
 
-	for (unsigned i = 0; i < u->server_n && t->n < t->max; i++) {
-		struct server *s = u->servers[i];
+	for (unsigned i = 0; i < u->table.n && c->set.n < c->set.max; i++) {
+		struct member *m = u->table.members[i];
 
-		if (s->index < u->config.server_n &&
-		    u->server_name[s->index].incomplete && !s->stays)
-			table_add(t, s);
+		if (m->index < u->config.server_n &&
+		    u->server_name[m->index].incomplete && !m->stays)
+			server_change_add(&c->set, m);
 	}
 }
 
 /* Makes the new set of servers the current one. Servers that are not in it leave. */
-static void table_commit(struct server_table *t)
+static void change_commit(struct upstream_change *c)
 {
-	struct upstream *u = t->upstream;
+	struct upstream *u = c->upstream;
 
-	table_keep_unreplaced(t);
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (!u->servers[i]->stays)
-			server_leave(u->servers[i]);
-	for (unsigned i = 0; i < t->n; i++)
-		t->servers[i]->stays = false;
-	free(u->servers);
+	change_keep_unreplaced(c);
+	server_table_commit(&u->table, &c->set);
 	free(u->groups);
-	u->servers = t->servers;
-	u->groups = t->groups;
-	u->server_n = t->n;
+	u->groups = c->groups;
 	rank_build(u);
 	upstream_balance_build(u);
 	upstream_schedule_queue(u);
@@ -261,20 +229,20 @@ static void table_commit(struct server_table *t)
 bool upstream_resolved(struct upstream *u, unsigned index,
 		       const struct config_address *addresses, unsigned n)
 {
-	struct server_table t = { 0 };
+	struct upstream_change c = { 0 };
 	unsigned others = 0;
 
 	ASSERT(n > 0);
 	if (u->closing || index >= u->config.server_n)
 		return true;
-	if (!table_open(&t, u, n))
+	if (!change_open(&c, u, n))
 		return false;
-	for (unsigned i = 0; i < u->server_n; i++)
-		others += u->servers[i]->index != index;
-	table_keep_range(&t, 0, index);
-	table_add_name(&t, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
-	table_keep_range(&t, index + 1, u->config.server_n);
-	table_commit(&t);
+	for (unsigned i = 0; i < u->table.n; i++)
+		others += u->table.members[i]->index != index;
+	change_keep_range(&c, 0, index);
+	change_add_name(&c, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
+	change_keep_range(&c, index + 1, u->config.server_n);
+	change_commit(&c);
 	return !u->server_name[index].incomplete;
 }
 
@@ -298,8 +266,8 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 /* Health checks were turned off: no probe will ever report these servers as up. */
 static void probe_results_forget(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = u->servers[i];
+	for (unsigned i = 0; i < u->table.n; i++) {
+		struct server *s = server_at(u, i);
 
 		if (!s->probed_down)
 			continue;
@@ -345,13 +313,13 @@ static void server_names_set(struct upstream *u, const struct config_upstream *c
 
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
 {
-	struct server_table t = { 0 };
+	struct upstream_change c = { 0 };
 	bool complete = true;
 
 	ASSERT(config->server_n > 0 && config->server_n <= CONFIG_SERVERS_MAX);
 	if (u->closing)
 		return true;
-	if (!upstream_prepare(u, config) || !table_open(&t, u, address_count(config)))
+	if (!upstream_prepare(u, config) || !change_open(&c, u, address_count(config)))
 		return false;
 	server_names_set(u, config);
 	u->config = *config;
@@ -361,13 +329,14 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	u->config.name = u->name;
 	for (unsigned i = 0; i < config->server_n; i++) {
 		const struct config_server *s = &config->servers[i];
-		unsigned most = UPSTREAM_SERVERS_MAX - t.n - (config->server_n - 1 - i);
+		unsigned most = UPSTREAM_SERVERS_MAX - c.set.n -
+				(config->server_n - 1 - i);
 
-		if (!s->unresolved || !table_keep_name(&t, i, most))
-			table_add_name(&t, i, s->addresses, s->address_n, most);
+		if (!s->unresolved || !change_keep_name(&c, i, most))
+			change_add_name(&c, i, s->addresses, s->address_n, most);
 		complete &= !u->server_name[i].incomplete;
 	}
-	table_commit(&t);
+	change_commit(&c);
 	if (!config->health.on)
 		probe_results_forget(u);
 	return complete;
@@ -382,31 +351,12 @@ bool upstream_servers_init(struct upstream *u, const struct config_upstream *con
 	return all;
 }
 
-/* Puts back the permits that were granted to this worker, unless a new upstream of the
- * same name is attached already: it has the same records, so that these permits are its
- * own. */
-static void server_unregister(const struct upstream *u, struct server *s)
-{
-	if (!s->registry_entry)
-		return;
-	if (registry_attached(u->registry, u->worker, u))
-		registry_withdraw(u->registry, s->registry_entry, u->worker,
-				  u->config.requests, s->permits);
-	registry_leave(s->registry_entry);
-}
-
 void upstream_servers_done(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n; i++) {
-		ASSERT(u->servers[i]->open_n == 0 && u->servers[i]->leased_n == 0);
-		server_ejection_stop(u->servers[i]);
-		rank_stop(u->servers[i]);
-		server_unregister(u, u->servers[i]);
-		free(u->servers[i]);
-	}
-	names_done(&u->by_hash);
+	for (unsigned i = 0; i < u->table.n; i++)
+		ASSERT(server_at(u, i)->open_n == 0 && server_at(u, i)->leased_n == 0);
+	server_table_done(&u->table);
 	hashring_free(u->ring);
 	free(u->groups);
-	free(u->servers);
 	free(u->server_name);
 }

@@ -1,5 +1,6 @@
 /* What the files of an upstream share: upstream.c (leases and the queue), balance.c
- * (choice of the server), rank.c, ejection.c, server.c (the set of servers), origin.c
+ * (choice of the server), rank.c, ejection.c, server.c and servertable.c (the set of
+ * servers), origin.c
  * (connections). */
 #ifndef BACK_SERVER_H
 #define BACK_SERVER_H
@@ -7,8 +8,10 @@
 #include "back/upstream.h"
 #include "base/random.h"
 #include "rank.h"
+#include "servertable.h"
 
 struct server {
+	struct member member;
 	struct upstream *upstream;
 	struct list idle; /* idle origins, last returned first */
 	uint32_t idle_n;
@@ -22,20 +25,15 @@ struct server {
 	uint32_t permits;       /* collected by this worker and not yet used */
 	int64_t current;        /* smooth weighted round robin: its current weight */
 	uint64_t slow_start_until_ms; /* from then on it has its full weight */
-	bool backup, leaving;
+	bool backup;
 	/* rank.c */
 	uint32_t at;              /* in upstream->servers; RANK_UNLISTED: in none */
 	uint8_t rank;             /* the set it is in */
 	bool probed_down;         /* by the health check */
 	bool ejected;             /* ejection.c */
 	struct timer unreachable; /* armed: a connect failed not long ago */
-	bool stays; /* while a new set of servers is made: it is in the new set */
-	uint32_t id;                           /* in lease.tried; is not reused */
-	uint32_t index;                        /* of its configured name */
-	uint64_t hash;                         /* of name and address */
-	struct names_entry entry;              /* in upstream->by_hash */
-	struct registry_entry *registry_entry; /* NULL: no memory for one */
-	struct registry_record *record;
+	uint32_t id;              /* in lease.tried; is not reused */
+	uint64_t hash;            /* of name and address; its key in upstream->table */
 	/* ejection.c */
 	uint32_t consecutive_failures; /* since the last success */
 	uint32_t
@@ -45,9 +43,6 @@ struct server {
 	uint64_t readmitted_ms; /* when its last ejection ended; 0: never ejected */
 	unsigned doublings;     /* of eject_time, for the last ejection */
 	struct timer ejection;
-	uint32_t origin_n; /* origins that are not freed */
-	struct list node;  /* leaving: on upstream->leaving */
-	struct reap reap;
 	struct sockaddr_storage sa;
 	socklen_t len;
 	char name[];
@@ -84,20 +79,28 @@ struct upstream {
 	struct slab *origins, own_origins;
 	struct server_name *server_name; /* config.server_n of them */
 	unsigned server_names_max;       /* capacity of server_name */
-	unsigned server_n;
-	struct server **servers;       /* by name, as configured */
-	struct names by_hash;          /* the same servers */
-	struct group *groups;          /* group_count(server_n) of them */
+	struct server_table table;       /* of struct server */
+	struct group *groups;            /* group_count(table.n) of them */
 	struct hashring *ring; /* `balance: hash`; NULL: no memory, or one server */
 	uint32_t busy_n;       /* leases that have a server: connecting or ready */
 	/* rank.c: sums over the servers. */
 	uint64_t rank_weights[RANKS];
 	uint32_t probed_up_n;          /* not probed down */
 	uint32_t ejected_n;            /* of these, ejected */
-	struct list leaving;           /* removed servers that still have origins */
 	uint32_t next_id;
 	char name[CONFIG_NAME_MAX];
 };
+
+static inline struct server *server_of(struct member *m)
+{
+	return CONTAINER(m, struct server, member);
+}
+
+/* at < u->table.n */
+static inline struct server *server_at(const struct upstream *u, unsigned at)
+{
+	return server_of(u->table.members[at]);
+}
 
 /* ---- upstream.c ----------------------------------------------------------- */
 
@@ -159,8 +162,8 @@ void server_set_status(struct server *s);
 bool upstream_servers_init(struct upstream *u, const struct config_upstream *config);
 void upstream_servers_done(struct upstream *u);
 
-/* One of its origins is freed. A leaving server is freed with its last origin. */
-void server_origin_dead(struct server *s);
+/* What the table calls when a server leaves. */
+extern const struct server_table_events upstream_members;
 
 /* ---- origin.c ------------------------------------------------------------- */
 

@@ -152,17 +152,17 @@ bool server_reserve(struct server *s, struct lease *l)
 {
 	uint32_t limit = s->upstream->config.requests;
 
-	if (limit > 0 && s->registry_entry) {
+	if (limit > 0 && s->member.registry_entry) {
 		if (s->permits > 0)
 			s->permits--;
-		else if (!registry_take_permit(s->registry_entry, limit))
+		else if (!registry_take_permit(s->member.registry_entry, limit))
 			return false;
 		l->has_permit = true;
 	}
 	s->busy_n++;
 	s->upstream->busy_n++;
-	stat_add(&s->record->requests, 1);
-	stat_add(&s->record->in_flight, 1);
+	stat_add(&s->member.record->requests, 1);
+	stat_add(&s->member.record->in_flight, 1);
 	return true;
 }
 
@@ -172,9 +172,9 @@ void server_release(struct server *s, struct lease *l)
 
 	s->busy_n--;
 	u->busy_n--;
-	stat_sub(&s->record->in_flight, 1);
+	stat_sub(&s->member.record->in_flight, 1);
 	if (l->has_permit)
-		registry_put_permit(u->registry, s->registry_entry, u->worker,
+		registry_put_permit(u->registry, s->member.registry_entry, u->worker,
 				    u->config.requests);
 	l->has_permit = false;
 }
@@ -255,7 +255,7 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	l->tried_has_avoided = l->tried.n > 0;
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
-	if (u->closing || u->server_n == 0) {
+	if (u->closing || u->table.n == 0) {
 		lease_fail(l, u->closing ? LEASE_REFUSED : LEASE_NO_SERVER);
 		return;
 	}
@@ -283,9 +283,9 @@ static bool lease_place_queued(struct upstream *u, struct lease *l)
 /* The queue may have use for permits again that it refused before. */
 static void permits_accept(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n && u->refuses_permits; i++)
-		if (u->servers[i]->registry_entry)
-			registry_refuse_permits(u->servers[i]->record, false);
+	for (unsigned i = 0; i < u->table.n && u->refuses_permits; i++)
+		if (server_at(u, i)->member.registry_entry)
+			registry_refuse_permits(server_at(u, i)->member.record, false);
 	u->refuses_permits = false;
 }
 
@@ -325,22 +325,22 @@ static void permits_refuse(struct upstream *u, struct server *s)
 {
 	if (s->permits == 0)
 		return;
-	registry_refuse_permits(s->record, true);
+	registry_refuse_permits(s->member.record, true);
 	u->refuses_permits = true;
 	for (; s->permits > 0; s->permits--)
-		registry_put_permit(u->registry, s->registry_entry, u->worker,
+		registry_put_permit(u->registry, s->member.registry_entry, u->worker,
 				    u->config.requests);
 }
 
 void upstream_collect_permits(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (u->servers[i]->registry_entry)
-			u->servers[i]->permits +=
-				registry_collect_permits(u->servers[i]->record);
+	for (unsigned i = 0; i < u->table.n; i++)
+		if (server_at(u, i)->member.registry_entry)
+			server_at(u, i)->permits +=
+				registry_collect_permits(server_at(u, i)->member.record);
 	queue_dispatch(u);
-	for (unsigned i = 0; i < u->server_n; i++)
-		permits_refuse(u, u->servers[i]);
+	for (unsigned i = 0; i < u->table.n; i++)
+		permits_refuse(u, server_at(u, i));
 }
 
 void upstream_return(struct lease *l, bool reusable)
@@ -411,7 +411,6 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	u->owner = options->owner;
 	u->window = options->window;
 	list_init(&u->queue);
-	list_init(&u->leaving);
 	task_init(&u->task, upstream_step);
 	u->origins = options->origins ? options->origins : &u->own_origins;
 	slab_init(&u->own_origins, "origin", sizeof(struct origin), 0);
@@ -425,6 +424,7 @@ struct upstream *upstream_new(const struct upstream_options *options)
 		return NULL;
 	}
 	random_init(&u->random, u->tick->now_us + options->worker);
+	server_table_init(&u->table, u->tick, u->registry, u->worker, &upstream_members);
 	registry_attach(u->registry, u->worker, &u->tick->mailbox, permits_granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;
@@ -434,16 +434,16 @@ struct upstream *upstream_new(const struct upstream_options *options)
 
 bool upstream_evict(struct upstream *u)
 {
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = u->servers[i];
+	for (unsigned i = 0; i < u->table.n; i++) {
+		struct server *s = server_at(u, i);
 
 		if (s->idle_n > 0) {
 			origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
 			return true;
 		}
 	}
-	for (unsigned i = 0; i < u->server_n; i++) {
-		struct server *s = u->servers[i];
+	for (unsigned i = 0; i < u->table.n; i++) {
+		struct server *s = server_at(u, i);
 
 		if (s->held_n > 0) {
 			origin_end(LIST_ITEM(s->held.prev, struct origin, node));
@@ -467,11 +467,11 @@ void upstream_set_window(struct upstream *u, uint32_t window)
 void upstream_close(struct upstream *u)
 {
 	u->closing = true;
-	for (unsigned i = 0; i < u->server_n; i++)
-		LIST_EACH(&u->servers[i]->idle, node)
+	for (unsigned i = 0; i < u->table.n; i++)
+		LIST_EACH(&server_at(u, i)->idle, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
-	for (unsigned i = 0; i < u->server_n; i++)
-		LIST_EACH(&u->servers[i]->held, node)
+	for (unsigned i = 0; i < u->table.n; i++)
+		LIST_EACH(&server_at(u, i)->held, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
 }
 
@@ -483,7 +483,6 @@ bool upstream_idle(const struct upstream *u)
 void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->queue));
-	ASSERT(list_empty(&u->leaving));
 	upstream_servers_done(u);
 	registry_detach(u->registry, u->worker, u);
 	registry_free(u->own_registry);

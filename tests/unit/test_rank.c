@@ -35,15 +35,15 @@ static void servers_draw(struct upstreamrig *h)
 static void happen(struct upstreamrig *h)
 {
 	struct upstream *u = h->upstream;
-	struct server *s = u->servers[simrig_draw(&h->rig, u->server_n)];
+	struct server *s = server_at(u, simrig_draw(&h->rig, u->table.n));
 	struct config_address address = upstreamrig_address(0);
 
 	switch (simrig_draw(&h->rig, 7)) {
 	case 0:
-		upstream_probed(u, s->index, &address, false);
+		upstream_probed(u, s->member.index, &address, false);
 		break;
 	case 1:
-		upstream_probed(u, s->index, &address, true);
+		upstream_probed(u, s->member.index, &address, true);
 		break;
 	case 2:
 		server_failed(s);
@@ -71,9 +71,10 @@ static uint8_t best_rank_slowly(const struct upstream *u, const struct tried *tr
 {
 	uint8_t best = RANK_NONE;
 
-	for (unsigned i = 0; i < u->server_n; i++)
-		if (!tried_has(tried, u->servers[i]->id) && u->servers[i]->rank < best)
-			best = u->servers[i]->rank;
+	for (unsigned i = 0; i < u->table.n; i++)
+		if (!tried_has(tried, server_at(u, i)->id) &&
+		    server_at(u, i)->rank < best)
+			best = server_at(u, i)->rank;
 	return best;
 }
 
@@ -90,7 +91,7 @@ static void counts(struct upstreamrig *h)
 	for (unsigned i = 0; i < 400; i++) {
 		happen(h);
 		rank_check(h->upstream);
-		tried_add(&tried, h->upstream->servers[0]->id);
+		tried_add(&tried, server_at(h->upstream, 0)->id);
 		assert_int_equal(rank_best(h->upstream, &tried),
 				 best_rank_slowly(h->upstream, &tried));
 		assert_int_equal(upstream_has_other(h->upstream, &tried),
@@ -110,7 +111,7 @@ static void unreachable(struct upstreamrig *h)
 	struct server *s;
 
 	upstreamrig_start(h);
-	s = h->upstream->servers[0];
+	s = server_at(h->upstream, 0);
 	rank_connect_failed(s);
 	assert_int_equal(s->rank, RANK_DOWN);
 	simrig_run(&h->rig, UPSTREAM_DOWN_MS - 100);
