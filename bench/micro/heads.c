@@ -2,6 +2,7 @@
 #include "http/forward.h"
 #include "http/forwarding.h"
 #include "http/head.h"
+#include "http/kepthead.h"
 #include "micro.h"
 
 static const char small[] = "GET /hello HTTP/1.1\r\n"
@@ -38,7 +39,7 @@ static const char nginx_response[] = "HTTP/1.1 200 OK\r\n"
 
 static const struct head_limits limits = { .bytes = 16384, .fields = 100 };
 static struct head head, small_head, browser_head, nginx_head;
-static char space[4096];
+static char space[4096] __attribute__((aligned(8)));
 
 static void parse_request(const char *bytes, size_t n, struct head *h)
 {
@@ -136,6 +137,33 @@ static void emit_own(unsigned n)
 	}
 }
 
+static void keep(unsigned n, uint64_t which)
+{
+	struct kept_head *k = (void *)space;
+	struct kept_choice choice;
+
+	while (n-- > 0) {
+		kept_head_choose(&choice, &browser_head, which);
+		micro_must(choice.bytes <= sizeof(space), "a head to keep");
+		kept_head_write(k, &choice);
+		if (k->whole)
+			kept_head_restore(k, &head);
+		micro_keep(space);
+	}
+}
+
+static void keep_logged(unsigned n)
+{
+	const uint64_t which = KEPT_FIELD(HEADER_REFERER) | KEPT_FIELD(HEADER_USER_AGENT);
+
+	keep(n, which);
+}
+
+static void keep_whole(unsigned n)
+{
+	keep(n, KEPT_ALL);
+}
+
 static void prepare_heads(void)
 {
 	parse_request(small, sizeof(small) - 1, &small_head);
@@ -147,6 +175,9 @@ static const struct micro heads[] = {
 	{ "parse-small", "parse a request head with Host only", parse_small },
 	{ "parse-browser", "parse a browser's request head, 13 fields", parse_browser },
 	{ "parse-response", "parse an nginx response head, 8 fields", parse_nginx },
+	{ "keep-logged", "keep what the log shows of the browser's request",
+	  keep_logged },
+	{ "keep-whole", "keep the browser's request and restore its head", keep_whole },
 	{ "emit-small", "emit the small request to the origin", emit_small },
 	{ "emit-browser", "emit the browser's request to the origin", emit_browser },
 	{ "emit-response", "emit the response to the client", emit_nginx },

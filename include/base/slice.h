@@ -60,4 +60,27 @@ static inline struct slice slice_trim(struct slice s)
 	return s;
 }
 
+/* Copies the bytes to `at`; returns where the copy ends. Names and most values are short: copying
+ * those here, in two halves that may overlap, takes half the instructions of a call. */
+static inline char *slice_append(char *at, struct slice s)
+{
+	if (s.len >= 32)
+		return mempcpy(at, s.ptr, s.len);
+	if (s.len >= 16) {
+		memcpy(at, s.ptr, 16);
+		memcpy(at + s.len - 16, s.ptr + s.len - 16, 16);
+	} else if (s.len >= 8) {
+		memcpy(at, s.ptr, 8);
+		memcpy(at + s.len - 8, s.ptr + s.len - 8, 8);
+	} else if (s.len >= 4) {
+		memcpy(at, s.ptr, 4);
+		memcpy(at + s.len - 4, s.ptr + s.len - 4, 4);
+	} else if (s.len > 0) {
+		at[0] = s.ptr[0];
+		at[s.len / 2] = s.ptr[s.len / 2];
+		at[s.len - 1] = s.ptr[s.len - 1];
+	}
+	return at + s.len;
+}
+
 #endif

@@ -85,7 +85,8 @@ enum target_form { TARGET_ORIGIN, TARGET_ABSOLUTE, TARGET_AUTHORITY, TARGET_ASTE
 
 struct head {
 	/* Request line. */
-	struct slice method_token, target;
+	struct slice line; /* as received, for logs. Another version of HTTP writes one */
+	struct slice method_token, target; /* parts of it */
 	enum method method;
 	enum target_form target_form;
 	struct slice path;      /* of the target, as received, without the query; "*" for

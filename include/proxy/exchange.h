@@ -37,11 +37,6 @@ enum exchange_state {
 	EXCHANGE_REPLYING
 };
 
-/* A part of `head_copy`. */
-struct span {
-	uint32_t at, len;
-};
-
 /* What becomes of the client's connection when the exchange has ended. */
 enum exchange_close {
 	EXCHANGE_FINISH,  /* the response is complete: the next request follows, if it may */
@@ -60,8 +55,7 @@ struct exchange {
 	struct relay relay;    /* its source and how much of the response was queued; also of a
 				  response that is generated here */
 	void *work;            /* of the action, from EXCHANGE_WORKING on: see action.h */
-	struct buf *head_copy; /* the head as received: for the log, and to route again */
-	struct span request_line, host, referer, user_agent;
+	struct buf *kept_head; /* a struct kept_head; NULL: nothing needs it */
 	struct peer client_addr; /* the peer, or the client that a trusted peer names */
 	uint64_t started_us;
 	uint8_t state;         /* enum exchange_state */
@@ -101,6 +95,10 @@ void exchange_finish(struct exchange *x, enum ending ending);
 /* Ends the exchange without completing its response: the connection is aborted after the bytes
  * that were queued, so that the client sees a truncated response. */
 void exchange_abort(struct exchange *x, enum ending ending);
+
+/* Keeps what is needed of the request's head after the step that received it (http/kepthead.h).
+ * False: no memory. */
+bool exchange_keep_head(struct exchange *x, const struct head *h, uint64_t which) MUST_USE;
 
 /* True: the client has closed its side, no response has begun, and the route does not allow
  * half-closed clients (`half_close`): no request should be sent for it. */

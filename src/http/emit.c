@@ -18,35 +18,12 @@ static inline char *space_take(struct emit *e, size_t n)
 	return at;
 }
 
-/* Returns where the copy ends. Names and most values are short: copying those here, in two
- * halves that may overlap, saves half of the instructions of a call. */
-static inline char *append(char *at, struct slice s)
-{
-	if (s.len >= 32)
-		return mempcpy(at, s.ptr, s.len);
-	if (s.len >= 16) {
-		memcpy(at, s.ptr, 16);
-		memcpy(at + s.len - 16, s.ptr + s.len - 16, 16);
-	} else if (s.len >= 8) {
-		memcpy(at, s.ptr, 8);
-		memcpy(at + s.len - 8, s.ptr + s.len - 8, 8);
-	} else if (s.len >= 4) {
-		memcpy(at, s.ptr, 4);
-		memcpy(at + s.len - 4, s.ptr + s.len - 4, 4);
-	} else if (s.len > 0) {
-		at[0] = s.ptr[0];
-		at[s.len / 2] = s.ptr[s.len / 2];
-		at[s.len - 1] = s.ptr[s.len - 1];
-	}
-	return at + s.len;
-}
-
 void emit_slice(struct emit *e, struct slice s)
 {
 	char *at = space_take(e, s.len);
 
 	if (at)
-		append(at, s);
+		slice_append(at, s);
 }
 
 struct slice emit_digits(char text[EMIT_DIGITS_MAX], uint64_t n)
@@ -77,11 +54,11 @@ static void http1_request(struct sink *s, const struct sink_request *r)
 
 	if (!at)
 		return;
-	at = append(at, r->method);
+	at = slice_append(at, r->method);
 	*at++ = ' ';
-	at = append(append(at, r->path), r->query);
-	at = append(append(at, version), r->authority);
-	append(at, crlf);
+	at = slice_append(slice_append(at, r->path), r->query);
+	at = slice_append(slice_append(at, version), r->authority);
+	slice_append(at, crlf);
 }
 
 static void http1_status(struct sink *s, int status, struct slice phrase)
@@ -92,12 +69,12 @@ static void http1_status(struct sink *s, int status, struct slice phrase)
 	ASSERT(status >= 100 && status <= 999);
 	if (!at)
 		return;
-	at = append(at, version);
+	at = slice_append(at, version);
 	*at++ = (char)('0' + status / 100);
 	*at++ = (char)('0' + status / 10 % 10);
 	*at++ = (char)('0' + status % 10);
 	*at++ = ' ';
-	append(append(at, phrase), crlf);
+	slice_append(slice_append(at, phrase), crlf);
 }
 
 static void http1_field(struct sink *s, struct slice name, struct slice value)
@@ -106,7 +83,9 @@ static void http1_field(struct sink *s, struct slice name, struct slice value)
 	char *at = space_take(&s->out, name.len + colon.len + value.len + crlf.len);
 
 	if (at)
-		append(append(append(append(at, name), colon), value), crlf);
+		slice_append(
+			slice_append(slice_append(slice_append(at, name), colon), value),
+			crlf);
 }
 
 static void http1_begin(struct sink *s, struct slice name)
@@ -115,7 +94,7 @@ static void http1_begin(struct sink *s, struct slice name)
 	char *at = space_take(&s->out, name.len + colon.len);
 
 	if (at)
-		append(append(at, name), colon);
+		slice_append(slice_append(at, name), colon);
 }
 
 /* Ends a field, and the empty line that ends a section. */
@@ -125,7 +104,7 @@ static void http1_crlf(struct sink *s)
 	char *at = space_take(&s->out, crlf.len);
 
 	if (at)
-		append(at, crlf);
+		slice_append(at, crlf);
 }
 
 const struct sink_ops sink_http1_ops = {

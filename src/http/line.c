@@ -210,6 +210,7 @@ enum fault line_parse_request(struct head *h, struct slice line)
 	version = line.ptr + line.len - VERSION_BYTES;
 	if (version[0] != ' ')
 		return FAULT_REQUEST_LINE;
+	h->line = line;
 	h->method_token = (struct slice){ line.ptr, n };
 	h->method = method_of(h->method_token);
 	h->target = (struct slice){ line.ptr + n + 1, line.len - n - 1 - VERSION_BYTES };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "http/kepthead.h"
 #include "proxy/identity.h"
 #include "proxy/value.h"
 #include "route/variable.h"
@@ -151,6 +152,10 @@ static void memcached_start(struct exchange *x, const struct request_view *view)
 
 	if (!action_key(view, m, scratch, &key)) {
 		exchange_fail(x, ENDING_KEY_INVALID);
+		return;
+	}
+	if (m->miss_next && !exchange_keep_head(x, view->head, KEPT_ALL)) {
+		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
 	exchange_relay(x, value_get(x->generation, m, key, &x->task), NULL);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/reserve.h"
+#include "http/kepthead.h"
 #include "http/path.h"
 #include "proxy/action.h"
 #include "realip.h"
@@ -14,25 +15,29 @@
 
 /* ---- endings -------------------------------------------------------------- */
 
-static struct slice head_slice(const struct exchange *x, struct span s)
+/* The fields of a request that the access log shows. */
+#define LOGGED_FIELDS (KEPT_FIELD(HEADER_REFERER) | KEPT_FIELD(HEADER_USER_AGENT))
+
+static const struct kept_head *kept_head_of(const struct exchange *x)
 {
-	return x->head_copy ? (struct slice){ x->head_copy->data + s.at, s.len }
-			    : (struct slice){ NULL, 0 };
+	return x->kept_head ? (const void *)x->kept_head->data : NULL;
 }
 
 static void log_exchange(const struct exchange *x, enum ending ending)
 {
 	static const char *const hedges[] = { NULL, "lost", "won" };
+	const struct kept_head *kept = kept_head_of(x);
 
-	if (!x->proxy->access)
+	/* Without a kept head the log was turned on after the request had begun. */
+	if (!x->proxy->access || !kept)
 		return;
 	access_log(x->proxy->access,
 		   &(struct access_entry){
 			   .peer = &x->client_addr,
-			   .request_line = head_slice(x, x->request_line),
-			   .host = head_slice(x, x->host),
-			   .referer = head_slice(x, x->referer),
-			   .user_agent = head_slice(x, x->user_agent),
+			   .request_line = kept_head_line(kept),
+			   .host = kept_head_authority(kept),
+			   .referer = kept_head_value(kept, HEADER_REFERER),
+			   .user_agent = kept_head_value(kept, HEADER_USER_AGENT),
 			   .status = ending == ENDING_CLIENT_GONE && x->relay.status == 0
 					     ? STATUS_GONE
 					     : x->relay.status,
@@ -99,7 +104,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	io_add_inflight(p->tick->loop, -1);
 	if (x->work)
 		action_of(x->route)->drop(x);
-	buf_put(x->head_copy);
+	buf_put(x->kept_head);
 	generation_put(x->generation);
 	stream_release(x->down);
 	task_stop(&x->task);
@@ -344,16 +349,13 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	action_start(x, &view);
 }
 
-/* After a cache miss: continues with the routes behind the current one. Parses head_copy, as the
- * result of the first parse was in scratch memory. */
+/* After a cache miss: continues with the routes behind the current one. All of the head was kept,
+ * since the route has `miss: next`. */
 static void route_again(struct exchange *x)
 {
 	struct head *h = &x->proxy->request;
-	uint32_t scanned = 0;
-	enum verdict v = head_parse_request(h, x->head_copy->data, x->head_copy->end,
-					    &x->generation->head_limits, &scanned);
 
-	ASSERT(v == VERDICT_OK);
+	kept_head_restore(kept_head_of(x), h);
 	drop_source(x);
 	exchange_set_state(x, EXCHANGE_ROUTING);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
@@ -425,35 +427,21 @@ static void exchange_step(struct task *task)
 
 /* ---- requests -------------------------------------------------------------- */
 
-static struct span span_of(struct slice s, const char *base)
+bool exchange_keep_head(struct exchange *x, const struct head *h, uint64_t which)
 {
-	return s.len > 0 ? (struct span){ (uint32_t)(s.ptr - base), (uint32_t)s.len } :
-			   (struct span){ 0, 0 };
-}
+	struct kept_choice choice;
+	struct buf *b;
 
-static struct slice field_value(const struct head *h, enum header id)
-{
-	const struct field *f = head_find(h, id);
-
-	return f ? f->value : (struct slice){ NULL, 0 };
-}
-
-/* Copies the head, for the log and to route again. False: out of memory. */
-static bool copy_head(struct exchange *x, const struct head *h)
-{
-	const char *bytes = conn_peek(&x->client->conn).ptr;
-	const char *line = h->method_token.ptr;
-	const char *line_end = memchr(line, '\r', (size_t)(bytes + h->bytes - line));
-
-	x->head_copy = buf_new(io_bufs(x->proxy->tick->loop), h->bytes);
-	if (!x->head_copy)
+	/* When it is routed again, h refers to the block. */
+	if (x->kept_head && kept_head_of(x)->whole)
+		return true;
+	kept_head_choose(&choice, h, which);
+	b = buf_new(io_bufs(x->proxy->tick->loop), choice.bytes);
+	if (!b)
 		return false;
-	memcpy(x->head_copy->data, bytes, h->bytes);
-	x->head_copy->end = h->bytes;
-	x->request_line = span_of((struct slice){ line, (size_t)(line_end - line) }, bytes);
-	x->host = span_of(h->authority, bytes);
-	x->referer = span_of(field_value(h, HEADER_REFERER), bytes);
-	x->user_agent = span_of(field_value(h, HEADER_USER_AGENT), bytes);
+	kept_head_write((void *)b->data, &choice);
+	buf_put(x->kept_head);
+	x->kept_head = b;
 	return true;
 }
 
@@ -478,7 +466,7 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 	x->relay.http_1_0 = h->minor == 0;
 	x->relay.upgrade = h->upgrade;
 	x->relay.expects_continue = h->expect_continue;
-	if (!copy_head(x, h)) {
+	if (p->access && !exchange_keep_head(x, h, LOGGED_FIELDS)) {
 		slab_put(&p->exchanges, x);
 		return NULL;
 	}
