@@ -216,17 +216,22 @@ static void print_retry(FILE *out, const struct config_retry *retry)
 	print_section(out, &section_retry, retry, 3, PROTOCOL_ANY);
 }
 
-void proxy_action_print(FILE *out, const struct config *c,
-			const struct config_route *route)
+/* The keys of a route that only some actions have. */
+static void print_policy(FILE *out, const struct config_route *route)
 {
-	print_proxy(out, c, route->proxy, ACTION_DEPTH);
-	print_section(out, &section_route, route, ACTION_DEPTH, PROTOCOL_ANY);
+	print_key(out, KEY_OF(route, deadline), route, ACTION_DEPTH);
 	if (route->retry)
 		print_retry(out, route->retry);
 	if (!route->hedge)
 		return;
 	fputs(INDENT INDENT "hedge:\n", out);
 	print_section(out, &section_hedge, route->hedge, 3, PROTOCOL_ANY);
+}
+
+void proxy_action_print(FILE *out, const struct config *c,
+			const struct config_route *route)
+{
+	print_proxy(out, c, route->proxy, ACTION_DEPTH);
 }
 
 void memcached_action_print(FILE *out, const struct config *c,
@@ -245,6 +250,9 @@ static void print_route(FILE *out, const struct config *c,
 		print_text(out, "host", route->host);
 	}
 	route->action->print(out, c, route);
+	print_key(out, KEY_OF(route, half_close), route, ACTION_DEPTH);
+	if (route->action->has_policy)
+		print_policy(out, route);
 }
 
 static void print_rights(FILE *out, const struct config *c, const struct config_address *a,

@@ -93,6 +93,7 @@ static const char all_keys[] =
 	"  - path: /block\n"
 	"    block: { url: \"http://[::1]:6000/x?y=z\" }\n"
 	"  - path: /block2\n"
+	"    half_close: allow\n"
 	"    block: { url: http://127.0.0.1 }\n"
 	"  - path: /cpu\n"
 	"    cpu: { ms: 10, ms_max: 20, on: pool }\n"
@@ -358,6 +359,8 @@ static void check_routes(const struct config *c)
 	assert_slice(blocks[0]->host, "[::1]:6000");
 	assert_slice(blocks[0]->path, "/x?y=z");
 	assert_int_equal(blocks[0]->address->sa.ss_family, AF_INET6);
+	assert_false(r[2].half_close);
+	assert_true(r[3].half_close);
 	assert_slice(blocks[1]->host, "127.0.0.1");
 	assert_slice(blocks[1]->path, "/");
 	assert_int_equal(((const struct sockaddr_in *)&blocks[1]->address->sa)->sin_port,
