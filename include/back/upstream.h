@@ -44,9 +44,7 @@
 #include "base/quota.h"
 #include "base/stats.h"
 #include "config/config.h"
-#include "message/reader.h"
-#include "message/writer.h"
-#include "net/deadline.h"
+#include "message/http1.h"
 #include "net/dial.h"
 
 /* How long a server is down to which a connect failed. */
@@ -65,10 +63,8 @@ enum origin_state { ORIGIN_CONNECTING, ORIGIN_LEASED, ORIGIN_IDLE, ORIGIN_ENDING
 struct origin {
 	struct conn conn;  /* opened by the dial; closing or dead in ORIGIN_ENDING */
 	struct dial *dial; /* CONNECTING, else NULL */
-	struct deadline deadline; /* idle: its own; leased: the requester's */
-	struct reader reader;
-	struct writer writer;
-	struct task task;
+	struct http1 http1;    /* its stream; idle: the deadline is its own */
+	struct task task;      /* run while no request has the stream */
 	struct list node;      /* on server->idle, or server->held */
 	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
@@ -94,11 +90,12 @@ enum lease_failure {
 	LEASE_NO_MEMORY,
 };
 
-/* A request's use of an origin. Embedded in the requester; its address must not change
- * until upstream_return(). */
+/* A request's use of an origin, whose stream it has while it is READY. Embedded in the
+ * requester; its address must not change until upstream_return(). */
 struct lease {
 	struct upstream *upstream;
-	struct origin *origin;
+	struct origin *origin; /* the upstream's: READY or CONNECTING */
+	struct stream *stream; /* LEASE_READY: the requester's, until upstream_return() */
 	uint8_t state;          /* enum lease_state */
 	uint8_t failure;        /* enum lease_failure */
 	bool reused;            /* the origin served a request before: it may be stale */
@@ -207,6 +204,10 @@ void upstream_hold(struct lease *lease);
 
 /* Ends all origins on a holder's list. */
 void upstream_close_held(struct list *held);
+
+/* Of a lease that is READY: how long its server keeps an idle connection (Keep-Alive), in seconds;
+ * UINT32_MAX: it did not say. */
+void upstream_announced_idle(struct lease *lease, uint32_t idle_s);
 
 /* Results, by which servers are ejected. Of a lease that is READY: a response head was
  * received, and after it the whole response, or only a part; or no response. Of a lease

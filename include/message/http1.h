@@ -1,7 +1,7 @@
 /* The stream of an HTTP/1 connection: a reader and a writer on it, for one message in each
  * direction at a time.
  *
- * A stream and its connection have one fate on HTTP/1: `eof` and `lost` are the connection's, and
+ * A stream and its connection have one fate on HTTP/1: `eof` and failures are the connection's, and
  * a tunnel or a message whose end is the connection's leaves no stream for another request.
  *
  * Owner: the client or origin that embeds it. Its conn_events.changed calls http1_record().
@@ -39,6 +39,10 @@ void http1_restart(struct http1 *h);
 /* Asserts what holds between two steps. */
 void http1_check(const struct http1 *h);
 
+/* Between two requests: the peer has closed it, or has sent bytes that nobody asked for, or it
+ * failed. So it cannot have another request of ours. */
+bool http1_stale(const struct http1 *h);
+
 /* Discards what was received of the body. True: that was all of it. `scratch`: for trailers. */
 bool http1_discard_body(struct http1 *h, struct head *scratch);
 
@@ -55,7 +59,7 @@ void http1_wait(struct http1 *h, bool abort_on_eof);
 	.send_static = http1_send_static, .send = http1_send,           \
 	.send_end = http1_send_end, .position = http1_position,         \
 	.submitted = http1_submitted, .take_back = http1_take_back,     \
-	.begin_tunnel = http1_begin_tunnel
+	.progress = http1_progress, .begin_tunnel = http1_begin_tunnel
 
 enum verdict http1_head(struct stream *s, struct head *head);
 void http1_skip_head(struct stream *s);
@@ -72,6 +76,7 @@ bool http1_send_end(struct stream *s, struct buf *trailers);
 uint64_t http1_position(const struct stream *s);
 uint64_t http1_submitted(const struct stream *s);
 bool http1_take_back(struct stream *s, uint64_t position);
+struct stream_progress http1_progress(const struct stream *s);
 void http1_begin_tunnel(struct stream *s);
 
 #endif

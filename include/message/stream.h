@@ -23,7 +23,7 @@
  * task, space only after stream_await_space().
  *
  * Owner: the client or origin whose connection it is on. Limits: those of the connection's
- * inbox and outbox. Errors: `lost`, `timed_out`, a verdict or body event with `fault`, false
+ * inbox and outbox. Errors: stream_lost(), `timed_out`, a verdict or body event with `fault`, false
  * for lack of memory. stream_check() asserts what holds in each state. */
 #ifndef MESSAGE_STREAM_H
 #define MESSAGE_STREAM_H
@@ -39,6 +39,14 @@ enum stream_state { STREAM_IDLE, STREAM_OPEN, STREAM_TUNNEL, STREAM_CLOSED };
 enum stream_abort {
 	STREAM_INCOMPLETE, /* the response is not whole, and the peer must see that */
 	STREAM_UNWANTED,   /* the peer has left before a response began */
+};
+
+/* For deadlines, and to know what is left. */
+struct stream_progress {
+	uint64_t received_ms; /* when bytes were last received */
+	uint64_t sent_ms;     /* when the peer last took bytes, or a send was started */
+	uint64_t unsent;      /* bytes queued that the kernel has not taken yet */
+	bool unread;          /* bytes were received that were not read */
 };
 
 /* What a version of HTTP implements. The functions below have the promises. */
@@ -60,6 +68,7 @@ struct stream_ops {
 	uint64_t (*position)(const struct stream *s);
 	uint64_t (*submitted)(const struct stream *s);
 	bool (*take_back)(struct stream *s, uint64_t position);
+	struct stream_progress (*progress)(const struct stream *s);
 	void (*begin_tunnel)(struct stream *s);
 
 	/* Of clients' streams only. A leased stream ends with its lease. */
@@ -80,7 +89,9 @@ struct stream {
 	uint8_t state;             /* enum stream_state */
 	uint8_t fault;             /* enum fault, after BODY_BAD */
 	bool eof : 1;              /* the peer has finished sending; it may still read */
-	bool lost : 1; /* the connection or stream failed: nothing sent reaches the peer */
+	bool receive_failed : 1;   /* nothing more comes */
+	bool send_failed : 1; /* nothing that is sent reaches the peer; it may still have sent
+				    a response before */
 	bool timed_out : 1;    /* its deadline has passed */
 	bool received : 1;     /* the peer's message was read whole */
 	bool sent : 1;         /* our message was queued whole */
@@ -102,7 +113,8 @@ void stream_set_state(struct stream *s, enum stream_state state);
 /* The stream belongs to this user until stream_release(); `task` is run on events. */
 void stream_use(struct stream *s, void *user, struct task *task);
 
-/* The user has ended: its task is not run any more. */
+/* The user has ended or leaves the stream: its task is not run on events any more. The user stops
+ * its task itself. */
 void stream_release(struct stream *s);
 
 /* Asserts what holds between two steps in each state. */
@@ -111,7 +123,7 @@ void stream_check(const struct stream *s);
 /* ---- the message that is received ----------------------------------------- */
 
 /* Reads the next head of a response, interim ones (1xx) included. Its slices are valid until
- * it is consumed. VERDICT_MORE: none was received whole; see `eof` and `lost`. */
+ * it is consumed. VERDICT_MORE: none was received whole; see `eof`, `receive_failed`. */
 static inline enum verdict stream_head(struct stream *s, struct head *h)
 {
 	return s->ops->head(s, h);
@@ -219,19 +231,32 @@ static inline void stream_begin_tunnel(struct stream *s)
 	s->ops->begin_tunnel(s);
 }
 
-/* Everything sent, and its end, was taken by the kernel. */
-static inline bool stream_end_delivered(const struct stream *s)
+static inline struct stream_progress stream_progress(const struct stream *s)
 {
-	return s->sent && s->ops->submitted(s) == s->ops->position(s);
+	return s->ops->progress(s);
 }
 
-/* ---- a client's stream ------------------------------------------------------ */
+/* Our message was sent whole: nothing of it waits for the kernel. */
+static inline bool stream_end_sent(const struct stream *s)
+{
+	return s->sent && s->ops->progress(s).unsent == 0;
+}
+
+/* ---- the state of the stream ------------------------------------------------ */
+
+/* The connection or the stream failed. */
+static inline bool stream_lost(const struct stream *s)
+{
+	return s->receive_failed || s->send_failed;
+}
 
 /* Neither lost nor timed out: the peer takes what is sent to it. */
 static inline bool stream_responsive(const struct stream *s)
 {
-	return !s->lost && !s->timed_out;
+	return !stream_lost(s) && !s->timed_out;
 }
+
+/* ---- a client's stream ------------------------------------------------------ */
 
 /* Nothing prevents another request after this one, as far as is known before its body was read
  * (stream_discard_body()). */

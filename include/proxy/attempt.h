@@ -55,6 +55,7 @@ struct attempt_request {
 	uint8_t framing;        /* enum framing, of the body */
 	bool first;             /* it is the first request on its client's connection */
 	bool hold_on_return;    /* it authenticates the connection it is sent on: identity.h */
+	struct head_limits limits; /* of the heads and trailers of its responses */
 };
 
 struct attempt {
@@ -123,8 +124,8 @@ enum body_event attempt_body(struct attempt *a, struct head *trailers, struct pi
 /* Consumes the trailers of BODY_TRAILERS. */
 void attempt_end_trailers(struct attempt *a);
 
-/* After a 101: the origin connection carries bytes in both directions from now on. Returns it. */
-struct conn *attempt_tunnel(struct attempt *a);
+/* After a 101: the stream carries bytes in both directions from now on. */
+void attempt_begin_tunnel(struct attempt *a);
 
 /* Returns the lease, in any state. Nothing refers to the attempt's memory afterwards. */
 void attempt_end(struct attempt *a);

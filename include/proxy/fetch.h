@@ -97,10 +97,10 @@ void fetch_send_end(struct fetch *f, struct buf *trailers);
 /* True: the end of the request was queued for the server whose response is read. */
 bool fetch_sent(const struct fetch *f);
 
-/* After a 101: the origin connection carries bytes in both directions from now on. */
+/* After a 101: the server's stream carries bytes in both directions from now on. */
 void fetch_begin_tunnel(struct fetch *f);
 
-/* The origin connection of a tunnel. */
-struct conn *fetch_conn(struct fetch *f);
+/* The server's stream of a tunnel. */
+struct stream *fetch_stream(struct fetch *f);
 
 #endif

@@ -19,6 +19,7 @@ static void origin_set_state(struct origin *o, enum origin_state state)
 void origin_check(const struct origin *o)
 {
 	const struct server *s = o->server;
+	const struct deadline *d = &o->http1.stream.deadline;
 
 	ASSERT(!o->dial || o->state == ORIGIN_CONNECTING);
 	ASSERT(s->open_n >= s->leased_n + s->idle_n + s->held_n &&
@@ -33,11 +34,15 @@ void origin_check(const struct origin *o)
 	case ORIGIN_LEASED:
 		ASSERT(o->lease->origin == o && o->lease->state == LEASE_READY);
 		ASSERT(list_empty(&o->node) && list_empty(&o->held_node));
+		ASSERT(o->http1.stream.user == o->lease);
+		http1_check(&o->http1);
 		break;
 	case ORIGIN_IDLE:
 		ASSERT(!o->lease && !list_empty(&o->node) &&
 		       !member_is_leaving(&s->member));
-		ASSERT(o->deadline.owner == o && deadline_running(&o->deadline));
+		ASSERT(d->owner == o && deadline_running(d));
+		ASSERT(o->http1.stream.state == STREAM_IDLE);
+		http1_check(&o->http1);
 		ASSERT(o->held == !list_empty(&o->held_node));
 		break;
 	case ORIGIN_ENDING:
@@ -64,7 +69,11 @@ static void origin_changed(struct conn *conn)
 {
 	struct origin *o = CONTAINER(conn, struct origin, conn);
 
-	tick_run(conn->tick, o->lease ? o->lease->waiter : &o->task);
+	struct task *task = o->http1.stream.task;
+
+	if (o->state != ORIGIN_CONNECTING)
+		http1_record(&o->http1);
+	tick_run(conn->tick, task ? task : &o->task);
 }
 
 static const struct conn_events origin_events = {
@@ -111,7 +120,9 @@ void origin_end(struct origin *o)
 		dial_cancel(&o->dial);
 		return;
 	}
-	deadline_stop(&o->deadline);
+	stream_release(&o->http1.stream);
+	stream_set_state(&o->http1.stream, STREAM_CLOSED);
+	deadline_stop(&o->http1.stream.deadline);
 	conn_close(&o->conn, CONN_NOW, 0);
 }
 
@@ -150,19 +161,32 @@ static void idle_time_passed(void *owner)
 static const struct deadline_rules idle_rules = { .due_ms = idle_due_ms,
 						  .passed = idle_time_passed };
 
+static const struct stream_ops stream_ops = { HTTP1_OPS };
+
+/* The lease is READY. */
+static void stream_lend(struct origin *o, struct lease *l)
+{
+	struct stream *s = &o->http1.stream;
+
+	stream_set_state(s, STREAM_OPEN);
+	stream_use(s, l, l->waiter);
+	l->stream = s;
+	lease_set(l, LEASE_READY);
+}
+
 static void origin_opened(struct origin *o)
 {
 	struct server *s = o->server;
 
 	dial_finish(&o->dial);
 	rank_connect_succeeded(s);
-	deadline_init(&o->deadline, &o->conn, &idle_rules, o);
+	http1_init(&o->http1, &stream_ops, &o->conn, &idle_rules, o);
+	http1_record(&o->http1);
 	origin_set_state(o, ORIGIN_LEASED);
 	s->leased_n++;
 	o->requests = 1;
 	o->idle_s = UINT32_MAX;
-	reader_init(&o->reader);
-	lease_set(o->lease, LEASE_READY);
+	stream_lend(o, o->lease);
 }
 
 static void origin_not_opened(struct origin *o)
@@ -191,11 +215,6 @@ static void origin_not_opened(struct origin *o)
 		lease_fail(l, (enum lease_failure)l->failure);
 }
 
-static bool is_stale(const struct origin *o)
-{
-	return o->conn.inbox || o->conn.eof || o->conn.error || o->conn.send_error;
-}
-
 /* Run on events of an idle origin, and when its dial has a result. */
 static void origin_step(struct task *task)
 {
@@ -211,7 +230,7 @@ static void origin_step(struct task *task)
 	case ORIGIN_IDLE:
 		/* The server closed it, or sent bytes without a request: it cannot be
 		 * reused. */
-		if (is_stale(o))
+		if (http1_stale(&o->http1))
 			origin_end(o);
 		break;
 	case ORIGIN_LEASED:
@@ -292,7 +311,7 @@ struct origin *origin_held(const struct upstream *u, const struct lease *l)
 	LIST_EACH(l->held_list, node) {
 		struct origin *o = LIST_ITEM(node, struct origin, held_node);
 
-		if (o->server->upstream == u && !is_stale(o) &&
+		if (o->server->upstream == u && !http1_stale(&o->http1) &&
 		    !tried_before(l, o->server))
 			return o;
 	}
@@ -314,15 +333,15 @@ void origin_lease_this(struct origin *o, struct lease *l)
 	origin_set_state(o, ORIGIN_LEASED);
 	o->lease = l;
 	o->requests++;
-	reader_init(&o->reader);
 	l->origin = o;
 	l->reused = true;
-	lease_set(l, LEASE_READY);
+	stream_lend(o, l);
 }
 
 void origin_end_stale(struct server *s)
 {
-	while (s->idle_n > 0 && is_stale(LIST_ITEM(s->idle.next, struct origin, node)))
+	while (s->idle_n > 0 &&
+	       http1_stale(&LIST_ITEM(s->idle.next, struct origin, node)->http1))
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
 }
 
@@ -358,9 +377,11 @@ static void origin_make_idle(struct origin *o, struct list *held_list)
 		list_prepend(&s->idle, &o->node);
 		stat_add(&u->stats->connections_idle, 1);
 	}
+	stream_release(&o->http1.stream);
+	http1_restart(&o->http1);
 	o->idle_since_ms = u->tick->now_ms;
-	deadline_own(&o->deadline, &idle_rules, o);
-	deadline_bound(&o->deadline, idle_due_ms(o));
+	deadline_own(&o->http1.stream.deadline, &idle_rules, o);
+	deadline_bound(&o->http1.stream.deadline, idle_due_ms(o));
 	queue_dispatch(u);
 }
 
@@ -381,7 +402,8 @@ void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 	const struct server *s = o->server;
 	struct upstream *u = o->server->upstream;
 
-	if (reusable && !u->closing && !member_is_leaving(&s->member) && !is_stale(o) &&
+	if (reusable && !u->closing && !member_is_leaving(&s->member) &&
+	    !http1_stale(&o->http1) &&
 	    conn_unsent(&o->conn) == 0 && idle_limit_ms(o) > 0 &&
 	    may_keep_idle(o, held_list)) {
 		origin_make_idle(o, held_list);

@@ -36,6 +36,7 @@ void lease_check(const struct lease *l)
 {
 	const struct origin *o = l->origin;
 
+	ASSERT(!l->stream == (l->state != LEASE_READY));
 	switch ((enum lease_state)l->state) {
 	case LEASE_NONE:
 	case LEASE_FAILED:
@@ -360,6 +361,7 @@ void upstream_return(struct lease *l, bool reusable)
 	case LEASE_READY:
 		server_release(o->server, l);
 		l->origin = NULL;
+		l->stream = NULL;
 		l->state = LEASE_NONE;
 		o->held |= l->hold_on_return;
 		origin_take_back(o, reusable, l->held_list);
@@ -370,6 +372,11 @@ void upstream_return(struct lease *l, bool reusable)
 	}
 	l->origin = NULL;
 	l->state = LEASE_NONE;
+}
+
+void upstream_announced_idle(struct lease *l, uint32_t idle_s)
+{
+	l->origin->idle_s = idle_s;
 }
 
 void upstream_hold(struct lease *l)

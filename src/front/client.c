@@ -223,8 +223,6 @@ static void client_close(struct client *c, enum conn_end how, uint32_t linger_ms
 	task_stop(&c->task);
 	if (s->state != STREAM_CLOSED)
 		stream_set_state(s, STREAM_CLOSED);
-	if (s->task)
-		task_stop(s->task);
 	deadline_stop(&s->deadline);
 	conn_close(&c->conn, how, linger_ms);
 }
@@ -374,7 +372,7 @@ static void stream_finished(struct stream *s, bool keep_alive)
 			 c->http1.reader.body.framing == FRAMING_NONE && !c->conn.inbox;
 
 	stream_release(s);
-	if (keep_alive && !s->lost) {
+	if (keep_alive && !stream_lost(s)) {
 		http1_restart(&c->http1);
 		client_set_state(c, CLIENT_IDLE);
 		deadline_begin(c);

@@ -578,7 +578,7 @@ static void request_step(struct task *task)
 		return; /* request_gone() follows */
 	/* Timeouts are ignored; only lost connections end a request. */
 	s->timed_out = false;
-	if (s->lost)
+	if (stream_lost(s))
 		request_abort(r);
 	else
 		request_advance(r);

@@ -21,8 +21,15 @@ void http1_record(struct http1 *h)
 
 	if (c->eof)
 		h->stream.eof = true;
-	if (c->error || c->send_error)
-		h->stream.lost = true;
+	if (c->error)
+		h->stream.receive_failed = true;
+	if (c->send_error)
+		h->stream.send_failed = true;
+}
+
+bool http1_stale(const struct http1 *h)
+{
+	return h->conn->inbox || h->stream.eof || stream_lost(&h->stream);
 }
 
 void http1_restart(struct http1 *h)
@@ -46,7 +53,8 @@ void http1_check(const struct http1 *h)
 	if (s->state == STREAM_CLOSED)
 		return;
 	ASSERT(!c->eof || s->eof);
-	ASSERT(s->lost == (c->error || c->send_error));
+	ASSERT(s->receive_failed == (c->error != 0) &&
+	       s->send_failed == (c->send_error != 0));
 	ASSERT(s->state == STREAM_IDLE || s->received == reader_ended(&h->reader));
 }
 
@@ -193,6 +201,14 @@ uint64_t http1_position(const struct stream *s)
 uint64_t http1_submitted(const struct stream *s)
 {
 	return conn_submitted(const_http1_of(s)->conn);
+}
+
+struct stream_progress http1_progress(const struct stream *s)
+{
+	const struct conn *c = const_http1_of(s)->conn;
+
+	return (struct stream_progress){ c->received_ms, c->sent_ms, conn_unsent(c),
+					 c->inbox != NULL };
 }
 
 bool http1_take_back(struct stream *s, uint64_t position)

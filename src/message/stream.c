@@ -33,8 +33,6 @@ void stream_use(struct stream *s, void *user, struct task *task)
 
 void stream_release(struct stream *s)
 {
-	if (s->task)
-		task_stop(s->task);
 	s->user = NULL;
 	s->task = NULL;
 }
@@ -49,7 +47,6 @@ void stream_check(const struct stream *s)
 		ASSERT(!s->received && !s->sent);
 		break;
 	case STREAM_OPEN:
-		ASSERT(s->limits);
 		break;
 	case STREAM_TUNNEL:
 		ASSERT(s->user && !s->abort_on_eof);

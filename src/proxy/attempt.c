@@ -2,25 +2,11 @@
 
 #include <string.h>
 
-#include "http/lenient.h"
 #include "proxy/identity.h"
 
 static struct tick *attempt_tick(const struct attempt *a)
 {
 	return a->request->tick;
-}
-
-static struct conn *origin_conn(struct attempt *a)
-{
-	return &a->lease.origin->conn;
-}
-
-static struct head_limits limits_of(const struct attempt *a)
-{
-	struct head_limits limits = a->request->generation->head_limits;
-
-	limits.lenient = a->request->config->lenient;
-	return limits;
 }
 
 static bool leased(const struct attempt *a)
@@ -62,8 +48,8 @@ void attempt_check(const struct attempt *a)
 	case ATTEMPT_AWAITING_HEAD:
 		ASSERT(l->state == LEASE_READY);
 		ASSERT(a->sent_us > 0 && a->status == 0 &&
-		       l->origin->deadline.owner == a);
-		ASSERT(a->state == ATTEMPT_SENDING || l->origin->writer.ended);
+		       l->stream->deadline.owner == a);
+		ASSERT(a->state == ATTEMPT_SENDING || l->stream->sent);
 		break;
 	case ATTEMPT_RELAYING:
 		ASSERT(l->state == LEASE_READY && a->status > 0);
@@ -129,18 +115,19 @@ static uint64_t later(uint64_t a, uint64_t b)
 /* When the server is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
 static uint64_t server_deadline(const struct attempt *a)
 {
-	const struct conn *c = &a->lease.origin->conn;
+	const struct stream *s = a->lease.stream;
+	const struct stream_progress p = stream_progress(s);
 	uint32_t response_ms = a->request->config->response_timeout_ms;
 	const struct config_limits *limits = &a->request->generation->config->limits;
-	uint64_t sent = later(c->sent_ms, a->since_ms);
+	uint64_t sent = later(p.sent_ms, a->since_ms);
 
 	if (a->tunnel)
-		return later(c->received_ms, sent) + limits->idle_timeout_ms;
+		return later(p.received_ms, sent) + limits->idle_timeout_ms;
 	switch ((enum attempt_state)a->state) {
 	case ATTEMPT_SENDING:
 		/* After a send error the server's response may still be received, once a buffer
 		 * is free: waits for it until the send timeout. */
-		if (conn_unsent(c) > 0 || c->send_error)
+		if (p.unsent > 0 || s->send_failed)
 			return sent + limits->send_timeout_ms;
 		break; /* waits for the client's body, which has a deadline of its own */
 	case ATTEMPT_AWAITING_HEAD:
@@ -148,8 +135,8 @@ static uint64_t server_deadline(const struct attempt *a)
 			return sent + response_ms;
 		break; /* waits for the client, which has a deadline of its own */
 	case ATTEMPT_RELAYING:
-		if (!a->stalled && (a->lease.origin->writer.ended || conn_unsent(c) > 0))
-			return later(c->received_ms, sent) + response_ms;
+		if (!a->stalled && (s->sent || p.unsent > 0))
+			return later(p.received_ms, sent) + response_ms;
 		break; /* waits for the client to read or to send */
 	case ATTEMPT_WAITING:
 	case ATTEMPT_ENDED:
@@ -186,7 +173,7 @@ static const struct deadline_rules attempt_rules = { .due_ms = attempt_due_ms,
 
 static void deadline_begin(struct attempt *a)
 {
-	deadline_bound(&a->lease.origin->deadline, attempt_due_ms(a));
+	deadline_bound(&a->lease.stream->deadline, attempt_due_ms(a));
 }
 
 /* ---- the request ---------------------------------------------------------- */
@@ -204,18 +191,19 @@ static void request_complete(struct attempt *a)
 
 static void begin_sending(struct attempt *a)
 {
-	struct origin *o = a->lease.origin;
+	struct stream *s = a->lease.stream;
 
-	deadline_own(&o->deadline, &attempt_rules, a);
+	s->limits = &a->request->limits;
+	deadline_own(&s->deadline, &attempt_rules, a);
 	a->sent_us = attempt_tick(a)->now_us;
 	stat_add(&upstream_stats(a->request->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
-	if (!writer_begin(&o->writer, &o->conn, buf_ref(a->request->head),
-			  (enum framing)a->request->framing, a->request->length)) {
+	if (!stream_send_head(s, buf_ref(a->request->head),
+			      (enum framing)a->request->framing, a->request->length)) {
 		attempt_fail(a, ENDING_NO_MEMORY);
 		return;
 	}
-	if (o->writer.ended)
+	if (s->sent)
 		request_complete(a);
 	else
 		deadline_begin(a);
@@ -322,26 +310,25 @@ void attempt_time_out(struct attempt *a)
 static bool takes_body(const struct attempt *a)
 {
 	return a->state == ATTEMPT_SENDING ||
-	       (a->state == ATTEMPT_RELAYING && leased(a) &&
-		!a->lease.origin->writer.ended);
+	       (a->state == ATTEMPT_RELAYING && leased(a) && !a->lease.stream->sent);
 }
 
 uint32_t attempt_send_space(const struct attempt *a)
 {
-	return takes_body(a) ? conn_push_space(&a->lease.origin->conn) : 0;
+	return takes_body(a) ? stream_space(a->lease.stream) : 0;
 }
 
 void attempt_await_space(struct attempt *a)
 {
 	if (takes_body(a))
-		conn_await_space(origin_conn(a));
+		stream_await_space(a->lease.stream);
 }
 
 void attempt_send(struct attempt *a, struct piece *p, bool kept)
 {
 	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
 	a->body_not_replayable |= !kept;
-	if (!writer_piece(&a->lease.origin->writer, origin_conn(a), p))
+	if (!stream_send(a->lease.stream, p))
 		attempt_fail(a, ENDING_NO_MEMORY);
 }
 
@@ -349,7 +336,7 @@ void attempt_send_end(struct attempt *a, struct buf *trailers, bool kept)
 {
 	ASSERT(a->state == ATTEMPT_SENDING || a->state == ATTEMPT_RELAYING);
 	a->body_not_replayable |= trailers && !kept;
-	if (writer_end(&a->lease.origin->writer, origin_conn(a), trailers))
+	if (stream_send_end(a->lease.stream, trailers))
 		request_complete(a);
 	else
 		attempt_fail(a, ENDING_NO_MEMORY);
@@ -363,25 +350,22 @@ static enum verdict refuse_head(struct attempt *a, enum ending ending)
 
 enum verdict attempt_head(struct attempt *a, struct head *h)
 {
-	struct head_limits limits;
-	struct conn *c;
+	struct stream *s = a->lease.stream;
 
 	if (a->state == ATTEMPT_FAILED)
 		return VERDICT_BAD;
 	if (!leased(a))
 		return VERDICT_MORE;
-	c = origin_conn(a);
-	limits = limits_of(a);
-	switch (reader_response(&a->lease.origin->reader, c, &limits, h)) {
+	switch (stream_head(s, h)) {
 	case VERDICT_OK:
 		break;
 	case VERDICT_BAD:
 		return refuse_head(a, h->fault == FAULT_NO_MEMORY ? ENDING_NO_MEMORY :
 								    ENDING_ORIGIN_BAD);
 	case VERDICT_MORE:
-		if (!c->eof && !c->error)
+		if (!s->eof && !s->receive_failed)
 			return VERDICT_MORE;
-		if (c->inbox)
+		if (stream_progress(s).unread)
 			return refuse_head(a, ENDING_ORIGIN_CLOSED);
 		stale_close(a);
 		return a->state == ATTEMPT_FAILED ? VERDICT_BAD : VERDICT_MORE;
@@ -393,12 +377,11 @@ enum verdict attempt_head(struct attempt *a, struct head *h)
 
 void attempt_take_head(struct attempt *a, const struct head *h, enum framing framing)
 {
-	struct origin *o = a->lease.origin;
+	struct stream *s = a->lease.stream;
 
 	ASSERT(leased(a) && a->state != ATTEMPT_RELAYING);
 	if (h->status < 200 && h->status != 101) {
-		conn_consume(&o->conn, o->reader.head_bytes);
-		reader_init(&o->reader);
+		stream_skip_head(s);
 		/* The server is working: its time starts anew. */
 		a->since_ms = attempt_tick(a)->now_ms;
 		return;
@@ -406,7 +389,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	a->status = (uint16_t)h->status;
 	if (identity_challenged(h))
 		upstream_hold(&a->lease);
-	o->idle_s = h->idle_s;
+	upstream_announced_idle(&a->lease, h->idle_s);
 	histogram_add(&upstream_stats(a->request->upstream)->latency,
 		      attempt_tick(a)->now_us - a->sent_us);
 	upstream_responded(&a->lease, h->status);
@@ -415,8 +398,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 	a->reusable = h->keep_alive && framing != FRAMING_CLOSE &&
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(a, ATTEMPT_RELAYING);
-	reader_begin_body(&o->reader, &o->conn, framing, h->length);
-	o->reader.body.padding_allowed = a->request->config->lenient >> LENIENT_CHUNK_PADDING & 1;
+	stream_begin_body(s, framing, h->length);
 	deadline_begin(a);
 }
 
@@ -425,15 +407,15 @@ void attempt_set_stalled(struct attempt *a, bool stalled)
 	if (a->stalled && !stalled)
 		a->since_ms = attempt_tick(a)->now_ms;
 	/* If nothing was received, the response is late because of the server. */
-	a->stalled = stalled &&
-		     (a->state == ATTEMPT_RELAYING || (leased(a) && origin_conn(a)->inbox));
+	a->stalled = stalled && (a->state == ATTEMPT_RELAYING ||
+				 (leased(a) && stream_progress(a->lease.stream).unread));
 }
 
 static void response_ended(struct attempt *a)
 {
 	set_state(a, ATTEMPT_ENDED);
 	upstream_completed(&a->lease);
-	upstream_return(&a->lease, a->reusable && a->lease.origin->writer.ended);
+	upstream_return(&a->lease, a->reusable && a->lease.stream->sent);
 }
 
 /* The ending of a response whose body is incomplete or malformed. */
@@ -446,24 +428,22 @@ static enum ending ending_of_body(enum fault fault)
 
 enum body_event attempt_body(struct attempt *a, struct head *trailers, struct piece *p)
 {
-	struct conn *c = origin_conn(a);
-	struct head_limits limits = limits_of(a);
+	struct stream *s = a->lease.stream;
 	enum body_event event;
 
 	ASSERT(a->state == ATTEMPT_RELAYING);
-	event = reader_body(&a->lease.origin->reader, c, &limits, trailers, p);
+	event = stream_body(s, trailers, p);
 	switch (event) {
 	case BODY_END:
 		response_ended(a);
 		break;
 	case BODY_MORE:
-		if (!c->error)
+		if (!s->receive_failed)
 			break;
 		attempt_fail(a, ENDING_ORIGIN_TRUNCATED);
 		return BODY_BAD;
 	case BODY_BAD:
-		attempt_fail(a, ending_of_body(
-					(enum fault)a->lease.origin->reader.body.fault));
+		attempt_fail(a, ending_of_body((enum fault)s->fault));
 		return BODY_BAD;
 	case BODY_DATA:
 	case BODY_TRAILERS:
@@ -474,17 +454,17 @@ enum body_event attempt_body(struct attempt *a, struct head *trailers, struct pi
 
 void attempt_end_trailers(struct attempt *a)
 {
-	reader_end_trailers(&a->lease.origin->reader, origin_conn(a));
+	stream_end_trailers(a->lease.stream);
 }
 
-struct conn *attempt_tunnel(struct attempt *a)
+void attempt_begin_tunnel(struct attempt *a)
 {
 	ASSERT(a->state == ATTEMPT_RELAYING && a->status == 101);
+	stream_begin_tunnel(a->lease.stream);
 	a->tunnel = true;
 	a->reusable = false;
 	a->since_ms = attempt_tick(a)->now_ms;
 	deadline_begin(a);
-	return origin_conn(a);
 }
 
 /* True: the request must not go out on a reused connection. A client whose own connection

@@ -414,7 +414,7 @@ static void exchange_step(struct task *task)
 
 	if (x->down->state == STREAM_CLOSED)
 		return; /* a shutdown: stream_closed() follows */
-	if (x->down->lost)
+	if (stream_lost(x->down))
 		exchange_abort(x, ENDING_CLIENT_GONE);
 	else if (exchange_unwanted(x))
 		exchange_abandon(x);

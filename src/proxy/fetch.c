@@ -113,7 +113,7 @@ void fetch_send_end(struct fetch *f, struct buf *trailers)
 bool fetch_sent(const struct fetch *f)
 {
 	return f->attempt && f->attempt->lease.state == LEASE_READY &&
-	       f->attempt->lease.origin->writer.ended;
+	       f->attempt->lease.stream->sent;
 }
 
 /* ---- the response --------------------------------------------------------- */
@@ -239,13 +239,13 @@ static void end_trailers(struct source *s)
 void fetch_begin_tunnel(struct fetch *f)
 {
 	ASSERT(f->state == FETCH_RELAYING);
-	attempt_tunnel(f->attempt);
+	attempt_begin_tunnel(f->attempt);
 }
 
-struct conn *fetch_conn(struct fetch *f)
+struct stream *fetch_stream(struct fetch *f)
 {
 	ASSERT(f->attempt->tunnel && f->attempt->state == ATTEMPT_RELAYING);
-	return &f->attempt->lease.origin->conn;
+	return f->attempt->lease.stream;
 }
 
 /* --------------------------------------------------------------------------- */
@@ -320,7 +320,9 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.framing = (uint8_t)o->framing,
 		.first = o->first,
 		.hold_on_return = o->hold_on_return,
+		.limits = g->head_limits,
 	};
+	f->request.limits.lenient = f->request.config->lenient;
 	f->replay_max = REPLAY_BYTES;
 	if (o->route && retry_wanted(o->route)) {
 		f->retry = retry_new(o->route, &f->request);

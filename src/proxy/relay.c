@@ -198,7 +198,7 @@ static void begin_tunnel(struct relay *r, struct head *h)
 	r->keep_alive = false;
 	stream_begin_tunnel(r->down);
 	stat_add(&r->proxy->stats->tunnels, 1);
-	source_take_head(r->source, h, FRAMING_CLOSE);
+	source_take_head(r->source, h, FRAMING_NONE);
 	fetch_begin_tunnel(r->fetch);
 }
 
@@ -301,20 +301,25 @@ static void relay_body(struct relay *r)
 
 /* Moves the bytes that have come, and then the end of the stream. False: out of memory, and
  * bytes are lost. */
-static bool tunnel_splice(struct conn *from, struct conn *to)
+static bool tunnel_splice(struct stream *from, struct stream *to, struct head *scratch)
 {
-	while (from->inbox && conn_push_space(to) > 0) {
-		struct piece p = conn_take(from, (uint32_t)conn_peek(from).len);
+	struct piece p = { NULL, NULL, 0 };
 
-		if (!conn_push(to, &p)) {
-			piece_put(&p);
+	while (stream_space(to) > 0) {
+		switch (stream_body(from, scratch, &p)) {
+		case BODY_DATA:
+			if (stream_send(to, &p))
+				break;
 			return false;
+		case BODY_END:
+			return to->sent || stream_send_end(to, NULL);
+		case BODY_MORE:
+		case BODY_TRAILERS:
+		case BODY_BAD:
+			return true;
 		}
 	}
-	if (from->inbox)
-		conn_await_space(to);
-	else if (from->eof)
-		conn_send_fin(to);
+	stream_await_space(to);
 	return true;
 }
 
@@ -326,19 +331,19 @@ static void tunnel_break(struct relay *r, enum ending ending)
 
 static void relay_tunnel(struct relay *r)
 {
-	struct conn *client = &r->client->conn;
-	struct conn *origin;
+	struct head *scratch = &r->proxy->response;
+	struct stream *down = r->down, *up;
 
 	if (r->source->ending != 0) {
 		relay_set_state(r, RELAY_COMPLETE);
 		return;
 	}
-	origin = fetch_conn(r->fetch);
-	if (!tunnel_splice(client, origin) || !tunnel_splice(origin, client))
+	up = fetch_stream(r->fetch);
+	if (!tunnel_splice(down, up, scratch) || !tunnel_splice(up, down, scratch))
 		tunnel_break(r, ENDING_NO_MEMORY);
-	else if (!origin->inbox && (origin->error || origin->send_error))
+	else if (stream_lost(up) && !stream_progress(up).unread)
 		tunnel_break(r, ENDING_ORIGIN_TRUNCATED);
-	else if (client->fin_sent && origin->fin_sent)
+	else if (stream_end_sent(down) && stream_end_sent(up))
 		relay_set_state(r, RELAY_COMPLETE);
 }
 

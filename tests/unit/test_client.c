@@ -47,6 +47,7 @@ static void request_end(struct stream *s)
 	struct test_request *r = s->user;
 
 	stream_release(s);
+	task_stop(&r->task);
 	r->client = NULL;
 }
 
@@ -123,7 +124,7 @@ static void step(struct task *task)
 
 	if (s->state == STREAM_CLOSED)
 		return;
-	if (s->lost) {
+	if (stream_lost(s)) {
 		request_abort(s);
 	} else if (s->timed_out) {
 		f->timed_out_n++;

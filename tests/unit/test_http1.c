@@ -180,7 +180,7 @@ static void two_requests(struct http1_fixture *f)
 	assert_int_equal(read_body(f, "xyz"), BODY_END);
 	assert_true(f->s->received && !f->s->body_awaited);
 	assert_received(f, "POST\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
-	assert_true(stream_end_delivered(f->s));
+	assert_true(stream_end_sent(f->s));
 	stream_release(f->s);
 	http1_restart(&f->http1);
 	http1_check(&f->http1);
@@ -208,11 +208,11 @@ static void truncated(struct http1_fixture *f)
 	assert_true(f->steps > 0);
 	assert_int_equal(read_body(f, ""), BODY_BAD);
 	assert_int_equal(f->s->fault, FAULT_BODY_SHORT);
-	assert_false(f->s->lost);
+	assert_false(stream_lost(f->s));
 	sim_peer_reset_now(f->peer);
 	simrig_run(&f->rig, 100);
 	assert_true(stream_send_head(f->s, block(f, "X\r\n\r\n"), FRAMING_CLOSE, 0));
-	SIMRIG_UNTIL(&f->rig, f->s->lost, WAIT_MS);
+	SIMRIG_UNTIL(&f->rig, stream_lost(f->s), WAIT_MS);
 	assert_int_equal(stream_space(f->s), 0);
 }
 
@@ -230,7 +230,7 @@ static void no_space(struct http1_fixture *f)
 
 		assert_true(stream_send(f->s, &p));
 	}
-	assert_false(stream_end_delivered(f->s));
+	assert_false(stream_end_sent(f->s));
 	stream_await_space(f->s);
 	simrig_run(&f->rig, WAIT_MS);
 	f->steps = 0;
@@ -263,7 +263,7 @@ static void tunnelled(struct http1_fixture *f)
 	assert_received(f, "GET\r\n\r\nworld");
 	assert_false(f->peer->eof);
 	assert_true(stream_send_end(f->s, NULL));
-	SIMRIG_UNTIL(&f->rig, f->peer->eof && stream_end_delivered(f->s), WAIT_MS);
+	SIMRIG_UNTIL(&f->rig, f->peer->eof && stream_end_sent(f->s), WAIT_MS);
 }
 
 /* Bytes that wait hold no receive buffer, and are limited; a body that flows is not. */
