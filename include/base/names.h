@@ -31,6 +31,11 @@ void names_put(struct names *s, struct names_entry *e, struct slice name);
 /* NULL: no entry has this name. */
 struct names_entry *names_find(const struct names *s, struct slice name);
 
+/* As names_find(), for a caller who has the hash_bytes() of the name: who looks up each beginning
+ * of a text has it without reading the text each time. */
+struct names_entry *names_find_hashed(const struct names *s, struct slice name,
+				      uint64_t hash);
+
 /* The entry must be in the table. */
 void names_remove(struct names *s, struct names_entry *e);
 

@@ -8,10 +8,9 @@
 /* Entries from which on buckets are allocated. */
 #define BUCKETLESS_MAX 8
 
-static uint64_t hash_of(struct slice name)
+/* Buckets are numbered by the low bits. */
+static uint64_t hash_fold(uint64_t hash)
 {
-	uint64_t hash = hash_bytes(HASH_BEGIN, name);
-
 	return hash ^ hash >> 32;
 }
 
@@ -59,7 +58,7 @@ static void table_grow(struct names *s)
 
 void names_put(struct names *s, struct names_entry *e, struct slice name)
 {
-	e->hash = hash_of(name);
+	e->hash = hash_fold(hash_bytes(HASH_BEGIN, name));
 	e->name = name;
 	if (s->n >= (s->bucket_n > 0 ? s->bucket_n : BUCKETLESS_MAX))
 		table_grow(s);
@@ -69,12 +68,15 @@ void names_put(struct names *s, struct names_entry *e, struct slice name)
 
 struct names_entry *names_find(const struct names *s, struct slice name)
 {
-	uint64_t hash;
+	return s->n > 0 ? names_find_hashed(s, name, hash_bytes(HASH_BEGIN, name)) : NULL;
+}
+
+struct names_entry *names_find_hashed(const struct names *s, struct slice name,
+				      uint64_t hash)
+{
 	struct names_entry *e;
 
-	if (s->n == 0)
-		return NULL;
-	hash = hash_of(name);
+	hash = hash_fold(hash);
 	e = s->buckets ? s->buckets[hash & (s->bucket_n - 1)] : s->only;
 	while (e && (e->hash != hash || !slice_equal(e->name, name)))
 		e = e->next;

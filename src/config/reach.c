@@ -1,17 +1,16 @@
 #include "reach.h"
 
 #include "base/check.h"
+#include "base/hash.h"
 
 struct reach_route {
 	struct names_entry entry;
 	const struct config_route *route;
 };
 
-static const struct config_route *route_find(const struct names *routes,
-					     struct slice path)
+/* The route of an entry, which may be NULL. */
+static const struct config_route *route_of(const struct names_entry *e)
 {
-	const struct names_entry *e = names_find(routes, path);
-
 	return e ? CONTAINER(e, struct reach_route, entry)->route : NULL;
 }
 
@@ -31,16 +30,21 @@ static bool is_end(struct slice path, size_t n)
 static const struct config_route *first_covering(const struct reach_host *host,
 						 const struct config_route *route)
 {
+	const struct slice path = route->path;
 	const struct config_route *found =
-		route->prefix ? NULL : route_find(&host->paths, route->path);
+		route->prefix ? NULL : route_of(names_find(&host->paths, path));
+	uint64_t hash = HASH_BEGIN;
 
 	if (host->prefixes.n == 0)
 		return found;
-	for (size_t n = 1; n <= route->path.len; n++)
-		if (is_end(route->path, n))
-			found = first(found,
-				      route_find(&host->prefixes,
-						 (struct slice){ route->path.ptr, n }));
+	for (size_t n = 1; n <= path.len; n++) {
+		struct slice part = { path.ptr, n };
+
+		hash = hash_bytes(hash, (struct slice){ path.ptr + n - 1, 1 });
+		if (is_end(path, n))
+			found = first(found, route_of(names_find_hashed(&host->prefixes,
+									part, hash)));
+	}
 	return found;
 }
 

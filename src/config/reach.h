@@ -1,14 +1,15 @@
 /* Finds routes that are never reached, because an earlier route matches all their requests.
  *
  * Routes are indexed by host and path, because a prefix route covers a path if its prefix is a
- * prefix of that path. The time of a check depends on the length of the route's path (each part up
- * to the end of a segment is hashed), not on the number of routes.
+ * prefix of that path. The time of a check is proportional to the length of the route's path (the
+ * hash of each beginning follows from that of the one before) and of the prefixes that cover it; the
+ * number of routes does not matter.
  * Owner: the caller; reach_done() frees the index, the entries live in `memory`. */
 #ifndef CONFIG_REACH_H
 #define CONFIG_REACH_H
 
-#include "config/arena.h"
 #include "base/names.h"
+#include "config/arena.h"
 #include "config/config.h"
 
 /* The routes of one host. */
