@@ -281,16 +281,17 @@ def many_at_once(origin):
     rig.check(proxy.ended() == 0, proxy.log)
 
 
+def ready_n(proxy):
+    return proxy.log().count("fairlead: ready")
+
+
 def successor(proxy, worker):
-    """Stops the next worker process while it starts. Returns None if it was ready before."""
-    ready, end = proxy.log().count("fairlead: ready"), time.monotonic() + rig.PATIENCE_S
+    """Stops the next worker process, if possible while it starts."""
+    end = time.monotonic() + rig.PATIENCE_S
     while not (pids := [p for p in proxy.children() if p != worker and is_worker(p)]):
         rig.check(time.monotonic() < end, "no other worker process")
     os.kill(pids[0], signal.SIGSTOP)
-    if proxy.log().count("fairlead: ready") == ready:
-        return pids[0]
-    os.kill(pids[0], signal.SIGCONT)
-    return None
+    return pids[0]
 
 
 def is_worker(pid):
@@ -304,23 +305,46 @@ def is_worker(pid):
 def ends_late(origin):
     """A worker process ends while its successor starts: the log says how it ended."""
     proxy = rig.Fairlead(config_of(origin))
-    for _ in range(10):
+    how = "was killed by signal 9 (Killed)"
+    for n in range(1, 11):
         worker = proxy.worker_pid()
         os.kill(worker, signal.SIGSTOP)
         large = f"# {1000 * 'x'}\n" * 1000
         reload(proxy, config_of(origin) + large, said="fairlead: not reloaded")
         proxy.signal(signal.SIGHUP)
         starting = successor(proxy, worker)
-        os.kill(worker, signal.SIGKILL if starting else signal.SIGCONT)
-        if starting:
+        os.kill(worker, signal.SIGKILL)
+        rig.until(lambda: proxy.log().count(how) == n, "its end")
+        os.kill(starting, signal.SIGCONT)
+        rig.until(lambda: ready_n(proxy) == n + 1, "another worker process")
+        rig.check(proxy.children() == [starting], "it was started twice")
+        if proxy.said(f"the worker process {worker} {how}; another is starting already"):
             break
-        rig.until(lambda: worker not in proxy.children(), "the end of the previous one")
-    rig.check(starting, "each worker process was ready at once")
-    rig.until(lambda: proxy.said(f"the worker process {worker} was killed by signal 9"), "its end")
-    os.kill(starting, signal.SIGCONT)
-    rig.until(lambda: rig.get(proxy.port, "/bytes/10").status == 200, "another worker process")
-    rig.check(proxy.worker_pid() == starting, "it was started twice")
+    else:
+        rig.check(False, "each worker process was ready at once")
+    rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
+
+
+def read_while_starting(proxy, origin):
+    """Reloads a file with an error, and kills the worker process meanwhile. Returns false if its
+    successor was ready before the file was read."""
+    worker, ready = proxy.worker_pid(), ready_n(proxy)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        nobody.settimeout(rig.PATIENCE_S)
+        write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}], "
+              "strict: true }\n"
+              + config_of(origin).replace("servers: [", "servers: [nobody.test:80, "))
+        proxy.signal(signal.SIGHUP)
+        rig.check(nobody.recv(4096), "a question")
+        os.kill(worker, signal.SIGKILL)
+        starting = successor(proxy, worker)
+    # The supervisor takes messages before ends: what was sent before the stop is in the log now.
+    rig.until(lambda: proxy.children() == [starting], "the end of the reader")
+    waited = ready_n(proxy) == ready
+    os.kill(starting, signal.SIGCONT)
+    return waited
 
 
 def result_waits(origin):
@@ -328,26 +352,15 @@ def result_waits(origin):
     used after the start, and the file is not read again."""
     proxy = rig.Fairlead(config_of(origin))
     for n in range(1, 11):
-        worker = proxy.worker_pid()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            nobody.settimeout(rig.PATIENCE_S)
-            write(proxy, f"resolver: {{ servers: [127.0.0.1:{nobody.getsockname()[1]}], "
-                  "strict: true }\n"
-                  + config_of(origin).replace("servers: [", "servers: [nobody.test:80, "))
-            proxy.signal(signal.SIGHUP)
-            rig.check(nobody.recv(4096), "a question")
-            os.kill(worker, signal.SIGKILL)
-            starting = successor(proxy, worker)
-        if starting:
-            rig.until(lambda: proxy.children() == [starting], "the end of the reader")
-            rig.check(proxy.log().count("not reloaded") == n - 1, "it was not waited for")
-            os.kill(starting, signal.SIGCONT)
+        waited = read_while_starting(proxy, origin)
         rig.until(lambda: proxy.log().count("not reloaded") == n, "the result")
+        rig.until(lambda: ready_n(proxy) == n + 1, "another worker process")
         rig.check(proxy.log().count("nobody.test") == n, proxy.log)
-        if starting:
+        if waited:
             break
-    rig.check(starting, "each worker process was ready at once")
+    rig.check(waited, "each worker process was ready at once")
+    log = proxy.log()
+    rig.check(log.rindex("fairlead: ready") < log.rindex("not reloaded"), "it was not waited for")
     rig.check(rig.get(proxy.port, "/bytes/10").status == 200, "no response")
     proxy.stop()
 
