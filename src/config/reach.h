@@ -2,7 +2,7 @@
  *
  * Routes are indexed by host and path, because a prefix route covers a path if its prefix is a
  * prefix of that path. The time of a check is proportional to the length of the route's path (the
- * hash of each beginning follows from that of the one before) and of the prefixes that cover it; the
+ * hash of each beginning continues that of the one before) and of the prefixes that cover it. The
  * number of routes does not matter.
  * Owner: the caller; reach_done() frees the index, the entries live in `memory`. */
 #ifndef CONFIG_REACH_H

@@ -1,14 +1,41 @@
 /* Request heads. The strict parser reads each accepted head the same; the result does not depend
- * on where the head is cut; and the forwarded head is canonical and means the same. */
+ * on where the head is cut; the forwarded head is canonical and means the same; and a head that was
+ * kept is forwarded as the same bytes. */
 #include <stdlib.h>
 
 #include "http/forward.h"
 #include "http/forwarding.h"
+#include "http/kepthead.h"
 #include "lib/fuzz.h"
 #include "lib/fuzzhead.h"
 #include "lib/strict.h"
 
 static const struct slice client = { "192.0.2.1", 9 };
+
+static void check_kept(const struct head *h, struct forward_request r,
+		       struct slice forwarded)
+{
+	static struct head restored;
+	struct forwarding forwarding;
+	struct kept_choice choice;
+	struct kept_head *k;
+	char *text = malloc(forwarded.len);
+	struct sink sink = sink_http1(text, forwarded.len);
+
+	kept_head_choose(&choice, h, KEPT_ALL);
+	k = malloc(choice.bytes);
+	kept_head_write(k, &choice);
+	kept_head_restore(k, &restored);
+	forwarding_read(&forwarding, &restored, r.forwarding->peer);
+	r.forwarding = &forwarding;
+	forward_request(&sink, &restored, &r);
+	ASSERT(!sink.out.overflow && sink.out.at == sink.out.end);
+	ASSERT(forwarded.len == 0 || memcmp(text, forwarded.ptr, forwarded.len) == 0);
+	ASSERT(slice_equal(kept_head_line(k), h->line));
+	ASSERT(restored.bytes == h->bytes && restored.target_form == h->target_form);
+	free(k);
+	free(text);
+}
 
 static void check_forwarded(const struct head *h, const struct strict_head *in, bool upgrade)
 {
@@ -38,6 +65,7 @@ static void check_forwarded(const struct head *h, const struct strict_head *in, 
 	forward_request(&sink, h, &r);
 	ASSERT(!sink.out.overflow);
 	s = (struct slice){ text, (size_t)(sink.out.at - text) };
+	check_kept(h, r, s);
 	ASSERT(strict_request(&out, s) == STRICT_OK);
 	ASSERT(!out.not_canonical && out.bytes == s.len);
 	ASSERT(out.framing == in->framing && out.length == in->length);
