@@ -37,8 +37,8 @@ lto := $(call understood,-flto -ffat-lto-objects)
 release_flags := -O3 $(hardening) $(lto)
 release_link := $(if $(lto),-flto=auto,)
 asan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined \
-	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON
-tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread
+	      -fno-sanitize-recover=undefined -DFAIRLEAD_POISON -DFAIRLEAD_CHECK
+tsan_flags := -O1 -fPIE -fno-omit-frame-pointer -fsanitize=thread -DFAIRLEAD_CHECK
 # Without assertions; only for the comparison of bench/privileges.
 unchecked_flags := $(release_flags) -DFAIRLEAD_UNCHECKED
 unchecked_link = $(release_link)

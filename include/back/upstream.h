@@ -145,9 +145,11 @@ void upstream_schedule_queue(struct upstream *u);
 /* Bytes of inbox and outbox of connections that are opened from now on. */
 void upstream_set_window(struct upstream *u, uint32_t window);
 
-/* Ends idle origins now, and each other one when it is returned. New leases fail; leases in
- * the queue still get an origin, or time out. upstream_free() may follow when
- * upstream_idle() and no lease waits. */
+/* Ends idle origins now, and each other one when it is returned. New leases fail, and so do
+ * those in the queue; a lease that is connecting gets its connection or fails, without another
+ * try. After a reload it is called when the last request that could use the upstream has ended
+ * (proxy/generation.h), so that no request notices. upstream_free() may follow when
+ * upstream_idle(). */
 void upstream_close(struct upstream *u);
 bool upstream_idle(const struct upstream *u); /* no origin is left */
 void upstream_free(struct upstream *u);
@@ -177,6 +179,10 @@ bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
  * name that could not be resolved. False: no memory for all new servers, as with
  * upstream_resolved(); the caller calls again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
+
+/* Asserts that the counts of the upstream and its servers agree with their origins, leases and
+ * ranks. O(servers + queue). */
+void upstream_check(const struct upstream *u);
 
 /* Asserts what holds in each state. */
 void lease_check(const struct lease *l);

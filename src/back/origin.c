@@ -237,7 +237,7 @@ static void origin_step(struct task *task)
 	case ORIGIN_ENDING:
 		break;
 	}
-	origin_check(o);
+	CHECK_STATE(origin_check(o));
 }
 
 static void tried_record(struct lease *l, const struct server *s)
@@ -411,5 +411,5 @@ void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 		origin_end(o);
 		queue_dispatch(u);
 	}
-	origin_check(o);
+	CHECK_STATE(origin_check(o));
 }

@@ -145,23 +145,26 @@ uint8_t rank_best(const struct upstream *u, const struct tried *tried)
 	return rank;
 }
 
+/* Each server has its own bit, and there are no other bits: as many bits as servers. */
 void rank_check(const struct upstream *u)
 {
 	uint64_t weights[RANKS] = { 0 };
-	uint32_t probed_up_n = 0, ejected_n = 0;
+	uint32_t probed_up_n = 0, ejected_n = 0, bits = 0;
 
 	for (unsigned i = 0; i < u->table.n; i++) {
 		const struct server *s = server_at(u, i);
 
 		ASSERT(s->at == i && s->rank == rank_of(s));
-		for (unsigned rank = 0; rank < RANKS; rank++)
-			ASSERT(!(u->groups[i / GROUP_SERVERS].ranks[rank] &
-				 RANK_BIT(s)) == (rank != s->rank));
+		ASSERT(u->groups[i / GROUP_SERVERS].ranks[s->rank] & RANK_BIT(s));
 		weights[s->rank] += s->weight;
 		probed_up_n += !s->probed_down;
 		ejected_n += !s->probed_down && s->ejected;
 	}
-	for (unsigned rank = 0; rank < RANKS; rank++)
+	for (unsigned rank = 0; rank < RANKS; rank++) {
 		ASSERT(weights[rank] == u->rank_weights[rank]);
+		for (unsigned g = 0; g < group_count(u->table.n); g++)
+			bits += (uint32_t)__builtin_popcountll(u->groups[g].ranks[rank]);
+	}
+	ASSERT(bits == u->table.n);
 	ASSERT(probed_up_n == u->probed_up_n && ejected_n == u->ejected_n);
 }

@@ -222,6 +222,7 @@ static void change_commit(struct upstream_change *c)
 	rank_build(u);
 	upstream_balance_build(u);
 	upstream_schedule_queue(u);
+	CHECK_STATE(upstream_check(u));
 }
 
 /* ---- what changes --------------------------------------------------------- */

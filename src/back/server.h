@@ -1,7 +1,6 @@
 /* What the files of an upstream share: upstream.c (leases and the queue), balance.c
  * (choice of the server), rank.c, ejection.c, server.c and servertable.c (the set of
- * servers), origin.c
- * (connections). */
+ * servers), origin.c (connections). */
 #ifndef BACK_SERVER_H
 #define BACK_SERVER_H
 

@@ -68,6 +68,55 @@ void lease_fail(struct lease *l, enum lease_failure failure)
 	lease_set(l, LEASE_FAILED);
 }
 
+static void queue_check(const struct upstream *u)
+{
+	uint64_t since_ms = 0;
+	uint32_t n = 0;
+
+	LIST_EACH(&u->queue, node) {
+		const struct lease *l = LIST_ITEM(node, struct lease, node);
+
+		ASSERT(l->upstream == u && l->state == LEASE_WAITING &&
+		       timer_armed(&l->timer));
+		ASSERT(l->queued_since_ms >= since_ms && !l->has_permit);
+		since_ms = l->queued_since_ms;
+		n++;
+	}
+	ASSERT(n == u->queue_n && (n == 0 || !u->closing));
+}
+
+static void server_check(const struct server *s)
+{
+	const struct upstream *u = s->upstream;
+	bool leaving = member_is_leaving(&s->member);
+
+	member_check(&s->member);
+	ASSERT(s->member.connection_n >= s->open_n && s->busy_n >= s->leased_n);
+	ASSERT(s->idle_n + s->held_n == 0 || (!u->closing && !leaving));
+	ASSERT(!leaving || (s->at == RANK_UNLISTED && s->member.connection_n > 0));
+}
+
+void upstream_check(const struct upstream *u)
+{
+	uint32_t origin_n = 0, busy_n = 0;
+
+	rank_check(u);
+	queue_check(u);
+	for (unsigned i = 0; i < u->table.n; i++) {
+		server_check(server_at(u, i));
+		origin_n += server_at(u, i)->member.connection_n;
+		busy_n += server_at(u, i)->busy_n;
+	}
+	LIST_EACH(&u->table.leaving, node) {
+		const struct server *s = server_of(LIST_ITEM(node, struct member, node));
+
+		server_check(s);
+		origin_n += s->member.connection_n;
+		busy_n += s->busy_n;
+	}
+	ASSERT(origin_n == u->origin_n && busy_n == u->busy_n);
+}
+
 /* Publishes since when the queue waits: a free permit goes to the worker whose queue has
  * waited longest. */
 static void queue_report_wait(struct upstream *u)
@@ -228,6 +277,8 @@ bool lease_place(struct upstream *u, struct lease *l)
 	bool untried = false;
 	struct server *s;
 
+	if (u->closing)
+		return false;
 	if (held) {
 		if (!lease_assign_held(held, l))
 			queue_add(u, l);
@@ -256,12 +307,11 @@ void upstream_lease(struct upstream *u, struct lease *l, const struct tried *avo
 	l->tried_has_avoided = l->tried.n > 0;
 	list_init(&l->node);
 	timer_init(&l->timer, NULL);
-	if (u->closing || u->table.n == 0) {
-		lease_fail(l, u->closing ? LEASE_REFUSED : LEASE_NO_SERVER);
-		return;
-	}
-	if (!lease_place(u, l))
+	if (u->table.n == 0)
+		lease_fail(l, LEASE_NO_SERVER);
+	else if (!lease_place(u, l))
 		lease_fail(l, LEASE_REFUSED);
+	CHECK_STATE(upstream_check(u));
 }
 
 /* False: the lease stays in the queue. */
@@ -368,10 +418,12 @@ void upstream_return(struct lease *l, bool reusable)
 		break;
 	case LEASE_NONE:
 	case LEASE_FAILED:
-		break;
+		l->state = LEASE_NONE;
+		return;
 	}
 	l->origin = NULL;
 	l->state = LEASE_NONE;
+	CHECK_STATE(upstream_check(u));
 }
 
 void upstream_announced_idle(struct lease *l, uint32_t idle_s)
@@ -392,7 +444,10 @@ void upstream_close_held(struct list *held)
 
 static void upstream_step(struct task *task)
 {
-	queue_dispatch(CONTAINER(task, struct upstream, task));
+	struct upstream *u = CONTAINER(task, struct upstream, task);
+
+	queue_dispatch(u);
+	CHECK_STATE(upstream_check(u));
 }
 
 /* ---- the upstream --------------------------------------------------------- */
@@ -474,12 +529,19 @@ void upstream_set_window(struct upstream *u, uint32_t window)
 void upstream_close(struct upstream *u)
 {
 	u->closing = true;
-	for (unsigned i = 0; i < u->table.n; i++)
+	LIST_EACH(&u->queue, node) {
+		struct lease *l = LIST_ITEM(node, struct lease, node);
+
+		queue_remove(l);
+		lease_fail(l, LEASE_REFUSED);
+	}
+	for (unsigned i = 0; i < u->table.n; i++) {
 		LIST_EACH(&server_at(u, i)->idle, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
-	for (unsigned i = 0; i < u->table.n; i++)
 		LIST_EACH(&server_at(u, i)->held, node)
 			origin_end(LIST_ITEM(node, struct origin, node));
+	}
+	CHECK_STATE(upstream_check(u));
 }
 
 bool upstream_idle(const struct upstream *u)

@@ -333,7 +333,7 @@ static void client_step(struct task *task)
 	struct client *c = CONTAINER(task, struct client, task);
 
 	serve_requests(c);
-	client_check(c);
+	CHECK_STATE(client_check(c));
 }
 
 /* ---- the stream's operations ----------------------------------------------- */
@@ -359,7 +359,7 @@ static void stream_waits(struct stream *s, bool abort_on_eof)
 	http1_wait(&c->http1, abort_on_eof);
 	if (fin_undetectable(c))
 		deadline_begin(c);
-	client_check(c);
+	CHECK_STATE(client_check(c));
 }
 
 static void stream_finished(struct stream *s, bool keep_alive)

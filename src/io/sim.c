@@ -607,6 +607,8 @@ int sim_open(struct io_loop **loop, const struct io_options *options)
 		free(s);
 		return error;
 	}
+	if (!check_states)
+		check_states = true;
 	simnet_init(&s->net, options->seed, NOW_FIRST_US);
 	s->loop.now_us = NOW_FIRST_US;
 	s->loop.wall_ms = WALL_FIRST_MS + NOW_FIRST_US / 1000;

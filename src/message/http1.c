@@ -48,7 +48,7 @@ void http1_check(const struct http1 *h)
 	const struct stream *s = &h->stream;
 	const struct conn *c = h->conn;
 
-	stream_check(s);
+	CHECK_STATE(stream_check(s));
 	ASSERT((s->state == STREAM_CLOSED) == (c->state != CONN_OPEN));
 	if (s->state == STREAM_CLOSED)
 		return;

@@ -39,7 +39,7 @@ static void reaped(struct reap *reap)
 {
 	struct conn *c = CONTAINER(reap, struct conn, reap);
 
-	conn_check(c);
+	CHECK_STATE(conn_check(c));
 	c->events->dead(c);
 }
 

@@ -44,7 +44,7 @@ static void dial_set_state(struct dial *d, enum dial_state state)
 {
 	ASSERT(dial_next_states[d->state] >> state & 1);
 	d->state = (uint8_t)state;
-	dial_check(d);
+	CHECK_STATE(dial_check(d));
 }
 
 static enum dial_failure failure_of_error(int error)
@@ -166,7 +166,7 @@ struct dial *dial_start(struct tick *tick, const struct dial_options *options)
 	timer_init(&d->timer, deadline_passed);
 	io_op_init(&d->connect.op, connect_done);
 	connect_start(d, options->address, options->address_len);
-	dial_check(d);
+	CHECK_STATE(dial_check(d));
 	return d;
 }
 

@@ -188,7 +188,7 @@ static void settle_abandoned(struct exchange *x)
 static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {
-		exchange_check(x);
+		CHECK_STATE(exchange_check(x));
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
 		stream_wait(x->down, x->relay.status == 0 && !x->route->half_close);

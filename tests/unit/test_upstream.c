@@ -627,6 +627,42 @@ static void test_random_changes(void **state)
 	upstreamrig_each_seed(3, random_changes);
 }
 
+/* After upstream_close() waiting leases fail at once; one that is connecting gets its
+ * connection, and one whose connect fails does not try another server. */
+static void closing(struct upstreamrig *h)
+{
+	struct waiter connecting, refused, waits;
+	unsigned connects;
+
+	h->config.connections = 1;
+	sim_server_close(&h->sim_servers[1]);
+	upstreamrig_start(h);
+	waiter_lease(h, &connecting);
+	waiter_lease(h, &refused);
+	waiter_lease(h, &waits);
+	assert_int_equal(connecting.lease.state, LEASE_CONNECTING);
+	assert_int_equal(refused.lease.state, LEASE_CONNECTING);
+	assert_int_equal(waits.lease.state, LEASE_WAITING);
+	connects = (unsigned)h->stats.connects;
+	upstream_close(h->upstream);
+	assert_int_equal(waits.lease.state, LEASE_FAILED);
+	assert_int_equal(h->stats.waiting, 0);
+	waiter_wait_failed(h, &waits, LEASE_REFUSED);
+	waiter_wait_failed(h, &refused, LEASE_REFUSED);
+	waiter_wait_ready(h, &connecting);
+	assert_int_equal(h->stats.connects, connects);
+	waiter_lease(h, &waits);
+	waiter_wait_failed(h, &waits, LEASE_REFUSED);
+	upstream_return(&connecting.lease, true);
+	SIMRIG_UNTIL(&h->rig, upstream_idle(h->upstream), 1000);
+}
+
+static void test_closing(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(2, closing);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -649,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_stale_idle),
 		cmocka_unit_test(test_balance),
 		cmocka_unit_test(test_random_changes),
+		cmocka_unit_test(test_closing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
