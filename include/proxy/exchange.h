@@ -12,17 +12,16 @@
  *   RELAYING   the response is read from a source: relay.h has the states of this. A failure
  *              before a byte of the response was given to the kernel takes it back and replies
  *              instead. After a cache miss the exchange may go back to ROUTING (`miss: next`)
- *   WORKING    the action has work of its own (action.h), such as several fetches
+ *   WORKING    the action has work of its own (action.h), such as several sources
  *   REPLYING   a response generated here is written; the exchange ends in the same call
  *
  * Owner: itself, from request_received() to its end; the user of one stream of a client.
  *
  * Functions that end an exchange only mark it: `ended`, with the ending and what becomes of the
  * stream. At the end of the step exchange_settle() (exchange.c) logs an ended exchange, releases
- * what it holds and ends its stream. If
- * the connection was closed first (shutdown), stream_closed() releases the exchange. Its memory
- * stays valid until the end of the tick. An exchange ends once: code that may run after an ending
- * tests `ended`. */
+ * what it holds and ends its stream. If the connection was closed first (shutdown),
+ * stream_closed() releases the exchange. Its memory stays valid until the end of the tick. An
+ * exchange ends once: code that may run after an ending tests `ended`. */
 #ifndef PROXY_EXCHANGE_H
 #define PROXY_EXCHANGE_H
 

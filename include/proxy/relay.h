@@ -34,7 +34,6 @@ enum relay_state {
 struct relay {
 	struct proxy *proxy;
 	struct stream *down;   /* the client's request and our response */
-	struct client *client; /* its connection, for a tunnel */
 	struct generation *generation; /* of the exchange */
 	struct source *source; /* of the response; NULL: none yet */
 	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
@@ -42,7 +41,7 @@ struct relay {
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
 	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
-				      to the client: see conn_position() */
+				      to the client: see stream_position() */
 	int status;            /* of the response that was queued; 0: none yet */
 	uint8_t state;         /* enum relay_state */
 	uint8_t ending;        /* enum ending, of RELAY_FAILED and RELAY_BROKEN */

@@ -458,7 +458,6 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 	x->client = c;
 	x->down = down;
 	x->relay.proxy = p;
-	x->relay.client = c;
 	x->relay.down = down;
 	x->client_addr = c->peer;
 	x->started_us = p->tick->now_us;
