@@ -28,6 +28,7 @@ static void server_uncount(struct server *s)
 	if (s->at == RANK_UNLISTED)
 		return;
 	u->groups[s->at / GROUP_SERVERS].ranks[s->rank] &= ~RANK_BIT(s);
+	ASSERT(u->rank_weights[s->rank] >= s->weight);
 	u->rank_weights[s->rank] -= s->weight;
 	u->probed_up_n -= !s->probed_down;
 	u->ejected_n -= !s->probed_down && s->ejected;

@@ -133,6 +133,7 @@ static void queue_report_wait(struct upstream *u)
 
 static void queue_remove(struct lease *l)
 {
+	ASSERT(l->state == LEASE_WAITING && l->upstream->queue_n > 0);
 	list_remove(&l->node);
 	queue_report_wait(l->upstream);
 	l->upstream->queue_n--;
@@ -164,6 +165,7 @@ static bool descriptor_take(struct upstream *u, uint32_t wanted)
 
 static void queue_add(struct upstream *u, struct lease *l)
 {
+	ASSERT(!u->closing && !l->origin && !l->has_permit);
 	if (!quota_take(u->queue_quota)) {
 		stat_add(&u->stats->queue_refusals, 1);
 		lease_fail(l, LEASE_QUEUE_FULL);
@@ -552,6 +554,7 @@ bool upstream_idle(const struct upstream *u)
 void upstream_free(struct upstream *u)
 {
 	ASSERT(u->origin_n == 0 && list_empty(&u->queue));
+	ASSERT(u->busy_n == 0 && u->queue_n == 0);
 	upstream_servers_done(u);
 	registry_detach(u->registry, u->worker, u);
 	registry_free(u->own_registry);
