@@ -10,6 +10,38 @@
  * server. */
 #define REQUESTS_BYTES 4096
 
+/* The diagram of memcachelink.h: the states that may follow each state. */
+static const uint8_t link_next_states[] = {
+	[LINK_CONNECTING] = 1u << LINK_OPEN | 1u << LINK_CLOSING,
+	[LINK_OPEN] = 1u << LINK_CLOSING,
+	[LINK_CLOSING] = 0,
+};
+
+static void link_set_state(struct memcache_link *l, enum memcache_link_state state)
+{
+	ASSERT(link_next_states[l->state] >> state & 1);
+	l->state = state;
+}
+
+void link_check(const struct memcache_link *l)
+{
+	ASSERT((l->dial != NULL) == (l->state == LINK_CONNECTING));
+	ASSERT(list_empty(&l->calls) == (l->calls_n == 0));
+	ASSERT(list_empty(&l->unsent) == !l->out);
+	switch (l->state) {
+	case LINK_CONNECTING:
+		ASSERT(l->calls_n == 0 && !l->out && !l->retired && list_empty(&l->rank));
+		break;
+	case LINK_OPEN:
+		ASSERT(l->conn.state == CONN_OPEN);
+		ASSERT(list_empty(&l->rank) || (!l->blocked && !l->retired));
+		break;
+	case LINK_CLOSING:
+		ASSERT(l->calls_n == 0 && !l->out && !l->idle && list_empty(&l->rank));
+		break;
+	}
+}
+
 static struct tick *link_tick(const struct memcache_link *l)
 {
 	return l->server->memcache->options.tick;
@@ -158,8 +190,8 @@ static void link_free(struct memcache_link *l)
 {
 	struct memcache *m = l->server->memcache;
 
-	ASSERT(l->state == LINK_CLOSING && list_empty(&l->calls) && !l->out);
-	ASSERT(!l->dial);
+	ASSERT(l->state == LINK_CLOSING);
+	link_check(l);
 	task_stop(&l->task);
 	list_remove(&l->all);
 	member_connection_freed(&l->server->member);
@@ -237,7 +269,7 @@ void link_break(struct memcache_link *l, enum link_ending why)
 	struct memcache_server *s = l->server;
 
 	ASSERT(l->state == LINK_OPEN);
-	l->state = LINK_CLOSING;
+	link_set_state(l, LINK_CLOSING);
 	link_rank(l);
 	list_remove(&l->unsent);
 	buf_put(l->out);
@@ -253,7 +285,7 @@ void link_break(struct memcache_link *l, enum link_ending why)
 /* Ends a link that is not open yet. */
 static void link_give_up(struct memcache_link *l)
 {
-	l->state = LINK_CLOSING;
+	link_set_state(l, LINK_CLOSING);
 	l->server->links--;
 	server_count_connecting(l->server, -1);
 	dial_cancel(&l->dial);
@@ -318,7 +350,7 @@ static void link_opened(struct memcache_link *l)
 
 	dial_finish(&l->dial);
 	server_count_connecting(s, -1);
-	l->state = LINK_OPEN;
+	link_set_state(l, LINK_OPEN);
 	server_set_state(s, SERVER_UP);
 	s->address = l->address;
 	stat_add(&link_stats(l)->connects, 1);
@@ -401,6 +433,7 @@ static void link_step(struct task *task)
 	case LINK_CLOSING:
 		break;
 	}
+	CHECK_STATE(link_check(l));
 }
 
 static struct dial *link_dial(struct memcache_link *l)

@@ -11,7 +11,7 @@
  *               `pipeline`, or the link is blocked or retired
  *   CLOSING     on no list of its server, has no calls; waits for the end of its conn
  *
- * Owner: memcache. */
+ * Owner: memcache. link_check() asserts what holds in each state. */
 #ifndef BACK_MEMCACHELINK_H
 #define BACK_MEMCACHELINK_H
 
@@ -127,6 +127,9 @@ static inline struct memcache_server *memcache_server_at(const struct memcache *
 }
 
 /* ---- memcachelink.c ------------------------------------------------------- */
+
+/* Asserts what holds in each state. */
+void link_check(const struct memcache_link *l);
 
 /* Starts one more link. Returns 0, -ENOMEM, or -EMFILE: no descriptor is left. */
 int link_connect(struct memcache_server *s);

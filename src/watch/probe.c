@@ -15,6 +15,28 @@
 #define HEAD_BYTES_MAX 16384
 #define FIELDS_MAX 100
 
+/* The diagram of probe.h: the states that may follow each state. */
+static const uint8_t probe_next_states[] = {
+	[PROBE_IDLE] = 1u << PROBE_CONNECTING | 1u << PROBE_ENDING,
+	[PROBE_CONNECTING] = 1u << PROBE_READING | 1u << PROBE_ENDING,
+	[PROBE_READING] = 1u << PROBE_ENDING,
+	[PROBE_ENDING] = 1u << PROBE_IDLE,
+};
+
+static void probe_set_state(struct probe *p, enum probe_state state)
+{
+	ASSERT(probe_next_states[p->state] >> state & 1);
+	p->state = (uint8_t)state;
+}
+
+void probe_check(const struct probe *p)
+{
+	ASSERT((p->dial != NULL) == (p->state == PROBE_CONNECTING));
+	ASSERT(timer_armed(&p->timer) == (p->state == PROBE_READING));
+	ASSERT(p->state != PROBE_READING ||
+	       (p->conn.state == CONN_OPEN && !p->cancelled));
+}
+
 static void probe_decide(struct probe *p, const char *why)
 {
 	timer_stop(&p->tick->wheel, &p->timer);
@@ -33,14 +55,14 @@ static void probe_skip(struct probe *p)
 /* Ends a probe whose connection is open. */
 static void probe_finish(struct probe *p, const char *why, enum conn_end end)
 {
-	p->state = PROBE_ENDING;
+	probe_set_state(p, PROBE_ENDING);
 	probe_decide(p, why);
 	conn_close(&p->conn, end, LINGER_MS);
 }
 
 static void probe_out_of_memory(struct probe *p)
 {
-	p->state = PROBE_ENDING;
+	probe_set_state(p, PROBE_ENDING);
 	probe_skip(p);
 	conn_close(&p->conn, CONN_NOW, LINGER_MS);
 }
@@ -124,8 +146,9 @@ static void probe_conn_changed(struct conn *c)
 
 static void probe_idle(struct probe *p)
 {
-	p->state = PROBE_IDLE;
+	probe_set_state(p, PROBE_IDLE);
 	task_stop(&p->task);
+	probe_check(p);
 	p->ended(p);
 }
 
@@ -141,7 +164,7 @@ static const struct conn_events events = { .changed = probe_conn_changed,
 static void probe_connected(struct probe *p)
 {
 	dial_finish(&p->dial);
-	p->state = PROBE_READING;
+	probe_set_state(p, PROBE_READING);
 	timer_set(&p->tick->wheel, &p->timer, p->deadline_ms);
 	if (p->health->type == CONFIG_HEALTH_TCP)
 		probe_finish(p, NULL, CONN_NOW);
@@ -159,7 +182,7 @@ static const char *error_text(int error)
 
 static void probe_not_connected(struct probe *p)
 {
-	p->state = PROBE_ENDING;
+	probe_set_state(p, PROBE_ENDING);
 	if (p->dial->failure == DIAL_TIMEOUT)
 		probe_decide(p, "no connection in time");
 	else if (sock_shortage(p->dial->error))
@@ -190,6 +213,7 @@ static void probe_step(struct task *task)
 	case PROBE_ENDING:
 		break;
 	}
+	CHECK_STATE(probe_check(p));
 }
 
 /* ------------------------------------------------------------------------------ */
@@ -204,7 +228,6 @@ void probe_init(struct probe *p)
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len)
 {
 	ASSERT(p->state == PROBE_IDLE);
-	p->state = PROBE_CONNECTING;
 	p->cancelled = false;
 	p->deadline_ms = p->tick->now_ms + p->health->timeout_ms;
 	memset(&p->conn, 0, sizeof(p->conn));
@@ -219,9 +242,11 @@ void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t l
 					      .deadline_ms = p->deadline_ms,
 					      .task = &p->task,
 				      });
-	if (p->dial)
+	if (p->dial) {
+		probe_set_state(p, PROBE_CONNECTING);
 		return;
-	p->state = PROBE_ENDING;
+	}
+	probe_set_state(p, PROBE_ENDING);
 	probe_skip(p);
 	conn_end_unopened(&p->conn, p->tick, &events);
 }
@@ -234,7 +259,7 @@ void probe_cancel(struct probe *p)
 	timer_stop(&p->tick->wheel, &p->timer);
 	switch ((enum probe_state)p->state) {
 	case PROBE_CONNECTING:
-		p->state = PROBE_ENDING;
+		probe_set_state(p, PROBE_ENDING);
 		dial_cancel(&p->dial);
 		break;
 	case PROBE_READING:

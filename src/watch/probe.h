@@ -43,6 +43,9 @@ struct probe {
 /* The caller has set the fields before `state`. */
 void probe_init(struct probe *p);
 
+/* Asserts what holds in each state. */
+void probe_check(const struct probe *p);
+
 /* Starts an idle probe. */
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len);
 
