@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -251,6 +252,40 @@ static void test_many_children(void **state)
 				 i);
 }
 
+#define LARGE_ROUTES 100000
+#define LARGE_UPSTREAMS 1000
+/* That remain of a route, its share of the upstreams included. */
+#define ROUTE_BYTES_MAX 512
+
+/* A configuration with very many routes and upstreams needs memory in proportion: 287 bytes
+ * a route. Sanitizers replace malloc(), so that mallinfo2() tells nothing there. */
+static void memory_of_many(void **state)
+{
+	struct config *config;
+	size_t size, before;
+	char *text;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	assert_non_null(out);
+	fprintf(out, "listen: [unix:/l]\nupstreams:\n");
+	for (unsigned i = 0; i < LARGE_UPSTREAMS; i++)
+		fprintf(out, "  u%u: { servers: [\"unix:/u%u\"] }\n", i, i);
+	fprintf(out, "routes:\n");
+	for (unsigned i = 0; i < LARGE_ROUTES; i++)
+		fprintf(out, "  - { prefix: /service/%u/, proxy: { upstream: u%u } }\n",
+			i, i % LARGE_UPSTREAMS);
+	fclose(out);
+	before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	config = config_read_text("large.yaml", (struct slice){ text, size }, stderr);
+	assert_non_null(config);
+	assert_int_equal(config->route_n, LARGE_ROUTES);
+	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd - before <
+		    (size_t)LARGE_ROUTES * ROUTE_BYTES_MAX);
+	config_free(config);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +298,7 @@ int main(void)
 						large_teardown),
 		cmocka_unit_test_setup_teardown(test_many_of_one_another, large_setup,
 						large_teardown),
+		cmocka_unit_test(memory_of_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
