@@ -1,6 +1,6 @@
 #include "front/client.h"
 
-#include <string.h>
+#include "close.h"
 
 /* Most requests of one connection served in one step, before other connections get their
  * turn. */
@@ -8,17 +8,6 @@
 
 /* How often a connection that does not receive is checked for FIN (abort_on_fin). */
 #define FIN_CHECK_MS 1000
-
-/* A connection that has sent nothing for this long since it was accepted may be
- * evicted. */
-#define FRESH_MS 1000
-
-/* Most idle connections checked for one that may be evicted. */
-#define EVICT_LOOKS 64
-
-/* How long a drain lingers on an idle connection: long enough for the peer to see the
- * FIN. */
-#define DRAIN_LINGER_MS 200
 
 /* The diagram of client.h: the states that may follow each state. front_close() ends clients
  * that are ending already. */
@@ -215,7 +204,7 @@ static void conn_dead(struct conn *conn)
 
 static const struct conn_events conn_events = { .changed = conn_changed, .dead = conn_dead };
 
-static void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
+void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 {
 	struct stream *s = &c->http1.stream;
 
@@ -413,15 +402,6 @@ static const struct stream_ops client_stream_ops = {
 
 /* ---- connections ------------------------------------------------------------ */
 
-void client_evict(struct client *c)
-{
-	ASSERT(!c->http1.stream.user);
-	if (c->state != CLIENT_ENDING)
-		client_end(c, CONN_NOW);
-}
-
-/* ---- all clients of a worker ---------------------------------------------- */
-
 struct client *client_open(struct front *f, int fd, const struct peer *peer)
 {
 	struct client *c = slab_take(&f->clients);
@@ -452,89 +432,9 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	return c;
 }
 
-void front_init(struct front *f)
+void client_evict(struct client *c)
 {
-	slab_init(&f->clients, "client", sizeof(struct client), 0);
-	list_init(&f->all);
-	list_init(&f->idle);
-	list_init(&f->unused);
-}
-
-void front_done(struct front *f)
-{
-	ASSERT(list_empty(&f->all));
-	slab_done(&f->clients);
-}
-
-void front_drain(struct front *f)
-{
-	f->draining = true;
-	LIST_EACH(&f->all, node) {
-		struct client *c = LIST_ITEM(node, struct client, node);
-
-		if (c->state == CLIENT_IDLE &&
-		    !reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
-			client_close(c, CONN_LINGER,
-				     conn_unsent(&c->conn) > 0 ? f->linger_ms
-							       : DRAIN_LINGER_MS);
-		}
-	}
-}
-
-static bool is_evictable(struct client *c)
-{
-	return !reader_skip_empty_lines(&c->http1.reader, &c->conn) &&
-	       conn_unsent(&c->conn) == 0;
-}
-
-static struct client *eviction_candidate(struct front *f)
-{
-	unsigned looks = 0;
-
-	LIST_EACH(&f->idle, node) {
-		struct client *c = LIST_ITEM(node, struct client, idle_node);
-
-		if (is_evictable(c))
-			return c;
-		if (++looks == EVICT_LOOKS)
-			break;
-	}
-	LIST_EACH(&f->unused, node) {
-		struct client *c = LIST_ITEM(node, struct client, idle_node);
-
-		if (tick_event_ms(f->tick) - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
-			break;
-		if (is_evictable(c))
-			return c;
-	}
-	return NULL;
-}
-
-bool front_evict_idle(struct front *f)
-{
-	struct client *c = eviction_candidate(f);
-
-	if (!c)
-		return false;
-	stat_add(&f->stats->connections_evicted, 1);
-	client_evict(c);
-	return true;
-}
-
-void front_drain_gracefully(struct front *f)
-{
-	f->draining = true;
-}
-
-void front_close(struct front *f)
-{
-	LIST_EACH(&f->all, node) {
-		struct client *c = LIST_ITEM(node, struct client, node);
-		/* A truncated response must not look complete. */
-		bool truncated = c->http1.stream.user ||
-				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
-
-		if (c->conn.state != CONN_DEAD)
-			client_close(c, truncated ? CONN_RESET : CONN_NOW, 0);
-	}
+	ASSERT(!c->http1.stream.user);
+	if (c->state != CLIENT_ENDING)
+		client_end(c, CONN_NOW);
 }

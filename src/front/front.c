@@ -1,0 +1,102 @@
+#include "front/front.h"
+
+#include "close.h"
+#include "front/client.h"
+
+/* A connection that has sent nothing for this long since it was accepted may be
+ * evicted. */
+#define FRESH_MS 1000
+
+/* Most idle connections checked for one that may be evicted. */
+#define EVICT_LOOKS 64
+
+/* How long a drain lingers on an idle connection: long enough for the peer to see the
+ * FIN. */
+#define DRAIN_LINGER_MS 200
+
+void front_init(struct front *f)
+{
+	slab_init(&f->clients, "client", sizeof(struct client), 0);
+	list_init(&f->all);
+	list_init(&f->idle);
+	list_init(&f->unused);
+}
+
+void front_done(struct front *f)
+{
+	ASSERT(list_empty(&f->all));
+	slab_done(&f->clients);
+}
+
+void front_drain(struct front *f)
+{
+	f->draining = true;
+	LIST_EACH(&f->all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+
+		if (c->state == CLIENT_IDLE &&
+		    !reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
+			client_close(c, CONN_LINGER,
+				     conn_unsent(&c->conn) > 0 ? f->linger_ms
+							       : DRAIN_LINGER_MS);
+		}
+	}
+}
+
+void front_drain_gracefully(struct front *f)
+{
+	f->draining = true;
+}
+
+static bool is_evictable(struct client *c)
+{
+	return !reader_skip_empty_lines(&c->http1.reader, &c->conn) &&
+	       conn_unsent(&c->conn) == 0;
+}
+
+static struct client *eviction_candidate(struct front *f)
+{
+	unsigned looks = 0;
+
+	LIST_EACH(&f->idle, node) {
+		struct client *c = LIST_ITEM(node, struct client, idle_node);
+
+		if (is_evictable(c))
+			return c;
+		if (++looks == EVICT_LOOKS)
+			break;
+	}
+	LIST_EACH(&f->unused, node) {
+		struct client *c = LIST_ITEM(node, struct client, idle_node);
+
+		if (tick_event_ms(f->tick) - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
+			break;
+		if (is_evictable(c))
+			return c;
+	}
+	return NULL;
+}
+
+bool front_evict_idle(struct front *f)
+{
+	struct client *c = eviction_candidate(f);
+
+	if (!c)
+		return false;
+	stat_add(&f->stats->connections_evicted, 1);
+	client_evict(c);
+	return true;
+}
+
+void front_close(struct front *f)
+{
+	LIST_EACH(&f->all, node) {
+		struct client *c = LIST_ITEM(node, struct client, node);
+		/* A truncated response must not look complete. */
+		bool truncated = c->http1.stream.user ||
+				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
+
+		if (c->conn.state != CONN_DEAD)
+			client_close(c, truncated ? CONN_RESET : CONN_NOW, 0);
+	}
+}
