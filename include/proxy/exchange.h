@@ -13,7 +13,8 @@
  *              before a byte of the response was given to the kernel takes it back and replies
  *              instead. After a cache miss the exchange may go back to ROUTING (`miss: next`)
  *   WORKING    the action has work of its own (action.h), such as several sources
- *   REPLYING   a response generated here is written; the exchange ends in the same call
+ *   REPLYING   a response of our own (respond.c) takes the place of any source; it is sent whole,
+ *              and the exchange ends in the same call
  *
  * Owner: itself, from request_received() to its end; the user of one stream of a client.
  *
@@ -73,9 +74,8 @@ void exchange_set_state(struct exchange *x, enum exchange_state state);
 /* Asserts what holds between two steps in each state of an exchange that has not ended. */
 void exchange_check(const struct exchange *x);
 
-/* Send a response generated here and end the exchange. */
-void exchange_reply(struct exchange *x, int status, enum ending ending,
-		    struct slice content_type, struct slice body);
+/* Send a response of our own and end the exchange: 200 with a copy of this body; a redirect. */
+void exchange_reply(struct exchange *x, struct slice content_type, struct slice body);
 void exchange_redirect(struct exchange *x, struct slice location);
 
 /* Replies to an OPTIONS or TRACE with `Max-Forwards: 0` as its final recipient (RFC 9110 7.6.2)
@@ -87,6 +87,9 @@ void exchange_max_forwards_reached(struct exchange *x);
  * request's body; NULL: it is discarded. No source: there was no memory for it, and the exchange
  * fails. */
 void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch);
+
+/* Frees the source, if there is one, and adds its attempts to those of the exchange. */
+void exchange_drop_source(struct exchange *x);
 
 /* The whole response was queued: the exchange has ended successfully, or as `ending` says. */
 void exchange_finish(struct exchange *x, enum ending ending);

@@ -15,6 +15,9 @@
  * Each step moves as much as was received and as there is space for on the other side. When more
  * bytes or more space are available, the exchange's task is run, which steps it again.
  *
+ * A response of our own is sent at once (relay_whole()), also without space, as a response that
+ * has failed must be replaced even if the client reads nothing.
+ *
  * Owner: the exchange, which reads the state after each step: a relay ends nothing. */
 #ifndef PROXY_RELAY_H
 #define PROXY_RELAY_H
@@ -65,7 +68,21 @@ void relay_check(const struct relay *r);
 /* Frees the source, if there is one. */
 void relay_drop_source(struct relay *r);
 
-/* Counts a response by its class (1xx to 5xx). */
-void relay_count(struct worker_stats *stats, int status);
+/* Sends the response of a source that has all of it in memory (reply.h), in one call: the state is
+ * then RELAY_COMPLETE, or RELAY_FAILED for lack of memory. The request's body is discarded as far
+ * as it was received; if there is more of it, the connection closes after the response. */
+void relay_whole(struct relay *r, struct source *s);
+
+/* Sends a 503 in static memory, which needs no more than an outbox entry; the connection closes
+ * after it. False: there is none either, and nothing was sent. */
+bool relay_out_of_memory(struct relay *r) MUST_USE;
+
+/* Removes a response of which nothing was given to the kernel, so that another one can take its
+ * place. False: too late, or the client would not get that either. */
+bool relay_take_back(struct relay *r);
+
+/* The connection ends before all queued bytes were sent: corrects status, sent_bytes and the
+ * counters to what the kernel took. */
+void relay_correct_sent(struct relay *r);
 
 #endif

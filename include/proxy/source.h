@@ -1,5 +1,5 @@
-/* What a response is read from: a fetch (fetch.h), a value of memcached (value.h). The reader of a
- * response (relay.h, a join) does not ask which.
+/* What a response is read from: a fetch (fetch.h), a value of memcached (value.h), a reply of our
+ * own (reply.h). The reader of a response (relay.h, a join) does not ask which.
  *
  *   source_head() ─▶ source_take_head() ─▶ source_body() … BODY_END     one response
  *     ▲     │1xx           │
@@ -93,8 +93,8 @@ static inline void source_set_stalled(struct source *s, bool stalled)
 	s->ops->set_stalled(s, stalled);
 }
 
-/* The name of the server whose head source_head() has read, for the log. Valid until the end of
- * the tick in which the response ends. */
+/* The name of the server whose head source_head() has read, for the log; NULL: none. Called before
+ * source_take_head(); the name is valid until the end of the tick in which the response ends. */
 static inline const char *source_server(const struct source *s)
 {
 	return s->ops->server(s);

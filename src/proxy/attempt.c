@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "lateness.h"
 #include "proxy/identity.h"
 
 static struct tick *attempt_tick(const struct attempt *a)
@@ -105,77 +106,6 @@ static void attempt_fail(struct attempt *a, enum ending ending)
 		upstream_return(&a->lease, false);
 }
 
-/* ---- deadlines ------------------------------------------------------------ */
-
-static uint64_t later(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-/* When the server is late, by what is known now; WHEEL_NEVER: nothing is expected of it. */
-static uint64_t server_deadline(const struct attempt *a)
-{
-	const struct stream *s = a->lease.stream;
-	const struct stream_progress p = stream_progress(s);
-	uint32_t response_ms = a->request->config->response_timeout_ms;
-	const struct config_limits *limits = &a->request->generation->config->limits;
-	uint64_t sent = later(p.sent_ms, a->since_ms);
-
-	if (a->tunnel)
-		return later(p.received_ms, sent) + limits->idle_timeout_ms;
-	switch ((enum attempt_state)a->state) {
-	case ATTEMPT_SENDING:
-		/* After a send error the server's response may still be received, once a buffer
-		 * is free: waits for it until the send timeout. */
-		if (p.unsent > 0 || s->send_failed)
-			return sent + limits->send_timeout_ms;
-		break; /* waits for the client's body, which has a deadline of its own */
-	case ATTEMPT_AWAITING_HEAD:
-		if (!a->stalled)
-			return sent + response_ms;
-		break; /* waits for the client, which has a deadline of its own */
-	case ATTEMPT_RELAYING:
-		if (!a->stalled && (s->sent || p.unsent > 0))
-			return later(p.received_ms, sent) + response_ms;
-		break; /* waits for the client to read or to send */
-	case ATTEMPT_WAITING:
-	case ATTEMPT_ENDED:
-	case ATTEMPT_FAILED:
-		break;
-	}
-	return WHEEL_NEVER;
-}
-
-/* When it is computed anew if nothing is awaited now: often enough that a deadline that begins
- * in between is not missed. */
-static uint64_t attempt_due_ms(const void *owner)
-{
-	const struct attempt *a = owner;
-	uint32_t response_ms = a->request->config->response_timeout_ms;
-	uint32_t send_ms = a->request->generation->config->limits.send_timeout_ms;
-	uint64_t due = server_deadline(a);
-
-	if (due != WHEEL_NEVER)
-		return due;
-	return attempt_tick(a)->now_ms + (response_ms < send_ms ? response_ms : send_ms);
-}
-
-static void attempt_time_passed(void *owner)
-{
-	struct attempt *a = owner;
-
-	a->timed_out = true;
-	tick_run(attempt_tick(a), a->request->waiter);
-}
-
-static const struct deadline_rules attempt_rules = { .due_ms = attempt_due_ms,
-						     .passed = attempt_time_passed };
-
-static void deadline_begin(struct attempt *a)
-{
-	deadline_bound(&a->lease.stream->deadline, attempt_due_ms(a));
-}
-
 /* ---- the request ---------------------------------------------------------- */
 
 static void request_complete(struct attempt *a)
@@ -186,7 +116,7 @@ static void request_complete(struct attempt *a)
 		return;
 	}
 	set_state(a, ATTEMPT_AWAITING_HEAD);
-	deadline_begin(a);
+	lateness_begin(a);
 }
 
 static void begin_sending(struct attempt *a)
@@ -194,7 +124,7 @@ static void begin_sending(struct attempt *a)
 	struct stream *s = a->lease.stream;
 
 	s->limits = &a->request->limits;
-	deadline_own(&s->deadline, &attempt_rules, a);
+	deadline_own(&s->deadline, &lateness_rules, a);
 	a->sent_us = attempt_tick(a)->now_us;
 	stat_add(&upstream_stats(a->request->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
@@ -206,7 +136,7 @@ static void begin_sending(struct attempt *a)
 	if (s->sent)
 		request_complete(a);
 	else
-		deadline_begin(a);
+		lateness_begin(a);
 }
 
 static enum ending ending_of_lease(const struct lease *l)
@@ -399,7 +329,7 @@ void attempt_take_head(struct attempt *a, const struct head *h, enum framing fra
 		      !(h->status == 204 && (h->framing == FRAMING_CHUNKED || h->length > 0));
 	set_state(a, ATTEMPT_RELAYING);
 	stream_begin_body(s, framing, h->length);
-	deadline_begin(a);
+	lateness_begin(a);
 }
 
 void attempt_set_stalled(struct attempt *a, bool stalled)
@@ -464,7 +394,7 @@ void attempt_begin_tunnel(struct attempt *a)
 	a->tunnel = true;
 	a->reusable = false;
 	a->since_ms = attempt_tick(a)->now_ms;
-	deadline_begin(a);
+	lateness_begin(a);
 }
 
 /* True: the request must not go out on a reused connection. A client whose own connection

@@ -1,8 +1,5 @@
 #include "proxy/exchange.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "base/reserve.h"
 #include "http/kepthead.h"
 #include "http/path.h"
@@ -50,36 +47,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 		   });
 }
 
-/* The client has received nothing of the response: it is not counted as one. */
-static void uncount_response(struct exchange *x)
-{
-	struct worker_stats *stats = x->proxy->stats;
-	uint64_t *const classes[] = { &stats->responses_2xx, &stats->responses_3xx,
-				      &stats->responses_4xx, &stats->responses_5xx };
-
-	if (x->relay.status >= 200 && x->relay.status < 600)
-		stat_sub(classes[x->relay.status / 100 - 2], 1);
-	x->relay.status = 0;
-	x->relay.sent_bytes = 0;
-	x->relay.server = NULL;
-}
-
-/* The connection ends before all queued bytes were sent: corrects status and sent_bytes to what
- * the kernel took. */
-static void count_sent_bytes(struct exchange *x)
-{
-	uint64_t submitted = stream_submitted(x->down);
-
-	if (x->relay.status == 0)
-		return;
-	if (submitted <= x->relay.head_at)
-		uncount_response(x);
-	else if (submitted < x->relay.body_at + x->relay.sent_bytes)
-		x->relay.sent_bytes =
-			submitted > x->relay.body_at ? submitted - x->relay.body_at : 0;
-}
-
-static void drop_source(struct exchange *x)
+void exchange_drop_source(struct exchange *x)
 {
 	if (!x->relay.source)
 		return;
@@ -94,7 +62,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 {
 	struct proxy *p = x->proxy;
 
-	drop_source(x);
+	exchange_drop_source(x);
 	log_exchange(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->relay.status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
@@ -172,7 +140,7 @@ static void settle_finished(struct exchange *x)
 static void settle_aborted(struct exchange *x)
 {
 	if (!stream_responsive(x->down))
-		count_sent_bytes(x);
+		relay_correct_sent(&x->relay);
 	exchange_release(x, (enum ending)x->ending);
 	stream_abort(x->down, STREAM_INCOMPLETE);
 }
@@ -217,105 +185,6 @@ void exchange_abandon(struct exchange *x)
 	mark_ended(x, ENDING_CLIENT_GONE, EXCHANGE_ABANDON);
 }
 
-static void reply_and_end(struct exchange *x, struct reply *r)
-{
-	exchange_set_state(x, EXCHANGE_REPLYING);
-	drop_source(x);
-	x->relay.keep_alive = r->ending != ENDING_NO_MEMORY && stream_discard_body(x->down);
-	x->relay.status = r->status;
-	r->head_only = x->relay.method == METHOD_HEAD;
-	r->http_1_0 = x->relay.http_1_0;
-	r->close = !x->relay.keep_alive;
-	relay_count(x->proxy->stats, r->status);
-	if (!reply_send(x->proxy, x->down, r)) {
-		exchange_abort(x, ENDING_NO_MEMORY);
-		return;
-	}
-	x->relay.sent_bytes = r->sent_bytes;
-	exchange_finish(x, r->ending);
-}
-
-void exchange_reply(struct exchange *x, int status, enum ending ending,
-		    struct slice content_type, struct slice body)
-{
-	reply_and_end(x, &(struct reply){ .status = status,
-					  .ending = ending,
-					  .content_type = content_type,
-					  .body = body });
-}
-
-void exchange_redirect(struct exchange *x, struct slice location)
-{
-	reply_and_end(x, &(struct reply){ .status = ending_status(ENDING_REDIRECTED),
-					  .ending = ENDING_REDIRECTED,
-					  .location = location });
-}
-
-/* The methods of the route, for Allow. */
-static struct slice allowed_methods(const struct exchange *x)
-{
-	if (x->route && action_of(x->route)->reads_only)
-		return SLICE("GET, HEAD");
-	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-}
-
-void exchange_max_forwards_reached(struct exchange *x)
-{
-	if (x->relay.method == METHOD_TRACE)
-		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
-	else
-		reply_and_end(x, &(struct reply){ .status = 204,
-						  .ending = ENDING_COMPLETE,
-						  .allow = allowed_methods(x) });
-}
-
-/* Retry-After: the longest time a request can wait in the queue. */
-static struct slice retry_after(const struct exchange *x, enum ending ending, char text[16])
-{
-	const struct action *a;
-	uint32_t ms;
-
-	if (ending == ENDING_CACHE_FAILED)
-		return SLICE("1"); /* the cache is tried again soon */
-	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
-		return SLICE("");
-	a = action_of(x->route);
-	if (!a->queue_timeout_ms)
-		return SLICE("");
-	ms = a->queue_timeout_ms(x->generation->config, x->route);
-	snprintf(text, 16, "%u", (ms + 999) / 1000);
-	return slice_of(text);
-}
-
-/* Until its first byte is given to the kernel, the response can be replaced by another. */
-static bool take_response_back(struct exchange *x)
-{
-	if (x->state != EXCHANGE_RELAYING || x->relay.tunnel ||
-	    !stream_responsive(x->down) ||
-	    !stream_take_back(x->down, x->relay.head_at))
-		return false;
-	uncount_response(x);
-	return true;
-}
-
-void exchange_fail(struct exchange *x, enum ending ending)
-{
-	int status = ending_status(ending);
-	char seconds[16];
-
-	if (status == 0 || (x->relay.status != 0 && !take_response_back(x))) {
-		exchange_abort(x, ending);
-		return;
-	}
-	reply_and_end(x,
-		      &(struct reply){ .status = status,
-				       .ending = ending,
-				       .allow = ending == ENDING_METHOD_NOT_ALLOWED
-							? allowed_methods(x)
-							: SLICE(""),
-				       .retry_after = retry_after(x, ending, seconds) });
-}
-
 void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch)
 {
 	exchange_set_state(x, EXCHANGE_RELAYING);
@@ -356,7 +225,7 @@ static void route_again(struct exchange *x)
 	struct head *h = &x->proxy->request;
 
 	kept_head_restore(kept_head_of(x), h);
-	drop_source(x);
+	exchange_drop_source(x);
 	exchange_set_state(x, EXCHANGE_ROUTING);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
@@ -477,13 +346,11 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 }
 
 /* No memory for an exchange: replies 503, and the connection ends. */
-static void refuse_for_memory(struct proxy *p, struct stream *down, bool head_only)
+static void refuse_for_memory(struct proxy *p, struct stream *down, enum method method)
 {
-	struct reply r = { .status = ending_status(ENDING_NO_MEMORY),
-			   .ending = ENDING_NO_MEMORY, .head_only = head_only };
+	struct relay r = { .proxy = p, .down = down, .method = (uint8_t)method };
 
-	relay_count(p->stats, r.status);
-	if (reply_send(p, down, &r))
+	if (relay_out_of_memory(&r))
 		stream_finish(down, false);
 	else
 		stream_abort(down, STREAM_INCOMPLETE);
@@ -496,7 +363,7 @@ static void request_received(struct client *c, struct stream *down, struct head 
 
 	stream_begin_body(down, h->framing, h->length);
 	if (!x) {
-		refuse_for_memory(c->front->owner, down, h->method == METHOD_HEAD);
+		refuse_for_memory(c->front->owner, down, h->method);
 		return;
 	}
 	stream_use(down, x, &x->task);
@@ -512,30 +379,38 @@ static void request_received(struct client *c, struct stream *down, struct head 
 		exchange_step(&x->task);
 }
 
+/* There is no request that an exchange could be of. The client closes the connection. */
 static void request_refused(struct client *c, struct stream *down, enum fault fault)
 {
 	struct proxy *p = c->front->owner;
+	struct relay r = { .proxy = p, .down = down, .method = METHOD_OTHER };
 	enum ending ending = fault == FAULT_NONE ? ENDING_REQUEST_TIMEOUT
 						 : ENDING_REQUEST_BAD;
-	int status = fault == FAULT_NONE ? ending_status(ending) : fault_status(fault);
-	struct reply r = { .status = status, .ending = ending, .close = true };
+	struct reply reply = {
+		.proxy = p,
+		.status = fault == FAULT_NONE ? ending_status(ending)
+					      : fault_status(fault),
+		.ending = ending,
+	};
 
-	relay_count(p->stats, status);
-	reply_send(p, down, &r);
+	relay_whole(&r, reply_source(&reply));
+	relay_drop_source(&r);
 	if (p->access)
-		access_log(p->access, &(struct access_entry){
-			.peer = &c->peer,
-			.status = status,
-			.sent_bytes = r.sent_bytes,
-			.ending = fault == FAULT_NONE ? ending_text(ending) : fault_text(fault),
-		});
+		access_log(p->access,
+			   &(struct access_entry){
+				   .peer = &c->peer,
+				   .status = r.status,
+				   .sent_bytes = r.sent_bytes,
+				   .ending = fault == FAULT_NONE ? ending_text(ending)
+								 : fault_text(fault),
+			   });
 }
 
 static void stream_closed(struct stream *down)
 {
 	struct exchange *x = down->user;
 
-	count_sent_bytes(x);
+	relay_correct_sent(&x->relay);
 	exchange_release(x, ENDING_SHUT_DOWN);
 }
 

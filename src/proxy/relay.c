@@ -1,5 +1,7 @@
 #include "proxy/relay.h"
 
+#include "reply.h"
+
 /* The diagram of relay.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
 	[RELAY_REQUESTING] = 1u << RELAY_RELAYING | 1u << RELAY_TUNNEL | 1u << RELAY_FAILED,
@@ -106,14 +108,56 @@ static void forward_body(struct relay *r)
 
 /* ---- the response's head to the client ------------------------------------ */
 
-void relay_count(struct worker_stats *stats, int status)
+/* The counter of the responses of this class (1xx to 5xx). NULL: no such class. */
+static uint64_t *response_count(struct worker_stats *stats, int status)
 {
 	uint64_t *const classes[] = { &stats->responses_1xx, &stats->responses_2xx,
 				      &stats->responses_3xx, &stats->responses_4xx,
 				      &stats->responses_5xx };
 
-	if (status >= 100 && status < 600)
-		stat_add(classes[status / 100 - 1], 1);
+	return status >= 100 && status < 600 ? classes[status / 100 - 1] : NULL;
+}
+
+static void count_response(struct relay *r, int status)
+{
+	uint64_t *count = response_count(r->proxy->stats, status);
+
+	if (count)
+		stat_add(count, 1);
+}
+
+/* The client has received nothing of the response: it is not counted as one. */
+static void uncount_response(struct relay *r)
+{
+	uint64_t *count = response_count(r->proxy->stats, r->status);
+
+	if (count)
+		stat_sub(count, 1);
+	r->status = 0;
+	r->sent_bytes = 0;
+	r->server = NULL;
+}
+
+bool relay_take_back(struct relay *r)
+{
+	ASSERT(r->status != 0);
+	if (r->tunnel || !stream_responsive(r->down) ||
+	    !stream_take_back(r->down, r->head_at))
+		return false;
+	uncount_response(r);
+	return true;
+}
+
+void relay_correct_sent(struct relay *r)
+{
+	uint64_t submitted = stream_submitted(r->down);
+
+	if (r->status == 0)
+		return;
+	if (submitted <= r->head_at)
+		uncount_response(r);
+	else if (submitted < r->body_at + r->sent_bytes)
+		r->sent_bytes = submitted > r->body_at ? submitted - r->body_at : 0;
 }
 
 /* Queues a head for the client. False: no memory. */
@@ -123,7 +167,7 @@ static bool push_head(struct relay *r, const struct head *h, struct forward_resp
 
 	if (!b || !stream_send_head(r->down, b, f->framing, f->length))
 		return false;
-	relay_count(r->proxy->stats, h->status);
+	count_response(r, h->status);
 	return true;
 }
 
@@ -257,6 +301,16 @@ static bool end_response_body(struct relay *r, const struct head *trailers)
 			       trailers ? emit_trailer_block(r->proxy, trailers) : NULL);
 }
 
+/* Queues a part of the body, and takes over the piece. */
+static bool send_piece(struct relay *r, struct piece *p)
+{
+	r->sent_bytes += p->len;
+	if (stream_send(r->down, p))
+		return true;
+	relay_fail(r, ENDING_NO_MEMORY);
+	return false;
+}
+
 static void relay_body(struct relay *r)
 {
 	struct stream *down = r->down;
@@ -268,10 +322,8 @@ static void relay_body(struct relay *r)
 	while (stream_space(down) > 0) {
 		switch (source_body(r->source, scratch, &p)) {
 		case BODY_DATA:
-			r->sent_bytes += p.len;
-			if (stream_send(down, &p))
+			if (send_piece(r, &p))
 				break;
-			relay_fail(r, ENDING_NO_MEMORY);
 			return;
 		case BODY_TRAILERS:
 			if (!end_response_body(r, scratch)) {
@@ -362,6 +414,44 @@ void relay_drop_source(struct relay *r)
 {
 	r->fetch = NULL;
 	source_free(&r->source);
+}
+
+void relay_whole(struct relay *r, struct source *s)
+{
+	struct head *h = &r->proxy->response;
+	enum verdict verdict;
+	struct piece p = { NULL, NULL, 0 };
+
+	relay_begin(r, s, NULL);
+	verdict = source_head(s, h);
+	ASSERT(verdict == VERDICT_OK && h->status >= 200);
+	begin_relaying(r, h);
+	while (r->state == RELAY_RELAYING && source_body(s, h, &p) == BODY_DATA)
+		if (!send_piece(r, &p))
+			return;
+	if (r->state != RELAY_RELAYING)
+		return;
+	ASSERT(r->down->sent);
+	relay_set_state(r, RELAY_COMPLETE);
+}
+
+bool relay_out_of_memory(struct relay *r)
+{
+	struct slice message = reply_out_of_memory;
+	size_t head_bytes = message.len - REPLY_OUT_OF_MEMORY_BODY_BYTES;
+
+	ASSERT(!r->source && r->status == 0);
+	if (r->method == METHOD_HEAD)
+		message.len = head_bytes;
+	r->keep_alive = false;
+	r->head_at = stream_position(r->down);
+	r->body_at = r->head_at + head_bytes;
+	if (!stream_send_static(r->down, message))
+		return false;
+	r->status = ending_status(ENDING_NO_MEMORY);
+	r->sent_bytes = message.len - head_bytes;
+	count_response(r, r->status);
+	return true;
 }
 
 /* After an early response the request's body is still being sent. */

@@ -1,8 +1,5 @@
 #include "reply.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #define OUT_OF_MEMORY "503 Service Unavailable\n"
 #define OUT_OF_MEMORY_HEAD                                                                \
 	"HTTP/1.1 503 Service Unavailable\r\n"                                            \
@@ -13,57 +10,166 @@
 	"Proxy-Status: fairlead; error=proxy_internal_error\r\n"                          \
 	"\r\n"
 
-/* A constant: it needs one outbox entry and no other memory. */
-static bool send_out_of_memory(struct stream *down, struct reply *r)
-{
-	_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == 24, "Content-Length");
+_Static_assert(sizeof(OUT_OF_MEMORY) - 1 == REPLY_OUT_OF_MEMORY_BODY_BYTES,
+	       "Content-Length");
 
-	r->sent_bytes = r->head_only ? 0 : sizeof(OUT_OF_MEMORY) - 1;
-	return stream_send_static(down,
-				  r->head_only ? SLICE(OUT_OF_MEMORY_HEAD)
-					       : SLICE(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY));
+const struct slice reply_out_of_memory = { OUT_OF_MEMORY_HEAD OUT_OF_MEMORY,
+					   sizeof(OUT_OF_MEMORY_HEAD OUT_OF_MEMORY) - 1 };
+
+static struct reply *reply_of(struct source *s)
+{
+	return CONTAINER(s, struct reply, source);
 }
 
-static bool send_reply(struct proxy *p, struct stream *down, struct reply *r)
+/* "404 Not Found\n". Empty: no phrase is known. */
+static struct slice status_text(int status)
 {
-	char line[64];
-	int n = snprintf(line, sizeof(line), "%d %s\n", r->status, status_phrase(r->status));
-	bool has_body = r->status != 204;
-	struct slice body = r->body.len > 0 ? r->body :
-			    (struct slice){ line, has_body ? (size_t)n : 0 };
+	switch (status) {
+#define STATUS(code, phrase) \
+	case code:           \
+		return SLICE(#code " " phrase "\n");
+#include "http/status.def"
+#undef STATUS
+	}
+	return SLICE("");
+}
+
+static bool has_body(const struct reply *r)
+{
+	return r->status != 204;
+}
+
+static void step_reply(struct source *s)
+{
+	(void)s; /* nothing happens to it */
+}
+
+/* The fields are those of reply_emit_head(). */
+static enum verdict reply_head(struct source *s, struct head *h)
+{
+	const struct reply *r = reply_of(s);
+
+	h->status = r->status;
+	h->framing = has_body(r) ? FRAMING_LENGTH : FRAMING_NONE;
+	h->length = r->body.len;
+	return VERDICT_OK;
+}
+
+static struct buf *reply_emit_head(struct source *s, const struct head *h,
+				   struct forward_response *f)
+{
+	const struct reply *r = reply_of(s);
 	const struct forward_reply head = {
-		.status = r->status,
-		.content_type = r->content_type.len > 0 || !has_body
+		.status = h->status,
+		.content_type = r->content_type.len > 0 || !has_body(r)
 					? r->content_type
 					: SLICE("text/plain"),
-		.has_body = has_body,
-		.length = body.len,
-		.close = r->close,
-		.keep_alive_1_0 = r->http_1_0 && !r->close,
-		.date = proxy_date(p),
+		.has_body = has_body(r),
+		.length = h->length,
+		.close = f->close,
+		.keep_alive_1_0 = f->keep_alive_1_0,
+		.date = f->date,
 		.proxy_name = SLICE("fairlead"),
 		.proxy_status = slice_of(ending_proxy_error(r->ending)),
 		.location = r->location,
 		.allow = r->allow,
 		.retry_after = r->retry_after,
 	};
-	struct buf *b = buf_new(io_bufs(p->tick->loop),
-				forward_reply_max(&head) + body.len);
-	struct sink s;
+	struct buf *b = buf_new(io_bufs(r->proxy->tick->loop), forward_reply_max(&head));
+	struct sink sink;
 
 	if (!b)
-		return false;
-	s = sink_http1(b->data, b->size);
-	forward_reply(&s, &head);
-	r->sent_bytes = r->head_only ? 0 : body.len;
-	emit_slice(&s.out, (struct slice){ body.ptr, r->sent_bytes });
-	ASSERT(!s.out.overflow);
-	b->end = (uint32_t)(s.out.at - b->data);
-	return stream_send_head(down, b, FRAMING_NONE, 0);
+		return NULL;
+	sink = sink_http1(b->data, b->size);
+	forward_reply(&sink, &head);
+	ASSERT(!sink.out.overflow);
+	b->end = (uint32_t)(sink.out.at - b->data);
+	return b;
 }
 
-bool reply_send(struct proxy *p, struct stream *down, struct reply *r)
+static void reply_take_head(struct source *s, const struct head *h, enum framing framing)
 {
-	return r->ending == ENDING_NO_MEMORY ? send_out_of_memory(down, r)
-					     : send_reply(p, down, r);
+	struct reply *r = reply_of(s);
+
+	ASSERT(h->status == r->status);
+	if (framing == FRAMING_NONE)
+		piece_put(&r->body);
+}
+
+static enum body_event reply_body(struct source *s, struct head *trailers,
+				  struct piece *p)
+{
+	struct reply *r = reply_of(s);
+
+	(void)trailers;
+	if (r->body.len == 0)
+		return BODY_END;
+	*p = r->body;
+	r->body = (struct piece){ NULL, NULL, 0 };
+	return BODY_DATA;
+}
+
+static void reply_end_trailers(struct source *s)
+{
+	(void)s;
+	ASSERT(false); /* a reply has none */
+}
+
+static void reply_set_stalled(struct source *s, bool stalled)
+{
+	(void)s;
+	(void)stalled;
+}
+
+static const char *reply_server(const struct source *s)
+{
+	(void)s;
+	return NULL; /* none has responded */
+}
+
+static unsigned reply_attempts(const struct source *s)
+{
+	(void)s;
+	return 0;
+}
+
+static void check_reply(const struct source *s)
+{
+	const struct reply *r = CONTAINER(s, const struct reply, source);
+
+	ASSERT(s->ending == 0 && r->status >= 200);
+	ASSERT(has_body(r) || r->body.len == 0);
+}
+
+static void reply_free(struct source *s)
+{
+	piece_put(&reply_of(s)->body);
+}
+
+static const struct source_ops reply_ops = {
+	.step = step_reply,
+	.head = reply_head,
+	.emit_head = reply_emit_head,
+	.take_head = reply_take_head,
+	.body = reply_body,
+	.end_trailers = reply_end_trailers,
+	.set_stalled = reply_set_stalled,
+	.server = reply_server,
+	.attempts = reply_attempts,
+	.check = check_reply,
+	.free = reply_free,
+};
+
+struct source *reply_source(struct reply *r)
+{
+	struct slice text;
+
+	r->source = (struct source){ .ops = &reply_ops };
+	if (r->body.len == 0 && has_body(r)) {
+		text = status_text(r->status);
+		ASSERT(text.len > 0);
+		r->body = (struct piece){ NULL, text.ptr, (uint32_t)text.len };
+	}
+	check_reply(&r->source);
+	return &r->source;
 }

@@ -127,7 +127,7 @@ static void block_start(struct exchange *x, const struct request_view *view)
 				 b->address->len, (struct slice){ request, (size_t)n },
 				 response, BLOCK_RESPONSE_MAX, BLOCK_TIMEOUT_MS);
 	if (got > 0 && response_body(x, response, (size_t)got, &body))
-		exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"), body);
+		exchange_reply(x, SLICE("text/plain"), body);
 	else
 		exchange_fail(x, ENDING_ORIGIN_REFUSED);
 	free(response);

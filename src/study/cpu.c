@@ -68,8 +68,7 @@ static void reply_rounds(struct exchange *x, const char *where, uint32_t ms, uin
 	int n = snprintf(text, sizeof(text), "%u ms of CPU on the %s: %llu rounds\n", ms, where,
 			 (unsigned long long)rounds);
 
-	exchange_reply(x, 200, ENDING_COMPLETE, SLICE("text/plain"),
-		       (struct slice){ text, (size_t)n });
+	exchange_reply(x, SLICE("text/plain"), (struct slice){ text, (size_t)n });
 }
 
 /* The exchange waits for its job, or has ended: then the job is freed here. */

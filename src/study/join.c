@@ -297,7 +297,7 @@ static void reply_with_json(struct join *j)
 	}
 	emit_slice(&e, SLICE("}\n"));
 	ASSERT(!e.overflow);
-	exchange_reply(j->exchange, 200, ENDING_COMPLETE, SLICE("application/json"),
+	exchange_reply(j->exchange, SLICE("application/json"),
 		       (struct slice){ text, (size_t)(e.at - text) });
 	free(text);
 }
