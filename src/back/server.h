@@ -1,5 +1,5 @@
-/* What the files of an upstream share: upstream.c (leases and the queue), balance.c
- * (choice of the server), rank.c, ejection.c, server.c and servertable.c (the set of
+/* What the files of an upstream share: upstream.c (leases), queue.c (leases that wait),
+ * balance.c (choice of the server), rank.c, ejection.c, server.c and servertable.c (the set of
  * servers), origin.c (connections). */
 #ifndef BACK_SERVER_H
 #define BACK_SERVER_H
@@ -111,8 +111,9 @@ void lease_fail(struct lease *l, enum lease_failure failure);
  * False: every server was tried. */
 bool lease_place(struct upstream *u, struct lease *l);
 
-/* Places as many waiting leases as there is capacity for. */
-void queue_dispatch(struct upstream *u);
+/* The same for a lease of the queue, which it leaves if it gets an origin or fails. False: it
+ * stays in the queue. */
+bool lease_place_queued(struct upstream *u, struct lease *l);
 
 /* Counts the lease as one of the server's requests and takes a permit for it. False: no
  * permit is free. */
@@ -120,6 +121,24 @@ bool server_reserve(struct server *s, struct lease *l);
 
 /* The reverse. */
 void server_release(struct server *s, struct lease *l);
+
+/* ---- queue.c -------------------------------------------------------------- */
+
+/* The queue has the leases that wait for a server with capacity, first come first served. The
+ * permits that other workers release are collected for it. */
+
+/* Asserts what holds for each lease of the queue, and their count. O(queue). */
+void queue_check(const struct upstream *u);
+
+/* Puts a lease without an origin into the queue, at its end. The lease fails if the queue is full,
+ * and when it has waited for `queue_timeout`. */
+void queue_add(struct upstream *u, struct lease *l);
+
+/* Takes a lease out of the queue; the caller sets its state. */
+void queue_remove(struct lease *l);
+
+/* Places as many waiting leases as there is capacity for. */
+void queue_dispatch(struct upstream *u);
 
 /* Permits were granted to this worker: uses them for the queue and puts the rest back. */
 void upstream_collect_permits(struct upstream *u);
