@@ -2,10 +2,6 @@
 
 #include <errno.h>
 
-/* Inbox of a link. Replies are read in the tick in which they come, so this only
- * determines how often the receive is restarted. */
-#define LINK_WINDOW (256u << 10)
-
 /* One block of requests: enough for many in a send, and small enough to keep for a slow
  * server. */
 #define REQUESTS_BYTES 4096
@@ -17,7 +13,7 @@ static const uint8_t link_next_states[] = {
 	[LINK_CLOSING] = 0,
 };
 
-static void link_set_state(struct memcache_link *l, enum memcache_link_state state)
+void link_set_state(struct memcache_link *l, enum memcache_link_state state)
 {
 	ASSERT(link_next_states[l->state] >> state & 1);
 	l->state = state;
@@ -40,16 +36,6 @@ void link_check(const struct memcache_link *l)
 		ASSERT(l->calls_n == 0 && !l->out && !l->idle && list_empty(&l->rank));
 		break;
 	}
-}
-
-static struct tick *link_tick(const struct memcache_link *l)
-{
-	return l->server->memcache->options.tick;
-}
-
-static struct upstream_stats *link_stats(const struct memcache_link *l)
-{
-	return l->server->memcache->options.stats;
 }
 
 static uint32_t link_pipeline(const struct memcache_link *l)
@@ -282,15 +268,6 @@ void link_break(struct memcache_link *l, enum link_ending why)
 		server_schedule(s);
 }
 
-/* Ends a link that is not open yet. */
-static void link_give_up(struct memcache_link *l)
-{
-	link_set_state(l, LINK_CLOSING);
-	l->server->links--;
-	server_count_connecting(l->server, -1);
-	dial_cancel(&l->dial);
-}
-
 void link_close(struct memcache_link *l)
 {
 	switch (l->state) {
@@ -317,18 +294,7 @@ void link_retire(struct memcache_link *l)
 		server_schedule(l->server);
 }
 
-/* ---- connecting ------------------------------------------------------------- */
-
-/* The next address to be connected to. */
-static const struct memcache_address *address_take(struct memcache_link *l)
-{
-	const struct memcache_server *s = l->server;
-
-	l->address = server_next_address(s, l->address);
-	l->sa = s->addresses[l->address].sa;
-	l->addresses_tried++;
-	return &s->addresses[l->address];
-}
+/* ---- receiving -------------------------------------------------------------- */
 
 static void conn_changed(struct conn *c)
 {
@@ -342,40 +308,6 @@ static void close_if_spare(struct memcache_link *l)
 {
 	if (l->idle && (l->retired || l->server->idle > l->server->memcache->config.keepalive))
 		link_break(l, LINK_GIVEN_UP);
-}
-
-static void link_opened(struct memcache_link *l)
-{
-	struct memcache_server *s = l->server;
-
-	dial_finish(&l->dial);
-	server_count_connecting(s, -1);
-	link_set_state(l, LINK_OPEN);
-	server_set_state(s, SERVER_UP);
-	s->address = l->address;
-	stat_add(&link_stats(l)->connects, 1);
-	stat_add(&link_stats(l)->connections, 1);
-	link_rank(l);
-	server_dispatch(s);
-	close_if_spare(l);
-}
-
-static void link_not_opened(struct memcache_link *l)
-{
-	struct memcache_server *s = l->server;
-	int error = l->dial->error;
-
-	l->address = (l->address + 1) % s->address_n;
-	if (l->dial->failure != DIAL_TIMEOUT && l->addresses_tried < s->address_n) {
-		const struct memcache_address *next = address_take(l);
-
-		dial_again(l->dial, (const struct sockaddr *)&next->sa, next->len);
-		return;
-	}
-	link_give_up(l);
-	s->address = l->address;
-	stat_add(&link_stats(l)->connect_failures, 1);
-	server_connect_failed(s, error);
 }
 
 /* If a link with calls was stale the server's other links may be so too: idle links have
@@ -422,10 +354,8 @@ static void link_step(struct task *task)
 
 	switch (l->state) {
 	case LINK_CONNECTING:
-		if (l->dial->state == DIAL_OPENED)
-			link_opened(l);
-		else
-			link_not_opened(l);
+		link_dial_ended(l);
+		close_if_spare(l);
 		break;
 	case LINK_OPEN:
 		link_receive(l);
@@ -436,33 +366,16 @@ static void link_step(struct task *task)
 	CHECK_STATE(link_check(l));
 }
 
-static struct dial *link_dial(struct memcache_link *l)
+/* ---- birth ------------------------------------------------------------------ */
+
+/* NULL: no memory. */
+static struct memcache_link *link_new(struct memcache_server *s)
 {
 	static const struct conn_events events = {
 		.changed = conn_changed,
 		.dead = conn_dead,
 		.may_use_reserve = true,
 	};
-	const struct memcache_address *address = address_take(l);
-	struct tick *tick = link_tick(l);
-
-	return dial_start(
-		tick,
-		&(struct dial_options){
-			.conn = &l->conn,
-			.events = &events,
-			.window = LINK_WINDOW,
-			.address = (const struct sockaddr *)&address->sa,
-			.address_len = address->len,
-			.deadline_ms = tick->now_ms +
-				       l->server->memcache->config.connect_timeout_ms,
-			.task = &l->task,
-		});
-}
-
-/* NULL: no memory. */
-static struct memcache_link *link_new(struct memcache_server *s)
-{
 	struct memcache *m = s->memcache;
 	struct memcache_link *l = slab_take(&m->links);
 
@@ -475,8 +388,7 @@ static struct memcache_link *link_new(struct memcache_server *s)
 	list_init(&l->rank);
 	list_init(&l->all);
 	task_init(&l->task, link_step);
-	l->dial = link_dial(l);
-	if (l->dial)
+	if (link_dial(l, &events))
 		return l;
 	slab_put(&m->links, l);
 	return NULL;

@@ -126,7 +126,20 @@ static inline struct memcache_server *memcache_server_at(const struct memcache *
 	return CONTAINER(m->table.members[at], struct memcache_server, member);
 }
 
+static inline struct tick *link_tick(const struct memcache_link *l)
+{
+	return l->server->memcache->options.tick;
+}
+
+static inline struct upstream_stats *link_stats(const struct memcache_link *l)
+{
+	return l->server->memcache->options.stats;
+}
+
 /* ---- memcachelink.c ------------------------------------------------------- */
+
+/* Changes the state, and asserts that the diagram allows it. */
+void link_set_state(struct memcache_link *l, enum memcache_link_state state);
 
 /* Asserts what holds in each state. */
 void link_check(const struct memcache_link *l);
@@ -154,6 +167,18 @@ void link_retire(struct memcache_link *l);
 
 /* Closes a link in any state; its calls fail. */
 void link_close(struct memcache_link *l);
+
+/* ---- memcachedial.c ------------------------------------------------------- */
+
+/* Starts the dial of a new link, to the address that its server prefers. False: no memory. */
+bool link_dial(struct memcache_link *l, const struct conn_events *events) MUST_USE;
+
+/* LINK_CONNECTING, and the dial has ended: the link becomes open and the server's calls are sent,
+ * or the next address is dialled, or the link ends. */
+void link_dial_ended(struct memcache_link *l);
+
+/* Ends a link that is not open yet. */
+void link_give_up(struct memcache_link *l);
 
 /* ---- memcacheread.c ------------------------------------------------------- */
 
