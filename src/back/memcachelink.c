@@ -177,7 +177,7 @@ static void link_free(struct memcache_link *l)
 	struct memcache *m = l->server->memcache;
 
 	ASSERT(l->state == LINK_CLOSING);
-	link_check(l);
+	CHECK_STATE(link_check(l));
 	task_stop(&l->task);
 	list_remove(&l->all);
 	member_connection_freed(&l->server->member);

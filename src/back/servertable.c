@@ -35,7 +35,7 @@ static void member_set_state(struct member *m, enum member_state state)
 {
 	ASSERT(member_next_states[m->state] >> state & 1);
 	m->state = (uint8_t)state;
-	member_check(m);
+	CHECK_STATE(member_check(m));
 }
 
 static void reap_member(struct reap *reap)
@@ -58,7 +58,7 @@ void member_enter(struct server_table *t, struct member *m, struct slice key,
 	m->record = m->registry_entry
 			    ? registry_record(t->registry, m->registry_entry, t->worker)
 			    : registry_dummy_record(t->worker);
-	member_check(m);
+	CHECK_STATE(member_check(m));
 }
 
 /* ---- leaving ---------------------------------------------------------------- */

@@ -148,7 +148,7 @@ static void probe_idle(struct probe *p)
 {
 	probe_set_state(p, PROBE_IDLE);
 	task_stop(&p->task);
-	probe_check(p);
+	CHECK_STATE(probe_check(p));
 	p->ended(p);
 }
 

@@ -89,6 +89,17 @@ static bool is_draining(const struct supervisor *s)
 	return s->lifecycle.state == LIFECYCLE_DRAINING;
 }
 
+/* After each event: asserts what holds between two of them. */
+static void check_supervisor(struct supervisor *s)
+{
+	struct lifecycle_facts facts = facts_of(s);
+
+	if (has_ended(s))
+		return;
+	lifecycle_check(&s->lifecycle, &facts);
+	processes_check(s->processes);
+}
+
 /* After each event: the result that the loader kept, and requests that waited. */
 static void continue_changes(struct supervisor *s)
 {
@@ -100,12 +111,7 @@ static void continue_changes(struct supervisor *s)
 		change_continue(s);
 	while (lifecycle_next(&s->lifecycle, &request))
 		change_begin(s, request);
-	if (!has_ended(s)) {
-		struct lifecycle_facts facts = facts_of(s);
-
-		lifecycle_check(&s->lifecycle, &facts);
-		processes_check(s->processes);
-	}
+	CHECK_STATE(check_supervisor(s));
 }
 
 /* ---- children --------------------------------------------------------------- */
