@@ -130,6 +130,9 @@ static void step_hedge(struct fetch *f)
 	while (f->hedge) {
 		switch (attempt_head(f->hedge, h)) {
 		case VERDICT_MORE:
+			/* Its connect was refused, and the other servers are full. */
+			if (f->hedge->lease.state == LEASE_WAITING)
+				attempts_drop_hedge(f);
 			return;
 		case VERDICT_BAD:
 			attempts_drop_hedge(f);

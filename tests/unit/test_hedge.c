@@ -163,11 +163,49 @@ static void test_hedge_not_queued(void **state)
 			    (struct proxyrig_options){ .again = HEDGE });
 }
 
+/* Hedges that were refused by their first server. */
+static unsigned refused_n;
+
+/* Nor does it if its connect was refused, and there is no capacity at another server. */
+static void refused_hedge_not_queued(struct proxyrig *r)
+{
+	struct upstream_stats *stats = &r->upstream_stats[AGAIN_UPSTREAM];
+	struct upstream *u = generation_upstream(r->proxy.generation, AGAIN_UPSTREAM);
+
+	warm(r);
+	while (stats->connections_idle > 0)
+		assert_true(upstream_evict(u));
+	simrig_run(&r->sim, 50);
+	sim_server_close(&r->origins[1]);
+	sim_server_close(&r->origins[2]);
+	r->fail_next = 1;
+	r->fail_path = "/never";
+	proxycase_request(r, GET("/again/length/7"));
+	SIMRIG_UNTIL(&r->sim, r->requests == 1, 1000);
+	for (unsigned ms = 0; ms < 500 && stats->hedges == 0; ms++)
+		simrig_run(&r->sim, 1);
+	r->descriptors.limit = 1;
+	refused_n += stats->hedges;
+	simrig_run(&r->sim, 200);
+	assert_int_equal(r->requests, 1);
+	assert_int_equal(stats->waiting, 0);
+}
+
+static void test_refused_hedge_not_queued(void **state)
+{
+	(void)state;
+	refused_n = 0;
+	proxycase_each_seed(refused_hedge_not_queued, "refused hedge not queued",
+			    (struct proxyrig_options){ .again = HEDGE });
+	assert_true(refused_n > 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		PROXYCASE_TEST(test_hedge_cases),
 		PROXYCASE_TEST(test_hedge_not_queued),
+		PROXYCASE_TEST(test_refused_hedge_not_queued),
 	};
 
 	return proxycase_run("hedge", tests, COUNT(tests));
