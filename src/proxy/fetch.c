@@ -85,6 +85,13 @@ void fetch_await_space(struct fetch *f)
 		attempt_await_space(f->attempt);
 }
 
+/* While TRYING another attempt may follow: see read_head(). */
+static void fail_if_unsent(struct fetch *f)
+{
+	if (f->state == FETCH_RELAYING && f->attempt->state == ATTEMPT_FAILED)
+		fetch_fail(f, (enum ending)f->attempt->ending);
+}
+
 void fetch_send(struct fetch *f, struct piece *p)
 {
 	uint32_t max = replay_max(f);
@@ -95,6 +102,7 @@ void fetch_send(struct fetch *f, struct piece *p)
 	else
 		replay_disable(&f->replay);
 	attempt_send(f->attempt, p, !f->replay.disabled);
+	fail_if_unsent(f);
 }
 
 void fetch_send_end(struct fetch *f, struct buf *trailers)
@@ -108,6 +116,7 @@ void fetch_send_end(struct fetch *f, struct buf *trailers)
 	if (f->retry)
 		retry_request_complete(f->retry);
 	attempt_send_end(f->attempt, trailers, kept);
+	fail_if_unsent(f);
 }
 
 bool fetch_sent(const struct fetch *f)

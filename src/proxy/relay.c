@@ -39,6 +39,7 @@ void relay_check(const struct relay *r)
 		break;
 	case RELAY_RELAYING:
 		ASSERT(r->status >= 200 && r->head_at < r->body_at && !r->tunnel);
+		ASSERT(r->source->ending == 0);
 		break;
 	case RELAY_TUNNEL:
 		ASSERT(r->fetch && r->tunnel && r->status == 101 && !r->keep_alive);
@@ -317,6 +318,11 @@ static void relay_body(struct relay *r)
 	struct head *scratch = &r->proxy->response;
 	struct piece p = { NULL, NULL, 0 };
 
+	/* Also while the client does not read: what has failed names no server for the log. */
+	if (r->source->ending != 0) {
+		relay_fail(r, (enum ending)r->source->ending);
+		return;
+	}
 	/* If the client had stalled, the server's time starts anew. */
 	source_set_stalled(r->source, false);
 	while (stream_space(down) > 0) {

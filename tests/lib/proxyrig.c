@@ -101,7 +101,9 @@ static bool path_is(const char *path, const char *name)
 static bool respond_to_head(struct proxyrig *r, struct sim_peer *a, const char *path)
 {
 	if (path_is(path, "/early")) {
-		send_length(a, 5, 5); /* and reads the body */
+		size_t n = path_is(path, "/early-long") ? 300000 : 5;
+
+		send_length(a, n, n); /* and reads the body */
 		return false;
 	}
 	if (path_is(path, "/reject")) {

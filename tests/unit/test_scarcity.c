@@ -107,6 +107,44 @@ static void test_failing_takes(void **state)
 		fail_each_take(&more_cases[i]);
 }
 
+/* Requests whose body could not be sent on. */
+static unsigned unsent_n;
+
+/* The response has begun, its client does not read it, and then there is no memory to send more of
+ * the request's body. The exchange ends at once: it would have to be remembered whose response
+ * it was, until the client reads again. */
+static void early_response(struct proxyrig *r)
+{
+	struct sim_peer *client;
+	uint64_t errors;
+
+	sim_set_socket_bytes(r->sim.tick.loop, 4096);
+	client = proxycase_request(r, "POST /early-long HTTP/1.1\r\nHost: app\r\n"
+				      "Content-Length: 20\r\n\r\n0123456789");
+	SIMRIG_UNTIL(&r->sim, client->in_n > 2000, 1000);
+	proxycase_stop_reading(r, client);
+	simrig_run(&r->sim, 300);
+	assert_int_equal(r->stats.requests_in_flight, 1);
+	errors = r->upstream_stats[0].errors;
+	slab_fail_at(1 + (unsigned)simrig_draw(&r->sim, 2));
+	sim_peer_send_text(client, "0123");
+	simrig_run(&r->sim, 100);
+	slab_fail_at(0);
+	if (r->upstream_stats[0].errors == errors)
+		return;
+	unsent_n++;
+	assert_int_equal(r->stats.requests_in_flight, 0);
+}
+
+static void test_early_response(void **state)
+{
+	(void)state;
+	unsent_n = 0;
+	proxycase_each_seed(early_response, "early response",
+			    (struct proxyrig_options){ .buffers = 0 });
+	assert_true(unsent_n > 0);
+}
+
 /* ---- few buffers ------------------------------------------------------------ */
 
 /* Many connections share a handful of buffers, and so do the simulated peers. Some requests time
@@ -224,6 +262,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		PROXYCASE_TEST(test_failing_takes),
+		PROXYCASE_TEST(test_early_response),
 		PROXYCASE_TEST(test_few_buffers),
 		PROXYCASE_TEST(test_memory_short),
 	};
