@@ -41,10 +41,8 @@ struct client {
 	uint8_t state;            /* enum client_state */
 	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
+	bool trust_known : 1;  /* `trusted` is that of the present configuration */
 	bool trusted : 1;      /* forwarding fields of this peer are believed */
-	uint32_t trusted_by; /* number of the generation that set `trusted`; 0: not set */
-	uint32_t requests;   /* read on this connection */
-	uint64_t since_ms;   /* when the state began */
 };
 
 /* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it,

@@ -101,9 +101,9 @@ struct io_connect {
  * receives, those with may_use_reserve are served first. */
 struct io_recv {
 	struct io_op op;
-	bool may_use_reserve; /* set by the owner before the start: see io/buf.h */
 	struct buf *buf;
 	uint32_t left; /* for the engine: bytes of `window` still to be delivered */
+	bool may_use_reserve; /* set by the owner before the start: see io/buf.h */
 };
 
 /* Sends all of the bytes: done(res = len), or fails. Partial sends are continued by the

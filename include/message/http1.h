@@ -16,7 +16,6 @@
 
 struct http1 {
 	struct stream stream;
-	struct conn *conn;
 	struct reader reader;
 	struct writer writer;
 };
@@ -24,6 +23,11 @@ struct http1 {
 static inline struct http1 *http1_of(struct stream *s)
 {
 	return CONTAINER(s, struct http1, stream);
+}
+
+static inline struct conn *http1_conn(const struct http1 *h)
+{
+	return h->stream.deadline.conn;
 }
 
 /* On a connection that is open. See stream_init(). */

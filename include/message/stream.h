@@ -81,11 +81,11 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;
-	void *user;                       /* NULL: none */
-	struct task *task;                /* of the user, run on events; NULL: none */
+	struct task *task; /* of the user, which it is part of; run on events. NULL: no user */
 	const struct head_limits *limits; /* of the heads and trailers to be read */
 	struct deadline deadline;
-	uint64_t awaited_since_ms; /* body_awaited: since then */
+	uint64_t since_ms; /* when body_awaited began; of a client's, also when its state began */
+	uint32_t uses;             /* how many users it has had, with the present one */
 	uint8_t state;             /* enum stream_state */
 	uint8_t fault;             /* enum fault, after BODY_BAD */
 	bool eof : 1;              /* the peer has finished sending; it may still read */
@@ -110,8 +110,8 @@ void stream_init(struct stream *s, const struct stream_ops *ops, struct conn *c,
 /* Changes the state, and asserts that the diagram above allows it. */
 void stream_set_state(struct stream *s, enum stream_state state);
 
-/* The stream belongs to this user until stream_release(); `task` is run on events. */
-void stream_use(struct stream *s, void *user, struct task *task);
+/* The stream belongs to the user with this task until stream_release(). */
+void stream_use(struct stream *s, struct task *task);
 
 /* The user has ended or leaves the stream: its task is not run on events any more. The user stops
  * its task itself. */

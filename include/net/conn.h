@@ -38,6 +38,9 @@ struct conn_events {
 	/* Bytes or the end of the stream were received, an error occurred, the outbox has
 	 * space again, or FIN was sent. Which of these: see the fields of the conn. */
 	void (*changed)(struct conn *c);
+	/* conn.timer has fired while the conn was open: see net/deadline.h. NULL: the owner
+	 * does not set it. */
+	void (*timer_fired)(struct conn *c);
 	/* The conn is dead and may be freed now. Called at the end of a tick. */
 	void (*dead)(struct conn *c);
 	/* Receives of this connection may use the buffer reserve: responses let other
@@ -109,8 +112,12 @@ struct conn {
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
-	struct reap reap;
-	struct timer timer;      /* bounds the closing; not set while CONN_OPEN */
+	union {
+		/* While CONN_OPEN its events->timer_fired() is called; then it bounds the
+		 * closing. */
+		struct timer timer;
+		struct reap reap; /* CONN_DEAD */
+	};
 	uint64_t received, sent; /* bytes since conn_open(); sent: of sends that have ended */
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */

@@ -1,4 +1,4 @@
-/* A deadline on a connection that is computed when its timer fires.
+/* A deadline on a connection that is computed when the timer of the connection fires.
  *
  * Progress only stores a time (conn.received_ms, conn.sent_ms, the start of a state); the
  * timer is not touched. When it fires, the owner computes from these times when the
@@ -12,9 +12,12 @@
  * What always holds: while the owner waits for its peer, the timer is set to a time that is
  * not later than due_ms(). The owner calls deadline_bound() when it begins to wait.
  *
+ * The timer is conn.timer: while the connection is open, conn_events.timer_fired calls
+ * deadline_fired(); from conn_close() on it bounds the closing. So an idle connection has one
+ * timer.
+ *
  * Owner: one at a time, which deadline_own() changes. The timer stays set then: it fires too
- * early for the new owner, which costs one computation. Limits, errors: none. The deadline is
- * stopped before its connection is closed: conn.timer bounds the closing.
+ * early for the new owner, which costs one computation. Limits, errors: none.
  * tests/unit/test_deadline.c shows each arrow. */
 #ifndef NET_DEADLINE_H
 #define NET_DEADLINE_H
@@ -32,13 +35,12 @@ struct deadline_rules {
 };
 
 struct deadline {
-	struct timer timer;
 	struct conn *conn; /* whose peer is awaited */
 	const struct deadline_rules *rules;
 	void *owner;
 };
 
-/* The connection is open. */
+/* The connection is open, and its timer is not set. */
 void deadline_init(struct deadline *d, struct conn *conn,
 		   const struct deadline_rules *rules, void *owner);
 
@@ -49,13 +51,13 @@ void deadline_own(struct deadline *d, const struct deadline_rules *rules, void *
  * anyway. WHEEL_NEVER: does nothing. */
 void deadline_bound(struct deadline *d, uint64_t due_ms);
 
-/* The timer does not fire any more, until deadline_bound(). */
-void deadline_stop(struct deadline *d);
+/* What conn_events.timer_fired() of the connection calls. */
+void deadline_fired(struct deadline *d);
 
-/* The timer is set. */
+/* The connection is open, and the timer is set. */
 static inline bool deadline_running(const struct deadline *d)
 {
-	return timer_armed(&d->timer);
+	return d->conn->state == CONN_OPEN && timer_armed(&d->conn->timer);
 }
 
 #endif

@@ -58,7 +58,6 @@ struct service {
 
 struct generation {
 	struct proxy *proxy;
-	uint32_t number;             /* from 1 */
 	const struct config *config;
 	struct head_limits head_limits;
 	uint64_t users;

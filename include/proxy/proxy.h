@@ -35,7 +35,6 @@ struct proxy {
 	struct worker_stats *stats;
 	struct front front;
 	struct generation *generation; /* the current one: new requests begin under it */
-	uint32_t generations_made;     /* so far */
 	struct list generations;       /* the current one, and older ones that have users */
 	struct list services;          /* of all generations, and those that are closing */
 	struct names by_name;          /* services that are not closing */

@@ -34,7 +34,7 @@ void origin_check(const struct origin *o)
 	case ORIGIN_LEASED:
 		ASSERT(o->lease->origin == o && o->lease->state == LEASE_READY);
 		ASSERT(list_empty(&o->node) && list_empty(&o->held_node));
-		ASSERT(o->http1.stream.user == o->lease);
+		ASSERT(o->http1.stream.task == o->lease->waiter);
 		http1_check(&o->http1);
 		break;
 	case ORIGIN_IDLE:
@@ -76,8 +76,14 @@ static void origin_changed(struct conn *conn)
 	tick_run(conn->tick, task ? task : &o->task);
 }
 
+static void origin_timer_fired(struct conn *conn)
+{
+	deadline_fired(&CONTAINER(conn, struct origin, conn)->http1.stream.deadline);
+}
+
 static const struct conn_events origin_events = {
 	.changed = origin_changed,
+	.timer_fired = origin_timer_fired,
 	.dead = origin_dead,
 	.may_use_reserve = true,
 };
@@ -122,7 +128,6 @@ void origin_end(struct origin *o)
 	}
 	stream_release(&o->http1.stream);
 	stream_set_state(&o->http1.stream, STREAM_CLOSED);
-	deadline_stop(&o->http1.stream.deadline);
 	conn_close(&o->conn, CONN_NOW, 0);
 }
 
@@ -169,7 +174,7 @@ static void stream_lend(struct origin *o, struct lease *l)
 	struct stream *s = &o->http1.stream;
 
 	stream_set_state(s, STREAM_OPEN);
-	stream_use(s, l, l->waiter);
+	stream_use(s, l->waiter);
 	l->stream = s;
 	lease_set(l, LEASE_READY);
 }

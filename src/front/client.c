@@ -32,7 +32,7 @@ static void client_set_state(struct client *c, enum client_state state)
 		list_remove(&c->idle_node);
 	}
 	c->state = (uint8_t)state;
-	c->since_ms = c->front->tick->now_ms;
+	c->http1.stream.since_ms = c->front->tick->now_ms;
 }
 
 /* The connection failed: nothing that is written reaches the client. */
@@ -68,7 +68,7 @@ void client_check(const struct client *c)
 		break;
 	case CLIENT_BUSY:
 		ASSERT(s->state == STREAM_OPEN || s->state == STREAM_TUNNEL);
-		ASSERT(s->user && c->requests > 0);
+		ASSERT(s->task && s->uses > 0);
 		break;
 	case CLIENT_ENDING:
 		ASSERT(s->state ==
@@ -113,15 +113,15 @@ static uint64_t state_deadline_ms(const struct client *c)
 	case CLIENT_IDLE:
 		/* The first request has as long as a head. After that, idleness begins
 		 * when the response has been sent. */
-		if (c->requests == 0)
-			return c->since_ms + t->header_ms;
-		return later_ms(c->conn.sent_ms, c->since_ms) + t->idle_ms;
+		if (c->http1.stream.uses == 0)
+			return c->http1.stream.since_ms + t->header_ms;
+		return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
 	case CLIENT_HEAD:
-		return c->since_ms + t->header_ms;
+		return c->http1.stream.since_ms + t->header_ms;
 	case CLIENT_BUSY:
 		if (c->http1.stream.body_awaited)
 			return later_ms(c->conn.received_ms,
-					c->http1.stream.awaited_since_ms) +
+					c->http1.stream.since_ms) +
 			       t->receive_ms;
 		return next_check_ms(c);
 	case CLIENT_ENDING:
@@ -187,11 +187,11 @@ static void conn_dead(struct conn *conn)
 	struct client *c = CONTAINER(conn, struct client, conn);
 	struct front *f = c->front;
 
-	if (c->http1.stream.user)
+	if (c->http1.stream.task)
 		f->events->stream_closed(&c->http1.stream);
 	if (f->events->closed)
 		f->events->closed(c);
-	ASSERT(!c->http1.stream.user);
+	ASSERT(!c->http1.stream.task);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
@@ -202,7 +202,16 @@ static void conn_dead(struct conn *conn)
 	slab_put(&f->clients, c);
 }
 
-static const struct conn_events conn_events = { .changed = conn_changed, .dead = conn_dead };
+static void conn_timer_fired(struct conn *conn)
+{
+	deadline_fired(&CONTAINER(conn, struct client, conn)->http1.stream.deadline);
+}
+
+static const struct conn_events conn_events = {
+	.changed = conn_changed,
+	.timer_fired = conn_timer_fired,
+	.dead = conn_dead,
+};
 
 void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 {
@@ -212,7 +221,6 @@ void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 	task_stop(&c->task);
 	if (s->state != STREAM_CLOSED)
 		stream_set_state(s, STREAM_CLOSED);
-	deadline_stop(&s->deadline);
 	conn_close(&c->conn, how, linger_ms);
 }
 
@@ -240,7 +248,6 @@ static void request_begin(struct client *c, struct head *h)
 	struct stream *s = &c->http1.stream;
 	struct buf *bytes = buf_ref(c->conn.inbox);
 
-	c->requests++;
 	c->close_requested = !h->keep_alive;
 	stat_add(&f->stats->requests, 1);
 	client_set_state(c, CLIENT_BUSY);
@@ -427,14 +434,14 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	http1_init(&c->http1, &client_stream_ops, &c->conn, &client_rules, c);
 	c->http1.stream.limits = &f->limits;
 	c->state = CLIENT_IDLE;
-	c->since_ms = tick_event_ms(f->tick);
+	c->http1.stream.since_ms = tick_event_ms(f->tick);
 	deadline_begin(c);
 	return c;
 }
 
 void client_evict(struct client *c)
 {
-	ASSERT(!c->http1.stream.user);
+	ASSERT(!c->http1.stream.task);
 	if (c->state != CLIENT_ENDING)
 		client_end(c, CONN_NOW);
 }

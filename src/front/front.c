@@ -69,7 +69,8 @@ static struct client *eviction_candidate(struct front *f)
 	LIST_EACH(&f->unused, node) {
 		struct client *c = LIST_ITEM(node, struct client, idle_node);
 
-		if (tick_event_ms(f->tick) - c->since_ms < FRESH_MS || ++looks > 2 * EVICT_LOOKS)
+		if (tick_event_ms(f->tick) - c->http1.stream.since_ms < FRESH_MS ||
+		    ++looks > 2 * EVICT_LOOKS)
 			break;
 		if (is_evictable(c))
 			return c;
@@ -93,7 +94,7 @@ void front_close(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 		/* A truncated response must not look complete. */
-		bool truncated = c->http1.stream.user ||
+		bool truncated = c->http1.stream.task ||
 				 (c->state == CLIENT_ENDING && conn_unsent(&c->conn) > 0);
 
 		if (c->conn.state != CONN_DEAD)

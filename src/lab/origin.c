@@ -582,7 +582,7 @@ static void request_step(struct task *task)
 		request_abort(r);
 	else
 		request_advance(r);
-	if (s->user)
+	if (s->task)
 		stream_wait(s, false);
 }
 
@@ -616,12 +616,12 @@ static void origin_lab_head_received(struct client *c, struct stream *s, struct 
 		stream_abort(s, STREAM_INCOMPLETE);
 		return;
 	}
-	stream_use(s, r, &r->task);
+	stream_use(s, &r->task);
 	if (r->path == PATH_HEADERS && !r->head)
 		request_abort(r);
 	else
 		start_reading(r);
-	if (s->user)
+	if (s->task)
 		stream_wait(s, false);
 }
 
@@ -647,7 +647,7 @@ static void origin_lab_head_refused(struct client *c, struct stream *stream,
 
 static void request_gone(struct stream *s)
 {
-	request_free(s->user);
+	request_free(CONTAINER(s->task, struct lab_request, task));
 }
 
 static const struct client_events client_events = {

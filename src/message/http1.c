@@ -2,22 +2,16 @@
 
 #include "http/lenient.h"
 
-static const struct http1 *const_http1_of(const struct stream *s)
-{
-	return CONTAINER(s, const struct http1, stream);
-}
-
 void http1_init(struct http1 *h, const struct stream_ops *ops, struct conn *c,
 		const struct deadline_rules *rules, void *owner)
 {
 	stream_init(&h->stream, ops, c, rules, owner);
-	h->conn = c;
 	reader_init(&h->reader);
 }
 
 void http1_record(struct http1 *h)
 {
-	const struct conn *c = h->conn;
+	const struct conn *c = http1_conn(h);
 
 	if (c->eof)
 		h->stream.eof = true;
@@ -29,7 +23,7 @@ void http1_record(struct http1 *h)
 
 bool http1_stale(const struct http1 *h)
 {
-	return h->conn->inbox || h->stream.eof || stream_lost(&h->stream);
+	return http1_conn(h)->inbox || h->stream.eof || stream_lost(&h->stream);
 }
 
 void http1_restart(struct http1 *h)
@@ -46,7 +40,7 @@ void http1_restart(struct http1 *h)
 void http1_check(const struct http1 *h)
 {
 	const struct stream *s = &h->stream;
-	const struct conn *c = h->conn;
+	const struct conn *c = http1_conn(h);
 
 	CHECK_STATE(stream_check(s));
 	ASSERT((s->state == STREAM_CLOSED) == (c->state != CONN_OPEN));
@@ -64,14 +58,14 @@ enum verdict http1_head(struct stream *s, struct head *head)
 {
 	struct http1 *h = http1_of(s);
 
-	return reader_response(&h->reader, h->conn, s->limits, head);
+	return reader_response(&h->reader, http1_conn(h), s->limits, head);
 }
 
 void http1_skip_head(struct stream *s)
 {
 	struct http1 *h = http1_of(s);
 
-	reader_skip_head(&h->reader, h->conn);
+	reader_skip_head(&h->reader, http1_conn(h));
 }
 
 void http1_begin_body(struct stream *s, enum framing framing, uint64_t length)
@@ -79,7 +73,7 @@ void http1_begin_body(struct stream *s, enum framing framing, uint64_t length)
 	struct http1 *h = http1_of(s);
 
 	ASSERT(s->state == STREAM_OPEN);
-	reader_begin_body(&h->reader, h->conn, framing, length);
+	reader_begin_body(&h->reader, http1_conn(h), framing, length);
 	h->reader.body.padding_allowed = s->limits->lenient >> LENIENT_CHUNK_PADDING & 1;
 	s->received = reader_ended(&h->reader);
 }
@@ -90,10 +84,10 @@ static void record_flow(struct http1 *h, bool awaited)
 	struct stream *s = &h->stream;
 
 	s->body_flowing = true;
-	if (h->conn->inbox_limited)
-		conn_limit_inbox(h->conn, false);
+	if (http1_conn(h)->inbox_limited)
+		conn_limit_inbox(http1_conn(h), false);
 	if (awaited && !s->body_awaited)
-		s->awaited_since_ms = h->conn->tick->now_ms;
+		s->since_ms = http1_conn(h)->tick->now_ms;
 	s->body_awaited = awaited;
 }
 
@@ -103,7 +97,7 @@ enum body_event http1_body(struct stream *s, struct head *trailers, struct piece
 	enum body_event event;
 
 	ASSERT(s->state == STREAM_OPEN || s->state == STREAM_TUNNEL);
-	event = reader_body(&h->reader, h->conn, s->limits, trailers, p);
+	event = reader_body(&h->reader, http1_conn(h), s->limits, trailers, p);
 	record_flow(h, event == BODY_MORE && s->state == STREAM_OPEN);
 	s->received = reader_ended(&h->reader);
 	s->fault = event == BODY_BAD ? h->reader.body.fault : (uint8_t)FAULT_NONE;
@@ -114,7 +108,7 @@ void http1_end_trailers(struct stream *s)
 {
 	struct http1 *h = http1_of(s);
 
-	reader_end_trailers(&h->reader, h->conn);
+	reader_end_trailers(&h->reader, http1_conn(h));
 	s->received = reader_ended(&h->reader);
 }
 
@@ -123,7 +117,7 @@ bool http1_discard_body(struct http1 *h, struct head *scratch)
 	struct stream *s = &h->stream;
 
 	if (!s->received)
-		s->received = reader_discard_body(&h->reader, h->conn, s->limits,
+		s->received = reader_discard_body(&h->reader, http1_conn(h), s->limits,
 						  scratch);
 	if (s->received)
 		s->body_awaited = false;
@@ -136,8 +130,8 @@ void http1_wait(struct http1 *h, bool abort_on_eof)
 
 	s->abort_on_eof = abort_on_eof;
 	if ((s->received || !s->body_flowing) && s->state != STREAM_TUNNEL) {
-		conn_compact(h->conn);
-		conn_limit_inbox(h->conn, true);
+		conn_compact(http1_conn(h));
+		conn_limit_inbox(http1_conn(h), true);
 	}
 }
 
@@ -145,12 +139,12 @@ void http1_wait(struct http1 *h, bool abort_on_eof)
 
 uint32_t http1_space(const struct stream *s)
 {
-	return conn_push_space(const_http1_of(s)->conn);
+	return conn_push_space(s->deadline.conn);
 }
 
 void http1_await_space(struct stream *s)
 {
-	conn_await_space(http1_of(s)->conn);
+	conn_await_space(s->deadline.conn);
 }
 
 bool http1_send_head(struct stream *s, struct buf *head, enum framing framing,
@@ -160,7 +154,7 @@ bool http1_send_head(struct stream *s, struct buf *head, enum framing framing,
 	bool good;
 
 	ASSERT(s->state == STREAM_OPEN);
-	good = writer_begin(&h->writer, h->conn, head, framing, length);
+	good = writer_begin(&h->writer, http1_conn(h), head, framing, length);
 	s->sent = h->writer.ended;
 	return good;
 }
@@ -170,13 +164,13 @@ bool http1_send_static(struct stream *s, struct slice message)
 	struct http1 *h = http1_of(s);
 
 	s->sent = true;
-	return writer_static(&h->writer, h->conn, message);
+	return writer_static(&h->writer, http1_conn(h), message);
 }
 
 bool http1_send(struct stream *s, struct piece *p)
 {
 	struct http1 *h = http1_of(s);
-	bool good = writer_piece(&h->writer, h->conn, p);
+	bool good = writer_piece(&h->writer, http1_conn(h), p);
 
 	s->sent = h->writer.ended;
 	return good;
@@ -185,27 +179,27 @@ bool http1_send(struct stream *s, struct piece *p)
 bool http1_send_end(struct stream *s, struct buf *trailers)
 {
 	struct http1 *h = http1_of(s);
-	bool good = writer_end(&h->writer, h->conn, trailers);
+	bool good = writer_end(&h->writer, http1_conn(h), trailers);
 
 	s->sent = h->writer.ended;
 	if (s->state == STREAM_TUNNEL)
-		conn_send_fin(h->conn);
+		conn_send_fin(http1_conn(h));
 	return good;
 }
 
 uint64_t http1_position(const struct stream *s)
 {
-	return conn_position(const_http1_of(s)->conn);
+	return conn_position(s->deadline.conn);
 }
 
 uint64_t http1_submitted(const struct stream *s)
 {
-	return conn_submitted(const_http1_of(s)->conn);
+	return conn_submitted(s->deadline.conn);
 }
 
 struct stream_progress http1_progress(const struct stream *s)
 {
-	const struct conn *c = const_http1_of(s)->conn;
+	const struct conn *c = s->deadline.conn;
 
 	return (struct stream_progress){ c->received_ms, c->sent_ms, conn_unsent(c),
 					 c->inbox != NULL };
@@ -213,7 +207,7 @@ struct stream_progress http1_progress(const struct stream *s)
 
 bool http1_take_back(struct stream *s, uint64_t position)
 {
-	return conn_take_back(http1_of(s)->conn, position);
+	return conn_take_back(s->deadline.conn, position);
 }
 
 /* ---- tunnels -------------------------------------------------------------- */
@@ -227,5 +221,5 @@ void http1_begin_tunnel(struct stream *s)
 	s->received = s->sent = s->abort_on_eof = false;
 	reader_begin_tunnel(&h->reader);
 	writer_begin_tunnel(&h->writer);
-	conn_limit_inbox(h->conn, false);
+	conn_limit_inbox(http1_conn(h), false);
 }

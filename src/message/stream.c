@@ -24,32 +24,30 @@ void stream_set_state(struct stream *s, enum stream_state state)
 	s->state = (uint8_t)state;
 }
 
-void stream_use(struct stream *s, void *user, struct task *task)
+void stream_use(struct stream *s, struct task *task)
 {
-	ASSERT(s->state == STREAM_OPEN && !s->user && user && task);
-	s->user = user;
+	ASSERT(s->state == STREAM_OPEN && !s->task && task);
 	s->task = task;
+	s->uses++;
 }
 
 void stream_release(struct stream *s)
 {
-	s->user = NULL;
 	s->task = NULL;
 }
 
 void stream_check(const struct stream *s)
 {
-	ASSERT(!s->user == !s->task);
 	ASSERT(!s->body_awaited || (s->body_flowing && !s->received));
 	switch ((enum stream_state)s->state) {
 	case STREAM_IDLE:
-		ASSERT(!s->user && !s->body_flowing && !s->abort_on_eof);
+		ASSERT(!s->task && !s->body_flowing && !s->abort_on_eof);
 		ASSERT(!s->received && !s->sent);
 		break;
 	case STREAM_OPEN:
 		break;
 	case STREAM_TUNNEL:
-		ASSERT(s->user && !s->abort_on_eof);
+		ASSERT(s->task && !s->abort_on_eof);
 		break;
 	case STREAM_CLOSED:
 		ASSERT(!deadline_running(&s->deadline));

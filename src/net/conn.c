@@ -43,13 +43,22 @@ static void reaped(struct reap *reap)
 	c->events->dead(c);
 }
 
+/* From now on conn.reap is valid instead of conn.timer. */
+static void conn_die(struct conn *c)
+{
+	ASSERT(!timer_armed(&c->timer));
+	c->state = CONN_DEAD;
+	list_init(&c->reap.node);
+	c->reap.free = reaped;
+	tick_reap(c->tick, &c->reap);
+}
+
 static void close_if_done(struct conn *c)
 {
 	if (c->state != CONN_CLOSING || c->fd >= 0 || io_busy(&c->recv.op) ||
 	    (c->outbox && io_busy(&c->outbox->send.op)))
 		return;
-	c->state = CONN_DEAD;
-	tick_reap(c->tick, &c->reap);
+	conn_die(c);
 }
 
 /* Closes the socket. Ops in flight complete with an error; the last one makes the conn
@@ -97,10 +106,8 @@ static void reset_when_delivered(struct conn *c)
 }
 
 /* A peer that keeps reading, however slowly, gets the whole outbox. */
-static void close_timer_expired(struct timer *t)
+static void close_timer_expired(struct conn *c)
 {
-	struct conn *c = CONTAINER(t, struct conn, timer);
-
 	if (c->end == CONN_FLUSH_RESET && !c->outbox) {
 		reset_when_delivered(c);
 		return;
@@ -113,6 +120,16 @@ static void close_timer_expired(struct timer *t)
 	if (c->outbox)
 		c->end = CONN_RESET;
 	socket_close(c);
+}
+
+static void timer_expired(struct timer *t)
+{
+	struct conn *c = CONTAINER(t, struct conn, timer);
+
+	if (c->state == CONN_OPEN)
+		c->events->timer_fired(c);
+	else
+		close_timer_expired(c);
 }
 
 /* CONN_CLOSING, and the outbox has been sent. Lingering sends FIN and keeps reading
@@ -277,9 +294,7 @@ static void conn_init(struct conn *c, struct tick *tick, const struct conn_event
 	c->fd = -1;
 	c->recv.may_use_reserve = events->may_use_reserve;
 	io_op_init(&c->recv.op, receive_done);
-	list_init(&c->reap.node);
-	c->reap.free = reaped;
-	timer_init(&c->timer, close_timer_expired);
+	timer_init(&c->timer, timer_expired);
 }
 
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
@@ -296,8 +311,7 @@ void conn_end_unopened(struct conn *c, struct tick *tick,
 		       const struct conn_events *events)
 {
 	conn_init(c, tick, events);
-	c->state = CONN_DEAD;
-	tick_reap(tick, &c->reap);
+	conn_die(c);
 }
 
 void conn_check(const struct conn *c)
@@ -308,13 +322,14 @@ void conn_check(const struct conn *c)
 	       (c->outbox->first <= c->outbox->submitted && c->outbox->n <= OUTBOX_MAX));
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
-		ASSERT(c->fd >= 0 && !timer_armed(&c->timer));
+		ASSERT(c->fd >= 0);
+		ASSERT(!timer_armed(&c->timer) || c->events->timer_fired);
 		break;
 	case CONN_CLOSING:
 		break;
 	case CONN_DEAD:
 		ASSERT(c->fd < 0 && !c->outbox && !c->inbox);
-		ASSERT(!io_busy(&c->recv.op) && !timer_armed(&c->timer));
+		ASSERT(!io_busy(&c->recv.op));
 		break;
 	}
 }

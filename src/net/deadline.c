@@ -11,9 +11,8 @@ static uint64_t due_after_delivery(const struct deadline *d, uint64_t now_ms)
 	return due_ms;
 }
 
-static void deadline_fired(struct timer *timer)
+void deadline_fired(struct deadline *d)
 {
-	struct deadline *d = CONTAINER(timer, struct deadline, timer);
 	struct tick *tick = d->conn->tick;
 	uint64_t due_ms;
 
@@ -24,7 +23,7 @@ static void deadline_fired(struct timer *timer)
 	if (due_ms == WHEEL_NEVER)
 		return;
 	if (due_ms > tick->now_ms)
-		timer_set(&tick->wheel, timer, due_ms);
+		timer_set(&tick->wheel, &d->conn->timer, due_ms);
 	else
 		d->rules->passed(d->owner);
 }
@@ -32,7 +31,7 @@ static void deadline_fired(struct timer *timer)
 void deadline_init(struct deadline *d, struct conn *conn,
 		   const struct deadline_rules *rules, void *owner)
 {
-	timer_init(&d->timer, deadline_fired);
+	ASSERT(conn->events->timer_fired && !timer_armed(&conn->timer));
 	d->conn = conn;
 	deadline_own(d, rules, owner);
 }
@@ -46,14 +45,11 @@ void deadline_own(struct deadline *d, const struct deadline_rules *rules, void *
 
 void deadline_bound(struct deadline *d, uint64_t due_ms)
 {
+	struct timer *timer = &d->conn->timer;
+
 	if (due_ms == WHEEL_NEVER)
 		return;
 	ASSERT(d->conn->state == CONN_OPEN);
-	if (!timer_armed(&d->timer) || due_ms < d->timer.deadline_ms)
-		timer_set(&d->conn->tick->wheel, &d->timer, due_ms);
-}
-
-void deadline_stop(struct deadline *d)
-{
-	timer_stop(&d->conn->tick->wheel, &d->timer);
+	if (!timer_armed(timer) || due_ms < timer->deadline_ms)
+		timer_set(&d->conn->tick->wheel, timer, due_ms);
 }

@@ -96,7 +96,7 @@ void exchange_set_state(struct exchange *x, enum exchange_state state)
 
 void exchange_check(const struct exchange *x)
 {
-	ASSERT(!x->ended && x->down->user == x && x->generation && x->route);
+	ASSERT(!x->ended && x->down->task == &x->task && x->generation && x->route);
 	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
 	switch ((enum exchange_state)x->state) {
 	case EXCHANGE_RELAYING:
@@ -366,7 +366,7 @@ static void request_received(struct client *c, struct stream *down, struct head 
 		refuse_for_memory(c->front->owner, down, h->method);
 		return;
 	}
-	stream_use(down, x, &x->task);
+	stream_use(down, &x->task);
 	if (h->method == METHOD_CONNECT)
 		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
 	else if (c->paths_strict && !path_is_unambiguous(h->path))
@@ -408,7 +408,7 @@ static void request_refused(struct client *c, struct stream *down, enum fault fa
 
 static void stream_closed(struct stream *down)
 {
-	struct exchange *x = down->user;
+	struct exchange *x = CONTAINER(down->task, struct exchange, task);
 
 	relay_correct_sent(&x->relay);
 	exchange_release(x, ENDING_SHUT_DOWN);

@@ -154,7 +154,6 @@ struct generation *generation_new(struct proxy *p, const struct generation_optio
 		return NULL;
 	list_init(&g->node);
 	g->proxy = p;
-	g->number = ++p->generations_made;
 	g->config = config;
 	g->head_limits = (struct head_limits){ config->limits.request_head,
 					       config->limits.headers, 0 };

@@ -167,8 +167,8 @@ struct memcache *proxy_open_memcache(struct proxy *p, const struct config_upstre
 	});
 }
 
-/* Applies to open connections as well: a head as large as now allowed must fit. Their
- * windows are never reduced. */
+/* Applies to open connections as well: a head as large as now allowed must fit, and whether
+ * their peers are trusted is decided anew. Their windows are never reduced. */
 static void apply_limits(struct proxy *p)
 {
 	const struct config_limits *l = &p->generation->config->limits;
@@ -179,9 +179,11 @@ static void apply_limits(struct proxy *p)
 						l->send_timeout_ms, l->receive_timeout_ms };
 	f->window = conn_window(l);
 	LIST_EACH(&f->all, node) {
-		struct conn *c = &LIST_ITEM(node, struct client, node)->conn;
+		struct client *c = LIST_ITEM(node, struct client, node);
 
-		c->window = c->window > f->window ? c->window : f->window;
+		c->trust_known = false;
+		if (c->conn.window < f->window)
+			c->conn.window = f->window;
 	}
 	LIST_EACH(&p->services, node)
 		if (LIST_ITEM(node, struct service, node)->upstream)

@@ -10,10 +10,11 @@ static bool is_trusted(const struct config_trust *t, const struct peer *peer)
 	return ip_ranges_contain(t->ranges, t->range_n, &ip);
 }
 
+/* The answer is kept until the configuration changes (proxy_adopt()). */
 static bool client_trusted(struct client *c, const struct generation *g)
 {
-	if (c->trusted_by != g->number) {
-		c->trusted_by = g->number;
+	if (!c->trust_known) {
+		c->trust_known = true;
 		c->trusted = is_trusted(&g->config->trust, &c->peer);
 	}
 	return c->trusted;

@@ -569,7 +569,8 @@ static void check_budgets(struct simworld *w)
 
 static bool client_may_be_served(const struct simworld *w, const struct client *c)
 {
-	const struct exchange *x = c->http1.stream.user;
+	const struct task *task = c->http1.stream.task;
+	const struct exchange *x = task ? CONTAINER(task, const struct exchange, task) : NULL;
 
 	return !x || x->relay.status != 0 || w->half_close || c->conn.fd < SOCKET_FIRST ||
 	       !io_peer_ended(w->sim.tick.loop, c->conn.fd);

@@ -44,7 +44,7 @@ static char content[1 << 20];
 
 static void request_end(struct stream *s)
 {
-	struct test_request *r = s->user;
+	struct test_request *r = CONTAINER(s->task, struct test_request, task);
 
 	stream_release(s);
 	task_stop(&r->task);
@@ -159,7 +159,7 @@ static void head_received(struct client *c, struct stream *s, struct head *h)
 	f->heads++;
 	*r = (struct test_request){ .client = c, .stream = s };
 	task_init(&r->task, step);
-	stream_use(s, r, &r->task);
+	stream_use(s, &r->task);
 	if (strcmp(path, "/wait") == 0)
 		f->waiting = c;
 	content_n = strtoul(path + 1, NULL, 10);

@@ -40,7 +40,16 @@ static void dead(struct conn *c)
 	CONTAINER(c, struct deadline_fixture, conn)->dead = true;
 }
 
-static const struct conn_events events = { .changed = changed, .dead = dead };
+static void timer_fired(struct conn *c)
+{
+	deadline_fired(&CONTAINER(c, struct deadline_fixture, conn)->deadline);
+}
+
+static const struct conn_events events = {
+	.changed = changed,
+	.timer_fired = timer_fired,
+	.dead = dead,
+};
 
 static uint64_t due_ms(const void *owner)
 {
@@ -78,7 +87,6 @@ static void fixture_open(struct deadline_fixture *f)
 
 static void fixture_close(struct deadline_fixture *f)
 {
-	deadline_stop(&f->deadline);
 	conn_close(&f->conn, CONN_NOW, 0);
 	SIMRIG_UNTIL(&f->rig, f->dead, 1000);
 	simrig_close(&f->rig);
@@ -145,7 +153,7 @@ static void test_bound(void **state)
 	begun_ms = f.rig.tick.now_ms;
 	deadline_bound(&f.deadline, begun_ms + 500);
 	deadline_bound(&f.deadline, begun_ms + 800);
-	assert_int_equal(f.deadline.timer.deadline_ms, begun_ms + 500);
+	assert_int_equal(f.conn.timer.deadline_ms, begun_ms + 500);
 	f.one.due_ms = begun_ms + 200;
 	deadline_bound(&f.deadline, f.one.due_ms);
 	simrig_run(&f.rig, 220);

@@ -43,7 +43,16 @@ static void dead(struct conn *c)
 	CONTAINER(c, struct http1_fixture, conn)->dead = true;
 }
 
-static const struct conn_events events = { .changed = changed, .dead = dead };
+static void timer_fired(struct conn *c)
+{
+	deadline_fired(&CONTAINER(c, struct http1_fixture, conn)->http1.stream.deadline);
+}
+
+static const struct conn_events events = {
+	.changed = changed,
+	.timer_fired = timer_fired,
+	.dead = dead,
+};
 
 static void step(struct task *task)
 {
@@ -76,12 +85,11 @@ static void fixture_open(struct http1_fixture *f, uint64_t seed)
 	f->s->limits = &limits;
 	http1_check(&f->http1);
 	stream_set_state(f->s, STREAM_OPEN);
-	stream_use(f->s, f, &f->task);
+	stream_use(f->s, &f->task);
 }
 
 static void fixture_close(struct http1_fixture *f)
 {
-	deadline_stop(&f->s->deadline);
 	stream_release(f->s);
 	stream_set_state(f->s, STREAM_CLOSED);
 	conn_close(&f->conn, CONN_NOW, 0);
@@ -185,7 +193,7 @@ static void two_requests(struct http1_fixture *f)
 	http1_restart(&f->http1);
 	http1_check(&f->http1);
 	stream_set_state(f->s, STREAM_OPEN);
-	stream_use(f->s, f, &f->task);
+	stream_use(f->s, &f->task);
 	assert_true(stream_send_head(f->s, block(f, "GET\r\n\r\n"), FRAMING_NONE, 0));
 	assert_true(f->s->sent);
 	peer_sends(f, "HTTP/1.1 204 N\r\n\r\n");
@@ -285,7 +293,7 @@ static void waits(struct http1_fixture *f)
 	stream_pause_body(f->s);
 	http1_wait(&f->http1, false);
 	assert_true(f->conn.inbox_limited && !f->s->body_awaited);
-	assert_int_equal(f->s->awaited_since_ms, f->rig.tick.now_ms);
+	assert_int_equal(f->s->since_ms, f->rig.tick.now_ms);
 }
 
 static void deadline(struct http1_fixture *f)

@@ -82,6 +82,11 @@ static struct stream *metrics_free(struct metrics_response *r)
 	return s;
 }
 
+static struct metrics_response *metrics_of(const struct stream *s)
+{
+	return CONTAINER(s->task, struct metrics_response, task);
+}
+
 static void metrics_abort(struct metrics_response *r)
 {
 	stream_abort(metrics_free(r), STREAM_INCOMPLETE);
@@ -89,7 +94,7 @@ static void metrics_abort(struct metrics_response *r)
 
 static void stream_closed(struct stream *s)
 {
-	metrics_free(s->user);
+	metrics_free(metrics_of(s));
 }
 
 static void metrics_schedule(struct admin *a, struct metrics_response *r)
@@ -195,7 +200,7 @@ static void metrics_begin(struct admin *a, struct stream *s, bool by_worker, boo
 	list_init(&r->node);
 	scrape_open(&r->scrape, a->shared->config_versions->current, a->workers,
 		    a->worker_n, by_worker);
-	stream_use(s, r, &r->task);
+	stream_use(s, &r->task);
 	metrics_schedule(a, r);
 	stream_wait(s, false);
 }
@@ -250,7 +255,7 @@ static bool is_evicted_before(const struct client *c, const struct client *other
 
 	if (!other || busy != (other->state == CLIENT_BUSY))
 		return !other || !busy;
-	return c->since_ms < other->since_ms;
+	return c->http1.stream.since_ms < other->http1.stream.since_ms;
 }
 
 static void admin_evict(struct admin *a)
@@ -272,7 +277,7 @@ static void admin_evict(struct admin *a)
 	if (first->state == CLIENT_BUSY) {
 		/* Aborts at once, without waiting for unsent bytes. */
 		first->http1.stream.timed_out = true;
-		metrics_abort(first->http1.stream.user);
+		metrics_abort(metrics_of(&first->http1.stream));
 	} else {
 		client_evict(first);
 	}
