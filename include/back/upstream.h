@@ -187,6 +187,10 @@ void upstream_check(const struct upstream *u);
 /* Asserts what holds in each state. */
 void lease_check(const struct lease *l);
 
+/* Begins the head or trailers of a request, before it is known which server it is for: the block
+ * can be sent on the stream of each lease of this upstream. `size`: as for stream_begin_block(). */
+void upstream_begin_block(const struct upstream *u, struct field_block *b, size_t size);
+
 /* The name of the server of a lease that is READY. Valid while the lease is READY, and
  * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);

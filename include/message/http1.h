@@ -50,19 +50,26 @@ bool http1_stale(const struct http1 *h);
 /* Discards what was received of the body. True: that was all of it. `scratch`: for trailers. */
 bool http1_discard_body(struct http1 *h, struct head *scratch);
 
+/* Begins a block for any HTTP/1 stream of this worker: its bytes are the text that is sent. */
+static inline void http1_block(struct field_block *b, struct buf_pool *pool, size_t size)
+{
+	field_block_begin(b, &sink_http1_ops, pool, size);
+}
+
 /* The user waits. Received bytes that nothing reads at present are moved out of the receive
  * buffers, which other connections need, and limited: pipelined requests, a paused body. */
 void http1_wait(struct http1 *h, bool abort_on_eof);
 
 /* The functions of struct stream_ops that do not depend on the connection's owner. */
-#define HTTP1_OPS                                                       \
-	.head = http1_head, .skip_head = http1_skip_head,               \
-	.begin_body = http1_begin_body, .body = http1_body,             \
-	.end_trailers = http1_end_trailers, .space = http1_space,       \
-	.await_space = http1_await_space, .send_head = http1_send_head, \
-	.send_static = http1_send_static, .send = http1_send,           \
-	.send_end = http1_send_end, .position = http1_position,         \
-	.submitted = http1_submitted, .take_back = http1_take_back,     \
+#define HTTP1_OPS                                                                   \
+	.head = http1_head, .skip_head = http1_skip_head,                           \
+	.begin_body = http1_begin_body, .body = http1_body,                         \
+	.end_trailers = http1_end_trailers, .space = http1_space,                   \
+	.await_space = http1_await_space, .begin_block = http1_begin_block,         \
+	.send_kept_head = http1_send_kept_head, .send_message = http1_send_message, \
+	.send_static = http1_send_static, .send = http1_send,                       \
+	.send_end = http1_send_end, .position = http1_position,                     \
+	.submitted = http1_submitted, .take_back = http1_take_back,                 \
 	.progress = http1_progress, .begin_tunnel = http1_begin_tunnel
 
 enum verdict http1_head(struct stream *s, struct head *head);
@@ -72,8 +79,10 @@ enum body_event http1_body(struct stream *s, struct head *trailers, struct piece
 void http1_end_trailers(struct stream *s);
 uint32_t http1_space(const struct stream *s);
 void http1_await_space(struct stream *s);
-bool http1_send_head(struct stream *s, struct buf *head, enum framing framing,
-		     uint64_t length);
+void http1_begin_block(struct stream *s, struct field_block *b, size_t size);
+bool http1_send_kept_head(struct stream *s, struct buf *head, enum framing framing,
+			  uint64_t length);
+bool http1_send_message(struct stream *s, struct field_block *head, struct slice body);
 bool http1_send_static(struct stream *s, struct slice message);
 bool http1_send(struct stream *s, struct piece *p);
 bool http1_send_end(struct stream *s, struct buf *trailers);

@@ -30,6 +30,7 @@
 
 #include "http/body.h"
 #include "http/head.h"
+#include "message/fieldblock.h"
 #include "net/deadline.h"
 
 struct stream;
@@ -59,8 +60,11 @@ struct stream_ops {
 
 	uint32_t (*space)(const struct stream *s);
 	void (*await_space)(struct stream *s);
-	bool (*send_head)(struct stream *s, struct buf *head, enum framing framing,
-			  uint64_t length);
+	void (*begin_block)(struct stream *s, struct field_block *b, size_t size);
+	bool (*send_kept_head)(struct stream *s, struct buf *head, enum framing framing,
+			       uint64_t length);
+	bool (*send_message)(struct stream *s, struct field_block *head,
+			     struct slice body);
 	bool (*send_static)(struct stream *s, struct slice message);
 	bool (*send)(struct stream *s, struct piece *p);
 	bool (*send_end)(struct stream *s, struct buf *trailers);
@@ -177,12 +181,39 @@ static inline void stream_await_space(struct stream *s)
 	s->ops->await_space(s);
 }
 
-/* Queues a head, whose reference is taken over; a body in this framing follows. Also for
- * interim responses, with FRAMING_NONE. False: out of memory. */
-static inline bool stream_send_head(struct stream *s, struct buf *head,
+/* Begins a head or a trailer section: forward_response() and its like write its fields to b->sink.
+ * `size`: in bytes, as forward_response_max() and its like return it. One of the functions below
+ * ends it in the same step; until then no other block of the connection is begun. */
+static inline void stream_begin_block(struct stream *s, struct field_block *b,
+				      size_t size)
+{
+	s->ops->begin_block(s, b, size);
+}
+
+/* Queues a head that was written before (upstream_begin_block()), and takes over the reference;
+ * a body in this framing follows. False: out of memory. */
+static inline bool stream_send_kept_head(struct stream *s, struct buf *head,
+					 enum framing framing, uint64_t length)
+{
+	return s->ops->send_kept_head(s, head, framing, length);
+}
+
+/* Ends a head and queues it; a body in this framing follows. Also for interim responses, with
+ * FRAMING_NONE. False: out of memory. */
+static inline bool stream_send_head(struct stream *s, struct field_block *head,
 				    enum framing framing, uint64_t length)
 {
-	return s->ops->send_head(s, head, framing, length);
+	struct buf *bytes = field_block_end(head);
+
+	return bytes && stream_send_kept_head(s, bytes, framing, length);
+}
+
+/* Ends a head and queues it with its whole body, which is copied and may be empty; the block was
+ * begun with space for both. False: out of memory. */
+static inline bool stream_send_message(struct stream *s, struct field_block *head,
+				       struct slice body)
+{
+	return s->ops->send_message(s, head, body);
 }
 
 /* Queues a complete message in static memory. False: out of memory. */
@@ -198,8 +229,8 @@ static inline bool stream_send(struct stream *s, struct piece *p)
 	return s->ops->send(s, p);
 }
 
-/* Ends the body. `trailers` (may be NULL): a block with the trailer section, whose reference is
- * taken over; dropped unless the framing has trailers. False: out of memory, or fewer bytes
+/* Ends the body. `trailers` (may be NULL): field_block_end() of a trailer section, whose reference
+ * is taken over; dropped unless the framing has trailers. False: out of memory, or fewer bytes
  * than declared. */
 static inline bool stream_send_end(struct stream *s, struct buf *trailers)
 {

@@ -45,7 +45,13 @@ struct attempt_request {
 	struct upstream *upstream;
 	const struct config_upstream *config; /* of the generation */
 	struct task *waiter;    /* run on events of the attempts */
-	struct buf *head;       /* serialised; NULL: it will not be sent again */
+	/* What upstream_begin_block() has begun; NULL: it will not be sent again. One block is
+	 * written for all attempts and no byte is copied again, as all servers of an upstream read
+	 * the same version. An HTTP/2 server whose header compression has a state for each
+	 * connection (RFC 7541 2.2) can use such a block only if it was written without that
+	 * state; else the head is to be kept as a struct kept_head, and to be written when there is
+	 * a lease. */
+	struct buf *head;
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
 	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
 				      none. See upstream_lease() */

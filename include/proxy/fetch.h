@@ -66,7 +66,7 @@ struct fetch_options {
 	struct task *waiter;           /* run when source_step() should be called */
 	const struct config_route *route; /* its retry, hedge and deadline apply; NULL: none */
 	unsigned upstream;     /* index in the configuration */
-	struct buf *head;      /* serialised; the reference is taken over */
+	struct buf *head; /* see upstream_begin_block(); the reference is taken over */
 	enum method method;
 	enum framing framing;  /* of the body */
 	uint64_t length;
@@ -92,7 +92,7 @@ void fetch_await_space(struct fetch *f);
 
 /* Send a piece of the body, or its end with trailers (may be NULL); there must be space. */
 void fetch_send(struct fetch *f, struct piece *p);
-void fetch_send_end(struct fetch *f, struct buf *trailers);
+void fetch_send_end(struct fetch *f, const struct head *trailers);
 
 /* True: the end of the request was queued for the server whose response is read. */
 bool fetch_sent(const struct fetch *f);

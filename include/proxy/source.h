@@ -20,15 +20,15 @@
 #include "http/body.h"
 #include "http/forward.h"
 #include "http/head.h"
-#include "io/buf.h"
+#include "message/stream.h"
 
 struct source;
 
 struct source_ops {
 	void (*step)(struct source *s);
 	enum verdict (*head)(struct source *s, struct head *h);
-	struct buf *(*emit_head)(struct source *s, const struct head *h,
-				 struct forward_response *r);
+	bool (*send_head)(struct source *s, struct stream *down, const struct head *h,
+			  struct forward_response *r);
 	void (*take_head)(struct source *s, const struct head *h, enum framing framing);
 	enum body_event (*body)(struct source *s, struct head *trailers, struct piece *p);
 	void (*end_trailers)(struct source *s);
@@ -57,13 +57,12 @@ static inline MUST_USE enum verdict source_head(struct source *s, struct head *h
 	return s->ops->head(s, h);
 }
 
-/* The head that source_head() has read, as it is sent to the client: with the fields that `r`
- * asks for and those that the source adds. Sets r->via. The caller owns the reference. NULL: no
- * memory. */
-static inline struct buf *source_emit_head(struct source *s, const struct head *h,
-					   struct forward_response *r)
+/* Sends the head that source_head() has read to the client's stream: with the fields that `r`
+ * asks for and those that the source adds. Sets r->via. False: out of memory. */
+static inline bool source_send_head(struct source *s, struct stream *down,
+				    const struct head *h, struct forward_response *r)
 {
-	return s->ops->emit_head(s, h, r);
+	return s->ops->send_head(s, down, h, r);
 }
 
 /* Consumes the head read by source_head(). `framing`: of the response's body. */

@@ -9,6 +9,11 @@ struct upstream_stats *upstream_stats(struct upstream *u)
 	return u->stats;
 }
 
+void upstream_begin_block(const struct upstream *u, struct field_block *b, size_t size)
+{
+	http1_block(b, io_bufs(u->tick->loop), size);
+}
+
 const char *lease_server(const struct lease *l)
 {
 	return l->origin->server->name;

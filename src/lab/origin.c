@@ -104,16 +104,14 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 {
 	enum framing framing = length == UINT64_MAX ? FRAMING_CHUNKED : FRAMING_LENGTH;
 	char date[DATE_TEXT_MAX];
-	struct sink s = { .ops = &sink_http1_ops };
-	struct buf *b = new_block(r, FORWARD_EXTRA + body.len, &s.out);
+	struct field_block b;
 
-	if (!b)
-		return false;
 	/* An echo still reads the body, so it must not be discarded. */
 	r->keep = r->path == PATH_ECHO ? stream_may_keep_alive(r->stream)
 				       : stream_discard_body(r->stream);
 	date_text(date, r->lab->tick->wall_ms);
-	forward_reply(&s,
+	stream_begin_block(r->stream, &b, FORWARD_EXTRA + body.len);
+	forward_reply(&b.sink,
 		      &(struct forward_reply){
 			      .status = status,
 			      .content_type = SLICE("text/plain"),
@@ -124,12 +122,10 @@ static bool begin_response(struct lab_request *r, int status, uint64_t length,
 			      .close = !r->keep,
 			      .date = slice_of(date),
 		      });
-	if (!r->head_only)
-		emit_slice(&s.out, body);
-	b->end = (uint32_t)(s.out.at - b->data);
 	if (r->head_only || body.len > 0)
-		framing = FRAMING_NONE;
-	return stream_send_head(r->stream, b, framing, length);
+		return stream_send_message(r->stream, &b,
+					   r->head_only ? SLICE("") : body);
+	return stream_send_head(r->stream, &b, framing, length);
 }
 
 static void respond_text(struct lab_request *r, int status, struct slice body)
@@ -197,7 +193,7 @@ static void send_raw(struct lab_request *r, struct slice text)
 		return;
 	emit_slice(&e, text);
 	b->end = (uint32_t)(e.at - b->data);
-	stream_send_head(r->stream, b, FRAMING_NONE, 0);
+	stream_send_kept_head(r->stream, b, FRAMING_NONE, 0);
 }
 
 #define SHORT_HEAD "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this much"
@@ -628,21 +624,17 @@ static void origin_lab_head_received(struct client *c, struct stream *s, struct 
 static void origin_lab_head_refused(struct client *c, struct stream *stream,
 				    enum fault fault)
 {
+	(void)c;
 	struct slice text = slice_of(fault_text(fault));
-	struct buf *b = buf_new(io_bufs(c->front->tick->loop), FORWARD_EXTRA + text.len);
-	struct sink s;
+	struct field_block b;
 
-	if (!b)
-		return;
-	s = sink_http1(b->data, b->size);
-	forward_reply(
-		&s, &(struct forward_reply){ .status = fault ? fault_status(fault) : 408,
-					     .has_body = true,
-					     .length = text.len,
-					     .close = true });
-	emit_slice(&s.out, text);
-	b->end = (uint32_t)(s.out.at - b->data);
-	stream_send_head(stream, b, FRAMING_NONE, 0);
+	stream_begin_block(stream, &b, FORWARD_EXTRA + text.len);
+	forward_reply(&b.sink, &(struct forward_reply){
+				       .status = fault ? fault_status(fault) : 408,
+				       .has_body = true,
+				       .length = text.len,
+				       .close = true });
+	stream_send_message(stream, &b, text);
 }
 
 static void request_gone(struct stream *s)

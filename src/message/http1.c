@@ -147,8 +147,13 @@ void http1_await_space(struct stream *s)
 	conn_await_space(s->deadline.conn);
 }
 
-bool http1_send_head(struct stream *s, struct buf *head, enum framing framing,
-		     uint64_t length)
+void http1_begin_block(struct stream *s, struct field_block *b, size_t size)
+{
+	http1_block(b, io_bufs(http1_conn(http1_of(s))->tick->loop), size);
+}
+
+bool http1_send_kept_head(struct stream *s, struct buf *head, enum framing framing,
+			  uint64_t length)
 {
 	struct http1 *h = http1_of(s);
 	bool good;
@@ -157,6 +162,16 @@ bool http1_send_head(struct stream *s, struct buf *head, enum framing framing,
 	good = writer_begin(&h->writer, http1_conn(h), head, framing, length);
 	s->sent = h->writer.ended;
 	return good;
+}
+
+/* A head and a body are bytes of one block. */
+bool http1_send_message(struct stream *s, struct field_block *head, struct slice body)
+{
+	struct buf *bytes;
+
+	emit_slice(&head->sink.out, body);
+	bytes = field_block_end(head);
+	return bytes && http1_send_kept_head(s, bytes, FRAMING_NONE, 0);
 }
 
 bool http1_send_static(struct stream *s, struct slice message)

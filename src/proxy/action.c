@@ -40,17 +40,12 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 		.forwarded = u->forwarded,
 		.via = u->via,
 	};
-	struct buf *b = buf_new(io_bufs(x->proxy->tick->loop),
-				forward_request_max(h, &r));
-	struct sink s;
+	struct field_block b;
 
-	if (!b)
-		return NULL;
-	s = sink_http1(b->data, b->size);
-	forward_request(&s, h, &r);
-	ASSERT(!s.out.overflow);
-	b->end = (uint32_t)(s.out.at - b->data);
-	return b;
+	upstream_begin_block(generation_upstream(x->generation, proxy->upstream), &b,
+			     forward_request_max(h, &r));
+	forward_request(&b.sink, h, &r);
+	return field_block_end(&b);
 }
 
 static uint64_t request_hash(const struct template *t, const struct request_view *view)

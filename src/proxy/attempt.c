@@ -128,8 +128,9 @@ static void begin_sending(struct attempt *a)
 	a->sent_us = attempt_tick(a)->now_us;
 	stat_add(&upstream_stats(a->request->upstream)->requests, 1);
 	set_state(a, ATTEMPT_SENDING);
-	if (!stream_send_head(s, buf_ref(a->request->head),
-			      (enum framing)a->request->framing, a->request->length)) {
+	if (!stream_send_kept_head(s, buf_ref(a->request->head),
+				   (enum framing)a->request->framing,
+				   a->request->length)) {
 		attempt_fail(a, ENDING_NO_MEMORY);
 		return;
 	}

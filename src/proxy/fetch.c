@@ -105,17 +105,30 @@ void fetch_send(struct fetch *f, struct piece *p)
 	fail_if_unsent(f);
 }
 
-void fetch_send_end(struct fetch *f, struct buf *trailers)
+/* NULL: no trailers, or no memory; the body then ends without them. */
+static struct buf *trailer_block(struct fetch *f, const struct head *trailers)
 {
-	bool kept = !trailers || replay_max(f) > 0;
+	struct field_block b;
+
+	if (!trailers)
+		return NULL;
+	upstream_begin_block(f->request.upstream, &b, forward_trailers_max(trailers));
+	forward_trailers(&b.sink, trailers);
+	return field_block_end(&b);
+}
+
+void fetch_send_end(struct fetch *f, const struct head *trailers)
+{
+	struct buf *block = trailer_block(f, trailers);
+	bool kept = !block || replay_max(f) > 0;
 
 	if (kept)
-		trailers = replay_trailers(&f->replay, trailers);
+		block = replay_trailers(&f->replay, block);
 	else
 		replay_disable(&f->replay);
 	if (f->retry)
 		retry_request_complete(f->retry);
-	attempt_send_end(f->attempt, trailers, kept);
+	attempt_send_end(f->attempt, block, kept);
 	fail_if_unsent(f);
 }
 
@@ -152,22 +165,15 @@ static enum verdict read_head(struct source *s, struct head *h)
 	return VERDICT_MORE;
 }
 
-static struct buf *emit_head(struct source *s, const struct head *h,
-			     struct forward_response *r)
+static bool send_head(struct source *s, struct stream *down, const struct head *h,
+		      struct forward_response *r)
 {
-	const struct fetch *f = fetch_of(s);
-	struct buf *b;
-	struct sink sink;
+	struct field_block b;
 
-	r->via = f->request.config->via;
-	b = buf_new(io_bufs(f->request.tick->loop), forward_response_max(h, r));
-	if (!b)
-		return NULL;
-	sink = sink_http1(b->data, b->size);
-	forward_response(&sink, h, r);
-	ASSERT(!sink.out.overflow);
-	b->end = (uint32_t)(sink.out.at - b->data);
-	return b;
+	r->via = fetch_of(s)->request.config->via;
+	stream_begin_block(down, &b, forward_response_max(h, r));
+	forward_response(&b.sink, h, r);
+	return stream_send_head(down, &b, r->framing, r->length);
 }
 
 static const char *server_name(const struct source *s)
@@ -294,7 +300,7 @@ static void free_fetch(struct source *s)
 static const struct source_ops fetch_source = {
 	.step = step_fetch,
 	.head = read_head,
-	.emit_head = emit_head,
+	.send_head = send_head,
 	.take_head = take_head,
 	.body = read_body,
 	.end_trailers = end_trailers,

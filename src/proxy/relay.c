@@ -53,21 +53,6 @@ void relay_check(const struct relay *r)
 
 /* ---- the request's body to the server ------------------------------------- */
 
-/* NULL: no memory; the body then ends without trailers. */
-static struct buf *emit_trailer_block(struct proxy *p, const struct head *trailers)
-{
-	struct buf *b = buf_new(io_bufs(p->tick->loop), forward_trailers_max(trailers));
-	struct sink s;
-
-	if (!b)
-		return NULL;
-	s = sink_http1(b->data, b->size);
-	forward_trailers(&s, trailers);
-	ASSERT(!s.out.overflow);
-	b->end = (uint32_t)(s.out.at - b->data);
-	return b;
-}
-
 static void forward_body_piece(struct relay *r, struct piece *p)
 {
 	r->body_bytes += p->len;
@@ -90,7 +75,7 @@ static void forward_body(struct relay *r)
 			forward_body_piece(r, &p);
 			break;
 		case BODY_TRAILERS:
-			fetch_send_end(r->fetch, emit_trailer_block(r->proxy, scratch));
+			fetch_send_end(r->fetch, scratch);
 			stream_end_trailers(r->down);
 			return;
 		case BODY_END:
@@ -164,9 +149,7 @@ void relay_correct_sent(struct relay *r)
 /* Queues a head for the client. False: no memory. */
 static bool push_head(struct relay *r, const struct head *h, struct forward_response *f)
 {
-	struct buf *b = source_emit_head(r->source, h, f);
-
-	if (!b || !stream_send_head(r->down, b, f->framing, f->length))
+	if (!source_send_head(r->source, r->down, h, f))
 		return false;
 	count_response(r, h->status);
 	return true;
@@ -296,10 +279,16 @@ static void relay_heads(struct relay *r)
 
 /* ---- the response's body to the client ------------------------------------ */
 
+/* Without memory the body ends without trailers. */
 static bool end_response_body(struct relay *r, const struct head *trailers)
 {
-	return stream_send_end(r->down,
-			       trailers ? emit_trailer_block(r->proxy, trailers) : NULL);
+	struct field_block b;
+
+	if (!trailers)
+		return stream_send_end(r->down, NULL);
+	stream_begin_block(r->down, &b, forward_trailers_max(trailers));
+	forward_trailers(&b.sink, trailers);
+	return stream_send_end(r->down, field_block_end(&b));
 }
 
 /* Queues a part of the body, and takes over the piece. */

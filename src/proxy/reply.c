@@ -44,7 +44,7 @@ static void step_reply(struct source *s)
 	(void)s; /* nothing happens to it */
 }
 
-/* The fields are those of reply_emit_head(). */
+/* The fields are those of reply_send_head(). */
 static enum verdict reply_head(struct source *s, struct head *h)
 {
 	const struct reply *r = reply_of(s);
@@ -55,8 +55,8 @@ static enum verdict reply_head(struct source *s, struct head *h)
 	return VERDICT_OK;
 }
 
-static struct buf *reply_emit_head(struct source *s, const struct head *h,
-				   struct forward_response *f)
+static bool reply_send_head(struct source *s, struct stream *down, const struct head *h,
+			    struct forward_response *f)
 {
 	const struct reply *r = reply_of(s);
 	const struct forward_reply head = {
@@ -75,16 +75,11 @@ static struct buf *reply_emit_head(struct source *s, const struct head *h,
 		.allow = r->allow,
 		.retry_after = r->retry_after,
 	};
-	struct buf *b = buf_new(io_bufs(r->proxy->tick->loop), forward_reply_max(&head));
-	struct sink sink;
+	struct field_block b;
 
-	if (!b)
-		return NULL;
-	sink = sink_http1(b->data, b->size);
-	forward_reply(&sink, &head);
-	ASSERT(!sink.out.overflow);
-	b->end = (uint32_t)(sink.out.at - b->data);
-	return b;
+	stream_begin_block(down, &b, forward_reply_max(&head));
+	forward_reply(&b.sink, &head);
+	return stream_send_head(down, &b, f->framing, f->length);
 }
 
 static void reply_take_head(struct source *s, const struct head *h, enum framing framing)
@@ -149,7 +144,7 @@ static void reply_free(struct source *s)
 static const struct source_ops reply_ops = {
 	.step = step_reply,
 	.head = reply_head,
-	.emit_head = reply_emit_head,
+	.send_head = reply_send_head,
 	.take_head = reply_take_head,
 	.body = reply_body,
 	.end_trailers = reply_end_trailers,

@@ -88,7 +88,7 @@ static void step_value(struct source *s)
 	}
 }
 
-/* The fields are those of value_emit_head(). */
+/* The fields are those of value_send_head(). */
 static enum verdict value_head(struct source *s, struct head *h)
 {
 	const struct value *v = value_of(s);
@@ -104,8 +104,8 @@ static enum verdict value_head(struct source *s, struct head *h)
 	return VERDICT_OK;
 }
 
-static struct buf *value_emit_head(struct source *s, const struct head *h,
-				   struct forward_response *r)
+static bool value_send_head(struct source *s, struct stream *down, const struct head *h,
+			    struct forward_response *r)
 {
 	const struct value *v = value_of(s);
 	const struct forward_reply reply = {
@@ -118,16 +118,11 @@ static struct buf *value_emit_head(struct source *s, const struct head *h,
 		.date = r->date,
 		.proxy_name = SLICE("fairlead"),
 	};
-	struct buf *b = buf_new(io_bufs(value_tick(v)->loop), forward_reply_max(&reply));
-	struct sink sink;
+	struct field_block b;
 
-	if (!b)
-		return NULL;
-	sink = sink_http1(b->data, b->size);
-	forward_reply(&sink, &reply);
-	ASSERT(!sink.out.overflow);
-	b->end = (uint32_t)(sink.out.at - b->data);
-	return b;
+	stream_begin_block(down, &b, forward_reply_max(&reply));
+	forward_reply(&b.sink, &reply);
+	return stream_send_head(down, &b, r->framing, r->length);
 }
 
 static void value_take_head(struct source *s, const struct head *h, enum framing framing)
@@ -197,7 +192,7 @@ static void value_free(struct source *s)
 static const struct source_ops value_source = {
 	.step = step_value,
 	.head = value_head,
-	.emit_head = value_emit_head,
+	.send_head = value_send_head,
 	.take_head = value_take_head,
 	.body = value_body,
 	.end_trailers = value_end_trailers,

@@ -69,7 +69,7 @@ static void respond(struct client *c, struct stream *s, int status, size_t n)
 	}
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
 				   status, n, keep ? "" : "Connection: close\r\n");
-	if (!stream_send_head(s, b, FRAMING_LENGTH, n)) {
+	if (!stream_send_kept_head(s, b, FRAMING_LENGTH, n)) {
 		request_abort(s);
 		return;
 	}
@@ -177,7 +177,7 @@ static void head_refused(struct client *c, struct stream *s, enum fault fault)
 		return;
 	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n",
 				   fault ? fault_status(fault) : 408);
-	stream_send_head(s, b, FRAMING_NONE, 0);
+	stream_send_kept_head(s, b, FRAMING_NONE, 0);
 }
 
 static void closed(struct client *c)

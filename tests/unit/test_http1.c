@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "http/forward.h"
 #include "lib/simrig.h"
 #include "message/http1.h"
 
@@ -168,7 +169,8 @@ static void read_head(struct http1_fixture *f, int status)
 /* A request with a body, an interim response, a response with trailers; then another. */
 static void two_requests(struct http1_fixture *f)
 {
-	assert_true(stream_send_head(f->s, block(f, "POST\r\n\r\n"), FRAMING_CHUNKED, 0));
+	assert_true(stream_send_kept_head(f->s, block(f, "POST\r\n\r\n"), FRAMING_CHUNKED,
+					  0));
 	assert_false(f->s->sent);
 	send_text(f, "abc");
 	assert_true(stream_send_end(f->s, NULL));
@@ -194,7 +196,8 @@ static void two_requests(struct http1_fixture *f)
 	http1_check(&f->http1);
 	stream_set_state(f->s, STREAM_OPEN);
 	stream_use(f->s, &f->task);
-	assert_true(stream_send_head(f->s, block(f, "GET\r\n\r\n"), FRAMING_NONE, 0));
+	assert_true(
+		stream_send_kept_head(f->s, block(f, "GET\r\n\r\n"), FRAMING_NONE, 0));
 	assert_true(f->s->sent);
 	peer_sends(f, "HTTP/1.1 204 N\r\n\r\n");
 	read_head(f, 204);
@@ -219,7 +222,7 @@ static void truncated(struct http1_fixture *f)
 	assert_false(stream_lost(f->s));
 	sim_peer_reset_now(f->peer);
 	simrig_run(&f->rig, 100);
-	assert_true(stream_send_head(f->s, block(f, "X\r\n\r\n"), FRAMING_CLOSE, 0));
+	assert_true(stream_send_kept_head(f->s, block(f, "X\r\n\r\n"), FRAMING_CLOSE, 0));
 	SIMRIG_UNTIL(&f->rig, stream_lost(f->s), WAIT_MS);
 	assert_int_equal(stream_space(f->s), 0);
 }
@@ -232,7 +235,7 @@ static void no_space(struct http1_fixture *f)
 	f->peer->stopped_reading = true;
 	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
 	sim_set_socket_bytes(f->rig.tick.loop, 4096);
-	assert_true(stream_send_head(f->s, block(f, "H\r\n\r\n"), FRAMING_CLOSE, 0));
+	assert_true(stream_send_kept_head(f->s, block(f, "H\r\n\r\n"), FRAMING_CLOSE, 0));
 	while (stream_space(f->s) > 0) {
 		struct piece p = { NULL, bytes, sizeof(bytes) };
 
@@ -255,7 +258,8 @@ static void no_space(struct http1_fixture *f)
 /* Both directions of a tunnel end by themselves. */
 static void tunnelled(struct http1_fixture *f)
 {
-	assert_true(stream_send_head(f->s, block(f, "GET\r\n\r\n"), FRAMING_NONE, 0));
+	assert_true(
+		stream_send_kept_head(f->s, block(f, "GET\r\n\r\n"), FRAMING_NONE, 0));
 	peer_sends(f, "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello");
 	read_head(f, 101);
 	stream_begin_body(f->s, FRAMING_NONE, 0);
@@ -272,6 +276,30 @@ static void tunnelled(struct http1_fixture *f)
 	assert_false(f->peer->eof);
 	assert_true(stream_send_end(f->s, NULL));
 	SIMRIG_UNTIL(&f->rig, f->peer->eof && stream_end_sent(f->s), WAIT_MS);
+}
+
+/* Heads that are written field by field: one with a body, one alone. Without memory none is sent. */
+static void written(struct http1_fixture *f)
+{
+	const struct forward_reply r = { .status = 200, .has_body = true, .length = 2 };
+	struct field_block b;
+
+	stream_begin_block(f->s, &b, SIZE_MAX);
+	forward_reply(&b.sink, &r);
+	assert_false(stream_send_message(f->s, &b, SLICE("ok")));
+	stream_begin_block(f->s, &b, SIZE_MAX);
+	forward_reply(&b.sink, &r);
+	assert_false(stream_send_head(f->s, &b, FRAMING_LENGTH, 2));
+	assert_false(f->s->sent);
+	stream_begin_block(f->s, &b, forward_reply_max(&r));
+	forward_reply(&b.sink, &(struct forward_reply){ .status = 100 });
+	assert_true(stream_send_head(f->s, &b, FRAMING_NONE, 0));
+	stream_begin_block(f->s, &b, forward_reply_max(&r) + 2);
+	forward_reply(&b.sink, &r);
+	assert_true(stream_send_message(f->s, &b, SLICE("ok")));
+	assert_true(f->s->sent);
+	assert_received(f, "HTTP/1.1 100 Continue\r\n\r\n"
+			   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 }
 
 /* Bytes that wait hold no receive buffer, and are limited; a body that flows is not. */
@@ -327,6 +355,7 @@ static void each_seed(void (*test)(struct http1_fixture *f))
 TEST(two_requests)
 TEST(truncated)
 TEST(no_space)
+TEST(written)
 TEST(tunnelled)
 TEST(waits)
 TEST(deadline)
@@ -335,8 +364,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_two_requests), cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_no_space),     cmocka_unit_test(test_tunnelled),
-		cmocka_unit_test(test_waits),        cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_no_space),     cmocka_unit_test(test_written),
+		cmocka_unit_test(test_tunnelled),    cmocka_unit_test(test_waits),
+		cmocka_unit_test(test_deadline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,31 @@ struct response {
 	size_t n;
 };
 
+/* A client's stream that keeps the head it is sent. */
+struct head_stream {
+	struct stream stream;
+	struct buf_pool *pool;
+	struct buf *head;
+};
+
+static void begin_block(struct stream *s, struct field_block *b, size_t size)
+{
+	field_block_begin(b, &sink_http1_ops,
+			  CONTAINER(s, struct head_stream, stream)->pool, size);
+}
+
+static bool send_kept_head(struct stream *s, struct buf *head, enum framing framing,
+			   uint64_t length)
+{
+	(void)framing;
+	(void)length;
+	CONTAINER(s, struct head_stream, stream)->head = head;
+	return true;
+}
+
+static const struct stream_ops head_ops = { .begin_block = begin_block,
+					    .send_kept_head = send_kept_head };
+
 /* Steps the source until a final head or its failure. False: it has failed. */
 static bool read_head(struct proxyrig *r, struct source *s, struct head *h)
 {
@@ -80,7 +105,8 @@ static void read_response(struct proxyrig *r, struct source *s, enum method meth
 {
 	struct head *h = &r->proxy.response;
 	struct forward_response f = { .close = true };
-	struct buf *b;
+	struct head_stream down = { .stream = { .ops = &head_ops },
+				    .pool = io_bufs(r->sim.tick.loop) };
 	enum framing framing;
 
 	memset(got, 0, sizeof(*got));
@@ -95,11 +121,10 @@ static void read_response(struct proxyrig *r, struct source *s, enum method meth
 	f.framing = framing;
 	f.length = h->length;
 	f.keep_length = h->framing == FRAMING_LENGTH;
-	b = source_emit_head(s, h, &f);
-	assert_non_null(b);
-	assert_non_null(memmem(b->data + b->begin, b->end - b->begin,
-			       "\r\nConnection: close\r\n", 21));
-	buf_put(b);
+	assert_true(source_send_head(s, &down.stream, h, &f));
+	assert_non_null(
+		memmem(down.head->data, down.head->end, "\r\nConnection: close\r\n", 21));
+	buf_put(down.head);
 	source_take_head(s, h, framing);
 	read_body(r, s, got);
 }

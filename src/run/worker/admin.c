@@ -1,7 +1,6 @@
 #include "run/worker/admin.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "http/date.h"
 #include "http/forward.h"
@@ -25,22 +24,17 @@ struct metrics_response {
 
 /* ---- short responses ------------------------------------------------------ */
 
-static struct buf *new_head(struct admin *a, const struct forward_reply *r, size_t room)
+/* Writes a head with the date, and leaves space for a body of this length. */
+static void write_head(struct admin *a, struct stream *s, struct field_block *b,
+		       const struct forward_reply *r, size_t body_bytes)
 {
 	struct forward_reply reply = *r;
 	char date[DATE_TEXT_MAX];
-	struct sink s;
-	struct buf *b;
 
 	date_text(date, a->tick->wall_ms);
 	reply.date = slice_of(date);
-	b = buf_new(io_bufs(a->tick->loop), forward_reply_max(&reply) + room);
-	if (!b)
-		return NULL;
-	s = sink_http1(b->data, b->size);
-	forward_reply(&s, &reply);
-	b->end = (uint32_t)(s.out.at - b->data);
-	return b;
+	stream_begin_block(s, b, forward_reply_max(&reply) + body_bytes);
+	forward_reply(&b->sink, &reply);
 }
 
 static void admin_respond(struct admin *a, struct stream *s, int status, const char *text,
@@ -48,20 +42,16 @@ static void admin_respond(struct admin *a, struct stream *s, int status, const c
 {
 	bool keep = stream_discard_body(s);
 	struct slice body = slice_of(text);
-	struct buf *b =
-		new_head(a,
-			 &(struct forward_reply){ .status = status,
-						  .content_type = slice_of(text_type),
-						  .has_body = true,
-						  .length = body.len,
-						  .close = !keep },
-			 body.len);
+	struct field_block b;
 
-	if (b && !head) {
-		memcpy(b->data + b->end, body.ptr, body.len);
-		b->end += (uint32_t)body.len;
-	}
-	if (b && stream_send_head(s, b, FRAMING_NONE, 0))
+	write_head(a, s, &b,
+		   &(struct forward_reply){ .status = status,
+					    .content_type = slice_of(text_type),
+					    .has_body = true,
+					    .length = body.len,
+					    .close = !keep },
+		   body.len);
+	if (stream_send_message(s, &b, head ? SLICE("") : body))
 		stream_finish(s, keep);
 	else
 		stream_abort(s, STREAM_INCOMPLETE);
@@ -168,23 +158,31 @@ static void metrics_task(struct task *task)
 		tick_run(a->tick, &a->task);
 }
 
+static bool metrics_send_head(struct admin *a, struct stream *s, bool chunked, bool keep,
+			      bool head)
+{
+	struct field_block b;
+
+	write_head(a, s, &b,
+		   &(struct forward_reply){ .status = 200,
+					    .content_type = slice_of(metrics_type),
+					    .chunked = chunked,
+					    .close = !keep },
+		   0);
+	return stream_send_head(s, &b,
+				head      ? FRAMING_NONE
+				: chunked ? FRAMING_CHUNKED
+					  : FRAMING_CLOSE,
+				0);
+}
+
 static void metrics_begin(struct admin *a, struct stream *s, bool by_worker, bool chunked,
 			  bool head)
 {
 	bool keep = chunked && stream_discard_body(s);
 	struct metrics_response *r = head ? NULL : calloc(1, sizeof(*r));
-	struct buf *b = r || head
-				? new_head(a,
-					   &(struct forward_reply){
-						   .status = 200,
-						   .content_type = slice_of(metrics_type),
-						   .chunked = chunked,
-						   .close = !keep },
-					   0)
-				: NULL;
-	enum framing framing = head ? FRAMING_NONE : chunked ? FRAMING_CHUNKED : FRAMING_CLOSE;
 
-	if (!b || !stream_send_head(s, b, framing, 0)) {
+	if ((!r && !head) || !metrics_send_head(a, s, chunked, keep, head)) {
 		free(r);
 		stream_abort(s, STREAM_INCOMPLETE);
 		return;
