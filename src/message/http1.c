@@ -35,6 +35,9 @@ void http1_restart(struct http1 *h)
 		false;
 	s->fault = FAULT_NONE;
 	stream_set_state(s, STREAM_IDLE);
+	/* With the limit of http1_wait() the next bytes would end the receive. */
+	if (http1_conn(h)->inbox_limited)
+		conn_limit_inbox(http1_conn(h), false);
 }
 
 void http1_check(const struct http1 *h)

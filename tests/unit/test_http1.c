@@ -191,8 +191,11 @@ static void two_requests(struct http1_fixture *f)
 	assert_true(f->s->received && !f->s->body_awaited);
 	assert_received(f, "POST\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
 	assert_true(stream_end_sent(f->s));
+	http1_wait(&f->http1, false);
+	assert_true(f->conn.inbox_limited);
 	stream_release(f->s);
 	http1_restart(&f->http1);
+	assert_false(f->conn.inbox_limited);
 	http1_check(&f->http1);
 	stream_set_state(f->s, STREAM_OPEN);
 	stream_use(f->s, &f->task);
