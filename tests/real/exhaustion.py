@@ -207,15 +207,26 @@ def reset_at_once(place):
     loaded(proxy, "/status/200", 500, "after resets")
 
 
-def many_requests(proxy, n):
-    """n requests of 4 KB at once, which wait for the origin; how many got which status."""
-    socks = [socket.create_connection(("127.0.0.1", proxy.port), 60) for _ in range(n)]
-    for s in socks:
-        try:
-            s.sendall(b"GET /delay/500 HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 4000
-                      + b"\r\nConnection: close\r\n\r\n")
-        except OSError:
-            pass
+def request_slowly(s):
+    """A request of 4 KB that waits for the origin."""
+    try:
+        s.sendall(b"GET /delay/500 HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 4000
+                  + b"\r\nConnection: close\r\n\r\n")
+    except OSError:
+        pass
+
+
+def many_requests(proxy, n, connections=None):
+    """n slow requests; how many got which status. They are sent at once when all connections are
+    open; with a limit of connections each one is sent when its connection is open, because one
+    that has sent nothing for a second gives way to the next."""
+    socks = []
+    for _ in range(n):
+        socks.append(socket.create_connection(("127.0.0.1", proxy.port), 60))
+        if connections:
+            request_slowly(socks[-1])
+    for s in socks if not connections else ():
+        request_slowly(s)
     return collections.Counter(status_of(s) for s in socks)
 
 
@@ -275,7 +286,7 @@ def memory_group(place):
     """A control group kills instead of refusing memory. With limits that fit, the worker process
     lives; with others, a new one replaces it."""
     fits = "connections: 400, buffers: 8MiB, backlog: 4096"
-    for mib, limits in ((64, fits), (14, "header_timeout: 10s")):
+    for mib, limits, connections in ((64, fits, 400), (14, "header_timeout: 10s", None)):
         group = Group(mib)
         if group.missing:
             print(f"skipped: {group.missing}")
@@ -284,7 +295,7 @@ def memory_group(place):
         worker = proxy.worker_pid()
         group.write("cgroup.procs", worker)
         n = min(3000, (place.limit - 200) // 2)
-        got = many_requests(proxy, n)
+        got = many_requests(proxy, n, connections)
         lived = proxy.worker_pid() == worker
         print(f"{rig.ENGINE}: a control group of {mib} MiB, {limits}: {got['200']} of {n} responses, "
               f"the worker process {'lived' if lived else 'was replaced'}")
