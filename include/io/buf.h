@@ -1,6 +1,6 @@
 /* Reference-counted buffers for received bytes and serialised heads.
  *
- * One struct, two kinds:
+ * One struct, three kinds:
  *   receive buffer  BUF_BYTES bytes, from the loop's pool, which has a limit. On io_uring
  *                   the kernel picks one from its buffer ring when bytes arrive; on epoll
  *                   one is taken when the socket is readable. Free ones are reused last
@@ -8,6 +8,8 @@
  *   block           a size of the caller's choice, for heads and other bytes that
  *                   fairlead itself writes. Blocks come from slabs, large ones from
  *                   malloc(); their number has no limit.
+ *   view            bytes of another buffer, to which it has a reference: a TLS record
+ *                   that was opened in the buffer it was received in.
  *
  * A few receive buffers are a reserve for receives whose bytes let other requests finish
  * and free their buffers: responses (io_recv.may_use_reserve). Without it, requests could
@@ -36,7 +38,7 @@
 #define BUF_CLASSES 6
 
 /* Values of buf.class_ that are no size class. */
-enum { BUF_RECEIVE = 254, BUF_HEAP = 255 };
+enum { BUF_VIEW = 253, BUF_RECEIVE = 254, BUF_HEAP = 255 };
 
 struct buf_pool;
 
@@ -47,9 +49,9 @@ struct buf {
 	uint32_t begin, end; /* data[begin..end) holds the bytes not yet consumed */
 	uint32_t refs;       /* 0: free */
 	uint16_t id;         /* receive buffer: index in the pool */
-	uint8_t class_;      /* size class of a block, BUF_RECEIVE or BUF_HEAP */
-	bool trimmed;        /* free receive buffer: its memory was given back */
-	uint16_t ring_pos;   /* receive buffer: its position in the kernel's ring */
+	uint8_t class_;    /* size class of a block, or BUF_VIEW, BUF_RECEIVE, BUF_HEAP */
+	bool trimmed;      /* free receive buffer: its memory was given back */
+	uint16_t ring_pos; /* receive buffer: its position in the kernel's ring */
 	struct buf_pool *pool;
 };
 
@@ -63,6 +65,7 @@ struct buf_pool {
 	uint32_t published; /* in the kernel's buffer ring; neither free nor in use */
 	uint32_t free_min;  /* minimum of free_n since the last trim */
 	struct slab blocks[BUF_CLASSES];
+	struct slab views;
 	size_t block_bytes; /* sum of the sizes of all blocks in use */
 };
 
@@ -111,6 +114,13 @@ struct buf *buf_take(struct buf_pool *pool);
 /* An empty block of at least `size` bytes, with one reference; NULL: no memory. Its
  * `size` is that of its class. */
 struct buf *buf_new(struct buf_pool *pool, size_t size);
+
+/* A buffer whose bytes are [begin, end) of those of `parent`, end > begin; it has a reference of
+ * its own to the parent. Its `size` is the number of these bytes, so there is no space to append
+ * to, and a window is charged for them only. They belong to the holders of the view: nobody reads
+ * or writes them through the parent or another view. NULL: no memory. */
+struct buf *buf_view(struct buf_pool *pool, struct buf *parent, uint32_t begin,
+		     uint32_t end);
 
 static inline struct buf *buf_ref(struct buf *b)
 {

@@ -23,6 +23,12 @@ static const char *const block_names[BUF_CLASSES] = {
 	"block 256", "block 512", "block 1024", "block 2048", "block 4096", "block 8192",
 };
 
+/* `parent` is not a view. */
+struct view {
+	struct buf buf;
+	struct buf *parent;
+};
+
 /* One writer; the control thread reads the counters at any time, for /metrics. */
 static void count_set(uint32_t *count, uint32_t n)
 {
@@ -103,6 +109,8 @@ int buf_pool_init(struct buf_pool *pool, uint32_t limit)
 			  sizeof(struct buf) + class_bytes(i), 0);
 		slab_use_reserve(&pool->blocks[i]);
 	}
+	slab_init(&pool->views, "view", sizeof(struct view), 0);
+	slab_use_reserve(&pool->views);
 	pool->limit = limit;
 	pool->reserve = reserve_of(limit);
 	pool->all = calloc(limit, sizeof(struct buf *));
@@ -129,6 +137,7 @@ void buf_pool_done(struct buf_pool *pool)
 	free(pool->all);
 	for (unsigned i = 0; i < BUF_CLASSES; i++)
 		slab_done(&pool->blocks[i]);
+	slab_done(&pool->views);
 }
 
 /* The list is last in, first out, so its last free_min buffers were not used since the
@@ -138,7 +147,8 @@ void buf_pool_done(struct buf_pool *pool)
 void buf_pool_trim(struct buf_pool *pool)
 {
 	struct buf *b = pool->free;
-	uint32_t kept = pool->free_n - pool->free_min + (pool->count - pool->free_min) / 2;
+	uint32_t kept = pool->free_n - pool->free_min +
+			(pool->count - pool->free_min) / 2;
 	uint32_t trimmed = 0;
 
 	for (uint32_t i = 0; b && i < kept; i++)
@@ -153,6 +163,7 @@ void buf_pool_trim(struct buf_pool *pool)
 	pool->free_min = pool->free_n;
 	for (unsigned i = 0; i < BUF_CLASSES; i++)
 		slab_trim(&pool->blocks[i]);
+	slab_trim(&pool->views);
 }
 
 struct buf *buf_take(struct buf_pool *pool)
@@ -202,6 +213,42 @@ struct buf *buf_new(struct buf_pool *pool, size_t size)
 	return b;
 }
 
+static struct view *view_of(struct buf *b)
+{
+	return CONTAINER(b, struct view, buf);
+}
+
+/* A view of a view refers to the buffer behind it: there are no chains. */
+struct buf *buf_view(struct buf_pool *pool, struct buf *parent, uint32_t begin,
+		     uint32_t end)
+{
+	struct view *v;
+
+	ASSERT(parent->refs > 0 && begin < end && end <= parent->size);
+	v = slab_take_raw(&pool->views);
+	if (!v)
+		return NULL;
+	v->buf = (struct buf){
+		.data = parent->data + begin,
+		.size = end - begin,
+		.end = end - begin,
+		.refs = 1,
+		.class_ = BUF_VIEW,
+		.pool = pool,
+	};
+	v->parent = buf_ref(parent->class_ == BUF_VIEW ? view_of(parent)->parent
+						       : parent);
+	return &v->buf;
+}
+
+static void view_free(struct view *v)
+{
+	struct buf *parent = v->parent;
+
+	slab_put(&v->buf.pool->views, v);
+	buf_put(parent);
+}
+
 void buf_put(struct buf *b)
 {
 	struct buf_pool *pool;
@@ -217,6 +264,10 @@ void buf_put(struct buf *b)
 		memset(b->data, 0xdd, b->size);
 #endif
 		free_push(pool, b);
+		return;
+	}
+	if (b->class_ == BUF_VIEW) {
+		view_free(view_of(b));
 		return;
 	}
 	block_bytes_set(pool, pool->block_bytes - b->size);

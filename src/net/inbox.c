@@ -200,10 +200,11 @@ void conn_replace(struct conn *c, uint32_t n, struct buf *block)
 }
 
 /* A block, and not a mostly empty one: that would fill the window, so that the missing
- * bytes could not be received. */
+ * bytes could not be received. A view holds a receive buffer. */
 static bool is_compact(const struct buf *b, size_t size)
 {
-	return b->class_ != BUF_RECEIVE && b->size <= size + BUF_BYTES;
+	return b->class_ != BUF_RECEIVE && b->class_ != BUF_VIEW &&
+	       b->size <= size + BUF_BYTES;
 }
 
 void conn_compact(struct conn *c)

@@ -135,6 +135,65 @@ static void test_blocks_scarce(void **state)
 	buf_pool_done(&pool);
 }
 
+/* A view has its own bytes of the parent and nothing behind them, keeps the parent, and costs no
+ * block. */
+static void test_views(void **state)
+{
+	struct buf_pool pool;
+	struct buf *parent, *view, *inner;
+
+	(void)state;
+	assert_int_equal(buf_pool_init(&pool, 1), 0);
+	parent = buf_take(&pool);
+	memcpy(parent->data, "0123456789", 10);
+	parent->begin = 2;
+	parent->end = 10;
+	view = buf_view(&pool, parent, 3, 8);
+	assert_int_equal(view->class_, BUF_VIEW);
+	assert_int_equal(view->refs, 1);
+	assert_int_equal(view->size, 5);
+	assert_int_equal(view->size - view->end, 0);
+	assert_int_equal(buf_bytes(view).len, 5);
+	assert_ptr_equal(buf_bytes(view).ptr, parent->data + 3);
+	assert_int_equal(parent->begin, 2);
+	assert_int_equal(parent->end, 10);
+	assert_int_equal(parent->refs, 2);
+	assert_int_equal(pool.block_bytes, 0);
+
+	inner = buf_view(&pool, view, 1, 5);
+	buf_ref(inner);
+	buf_put(view);
+	buf_put(parent);
+	assert_int_equal(parent->refs, 1);
+	assert_null(buf_take(&pool));
+	assert_int_equal(buf_bytes(inner).len, 4);
+	assert_memory_equal(buf_bytes(inner).ptr, "4567", 4);
+	assert_int_equal(pool.views.taken, 1);
+	buf_put(inner);
+	assert_int_equal(pool.free_n, 0);
+	buf_put(inner);
+	assert_int_equal(pool.free_n, 1);
+	assert_int_equal(pool.views.taken, 0);
+	buf_pool_done(&pool);
+}
+
+/* Without memory for a view the parent's references stay as they are. */
+static void test_views_scarce(void **state)
+{
+	struct buf_pool pool;
+	struct buf *parent;
+
+	(void)state;
+	assert_int_equal(buf_pool_init(&pool, 1), 0);
+	parent = buf_new(&pool, 100);
+	parent->end = 10;
+	slab_fail_at(1);
+	assert_null(buf_view(&pool, parent, 0, 10));
+	assert_int_equal(parent->refs, 1);
+	buf_put(parent);
+	buf_pool_done(&pool);
+}
+
 /* Buffers that stay free between two trims lose their memory, but keep their place in the
  * free list. The first chunk and buffers used in between keep their memory. */
 static void test_trim(void **state)
@@ -177,6 +236,8 @@ int main(void)
 		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_blocks_scarce),
+		cmocka_unit_test(test_views),
+		cmocka_unit_test(test_views_scarce),
 		cmocka_unit_test(test_trim),
 	};
 
