@@ -156,6 +156,11 @@ struct config_upstream {
 	uint64_t value_max;
 };
 
+/* The name by which a server is found, and keys are mapped to it. Of memcached "host:11211" loses
+ * the port, as in lists of servers that other ketama clients of the same memcached have. */
+struct slice config_server_name(const struct config_server *s,
+				enum config_protocol protocol);
+
 struct config_action; /* config/action.h */
 
 /* The options of the actions `proxy` and `memcached`. */

@@ -42,7 +42,7 @@ struct candidates {
 
 bool server_full(const struct server *s)
 {
-	const struct config_upstream *c = &s->upstream->config;
+	const struct config_upstream *c = &s->upstream->table.config;
 
 	if (c->requests > 0 && s->member.registry_entry && s->permits == 0 &&
 	    !registry_has_permit(s->member.registry_entry, c->requests))
@@ -53,7 +53,7 @@ bool server_full(const struct server *s)
 
 static bool is_limited(const struct upstream *u)
 {
-	return u->config.requests > 0 || u->config.connections > 0;
+	return u->table.config.requests > 0 || u->table.config.connections > 0;
 }
 
 /* The answer is no as well if the first SPARE_EXAMINED_MAX are full: a hedge would only add
@@ -105,12 +105,13 @@ static uint64_t effective_weight(const struct server *s)
 	uint64_t full = (uint64_t)s->weight * WEIGHT_UNIT, now_ms = u->tick->now_ms,
 		 weight;
 
-	if (s->slow_start_until_ms <= now_ms || u->config.slow_start_ms == 0)
+	if (s->slow_start_until_ms <= now_ms || u->table.config.slow_start_ms == 0)
 		return full;
-	if (s->slow_start_until_ms - now_ms >= u->config.slow_start_ms)
+	if (s->slow_start_until_ms - now_ms >= u->table.config.slow_start_ms)
 		return 1;
-	weight = full * (u->config.slow_start_ms - (s->slow_start_until_ms - now_ms)) /
-		 u->config.slow_start_ms;
+	weight = full *
+		 (u->table.config.slow_start_ms - (s->slow_start_until_ms - now_ms)) /
+		 u->table.config.slow_start_ms;
 	return weight > 0 ? weight : 1;
 }
 
@@ -135,7 +136,7 @@ static const struct server *least_busy(const struct candidates *c)
  * many requests in succession when it has capacity again. */
 static struct server *next_round_robin(const struct candidates *c)
 {
-	bool by_load = c->upstream->config.balance == CONFIG_LEAST_CONNECTIONS;
+	bool by_load = c->upstream->table.config.balance == CONFIG_LEAST_CONNECTIONS;
 	const struct server *least = by_load ? least_busy(c) : NULL;
 	struct server *s, *best = NULL;
 	int64_t total = 0;
@@ -233,7 +234,7 @@ struct key_choice {
  * fair part of this server. */
 static bool exceeds_balance_factor(const struct server *s, const struct key_choice *k)
 {
-	uint64_t percent = s->upstream->config.hash_balance_factor;
+	uint64_t percent = s->upstream->table.config.hash_balance_factor;
 
 	return percent > 0 &&
 	       s->busy_n * k->weights * 100 >= percent * (k->busy + 1) * s->weight;
@@ -292,7 +293,7 @@ static void ring_build(struct upstream *u)
 
 	hashring_free(u->ring);
 	u->ring = NULL;
-	if (u->config.balance != CONFIG_HASH || u->table.n < 2)
+	if (u->table.config.balance != CONFIG_HASH || u->table.n < 2)
 		return;
 	servers = malloc(u->table.n * sizeof(servers[0]));
 	for (unsigned i = 0; servers && i < u->table.n; i++)
@@ -369,7 +370,7 @@ void upstream_stagger(struct upstream *u)
 {
 	static const struct tried none;
 
-	for (unsigned i = 0; i < u->worker && u->table.n > 0; i++) {
+	for (unsigned i = 0; i < u->table.worker && u->table.n > 0; i++) {
 		struct choice c = { u, &none, rank_best(u, &none) };
 		struct candidates found = next_candidates(&c);
 
@@ -392,10 +393,10 @@ static struct server *choose_from(const struct choice *c, const struct lease *l)
 	struct upstream *u = c->upstream;
 	struct candidates found;
 
-	if (u->config.balance == CONFIG_HASH && l->hash != 0)
+	if (u->table.config.balance == CONFIG_HASH && l->hash != 0)
 		return choose_by_key(c, l->hash);
 	found = next_candidates(c);
-	switch (u->config.balance) {
+	switch (u->table.config.balance) {
 	case CONFIG_ROUND_ROBIN:
 	case CONFIG_LEAST_CONNECTIONS:
 		break;

@@ -22,18 +22,13 @@ static enum server_status status_of(const struct server *s)
 
 void server_set_status(struct server *s)
 {
-	struct upstream *u = s->upstream;
-	enum server_status status = status_of(s);
-
-	if (!member_is_leaving(&s->member) &&
-	    stat_read(&s->member.record->status) != status)
-		registry_set_status(u->registry, s->member.record, status);
+	member_set_status(&s->member, status_of(s));
 }
 
 void server_slow_start(struct server *s)
 {
 	s->slow_start_until_ms = s->upstream->tick->now_ms +
-				 s->upstream->config.slow_start_ms;
+				 s->upstream->table.config.slow_start_ms;
 }
 
 static void server_readmit(struct server *s)
@@ -43,8 +38,8 @@ static void server_readmit(struct server *s)
 	rank_set_ejected(s, false);
 	s->readmitted_ms = u->tick->now_ms;
 	s->period_ms = s->good_n = s->bad_n = 0;
-	s->consecutive_failures = u->config.eject_failures > 0
-					  ? u->config.eject_failures - 1
+	s->consecutive_failures = u->table.config.eject_failures > 0
+					  ? u->table.config.eject_failures - 1
 					  : 0;
 	s->consecutive_truncated = s->consecutive_failures;
 	server_slow_start(s);
@@ -83,12 +78,13 @@ static bool may_eject(const struct upstream *u)
 {
 	uint32_t there = u->probed_up_n, ejected = u->ejected_n + 1;
 
-	return ejected * 100 <= u->config.eject_max_percent * there && ejected < there;
+	return ejected * 100 <= u->table.config.eject_max_percent * there &&
+	       ejected < there;
 }
 
 static enum ejection_reason reason_to_eject(const struct server *s)
 {
-	const struct config_upstream *c = &s->upstream->config;
+	const struct config_upstream *c = &s->upstream->table.config;
 	uint32_t n = s->good_n + s->bad_n;
 
 	if (c->eject_failures > 0 && consecutive_of(s) >= c->eject_failures)
@@ -103,13 +99,13 @@ static enum ejection_reason reason_to_eject(const struct server *s)
 static uint64_t next_ejection_ms(struct server *s)
 {
 	const struct upstream *u = s->upstream;
-	uint64_t last_ms = (uint64_t)u->config.eject_time_ms << s->doublings;
+	uint64_t last_ms = (uint64_t)u->table.config.eject_time_ms << s->doublings;
 
 	if (s->readmitted_ms == 0 || u->tick->now_ms - s->readmitted_ms > 2 * last_ms)
 		s->doublings = 0;
 	else if (s->doublings < DOUBLINGS_MAX)
 		s->doublings++;
-	return (uint64_t)u->config.eject_time_ms << s->doublings;
+	return (uint64_t)u->table.config.eject_time_ms << s->doublings;
 }
 
 static void eject(struct server *s, enum ejection_reason reason)
@@ -160,7 +156,7 @@ static void server_succeeded(struct server *s)
 	if (s->ejected)
 		return;
 	s->consecutive_failures = 0;
-	if (s->upstream->config.eject_rate == 0)
+	if (s->upstream->table.config.eject_rate == 0)
 		return;
 	period_roll(s);
 	s->good_n++;
@@ -168,7 +164,7 @@ static void server_succeeded(struct server *s)
 
 static bool is_failure(const struct upstream *u, int status)
 {
-	switch (u->config.eject_on) {
+	switch (u->table.config.eject_on) {
 	case CONFIG_EJECT_ON_CONNECTION:
 		return false;
 	case CONFIG_EJECT_ON_GATEWAY:

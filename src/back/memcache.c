@@ -201,10 +201,7 @@ struct memcache *memcache_new(const struct memcache_options *options)
 		return NULL;
 	m->options = *options;
 	m->options.upstream = NULL;
-	if (!m->options.registry)
-		m->options.registry = m->own_registry =
-			registry_new("", options->worker + 1, NULL, NULL);
-	if (!m->options.registry) {
+	if (!memcache_servers_init(m)) {
 		free(m);
 		return NULL;
 	}
@@ -214,7 +211,6 @@ struct memcache *memcache_new(const struct memcache_options *options)
 	slab_use_reserve(&m->pieces);
 	task_init(&m->task, memcache_step);
 	init_lists(m);
-	memcache_servers_init(m);
 	if (memcache_reconfigure(m, options->upstream))
 		return m;
 	memcache_free(m);
@@ -248,7 +244,6 @@ void memcache_free(struct memcache *m)
 	slab_done(&m->links);
 	slab_done(&m->pieces);
 	memcache_servers_done(m);
-	registry_free(m->own_registry);
 	free(m);
 }
 

@@ -28,8 +28,9 @@ bool link_dial(struct memcache_link *l, const struct conn_events *events)
 			.window = LINK_WINDOW,
 			.address = (const struct sockaddr *)&address->sa,
 			.address_len = address->len,
-			.deadline_ms = tick->now_ms +
-				       l->server->memcache->config.connect_timeout_ms,
+			.deadline_ms =
+				tick->now_ms +
+				l->server->memcache->table.config.connect_timeout_ms,
 			.task = &l->task,
 		});
 	return l->dial != NULL;

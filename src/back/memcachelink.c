@@ -149,7 +149,7 @@ static bool block_open(struct memcache_link *l)
 bool link_send(struct memcache_link *l, struct memcache_call *call)
 {
 	struct tick *tick = link_tick(l);
-	uint32_t timeout_ms = l->server->memcache->config.timeout_ms;
+	uint32_t timeout_ms = l->server->memcache->table.config.timeout_ms;
 
 	if (!block_open(l))
 		return false;
@@ -306,7 +306,8 @@ static void conn_changed(struct conn *c)
 /* Closes an idle link that is retired, or exceeds `keepalive`. */
 static void close_if_spare(struct memcache_link *l)
 {
-	if (l->idle && (l->retired || l->server->idle > l->server->memcache->config.keepalive))
+	if (l->idle &&
+	    (l->retired || l->server->idle > l->server->memcache->table.config.keepalive))
 		link_break(l, LINK_GIVEN_UP);
 }
 

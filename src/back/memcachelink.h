@@ -104,8 +104,6 @@ struct value_piece {
 
 struct memcache {
 	struct memcache_options options;
-	struct config_upstream config; /* a copy, without `servers` */
-	struct registry *own_registry;
 	struct ketama *ketama;
 	struct slab calls, links, pieces;
 	struct task task;
@@ -117,7 +115,6 @@ struct memcache {
 	struct list links_all; /* links in any state */
 	bool closing;
 	struct server_table table; /* of struct memcache_server */
-	char name[CONFIG_NAME_MAX];
 };
 
 static inline struct memcache_server *memcache_server_at(const struct memcache *m,
@@ -225,7 +222,7 @@ void server_connect_failed(struct memcache_server *s, int error);
 
 /* ---- memcacheplace.c ------------------------------------------------------ */
 
-void memcache_servers_init(struct memcache *m);
+bool memcache_servers_init(struct memcache *m); /* false: no memory */
 void memcache_servers_done(struct memcache *m);
 
 /* The server of the call's key. */

@@ -14,20 +14,6 @@ struct memcache_server *memcache_server_of(const struct memcache *m,
 	return memcache_server_at(m, ketama_server(m->ketama, key));
 }
 
-/* The name by which keys are mapped. "host:11211" loses the port, as in lists of servers
- * that other clients of the same memcached have. */
-static struct slice ketama_name(const struct config_server *server)
-{
-	static const struct slice usual = SLICE(":11211");
-	struct slice name = slice_of(server->name);
-
-	if (server->name != server->address || name.len <= usual.len)
-		return name;
-	if (slice_equal(slice_after(name, name.len - usual.len), usual))
-		name.len -= usual.len;
-	return name;
-}
-
 static struct ketama *ketama_build(const struct config_upstream *upstream)
 {
 	struct ketama_server *servers = calloc(upstream->server_n, sizeof(servers[0]));
@@ -37,7 +23,8 @@ static struct ketama *ketama_build(const struct config_upstream *upstream)
 	if (!servers)
 		return NULL;
 	for (unsigned i = 0; i < upstream->server_n; i++) {
-		servers[i].name = ketama_name(&upstream->servers[i]);
+		servers[i].name = config_server_name(&upstream->servers[i],
+						     CONFIG_MEMCACHED);
 		servers[i].weight = upstream->servers[i].weight;
 	}
 	ketama = ketama_new(servers, upstream->server_n);
@@ -238,13 +225,13 @@ static void server_freed(struct member *member)
 	free(s);
 }
 
-void memcache_servers_init(struct memcache *m)
+bool memcache_servers_init(struct memcache *m)
 {
 	static const struct server_table_events events = { .left = server_left,
 							   .freed = server_freed };
 
-	server_table_init(&m->table, m->options.tick, m->options.registry,
-			  m->options.worker, &events);
+	return server_table_init(&m->table, m->options.tick, m->options.registry,
+				 m->options.worker, &events);
 }
 
 /* ---- another configuration ------------------------------------------------ */
@@ -268,7 +255,7 @@ static bool change_add_server(struct memcache *m, const struct config_upstream *
 			      struct memcache_change *c)
 {
 	unsigned at = c->set.n;
-	struct slice name = ketama_name(&config->servers[at]);
+	struct slice name = config_server_name(&config->servers[at], CONFIG_MEMCACHED);
 	struct memcache_server *s = find_server(m, name);
 
 	if (!s)
@@ -323,10 +310,7 @@ static void change_configure(struct memcache *m, struct memcache_change *c,
 			set_pipeline(s, &c->buckets[i], config->pipeline);
 	}
 	free(c->buckets);
-	m->config = *config;
-	m->config.servers = NULL;
-	snprintf(m->name, sizeof(m->name), "%s", config->name);
-	m->config.name = m->name;
+	server_table_configure(&m->table, config);
 }
 
 static void change_commit(struct memcache *m, const struct config_upstream *config,
@@ -363,6 +347,7 @@ bool memcache_reconfigure(struct memcache *m, const struct config_upstream *conf
 
 void memcache_servers_done(struct memcache *m)
 {
+	server_table_clear(&m->table);
 	server_table_done(&m->table);
 	ketama_free(m->ketama);
 }

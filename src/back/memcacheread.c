@@ -83,7 +83,7 @@ static void line_received(struct memcache_link *l, struct memcache_call *call)
 	switch (r->kind) {
 	case MEMCACHE_HIT:
 		call->length = l->value_left = r->length;
-		call->large = r->length > l->server->memcache->config.value_max;
+		call->large = r->length > l->server->memcache->table.config.value_max;
 		l->part = PART_VALUE;
 		break;
 	case MEMCACHE_MISS:

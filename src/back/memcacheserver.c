@@ -31,7 +31,7 @@ void server_count_connecting(struct memcache_server *s, int change)
  * succeeded or failed. */
 static uint64_t queue_deadline_ms(const struct memcache_server *s)
 {
-	const struct config_upstream *u = &s->memcache->config;
+	const struct config_upstream *u = &s->memcache->table.config;
 	uint64_t wait_ms = u->queue_timeout_ms;
 	uint64_t connect_ms = u->connect_timeout_ms + 4 * WHEEL_FINE_MS;
 
@@ -88,7 +88,7 @@ static void push_all(struct memcache *m)
 
 static void connect_more(struct memcache_server *s)
 {
-	const struct config_upstream *u = &s->memcache->config;
+	const struct config_upstream *u = &s->memcache->table.config;
 
 	while (s->queued > 0 && s->links < u->links) {
 		int error;
@@ -139,18 +139,13 @@ void server_schedule(struct memcache_server *s)
 
 void server_report_status(struct memcache_server *s)
 {
-	struct registry *registry = s->memcache->options.registry;
 	enum server_status status = s->probed_down            ? SERVER_STATUS_DOWN
 				    : s->state == SERVER_DOWN ? SERVER_STATUS_EJECTED
 							      : SERVER_STATUS_UP;
 
-	if (member_is_leaving(&s->member) ||
-	    stat_read(&s->member.record->status) == status)
-		return;
 	stat_set(&s->member.record->reason, REASON_UNREACHED);
-	if (status == SERVER_STATUS_EJECTED)
+	if (member_set_status(&s->member, status) && status == SERVER_STATUS_EJECTED)
 		stat_add(&s->member.record->ejections, 1);
-	registry_set_status(registry, s->member.record, status);
 }
 
 void server_set_state(struct memcache_server *s, enum server_state state)

@@ -137,7 +137,7 @@ void origin_end(struct origin *o)
 /* How long it may be idle; 0: it is not reused. */
 static uint64_t idle_limit_ms(const struct origin *o)
 {
-	const struct config_upstream *config = &o->server->upstream->config;
+	const struct config_upstream *config = &o->server->upstream->table.config;
 	uint64_t ms = config->idle_timeout_ms, announced_ms = 1000 * (uint64_t)o->idle_s;
 	uint64_t margin_ms = announced_ms / 2 < IDLE_MARGIN_MS ? announced_ms / 2
 							       : IDLE_MARGIN_MS;
@@ -269,16 +269,17 @@ static struct origin *origin_new(struct server *s)
 	list_init(&o->node);
 	list_init(&o->held_node);
 	task_init(&o->task, origin_step);
-	o->dial = dial_start(u->tick, &(struct dial_options){
-					      .conn = &o->conn,
-					      .events = &origin_events,
-					      .window = u->window,
-					      .address = (const struct sockaddr *)&s->sa,
-					      .address_len = s->len,
-					      .deadline_ms = u->tick->now_ms +
-							     u->config.connect_timeout_ms,
-					      .task = &o->task,
-				      });
+	o->dial = dial_start(u->tick,
+			     &(struct dial_options){
+				     .conn = &o->conn,
+				     .events = &origin_events,
+				     .window = u->window,
+				     .address = (const struct sockaddr *)&s->sa,
+				     .address_len = s->len,
+				     .deadline_ms = u->tick->now_ms +
+						    u->table.config.connect_timeout_ms,
+				     .task = &o->task,
+			     });
 	if (o->dial)
 		return o;
 	slab_put(u->origins, o);
@@ -398,7 +399,7 @@ static bool may_keep_idle(const struct origin *o, const struct list *held_list)
 
 	if (o->held)
 		return held_list != NULL;
-	return s->idle_n < s->upstream->config.keepalive ||
+	return s->idle_n < s->upstream->table.config.keepalive ||
 	       !list_empty(&s->upstream->queue);
 }
 

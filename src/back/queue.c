@@ -26,14 +26,14 @@ void queue_check(const struct upstream *u)
  * waited longest. */
 static void queue_report_wait(struct upstream *u)
 {
-	bool waits = u->config.requests > 0 && !list_empty(&u->queue);
+	bool waits = u->table.config.requests > 0 && !list_empty(&u->queue);
 	uint64_t since_ms =
 		waits ? LIST_ITEM(u->queue.next, struct lease, node)->queued_since_ms : 0;
 
 	if (since_ms == u->reported_wait_ms)
 		return;
 	u->reported_wait_ms = since_ms;
-	registry_set_waiting(u->registry, u->worker, since_ms);
+	registry_set_waiting(u->table.registry, u->table.worker, since_ms);
 }
 
 void queue_remove(struct lease *l)
@@ -66,7 +66,7 @@ void queue_add(struct upstream *u, struct lease *l)
 	}
 	/* Dispatch once more in this tick: leases before it may wait for other servers,
 	 * and another worker may have freed a permit before this wait was published. */
-	if (u->config.requests > 0 || !list_empty(&u->queue))
+	if (u->table.config.requests > 0 || !list_empty(&u->queue))
 		tick_run(u->tick, &u->task);
 	l->queued_since_ms = u->tick->now_ms + 1; /* not 0 */
 	list_append(&u->queue, &l->node);
@@ -74,7 +74,8 @@ void queue_add(struct upstream *u, struct lease *l)
 	u->queue_n++;
 	stat_add(&u->stats->waiting, 1);
 	timer_init(&l->timer, queue_timer_expired);
-	timer_set(&u->tick->wheel, &l->timer, u->tick->now_ms + u->config.queue_timeout_ms);
+	timer_set(&u->tick->wheel, &l->timer,
+		  u->tick->now_ms + u->table.config.queue_timeout_ms);
 	lease_set(l, LEASE_WAITING);
 }
 
@@ -126,8 +127,8 @@ static void permits_refuse(struct upstream *u, struct server *s)
 	registry_refuse_permits(s->member.record, true);
 	u->refuses_permits = true;
 	for (; s->permits > 0; s->permits--)
-		registry_put_permit(u->registry, s->member.registry_entry, u->worker,
-				    u->config.requests);
+		registry_put_permit(u->table.registry, s->member.registry_entry,
+				    u->table.worker, u->table.config.requests);
 }
 
 void upstream_collect_permits(struct upstream *u)

@@ -88,9 +88,10 @@ static void permits_withdraw(struct server *s)
 {
 	const struct upstream *u = s->upstream;
 
-	if (s->member.registry_entry && registry_attached(u->registry, u->worker, u))
-		registry_withdraw(u->registry, s->member.registry_entry, u->worker,
-				  u->config.requests, s->permits);
+	if (s->member.registry_entry &&
+	    registry_attached(u->table.registry, u->table.worker, u))
+		registry_withdraw(u->table.registry, s->member.registry_entry,
+				  u->table.worker, u->table.config.requests, s->permits);
 	s->permits = 0;
 }
 
@@ -204,7 +205,7 @@ static void change_keep_unreplaced(struct upstream_change *c)
 	for (unsigned i = 0; i < u->table.n && c->set.n < c->set.max; i++) {
 		struct member *m = u->table.members[i];
 
-		if (m->index < u->config.server_n &&
+		if (m->index < u->table.config.server_n &&
 		    u->server_name[m->index].incomplete && !m->stays)
 			server_change_add(&c->set, m);
 	}
@@ -234,7 +235,7 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 	unsigned others = 0;
 
 	ASSERT(n > 0);
-	if (u->closing || index >= u->config.server_n)
+	if (u->closing || index >= u->table.config.server_n)
 		return true;
 	if (!change_open(&c, u, n))
 		return false;
@@ -242,7 +243,7 @@ bool upstream_resolved(struct upstream *u, unsigned index,
 		others += u->table.members[i]->index != index;
 	change_keep_range(&c, 0, index);
 	change_add_name(&c, index, addresses, n, UPSTREAM_SERVERS_MAX - others);
-	change_keep_range(&c, index + 1, u->config.server_n);
+	change_keep_range(&c, index + 1, u->table.config.server_n);
 	change_commit(&c);
 	return !u->server_name[index].incomplete;
 }
@@ -252,7 +253,7 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 {
 	struct server *s;
 
-	if (u->closing || index >= u->config.server_n)
+	if (u->closing || index >= u->table.config.server_n)
 		return;
 	s = server_find(u, u->server_name[index].name, address);
 	if (!s)
@@ -323,11 +324,7 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 	if (!upstream_prepare(u, config) || !change_open(&c, u, address_count(config)))
 		return false;
 	server_names_set(u, config);
-	u->config = *config;
-	u->config.servers = NULL;
-	if (config->name)
-		snprintf(u->name, sizeof(u->name), "%s", config->name);
-	u->config.name = u->name;
+	server_table_configure(&u->table, config);
 	for (unsigned i = 0; i < config->server_n; i++) {
 		const struct config_server *s = &config->servers[i];
 		unsigned most = UPSTREAM_SERVERS_MAX - c.set.n -
@@ -356,7 +353,7 @@ void upstream_servers_done(struct upstream *u)
 {
 	for (unsigned i = 0; i < u->table.n; i++)
 		ASSERT(server_at(u, i)->open_n == 0 && server_at(u, i)->leased_n == 0);
-	server_table_done(&u->table);
+	server_table_clear(&u->table);
 	hashring_free(u->ring);
 	free(u->groups);
 	free(u->server_name);

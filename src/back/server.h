@@ -57,7 +57,6 @@ struct server_name {
 
 struct upstream {
 	struct tick *tick;
-	struct config_upstream config; /* a copy, without `servers` */
 	struct upstream_stats *stats;
 	struct quota *descriptors;
 	struct quota *queue_quota;
@@ -68,17 +67,15 @@ struct upstream {
 	bool started;         /* servers that are added now get a slow start */
 	bool refuses_permits; /* of some servers */
 	uint32_t origin_n;    /* origins that are not freed */
-	struct registry *registry, *own_registry;
-	unsigned worker;
 	struct random random;
 	uint64_t reported_wait_ms; /* the last value of registry_set_waiting() */
 	struct list queue;         /* waiting leases, first come first served */
 	uint32_t queue_n;
 	struct task task; /* dispatches the queue */
 	struct slab *origins, own_origins;
-	struct server_name *server_name; /* config.server_n of them */
-	unsigned server_names_max;       /* capacity of server_name */
 	struct server_table table;       /* of struct server */
+	struct server_name *server_name; /* table.config.server_n of them */
+	unsigned server_names_max;       /* capacity of server_name */
 	struct group *groups;            /* group_count(table.n) of them */
 	struct hashring *ring; /* `balance: hash`; NULL: no memory, or one server */
 	uint32_t busy_n;       /* leases that have a server: connecting or ready */
@@ -87,7 +84,6 @@ struct upstream {
 	uint32_t probed_up_n;          /* not probed down */
 	uint32_t ejected_n;            /* of these, ejected */
 	uint32_t next_id;
-	char name[CONFIG_NAME_MAX];
 };
 
 static inline struct server *server_of(struct member *m)

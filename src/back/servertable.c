@@ -1,5 +1,6 @@
 #include "servertable.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -61,6 +62,14 @@ void member_enter(struct server_table *t, struct member *m, struct slice key,
 	CHECK_STATE(member_check(m));
 }
 
+bool member_set_status(struct member *m, enum server_status status)
+{
+	if (member_is_leaving(m) || stat_read(&m->record->status) == status)
+		return false;
+	registry_set_status(m->table->registry, m->record, status);
+	return true;
+}
+
 /* ---- leaving ---------------------------------------------------------------- */
 
 static void member_leave(struct member *m)
@@ -112,7 +121,7 @@ void member_connection_freed(struct member *m)
 
 /* ---- the table -------------------------------------------------------------- */
 
-void server_table_init(struct server_table *t, struct tick *tick,
+bool server_table_init(struct server_table *t, struct tick *tick,
 		       struct registry *registry, unsigned worker,
 		       const struct server_table_events *events)
 {
@@ -120,15 +129,32 @@ void server_table_init(struct server_table *t, struct tick *tick,
 		.tick = tick, .registry = registry, .worker = worker, .events = events
 	};
 	list_init(&t->leaving);
+	if (!registry)
+		t->registry = t->own_registry = registry_new("", worker + 1, NULL, NULL);
+	return t->registry;
+}
+
+void server_table_clear(struct server_table *t)
+{
+	ASSERT(list_empty(&t->leaving));
+	while (t->n > 0)
+		member_discard(t->members[--t->n]);
 }
 
 void server_table_done(struct server_table *t)
 {
-	ASSERT(list_empty(&t->leaving));
-	for (unsigned i = 0; i < t->n; i++)
-		member_discard(t->members[i]);
+	ASSERT(t->n == 0);
 	names_done(&t->by_key);
 	free(t->members);
+	registry_free(t->own_registry);
+}
+
+void server_table_configure(struct server_table *t, const struct config_upstream *config)
+{
+	t->config = *config;
+	t->config.servers = NULL;
+	snprintf(t->name, sizeof(t->name), "%s", config->name ? config->name : "");
+	t->config.name = t->name;
 }
 
 struct member *server_table_find(const struct server_table *t, struct slice key)

@@ -1,6 +1,10 @@
-/* The servers of one upstream on one worker, HTTP or memcached: listed in the order of the
- * configuration, found by key, entered in the registry. Another set of servers replaces the
- * listed one at once.
+/* The servers of one upstream on one worker, HTTP or memcached, and its configuration: servers
+ * are listed in the order of the configuration, found by key, entered in the registry. Another
+ * set of servers replaces the listed one at once.
+ *
+ * What a server is differs, because requests are counted and refused by it: of HTTP one address
+ * of a configured name; of memcached a name with all its addresses, since keys are mapped to
+ * names.
  *
  *           member_enter       server_table_commit         the new set lacks it
  *   (zeroed) ─────────▶ NEW ─────────────────────▶ LISTED ──────────────────────▶ LEAVING
@@ -19,12 +23,13 @@
  * user's, which embeds it: struct server, struct memcache_server.
  *
  * Owner: the upstream or the memcached client. Limits: those of the user. Errors: no memory, in
- * server_table_prepare(). A member without memory for a registry entry works with a record
- * that nobody reads. member_check() asserts what holds in each state. */
+ * server_table_init() and server_table_prepare(). A member without memory for a registry entry
+ * works with a record that nobody reads. member_check() asserts what holds in each state. */
 #ifndef BACK_SERVERTABLE_H
 #define BACK_SERVERTABLE_H
 
 #include "back/registry.h"
+#include "config/config.h"
 #include "net/tick.h"
 
 enum member_state { MEMBER_NEW, MEMBER_LISTED, MEMBER_LEAVING, MEMBER_ENDED };
@@ -54,9 +59,11 @@ struct server_table_events {
 
 struct server_table {
 	struct tick *tick;
-	struct registry *registry;
+	struct registry *registry, *own_registry;
 	unsigned worker; /* its number in the registry */
 	const struct server_table_events *events;
+	struct config_upstream config; /* a copy, without `servers` */
+	char name[CONFIG_NAME_MAX];    /* of the upstream */
 	unsigned n;
 	struct member **members; /* as configured */
 	struct names by_key;     /* the same, and NEW ones */
@@ -69,12 +76,19 @@ struct server_change {
 	struct member **members;
 };
 
-void server_table_init(struct server_table *t, struct tick *tick,
+/* registry: NULL: one of its own. False: no memory, and nothing is left to free. */
+bool server_table_init(struct server_table *t, struct tick *tick,
 		       struct registry *registry, unsigned worker,
 		       const struct server_table_events *events);
 
 /* All members leave and are freed. No connection is left. */
+void server_table_clear(struct server_table *t);
+
+/* Frees the table, which is clear. */
 void server_table_done(struct server_table *t);
+
+/* Copies the configuration, but for the servers. */
+void server_table_configure(struct server_table *t, const struct config_upstream *config);
 
 /* Of a zeroed member: it is found by the key and entered in the registry by name and address.
  * The key must stay valid as long as the member. */
@@ -100,6 +114,9 @@ static inline bool member_is_leaving(const struct member *m)
 {
 	return m->state >= MEMBER_LEAVING;
 }
+
+/* Sets the status in the registry. False: it is so already, or the member leaves. */
+bool member_set_status(struct member *m, enum server_status status);
 
 /* A connection to it was made, and: was freed. A member that leaves is freed with its last
  * connection. */

@@ -105,7 +105,7 @@ void upstream_check(const struct upstream *u)
 
 bool server_reserve(struct server *s, struct lease *l)
 {
-	uint32_t limit = s->upstream->config.requests;
+	uint32_t limit = s->upstream->table.config.requests;
 
 	if (limit > 0 && s->member.registry_entry) {
 		if (s->permits > 0)
@@ -129,8 +129,8 @@ void server_release(struct server *s, struct lease *l)
 	u->busy_n--;
 	stat_sub(&s->member.record->in_flight, 1);
 	if (l->has_permit)
-		registry_put_permit(u->registry, s->member.registry_entry, u->worker,
-				    u->config.requests);
+		registry_put_permit(u->table.registry, s->member.registry_entry,
+				    u->table.worker, u->table.config.requests);
 	l->has_permit = false;
 }
 
@@ -149,7 +149,7 @@ static bool descriptor_take(struct upstream *u, uint32_t wanted)
 static void connection_make_space(const struct upstream *u, struct server *s,
 				  const struct lease *l)
 {
-	if (u->config.connections == 0 || s->open_n < u->config.connections)
+	if (u->table.config.connections == 0 || s->open_n < u->table.config.connections)
 		return;
 	if (l->new_only && s->idle_n > 0)
 		origin_end(LIST_ITEM(s->idle.prev, struct origin, node));
@@ -340,18 +340,14 @@ struct upstream *upstream_new(const struct upstream_options *options)
 	task_init(&u->task, upstream_step);
 	u->origins = options->origins ? options->origins : &u->own_origins;
 	slab_init(&u->own_origins, "origin", sizeof(struct origin), 0);
-	u->worker = options->worker;
-	u->registry = options->registry;
-	if (!u->registry)
-		u->registry = u->own_registry = registry_new("", options->worker + 1,
-							     NULL, NULL);
-	if (!u->registry) {
+	if (!server_table_init(&u->table, u->tick, options->registry, options->worker,
+			       &upstream_members)) {
 		free(u);
 		return NULL;
 	}
 	random_init(&u->random, u->tick->now_us + options->worker);
-	server_table_init(&u->table, u->tick, u->registry, u->worker, &upstream_members);
-	registry_attach(u->registry, u->worker, &u->tick->mailbox, permits_granted, u);
+	registry_attach(u->table.registry, u->table.worker, &u->tick->mailbox,
+			permits_granted, u);
 	if (upstream_servers_init(u, options->config))
 		return u;
 	upstream_free(u);
@@ -418,8 +414,8 @@ void upstream_free(struct upstream *u)
 	ASSERT(u->origin_n == 0 && list_empty(&u->queue));
 	ASSERT(u->busy_n == 0 && u->queue_n == 0);
 	upstream_servers_done(u);
-	registry_detach(u->registry, u->worker, u);
-	registry_free(u->own_registry);
+	registry_detach(u->table.registry, u->table.worker, u);
+	server_table_done(&u->table);
 	task_stop(&u->task);
 	slab_done(&u->own_origins);
 	free(u);

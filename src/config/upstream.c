@@ -92,18 +92,17 @@ static void server_read(struct config_reader *r, const struct node *n,
 		server_address_read(r, values.of[KEY_server_address], u, s);
 }
 
-/* The name by which keys are hashed to the server: without memcached's default port, as other
- * ketama clients do. */
-static struct slice ketama_name(const struct config_server *s,
+struct slice config_server_name(const struct config_server *s,
 				enum config_protocol protocol)
 {
-	static const char default_port[] = ":11211";
+	static const struct slice usual = SLICE(":11211");
 	struct slice name = slice_of(s->name);
-	size_t n = sizeof(default_port) - 1;
 
-	if (protocol == CONFIG_MEMCACHED && s->name == s->address && name.len > n &&
-	    memcmp(name.ptr + name.len - n, default_port, n) == 0)
-		name.len -= n;
+	if (protocol != CONFIG_MEMCACHED || s->name != s->address ||
+	    name.len <= usual.len)
+		return name;
+	if (slice_equal(slice_after(name, name.len - usual.len), usual))
+		name.len -= usual.len;
 	return name;
 }
 
@@ -115,7 +114,7 @@ static void name_unique_check(struct config_reader *r, const struct config_upstr
 
 	if (!u->servers[i].name) /* invalid, which has been reported */
 		return;
-	name = ketama_name(&u->servers[i], u->protocol);
+	name = config_server_name(&u->servers[i], u->protocol);
 	if (names_find(all, name)) {
 		report_error(
 			&r->report, n->at,

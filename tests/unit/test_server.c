@@ -330,8 +330,8 @@ static void reconfigured(struct upstreamrig *h)
 	memset(name, 0xff, sizeof(name));
 	memset(&h->servers, 0xff, sizeof(h->servers));
 	other.keepalive = 0;
-	assert_string_equal(h->upstream->config.name, "other");
-	assert_int_equal(h->upstream->config.keepalive, 12);
+	assert_string_equal(h->upstream->table.config.name, "other");
+	assert_int_equal(h->upstream->table.config.keepalive, 12);
 	simrig_run(&h->rig, 100);
 	assert_int_equal(h->stats.connections, 4);
 	fill_and_idle(h, 12);

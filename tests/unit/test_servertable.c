@@ -54,11 +54,12 @@ static void table_open(void)
 	simrig_open(&rig, 1, 16);
 	registry = registry_new("u", 1, NULL, NULL);
 	assert_non_null(registry);
-	server_table_init(&table, &rig.tick, registry, 0, &events);
+	assert_true(server_table_init(&table, &rig.tick, registry, 0, &events));
 }
 
 static void table_close(void)
 {
+	server_table_clear(&table);
 	server_table_done(&table);
 	registry_free(registry);
 	simrig_close(&rig);
@@ -187,12 +188,56 @@ static void test_given_up(void **state)
 	table_close();
 }
 
+/* What a server that leaves does is not reported: its entry may be another's already. */
+static void test_status(void **state)
+{
+	struct member *m;
+
+	(void)state;
+	table_open();
+	list_these("01");
+	m = &thing_find(0)->member;
+	assert_false(member_set_status(m, SERVER_STATUS_UP));
+	assert_true(member_set_status(m, SERVER_STATUS_DOWN));
+	assert_false(member_set_status(m, SERVER_STATUS_DOWN));
+	assert_int_equal(m->record->status, SERVER_STATUS_DOWN);
+	member_connection_made(m);
+	list_these("1");
+	assert_false(member_set_status(m, SERVER_STATUS_UP));
+	assert_int_equal(m->record->status, SERVER_STATUS_DOWN);
+	member_connection_freed(m);
+	simrig_run(&rig, 1);
+	table_close();
+}
+
+/* The text of the configuration may be freed. */
+static void test_configure(void **state)
+{
+	struct config_server servers[1] = { { .name = "a" } };
+	char name[] = "pool";
+	struct config_upstream config = { .name = name,
+					  .server_n = 1,
+					  .servers = servers,
+					  .keepalive = 7 };
+
+	(void)state;
+	table_open();
+	server_table_configure(&table, &config);
+	name[0] = 'x';
+	assert_string_equal(table.config.name, "pool");
+	assert_int_equal(table.config.keepalive, 7);
+	assert_null(table.config.servers);
+	table_close();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_connections),
 		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_configure),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
