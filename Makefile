@@ -203,7 +203,7 @@ $1_notes := $(patsubst kernel-notes/%/experiment.c,build/$1/notes/%,$(note_src))
 
 $1/programs: $$($1_programs)
 $1/tests: $$($1_single) $$($1_contract) $$($1_bench)
-$1/bench: $$($1_bench) build/$1/tests/real/load
+$1/bench: $$($1_bench) build/$1/tests/real/load build/$1/tests/real/repeat
 $1/threads: $(threads_src:%.c=build/$1/%) $$($1_contract)
 $1/notes: $$($1_notes)
 $1/bench: build/$1/bench/micro

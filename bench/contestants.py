@@ -127,7 +127,8 @@ class World:
 class Proxy:
     """name, port, and the resources that the process tree has used."""
     def start(self, command, setting, ready=None, name=None):
-        self.program = rig.Program(name or self.name, command, ready, **pinned(setting.proxy))
+        self.program = rig.Program(name or self.name, command, ready, START_PATIENCE_S,
+                                   **pinned(setting.proxy))
         self.pid = self.program.pid
         rig.until(lambda: rig.accepts(self.port) or not self.program.alive(), self.name,
                   START_PATIENCE_S)

@@ -5,10 +5,12 @@ import os
 import figures
 import held
 import latency
+import loading
+import routecost
 from contestants import HERE, PEERS
 from workloads import MATRIX
 
-COUNTED = ("bytes", "instructions")    # figures that are counted, not timed
+COUNTED = ("bytes", "instructions", "to_few")    # figures that are counted, not timed
 WIDE = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 
 
@@ -70,9 +72,10 @@ DETAILS = {
     "rate": "requests/s", "busy": "cores used", "cpu_us": "CPU µs",
     "runnable_us": "µs runnable, not running", "switches": "context switches",
     "enters": "`io_uring_enter`", "system_calls": "system calls (strace)",
-    "instructions": "user instructions (callgrind)", "p50_us": "p50 µs", "p99_us": "p99 µs",
+    "instructions": "user instructions (callgrind)",
+    "instructions_few": "user instructions with ten routes", "to_few": "ratio of both", "p50_us": "p50 µs", "p99_us": "p99 µs",
     "p999_us": "p99.9 µs", "max_us": "max µs", "seconds": "seconds in total",
-    "bytes": "bytes each",
+    "bytes": "bytes each", "peak_mib": "MiB of the process tree at most", "mib": "MiB at its end",
 }
 
 
@@ -97,7 +100,7 @@ class Single:
         self.interval = figures.interval(list(record.by_round(workload, of, figure).values()))
 
     def __str__(self):
-        return "–" if self.value is None else f"{self.value:.0f}"
+        return number(self.value)
 
 
 def measured(record, target):
@@ -170,6 +173,12 @@ def report(record, facts, directory):
                 details(record, held.MEMORY)),
         section("User memory per connection with the same number of idle connections:",
                 details(record, held.IDLE)),
+        section(f"Start with {loading.ROUTES:,} routes and {loading.UPSTREAMS:,} upstreams:",
+                details(record, loading.START)),
+        section("Reload of a configuration of this size, in which each route and server is "
+                "another:", details(record, loading.RELOAD)),
+        section(f"A request on the last of {routecost.MANY:,} routes:",
+                details(record, routecost.NAME)),
     ]
     return "\n".join(part for part in parts if part)
 

@@ -113,7 +113,7 @@ def becomes(call, good, what, times=10):
 class Program:
     """Started in a session of its own; its output goes to a file."""
 
-    def __init__(self, name, command, ready=None, **popen):
+    def __init__(self, name, command, ready=None, patience_s=PATIENCE_S, **popen):
         self.name, self.ready = name, ready
         self.log_path = os.path.join(TMP, f"{name}-{len(running)}.log")
         with open(self.log_path, "wb") as log:
@@ -123,7 +123,7 @@ class Program:
         self.pid = self.process.pid
         running.append(self)
         if ready:
-            until(lambda: self.said(ready) or not self.alive(), f"{name}: {ready!r}")
+            until(lambda: self.said(ready) or not self.alive(), f"{name}: {ready!r}", patience_s)
             check(self.said(ready), lambda: f"{name} ended: {self.log()}")
 
     def log(self):
