@@ -90,6 +90,7 @@ struct tls_client_options {
 	size_t pins_n;
 	enum tls_version min_version;
 	bool resume; /* keep one session per server */
+	bool no_sni; /* send no server name (RFC 6066 3) */
 	enum tls_protocol protocols[2];
 	enum tls_records records;
 	int keylog_fd;

@@ -59,7 +59,9 @@ size_t tls_library_bytes(void); /* what the library has allocated, in this proce
  * Zeroed: none. */
 struct tls_saved {
 	void *session; /* the library's */
-	uint64_t context; /* serial number of the context it was made with */
+	/* A hash of the serial number of the context, of `name` and of `sni` that it was made with:
+	 * it is used with the same ones only. */
+	uint64_t identity;
 };
 void tls_saved_drop(struct tls_saved *s);
 
@@ -87,8 +89,9 @@ struct tls {
 struct tls *tls_accept(struct tls_thread *t, struct tls_context *c);
 
 /* A client's, in SHAKING. `name`: to be verified, and sent as SNI unless it is an address; `sni`:
- * sent instead, if it is not empty. `saved`: may be NULL; is used, and filled when a ticket comes;
- * must live until tls_free() or tls_forget(). NULL: no memory. */
+ * sent instead, if it is not empty (the context may say that none is sent). `saved`: may be NULL;
+ * is used if it is of the same identity, and filled when a ticket comes; must live until
+ * tls_free() or tls_forget(). NULL: no memory. */
 struct tls *tls_connect(struct tls_thread *t, struct tls_context *c, struct slice name,
 			struct slice sni, struct tls_saved *saved);
 void tls_forget(struct tls *t); /* `saved` is about to be freed */
