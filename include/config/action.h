@@ -70,6 +70,11 @@ bool section_read(struct config_reader *r, const struct node *map,
 /* True: `n` is a scalar that is not empty. False: reported, with `form` as the remedy. */
 bool scalar_check(struct config_reader *r, const struct node *n, const char *form);
 
+/* Compiles the text of a node as a template; `form` is the remedy if there is no text. Returns
+ * the text that the parts of the template point into. NULL: reported. */
+const char *template_read(struct config_reader *r, const struct node *n, const char *form,
+			  struct template *t);
+
 /* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
 bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);
@@ -116,6 +121,9 @@ void print_text(FILE *out, const char *key, struct slice text);
 
 /* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
 void print_quoted(FILE *out, struct slice text, bool dollar);
+
+/* KEY: "TEMPLATE", with a line end. */
+void print_template(FILE *out, const char *key, const struct template *t);
 
 /* The scalar keys of a section, except those of the protocol `without`. */
 void print_section(FILE *out, const struct section *s, const void *from, unsigned depth,

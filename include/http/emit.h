@@ -19,6 +19,12 @@ struct emit {
 void emit_slice(struct emit *e, struct slice s);
 void emit_number(struct emit *e, uint64_t n);
 
+/* Writes text as part of a URI (RFC 3986): an octet that may not stand in a path or query is
+ * percent-encoded. emit_uri(): of a target, so "%" and all delimiters stay. emit_uri_decoded(): of
+ * decoded text, so "%" and the delimiters of queries and fragments are encoded as well. */
+void emit_uri(struct emit *e, struct slice s);
+void emit_uri_decoded(struct emit *e, struct slice s);
+
 /* The decimal digits of n, in `text`. */
 #define EMIT_DIGITS_MAX 20
 struct slice emit_digits(char text[EMIT_DIGITS_MAX], uint64_t n);

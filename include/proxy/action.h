@@ -22,6 +22,9 @@ struct action {
 	struct config_action config;
 	bool reads_only; /* GET and HEAD; 405 for other methods */
 
+	/* True: the request is not for this action, and goes on to the next route that matches.
+	 * The route's `passes_on` is set. NULL: no request goes on before start(). */
+	bool (*passes)(const struct request_view *view);
 	/* Handles a request. view->route has this action, view and its head are valid for the
 	 * call. May end the exchange: see x->ended. */
 	void (*start)(struct exchange *x, const struct request_view *view);
@@ -91,7 +94,7 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);
 
-/* src/proxy: `proxy` and `memcached`. */
-extern const struct action action_proxy, action_memcached;
+/* src/proxy: action.c, redirect.c. */
+extern const struct action action_proxy, action_memcached, action_redirect;
 
 #endif

@@ -74,9 +74,11 @@ void exchange_set_state(struct exchange *x, enum exchange_state state);
 /* Asserts what holds between two steps in each state of an exchange that has not ended. */
 void exchange_check(const struct exchange *x);
 
-/* Send a response of our own and end the exchange: 200 with a copy of this body; a redirect. */
+/* Send a response of our own and end the exchange: 200 with a copy of this body; a redirect with
+ * this status, which ends the exchange as `ending` says. */
 void exchange_reply(struct exchange *x, struct slice content_type, struct slice body);
-void exchange_redirect(struct exchange *x, struct slice location);
+void exchange_redirect(struct exchange *x, int status, struct slice location,
+		       enum ending ending);
 
 /* Replies to an OPTIONS or TRACE with `Max-Forwards: 0` as its final recipient (RFC 9110 7.6.2)
  * and ends the exchange. OPTIONS: the methods that the route allows. TRACE: 405; the

@@ -50,7 +50,7 @@ void print_text(FILE *out, const char *key, struct slice text)
 	fputs("\"\n", out);
 }
 
-static void print_template(FILE *out, const char *key, const struct template *t)
+void print_template(FILE *out, const char *key, const struct template *t)
 {
 	fprintf(out, "%s: \"", key);
 	for (unsigned i = 0; i < t->part_n; i++) {

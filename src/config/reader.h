@@ -40,11 +40,6 @@ const struct node *list_of(struct config_reader *r, const struct node *n);
 /* The key of a value in a map, NUL-terminated. */
 const char *node_name(const struct node *n);
 
-/* Compiles the text of a node as a template; `form` is the remedy if there is no text. Returns
- * the text that the parts of the template point into. NULL: reported. */
-const char *template_read(struct config_reader *r, const struct node *n, const char *form,
-			  struct template *t);
-
 /* user.c: sets uid and gid of the configuration from `user` and `group`; the nodes are for the
  * position of errors and may be NULL. */
 void user_read(struct config_reader *r, const struct node *user,

@@ -115,8 +115,8 @@ static void actions_read(struct config_reader *r, const struct node *map,
 	if (!first)
 		report_error(
 			&r->report, map->at,
-			"this route has no action; write 'proxy: { upstream: NAME }' or "
-			"'memcached: { upstream: NAME, key: TEXT }'");
+			"this route has no action; write 'proxy: { upstream: NAME }', "
+			"'memcached: { upstream: NAME, key: TEXT }' or 'redirect: https'");
 }
 
 /* These keys have no effect without `proxy`; report them. */

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "http/sink.h"
+#include "octet.h"
 
 /* Reserves n bytes of output. NULL: they do not fit. */
 static inline char *space_take(struct emit *e, size_t n)
@@ -41,6 +42,32 @@ void emit_number(struct emit *e, uint64_t n)
 	char digits[EMIT_DIGITS_MAX];
 
 	emit_slice(e, emit_digits(digits, n));
+}
+
+/* Writes the octets as they are that are unreserved (RFC 3986 2.3) or in `also`. */
+static void emit_encoded(struct emit *e, struct slice s, struct slice also)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned char c = (unsigned char)s.ptr[i];
+		const char code[3] = { '%', digits[c >> 4], digits[c & 15] };
+
+		if (octet_is((char)c, OCTET_UNRESERVED) || memchr(also.ptr, c, also.len))
+			emit_slice(e, (struct slice){ s.ptr + i, 1 });
+		else
+			emit_slice(e, (struct slice){ code, sizeof(code) });
+	}
+}
+
+void emit_uri(struct emit *e, struct slice s)
+{
+	emit_encoded(e, s, SLICE("%/?:@!$&'()*+,;=[]"));
+}
+
+void emit_uri_decoded(struct emit *e, struct slice s)
+{
+	emit_encoded(e, s, SLICE("/:@!$'()*,"));
 }
 
 /* ---- HTTP/1.1 (RFC 9112 2.1) --------------------------------------------------

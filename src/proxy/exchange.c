@@ -204,6 +204,19 @@ static void client_too_slow(struct exchange *x)
 
 /* ---- routing -------------------------------------------------------------- */
 
+/* The first route from index `from` on that matches, and whose action takes the request. */
+static const struct config_route *route_choose(const struct config *c,
+					       struct request_view *view, unsigned from)
+{
+	for (;;) {
+		view->route = route_match(c, view, from);
+		if (!view->route || !action_of(view->route)->passes ||
+		    !action_of(view->route)->passes(view))
+			return view->route;
+		from = (unsigned)(view->route - c->routes) + 1;
+	}
+}
+
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct request_view view;
@@ -213,8 +226,7 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	request_view_init(&view, h, realip.forwarding.client,
 			  x->generation->path_scratch);
 	view.forwarding = &realip.forwarding;
-	x->route = route_match(x->generation->config, &view, from);
-	view.route = x->route;
+	x->route = route_choose(x->generation->config, &view, from);
 	action_start(x, &view);
 }
 

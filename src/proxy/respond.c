@@ -50,10 +50,11 @@ void exchange_reply(struct exchange *x, struct slice content_type, struct slice 
 		reply_and_end(x, &r);
 }
 
-void exchange_redirect(struct exchange *x, struct slice location)
+void exchange_redirect(struct exchange *x, int status, struct slice location,
+		       enum ending ending)
 {
-	reply_and_end(x, &(struct reply){ .status = ending_status(ENDING_REDIRECTED),
-					  .ending = ENDING_REDIRECTED,
+	reply_and_end(x, &(struct reply){ .status = status,
+					  .ending = ending,
 					  .location = location });
 }
 

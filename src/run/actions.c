@@ -7,6 +7,7 @@
 const struct config_action *const config_actions[] = {
 	&action_proxy.config,
 	&action_memcached.config,
+	&action_redirect.config,
 #ifndef FAIRLEAD_WITHOUT_STUDY
 	&action_block.config,
 	&action_cpu.config,

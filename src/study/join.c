@@ -319,7 +319,8 @@ static void check_step(struct join *j)
 	if (!j->check.done)
 		return;
 	if (j->check.status == ending_status(ENDING_CACHE_MISS))
-		exchange_redirect(j->exchange, j->config->login);
+		exchange_redirect(j->exchange, ending_status(ENDING_REDIRECTED),
+				  j->config->login, ENDING_REDIRECTED);
 	else if (j->check.status != 200)
 		exchange_fail(j->exchange, j->check.status == 504 ? ENDING_CACHE_TIMEOUT
 								  : ENDING_CACHE_FAILED);
@@ -357,7 +358,8 @@ static void join_start(struct exchange *x, const struct request_view *view)
 	/* Without a session there is no key to look up, so the check fails. */
 	if (config->check &&
 	    part_prepare(j, &j->check, config->check, view) != ENDING_COMPLETE) {
-		exchange_redirect(x, config->login);
+		exchange_redirect(x, ending_status(ENDING_REDIRECTED), config->login,
+				  ENDING_REDIRECTED);
 		return;
 	}
 	for (unsigned i = 0; i < config->part_n && ending == ENDING_COMPLETE; i++)
