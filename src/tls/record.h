@@ -8,8 +8,8 @@
  * verified; a record that fails verification is overwritten. Secrets that are replaced or
  * dropped are cleansed.
  *
- * Owner: struct tls embeds them. Limits: RFC 8446 5.1, 5.2 (2^14 bytes of plaintext, 2^14 + 256 of
- * a record), RFC 5246 6.2; sequence numbers end before 2^64. Errors: a fault, or false if the
+ * Owner: struct tls embeds them. Limits: RFC 8446 5.1, 5.4 (2^14 bytes of plaintext, 2^14 + 1
+ * with type and padding), RFC 5246 6.2.1; sequence numbers end before 2^64. Errors: a fault, or false if the
  * library fails; the connection is then over, since its numbers no longer agree with the peer's.
  *
  * Rests on RFC 8446 5, RFC 5246 6.2.3.3, RFC 5288, RFC 7905. docs/tls-records.md has each of
@@ -34,7 +34,7 @@ enum record_type {
 #define RECORD_PLAIN_MAX 16384 /* bytes of plaintext */
 #define RECORD_HEAD_MAX 13     /* header and explicit nonce */
 #define RECORD_TAIL_MAX 17     /* inner type and tag */
-#define RECORD_BYTES_MAX (RECORD_HEADER_BYTES + RECORD_PLAIN_MAX + 256)
+#define RECORD_BYTES_MAX (RECORD_HEAD_MAX + RECORD_PLAIN_MAX + RECORD_TAIL_MAX)
 
 struct record_keys {
 	uint64_t sequence; /* of the next record */
@@ -81,7 +81,8 @@ void record_keys_done(struct record_keys *k, struct crypt *c);
 
 /* ---- in ------------------------------------------------------------------------- */
 
-/* Reads the header of a record. `bytes`: of the whole record, with its header. */
+/* Reads the header of a record. `bytes`: of the whole record, with its header. A record that
+ * would be too large, or too small for its tag, is refused before it has arrived. */
 MUST_USE enum tls_fault record_header(const struct record_keys *k,
 				      const uint8_t header[RECORD_HEADER_BYTES],
 				      uint32_t *bytes);

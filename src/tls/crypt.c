@@ -1,0 +1,382 @@
+#include "crypt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+
+#define LIBRARY_CIPHERS CRYPT_NULL /* the ciphers before it */
+#define HASH_MAX 48
+
+/* An operation of the null cipher. */
+struct null_operation {
+	uint64_t pad;       /* its bytes are added to the plaintext, none of them is 0 */
+	uint64_t sum, sums; /* of the plaintext; sums depends on the order */
+	uint64_t bytes;
+};
+
+struct crypt {
+	EVP_CIPHER *ciphers[LIBRARY_CIPHERS];
+	EVP_CIPHER_CTX *contexts[LIBRARY_CIPHERS][CRYPT_WAYS];
+	EVP_MAC *hmac;
+	EVP_MAC_CTX *macs[CRYPT_HASHES];
+	EVP_CIPHER_CTX *current; /* of the operation under way; NULL: the null cipher */
+	struct null_operation null;
+	enum crypt_way way;
+};
+
+static const char *const cipher_names[LIBRARY_CIPHERS] = {
+	[CRYPT_AES_128_GCM] = "AES-128-GCM",
+	[CRYPT_AES_256_GCM] = "AES-256-GCM",
+	[CRYPT_CHACHA20_POLY1305] = "ChaCha20-Poly1305",
+};
+
+static const char *const hash_names[CRYPT_HASHES] = {
+	[CRYPT_SHA256] = "SHA256",
+	[CRYPT_SHA384] = "SHA384",
+};
+
+#define AES_128 CRYPT_AES_128_GCM, CRYPT_SHA256, 16, 32
+#define AES_256 CRYPT_AES_256_GCM, CRYPT_SHA384, 32, 48
+#define CHACHA CRYPT_CHACHA20_POLY1305, CRYPT_SHA256, 32, 32
+
+static const struct suite suites[] = {
+	{ 0x1301, TLS_1_3, AES_128, false, "TLS_AES_128_GCM_SHA256" },
+	{ 0x1302, TLS_1_3, AES_256, false, "TLS_AES_256_GCM_SHA384" },
+	{ 0x1303, TLS_1_3, CHACHA, false, "TLS_CHACHA20_POLY1305_SHA256" },
+	{ 0xc02b, TLS_1_2, AES_128, true, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" },
+	{ 0xc02c, TLS_1_2, AES_256, true, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" },
+	{ 0xc02f, TLS_1_2, AES_128, false, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" },
+	{ 0xc030, TLS_1_2, AES_256, false, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" },
+	{ 0xcca8, TLS_1_2, CHACHA, false, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" },
+	{ 0xcca9, TLS_1_2, CHACHA, true,
+	  "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" },
+	{ SUITE_NULL, TLS_1_3, CRYPT_NULL, CRYPT_SHA256, 16, 32, false, "null" },
+};
+
+const struct suite *suite_find(uint16_t number)
+{
+	for (size_t i = 0; i < COUNT(suites); i++)
+		if (suites[i].number == number)
+			return &suites[i];
+	return NULL;
+}
+
+/* ---- of a thread --------------------------------------------------------------- */
+
+static bool contexts_new(struct crypt *c, enum crypt_cipher cipher)
+{
+	c->ciphers[cipher] = EVP_CIPHER_fetch(NULL, cipher_names[cipher], NULL);
+	for (unsigned way = 0; way < CRYPT_WAYS; way++) {
+		EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+
+		c->contexts[cipher][way] = context;
+		if (!context || !c->ciphers[cipher] ||
+		    !EVP_CipherInit_ex(context, c->ciphers[cipher], NULL, NULL, NULL,
+				       way == CRYPT_SEAL))
+			return false;
+	}
+	return true;
+}
+
+static bool mac_new(struct crypt *c, enum crypt_hash hash)
+{
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+						 (char *)(uintptr_t)hash_names[hash], 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	c->macs[hash] = EVP_MAC_CTX_new(c->hmac);
+	return c->macs[hash] && EVP_MAC_CTX_set_params(c->macs[hash], params);
+}
+
+static bool algorithms_new(struct crypt *c)
+{
+	for (unsigned i = 0; i < LIBRARY_CIPHERS; i++)
+		if (!contexts_new(c, i))
+			return false;
+	c->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	if (!c->hmac)
+		return false;
+	for (unsigned i = 0; i < CRYPT_HASHES; i++)
+		if (!mac_new(c, i))
+			return false;
+	return true;
+}
+
+struct crypt *crypt_new(void)
+{
+	struct crypt *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	ERR_clear_error();
+	if (algorithms_new(c))
+		return c;
+	ERR_clear_error();
+	crypt_free(c);
+	return NULL;
+}
+
+void crypt_free(struct crypt *c)
+{
+	for (unsigned i = 0; i < LIBRARY_CIPHERS; i++) {
+		for (unsigned way = 0; way < CRYPT_WAYS; way++)
+			EVP_CIPHER_CTX_free(c->contexts[i][way]);
+		EVP_CIPHER_free(c->ciphers[i]);
+	}
+	for (unsigned i = 0; i < CRYPT_HASHES; i++)
+		EVP_MAC_CTX_free(c->macs[i]);
+	EVP_MAC_free(c->hmac);
+	OPENSSL_cleanse(c, sizeof(*c));
+	free(c);
+}
+
+void crypt_forget(struct crypt *c, enum crypt_cipher cipher)
+{
+	static const uint8_t zeros[CRYPT_KEY_MAX];
+
+	if (cipher == CRYPT_NULL)
+		return;
+	for (unsigned way = 0; way < CRYPT_WAYS; way++)
+		if (!EVP_CipherInit_ex(c->contexts[cipher][way], NULL, NULL, zeros, zeros,
+				       -1))
+			ERR_clear_error();
+}
+
+/* ---- the null cipher ------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t h, uint64_t value)
+{
+	h = (h ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+	return h ^ (h >> 29);
+}
+
+static uint64_t mix_bytes(uint64_t h, const uint8_t *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		h = mix(h, bytes[i] + 1u);
+	return h;
+}
+
+static void null_begin(struct null_operation *o, const uint8_t *key, const uint8_t *nonce,
+		       const uint8_t *aad, size_t aad_bytes)
+{
+	uint64_t h = mix_bytes(mix_bytes(1, key, 16), nonce, CRYPT_NONCE_BYTES);
+
+	*o = (struct null_operation){
+		.pad = h | UINT64_C(0x0101010101010101),
+		.sum = mix_bytes(h, aad, aad_bytes),
+	};
+}
+
+static void null_update(struct null_operation *o, enum crypt_way way, const uint8_t *from,
+			uint8_t *to, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint8_t pad = (uint8_t)(o->pad >> (o->bytes++ % 8 * 8));
+		uint8_t in = from[i], out = in ^ pad;
+
+		o->sum += way == CRYPT_SEAL ? in : out;
+		o->sums += o->sum;
+		to[i] = out;
+	}
+}
+
+static void null_end(const struct null_operation *o, uint8_t tag[CRYPT_TAG_BYTES])
+{
+	uint64_t first = mix(mix(o->pad, o->sum), o->bytes);
+	uint64_t second = mix(mix(first, o->sums), o->bytes);
+
+	memcpy(tag, &first, sizeof(first));
+	memcpy(tag + sizeof(first), &second, sizeof(second));
+}
+
+/* ---- AEAD ----------------------------------------------------------------------- */
+
+static __thread unsigned fail_at;
+
+void crypt_fail_at(unsigned n)
+{
+	fail_at = n;
+}
+
+static bool failure(void)
+{
+	ERR_clear_error();
+	return false;
+}
+
+bool crypt_begin(struct crypt *c, enum crypt_cipher cipher, enum crypt_way way,
+		 const uint8_t *key, const uint8_t nonce[CRYPT_NONCE_BYTES],
+		 const uint8_t *aad, size_t aad_bytes)
+{
+	int n;
+
+	c->way = way;
+	if (cipher == CRYPT_NULL) {
+		c->current = NULL;
+		null_begin(&c->null, key, nonce, aad, aad_bytes);
+		return true;
+	}
+	c->current = c->contexts[cipher][way];
+	if (!EVP_CipherInit_ex(c->current, NULL, NULL, key, nonce, -1) ||
+	    !EVP_CipherUpdate(c->current, NULL, &n, aad, (int)aad_bytes))
+		return failure();
+	return true;
+}
+
+bool crypt_update(struct crypt *c, const void *from, void *to, size_t bytes)
+{
+	int n;
+
+	if (!c->current) {
+		null_update(&c->null, c->way, from, to, bytes);
+		return true;
+	}
+	if (!EVP_CipherUpdate(c->current, to, &n, from, (int)bytes))
+		return failure();
+	ASSERT((size_t)n == bytes);
+	return true;
+}
+
+bool crypt_end_seal(struct crypt *c, uint8_t tag[CRYPT_TAG_BYTES])
+{
+	uint8_t none[CRYPT_TAG_BYTES];
+	int n;
+
+	ASSERT(c->way == CRYPT_SEAL);
+	if (fail_at > 0 && --fail_at == 0)
+		return false;
+	if (!c->current) {
+		null_end(&c->null, tag);
+		return true;
+	}
+	if (!EVP_CipherFinal_ex(c->current, none, &n) ||
+	    !EVP_CIPHER_CTX_ctrl(c->current, EVP_CTRL_AEAD_GET_TAG, CRYPT_TAG_BYTES, tag))
+		return failure();
+	return true;
+}
+
+bool crypt_end_open(struct crypt *c, const uint8_t tag[CRYPT_TAG_BYTES])
+{
+	uint8_t buffer[CRYPT_TAG_BYTES];
+	int n;
+
+	ASSERT(c->way == CRYPT_OPEN);
+	if (!c->current) {
+		null_end(&c->null, buffer);
+		return CRYPTO_memcmp(buffer, tag, CRYPT_TAG_BYTES) == 0;
+	}
+	memcpy(buffer, tag, CRYPT_TAG_BYTES);
+	if (!EVP_CIPHER_CTX_ctrl(c->current, EVP_CTRL_AEAD_SET_TAG, CRYPT_TAG_BYTES,
+				 buffer) ||
+	    EVP_CipherFinal_ex(c->current, buffer, &n) <= 0)
+		return failure();
+	return true;
+}
+
+/* ---- keys ----------------------------------------------------------------------- */
+
+/* HMAC over two parts. The context forgets the key: its next one replaces it. */
+static bool hmac(EVP_MAC_CTX *mac, const uint8_t *key, size_t key_bytes,
+		 const uint8_t *first, size_t first_bytes, const uint8_t *second,
+		 size_t second_bytes, uint8_t out[HASH_MAX])
+{
+	static const uint8_t zeros[HASH_MAX];
+	size_t n;
+	bool ok = EVP_MAC_init(mac, key, key_bytes, NULL) &&
+		  EVP_MAC_update(mac, first, first_bytes) &&
+		  EVP_MAC_update(mac, second, second_bytes) &&
+		  EVP_MAC_final(mac, out, &n, HASH_MAX);
+
+	ok = EVP_MAC_init(mac, zeros, key_bytes, NULL) && ok;
+	return ok || failure();
+}
+
+/* RFC 8446 7.1: the HkdfLabel. Its context is empty. */
+static size_t expand_label(uint8_t *at, const char *label, size_t bytes)
+{
+	static const char prefix[] = "tls13 ";
+	size_t n = strlen(label);
+
+	at[0] = (uint8_t)(bytes >> 8);
+	at[1] = (uint8_t)bytes;
+	at[2] = (uint8_t)(sizeof(prefix) - 1 + n);
+	memcpy(at + 3, prefix, sizeof(prefix) - 1);
+	memcpy(at + 2 + sizeof(prefix), label, n);
+	at[2 + sizeof(prefix) + n] = 0;
+	return 3 + sizeof(prefix) + n;
+}
+
+/* What the simulation has for a key schedule. */
+static void null_expand(const uint8_t *secret, const char *label, uint8_t *out,
+			size_t bytes)
+{
+	uint64_t h = mix_bytes(mix_bytes(2, secret, 32), (const uint8_t *)label,
+			       strlen(label));
+
+	for (size_t i = 0; i < bytes; i++) {
+		h = mix(h, i);
+		out[i] = (uint8_t)(h >> 32);
+	}
+}
+
+/* No more than one block of the hash is asked for: HMAC(secret, label | 1), RFC 5869 2.3. */
+bool crypt_expand_label(struct crypt *c, const struct suite *suite, const uint8_t *secret,
+			const char *label, uint8_t *out, size_t bytes)
+{
+	static const uint8_t one = 1;
+	uint8_t text[64], block[HASH_MAX];
+	size_t n;
+
+	ASSERT(bytes <= suite->secret_bytes && strlen(label) < 32);
+	if (suite->cipher == CRYPT_NULL) {
+		null_expand(secret, label, out, bytes);
+		return true;
+	}
+	n = expand_label(text, label, bytes);
+	if (!hmac(c->macs[suite->hash], secret, suite->secret_bytes, text, n, &one, 1,
+		  block))
+		return false;
+	memcpy(out, block, bytes);
+	OPENSSL_cleanse(block, sizeof(block));
+	return true;
+}
+
+#define PRF_SEED_MAX 96 /* label and seed */
+
+/* P_hash (RFC 5246 5): A(i) = HMAC(master, A(i - 1)), A(0) = seed; the output is the HMAC over
+ * each A(i) and the seed. */
+bool crypt_prf(struct crypt *c, const struct suite *suite, const uint8_t master[48],
+	       const char *label, const uint8_t *seed, size_t seed_bytes, uint8_t *out,
+	       size_t bytes)
+{
+	EVP_MAC_CTX *mac = c->macs[suite->hash];
+	size_t hash = suite->secret_bytes, n = strlen(label), made = 0;
+	uint8_t text[PRF_SEED_MAX], a[HASH_MAX], block[HASH_MAX];
+	bool ok;
+
+	ASSERT(n + seed_bytes <= sizeof(text));
+	memcpy(text, label, n);
+	memcpy(text + n, seed, seed_bytes);
+	n += seed_bytes;
+	ok = hmac(mac, master, 48, text, n, NULL, 0, a);
+	while (ok && made < bytes) {
+		size_t part = bytes - made < hash ? bytes - made : hash;
+
+		ok = hmac(mac, master, 48, a, hash, text, n, block);
+		if (ok)
+			memcpy(out + made, block, part);
+		made += part;
+		ok = ok && hmac(mac, master, 48, a, hash, NULL, 0, a);
+	}
+	OPENSSL_cleanse(a, sizeof(a));
+	OPENSSL_cleanse(block, sizeof(block));
+	return ok;
+}
