@@ -104,8 +104,9 @@ void tls_free(struct tls *t);
 /* Appends received bytes, and takes over the reference. */
 void tls_receive(struct tls *t, struct buf *b);
 
-/* The peer's FIN was received. In HELLO and SHAKING: FAILED (CLOSED). After close_notify: nothing.
- * Else FAILED (TRUNCATED), once everything before it was read. */
+/* The peer's FIN was received. In HELLO and SHAKING: FAILED (CLOSED), once the steps were made that
+ * received bytes allow. After close_notify: nothing. Else FAILED (TRUNCATED), once everything
+ * before it was read. */
 void tls_receive_end(struct tls *t);
 
 /* True: the next tls_step() does public-key work, some 100 µs to 1 ms, and should be rationed. */

@@ -79,6 +79,8 @@ static bool server_fill(struct tls_context *c, const struct tls_server_options *
 
 	context_protocols(c, o->protocols);
 	c->record_bytes = o->record_bytes;
+	if (c->records == TLS_RECORDS_NULL)
+		return true;
 	c->library = SSL_CTX_new(TLS_server_method());
 	if (!c->library || !settings_apply(c->library, o->min_version) ||
 	    !settings_groups(c->library, o->groups, o->groups_n, missing, &missing_n))
@@ -107,6 +109,8 @@ static bool client_fill(struct tls_context *c, const struct tls_client_options *
 
 	context_protocols(c, o->protocols);
 	c->verify = o->verify;
+	if (c->records == TLS_RECORDS_NULL)
+		return true;
 	c->library = SSL_CTX_new(TLS_client_method());
 	if (!c->library || !settings_apply(c->library, o->min_version) ||
 	    !settings_groups(c->library, NULL, 0, NULL, &missing_n))

@@ -1,0 +1,35 @@
+/* Alerts (RFC 8446 6) and the faults they belong to. Private to tls. */
+#ifndef TLS_FAULT_H
+#define TLS_FAULT_H
+
+#include "tls/session.h"
+
+enum alert {
+	ALERT_CLOSE_NOTIFY = 0,
+	ALERT_UNEXPECTED_MESSAGE = 10,
+	ALERT_BAD_RECORD_MAC = 20,
+	ALERT_RECORD_OVERFLOW = 22,
+	ALERT_HANDSHAKE_FAILURE = 40,
+	ALERT_BAD_CERTIFICATE = 42,
+	ALERT_CERTIFICATE_REVOKED = 44,
+	ALERT_CERTIFICATE_EXPIRED = 45,
+	ALERT_CERTIFICATE_UNKNOWN = 46,
+	ALERT_ILLEGAL_PARAMETER = 47,
+	ALERT_UNKNOWN_CA = 48,
+	ALERT_DECODE_ERROR = 50,
+	ALERT_PROTOCOL_VERSION = 70,
+	ALERT_INTERNAL_ERROR = 80,
+	ALERT_USER_CANCELED = 90,
+	ALERT_NO_RENEGOTIATION = 100,
+	ALERT_UNRECOGNIZED_NAME = 112,
+	ALERT_CERTIFICATE_REQUIRED = 116,
+	ALERT_NO_APPLICATION_PROTOCOL = 120,
+	ALERT_NONE = 255, /* no alert has this number */
+};
+
+enum { ALERT_WARNING = 1, ALERT_FATAL = 2 };
+
+/* What a peer is told whose connection fails so; ALERT_NONE: nothing. */
+enum alert fault_alert(enum tls_fault fault);
+
+#endif

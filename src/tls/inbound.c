@@ -1,0 +1,237 @@
+/* Records of an open connection: opens them where they lie and gives away their plaintext; alerts
+ * (RFC 8446 6), key updates (RFC 8446 4.6.3) and what else is not data. */
+#include "endpoint.h"
+#include "fault.h"
+
+/* Key updates of the peer in a second; each costs two derivations of keys, and a record. */
+#define KEY_UPDATES_PER_S 100
+/* Records in a row that bring nothing: empty ones, and warnings that are ignored. */
+#define IDLE_RECORDS_MAX 32
+/* A handshake message after the handshake; a ticket of TLS 1.3 is below that. */
+#define MESSAGE_BYTES_MAX (1u << 18)
+
+/* HandshakeType. */
+enum {
+	HELLO_REQUEST = 0,
+	NEW_SESSION_TICKET = 4,
+	KEY_UPDATE = 24,
+};
+
+/* A record of 16 KB in parts of 1 KB, which is the smallest that sealed_append() leaves; more parts
+ * are copied together. */
+#define RECORD_PARTS 20
+
+enum verdict inbound_open(struct endpoint *e, struct record_plain *r)
+{
+	struct iovec iov[RECORD_PARTS];
+	uint8_t header[RECORD_HEADER_BYTES];
+	enum tls_fault fault;
+	uint32_t bytes;
+	unsigned n;
+
+	if (e->in.bytes < RECORD_HEADER_BYTES)
+		return VERDICT_MORE;
+	sealed_copy(&e->in, 0, header, sizeof(header));
+	fault = record_header(&e->in_keys, header, &bytes);
+	if (fault == TLS_FAULT_NONE && e->in.bytes < bytes)
+		return VERDICT_MORE;
+	if (fault == TLS_FAULT_NONE) {
+		n = sealed_vector(&e->in, iov, RECORD_PARTS, bytes);
+		if (n == RECORD_PARTS) {
+			sealed_compact(&e->in, e->tls.thread->bufs);
+			n = sealed_vector(&e->in, iov, RECORD_PARTS, bytes);
+		}
+		fault = n == RECORD_PARTS ? TLS_FAULT_NO_MEMORY
+					  : record_open(&e->in_keys, e->tls.thread->crypt,
+							iov, n, r);
+	}
+	if (fault == TLS_FAULT_NONE)
+		return VERDICT_OK;
+	endpoint_fail(e, fault);
+	return VERDICT_BAD;
+}
+
+/* A record that brings nothing. */
+static void idle_record(struct endpoint *e)
+{
+	if (++e->idle_records > IDLE_RECORDS_MAX)
+		endpoint_fail(e, TLS_FAULT_EMPTY_RECORDS);
+}
+
+static void alert_received(struct endpoint *e, const struct record_plain *r)
+{
+	uint8_t alert[2];
+	bool v13 = e->tls.version == TLS_1_3;
+
+	if (r->length != sizeof(alert)) {
+		endpoint_fail_with(e, TLS_FAULT_MESSAGE, ALERT_DECODE_ERROR);
+		return;
+	}
+	sealed_copy(&e->in, r->begin, alert, sizeof(alert));
+	if (alert[1] == ALERT_CLOSE_NOTIFY) {
+		sealed_drop(&e->in);
+		endpoint_set_state(e, TLS_ENDED);
+		return;
+	}
+	/* TLS 1.3: levels mean nothing, and all others are fatal. */
+	if (alert[1] == ALERT_USER_CANCELED || (!v13 && alert[0] == ALERT_WARNING)) {
+		sealed_consume(&e->in, r->bytes);
+		idle_record(e);
+		return;
+	}
+	e->tls.alert = alert[1];
+	endpoint_fail_with(e, TLS_FAULT_ALERT, ALERT_NONE);
+}
+
+static bool key_update_allowed(struct endpoint *e, uint64_t now_ms)
+{
+	if (e->key_updates == 0 || now_ms - e->key_updates_ms >= 1000) {
+		e->key_updates_ms = now_ms;
+		e->key_updates = 0;
+	}
+	return ++e->key_updates <= KEY_UPDATES_PER_S;
+}
+
+/* The message is the last one of its record, since the next one has another key. */
+static void key_update_received(struct endpoint *e, bool is_last, uint64_t now_ms)
+{
+	uint8_t request = e->message[4];
+
+	e->message_n = 0;
+	if (!is_last) {
+		endpoint_fail(e, TLS_FAULT_MESSAGE);
+	} else if (request > 1) {
+		endpoint_fail_with(e, TLS_FAULT_MESSAGE, ALERT_ILLEGAL_PARAMETER);
+	} else if (!key_update_allowed(e, now_ms)) {
+		endpoint_fail(e, TLS_FAULT_KEY_UPDATES);
+	} else if (!record_keys_update(&e->in_keys, e->tls.thread->crypt)) {
+		endpoint_fail(e, TLS_FAULT_LIBRARY);
+	} else if (request == 1 && !e->tls.shut) {
+		e->key_update_waiting = true; /* one reply to all that came meanwhile */
+	}
+}
+
+static uint32_t message_length(const struct endpoint *e)
+{
+	return (uint32_t)e->message[1] << 16 | (uint32_t)e->message[2] << 8 |
+	       e->message[3];
+}
+
+/* Tickets of the library are taken by the library's object, as long as it is there. */
+static void null_ticket(struct endpoint *e)
+{
+	if (e->tls.context->records != TLS_RECORDS_NULL || !e->saved)
+		return;
+	e->saved->session = &null_session;
+	e->saved->identity = e->identity;
+}
+
+/* The header of a message is there. Sets how many bytes of it are skipped. */
+static void message_begun(struct endpoint *e)
+{
+	uint32_t length = message_length(e);
+	bool v13 = e->tls.version == TLS_1_3;
+
+	if (v13 && e->message[0] == KEY_UPDATE && length == 1)
+		return;
+	if (v13 && !e->tls.server && e->message[0] == NEW_SESSION_TICKET &&
+	    length <= MESSAGE_BYTES_MAX) {
+		e->message_left = length;
+		e->message_n = 0;
+		null_ticket(e);
+	} else if (!v13 && !e->tls.server && e->message[0] == HELLO_REQUEST &&
+		   length == 0) {
+		/* We do not renegotiate, which a client may ignore (RFC 5246 7.4.1.1). */
+		e->message_n = 0;
+		if (!e->tls.shut && !e->alert_waiting) {
+			e->alert_waiting = true;
+			e->alert_level = ALERT_WARNING;
+			e->alert_description = ALERT_NO_RENEGOTIATION;
+		}
+		idle_record(e);
+	} else {
+		endpoint_fail(e, v13 ? TLS_FAULT_MESSAGE : TLS_FAULT_RENEGOTIATION);
+	}
+}
+
+/* Handshake messages after the handshake: whole, in parts, or several in one record. */
+static void messages_received(struct endpoint *e, const struct record_plain *r,
+			      uint64_t now_ms)
+{
+	uint32_t at = 0;
+
+	while (at < r->length && e->tls.state == TLS_OPEN) {
+		uint32_t left = r->length - at;
+
+		if (e->message_left > 0) {
+			uint32_t n = left < e->message_left ? left : e->message_left;
+
+			e->message_left -= n;
+			at += n;
+			continue;
+		}
+		sealed_copy(&e->in, r->begin + at++, &e->message[e->message_n++], 1);
+		if (e->message_n == 4)
+			message_begun(e);
+		else if (e->message_n == 5)
+			key_update_received(e, at == r->length, now_ms);
+	}
+	if (e->tls.state == TLS_OPEN)
+		sealed_consume(&e->in, r->bytes);
+}
+
+static void record_received(struct endpoint *e, const struct record_plain *r,
+			    uint64_t now_ms)
+{
+	/* A message in parts has no other records between them (RFC 8446 5.1). */
+	bool amid_message = e->message_n > 0 || e->message_left > 0;
+
+	if (r->type == RECORD_HANDSHAKE) {
+		messages_received(e, r, now_ms);
+	} else if (r->type == RECORD_ALERT) {
+		alert_received(e, r);
+	} else if (r->type != RECORD_DATA || amid_message) {
+		endpoint_fail(e, TLS_FAULT_MESSAGE);
+	} else if (r->length == 0) {
+		sealed_consume(&e->in, r->bytes);
+		idle_record(e);
+	} else {
+		e->idle_records = 0;
+		sealed_consume(&e->in, r->begin);
+		e->plain = r->length;
+		e->tail = r->bytes - r->begin - r->length;
+	}
+}
+
+/* Gives away what is plaintext. */
+static enum tls_read plain_take(struct endpoint *e, struct buf **plain)
+{
+	*plain = sealed_take(&e->in, e->plain, &e->tail);
+	if (!*plain) {
+		endpoint_fail(e, TLS_FAULT_NO_MEMORY);
+		return TLS_READ_FAILED;
+	}
+	e->plain -= (*plain)->end - (*plain)->begin;
+	if (e->plain == 0) {
+		sealed_consume(&e->in, e->tail);
+		e->tail = 0;
+	}
+	return TLS_READ_BYTES;
+}
+
+enum tls_read inbound_read(struct endpoint *e, struct buf **plain, uint64_t now_ms)
+{
+	while (e->plain == 0) {
+		struct record_plain r;
+
+		if (inbound_open(e, &r) == VERDICT_MORE)
+			return TLS_READ_MORE;
+		if (e->tls.state == TLS_OPEN)
+			record_received(e, &r, now_ms);
+		if (e->tls.state == TLS_ENDED)
+			return TLS_READ_END;
+		if (e->tls.state == TLS_FAILED)
+			return TLS_READ_FAILED;
+	}
+	return plain_take(e, plain);
+}
