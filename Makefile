@@ -144,7 +144,7 @@ bench-micro: release/bench
 	@bench/micro/run $(if $(T),'$(T)')
 
 ## make bench      measures against nginx, HAProxy and a bare tunnel, and writes bench/results;
-##                 W=small-64,... only these, ROUNDS=5 SECONDS=3. make bench-quick: in 7 minutes
+##                 W=small-64,... only these, ROUNDS=5 SECONDS=3. make bench-quick: in 12 minutes
 bench bench-quick: release/programs release/bench
 	@bench/run $(if $(filter bench-quick,$@),--quick) $(if $(W),--only '$(W)') \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))

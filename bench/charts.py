@@ -56,10 +56,12 @@ def draw(directory, name, title, unit, rows, extra=""):
         subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
-def relative_cpu(record):
-    """CPU time per request, divided by that of the better peer."""
+def relative_cpu(record, tls):
+    """CPU time per request, divided by that of the better peer, of workloads with or without TLS."""
     rows = []
     for w in MATRIX:
+        if bool(w.tls) != tls:
+            continue
         medians = {n: record.median(w.name, n, "cpu_us") for n in WIDE}
         peers = [medians[n] for n in PEERS if medians[n]]
         if peers:
@@ -77,9 +79,10 @@ def figure_rows(record, workload, figures, scale=1):
 
 
 def draw_all(record, directory):
-    draw(directory, "cpu", "CPU time per request, the better of "
-         f"{' and '.join(PEERS)} = 1 (lower is better)", "ratio", relative_cpu(record),
-         "set arrow from graph 0,first 1 to graph 1,first 1 nohead lc '#444444' dt 2")
+    for name, tls in (("cpu", False), ("cpu-tls", True)):
+        draw(directory, name, f"CPU time per request{' over TLS' * tls}, the better of "
+             f"{' and '.join(PEERS)} = 1 (lower is better)", "ratio", relative_cpu(record, tls),
+             "set arrow from graph 0,first 1 to graph 1,first 1 nohead lc '#444444' dt 2")
     draw(directory, "latency", "Latency, open loop at half of the maximum rate of nginx",
          "milliseconds", figure_rows(record, latency.NAME, {"p50_us": "p50", "p99_us": "p99",
                                                            "p999_us": "p99.9"}, 1000))

@@ -15,6 +15,7 @@ import rig  # noqa: E402
 
 import figures  # noqa: E402
 import manyroutes  # noqa: E402
+import tlsparts  # noqa: E402
 
 TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
 ENDS = os.path.join(rig.BUILD, "bench/ends")
@@ -40,9 +41,10 @@ def pinned(where):
 
 class Setting:
     """Which cores belong to the proxy, and which to origin and load; how many routes the proxy
-    has besides those of its template."""
-    def __init__(self, workers=1, routes=0):
-        self.workers, self.routes = workers, routes
+    has besides those of its template; where TLS is spoken: nowhere (""), with clients ("front"),
+    or with clients and with the origin ("both")."""
+    def __init__(self, workers=1, routes=0, tls=""):
+        self.workers, self.routes, self.tls = workers, routes, tls
         have = cores()
         self.proxy = set(have[:workers])
         self.load = set(have[workers:]) or set(have)
@@ -95,10 +97,13 @@ class World:
 
     def __init__(self, setting, behind="ends"):
         self.ends = Ends(setting)
-        nginx, self.memcached = rig.free_ports(2)
+        nginx, secure, self.memcached = rig.free_ports(3)
         self.origin = {"ends": self.ends.port, "nginx": nginx}[behind]
+        if setting.tls == "both":
+            self.origin = secure
         self.write_files()
-        conf = fill("origin.nginx.conf", port=nginx, hundred=HUNDRED, **limits())
+        conf = fill("origin.nginx.conf", port=nginx, hundred=HUNDRED, **limits(),
+                    **tlsparts.origin(setting.tls, secure))
         rig.Program("origin", [os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
                                "-c", written("origin.conf", conf)], **pinned(setting.load))
         user = ["-u", "root"] if os.getuid() == 0 else []
@@ -142,12 +147,13 @@ class Proxy:
 
 
 class Fairlead(Proxy):
-    program_path = rig.FAIRLEAD
+    program_path, records = rig.FAIRLEAD, "own"
 
     def __init__(self, world, setting, before=()):
         self.port, self.admin = rig.free_ports(2)
         conf = fill("fairlead.yaml", port=self.port, admin=self.admin, origin=world.origin,
-                    memcached=world.memcached, routes=manyroutes.fairlead(setting.routes))
+                    memcached=world.memcached, routes=manyroutes.fairlead(setting.routes),
+                    **tlsparts.fairlead(setting.tls, self.records))
         path = written(f"fairlead-{self.port}.yaml", conf + (TRACED if before else ""))
         self.start([*before, self.program_path, "-c", path, "--engine", self.engine,
                     "--workers", str(setting.workers)], setting, "fairlead: ready")
@@ -167,6 +173,11 @@ class FairleadEpoll(Fairlead):
     name, engine = "fairlead-epoll", "epoll"
 
 
+class FairleadOpenssl(FairleadRing):
+    """With OpenSSL's records instead of its own: the yardstick of these."""
+    name, records = "fairlead-openssl", "openssl"
+
+
 class Nginx(Proxy):
     name = "nginx"
 
@@ -174,7 +185,7 @@ class Nginx(Proxy):
         self.port, = rig.free_ports(1)
         conf = fill("nginx.conf", port=self.port, origin=world.origin, workers=setting.workers,
                     memcached=world.memcached, locations=manyroutes.nginx(setting.routes),
-                    **limits())
+                    **tlsparts.nginx(setting.tls), **limits())
         path = written(f"nginx-{self.port}.conf", conf)
         self.start([*before, os.path.join(rig.PEERS, "nginx"), "-p", rig.TMP, "-e", "stderr",
                     "-c", path], setting)
@@ -186,7 +197,8 @@ class Haproxy(Proxy):
     def __init__(self, world, setting, before=()):
         self.port, = rig.free_ports(1)
         conf = fill("haproxy.cfg", port=self.port, origin=world.origin,
-                    workers=setting.workers, routing=self.routing(setting.routes), **limits())
+                    workers=setting.workers, routing=self.routing(setting.routes),
+                    **tlsparts.haproxy(setting.tls), **limits())
         path = written(f"haproxy-{self.port}.cfg", conf)
         self.start([*before, os.path.join(rig.PEERS, "haproxy"), "-db", "-f", path], setting)
 
@@ -214,4 +226,5 @@ class Tunnel(Proxy):
 
 
 ALL = (FairleadRing, FairleadEpoll, Nginx, Haproxy, Tunnel)
+SECURE = (FairleadRing, FairleadEpoll, FairleadOpenssl, Nginx, Haproxy)    # those with TLS
 PEERS = ("nginx", "haproxy")

@@ -1,4 +1,5 @@
-"""Runs a load of ends.c or wrk through one contestant, and computes the cost of a request."""
+"""Runs a load of ends.c, tlsload.c or wrk through one contestant, and computes the cost of a
+request."""
 import os
 import re
 import subprocess
@@ -6,6 +7,7 @@ import subprocess
 import contestants
 from contestants import rig
 
+TLSLOAD = os.path.join(rig.BUILD, "bench/tlsload")
 HEAD_BYTES = 250    # estimate, used only to count responses of 100 KB and more by their bytes
 
 
@@ -32,10 +34,55 @@ def ends(workload, port, seconds, stage):
     return parse_result(out, "ends: " + stage.world.ends.program.log())
 
 
+class TlsLoad:
+    """The program tlsload.c: prepared (its connections are open), then run() measures. What is
+    open stays so until stop()."""
+    def __init__(self, setting, mode, port, path, connections, *seconds):
+        self.process = subprocess.Popen(
+            [TLSLOAD, *map(str, (mode, port, path, connections, *seconds))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            **contestants.pinned(setting.load))
+        self.ready = self.process.stdout.readline().strip() == "ready"
+        rig.check(self.ready, lambda: f"tlsload: {self.process.stderr.read()}")
+
+    def run(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+    def stop(self):
+        self.process.communicate()
+        rig.check(self.process.returncode == 0, "tlsload failed")
+
+
+class Load:
+    """A load of a workload through one proxy. Until run() everything is prepared that is not
+    measured."""
+    def __init__(self, workload, port, seconds, stage):
+        self.workload, self.port, self.seconds, self.stage = workload, port, seconds, stage
+        self.prepared = None
+        if workload.by == "tlsload":
+            self.prepared = TlsLoad(stage.setting, *workload.how, port, workload.path,
+                                    workload.connections, seconds)
+
+    def run(self):
+        if self.prepared:
+            return parse_result(self.prepared.run(), "tlsload")
+        by = wrk if self.workload.by == "wrk" else ends
+        result = by(self.workload, self.port, self.seconds, self.stage)
+        if self.workload.body_bytes:
+            result["requests"] = result["bytes"] / (self.workload.body_bytes + HEAD_BYTES)
+        return result
+
+    def stop(self):
+        if self.prepared:
+            self.prepared.stop()
+
+
 def run_load(workload, port, seconds, stage):
-    result = (wrk if workload.by == "wrk" else ends)(workload, port, seconds, stage)
-    if workload.body_bytes:
-        result["requests"] = result["bytes"] / (workload.body_bytes + HEAD_BYTES)
+    load = Load(workload, port, seconds, stage)
+    result = load.run()
+    load.stop()
     return result
 
 
@@ -46,9 +93,11 @@ def per_request(before, after, requests):
 def measure(workload, proxy, seconds, stage):
     """Per request: cpu_us, switches, and enters if the proxy counts them. busy: the number of
     cores that it used."""
+    load = Load(workload, proxy.port, seconds, stage)
     before = proxy.spent()
-    result = run_load(workload, proxy.port, seconds, stage)
+    result = load.run()
     figures = per_request(before, proxy.spent(), result["requests"])
+    load.stop()
     rate = result["requests"] / result["seconds"]
     return {**figures, "rate": rate, "busy": figures["cpu_us"] * rate / 1e6,
             "p50_us": result["p50"], "p99_us": result["p99"], "p999_us": result["p999"],

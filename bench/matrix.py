@@ -10,12 +10,12 @@ WARM_UP_S = 1
 
 class Stage:
     """Origins, load and contestants of one setting. They run until end()."""
-    def __init__(self, workers, wanted, behind="ends", routes=0):
-        self.setting = contestants.Setting(workers, routes)
+    def __init__(self, workers, wanted, behind="ends", routes=0, tls=""):
+        self.setting = contestants.Setting(workers, routes, tls)
         self.before = len(rig.running)
         self.world = contestants.World(self.setting, behind)
-        self.proxies = [kind(self.world, self.setting) for kind in contestants.ALL
-                        if kind.name in wanted]
+        self.proxies = [kind(self.world, self.setting) for kind in
+                        (contestants.SECURE if tls else contestants.ALL) if kind.name in wanted]
 
     def end(self):
         for program in reversed(rig.running[self.before:]):
@@ -41,7 +41,7 @@ def warm_up(stage, workload, proxies, progress):
     """A load before the first round, which would otherwise include new connections to the
     origin, cold caches and first allocations."""
     for proxy in proxies:
-        progress.show(f"{workload.name}: warm_up-up of {proxy.name}")
+        progress.show(f"{workload.name}: warm-up of {proxy.name}")
         load.run_load(workload, proxy.port, WARM_UP_S, stage)
         progress.advance(WARM_UP_S)
 
@@ -60,8 +60,8 @@ def run_workload(record, stage, workload, rounds, seconds, progress):
 def run(record, workloads, rounds, seconds, progress):
     for key in sorted({w.stage for w in workloads}):
         selected = [w for w in workloads if w.stage == key]
-        workers, behind, routes = key
-        stage = Stage(workers, {name for w in selected for name in w.contestants}, behind, routes)
+        workers, *rest = key
+        stage = Stage(workers, {name for w in selected for name in w.contestants}, *rest)
         for workload in selected:
             run_workload(record, stage, workload, rounds, seconds, progress)
         stage.end()

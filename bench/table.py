@@ -7,11 +7,13 @@ import held
 import latency
 import loading
 import routecost
+import tlsheld
 from contestants import HERE, PEERS
 from workloads import MATRIX
 
 COUNTED = ("bytes", "instructions", "to_few")    # figures that are counted, not timed
 WIDE = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
+SECURE = ("fairlead", "fairlead-epoll", "fairlead-openssl", "nginx", "haproxy")
 
 
 def rows_to_text(head, rows):
@@ -28,15 +30,22 @@ def number(value, digits=3):
     return f"{value:.{digits}g}"
 
 
+def place(workload, name):
+    """(workload, contestant) of NAME or NAME@WORKLOAD."""
+    contestant, _, other = name.partition("@")
+    return other or workload, contestant
+
+
 class Ratio:
     """The ratio of a figure of `of` to the contestant of `names` with the lowest median. It is
     taken in each round, so that load on the machine during a whole round cancels out. value: the
-    median of the ratios, None if a contestant is missing. interval: their spread."""
+    median of the ratios, None if a contestant is missing. interval: their spread. A name may be
+    NAME@WORKLOAD: the contestant in another workload of the same run."""
     def __init__(self, record, workload, figure, of, names):
-        known = {n: record.median(workload, n, figure) for n in names}
+        known = {n: record.median(*place(workload, n), figure) for n in names}
         known = {n: v for n, v in known.items() if v}
-        base = min(known, key=known.get) if known else None
-        rounds, others = (record.by_round(workload, n, figure) for n in (of, base))
+        base = min(known, key=known.get) if known else ""
+        rounds, others = (record.by_round(*place(workload, n), figure) for n in (of, base))
         ratios = [v / others[r] for r, v in rounds.items() if others.get(r)]
         self.value, self.interval = figures.median(ratios), figures.interval(ratios)
 
@@ -55,17 +64,29 @@ def cell(record, workload, name, figure):
     return number(figures.median(values)) + (f" ±{100 * spread:.0f} %" if spread else "")
 
 
-def matrix(record, figure="cpu_us"):
-    """One row for each workload; the last three columns are ratios of the first contestant."""
-    head = ["CPU µs per request", *WIDE, "to the better peer", "to the tunnel", "to epoll"]
+def matrix(record, tls, columns, against):
+    """One row for each workload with or without TLS: the CPU time of each contestant, and ratios of
+    the first to the best of others. against: {title: names}."""
+    head = ["CPU µs per request", *columns, *against]
     rows = []
     for w in MATRIX:
-        if w.name not in record.names("workload"):
+        if w.name not in record.names("workload") or bool(w.tls) != tls:
             continue
-        rows.append([w.title, *(cell(record, w.name, n, figure) for n in WIDE)] +
-                    [str(Ratio(record, w.name, figure, "fairlead", names))
-                     for names in (PEERS, ("tunnel",), ("fairlead-epoll",))])
+        rows.append([w.title, *(cell(record, w.name, n, "cpu_us") for n in columns)] +
+                    [str(Ratio(record, w.name, "cpu_us", "fairlead", names))
+                     for names in against.values()])
     return rows_to_text(head, rows) if rows else ""
+
+
+def plain_matrix(record):
+    return matrix(record, False, WIDE, {"to the better peer": PEERS, "to the tunnel": ("tunnel",),
+                                        "to epoll": ("fairlead-epoll",)})
+
+
+def secure_matrix(record):
+    return matrix(record, True, SECURE, {"to the better peer": PEERS,
+                                         "to OpenSSL's records": ("fairlead-openssl",),
+                                         "to epoll": ("fairlead-epoll",)})
 
 
 DETAILS = {
@@ -75,15 +96,15 @@ DETAILS = {
     "instructions": "user instructions (callgrind)",
     "instructions_few": "user instructions with ten routes", "to_few": "ratio of both", "p50_us": "p50 µs", "p99_us": "p99 µs",
     "p999_us": "p99.9 µs", "max_us": "max µs", "seconds": "seconds in total",
-    "bytes": "bytes each", "peak_mib": "MiB of the process tree at most", "mib": "MiB at its end",
+    "handshakes": "handshakes begun per second", "bytes": "bytes each", "peak_mib": "MiB of the process tree at most", "mib": "MiB at its end",
 }
 
 
-def details(record, workload):
+def details(record, workload, columns=WIDE):
     """All figures of one workload, one row for each."""
-    shown = [f for f in DETAILS if any(record.values(workload, n, f) for n in WIDE)]
-    rows = [[DETAILS[f], *(cell(record, workload, n, f) for n in WIDE)] for f in shown]
-    return rows_to_text(["", *WIDE], rows) if rows else ""
+    shown = [f for f in DETAILS if any(record.values(workload, n, f) for n in columns)]
+    rows = [[DETAILS[f], *(cell(record, workload, n, f) for n in columns)] for f in shown]
+    return rows_to_text(["", *columns], rows) if rows else ""
 
 
 # --- targets --------------------------------------------------------------------
@@ -108,7 +129,7 @@ def measured(record, target):
     if not target["against"]:
         return Single(record, where[0], where[1], where[2])
     names = target["against"].split()
-    if any(record.median(where[0], n, where[1]) is None for n in names):
+    if any(record.median(*place(where[0], n), where[1]) is None for n in names):
         names = ()    # the better one may be missing: no ratio
     return Ratio(record, *where, names)
 
@@ -162,7 +183,10 @@ def report(record, facts, directory):
         made_on(facts),
         target_table(record),
         image(directory, "cpu", "CPU time per request"),
-        matrix(record),
+        plain_matrix(record),
+        section("TLS 1.3, `TLS_AES_128_GCM_SHA256`, X25519, a certificate on P-256; "
+                "`fairlead-openssl` has OpenSSL's records instead of its own:",
+                secure_matrix(record)),
         section("Per request, 100 B, 64 connections:", details(record, "small-64")),
         section("Per request, 100 B, 512 connections:", details(record, "small-512")),
         section("Open loop, up to 256 connections, at half of nginx's maximum rate:",
@@ -173,6 +197,10 @@ def report(record, facts, directory):
                 details(record, held.MEMORY)),
         section("User memory per connection with the same number of idle connections:",
                 details(record, held.IDLE)),
+        section("Per request over TLS, 100 B, 64 connections:",
+                details(record, "tls-small-64", SECURE)),
+        *(section(f"{tlsheld.TITLES[name][0].upper()}{tlsheld.TITLES[name][1:]}:",
+                  details(record, name, SECURE)) for name in tlsheld.NAMES),
         section(f"Start with {loading.ROUTES:,} routes and {loading.UPSTREAMS:,} upstreams:",
                 details(record, loading.START)),
         section("Reload of a configuration of this size, in which each route and server is "

@@ -7,6 +7,7 @@ import manyroutes
 ALL_NAMES = ("fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel")
 CACHES = ("fairlead", "fairlead-epoll", "nginx")    # the others do not speak memcached
 PROXIES = ALL_NAMES[:4]
+SECURE_NAMES = ("fairlead", "fairlead-epoll", "fairlead-openssl", "nginx", "haproxy")
 
 
 @dataclass(frozen=True)
@@ -15,18 +16,25 @@ class Workload:
     title: str
     connections: int
     path: str = "/"
-    how: tuple = ()           # mode and argument of bench/ends.c
+    how: tuple = ()           # mode and argument of bench/ends.c; mode of bench/tlsload.c
     body_bytes: int = 0       # not 0: responses are counted by bytes; many are in flight at the end
     contestants: tuple = ALL_NAMES
     workers: int = 1
     behind: str = "ends"      # the origin: bench/ends.c or nginx
-    by: str = "ends"          # the load: bench/ends.c or wrk
+    by: str = "ends"          # the load: bench/ends.c, bench/tlsload.c or wrk
     routes: int = 0           # more routes than those of the templates
+    tls: str = ""             # "front": with clients; "both": with the origin as well
 
     @property
     def stage(self):
         """Workloads with the same values share the running origins and proxies."""
-        return self.workers, self.behind, self.routes
+        return self.workers, self.behind, self.routes, self.tls
+
+
+def secure(name, title, connections, path="/", how="keep", behind="ends", tls="front"):
+    """A workload over TLS 1.3."""
+    return Workload(name, title, connections, path, (how,), contestants=SECURE_NAMES,
+                    behind=behind, by="tlsload", tls=tls)
 
 
 MATRIX = [
@@ -53,6 +61,18 @@ MATRIX = [
              contestants=PROXIES, workers=2),
     Workload("routes", "100 B, 64 connections, the last of 10,000 routes", 64,
              manyroutes.last_path(10000), contestants=PROXIES, routes=10000),
+    secure("tls-small-64", "TLS: 100 B, 64 connections", 64),
+    secure("tls-small-512", "TLS: 100 B, 512 connections", 512),
+    secure("tls-file-100k", "TLS: 100 KB file, 64 connections", 64, "/file/100k", behind="nginx"),
+    secure("tls-file-10m", "TLS: 10 MB file, 64 connections", 64, "/file/10m", behind="nginx"),
+    secure("tls-full", "TLS: new connection per request, full handshake, 64 at once", 64,
+           how="full"),
+    secure("tls-resumed", "TLS: new connection per request, resumed, 64 at once", 64,
+           how="resumed"),
+    secure("tls-both-small", "TLS on both sides: 100 B, 64 connections", 64, behind="nginx",
+           tls="both"),
+    secure("tls-both-100k", "TLS on both sides: 100 KB file, 64 connections", 64, "/file/100k",
+           behind="nginx", tls="both"),
 ]
 
 

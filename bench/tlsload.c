@@ -1,0 +1,427 @@
+/* Load generator of TLS 1.3 clients, with OpenSSL.
+ *
+ *   tlsload keep PORT PATH CONNECTIONS SECONDS
+ *   tlsload full PORT PATH CONNECTIONS SECONDS
+ *   tlsload resumed PORT PATH CONNECTIONS SECONDS
+ *   tlsload idle PORT PATH CONNECTIONS
+ *   tlsload hello PORT BYTES CONNECTIONS
+ *
+ * keep: each connection sends its next GET when the response is complete. full, resumed: a new
+ * connection for each request, without or with a ticket of the previous one. idle: one request
+ * on each connection, opened at most 16 at once, which then stay open. hello: connections that
+ * have sent the first BYTES bytes of a ClientHello.
+ *
+ * Prints `ready` when all is prepared that should not be measured (connections of keep, a first
+ * ticket for each of resumed, everything of idle and hello), and waits for a line on standard
+ * input. Then keep, full and resumed run and print, times in microseconds:
+ *
+ *   result requests=N bytes=N seconds=S errors=N p50=T p99=T p999=T max=T
+ *
+ * The program exits when standard input ends, so its connections stay open until the caller
+ * has read the proxy's figures. It exits with status 1 if the proxy is silent. Only
+ * TLS_AES_128_GCM_SHA256 and X25519 are offered, and certificates are not verified, so that all
+ * proxies do the same work and the load does little. One thread, epoll. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "latencies.h"
+#include "message.h"
+
+#define EVENTS_MAX 256
+#define OPENING_MAX 16
+#define TIMEOUT_MS 20000
+#define ERRORS_MAX 100
+#define READ_BYTES 65536
+#define HELLO_MAX 1024
+
+enum load_mode { MODE_KEEP, MODE_FULL, MODE_RESUMED, MODE_IDLE, MODE_HELLO };
+
+struct tlsload_conn {
+	int fd; /* -1: none */
+	SSL *ssl;
+	SSL_SESSION *session; /* resumed: of the previous connection */
+	bool open, waiting;   /* handshake done; a response is due */
+	int64_t sent_ns; /* when the request was sent; of a new connection, the connect */
+	struct message in;
+};
+
+static struct {
+	enum load_mode mode;
+	struct sockaddr_in to;
+	char request[512];
+	int request_bytes;
+	unsigned connections;
+	struct tlsload_conn *conns;
+	unsigned opened, prepared; /* connects begun; connections that are ready */
+	bool measuring;
+	int64_t began_ns, stop_ns, now_ns;
+	uint64_t requests, bytes, errors;
+	struct latencies latencies;
+} load;
+
+static SSL_CTX *ctx;
+static int epoll;
+
+static void load_die(const char *what, const char *why)
+{
+	fprintf(stderr, "tlsload: %s: %s\n", what, why);
+	exit(1);
+}
+
+static int64_t load_clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static void failed(const char *what)
+{
+	if (++load.errors == 1) {
+		unsigned long e = ERR_get_error();
+
+		fprintf(stderr, "tlsload: %s: %s\n", what,
+			e ? ERR_reason_error_string(e) : strerror(errno));
+	}
+	if (load.errors >= ERRORS_MAX)
+		load_die(what, "too many errors");
+}
+
+static bool new_each_time(void)
+{
+	return load.mode == MODE_FULL || load.mode == MODE_RESUMED;
+}
+
+/* ---- connections ------------------------------------------------------------ */
+
+/* Connecting to a listener of this machine does not block for longer than the handshake in the
+ * kernel. */
+static int connected_socket(void)
+{
+	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		load_die("socket", strerror(errno));
+	if (connect(fd, (struct sockaddr *)&load.to, sizeof(load.to)) < 0)
+		load_die("connect", strerror(errno));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+static void conn_step(struct tlsload_conn *c);
+
+static void conn_open(struct tlsload_conn *c)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET,
+				     .data.ptr = c };
+
+	load.now_ns = load_clock_ns();
+	c->sent_ns = load.now_ns;
+	c->open = c->waiting = false;
+	c->in.part = IN_HEAD;
+	c->in.head_n = 0;
+	c->fd = connected_socket();
+	c->ssl = SSL_new(ctx);
+	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
+		load_die("SSL_new", "failed");
+	if (c->session) {
+		SSL_set_session(c->ssl, c->session);
+		SSL_SESSION_free(c->session);
+		c->session = NULL;
+	}
+	SSL_set_connect_state(c->ssl);
+	epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
+	load.opened++;
+	conn_step(c);
+}
+
+static void conn_close(struct tlsload_conn *c)
+{
+	if (load.mode == MODE_RESUMED)
+		c->session = SSL_get1_session(c->ssl);
+	SSL_set_quiet_shutdown(c->ssl, 0);
+	SSL_shutdown(c->ssl);
+	SSL_free(c->ssl);
+	close(c->fd);
+	c->ssl = NULL;
+	c->fd = -1;
+	ERR_clear_error();
+}
+
+static void conn_prepared(void)
+{
+	load.prepared++;
+	if (load.mode == MODE_IDLE && load.opened < load.connections)
+		conn_open(&load.conns[load.opened]);
+}
+
+static void conn_request(struct tlsload_conn *c)
+{
+	if (!new_each_time())
+		c->sent_ns = load.now_ns;
+	c->waiting = true;
+	if (SSL_write(c->ssl, load.request, load.request_bytes) != load.request_bytes)
+		failed("a request was not sent");
+}
+
+static void conn_responded(struct tlsload_conn *c)
+{
+	bool resumed = SSL_session_reused(c->ssl), due = c->waiting;
+
+	load.now_ns = load_clock_ns();
+	c->waiting = false;
+	if (c->in.status != 200 || !due)
+		failed("the response is not 200");
+	if (!load.measuring) {
+		conn_prepared();
+		return;
+	}
+	if (new_each_time() && resumed != (load.mode == MODE_RESUMED))
+		failed("the wrong kind of handshake");
+	load.requests++;
+	latencies_add(&load.latencies, load.now_ns - c->sent_ns);
+	if (load.mode == MODE_KEEP && load.now_ns < load.stop_ns)
+		conn_request(c);
+}
+
+static void responses_read(struct tlsload_conn *c, const char *p, size_t n)
+{
+	size_t taken;
+
+	load.bytes += n;
+	for (; n > 0; p += taken, n -= taken)
+		if (message_read(&c->in, p, n, &taken))
+			conn_responded(c);
+}
+
+/* The peer has ended the connection, or it has failed. */
+static void conn_ended(struct tlsload_conn *c, const char *why)
+{
+	bool again = new_each_time() && load.measuring && load.now_ns < load.stop_ns;
+
+	if (c->waiting || !c->open || !new_each_time())
+		failed(why);
+	conn_close(c);
+	if (again)
+		conn_open(c);
+}
+
+static void conn_opened(struct tlsload_conn *c)
+{
+	c->open = true;
+	if (load.mode == MODE_KEEP)
+		conn_prepared();
+	else
+		conn_request(c);
+}
+
+static void conn_step(struct tlsload_conn *c)
+{
+	static char buffer[READ_BYTES];
+	int n = 1;
+
+	if (!c->open) {
+		n = SSL_do_handshake(c->ssl);
+		if (n == 1)
+			conn_opened(c);
+	}
+	while (n > 0) {
+		n = SSL_read(c->ssl, buffer, sizeof(buffer));
+		if (n > 0)
+			responses_read(c, buffer, (size_t)n);
+	}
+	switch (SSL_get_error(c->ssl, n)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		break;
+	case SSL_ERROR_ZERO_RETURN:
+		conn_ended(c, "the proxy closed a connection");
+		break;
+	default:
+		conn_ended(c, "a connection failed");
+	}
+}
+
+static bool loop_once(int timeout_ms)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n = epoll_wait(epoll, events, EVENTS_MAX, timeout_ms);
+
+	load.now_ns = load_clock_ns();
+	for (int i = 0; i < n; i++)
+		conn_step(events[i].data.ptr);
+	return n > 0;
+}
+
+/* ---- the modes -------------------------------------------------------------- */
+
+static void loop_until_prepared(void)
+{
+	while (load.prepared < load.connections)
+		if (!loop_once(TIMEOUT_MS))
+			load_die("waiting", "the proxy is silent");
+}
+
+static void prepare(void)
+{
+	unsigned at_first = load.mode == MODE_IDLE && load.connections > OPENING_MAX
+				    ? OPENING_MAX
+				    : load.connections;
+
+	if (load.mode == MODE_FULL)
+		return;
+	for (unsigned i = 0; i < at_first; i++)
+		conn_open(&load.conns[i]);
+	loop_until_prepared();
+	while (load.mode == MODE_RESUMED && loop_once(200))
+		; /* until the proxy has closed them all */
+}
+
+/* The bytes of a ClientHello, which is made by a connection without a socket. */
+static int write_hello(unsigned char hello[static HELLO_MAX])
+{
+	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
+	SSL *ssl = SSL_new(ctx);
+	int n;
+
+	SSL_set_bio(ssl, in, out);
+	SSL_set_tlsext_host_name(ssl, "localhost");
+	SSL_connect(ssl);
+	n = BIO_read(out, hello, HELLO_MAX);
+	SSL_free(ssl);
+	ERR_clear_error();
+	return n;
+}
+
+static void prepare_hellos(int bytes)
+{
+	unsigned char hello[HELLO_MAX];
+	int n = write_hello(hello);
+
+	if (bytes <= 0 || bytes > n)
+		load_die("hello", "more bytes than a ClientHello has");
+	for (unsigned i = 0; i < load.connections; i++) {
+		load.conns[i].fd = connected_socket();
+		if (write(load.conns[i].fd, hello, (size_t)bytes) != bytes)
+			load_die("hello", strerror(errno));
+	}
+}
+
+static bool any_waiting(void)
+{
+	for (unsigned i = 0; i < load.connections; i++)
+		if (load.conns[i].fd >= 0 && (load.conns[i].waiting || new_each_time()))
+			return true;
+	return false;
+}
+
+static void load_run(double seconds)
+{
+	load.measuring = true;
+	load.bytes = load.errors = 0;
+	load.began_ns = load.now_ns = load_clock_ns();
+	load.stop_ns = load.began_ns + (int64_t)(seconds * 1e9);
+	for (unsigned i = 0; i < load.connections; i++)
+		if (new_each_time())
+			conn_open(&load.conns[i]);
+		else
+			conn_request(&load.conns[i]);
+	while (load.now_ns < load.stop_ns || any_waiting())
+		if (!loop_once(TIMEOUT_MS))
+			load_die("waiting", "the proxy is silent");
+	printf("result requests=%lu bytes=%lu seconds=%.6f errors=%lu", load.requests,
+	       load.bytes, (double)(load.now_ns - load.began_ns) / 1e9, load.errors);
+	latencies_print(&load.latencies);
+	puts("");
+	fflush(stdout);
+}
+
+/* ---- start ------------------------------------------------------------------ */
+
+static void make_ctx(void)
+{
+	ctx = SSL_CTX_new(TLS_client_method());
+	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") != 1 ||
+	    SSL_CTX_set1_groups_list(ctx, "X25519") != 1)
+		load_die("SSL_CTX", "failed");
+	SSL_CTX_set_mode(ctx, load.mode == MODE_IDLE ? SSL_MODE_RELEASE_BUFFERS : 0);
+	SSL_CTX_set_read_ahead(ctx, load.mode != MODE_IDLE);
+	SSL_CTX_set_options(ctx, SSL_OP_IGNORE_UNEXPECTED_EOF);
+}
+
+static enum load_mode mode_of(const char *name)
+{
+	static const char *const names[] = { "keep", "full", "resumed", "idle", "hello" };
+
+	for (unsigned m = 0; m < sizeof(names) / sizeof(*names); m++)
+		if (strcmp(name, names[m]) == 0)
+			return (enum load_mode)m;
+	load_die(name, "not a mode");
+	return MODE_KEEP;
+}
+
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void wait_for_line(void)
+{
+	char line[16];
+
+	if (!fgets(line, sizeof(line), stdin))
+		exit(0);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 5 || atoi(argv[2]) <= 0 || atoi(argv[4]) <= 0) {
+		fputs("usage: tlsload MODE PORT PATH CONNECTIONS [SECONDS]\n", stderr);
+		return 2;
+	}
+	load.mode = mode_of(argv[1]);
+	load.to = (struct sockaddr_in){ .sin_family = AF_INET,
+					.sin_port = htons((uint16_t)atoi(argv[2])),
+					.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	load.connections = (unsigned)atoi(argv[4]);
+	load.conns = calloc(load.connections, sizeof(*load.conns));
+	load.request_bytes = snprintf(load.request, sizeof(load.request),
+				      "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
+				      argv[3],
+				      new_each_time() ? "Connection: close\r\n" : "");
+	if (!load.conns || load.request_bytes >= (int)sizeof(load.request))
+		load_die("start", "no memory, or a long path");
+	for (unsigned i = 0; i < load.connections; i++)
+		load.conns[i].fd = -1;
+	descriptors_raise();
+	make_ctx();
+	epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (load.mode == MODE_HELLO)
+		prepare_hellos(atoi(argv[3]));
+	else
+		prepare();
+	puts("ready");
+	fflush(stdout);
+	wait_for_line();
+	if (argc > 5)
+		load_run(atof(argv[5]));
+	wait_for_line();
+	return 0;
+}
