@@ -30,4 +30,7 @@ char *arena_format(struct arena *a, const char *format, ...)
 
 void arena_free(struct arena *a);
 
+/* Before arena_free(): overwrites everything with zeros, because there are secrets in it. */
+void arena_cleanse(struct arena *a);
+
 #endif

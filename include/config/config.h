@@ -162,6 +162,9 @@ struct slice config_server_name(const struct config_server *s,
 				enum config_protocol protocol);
 
 struct config_action; /* config/action.h */
+struct config_tls;    /* config/tls.h */
+struct config_file;   /* config/tls.h */
+struct config_pair;   /* config/tls.h */
 
 /* The options of the actions `proxy` and `memcached`. */
 struct config_proxy {
@@ -263,6 +266,9 @@ struct config_limits {
 	uint64_t buffers;      /* bytes of receive buffers */
 	uint32_t backlog;
 	uint32_t header_timeout_ms;
+	uint32_t handshakes;         /* TLS handshakes of clients in progress */
+	uint32_t handshake_timeout_ms;
+	uint32_t handshake_steps;    /* with public-key operations, per tick and worker */
 	uint32_t idle_timeout_ms;    /* keep-alive, tunnels */
 	uint32_t send_timeout_ms;    /* without progress while sending */
 	uint32_t receive_timeout_ms; /* without progress while receiving a request body */
@@ -276,6 +282,16 @@ struct config {
 	enum config_engine engine;
 	unsigned listen_n;
 	struct config_address *listens;
+	const struct config_tls **listen_tls; /* of each address of listens; NULL: no TLS */
+	unsigned tls_n;
+	const struct config_tls **tls; /* each once: see config/tls.h */
+	struct config_file *files; /* contents of files, newest first */
+	struct config_pair *pairs; /* likewise */
+	uint32_t watch_ms; /* of the files; 0: off */
+	/* The keys of tickets derive from it. Made once, then taken over from the previous
+	 * configuration. */
+	uint8_t ticket_secret[32];
+	uint64_t refused_n; /* certificates refused since the start */
 	unsigned rights_n;
 	/* of the addresses that have them: config_rights_of() */
 	struct config_rights *rights;
@@ -314,6 +330,9 @@ struct config_options {
 	bool strict; /* a name that cannot be resolved is an error, regardless of the file */
 	/* Addresses for names that cannot be resolved, as config_write_addresses() wrote them. */
 	struct slice known_addresses;
+	/* The snapshot in force: its certificates replace those that cannot be used now, and its
+	 * ticket secret is taken over. Empty: none, as at the start. */
+	struct slice previous;
 };
 struct config *config_read_with(const char *file, const struct config_options *how,
 				FILE *errors);
@@ -328,6 +347,13 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 /* Reads a configuration again from its snapshot: opens no file and resolves no name. Prints errors,
  * but no warnings. The result has no snapshot of its own: see config_keep_snapshot(). */
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors);
+
+/* Looks at the files of `tls` again, and at nothing else: neither the configuration file nor names.
+ * NEW: *next is `current` with their present contents, in which certificates that cannot be used
+ * are replaced by those of `current`. BAD: the reason was printed to `errors`. */
+enum config_contents { CONFIG_CONTENTS_SAME, CONFIG_CONTENTS_NEW, CONFIG_CONTENTS_BAD };
+enum config_contents config_read_contents(const struct config *current,
+					  struct config **next, FILE *errors);
 
 /* The permissions of a listen or admin address of this configuration; NULL: none are set. */
 const struct config_rights *config_rights_of(const struct config *c,

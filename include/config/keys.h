@@ -6,6 +6,7 @@
 #define CONFIG_KEYS_H
 
 #include "config/config.h"
+#include "config/tls.h"
 
 enum value_kind {
 	KIND_COUNT,

@@ -72,6 +72,12 @@ char *arena_format(struct arena *a, const char *format, ...)
 	return arena_text(a, slice_of(text));
 }
 
+void arena_cleanse(struct arena *a)
+{
+	for (struct arena_block *b = a->blocks; b; b = b->next)
+		explicit_bzero(b->data, b->bytes);
+}
+
 void arena_free(struct arena *a)
 {
 	struct arena_block *b = a->blocks;

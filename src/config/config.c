@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "contents.h"
 #include "reader.h"
 #include "value.h"
 
@@ -79,12 +80,13 @@ static void listen_add(struct config_reader *r, const struct node *n,
 static void listen_add_dual(struct config_reader *r, const struct node *n,
 			    struct slice port)
 {
-	static const char *const hosts[] = { [CONFIG_HALF_IPV4] = "0.0.0.0",
-					     [CONFIG_HALF_IPV6] = "[::]" };
+	static const char *const hosts[] = {
+		[CONFIG_HALF_IPV4] = "0.0.0.0", [CONFIG_HALF_IPV6] = "[::]"
+	};
 	unsigned errors = r->report.n;
 
-	for (int half = CONFIG_HALF_IPV4; half <= CONFIG_HALF_IPV6 && r->report.n == errors;
-	     half++) {
+	for (int half = CONFIG_HALF_IPV4;
+	     half <= CONFIG_HALF_IPV6 && r->report.n == errors; half++) {
 		struct node one = *n;
 
 		one.text = slice_of(arena_format(&r->scratch, "%s:%.*s", hosts[half],
@@ -108,11 +110,12 @@ static const struct node *listen_address_node(struct config_reader *r,
 
 static void listen_read(struct config_reader *r, const struct node *n)
 {
-	const struct config *c = r->config;
+	struct config *c = r->config;
 	struct config_rights rights = { .paths_strict = false };
 	struct section_values values = { { NULL } };
 	const struct node *address = listen_address_node(r, n, &values, &rights);
 	unsigned before = c->listen_n;
+	const struct config_tls *tls = NULL;
 	struct slice port = { NULL, 0 };
 
 	if (!address)
@@ -123,8 +126,15 @@ static void listen_read(struct config_reader *r, const struct node *n)
 		listen_add_dual(r, address, port);
 	else
 		listen_add(r, address, CONFIG_WHOLE);
-	for (unsigned i = before; i < c->listen_n; i++)
+	if (c->listen_n > before && values.of[KEY_listen_tls])
+		tls = tls_read(r, values.of[KEY_listen_tls],
+			       arena_text(r->memory, address->text));
+	if (tls)
+		c->tls[c->tls_n++] = tls;
+	for (unsigned i = before; i < c->listen_n; i++) {
 		c->listens[i].paths_strict = rights.paths_strict;
+		c->listen_tls[i] = tls;
+	}
 	if (c->listen_n > before)
 		rights_read(r, &values, &c->listens[before], &rights);
 }
@@ -138,6 +148,9 @@ static void listens_read(struct config_reader *r, const struct node *list)
 			    "'listen: [HOST:PORT]'"))
 		return;
 	c->listens = arena_alloc(r->memory, 2 * list->child_n * sizeof(c->listens[0]));
+	c->listen_tls = arena_alloc(r->memory,
+				    2 * list->child_n * sizeof(c->listen_tls[0]));
+	c->tls = arena_alloc(r->memory, list->child_n * sizeof(c->tls[0]));
 	for (const struct node *n = list->children; n; n = n->next)
 		listen_read(r, n);
 }
@@ -154,6 +167,11 @@ static void admin_read(struct config_reader *r, const struct node *n)
 			&r->report, values.of[KEY_listen_paths]->key->at,
 			"'paths' applies to routed requests, and 'admin' has no routes; "
 			"remove it");
+	if (values.of[KEY_listen_tls])
+		report_error(
+			&r->report, values.of[KEY_listen_tls]->key->at,
+			"'admin' has no TLS; remove it, and write an address that only "
+			"this machine reaches");
 	r->config->has_admin = n && listen_address_read(r, n, a);
 	if (!r->config->has_admin)
 		return;
@@ -218,7 +236,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};
-	struct section_values values;
+	struct section_values values, watch;
 
 	if (!section_read(r, root, &section_top, r->config, &values))
 		return;
@@ -226,9 +244,13 @@ static void top_read(struct config_reader *r, const struct node *root)
 	access_log_read(r, values.of[KEY_top_access_log]);
 	limits_read(r, values.of[KEY_top_limits]);
 	resolver_read(r, values.of[KEY_top_resolver]);
+	section_read(r, values.of[KEY_top_certificates], &section_certificates, r->config,
+		     &watch);
+	contents_begin(r);
 	for (size_t i = 0; i < COUNT(nodes); i++)
 		if (values.of[nodes[i].key])
 			nodes[i].read(r, values.of[nodes[i].key]);
+	contents_end(r);
 	lookups_resolve(r);
 	if (r->report.n == 0)
 		upstreams_unused(r);
@@ -268,15 +290,16 @@ static struct config *reader_finish(struct config_reader *r, FILE *errors)
 	report_done(&r->report);
 	names_done(&r->upstreams);
 	names_done(&r->known_names);
+	names_done(&r->stored);
 	arena_free(&r->scratch);
 	if (failed) {
-		if (!r->snapshot.replayed)
-			free(r->snapshot.bytes);
+		if (!r->contents->replayed)
+			free(r->contents->bytes);
 		arena_free(r->memory);
 		return NULL;
 	}
-	if (!r->snapshot.replayed)
-		c->snapshot = snapshot_take(&r->snapshot);
+	if (!r->contents->replayed)
+		c->snapshot = snapshot_take(r->contents);
 	c->memory = arena_alloc(r->memory, sizeof(*r->memory));
 	*(struct arena *)c->memory = *r->memory;
 	return c;
@@ -292,11 +315,16 @@ bool config_is_from_input(const struct config *c)
 	return is_input(c->file);
 }
 
+static struct snapshot snapshot_of(struct slice bytes)
+{
+	return (struct snapshot){ .bytes = (char *)(uintptr_t)bytes.ptr,
+				  .n = bytes.len,
+				  .replayed = true };
+}
+
 struct slice config_source(const struct config *c)
 {
-	struct snapshot snapshot = { .bytes = (char *)(uintptr_t)c->snapshot.ptr,
-				     .n = c->snapshot.len,
-				     .replayed = true };
+	struct snapshot snapshot = snapshot_of(c->snapshot);
 	struct slice file, text = { NULL, 0 };
 
 	snapshot_first(&snapshot, RECORD_FILE, &file, &text);
@@ -308,6 +336,7 @@ static void reader_init(struct config_reader *r, struct arena *memory, const cha
 	*r = (struct config_reader){ .memory = memory,
 				     .report.file = is_input(file) ? "standard input"
 								   : file };
+	r->contents = &r->snapshot;
 	r->config = arena_alloc(memory, sizeof(*r->config));
 	r->config->file = arena_text(memory, slice_of(file));
 }
@@ -324,9 +353,7 @@ struct config *config_read_text(const char *file, struct slice text, FILE *error
 
 struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 {
-	const struct snapshot given = { .bytes = (char *)(uintptr_t)snapshot.ptr,
-					.n = snapshot.len,
-					.replayed = true };
+	const struct snapshot given = snapshot_of(snapshot);
 	struct arena memory = { 0 };
 	struct slice file, text;
 	struct config_reader r;
@@ -338,6 +365,50 @@ struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 	r.report.no_warnings = true;
 	text_read(&r, text);
 	return reader_finish(&r, errors);
+}
+
+/* True: both have the same contents of files, in the same order. */
+static bool contents_equal(const struct config *a, const struct config *b)
+{
+	const struct config_pair *p = a->pairs, *q = b->pairs;
+	const struct config_file *f = a->files, *g = b->files;
+
+	while (p && q && memcmp(p->digest, q->digest, sizeof(p->digest)) == 0 &&
+	       strcmp(p->chain_path, q->chain_path) == 0) {
+		p = p->next;
+		q = q->next;
+	}
+	while (f && g && memcmp(f->digest, g->digest, sizeof(f->digest)) == 0) {
+		f = f->next;
+		g = g->next;
+	}
+	return !p && !q && !f && !g && a->refused_n == b->refused_n;
+}
+
+enum config_contents config_read_contents(const struct config *current,
+					  struct config **next, FILE *errors)
+{
+	struct arena memory = { 0 };
+	struct config_reader r;
+
+	*next = NULL;
+	if (!contents_changed(current))
+		return CONFIG_CONTENTS_SAME;
+	reader_init(&r, &memory, current->file);
+	r.snapshot = r.previous = snapshot_of(current->snapshot);
+	snapshot_copy(&r.again, &r.snapshot, RECORD_CONTENT);
+	r.contents = &r.again;
+	r.watching = true;
+	r.report.no_warnings = true;
+	text_read(&r, config_source(current));
+	*next = reader_finish(&r, errors);
+	if (!*next)
+		return CONFIG_CONTENTS_BAD;
+	if (!contents_equal(current, *next))
+		return CONFIG_CONTENTS_NEW;
+	config_free(*next);
+	*next = NULL;
+	return CONFIG_CONTENTS_SAME;
 }
 
 void config_keep_snapshot(struct config *c, struct slice snapshot)
@@ -383,8 +454,8 @@ static int read_all(int fd, char **text, size_t *n)
 /* Returns 0 or a negative errno. -EKEYREJECTED: writable by all users. */
 static int file_load(const char *file, char **text, size_t *n)
 {
-	int fd = is_input(file) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) :
-				  open(file, O_RDONLY | O_CLOEXEC);
+	int fd = is_input(file) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+				: open(file, O_RDONLY | O_CLOEXEC);
 	int error = fd < 0 ? -errno : is_world_writable(fd) ? -EKEYREJECTED : 0;
 
 	if (error == 0)
@@ -413,6 +484,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 	reader_init(&r, &memory, file);
 	r.strict = how->strict;
 	r.known_addresses = how->known_addresses;
+	r.previous = snapshot_of(how->previous);
 	error = file_load(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(
@@ -437,7 +509,11 @@ void config_free(struct config *c)
 
 	if (!c)
 		return;
-	free((void *)(uintptr_t)c->snapshot.ptr);
 	memory = *(struct arena *)c->memory;
+	if (c->pairs && c->snapshot.ptr)
+		explicit_bzero((void *)(uintptr_t)c->snapshot.ptr, c->snapshot.len);
+	free((void *)(uintptr_t)c->snapshot.ptr);
+	if (c->pairs)
+		arena_cleanse(&memory);
 	arena_free(&memory);
 }

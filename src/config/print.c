@@ -2,6 +2,7 @@
 
 #include "config/action.h"
 #include "http/lenient.h"
+#include "printtls.h"
 #include "value.h"
 
 #define INDENT "  "
@@ -281,6 +282,8 @@ static void print_listen(FILE *out, const struct config *c, const struct config_
 	if (a->paths_strict)
 		fputs(INDENT INDENT "paths: strict\n", out);
 	print_rights(out, c, a, 2);
+	if (c->listen_tls[a - c->listens])
+		print_tls(out, c->listen_tls[a - c->listens], 2);
 }
 
 static void print_listens(FILE *out, const struct config *c)
@@ -338,6 +341,8 @@ void config_print(const struct config *c, FILE *out)
 	}
 	print_resolver(out, &c->resolver);
 	print_trust(out, &c->trust);
+	fputs("certificates:\n", out);
+	print_section(out, &section_certificates, c, 1, PROTOCOL_ANY);
 	fputs(c->upstream_n > 0 ? "upstreams:\n" : "upstreams: {}\n", out);
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		print_upstream(out, &c->upstreams[i]);

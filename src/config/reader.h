@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/names.h"
 #include "config/action.h"
+#include "config/tls.h"
 #include "dns/dns.h"
 #include "snapshot.h"
 
@@ -29,6 +30,13 @@ struct config_reader {
 	struct slice known_addresses; /* of names: see config_write_addresses() */
 	struct names known_names; /* index of known_addresses, filled at the first use */
 	struct snapshot snapshot;
+	struct snapshot previous; /* in force until now; empty: none */
+	/* Contents of files are found in, or added to, this one: `snapshot`, unless only they are
+	 * read again (config_read_contents()). */
+	struct snapshot *contents;
+	struct snapshot again;       /* of config_read_contents() */
+	struct names stored;         /* of struct stored_content */
+	bool watching;               /* config_read_contents() */
 	struct names upstreams; /* of struct defined_name */
 	bool upstreams_refused; /* the whole map is invalid, which has been reported */
 	unsigned suggestions;   /* searches for a similar upstream name so far */
@@ -58,6 +66,34 @@ void upstreams_read(struct config_reader *r, const struct node *map);
 
 /* trust.c */
 void trust_read(struct config_reader *r, const struct node *list);
+
+/* tls.c: `tls` of a listener; its name is for messages. NULL: reported. */
+const struct config_tls *tls_read(struct config_reader *r, const struct node *map,
+				  const char *name);
+
+/* contents.c: the content of the file whose path is the text of `n`; `form` is the remedy if there
+ * is none. NULL: reported. */
+const struct config_file *file_read(struct config_reader *r, const struct node *n,
+				    const char *form);
+
+/* contents.c: the certificates of issuers that the system trusts. NULL: reported at `n`. */
+const struct config_file *file_of_system(struct config_reader *r, const struct node *n);
+
+/* contents.c: takes over what belongs to no file: the secret of tickets, the count of refused
+ * certificates. Before the first file is read. */
+void contents_begin(struct config_reader *r);
+void contents_end(struct config_reader *r);
+
+/* certificates.c: the pair of a FILE or a map with `chain` and `key`. NULL: reported. */
+const struct config_pair *pair_read(struct config_reader *r, const struct node *n);
+
+/* certificates.c: as pair_read(), or all pairs of a folder; appends them. */
+struct pair_list {
+	const struct config_pair **all; /* CONFIG_CERTIFICATES_MAX, in scratch memory */
+	unsigned n;
+};
+void certificates_read(struct config_reader *r, const struct node *n,
+		       struct pair_list *list, struct config_certificate *written);
 
 /* resolver.c: call before upstreams_read(). `n` may be NULL. */
 void resolver_read(struct config_reader *r, const struct node *n);

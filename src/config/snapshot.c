@@ -41,11 +41,12 @@ struct slice snapshot_take(struct snapshot *s)
 static bool record_next(const struct snapshot *s, size_t *at, struct record *r,
 			struct slice *key, struct slice *value)
 {
-	const char *text = s->bytes + *at + sizeof(*r);
+	const char *text;
 	size_t left = s->n - *at;
 
 	if (left < sizeof(*r))
 		return false;
+	text = s->bytes + *at + sizeof(*r);
 	memcpy(r, s->bytes + *at, sizeof(*r));
 	left -= sizeof(*r);
 	if (left < r->key_n || left - r->key_n < r->value_n)
@@ -54,6 +55,16 @@ static bool record_next(const struct snapshot *s, size_t *at, struct record *r,
 	*value = (struct slice){ text + r->key_n, r->value_n };
 	*at += sizeof(*r) + r->key_n + r->value_n;
 	return true;
+}
+
+void snapshot_copy(struct snapshot *s, const struct snapshot *from, enum record_kind end)
+{
+	struct slice key, value;
+	struct record r;
+
+	for (size_t at = 0; record_next(from, &at, &r, &key, &value);)
+		if (r.kind < (uint32_t)end)
+			snapshot_add(s, (enum record_kind)r.kind, key, value);
 }
 
 /* Searches from s->at to the end, then from the start to where the search began: records are
@@ -77,13 +88,21 @@ bool snapshot_find(struct snapshot *s, enum record_kind kind, struct slice key,
 	return false;
 }
 
-bool snapshot_first(const struct snapshot *s, enum record_kind kind, struct slice *key,
-		    struct slice *value)
+bool snapshot_next(const struct snapshot *s, size_t *at, enum record_kind kind,
+		   struct slice *key, struct slice *value)
 {
 	struct record r;
 
-	for (size_t at = 0; record_next(s, &at, &r, key, value);)
+	while (record_next(s, at, &r, key, value))
 		if (r.kind == kind)
 			return true;
 	return false;
+}
+
+bool snapshot_first(const struct snapshot *s, enum record_kind kind, struct slice *key,
+		    struct slice *value)
+{
+	size_t at = 0;
+
+	return snapshot_next(s, &at, kind, key, value);
 }

@@ -1,6 +1,6 @@
 /* The snapshot of a configuration: all external input of its reading, that is the text of the
- * file, resolved names, and uids and gids. With it a process that may neither open files nor
- * query nameservers reads the same configuration again.
+ * file, resolved names, uids and gids, and the contents of certificates and keys. With it a
+ * process that may neither open files nor query nameservers reads the same configuration again.
  *
  * Format: records of kind, length of the key, length of the value, key, value, in the byte order
  * and struct layout of the program. Writer and reader are the same executable.
@@ -18,6 +18,13 @@ enum record_kind {
 	RECORD_URL,    /* key: HOST:PORT of a URL; value: the same */
 	RECORD_SERVER, /* key: address of a server; value: see lookups.c */
 	RECORD_USER,   /* key: user or group name; value: uid, gid, or both */
+	/* TLS: see certificates.c */
+	RECORD_CONTENT, /* key: path of a file; value: its content */
+	RECORD_FOLDER, /* key: path; value: its *.pem files, each with a NUL; none: a file */
+	RECORD_PAIR, /* key: paths of chain and key; value: struct pair_record, contents */
+	RECORD_REFUSED, /* key: as of the pair or file; value: digest of what was refused */
+	RECORD_REFUSED_N, /* value: uint64_t, config.refused_n */
+	RECORD_SECRET,    /* value: config.ticket_secret */
 };
 
 struct snapshot {
@@ -34,9 +41,16 @@ struct slice snapshot_take(struct snapshot *s);
 void snapshot_add(struct snapshot *s, enum record_kind kind, struct slice key,
 		  struct slice value);
 
+/* Appends all records of `from` whose kind comes before `end`. */
+void snapshot_copy(struct snapshot *s, const struct snapshot *from, enum record_kind end);
+
 /* Finds a record; *value points into the snapshot. False: there is none. */
 bool snapshot_find(struct snapshot *s, enum record_kind kind, struct slice key,
 		   struct slice *value);
+
+/* The next record of a kind, from *at on, which is 0 at first. */
+bool snapshot_next(const struct snapshot *s, size_t *at, enum record_kind kind,
+		   struct slice *key, struct slice *value);
 
 /* The first record of a kind. */
 bool snapshot_first(const struct snapshot *s, enum record_kind kind, struct slice *key,

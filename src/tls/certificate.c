@@ -305,16 +305,16 @@ static bool key_kind_of(const EVP_PKEY *key, enum key_kind *kind)
 static const char *blocks_fault(const struct blocks *b)
 {
 	if (!b->leaf)
-		return "no certificate in the file; it must have a block BEGIN CERTIFICATE, the "
-		       "server's own first";
+		return "no certificate in the file; put the server's own there, as the first block "
+		       "BEGIN CERTIFICATE";
 	if (!b->key && b->encrypted)
 		return "the private key is encrypted; remove its passphrase with: openssl pkey "
 		       "-in FILE -out FILE";
 	if (!b->key)
-		return "no private key in the file; it must have a block BEGIN PRIVATE KEY";
+		return "no private key in the file; put it there, as a block BEGIN PRIVATE KEY";
 	if (X509_check_private_key(b->leaf, b->key) != 1)
-		return "the private key does not belong to the certificate, which must be the "
-		       "first one of its file";
+		return "the private key does not belong to the first certificate of the file; use "
+		       "the key that the certificate was made for";
 	return NULL;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "config/config.h"
+#include "lib/tlsfiles.h"
 
 #define LISTEN "listen: [127.0.0.1:8080]\n"
 #define APP "upstreams: { app: { servers: [127.0.0.1:1] } }\n"
@@ -20,6 +21,7 @@
 #define ROUTES "routes: [{ prefix: /, proxy: { upstream: app } }]\n"
 #define APP_ROUTE "  - { prefix: /, proxy: { upstream: app } }\n"
 #define MC_ROUTE "  - { path: /mc, memcached: { upstream: mc, key: k } }\n"
+#define TLS(map) "listen: [{ address: 127.0.0.1:8080, tls: " map " }]\n" APP ROUTES
 #define GOOD LISTEN APP ROUTES /* three lines */
 #define TEN "aaaaaaaaaa"
 #define FIFTY TEN TEN TEN TEN TEN
@@ -445,5 +447,10 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed;
+
+	tls_files_make();
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	tls_files_remove();
+	return failed;
 }
