@@ -9,6 +9,9 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
+#include "base/hash.h"
+#include "base/random.h"
+
 #define LIBRARY_CIPHERS CRYPT_NULL /* the ciphers before it */
 #define HASH_MAX 48
 
@@ -151,27 +154,16 @@ void crypt_forget(struct crypt *c, enum crypt_cipher cipher)
 
 /* ---- the null cipher ------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t h, uint64_t value)
-{
-	h = (h ^ value) * UINT64_C(0x9e3779b97f4a7c15);
-	return h ^ (h >> 29);
-}
-
-static uint64_t mix_bytes(uint64_t h, const uint8_t *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		h = mix(h, bytes[i] + 1u);
-	return h;
-}
-
 static void null_begin(struct null_operation *o, const uint8_t *key, const uint8_t *nonce,
 		       const uint8_t *aad, size_t aad_bytes)
 {
-	uint64_t h = mix_bytes(mix_bytes(1, key, 16), nonce, CRYPT_NONCE_BYTES);
+	uint64_t h = hash_bytes(HASH_BEGIN, (struct slice){ (const char *)key, 16 });
 
+	h = hash_mix(
+		hash_bytes(h, (struct slice){ (const char *)nonce, CRYPT_NONCE_BYTES }));
 	*o = (struct null_operation){
 		.pad = h | UINT64_C(0x0101010101010101),
-		.sum = mix_bytes(h, aad, aad_bytes),
+		.sum = hash_bytes(h, (struct slice){ (const char *)aad, aad_bytes }),
 	};
 }
 
@@ -190,8 +182,8 @@ static void null_update(struct null_operation *o, enum crypt_way way, const uint
 
 static void null_end(const struct null_operation *o, uint8_t tag[CRYPT_TAG_BYTES])
 {
-	uint64_t first = mix(mix(o->pad, o->sum), o->bytes);
-	uint64_t second = mix(mix(first, o->sums), o->bytes);
+	uint64_t first = hash_mix(o->pad ^ hash_mix(o->sum + o->bytes));
+	uint64_t second = hash_mix(first ^ o->sums);
 
 	memcpy(tag, &first, sizeof(first));
 	memcpy(tag + sizeof(first), &second, sizeof(second));
@@ -318,13 +310,12 @@ static size_t expand_label(uint8_t *at, const char *label, size_t bytes)
 static void null_expand(const uint8_t *secret, const char *label, uint8_t *out,
 			size_t bytes)
 {
-	uint64_t h = mix_bytes(mix_bytes(2, secret, 32), (const uint8_t *)label,
-			       strlen(label));
+	struct random r;
 
-	for (size_t i = 0; i < bytes; i++) {
-		h = mix(h, i);
-		out[i] = (uint8_t)(h >> 32);
-	}
+	random_init(&r, hash_bytes(hash_bytes(HASH_BEGIN, slice_of(label)),
+				   (struct slice){ (const char *)secret, 32 }));
+	for (size_t i = 0; i < bytes; i++)
+		out[i] = (uint8_t)random_next(&r);
 }
 
 /* No more than one block of the hash is asked for: HMAC(secret, label | 1), RFC 5869 2.3. */

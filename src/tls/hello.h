@@ -9,7 +9,7 @@
  * one type, lengths that do not agree): certificate and policy are chosen by what is read here.
  *
  * Owner: none. Limits: HELLO_BYTES_MAX bytes of message in HELLO_RECORDS_MAX records. Errors: a
- * fault. Pure, but for hello_ja4().
+ * fault. Pure.
  *
  * Rests on RFC 8446 4.1.2, 4.2, 5.1; RFC 5246 7.4.1.2; RFC 6066 3; RFC 7301 3.1. */
 #ifndef TLS_HELLO_H
@@ -90,10 +90,5 @@ bool hello_offers_suite(const struct hello *h, uint16_t suite);
 
 /* The next protocol of the list: *at is 0 at first. False: there is no other. */
 bool hello_protocol(const struct hello *h, size_t *at, struct slice *protocol);
-
-/* JA4 fingerprint of a client on TCP (FoxIO's specification): 36 characters. False: the library
- * failed. */
-#define HELLO_JA4_BYTES 36
-MUST_USE bool hello_ja4(const struct hello *h, char out[HELLO_JA4_BYTES]);
 
 #endif

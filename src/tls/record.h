@@ -9,8 +9,9 @@
  * dropped are cleansed.
  *
  * Owner: struct tls embeds them. Limits: RFC 8446 5.1, 5.4 (2^14 bytes of plaintext, 2^14 + 1
- * with type and padding), RFC 5246 6.2.1; sequence numbers end before 2^64. Errors: a fault, or false if the
- * library fails; the connection is then over, since its numbers no longer agree with the peer's.
+ * with type and padding), RFC 5246 6.2.1; sequence numbers end before 2^64. Errors: a fault, or
+ * false if the library fails; the connection is then over, since its numbers no longer agree with
+ * the peer's.
  *
  * Rests on RFC 8446 5, RFC 5246 6.2.3.3, RFC 5288, RFC 7905. docs/tls-records.md has each of
  * their rules. */
