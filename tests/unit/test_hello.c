@@ -374,6 +374,8 @@ static void test_scan_faults(void **state)
 			assert_int_equal(hello_scan(&s, &iov, 1),
 					 last ? VERDICT_BAD : VERDICT_MORE);
 			assert_int_equal(s.fault, last ? rows[i].fault : TLS_FAULT_NONE);
+			if (last) /* It stays so. */
+				assert_int_equal(hello_scan(&s, &iov, 1), VERDICT_BAD);
 			guard_free(stream);
 		}
 	}
