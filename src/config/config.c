@@ -127,8 +127,8 @@ static void listen_read(struct config_reader *r, const struct node *n)
 	else
 		listen_add(r, address, CONFIG_WHOLE);
 	if (c->listen_n > before && values.of[KEY_listen_tls])
-		tls = tls_read(r, values.of[KEY_listen_tls],
-			       arena_text(r->memory, address->text));
+		tls = listen_tls_read(r, values.of[KEY_listen_tls],
+				      arena_text(r->memory, address->text));
 	if (tls)
 		c->tls[c->tls_n++] = tls;
 	for (unsigned i = before; i < c->listen_n; i++) {

@@ -68,8 +68,8 @@ void upstreams_read(struct config_reader *r, const struct node *map);
 void trust_read(struct config_reader *r, const struct node *list);
 
 /* tls.c: `tls` of a listener; its name is for messages. NULL: reported. */
-const struct config_tls *tls_read(struct config_reader *r, const struct node *map,
-				  const char *name);
+const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
+					 const char *name);
 
 /* contents.c: the content of the file whose path is the text of `n`; `form` is the remedy if there
  * is none. NULL: reported. */
