@@ -177,14 +177,14 @@ enum tls_fault record_header(const struct record_keys *k,
 }
 
 /* A place in a vector. */
-struct cursor {
+struct record_cursor {
 	const struct iovec *iov;
 	const struct iovec *end;
 	size_t offset; /* in *iov */
 };
 
 /* The next contiguous bytes, n at most, 1 at least; moves behind them. */
-static struct iovec cursor_next(struct cursor *at, size_t n)
+static struct iovec cursor_next(struct record_cursor *at, size_t n)
 {
 	struct iovec part;
 
@@ -201,7 +201,7 @@ static struct iovec cursor_next(struct cursor *at, size_t n)
 	return part;
 }
 
-static void cursor_copy(struct cursor *at, uint8_t *to, size_t n)
+static void cursor_copy(struct record_cursor *at, uint8_t *to, size_t n)
 {
 	while (n > 0) {
 		struct iovec part = cursor_next(at, n);
@@ -212,7 +212,7 @@ static void cursor_copy(struct cursor *at, uint8_t *to, size_t n)
 	}
 }
 
-static bool cursor_open(struct cursor *at, struct crypt *c, size_t n)
+static bool cursor_open(struct record_cursor *at, struct crypt *c, size_t n)
 {
 	while (n > 0) {
 		struct iovec part = cursor_next(at, n);
@@ -224,7 +224,7 @@ static bool cursor_open(struct cursor *at, struct crypt *c, size_t n)
 	return true;
 }
 
-static void cursor_wipe(struct cursor at, size_t n)
+static void cursor_wipe(struct record_cursor at, size_t n)
 {
 	while (n > 0) {
 		struct iovec part = cursor_next(&at, n);
@@ -256,10 +256,10 @@ static size_t find_type(const struct iovec *iov, size_t begin, size_t end, uint8
 /* Decrypts `plain` bytes in place and verifies the tag behind them. */
 static enum tls_fault open_in_place(struct record_keys *k, struct crypt *c,
 				    const uint8_t header[RECORD_HEADER_BYTES],
-				    struct cursor *at, uint32_t plain)
+				    struct record_cursor *at, uint32_t plain)
 {
 	uint8_t nonce[CRYPT_NONCE_BYTES], aad[AAD_MAX], tag[CRYPT_TAG_BYTES];
-	struct cursor begin;
+	struct record_cursor begin;
 	uint64_t sequence;
 	size_t aad_bytes;
 
@@ -288,7 +288,7 @@ static enum tls_fault open_in_place(struct record_keys *k, struct crypt *c,
 enum tls_fault record_open(struct record_keys *k, struct crypt *c,
 			   const struct iovec *iov, unsigned n, struct record_plain *r)
 {
-	struct cursor at = { iov, iov + n, 0 };
+	struct record_cursor at = { iov, iov + n, 0 };
 	uint8_t header[RECORD_HEADER_BYTES], type;
 	size_t begin = record_head_bytes(k), end;
 	enum tls_fault fault;
