@@ -82,6 +82,7 @@ struct tls {
 	bool wants_step : 1; /* tls_step() can go on without more bytes */
 	uint32_t sealed_held;  /* bytes of the buffers that hold what was not opened yet */
 	struct slice name;     /* SNI, lower case; empty: none. From SHAKING on, server */
+	const char *reason;    /* FAILED: the library's words, for the log; static; NULL: none */
 	const struct tls_peer *peer; /* the client's certificate; NULL: none. From OPEN on */
 };
 

@@ -1,8 +1,8 @@
 /* struct tls with what only this folder knows of it.
  *
  * Who seals and opens records: this folder (inbound.c, outbound.c), with the ciphers of the library
- * or the null cipher of the simulation; or the library's object, if e->shake is still there when
- * the connection is open.
+ * or the null cipher of the simulation; or the library's object, if e->shake (shake.h) is still
+ * there when the connection is open.
  *
  * Owner: as struct tls, of which it is the whole. */
 #ifndef TLS_ENDPOINT_H
@@ -16,18 +16,22 @@
 #include "sealed.h"
 #include "tls/session.h"
 
+struct shake;
+
 struct tls_thread {
 	struct buf_pool *bufs;
 	struct crypt *crypt;
 	struct slab endpoints;
+	struct slab shakes;
 	uint32_t null_handshakes; /* so far: the sizes of their messages follow from it */
 };
 
 /* How far a handshake without cryptography is; see nullshake.c. */
 enum null_phase { NULL_BEGIN, NULL_SERVER_HELLO, NULL_FINISHED };
 
-struct endpoint {
+struct tls_endpoint {
 	struct tls tls;
+	struct shake *shake; /* NULL: the library has no part in it, any more or yet */
 	struct tls_saved *saved; /* client; NULL: none */
 	uint64_t identity;       /* of a session that `saved` may have */
 	struct sealed in;
@@ -65,47 +69,67 @@ struct endpoint {
 	};
 };
 
-static inline struct endpoint *endpoint_of(struct tls *t)
+static inline struct tls_endpoint *endpoint_of(struct tls *t)
 {
-	return CONTAINER(t, struct endpoint, tls);
+	return CONTAINER(t, struct tls_endpoint, tls);
 }
 
 /* The only place where the state changes. */
-void endpoint_set_state(struct endpoint *e, enum tls_state state);
+void endpoint_set_state(struct tls_endpoint *e, enum tls_state state);
 
 /* FAILED. The alert that RFC 8446 6.2 has for this fault is made for tls_take(), unless our
  * close_notify was. */
-void endpoint_fail(struct endpoint *e, enum tls_fault fault);
+void endpoint_fail(struct tls_endpoint *e, enum tls_fault fault);
 
 /* The same with another alert; ALERT_NONE: none. */
-void endpoint_fail_with(struct endpoint *e, enum tls_fault fault, uint8_t alert);
+void endpoint_fail_with(struct tls_endpoint *e, enum tls_fault fault, uint8_t alert);
+
+/* Keeps the name, for as long as the connection. False: no memory. */
+bool endpoint_keep_name(struct tls_endpoint *e, struct slice name);
+
+/* What every call from outside ends with. */
+void endpoint_settle(struct tls_endpoint *e);
+
+static inline bool endpoint_is_shaking(const struct tls_endpoint *e)
+{
+	return e->tls.state == TLS_HELLO || e->tls.state == TLS_SHAKING;
+}
+
+/* ---- handshake.c */
+
+/* Looks at what was received, if a step is due. */
+void handshake_look(struct tls_endpoint *e);
 
 /* ---- nullshake.c */
 
 extern char null_session;
 
-/* Makes at most one heavy step. `hello`: a server's first step. */
-void null_step(struct endpoint *e, const struct hello *hello);
-bool null_is_heavy(const struct endpoint *e);
+/* A server's first step; `bytes`: of the records of the hello. */
+void null_begin(struct tls_endpoint *e, const struct hello *hello, uint32_t bytes);
+void null_step(struct tls_endpoint *e);
+bool null_is_heavy(const struct tls_endpoint *e);
 
 /* ---- inbound.c */
 
 /* Opens the next record where it lies. OK: its bytes are still in e->in. BAD: FAILED. */
-MUST_USE enum verdict inbound_open(struct endpoint *e, struct record_plain *r);
+MUST_USE enum verdict inbound_open(struct tls_endpoint *e, struct record_plain *r);
 
-enum tls_read inbound_read(struct endpoint *e, struct buf **plain, uint64_t now_ms);
+/* Counts a key update of the peer. False: there were too many in this second. */
+bool key_update_allowed(struct tls_endpoint *e, uint64_t now_ms);
+
+enum tls_read inbound_read(struct tls_endpoint *e, struct buf **plain, uint64_t now_ms);
 
 /* ---- outbound.c */
 
-int64_t outbound_seal(struct endpoint *e, const struct tls_plain *entries, unsigned n,
+int64_t outbound_seal(struct tls_endpoint *e, const struct tls_plain *entries, unsigned n,
 		      struct tls_flight *f, uint64_t now_ms);
 
 /* Seals bytes of another type than data, which follow what waits; in clear as long as there are no
  * keys. False: no memory, or the library failed. */
-MUST_USE bool outbound_message(struct endpoint *e, enum record_type type,
+MUST_USE bool outbound_message(struct tls_endpoint *e, enum record_type type,
 			       const void *bytes, uint32_t n);
 
 /* Seals a waiting key update and alert. */
-MUST_USE bool outbound_waiting(struct endpoint *e);
+MUST_USE bool outbound_waiting(struct tls_endpoint *e);
 
 #endif

@@ -21,7 +21,7 @@ enum {
  * are copied together. */
 #define RECORD_PARTS 20
 
-enum verdict inbound_open(struct endpoint *e, struct record_plain *r)
+enum verdict inbound_open(struct tls_endpoint *e, struct record_plain *r)
 {
 	struct iovec iov[RECORD_PARTS];
 	uint8_t header[RECORD_HEADER_BYTES];
@@ -52,13 +52,13 @@ enum verdict inbound_open(struct endpoint *e, struct record_plain *r)
 }
 
 /* A record that brings nothing. */
-static void idle_record(struct endpoint *e)
+static void idle_record(struct tls_endpoint *e)
 {
 	if (++e->idle_records > IDLE_RECORDS_MAX)
 		endpoint_fail(e, TLS_FAULT_EMPTY_RECORDS);
 }
 
-static void alert_received(struct endpoint *e, const struct record_plain *r)
+static void alert_received(struct tls_endpoint *e, const struct record_plain *r)
 {
 	uint8_t alert[2];
 	bool v13 = e->tls.version == TLS_1_3;
@@ -83,7 +83,7 @@ static void alert_received(struct endpoint *e, const struct record_plain *r)
 	endpoint_fail_with(e, TLS_FAULT_ALERT, ALERT_NONE);
 }
 
-static bool key_update_allowed(struct endpoint *e, uint64_t now_ms)
+bool key_update_allowed(struct tls_endpoint *e, uint64_t now_ms)
 {
 	if (e->key_updates == 0 || now_ms - e->key_updates_ms >= 1000) {
 		e->key_updates_ms = now_ms;
@@ -93,7 +93,7 @@ static bool key_update_allowed(struct endpoint *e, uint64_t now_ms)
 }
 
 /* The message is the last one of its record, since the next one has another key. */
-static void key_update_received(struct endpoint *e, bool is_last, uint64_t now_ms)
+static void key_update_received(struct tls_endpoint *e, bool is_last, uint64_t now_ms)
 {
 	uint8_t request = e->message[4];
 
@@ -111,14 +111,14 @@ static void key_update_received(struct endpoint *e, bool is_last, uint64_t now_m
 	}
 }
 
-static uint32_t message_length(const struct endpoint *e)
+static uint32_t message_length(const struct tls_endpoint *e)
 {
 	return (uint32_t)e->message[1] << 16 | (uint32_t)e->message[2] << 8 |
 	       e->message[3];
 }
 
 /* Tickets of the library are taken by the library's object, as long as it is there. */
-static void null_ticket(struct endpoint *e)
+static void null_ticket(struct tls_endpoint *e)
 {
 	if (e->tls.context->records != TLS_RECORDS_NULL || !e->saved)
 		return;
@@ -127,7 +127,7 @@ static void null_ticket(struct endpoint *e)
 }
 
 /* The header of a message is there. Sets how many bytes of it are skipped. */
-static void message_begun(struct endpoint *e)
+static void message_begun(struct tls_endpoint *e)
 {
 	uint32_t length = message_length(e);
 	bool v13 = e->tls.version == TLS_1_3;
@@ -155,7 +155,7 @@ static void message_begun(struct endpoint *e)
 }
 
 /* Handshake messages after the handshake: whole, in parts, or several in one record. */
-static void messages_received(struct endpoint *e, const struct record_plain *r,
+static void messages_received(struct tls_endpoint *e, const struct record_plain *r,
 			      uint64_t now_ms)
 {
 	uint32_t at = 0;
@@ -180,7 +180,7 @@ static void messages_received(struct endpoint *e, const struct record_plain *r,
 		sealed_consume(&e->in, r->bytes);
 }
 
-static void record_received(struct endpoint *e, const struct record_plain *r,
+static void record_received(struct tls_endpoint *e, const struct record_plain *r,
 			    uint64_t now_ms)
 {
 	/* A message in parts has no other records between them (RFC 8446 5.1). */
@@ -204,7 +204,7 @@ static void record_received(struct endpoint *e, const struct record_plain *r,
 }
 
 /* Gives away what is plaintext. */
-static enum tls_read plain_take(struct endpoint *e, struct buf **plain)
+static enum tls_read plain_take(struct tls_endpoint *e, struct buf **plain)
 {
 	*plain = sealed_take(&e->in, e->plain, &e->tail);
 	if (!*plain) {
@@ -219,7 +219,7 @@ static enum tls_read plain_take(struct endpoint *e, struct buf **plain)
 	return TLS_READ_BYTES;
 }
 
-enum tls_read inbound_read(struct endpoint *e, struct buf **plain, uint64_t now_ms)
+enum tls_read inbound_read(struct tls_endpoint *e, struct buf **plain, uint64_t now_ms)
 {
 	while (e->plain == 0) {
 		struct record_plain r;

@@ -43,19 +43,19 @@ char null_session;
 /* ---- messages ---------------------------------------------------------------------- */
 
 /* Bytes of a message, and lengths that are written when what they count is there. */
-struct message {
+struct hello_text {
 	uint32_t n;
 	uint8_t bytes[3072];
 };
 
-static void put_bytes(struct message *m, const void *bytes, size_t n)
+static void put_bytes(struct hello_text *m, const void *bytes, size_t n)
 {
 	ASSERT(m->n + n <= sizeof(m->bytes));
 	memcpy(m->bytes + m->n, bytes, n);
 	m->n += (uint32_t)n;
 }
 
-static void put_number(struct message *m, uint32_t value, unsigned width)
+static void put_number(struct hello_text *m, uint32_t value, unsigned width)
 {
 	for (unsigned i = width; i-- > 0;) {
 		uint8_t byte = (uint8_t)(value >> 8 * i);
@@ -65,13 +65,13 @@ static void put_number(struct message *m, uint32_t value, unsigned width)
 }
 
 /* A length of `width` bytes begins here. */
-static uint32_t length_begin(struct message *m, unsigned width)
+static uint32_t length_begin(struct hello_text *m, unsigned width)
 {
 	put_number(m, 0, width);
 	return m->n;
 }
 
-static void length_end(struct message *m, uint32_t from, unsigned width)
+static void length_end(struct hello_text *m, uint32_t from, unsigned width)
 {
 	uint32_t length = m->n - from;
 
@@ -79,13 +79,13 @@ static void length_end(struct message *m, uint32_t from, unsigned width)
 		m->bytes[from - 1 - i] = (uint8_t)(length >> 8 * i);
 }
 
-static uint32_t extension_begin(struct message *m, unsigned type)
+static uint32_t extension_begin(struct hello_text *m, unsigned type)
 {
 	put_number(m, type, 2);
 	return length_begin(m, 2);
 }
 
-static void put_name(struct message *m, struct slice name)
+static void put_name(struct hello_text *m, struct slice name)
 {
 	uint32_t extension, list;
 
@@ -100,7 +100,7 @@ static void put_name(struct message *m, struct slice name)
 	length_end(m, extension, 2);
 }
 
-static void put_protocols(struct message *m, const struct tls_context *c)
+static void put_protocols(struct hello_text *m, const struct tls_context *c)
 {
 	uint32_t extension;
 
@@ -113,7 +113,7 @@ static void put_protocols(struct message *m, const struct tls_context *c)
 }
 
 /* pre_shared_key, the last one: one identity and its binder. */
-static void put_session(struct message *m)
+static void put_session(struct hello_text *m)
 {
 	uint32_t extension = extension_begin(m, 41);
 	uint32_t list = length_begin(m, 2);
@@ -129,7 +129,7 @@ static void put_session(struct message *m)
 	length_end(m, extension, 2);
 }
 
-static void put_random(struct message *m, uint64_t seed)
+static void put_random(struct hello_text *m, uint64_t seed)
 {
 	for (unsigned i = 0; i < 4; i++) {
 		uint64_t word = hash_mix(seed + i);
@@ -138,7 +138,7 @@ static void put_random(struct message *m, uint64_t seed)
 	}
 }
 
-static void put_padding(struct message *m, uint32_t n)
+static void put_padding(struct hello_text *m, uint32_t n)
 {
 	uint32_t extension = extension_begin(m, 21);
 
@@ -147,7 +147,7 @@ static void put_padding(struct message *m, uint32_t n)
 	length_end(m, extension, 2);
 }
 
-static void client_hello(struct message *m, struct endpoint *e, uint32_t count)
+static void client_hello(struct hello_text *m, struct tls_endpoint *e, uint32_t count)
 {
 	uint32_t body, extensions, extension;
 
@@ -177,7 +177,7 @@ static void client_hello(struct message *m, struct endpoint *e, uint32_t count)
 
 /* Keys for the handshake (0) or for data (1). The two ends have them of the client's random, so
  * bytes of another connection cannot be opened. */
-static bool keys_set(struct endpoint *e, struct record_keys *k, bool of_client,
+static bool keys_set(struct tls_endpoint *e, struct record_keys *k, bool of_client,
 		     unsigned phase)
 {
 	uint8_t secret[CRYPT_SECRET_MAX];
@@ -191,12 +191,12 @@ static bool keys_set(struct endpoint *e, struct record_keys *k, bool of_client,
 				       secret, 0);
 }
 
-static bool keys_in_set(struct endpoint *e, unsigned phase)
+static bool keys_in_set(struct tls_endpoint *e, unsigned phase)
 {
 	return keys_set(e, &e->in_keys, e->tls.server, phase);
 }
 
-static bool keys_out_set(struct endpoint *e, unsigned phase)
+static bool keys_out_set(struct tls_endpoint *e, unsigned phase)
 {
 	return keys_set(e, &e->out_keys, !e->tls.server, phase);
 }
@@ -204,7 +204,7 @@ static bool keys_out_set(struct endpoint *e, unsigned phase)
 /* ---- sending ----------------------------------------------------------------------- */
 
 /* A message of `bytes` bytes with its header; the rest is filled. */
-static bool filled_send(struct endpoint *e, uint8_t type, uint32_t bytes)
+static bool filled_send(struct tls_endpoint *e, uint8_t type, uint32_t bytes)
 {
 	char piece[RECORD_PLAIN_MAX];
 	uint32_t n = bytes < sizeof(piece) ? bytes : (uint32_t)sizeof(piece);
@@ -224,7 +224,7 @@ static bool filled_send(struct endpoint *e, uint8_t type, uint32_t bytes)
 	return true;
 }
 
-static bool server_flight(struct endpoint *e, uint32_t count)
+static bool server_flight(struct tls_endpoint *e, uint32_t count)
 {
 	const uint8_t hello[SERVER_HELLO_BYTES] = {
 		SERVER_HELLO, 0, 0, 3, e->tls.resumed, e->tls.protocol, 0
@@ -258,7 +258,7 @@ static bool protocol_choose(const struct tls_context *c, const struct hello *hel
 	return !hello->has_protocols;
 }
 
-static void server_begin(struct endpoint *e, const struct hello *hello)
+void null_begin(struct tls_endpoint *e, const struct hello *hello, uint32_t bytes)
 {
 	uint32_t count = e->tls.thread->null_handshakes++;
 
@@ -273,14 +273,16 @@ static void server_begin(struct endpoint *e, const struct hello *hello)
 	e->tls.resumed = hello->ticket;
 	memcpy(&e->null_seed, hello->message.ptr + RANDOM_AT, sizeof(e->null_seed));
 	e->null_phase = NULL_FINISHED;
+	sealed_consume(&e->in, bytes);
+	e->tls.wants_step = e->in.bytes > 0;
 	if (!server_flight(e, count))
 		endpoint_fail(e, TLS_FAULT_NO_MEMORY);
 }
 
-static void client_begin(struct endpoint *e)
+static void client_begin(struct tls_endpoint *e)
 {
 	uint32_t count = e->tls.thread->null_handshakes++;
-	struct message m = { 0 };
+	struct hello_text m = { 0 };
 
 	e->null_resumes = e->saved && e->saved->session == &null_session &&
 			  e->saved->identity == e->identity;
@@ -293,7 +295,7 @@ static void client_begin(struct endpoint *e)
 
 /* ---- receiving --------------------------------------------------------------------- */
 
-static void shake_alert(struct endpoint *e, uint8_t description)
+static void shake_alert(struct tls_endpoint *e, uint8_t description)
 {
 	e->tls.alert = description;
 	endpoint_fail_with(
@@ -302,7 +304,7 @@ static void shake_alert(struct endpoint *e, uint8_t description)
 }
 
 /* A record in clear: ServerHello, or an alert. */
-static void server_hello_await(struct endpoint *e)
+static void server_hello_await(struct tls_endpoint *e)
 {
 	uint8_t record[RECORD_HEADER_BYTES + SERVER_HELLO_BYTES];
 
@@ -334,7 +336,7 @@ static void server_hello_await(struct endpoint *e)
 }
 
 /* The peer's Finished: both sides change to the keys for data. */
-static void finished_received(struct endpoint *e)
+static void finished_received(struct tls_endpoint *e)
 {
 	bool sent = e->tls.server || filled_send(e, FINISHED, FINISHED_BYTES);
 
@@ -349,7 +351,7 @@ static void finished_received(struct endpoint *e)
 }
 
 /* Skips Certificate; true: Finished is whole, at the end of its record. */
-static bool finished_seek(struct endpoint *e, const struct record_plain *r)
+static bool finished_seek(struct tls_endpoint *e, const struct record_plain *r)
 {
 	uint32_t at = 0;
 
@@ -377,7 +379,7 @@ static bool finished_seek(struct endpoint *e, const struct record_plain *r)
 	return false;
 }
 
-static void finished_await(struct endpoint *e)
+static void finished_await(struct tls_endpoint *e)
 {
 	struct record_plain r;
 
@@ -401,17 +403,13 @@ static void finished_await(struct endpoint *e)
 
 /* ---- steps ------------------------------------------------------------------------- */
 
-bool null_is_heavy(const struct endpoint *e)
+bool null_is_heavy(const struct tls_endpoint *e)
 {
 	return !e->tls.server && e->null_phase != NULL_BEGIN && e->in.bytes > 0;
 }
 
-void null_step(struct endpoint *e, const struct hello *hello)
+void null_step(struct tls_endpoint *e)
 {
-	if (hello) {
-		server_begin(e, hello);
-		return;
-	}
 	if (e->null_phase == NULL_BEGIN)
 		client_begin(e);
 	if (e->tls.state == TLS_SHAKING && e->null_phase == NULL_SERVER_HELLO)

@@ -14,7 +14,7 @@
 
 #define PARTS_MAX 32
 
-static uint32_t content_max(struct endpoint *e, uint64_t now_ms)
+static uint32_t content_max(struct tls_endpoint *e, uint64_t now_ms)
 {
 	if (e->tls.context->record_bytes > 0)
 		return e->tls.context->record_bytes < CONTENT_MAX
@@ -27,7 +27,7 @@ static uint32_t content_max(struct endpoint *e, uint64_t now_ms)
 }
 
 /* Where the next byte of plaintext is. */
-struct cursor {
+struct plain_cursor {
 	const struct tls_plain *entry;
 	unsigned n; /* entries left, with this one */
 	uint32_t at;
@@ -35,7 +35,7 @@ struct cursor {
 
 /* Parts of the next record, at most `max` bytes; *shared: how many of them are sealed to a block,
  * for which `to` is NULL yet. Moves the cursor. Returns how many parts. */
-static unsigned record_gather(struct cursor *c, uint32_t max, unsigned parts_max,
+static unsigned record_gather(struct plain_cursor *c, uint32_t max, unsigned parts_max,
 			      struct record_part *parts, uint32_t *shared)
 {
 	unsigned n = 0;
@@ -64,7 +64,7 @@ static unsigned record_gather(struct cursor *c, uint32_t max, unsigned parts_max
 }
 
 /* Gives shared parts their place. False: no memory. */
-static bool parts_place(struct endpoint *e, struct record_part *parts, unsigned n,
+static bool parts_place(struct tls_endpoint *e, struct record_part *parts, unsigned n,
 			uint32_t shared, struct buf **block)
 {
 	char *at;
@@ -111,7 +111,7 @@ static void part_add(struct tls_flight *f, const struct record_part *p, struct b
 }
 
 /* Seals one record and appends it. False: no memory, or the library failed. */
-static bool record_add(struct endpoint *e, struct record_part *parts, unsigned n,
+static bool record_add(struct tls_endpoint *e, struct record_part *parts, unsigned n,
 		       uint32_t shared, struct tls_flight *f)
 {
 	struct record_keys *k = &e->out_keys;
@@ -139,10 +139,10 @@ static bool record_add(struct endpoint *e, struct record_part *parts, unsigned n
 	return false;
 }
 
-int64_t outbound_seal(struct endpoint *e, const struct tls_plain *entries, unsigned n,
+int64_t outbound_seal(struct tls_endpoint *e, const struct tls_plain *entries, unsigned n,
 		      struct tls_flight *f, uint64_t now_ms)
 {
-	struct cursor c = { .entry = entries, .n = n };
+	struct plain_cursor c = { .entry = entries, .n = n };
 	int64_t taken = 0;
 
 	while (c.n > 0 && flight_space(f) >= 3) {
@@ -172,8 +172,8 @@ int64_t outbound_seal(struct endpoint *e, const struct tls_plain *entries, unsig
 
 /* ---- not data ---------------------------------------------------------------------- */
 
-static bool message_in_clear(struct endpoint *e, enum record_type type, const void *bytes,
-			     uint32_t n)
+static bool message_in_clear(struct tls_endpoint *e, enum record_type type,
+			     const void *bytes, uint32_t n)
 {
 	char *at = output_reserve(&e->out, e->tls.thread->bufs, RECORD_HEADER_BYTES + n);
 
@@ -187,7 +187,7 @@ static bool message_in_clear(struct endpoint *e, enum record_type type, const vo
 	return true;
 }
 
-bool outbound_message(struct endpoint *e, enum record_type type, const void *bytes,
+bool outbound_message(struct tls_endpoint *e, enum record_type type, const void *bytes,
 		      uint32_t n)
 {
 	struct record_keys *k = &e->out_keys;
@@ -207,7 +207,7 @@ bool outbound_message(struct endpoint *e, enum record_type type, const void *byt
 			   (uint8_t *)at + head + n);
 }
 
-static bool key_update_make(struct endpoint *e)
+static bool key_update_make(struct tls_endpoint *e)
 {
 	/* KeyUpdate, 1 byte: update_not_requested. */
 	static const uint8_t message[5] = { 24, 0, 0, 1, 0 };
@@ -216,7 +216,7 @@ static bool key_update_make(struct endpoint *e)
 	       record_keys_update(&e->out_keys, e->tls.thread->crypt);
 }
 
-bool outbound_waiting(struct endpoint *e)
+bool outbound_waiting(struct tls_endpoint *e)
 {
 	bool key_update = e->key_update_waiting, alert = e->alert_waiting;
 	uint8_t message[2] = { e->alert_level, e->alert_description };

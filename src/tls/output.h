@@ -1,7 +1,8 @@
 /* Bytes of a TLS connection that are ready to be sent: a chain of blocks. What handshakes, alerts
  * and key updates have to say waits here until the next flush. Private to tls.
  *
- * Owner: struct endpoint. Limits: a handshake's flights, which end when the peer does not reply. */
+ * Owner: struct tls_endpoint. Limits: a handshake's flights, which end when the peer
+ * does not reply. */
 #ifndef TLS_OUTPUT_H
 #define TLS_OUTPUT_H
 

@@ -1,7 +1,7 @@
 /* The received bytes of a TLS connection, in order: a chain of buffers, from the first byte that
  * was not given away. Private to tls.
  *
- * Owner: struct endpoint; it has one reference to each buffer, and other holders may have
+ * Owner: struct tls_endpoint; it has one reference to each buffer, and other holders may have
  * references to other ranges of the same buffer (buf_view()). Limits: those of its user. */
 #ifndef TLS_SEALED_H
 #define TLS_SEALED_H
