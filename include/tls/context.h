@@ -48,11 +48,13 @@ struct tls_pair {
 
 struct tls_policy {
 	const struct slice *names; /* host names, exact or *.rest, lower case */
-	size_t names_n;            /* 0: the policy of every name not in another one */
+	size_t names_n; /* 0: the policy of every name not in another one, and of none */
 	enum tls_client_auth client_auth;
 	struct slice ca;  /* PEM; required unless TLS_AUTH_OFF */
-	struct slice crl; /* PEM; empty: no check for revocation */
-	unsigned depth;   /* of the chain; 0: 3 */
+	struct slice crl; /* PEM: of each issuer of `ca`; empty: no check for revocation */
+	struct slice ca_name, crl_name; /* of the files, for messages */
+	unsigned depth; /* how many issuers between a client's certificate and one of `ca`;
+			   0: 3 */
 };
 
 struct tls_server_options {
@@ -82,11 +84,12 @@ struct tls_server_options {
 struct tls_client_options {
 	struct slice name; /* of the upstream, for messages */
 	bool verify;
-	struct slice ca;         /* PEM; empty: the system's bundle */
+	struct slice ca; /* PEM: issuers to trust, with `verify`; see tls_system_ca_file() */
 	struct slice ca_name;    /* of the file, for messages */
 	const struct tls_pair *pair; /* our certificate; NULL: none */
 	const uint8_t (*pins)[32];   /* SHA-256 of SubjectPublicKeyInfo; one must be in the
-				        verified chain */
+				        verified chain or, without `verify`, be that of the
+				        server's own certificate */
 	size_t pins_n;
 	enum tls_version min_version;
 	bool resume; /* keep one session per server */
@@ -95,6 +98,11 @@ struct tls_client_options {
 	enum tls_records records;
 	int keylog_fd;
 };
+
+/* The path of the system's bundle of CA certificates: SSL_CERT_FILE of the environment, or where
+ * distributions have it. NULL: there is none. For whoever reads files: a context is made from
+ * bytes, also after the sandbox forbids to open files. */
+const char *tls_system_ca_file(void);
 
 struct tls_context;
 
@@ -129,8 +137,10 @@ bool tls_certificate_read(const struct tls_pair *pair, struct tls_certificate **
 			  char *error, size_t error_size);
 void tls_certificate_free(struct tls_certificate *certificate);
 
-/* The index of the policy for a host (of Host or :authority, lower case, without port). A request
- * whose host has another policy than its connection (tls.policy) gets a 421 (RFC 9110 15.5.20). */
+/* The index of the policy for a host (of Host or :authority, lower case, without port). 0 is the
+ * policy of all names that no other one has, whether the options have such a policy or not. A
+ * request whose host has another policy than its connection (tls.policy) gets a 421 (RFC 9110
+ * 15.5.20). */
 unsigned tls_context_policy(const struct tls_context *c, struct slice host);
 
 /* A name of the group list that the library does not have; for a warning. False: i is too

@@ -43,6 +43,8 @@ static bool arrays_make(struct option_arrays *a, const struct config_tls *t)
 			.client_auth = p->mode,
 			.ca = p->ca ? p->ca->bytes : SLICE(""),
 			.crl = p->crl ? p->crl->bytes : SLICE(""),
+			.ca_name = slice_of(p->ca ? p->ca->path : ""),
+			.crl_name = slice_of(p->crl ? p->crl->path : ""),
 			.depth = p->depth,
 		};
 	}

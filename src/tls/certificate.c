@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,105 +9,119 @@
 
 #include "base/check.h"
 #include "library.h"
+#include "pem.h"
 
 #define REASON_MAX 256
 
-/* What the blocks of a PEM file are. */
+/* What the PEM texts of a pair hold. */
 struct blocks {
-	X509 *leaf;
-	STACK_OF(X509) * issuers;
+	struct pem_block chain[CHAIN_MAX];
+	size_t chain_n;
 	EVP_PKEY *key;
 	bool encrypted; /* a key that needs a passphrase */
+	bool long_chain;
 };
 
 static void blocks_free(struct blocks *b)
 {
-	X509_free(b->leaf);
-	sk_X509_pop_free(b->issuers, X509_free);
+	for (size_t i = 0; i < b->chain_n; i++)
+		pem_free(&b->chain[i]);
 	EVP_PKEY_free(b->key);
 }
 
-/* The private key of a block with this label; NULL: it is none, or cannot be decoded. The decoder
- * for one encoding takes 150 µs, the one for all 1 ms. */
-static EVP_PKEY *key_of_block(const char *label, const unsigned char *der, long len)
+/* Blocks of other kinds are left out: parameters of a curve, the other half of a file that holds
+ * both. False: the library's queue has the reason. */
+static bool blocks_read_chain(struct blocks *b, struct slice pem)
 {
-	PKCS8_PRIV_KEY_INFO *info;
-	EVP_PKEY *key;
+	BIO *text = pem_open(pem);
+	struct pem_block block;
 
-	if (strcmp(label, PEM_STRING_ECPRIVATEKEY) == 0)
-		return d2i_PrivateKey(EVP_PKEY_EC, NULL, &der, len);
-	if (strcmp(label, PEM_STRING_RSA) == 0)
-		return d2i_PrivateKey(EVP_PKEY_RSA, NULL, &der, len);
-	if (strcmp(label, PEM_STRING_PKCS8INF) != 0)
-		return NULL;
-	info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &der, len);
-	key = info ? EVP_PKCS82PKEY(info) : NULL;
-	PKCS8_PRIV_KEY_INFO_free(info);
-	return key;
-}
-
-static bool is_certificate(const char *label)
-{
-	return strcmp(label, PEM_STRING_X509) == 0 ||
-	       strcmp(label, PEM_STRING_X509_OLD) == 0;
-}
-
-static bool is_key(const char *label)
-{
-	return strcmp(label, PEM_STRING_ECPRIVATEKEY) == 0 ||
-	       strcmp(label, PEM_STRING_RSA) == 0 ||
-	       strcmp(label, PEM_STRING_PKCS8INF) == 0;
-}
-
-/* The first certificate is the leaf, all others are its issuers. */
-static bool block_take_certificate(struct blocks *b, const unsigned char *der, long len)
-{
-	X509 *x = d2i_X509(NULL, &der, len);
-
-	if (!x)
+	if (!text)
 		return false;
-	if (!b->leaf) {
-		b->leaf = x;
-		return true;
+	while ((block = pem_next(text)).kind < PEM_END) {
+		if (block.kind == PEM_CERTIFICATE && b->chain_n < CHAIN_MAX) {
+			b->chain[b->chain_n++] = block;
+			continue;
+		}
+		b->long_chain |= block.kind == PEM_CERTIFICATE;
+		pem_free(&block);
 	}
-	if (!b->issuers)
-		b->issuers = sk_X509_new_null();
-	if (b->issuers && sk_X509_push(b->issuers, x) > 0)
-		return true;
-	X509_free(x);
-	return false;
+	BIO_free(text);
+	return block.kind == PEM_END;
 }
 
-/* Reads the certificates or the key of a PEM text; blocks of other kinds are left out (parameters
- * of a curve, the other half of a combined file). False: the library's queue has the reason. */
-static bool blocks_read(struct blocks *b, struct slice pem, bool certificates, bool keys)
+static bool blocks_read_key(struct blocks *b, struct slice pem)
 {
-	BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
-	char *label, *header;
-	unsigned char *der;
-	long len;
-	bool good = bio;
+	BIO *text = pem_open(pem);
+	struct pem_block block;
+	bool good = text;
 
-	while (good && PEM_read_bio(bio, &label, &header, &der, &len) == 1) {
-		if (is_certificate(label) && certificates) {
-			good = block_take_certificate(b, der, len);
-		} else if (is_key(label) && keys && !b->key) {
-			if (strstr(header, "ENCRYPTED"))
-				b->encrypted = true;
-			else
-				good = (b->key = key_of_block(label, der, len));
-		} else if (strcmp(label, PEM_STRING_PKCS8) == 0 && keys) {
-			b->encrypted = true;
-		}
-		OPENSSL_free(label);
-		OPENSSL_free(header);
-		OPENSSL_clear_free(der, (size_t)len);
+	while (good && (block = pem_next(text)).kind < PEM_END) {
+		if (block.kind == PEM_KEY && !b->key)
+			good = (b->key = pem_key(&block));
+		b->encrypted |= block.kind == PEM_KEY_ENCRYPTED;
+		pem_free(&block);
 	}
-	BIO_free(bio);
-	/* The end of the text is reported as an error, too. */
-	if (good && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
-		ERR_clear_error();
-	return good && ERR_peek_error() == 0;
+	BIO_free(text);
+	return good && block.kind == PEM_END;
+}
+
+static X509 *block_decode(const struct pem_block *b)
+{
+	const unsigned char *der = b->der;
+
+	return d2i_X509(NULL, &der, b->len);
+}
+
+/* ---- issuers ---------------------------------------------------------------- */
+
+static void issuers_free(struct shared *s)
+{
+	struct issuers *issuers = CONTAINER(s, struct issuers, shared);
+
+	sk_X509_pop_free(issuers->list, X509_free);
+	free(issuers);
+}
+
+static struct issuers *issuers_decode(const struct blocks *b)
+{
+	struct issuers *issuers = calloc(1, sizeof(*issuers));
+
+	if (!issuers || !(issuers->list = sk_X509_new_null())) {
+		free(issuers);
+		return NULL;
+	}
+	for (size_t i = 1; i < b->chain_n; i++) {
+		X509 *x = block_decode(&b->chain[i]);
+
+		if (!x || sk_X509_push(issuers->list, x) <= 0) {
+			X509_free(x);
+			issuers_free(&issuers->shared);
+			return NULL;
+		}
+	}
+	return issuers;
+}
+
+/* Thousands of certificates have one or two lists of issuers between them. */
+static struct issuers *issuers_new(const struct blocks *b)
+{
+	struct slice ders[CHAIN_MAX];
+	uint8_t digest[SHARED_DIGEST];
+	struct shared *s;
+	struct issuers *issuers;
+
+	for (size_t i = 1; i < b->chain_n; i++)
+		ders[i] = (struct slice){ (const char *)b->chain[i].der,
+					  (size_t)b->chain[i].len };
+	if (!shared_digest(digest, SHARED_ISSUERS, ders + 1, b->chain_n - 1))
+		return NULL;
+	s = shared_find(digest);
+	if (!s) {
+		issuers = issuers_decode(b);
+		s = issuers ? shared_add(&issuers->shared, digest, issuers_free) : NULL;
+	}
+	return s ? CONTAINER(s, struct issuers, shared) : NULL;
 }
 
 /* ---- names ------------------------------------------------------------------ */
@@ -239,11 +252,11 @@ static bool texts_keep(struct certificate *c, struct slice file,
 
 	for (size_t i = 0; i < list->n; i++)
 		size += strlen(list->at[i]) + 1;
-	c->text = malloc(size);
-	if (!c->text)
+	c->texts = malloc(size);
+	if (!c->texts)
 		return false;
-	names = (const char **)(void *)c->text;
-	at = c->text + list->n * sizeof(char *);
+	names = (const char **)(void *)c->texts;
+	at = c->texts + list->n * sizeof(char *);
 	for (size_t i = 0; i < list->n; i++) {
 		names[i] = at;
 		at = stpcpy(at, list->at[i]) + 1;
@@ -296,100 +309,115 @@ static bool key_kind_of(const EVP_PKEY *key, enum key_kind *kind)
 	case EVP_PKEY_ED448:
 		*kind = KEY_EDDSA;
 		return true;
-	default:
-		return false;
 	}
+	return false;
+}
+
+static void certificate_free(struct shared *s)
+{
+	struct certificate *c = CONTAINER(s, struct certificate, shared);
+
+	X509_free(c->leaf);
+	shared_unref(c->issuers ? &c->issuers->shared : NULL);
+	EVP_PKEY_free(c->key);
+	free(c->texts);
+	free(c);
 }
 
 /* NULL, or what is wrong with the blocks that were found. */
 static const char *blocks_fault(const struct blocks *b)
 {
-	if (!b->leaf)
-		return "no certificate in the file; put the server's own there, as the first block "
-		       "BEGIN CERTIFICATE";
+	if (b->chain_n == 0)
+		return "no certificate in the file; put the server's own there, as the first "
+		       "block BEGIN CERTIFICATE";
+	if (b->long_chain)
+		return "more than 10 certificates in the file; put there the server's own and its "
+		       "issuers";
 	if (!b->key && b->encrypted)
 		return "the private key is encrypted; remove its passphrase with: openssl pkey "
 		       "-in FILE -out FILE";
 	if (!b->key)
 		return "no private key in the file; put it there, as a block BEGIN PRIVATE KEY";
-	if (X509_check_private_key(b->leaf, b->key) != 1)
-		return "the private key does not belong to the first certificate of the file; use "
-		       "the key that the certificate was made for";
 	return NULL;
 }
 
-static struct certificate *certificate_of(struct blocks *b, struct slice file)
+/* Decodes the blocks. False: `*fault` is the reason, or NULL if the library's queue has it. */
+static bool certificate_fill(struct certificate *c, struct blocks *b, struct slice name,
+			     const char **fault)
 {
-	struct certificate *c = calloc(1, sizeof(*c));
-	unsigned n = sizeof(c->digest);
-
-	if (!c)
-		return NULL;
-	c->refs = 1;
-	c->leaf = b->leaf;
-	c->issuers = b->issuers;
+	if ((*fault = blocks_fault(b)) || !(c->leaf = block_decode(&b->chain[0])))
+		return false;
 	c->key = b->key;
-	*b = (struct blocks){ 0 };
+	b->key = NULL;
+	if (X509_check_private_key(c->leaf, c->key) != 1)
+		*fault =
+			"the private key does not belong to the first certificate of the "
+			 "file; use the key that the certificate was made for";
+	else if (!key_kind_of(c->key, &c->kind))
+		*fault = "the key is of a kind that TLS does not use; use ECDSA or RSA";
+	if (*fault || (b->chain_n > 1 && !(c->issuers = issuers_new(b))))
+		return false;
+	c->seen.ecdsa = c->kind == KEY_ECDSA;
 	c->seen.not_before = seconds_of(X509_get0_notBefore(c->leaf));
 	c->seen.not_after = seconds_of(X509_get0_notAfter(c->leaf));
-	if (X509_digest(c->leaf, library()->sha256, c->digest, &n) == 1 &&
-	    certificate_texts(c, file))
-		return c;
-	certificate_unref(c);
-	return NULL;
+	if (certificate_texts(c, name))
+		return true;
+	*fault = "out of memory";
+	return false;
+}
+
+static struct shared *certificate_decode(const struct tls_pair *pair,
+					 const uint8_t digest[SHARED_DIGEST], char *error,
+					 size_t error_size)
+{
+	struct certificate *c = calloc(1, sizeof(*c));
+	struct blocks b = { 0 };
+	const char *fault = NULL;
+	char reason[REASON_MAX];
+	bool good = c && blocks_read_chain(&b, pair->chain) &&
+		    blocks_read_key(&b, pair->key) &&
+		    certificate_fill(c, &b, pair->name, &fault);
+
+	if (!good) {
+		snprintf(error, error_size, "%.*s: %s", SLICE_ARG(pair->name),
+			 fault ? fault : library_error(reason, sizeof(reason)));
+		if (c)
+			certificate_free(&c->shared);
+	}
+	blocks_free(&b);
+	ERR_clear_error();
+	return good ? shared_add(&c->shared, digest, certificate_free) : NULL;
 }
 
 struct certificate *certificate_new(const struct tls_pair *pair, char *error,
 				    size_t error_size)
 {
-	struct blocks b = { 0 };
-	struct certificate *c = NULL;
-	enum key_kind kind;
-	const char *fault;
-	char reason[REASON_MAX];
+	const struct slice parts[] = { pair->name, pair->chain, pair->key };
+	uint8_t digest[SHARED_DIGEST];
+	struct shared *s;
 
-	library();
-	ERR_clear_error();
-	if (!blocks_read(&b, pair->chain, true, false) ||
-	    !blocks_read(&b, pair->key, false, true))
-		fault = library_error(reason, sizeof(reason));
-	else if (!(fault = blocks_fault(&b)) && !key_kind_of(b.key, &kind))
-		fault = "the key is of a kind that TLS servers do not use; use ECDSA or RSA";
-	else if (!fault && !(c = certificate_of(&b, pair->name)))
-		fault = "out of memory";
-	if (c) {
-		c->kind = kind;
-		c->seen.ecdsa = kind == KEY_ECDSA;
-	} else {
-		snprintf(error, error_size, "%.*s: %s", SLICE_ARG(pair->name), fault);
+	if (!shared_digest(digest, SHARED_PAIR, parts, COUNT(parts))) {
+		snprintf(error, error_size, "%.*s: out of memory", SLICE_ARG(pair->name));
+		return NULL;
 	}
-	blocks_free(&b);
-	ERR_clear_error();
-	return c;
-}
-
-struct certificate *certificate_ref(struct certificate *c)
-{
-	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-	return c;
+	s = shared_find(digest);
+	if (!s)
+		s = certificate_decode(pair, digest, error, error_size);
+	return s ? CONTAINER(s, struct certificate, shared) : NULL;
 }
 
 void certificate_unref(struct certificate *c)
 {
-	if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
-		return;
-	X509_free(c->leaf);
-	sk_X509_pop_free(c->issuers, X509_free);
-	EVP_PKEY_free(c->key);
-	free(c->text);
-	free(c);
+	shared_unref(c ? &c->shared : NULL);
 }
 
 bool certificate_use(const struct certificate *c, SSL *ssl, SSL_CTX *ctx)
 {
+	STACK_OF(X509) *issuers = c->issuers ? c->issuers->list : NULL;
+
 	if (ssl)
-		return SSL_use_cert_and_key(ssl, c->leaf, c->key, c->issuers, 1) == 1;
-	return SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->issuers, 1) == 1;
+		return SSL_use_cert_and_key(ssl, c->leaf, c->key, issuers, 1) == 1;
+	return SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, issuers, 1) == 1;
 }
 
 bool tls_certificate_read(const struct tls_pair *pair,

@@ -1,8 +1,9 @@
 /* The library's object (SSL) of one handshake, made from a context with everything that this
  * context promises; and what the callbacks of the library report of it.
  *
- * Server: the object gets the certificates and the policy of the requested name, so the ClientHello
- * must have been parsed. It has no BIO yet. Client: likewise, with the name to verify.
+ * Server: the object gets the certificates and the policy of the requested name, so the
+ * ClientHello must have been parsed. Client: likewise, with the name to verify. It has no BIO
+ * yet.
  *
  * Owner: the session, which frees the object with SSL_free(). `struct tls_hooks` lives as long as
  * the object; it is its app data. */
@@ -18,16 +19,16 @@ struct tls_hooks {
 
 	/* ---- set by the owner; functions may be NULL */
 	uint64_t
-		now_ms; /* wall clock: which ticket keys are valid. Before each call of the library
-			    that goes on with the handshake */
+		now_ms; /* wall clock: for ticket keys and for the validity of certificates.
+			    Before each call that goes on with the handshake */
 	/* A line of SSLKEYLOGFILE's format, without newline. */
 	void (*secret)(struct tls_hooks *h, const char *line);
 	/* Client: a session to keep. True: the owner has taken the reference. */
 	bool (*session)(struct tls_hooks *h, SSL_SESSION *session);
 
 	/* ---- set by the callbacks */
-	uint8_t fault; /* enum tls_fault: why the handshake fails, if a callback knows more than the
-			   library; else NONE */
+	uint8_t fault; /* enum tls_fault: why the handshake fails, if a callback knows more
+			   than the library; else NONE */
 	uint8_t policy;     /* index, server */
 	bool ticket_missed; /* server: the client's ticket could not be opened */
 };
@@ -41,10 +42,12 @@ SSL *tls_object_accept(struct tls_context *c, struct tls_hooks *h, struct slice 
 SSL *tls_object_connect(struct tls_context *c, struct tls_hooks *h, struct slice name,
 			struct slice sni);
 
-/* Makes an SSL_CTX report to the hooks of its objects. */
-void object_callbacks(SSL_CTX *library, bool server);
-
-/* Why the certificate of the peer was refused (SSL_get_verify_result()); NONE for X509_V_OK. */
+/* Why a certificate was refused (SSL_get_verify_result()); NONE for X509_V_OK. */
 enum tls_fault tls_object_verify_fault(long result);
+
+/* ---- for context.c ------------------------------------------------------------ */
+
+/* Makes an SSL_CTX report to the hooks of its objects. */
+void object_callbacks(SSL_CTX *library, const struct tls_context *c);
 
 #endif
