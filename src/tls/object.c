@@ -330,19 +330,3 @@ SSL *tls_object_connect(struct tls_context *c, struct tls_hooks *h, struct slice
 	ERR_clear_error();
 	return NULL;
 }
-
-enum tls_fault tls_object_verify_fault(long result)
-{
-	switch (result) {
-	case X509_V_OK:
-		return TLS_FAULT_NONE;
-	case X509_V_ERR_HOSTNAME_MISMATCH:
-	case X509_V_ERR_IP_ADDRESS_MISMATCH:
-		return TLS_FAULT_CERTIFICATE_NAME;
-	case X509_V_ERR_CERT_HAS_EXPIRED:
-	case X509_V_ERR_CERT_NOT_YET_VALID:
-		return TLS_FAULT_CERTIFICATE_EXPIRED;
-	default: /* not an enum */
-		return TLS_FAULT_CERTIFICATE_UNTRUSTED;
-	}
-}
