@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <openssl/err.h>
@@ -150,7 +151,8 @@ void side_run(struct tls_side *s)
 
 	while (side_is_shaking(s) && s->tls->wants_step) {
 		s->heavy += tls_step_is_heavy(s->tls);
-		tls_step(s->tls, rig_now_ms);
+		/* The wall clock: certificates were made today. */
+		tls_step(s->tls, (uint64_t)time(NULL) * 1000);
 	}
 	if (side_is_shaking(s))
 		return;

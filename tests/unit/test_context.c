@@ -35,7 +35,7 @@ struct party {
 	char secrets[4096];
 };
 
-struct trial {
+struct meeting {
 	struct party server, client;
 	enum tls_fault refused; /* by tls_object_accept() */
 	bool done;
@@ -128,10 +128,10 @@ static bool shake_go(SSL *server, SSL *client)
 }
 
 /* Objects for a handshake that has not begun. `name`: what the client requests. */
-static struct trial *shake_new(struct tls_context *server, struct tls_context *client,
-			       const char *name)
+static struct meeting *shake_new(struct tls_context *server, struct tls_context *client,
+				 const char *name)
 {
-	struct trial *k = calloc(1, sizeof(*k));
+	struct meeting *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
 	k->server.hooks = (struct tls_hooks){ .now_ms = now_ms, .secret = secret_noted };
@@ -145,20 +145,20 @@ static struct trial *shake_new(struct tls_context *server, struct tls_context *c
 	return k;
 }
 
-static struct trial *shake_run(struct trial *k)
+static struct meeting *shake_run(struct meeting *k)
 {
 	assert_non_null(k->server.ssl);
 	k->done = shake_go(k->server.ssl, k->client.ssl);
 	return k;
 }
 
-static struct trial *shake(struct tls_context *server, struct tls_context *client,
-			   const char *name)
+static struct meeting *shake(struct tls_context *server, struct tls_context *client,
+			     const char *name)
 {
 	return shake_run(shake_new(server, client, name));
 }
 
-static void shake_free(struct trial *k)
+static void shake_free(struct meeting *k)
 {
 	SSL_SESSION_free(k->client.kept);
 	SSL_free(k->server.ssl);
@@ -167,7 +167,7 @@ static void shake_free(struct trial *k)
 	assert_int_equal(ERR_peek_error(), 0);
 }
 
-static bool presented(const struct trial *k, const struct pki *p)
+static bool presented(const struct meeting *k, const struct pki *p)
 {
 	X509 *x = SSL_get0_peer_certificate(k->client.ssl);
 
@@ -200,7 +200,7 @@ static void the_first_protocol_of_the_server_is_chosen(void **state)
 		struct tls_context *s, *c;
 		const unsigned char *protocol;
 		unsigned len;
-		struct trial *k;
+		struct meeting *k;
 
 		memcpy(so.protocols, cases[i].server, sizeof(so.protocols));
 		memcpy(co.protocols, cases[i].client, sizeof(co.protocols));
@@ -280,7 +280,7 @@ static void version_1_3_alone(void **state)
 	struct tls_server_options so = server_options();
 	struct tls_client_options co = client_options();
 	struct tls_context *s, *c;
-	struct trial *k;
+	struct meeting *k;
 
 	(void)state;
 	so.min_version = TLS_1_3;
@@ -305,7 +305,7 @@ static void groups_are_tried_name_by_name(void **state)
 	struct tls_client_options co = client_options();
 	struct tls_context *s, *c = client_of(&co);
 	struct slice name;
-	struct trial *k;
+	struct meeting *k;
 
 	(void)state;
 	so.groups = groups;
@@ -368,7 +368,7 @@ static void certificates_are_found_by_name(void **state)
 	co.verify = false;
 	c = client_of(&co);
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct trial *k = shake(lenient, c, cases[i].name);
+		struct meeting *k = shake(lenient, c, cases[i].name);
 
 		assert_true(k->done);
 		assert_true(presented(k, cases[i].other ? other : site));
@@ -403,7 +403,7 @@ static void the_kind_of_key_is_chosen_by_the_client(void **state)
 	so.pairs_n = COUNT(pairs);
 	s = server_of(&so);
 	for (unsigned i = 0; i < 4; i++) {
-		struct trial *k = shake_new(s, c, i & 2 ? "a.example" : "");
+		struct meeting *k = shake_new(s, c, i & 2 ? "a.example" : "");
 
 		if (i & 1)
 			SSL_set_max_proto_version(k->client.ssl, TLS1_2_VERSION);
@@ -449,8 +449,7 @@ static void a_pair_of_many_names_itself_in_errors(void **state)
 		struct tls_pair second;
 		const char *text;
 	} cases[] = {
-		{ mixed,
-		  "mixed.pem: the private key does not belong to the first" },
+		{ mixed, "mixed.pem: the private key does not belong to the first" },
 		{ weak->pair, "weak.pem: ee key too small" },
 	};
 
@@ -565,7 +564,7 @@ static void clients_are_let_in_by_policy(void **state)
 			struct tls_client_options co = client_options();
 			enum tls_fault fault = cases[i].faults[j / 2];
 			struct tls_context *c;
-			struct trial *k;
+			struct meeting *k;
 
 			co.pair = clients[j / 2] ? &clients[j / 2]->pair : NULL;
 			c = client_of(&co);
@@ -614,7 +613,7 @@ static void policies_are_chosen_by_name(void **state)
 		struct tls_context *s = i ? without : with_default;
 		struct tls_client_options co = client_options();
 		struct tls_context *c = client_of(&co);
-		struct trial *k = shake(s, c, "a.example");
+		struct meeting *k = shake(s, c, "a.example");
 
 		assert_int_equal(tls_context_policy(s, SLICE("a.example")), 0);
 		assert_int_equal(tls_context_policy(s, SLICE("admin.example")), 1);
@@ -680,7 +679,7 @@ static bool resumes(struct tls_context *first, const char *name, struct tls_cont
 		    const char *then_name, struct tls_context *client, long version,
 		    uint64_t later_ms)
 {
-	struct trial *a = shake_new(first, client, name), *b;
+	struct meeting *a = shake_new(first, client, name), *b;
 	bool resumed;
 
 	SSL_set_max_proto_version(a->client.ssl, version);
@@ -859,7 +858,7 @@ static void servers_are_verified(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct tls_server_options so = server_options();
 		struct tls_context *s;
-		struct trial *k;
+		struct meeting *k;
 
 		so.pairs = &cases[i].server->pair;
 		s = server_of(&so);
@@ -886,7 +885,7 @@ static void validity_is_that_of_the_given_time(void **state)
 	struct tls_server_options so = server_options();
 	struct tls_client_options co = client_options();
 	struct tls_context *s = server_of(&so), *c = client_of(&co);
-	struct trial *k = shake_new(s, c, "a.example");
+	struct meeting *k = shake_new(s, c, "a.example");
 
 	(void)state;
 	k->client.hooks.now_ms += 40ull * 24 * HOUR_MS;
@@ -904,7 +903,7 @@ static void a_trusted_certificate_need_not_be_a_root(void **state)
 	struct tls_server_options so = server_options();
 	struct tls_client_options co = client_options();
 	struct tls_context *s, *c;
-	struct trial *k;
+	struct meeting *k;
 
 	(void)state;
 	so.pairs = &lonely->pair;
@@ -958,7 +957,7 @@ static void keys_are_pinned(void **state)
 		uint8_t two[2][32] = { { 1 } };
 		struct tls_client_options co = client_options();
 		struct tls_context *c;
-		struct trial *k;
+		struct meeting *k;
 
 		memcpy(two[1], pins[cases[i].pin], 32);
 		co.verify = cases[i].verify;
@@ -1025,7 +1024,7 @@ static void secrets_are_reported_and_logged(void **state)
 	FILE *log = tmpfile();
 	char line[512];
 	unsigned lines = 0;
-	struct trial *k;
+	struct meeting *k;
 
 	(void)state;
 	so.keylog_fd = fileno(log);
