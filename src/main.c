@@ -124,8 +124,8 @@ static int give_command(const struct arguments *a)
 
 static int run(struct arguments *a, char **argv)
 {
-	const struct config_options how = { .known_addresses =
-						    upgrade_known_addresses() };
+	const struct config_options how = { .known_addresses = upgrade_known_addresses(),
+					    .known_contents = upgrade_known_contents() };
 	struct config *config;
 
 	a->file = file_from_root(argv, a->file);

@@ -330,6 +330,8 @@ struct config_options {
 	bool strict; /* a name that cannot be resolved is an error, regardless of the file */
 	/* Addresses for names that cannot be resolved, as config_write_addresses() wrote them. */
 	struct slice known_addresses;
+	/* What config_write_contents() wrote: as `previous`, of another program. */
+	struct slice known_contents;
 	/* The snapshot in force: its certificates replace those that cannot be used now, and its
 	 * ticket secret is taken over. Empty: none, as at the start. */
 	struct slice previous;
@@ -340,6 +342,10 @@ struct config *config_read_with(const char *file, const struct config_options *h
 /* Writes the addresses of all server names, one "HOST:PORT WEIGHT ADDRESS:PORT" per line. A name
  * that several upstreams have is written once. */
 void config_write_addresses(const struct config *c, FILE *out);
+
+/* Writes the contents of files and the secret of tickets, for config_options.known_contents. With
+ * private keys. */
+void config_write_contents(const struct config *c, FILE *out);
 
 /* config_read() of a text in memory; `file` is the name used in errors. */
 struct config *config_read_text(const char *file, struct slice text, FILE *errors);

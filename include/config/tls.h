@@ -86,8 +86,12 @@ struct config_tls {
 	uint32_t ticket_lifetime_ms;
 	uint32_t record_bytes; /* 0: auto */
 	enum tls_records records;
-	const char *keylog; /* path; empty: none */
+	const char *keylog;      /* as written; empty: none */
+	const char *keylog_path; /* to open */
 };
+
+/* Whether a connection may use TLS. */
+bool config_uses_tls(const struct config *c);
 
 /* The context of a listener: slow, not on a worker. NULL: `error` has the reason. `keylog_fd`: -1,
  * or of its file. */
@@ -99,7 +103,8 @@ struct tls_context *config_tls_context(const struct config *c, const struct conf
 bool config_tls_equal(const struct config *c, const struct config_tls *t,
 		      const struct config *d, const struct config_tls *u);
 
-/* Cleanses the private keys: no context can be made of it afterwards. */
+/* Cleanses the private keys, and drops the snapshot if it has any: no context can be made of it
+ * afterwards. */
 void config_forget_keys(struct config *c);
 
 #endif

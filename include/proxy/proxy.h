@@ -89,8 +89,15 @@ bool proxy_resolved(struct proxy *p, const struct config *config, unsigned upstr
 void proxy_probed(struct proxy *p, const struct config *config, unsigned upstream,
 		  unsigned server, const struct config_address *address, bool up);
 
-/* Takes over an accepted socket. `paths_strict`: its listener has `paths: strict`. */
-void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict);
+/* What the address of a listener says of connections that are accepted there. */
+struct accept_settings {
+	bool paths_strict;       /* `paths: strict` */
+	struct tls_context *tls; /* NULL: no TLS */
+};
+
+/* Takes over an accepted socket. */
+void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
+		    const struct accept_settings *settings);
 
 /* Closes an idle client connection: see front_evict_idle(). */
 bool proxy_evict_client(struct proxy *p);

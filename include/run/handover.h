@@ -16,20 +16,23 @@
 #include <stddef.h>
 
 enum handover_kind {
-	HANDOVER_CONFIG,        /* a snapshot of the configuration; `value` bytes follow */
-	HANDOVER_LISTENER,      /* a listening socket of worker `worker`; `value`: its address */
+	HANDOVER_CONFIG,   /* a snapshot of the configuration; `value` bytes follow */
+	HANDOVER_LISTENER, /* a listening socket of worker `worker`; `value`: its address */
 	HANDOVER_LISTENER_KEPT, /* listeners of address `value` stay open */
 	HANDOVER_ADMIN,         /* the listening socket of the admin address */
 	HANDOVER_ADMIN_KEPT,    /* the admin address stays open */
-	HANDOVER_LOG,           /* access log of worker `worker`; `value`: is a regular file */
-	HANDOVER_LOG_KEPT,      /* the workers keep their access log */
-	HANDOVER_END,           /* end of the setup */
+	HANDOVER_LOG,      /* access log of worker `worker`; `value`: is a regular file */
+	HANDOVER_LOG_KEPT, /* the workers keep their access log */
+	HANDOVER_END,      /* end of the setup */
+	HANDOVER_KEYLOG,   /* the file `keylog` of config->tls[value] */
 };
 
 struct handover {
 	enum handover_kind kind;
 	unsigned worker, value;
 	int fd; /* -1: none. The receiver owns its copy */
+	unsigned
+		index; /* of LISTENER and LISTENER_KEPT: of the address in config->listens */
 };
 
 /* One-byte messages to the worker process: */

@@ -13,6 +13,10 @@
  * Returns 0 or a negative errno. */
 int privilege_trim(void);
 
+/* Of a process that has private keys: no core file is written, and processes of the same user
+ * cannot trace it or read its memory (PR_SET_DUMPABLE). Not with sanitizers, which need that. */
+void privilege_hide_memory(void);
+
 /* The worker process, before it starts threads: changes to the configured user if it is
  * root, and drops all capabilities. Returns 0, or a negative errno and in *what the step
  * that failed. */

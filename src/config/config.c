@@ -475,6 +475,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 				FILE *errors)
 {
 	struct arena memory = { 0 };
+	struct snapshot known = { .bytes = NULL };
 	struct config_reader r;
 	struct config *c;
 	char *text = NULL;
@@ -485,6 +486,9 @@ struct config *config_read_with(const char *file, const struct config_options *h
 	r.strict = how->strict;
 	r.known_addresses = how->known_addresses;
 	r.previous = snapshot_of(how->previous);
+	contents_parse(&known, how->known_contents);
+	if (known.n > 0)
+		r.previous = known;
 	error = file_load(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(
@@ -500,6 +504,9 @@ struct config *config_read_with(const char *file, const struct config_options *h
 		text_read(&r, (struct slice){ text, n });
 	c = reader_finish(&r, errors);
 	free(text);
+	if (known.n > 0)
+		explicit_bzero(known.bytes, known.n);
+	free(known.bytes);
 	return c;
 }
 

@@ -23,6 +23,10 @@ const char *contents_path(struct config_reader *r, struct slice text);
 const char *contents_load(struct arena *memory, const char *path, struct slice *bytes,
 			  bool *exposed);
 
+/* knowncontents.c: appends what config_write_contents() wrote; what is not understood is left
+ * out. */
+void contents_parse(struct snapshot *s, struct slice text);
+
 /* Whether a file or folder differs from what the configuration has of it. */
 bool contents_changed(const struct config *c);
 

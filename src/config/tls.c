@@ -1,6 +1,7 @@
 /* Reads `tls` of a listener. */
 #include "config/tls.h"
 
+#include "contents.h"
 #include "http/host.h"
 #include "reader.h"
 #include "value.h"
@@ -281,6 +282,7 @@ const struct config_tls *listen_tls_read(struct config_reader *r, const struct n
 		tls_certificates_read(r, values.of[KEY_tls_certificates], t);
 	if (values.of[KEY_tls_groups])
 		groups_read(r, values.of[KEY_tls_groups], t);
+	t->keylog_path = contents_path(r, slice_of(t->keylog));
 	client_auth_read(r, values.of[KEY_tls_client_auth], t);
 	tickets_read(r, values.of[KEY_tls_tickets], t);
 	if (r->report.n == errors && !r->contents->replayed)

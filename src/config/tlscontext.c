@@ -8,6 +8,11 @@
 
 #define TICKET_KEY_BYTES 80
 
+bool config_uses_tls(const struct config *c)
+{
+	return c->tls_n > 0;
+}
+
 /* Arrays that the options point to. */
 struct option_arrays {
 	struct tls_pair *pairs;
@@ -171,9 +176,22 @@ static void forget(struct slice *secret)
 	*secret = SLICE("");
 }
 
+static void snapshot_forget(struct config *c)
+{
+	void *bytes = (void *)(uintptr_t)c->snapshot.ptr;
+
+	if (!bytes)
+		return;
+	explicit_bzero(bytes, c->snapshot.len);
+	free(bytes);
+	c->snapshot = (struct slice){ NULL, 0 };
+}
+
 /* Not the secret of tickets, which config_tls_equal() reads: it is in each context as well. */
 void config_forget_keys(struct config *c)
 {
+	if (c->pairs)
+		snapshot_forget(c);
 	for (struct config_pair *pair = c->pairs; pair; pair = pair->next) {
 		bool one_file = pair->key.ptr == pair->chain.ptr;
 

@@ -261,12 +261,14 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	return 0;
 }
 
-void proxy_accepted(struct proxy *p, int fd, const struct peer *peer, bool paths_strict)
+void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
+		    const struct accept_settings *settings)
 {
 	struct client *c = client_open(&p->front, fd, peer);
 
+	ASSERT(!settings->tls); /* for client_open() */
 	if (c)
-		c->paths_strict = paths_strict;
+		c->paths_strict = settings->paths_strict;
 }
 
 bool proxy_evict_client(struct proxy *p)

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 
 struct handover_header {
-	unsigned kind, worker, value;
+	unsigned kind, worker, value, index;
 };
 
 union fd_control {
@@ -30,7 +30,7 @@ static void attach(struct msghdr *msg, union fd_control *control, int fd)
 
 int handover_send(int channel, const struct handover *h)
 {
-	struct handover_header header = { h->kind, h->worker, h->value };
+	struct handover_header header = { h->kind, h->worker, h->value, h->index };
 	struct iovec iov = { &header, sizeof(header) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union fd_control control;
@@ -46,6 +46,7 @@ bool handover_lacks_fd(const struct handover *h)
 	case HANDOVER_LISTENER:
 	case HANDOVER_ADMIN:
 	case HANDOVER_LOG:
+	case HANDOVER_KEYLOG:
 		return h->fd < 0;
 	case HANDOVER_CONFIG:
 	case HANDOVER_LISTENER_KEPT:
@@ -75,6 +76,7 @@ int handover_receive(int channel, struct handover *h)
 	h->kind = (enum handover_kind)header.kind;
 	h->worker = header.worker;
 	h->value = header.value;
+	h->index = header.index;
 	h->fd = -1;
 	if (c && c->cmsg_type == SCM_RIGHTS)
 		memcpy(&h->fd, CMSG_DATA(c), sizeof(int));

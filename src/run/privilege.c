@@ -75,9 +75,15 @@ static bool is_user_already(const struct config *config)
 	return geteuid() == config->uid && getegid() == config->gid;
 }
 
-/* PR_SET_DUMPABLE 0: other processes of the same user, which may be a shared "nobody",
- * cannot trace this one, and it writes no core file with data of clients. Sanitizers need
- * it to be 1. */
+void privilege_hide_memory(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
+/* Not dumpable: other processes of the same user, which may be a shared "nobody", cannot trace
+ * this one, and it writes no core file with data of clients. Sanitizers need it to be dumpable. */
 static int become_user(const struct config *config)
 {
 	if (groups_set(config) < 0 ||
@@ -87,9 +93,8 @@ static int become_user(const struct config *config)
 	ASSERT(config->uid == 0 || setresuid((uid_t)-1, 0, (uid_t)-1) < 0);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-#else
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
+	privilege_hide_memory();
 	return 0;
 }
 
@@ -109,6 +114,8 @@ int privilege_drop(const struct config *config, const char **what)
 	error = capabilities_set(none);
 	if (error < 0)
 		return error;
+	if (config->pairs) /* also of a process that is not started as root */
+		privilege_hide_memory();
 	*what = "set no_new_privs";
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }

@@ -410,7 +410,8 @@ static void rig_client_accepted(struct listener *l, int fd, const struct peer *p
 {
 	struct proxyrig *r = l->owner;
 
-	proxy_accepted(&r->proxy, fd, peer, r->paths_strict);
+	proxy_accepted(&r->proxy, fd, peer,
+		       &(struct accept_settings){ .paths_strict = r->paths_strict });
 }
 
 static bool rig_make_room(struct listener *l)

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/check.h"
 #include "run/handover.h"
 
 static int ends[2];
@@ -41,23 +42,28 @@ static ino_t inode(int fd)
 static void test_all_kinds(void **state)
 {
 	int fds[2];
-	struct handover sent[] = { { HANDOVER_LISTENER, 7, 12, -1 }, { HANDOVER_ADMIN, 0, 0, -1 },
-				   { HANDOVER_LISTENER, 3, 9, -1 },
-				   { HANDOVER_LOG, 2, 1, -1 } };
+	struct handover sent[] = { { HANDOVER_LISTENER, 7, 12, -1, 3 },
+				   { HANDOVER_ADMIN, 0, 0, -1, 0 },
+				   { HANDOVER_LISTENER, 3, 9, -1, 5 },
+				   { HANDOVER_LOG, 2, 1, -1, 0 },
+				   { HANDOVER_KEYLOG, 0, 1, -1, 0 } };
 	struct handover got;
 
 	(void)state;
 	assert_int_equal(pipe(fds), 0);
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < COUNT(sent); i++) {
 		sent[i].fd = fds[i % 2];
 		assert_int_equal(handover_send(ends[0], &sent[i]), 0);
 	}
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, 0, -1 }), 0);
-	for (unsigned i = 0; i < 4; i++) {
+	assert_int_equal(
+		handover_send(ends[0], &(struct handover){ HANDOVER_END, 0, 0, -1, 0 }),
+		0);
+	for (unsigned i = 0; i < COUNT(sent); i++) {
 		assert_int_equal(handover_receive(ends[1], &got), 0);
 		assert_int_equal(got.kind, sent[i].kind);
 		assert_int_equal(got.worker, sent[i].worker);
 		assert_int_equal(got.value, sent[i].value);
+		assert_int_equal(got.index, sent[i].index);
 		assert_true(got.fd >= 0 && got.fd != sent[i].fd);
 		assert_int_equal(inode(got.fd), inode(sent[i].fd));
 		assert_true(fcntl(got.fd, F_GETFD) & FD_CLOEXEC);
@@ -80,8 +86,9 @@ static void test_peer_closed(void **state)
 	close(ends[0]);
 	ends[0] = -1;
 	assert_int_equal(handover_receive(ends[1], &got), -EPIPE);
-	assert_int_equal(handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, 0, -1 }),
-			 -EPIPE);
+	assert_int_equal(
+		handover_send(ends[1], &(struct handover){ HANDOVER_END, 0, 0, -1, 0 }),
+		-EPIPE);
 	assert_int_equal(handover_receive(-1, &got), -EBADF);
 }
 
@@ -94,11 +101,12 @@ static void test_descriptor_limit(void **state)
 
 	(void)state;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 5, 1, ends[0] }),
+	assert_int_equal(handover_send(ends[0], &(struct handover){ HANDOVER_LOG, 5, 1,
+								    ends[0], 0 }),
 			 0);
 	assert_int_equal(
 		handover_send(ends[0],
-			      &(struct handover){ HANDOVER_LISTENER_KEPT, 0, 9, -1 }),
+			      &(struct handover){ HANDOVER_LISTENER_KEPT, 0, 9, -1, 2 }),
 		0);
 	none = (struct rlimit){ 0, before.rlim_max };
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);

@@ -32,6 +32,10 @@ enum upgrade_role upgrade_role(void);
  * config_write_addresses(); empty if there are none. Valid until the process ends. */
 struct slice upgrade_known_addresses(void);
 
+/* UPGRADE_TRIAL: the certificates and the secret of tickets of the current configuration, as
+ * written by config_write_contents(); empty if there are none. Valid until the process ends. */
+struct slice upgrade_known_contents(void);
+
 /* UPGRADE_TRIAL: writes the snapshot for the next program. Returns 0 or a negative errno,
  * and logs the reason. */
 int upgrade_write_snapshot(const struct config *config);

@@ -15,6 +15,7 @@
 #define RUN_WORKER_CONFIGVERSION_H
 
 #include "config/config.h"
+#include "config/tls.h"
 #include "front/listener.h"
 #include "proxy/proxy.h"
 
@@ -36,8 +37,14 @@ struct worker_listener {
 	struct list node;
 	unsigned number; /* of its address: listen_addr.number of the supervisor */
 	int fd;
-	bool paths_strict;        /* `paths: strict` of its address in the newest version */
+	/* Of its address in the newest version; holds a reference of the context. */
+	struct accept_settings settings;
 	struct listener listener; /* valid once started */
+};
+
+struct version_address {
+	unsigned number; /* of the supervisor's listen_addr */
+	unsigned index;  /* in config->listens */
 };
 
 /* The part of a configuration version that belongs to one worker. */
@@ -62,8 +69,11 @@ struct config_version {
 	struct upstream_shared **upstreams_shared; /* by index of config->upstreams */
 	struct names *upstream_names; /* config_versions->upstreams_shared */
 	unsigned kept_n;
-	unsigned number_n;
-	unsigned *numbers;    /* address numbers of its listeners, in order of `config` */
+	unsigned address_n;
+	struct version_address *addresses; /* those that are open */
+	/* By index of config->tls; NULL until config_version_open_tls(). */
+	struct tls_context **contexts;
+	int *keylogs; /* by index of config->tls: descriptors, only until then; -1: none */
 	unsigned *kept;       /* address numbers whose listeners stay open in the workers */
 	unsigned released_n;  /* workers that released their generation */
 	unsigned flushed_n;   /* workers that worker_flush() has finished for */
@@ -98,14 +108,19 @@ void config_version_free(struct config_version *version);
 void config_versions_set_current(struct config_versions *all,
 				 struct config_version *version);
 
-/* Records that it listens on the address of this number. A number that is recorded is
- * ignored. */
-void config_version_add_address(struct config_version *version, unsigned number);
+/* Makes the TLS contexts, or takes over those of the current version that are the same; then the
+ * private keys of `config` are forgotten. Slow. False: it failed, and logged the reason. */
+bool config_version_open_tls(struct config_versions *all, struct config_version *version);
 
-/* Whether the address of this number has `paths: strict`. If an address could not be
- * opened, numbers cannot be matched to config->listens: then whether any address has
- * it. */
-bool config_version_paths_strict(const struct config_version *version, unsigned number);
+/* Records that the address config->listens[index] has this number. A number that is recorded
+ * is ignored. */
+void config_version_add_address(struct config_version *version, unsigned number,
+				unsigned index);
+
+/* Sets what is configured for the address of this number, which the version has. `settings` holds a
+ * reference of its context, and gives back that of the previous one; all zero: none. */
+void config_version_settings(const struct config_version *version, unsigned number,
+			     struct accept_settings *settings);
 
 /* Whether listeners that a worker has open on this address stay open. */
 bool config_version_keeps_address(const struct config_version *version, unsigned number);

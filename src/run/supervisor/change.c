@@ -12,9 +12,11 @@
 
 #include "accesslog.h"
 #include "base/diagnostics.h"
+#include "config/tls.h"
 #include "notify.h"
 #include "program.h"
 #include "run/memory.h"
+#include "run/privilege.h"
 #include "run/supervisor/command.h"
 #include "upgradestate.h"
 
@@ -92,12 +94,21 @@ void change_discard(struct supervisor *s)
 	drop_next(s);
 }
 
+/* Of the changes that are applied to the serving process. */
+static const struct change_text {
+	const char *done;
+	const char *kept; /* what stays if it fails */
+} change_texts[] = {
+	[REQUEST_RELOAD] = { "reloaded", "the current configuration stays in force" },
+	[REQUEST_REOPEN] = { "reopened", "the current access log stays open" },
+	[REQUEST_LOOK] = { "replaced certificates", "the current ones stay in force" },
+};
+
 void change_failed(struct supervisor *s, const char *why)
 {
-	fprintf(stderr, "fairlead: not %s: %s; the current %s\n",
-		s->reopening ? "reopened" : "reloaded", why,
-		s->reopening ? "access log stays open" : "configuration stays in force");
-	s->reopening = false;
+	fprintf(stderr, "fairlead: not %s: %s; %s\n", change_texts[s->change].done, why,
+		change_texts[s->change].kept);
+	s->change = REQUEST_RELOAD;
 	drop_next(s);
 	supervisor_rest(s);
 	change_report_ready(s);
@@ -114,22 +125,25 @@ static void commit_next(struct supervisor *s)
 	config_free(s->config);
 	s->config = s->next_config;
 	s->next_config = NULL;
+	if (s->config->pairs)
+		privilege_hide_memory();
+	change_look_later(s);
 	memory_return();
 }
 
 void change_adopted(struct supervisor *s)
 {
-	if (!s->reopening)
+	if (s->change == REQUEST_RELOAD)
 		config_restart_needed(s->config, s->next_config, stderr);
 	commit_next(s);
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
-	if (s->reopening)
-		fprintf(stderr, "fairlead: reopened the access log %s\n",
-			s->config->log_path);
-	else
-		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
-	s->reopening = false;
+	fprintf(stderr, "fairlead: %s%s %s\n", change_texts[s->change].done,
+		s->change == REQUEST_REOPEN ? " the access log"
+		: s->change == REQUEST_LOOK ? " of"
+					    : "",
+		s->change == REQUEST_REOPEN ? s->config->log_path : s->config->file);
+	s->change = REQUEST_RELOAD;
 	supervisor_rest(s);
 	change_report_ready(s);
 	command_reply(&s->command_fd, true, "reloaded");
@@ -174,18 +188,25 @@ static int reusable_log(const struct supervisor *s)
 	return s->next_config->log_format == s->config->log_format ? s->log : -1;
 }
 
-/* Sends the configuration to the serving process, or starts a new worker process with it:
- * if the serving one was started by another program and may not understand the messages,
- * if its setup channel is closed, or if there is none because it crashes repeatedly.
- * Takes over `next`; NULL: the configuration could not be read. */
+/* Whether the serving process cannot take the configuration: it was started by another program and
+ * may not understand the messages, its setup channel is closed, or its threads were not prepared
+ * for TLS when its sandbox was still open. */
+static bool needs_new_process(const struct process *p, const struct config *next)
+{
+	return p->foreign || p->setup_channel < 0 || (config_uses_tls(next) && !p->tls);
+}
+
+/* Sends the configuration to the serving process, or starts a new worker process with it, also if
+ * there is none because it crashes repeatedly. Takes over `next`; NULL: the configuration could
+ * not be read. */
 static void apply_config(struct supervisor *s, struct config *next)
 {
 	struct process *p = process_of(s, PROCESS_SERVING);
 
 	if (!open_next(s, next))
 		return;
-	if (!p || p->foreign || p->setup_channel < 0) {
-		s->reopening = false;
+	if (!p || needs_new_process(p, s->next_config)) {
+		s->change = REQUEST_RELOAD;
 		commit_next(s);
 		replace_start(s);
 		return;
@@ -223,8 +244,8 @@ static struct slice known_addresses(const struct config *config)
 static int read_file(void *owner, int snapshot)
 {
 	struct supervisor *s = owner;
-	const struct config_options how = { .known_addresses =
-						    known_addresses(s->config) };
+	const struct config_options how = { .known_addresses = known_addresses(s->config),
+					    .previous = s->config->snapshot };
 	struct config *config;
 
 	supervisor_close_fds(s);
@@ -272,8 +293,56 @@ static void begin_reopening(struct supervisor *s)
 	next = config_read_snapshot(s->config->snapshot, stderr);
 	if (next)
 		config_keep_snapshot(next, s->config->snapshot);
-	s->reopening = true;
+	s->change = REQUEST_REOPEN;
 	apply_config(s, next);
+}
+
+/* ---- certificates ----------------------------------------------------------- */
+
+void change_look_later(struct supervisor *s)
+{
+	bool has_files = s->config->pairs || s->config->files;
+
+	s->look_ms = has_files && s->config->watch_ms > 0
+			     ? process_now_ms() + s->config->watch_ms
+			     : 0;
+}
+
+/* In the loader. Writes nothing if no file has changed. */
+static int look_at_files(void *owner, int snapshot)
+{
+	struct supervisor *s = owner;
+	struct config *next;
+
+	supervisor_close_fds(s);
+	diagnostics_wait_budget(LOADER_STDERR_MS);
+	switch (config_read_contents(s->config, &next, stderr)) {
+	case CONFIG_CONTENTS_SAME:
+		return 0;
+	case CONFIG_CONTENTS_NEW:
+		return loader_write_snapshot(snapshot, next) == 0 ? 0 : 1;
+	case CONFIG_CONTENTS_BAD:
+		break;
+	}
+	return 1;
+}
+
+/* Without a child process: the next look may have one. */
+static void begin_look(struct supervisor *s)
+{
+	if (loader_start(&s->loader, LOADER_LOOK, look_at_files, s))
+		lifecycle_set(&s->lifecycle, LIFECYCLE_READING);
+}
+
+static void apply_look(struct supervisor *s, int snapshot)
+{
+	if (lseek(snapshot, 0, SEEK_END) > 0) {
+		s->change = REQUEST_LOOK;
+		apply_config(s, loader_read_snapshot(snapshot));
+		return;
+	}
+	close(snapshot);
+	supervisor_rest(s);
 }
 
 /* ---- upgrade ---------------------------------------------------------------- */
@@ -381,6 +450,9 @@ void change_begin(struct supervisor *s, enum lifecycle_request request)
 	case REQUEST_UPGRADE:
 		begin_upgrade(s);
 		break;
+	case REQUEST_LOOK:
+		begin_look(s);
+		break;
 	}
 }
 
@@ -391,6 +463,8 @@ void change_continue(struct supervisor *s)
 
 	if (kind == LOADER_READ)
 		apply_config(s, loader_read_snapshot(snapshot));
+	else if (kind == LOADER_LOOK)
+		apply_look(s, snapshot);
 	else
 		exec_next(s, snapshot);
 }
@@ -400,6 +474,14 @@ void change_loader_overdue(struct supervisor *s)
 	enum loader_kind kind = s->loader.kind;
 
 	loader_kill(&s->loader);
+	if (kind == LOADER_LOOK) {
+		fprintf(stderr,
+			"fairlead: the files of certificates were not read within %d s; check "
+			"their file system\n",
+			LOADER_MS / 1000);
+		supervisor_rest(s);
+		return;
+	}
 	fprintf(stderr,
 		"fairlead: the configuration was not read within %d s; check that "
 		"its nameservers respond\n",

@@ -7,6 +7,8 @@
  *                   │                 │                 ├─ refused, no reply in time ─▶ IDLE
  *                   │                 │                 └─ the process ended ───────▶ PAUSED
  *                   │                 └─ no process takes a configuration ────────▶ STARTING
+ *                   ├─ look ────▶ READING ─ the files are the same ─▶ IDLE, PAUSED; else as
+ *                   │             after a reload
  *                   ├─ reopen ──▶ APPLYING or STARTING, as after READING
  *                   └─ upgrade ─▶ TRYING ─ the program is executed ─▶ BEGINNING of the next
  *
@@ -20,7 +22,7 @@
  *   BEGINNING  no worker process was started by this program yet
  *   IDLE       a process serves
  *   PAUSED     none serves, and the next one is started after a pause
- *   READING    the loader reads the configuration
+ *   READING    the loader reads the configuration, or looks at the files of certificates
  *   TRYING     the loader tries the next program
  *   APPLYING   the serving process was sent a configuration and will reply
  *   STARTING   a process starts. Another one may serve until this one is ready
@@ -55,7 +57,12 @@ enum lifecycle_state {
 	LIFECYCLE_ENDED,
 };
 
-enum lifecycle_request { REQUEST_RELOAD, REQUEST_REOPEN, REQUEST_UPGRADE };
+enum lifecycle_request {
+	REQUEST_RELOAD,
+	REQUEST_REOPEN,
+	REQUEST_UPGRADE,
+	REQUEST_LOOK, /* at the files of certificates, whether they have changed */
+};
 
 struct lifecycle {
 	enum lifecycle_state state; /* set by lifecycle_set() only */

@@ -1,7 +1,9 @@
 /* The configuration loader: a child process of the supervisor which reads the
  * configuration and returns it as a snapshot. The supervisor does not read it itself,
  * because looking up names may take long. For a reload the child runs this program, for
- * an upgrade it executes the next program as a trial.
+ * an upgrade it executes the next program as a trial. A child also looks at the files of
+ * certificates (certificates.watch): they may be on a file system that does not respond, and their
+ * private keys are checked.
  *
  * One child at a time. The supervisor kills it after LOADER_MS. */
 #ifndef RUN_SUPERVISOR_LOADER_H
@@ -15,7 +17,7 @@
 
 #define LOADER_MS 60000
 
-enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_TRIAL };
+enum loader_kind { LOADER_NONE, LOADER_READ, LOADER_LOOK, LOADER_TRIAL };
 
 struct loader {
 	enum loader_kind kind; /* NONE: no child is running, and no result is kept */

@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "config/tls.h"
+#include "io/sock.h"
+#include "run/handover.h"
 #include "run/privilege.h"
 #include "run/remedy.h"
-#include "run/handover.h"
 
 /* A worker process reads messages at once: a longer wait means that it is stuck. */
 #define SEND_TIMEOUT_S 10
@@ -29,7 +32,8 @@ uint64_t process_now_ms(void)
 /* ---- setup ------------------------------------------------------------------ */
 
 /* Every worker gets at least one socket, and every socket goes to a worker. */
-static int send_sockets(int setup_channel, const struct listen_addr *la, unsigned workers)
+static int send_sockets(int setup_channel, const struct listen_addr *la, unsigned workers,
+			unsigned index)
 {
 	unsigned n = la->socket_n > workers ? la->socket_n : workers;
 	int error = 0;
@@ -40,24 +44,45 @@ static int send_sockets(int setup_channel, const struct listen_addr *la, unsigne
 			&(struct handover){ .kind = HANDOVER_LISTENER,
 					    .worker = k % workers,
 					    .value = la->number,
-					    .fd = la->sockets[k % la->socket_n] });
+					    .fd = la->sockets[k % la->socket_n],
+					    .index = index });
 	return error;
 }
 
+/* The index of an address in config->listens; listen_n: the configuration does not have it. */
+static unsigned listen_index(const struct config *config, const struct listen_addr *la)
+{
+	unsigned i = 0;
+
+	while (i < config->listen_n &&
+	       !sock_equal((const struct sockaddr *)&config->listens[i].sa,
+			   (const struct sockaddr *)&la->sa))
+		i++;
+	return i;
+}
+
+/* If addresses of the configuration cannot be opened, a restart continues with those that are open.
+ * One that the configuration does not have is not served: it does not say whether with TLS. */
 static int send_listen_addr(int setup_channel, const struct worker_setup *setup,
 			    const struct listen_addr *la)
 {
 	bool is_current = setup->current_listen_addrs &&
 			  listen_addrs_contain(setup->current_listen_addrs, la);
+	unsigned index;
 
 	switch (la->kind) {
 	case LISTEN_ADDR_CLIENTS:
+		index = listen_index(setup->config, la);
+		if (index == setup->config->listen_n)
+			break;
 		if (!is_current)
-			return send_sockets(setup_channel, la, setup->options->workers);
+			return send_sockets(setup_channel, la, setup->options->workers,
+					    index);
 		return handover_send(setup_channel,
 				     &(struct handover){ .kind = HANDOVER_LISTENER_KEPT,
 							 .value = la->number,
-							 .fd = -1 });
+							 .fd = -1,
+							 .index = index });
 	case LISTEN_ADDR_ADMIN:
 		return handover_send(
 			setup_channel,
@@ -101,6 +126,45 @@ static int send_log(int setup_channel, const struct worker_setup *setup)
 	return error;
 }
 
+static int keylog_open(const struct config_tls *t)
+{
+	int fd = open(t->keylog_path,
+		      O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		fprintf(stderr, "fairlead: cannot open the key log %s: %s; %s\n",
+			t->keylog_path, strerror(errno), remedy_of(errno));
+	else
+		fprintf(stderr,
+			"fairlead: warning: the secrets of all TLS connections to %s are written "
+			"to %s: who reads it can decrypt them; remove 'keylog' when the problem "
+			"is found\n",
+			t->name, t->keylog_path);
+	return fd < 0 ? -errno : fd;
+}
+
+static int send_keylogs(int setup_channel, const struct config *config)
+{
+	int error = 0;
+
+	for (unsigned i = 0; i < config->tls_n && error == 0; i++) {
+		int fd;
+
+		if (config->tls[i]->keylog[0] == '\0')
+			continue;
+		fd = keylog_open(config->tls[i]);
+		error = fd < 0 ? fd
+			       : handover_send(
+					 setup_channel,
+					 &(struct handover){ .kind = HANDOVER_KEYLOG,
+							     .value = i,
+							     .fd = fd });
+		if (fd >= 0)
+			close(fd);
+	}
+	return error;
+}
+
 static int send_setup(int setup_channel, const struct worker_setup *setup)
 {
 	int error = 0;
@@ -110,6 +174,8 @@ static int send_setup(int setup_channel, const struct worker_setup *setup)
 					 setup->listen_addrs->all[i]);
 	if (error == 0 && setup->log >= 0)
 		error = send_log(setup_channel, setup);
+	if (error == 0)
+		error = send_keylogs(setup_channel, setup->config);
 	if (error == 0)
 		error = handover_send(
 			setup_channel,
@@ -222,6 +288,7 @@ int process_start(struct process *p, const struct worker_setup *setup,
 	*p = (struct process){ .state = PROCESS_STARTING,
 			       .channel = channel[0],
 			       .setup_channel = setup_channel[0],
+			       .tls = config_uses_tls(setup->config),
 			       .started_ms = process_now_ms() };
 	p->pid = fork();
 	if (p->pid < 0) {

@@ -25,6 +25,7 @@ struct process {
 	int channel, setup_channel; /* -1: closed */
 	uint64_t started_ms;
 	bool foreign;               /* started by the program before an upgrade */
+	bool tls; /* its threads are prepared for TLS: the configuration it began with uses it */
 	enum io_engine_kind engine; /* set when ready; AUTO: not known */
 };
 

@@ -35,7 +35,9 @@ struct supervisor {
 	struct listen_addrs next_listen_addrs;
 	int next_log;
 	uint64_t reply_deadline_ms;
-	bool reopening; /* the change is a reopening of the access log */
+	enum lifecycle_request change; /* RELOAD, REOPEN or LOOK: what the change is */
+	uint64_t
+		look_ms; /* when the files of certificates are looked at next; 0: never */
 	/* Addresses that are not in `listen_addrs`, but a worker process still accepts
 	 * from. */
 	struct listen_addrs old_listen_addrs;
@@ -105,6 +107,9 @@ bool change_open_configured(struct supervisor *s);
 /* After a worker process failed to start: the serving process continues with the
  * addresses that it accepts from; those opened for the new one are closed. */
 void change_roll_back(struct supervisor *s);
+
+/* Begins to wait for the next look at the files of certificates. */
+void change_look_later(struct supervisor *s);
 
 /* Tells the service manager that no change is in progress any more. */
 void change_report_ready(struct supervisor *s);

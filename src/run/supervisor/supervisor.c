@@ -13,6 +13,7 @@
 #include "notify.h"
 #include "program.h"
 #include "run/handover.h"
+#include "run/privilege.h"
 #include "run/remedy.h"
 #include "run/supervisor/command.h"
 #include "run/version.h"
@@ -59,7 +60,7 @@ static struct lifecycle_facts facts_of(struct supervisor *s)
 	return (struct lifecycle_facts){
 		.starting = process_of(s, PROCESS_STARTING),
 		.serving = process_of(s, PROCESS_SERVING),
-		.reading = s->loader.kind == LOADER_READ,
+		.reading = s->loader.kind == LOADER_READ || s->loader.kind == LOADER_LOOK,
 		.trying = s->loader.kind == LOADER_TRIAL,
 		.applying = s->next_config,
 		.pausing = s->restart_ms,
@@ -267,7 +268,8 @@ static uint64_t next_deadline_ms(const struct supervisor *s)
 				    : 0;
 	uint64_t read_ms = loader_runs(&s->loader) ? s->loader.end_ms : 0;
 
-	return earlier_ms(s->restart_ms, earlier_ms(reply_ms, read_ms));
+	return earlier_ms(earlier_ms(s->restart_ms, s->look_ms),
+			  earlier_ms(reply_ms, read_ms));
 }
 
 static int poll_timeout_ms(const struct supervisor *s)
@@ -289,6 +291,10 @@ static void check_deadlines(struct supervisor *s)
 		change_loader_overdue(s);
 	if (s->restart_ms && now >= s->restart_ms)
 		replace_start(s);
+	if (s->look_ms && now >= s->look_ms) {
+		change_look_later(s);
+		lifecycle_ask(&s->lifecycle, REQUEST_LOOK);
+	}
 }
 
 /* One command at a time: the next connection waits in the accept queue. */
@@ -400,6 +406,9 @@ int supervisor_run(const struct run_options *options, struct config *config)
 	program_path(options->argv[0]); /* before it can be replaced */
 	for (unsigned i = 0; i < PROCESSES_MAX; i++)
 		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
+	if (config->pairs)
+		privilege_hide_memory();
+	change_look_later(&s);
 	s.signals = watch_signals();
 	if (s.signals >= 0 && start_first_process(&s)) {
 		reap(&s); /* processes that ended before signals were watched */

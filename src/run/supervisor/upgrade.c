@@ -17,6 +17,7 @@
 #define FORMAT_VERSION 1
 #define ENV_TRIAL "FAIRLEAD_TRIED" /* see upgradestate.h */
 #define ENV_KNOWN "FAIRLEAD_KNOWN"
+#define ENV_CONTENTS "FAIRLEAD_CONTENTS"
 #define ENV_NEXT "FAIRLEAD_NEXT"
 
 #define LINE_MAX_BYTES 8192
@@ -56,9 +57,9 @@ int upgrade_write_snapshot(const struct config *config)
 	return loader_write_snapshot(fd, config);
 }
 
-struct slice upgrade_known_addresses(void)
+static struct slice inherited(const char *variable)
 {
-	const char *value = getenv(ENV_KNOWN);
+	const char *value = getenv(variable);
 	int fd = value ? atoi(value) : -1;
 	off_t n = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
 	void *bytes = n > 0 ? mmap(NULL, (size_t)n, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
@@ -67,10 +68,21 @@ struct slice upgrade_known_addresses(void)
 				     (struct slice){ bytes, (size_t)n };
 }
 
+struct slice upgrade_known_addresses(void)
+{
+	return inherited(ENV_KNOWN);
+}
+
+struct slice upgrade_known_contents(void)
+{
+	return inherited(ENV_CONTENTS);
+}
+
 /* ---- the previous program --------------------------------------------------- */
 
-/* If it fails, the trial has no known addresses. */
-static void pass_known_addresses(const struct config *config)
+/* If it fails, the trial has none of it. */
+static void pass(const struct config *config, const char *variable,
+		 void (*write_it)(const struct config *config, FILE *out))
 {
 	int fd = memfd_create("known", 0);
 	FILE *out = fd >= 0 ? fdopen(dup(fd), "w") : NULL;
@@ -78,10 +90,10 @@ static void pass_known_addresses(const struct config *config)
 
 	if (!out)
 		return;
-	config_write_addresses(config, out);
+	write_it(config, out);
 	snprintf(value, sizeof(value), "%d", fd);
 	if (fclose(out) == 0)
-		setenv(ENV_KNOWN, value, 1);
+		setenv(variable, value, 1);
 }
 
 int upgrade_exec_trial(const char *program, char **argv, const struct config *config,
@@ -92,7 +104,8 @@ int upgrade_exec_trial(const char *program, char **argv, const struct config *co
 
 	snprintf(value, sizeof(value), "%d %d", FORMAT_VERSION, snapshot);
 	setenv(ENV_TRIAL, value, 1);
-	pass_known_addresses(config);
+	pass(config, ENV_KNOWN, config_write_addresses);
+	pass(config, ENV_CONTENTS, config_write_contents);
 	set_cloexec(snapshot, false);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -5,6 +5,8 @@
  * Environment variables:
  *   FAIRLEAD_TRIED  trial: version of the format, and descriptor for the snapshot
  *   FAIRLEAD_KNOWN  trial: descriptor of the known addresses (config_write_addresses()); optional
+ *   FAIRLEAD_CONTENTS  trial: descriptor of the contents of files
+ *                      (config_write_contents()); optional
  *   FAIRLEAD_NEXT   next program: descriptors of the state and of the snapshot */
 #ifndef RUN_SUPERVISOR_UPGRADESTATE_H
 #define RUN_SUPERVISOR_UPGRADESTATE_H

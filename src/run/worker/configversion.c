@@ -1,5 +1,6 @@
 #include "run/worker/configversion.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,9 +107,14 @@ struct config_version *config_version_new(struct config_versions *all,
 	version->upstreams_shared = calloc(config->upstream_n + 1,
 					   sizeof(version->upstreams_shared[0]));
 	version->kept = calloc(config->listen_n + 1, sizeof(version->kept[0]));
-	version->numbers = calloc(config->listen_n + 1, sizeof(version->numbers[0]));
+	version->addresses = calloc(config->listen_n + 1, sizeof(version->addresses[0]));
+	version->contexts = calloc(config->tls_n + 1, sizeof(struct tls_context *));
+	version->keylogs = calloc(config->tls_n + 1, sizeof(version->keylogs[0]));
+	for (unsigned i = 0; version->keylogs && i < config->tls_n; i++)
+		version->keylogs[i] = -1;
 	if (!init_worker_configs(version) || !version->upstreams_shared ||
-	    !version->kept || !version->numbers || !open_upstreams_shared(all, version)) {
+	    !version->kept || !version->addresses || !version->contexts ||
+	    !version->keylogs || !open_upstreams_shared(all, version)) {
 		config_version_free(version);
 		return NULL;
 	}
@@ -132,6 +138,17 @@ static void worker_config_free(struct worker_config *wc)
 	free(wc->upstream_views);
 }
 
+static void tls_free(struct config_version *version)
+{
+	for (unsigned i = 0; version->contexts && i < version->config->tls_n; i++)
+		tls_context_unref(version->contexts[i]);
+	for (unsigned i = 0; version->keylogs && i < version->config->tls_n; i++)
+		if (version->keylogs[i] >= 0)
+			close(version->keylogs[i]);
+	free(version->contexts);
+	free(version->keylogs);
+}
+
 void config_version_free(struct config_version *version)
 {
 	ASSERT(!version->monitor);
@@ -152,7 +169,8 @@ void config_version_free(struct config_version *version)
 	}
 	free(version->upstreams_shared);
 	free(version->kept);
-	free(version->numbers);
+	free(version->addresses);
+	tls_free(version);
 	config_free(version->config);
 	free(version);
 }
@@ -167,23 +185,76 @@ void config_versions_set_current(struct config_versions *all,
 	all->current = version;
 }
 
-void config_version_add_address(struct config_version *version, unsigned number)
+/* ---- TLS -------------------------------------------------------------------- */
+
+/* That of the current version which is the same; NULL: there is none. A key log is another
+ * descriptor each time. */
+static struct tls_context *same_context(const struct config_version *current,
+					const struct config *config,
+					const struct config_tls *t)
 {
-	for (unsigned i = 0; i < version->number_n; i++)
-		if (version->numbers[i] == number)
-			return;
-	ASSERT(version->number_n < version->config->listen_n);
-	version->numbers[version->number_n++] = number;
+	if (!current || t->keylog[0] != '\0')
+		return NULL;
+	for (unsigned i = 0; i < current->config->tls_n; i++)
+		if (config_tls_equal(current->config, current->config->tls[i], config, t))
+			return tls_context_ref(current->contexts[i]);
+	return NULL;
 }
 
-bool config_version_paths_strict(const struct config_version *version, unsigned number)
+bool config_version_open_tls(struct config_versions *all, struct config_version *version)
 {
-	bool known = version->number_n == version->config->listen_n, strict = false;
+	struct config *config = version->config;
+	char error[512];
+	bool good = true;
 
-	for (unsigned i = 0; i < version->config->listen_n; i++)
-		if (!known || version->numbers[i] == number)
-			strict |= version->config->listens[i].paths_strict;
-	return strict;
+	for (unsigned i = 0; i < config->tls_n && good; i++) {
+		const struct config_tls *t = config->tls[i];
+
+		version->contexts[i] = same_context(all->current, config, t);
+		if (!version->contexts[i])
+			version->contexts[i] = config_tls_context(
+				config, t, version->keylogs[i], error, sizeof(error));
+		good = version->contexts[i] != NULL;
+		version->keylogs[i] = -1;
+	}
+	if (!good)
+		fprintf(stderr, "fairlead: %s\n", error);
+	config_forget_keys(config);
+	return good;
+}
+
+/* ---- addresses -------------------------------------------------------------- */
+
+void config_version_add_address(struct config_version *version, unsigned number,
+				unsigned index)
+{
+	for (unsigned i = 0; i < version->address_n; i++)
+		if (version->addresses[i].number == number)
+			return;
+	ASSERT(version->address_n < version->config->listen_n &&
+	       index < version->config->listen_n);
+	version->addresses[version->address_n++] = (struct version_address){ number,
+									     index };
+}
+
+void config_version_settings(const struct config_version *version, unsigned number,
+			     struct accept_settings *settings)
+{
+	const struct config *config = version->config;
+	struct tls_context *before = settings->tls;
+	unsigned i = 0;
+
+	while (i < version->address_n && version->addresses[i].number != number)
+		i++;
+	if (i == version->address_n) /* its listener stops */
+		return;
+	i = version->addresses[i].index;
+	settings->paths_strict = config->listens[i].paths_strict;
+	settings->tls =
+		config->listen_tls[i]
+			? tls_context_ref(version->contexts[config->listen_tls[i]->index])
+			: NULL;
+	tls_context_unref(before);
 }
 
 bool config_version_keeps_address(const struct config_version *version, unsigned number)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "run/handover.h"
@@ -38,6 +39,7 @@ static int receive_config(struct setup *setup, struct config_versions *all,
 	error = handover_receive_bytes(setup_channel, bytes, n);
 	if (error == 0)
 		config = config_read_snapshot((struct slice){ bytes, n }, stderr);
+	explicit_bzero(bytes, n); /* there may be private keys in it */
 	free(bytes);
 	if (config)
 		setup->config_version = config_version_new(all, config);
@@ -56,7 +58,7 @@ static bool add_listener(struct config_version *version, const struct handover *
 	worker_listener->number = h->value;
 	list_append(&version->worker_configs[h->worker].listeners,
 		    &worker_listener->node);
-	config_version_add_address(version, h->value);
+	config_version_add_address(version, h->value, h->index);
 	return true;
 }
 
@@ -74,7 +76,7 @@ static bool setup_take(struct setup *setup, const struct handover *h)
 	case HANDOVER_LISTENER_KEPT:
 		ASSERT(version->kept_n < version->config->listen_n);
 		version->kept[version->kept_n++] = h->value;
-		config_version_add_address(version, h->value);
+		config_version_add_address(version, h->value, h->index);
 		break;
 	case HANDOVER_ADMIN:
 		setup->admin_fd = h->fd;
@@ -90,6 +92,11 @@ static bool setup_take(struct setup *setup, const struct handover *h)
 	case HANDOVER_LOG_KEPT:
 		for (unsigned w = 0; w < version->worker_n; w++)
 			version->worker_configs[w].log_kept = true;
+		break;
+	case HANDOVER_KEYLOG:
+		ASSERT(h->value < version->config->tls_n &&
+		       version->keylogs[h->value] < 0);
+		version->keylogs[h->value] = h->fd;
 		break;
 	case HANDOVER_CONFIG:
 	case HANDOVER_END:
@@ -146,7 +153,9 @@ int setup_receive(struct setup *setup, struct config_versions *all, int setup_ch
 			"fairlead: %u descriptors could not be received: too many are "
 			"open; raise the limit of descriptors (ulimit -n)\n",
 			lacking);
-	if (error < 0 || lacking > 0 || unused > 0)
+	if (error < 0 || lacking > 0 || unused > 0 ||
+	    (setup->config_version &&
+	     !config_version_open_tls(all, setup->config_version)))
 		setup_drop(setup);
 	return error;
 }

@@ -12,7 +12,7 @@ static void worker_accepted(struct listener *l, int fd, const struct peer *peer)
 	struct worker *w = l->owner;
 
 	proxy_accepted(&w->proxy, fd, peer,
-		       CONTAINER(l, struct worker_listener, listener)->paths_strict);
+		       &CONTAINER(l, struct worker_listener, listener)->settings);
 }
 
 static bool evict_client(struct listener *l);
@@ -30,6 +30,7 @@ static void worker_listeners_sweep(struct worker *w)
 		if (!listener_stopped(&wl->listener))
 			continue;
 		list_remove(&wl->node);
+		tls_context_unref(wl->settings.tls);
 		free(wl);
 	}
 }
@@ -58,7 +59,7 @@ static void worker_listeners_update(struct worker *w,
 		struct worker_listener *wl = LIST_ITEM(node, struct worker_listener,
 						       node);
 
-		wl->paths_strict = config_version_paths_strict(version, wl->number);
+		config_version_settings(version, wl->number, &wl->settings);
 	}
 }
 
