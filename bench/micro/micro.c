@@ -25,7 +25,7 @@
 static const struct micro_set *const sets[] = { &micro_heads,       &micro_routes,
 						&micro_routetables, &micro_timers,
 						&micro_buffers,     &micro_mail,
-						&micro_balance };
+						&micro_balance,     &micro_records };
 
 void micro_must(int good, const char *what)
 {
