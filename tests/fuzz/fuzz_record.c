@@ -155,7 +155,7 @@ static struct record_plain take_record(struct both *b, struct fuzz *f)
 	return r;
 }
 
-/* The other end sends; both read the same. A key update that it owes goes first. */
+/* The other end sends; both read the same. Key updates that it was asked for come first. */
 static void both_receive(struct both *b, struct fuzz *f)
 {
 	static const uint8_t key_update[] = { 24, 0, 0, 1 };
@@ -165,7 +165,7 @@ static void both_receive(struct both *b, struct fuzz *f)
 	draw_plain(f, n);
 	ASSERT(SSL_write(b->other, plain, (int)n) == (int)n);
 	r = take_record(b, f);
-	if (r.type == RECORD_HANDSHAKE) {
+	while (r.type == RECORD_HANDSHAKE) {
 		ASSERT(r.length == 5 && memcmp(opened + r.begin, key_update, 4) == 0);
 		ASSERT(record_keys_update(&b->in, b->crypt));
 		r = take_record(b, f);
@@ -175,8 +175,7 @@ static void both_receive(struct both *b, struct fuzz *f)
 	expect_read(b->twin, n);
 }
 
-/* TLS 1.3: both change their keys, and may ask the other end to do so. The twin forgets that it
- * owes nothing: SSL_read() finds no data. */
+/* TLS 1.3: both change their keys, and may ask the other end to do so, which it does at once. */
 static void both_update(struct both *b, bool requested)
 {
 	uint8_t message[] = { 24, 0, 0, 1, requested }, nothing;
