@@ -39,6 +39,7 @@ struct tls_endpoint {
 	bool in_ended : 1;           /* FIN was received */
 	bool alert_waiting : 1;      /* for tls_take() */
 	bool key_update_waiting : 1; /* likewise */
+	bool renegotiated : 1;       /* TLS 1.2: the peer has tried to */
 	bool hello_whole : 1;        /* HELLO: the next step can begin the handshake */
 	uint8_t alert_level, alert_description; /* if alert_waiting */
 	uint8_t null_phase;

@@ -13,6 +13,7 @@
 /* HandshakeType. */
 enum {
 	HELLO_REQUEST = 0,
+	CLIENT_HELLO = 1,
 	NEW_SESSION_TICKET = 4,
 	KEY_UPDATE = 24,
 };
@@ -117,41 +118,49 @@ static uint32_t message_length(const struct tls_endpoint *e)
 	       e->message[3];
 }
 
-/* Tickets of the library are taken by the library's object, as long as it is there. */
-static void null_ticket(struct tls_endpoint *e)
+/* The library's object has taken those that came while it was there. */
+static void ticket_received(struct tls_endpoint *e)
 {
+	idle_record(e);
 	if (e->tls.context->records != TLS_RECORDS_NULL || !e->saved)
 		return;
 	e->saved->session = &null_session;
 	e->saved->identity = e->identity;
 }
 
-/* The header of a message is there. Sets how many bytes of it are skipped. */
+/* TLS 1.2: the peer wants a new handshake. The first time it is told that there will be none
+ * (RFC 5246 7.2.2), and the connection goes on. */
+static void renegotiation_refused(struct tls_endpoint *e)
+{
+	if (e->renegotiated || e->alert_waiting || e->tls.shut) {
+		endpoint_fail(e, TLS_FAULT_RENEGOTIATION);
+		return;
+	}
+	e->renegotiated = true;
+	e->alert_waiting = true;
+	e->alert_level = ALERT_WARNING;
+	e->alert_description = ALERT_NO_RENEGOTIATION;
+}
+
+/* The header of a message is there, whose body will be skipped, but for KeyUpdate's. */
 static void message_begun(struct tls_endpoint *e)
 {
 	uint32_t length = message_length(e);
+	uint8_t type = e->message[0];
 	bool v13 = e->tls.version == TLS_1_3;
 
-	if (v13 && e->message[0] == KEY_UPDATE && length == 1)
+	if (v13 && type == KEY_UPDATE && length == 1)
 		return;
-	if (v13 && !e->tls.server && e->message[0] == NEW_SESSION_TICKET &&
-	    length <= MESSAGE_BYTES_MAX) {
-		e->message_left = length;
-		e->message_n = 0;
-		null_ticket(e);
-	} else if (!v13 && !e->tls.server && e->message[0] == HELLO_REQUEST &&
-		   length == 0) {
-		/* We do not renegotiate, which a client may ignore (RFC 5246 7.4.1.1). */
-		e->message_n = 0;
-		if (!e->tls.shut && !e->alert_waiting) {
-			e->alert_waiting = true;
-			e->alert_level = ALERT_WARNING;
-			e->alert_description = ALERT_NO_RENEGOTIATION;
-		}
-		idle_record(e);
-	} else {
-		endpoint_fail(e, v13 ? TLS_FAULT_MESSAGE : TLS_FAULT_RENEGOTIATION);
-	}
+	e->message_n = 0;
+	e->message_left = length;
+	if (length > MESSAGE_BYTES_MAX)
+		endpoint_fail(e, TLS_FAULT_MESSAGE);
+	else if (v13 && !e->tls.server && type == NEW_SESSION_TICKET)
+		ticket_received(e);
+	else if (!v13 && type == (e->tls.server ? CLIENT_HELLO : HELLO_REQUEST))
+		renegotiation_refused(e);
+	else
+		endpoint_fail(e, TLS_FAULT_MESSAGE);
 }
 
 /* Handshake messages after the handshake: whole, in parts, or several in one record. */

@@ -88,11 +88,11 @@ enum tls_read library_read(struct tls_endpoint *e, struct buf **plain, uint64_t 
 
 /* Copies up to a record of plaintext together. Returns its bytes. */
 static uint32_t entries_copy(const struct tls_plain *entries, unsigned n, uint64_t from,
-			     char *to)
+			     uint32_t max, char *to)
 {
 	uint32_t bytes = 0;
 
-	for (unsigned i = 0; i < n && bytes < CONTENT_MAX; i++) {
+	for (unsigned i = 0; i < n && bytes < max; i++) {
 		uint32_t len = entries[i].len, part;
 
 		if (from >= len) {
@@ -100,8 +100,8 @@ static uint32_t entries_copy(const struct tls_plain *entries, unsigned n, uint64
 			continue;
 		}
 		part = len - (uint32_t)from;
-		if (part > CONTENT_MAX - bytes)
-			part = CONTENT_MAX - bytes;
+		if (part > max - bytes)
+			part = max - bytes;
 		memcpy(to + bytes, entries[i].ptr + from, part);
 		bytes += part;
 		from = 0;
@@ -112,11 +112,14 @@ static uint32_t entries_copy(const struct tls_plain *entries, unsigned n, uint64
 int64_t library_seal(struct tls_endpoint *e, const struct tls_plain *entries, unsigned n,
 		     struct tls_flight *f)
 {
+	uint32_t configured = e->tls.context->record_bytes;
+	uint32_t max = configured > 0 && configured < CONTENT_MAX ? configured
+								  : CONTENT_MAX;
 	char record[CONTENT_MAX];
 	int64_t taken = 0;
 
 	for (unsigned i = 0; i < RECORDS_MAX && flight_space(f) > 4; i++) {
-		uint32_t bytes = entries_copy(entries, n, (uint64_t)taken, record);
+		uint32_t bytes = entries_copy(entries, n, (uint64_t)taken, max, record);
 		int result;
 
 		if (bytes == 0)

@@ -171,6 +171,7 @@ void tls_free(struct tls *t)
 		record_keys_done(&e->out_keys, t->thread->crypt);
 	}
 	free((void *)(uintptr_t)t->name.ptr);
+	free((void *)(uintptr_t)t->peer);
 	tls_context_unref(t->context);
 	slab_put(&t->thread->endpoints, e);
 }

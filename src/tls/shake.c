@@ -7,6 +7,7 @@
 #include "endpoint.h"
 #include "fault.h"
 #include "libraryfault.h"
+#include "peer.h"
 #include "protocol.h"
 
 /* ---- the BIO ----------------------------------------------------------------------- */
@@ -275,6 +276,7 @@ static void shake_done(struct tls_endpoint *e)
 {
 	SSL *ssl = e->shake->ssl;
 	const unsigned char *protocol;
+	struct tls_peer *peer = NULL;
 	unsigned protocol_len;
 
 	SSL_get0_alpn_selected(ssl, &protocol, &protocol_len);
@@ -284,6 +286,11 @@ static void shake_done(struct tls_endpoint *e)
 	e->tls.suite = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
 	e->tls.group = group_number((int)SSL_get_negotiated_group(ssl));
 	e->tls.resumed = SSL_session_reused(ssl);
+	if (e->tls.server && !peer_render(ssl, &peer)) {
+		endpoint_fail_with(e, TLS_FAULT_NO_MEMORY, ALERT_NONE);
+		return;
+	}
+	e->tls.peer = peer;
 	endpoint_set_state(e, TLS_OPEN);
 	e->shake->stays = e->tls.context->records == TLS_RECORDS_OPENSSL ||
 			  !suite_find(e->tls.suite);
