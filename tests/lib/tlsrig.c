@@ -353,6 +353,8 @@ static void raw_run(struct raw *r)
 {
 	int n;
 
+	if (r->error == SSL_ERROR_SSL)
+		return;
 	ERR_clear_error();
 	if (!r->open) {
 		n = SSL_do_handshake(r->ssl);
