@@ -1,4 +1,4 @@
-/* SHA-256, to tell contents apart. Slow callers only: it fetches its algorithm each time.
+/* SHA-256, to tell contents apart.
  *
  * Owner, errors: none; out of memory ends the process (ASSERT). */
 #ifndef TLS_DIGEST_H

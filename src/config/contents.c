@@ -11,6 +11,17 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "tls/warm.h"
+
+bool tls_begin(struct config_reader *r, const struct node *n)
+{
+	bool good = tls_library_init();
+
+	if (!good)
+		report_error(&r->report, node_pos(n),
+			     "OpenSSL cannot be used; check its configuration, openssl.cnf");
+	return good;
+}
 
 /* ---- files ------------------------------------------------------------------- */
 

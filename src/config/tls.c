@@ -235,6 +235,17 @@ static void tickets_read(struct config_reader *r, const struct node *n,
 
 /* ---- what only the library knows ---------------------------------------------- */
 
+static void groups_check(struct config_reader *r, const struct node *n,
+			 const struct tls_context *context)
+{
+	struct slice name;
+
+	for (size_t i = 0; tls_context_missing_group(context, i, &name); i++)
+		report_warning(&r->report, node_pos(n),
+			       "OpenSSL has no group '%.*s', so it is not offered; remove it",
+			       REPORT_ARG(name));
+}
+
 /* Makes a context with one certificate and one policy at a time: the certificates were checked
  * already, and of the policies the message shall name the right one. */
 static void context_check(struct config_reader *r, const struct node *n,
@@ -252,15 +263,10 @@ static void context_check(struct config_reader *r, const struct node *n,
 		policy.name_n = 0;
 		one.policies = &policy;
 		context = config_tls_context(r->config, &one, -1, error, sizeof(error));
-		if (!context && policy.ca)
-			report_error(
-				&r->report, node_pos(n),
-				"clients' certificates cannot be checked with '%s' (%s); check "
-				"'ca' and 'crl'",
-				policy.ca->path, error);
-		else if (!context)
-			report_error(&r->report, node_pos(n), "%s; check 'groups'",
-				     error);
+		if (!context)
+			report_error(&r->report, node_pos(n), "%s", error);
+		if (context && i == 0)
+			groups_check(r, n, context);
 		tls_context_unref(context);
 	}
 }
@@ -276,7 +282,7 @@ const struct config_tls *listen_tls_read(struct config_reader *r, const struct n
 
 	t->index = r->config->tls_n;
 	t->name = name;
-	if (!section_read(r, map, &section_tls, t, &values))
+	if (!section_read(r, map, &section_tls, t, &values) || !tls_begin(r, map))
 		return NULL;
 	if (values.of[KEY_tls_certificates])
 		tls_certificates_read(r, values.of[KEY_tls_certificates], t);

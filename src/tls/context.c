@@ -108,7 +108,8 @@ static bool server_add_policy(struct tls_context *c, const struct tls_server_opt
 	SSL_CTX *library = server_library(c, o);
 
 	if (!library && o->groups_n > 0 && c->missing_groups_n == o->groups_n) {
-		snprintf(to->text, to->size, "%.*s: the library has none of these groups",
+		snprintf(to->text, to->size, "%.*s: OpenSSL has none of these groups; use "
+			 "X25519, P-256 or P-384",
 			 SLICE_ARG(to->name));
 		return false;
 	}

@@ -257,6 +257,19 @@ static void test_exposed(void **state)
 	assert_int_equal(chmod("key.pem", 0600), 0);
 }
 
+/* A group that the library does not have is left out. */
+static void test_groups(void **state)
+{
+	struct config *c = read_after(
+		TLS("{ certificates: site.pem, groups: [X25519, nonsense] }"), NULL);
+
+	(void)state;
+	assert_string_equal(messages,
+			    FILE_NAME ":1:37: warning: OpenSSL has no group 'nonsense', so it is "
+				      "not offered; remove it\n");
+	config_free(c);
+}
+
 /* ---- what cannot be used ------------------------------------------------------- */
 
 static void make_noise(void)
@@ -636,6 +649,7 @@ int main(void)
 		cmocka_unit_test(test_snapshot_cut),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_exposed),
+		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_half_replaced),
