@@ -44,6 +44,13 @@ LATE_S = 0.2
 TRIES_MAX = 10
 
 
+start = rig.Fairlead    # replaced by tls_attack.py, as is connect()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+
+
 class Wrong(Exception):
     pass
 
@@ -120,8 +127,7 @@ class Wire:
 
 class Client(Wire):
     def __init__(self, world, methods):
-        sock = socket.create_connection(("127.0.0.1", world.proxy.port), PATIENCE_S)
-        super().__init__(world, sock)
+        super().__init__(world, connect(world.proxy.port))
         self.methods, self.at = list(methods), 0
         self.interim, self.responses, self.begun = [], [], None
         self.malformed = None
@@ -202,8 +208,8 @@ class World:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, None)
-        self.proxy = rig.Fairlead(CONFIG.format(origin=self.listener.getsockname()[1]),
-                                  workers=1)
+        self.proxy = start(CONFIG.format(origin=self.listener.getsockname()[1]),
+                           workers=1)
 
     def script_left(self):
         return self.script is not None

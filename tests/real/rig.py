@@ -231,20 +231,23 @@ def memcached(port, *more):
 # --- the proxy ------------------------------------------------------------------
 
 class Fairlead(Program):
-    """fairlead with this configuration; listen and admin are added."""
+    """fairlead with this configuration; listen and admin are added. tls: the keys of the listener's
+    `tls`, as a map in braces."""
 
     def __init__(self, config, workers=2, engine=ENGINE, more=(), before=(), port=None,
-                 **popen):
+                 tls=None, **popen):
         self.port, self.admin = free_ports(2)
         self.port = port or self.port
         self.path = os.path.join(TMP, f"fairlead-{self.port}-{self.admin}.yaml")
         with open(self.path, "w") as f:
-            f.write(f"listen: [127.0.0.1:{self.port}]\nadmin: 127.0.0.1:{self.admin}\n")
+            listen = f"{{ address: 127.0.0.1:{self.port}, tls: {tls} }}" if tls else \
+                f"127.0.0.1:{self.port}"
+            f.write(f"listen: [{listen}]\nadmin: 127.0.0.1:{self.admin}\n")
             f.write(config)
         super().__init__("fairlead", [*before, FAIRLEAD, "-c", self.path, "--engine", engine,
                                       "--workers", str(workers), *more],
                          ready="fairlead: ready", **popen)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
 
     def children(self):
         """The child processes of the supervisor, the oldest first."""
