@@ -12,6 +12,7 @@
 #include "run/start.h"
 #include "run/supervisor/upgrade.h"
 #include "run/version.h"
+#include "tls/warm.h"
 
 /* Total time that writes to standard error may block until the program serves. */
 #define STDERR_WAIT_MS 1000
@@ -160,6 +161,10 @@ int main(int argc, char **argv)
 	}
 	if (!a.file)
 		return complain("-c FILE is missing");
+	/* Before the library's first allocation, to count all of them. */
+	if (!tls_library_init())
+		return complain("OpenSSL cannot be initialised; see openssl version -d for its "
+				"configuration");
 	if (a.command != COMMAND_NONE)
 		return give_command(&a);
 	return a.test ? check(&a) : run(&a, argv);

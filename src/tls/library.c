@@ -82,10 +82,8 @@ size_t tls_library_bytes(void)
 
 static void fetch_all(void)
 {
-	/* Only before the library's first allocation; else what exists would be freed by the
-	 * wrong function. */
-	if (CRYPTO_set_mem_functions(counted_malloc, counted_realloc, counted_free) != 1)
-		return;
+	/* Refused after the library's first allocation: then nothing is counted. */
+	CRYPTO_set_mem_functions(counted_malloc, counted_realloc, counted_free);
 	if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_SSL_STRINGS |
 				     OPENSSL_INIT_LOAD_CRYPTO_STRINGS |
 				     OPENSSL_INIT_LOAD_CONFIG,
