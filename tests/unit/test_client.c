@@ -67,7 +67,8 @@ static void respond(struct client *c, struct stream *s, int status, size_t n)
 		request_abort(s);
 		return;
 	}
-	b->end = (uint32_t)sprintf(b->data, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
+	b->end = (uint32_t)sprintf(b->data,
+				   "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n%s\r\n",
 				   status, n, keep ? "" : "Connection: close\r\n");
 	if (!stream_send_kept_head(s, b, FRAMING_LENGTH, n)) {
 		request_abort(s);
@@ -197,11 +198,17 @@ static void fixture_open(struct client_fixture *f, uint64_t seed)
 	memset(f, 0, sizeof(*f));
 	simrig_open(&f->rig, seed, 64);
 	quota_init(&f->quota, 10);
-	f->front = (struct front){ .tick = &f->rig.tick, .events = &events, .owner = f,
-				   .limits = { 4096, 32 },
-				   .timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS },
-				   .window = 65536, .linger_ms = LINGER_MS, .quota = &f->quota,
-				   .stats = &f->stats, .scratch = &f->scratch };
+	f->front =
+		(struct front){ .tick = &f->rig.tick,
+				.events = &events,
+				.owner = f,
+				.limits = { 4096, 32 },
+				.timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS },
+				.window = 65536,
+				.linger_ms = LINGER_MS,
+				.quota = &f->quota,
+				.stats = &f->stats,
+				.scratch = &f->scratch };
 	front_init(&f->front);
 }
 
@@ -242,11 +249,11 @@ static void each_seed(void (*test)(struct client_fixture *f))
 	}
 }
 
-#define TEST(name)                                                                    \
-	static void test_##name(void **state)                                         \
-	{                                                                             \
-		(void)state;                                                          \
-		each_seed(name);                                                      \
+#define TEST(name)                            \
+	static void test_##name(void **state) \
+	{                                     \
+		(void)state;                  \
+		each_seed(name);              \
 	}
 
 static unsigned count(const struct sim_peer *a, const char *text)
@@ -274,7 +281,8 @@ static void pipelined(struct client_fixture *f)
 	simrig_run(&f->rig, 200);
 	at = f->peer->in;
 	for (unsigned i = 1; i <= 60; i++) {
-		snprintf(text, sizeof(text), "HTTP/1.1 200 X\r\nContent-Length: %u\r\n\r\n", i);
+		snprintf(text, sizeof(text),
+			 "HTTP/1.1 200 X\r\nContent-Length: %u\r\n\r\n", i);
 		if (memcmp(at, text, strlen(text)) != 0)
 			fail_msg("response %u is missing or out of order", i);
 		at += strlen(text) + i;
@@ -283,6 +291,35 @@ static void pipelined(struct client_fixture *f)
 	assert_int_equal(f->stats.requests, 60);
 }
 TEST(pipelined)
+
+/* While responses are not read, what follows them waits in one buffer; a head that needs more is
+ * received when they were read. */
+static void large_head_behind_unread_responses(struct client_fixture *f)
+{
+	struct client *c = LIST_ITEM(f->front.all.next, struct client, node);
+	char field[20001];
+
+	memset(field, 'x', sizeof(field) - 1);
+	field[sizeof(field) - 1] = '\0';
+	f->front.limits.bytes = 32768;
+	sim_set_socket_bytes(f->rig.tick.loop, 60000);
+	f->peer->stopped_reading = true;
+	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
+	for (unsigned i = 0; i < 30 && conn_push_space(&c->conn) > 0; i++) {
+		sim_peer_send_text(f->peer, "GET /50000 HTTP/1.1\r\nHost: a\r\n\r\n");
+		simrig_run(&f->rig, 30);
+	}
+	assert_int_equal(conn_push_space(&c->conn), 0);
+	sim_peer_send_text(f->peer, "GET /1 HTTP/1.1\r\nHost: a\r\nX: ");
+	sim_peer_send_text(f->peer, field);
+	simrig_run(&f->rig, 500);
+	sim_peer_resume_reading(f->peer);
+	sim_peer_send_text(f->peer, "\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, count(f->peer, "Content-Length: 1\r\n") == 1 || f->refused,
+		     60000);
+	assert_int_equal(f->refused, 0);
+}
+TEST(large_head_behind_unread_responses)
 
 static void kept_alive(struct client_fixture *f)
 {
@@ -471,7 +508,8 @@ static void assert_idle_timeout(struct client_fixture *f, uint32_t idle_ms)
 
 	sim_peer_send_text(f->peer, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
 	SIMRIG_UNTIL(&f->rig, f->waiting, 1000);
-	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 30000)); /* this is not idle time */
+	simrig_run(&f->rig,
+		   (uint32_t)simrig_draw(&f->rig, 30000)); /* this is not idle time */
 	f->may_respond = true;
 	tick_run(&f->rig.tick, f->waiting->http1.stream.task);
 	SIMRIG_UNTIL(&f->rig, f->peer->in_n > 0, 1000);
@@ -523,7 +561,8 @@ static void never_reads(struct client_fixture *f)
 	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
 	simrig_run(&f->rig, 100 + (uint32_t)simrig_draw(&f->rig, 30000));
 	/* Part of the response is written. */
-	assert_true(conn_push(&f->waiting->conn, &(struct piece){ NULL, content, 60000 }));
+	assert_true(
+		conn_push(&f->waiting->conn, &(struct piece){ NULL, content, 60000 }));
 	simrig_run(&f->rig, 20);
 	from_ms = f->rig.tick.now_ms;
 	SIMRIG_UNTIL(&f->rig, f->timed_out_n == 1, 60000);
@@ -615,14 +654,18 @@ TEST(drained)
 static void closed_in_any_state(struct client_fixture *f)
 {
 	static const char *const texts[] = {
-		"", "GET", "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n",
-		"GET /900000 HTTP/1.1\r\nHost: a\r\n\r\n", "GET HTTP\r\n\r\n",
+		"",
+		"GET",
+		"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /900000 HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET HTTP\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nx",
 		"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
 	};
 
 	for (unsigned i = 0; i < 7; i++)
-		sim_peer_send_text(client_connect(f), texts[simrig_draw(&f->rig, COUNT(texts))]);
+		sim_peer_send_text(client_connect(f),
+				   texts[simrig_draw(&f->rig, COUNT(texts))]);
 	if (simrig_draw(&f->rig, 3) == 0)
 		slab_fail_at(1 + (unsigned)simrig_draw(&f->rig, 10));
 	simrig_run(&f->rig, (uint32_t)simrig_draw(&f->rig, 60));
@@ -678,6 +721,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pipelined),
+		cmocka_unit_test(test_large_head_behind_unread_responses),
 		cmocka_unit_test(test_kept_alive),
 		cmocka_unit_test(test_half_closed),
 		cmocka_unit_test(test_empty_lines),
