@@ -54,6 +54,7 @@ static inline void histogram_add(struct histogram *h, uint64_t us)
 	X(connections_evicted, counter, "Idle client connections closed for new ones") \
 	X(accepted, counter, "Client connections accepted")                            \
 	X(accept_pauses, counter, "Times accepting paused at the connection limit")    \
+	X(proxy_headers_refused, counter, "Connections without a PROXY header")        \
 	X(requests, counter, "Requests whose head was received")                       \
 	X(requests_in_flight, gauge, "Requests in flight")                             \
 	X(requests_abandoned, counter, "Requests whose client left before a response") \

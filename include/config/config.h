@@ -35,6 +35,8 @@
  * kernel has no IPv6. */
 enum config_half { CONFIG_WHOLE, CONFIG_HALF_IPV4, CONFIG_HALF_IPV6 };
 
+struct config_trust;
+
 struct config_address {
 	const char *text; /* as written */
 	struct sockaddr_storage sa;
@@ -43,6 +45,8 @@ struct config_address {
 	uint16_t weight;
 	uint8_t half;      /* enum config_half */
 	bool paths_strict; /* of `listen`: see path_is_unambiguous() */
+	/* of `listen`: peers that begin with a header of the PROXY protocol; NULL: none do */
+	const struct config_trust *proxy_protocol;
 };
 
 /* Permissions of a unix socket to listen on: the texts as written ("": not set), and their
@@ -247,7 +251,8 @@ struct config_resolver {
 	enum config_family family;
 };
 
-/* Peers whose Forwarded and X-Forwarded-* fields are trusted: see http/forwarding.h. */
+/* Peers that are believed: what they say in Forwarded and X-Forwarded-* fields (http/forwarding.h),
+ * or in a header of the PROXY protocol (net/proxyheader.h). */
 struct config_trust {
 	bool unix_sockets; /* clients that connect by a unix socket */
 	unsigned range_n;

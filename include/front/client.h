@@ -1,11 +1,17 @@
 /* A client connection: hands out a stream for each request, on HTTP/1 one at a time and in order.
  *
- *            bytes           head read           response complete, kept alive
+ *            header read
+ *   PROXIED ─────────────▶ IDLE
+ *     │ header_timeout
+ *     ▼
+ *   ENDING   bytes           head read           response complete, kept alive
  *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ───────────────────────────────▶ IDLE
  *     │ idle_timeout  │ header_timeout    │ response complete, not kept alive
  *     ▼               ▼ 408               ▼
  *   ENDING          ENDING              ENDING ─▶ dead
  *
+ *   PROXIED  begins with a header of the PROXY protocol (net/proxyheader.h), which says who the
+ *            client is. An invalid header ends the connection without a response
  *   BUSY     has a stream that is open
  *   ENDING   the connection closes: at once, after the queued bytes, or lingering
  *            (RFC 9112 9.6); no more requests are read
@@ -26,8 +32,15 @@
 #include "front/front.h"
 #include "io/sock.h"
 #include "message/http1.h"
+#include "net/proxyheader.h"
 
-enum client_state { CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_ENDING };
+enum client_state {
+	CLIENT_IDLE,
+	CLIENT_PROXIED,
+	CLIENT_HEAD,
+	CLIENT_BUSY,
+	CLIENT_ENDING
+};
 
 struct client {
 	struct conn conn;
@@ -37,7 +50,8 @@ struct client {
 	struct list idle_node; /* on front->idle or front->unused */
 	struct front *front;
 	struct list held; /* origins held for this client only: back/upstream.h */
-	struct peer peer;
+	struct peer peer; /* the peer of the connection, or the source that it has stated */
+	struct buf *proxy_header; /* client_proxy_header(); NULL: none */
 	uint8_t state;            /* enum client_state */
 	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
@@ -48,6 +62,13 @@ struct client {
 /* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it,
  * returns the unit, and returns NULL. */
 struct client *client_open(struct front *f, int fd, const struct peer *peer);
+
+/* Right after client_open(): the peer, which is trusted, begins with a header of the PROXY
+ * protocol. */
+void client_await_proxy_header(struct client *c);
+
+/* The header that the connection began with; NULL: none, or it has stated no addresses. */
+const struct proxy_header *client_proxy_header(const struct client *c);
 
 /* Asserts what holds between two steps in each state. */
 void client_check(const struct client *c);

@@ -37,10 +37,11 @@
 
 #define FORWARDING_HOPS_MAX 32
 
-/* The peer of the client connection. */
+/* The peer of the client connection, or whom it has stated in a header of the PROXY protocol. */
 struct forwarding_peer {
 	struct slice text; /* its address, or "unix" */
 	bool trusted;
+	bool https; /* its connection uses TLS, or so a trusted PROXY header says */
 	const struct ip_range *proxies; /* trusted addresses, sorted */
 	unsigned proxy_n;
 };
@@ -71,7 +72,7 @@ static inline bool forwarding_may_be_field(struct slice name)
 {
 	switch (name.ptr[0] | 0x20) {
 	case 'c':
-		return name.len == 9 || name.len == 16;
+		return name.len == 9 || name.len == 11 || name.len == 16 || name.len == 17;
 	case 'f':
 		return name.len >= 9;
 	case 't':

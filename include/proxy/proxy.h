@@ -93,6 +93,8 @@ void proxy_probed(struct proxy *p, const struct config *config, unsigned upstrea
 struct accept_settings {
 	bool paths_strict;       /* `paths: strict` */
 	struct tls_context *tls; /* NULL: no TLS */
+	/* Peers that send a header of the PROXY protocol first; NULL: none do. */
+	const struct config_trust *proxy_protocol;
 };
 
 /* Takes over an accepted socket. */

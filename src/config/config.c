@@ -108,6 +108,22 @@ static const struct node *listen_address_node(struct config_reader *r,
 	return values->of[KEY_listen_address];
 }
 
+/* NULL: none, or reported. */
+static const struct config_trust *proxy_protocol_read(struct config_reader *r,
+						      const struct node *n)
+{
+	struct config_trust *from = arena_alloc(r->memory, sizeof(*from));
+	struct config_address none = { NULL };
+	struct section_values values;
+
+	if (!n || !section_read(r, n, &section_proxy_protocol, &none, &values) ||
+	    !values.of[KEY_proxy_protocol_from])
+		return NULL;
+	trust_read(r, values.of[KEY_proxy_protocol_from],
+		   "'from: [10.0.0.0/8, unix]'", from);
+	return from;
+}
+
 static void listen_read(struct config_reader *r, const struct node *n)
 {
 	struct config *c = r->config;
@@ -116,6 +132,8 @@ static void listen_read(struct config_reader *r, const struct node *n)
 	const struct node *address = listen_address_node(r, n, &values, &rights);
 	unsigned before = c->listen_n;
 	const struct config_tls *tls = NULL;
+	const struct config_trust *proxy_protocol =
+		proxy_protocol_read(r, values.of[KEY_listen_proxy_protocol]);
 	struct slice port = { NULL, 0 };
 
 	if (!address)
@@ -134,6 +152,7 @@ static void listen_read(struct config_reader *r, const struct node *n)
 	for (unsigned i = before; i < c->listen_n; i++) {
 		c->listens[i].paths_strict = rights.paths_strict;
 		c->listen_tls[i] = tls;
+		c->listens[i].proxy_protocol = proxy_protocol;
 	}
 	if (c->listen_n > before)
 		rights_read(r, &values, &c->listens[before], &rights);
@@ -172,11 +191,21 @@ static void admin_read(struct config_reader *r, const struct node *n)
 			&r->report, values.of[KEY_listen_tls]->key->at,
 			"'admin' has no TLS; remove it, and write an address that only "
 			"this machine reaches");
+	if (values.of[KEY_listen_proxy_protocol])
+		report_error(&r->report, values.of[KEY_listen_proxy_protocol]->key->at,
+			     "'proxy_protocol' is for clients of routes, and 'admin' does not ask "
+			     "who they are; remove it");
 	r->config->has_admin = n && listen_address_read(r, n, a);
 	if (!r->config->has_admin)
 		return;
 	listener_unique_check(r, n, a);
 	rights_read(r, &values, a, &rights);
+}
+
+static void trusted_proxies_read(struct config_reader *r, const struct node *n)
+{
+	if (n->kind != NODE_LIST || n->child_n > 0)
+		trust_read(r, n, "'trusted_proxies: [10.0.0.0/8, unix]'", &r->config->trust);
 }
 
 static void control_read(struct config_reader *r, const struct node *n)
@@ -232,7 +261,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
 		{ KEY_top_control, control_read },
-		{ KEY_top_trusted_proxies, trust_read },
+		{ KEY_top_trusted_proxies, trusted_proxies_read },
 		{ KEY_top_upstreams, upstreams_read },
 		{ KEY_top_routes, routes_read },
 	};

@@ -271,6 +271,14 @@ static void print_rights(FILE *out, const struct config *c, const struct config_
 	}
 }
 
+static void print_trusted(FILE *out, const struct config_trust *t, unsigned depth)
+{
+	for (unsigned i = 0; i < t->text_n; i++) {
+		print_indent(out, depth);
+		fprintf(out, "- \"%s\"\n", t->texts[i]);
+	}
+}
+
 /* The two sockets of a port without host are printed as one entry. */
 static void print_listen(FILE *out, const struct config *c, const struct config_address *a)
 {
@@ -281,6 +289,10 @@ static void print_listen(FILE *out, const struct config *c, const struct config_
 		   slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
 	if (a->paths_strict)
 		fputs(INDENT INDENT "paths: strict\n", out);
+	if (a->proxy_protocol) {
+		fputs(INDENT INDENT "proxy_protocol:\n" INDENT INDENT INDENT "from:\n", out);
+		print_trusted(out, a->proxy_protocol, 4);
+	}
 	print_rights(out, c, a, 2);
 	if (c->listen_tls[a - c->listens])
 		print_tls(out, c->listen_tls[a - c->listens], 2);
@@ -307,8 +319,7 @@ static void print_trust(FILE *out, const struct config_trust *t)
 {
 	if (t->text_n > 0)
 		fputs("trusted_proxies:\n", out);
-	for (unsigned i = 0; i < t->text_n; i++)
-		fprintf(out, INDENT "- \"%s\"\n", t->texts[i]);
+	print_trusted(out, t, 1);
 }
 
 static void print_resolver(FILE *out, const struct config_resolver *r)

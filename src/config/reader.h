@@ -64,8 +64,10 @@ void rights_read(struct config_reader *r, const struct section_values *values,
 /* upstream.c */
 void upstreams_read(struct config_reader *r, const struct node *map);
 
-/* trust.c */
-void trust_read(struct config_reader *r, const struct node *list);
+/* trust.c: reads a list of addresses, networks and "unix"; `form` is an example of it. An empty
+ * list is reported. */
+void trust_read(struct config_reader *r, const struct node *list, const char *form,
+		struct config_trust *t);
 
 /* tls.c: `tls` of a listener; its name is for messages. NULL: reported. */
 const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,

@@ -1,7 +1,6 @@
-/* Reads the list `trusted_proxies`. */
+/* Reads the lists `trusted_proxies` and `proxy_protocol.from`. */
 #include "reader.h"
 
-#define FORM "'trusted_proxies: [10.0.0.0/8, unix]'"
 #define TRUST_MAX NODE_CHILDREN_MAX
 
 /* The prefix length, such as 8; above `max`: the text is not a number, or too large. */
@@ -58,12 +57,12 @@ static const char *network_read(struct config_reader *r, struct slice text,
 		REPORT_ARG(text), first, bits - mapped, REPORT_ARG(address));
 }
 
-static void trusted_proxy_read(struct config_reader *r, const struct node *n)
+static void trusted_peer_read(struct config_reader *r, const struct node *n,
+			      const char *form, struct config_trust *t)
 {
-	struct config_trust *t = &r->config->trust;
 	const char *fault;
 
-	if (!scalar_check(r, n, "an address, as in " FORM))
+	if (!scalar_check(r, n, arena_format(&r->scratch, "an address, as in %s", form)))
 		return;
 	t->texts[t->text_n++] = arena_text(r->memory, n->text);
 	if (slice_equal(n->text, SLICE("unix"))) {
@@ -75,19 +74,16 @@ static void trusted_proxy_read(struct config_reader *r, const struct node *n)
 		report_error(&r->report, n->at, "%s", fault);
 }
 
-void trust_read(struct config_reader *r, const struct node *list)
+void trust_read(struct config_reader *r, const struct node *list, const char *form,
+		struct config_trust *t)
 {
-	struct config_trust *t = &r->config->trust;
-
-	if (list->kind == NODE_LIST && list->child_n == 0)
-		return;
 	list = list_of(r, list);
-	if (!children_check(r, list, NODE_LIST, TRUST_MAX, FORM))
+	if (!children_check(r, list, NODE_LIST, TRUST_MAX, form))
 		return;
 	t->texts = arena_alloc(r->memory, list->child_n * sizeof(t->texts[0]));
 	t->ranges = arena_alloc(r->memory, list->child_n * sizeof(t->ranges[0]));
 	for (const struct node *n = list->children; n; n = n->next)
-		trusted_proxy_read(r, n);
+		trusted_peer_read(r, n, form, t);
 	if (r->report.n == 0)
 		t->range_n = ip_ranges_sort(t->ranges, t->range_n);
 }

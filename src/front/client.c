@@ -1,6 +1,7 @@
 #include "front/client.h"
 
 #include "close.h"
+#include "proxied.h"
 
 /* Most requests of one connection served in one step, before other connections get their
  * turn. */
@@ -12,7 +13,9 @@
 /* The diagram of client.h: the states that may follow each state. front_close() ends clients
  * that are ending already. */
 static const uint8_t next_states[] = {
-	[CLIENT_IDLE] = 1u << CLIENT_HEAD | 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
+	[CLIENT_IDLE] = 1u << CLIENT_PROXIED | 1u << CLIENT_HEAD | 1u << CLIENT_BUSY |
+			1u << CLIENT_ENDING,
+	[CLIENT_PROXIED] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
 	[CLIENT_HEAD] = 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
 	[CLIENT_BUSY] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
 	[CLIENT_ENDING] = 1u << CLIENT_ENDING,
@@ -25,12 +28,14 @@ static void client_set_state(struct client *c, enum client_state state)
 	ASSERT(next_states[c->state] >> state & 1);
 	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE) {
 		stat_add(&stats->connections_idle, 1);
-		list_append(&c->front->idle, &c->idle_node);
+		/* Before its first request it is on front->unused already. */
+		if (c->state != CLIENT_PROXIED)
+			list_append(&c->front->idle, &c->idle_node);
 	}
-	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE) {
+	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
 		stat_sub(&stats->connections_idle, 1);
+	if (state != CLIENT_IDLE && state != CLIENT_PROXIED)
 		list_remove(&c->idle_node);
-	}
 	c->state = (uint8_t)state;
 	c->http1.stream.since_ms = c->front->tick->now_ms;
 }
@@ -60,6 +65,7 @@ void client_check(const struct client *c)
 
 	http1_check(&c->http1);
 	switch ((enum client_state)c->state) {
+	case CLIENT_PROXIED:
 	case CLIENT_IDLE:
 		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
 		/* fall through */
@@ -116,6 +122,7 @@ static uint64_t state_deadline_ms(const struct client *c)
 		if (c->http1.stream.uses == 0)
 			return c->http1.stream.since_ms + t->header_ms;
 		return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
+	case CLIENT_PROXIED:
 	case CLIENT_HEAD:
 		return c->http1.stream.since_ms + t->header_ms;
 	case CLIENT_BUSY:
@@ -192,6 +199,7 @@ static void conn_dead(struct conn *conn)
 	if (f->events->closed)
 		f->events->closed(c);
 	ASSERT(!c->http1.stream.task);
+	buf_put(c->proxy_header);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
@@ -324,11 +332,45 @@ static void serve_requests(struct client *c)
 	tick_run(c->front->tick, &c->task);
 }
 
+/* ---- the PROXY protocol ----------------------------------------------------- */
+
+void client_await_proxy_header(struct client *c)
+{
+	ASSERT(c->http1.stream.uses == 0 && c->conn.received == 0);
+	client_set_state(c, CLIENT_PROXIED);
+	deadline_begin(c);
+}
+
+/* True: the header was read, requests may follow. A peer that leaves without a byte was a check
+ * of the port. */
+static bool proxy_header_taken(struct client *c)
+{
+	enum verdict v = proxied_read(c);
+
+	if (v == VERDICT_OK) {
+		client_set_state(c, CLIENT_IDLE);
+		deadline_begin(c);
+		return true;
+	}
+	if (v == VERDICT_MORE && !c->conn.eof && !client_lost(c) &&
+	    !c->http1.stream.timed_out) {
+		conn_compact(&c->conn);
+		return false;
+	}
+	if (c->conn.received > 0)
+		stat_add(&c->front->stats->proxy_headers_refused, 1);
+	client_end(c, CONN_NOW);
+	return false;
+}
+
+/* --------------------------------------------------------------------------- */
+
 static void client_step(struct task *task)
 {
 	struct client *c = CONTAINER(task, struct client, task);
 
-	serve_requests(c);
+	if (c->state != CLIENT_PROXIED || proxy_header_taken(c))
+		serve_requests(c);
 	CHECK_STATE(client_check(c));
 }
 

@@ -28,14 +28,22 @@ void front_done(struct front *f)
 	slab_done(&f->clients);
 }
 
+/* Bytes of the next request, or of the header that is awaited, were received. */
+static bool has_begun(struct client *c)
+{
+	if (c->state == CLIENT_PROXIED)
+		return c->conn.received > 0;
+	return reader_skip_empty_lines(&c->http1.reader, &c->conn);
+}
+
 void front_drain(struct front *f)
 {
 	f->draining = true;
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if (c->state == CLIENT_IDLE &&
-		    !reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
+		if ((c->state == CLIENT_IDLE || c->state == CLIENT_PROXIED) &&
+		    !has_begun(c)) {
 			client_close(c, CONN_LINGER,
 				     conn_unsent(&c->conn) > 0 ? f->linger_ms
 							       : DRAIN_LINGER_MS);
@@ -50,8 +58,7 @@ void front_drain_gracefully(struct front *f)
 
 static bool is_evictable(struct client *c)
 {
-	return !reader_skip_empty_lines(&c->http1.reader, &c->conn) &&
-	       conn_unsent(&c->conn) == 0;
+	return !has_begun(c) && conn_unsent(&c->conn) == 0;
 }
 
 static struct client *eviction_candidate(struct front *f)

@@ -134,7 +134,8 @@ static void forwarded_emit(struct sink *s, const struct head *h,
 		emit_slice(e, SLICE(", "));
 	node_emit(e, f->peer->text);
 	if (chained)
-		host_proto_emit(e, h->authority, SLICE("http"));
+		host_proto_emit(e, h->authority,
+				f->peer->https ? SLICE("https") : SLICE("http"));
 	else
 		host_proto_emit(e, f->host, f->proto);
 	s->ops->finish(s);

@@ -263,13 +263,13 @@ void forwarding_read(struct forwarding *f, const struct head *h,
 {
 	f->peer = peer;
 	f->client = peer->text;
-	f->proto = SLICE("http");
+	f->proto = peer->https ? SLICE("https") : SLICE("http");
 	f->host = h->authority;
 	f->port.len = 0;
 	f->list.hops = f->elements.hops = 0;
 	if (!peer->trusted && h->authority.len > 0 &&
 	    !octet_is(h->authority.ptr[h->authority.len - 1], OCTET_DIGIT)) {
-		f->port = SLICE("80");
+		f->port = peer->https ? SLICE("443") : SLICE("80");
 		return;
 	}
 	if (peer->trusted)

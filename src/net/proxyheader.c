@@ -311,35 +311,35 @@ size_t proxy_header_write_v1(const struct proxy_header *h,
 }
 
 /* The output of version 2. */
-struct output {
+struct header_output {
 	char *bytes;
 	size_t n;
 };
 
-static void put_bytes(struct output *o, const void *bytes, size_t n)
+static void header_put(struct header_output *o, const void *bytes, size_t n)
 {
 	memcpy(o->bytes + o->n, bytes, n);
 	o->n += n;
 }
 
-static void put16(struct output *o, size_t value)
+static void put16(struct header_output *o, size_t value)
 {
 	const char bytes[2] = { (char)(value >> 8), (char)value };
 
-	put_bytes(o, bytes, 2);
+	header_put(o, bytes, 2);
 }
 
 /* Space is kept for the entries that are not texts, and for the checksum. */
-static void put_entry(struct output *o, unsigned type, struct slice value)
+static void put_entry(struct header_output *o, unsigned type, struct slice value)
 {
 	if (value.len == 0 || o->n + 3 + value.len > PROXY_HEADER_WRITE_MAX - 32)
 		return;
 	o->bytes[o->n++] = (char)type;
 	put16(o, value.len);
-	put_bytes(o, value.ptr, value.len);
+	header_put(o, value.ptr, value.len);
 }
 
-static void put_tls(struct output *o, const struct proxy_header *h)
+static void put_tls(struct header_output *o, const struct proxy_header *h)
 {
 	size_t begin = o->n;
 	const char fixed[5] = { h->subject.len > 0 ? CLIENT_TLS | CLIENT_CERTIFICATE
@@ -347,26 +347,26 @@ static void put_tls(struct output *o, const struct proxy_header *h)
 
 	o->bytes[o->n++] = ENTRY_TLS;
 	o->n += 2;
-	put_bytes(o, fixed, sizeof(fixed));
+	header_put(o, fixed, sizeof(fixed));
 	put_entry(o, ENTRY_TLS_VERSION, h->version);
 	put_entry(o, ENTRY_TLS_SUBJECT, h->subject);
 	put_entry(o, ENTRY_TLS_CIPHER, h->cipher);
-	put16(&(struct output){ o->bytes, begin + 1 }, o->n - begin - 3);
+	put16(&(struct header_output){ o->bytes, begin + 1 }, o->n - begin - 3);
 }
 
-static void put_addresses(struct output *o, const struct proxy_header *h)
+static void put_addresses(struct header_output *o, const struct proxy_header *h)
 {
 	size_t n = h->source.family == AF_INET ? 4 : 16;
 
 	if (!have_ip(h))
 		return;
-	put_bytes(o, h->source.addr, n);
-	put_bytes(o, h->destination.addr, n);
+	header_put(o, h->source.addr, n);
+	header_put(o, h->destination.addr, n);
 	put16(o, h->source.port);
 	put16(o, h->destination.port);
 }
 
-static void put_checksum(struct output *o)
+static void put_checksum(struct header_output *o)
 {
 	size_t at = o->n + 3;
 	uint32_t crc;
@@ -375,7 +375,7 @@ static void put_checksum(struct output *o)
 	put16(o, CRC_BYTES);
 	put16(o, 0);
 	put16(o, 0);
-	put16(&(struct output){ o->bytes, 14 }, o->n - V2_HEAD);
+	put16(&(struct header_output){ o->bytes, 14 }, o->n - V2_HEAD);
 	crc = crc32c(o->bytes, o->n, at);
 	o->n = at;
 	put16(o, crc >> 16);
@@ -385,9 +385,9 @@ static void put_checksum(struct output *o)
 size_t proxy_header_write_v2(const struct proxy_header *h,
 			     char out[PROXY_HEADER_WRITE_MAX])
 {
-	struct output o = { out, 0 };
+	struct header_output o = { out, 0 };
 
-	put_bytes(&o, V2_SIGNATURE, sizeof(V2_SIGNATURE) - 1);
+	header_put(&o, V2_SIGNATURE, sizeof(V2_SIGNATURE) - 1);
 	out[o.n++] = h->local ? 0x20 : 0x21;
 	out[o.n++] = !have_ip(h) ? 0 : h->source.family == AF_INET ? 0x11 : 0x21;
 	o.n += 2;

@@ -6,6 +6,7 @@
 
 #include "proxy/action.h"
 #include "proxy/value.h"
+#include "realip.h"
 #include "retry.h"
 #include "retrystate.h"
 #include "service.h"
@@ -267,8 +268,11 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
 	struct client *c = client_open(&p->front, fd, peer);
 
 	ASSERT(!settings->tls); /* for client_open() */
-	if (c)
-		c->paths_strict = settings->paths_strict;
+	if (!c)
+		return;
+	c->paths_strict = settings->paths_strict;
+	if (settings->proxy_protocol && realip_trusts(settings->proxy_protocol, peer))
+		client_await_proxy_header(c);
 }
 
 bool proxy_evict_client(struct proxy *p)

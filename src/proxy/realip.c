@@ -1,6 +1,6 @@
 #include "realip.h"
 
-static bool is_trusted(const struct config_trust *t, const struct peer *peer)
+bool realip_trusts(const struct config_trust *t, const struct peer *peer)
 {
 	struct ip ip = { .family = peer->family == AF_INET ? 4 : 6 };
 
@@ -15,7 +15,7 @@ static bool client_trusted(struct client *c, const struct generation *g)
 {
 	if (!c->trust_known) {
 		c->trust_known = true;
-		c->trusted = is_trusted(&g->config->trust, &c->peer);
+		c->trusted = realip_trusts(&g->config->trust, &c->peer);
 	}
 	return c->trusted;
 }
@@ -33,10 +33,12 @@ void realip_read(struct realip *a, struct exchange *x, const struct head *h)
 {
 	const struct config_trust *t = &x->generation->config->trust;
 	struct client *c = x->client;
+	const struct proxy_header *stated = client_proxy_header(c);
 	const struct forwarding *f = &a->forwarding;
 
 	a->peer = (struct forwarding_peer){
 		.text = { a->text, peer_text(&c->peer, a->text, sizeof(a->text)) },
+		.https = stated && stated->tls,
 		.trusted = t->text_n > 0 && client_trusted(c, x->generation),
 		.proxies = t->ranges,
 		.proxy_n = t->range_n,

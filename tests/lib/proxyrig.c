@@ -410,8 +410,7 @@ static void rig_client_accepted(struct listener *l, int fd, const struct peer *p
 {
 	struct proxyrig *r = l->owner;
 
-	proxy_accepted(&r->proxy, fd, peer,
-		       &(struct accept_settings){ .paths_strict = r->paths_strict });
+	proxy_accepted(&r->proxy, fd, peer, &r->settings);
 }
 
 static bool rig_make_room(struct listener *l)
@@ -441,7 +440,13 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	memset(r, 0, sizeof(*r));
 	simrig_open(&r->sim, o->seed, o->buffers ? o->buffers : 32);
-	r->paths_strict = o->paths_strict;
+	r->settings.paths_strict = o->paths_strict;
+	if (o->proxy_protocol > 0) {
+		r->proxies_range.first = (struct ip){ 4, { o->proxy_protocol } };
+		r->proxies_range.last = (struct ip){ 4, { o->proxy_protocol, 255, 255, 255 } };
+		r->proxies = (struct config_trust){ .range_n = 1, .ranges = &r->proxies_range };
+		r->settings.proxy_protocol = &r->proxies;
+	}
 	read_config(r, o);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);

@@ -33,7 +33,9 @@ struct proxyrig {
 	unsigned stale_close; /* of them: the origin closed or reset without a response */
 	unsigned fail_next; /* the next requests, so many, with a path under /again/ … */
 	const char *fail_path; /* … get the response of this path instead */
-	bool paths_strict;
+	struct accept_settings settings; /* of the listener */
+	struct config_trust proxies;     /* settings.proxy_protocol */
+	struct ip_range proxies_range;
 };
 
 struct proxyrig_options {
@@ -46,6 +48,7 @@ struct proxyrig_options {
 	bool nameless; /* the server of the upstream "nobody" is a name without address */
 	const char *again; /* more lines of the route /again/, indented by four */
 	bool paths_strict; /* of the listener: `paths: strict` */
+	uint8_t proxy_protocol; /* of the listener: from 127.0.0.0/8 if it is 127; 0: not set */
 };
 
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o);

@@ -262,7 +262,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct simworld *w = l->owner;
 
-	proxy_accepted(&w->proxy, fd, peer, false);
+	proxy_accepted(&w->proxy, fd, peer, &(struct accept_settings){ .paths_strict = false });
 }
 
 /* No idle client is closed to make room: a good client may just be sending its request. */

@@ -241,6 +241,53 @@ static void test_paths(void **state)
 			    (struct proxyrig_options){ .buffers = 0 });
 }
 
+#define PROXY_HEADER "PROXY TCP4 192.0.2.7 192.0.2.8 1234 80\r\n"
+
+/* The client is the one in the header, from the log to the routes; nothing is said to a trusted
+ * proxy that sends no header. */
+static void proxied(struct proxyrig *r)
+{
+	struct sim_peer *client;
+
+	client = proxycase_request(r, PROXY_HEADER
+				   "GET /length/3 HTTP/1.1\r\nHost: app\r\n"
+				   "X-Forwarded-For: 203.0.113.1\r\n\r\n");
+	proxycase_assert_response(r, client, 200, "Length: 3");
+	assert_int_equal(proxyrig_logged(r, "\"client\":\"192.0.2.7\""), 1);
+	client = proxycase_request(r, GET("/length/4"));
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(client), 5000);
+	assert_int_equal(client->in_n, 0);
+	assert_int_equal(r->requests, 1);
+	/* The proxy says whether its client uses TLS: /secure/ needs no redirect. */
+	client = proxycase_request(r, PROXY_HEADER GET("/secure/length"));
+	proxycase_assert_response(r, client, 308, "https://app/secure/length");
+	client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	sim_peer_send(client, SLICE("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14\xc0\0\2\7\xc0\0\2\x8\0\1\0\2"
+				    "\x20\0\5\1\0\0\0\0" GET("/secure/length")));
+	proxycase_assert_response(r, client, 200, "Length: 10");
+}
+
+/* A client that is no trusted proxy is not believed: its header is a malformed request. */
+static void proxied_by_a_stranger(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(r, PROXY_HEADER GET("/length/3"));
+
+	proxycase_assert_response(r, client, 400, "close");
+	assert_int_equal(proxyrig_logged(r, "192.0.2.7"), 0);
+	client = proxycase_request(r, GET("/length/4"));
+	proxycase_assert_response(r, client, 200, "Length: 4");
+	assert_int_equal(proxyrig_logged(r, "\"client\":\"127.0.0.1\""), 2);
+}
+
+static void test_proxy_protocol(void **state)
+{
+	(void)state;
+	proxycase_each_seed(proxied, "proxied",
+			    (struct proxyrig_options){ .proxy_protocol = 127 });
+	proxycase_each_seed(proxied_by_a_stranger, "proxied by a stranger",
+			    (struct proxyrig_options){ .proxy_protocol = 10 });
+}
+
 static void queue_is_full(struct proxyrig *r)
 {
 	struct sim_peer *first = proxycase_request(r, GET("/never")), *second, *third;
@@ -370,6 +417,7 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_no_address),
 	PROXYCASE_TEST(test_connect_errors),
 	PROXYCASE_TEST(test_paths),
+	PROXYCASE_TEST(test_proxy_protocol),
 	PROXYCASE_TEST(test_queue),
 	PROXYCASE_TEST(test_server_logged),
 	PROXYCASE_TEST(test_connect_timeout),

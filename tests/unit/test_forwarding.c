@@ -22,6 +22,11 @@ static const struct forwarding_peer proxy = { .text = { "10.0.0.9", 8 }, .truste
 static const struct forwarding_peer by_unix = { .text = { "unix", 4 }, .trusted = true,
 						.proxies = proxies, .proxy_n = 2 };
 
+static const struct forwarding_peer by_https = { .text = { "203.0.113.9", 11 }, .https = true };
+static const struct forwarding_peer proxy_by_https = { .text = { "10.0.0.9", 8 },
+						       .trusted = true, .https = true,
+						       .proxies = proxies, .proxy_n = 2 };
+
 static int parse_ranges(void **state)
 {
 	struct ip v4, v6;
@@ -77,6 +82,17 @@ static const struct forwarding_case {
 	  "X-FORWARDED-PROTO: https\r\nX-Forwarded-Host: e\r\nX-Forwarded-Port: 9\r\n"
 	  "X-Forwarded-Prefix: /\r\nX-Forwarded-Server: e\r\nX-Real-IP: 1.1.1.1\r\nB: c\r\n",
 	  "203.0.113.9", "A: b\r\nB: c\r\nX-Forwarded-For: 203.0.113.9\r\n" OURS },
+	{ &by_https, "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 9\r\n", "203.0.113.9",
+	  "X-Forwarded-For: 203.0.113.9\r\n" ORIGINAL("https", "h:81", "81") },
+	/* A certificate that a client has not presented in the handshake is none. */
+	{ &untrusted, "Client-Cert: :AAAA:\r\nclient_cert: x\r\nClient-Cert-Chain: :AA==:\r\n"
+	  "Client.Cert.Chain: x\r\nClient-Certs: y\r\n", "203.0.113.9",
+	  "Client-Certs: y\r\nX-Forwarded-For: 203.0.113.9\r\n" OURS },
+	{ &proxy, "Client-Cert: :AAAA:\r\nClient_Cert: x\r\n", "10.0.0.9",
+	  "Client-Cert: :AAAA:\r\nX-Forwarded-For: 10.0.0.9\r\n" OURS },
+	/* A trusted proxy knows how the client came; its own connection is another matter. */
+	{ &proxy_by_https, "X-Forwarded-Proto: http\r\n", "10.0.0.9",
+	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	/* A proxy without these fields is the client. */
 	{ &proxy, "", "10.0.0.9", "X-Forwarded-For: 10.0.0.9\r\n" OURS },
 	{ &by_unix, "", "unix", "X-Forwarded-For: unix\r\n" OURS },
@@ -183,6 +199,13 @@ static const struct forwarding_case with_forwarded[] = {
 	{ &untrusted, "", "203.0.113.9",
 	  "X-Forwarded-For: 203.0.113.9\r\n" OURS
 	  "Forwarded: for=203.0.113.9;host=\"h:81\";proto=http\r\n" },
+	{ &by_https, "", "203.0.113.9",
+	  "X-Forwarded-For: 203.0.113.9\r\n" ORIGINAL("https", "h:81", "81")
+	  "Forwarded: for=203.0.113.9;host=\"h:81\";proto=https\r\n" },
+	{ &proxy_by_https, "X-Forwarded-For: 1.1.1.1\r\n", "1.1.1.1",
+	  "X-Forwarded-For: 1.1.1.1, 10.0.0.9\r\n" ORIGINAL("https", "h:81", "81")
+	  "Forwarded: for=1.1.1.1;host=\"h:81\";proto=https, "
+	  "for=10.0.0.9;host=\"h:81\";proto=https\r\n" },
 	{ &by_unix, "", "unix",
 	  "X-Forwarded-For: unix\r\n" OURS "Forwarded: for=unknown;host=\"h:81\";proto=http\r\n" },
 	{ &proxy, "X-Forwarded-For: fd00:0::1, 10.0.0.1:80\r\nX-Forwarded-Proto: https\r\n",

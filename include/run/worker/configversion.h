@@ -118,7 +118,8 @@ void config_version_add_address(struct config_version *version, unsigned number,
 				unsigned index);
 
 /* Sets what is configured for the address of this number, which the version has. `settings` holds a
- * reference of its context, and gives back that of the previous one; all zero: none. */
+ * reference of its context, and gives back that of the previous one; all zero: none. It refers to
+ * the version for `proxy_protocol`. */
 void config_version_settings(const struct config_version *version, unsigned number,
 			     struct accept_settings *settings);
 

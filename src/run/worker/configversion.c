@@ -246,10 +246,12 @@ void config_version_settings(const struct config_version *version, unsigned numb
 
 	while (i < version->address_n && version->addresses[i].number != number)
 		i++;
+	settings->proxy_protocol = NULL; /* of another version */
 	if (i == version->address_n) /* its listener stops */
 		return;
 	i = version->addresses[i].index;
 	settings->paths_strict = config->listens[i].paths_strict;
+	settings->proxy_protocol = config->listens[i].proxy_protocol;
 	settings->tls =
 		config->listen_tls[i]
 			? tls_context_ref(version->contexts[config->listen_tls[i]->index])

@@ -1,0 +1,55 @@
+#include "proxied.h"
+
+#include <string.h>
+
+const struct proxy_header *client_proxy_header(const struct client *c)
+{
+	return c->proxy_header ? (const void *)c->proxy_header->data : NULL;
+}
+
+/* Keeps a copy of the header, behind what was read of it. False: no memory. */
+static bool header_keep(struct client *c, const char *bytes, uint32_t n)
+{
+	struct proxy_header *h;
+	char *copy;
+	enum verdict v;
+
+	c->proxy_header = buf_new(io_bufs(c->front->tick->loop), sizeof(*h) + n);
+	if (!c->proxy_header)
+		return false;
+	h = (void *)c->proxy_header->data;
+	copy = memcpy(c->proxy_header->data + sizeof(*h), bytes, n);
+	v = proxy_header_parse(h, copy, n);
+	ASSERT(v == VERDICT_OK);
+	return true;
+}
+
+/* The header may lie in several receive buffers. */
+static enum verdict header_parse(struct client *c, struct proxy_header *h)
+{
+	struct slice bytes = conn_peek(&c->conn);
+	enum verdict v = proxy_header_parse(h, bytes.ptr, bytes.len);
+
+	if (v != VERDICT_MORE || c->conn.inbox_bytes == bytes.len)
+		return v;
+	if (!conn_linearize(&c->conn, PROXY_HEADER_MAX))
+		return VERDICT_BAD;
+	bytes = conn_peek(&c->conn);
+	return proxy_header_parse(h, bytes.ptr, bytes.len);
+}
+
+enum verdict proxied_read(struct client *c)
+{
+	struct proxy_header h;
+	enum verdict v = header_parse(c, &h);
+
+	if (v != VERDICT_OK)
+		return v;
+	if (!h.local) {
+		if (!header_keep(c, conn_peek(&c->conn).ptr, h.bytes))
+			return VERDICT_BAD;
+		c->peer = h.source;
+	}
+	conn_consume(&c->conn, h.bytes);
+	return VERDICT_OK;
+}

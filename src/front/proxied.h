@@ -1,0 +1,13 @@
+/* A client whose connection begins with a header of the PROXY protocol: reads it.
+ *
+ * Owner: client.c, which decides what becomes of the connection. Limits: PROXY_HEADER_MAX bytes.
+ * Errors: a verdict; BAD also without memory. */
+#ifndef FRONT_PROXIED_H
+#define FRONT_PROXIED_H
+
+#include "front/client.h"
+
+/* OK: the header was consumed, c->peer and c->proxy_header are what it states. */
+enum verdict proxied_read(struct client *c) MUST_USE;
+
+#endif
