@@ -33,7 +33,7 @@ struct tls_endpoint {
 	struct tls tls;
 	struct shake *shake; /* NULL: the library has no part in it, any more or yet */
 	struct tls_saved *saved; /* client; NULL: none */
-	uint64_t identity;       /* of a session that `saved` may have */
+	uint64_t identity;       /* client: of a session that `saved` may have */
 	struct sealed in;
 	struct output out;
 	bool in_ended : 1;           /* FIN was received */
@@ -43,25 +43,22 @@ struct tls_endpoint {
 	bool hello_whole : 1;        /* HELLO: the next step can begin the handshake */
 	uint8_t alert_level, alert_description; /* if alert_waiting */
 	uint8_t null_phase;
-	uint8_t null_resumes; /* the client's hello offers a session */
+	bool null_resumes; /* the client's hello offers a session */
 
 	/* ---- inbound.c, from OPEN on */
-	uint8_t message_n;     /* how much of `message` is there */
-	uint8_t message[5];    /* the beginning of a handshake message */
-	uint8_t idle_records;  /* in a row, that brought nothing */
-	uint8_t key_updates;   /* received since key_updates_ms */
-	uint32_t message_left; /* of a message that is skipped */
-	uint32_t plain;        /* so many bytes of `in` are plaintext, and verified */
-	uint32_t tail;         /* bytes behind those, which have no use any more */
-	union {
-		uint64_t key_updates_ms;
-		uint64_t null_seed; /* nullshake.c, SHAKING */
-	};
+	uint8_t message_n;       /* how much of `message` is there */
+	uint8_t message[5];      /* the beginning of a handshake message */
+	uint8_t idle_records;    /* in a row, that brought nothing */
+	uint8_t key_updates;     /* received since key_updates_ms */
+	uint32_t message_left;   /* of a message that is skipped */
+	uint16_t plain;          /* so many bytes of `in` are plaintext, and verified */
+	uint16_t tail;           /* bytes behind those, which have no use any more */
+	uint32_t key_updates_ms; /* low bits, as sealed_ms */
 
-	/* ---- outbound.c, from OPEN on */
-	uint32_t burst;     /* bytes sealed since the last silence */
-	uint64_t sealed_ms; /* when something was sealed last */
-
+	/* ---- outbound.c, from OPEN on */ uint16_t
+		burst;      /* bytes sealed since the last silence, BURST_SMALL at most */
+	uint32_t sealed_ms; /* when something was sealed last */
+	uint64_t null_seed; /* nullshake.c */
 	union {
 		struct hello_scan scan; /* HELLO */
 		struct {

@@ -86,8 +86,8 @@ static void alert_received(struct tls_endpoint *e, const struct record_plain *r)
 
 bool key_update_allowed(struct tls_endpoint *e, uint64_t now_ms)
 {
-	if (e->key_updates == 0 || now_ms - e->key_updates_ms >= 1000) {
-		e->key_updates_ms = now_ms;
+	if (e->key_updates == 0 || (uint32_t)now_ms - e->key_updates_ms >= 1000) {
+		e->key_updates_ms = (uint32_t)now_ms;
 		e->key_updates = 0;
 	}
 	return ++e->key_updates <= KEY_UPDATES_PER_S;
@@ -208,21 +208,24 @@ static void record_received(struct tls_endpoint *e, const struct record_plain *r
 		e->idle_records = 0;
 		sealed_consume(&e->in, r->begin);
 		e->plain = r->length;
-		e->tail = r->bytes - r->begin - r->length;
+		e->tail = (uint16_t)(r->bytes - r->begin - r->length);
 	}
 }
 
 /* Gives away what is plaintext. */
 static enum tls_read plain_take(struct tls_endpoint *e, struct buf **plain)
 {
-	*plain = sealed_take(&e->in, e->plain, &e->tail);
+	uint32_t tail = e->tail;
+
+	*plain = sealed_take(&e->in, e->plain, &tail);
 	if (!*plain) {
 		endpoint_fail(e, TLS_FAULT_NO_MEMORY);
 		return TLS_READ_FAILED;
 	}
-	e->plain -= (*plain)->end - (*plain)->begin;
+	e->plain -= (uint16_t)((*plain)->end - (*plain)->begin);
+	e->tail = (uint16_t)tail;
 	if (e->plain == 0) {
-		sealed_consume(&e->in, e->tail);
+		sealed_consume(&e->in, tail);
 		e->tail = 0;
 	}
 	return TLS_READ_BYTES;

@@ -37,9 +37,24 @@ static void account(int64_t change)
 	}
 }
 
+static __thread unsigned fail_countdown;
+
+unsigned library_fail_at(unsigned n)
+{
+	unsigned left = fail_countdown;
+
+	fail_countdown = n;
+	return left;
+}
+
+static bool fails_now(void)
+{
+	return fail_countdown > 0 && --fail_countdown == 0;
+}
+
 static void *counted_malloc(size_t n, const char *file, int line)
 {
-	void *p = malloc(n);
+	void *p = fails_now() ? NULL : malloc(n);
 
 	(void)file;
 	(void)line;
@@ -51,7 +66,7 @@ static void *counted_malloc(size_t n, const char *file, int line)
 static void *counted_realloc(void *p, size_t n, const char *file, int line)
 {
 	size_t before = p ? malloc_usable_size(p) : 0;
-	void *q = realloc(p, n);
+	void *q = fails_now() ? NULL : realloc(p, n);
 
 	(void)file;
 	(void)line;

@@ -26,4 +26,9 @@ const struct library *library(void);
  * Without an error: "no reason given". Returns `text`. */
 char *library_error(char *text, size_t size);
 
+/* For tests: of the library's allocations on this thread from now on, only the n-th fails (1 is the
+ * next); 0 switches this off. Returns
+ * how many were left until then. */
+unsigned library_fail_at(unsigned n);
+
 #endif

@@ -6,9 +6,6 @@
 #include "endpoint.h"
 #include "shake.h"
 
-/* Plaintext of one record. Fewer bytes than the library would take, so that a record with its
- * header and tag fits a receive buffer. */
-#define CONTENT_MAX (BUF_BYTES - RECORD_HEAD_MAX - RECORD_TAIL_MAX)
 /* Records of one call. */
 #define RECORDS_MAX 8
 
@@ -113,9 +110,9 @@ int64_t library_seal(struct tls_endpoint *e, const struct tls_plain *entries, un
 		     struct tls_flight *f)
 {
 	uint32_t configured = e->tls.context->record_bytes;
-	uint32_t max = configured > 0 && configured < CONTENT_MAX ? configured
-								  : CONTENT_MAX;
-	char record[CONTENT_MAX];
+	uint32_t max = configured > 0 && configured < RECORD_PLAIN_MAX ? configured
+								       : RECORD_PLAIN_MAX;
+	char record[RECORD_PLAIN_MAX];
 	int64_t taken = 0;
 
 	for (unsigned i = 0; i < RECORDS_MAX && flight_space(f) > 4; i++) {

@@ -4,8 +4,6 @@
 #include "endpoint.h"
 #include "fault.h"
 
-/* So many bytes of plaintext fit a receive buffer with header and tag. */
-#define CONTENT_MAX (BUF_BYTES - RECORD_HEAD_MAX - RECORD_TAIL_MAX)
 /* Record sizes without a configured one: after this silence the first bytes go in small records,
  * since the peer can use a record only when it is whole, and TCP begins with a small window. */
 #define SILENCE_MS 1000
@@ -17,13 +15,13 @@
 static uint32_t content_max(struct tls_endpoint *e, uint64_t now_ms)
 {
 	if (e->tls.context->record_bytes > 0)
-		return e->tls.context->record_bytes < CONTENT_MAX
+		return e->tls.context->record_bytes < RECORD_PLAIN_MAX
 			       ? e->tls.context->record_bytes
-			       : CONTENT_MAX;
-	if (now_ms - e->sealed_ms >= SILENCE_MS)
+			       : RECORD_PLAIN_MAX;
+	if ((uint32_t)now_ms - e->sealed_ms >= SILENCE_MS)
 		e->burst = 0;
-	e->sealed_ms = now_ms;
-	return e->burst < BURST_SMALL ? CONTENT_SMALL : CONTENT_MAX;
+	e->sealed_ms = (uint32_t)now_ms;
+	return e->burst < BURST_SMALL ? CONTENT_SMALL : RECORD_PLAIN_MAX;
 }
 
 /* Where the next byte of plaintext is. */
@@ -63,6 +61,14 @@ static unsigned record_gather(struct plain_cursor *c, uint32_t max, unsigned par
 	return n;
 }
 
+/* Receive buffers are slabs for the sizes that blocks have none for. */
+static struct buf *block_new(struct buf_pool *bufs, uint32_t bytes)
+{
+	bool large = bytes > BUF_BYTES / 2 && buf_available(bufs, false) > 0;
+
+	return large ? buf_take(bufs) : buf_new(bufs, bytes);
+}
+
 /* Gives shared parts their place. False: no memory. */
 static bool parts_place(struct tls_endpoint *e, struct record_part *parts, unsigned n,
 			uint32_t shared, struct buf **block)
@@ -72,7 +78,7 @@ static bool parts_place(struct tls_endpoint *e, struct record_part *parts, unsig
 	*block = NULL;
 	if (shared == 0)
 		return true;
-	*block = buf_new(e->tls.thread->bufs, shared);
+	*block = block_new(e->tls.thread->bufs, shared);
 	if (!*block)
 		return false;
 	at = (*block)->data;
@@ -160,7 +166,8 @@ int64_t outbound_seal(struct tls_endpoint *e, const struct tls_plain *entries, u
 		if (!record_add(e, parts, parts_n, shared, f))
 			return -1;
 		taken += bytes;
-		e->burst = e->burst < BURST_SMALL ? e->burst + bytes : BURST_SMALL;
+		e->burst = (uint16_t)(e->burst + bytes < BURST_SMALL ? e->burst + bytes
+								     : BURST_SMALL);
 		/* RFC 8446 5.5. The update is made by the next tls_take(), before other records. */
 		if (e->tls.version == TLS_1_3 && record_keys_worn(&e->out_keys)) {
 			e->key_update_waiting = true;

@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 
 #include "../../src/tls/endpoint.h"
+#include "../../src/tls/library.h"
 #include "base/check.h"
 #include "lib/tlsrig.h"
 
@@ -537,6 +538,100 @@ static void test_not_a_server(void **state)
 	tls_context_unref(client);
 }
 
+/* The library's allocations fail, one after the other: the handshake fails for that reason or
+ * succeeds all the same, and everything is freed. */
+static void test_no_memory_in_the_library(void **state)
+{
+	struct tls_context *server = mutual_server(TLS_AUTH_REQUIRE);
+	struct tls_context *client = rig_client_context((struct tls_client_options){
+		.verify = true, .pair = &client_pki->pair, .resume = true });
+	unsigned failed = 0, n = 1;
+	bool hit = true;
+
+	(void)state;
+	while (hit) {
+		struct tls_saved saved = { 0 };
+		struct tls_side s = { 0 }, c = { 0 };
+
+		library_fail_at(n);
+		s.tls = tls_accept(rig_thread, server);
+		c.tls = tls_connect(rig_thread, client, SLICE("example.org"), SLICE(""),
+				    &saved);
+		s.got = malloc(100);
+		c.got = malloc(100);
+		s.sent = malloc(100000);
+		c.sent = malloc(100000);
+		if (c.tls)
+			sides_settle(&c, &s, 16384);
+		hit = library_fail_at(0) == 0;
+		if (!c.tls || c.tls->state == TLS_FAILED || s.tls->state == TLS_FAILED)
+			failed++;
+		else if (s.tls->state == TLS_OPEN)
+			assert_non_null(s.tls->peer);
+		sides_free(&s, &c);
+		tls_saved_drop(&saved);
+		n += 1 + n / 200; /* each of the first, then some */
+	}
+	assert_true(n > 500 && failed > 100);
+	contexts_free(server, client);
+}
+
+/* What an idle connection holds: this struct, and nothing of the library or of the pool. */
+static void test_memory_of_idle_connections(void **state)
+{
+	enum { N = 50 };
+	struct tls_context *server =
+		rig_server_context((struct tls_server_options){ .tickets = true });
+	struct tls_context *client = rig_client_context(
+		(struct tls_client_options){ .verify = true, .resume = true });
+	struct tls_saved saved = { 0 };
+	struct tls_side s[N], c[N];
+	size_t before = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < N; i++) {
+		sides_open(&s[i], &c[i], server, client, &saved, 1460);
+		side_send(&s[i], &c[i], 5000, 500, 1460);
+		side_send(&c[i], &s[i], 100, 100, 1460);
+		if (i == 9) /* what is allocated once is there */
+			before = tls_library_bytes();
+	}
+	assert_in_range(tls_library_bytes(), before - 4096, before + 4096);
+	assert_int_equal(rig_bufs.block_bytes, 0);
+	assert_int_equal(rig_bufs.free_n, rig_bufs.count);
+	assert_true(sizeof(struct tls_endpoint) <= 400);
+	for (unsigned i = 0; i < N; i++)
+		sides_free(&s[i], &c[i]);
+	tls_saved_drop(&saved);
+	contexts_free(server, client);
+}
+
+/* 100 bytes of a ClientHello hold little more than themselves. */
+static void test_memory_of_half_hellos(void **state)
+{
+	enum { N = 50 };
+	static const char bytes[100] = { 22, 3, 1, 1, 0, 1, 0, 0, 252, 3, 3 };
+	struct tls_context *server =
+		rig_server_context((struct tls_server_options){ .tickets = true });
+	size_t before = tls_library_bytes();
+	struct tls_side s[N];
+
+	(void)state;
+	for (unsigned i = 0; i < N; i++) {
+		side_accept(&s[i], server);
+		side_deliver(&s[i], bytes, sizeof(bytes), 16384);
+		side_run(&s[i]);
+		tls_compact(s[i].tls);
+		assert_int_equal(s[i].tls->state, TLS_HELLO);
+	}
+	assert_int_equal(tls_library_bytes(), before);
+	assert_int_equal(rig_bufs.free_n, rig_bufs.count);
+	assert_int_equal(rig_bufs.block_bytes, N * 256);
+	for (unsigned i = 0; i < N; i++)
+		side_free(&s[i]);
+	tls_context_unref(server);
+}
+
 /* The handshake of both ends, cut off after each number of flights' bytes. */
 static void test_cut_handshake(void **state)
 {
@@ -588,6 +683,9 @@ int main(void)
 		cmocka_unit_test(test_refused_name),
 		cmocka_unit_test(test_not_a_server),
 		cmocka_unit_test(test_cut_handshake),
+		cmocka_unit_test(test_memory_of_idle_connections),
+		cmocka_unit_test(test_memory_of_half_hellos),
+		cmocka_unit_test(test_no_memory_in_the_library),
 	};
 
 	return cmocka_run_group_tests(tests, handshake_set_up, handshake_tear_down);

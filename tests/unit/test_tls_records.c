@@ -452,7 +452,7 @@ static void test_sizes_of_records(void **state)
 		for (i = 0; small && i < 3; i++)
 			assert_int_equal(sizes[i], 4096);
 		for (i = small ? 3 : 0; i + 1 < n; i++)
-			assert_int_equal(sizes[i], 16354);
+			assert_int_equal(sizes[i], 16384);
 	}
 	sides_free(&s, &c);
 }
