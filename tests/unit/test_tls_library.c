@@ -1,5 +1,6 @@
 /* Our sessions against the library's, in memory: versions, suites, modes of records, key updates,
  * what a handshake can be like. */
+#include <endian.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 #include <cmocka.h>
 #include <openssl/err.h>
 
+#include "../../src/tls/endpoint.h"
 #include "base/check.h"
 #include "lib/tlsrig.h"
 
@@ -196,6 +198,84 @@ static void test_too_many_key_updates(void **state)
 	}
 }
 
+/* A server that sends no ticket: the client's object stays, and what it did with the keys until it
+ * goes is not forgotten. */
+static void test_key_updates_before_the_hand_over(void **state)
+{
+	struct tls_context *context = rig_client_context(
+		(struct tls_client_options){ .verify = true, .resume = true });
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		struct tls_saved saved = { 0 };
+		struct tls_side s;
+		struct raw r;
+
+		side_connect(&s, context, &saved);
+		raw_new(&r, true, TLS1_3_VERSION);
+		SSL_set_num_tickets(r.ssl, 0);
+		raw_settle(&r, &s, 1460);
+		assert_non_null(endpoint_of(s.tls)->shake);
+		if (i == 1)
+			side_send_raw(&s, &r, 5000, 500, 1460);
+		for (unsigned k = 0; k < i; k++) {
+			SSL_key_update(r.ssl, k ? SSL_KEY_UPDATE_NOT_REQUESTED
+						: SSL_KEY_UPDATE_REQUESTED);
+			SSL_do_handshake(r.ssl);
+			raw_settle(&r, &s, 1460);
+		}
+		assert_non_null(endpoint_of(s.tls)->shake);
+		if (i == 2)
+			side_send_raw(&s, &r, 5000, 500, 1460);
+		raw_send(&r, &s, 5000, 1460);
+		assert_null(endpoint_of(s.tls)->shake);
+		exchange(&r, &s, 1460);
+		close_both(&r, &s, 1460);
+		side_free(&s);
+		raw_free(&r);
+	}
+	tls_context_unref(context);
+}
+
+/* Where the last record of what was sent begins. */
+static const char *last_record(const struct tls_side *s)
+{
+	size_t at = 0, next = 0;
+
+	while (next < s->sent_n) {
+		at = next;
+		next += 5 + ((size_t)(uint8_t)s->sent[at + 3] << 8 |
+			     (uint8_t)s->sent[at + 4]);
+	}
+	return s->sent + at;
+}
+
+/* TLS 1.2 with GCM: the explicit nonces go on from that of the library's Finished. */
+static void test_explicit_nonces(void **state)
+{
+	struct tls_context *context = server_for(false, TLS_RECORDS_OWN);
+	uint64_t finished, next;
+	struct tls_side s;
+	struct raw r;
+
+	(void)state;
+	side_accept(&s, context);
+	raw_new(&r, false, TLS1_2_VERSION);
+	raw_suite(&r, &suites[3]);
+	raw_settle(&r, &s, 1460);
+	assert_int_equal(s.tls->state, TLS_OPEN);
+	/* The last flight is still in s.sent. */
+	memcpy(&finished, last_record(&s) + 5, 8);
+	for (unsigned i = 1; i < 4; i++) {
+		side_seal(&s, "text", 4);
+		memcpy(&next, s.sent + 5, 8);
+		assert_int_equal(be64toh(next), be64toh(finished) + i);
+	}
+	side_free(&s);
+	raw_free(&r);
+	tls_context_unref(context);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +283,8 @@ int main(void)
 		cmocka_unit_test(test_client_of_each_suite),
 		cmocka_unit_test(test_key_updates),
 		cmocka_unit_test(test_too_many_key_updates),
+		cmocka_unit_test(test_key_updates_before_the_hand_over),
+		cmocka_unit_test(test_explicit_nonces),
 	};
 
 	return cmocka_run_group_tests(tests, rig_set_up, rig_tear_down);

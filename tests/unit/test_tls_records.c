@@ -457,6 +457,36 @@ static void test_sizes_of_records(void **state)
 	sides_free(&s, &c);
 }
 
+/* True: one of the secrets is somewhere in these bytes. */
+static bool has_secret(const void *bytes, size_t n, const uint8_t secrets[4][32])
+{
+	for (unsigned i = 0; i < 4; i++)
+		if (memmem(bytes, n, secrets[i], 16))
+			return true;
+	return false;
+}
+
+/* Keys and secrets are overwritten when a connection ends. */
+static void test_secrets_are_cleansed(void **state)
+{
+	struct tls_side s, c, other, another;
+	struct tls_endpoint *e;
+	uint8_t secrets[4][32];
+
+	(void)state;
+	both_open(&other, &another, false); /* the chunks of the slabs stay */
+	both_open(&s, &c, false);
+	e = endpoint_of(s.tls);
+	memcpy(secrets[0], e->in_keys.secret, 32);
+	memcpy(secrets[1], e->in_keys.key, 32);
+	memcpy(secrets[2], e->out_keys.secret, 32);
+	memcpy(secrets[3], e->out_keys.key, 32);
+	assert_true(has_secret(e, sizeof(*e), secrets));
+	sides_free(&s, &c);
+	assert_false(has_secret(e, sizeof(*e), secrets));
+	sides_free(&other, &another);
+}
+
 /* If it failed, then for this reason, or because the other end told it by an alert; which a server
  * does not expect before the ClientHello. */
 static void assert_out_of_memory(const struct tls_side *s)
@@ -519,6 +549,7 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_behind_close_notify),
 		cmocka_unit_test(test_sizes_of_records),
+		cmocka_unit_test(test_secrets_are_cleansed),
 		cmocka_unit_test(test_no_memory),
 	};
 
