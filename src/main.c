@@ -6,10 +6,11 @@
 
 #include "base/diagnostics.h"
 #include "config/config.h"
-#include "run/supervisor/command.h"
+#include "config/tls.h"
 #include "run/file.h"
 #include "run/memory.h"
 #include "run/start.h"
+#include "run/supervisor/command.h"
 #include "run/supervisor/upgrade.h"
 #include "run/version.h"
 #include "tls/warm.h"
@@ -107,6 +108,8 @@ static int check(const struct arguments *a)
 		config_print(config, stdout);
 	else
 		printf("%s: ok\n", a->file);
+	if (!a->print)
+		config_list_certificates(config, stdout, stderr);
 	config_free(config);
 	return 0;
 }

@@ -292,6 +292,7 @@ struct config {
 	const struct config_tls **tls; /* each once: see config/tls.h */
 	struct config_file *files; /* contents of files, newest first */
 	struct config_pair *pairs; /* likewise */
+	unsigned pair_n;
 	uint32_t watch_ms; /* of the files; 0: off */
 	/* The keys of tickets derive from it. Made once, then taken over from the previous
 	 * configuration. */

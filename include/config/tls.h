@@ -41,6 +41,7 @@ struct config_pair {
 		*key_path;       /* as they were opened; equal: one file has both */
 	struct slice chain, key; /* PEM; `key` is empty after config_forget_keys() */
 	uint8_t digest[CONFIG_DIGEST_BYTES];
+	unsigned index;           /* < config->pair_n */
 	struct config_pair *next; /* in config->pairs */
 };
 
@@ -102,6 +103,19 @@ struct tls_context *config_tls_context(const struct config *c, const struct conf
  * configurations. */
 bool config_tls_equal(const struct config *c, const struct config_tls *t,
 		      const struct config *d, const struct config_tls *u);
+
+/* For `fairlead -t`: a line for each certificate of each listener, and warnings to `errors`, of
+ * those that expire soon or have expired, and of names that two certificates have. */
+void config_list_certificates(const struct config *c, FILE *out, FILE *errors);
+
+/* "2027-01-31" (UTC), of seconds since 1970. */
+#define CONFIG_DATE_BYTES 32
+void config_date(int64_t seconds, char text[CONFIG_DATE_BYTES]);
+
+/* Whether it expires within so many days (or has expired), and that is worth a message: not if the
+ * days are a third of its lifetime or more, as of certificates that are replaced every few days. */
+bool config_expires_within(int64_t not_before, int64_t not_after, int64_t now_s,
+			   unsigned days);
 
 /* Cleanses the private keys, and drops the snapshot if it has any: no context can be made of it
  * afterwards. */

@@ -102,6 +102,7 @@ static const struct config_pair *pair_store(struct config_reader *r, struct slic
 				      .key_path = c->key_path,
 				      .chain = c->chain,
 				      .key = c->key,
+				      .index = r->config->pair_n++,
 				      .next = r->config->pairs };
 	tls_digest(parts, COUNT(parts), pair->digest);
 	r->config->pairs = pair;

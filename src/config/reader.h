@@ -73,8 +73,8 @@ void trust_read(struct config_reader *r, const struct node *list, const char *fo
 const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,
 					 const char *name);
 
-/* contents.c: before anything of tls/ is used. False: the library cannot be used, which was reported
- * at `n`. */
+/* contents.c: before anything of tls/ is used. False: the library cannot be used, which was
+ * reported at `n`. */
 bool tls_begin(struct config_reader *r, const struct node *n);
 
 /* contents.c: the content of the file whose path is the text of `n`; `form` is the remedy if there

@@ -605,6 +605,72 @@ static void test_equal(void **state)
 	config_free(first);
 }
 
+static const struct listed_row {
+	const char *map;
+	const char *out[3];
+	const char *warnings; /* their beginning; NULL: none */
+} listed_rows[] = {
+	{ "{ certificates: site.pem }",
+	  { "127.0.0.1:8080: site.pem: site.test, *.site.test (ECDSA, until 2" },
+	  NULL },
+	{ "{ certificates: [pems, pems/a.pem] }",
+	  { "127.0.0.1:8080: pems/a.pem: a.test (ECDSA, until ",
+	    "127.0.0.1:8080: pems/b.pem: b.test (ECDSA, until " },
+	  NULL },
+	{ "{ certificates: old.pem }",
+	  { "127.0.0.1:8080: old.pem: site.test (ECDSA, until 2" },
+	  "some.yaml: warning: 127.0.0.1:8080: old.pem has expired, so clients refuse it; replace "
+	  "it: it expired on 2" },
+	{ "{ certificates: soon.pem }",
+	  { "127.0.0.1:8080: soon.pem: site.test (ECDSA, until 2" },
+	  "some.yaml: warning: 127.0.0.1:8080: soon.pem expires soon; replace it: it expires on "
+	  "2" },
+	{ "{ certificates: short.pem }",
+	  { "127.0.0.1:8080: short.pem: site.test (ECDSA, until 2" },
+	  NULL },
+	{ "{ certificates: future.pem }",
+	  { "127.0.0.1:8080: future.pem: site.test (ECDSA, until 2" },
+	  "some.yaml: warning: 127.0.0.1:8080: future.pem is not valid yet; check the clock, or "
+	  "use another certificate: it expires on 2" },
+	{ "{ certificates: [site.pem, now.pem] }",
+	  { "127.0.0.1:8080: now.pem: " },
+	  "some.yaml: warning: 127.0.0.1:8080: site.pem and now.pem both serve *.site.test; the one "
+	  "that expires last is used, so remove the other\n" },
+};
+
+static void test_list(void **state)
+{
+	(void)state;
+	write_pair("future.pem", "DNS:site.test", 2, 30);
+	write_pair("soon.pem", "DNS:site.test", -60, 13);
+	write_pair("short.pem", "DNS:site.test", -2, 4);
+	write_pair("now.pem", "DNS:*.site.test", 0, 0);
+	for (size_t i = 0; i < COUNT(listed_rows); i++) {
+		const struct listed_row *row = &listed_rows[i];
+		char text[512], *out_text, *error_text;
+		size_t out_size, error_size;
+		FILE *out = open_memstream(&out_text, &out_size);
+		FILE *errors = open_memstream(&error_text, &error_size);
+		struct config *c;
+
+		snprintf(text, sizeof(text), HEAD "%s" REST, row->map);
+		c = read_good(text);
+		config_list_certificates(c, out, errors);
+		fclose(out);
+		fclose(errors);
+		for (unsigned k = 0; k < 3 && row->out[k]; k++)
+			if (!strstr(out_text, row->out[k]))
+				fail_msg("%s: %s", row->map, out_text);
+		if (row->warnings
+			    ? strncmp(error_text, row->warnings, strlen(row->warnings))
+			    : error_text[0])
+			fail_msg("%s: %s", row->map, error_text);
+		free(out_text);
+		free(error_text);
+		config_free(c);
+	}
+}
+
 static bool is_zero(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -660,6 +726,7 @@ int main(void)
 		cmocka_unit_test(test_watch_refused),
 		cmocka_unit_test(test_watch_bad),
 		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_digest),
 	};

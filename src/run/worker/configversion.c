@@ -109,12 +109,15 @@ struct config_version *config_version_new(struct config_versions *all,
 	version->kept = calloc(config->listen_n + 1, sizeof(version->kept[0]));
 	version->addresses = calloc(config->listen_n + 1, sizeof(version->addresses[0]));
 	version->contexts = calloc(config->tls_n + 1, sizeof(struct tls_context *));
+	version->certificates = calloc(config->pair_n + 1,
+				       sizeof(struct tls_certificate *));
 	version->keylogs = calloc(config->tls_n + 1, sizeof(version->keylogs[0]));
 	for (unsigned i = 0; version->keylogs && i < config->tls_n; i++)
 		version->keylogs[i] = -1;
 	if (!init_worker_configs(version) || !version->upstreams_shared ||
 	    !version->kept || !version->addresses || !version->contexts ||
-	    !version->keylogs || !open_upstreams_shared(all, version)) {
+	    !version->keylogs || !version->certificates ||
+	    !open_upstreams_shared(all, version)) {
 		config_version_free(version);
 		return NULL;
 	}
@@ -146,6 +149,7 @@ static void tls_free(struct config_version *version)
 		if (version->keylogs[i] >= 0)
 			close(version->keylogs[i]);
 	free(version->contexts);
+	free(version->certificates);
 	free(version->keylogs);
 }
 
@@ -201,6 +205,14 @@ static struct tls_context *same_context(const struct config_version *current,
 	return NULL;
 }
 
+static void take_certificates(struct config_version *version, const struct config_tls *t,
+			      const struct tls_context *context)
+{
+	for (unsigned k = 0; k < t->pair_n; k++)
+		version->certificates[t->pairs[k]->index] =
+			tls_context_certificate(context, k);
+}
+
 bool config_version_open_tls(struct config_versions *all, struct config_version *version)
 {
 	struct config *config = version->config;
@@ -216,6 +228,8 @@ bool config_version_open_tls(struct config_versions *all, struct config_version 
 				config, t, version->keylogs[i], error, sizeof(error));
 		good = version->contexts[i] != NULL;
 		version->keylogs[i] = -1;
+		if (good)
+			take_certificates(version, t, version->contexts[i]);
 	}
 	if (!good)
 		fprintf(stderr, "fairlead: %s\n", error);

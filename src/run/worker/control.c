@@ -10,6 +10,7 @@
 
 #include "admins.h"
 #include "base/diagnostics.h"
+#include "expiry.h"
 #include "loops.h"
 #include "losses.h"
 #include "monitors.h"
@@ -40,6 +41,7 @@ struct control {
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
+	struct expiry expiry;
 	bool actions_opened;
 };
 
@@ -311,6 +313,9 @@ static void control_trim(struct tick *t)
 	admins_sweep(&c->admins);
 	monitors_sweep(&c->monitors);
 	losses_check(&c->losses, c->tick.now_ms);
+	if (all_started(c))
+		expiry_check(&c->expiry, c->config_versions.current, c->tick.now_ms,
+			     c->tick.wall_ms);
 	diagnostics_report();
 }
 
@@ -441,6 +446,7 @@ static void control_done(struct control *c)
 	/* Versions are freed below, not by the remaining ticks. */
 	c->tick.trim_owner = NULL;
 	monitors_done(&c->monitors);
+	expiry_done(&c->expiry);
 	config_versions_done(&c->config_versions);
 	task_stop(&c->task);
 	timer_stop(&c->tick.wheel, &c->overdue);
@@ -459,6 +465,7 @@ int control_run(const struct run_options *options, struct config *config, int ch
 	c->options = options;
 	c->setup_channel = setup_channel;
 	c->admin_fd = -1;
+	expiry_init(&c->expiry);
 	admins_init(&c->admins, &c->tick, &c->shared);
 	config_versions_init(&c->config_versions, options->workers, &c->tick.mailbox);
 	sandbox_prepare();

@@ -5,6 +5,7 @@
 
 #include "base/diagnostics.h"
 #include "run/worker/monitor.h"
+#include "tls/session.h"
 
 /* Most steps of one chunk, because a step may write nothing. */
 #define STEPS_MAX 2000
@@ -333,6 +334,47 @@ static bool step_diagnostics(struct scrape *s, const struct metric_family *f)
 	return false;
 }
 
+static bool step_library_bytes(struct scrape *s, const struct metric_family *f)
+{
+	(void)f;
+	exposition_sample(&s->e, "");
+	exposition_count(&s->e, tls_library_bytes());
+	return false;
+}
+
+/* ---- certificates --------------------------------------------------------- */
+
+#define FILE_LABEL_MAX 512
+
+static bool step_refused(struct scrape *s, const struct metric_family *f)
+{
+	(void)f;
+	exposition_sample(&s->e, "");
+	exposition_count(&s->e, s->config_version->config->refused_n);
+	return false;
+}
+
+/* `position`: the index of the pair. */
+static bool step_expiry(struct scrape *s, const struct metric_family *f)
+{
+	const struct config *config = s->config_version->config;
+	const struct tls_certificate *c;
+	char file[FILE_LABEL_MAX];
+
+	(void)f;
+	if (s->position >= config->pair_n)
+		return false;
+	c = s->config_version->certificates[s->position++];
+	if (c) {
+		snprintf(file, sizeof(file), "%.*s", SLICE_ARG(c->file));
+		exposition_sample(&s->e, "");
+		exposition_label(&s->e, "file", file);
+		exposition_label(&s->e, "name", c->names_n > 0 ? c->names[0] : "");
+		exposition_real(&s->e, (double)c->not_after);
+	}
+	return s->position < config->pair_n;
+}
+
 /* Names and health; `offset` is the index of the monitor's family. */
 static bool step_monitor(struct scrape *s, const struct metric_family *f)
 {
@@ -376,6 +418,13 @@ static const struct metric_family families[] = {
 	{ "", "block_bytes", "gauge", "Bytes of memory blocks for heads", step_pool, 2 },
 	{ "", "stderr_lines_dropped", "counter",
 	  "Lines for standard error that could not be written", step_diagnostics, 0 },
+	{ "", "certificate_expiry_timestamp_seconds", "gauge",
+	  "End of the validity of a certificate, in seconds since 1970", step_expiry, 0 },
+	{ "", "certificates_refused", "counter",
+	  "Certificates and files of TLS that could not be used when they were read again",
+	  step_refused, 0 },
+	{ "", "openssl_bytes", "gauge", "Bytes that OpenSSL has allocated",
+	  step_library_bytes, 0 },
 };
 
 static bool scrape_step(struct scrape *s)
