@@ -195,6 +195,15 @@ struct slice pki_key_encrypted(const struct pki *p)
 	return text_of(bio);
 }
 
+struct slice pki_key_traditional(const struct pki *p)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+
+	ASSERT(PEM_write_bio_PrivateKey_traditional(bio, p->key, NULL, NULL, 0, NULL,
+						    NULL) == 1);
+	return text_of(bio);
+}
+
 void pki_pin(const struct pki *p, uint8_t pin[32])
 {
 	unsigned char *der = NULL;

@@ -46,6 +46,9 @@ struct slice pki_crl(const struct pki *ca, const long *serials, size_t n, int to
 /* The private key, encrypted with a passphrase. To be freed with pki_text_free(). */
 struct slice pki_key_encrypted(const struct pki *p);
 
+/* The private key in the encoding before PKCS #8 (BEGIN EC PRIVATE KEY, BEGIN RSA PRIVATE KEY). */
+struct slice pki_key_traditional(const struct pki *p);
+
 void pki_text_free(struct slice text);
 
 /* SHA-256 of the SubjectPublicKeyInfo. */
