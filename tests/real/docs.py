@@ -12,16 +12,19 @@ Marks in the pages:
     <!-- peers: begin --> … <!-- peers: end -->    settings of other programs: no key is checked
 A column of a table with the head "message" holds such lines too."""
 # once
+import functools
 import glob
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 
 import docs_messages
+import pki
 import rig
 
 # CHANGELOG.md is not among them: it has names of the past.
@@ -115,7 +118,32 @@ def with_addresses(text):
         names.setdefault(found[1], f"127.1.0.{len(names) + 1}:")
         return names[found[1]]
     text = re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
-    return text.replace("www-data", "daemon")
+    return re.sub(r"/etc/(?:[\w.-]+/)*(?:[\w.-]+\.(?:pem|crt|key)|certs/)", certificate_file,
+                  text.replace("www-data", "daemon"))
+
+
+@functools.cache
+def certificate_files():
+    """(authority, certificate, file of ticket keys), for files that pages name."""
+    authority = pki.Authority("page")
+    tickets = authority.path("page-tickets")
+    with open(tickets, "wb") as f:
+        f.write(os.urandom(80))
+    return authority, authority.issue("page-leaf", ("*.example.com", "localhost")), tickets
+
+
+def certificate_file(found):
+    """A file like the one that a page names: `ca` in its name is an authority, `key` a private
+    key, `ticket` keys of tickets; a folder has certificates."""
+    authority, issued, tickets = certificate_files()
+    folder, _, name = found[0].rpartition("/")
+    if not name:
+        folder = os.path.join(rig.TMP, "page-folder")
+        os.makedirs(folder, exist_ok=True)
+        shutil.copy(issued.pem, folder)
+        return folder + "/"
+    return (tickets if "ticket" in name else authority.file if re.search(r"\bca\b", name) else
+            issued.key if "key" in name else issued.pem)
 
 
 def completed(text):
