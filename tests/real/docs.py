@@ -118,31 +118,29 @@ def with_addresses(text):
         names.setdefault(found[1], f"127.1.0.{len(names) + 1}:")
         return names[found[1]]
     text = re.sub(r"\b((?:[a-z0-9-]+\.)+(?:example|internal|test)):(?=\d)", address, text)
-    return re.sub(r"/etc/(?:[\w.-]+/)*(?:[\w.-]+\.(?:pem|crt|key)|certs/)", certificate_file,
+    return re.sub(r"/etc/(?:[\w.-]+/)*(?:[\w.-]+\.(?:pem|crt|key)|certs\b)", certificate_file,
                   text.replace("www-data", "daemon"))
 
 
 @functools.cache
 def certificate_files():
-    """(authority, certificate, file of ticket keys), for files that pages name."""
+    """(authority, certificate, file of ticket keys, folder), for what pages name."""
     authority = pki.Authority("page")
     tickets = authority.path("page-tickets")
     with open(tickets, "wb") as f:
         f.write(os.urandom(80))
-    return authority, authority.issue("page-leaf", ("*.example.com", "localhost")), tickets
+    folder = os.path.join(rig.TMP, "page-folder")
+    os.makedirs(folder)
+    shutil.copy(authority.issue("page-other", ("shop.example.com",), ()).pem, folder)
+    return authority, authority.issue("page-leaf", ("*.example.com", "localhost"), ()), tickets, folder
 
 
 def certificate_file(found):
     """A file like the one that a page names: `ca` in its name is an authority, `key` a private
     key, `ticket` keys of tickets; a folder has certificates."""
-    authority, issued, tickets = certificate_files()
-    folder, _, name = found[0].rpartition("/")
-    if not name:
-        folder = os.path.join(rig.TMP, "page-folder")
-        os.makedirs(folder, exist_ok=True)
-        shutil.copy(issued.pem, folder)
-        return folder + "/"
-    return (tickets if "ticket" in name else authority.file if re.search(r"\bca\b", name) else
+    authority, issued, tickets, folder = certificate_files()
+    name = found[0].rpartition("/")[2]
+    return (folder if name == "certs" else tickets if "ticket" in name else authority.file if re.search(r"\bca\b", name) else
             issued.key if "key" in name else issued.pem)
 
 
@@ -268,12 +266,17 @@ def observed():
     rig.check(rig.get(proxy.port, "/").status == 200, "no 200 from the lab")
     rig.check(rig.get(proxy.port, "/cache").status == 200, "no 200 from memcached")
 
+    secure = rig.Fairlead(CONFIG.format(tmp=rig.TMP, http=http, memcached=memcached, dns=dns),
+                          tls=f"{{ certificates: [{certificate_files()[1].pem}] }}",
+                          engine="auto")
+
     def scraped():
-        text = rig.get(proxy.admin, "/metrics").body.decode()
+        text = "".join(rig.get(p.admin, "/metrics").body.decode() for p in (proxy, secure))
         found = dict(re.findall(r"(?m)^# TYPE (\S+) (\S+)$", text))
         return found if AFTER_A_WHILE <= set(found) else None
     metrics = rig.until(scraped, "metrics of health and names")
     proxy.stop()
+    secure.stop()
     with open(os.path.join(rig.TMP, "access.log")) as f:
         fields = set(json.loads(f.readline()))
     return metrics, fields
