@@ -55,8 +55,9 @@ struct tls_endpoint {
 	uint16_t tail;           /* bytes behind those, which have no use any more */
 	uint32_t key_updates_ms; /* low bits, as sealed_ms */
 
-	/* ---- outbound.c, from OPEN on */ uint16_t
-		burst;      /* bytes sealed since the last silence, BURST_SMALL at most */
+	/* ---- outbound.c, from OPEN on */
+	/* Bytes sealed since the last silence, BURST_SMALL at most. */
+	uint16_t burst;
 	uint32_t sealed_ms; /* when something was sealed last */
 	uint64_t null_seed; /* nullshake.c */
 	union {

@@ -142,6 +142,7 @@ enum verdict hello_scan(struct hello_scan *s, const struct iovec *iov, unsigned 
 	size_t bytes = vector_bytes(iov, n);
 	enum verdict v;
 
+	ASSERT(bytes >= s->at);
 	if (s->fault != TLS_FAULT_NONE)
 		return VERDICT_BAD;
 	while (s->length == 0 || s->gathered < s->length) {

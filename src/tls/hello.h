@@ -41,7 +41,7 @@ struct hello_scan {
 	uint8_t prefix[4]; /* the message's header, as far as gathered */
 };
 
-/* Goes on with the bytes of a connection, from its first one. OK: the message is whole, of
+/* Goes on with the bytes of a connection, from its first one, as far as there are any. OK: the message is whole, of
  * s->length bytes. BAD: s->fault says why: NOT_TLS, PLAIN_HTTP, MESSAGE, HELLO, HELLO_LARGE,
  * RECORD_LARGE. */
 MUST_USE enum verdict hello_scan(struct hello_scan *s, const struct iovec *iov,

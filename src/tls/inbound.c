@@ -197,10 +197,10 @@ static void record_received(struct tls_endpoint *e, const struct record_plain *r
 
 	if (r->type == RECORD_HANDSHAKE) {
 		messages_received(e, r, now_ms);
+	} else if (amid_message) {
+		endpoint_fail(e, TLS_FAULT_MESSAGE);
 	} else if (r->type == RECORD_ALERT) {
 		alert_received(e, r);
-	} else if (r->type != RECORD_DATA || amid_message) {
-		endpoint_fail(e, TLS_FAULT_MESSAGE);
 	} else if (r->length == 0) {
 		sealed_consume(&e->in, r->bytes);
 		idle_record(e);

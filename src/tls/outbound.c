@@ -210,8 +210,11 @@ bool outbound_message(struct tls_endpoint *e, enum record_type type, const void 
 	if (!at)
 		return false;
 	part = (struct record_part){ bytes, at + head, n };
-	return record_seal(k, e->tls.thread->crypt, type, &part, 1, (uint8_t *)at,
-			   (uint8_t *)at + head + n);
+	if (record_seal(k, e->tls.thread->crypt, type, &part, 1, (uint8_t *)at,
+			(uint8_t *)at + head + n))
+		return true;
+	output_cancel(&e->out, head + n + tail); /* its number is spent, and it is no record */
+	return false;
 }
 
 static bool key_update_make(struct tls_endpoint *e)

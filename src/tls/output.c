@@ -25,6 +25,12 @@ char *output_reserve(struct output *o, struct buf_pool *bufs, uint32_t n)
 	return b->data + b->end - n;
 }
 
+void output_cancel(struct output *o, uint32_t n)
+{
+	ASSERT(o->last && n <= o->last->end);
+	o->last->end -= n;
+}
+
 bool output_append(struct output *o, struct buf_pool *bufs, const void *bytes, size_t n)
 {
 	char *at = n > 0 ? output_reserve(o, bufs, (uint32_t)n) : NULL;
@@ -43,7 +49,10 @@ void output_take(struct output *o, struct tls_flight *f)
 		if (!o->first)
 			o->last = NULL;
 		b->next = NULL;
-		flight_add(f, b->data + b->begin, b->end - b->begin, b);
+		if (b->end > b->begin)
+			flight_add(f, b->data + b->begin, b->end - b->begin, b);
+		else
+			buf_put(b); /* output_cancel() */
 	}
 }
 

@@ -23,6 +23,9 @@ bool output_append(struct output *o, struct buf_pool *bufs, const void *bytes, s
 /* Moves as many blocks to the flight as have entries there. */
 void output_take(struct output *o, struct tls_flight *f);
 
+/* Gives back the last n bytes that output_reserve() has returned. */
+void output_cancel(struct output *o, uint32_t n);
+
 void output_drop(struct output *o);
 
 /* Adds an entry; takes over the reference. The flight has space. */

@@ -317,7 +317,7 @@ void tls_check(const struct tls *t)
 		ASSERT(!t->wants_step && t->protocol <= TLS_HTTP_2);
 		break;
 	case TLS_ENDED:
-		ASSERT(!t->wants_step && e->in.bytes == 0 && !e->key_update_waiting);
+		ASSERT(!t->wants_step && e->in.bytes == 0);
 		break;
 	case TLS_FAILED:
 		ASSERT(!t->wants_step && e->in.bytes == 0);

@@ -215,6 +215,51 @@ static void test_data_amid_a_message(void **state)
 	assert_int_equal(s.tls->fault, TLS_FAULT_MESSAGE);
 	assert_int_equal(s.got_n, 0);
 	sides_free(&s, &c);
+	both_open(&s, &c, false);
+	pass_record(&c, &s, RECORD_HANDSHAKE, "\x18\0\0", 3);
+	pass_record(&c, &s, RECORD_ALERT, "\1\0", 2);
+	assert_int_equal(s.tls->fault, TLS_FAULT_MESSAGE);
+	sides_free(&s, &c);
+}
+
+/* A reply that is due when the peer ends its side is still sent. */
+static void test_key_update_before_the_end(void **state)
+{
+	struct tls_side s, c;
+
+	(void)state;
+	both_open(&s, &c, false);
+	assert_true(outbound_message(endpoint_of(c.tls), RECORD_HANDSHAKE, "\x18\0\0\1\1",
+				     5));
+	assert_true(record_keys_update(&endpoint_of(c.tls)->out_keys, rig_thread->crypt));
+	tls_shut(c.tls);
+	side_take(&c);
+	side_deliver(&s, c.sent, c.sent_n, 16384);
+	side_run(&s);
+	assert_int_equal(s.tls->state, TLS_ENDED);
+	assert_true(side_take(&s));
+	side_deliver(&c, s.sent, s.sent_n, 16384);
+	side_run(&c);
+	side_send(&s, &c, 5000, 500, 1460);
+	sides_free(&s, &c);
+}
+
+/* Nothing is sent of a record that could not be sealed. */
+static void test_failed_seals(void **state)
+{
+	struct tls_side s, c;
+	struct tls_flight f;
+
+	(void)state;
+	both_open(&s, &c, false);
+	tls_shut(s.tls);
+	tls_flight_init(&f);
+	crypt_fail_at(1);
+	assert_false(tls_take(s.tls, &f));
+	assert_int_equal(f.n, 0);
+	assert_int_equal(s.tls->state, TLS_FAILED);
+	assert_false(tls_has_output(s.tls));
+	sides_free(&s, &c);
 }
 
 static void test_renegotiation_only_once(void **state)
@@ -540,6 +585,8 @@ int main(void)
 		cmocka_unit_test(test_not_data),
 		cmocka_unit_test(test_messages_in_parts),
 		cmocka_unit_test(test_data_amid_a_message),
+		cmocka_unit_test(test_key_update_before_the_end),
+		cmocka_unit_test(test_failed_seals),
 		cmocka_unit_test(test_renegotiation_only_once),
 		cmocka_unit_test(test_requested_key_updates),
 		cmocka_unit_test(test_worn_keys_are_replaced),
