@@ -69,6 +69,24 @@ static void assert_log_is_true(struct proxyrig *r, const struct sim_peer *client
 	assert_int_equal(proxyrig_logged(r, text), 1);
 }
 
+/* The counters of responses have the one that the log has. */
+static void assert_counted(struct proxyrig *r)
+{
+	const struct worker_stats *s = &r->stats;
+	const uint64_t counts[] = { s->responses_2xx, s->responses_3xx, s->responses_4xx,
+				    s->responses_5xx };
+	uint64_t n = 0;
+	char text[64];
+
+	for (unsigned i = 0; i < 4; i++) {
+		snprintf(text, sizeof(text), "\"status\":%u", i + 2);
+		if (counts[i] > 0)
+			assert_int_equal(proxyrig_logged(r, text), 1);
+		n += counts[i];
+	}
+	assert_in_range(n, 0, 1);
+}
+
 static void wait_for_end(struct proxyrig *r, const struct proxycase *c,
 			 struct sim_peer *client)
 {
@@ -104,6 +122,7 @@ static void run_case(const struct proxycase *c, uint64_t seed)
 	if (c->truncated)
 		assert_log_is_true(&r, client);
 	assert_int_equal(r.stats.log_lines, 1);
+	assert_counted(&r);
 	proxyrig_close(&r);
 }
 
