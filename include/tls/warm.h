@@ -12,9 +12,9 @@
  * Counts what the library allocates from now on, and reads its configuration (openssl.cnf). */
 bool tls_library_init(void);
 
-/* On each thread that makes handshakes, before the sandbox: handshakes of each kind (P-256, RSA,
- * TLS 1.2 and 1.3, resumed, client certificate, failed verification, no common protocol) of the
- * thread with itself, with certificates that are public. Takes 20 ms. False: `error` has the
+/* Before the sandbox, once per process, on any thread: handshakes of each kind (P-256, RSA, TLS 1.2
+ * and 1.3, resumed, client certificate, failed verification, no common protocol) of the thread with
+ * itself, with certificates whose keys are public. Takes some 20 ms. False: `error` has the
  * reason. */
 bool tls_warm(char *error, size_t error_size);
 

@@ -15,21 +15,37 @@
 #define PIPE_BYTES 32768
 #define TURNS_MAX 10
 
-/* One handshake of each. */
+/* Handshakes of one server with two clients. FRIEND has the P-256 certificate, and trusts both
+ * kinds; STRANGER has the RSA certificate, which the server does not trust, and trusts that one
+ * only. */
+enum warm_client { FRIEND, STRANGER, WARM_CLIENTS };
+
 static const struct warm_kind {
-	bool rsa;
+	enum warm_client client;
 	long version;
-	bool client_certificate, untrusted, no_protocol;
+	bool rsa;     /* the client takes no other kind of certificate */
+	bool auth;    /* by the name for which the server requires a certificate */
+	bool h2_only; /* what the server does not speak */
+	bool fails;
 } kinds[] = {
 	{ .version = TLS1_3_VERSION },
 	{ .version = TLS1_2_VERSION },
 	{ .version = TLS1_3_VERSION, .rsa = true },
 	{ .version = TLS1_2_VERSION, .rsa = true },
-	{ .version = TLS1_3_VERSION, .client_certificate = true },
-	{ .version = TLS1_2_VERSION, .client_certificate = true, .rsa = true },
-	{ .version = TLS1_3_VERSION, .untrusted = true },
-	{ .version = TLS1_3_VERSION, .client_certificate = true, .untrusted = true },
-	{ .version = TLS1_3_VERSION, .no_protocol = true },
+	{ .version = TLS1_3_VERSION, .auth = true },
+	{ .version = TLS1_2_VERSION, .auth = true },
+	{ .version = TLS1_3_VERSION, .client = STRANGER, .fails = true },
+	{ .version = TLS1_3_VERSION,
+	  .client = STRANGER,
+	  .rsa = true,
+	  .auth = true,
+	  .fails = true },
+	{ .version = TLS1_2_VERSION,
+	  .client = STRANGER,
+	  .rsa = true,
+	  .auth = true,
+	  .fails = true },
+	{ .version = TLS1_3_VERSION, .h2_only = true, .fails = true },
 };
 
 /* Both ends of a handshake. */
@@ -48,57 +64,62 @@ static bool warm_session(struct tls_hooks *h, SSL_SESSION *session)
 	return true;
 }
 
-static struct tls_pair warm_file(bool rsa)
-{
-	struct slice text = rsa ? SLICE(warm_rsa) : SLICE(warm_p256);
+static const struct tls_pair pairs[] = {
+	{ SLICE("P-256 of warm.invalid"), SLICE(WARM_P256), SLICE(WARM_P256) },
+	{ SLICE("RSA of warm.invalid"), SLICE(WARM_RSA), SLICE(WARM_RSA) },
+};
 
-	return (struct tls_pair){ SLICE("warm.invalid"), text, text };
-}
-
-static struct tls_context *warm_server(const struct warm_kind *kind, char *error,
-				       size_t error_size)
+static struct tls_context *warm_server(char *error, size_t error_size)
 {
-	const struct tls_pair pair = warm_file(kind->rsa);
-	/* The client has the other kind of key, so that both verify both. */
-	const struct tls_policy policy = {
-		.client_auth = TLS_AUTH_REQUIRE,
-		.ca = warm_file(!kind->rsa == !kind->untrusted).chain,
-	};
-	const struct tls_server_options o = {
-		.name = SLICE("warm"),
-		.pairs = &pair,
-		.pairs_n = 1,
-		.policies = &policy,
-		.policies_n = kind->client_certificate,
-		.protocols = { TLS_HTTP_1_1 },
-		.tickets = true,
-		.keylog_fd = -1,
-	};
+	static const struct slice names[] = { SLICE("auth.warm.invalid") };
+	static const struct tls_policy policy = { .names = names,
+						  .names_n = 1,
+						  .client_auth = TLS_AUTH_REQUIRE,
+						  .ca = SLICE(WARM_P256) };
+	const struct tls_server_options o = { .name = SLICE("warm"),
+					      .pairs = pairs,
+					      .pairs_n = COUNT(pairs),
+					      .default_first = true,
+					      .policies = &policy,
+					      .policies_n = 1,
+					      .protocols = { TLS_HTTP_1_1 },
+					      .tickets = true,
+					      .keylog_fd = -1 };
 
 	return tls_server_context(&o, error, error_size);
 }
 
-static struct tls_context *warm_client(const struct warm_kind *kind, char *error,
+static struct tls_context *warm_client(enum warm_client which, char *error,
 				       size_t error_size)
 {
-	const struct tls_pair pair = warm_file(!kind->rsa);
-	bool untrusted = kind->untrusted && !kind->client_certificate;
 	const struct tls_client_options o = {
 		.name = SLICE("warm"),
 		.verify = true,
-		.ca = warm_file(kind->rsa != untrusted).chain,
-		.pair = kind->client_certificate ? &pair : NULL,
+		.ca = which == FRIEND ? SLICE(WARM_P256 WARM_RSA) : SLICE(WARM_RSA),
+		.pair = which == FRIEND ? &pairs[0] : &pairs[1],
 		.resume = true,
-		.protocols = { kind->no_protocol ? TLS_HTTP_2 : TLS_HTTP_1_1 },
+		.protocols = { TLS_HTTP_1_1 },
 		.keylog_fd = -1,
 	};
 
 	return tls_client_context(&o, error, error_size);
 }
 
-static bool pair_open(struct warm_pair *p, struct tls_context *server,
-		      struct tls_context *client, long version)
+static bool warm_choose(SSL *client, const struct warm_kind *kind)
 {
+	if (kind->rsa && SSL_set1_sigalgs_list(client, "RSA-PSS+SHA256:RSA+SHA256") != 1)
+		return false;
+	if (kind->h2_only &&
+	    SSL_set_alpn_protos(client, (const unsigned char *)"\x02h2", 3) != 0)
+		return false;
+	return SSL_set_max_proto_version(client, kind->version) == 1;
+}
+
+static bool pair_open(struct warm_pair *p, struct tls_context *server,
+		      struct tls_context *client, const struct warm_kind *kind)
+{
+	struct slice name = SLICE("warm.invalid");
+	struct slice sni = kind->auth ? SLICE("auth.warm.invalid") : name;
 	enum tls_fault fault;
 	BIO *ends[2];
 
@@ -106,12 +127,9 @@ static bool pair_open(struct warm_pair *p, struct tls_context *server,
 		.server_hooks = { .now_ms = NOW_MS },
 		.client_hooks = { .now_ms = NOW_MS, .session = warm_session },
 	};
-	p->server = tls_object_accept(server, &p->server_hooks, SLICE("warm.invalid"),
-				      &fault);
-	p->client = tls_object_connect(client, &p->client_hooks, SLICE("warm.invalid"),
-				       SLICE(""));
-	if (!p->server || !p->client ||
-	    SSL_set_max_proto_version(p->client, version) != 1 ||
+	p->server = tls_object_accept(server, &p->server_hooks, sni, &fault);
+	p->client = tls_object_connect(client, &p->client_hooks, name, sni);
+	if (!p->server || !p->client || !warm_choose(p->client, kind) ||
 	    BIO_new_bio_pair(&ends[0], PIPE_BYTES, &ends[1], PIPE_BYTES) != 1)
 		return false;
 	SSL_set_bio(p->server, ends[0], ends[0]);
@@ -147,14 +165,13 @@ static void pair_close(struct warm_pair *p)
 static bool warm_shake(const struct warm_kind *kind, struct tls_context *server,
 		       struct tls_context *client)
 {
-	bool shall_fail = kind->untrusted || kind->no_protocol;
 	struct warm_pair first, second = { 0 };
 	bool good;
 
-	good = pair_open(&first, server, client, kind->version) &&
-	       pair_shake(&first) == !shall_fail;
+	good = pair_open(&first, server, client, kind) &&
+	       pair_shake(&first) == !kind->fails;
 	if (good && first.session) {
-		good = pair_open(&second, server, client, kind->version) &&
+		good = pair_open(&second, server, client, kind) &&
 		       SSL_set_session(second.client, first.session) == 1 &&
 		       pair_shake(&second) && SSL_session_reused(second.client);
 		pair_close(&second);
@@ -163,9 +180,25 @@ static bool warm_shake(const struct warm_kind *kind, struct tls_context *server,
 	return good;
 }
 
+static bool warm_all(struct tls_context *server, struct tls_context *const *clients,
+		     char *error, size_t error_size)
+{
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		if (warm_shake(&kinds[i], server, clients[kinds[i].client]))
+			continue;
+		snprintf(error, error_size,
+			 "the TLS library fails in a handshake with itself (kind %zu)",
+			 i);
+		return false;
+	}
+	return true;
+}
+
 bool tls_warm(char *error, size_t error_size)
 {
 	static pthread_once_t zone = PTHREAD_ONCE_INIT;
+	struct tls_context *server, *clients[WARM_CLIENTS] = { NULL };
+	bool good;
 
 	if (!tls_library_init()) {
 		snprintf(error, error_size, "the TLS library cannot be initialised");
@@ -173,21 +206,13 @@ bool tls_warm(char *error, size_t error_size)
 	}
 	/* Once: each tzset() looks at the file again. */
 	pthread_once(&zone, tzset);
-	for (size_t i = 0; i < COUNT(kinds); i++) {
-		struct tls_context *server = warm_server(&kinds[i], error, error_size);
-		struct tls_context *client =
-			server ? warm_client(&kinds[i], error, error_size) : NULL;
-		bool good = client && warm_shake(&kinds[i], server, client);
-
-		if (client && !good)
-			snprintf(
-				error, error_size,
-				"the TLS library fails in a handshake with itself (kind %zu)",
-				i);
-		tls_context_unref(server);
-		tls_context_unref(client);
-		if (!good)
-			return false;
-	}
-	return true;
+	server = warm_server(error, error_size);
+	good = server;
+	for (unsigned i = 0; i < WARM_CLIENTS && good; i++)
+		good = (clients[i] = warm_client(i, error, error_size));
+	good = good && warm_all(server, clients, error, error_size);
+	tls_context_unref(server);
+	for (unsigned i = 0; i < WARM_CLIENTS; i++)
+		tls_context_unref(clients[i]);
+	return good;
 }

@@ -21,6 +21,7 @@
 #include "run/worker/sandbox.h"
 #include "run/worker/worker.h"
 #include "setup.h"
+#include "tls/warm.h"
 
 struct control {
 	const struct run_options *options;
@@ -381,6 +382,17 @@ static int init_shared(struct control *c)
 	return config->study && !c->actions_opened ? -1 : 0;
 }
 
+/* While the workers start. A later reload may be the first one with TLS, so this does not depend on
+ * the configuration. */
+static void warm_tls(const struct config *config)
+{
+	char error[256];
+
+	if (config->sandbox && !tls_warm(error, sizeof(error)))
+		fprintf(stderr, "fairlead: warning: %s; TLS may end the worker process, write "
+				"'sandbox: off' if you need it\n", error);
+}
+
 static int control_start(struct control *c, int channel, struct config *config)
 {
 	struct setup setup = { .admin_fd = -1 };
@@ -415,6 +427,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 		return -1;
 	}
 	loops_release(&c->shared);
+	warm_tls(setup.config_version->config);
 	return 0;
 }
 
