@@ -19,8 +19,9 @@ limits: {{ request_body: none }}
 NGINX = """
         listen 127.0.0.1:{secure} ssl; client_header_timeout 2s;
         {certificates}
-        ssl_protocols TLSv1.2 TLSv1.3; ssl_prefer_server_ciphers on;
+        ssl_protocols {versions}; ssl_prefer_server_ciphers on;
         ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20; ssl_ecdh_curve X25519:P-256:P-384;
+        client_max_body_size 0;
         location / {{ proxy_pass http://127.0.0.1:{origin}; proxy_http_version 1.1;
                       proxy_request_buffering off; }}
 """
@@ -39,11 +40,12 @@ class Pki:
         return f"{{ certificates: [{self.ecdsa.pem}, {self.rsa.pem}]{more} }}"
 
 
-def nginx(origin, certificates):
+def nginx(origin, certificates, versions="TLSv1.2 TLSv1.3"):
     plain, secure = rig.free_ports(2)
     text = " ".join(f"ssl_certificate {c.chain}; ssl_certificate_key {c.key};"
                     for c in certificates)
-    program = rig.nginx(plain, NGINX.format(secure=secure, origin=origin, certificates=text))
+    program = rig.nginx(plain, NGINX.format(secure=secure, origin=origin, certificates=text,
+                                              versions=versions))
     program.port = secure
     return program
 
