@@ -138,11 +138,14 @@ void change_adopted(struct supervisor *s)
 	commit_next(s);
 	listen_addrs_mark_served(&s->listen_addrs);
 	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
-	fprintf(stderr, "fairlead: %s%s %s\n", change_texts[s->change].done,
-		s->change == REQUEST_REOPEN ? " the access log"
-		: s->change == REQUEST_LOOK ? " of"
-					    : "",
-		s->change == REQUEST_REOPEN ? s->config->log_path : s->config->file);
+	if (s->change == REQUEST_REOPEN)
+		fprintf(stderr, "fairlead: reopened the access log %s\n",
+			s->config->log_path);
+	else if (s->change == REQUEST_LOOK)
+		fprintf(stderr, "fairlead: replaced certificates of %s\n",
+			s->config->file);
+	else
+		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
 	s->change = REQUEST_RELOAD;
 	supervisor_rest(s);
 	change_report_ready(s);
