@@ -30,20 +30,19 @@
 
 /* Zeroed: the beginning. */
 struct hello_scan {
-	uint32_t
-		at; /* the stream up to here was looked at: at a header, or in a record */
+	/* The stream up to here was looked at: up to a header, or into a record. */
+	uint32_t at;
 	uint32_t left;     /* bytes of the current record after `at` */
 	uint32_t gathered; /* bytes of the message before `at` */
-	uint32_t
-		length; /* of the message, with its header of 4 bytes; 0: not known yet */
+	uint32_t length;   /* of the message and its header; 0: not known yet */
 	uint16_t records;
 	uint8_t fault;     /* enum tls_fault, VERDICT_BAD */
 	uint8_t prefix[4]; /* the message's header, as far as gathered */
 };
 
-/* Goes on with the bytes of a connection, from its first one, as far as there are any. OK: the message is whole, of
- * s->length bytes. BAD: s->fault says why: NOT_TLS, PLAIN_HTTP, MESSAGE, HELLO, HELLO_LARGE,
- * RECORD_LARGE. */
+/* Goes on with the bytes of a connection, from its first one, as far as there are any. OK: the
+ * message is whole, of s->length bytes. BAD: s->fault says why: NOT_TLS, PLAIN_HTTP, MESSAGE,
+ * HELLO, HELLO_LARGE, RECORD_LARGE. */
 MUST_USE enum verdict hello_scan(struct hello_scan *s, const struct iovec *iov,
 				 unsigned n);
 
