@@ -1,10 +1,14 @@
 /* A client connection: hands out a stream for each request, on HTTP/1 one at a time and in order.
  *
  *            header read
- *   PROXIED ─────────────▶ IDLE
+ *   PROXIED ─────────────▶ SECURING, or IDLE
  *     │ header_timeout
- *     ▼
- *   ENDING   bytes           head read           response complete, kept alive
+ *     ▼                     Finished
+ *   ENDING   SECURING ───────────────▶ IDLE
+ *              │ fault, handshake_timeout
+ *              ▼
+ *            ENDING
+ *            bytes           head read           response complete, kept alive
  *   IDLE ──────────▶ HEAD ─────────────▶ BUSY ───────────────────────────────▶ IDLE
  *     │ idle_timeout  │ header_timeout    │ response complete, not kept alive
  *     ▼               ▼ 408               ▼
@@ -12,6 +16,7 @@
  *
  *   PROXIED  begins with a header of the PROXY protocol (net/proxyheader.h), which says who the
  *            client is. An invalid header ends the connection without a response
+ *   SECURING the TLS handshake goes on. Plain HTTP instead of it gets a 400, in clear
  *   BUSY     has a stream that is open
  *   ENDING   the connection closes: at once, after the queued bytes, or lingering
  *            (RFC 9112 9.6); no more requests are read
@@ -37,6 +42,7 @@
 enum client_state {
 	CLIENT_IDLE,
 	CLIENT_PROXIED,
+	CLIENT_SECURING,
 	CLIENT_HEAD,
 	CLIENT_BUSY,
 	CLIENT_ENDING
@@ -52,6 +58,7 @@ struct client {
 	struct list held; /* origins held for this client only: back/upstream.h */
 	struct peer peer; /* the peer of the connection, or the source that it has stated */
 	struct buf *proxy_header; /* client_proxy_header(); NULL: none */
+	struct tls_context *context; /* PROXIED: for the handshake that follows, a reference */
 	uint8_t state;            /* enum client_state */
 	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
@@ -66,6 +73,10 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer);
 /* Right after client_open(): the peer, which is trusted, begins with a header of the PROXY
  * protocol. */
 void client_await_proxy_header(struct client *c);
+
+/* Right after client_open() or client_await_proxy_header(): the client begins, or goes on, with a
+ * TLS handshake. The connection takes a reference to the context. */
+void client_secure(struct client *c, struct tls_context *context);
 
 /* The header that the connection began with; NULL: none, or it has stated no addresses. */
 const struct proxy_header *client_proxy_header(const struct client *c);

@@ -32,6 +32,9 @@ struct client_events {
 	void (*stream_closed)(struct stream *s);
 	/* The connection is dead. May be NULL. */
 	void (*closed)(struct client *c);
+	/* The TLS handshake has failed, or took too long; the connection closes. conn_tls() may
+	 * tell more. May be NULL. */
+	void (*handshake_failed)(struct client *c, enum tls_fault fault);
 };
 
 struct client_timeouts {
@@ -45,6 +48,7 @@ struct front {
 	void *owner;             /* of the requests: for use by the callees of `events` */
 	struct head_limits limits;
 	struct client_timeouts timeouts;
+	uint32_t handshake_ms;   /* longest time from accept to the end of the TLS handshake */
 	uint32_t window;         /* bytes, inbox and outbox each */
 	uint32_t linger_ms;
 	struct quota *quota;     /* of connections; NULL: none */
@@ -52,7 +56,8 @@ struct front {
 	struct slab clients;
 	struct list all;         /* every client that is not dead */
 	struct list idle;        /* clients between two requests, longest idle first */
-	struct list unused;      /* clients before their first request, oldest first */
+	struct list unused;      /* clients before their first request, also those that are not
+				    secured yet, oldest first */
 	struct head *scratch;    /* for the head or trailers of the current step */
 	bool draining;           /* every response has Connection: close */
 };
@@ -64,7 +69,8 @@ void front_init(struct front *f);
 void front_done(struct front *f);
 
 /* Immediate drain: closes idle connections now; each other one closes after the current
- * response, which has Connection: close. */
+ * response, which has Connection: close. A TLS handshake that has begun is completed, and one
+ * request served. */
 void front_drain(struct front *f);
 
 /* Graceful drain: every response has Connection: close, and idle connections stay open

@@ -1,5 +1,5 @@
 /* One connection (a stream socket): receives into an inbox, sends from an outbox, closes in two
- * steps. Protocol-independent.
+ * steps. Protocol-independent. It may be secured (TLS): inbox and outbox have plaintext then.
  *
  *            conn_open                conn_close            last op completed
  *   (zeroed) ─────────▶ CONN_OPEN ───────────────▶ CONN_CLOSING ─────────▶ CONN_DEAD
@@ -22,7 +22,9 @@
  * buffer.
  *
  * Errors: `error` and `send_error` hold the negative errno that ended receiving or
- * sending. conn_check() asserts what holds in each state. */
+ * sending. If TLS has failed, `error` is -EPROTO, or -ECONNRESET if the peer has closed
+ * without close_notify, or -ENOMEM; conn_tls(c)->fault is the reason. conn_check() asserts what
+ * holds in each state. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 
@@ -78,6 +80,7 @@ struct outbox {
 	uint16_t first;     /* entries before this one have been sent */
 	uint16_t submitted; /* entries [first, submitted) are with the kernel */
 	uint16_t n;         /* entries [first, n) are in use; all sent: all three are 0 */
+	uint32_t part;      /* of the entry `submitted`: bytes that are with the kernel, sealed */
 	uint32_t charged;   /* bytes charged against the window */
 	uint64_t bytes;     /* unsent, including those with the kernel */
 	struct iovec iov[OUTBOX_MAX]; /* the engine may change the submitted ones */
@@ -97,7 +100,10 @@ struct conn {
 				before that may still be received */
 	uint8_t state;       /* enum conn_state */
 	uint8_t end;         /* enum conn_end, once CONN_CLOSING */
-	bool eof : 1;        /* FIN was received: the peer sends no more (it may still read) */
+	bool eof : 1;        /* the peer sends no more (it may still read): FIN was received;
+				secured: close_notify */
+	bool receive_ended : 1; /* nothing more is received; secured: some of it may not be opened
+				   yet */
 	bool space_awaited : 1; /* conn_await_space(): `changed` is called at the next space */
 	bool fin_sent : 1;   /* shutdown(SHUT_WR) was called */
 	bool fin_wanted : 1; /* … is to be called when the outbox is empty */
@@ -112,13 +118,16 @@ struct conn {
 	struct buf *inbox, *inbox_last;
 	struct io_recv recv;
 	struct outbox *outbox;
+	struct secure *secure; /* NULL: plain */
 	union {
 		/* While CONN_OPEN its events->timer_fired() is called; then it bounds the
 		 * closing. */
 		struct timer timer;
 		struct reap reap; /* CONN_DEAD */
 	};
-	uint64_t received, sent; /* bytes since conn_open(); sent: of sends that have ended */
+	/* Bytes since conn_open(). received: of the socket. sent: of the outbox, in sends that
+	 * have ended. */
+	uint64_t received, sent;
 	uint64_t received_ms;    /* when bytes were last received */
 	uint64_t sent_ms;        /* when the peer last took bytes, or a send was started */
 	/* To notice progress of the peer: the mark of io_delivered(); once CONN_FLUSH_RESET
@@ -130,6 +139,29 @@ struct conn {
  * outbox each. */
 void conn_open(struct conn *c, struct tick *tick, const struct conn_events *events,
 	       int fd, uint32_t window);
+
+/* ---- TLS ------------------------------------------------------------------ */
+
+/* Secures a conn that is open, as a server or as a client; the tick has tick_use_tls(). What is in
+ * the inbox is the beginning of the session. What is in the outbox is sent first, in clear (a
+ * PROXY header). Nothing may be pushed before the handshake is complete (conn_shaking()), when
+ * events->changed is called. `name`, `sni`, `saved`: see tls_connect(). False: no memory; the conn
+ * is plain. */
+bool conn_secure(struct conn *c, struct tls_context *context);
+bool conn_secure_connect(struct conn *c, struct tls_context *context, struct slice name,
+			 struct slice sni, struct tls_saved *saved);
+
+/* The session, to read what was agreed on, or why it has failed. NULL: the conn is plain; or it
+ * closes, and has no use for the session any more. */
+struct tls *conn_tls(const struct conn *c);
+
+/* The handshake is neither complete nor has it failed. */
+bool conn_shaking(const struct conn *c);
+
+/* Of a conn whose session has failed: ends the session, drops what was received, and makes the
+ * conn plain, for a message to a peer that does not use TLS. False: something was sent, so the
+ * peer would not understand it; nothing is changed. */
+bool conn_unsecure(struct conn *c);
 
 /* ---- inbox ---------------------------------------------------------------- */
 
@@ -146,8 +178,8 @@ void conn_replace(struct conn *c, uint32_t n, struct buf *block);
 
 /* Copies the inbox from receive buffers into a block of its size, so that bytes which
  * have to wait do not use up the buffer pool. For bytes that nothing consumes at present
- * (a partial head, pipelined requests), never for a body that is being relayed. Out of
- * memory: the inbox stays as it is. */
+ * (a partial head, pipelined requests), never for a body that is being relayed. Also what a
+ * secured conn has received and cannot open yet. Out of memory: the inbox stays as it is. */
 void conn_compact(struct conn *c);
 
 /* Drops the first n bytes of the inbox. */
@@ -201,7 +233,7 @@ uint64_t conn_submitted(const struct conn *c);
  * submitted to the kernel; nothing is removed. */
 bool conn_take_back(struct conn *c, uint64_t position);
 
-/* Sends FIN when the outbox is empty; receiving goes on. */
+/* Sends FIN when the outbox is empty; receiving goes on. Secured: close_notify, then FIN. */
 void conn_send_fin(struct conn *c);
 
 /* Asks the kernel whether the peer has taken bytes since the last call; if so, sets
@@ -215,7 +247,10 @@ bool conn_poll_delivery(struct conn *c);
  * harsher end (CONN_NOW, CONN_RESET); a gentle one is then ignored. FLUSH, LINGER
  * and FLUSH_RESET turn into CONN_RESET when the peer takes no byte for c->send_ms, since
  * a truncated message must not look complete. `linger_ms` bounds the wait for the peer's
- * FIN (CONN_LINGER). */
+ * FIN (CONN_LINGER).
+ *
+ * Secured: FLUSH and LINGER send close_notify before FIN (RFC 8446 6.1). If the session has
+ * failed, its alert is sent unless the end is CONN_RESET. */
 void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms);
 
 /* Ends a conn that was never open, in any state of its memory: events->dead is called at the

@@ -1,21 +1,27 @@
-/* Opens a connection to an address within a time: from the address to an open conn, or to the
- * reason why there is none.
+/* Opens a connection to an address within a time: from the address to an open conn, secured if that
+ * is wanted, or to the reason why there is none.
  *
- *                  connected                 dial_finish
- *   CONNECTING ──────────────────▶ OPENED ────────────────▶ ENDED
- *    │  ▲   │ refused                                         ▲
- *    │  │   ▼           dial_cancel                           │
- *    │  └─ FAILED ────────────────────────────────────────────┤
- *    │      ▲  dial_again                                     │
- *    ├──▶ EXPIRED ────▶ ABANDONED ────────────────────────────┘
- *    │ deadline             ▲ dial_cancel
- *    └──────────────────────┘
+ *                connected, plain
+ *        ┌──────────────────────────────────────┐
+ *        │       connected            Finished  ▼      dial_finish
+ *   CONNECTING ────────────▶ SECURING ───────▶ OPENED ─────────────▶ ENDED
+ *    │  ▲   │ refused         │  │  │ fault                            ▲
+ *    │  │   ▼                 │  │  ▼                                  │
+ *    │  └─ FAILED ◀───────────│──│─ CLOSING                            │
+ *    │  dial_again ▲ │        │  │      │                              │
+ *    │             │ └────────│──│──────│──────────────────────────────┤
+ *    │ deadline    │ deadline │  │      │             dial_cancel      │
+ *    ├─────────▶ EXPIRED ◀────┘  │      │                              │
+ *    │             ▼             ▼      ▼                              │
+ *    └────────▶ ABANDONED ◀── dial_cancel ─────────────────────────────┘
  *
  *   CONNECTING  the op is in flight, or its result is looked at in this tick; the timer is set
- *   EXPIRED     the deadline has passed; the op is being cancelled
+ *   SECURING    the conn is open, and the dial's: its TLS handshake goes on; the timer is set
+ *   CLOSING     the handshake has failed; an alert is sent, and the conn closes
+ *   EXPIRED     the deadline has passed; the op is being cancelled, or the conn closes
  *   OPENED      the conn is open, and its owner's task runs
- *   FAILED      `failure` and `error` say why, and the owner's task runs; no socket
- *   ABANDONED   its owner wants no conn any more; the op is being cancelled
+ *   FAILED      `failure`, `error` and `fault` say why, and the owner's task runs; no socket
+ *   ABANDONED   its owner wants no conn any more; the op is being cancelled, or the conn closes
  *   ENDED       freed at the end of the tick
  *
  * The conn is a member of its owner's struct. From a dial_start() that has returned a dial, the
@@ -24,9 +30,8 @@
  * dial is decided once: a socket that connects after the deadline or after dial_cancel() is
  * closed.
  *
- * TLS belongs between CONNECTING and OPENED, as one more state: the conn is open, its session
- * and the name of the server are the dial's options, and the dial's task steps the handshake
- * under the same timer. The owners see OPENED or FAILED as before.
+ * While it is secured, the events of the conn are the dial's: its owner has nothing to do with it
+ * before OPENED. One deadline is that of connect and handshake.
  *
  * Owner: the pointer that dial_start() returned, until dial_finish() or dial_cancel() has made
  * it NULL. The memory is the tick's: an idle connection has no dial. Limits: none of its own;
@@ -41,6 +46,8 @@
 
 enum dial_state {
 	DIAL_CONNECTING,
+	DIAL_SECURING,
+	DIAL_CLOSING,
 	DIAL_EXPIRED,
 	DIAL_OPENED,
 	DIAL_FAILED,
@@ -53,7 +60,8 @@ enum dial_failure {
 	DIAL_FORBIDDEN,  /* EACCES, EPERM: nearly always the rights of a unix socket */
 	DIAL_UNROUTABLE, /* there is no route to it */
 	DIAL_NO_SOCKET,  /* we lacked a descriptor, a port or memory for a socket */
-	DIAL_TIMEOUT,    /* the deadline passed */
+	DIAL_TIMEOUT,    /* the deadline passed; `fault`: TIMEOUT if in the handshake */
+	DIAL_TLS,        /* the handshake failed: `fault` */
 };
 
 struct dial_options {
@@ -64,6 +72,14 @@ struct dial_options {
 	socklen_t address_len;
 	uint64_t deadline_ms; /* in the time of tick->now_ms */
 	struct task *task;    /* the owner's: run once for each result */
+	/* Sent first, in clear (a PROXY header): must live until the result; NULL: nothing. Each
+	 * connection of the dial has a reference. */
+	struct buf *preamble;
+	/* TLS; NULL: plain. What these point to must live until the result, `saved` until
+	 * tls_forget(); see conn_secure_connect(). */
+	struct tls_context *context;
+	struct slice name, sni;
+	struct tls_saved *saved;
 };
 
 /* The owner reads state, failure and error, and changes nothing. */
@@ -71,11 +87,15 @@ struct dial {
 	struct slab_reap reap;
 	uint8_t state;   /* enum dial_state */
 	uint8_t failure; /* enum dial_failure, if FAILED */
-	int error;  /* the negative errno, if FAILED; -ETIMEDOUT if the deadline passed */
+	uint8_t fault;   /* enum tls_fault, if FAILED by the handshake */
+	int error;  /* the negative errno, if FAILED; -ETIMEDOUT if the deadline passed; -EPROTO if
+		       the handshake failed */
 	int result; /* of the op: a socket or a negative errno */
+	bool securing; /* the conn is open, or closes, and not its owner's yet */
 	struct tick *tick;
 	struct dial_options options;
-	struct task task; /* looks at the result of the op */
+	struct task task; /* looks at the result of the op, and at the handshake */
+	struct conn_events events; /* of the conn, until it is OPENED */
 	struct timer timer;
 	struct io_connect connect;
 	struct sockaddr_storage address;
@@ -85,7 +105,7 @@ struct dial {
  * this function has returned. NULL: no memory; the conn is as before. */
 struct dial *dial_start(struct tick *tick, const struct dial_options *options);
 
-/* Of a dial that is FAILED: connects to another address, with the same deadline. */
+/* Of a dial that is FAILED, but not by its deadline: connects to another address, with the same deadline. */
 void dial_again(struct dial *d, const struct sockaddr *address, socklen_t len);
 
 /* Of a dial that is OPENED: the conn is from now on its owner's alone. Frees the dial and sets

@@ -3,7 +3,8 @@
  *
  * A tick is one round of the loop, in five phases:
  *   1. Events: completions from the kernel, then mail from other threads.
- *   2. Runnable tasks are stepped.
+ *   2. Runnable tasks are stepped: those of secured connections, whose handshakes go on and
+ *      whose bytes are opened, then those of their owners.
  *   3. Timers expire, and the tasks that they made runnable are stepped. Data that has
  *      arrived is handled before its deadline is checked, so a delay of the thread makes
  *      nothing late.
@@ -35,6 +36,7 @@
 #include "base/slab.h"
 #include "base/wheel.h"
 #include "io/io.h"
+#include "net/handshakes.h"
 #include "net/mailbox.h"
 
 /* Makes decisions when it is stepped. Embedded in its owner. */
@@ -67,6 +69,11 @@ struct tick {
 	struct mailbox mailbox;
 	struct slab outboxes; /* of conns that are sending */
 	struct slab dials;    /* connections that are being opened */
+	struct tls_thread *tls; /* NULL: no connection of this thread is secured */
+	struct handshakes handshakes; /* of secured conns: which go on in this tick */
+	struct list partial;  /* secured conns that keep a part of a record in receive buffers */
+	struct slab secures;  /* of secured conns */
+	struct slab flights;  /* of secured conns that are sending */
 	struct timer trim;    /* once a second: returns unused memory to the system */
 	/* Called at that time: the owner trims its slabs. May be NULL. */
 	void (*trim_owner)(struct tick *t);
@@ -74,6 +81,10 @@ struct tick {
 
 /* Opens the event loop on this thread. Returns 0 or a negative errno. */
 int tick_init(struct tick *t, const struct io_options *options);
+
+/* Before the first conn_secure(): makes what secured connections share. `handshakes`: the
+ * quota of the process, NULL: no limit; `steps`: see net/handshakes.h. False: no memory. */
+bool tick_use_tls(struct tick *t, struct quota *handshakes, unsigned steps);
 
 /* Frees the loop. Everything was closed and reaped before. */
 void tick_done(struct tick *t);

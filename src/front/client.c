@@ -13,9 +13,11 @@
 /* The diagram of client.h: the states that may follow each state. front_close() ends clients
  * that are ending already. */
 static const uint8_t next_states[] = {
-	[CLIENT_IDLE] = 1u << CLIENT_PROXIED | 1u << CLIENT_HEAD | 1u << CLIENT_BUSY |
-			1u << CLIENT_ENDING,
-	[CLIENT_PROXIED] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
+	[CLIENT_IDLE] = 1u << CLIENT_PROXIED | 1u << CLIENT_SECURING | 1u << CLIENT_HEAD |
+			1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
+	[CLIENT_PROXIED] = 1u << CLIENT_SECURING | 1u << CLIENT_IDLE |
+			   1u << CLIENT_ENDING,
+	[CLIENT_SECURING] = 1u << CLIENT_IDLE | 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
 	[CLIENT_HEAD] = 1u << CLIENT_BUSY | 1u << CLIENT_ENDING,
 	[CLIENT_BUSY] = 1u << CLIENT_IDLE | 1u << CLIENT_ENDING,
 	[CLIENT_ENDING] = 1u << CLIENT_ENDING,
@@ -29,12 +31,12 @@ static void client_set_state(struct client *c, enum client_state state)
 	if (c->state != CLIENT_IDLE && state == CLIENT_IDLE) {
 		stat_add(&stats->connections_idle, 1);
 		/* Before its first request it is on front->unused already. */
-		if (c->state != CLIENT_PROXIED)
+		if (c->state != CLIENT_PROXIED && c->state != CLIENT_SECURING)
 			list_append(&c->front->idle, &c->idle_node);
 	}
 	if (c->state == CLIENT_IDLE && state != CLIENT_IDLE)
 		stat_sub(&stats->connections_idle, 1);
-	if (state != CLIENT_IDLE && state != CLIENT_PROXIED)
+	if (state != CLIENT_IDLE && state != CLIENT_PROXIED && state != CLIENT_SECURING)
 		list_remove(&c->idle_node);
 	c->state = (uint8_t)state;
 	c->http1.stream.since_ms = c->front->tick->now_ms;
@@ -64,11 +66,13 @@ void client_check(const struct client *c)
 	const struct stream *s = &c->http1.stream;
 
 	http1_check(&c->http1);
+	ASSERT(!c->context || c->state == CLIENT_PROXIED || c->state == CLIENT_ENDING);
 	switch ((enum client_state)c->state) {
+	case CLIENT_SECURING:
 	case CLIENT_PROXIED:
 	case CLIENT_IDLE:
 		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
-		/* fall through */
+						    /* fall through */
 	case CLIENT_HEAD:
 		ASSERT(s->state == STREAM_IDLE && deadline_running(&s->deadline));
 		break;
@@ -122,13 +126,14 @@ static uint64_t state_deadline_ms(const struct client *c)
 		if (c->http1.stream.uses == 0)
 			return c->http1.stream.since_ms + t->header_ms;
 		return later_ms(c->conn.sent_ms, c->http1.stream.since_ms) + t->idle_ms;
+	case CLIENT_SECURING:
+		return c->http1.stream.since_ms + c->front->handshake_ms;
 	case CLIENT_PROXIED:
 	case CLIENT_HEAD:
 		return c->http1.stream.since_ms + t->header_ms;
 	case CLIENT_BUSY:
 		if (c->http1.stream.body_awaited)
-			return later_ms(c->conn.received_ms,
-					c->http1.stream.since_ms) +
+			return later_ms(c->conn.received_ms, c->http1.stream.since_ms) +
 			       t->receive_ms;
 		return next_check_ms(c);
 	case CLIENT_ENDING:
@@ -200,6 +205,7 @@ static void conn_dead(struct conn *conn)
 		f->events->closed(c);
 	ASSERT(!c->http1.stream.task);
 	buf_put(c->proxy_header);
+	tls_context_unref(c->context);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
@@ -235,6 +241,13 @@ void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 static void client_end(struct client *c, enum conn_end how)
 {
 	client_close(c, how, c->front->linger_ms);
+}
+
+/* No request is in progress. Secured: close_notify is sent. */
+static void client_leave(struct client *c)
+{
+	client_end(c, conn_unsent(&c->conn) > 0 || conn_tls(&c->conn) ? CONN_FLUSH
+								      : CONN_NOW);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -282,7 +295,7 @@ static bool request_read(struct client *c)
 		return false;
 	}
 	if (c->conn.eof || client_lost(c)) {
-		client_end(c, conn_unsent(&c->conn) > 0 ? CONN_FLUSH : CONN_NOW);
+		client_leave(c);
 	} else if (c->state == CLIENT_IDLE &&
 		   reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
 		client_set_state(c, CLIENT_HEAD);
@@ -305,7 +318,7 @@ static void client_timed_out(struct client *c)
 	if (c->state == CLIENT_HEAD)
 		request_refuse(c, FAULT_NONE);
 	else
-		client_end(c, CONN_NOW);
+		client_leave(c);
 }
 
 static void serve_requests(struct client *c)
@@ -332,6 +345,77 @@ static void serve_requests(struct client *c)
 	tick_run(c->front->tick, &c->task);
 }
 
+/* Before the first request. */
+static void client_begin_requests(struct client *c)
+{
+	client_set_state(c, CLIENT_IDLE);
+	deadline_begin(c);
+}
+
+/* ---- TLS -------------------------------------------------------------------- */
+
+static void handshake_report(struct client *c, enum tls_fault fault)
+{
+	if (c->front->events->handshake_failed)
+		c->front->events->handshake_failed(c, fault);
+}
+
+static void handshake_failed(struct client *c, enum tls_fault fault)
+{
+	handshake_report(c, fault);
+	if (fault == TLS_FAULT_PLAIN_HTTP && conn_unsecure(&c->conn)) {
+		c->http1.stream.receive_failed = false;
+		request_refuse(c, FAULT_PLAIN_ON_TLS);
+	} else {
+		client_end(c, CONN_LINGER); /* no reset overtakes an alert */
+	}
+}
+
+/* The session has not found this fault itself. */
+static void handshake_give_up(struct client *c, enum tls_fault fault)
+{
+	handshakes_count_failure(c->front->tick, TLS_SIDE_SERVER, fault);
+	handshake_report(c, fault);
+	client_end(c, CONN_NOW);
+}
+
+/* True: it is complete. */
+static bool handshake_done(struct client *c)
+{
+	const struct tls *t = conn_tls(&c->conn);
+
+	if (t->state == TLS_FAILED)
+		handshake_failed(c, (enum tls_fault)t->fault);
+	else if (client_lost(c))
+		handshake_give_up(c, TLS_FAULT_CLOSED);
+	else if (!conn_shaking(&c->conn))
+		client_begin_requests(c);
+	else if (c->http1.stream.timed_out)
+		handshake_give_up(c, TLS_FAULT_TIMEOUT);
+	return c->state == CLIENT_IDLE;
+}
+
+static void handshake_begin(struct client *c)
+{
+	struct tls_context *context = c->context;
+	bool good = conn_secure(&c->conn, context);
+
+	c->context = NULL;
+	tls_context_unref(context);
+	client_set_state(c, CLIENT_SECURING);
+	deadline_begin(c);
+	if (!good)
+		handshake_give_up(c, TLS_FAULT_NO_MEMORY);
+}
+
+void client_secure(struct client *c, struct tls_context *context)
+{
+	ASSERT(c->http1.stream.uses == 0);
+	c->context = tls_context_ref(context);
+	if (c->state != CLIENT_PROXIED)
+		handshake_begin(c);
+}
+
 /* ---- the PROXY protocol ----------------------------------------------------- */
 
 void client_await_proxy_header(struct client *c)
@@ -341,16 +425,18 @@ void client_await_proxy_header(struct client *c)
 	deadline_begin(c);
 }
 
-/* True: the header was read, requests may follow. A peer that leaves without a byte was a check
+/* True: the header was read; requests may follow, or a handshake. A peer that leaves without a byte was a check
  * of the port. */
 static bool proxy_header_taken(struct client *c)
 {
 	enum verdict v = proxied_read(c);
 
 	if (v == VERDICT_OK) {
-		client_set_state(c, CLIENT_IDLE);
-		deadline_begin(c);
-		return true;
+		if (c->context)
+			handshake_begin(c);
+		else
+			client_begin_requests(c);
+		return c->state == CLIENT_IDLE;
 	}
 	if (v == VERDICT_MORE && !c->conn.eof && !client_lost(c) &&
 	    !c->http1.stream.timed_out) {
@@ -365,11 +451,19 @@ static bool proxy_header_taken(struct client *c)
 
 /* --------------------------------------------------------------------------- */
 
+/* False: the client is not ready for requests. */
+static bool client_ready(struct client *c)
+{
+	if (c->state == CLIENT_PROXIED)
+		return proxy_header_taken(c);
+	return c->state != CLIENT_SECURING || handshake_done(c);
+}
+
 static void client_step(struct task *task)
 {
 	struct client *c = CONTAINER(task, struct client, task);
 
-	if (c->state != CLIENT_PROXIED || proxy_header_taken(c))
+	if (client_ready(c))
 		serve_requests(c);
 	CHECK_STATE(client_check(c));
 }

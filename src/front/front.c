@@ -31,7 +31,7 @@ void front_done(struct front *f)
 /* Bytes of the next request, or of the header that is awaited, were received. */
 static bool has_begun(struct client *c)
 {
-	if (c->state == CLIENT_PROXIED)
+	if (c->state == CLIENT_PROXIED || c->state == CLIENT_SECURING)
 		return c->conn.received > 0;
 	return reader_skip_empty_lines(&c->http1.reader, &c->conn);
 }
@@ -42,7 +42,8 @@ void front_drain(struct front *f)
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
 
-		if ((c->state == CLIENT_IDLE || c->state == CLIENT_PROXIED) &&
+		if ((c->state == CLIENT_IDLE || c->state == CLIENT_PROXIED ||
+		     c->state == CLIENT_SECURING) &&
 		    !has_begun(c)) {
 			client_close(c, CONN_LINGER,
 				     conn_unsent(&c->conn) > 0 ? f->linger_ms
@@ -56,8 +57,11 @@ void front_drain_gracefully(struct front *f)
 	f->draining = true;
 }
 
+/* A handshake that has begun counts for nothing. */
 static bool is_evictable(struct client *c)
 {
+	if (c->state == CLIENT_SECURING)
+		return true;
 	return !has_begun(c) && conn_unsent(&c->conn) == 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "inbox.h"
 #include "outbox.h"
+#include "secure.h"
 
 static void notify_changed(struct conn *c)
 {
@@ -19,6 +20,8 @@ void conn_send_fin(struct conn *c)
 	if (c->fin_sent || c->state != CONN_OPEN)
 		return;
 	c->fin_wanted = true;
+	if (c->secure)
+		secure_shut(c);
 	if (!c->outbox) {
 		c->fin_sent = true;
 		io_shutdown(c->tick->loop, c->fd);
@@ -38,7 +41,6 @@ bool conn_poll_delivery(struct conn *c)
 static void reaped(struct reap *reap)
 {
 	struct conn *c = CONTAINER(reap, struct conn, reap);
-
 	CHECK_STATE(conn_check(c));
 	c->events->dead(c);
 }
@@ -47,6 +49,7 @@ static void reaped(struct reap *reap)
 static void conn_die(struct conn *c)
 {
 	ASSERT(!timer_armed(&c->timer));
+	secure_end(c);
 	c->state = CONN_DEAD;
 	list_init(&c->reap.node);
 	c->reap.free = reaped;
@@ -102,7 +105,8 @@ static void reset_when_delivered(struct conn *c)
 	    now_ms - c->sent_ms >= (c->send_ms > 0 ? c->send_ms : c->end_ms))
 		socket_close(c);
 	else
-		timer_set(&c->tick->wheel, &c->timer, now_ms + 1 + (now_ms - c->sent_ms) / 2);
+		timer_set(&c->tick->wheel, &c->timer,
+			  now_ms + 1 + (now_ms - c->sent_ms) / 2);
 }
 
 /* A peer that keeps reading, however slowly, gets the whole outbox. */
@@ -140,10 +144,11 @@ static void close_after_flush(struct conn *c)
 		reset_when_delivered(c);
 		return;
 	}
-	if (c->end != CONN_LINGER || c->eof || c->error) {
+	if (c->end != CONN_LINGER || c->receive_ended || c->error) {
 		socket_close(c);
 		return;
 	}
+	secure_end(c); /* what is received now is discarded */
 	if (!c->fin_sent) {
 		c->fin_sent = true;
 		io_shutdown(c->tick->loop, c->fd);
@@ -159,6 +164,10 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 	ASSERT(c->state != CONN_DEAD);
 	if (c->state == CONN_CLOSING && (gentle || c->fd < 0))
 		return;
+	if (c->state == CONN_OPEN)
+		c->end_ms = linger_ms;
+	if (c->secure && c->state == CONN_OPEN)
+		gentle = secure_close(c, &end, gentle);
 	c->state = CONN_CLOSING;
 	c->end = end;
 	timer_stop(&c->tick->wheel, &c->timer);
@@ -167,14 +176,14 @@ void conn_close(struct conn *c, enum conn_end end, uint32_t linger_ms)
 		return;
 	}
 	inbox_drop(c);
-	c->end_ms = linger_ms;
 	close_timer_arm(c);
 	if (!c->outbox)
 		close_after_flush(c);
 	else if (end != CONN_LINGER)
 		io_cancel(c->tick->loop, &c->recv.op);
 	else
-		inbox_receive(c); /* the peer may read only after it has sent everything */
+		inbox_receive(
+			c); /* the peer may read only after it has sent everything */
 }
 
 /* ---- completions ---------------------------------------------------------- */
@@ -190,16 +199,25 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 		c->received_ms = tick_event_ms(c->tick);
 		if (c->state == CONN_OPEN) {
 			c->recv.buf = NULL;
-			inbox_append(c, b);
+			if (c->secure)
+				secure_receive(c, b);
+			else
+				inbox_append(c, b);
 			/* Short segments: the buffers fill the window before their bytes
 			 * do. */
 			if (flags & IO_MORE && inbox_space(c) == 0)
 				io_cancel(c->tick->loop, op);
-			notify_changed(c);
+			if (!c->secure)
+				notify_changed(c);
 		}
 	} else if (res == 0) {
-		c->eof = true;
-		notify_changed(c);
+		c->receive_ended = true;
+		if (c->secure && c->state == CONN_OPEN) {
+			secure_receive_end(c);
+		} else {
+			c->eof = true;
+			notify_changed(c);
+		}
 	} else if (res != -ECANCELED) {
 		c->error = (int16_t)res;
 		notify_changed(c);
@@ -207,7 +225,7 @@ static void receive_done(struct io_op *op, int res, unsigned flags)
 	if (flags & IO_MORE)
 		return;
 	if (c->state == CONN_CLOSING && c->fd >= 0 && !c->outbox &&
-	    (c->error || (c->eof && c->end != CONN_FLUSH_RESET)))
+	    (c->error || (c->receive_ended && c->end != CONN_FLUSH_RESET)))
 		socket_close(c);
 	else
 		inbox_receive(c);
@@ -226,29 +244,37 @@ static void outbox_emptied(struct conn *c)
 	}
 }
 
+static void send_failed(struct conn *c, int error)
+{
+	struct outbox *o = c->outbox;
+
+	c->send_error = (int16_t)error;
+	outbox_release(o, o->first, o->n);
+	outbox_free(c);
+	notify_changed(c);
+	if (c->state == CONN_CLOSING && c->fd >= 0)
+		socket_close(c);
+	close_if_done(c);
+}
+
 static void send_done(struct io_op *op, int res, unsigned flags)
 {
 	struct outbox *o = CONTAINER(op, struct outbox, send.op);
 	struct conn *c = o->send.owner;
+	uint64_t taken = res < 0 ? o->send.len - o->send.left : (uint32_t)res;
 
 	outbox_release(o, o->first, o->submitted);
 	o->first = o->submitted;
+	c->sent += c->secure ? secure_sent(c, taken) : taken;
 	if (res < 0) {
-		c->sent += o->send.len - o->send.left;
-		c->send_error = (int16_t)res;
-		outbox_release(o, o->first, o->n);
-		outbox_free(c);
-		notify_changed(c);
-		if (c->state == CONN_CLOSING && c->fd >= 0)
-			socket_close(c);
-		close_if_done(c);
+		send_failed(c, res);
 		return;
 	}
-	c->sent += (uint32_t)res;
 	if (!(flags & IO_SILENT)) /* a silent send may have completed long ago */
 		c->sent_ms = tick_event_ms(c->tick);
-	if (o->first == o->n) {
+	if (o->first == o->n)
 		o->first = o->submitted = o->n = 0;
+	if (o->n == 0 && !secure_has_output(c)) {
 		outbox_emptied(c);
 	} else if (list_empty(&o->writable)) {
 		list_append(&c->tick->writable, &o->writable);
@@ -260,6 +286,18 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 	close_if_done(c);
 }
 
+static void send_sealed(struct conn *c, unsigned silent)
+{
+	io_op_init(&c->outbox->send.op, send_done);
+	c->sent_ms = c->tick->now_ms;
+	if (secure_send(c, silent))
+		return;
+	if (c->send_error)
+		send_failed(c, c->send_error);
+	else
+		outbox_emptied(c); /* what was to be sent has no use any more */
+}
+
 /* Submits all entries as one vectored send: only one may be in flight
  * (kernel-notes/08-restarted-sends). It is silent if nothing waits for its completion. */
 static void send_start(struct conn *c)
@@ -269,7 +307,13 @@ static void send_start(struct conn *c)
 				  ? 0
 				  : IO_SILENT;
 
-	if (c->fd < 0 || io_busy(&o->send.op) || o->first == o->n)
+	if (c->fd < 0 || io_busy(&o->send.op))
+		return;
+	if (c->secure && secure_begun(c)) {
+		send_sealed(c, silent);
+		return;
+	}
+	if (o->first == o->n)
 		return;
 	io_op_init(&o->send.op, send_done);
 	o->submitted = o->n;
@@ -317,9 +361,11 @@ void conn_end_unopened(struct conn *c, struct tick *tick,
 void conn_check(const struct conn *c)
 {
 	ASSERT((c->inbox == NULL) == (c->inbox_last == NULL));
-	ASSERT(c->inbox || (c->inbox_bytes == 0 && c->inbox_held == 0));
+	ASSERT(c->inbox || (c->inbox_bytes == 0 && c->inbox_held == secure_charged(c)));
 	ASSERT(!c->outbox ||
 	       (c->outbox->first <= c->outbox->submitted && c->outbox->n <= OUTBOX_MAX));
+	if (c->secure)
+		CHECK_STATE(secure_check(c));
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
 		ASSERT(c->fd >= 0);
@@ -328,7 +374,7 @@ void conn_check(const struct conn *c)
 	case CONN_CLOSING:
 		break;
 	case CONN_DEAD:
-		ASSERT(c->fd < 0 && !c->outbox && !c->inbox);
+		ASSERT(c->fd < 0 && !c->outbox && !c->inbox && !c->secure);
 		ASSERT(!io_busy(&c->recv.op));
 		break;
 	}

@@ -2,24 +2,27 @@
 
 #include <string.h>
 
+#include "secure.h"
+
 /* conn_compact() leaves as much free space after the bytes as there are bytes, but at
  * most this much. */
 #define COMPACT_SPACE_MAX (BUF_BYTES / 4)
 
-/* A received segment of at most this size is appended to the previous one. */
-#define COALESCE_BYTES_MAX (BUF_BYTES / 16)
+uint32_t inbox_window(const struct conn *c)
+{
+	return c->inbox_limited && c->window > BUF_BYTES ? BUF_BYTES : c->window;
+}
 
 uint32_t inbox_space(const struct conn *c)
 {
-	uint32_t window = c->inbox_limited && c->window > BUF_BYTES ? BUF_BYTES
-								    : c->window;
+	uint32_t window = inbox_window(c);
 
 	return window > c->inbox_held ? window - c->inbox_held : 0;
 }
 
 bool conn_can_receive(const struct conn *c)
 {
-	if (c->fd < 0 || c->eof || c->error)
+	if (c->fd < 0 || c->receive_ended || c->error)
 		return false;
 	if (c->state == CONN_OPEN)
 		return inbox_space(c) > 0;
@@ -30,6 +33,8 @@ bool conn_can_receive(const struct conn *c)
 
 void inbox_receive(struct conn *c)
 {
+	if (c->secure)
+		secure_continue(c);
 	if (conn_can_receive(c) && !io_busy(&c->recv.op))
 		io_recv(c->tick->loop, &c->recv, c->fd, inbox_space(c));
 }
@@ -213,6 +218,8 @@ void conn_compact(struct conn *c)
 	size_t size = bytes + (bytes < COMPACT_SPACE_MAX ? bytes : COMPACT_SPACE_MAX);
 	struct buf *first = c->inbox;
 
+	if (c->secure)
+		secure_compact(c);
 	if (!first || (is_compact(first, size) && !first->next))
 		return;
 	if (!is_compact(first, size) || first->begin + bytes > first->size)

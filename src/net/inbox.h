@@ -4,7 +4,13 @@
 
 #include "net/conn.h"
 
-/* Bytes of buffers that the inbox may still take. */
+/* A received segment of at most this size is appended to the previous one. */
+#define COALESCE_BYTES_MAX (BUF_BYTES / 16)
+
+/* Bytes of buffers that the inbox may have at present. */
+uint32_t inbox_window(const struct conn *c);
+
+/* … that it may still take. */
 uint32_t inbox_space(const struct conn *c);
 
 /* Arms a receive, unless one is in flight or the connection cannot receive. */

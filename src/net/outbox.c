@@ -3,7 +3,9 @@
 #include <stddef.h>
 #include <string.h>
 
-static struct outbox *outbox_take(struct conn *c)
+#include "secure.h"
+
+struct outbox *outbox_take(struct conn *c)
 {
 	struct outbox *o = c->outbox;
 
@@ -48,11 +50,14 @@ void outbox_free(struct conn *c)
 void outbox_drop(struct conn *c)
 {
 	struct outbox *o = c->outbox;
+	unsigned kept;
 
 	if (!o)
 		return;
-	outbox_release(o, io_busy(&o->send.op) ? o->submitted : o->first, o->n);
-	o->n = o->submitted;
+	/* A flight may be sealed where the first bytes of an entry lie. */
+	kept = io_busy(&o->send.op) ? o->submitted + (o->part > 0) : o->first;
+	outbox_release(o, kept, o->n);
+	o->n = (uint16_t)kept;
 	list_remove(&o->writable);
 	if (!io_busy(&o->send.op))
 		outbox_free(c);
@@ -158,7 +163,7 @@ static uint64_t unsubmitted(const struct outbox *o)
 
 	for (unsigned i = o->submitted; i < o->n; i++)
 		bytes += o->len[i];
-	return bytes;
+	return bytes - o->part;
 }
 
 uint64_t conn_submitted(const struct conn *c)
@@ -190,7 +195,7 @@ bool conn_take_back(struct conn *c, uint64_t position)
 		return false;
 	while (conn_position(c) > position)
 		entries_drop_last(o, conn_position(c) - position);
-	if (o && o->n == o->submitted) {
+	if (o && o->n == o->submitted && !secure_has_output(c)) {
 		list_remove(&o->writable);
 		if (!io_busy(&o->send.op))
 			outbox_free(c);

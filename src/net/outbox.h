@@ -4,6 +4,9 @@
 
 #include "net/conn.h"
 
+/* The outbox, made if there is none. NULL: no memory. */
+struct outbox *outbox_take(struct conn *c);
+
 /* Entries [from, to) were sent or are dropped: releases their buffers and their
  * charge. */
 void outbox_release(struct outbox *o, unsigned from, unsigned to);

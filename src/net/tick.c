@@ -5,6 +5,7 @@
 #include "base/reserve.h"
 #include "net/conn.h"
 #include "net/dial.h"
+#include "secure.h"
 
 #define TRIM_MS 1000
 
@@ -18,6 +19,11 @@ static void trim_expired(struct timer *timer)
 
 	slab_trim(&t->outboxes);
 	slab_trim(&t->dials);
+	slab_trim(&t->secures);
+	slab_trim(&t->flights);
+	secure_trim(t);
+	if (t->tls)
+		tls_thread_trim(t->tls);
 	buf_pool_trim(io_bufs(t->loop));
 	if (t->trim_owner)
 		t->trim_owner(t);
@@ -50,13 +56,27 @@ int tick_init(struct tick *t, const struct io_options *options)
 	list_init(&t->runnable);
 	list_init(&t->writable);
 	list_init(&t->reap_list);
+	list_init(&t->partial);
 	mailbox_init(&t->mailbox, wake_loop, t->loop);
 	slab_init(&t->outboxes, "outbox", sizeof(struct outbox), 0);
 	slab_use_reserve(&t->outboxes);
 	slab_init(&t->dials, "dial", sizeof(struct dial), 0);
+	slab_init(&t->secures, "secured connection", sizeof(struct secure), 0);
+	slab_init(&t->flights, "flight", sizeof(struct tls_flight), 0);
+	slab_use_reserve(&t->flights);
+	handshakes_init(t);
 	timer_init(&t->trim, trim_expired);
 	timer_set(&t->wheel, &t->trim, t->now_ms + TRIM_MS);
 	return 0;
+}
+
+bool tick_use_tls(struct tick *t, struct quota *handshakes, unsigned steps)
+{
+	ASSERT(!t->tls && steps > 0);
+	t->handshakes.quota = handshakes;
+	t->handshakes.steps_max = steps;
+	t->tls = tls_thread_new(io_bufs(t->loop));
+	return t->tls != NULL;
 }
 
 void tick_done(struct tick *t)
@@ -64,9 +84,14 @@ void tick_done(struct tick *t)
 	timer_stop(&t->wheel, &t->trim);
 	ASSERT(list_empty(&t->runnable) && list_empty(&t->writable) &&
 	       list_empty(&t->reap_list));
+	ASSERT(list_empty(&t->handshakes.waiting) && list_empty(&t->handshakes.queued));
 	ASSERT(t->wheel.armed == 0);
 	slab_done(&t->outboxes);
 	slab_done(&t->dials);
+	slab_done(&t->secures);
+	slab_done(&t->flights);
+	if (t->tls)
+		tls_thread_free(t->tls);
 	io_free(t->loop);
 }
 
@@ -110,7 +135,8 @@ void tick_reap_to_slab(struct tick *t, struct slab *slab, struct slab_reap *r)
 
 static void step_all(struct tick *t)
 {
-	for (unsigned round = 0; round < ROUNDS_MAX && !list_empty(&t->runnable); round++) {
+	for (unsigned round = 0; round < ROUNDS_MAX && !list_empty(&t->runnable);
+	     round++) {
 		struct list now;
 		struct list *node;
 
@@ -139,7 +165,8 @@ static uint64_t timeout_us(const struct tick *t)
 {
 	uint64_t next;
 
-	if (!list_empty(&t->runnable) || !list_empty(&t->writable))
+	if (!list_empty(&t->runnable) || !list_empty(&t->writable) ||
+	    !list_empty(&t->handshakes.waiting))
 		return 0;
 	next = wheel_next(&t->wheel);
 	if (next == WHEEL_NEVER)
@@ -153,7 +180,8 @@ void tick_once(struct tick *t)
 	io_wait(t->loop, timeout_us(t)); /* events from the kernel */
 	read_clock(t);
 	mailbox_drain(&t->mailbox); /* events from other threads */
-	step_all(t);                /* decisions about requests, here and below only */
+	handshakes_begin(t);
+	step_all(t); /* decisions about requests, here and below only */
 	wheel_expire(&t->wheel, t->now_ms);
 	step_all(t);
 	conn_flush_all(t); /* one vectored send per socket */

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "lib/simtls.h"
+
 #define BACKLOG 1024
 #define PEER_WINDOW (1u << 20)
 /* Longer than the simulated network takes to deliver bytes. */
@@ -23,7 +25,9 @@ static void alarm_fired(struct timer *t)
 
 void simrig_open(struct simrig *r, uint64_t seed, uint32_t buffers)
 {
-	struct io_options options = { .engine = IO_ENGINE_SIM, .buffers = buffers, .seed = seed };
+	struct io_options options = { .engine = IO_ENGINE_SIM,
+				      .buffers = buffers,
+				      .seed = seed };
 
 	memset(r, 0, sizeof(*r));
 	assert_int_equal(tick_init(&r->tick, &options), 0);
@@ -62,7 +66,8 @@ struct sockaddr_in simrig_address(unsigned port)
 int simrig_listen(struct simrig *r, unsigned port)
 {
 	struct sockaddr_in addr = simrig_address(port);
-	int fd = sim_listen(r->tick.loop, (struct sockaddr *)&addr, sizeof(addr), BACKLOG);
+	int fd = sim_listen(r->tick.loop, (struct sockaddr *)&addr, sizeof(addr),
+			    BACKLOG);
 
 	assert_true(fd >= 0);
 	return fd;
@@ -87,6 +92,8 @@ static void peer_send_more(struct sim_peer *p)
 	size_t n = p->out_n - p->out_sent;
 
 	if (p->fd < 0 || io_busy(&p->send.op) || timer_armed(&p->pause))
+		return;
+	if (n == 0 && p->tls && !p->send_error && !simtls_done(p))
 		return;
 	if (n == 0 || p->send_error) {
 		if (p->reset_wanted && !p->waited_before_reset) {
@@ -143,12 +150,12 @@ static void peer_recv_more(struct sim_peer *p)
 {
 	if (p->sends_first && p->out_sent < p->out_n && !p->send_error)
 		return;
-	if (p->fd >= 0 && !p->stopped_reading && !p->eof && !p->error &&
+	if (p->fd >= 0 && !p->stopped_reading && !p->fin_received && !p->error &&
 	    !io_busy(&p->recv.op))
 		io_recv(p->rig->tick.loop, &p->recv, p->fd, PEER_WINDOW);
 }
 
-static void peer_append_input(struct sim_peer *p, const char *bytes, size_t n)
+void sim_peer_append_input(struct sim_peer *p, const char *bytes, size_t n)
 {
 	p->in = realloc(p->in, p->in_n + n + 1);
 	assert_non_null(p->in);
@@ -161,10 +168,17 @@ static void peer_received(struct io_op *op, int res, unsigned flags)
 {
 	struct sim_peer *p = CONTAINER(op, struct sim_peer, recv.op);
 
-	if (res > 0) {
-		peer_append_input(p, p->recv.buf->data + p->recv.buf->begin, (size_t)res);
+	if (res > 0 && p->tls) {
+		simtls_receive(p, p->recv.buf);
+		p->recv.buf = NULL;
+	} else if (res > 0) {
+		sim_peer_append_input(p, p->recv.buf->data + p->recv.buf->begin,
+				      (size_t)res);
+	} else if (res == 0 && p->tls) {
+		simtls_receive_end(p);
+		p->fin_received = true;
 	} else if (res == 0) {
-		p->eof = true;
+		p->eof = p->fin_received = true;
 	} else if (res != -ECANCELED) {
 		p->error = res;
 	}
@@ -205,7 +219,7 @@ static struct sim_peer *sim_peer_new(struct simrig *r)
 	io_op_init(&p->recv.op, peer_received);
 	io_op_init(&p->send.op, peer_sent);
 	timer_init(&p->pause, peer_pause_fired);
-	peer_append_input(p, "", 0);
+	sim_peer_append_input(p, "", 0);
 	return p;
 }
 
@@ -220,14 +234,22 @@ struct sim_peer *sim_peer_connect(struct simrig *r, unsigned port)
 	return p;
 }
 
+void sim_peer_append_output(struct sim_peer *p, const void *bytes, size_t n)
+{
+	p->out = realloc(p->out, p->out_n + n + 1);
+	assert_non_null(p->out);
+	if (n > 0)
+		memcpy(p->out + p->out_n, bytes, n);
+	p->out_n += n;
+	peer_send_more(p);
+}
+
 void sim_peer_send(struct sim_peer *p, struct slice bytes)
 {
-	p->out = realloc(p->out, p->out_n + bytes.len + 1);
-	assert_non_null(p->out);
-	if (bytes.len > 0)
-		memcpy(p->out + p->out_n, bytes.ptr, bytes.len);
-	p->out_n += bytes.len;
-	peer_send_more(p);
+	if (p->tls)
+		simtls_send(p, bytes);
+	else
+		sim_peer_append_output(p, bytes.ptr, bytes.len);
 }
 
 void sim_peer_send_text(struct sim_peer *p, const char *text)
@@ -235,16 +257,23 @@ void sim_peer_send_text(struct sim_peer *p, const char *text)
 	sim_peer_send(p, slice_of(text));
 }
 
+static void peer_end_session(struct sim_peer *p)
+{
+	if (p->tls)
+		simtls_step(p);
+	peer_send_more(p);
+}
+
 void sim_peer_shutdown(struct sim_peer *p)
 {
 	p->fin_wanted = true;
-	peer_send_more(p);
+	peer_end_session(p);
 }
 
 void sim_peer_close(struct sim_peer *p)
 {
 	p->close_wanted = true;
-	peer_send_more(p);
+	peer_end_session(p);
 }
 
 void sim_peer_reset(struct sim_peer *p)
@@ -341,6 +370,8 @@ static void sim_server_accepted(struct io_op *op, int res, unsigned flags)
 		p->owner = s->owner;
 		s->last = p;
 		s->accepted++;
+		if (s->on_accept)
+			s->on_accept(p);
 		peer_recv_more(p);
 	}
 	io_accept(s->rig->tick.loop, &s->accept, s->listener);
@@ -384,6 +415,8 @@ static bool sim_peer_busy(const struct sim_peer *p)
 static void sim_peer_free(struct sim_peer *p)
 {
 	list_remove(&p->node);
+	if (p->tls)
+		simtls_free(p);
 	free((void *)(uintptr_t)p->connect.addr);
 	free(p->in);
 	free(p->out);

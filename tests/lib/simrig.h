@@ -35,6 +35,7 @@ struct sim_peer {
 	int fd; /* -1: not connected yet, or closed */
 	int connect_error, error, send_error;
 	bool connected, eof;
+	bool fin_received; /* plain: eof */
 	bool stopped_reading; /* set by the test, see sim_peer_resume_reading() */
 	bool sends_first;     /* does not read while it has unsent output */
 	bool uncut;           /* the seed does not cut its output into pieces */
@@ -53,6 +54,10 @@ struct sim_peer {
 	uint32_t pause_ms; /* > 0: a pause of this length between two pieces */
 	unsigned step;     /* for the script */
 	bool head_seen, head_handled, fails; /* for the script */
+	struct tls *tls;      /* NULL: plain; see lib/simtls.h */
+	char *plain;          /* secured: all bytes to send; `out` and `in_flight` have records */
+	size_t plain_n, plain_sealed;
+	bool cuts_off;        /* secured: FIN and close without close_notify */
 	/* Bytes, the end or an error were received; may be NULL. */
 	void (*on_input)(struct sim_peer *p);
 	void *owner; /* for the script; at first its server's owner */
@@ -66,6 +71,7 @@ struct sim_server {
 	int listener; /* -1: not listening */
 	struct io_accept accept;
 	void (*on_input)(struct sim_peer *p); /* of each peer that it accepts */
+	void (*on_accept)(struct sim_peer *p); /* may be NULL; set after sim_server_open() */
 	void *owner;
 	unsigned accepted;
 	struct sim_peer *last; /* accepted last */
@@ -115,7 +121,12 @@ struct sim_peer *sim_peer_connect(struct simrig *r, unsigned port);
 void sim_peer_send(struct sim_peer *p, struct slice bytes);
 void sim_peer_send_text(struct sim_peer *p, const char *text);
 
-/* After all output was sent: FIN; close; reset, late enough not to overtake the output. */
+/* For lib/simtls.c: bytes as they are on the wire, and plaintext that was received. */
+void sim_peer_append_output(struct sim_peer *p, const void *bytes, size_t n);
+void sim_peer_append_input(struct sim_peer *p, const char *bytes, size_t n);
+
+/* After all output was sent: FIN; close; reset, late enough not to overtake the output. Secured:
+ * close_notify before FIN and close. */
 void sim_peer_shutdown(struct sim_peer *p);
 void sim_peer_close(struct sim_peer *p);
 void sim_peer_reset(struct sim_peer *p);

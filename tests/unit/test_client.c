@@ -10,8 +10,11 @@
 
 #include "front/client.h"
 #include "lib/simrig.h"
+#include "lib/simtls.h"
+#include "tls/warm.h"
 
 #define HEADER_MS 3000
+#define HANDSHAKE_MS 2500
 #define IDLE_MS 5000
 #define SEND_MS 7000
 #define RECEIVE_MS 4000
@@ -27,6 +30,8 @@ struct client_fixture {
 	struct head scratch;
 	struct worker_stats stats;
 	struct quota quota;
+	bool secured; /* the clients use TLS */
+	struct tls_context *server_context, *client_context;
 	struct sim_peer *peer;
 	unsigned heads, refused, closed, timed_out_n;
 	enum fault fault;
@@ -191,12 +196,18 @@ static void closed(struct client *c)
 }
 
 static const struct client_events events = { head_received, head_refused, request_end,
-					     closed };
+					     closed, NULL };
 
 static void fixture_open(struct client_fixture *f, uint64_t seed)
 {
 	memset(f, 0, sizeof(*f));
 	simrig_open(&f->rig, seed, 64);
+	f->secured = seed % 2 == 0;
+	if (f->secured) {
+		assert_true(tick_use_tls(&f->rig.tick, NULL, 1));
+		f->server_context = simtls_server_context();
+		f->client_context = simtls_client_context();
+	}
 	quota_init(&f->quota, 10);
 	f->front =
 		(struct front){ .tick = &f->rig.tick,
@@ -204,6 +215,7 @@ static void fixture_open(struct client_fixture *f, uint64_t seed)
 				.owner = f,
 				.limits = { 4096, 32 },
 				.timeouts = { HEADER_MS, IDLE_MS, SEND_MS, RECEIVE_MS },
+				.handshake_ms = HANDSHAKE_MS,
 				.window = 65536,
 				.linger_ms = LINGER_MS,
 				.quota = &f->quota,
@@ -217,9 +229,14 @@ static struct sim_peer *client_connect(struct client_fixture *f)
 	struct peer peer = { .family = AF_INET };
 	struct sim_peer *a;
 	int fd = simrig_pair(&f->rig, &a);
+	struct client *c;
 
 	assert_true(quota_take(&f->quota));
-	client_open(&f->front, fd, &peer);
+	c = client_open(&f->front, fd, &peer);
+	if (f->secured) {
+		client_secure(c, f->server_context);
+		simtls_secure(a, f->rig.tick.tls, f->client_context, SLICE("a"), NULL);
+	}
 	return a;
 }
 
@@ -235,6 +252,8 @@ static void fixture_close(struct client_fixture *f)
 	simrig_close_peers(&f->rig);
 	simrig_assert_buffers(&f->rig);
 	simrig_close(&f->rig);
+	tls_context_unref(f->server_context);
+	tls_context_unref(f->client_context);
 }
 
 static void each_seed(void (*test)(struct client_fixture *f))
@@ -302,6 +321,7 @@ static void large_head_behind_unread_responses(struct client_fixture *f)
 	memset(field, 'x', sizeof(field) - 1);
 	field[sizeof(field) - 1] = '\0';
 	f->front.limits.bytes = 32768;
+	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1, 500); /* secured: Finished */
 	sim_set_socket_bytes(f->rig.tick.loop, 60000);
 	f->peer->stopped_reading = true;
 	io_cancel(f->rig.tick.loop, &f->peer->recv.op);
@@ -453,8 +473,10 @@ static void assert_ends(struct client_fixture *f, uint64_t from_ms, uint32_t aft
 
 static void no_request(struct client_fixture *f)
 {
+	SIMRIG_UNTIL(&f->rig, f->stats.connections_idle == 1, 500); /* secured: Finished */
 	assert_ends(f, f->rig.tick.now_ms, HEADER_MS);
 	assert_int_equal(f->peer->in_n, 0);
+	assert_int_equal(f->peer->error, 0);
 }
 TEST(no_request)
 
@@ -566,8 +588,9 @@ static void never_reads(struct client_fixture *f)
 	simrig_run(&f->rig, 20);
 	from_ms = f->rig.tick.now_ms;
 	SIMRIG_UNTIL(&f->rig, f->timed_out_n == 1, 60000);
+	/* Secured: what the handshake sent counts as progress once. */
 	assert_in_range(f->rig.tick.now_ms, from_ms + SEND_MS - LATE_MS,
-			from_ms + SEND_MS + LATE_MS);
+			from_ms + SEND_MS + LATE_MS + (f->secured ? SEND_MS : 0));
 	SIMRIG_UNTIL(&f->rig, f->closed == 1, 100);
 }
 TEST(never_reads)
@@ -676,7 +699,8 @@ static void closed_in_any_state(struct client_fixture *f)
 }
 TEST(closed_in_any_state)
 
-/* A client with a pending response sees a reset, an idle one sees FIN. */
+/* A client with a pending response sees a reset, an idle one sees FIN; secured: without
+ * close_notify. */
 static void truncation_is_visible(struct client_fixture *f)
 {
 	struct sim_peer *busy = client_connect(f);
@@ -687,7 +711,8 @@ static void truncation_is_visible(struct client_fixture *f)
 	front_close(&f->front);
 	SIMRIG_UNTIL(&f->rig, sim_peer_finished(busy) && sim_peer_finished(f->peer), 100);
 	assert_int_equal(busy->error, -ECONNRESET);
-	assert_int_equal(f->peer->error, 0);
+	assert_int_equal(f->peer->error, f->secured ? -ECONNRESET : 0);
+	assert_true(f->peer->fin_received);
 }
 TEST(truncation_is_visible)
 
@@ -717,6 +742,12 @@ static void no_memory_for_a_client(struct client_fixture *f)
 }
 TEST(no_memory_for_a_client)
 
+static int set_up(void **state)
+{
+	(void)state;
+	return tls_library_init() ? 0 : -1;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -745,5 +776,5 @@ int main(void)
 	};
 
 	memset(content, 'x', sizeof(content));
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -73,7 +73,7 @@ static void stream_closed(struct stream *s)
 }
 
 static const struct client_events events = { head_received, head_refused, stream_closed,
-					     NULL };
+					     NULL, NULL };
 
 static void open_client(struct proxied_fixture *f)
 {

@@ -141,7 +141,7 @@ static void worker_config_free(struct worker_config *wc)
 	free(wc->upstream_views);
 }
 
-static void tls_free(struct config_version *version)
+static void contexts_drop(struct config_version *version)
 {
 	for (unsigned i = 0; version->contexts && i < version->config->tls_n; i++)
 		tls_context_unref(version->contexts[i]);
@@ -174,7 +174,7 @@ void config_version_free(struct config_version *version)
 	free(version->upstreams_shared);
 	free(version->kept);
 	free(version->addresses);
-	tls_free(version);
+	contexts_drop(version);
 	config_free(version->config);
 	free(version);
 }

@@ -1,0 +1,554 @@
+#include "secure.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "inbox.h"
+#include "outbox.h"
+
+/* An alert goes to a peer that may have stopped reading: how long it may take, if the owner did
+ * not say. */
+#define ALERT_MS 1000
+
+/* ---- receiving ------------------------------------------------------------- */
+
+/* What was received and is not opened counts against the window. But an empty inbox has space for
+ * one more buffer at least: without the rest of a record nothing in it can be opened. */
+static void charge_window(struct secure *s)
+{
+	struct conn *c = s->conn;
+	uint32_t held = s->tls->sealed_held;
+	uint32_t most = c->window > BUF_BYTES ? c->window - BUF_BYTES : 0;
+
+	if (s->hungry && held > most)
+		held = most;
+	c->inbox_held += held;
+	c->inbox_held -= s->charged;
+	s->charged = held;
+}
+
+void secure_receive(struct conn *c, struct buf *b)
+{
+	struct secure *s = c->secure;
+
+	if (c->eof || c->error) { /* behind the end of the stream */
+		buf_put(b);
+		return;
+	}
+	tls_receive(s->tls, b);
+	s->hungry = false;
+	list_remove(&s->partial);
+	charge_window(s);
+	tick_run(c->tick, &s->task);
+}
+
+void secure_receive_end(struct conn *c)
+{
+	if (c->eof || c->error)
+		return;
+	tls_receive_end(c->secure->tls);
+	tick_run(c->tick, &c->secure->task);
+}
+
+/* Opening moves bytes to the inbox: what is charged for them already does not count. */
+static bool may_open(const struct secure *s)
+{
+	return s->conn->inbox_held - s->charged < inbox_window(s->conn);
+}
+
+void secure_continue(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	if (s->full && c->state == CONN_OPEN && may_open(s))
+		tick_run(c->tick, &s->task);
+}
+
+static void compact(struct secure *s)
+{
+	tls_compact(s->tls);
+	charge_window(s);
+}
+
+void secure_compact(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	if (s->hungry && s->tls->sealed_held > 0)
+		compact(s);
+}
+
+void secure_trim(struct tick *t)
+{
+	struct list *node;
+
+	while ((node = list_pop(&t->partial)))
+		compact(CONTAINER(node, struct secure, partial));
+}
+
+/* What was received is a part of a record, or of a handshake message. It is copied out of its
+ * receive buffers, which other connections need. Not at once if records flow: its rest comes with
+ * the next bytes. */
+static void await_more(struct secure *s, bool flowing)
+{
+	struct tick *t = s->conn->tick;
+
+	s->hungry = true;
+	if (s->tls->sealed_held == 0)
+		return;
+	if (flowing && s->tls->sealed_held <= 2 * BUF_BYTES &&
+	    !buf_scarce(io_bufs(t->loop)))
+		list_append(&t->partial, &s->partial);
+	else
+		tls_compact(s->tls);
+}
+
+/* A short record is a view of a receive buffer, which it keeps: the second one in a row begins a
+ * block, to which inbox_append() copies the next ones. Else a peer that sends single bytes would
+ * make us hold a hundred times as much as its window. */
+static struct buf *record_gather(struct conn *c, struct buf *b)
+{
+	uint32_t n = b->end - b->begin;
+	const struct buf *last = c->inbox_last;
+	struct buf *block;
+
+	if (!last || n > COALESCE_BYTES_MAX || last->size - last->end >= n)
+		return b;
+	block = buf_new(io_bufs(c->tick->loop), COALESCE_BYTES_MAX);
+	if (!block)
+		return b;
+	memcpy(block->data, b->data + b->begin, n);
+	block->end = n;
+	buf_put(b);
+	return block;
+}
+
+/* Moves plaintext to the inbox while that has space. */
+static void read_records(struct secure *s)
+{
+	struct conn *c = s->conn;
+	bool flowing = false;
+	struct buf *b;
+
+	s->full = false;
+	while (s->tls->state == TLS_OPEN) {
+		if (!may_open(s)) {
+			s->full = true;
+			return;
+		}
+		switch (tls_read(s->tls, &b, c->tick->now_ms)) {
+		case TLS_READ_BYTES:
+			inbox_append(c, record_gather(c, b));
+			charge_window(s);
+			flowing = true;
+			break;
+		case TLS_READ_MORE:
+			await_more(s, flowing);
+			return;
+		case TLS_READ_END:
+		case TLS_READ_FAILED:
+			return;
+		}
+	}
+}
+
+static int error_of_fault(enum tls_fault fault)
+{
+	if (fault == TLS_FAULT_CLOSED || fault == TLS_FAULT_TRUNCATED)
+		return -ECONNRESET;
+	return fault == TLS_FAULT_NO_MEMORY ? -ENOMEM : -EPROTO;
+}
+
+static enum handshake_side side_of(const struct tls *t)
+{
+	return t->server ? TLS_SIDE_SERVER : TLS_SIDE_CLIENT;
+}
+
+/* False: the handshake waits, for a step, a unit of the quota, or bytes. */
+static bool shake(struct secure *s)
+{
+	struct tls *t = s->tls;
+
+	while (t->state <= TLS_SHAKING) {
+		if (tls_step_is_heavy(t) && !handshakes_may_step(s)) {
+			compact(s);
+			return false;
+		}
+		tls_step(t, s->conn->tick->wall_ms);
+		if (t->state <= TLS_SHAKING && !t->wants_step) {
+			await_more(s, false);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void handshake_ended(struct secure *s)
+{
+	struct tls *t = s->tls;
+	struct tls_stats *stats = &s->conn->tick->handshakes.stats;
+
+	handshakes_end(s);
+	if (t->state != TLS_FAILED)
+		stat_add(&stats->handshakes[side_of(t)][t->version][t->resumed], 1);
+}
+
+/* The session has something to send: the outbox is the object that sends. */
+static bool send_own(struct conn *c)
+{
+	struct outbox *o = outbox_take(c);
+
+	if (!o)
+		return false;
+	if (list_empty(&o->writable))
+		list_append(&c->tick->writable, &o->writable);
+	return true;
+}
+
+/* Records in the conn how the session has ended. */
+static void record_end(struct secure *s)
+{
+	struct conn *c = s->conn;
+
+	if (s->tls->state == TLS_ENDED) {
+		c->eof = c->receive_ended = true;
+	} else if (s->tls->state == TLS_FAILED && !c->error) {
+		c->error = (int16_t)error_of_fault(s->tls->fault);
+		handshakes_count_failure(c->tick, side_of(s->tls), s->tls->fault);
+	}
+}
+
+static void secure_step(struct task *task)
+{
+	struct secure *s = CONTAINER(task, struct secure, task);
+	struct conn *c = s->conn;
+	bool ended_before = c->eof || c->error, shaking_before = s->shaking;
+	uint32_t bytes_before = c->inbox_bytes;
+
+	if (s->shaking && shake(s))
+		handshake_ended(s);
+	read_records(s);
+	charge_window(s);
+	if (tls_has_output(s->tls) && !s->preamble && !send_own(c) && !c->send_error)
+		c->send_error = -ENOMEM;
+	record_end(s);
+	CHECK_STATE(secure_check(c));
+	inbox_receive(c);
+	if (s->shaking != shaking_before || c->inbox_bytes != bytes_before ||
+	    (c->eof || c->error) != ended_before || c->send_error)
+		c->events->changed(c);
+}
+
+/* ---- sending ---------------------------------------------------------------- */
+
+static bool may_seal(const struct secure *s)
+{
+	return s->tls->state == TLS_OPEN || s->tls->state == TLS_ENDED;
+}
+
+/* Nobody else reads these bytes, now or later: all references to the buffer are of entries
+ * [first, last] of this outbox, which refer to different bytes of it. Bytes without a buffer are
+ * static, unless they were copied to the outbox. */
+static bool entries_exclusive(const struct outbox *o, unsigned first, unsigned last)
+{
+	const struct buf *b = o->owner[first];
+
+	if (!b)
+		return o->iov[first].iov_base >= (const void *)o->small &&
+		       o->iov[first].iov_base < (const void *)&o->small[OUTBOX_MAX];
+	for (unsigned i = first + 1; i <= last; i++)
+		if ((const char *)o->iov[i - 1].iov_base + o->len[i - 1] >
+		    (const char *)o->iov[i].iov_base)
+			return false;
+	return b->refs == last - first + 1;
+}
+
+static unsigned entries_describe(const struct outbox *o, struct tls_plain *plain)
+{
+	unsigned next;
+
+	for (unsigned i = o->first; i < o->n; i = next) {
+		bool exclusive;
+
+		next = i + 1;
+		while (o->owner[i] && next < o->n && o->owner[next] == o->owner[i])
+			next++;
+		exclusive = entries_exclusive(o, i, next - 1);
+		for (unsigned k = i; k < next; k++)
+			plain[k - o->first] = (struct tls_plain){ o->iov[k].iov_base,
+								  o->len[k], exclusive };
+	}
+	return (unsigned)(o->n - o->first);
+}
+
+/* Marks the first bytes as submitted. */
+static void entries_submit(struct outbox *o, uint64_t bytes)
+{
+	o->submitted = o->first;
+	while (o->submitted < o->n && bytes >= o->len[o->submitted])
+		bytes -= o->len[o->submitted++];
+	o->part = (uint32_t)bytes;
+}
+
+/* False: the session failed. */
+static bool seal_entries(struct conn *c, struct tls_flight *f)
+{
+	struct tls_plain plain[OUTBOX_MAX];
+	int64_t taken = 0;
+
+	if (may_seal(c->secure) && c->outbox->first < c->outbox->n)
+		taken = tls_seal(c->secure->tls, plain,
+				 entries_describe(c->outbox, plain), f, c->tick->now_ms);
+	if (taken < 0)
+		return false;
+	entries_submit(c->outbox, (uint64_t)taken);
+	c->secure->flight_plain = (uint64_t)taken;
+	return true;
+}
+
+/* All of the outbox is sealed, and nothing will follow: close_notify. */
+static void shut_if_last(struct conn *c, struct tls_flight *f)
+{
+	struct secure *s = c->secure;
+
+	if (!s->shut_wanted || c->outbox->submitted < c->outbox->n)
+		return;
+	s->shut_wanted = false;
+	tls_shut(s->tls);
+	tls_take(s->tls, f);
+}
+
+/* A session that has failed seals nothing. */
+static void drop_unsealed(struct conn *c)
+{
+	struct outbox *o = c->outbox;
+
+	outbox_release(o, o->first, o->n);
+	o->first = o->submitted = o->n = 0;
+}
+
+static struct tls_flight *flight_seal(struct conn *c)
+{
+	struct tls_flight *f = slab_take_raw(&c->tick->flights);
+
+	if (!f)
+		return NULL;
+	tls_flight_init(f);
+	tls_take(c->secure->tls, f);
+	if (seal_entries(c, f)) {
+		shut_if_last(c, f);
+		return f;
+	}
+	tls_flight_release(f);
+	slab_put(&c->tick->flights, f);
+	return NULL;
+}
+
+bool secure_send(struct conn *c, unsigned flags)
+{
+	struct secure *s = c->secure;
+	struct outbox *o = c->outbox;
+	struct tls_flight *f;
+
+	if (s->tls->state == TLS_FAILED)
+		drop_unsealed(c);
+	f = flight_seal(c);
+	if (!f) {
+		c->send_error = -ENOMEM;
+		return false;
+	}
+	if (f->n == 0) {
+		slab_put(&c->tick->flights, f);
+		return false;
+	}
+	s->flight = f;
+	if (o->submitted < o->n || tls_has_output(s->tls))
+		flags = 0; /* the rest begins when this ends */
+	io_send(c->tick->loop, &o->send, c->fd, f->iov, f->n, flags);
+	return true;
+}
+
+/* The entry of which a part was sent begins behind that. */
+static void entry_shorten(struct outbox *o, uint32_t part)
+{
+	unsigned i = o->submitted;
+
+	o->part = 0;
+	o->iov[i].iov_base = (char *)o->iov[i].iov_base + part;
+	o->len[i] -= part;
+	o->iov[i].iov_len = o->len[i];
+	o->bytes -= part;
+	if (o->len[i] == 0) /* the rest was taken back */
+		o->submitted++;
+}
+
+uint64_t secure_sent(struct conn *c, uint64_t sealed_bytes)
+{
+	struct secure *s = c->secure;
+	uint64_t plain = s->flight_plain;
+
+	if (s->preamble) {
+		s->preamble = false;
+		return sealed_bytes;
+	}
+	tls_flight_release(s->flight);
+	slab_put(&c->tick->flights, s->flight);
+	s->flight = NULL;
+	s->flight_plain = 0;
+	if (c->outbox->part > 0)
+		entry_shorten(c->outbox, c->outbox->part);
+	return plain < sealed_bytes ? plain : sealed_bytes;
+}
+
+/* ---- beginning and end ------------------------------------------------------ */
+
+struct tls *conn_tls(const struct conn *c)
+{
+	return c->secure ? c->secure->tls : NULL;
+}
+
+bool conn_shaking(const struct conn *c)
+{
+	return c->secure && c->secure->tls->state <= TLS_SHAKING;
+}
+
+/* What was received before, which its owner has not consumed, is the beginning of the session. */
+static void inbox_to_session(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	while (c->inbox) {
+		struct buf *b = c->inbox;
+
+		c->inbox = b->next;
+		tls_receive(s->tls, b);
+		tick_run(c->tick, &s->task);
+	}
+	c->inbox_last = NULL;
+	c->inbox_bytes = c->inbox_held = 0;
+	charge_window(s);
+	if (c->eof) {
+		c->eof = false;
+		tls_receive_end(s->tls);
+	}
+}
+
+static bool secure_new(struct conn *c, struct tls *t)
+{
+	struct secure *s = t ? slab_take(&c->tick->secures) : NULL;
+
+	ASSERT(c->state == CONN_OPEN && !c->secure);
+	if (!s) {
+		if (t)
+			tls_free(t);
+		return false;
+	}
+	s->conn = c;
+	s->tls = t;
+	s->shaking = true;
+	task_init(&s->task, secure_step);
+	list_init(&s->partial);
+	stat_add(&c->tick->handshakes.stats.shaking, 1);
+	c->secure = s;
+	s->preamble = c->outbox != NULL;
+	inbox_to_session(c);
+	return true;
+}
+
+bool conn_secure(struct conn *c, struct tls_context *context)
+{
+	return secure_new(c, tls_accept(c->tick->tls, context));
+}
+
+bool conn_secure_connect(struct conn *c, struct tls_context *context, struct slice name,
+			 struct slice sni, struct tls_saved *saved)
+{
+	if (!secure_new(c, tls_connect(c->tick->tls, context, name, sni, saved)))
+		return false;
+	tick_run(c->tick, &c->secure->task); /* a client speaks first */
+	return true;
+}
+
+/* The handshake ends, if it has not. */
+static void stop(struct secure *s)
+{
+	task_stop(&s->task);
+	handshakes_end(s);
+	s->full = false;
+}
+
+void secure_end(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	if (!s)
+		return;
+	ASSERT(!s->flight);
+	stop(s);
+	list_remove(&s->partial);
+	c->inbox_held -= s->charged;
+	c->secure = NULL;
+	tls_free(s->tls);
+	slab_put(&c->tick->secures, s);
+}
+
+bool conn_unsecure(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	ASSERT(c->state == CONN_OPEN && s->tls->state == TLS_FAILED);
+	if (s->flight || c->sent > 0)
+		return false;
+	if (c->outbox) /* for an alert */
+		outbox_free(c);
+	secure_end(c);
+	c->error = 0;
+	c->eof = c->receive_ended;
+	inbox_receive(c);
+	return true;
+}
+
+/* No memory: FIN comes without it. */
+void secure_shut(struct conn *c)
+{
+	struct secure *s = c->secure;
+
+	if (may_seal(s) && !s->tls->shut)
+		s->shut_wanted = send_own(c);
+}
+
+/* The session has failed by a fault of the peer, which an alert tells it. */
+static bool has_alerted(const struct secure *s)
+{
+	return s->tls->state == TLS_FAILED && s->conn->error == -EPROTO &&
+	       s->tls->fault != TLS_FAULT_ALERT;
+}
+
+bool secure_close(struct conn *c, enum conn_end *end, bool gentle)
+{
+	struct secure *s = c->secure;
+
+	stop(s);
+	if (has_alerted(s) && !c->send_error && *end != CONN_RESET) {
+		c->error = 0; /* the socket has none */
+		if (*end != CONN_LINGER)
+			*end = CONN_FLUSH;
+		if (c->end_ms == 0)
+			c->end_ms = ALERT_MS;
+		return !tls_has_output(s->tls) || send_own(c);
+	}
+	if (gentle && *end != CONN_FLUSH_RESET)
+		secure_shut(c);
+	return gentle;
+}
+
+void secure_check(const struct conn *c)
+{
+	const struct secure *s = c->secure;
+
+	CHECK_STATE(tls_check(s->tls));
+	ASSERT(s->conn == c && s->charged <= c->inbox_held);
+	ASSERT(s->shaking || s->tls->state > TLS_SHAKING || c->state != CONN_OPEN);
+	ASSERT(!s->flight || (c->outbox && io_busy(&c->outbox->send.op)));
+	ASSERT(!s->counted || s->shaking);
+}
