@@ -105,7 +105,8 @@ struct dial {
  * this function has returned. NULL: no memory; the conn is as before. */
 struct dial *dial_start(struct tick *tick, const struct dial_options *options);
 
-/* Of a dial that is FAILED, but not by its deadline: connects to another address, with the same deadline. */
+/* Of a dial that is FAILED, but not by its deadline: connects to another address, with the same
+ * deadline. */
 void dial_again(struct dial *d, const struct sockaddr *address, socklen_t len);
 
 /* Of a dial that is OPENED: the conn is from now on its owner's alone. Frees the dial and sets

@@ -7,7 +7,7 @@
  * quota: a server's connection takes a unit before the library's object is made for it, and gives
  * it back when the handshake ends. Who finds none waits with its ClientHello unread.
  *
- *   ClientHello complete ──▶ queued (for a unit) ──▶ waiting (for a step) ──▶ steps ──▶ unit back
+ *   ClientHello complete ──▶ queued (for a unit) ──▶ waiting (for a step) ──▶ steps
  *
  * Clients' handshakes (towards origins) have steps, but no units: they are as many as the upstreams'
  * connections allow.

@@ -425,8 +425,8 @@ void client_await_proxy_header(struct client *c)
 	deadline_begin(c);
 }
 
-/* True: the header was read; requests may follow, or a handshake. A peer that leaves without a byte was a check
- * of the port. */
+/* True: the header was read; requests may follow, or a handshake. A peer that leaves without a byte
+ * was a check of the port. */
 static bool proxy_header_taken(struct client *c)
 {
 	enum verdict v = proxied_read(c);
