@@ -9,8 +9,8 @@
  *
  *   ClientHello complete ──▶ queued (for a unit) ──▶ waiting (for a step) ──▶ steps
  *
- * Clients' handshakes (towards origins) have steps, but no units: they are as many as the upstreams'
- * connections allow.
+ * Handshakes towards origins have steps, but no units: they are as many as the connections that
+ * the upstreams allow.
  *
  * Owner: the tick. Limits: the quota; `steps_max`. Errors: none. Other threads may give units back:
  * whoever is queued asks again each HANDSHAKES_RETRY_MS. */
