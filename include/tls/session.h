@@ -160,8 +160,9 @@ bool tls_take(struct tls *t, struct tls_flight *f);
 bool tls_has_output(const struct tls *t);
 
 /* OPEN, ENDED: seals entries of plaintext as records that are appended to the flight, as many as
- * fit. Returns how many bytes of plaintext were taken, from the start; -1: FAILED (no memory, or
- * the library). `now_ms`: monotonic; for the size of records. */
+ * fit; none as long as tls_take() has something, which goes first. Returns how many bytes of
+ * plaintext were taken, from the start; -1: FAILED (no memory, or the library). `now_ms`:
+ * monotonic; for the size of records. */
 int64_t tls_seal(struct tls *t, const struct tls_plain *entries, unsigned n,
 		 struct tls_flight *f, uint64_t now_ms);
 

@@ -262,6 +262,33 @@ static void test_failed_seals(void **state)
 	sides_free(&s, &c);
 }
 
+/* More output than a flight takes: data waits, since its records have later numbers. */
+static void test_output_before_data(void **state)
+{
+	static const char ticket[1200] = { 4 };
+	const struct tls_plain data = { "data", 4, false };
+	unsigned n = TLS_FLIGHT_MAX + 8;
+	struct tls_side s, c;
+	struct tls_flight f;
+
+	(void)state;
+	both_open(&s, &c, false);
+	for (unsigned i = 0; i < n; i++)
+		assert_true(outbound_message(endpoint_of(s.tls), RECORD_HANDSHAKE, ticket,
+					     sizeof(ticket)));
+	tls_flight_init(&f);
+	assert_true(tls_take(s.tls, &f));
+	assert_int_equal(f.n, TLS_FLIGHT_MAX);
+	assert_int_equal(tls_seal(s.tls, &data, 1, &f, 0), 0);
+	tls_flight_release(&f);
+	assert_true(tls_take(s.tls, &f));
+	assert_int_equal(f.n, 8);
+	assert_int_equal(tls_seal(s.tls, &data, 1, &f, 0), 4);
+	assert_true(endpoint_of(s.tls)->out_keys.sequence > n);
+	tls_flight_release(&f);
+	sides_free(&s, &c);
+}
+
 static void test_renegotiation_only_once(void **state)
 {
 	struct tls_side s, c;
@@ -587,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_data_amid_a_message),
 		cmocka_unit_test(test_key_update_before_the_end),
 		cmocka_unit_test(test_failed_seals),
+		cmocka_unit_test(test_output_before_data),
 		cmocka_unit_test(test_renegotiation_only_once),
 		cmocka_unit_test(test_requested_key_updates),
 		cmocka_unit_test(test_worn_keys_are_replaced),
