@@ -367,6 +367,9 @@ enum config_contents { CONFIG_CONTENTS_SAME, CONFIG_CONTENTS_NEW, CONFIG_CONTENT
 enum config_contents config_read_contents(const struct config *current,
 					  struct config **next, FILE *errors);
 
+/* True: both have the same contents of files, in the same order. */
+bool config_contents_equal(const struct config *a, const struct config *b);
+
 /* The permissions of a listen or admin address of this configuration; NULL: none are set. */
 const struct config_rights *config_rights_of(const struct config *c,
 					     const struct config_address *a);

@@ -51,6 +51,10 @@ struct proxy {
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */
 	struct head request, response;  /* scratch, valid during one step */
+	struct handshake_lines {
+		uint64_t second;  /* of the last line; 0: none */
+		uint32_t skipped; /* failures since then without one */
+	} handshake_lines[TLS_FAULTS]; /* handshakelog.h */
 	uint64_t date_s;                /* the second that `date` shows */
 	char date[DATE_TEXT_MAX];
 };

@@ -396,8 +396,7 @@ struct config *config_read_snapshot(struct slice snapshot, FILE *errors)
 	return reader_finish(&r, errors);
 }
 
-/* True: both have the same contents of files, in the same order. */
-static bool contents_equal(const struct config *a, const struct config *b)
+bool config_contents_equal(const struct config *a, const struct config *b)
 {
 	const struct config_pair *p = a->pairs, *q = b->pairs;
 	const struct config_file *f = a->files, *g = b->files;
@@ -411,7 +410,7 @@ static bool contents_equal(const struct config *a, const struct config *b)
 		f = f->next;
 		g = g->next;
 	}
-	return !p && !q && !f && !g && a->refused_n == b->refused_n;
+	return !p && !q && !f && !g;
 }
 
 enum config_contents config_read_contents(const struct config *current,
@@ -433,7 +432,8 @@ enum config_contents config_read_contents(const struct config *current,
 	*next = reader_finish(&r, errors);
 	if (!*next)
 		return CONFIG_CONTENTS_BAD;
-	if (!contents_equal(current, *next))
+	if (!config_contents_equal(current, *next) ||
+	    current->refused_n != (*next)->refused_n)
 		return CONFIG_CONTENTS_NEW;
 	config_free(*next);
 	*next = NULL;

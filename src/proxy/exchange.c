@@ -1,6 +1,7 @@
 #include "proxy/exchange.h"
 
 #include "base/reserve.h"
+#include "handshakelog.h"
 #include "http/kepthead.h"
 #include "http/path.h"
 #include "proxy/action.h"
@@ -436,4 +437,5 @@ const struct client_events exchange_client_events = {
 	.head_refused = request_refused,
 	.stream_closed = stream_closed,
 	.closed = client_closed,
+	.handshake_failed = handshake_log_failed,
 };

@@ -178,6 +178,8 @@ static void apply_limits(struct proxy *p)
 	f->limits = p->generation->head_limits;
 	f->timeouts = (struct client_timeouts){ l->header_timeout_ms, l->idle_timeout_ms,
 						l->send_timeout_ms, l->receive_timeout_ms };
+	f->handshake_ms = l->handshake_timeout_ms;
+	p->tick->handshakes.steps_max = l->handshake_steps;
 	f->window = conn_window(l);
 	LIST_EACH(&f->all, node) {
 		struct client *c = LIST_ITEM(node, struct client, node);
@@ -267,12 +269,13 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
 {
 	struct client *c = client_open(&p->front, fd, peer);
 
-	ASSERT(!settings->tls); /* for client_open() */
 	if (!c)
 		return;
 	c->paths_strict = settings->paths_strict;
 	if (settings->proxy_protocol && realip_trusts(settings->proxy_protocol, peer))
 		client_await_proxy_header(c);
+	if (settings->tls)
+		client_secure(c, settings->tls);
 }
 
 bool proxy_evict_client(struct proxy *p)

@@ -24,7 +24,7 @@ struct workers {
 	const struct run_options *options;
 	enum io_engine_kind engine;              /* of all loops */
 	struct config_versions *config_versions; /* of the control thread */
-	struct quota clients, descriptors;
+	struct quota clients, descriptors, handshakes;
 	struct mailbox *control; /* of the control thread */
 	struct worker *all;      /* options->workers of them */
 	/* Called on the control thread. */

@@ -131,13 +131,8 @@ static void commit_next(struct supervisor *s)
 	memory_return();
 }
 
-void change_adopted(struct supervisor *s)
+static void report_change(const struct supervisor *s)
 {
-	if (s->change == REQUEST_RELOAD)
-		config_restart_needed(s->config, s->next_config, stderr);
-	commit_next(s);
-	listen_addrs_mark_served(&s->listen_addrs);
-	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
 	if (s->change == REQUEST_REOPEN)
 		fprintf(stderr, "fairlead: reopened the access log %s\n",
 			s->config->log_path);
@@ -146,6 +141,21 @@ void change_adopted(struct supervisor *s)
 			s->config->file);
 	else
 		fprintf(stderr, "fairlead: reloaded %s\n", s->config->file);
+}
+
+void change_adopted(struct supervisor *s)
+{
+	/* Only a count has changed: that of certificates which are not used. */
+	bool silent = s->change == REQUEST_LOOK &&
+		      config_contents_equal(s->config, s->next_config);
+
+	if (s->change == REQUEST_RELOAD)
+		config_restart_needed(s->config, s->next_config, stderr);
+	commit_next(s);
+	listen_addrs_mark_served(&s->listen_addrs);
+	listen_addrs_close(&s->old_listen_addrs, &s->listen_addrs, true);
+	if (!silent)
+		report_change(s);
 	s->change = REQUEST_RELOAD;
 	supervisor_rest(s);
 	change_report_ready(s);

@@ -177,8 +177,11 @@ static void reload_done(struct reload *r, bool adopted)
 {
 	struct control *c = CONTAINER(r, struct control, reload);
 
-	if (adopted)
+	if (adopted) {
 		monitors_change(&c->monitors);
+		quota_set_limit(&c->shared.handshakes,
+				c->config_versions.current->config->limits.handshakes);
+	}
 	if (adopted && !c->admin_kept)
 		admins_close(&c->admins);
 	if (adopted && c->admin_fd >= 0)
@@ -359,6 +362,7 @@ static int init_shared(struct control *c)
 	s->released = worker_config_released;
 	s->flushed = worker_config_flushed;
 	divide_descriptors(s, c->options, config);
+	quota_init(&s->handshakes, config->limits.handshakes);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
 	if (!c->workers)
 		return -1;
@@ -382,13 +386,13 @@ static int init_shared(struct control *c)
 	return config->study && !c->actions_opened ? -1 : 0;
 }
 
-/* While the workers start. A later reload may be the first one with TLS, so this does not depend on
- * the configuration. */
+/* While the workers start. A later reload that is the first one with TLS starts a new worker
+ * process (run/supervisor/change.c), so a start without TLS does not pay for it. */
 static void warm_tls(const struct config *config)
 {
 	char error[256];
 
-	if (config->sandbox && !tls_warm(error, sizeof(error)))
+	if (config->sandbox && config_uses_tls(config) && !tls_warm(error, sizeof(error)))
 		fprintf(stderr, "fairlead: warning: %s; TLS may end the worker process, write "
 				"'sandbox: off' if you need it\n", error);
 }
@@ -404,7 +408,8 @@ static int control_start(struct control *c, int channel, struct config *config)
 			error < 0 ? strerror(-error) : "out of memory");
 		return -1;
 	}
-	if (loops_open(&c->tick, &c->shared) < 0)
+	if (loops_open(&c->tick, &c->shared) < 0 ||
+	    loops_use_tls(&c->tick, setup.config_version->config, NULL) < 0)
 		return -1;
 	tzset(); /* for log lines: reads a file, which the sandbox forbids later */
 	task_init(&c->task, channel_step);

@@ -1,9 +1,11 @@
 #include "loops.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/reserve.h"
+#include "config/tls.h"
 #include "run/remedy.h"
 
 /* Of the control thread, which serves the admin address only. */
@@ -101,4 +103,11 @@ void loops_join(struct worker *w)
 			tick_done(&w->tick);
 		w->error = 0;
 	}
+}
+
+int loops_use_tls(struct tick *t, const struct config *config, struct quota *handshakes)
+{
+	if (!config_uses_tls(config))
+		return 0;
+	return tick_use_tls(t, handshakes, config->limits.handshake_steps) ? 0 : -ENOMEM;
 }

@@ -21,4 +21,9 @@ void loops_release(struct workers *shared);
  * negative errno. */
 void loops_join(struct worker *w);
 
+/* On the thread of the tick, after its loop was opened: prepares it for secured connections, if the
+ * configuration uses TLS. `handshakes`: quota of clients' handshakes; NULL: none. Returns 0 or
+ * -ENOMEM. */
+int loops_use_tls(struct tick *t, const struct config *config, struct quota *handshakes);
+
 #endif

@@ -138,6 +138,71 @@ static bool step_pool(struct scrape *s, const struct metric_family *f)
 	return step_loop(s, f, pool_gauge);
 }
 
+/* ---- TLS ------------------------------------------------------------------ */
+
+static const char *const tls_sides[] = { [TLS_SIDE_CLIENT] = "upstream",
+					 [TLS_SIDE_SERVER] = "listener" };
+
+/* The sum of a counter of struct tls_stats. */
+static uint64_t sum_of_ticks(const struct scrape *s, size_t offset)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = first_worker(s); w < end_worker(s); w++)
+		if (atomic_load(&s->workers[w].ready))
+			sum += counter_at(&s->workers[w].tick.handshakes.stats, offset);
+	return sum;
+}
+
+static bool step_tls(struct scrape *s, const struct metric_family *f)
+{
+	exposition_sample(&s->e, "");
+	put_worker(s);
+	exposition_count(&s->e, sum_of_ticks(s, f->offset));
+	return next_worker(s);
+}
+
+static bool step_handshakes(struct scrape *s, const struct metric_family *f)
+{
+	static const char *const versions[] = { [TLS_1_2] = "1.2", [TLS_1_3] = "1.3" };
+
+	(void)f;
+	for (unsigned i = 0; i < TLS_SIDES * 2 * 2; i++) {
+		unsigned side = i / 4, version = i / 2 % 2, resumed = i % 2;
+
+		exposition_sample(&s->e, "");
+		put_worker(s);
+		exposition_label(&s->e, "side", tls_sides[side]);
+		exposition_label(&s->e, "version", versions[version]);
+		exposition_label(&s->e, "resumed", resumed ? "true" : "false");
+		exposition_count(&s->e,
+				 sum_of_ticks(s, offsetof(struct tls_stats, handshakes) +
+							 i * sizeof(uint64_t)));
+	}
+	return next_worker(s);
+}
+
+/* `position`: the fault. */
+static bool step_tls_failures(struct scrape *s, const struct metric_family *f)
+{
+	unsigned fault = s->position + 1;
+
+	(void)f;
+	for (unsigned side = 0; side < TLS_SIDES; side++) {
+		exposition_sample(&s->e, "");
+		put_worker(s);
+		exposition_label(&s->e, "side", tls_sides[side]);
+		exposition_label(&s->e, "fault", tls_fault_name((enum tls_fault)fault));
+		exposition_count(&s->e, sum_of_ticks(s, offsetof(struct tls_stats, failures) +
+								(side * TLS_FAULTS + fault) *
+									sizeof(uint64_t)));
+	}
+	if (++s->position < TLS_FAULTS - 1)
+		return true;
+	s->position = 0;
+	return next_worker(s);
+}
+
 /* ---- upstreams ------------------------------------------------------------ */
 
 static const char *upstream_name(const struct scrape *s)
@@ -413,7 +478,18 @@ static const struct metric_family families[] = {
 	{ "engine_", #name, "counter", help, step_engine, offsetof(struct io_stats, name) },
 	IO_STATS(X)
 #undef X
-		{ "", "buffers", "gauge", "Receive buffers allocated", step_pool, 0 },
+		{ "tls_", "handshakes", "counter", "TLS handshakes completed", step_handshakes, 0 },
+	{ "tls_", "failures", "counter", "TLS handshakes and sessions that failed",
+	  step_tls_failures, 0 },
+	{ "tls_", "handshakes_now", "gauge", "TLS handshakes in progress", step_tls,
+	  offsetof(struct tls_stats, shaking) },
+	{ "tls_", "handshake_steps_awaited", "counter",
+	  "Times a TLS handshake waited because of limits.handshake_steps", step_tls,
+	  offsetof(struct tls_stats, steps_awaited) },
+	{ "tls_", "handshakes_awaited", "counter",
+	  "Times a TLS handshake waited because of limits.handshakes", step_tls,
+	  offsetof(struct tls_stats, units_awaited) },
+	{ "", "buffers", "gauge", "Receive buffers allocated", step_pool, 0 },
 	{ "", "buffers_free", "gauge", "Receive buffers in the pool", step_pool, 1 },
 	{ "", "block_bytes", "gauge", "Bytes of memory blocks for heads", step_pool, 2 },
 	{ "", "stderr_lines_dropped", "counter",

@@ -404,7 +404,11 @@ static int open_proxy(struct worker *w)
 /* Its loop is open. */
 static int open_worker(struct worker *w)
 {
-	int error;
+	int error = loops_use_tls(&w->tick, w->first_config->config_version->config,
+				  &w->shared->handshakes);
+
+	if (error < 0)
+		return error;
 
 	w->tick.trim_owner = worker_trim;
 	timer_init(&w->drain_timer, drain_expired);
