@@ -22,10 +22,10 @@
 #define WARM_UP 1000
 #define NOT_COUNTABLE 77
 
-static const struct micro_set *const sets[] = { &micro_heads,       &micro_routes,
-						&micro_routetables, &micro_timers,
-						&micro_buffers,     &micro_mail,
-						&micro_balance,     &micro_records };
+static const struct micro_set *const sets[] = {
+	&micro_heads, &micro_routes,  &micro_routetables, &micro_timers,  &micro_buffers,
+	&micro_mail,  &micro_balance, &micro_records,     &micro_sessions
+};
 
 void micro_must(int good, const char *what)
 {
@@ -82,10 +82,14 @@ __attribute__((noinline)) void micro_counted(const struct micro *m, unsigned n)
 
 static int instructions(const struct micro *m)
 {
-	struct perf_event_attr attr = { .type = PERF_TYPE_HARDWARE, .size = sizeof(attr),
-					.config = PERF_COUNT_HW_INSTRUCTIONS, .disabled = 1,
-					.exclude_kernel = 1, .exclude_hv = 1 };
-	int fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	struct perf_event_attr attr = { .type = PERF_TYPE_HARDWARE,
+					.size = sizeof(attr),
+					.config = PERF_COUNT_HW_INSTRUCTIONS,
+					.disabled = 1,
+					.exclude_kernel = 1,
+					.exclude_hv = 1 };
+	int fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1,
+			      PERF_FLAG_FD_CLOEXEC);
 	const unsigned n = 100000;
 	uint64_t count = 0;
 
@@ -120,7 +124,8 @@ static void list(void)
 {
 	for (size_t s = 0; s < COUNT(sets); s++)
 		for (size_t i = 0; i < sets[s]->n; i++)
-			printf("%s\t%s\n", sets[s]->micros[i].name, sets[s]->micros[i].what);
+			printf("%s\t%s\n", sets[s]->micros[i].name,
+			       sets[s]->micros[i].what);
 }
 
 int main(int argc, char **argv)
