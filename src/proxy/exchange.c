@@ -392,6 +392,17 @@ static void request_received(struct client *c, struct stream *down, struct head 
 		exchange_step(&x->task);
 }
 
+/* The text of the response to a request that is refused; empty: "STATUS PHRASE". */
+static struct piece refusal_text(enum fault fault)
+{
+	static const char plain_on_tls[] =
+		"400 Bad Request: plain HTTP on a port for HTTPS; use https://\n";
+
+	if (fault != FAULT_PLAIN_ON_TLS)
+		return (struct piece){ NULL, NULL, 0 };
+	return (struct piece){ NULL, plain_on_tls, sizeof(plain_on_tls) - 1 };
+}
+
 /* There is no request that an exchange could be of. The client closes the connection. */
 static void request_refused(struct client *c, struct stream *down, enum fault fault)
 {
@@ -404,6 +415,7 @@ static void request_refused(struct client *c, struct stream *down, enum fault fa
 		.status = fault == FAULT_NONE ? ending_status(ending)
 					      : fault_status(fault),
 		.ending = ending,
+		.body = refusal_text(fault),
 	};
 
 	relay_whole(&r, reply_source(&reply));

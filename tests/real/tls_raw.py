@@ -163,7 +163,8 @@ def plain_http(world):
         raw = Raw(world)
         raw.send(line + b"Host: x\r\n\r\n")
         got = raw.rest()
-        rig.check(got.startswith(b"HTTP/1.1 400 "), f"{line}: {got[:100]}")
+        rig.check(got.startswith(b"HTTP/1.1 400 ") and b"use https://" in got,
+                  f"{line}: {got[:200]}")
     world.served("plain HTTP")
 
 
