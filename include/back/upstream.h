@@ -27,6 +27,10 @@
  * removed *leaves*: it gets no new request, its idle origins end, the leased ones finish.
  * The configuration is copied: nothing here points into it.
  *
+ * TLS. A connection to a server that speaks TLS is open when the certificate of the server was
+ * verified; a handshake that fails is a connect that fails. Idle origins end when the settings of
+ * TLS change (back/servertls.h).
+ *
  * Limits. A lease tries each server once. With more than TRIED_MAX servers the set
  * `tried` cannot hold all of them, so servers tried are counted: at most as many as there
  * are servers, or TRIED_MAX if only servers that are down are left. A server to which a
@@ -68,6 +72,7 @@ struct origin {
 	struct list node;      /* on server->idle, or server->held */
 	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
+	uint64_t tls_identity; /* that its server had when it was dialled */
 	struct server *server;
 	struct lease *lease;   /* NULL: idle or ending */
 	uint8_t state;         /* enum origin_state */
@@ -85,6 +90,7 @@ enum lease_failure {
 	LEASE_UNROUTABLE,      /* … there was no route to it */
 	LEASE_NO_SOCKET,       /* … we lacked a descriptor or a port */
 	LEASE_CONNECT_TIMEOUT, /* … the last connect took longer than connect_timeout */
+	LEASE_TLS,             /* … the last handshake failed: lease.tls_fault */
 	LEASE_QUEUE_FULL,
 	LEASE_QUEUE_TIMEOUT,
 	LEASE_NO_MEMORY,
@@ -98,6 +104,7 @@ struct lease {
 	struct stream *stream; /* LEASE_READY: the requester's, until upstream_return() */
 	uint8_t state;          /* enum lease_state */
 	uint8_t failure;        /* enum lease_failure */
+	uint8_t tls_fault;      /* enum tls_fault, of LEASE_TLS */
 	bool reused;            /* the origin served a request before: it may be stale */
 	bool new_only;          /* only a new connection will do */
 	bool tried_has_avoided; /* `tried` has servers that were not tried, only avoided */
@@ -175,9 +182,9 @@ void upstream_probed(struct upstream *u, unsigned index, const struct config_add
 bool upstream_prepare(struct upstream *u, const struct config_upstream *config);
 
 /* Takes over another configuration of the same upstream (name and protocol). Servers
- * whose name and address stay keep their connections and state; so do all servers of a
- * name that could not be resolved. False: no memory for all new servers, as with
- * upstream_resolved(); the caller calls again. */
+ * whose name and address stay keep their connections and state (but for idle connections under
+ * other settings of TLS); so do all servers of a name that could not be resolved. False: no
+ * memory for all new servers, as with upstream_resolved(); the caller calls again. */
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config);
 
 /* Asserts that the counts of the upstream and its servers agree with their origins, leases and
@@ -194,6 +201,11 @@ void upstream_begin_block(const struct upstream *u, struct field_block *b, size_
 /* The name of the server of a lease that is READY. Valid while the lease is READY, and
  * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);
+
+/* Of a lease that is READY: the fault that ended its TLS, as when the server refuses our
+ * certificate after its handshake (RFC 8446 4.4.2.4). NONE: there is none, or the connection was
+ * closed. */
+enum tls_fault lease_tls_fault(const struct lease *l);
 
 /* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
  * waiter is run when it changes. Before the call the lease is zero except for hash,

@@ -85,6 +85,9 @@ struct worker_stats {
 	X(connections_held, gauge, "Idle connections authenticated for one client")    \
 	X(connects, counter, "Connections opened")                                     \
 	X(connect_failures, counter, "Connections that could not be opened")           \
+	X(tls_handshakes, counter, "TLS handshakes completed")                         \
+	X(tls_resumed, counter, "TLS handshakes that resumed a session")               \
+	X(tls_failures, counter, "TLS handshakes that failed")                         \
 	X(waiting, gauge, "Requests waiting for a connection")                         \
 	X(queue_refusals, counter, "Requests refused because the queue was full")      \
 	X(queue_timeouts, counter, "Requests that waited longer than queue_timeout")   \

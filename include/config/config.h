@@ -30,6 +30,7 @@
 #define CONFIG_SERVERS_MAX 4096 /* per upstream */
 #define CONFIG_ROUTES_MAX 100000
 #define CONFIG_NAME_MAX 64 /* bytes of a name, with the NUL */
+#define CONFIG_TLS_NAME_MAX 256 /* of a name in a certificate, with the NUL: DIAL_NAME_MAX + 1 */
 
 /* `listen: PORT` opens two sockets, one per address family. That of IPv6 may fail to open, if the
  * kernel has no IPv6. */
@@ -88,6 +89,8 @@ struct config_server {
 	uint16_t port;    /* of `host`, unless srv */
 	unsigned weight;     /* 1 … 1000 */
 	bool backup;         /* used only if no other server is healthy */
+	const char *tls_name; /* that its certificate must have; NULL: no TLS, or not verified
+				 and not known */
 	bool unresolved; /* the lookup failed: `addresses` are the known ones, or none */
 	unsigned address_n; /* >= 1, unless unresolved */
 	struct config_address *addresses;
@@ -128,6 +131,7 @@ struct config_upstream {
 	unsigned server_n;
 	struct config_server *servers;
 	struct config_health health;
+	struct config_upstream_tls *tls; /* config/upstreamtls.h; NULL: no TLS */
 	/* HTTP */
 	bool forwarded;     /* Forwarded (RFC 7239) is written */
 	struct slice via;   /* name in Via; empty: no Via */

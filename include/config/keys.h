@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "config/tls.h"
+#include "config/upstreamtls.h"
 
 enum value_kind {
 	KIND_COUNT,

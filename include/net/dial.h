@@ -64,6 +64,9 @@ enum dial_failure {
 	DIAL_TLS,        /* the handshake failed: `fault` */
 };
 
+/* Longer names are no host names (RFC 1035 2.3.4). */
+#define DIAL_NAME_MAX 255
+
 struct dial_options {
 	struct conn *conn; /* to be opened; its owner's */
 	const struct conn_events *events;
@@ -75,8 +78,8 @@ struct dial_options {
 	/* Sent first, in clear (a PROXY header): must live until the result; NULL: nothing. Each
 	 * connection of the dial has a reference. */
 	struct buf *preamble;
-	/* TLS; NULL: plain. What these point to must live until the result, `saved` until
-	 * tls_forget(); see conn_secure_connect(). */
+	/* TLS; NULL: plain. The dial has a reference of its own, and copies of the names; `saved`
+	 * must live until tls_forget(). See conn_secure_connect(). */
 	struct tls_context *context;
 	struct slice name, sni;
 	struct tls_saved *saved;
@@ -99,6 +102,7 @@ struct dial {
 	struct timer timer;
 	struct io_connect connect;
 	struct sockaddr_storage address;
+	char names[2][DIAL_NAME_MAX]; /* to be verified, and SNI */
 };
 
 /* Starts to connect. The owner's task runs when the state is OPENED or FAILED, never before

@@ -2,7 +2,7 @@
  * a new connection, by the `health_check` of its upstream.
  *
  *   http       GET; the status is one of the expected ones
- *   tcp        the connection is established
+ *   tcp        the connection is established, with `tls` of the upstream also secured
  *   memcached  "version" gets a VERSION reply
  *
  * A server is what it is to an upstream: one address of one configured name. `rise` and

@@ -18,21 +18,22 @@ static const struct memcache_address *address_take(struct memcache_link *l)
 bool link_dial(struct memcache_link *l, const struct conn_events *events)
 {
 	const struct memcache_address *address = address_take(l);
+	const struct config_upstream *config = &l->server->memcache->table.config;
+	struct member *member = &l->server->member;
 	struct tick *tick = link_tick(l);
+	struct dial_options options = {
+		.conn = &l->conn,
+		.events = events,
+		.window = LINK_WINDOW,
+		.address = (const struct sockaddr *)&address->sa,
+		.address_len = address->len,
+		.deadline_ms = tick->now_ms + config->connect_timeout_ms,
+		.task = &l->task,
+	};
 
-	l->dial = dial_start(
-		tick,
-		&(struct dial_options){
-			.conn = &l->conn,
-			.events = events,
-			.window = LINK_WINDOW,
-			.address = (const struct sockaddr *)&address->sa,
-			.address_len = address->len,
-			.deadline_ms =
-				tick->now_ms +
-				l->server->memcache->table.config.connect_timeout_ms,
-			.task = &l->task,
-		});
+	member_dial(member, &options);
+	l->tls_identity = member->tls_identity;
+	l->dial = dial_start(tick, &options);
 	return l->dial != NULL;
 }
 
@@ -48,6 +49,7 @@ static void link_opened(struct memcache_link *l)
 {
 	struct memcache_server *s = l->server;
 
+	server_tls_count(link_stats(l), l->dial);
 	dial_finish(&l->dial);
 	server_count_connecting(s, -1);
 	link_set_state(l, LINK_OPEN);
@@ -64,6 +66,7 @@ static void link_not_opened(struct memcache_link *l)
 	struct memcache_server *s = l->server;
 	int error = l->dial->error;
 
+	server_tls_count(link_stats(l), l->dial);
 	l->address = (l->address + 1) % s->address_n;
 	if (l->dial->failure != DIAL_TIMEOUT && l->addresses_tried < s->address_n) {
 		const struct memcache_address *next = address_take(l);

@@ -51,6 +51,7 @@ struct memcache_link {
 	/* Takes no more calls: its server or address was removed, or another link of its
 	 * server was stale. */
 	bool retired;
+	uint64_t tls_identity; /* that its server had when it was dialled */
 	unsigned address, addresses_tried;
 	struct sockaddr_storage sa; /* of `address` */
 	struct buf *out;            /* requests that are not pushed yet */

@@ -82,17 +82,22 @@ static void addresses_set_up(struct memcache_server *s)
 	server_report_status(s);
 }
 
-/* Retires links of leaving servers, and links to addresses that their server no longer
- * has. */
+static bool link_is_current(const struct memcache_link *l)
+{
+	return !member_is_leaving(&l->server->member) &&
+	       l->tls_identity == l->server->member.tls_identity &&
+	       find_address(l->server, &l->sa);
+}
+
+/* Retires links of leaving servers, links to addresses that their server no longer has, and
+ * those that were opened under other settings of TLS. */
 static void retire_links(struct memcache *m)
 {
 	LIST_EACH(&m->links_all, node)
 	{
 		struct memcache_link *l = LIST_ITEM(node, struct memcache_link, all);
 
-		if (l->state != LINK_CLOSING && !l->retired &&
-		    (member_is_leaving(&l->server->member) ||
-		     !find_address(l->server, &l->sa)))
+		if (l->state != LINK_CLOSING && !l->retired && !link_is_current(l))
 			link_retire(l);
 	}
 }
@@ -274,7 +279,8 @@ static bool change_prepare(struct memcache *m, const struct config_upstream *con
 {
 	c->ketama = ketama_build(config);
 	c->buckets = calloc(config->server_n, sizeof(c->buckets[0]));
-	if (!c->ketama || !c->buckets || !server_table_prepare(&c->set, config->server_n))
+	if (!c->ketama || !c->buckets || !server_tls_prepare(&m->table.tls, config) ||
+	    !server_table_prepare(&c->set, config->server_n))
 		return false;
 	while (c->set.n < config->server_n)
 		if (!change_add_server(m, config, c))

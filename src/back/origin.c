@@ -40,6 +40,7 @@ void origin_check(const struct origin *o)
 	case ORIGIN_IDLE:
 		ASSERT(!o->lease && !list_empty(&o->node) &&
 		       !member_is_leaving(&s->member));
+		ASSERT(o->tls_identity == s->member.tls_identity);
 		ASSERT(d->owner == o && deadline_running(d));
 		ASSERT(o->http1.stream.state == STREAM_IDLE);
 		http1_check(&o->http1);
@@ -183,6 +184,7 @@ static void origin_opened(struct origin *o)
 {
 	struct server *s = o->server;
 
+	server_tls_count(s->upstream->stats, o->dial);
 	dial_finish(&o->dial);
 	rank_connect_succeeded(s);
 	http1_init(&o->http1, &stream_ops, &o->conn, &idle_rules, o);
@@ -202,12 +204,14 @@ static void origin_not_opened(struct origin *o)
 		[DIAL_UNROUTABLE] = LEASE_UNROUTABLE,
 		[DIAL_NO_SOCKET] = LEASE_NO_SOCKET,
 		[DIAL_TIMEOUT] = LEASE_CONNECT_TIMEOUT,
+		[DIAL_TLS] = LEASE_TLS,
 	};
 	struct server *s = o->server;
 	struct upstream *u = s->upstream;
 	struct lease *l = o->lease;
 
 	stat_add(&u->stats->connect_failures, 1);
+	server_tls_count(u->stats, o->dial);
 	server_release(s, l);
 	if (!sock_shortage(o->dial->error)) { /* else the cause is ours */
 		rank_connect_failed(s);
@@ -215,6 +219,7 @@ static void origin_not_opened(struct origin *o)
 	}
 	l->origin = NULL;
 	l->failure = failure_of_dial[o->dial->failure];
+	l->tls_fault = o->dial->fault;
 	origin_end(o);
 	if (!lease_place(u, l))
 		lease_fail(l, (enum lease_failure)l->failure);
@@ -261,6 +266,7 @@ static struct origin *origin_new(struct server *s)
 {
 	struct upstream *u = s->upstream;
 	struct origin *o = slab_take(u->origins);
+	struct dial_options options;
 
 	if (!o)
 		return NULL;
@@ -269,17 +275,18 @@ static struct origin *origin_new(struct server *s)
 	list_init(&o->node);
 	list_init(&o->held_node);
 	task_init(&o->task, origin_step);
-	o->dial = dial_start(u->tick,
-			     &(struct dial_options){
-				     .conn = &o->conn,
-				     .events = &origin_events,
-				     .window = u->window,
-				     .address = (const struct sockaddr *)&s->sa,
-				     .address_len = s->len,
-				     .deadline_ms = u->tick->now_ms +
-						    u->table.config.connect_timeout_ms,
-				     .task = &o->task,
-			     });
+	options = (struct dial_options){
+		.conn = &o->conn,
+		.events = &origin_events,
+		.window = u->window,
+		.address = (const struct sockaddr *)&s->sa,
+		.address_len = s->len,
+		.deadline_ms = u->tick->now_ms + u->table.config.connect_timeout_ms,
+		.task = &o->task,
+	};
+	member_dial(&s->member, &options);
+	o->tls_identity = s->member.tls_identity;
+	o->dial = dial_start(u->tick, &options);
 	if (o->dial)
 		return o;
 	slab_put(u->origins, o);
@@ -409,6 +416,7 @@ void origin_take_back(struct origin *o, bool reusable, struct list *held_list)
 	struct upstream *u = o->server->upstream;
 
 	if (reusable && !u->closing && !member_is_leaving(&s->member) &&
+	    o->tls_identity == s->member.tls_identity &&
 	    !http1_stale(&o->http1) &&
 	    conn_unsent(&o->conn) == 0 && idle_limit_ms(o) > 0 &&
 	    may_keep_idle(o, held_list)) {

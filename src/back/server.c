@@ -282,6 +282,8 @@ bool upstream_prepare(struct upstream *u, const struct config_upstream *config)
 {
 	struct server_name *server_name;
 
+	if (!server_tls_prepare(&u->table.tls, config))
+		return false;
 	if (config->server_n <= u->server_names_max)
 		return true;
 	server_name = realloc(u->server_name, config->server_n * sizeof(*server_name));
@@ -313,6 +315,27 @@ static void server_names_set(struct upstream *u, const struct config_upstream *c
 	}
 }
 
+static void end_unlike_of(struct list *idle, uint64_t identity)
+{
+	LIST_EACH(idle, node) {
+		struct origin *o = LIST_ITEM(node, struct origin, node);
+
+		if (o->tls_identity != identity)
+			origin_end(o);
+	}
+}
+
+/* Ends idle origins that were opened under other settings of TLS. */
+static void end_unlike(struct upstream *u)
+{
+	for (unsigned i = 0; i < u->table.n; i++) {
+		struct server *s = server_at(u, i);
+
+		end_unlike_of(&s->idle, s->member.tls_identity);
+		end_unlike_of(&s->held, s->member.tls_identity);
+	}
+}
+
 bool upstream_reconfigure(struct upstream *u, const struct config_upstream *config)
 {
 	struct upstream_change c = { 0 };
@@ -335,6 +358,7 @@ bool upstream_reconfigure(struct upstream *u, const struct config_upstream *conf
 		complete &= !u->server_name[i].incomplete;
 	}
 	change_commit(&c);
+	end_unlike(u);
 	if (!config->health.on)
 		probe_results_forget(u);
 	return complete;

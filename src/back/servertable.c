@@ -86,6 +86,7 @@ static void member_end(struct member *m)
 	if (m->registry_entry)
 		registry_leave(m->registry_entry);
 	m->registry_entry = NULL;
+	tls_saved_drop(&m->saved);
 	list_remove(&m->node);
 	member_set_state(m, MEMBER_ENDED);
 }
@@ -146,6 +147,7 @@ void server_table_done(struct server_table *t)
 	ASSERT(t->n == 0);
 	names_done(&t->by_key);
 	free(t->members);
+	server_tls_done(&t->tls);
 	registry_free(t->own_registry);
 }
 
@@ -153,8 +155,10 @@ void server_table_configure(struct server_table *t, const struct config_upstream
 {
 	t->config = *config;
 	t->config.servers = NULL;
+	t->config.tls = NULL;
 	snprintf(t->name, sizeof(t->name), "%s", config->name ? config->name : "");
 	t->config.name = t->name;
+	server_tls_configure(&t->tls, config);
 }
 
 struct member *server_table_find(const struct server_table *t, struct slice key)
@@ -180,6 +184,16 @@ void server_change_add(struct server_change *c, struct member *m)
 	c->members[c->n++] = m;
 }
 
+/* A session is not resumed under other settings: it would be trusted without a look at them. */
+static void member_identify(struct member *m)
+{
+	uint64_t identity = server_tls_identity(&m->table->tls, m->index);
+
+	if (identity != m->tls_identity)
+		tls_saved_drop(&m->saved);
+	m->tls_identity = identity;
+}
+
 void server_table_commit(struct server_table *t, struct server_change *c)
 {
 	struct server_change old = { .n = t->n, .members = t->members };
@@ -195,8 +209,10 @@ void server_table_commit(struct server_table *t, struct server_change *c)
 		member_leave(old.members[i]);
 		member_end_if_unused(old.members[i]);
 	}
-	for (unsigned i = 0; i < t->n; i++)
+	for (unsigned i = 0; i < t->n; i++) {
 		t->members[i]->stays = false;
+		member_identify(t->members[i]);
+	}
 	free(old.members);
 	*c = (struct server_change){ 0 };
 }

@@ -31,6 +31,7 @@
 #include "back/registry.h"
 #include "config/config.h"
 #include "net/tick.h"
+#include "servertls.h"
 
 enum member_state { MEMBER_NEW, MEMBER_LISTED, MEMBER_LEAVING, MEMBER_ENDED };
 
@@ -42,6 +43,8 @@ struct member {
 	bool stays;               /* while a new set is made: it is in the new set */
 	uint32_t index;           /* of its configured name */
 	uint32_t connection_n;    /* connections to it that are not freed */
+	uint64_t tls_identity;    /* of new connections: see servertls.h */
+	struct tls_saved saved;   /* its last session, of that identity */
 	struct names_entry entry; /* in table->by_key */
 	struct registry_entry *registry_entry; /* NULL: no memory for one */
 	struct registry_record *record;
@@ -62,8 +65,9 @@ struct server_table {
 	struct registry *registry, *own_registry;
 	unsigned worker; /* its number in the registry */
 	const struct server_table_events *events;
-	struct config_upstream config; /* a copy, without `servers` */
+	struct config_upstream config; /* a copy, without `servers` and `tls` */
 	char name[CONFIG_NAME_MAX];    /* of the upstream */
+	struct server_tls tls;
 	unsigned n;
 	struct member **members; /* as configured */
 	struct names by_key;     /* the same, and NEW ones */
@@ -87,7 +91,7 @@ void server_table_clear(struct server_table *t);
 /* Frees the table, which is clear. */
 void server_table_done(struct server_table *t);
 
-/* Copies the configuration, but for the servers. */
+/* Copies the configuration, but for the servers. A new set follows. */
 void server_table_configure(struct server_table *t, const struct config_upstream *config);
 
 /* Of a zeroed member: it is found by the key and entered in the registry by name and address.
@@ -104,7 +108,8 @@ bool server_table_prepare(struct server_change *c, unsigned max);
 /* Adds a member that is NEW or LISTED, once. */
 void server_change_add(struct server_change *c, struct member *m);
 
-/* Makes the new set the listed one. Members that are not in it leave. */
+/* Makes the new set the listed one. Members that are not in it leave. The identity of those that
+ * stay may be another one: their user ends what is idle and has the old one. */
 void server_table_commit(struct server_table *t, struct server_change *c);
 
 /* Gives the new set up: its NEW members are freed. */
@@ -113,6 +118,12 @@ void server_table_drop(struct server_change *c);
 static inline bool member_is_leaving(const struct member *m)
 {
 	return m->state >= MEMBER_LEAVING;
+}
+
+/* Sets the options of TLS of a dial to the member, whose conn then has its tls_identity. */
+static inline void member_dial(struct member *m, struct dial_options *options)
+{
+	server_tls_dial(&m->table->tls, m->index, &m->saved, options);
 }
 
 /* Sets the status in the registry. False: it is so already, or the member leaves. */

@@ -19,6 +19,15 @@ const char *lease_server(const struct lease *l)
 	return l->origin->server->name;
 }
 
+enum tls_fault lease_tls_fault(const struct lease *l)
+{
+	const struct tls *tls = conn_tls(&l->origin->conn);
+
+	if (!tls || tls->fault == TLS_FAULT_CLOSED || tls->fault == TLS_FAULT_TRUNCATED)
+		return TLS_FAULT_NONE;
+	return (enum tls_fault)tls->fault;
+}
+
 /* ---- leases --------------------------------------------------------------- */
 
 /* The diagram of back/upstream.h: the states that may follow each state. A refused connect is

@@ -263,15 +263,16 @@ static const struct config_pair *pair_of_file(struct config_reader *r,
 	return pair_take(r, n, &c, in_folder);
 }
 
-const struct config_pair *pair_read(struct config_reader *r, const struct node *n)
+const struct config_pair *pair_read(struct config_reader *r, const struct node *n,
+				    struct config_certificate *written)
 {
-	struct config_certificate written;
 	const char *path;
 
 	if (n->kind == NODE_MAP)
-		return pair_of_map(r, n, &written);
+		return pair_of_map(r, n, written);
 	if (!scalar_check(r, n, FORM))
 		return NULL;
+	written->chain = arena_text(r->memory, n->text);
 	path = contents_path(r, n->text);
 	return pair_of_file(r, n, path, false);
 }

@@ -548,6 +548,7 @@ void config_free(struct config *c)
 	memory = *(struct arena *)c->memory;
 	if (c->pairs && c->snapshot.ptr)
 		explicit_bzero((void *)(uintptr_t)c->snapshot.ptr, c->snapshot.len);
+	config_upstream_contexts_drop(c);
 	free((void *)(uintptr_t)c->snapshot.ptr);
 	if (c->pairs)
 		arena_cleanse(&memory);

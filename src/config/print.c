@@ -175,6 +175,8 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 	}
 	print_lenient(out, u);
 	print_health(out, &u->health);
+	if (u->tls)
+		print_upstream_tls(out, u->tls, 2);
 }
 
 void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,

@@ -1,4 +1,4 @@
-/* Prints `tls` of a listener. */
+/* Prints `tls` of a listener, and of an upstream. */
 #include "printtls.h"
 
 #include "config/action.h"
@@ -94,4 +94,43 @@ void print_tls(FILE *out, const struct config_tls *t, unsigned depth)
 	print_client_auth(out, t, depth);
 	print_tickets(out, t, depth);
 	print_section(out, &section_tls, t, depth, PROTOCOL_ANY);
+}
+
+static void print_name(FILE *out, const char *key, struct slice name, unsigned depth)
+{
+	print_indent(out, depth);
+	if (name.len > 0)
+		print_text(out, key, name);
+	else
+		fprintf(out, "%s: auto\n", key);
+}
+
+void print_upstream_tls(FILE *out, const struct config_upstream_tls *t, unsigned depth)
+{
+	const struct config_certificate *c = &t->certificate;
+
+	print_indent(out, depth);
+	fputs("tls:\n", out);
+	depth++;
+	print_section(out, &section_upstream_tls, t, depth, PROTOCOL_ANY);
+	if (t->ca) {
+		print_indent(out, depth);
+		print_text(out, "ca", t->ca_system ? SLICE("system") : slice_of(t->ca->text));
+	}
+	print_name(out, "name", t->name, depth);
+	print_name(out, "sni", t->sni_off ? SLICE("off") : t->sni, depth);
+	if (t->pin_n > 0)
+		print_list(out, "pins", t->pin_texts, t->pin_n, depth);
+	if (!t->pair)
+		return;
+	print_indent(out, depth);
+	if (!c->key) {
+		print_text(out, "certificate", slice_of(c->chain));
+		return;
+	}
+	fputs("certificate:\n", out);
+	print_indent(out, depth + 1);
+	print_text(out, "chain", slice_of(c->chain));
+	print_indent(out, depth + 1);
+	print_text(out, "key", slice_of(c->key));
 }

@@ -91,7 +91,8 @@ void contents_begin(struct config_reader *r);
 void contents_end(struct config_reader *r);
 
 /* certificates.c: the pair of a FILE or a map with `chain` and `key`. NULL: reported. */
-const struct config_pair *pair_read(struct config_reader *r, const struct node *n);
+const struct config_pair *pair_read(struct config_reader *r, const struct node *n,
+				    struct config_certificate *written);
 
 /* certificates.c: as pair_read(), or all pairs of a folder; appends them. */
 struct pair_list {
@@ -107,6 +108,13 @@ void resolver_read(struct config_reader *r, const struct node *n);
 /* health.c: `n` may be NULL. The protocol of the upstream is set already. */
 void health_read(struct config_reader *r, const struct node *n,
 		 struct config_upstream *u);
+
+/* upstreamtls.c: `tls` of an upstream; `n` may be NULL. The protocol is set already. Then the names
+ * that the certificates of its servers must have. */
+void upstream_tls_read(struct config_reader *r, const struct node *n,
+		       struct config_upstream *u);
+void upstream_tls_names(struct config_reader *r, const struct node *n,
+			struct config_upstream *u);
 
 /* upstream.c: warns of upstreams that no route uses. Call after routes_read(). */
 void upstreams_unused(struct config_reader *r);

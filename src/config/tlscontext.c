@@ -10,6 +10,9 @@
 
 bool config_uses_tls(const struct config *c)
 {
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		if (c->upstreams[i].tls)
+			return true;
 	return c->tls_n > 0;
 }
 

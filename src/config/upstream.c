@@ -278,8 +278,10 @@ static void upstream_read(struct config_reader *r, const struct node *n,
 	protocol_check(r, &section_upstream, &values, u);
 	health_read(r, values.of[KEY_upstream_health_check], u);
 	lenient_read(r, values.of[KEY_upstream_lenient], u);
+	upstream_tls_read(r, values.of[KEY_upstream_tls], u);
 	if (values.of[KEY_upstream_servers])
 		servers_read(r, values.of[KEY_upstream_servers], u);
+	upstream_tls_names(r, values.of[KEY_upstream_tls], u);
 	if (u->protocol != CONFIG_HTTP)
 		return;
 	via_read(r, values.of[KEY_upstream_via], &u->via);

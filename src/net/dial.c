@@ -80,6 +80,7 @@ static enum dial_failure failure_of_error(int error)
 /* The one place where a dial is freed. */
 static void dial_end(struct dial *d)
 {
+	tls_context_unref(d->options.context);
 	dial_set_state(d, DIAL_ENDED);
 	tick_reap_to_slab(d->tick, &d->tick->dials, &d->reap);
 }
@@ -270,6 +271,26 @@ static void connect_start(struct dial *d, const struct sockaddr *address, sockle
 	io_connect(d->tick->loop, &d->connect, (const struct sockaddr *)&d->address, len);
 }
 
+static struct slice name_copy(struct slice name, char copy[DIAL_NAME_MAX])
+{
+	ASSERT(name.len <= DIAL_NAME_MAX);
+	if (name.len > 0)
+		memcpy(copy, name.ptr, name.len);
+	return (struct slice){ copy, name.len };
+}
+
+/* The settings that the owner has now: they may be others when the address has answered. */
+static void tls_options_keep(struct dial *d)
+{
+	struct dial_options *o = &d->options;
+
+	if (!o->context)
+		return;
+	tls_context_ref(o->context);
+	o->name = name_copy(o->name, d->names[0]);
+	o->sni = name_copy(o->sni, d->names[1]);
+}
+
 struct dial *dial_start(struct tick *tick, const struct dial_options *options)
 {
 	struct dial *d = slab_take(&tick->dials);
@@ -280,6 +301,7 @@ struct dial *dial_start(struct tick *tick, const struct dial_options *options)
 	d->tick = tick;
 	d->options = *options;
 	d->options.address = NULL; /* the caller's memory */
+	tls_options_keep(d);
 	task_init(&d->task, dial_step);
 	timer_init(&d->timer, deadline_passed);
 	io_op_init(&d->connect.op, connect_done);

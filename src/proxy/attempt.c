@@ -64,6 +64,26 @@ void attempt_check(const struct attempt *a)
 	}
 }
 
+static enum ending ending_of_fault(enum tls_fault fault)
+{
+	static const uint8_t endings[TLS_FAULTS] = {
+#define TLS_FAULT(name, error, text) [TLS_FAULT_##name] = ENDING_TLS_##name,
+#include "tls/fault.def"
+#undef TLS_FAULT
+	};
+
+	ASSERT(fault != TLS_FAULT_NONE);
+	return (enum ending)endings[fault];
+}
+
+/* Of a connection that ended before the head of a response was complete. */
+static enum ending ending_of_close(const struct attempt *a)
+{
+	enum tls_fault fault = lease_tls_fault(&a->lease);
+
+	return fault == TLS_FAULT_NONE ? ENDING_ORIGIN_CLOSED : ending_of_fault(fault);
+}
+
 /* True: the server is to blame. A reused connection may close just as the request is sent,
  * which is not the server's fault. */
 static bool is_failure(const struct attempt *a, enum ending ending)
@@ -74,6 +94,8 @@ static bool is_failure(const struct attempt *a, enum ending ending)
 		return false;
 	if (ending == ENDING_ORIGIN_CLOSED)
 		return !a->lease.reused;
+	if (ending == ending_of_close(a))
+		return true;
 	return ending == ENDING_ORIGIN_BAD || ending == ENDING_ORIGIN_TIMEOUT ||
 	       ending == ENDING_ORIGIN_SEND_TIMEOUT || ending == ENDING_ORIGIN_TRUNCATED;
 }
@@ -155,6 +177,8 @@ static enum ending ending_of_lease(const struct lease *l)
 		return ENDING_NO_SOCKET;
 	case LEASE_CONNECT_TIMEOUT:
 		return ENDING_CONNECT_TIMEOUT;
+	case LEASE_TLS:
+		return ending_of_fault((enum tls_fault)l->tls_fault);
 	case LEASE_QUEUE_FULL:
 		return ENDING_QUEUE_FULL;
 	case LEASE_QUEUE_TIMEOUT:
@@ -191,7 +215,7 @@ bool attempt_may_resend(const struct attempt *a)
 static void stale_close(struct attempt *a)
 {
 	if (!attempt_may_resend(a) || a->body_not_replayable) {
-		attempt_fail(a, ENDING_ORIGIN_CLOSED);
+		attempt_fail(a, ending_of_close(a));
 		return;
 	}
 	a->retried = true;
@@ -297,7 +321,7 @@ enum verdict attempt_head(struct attempt *a, struct head *h)
 		if (!s->eof && !s->receive_failed)
 			return VERDICT_MORE;
 		if (stream_progress(s).unread)
-			return refuse_head(a, ENDING_ORIGIN_CLOSED);
+			return refuse_head(a, ending_of_close(a));
 		stale_close(a);
 		return a->state == ATTEMPT_FAILED ? VERDICT_BAD : VERDICT_MORE;
 	}

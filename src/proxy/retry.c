@@ -145,6 +145,10 @@ uint32_t retry_condition_of_failure(const struct attempt *a)
 	case ENDING_NO_SOCKET:
 	case ENDING_CONNECT_TIMEOUT:
 		return 1u << CONFIG_RETRY_CONNECT;
+#define TLS_FAULT(name, error, text) case ENDING_TLS_##name:
+#include "tls/fault.def"
+#undef TLS_FAULT
+		return 1u << (a->sent_us > 0 ? CONFIG_RETRY_RESET : CONFIG_RETRY_CONNECT);
 	case ENDING_ORIGIN_CLOSED:
 		return 1u << CONFIG_RETRY_RESET;
 	case ENDING_ORIGIN_TIMEOUT:

@@ -187,6 +187,8 @@ static void probe_not_connected(struct probe *p)
 		probe_decide(p, "no connection in time");
 	else if (sock_shortage(p->dial->error))
 		probe_skip(p);
+	else if (p->dial->failure == DIAL_TLS)
+		probe_decide(p, tls_fault_text((enum tls_fault)p->dial->fault));
 	else
 		probe_decide(p, error_text(p->dial->error));
 	dial_cancel(&p->dial);
@@ -241,6 +243,10 @@ void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t l
 					      .address_len = len,
 					      .deadline_ms = p->deadline_ms,
 					      .task = &p->task,
+					      .context = p->context,
+					      .name = p->name,
+					      .sni = p->sni,
+					      .saved = p->saved,
 				      });
 	if (p->dial) {
 		probe_set_state(p, PROBE_CONNECTING);

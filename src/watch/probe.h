@@ -21,6 +21,10 @@ enum probe_state { PROBE_IDLE, PROBE_CONNECTING, PROBE_READING, PROBE_ENDING };
 struct probe {
 	struct tick *tick;
 	const struct config_health *health;
+	/* Of each connection: see net/dial.h. No context: plain. */
+	struct tls_context *context;
+	struct slice name, sni;
+	struct tls_saved *saved;
 	struct slice request;   /* valid as long as the probe */
 	struct head *head;      /* scratch */
 	uint8_t lenient;        /* tolerated deviations of a response: http/lenient.h */

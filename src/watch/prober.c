@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "config/upstreamtls.h"
 #include "health.h"
 #include "probe.h"
 
@@ -24,6 +25,7 @@ struct target {
 	struct health health;
 	struct timer next;
 	struct probe probe;
+	struct tls_saved saved;
 	char *request;
 	uint64_t started_ms;
 	uint64_t probes, failures;
@@ -138,6 +140,7 @@ static void target_free(struct target *t)
 {
 	ASSERT(t->probe.state == PROBE_IDLE && !timer_armed(&t->next));
 	list_remove(&t->node);
+	tls_saved_drop(&t->saved);
 	free(t->request);
 	free(t);
 }
@@ -226,6 +229,12 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 	t->probe.tick = p->options.tick;
 	t->probe.health = &u->health;
 	t->probe.lenient = u->lenient;
+	if (u->tls) {
+		t->probe.context = u->tls->context;
+		t->probe.name = slice_of(u->servers[server].tls_name);
+		t->probe.sni = u->tls->sni;
+		t->probe.saved = &t->saved;
+	}
 	t->probe.request = slice_of(request);
 	t->probe.head = &p->head;
 	t->probe.decided = probe_decided;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-bool proxycase_reached[64];
+bool proxycase_reached[96];
 struct proxycase_position proxycase_now = { .name = "" };
 
 const struct proxycase proxycases[] = {
@@ -170,6 +170,7 @@ void proxycase_open(struct proxyrig *r, const struct proxycase *c, uint64_t seed
 	proxyrig_open(r, &(struct proxyrig_options){ .seed = seed,
 						     .limits = c->limits,
 						     .upstream = c->upstream,
+						     .tls_origins = seed % 3 == 0,
 						     .again = c->again });
 }
 

@@ -52,7 +52,7 @@ extern const struct proxycase proxycases[];
 extern const unsigned proxycase_n;
 
 /* The endings that were asserted so far, by enum ending. */
-extern bool proxycase_reached[64];
+extern bool proxycase_reached[96];
 
 /* What is running, for the report of a failure. */
 extern struct proxycase_position {
@@ -61,7 +61,7 @@ extern struct proxycase_position {
 	unsigned failing_take; /* 0: no allocation fails */
 } proxycase_now;
 
-/* Opens the rig for a case. */
+/* Opens the rig for a case. With each third seed the servers of upstreams speak TLS. */
 void proxycase_open(struct proxyrig *r, const struct proxycase *c, uint64_t seed);
 
 /* Sends the request of a case, and does what its client does next. */

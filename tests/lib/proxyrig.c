@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "lib/simtls.h"
+
 #define LOG_FD 77
 
 /* ---- origins ---------------------------------------------------------------- */
@@ -436,6 +438,21 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 	assert_true(r->config->upstream_n <= PROXYRIG_UPSTREAMS);
 }
 
+/* As if the file had `tls` for each upstream. */
+static void secure_upstreams(struct proxyrig *r)
+{
+	assert_true(tick_use_tls(&r->sim.tick, NULL, 1000));
+	r->tls.context = simtls_client_context(); /* config_free() gives it back */
+	r->origin_context = simtls_server_context();
+	for (unsigned i = 0; i < r->config->upstream_n; i++) {
+		struct config_upstream *u = &r->config->upstreams[i];
+
+		u->tls = &r->tls;
+		for (unsigned k = 0; k < u->server_n; k++)
+			u->servers[k].tls_name = "origin.test";
+	}
+}
+
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	memset(r, 0, sizeof(*r));
@@ -448,6 +465,8 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 		r->settings.proxy_protocol = &r->proxies;
 	}
 	read_config(r, o);
+	if (o->tls_origins)
+		secure_upstreams(r);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);
 	quota_init(&r->descriptors, o->descriptors ? o->descriptors : 1000);
 	for (unsigned i = 0; i < r->config->upstream_n; i++) {
@@ -479,6 +498,9 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 				origin_on_input, r);
 	sim_server_open(&r->memcached, &r->sim, PROXYRIG_MEMCACHED, memcached_on_input,
 			r);
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
+		r->origins[i].tls = r->origin_context;
+	r->memcached.tls = r->origin_context;
 }
 
 static bool proxyrig_gone(struct proxyrig *r)
@@ -530,6 +552,7 @@ void proxyrig_close(struct proxyrig *r)
 	for (unsigned i = 0; i < r->config->upstream_n; i++)
 		registry_free(r->registries[i]);
 	config_free(r->config);
+	tls_context_unref(r->origin_context);
 }
 
 struct slice proxyrig_log(struct proxyrig *r)

@@ -7,6 +7,7 @@
 #ifndef LIB_PROXYRIG_H
 #define LIB_PROXYRIG_H
 
+#include "config/upstreamtls.h"
 #include "front/listener.h"
 #include "lib/simrig.h"
 #include "proxy/proxy.h"
@@ -28,6 +29,8 @@ struct proxyrig {
 	struct access access;
 	struct proxy proxy;
 	struct listener listener;
+	struct config_upstream_tls tls; /* of all upstreams, with tls_origins */
+	struct tls_context *origin_context;
 	struct sim_server origins[PROXYRIG_ORIGINS], memcached;
 	unsigned requests;    /* whose heads the origins have received */
 	unsigned stale_close; /* of them: the origin closed or reset without a response */
@@ -48,6 +51,7 @@ struct proxyrig_options {
 	bool nameless; /* the server of the upstream "nobody" is a name without address */
 	const char *again; /* more lines of the route /again/, indented by four */
 	bool paths_strict; /* of the listener: `paths: strict` */
+	bool tls_origins; /* TLS without cryptography to all servers, also of memcached */
 	uint8_t proxy_protocol; /* of the listener: from 127.0.0.0/8 if it is 127; 0: not set */
 };
 

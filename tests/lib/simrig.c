@@ -368,6 +368,8 @@ static void sim_server_accepted(struct io_op *op, int res, unsigned flags)
 		p->server = s;
 		p->on_input = s->on_input;
 		p->owner = s->owner;
+		if (s->tls)
+			simtls_secure(p, s->rig->tick.tls, s->tls, SLICE(""), NULL);
 		s->last = p;
 		s->accepted++;
 		if (s->on_accept)

@@ -73,6 +73,7 @@ struct sim_server {
 	void (*on_input)(struct sim_peer *p); /* of each peer that it accepts */
 	void (*on_accept)(struct sim_peer *p); /* may be NULL; set after sim_server_open() */
 	void *owner;
+	struct tls_context *tls; /* its peers are secured, with the thread of the tick; NULL: plain */
 	unsigned accepted;
 	struct sim_peer *last; /* accepted last */
 };

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "config/upstreamtls.h"
 #include "proxy/exchange.h"
 
 #define LOG_FD 77
@@ -188,7 +189,9 @@ static void live_config_free(void *owner)
 	for (unsigned i = 0; i < c->upstream_n; i++)
 		memset(c->upstreams[i].servers, 0xdb,
 		       c->upstreams[i].server_n * sizeof(c->upstreams[i].servers[0]));
+	config_upstream_contexts_drop(c);
 	memset(c->upstreams, 0xdb, c->upstream_n * sizeof(c->upstreams[0]));
+	c->upstream_n = 0;
 	memset(c->routes, 0xdb, c->route_n * sizeof(c->routes[0]));
 	memset(&c->limits, 0xdb, sizeof(c->limits));
 	config_free(c);

@@ -427,6 +427,20 @@ def rows_of(name):
         return re.findall(r'(?m)^[A-Z]+\(\w+, (\d+), (?:"([\w]*)", )?"(.*)"\)$', f.read())
 
 
+def check_tls_faults(page):
+    """Each row of tls/fault.def has a row, with the same error."""
+    with open(os.path.join(rig.ROOT, "include/tls/fault.def")) as f:
+        rows = {text: error for error, text in re.findall(
+            r'TLS_FAULT\(\w+, "(\w+)",\s+"(.*)"\)', f.read())}
+    told = {row["TLS fault"].strip("`"): row for _, row in page.rows() if "TLS fault" in row}
+    rig.check(len(rows) > 20, "rows of tls/fault.def")
+    for text in set(rows) ^ set(told):
+        fault(page, 1, f"TLS fault '{text}' is in one of the page and tls/fault.def only")
+    for text in set(rows) & set(told):
+        if told[text]["Proxy-Status"] != f"`{rows[text]}`":
+            fault(page, 1, f"TLS fault '{text}' is {rows[text]}")
+
+
 def check_endings(page):
     """Each row of ending.def and fault.def has a row here, with the same status and error."""
     told = {row["ending"].strip("`"): (n, row) for n, row in page.rows() if "ending" in row}
@@ -509,6 +523,7 @@ def main():
             check_observability(page, checks.metrics, fields_of_source(checks.fields))
         if page.name == "troubleshooting.md":
             check_endings(page)
+            check_tls_faults(page)
     rig.check(not faults, lambda: "\n" + "\n".join(faults))
 
 

@@ -22,6 +22,8 @@
 #define APP_ROUTE "  - { prefix: /, proxy: { upstream: app } }\n"
 #define MC_ROUTE "  - { path: /mc, memcached: { upstream: mc, key: k } }\n"
 #define TLS(map) "listen: [{ address: 127.0.0.1:8080, tls: " map " }]\n" APP ROUTES
+#define UPSTREAM_TLS(value) \
+	LISTEN "upstreams: { app: { servers: [127.0.0.1:1], tls: " value " } }\n" ROUTES
 #define GOOD LISTEN APP ROUTES /* three lines */
 #define TEN "aaaaaaaaaa"
 #define FIFTY TEN TEN TEN TEN TEN

@@ -415,6 +415,140 @@ static void test_no_memory(void **state)
 	}
 }
 
+/* ---- TLS to the servers ------------------------------------------------------- */
+
+static void speaks_http(struct sim_peer *p)
+{
+	if (p->in_n > 0 && p->step++ == 0)
+		sim_peer_send_text(p, "HTTP/1.1 400 Bad Request\r\n\r\n");
+}
+
+static void says_nothing(struct sim_peer *p)
+{
+	if (p->in_n > 0)
+		sim_peer_close(p);
+}
+
+/* No server speaks TLS: nothing was sent, so that a POST could be sent again. */
+static void tls_not_spoken(struct proxyrig *r)
+{
+	bool closes = simrig_draw(&r->sim, 2);
+
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++) {
+		r->origins[i].tls = NULL;
+		r->origins[i].on_input = closes ? says_nothing : speaks_http;
+	}
+	proxycase_assert_response(r, proxycase_request(r, GET("/length/3")), 502,
+				  closes ? "error=connection_terminated"
+					 : "error=tls_protocol_error");
+	proxycase_assert_ending(r, closes ? ENDING_TLS_CLOSED : ENDING_TLS_NOT_TLS);
+	assert_int_equal(r->upstream_stats[0].requests, 0);
+	assert_int_equal(r->upstream_stats[0].tls_failures, 1);
+}
+
+static void test_tls_not_spoken(void **state)
+{
+	(void)state;
+	proxycase_each_seed(tls_not_spoken, "TLS is not spoken",
+			    (struct proxyrig_options){ .tls_origins = true });
+}
+
+/* After the handshake, as when the server refuses our certificate. */
+static void breaks_tls(struct sim_peer *p)
+{
+	if (p->in_n == 0 || p->step++ > 0)
+		return;
+	sim_peer_append_output(p, "\x2a\x03\x03\x00\x05", 5); /* no type of a record */
+	sim_peer_send_text(p, "x");
+}
+
+static void tls_broken(struct proxyrig *r)
+{
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++)
+		r->origins[i].on_input = breaks_tls;
+	proxycase_assert_response(r, proxycase_request(r, GET("/length/3")), 502,
+				  "error=tls_protocol_error");
+	proxycase_assert_ending(r, ENDING_TLS_MESSAGE);
+	assert_int_equal(r->upstream_stats[0].requests, 1);
+	assert_int_equal(proxyrig_failures(r, 0), 1);
+}
+
+static void test_tls_broken(void **state)
+{
+	(void)state;
+	proxycase_each_seed(tls_broken, "TLS breaks",
+			    (struct proxyrig_options){ .tls_origins = true });
+}
+
+static void cuts_response(struct sim_peer *p)
+{
+	if (p->in_n == 0 || p->step++ > 0)
+		return;
+	p->cuts_off = p->owner == NULL;
+	sim_peer_send_text(p, "HTTP/1.1 200 OK\r\n\r\nthe beginning");
+	sim_peer_close(p);
+}
+
+/* A body that the end of its connection delimits, without close_notify: anyone on the path could
+ * have ended it. */
+static void tls_cut(struct proxyrig *r)
+{
+	bool whole = simrig_draw(&r->sim, 2);
+	struct client_response response;
+	struct sim_peer *client;
+	struct slice rest;
+	unsigned n;
+
+	for (unsigned i = 0; i < PROXYRIG_ORIGINS; i++) {
+		r->origins[i].on_input = cuts_response;
+		r->origins[i].owner = whole ? r : NULL;
+	}
+	client = proxycase_request(r, GET("/length/3"));
+	SIMRIG_UNTIL(&r->sim, sim_peer_finished(client) || proxycase_decided(client), 20000);
+	simrig_run(&r->sim, 1000);
+	n = client_responses_read(client, &response, 1, 0, &rest);
+	if (whole) {
+		assert_int_equal(n, 1);
+		assert_int_equal(response.status, 200);
+		assert_int_equal(proxyrig_logged(r, "\"complete\""), 1);
+	} else {
+		/* Replaced by a 502, or visibly incomplete. */
+		assert_true(n == 0 || response.status == 502);
+		proxycase_assert_ending(r, ENDING_ORIGIN_TRUNCATED);
+	}
+	client_responses_free(&response, n);
+}
+
+static void test_tls_cut(void **state)
+{
+	(void)state;
+	proxycase_each_seed(tls_cut, "TLS without close_notify",
+			    (struct proxyrig_options){ .tls_origins = true });
+}
+
+/* Each fault has the ending of its name, which has its error. */
+static void test_tls_faults(void **state)
+{
+	static const struct {
+		enum ending ending;
+		enum tls_fault fault;
+	} rows[] = {
+#define TLS_FAULT(name, error, text) { ENDING_TLS_##name, TLS_FAULT_##name },
+#include "tls/fault.def"
+#undef TLS_FAULT
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		assert_int_equal(ending_status(rows[i].ending), 502);
+		assert_string_equal(ending_proxy_error(rows[i].ending),
+				    tls_fault_error(rows[i].fault));
+		assert_non_null(strstr(ending_text(rows[i].ending),
+				       tls_fault_text(rows[i].fault)));
+		proxycase_reached[rows[i].ending] = true;
+	}
+}
+
 /* Every ending of ending.def was seen in this program. */
 static void test_all_reached(void **state)
 {
@@ -442,6 +576,10 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_connect_timeout),
 	PROXYCASE_TEST(test_send_timeout),
 	PROXYCASE_TEST(test_no_memory),
+	PROXYCASE_TEST(test_tls_not_spoken),
+	PROXYCASE_TEST(test_tls_broken),
+	PROXYCASE_TEST(test_tls_cut),
+	PROXYCASE_TEST(test_tls_faults),
 	PROXYCASE_TEST(test_all_reached),
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/upstreamtls.h"
 #include "run/worker/serverevents.h"
 
 void config_versions_init(struct config_versions *all, unsigned worker_n,
@@ -231,6 +232,9 @@ bool config_version_open_tls(struct config_versions *all, struct config_version 
 		if (good)
 			take_certificates(version, t, version->contexts[i]);
 	}
+	good = good && config_upstream_contexts(config,
+						all->current ? all->current->config : NULL,
+						error, sizeof(error));
 	if (!good)
 		fprintf(stderr, "fairlead: %s\n", error);
 	config_forget_keys(config);
