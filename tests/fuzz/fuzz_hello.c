@@ -2,6 +2,7 @@
  * message. The verdict is the same wherever the stream is cut, and no byte behind the cut is read.
  * What the message says is the same for the library, for all that certificate, policy and protocol
  * are chosen by: a name or protocol that only one of the two reads would go around a policy. */
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "lib/guard.h"
 
 static const struct hello *ours; /* during the library's handshake */
+static bool was_read;            /* in the handshake: the library has read the hello */
 
 static struct slice without_dot(const char *name)
 {
@@ -54,6 +56,7 @@ static int hello_read(SSL *ssl, int *alert, void *argument)
 
 	(void)alert;
 	(void)argument;
+	was_read = true;
 	ASSERT(slice_equal(ours->suites, (struct slice){ (const char *)bytes, n }));
 	ASSERT(SSL_client_hello_get0_legacy_version(ssl) == ours->legacy_version);
 	ASSERT(SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &bytes, &n) ==
@@ -84,6 +87,7 @@ static void compare_with_library(const struct hello *h, struct slice stream)
 
 	ASSERT(ssl);
 	ours = h;
+	was_read = false;
 	SSL_set_bio(ssl, BIO_new_mem_buf(stream.ptr, (int)stream.len),
 		    BIO_new(BIO_s_mem()));
 	BIO_set_mem_eof_return(SSL_get_rbio(ssl), -1);
@@ -91,6 +95,7 @@ static void compare_with_library(const struct hello *h, struct slice stream)
 	ERR_clear_error();
 	SSL_do_handshake(ssl);
 	ERR_clear_error();
+	ASSERT(was_read); /* what is ambiguous to the library is refused by us */
 	SSL_free(ssl);
 }
 
@@ -129,6 +134,27 @@ static enum verdict scan_in_cuts(struct slice stream, struct hello_scan *s)
 	return v;
 }
 
+/* What the scan of a message in records must find. */
+static enum verdict expected_verdict(struct slice message, size_t fragment)
+{
+	const uint8_t *at = (const uint8_t *)message.ptr;
+	size_t length;
+
+	if (message.len > 0 && at[0] != 1)
+		return VERDICT_BAD;
+	if (message.len < 4)
+		return VERDICT_MORE;
+	length = 4 + ((size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3]);
+	if (length > HELLO_BYTES_MAX)
+		return VERDICT_BAD;
+	if (length > message.len)
+		length = message.len + 1;
+	if ((length + fragment - 1) / fragment > HELLO_RECORDS_MAX &&
+	    (message.len + fragment - 1) / fragment > HELLO_RECORDS_MAX)
+		return VERDICT_BAD;
+	return length <= message.len ? VERDICT_OK : VERDICT_MORE;
+}
+
 static void check_message(struct slice message, struct slice stream)
 {
 	char *copy = guard_copy(message.ptr, message.len);
@@ -139,6 +165,8 @@ static void check_message(struct slice message, struct slice stream)
 
 	if (hello_parse((struct slice){ copy, message.len }, &h) == TLS_FAULT_NONE) {
 		ASSERT(h.name_n <= HELLO_NAME_MAX && (h.name_n > 0) == h.has_name);
+		for (size_t i = 0; i < h.name_n; i++)
+			ASSERT(!isupper((unsigned char)h.name[i]));
 		while (hello_protocol(&h, &at, &protocol))
 			bytes += 1 + protocol.len;
 		ASSERT(bytes == h.protocols.len);
@@ -153,13 +181,15 @@ static void check_message(struct slice message, struct slice stream)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	struct fuzz f = fuzz_begin(bytes, n);
-	size_t fragment = fuzz_octet(&f) * 5u;
+	unsigned octet = fuzz_octet(&f);
+	size_t fragment = octet < 32 ? octet : octet * 5u;
 	struct slice stream = stream_make(fuzz_rest(&f), fragment);
 	struct iovec iov = { (char *)(uintptr_t)stream.ptr, stream.len };
 	struct hello_scan whole = { 0 }, cut = { 0 };
 	enum verdict v = hello_scan(&whole, &iov, 1);
 
 	ASSERT(scan_in_cuts(stream, &cut) == v);
+	ASSERT(fragment == 0 || v == expected_verdict(fuzz_rest(&f), fragment));
 	ASSERT(cut.fault == whole.fault &&
 	       (cut.fault != TLS_FAULT_NONE) == (v == VERDICT_BAD));
 	if (v == VERDICT_OK) {
@@ -168,6 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
 		ASSERT(cut.length == whole.length && cut.at == whole.at);
 		hello_gather(&whole, &iov, 1, message);
+		ASSERT(fragment == 0 || memcmp(message, f.at, whole.length) == 0);
 		ASSERT(in_place.len == 0 ||
 		       memcmp(in_place.ptr, message, whole.length) == 0);
 		check_message((struct slice){ message, whole.length }, stream);
