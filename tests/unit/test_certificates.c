@@ -458,6 +458,43 @@ static void test_folder_useless(void **state)
 	config_free(before);
 }
 
+/* What the next program takes over at an upgrade. */
+static void test_known(void **state)
+{
+	static const char text[] = TLS(
+		"{ certificates: [now.pem, pems], tickets: { keys: "
+		"ticket.key } }");
+	struct config_options how = { .strict = false };
+	struct config *before, *after;
+	char *known;
+	size_t known_n;
+	FILE *out;
+
+	(void)state;
+	write_pair("now.pem", "DNS:site.test", 0, 0);
+	before = read_good(text);
+	out = open_memstream(&known, &known_n);
+	config_write_contents(before, out);
+	fclose(out);
+	make_noise();
+	tls_file_write(FILE_NAME, slice_of(text));
+	assert_null(config_read_with(FILE_NAME, &how, NULL));
+	how.known_contents = (struct slice){ known, known_n };
+	after = config_read_with(FILE_NAME, &how, NULL);
+	assert_non_null(after);
+	assert_true(same_pair(before, after));
+	assert_memory_equal(before->ticket_secret, after->ticket_secret, 32);
+	assert_int_equal(after->refused_n, 1);
+	config_free(after);
+	/* Cut anywhere it is read as far as it goes. */
+	for (size_t n = 0; n < known_n; n += n % 11 + 1) {
+		how.known_contents.len = n;
+		config_free(config_read_with(FILE_NAME, &how, NULL));
+	}
+	config_free(before);
+	free(known);
+}
+
 /* ---- watching ------------------------------------------------------------------ */
 
 static void assert_no_change(const struct config *c)
@@ -726,6 +763,7 @@ int main(void)
 		cmocka_unit_test(test_watch_refused),
 		cmocka_unit_test(test_watch_bad),
 		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_list),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_digest),
