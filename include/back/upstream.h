@@ -17,8 +17,9 @@
  * rest can age out. They end at `idle_timeout`, or shortly before the time that the
  * server announced (Keep-Alive): a request that crosses the server's close would be lost.
  *
- * A *held* origin was authenticated (lease.hold_on_return, upstream_hold()), so only one
- * client connection, its holder, may use it. Between leases it is on the holder's list
+ * A *held* origin was authenticated (lease.hold_on_return, upstream_hold()), or began with a
+ * header of the PROXY protocol (lease.preamble), so only one client connection, its holder, may
+ * use it. Between leases it is on the holder's list
  * (lease.held_list); a holder has one at most for each upstream. It counts and ages as
  * other idle origins do, and ends if another request needs its connection.
  *
@@ -73,6 +74,7 @@ struct origin {
 	struct list held_node; /* idle and held: on its holder's list */
 	bool held;             /* authenticated: only its holder may use it */
 	uint64_t tls_identity; /* that its server had when it was dialled */
+	bool introduced;       /* it began with a preamble */
 	struct server *server;
 	struct lease *lease;   /* NULL: idle or ending */
 	uint8_t state;         /* enum origin_state */
@@ -113,6 +115,9 @@ struct lease {
 	uint64_t hash;          /* for `balance: hash`; 0: none */
 	struct list *held_list; /* held origins, which are preferred; NULL: none */
 	bool hold_on_return;    /* the origin is to be held when it is returned */
+	/* Sent first on a new connection, which is then for the same client only: hold_on_return
+	 * is set. The requester's, until the lease is READY or returned; NULL: nothing. */
+	struct buf *preamble;
 	/* The upstream's. */
 	uint64_t queued_since_ms;
 	struct task *waiter; /* run when the state changes, and on events of the origin */
@@ -209,7 +214,7 @@ enum tls_fault lease_tls_fault(const struct lease *l);
 
 /* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
  * waiter is run when it changes. Before the call the lease is zero except for hash,
- * held_list and hold_on_return, or it was returned by upstream_return(). avoid: servers
+ * held_list, hold_on_return and preamble, or it was returned by upstream_return(). avoid: servers
  * that are used only if no other has capacity; NULL: none.
  * new_only: do not reuse a connection, because an idle one was stale or may be. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,

@@ -82,7 +82,7 @@ struct worker_stats {
 	X(requests, counter, "Requests or calls sent")                                 \
 	X(connections, gauge, "Connections open")                                      \
 	X(connections_idle, gauge, "Connections idle")                                 \
-	X(connections_held, gauge, "Idle connections authenticated for one client")    \
+	X(connections_held, gauge, "Idle connections that serve one client only")      \
 	X(connects, counter, "Connections opened")                                     \
 	X(connect_failures, counter, "Connections that could not be opened")           \
 	X(tls_handshakes, counter, "TLS handshakes completed")                         \

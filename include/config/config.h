@@ -63,6 +63,7 @@ struct config_rights {
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
 enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
+enum config_proxy_protocol { CONFIG_PROXY_OFF, CONFIG_PROXY_V1, CONFIG_PROXY_V2 };
 enum config_balance {
 	CONFIG_ROUND_ROBIN,
 	CONFIG_LEAST_CONNECTIONS,
@@ -147,6 +148,8 @@ struct config_upstream {
 	uint32_t keepalive;           /* idle connections kept per worker and server */
 	uint32_t idle_timeout_ms;     /* of an idle connection */
 	enum config_reuse reuse;
+	/* Each connection begins with a header, and is for one client connection. */
+	enum config_proxy_protocol proxy_protocol;
 	uint32_t connections; /* maximum per worker and server; 0: no limit of its own */
 	uint32_t requests; /* maximum in flight per server, of all workers; 0: no limit */
 	enum config_eject_on eject_on; /* what counts as a failure */

@@ -253,6 +253,9 @@ bool io_delivered(struct io_loop *loop, int fd, uint64_t *mark);
  * before are still unread. For owners that have no receive in flight. */
 bool io_peer_ended(struct io_loop *loop, int fd);
 
+/* Sets our address of a connected or accepted socket; the family is AF_UNIX if it is not known. */
+void io_local_address(struct io_loop *loop, int fd, struct sockaddr_storage *sa);
+
 /* Bytes sent that may not have arrived: a reset now would destroy them. Bytes that have
  * arrived can be read by the peer even after a reset. 0 also if the connection is already
  * reset, or is a unix socket, where bytes arrive at once. */

@@ -90,6 +90,11 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 uint64_t action_hash(const struct generation *g, const struct request_view *view,
 		     unsigned upstream);
 
+/* What a new connection to the upstream begins with: a header of the PROXY protocol that states the
+ * client of the exchange, if the upstream has `proxy_protocol`; else NULL. The caller owns the
+ * reference. False: no memory. */
+bool action_preamble(struct exchange *x, unsigned upstream, struct buf **preamble) MUST_USE;
+
 /* Writes the key of a memcached action to key[MEMCACHE_KEY_MAX]. False: no valid key. */
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);

@@ -52,6 +52,7 @@ struct attempt_request {
 	 * state; else the head is to be kept as a struct kept_head, and to be written when there is
 	 * a lease. */
 	struct buf *head;
+	struct buf *preamble;   /* see struct lease; NULL: none */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
 	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
 				      none. See upstream_lease() */

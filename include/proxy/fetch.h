@@ -72,6 +72,8 @@ struct fetch_options {
 	uint64_t length;
 	uint64_t hash;         /* see action_hash(); 0: none */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
+	/* See struct lease; the reference is taken over, and the connection is held. NULL: none */
+	struct buf *preamble;
 	bool first;            /* it is the first request on its client's connection */
 	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
 	bool upgrade;          /* it asks for another protocol */

@@ -135,7 +135,8 @@ void origin_end(struct origin *o)
 /* The server starts its idle timer before ours, and its close takes time to arrive. */
 #define IDLE_MARGIN_MS 1000
 
-/* How long it may be idle; 0: it is not reused. */
+/* How long it may be idle; 0: it is not reused, nor is one that began otherwise than connections
+ * do now, after a reload. */
 static uint64_t idle_limit_ms(const struct origin *o)
 {
 	const struct config_upstream *config = &o->server->upstream->table.config;
@@ -143,11 +144,18 @@ static uint64_t idle_limit_ms(const struct origin *o)
 	uint64_t margin_ms = announced_ms / 2 < IDLE_MARGIN_MS ? announced_ms / 2
 							       : IDLE_MARGIN_MS;
 
-	if (config->reuse == CONFIG_REUSE_NEVER)
+	if (config->reuse == CONFIG_REUSE_NEVER ||
+	    o->introduced != (config->proxy_protocol != CONFIG_PROXY_OFF))
 		return 0;
 	if (o->idle_s != UINT32_MAX && announced_ms - margin_ms < ms)
 		ms = announced_ms - margin_ms;
 	return ms;
+}
+
+/* Of one that is idle: a request may use it. */
+static bool is_usable(const struct origin *o)
+{
+	return !http1_stale(&o->http1) && idle_limit_ms(o) > 0;
 }
 
 /* Between a connect or a new lease and the requester's first byte nothing is awaited. */
@@ -262,7 +270,7 @@ static bool tried_before(const struct lease *l, const struct server *s)
 }
 
 /* NULL: no memory. */
-static struct origin *origin_new(struct server *s)
+static struct origin *origin_new(struct server *s, struct buf *preamble)
 {
 	struct upstream *u = s->upstream;
 	struct origin *o = slab_take(u->origins);
@@ -272,6 +280,7 @@ static struct origin *origin_new(struct server *s)
 		return NULL;
 	o->server = s;
 	o->state = ORIGIN_CONNECTING;
+	o->introduced = preamble;
 	list_init(&o->node);
 	list_init(&o->held_node);
 	task_init(&o->task, origin_step);
@@ -283,6 +292,7 @@ static struct origin *origin_new(struct server *s)
 		.address_len = s->len,
 		.deadline_ms = u->tick->now_ms + u->table.config.connect_timeout_ms,
 		.task = &o->task,
+		.preamble = preamble,
 	};
 	member_dial(&s->member, &options);
 	o->tls_identity = s->member.tls_identity;
@@ -296,7 +306,7 @@ static struct origin *origin_new(struct server *s)
 void origin_connect(struct server *s, struct lease *l)
 {
 	struct upstream *u = s->upstream;
-	struct origin *o = origin_new(s);
+	struct origin *o = origin_new(s, l->preamble);
 
 	if (!o) {
 		quota_put(u->descriptors);
@@ -324,7 +334,7 @@ struct origin *origin_held(const struct upstream *u, const struct lease *l)
 	LIST_EACH(l->held_list, node) {
 		struct origin *o = LIST_ITEM(node, struct origin, held_node);
 
-		if (o->server->upstream == u && !http1_stale(&o->http1) &&
+		if (o->server->upstream == u && is_usable(o) &&
 		    !tried_before(l, o->server))
 			return o;
 	}
@@ -354,7 +364,7 @@ void origin_lease_this(struct origin *o, struct lease *l)
 void origin_end_stale(struct server *s)
 {
 	while (s->idle_n > 0 &&
-	       http1_stale(&LIST_ITEM(s->idle.next, struct origin, node)->http1))
+	       !is_usable(LIST_ITEM(s->idle.next, struct origin, node)))
 		origin_end(LIST_ITEM(s->idle.next, struct origin, node));
 }
 

@@ -33,6 +33,7 @@ struct io_engine {
 	/* Returns the mark of io_delivered(). */
 	uint64_t (*delivered)(struct io_loop *loop, int fd);
 	bool (*peer_ended)(struct io_loop *loop, int fd);
+	void (*local_address)(struct io_loop *loop, int fd, struct sockaddr_storage *sa);
 	uint64_t (*outstanding)(struct io_loop *loop, int fd);
 	bool (*wakeup_lost)(struct io_loop *loop, int listener);
 	/* Submits, waits once, calls done(). Before it, loop.c calls
@@ -73,9 +74,10 @@ void sim_describe(char *text, size_t size);
 int loop_init(struct io_loop *loop, const struct io_engine *engine,
 	      enum io_engine_kind kind, const struct io_options *options);
 
-/* delivered(), peer_ended() and outstanding() for real sockets. */
+/* delivered(), peer_ended(), local_address() and outstanding() for real sockets. */
 uint64_t loop_delivered(struct io_loop *loop, int fd);
 bool loop_peer_ended(struct io_loop *loop, int fd);
+void loop_local_address(struct io_loop *loop, int fd, struct sockaddr_storage *sa);
 uint64_t loop_outstanding(struct io_loop *loop, int fd);
 
 /* Sets now_us and wall_ms from the system's clocks. */

@@ -350,6 +350,7 @@ static const struct io_engine epoll_engine = {
 	.shutdown = epoll_shutdown,
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
+	.local_address = loop_local_address,
 	.outstanding = loop_outstanding,
 	.wakeup_lost = epoll_wakeup_lost,
 	.wait = epoll_wait_once,

@@ -283,6 +283,21 @@ bool loop_peer_ended(struct io_loop *loop, int fd)
 	return poll(&poll_fd, 1, 0) > 0;
 }
 
+void loop_local_address(struct io_loop *loop, int fd, struct sockaddr_storage *sa)
+{
+	socklen_t len = sizeof(*sa);
+
+	(void)loop;
+	if (getsockname(fd, (struct sockaddr *)sa, &len) < 0)
+		sa->ss_family = AF_UNIX;
+}
+
+void io_local_address(struct io_loop *loop, int fd, struct sockaddr_storage *sa)
+{
+	memset(sa, 0, sizeof(*sa));
+	loop->engine->local_address(loop, fd, sa);
+}
+
 bool io_peer_ended(struct io_loop *loop, int fd)
 {
 	return loop->engine->peer_ended(loop, fd);

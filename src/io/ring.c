@@ -584,6 +584,7 @@ const struct io_engine ring_engine = {
 	.shutdown = ring_shutdown,
 	.delivered = loop_delivered,
 	.peer_ended = loop_peer_ended,
+	.local_address = loop_local_address,
 	.outstanding = loop_outstanding,
 	.wakeup_lost = ring_wakeup_lost,
 	.wait = ring_wait,

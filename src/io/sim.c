@@ -572,6 +572,15 @@ static bool sim_peer_ended(struct io_loop *loop, int fd)
 	return e->reset || (e->fin_received && e->len == e->arrived);
 }
 
+static void sim_local_address(struct io_loop *loop, int fd, struct sockaddr_storage *sa)
+{
+	struct simnet *net = &sim_of(loop)->net;
+	const struct sim_fd *f = simnet_fd(net, fd);
+	const struct sim_conn *c = simnet_conn(net, f->index);
+
+	*sa = f->side == 0 ? c->from : c->to;
+}
+
 static bool sim_wakeup_lost(struct io_loop *loop, int listener)
 {
 	return simnet_backlog_waits(&sim_of(loop)->net, listener);
@@ -588,6 +597,7 @@ static const struct io_engine sim_engine = {
 	.shutdown = sim_shutdown,
 	.delivered = sim_delivered,
 	.peer_ended = sim_peer_ended,
+	.local_address = sim_local_address,
 	.outstanding = sim_outstanding,
 	.wakeup_lost = sim_wakeup_lost,
 	.wait = sim_wait,

@@ -79,14 +79,15 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	const struct config_proxy *proxy = view->route->proxy;
 	const struct head *h = view->head;
 	struct fetch *f;
-	struct buf *head;
+	struct buf *head, *preamble;
 
 	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
 	head = action_emit_request(x, view, proxy, h);
-	if (!head) {
+	if (!head || !action_preamble(x, proxy->upstream, &preamble)) {
+		buf_put(head);
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
@@ -96,6 +97,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.route = view->route,
 		.upstream = proxy->upstream,
 		.head = head,
+		.preamble = preamble,
 		.method = h->method,
 		.framing = h->framing,
 		.length = h->length,

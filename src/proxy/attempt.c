@@ -446,6 +446,7 @@ void attempt_begin(struct attempt *a, const struct attempt_request *q)
 	a->lease.hash = q->hash;
 	a->lease.held_list = q->held_list;
 	a->lease.hold_on_return = q->hold_on_return;
+	a->lease.preamble = q->preamble;
 	upstream_lease(q->upstream, &a->lease, q->avoid, wants_new_connection(q), q->waiter);
 }
 

@@ -293,6 +293,7 @@ static void free_fetch(struct source *s)
 	attempts_end(f);
 	retry_free(&f->retry);
 	release_request(f);
+	buf_put(f->request.preamble);
 	tick_reap_to_slab(f->request.tick, &f->request.generation->proxy->fetches, &f->reap);
 	generation_put(f->request.generation);
 }
@@ -318,6 +319,7 @@ struct fetch *fetch_new(const struct fetch_options *o)
 
 	if (!f) {
 		buf_put(o->head);
+		buf_put(o->preamble);
 		return NULL;
 	}
 	f->source.ops = &fetch_source;
@@ -328,13 +330,14 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.config = &g->config->upstreams[o->upstream],
 		.waiter = o->waiter,
 		.head = o->head,
+		.preamble = o->preamble,
 		.held_list = o->held_list,
 		.length = o->length,
 		.hash = o->hash,
 		.method = (uint8_t)o->method,
 		.framing = (uint8_t)o->framing,
 		.first = o->first,
-		.hold_on_return = o->hold_on_return,
+		.hold_on_return = o->hold_on_return || o->preamble,
 		.limits = g->head_limits,
 	};
 	f->request.limits.lenient = f->request.config->lenient;

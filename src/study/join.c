@@ -23,6 +23,7 @@ struct join_part {
 	const struct config_part *config;
 	struct source *source;
 	struct buf *request;  /* to a server, until its fetch is started */
+	struct buf *preamble; /* see struct fetch_options; until then, too */
 	char key[MEMCACHE_KEY_MAX];
 	uint8_t key_len;
 	uint64_t hash;        /* see action_hash() */
@@ -85,7 +86,10 @@ static enum ending part_prepare(struct join *j, struct join_part *part,
 	h.framing = FRAMING_NONE;
 	h.upgrade = false;
 	part->request = action_emit_request(j->exchange, view, &config->proxy, &h);
-	return part->request ? ENDING_COMPLETE : ENDING_NO_MEMORY;
+	if (!part->request ||
+	    !action_preamble(j->exchange, config->proxy.upstream, &part->preamble))
+		return ENDING_NO_MEMORY;
+	return ENDING_COMPLETE;
 }
 
 static bool part_start(struct join *j, struct join_part *part)
@@ -105,12 +109,13 @@ static bool part_start(struct join *j, struct join_part *part)
 		.waiter = waiter,
 		.upstream = c->proxy.upstream,
 		.head = part->request,
+		.preamble = part->preamble,
 		.method = METHOD_GET,
 		.framing = FRAMING_NONE,
 		.hash = part->hash,
 		.hold_on_return = part->hold_on_return,
 	});
-	part->request = NULL;
+	part->request = part->preamble = NULL;
 	part->source = f ? &f->source : NULL;
 	return f != NULL;
 }
@@ -374,6 +379,7 @@ static void part_drop(struct join_part *part)
 {
 	source_free(&part->source);
 	buf_put(part->request);
+	buf_put(part->preamble);
 	free(part->bytes);
 }
 

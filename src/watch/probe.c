@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/sock.h"
+#include "net/proxyheader.h"
 
 #define WINDOW 32768
 /* How long the rest of a response is read and dropped. */
@@ -146,6 +147,8 @@ static void probe_conn_changed(struct conn *c)
 
 static void probe_idle(struct probe *p)
 {
+	buf_put(p->preamble);
+	p->preamble = NULL;
 	probe_set_state(p, PROBE_IDLE);
 	task_stop(&p->task);
 	CHECK_STATE(probe_check(p));
@@ -167,7 +170,7 @@ static void probe_connected(struct probe *p)
 	probe_set_state(p, PROBE_READING);
 	timer_set(&p->tick->wheel, &p->timer, p->deadline_ms);
 	if (p->health->type == CONFIG_HEALTH_TCP)
-		probe_finish(p, NULL, CONN_NOW);
+		probe_finish(p, NULL, p->preamble ? CONN_FLUSH : CONN_NOW);
 	else if (!writer_static(&p->writer, &p->conn, p->request))
 		probe_out_of_memory(p);
 }
@@ -227,6 +230,25 @@ void probe_init(struct probe *p)
 	task_init(&p->task, probe_step);
 }
 
+/* The check is ours, not that of a client: LOCAL or UNKNOWN. False: no memory. */
+static bool preamble_write(struct probe *p)
+{
+	static const struct proxy_header h = { .local = true };
+	char bytes[PROXY_HEADER_WRITE_MAX];
+	size_t n;
+
+	if (p->proxy_protocol == CONFIG_PROXY_OFF)
+		return true;
+	n = p->proxy_protocol == CONFIG_PROXY_V1 ? proxy_header_write_v1(&h, bytes)
+						 : proxy_header_write_v2(&h, bytes);
+	p->preamble = buf_new(io_bufs(p->tick->loop), n);
+	if (!p->preamble)
+		return false;
+	memcpy(p->preamble->data, bytes, n);
+	p->preamble->end = (uint32_t)n;
+	return true;
+}
+
 void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t len)
 {
 	ASSERT(p->state == PROBE_IDLE);
@@ -235,19 +257,22 @@ void probe_start(struct probe *p, const struct sockaddr_storage *sa, socklen_t l
 	memset(&p->conn, 0, sizeof(p->conn));
 	memset(&p->writer, 0, sizeof(p->writer));
 	reader_init(&p->reader);
-	p->dial = dial_start(p->tick, &(struct dial_options){
-					      .conn = &p->conn,
-					      .events = &events,
-					      .window = WINDOW,
-					      .address = (const struct sockaddr *)sa,
-					      .address_len = len,
-					      .deadline_ms = p->deadline_ms,
-					      .task = &p->task,
-					      .context = p->context,
-					      .name = p->name,
-					      .sni = p->sni,
-					      .saved = p->saved,
-				      });
+	if (preamble_write(p))
+		p->dial = dial_start(p->tick,
+				     &(struct dial_options){
+					     .conn = &p->conn,
+					     .events = &events,
+					     .window = WINDOW,
+					     .address = (const struct sockaddr *)sa,
+					     .address_len = len,
+					     .deadline_ms = p->deadline_ms,
+					     .task = &p->task,
+					     .preamble = p->preamble,
+					     .context = p->context,
+					     .name = p->name,
+					     .sni = p->sni,
+					     .saved = p->saved,
+				     });
 	if (p->dial) {
 		probe_set_state(p, PROBE_CONNECTING);
 		return;

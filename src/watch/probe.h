@@ -27,6 +27,7 @@ struct probe {
 	struct tls_saved *saved;
 	struct slice request;   /* valid as long as the probe */
 	struct head *head;      /* scratch */
+	uint8_t proxy_protocol; /* enum config_proxy_protocol: a header without addresses */
 	uint8_t lenient;        /* tolerated deviations of a response: http/lenient.h */
 	/* why: the failure, valid during the call; NULL: success. */
 	void (*decided)(struct probe *p, const char *why);
@@ -37,6 +38,7 @@ struct probe {
 	bool cancelled;
 	uint64_t deadline_ms; /* of the whole probe */
 	struct dial *dial;    /* CONNECTING, else NULL */
+	struct buf *preamble; /* the header; NULL: none */
 	struct conn conn;
 	struct reader reader;
 	struct writer writer;

@@ -235,6 +235,7 @@ static bool target_new(struct prober *p, unsigned upstream, unsigned server,
 		t->probe.sni = u->tls->sni;
 		t->probe.saved = &t->saved;
 	}
+	t->probe.proxy_protocol = u->proxy_protocol;
 	t->probe.request = slice_of(request);
 	t->probe.head = &p->head;
 	t->probe.decided = probe_decided;

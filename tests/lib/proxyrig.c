@@ -302,8 +302,22 @@ static bool origin_read_request(struct sim_peer *a)
 	return a->on_input != NULL;
 }
 
+/* A header of the PROXY protocol, version 1; the first bytes decide. False: it is incomplete. */
+static bool origin_skip_header(struct sim_peer *a)
+{
+	const char *end;
+
+	if (a->in_used > 0 || strncmp(a->in, "PROXY ", a->in_n < 6 ? a->in_n : 6) != 0)
+		return true;
+	end = strstr(a->in, "\r\n");
+	a->in_used = end ? (size_t)(end + 2 - a->in) : 0;
+	return end != NULL;
+}
+
 static void origin_on_input(struct sim_peer *a)
 {
+	if (!origin_skip_header(a))
+		return;
 	while (origin_read_request(a))
 		if (a->on_input != origin_on_input)
 			return;

@@ -150,9 +150,34 @@ static void identity_at_the_limit(struct proxyrig *r)
 	}
 }
 
+/* A header of the PROXY protocol names the client of the connection, so no other client uses it. */
+static void introduced(struct proxyrig *r)
+{
+	struct sim_peer *client = proxycase_request(r, GET("/length/5")), *other;
+	const struct upstream_stats *stats = &r->upstream_stats[0];
+	char header[64];
+
+	proxycase_assert_response(r, client, 200, "Length: 5");
+	assert_int_equal(sscanf(r->origins[0].last->in, "PROXY TCP4 127.0.0.1 %63[^\r]", header), 1);
+	assert_non_null(strstr(header, "127.0.0.1 "));
+	assert_non_null(strstr(header, " 8080"));
+	SIMRIG_UNTIL(&r->sim, stats->connections_held == 1, 500);
+	other = proxycase_request(r, GET("/length/6"));
+	proxycase_assert_response(r, other, 200, "Length: 6");
+	send_next(r, client, GET("/length/7"));
+	send_next(r, other, GET("/length/7"));
+	assert_int_equal(r->origins[0].accepted, 2);
+	SIMRIG_UNTIL(&r->sim, stats->connections_held == 2 && stats->connections_idle == 0, 500);
+	sim_peer_close(client);
+	sim_peer_close(other);
+	SIMRIG_UNTIL(&r->sim, stats->connections == 0, 500);
+}
+
 static void test_identity(void **state)
 {
 	(void)state;
+	proxycase_each_seed(introduced, "introduced",
+			    (struct proxyrig_options){ .upstream = "    proxy_protocol: v1\n" });
 	proxycase_each_seed(identity, "identity",
 			    (struct proxyrig_options){ .buffers = 0 });
 	proxycase_each_seed(

@@ -208,6 +208,35 @@ static void test_request(void **state)
 	close_world();
 }
 
+/* Checks are nobody's connection: UNKNOWN or LOCAL, before the request; also if that is empty. */
+static void test_proxy_protocol(void **state)
+{
+	static const struct {
+		enum config_proxy_protocol version;
+		enum config_health_type type;
+		struct slice begin;
+	} rows[] = {
+		{ CONFIG_PROXY_V1, CONFIG_HEALTH_HTTP, { "PROXY UNKNOWN\r\nGET ", 19 } },
+		{ CONFIG_PROXY_V2, CONFIG_HEALTH_HTTP,
+		  { "\r\n\r\n\0\r\nQUIT\n\x20\0\0\7", 16 } },
+		{ CONFIG_PROXY_V1, CONFIG_HEALTH_TCP, { "PROXY UNKNOWN\r\n", 15 } },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < COUNT(rows); i++) {
+		open_world(i, 1, rows[i].type);
+		upstream.proxy_protocol = rows[i].version;
+		responses[0] = NULL;
+		start();
+		SIMRIG_UNTIL(&rig, hosts[0].last && hosts[0].last->in_n >= rows[i].begin.len,
+			     2 * INTERVAL_MS);
+		assert_true(slice_starts(sim_peer_received(hosts[0].last), rows[i].begin));
+		if (rows[i].type == CONFIG_HEALTH_HTTP)
+			SIMRIG_UNTIL(&rig, request_received(hosts[0].last), TIMEOUT_MS);
+		close_world();
+	}
+}
+
 static unsigned events_of(unsigned server, bool up)
 {
 	unsigned n = 0;
@@ -498,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_results),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_proxy_protocol),
 		cmocka_unit_test(test_down_and_up),
 		cmocka_unit_test(test_flapping),
 		cmocka_unit_test(test_intervals),

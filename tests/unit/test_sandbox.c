@@ -114,6 +114,7 @@ static const struct sandbox_attempt allowed[] = {
 	CALL(socket, AF_UNIX, SOCK_STREAM, 0),
 	CALL(setsockopt, -1, IPPROTO_TCP, TCP_NODELAY, 0, 0),
 	CALL(setsockopt, -1, SOL_SOCKET, SO_LINGER, 0, 0),
+	CALL(getsockname, -1, 0, 0),
 	CALL(getsockopt, -1, IPPROTO_TCP, TCP_INFO, 0, 0),
 	CALL(ioctl, -1, SIOCOUTQ, 0),
 	CALL(shutdown, -1, 0),

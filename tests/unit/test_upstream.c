@@ -663,6 +663,71 @@ static void test_closing(void **state)
 	upstreamrig_each_seed(2, closing);
 }
 
+/* A lease for a client, as requests to an upstream with `proxy_protocol` have it. */
+static void introduced_lease(struct upstreamrig *h, struct waiter *w, struct buf *preamble,
+			     struct list *held)
+{
+	waiter_init(w);
+	w->lease.preamble = preamble;
+	w->lease.hold_on_return = preamble != NULL;
+	w->lease.held_list = held;
+	upstream_lease(h->upstream, &w->lease, NULL, false, &w->task);
+	waiter_wait_ready(h, w);
+}
+
+/* A connection that begins with a preamble is for one client only; without its list it is for one
+ * request. After a reload that changes the preamble no connection from before is used. */
+static void introduced(struct upstreamrig *h)
+{
+	struct buf *preamble = buf_new(io_bufs(h->rig.tick.loop), 6);
+	struct list mine, theirs;
+	struct waiter a, b;
+
+	assert_non_null(preamble);
+	preamble->end = (uint32_t)sprintf(preamble->data, "HELLO");
+	list_init(&mine);
+	list_init(&theirs);
+	h->config.proxy_protocol = CONFIG_PROXY_V1;
+	upstreamrig_start(h);
+	for (unsigned i = 0; i < 3; i++) {
+		introduced_lease(h, &a, preamble, &mine);
+		assert_int_equal(a.lease.reused, i > 0);
+		upstream_return(&a.lease, true);
+	}
+	SIMRIG_UNTIL(&h->rig, h->sim_servers[0].last && h->sim_servers[0].last->in_n == 5, 1000);
+	assert_string_equal(h->sim_servers[0].last->in, "HELLO");
+	introduced_lease(h, &b, preamble, &theirs);
+	assert_false(b.lease.reused);
+	upstream_return(&b.lease, true);
+	introduced_lease(h, &b, preamble, NULL);
+	assert_false(b.lease.reused);
+	upstream_return(&b.lease, true);
+	assert_int_equal(h->stats.connections, 2);
+	assert_int_equal(h->stats.connections_held, 2);
+	upstream_close_held(&theirs);
+
+	h->config.proxy_protocol = CONFIG_PROXY_OFF;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	introduced_lease(h, &b, NULL, &mine);
+	assert_false(b.lease.reused);
+	upstream_return(&b.lease, true);
+	assert_int_equal(h->stats.connections_idle, 1);
+	h->config.proxy_protocol = CONFIG_PROXY_V2;
+	assert_true(upstream_reconfigure(h->upstream, &h->config));
+	introduced_lease(h, &b, preamble, &theirs);
+	assert_false(b.lease.reused);
+	upstream_return(&b.lease, true);
+	upstream_close_held(&mine);
+	upstream_close_held(&theirs);
+	buf_put(preamble);
+}
+
+static void test_introduced(void **state)
+{
+	(void)state;
+	upstreamrig_each_seed(1, introduced);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -686,6 +751,7 @@ int main(void)
 		cmocka_unit_test(test_balance),
 		cmocka_unit_test(test_random_changes),
 		cmocka_unit_test(test_closing),
+		cmocka_unit_test(test_introduced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,6 +63,8 @@ static const int common_calls[] = {
 	SCMP_SYS(write),
 	SCMP_SYS(close),
 	SCMP_SYS(shutdown),
+	/* Our address, for a PROXY header to a server. */
+	SCMP_SYS(getsockname),
 	/* Standard error; the threads that write the log and query nameservers; detecting
 	 * that a client has closed while nothing is received from it. */
 	SCMP_SYS(poll),
