@@ -117,6 +117,9 @@ bool tls_step_is_heavy(const struct tls *t);
  * heavy step. `now_ms`: wall clock, of the tick. Look at state, wants_step and tls_take(). */
 void tls_step(struct tls *t, uint64_t now_ms);
 
+/* Drops what was received; nothing more is received, stepped or read. It may still send. */
+void tls_discard(struct tls *t);
+
 enum tls_read {
 	TLS_READ_BYTES, /* *plain is a buffer with plaintext; the caller has the reference */
 	TLS_READ_MORE,  /* more bytes must be received */

@@ -499,9 +499,10 @@ static void stream_finished(struct stream *s, bool keep_alive)
 	struct client *c = client_of(s);
 	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so
 	 * there is no need to linger; except after a body, where old clients add a CRLF
-	 * (2.2). */
+	 * (2.2), and before its close_notify. */
 	bool peer_done = c->close_requested &&
-			 c->http1.reader.body.framing == FRAMING_NONE && !c->conn.inbox;
+			 c->http1.reader.body.framing == FRAMING_NONE && !c->conn.inbox &&
+			 (c->conn.eof || !conn_tls(&c->conn));
 
 	stream_release(s);
 	if (keep_alive && !stream_lost(s)) {

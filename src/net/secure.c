@@ -234,7 +234,8 @@ static void secure_step(struct task *task)
 	record_end(s);
 	CHECK_STATE(secure_check(c));
 	inbox_receive(c);
-	if (s->shaking != shaking_before || c->inbox_bytes != bytes_before ||
+	/* `full`: as long as the inbox has no space, the end may have been received. */
+	if (s->full || s->shaking != shaking_before || c->inbox_bytes != bytes_before ||
 	    (c->eof || c->error) != ended_before || c->send_error)
 		c->events->changed(c);
 }
@@ -469,12 +470,16 @@ bool conn_secure_connect(struct conn *c, struct tls_context *context, struct sli
 	return true;
 }
 
-/* The handshake ends, if it has not. */
+/* The handshake ends, if it has not, and nothing more is opened. */
 static void stop(struct secure *s)
 {
 	task_stop(&s->task);
 	handshakes_end(s);
 	s->full = false;
+	list_remove(&s->partial);
+	tls_discard(s->tls);
+	s->conn->inbox_held -= s->charged;
+	s->charged = 0;
 }
 
 void secure_end(struct conn *c)
@@ -485,8 +490,6 @@ void secure_end(struct conn *c)
 		return;
 	ASSERT(!s->flight);
 	stop(s);
-	list_remove(&s->partial);
-	c->inbox_held -= s->charged;
 	c->secure = NULL;
 	tls_free(s->tls);
 	slab_put(&c->tick->secures, s);

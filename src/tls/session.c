@@ -222,6 +222,15 @@ void tls_compact(struct tls *t)
 	endpoint_settle(e);
 }
 
+void tls_discard(struct tls *t)
+{
+	struct tls_endpoint *e = endpoint_of(t);
+
+	sealed_drop(&e->in);
+	e->plain = e->tail = 0;
+	endpoint_settle(e);
+}
+
 enum tls_read tls_read(struct tls *t, struct buf **plain, uint64_t now_ms)
 {
 	struct tls_endpoint *e = endpoint_of(t);

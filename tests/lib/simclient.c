@@ -453,13 +453,14 @@ static void client_leave(struct sim_client *c)
 /* A request reaches an origin only after the earlier ones on its connection were answered. So
  * their responses must arrive, whatever happens to this one. Exceptions: a reset may overtake
  * them, which the proxy sends when a close-delimited body breaks (HTTP/1.0), when the worker is
- * aborted, and when the client seems too slow. */
+ * aborted, and when the client seems too slow; and without memory nothing can be sealed. */
 static void check_earlier_responses(struct sim_client *c)
 {
 	const struct simworld *w = c->world;
 	unsigned last = 0;
 
 	if (c->behavior >= BEHAVIOR_FAULTY || w->cut || w->faults.few_buffers ||
+	    (w->secured && w->faults.memory) ||
 	    c->sent == 0 || c->requests[c->sent - 1]->minor == 0)
 		return;
 	for (unsigned i = 0; i < c->sent; i++)
@@ -548,6 +549,14 @@ static void client_start_fired(struct timer *timer)
 	c->peer = sim_peer_connect(&c->world->sim, SIMWORLD_PROXY_PORT);
 	c->peer->on_input = client_on_input;
 	c->peer->owner = c;
+	if (c->world->secured)
+		simtls_secure(c->peer, c->world->peers, c->world->client_context,
+			      SLICE("example.org"), NULL);
+	if (c->world->secured && !c->peer->tls) {
+		c->peer->on_input = NULL; /* slab_fail_at() */
+		client_leave(c);
+		return;
+	}
 	if (c->behavior == BEHAVIOR_SLOW_READER) {
 		c->peer->stopped_reading = true;
 		timer_set(&c->world->sim.tick.wheel, timer,

@@ -165,6 +165,8 @@ void simtls_step(struct sim_peer *p)
 	seal_all(p);
 	if (t->state == TLS_ENDED)
 		p->eof = true;
+	if (t->state == TLS_FAILED)
+		p->close_wanted = true; /* behind an alert */
 	if (t->state == TLS_FAILED && !p->error)
 		p->error = t->fault == TLS_FAULT_TRUNCATED || t->fault == TLS_FAULT_CLOSED
 				   ? -ECONNRESET

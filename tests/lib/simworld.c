@@ -11,6 +11,7 @@
 
 #include "config/upstreamtls.h"
 #include "proxy/exchange.h"
+#include "tls/warm.h"
 
 #define LOG_FD 77
 #define RUN_MS 4000000 /* longer than any run takes */
@@ -265,7 +266,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct simworld *w = l->owner;
 
-	proxy_accepted(&w->proxy, fd, peer, &(struct accept_settings){ .paths_strict = false });
+	proxy_accepted(&w->proxy, fd, peer, &(struct accept_settings){ .tls = w->server_context });
 }
 
 /* No idle client is closed to make room: a good client may just be sending its request. */
@@ -468,6 +469,30 @@ static void arm_faults(struct simworld *w)
 			  w->sim.tick.now_ms + 1 + simworld_draw(w, 100));
 }
 
+/* What the seed draws otherwise is the same in a run with TLS and in one without. */
+static void tls_open(struct simworld *w)
+{
+	w->secured = w->seed % 3 > 0;
+	if (!w->secured)
+		return;
+	ASSERT(tls_library_init());
+	quota_init(&w->handshakes, w->seed % 5 == 0 ? 1 + (uint32_t)(w->seed / 5 % 4) : 1000);
+	ASSERT(tick_use_tls(&w->sim.tick, &w->handshakes, 1 + (unsigned)(w->seed / 7 % 3)));
+	w->peers = tls_thread_new(io_bufs(w->sim.tick.loop));
+	ASSERT(w->peers);
+	w->server_context = simtls_server_context();
+	w->client_context = simtls_client_context();
+}
+
+static void tls_close(struct simworld *w)
+{
+	if (!w->secured)
+		return;
+	tls_thread_free(w->peers);
+	tls_context_unref(w->server_context);
+	tls_context_unref(w->client_context);
+}
+
 static void simworld_open(struct simworld *w)
 {
 	/* From the seed itself: simrig_open() needs the number of buffers. */
@@ -482,6 +507,7 @@ static void simworld_open(struct simworld *w)
 	     i++) /* the first numbers of small seeds are similar */
 		simrig_draw(&w->sim, 2);
 	w->opened_s = w->sim.tick.now_ms / 1000;
+	tls_open(w);
 	draw_faults(w);
 	list_init(&w->origin_conns);
 	list_init(&w->live_configs);
@@ -538,6 +564,8 @@ static void check_limits(struct simworld *w)
 	if (w->cache_n > 0 && !w->faults.moves &&
 	    w->upstream_stats[w->upstream_n].connections > w->links * w->cache_n)
 		simworld_fail(w, "the cache has more links than its limit");
+	if (w->secured && w->handshakes.used > w->handshakes.limit)
+		simworld_fail(w, "there are more handshakes than the quota");
 	for (unsigned i = 0; i < COUNT(w->queue_quotas); i++)
 		if (w->queue_quotas[i].used > w->queue_quotas[i].limit)
 			simworld_fail(w,
@@ -669,6 +697,10 @@ static void check_stats(struct simworld *w)
 				registry_record(w->registries[i], entry, 0)->in_flight, 0);
 		}
 	}
+	assert_int_equal(w->handshakes.used, 0);
+	assert_int_equal(w->sim.tick.handshakes.stats.shaking, 0);
+	assert_int_equal(w->sim.tick.secures.taken, 0);
+	assert_int_equal(w->sim.tick.flights.taken, 0);
 	assert_int_equal(w->stats.connections, 0);
 	assert_int_equal(w->stats.connections_idle, 0);
 	assert_int_equal(w->stats.requests_in_flight, 0);
@@ -703,6 +735,7 @@ static void simworld_close(struct simworld *w)
 	if (tick->wheel.armed != timer_armed(&tick->trim))
 		simworld_fail(w, "%u timers are still set", tick->wheel.armed);
 	simrig_close(&w->sim);
+	tls_close(w);
 	if (w->watch)
 		simworld_watch_free(w->watch);
 	while (!list_empty(&w->live_configs))

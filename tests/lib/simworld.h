@@ -10,6 +10,7 @@
 
 #include "front/listener.h"
 #include "lib/simrig.h"
+#include "lib/simtls.h"
 #include "lib/wire.h"
 #include "proxy/proxy.h"
 
@@ -222,6 +223,11 @@ struct simworld {
 	bool has_pacer;     /* one message of this run is sent by a pacer */
 	bool closing;       /* the servers were freed */
 	bool cache_closed_link; /* see cache_closes_link() */
+	/* The proxy's clients use TLS, by sessions of `peers`. Most runs without cryptography. */
+	bool secured;
+	struct tls_context *server_context, *client_context;
+	struct tls_thread *peers;
+	struct quota handshakes;
 	struct worker_stats stats;
 	/* By number of the upstream; then the cache, and "spare", which some configurations
 	 * have. */
