@@ -789,8 +789,68 @@ static void sessions_never_cross(void **state)
 	pki_text_free(crl);
 }
 
-/* What the session id context is for: a server without client certificates, which knows the ticket
- * keys of one with them, and the reverse. */
+/* The session id context of each pair of policies differs, although no session of theirs is resumed
+ * anyway: it would be what is left if tickets were sent. */
+static void identities_differ(void **state)
+{
+	enum { POLICIES = 7 };
+	const long revoked[] = { 666 };
+	struct slice crls[] = { pki_crl(ca, NULL, 0, 7), pki_crl(ca, revoked, 1, 7) };
+	struct slice two_cas = { 0 };
+	char *text = malloc(ca->certificate_pem.len + other->certificate_pem.len);
+	struct tls_policy policies[POLICIES] = {
+		{ .client_auth = TLS_AUTH_OFF },
+		{ .client_auth = TLS_AUTH_OPTIONAL, .ca = ca->certificate_pem },
+		{ .client_auth = TLS_AUTH_REQUIRE, .ca = ca->certificate_pem },
+		{ .client_auth = TLS_AUTH_REQUIRE,
+		  .ca = ca->certificate_pem,
+		  .depth = 1 },
+		{ .client_auth = TLS_AUTH_REQUIRE,
+		  .ca = ca->certificate_pem,
+		  .crl = crls[0] },
+		{ .client_auth = TLS_AUTH_REQUIRE,
+		  .ca = ca->certificate_pem,
+		  .crl = crls[1] },
+		{ .client_auth = TLS_AUTH_REQUIRE },
+	};
+	unsigned char ids[POLICIES][32];
+
+	(void)state;
+	assert_non_null(text);
+	two_cas.ptr = text;
+	two_cas.len = (size_t)(slice_append(slice_append(text, ca->certificate_pem),
+					    other->certificate_pem) -
+			       text);
+	policies[POLICIES - 1].ca = two_cas;
+	for (unsigned i = 0; i < POLICIES; i++) {
+		struct tls_server_options so = server_options();
+		struct tls_client_options co = client_options();
+		struct tls_context *s, *c;
+		const unsigned char *id;
+		struct meeting *k;
+		unsigned n;
+
+		so.policies = &policies[i];
+		so.policies_n = 1;
+		co.pair = &clients[GOOD]->pair;
+		s = server_of(&so);
+		c = client_of(&co);
+		k = shake(s, c, "a.example");
+		assert_true(k->done);
+		id = SSL_SESSION_get0_id_context(SSL_get_session(k->server.ssl), &n);
+		assert_int_equal(n, sizeof(ids[i]));
+		memcpy(ids[i], id, n);
+		for (unsigned j = 0; j < i; j++)
+			assert_memory_not_equal(ids[i], ids[j], sizeof(ids[i]));
+		shake_free(k);
+		tls_context_unref(s);
+		tls_context_unref(c);
+	}
+	free(text);
+	pki_text_free(crls[0]);
+	pki_text_free(crls[1]);
+}
+
 static void sessions_end_with_their_certificate(void **state)
 {
 	struct pki *renewed = pki_new(
@@ -1110,6 +1170,7 @@ int main(void)
 		cmocka_unit_test(policies_have_errors_with_a_remedy),
 		cmocka_unit_test(sessions_are_resumed),
 		cmocka_unit_test(sessions_never_cross),
+		cmocka_unit_test(identities_differ),
 		cmocka_unit_test(sessions_end_with_their_certificate),
 		cmocka_unit_test(servers_are_verified),
 		cmocka_unit_test(validity_is_that_of_the_given_time),
