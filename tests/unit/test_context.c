@@ -588,6 +588,56 @@ static void clients_are_let_in_by_policy(void **state)
 	pki_text_free(old_crl);
 }
 
+/* The whole chain is looked up: an issuer between that is revoked, or has no CRL of its own. */
+static void issuers_are_looked_up(void **state)
+{
+	const long revoked[] = { middle->serial };
+	struct slice root_crl = pki_crl(ca, NULL, 0, 7),
+		     root_revokes = pki_crl(ca, revoked, 1, 7);
+	struct slice middle_crl = pki_crl(middle, NULL, 0, 7);
+	const struct {
+		struct slice first, second;
+		bool good;
+	} cases[] = {
+		{ root_crl, middle_crl, true },
+		{ root_revokes, middle_crl, false },
+		{ root_crl, SLICE(""), false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char *text = malloc(cases[i].first.len + cases[i].second.len);
+		struct tls_policy policy = { .client_auth = TLS_AUTH_REQUIRE,
+					     .ca = ca->certificate_pem,
+					     .crl.ptr = text };
+		struct tls_server_options so = server_options();
+		struct tls_client_options co = client_options();
+		struct tls_context *s, *c;
+		struct meeting *k;
+
+		policy.crl.len = (size_t)(slice_append(slice_append(text, cases[i].first),
+						       cases[i].second) -
+					  text);
+		so.policies = &policy;
+		so.policies_n = 1;
+		co.pair = &clients[VIA_ISSUER]->pair;
+		s = server_of(&so);
+		c = client_of(&co);
+		k = shake(s, c, "a.example");
+		assert_int_equal(k->done, cases[i].good);
+		if (!cases[i].good)
+			assert_int_equal(k->server.hooks.fault,
+					 TLS_FAULT_CERTIFICATE_REVOKED);
+		shake_free(k);
+		tls_context_unref(s);
+		tls_context_unref(c);
+		free(text);
+	}
+	pki_text_free(root_crl);
+	pki_text_free(root_revokes);
+	pki_text_free(middle_crl);
+}
+
 static void policies_are_chosen_by_name(void **state)
 {
 	static const struct slice names[] = { SLICE("admin.example"),
@@ -1166,6 +1216,7 @@ int main(void)
 		cmocka_unit_test(certificates_are_shared_by_contexts),
 		cmocka_unit_test(a_pair_of_many_names_itself_in_errors),
 		cmocka_unit_test(clients_are_let_in_by_policy),
+		cmocka_unit_test(issuers_are_looked_up),
 		cmocka_unit_test(policies_are_chosen_by_name),
 		cmocka_unit_test(policies_have_errors_with_a_remedy),
 		cmocka_unit_test(sessions_are_resumed),

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "lib/tlsrig.h"
 #include "run/worker/sandbox.h"
 #include "tls/session.h"
 #include "tls/warm.h"
@@ -43,6 +44,58 @@ static void *warm_thread(void *unused)
 	return unused;
 }
 
+/* What workers do: handshakes of sessions, with contexts that a reload makes. */
+static void sessions_shake(void)
+{
+	static const enum tls_records modes[] = { TLS_RECORDS_OWN, TLS_RECORDS_OPENSSL };
+
+	for (unsigned i = 0; i < 4; i++) {
+		const struct tls_policy policy = { .client_auth = TLS_AUTH_OPTIONAL,
+						   .ca = rig_ca->certificate_pem };
+		struct tls_context *server = rig_server_context(
+			(struct tls_server_options){ .records = modes[i & 1],
+						     .pairs = i & 2 ? &rig_rsa->pair
+								    : NULL,
+						     .pairs_n = i & 2 ? 1 : 0,
+						     .policies = &policy,
+						     .policies_n = i & 1,
+						     .tickets = true });
+		struct tls_context *client = rig_client_context(
+			(struct tls_client_options){ .records = modes[i & 1],
+						     .verify = true,
+						     .resume = true,
+						     .pair = &rig_p256->pair });
+		struct tls_context *stranger =
+			rig_client_context((struct tls_client_options){
+				.verify = true,
+				.ca = (i & 2 ? rig_p256 : rig_rsa)->certificate_pem });
+		struct tls_saved saved = { 0 };
+		struct tls_side s, c;
+		struct raw raw;
+
+		for (unsigned j = 0; j < 2; j++) {
+			sides_open(&s, &c, server, client, &saved, 1460);
+			assert_int_equal(s.tls->state, TLS_OPEN);
+			side_send(&s, &c, 100, 100, 1460);
+			assert_int_equal(s.tls->resumed, j && !(i & 1));
+			sides_free(&s, &c);
+		}
+		sides_open(&s, &c, server, stranger, NULL, 1460);
+		assert_int_equal(c.tls->fault, TLS_FAULT_CERTIFICATE_UNTRUSTED);
+		sides_free(&s, &c);
+		side_accept(&s, server);
+		raw_new(&raw, false, TLS1_2_VERSION);
+		raw_settle(&raw, &s, 1460);
+		assert_int_equal(s.tls->version, TLS_1_2);
+		raw_free(&raw);
+		side_free(&s);
+		tls_saved_drop(&saved);
+		tls_context_unref(server);
+		tls_context_unref(client);
+		tls_context_unref(stranger);
+	}
+}
+
 static void close_or_exit(enum io_engine_kind engine)
 {
 	struct config config = { .resolver.off = true };
@@ -66,10 +119,12 @@ static void warm_then_close(enum io_engine_kind engine)
 	if (pthread_create(&thread, NULL, warm_thread, NULL) != 0)
 		_exit(CANNOT_CLOSE);
 	warm_or_exit(FAILED_BEFORE);
+	rig_set_up(NULL);
 	pthread_barrier_wait(&warmed);
 	close_or_exit(engine);
 	pthread_barrier_wait(&closed);
 	warm_or_exit(FAILED_AFTER);
+	sessions_shake();
 	pthread_join(thread, NULL);
 	_exit(GOOD);
 }
