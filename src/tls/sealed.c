@@ -8,6 +8,9 @@
  * a whole buffer (see net/inbox.c). */
 #define COALESCE_BYTES_MAX 1024u
 
+/* A block that is not worth a smaller one. */
+#define SMALL_BYTES 256u
+
 static bool sealed_coalesce(struct sealed *s, struct buf *b)
 {
 	struct buf *last = s->last;
@@ -136,9 +139,9 @@ void sealed_compact(struct sealed *s, struct buf_pool *bufs)
 {
 	struct buf *first = s->first, *b;
 
-	/* A block that is mostly full is compact. */
-	if (!first ||
-	    (!first->next && first->class_ != BUF_RECEIVE && first->size <= 4 * s->bytes))
+	/* A small block is compact, and one that is mostly full. */
+	if (!first || (!first->next && first->class_ != BUF_RECEIVE &&
+		       (first->size <= SMALL_BYTES || first->size <= 4 * s->bytes)))
 		return;
 	b = buf_new(bufs, s->bytes);
 	if (!b)
