@@ -22,14 +22,24 @@ struct null_operation {
 	uint64_t bytes;
 };
 
+/* A cipher context of the library, and the key that it has: to set a key costs 0.18 µs, which the
+ * records of one flight, or of one receive, need only once. */
+struct cipher_context {
+	EVP_CIPHER_CTX *evp;
+	uint8_t key[CRYPT_KEY_MAX];
+	uint8_t key_bytes;
+};
+
 struct crypt {
 	EVP_CIPHER *ciphers[LIBRARY_CIPHERS];
-	EVP_CIPHER_CTX *contexts[LIBRARY_CIPHERS][CRYPT_WAYS];
+	struct cipher_context contexts[LIBRARY_CIPHERS][CRYPT_WAYS];
 	EVP_MAC *hmac;
 	EVP_MAC_CTX *macs[CRYPT_HASHES];
 	EVP_CIPHER_CTX *current; /* of the operation under way; NULL: the null cipher */
 	struct null_operation null;
 	enum crypt_way way;
+	uint8_t tag[CRYPT_TAG_BYTES];
+	OSSL_PARAM tag_params[2]; /* gets or sets `tag`; made once, as each costs 20 ns */
 };
 
 static const char *const cipher_names[LIBRARY_CIPHERS] = {
@@ -71,16 +81,30 @@ const struct suite *suite_find(uint16_t number)
 
 /* ---- of a thread --------------------------------------------------------------- */
 
+static const uint8_t zeros[HASH_MAX];
+
+/* Sets key and nonce. */
+static bool context_set(struct cipher_context *context, const uint8_t *key,
+			const uint8_t *nonce)
+{
+	memcpy(context->key, key, context->key_bytes);
+	return EVP_CipherInit_ex(context->evp, NULL, NULL, key, nonce, -1);
+}
+
 static bool contexts_new(struct crypt *c, enum crypt_cipher cipher)
 {
 	c->ciphers[cipher] = EVP_CIPHER_fetch(NULL, cipher_names[cipher], NULL);
 	for (unsigned way = 0; way < CRYPT_WAYS; way++) {
-		EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+		struct cipher_context *context = &c->contexts[cipher][way];
 
-		c->contexts[cipher][way] = context;
-		if (!context || !c->ciphers[cipher] ||
-		    !EVP_CipherInit_ex(context, c->ciphers[cipher], NULL, NULL, NULL,
+		context->evp = EVP_CIPHER_CTX_new();
+		if (!context->evp || !c->ciphers[cipher] ||
+		    !EVP_CipherInit_ex(context->evp, c->ciphers[cipher], NULL, NULL, NULL,
 				       way == CRYPT_SEAL))
+			return false;
+		context->key_bytes =
+			(uint8_t)EVP_CIPHER_get_key_length(c->ciphers[cipher]);
+		if (!context_set(context, zeros, zeros))
 			return false;
 	}
 	return true;
@@ -118,6 +142,9 @@ struct crypt *crypt_new(void)
 
 	if (!c)
 		return NULL;
+	c->tag_params[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG,
+							     c->tag, sizeof(c->tag));
+	c->tag_params[1] = OSSL_PARAM_construct_end();
 	ERR_clear_error();
 	if (algorithms_new(c))
 		return c;
@@ -130,7 +157,7 @@ void crypt_free(struct crypt *c)
 {
 	for (unsigned i = 0; i < LIBRARY_CIPHERS; i++) {
 		for (unsigned way = 0; way < CRYPT_WAYS; way++)
-			EVP_CIPHER_CTX_free(c->contexts[i][way]);
+			EVP_CIPHER_CTX_free(c->contexts[i][way].evp);
 		EVP_CIPHER_free(c->ciphers[i]);
 	}
 	for (unsigned i = 0; i < CRYPT_HASHES; i++)
@@ -142,13 +169,10 @@ void crypt_free(struct crypt *c)
 
 void crypt_forget(struct crypt *c, enum crypt_cipher cipher)
 {
-	static const uint8_t zeros[CRYPT_KEY_MAX];
-
 	if (cipher == CRYPT_NULL)
 		return;
 	for (unsigned way = 0; way < CRYPT_WAYS; way++)
-		if (!EVP_CipherInit_ex(c->contexts[cipher][way], NULL, NULL, zeros, zeros,
-				       -1))
+		if (!context_set(&c->contexts[cipher][way], zeros, zeros))
 			ERR_clear_error();
 }
 
@@ -208,6 +232,8 @@ bool crypt_begin(struct crypt *c, enum crypt_cipher cipher, enum crypt_way way,
 		 const uint8_t *key, const uint8_t nonce[CRYPT_NONCE_BYTES],
 		 const uint8_t *aad, size_t aad_bytes)
 {
+	struct cipher_context *context;
+	bool set;
 	int n;
 
 	c->way = way;
@@ -216,9 +242,13 @@ bool crypt_begin(struct crypt *c, enum crypt_cipher cipher, enum crypt_way way,
 		null_begin(&c->null, key, nonce, aad, aad_bytes);
 		return true;
 	}
-	c->current = c->contexts[cipher][way];
-	if (!EVP_CipherInit_ex(c->current, NULL, NULL, key, nonce, -1) ||
-	    !EVP_CipherUpdate(c->current, NULL, &n, aad, (int)aad_bytes))
+	context = &c->contexts[cipher][way];
+	c->current = context->evp;
+	if (CRYPTO_memcmp(context->key, key, context->key_bytes) == 0)
+		set = EVP_CipherInit_ex(c->current, NULL, NULL, NULL, nonce, -1);
+	else
+		set = context_set(context, key, nonce);
+	if (!set || !EVP_CipherUpdate(c->current, NULL, &n, aad, (int)aad_bytes))
 		return failure();
 	return true;
 }
@@ -239,7 +269,6 @@ bool crypt_update(struct crypt *c, const void *from, void *to, size_t bytes)
 
 bool crypt_end_seal(struct crypt *c, uint8_t tag[CRYPT_TAG_BYTES])
 {
-	uint8_t none[CRYPT_TAG_BYTES];
 	int n;
 
 	ASSERT(c->way == CRYPT_SEAL);
@@ -249,26 +278,25 @@ bool crypt_end_seal(struct crypt *c, uint8_t tag[CRYPT_TAG_BYTES])
 		null_end(&c->null, tag);
 		return true;
 	}
-	if (!EVP_CipherFinal_ex(c->current, none, &n) ||
-	    !EVP_CIPHER_CTX_ctrl(c->current, EVP_CTRL_AEAD_GET_TAG, CRYPT_TAG_BYTES, tag))
+	if (!EVP_CipherFinal_ex(c->current, c->tag, &n) ||
+	    !EVP_CIPHER_CTX_get_params(c->current, c->tag_params))
 		return failure();
+	memcpy(tag, c->tag, CRYPT_TAG_BYTES);
 	return true;
 }
 
 bool crypt_end_open(struct crypt *c, const uint8_t tag[CRYPT_TAG_BYTES])
 {
-	uint8_t buffer[CRYPT_TAG_BYTES];
 	int n;
 
 	ASSERT(c->way == CRYPT_OPEN);
 	if (!c->current) {
-		null_end(&c->null, buffer);
-		return CRYPTO_memcmp(buffer, tag, CRYPT_TAG_BYTES) == 0;
+		null_end(&c->null, c->tag);
+		return CRYPTO_memcmp(c->tag, tag, CRYPT_TAG_BYTES) == 0;
 	}
-	memcpy(buffer, tag, CRYPT_TAG_BYTES);
-	if (!EVP_CIPHER_CTX_ctrl(c->current, EVP_CTRL_AEAD_SET_TAG, CRYPT_TAG_BYTES,
-				 buffer) ||
-	    EVP_CipherFinal_ex(c->current, buffer, &n) <= 0)
+	memcpy(c->tag, tag, CRYPT_TAG_BYTES);
+	if (!EVP_CIPHER_CTX_set_params(c->current, c->tag_params) ||
+	    EVP_CipherFinal_ex(c->current, c->tag, &n) <= 0)
 		return failure();
 	return true;
 }
@@ -280,7 +308,6 @@ static bool hmac(EVP_MAC_CTX *mac, const uint8_t *key, size_t key_bytes,
 		 const uint8_t *first, size_t first_bytes, const uint8_t *second,
 		 size_t second_bytes, uint8_t out[HASH_MAX])
 {
-	static const uint8_t zeros[HASH_MAX];
 	size_t n;
 	bool ok = EVP_MAC_init(mac, key, key_bytes, NULL) &&
 		  EVP_MAC_update(mac, first, first_bytes) &&

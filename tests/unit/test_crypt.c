@@ -1,12 +1,15 @@
 #include "../../src/tls/crypt.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
@@ -145,25 +148,129 @@ static void test_tags(void **state)
 	}
 }
 
-/* After crypt_forget() the context has the key of zeros: without a new key it seals as that. */
-static void test_forget(void **state)
+static void seal_zeros(enum crypt_cipher cipher, const uint8_t *key, uint8_t out[16 + 16])
 {
-	uint8_t key[32], zeros[32] = { 0 }, nonce[12] = { 1 }, a[16], b[16], tag[16];
+	const uint8_t nonce[CRYPT_NONCE_BYTES] = { 1 };
+
+	memset(out, 0, 16);
+	assert_true(crypt_begin(crypt, cipher, CRYPT_SEAL, key, nonce, nonce, 5));
+	assert_true(crypt_update(crypt, out, out, 16));
+	assert_true(crypt_end_seal(crypt, out + 16));
+}
+
+/* The contexts have the key of the connection whose record comes, and not that of the last one. */
+static void test_changing_keys(void **state)
+{
+	uint8_t keys[3][32] = { { 1 }, { 2 }, { 0 } }, sealed[3][32], again[32];
+	static const unsigned order[] = { 0, 0, 1, 1, 0, 2, 2, 0, 1, 2 };
 
 	(void)state;
-	memset(key, 0x5a, sizeof(key));
-	for (enum crypt_cipher cipher = 0; cipher < CRYPT_NULL; cipher++) {
-		memset(a, 0, sizeof(a));
-		memset(b, 0, sizeof(b));
-		assert_true(crypt_begin(crypt, cipher, CRYPT_SEAL, key, nonce, a, 5));
-		crypt_forget(crypt, cipher);
-		assert_true(crypt_begin(crypt, cipher, CRYPT_SEAL, NULL, nonce, a, 5));
-		assert_true(crypt_update(crypt, a, a, sizeof(a)));
-		assert_true(crypt_end_seal(crypt, tag));
-		assert_true(crypt_begin(crypt, cipher, CRYPT_SEAL, zeros, nonce, b, 5));
-		assert_true(crypt_update(crypt, b, b, sizeof(b)));
-		assert_memory_equal(a, b, sizeof(a));
+	for (enum crypt_cipher cipher = 0; cipher < CRYPT_CIPHERS; cipher++) {
+		for (unsigned i = 0; i < 3; i++)
+			seal_zeros(cipher, keys[i], sealed[i]);
+		assert_memory_not_equal(sealed[0], sealed[1], 32);
+		for (unsigned i = 0; i < COUNT(order); i++) {
+			seal_zeros(cipher, keys[order[i]], again);
+			assert_memory_equal(again, sealed[order[i]], 32);
+		}
 	}
+}
+
+/* All blocks that the library has allocated. */
+static struct {
+	uint8_t *bytes;
+	size_t n;
+} blocks[8192];
+
+static void block_note(void *old, void *bytes, size_t n)
+{
+	for (size_t i = 0; i < COUNT(blocks); i++) {
+		if (blocks[i].bytes != old)
+			continue;
+		blocks[i].bytes = bytes;
+		blocks[i].n = n;
+		return;
+	}
+	fail_msg("more blocks than the test has space for");
+}
+
+static void *library_malloc(size_t n, const char *file, int line)
+{
+	void *p = malloc(n);
+
+	(void)file;
+	(void)line;
+	if (p)
+		block_note(NULL, p, n);
+	return p;
+}
+
+static void library_free(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (p)
+		block_note(p, NULL, 0);
+	free(p);
+}
+
+static void *library_realloc(void *old, size_t n, const char *file, int line)
+{
+	void *p = library_malloc(n, file, line);
+	size_t had = old ? malloc_usable_size(old) : 0;
+
+	if (!p || !old)
+		return p;
+	memcpy(p, old, had < n ? had : n);
+	library_free(old, file, line);
+	return p;
+}
+
+/* The bytes are in a block of the library, or in the struct crypt. */
+static bool memory_has(const uint8_t *bytes, size_t n)
+{
+	if (memmem(crypt, malloc_usable_size(crypt), bytes, n))
+		return true;
+	for (size_t i = 0; i < COUNT(blocks); i++)
+		if (blocks[i].bytes && memmem(blocks[i].bytes, blocks[i].n, bytes, n))
+			return true;
+	return false;
+}
+
+/* After crypt_forget() the key is nowhere; the first round key of AES is the key itself. */
+static void test_forget(void **state)
+{
+	uint8_t key[32], text[32];
+
+	(void)state;
+	for (enum crypt_cipher cipher = 0; cipher < CRYPT_NULL; cipher++) {
+		for (unsigned way = 0; way < CRYPT_WAYS; way++) {
+			for (unsigned i = 0; i < sizeof(key); i++)
+				key[i] = (uint8_t)(0x51 + 3 * i + cipher);
+			assert_false(memory_has(key, 16));
+			assert_true(crypt_begin(crypt, cipher, way, key, key, key, 5));
+			assert_true(crypt_update(crypt, text, text, sizeof(text)));
+			assert_true(memory_has(key, 16));
+			crypt_forget(crypt, cipher);
+			assert_false(memory_has(key, 16));
+		}
+	}
+}
+
+/* Nor is a secret after the derivation of a key from it. */
+static void test_forgotten_secrets(void **state)
+{
+	uint8_t secret[48], out[32];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(secret); i++)
+		secret[i] = (uint8_t)(0x37 + 5 * i);
+	assert_true(
+		crypt_expand_label(crypt, suite_find(0x1302), secret, "key", out, 32));
+	assert_false(memory_has(secret, 16));
+	assert_true(crypt_prf(crypt, suite_find(0xc02f), secret, "key expansion", out, 32,
+			      out, 32));
+	assert_false(memory_has(secret, 16));
 }
 
 /* ---- keys ----------------------------------------------------------------------- */
@@ -280,10 +387,17 @@ static void test_suites(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known_answers), cmocka_unit_test(test_tags),
-		cmocka_unit_test(test_forget),        cmocka_unit_test(test_expand_label),
-		cmocka_unit_test(test_prf),           cmocka_unit_test(test_suites),
+		cmocka_unit_test(test_known_answers),
+		cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_changing_keys),
+		cmocka_unit_test(test_forget),
+		cmocka_unit_test(test_forgotten_secrets),
+		cmocka_unit_test(test_expand_label),
+		cmocka_unit_test(test_prf),
+		cmocka_unit_test(test_suites),
 	};
 
+	if (!CRYPTO_set_mem_functions(library_malloc, library_realloc, library_free))
+		return 1;
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
