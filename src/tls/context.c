@@ -367,6 +367,8 @@ void tls_context_unref(struct tls_context *c)
 const struct tls_certificate *tls_context_certificate(const struct tls_context *c,
 						      size_t i)
 {
+	if (!c->server)
+		return i == 0 && c->certificate ? &c->certificate->seen : NULL;
 	return i < c->certificates_n ? &c->certificates[i]->seen : NULL;
 }
 

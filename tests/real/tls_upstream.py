@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -238,6 +239,8 @@ def verification(root, other):
     answer = rig.get(proxy.port, "/tooold/")
     rig.check(answer.status == 502 and "error=tls_" in answer.head, lambda: answer.head)
     rig.check(metric(proxy, "wrong", "tls_failures_total") >= 1, "failures are counted")
+    rig.check(ours.chain in rig.get(proxy.admin, "/metrics").body.decode(),
+              "the expiry of the certificate that is sent to servers")
     rig.check(metric(proxy, "wrong", "tls_handshakes_total") == 0, "no handshake")
     proxy.stop()
     print(f"{rig.ENGINE}: verification")
@@ -362,6 +365,23 @@ def reloads(root, other):
     print(f"{rig.ENGINE}: reloads")
 
 
+def watching(root, other):
+    """Issuers that change in their file are used without a reload."""
+    origin = Origin(root.issue("good8", names=["localhost"]))
+    path = os.path.join(rig.TMP, "watched.pem")
+    shutil.copy(root.file, path)
+    u = Upstreams()
+    u.add("app", origin.port, f"{{ ca: {path} }}")
+    proxy = rig.Fairlead(u.text() + "certificates: { watch: 1s }\n", workers=1)
+    facts(proxy, "/app/")
+    shutil.copy(other.file, path)
+    rig.until(lambda: rig.get(proxy.port, "/app/").status == 502, "the other issuer")
+    shutil.copy(root.file, path)
+    rig.until(lambda: rig.get(proxy.port, "/app/").status == 200, "the first issuer again")
+    proxy.stop()
+    print(f"{rig.ENGINE}: watching")
+
+
 # --- other peers --------------------------------------------------------------------
 
 def health(root, other):
@@ -445,6 +465,7 @@ def test():
     ends(root)
     failover(root, other)
     reloads(root, other)
+    watching(root, other)
     health(root, other)
     memcached(root, other)
     others(root)

@@ -212,7 +212,9 @@ static void test_contexts(void **state)
 {
 	char error[512];
 	struct config *c = read_two("{ ca: ca.pem }", "{ ca: ca.pem, name: b.test }");
-	struct config *next = read_two("{ ca: ca.pem, resume: off }", "{ ca: ca.pem }");
+	struct config *next = read_two("{ ca: ca.pem, certificate: site.pem }",
+				       "{ ca: ca.pem }");
+	const struct tls_certificate *sent;
 
 	(void)state;
 	assert_null(context_of(c, 0));
@@ -222,6 +224,10 @@ static void test_contexts(void **state)
 	assert_true(config_upstream_contexts(next, c, error, sizeof(error)));
 	assert_ptr_equal(context_of(next, 1), context_of(c, 0));
 	assert_ptr_not_equal(context_of(next, 0), context_of(c, 0));
+	assert_null(tls_context_certificate(context_of(next, 1), 0));
+	sent = tls_context_certificate(context_of(next, 0), 0);
+	assert_true(sent && slice_equal(sent->file, SLICE("site.pem")));
+	assert_null(tls_context_certificate(context_of(next, 0), 1));
 	config_free(c);
 	assert_true(config_upstream_contexts(c = read_two("{ ca: ca.pem }", "off"), next,
 					     error, sizeof(error)));

@@ -214,6 +214,18 @@ static void take_certificates(struct config_version *version, const struct confi
 			tls_context_certificate(context, k);
 }
 
+/* Those that are sent to servers. */
+static void take_certificates_sent(struct config_version *version)
+{
+	for (unsigned i = 0; i < version->config->upstream_n; i++) {
+		const struct config_upstream_tls *t = version->config->upstreams[i].tls;
+
+		if (t && t->pair)
+			version->certificates[t->pair->index] =
+				tls_context_certificate(t->context, 0);
+	}
+}
+
 bool config_version_open_tls(struct config_versions *all, struct config_version *version)
 {
 	struct config *config = version->config;
@@ -235,7 +247,9 @@ bool config_version_open_tls(struct config_versions *all, struct config_version 
 	good = good && config_upstream_contexts(config,
 						all->current ? all->current->config : NULL,
 						error, sizeof(error));
-	if (!good)
+	if (good)
+		take_certificates_sent(version);
+	else
 		fprintf(stderr, "fairlead: %s\n", error);
 	config_forget_keys(config);
 	return good;
