@@ -104,8 +104,8 @@ struct tls_context *config_tls_context(const struct config *c, const struct conf
 bool config_tls_equal(const struct config *c, const struct config_tls *t,
 		      const struct config *d, const struct config_tls *u);
 
-/* For `fairlead -t`: a line for each certificate of each listener, and warnings to `errors`, of
- * those that expire soon or have expired, and of names that two certificates have. */
+/* For `fairlead -t`: a line for each certificate of each listener and upstream, and warnings to
+ * `errors`, of those that expire soon or have expired, and of names that two certificates have. */
 void config_list_certificates(const struct config *c, FILE *out, FILE *errors);
 
 /* "2027-01-31" (UTC), of seconds since 1970. */

@@ -127,8 +127,8 @@ struct tls_certificate {
 	bool ecdsa;
 };
 
-/* Of a server's context: its certificates in the order of the options; of a client's: its own, if it
- * has one. NULL: i is too large. */
+/* Of a server's context: its certificates in the order of the options; of a client's: its own, if
+ * it has one. NULL: i is too large. */
 const struct tls_certificate *tls_context_certificate(const struct tls_context *c, size_t i);
 
 /* Reads a pair and says what it serves, without a context: for `fairlead -t`, and to refuse a new

@@ -1,5 +1,5 @@
-/* What `fairlead -t` says of the certificates of each listener: their names, when they expire, and
- * which names two of them have. */
+/* What `fairlead -t` says of the certificates of listeners and upstreams: their names, when they
+ * expire, and which names two of them have. */
 #include "config/tls.h"
 
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/names.h"
 #include "config/arena.h"
+#include "config/upstreamtls.h"
 
 #define DAY_S 86400
 #define SOON_DAYS 14
@@ -22,7 +23,7 @@ struct served_name {
 
 struct certificate_list {
 	const struct config *config;
-	const struct config_tls *tls;
+	const char *owner; /* the address of a listener, or an upstream */
 	FILE *out, *errors;
 	struct names names; /* struct served_name, in scratch memory */
 	struct arena scratch;
@@ -58,7 +59,7 @@ static void warn_name(struct certificate_list *l, const struct served_name *a,
 	fprintf(l->errors,
 		"%s: warning: %s: %s and %s both serve %.*s; the one that expires last is used, so "
 		"remove the other\n",
-		l->config->file, l->tls->name, a->pair->chain_path, b->pair->chain_path,
+		l->config->file, l->owner, a->pair->chain_path, b->pair->chain_path,
 		SLICE_ARG(b->entry.name));
 }
 
@@ -99,7 +100,7 @@ static void warn_expiry(struct certificate_list *l, const struct config_pair *pa
 		what = "expires soon; replace it: it expires";
 	if (what)
 		fprintf(l->errors, "%s: warning: %s: %s %s on %s\n", l->config->file,
-			l->tls->name, pair->chain_path, what, date);
+			l->owner, pair->chain_path, what, date);
 }
 
 static void list_pair(struct certificate_list *l, const struct config_pair *pair)
@@ -113,7 +114,7 @@ static void list_pair(struct certificate_list *l, const struct config_pair *pair
 	if (!tls_certificate_read(&bytes, &c, error, sizeof(error)))
 		return; /* it was read before */
 	config_date(c->not_after, date);
-	fprintf(l->out, "%s: %s: ", l->tls->name, pair->chain_path);
+	fprintf(l->out, "%s: %s: ", l->owner, pair->chain_path);
 	print_names(l->out, c);
 	fprintf(l->out, " (%s, until %s)\n", c->ecdsa ? "ECDSA" : "RSA", date);
 	warn_expiry(l, pair, c, date);
@@ -122,18 +123,37 @@ static void list_pair(struct certificate_list *l, const struct config_pair *pair
 	tls_certificate_free(c);
 }
 
+static void list_done(struct certificate_list *l)
+{
+	names_done(&l->names);
+	arena_free(&l->scratch);
+}
+
+static void list_upstream(struct certificate_list l, const struct config_upstream *u)
+{
+	char owner[CONFIG_NAME_MAX + 16];
+
+	snprintf(owner, sizeof(owner), "upstream %s", u->name);
+	l.owner = owner;
+	list_pair(&l, u->tls->pair);
+	list_done(&l);
+}
+
 void config_list_certificates(const struct config *c, FILE *out, FILE *errors)
 {
-	for (unsigned i = 0; i < c->tls_n; i++) {
-		struct certificate_list l = { .config = c,
-					      .tls = c->tls[i],
-					      .out = out,
-					      .errors = errors,
-					      .now_s = time(NULL) };
+	const struct certificate_list empty = {
+		.config = c, .out = out, .errors = errors, .now_s = time(NULL)
+	};
 
+	for (unsigned i = 0; i < c->tls_n; i++) {
+		struct certificate_list l = empty;
+
+		l.owner = c->tls[i]->name;
 		for (unsigned k = 0; k < c->tls[i]->pair_n; k++)
 			list_pair(&l, c->tls[i]->pairs[k]);
-		names_done(&l.names);
-		arena_free(&l.scratch);
+		list_done(&l);
 	}
+	for (unsigned i = 0; i < c->upstream_n; i++)
+		if (c->upstreams[i].tls && c->upstreams[i].tls->pair)
+			list_upstream(empty, &c->upstreams[i]);
 }

@@ -708,6 +708,24 @@ static void test_list(void **state)
 	}
 }
 
+static void test_list_upstream(void **state)
+{
+	struct config *c = read_good("listen: [127.0.0.1:8080]\n"
+				     "upstreams: { app: { servers: [127.0.0.1:1], tls: { ca: "
+				     "ca.pem, certificate: site.pem } } }\n"
+				     "routes: [{ prefix: /, proxy: { upstream: app } }]\n");
+	char *text;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	config_list_certificates(c, out, out);
+	fclose(out);
+	assert_non_null(strstr(text, "upstream app: site.pem: site.test, *.site.test (ECDSA"));
+	free(text);
+	config_free(c);
+}
+
 static bool is_zero(struct slice s)
 {
 	for (size_t i = 0; i < s.len; i++)
@@ -765,6 +783,7 @@ int main(void)
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_list_upstream),
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_digest),
 	};

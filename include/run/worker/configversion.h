@@ -73,7 +73,7 @@ struct config_version {
 	struct version_address *addresses; /* those that are open */
 	/* By index of config->tls; NULL until config_version_open_tls(). */
 	struct tls_context **contexts;
-	/* By config_pair.index, of the contexts; NULL: used by an upstream only. */
+	/* By config_pair.index, of the contexts; NULL: of none. */
 	const struct tls_certificate **certificates;
 	int *keylogs; /* by index of config->tls: descriptors, only until then; -1: none */
 	unsigned *kept;       /* address numbers whose listeners stay open in the workers */
