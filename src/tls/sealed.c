@@ -5,18 +5,27 @@
 #include "base/check.h"
 
 /* Received bytes up to this many are copied behind those that wait: else each segment would hold
- * a whole buffer (see net/inbox.c). */
+ * a whole buffer (see net/inbox.c). Into a block, which has space for them since the last
+ * sealed_compact(), more of them are: the segments of one record, each copied once. */
 #define COALESCE_BYTES_MAX 1024u
+#define COALESCE_BLOCK_MAX 4096u
 
 /* A block that is not worth a smaller one. */
 #define SMALL_BYTES 256u
+
+/* sealed_compact() leaves as much space behind the bytes as there are bytes, but at most this. */
+#define COMPACT_SPACE_MAX 16384u
 
 static bool sealed_coalesce(struct sealed *s, struct buf *b)
 {
 	struct buf *last = s->last;
 	uint32_t n = b->end - b->begin;
+	uint32_t max;
 
-	if (!last || n > COALESCE_BYTES_MAX || last->size - last->end < n)
+	if (!last)
+		return false;
+	max = last->class_ == BUF_RECEIVE ? COALESCE_BYTES_MAX : COALESCE_BLOCK_MAX;
+	if (n > max || last->size - last->end < n)
 		return false;
 	memcpy(last->data + last->end, b->data + b->begin, n);
 	last->end += n;
@@ -143,7 +152,8 @@ void sealed_compact(struct sealed *s, struct buf_pool *bufs)
 	if (!first || (!first->next && first->class_ != BUF_RECEIVE &&
 		       (first->size <= SMALL_BYTES || first->size <= 4 * s->bytes)))
 		return;
-	b = buf_new(bufs, s->bytes);
+	b = buf_new(bufs, s->bytes + (s->bytes < COMPACT_SPACE_MAX ? s->bytes
+								   : COMPACT_SPACE_MAX));
 	if (!b)
 		return;
 	sealed_copy(s, 0, b->data, s->bytes);

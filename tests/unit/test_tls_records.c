@@ -529,6 +529,45 @@ static void test_sizes_of_records(void **state)
 	sides_free(&s, &c);
 }
 
+/* A record that arrives in segments, and is compacted after each: it holds one block, which is
+ * replaced a few times. */
+static void test_segments_of_a_record(void **state)
+{
+	static const char bytes[16384];
+	struct tls_side s, c;
+	struct buf *block = NULL;
+	unsigned blocks = 0;
+
+	(void)state;
+	both_open(&s, &c, false);
+	side_seal(&c, bytes, 100); /* the burst of small records */
+	side_deliver(&s, c.sent, c.sent_n, 16384);
+	for (unsigned i = 0; i < 4; i++) {
+		side_seal(&c, bytes, 4096);
+		side_deliver(&s, c.sent, c.sent_n, 16384);
+	}
+	side_run(&s);
+	side_seal(&c, bytes, sizeof(bytes));
+	assert_int_equal(c.sent_n, 5 + 16384 + 17);
+	s.got_n = 0;
+	for (size_t at = 0; at < c.sent_n; at += 1448) {
+		size_t n = c.sent_n - at < 1448 ? c.sent_n - at : 1448;
+
+		side_deliver(&s, c.sent + at, n, 1448);
+		side_run(&s);
+		tls_compact(s.tls);
+		if (at + n == c.sent_n)
+			break;
+		assert_int_equal(rig_bufs.free_n, rig_bufs.count);
+		assert_true(s.tls->sealed_held <= 4 * (at + n) + 1024);
+		blocks += endpoint_of(s.tls)->in.first != block;
+		block = endpoint_of(s.tls)->in.first;
+	}
+	assert_int_equal(s.got_n, sizeof(bytes));
+	assert_in_range(blocks, 1, 5);
+	sides_free(&s, &c);
+}
+
 /* True: one of the secrets is somewhere in these bytes. */
 static bool has_secret(const void *bytes, size_t n, const uint8_t secrets[4][32])
 {
@@ -624,6 +663,7 @@ int main(void)
 		cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_behind_close_notify),
 		cmocka_unit_test(test_sizes_of_records),
+		cmocka_unit_test(test_segments_of_a_record),
 		cmocka_unit_test(test_secrets_are_cleansed),
 		cmocka_unit_test(test_no_memory),
 	};
