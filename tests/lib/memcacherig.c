@@ -228,6 +228,8 @@ static void fake_accepted(struct io_op *op, int res, unsigned flags)
 	f->conns_n++;
 	f->accepted++;
 	conn_open(&fc->conn, &f->rig->tick, &events, res, FAKE_WINDOW);
+	if (f->rig->tls)
+		assert_true(conn_secure(&fc->conn, f->rig->tls));
 }
 
 /* ---- a server --------------------------------------------------------------- */

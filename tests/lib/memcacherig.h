@@ -41,6 +41,7 @@ struct memcacherig {
 	struct memcache *memcache;
 	struct registry *registry;
 	struct fake_memcached fakes[MEMCACHERIG_SERVERS];
+	struct tls_context *tls; /* of connections that the fakes accept; NULL: plain */
 	struct slab fake_conns;
 	struct timer pause; /* of memcacherig_run(): the loop must not sleep past it */
 	unsigned answered;  /* calls that were answered */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "../../src/back/server.h"
+#include "lib/memcacherig.h"
 #include "lib/simtls.h"
 #include "lib/upstreamrig.h"
 
@@ -365,6 +366,97 @@ static void test_fault_of_lease(void **state)
 	upstreamrig_each_seed(1, fault_of_lease);
 }
 
+/* ---- memcached ------------------------------------------------------------------------ */
+
+static void secure_memcached(struct memcacherig *r)
+{
+	memcacherig_open(r, 1);
+	assert_true(tick_use_tls(&r->tick, NULL, 1000));
+	r->tls = server_context;
+	for (unsigned i = 0; i < 2; i++)
+		settings[i] = (struct config_upstream_tls){ .context = client_contexts[i] };
+	r->servers[0].tls_name = "x.test";
+	r->upstream.tls = &settings[0];
+	r->upstream.connect_timeout_ms = 300;
+	memcacherig_reconfigure(r);
+}
+
+static void get_one(struct memcacherig *r, enum call_state state)
+{
+	struct memcache_call *call = memcacherig_get(r, "key");
+
+	memcacherig_wait(r, call);
+	assert_int_equal(call->state, state);
+	memcache_forget(&call);
+	memcacherig_run(r, 100);
+}
+
+/* Links under other settings take no more calls, and end. */
+static void test_memcached(void **state)
+{
+	struct memcacherig r;
+
+	(void)state;
+	secure_memcached(&r);
+	get_one(&r, CALL_HIT);
+	get_one(&r, CALL_HIT);
+	assert_int_equal(r.stats.tls_handshakes, 1);
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream)); /* the same */
+	get_one(&r, CALL_HIT);
+	assert_int_equal(r.stats.tls_handshakes, 1);
+	r.upstream.tls = &settings[1];
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	memcacherig_run(&r, 100);
+	assert_int_equal(r.stats.connections, 0);
+	get_one(&r, CALL_HIT);
+	assert_int_equal(r.stats.tls_handshakes, 2);
+	assert_int_equal(r.stats.tls_resumed, 0);
+	fake_close_all(&r.fakes[0], CONN_FLUSH);
+	memcacherig_run(&r, 100);
+	get_one(&r, CALL_HIT);
+	assert_int_equal(r.stats.tls_resumed, 1);
+	memcacherig_close(&r);
+}
+
+/* A call in flight gets its reply on the link of before. */
+static void test_memcached_in_flight(void **state)
+{
+	struct memcacherig r;
+	struct memcache_call *call;
+
+	(void)state;
+	secure_memcached(&r);
+	r.fakes[0].silent = true;
+	call = memcacherig_get(&r, "key");
+	memcacherig_run(&r, 100);
+	assert_int_equal(call->state, CALL_SENT);
+	r.servers[0].tls_name = "y.test";
+	assert_true(memcache_reconfigure(r.memcache, &r.upstream));
+	fake_reply_all(&r.fakes[0]);
+	memcacherig_wait(&r, call);
+	assert_int_equal(call->state, CALL_HIT);
+	memcache_forget(&call);
+	memcacherig_run(&r, 100);
+	assert_int_equal(r.stats.connections, 0);
+	memcacherig_close(&r);
+}
+
+/* A server that speaks no TLS is down: its calls are misses. */
+static void test_memcached_fails(void **state)
+{
+	struct memcacherig r;
+
+	(void)state;
+	secure_memcached(&r);
+	r.tls = NULL;
+	r.fakes[0].raw = SLICE("ERROR\r\n");
+	get_one(&r, CALL_MISS);
+	assert_int_equal(r.stats.tls_failures, 1);
+	assert_int_equal(r.stats.connect_failures, 1);
+	assert_int_equal(r.registry->first->records[0].status, SERVER_STATUS_EJECTED);
+	memcacherig_close(&r);
+}
+
 /* ---- memory ------------------------------------------------------------------------- */
 
 static void test_identity(void **state)
@@ -430,6 +522,9 @@ int main(void)
 		cmocka_unit_test(test_silent),
 		cmocka_unit_test(test_given_up),
 		cmocka_unit_test(test_fault_of_lease),
+		cmocka_unit_test(test_memcached),
+		cmocka_unit_test(test_memcached_in_flight),
+		cmocka_unit_test(test_memcached_fails),
 		cmocka_unit_test(test_identity),
 	};
 
