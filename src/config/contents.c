@@ -134,19 +134,6 @@ void contents_begin(struct config_reader *r)
 	}
 }
 
-void contents_end(struct config_reader *r)
-{
-	const struct config *c = r->config;
-
-	if (r->contents->replayed)
-		return;
-	snapshot_add(r->contents, RECORD_REFUSED_N, SLICE(""),
-		     (struct slice){ (const char *)&c->refused_n, sizeof(c->refused_n) });
-	snapshot_add(r->contents, RECORD_SECRET, SLICE(""),
-		     (struct slice){ (const char *)c->ticket_secret,
-				     sizeof(c->ticket_secret) });
-}
-
 /* ---- files as a whole -------------------------------------------------------- */
 
 static const struct config_file *file_store(struct config_reader *r, const char *path,
@@ -161,9 +148,46 @@ static const struct config_file *file_store(struct config_reader *r, const char 
 	tls_digest(&bytes, 1, f->digest);
 	r->config->files = f;
 	stored_put(r, slice_of(path), f);
-	if (!r->contents->replayed)
-		snapshot_add(r->contents, RECORD_CONTENT, slice_of(path), bytes);
 	return f;
+}
+
+/* The records of all files, in the order in which they were read. Not earlier, because a content may
+ * be replaced by the previous one. */
+static void files_record(struct config_reader *r)
+{
+	const struct config_file **all;
+	size_t n = 0;
+
+	for (const struct config_file *f = r->config->files; f; f = f->next)
+		n++;
+	all = arena_alloc(&r->scratch, n * sizeof(const struct config_file *));
+	for (const struct config_file *f = r->config->files; f; f = f->next)
+		all[--n] = f;
+	for (const struct config_file *f = r->config->files; f; f = f->next, n++)
+		snapshot_add(r->contents, RECORD_CONTENT, slice_of(all[n]->path),
+			     all[n]->bytes);
+}
+
+bool file_revert(struct config_reader *r, const struct node *n,
+		 const struct config_file *file, const char *fault)
+{
+	struct config_file *f = (struct config_file *)(uintptr_t)file;
+	struct slice before, refused = f ? f->bytes : SLICE("");
+
+	if (!f ||
+	    !snapshot_find(&r->previous, RECORD_CONTENT, slice_of(f->path), &before) ||
+	    slice_equal(before, f->bytes))
+		return false;
+	f->bytes = (struct slice){ arena_copy(r->memory, before.ptr, before.len),
+				   before.len };
+	tls_digest(&f->bytes, 1, f->digest);
+	if (contents_refuse(r, slice_of(f->path), &refused, 1))
+		CONTENTS_WARN(
+			r, node_pos(n),
+			"'%s' cannot be used (%s), and its previous content stays in force; "
+			"check the file",
+			f->path, fault);
+	return true;
 }
 
 /* The content of the previous configuration instead of a file that cannot be read. */
@@ -249,6 +273,20 @@ const struct config_file *file_of_system(struct config_reader *r, const struct n
 		"this system has no file of trusted certificates; write 'ca: FILE', or use "
 		"the package ca-certificates");
 	return NULL;
+}
+
+void contents_end(struct config_reader *r)
+{
+	const struct config *c = r->config;
+
+	if (r->contents->replayed)
+		return;
+	files_record(r);
+	snapshot_add(r->contents, RECORD_REFUSED_N, SLICE(""),
+		     (struct slice){ (const char *)&c->refused_n, sizeof(c->refused_n) });
+	snapshot_add(r->contents, RECORD_SECRET, SLICE(""),
+		     (struct slice){ (const char *)c->ticket_secret,
+				     sizeof(c->ticket_secret) });
 }
 
 /* ---- watching ---------------------------------------------------------------- */

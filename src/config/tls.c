@@ -196,7 +196,8 @@ static void ticket_key_read(struct config_reader *r, const struct node *n,
 {
 	const struct config_file *f = file_read(r, n, "FILE");
 
-	if (f && f->bytes.len != TICKET_KEY_BYTES)
+	if (f && f->bytes.len != TICKET_KEY_BYTES &&
+	    !file_revert(r, n, f, "it has not 80 bytes"))
 		report_error(
 			&r->report, n->at,
 			"'%s' has %zu bytes instead of 80; run 'openssl rand -out %s 80'",
@@ -246,26 +247,40 @@ static void groups_check(struct config_reader *r, const struct node *n,
 			       REPORT_ARG(name));
 }
 
-/* Makes a context with one certificate and one policy at a time: the certificates were checked
- * already, and of the policies the message shall name the right one. */
+/* A context with the first certificate and this policy for all names. */
+static struct tls_context *policy_context(const struct config_reader *r,
+					  const struct config_tls *t,
+					  const struct config_client_auth *p, char *error,
+					  size_t error_size)
+{
+	struct config_client_auth policy = *p;
+	struct config_tls one = *t;
+
+	policy.name_n = 0;
+	one.pair_n = 1;
+	one.policy_n = 1;
+	one.policies = &policy;
+	return config_tls_context(r->config, &one, -1, error, error_size);
+}
+
+/* The certificates were checked already, when they were read. Issuers and revocation lists that
+ * cannot be used leave the previous ones in force. */
 static void context_check(struct config_reader *r, const struct node *n,
 			  const struct config_tls *t)
 {
-	struct config_tls one = *t;
-	struct tls_context *context;
 	char error[512];
 
-	one.pair_n = 1;
-	one.policy_n = 1;
 	for (unsigned i = 0; i < t->policy_n; i++) {
-		struct config_client_auth policy = t->policies[i];
+		const struct config_client_auth *p = &t->policies[i];
+		struct tls_context *context = policy_context(r, t, p, error,
+							     sizeof(error));
 
-		policy.name_n = 0;
-		one.policies = &policy;
-		context = config_tls_context(r->config, &one, -1, error, sizeof(error));
+		if (!context &&
+		    (file_revert(r, n, p->crl, error) | file_revert(r, n, p->ca, error)))
+			context = policy_context(r, t, p, error, sizeof(error));
 		if (!context)
 			report_error(&r->report, node_pos(n), "%s", error);
-		if (context && i == 0)
+		else if (i == 0)
 			groups_check(r, n, context);
 		tls_context_unref(context);
 	}

@@ -97,6 +97,8 @@ static struct tls_context *context_of(const struct config *c)
 	return context;
 }
 
+static void assert_no_change(const struct config *c);
+
 /* ---- reading ------------------------------------------------------------------ */
 
 static void test_forms(void **state)
@@ -406,6 +408,45 @@ static void test_file_kept(void **state)
 	config_free(after);
 }
 
+/* The same of files whose content cannot be used: reported once while they are watched. */
+static void test_file_reverted(void **state)
+{
+	static const char text[] = TLS(
+		"{ certificates: site.pem, client_auth: { ca: now.ca, crl: "
+		"now.crl }, tickets: { keys: now.key } }");
+	static const struct {
+		const char *file, *copied, *reason;
+	} files[] = {
+		{ "now.ca", "ca.pem", "no certificate in the file" },
+		{ "now.crl", "crl.pem", "no CRL of" },
+		{ "now.key", "ticket.key", "it has not 80 bytes" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(files); i++)
+		assert_int_equal(link(files[i].copied, files[i].file), 0);
+	for (size_t i = 0; i < COUNT(files); i++) {
+		struct config *before = read_good(text), *after;
+
+		tls_file_write(files[i].file, SLICE("noise\n"));
+		after = read_after(text, before);
+		if (!after || !strstr(messages, files[i].reason) ||
+		    !strstr(messages, "' cannot be used (") ||
+		    !strstr(messages,
+			    "), and its previous content stays in force; check the file"))
+			fail_msg("%s: %s", files[i].file, messages);
+		assert_true(
+			config_tls_equal(before, before->tls[0], after, after->tls[0]));
+		assert_int_equal(after->refused_n, 1);
+		config_free(before);
+		assert_no_change(after);
+		assert_null(read_after(text, NULL));
+		config_free(after);
+		unlink(files[i].file);
+		assert_int_equal(link(files[i].copied, files[i].file), 0);
+	}
+}
+
 static void test_folder(void **state)
 {
 	static const char text[] = TLS("{ certificates: pems }");
@@ -578,18 +619,19 @@ static void test_watch_refused(void **state)
 	config_free(c);
 }
 
-static void test_watch_bad(void **state)
+static void test_watch_reverted(void **state)
 {
-	struct config *c, *next;
+	struct config *c;
 
 	(void)state;
-	tls_file_write("now.key", SLICE("0123456789012345678901234567890123456789"
-					"abcdefghijabcdefghijabcdefghijabcdefghij"));
-	c = read_good(TLS("{ certificates: site.pem, tickets: { keys: now.key } }"));
-	tls_file_write("now.key", SLICE("short"));
-	assert_int_equal(look(c, &next), CONFIG_CONTENTS_BAD);
-	assert_null(next);
-	assert_non_null(strstr(messages, "has 5 bytes instead of 80"));
+	assert_int_equal(link("ticket.key", "watched.key"), 0);
+	c = read_good(TLS("{ certificates: site.pem, tickets: { keys: watched.key } }"));
+	tls_file_write("watched.key", SLICE("short"));
+	assert_change(&c);
+	assert_non_null(
+		strstr(messages, "'watched.key' cannot be used (it has not 80 bytes)"));
+	assert_int_equal(c->refused_n, 1);
+	assert_no_change(c);
 	config_free(c);
 }
 
@@ -775,11 +817,12 @@ int main(void)
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_half_replaced),
 		cmocka_unit_test(test_file_kept),
+		cmocka_unit_test(test_file_reverted),
 		cmocka_unit_test(test_folder),
 		cmocka_unit_test(test_folder_useless),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_watch_refused),
-		cmocka_unit_test(test_watch_bad),
+		cmocka_unit_test(test_watch_reverted),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_list),
