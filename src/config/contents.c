@@ -151,7 +151,7 @@ static const struct config_file *file_store(struct config_reader *r, const char 
 	return f;
 }
 
-/* The records of all files, in the order in which they were read. Not earlier, because a content may
+/* The records of all files, in the order in which they were read. Not earlier: a content may
  * be replaced by the previous one. */
 static void files_record(struct config_reader *r)
 {

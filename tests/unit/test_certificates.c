@@ -629,7 +629,8 @@ static void test_watch_reverted(void **state)
 	tls_file_write("watched.key", SLICE("short"));
 	assert_change(&c);
 	assert_non_null(
-		strstr(messages, "'watched.key' cannot be used (it has not 80 bytes)"));
+		strstr(messages, "'watched.key' cannot be used (it has not 80 bytes), and "
+				 "its previous content stays in force; check the file"));
 	assert_int_equal(c->refused_n, 1);
 	assert_no_change(c);
 	config_free(c);
