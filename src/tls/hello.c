@@ -69,6 +69,12 @@ static enum verdict scan_other_protocol(struct hello_scan *s, const struct iovec
 	return VERDICT_MORE;
 }
 
+/* Those of TLS and its extensions. */
+static bool is_content_type(uint8_t octet)
+{
+	return octet >= RECORD_CHANGE_CIPHER_SPEC && octet <= RECORD_HEARTBEAT;
+}
+
 /* The header of a record, as far as it has arrived, at s->at. */
 static enum verdict scan_header(struct hello_scan *s, const struct iovec *iov, unsigned n)
 {
@@ -81,7 +87,7 @@ static enum verdict scan_header(struct hello_scan *s, const struct iovec *iov, u
 	if (have == 0)
 		return VERDICT_MORE;
 	if (header[0] != RECORD_HANDSHAKE) {
-		if (s->records == 0 && header[0] != RECORD_ALERT)
+		if (s->records == 0 && !is_content_type(header[0]))
 			return scan_other_protocol(s, iov, n);
 		return scan_bad(s, TLS_FAULT_MESSAGE);
 	}

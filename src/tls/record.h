@@ -29,6 +29,7 @@ enum record_type {
 	RECORD_ALERT = 21,
 	RECORD_HANDSHAKE = 22,
 	RECORD_DATA = 23,
+	RECORD_HEARTBEAT = 24, /* RFC 6520; never in use here */
 };
 
 #define RECORD_HEADER_BYTES 5

@@ -352,7 +352,11 @@ static void test_scan_faults(void **state)
 		{ "PROXY TCP4 192.0.2.1", 6, TLS_FAULT_PLAIN_HTTP },
 		{ "\r\nGET / HTTP/1.1\r\n", 1, TLS_FAULT_NOT_TLS },
 		{ "\x80\x2e\x01\x03\x01", 1, TLS_FAULT_NOT_TLS }, /* SSLv2 */
-		{ "\x17\x03\x03", 1, TLS_FAULT_NOT_TLS },
+		{ "\x13\x03\x03", 1, TLS_FAULT_NOT_TLS },
+		{ "\x14\x03\x03", 1, TLS_FAULT_MESSAGE },
+		{ "\x17\x03\x03", 1, TLS_FAULT_MESSAGE },
+		{ "\x18\x03\x03", 1, TLS_FAULT_MESSAGE },
+		{ "\x19\x03\x03", 1, TLS_FAULT_NOT_TLS },
 		{ "\x15\x03\x01", 1, TLS_FAULT_MESSAGE },
 		{ "\x16\x02\x01", 2, TLS_FAULT_NOT_TLS },
 		{ "\x16\x03\x01\x40\x01", 5, TLS_FAULT_RECORD_LARGE },
