@@ -281,8 +281,8 @@ static void prepare(void)
 
 	if (load.mode == MODE_FULL)
 		return;
-	for (unsigned i = 0; i < at_first; i++)
-		conn_open(&load.conns[i]);
+	while (load.opened < at_first) /* a response may already open the next */
+		conn_open(&load.conns[load.opened]);
 	loop_until_prepared();
 	while (load.mode == MODE_RESUMED && loop_once(200))
 		; /* until the proxy has closed them all */

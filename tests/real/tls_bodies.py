@@ -17,7 +17,7 @@ import tlsrig
 MIB = 1 << 20
 SIZE = 1024 * MIB if rig.FULL else 48 * MIB
 SMALL = SIZE // 8    # for what Python encrypts or cuts byte by byte
-SIZES = ("auto", "1KiB", "1500", "4093", "16KiB")
+SIZES = ("auto", "1KiB", "1500B", "4093B", "16KiB")
 BLOCK = hashlib.shake_128(b"fairlead").digest(997 * 1024 + 1)    # no multiple of a record
 
 

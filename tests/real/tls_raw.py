@@ -104,16 +104,17 @@ def completes(world, pieces_of, version=None, pause_s=0.0):
 
 
 def cut_hellos(world):
-    """A ClientHello in two records, cut at each byte; in records of one byte; in segments of one
+    """A ClientHello in two records, cut at each byte; in the smallest records; in segments of one
     byte."""
+    piece = 9    # at most 64 records
     n = len(hello_of(world)[0])
     step = 1 if rig.FULL else 5
     for version in (None, ssl.TLSVersion.TLSv1_2):
         for at in range(1, n, step if version is None else 37):
             completes(world, lambda m, at=at: [record(HANDSHAKE, m[:at]) +
                                                record(HANDSHAKE, m[at:])], version)
-        completes(world, lambda m: [b"".join(record(HANDSHAKE, m[i:i + 1])
-                                             for i in range(len(m)))], version)
+        completes(world, lambda m: [b"".join(record(HANDSHAKE, m[i:i + piece])
+                                             for i in range(0, len(m), piece))], version)
         completes(world, lambda m: [record(HANDSHAKE, m)[i:i + 1] for i in range(len(m) + 5)],
                   version, 0.0005)
 
