@@ -2,7 +2,6 @@
 """fairlead between others that speak TLS: nginx and HAProxy as its clients; nginx, HAProxy, node,
 gnutls-serv and another fairlead as its origins. Bodies of several sizes pass both ways, connections
 are kept, certificates are verified on each side."""
-# asan
 import hashlib
 import os
 import shutil
@@ -107,8 +106,7 @@ ORIGINS = (origin_haproxy, origin_nginx, origin_node, origin_fairlead)
 
 def client_nginx(world, to):
     port, = rig.free_ports(1)
-    program = rig.nginx(port, NGINX.format(to=to, ca=world.pki.root.file),
-                        "client_max_body_size 0;")
+    program = rig.nginx(port, NGINX.format(to=to, ca=world.pki.root.file))
     return port, program
 
 

@@ -39,7 +39,7 @@ class Held:
         self.process.communicate()
 
 
-def lowest(proxy, patience_s=5):
+def lowest(proxy, patience_s=3):
     """The memory in use after the proxy has returned what it does not need."""
     seen = [proxy.anonymous_kib()]
     end = time.monotonic() + patience_s
@@ -50,7 +50,7 @@ def lowest(proxy, patience_s=5):
 
 
 def measured(proxy, mode, argument):
-    before = lowest(proxy, 2)
+    before = lowest(proxy, 1.5)
     held = Held(proxy, mode, argument, N)
     rig.until(lambda: proxy.metrics()["connections"] >= N, f"{N} connections")
     time.sleep(1)    # the last of them are read as well
