@@ -14,7 +14,6 @@
 #include "lib/guard.h"
 
 static const struct hello *ours; /* during the library's handshake */
-static bool was_read;            /* in the handshake: the library has read the hello */
 
 static struct slice without_dot(const char *name)
 {
@@ -56,7 +55,6 @@ static int hello_read(SSL *ssl, int *alert, void *argument)
 
 	(void)alert;
 	(void)argument;
-	was_read = true;
 	ASSERT(slice_equal(ours->suites, (struct slice){ (const char *)bytes, n }));
 	ASSERT(SSL_client_hello_get0_legacy_version(ssl) == ours->legacy_version);
 	ASSERT(SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &bytes, &n) ==
@@ -87,7 +85,6 @@ static void compare_with_library(const struct hello *h, struct slice stream)
 
 	ASSERT(ssl);
 	ours = h;
-	was_read = false;
 	SSL_set_bio(ssl, BIO_new_mem_buf(stream.ptr, (int)stream.len),
 		    BIO_new(BIO_s_mem()));
 	BIO_set_mem_eof_return(SSL_get_rbio(ssl), -1);
@@ -95,7 +92,6 @@ static void compare_with_library(const struct hello *h, struct slice stream)
 	ERR_clear_error();
 	SSL_do_handshake(ssl);
 	ERR_clear_error();
-	ASSERT(was_read); /* what is ambiguous to the library is refused by us */
 	SSL_free(ssl);
 }
 
