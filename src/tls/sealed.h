@@ -35,9 +35,9 @@ void sealed_consume(struct sealed *s, uint32_t n);
  * left of them. NULL: no memory, nothing is taken. */
 struct buf *sealed_take(struct sealed *s, uint32_t n, uint32_t *tail);
 
-/* Moves everything into one block, so that bytes which wait use up no receive buffers. It is at most
- * twice their size: bytes that arrive in many parts are copied a few times, not at each part. No
- * memory: it stays as it is. */
+/* Moves everything into one block, so that bytes which wait use up no receive buffers. It is at
+ * most twice their size: bytes that arrive in many parts are copied a few times, not at each part.
+ * No memory: it stays as it is. */
 void sealed_compact(struct sealed *s, struct buf_pool *bufs);
 
 void sealed_drop(struct sealed *s);
