@@ -1,5 +1,6 @@
 #include "tls/session.h"
 
+#include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -312,6 +313,7 @@ void tls_check(const struct tls *t)
 	const struct tls_endpoint *e = (const struct tls_endpoint *)(const void *)t;
 
 	sealed_check(&e->in);
+	ASSERT(ERR_peek_error() == 0); /* else the next call of the library looks failed */
 	ASSERT(t->thread && t->context && t->context->server == t->server);
 	ASSERT((t->fault != TLS_FAULT_NONE) == (t->state == TLS_FAILED));
 	ASSERT(t->sealed_held == e->in.held);

@@ -79,7 +79,8 @@ struct raw {
 	char *got;
 	size_t got_n;
 	bool open, ended;
-	int error; /* SSL_get_error() of the last call that failed */
+	int error;  /* SSL_get_error() of the last call that failed */
+	int reason; /* with SSL_ERROR_SSL: of the first error */
 };
 
 /* `version`: the only one; 0: any. A server has the P-256 certificate. */

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <openssl/err.h>
 
 #include "../../src/tls/endpoint.h"
 #include "base/check.h"
@@ -193,7 +192,6 @@ static void test_too_many_key_updates(void **state)
 		assert_int_equal(s.tls->fault, TLS_FAULT_KEY_UPDATES);
 		side_free(&s);
 		raw_free(&r);
-		ERR_clear_error();
 		tls_context_unref(context);
 	}
 }
