@@ -18,6 +18,10 @@
  *                    the end as the client is in its list, or else the first; without one, the
  *                    value in the client's element of Forwarded. Malformed members are ignored.
  *
+ *   Client-Cert, Client-Cert-Chain (RFC 9440)
+ *                    Written if the peer's certificate is to be forwarded; then those of a trusted
+ *                    peer, which are about somebody else, are not.
+ *
  *   X-Real-IP and other fields whose value is the client's address
  *                    If X-Forwarded-For or Forwarded names a client, they are forwarded only if
  *                    they name the same one.
@@ -42,6 +46,9 @@ struct forwarding_peer {
 	struct slice text; /* its address, or "unix" */
 	bool trusted;
 	bool https; /* its connection uses TLS, or so a trusted PROXY header says */
+	/* The certificate that it presented, to be forwarded: the values of Client-Cert and
+	 * Client-Cert-Chain (RFC 9440); empty: no such field. */
+	struct slice certificate, chain;
 	const struct ip_range *proxies; /* trusted addresses, sorted */
 	unsigned proxy_n;
 };
@@ -97,8 +104,8 @@ static inline bool forwarding_keeps(const struct forwarding *f, const struct fie
 	       forwarding_passes(f, field);
 }
 
-/* Writes X-Forwarded-For, -Proto, -Host and -Port; and Forwarded, if `rfc7239` is set or
- * that of a trusted peer is continued. */
+/* Writes X-Forwarded-For, -Proto, -Host and -Port; Client-Cert and -Chain; and Forwarded, if
+ * `rfc7239` is set or that of a trusted peer is continued. */
 void forwarding_emit(struct sink *s, const struct head *h, const struct forwarding *f,
 		     bool rfc7239);
 

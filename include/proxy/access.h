@@ -19,6 +19,8 @@
 #define ACCESS_BUFFER_BYTES 65536u
 #define ACCESS_FLUSH_MS 100
 
+struct client_tls;
+
 struct access_entry {
 	const struct peer *peer;
 	struct slice request_line; /* as received; empty: it could not be parsed */
@@ -30,6 +32,7 @@ struct access_entry {
 	unsigned attempts_n;       /* requests sent to an upstream for this exchange */
 	const char *hedge;         /* outcome of the hedge; NULL: there was none */
 	const char *ending;
+	const struct client_tls *tls; /* of the client's connection; NULL: none, or not known */
 };
 
 struct access {

@@ -6,6 +6,12 @@
 #include "http/forwarding.h"
 #include "http/host.h"
 
+/* TLS of the client's connection, as variables, the log and servers see it. Empty: not known. */
+struct client_tls {
+	struct slice version, cipher, sni, alpn, resumed;
+	struct slice subject, issuer, san, serial, fingerprint; /* of its certificate */
+};
+
 /* The request as routes and variables see it. It points into the head and into scratch memory
  * of the worker; valid as long as the head. */
 struct request_view {
@@ -13,6 +19,7 @@ struct request_view {
 	struct slice path;                /* normal form (http/path.h) */
 	struct slice host;                /* normal form (http/host.h), without port */
 	struct slice client;              /* address text: the peer, or what a trusted peer names */
+	const struct client_tls *tls;     /* NULL: the connection does not use TLS */
 	const struct forwarding *forwarding; /* for requests to servers; the caller sets it */
 	const struct config_route *route; /* once matched; for ${path.rest} */
 };

@@ -55,6 +55,7 @@ struct tls_policy {
 	struct slice ca_name, crl_name; /* of the files, for messages */
 	unsigned depth; /* how many issuers between a client's certificate and one of `ca`;
 			   0: 3 */
+	unsigned tag;   /* of the caller: see tls_context_tag() */
 };
 
 struct tls_server_options {
@@ -137,6 +138,9 @@ const struct tls_certificate *tls_context_certificate(const struct tls_context *
 bool tls_certificate_read(const struct tls_pair *pair, struct tls_certificate **certificate,
 			  char *error, size_t error_size);
 void tls_certificate_free(struct tls_certificate *certificate);
+
+/* The tag of a policy, by its index (tls.policy); 0 of one that the options do not have. */
+unsigned tls_context_tag(const struct tls_context *c, unsigned policy);
 
 /* The index of the policy for a host (of Host or :authority, lower case, without port). 0 is the
  * policy of all names that no other one has, whether the options have such a policy or not. A

@@ -47,6 +47,9 @@ const char *tls_fault_text(enum tls_fault fault);
 const char *tls_fault_error(enum tls_fault fault); /* for Proxy-Status */
 const char *tls_fault_name(enum tls_fault fault);  /* lower case, for metrics */
 
+/* The name of a cipher suite in IANA's registry; empty: it is not one that we offer. */
+struct slice tls_suite_name(uint16_t suite);
+
 /* What the TLS connections of one thread share: cipher contexts, slabs. */
 struct tls_thread;
 

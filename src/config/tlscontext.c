@@ -54,6 +54,7 @@ static bool arrays_make(struct option_arrays *a, const struct config_tls *t)
 			.ca_name = slice_of(p->ca ? p->ca->path : ""),
 			.crl_name = slice_of(p->crl ? p->crl->path : ""),
 			.depth = p->depth,
+			.tag = p->forward,
 		};
 	}
 	for (unsigned i = 0; i < t->ticket_key_n; i++) {
@@ -132,7 +133,8 @@ static bool policies_equal(const struct config_tls *t, const struct config_tls *
 
 		equal = names_equal(a->names, a->name_n, b->names, b->name_n) &&
 			a->mode == b->mode && file_equal(a->ca, b->ca) &&
-			file_equal(a->crl, b->crl) && a->depth == b->depth;
+			file_equal(a->crl, b->crl) && a->depth == b->depth &&
+			a->forward == b->forward;
 	}
 	return equal;
 }

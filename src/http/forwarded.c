@@ -150,6 +150,10 @@ void forwarding_emit(struct sink *s, const struct head *h, const struct forwardi
 		sink_field(s, SLICE("X-Forwarded-Host"), f->host);
 	if (f->port.len > 0)
 		sink_field(s, SLICE("X-Forwarded-Port"), f->port);
+	if (f->peer->certificate.len > 0)
+		sink_field(s, SLICE("Client-Cert"), f->peer->certificate);
+	if (f->peer->chain.len > 0)
+		sink_field(s, SLICE("Client-Cert-Chain"), f->peer->chain);
 	if (rfc7239 || f->elements.hops > 0)
 		forwarded_emit(s, h, f);
 }
@@ -158,7 +162,8 @@ size_t forwarding_max(const struct head *h, const struct forwarding *f)
 {
 	/* The field names; the addresses with their punctuation in both fields; the host
 	 * three times, the authority once, both schemes. */
-	return 256 + (f->list.hops + f->elements.hops) * (2 * IP_TEXT_MAX + 32) +
+	return 320 + (f->list.hops + f->elements.hops) * (2 * IP_TEXT_MAX + 32) +
 	       3 * f->host.len + h->authority.len + 2 * f->peer->text.len +
-	       2 * f->proto.len + f->port.len;
+	       2 * f->proto.len + f->port.len + f->peer->certificate.len +
+	       f->peer->chain.len;
 }

@@ -48,6 +48,12 @@ bool forwarding_is_field(struct slice name)
 	return forwarding_may_be_field(name) && index_of(name) < COUNT(names);
 }
 
+static bool is_certificate(struct slice name)
+{
+	return slice_equal_nocase(name, SLICE("Client-Cert")) ||
+	       slice_equal_nocase(name, SLICE("Client-Cert-Chain"));
+}
+
 /* True: X-Forwarded-For or Forwarded names another client than this address field. The proxy
  * let one of the two pass unseen; X-Forwarded-For counts, as more proxies write it. */
 static bool contradicts_client(const struct forwarding *f, const struct field *field)
@@ -75,6 +81,8 @@ bool forwarding_passes(const struct forwarding *f, const struct field *field)
 	for (size_t i = 0; i < field->name.len; i++)
 		if (normal_char(field->name.ptr[i]) == '-' && field->name.ptr[i] != '-')
 			return false;
+	if (f->peer->certificate.len > 0 && is_certificate(field->name))
+		return false;
 	return !contradicts_client(f, field);
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "http/emit.h"
+#include "route/route.h"
 
 /* A longer line is dropped, not cut. Twice the default limit of a request head. */
 #define LINE_MAX_BYTES 32768u
@@ -216,6 +217,31 @@ static void put_count(struct emit *e, const char *name, uint64_t n)
 	emit_number(e, n);
 }
 
+/* What is not known is left out. */
+static void put_tls(struct emit *e, const struct client_tls *t)
+{
+	const struct {
+		const char *name;
+		struct slice value;
+	} members[] = {
+		{ "cipher", t->cipher },   { "sni", t->sni },
+		{ "alpn", t->alpn },       { "client", t->subject },
+		{ "client_fingerprint", t->fingerprint },
+	};
+
+	emit_slice(e, SLICE(",\"tls\":{\"version\":\""));
+	put_escaped(e, t->version, "\\u00");
+	emit_slice(e, SLICE("\""));
+	for (size_t i = 0; i < COUNT(members); i++)
+		if (members[i].value.len > 0)
+			put_member(e, members[i].name, members[i].value);
+	if (t->resumed.len > 0) {
+		emit_slice(e, SLICE(",\"resumed\":"));
+		emit_slice(e, t->resumed);
+	}
+	emit_slice(e, SLICE("}"));
+}
+
 static void put_json(struct access *a, struct emit *e, const struct access_entry *x)
 {
 	uint64_t ms = a->tick->wall_ms % 1000;
@@ -240,6 +266,8 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	put_member(e, "ending", slice_of(x->ending));
 	put_member(e, "referer", x->referer);
 	put_member(e, "user_agent", x->user_agent);
+	if (x->tls)
+		put_tls(e, x->tls);
 	emit_slice(e, SLICE("}\n"));
 }
 

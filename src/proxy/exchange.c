@@ -4,6 +4,7 @@
 #include "handshakelog.h"
 #include "http/kepthead.h"
 #include "http/path.h"
+#include "clienttls.h"
 #include "proxy/action.h"
 #include "realip.h"
 #include "reply.h"
@@ -25,6 +26,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 {
 	static const char *const hedges[] = { NULL, "lost", "won" };
 	const struct kept_head *kept = kept_head_of(x);
+	struct client_tls tls;
 
 	/* Without a kept head the log was turned on after the request had begun. */
 	if (!x->proxy->access || !kept)
@@ -45,6 +47,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 			   .attempts_n = x->attempts_n,
 			   .hedge = hedges[x->hedge],
 			   .ending = ending_text(ending),
+			   .tls = client_tls_read(&tls, x->client) ? &tls : NULL,
 		   });
 }
 
@@ -221,12 +224,18 @@ static const struct config_route *route_choose(const struct config *c,
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct request_view view;
+	struct client_tls tls;
 	struct realip realip;
 
 	realip_read(&realip, x, h);
 	request_view_init(&view, h, realip.forwarding.client,
 			  x->generation->path_scratch);
 	view.forwarding = &realip.forwarding;
+	view.tls = client_tls_read(&tls, x->client) ? &tls : NULL;
+	if (client_tls_misdirected(x->client, view.host)) {
+		exchange_fail(x, ENDING_MISDIRECTED);
+		return;
+	}
 	x->route = route_choose(x->generation->config, &view, from);
 	action_start(x, &view);
 }

@@ -1,5 +1,7 @@
 #include "realip.h"
 
+#include "clienttls.h"
+
 bool realip_trusts(const struct config_trust *t, const struct peer *peer)
 {
 	struct ip ip = { .family = peer->family == AF_INET ? 4 : 6 };
@@ -33,16 +35,17 @@ void realip_read(struct realip *a, struct exchange *x, const struct head *h)
 {
 	const struct config_trust *t = &x->generation->config->trust;
 	struct client *c = x->client;
-	const struct proxy_header *stated = client_proxy_header(c);
+	struct client_tls tls;
 	const struct forwarding *f = &a->forwarding;
 
 	a->peer = (struct forwarding_peer){
 		.text = { a->text, peer_text(&c->peer, a->text, sizeof(a->text)) },
-		.https = stated && stated->tls,
+		.https = client_tls_read(&tls, c),
 		.trusted = t->text_n > 0 && client_trusted(c, x->generation),
 		.proxies = t->ranges,
 		.proxy_n = t->range_n,
 	};
+	client_tls_forward(&a->peer, c);
 	forwarding_read(&a->forwarding, h, &a->peer);
 	if (f->list.hops > 0)
 		x->client_addr = peer_of(&f->list.client);

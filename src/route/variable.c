@@ -158,6 +158,35 @@ static enum result non_empty(struct slice text, struct slice *value)
 	return text.len > 0 ? RESULT_OK : RESULT_NONE;
 }
 
+/* The text of a row of variables.def about TLS. */
+static struct slice tls_text(enum variable id, const struct client_tls *t)
+{
+	switch ((unsigned)id) {
+	case VARIABLE_TLS_VERSION:
+		return t->version;
+	case VARIABLE_TLS_CIPHER:
+		return t->cipher;
+	case VARIABLE_TLS_SNI:
+		return t->sni;
+	case VARIABLE_TLS_ALPN:
+		return t->alpn;
+	case VARIABLE_TLS_RESUMED:
+		return t->resumed;
+	case VARIABLE_TLS_CLIENT_SUBJECT:
+		return t->subject;
+	case VARIABLE_TLS_CLIENT_ISSUER:
+		return t->issuer;
+	case VARIABLE_TLS_CLIENT_SAN:
+		return t->san;
+	case VARIABLE_TLS_CLIENT_SERIAL:
+		return t->serial;
+	case VARIABLE_TLS_CLIENT_FINGERPRINT:
+		return t->fingerprint;
+	}
+	ASSERT(!"not about TLS");
+	return SLICE("");
+}
+
 static enum result evaluate(enum variable id, struct slice argument,
 			    const struct request_view *v, struct space space,
 			    struct slice *value)
@@ -179,6 +208,17 @@ static enum result evaluate(enum variable id, struct slice argument,
 		return non_empty(v->head->method_token, value);
 	case VARIABLE_CLIENT_ADDRESS:
 		return non_empty(v->client, value);
+	case VARIABLE_TLS_VERSION:
+	case VARIABLE_TLS_CIPHER:
+	case VARIABLE_TLS_SNI:
+	case VARIABLE_TLS_ALPN:
+	case VARIABLE_TLS_RESUMED:
+	case VARIABLE_TLS_CLIENT_SUBJECT:
+	case VARIABLE_TLS_CLIENT_ISSUER:
+	case VARIABLE_TLS_CLIENT_SAN:
+	case VARIABLE_TLS_CLIENT_SERIAL:
+	case VARIABLE_TLS_CLIENT_FINGERPRINT:
+		return v->tls ? non_empty(tls_text(id, v->tls), value) : RESULT_NONE;
 	case VARIABLE_NONE:
 		*value = argument;
 		return RESULT_OK;

@@ -372,6 +372,11 @@ const struct tls_certificate *tls_context_certificate(const struct tls_context *
 	return i < c->certificates_n ? &c->certificates[i]->seen : NULL;
 }
 
+unsigned tls_context_tag(const struct tls_context *c, unsigned policy)
+{
+	return policy < c->policies_n ? c->policies[policy].tag : 0;
+}
+
 unsigned tls_context_policy(const struct tls_context *c, struct slice host)
 {
 	uint32_t policy;

@@ -51,6 +51,7 @@ bool policy_init(struct policy *p, SSL_CTX *library, const struct tls_policy *o,
 						    : SLICE("client_auth.crl");
 
 	p->client_auth = o->client_auth;
+	p->tag = o->tag;
 	p->library = library;
 	if (!policy_digest(p, o)) {
 		snprintf(error, error_size, "%.*s: out of memory", SLICE_ARG(ca_name));

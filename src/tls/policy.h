@@ -15,6 +15,7 @@
 
 struct policy {
 	enum tls_client_auth client_auth;
+	unsigned tag; /* of the caller */
 	SSL_CTX *library;
 	struct trust *trust; /* NULL: TLS_AUTH_OFF */
 	/* Of everything that decides which clients are let in: part of the session id context. */

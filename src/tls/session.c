@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "crypt.h"
 #include "endpoint.h"
 #include "fault.h"
 #include "shake.h"
@@ -78,6 +79,13 @@ void tls_thread_free(struct tls_thread *t)
 	slab_done(&t->endpoints);
 	slab_done(&t->shakes);
 	free(t);
+}
+
+struct slice tls_suite_name(uint16_t suite)
+{
+	const struct suite *s = suite_find(suite);
+
+	return slice_of(s ? s->name : "");
 }
 
 void tls_thread_trim(struct tls_thread *t)

@@ -7,7 +7,10 @@
 #include <strings.h>
 
 #include "base/slab.h"
+#include "lib/pki.h"
 #include "lib/proxycase.h"
+#include "lib/simtls.h"
+#include "tls/warm.h"
 
 /* ---- one request, one ending ------------------------------------------------ */
 
@@ -415,6 +418,73 @@ static void test_no_memory(void **state)
 	}
 }
 
+/* ---- TLS of clients ----------------------------------------------------------- */
+
+/* With a policy for one name, whose clients need no certificate either. */
+static struct tls_context *server_context(const struct pki *pki)
+{
+	static const struct slice names[] = { { "secret.test", 11 } };
+	static const struct tls_policy policy = { .names = names, .names_n = 1 };
+	struct tls_server_options options = {
+		.name = SLICE("test"),
+		.pairs = &pki->pair,
+		.pairs_n = 1,
+		.default_first = true,
+		.policies = &policy,
+		.policies_n = 1,
+		.protocols = { TLS_HTTP_1_1 },
+		.keylog_fd = -1,
+	};
+	char error[256];
+
+	return tls_server_context(&options, error, sizeof(error));
+}
+
+static struct tls_context *client_context(void)
+{
+	struct tls_client_options options = { .name = SLICE("test"),
+					      .protocols = { TLS_HTTP_1_1 },
+					      .keylog_fd = -1 };
+	char error[256];
+
+	return tls_client_context(&options, error, sizeof(error));
+}
+
+/* A host with another policy for client certificates than that of the connection, which goes on. The
+ * request came by https: the log says so, and a redirect to https is not made. */
+static void misdirected(struct proxyrig *r)
+{
+	struct pki *pki = pki_new("test", &(struct pki_options){ .san = "DNS:app" });
+	struct tls_context *server = server_context(pki), *context = client_context();
+	struct sim_peer *client;
+
+	assert_true(server && context);
+	assert_true(tick_use_tls(&r->sim.tick, NULL, 1000));
+	r->settings.tls = server;
+	client = sim_peer_connect(&r->sim, PROXYRIG_PORT);
+	simtls_secure(client, r->sim.tick.tls, context, SLICE("app"), NULL);
+	sim_peer_send_text(client, "GET /length/3 HTTP/1.1\r\nHost: Secret.test.:1\r\n\r\n");
+	proxycase_assert_response(r, client, 421, "error=http_request_denied");
+	proxycase_assert_ending(r, ENDING_MISDIRECTED);
+	assert_int_equal(r->requests, 0);
+	proxycase_discard_input(client);
+	sim_peer_send_text(client, GET("/secure/length"));
+	proxycase_assert_response(r, client, 200, "Length: 10");
+	assert_int_equal(proxyrig_logged(r, ",\"tls\":{\"version\":\"TLSv1.3\""), 2);
+	r->settings.tls = NULL;
+	tls_context_unref(server);
+	tls_context_unref(context);
+	pki_free(pki);
+}
+
+static void test_misdirected(void **state)
+{
+	(void)state;
+	assert_true(tls_library_init());
+	proxycase_some_seeds(5, misdirected, "misdirected",
+			     (struct proxyrig_options){ .buffers = 0 });
+}
+
 /* ---- TLS to the servers ------------------------------------------------------- */
 
 static void speaks_http(struct sim_peer *p)
@@ -571,6 +641,7 @@ static const struct CMUnitTest others[] = {
 	PROXYCASE_TEST(test_connect_errors),
 	PROXYCASE_TEST(test_paths),
 	PROXYCASE_TEST(test_proxy_protocol),
+	PROXYCASE_TEST(test_misdirected),
 	PROXYCASE_TEST(test_queue),
 	PROXYCASE_TEST(test_server_logged),
 	PROXYCASE_TEST(test_connect_timeout),

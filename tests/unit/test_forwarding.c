@@ -27,6 +27,15 @@ static const struct forwarding_peer proxy_by_https = { .text = { "10.0.0.9", 8 }
 						       .trusted = true, .https = true,
 						       .proxies = proxies, .proxy_n = 2 };
 
+static const struct forwarding_peer with_certificate = {
+	.text = { "203.0.113.9", 11 }, .https = true, .certificate = { ":YQ==:", 6 },
+	.chain = { ":Yg==:", 6 },
+};
+static const struct forwarding_peer proxy_with_certificate = {
+	.text = { "10.0.0.9", 8 }, .trusted = true, .certificate = { ":YQ==:", 6 },
+	.proxies = proxies, .proxy_n = 2,
+};
+
 static int parse_ranges(void **state)
 {
 	struct ip v4, v6;
@@ -90,6 +99,12 @@ static const struct forwarding_case {
 	  "Client-Certs: y\r\nX-Forwarded-For: 203.0.113.9\r\n" OURS },
 	{ &proxy, "Client-Cert: :AAAA:\r\nClient_Cert: x\r\n", "10.0.0.9",
 	  "Client-Cert: :AAAA:\r\nX-Forwarded-For: 10.0.0.9\r\n" OURS },
+	/* One that it has presented is; also instead of what a trusted proxy says of others. */
+	{ &with_certificate, "Client-Cert: :AAAA:\r\n", "203.0.113.9",
+	  "X-Forwarded-For: 203.0.113.9\r\n" ORIGINAL("https", "h:81", "81")
+	  "Client-Cert: :YQ==:\r\nClient-Cert-Chain: :Yg==:\r\n" },
+	{ &proxy_with_certificate, "client-cert: :AAAA:\r\nClient-Cert-Chain: :AAAA:\r\n", "10.0.0.9",
+	  "X-Forwarded-For: 10.0.0.9\r\n" OURS "Client-Cert: :YQ==:\r\n" },
 	/* A trusted proxy knows how the client came; its own connection is another matter. */
 	{ &proxy_by_https, "X-Forwarded-Proto: http\r\n", "10.0.0.9",
 	  "X-Forwarded-For: 10.0.0.9\r\n" OURS },

@@ -12,6 +12,11 @@
 static struct head head;
 static struct config_route route = { .path = SLICE("/s/"), .prefix = true };
 static struct request_view view;
+static const struct client_tls tls = {
+	.version = SLICE("TLSv1.3"), .cipher = SLICE("TLS_X"), .alpn = SLICE("http/1.1"),
+	.resumed = SLICE("false"), .subject = SLICE("CN=a"), .issuer = SLICE("CN=b"),
+	.san = SLICE("DNS:a"), .serial = SLICE("0A"), .fingerprint = SLICE("00ff"),
+};
 
 static void add_field(enum header id, const char *name, const char *value)
 {
@@ -37,7 +42,8 @@ static int setup(void **state)
 				      .path = SLICE("/s/~a%20b%2Fc"),
 				      .host = SLICE("example.org"),
 				      .client = SLICE("192.0.2.1"),
-				      .route = &route };
+				      .route = &route,
+				      .tls = &tls };
 	return 0;
 }
 
@@ -76,6 +82,12 @@ static const struct row {
 	{ "${client.address}", "192.0.2.1" },
 	{ "${method}:${query.b}:${path.rest}", "PROPFIND:x y&:~a b/c" },
 	{ "x${cookie.none}", NULL },
+	{ "${tls.version} ${tls.cipher} ${tls.alpn}", "TLSv1.3 TLS_X http/1.1" },
+	{ "${tls.sni}", NULL },
+	{ "${tls.resumed}", "false" },
+	{ "${tls.client.subject}/${tls.client.issuer}", "CN=a/CN=b" },
+	{ "${tls.client.san} ${tls.client.serial}", "DNS:a 0A" },
+	{ "${tls.client.fingerprint}", "00ff" },
 };
 
 static struct template compiled(struct template_part *scratch, const char *text)
