@@ -40,7 +40,7 @@ void handshake_log_failed(struct client *c, enum tls_fault fault)
 	struct handshake_lines *l = &p->handshake_lines[fault];
 	uint64_t second = p->tick->now_ms / 1000 + 1; /* 0: never */
 
-	if (c->conn.received == 0)
+	if (c->conn.received == 0 || fault == TLS_FAULT_TRUNCATED)
 		return;
 	if (l->second == second) {
 		l->skipped++;

@@ -3,7 +3,8 @@
  * counted (struct tls_stats).
  *
  * Owner: the proxy; one thread. A client that leaves without a byte has only looked whether the
- * port is open, as load balancers do: no line. */
+ * port is open, as load balancers do; one that leaves without close_notify after the handshake is
+ * usual: no line. */
 #ifndef PROXY_HANDSHAKELOG_H
 #define PROXY_HANDSHAKELOG_H
 

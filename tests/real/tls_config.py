@@ -238,11 +238,11 @@ def turned_on(origin, root):
         plain = f.read()
     idle = socket.create_connection(("127.0.0.1", proxy.port))
     rig.check(ask(idle) == 200, "a request")
+    address = f"address: 127.0.0.1:{proxy.port}"
+    rig.check(address in plain, plain)
     with open(proxy.path, "w") as f:
-        f.write(plain.replace(
-            f"listen: [127.0.0.1:{proxy.port}]",
-            f"listen: [{{ address: 127.0.0.1:{proxy.port}, tls: {{ certificates: "
-            f"{certificate.pem} }} }}]"))
+        f.write(plain.replace(address,
+                              f"{address}, tls: {{ certificates: {certificate.pem} }}"))
     reload(proxy, "fairlead: ready")
     rig.until(lambda: served(proxy.port) == serial_of(certificate.pem), "the certificate")
     rig.check(ask(idle, last=True) == 200, "the open connection, in the previous process")
