@@ -274,7 +274,8 @@ static void send_done(struct io_op *op, int res, unsigned flags)
 		c->sent_ms = tick_event_ms(c->tick);
 	if (o->first == o->n)
 		o->first = o->submitted = o->n = 0;
-	if (o->n == 0 && !secure_has_output(c)) {
+	/* What TLS has still to send is of no use when the socket is closed. */
+	if (o->n == 0 && (c->fd < 0 || !secure_has_output(c))) {
 		outbox_emptied(c);
 	} else if (list_empty(&o->writable)) {
 		list_append(&c->tick->writable, &o->writable);

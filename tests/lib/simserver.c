@@ -583,8 +583,9 @@ static bool cache_closes_link(struct simworld *w, struct sim_peer *a,
 			      const struct sim_request *r)
 {
 	bool one_by_one = w->pipeline == 1 && !w->faults.moves;
+	bool has_replied = (a->tls ? a->plain_n : a->out_n) > 0;
 
-	if (w->cache_closed_link || a->out_n == 0 || (w->seed + r->id) % 4 > 0 ||
+	if (w->cache_closed_link || !has_replied || (w->seed + r->id) % 4 > 0 ||
 	    (!one_by_one && w->faults.late_segments))
 		return false;
 	w->cache_closed_link = true;
@@ -656,6 +657,8 @@ void simworld_server_open(struct simworld_server *s, struct simworld *w,
 		s->listening.listener = sim_listen(w->sim.tick.loop,
 						   (struct sockaddr *)&addr, sizeof(addr),
 						   1 + (int)simworld_draw(w, 3));
+	if (simworld_secures(w, upstream))
+		s->listening.tls = w->server_context;
 }
 
 void simworld_server_flap(struct simworld_server *s)

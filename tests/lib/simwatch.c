@@ -144,6 +144,7 @@ static void watch_add_server(struct simworld_watch *m, unsigned u, unsigned i)
 
 	snprintf(name, sizeof(name), "%u", s->port);
 	c->name = c->address = c->host = strdup(name);
+	c->tls_name = "a.test";
 	ASSERT(c->host);
 	c->address_n = 1;
 	c->addresses = &m->addresses[u][i];
@@ -178,6 +179,8 @@ struct simworld_watch *simworld_watch_open(struct simworld *w)
 							    .servers = m->servers[u],
 							    .server_n = w->server_n[u] };
 		draw_health(w, &m->upstreams[u].health);
+		if (simworld_secures(w, u))
+			m->upstreams[u].tls = &w->probed;
 		for (unsigned i = 0; i < w->server_n[u]; i++)
 			watch_add_server(m, u, i);
 	}

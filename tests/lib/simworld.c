@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "config/upstreamtls.h"
+#include "base/hash.h"
 #include "proxy/exchange.h"
 #include "tls/warm.h"
 
@@ -179,6 +179,7 @@ bool simworld_must_succeed(const struct simworld *w)
 struct live_config {
 	struct list node;
 	struct config *config;
+	struct config_upstream_tls tls[SIMWORLD_UPSTREAMS + 2]; /* as if the file had it */
 };
 
 /* Overwrites it first, so that a later read of it is noticed. */
@@ -208,6 +209,22 @@ static unsigned shared_index(const struct simworld *w, const char *upstream)
 	return upstream[0] == 'c' ? w->upstream_n : w->upstream_n + 1;
 }
 
+/* The settings differ from one configuration to another, without a draw. */
+static void secure_upstream(struct simworld *w, struct live_config *live,
+			    struct config_upstream *u)
+{
+	uint64_t which = hash_mix(w->seed + w->reloads_n + u->index);
+	struct config_upstream_tls *t = &live->tls[u->index];
+
+	if (!simworld_secures(w, shared_index(w, u->name)))
+		return;
+	t->context = tls_context_ref(which % 4 == 0 ? w->other_context
+						    : w->client_context);
+	u->tls = t;
+	for (unsigned i = 0; i < u->server_n; i++)
+		u->servers[i].tls_name = which % 3 == 0 ? "b.test" : "a.test";
+}
+
 static struct generation_options draw_generation(struct simworld *w,
 						 struct upstream_view *upstream_views)
 {
@@ -221,6 +238,7 @@ static struct generation_options draw_generation(struct simworld *w,
 	for (unsigned i = 0; i < config->upstream_n; i++) {
 		unsigned k = shared_index(w, config->upstreams[i].name);
 
+		secure_upstream(w, live, &config->upstreams[i]);
 		if (config->upstreams[i].queue > w->queue_quotas[k].limit)
 			w->queue_quotas[k].limit = config->upstreams[i].queue;
 		upstream_views[i] = (struct upstream_view){ &w->upstream_stats[k],
@@ -482,6 +500,9 @@ static void tls_open(struct simworld *w)
 	ASSERT(w->peers);
 	w->server_context = simtls_server_context();
 	w->client_context = simtls_client_context();
+	w->other_context = simtls_client_context();
+	w->secured_upstreams = (uint32_t)hash_mix(w->seed) & ((2u << SIMWORLD_UPSTREAMS) - 1);
+	w->probed.context = w->client_context;
 }
 
 static void tls_close(struct simworld *w)
@@ -491,6 +512,7 @@ static void tls_close(struct simworld *w)
 	tls_thread_free(w->peers);
 	tls_context_unref(w->server_context);
 	tls_context_unref(w->client_context);
+	tls_context_unref(w->other_context);
 }
 
 static void simworld_open(struct simworld *w)

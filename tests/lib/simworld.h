@@ -8,6 +8,7 @@
 #ifndef LIB_SIMWORLD_H
 #define LIB_SIMWORLD_H
 
+#include "config/upstreamtls.h"
 #include "front/listener.h"
 #include "lib/simrig.h"
 #include "lib/simtls.h"
@@ -226,6 +227,11 @@ struct simworld {
 	/* The proxy's clients use TLS, by sessions of `peers`. Most runs without cryptography. */
 	bool secured;
 	struct tls_context *server_context, *client_context;
+	/* Bit i: the servers of upstream i use TLS as well, and the cache behind them. Reloads
+	 * change the settings between two contexts and two names. */
+	uint32_t secured_upstreams;
+	struct tls_context *other_context;
+	struct config_upstream_tls probed; /* of health checks */
 	struct tls_thread *peers;
 	struct quota handshakes;
 	struct worker_stats stats;
@@ -276,6 +282,12 @@ void strbuf_addf(struct strbuf *x, const char *format, ...)
 void strbuf_add_body(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t from, size_t n);
 void strbuf_add_chunk(struct strbuf *x, uint32_t id, enum wire_way way, uint64_t from, size_t n,
 		      const char *extension);
+
+/* Whether the servers of an upstream, or of the cache, use TLS. */
+static inline bool simworld_secures(const struct simworld *w, unsigned upstream)
+{
+	return w->secured_upstreams >> upstream & 1;
+}
 
 /* ---- simconfig.c ------------------------------------------------------------ */
 
