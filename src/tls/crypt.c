@@ -28,6 +28,7 @@ struct cipher_context {
 	EVP_CIPHER_CTX *evp;
 	uint8_t key[CRYPT_KEY_MAX];
 	uint8_t key_bytes;
+	bool set; /* it has this key */
 };
 
 struct crypt {
@@ -88,7 +89,8 @@ static bool context_set(struct cipher_context *context, const uint8_t *key,
 			const uint8_t *nonce)
 {
 	memcpy(context->key, key, context->key_bytes);
-	return EVP_CipherInit_ex(context->evp, NULL, NULL, key, nonce, -1);
+	context->set = EVP_CipherInit_ex(context->evp, NULL, NULL, key, nonce, -1);
+	return context->set;
 }
 
 static bool contexts_new(struct crypt *c, enum crypt_cipher cipher)
@@ -244,7 +246,7 @@ bool crypt_begin(struct crypt *c, enum crypt_cipher cipher, enum crypt_way way,
 	}
 	context = &c->contexts[cipher][way];
 	c->current = context->evp;
-	if (CRYPTO_memcmp(context->key, key, context->key_bytes) == 0)
+	if (context->set && CRYPTO_memcmp(context->key, key, context->key_bytes) == 0)
 		set = EVP_CipherInit_ex(c->current, NULL, NULL, NULL, nonce, -1);
 	else
 		set = context_set(context, key, nonce);
