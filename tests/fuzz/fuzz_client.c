@@ -518,6 +518,7 @@ static void run_case(struct fuzz_case *s, unsigned seed)
 		.descriptors = s->mode & SCARCE ? 2 : 100,
 		.limits = "  header_timeout: 2s\n  idle_timeout: 3s\n  send_timeout: 4s\n"
 			  "  receive_timeout: 2s\n",
+		.strange_clients = true,
 		.upstream = "    response_timeout: 3s\n    connections: 2\n",
 	};
 	struct sim_peer *a, *b = NULL;

@@ -384,7 +384,6 @@ static const char config_text[] =
 	"      - { address: 127.0.0.1:6000, weight: 1000 }\n"
 	"      - 127.0.0.1:6001\n"
 	"      - 127.0.0.1:6002\n"
-	"trusted_proxies: [127.0.0.1]\n"
 	"routes:\n"
 	"  - prefix: /again/\n"
 	"    proxy: { upstream: trio }\n"
@@ -445,6 +444,9 @@ static void read_config(struct proxyrig *r, const struct proxyrig_options *o)
 			 o->again ? o->again : "", o->limits ? o->limits : "");
 
 	assert_true(n < (int)sizeof(text));
+	if (!o->strange_clients)
+		n += snprintf(text + n, sizeof(text) - (size_t)n,
+			      "trusted_proxies: [127.0.0.1]\n");
 	if (o->nameless) /* no nameserver listens there */
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "resolver: 127.0.0.1:1\n");
 	r->config = config_read_text("test", (struct slice){ text, (size_t)n }, stderr);

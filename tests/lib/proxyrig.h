@@ -51,6 +51,7 @@ struct proxyrig_options {
 	bool nameless; /* the server of the upstream "nobody" is a name without address */
 	const char *again; /* more lines of the route /again/, indented by four */
 	bool paths_strict; /* of the listener: `paths: strict` */
+	bool strange_clients; /* clients are not trusted proxies */
 	bool tls_origins; /* TLS without cryptography to all servers, also of memcached */
 	uint8_t proxy_protocol; /* of the listener: from 127.0.0.0/8 if it is 127; 0: not set */
 };
