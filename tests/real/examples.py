@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Each line of the two example configurations, against the lab with a shorter delay; and study
+"""Each line of the example configurations, against the lab with a shorter delay; and study
 routes are refused without `study: true`. Times are compared only roughly."""
 # asan
 import json
@@ -126,12 +126,40 @@ def refused_without_study(http, memcached):
     rig.check(r.returncode == 1 and len(refusals) == 4, f"{r}")
 
 
+def https(http):
+    """With the certificate that the example's command makes, in the folder of its file."""
+    with open(os.path.join(rig.ROOT, "examples/https.yaml")) as f:
+        text = f.read()
+    command = re.search(r"#   (openssl req .*\\\n)#     (-subj .*)\n", text)
+    subprocess.run(command[1] + command[2], shell=True, check=True, cwd=rig.TMP,
+                   capture_output=True)
+    plain, secure = rig.free_ports(2)
+    text = re.sub(r"(?m)^admin:.*\n", "", text).replace("127.0.0.1:6000", f"127.0.0.1:{http}")
+    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{plain}").replace("8443", str(secure))
+    path = os.path.join(rig.TMP, "https.yaml")
+    with open(path, "w") as f:
+        f.write(text)
+    checked = subprocess.run([rig.FAIRLEAD, "-t", "-c", path], capture_output=True, text=True)
+    rig.check(checked.returncode == 0 and "www.crt: localhost (ECDSA, until 2" in checked.stdout,
+              f"{checked}")
+    proxy = rig.Program("https", [rig.FAIRLEAD, "-c", path, "--engine", rig.ENGINE],
+                        ready="fairlead: ready")
+    for url, status in ((f"http://localhost:{plain}/x?y=1", 308),
+                        (f"https://localhost:{secure}/bytes/10", 200)):
+        r = subprocess.run(["curl", "-s", "-i", "--max-time", "20", "--cacert",
+                            os.path.join(rig.TMP, "www.crt"), url], capture_output=True, text=True)
+        rig.check(f" {status} " in r.stdout, f"{url}: {r}")
+        rig.check(status == 200 or f"https://localhost:{secure}/x?y=1" in r.stdout, f"{r}")
+    proxy.stop()
+
+
 def main():
     http, memcached = rig.free_ports(2)
     rig.lab(f"{int(DELAY_S * 1000)}ms", http, memcached, "--item", "session:alice=in")
     quickstart(http, memcached)
     concurrency(http, memcached)
     refused_without_study(http, memcached)
+    https(http)
 
 
 rig.main(main)
