@@ -64,8 +64,11 @@ void library_fault(const SSL *ssl, struct library_fault *f)
 	long verified = SSL_get_verify_result(ssl);
 
 	*f = (struct library_fault){ .fault = TLS_FAULT_LIBRARY };
-	if (error == 0)
+	if (error == 0) {
+		if (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN) /* close_notify */
+			f->fault = TLS_FAULT_CLOSED;
 		return;
+	}
 	f->reason = ERR_reason_error_string(error);
 	if (reason == ERR_R_MALLOC_FAILURE) {
 		f->fault = TLS_FAULT_NO_MEMORY;

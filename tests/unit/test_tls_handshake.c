@@ -630,6 +630,38 @@ static void test_memory_of_half_hellos(void **state)
 	tls_context_unref(server);
 }
 
+/* Alerts in the place of a ServerHello. */
+static void test_alerts_to_a_client(void **state)
+{
+	static const struct {
+		struct slice record;
+		enum tls_fault fault;
+		uint8_t alert;
+	} kinds[] = {
+		{ SLICE("\x15\3\3\0\2\1\0"), TLS_FAULT_CLOSED, 0 },
+		{ SLICE("\x15\3\3\0\2\2\x28"), TLS_FAULT_ALERT, 40 },
+		{ SLICE("\x15\3\3\0\2\2\x70"), TLS_FAULT_ALERT, 112 },
+	};
+	struct tls_context *client = rig_client_context((struct tls_client_options){ 0 });
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		struct tls_side c;
+
+		side_connect(&c, client, NULL);
+		side_run(&c);
+		side_take(&c);
+		side_deliver(&c, kinds[i].record.ptr, kinds[i].record.len, 3);
+		side_run(&c);
+		assert_int_equal(c.tls->state, TLS_FAILED);
+		if (c.tls->fault != kinds[i].fault)
+			fail_msg("%zu: %s", i, tls_fault_name(c.tls->fault));
+		assert_int_equal(c.tls->alert, kinds[i].alert);
+		side_free(&c);
+	}
+	tls_context_unref(client);
+}
+
 /* The handshake of both ends, cut off after each number of flights' bytes. */
 static void test_cut_handshake(void **state)
 {
@@ -680,6 +712,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_in_common),
 		cmocka_unit_test(test_refused_name),
 		cmocka_unit_test(test_not_a_server),
+		cmocka_unit_test(test_alerts_to_a_client),
 		cmocka_unit_test(test_cut_handshake),
 		cmocka_unit_test(test_memory_of_idle_connections),
 		cmocka_unit_test(test_memory_of_half_hellos),
