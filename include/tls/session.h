@@ -20,8 +20,9 @@
  *
  * Owner: the conn (net/conn.h); memory from the slab of the thread's struct tls_thread. Limits: a
  * ClientHello of 16 KiB; records of RFC 8446 5.2; 100 key updates a second from the peer; our own
- * key update after 2^23 records. An open connection with own records holds this struct and
- * nothing else. Errors: TLS_FAILED and `fault`. tls_check() asserts what holds in each state.
+ * key update after 2^23 records. An open connection with own records holds 400 bytes, the
+ * requested name, and the texts of a client's certificate. Errors: TLS_FAILED and `fault`.
+ * tls_check() asserts what holds in each state.
  *
  * Rests on RFC 8446, RFC 5246. */
 #ifndef TLS_SESSION_H
