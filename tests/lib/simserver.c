@@ -311,7 +311,8 @@ static void origin_check_head(struct simworld *w, const struct sim_request *r,
 			      r->id);
 	if (wire_has(h, "X_Real_IP") || wire_is(h, "X-Forwarded-For", "6.6.6.6") ||
 	    wire_field(h, "X-Forwarded-For", 1).ptr ||
-	    !wire_is(h, "X-Forwarded-Port", "80"))
+	    !wire_is(h, "X-Forwarded-Port", w->secured ? "443" : "80") ||
+	    !wire_is(h, "X-Forwarded-Proto", w->secured ? "https" : "http"))
 		simworld_fail(w,
 			      "request %u reaches an origin with forged client addresses",
 			      r->id);
