@@ -383,7 +383,7 @@ bool crypt_prf(struct crypt *c, const struct suite *suite, const uint8_t master[
 	bool ok;
 
 	ASSERT(n + seed_bytes <= sizeof(text));
-	memcpy(text, label, n);
+	slice_append((char *)text, slice_of(label));
 	memcpy(text + n, seed, seed_bytes);
 	n += seed_bytes;
 	ok = hmac(mac, master, 48, text, n, NULL, 0, a);

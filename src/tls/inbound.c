@@ -234,7 +234,7 @@ static enum tls_read plain_take(struct tls_endpoint *e, struct buf **plain)
 enum tls_read inbound_read(struct tls_endpoint *e, struct buf **plain, uint64_t now_ms)
 {
 	while (e->plain == 0) {
-		struct record_plain r;
+		struct record_plain r = { .bytes = 0 };
 
 		if (inbound_open(e, &r) == VERDICT_MORE)
 			return TLS_READ_MORE;

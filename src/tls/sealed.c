@@ -58,9 +58,11 @@ void sealed_copy(const struct sealed *s, uint32_t from, void *to, uint32_t n)
 	char *at = to;
 
 	ASSERT(n <= s->bytes && from <= s->bytes - n);
-	while (n > 0) {
-		uint32_t here = b->end - b->begin;
+	for (; n > 0; b = b->next) {
+		uint32_t here;
 
+		ASSERT(b);
+		here = b->end - b->begin;
 		if (from < here) {
 			uint32_t part = here - from < n ? here - from : n;
 
@@ -70,7 +72,6 @@ void sealed_copy(const struct sealed *s, uint32_t from, void *to, uint32_t n)
 		} else {
 			from -= here;
 		}
-		b = b->next;
 	}
 }
 
