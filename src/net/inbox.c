@@ -35,7 +35,7 @@ void inbox_receive(struct conn *c)
 {
 	if (c->secure)
 		secure_continue(c);
-	if (conn_can_receive(c) && !io_busy(&c->recv.op))
+	if (!io_busy(&c->recv.op) && conn_can_receive(c))
 		io_recv(c->tick->loop, &c->recv, c->fd, inbox_space(c));
 }
 
