@@ -48,7 +48,9 @@ class TlsLoad:
     def run(self):
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        return self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        rig.check(line, lambda: f"tlsload: {self.process.stderr.read()}")
+        return line
 
     def stop(self):
         self.process.communicate()

@@ -18,16 +18,39 @@ static int bio_create(BIO *bio)
 	return 1;
 }
 
+/* The bytes of the next record; 0: it is not whole. What is no record counts as one of all that is
+ * there: the library refuses it by its header, as it does longer ones. */
+static uint32_t next_record(const struct tls_endpoint *e)
+{
+	uint8_t header[RECORD_HEADER_BYTES];
+	uint32_t length;
+
+	if (e->in.bytes < RECORD_HEADER_BYTES)
+		return 0;
+	sealed_copy(&e->in, 0, header, sizeof(header));
+	length = (uint32_t)header[3] << 8 | header[4];
+	if (length > RECORD_PLAIN_MAX + 2048 || header[1] != 3)
+		return e->in.bytes;
+	return e->in.bytes - RECORD_HEADER_BYTES >= length ? RECORD_HEADER_BYTES + length
+							   : 0;
+}
+
+/* Behind a ticket or a key update the library goes on to the next record in the same call. It gets
+ * none that is not whole: it would keep the part, and say for ever that it has something. */
 static int bio_read(BIO *bio, char *to, size_t n, size_t *read)
 {
 	struct tls_endpoint *e = BIO_get_data(bio);
+	struct shake *s = e->shake;
 
 	BIO_clear_retry_flags(bio);
-	if (e->in.bytes == 0) {
+	if (s->record_left == 0)
+		s->record_left = next_record(e);
+	if (s->record_left == 0) {
 		BIO_set_retry_read(bio);
 		return 0;
 	}
-	*read = n < e->in.bytes ? n : e->in.bytes;
+	*read = n < s->record_left ? n : s->record_left;
+	s->record_left -= (uint32_t)*read;
 	sealed_copy(&e->in, 0, to, (uint32_t)*read);
 	sealed_consume(&e->in, (uint32_t)*read);
 	return 1;
@@ -230,16 +253,7 @@ static bool shake_make(struct tls_endpoint *e, struct slice name, struct slice s
 
 bool shake_has_record(const struct tls_endpoint *e)
 {
-	uint8_t header[RECORD_HEADER_BYTES];
-	uint32_t length;
-
-	if (e->in.bytes < RECORD_HEADER_BYTES)
-		return false;
-	sealed_copy(&e->in, 0, header, sizeof(header));
-	length = (uint32_t)header[3] << 8 | header[4];
-	/* The library refuses longer ones, and what is no record, by their headers. */
-	return length > RECORD_PLAIN_MAX + 2048 || header[1] != 3 ||
-	       e->in.bytes - RECORD_HEADER_BYTES >= length;
+	return next_record(e) > 0;
 }
 
 bool shake_is_heavy(const struct tls_endpoint *e)

@@ -34,6 +34,7 @@ struct shake {
 	/* Records of each direction since its Finished or last key update: sequence numbers of TLS
 	 * 1.3. */
 	uint32_t records_in, records_out;
+	uint32_t record_left; /* bytes of the record that the library is reading */
 	/* The last record that was written, for the explicit nonce of TLS 1.2 (record.h). */
 	uint32_t written_at; /* offset in it */
 	uint8_t written_head[13];

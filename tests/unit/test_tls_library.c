@@ -276,6 +276,40 @@ static void test_explicit_nonces(void **state)
 	tls_context_unref(context);
 }
 
+/* The library goes on to the next record behind a key update, and must not begin one that is not
+ * whole. */
+static void test_part_of_a_record_behind_a_key_update(void **state)
+{
+	static const char text[1000] = "text";
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(modes); i++) {
+		struct tls_context *context = server_for(false, modes[i]);
+		char sealed[4096];
+		struct tls_side s;
+		struct raw r;
+		int n;
+
+		side_accept(&s, context);
+		raw_new(&r, false, TLS1_3_VERSION);
+		raw_settle(&r, &s, 16384);
+		assert_true(SSL_key_update(r.ssl, SSL_KEY_UPDATE_NOT_REQUESTED));
+		assert_int_equal(SSL_write(r.ssl, text, sizeof(text)), sizeof(text));
+		n = BIO_read(r.out, sealed, sizeof(sealed));
+		assert_true(n > (int)sizeof(text));
+		for (int parts = 0; parts < 2; parts++) {
+			side_deliver(&s, parts ? sealed + n - 10 : sealed,
+				     parts ? 10 : (size_t)n - 10, 16384);
+			side_run(&s);
+			assert_int_equal(s.got_n, parts ? sizeof(text) : 0);
+		}
+		assert_memory_equal(s.got, text, sizeof(text));
+		side_free(&s);
+		raw_free(&r);
+		tls_context_unref(context);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +319,7 @@ int main(void)
 		cmocka_unit_test(test_too_many_key_updates),
 		cmocka_unit_test(test_key_updates_before_the_hand_over),
 		cmocka_unit_test(test_explicit_nonces),
+		cmocka_unit_test(test_part_of_a_record_behind_a_key_update),
 	};
 
 	return cmocka_run_group_tests(tests, rig_set_up, rig_tear_down);
