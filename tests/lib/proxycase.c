@@ -94,13 +94,13 @@ const struct proxycase proxycases[] = {
 	  .ending = ENDING_REDIRECT, .fields = "Location: https://app/secure/a?b=c\r\n" },
 	{ .name = "redirect, by https already",
 	  .request = "GET /secure/length HTTP/1.1\r\nHost: app\r\nX-Forwarded-Proto: HTTPS\r\n\r\n",
-	  .status = 200, .trusted = true },
+	  .status = 200 },
 	{ .name = "redirect, by https as a stranger says",
 	  .request = "GET /secure/length HTTP/1.1\r\nHost: app\r\nX-Forwarded-Proto: https\r\n\r\n",
-	  .status = 308, .ending = ENDING_REDIRECT },
+	  .status = 308, .ending = ENDING_REDIRECT, .stranger = true },
 	{ .name = "redirect, by https already, nowhere",
 	  .request = "GET /secure/x HTTP/1.1\r\nHost: none\r\nX-Forwarded-Proto: https\r\n\r\n",
-	  .status = 404, .ending = ENDING_NO_ROUTE, .trusted = true },
+	  .status = 404, .ending = ENDING_NO_ROUTE },
 	{ .name = "redirect, post", .request = POST("/old/a%20b", 4) "abcd", .status = 301,
 	  .ending = ENDING_REDIRECT, .fields = "Location: https://new.example/a%20b\r\n" },
 	{ .name = "redirect to nowhere", .request = "GET /secure/ HTTP/1.1\r\nHost: a;b\r\n\r\n",
@@ -175,7 +175,7 @@ void proxycase_open(struct proxyrig *r, const struct proxycase *c, uint64_t seed
 						     .upstream = c->upstream,
 						     .tls_origins = seed % 3 == 0,
 						     .again = c->again,
-						     .trusted = c->trusted });
+						     .strange_clients = c->stranger });
 }
 
 void proxycase_start(struct proxyrig *r, const struct proxycase *c,

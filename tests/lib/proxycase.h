@@ -42,7 +42,7 @@ struct proxycase {
 	enum ending ending;
 	const char *fields; /* text that the response's head contains; NULL: any head */
 	enum client_action client;
-	bool trusted;    /* the client is in `trusted_proxies` */
+	bool stranger;   /* the client is not in `trusted_proxies` */
 	bool proxy_ends; /* the proxy is shut down after the request */
 	bool last;       /* no further request on the connection gets a response */
 	const char *limits, *upstream, *again; /* see struct proxyrig_options */

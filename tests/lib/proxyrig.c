@@ -481,11 +481,6 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 		r->settings.proxy_protocol = &r->proxies;
 	}
 	read_config(r, o);
-	if (o->trusted) {
-		r->trusted = (struct ip_range){ { 4, { 127, 0, 0, 1 } }, { 4, { 127, 0, 0, 1 } } };
-		r->config->trust = (struct config_trust){ .range_n = 1, .ranges = &r->trusted,
-							  .text_n = 1 };
-	}
 	if (o->tls_origins)
 		secure_upstreams(r);
 	quota_init(&r->clients, o->clients ? o->clients : 1000);

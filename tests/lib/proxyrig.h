@@ -38,7 +38,7 @@ struct proxyrig {
 	const char *fail_path; /* … get the response of this path instead */
 	struct accept_settings settings; /* of the listener */
 	struct config_trust proxies;     /* settings.proxy_protocol */
-	struct ip_range proxies_range, trusted;
+	struct ip_range proxies_range;
 };
 
 struct proxyrig_options {
@@ -53,7 +53,6 @@ struct proxyrig_options {
 	bool paths_strict; /* of the listener: `paths: strict` */
 	bool strange_clients; /* clients are not trusted proxies */
 	bool tls_origins; /* TLS without cryptography to all servers, also of memcached */
-	bool trusted; /* clients are in `trusted_proxies` */
 	uint8_t proxy_protocol; /* of the listener: from 127.0.0.0/8 if it is 127; 0: not set */
 };
 
