@@ -22,10 +22,11 @@
 #define WARM_UP 1000
 #define NOT_COUNTABLE 77
 
-static const struct micro_set *const sets[] = {
-	&micro_heads, &micro_routes,  &micro_routetables, &micro_timers,  &micro_buffers,
-	&micro_mail,  &micro_balance, &micro_records,     &micro_sessions
-};
+static const struct micro_set *const sets[] = { &micro_heads,       &micro_routes,
+						&micro_routetables, &micro_timers,
+						&micro_buffers,     &micro_mail,
+						&micro_balance,     &micro_records,
+						&micro_sessions,    &micro_certificates };
 
 void micro_must(int good, const char *what)
 {

@@ -18,7 +18,7 @@ struct micro_set {
 };
 
 extern const struct micro_set micro_heads, micro_routes, micro_routetables, micro_timers,
-	micro_buffers, micro_mail, micro_balance, micro_records, micro_sessions;
+	micro_buffers, micro_mail, micro_balance, micro_records, micro_sessions, micro_certificates;
 
 /* Ends the program if a measured function did not do its work. */
 void micro_must(int good, const char *what);

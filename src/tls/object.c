@@ -42,6 +42,16 @@ static int protocol_chosen(SSL *ssl, const unsigned char **out, unsigned char *o
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* The name was read from the ClientHello before the object was made. The library tells the client
+ * that it was used (RFC 6066 3). */
+static int name_used(SSL *ssl, int *alert, void *unused)
+{
+	(void)ssl;
+	(void)alert;
+	(void)unused;
+	return SSL_TLSEXT_ERR_OK;
+}
+
 /* One write(), so that lines of several threads do not mix. */
 static void keylog_write(int fd, const char *line)
 {
@@ -195,6 +205,8 @@ void object_callbacks(SSL_CTX *library, const struct tls_context *c)
 	SSL_CTX_set_cert_verify_callback(library, peer_verified, NULL);
 	if (!c->server)
 		SSL_CTX_sess_set_new_cb(library, session_made);
+	if (c->server)
+		SSL_CTX_set_tlsext_servername_callback(library, name_used);
 	if (c->server && c->protocols_len > 0)
 		SSL_CTX_set_alpn_select_cb(library, protocol_chosen, NULL);
 	if (c->tickets)
@@ -218,33 +230,34 @@ static SSL *object_new(SSL_CTX *library, struct tls_context *c, struct tls_hooks
 	return ssl;
 }
 
-/* What a session must have in common with a connection that resumes it: listener, certificates,
- * and how clients are verified. */
-static bool object_set_identity(SSL *ssl, const struct tls_context *c,
+/* What a session must have in common with a connection that resumes it: listener, requested name
+ * (RFC 6066 3), certificates, and how clients are verified. */
+static bool object_set_identity(SSL *ssl, const struct tls_context *c, struct slice name,
 				const struct certset *set, const struct policy *policy)
 {
-	struct slice parts[2 + KEY_KINDS] = {
+	struct slice parts[3 + KEY_KINDS] = {
 		c->name,
+		name,
 		{ (const char *)policy->digest, sizeof(policy->digest) },
 	};
 	uint8_t digest[SHARED_DIGEST];
 
 	for (unsigned i = 0; i < KEY_KINDS; i++)
 		if (set->of[i])
-			parts[2 + i] = (struct slice){
+			parts[3 + i] = (struct slice){
 				(const char *)set->of[i]->shared.digest, SHARED_DIGEST
 			};
 	return shared_digest(digest, SHARED_SESSION, parts, COUNT(parts)) &&
 	       SSL_set_session_id_context(ssl, digest, sizeof(digest)) == 1;
 }
 
-static bool object_prepare(SSL *ssl, const struct tls_context *c,
+static bool object_prepare(SSL *ssl, const struct tls_context *c, struct slice name,
 			   const struct certset *set, const struct policy *policy)
 {
 	for (unsigned i = 0; i < KEY_KINDS; i++)
 		if (set->of[i] && !certificate_use(set->of[i], ssl, NULL))
 			return false;
-	return object_set_identity(ssl, c, set, policy);
+	return object_set_identity(ssl, c, name, set, policy);
 }
 
 SSL *tls_object_accept(struct tls_context *c, struct tls_hooks *h, struct slice name,
@@ -262,7 +275,7 @@ SSL *tls_object_accept(struct tls_context *c, struct tls_hooks *h, struct slice 
 	h->policy = (uint8_t)tls_context_policy(c, name);
 	policy = &c->policies[h->policy];
 	ssl = object_new(policy->library, c, h);
-	if (ssl && object_prepare(ssl, c, set ? set : &c->table.first, policy)) {
+	if (ssl && object_prepare(ssl, c, name, set ? set : &c->table.first, policy)) {
 		SSL_set_accept_state(ssl);
 		return ssl;
 	}

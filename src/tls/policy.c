@@ -22,7 +22,7 @@ static bool policy_digest(struct policy *p, const struct tls_policy *o)
 /* CAs whose names a client gets, to choose its certificate. */
 static bool policy_send_names(struct policy *p)
 {
-	STACK_OF(X509_NAME) *names = SSL_dup_CA_list(p->trust->names);
+	STACK_OF(X509_NAME) *names = trust_names(p->trust);
 
 	SSL_CTX_set_client_CA_list(p->library, names);
 	return names;

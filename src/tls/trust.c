@@ -18,7 +18,6 @@ static void trust_free(struct shared *s)
 	struct trust *t = CONTAINER(s, struct trust, shared);
 
 	X509_STORE_free(t->store);
-	sk_X509_NAME_pop_free(t->names, X509_NAME_free);
 	free(t);
 }
 
@@ -26,13 +25,8 @@ static bool trust_add_certificate(struct trust *t, const struct pem_block *b)
 {
 	const unsigned char *der = b->der;
 	X509 *x = d2i_X509(NULL, &der, b->len);
-	X509_NAME *name = x ? X509_NAME_dup(X509_get_subject_name(x)) : NULL;
-	bool good = name && X509_STORE_add_cert(t->store, x) == 1;
+	bool good = x && X509_STORE_add_cert(t->store, x) == 1;
 
-	if (!good || sk_X509_NAME_push(t->names, name) <= 0) {
-		X509_NAME_free(name);
-		good = false;
-	}
 	X509_free(x);
 	return good;
 }
@@ -137,7 +131,7 @@ static bool trust_fill(struct trust *t, const struct trust_source *from)
 {
 	size_t n;
 
-	if (!t->store || !t->names || !trust_read(t, from->ca, PEM_CERTIFICATE, &n))
+	if (!t->store || !trust_read(t, from->ca, PEM_CERTIFICATE, &n))
 		return source_fail(from, from->ca_name, NULL);
 	if (n == 0)
 		return source_fail(from, from->ca_name,
@@ -163,7 +157,6 @@ static struct shared *trust_decode(const struct trust_source *from,
 		return NULL;
 	}
 	t->store = X509_STORE_new();
-	t->names = sk_X509_NAME_new_null();
 	good = trust_fill(t, from);
 	ERR_clear_error();
 	if (good)
@@ -195,6 +188,24 @@ struct trust *trust_new(struct slice ca_name, struct slice ca, struct slice crl_
 void trust_unref(struct trust *t)
 {
 	shared_unref(t ? &t->shared : NULL);
+}
+
+STACK_OF(X509_NAME) * trust_names(const struct trust *t)
+{
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(t->store);
+	STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+
+	for (int i = 0; names && i < sk_X509_OBJECT_num(objects); i++) {
+		X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+		X509_NAME *name = x ? X509_NAME_dup(X509_get_subject_name(x)) : NULL;
+
+		if (x && (!name || sk_X509_NAME_push(names, name) <= 0)) {
+			X509_NAME_free(name);
+			sk_X509_NAME_pop_free(names, X509_NAME_free);
+			names = NULL;
+		}
+	}
+	return names;
 }
 
 bool trust_use(const struct trust *t, SSL_CTX *library)

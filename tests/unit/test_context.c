@@ -764,8 +764,8 @@ static void sessions_are_resumed(void **state)
 	for (long v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
 		assert_true(resumes(s, "a.example", s, "a.example", c, v, 0));
 		assert_true(resumes(s, "a.example", again, "a.example", c, v, 0));
-		/* Both names have the same certificates and the same policy. */
-		assert_true(resumes(s, "a.example", s, "x.b.example", c, v, 0));
+		/* Although both names have the same certificates and the same policy. */
+		assert_false(resumes(s, "a.example", s, "x.b.example", c, v, 0));
 		assert_false(resumes(s, "a.example", foreign, "a.example", c, v, 0));
 		assert_false(resumes(none, "a.example", none, "a.example", c, v, 0));
 		assert_false(resumes(s, "a.example", none, "a.example", c, v, 0));
@@ -1086,6 +1086,28 @@ static void keys_are_pinned(void **state)
 	free(chain);
 }
 
+/* The server says that it has used the name, so the client keeps it with the session. */
+static void names_are_acknowledged(void **state)
+{
+	struct tls_server_options so = server_options();
+	struct tls_client_options co = client_options();
+	struct tls_context *s = server_of(&so), *c = client_of(&co);
+
+	(void)state;
+	for (long v = TLS1_2_VERSION; v <= TLS1_3_VERSION; v++) {
+		struct meeting *k = shake_new(s, c, "a.example");
+
+		SSL_set_max_proto_version(k->client.ssl, v);
+		assert_true(shake_run(k)->done);
+		assert_non_null(k->client.kept);
+		assert_string_equal(SSL_SESSION_get0_hostname(k->client.kept),
+				    "a.example");
+		shake_free(k);
+	}
+	tls_context_unref(s);
+	tls_context_unref(c);
+}
+
 static void server_names_are_sent(void **state)
 {
 	static const struct {
@@ -1227,6 +1249,7 @@ int main(void)
 		cmocka_unit_test(validity_is_that_of_the_given_time),
 		cmocka_unit_test(a_trusted_certificate_need_not_be_a_root),
 		cmocka_unit_test(keys_are_pinned),
+		cmocka_unit_test(names_are_acknowledged),
 		cmocka_unit_test(server_names_are_sent),
 		cmocka_unit_test(secrets_are_reported_and_logged),
 	};
