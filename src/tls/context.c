@@ -146,9 +146,12 @@ static bool server_policies(struct tls_context *c, const struct tls_server_optio
 		return context_fail(to);
 	if (!has_default && !server_add_policy(c, o, &none, to))
 		return false;
-	for (size_t i = 0; i < o->policies_n; i++)
+	for (size_t i = 0; i < o->policies_n; i++) {
+		/* Else nobody would be asked for a certificate by it. */
+		ASSERT(i == 0 || o->policies[i].names_n > 0);
 		if (!server_add_policy(c, o, &o->policies[i], to))
 			return false;
+	}
 	return true;
 }
 
