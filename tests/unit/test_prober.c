@@ -9,8 +9,9 @@
 #include <cmocka.h>
 
 #include "../../src/io/engine.h"
+#include "config/upstreamtls.h"
 #include "http/lenient.h"
-#include "lib/simrig.h"
+#include "lib/simtls.h"
 #include "watch/prober.h"
 
 #define PORT 6000
@@ -347,6 +348,43 @@ static void test_port(void **state)
 	close_world();
 }
 
+static void says_no_tls(struct sim_peer *p)
+{
+	if (p->in_n > 0 && p->step++ == 0)
+		sim_peer_send_text(p, "HTTP/1.1 400 Bad Request\r\n\r\n");
+}
+
+/* A check speaks TLS as requests do; that of type tcp includes the handshake. */
+static void test_tls(void **state)
+{
+	static const enum config_health_type types[] = { CONFIG_HEALTH_HTTP,
+							 CONFIG_HEALTH_TCP };
+	struct tls_context *server = simtls_server_context();
+	struct config_upstream_tls tls = { .context = simtls_client_context() };
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * 10; i++) {
+		open_world(i + 1, 2, types[i % 2]);
+		assert_true(tick_use_tls(&rig.tick, NULL, 1000));
+		upstream.tls = &tls;
+		upstream.health.fall = upstream.health.rise = 1;
+		servers[0].tls_name = servers[1].tls_name = "app.test";
+		hosts[0].tls = server;
+		hosts[1].on_input = says_no_tls;
+		responses[0] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+		start();
+		SIMRIG_UNTIL(&rig, reported_n == 2, 2 * INTERVAL_MS);
+		for (unsigned k = 0; k < 2; k++) {
+			assert_int_equal(reported[k].up, reported[k].server == 0);
+			if (reported[k].server == 1)
+				assert_string_equal(reported[k].why, "not a TLS record");
+		}
+		close_world();
+	}
+	tls_context_unref(server);
+	tls_context_unref(tls.context);
+}
+
 struct stats_sum {
 	unsigned n, up;
 	uint64_t probes, failures;
@@ -533,6 +571,7 @@ int main(void)
 		cmocka_unit_test(test_intervals),
 		cmocka_unit_test(test_slower_than_the_interval),
 		cmocka_unit_test(test_port),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_resolved),
 		cmocka_unit_test(test_descriptors),
 		cmocka_unit_test(test_shortage),
