@@ -38,6 +38,7 @@ struct client_fixture {
 	size_t body_n;
 	struct client *waiting;
 	bool may_respond;
+	bool not_ready; /* requests read nothing more of their bodies */
 	struct test_request {
 		struct client *client; /* NULL: unused */
 		struct stream *stream;
@@ -128,7 +129,7 @@ static void step(struct task *task)
 	struct stream *s = r->stream;
 	struct client_fixture *f = c->front->owner;
 
-	if (s->state == STREAM_CLOSED)
+	if (s->state == STREAM_CLOSED || (f->not_ready && !s->timed_out))
 		return;
 	if (stream_lost(s)) {
 		request_abort(s);
@@ -571,6 +572,22 @@ static void slow_body(struct client_fixture *f)
 }
 TEST(slow_body)
 
+/* All of the body has come, and its request is not ready for it: the client is not late. */
+static void body_that_waits(struct client_fixture *f)
+{
+	sim_peer_send_text(f->peer, "POST /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n"
+				    "\r\n01234");
+	SIMRIG_UNTIL(&f->rig, f->body_n == 5, 1000);
+	f->not_ready = true;
+	sim_peer_send_text(f->peer, "56789");
+	simrig_run(&f->rig, 3 * RECEIVE_MS);
+	assert_int_equal(f->timed_out_n, 0);
+	f->not_ready = false;
+	tick_run(&f->rig.tick, f->requests[0].stream->task);
+	SIMRIG_UNTIL(&f->rig, count(f->peer, "HTTP/1.1 200") == 1, 1000);
+}
+TEST(body_that_waits)
+
 /* Reads nothing of a long response that begins late. */
 static void never_reads(struct client_fixture *f)
 {
@@ -765,6 +782,7 @@ int main(void)
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_idle_timeout_shortest),
 		cmocka_unit_test(test_slow_body),
+		cmocka_unit_test(test_body_that_waits),
 		cmocka_unit_test(test_never_reads),
 		cmocka_unit_test(test_reads_late_at_the_end),
 		cmocka_unit_test(test_never_reads_at_the_end),

@@ -48,16 +48,17 @@ static void head_received(struct client *c, struct stream *s, struct head *h)
 {
 	struct handshake_fixture *f = c->front->owner;
 	struct task none;
+	bool keep;
 
 	f->heads++;
 	task_init(&none, NULL);
 	stream_begin_body(s, h->framing, h->length);
 	stream_use(s, &none);
+	keep = stream_discard_body(s);
 	respond(c, s,
-		stream_discard_body(s) ? "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n"
-				       : "HTTP/1.1 200 X\r\nContent-Length: 0\r\n"
-					 "Connection: close\r\n\r\n");
-	stream_finish(s, !f->front.draining);
+		keep ? "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n"
+		     : "HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	stream_finish(s, keep);
 }
 
 static void head_refused(struct client *c, struct stream *s, enum fault fault)
@@ -266,6 +267,21 @@ static void drained_in_the_handshake(struct handshake_fixture *f)
 }
 TEST(drained_in_the_handshake)
 
+/* A client that asks for the end sends its close_notify when it has the response, or earlier: no
+ * reset overtakes the response. */
+static void close_notify_behind_the_last_request(struct handshake_fixture *f)
+{
+	simtls_secure(f->peer, f->rig.tick.tls, f->client_context, SLICE("a"), NULL);
+	sim_peer_send_text(f->peer, "GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+	SIMRIG_UNTIL(&f->rig, f->heads == 1, 1000);
+	sim_peer_shutdown(f->peer);
+	SIMRIG_UNTIL(&f->rig, sim_peer_finished(f->peer), 1000);
+	assert_int_equal(f->peer->error, 0);
+	assert_int_equal(count(f->peer, "HTTP/1.1 200"), 1);
+	SIMRIG_UNTIL(&f->rig, f->closed == 1, LINGER_MS + LATE_MS);
+}
+TEST(close_notify_behind_the_last_request)
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -281,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_closed_in_the_handshake),
 		cmocka_unit_test(test_evicted_in_the_handshake),
 		cmocka_unit_test(test_drained_in_the_handshake),
+		cmocka_unit_test(test_close_notify_behind_the_last_request),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);

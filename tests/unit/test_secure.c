@@ -552,6 +552,30 @@ static void plain_http(struct secure_fixture *f)
 }
 TEST(plain_http)
 
+/* A part of a record stays: its receive buffer is given back within two seconds. */
+static void part_of_record(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+	const struct buf_pool *pool = io_bufs(f->rig.tick.loop);
+	struct timer *pause = &e->peer->pause;
+
+	SIMRIG_UNTIL(&f->rig, e->peer->out_sent == e->peer->out_n, 60000);
+	e->peer->uncut = true;
+	timer_set(&f->rig.tick.wheel, pause, f->rig.tick.now_ms + 60000);
+	peer_sends(e, 30000);
+	e->peer->out_n--; /* held back */
+	timer_stop(&f->rig.tick.wheel, pause);
+	sim_peer_append_output(e->peer, "", 0);
+	SIMRIG_UNTIL(&f->rig, e->peer->out_sent == e->peer->out_n, 60000);
+	simrig_run(&f->rig, 2200);
+	assert_in_range(e->taken, 1, 29999);
+	assert_int_equal(pool->free_n, pool->count);
+	e->peer->out_n++;
+	sim_peer_append_output(e->peer, "", 0);
+	SIMRIG_UNTIL(&f->rig, e->taken == 30000, 60000);
+}
+TEST(part_of_record)
+
 /* ---- without memory ---------------------------------------------------------- */
 
 /* The n-th allocation fails: the connection fails or goes on, and nothing is left of it. */
@@ -609,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_unit_from_elsewhere),
 		cmocka_unit_test(test_part_of_hello),
 		cmocka_unit_test(test_plain_http),
+		cmocka_unit_test(test_part_of_record),
 		cmocka_unit_test(test_without_memory),
 	};
 
