@@ -13,7 +13,8 @@ void http1_record(struct http1 *h)
 {
 	const struct conn *c = http1_conn(h);
 
-	/* Its user looks at what has come, or is not ready for it: then nobody waits for the peer. */
+	/* Its user looks at what has come, or is not ready for it: then nobody waits for the
+	 * peer. */
 	if (c->inbox)
 		h->stream.body_awaited = false;
 	if (c->eof)
