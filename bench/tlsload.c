@@ -1,12 +1,14 @@
 /* Load generator of TLS 1.3 clients, with OpenSSL.
  *
  *   tlsload keep PORT PATH CONNECTIONS SECONDS
+ *   tlsload plain PORT PATH CONNECTIONS SECONDS
  *   tlsload full PORT PATH CONNECTIONS SECONDS
  *   tlsload resumed PORT PATH CONNECTIONS SECONDS
  *   tlsload idle PORT PATH CONNECTIONS
  *   tlsload hello PORT BYTES CONNECTIONS
  *
- * keep: each connection sends its next GET when the response is complete. full, resumed: a new
+ * keep: each connection sends its next GET when the response is complete. plain: the same without
+ * TLS, for what is compared with it. full, resumed: a new
  * connection for each request, without or with a ticket of the previous one. idle: one request
  * on each connection, opened at most 16 at once, which then stay open. hello: connections that
  * have sent the first BYTES bytes of a ClientHello.
@@ -43,13 +45,14 @@
 #define READ_BYTES 65536
 #define HELLO_MAX 1024
 
-enum load_mode { MODE_KEEP, MODE_FULL, MODE_RESUMED, MODE_IDLE, MODE_HELLO };
+enum load_mode { MODE_KEEP, MODE_PLAIN, MODE_FULL, MODE_RESUMED, MODE_IDLE, MODE_HELLO };
 
 struct tlsload_conn {
 	int fd; /* -1: none */
 	SSL *ssl;
 	SSL_SESSION *session; /* resumed: of the previous connection */
 	bool open, waiting;   /* handshake done; a response is due */
+	bool next;            /* the next request is due */
 	int64_t sent_ns; /* when the request was sent; of a new connection, the connect */
 	struct message in;
 };
@@ -120,6 +123,7 @@ static int connected_socket(void)
 }
 
 static void conn_step(struct tlsload_conn *c);
+static void conn_prepared(void);
 
 static void conn_open(struct tlsload_conn *c)
 {
@@ -132,6 +136,13 @@ static void conn_open(struct tlsload_conn *c)
 	c->in.part = IN_HEAD;
 	c->in.head_n = 0;
 	c->fd = connected_socket();
+	load.opened++;
+	epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
+	if (load.mode == MODE_PLAIN) {
+		c->open = true;
+		conn_prepared();
+		return;
+	}
 	c->ssl = SSL_new(ctx);
 	if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
 		load_die("SSL_new", "failed");
@@ -141,8 +152,6 @@ static void conn_open(struct tlsload_conn *c)
 		c->session = NULL;
 	}
 	SSL_set_connect_state(c->ssl);
-	epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
-	load.opened++;
 	conn_step(c);
 }
 
@@ -150,8 +159,8 @@ static void conn_close(struct tlsload_conn *c)
 {
 	if (load.mode == MODE_RESUMED)
 		c->session = SSL_get1_session(c->ssl);
-	SSL_set_quiet_shutdown(c->ssl, 0);
-	SSL_shutdown(c->ssl);
+	if (c->ssl)
+		SSL_shutdown(c->ssl);
 	SSL_free(c->ssl);
 	close(c->fd);
 	c->ssl = NULL;
@@ -171,13 +180,16 @@ static void conn_request(struct tlsload_conn *c)
 	if (!new_each_time())
 		c->sent_ns = load.now_ns;
 	c->waiting = true;
-	if (SSL_write(c->ssl, load.request, load.request_bytes) != load.request_bytes)
+	c->next = false;
+	if ((c->ssl ? SSL_write(c->ssl, load.request, load.request_bytes)
+		    : send(c->fd, load.request, (size_t)load.request_bytes,
+			   MSG_NOSIGNAL)) != load.request_bytes)
 		failed("a request was not sent");
 }
 
 static void conn_responded(struct tlsload_conn *c)
 {
-	bool resumed = SSL_session_reused(c->ssl), due = c->waiting;
+	bool resumed = c->ssl && SSL_session_reused(c->ssl), due = c->waiting;
 
 	load.now_ns = load_clock_ns();
 	c->waiting = false;
@@ -191,8 +203,8 @@ static void conn_responded(struct tlsload_conn *c)
 		failed("the wrong kind of handshake");
 	load.requests++;
 	latencies_add(&load.latencies, load.now_ns - c->sent_ns);
-	if (load.mode == MODE_KEEP && load.now_ns < load.stop_ns)
-		conn_request(c);
+	if (!new_each_time() && load.now_ns < load.stop_ns)
+		c->next = true;
 }
 
 static void responses_read(struct tlsload_conn *c, const char *p, size_t n)
@@ -237,9 +249,15 @@ static void conn_step(struct tlsload_conn *c)
 			conn_opened(c);
 	}
 	while (n > 0) {
-		n = SSL_read(c->ssl, buffer, sizeof(buffer));
+		n = c->ssl ? SSL_read(c->ssl, buffer, sizeof(buffer))
+			   : (int)recv(c->fd, buffer, sizeof(buffer), 0);
 		if (n > 0)
 			responses_read(c, buffer, (size_t)n);
+	}
+	if (!c->ssl) {
+		if (n == 0 || errno != EAGAIN)
+			conn_ended(c, "a connection ended");
+		return;
 	}
 	switch (SSL_get_error(c->ssl, n)) {
 	case SSL_ERROR_WANT_READ:
@@ -261,6 +279,13 @@ static bool loop_once(int timeout_ms)
 	load.now_ns = load_clock_ns();
 	for (int i = 0; i < n; i++)
 		conn_step(events[i].data.ptr);
+	/* One behind the other, so that the proxy finds many at once, as those of ends.c. */
+	for (int i = 0; i < n; i++) {
+		struct tlsload_conn *c = events[i].data.ptr;
+
+		if (c->next)
+			conn_request(c);
+	}
 	return n > 0;
 }
 
@@ -363,7 +388,8 @@ static void make_ctx(void)
 
 static enum load_mode mode_of(const char *name)
 {
-	static const char *const names[] = { "keep", "full", "resumed", "idle", "hello" };
+	static const char *const names[] = { "keep",    "plain", "full",
+					     "resumed", "idle",  "hello" };
 
 	for (unsigned m = 0; m < sizeof(names) / sizeof(*names); m++)
 		if (strcmp(name, names[m]) == 0)

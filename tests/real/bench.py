@@ -20,6 +20,7 @@ BENCH = os.path.join(rig.ROOT, "bench/run")
 CONTESTANTS = {"fairlead", "fairlead-epoll", "nginx", "haproxy", "tunnel"}
 LARGE = [(work, name) for work in ("loading", "reloading")
          for name in ("fairlead", "fairlead-epoll")]
+SECURE = {"fairlead", "fairlead-epoll", "fairlead-openssl", "nginx", "haproxy"}
 READERS, FILE_BYTES = 24, 10 << 20
 LEAST_US, MOST_US = 1, 2000    # CPU time of a request of 100 B
 
@@ -33,6 +34,10 @@ def judge(told):
     def values(figure):
         return {r["contestant"]: float(r["value"]) for r in told if r["figure"] == figure}
     rig.check(not values("failed"), f"errors: {values('failed')}")
+    for work in ("tls-small-64", "tls-resumed"):
+        found = {r["contestant"] for r in told if (r["workload"], r["figure"]) == (work, "cpu_us")}
+        rig.check(found == SECURE, f"{work}: a cost of {sorted(found)} only")
+    told = [r for r in told if r["workload"] not in ("tls-small-64", "tls-resumed")]
     cost = values("cpu_us")
     rig.check(set(cost) == CONTESTANTS, f"a cost of {sorted(cost)} only")
     rig.check(all(LEAST_US < c < MOST_US for c in cost.values()), f"{cost}")
@@ -105,7 +110,8 @@ def main():
     for peer in ("nginx", "haproxy", "wrk", "memcached"):
         if not os.path.exists(os.path.join(rig.PEERS, peer)):
             rig.skip(f"no {peer}: tools/bring test bench fetches it")
-    done = subprocess.run([BENCH, "--only", "small-64,loading", "--rounds", "1", "--seconds", "1",
+    done = subprocess.run([BENCH, "--only",
+                           "small-64,loading,tls-small-64,tls-resumed", "--rounds", "1", "--seconds", "1",
                            "--no-charts", "--out", rig.TMP], capture_output=True, text=True)
     rig.check(done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:])
     judge(rows(os.path.join(rig.TMP, "rounds.csv")))
