@@ -213,7 +213,8 @@ def report(record, facts, directory):
 
 # --- the summary of README.md ---------------------------------------------------
 
-SUMMARY = ("small-64", "file-10k", "file-100k", "file-10m", "new-connection", "memcached")
+SUMMARY = ("small-64", "file-10k", "file-100k", "file-10m", "new-connection", "memcached",
+           "tls-small-64", "tls-file-100k", "tls-full", "tls-resumed")
 
 
 def summary(record, facts, directory):
@@ -224,7 +225,8 @@ def summary(record, facts, directory):
             for w in SUMMARY if w in record.names("workload")]
     rows += [[title, *(cell(record, w, n, "bytes") for n in names)]
              for title, w in (("waiting request: bytes of user memory", held.MEMORY),
-                              ("idle connection: bytes of user memory", held.IDLE))
+                              ("idle connection: bytes of user memory", held.IDLE),
+                              ("idle TLS connection: bytes of user memory", tlsheld.IDLE))
              if w in record.names("workload")]
     return (rows_to_text(["", *names], rows) + "\n" +
             f"{facts['date']}, {facts['kernel']}, one core each, {facts['peers']}: "
