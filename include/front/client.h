@@ -57,13 +57,16 @@ struct client {
 	struct front *front;
 	struct list held; /* origins held for this client only: back/upstream.h */
 	struct peer peer; /* the peer of the connection, or the source that it has stated */
-	struct buf *proxy_header; /* client_proxy_header(); NULL: none */
-	struct tls_context *context; /* PROXIED: for the handshake that follows, a reference */
 	uint8_t state;            /* enum client_state */
 	bool close_requested : 1; /* by the client: Connection: close, or HTTP/1.0 */
 	bool paths_strict : 1; /* accepted where `paths: strict` is configured */
 	bool trust_known : 1;  /* `trusted` is that of the present configuration */
 	bool trusted : 1;      /* forwarding fields of this peer are believed */
+	bool context_waits : 1; /* PROXIED: a handshake follows, with `context` */
+	union {
+		struct buf *proxy_header;    /* client_proxy_header(); NULL: none */
+		struct tls_context *context; /* a reference; if context_waits */
+	};
 };
 
 /* Takes over an accepted socket, and its unit of the quota. Out of memory: closes it,

@@ -66,13 +66,14 @@ void client_check(const struct client *c)
 	const struct stream *s = &c->http1.stream;
 
 	http1_check(&c->http1);
-	ASSERT(!c->context || c->state == CLIENT_PROXIED || c->state == CLIENT_ENDING);
+	ASSERT(!c->context_waits || c->state == CLIENT_PROXIED ||
+	       c->state == CLIENT_ENDING);
 	switch ((enum client_state)c->state) {
 	case CLIENT_SECURING:
 	case CLIENT_PROXIED:
 	case CLIENT_IDLE:
 		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
-						    /* fall through */
+		/* fall through */
 	case CLIENT_HEAD:
 		ASSERT(s->state == STREAM_IDLE && deadline_running(&s->deadline));
 		break;
@@ -204,8 +205,10 @@ static void conn_dead(struct conn *conn)
 	if (f->events->closed)
 		f->events->closed(c);
 	ASSERT(!c->http1.stream.task);
-	buf_put(c->proxy_header);
-	tls_context_unref(c->context);
+	if (c->context_waits)
+		tls_context_unref(c->context);
+	else
+		buf_put(c->proxy_header);
 	task_stop(&c->task); /* after closed(), which may have made the task runnable */
 	list_remove(&c->node);
 	stat_sub(&f->stats->connections, 1);
@@ -317,6 +320,8 @@ static void client_timed_out(struct client *c)
 {
 	if (c->state == CLIENT_HEAD)
 		request_refuse(c, FAULT_NONE);
+	else if (conn_unsent(&c->conn) > 0)
+		client_end(c, CONN_NOW); /* it does not read */
 	else
 		client_leave(c);
 }
@@ -395,13 +400,10 @@ static bool handshake_done(struct client *c)
 	return c->state == CLIENT_IDLE;
 }
 
-static void handshake_begin(struct client *c)
+static void handshake_begin(struct client *c, struct tls_context *context)
 {
-	struct tls_context *context = c->context;
 	bool good = conn_secure(&c->conn, context);
 
-	c->context = NULL;
-	tls_context_unref(context);
 	client_set_state(c, CLIENT_SECURING);
 	deadline_begin(c);
 	if (!good)
@@ -411,9 +413,12 @@ static void handshake_begin(struct client *c)
 void client_secure(struct client *c, struct tls_context *context)
 {
 	ASSERT(c->http1.stream.uses == 0);
-	c->context = tls_context_ref(context);
-	if (c->state != CLIENT_PROXIED)
-		handshake_begin(c);
+	if (c->state == CLIENT_PROXIED) {
+		c->context = tls_context_ref(context);
+		c->context_waits = true;
+	} else {
+		handshake_begin(c, context);
+	}
 }
 
 /* ---- the PROXY protocol ----------------------------------------------------- */
@@ -425,17 +430,29 @@ void client_await_proxy_header(struct client *c)
 	deadline_begin(c);
 }
 
+/* The header was read. */
+static void client_begin_proxied(struct client *c, struct buf *kept)
+{
+	struct tls_context *context = c->context_waits ? c->context : NULL;
+
+	c->context_waits = false;
+	c->proxy_header = kept;
+	if (context)
+		handshake_begin(c, context);
+	else
+		client_begin_requests(c);
+	tls_context_unref(context);
+}
+
 /* True: the header was read; requests may follow, or a handshake. A peer that leaves without a byte
  * was a check of the port. */
 static bool proxy_header_taken(struct client *c)
 {
-	enum verdict v = proxied_read(c);
+	struct buf *kept;
+	enum verdict v = proxied_read(c, &kept);
 
 	if (v == VERDICT_OK) {
-		if (c->context)
-			handshake_begin(c);
-		else
-			client_begin_requests(c);
+		client_begin_proxied(c, kept);
 		return c->state == CLIENT_IDLE;
 	}
 	if (v == VERDICT_MORE && !c->conn.eof && !client_lost(c) &&

@@ -4,24 +4,23 @@
 
 const struct proxy_header *client_proxy_header(const struct client *c)
 {
-	return c->proxy_header ? (const void *)c->proxy_header->data : NULL;
+	return !c->context_waits && c->proxy_header ? (const void *)c->proxy_header->data
+						    : NULL;
 }
 
-/* Keeps a copy of the header, behind what was read of it. False: no memory. */
-static bool header_keep(struct client *c, const char *bytes, uint32_t n)
+/* A copy of the header, behind what was read of it. NULL: no memory. */
+static struct buf *header_copy(struct client *c, const char *bytes, uint32_t n)
 {
 	struct proxy_header *h;
-	char *copy;
+	struct buf *b = buf_new(io_bufs(c->front->tick->loop), sizeof(*h) + n);
 	enum verdict v;
 
-	c->proxy_header = buf_new(io_bufs(c->front->tick->loop), sizeof(*h) + n);
-	if (!c->proxy_header)
-		return false;
-	h = (void *)c->proxy_header->data;
-	copy = memcpy(c->proxy_header->data + sizeof(*h), bytes, n);
-	v = proxy_header_parse(h, copy, n);
+	if (!b)
+		return NULL;
+	h = (void *)b->data;
+	v = proxy_header_parse(h, memcpy(b->data + sizeof(*h), bytes, n), n);
 	ASSERT(v == VERDICT_OK);
-	return true;
+	return b;
 }
 
 /* The header may lie in several receive buffers. */
@@ -38,15 +37,17 @@ static enum verdict header_parse(struct client *c, struct proxy_header *h)
 	return proxy_header_parse(h, bytes.ptr, bytes.len);
 }
 
-enum verdict proxied_read(struct client *c)
+enum verdict proxied_read(struct client *c, struct buf **kept)
 {
 	struct proxy_header h;
 	enum verdict v = header_parse(c, &h);
 
+	*kept = NULL;
 	if (v != VERDICT_OK)
 		return v;
 	if (!h.local) {
-		if (!header_keep(c, conn_peek(&c->conn).ptr, h.bytes))
+		*kept = header_copy(c, conn_peek(&c->conn).ptr, h.bytes);
+		if (!*kept)
 			return VERDICT_BAD;
 		c->peer = h.source;
 	}

@@ -7,7 +7,8 @@
 
 #include "front/client.h"
 
-/* OK: the header was consumed, c->peer and c->proxy_header are what it states. */
-enum verdict proxied_read(struct client *c) MUST_USE;
+/* OK: the header was consumed, and c->peer is what it states. *kept: for c->proxy_header; NULL: it
+ * states nothing. */
+enum verdict proxied_read(struct client *c, struct buf **kept) MUST_USE;
 
 #endif

@@ -5,6 +5,7 @@ tests/run makes; each script can also be run by hand:
 
     ENGINE=epoll tests/real/concurrency.py
 """
+import glob
 import os
 import random
 import re
@@ -137,7 +138,16 @@ class Program:
         return self.process.poll() is None
 
     def signal(self, sign):
+        """Returns from SIGSTOP when no thread runs any more: one that runs on another CPU takes a
+        moment."""
         self.process.send_signal(sign)
+        if sign == signal.SIGSTOP:
+            until(lambda: set(self.thread_states()) == {"T"}, "all threads to stop")
+
+    def thread_states(self):
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/stat"):
+            with open(path) as f:
+                yield f.read().rpartition(")")[2].split()[0]
 
     def ended(self, patience_s=PATIENCE_S):
         """Waits for the exit status."""

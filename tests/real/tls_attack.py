@@ -2,9 +2,12 @@
 """The cases of attack.py through TLS: each must end exactly as in plain text. The end of a
 connection counts as an orderly one only with close_notify; without it, it is the break that the
 client must be able to see."""
-import attack
 import rig
 import tlsrig
+from attack_cases import case
+
+case.SCHEME, case.DEFAULT_PORT = b"https", b"443"
+import attack    # noqa: E402, its cases have the scheme in them
 
 MADE = tlsrig.Pki()
 

@@ -106,10 +106,10 @@ def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     made = tlsrig.Pki()
-    default = tlsrig.front(origin, made)
+    default = tlsrig.front(origin, made, engine="auto")
     with_sslscan(default.port, ("1.2", "1.3"))
     if not tlsrig.STAND_IN:
-        with_sslscan(tlsrig.front(origin, made, ", min_version: 1.3").port, ("1.3",))
+        with_sslscan(tlsrig.front(origin, made, ", min_version: 1.3", engine="auto").port, ("1.3",))
     with_testssl(default.port, made.root.file)
 
 

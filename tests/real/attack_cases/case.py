@@ -18,6 +18,9 @@ CUT_OFF = "cut off"    # at most a part of one request, and then the end of its 
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n"
 
+# How the client reaches the proxy; set before the cases are imported.
+SCHEME, DEFAULT_PORT = b"http", b"80"
+
 
 class Case:
     """send: bytes or steps of the client. responses: statuses, or (status, body). end: of the
@@ -57,11 +60,11 @@ class Seen:
         if chunked is not None:
             self.fields.append((b"Transfer-Encoding", b"chunked"))
         self.fields += [(b"Via", via + b" fairlead"), (b"X-Forwarded-For", client),
-                        (b"X-Forwarded-Proto", b"http")]
+                        (b"X-Forwarded-Proto", SCHEME)]
         if asked:
             port = re.search(rb":(\d+)$", asked)
             self.fields += [(b"X-Forwarded-Host", asked),
-                            (b"X-Forwarded-Port", port[1] if port else b"80")]
+                            (b"X-Forwarded-Port", port[1] if port else DEFAULT_PORT)]
         self.fields += hop
 
     def differs(self, m):
