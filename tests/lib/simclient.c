@@ -538,6 +538,8 @@ static void client_on_input(struct sim_peer *p)
 
 /* ---- start, faults and end -------------------------------------------------- */
 
+#define SIM_PROXY_HEADER "PROXY TCP4 192.0.2.7 192.0.2.8 1234 443\r\n"
+
 static void client_start_fired(struct timer *timer)
 {
 	struct sim_client *c = CONTAINER(timer, struct sim_client, start);
@@ -549,6 +551,8 @@ static void client_start_fired(struct timer *timer)
 	c->peer = sim_peer_connect(&c->world->sim, SIMWORLD_PROXY_PORT);
 	c->peer->on_input = client_on_input;
 	c->peer->owner = c;
+	if (c->world->proxied)
+		sim_peer_append_output(c->peer, SIM_PROXY_HEADER, sizeof(SIM_PROXY_HEADER) - 1);
 	if (c->world->secured)
 		simtls_secure(c->peer, c->world->peers, c->world->client_context,
 			      SLICE("example.org"), NULL);

@@ -311,6 +311,7 @@ static void origin_check_head(struct simworld *w, const struct sim_request *r,
 			      r->id);
 	if (wire_has(h, "X_Real_IP") || wire_is(h, "X-Forwarded-For", "6.6.6.6") ||
 	    wire_field(h, "X-Forwarded-For", 1).ptr ||
+	    (w->proxied && !wire_is(h, "X-Forwarded-For", "192.0.2.7")) ||
 	    !wire_is(h, "X-Forwarded-Port", w->secured ? "443" : "80") ||
 	    !wire_is(h, "X-Forwarded-Proto", w->secured ? "https" : "http"))
 		simworld_fail(w,

@@ -284,7 +284,13 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct simworld *w = l->owner;
 
-	proxy_accepted(&w->proxy, fd, peer, &(struct accept_settings){ .tls = w->server_context });
+	static struct ip_range all = { { 4, { 0 } }, { 4, { 255, 255, 255, 255 } } };
+	static const struct config_trust anybody = { .range_n = 1, .ranges = &all };
+
+	proxy_accepted(&w->proxy, fd, peer,
+		       &(struct accept_settings){
+			       .tls = w->server_context,
+			       .proxy_protocol = w->proxied ? &anybody : NULL });
 }
 
 /* No idle client is closed to make room: a good client may just be sending its request. */
@@ -491,6 +497,7 @@ static void arm_faults(struct simworld *w)
 static void tls_open(struct simworld *w)
 {
 	w->secured = w->seed % 3 > 0;
+	w->proxied = w->seed % 4 == 1;
 	if (!w->secured)
 		return;
 	ASSERT(tls_library_init());

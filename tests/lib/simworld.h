@@ -224,6 +224,7 @@ struct simworld {
 	bool has_pacer;     /* one message of this run is sent by a pacer */
 	bool closing;       /* the servers were freed */
 	bool cache_closed_link; /* see cache_closes_link() */
+	bool proxied; /* clients come through a proxy that sends a header of the PROXY protocol */
 	/* The proxy's clients use TLS, by sessions of `peers`. Most runs without cryptography. */
 	bool secured;
 	struct tls_context *server_context, *client_context;
