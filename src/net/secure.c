@@ -234,8 +234,8 @@ static void secure_step(struct task *task)
 	record_end(s);
 	CHECK_STATE(secure_check(c));
 	inbox_receive(c);
-	/* Without space, no receive is in flight that could notice the peer's end, also if the space
-	 * is taken by a part of a record: the owner looks for it. */
+	/* Without space, no receive is in flight that could notice the peer's end, also if a part
+	 * of a record takes the space: the owner looks for it. */
 	if (inbox_space(c) == 0 || s->shaking != shaking_before || c->inbox_bytes != bytes_before ||
 	    (c->eof || c->error) != ended_before || c->send_error)
 		c->events->changed(c);
