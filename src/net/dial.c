@@ -246,7 +246,9 @@ static void connect_done(struct io_op *op, int res, unsigned flags)
 static void conn_give_up(struct dial *d)
 {
 	task_stop(&d->task);
-	conn_close(d->options.conn, CONN_NOW, 0);
+	/* After a handshake that failed it may be dead already, until the end of this tick. */
+	if (d->options.conn->state != CONN_DEAD)
+		conn_close(d->options.conn, CONN_NOW, 0);
 }
 
 static void deadline_passed(struct timer *t)
