@@ -74,7 +74,8 @@ void secure_compact(struct conn *c)
 {
 	struct secure *s = c->secure;
 
-	if (s->hungry && s->tls->sealed_held > 0)
+	/* Whole records as well, if the inbox has no space for what they hold. */
+	if ((s->hungry || s->full) && s->tls->sealed_held > 0)
 		compact(s);
 }
 
