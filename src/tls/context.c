@@ -160,7 +160,8 @@ static bool certificate_acceptable(const struct tls_context *c,
 				   const struct certificate *certificate,
 				   const struct complaint *to)
 {
-	SSL *ssl = SSL_new(c->policies[0].library);
+	const struct policy *first = &c->policies[0];
+	SSL *ssl = SSL_new(first->library);
 	char reason[REASON_MAX];
 	bool good = ssl && certificate_use(certificate, ssl, NULL);
 

@@ -236,7 +236,7 @@ def wrong_records(world):
             client.sock.shutdown(socket.SHUT_WR)    # more bytes are not waited for
             got = alert_of(client)
             client.sock.close()
-            good = [NAMES[w] for w in wanted] + LIBRARY * world.library
+            good = [NAMES[w] for w in wanted] + LIBRARY * world.alerts_of_library
             world.expect(got in good, f"{version.name}, {name}: {got}, not {good}")
             rig.check(world.requests() == before, f"{name}: a request reached the origin")
         world.served(version.name)
@@ -310,7 +310,7 @@ class World:
         self.port, self.origin = self.proxy.port, origin
         self.worker = None if tlsrig.STAND_IN else self.proxy.worker_pid()
         self.faults = []
-        self.left, self.library = {}, bool(more or tlsrig.STAND_IN)
+        self.left, self.alerts_of_library = {}, bool(more or tlsrig.STAND_IN)
 
     def expect(self, good, what):
         """Like rig.check(), but the other cases are tried first."""
