@@ -61,6 +61,12 @@ bool user_number(const char *text, uint32_t *id);
 void rights_read(struct config_reader *r, const struct section_values *values,
 		 const struct config_address *a, struct config_rights *rights);
 
+/* listen.c: addresses on which connections are accepted; appends each listener to the configuration
+ * and reports an address that is used twice. */
+void listens_read(struct config_reader *r, const struct node *list);
+void admin_read(struct config_reader *r, const struct node *n);
+void control_read(struct config_reader *r, const struct node *n);
+
 /* upstream.c */
 void upstreams_read(struct config_reader *r, const struct node *map);
 

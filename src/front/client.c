@@ -1,7 +1,8 @@
 #include "front/client.h"
 
-#include "close.h"
-#include "proxied.h"
+#include "clientstate.h"
+#include "clientstream.h"
+#include "opening.h"
 
 /* Most requests of one connection served in one step, before other connections get their
  * turn. */
@@ -23,7 +24,7 @@ static const uint8_t next_states[] = {
 	[CLIENT_ENDING] = 1u << CLIENT_ENDING,
 };
 
-static void client_set_state(struct client *c, enum client_state state)
+void client_set_state(struct client *c, enum client_state state)
 {
 	struct worker_stats *stats = c->front->stats;
 
@@ -40,17 +41,6 @@ static void client_set_state(struct client *c, enum client_state state)
 		list_remove(&c->idle_node);
 	c->state = (uint8_t)state;
 	c->http1.stream.since_ms = c->front->tick->now_ms;
-}
-
-/* The connection failed: nothing that is written reaches the client. */
-static bool client_lost(const struct client *c)
-{
-	return c->conn.error || c->conn.send_error;
-}
-
-static struct client *client_of(const struct stream *s)
-{
-	return CONTAINER(s, struct client, http1.stream);
 }
 
 /* Runs the task of the stream's user, or the client's. */
@@ -73,7 +63,7 @@ void client_check(const struct client *c)
 	case CLIENT_PROXIED:
 	case CLIENT_IDLE:
 		ASSERT(!list_empty(&c->idle_node)); /* it may be evicted */
-		/* fall through */
+						    /* fall through */
 	case CLIENT_HEAD:
 		ASSERT(s->state == STREAM_IDLE && deadline_running(&s->deadline));
 		break;
@@ -95,9 +85,7 @@ static uint64_t later_ms(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* A FIN would abort the exchange, but no receive is in flight, so a FIN would go
- * unnoticed. */
-static bool fin_undetectable(const struct client *c)
+bool client_misses_fin(const struct client *c)
 {
 	const struct stream *s = &c->http1.stream;
 
@@ -111,7 +99,7 @@ static uint64_t next_check_ms(const struct client *c)
 	uint32_t ms = t->send_ms < t->receive_ms ? t->send_ms : t->receive_ms;
 
 	return c->front->tick->now_ms +
-	       (fin_undetectable(c) && ms > FIN_CHECK_MS ? FIN_CHECK_MS : ms);
+	       (client_misses_fin(c) && ms > FIN_CHECK_MS ? FIN_CHECK_MS : ms);
 }
 
 /* Until when the peer has to do what this state waits for; WHEEL_NEVER: no limit. While
@@ -159,7 +147,7 @@ static void look_for_fin(void *owner)
 	struct client *c = owner;
 	struct tick *tick = c->front->tick;
 
-	if (fin_undetectable(c) && io_peer_ended(tick->loop, c->conn.fd)) {
+	if (client_misses_fin(c) && io_peer_ended(tick->loop, c->conn.fd)) {
 		c->http1.stream.eof = true;
 		client_wake(c);
 	}
@@ -180,7 +168,7 @@ static const struct deadline_rules client_rules = { client_due_ms, client_time_p
 
 /* A state began. Not client_due_ms(): the outbox is nearly always sent in this tick, so
  * nothing needs to be done for the send timeout. */
-static void deadline_begin(struct client *c)
+void client_begin_deadline(struct client *c)
 {
 	deadline_bound(&c->http1.stream.deadline, state_deadline_ms(c));
 }
@@ -241,7 +229,7 @@ void client_close(struct client *c, enum conn_end how, uint32_t linger_ms)
 	conn_close(&c->conn, how, linger_ms);
 }
 
-static void client_end(struct client *c, enum conn_end how)
+void client_end(struct client *c, enum conn_end how)
 {
 	client_close(c, how, c->front->linger_ms);
 }
@@ -255,7 +243,7 @@ static void client_leave(struct client *c)
 
 /* ---- requests ------------------------------------------------------------- */
 
-static void request_refuse(struct client *c, enum fault fault)
+void client_refuse_request(struct client *c, enum fault fault)
 {
 	client_set_state(c, CLIENT_BUSY);
 	stream_set_state(&c->http1.stream, STREAM_OPEN);
@@ -278,7 +266,7 @@ static void request_begin(struct client *c, struct head *h)
 	stream_set_state(s, STREAM_OPEN);
 	f->events->head_received(c, s, h);
 	buf_put(bytes);
-	deadline_begin(c);
+	client_begin_deadline(c);
 }
 
 /* Reads the next head. False: no complete head was received, or the connection ends. */
@@ -294,7 +282,7 @@ static bool request_read(struct client *c)
 	case VERDICT_MORE:
 		break;
 	case VERDICT_BAD:
-		request_refuse(c, h->fault);
+		client_refuse_request(c, h->fault);
 		return false;
 	}
 	if (c->conn.eof || client_lost(c)) {
@@ -302,7 +290,7 @@ static bool request_read(struct client *c)
 	} else if (c->state == CLIENT_IDLE &&
 		   reader_skip_empty_lines(&c->http1.reader, &c->conn)) {
 		client_set_state(c, CLIENT_HEAD);
-		deadline_begin(c);
+		client_begin_deadline(c);
 	}
 	return false;
 }
@@ -319,7 +307,7 @@ static void inbox_compact_and_limit(struct client *c)
 static void client_timed_out(struct client *c)
 {
 	if (c->state == CLIENT_HEAD)
-		request_refuse(c, FAULT_NONE);
+		client_refuse_request(c, FAULT_NONE);
 	else if (conn_unsent(&c->conn) > 0)
 		client_end(c, CONN_NOW); /* it does not read */
 	else
@@ -350,216 +338,14 @@ static void serve_requests(struct client *c)
 	tick_run(c->front->tick, &c->task);
 }
 
-/* Before the first request. */
-static void client_begin_requests(struct client *c)
-{
-	client_set_state(c, CLIENT_IDLE);
-	deadline_begin(c);
-}
-
-/* ---- TLS -------------------------------------------------------------------- */
-
-static void handshake_report(struct client *c, enum tls_fault fault)
-{
-	if (c->front->events->handshake_failed)
-		c->front->events->handshake_failed(c, fault);
-}
-
-static void handshake_failed(struct client *c, enum tls_fault fault)
-{
-	handshake_report(c, fault);
-	if (fault == TLS_FAULT_PLAIN_HTTP && conn_unsecure(&c->conn)) {
-		c->http1.stream.receive_failed = false;
-		request_refuse(c, FAULT_PLAIN_ON_TLS);
-	} else {
-		client_end(c, CONN_LINGER); /* no reset overtakes an alert */
-	}
-}
-
-/* The session has not found this fault itself. */
-static void handshake_give_up(struct client *c, enum tls_fault fault)
-{
-	handshakes_count_failure(c->front->tick, TLS_SIDE_SERVER, fault);
-	handshake_report(c, fault);
-	client_end(c, CONN_NOW);
-}
-
-/* True: it is complete. */
-static bool handshake_done(struct client *c)
-{
-	const struct tls *t = conn_tls(&c->conn);
-
-	if (t->state == TLS_FAILED)
-		handshake_failed(c, (enum tls_fault)t->fault);
-	else if (client_lost(c))
-		handshake_give_up(c, TLS_FAULT_CLOSED);
-	else if (!conn_shaking(&c->conn))
-		client_begin_requests(c);
-	else if (c->http1.stream.timed_out)
-		handshake_give_up(c, TLS_FAULT_TIMEOUT);
-	return c->state == CLIENT_IDLE;
-}
-
-static void handshake_begin(struct client *c, struct tls_context *context)
-{
-	bool good = conn_secure(&c->conn, context);
-
-	client_set_state(c, CLIENT_SECURING);
-	deadline_begin(c);
-	if (!good)
-		handshake_give_up(c, TLS_FAULT_NO_MEMORY);
-}
-
-void client_secure(struct client *c, struct tls_context *context)
-{
-	ASSERT(c->http1.stream.uses == 0);
-	if (c->state == CLIENT_PROXIED) {
-		c->context = tls_context_ref(context);
-		c->context_waits = true;
-	} else {
-		handshake_begin(c, context);
-	}
-}
-
-/* ---- the PROXY protocol ----------------------------------------------------- */
-
-void client_await_proxy_header(struct client *c)
-{
-	ASSERT(c->http1.stream.uses == 0 && c->conn.received == 0);
-	client_set_state(c, CLIENT_PROXIED);
-	deadline_begin(c);
-}
-
-/* The header was read. */
-static void client_begin_proxied(struct client *c, struct buf *kept)
-{
-	struct tls_context *context = c->context_waits ? c->context : NULL;
-
-	c->context_waits = false;
-	c->proxy_header = kept;
-	if (context)
-		handshake_begin(c, context);
-	else
-		client_begin_requests(c);
-	tls_context_unref(context);
-}
-
-/* True: the header was read; requests may follow, or a handshake. A peer that leaves without a byte
- * was a check of the port. */
-static bool proxy_header_taken(struct client *c)
-{
-	struct buf *kept;
-	enum verdict v = proxied_read(c, &kept);
-
-	if (v == VERDICT_OK) {
-		client_begin_proxied(c, kept);
-		return c->state == CLIENT_IDLE;
-	}
-	if (v == VERDICT_MORE && !c->conn.eof && !client_lost(c) &&
-	    !c->http1.stream.timed_out) {
-		conn_compact(&c->conn);
-		return false;
-	}
-	if (c->conn.received > 0)
-		stat_add(&c->front->stats->proxy_headers_refused, 1);
-	client_end(c, CONN_NOW);
-	return false;
-}
-
-/* --------------------------------------------------------------------------- */
-
-/* False: the client is not ready for requests. */
-static bool client_ready(struct client *c)
-{
-	if (c->state == CLIENT_PROXIED)
-		return proxy_header_taken(c);
-	return c->state != CLIENT_SECURING || handshake_done(c);
-}
-
 static void client_step(struct task *task)
 {
 	struct client *c = CONTAINER(task, struct client, task);
 
-	if (client_ready(c))
+	if (client_opened(c))
 		serve_requests(c);
 	CHECK_STATE(client_check(c));
 }
-
-/* ---- the stream's operations ----------------------------------------------- */
-
-static bool may_keep_alive(const struct stream *s)
-{
-	const struct client *c = client_of(s);
-
-	return !c->close_requested && !c->front->draining && !s->timed_out;
-}
-
-static bool discard_body(struct stream *s)
-{
-	struct client *c = client_of(s);
-
-	return may_keep_alive(s) && http1_discard_body(&c->http1, c->front->scratch);
-}
-
-static void stream_waits(struct stream *s, bool abort_on_eof)
-{
-	struct client *c = client_of(s);
-
-	http1_wait(&c->http1, abort_on_eof);
-	if (fin_undetectable(c))
-		deadline_begin(c);
-	CHECK_STATE(client_check(c));
-}
-
-static void stream_finished(struct stream *s, bool keep_alive)
-{
-	struct client *c = client_of(s);
-	/* A client that sent Connection: close sends nothing more (RFC 9112 9.6), so
-	 * there is no need to linger; except after a body, where old clients add a CRLF
-	 * (2.2), and before its close_notify. */
-	bool peer_done = c->close_requested &&
-			 c->http1.reader.body.framing == FRAMING_NONE && !c->conn.inbox &&
-			 (c->conn.eof || !conn_tls(&c->conn));
-
-	stream_release(s);
-	if (keep_alive && !stream_lost(s)) {
-		http1_restart(&c->http1);
-		client_set_state(c, CLIENT_IDLE);
-		deadline_begin(c);
-		/* A pipelined request or FIN may have been received already. */
-		if (c->conn.inbox || c->conn.eof)
-			tick_run(c->front->tick, &c->task);
-		return;
-	}
-	/* Closing with unread bytes would send a reset, which may overtake the
-	 * response. */
-	client_end(c, peer_done ? CONN_FLUSH : CONN_LINGER);
-}
-
-/* What was queued is still sent: complete responses, and this one as far as it was
- * written. A missing Content-Length remainder or last chunk shows that it is incomplete,
- * so FIN will do; a close-delimited body or a tunnel needs a reset. */
-static void stream_aborted(struct stream *s, enum stream_abort reason)
-{
-	struct client *c = client_of(s);
-	bool truncation_visible = (s->sent || c->http1.writer.framing != FRAMING_CLOSE) &&
-				  s->state != STREAM_TUNNEL;
-
-	stream_release(s);
-	if (reason == STREAM_UNWANTED || (stream_responsive(s) && truncation_visible))
-		client_end(c, CONN_LINGER);
-	else
-		client_end(c, stream_responsive(s) ? CONN_FLUSH_RESET : CONN_RESET);
-}
-
-static const struct stream_ops client_stream_ops = {
-	HTTP1_OPS,
-	.may_keep_alive = may_keep_alive,
-	.discard_body = discard_body,
-	.wait = stream_waits,
-	.finish = stream_finished,
-	.abort = stream_aborted,
-};
 
 /* ---- connections ------------------------------------------------------------ */
 
@@ -589,7 +375,7 @@ struct client *client_open(struct front *f, int fd, const struct peer *peer)
 	c->http1.stream.limits = &f->limits;
 	c->state = CLIENT_IDLE;
 	c->http1.stream.since_ms = tick_event_ms(f->tick);
-	deadline_begin(c);
+	client_begin_deadline(c);
 	return c;
 }
 

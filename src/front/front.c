@@ -1,6 +1,6 @@
 #include "front/front.h"
 
-#include "close.h"
+#include "clientstate.h"
 #include "front/client.h"
 
 /* A connection that has sent nothing for this long since it was accepted may be

@@ -1,6 +1,6 @@
 /* A client whose connection begins with a header of the PROXY protocol: reads it.
  *
- * Owner: client.c, which decides what becomes of the connection. Limits: PROXY_HEADER_MAX bytes.
+ * Owner: opening.c, which decides what becomes of the connection. Limits: PROXY_HEADER_MAX bytes.
  * Errors: a verdict; BAD also without memory. */
 #ifndef FRONT_PROXIED_H
 #define FRONT_PROXIED_H

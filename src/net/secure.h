@@ -10,6 +10,8 @@
  * and there is one send at a time, so the order of records is that of their numbers. What was
  * sealed is with the kernel, or the connection is broken.
  *
+ * Two files implement it: what is sent is in seal.c, all else in secure.c.
+ *
  * Owner: the conn; from the slab of the tick. Limits: those of the conn; a flight for each send.
  * Errors: the conn's: see conn_secure(). */
 #ifndef NET_SECURE_H
@@ -67,6 +69,9 @@ static inline uint32_t secure_charged(const struct conn *c)
 {
 	return c->secure ? c->secure->charged : 0;
 }
+
+/* The session has something to send: the outbox is the object that sends. False: no memory. */
+bool secure_send_own(struct conn *c);
 
 /* No send is in flight: seals what waits, and sends it. False: there is nothing to send, or it
  * cannot be: then send_error is set. */
