@@ -32,6 +32,7 @@ struct dialtls_fixture {
 	struct conn conn;
 	struct task task;
 	struct dial *dial;
+	struct reap tick_end; /* see cancel_dead() */
 	bool again, cancel_opened;
 	struct buf *preamble;
 	unsigned results, opened, failed, deaths, changes;
@@ -41,6 +42,7 @@ struct dialtls_fixture {
 };
 
 static struct dialtls_fixture *fixture;
+static unsigned cancelled_dead_n; /* seeds */
 
 static void changed(struct conn *c)
 {
@@ -319,6 +321,41 @@ static void cancelled(struct dialtls_fixture *f)
 }
 TEST(cancelled)
 
+/* Called at the end of a tick before what has ended in this tick is freed: as an owner that ends
+ * because of something else. */
+static void cancel_dead(struct reap *r)
+{
+	struct dialtls_fixture *f = CONTAINER(r, struct dialtls_fixture, tick_end);
+
+	if (f->conn.state == CONN_DEAD && f->dial)
+		dial_cancel(&f->dial);
+}
+
+/* In the tick in which its conn has closed, after a failed handshake or the deadline. */
+static void cancelled_when_dead(struct dialtls_fixture *f)
+{
+	f->kind = (enum bad_server)(1 + simrig_draw(&f->rig, IS_SILENT));
+	f->tick_end.free = cancel_dead;
+	start(f, &f->bad_address, 5 + (uint32_t)simrig_draw(&f->rig, 100));
+	while (f->deaths == 0) {
+		list_init(&f->tick_end.node);
+		tick_reap(&f->rig.tick, &f->tick_end);
+		simrig_alarm(&f->rig, 1000);
+		tick_once(&f->rig.tick);
+		timer_stop(&f->rig.tick.wheel, &f->rig.alarm);
+	}
+	assert_null(f->dial);
+	cancelled_dead_n += f->results == 0;
+}
+
+static void test_cancelled_when_dead(void **state)
+{
+	(void)state;
+	cancelled_dead_n = 0;
+	each_seed(cancelled_when_dead);
+	assert_in_range(cancelled_dead_n, SIMRIG_SEEDS / 2, SIMRIG_SEEDS);
+}
+
 static void test_without_memory(void **state)
 {
 	(void)state;
@@ -344,9 +381,13 @@ static int set_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_opens),          cmocka_unit_test(test_preamble),
-		cmocka_unit_test(test_fails),          cmocka_unit_test(test_dials_again),
-		cmocka_unit_test(test_expires),        cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_opens),
+		cmocka_unit_test(test_preamble),
+		cmocka_unit_test(test_fails),
+		cmocka_unit_test(test_dials_again),
+		cmocka_unit_test(test_expires),
+		cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_cancelled_when_dead),
 		cmocka_unit_test(test_without_memory),
 	};
 

@@ -28,6 +28,8 @@ struct secured {
 	struct task task;
 	unsigned changes, deaths;
 	bool paused;          /* takes nothing from its inbox */
+	bool waits;           /* … and what it holds is not needed soon */
+	bool told_deaf;       /* it was told while nothing could be received */
 	size_t pushed, taken; /* bytes of the pattern */
 };
 
@@ -64,6 +66,10 @@ static void step(struct task *t)
 	conn_check(&e->conn);
 	if (e->conn.state == CONN_OPEN && !e->paused)
 		take_all(e);
+	if (e->conn.state == CONN_OPEN && e->waits) {
+		conn_compact(&e->conn);
+		conn_limit_inbox(&e->conn, true);
+	}
 }
 
 static void changed(struct conn *c)
@@ -72,6 +78,7 @@ static void changed(struct conn *c)
 
 	assert_int_equal(c->state, CONN_OPEN);
 	e->changes++;
+	e->told_deaf = !conn_can_receive(c);
 	tick_run(c->tick, &e->task);
 }
 
@@ -552,20 +559,28 @@ static void plain_http(struct secure_fixture *f)
 }
 TEST(plain_http)
 
+/* All but the last byte of the last record. */
+static void peer_sends_part(struct secured *e, size_t n)
+{
+	struct simrig *rig = &e->fixture->rig;
+	struct timer *pause = &e->peer->pause;
+
+	SIMRIG_UNTIL(rig, e->peer->out_sent == e->peer->out_n, 60000);
+	e->peer->uncut = true;
+	timer_set(&rig->tick.wheel, pause, rig->tick.now_ms + 60000);
+	peer_sends(e, n);
+	e->peer->out_n--; /* held back */
+	timer_stop(&rig->tick.wheel, pause);
+	sim_peer_append_output(e->peer, "", 0);
+}
+
 /* A part of a record stays: its receive buffer is given back within two seconds. */
 static void part_of_record(struct secure_fixture *f)
 {
 	struct secured *e = opened_end(f, 0);
 	const struct buf_pool *pool = io_bufs(f->rig.tick.loop);
-	struct timer *pause = &e->peer->pause;
 
-	SIMRIG_UNTIL(&f->rig, e->peer->out_sent == e->peer->out_n, 60000);
-	e->peer->uncut = true;
-	timer_set(&f->rig.tick.wheel, pause, f->rig.tick.now_ms + 60000);
-	peer_sends(e, 30000);
-	e->peer->out_n--; /* held back */
-	timer_stop(&f->rig.tick.wheel, pause);
-	sim_peer_append_output(e->peer, "", 0);
+	peer_sends_part(e, 30000);
 	SIMRIG_UNTIL(&f->rig, e->peer->out_sent == e->peer->out_n, 60000);
 	simrig_run(&f->rig, 2200);
 	assert_in_range(e->taken, 1, 29999);
@@ -575,6 +590,63 @@ static void part_of_record(struct secure_fixture *f)
 	SIMRIG_UNTIL(&f->rig, e->taken == 30000, 60000);
 }
 TEST(part_of_record)
+
+/* The first bytes behind a silence go in small records. */
+#define SMALL_RECORDS 13000
+
+static unsigned unnoticed_n; /* seeds in which no receive could notice FIN */
+
+/* A part of a record takes the space that a receive needs: as nothing could notice FIN behind it, the
+ * owner is told, and asks the socket. */
+static void end_behind_part(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+	size_t n = 1 + simrig_draw(&f->rig, 1000);
+
+	peer_sends(e, SMALL_RECORDS);
+	SIMRIG_UNTIL(&f->rig, e->taken == SMALL_RECORDS, 60000);
+	e->paused = e->waits = true;
+	peer_sends(e, n);
+	SIMRIG_UNTIL(&f->rig, e->conn.inbox_bytes == n, 60000);
+	peer_sends_part(e, 15000 + simrig_draw(&f->rig, 1384));
+	e->peer->cuts_off = true;
+	sim_peer_shutdown(e->peer);
+	simrig_run(&f->rig, QUIET_MS);
+	/* FIN was received, or not sent; or the records were small because the peer was slow. */
+	if (e->conn.error || conn_can_receive(&e->conn) || !e->peer->fin_sent ||
+	    e->conn.inbox_bytes > n)
+		return;
+	unnoticed_n++;
+	assert_true(io_peer_ended(f->rig.tick.loop, e->conn.fd));
+	assert_true(e->told_deaf);
+}
+
+static void test_end_behind_part(void **state)
+{
+	(void)state;
+	unnoticed_n = 0;
+	each_seed(end_behind_part);
+	assert_in_range(unnoticed_n, SIMRIG_SEEDS / 2, SIMRIG_SEEDS);
+}
+
+/* Nor do whole records hold receive buffers that wait behind a full inbox. */
+static void records_behind_full_inbox(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+	const struct buf_pool *pool = io_bufs(f->rig.tick.loop);
+	size_t n = 30000 + simrig_draw(&f->rig, 70000);
+
+	e->paused = e->waits = true;
+	peer_sends(e, n);
+	simrig_run(&f->rig, QUIET_MS);
+	assert_in_range(e->conn.inbox_bytes, 1, n - 1);
+	assert_int_equal(pool->free_n, pool->count);
+	e->paused = e->waits = false;
+	conn_limit_inbox(&e->conn, false);
+	tick_run(&f->rig.tick, &e->task);
+	SIMRIG_UNTIL(&f->rig, e->taken == n, 60000);
+}
+TEST(records_behind_full_inbox)
 
 /* ---- without memory ---------------------------------------------------------- */
 
@@ -634,6 +706,8 @@ int main(void)
 		cmocka_unit_test(test_part_of_hello),
 		cmocka_unit_test(test_plain_http),
 		cmocka_unit_test(test_part_of_record),
+		cmocka_unit_test(test_end_behind_part),
+		cmocka_unit_test(test_records_behind_full_inbox),
 		cmocka_unit_test(test_without_memory),
 	};
 
