@@ -226,6 +226,10 @@ struct config_hedge {
 	struct config_budget budget;
 };
 
+#define CONFIG_TIMEOUT_MAX 86400000u
+#define CONFIG_TIMEOUT_NONE (CONFIG_TIMEOUT_MAX + 1) /* `none`, of a route */
+#define CONFIG_BODY_MAX (UINT64_C(1) << 50)
+
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
@@ -240,7 +244,10 @@ struct config_route {
 		const struct config_memcached *memcached;
 	};
 	/* Of actions that have a policy: */
-	uint32_t deadline_ms;             /* 0: none */
+	uint64_t body_max;            /* see config_body_max() */
+	uint32_t response_timeout_ms; /* 0: that of the upstream; or CONFIG_TIMEOUT_NONE */
+	uint32_t idle_timeout_ms;     /* of a tunnel; 0: that of limits; or CONFIG_TIMEOUT_NONE */
+	uint32_t deadline_ms;         /* 0: none */
 	const struct config_retry *retry; /* NULL: not set */
 	const struct config_hedge *hedge; /* NULL: not set */
 };
@@ -332,6 +339,9 @@ struct config {
 	struct slice snapshot;
 	void *memory;     /* private: the arena of everything above */
 };
+
+/* The largest request body that the route takes, in bytes; 0: no limit. */
+uint64_t config_body_max(const struct config *c, const struct config_route *route);
 
 /* Reads and checks a file; "-": standard input. Root refuses a file that all users may write.
  * Prints errors and warnings to `errors`, one "FILE:LINE:COLUMN: WHAT IS WRONG; REMEDY" per line.

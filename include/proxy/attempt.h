@@ -62,6 +62,8 @@ struct attempt_request {
 	uint8_t framing;        /* enum framing, of the body */
 	bool first;             /* it is the first request on its client's connection */
 	bool hold_on_return;    /* it authenticates the connection it is sent on: identity.h */
+	uint32_t response_timeout_ms; /* of the route, else of the upstream */
+	uint32_t idle_timeout_ms;     /* of a tunnel; both may be CONFIG_TIMEOUT_NONE */
 	struct head_limits limits; /* of the heads and trailers of its responses */
 };
 

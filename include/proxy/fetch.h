@@ -64,7 +64,8 @@ struct fetch {
 struct fetch_options {
 	struct generation *generation; /* of the exchange it is for */
 	struct task *waiter;           /* run when source_step() should be called */
-	const struct config_route *route; /* its retry, hedge and deadline apply; NULL: none */
+	const struct config_route *route; /* its retry, hedge, deadline and timeouts apply;
+					     NULL: none */
 	unsigned upstream;     /* index in the configuration */
 	struct buf *head; /* see upstream_begin_block(); the reference is taken over */
 	enum method method;

@@ -102,10 +102,4 @@ static inline struct memcache *generation_memcache(const struct generation *g, u
 	return g->services[i]->memcache;
 }
 
-/* True: a request body of that many bytes is larger than limits.request_body. */
-static inline bool generation_refuses_body(const struct generation *g, uint64_t bytes)
-{
-	return g->config->limits.request_body > 0 && bytes > g->config->limits.request_body;
-}
-
 #endif

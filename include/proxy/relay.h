@@ -37,11 +37,11 @@ enum relay_state {
 struct relay {
 	struct proxy *proxy;
 	struct stream *down;   /* the client's request and our response */
-	struct generation *generation; /* of the exchange */
 	struct source *source; /* of the response; NULL: none yet */
 	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
+	uint64_t body_max;     /* see config_body_max() */
 	uint64_t sent_bytes;   /* of the response's body: queued; in the end what the kernel took */
 	uint64_t head_at, body_at; /* positions of the response's head and body in the bytes pushed
 				      to the client: see stream_position() */
@@ -58,6 +58,12 @@ struct relay {
 
 /* Begins with a source, which the relay owns from now on. `fetch`: it takes the request's body. */
 void relay_begin(struct relay *r, struct source *s, struct fetch *fetch);
+
+/* True: a request body of that many bytes is larger than the route takes. */
+static inline bool relay_refuses_body(const struct relay *r, uint64_t bytes)
+{
+	return r->body_max > 0 && bytes > r->body_max;
+}
 
 /* Handles the events recorded since the last step. The result is in r->state. */
 void relay_step(struct relay *r);

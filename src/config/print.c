@@ -222,6 +222,9 @@ static void print_retry(FILE *out, const struct config_retry *retry)
 /* The keys of a route that only some actions have. */
 static void print_policy(FILE *out, const struct config_route *route)
 {
+	print_key(out, KEY_OF(route, request_body), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, response_timeout), route, ACTION_DEPTH);
+	print_key(out, KEY_OF(route, idle_timeout), route, ACTION_DEPTH);
 	print_key(out, KEY_OF(route, deadline), route, ACTION_DEPTH);
 	if (route->retry)
 		print_retry(out, route->retry);

@@ -56,7 +56,7 @@ static void print_preset(FILE *out, const struct key *k)
 /* "1 to 256, or auto"; of a WORD its words. */
 static void print_range(FILE *out, const struct key *k)
 {
-	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
+	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX], words[VALUE_WORDS_MAX];
 	struct key plain = *k;
 
 	if (k->kind == KIND_WORD) {
@@ -70,8 +70,8 @@ static void print_range(FILE *out, const struct key *k)
 	plain.words = NULL;
 	value_format(&plain, k->min, min);
 	value_format(&plain, k->max, max);
-	fprintf(out, "%s to %s%s", min, max, k->words ? ", or " : "");
-	print_cell(out, k->words ? k->words : "");
+	fprintf(out, "%s to %s", min, max);
+	print_cell(out, value_words(k, words));
 }
 
 /* The condition under which a key is accepted. */

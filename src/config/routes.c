@@ -33,6 +33,13 @@ static void path_read(struct config_reader *r, const struct node *n,
 		route->path = normal;
 }
 
+uint64_t config_body_max(const struct config *c, const struct config_route *route)
+{
+	if (route->body_max == 0)
+		return c->limits.request_body;
+	return route->body_max > CONFIG_BODY_MAX ? 0 : route->body_max;
+}
+
 /* A route has exactly one of path and prefix. */
 static void match_read(struct config_reader *r, const struct node *map,
 		       const struct section_values *values, struct config_route *route)
@@ -123,8 +130,10 @@ static void actions_read(struct config_reader *r, const struct node *map,
 static void policy_check(struct config_reader *r, const struct section_values *values,
 			 const struct config_route *route)
 {
-	static const enum key_id of_proxy[] = { KEY_route_deadline, KEY_route_retry,
-						KEY_route_hedge };
+	static const enum key_id of_proxy[] = {
+		KEY_route_request_body, KEY_route_response_timeout, KEY_route_idle_timeout,
+		KEY_route_deadline,	KEY_route_retry,	    KEY_route_hedge,
+	};
 
 	for (size_t i = 0; i < COUNT(of_proxy); i++) {
 		const struct node *n = values->of[of_proxy[i]];

@@ -52,8 +52,10 @@ static void format_unit(const struct unit *units, uint64_t number, char *text)
 
 void value_format(const struct key *k, uint64_t number, char text[VALUE_TEXT_MAX])
 {
-	if (k->kind == KIND_WORD || (number == 0 && k->words)) {
-		struct slice word = word_at(k->words, number);
+	bool beyond = k->kind != KIND_WORD && number > k->max; /* the second word */
+
+	if (k->kind == KIND_WORD || (k->words && (number == 0 || beyond))) {
+		struct slice word = word_at(k->words, beyond ? 1 : number);
 
 		ASSERT(word.len > 0);
 		snprintf(text, VALUE_TEXT_MAX, "%.*s", SLICE_ARG(word));
@@ -64,6 +66,20 @@ void value_format(const struct key *k, uint64_t number, char text[VALUE_TEXT_MAX
 	} else {
 		snprintf(text, VALUE_TEXT_MAX, "%" PRIu64, number);
 	}
+}
+
+const char *value_words(const struct key *k, char text[VALUE_WORDS_MAX])
+{
+	struct slice second;
+
+	ASSERT(k->kind != KIND_WORD);
+	text[0] = '\0';
+	if (!k->words)
+		return text;
+	second = word_at(k->words, 1);
+	snprintf(text, VALUE_WORDS_MAX, ", or %.*s%s%.*s", SLICE_ARG(word_at(k->words, 0)),
+		 second.len > 0 ? " or " : "", SLICE_ARG(second));
+	return text;
 }
 
 uint64_t value_number(const struct key *k, const void *from)
@@ -141,14 +157,14 @@ static const char *range_fault(const struct key *k, struct slice text,
 			       struct arena *memory)
 {
 	char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
-	struct key plain = *k; /* without the word that means 0 */
+	char words[VALUE_WORDS_MAX];
+	struct key plain = *k; /* without the words */
 
 	plain.words = NULL;
 	value_format(&plain, k->min, min);
 	value_format(&plain, k->max, max);
-	return arena_format(memory, "'%s' cannot be '%.*s'; write %s to %s%s%s",
-			    k->name.ptr, REPORT_ARG(text), min, max,
-			    k->words ? ", or " : "", k->words ? k->words : "");
+	return arena_format(memory, "'%s' cannot be '%.*s'; write %s to %s%s", k->name.ptr,
+			    REPORT_ARG(text), min, max, value_words(k, words));
 }
 
 static const char *read_count(const struct key *k, struct slice text,
@@ -209,6 +225,7 @@ static const char *size_unit_fault(const struct key *k, struct slice text,
 static const char *read_duration(const struct key *k, struct slice text,
 				 struct arena *memory, uint64_t *number)
 {
+	char words[VALUE_WORDS_MAX];
 	struct slice rest = text;
 	uint64_t thousandths;
 	const struct unit *u;
@@ -217,8 +234,8 @@ static const char *read_duration(const struct key *k, struct slice text,
 		return arena_format(
 			memory,
 			"'%s' takes a duration, not '%.*s'; write a number with a unit, "
-			"such as 250ms, 1.5s, 10m, 1h or 1d",
-			k->name.ptr, REPORT_ARG(text));
+			"such as 250ms, 1.5s, 10m, 1h or 1d%s",
+			k->name.ptr, REPORT_ARG(text), value_words(k, words));
 	if (rest.len == 0)
 		return duration_unit_fault(k, text, memory, *number);
 	u = unit_find(durations, COUNT(durations), rest);
@@ -259,6 +276,7 @@ static const char *size_unit_meant(struct slice unit)
 static const char *read_size(const struct key *k, struct slice text, struct arena *memory,
 			     uint64_t *number)
 {
+	char words[VALUE_WORDS_MAX];
 	struct slice rest = text;
 	const struct unit *u;
 
@@ -266,9 +284,8 @@ static const char *read_size(const struct key *k, struct slice text, struct aren
 		return arena_format(
 			memory,
 			"'%s' takes a size, not '%.*s'; write a number with a unit, such "
-			"as 512B, 16KiB, 1MiB or 2GiB%s%s",
-			k->name.ptr, REPORT_ARG(text), k->words ? ", or " : "",
-			k->words ? k->words : "");
+			"as 512B, 16KiB, 1MiB or 2GiB%s",
+			k->name.ptr, REPORT_ARG(text), value_words(k, words));
 	if (rest.len == 0 && *number == 0 && k->words)
 		return NULL;
 	if (rest.len == 0)
@@ -342,23 +359,30 @@ static const char *read_word(const struct key *k, struct slice text, struct aren
 	return words_fault(k, text, memory);
 }
 
-/* True: the word that means 0, or a synonym of it if that word is "off". */
-static bool is_zero_word(const struct key *k, struct slice text)
+/* True: the text is a word of the key that stands for this number, or a synonym of the first one if
+ * that is "off". */
+static bool number_of_word(const struct key *k, struct slice text, uint64_t *number)
 {
 	struct slice word = k->words ? word_at(k->words, 0) : (struct slice){ NULL, 0 };
 
-	return word.len > 0 && (slice_equal(word, text) ||
-				(slice_equal(word, SLICE("off")) && value_is_off(text)));
+	*number = 0;
+	if (word.len == 0)
+		return false;
+	if (slice_equal(word, text) ||
+	    (slice_equal(word, SLICE("off")) && value_is_off(text)))
+		return true;
+	word = word_at(k->words, 1);
+	*number = k->max + 1;
+	return k->kind != KIND_WORD && word.len > 0 && slice_equal(word, text);
 }
 
 static const char *read_number(const struct key *k, struct slice text,
 			       struct arena *memory, void *into)
 {
 	uint64_t number = 0;
-	bool zero_word = is_zero_word(k, text);
 	const char *fault = NULL;
 
-	if (!zero_word) {
+	if (!number_of_word(k, text, &number)) {
 		fault = k->kind == KIND_COUNT ? read_count(k, text, memory, &number)
 			: k->kind == KIND_DURATION
 				? read_duration(k, text, memory, &number)

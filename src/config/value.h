@@ -40,4 +40,8 @@ uint64_t value_number(const struct key *k, const void *from);
 #define VALUE_TEXT_MAX 32
 void value_format(const struct key *k, uint64_t number, char text[VALUE_TEXT_MAX]);
 
+/* The words of a number, for the end of a sentence: ", or auto"; "" if it has none. */
+#define VALUE_WORDS_MAX 64
+const char *value_words(const struct key *k, char text[VALUE_WORDS_MAX]);
+
 #endif

@@ -81,7 +81,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	struct fetch *f;
 	struct buf *head, *preamble;
 
-	if (h->framing == FRAMING_LENGTH && generation_refuses_body(g, h->length)) {
+	if (h->framing == FRAMING_LENGTH && relay_refuses_body(&x->relay, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}

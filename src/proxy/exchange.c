@@ -237,6 +237,8 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 		return;
 	}
 	x->route = route_choose(x->generation->config, &view, from);
+	if (x->route)
+		x->relay.body_max = config_body_max(x->generation->config, x->route);
 	action_start(x, &view);
 }
 
@@ -361,7 +363,6 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 		return NULL;
 	}
 	x->generation = generation_ref(p->generation);
-	x->relay.generation = x->generation;
 	stat_add(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, 1);
 	return x;

@@ -312,6 +312,17 @@ static const struct source_ops fetch_source = {
 	.free = free_fetch,
 };
 
+/* The route's times take precedence over those of the upstream and of `limits`. */
+static void set_timeouts(struct attempt_request *q, const struct config_route *route)
+{
+	q->response_timeout_ms = route && route->response_timeout_ms > 0
+					 ? route->response_timeout_ms
+					 : q->config->response_timeout_ms;
+	q->idle_timeout_ms = route && route->idle_timeout_ms > 0
+				     ? route->idle_timeout_ms
+				     : q->generation->config->limits.idle_timeout_ms;
+}
+
 struct fetch *fetch_new(const struct fetch_options *o)
 {
 	struct generation *g = o->generation;
@@ -340,6 +351,7 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.hold_on_return = o->hold_on_return || o->preamble,
 		.limits = g->head_limits,
 	};
+	set_timeouts(&f->request, o->route);
 	f->request.limits.lenient = f->request.config->lenient;
 	f->replay_max = REPLAY_BYTES;
 	if (o->route && retry_wanted(o->route)) {

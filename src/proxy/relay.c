@@ -56,7 +56,7 @@ void relay_check(const struct relay *r)
 static void forward_body_piece(struct relay *r, struct piece *p)
 {
 	r->body_bytes += p->len;
-	if (generation_refuses_body(r->generation, r->body_bytes)) {
+	if (relay_refuses_body(r, r->body_bytes)) {
 		piece_put(p);
 		relay_fail(r, ENDING_BODY_TOO_LARGE);
 		return;
