@@ -70,6 +70,10 @@ bool section_read(struct config_reader *r, const struct node *map,
 /* True: `n` is a scalar that is not empty. False: reported, with `form` as the remedy. */
 bool scalar_check(struct config_reader *r, const struct node *n, const char *form);
 
+/* Something in the configuration needs this variable: what costs time is computed only then.
+ * template_read() calls it. */
+void variable_noted(struct config_reader *r, enum variable v);
+
 /* Compiles the text of a node as a template; `form` is the remedy if there is no text. Returns
  * the text that the parts of the template point into. NULL: reported. */
 const char *template_read(struct config_reader *r, const struct node *n, const char *form,

@@ -307,6 +307,7 @@ struct config {
 	struct config_file *files; /* contents of files, newest first */
 	struct config_pair *pairs; /* likewise */
 	unsigned pair_n;
+	bool uses_ja4;             /* a template has ${tls.ja4} */
 	uint32_t watch_ms; /* of the files; 0: off */
 	/* The keys of tickets derive from it. Made once, then taken over from the previous
 	 * configuration. */

@@ -8,7 +8,7 @@
 
 /* TLS of the client's connection, as variables, the log and servers see it. Empty: not known. */
 struct client_tls {
-	struct slice version, cipher, sni, alpn, resumed;
+	struct slice version, cipher, sni, alpn, ja4, resumed;
 	struct slice subject, issuer, san, serial, fingerprint; /* of its certificate */
 };
 

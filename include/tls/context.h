@@ -81,6 +81,7 @@ struct tls_server_options {
 	enum tls_records records;
 	uint32_t record_bytes; /* of plaintext, 1,024 to 16,384; 0: 4 KiB after a second of
 				  silence, then full ones */
+	bool ja4;      /* compute the fingerprint of each ClientHello: tls_ja4() */
 	int keylog_fd; /* secrets are appended in the format of SSLKEYLOGFILE; -1: no */
 };
 

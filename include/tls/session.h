@@ -83,6 +83,7 @@ struct tls {
 	bool server : 1;
 	bool resumed : 1;
 	bool shut : 1;   /* our close_notify was made */
+	bool has_ja4 : 1;
 	bool wants_step : 1; /* tls_step() can go on without more bytes */
 	uint32_t sealed_held;  /* bytes of the buffers that hold what was not opened yet */
 	struct slice name;     /* SNI, lower case; empty: none. From SHAKING on, server */
@@ -100,6 +101,10 @@ struct tls *tls_accept(struct tls_thread *t, struct tls_context *c);
 struct tls *tls_connect(struct tls_thread *t, struct tls_context *c, struct slice name,
 			struct slice sni, struct tls_saved *saved);
 void tls_forget(struct tls *t); /* `saved` is about to be freed */
+
+/* The JA4 fingerprint of the ClientHello; empty: the context has not asked for it, or none has been
+ * received. */
+struct slice tls_ja4(const struct tls *t);
 
 /* In any state. Cleanses the secrets. */
 void tls_free(struct tls *t);

@@ -101,6 +101,12 @@ bool children_check(struct config_reader *r, const struct node *n, enum node_kin
 	return true;
 }
 
+void variable_noted(struct config_reader *r, enum variable v)
+{
+	if (v == VARIABLE_TLS_JA4)
+		r->config->uses_ja4 = true;
+}
+
 const char *template_read(struct config_reader *r, const struct node *n, const char *form,
 			  struct template *t)
 {
@@ -118,6 +124,8 @@ const char *template_read(struct config_reader *r, const struct node *n, const c
 		return NULL;
 	}
 	suspect_template(r, n);
+	for (unsigned i = 0; i < t->part_n; i++)
+		variable_noted(r, parts[i].variable);
 	t->parts = arena_copy(r->memory, parts, t->part_n * sizeof(parts[0]));
 	return text.ptr;
 }

@@ -82,6 +82,7 @@ struct tls_context *config_tls_context(const struct config *c, const struct conf
 		.ticket_lifetime_s = t->ticket_lifetime_ms / 1000,
 		.records = t->records,
 		.record_bytes = t->record_bytes,
+		.ja4 = c->uses_ja4,
 		.keylog_fd = keylog_fd,
 	};
 	struct tls_context *context = NULL;
@@ -162,7 +163,7 @@ static bool ticket_keys_equal(const struct config_tls *t, const struct config_tl
 bool config_tls_equal(const struct config *c, const struct config_tls *t,
 		      const struct config *d, const struct config_tls *u)
 {
-	return strcmp(t->name, u->name) == 0 && pairs_equal(t, u) &&
+	return c->uses_ja4 == d->uses_ja4 && strcmp(t->name, u->name) == 0 && pairs_equal(t, u) &&
 	       policies_equal(t, u) &&
 	       names_equal(t->groups, t->group_n, u->groups, u->group_n) &&
 	       t->default_none == u->default_none && t->min_version == u->min_version &&

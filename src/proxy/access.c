@@ -224,9 +224,12 @@ static void put_tls(struct emit *e, const struct client_tls *t)
 		const char *name;
 		struct slice value;
 	} members[] = {
-		{ "cipher", t->cipher },   { "sni", t->sni },
-		{ "alpn", t->alpn },       { "client", t->subject },
+		{ "cipher", t->cipher },
+		{ "sni", t->sni },
+		{ "alpn", t->alpn },
+		{ "client", t->subject },
 		{ "client_fingerprint", t->fingerprint },
+		{ "ja4", t->ja4 },
 	};
 
 	emit_slice(e, SLICE(",\"tls\":{\"version\":\""));

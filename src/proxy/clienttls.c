@@ -48,6 +48,7 @@ bool client_tls_read(struct client_tls *t, const struct client *c)
 		.cipher = tls_suite_name(s->suite),
 		.sni = s->name,
 		.alpn = protocol_text(s),
+		.ja4 = tls_ja4(s),
 		.resumed = s->resumed ? SLICE("true") : SLICE("false"),
 	};
 	if (s->peer) {

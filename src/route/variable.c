@@ -170,6 +170,8 @@ static struct slice tls_text(enum variable id, const struct client_tls *t)
 		return t->sni;
 	case VARIABLE_TLS_ALPN:
 		return t->alpn;
+	case VARIABLE_TLS_JA4:
+		return t->ja4;
 	case VARIABLE_TLS_RESUMED:
 		return t->resumed;
 	case VARIABLE_TLS_CLIENT_SUBJECT:
@@ -212,6 +214,7 @@ static enum result evaluate(enum variable id, struct slice argument,
 	case VARIABLE_TLS_CIPHER:
 	case VARIABLE_TLS_SNI:
 	case VARIABLE_TLS_ALPN:
+	case VARIABLE_TLS_JA4:
 	case VARIABLE_TLS_RESUMED:
 	case VARIABLE_TLS_CLIENT_SUBJECT:
 	case VARIABLE_TLS_CLIENT_ISSUER:

@@ -213,6 +213,7 @@ static bool server_fill(struct tls_context *c, const struct tls_server_options *
 {
 	context_protocols(c, o->protocols);
 	c->default_first = o->default_first;
+	c->ja4 = o->ja4;
 	c->record_bytes = o->record_bytes;
 	c->name = text_keep(c, o->name);
 	c->missing_groups = calloc(o->groups_n + 1, sizeof(*c->missing_groups));

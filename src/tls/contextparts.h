@@ -30,6 +30,7 @@ struct tls_context {
 	/* Server. */
 	struct slice name; /* of the listener */
 	bool default_first;
+	bool ja4;
 	struct certificate **certificates;
 	size_t certificates_n;
 	struct certtable table;

@@ -86,6 +86,10 @@ void endpoint_fail_with(struct tls_endpoint *e, enum tls_fault fault, uint8_t al
 /* Keeps the name, for as long as the connection. False: no memory. */
 bool endpoint_keep_name(struct tls_endpoint *e, struct slice name);
 
+/* The same for name and fingerprint of a ClientHello. */
+struct hello;
+bool endpoint_keep_hello(struct tls_endpoint *e, const struct hello *h);
+
 /* What every call from outside ends with. */
 void endpoint_settle(struct tls_endpoint *e);
 

@@ -38,7 +38,7 @@ static void hello_received(struct tls_endpoint *e, struct slice message, uint64_
 		endpoint_fail(e, fault);
 		return;
 	}
-	if (!endpoint_keep_name(e, hello_name(&hello))) {
+	if (!endpoint_keep_hello(e, &hello)) {
 		endpoint_fail(e, TLS_FAULT_NO_MEMORY);
 		return;
 	}

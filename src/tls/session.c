@@ -8,6 +8,7 @@
 #include "crypt.h"
 #include "endpoint.h"
 #include "fault.h"
+#include "ja4.h"
 #include "shake.h"
 
 /* The diagram of session.h: the states that may follow each state. */
@@ -117,18 +118,43 @@ struct tls *tls_accept(struct tls_thread *t, struct tls_context *c)
 	return e ? &e->tls : NULL;
 }
 
-bool endpoint_keep_name(struct tls_endpoint *e, struct slice name)
+/* Keeps the name in a block that has `more` bytes behind it. */
+static bool keep_name(struct tls_endpoint *e, struct slice name, size_t more)
 {
 	char *copy;
 
-	if (name.len == 0)
+	if (name.len + more == 0)
 		return true;
-	copy = malloc(name.len);
+	copy = malloc(name.len + more);
 	if (!copy)
 		return false;
-	memcpy(copy, name.ptr, name.len);
+	slice_append(copy, name);
 	e->tls.name = (struct slice){ copy, name.len };
 	return true;
+}
+
+bool endpoint_keep_name(struct tls_endpoint *e, struct slice name)
+{
+	return keep_name(e, name, 0);
+}
+
+/* The fingerprint lies behind the name: a connection without one has no space for it. */
+bool endpoint_keep_hello(struct tls_endpoint *e, const struct hello *h)
+{
+	struct slice name = hello_name(h);
+	bool ja4 = e->tls.context->ja4;
+
+	if (!keep_name(e, name, ja4 ? JA4_BYTES : 0))
+		return false;
+	e->tls.has_ja4 = ja4 &&
+			 ja4_write(h, (char *)(uintptr_t)e->tls.name.ptr + name.len);
+	return !ja4 || e->tls.has_ja4;
+}
+
+struct slice tls_ja4(const struct tls *t)
+{
+	return t->has_ja4 ? (struct slice){ t->name.ptr + t->name.len, JA4_BYTES }
+			  : SLICE("");
 }
 
 struct tls *tls_connect(struct tls_thread *t, struct tls_context *c, struct slice name,
@@ -321,7 +347,8 @@ void tls_check(const struct tls *t)
 	const struct tls_endpoint *e = (const struct tls_endpoint *)(const void *)t;
 
 	sealed_check(&e->in);
-	ASSERT(ERR_peek_error() == 0); /* else the next call of the library looks failed */
+	ASSERT(ERR_peek_error() ==
+	       0); /* else the next call of the library looks failed */
 	ASSERT(t->thread && t->context && t->context->server == t->server);
 	ASSERT((t->fault != TLS_FAULT_NONE) == (t->state == TLS_FAILED));
 	ASSERT(t->sealed_held == e->in.held);

@@ -14,6 +14,7 @@ static struct config_route route = { .path = SLICE("/s/"), .prefix = true };
 static struct request_view view;
 static const struct client_tls tls = {
 	.version = SLICE("TLSv1.3"), .cipher = SLICE("TLS_X"), .alpn = SLICE("http/1.1"),
+	.ja4 = SLICE("t13d"),
 	.resumed = SLICE("false"), .subject = SLICE("CN=a"), .issuer = SLICE("CN=b"),
 	.san = SLICE("DNS:a"), .serial = SLICE("0A"), .fingerprint = SLICE("00ff"),
 };
@@ -84,6 +85,7 @@ static const struct row {
 	{ "x${cookie.none}", NULL },
 	{ "${tls.version} ${tls.cipher} ${tls.alpn}", "TLSv1.3 TLS_X http/1.1" },
 	{ "${tls.sni}", NULL },
+	{ "${tls.ja4}", "t13d" },
 	{ "${tls.resumed}", "false" },
 	{ "${tls.client.subject}/${tls.client.issuer}", "CN=a/CN=b" },
 	{ "${tls.client.san} ${tls.client.serial}", "DNS:a 0A" },
