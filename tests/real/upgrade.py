@@ -8,11 +8,13 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import threading
 
 import rig
+import tlsrig
 
 CONFIG = """
 upstreams: {{ app: {{ servers: [127.0.0.1:{origin}] }} }}
@@ -352,12 +354,34 @@ def upgrade_by_command(origin):
     rig.check(run_command(proxy, "reload")[0] == 1, "there is no server")
 
 
+def farewell(origin):
+    """When the time of the old worker process is over, clients with TLS that are idle get
+    close_notify: for them b"" is an end that TLS vouches for."""
+    made = tlsrig.Pki()
+    proxy = Fairlead(CONFIG.format(origin=origin) + "limits: { upgrade_timeout: 1s }\n",
+                     tls=made.tls())
+    unused = tlsrig.Socket(proxy.port, tlsrig.context(made))
+    used = [tlsrig.Socket(proxy.port, tlsrig.context(made, version))
+            for version in (None, ssl.TLSVersion.TLSv1_2)]
+    for client in used:
+        client.sendall(b"GET /bytes/10 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        rig.check(b"200 OK" in client.recv(4096), "a request")
+    plain = socket.create_connection(("127.0.0.1", proxy.port))    # has begun no handshake
+    proxy.upgrade()
+    for client in (*used, unused):
+        while piece := client.recv(4096):    # the rest of the response
+            rig.check(b"HTTP" not in piece, piece)
+    rig.check(plain.recv(1) == b"", "a connection without a byte")
+    rig.until(lambda: len(proxy.workers()) == 1, "the end of the old worker process")
+    proxy.stop()
+
+
 def main():
     origin, = rig.free_ports(1)
     rig.lab("0ms", origin)
     for test in (in_place, next_program_fails, next_worker_process_fails, restart_keys,
                  through_symbolic_link, reload_crash_drain,
-                 crash_loop, sigterm_ends_retiring, upgrade_by_command):
+                 crash_loop, sigterm_ends_retiring, farewell, upgrade_by_command):
         test(origin)
         print(f"{rig.ENGINE}: {test.__name__}", flush=True)
 

@@ -49,7 +49,7 @@ struct worker {
 	struct worker_config *first_config; /* the configuration it starts with */
 	int error;                  /* of the start: 0 or a negative errno */
 	bool draining;
-	bool graceful;              /* how it drains: see worker_drain() */
+	bool graceful;              /* idle clients stay open: see worker_drain() */
 	struct timer drain_timer;   /* when it fires, the remaining connections are aborted */
 	struct mail drain_wanted;   /* from the control thread */
 	struct mail shorten_wanted; /* from the control thread */

@@ -7,6 +7,9 @@
 #include "logfile.h"
 #include "loops.h"
 
+/* Between the last close of idle clients and the end of all others: their ends are on the way. */
+#define FAREWELL_MS 250
+
 static void worker_accepted(struct listener *l, int fd, const struct peer *peer)
 {
 	struct worker *w = l->owner;
@@ -218,10 +221,18 @@ void worker_flush(struct worker_config *wc)
 
 /* ---- the end, and descriptors ----------------------------------------------- */
 
+/* A graceful drain has left idle clients open: now they close, with close_notify if they have TLS,
+ * before what is left is aborted. */
 static void drain_expired(struct timer *t)
 {
 	struct worker *w = CONTAINER(t, struct worker, drain_timer);
 
+	if (w->graceful) {
+		w->graceful = false;
+		proxy_drain(&w->proxy);
+		timer_set(&w->tick.wheel, t, w->tick.now_ms + 1 + FAREWELL_MS);
+		return;
+	}
 	LIST_EACH(&w->listeners, node)
 		listener_abandon(
 			&LIST_ITEM(node, struct worker_listener, node)->listener);
@@ -260,6 +271,7 @@ static void shorten_drain(struct mail *m)
 	uint64_t end_ms = w->tick.now_ms + 1 +
 			  w->proxy.generation->config->limits.drain_timeout_ms;
 
+	w->graceful = false;
 	proxy_drain(&w->proxy);
 	if (timer_armed(&w->drain_timer) && end_ms < w->drain_timer.deadline_ms)
 		timer_set(&w->tick.wheel, &w->drain_timer, end_ms);
