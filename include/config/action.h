@@ -110,6 +110,13 @@ bool suspect_text(struct config_reader *r, const struct node *n, const struct ke
 const char *address_lookup(struct config_reader *r, struct slice text, bool to_listen,
 			   struct config_address *addresses, unsigned max, unsigned *n);
 
+/* addresslist.c: reads a list of ADDRESS, ADDRESS/BITS, `unix`, @GROUP (of the top-level key
+ * `addresses`) and file:PATH (a file with one of the first two per line, which is part of the
+ * snapshot and is watched). `form` is an example of it, as in "'from: [10.0.0.0/8, unix]'". A node
+ * that several sections inherit is read once. NULL: reported, also if the list is empty. */
+const struct config_addresses *addresses_read(struct config_reader *r,
+					      const struct node *list, const char *form);
+
 /* action.c: reads a map with the keys of `proxy` or `memcached`, for actions that have such maps
  * too. in_part: the keys that shape the response are refused. */
 void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p);
@@ -128,6 +135,9 @@ void print_quoted(FILE *out, struct slice text, bool dollar);
 
 /* KEY: "TEMPLATE", with a line end. */
 void print_template(FILE *out, const char *key, const struct template *t);
+
+/* The entries of a list of addresses, a line each. */
+void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth);
 
 /* The scalar keys of a section, except those of the protocol `without`. */
 void print_section(FILE *out, const struct section *s, const void *from, unsigned depth,

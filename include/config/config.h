@@ -36,7 +36,7 @@
  * kernel has no IPv6. */
 enum config_half { CONFIG_WHOLE, CONFIG_HALF_IPV4, CONFIG_HALF_IPV6 };
 
-struct config_trust;
+struct config_addresses;
 
 struct config_address {
 	const char *text; /* as written */
@@ -47,7 +47,7 @@ struct config_address {
 	uint8_t half;      /* enum config_half */
 	bool paths_strict; /* of `listen`: see path_is_unambiguous() */
 	/* of `listen`: peers that begin with a header of the PROXY protocol; NULL: none do */
-	const struct config_trust *proxy_protocol;
+	const struct config_addresses *proxy_protocol;
 };
 
 /* Permissions of a unix socket to listen on: the texts as written ("": not set), and their
@@ -265,14 +265,21 @@ struct config_resolver {
 	enum config_family family;
 };
 
-/* Peers that are believed: what they say in Forwarded and X-Forwarded-* fields (http/forwarding.h),
- * or in a header of the PROXY protocol (net/proxyheader.h). */
-struct config_trust {
+/* A list of addresses, with those of the groups and files that it names: see addresses_read().
+ * Whether it has an address is a binary search, ip_ranges_contain(). */
+#define CONFIG_RANGES_MAX 100000
+struct config_addresses {
 	bool unix_sockets; /* clients that connect by a unix socket */
-	unsigned range_n;
-	struct ip_range *ranges; /* sorted */
+	unsigned range_n;  /* <= CONFIG_RANGES_MAX */
+	const struct ip_range *ranges; /* sorted */
 	unsigned text_n;
-	const char **texts;  /* as written */
+	const char **texts; /* as written */
+};
+
+/* An entry of `addresses`. */
+struct config_group {
+	const char *name;
+	const struct config_addresses *list;
 };
 
 /* Limits of the process, unless the comment says otherwise. */
@@ -328,7 +335,10 @@ struct config {
 	bool sandbox;
 	bool study;
 	struct config_resolver resolver;
-	struct config_trust trust;
+	unsigned group_n; /* of `addresses` */
+	struct config_group *groups;
+	/* Peers whose Forwarded and X-Forwarded-* fields are believed (http/forwarding.h). */
+	struct config_addresses trust;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned hedge_n; /* routes with `hedge` */

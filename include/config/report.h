@@ -1,5 +1,5 @@
 /* Errors and warnings of a configuration: collected during reading, printed at the end in the
- * order of their positions.
+ * order of their positions. What is reported twice at the same position is printed once.
  *
  * Limits: REPORT_ERRORS_MAX errors and as many warnings are stored; further ones are counted. */
 #ifndef CONFIG_REPORT_H
@@ -8,22 +8,34 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/names.h"
 #include "config/arena.h"
 
 #define REPORT_ERRORS_MAX 1000
 
 struct source_pos {
 	unsigned line, column; /* from 1 */
+	unsigned file;         /* of report_file(); 0: the configuration file */
 };
 
 struct report {
 	struct arena memory;
-	const char *file;
-	unsigned n;          /* errors */
+	const char *file; /* the configuration file */
+	struct report_file *files; /* further ones, newest first */
+	unsigned file_n;
+	struct names seen;   /* the messages so far */
+	unsigned n;          /* errors, with repeated ones */
+	unsigned error_n;    /* without */
 	unsigned warning_n;
 	bool no_warnings;          /* drop warnings: an earlier reading printed them */
 	struct report_error *last; /* newest first */
 };
+
+/* The number of a further file, for positions in it. The text must stay valid. */
+unsigned report_file(struct report *r, const char *name);
+
+/* The name of a file by its number. */
+const char *report_file_name(const struct report *r, unsigned file);
 
 /* Format: "WHAT IS WRONG; REMEDY". The remedy begins with a verb: "; write …", "; remove …".
  * config_errors.def proves that each remedy works. */

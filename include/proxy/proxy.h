@@ -98,7 +98,7 @@ struct accept_settings {
 	bool paths_strict;       /* `paths: strict` */
 	struct tls_context *tls; /* NULL: no TLS */
 	/* Peers that send a header of the PROXY protocol first; NULL: none do. */
-	const struct config_trust *proxy_protocol;
+	const struct config_addresses *proxy_protocol;
 };
 
 /* Takes over an accepted socket. */

@@ -10,13 +10,16 @@
 #include "reader.h"
 #include "value.h"
 
-static const struct source_pos start = { 1, 1 };
+static const struct source_pos start = { 1, 1, 0 };
 
 static void trusted_proxies_read(struct config_reader *r, const struct node *n)
 {
+	const struct config_addresses *a = NULL;
+
 	if (n->kind != NODE_LIST || n->child_n > 0)
-		trust_read(r, n, "'trusted_proxies: [10.0.0.0/8, unix]'",
-			   &r->config->trust);
+		a = addresses_read(r, n, "'trusted_proxies: [10.0.0.0/8, unix]'");
+	if (a)
+		r->config->trust = *a;
 }
 
 static void access_log_read(struct config_reader *r, const struct node *n)
@@ -55,6 +58,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 		enum key_id key;
 		void (*read)(struct config_reader *r, const struct node *n);
 	} nodes[] = {
+		{ KEY_top_addresses, address_groups_read },
 		{ KEY_top_listen, listens_read },
 		{ KEY_top_admin, admin_read },
 		{ KEY_top_control, control_read },
@@ -116,6 +120,7 @@ static struct config *reader_finish(struct config_reader *r, FILE *errors)
 	report_done(&r->report);
 	names_done(&r->upstreams);
 	names_done(&r->known_names);
+	names_done(&r->groups);
 	names_done(&r->stored);
 	arena_free(&r->scratch);
 	if (failed) {

@@ -100,19 +100,17 @@ static const struct node *listen_address_node(struct config_reader *r,
 }
 
 /* NULL: none, or reported. */
-static const struct config_trust *proxy_protocol_read(struct config_reader *r,
-						      const struct node *n)
+static const struct config_addresses *proxy_protocol_read(struct config_reader *r,
+							  const struct node *n)
 {
-	struct config_trust *from = arena_alloc(r->memory, sizeof(*from));
 	struct config_address none = { NULL };
 	struct section_values values;
 
 	if (!n || !section_read(r, n, &section_proxy_protocol, &none, &values) ||
 	    !values.of[KEY_proxy_protocol_from])
 		return NULL;
-	trust_read(r, values.of[KEY_proxy_protocol_from], "'from: [10.0.0.0/8, unix]'",
-		   from);
-	return from;
+	return addresses_read(r, values.of[KEY_proxy_protocol_from],
+			      "'from: [10.0.0.0/8, unix]'");
 }
 
 static void listen_read(struct config_reader *r, const struct node *n)
@@ -123,7 +121,7 @@ static void listen_read(struct config_reader *r, const struct node *n)
 	const struct node *address = listen_address_node(r, n, &values, &rights);
 	unsigned before = c->listen_n;
 	const struct config_tls *tls = NULL;
-	const struct config_trust *proxy_protocol =
+	const struct config_addresses *proxy_protocol =
 		proxy_protocol_read(r, values.of[KEY_listen_proxy_protocol]);
 	struct slice port = { NULL, 0 };
 

@@ -16,7 +16,7 @@ struct yaml_reader {
 
 static struct source_pos pos_of_mark(yaml_mark_t mark)
 {
-	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1 };
+	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1, 0 };
 }
 
 /* Remedies for the messages of libyaml; the first row whose text occurs in the message. */
@@ -56,15 +56,36 @@ static const char *remedy_for(const char *problem)
 /* libyaml reports invalid bytes with an offset instead of a mark. */
 static struct source_pos pos_of_offset(struct slice text, size_t offset)
 {
-	struct source_pos at = { 1, 1 };
+	struct source_pos at = { 1, 1, 0 };
 
 	for (size_t i = 0; i < offset && i < text.len; i++) {
 		if (text.ptr[i] == '\n')
-			at = (struct source_pos){ at.line + 1, 1 };
+			at = (struct source_pos){ at.line + 1, 1, at.file };
 		else if (((unsigned char)text.ptr[i] & 0xc0) != 0x80)
 			at.column++;
 	}
 	return at;
+}
+
+/* The character with this index; libyaml counts characters. */
+static char character_at(struct slice text, size_t index)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (((unsigned char)text.ptr[i] & 0xc0) != 0x80 && index-- == 0)
+			return text.ptr[i];
+	return '\0';
+}
+
+/* The remedy for what libyaml says. */
+static const char *remedy_of(const struct yaml_reader *r)
+{
+	const yaml_parser_t *p = &r->parser;
+
+	/* "@" is reserved in YAML. */
+	if (p->error == YAML_SCANNER_ERROR &&
+	    character_at(r->text, p->problem_mark.index) == '@')
+		return "put the name of a group in double quotes, as in \"@NAME\"";
+	return remedy_for(p->problem ? p->problem : "");
 }
 
 static void syntax_error(struct yaml_reader *r)
@@ -77,9 +98,9 @@ static void syntax_error(struct yaml_reader *r)
 
 	if (p->context && p->error != YAML_READER_ERROR)
 		report_error(r->report, at, "%s %s (line %u); %s", problem, p->context,
-			     pos_of_mark(p->context_mark).line, remedy_for(problem));
+			     pos_of_mark(p->context_mark).line, remedy_of(r));
 	else
-		report_error(r->report, at, "%s; %s", problem, remedy_for(problem));
+		report_error(r->report, at, "%s; %s", problem, remedy_of(r));
 }
 
 static bool next_event(struct yaml_reader *r, yaml_event_t *event)
@@ -375,6 +396,7 @@ struct source_pos node_text_pos(const struct node *n, size_t offset)
 		return n->at;
 	return (struct source_pos){
 		n->at.line,
-		n->at.column + quote + characters((struct slice){ n->text.ptr, offset })
+		n->at.column + quote + characters((struct slice){ n->text.ptr, offset }),
+		n->at.file
 	};
 }

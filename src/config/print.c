@@ -276,11 +276,13 @@ static void print_rights(FILE *out, const struct config *c, const struct config_
 	}
 }
 
-static void print_trusted(FILE *out, const struct config_trust *t, unsigned depth)
+void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth)
 {
 	for (unsigned i = 0; i < t->text_n; i++) {
 		print_indent(out, depth);
-		fprintf(out, "- \"%s\"\n", t->texts[i]);
+		fputs("- \"", out);
+		print_quoted(out, slice_of(t->texts[i]), false);
+		fputs("\"\n", out);
 	}
 }
 
@@ -296,7 +298,7 @@ static void print_listen(FILE *out, const struct config *c, const struct config_
 		fputs(INDENT INDENT "paths: strict\n", out);
 	if (a->proxy_protocol) {
 		fputs(INDENT INDENT "proxy_protocol:\n" INDENT INDENT INDENT "from:\n", out);
-		print_trusted(out, a->proxy_protocol, 4);
+		print_addresses(out, a->proxy_protocol, 4);
 	}
 	print_rights(out, c, a, 2);
 	if (c->listen_tls[a - c->listens])
@@ -320,11 +322,21 @@ static void print_listens(FILE *out, const struct config *c)
 		print_text(out, "control", slice_of(c->control.text));
 }
 
-static void print_trust(FILE *out, const struct config_trust *t)
+static void print_groups(FILE *out, const struct config *c)
+{
+	if (c->group_n > 0)
+		fputs("addresses:\n", out);
+	for (unsigned i = 0; i < c->group_n; i++) {
+		fprintf(out, INDENT "%s:\n", c->groups[i].name);
+		print_addresses(out, c->groups[i].list, 2);
+	}
+}
+
+static void print_trust(FILE *out, const struct config_addresses *t)
 {
 	if (t->text_n > 0)
 		fputs("trusted_proxies:\n", out);
-	print_trusted(out, t, 1);
+	print_addresses(out, t, 1);
 }
 
 static void print_resolver(FILE *out, const struct config_resolver *r)
@@ -356,6 +368,7 @@ void config_print(const struct config *c, FILE *out)
 		print_section(out, &section_access_log, c, 1, PROTOCOL_ANY);
 	}
 	print_resolver(out, &c->resolver);
+	print_groups(out, c);
 	print_trust(out, &c->trust);
 	fputs("certificates:\n", out);
 	print_section(out, &section_certificates, c, 1, PROTOCOL_ANY);

@@ -37,6 +37,7 @@ struct config_reader {
 	struct snapshot again;       /* of config_read_contents() */
 	struct names stored;         /* of struct stored_content */
 	bool watching;               /* config_read_contents() */
+	struct names groups;    /* of struct address_group (addresslist.c) */
 	struct names upstreams; /* of struct defined_name */
 	bool upstreams_refused; /* the whole map is invalid, which has been reported */
 	unsigned suggestions;   /* searches for a similar upstream name so far */
@@ -70,10 +71,12 @@ void control_read(struct config_reader *r, const struct node *n);
 /* upstream.c */
 void upstreams_read(struct config_reader *r, const struct node *map);
 
-/* trust.c: reads a list of addresses, networks and "unix"; `form` is an example of it. An empty
- * list is reported. */
-void trust_read(struct config_reader *r, const struct node *list, const char *form,
-		struct config_trust *t);
+/* section.c: as name_define(), of a part of another struct. False: reported. */
+bool name_define_as(struct config_reader *r, struct names *all, const struct node *n,
+		    struct defined_name *name);
+
+/* addresslist.c: reads `addresses`, before any list that names one of its groups. */
+void address_groups_read(struct config_reader *r, const struct node *map);
 
 /* tls.c: `tls` of a listener; its name is for messages. NULL: reported. */
 const struct config_tls *listen_tls_read(struct config_reader *r, const struct node *map,

@@ -11,6 +11,33 @@ struct report_error {
 	const char *text;
 };
 
+struct report_file {
+	struct report_file *previous;
+	unsigned number;
+	const char *name;
+};
+
+unsigned report_file(struct report *r, const char *name)
+{
+	struct report_file *f;
+
+	for (f = r->files; f; f = f->previous)
+		if (strcmp(f->name, name) == 0)
+			return f->number;
+	f = arena_alloc(&r->memory, sizeof(*f));
+	*f = (struct report_file){ r->files, ++r->file_n, name };
+	r->files = f;
+	return f->number;
+}
+
+const char *report_file_name(const struct report *r, unsigned file)
+{
+	for (const struct report_file *f = r->files; f; f = f->previous)
+		if (f->number == file)
+			return f->name;
+	return r->file;
+}
+
 /* Control characters of a configuration must not reach a terminal. */
 static void mask_controls(char *text)
 {
@@ -19,18 +46,40 @@ static void mask_controls(char *text)
 			*text = '?';
 }
 
+/* What several sections inherit is reported by each of them. False: it was reported before. */
+static bool is_new(struct report *r, const struct report_error *e)
+{
+	char key[sizeof(e->at) + 1024];
+	size_t n = strlen(e->text);
+	struct slice name = { key, sizeof(e->at) + n };
+	struct names_entry *entry;
+
+	memcpy(key, &e->at, sizeof(e->at));
+	memcpy(key + sizeof(e->at), e->text, n);
+	if (names_find(&r->seen, name))
+		return false;
+	entry = arena_alloc(&r->memory, sizeof(*entry));
+	names_put(&r->seen, entry,
+		  (struct slice){ arena_text(&r->memory, name), name.len });
+	return true;
+}
+
 static void report_add(struct report *r, struct source_pos at, bool warning,
 		       const char *format, va_list arguments)
 {
-	struct report_error *e;
+	struct report_error *e, new = { .at = at, .warning = warning };
+	unsigned *n = warning ? &r->warning_n : &r->error_n;
 	char text[1024];
 
 	vsnprintf(text, sizeof(text), format, arguments);
 	mask_controls(text);
-	e = arena_alloc(&r->memory, sizeof(*e));
-	e->at = at;
-	e->n = r->n + r->warning_n;
-	e->warning = warning;
+	new.text = text;
+	if (*n < REPORT_ERRORS_MAX && !is_new(r, &new))
+		return;
+	if ((*n)++ >= REPORT_ERRORS_MAX)
+		return;
+	e = arena_copy(&r->memory, &new, sizeof(new));
+	e->n = r->error_n + r->warning_n;
 	e->text = arena_text(&r->memory, slice_of(text));
 	e->previous = r->last;
 	r->last = e;
@@ -40,8 +89,7 @@ void report_error(struct report *r, struct source_pos at, const char *format, ..
 {
 	va_list arguments;
 
-	if (r->n++ >= REPORT_ERRORS_MAX)
-		return;
+	r->n++;
 	va_start(arguments, format);
 	report_add(r, at, false, format, arguments);
 	va_end(arguments);
@@ -51,7 +99,7 @@ void report_warning(struct report *r, struct source_pos at, const char *format, 
 {
 	va_list arguments;
 
-	if (r->no_warnings || r->warning_n++ >= REPORT_ERRORS_MAX)
+	if (r->no_warnings)
 		return;
 	va_start(arguments, format);
 	report_add(r, at, true, format, arguments);
@@ -63,6 +111,8 @@ static int compare(const void *left, const void *right)
 	const struct report_error *a = *(struct report_error *const *)left;
 	const struct report_error *b = *(struct report_error *const *)right;
 
+	if (a->at.file != b->at.file)
+		return a->at.file < b->at.file ? -1 : 1;
 	if (a->at.line != b->at.line)
 		return a->at.line < b->at.line ? -1 : 1;
 	if (a->at.column != b->at.column)
@@ -87,15 +137,16 @@ void report_print(struct report *r, FILE *out)
 	if (n > 0)
 		qsort(all, n, sizeof(all[0]), compare);
 	for (unsigned i = 0; i < n; i++)
-		fprintf(out, "%s:%u:%u: %s%s\n", r->file, all[i]->at.line,
-			all[i]->at.column, all[i]->warning ? "warning: " : "",
-			all[i]->text);
-	print_omitted(r, r->n, "errors", out);
+		fprintf(out, "%s:%u:%u: %s%s\n", report_file_name(r, all[i]->at.file),
+			all[i]->at.line, all[i]->at.column,
+			all[i]->warning ? "warning: " : "", all[i]->text);
+	print_omitted(r, r->error_n, "errors", out);
 	print_omitted(r, r->warning_n, "warnings", out);
 }
 
 void report_done(struct report *r)
 {
+	names_done(&r->seen);
 	arena_free(&r->memory);
 	r->last = NULL;
 }

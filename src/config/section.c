@@ -142,18 +142,17 @@ static bool is_name(struct slice text)
 	return text.len > 0 && text.len < CONFIG_NAME_MAX;
 }
 
-struct defined_name *name_define(struct config_reader *r, struct names *all,
-				 const struct node *n)
+bool name_define_as(struct config_reader *r, struct names *all, const struct node *n,
+		    struct defined_name *name)
 {
 	const struct node *key = n->key;
 	const struct names_entry *other;
-	struct defined_name *name;
 
 	if (key->kind != NODE_SCALAR || !is_name(key->text)) {
 		report_error(&r->report, key->at,
 			     "invalid name; use 1 to %d letters, digits, '_', '-' or '.'",
 			     CONFIG_NAME_MAX - 1);
-		return NULL;
+		return false;
 	}
 	other = names_find(all, key->text);
 	if (other) {
@@ -162,12 +161,19 @@ struct defined_name *name_define(struct config_reader *r, struct names *all,
 			"'%.*s' is already defined on line %u; use another name",
 			REPORT_ARG(key->text),
 			CONTAINER(other, struct defined_name, entry)->node->key->at.line);
-		return NULL;
+		return false;
 	}
-	name = arena_alloc(&r->scratch, sizeof(*name));
 	name->node = n;
 	names_put(all, &name->entry, key->text);
-	return name;
+	return true;
+}
+
+struct defined_name *name_define(struct config_reader *r, struct names *all,
+				 const struct node *n)
+{
+	struct defined_name *name = arena_alloc(&r->scratch, sizeof(*name));
+
+	return name_define_as(r, all, n, name) ? name : NULL;
 }
 
 static void report_unknown_key(struct config_reader *r, const struct node *key,

@@ -24,7 +24,7 @@ bool user_number(const char *text, uint32_t *id)
 
 static struct source_pos pos_or_start(const struct node *n)
 {
-	return n ? n->at : (struct source_pos){ 1, 1 };
+	return n ? n->at : (struct source_pos){ 1, 1, 0 };
 }
 
 /* Sets the uid, and the gid of its primary group. False: a number that the user database does not

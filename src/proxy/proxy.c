@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "proxy/action.h"
+#include "proxy/addresses.h"
 #include "proxy/value.h"
-#include "realip.h"
 #include "retry.h"
 #include "retrystate.h"
 #include "service.h"
@@ -272,7 +272,7 @@ void proxy_accepted(struct proxy *p, int fd, const struct peer *peer,
 	if (!c)
 		return;
 	c->paths_strict = settings->paths_strict;
-	if (settings->proxy_protocol && realip_trusts(settings->proxy_protocol, peer))
+	if (settings->proxy_protocol && addresses_contain(settings->proxy_protocol, peer))
 		client_await_proxy_header(c);
 	if (settings->tls)
 		client_secure(c, settings->tls);

@@ -1,23 +1,14 @@
 #include "realip.h"
 
 #include "clienttls.h"
-
-bool realip_trusts(const struct config_trust *t, const struct peer *peer)
-{
-	struct ip ip = { .family = peer->family == AF_INET ? 4 : 6 };
-
-	if (peer->family == AF_UNIX)
-		return t->unix_sockets;
-	memcpy(ip.bytes, peer->addr, ip.family == 4 ? 4 : 16);
-	return ip_ranges_contain(t->ranges, t->range_n, &ip);
-}
+#include "proxy/addresses.h"
 
 /* The answer is kept until the configuration changes (proxy_adopt()). */
 static bool client_trusted(struct client *c, const struct generation *g)
 {
 	if (!c->trust_known) {
 		c->trust_known = true;
-		c->trusted = realip_trusts(&g->config->trust, &c->peer);
+		c->trusted = addresses_contain(&g->config->trust, &c->peer);
 	}
 	return c->trusted;
 }
@@ -33,7 +24,7 @@ static struct peer peer_of(const struct ip *ip)
 
 void realip_read(struct realip *a, struct exchange *x, const struct head *h)
 {
-	const struct config_trust *t = &x->generation->config->trust;
+	const struct config_addresses *t = &x->generation->config->trust;
 	struct client *c = x->client;
 	struct client_tls tls;
 	const struct forwarding *f = &a->forwarding;

@@ -14,9 +14,6 @@ struct realip {
 	char text[SOCK_TEXT_MAX]; /* the peer's address */
 };
 
-/* The peer is one of these. */
-bool realip_trusts(const struct config_trust *t, const struct peer *peer);
-
 /* Fills `a`, and sets x->client_addr for the log. Whether the peer is trusted is looked up once
  * per connection and generation. */
 void realip_read(struct realip *a, struct exchange *x, const struct head *h);

@@ -477,7 +477,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 	if (o->proxy_protocol > 0) {
 		r->proxies_range.first = (struct ip){ 4, { o->proxy_protocol } };
 		r->proxies_range.last = (struct ip){ 4, { o->proxy_protocol, 255, 255, 255 } };
-		r->proxies = (struct config_trust){ .range_n = 1, .ranges = &r->proxies_range };
+		r->proxies = (struct config_addresses){ .range_n = 1, .ranges = &r->proxies_range };
 		r->settings.proxy_protocol = &r->proxies;
 	}
 	read_config(r, o);

@@ -37,7 +37,7 @@ struct proxyrig {
 	unsigned fail_next; /* the next requests, so many, with a path under /again/ … */
 	const char *fail_path; /* … get the response of this path instead */
 	struct accept_settings settings; /* of the listener */
-	struct config_trust proxies;     /* settings.proxy_protocol */
+	struct config_addresses proxies;     /* settings.proxy_protocol */
 	struct ip_range proxies_range;
 };
 

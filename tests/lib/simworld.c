@@ -285,7 +285,7 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 	struct simworld *w = l->owner;
 
 	static struct ip_range all = { { 4, { 0 } }, { 4, { 255, 255, 255, 255 } } };
-	static const struct config_trust anybody = { .range_n = 1, .ranges = &all };
+	static const struct config_addresses anybody = { .range_n = 1, .ranges = &all };
 
 	proxy_accepted(&w->proxy, fd, peer,
 		       &(struct accept_settings){

@@ -96,6 +96,7 @@ void tls_files_make(void)
 	issuer_write();
 	tls_file_write("ticket.key", (struct slice){ noise, 80 });
 	tls_file_write("short.key", (struct slice){ noise, 48 });
+	tls_file_write("addresses.txt", SLICE("10.0.0.0/8 # the office\n\n2001:db8::1\n"));
 	tls_file_write("noise.pem", SLICE("this is no PEM\n"));
 	ASSERT(mkdir("empty", 0700) == 0 && mkdir("pems", 0700) == 0);
 	pair_write("pems/a.pem", "DNS:a.test", 0, 0);

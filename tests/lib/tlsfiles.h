@@ -7,6 +7,7 @@
  *   ca.pem, crl.pem
  *   ticket.key, short.key   80 and 48 bytes
  *   locked.pem     the private key is encrypted
+ *   addresses.txt  a list of addresses
  *   noise.pem      no PEM
  *   empty/, pems/  folders; pems has a.pem (a.test) and b.pem (b.test)
  *
