@@ -230,6 +230,8 @@ struct config_hedge {
 #define CONFIG_TIMEOUT_NONE (CONFIG_TIMEOUT_MAX + 1) /* `none`, of a route */
 #define CONFIG_BODY_MAX (UINT64_C(1) << 50)
 
+struct config_rules; /* config/rule.h */
+
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
@@ -243,6 +245,8 @@ struct config_route {
 		const struct config_proxy *proxy;
 		const struct config_memcached *memcached;
 	};
+	struct config_rules *rules; /* NULL: none */
+	struct slice allow; /* methods of the route, for Allow; empty: those of the action */
 	/* Of actions that have a policy: */
 	uint64_t body_max;            /* see config_body_max() */
 	uint32_t response_timeout_ms; /* 0: that of the upstream; or CONFIG_TIMEOUT_NONE */

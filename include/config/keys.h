@@ -65,8 +65,8 @@ struct section {
 	size_t row_n;
 };
 
-/* Most keys of a section, with the actions of a route. */
-#define SECTION_KEYS_MAX 48
+/* Most keys of a section, with the actions and rules of a route. */
+#define SECTION_KEYS_MAX 96
 
 #define SECTION(id, path, type) extern const struct section section_##id;
 #include "config/keys.def"
@@ -85,8 +85,8 @@ enum key_id {
 /* The key of a row of keys.def. */
 #define KEY_OF(section, name) (&section_##section.rows[KEY_##section##_##name])
 
-/* The key with an index in the section; behind the rows of a route those of the actions. NULL: the
- * index is past the last one. */
+/* The key with an index in the section; behind the rows of a route those of the actions, then those
+ * of the rules. NULL: the index is past the last one. */
 const struct key *section_key(const struct section *s, size_t index);
 
 /* restart.c: a change of the key takes effect only when a new worker process starts. */

@@ -11,6 +11,8 @@
  *   reply     a response of our own
  *   trailers  goes on   what may stand in trailers (6.5.1; head_parse_trailers() marks it)
  *
+ * A head may have changes (http/change.h), which apply to all of these fields, of our own as well.
+ *
  * Every field goes to a sink (http/sink.h), which knows what a field looks like. No received line
  * is copied as a whole.
  *
@@ -19,6 +21,7 @@
 #ifndef HTTP_FORWARD_H
 #define HTTP_FORWARD_H
 
+#include "http/change.h"
 #include "http/head.h"
 #include "http/sink.h"
 
@@ -33,6 +36,7 @@ struct forward_request {
 	const struct forwarding *forwarding; /* the client; see http/forwarding.h */
 	bool forwarded;                      /* write Forwarded (RFC 7239) as well */
 	struct slice via; /* our name in Via; empty: no Via field is added */
+	const struct field_changes *changes; /* NULL: none */
 };
 
 /* Writes a request to a server: origin-form (asterisk-form for OPTIONS *; "*" is never replaced by
@@ -49,6 +53,7 @@ struct forward_response {
 	bool upgrade;        /* a 101: forward Upgrade and Connection: upgrade */
 	struct slice date;   /* written if Date is missing, except in 1xx */
 	struct slice via;    /* as in struct forward_request */
+	const struct field_changes *changes; /* NULL: none */
 };
 
 /* Writes a response to a client, whatever the version of the server. */
@@ -70,6 +75,7 @@ struct forward_reply {
 		proxy_status; /* its error type, such as "connection_refused", written as
 				      "; error=connection_refused"; empty: none */
 	struct slice location, allow, retry_after; /* empty: no such field */
+	const struct field_changes *changes;       /* NULL: none */
 };
 
 /* Writes the head of a response that we generate. */
@@ -89,7 +95,8 @@ size_t forward_reply_max(const struct forward_reply *r);
 static inline size_t forward_response_max(const struct head *h,
 					  const struct forward_response *r)
 {
-	return h->bytes + r->date.len + r->via.len + FORWARD_EXTRA;
+	return h->bytes + r->date.len + r->via.len + field_changes_max(r->changes) +
+	       FORWARD_EXTRA;
 }
 
 static inline size_t forward_trailers_max(const struct head *h)

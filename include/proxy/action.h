@@ -80,10 +80,12 @@ bool action_works_idle(const struct proxy *p);
 bool actions_open(void);
 void actions_close(void);
 
-/* The request head as sent to the server of a proxy action. The caller owns the reference.
- * NULL: no memory. */
+/* The request head as sent to the server of a proxy action, with these changes (NULL: none). The
+ * caller owns the reference. NULL: no memory. */
+struct request_changes; /* proxy/rule.h */
 struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
-				const struct config_proxy *proxy, const struct head *h);
+				const struct config_proxy *proxy, const struct head *h,
+				const struct request_changes *changes);
 
 /* The value of the upstream's `hash` for this request; 0: the upstream has none, or a variable
  * has no value. */

@@ -1,14 +1,17 @@
 /* One request and its response, as the client sees them.
  *
  *   ROUTING ─▶ RELAYING ─▶ (ended)
- *     │ ▲        │  └──▶ REPLYING  any failure, if the head had not left yet
- *     │ └────────┘  a miss
+ *     │ ▲ ▲      │  └──▶ REPLYING  any failure, if the head had not left yet
+ *     │ │ └──────┘  a miss
+ *     ├─┴─ CHECKING ─▶ REPLYING
  *     ├─▶ WORKING ──▶ REPLYING
  *     └─▶ REPLYING ─▶ (ended)
  *
  *   any state ─▶ (ended): the client has gone, a shutdown, or a failure after the head has left
  *
- *   ROUTING    the route is looked up and its action started
+ *   ROUTING    the route is looked up, its rules are asked (rule.h) and its action started
+ *   CHECKING   a rule has to wait before it can decide, as for another server; then ROUTING again,
+ *              for the rules behind it
  *   RELAYING   the response is read from a source: relay.h has the states of this. A failure
  *              before a byte of the response was given to the kernel takes it back and replies
  *              instead. After a cache miss the exchange may go back to ROUTING (`miss: next`)
@@ -32,6 +35,7 @@
 
 enum exchange_state {
 	EXCHANGE_ROUTING,
+	EXCHANGE_CHECKING,
 	EXCHANGE_RELAYING,
 	EXCHANGE_WORKING,
 	EXCHANGE_REPLYING
@@ -55,6 +59,7 @@ struct exchange {
 	struct relay relay;    /* its source and how much of the response was queued; also of a
 				  response that is generated here */
 	void *work;            /* of the action, from EXCHANGE_WORKING on: see action.h */
+	struct rules_at_work *rules; /* what rules of the route hold; NULL: nothing */
 	struct buf *kept_head; /* a struct kept_head; NULL: nothing needs it */
 	struct peer client_addr; /* the peer, or the client that a trusted peer names */
 	uint64_t started_us;
@@ -100,7 +105,8 @@ void exchange_finish(struct exchange *x, enum ending ending);
  * that were queued, so that the client sees a truncated response. */
 void exchange_abort(struct exchange *x, enum ending ending);
 
-/* Keeps what is needed of the request's head after the step that received it (http/kepthead.h).
+/* Keeps what is needed of the request's head after the step that received it (http/kepthead.h;
+ * view.c).
  * False: no memory. */
 bool exchange_keep_head(struct exchange *x, const struct head *h, uint64_t which) MUST_USE;
 

@@ -11,7 +11,9 @@
 
 #include "base/names.h"
 #include "base/quota.h"
+#include "config/rule.h"
 #include "front/client.h"
+#include "http/change.h"
 #include "http/date.h"
 #include "http/forward.h"
 #include "proxy/access.h"
@@ -48,9 +50,12 @@ struct proxy {
 	void *owner;
 	struct slab exchanges, fetches, attempts, retries, values;
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
+	struct slab rules;              /* struct rules_at_work */
+	struct slab rule_works[RULES_MAX]; /* of the rules that have work: see rule.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */
 	struct head request, response;  /* scratch, valid during one step */
+	struct field_changes changes;   /* of the head that is written; scratch as well */
 	struct handshake_lines {
 		uint64_t second;  /* of the last line; 0: none */
 		uint32_t skipped; /* failures since then without one */

@@ -2,10 +2,13 @@
  * the response's heads and body from a source, and both directions of a tunnel.
  *
  *   REQUESTING ─┬─▶ RELAYING ─┬─▶ COMPLETE
- *               ├─▶ TUNNEL ───┤
- *               └─────────────┴─▶ FAILED, BROKEN   (`ending` says why)
+ *     │         ├─▶ TUNNEL ───┤
+ *     │         └─────────────┴─▶ FAILED, BROKEN   (`ending` says why)
+ *     └─▶ HEAD ─▶ RELAYING, TUNNEL, FAILED         (`stops_at_head`)
  *
  *   REQUESTING the request's body is sent; no final head yet
+ *   HEAD       the final head was read, and not sent yet: the exchange looks at it, and goes on
+ *              with relay_go_on() in the same step, or drops the source
  *   RELAYING   the final head was queued for the client; the body follows
  *   TUNNEL     after a 101: bytes in both directions
  *   COMPLETE   all of the response was queued; or a tunnel has ended
@@ -27,6 +30,7 @@
 
 enum relay_state {
 	RELAY_REQUESTING,
+	RELAY_HEAD,
 	RELAY_RELAYING,
 	RELAY_TUNNEL,
 	RELAY_COMPLETE,
@@ -52,6 +56,7 @@ struct relay {
 	bool http_1_0;         /* the request's version */
 	bool upgrade;          /* requested */
 	bool expects_continue; /* the client holds its body back until a 100 */
+	bool stops_at_head;    /* of final heads: RELAY_HEAD */
 	bool keep_alive;       /* the response's head lets the connection stay open */
 	bool tunnel;           /* RELAY_TUNNEL was reached: it counts as one until the end */
 };
@@ -68,6 +73,10 @@ static inline bool relay_refuses_body(const struct relay *r, uint64_t bytes)
 /* Handles the events recorded since the last step. The result is in r->state. */
 void relay_step(struct relay *r);
 
+/* RELAY_HEAD: sends the head, which is in proxy->response, with these changes (NULL: none), and
+ * relays what follows. The result is in r->state. */
+void relay_go_on(struct relay *r, const struct field_changes *changes);
+
 /* Asserts what holds in each state before the end. */
 void relay_check(const struct relay *r);
 
@@ -76,8 +85,9 @@ void relay_drop_source(struct relay *r);
 
 /* Sends the response of a source that has all of it in memory (reply.h), in one call: the state is
  * then RELAY_COMPLETE, or RELAY_FAILED for lack of memory. The request's body is discarded as far
- * as it was received; if there is more of it, the connection closes after the response. */
-void relay_whole(struct relay *r, struct source *s);
+ * as it was received; if there is more of it, the connection closes after the response. `changes`
+ * are those of the head; NULL: none. */
+void relay_whole(struct relay *r, struct source *s, const struct field_changes *changes);
 
 /* Sends a 503 in static memory, which needs no more than an outbox entry; the connection closes
  * after it. False: there is none either, and nothing was sent. */

@@ -1,8 +1,9 @@
 #include "config/keys.h"
 
 #include "base/check.h"
-#include "config/action.h"
+#include "config/rule.h"
 #include "http/head.h"
+#include "reader.h"
 
 #define SECTION(id, path, type) \
 	typedef type type_##id; \
@@ -22,15 +23,27 @@ const struct section *const core_sections[] = {
 	NULL,
 };
 
+size_t actions_count(void)
+{
+	size_t n = 0;
+
+	while (config_actions[n])
+		n++;
+	return n;
+}
+
 const struct key *section_key(const struct section *s, size_t index)
 {
-	const struct config_action *a;
+	const struct config_rule *rule;
 
 	ASSERT(index < SECTION_KEYS_MAX);
 	if (index < s->row_n)
 		return &s->rows[index];
 	if (s != &section_route)
 		return NULL;
-	a = config_actions[index - s->row_n];
-	return a ? &a->key : NULL;
+	index -= s->row_n;
+	if (index < actions_count())
+		return &config_actions[index]->key;
+	rule = config_rules[index - actions_count()];
+	return rule ? &rule->key : NULL;
 }

@@ -1,6 +1,6 @@
 #include "config/config.h"
 
-#include "config/action.h"
+#include "config/rule.h"
 #include "http/lenient.h"
 #include "printtls.h"
 #include "value.h"
@@ -256,6 +256,8 @@ static void print_route(FILE *out, const struct config *c,
 		print_text(out, "host", route->host);
 	}
 	route->action->print(out, c, route);
+	for (unsigned i = 0; route->rules && i < route->rules->n; i++)
+		route->rules->of[i].rule->print(out, c, route->rules->of[i].options);
 	print_key(out, KEY_OF(route, half_close), route, ACTION_DEPTH);
 	if (route->action->has_policy)
 		print_policy(out, route);

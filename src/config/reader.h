@@ -139,6 +139,13 @@ void suspect_template(struct config_reader *r, const struct node *n);
 /* routes.c: upstreams and `study` have been read. */
 void routes_read(struct config_reader *r, const struct node *list);
 
+/* keys.c: the number of actions; the keys of the rules follow those of the actions. */
+size_t actions_count(void);
+
+/* rules.c: the rules of a route, whose action has been read. */
+void rules_read(struct config_reader *r, const struct section_values *values,
+		struct config_route *route);
+
 /* retry.c: `deadline` of the route has been read. */
 void retry_read(struct config_reader *r, const struct node *n,
 		struct config_route *route);

@@ -1,6 +1,6 @@
 #include "config/config.h"
 
-#include "config/action.h"
+#include "config/rule.h"
 #include "value.h"
 
 /* Prints a cell of a Markdown table; "|" is escaped. */
@@ -127,14 +127,18 @@ static void print_keys(FILE *out, const struct section *s)
 	}
 }
 
-static void print_keys_of_actions(FILE *out)
+static void print_all_keys(FILE *out, const struct section *const *s)
 {
-	for (size_t i = 0; config_actions[i]; i++) {
-		const struct section *const *s = config_actions[i]->sections;
+	while (s && *s)
+		print_keys(out, *s++);
+}
 
-		while (s && *s)
-			print_keys(out, *s++);
-	}
+static void print_keys_of_actions_and_rules(FILE *out)
+{
+	for (size_t i = 0; config_actions[i]; i++)
+		print_all_keys(out, config_actions[i]->sections);
+	for (size_t i = 0; config_rules[i]; i++)
+		print_all_keys(out, config_rules[i]->sections);
 }
 
 void config_reference(FILE *out)
@@ -144,7 +148,7 @@ void config_reference(FILE *out)
 	for (size_t i = 0; core_sections[i]; i++) {
 		print_keys(out, core_sections[i]);
 		if (core_sections[i] == &section_memcached)
-			print_keys_of_actions(out);
+			print_keys_of_actions_and_rules(out);
 	}
 	print_variables(out);
 	print_limits(out);

@@ -162,6 +162,8 @@ static void route_read(struct config_reader *r, const struct node *n,
 		retry_read(r, values.of[KEY_route_retry], route);
 	if (values.of[KEY_route_hedge])
 		hedge_read(r, values.of[KEY_route_hedge], route);
+	if (route->action)
+		rules_read(r, &values, route);
 }
 
 static bool matches_same(const struct config_route *a, const struct config_route *b)

@@ -102,6 +102,9 @@ static void request_hop_fields(struct sink *s, const struct head *h, bool upgrad
 void forward_request(struct sink *s, const struct head *h,
 		     const struct forward_request *r)
 {
+	struct change_sink changing;
+
+	s = change_sink_begin(&changing, s, r->changes);
 	request_line(s, h, r);
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
 		if (request_field_goes_on(h, f, r->forwarding))
@@ -117,7 +120,8 @@ void forward_request(struct sink *s, const struct head *h,
 size_t forward_request_max(const struct head *h, const struct forward_request *r)
 {
 	return h->bytes + h->authority.len + r->path.len + r->host.len + r->via.len +
-	       forwarding_max(h, r->forwarding) + FORWARD_EXTRA;
+	       forwarding_max(h, r->forwarding) + field_changes_max(r->changes) +
+	       FORWARD_EXTRA;
 }
 
 /* ---- responses ---------------------------------------------------------------- */
@@ -143,7 +147,9 @@ void forward_response(struct sink *s, const struct head *h,
 		      const struct forward_response *r)
 {
 	bool dated = h->status < 200;
+	struct change_sink changing;
 
+	s = change_sink_begin(&changing, s, r->changes);
 	s->ops->status(s, h->status, h->phrase);
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
 		if (f->per_hop)
@@ -176,6 +182,9 @@ static void proxy_status_field(struct sink *s, const struct forward_reply *r)
 
 void forward_reply(struct sink *s, const struct forward_reply *r)
 {
+	struct change_sink changing;
+
+	s = change_sink_begin(&changing, s, r->changes);
 	s->ops->status(s, r->status, slice_of(status_phrase(r->status)));
 	field_unless_empty(s, SLICE("Date"), r->date);
 	field_unless_empty(s, SLICE("Content-Type"), r->content_type);
@@ -195,7 +204,7 @@ size_t forward_reply_max(const struct forward_reply *r)
 {
 	return r->content_type.len + r->date.len + r->proxy_name.len +
 	       r->proxy_status.len + r->location.len + r->allow.len + r->retry_after.len +
-	       FORWARD_EXTRA;
+	       field_changes_max(r->changes) + FORWARD_EXTRA;
 }
 
 void forward_trailers(struct sink *s, const struct head *h)

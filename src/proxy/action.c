@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "http/kepthead.h"
 #include "proxy/identity.h"
+#include "proxy/rule.h"
 #include "proxy/value.h"
 #include "route/variable.h"
 
@@ -27,11 +28,12 @@ static struct slice host_for(const struct generation *g, const struct config_pro
 }
 
 struct buf *action_emit_request(struct exchange *x, const struct request_view *view,
-				const struct config_proxy *proxy, const struct head *h)
+				const struct config_proxy *proxy, const struct head *h,
+				const struct request_changes *changes)
 {
 	const struct config_upstream *u = &x->generation->config->upstreams[proxy->upstream];
 	struct forward_request r = {
-		.path = proxy->path,
+		.path = changes && changes->path.len > 0 ? changes->path : proxy->path,
 		.host = host_for(x->generation, proxy, h),
 		.framing = h->framing,
 		.length = h->length,
@@ -39,6 +41,7 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 		.forwarding = view->forwarding,
 		.forwarded = u->forwarded,
 		.via = u->via,
+		.changes = changes ? changes->fields : NULL,
 	};
 	struct field_block b;
 
@@ -79,13 +82,17 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	const struct config_proxy *proxy = view->route->proxy;
 	const struct head *h = view->head;
 	struct fetch *f;
+	struct request_changes changes = { .fields = NULL };
 	struct buf *head, *preamble;
 
 	if (h->framing == FRAMING_LENGTH && relay_refuses_body(&x->relay, h->length)) {
 		exchange_fail(x, ENDING_BODY_TOO_LARGE);
 		return;
 	}
-	head = action_emit_request(x, view, proxy, h);
+	if (view->route->rules && !rules_change_request(x, view, &changes))
+		return;
+	head = action_emit_request(x, view, proxy, h,
+				   view->route->rules ? &changes : NULL);
 	if (!head || !action_preamble(x, proxy->upstream, &preamble)) {
 		buf_put(head);
 		exchange_fail(x, ENDING_NO_MEMORY);

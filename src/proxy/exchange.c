@@ -1,13 +1,13 @@
 #include "proxy/exchange.h"
 
 #include "base/reserve.h"
-#include "handshakelog.h"
-#include "http/kepthead.h"
-#include "http/path.h"
 #include "clienttls.h"
+#include "handshakelog.h"
+#include "http/path.h"
 #include "proxy/action.h"
-#include "realip.h"
+#include "proxy/rule.h"
 #include "reply.h"
+#include "view.h"
 
 /* Logged if the client left before its response began; never sent. As in nginx. */
 #define STATUS_GONE 499
@@ -16,11 +16,6 @@
 
 /* The fields of a request that the access log shows. */
 #define LOGGED_FIELDS (KEPT_FIELD(HEADER_REFERER) | KEPT_FIELD(HEADER_USER_AGENT))
-
-static const struct kept_head *kept_head_of(const struct exchange *x)
-{
-	return x->kept_head ? (const void *)x->kept_head->data : NULL;
-}
 
 static void log_exchange(const struct exchange *x, enum ending ending)
 {
@@ -76,6 +71,7 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	io_add_inflight(p->tick->loop, -1);
 	if (x->work)
 		action_of(x->route)->drop(x);
+	rules_ended(x);
 	buf_put(x->kept_head);
 	generation_put(x->generation);
 	stream_release(x->down);
@@ -85,8 +81,9 @@ static void exchange_release(struct exchange *x, enum ending ending)
 
 /* The diagram of exchange.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[EXCHANGE_ROUTING] = 1u << EXCHANGE_RELAYING | 1u << EXCHANGE_WORKING |
-			     1u << EXCHANGE_REPLYING,
+	[EXCHANGE_ROUTING] = 1u << EXCHANGE_CHECKING | 1u << EXCHANGE_RELAYING |
+			     1u << EXCHANGE_WORKING | 1u << EXCHANGE_REPLYING,
+	[EXCHANGE_CHECKING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_RELAYING] = 1u << EXCHANGE_ROUTING | 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_WORKING] = 1u << EXCHANGE_REPLYING,
 	[EXCHANGE_REPLYING] = 0,
@@ -103,6 +100,10 @@ void exchange_check(const struct exchange *x)
 	ASSERT(!x->ended && x->down->task == &x->task && x->generation && x->route);
 	ASSERT(!x->work == (x->state != EXCHANGE_WORKING));
 	switch ((enum exchange_state)x->state) {
+	case EXCHANGE_CHECKING:
+		ASSERT(!x->relay.source && x->relay.status == 0);
+		rules_check_waiting(x);
+		break;
 	case EXCHANGE_RELAYING:
 		relay_check(&x->relay);
 		break;
@@ -221,25 +222,49 @@ static const struct config_route *route_choose(const struct config *c,
 	}
 }
 
+/* Asks the rules of the route from `rule` on, then starts its action. */
+static void start(struct exchange *x, const struct request_view *view, unsigned rule)
+{
+	switch (rules_check(x, view, rule)) {
+	case RULE_GOES_ON:
+		action_start(x, view);
+		break;
+	case RULE_WAITS:
+		exchange_set_state(x, EXCHANGE_CHECKING);
+		break;
+	case RULE_ENDED:
+		break;
+	}
+}
+
+/* The chosen route has rules. */
+static void begin_rules(struct exchange *x, const struct request_view *view)
+{
+	x->relay.stops_at_head = rules_change_responses(x->route);
+	if (x->route->rules->keeps_head && !exchange_keep_head(x, view->head, KEPT_ALL))
+		exchange_fail(x, ENDING_NO_MEMORY);
+	else if (exchange_unwanted(x))
+		exchange_abandon(x);
+	else
+		start(x, view, 0);
+}
+
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
-	struct request_view view;
-	struct client_tls tls;
-	struct realip realip;
+	struct exchange_view v;
 
-	realip_read(&realip, x, h);
-	request_view_init(&view, h, realip.forwarding.client,
-			  x->generation->path_scratch);
-	view.forwarding = &realip.forwarding;
-	view.tls = client_tls_read(&tls, x->client) ? &tls : NULL;
-	if (client_tls_misdirected(x->client, view.host)) {
+	exchange_view_read(&v, x, h);
+	if (client_tls_misdirected(x->client, v.view.host)) {
 		exchange_fail(x, ENDING_MISDIRECTED);
 		return;
 	}
-	x->route = route_choose(x->generation->config, &view, from);
+	x->route = route_choose(x->generation->config, &v.view, from);
 	if (x->route)
 		x->relay.body_max = config_body_max(x->generation->config, x->route);
-	action_start(x, &view);
+	if (x->route && x->route->rules)
+		begin_rules(x, &v.view);
+	else
+		action_start(x, &v.view);
 }
 
 /* After a cache miss: continues with the routes behind the current one. All of the head was kept,
@@ -250,6 +275,8 @@ static void route_again(struct exchange *x)
 
 	kept_head_restore(kept_head_of(x), h);
 	exchange_drop_source(x);
+	rules_ended(x);
+	x->relay.stops_at_head = false;
 	exchange_set_state(x, EXCHANGE_ROUTING);
 	route(x, h, (unsigned)(x->route - x->generation->config->routes) + 1);
 	/* Bytes of a body may be waiting, which the new fetch has not been offered yet. */
@@ -259,12 +286,26 @@ static void route_again(struct exchange *x)
 
 /* ---- steps ---------------------------------------------------------------- */
 
+static void step_checking(struct exchange *x)
+{
+	struct exchange_view v;
+
+	if (rules_step(x) != RULE_GOES_ON)
+		return;
+	exchange_set_state(x, EXCHANGE_ROUTING);
+	start(x, exchange_view_restore(&v, x), rules_waiting(x) + 1);
+	/* Bytes of a body may be waiting, which the fetch has not been offered yet. */
+	if (!x->ended)
+		tick_run(x->proxy->tick, &x->task);
+}
+
 /* The relay has ended: so does the exchange, or another route is tried. */
 static void relay_ended(struct exchange *x)
 {
 	enum ending ending = (enum ending)x->relay.ending;
 
 	switch ((enum relay_state)x->relay.state) {
+	case RELAY_HEAD:
 	case RELAY_REQUESTING:
 	case RELAY_RELAYING:
 	case RELAY_TUNNEL:
@@ -287,8 +328,13 @@ static void relay_ended(struct exchange *x)
 static void step_state(struct exchange *x)
 {
 	switch ((enum exchange_state)x->state) {
+	case EXCHANGE_CHECKING:
+		step_checking(x);
+		break;
 	case EXCHANGE_RELAYING:
 		relay_step(&x->relay);
+		if (x->relay.state == RELAY_HEAD)
+			relay_go_on(&x->relay, rules_response(x, &x->proxy->response));
 		relay_ended(x);
 		break;
 	case EXCHANGE_WORKING:
@@ -319,24 +365,6 @@ static void exchange_step(struct task *task)
 }
 
 /* ---- requests -------------------------------------------------------------- */
-
-bool exchange_keep_head(struct exchange *x, const struct head *h, uint64_t which)
-{
-	struct kept_choice choice;
-	struct buf *b;
-
-	/* When it is routed again, h refers to the block. */
-	if (x->kept_head && kept_head_of(x)->whole)
-		return true;
-	kept_head_choose(&choice, h, which);
-	b = buf_new(io_bufs(x->proxy->tick->loop), choice.bytes);
-	if (!b)
-		return false;
-	kept_head_write((void *)b->data, &choice);
-	buf_put(x->kept_head);
-	x->kept_head = b;
-	return true;
-}
 
 static struct exchange *exchange_new(struct client *c, struct stream *down,
 				     const struct head *h)
@@ -428,7 +456,7 @@ static void request_refused(struct client *c, struct stream *down, enum fault fa
 		.body = refusal_text(fault),
 	};
 
-	relay_whole(&r, reply_source(&reply));
+	relay_whole(&r, reply_source(&reply), NULL);
 	relay_drop_source(&r);
 	if (p->access)
 		access_log(p->access,

@@ -6,6 +6,7 @@
 
 #include "proxy/action.h"
 #include "proxy/addresses.h"
+#include "proxy/rule.h"
 #include "proxy/value.h"
 #include "retry.h"
 #include "retrystate.h"
@@ -253,6 +254,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
 	slab_init(&p->values, "value", sizeof(struct value), 0);
 	action_works_init(p);
+	rule_works_init(p);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
 	slab_init(&p->budgets, "budget", sizeof(struct budget), 0);
 	slab_init(&p->latencies, "latency", sizeof(struct latency), 0);
@@ -310,7 +312,7 @@ bool proxy_idle(struct proxy *p)
 		service_close(s);
 		idle &= service_idle(s);
 	}
-	if (!idle || !action_works_idle(p))
+	if (!idle || !action_works_idle(p) || !rule_works_idle(p))
 		return false;
 	if (!p->access)
 		return true;
@@ -331,6 +333,7 @@ void proxy_done(struct proxy *p)
 	slab_done(&p->retries);
 	slab_done(&p->values);
 	action_works_done(p);
+	rule_works_done(p);
 	slab_done(&p->origins);
 	slab_done(&p->budgets);
 	slab_done(&p->latencies);
@@ -346,6 +349,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->retries);
 	slab_trim(&p->values);
 	action_works_trim(p);
+	rule_works_trim(p);
 	slab_trim(&p->origins);
 	slab_trim(&p->budgets);
 	slab_trim(&p->latencies);

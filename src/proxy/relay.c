@@ -4,7 +4,9 @@
 
 /* The diagram of relay.h: the states that may follow each state. */
 static const uint8_t next_states[] = {
-	[RELAY_REQUESTING] = 1u << RELAY_RELAYING | 1u << RELAY_TUNNEL | 1u << RELAY_FAILED,
+	[RELAY_REQUESTING] = 1u << RELAY_HEAD | 1u << RELAY_RELAYING | 1u << RELAY_TUNNEL |
+			     1u << RELAY_FAILED,
+	[RELAY_HEAD] = 1u << RELAY_RELAYING | 1u << RELAY_TUNNEL | 1u << RELAY_FAILED,
 	[RELAY_RELAYING] = 1u << RELAY_COMPLETE | 1u << RELAY_FAILED,
 	[RELAY_TUNNEL] = 1u << RELAY_COMPLETE | 1u << RELAY_BROKEN,
 	[RELAY_COMPLETE] = 0,
@@ -44,10 +46,11 @@ void relay_check(const struct relay *r)
 	case RELAY_TUNNEL:
 		ASSERT(r->fetch && r->tunnel && r->status == 101 && !r->keep_alive);
 		break;
+	case RELAY_HEAD:
 	case RELAY_COMPLETE:
 	case RELAY_FAILED:
 	case RELAY_BROKEN:
-		ASSERT(false); /* the exchange ends in the same step */
+		ASSERT(false); /* the exchange goes on, or ends, in the same step */
 	}
 }
 
@@ -187,7 +190,8 @@ static bool may_keep_alive(struct relay *r)
 }
 
 /* Sends the final head; the body follows. */
-static void begin_relaying(struct relay *r, struct head *h)
+static void begin_relaying(struct relay *r, struct head *h,
+			   const struct field_changes *changes)
 {
 	enum framing framing = head_response_framing(h, (enum method)r->method);
 	struct forward_response f = {
@@ -195,6 +199,7 @@ static void begin_relaying(struct relay *r, struct head *h)
 		.length = h->length,
 		.keep_length = h->framing == FRAMING_LENGTH && h->status != 204,
 		.date = proxy_date(r->proxy),
+		.changes = changes,
 	};
 
 	ASSERT(h->status >= 200);
@@ -209,15 +214,18 @@ static void begin_relaying(struct relay *r, struct head *h)
 	source_take_head(r->source, h, framing);
 }
 
-static void begin_tunnel(struct relay *r, struct head *h)
+static void begin_tunnel(struct relay *r, struct head *h,
+			 const struct field_changes *changes)
 {
+	struct forward_response f = { .upgrade = true, .changes = changes };
+
 	ASSERT(h->status == 101);
 	/* The rest of a request body cannot be sent as bytes of the tunnel. */
 	if (!r->upgrade || !r->down->received || !r->fetch || !fetch_sent(r->fetch)) {
 		relay_fail(r, ENDING_ORIGIN_BAD);
 		return;
 	}
-	if (!push_final_head(r, h, &(struct forward_response){ .upgrade = true })) {
+	if (!push_final_head(r, h, &f)) {
 		relay_fail(r, ENDING_NO_MEMORY);
 		return;
 	}
@@ -241,6 +249,15 @@ static void relay_interim(struct relay *r, struct head *h)
 	}
 	r->expects_continue &= h->status != 100;
 	source_take_head(r->source, h, FRAMING_NONE);
+}
+
+static void begin_response(struct relay *r, struct head *h,
+			   const struct field_changes *changes)
+{
+	if (h->status == 101)
+		begin_tunnel(r, h, changes);
+	else
+		begin_relaying(r, h, changes);
 }
 
 /* Reads heads until the final one, or until there is none. */
@@ -268,12 +285,12 @@ static void relay_heads(struct relay *r)
 		case VERDICT_OK:
 			break;
 		}
-		if (h->status == 101)
-			begin_tunnel(r, h);
-		else if (h->status < 200)
+		if (h->status < 200 && h->status != 101)
 			relay_interim(r, h);
+		else if (r->stops_at_head)
+			relay_set_state(r, RELAY_HEAD);
 		else
-			begin_relaying(r, h);
+			begin_response(r, h, NULL);
 	}
 }
 
@@ -411,7 +428,7 @@ void relay_drop_source(struct relay *r)
 	source_free(&r->source);
 }
 
-void relay_whole(struct relay *r, struct source *s)
+void relay_whole(struct relay *r, struct source *s, const struct field_changes *changes)
 {
 	struct head *h = &r->proxy->response;
 	enum verdict verdict;
@@ -420,7 +437,7 @@ void relay_whole(struct relay *r, struct source *s)
 	relay_begin(r, s, NULL);
 	verdict = source_head(s, h);
 	ASSERT(verdict == VERDICT_OK && h->status >= 200);
-	begin_relaying(r, h);
+	begin_relaying(r, h, changes);
 	while (r->state == RELAY_RELAYING && source_body(s, h, &p) == BODY_DATA)
 		if (!send_piece(r, &p))
 			return;
@@ -461,14 +478,26 @@ static void step_request(struct relay *r)
 		stream_pause_body(r->down);
 }
 
+/* The response may have begun in this step. */
+static void step_response(struct relay *r)
+{
+	if (r->state == RELAY_TUNNEL)
+		relay_tunnel(r);
+	else if (r->state == RELAY_RELAYING)
+		relay_body(r);
+}
+
 void relay_step(struct relay *r)
 {
 	ASSERT(relay_open(r) && r->source);
 	source_step(r->source);
 	step_request(r);
-	/* The response may have begun in this step. */
-	if (r->state == RELAY_TUNNEL)
-		relay_tunnel(r);
-	else if (r->state == RELAY_RELAYING)
-		relay_body(r);
+	step_response(r);
+}
+
+void relay_go_on(struct relay *r, const struct field_changes *changes)
+{
+	ASSERT(r->state == RELAY_HEAD);
+	begin_response(r, &r->proxy->response, changes);
+	step_response(r);
 }

@@ -52,6 +52,7 @@ static enum verdict reply_head(struct source *s, struct head *h)
 	h->status = r->status;
 	h->framing = has_body(r) ? FRAMING_LENGTH : FRAMING_NONE;
 	h->length = r->body.len;
+	h->field_n = 0;
 	return VERDICT_OK;
 }
 
@@ -74,6 +75,7 @@ static bool reply_send_head(struct source *s, struct stream *down, const struct 
 		.location = r->location,
 		.allow = r->allow,
 		.retry_after = r->retry_after,
+		.changes = f->changes,
 	};
 	struct field_block b;
 

@@ -3,12 +3,17 @@
 #include <string.h>
 
 #include "proxy/action.h"
+#include "proxy/rule.h"
 #include "reply.h"
 
 static bool send_reply(struct exchange *x, struct reply *r)
 {
+	struct head *h = &x->proxy->response;
+
 	r->proxy = x->proxy;
-	relay_whole(&x->relay, reply_source(r));
+	h->status = r->status;
+	h->field_n = 0;
+	relay_whole(&x->relay, reply_source(r), rules_response(x, h));
 	relay_drop_source(&x->relay);
 	return x->relay.state == RELAY_COMPLETE;
 }
@@ -61,6 +66,8 @@ void exchange_redirect(struct exchange *x, int status, struct slice location,
 /* The methods of the route, for Allow. */
 static struct slice allowed_methods(const struct exchange *x)
 {
+	if (x->route && x->route->allow.len > 0)
+		return x->route->allow;
 	if (x->route && action_of(x->route)->reads_only)
 		return SLICE("GET, HEAD");
 	return SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");

@@ -101,6 +101,7 @@ static enum verdict value_head(struct source *s, struct head *h)
 	h->status = 200;
 	h->framing = FRAMING_LENGTH;
 	h->length = v->call->length;
+	h->field_n = 0;
 	return VERDICT_OK;
 }
 
@@ -117,6 +118,7 @@ static bool value_send_head(struct source *s, struct stream *down, const struct 
 		.keep_alive_1_0 = r->keep_alive_1_0,
 		.date = r->date,
 		.proxy_name = SLICE("fairlead"),
+		.changes = r->changes,
 	};
 	struct field_block b;
 

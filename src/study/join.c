@@ -85,7 +85,7 @@ static enum ending part_prepare(struct join *j, struct join_part *part,
 	h.method_token = SLICE("GET");
 	h.framing = FRAMING_NONE;
 	h.upgrade = false;
-	part->request = action_emit_request(j->exchange, view, &config->proxy, &h);
+	part->request = action_emit_request(j->exchange, view, &config->proxy, &h, NULL);
 	if (!part->request ||
 	    !action_preamble(j->exchange, config->proxy.upstream, &part->preamble))
 		return ENDING_NO_MEMORY;

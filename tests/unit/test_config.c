@@ -86,6 +86,7 @@ static const char all_keys[] =
 	"    memcached: { upstream: 'null', key: \"a$$b\\u00e9${path.rest}${cookie.s}\", "
 	"content_type: 'text/plain; a=\"b\"', command: mg, miss: next }\n"
 	"  - path: /sync\n"
+	"    methods: [POST, GET]\n"
 	"    proxy: { upstream: app, path: /%20, host: example.org:81 }\n"
 	"    deadline: 5s\n"
 	"    retry: { on: [connect, malformed, 429], tries: 16, per_try_timeout: 1500ms, "

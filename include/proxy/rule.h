@@ -1,0 +1,129 @@
+/* A route's rules: who may send a request, and what is changed on its way and on that of the
+ * response.
+ *
+ * Each rule is one constant struct. `config_rules` (run/rules.c) lists all of them; nothing else
+ * names one. They are applied in the order of that table, to the requests of the routes that have
+ * them:
+ *
+ *   route ─▶ check() of each ─▶ the action starts ─▶ request() of each ─▶ the head for the server
+ *              │ │                                    (a request that is sent to an upstream)
+ *              │ └─▶ EXCHANGE_CHECKING ─▶ step() … ─▶ check() of the next
+ *              └───▶ a reply
+ *   the final head of a response, of a server, a cache or our own ─▶ response() of each ─▶ sent
+ *   the exchange has ended, or goes on to another route ─▶ ended() of those that have work
+ *
+ * Two responses have no rules: that to a request which has no route, and the constant one for lack
+ * of memory (reply.h).
+ *
+ * Owner: none, rules are constant. The work of a rule belongs to its exchange; its memory comes
+ * from a slab of the worker. A route without rules has `rules == NULL`, and its exchanges have no
+ * memory for them.
+ * Errors: rule_begin_work() ends the exchange if memory is lacking. */
+#ifndef PROXY_RULE_H
+#define PROXY_RULE_H
+
+#include "base/check.h"
+#include "config/rule.h"
+#include "http/change.h"
+#include "proxy/exchange.h"
+
+/* A rule at work for one exchange. */
+struct rule_use {
+	struct exchange *exchange;
+	const void *options; /* what its read() made */
+	unsigned index;      /* among the rules of the route */
+};
+
+enum rule_verdict {
+	RULE_GOES_ON, /* the request may go on */
+	RULE_ENDED,   /* the rule has replied, or ended the exchange otherwise */
+	RULE_WAITS,   /* step() will decide */
+};
+
+/* What rules change in the head of a request that is sent to an upstream. The text may be in
+ * fields->text, or in the options of the rule. */
+struct request_changes {
+	struct slice path; /* in place of that of the head; empty: not changed */
+	struct field_changes *fields;
+};
+
+struct rule {
+	struct config_rule config;
+
+	/* Each of these may be NULL. */
+
+	/* Before the action starts. The view and its head are valid for the call. */
+	enum rule_verdict (*check)(const struct rule_use *u,
+				   const struct request_view *view);
+
+	/* Bytes of a work; 0: the rule has none. See rule_begin_work(). */
+	size_t work_bytes;
+	/* After RULE_WAITS, whenever the exchange's task runs. */
+	enum rule_verdict (*step)(const struct rule_use *u);
+	/* Gives up the work, and what it holds: called once for each work, however the exchange
+	 * ends. The memory goes back to rule_works(), now or when a thread has returned it. A rule
+	 * with work has it. */
+	void (*ended)(const struct rule_use *u);
+
+	/* Changes the request that is sent to an upstream. False: it has ended the exchange. */
+	bool (*request)(const struct rule_use *u, const struct request_view *view,
+			struct request_changes *c);
+	/* Changes the final head of a response: of a server, of a cache (no fields), of our own (no
+	 * fields). `view`: the request; NULL unless a rule of the route keeps its head. */
+	void (*response)(const struct rule_use *u, const struct request_view *view,
+			 const struct head *h, struct field_changes *c);
+};
+
+/* ---- for rules ----------------------------------------------------------------- */
+
+/* In check(): gives the rule a zeroed work, until ended(). NULL: no memory, and the exchange has
+ * ended. */
+void *rule_begin_work(const struct rule_use *u) MUST_USE;
+
+/* The work of the rule. NULL: it has none. */
+void *rule_work(const struct rule_use *u);
+
+/* In ended(): the slab that the work came from. */
+struct slab *rule_works(struct proxy *p, const struct rule *rule);
+
+/* ---- for the exchange ------------------------------------------------------------ */
+
+/* The checks from rule `from` on. RULE_WAITS: rules_step() is to be called, and the head was kept.
+ * The route has rules. */
+enum rule_verdict rules_check(struct exchange *x, const struct request_view *view,
+			      unsigned from);
+
+/* Steps the rule that waits; its index. */
+enum rule_verdict rules_step(struct exchange *x);
+unsigned rules_waiting(const struct exchange *x);
+
+/* The changes of a request to an upstream; `c` has those until then. False: the exchange has
+ * ended. */
+bool rules_change_request(struct exchange *x, const struct request_view *view,
+			  struct request_changes *c) MUST_USE;
+
+/* True: a rule of the route changes responses. */
+bool rules_change_responses(const struct config_route *route);
+
+/* The changes of a final head, in memory of the worker that is valid until the next call. NULL:
+ * none. */
+const struct field_changes *rules_response(struct exchange *x, const struct head *h);
+
+/* Ends the works of all rules of the exchange. */
+void rules_ended(struct exchange *x);
+
+/* Asserts what holds in EXCHANGE_CHECKING. */
+void rules_check_waiting(const struct exchange *x);
+
+/* The slabs of all rules: proxy_init(), proxy_done() and proxy_trim(). */
+void rule_works_init(struct proxy *p);
+void rule_works_done(struct proxy *p);
+void rule_works_trim(struct proxy *p);
+
+/* True: no work is left. */
+bool rule_works_idle(const struct proxy *p);
+
+/* src/rules */
+extern const struct rule rule_methods;
+
+#endif

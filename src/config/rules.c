@@ -1,0 +1,41 @@
+#include "config/rule.h"
+
+#include "reader.h"
+
+void rule_keeps_head(struct config_route *route)
+{
+	route->rules->keeps_head = true;
+}
+
+static unsigned rules_written(const struct section_values *values)
+{
+	const struct node *const *of = values->of + section_route.row_n + actions_count();
+	unsigned n = 0;
+
+	for (size_t i = 0; config_rules[i]; i++)
+		n += of[i] ? 1 : 0;
+	return n;
+}
+
+void rules_read(struct config_reader *r, const struct section_values *values,
+		struct config_route *route)
+{
+	const struct node *const *of = values->of + section_route.row_n + actions_count();
+	unsigned max = rules_written(values);
+	struct config_rules *rules;
+
+	if (max == 0)
+		return;
+	rules = arena_alloc(r->memory, sizeof(*rules) + max * sizeof(rules->of[0]));
+	route->rules = rules;
+	for (size_t i = 0; config_rules[i]; i++) {
+		const void *options = of[i] ? config_rules[i]->read(r, of[i], route)
+					    : NULL;
+
+		if (options)
+			rules->of[rules->n++] = (struct config_rule_use){ config_rules[i],
+									  options };
+	}
+	if (rules->n == 0)
+		route->rules = NULL;
+}

@@ -1,0 +1,8 @@
+/* All rules that a route can have, in the order in which they are applied: who may send the
+ * request, then what it may be, then what is changed. */
+#include "proxy/rule.h"
+
+const struct config_rule *const config_rules[] = {
+	&rule_methods.config,
+	NULL,
+};
