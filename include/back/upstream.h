@@ -85,6 +85,15 @@ struct origin {
 
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_CONNECTING, LEASE_READY, LEASE_FAILED };
 
+/* When a request got to its server, in tick->now_us; 0: not yet. Of several servers that are
+ * tried, the last one's. */
+struct lease_times {
+	uint64_t asked;     /* of the requester: it began to want a connection */
+	uint64_t placed;    /* a server and a connection to it were chosen: the queue has ended */
+	uint64_t connected; /* the connection was open, and its TLS handshake began; no TLS: 0 */
+	uint64_t ready;     /* the connection is the requester's */
+};
+
 enum lease_failure {
 	LEASE_NO_SERVER,       /* no name of the upstream has an address */
 	LEASE_REFUSED,         /* no server accepted the connection */
@@ -118,6 +127,7 @@ struct lease {
 	/* Sent first on a new connection, which is then for the same client only: hold_on_return
 	 * is set. The requester's, until the lease is READY or returned; NULL: nothing. */
 	struct buf *preamble;
+	struct lease_times *times; /* is filled; NULL: nobody asks */
 	/* The upstream's. */
 	uint64_t queued_since_ms;
 	struct task *waiter; /* run when the state changes, and on events of the origin */
@@ -214,8 +224,8 @@ enum tls_fault lease_tls_fault(const struct lease *l);
 
 /* Leases an origin. On return the state is READY, WAITING, CONNECTING or FAILED; the
  * waiter is run when it changes. Before the call the lease is zero except for hash,
- * held_list, hold_on_return and preamble, or it was returned by upstream_return(). avoid: servers
- * that are used only if no other has capacity; NULL: none.
+ * held_list, hold_on_return, preamble and times, or it was returned by upstream_return(). avoid:
+ * servers that are used only if no other has capacity; NULL: none.
  * new_only: do not reuse a connection, because an idle one was stale or may be. */
 void upstream_lease(struct upstream *u, struct lease *lease, const struct tried *avoid,
 		    bool new_only, struct task *waiter);

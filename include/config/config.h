@@ -256,6 +256,17 @@ struct config_route {
 	const struct config_hedge *hedge; /* NULL: not set */
 };
 
+/* From which peers a field is taken over. */
+enum config_accept { CONFIG_ACCEPT_TRUSTED, CONFIG_ACCEPT_ALL, CONFIG_ACCEPT_NONE };
+
+struct config_request_id {
+	bool on;
+	const char *field;
+	enum config_accept accept;
+	bool request;  /* requests to servers have the field */
+	bool response; /* responses have it */
+};
+
 enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };
 
 /* Resolution of server names. */
@@ -343,6 +354,7 @@ struct config {
 	struct config_group *groups;
 	/* Peers whose Forwarded and X-Forwarded-* fields are believed (http/forwarding.h). */
 	struct config_addresses trust;
+	struct config_request_id request_id;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned hedge_n; /* routes with `hedge` */

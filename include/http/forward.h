@@ -27,6 +27,12 @@
 
 struct forwarding;
 
+/* A field of ours, which replaces received fields of the same name. Without a value it is only
+ * removed. */
+struct forward_field {
+	struct slice name, value;
+};
+
 struct forward_request {
 	struct slice path;    /* replaces the path, not the query; empty: as received */
 	struct slice host;    /* replaces Host; empty: the authority of the head */
@@ -37,6 +43,8 @@ struct forward_request {
 	bool forwarded;                      /* write Forwarded (RFC 7239) as well */
 	struct slice via; /* our name in Via; empty: no Via field is added */
 	const struct field_changes *changes; /* NULL: none */
+	const struct forward_field *own;
+	unsigned own_n;
 };
 
 /* Writes a request to a server: origin-form (asterisk-form for OPTIONS *; "*" is never replaced by
@@ -54,6 +62,8 @@ struct forward_response {
 	struct slice date;   /* written if Date is missing, except in 1xx */
 	struct slice via;    /* as in struct forward_request */
 	const struct field_changes *changes; /* NULL: none */
+	const struct forward_field *own; /* likewise */
+	unsigned own_n;
 };
 
 /* Writes a response to a client, whatever the version of the server. */
@@ -76,6 +86,8 @@ struct forward_reply {
 				      "; error=connection_refused"; empty: none */
 	struct slice location, allow, retry_after; /* empty: no such field */
 	const struct field_changes *changes;       /* NULL: none */
+	const struct forward_field *own; /* as in struct forward_request */
+	unsigned own_n;
 };
 
 /* Writes the head of a response that we generate. */
@@ -92,10 +104,20 @@ void forward_trailers(struct sink *s, const struct head *h);
 size_t forward_request_max(const struct head *h, const struct forward_request *r);
 size_t forward_reply_max(const struct forward_reply *r);
 
+static inline size_t forward_own_max(const struct forward_field *own, unsigned n)
+{
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		bytes += own[i].name.len + own[i].value.len + 4; /* ": " and CRLF */
+	return bytes;
+}
+
 static inline size_t forward_response_max(const struct head *h,
 					  const struct forward_response *r)
 {
 	return h->bytes + r->date.len + r->via.len + field_changes_max(r->changes) +
+	       forward_own_max(r->own, r->own_n) +
 	       FORWARD_EXTRA;
 }
 

@@ -94,6 +94,7 @@ struct dial {
 	int error;  /* the negative errno, if FAILED; -ETIMEDOUT if the deadline passed; -EPROTO if
 		       the handshake failed */
 	int result; /* of the op: a socket or a negative errno */
+	uint64_t connected_us; /* when the TLS handshake began; 0: not yet */
 	bool securing; /* the conn is open, or closes, and not its owner's yet */
 	struct tick *tick;
 	struct dial_options options;

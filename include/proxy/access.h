@@ -32,6 +32,7 @@ struct access_entry {
 	unsigned attempts_n;       /* requests sent to an upstream for this exchange */
 	const char *hedge;         /* outcome of the hedge; NULL: there was none */
 	const char *ending;
+	struct slice id;           /* of the request; empty: it has none */
 	const struct client_tls *tls; /* of the client's connection; NULL: none, or not known */
 };
 

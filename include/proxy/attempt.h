@@ -54,6 +54,7 @@ struct attempt_request {
 	struct buf *head;
 	struct buf *preamble;   /* see struct lease; NULL: none */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
+	struct lease_times *times; /* of the last attempt that is no hedge; NULL: nobody asks */
 	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
 				      none. See upstream_lease() */
 	uint64_t length;        /* of the body */
@@ -86,8 +87,9 @@ struct attempt {
 };
 
 /* Begins an attempt, which must be zeroed: leases a connection. The request must stay valid, and
- * keep its head until that of a response was taken. */
-void attempt_begin(struct attempt *a, const struct attempt_request *q);
+ * keep its head until that of a response was taken; so must `times`, which is filled, or NULL. */
+void attempt_begin(struct attempt *a, const struct attempt_request *q,
+		   struct lease_times *times);
 
 /* Handles the events recorded since the last step. The result is in a->state. */
 void attempt_step(struct attempt *a);

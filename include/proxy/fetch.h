@@ -75,6 +75,8 @@ struct fetch_options {
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
 	/* See struct lease; the reference is taken over, and the connection is held. NULL: none */
 	struct buf *preamble;
+	struct lease_times *times; /* is filled while there is a fetch; all 0: a hedge's response
+				      is used. NULL: nobody asks */
 	bool first;            /* it is the first request on its client's connection */
 	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
 	bool upgrade;          /* it asks for another protocol */

@@ -11,6 +11,7 @@
 
 #include "base/names.h"
 #include "base/quota.h"
+#include "base/random.h"
 #include "config/rule.h"
 #include "front/client.h"
 #include "http/change.h"
@@ -48,7 +49,8 @@ struct proxy {
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
 	void (*evict_elsewhere)(void *owner, uint32_t n); /* see proxy_options */
 	void *owner;
-	struct slab exchanges, fetches, attempts, retries, values;
+	struct slab exchanges, fetches, attempts, retries, values, records;
+	struct random random;          /* of ids */
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab rules;              /* struct rules_at_work */
 	struct slab rule_works[RULES_MAX]; /* of the rules that have work: see rule.h */
@@ -71,6 +73,7 @@ struct proxy_options {
 	struct quota *clients, *descriptors;
 	struct access *access;
 	unsigned worker; /* index of this worker in registries */
+	uint64_t seed;   /* of ids: differs between all workers of all machines */
 	/* Called when n descriptors are needed and this worker has no idle connection left to
 	 * close: the other workers should call proxy_evict_origin(). May be NULL. */
 	void (*evict_elsewhere)(void *owner, uint32_t n);

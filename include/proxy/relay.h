@@ -26,6 +26,7 @@
 #define PROXY_RELAY_H
 
 #include "proxy/fetch.h"
+#include "proxy/logrecord.h"
 #include "proxy/source.h"
 
 enum relay_state {
@@ -43,6 +44,7 @@ struct relay {
 	struct stream *down;   /* the client's request and our response */
 	struct source *source; /* of the response; NULL: none yet */
 	struct fetch *fetch;   /* the same, if it takes the request's body; NULL: none does */
+	struct log_record *record; /* of the exchange; NULL: nobody asks for it */
 	const char *server;    /* whose response was queued; NULL: none, or it was generated here */
 	uint64_t body_bytes;   /* of the request, read */
 	uint64_t body_max;     /* see config_body_max() */

@@ -193,6 +193,8 @@ static void origin_opened(struct origin *o)
 	struct server *s = o->server;
 
 	server_tls_count(s->upstream->stats, o->dial);
+	if (o->lease->times)
+		o->lease->times->connected = o->dial->connected_us;
 	dial_finish(&o->dial);
 	rank_connect_succeeded(s);
 	http1_init(&o->http1, &stream_ops, &o->conn, &idle_rules, o);

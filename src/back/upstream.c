@@ -64,9 +64,28 @@ void lease_check(const struct lease *l)
 	}
 }
 
+/* An idle connection is placed and ready in one step. */
+static void note_time(struct lease *l, enum lease_state next)
+{
+	struct lease_times *t = l->times;
+
+	if (next == LEASE_CONNECTING) {
+		t->placed = l->upstream->tick->now_us;
+		t->connected = 0;
+	} else if (next == LEASE_READY) {
+		t->ready = l->upstream->tick->now_us;
+		if (l->state != LEASE_CONNECTING) {
+			t->placed = t->ready;
+			t->connected = 0;
+		}
+	}
+}
+
 void lease_set(struct lease *l, enum lease_state state)
 {
 	ASSERT(next_states[l->state] >> state & 1);
+	if (l->times)
+		note_time(l, state);
 	l->state = (uint8_t)state;
 	tick_run(l->upstream->tick, l->waiter);
 }

@@ -359,6 +359,13 @@ static void print_resolver(FILE *out, const struct config_resolver *r)
 	print_section(out, &section_resolver, r, 1, PROTOCOL_ANY);
 }
 
+static void print_request_id(FILE *out, const struct config_request_id *id)
+{
+	fputs(id->on ? "request_id:\n" : "request_id: off\n", out);
+	if (id->on)
+		print_section(out, &section_request_id, id, 1, PROTOCOL_ANY);
+}
+
 void config_print(const struct config *c, FILE *out)
 {
 	print_section(out, &section_top, c, 0, PROTOCOL_ANY);
@@ -369,6 +376,7 @@ void config_print(const struct config *c, FILE *out)
 		fputs("access_log:\n", out);
 		print_section(out, &section_access_log, c, 1, PROTOCOL_ANY);
 	}
+	print_request_id(out, &c->request_id);
 	print_resolver(out, &c->resolver);
 	print_groups(out, c);
 	print_trust(out, &c->trust);

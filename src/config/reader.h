@@ -116,6 +116,13 @@ struct pair_list {
 void certificates_read(struct config_reader *r, const struct node *n,
 		       struct pair_list *list, struct config_certificate *written);
 
+/* requestid.c: `n` may be NULL. */
+void request_id_read(struct config_reader *r, const struct node *n);
+
+/* requestid.c: the name of a field that we write may be this one. Returns NULL, or what is wrong
+ * and the remedy. `example`: of such a name. */
+const char *own_field_fault(struct config_reader *r, struct slice name, const char *example);
+
 /* resolver.c: call before upstreams_read(). `n` may be NULL. */
 void resolver_read(struct config_reader *r, const struct node *n);
 

@@ -54,6 +54,20 @@ static void forwards_field(struct sink *s, const struct head *h)
 			   emit_digits(digits, h->max_forwards - 1));
 }
 
+static bool own_field(const struct forward_field *own, unsigned n, struct slice name)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (slice_equal_nocase(own[i].name, name))
+			return true;
+	return false;
+}
+
+static void own_fields(struct sink *s, const struct forward_field *own, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		field_unless_empty(s, own[i].name, own[i].value);
+}
+
 /* ---- requests ----------------------------------------------------------------- */
 
 static void request_line(struct sink *s, const struct head *h,
@@ -71,10 +85,14 @@ static void request_line(struct sink *s, const struct head *h,
 }
 
 static bool request_field_goes_on(const struct head *h, const struct field *f,
-				  const struct forwarding *forwarding)
+				  const struct forward_request *r)
 {
+	const struct forwarding *forwarding = r->forwarding;
+
+
 	if (f->per_hop || f->header == HEADER_HOST || !forwarding_keeps(forwarding, f) ||
-	    (f->header == HEADER_MAX_FORWARDS && h->forwards_limited))
+	    (f->header == HEADER_MAX_FORWARDS && h->forwards_limited) ||
+	    own_field(r->own, r->own_n, f->name))
 		return false;
 	/* An HTTP/1.0 client cannot be sent a 100 (RFC 9110 10.1.1). */
 	return f->header != HEADER_EXPECT || h->minor > 0;
@@ -107,9 +125,10 @@ void forward_request(struct sink *s, const struct head *h,
 	s = change_sink_begin(&changing, s, r->changes);
 	request_line(s, h, r);
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++)
-		if (request_field_goes_on(h, f, r->forwarding))
+		if (request_field_goes_on(h, f, r))
 			sink_field(s, f->name, f->value);
 	forwards_field(s, h);
+	own_fields(s, r->own, r->own_n);
 	framing_field(s, r->framing, r->length);
 	via_field(s, h, r->via);
 	forwarding_emit(s, h, r->forwarding, r->forwarded);
@@ -121,6 +140,7 @@ size_t forward_request_max(const struct head *h, const struct forward_request *r
 {
 	return h->bytes + h->authority.len + r->path.len + r->host.len + r->via.len +
 	       forwarding_max(h, r->forwarding) + field_changes_max(r->changes) +
+	       forward_own_max(r->own, r->own_n) +
 	       FORWARD_EXTRA;
 }
 
@@ -152,13 +172,14 @@ void forward_response(struct sink *s, const struct head *h,
 	s = change_sink_begin(&changing, s, r->changes);
 	s->ops->status(s, h->status, h->phrase);
 	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
-		if (f->per_hop)
+		if (f->per_hop || own_field(r->own, r->own_n, f->name))
 			continue;
 		dated |= f->header == HEADER_DATE;
 		sink_field(s, f->name, f->value);
 	}
 	if (!dated)
 		field_unless_empty(s, SLICE("Date"), r->date);
+	own_fields(s, r->own, r->own_n);
 	framing_field(s, r->framing, r->length);
 	if (r->framing == FRAMING_NONE && r->keep_length && h->framing == FRAMING_LENGTH)
 		length_field(s, h->length);
@@ -196,6 +217,7 @@ void forward_reply(struct sink *s, const struct forward_reply *r)
 	field_unless_empty(s, SLICE("Allow"), r->allow);
 	field_unless_empty(s, SLICE("Retry-After"), r->retry_after);
 	proxy_status_field(s, r);
+	own_fields(s, r->own, r->own_n);
 	response_hop_fields(s, r->close, r->keep_alive_1_0, SLICE(""));
 	s->ops->end(s);
 }
@@ -204,7 +226,8 @@ size_t forward_reply_max(const struct forward_reply *r)
 {
 	return r->content_type.len + r->date.len + r->proxy_name.len +
 	       r->proxy_status.len + r->location.len + r->allow.len + r->retry_after.len +
-	       field_changes_max(r->changes) + FORWARD_EXTRA;
+	       field_changes_max(r->changes) + forward_own_max(r->own, r->own_n) +
+	       FORWARD_EXTRA;
 }
 
 void forward_trailers(struct sink *s, const struct head *h)

@@ -193,6 +193,7 @@ static void conn_opened(struct dial *d)
 		return;
 	}
 	d->securing = true;
+	d->connected_us = d->tick->now_us;
 	dial_set_state(d, DIAL_SECURING);
 	if (!good || !conn_secure_connect(o->conn, o->context, o->name, o->sni, o->saved))
 		handshake_failed(d, TLS_FAULT_NO_MEMORY);

@@ -267,6 +267,8 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	if (x->hedge)
 		put_member(e, "hedge", slice_of(x->hedge));
 	put_member(e, "ending", slice_of(x->ending));
+	if (x->id.len > 0)
+		put_member(e, "request_id", x->id);
 	put_member(e, "referer", x->referer);
 	put_member(e, "user_agent", x->user_agent);
 	if (x->tls)

@@ -43,8 +43,12 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 		.via = u->via,
 		.changes = changes ? changes->fields : NULL,
 	};
+	struct log_record_fields own;
 	struct field_block b;
 
+	log_record_request_fields(&own, x->relay.record);
+	r.own = own.fields;
+	r.own_n = own.n;
 	upstream_begin_block(generation_upstream(x->generation, proxy->upstream), &b,
 			     forward_request_max(h, &r));
 	forward_request(&b.sink, h, &r);
@@ -110,6 +114,7 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.length = h->length,
 		.hash = action_hash(g, view, proxy->upstream),
 		.held_list = &x->client->held,
+		.times = x->relay.record ? &x->relay.record->times : NULL,
 		.first = x->down->uses == 1,
 		.hold_on_return = identity_presented(h),
 		.upgrade = h->upgrade,

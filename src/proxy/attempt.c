@@ -438,7 +438,8 @@ static bool wants_new_connection(const struct attempt_request *q)
 	return true;
 }
 
-void attempt_begin(struct attempt *a, const struct attempt_request *q)
+void attempt_begin(struct attempt *a, const struct attempt_request *q,
+		   struct lease_times *times)
 {
 	ASSERT(!a->request && a->lease.state == LEASE_NONE && q->head);
 	a->request = q;
@@ -447,6 +448,9 @@ void attempt_begin(struct attempt *a, const struct attempt_request *q)
 	a->lease.held_list = q->held_list;
 	a->lease.hold_on_return = q->hold_on_return;
 	a->lease.preamble = q->preamble;
+	a->lease.times = times;
+	if (times)
+		*times = (struct lease_times){ .asked = q->tick->now_us };
 	upstream_lease(q->upstream, &a->lease, q->avoid, wants_new_connection(q), q->waiter);
 }
 

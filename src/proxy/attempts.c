@@ -40,7 +40,7 @@ void attempts_begin(struct fetch *f)
 	f->attempt = &f->own;
 	if (f->retry)
 		retry_attempt_began(f->retry);
-	attempt_begin(f->attempt, &f->request);
+	attempt_begin(f->attempt, &f->request, f->request.times);
 }
 
 /* Ends an attempt, and counts it. */
@@ -89,7 +89,7 @@ static void begin_hedge(struct fetch *f)
 	a = slab_take(attempts);
 	if (!a)
 		return;
-	attempt_begin(a, &f->request);
+	attempt_begin(a, &f->request, NULL);
 	f->retry->hedge_began_ms = f->request.tick->now_ms;
 	if (a->lease.state == LEASE_WAITING || a->lease.state == LEASE_FAILED) {
 		attempt_end(a);
@@ -117,6 +117,8 @@ static void promote_hedge(struct fetch *f)
 	f->attempt = f->hedge;
 	f->hedge = NULL;
 	f->hedge_outcome = HEDGE_WON;
+	if (f->request.times)
+		*f->request.times = (struct lease_times){ 0 };
 	retry_hedge_promoted(f->retry);
 	stat_add(&upstream_stats(f->request.upstream)->hedges_won, 1);
 }

@@ -42,6 +42,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 			   .attempts_n = x->attempts_n,
 			   .hedge = hedges[x->hedge],
 			   .ending = ending_text(ending),
+			   .id = log_record_id(x->relay.record),
 			   .tls = client_tls_read(&tls, x->client) ? &tls : NULL,
 		   });
 }
@@ -73,6 +74,8 @@ static void exchange_release(struct exchange *x, enum ending ending)
 		action_of(x->route)->drop(x);
 	rules_ended(x);
 	buf_put(x->kept_head);
+	if (x->relay.record)
+		tick_reap_to_slab(p->tick, &p->records, &x->relay.record->reap);
 	generation_put(x->generation);
 	stream_release(x->down);
 	task_stop(&x->task);
@@ -249,11 +252,35 @@ static void begin_rules(struct exchange *x, const struct request_view *view)
 		start(x, view, 0);
 }
 
+/* Begins the record of a request, if the configuration asks for one. False: no memory. */
+static bool record_begin(struct exchange *x, struct request_view *view, bool trusted)
+{
+	const struct config *c = x->generation->config;
+	struct proxy *p = x->proxy;
+
+	if (!c->request_id.on)
+		return true;
+	if (!x->relay.record) {
+		x->relay.record = slab_take(&p->records);
+		if (!x->relay.record)
+			return false;
+		x->relay.record->config = c;
+		log_record_identify(x->relay.record, view->head, trusted, &p->random,
+				    p->tick->wall_ms);
+	}
+	view->request_id = log_record_id(x->relay.record);
+	return true;
+}
+
 static void route(struct exchange *x, const struct head *h, unsigned from)
 {
 	struct exchange_view v;
 
 	exchange_view_read(&v, x, h);
+	if (!record_begin(x, &v.view, v.realip.peer.trusted)) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
 	if (client_tls_misdirected(x->client, v.view.host)) {
 		exchange_fail(x, ENDING_MISDIRECTED);
 		return;

@@ -343,6 +343,7 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.head = o->head,
 		.preamble = o->preamble,
 		.held_list = o->held_list,
+		.times = o->times,
 		.length = o->length,
 		.hash = o->hash,
 		.method = (uint8_t)o->method,

@@ -6,6 +6,7 @@
 
 #include "proxy/action.h"
 #include "proxy/addresses.h"
+#include "proxy/logrecord.h"
 #include "proxy/rule.h"
 #include "proxy/value.h"
 #include "retry.h"
@@ -253,6 +254,8 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	slab_init(&p->attempts, "attempt", sizeof(struct attempt), 0);
 	slab_init(&p->retries, "retry", sizeof(struct retry), 0);
 	slab_init(&p->values, "value", sizeof(struct value), 0);
+	slab_init(&p->records, "record", sizeof(struct log_record), 0);
+	random_init(&p->random, o->seed);
 	action_works_init(p);
 	rule_works_init(p);
 	slab_init(&p->origins, "origin", sizeof(struct origin), 0);
@@ -332,6 +335,7 @@ void proxy_done(struct proxy *p)
 	slab_done(&p->attempts);
 	slab_done(&p->retries);
 	slab_done(&p->values);
+	slab_done(&p->records);
 	action_works_done(p);
 	rule_works_done(p);
 	slab_done(&p->origins);
@@ -348,6 +352,7 @@ void proxy_trim(struct proxy *p)
 	slab_trim(&p->attempts);
 	slab_trim(&p->retries);
 	slab_trim(&p->values);
+	slab_trim(&p->records);
 	action_works_trim(p);
 	rule_works_trim(p);
 	slab_trim(&p->origins);

@@ -125,6 +125,8 @@ static void uncount_response(struct relay *r)
 	r->status = 0;
 	r->sent_bytes = 0;
 	r->server = NULL;
+	if (r->record)
+		r->record->head_us = 0;
 }
 
 bool relay_take_back(struct relay *r)
@@ -170,12 +172,21 @@ static enum framing outgoing_framing(const struct relay *r, enum framing framing
 /* push_head() for the final response; records status, server and positions for the log. */
 static bool push_final_head(struct relay *r, struct head *h, struct forward_response *f)
 {
+	struct log_record_fields own;
+
+	if (r->record) {
+		log_record_response_fields(&own, r->record);
+		f->own = own.fields;
+		f->own_n = own.n;
+	}
 	r->head_at = stream_position(r->down);
 	if (!push_head(r, h, f))
 		return false;
 	r->body_at = stream_position(r->down);
 	r->status = h->status;
 	r->server = source_server(r->source);
+	if (r->record)
+		r->record->head_us = r->proxy->tick->now_us;
 	return true;
 }
 

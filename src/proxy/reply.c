@@ -76,6 +76,8 @@ static bool reply_send_head(struct source *s, struct stream *down, const struct 
 		.allow = r->allow,
 		.retry_after = r->retry_after,
 		.changes = f->changes,
+		.own = f->own,
+		.own_n = f->own_n,
 	};
 	struct field_block b;
 

@@ -110,6 +110,8 @@ static bool value_send_head(struct source *s, struct stream *down, const struct 
 {
 	const struct value *v = value_of(s);
 	const struct forward_reply reply = {
+		.own = r->own,
+		.own_n = r->own_n,
 		.status = h->status,
 		.content_type = v->config->content_type,
 		.has_body = true,

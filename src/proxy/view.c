@@ -26,6 +26,7 @@ void exchange_view_read(struct exchange_view *v, struct exchange *x, const struc
 	request_view_init(&v->view, h, v->realip.forwarding.client,
 			  x->generation->path_scratch);
 	v->view.forwarding = &v->realip.forwarding;
+	v->view.request_id = log_record_id(x->relay.record);
 	v->view.tls = client_tls_read(&v->tls, x->client) ? &v->tls : NULL;
 }
 

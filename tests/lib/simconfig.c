@@ -197,6 +197,10 @@ struct config *simworld_draw_config(struct simworld *w)
 		config_add_cache(w, &x);
 	config_add_routes(w, &x, spare);
 	config_add_limits(w, &x);
+	/* What the seed draws otherwise is the same in a run with ids and in one without. */
+	if (w->seed % 3 == 1)
+		strbuf_addf(&x, "request_id: { accept: %s, response: %s }\n",
+			    w->seed % 2 ? "all" : "none", w->seed % 5 < 3 ? "on" : "off");
 	if (w->verbose)
 		printf("%s", x.data);
 	config = config_read_text("test", (struct slice){ x.data, x.len }, NULL);

@@ -321,6 +321,7 @@ static void proxy_open(struct simworld *w)
 	ASSERT(proxy_init(&w->proxy,
 			  &(struct proxy_options){
 				  .tick = &w->sim.tick,
+				  .seed = w->seed,
 				  .generation = draw_generation(w, upstream_views),
 				  .stats = &w->stats,
 				  .clients = &w->client_quota,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/reserve.h"
 #include "logfile.h"
@@ -395,13 +396,18 @@ static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
 	int error = log_file_open(w, w->first_config);
+	uint64_t seed;
 
 	if (error < 0)
 		return error;
 	w->access = w->first_config->access;
 	w->first_config->access = NULL;
+	/* On failure the ids of other processes are merely less unlikely to be the same. */
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		seed = w->tick.now_us + w->index;
 	return proxy_init(&w->proxy, &(struct proxy_options){
 					     .tick = &w->tick,
+					     .seed = seed,
 					     .generation = generation_of(w->first_config),
 					     .stats = &w->stats,
 					     .clients = &s->clients,

@@ -1,0 +1,52 @@
+/* What is recorded of an exchange for its log lines and for others: its id, and when each phase of
+ * it ended. An exchange whose configuration asks for none of it has no record.
+ *
+ * Times are those of the tick (tick->now_us), which is read once per tick: they cost nothing, and
+ * what happens within one tick takes no time.
+ *
+ * Owner: the exchange. Its source fills the times of its lease, and ends before the record.
+ * Limits: ids of LOG_RECORD_ID_MAX bytes. Errors: none. */
+#ifndef PROXY_LOGRECORD_H
+#define PROXY_LOGRECORD_H
+
+#include "back/upstream.h"
+#include "config/config.h"
+#include "http/forward.h"
+
+#define LOG_RECORD_ID_MAX 64
+
+struct random;
+
+struct log_record {
+	struct slab_reap reap;
+	const struct config *config; /* of the exchange */
+	struct lease_times times; /* of the attempt whose response is used; all 0: a hedge's */
+	uint64_t received_us;     /* all of the request's body was received; 0: not yet */
+	uint64_t head_us;         /* the head of the response was queued; 0: not yet */
+	const char *upstream;     /* that was asked last; the configuration's. NULL: none */
+	uint8_t id_bytes;         /* 0: there is no id */
+	char id[LOG_RECORD_ID_MAX];
+};
+
+/* The fields that a request to a server, or a response, gets for its record. */
+#define LOG_RECORD_FIELDS_MAX 4
+struct log_record_fields {
+	unsigned n;
+	struct forward_field fields[LOG_RECORD_FIELDS_MAX];
+};
+
+/* Chooses the id of a request: that of the head, if the peer is believed and the id is valid, else
+ * a new one. `trusted`: the peer is one of trusted_proxies. */
+void log_record_identify(struct log_record *r, const struct head *h, bool trusted,
+			 struct random *random, uint64_t wall_ms);
+
+/* `r` may be NULL: no fields. */
+void log_record_request_fields(struct log_record_fields *f, const struct log_record *r);
+void log_record_response_fields(struct log_record_fields *f, const struct log_record *r);
+
+static inline struct slice log_record_id(const struct log_record *r)
+{
+	return r ? (struct slice){ r->id, r->id_bytes } : (struct slice){ "", 0 };
+}
+
+#endif
