@@ -9,6 +9,7 @@
 #include "contextparts.h"
 #include "library.h"
 #include "object.h"
+#include "schedule.h"
 #include "settings.h"
 
 #define REASON_MAX 256
@@ -84,7 +85,7 @@ static struct slice text_keep(struct tls_context *c, struct slice text)
 /* An SSL_CTX with everything but certificates and policy. NULL: see context_fail(). */
 static SSL_CTX *server_library(struct tls_context *c, const struct tls_server_options *o)
 {
-	SSL_CTX *library = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *library = SSL_CTX_new_ex(NULL, SCHEDULE_PROPERTIES, TLS_server_method());
 
 	if (!library || !settings_apply(library, o->min_version) ||
 	    !settings_groups(library, o->groups, o->groups_n, c->missing_groups,
@@ -92,12 +93,13 @@ static SSL_CTX *server_library(struct tls_context *c, const struct tls_server_op
 		SSL_CTX_free(library);
 		return NULL;
 	}
-	if (c->tickets) {
+	/* A ticket costs 25 µs, and is used once (RFC 8446 C.4). A client that opens several
+	 * connections gets one on each of them, so it has as many as it needs the next time. */
+	SSL_CTX_set_num_tickets(library, c->tickets ? 1 : 0);
+	if (c->tickets)
 		SSL_CTX_set_timeout(library, tickets_lifetime_s(c->tickets));
-	} else {
+	else
 		SSL_CTX_set_options(library, SSL_OP_NO_TICKET);
-		SSL_CTX_set_num_tickets(library, 0);
-	}
 	object_callbacks(library, c);
 	return library;
 }
@@ -108,7 +110,8 @@ static bool server_add_policy(struct tls_context *c, const struct tls_server_opt
 	SSL_CTX *library = server_library(c, o);
 
 	if (!library && o->groups_n > 0 && c->missing_groups_n == o->groups_n) {
-		snprintf(to->text, to->size, "%.*s: OpenSSL has none of these groups; use "
+		snprintf(to->text, to->size,
+			 "%.*s: OpenSSL has none of these groups; use "
 			 "X25519, P-256 or P-384",
 			 SLICE_ARG(to->name));
 		return false;
@@ -303,7 +306,7 @@ static bool client_fill(struct tls_context *c, const struct tls_client_options *
 	c->no_sni = o->no_sni;
 	if (c->records == TLS_RECORDS_NULL)
 		return true;
-	c->library = SSL_CTX_new(TLS_client_method());
+	c->library = SSL_CTX_new_ex(NULL, SCHEDULE_PROPERTIES, TLS_client_method());
 	if (!c->library || !settings_apply(c->library, o->min_version) ||
 	    !settings_groups(c->library, NULL, 0, NULL, &missing_n) || !client_pins(c, o))
 		return context_fail(to);

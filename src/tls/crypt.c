@@ -13,7 +13,6 @@
 #include "base/random.h"
 
 #define LIBRARY_CIPHERS CRYPT_NULL /* the ciphers before it */
-#define HASH_MAX 48
 
 /* An operation of the null cipher. */
 struct null_operation {
@@ -34,8 +33,6 @@ struct cipher_context {
 struct crypt {
 	EVP_CIPHER *ciphers[LIBRARY_CIPHERS];
 	struct cipher_context contexts[LIBRARY_CIPHERS][CRYPT_WAYS];
-	EVP_MAC *hmac;
-	EVP_MAC_CTX *macs[CRYPT_HASHES];
 	EVP_CIPHER_CTX *current; /* of the operation under way; NULL: the null cipher */
 	struct null_operation null;
 	enum crypt_way way;
@@ -47,11 +44,6 @@ static const char *const cipher_names[LIBRARY_CIPHERS] = {
 	[CRYPT_AES_128_GCM] = "AES-128-GCM",
 	[CRYPT_AES_256_GCM] = "AES-256-GCM",
 	[CRYPT_CHACHA20_POLY1305] = "ChaCha20-Poly1305",
-};
-
-static const char *const hash_names[CRYPT_HASHES] = {
-	[CRYPT_SHA256] = "SHA256",
-	[CRYPT_SHA384] = "SHA384",
 };
 
 #define AES_128 CRYPT_AES_128_GCM, CRYPT_SHA256, 16, 32
@@ -82,7 +74,7 @@ const struct suite *suite_find(uint16_t number)
 
 /* ---- of a thread --------------------------------------------------------------- */
 
-static const uint8_t zeros[HASH_MAX];
+static const uint8_t zeros[CRYPT_KEY_MAX];
 
 /* Sets key and nonce. */
 static bool context_set(struct cipher_context *context, const uint8_t *key,
@@ -112,28 +104,10 @@ static bool contexts_new(struct crypt *c, enum crypt_cipher cipher)
 	return true;
 }
 
-static bool mac_new(struct crypt *c, enum crypt_hash hash)
-{
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
-						 (char *)(uintptr_t)hash_names[hash], 0),
-		OSSL_PARAM_construct_end(),
-	};
-
-	c->macs[hash] = EVP_MAC_CTX_new(c->hmac);
-	return c->macs[hash] && EVP_MAC_CTX_set_params(c->macs[hash], params);
-}
-
 static bool algorithms_new(struct crypt *c)
 {
 	for (unsigned i = 0; i < LIBRARY_CIPHERS; i++)
 		if (!contexts_new(c, i))
-			return false;
-	c->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	if (!c->hmac)
-		return false;
-	for (unsigned i = 0; i < CRYPT_HASHES; i++)
-		if (!mac_new(c, i))
 			return false;
 	return true;
 }
@@ -162,9 +136,6 @@ void crypt_free(struct crypt *c)
 			EVP_CIPHER_CTX_free(c->contexts[i][way].evp);
 		EVP_CIPHER_free(c->ciphers[i]);
 	}
-	for (unsigned i = 0; i < CRYPT_HASHES; i++)
-		EVP_MAC_CTX_free(c->macs[i]);
-	EVP_MAC_free(c->hmac);
 	OPENSSL_cleanse(c, sizeof(*c));
 	free(c);
 }
@@ -305,36 +276,6 @@ bool crypt_end_open(struct crypt *c, const uint8_t tag[CRYPT_TAG_BYTES])
 
 /* ---- keys ----------------------------------------------------------------------- */
 
-/* HMAC over two parts. The context forgets the key: its next one replaces it. */
-static bool hmac(EVP_MAC_CTX *mac, const uint8_t *key, size_t key_bytes,
-		 const uint8_t *first, size_t first_bytes, const uint8_t *second,
-		 size_t second_bytes, uint8_t out[HASH_MAX])
-{
-	size_t n;
-	bool ok = EVP_MAC_init(mac, key, key_bytes, NULL) &&
-		  EVP_MAC_update(mac, first, first_bytes) &&
-		  EVP_MAC_update(mac, second, second_bytes) &&
-		  EVP_MAC_final(mac, out, &n, HASH_MAX);
-
-	ok = EVP_MAC_init(mac, zeros, key_bytes, NULL) && ok;
-	return ok || failure();
-}
-
-/* RFC 8446 7.1: the HkdfLabel. Its context is empty. */
-static size_t expand_label(uint8_t *at, const char *label, size_t bytes)
-{
-	static const char prefix[] = "tls13 ";
-	size_t n = strlen(label);
-
-	at[0] = (uint8_t)(bytes >> 8);
-	at[1] = (uint8_t)bytes;
-	at[2] = (uint8_t)(sizeof(prefix) - 1 + n);
-	memcpy(at + 3, prefix, sizeof(prefix) - 1);
-	memcpy(at + 2 + sizeof(prefix), label, n);
-	at[2 + sizeof(prefix) + n] = 0;
-	return 3 + sizeof(prefix) + n;
-}
-
 /* What the simulation has for a key schedule. */
 static void null_expand(const uint8_t *secret, const char *label, uint8_t *out,
 			size_t bytes)
@@ -347,29 +288,24 @@ static void null_expand(const uint8_t *secret, const char *label, uint8_t *out,
 		out[i] = (uint8_t)random_next(&r);
 }
 
-/* No more than one block of the hash is asked for: HMAC(secret, label | 1), RFC 5869 2.3. */
 bool crypt_expand_label(struct crypt *c, const struct suite *suite, const uint8_t *secret,
 			const char *label, uint8_t *out, size_t bytes)
 {
-	static const uint8_t one = 1;
-	uint8_t text[64], block[HASH_MAX];
-	size_t n;
+	char text[HKDF_LABEL_MAX];
+	char *end = slice_append(text, SLICE("tls13 "));
 
-	ASSERT(bytes <= suite->secret_bytes && strlen(label) < 32);
+	(void)c;
+	ASSERT(bytes <= suite->secret_bytes && strlen(label) < sizeof(text) / 2);
 	if (suite->cipher == CRYPT_NULL) {
 		null_expand(secret, label, out, bytes);
 		return true;
 	}
-	n = expand_label(text, label, bytes);
-	if (!hmac(c->macs[suite->hash], secret, suite->secret_bytes, text, n, &one, 1,
-		  block))
-		return false;
-	memcpy(out, block, bytes);
-	OPENSSL_cleanse(block, sizeof(block));
+	end = slice_append(end, slice_of(label));
+	hkdf_expand_label(suite->hash, secret,
+			  (struct slice){ text, (size_t)(end - text) }, SLICE(""), out,
+			  bytes);
 	return true;
 }
-
-#define PRF_SEED_MAX 96 /* label and seed */
 
 /* P_hash (RFC 5246 5): A(i) = HMAC(master, A(i - 1)), A(0) = seed; the output is the HMAC over
  * each A(i) and the seed. */
@@ -377,26 +313,25 @@ bool crypt_prf(struct crypt *c, const struct suite *suite, const uint8_t master[
 	       const char *label, const uint8_t *seed, size_t seed_bytes, uint8_t *out,
 	       size_t bytes)
 {
-	EVP_MAC_CTX *mac = c->macs[suite->hash];
-	size_t hash = suite->secret_bytes, n = strlen(label), made = 0;
-	uint8_t text[PRF_SEED_MAX], a[HASH_MAX], block[HASH_MAX];
-	bool ok;
+	size_t size = hash_size(suite->hash), made = 0;
+	uint8_t a[HMAC_BYTES_MAX], block[HMAC_BYTES_MAX];
+	const struct slice parts[] = {
+		{ (const char *)a, size },
+		slice_of(label),
+		{ (const char *)seed, seed_bytes },
+	};
 
-	ASSERT(n + seed_bytes <= sizeof(text));
-	slice_append((char *)text, slice_of(label));
-	memcpy(text + n, seed, seed_bytes);
-	n += seed_bytes;
-	ok = hmac(mac, master, 48, text, n, NULL, 0, a);
-	while (ok && made < bytes) {
-		size_t part = bytes - made < hash ? bytes - made : hash;
+	(void)c;
+	hmac(suite->hash, master, 48, parts + 1, 2, a);
+	while (made < bytes) {
+		size_t part = bytes - made < size ? bytes - made : size;
 
-		ok = hmac(mac, master, 48, a, hash, text, n, block);
-		if (ok)
-			memcpy(out + made, block, part);
+		hmac(suite->hash, master, 48, parts, 3, block);
+		memcpy(out + made, block, part);
 		made += part;
-		ok = ok && hmac(mac, master, 48, a, hash, NULL, 0, a);
+		hmac(suite->hash, master, 48, parts, 1, a);
 	}
 	OPENSSL_cleanse(a, sizeof(a));
 	OPENSSL_cleanse(block, sizeof(block));
-	return ok;
+	return true;
 }

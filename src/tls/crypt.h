@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "hmac.h"
 #include "tls/context.h"
 
 enum crypt_cipher {
@@ -27,8 +28,6 @@ enum crypt_cipher {
 	CRYPT_NULL,
 	CRYPT_CIPHERS
 };
-
-enum crypt_hash { CRYPT_SHA256, CRYPT_SHA384, CRYPT_HASHES };
 
 #define CRYPT_KEY_MAX 32
 #define CRYPT_SECRET_MAX 48

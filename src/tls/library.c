@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "schedule.h"
 #include "tls/session.h"
 #include "tls/warm.h"
 
@@ -104,13 +105,14 @@ static void fetch_all(void)
 				     OPENSSL_INIT_LOAD_CONFIG,
 			     NULL) != 1)
 		return;
+	if (!schedule_init())
+		return;
 	fetched = (struct library){
 		.sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL),
 		.aes_256_cbc = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL),
-		.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL),
 		.hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL),
 	};
-	ready = fetched.sha256 && fetched.aes_256_cbc && fetched.hmac && fetched.hkdf;
+	ready = fetched.sha256 && fetched.aes_256_cbc && fetched.hkdf;
 	ERR_clear_error();
 }
 

@@ -15,7 +15,6 @@
 struct library {
 	EVP_MD *sha256;
 	EVP_CIPHER *aes_256_cbc;
-	EVP_MAC *hmac;
 	EVP_KDF *hkdf;
 };
 

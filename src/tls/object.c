@@ -36,9 +36,6 @@ static int protocol_chosen(SSL *ssl, const unsigned char **out, unsigned char *o
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	}
 	*out = chosen;
-	/* A client of HTTP/2 opens one connection, others open several. */
-	if (*out_len == 2 && SSL_get_num_tickets(ssl) > 1)
-		SSL_set_num_tickets(ssl, 1);
 	return SSL_TLSEXT_ERR_OK;
 }
 
@@ -70,12 +67,7 @@ static void keylog_write(int fd, const char *line)
 
 static void secret_known(const SSL *ssl, const char *line)
 {
-	struct tls_hooks *h = object_hooks(ssl);
-
-	if (h->context->keylog_fd >= 0)
-		keylog_write(h->context->keylog_fd, line);
-	if (h->secret)
-		h->secret(h, line);
+	keylog_write(object_hooks(ssl)->context->keylog_fd, line);
 }
 
 static int session_made(SSL *ssl, SSL_SESSION *session)
@@ -201,7 +193,8 @@ static int peer_verified(X509_STORE_CTX *x, void *unused)
 
 void object_callbacks(SSL_CTX *library, const struct tls_context *c)
 {
-	SSL_CTX_set_keylog_callback(library, secret_known);
+	if (c->keylog_fd >= 0)
+		SSL_CTX_set_keylog_callback(library, secret_known);
 	SSL_CTX_set_cert_verify_callback(library, peer_verified, NULL);
 	if (!c->server)
 		SSL_CTX_sess_set_new_cb(library, session_made);

@@ -21,8 +21,6 @@ struct tls_hooks {
 	uint64_t
 		now_ms; /* wall clock: for ticket keys and for the validity of certificates.
 			    Before each call that goes on with the handshake */
-	/* A line of SSLKEYLOGFILE's format, without newline. */
-	void (*secret)(struct tls_hooks *h, const char *line);
 	/* Client: a session to keep. True: the owner has taken the reference. */
 	bool (*session)(struct tls_hooks *h, SSL_SESSION *session);
 

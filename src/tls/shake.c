@@ -135,36 +135,6 @@ static bool bio_give(SSL *ssl, struct tls_endpoint *e)
 
 /* ---- what the library reports ------------------------------------------------------ */
 
-static int digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "LABEL random secret", in hexadecimal. */
-static void secret_known(struct tls_hooks *hooks, const char *line)
-{
-	struct shake *s = CONTAINER(hooks, struct shake, hooks);
-	const char *secret = strrchr(line, ' ');
-	uint8_t *to;
-
-	if (!secret)
-		return;
-	if (slice_starts(slice_of(line), SLICE("CLIENT_TRAFFIC_SECRET_0 "))) {
-		to = s->client_secret;
-		s->secrets |= SHAKE_CLIENT_SECRET;
-	} else if (slice_starts(slice_of(line), SLICE("SERVER_TRAFFIC_SECRET_0 "))) {
-		to = s->server_secret;
-		s->secrets |= SHAKE_SERVER_SECRET;
-	} else {
-		return;
-	}
-	secret++;
-	for (unsigned i = 0;
-	     i < CRYPT_SECRET_MAX && digit(secret[0]) >= 0 && digit(secret[1]) >= 0;
-	     i++, secret += 2)
-		to[i] = (uint8_t)(digit(secret[0]) << 4 | digit(secret[1]));
-}
-
 static bool session_known(struct tls_hooks *hooks, SSL_SESSION *session)
 {
 	struct shake *s = CONTAINER(hooks, struct shake, hooks);
@@ -235,7 +205,6 @@ static bool shake_make(struct tls_endpoint *e, struct slice name, struct slice s
 		return false;
 	e->shake = s;
 	s->endpoint = e;
-	s->hooks.secret = secret_known;
 	s->hooks.session = session_known;
 	s->ssl = e->tls.server ? tls_object_accept(c, &s->hooks, name, fault)
 			       : tls_object_connect(c, &s->hooks, name, sni);
@@ -286,6 +255,13 @@ static uint16_t group_number(int id)
 	}
 }
 
+/* False: the library has derived its keys otherwise (schedule.h), and keeps them. */
+static bool has_secrets(const struct tls_endpoint *e)
+{
+	return e->tls.version != TLS_1_3 ||
+	       e->shake->secrets.known == (SCHEDULE_CLIENT | SCHEDULE_SERVER);
+}
+
 static void shake_done(struct tls_endpoint *e)
 {
 	SSL *ssl = e->shake->ssl;
@@ -307,7 +283,7 @@ static void shake_done(struct tls_endpoint *e)
 	e->tls.peer = peer;
 	endpoint_set_state(e, TLS_OPEN);
 	e->shake->stays = e->tls.context->records == TLS_RECORDS_OPENSSL ||
-			  !suite_find(e->tls.suite);
+			  !suite_find(e->tls.suite) || !has_secrets(e);
 	shake_hand_over(e);
 }
 
@@ -337,7 +313,9 @@ void shake_step(struct tls_endpoint *e, uint64_t now_ms)
 
 	s->hooks.now_ms = now_ms;
 	ERR_clear_error();
+	schedule_report_to(&s->secrets);
 	result = SSL_do_handshake(s->ssl);
+	schedule_report_to(NULL);
 	if (result == 1)
 		shake_done(e);
 	else if (s->no_memory || SSL_get_error(s->ssl, result) != SSL_ERROR_WANT_READ)
@@ -369,8 +347,8 @@ static bool keys_1_3(struct tls_endpoint *e, const struct suite *suite)
 	struct shake *s = e->shake;
 	struct crypt *c = e->tls.thread->crypt;
 	bool server = e->tls.server;
-	const uint8_t *in = server ? s->client_secret : s->server_secret;
-	const uint8_t *out = server ? s->server_secret : s->client_secret;
+	const uint8_t *in = server ? s->secrets.client : s->secrets.server;
+	const uint8_t *out = server ? s->secrets.server : s->secrets.client;
 
 	if (!record_keys_from_secret(&e->in_keys, c, suite, in, 0) ||
 	    !record_keys_from_secret(&e->out_keys, c, suite, out, 0))
@@ -424,8 +402,7 @@ void shake_hand_over(struct tls_endpoint *e)
 	if (s->stays || awaits_ticket || SSL_has_pending(s->ssl))
 		return;
 	if (e->tls.version == TLS_1_3)
-		ok = s->secrets == (SHAKE_CLIENT_SECRET | SHAKE_SERVER_SECRET) &&
-		     keys_1_3(e, suite);
+		ok = keys_1_3(e, suite);
 	else
 		ok = keys_1_2(e, suite);
 	/* The library sends its reply to a key update with the next data. */

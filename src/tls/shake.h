@@ -13,11 +13,9 @@
 
 #include "crypt.h"
 #include "object.h"
+#include "schedule.h"
 
 struct tls_endpoint;
-
-/* Secrets that came by the line of a key log. */
-enum { SHAKE_CLIENT_SECRET = 1, SHAKE_SERVER_SECRET = 2 };
 
 struct shake {
 	struct tls_hooks hooks;
@@ -28,7 +26,6 @@ struct shake {
 	bool ticket : 1;    /* client: a session to keep has come */
 	bool data : 1;      /* data has come */
 	bool too_many_updates : 1;
-	uint8_t secrets;                          /* which of them are there */
 	uint32_t key_updates_in, key_updates_out; /* since Finished */
 	uint64_t now_ms;                          /* monotonic, of the tick; once open */
 	/* Records of each direction since its Finished or last key update: sequence numbers of TLS
@@ -38,7 +35,7 @@ struct shake {
 	/* The last record that was written, for the explicit nonce of TLS 1.2 (record.h). */
 	uint32_t written_at; /* offset in it */
 	uint8_t written_head[13];
-	uint8_t client_secret[CRYPT_SECRET_MAX], server_secret[CRYPT_SECRET_MAX];
+	struct schedule_secrets secrets;
 };
 
 /* The first step of a server: makes the object for e->tls.name, and lets it read the
