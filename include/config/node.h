@@ -20,6 +20,7 @@ struct node {
 	struct source_pos end;  /* of a scalar: the position behind it */
 	bool plain;             /* a scalar without quotes */
 	bool quoted;            /* a scalar in quotes; neither flag: a block scalar */
+	bool inherited; /* of a value in a map: see inherit.c */
 	struct slice text;      /* of a scalar */
 	const struct node *key; /* of a value in a map; otherwise NULL */
 	unsigned child_n;       /* entries of a list or map */

@@ -68,8 +68,12 @@ static void top_read(struct config_reader *r, const struct node *root)
 	};
 	struct section_values values, watch;
 
+	root = inherit(r, root);
 	if (!section_read(r, root, &section_top, r->config, &values))
 		return;
+	if (!values.of[KEY_top_routes])
+		report_error(&r->report, node_pos(root),
+			     "'routes' is missing; write 'routes: [{ path: /PATH, … }, …]'");
 	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
 	access_log_read(r, values.of[KEY_top_access_log]);
 	request_id_read(r, values.of[KEY_top_request_id]);

@@ -61,7 +61,8 @@ static void keys_check(struct config_reader *r, const struct section_values *val
 		       const struct config_health *h)
 {
 	for (size_t i = 0; i < section_health.row_n; i++)
-		if (values->of[i] && section_health.rows[i].protocol == PROTOCOL_HTTP &&
+		if (values->of[i] && !values->of[i]->inherited &&
+		    section_health.rows[i].protocol == PROTOCOL_HTTP &&
 		    h->type != CONFIG_HEALTH_HTTP)
 			report_error(
 				&r->report, values->of[i]->key->at,

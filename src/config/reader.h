@@ -39,6 +39,7 @@ struct config_reader {
 	bool watching;               /* config_read_contents() */
 	struct names groups;    /* of struct address_group (addresslist.c) */
 	struct names upstreams; /* of struct defined_name */
+	bool routes_refused;    /* likewise: no route of `hosts` can be read */
 	bool upstreams_refused; /* the whole map is invalid, which has been reported */
 	unsigned suggestions;   /* searches for a similar upstream name so far */
 };
@@ -56,6 +57,10 @@ void user_read(struct config_reader *r, const struct node *user,
 
 /* user.c: parses a numeric uid or gid. False: the text is not one. */
 bool user_number(const char *text, uint32_t *id);
+
+/* inherit.c: the file with what its upstreams and routes inherit, and with the routes of `hosts` as
+ * `routes`. */
+const struct node *inherit(struct config_reader *r, const struct node *root);
 
 /* rights.c: permissions of a unix socket, from the map of its address; adds them to the
  * configuration if the map has any. */

@@ -138,7 +138,7 @@ static void policy_check(struct config_reader *r, const struct section_values *v
 	for (size_t i = 0; i < COUNT(of_proxy); i++) {
 		const struct node *n = values->of[of_proxy[i]];
 
-		if (n && !(route->action && route->action->has_policy))
+		if (n && !n->inherited && !(route->action && route->action->has_policy))
 			report_error(&r->report, n->key->at,
 				     "'%s' has no effect without 'proxy'; remove it",
 				     node_name(n));
@@ -198,6 +198,8 @@ void routes_read(struct config_reader *r, const struct node *list)
 	struct config *c = r->config;
 	struct reach reach = { .memory = &r->scratch };
 
+	if (r->routes_refused)
+		return;
 	list = list_of(r, list);
 	if (!children_check(r, list, NODE_LIST, CONFIG_ROUTES_MAX,
 			    "'routes: [{ prefix: /, proxy: { upstream: NAME } }]'"))

@@ -76,7 +76,8 @@ const struct node *list_of(struct config_reader *r, const struct node *n)
 	one->key = NULL;
 	one->next = NULL;
 	*list = (struct node){ .kind = NODE_LIST, .at = n->at, .key = n->key, .next = n->next,
-			       .children = one, .last = one, .child_n = 1 };
+			       .children = one, .last = one, .child_n = 1,
+			       .inherited = n->inherited };
 	return list;
 }
 

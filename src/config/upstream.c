@@ -26,7 +26,8 @@ static void protocol_check(struct config_reader *r, const struct section *s,
 	bool http = u->protocol == CONFIG_HTTP;
 
 	for (size_t i = 0; i < s->row_n; i++) {
-		if (!values->of[i] || protocol_of(&s->rows[i]) != other)
+		if (!values->of[i] || values->of[i]->inherited ||
+		    protocol_of(&s->rows[i]) != other)
 			continue;
 		report_error(
 			&r->report, values->of[i]->key->at,
@@ -196,7 +197,7 @@ static void balance_check(struct config_reader *r, const struct node *n,
 				"\"${client.address}\"'");
 		return;
 	}
-	if (hash)
+	if (hash && !hash->inherited)
 		report_error(
 			&r->report, hash->key->at,
 			"'hash' has no effect without 'balance: hash'; add that, or remove "
@@ -257,6 +258,8 @@ static void lenient_read(struct config_reader *r, const struct node *list,
 	if (!list || (list->kind == NODE_LIST && list->child_n == 0))
 		return;
 	list = list_of(r, list);
+	if (u->protocol != CONFIG_HTTP && list->inherited)
+		return;
 	if (u->protocol != CONFIG_HTTP)
 		report_error(
 			&r->report, list->key->at,
@@ -287,6 +290,9 @@ static void upstream_read(struct config_reader *r, const struct node *n,
 	via_read(r, values.of[KEY_upstream_via], &u->via);
 	if (values.of[KEY_upstream_hash])
 		hash_read(r, values.of[KEY_upstream_hash], &u->hash);
+	if (u->balance != CONFIG_HASH && u->hash_balance_factor > 0 &&
+	    values.of[KEY_upstream_hash_balance_factor]->inherited)
+		u->hash_balance_factor = 0;
 	balance_check(r, n, &values, u);
 	if (u->server_n > 0)
 		backup_check(r, values.of[KEY_upstream_servers], u);
