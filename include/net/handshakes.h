@@ -34,6 +34,9 @@ struct tls_stats {
 	uint64_t handshakes[TLS_SIDES][2][2];
 	uint64_t failures[TLS_SIDES]
 			 [TLS_FAULTS]; /* by enum tls_fault, also after the handshake */
+	/* Sessions that clients have offered: those that were not resumed, and those that were. */
+	uint64_t tickets[TLS_SIDES][2];
+	struct histogram seconds[TLS_SIDES]; /* of those that succeeded, from the connection on */
 	uint64_t shaking;              /* handshakes under way: a gauge */
 	uint64_t steps_awaited;        /* times that a handshake waited for a step */
 	uint64_t

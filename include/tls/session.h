@@ -57,6 +57,14 @@ struct tls_thread;
 struct tls_thread *tls_thread_new(struct buf_pool *bufs); /* NULL: no memory */
 void tls_thread_free(struct tls_thread *t); /* no struct tls is left */
 void tls_thread_trim(struct tls_thread *t); /* once a second */
+
+/* Counters of a thread: by whether it sends; read by others with stat_read(). */
+struct tls_counts {
+	uint64_t records[2];     /* since the handshakes */
+	uint64_t key_updates[2]; /* of TLS 1.3 */
+};
+const struct tls_counts *tls_thread_counts(const struct tls_thread *t);
+
 size_t tls_library_bytes(void); /* what the library has allocated, in this process */
 
 /* What was kept of a server's last session, to resume it. Owner: the server entry of the upstream.
@@ -84,6 +92,7 @@ struct tls {
 	bool resumed : 1;
 	bool shut : 1;   /* our close_notify was made */
 	bool has_ja4 : 1;
+	bool offered : 1; /* the client has offered a session, or we have */
 	bool wants_step : 1; /* tls_step() can go on without more bytes */
 	uint32_t sealed_held;  /* bytes of the buffers that hold what was not opened yet */
 	struct slice name;     /* SNI, lower case; empty: none. From SHAKING on, server */

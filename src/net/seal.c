@@ -65,7 +65,7 @@ static bool seal_entries(struct conn *c, struct tls_flight *f)
 	if (taken < 0)
 		return false;
 	entries_submit(c->outbox, (uint64_t)taken);
-	c->secure->flight_plain = (uint64_t)taken;
+	c->secure->flight_plain = (uint32_t)taken;
 	return true;
 }
 

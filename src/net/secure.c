@@ -190,8 +190,13 @@ static void handshake_ended(struct secure *s)
 	struct tls_stats *stats = &s->conn->tick->handshakes.stats;
 
 	handshakes_end(s);
-	if (t->state != TLS_FAILED)
-		stat_add(&stats->handshakes[side_of(t)][t->version][t->resumed], 1);
+	if (t->state == TLS_FAILED)
+		return;
+	stat_add(&stats->handshakes[side_of(t)][t->version][t->resumed], 1);
+	if (t->offered)
+		stat_add(&stats->tickets[side_of(t)][t->resumed], 1);
+	histogram_add(&stats->seconds[side_of(t)],
+		      (uint32_t)io_now_us(s->conn->tick->loop) - s->began_us);
 }
 
 /* Records in the conn how the session has ended. */
@@ -278,6 +283,7 @@ static bool secure_new(struct conn *c, struct tls *t)
 	s->conn = c;
 	s->tls = t;
 	s->shaking = true;
+	s->began_us = (uint32_t)c->tick->now_us;
 	task_init(&s->task, secure_step);
 	list_init(&s->partial);
 	stat_add(&c->tick->handshakes.stats.shaking, 1);

@@ -25,7 +25,8 @@ struct secure {
 	struct conn *conn;
 	struct tls *tls;
 	struct tls_flight *flight; /* NULL: no send is in flight */
-	uint64_t flight_plain;     /* bytes of the outbox that it has */
+	uint32_t flight_plain;     /* bytes of the outbox that it has */
+	uint32_t began_us;         /* the handshake, by the clock of the loop, low bits */
 	struct list partial;       /* node on tick->partial */
 	uint32_t charged;          /* of conn->inbox_held: received, not opened yet */
 	bool hungry : 1;           /* what was received is no whole record */

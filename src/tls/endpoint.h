@@ -9,6 +9,7 @@
 #define TLS_ENDPOINT_H
 
 #include "base/slab.h"
+#include "base/stats.h"
 #include "contextparts.h"
 #include "hello.h"
 #include "output.h"
@@ -23,6 +24,7 @@ struct tls_thread {
 	struct crypt *crypt;
 	struct slab endpoints;
 	struct slab shakes;
+	struct tls_counts counts;
 	uint32_t null_handshakes; /* so far: the sizes of their messages follow from it */
 };
 
@@ -72,6 +74,9 @@ static inline struct tls_endpoint *endpoint_of(struct tls *t)
 {
 	return CONTAINER(t, struct tls_endpoint, tls);
 }
+
+/* Index of struct tls_counts. */
+enum { TLS_IN, TLS_OUT };
 
 /* The only place where the state changes. */
 void endpoint_set_state(struct tls_endpoint *e, enum tls_state state);

@@ -42,6 +42,7 @@ static void hello_received(struct tls_endpoint *e, struct slice message, uint64_
 		endpoint_fail(e, TLS_FAULT_NO_MEMORY);
 		return;
 	}
+	e->tls.offered = hello.ticket;
 	bytes = e->scan.at;
 	memset(&e->scan, 0, sizeof(e->scan)); /* its place is that of the keys */
 	endpoint_set_state(e, TLS_SHAKING);

@@ -46,8 +46,10 @@ enum verdict inbound_open(struct tls_endpoint *e, struct record_plain *r)
 					  : record_open(&e->in_keys, e->tls.thread->crypt,
 							iov, n, r);
 	}
-	if (fault == TLS_FAULT_NONE)
+	if (fault == TLS_FAULT_NONE) {
+		stat_add(&e->tls.thread->counts.records[TLS_IN], 1);
 		return VERDICT_OK;
+	}
 	endpoint_fail(e, fault);
 	return VERDICT_BAD;
 }
@@ -98,6 +100,7 @@ static void key_update_received(struct tls_endpoint *e, bool is_last, uint64_t n
 {
 	uint8_t request = e->message[4];
 
+	stat_add(&e->tls.thread->counts.key_updates[TLS_IN], 1);
 	e->message_n = 0;
 	if (!is_last) {
 		endpoint_fail(e, TLS_FAULT_MESSAGE);

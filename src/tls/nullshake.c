@@ -286,6 +286,7 @@ static void client_begin(struct tls_endpoint *e)
 
 	e->null_resumes = e->saved && e->saved->session == &null_session &&
 			  e->saved->identity == e->identity;
+	e->tls.offered = e->null_resumes;
 	client_hello(&m, e, count);
 	memcpy(&e->null_seed, m.bytes + RANDOM_AT, sizeof(e->null_seed));
 	e->null_phase = NULL_SERVER_HELLO;

@@ -134,8 +134,10 @@ static bool record_add(struct tls_endpoint *e, struct record_part *parts, unsign
 	tail = (uint8_t *)flight_edge(f, record_tail_bytes(k));
 	sealed = record_seal(k, e->tls.thread->crypt, RECORD_DATA, parts, n, head, tail);
 	buf_put(block);
-	if (sealed)
+	if (sealed) {
+		stat_add(&e->tls.thread->counts.records[TLS_OUT], 1);
 		return true;
+	}
 	/* Nothing of it may be sent. */
 	while (f->n > begun) {
 		f->n--;
@@ -222,6 +224,7 @@ static bool key_update_make(struct tls_endpoint *e)
 	/* KeyUpdate, 1 byte: update_not_requested. */
 	static const uint8_t message[5] = { 24, 0, 0, 1, 0 };
 
+	stat_add(&e->tls.thread->counts.key_updates[TLS_OUT], 1);
 	return outbound_message(e, RECORD_HANDSHAKE, message, sizeof(message)) &&
 	       record_keys_update(&e->out_keys, e->tls.thread->crypt);
 }

@@ -82,6 +82,11 @@ void tls_thread_free(struct tls_thread *t)
 	free(t);
 }
 
+const struct tls_counts *tls_thread_counts(const struct tls_thread *t)
+{
+	return &t->counts;
+}
+
 struct slice tls_suite_name(uint16_t suite)
 {
 	const struct suite *s = suite_find(suite);

@@ -152,11 +152,19 @@ static bool session_known(struct tls_hooks *hooks, SSL_SESSION *session)
 /* HandshakeType. */
 enum { FINISHED = 20, KEY_UPDATE = 24 };
 
+/* As long as the object stays, it reads and writes the records. */
+static void message_count(struct tls_endpoint *e, int is_out, uint64_t counter[2])
+{
+	if (e->tls.state >= TLS_OPEN)
+		stat_add(&counter[is_out ? TLS_OUT : TLS_IN], 1);
+}
+
 /* Called for each header of a record, then for each message. */
 static void message_seen(int is_out, int version, int type, const void *bytes, size_t n,
 			 SSL *ssl, void *argument)
 {
 	struct shake *s = argument;
+	struct tls_counts *counts = &s->endpoint->tls.thread->counts;
 	uint32_t *records = is_out ? &s->records_out : &s->records_in;
 	const uint8_t *message = bytes;
 
@@ -164,11 +172,13 @@ static void message_seen(int is_out, int version, int type, const void *bytes, s
 	(void)ssl;
 	if (type == SSL3_RT_HEADER) {
 		++*records;
+		message_count(s->endpoint, is_out, counts->records);
 	} else if (type == SSL3_RT_HANDSHAKE && n > 0 && message[0] == FINISHED) {
 		*records = 0;
 	} else if (type == SSL3_RT_HANDSHAKE && n > 0 && message[0] == KEY_UPDATE) {
 		*records = 0;
 		++*(is_out ? &s->key_updates_out : &s->key_updates_in);
+		message_count(s->endpoint, is_out, counts->key_updates);
 		if (!is_out && !key_update_allowed(s->endpoint, s->now_ms))
 			s->too_many_updates = true;
 	}
@@ -214,7 +224,7 @@ static bool shake_make(struct tls_endpoint *e, struct slice name, struct slice s
 	SSL_set_msg_callback(s->ssl, message_seen);
 	SSL_set_msg_callback_arg(s->ssl, s);
 	if (e->saved && e->saved->session && e->saved->identity == e->identity)
-		SSL_set_session(s->ssl, e->saved->session);
+		e->tls.offered = SSL_set_session(s->ssl, e->saved->session) == 1;
 	return true;
 }
 

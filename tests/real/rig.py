@@ -283,6 +283,15 @@ class Fairlead(Program):
             sums[name] = sums.get(name, 0) + float(found[3])
         return sums
 
+    def samples(self, name, **labels):
+        """The sum of the samples of fairlead_NAME that have these labels."""
+        text, total = get(self.admin, "/metrics").body.decode(), 0
+        for sample in re.findall(rf"(?m)^fairlead_{name}(?:\{{(.*)\}})? (\S+)$", text):
+            given = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', sample[0]))
+            if all(given.get(label) == value for label, value in labels.items()):
+                total += float(sample[1])
+        return total
+
     def anonymous_kib(self):
         """RSS of the worker process without file mappings."""
         with open(f"/proc/{self.worker_pid()}/status") as f:

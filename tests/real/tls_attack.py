@@ -2,6 +2,7 @@
 """The cases of attack.py through TLS: each must end exactly as in plain text. The end of a
 connection counts as an orderly one only with close_notify; without it, it is the break that the
 client must be able to see."""
+# asan
 import rig
 import tlsrig
 from attack_cases import case

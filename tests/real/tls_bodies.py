@@ -2,6 +2,7 @@
 """Large bodies through TLS in both directions arrive intact: at several sizes of records, from
 clients that write records of any size, over segments cut at any place, with slow readers, and
 with both kinds of records. 48 MiB each way; with FULL a gigabyte."""
+# asan
 import hashlib
 import os
 import random
@@ -168,7 +169,7 @@ def main():
     for more in ("",) if tlsrig.STAND_IN else settings:
         began = time.monotonic()
         world = World(origin, made, more)
-        share = SIZE if more in ("", settings[0], settings[-1]) else SMALL
+        share = SIZE if rig.FULL or more in ("", settings[0], settings[-1]) else SMALL
         for version, name in (("1.3", ssl.TLSVersion.TLSv1_3), ("1.2", ssl.TLSVersion.TLSv1_2)):
             at_once(lambda: down(world, share, version), lambda: up(world, path, digest, version))
             at_once(lambda: down(world, SMALL, version, MIB), lambda: cut(world, SMALL // 4, name))

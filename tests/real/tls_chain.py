@@ -2,6 +2,7 @@
 """fairlead between others that speak TLS: nginx and HAProxy as its clients; nginx, HAProxy, node,
 gnutls-serv and another fairlead as its origins. Bodies of several sizes pass both ways, connections
 are kept, certificates are verified on each side."""
+# asan
 import hashlib
 import os
 import shutil

@@ -163,6 +163,72 @@ def resumption(world):
               said[-1500:])
 
 
+# --- metrics ----------------------------------------------------------------------------
+
+COUNTED = {
+    "handshakes": ("tls_handshakes_total", {"side": "listener"}),
+    "timed": ("tls_handshake_seconds_count", {"side": "listener"}),
+    "in first": ("tls_handshake_seconds_bucket", {"side": "listener", "le": "0.00025"}),
+    "within 8 s": ("tls_handshake_seconds_bucket", {"side": "listener", "le": "8.192"}),
+    "hits": ("tls_tickets_total", {"side": "listener", "result": "hit"}),
+    "misses": ("tls_tickets_total", {"side": "listener", "result": "miss"}),
+    "records in": ("tls_records_total", {"direction": "received"}),
+    "records out": ("tls_records_total", {"direction": "sent"}),
+    "updates in": ("tls_key_updates_total", {"direction": "received"}),
+    "updates out": ("tls_key_updates_total", {"direction": "sent"}),
+    "upstream": ("tls_handshake_seconds_count", {"side": "upstream"}),
+}
+
+
+def counts(world):
+    return {what: world.proxy.samples(name, **labels) for what, (name, labels) in COUNTED.items()}
+
+
+def counts_added(world, call, **wanted):
+    """call() adds these to the counts, and nothing to those of handshakes and sessions else."""
+    before = counts(world)
+    call()
+
+    def added():
+        return {what: n - before[what] for what, n in counts(world).items()}
+    exact = {"hits": 0, "misses": 0, "updates in": 0, "updates out": 0, "upstream": 0,
+             **{what.replace("_", " "): n for what, n in wanted.items()}}
+    exact["within 8 s"] = exact["timed"] = exact["handshakes"]
+    deadline = time.monotonic() + 5
+    while any(added()[what] != n for what, n in exact.items()):
+        rig.check(time.monotonic() < deadline, lambda: f"{added()}, not {exact}")
+        time.sleep(0.05)
+    return added()
+
+
+def asks(port, context, session=None):
+    """One request; the session of its connection."""
+    with tlsrig.Socket(port, context, session=session) as client:
+        client.sendall(GET % 100)
+        body_of(client, 100)
+        rig.check(client.tls.session_reused in (bool(session), False), "resumed")
+        return client.tls.session
+
+
+def metrics(world):
+    if tlsrig.STAND_IN:
+        return
+    stranger = World(pki=world.pki)    # its tickets are sealed by another secret
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = tlsrig.context(world.pki, version)
+        added = counts_added(world, lambda: asks(world.port, context), handshakes=1)
+        # A request, close_notify; a response, close_notify.
+        rig.check(added["records in"] == 2 and 1 <= added["records out"] <= 3, f"{added}")
+        session = asks(world.port, context)
+        counts_added(world, lambda: asks(world.port, context, session), handshakes=1, hits=1)
+    session = asks(stranger.port, context)
+    counts_added(world, lambda: asks(world.port, context, session), handshakes=1, misses=1)
+    counts_added(world, lambda: s_client(world, "-tls1_3", text=[b"K\n", GET % 100, b"k\n", b""]),
+                 handshakes=1, updates_in=2, updates_out=1)
+    rig.check(0 < world.proxy.samples("tls_handshake_seconds_sum", side="listener") < 3600, "sum")
+    stranger.proxy.stop()
+
+
 # --- gnutls-cli -----------------------------------------------------------------------
 
 def gnutls(world, priority, *options):
@@ -284,10 +350,10 @@ def body_of(client, n):
 
 
 class World:
-    def __init__(self, more=""):
+    def __init__(self, more="", pki=None):
         self.origin, = rig.free_ports(1)
         rig.lab("0ms", self.origin)
-        self.pki = tlsrig.Pki()
+        self.pki = pki or tlsrig.Pki()
         self.proxy = tlsrig.front(self.origin, self.pki, more)
         self.port = self.proxy.port
         self.address = f"https://127.0.0.1:{self.port}/bytes/100"
@@ -297,7 +363,7 @@ def main():
     for more in ("",) if tlsrig.STAND_IN else ("", ", records: openssl"):
         world = World(more)
         for test in (with_curl, plain_http, suites, certificates, alpn, key_updates,
-                     renegotiation, resumption, with_gnutls, with_node, half_close, ends):
+                     renegotiation, resumption, metrics, with_gnutls, with_node, half_close, ends):
             began = time.monotonic()
             test(world)
             print(f"{rig.ENGINE}{more}: {test.__name__}, {time.monotonic() - began:.1f} s",

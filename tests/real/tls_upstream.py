@@ -263,6 +263,8 @@ def resumption(root):
             rig.check(facts(proxy, f"/{name}/")["reused"], f"{name}: no session is resumed")
         rig.check(metric(proxy, name, "tls_handshakes_total") == 6, "handshakes")
         rig.check(metric(proxy, name, "tls_resumed_total") == 5, "resumed")
+    rig.check(proxy.samples("tls_tickets_total", side="upstream", result="hit") == 15, "hits")
+    rig.check(proxy.samples("tls_handshake_seconds_count", side="upstream") == 18, "timed")
     for _ in range(3):
         rig.check(not facts(proxy, "/never/")["reused"], "resume: off")
     proxy.stop()
