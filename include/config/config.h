@@ -237,6 +237,7 @@ struct config_route {
 	bool prefix;
 	struct slice host; /* in normal form (http/host.h); empty: any */
 	unsigned line;     /* in the file */
+	const char *file;  /* that it is in, by `include`; NULL: the configuration file */
 	bool half_close;   /* a client that has sent FIN still gets its response */
 	bool passes_on;    /* the action may pass a request on to later routes */
 	const struct config_action *action;

@@ -30,8 +30,10 @@ struct node {
 	struct node *next; /* the next entry of the same list or map */
 };
 
-/* Parses `text`. NULL: an error was reported, or the text is empty. */
-struct node *node_read(struct slice text, struct arena *memory, struct report *report);
+/* Parses the `text` of a file (report_file(); 0: the configuration file). NULL: an error was
+ * reported, or the text is empty. */
+struct node *node_read(struct slice text, unsigned file, struct arena *memory,
+		       struct report *report);
 
 /* Appends an entry to a list or map. */
 void node_append(struct node *parent, struct node *child);

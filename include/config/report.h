@@ -37,6 +37,10 @@ unsigned report_file(struct report *r, const char *name);
 /* The name of a file by its number. */
 const char *report_file_name(const struct report *r, unsigned file);
 
+/* "line 7", or "line 7 of FILE" if that is another file than the one of `from`. Valid until
+ * report_done(). */
+const char *report_line(struct report *r, struct source_pos at, struct source_pos from);
+
 /* Format: "WHAT IS WRONG; REMEDY". The remedy begins with a verb: "; write …", "; remove …".
  * config_errors.def proves that each remedy works. */
 void report_error(struct report *r, struct source_pos at, const char *format, ...)

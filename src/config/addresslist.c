@@ -248,6 +248,17 @@ static void entry_collect(struct collector *c, const struct node *n)
 	}
 }
 
+/* The entry for `--print`. */
+static const char *entry_written(struct config_reader *r, const struct node *n)
+{
+	struct node path = *n;
+
+	if (!slice_starts(n->text, SLICE("file:")) || n->text.len == strlen("file:"))
+		return arena_text(r->memory, n->text);
+	path.text = slice_after(n->text, strlen("file:"));
+	return arena_format(r->memory, "file:%s", contents_written(r, &path));
+}
+
 static const struct config_addresses *list_read(struct config_reader *r,
 						const struct node *list, const char *form)
 {
@@ -260,7 +271,7 @@ static const struct config_addresses *list_read(struct config_reader *r,
 	a->texts = arena_alloc(r->memory, list->child_n * sizeof(a->texts[0]));
 	for (const struct node *n = list->children; n; n = n->next) {
 		if (n->kind == NODE_SCALAR)
-			a->texts[a->text_n++] = arena_text(r->memory, n->text);
+			a->texts[a->text_n++] = entry_written(r, n);
 		entry_collect(&c, n);
 	}
 	a->unix_sockets = c.unix_sockets;

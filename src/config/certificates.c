@@ -234,7 +234,7 @@ static const struct config_pair *pair_take(struct config_reader *r, const struct
 
 static const char *path_of(struct config_reader *r, const struct node *n)
 {
-	return n && scalar_check(r, n, "FILE") ? contents_path(r, n->text) : NULL;
+	return n && scalar_check(r, n, "FILE") ? contents_path(r, n) : NULL;
 }
 
 static const struct config_pair *pair_of_map(struct config_reader *r,
@@ -249,8 +249,8 @@ static const struct config_pair *pair_of_map(struct config_reader *r,
 	c.key_path = path_of(r, values.of[KEY_pair_key]);
 	if (!c.chain_path || !c.key_path)
 		return NULL;
-	written->chain = arena_text(r->memory, values.of[KEY_pair_chain]->text);
-	written->key = arena_text(r->memory, values.of[KEY_pair_key]->text);
+	written->chain = contents_written(r, values.of[KEY_pair_chain]);
+	written->key = contents_written(r, values.of[KEY_pair_key]);
 	return pair_take(r, values.of[KEY_pair_chain], &c, false);
 }
 
@@ -272,8 +272,8 @@ const struct config_pair *pair_read(struct config_reader *r, const struct node *
 		return pair_of_map(r, n, written);
 	if (!scalar_check(r, n, FORM))
 		return NULL;
-	written->chain = arena_text(r->memory, n->text);
-	path = contents_path(r, n->text);
+	written->chain = contents_written(r, n);
+	path = contents_path(r, n);
 	return pair_of_file(r, n, path, false);
 }
 
@@ -385,8 +385,8 @@ void certificates_read(struct config_reader *r, const struct node *n,
 	}
 	if (!scalar_check(r, n, FORM))
 		return;
-	written->chain = arena_text(r->memory, n->text);
-	path = contents_path(r, n->text);
+	written->chain = contents_written(r, n);
+	path = contents_path(r, n);
 	names = folder_names(r, n, path, &is_folder);
 	if (is_folder)
 		folder_read(r, n, path, names, list);

@@ -103,9 +103,9 @@ static void text_read(struct config_reader *r, struct slice text)
 			     CONFIG_FILE_BYTES_MAX);
 		return;
 	}
-	root = node_read(text, &r->scratch, &r->report);
+	root = node_read(text, 0, &r->scratch, &r->report);
 	if (root && !node_is_null(root))
-		top_read(r, root);
+		top_read(r, includes_read(r, root, text.len));
 	else if (r->report.n == 0)
 		report_error(
 			&r->report, start,
@@ -287,8 +287,7 @@ static int read_all(int fd, char **text, size_t *n)
 	return got < 0 ? (int)got : 0;
 }
 
-/* Returns 0 or a negative errno. -EKEYREJECTED: writable by all users. */
-static int file_load(const char *file, char **text, size_t *n)
+int text_load(const char *file, char **text, size_t *n)
 {
 	int fd = is_input(file) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
 				: open(file, O_RDONLY | O_CLOEXEC);
@@ -325,7 +324,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 	contents_parse(&known, how->known_contents);
 	if (known.n > 0)
 		r.previous = known;
-	error = file_load(file, &text, &n);
+	error = text_load(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(
 			&r.report, start,

@@ -25,18 +25,28 @@ bool tls_begin(struct config_reader *r, const struct node *n)
 
 /* ---- files ------------------------------------------------------------------- */
 
-const char *contents_path(struct config_reader *r, struct slice text)
+const char *contents_path(struct config_reader *r, const struct node *n)
 {
-	const char *file = r->config->file, *slash = strrchr(file, '/');
-	size_t folder = slash ? (size_t)(slash - file) + 1 : 0;
+	struct slice folder = folder_of(r, n);
 	char *path;
 
-	if (text.ptr[0] == '/' || folder == 0)
-		return arena_text(r->memory, text);
-	path = arena_alloc(r->memory, folder + text.len + 1);
-	memcpy(path, file, folder);
-	memcpy(path + folder, text.ptr, text.len);
+	if (n->text.ptr[0] == '/' || folder.len == 0)
+		return arena_text(r->memory, n->text);
+	path = arena_alloc(r->memory, folder.len + n->text.len + 1);
+	memcpy(path, folder.ptr, folder.len);
+	memcpy(path + folder.len, n->text.ptr, n->text.len);
 	return path;
+}
+
+const char *contents_written(struct config_reader *r, const struct node *n)
+{
+	const struct node in_main = { .at = { 1, 1, 0 } };
+	struct slice path = slice_of(contents_path(r, n)), folder = folder_of(r, &in_main);
+
+	/* Of an included file: relative to the folder of the configuration file. */
+	if (n->at.file > 0 && slice_starts(path, folder))
+		path = slice_after(path, folder.len);
+	return n->at.file > 0 ? path.ptr : arena_text(r->memory, n->text);
 }
 
 static const char *bytes_load(struct arena *memory, int fd, size_t n, struct slice *bytes)
@@ -218,13 +228,13 @@ const struct config_file *file_read(struct config_reader *r, const struct node *
 
 	if (!scalar_check(r, n, form))
 		return NULL;
-	path = contents_path(r, n->text);
+	path = contents_path(r, n);
 	stored = stored_find(r, slice_of(path));
 	if (stored)
 		return stored;
 	if (r->contents->replayed) {
 		if (snapshot_find(r->contents, RECORD_CONTENT, slice_of(path), &bytes))
-			return file_store(r, path, n->text,
+			return file_store(r, path, slice_of(contents_written(r, n)),
 					  (struct slice){ arena_copy(r->memory, bytes.ptr,
 								     bytes.len),
 							  bytes.len });
@@ -240,7 +250,7 @@ const struct config_file *file_read(struct config_reader *r, const struct node *
 			path, fault);
 		return NULL;
 	}
-	return file_store(r, path, n->text, bytes);
+	return file_store(r, path, slice_of(contents_written(r, n)), bytes);
 }
 
 const struct config_file *file_of_system(struct config_reader *r, const struct node *n)

@@ -16,8 +16,11 @@ struct stored_content {
 void *stored_find(struct config_reader *r, struct slice key);
 void stored_put(struct config_reader *r, struct slice key, void *what);
 
-/* The path to open for a path as written: relative to the folder of the configuration file. */
-const char *contents_path(struct config_reader *r, struct slice text);
+/* The path to open for the path that `n` has: relative to the folder of the file that `n` is in. */
+const char *contents_path(struct config_reader *r, const struct node *n);
+
+/* The path for `--print`, relative to the folder of the configuration file. */
+const char *contents_written(struct config_reader *r, const struct node *n);
 
 /* Reads a regular file. *exposed: all users may read it. */
 const char *contents_load(struct arena *memory, const char *path, struct slice *bytes,

@@ -10,13 +10,15 @@ struct yaml_reader {
 	struct arena *memory;
 	struct report *report;
 	struct slice text;
-	unsigned n; /* nodes so far */
+	unsigned file; /* of report_file() */
+	unsigned n;    /* nodes so far */
 	struct aliases aliases;
 };
 
-static struct source_pos pos_of_mark(yaml_mark_t mark)
+static struct source_pos pos_of_mark(const struct yaml_reader *r, yaml_mark_t mark)
 {
-	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1, 0 };
+	return (struct source_pos){ (unsigned)mark.line + 1, (unsigned)mark.column + 1,
+				    r->file };
 }
 
 /* Remedies for the messages of libyaml; the first row whose text occurs in the message. */
@@ -54,9 +56,11 @@ static const char *remedy_for(const char *problem)
 }
 
 /* libyaml reports invalid bytes with an offset instead of a mark. */
-static struct source_pos pos_of_offset(struct slice text, size_t offset)
+static struct source_pos pos_of_offset(const struct yaml_reader *r, size_t offset)
 {
-	struct source_pos at = { 1, 1, 0 };
+	struct source_pos at = { 1, 1, r->file };
+	struct slice text = r->text;
+
 
 	for (size_t i = 0; i < offset && i < text.len; i++) {
 		if (text.ptr[i] == '\n')
@@ -93,12 +97,12 @@ static void syntax_error(struct yaml_reader *r)
 	const yaml_parser_t *p = &r->parser;
 	const char *problem = p->problem ? p->problem : "cannot be read as YAML";
 	struct source_pos at = p->error == YAML_READER_ERROR
-				       ? pos_of_offset(r->text, p->problem_offset)
-				       : pos_of_mark(p->problem_mark);
+				       ? pos_of_offset(r, p->problem_offset)
+				       : pos_of_mark(r, p->problem_mark);
 
 	if (p->context && p->error != YAML_READER_ERROR)
 		report_error(r->report, at, "%s %s (line %u); %s", problem, p->context,
-			     pos_of_mark(p->context_mark).line, remedy_of(r));
+			     pos_of_mark(r, p->context_mark).line, remedy_of(r));
 	else
 		report_error(r->report, at, "%s; %s", problem, remedy_of(r));
 }
@@ -117,7 +121,7 @@ static struct node *node_new(struct yaml_reader *r, enum node_kind kind, yaml_ma
 
 	n->kind = kind;
 	n->weight = 1;
-	n->at = pos_of_mark(mark);
+	n->at = pos_of_mark(r, mark);
 	r->n++;
 	return n;
 }
@@ -128,7 +132,7 @@ static struct node *scalar_new(struct yaml_reader *r, const yaml_event_t *e)
 	struct slice text = { (const char *)e->data.scalar.value, e->data.scalar.length };
 	yaml_scalar_style_t style = e->data.scalar.style;
 
-	n->end = pos_of_mark(e->end_mark);
+	n->end = pos_of_mark(r, e->end_mark);
 	n->plain = style == YAML_PLAIN_SCALAR_STYLE;
 	n->quoted = style == YAML_SINGLE_QUOTED_SCALAR_STYLE ||
 		    style == YAML_DOUBLE_QUOTED_SCALAR_STYLE;
@@ -141,7 +145,7 @@ static bool refuse_tag(struct yaml_reader *r, const yaml_event_t *e,
 {
 	if (!tag)
 		return false;
-	report_error(r->report, pos_of_mark(e->start_mark),
+	report_error(r->report, pos_of_mark(r, e->start_mark),
 		     "YAML tags such as '%.*s' are not supported; remove the tag",
 		     REPORT_ARG(slice_of((const char *)tag)));
 	return true;
@@ -288,7 +292,7 @@ static struct node *node_begin(struct yaml_reader *r, const yaml_event_t *e,
 	case YAML_ALIAS_EVENT:
 		return alias_node(&r->aliases,
 				  slice_of((const char *)e->data.alias.anchor),
-				  pos_of_mark(e->start_mark), depth);
+				  pos_of_mark(r, e->start_mark), depth);
 	}
 	ASSERT(!"an event that cannot begin a node");
 	return NULL;
@@ -314,7 +318,7 @@ static bool skip_event(struct yaml_reader *r, yaml_event_type_t type,
 	if (!next_event(r, &e))
 		return false;
 	is = e.type == type;
-	*at = pos_of_mark(e.start_mark);
+	*at = pos_of_mark(r, e.start_mark);
 	yaml_event_delete(&e);
 	return is;
 }
@@ -344,11 +348,13 @@ static struct node *read_document(struct yaml_reader *r)
 	return root;
 }
 
-struct node *node_read(struct slice text, struct arena *memory, struct report *report)
+struct node *node_read(struct slice text, unsigned file, struct arena *memory,
+		       struct report *report)
 {
 	static const struct slice bom = SLICE("\xef\xbb\xbf"); /* byte order mark */
 	struct yaml_reader r = { .memory = memory,
 				 .report = report,
+				 .file = file,
 				 .aliases = { .memory = memory, .report = report } };
 	struct node *root;
 

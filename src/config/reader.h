@@ -58,6 +58,19 @@ void user_read(struct config_reader *r, const struct node *user,
 /* user.c: parses a numeric uid or gid. False: the text is not one. */
 bool user_number(const char *text, uint32_t *id);
 
+/* config.c: reads a file to its end, or more than CONFIG_FILE_BYTES_MAX; to be freed. "-" is standard
+ * input. Returns 0 or a negative errno; -EKEYREJECTED: all users may write the file, and this is
+ * root. */
+int text_load(const char *file, char **text, size_t *n);
+
+/* include.c: the file, of `bytes` bytes, with the keys of the files that it includes. */
+const struct node *includes_read(struct config_reader *r, const struct node *root,
+				 size_t bytes);
+
+/* include.c: the folder of the file that `n` is in, as a prefix of paths: "" or with a "/" at its
+ * end. */
+struct slice folder_of(const struct config_reader *r, const struct node *n);
+
 /* inherit.c: the file with what its upstreams and routes inherit, and with the routes of `hosts` as
  * `routes`. */
 const struct node *inherit(struct config_reader *r, const struct node *root);

@@ -38,6 +38,14 @@ const char *report_file_name(const struct report *r, unsigned file)
 	return r->file;
 }
 
+const char *report_line(struct report *r, struct source_pos at, struct source_pos from)
+{
+	return at.file == from.file
+		       ? arena_format(&r->memory, "line %u", at.line)
+		       : arena_format(&r->memory, "line %u of %s", at.line,
+				      report_file_name(r, at.file));
+}
+
 /* Control characters of a configuration must not reach a terminal. */
 static void mask_controls(char *text)
 {

@@ -151,6 +151,7 @@ static void route_read(struct config_reader *r, const struct node *n,
 	struct section_values values;
 
 	route->line = n->at.line;
+	route->file = n->at.file > 0 ? report_file_name(&r->report, n->at.file) : NULL;
 	if (!section_read(r, n, &section_route, route, &values))
 		return;
 	match_read(r, n, &values, route);
@@ -172,6 +173,16 @@ static bool matches_same(const struct config_route *a, const struct config_route
 	       slice_equal(a->host, b->host);
 }
 
+/* "line 7" of the route, or "line 7 of FILE". */
+static const char *route_line(struct config_reader *r, const struct config_route *route,
+			      const struct node *from)
+{
+	const struct source_pos at = { route->line, 1,
+				       route->file ? report_file(&r->report, route->file) : 0 };
+
+	return report_line(&r->report, at, from->at);
+}
+
 static void reach_check(struct config_reader *r, struct reach *reach,
 			const struct config_route *route, const struct node *n)
 {
@@ -182,15 +193,15 @@ static void reach_check(struct config_reader *r, struct reach *reach,
 	if (matches_same(before, route))
 		report_error(
 			&r->report, n->at,
-			"never reached: the route on line %u matches the same requests; "
+			"never reached: the route on %s matches the same requests; "
 			"remove one of the two",
-			before->line);
+			route_line(r, before, n));
 	else
 		report_error(
 			&r->report, n->at,
-			"never reached: the route on line %u matches first; move this one "
+			"never reached: the route on %s matches first; move this one "
 			"above it, or remove it",
-			before->line);
+			route_line(r, before, n));
 }
 
 void routes_read(struct config_reader *r, const struct node *list)

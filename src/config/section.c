@@ -159,9 +159,11 @@ bool name_define_as(struct config_reader *r, struct names *all, const struct nod
 	if (other) {
 		report_error(
 			&r->report, key->at,
-			"'%.*s' is already defined on line %u; use another name",
+			"'%.*s' is already defined on %s; use another name",
 			REPORT_ARG(key->text),
-			CONTAINER(other, struct defined_name, entry)->node->key->at.line);
+			report_line(&r->report,
+				    CONTAINER(other, struct defined_name, entry)->node->key->at,
+				    key->at));
 		return false;
 	}
 	name->node = n;
@@ -249,8 +251,8 @@ static void read_pair(struct config_reader *r, const struct node *n,
 	}
 	if (values->of[index]) {
 		report_error(&r->report, n->key->at,
-			     "'%s' is already set on line %u; remove one of the two",
-			     k->name.ptr, values->of[index]->key->at.line);
+			     "'%s' is already set on %s; remove one of the two", k->name.ptr,
+			     report_line(&r->report, values->of[index]->key->at, n->key->at));
 		return;
 	}
 	values->of[index] = n;

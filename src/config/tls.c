@@ -303,7 +303,10 @@ const struct config_tls *listen_tls_read(struct config_reader *r, const struct n
 		tls_certificates_read(r, values.of[KEY_tls_certificates], t);
 	if (values.of[KEY_tls_groups])
 		groups_read(r, values.of[KEY_tls_groups], t);
-	t->keylog_path = contents_path(r, slice_of(t->keylog));
+	if (t->keylog[0] != '\0') {
+		t->keylog_path = contents_path(r, values.of[KEY_tls_keylog]);
+		t->keylog = contents_written(r, values.of[KEY_tls_keylog]);
+	}
 	client_auth_read(r, values.of[KEY_tls_client_auth], t);
 	tickets_read(r, values.of[KEY_tls_tickets], t);
 	if (r->report.n == errors && !r->contents->replayed)
