@@ -212,20 +212,25 @@ static bool is_compact(const struct buf *b, size_t size)
 	       b->size <= size + BUF_BYTES;
 }
 
-void conn_compact(struct conn *c)
+static void inbox_compact(struct conn *c)
 {
 	uint32_t bytes = c->inbox_bytes;
 	size_t size = bytes + (bytes < COMPACT_SPACE_MAX ? bytes : COMPACT_SPACE_MAX);
 	struct buf *first = c->inbox;
 
-	if (c->secure)
-		secure_compact(c);
 	if (!first || (is_compact(first, size) && !first->next))
 		return;
 	if (!is_compact(first, size) || first->begin + bytes > first->size)
 		first = replace_first(c, size);
 	if (first)
 		pull_up(c, first, bytes);
+}
+
+void conn_compact(struct conn *c)
+{
+	if (c->secure)
+		secure_compact(c);
+	inbox_compact(c);
 	inbox_receive(c);
 }
 

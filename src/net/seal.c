@@ -93,12 +93,16 @@ static void drop_unsealed(struct conn *c)
 static struct tls_flight *flight_seal(struct conn *c)
 {
 	struct tls_flight *f = slab_take_raw(&c->tick->flights);
+	const struct tls *t = c->secure->tls;
+	bool failed_before = t->state == TLS_FAILED, failed;
 
 	if (!f)
 		return NULL;
 	tls_flight_init(f);
 	tls_take(c->secure->tls, f);
-	if (seal_entries(c, f)) {
+	/* For a key update there may have been no memory. */
+	failed = t->state == TLS_FAILED && !failed_before;
+	if (!failed && seal_entries(c, f)) {
 		shut_if_last(c, f);
 		return f;
 	}

@@ -12,13 +12,15 @@
 
 /* ---- receiving ------------------------------------------------------------- */
 
-/* What was received and is not opened counts against the window. But an empty inbox has space for
- * one more buffer at least: without the rest of a record nothing in it can be opened. */
+/* What was received and is not opened counts against the window. But a part of a record leaves
+ * space for one more buffer, unless the inbox itself has taken it: without the rest nothing of the
+ * record can be opened, and whoever reads the inbox may need just that. */
 static void charge_window(struct secure *s)
 {
 	struct conn *c = s->conn;
 	uint32_t held = s->tls->sealed_held;
-	uint32_t most = c->window > BUF_BYTES ? c->window - BUF_BYTES : 0;
+	uint32_t plain = c->inbox_held - s->charged;
+	uint32_t most = c->window > plain + BUF_BYTES ? c->window - plain - BUF_BYTES : 0;
 
 	if (s->hungry && held > most)
 		held = most;
@@ -83,8 +85,12 @@ void secure_trim(struct tick *t)
 {
 	struct list *node;
 
-	while ((node = list_pop(&t->partial)))
-		compact(CONTAINER(node, struct secure, partial));
+	while ((node = list_pop(&t->partial))) {
+		struct secure *s = CONTAINER(node, struct secure, partial);
+
+		compact(s);
+		inbox_receive(s->conn); /* there may be space now */
+	}
 }
 
 /* What was received is a part of a record, or of a handshake message. It is copied out of its

@@ -157,9 +157,19 @@ static void client_add_body(struct sim_client *c, struct strbuf *x,
 					       : "0\r\n\r\n");
 }
 
+/* How the session of a client that cuts a request ends. */
+static enum simtls_end client_ending(const struct sim_client *c)
+{
+	if (c->behavior != BEHAVIOR_CUT_FIN || !c->peer->tls)
+		return SIMTLS_CLOSES;
+	return (enum simtls_end)simworld_choice(c->world, c->number, SIMTLS_ENDS);
+}
+
 static void client_cut(struct sim_client *c)
 {
-	if (c->behavior == BEHAVIOR_CUT_FIN)
+	if (c->behavior == BEHAVIOR_CUT_FIN && client_ending(c) == SIMTLS_ALERTS)
+		simtls_end(c->peer, SIMTLS_ALERTS);
+	else if (c->behavior == BEHAVIOR_CUT_FIN)
 		sim_peer_shutdown(c->peer);
 	else if (c->behavior == BEHAVIOR_CUT_RESETS)
 		sim_peer_reset(c->peer);
@@ -170,7 +180,12 @@ static void client_send(struct sim_client *c, struct strbuf *x, bool whole)
 {
 	size_t n = whole ? x->len : (size_t)simworld_draw(c->world, x->len);
 
+	if (!whole &&
+	    (client_ending(c) == SIMTLS_CUTS_OFF || client_ending(c) == SIMTLS_CORRUPTS))
+		simtls_end(c->peer, client_ending(c));
 	sim_peer_send(c->peer, (struct slice){ x->data, n });
+	if (!whole && client_ending(c) == SIMTLS_GOES_ON)
+		simtls_send_behind(c->peer, (struct slice){ x->data + n, x->len - n });
 	free(x->data);
 }
 
@@ -187,6 +202,8 @@ static void client_send_request(struct sim_client *c)
 		c->number, r->id, sim_request_method(r), r->response, r->reply,
 		r->up_bytes, r->down_bytes, r->bad_head ? ", bad head" : "",
 		cut ? ", cut" : "");
+	if (cut)
+		r->ending = client_ending(c);
 	client_add_head(&x, r);
 	if (r->waits && !r->bad_head && !cut) {
 		c->body_held = r;
@@ -460,8 +477,8 @@ static void check_earlier_responses(struct sim_client *c)
 	unsigned last = 0;
 
 	if (c->behavior >= BEHAVIOR_FAULTY || w->cut || w->faults.few_buffers ||
-	    (w->secured && w->faults.memory) ||
-	    c->sent == 0 || c->requests[c->sent - 1]->minor == 0)
+	    (w->secured && w->faults.memory) || c->sent == 0 ||
+	    c->requests[c->sent - 1]->minor == 0)
 		return;
 	for (unsigned i = 0; i < c->sent; i++)
 		if (c->requests[i]->heads > 0)
@@ -552,7 +569,8 @@ static void client_start_fired(struct timer *timer)
 	c->peer->on_input = client_on_input;
 	c->peer->owner = c;
 	if (c->world->proxied)
-		sim_peer_append_output(c->peer, SIM_PROXY_HEADER, sizeof(SIM_PROXY_HEADER) - 1);
+		sim_peer_append_output(c->peer, SIM_PROXY_HEADER,
+				       sizeof(SIM_PROXY_HEADER) - 1);
 	if (c->world->secured)
 		simtls_secure(c->peer, c->world->peers, c->world->client_context,
 			      SLICE("example.org"), NULL);
@@ -561,6 +579,7 @@ static void client_start_fired(struct timer *timer)
 		client_leave(c);
 		return;
 	}
+	c->peer->crumbs = c->peer->tls && simworld_choice(c->world, c->number, 9) == 0;
 	if (c->behavior == BEHAVIOR_SLOW_READER) {
 		c->peer->stopped_reading = true;
 		timer_set(&c->world->sim.tick.wheel, timer,
@@ -579,6 +598,8 @@ static void client_fault_fired(struct timer *timer)
 	simworld_log(c->world, "client %u does its fault: behavior %d", c->number,
 		     c->behavior);
 	if (c->behavior == BEHAVIOR_FIN_EARLY) {
+		if (c->peer->tls && simworld_choice(c->world, c->number, 2))
+			simtls_end(c->peer, SIMTLS_CUTS_OFF);
 		sim_peer_shutdown(c->peer);
 		return;
 	}

@@ -11,6 +11,8 @@
 
 #include "lib/simtls.h"
 
+/* So much of a peer's output goes in crumbs. */
+#define CRUMBS_BYTES 1500
 #define BACKLOG 1024
 #define PEER_WINDOW (1u << 20)
 /* Longer than the simulated network takes to deliver bytes. */
@@ -87,6 +89,11 @@ static void peer_end_socket(struct sim_peer *p, bool reset)
 	timer_stop(&p->rig->tick.wheel, &p->pause);
 }
 
+static bool in_crumbs(const struct sim_peer *p)
+{
+	return p->crumbs && p->out_sent < CRUMBS_BYTES;
+}
+
 static void peer_send_more(struct sim_peer *p)
 {
 	size_t n = p->out_n - p->out_sent;
@@ -108,7 +115,9 @@ static void peer_send_more(struct sim_peer *p)
 		}
 		return;
 	}
-	if (!p->uncut && simrig_draw(p->rig, 4) > 0)
+	if (in_crumbs(p) && n > 2)
+		n = 1 + simrig_draw(p->rig, 2);
+	else if (!p->uncut && simrig_draw(p->rig, 4) > 0)
 		n = 1 + simrig_draw(p->rig, n);
 	p->in_flight = malloc(n);
 	assert_non_null(p->in_flight);
@@ -138,7 +147,7 @@ static void peer_sent(struct io_op *op, int res, unsigned flags)
 	if (p->fd >= 0 && p->pause_ms > 0)
 		timer_set(&p->rig->tick.wheel, &p->pause,
 			  p->rig->tick.now_ms + p->pause_ms);
-	else if (p->fd >= 0 && !p->uncut && simrig_draw(p->rig, 4) == 0)
+	else if (p->fd >= 0 && !p->uncut && !in_crumbs(p) && simrig_draw(p->rig, 4) == 0)
 		timer_set(&p->rig->tick.wheel, &p->pause,
 			  p->rig->tick.now_ms + simrig_draw(p->rig, 20));
 	peer_send_more(p);

@@ -28,6 +28,15 @@ struct simrig {
 	unsigned pairs;
 };
 
+/* Of the TLS of a peer: see lib/simtls.h. */
+struct simtls_faults {
+	bool corrupts, alerts;
+	size_t corrupt_at; /* offset in `plain` */
+	char *behind;      /* bytes to be sent behind close_notify */
+	size_t behind_n;
+	uint64_t key_update_ms; /* of the last one; 0: none */
+};
+
 struct sim_peer {
 	struct simrig *rig;
 	struct sim_server *server; /* that accepted it; NULL: the peer connected */
@@ -58,6 +67,8 @@ struct sim_peer {
 	char *plain;          /* secured: all bytes to send; `out` and `in_flight` have records */
 	size_t plain_n, plain_sealed;
 	bool cuts_off;        /* secured: FIN and close without close_notify */
+	bool crumbs;          /* its first bytes go one or two at a time */
+	struct simtls_faults tls_faults;
 	/* Bytes, the end or an error were received; may be NULL. */
 	void (*on_input)(struct sim_peer *p);
 	void *owner; /* for the script; at first its server's owner */

@@ -171,11 +171,44 @@ static void add_complete(struct sim_origin_conn *oc, struct strbuf *x,
 	add_body(x, r, r->down_bytes);
 }
 
+/* Of a response that breaks: how the session ends, if it is secured. */
+static enum simtls_end origin_ending(const struct sim_origin_conn *oc,
+				     const struct sim_request *r)
+{
+	unsigned choice = simworld_choice(oc->server->world, r->id, 3);
+
+	if (!oc->peer->tls)
+		return SIMTLS_CLOSES;
+	switch ((unsigned)oc->response) {
+	case RESPONSE_SHORT:
+	case RESPONSE_CLOSES:
+	case RESPONSE_HALF_HEAD:
+		return choice > 0 ? SIMTLS_CUTS_OFF : SIMTLS_CLOSES;
+	case RESPONSE_RESETS:
+		return choice > 0 ? SIMTLS_ALERTS : SIMTLS_CLOSES;
+	case RESPONSE_BAD_HEAD:
+		return choice > 0 ? SIMTLS_CORRUPTS : SIMTLS_CLOSES;
+	}
+	return SIMTLS_CLOSES;
+}
+
+/* Whole, but for close_notify: it ends with the connection. */
+static void add_cut_off(struct simworld *w, struct strbuf *x, const struct sim_request *r)
+{
+	add_head(w, x, r, "200 OK");
+	strbuf_addf(x, "\r\n");
+	add_body(x, r, r->down_bytes);
+}
+
 static void add_incomplete(struct sim_origin_conn *oc, struct strbuf *x,
 			   const struct sim_request *r)
 {
 	struct simworld *w = oc->server->world;
 
+	if (origin_ending(oc, r) == SIMTLS_CUTS_OFF) {
+		add_cut_off(w, x, r);
+		return;
+	}
 	if (r->response == RESPONSE_BAD_CHUNK) {
 		add_chunked(w, x, r, false);
 		return;
@@ -191,7 +224,9 @@ static void add_incomplete(struct sim_origin_conn *oc, struct strbuf *x,
 static void add_malformed(struct sim_origin_conn *oc, struct strbuf *x,
 			  const struct sim_request *r)
 {
-	if (r->response == RESPONSE_BAD_HEAD)
+	if (origin_ending(oc, r) == SIMTLS_CORRUPTS)
+		add_cut_off(oc->server->world, x, r);
+	else if (r->response == RESPONSE_BAD_HEAD)
 		add_bad_head(oc->server->world, x, r);
 	else if (r->response == RESPONSE_HALF_HEAD)
 		strbuf_addf(x, "HTTP/1.1 200 OK\r\nX-Id: %u\r\nContent-Le", r->id);
@@ -229,6 +264,8 @@ static void origin_respond(struct sim_origin_conn *oc, const struct sim_request 
 	struct strbuf x = { 0 };
 
 	as_sent.response = oc->response;
+	if (origin_ending(oc, r) != SIMTLS_CLOSES)
+		simtls_end(oc->peer, origin_ending(oc, r));
 	oc->peer->pause_ms = r->response == RESPONSE_SLOW ? 1 + r->id % 20 : 0;
 	oc->peer->uncut = r->response == RESPONSE_TWICE;
 	if (r->response == RESPONSE_REJECTS)
@@ -264,6 +301,7 @@ static void idle_fault_fired(struct timer *timer)
 	if (oc->peer->fd < 0)
 		return;
 	if (oc->response == RESPONSE_CLOSES_IDLE) {
+		oc->peer->cuts_off = oc->n % 2;
 		sim_peer_close(oc->peer);
 		return;
 	}
@@ -382,6 +420,8 @@ static void count_request(struct sim_origin_conn *oc, struct sim_request *r)
 	r->after_unsolicited |= oc->unsolicited;
 	simworld_log(w, "an origin of upstream %u gets request %u", oc->server->upstream,
 		     r->id);
+	if (r->ending == SIMTLS_CORRUPTS)
+		simworld_fail(w, "request %u comes of a record with a wrong tag", r->id);
 	if (oc->last)
 		simworld_fail(
 			w,
@@ -411,9 +451,13 @@ static bool respond_to_head(struct sim_origin_conn *oc, struct sim_request *r)
 	oc->response = r->heads <= r->first_n ? r->first_response : r->response;
 	switch ((unsigned)oc->response) {
 	case RESPONSE_RESETS:
-		sim_peer_reset_now(oc->peer);
+		if (origin_ending(oc, r) == SIMTLS_ALERTS)
+			simtls_end(oc->peer, SIMTLS_ALERTS);
+		else
+			sim_peer_reset_now(oc->peer);
 		return false;
 	case RESPONSE_CLOSES:
+		oc->peer->cuts_off = origin_ending(oc, r) == SIMTLS_CUTS_OFF;
 		sim_peer_close(oc->peer);
 		return false;
 	case RESPONSE_STOPS_READING:
@@ -455,6 +499,7 @@ static bool origin_read_head(struct sim_origin_conn *oc, struct slice rest)
 	oc->closes_reused = oc->last = origin_closes_reused(oc, r);
 	if (!oc->closes_reused)
 		return respond_to_head(oc, r);
+	oc->peer->cuts_off = simworld_choice(oc->server->world, r->id, 2);
 	if (r->id / 4 % 2)
 		sim_peer_close(oc->peer);
 	return r->id / 4 % 2 == 0;
@@ -467,6 +512,9 @@ static void origin_request_complete(struct sim_origin_conn *oc)
 
 	oc->request = NULL;
 	r->complete++;
+	if (r->ending != SIMTLS_CLOSES)
+		simworld_fail(w, "request %u is completed by the end of its session",
+			      r->id);
 	if (oc->wire.got != r->up_bytes || r->bad_body)
 		simworld_fail(w,
 			      "request %u reaches an origin with %llu of %u body bytes",
@@ -591,6 +639,7 @@ static bool cache_closes_link(struct simworld *w, struct sim_peer *a,
 	    (!one_by_one && w->faults.late_segments))
 		return false;
 	w->cache_closed_link = true;
+	a->cuts_off = simworld_choice(w, r->id, 2);
 	simworld_log(w, "a cache closes a link");
 	if (one_by_one)
 		sim_peer_close(a);

@@ -9,7 +9,15 @@
 
 #include <cmocka.h>
 
+#include "../../src/tls/endpoint.h"
+#include "../../src/tls/protocol.h"
+#include "../../src/tls/shake.h"
 #include "tls/warm.h"
+
+/* A peer may make 100 key updates a second, and makes fewer. */
+#define KEY_UPDATE_MS 50
+
+#define CORRUPT_BYTES 1000 /* of plaintext in the record that is corrupted, at most */
 
 struct tls_context *simtls_server_context(void)
 {
@@ -97,23 +105,73 @@ static void flight_append(struct sim_peer *p, struct tls_flight *f)
 	tls_flight_release(f);
 }
 
+/* Changes one bit of what the flight has. */
+static void flight_corrupt(struct sim_peer *p, struct tls_flight *f)
+{
+	uint64_t at = simrig_draw(p->rig, f->bytes);
+	unsigned i = 0;
+
+	while (at >= f->iov[i].iov_len)
+		at -= f->iov[i++].iov_len;
+	((char *)f->iov[i].iov_base)[at] ^= (char)(1 << simrig_draw(p->rig, 8));
+}
+
+/* How many bytes the next part has. *corrupt: it is the one. */
+static size_t part_bytes(struct sim_peer *p, bool *corrupt)
+{
+	const struct simtls_faults *faults = &p->tls_faults;
+	size_t left = p->plain_n - p->plain_sealed;
+
+	*corrupt = faults->corrupts && p->plain_sealed == faults->corrupt_at;
+	if (*corrupt)
+		return left < CORRUPT_BYTES ? left : CORRUPT_BYTES;
+	if (faults->corrupts && p->plain_sealed < faults->corrupt_at)
+		left = faults->corrupt_at - p->plain_sealed;
+	if (p->uncut || simrig_draw(p->rig, 3) == 0)
+		return left;
+	return 1 +
+	       simrig_draw(p->rig, simrig_draw(p->rig, 4) > 0 || left < 200 ? left : 200);
+}
+
 /* One call for each part: so records of all sizes arise. */
 static void seal_part(struct sim_peer *p)
 {
-	size_t left = p->plain_n - p->plain_sealed, n = left;
+	bool corrupt;
+	size_t n = part_bytes(p, &corrupt);
+	struct tls_plain entry = { p->plain + p->plain_sealed, (uint32_t)n, false };
 	struct tls_flight f;
-	struct tls_plain entry;
 	int64_t taken;
 
-	if (!p->uncut && simrig_draw(p->rig, 3) > 0)
-		n = 1 + simrig_draw(p->rig, simrig_draw(p->rig, 4) > 0 || left < 200
-						    ? left
-						    : 200);
-	entry = (struct tls_plain){ p->plain + p->plain_sealed, (uint32_t)n, false };
 	tls_flight_init(&f);
 	taken = tls_seal(p->tls, &entry, 1, &f, p->rig->tick.now_ms);
 	p->plain_sealed += taken > 0 ? (size_t)taken : 0; /* else FAILED: no memory */
+	if (corrupt && f.bytes > 0)
+		flight_corrupt(p, &f);
 	flight_append(p, &f);
+}
+
+void simtls_update_keys(struct sim_peer *p, bool requested)
+{
+	struct tls_endpoint *e = endpoint_of(p->tls);
+	const uint8_t message[5] = { 24, 0, 0, 1, requested }; /* KeyUpdate */
+
+	if (e->shake)
+		assert_int_equal(SSL_key_update(e->shake->ssl, requested), 1);
+	else if (!outbound_message(e, RECORD_HANDSHAKE, message, sizeof(message)) ||
+		 !record_keys_update(&e->out_keys, e->tls.thread->crypt))
+		endpoint_fail(e, TLS_FAULT_NO_MEMORY); /* slab_fail_at() */
+}
+
+static void update_keys_by_chance(struct sim_peer *p)
+{
+	uint64_t now_ms = p->rig->tick.now_ms;
+
+	if (p->tls->version != TLS_1_3 || p->uncut ||
+	    p->tls_faults.key_update_ms + KEY_UPDATE_MS > now_ms ||
+	    simrig_draw(p->rig, 8) > 0)
+		return;
+	p->tls_faults.key_update_ms = now_ms;
+	simtls_update_keys(p, simrig_draw(p->rig, 2));
 }
 
 static void take_output(struct sim_peer *p)
@@ -127,16 +185,49 @@ static void take_output(struct sim_peer *p)
 	}
 }
 
+/* tls_seal() would not do it. */
+static void seal_behind(struct sim_peer *p)
+{
+	struct tls_endpoint *e = endpoint_of(p->tls);
+	struct simtls_faults *faults = &p->tls_faults;
+
+	while (faults->behind_n > 0 && !e->shake) {
+		struct tls_plain entry = { faults->behind, (uint32_t)faults->behind_n,
+					   false };
+		struct tls_flight f;
+		int64_t taken;
+
+		tls_flight_init(&f);
+		taken = outbound_seal(e, &entry, 1, &f, p->rig->tick.now_ms);
+		flight_append(p, &f);
+		if (taken <= 0)
+			break;
+		faults->behind_n -= (size_t)taken;
+		memmove(faults->behind, faults->behind + taken, faults->behind_n);
+	}
+	faults->behind_n = 0;
+}
+
 static void seal_all(struct sim_peer *p)
 {
 	take_output(p);
 	while (may_seal(p) && p->plain_sealed < p->plain_n) {
+		update_keys_by_chance(p);
+		take_output(p);
+		if (!may_seal(p))
+			break;
 		seal_part(p);
+		take_output(p);
+	}
+	if (may_seal(p) && p->tls_faults.alerts) {
+		endpoint_fail_with(endpoint_of(p->tls), TLS_FAULT_CLOSED,
+				   SSL_AD_INTERNAL_ERROR);
 		take_output(p);
 	}
 	if (may_seal(p) && (p->fin_wanted || p->close_wanted) && !p->cuts_off) {
 		tls_shut(p->tls);
 		take_output(p);
+		seal_behind(p);
 	}
 }
 
@@ -183,8 +274,42 @@ bool simtls_done(const struct sim_peer *p)
 	       p->plain_sealed == p->plain_n && (p->tls->shut || !end_wanted);
 }
 
+void simtls_end(struct sim_peer *p, enum simtls_end how)
+{
+	switch (how) {
+	case SIMTLS_CLOSES:
+	case SIMTLS_ENDS:
+		break;
+	case SIMTLS_CUTS_OFF:
+		p->cuts_off = true;
+		break;
+	case SIMTLS_ALERTS:
+		p->cuts_off = true;
+		p->tls_faults.alerts = true;
+		simtls_step(p);
+		break;
+	case SIMTLS_CORRUPTS:
+		p->tls_faults.corrupts = true;
+		p->tls_faults.corrupt_at = p->plain_n;
+		break;
+	case SIMTLS_GOES_ON:
+		break;
+	}
+}
+
+void simtls_send_behind(struct sim_peer *p, struct slice bytes)
+{
+	struct simtls_faults *faults = &p->tls_faults;
+
+	faults->behind = realloc(faults->behind, bytes.len + 1);
+	assert_non_null(faults->behind);
+	memcpy(faults->behind, bytes.ptr, bytes.len);
+	faults->behind_n = bytes.len;
+}
+
 void simtls_free(struct sim_peer *p)
 {
+	free(p->tls_faults.behind);
 	tls_free(p->tls);
 	p->tls = NULL;
 	free(p->plain);

@@ -1,6 +1,10 @@
 /* TLS of a peer of the simulation (lib/simrig.h): what its script sends is sealed, what it receives
- * is opened, and the script sees plaintext only. The records are made by the seed: sizes, and how
- * many of them go into one piece.
+ * is opened, and the script sees plaintext only. The records are made by the seed: sizes, how many
+ * of them go into one piece, and key updates in between. A script may break the session in the ways
+ * of enum simtls_end.
+ *
+ * The peer checks what it receives: each record has the sequence number that follows, or it cannot
+ * be opened; and nothing comes behind close_notify.
  *
  * Owner: the peer. Limits: none. Errors: a fault makes peer->error -EPROTO; a FIN without
  * close_notify -ECONNRESET. */
@@ -19,6 +23,29 @@ struct tls_context *simtls_client_context(void);
 void simtls_secure(struct sim_peer *p, struct tls_thread *thread,
 		   struct tls_context *context, struct slice name,
 		   struct tls_saved *saved);
+
+/* TLS 1.3, open: a key update, which is sent with the next bytes. `requested`: the other side answers
+ * with one of its own. */
+void simtls_update_keys(struct sim_peer *p, bool requested);
+
+/* How a session ends, if not as it should. All but the first are faults of a peer that no secured
+ * connection may take for the end of what was sent. */
+enum simtls_end {
+	SIMTLS_CLOSES,   /* close_notify, then FIN */
+	SIMTLS_CUTS_OFF, /* FIN without close_notify */
+	SIMTLS_ALERTS,   /* a fatal alert */
+	SIMTLS_CORRUPTS, /* a bit of a record is another one on the wire */
+	SIMTLS_GOES_ON,  /* data behind close_notify */
+	SIMTLS_ENDS,
+};
+
+/* The peer ends in this way. SIMTLS_CORRUPTS: the record with the byte that is sent next is the one,
+ * and no earlier byte is in it. SIMTLS_ALERTS: behind what was sent so far; then the socket is
+ * closed; there is no alert if the library makes the records. */
+void simtls_end(struct sim_peer *p, enum simtls_end how);
+
+/* SIMTLS_GOES_ON: these bytes. They are lost where the library makes the records. */
+void simtls_send_behind(struct sim_peer *p, struct slice bytes);
 
 /* ---- for lib/simrig.c ---------------------------------------------------------- */
 

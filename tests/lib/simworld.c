@@ -179,7 +179,8 @@ bool simworld_must_succeed(const struct simworld *w)
 struct live_config {
 	struct list node;
 	struct config *config;
-	struct config_upstream_tls tls[SIMWORLD_UPSTREAMS + 2]; /* as if the file had it */
+	struct config_upstream_tls
+		tls[SIMWORLD_UPSTREAMS + 2]; /* as if the file had it */
 };
 
 /* Overwrites it first, so that a later read of it is noticed. */
@@ -288,9 +289,9 @@ static void client_accepted(struct listener *l, int fd, const struct peer *peer)
 	static const struct config_addresses anybody = { .range_n = 1, .ranges = &all };
 
 	proxy_accepted(&w->proxy, fd, peer,
-		       &(struct accept_settings){
-			       .tls = w->server_context,
-			       .proxy_protocol = w->proxied ? &anybody : NULL });
+		       &(struct accept_settings){ .tls = w->server_context,
+						  .proxy_protocol = w->proxied ? &anybody
+									       : NULL });
 }
 
 /* No idle client is closed to make room: a good client may just be sending its request. */
@@ -494,22 +495,47 @@ static void arm_faults(struct simworld *w)
 			  w->sim.tick.now_ms + 1 + simworld_draw(w, 100));
 }
 
+bool simworld_has_library(uint64_t seed)
+{
+	return hash_mix(~seed) % 64 == 0;
+}
+
+static void contexts_open(struct simworld *w)
+{
+	if (!simworld_has_library(w->seed)) {
+		w->server_context = simtls_server_context();
+		w->client_context = simtls_client_context();
+		w->other_context = simtls_client_context();
+		return;
+	}
+	simcrypto_begin(w->seed, w->sim.tick.loop);
+	w->server_context = simcrypto_server_context();
+	w->client_context = simcrypto_client_context();
+	w->other_context = simcrypto_client_context();
+}
+
+unsigned simworld_choice(const struct simworld *w, uint32_t number, unsigned n)
+{
+	return (unsigned)(hash_mix(w->seed * 1000003 + number) % n);
+}
+
 /* What the seed draws otherwise is the same in a run with TLS and in one without. */
 static void tls_open(struct simworld *w)
 {
-	w->secured = w->seed % 3 > 0;
+	w->secured = w->seed % 3 > 0 || simworld_has_library(w->seed);
 	w->proxied = w->seed % 4 == 1;
 	if (!w->secured)
 		return;
 	ASSERT(tls_library_init());
-	quota_init(&w->handshakes, w->seed % 5 == 0 ? 1 + (uint32_t)(w->seed / 5 % 4) : 1000);
-	ASSERT(tick_use_tls(&w->sim.tick, &w->handshakes, 1 + (unsigned)(w->seed / 7 % 3)));
+	quota_init(&w->handshakes,
+		   w->seed % 5 == 0 ? 1 + (uint32_t)(w->seed / 5 % 4) : 1000);
+	ASSERT(tick_use_tls(&w->sim.tick, &w->handshakes,
+			    1 + (unsigned)(w->seed / 7 % 3)));
 	w->peers = tls_thread_new(io_bufs(w->sim.tick.loop));
 	ASSERT(w->peers);
-	w->server_context = simtls_server_context();
-	w->client_context = simtls_client_context();
-	w->other_context = simtls_client_context();
-	w->secured_upstreams = (uint32_t)hash_mix(w->seed) & ((2u << SIMWORLD_UPSTREAMS) - 1);
+	contexts_open(w);
+	w->secured_upstreams = (uint32_t)hash_mix(w->seed) &
+			       ((2u << SIMWORLD_UPSTREAMS) - 1);
 	w->probed.context = w->client_context;
 }
 
@@ -521,6 +547,7 @@ static void tls_close(struct simworld *w)
 	tls_context_unref(w->server_context);
 	tls_context_unref(w->client_context);
 	tls_context_unref(w->other_context);
+	simcrypto_end();
 }
 
 static void simworld_open(struct simworld *w)
@@ -631,7 +658,8 @@ static void check_budgets(struct simworld *w)
 static bool client_may_be_served(const struct simworld *w, const struct client *c)
 {
 	const struct task *task = c->http1.stream.task;
-	const struct exchange *x = task ? CONTAINER(task, const struct exchange, task) : NULL;
+	const struct exchange *x = task ? CONTAINER(task, const struct exchange, task)
+					: NULL;
 
 	return !x || x->relay.status != 0 || w->half_close || c->conn.fd < SOCKET_FIRST ||
 	       !io_peer_ended(w->sim.tick.loop, c->conn.fd);
@@ -644,7 +672,7 @@ static void check_clients_left(struct simworld *w)
 	uint64_t now_ms = w->sim.tick.now_ms;
 
 	LIST_EACH(&w->proxy.front.all, node) {
-		struct client *c = LIST_ITEM(node, struct client, node);
+		const struct client *c = LIST_ITEM(node, struct client, node);
 		uint64_t *since_ms = &w->left_ms[(unsigned)c->conn.fd % SIMWORLD_SOCKETS];
 
 		if (client_may_be_served(w, c))
@@ -656,12 +684,25 @@ static void check_clients_left(struct simworld *w)
 	}
 }
 
+/* What a client sends is received as long as there is space for it. */
+static void check_receives(struct simworld *w)
+{
+	LIST_EACH(&w->proxy.front.all, node) {
+		const struct conn *c = &LIST_ITEM(node, struct client, node)->conn;
+
+		if (conn_can_receive(c) && !io_busy(&c->recv.op))
+			simworld_fail(w, "socket %d has space, and is not received from",
+				      c->fd);
+	}
+}
+
 static bool clients_over(struct simworld *w)
 {
 	bool over = true;
 
 	check_limits(w);
 	check_clients_left(w);
+	check_receives(w);
 	for (unsigned i = 0; i < w->client_n; i++) {
 		sim_client_check_socket(&w->clients[i]);
 		over &= w->clients[i].over;
@@ -724,7 +765,8 @@ static void check_stats(struct simworld *w)
 		REGISTRY_EACH(w->registries[i], entry) {
 			assert_int_equal(entry->permits_used, 0);
 			assert_int_equal(
-				registry_record(w->registries[i], entry, 0)->in_flight, 0);
+				registry_record(w->registries[i], entry, 0)->in_flight,
+				0);
 		}
 	}
 	assert_int_equal(w->handshakes.used, 0);

@@ -10,6 +10,7 @@
 
 #include "config/upstreamtls.h"
 #include "front/listener.h"
+#include "lib/simcrypto.h"
 #include "lib/simrig.h"
 #include "lib/simtls.h"
 #include "lib/wire.h"
@@ -99,6 +100,7 @@ struct sim_request {
 	bool after_unsolicited; /* came on a connection on which unsolicited bytes were sent */
 	bool first_of_client;
 	struct sim_client *client;
+	enum simtls_end ending; /* secured, and its client cuts it: how */
 	bool paced_up, paced_down; /* it, or its response, is sent by a pacer */
 	uint64_t up_got;        /* bytes of its body that its origin has */
 	bool up_in_chunk;       /* … and they end inside of a chunk */
@@ -225,7 +227,8 @@ struct simworld {
 	bool closing;       /* the servers were freed */
 	bool cache_closed_link; /* see cache_closes_link() */
 	bool proxied; /* clients come through a proxy that sends a header of the PROXY protocol */
-	/* The proxy's clients use TLS, by sessions of `peers`. Most runs without cryptography. */
+	/* The proxy's clients use TLS, by sessions of `peers`; without cryptography, unless
+	 * simworld_has_library(). */
 	bool secured;
 	struct tls_context *server_context, *client_context;
 	/* Bit i: the servers of upstream i use TLS as well, and the cache behind them. Reloads
@@ -247,6 +250,9 @@ struct simworld {
 	struct listener listener;
 };
 
+/* One seed in 64: TLS in its run is the library's, with certificates. */
+bool simworld_has_library(uint64_t seed);
+
 /* Runs one seed from beginning to end. Returns the hash of all that happened; adds the number
  * of requests to *exchanges. */
 uint64_t simworld_run(uint64_t seed, bool verbose, uint64_t *exchanges);
@@ -257,6 +263,10 @@ uint64_t simworld_run(uint64_t seed, bool verbose, uint64_t *exchanges);
 uint64_t simworld_draw(struct simworld *w, uint64_t n);
 bool simworld_chance(struct simworld *w, unsigned one_in);
 uint32_t simworld_draw_size(struct simworld *w);
+
+/* A number below n, always the same for this number. Not drawn: what is drawn does not depend on
+ * whether a run has TLS. */
+unsigned simworld_choice(const struct simworld *w, uint32_t number, unsigned n);
 
 /* One line with the time, if verbose. */
 void simworld_log(struct simworld *w, const char *format, ...)

@@ -3,8 +3,8 @@
  *   sim [-n SEEDS] [-s FIRST] [-v]
  *
  * Without arguments: the seeds of tests/sim/seeds, then SEEDS more. -v: only the seed FIRST,
- * and prints what happens, step by step. Each 16th seed is run twice; both runs must have the
- * same hash. The runs are in a child process, so that a crash or a run without end is reported
+ * and prints what happens, step by step. Each 16th seed is run twice, and so is each one with
+ * OpenSSL (simworld_has_library()); both runs must have the same hash. The runs are in a child process, so that a crash or a run without end is reported
  * as a failure of its seed, too.
  *
  * timeout: 1800 */
@@ -42,7 +42,8 @@ static void run_seed(uint64_t seed, bool verbose)
 	progress->seed = seed;
 	alarm(SEED_SECONDS_MAX);
 	hash = simworld_run(seed, verbose, &progress->exchanges);
-	if (!verbose && seed % 16 == 0 && simworld_run(seed, false, &unused) != hash) {
+	if (!verbose && (seed % 16 == 0 || simworld_has_library(seed)) &&
+	    simworld_run(seed, false, &unused) != hash) {
 		fprintf(stderr, "seed %llu: the second run differs from the first\n",
 			(unsigned long long)seed);
 		abort();
@@ -124,8 +125,8 @@ int main(int argc, char **argv)
 	unsigned failures = 0;
 	int option;
 
-	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		    0);
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT(progress != MAP_FAILED);
 	while ((option = getopt(argc, argv, "n:s:v")) != -1) {
 		if (option == 'n')
@@ -146,8 +147,10 @@ int main(int argc, char **argv)
 		failures = run_kept_seeds();
 	failures += run_seeds(NULL, first, n > 0 ? n : SEEDS);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	printf("%llu seeds, %llu requests, %u failed, %.1f s\n", (unsigned long long)progress->done,
+	printf("%llu seeds, %llu requests, %u failed, %.1f s\n",
+	       (unsigned long long)progress->done,
 	       (unsigned long long)progress->exchanges, failures,
-	       (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9);
+	       (double)(to.tv_sec - from.tv_sec) +
+		       (double)(to.tv_nsec - from.tv_nsec) / 1e9);
 	return failures > 0;
 }

@@ -27,9 +27,11 @@ struct secured {
 	struct secure_fixture *fixture;
 	struct task task;
 	unsigned changes, deaths;
-	bool paused;          /* takes nothing from its inbox */
-	bool waits;           /* … and what it holds is not needed soon */
-	bool told_deaf;       /* it was told while nothing could be received */
+	bool paused;      /* takes nothing from its inbox */
+	bool waits;       /* … and what it holds is not needed soon */
+	unsigned replies; /* sends something back, at once, and that allocation fails */
+	bool incomplete;  /* it needs more than it has received */
+	bool told_deaf;   /* it was told while nothing could be received */
 	size_t pushed, taken; /* bytes of the pattern */
 };
 
@@ -66,10 +68,15 @@ static void step(struct task *t)
 	conn_check(&e->conn);
 	if (e->conn.state == CONN_OPEN && !e->paused)
 		take_all(e);
-	if (e->conn.state == CONN_OPEN && e->waits) {
-		conn_compact(&e->conn);
-		conn_limit_inbox(&e->conn, true);
+	if (e->conn.state == CONN_OPEN && e->replies > 0 && e->taken > 0) {
+		assert_true(conn_push_small(&e->conn, SLICE("reply")));
+		slab_fail_at(e->replies);
+		e->replies = 0;
 	}
+	if (e->conn.state == CONN_OPEN && (e->waits || e->incomplete))
+		conn_compact(&e->conn);
+	if (e->conn.state == CONN_OPEN && e->waits)
+		conn_limit_inbox(&e->conn, true);
 }
 
 static void changed(struct conn *c)
@@ -629,6 +636,24 @@ static void test_end_behind_part(void **state)
 	assert_in_range(unnoticed_n, SIMRIG_SEEDS / 2, SIMRIG_SEEDS);
 }
 
+/* Whoever needs more than the inbox has gets the rest of a record, whatever that has taken of the
+ * window already. */
+static void part_behind_incomplete(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+	size_t n = 1 + simrig_draw(&f->rig, 16000), more = 16384;
+
+	peer_sends(e, SMALL_RECORDS);
+	SIMRIG_UNTIL(&f->rig, e->taken == SMALL_RECORDS, 60000);
+	e->paused = e->incomplete = true;
+	e->peer->uncut = simrig_draw(&f->rig, 2);
+	e->peer->pause_ms = (uint32_t)simrig_draw(&f->rig, 3);
+	peer_sends(e, n);
+	peer_sends(e, more);
+	SIMRIG_UNTIL(&f->rig, e->conn.inbox_bytes == n + more, 60000);
+}
+TEST(part_behind_incomplete)
+
 /* Nor do whole records hold receive buffers that wait behind a full inbox. */
 static void records_behind_full_inbox(struct secure_fixture *f)
 {
@@ -647,6 +672,41 @@ static void records_behind_full_inbox(struct secure_fixture *f)
 	SIMRIG_UNTIL(&f->rig, e->taken == n, 60000);
 }
 TEST(records_behind_full_inbox)
+
+/* A part of a record that is copied out of its receive buffers makes space: receiving goes on. */
+static void space_of_part(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+	size_t n = 20000 + simrig_draw(&f->rig, 28000);
+
+	e->paused = true;
+	e->peer->uncut = true;
+	peer_sends_part(e, n);
+	e->peer->cuts_off = true;
+	sim_peer_shutdown(e->peer);
+	for (unsigned ms = 0; ms < 3000; ms++) {
+		simrig_run(&f->rig, 1);
+		if (conn_can_receive(&e->conn))
+			assert_true(io_busy(&e->conn.recv.op));
+	}
+}
+TEST(space_of_part)
+
+/* The answer to a key update has no memory, with something to send behind it: the connection ends. */
+static void key_update_without_memory(struct secure_fixture *f)
+{
+	struct secured *e = opened_end(f, 0);
+
+	e->replies = 1 + (unsigned)simrig_draw(&f->rig, 4);
+	simtls_update_keys(e->peer, true);
+	peer_sends(e, 1);
+	simrig_run(&f->rig, QUIET_MS);
+	slab_fail_at(0);
+	assert_int_equal(e->replies, 0);
+	if (!e->conn.send_error)
+		assert_int_equal(e->peer->in_n, 5);
+}
+TEST(key_update_without_memory)
 
 /* ---- without memory ---------------------------------------------------------- */
 
@@ -707,7 +767,10 @@ int main(void)
 		cmocka_unit_test(test_plain_http),
 		cmocka_unit_test(test_part_of_record),
 		cmocka_unit_test(test_end_behind_part),
+		cmocka_unit_test(test_part_behind_incomplete),
 		cmocka_unit_test(test_records_behind_full_inbox),
+		cmocka_unit_test(test_space_of_part),
+		cmocka_unit_test(test_key_update_without_memory),
 		cmocka_unit_test(test_without_memory),
 	};
 
