@@ -202,7 +202,9 @@ void reader_start(struct stream_reader *rd, int fd, uint32_t window);
 void reader_release(struct stream_reader *rd);
 void reader_free(struct stream_reader *rd);
 
-extern const struct case_ laws_cases[], streams_cases[], scarcity_cases[], other_cases[];
-extern const size_t laws_cases_n, streams_cases_n, scarcity_cases_n, other_cases_n;
+extern const struct case_ laws_cases[], streams_cases[], scarcity_cases[], other_cases[],
+	secured_cases[];
+extern const size_t laws_cases_n, streams_cases_n, scarcity_cases_n, other_cases_n,
+	secured_cases_n;
 
 #endif

@@ -115,6 +115,7 @@ static int run_engine(const struct run *like)
 	n = tests_add(tests, runs, n, streams_cases, streams_cases_n, like);
 	n = tests_add(tests, runs, n, scarcity_cases, scarcity_cases_n, like);
 	n = tests_add(tests, runs, n, other_cases, other_cases_n, like);
+	n = tests_add(tests, runs, n, secured_cases, secured_cases_n, like);
 	return _cmocka_run_group_tests(io_engine_name(like->kind), tests, n, NULL, NULL);
 }
 
