@@ -133,7 +133,8 @@ void print_text(FILE *out, const char *key, struct slice text);
 /* The content of a double-quoted scalar. dollar: text of a template, where "$" is doubled. */
 void print_quoted(FILE *out, struct slice text, bool dollar);
 
-/* KEY: "TEMPLATE", with a line end. */
+/* "TEMPLATE", and KEY: "TEMPLATE", with a line end. */
+void print_template_text(FILE *out, const struct template *t);
 void print_template(FILE *out, const char *key, const struct template *t);
 
 /* The entries of a list of addresses, a line each. */

@@ -124,6 +124,6 @@ void rule_works_trim(struct proxy *p);
 bool rule_works_idle(const struct proxy *p);
 
 /* src/rules */
-extern const struct rule rule_methods;
+extern const struct rule rule_methods, rule_request_fields, rule_response_fields;
 
 #endif

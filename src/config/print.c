@@ -53,7 +53,13 @@ void print_text(FILE *out, const char *key, struct slice text)
 
 void print_template(FILE *out, const char *key, const struct template *t)
 {
-	fprintf(out, "%s: \"", key);
+	fprintf(out, "%s: ", key);
+	print_template_text(out, t);
+}
+
+void print_template_text(FILE *out, const struct template *t)
+{
+	fputc('"', out);
 	for (unsigned i = 0; i < t->part_n; i++) {
 		const struct template_part *part = &t->parts[i];
 

@@ -17,6 +17,16 @@ static unsigned rules_written(const struct section_values *values)
 	return n;
 }
 
+static const void *rule_read(struct config_reader *r, const struct config_rule *rule,
+			     const struct node *n, struct config_route *route)
+{
+	if (!rule->of_proxy || route->action->has_policy)
+		return rule->read(r, n, route);
+	report_error(&r->report, n->key->at,
+		     "'%s' has no effect without 'proxy'; remove it", node_name(n));
+	return NULL;
+}
+
 void rules_read(struct config_reader *r, const struct section_values *values,
 		struct config_route *route)
 {
@@ -29,7 +39,7 @@ void rules_read(struct config_reader *r, const struct section_values *values,
 	rules = arena_alloc(r->memory, sizeof(*rules) + max * sizeof(rules->of[0]));
 	route->rules = rules;
 	for (size_t i = 0; config_rules[i]; i++) {
-		const void *options = of[i] ? config_rules[i]->read(r, of[i], route)
+		const void *options = of[i] ? rule_read(r, config_rules[i], of[i], route)
 					    : NULL;
 
 		if (options)

@@ -4,5 +4,7 @@
 
 const struct config_rule *const config_rules[] = {
 	&rule_methods.config,
+	&rule_request_fields.config,
+	&rule_response_fields.config,
 	NULL,
 };
