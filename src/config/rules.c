@@ -22,8 +22,9 @@ static const void *rule_read(struct config_reader *r, const struct config_rule *
 {
 	if (!rule->of_proxy || route->action->has_policy)
 		return rule->read(r, n, route);
-	report_error(&r->report, n->key->at,
-		     "'%s' has no effect without 'proxy'; remove it", node_name(n));
+	if (!n->inherited)
+		report_error(&r->report, n->key->at,
+			     "'%s' has no effect without 'proxy'; remove it", node_name(n));
 	return NULL;
 }
 

@@ -158,7 +158,7 @@ static void added_read(struct fields_reader *f, const struct node *map)
 	}
 }
 
-static const void *fields_read(struct fields_reader *f, const struct node *n,
+static const void *rule_fields_read(struct fields_reader *f, const struct node *n,
 			       const struct section *section)
 {
 	struct arena *memory = reader_memory(f->reader);
@@ -185,14 +185,14 @@ static const void *request_read(struct config_reader *r, const struct node *n,
 	struct fields_reader f = { .reader = r, .request = true };
 
 	(void)route;
-	return fields_read(&f, n, &request_section);
+	return rule_fields_read(&f, n, &request_section);
 }
 
 static const void *response_read(struct config_reader *r, const struct node *n,
 				 struct config_route *route)
 {
 	struct fields_reader f = { .reader = r };
-	const void *fields = fields_read(&f, n, &response_section);
+	const void *fields = rule_fields_read(&f, n, &response_section);
 
 	if (f.has_variables)
 		rule_keeps_head(route);
@@ -348,8 +348,9 @@ const struct rule rule_request_fields = {
 const struct rule rule_response_fields = {
 	.config = {
 		.key = NODE_ROW(response_fields, "{ remove: …, set: …, add: … }", "none",
-				"rule: fields of the response that are removed, set and added, in "
-				"this order; of every response of the route, also of fairlead's own"),
+				"rule: fields of the response that are removed, set and added, "
+				"in this order; of every response of the route, also of "
+				"fairlead's own"),
 		.sections = response_sections,
 		.read = response_read,
 		.print = response_print,

@@ -77,7 +77,7 @@ static const void *methods_read(struct config_reader *r, const struct node *n,
 	if (methods_contain(m, SLICE("GET")) && !methods_contain(m, SLICE("HEAD")))
 		m->of[m->n++] = SLICE("HEAD");
 	route->allow = allow_text(reader_memory(r), m, action->reads_only);
-	if (route->allow.len == 0 && m->n > 0)
+	if (route->allow.len == 0 && m->n > 0 && !n->inherited)
 		report_error(
 			reader_report(r), n->at,
 			"'%s' responds to GET and HEAD only; write 'methods: [GET]', or "
