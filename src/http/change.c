@@ -82,7 +82,8 @@ const char *field_change_fault(struct slice name, bool request)
 		{ { "TE", 2 }, connection },
 	};
 
-	if (octet_span(name, OCTET_TOKEN) != name.len || name.len == 0)
+	if (octet_span(name, OCTET_TOKEN) != name.len || name.len == 0 ||
+	    name.len > FIELD_CHANGE_NAME_MAX)
 		return "the name of a field has letters, digits and '-'; write X-NAME";
 	for (size_t i = 0; i < COUNT(refused); i++)
 		if (slice_equal_nocase(name, refused[i].name))

@@ -7,7 +7,6 @@
 #include "route/variable.h"
 
 #define FIELDS_MAX 32 /* of a rule */
-#define FIELD_NAME_MAX 128
 
 struct config_field {
 	enum field_change_kind kind;
@@ -65,8 +64,6 @@ static bool name_check(struct fields_reader *f, const struct node *n)
 {
 	const char *fault = field_change_fault(n->text, f->request);
 
-	if (n->kind != NODE_SCALAR || n->text.len > FIELD_NAME_MAX)
-		fault = "this is no name of a field; write X-NAME";
 	if (fault)
 		report_error(reader_report(f->reader), n->at, "%s", fault);
 	else if (f->fields->n == FIELDS_MAX)
@@ -218,7 +215,7 @@ static void print_removed(FILE *out, const struct config_fields *f)
 
 static void print_set(FILE *out, const struct config_fields *f)
 {
-	char key[FIELD_NAME_MAX + sizeof("\"\"")];
+	char key[FIELD_CHANGE_NAME_MAX + sizeof("\"\"")];
 	bool begun = false;
 
 	for (unsigned i = 0; i < f->n; i++) {
@@ -335,8 +332,8 @@ static void response_change(const struct rule_use *u, const struct request_view 
 const struct rule rule_request_fields = {
 	.config = {
 		.key = NODE_ROW(request_fields, "{ remove: …, set: …, add: … }", "none",
-				"rule, `proxy` only: fields of the request to the upstream that are "
-				"removed, set and added, in this order"),
+				"rule, `proxy` only: fields of the request to the upstream that "
+				"are removed, set and added, in this order"),
 		.sections = request_sections,
 		.of_proxy = true,
 		.read = request_read,
