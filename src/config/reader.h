@@ -58,8 +58,8 @@ void user_read(struct config_reader *r, const struct node *user,
 /* user.c: parses a numeric uid or gid. False: the text is not one. */
 bool user_number(const char *text, uint32_t *id);
 
-/* config.c: reads a file to its end, or more than CONFIG_FILE_BYTES_MAX; to be freed. "-" is standard
- * input. Returns 0 or a negative errno; -EKEYREJECTED: all users may write the file, and this is
+/* config.c: reads a file to its end, or more than CONFIG_FILE_BYTES_MAX; to be freed. "-" is
+ * standard input. Returns 0 or a negative errno; -EKEYREJECTED: all users may write the file, and this is
  * root. */
 int text_load(const char *file, char **text, size_t *n);
 
