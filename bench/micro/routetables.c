@@ -96,6 +96,31 @@ static void nested(unsigned n)
 	free(routes);
 }
 
+/* n routes of one path, each with a condition on a header field; the request passes none. */
+static void conditions(unsigned n)
+{
+	char *routes;
+	size_t bytes;
+	FILE *out = open_memstream(&routes, &bytes);
+
+	micro_must(out != NULL, "memory");
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out,
+			"  - { prefix: /api/, match: { header: { X-Tenant: t%u } }, "
+			"proxy: { upstream: a } }\n",
+			i);
+	fputs("  - { prefix: /, proxy: { upstream: a } }\n", out);
+	fclose(out);
+	table_read(routes, "www.example.org", "/api/items/17");
+	head.field_n = 10;
+	for (unsigned i = 0; i < 10; i++)
+		head.fields[i] = (struct field){ SLICE("X-Something"), SLICE("value"),
+						 HEADER_OTHER, false };
+	head.fields[9] = (struct field){ SLICE("X-Tenant"), SLICE("none"), HEADER_OTHER,
+					 false };
+	free(routes);
+}
+
 static const struct micro tables[] = {
 	{ "routes-1-last", "the only route", find_expected },
 	{ "routes-10-last", "the last of 10 routes", find_expected },
@@ -109,6 +134,10 @@ static const struct micro tables[] = {
 	{ "hosts-10-last", "the last of 10 hosts", find_expected },
 	{ "hosts-1000-last", "the last of 1,000 hosts", find_expected },
 	{ "hosts-100000-last", "the last of 100,000 hosts", find_expected },
+	{ "conditions-10-fail", "behind 10 routes of one path whose conditions fail",
+	  find_expected },
+	{ "conditions-10000-fail",
+	  "behind 10,000 routes of one path whose conditions fail", find_expected },
 	{ "nested-500-last", "the last of 500 prefixes of a path of 8 KiB",
 	  find_expected },
 };
@@ -125,6 +154,8 @@ static void prepare_table(size_t row)
 		paths(n, strstr(tables[row].name, "miss"));
 	else if (sscanf(tables[row].name, "hosts-%u", &n) == 1)
 		hosts(n);
+	else if (sscanf(tables[row].name, "conditions-%u", &n) == 1)
+		conditions(n);
 	else if (sscanf(tables[row].name, "nested-%u", &n) == 1)
 		nested(n);
 }

@@ -79,6 +79,12 @@ void variable_noted(struct config_reader *r, enum variable v);
 const char *template_read(struct config_reader *r, const struct node *n, const char *form,
 			  struct template *t);
 
+/* match.c: compiles a regular expression, which is all of the text of a node or a part of it. The
+ * configuration owns it. NULL: reported. */
+struct pattern;
+const struct pattern *pattern_read(struct config_reader *r, const struct node *n,
+				   struct slice text);
+
 /* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
 bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,
 		    unsigned max, const char *form);

@@ -29,6 +29,7 @@
 #define CONFIG_UPSTREAMS_MAX 20000
 #define CONFIG_SERVERS_MAX 4096 /* per upstream */
 #define CONFIG_ROUTES_MAX 100000
+#define CONFIG_HOSTS_MAX 10000 /* per route; of all: ROUTE_INDEX_KEYS_MAX */
 #define CONFIG_NAME_MAX 64 /* bytes of a name, with the NUL */
 #define CONFIG_TLS_NAME_MAX 256 /* of a name in a certificate, with the NUL: DIAL_NAME_MAX + 1 */
 
@@ -229,15 +230,20 @@ struct config_hedge {
 #define CONFIG_TIMEOUT_MAX 86400000u
 #define CONFIG_TIMEOUT_NONE (CONFIG_TIMEOUT_MAX + 1) /* `none`, of a route */
 #define CONFIG_BODY_MAX (UINT64_C(1) << 50)
+struct config_match;   /* config/match.h */
+struct config_pattern; /* config/match.h */
 
 struct config_rules; /* config/rule.h */
 
 struct config_route {
 	struct slice path; /* exact or prefix; in normal form (http/path.h) */
 	bool prefix;
-	struct slice host; /* in normal form (http/host.h); empty: any */
+	/* In normal form (http/host.h); "*.example.org" is ".example.org"; none: any host. */
+	const struct slice *hosts;
+	unsigned host_n;
 	unsigned line;     /* in the file */
 	const char *file;  /* that it is in, by `include`; NULL: the configuration file */
+	const struct config_match *match; /* further conditions; NULL: none */
 	bool half_close;   /* a client that has sent FIN still gets its response */
 	bool passes_on;    /* the action may pass a request on to later routes */
 	const struct config_action *action;
@@ -362,6 +368,7 @@ struct config {
 	unsigned route_n;
 	struct config_route *routes;
 	struct route_index route_index;
+	struct config_pattern *patterns; /* config/match.h; all regular expressions */
 	struct config_limits limits;
 	/* input of config_read_snapshot(), of malloc(); may be empty */
 	struct slice snapshot;

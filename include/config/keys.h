@@ -6,6 +6,7 @@
 #define CONFIG_KEYS_H
 
 #include "config/config.h"
+#include "config/match.h"
 #include "config/tls.h"
 #include "config/upstreamtls.h"
 

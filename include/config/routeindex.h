@@ -1,17 +1,20 @@
 /* Finds the first route of a request without comparing the request with each route.
  *
- * A trie of the routes' keys: host, then path. Its root is the end of the empty host, so that
- * routes without a host begin there; a node is at the end of each host. A node lists the exact
- * routes and the prefix routes whose key ends there. Nodes are in breadth-first order, so that
- * the children, the label and the routes of a node end where those of the next node begin.
+ * A trie of the routes' keys: host, then path. A route has a key for each of its hosts. The host is
+ * read from its end, so that the key of "*.example.org", which is ".example.org", is a beginning of
+ * the hosts that it matches. The root is the end of the empty host, so that routes without a host
+ * begin there; a node is at the end of each host. A node lists the exact routes and the prefix
+ * routes whose key ends there. Nodes are in breadth-first order, so that the children, the label
+ * and the routes of a node end where those of the next node begin.
  *
  * Owner: the configuration. Immutable; all threads may read it.
- * Limits: at most 2 nodes of 17 bytes per route and one per host, 4 bytes per route, and the
- * bytes in which the keys differ: about 30 bytes per route for 100,000 paths of one form
- * (/service/N/items), about 50 for 100,000 hosts (shopN.example.org).
- * Bound of a search: host.len + 2 * path.len nodes, in each a binary search among its children
- * (at most 256) and one among its routes; each byte of host and path is compared at most twice.
- * The number of routes does not matter otherwise. No recursion, no allocation. */
+ * Limits: ROUTE_INDEX_KEYS_MAX, ROUTE_INDEX_BYTES_MAX; at most 2 nodes of 17 bytes per key and one
+ * per host, 4 bytes per key, and the bytes in which the keys differ: about 30 bytes per route for
+ * 100,000 paths of one form (/service/N/items), about 50 for 100,000 hosts (shopN.example.org).
+ * Bound of a search: host.len + (2 + w) * path.len nodes, where w wildcards of the file match the
+ * host (at most one per label); in each node a binary search among its children (at most 256) and
+ * one among its routes; each byte of the host is compared at most once. The number of routes does
+ * not matter otherwise. No recursion, no allocation. */
 #ifndef CONFIG_ROUTEINDEX_H
 #define CONFIG_ROUTEINDEX_H
 
@@ -22,7 +25,8 @@ struct config_route;
 
 /* Each range ends where that of the next node begins; a last node without a key ends the array. */
 struct route_index_node {
-	uint32_t label;  /* in `labels`: the bytes of the key after its first byte */
+	uint32_t label;  /* in `labels`: the bytes of the key after its first byte; of a host in
+			    the order of the host, so before it */
 	uint32_t child;  /* in `nodes` and `bytes`, ascending by byte */
 	uint32_t exact;  /* in `entries`, up to `prefix` */
 	uint32_t prefix; /* in `entries` */
@@ -38,9 +42,15 @@ struct route_index {
 };
 
 #define ROUTE_INDEX_NONE UINT32_MAX
+#define ROUTE_INDEX_KEYS_MAX 1000000
+#define ROUTE_INDEX_BYTES_MAX ((size_t)1 << 30)
 
-/* Makes the index of n routes, at most CONFIG_ROUTES_MAX, in `memory`. Their paths begin with
- * "/", their hosts have no "/". The routes are not referred to afterwards. */
+/* The bytes of all keys of n routes, and the number of keys. */
+size_t route_index_bytes(const struct config_route *routes, unsigned n, size_t *keys);
+
+/* Makes the index of n routes, at most CONFIG_ROUTES_MAX and within the limits above, in `memory`.
+ * Their paths begin with "/", their hosts have no "/", are not empty, and begin with "." if they
+ * are wildcards. The routes are not referred to afterwards. */
 void route_index_build(struct route_index *x, const struct config_route *routes, unsigned n,
 		       struct arena *memory);
 

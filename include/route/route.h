@@ -23,14 +23,17 @@ struct request_view {
 	const struct client_tls *tls;     /* NULL: the connection does not use TLS */
 	const struct forwarding *forwarding; /* for requests to servers; the caller sets it */
 	const struct config_route *route; /* once matched; for ${path.rest} */
+	bool undecided;                   /* route_match() could not tell */
 };
 
 /* Fills path and host; `scratch` has head->path.len + head->authority.len + HOST_GROWTH bytes. */
 void request_view_init(struct request_view *v, const struct head *h, struct slice client,
 		       char *scratch);
 
-/* The first route at or after index `from` that matches, or NULL. */
-const struct config_route *route_match(const struct config *c,
-				       const struct request_view *v, unsigned from);
+/* The first route at or after index `from` that matches, or NULL. NULL and v->undecided: nobody
+ * knows whether a condition of a route holds, so no later route may be taken either.
+ * Bound: one search of the index for each route of this host and path whose conditions fail. */
+const struct config_route *route_match(const struct config *c, struct request_view *v,
+				       unsigned from);
 
 #endif

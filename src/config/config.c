@@ -131,6 +131,7 @@ static struct config *reader_finish(struct config_reader *r, FILE *errors)
 	if (failed) {
 		if (!r->contents->replayed)
 			free(r->contents->bytes);
+		patterns_free(c);
 		arena_free(r->memory);
 		return NULL;
 	}
@@ -355,6 +356,7 @@ void config_free(struct config *c)
 	if (c->pairs && c->snapshot.ptr)
 		explicit_bzero((void *)(uintptr_t)c->snapshot.ptr, c->snapshot.len);
 	config_upstream_contexts_drop(c);
+	patterns_free(c);
 	free((void *)(uintptr_t)c->snapshot.ptr);
 	if (c->pairs)
 		arena_cleanse(&memory);

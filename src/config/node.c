@@ -41,6 +41,9 @@ static const struct {
 	{ "did not find expected '-'", "begin each entry of the list with '- '" },
 	{ "did not find expected node content",
 	  "put values that begin with [ or { in double quotes, as in \"[::1]:8080\"" },
+	{ "alphabetic or numeric",
+	  "put values that begin with * or & in double quotes, as in "
+	  "\"*.example.org\"" },
 	{ "unexpected end of stream", "close the quotes" },
 	{ "", "check the quotes, brackets and indentation here and in the lines "
 	      "above" },

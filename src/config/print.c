@@ -2,6 +2,7 @@
 
 #include "config/rule.h"
 #include "http/lenient.h"
+#include "printmatch.h"
 #include "printtls.h"
 #include "value.h"
 
@@ -252,14 +253,31 @@ void memcached_action_print(FILE *out, const struct config *c,
 	print_memcached(out, c, route->memcached, ACTION_DEPTH, false);
 }
 
+static void print_hosts(FILE *out, const struct config_route *route)
+{
+	print_indent(out, ACTION_DEPTH);
+	fputs("host:\n", out);
+	for (unsigned i = 0; i < route->host_n; i++) {
+		struct slice host = route->hosts[i];
+
+		print_indent(out, ACTION_DEPTH + 1);
+		fprintf(out, "- \"%s", host.ptr[0] == '.' ? "*" : "");
+		print_quoted(out, host, false);
+		fputs("\"\n", out);
+	}
+}
+
 static void print_route(FILE *out, const struct config *c,
 			const struct config_route *route)
 {
 	fputs(INDENT "- ", out);
 	print_text(out, route->prefix ? "prefix" : "path", route->path);
-	if (route->host.len > 0) {
-		print_indent(out, 2);
-		print_text(out, "host", route->host);
+	if (route->host_n > 0)
+		print_hosts(out, route);
+	if (route->match) {
+		print_indent(out, ACTION_DEPTH);
+		fputs("match:\n", out);
+		print_match(out, route->match, ACTION_DEPTH + 1);
 	}
 	route->action->print(out, c, route);
 	for (unsigned i = 0; route->rules && i < route->rules->n; i++)
@@ -269,11 +287,12 @@ static void print_route(FILE *out, const struct config *c,
 		print_policy(out, route);
 }
 
-static void print_rights(FILE *out, const struct config *c, const struct config_address *a,
-			 unsigned depth)
+static void print_rights(FILE *out, const struct config *c,
+			 const struct config_address *a, unsigned depth)
 {
 	const struct config_rights *r = config_rights_of(c, a);
-	const char *const values[] = { r ? r->mode : "", r ? r->owner : "", r ? r->group : "" };
+	const char *const values[] = { r ? r->mode : "", r ? r->owner : "",
+				       r ? r->group : "" };
 	static const char *const names[] = { "mode", "owner", "group" };
 
 	for (size_t i = 0; i < COUNT(names); i++) {
@@ -295,13 +314,15 @@ void print_addresses(FILE *out, const struct config_addresses *t, unsigned depth
 }
 
 /* The two sockets of a port without host are printed as one entry. */
-static void print_listen(FILE *out, const struct config *c, const struct config_address *a)
+static void print_listen(FILE *out, const struct config *c,
+			 const struct config_address *a)
 {
 	if (a->half == CONFIG_HALF_IPV6)
 		return;
 	fputs(INDENT "- ", out);
-	print_text(out, "address",
-		   slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
+	print_text(
+		out, "address",
+		slice_of(a->half == CONFIG_HALF_IPV4 ? strrchr(a->text, ':') : a->text));
 	if (a->paths_strict)
 		fputs(INDENT INDENT "paths: strict\n", out);
 	if (a->proxy_protocol) {

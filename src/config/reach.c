@@ -27,6 +27,12 @@ static bool is_end(struct slice path, size_t n)
 	return n == path.len || path.ptr[n] == '/' || path.ptr[n - 1] == '/';
 }
 
+/* False: the route may leave a request to later ones. */
+static bool route_covers(const struct config_route *route)
+{
+	return !route->passes_on && !route->match;
+}
+
 static const struct config_route *first_covering(const struct reach_host *host,
 						 const struct config_route *route)
 {
@@ -64,25 +70,56 @@ static struct reach_host *reach_host_of(struct reach *r, struct slice name)
 	return host;
 }
 
-const struct config_route *reach_add(struct reach *r, const struct config_route *route)
+/* The first route that matches all requests of `route` for this host: one without a host, of a
+ * wildcard that matches the host, or of the host itself. */
+static const struct config_route *host_covering(const struct reach *r, struct slice host,
+						const struct config_route *route)
 {
-	const struct config_route *found;
-	struct reach_host *host;
-	struct reach_route *added;
+	const struct config_route *found = first_covering(&r->any, route);
+	struct slice rest = host;
 
-	if (route->path.len == 0)
-		return NULL;
-	host = reach_host_of(r, route->host);
-	found = first_covering(&r->any, route);
-	if (host != &r->any)
-		found = first(found, first_covering(host, route));
-	if (found || route->passes_on)
-		return found;
-	added = arena_alloc(r->memory, sizeof(*added));
+	while (rest.len > 0) {
+		const struct names_entry *e = names_find(&r->hosts, rest);
+		const char *dot = memchr(rest.ptr + 1, '.', rest.len - 1);
+
+		if (e)
+			found = first(
+				found,
+				first_covering(CONTAINER(e, struct reach_host, entry),
+					       route));
+		rest = slice_after(rest, dot ? (size_t)(dot - rest.ptr) : rest.len);
+	}
+	return found;
+}
+
+static void host_add(struct reach *r, struct slice name, const struct config_route *route)
+{
+	struct reach_host *host = reach_host_of(r, name);
+	struct reach_route *added = arena_alloc(r->memory, sizeof(*added));
+
 	added->route = route;
 	names_put(route->prefix ? &host->prefixes : &host->paths, &added->entry,
 		  route->path);
-	return NULL;
+}
+
+const struct config_route *reach_add(struct reach *r, const struct config_route *route)
+{
+	const struct config_route *found = NULL;
+	unsigned n = route->host_n > 0 ? route->host_n : 1, covered = 0;
+
+	if (route->path.len == 0)
+		return NULL;
+	for (unsigned i = 0; i < n; i++) {
+		struct slice host = route->host_n > 0 ? route->hosts[i] : SLICE("");
+		const struct config_route *before = host_covering(r, host, route);
+
+		if (before)
+			covered++;
+		else if (route_covers(route))
+			host_add(r, host, route);
+		found = i == 0 ? before : first(found, before);
+	}
+	return covered == n ? found : NULL;
 }
 
 void reach_done(struct reach *r)

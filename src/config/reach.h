@@ -27,9 +27,9 @@ struct reach {
 	struct reach_host *list; /* all hosts */
 };
 
-/* Returns the first earlier route that matches all requests of `route`. NULL: there is none, and
- * `route` is added. Routes must not move: they are compared by address. A route with an empty
- * path is invalid and is ignored. */
+/* Returns the first earlier route that matches requests of `route`, if earlier ones match all of
+ * them: there is one for each of its hosts. NULL: there is not, and `route` is added. Routes must
+ * not move: they are compared by address. A route with an empty path is invalid and is ignored. */
 const struct config_route *reach_add(struct reach *r, const struct config_route *route);
 
 void reach_done(struct reach *r);

@@ -171,6 +171,16 @@ size_t actions_count(void);
 void rules_read(struct config_reader *r, const struct section_values *values,
 		struct config_route *route);
 
+/* hostlist.c: `host` of a route. False: reported. */
+bool hosts_read(struct config_reader *r, const struct node *n, struct config_route *route);
+
+/* match.c: `match` of a route. */
+void conditions_of_route_read(struct config_reader *r, const struct node *n,
+			      struct config_route *route);
+
+/* match.c: frees the patterns of a configuration. */
+void patterns_free(struct config *c);
+
 /* retry.c: `deadline` of the route has been read. */
 void retry_read(struct config_reader *r, const struct node *n,
 		struct config_route *route);

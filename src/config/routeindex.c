@@ -29,17 +29,38 @@ static uint32_t child_find(const struct route_index *x, uint32_t node, unsigned 
 	return 0;
 }
 
-/* Moves past the label of a node. False: the text has other bytes, or ends before. */
+/* The label of a node. */
+static struct slice label_of(const struct route_index *x, uint32_t node)
+{
+	const struct route_index_node *i = &x->nodes[node];
+
+	return (struct slice){ x->labels + i->label, i[1].label - i->label };
+}
+
+/* Moves past the label of a node of a path. False: the text has other bytes, or ends before. */
 static bool label_skip(const struct route_index *x, uint32_t node, struct slice text,
 		       size_t *at)
 {
-	const struct route_index_node *i = &x->nodes[node];
-	size_t n = i[1].label - i->label;
+	struct slice label = label_of(x, node);
 
-	if (n > text.len - *at ||
-	    (n > 0 && memcmp(text.ptr + *at, x->labels + i->label, n) != 0))
+	if (label.len > text.len - *at ||
+	    (label.len > 0 && memcmp(text.ptr + *at, label.ptr, label.len) != 0))
 		return false;
-	*at += n;
+	*at += label.len;
+	return true;
+}
+
+/* The same for a node of a host, whose last n bytes have been passed. */
+static bool host_label_skip(const struct route_index *x, uint32_t node, struct slice host,
+			    size_t *n)
+{
+	struct slice label = label_of(x, node);
+
+	if (label.len > host.len - *n ||
+	    (label.len > 0 &&
+	     memcmp(host.ptr + host.len - *n - label.len, label.ptr, label.len) != 0))
+		return false;
+	*n += label.len;
 	return true;
 }
 
@@ -75,22 +96,6 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* The node of "/" after a host; 0: no route has this host. */
-static uint32_t host_find(const struct route_index *x, struct slice host)
-{
-	uint32_t node = 0;
-	size_t at = 0;
-
-	while (at < host.len) {
-		if (host.ptr[at] == '/')
-			return 0;
-		node = child_find(x, node, (unsigned char)host.ptr[at++]);
-		if (node == 0 || !label_skip(x, node, host, &at))
-			return 0;
-	}
-	return node != 0 ? child_find(x, node, '/') : 0;
-}
-
 /* From the node of "/". Only whole segments match a prefix: "/api" matches "/api/x" but not
  * "/apix". */
 static uint32_t path_find(const struct route_index *x, uint32_t node, struct slice path,
@@ -115,34 +120,56 @@ static uint32_t path_find(const struct route_index *x, uint32_t node, struct sli
 	return found;
 }
 
+/* The first route of the hosts that match: of each wildcard on the way, and of the host itself.
+ * ".example.org" is the key of "*.example.org", and needs a byte before it. */
+static uint32_t host_find(const struct route_index *x, struct slice host,
+			  struct slice path, bool exact, uint32_t from)
+{
+	uint32_t node = 0, found = ROUTE_INDEX_NONE;
+	size_t n = 0; /* bytes from the end of the host */
+
+	while (n < host.len) {
+		char byte = host.ptr[host.len - 1 - n++];
+		bool wildcard;
+
+		node = byte != '/' ? child_find(x, node, (unsigned char)byte) : 0;
+		if (node == 0 || !host_label_skip(x, node, host, &n))
+			break;
+		wildcard = host.ptr[host.len - n] == '.';
+		if (wildcard != (n == host.len))
+			found = least(found, path_find(x, child_find(x, node, '/'), path,
+						       exact, from));
+	}
+	return found;
+}
+
 uint32_t route_index_find(const struct route_index *x, struct slice host,
 			  struct slice path, uint32_t from)
 {
 	bool asterisk = path.len == 1 && path.ptr[0] == '*';
-	uint32_t found, node;
+	uint32_t found;
 
 	if (asterisk)
 		path = SLICE("/");
 	if (path.len == 0 || path.ptr[0] != '/')
 		return ROUTE_INDEX_NONE;
 	found = path_find(x, x->any_host, path, !asterisk, from);
-	if (found == from) /* no route can be earlier */
+	if (found == from || !x->has_hosts) /* no route can be earlier */
 		return found;
-	node = x->has_hosts ? host_find(x, host) : 0;
-	return node == 0 ? found
-			 : least(found, path_find(x, node, path, !asterisk, from));
+	return least(found, host_find(x, host, path, !asterisk, from));
 }
 
 /* ---- build ---------------------------------------------------------------- */
 
-/* The key of a route, close to that of the next route: the keys are read many times. */
+/* A host of a route and its path, close to the next key: the keys are read many times. */
 struct route_key {
 	const char *host, *path;
 	size_t host_n, n; /* bytes of the host, and of the key */
+	uint32_t route;
 	bool prefix;
 };
 
-/* The routes whose keys go through a node: `order` from `begin` to `end`. */
+/* The keys that go through a node: `order` from `begin` to `end`. */
 struct node_range {
 	uint32_t begin, end;
 	size_t depth; /* bytes of the key up to the node's first byte, included */
@@ -151,18 +178,20 @@ struct node_range {
 /* Space for the largest trie of these keys. Only used pages of it take memory. */
 struct build {
 	struct route_key *keys;
-	uint32_t *order, *sorted; /* routes by node, within a node in file order */
+	uint32_t *order, *sorted; /* keys by node, within a node in file order */
 	struct node_range *ranges;
 	struct route_index_node *nodes;
 	unsigned char *bytes;
 	char *labels;
 	uint32_t *entries;
-	uint32_t node_n, label_n, entry_n;
+	uint32_t key_n, node_n, label_n, entry_n;
 };
 
+/* The host from its end, so that a wildcard is a beginning of the hosts that it matches. */
 static unsigned char key_byte(const struct route_key *k, size_t at)
 {
-	return (unsigned char)(at < k->host_n ? k->host[at] : k->path[at - k->host_n]);
+	return (unsigned char)(at < k->host_n ? k->host[k->host_n - 1 - at]
+					      : k->path[at - k->host_n]);
 }
 
 /* Up to where two keys that are equal up to `at` are equal, at most `end`. */
@@ -198,7 +227,7 @@ static size_t label_end(const struct build *b, const struct node_range *range)
 	return limit;
 }
 
-/* Appends the routes of a range whose key ends at `depth`, of one kind. */
+/* Appends the routes whose key in a range ends at `depth`, of one kind. */
 static void entries_append(struct build *b, const struct node_range *range, size_t depth,
 			   bool prefix)
 {
@@ -206,7 +235,7 @@ static void entries_append(struct build *b, const struct node_range *range, size
 		const struct route_key *k = &b->keys[b->order[i]];
 
 		if (k->n == depth && k->prefix == prefix)
-			b->entries[b->entry_n++] = b->order[i];
+			b->entries[b->entry_n++] = k->route;
 	}
 }
 
@@ -247,15 +276,27 @@ static void children_append(struct build *b, const struct node_range *range, siz
 	       (begin - range->begin) * sizeof(*b->order));
 }
 
+/* Appends the bytes of a key from `at` to `end`: of a host as they follow each other in it. */
+static void label_append(struct build *b, const struct route_key *k, size_t at,
+			 size_t end)
+{
+	struct slice label =
+		at > k->host_n || at == end
+			? (struct slice){ k->path + (at - k->host_n), end - at }
+			: (struct slice){ k->host + (k->host_n - end), end - at };
+
+	memcpy(b->labels + b->label_n, label.ptr, label.len);
+	b->label_n += (uint32_t)label.len;
+}
+
 static void node_build(struct build *b, uint32_t node)
 {
 	const struct node_range range = b->ranges[node];
 	size_t depth = label_end(b, &range);
 
 	b->nodes[node].label = b->label_n;
-	for (size_t at = range.depth; at < depth; at++)
-		b->labels[b->label_n++] = (char)key_byte(&b->keys[b->order[range.begin]],
-							 at);
+	if (depth > range.depth)
+		label_append(b, &b->keys[b->order[range.begin]], range.depth, depth);
 	b->nodes[node].exact = b->entry_n;
 	entries_append(b, &range, depth, false);
 	b->nodes[node].prefix = b->entry_n;
@@ -278,28 +319,56 @@ static void *space(size_t n, size_t bytes)
 	return p;
 }
 
+/* The keys of a route: one for each host, or one without host. */
+static void keys_append(struct build *b, const struct config_route *r, uint32_t route)
+{
+	static const struct slice any;
+	unsigned n = r->host_n > 0 ? r->host_n : 1;
+
+	ASSERT(r->path.len > 0);
+	for (unsigned i = 0; i < n; i++) {
+		struct slice host = r->host_n > 0 ? r->hosts[i] : any;
+
+		b->keys[b->key_n++] =
+			(struct route_key){ host.ptr, r->path.ptr,
+					    host.len, host.len + r->path.len,
+					    route,    r->prefix };
+	}
+}
+
+size_t route_index_bytes(const struct config_route *routes, unsigned n, size_t *keys)
+{
+	size_t bytes = 1;
+
+	*keys = 0;
+	for (unsigned i = 0; i < n; i++) {
+		size_t hosts = routes[i].host_n > 0 ? routes[i].host_n : 1;
+
+		*keys += hosts;
+		bytes += hosts * routes[i].path.len;
+		for (unsigned k = 0; k < routes[i].host_n; k++)
+			bytes += routes[i].hosts[k].len;
+	}
+	return bytes;
+}
+
 static void build_init(struct build *b, const struct config_route *routes, unsigned n)
 {
-	size_t nodes = 3 * (size_t)n + 2, labels = 1;
+	size_t keys, nodes, labels = route_index_bytes(routes, n, &keys);
 
-	*b = (struct build){ .keys = space(n + 1, sizeof(*b->keys)) };
-	for (unsigned i = 0; i < n; i++) {
-		const struct config_route *r = &routes[i];
-
-		ASSERT(r->path.len > 0);
-		b->keys[i] = (struct route_key){ r->host.ptr, r->path.ptr, r->host.len,
-						 r->host.len + r->path.len, r->prefix };
-		labels += b->keys[i].n;
-	}
-	ASSERT(labels < UINT32_MAX);
-	b->order = space(n + 1, sizeof(*b->order));
-	b->sorted = space(n + 1, sizeof(*b->sorted));
+	ASSERT(keys <= ROUTE_INDEX_KEYS_MAX && labels <= ROUTE_INDEX_BYTES_MAX);
+	nodes = 3 * keys + 2;
+	*b = (struct build){ .keys = space(keys + 1, sizeof(*b->keys)) };
+	for (unsigned i = 0; i < n; i++)
+		keys_append(b, &routes[i], i);
+	b->order = space(keys + 1, sizeof(*b->order));
+	b->sorted = space(keys + 1, sizeof(*b->sorted));
 	b->ranges = space(nodes, sizeof(*b->ranges));
 	b->nodes = space(nodes, sizeof(*b->nodes));
 	b->bytes = space(nodes, sizeof(*b->bytes));
 	b->labels = space(labels, 1);
-	b->entries = space(n + 1, sizeof(*b->entries));
-	for (unsigned i = 0; i < n; i++)
+	b->entries = space(keys + 1, sizeof(*b->entries));
+	for (uint32_t i = 0; i < b->key_n; i++)
 		b->order[i] = i;
 }
 
@@ -322,7 +391,7 @@ void route_index_build(struct route_index *x, const struct config_route *routes,
 
 	build_init(&b, routes, n);
 	b.bytes[0] = 0;
-	b.ranges[0] = (struct node_range){ 0, n, 0 };
+	b.ranges[0] = (struct node_range){ 0, b.key_n, 0 };
 	b.node_n = 1;
 	for (uint32_t node = 0; node < b.node_n; node++)
 		node_build(&b, node);

@@ -1,6 +1,5 @@
 #include "reader.h"
 
-#include "http/host.h"
 #include "http/path.h"
 #include "reach.h"
 #include "value.h"
@@ -61,32 +60,6 @@ static void match_read(struct config_reader *r, const struct node *map,
 			&r->report, map->at,
 			"this route has no 'path' and no 'prefix'; write 'path: /PATH' or "
 			"'prefix: /'");
-}
-
-static void host_read(struct config_reader *r, const struct node *n,
-		      struct config_route *route)
-{
-	const char *fault, *colon;
-	char *copy;
-
-	if (!scalar_check(r, n, "'host: HOST'") ||
-	    !suspect_text(r, n, KEY_OF(route, host))) {
-		route->path.len = 0; /* invalid: reach_add() ignores it */
-		return;
-	}
-	fault = value_text_fault(KIND_HOST, n->key->text, n->text, &r->scratch);
-	colon = memrchr(n->text.ptr, ':', n->text.len);
-	if (!fault && colon && n->text.ptr[n->text.len - 1] != ']')
-		fault = arena_format(&r->scratch,
-				     "hosts are matched without the port; write '%.*s'",
-				     (int)(colon - n->text.ptr), n->text.ptr);
-	if (fault) {
-		report_error(&r->report, n->at, "%s", fault);
-		route->path.len = 0; /* invalid: reach_add() ignores it */
-		return;
-	}
-	copy = arena_alloc(r->memory, n->text.len + HOST_GROWTH);
-	route->host = (struct slice){ copy, host_normalize(copy, n->text) };
 }
 
 /* A route has exactly one action. */
@@ -155,8 +128,10 @@ static void route_read(struct config_reader *r, const struct node *n,
 	if (!section_read(r, n, &section_route, route, &values))
 		return;
 	match_read(r, n, &values, route);
-	if (values.of[KEY_route_host])
-		host_read(r, values.of[KEY_route_host], route);
+	if (values.of[KEY_route_host] && !hosts_read(r, values.of[KEY_route_host], route))
+		route->path.len = 0; /* invalid: reach_add() ignores it */
+	if (values.of[KEY_route_match])
+		conditions_of_route_read(r, values.of[KEY_route_match], route);
 	actions_read(r, n, &values, route);
 	policy_check(r, &values, route);
 	if (values.of[KEY_route_retry])
@@ -169,8 +144,12 @@ static void route_read(struct config_reader *r, const struct node *n,
 
 static bool matches_same(const struct config_route *a, const struct config_route *b)
 {
-	return a->prefix == b->prefix && slice_equal(a->path, b->path) &&
-	       slice_equal(a->host, b->host);
+	bool same = a->prefix == b->prefix && slice_equal(a->path, b->path) &&
+		    a->host_n == b->host_n && !b->match;
+
+	for (unsigned i = 0; same && i < a->host_n; i++)
+		same = slice_equal(a->hosts[i], b->hosts[i]);
+	return same;
 }
 
 /* "line 7" of the route, or "line 7 of FILE". */
@@ -196,12 +175,35 @@ static void reach_check(struct config_reader *r, struct reach *reach,
 			"never reached: the route on %s matches the same requests; "
 			"remove one of the two",
 			route_line(r, before, n));
+	else if (route->host_n > 1)
+		report_error(
+			&r->report, n->at,
+			"never reached: earlier routes match first for each of its hosts, "
+			"that on %s before others; move this one above them, or remove it",
+			route_line(r, before, n));
 	else
 		report_error(
 			&r->report, n->at,
 			"never reached: the route on %s matches first; move this one "
 			"above it, or remove it",
 			route_line(r, before, n));
+}
+
+/* What the index is made of is limited, because each host of a route has its path again. */
+static void index_check(struct config_reader *r, const struct node *list)
+{
+	const struct config *c = r->config;
+	size_t keys, bytes = route_index_bytes(c->routes, c->route_n, &keys);
+
+	if (keys > ROUTE_INDEX_KEYS_MAX)
+		report_error(&r->report, node_pos(list),
+			     "the routes have %zu hosts in all; write at most %d", keys,
+			     ROUTE_INDEX_KEYS_MAX);
+	else if (bytes > ROUTE_INDEX_BYTES_MAX)
+		report_error(
+			&r->report, node_pos(list),
+			"the paths of the routes, once for each of their hosts, have "
+			"more than 1 GiB; shorten them, or write fewer hosts");
 }
 
 void routes_read(struct config_reader *r, const struct node *list)
@@ -223,6 +225,7 @@ void routes_read(struct config_reader *r, const struct node *list)
 		reach_check(r, &reach, route, n);
 	}
 	reach_done(&reach);
+	index_check(r, list);
 	if (r->report.n == 0)
 		route_index_build(&c->route_index, c->routes, c->route_n, r->memory);
 }

@@ -155,19 +155,14 @@ static bool host_suspect(struct config_reader *r, const struct node *n,
 
 	if (!url_suspect(r, n, k, false))
 		return false;
+	/* As in nginx. */
 	if (slice_equal(text, SLICE("_")) || slice_equal(text, SLICE("default")))
 		report_warning(
 			&r->report, n->at,
 			"'%s' matches only a host with this name; remove the key to match "
 			"any host",
 			k->name.ptr);
-	if (text.ptr[0] != '.' && text.ptr[0] != '~' && !memchr(text.ptr, '*', text.len))
-		return true;
-	report_error(&r->report, n->at,
-		     "'%s' takes one host, not a pattern; write a route for each host, "
-		     "or remove the key to match any host",
-		     k->name.ptr);
-	return false;
+	return true;
 }
 
 static bool log_suspect(struct config_reader *r, const struct node *n)

@@ -341,6 +341,11 @@ bool value_is_off(struct slice text)
 	return switch_value(text) == 0;
 }
 
+bool value_is_on(struct slice text)
+{
+	return switch_value(text) == 1;
+}
+
 static bool is_switch(const struct key *k)
 {
 	return strcmp(k->words, "off|on") == 0 || strcmp(k->words, "false|true") == 0;

@@ -25,6 +25,9 @@ const char *value_read(const struct key *k, struct slice text, struct arena *mem
 /* True: "off", "no" or "false", in any letter case. */
 bool value_is_off(struct slice text);
 
+/* True: "on", "yes" or "true", in any letter case. */
+bool value_is_on(struct slice text);
+
 /* Stores the default of the key; nothing if the key is required. */
 void value_preset(const struct key *k, struct arena *memory, void *into);
 

@@ -288,7 +288,9 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	x->route = route_choose(x->generation->config, &v.view, from);
 	if (x->route)
 		x->relay.body_max = config_body_max(x->generation->config, x->route);
-	if (x->route && x->route->rules)
+	if (v.view.undecided)
+		exchange_fail(x, ENDING_MATCH_UNDECIDED);
+	else if (x->route && x->route->rules)
 		begin_rules(x, &v.view);
 	else
 		action_start(x, &v.view);

@@ -1,6 +1,7 @@
 #include "route/route.h"
 
 #include "http/path.h"
+#include "route/match.h"
 
 void request_view_init(struct request_view *v, const struct head *h, struct slice client,
 		       char *scratch)
@@ -14,10 +15,24 @@ void request_view_init(struct request_view *v, const struct head *h, struct slic
 	ASSERT(v->host.len <= h->authority.len + HOST_GROWTH);
 }
 
-const struct config_route *route_match(const struct config *c,
-				       const struct request_view *v, unsigned from)
+const struct config_route *route_match(const struct config *c, struct request_view *v,
+				       unsigned from)
 {
-	uint32_t i = route_index_find(&c->route_index, v->host, v->path, from);
+	uint32_t i;
 
-	return i != ROUTE_INDEX_NONE ? &c->routes[i] : NULL;
+	while ((i = route_index_find(&c->route_index, v->host, v->path, from)) !=
+	       ROUTE_INDEX_NONE) {
+		const struct config_route *r = &c->routes[i];
+		enum match_result result = r->match ? match_test(r->match, v)
+						    : MATCH_HOLDS;
+
+		if (result == MATCH_HOLDS)
+			return r;
+		if (result == MATCH_UNDECIDED) {
+			v->undecided = true;
+			return NULL;
+		}
+		from = i + 1;
+	}
+	return NULL;
 }

@@ -1,6 +1,7 @@
 #include "route/variable.h"
 
 #include "http/path.h"
+#include "pieces.h"
 
 enum result { RESULT_OK, RESULT_NONE = -1, RESULT_LONG = -2 };
 
@@ -9,35 +10,6 @@ struct space {
 	char *at;
 	size_t size;
 };
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Decodes the first byte of `text`; *used: its encoded length. -1: malformed. */
-static int decoded_byte(struct slice text, bool plus, size_t *used)
-{
-	int high, low;
-
-	*used = 1;
-	if (text.ptr[0] == '+' && plus)
-		return ' ';
-	if (text.ptr[0] != '%')
-		return (unsigned char)text.ptr[0];
-	if (text.len < 3)
-		return -1;
-	*used = 3;
-	high = hex_digit(text.ptr[1]);
-	low = hex_digit(text.ptr[2]);
-	return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
 
 /* The length of `text` when decoded; -1: malformed. */
 static long decoded_length(struct slice text)
@@ -48,17 +20,6 @@ static long decoded_length(struct slice text)
 		if (decoded_byte(slice_after(text, i), false, &used) < 0)
 			return -1;
 	return n;
-}
-
-static bool decoded_equal(struct slice encoded, struct slice name)
-{
-	size_t i = 0, n = 0, used;
-
-	for (; i < encoded.len && n < name.len; i += used, n++)
-		if (decoded_byte(slice_after(encoded, i), true, &used) !=
-		    (unsigned char)name.ptr[n])
-			return false;
-	return i == encoded.len && n == name.len;
 }
 
 static enum result decode(struct slice text, bool plus, struct space space,
@@ -76,21 +37,6 @@ static enum result decode(struct slice text, bool plus, struct space space,
 	return RESULT_OK;
 }
 
-/* Cuts text up to `separator` off the front of *rest. */
-static struct slice take_piece(struct slice *rest, char separator)
-{
-	const char *end = rest->len > 0 ? memchr(rest->ptr, separator, rest->len) : NULL;
-	struct slice piece = *rest;
-
-	if (end) {
-		piece.len = (size_t)(end - rest->ptr);
-		*rest = slice_after(*rest, piece.len + 1);
-	} else {
-		rest->len = 0;
-	}
-	return piece;
-}
-
 static enum result path_rest(const struct request_view *v, struct space space,
 			     struct slice *value)
 {
@@ -103,18 +49,10 @@ static enum result path_rest(const struct request_view *v, struct space space,
 static enum result query(struct slice name, const struct request_view *v,
 			 struct space space, struct slice *value)
 {
-	struct slice rest = v->head->query;
+	struct slice rest = v->head->query, text;
 
-	if (rest.len > 0)
-		rest = slice_after(rest, 1); /* the "?" */
-	while (rest.len > 0) {
-		struct slice text = take_piece(&rest, '&');
-		struct slice key = take_piece(&text, '=');
-
-		/* Without a "=", what is left of the text is empty. */
-		if (decoded_equal(key, name))
-			return decode(text, true, space, value);
-	}
+	if (query_next(&rest, name, &text))
+		return decode(text, true, space, value);
 	return RESULT_NONE;
 }
 
@@ -129,25 +67,15 @@ static enum result header(struct slice name, const struct request_view *v,
 	return RESULT_OK;
 }
 
-/* "a=1; b=2" (RFC 6265 4.2); there may be several Cookie fields. */
 static enum result cookie(struct slice name, const struct request_view *v,
 			  struct slice *value)
 {
 	for (unsigned i = 0; i < v->head->field_n; i++) {
 		struct slice rest = v->head->fields[i].value;
 
-		if (v->head->fields[i].header != HEADER_COOKIE)
-			continue;
-		while (rest.len > 0) {
-			struct slice text = take_piece(&rest, ';');
-			bool has_value = text.len > 0 && memchr(text.ptr, '=', text.len);
-			struct slice key = slice_trim(take_piece(&text, '='));
-
-			if (!has_value || !slice_equal(key, name))
-				continue;
-			*value = slice_trim(text);
+		if (v->head->fields[i].header == HEADER_COOKIE &&
+		    cookie_next(&rest, name, value))
 			return RESULT_OK;
-		}
 	}
 	return RESULT_NONE;
 }

@@ -411,6 +411,8 @@ static const char config_text[] =
 	"        one: { proxy: { upstream: app, path: /chunked/50 } }\n"
 	"        two: { proxy: { upstream: app, path: /never } }\n"
 	"        three: { proxy: { upstream: nobody, path: / } }\n"
+	"  - { path: /undecided, match: { query: { q: \"~(a+)+[PQ]\" } }, "
+	"proxy: { upstream: app } }\n"
 	"  - { prefix: /secure/, redirect: https }\n"
 	"  - { path: /secure/length, proxy: { upstream: app, path: /length/10 } }\n"
 	"  - { prefix: /old/, redirect: { to: \"https://new.example/${path.rest}\", "

@@ -149,13 +149,20 @@ void simworld_draw_upstreams(struct simworld *w)
 	}
 }
 
-/* Routes that no request uses: they change the indexes of the routes behind them, and upstreams
- * come and go with them. */
+/* Routes that no request uses, because none has their path, host, or conditions: they change the
+ * indexes of the routes behind them, and upstreams come and go with them. */
 static void config_add_decoys(struct strbuf *x, unsigned n, const char *upstream)
 {
+	static const char *const decoys[] = {
+		"prefix: /decoy/",
+		"prefix: /, match: { header: { X-Decoy: \"~.\" } }",
+		"prefix: /, host: [decoy, \"*.decoy\"]",
+		"prefix: /, match: { method: [GET, POST], not: { client: 0.0.0.0/0 } }",
+	};
+
 	for (unsigned i = 0; i < n; i++)
-		strbuf_addf(x, "  - { prefix: /decoy%u/, proxy: { upstream: %s } }\n", i,
-			    upstream);
+		strbuf_addf(x, "  - { %s, proxy: { upstream: %s } }\n",
+			    decoys[i % COUNT(decoys)], upstream);
 }
 
 static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)

@@ -334,7 +334,8 @@ static void check_routes(const struct config *c)
 
 	assert_int_equal(c->route_n, 8);
 	assert_slice(r[0].path, "/cache");
-	assert_slice(r[0].host, "example.org");
+	assert_int_equal(r[0].host_n, 1);
+	assert_slice(r[0].hosts[0], "example.org");
 	assert_false(r[0].prefix);
 	assert_ptr_equal(r[0].action, &action_memcached.config);
 	assert_true(r[0].passes_on);

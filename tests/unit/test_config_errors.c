@@ -241,6 +241,49 @@ static void test_unresolvable(void **state)
 	expect_errors(SLICE("listen: [127.0.0.1:1]\n" APP ROUTES), "");
 }
 
+/* A route with many hosts. */
+static void print_many_hosts(FILE *out)
+{
+	fputs("  - { proxy: { upstream: app }, host: [ h", out);
+	for (unsigned i = 1; i < CONFIG_HOSTS_MAX; i++)
+		fprintf(out, ",h%u", i);
+	fputs(" ], path: /", out);
+}
+
+/* Each host of a route has its path again in the index of routes, which is limited. */
+static void test_many_hosts(void **state)
+{
+	size_t size;
+	char *text, *errors;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	fputs(LISTEN APP "routes:\n", out);
+	print_many_hosts(out);
+	for (unsigned i = 0; i < 120000; i++)
+		fputc('a', out);
+	fputs(" }\n", out);
+	fclose(out);
+	expect_errors(
+		(struct slice){ text, size },
+		"3:1: the paths of the routes, once for each of their hosts, have more "
+		"than 1 GiB; shorten them, or write fewer hosts\n");
+	free(text);
+	out = open_memstream(&text, &size);
+	fputs(LISTEN APP "routes:\n", out);
+	for (unsigned i = 0; i < 101; i++) {
+		print_many_hosts(out);
+		fprintf(out, "%u }\n", i);
+	}
+	fclose(out);
+	errors = errors_of((struct slice){ text, size });
+	assert_string_equal(errors,
+			    "3:1: the routes have 1010000 hosts in all; write at most "
+			    "1000000\n");
+	free(errors);
+	free(text);
+}
+
 /* Deep, wide and large texts are refused early, in each notation. */
 static void test_bounds(void **state)
 {
@@ -384,9 +427,10 @@ static void test_refused_upstream(void **state)
 	char *errors = errors_of(SLICE(text));
 
 	(void)state;
-	assert_string_equal(errors,
-			    "3:3: invalid name; use 1 to 63 letters, digits, '_', '-' or '.'\n"
-			    "7:36: unknown upstream 'c'; define it under 'upstreams'\n");
+	assert_string_equal(
+		errors,
+		"3:3: invalid name; use 1 to 63 letters, digits, '_', '-' or '.'\n"
+		"7:36: unknown upstream 'c'; define it under 'upstreams'\n");
 	free(errors);
 }
 
@@ -428,10 +472,11 @@ static void test_unreadable(void **state)
 	assert_null(config_read("/nonexistent/x.yaml", out));
 	assert_null(config_read("/", out));
 	fclose(out);
-	assert_string_equal(errors,
-			    "/nonexistent/x.yaml:1:1: cannot be read (No such file or directory); use "
-			    "the name of a readable file\n"
-			    "/:1:1: cannot be read (Is a directory); use the name of a readable file\n");
+	assert_string_equal(
+		errors,
+		"/nonexistent/x.yaml:1:1: cannot be read (No such file or directory); use "
+		"the name of a readable file\n"
+		"/:1:1: cannot be read (Is a directory); use the name of a readable file\n");
 	free(errors);
 }
 
@@ -441,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_remedies),
 		cmocka_unit_test(test_unresolvable),
+		cmocka_unit_test(test_many_hosts),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_alias_limits),
 		cmocka_unit_test(test_limits),

@@ -35,6 +35,7 @@ static const struct {
 static void routes_found(void **state)
 {
 	static struct config_route routes[COUNT(cases)];
+	static struct slice hosts[COUNT(cases)];
 	struct arena memory = { 0 };
 	struct reach reach = { .memory = &memory };
 
@@ -42,11 +43,42 @@ static void routes_found(void **state)
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		const struct config_route *before;
 
-		routes[i] = (struct config_route){ .host = slice_of(cases[i].host),
+		hosts[i] = slice_of(cases[i].host);
+		routes[i] = (struct config_route){ .hosts = &hosts[i],
+						   .host_n = hosts[i].len > 0,
 						   .path = slice_of(cases[i].path),
 						   .prefix = cases[i].prefix };
 		before = reach_add(&reach, &routes[i]);
 		assert_int_equal(before ? before - routes : -1, cases[i].before);
+	}
+	reach_done(&reach);
+	arena_free(&memory);
+}
+
+/* A route with several hosts is never reached if earlier routes match each of them. */
+static void several_hosts(void **state)
+{
+	static const struct slice a = SLICE("a.x.org"), below_x = SLICE(".x.org"),
+				  list[] = { SLICE("a.x.org"), SLICE("b.org") },
+				  other[] = { SLICE("b.org"), SLICE(".a.x.org") };
+	struct config_route routes[] = {
+		{ .path = SLICE("/a"), .prefix = true, .hosts = &a, .host_n = 1 },
+		{ .path = SLICE("/a/b"), .hosts = list, .host_n = 2 },
+		{ .path = SLICE("/a/b"), .hosts = list, .host_n = 2 },
+		{ .path = SLICE("/"), .prefix = true, .hosts = &below_x, .host_n = 1 },
+		{ .path = SLICE("/a/b"), .hosts = other, .host_n = 2 },
+		{ .path = SLICE("/a/c"), .hosts = other, .host_n = 2 },
+		{ .path = SLICE("/a/c"), .prefix = true, .hosts = &a, .host_n = 1 },
+	};
+	static const int expected[] = { -1, -1, 0, -1, 1, -1, 0 };
+	struct arena memory = { 0 };
+	struct reach reach = { .memory = &memory };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(routes); i++) {
+		const struct config_route *before = reach_add(&reach, &routes[i]);
+
+		assert_int_equal(before ? before - routes : -1, expected[i]);
 	}
 	reach_done(&reach);
 	arena_free(&memory);
@@ -94,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(routes_found),
+		cmocka_unit_test(several_hosts),
 		cmocka_unit_test(long_paths),
 	};
 

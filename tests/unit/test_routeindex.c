@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "config/arena.h"
 #include "base/check.h"
+#include "config/arena.h"
 #include "config/config.h"
 
 #define TABLES 100000
@@ -17,6 +17,7 @@
 #define TABLE_ROUTES 24
 #define LARGE 100000
 #define TEXT_BYTES 40
+#define HOSTS 3
 
 /* ---- the linear search: the meaning of a table of routes ---------------------- */
 
@@ -31,11 +32,26 @@ static bool linear_path_matches(const struct config_route *r, struct slice path)
 		path.ptr[r->path.len] == '/');
 }
 
+/* "*.example.org" is ".example.org": one or more labels before it. */
+static bool linear_host_matches(const struct config_route *r, struct slice host)
+{
+	for (unsigned i = 0; i < r->host_n; i++) {
+		struct slice h = r->hosts[i];
+
+		if (h.ptr[0] != '.'
+			    ? slice_equal(h, host)
+			    : host.len > h.len &&
+				      slice_equal(slice_after(host, host.len - h.len), h))
+			return true;
+	}
+	return r->host_n == 0;
+}
+
 static uint32_t linear_find(const struct config_route *routes, unsigned n,
 			    struct slice host, struct slice path, unsigned from)
 {
 	for (unsigned i = from; i < n; i++)
-		if ((routes[i].host.len == 0 || slice_equal(routes[i].host, host)) &&
+		if (linear_host_matches(&routes[i], host) &&
 		    linear_path_matches(&routes[i], path))
 			return i;
 	return ROUTE_INDEX_NONE;
@@ -72,10 +88,27 @@ static struct slice path_draw(char *out)
 
 static struct slice host_draw(void)
 {
-	static const char *const hosts[] = { "",  "",      "a",   "ab", "a.b",
-					     "b", "[::1]", "abc", "c" };
+	static const char *const hosts[] = { "a",     "ab",  "a.b",  "b",    "[::1]",
+					     "abc",   "c",   ".b",   ".a.b", ".c.a.b",
+					     "c.a.b", ".ab", "x.y.b" };
 
 	return slice_of(hosts[below(COUNT(hosts))]);
+}
+
+/* Of a route: none, or some that are not the same. */
+static unsigned hosts_draw(struct slice *hosts)
+{
+	unsigned n = 0;
+
+	for (unsigned i = below(HOSTS + 1); i > 0; i--) {
+		unsigned before = 0;
+
+		hosts[n] = host_draw();
+		while (before < n && !slice_equal(hosts[before], hosts[n]))
+			before++;
+		n += before == n;
+	}
+	return n;
 }
 
 /* A path that no route can have; normally one that some have. */
@@ -88,13 +121,16 @@ static struct slice request_path_draw(char *out)
 
 static struct slice request_host_draw(void)
 {
-	static const char *const odd[] = { "a/", "a/a", "b/a/", "d", "a/ab" };
+	static const char *const odd[] = { "a/", "a/a", "b/a/", "d",       "a/ab",
+					   "",   "d.b", "..b",  "d.c.a.b", "d.d.a.b",
+					   ".",  "*.b", "ac.b", "b/.b",    "a/.a.b" };
 
-	return below(16) == 0 ? slice_of(odd[below(COUNT(odd))]) : host_draw();
+	return below(4) == 0 ? slice_of(odd[below(COUNT(odd))]) : host_draw();
 }
 
 struct random_table {
 	struct config_route routes[TABLE_ROUTES];
+	struct slice hosts[TABLE_ROUTES][HOSTS];
 	char texts[TABLE_ROUTES][TEXT_BYTES];
 	unsigned n;
 };
@@ -104,7 +140,8 @@ static void table_draw(struct random_table *t)
 	t->n = below(8) == 0 ? below(TABLE_ROUTES + 1) : below(6);
 	for (unsigned i = 0; i < t->n; i++)
 		t->routes[i] = (struct config_route){ .path = path_draw(t->texts[i]),
-						      .host = host_draw(),
+						      .hosts = t->hosts[i],
+						      .host_n = hosts_draw(t->hosts[i]),
 						      .prefix = below(2) };
 }
 
@@ -119,9 +156,10 @@ static void check_request(const struct random_table *t, const struct route_index
 	if (found == expected)
 		return;
 	for (unsigned i = 0; i < t->n; i++)
-		print_message("%u: %s '%.*s' '%.*s'\n", i,
+		print_message("%u: %s '%.*s' of %u hosts, '%.*s'\n", i,
 			      t->routes[i].prefix ? "prefix" : "path",
-			      SLICE_ARG(t->routes[i].host), SLICE_ARG(t->routes[i].path));
+			      SLICE_ARG(t->routes[i].path), t->routes[i].host_n,
+			      SLICE_ARG(t->hosts[i][0]));
 	fail_msg("'%.*s' '%.*s' from %u: %d instead of %d", SLICE_ARG(host),
 		 SLICE_ARG(path), from, (int)found, (int)expected);
 }
@@ -194,6 +232,34 @@ static void test_many_paths(void **state)
 	assert_true(arena.bytes < 40 * (size_t)LARGE);
 }
 
+/* Hosts of 100 labels, of which each rest is a wildcard: as many as a host can match. */
+static void test_many_wildcards(void **state)
+{
+	static char text[201];
+	static struct slice hosts[100];
+	struct slice host = { text, 200 };
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		text[2 * i] = 'a';
+		text[2 * i + 1] = '.';
+	}
+	text[199] = 'a';
+	for (unsigned i = 0; i < 99; i++) {
+		hosts[i] = slice_after(host, 2 * i + 1);
+		routes[i] = (struct config_route){ .path = text_new("/%u", 1),
+						   .hosts = &hosts[i],
+						   .host_n = 1 };
+	}
+	large_build(99);
+	for (unsigned i = 0; i < 99; i++)
+		assert_int_equal(route_index_find(&index_of_routes, host, SLICE("/1"), i),
+				 i);
+	assert_int_equal(
+		route_index_find(&index_of_routes, slice_after(host, 1), SLICE("/1"), 0),
+		1);
+}
+
 /* A key that all routes have: `miss: next` leads from one to the next. */
 static void test_many_of_one_path(void **state)
 {
@@ -247,9 +313,9 @@ static void test_many_children(void **state)
 	}
 	large_build(n);
 	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(route_index_find(&index_of_routes, SLICE(""),
-						  routes[i].path, 0),
-				 i);
+		assert_int_equal(
+			route_index_find(&index_of_routes, SLICE(""), routes[i].path, 0),
+			i);
 }
 
 #define LARGE_ROUTES 100000
@@ -291,6 +357,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_as_linear),
 		cmocka_unit_test_setup_teardown(test_many_paths, large_setup,
+						large_teardown),
+		cmocka_unit_test_setup_teardown(test_many_wildcards, large_setup,
 						large_teardown),
 		cmocka_unit_test_setup_teardown(test_many_of_one_path, large_setup,
 						large_teardown),
