@@ -3,7 +3,7 @@
  * A step of a handshake that does public-key work takes 100 µs to 1 ms, in which no other
  * connection of the thread is served. Therefore only `steps_max` such steps are made in a tick; a
  * connection that needs one more waits, in the order of arrival, and the tick does not sleep
- * meanwhile. A handshake under way holds about 70 KB, so the process limits their number by a
+ * meanwhile. A handshake under way holds about 44 KB, so the process limits their number by a
  * quota: a server's connection takes a unit before the library's object is made for it, and gives
  * it back when the handshake ends. Who finds none waits with its ClientHello unread.
  *

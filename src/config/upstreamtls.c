@@ -221,11 +221,12 @@ static void digest_set(const struct config_upstream *u, struct config_upstream_t
 	tls_digest(parts, COUNT(parts), t->digest);
 }
 
-/* What only the library knows. Upstreams with the same settings are checked once. */
+/* What only the library knows. Upstreams with the same settings are checked once. Issuers that
+ * cannot be used leave the previous ones in force. */
 static void context_check(struct config_reader *r, const struct node *n,
-			  const struct config_upstream *u)
+			  const struct node *ca, const struct config_upstream *u)
 {
-	const struct config_upstream_tls *t = u->tls;
+	struct config_upstream_tls *t = u->tls;
 	struct tls_context *context;
 	char error[512], key[sizeof("tls ") + CONFIG_DIGEST_BYTES] = "tls ";
 	struct slice key_slice = { key, sizeof(key) };
@@ -234,6 +235,11 @@ static void context_check(struct config_reader *r, const struct node *n,
 	if (stored_find(r, key_slice))
 		return;
 	context = config_upstream_context(u, error, sizeof(error));
+	if (!context && file_revert(r, ca ? ca : n, t->ca, error)) {
+		digest_set(u, t);
+		memcpy(key + sizeof("tls "), t->digest, CONFIG_DIGEST_BYTES);
+		context = config_upstream_context(u, error, sizeof(error));
+	}
 	if (!context)
 		report_error(&r->report, node_pos(n),
 			     "TLS to the servers cannot be set up (%s); check 'ca' and "
@@ -271,7 +277,7 @@ static void settings_read(struct config_reader *r, const struct node *n,
 		return;
 	digest_set(u, t);
 	if (!r->contents->replayed)
-		context_check(r, n, u);
+		context_check(r, n, values.of[KEY_upstream_tls_ca], u);
 }
 
 void upstream_tls_read(struct config_reader *r, const struct node *n,

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Memory of connections to a TLS listener: anonymous RSS of the worker process with N of them minus
 that without, divided by N. For idle connections after a request each, for connections that have
-sent 100 bytes of a ClientHello, and for connections that have sent nothing; and that all of it
-can be used again afterwards."""
+sent 100 bytes of a ClientHello, for connections that have sent nothing, and for handshakes in
+which the client has sent nothing but its ClientHello; and that all of it can be used again
+afterwards."""
 # release: it measures memory, and sanitizers use memory of their own
 import os
+import socket
+import ssl
 import subprocess
 import time
 
@@ -12,6 +15,7 @@ import rig
 import tlsrig
 
 TLSLOAD = os.path.join(rig.BUILD, "bench/tlsload")
+SHAKING = 500
 N = 5000 if rig.FULL else 2000
 SHARED_BYTES = 1 << 19    # slabs and buffers that are not full
 CONFIG = """
@@ -24,6 +28,7 @@ CASES = (    # mode and argument of tlsload; bytes of each at most
     ("hello", "100", 2048),
     ("hello", "1", 2048),
 )
+SHAKING_BYTES = {ssl.TLSVersion.TLSv1_3: 50000, ssl.TLSVersion.TLSv1_2: 50000}
 
 
 class Held:
@@ -49,12 +54,34 @@ def lowest(proxy, patience_s=3):
     return min(seen)
 
 
-def measured(proxy, mode, argument):
+class Shaking:
+    """Clients that have sent a whole ClientHello each, and read nothing, until end()."""
+
+    def __init__(self, proxy, made, version, n=SHAKING):
+        self.sockets = []
+        for _ in range(n):
+            out = ssl.MemoryBIO()
+            client = tlsrig.context(made, version).wrap_bio(ssl.MemoryBIO(), out,
+                                                            server_hostname="localhost")
+            try:
+                client.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            self.sockets.append(socket.create_connection(("127.0.0.1", proxy.port)))
+            self.sockets[-1].sendall(out.read())
+            rig.check(self.sockets[-1].recv(1) == b"\x16", "no ServerHello")
+
+    def end(self):
+        for s in self.sockets:
+            s.close()
+
+
+def measured(proxy, hold, n):
     before = lowest(proxy, 1.5)
-    held = Held(proxy, mode, argument, N)
-    rig.until(lambda: proxy.metrics()["connections"] >= N, f"{N} connections")
+    held = hold()
+    rig.until(lambda: proxy.metrics()["connections"] >= n, f"{n} connections")
     time.sleep(1)    # the last of them are read as well
-    each = (lowest(proxy) - before) * 1024 / N
+    each = (lowest(proxy) - before) * 1024 / n
     held.end()
     rig.until(lambda: proxy.metrics()["connections"] < 10, "all connections to end", 60)
     return each
@@ -68,12 +95,22 @@ def main():
     for mode, argument, most in CASES:
         proxy = rig.Fairlead(CONFIG.format(origin=origin), tls=made.tls())
         Held(proxy, "idle", "/status/200", 50).end()    # what the first connections need once
-        each = measured(proxy, mode, argument)
-        again = measured(proxy, mode, argument)
+        each, again = (measured(proxy, lambda: Held(proxy, mode, argument, N), N)
+                       for _ in range(2))
         print(f"{rig.ENGINE}: {each:.0f} bytes for each of {N} connections, {mode} {argument}; "
               f"{again:.0f} the second time", flush=True)
         rig.check(each <= most + SHARED_BYTES / N, f"{each:.0f} bytes, not at most {most}")
         rig.check(again <= each + 512, f"{again:.0f} bytes the second time")
+        proxy.stop()
+    for version, most in SHAKING_BYTES.items():
+        proxy = rig.Fairlead(CONFIG.format(origin=origin), tls=made.tls())
+        Shaking(proxy, made, version, 10).end()
+        each, again = (measured(proxy, lambda: Shaking(proxy, made, version), SHAKING)
+                       for _ in range(2))
+        print(f"{rig.ENGINE}: {each:.0f} bytes for each of {SHAKING} handshakes, {version.name}; "
+              f"{again:.0f} the second time", flush=True)
+        rig.check(most / 4 < each <= most + SHARED_BYTES / SHAKING,
+                  f"{each:.0f} bytes, not at most {most}")
         proxy.stop()
 
 

@@ -271,6 +271,44 @@ def resumption(root):
     print(f"{rig.ENGINE}: resumption")
 
 
+def issuers_replaced(root):
+    """Issuers that cannot be used leave the previous ones in force, and the rest of a reload goes
+    on; good ones count at once, for connections that are kept as well."""
+    stranger = pki.Authority("stranger2")
+    path = os.path.join(rig.TMP, "issuers.pem")
+    shutil.copy(root.file, path)
+    origin = Origin(root.issue("good5", names=["localhost"]))
+    u = Upstreams()
+    u.add("app", origin.port, f"{{ ca: {path} }}")
+    u.add("again", origin.port, f"{{ ca: {path}, resume: off }}")
+    proxy = rig.Fairlead(u.text(), workers=1)
+    facts(proxy, "/app/")
+
+    def reload(content):
+        with open(path, "w") as f:
+            f.write(content)
+        with open(proxy.path, "a") as f:
+            f.write(f"x-{reload.n}: 1\n")
+        reload.n += 1
+        proxy.signal(signal.SIGHUP)
+        rig.until(lambda: proxy.log().count("fairlead: reloaded") == reload.n, "a reload")
+    reload.n = 0
+    for content in ("noise\n", "", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        reload(content)
+        for name in "app", "again":
+            facts(proxy, f"/{name}/")
+        said = [line for line in proxy.log().splitlines()
+                if f"'{path}' cannot be used (" in line and "previous content stays in force" in line]
+        rig.check(len(said) == reload.n, proxy.log)
+        rig.check(proxy.metrics()["certificates_refused_total"] == reload.n, "the count")
+    with open(stranger.file) as f:
+        reload(f.read())
+    for name in "app", "again":
+        refused(proxy, name, CERTIFICATE, "certificate of an unknown issuer")
+    proxy.stop()
+    print(f"{rig.ENGINE}: issuers replaced")
+
+
 def bodies(root):
     good = root.issue("good3", names=["localhost"])
     sent = os.urandom(4 << 20)
@@ -467,6 +505,7 @@ def test():
     ends(root)
     failover(root, other)
     reloads(root, other)
+    issuers_replaced(root)
     watching(root, other)
     health(root, other)
     memcached(root, other)
