@@ -8,6 +8,7 @@
 #include "crypt.h"
 #include "endpoint.h"
 #include "fault.h"
+#include "heap.h"
 #include "ja4.h"
 #include "shake.h"
 
@@ -61,6 +62,7 @@ struct tls_thread *tls_thread_new(struct buf_pool *bufs)
 
 	if (!t)
 		return NULL;
+	heap_begin();
 	t->bufs = bufs;
 	slab_init(&t->endpoints, "TLS connection", sizeof(struct tls_endpoint), 0);
 	slab_init(&t->shakes, "TLS handshake", sizeof(struct shake), 0);
@@ -79,6 +81,7 @@ void tls_thread_free(struct tls_thread *t)
 		crypt_free(t->crypt);
 	slab_done(&t->endpoints);
 	slab_done(&t->shakes);
+	heap_end();
 	free(t);
 }
 
@@ -98,6 +101,7 @@ void tls_thread_trim(struct tls_thread *t)
 {
 	slab_trim(&t->endpoints);
 	slab_trim(&t->shakes);
+	heap_trim();
 }
 
 /* ---- begin and end ----------------------------------------------------------------- */
