@@ -125,5 +125,6 @@ bool rule_works_idle(const struct proxy *p);
 
 /* src/rules */
 extern const struct rule rule_methods, rule_request_fields, rule_response_fields;
+extern const struct rule rule_allow, rule_deny;
 
 #endif

@@ -3,6 +3,8 @@
 #include "proxy/rule.h"
 
 const struct config_rule *const config_rules[] = {
+	&rule_deny.config,
+	&rule_allow.config,
 	&rule_methods.config,
 	&rule_request_fields.config,
 	&rule_response_fields.config,
