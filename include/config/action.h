@@ -123,6 +123,16 @@ const char *address_lookup(struct config_reader *r, struct slice text, bool to_l
 const struct config_addresses *addresses_read(struct config_reader *r,
 					      const struct node *list, const char *form);
 
+/* contents.c: the content of the file whose path is the text of `n`; `form` is the remedy if there
+ * is none. NULL: reported. */
+const struct config_file *file_read(struct config_reader *r, const struct node *n,
+				    const char *form);
+
+/* contents.c: replaces the content of a file that cannot be used (`fault`) by that of the previous
+ * configuration, for all who have it. False: there is none, or it is the same. */
+bool file_revert(struct config_reader *r, const struct node *n,
+		 const struct config_file *file, const char *fault);
+
 /* action.c: reads a map with the keys of `proxy` or `memcached`, for actions that have such maps
  * too. in_part: the keys that shape the response are refused. */
 void proxy_read(struct config_reader *r, const struct node *n, struct config_proxy *p);

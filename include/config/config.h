@@ -375,6 +375,9 @@ struct config {
 	void *memory;     /* private: the arena of everything above */
 };
 
+/* True: a route has a rule with threads (config/rule.h). */
+bool config_has_threads(const struct config *c);
+
 /* The largest request body that the route takes, in bytes; 0: no limit. */
 uint64_t config_body_max(const struct config *c, const struct config_route *route);
 

@@ -19,6 +19,9 @@
 struct config_rule {
 	struct key key; /* in a route; a NODE_ROW() */
 	bool of_proxy;  /* has no effect without an action that has a policy, such as `proxy` */
+	/* It has threads, which start with the process (proxy/rule.h, open()). A process that began
+	 * with a configuration without them cannot take over one that has them. */
+	bool has_threads;
 	/* Its maps, for the reference; ends with NULL. NULL: it has none. */
 	const struct section *const *sections;
 	/* Reads the value of the key: the options of the rule in this route, which has its action

@@ -85,6 +85,7 @@ struct forward_reply {
 		proxy_status; /* its error type, such as "connection_refused", written as
 				      "; error=connection_refused"; empty: none */
 	struct slice location, allow, retry_after; /* empty: no such field */
+	struct slice challenge;                    /* WWW-Authenticate; likewise */
 	const struct field_changes *changes;       /* NULL: none */
 	const struct forward_field *own; /* as in struct forward_request */
 	unsigned own_n;

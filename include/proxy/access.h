@@ -23,6 +23,7 @@ struct client_tls;
 
 struct access_entry {
 	const struct peer *peer;
+	struct slice user;         /* of basic_auth; empty: none */
 	struct slice request_line; /* as received; empty: it could not be parsed */
 	struct slice host, referer, user_agent;
 	int status;                /* 0: no response was sent */

@@ -80,8 +80,10 @@ void exchange_set_state(struct exchange *x, enum exchange_state state);
 void exchange_check(const struct exchange *x);
 
 /* Send a response of our own and end the exchange: 200 with a copy of this body; a redirect with
- * this status, which ends the exchange as `ending` says. */
+ * this status, which ends the exchange as `ending` says; 401 with this value of WWW-Authenticate.
+ */
 void exchange_reply(struct exchange *x, struct slice content_type, struct slice body);
+void exchange_challenge(struct exchange *x, struct slice challenge);
 void exchange_redirect(struct exchange *x, int status, struct slice location,
 		       enum ending ending);
 

@@ -53,6 +53,7 @@ struct proxy {
 	struct random random;          /* of ids */
 	struct slab works[ACTIONS_MAX]; /* of the actions that have work: see action.h */
 	struct slab rules;              /* struct rules_at_work */
+	struct list verifications;      /* of passwords, in progress: rules/basicauth.c */
 	struct slab rule_works[RULES_MAX]; /* of the rules that have work: see rule.h */
 	struct slab origins;            /* of all upstreams */
 	struct slab budgets, latencies; /* of all retry states */

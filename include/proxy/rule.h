@@ -52,6 +52,12 @@ struct rule {
 
 	/* Each of these may be NULL. */
 
+	/* Of a rule that needs threads or other things of the process (config.has_threads): as in
+	 * struct action, for processes whose configuration has such a rule. `in_place`: without
+	 * threads, for tests; what they do is done by the caller. */
+	bool (*open)(bool in_place);
+	void (*close)(void);
+
 	/* Before the action starts. The view and its head are valid for the call. */
 	enum rule_verdict (*check)(const struct rule_use *u,
 				   const struct request_view *view);
@@ -86,12 +92,18 @@ void *rule_work(const struct rule_use *u);
 /* In ended(): the slab that the work came from. */
 struct slab *rule_works(struct proxy *p, const struct rule *rule);
 
+/* In check() or step(): the client is this user, for ${auth.user} and the log; the text is in the
+ * configuration. False: no memory, and the exchange has ended. */
+bool rule_set_user(const struct rule_use *u, struct slice user) MUST_USE;
+
 /* ---- for the exchange ------------------------------------------------------------ */
 
 /* The checks from rule `from` on. RULE_WAITS: rules_step() is to be called, and the head was kept.
  * The route has rules. */
-enum rule_verdict rules_check(struct exchange *x, const struct request_view *view,
-			      unsigned from);
+enum rule_verdict rules_check(struct exchange *x, struct request_view *view, unsigned from);
+
+/* The user of the client; empty: none is known. */
+struct slice rules_user(const struct exchange *x);
 
 /* Steps the rule that waits; its index. */
 enum rule_verdict rules_step(struct exchange *x);
@@ -123,8 +135,13 @@ void rule_works_trim(struct proxy *p);
 /* True: no work is left. */
 bool rule_works_idle(const struct proxy *p);
 
+/* open() and close() of all rules. rules_open(): false, and nothing is open, after an error. */
+bool rules_open(bool in_place);
+void rules_close(void);
+
 /* src/rules */
 extern const struct rule rule_methods, rule_request_fields, rule_response_fields;
 extern const struct rule rule_allow, rule_deny;
+extern const struct rule rule_basic_auth;
 
 #endif

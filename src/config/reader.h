@@ -104,16 +104,6 @@ const struct config_tls *listen_tls_read(struct config_reader *r, const struct n
  * reported at `n`. */
 bool tls_begin(struct config_reader *r, const struct node *n);
 
-/* contents.c: the content of the file whose path is the text of `n`; `form` is the remedy if there
- * is none. NULL: reported. */
-const struct config_file *file_read(struct config_reader *r, const struct node *n,
-				    const char *form);
-
-/* contents.c: replaces the content of a file that cannot be used (`fault`) by that of the previous
- * configuration, for all who have it. False: there is none, or it is the same. */
-bool file_revert(struct config_reader *r, const struct node *n,
-		 const struct config_file *file, const char *fault);
-
 /* contents.c: the certificates of issuers that the system trusts. NULL: reported at `n`. */
 const struct config_file *file_of_system(struct config_reader *r, const struct node *n);
 

@@ -7,6 +7,15 @@ void rule_keeps_head(struct config_route *route)
 	route->rules->keeps_head = true;
 }
 
+bool config_has_threads(const struct config *c)
+{
+	for (unsigned i = 0; i < c->route_n; i++)
+		for (unsigned k = 0; c->routes[i].rules && k < c->routes[i].rules->n; k++)
+			if (c->routes[i].rules->of[k].rule->has_threads)
+				return true;
+	return false;
+}
+
 static unsigned rules_written(const struct section_values *values)
 {
 	const struct node *const *of = values->of + section_route.row_n + actions_count();

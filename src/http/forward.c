@@ -216,6 +216,7 @@ void forward_reply(struct sink *s, const struct forward_reply *r)
 	field_unless_empty(s, SLICE("Location"), r->location);
 	field_unless_empty(s, SLICE("Allow"), r->allow);
 	field_unless_empty(s, SLICE("Retry-After"), r->retry_after);
+	field_unless_empty(s, SLICE("WWW-Authenticate"), r->challenge);
 	proxy_status_field(s, r);
 	own_fields(s, r->own, r->own_n);
 	response_hop_fields(s, r->close, r->keep_alive_1_0, SLICE(""));
@@ -226,6 +227,7 @@ size_t forward_reply_max(const struct forward_reply *r)
 {
 	return r->content_type.len + r->date.len + r->proxy_name.len +
 	       r->proxy_status.len + r->location.len + r->allow.len + r->retry_after.len +
+	       r->challenge.len +
 	       field_changes_max(r->changes) + forward_own_max(r->own, r->own_n) +
 	       FORWARD_EXTRA;
 }

@@ -187,7 +187,11 @@ static void put_quoted(struct emit *e, struct slice s)
 static void put_combined(struct access *a, struct emit *e, const struct access_entry *x)
 {
 	put_peer(e, x->peer);
-	emit_slice(e, SLICE(" - - ["));
+	emit_slice(e, SLICE(" - "));
+	if (x->user.len == 0)
+		emit_slice(e, SLICE("-"));
+	put_escaped(e, x->user, "\\x");
+	emit_slice(e, SLICE(" ["));
 	emit_slice(e, time_text(a));
 	emit_slice(e, SLICE("]"));
 	put_quoted(e, x->request_line);
@@ -257,6 +261,8 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	emit_slice(e, SLICE("\",\"client\":\""));
 	put_peer(e, x->peer);
 	emit_slice(e, SLICE("\""));
+	if (x->user.len > 0)
+		put_member(e, "user", x->user);
 	put_member(e, "request", x->request_line);
 	put_member(e, "host", x->host);
 	put_count(e, "status", (uint64_t)x->status);

@@ -29,6 +29,7 @@ static void log_exchange(const struct exchange *x, enum ending ending)
 	access_log(x->proxy->access,
 		   &(struct access_entry){
 			   .peer = &x->client_addr,
+			   .user = rules_user(x),
 			   .request_line = kept_head_line(kept),
 			   .host = kept_head_authority(kept),
 			   .referer = kept_head_value(kept, HEADER_REFERER),
@@ -226,7 +227,7 @@ static const struct config_route *route_choose(const struct config *c,
 }
 
 /* Asks the rules of the route from `rule` on, then starts its action. */
-static void start(struct exchange *x, const struct request_view *view, unsigned rule)
+static void start(struct exchange *x, struct request_view *view, unsigned rule)
 {
 	switch (rules_check(x, view, rule)) {
 	case RULE_GOES_ON:
@@ -241,7 +242,7 @@ static void start(struct exchange *x, const struct request_view *view, unsigned 
 }
 
 /* The chosen route has rules. */
-static void begin_rules(struct exchange *x, const struct request_view *view)
+static void begin_rules(struct exchange *x, struct request_view *view)
 {
 	x->relay.stops_at_head = rules_change_responses(x->route);
 	if (x->route->rules->keeps_head && !exchange_keep_head(x, view->head, KEPT_ALL))
@@ -322,7 +323,8 @@ static void step_checking(struct exchange *x)
 	if (rules_step(x) != RULE_GOES_ON)
 		return;
 	exchange_set_state(x, EXCHANGE_ROUTING);
-	start(x, exchange_view_restore(&v, x), rules_waiting(x) + 1);
+	exchange_view_restore(&v, x);
+	start(x, &v.view, rules_waiting(x) + 1);
 	/* Bytes of a body may be waiting, which the fetch has not been offered yet. */
 	if (!x->ended)
 		tick_run(x->proxy->tick, &x->task);

@@ -75,6 +75,7 @@ static bool reply_send_head(struct source *s, struct stream *down, const struct 
 		.location = r->location,
 		.allow = r->allow,
 		.retry_after = r->retry_after,
+		.challenge = r->challenge,
 		.changes = f->changes,
 		.own = f->own,
 		.own_n = f->own_n,

@@ -21,7 +21,7 @@ struct reply {
 	int status;
 	enum ending ending;        /* for Proxy-Status */
 	struct slice content_type; /* empty: text/plain, if there is a body */
-	struct slice location, allow, retry_after; /* empty: no such field */
+	struct slice location, allow, retry_after, challenge; /* empty: no such field */
 	struct piece body; /* what of it was not read; empty: reply_source() sets the text
 			      "STATUS PHRASE\n" in static memory, except for a 204 */
 };

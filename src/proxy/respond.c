@@ -63,6 +63,13 @@ void exchange_redirect(struct exchange *x, int status, struct slice location,
 					  .location = location });
 }
 
+void exchange_challenge(struct exchange *x, struct slice challenge)
+{
+	reply_and_end(x, &(struct reply){ .status = ending_status(ENDING_UNAUTHORIZED),
+					  .ending = ENDING_UNAUTHORIZED,
+					  .challenge = challenge });
+}
+
 /* The methods of the route, for Allow. */
 static struct slice allowed_methods(const struct exchange *x)
 {
@@ -90,8 +97,8 @@ static struct slice retry_after(const struct exchange *x, enum ending ending,
 	const struct action *a;
 	uint32_t ms;
 
-	if (ending == ENDING_CACHE_FAILED)
-		return SLICE("1"); /* the cache is tried again soon */
+	if (ending == ENDING_CACHE_FAILED || ending == ENDING_VERIFIER_BUSY)
+		return SLICE("1"); /* it may be over soon */
 	if (ending != ENDING_QUEUE_FULL && ending != ENDING_QUEUE_TIMEOUT)
 		return SLICE("");
 	a = action_of(x->route);

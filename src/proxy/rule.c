@@ -63,6 +63,21 @@ void *rule_work(const struct rule_use *u)
 	return u->exchange->rules ? u->exchange->rules->works[u->index] : NULL;
 }
 
+bool rule_set_user(const struct rule_use *u, struct slice user)
+{
+	if (!works_begin(u->exchange)) {
+		exchange_fail(u->exchange, ENDING_NO_MEMORY);
+		return false;
+	}
+	u->exchange->rules->user = user;
+	return true;
+}
+
+struct slice rules_user(const struct exchange *x)
+{
+	return x->rules ? x->rules->user : SLICE("");
+}
+
 void rules_ended(struct exchange *x)
 {
 	if (!x->rules)
@@ -87,6 +102,7 @@ static bool has_work(unsigned i)
 void rule_works_init(struct proxy *p)
 {
 	slab_init(&p->rules, "rules", sizeof(struct rules_at_work), 0);
+	list_init(&p->verifications);
 	for (unsigned i = 0; config_rules[i]; i++) {
 		ASSERT(i < RULES_MAX);
 		if (has_work(i))
@@ -119,6 +135,35 @@ bool rule_works_idle(const struct proxy *p)
 	return true;
 }
 
+/* ---- of the process ----------------------------------------------------------- */
+
+static void close_first(unsigned n)
+{
+	while (n-- > 0)
+		if (rule_of(config_rules[n])->close)
+			rule_of(config_rules[n])->close();
+}
+
+bool rules_open(bool in_place)
+{
+	for (unsigned i = 0; config_rules[i]; i++) {
+		if (!rule_of(config_rules[i])->open || rule_of(config_rules[i])->open(in_place))
+			continue;
+		close_first(i);
+		return false;
+	}
+	return true;
+}
+
+void rules_close(void)
+{
+	unsigned n = 0;
+
+	while (config_rules[n])
+		n++;
+	close_first(n);
+}
+
 /* ---- requests ---------------------------------------------------------------- */
 
 /* The rule at `index` waits: what it decides later is about the head as it is now. */
@@ -133,8 +178,7 @@ static enum rule_verdict rule_wait(struct exchange *x, const struct request_view
 	return RULE_ENDED;
 }
 
-enum rule_verdict rules_check(struct exchange *x, const struct request_view *view,
-			      unsigned from)
+enum rule_verdict rules_check(struct exchange *x, struct request_view *view, unsigned from)
 {
 	const struct config_rules *rules = x->route->rules;
 
@@ -149,6 +193,7 @@ enum rule_verdict rules_check(struct exchange *x, const struct request_view *vie
 			return rule_wait(x, view, i);
 		if (verdict == RULE_ENDED)
 			return verdict;
+		view->user = rules_user(x);
 	}
 	return RULE_GOES_ON;
 }

@@ -9,6 +9,7 @@
 
 struct rules_at_work {
 	uint8_t waiting;        /* EXCHANGE_CHECKING: the index of the rule that waits */
+	struct slice user;      /* of the client; empty: none */
 	void *works[RULES_MAX]; /* by index of the rule in the route; NULL: it has none */
 };
 

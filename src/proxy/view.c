@@ -1,6 +1,7 @@
 #include "view.h"
 
 #include "proxy/proxy.h"
+#include "proxy/rule.h"
 
 bool exchange_keep_head(struct exchange *x, const struct head *h, uint64_t which)
 {
@@ -26,6 +27,7 @@ void exchange_view_read(struct exchange_view *v, struct exchange *x, const struc
 	request_view_init(&v->view, h, v->realip.forwarding.client,
 			  x->generation->path_scratch);
 	v->view.forwarding = &v->realip.forwarding;
+	v->view.user = rules_user(x);
 	v->view.request_id = log_record_id(x->relay.record);
 	v->view.tls = client_tls_read(&v->tls, x->client) ? &v->tls : NULL;
 }

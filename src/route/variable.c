@@ -140,6 +140,8 @@ static enum result evaluate(enum variable id, struct slice argument,
 		return non_empty(v->client, value);
 	case VARIABLE_REQUEST_ID:
 		return non_empty(v->request_id, value);
+	case VARIABLE_AUTH_USER:
+		return non_empty(v->user, value);
 	case VARIABLE_TLS_VERSION:
 	case VARIABLE_TLS_CIPHER:
 	case VARIABLE_TLS_SNI:

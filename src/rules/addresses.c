@@ -45,13 +45,15 @@ static enum rule_verdict check_client(const struct rule_use *u, bool wanted)
 	return RULE_ENDED;
 }
 
-static enum rule_verdict allow_check(const struct rule_use *u, const struct request_view *view)
+static enum rule_verdict allow_check(const struct rule_use *u,
+				     const struct request_view *view)
 {
 	(void)view;
 	return check_client(u, true);
 }
 
-static enum rule_verdict deny_check(const struct rule_use *u, const struct request_view *view)
+static enum rule_verdict deny_check(const struct rule_use *u,
+				    const struct request_view *view)
 {
 	(void)view;
 	return check_client(u, false);
@@ -60,7 +62,8 @@ static enum rule_verdict deny_check(const struct rule_use *u, const struct reque
 const struct rule rule_deny = {
 	.config = {
 		.key = NODE_ROW(deny, "[ADDRESS or ADDRESS/BITS or @GROUP or file:PATH, …]", "none",
-				"rule: addresses of clients that get 403, also if `allow` has them"),
+				"rule: addresses of clients that get 403, also if `allow` has "
+				"them"),
 		.read = deny_read,
 		.print = deny_print,
 	},
@@ -70,8 +73,8 @@ const struct rule rule_deny = {
 const struct rule rule_allow = {
 	.config = {
 		.key = NODE_ROW(allow, "[ADDRESS or ADDRESS/BITS or @GROUP or file:PATH, …]", "all",
-				"rule: addresses of the only clients that may use the route; others "
-				"get 403"),
+				"rule: addresses of the only clients that may use the route; "
+				"others get 403"),
 		.read = allow_read,
 		.print = allow_print,
 	},

@@ -96,6 +96,9 @@ void tls_files_make(void)
 	issuer_write();
 	tls_file_write("ticket.key", (struct slice){ noise, 80 });
 	tls_file_write("short.key", (struct slice){ noise, 48 });
+	tls_file_write("users", SLICE("ann:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4U"
+				      "pFFP8WIrW\n"));
+	tls_file_write("weak-users", SLICE("# old\nann:$apr1$abcdefgh$x\n"));
 	tls_file_write("addresses.txt", SLICE("10.0.0.0/8 # the office\n\n2001:db8::1\n"));
 	tls_file_write("noise.pem", SLICE("this is no PEM\n"));
 	ASSERT(mkdir("empty", 0700) == 0 && mkdir("pems", 0700) == 0);

@@ -8,6 +8,7 @@
  *   ticket.key, short.key   80 and 48 bytes
  *   locked.pem     the private key is encrypted
  *   addresses.txt  a list of addresses
+ *   users, weak-users       of basic_auth; the hash of the second one is refused
  *   noise.pem      no PEM
  *   empty/, pems/  folders; pems has a.pem (a.test) and b.pem (b.test)
  *

@@ -202,11 +202,12 @@ static int reusable_log(const struct supervisor *s)
 }
 
 /* Whether the serving process cannot take the configuration: it was started by another program and
- * may not understand the messages, its setup channel is closed, or its threads were not prepared
- * for TLS when its sandbox was still open. */
+ * may not understand the messages, its setup channel is closed, or when its sandbox was still open
+ * its threads were not prepared for TLS, or those of a rule were not started. */
 static bool needs_new_process(const struct process *p, const struct config *next)
 {
-	return p->foreign || p->setup_channel < 0 || (config_uses_tls(next) && !p->tls);
+	return p->foreign || p->setup_channel < 0 || (config_uses_tls(next) && !p->tls) ||
+	       (config_has_threads(next) && !p->rule_threads);
 }
 
 /* Sends the configuration to the serving process, or starts a new worker process with it, also if

@@ -289,6 +289,7 @@ int process_start(struct process *p, const struct worker_setup *setup,
 			       .channel = channel[0],
 			       .setup_channel = setup_channel[0],
 			       .tls = config_uses_tls(setup->config),
+			       .rule_threads = config_has_threads(setup->config),
 			       .started_ms = process_now_ms() };
 	p->pid = fork();
 	if (p->pid < 0) {

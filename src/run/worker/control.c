@@ -15,6 +15,7 @@
 #include "losses.h"
 #include "monitors.h"
 #include "proxy/action.h"
+#include "proxy/rule.h"
 #include "reload.h"
 #include "run/handover.h"
 #include "run/remedy.h"
@@ -43,7 +44,7 @@ struct control {
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
 	struct expiry expiry;
-	bool actions_opened;
+	bool actions_opened, rules_opened;
 };
 
 #define CHANNEL_WINDOW 4096
@@ -383,7 +384,11 @@ static int init_shared(struct control *c)
 					 .worker_n = c->options->workers };
 	/* A later reload may add a route that needs it. */
 	c->actions_opened = config->study && actions_open();
-	return config->study && !c->actions_opened ? -1 : 0;
+	c->rules_opened = config_has_threads(config) && rules_open(false);
+	return (config->study && !c->actions_opened) ||
+			       (config_has_threads(config) && !c->rules_opened)
+		       ? -1
+		       : 0;
 }
 
 /* While the workers start. A later reload that is the first one with TLS starts a new worker
@@ -452,13 +457,15 @@ static bool control_ended(struct control *c)
 	return admins_sweep(&c->admins) && c->channel_dead;
 }
 
-/* The actions first: no work is left, but a thread of theirs may still be in the call that wakes
- * a worker's loop. */
+/* Actions and rules first: no work is left, but a thread of theirs may still be in the call that
+ * wakes a worker's loop. */
 static void control_done(struct control *c)
 {
 	losses_report(&c->losses, c->tick.now_ms);
 	if (c->actions_opened)
 		actions_close();
+	if (c->rules_opened)
+		rules_close();
 	for (unsigned i = 0; i < c->options->workers; i++)
 		worker_done(&c->workers[i]);
 	/* Versions are freed below, not by the remaining ticks. */
