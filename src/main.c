@@ -1,10 +1,13 @@
-/* The program: parses its arguments and runs the chosen mode. */
-#include <getopt.h>
+/* The program: reads its command line (cli/commands.def) and runs the command. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/diagnostics.h"
+#include "cli/arguments.h"
+#include "cli/formatfiles.h"
+#include "cli/proxyfile.h"
 #include "config/config.h"
 #include "config/tls.h"
 #include "run/file.h"
@@ -18,157 +21,196 @@
 /* Total time that writes to standard error may block until the program serves. */
 #define STDERR_WAIT_MS 1000
 
-struct arguments {
-	const char *file;
-	bool test, print, version, help, reference;
-	const char *engine;
-	unsigned workers;
-	enum command command;
-};
-
-static const char usage[] =
-	"usage: fairlead -c FILE [--engine auto|io_uring|epoll] [--workers N]\n"
-	"       fairlead -t -c FILE [--print]\n"
-	"       fairlead reload|upgrade -c FILE\n"
-	"\n"
-	"  -c, --config FILE   configuration file; - is standard input\n"
-	"  -t, --test          check the configuration and exit\n"
-	"      --print         with -t: print the configuration with all defaults\n"
-	"      --engine NAME   auto, io_uring or epoll; overrides 'engine' of FILE\n"
-	"      --workers N     number of worker threads; overrides 'workers' of FILE\n"
-	"      --reference     print the table of all configuration keys (Markdown)\n"
-	"  -V, --version       print versions, and the kernel features that each engine uses\n"
-	"  -h, --help          print this text\n"
-	"\n"
-	"reload makes the running fairlead read FILE again; upgrade replaces the running\n"
-	"program with the one that is installed now. Both need 'control' in FILE, lose no\n"
-	"request, and print the result.\n"
-	"\n"
-	"SIGTERM, SIGINT and SIGQUIT finish the requests in flight and exit; a second one exits\n"
-	"at once. SIGHUP reloads, SIGUSR2 upgrades, SIGUSR1 reopens the access log.\n";
-
-static int complain(const char *what)
-{
-	fprintf(stderr, "fairlead: %s; see fairlead --help\n", what);
-	return 2;
-}
-
-static int parse_arguments(int argc, char **argv, struct arguments *a)
-{
-	enum { ENGINE = 256, WORKERS, PRINT, REFERENCE };
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "test", no_argument, NULL, 't' },
-		{ "print", no_argument, NULL, PRINT },
-		{ "engine", required_argument, NULL, ENGINE },
-		{ "workers", required_argument, NULL, WORKERS },
-		{ "reference", no_argument, NULL, REFERENCE },
-		{ "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	char *end;
-	int c;
-
-	while ((c = getopt_long(argc, argv, "c:tVh", options, NULL)) != -1) {
-		switch (c) {
-		case 'c': a->file = optarg; break;
-		case 't': a->test = true; break;
-		case 'V': a->version = true; break;
-		case 'h': a->help = true; break;
-		case PRINT: a->print = true; break;
-		case REFERENCE: a->reference = true; break;
-		case ENGINE: a->engine = optarg; break;
-		case WORKERS:
-			a->workers = (unsigned)strtoul(optarg, &end, 10);
-			if (*end || a->workers < 1 || a->workers > START_WORKERS_MAX)
-				return complain("--workers takes a number from 1 to 256");
-			break;
-		default:
-			return complain("unknown option");
-		}
-	}
-	if (optind < argc) {
-		a->command = command_by_name(argv[optind++]);
-		if (a->command == COMMAND_NONE || optind < argc)
-			return complain("unexpected argument");
-	}
-	return 0;
-}
+/* ---- check ------------------------------------------------------------------- */
 
 /* Strict: every name that cannot be resolved is an error. */
-static int check(const struct arguments *a)
+static int file_check(const char *file, bool print)
 {
 	const struct config_options strict = { .strict = true };
-	struct config *config = config_read_with(a->file, &strict, stderr);
+	struct config *config = config_read_with(file, &strict, stderr);
 
 	if (!config)
-		return 1;
-	if (a->print)
+		return STATUS_FAILED;
+	if (print)
 		config_print(config, stdout);
 	else
-		printf("%s: ok\n", a->file);
-	if (!a->print)
+		printf("%s: ok\n", file);
+	if (!print)
 		config_list_certificates(config, stdout, stderr);
 	config_free(config);
-	return 0;
+	return STATUS_DONE;
 }
 
-static int give_command(const struct arguments *a)
+static int files_check(const struct arguments *a)
 {
-	struct config *config = config_read(a->file, stderr);
+	const char *file = option_value(a, OPTION_CONFIG);
+	bool print = option_given(a, OPTION_PRINT);
+	int status = STATUS_DONE;
+
+	if (!file && a->word_n == 0)
+		return arguments_complain(CLI_CHECK,
+					  "FILE is missing; write 'fairlead check FILE'");
+	if (file)
+		status = file_check(file, print);
+	for (unsigned i = 0; i < a->word_n; i++)
+		if (file_check(a->words[i], print) != STATUS_DONE)
+			status = STATUS_FAILED;
+	return status;
+}
+
+/* ---- commands to a running program --------------------------------------------- */
+
+static int give_command(const struct arguments *a, enum command command)
+{
+	const char *file = option_value(a, OPTION_CONFIG);
+	struct config *config;
 	int status;
 
+	if (!file)
+		return arguments_complain(a->command, "-c FILE is missing");
+	if (a->word_n > 0)
+		return arguments_complain(
+			a->command, "unexpected argument '%s'; remove it", a->words[0]);
+	config = config_read(file, stderr);
 	if (!config)
-		return 1;
-	status = command_send(config, a->command);
+		return STATUS_FAILED;
+	status = command_send(config, command);
 	config_free(config);
 	return status;
 }
 
-static int run(struct arguments *a, char **argv)
+/* ---- serving ----------------------------------------------------------------- */
+
+/* False: reported. */
+static bool workers_read(const struct arguments *a, unsigned *workers)
 {
-	const struct config_options how = { .known_addresses = upgrade_known_addresses(),
+	const char *text = option_value(a, OPTION_WORKERS);
+	char *end;
+
+	*workers = 0;
+	if (!text)
+		return true;
+	*workers = (unsigned)strtoul(text, &end, 10);
+	if (*end == '\0' && *workers >= 1 && *workers <= START_WORKERS_MAX)
+		return true;
+	arguments_complain(a->command, "--workers takes a number from 1 to %d",
+			   START_WORKERS_MAX);
+	return false;
+}
+
+/* `text`: the configuration, of which `file` is the name; or NULL. */
+static int serve(const struct arguments *a, char **argv, const char *file,
+		 const char *text)
+{
+	const struct config_options how = { .text = text,
+					    .known_addresses = upgrade_known_addresses(),
 					    .known_contents = upgrade_known_contents() };
 	struct config *config;
+	unsigned workers;
 
-	a->file = file_from_root(argv, a->file);
+	if (!workers_read(a, &workers))
+		return STATUS_USAGE;
 	diagnostics_open();
 	diagnostics_wait_budget(STDERR_WAIT_MS);
-	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config() :
-						  config_read_with(a->file, &how, stderr);
+	config = upgrade_role() == UPGRADE_NEXT ? upgrade_config()
+						: config_read_with(file, &how, stderr);
 	if (!config)
-		return 1;
-	return start(config, &(struct start_options){ a->engine, a->workers, argv });
+		return STATUS_FAILED;
+	return start(config, &(struct start_options){ option_value(a, OPTION_ENGINE),
+						      workers, argv });
+}
+
+static int serve_file(const struct arguments *a, char **argv)
+{
+	const char *file = option_value(a, OPTION_CONFIG);
+
+	if (option_given(a, OPTION_TEST))
+		return files_check(a);
+	if (!file)
+		return arguments_complain(CLI_SERVE, "-c FILE is missing");
+	return serve(a, argv, file_from_root(argv, file), NULL);
+}
+
+static int serve_options(const struct arguments *a, char **argv)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int status = out ? proxy_file_write(a, out) : STATUS_FAILED;
+
+	if (out)
+		fclose(out);
+	if (status == 0 && option_given(a, OPTION_PRINT))
+		fputs(text, stdout);
+	else if (status == 0)
+		status = serve(a, argv, "command line", text);
+	free(text);
+	return status;
+}
+
+/* ---- the rest ---------------------------------------------------------------- */
+
+static int complete(const struct arguments *a)
+{
+	if (a->word_n == 1 && completion_print(a->words[0], stdout))
+		return STATUS_DONE;
+	return arguments_complain(
+		CLI_COMPLETION,
+		"the name of a shell is missing; write 'fairlead completion "
+		"bash' or 'fairlead completion zsh'");
+}
+
+/* True: the option prints something, and that is all. */
+static bool print_only(const struct arguments *a)
+{
+	if (option_given(a, OPTION_HELP))
+		help_print(a->command, stdout);
+	else if (option_given(a, OPTION_VERSION))
+		version_print(stdout);
+	else if (option_given(a, OPTION_REFERENCE))
+		config_reference(stdout);
+	else
+		return false;
+	return true;
+}
+
+static int command_run(const struct arguments *a, char **argv)
+{
+	switch (a->command) {
+	case CLI_SERVE:
+		return serve_file(a, argv);
+	case CLI_PROXY:
+		return serve_options(a, argv);
+	case CLI_CHECK:
+		return files_check(a);
+	case CLI_FMT:
+		return files_format(a);
+	case CLI_RELOAD:
+		return give_command(a, COMMAND_RELOAD);
+	case CLI_UPGRADE:
+		return give_command(a, COMMAND_UPGRADE);
+	case CLI_COMPLETION:
+		return complete(a);
+	case COMMANDS:
+		break;
+	}
+	return STATUS_USAGE;
 }
 
 int main(int argc, char **argv)
 {
-	struct arguments a = { 0 };
-	int status = parse_arguments(argc, argv, &a);
+	struct arguments a;
 
 	memory_prepare();
-	if (status != 0)
-		return status;
-	if (a.help) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (a.version) {
-		version_print(stdout);
-		return 0;
-	}
-	if (a.reference) {
-		config_reference(stdout);
-		return 0;
-	}
-	if (!a.file)
-		return complain("-c FILE is missing");
+	if (!arguments_read(&a, argc, argv))
+		return STATUS_USAGE;
+	if (print_only(&a))
+		return STATUS_DONE;
 	/* Before the library's first allocation, to count all of them. */
 	if (!tls_library_init())
-		return complain("OpenSSL cannot be initialised; see openssl version -d for its "
-				"configuration");
-	if (a.command != COMMAND_NONE)
-		return give_command(&a);
-	return a.test ? check(&a) : run(&a, argv);
+		return arguments_complain(
+			CLI_SERVE,
+			"OpenSSL cannot be initialised; see openssl version -d "
+			"for its configuration");
+	return command_run(&a, argv);
 }

@@ -388,6 +388,9 @@ struct config *config_read(const char *file, FILE *errors);
 
 /* Options of config_read_with(). */
 struct config_options {
+	/* The configuration itself, if `file` is only its name in messages; NULL: it is in `file`.
+	 * A reload is refused, as of standard input. */
+	const char *text;
 	bool strict; /* a name that cannot be resolved is an error, regardless of the file */
 	/* Addresses for names that cannot be resolved, as config_write_addresses() wrote them. */
 	struct slice known_addresses;

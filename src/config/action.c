@@ -1,6 +1,6 @@
 #include "config/action.h"
 
-#include "nearest.h"
+#include "config/nearest.h"
 #include "reader.h"
 
 /* The search for a similar name compares with all upstreams, so their number is limited. */

@@ -1,6 +1,6 @@
 /* Reads lists of addresses, and the groups that such lists can name. */
 #include "contents.h"
-#include "nearest.h"
+#include "config/nearest.h"
 
 /* What one list adds up to, while it is read. */
 struct collector {

@@ -1,14 +1,18 @@
 #include "config/config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/nearest.h"
 #include "contents.h"
 #include "reader.h"
 #include "value.h"
+
+#define FILES_COMPARED 1000 /* with the name of a file that does not exist */
 
 static const struct source_pos start = { 1, 1, 0 };
 
@@ -307,6 +311,29 @@ struct config *config_read(const char *file, FILE *errors)
 				errors);
 }
 
+/* Names the file of the folder that has the most similar name. */
+static void unreadable(struct config_reader *r, const char *file, const char *why)
+{
+	const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+	struct slice folder = { file, (size_t)(name - file) };
+	struct nearest near = { .word = slice_of(name) };
+	DIR *d = opendir(folder.len > 0 ? arena_text(&r->scratch, folder) : ".");
+	const struct dirent *e;
+
+	for (unsigned n = 0; d && n < FILES_COMPARED && (e = readdir(d)); n++)
+		if (e->d_name[0] != '.' && e->d_type != DT_DIR)
+			nearest_offer(&near, slice_of(arena_text(&r->scratch,
+								 slice_of(e->d_name))));
+	if (d)
+		closedir(d);
+	if (near.best.len > 0 && !slice_equal(near.best, near.word))
+		report_error(&r->report, start, "cannot be read (%s); use '%.*s%.*s'", why,
+			     REPORT_ARG(folder), REPORT_ARG(near.best));
+	else
+		report_error(&r->report, start,
+			     "cannot be read (%s); use the name of a readable file", why);
+}
+
 struct config *config_read_with(const char *file, const struct config_options *how,
 				FILE *errors)
 {
@@ -325,7 +352,13 @@ struct config *config_read_with(const char *file, const struct config_options *h
 	contents_parse(&known, how->known_contents);
 	if (known.n > 0)
 		r.previous = known;
-	error = text_load(file, &text, &n);
+	if (how->text) {
+		r.config->file = "-";
+		text = strdup(how->text);
+		ASSERT(text); /* out of memory: see arena.h */
+		n = strlen(text);
+	}
+	error = how->text ? 0 : text_load(file, &text, &n);
 	if (error == -EKEYREJECTED)
 		report_error(
 			&r.report, start,
@@ -333,9 +366,7 @@ struct config *config_read_with(const char *file, const struct config_options *h
 			"run 'chmod o-w %s'",
 			file);
 	else if (error < 0)
-		report_error(&r.report, start,
-			     "cannot be read (%s); use the name of a readable file",
-			     strerror(-error));
+		unreadable(&r, file, strerror(-error));
 	else
 		text_read(&r, (struct slice){ text, n });
 	c = reader_finish(&r, errors);

@@ -2,7 +2,7 @@
 
 #include <ctype.h>
 
-#include "nearest.h"
+#include "config/nearest.h"
 #include "reader.h"
 #include "value.h"
 

@@ -1,4 +1,4 @@
-#include "nearest.h"
+#include "config/nearest.h"
 
 #define WORD_MAX 64
 #define DISTANCE_MAX 2

@@ -59,8 +59,8 @@ void user_read(struct config_reader *r, const struct node *user,
 bool user_number(const char *text, uint32_t *id);
 
 /* config.c: reads a file to its end, or more than CONFIG_FILE_BYTES_MAX; to be freed. "-" is
- * standard input. Returns 0 or a negative errno; -EKEYREJECTED: all users may write the file, and this is
- * root. */
+ * standard input. Returns 0 or a negative errno; -EKEYREJECTED: all users may write the file, and
+ * this is root. */
 int text_load(const char *file, char **text, size_t *n);
 
 /* include.c: the file, of `bytes` bytes, with the keys of the files that it includes. */

@@ -1,6 +1,6 @@
 #include "reader.h"
 
-#include "nearest.h"
+#include "config/nearest.h"
 #include "value.h"
 
 struct arena *reader_memory(struct config_reader *r)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
-#include "nearest.h"
+#include "config/nearest.h"
 
 static const struct {
 	struct slice text;

@@ -471,12 +471,15 @@ static void test_unreadable(void **state)
 	(void)state;
 	assert_null(config_read("/nonexistent/x.yaml", out));
 	assert_null(config_read("/", out));
+	assert_null(config_read("noise.pm", out));
 	fclose(out);
 	assert_string_equal(
 		errors,
 		"/nonexistent/x.yaml:1:1: cannot be read (No such file or directory); use "
 		"the name of a readable file\n"
-		"/:1:1: cannot be read (Is a directory); use the name of a readable file\n");
+		"/:1:1: cannot be read (Is a directory); use the name of a readable file\n"
+		"noise.pm:1:1: cannot be read (No such file or directory); use "
+		"'noise.pem'\n");
 	free(errors);
 }
 

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/config/nearest.h"
+#include "config/nearest.h"
 #include "base/check.h"
 
 #define LONG "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 65 */

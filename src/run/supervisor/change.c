@@ -273,8 +273,8 @@ static void begin_reload(struct supervisor *s)
 	if (config_is_from_input(s->config)) {
 		change_failed(
 			s,
-			"the configuration came from standard input, which cannot be read "
-			"again; start with -c FILE to reload");
+			"the configuration came from standard input or the command line, which "
+			"cannot be read again; start with -c FILE to reload");
 		return;
 	}
 	notify_reloading();
