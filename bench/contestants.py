@@ -19,6 +19,7 @@ import tlsparts  # noqa: E402
 
 TUNNEL = os.path.join(rig.BUILD, "bench/tunnel")
 ENDS = os.path.join(rig.BUILD, "bench/ends")
+TLSORIGIN = os.path.join(rig.BUILD, "bench/tlsorigin")
 HUNDRED = "x" * 100
 START_PATIENCE_S = 90    # under valgrind
 # A program that runs and traces fairlead does not work inside the sandbox.
@@ -97,10 +98,15 @@ class World:
 
     def __init__(self, setting, behind="ends"):
         self.ends = Ends(setting)
-        nginx, secure, self.memcached = rig.free_ports(3)
-        self.origin = {"ends": self.ends.port, "nginx": nginx}[behind]
-        if setting.tls == "both":
+        nginx, secure, small, self.memcached = rig.free_ports(4)
+        self.origin = {"ends": self.ends.port, "nginx": nginx, "tlsorigin": small}[behind]
+        if setting.tls == "both" and behind == "nginx":
             self.origin = secure
+        if behind == "tlsorigin":
+            certificate = tlsparts.files()[1]
+            rig.Program("tlsorigin", [TLSORIGIN, str(small), certificate.chain, certificate.key],
+                        **pinned(setting.load))
+            rig.until(lambda: rig.accepts(small), "tlsorigin")
         self.write_files()
         conf = fill("origin.nginx.conf", port=nginx, hundred=HUNDRED, **limits(),
                     **tlsparts.origin(setting.tls, secure))

@@ -20,7 +20,7 @@ class Workload:
     body_bytes: int = 0       # not 0: responses are counted by bytes; many are in flight at the end
     contestants: tuple = ALL_NAMES
     workers: int = 1
-    behind: str = "ends"      # the origin: bench/ends.c or nginx
+    behind: str = "ends"      # the origin: bench/ends.c, bench/tlsorigin.c or nginx
     by: str = "ends"          # the load: bench/ends.c, bench/tlsload.c or wrk
     routes: int = 0           # more routes than those of the templates
     tls: str = ""             # "front": with clients; "both": with the origin as well
@@ -71,8 +71,8 @@ MATRIX = [
            how="full"),
     secure("tls-resumed", "TLS: new connection per request, resumed, 64 at once", 64,
            how="resumed"),
-    secure("tls-both-small", "TLS on both sides: 100 B, 64 connections", 64, behind="nginx",
-           tls="both"),
+    secure("tls-both-small", "TLS on both sides: 100 B, 64 connections", 64,
+           behind="tlsorigin", tls="both"),
     secure("tls-both-100k", "TLS on both sides: 100 KB file, 64 connections", 64, "/file/100k",
            behind="nginx", tls="both"),
 ]
