@@ -121,7 +121,8 @@ struct lease {
 	bool tried_has_avoided; /* `tried` has servers that were not tried, only avoided */
 	bool has_permit;        /* of its server, which has a limit of `requests` */
 	/* Set by the requester before upstream_lease(). */
-	uint64_t hash;          /* for `balance: hash`; 0: none */
+	/* For `balance: hash`; with `sticky`: the server that the request names; 0: none */
+	uint64_t hash;
 	struct list *held_list; /* held origins, which are preferred; NULL: none */
 	bool hold_on_return;    /* the origin is to be held when it is returned */
 	/* Sent first on a new connection, which is then for the same client only: hold_on_return
@@ -216,6 +217,13 @@ void upstream_begin_block(const struct upstream *u, struct field_block *b, size_
 /* The name of the server of a lease that is READY. Valid while the lease is READY, and
  * until the end of the tick in which it is returned. */
 const char *lease_server(const struct lease *l);
+
+/* Of a lease that is READY, of an upstream with `sticky`: the value that names its server in
+ * cookies. 0: the upstream is not sticky. */
+uint64_t lease_sticky(const struct lease *l);
+
+/* True: this value names a server of the upstream that is neither down nor ejected. */
+bool upstream_sticks(const struct upstream *u, uint64_t value);
 
 /* Of a lease that is READY: the fault that ended its TLS, as when the server refuses our
  * certificate after its handshake (RFC 8446 4.4.2.4). NONE: there is none, or the connection was

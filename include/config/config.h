@@ -126,6 +126,25 @@ struct config_health {
 	uint32_t rise, fall; /* consecutive results that mark a server up, or down */
 };
 
+/* A cookie that fairlead sets, so that a client stays with its server (`sticky`). */
+#define CONFIG_COOKIE_MAX 64 /* bytes of its name */
+#define CONFIG_COOKIE_PATH_MAX 256
+enum config_same_site {
+	CONFIG_SAME_SITE_LAX,
+	CONFIG_SAME_SITE_STRICT,
+	CONFIG_SAME_SITE_NONE,
+};
+struct config_sticky {
+	bool on;
+	const char *cookie;
+	struct slice path;
+	enum config_same_site same_site;
+	uint64_t max_age_ms; /* 0: until the browser ends */
+	const char *key;     /* as written; empty: made at the start */
+	/* What the values of the cookie derive from: of `key` and the upstream's name. */
+	uint8_t secret[32];
+};
+
 struct config_upstream {
 	const char *name;
 	unsigned index; /* in config.upstreams */
@@ -135,6 +154,7 @@ struct config_upstream {
 	struct config_health health;
 	struct config_upstream_tls *tls; /* config/upstreamtls.h; NULL: no TLS */
 	/* HTTP */
+	struct config_sticky sticky;
 	bool forwarded;     /* Forwarded (RFC 7239) is written */
 	struct slice via;   /* name in Via; empty: no Via */
 	enum config_balance balance;
@@ -178,9 +198,25 @@ struct config_tls;    /* config/tls.h */
 struct config_file;   /* config/tls.h */
 struct config_pair;   /* config/tls.h */
 
+/* Requests are divided between upstreams (`split`). */
+#define CONFIG_SPLIT_MAX 16
+struct config_split_part {
+	unsigned upstream;
+	uint32_t weight;
+};
+
+struct config_split {
+	unsigned part_n;
+	struct config_split_part *parts;
+	uint32_t weights;   /* their sum, > 0 */
+	struct template by; /* requests with the same value have the same part; empty: not set */
+};
+
 /* The options of the actions `proxy` and `memcached`. */
 struct config_proxy {
-	unsigned upstream;
+	unsigned upstream; /* with `split`: the first one */
+	const struct config_split *split; /* NULL: all requests go to `upstream` */
+	const char *split_cookie;         /* keeps clients on their part; empty: none */
 	struct slice path; /* replaces the path; empty: as received */
 	struct slice host; /* replaces Host; empty: as received */
 };

@@ -64,6 +64,7 @@ struct forward_response {
 	const struct field_changes *changes; /* NULL: none */
 	const struct forward_field *own; /* likewise */
 	unsigned own_n;
+	struct slice set_cookies[2]; /* values of Set-Cookie fields of ours; empty: none */
 };
 
 /* Writes a response to a client, whatever the version of the server. */
@@ -118,8 +119,8 @@ static inline size_t forward_response_max(const struct head *h,
 					  const struct forward_response *r)
 {
 	return h->bytes + r->date.len + r->via.len + field_changes_max(r->changes) +
-	       forward_own_max(r->own, r->own_n) +
-	       FORWARD_EXTRA;
+	       forward_own_max(r->own, r->own_n) + r->set_cookies[0].len +
+	       r->set_cookies[1].len + FORWARD_EXTRA;
 }
 
 static inline size_t forward_trailers_max(const struct head *h)

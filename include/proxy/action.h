@@ -87,8 +87,11 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 				const struct config_proxy *proxy, const struct head *h,
 				const struct request_changes *changes);
 
-/* The value of the upstream's `hash` for this request; 0: the upstream has none, or a variable
- * has no value. */
+/* The hash of a template's value; 0: a variable has no value in this request. */
+uint64_t action_hash_of(const struct template *t, const struct request_view *view);
+
+/* By what the upstream chooses the server of this request: the value of its `hash`, or the server
+ * that the cookie of its `sticky` names. 0: it has neither, or a variable has no value. */
 uint64_t action_hash(const struct generation *g, const struct request_view *view,
 		     unsigned upstream);
 

@@ -58,7 +58,7 @@ struct attempt_request {
 	const struct tried *avoid; /* servers to be used only if no other has capacity; NULL:
 				      none. See upstream_lease() */
 	uint64_t length;        /* of the body */
-	uint64_t hash;          /* see action_hash(); 0: none */
+	uint64_t hash;          /* see struct lease; 0: none */
 	uint8_t method;         /* enum method */
 	uint8_t framing;        /* enum framing, of the body */
 	bool first;             /* it is the first request on its client's connection */

@@ -28,6 +28,7 @@
 #define PROXY_FETCH_H
 
 #include "proxy/attempt.h"
+#include "proxy/cookie.h"
 #include "proxy/replay.h"
 #include "proxy/source.h"
 
@@ -56,6 +57,8 @@ struct fetch {
 	uint8_t state;           /* enum fetch_state */
 	uint8_t hedge_outcome;   /* enum hedge_outcome */
 	uint8_t attempts_ended;  /* stale resends included */
+	bool secure;             /* the client uses HTTPS */
+	struct place_cookie place; /* to be set with the response */
 	uint32_t replay_max;     /* most bytes of a body that are kept */
 	struct attempt own;      /* memory of an attempt: a second one at the same time, and
 				    those after it, are from the worker's slab */
@@ -71,7 +74,7 @@ struct fetch_options {
 	enum method method;
 	enum framing framing;  /* of the body */
 	uint64_t length;
-	uint64_t hash;         /* see action_hash(); 0: none */
+	uint64_t hash;         /* see struct lease; 0: none */
 	struct list *held_list; /* of the client: its held origins; NULL: keeps none */
 	/* See struct lease; the reference is taken over, and the connection is held. NULL: none */
 	struct buf *preamble;
@@ -80,6 +83,8 @@ struct fetch_options {
 	bool first;            /* it is the first request on its client's connection */
 	bool hold_on_return;   /* it authenticates the connection it is sent on: identity.h */
 	bool upgrade;          /* it asks for another protocol */
+	bool secure;           /* the client uses HTTPS */
+	struct place_cookie place; /* to be set with the response; no name: none */
 };
 
 /* Begins the first attempt. NULL: out of memory. */

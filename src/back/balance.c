@@ -9,7 +9,8 @@
  * A choice examines one group of 64 servers, and further groups only if it has no
  * candidate with capacity. Groups take turns as servers do, by the weight of the
  * candidates that each had last. With `hash` the key's place on a ring decides
- * (hashring.h).
+ * (hashring.h). A server that the request's cookie names (sticky.c) is taken before all
+ * others as long as it is available.
  *
  * Cost with n servers: O(64 + n / 64), `hash`: O(1); O(n) only while no candidate has
  * capacity. */
@@ -18,6 +19,7 @@
 #include "base/hash.h"
 #include "hashring.h"
 #include "server.h"
+#include "sticky.h"
 
 #define WEIGHT_UNIT 256u /* the effective weight of weight 1 */
 
@@ -310,6 +312,7 @@ _Static_assert(UPSTREAM_SERVERS_MAX <= 64 * GROUP_SERVERS, "a bit for each group
 void upstream_balance_build(struct upstream *u)
 {
 	ring_build(u);
+	sticky_build(u);
 	for (unsigned i = 0; i < u->table.n; i++)
 		u->groups[i / GROUP_SERVERS].weight += (uint64_t)server_at(u, i)->weight *
 						       WEIGHT_UNIT;
@@ -410,7 +413,11 @@ static struct server *choose_from(const struct choice *c, const struct lease *l)
 static struct server *choose(struct upstream *u, const struct lease *l, bool *untried)
 {
 	struct choice c = { .upstream = u, .tried = &l->tried };
+	struct server *named = u->sticky ? sticky_choose(u, l) : NULL;
 
+	*untried = named;
+	if (named)
+		return named;
 	if (u->table.n == 1) {
 		*untried = !tried_has(&l->tried, server_at(u, 0)->id);
 		return *untried && !server_full(server_at(u, 0)) ? server_at(u, 0) : NULL;

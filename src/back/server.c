@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "hashring.h"
 #include "io/sock.h"
+#include "sticky.h"
 
 /* A new set of servers, and memory for its groups. */
 struct upstream_change {
@@ -379,6 +380,7 @@ void upstream_servers_done(struct upstream *u)
 		ASSERT(server_at(u, i)->open_n == 0 && server_at(u, i)->leased_n == 0);
 	server_table_clear(&u->table);
 	hashring_free(u->ring);
+	sticky_done(u);
 	free(u->groups);
 	free(u->server_name);
 }

@@ -78,6 +78,7 @@ struct upstream {
 	unsigned server_names_max;       /* capacity of server_name */
 	struct group *groups;            /* group_count(table.n) of them */
 	struct hashring *ring; /* `balance: hash`; NULL: no memory, or one server */
+	uint64_t *sticky;      /* sticky.c: of each server; NULL: not sticky, or no memory */
 	uint32_t busy_n;       /* leases that have a server: connecting or ready */
 	/* rank.c: sums over the servers. */
 	uint64_t rank_weights[RANKS];

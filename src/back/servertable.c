@@ -156,6 +156,8 @@ void server_table_configure(struct server_table *t, const struct config_upstream
 	t->config = *config;
 	t->config.servers = NULL;
 	t->config.tls = NULL;
+	t->config.sticky.cookie = t->config.sticky.key = NULL;
+	t->config.sticky.path = (struct slice){ NULL, 0 };
 	snprintf(t->name, sizeof(t->name), "%s", config->name ? config->name : "");
 	t->config.name = t->name;
 	server_tls_configure(&t->tls, config);

@@ -23,8 +23,8 @@ static void upstream_unknown(struct config_reader *r, const struct node *n)
 			     REPORT_ARG(n->text));
 }
 
-static unsigned upstream_find(struct config_reader *r, const struct node *n,
-			      enum config_protocol protocol)
+unsigned upstream_find(struct config_reader *r, const struct node *n,
+		       enum config_protocol protocol)
 {
 	const char *wanted = protocol == CONFIG_HTTP ? "http" : "memcached";
 	const char *other = protocol == CONFIG_HTTP ? "memcached" : "http";
@@ -57,9 +57,12 @@ void proxy_read(struct config_reader *r, const struct node *n, struct config_pro
 {
 	struct section_values values;
 
-	if (section_read(r, n, &section_proxy, p, &values))
+	if (!section_read(r, n, &section_proxy, p, &values))
+		return;
+	if (values.of[KEY_proxy_upstream])
 		p->upstream = upstream_find(r, values.of[KEY_proxy_upstream],
 					    CONFIG_HTTP);
+	split_read(r, n, &values, p);
 }
 
 /* Reports literal text that makes the key invalid in every request. */

@@ -153,6 +153,17 @@ static void print_lenient(FILE *out, const struct config_upstream *u)
 	fputs("]\n", out);
 }
 
+static void print_sticky(FILE *out, const struct config_sticky *s)
+{
+	if (!s->on)
+		return;
+	print_indent(out, 2);
+	fputs("sticky:\n", out);
+	print_indent(out, 3);
+	print_text(out, "cookie", slice_of(s->cookie));
+	print_section(out, &section_sticky, s, 3, PROTOCOL_ANY);
+}
+
 static void print_upstream(FILE *out, const struct config_upstream *u)
 {
 	fprintf(out, INDENT "%s:\n" INDENT INDENT "servers:\n", u->name);
@@ -181,9 +192,28 @@ static void print_upstream(FILE *out, const struct config_upstream *u)
 		print_text(out, "via", u->via.len > 0 ? u->via : SLICE("off"));
 	}
 	print_lenient(out, u);
+	print_sticky(out, &u->sticky);
 	print_health(out, &u->health);
 	if (u->tls)
 		print_upstream_tls(out, u->tls, 2);
+}
+
+static void print_split(FILE *out, const struct config *c, const struct config_split *split,
+			unsigned depth)
+{
+	print_indent(out, depth);
+	fputs("split:\n", out);
+	for (unsigned i = 0; i < split->part_n; i++) {
+		print_indent(out, depth + 1);
+		fputs("- ", out);
+		print_text(out, "upstream",
+			   slice_of(c->upstreams[split->parts[i].upstream].name));
+		print_section(out, &section_split, &split->parts[i], depth + 2, PROTOCOL_ANY);
+	}
+	if (split->by.part_n == 0)
+		return;
+	print_indent(out, depth);
+	print_template(out, "split_by", &split->by);
 }
 
 void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p,
@@ -191,8 +221,12 @@ void print_proxy(FILE *out, const struct config *c, const struct config_proxy *p
 {
 	print_indent(out, depth);
 	fprintf(out, "proxy:\n");
-	print_indent(out, depth + 1);
-	print_text(out, "upstream", slice_of(c->upstreams[p->upstream].name));
+	if (p->split) {
+		print_split(out, c, p->split, depth + 1);
+	} else {
+		print_indent(out, depth + 1);
+		print_text(out, "upstream", slice_of(c->upstreams[p->upstream].name));
+	}
 	print_section(out, &section_proxy, p, depth + 1, PROTOCOL_ANY);
 }
 

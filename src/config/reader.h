@@ -161,6 +161,20 @@ size_t actions_count(void);
 void rules_read(struct config_reader *r, const struct section_values *values,
 		struct config_route *route);
 
+/* action.c: the index of the upstream that a node names; 0 after an error, which is reported. `n`
+ * may be NULL. */
+unsigned upstream_find(struct config_reader *r, const struct node *n,
+		       enum config_protocol protocol);
+
+/* split.c: the keys of a proxy action about `split`; `map` has all of its keys. */
+void split_read(struct config_reader *r, const struct node *map,
+		const struct section_values *values, struct config_proxy *p);
+
+/* sticky.c: `sticky` of an upstream, whose `balance` was read; `n` may be NULL. True: the text can
+ * be the name of a cookie; false: reported. */
+void sticky_read(struct config_reader *r, const struct node *n, struct config_upstream *u);
+bool cookie_name_check(struct config_reader *r, const struct node *n);
+
 /* hostlist.c: `host` of a route. False: reported. */
 bool hosts_read(struct config_reader *r, const struct node *n, struct config_route *route);
 

@@ -282,6 +282,7 @@ static void upstream_read(struct config_reader *r, const struct node *n,
 	health_read(r, values.of[KEY_upstream_health_check], u);
 	lenient_read(r, values.of[KEY_upstream_lenient], u);
 	upstream_tls_read(r, values.of[KEY_upstream_tls], u);
+	sticky_read(r, values.of[KEY_upstream_sticky], u);
 	if (values.of[KEY_upstream_servers])
 		servers_read(r, values.of[KEY_upstream_servers], u);
 	upstream_tls_names(r, values.of[KEY_upstream_tls], u);

@@ -180,6 +180,8 @@ void forward_response(struct sink *s, const struct head *h,
 	if (!dated)
 		field_unless_empty(s, SLICE("Date"), r->date);
 	own_fields(s, r->own, r->own_n);
+	for (unsigned i = 0; i < COUNT(r->set_cookies); i++)
+		field_unless_empty(s, SLICE("Set-Cookie"), r->set_cookies[i]);
 	framing_field(s, r->framing, r->length);
 	if (r->framing == FRAMING_NONE && r->keep_length && h->framing == FRAMING_LENGTH)
 		length_field(s, h->length);

@@ -8,9 +8,13 @@
 #include "proxy/rule.h"
 #include "proxy/value.h"
 #include "route/variable.h"
+#include "split.h"
 
 /* Most bytes of one decoded value in a hash, such as a query parameter. */
 #define HASH_SCRATCH_BYTES 1024
+
+/* Of the number by which a cookie of `sticky` names a server. */
+#define STICKY_DIGITS 16
 
 /* ---- proxy ---------------------------------------------------------------- */
 
@@ -55,7 +59,7 @@ struct buf *action_emit_request(struct exchange *x, const struct request_view *v
 	return field_block_end(&b);
 }
 
-static uint64_t request_hash(const struct template *t, const struct request_view *view)
+uint64_t action_hash_of(const struct template *t, const struct request_view *view)
 {
 	uint64_t hash = HASH_BEGIN;
 	char scratch[HASH_SCRATCH_BYTES];
@@ -76,8 +80,21 @@ uint64_t action_hash(const struct generation *g, const struct request_view *view
 		     unsigned upstream)
 {
 	const struct config_upstream *u = &g->config->upstreams[upstream];
+	uint64_t server;
 
-	return u->balance == CONFIG_HASH ? request_hash(&u->hash, view) : 0;
+	if (u->balance == CONFIG_HASH)
+		return action_hash_of(&u->hash, view);
+	if (u->sticky.on && cookie_number(view, u->sticky.cookie, STICKY_DIGITS, &server))
+		return server;
+	return 0;
+}
+
+static bool is_https(const struct request_view *view)
+{
+	struct slice proto = view->forwarding->proto;
+
+	return slice_equal_nocase(proto, SLICE("https")) ||
+	       slice_equal_nocase(proto, SLICE("wss"));
 }
 
 static void proxy_start(struct exchange *x, const struct request_view *view)
@@ -85,6 +102,8 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	struct generation *g = x->generation;
 	const struct config_proxy *proxy = view->route->proxy;
 	const struct head *h = view->head;
+	struct place_cookie place = { .name = NULL };
+	struct config_proxy part;
 	struct fetch *f;
 	struct request_changes changes = { .fields = NULL };
 	struct buf *head, *preamble;
@@ -95,6 +114,11 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 	}
 	if (view->route->rules && !rules_change_request(x, view, &changes))
 		return;
+	if (proxy->split) {
+		part = *proxy;
+		part.upstream = split_choose(proxy, view, &x->proxy->random, &place);
+		proxy = &part;
+	}
 	head = action_emit_request(x, view, proxy, h,
 				   view->route->rules ? &changes : NULL);
 	if (!head || !action_preamble(x, proxy->upstream, &preamble)) {
@@ -118,6 +142,8 @@ static void proxy_start(struct exchange *x, const struct request_view *view)
 		.first = x->down->uses == 1,
 		.hold_on_return = identity_presented(h),
 		.upgrade = h->upgrade,
+		.secure = is_https(view),
+		.place = place,
 	});
 	exchange_relay(x, f ? &f->source : NULL, f);
 }

@@ -165,12 +165,31 @@ static enum verdict read_head(struct source *s, struct head *h)
 	return VERDICT_MORE;
 }
 
+/* The server that responds has no cookie yet: it is not the one that the request's cookie names.
+ * That one may still be there, and was full, or slower than a hedge: then the client stays with
+ * it. */
+static bool needs_cookie(const struct fetch *f, uint64_t server)
+{
+	bool not_tried = f->attempts_ended == 0 || f->hedge_outcome == HEDGE_WON;
+
+	return server != 0 && server != f->request.hash &&
+	       !(not_tried && upstream_sticks(f->request.upstream, f->request.hash));
+}
+
 static bool send_head(struct source *s, struct stream *down, const struct head *h,
 		      struct forward_response *r)
 {
+	const struct fetch *f = fetch_of(s);
+	uint64_t server = lease_sticky(&f->attempt->lease);
+	char texts[2][COOKIE_TEXT_MAX];
 	struct field_block b;
 
-	r->via = fetch_of(s)->request.config->via;
+	r->via = f->request.config->via;
+	if ((h->status >= 200 || h->status == 101) && f->place.name)
+		r->set_cookies[0] = cookie_of_place(texts[0], &f->place, f->secure);
+	if ((h->status >= 200 || h->status == 101) && needs_cookie(f, server))
+		r->set_cookies[1] = cookie_of_server(texts[1], &f->request.config->sticky,
+						     server, f->secure);
 	stream_begin_block(down, &b, forward_response_max(h, r));
 	forward_response(&b.sink, h, r);
 	return stream_send_head(down, &b, r->framing, r->length);
@@ -352,6 +371,8 @@ struct fetch *fetch_new(const struct fetch_options *o)
 		.hold_on_return = o->hold_on_return || o->preamble,
 		.limits = g->head_limits,
 	};
+	f->secure = o->secure;
+	f->place = o->place;
 	set_timeouts(&f->request, o->route);
 	f->request.limits.lenient = f->request.config->lenient;
 	f->replay_max = REPLAY_BYTES;

@@ -9,7 +9,7 @@ static struct retry_state *state_of(const struct retry *r)
 
 static struct budget *hedge_budget(const struct retry *r)
 {
-	return retry_state_hedge_budget(state_of(r), r->route->proxy->upstream);
+	return retry_state_hedge_budget(state_of(r), r->request->config->index);
 }
 
 void hedge_plan(struct retry *r)

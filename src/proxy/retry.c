@@ -13,7 +13,7 @@ static struct tick *retry_tick(const struct retry *r)
 static struct budget *retry_budget(const struct retry *r)
 {
 	return retry_state_budget(r->request->generation->retry_state,
-				  r->route->proxy->upstream);
+				  r->request->config->index);
 }
 
 /* ---- time ----------------------------------------------------------------- */

@@ -74,6 +74,9 @@ static void part_read(struct config_reader *r, const struct node *n,
 		memcached_read(r, memcached, &part->memcached, true);
 	else if (proxy)
 		proxy_read(r, proxy, &part->proxy);
+	if (part->proxy.split)
+		report_error(reader_report(r), node_pos(proxy),
+			     "'split' has no effect in a join; write 'upstream: NAME'");
 }
 
 static void parts_read(struct config_reader *r, const struct node *map,

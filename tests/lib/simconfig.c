@@ -26,11 +26,14 @@ static const char *const balances[] = {
 	"round_robin", "least_connections", "random", "hash\n    hash: \"${path}\"",
 	"hash\n    hash: \"${header.X-No}\"\n    hash_balance_factor: 120"
 };
+#define BALANCES_WITHOUT_HASH 3
 static const char *const reuses[] = { "never", "safe", "always" };
 static const char *const eject_ons[] = { "connection", "gateway", "server_error" };
 
 static void config_add_upstream(struct simworld *w, struct strbuf *x, unsigned u)
 {
+	unsigned balance = (unsigned)simworld_draw(w, COUNT(balances));
+
 	strbuf_addf(x, "  u%u:\n", u);
 	config_add_servers(w, x, SIMWORLD_ORIGIN_PORT + SIMWORLD_SERVERS * u,
 			   w->connections[u] > 0 || w->requests_max[u] > 0
@@ -39,11 +42,13 @@ static void config_add_upstream(struct simworld *w, struct strbuf *x, unsigned u
 			   true);
 	strbuf_addf(x, "    connections: %u\n    response_timeout: %s\n    balance: %s\n",
 		    w->connections[u], w->faults.faulty_origins ? "500ms" : "60s",
-		    balances[simworld_draw(w, COUNT(balances))]);
+		    balances[balance]);
 	strbuf_addf(x, "    reuse: %s\n    idle_timeout: %ums\n", reuses[w->reuse[u]],
 		    simworld_chance(w, 3) ? 1 + (unsigned)simworld_draw(w, 300) : 4000);
 	if (w->requests_max[u] > 0)
 		strbuf_addf(x, "    requests: %u\n", w->requests_max[u]);
+	if (balance < BALANCES_WITHOUT_HASH)
+		strbuf_addf(x, "    sticky: { cookie: server, key: sim }\n");
 	strbuf_addf(x,
 		    "    eject_on: %s\n    eject_failures: %u\n    eject_time: %ums\n"
 		    "    eject_max_percent: %u\n",
@@ -180,8 +185,14 @@ static void config_add_routes(struct simworld *w, struct strbuf *x, bool spare)
 	for (unsigned u = 0; u < w->upstream_n; u++)
 		for (int after_cache = u == 0 && w->cache_n > 0; after_cache >= 0;
 		     after_cache--) {
-			strbuf_addf(x, "  - { prefix: /%s%u/, proxy: { upstream: u%u }",
-				    after_cache ? "n" : "u", u, u);
+			strbuf_addf(x, "  - { prefix: /%s%u/, proxy: { ",
+				    after_cache ? "n" : "u", u);
+			/* As if there were no split, but for its cookie. */
+			strbuf_addf(x,
+				    u % 2 == 0 ? "upstream: u%u }"
+					       : "split: [{ upstream: u%u }, { upstream: u0, "
+						 "weight: 0 }], split_cookie: part }",
+				    u);
 			config_add_retry_policy(w, x, &w->policies[u]);
 			if (w->half_close)
 				strbuf_addf(x, ", half_close: allow");
