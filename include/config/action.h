@@ -84,6 +84,9 @@ const char *template_read(struct config_reader *r, const struct node *n, const c
 struct pattern;
 const struct pattern *pattern_read(struct config_reader *r, const struct node *n,
 				   struct slice text);
+/* As template_read(), for a line of a log: with the variables of config/logvariables.def. */
+const char *log_template_read(struct config_reader *r, const struct node *n, const char *form,
+			      struct template *t);
 
 /* True: `n` is a list or map (`kind`) with 1 to `max` entries. False: reported. */
 bool children_check(struct config_reader *r, const struct node *n, enum node_kind kind,

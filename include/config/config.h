@@ -62,7 +62,27 @@ struct config_rights {
 };
 
 enum config_engine { CONFIG_ENGINE_AUTO, CONFIG_ENGINE_IO_URING, CONFIG_ENGINE_EPOLL };
-enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON };
+enum config_log { CONFIG_LOG_OFF, CONFIG_LOG_COMBINED, CONFIG_LOG_JSON, CONFIG_LOG_TEMPLATE };
+
+#define CONFIG_LOGS_MAX 8 /* sets of logs are bits of a uint8_t */
+#define CONFIG_SAMPLE_ALL 1000000u
+
+enum config_log_target { CONFIG_LOG_FILE, CONFIG_LOG_SYSLOG, CONFIG_LOG_JOURNALD };
+
+struct config_access_log {
+	const char *name; /* for routes; empty: none */
+	enum config_log_target target;
+	const char *path; /* a file; "-": standard output */
+	const struct config_address *address; /* of syslog or journald */
+	enum config_log format;
+	struct template template; /* of CONFIG_LOG_TEMPLATE */
+	bool all_routes;          /* also of routes that name no log */
+	bool errors_only;
+	uint32_t slower_than_ms;
+	uint32_t sample;          /* of CONFIG_SAMPLE_ALL requests */
+	unsigned facility;        /* of syslog (RFC 5424 6.2.1) and journald */
+	const char *tag;          /* likewise: APP-NAME, SYSLOG_IDENTIFIER */
+};
 enum config_protocol { CONFIG_HTTP, CONFIG_MEMCACHED };
 enum config_proxy_protocol { CONFIG_PROXY_OFF, CONFIG_PROXY_V1, CONFIG_PROXY_V2 };
 enum config_balance {
@@ -280,6 +300,7 @@ struct config_route {
 	unsigned line;     /* in the file */
 	const char *file;  /* that it is in, by `include`; NULL: the configuration file */
 	const struct config_match *match; /* further conditions; NULL: none */
+	uint8_t logs;      /* access logs: bit i is config.logs[i] */
 	bool half_close;   /* a client that has sent FIN still gets its response */
 	bool passes_on;    /* the action may pass a request on to later routes */
 	const struct config_action *action;
@@ -385,8 +406,11 @@ struct config {
 	struct config_address admin;
 	bool has_control;
 	struct config_address control; /* a path */
-	enum config_log log_format;
-	const char *log_path; /* "-": standard output */
+	unsigned log_n;
+	struct config_access_log *logs;
+	uint8_t logs_default; /* those of requests whose route names none */
+	uint8_t logs_detailed; /* those whose lines need a struct log_record */
+	uint8_t logs_whole;    /* those whose lines need the whole head of the request */
 	const char *user, *group; /* as written; group may be empty */
 	uid_t uid;                /* their values */
 	gid_t gid;

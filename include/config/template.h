@@ -16,6 +16,11 @@ enum variable {
 #include "config/variables.def"
 #undef VARIABLE
 	VARIABLE_NONE, /* literal text */
+/* Of lines of logs only: */
+#define LOG_VARIABLE(name, text, help) LOG_VARIABLE_##name,
+#include "config/logvariables.def"
+#undef LOG_VARIABLE
+	LOG_VARIABLES_END,
 };
 
 #define TEMPLATE_PARTS_MAX 16
@@ -38,6 +43,10 @@ struct template
  * thread). */
 int template_compile(struct template *t, struct template_part *parts, struct slice text,
 		     size_t *column, const char **why);
+
+/* As template_compile(), with the variables of logs. */
+int template_compile_log(struct template *t, struct template_part *parts, struct slice text,
+			 size_t *column, const char **why);
 
 /* The name of a variable, as between "${" and "}", without its argument. */
 struct slice variable_text(enum variable v);

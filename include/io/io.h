@@ -126,6 +126,9 @@ struct io_write {
 	const char *ptr;
 	size_t len;
 	size_t left; /* for the engine: bytes not yet written */
+	/* If nothing can be written now, the op may end with -EAGAIN, so that other writes need not
+	 * wait for it. */
+	bool nowait;
 };
 
 #define IO_STATS(X)                                                               \

@@ -43,7 +43,7 @@ struct proxy {
 	struct names by_name;          /* services that are not closing */
 	struct task sweeper;           /* frees unused generations and services */
 	struct timer sweep;            /* runs the sweeper again for services not idle yet */
-	struct access *access;         /* NULL: no access log */
+	struct access_set logs;        /* of the configuration of `generation` */
 	struct quota *descriptor_quota;
 	unsigned worker;               /* see proxy_options */
 	struct timer descriptor_timer; /* retries connects that lacked a descriptor */
@@ -72,7 +72,7 @@ struct proxy_options {
 	struct generation_options generation; /* the first */
 	struct worker_stats *stats;
 	struct quota *clients, *descriptors;
-	struct access *access;
+	struct access_set logs; /* of the configuration of `generation` */
 	unsigned worker; /* index of this worker in registries */
 	uint64_t seed;   /* of ids: differs between all workers of all machines */
 	/* Called when n descriptors are needed and this worker has no idle connection left to
@@ -90,8 +90,9 @@ bool proxy_evict_origin(struct proxy *p);
 /* New requests begin under this generation; exchanges in flight keep theirs. */
 void proxy_adopt(struct proxy *p, struct generation *g);
 
-/* Replaces the access log (NULL: none). Returns the previous one, which the caller owns again. */
-struct access *proxy_change_access(struct proxy *p, struct access *access);
+/* Replaces the access logs; right before the generation of their configuration is adopted. The
+ * previous ones are the caller's again. */
+void proxy_change_logs(struct proxy *p, const struct access_set *logs);
 
 /* Results of the control thread's DNS queries and health checks: a server name's addresses, and
  * whether one of them is up. `upstream` and `server` are indices in `config`; ignored unless that

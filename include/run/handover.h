@@ -21,8 +21,8 @@ enum handover_kind {
 	HANDOVER_LISTENER_KEPT, /* listeners of address `value` stay open */
 	HANDOVER_ADMIN,         /* the listening socket of the admin address */
 	HANDOVER_ADMIN_KEPT,    /* the admin address stays open */
-	HANDOVER_LOG,      /* access log of worker `worker`; `value`: is a regular file */
-	HANDOVER_LOG_KEPT, /* the workers keep their access log */
+	HANDOVER_LOG, /* access log `index` of worker `worker`; `value`: is a regular file */
+	HANDOVER_LOG_KEPT, /* access log `index` is log `value` of the workers' configuration */
 	HANDOVER_END,      /* end of the setup */
 	HANDOVER_KEYLOG,   /* the file `keylog` of config->tls[value] */
 };
@@ -31,8 +31,9 @@ struct handover {
 	enum handover_kind kind;
 	unsigned worker, value;
 	int fd; /* -1: none. The receiver owns its copy */
-	unsigned
-		index; /* of LISTENER and LISTENER_KEPT: of the address in config->listens */
+	/* of LISTENER and LISTENER_KEPT: of the address in config->listens; of LOG and LOG_KEPT: in
+	 * config->logs */
+	unsigned index;
 };
 
 /* One-byte messages to the worker process: */

@@ -26,23 +26,6 @@ static void trusted_proxies_read(struct config_reader *r, const struct node *n)
 		r->config->trust = *a;
 }
 
-static void access_log_read(struct config_reader *r, const struct node *n)
-{
-	struct config *c = r->config;
-	struct section_values values;
-
-	section_read(r, n && n->kind == NODE_MAP ? n : NULL, &section_access_log, c,
-		     &values);
-	if (n && n->kind == NODE_MAP)
-		return;
-	c->log_format = CONFIG_LOG_OFF;
-	if (n && (n->kind != NODE_SCALAR || !value_is_off(n->text)))
-		report_error(
-			&r->report, n->at,
-			"'access_log' takes off or a map; write off, or { path: FILE, "
-			"format: combined }");
-}
-
 static void limits_read(struct config_reader *r, const struct node *n)
 {
 	struct config_limits *l = &r->config->limits;
@@ -79,7 +62,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 		report_error(&r->report, node_pos(root),
 			     "'routes' is missing; write 'routes: [{ path: /PATH, … }, …]'");
 	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
-	access_log_read(r, values.of[KEY_top_access_log]);
+	access_logs_read(r, values.of[KEY_top_access_log]);
 	request_id_read(r, values.of[KEY_top_request_id]);
 	limits_read(r, values.of[KEY_top_limits]);
 	resolver_read(r, values.of[KEY_top_resolver]);

@@ -98,6 +98,14 @@ static void print_variables(FILE *out)
 #undef VARIABLE
 }
 
+static void print_log_variables(FILE *out)
+{
+	fputs("\n| variable of `access_log[].template` only | value |\n|---|---|\n", out);
+#define LOG_VARIABLE(name, text, help) fprintf(out, "| `${%s}` | %s |\n", text, help);
+#include "config/logvariables.def"
+#undef LOG_VARIABLE
+}
+
 static void print_limits(FILE *out)
 {
 	fputs("\n| limit | maximum |\n|---|---|\n", out);
@@ -108,6 +116,7 @@ static void print_limits(FILE *out)
 		"| `servers` of an upstream; also the addresses of all of them | %d |\n",
 		CONFIG_SERVERS_MAX);
 	fprintf(out, "| addresses of a server name | %d |\n", CONFIG_ADDRESSES_MAX);
+	fprintf(out, "| `access_log` | %d |\n", CONFIG_LOGS_MAX);
 	fprintf(out, "| `routes` | %d |\n", CONFIG_ROUTES_MAX);
 }
 
@@ -151,5 +160,6 @@ void config_reference(FILE *out)
 			print_keys_of_actions_and_rules(out);
 	}
 	print_variables(out);
+	print_log_variables(out);
 	print_limits(out);
 }

@@ -134,6 +134,7 @@ static void route_read(struct config_reader *r, const struct node *n,
 		conditions_of_route_read(r, values.of[KEY_route_match], route);
 	actions_read(r, n, &values, route);
 	policy_check(r, &values, route);
+	route_logs_read(r, values.of[KEY_route_access_log], route);
 	if (values.of[KEY_route_retry])
 		retry_read(r, values.of[KEY_route_retry], route);
 	if (values.of[KEY_route_hedge])

@@ -108,8 +108,8 @@ void variable_noted(struct config_reader *r, enum variable v)
 		r->config->uses_ja4 = true;
 }
 
-const char *template_read(struct config_reader *r, const struct node *n, const char *form,
-			  struct template *t)
+static const char *any_template_read(struct config_reader *r, const struct node *n,
+				     const char *form, bool log, struct template *t)
 {
 	struct template_part parts[TEMPLATE_PARTS_MAX];
 	struct slice text;
@@ -119,7 +119,7 @@ const char *template_read(struct config_reader *r, const struct node *n, const c
 	if (!scalar_check(r, n, form))
 		return NULL;
 	text = (struct slice){ arena_text(r->memory, n->text), n->text.len };
-	if (template_compile(t, parts, text, &column, &why) < 0) {
+	if ((log ? template_compile_log : template_compile)(t, parts, text, &column, &why) < 0) {
 		report_error(&r->report, node_text_pos(n, column), "%s", why);
 		*t = (struct template){ 0 };
 		return NULL;
@@ -129,6 +129,18 @@ const char *template_read(struct config_reader *r, const struct node *n, const c
 		variable_noted(r, parts[i].variable);
 	t->parts = arena_copy(r->memory, parts, t->part_n * sizeof(parts[0]));
 	return text.ptr;
+}
+
+const char *template_read(struct config_reader *r, const struct node *n, const char *form,
+			  struct template *t)
+{
+	return any_template_read(r, n, form, false, t);
+}
+
+const char *log_template_read(struct config_reader *r, const struct node *n, const char *form,
+			      struct template *t)
+{
+	return any_template_read(r, n, form, true, t);
 }
 
 static bool is_name(struct slice text)

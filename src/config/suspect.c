@@ -180,12 +180,12 @@ static bool log_suspect(struct config_reader *r, const struct node *n)
 			"'%.*s' is taken as the name of a file; write \"-\" for standard "
 			"output",
 			SLICE_ARG(text));
-	else if (slice_starts(text, SLICE("syslog:")) ||
+	else if (slice_starts(text, SLICE("syslog:")) || slice_equal(text, SLICE("journald")) ||
 		 memmem(text.ptr, text.len, "://", 3))
 		report_error(
 			&r->report, n->at,
 			"'path' is the name of a file; write /PATH, or \"-\" for standard "
-			"output");
+			"output; or 'syslog: ADDRESS' or 'journald: on' instead of it");
 	else
 		return true;
 	return slice_equal(text, SLICE("stdout")) || slice_equal(text, SLICE("stderr"));

@@ -15,11 +15,19 @@ static const struct {
 #undef VARIABLE
 };
 
+static const struct slice log_variables[] = {
+#define LOG_VARIABLE(name, text_, help) { text_, sizeof(text_) - 1 },
+#include "config/logvariables.def"
+#undef LOG_VARIABLE
+};
+
 /* Buffer of messages with variable content; valid until the next message. */
 static _Thread_local char message[256];
 
 struct slice variable_text(enum variable v)
 {
+	if (v > VARIABLE_NONE)
+		return log_variables[v - VARIABLE_NONE - 1];
 	ASSERT((size_t)v < COUNT(variables));
 	return variables[v].text;
 }
@@ -32,24 +40,26 @@ static bool takes_argument(struct slice text)
 	return false;
 }
 
-static struct slice nearest_variable(struct slice name)
+static struct slice nearest_variable(struct slice name, bool log)
 {
 	struct nearest near = { .word = name };
 
 	for (size_t i = 0; i < COUNT(variables); i++)
 		nearest_offer(&near, variables[i].text);
+	for (size_t i = 0; i < COUNT(log_variables) && log; i++)
+		nearest_offer(&near, log_variables[i]);
 	return near.best;
 }
 
 /* The message for an unknown variable, with the most similar one. */
-static const char *unknown_variable(struct slice name)
+static const char *unknown_variable(struct slice name, bool log)
 {
 	const char *dot = memchr(name.ptr, '.', name.len);
-	struct slice meant = nearest_variable(name);
+	struct slice meant = nearest_variable(name, log);
 
 	if (meant.len == 0 && dot)
 		meant = nearest_variable(
-			(struct slice){ name.ptr, (size_t)(dot - name.ptr) });
+			(struct slice){ name.ptr, (size_t)(dot - name.ptr) }, log);
 	if (meant.len == 0)
 		return "unknown variable; write ${path}, ${path.rest}, ${query.NAME}, "
 		       "${header.NAME}, ${cookie.NAME}, ${host}, ${method} or "
@@ -69,8 +79,15 @@ static bool is_argument(struct slice s)
 }
 
 /* Compiles the text between the braces. Returns NULL, or what is wrong and the remedy. */
-static const char *compile_variable(struct template_part *part, struct slice name)
+static const char *compile_variable(struct template_part *part, struct slice name,
+				    bool log)
 {
+	for (size_t i = 0; i < COUNT(log_variables) && log; i++)
+		if (slice_equal(log_variables[i], name)) {
+			part->variable = (enum variable)(VARIABLE_NONE + 1 + i);
+			part->text = slice_after(name, name.len);
+			return NULL;
+		}
 	for (size_t i = 0; i < COUNT(variables); i++) {
 		struct slice text = variables[i].text;
 
@@ -92,11 +109,11 @@ static const char *compile_variable(struct template_part *part, struct slice nam
 			 SLICE_ARG(text));
 		return message;
 	}
-	return unknown_variable(name);
+	return unknown_variable(name, log);
 }
 
 /* Compiles the first part of `text`, which has *used bytes. */
-static const char *compile_part(struct template_part *part, struct slice text,
+static const char *compile_part(struct template_part *part, struct slice text, bool log,
 				size_t *used)
 {
 	const char *dollar = memchr(text.ptr, '$', text.len);
@@ -118,11 +135,11 @@ static const char *compile_part(struct template_part *part, struct slice text,
 	if (!brace)
 		return "'${' is not closed; write '}' after the name";
 	*used = (size_t)(brace - text.ptr) + 1;
-	return compile_variable(part, (struct slice){ text.ptr + 2, *used - 3 });
+	return compile_variable(part, (struct slice){ text.ptr + 2, *used - 3 }, log);
 }
 
-int template_compile(struct template *t, struct template_part *parts, struct slice text,
-		     size_t *column, const char **why)
+static int parts_compile(struct template *t, struct template_part *parts, struct slice text,
+		   bool log, size_t *column, const char **why)
 {
 	*t = (struct template){ .parts = parts };
 	for (size_t at = 0, used; at < text.len; at += used) {
@@ -130,9 +147,21 @@ int template_compile(struct template *t, struct template_part *parts, struct sli
 		*why = "more than 16 variables and pieces of text; shorten it";
 		if (t->part_n == TEMPLATE_PARTS_MAX)
 			return -1;
-		*why = compile_part(&parts[t->part_n++], slice_after(text, at), &used);
+		*why = compile_part(&parts[t->part_n++], slice_after(text, at), log, &used);
 		if (*why)
 			return -1;
 	}
 	return 0;
+}
+
+int template_compile(struct template *t, struct template_part *parts, struct slice text,
+		     size_t *column, const char **why)
+{
+	return parts_compile(t, parts, text, false, column, why);
+}
+
+int template_compile_log(struct template *t, struct template_part *parts, struct slice text,
+			 size_t *column, const char **why)
+{
+	return parts_compile(t, parts, text, true, column, why);
 }

@@ -50,10 +50,14 @@ static struct io_write *queue_take(struct write_queue *q)
 	return op;
 }
 
+/* One thread writes for all logs of the loop: it must not wait for the reader of one of them. */
 static int op_write_all(struct io_write *op)
 {
+	struct pollfd writable = { .fd = op->op.fd, .events = POLLOUT };
+
+	if (op->nowait && poll(&writable, 1, 0) == 0)
+		return -EAGAIN;
 	while (op->left > 0) {
-		struct pollfd writable = { .fd = op->op.fd, .events = POLLOUT };
 		ssize_t n = write(op->op.fd, op->ptr + (op->len - op->left), op->left);
 
 		if (n > 0)

@@ -2,6 +2,7 @@
 
 #include "base/reserve.h"
 #include "clienttls.h"
+#include "exchangelog.h"
 #include "handshakelog.h"
 #include "http/path.h"
 #include "proxy/action.h"
@@ -9,44 +10,7 @@
 #include "reply.h"
 #include "view.h"
 
-/* Logged if the client left before its response began; never sent. As in nginx. */
-#define STATUS_GONE 499
-
 /* ---- endings -------------------------------------------------------------- */
-
-/* The fields of a request that the access log shows. */
-#define LOGGED_FIELDS (KEPT_FIELD(HEADER_REFERER) | KEPT_FIELD(HEADER_USER_AGENT))
-
-static void log_exchange(const struct exchange *x, enum ending ending)
-{
-	static const char *const hedges[] = { NULL, "lost", "won" };
-	const struct kept_head *kept = kept_head_of(x);
-	struct client_tls tls;
-
-	/* Without a kept head the log was turned on after the request had begun. */
-	if (!x->proxy->access || !kept)
-		return;
-	access_log(x->proxy->access,
-		   &(struct access_entry){
-			   .peer = &x->client_addr,
-			   .user = rules_user(x),
-			   .request_line = kept_head_line(kept),
-			   .host = kept_head_authority(kept),
-			   .referer = kept_head_value(kept, HEADER_REFERER),
-			   .user_agent = kept_head_value(kept, HEADER_USER_AGENT),
-			   .status = ending == ENDING_CLIENT_GONE && x->relay.status == 0
-					     ? STATUS_GONE
-					     : x->relay.status,
-			   .sent_bytes = x->relay.sent_bytes,
-			   .took_us = x->proxy->tick->now_us - x->started_us,
-			   .server = x->relay.server,
-			   .attempts_n = x->attempts_n,
-			   .hedge = hedges[x->hedge],
-			   .ending = ending_text(ending),
-			   .id = log_record_id(x->relay.record),
-			   .tls = client_tls_read(&tls, x->client) ? &tls : NULL,
-		   });
-}
 
 void exchange_drop_source(struct exchange *x)
 {
@@ -64,7 +28,9 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	struct proxy *p = x->proxy;
 
 	exchange_drop_source(x);
-	log_exchange(x, ending);
+	if (x->relay.record)
+		exchange_note(x);
+	exchange_log(x, ending);
 	if (ending == ENDING_CLIENT_GONE && x->relay.status == 0)
 		stat_add(&p->stats->requests_abandoned, 1);
 	if (x->relay.tunnel)
@@ -166,6 +132,8 @@ static void exchange_settle(struct exchange *x)
 {
 	if (!x->ended) {
 		CHECK_STATE(exchange_check(x));
+		if (x->relay.record)
+			exchange_note(x);
 		/* Once a response has begun, a client that closes its side still receives all
 		 * of it. */
 		stream_wait(x->down, x->relay.status == 0 && !x->route->half_close);
@@ -197,6 +165,8 @@ void exchange_abandon(struct exchange *x)
 void exchange_relay(struct exchange *x, struct source *s, struct fetch *fetch)
 {
 	exchange_set_state(x, EXCHANGE_RELAYING);
+	if (x->relay.record && fetch)
+		x->relay.record->upstream = fetch->request.config->name;
 	if (s)
 		relay_begin(&x->relay, s, fetch);
 	else
@@ -253,24 +223,11 @@ static void begin_rules(struct exchange *x, struct request_view *view)
 		start(x, view, 0);
 }
 
-/* Begins the record of a request, if the configuration asks for one. False: no memory. */
-static bool record_begin(struct exchange *x, struct request_view *view, bool trusted)
+/* Without memory for it there is no line. */
+static void refuse_unrouted(struct exchange *x, const struct head *h, enum ending ending)
 {
-	const struct config *c = x->generation->config;
-	struct proxy *p = x->proxy;
-
-	if (!c->request_id.on)
-		return true;
-	if (!x->relay.record) {
-		x->relay.record = slab_take(&p->records);
-		if (!x->relay.record)
-			return false;
-		x->relay.record->config = c;
-		log_record_identify(x->relay.record, view->head, trusted, &p->random,
-				    p->tick->wall_ms);
-	}
-	view->request_id = log_record_id(x->relay.record);
-	return true;
+	(void)!exchange_keep_for_logs(x, h);
+	exchange_fail(x, ending);
 }
 
 static void route(struct exchange *x, const struct head *h, unsigned from)
@@ -278,15 +235,19 @@ static void route(struct exchange *x, const struct head *h, unsigned from)
 	struct exchange_view v;
 
 	exchange_view_read(&v, x, h);
-	if (!record_begin(x, &v.view, v.realip.peer.trusted)) {
+	if (!exchange_begin_record(x, &v.view, v.realip.peer.trusted)) {
 		exchange_fail(x, ENDING_NO_MEMORY);
 		return;
 	}
 	if (client_tls_misdirected(x->client, v.view.host)) {
-		exchange_fail(x, ENDING_MISDIRECTED);
+		refuse_unrouted(x, h, ENDING_MISDIRECTED);
 		return;
 	}
 	x->route = route_choose(x->generation->config, &v.view, from);
+	if (!exchange_keep_for_logs(x, h)) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
 	if (x->route)
 		x->relay.body_max = config_body_max(x->generation->config, x->route);
 	if (v.view.undecided)
@@ -417,10 +378,6 @@ static struct exchange *exchange_new(struct client *c, struct stream *down,
 	x->relay.http_1_0 = h->minor == 0;
 	x->relay.upgrade = h->upgrade;
 	x->relay.expects_continue = h->expect_continue;
-	if (p->access && !exchange_keep_head(x, h, LOGGED_FIELDS)) {
-		slab_put(&p->exchanges, x);
-		return NULL;
-	}
 	x->generation = generation_ref(p->generation);
 	stat_add(&p->stats->requests_in_flight, 1);
 	io_add_inflight(p->tick->loop, 1);
@@ -450,9 +407,9 @@ static void request_received(struct client *c, struct stream *down, struct head 
 	}
 	stream_use(down, &x->task);
 	if (h->method == METHOD_CONNECT)
-		exchange_fail(x, ENDING_METHOD_NOT_ALLOWED);
+		refuse_unrouted(x, h, ENDING_METHOD_NOT_ALLOWED);
 	else if (c->paths_strict && !path_is_unambiguous(h->path))
-		exchange_fail(x, ENDING_PATH_AMBIGUOUS);
+		refuse_unrouted(x, h, ENDING_PATH_AMBIGUOUS);
 	else
 		route(x, h, 0);
 	if (x->ended)
@@ -489,15 +446,8 @@ static void request_refused(struct client *c, struct stream *down, enum fault fa
 
 	relay_whole(&r, reply_source(&reply), NULL);
 	relay_drop_source(&r);
-	if (p->access)
-		access_log(p->access,
-			   &(struct access_entry){
-				   .peer = &c->peer,
-				   .status = r.status,
-				   .sent_bytes = r.sent_bytes,
-				   .ending = fault == FAULT_NONE ? ending_text(ending)
-								 : fault_text(fault),
-			   });
+	refusal_log(p, &c->peer, &r,
+		    fault == FAULT_NONE ? ending_text(ending) : fault_text(fault));
 }
 
 static void stream_closed(struct stream *down)

@@ -207,12 +207,9 @@ void proxy_adopt(struct proxy *p, struct generation *g)
 		generation_put(previous);
 }
 
-struct access *proxy_change_access(struct proxy *p, struct access *access)
+void proxy_change_logs(struct proxy *p, const struct access_set *logs)
 {
-	struct access *previous = p->access;
-
-	p->access = access;
-	return previous;
+	p->logs = *logs;
 }
 
 static void sweep(struct task *task)
@@ -239,7 +236,7 @@ int proxy_init(struct proxy *p, const struct proxy_options *o)
 	memset(p, 0, sizeof(*p));
 	p->tick = o->tick;
 	p->stats = o->stats;
-	p->access = o->access;
+	p->logs = o->logs;
 	p->descriptor_quota = o->descriptors;
 	p->evict_elsewhere = o->evict_elsewhere;
 	p->owner = o->owner;
@@ -317,10 +314,13 @@ bool proxy_idle(struct proxy *p)
 	}
 	if (!idle || !action_works_idle(p) || !rule_works_idle(p))
 		return false;
-	if (!p->access)
-		return true;
-	access_flush(p->access);
-	return access_idle(p->access);
+	for (unsigned i = 0; i < p->logs.n; i++) {
+		if (!p->logs.all[i])
+			continue;
+		access_flush(p->logs.all[i]);
+		idle &= access_idle(p->logs.all[i]);
+	}
+	return idle;
 }
 
 void proxy_done(struct proxy *p)

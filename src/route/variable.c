@@ -154,6 +154,11 @@ static enum result evaluate(enum variable id, struct slice argument,
 	case VARIABLE_TLS_CLIENT_SERIAL:
 	case VARIABLE_TLS_CLIENT_FINGERPRINT:
 		return v->tls ? non_empty(tls_text(id, v->tls), value) : RESULT_NONE;
+#define LOG_VARIABLE(name, text, help) case LOG_VARIABLE_##name:
+#include "config/logvariables.def"
+#undef LOG_VARIABLE
+	case LOG_VARIABLES_END:
+		break; /* those of access.c */
 	case VARIABLE_NONE:
 		*value = argument;
 		return RESULT_OK;

@@ -365,6 +365,7 @@ static void memcached_on_input(struct sim_peer *a)
 
 static const char config_text[] =
 	"listen: [127.0.0.1:8080]\n"
+	"access_log: { path: log, format: json }\n"
 	"study: true\n"
 	"upstreams:\n"
 	"  app:\n"
@@ -471,6 +472,11 @@ static void secure_upstreams(struct proxyrig *r)
 	}
 }
 
+static const struct config_access_log log_config = { .path = "log",
+						     .format = CONFIG_LOG_JSON,
+						     .all_routes = true,
+						     .sample = CONFIG_SAMPLE_ALL };
+
 void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 {
 	memset(r, 0, sizeof(*r));
@@ -495,8 +501,8 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 							       &r->lines[i],
 							       r->registries[i] };
 	}
-	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, CONFIG_LOG_JSON,
-				     LOG_FD), 0);
+	assert_int_equal(access_init(&r->access, &r->sim.tick, &r->stats, &log_config,
+				     &r->proxy.random, LOG_FD), 0);
 	assert_int_equal(
 		proxy_init(&r->proxy,
 			   &(struct proxy_options){
@@ -506,7 +512,7 @@ void proxyrig_open(struct proxyrig *r, const struct proxyrig_options *o)
 				   .stats = &r->stats,
 				   .clients = &r->clients,
 				   .descriptors = &r->descriptors,
-				   .access = &r->access,
+				   .logs = { 1, { &r->access } },
 			   }),
 		0);
 	listener_start(&r->listener, &r->sim.tick, simrig_listen(&r->sim, PROXYRIG_PORT),

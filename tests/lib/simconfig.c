@@ -206,7 +206,7 @@ struct config *simworld_draw_config(struct simworld *w)
 	struct config *config;
 	struct strbuf x = { 0 };
 
-	strbuf_addf(&x, "listen: [127.0.0.1:%u]\nupstreams:\n", SIMWORLD_PROXY_PORT);
+	strbuf_addf(&x, "listen: [127.0.0.1:%u]\naccess_log: { path: log, format: json }\nupstreams:\n", SIMWORLD_PROXY_PORT);
 	if (spare)
 		strbuf_addf(&x, "  spare: { servers: [127.0.0.1:1] }\n");
 	for (unsigned u = 0; u < w->upstream_n; u++)

@@ -299,6 +299,11 @@ static const struct listener_events listener_events = {
 	.accepted = client_accepted,
 };
 
+static const struct config_access_log log_config = { .path = "log",
+						     .format = CONFIG_LOG_JSON,
+						     .all_routes = true,
+						     .sample = CONFIG_SAMPLE_ALL };
+
 static void proxy_open(struct simworld *w)
 {
 	struct upstream_view upstream_views[SIMWORLD_UPSTREAMS + 2];
@@ -317,8 +322,8 @@ static void proxy_open(struct simworld *w)
 		w->registries[i] = registry_new(name, 1, NULL, NULL);
 		ASSERT(w->registries[i]);
 	}
-	ASSERT(access_init(&w->access, &w->sim.tick, &w->stats, CONFIG_LOG_JSON,
-			   LOG_FD) == 0);
+	ASSERT(access_init(&w->access, &w->sim.tick, &w->stats, &log_config,
+			   &w->proxy.random, LOG_FD) == 0);
 	ASSERT(proxy_init(&w->proxy,
 			  &(struct proxy_options){
 				  .tick = &w->sim.tick,
@@ -327,7 +332,7 @@ static void proxy_open(struct simworld *w)
 				  .stats = &w->stats,
 				  .clients = &w->client_quota,
 				  .descriptors = &w->descriptors,
-				  .access = &w->access,
+				  .logs = { 1, { &w->access } },
 			  }) == 0);
 	listener_start(&w->listener, &w->sim.tick,
 		       simrig_listen(&w->sim, SIMWORLD_PROXY_PORT), &w->client_quota,

@@ -7,22 +7,31 @@
 
 #include <cmocka.h>
 
+#include "base/random.h"
 #include "lib/simrig.h"
 #include "proxy/access.h"
+#include "proxy/logrecord.h"
 
 #define FD 55
+#define SLICE_OF_TEXT(text) text, sizeof(text) - 1
 
 static struct simrig rig;
 static struct worker_stats stats;
 static struct access access_;
 static const struct peer peer = { .family = AF_INET, .addr = { 192, 0, 2, 7 } };
 
+static struct config_access_log config;
+static struct random numbers;
+
 static void access_open(enum config_log format)
 {
+	config = (struct config_access_log){ .path = "log", .format = format,
+					     .sample = CONFIG_SAMPLE_ALL, .tag = "fairlead",
+					     .facility = 16, .all_routes = true };
 	setenv("TZ", "UTC", 1);
 	memset(&stats, 0, sizeof(stats));
 	simrig_open(&rig, 1, 8);
-	assert_int_equal(access_init(&access_, &rig.tick, &stats, format, FD), 0);
+	assert_int_equal(access_init(&access_, &rig.tick, &stats, &config, &numbers, FD), 0);
 }
 
 static void access_close(void)
@@ -96,6 +105,110 @@ static void test_escaped(void **state)
 		       "\"ending\":\"complete\","
 		       "\"referer\":\"a\\u0022b\\u005cc\\u000a\\u001b[31m\\u00c3\\u00a4\\u007f\","
 		       "\"user_agent\":\"wget\"}\n");
+	access_close();
+}
+
+static void test_times(void **state)
+{
+	struct log_record record = { .upstream = "up", .received_us = 1020, .head_us = 1900,
+				     .times = { .asked = 1030, .placed = 1100, .connected = 1300,
+						.ready = 1700 } };
+	const struct slice host = SLICE("h");
+	const struct config_route route = { .path = SLICE("/a/"), .hosts = &host,
+					    .host_n = 1, .prefix = true };
+	struct access_entry e = entry();
+	struct slice s;
+
+	(void)state;
+	e.started_us = 1000;
+	e.record = &record;
+	e.route = &route;
+	e.received_bytes = 7;
+	access_open(CONFIG_LOG_JSON);
+	access_log(&access_, &e);
+	s = written();
+	assert_non_null(memmem(s.ptr, s.len,
+			       SLICE_OF_TEXT("\"received_bytes\":7,\"took_us\":3456,\"times_us\":"
+					     "{\"receive\":20,\"queue\":70,\"connect\":200,"
+					     "\"tls\":400,\"response\":200,\"first_byte\":900},"
+					     "\"route\":\"h/a/*\",\"upstream\":\"up\",")));
+	/* Without TLS; a hedge's response; none. */
+	record.times.connected = 0;
+	access_log(&access_, &e);
+	record.times = (struct lease_times){ 0 };
+	access_log(&access_, &e);
+	record.head_us = record.received_us = 0;
+	access_log(&access_, &e);
+	s = written();
+	assert_non_null(memmem(s.ptr, s.len,
+			       SLICE_OF_TEXT("\"queue\":70,\"connect\":600,\"response\":200,")));
+	assert_non_null(memmem(s.ptr, s.len,
+			       SLICE_OF_TEXT("{\"receive\":20,\"first_byte\":900},")));
+	assert_non_null(memmem(s.ptr, s.len,
+			       SLICE_OF_TEXT("\"took_us\":3456,\"route\":\"h/a/*\"")));
+	access_close();
+}
+
+/* What is not known is "-"; what was received cannot end the line. */
+static void test_template(void **state)
+{
+	static const struct template_part parts[] = {
+		{ (enum variable)LOG_VARIABLE_TIME, SLICE("") },
+		{ VARIABLE_NONE, SLICE(" ") },
+		{ VARIABLE_CLIENT_ADDRESS, SLICE("") },
+		{ VARIABLE_NONE, SLICE("|\"") },
+		{ (enum variable)LOG_VARIABLE_REQUEST_LINE, SLICE("") },
+		{ VARIABLE_NONE, SLICE("\"|") },
+		{ VARIABLE_PATH, SLICE("") },
+		{ (enum variable)LOG_VARIABLE_QUEUE_US, SLICE("") },
+		{ (enum variable)LOG_VARIABLE_TOOK_US, SLICE("") },
+	};
+	struct access_entry e = entry();
+
+	(void)state;
+	access_open(CONFIG_LOG_TEMPLATE);
+	config.template = (struct template){ COUNT(parts), parts };
+	e.request_line = SLICE("GET /\"\n HTTP/1.1");
+	access_log(&access_, &e);
+	assert_written("2020-01-01T00:00:01.000Z 192.0.2.7|\"GET /\\x22\\x0a HTTP/1.1\"|--3456\n");
+	access_close();
+}
+
+static unsigned logged_of(unsigned n, const struct access_entry *e)
+{
+	uint64_t before = stats.log_lines;
+
+	for (unsigned i = 0; i < n; i++) {
+		access_log(&access_, e);
+		if (i % 100 == 0)
+			written();
+	}
+	written();
+	return (unsigned)(stats.log_lines - before);
+}
+
+static void test_conditions(void **state)
+{
+	struct access_entry e = entry(), failed = entry();
+
+	(void)state;
+	failed.failed = true;
+	access_open(CONFIG_LOG_COMBINED);
+	config.sample = CONFIG_SAMPLE_ALL / 10;
+	assert_in_range(logged_of(4000, &e), 300, 500);
+	assert_int_equal(logged_of(100, &failed), 100);
+	config.sample = 0;
+	assert_int_equal(logged_of(100, &e), 0);
+	assert_int_equal(logged_of(100, &failed), 100);
+	config.sample = CONFIG_SAMPLE_ALL;
+	config.slower_than_ms = 4;
+	assert_int_equal(logged_of(1, &e), 0);
+	assert_int_equal(logged_of(1, &failed), 1);
+	e.took_us = 4000;
+	assert_int_equal(logged_of(1, &e), 1);
+	config.errors_only = true;
+	assert_int_equal(logged_of(1, &e), 0);
+	assert_int_equal(logged_of(1, &failed), 1);
 	access_close();
 }
 
@@ -208,6 +321,8 @@ int main(void)
 		cmocka_unit_test(test_combined), cmocka_unit_test(test_escaped),
 		cmocka_unit_test(test_flush),	 cmocka_unit_test(test_full),
 		cmocka_unit_test(test_long),	 cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_times),	 cmocka_unit_test(test_template),
+		cmocka_unit_test(test_conditions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

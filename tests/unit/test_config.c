@@ -172,7 +172,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->workers, 0);
 	assert_int_equal(c->engine, CONFIG_ENGINE_AUTO);
 	assert_false(c->has_admin);
-	assert_int_equal(c->log_format, CONFIG_LOG_OFF);
+	assert_int_equal(c->log_n, 0);
 	assert_string_equal(c->user, "nobody");
 	assert_int_not_equal(c->uid, 0);
 	assert_int_not_equal(c->gid, 0);
@@ -425,8 +425,9 @@ static void test_all_keys(void **state)
 	assert_string_equal(((struct sockaddr_un *)&c->listens[2].sa)->sun_path,
 			    "/run/\"fair\"\u00e9");
 	assert_true(c->has_admin);
-	assert_int_equal(c->log_format, CONFIG_LOG_JSON);
-	assert_string_equal(c->log_path,
+	assert_int_equal(c->log_n, 1);
+	assert_int_equal(c->logs[0].format, CONFIG_LOG_JSON);
+	assert_string_equal(c->logs[0].path,
 			    "/var/log/a \"b\" \\ \u00e9\U0001F600\xc2\x85.log");
 	assert_int_equal(c->uid, 4000000001u);
 	assert_int_equal(c->gid, 0);

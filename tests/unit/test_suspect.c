@@ -147,8 +147,12 @@ static void test_top_level(void **state)
 		  "access_log: off\n" },
 		{ "access_log: { path: 'syslog:server=h' }\n",
 		  "f:1:21: 'path' is the name of a file; write /PATH, or \"-\" for standard "
-		  "output\n",
-		  "access_log: { path: /dev/null }\n" },
+		  "output; or 'syslog: ADDRESS' or 'journald: on' instead of it\n",
+		  "access_log: { journald: on }\n" },
+		{ "access_log: { path: journald }\n",
+		  "f:1:21: 'path' is the name of a file; write /PATH, or \"-\" for standard "
+		  "output; or 'syslog: ADDRESS' or 'journald: on' instead of it\n",
+		  "access_log: { syslog: 'unix:/dev/log' }\n" },
 		{ "access_log: { path: '/log/${host}' }\n",
 		  "f:1:27: 'path' cannot contain variables; write the text itself\n",
 		  "access_log: { path: /log/x }\n" },
@@ -285,7 +289,7 @@ static void test_spellings(void **state)
 
 	(void)state;
 	assert_true(c->study && !c->sandbox && c->trust.unix_sockets);
-	assert_int_equal(c->log_format, CONFIG_LOG_OFF);
+	assert_int_equal(c->log_n, 0);
 	assert_true(c->upstreams[0].forwarded && c->upstreams[0].via.len == 0);
 	assert_int_equal(c->upstreams[0].keepalive, 9);
 	assert_int_equal(c->upstreams[0].connect_timeout_ms, 2000);

@@ -54,12 +54,15 @@ struct worker_config {
 	struct config_version *config_version;
 	struct worker *worker;
 	struct list listeners; /* worker_listeners that the worker will start */
-	int log_fd;            /* -1: no access log */
-	bool log_is_file;      /* a regular file: a write is never partial or interleaved */
-	bool log_kept;         /* the worker keeps its current access log */
+	struct worker_log {
+		int fd;        /* -1: none */
+		bool is_file;  /* a regular file: a write is never partial or interleaved */
+		bool kept;     /* it is log number `current` of the configuration in force */
+		unsigned current;
+	} logs[CONFIG_LOGS_MAX];
 	struct upstream_view *upstream_views; /* by index of config->upstreams */
 	struct generation *generation;        /* prepared and not adopted yet */
-	struct access *access;                /* likewise */
+	struct access_set access;             /* likewise; NULL: those that are kept */
 	int error;                            /* of the preparation: 0 or a negative errno */
 };
 

@@ -43,7 +43,7 @@ struct worker {
 	struct tick tick;
 	struct proxy proxy;
 	struct list listeners;    /* worker_listeners, open or closing */
-	struct access *access;    /* NULL: no access log */
+	struct access_set logs;   /* by index of the logs of the configuration in force */
 	struct list closing_logs; /* replaced access logs with unwritten lines */
 	struct worker_stats stats;
 	struct worker_config *first_config; /* the configuration it starts with */

@@ -1,14 +1,21 @@
-/* The access log, as the supervisor opens it for the worker processes. */
+/* The access logs, as the supervisor opens them for the worker processes. */
 #ifndef RUN_SUPERVISOR_ACCESSLOG_H
 #define RUN_SUPERVISOR_ACCESSLOG_H
 
 #include "config/config.h"
 
-/* Opens it for appending. Returns its descriptor; -1: the configuration has none; -2: it
- * failed, and the reason is logged. */
-int access_log_open(const struct config *config);
+/* Descriptors, by index of config->logs; -1: not open. */
+struct access_logs {
+	int fds[CONFIG_LOGS_MAX];
+};
 
-/* Closes *fd unless it is -1, and sets it to -1. */
-void access_log_close(int *fd);
+#define ACCESS_LOGS_NONE { { -1, -1, -1, -1, -1, -1, -1, -1 } }
+
+/* Opens those of the configuration that are not open. False: some failed, and the reason is
+ * logged. */
+bool access_logs_open(struct access_logs *logs, const struct config *config);
+
+/* Closes those that are open. */
+void access_logs_close(struct access_logs *logs);
 
 #endif

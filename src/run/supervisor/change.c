@@ -43,14 +43,8 @@ static void replace_listen_addrs(struct supervisor *s, struct listen_addrs next)
 bool change_open_configured(struct supervisor *s)
 {
 	struct listen_addrs all;
-	bool good = true;
+	bool good = access_logs_open(&s->logs, s->config);
 
-	if (s->log < 0)
-		s->log = access_log_open(s->config);
-	if (s->log < -1) {
-		s->log = -1;
-		good = false;
-	}
 	if (!listen_addrs_open(&all, &s->listen_addrs, s->config, s->options->workers))
 		return false;
 	replace_listen_addrs(s, all);
@@ -82,7 +76,7 @@ static void drop_next(struct supervisor *s)
 	if (!s->next_config)
 		return;
 	listen_addrs_close(&s->next_listen_addrs, &s->listen_addrs, true);
-	access_log_close(&s->next_log);
+	access_logs_close(&s->next_logs);
 	config_free(s->next_config);
 	s->next_config = NULL;
 	memory_return();
@@ -120,8 +114,9 @@ void change_failed(struct supervisor *s, const char *why)
 static void commit_next(struct supervisor *s)
 {
 	replace_listen_addrs(s, s->next_listen_addrs);
-	access_log_close(&s->log);
-	s->log = s->next_log;
+	access_logs_close(&s->logs);
+	s->logs = s->next_logs;
+	s->next_logs = (struct access_logs)ACCESS_LOGS_NONE;
 	config_free(s->config);
 	s->config = s->next_config;
 	s->next_config = NULL;
@@ -131,11 +126,18 @@ static void commit_next(struct supervisor *s)
 	memory_return();
 }
 
+static void report_reopened(const struct config *c)
+{
+	for (unsigned i = 0; i < c->log_n; i++)
+		fprintf(stderr, "fairlead: reopened the access log %s\n",
+			c->logs[i].target == CONFIG_LOG_FILE ? c->logs[i].path
+							     : c->logs[i].address->text);
+}
+
 static void report_change(const struct supervisor *s)
 {
 	if (s->change == REQUEST_REOPEN)
-		fprintf(stderr, "fairlead: reopened the access log %s\n",
-			s->config->log_path);
+		report_reopened(s->config);
 	else if (s->change == REQUEST_LOOK)
 		fprintf(stderr, "fairlead: replaced certificates of %s\n",
 			s->config->file);
@@ -173,7 +175,6 @@ static bool needs_restart(const struct supervisor *s, const struct config *next)
 static bool open_next(struct supervisor *s, struct config *next)
 {
 	s->next_listen_addrs = (struct listen_addrs){ 0 };
-	s->next_log = -1;
 	s->next_config = next;
 	if (!s->next_config) {
 		change_failed(s, "the file has errors");
@@ -185,20 +186,12 @@ static bool open_next(struct supervisor *s, struct config *next)
 	}
 	listen_addrs_merge(&s->listen_addrs,
 			   &s->old_listen_addrs); /* `next` may have them */
-	s->next_log = access_log_open(s->next_config);
-	if (s->next_log >= -1 &&
+	if (access_logs_open(&s->next_logs, s->next_config) &&
 	    listen_addrs_open(&s->next_listen_addrs, &s->listen_addrs, s->next_config,
 			      s->options->workers))
 		return true;
 	change_failed(s, "an address or log of the configuration cannot be opened");
 	return false;
-}
-
-/* The access log that the workers may keep: the current one, if the format is the
- * same. */
-static int reusable_log(const struct supervisor *s)
-{
-	return s->next_config->log_format == s->config->log_format ? s->log : -1;
 }
 
 /* Whether the serving process cannot take the configuration: it was started by another program and
@@ -231,8 +224,9 @@ static void apply_config(struct supervisor *s, struct config *next)
 					       .config = s->next_config,
 					       .listen_addrs = &s->next_listen_addrs,
 					       .current_listen_addrs = &s->listen_addrs,
-					       .log = s->next_log,
-					       .current_log = reusable_log(s) }) < 0)
+					       .logs = &s->next_logs,
+					       .current_logs = &s->logs,
+					       .current_config = s->config }) < 0)
 		change_failed(
 			s, "the configuration cannot be sent to the worker process; the "
 			   "next reload starts a new one");
@@ -300,7 +294,7 @@ static void begin_reopening(struct supervisor *s)
 {
 	struct config *next;
 
-	if (s->config->log_format == CONFIG_LOG_OFF) {
+	if (s->config->log_n == 0) {
 		fprintf(stderr, "fairlead: there is no access log to reopen\n");
 		return;
 	}

@@ -95,34 +95,67 @@ static int send_listen_addr(int setup_channel, const struct worker_setup *setup,
 	return 0;
 }
 
-/* Whether the workers keep their log: if it is the same pipe, socket or device. A second
+/* Whether the workers keep a log: if it is the same pipe, terminal or device. A second
  * opening would have its own queue of lines, and without a reader one more queue after
  * each reload. A regular file is always opened again: it may have been renamed. */
-static bool is_current_log(const struct worker_setup *setup)
+static bool is_same_log(int log, int current)
 {
 	struct stat a, b;
 
-	return setup->current_log >= 0 && fstat(setup->log, &a) == 0 &&
-	       fstat(setup->current_log, &b) == 0 && !S_ISREG(a.st_mode) &&
-	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return current >= 0 && fstat(log, &a) == 0 && fstat(current, &b) == 0 &&
+	       !S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-static int send_log(int setup_channel, const struct worker_setup *setup)
+/* The log of the workers that log i is, and no other is before it; CONFIG_LOGS_MAX: none. */
+static unsigned log_to_keep(const struct worker_setup *setup, unsigned i, unsigned taken)
 {
+	unsigned k = 0;
+
+	if (!setup->current_logs)
+		return CONFIG_LOGS_MAX;
+	while (k < CONFIG_LOGS_MAX &&
+	       (taken >> k & 1 || !is_same_log(setup->logs->fds[i], setup->current_logs->fds[k]) ||
+		setup->current_config->logs[k].target != setup->config->logs[i].target))
+		k++;
+	return k;
+}
+
+static int send_log(int setup_channel, const struct worker_setup *setup, unsigned i)
+{
+	int fd = setup->logs->fds[i], error = 0;
 	struct stat st;
-	bool is_file = fstat(setup->log, &st) == 0 && S_ISREG(st.st_mode);
+	bool is_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+
+	for (unsigned w = 0; w < setup->options->workers && error == 0; w++)
+		error = handover_send(setup_channel, &(struct handover){ .kind = HANDOVER_LOG,
+									 .worker = w,
+									 .value = is_file,
+									 .fd = fd,
+									 .index = i });
+	return error;
+}
+
+static int send_logs(int setup_channel, const struct worker_setup *setup)
+{
+	unsigned taken = 0;
 	int error = 0;
 
-	if (is_current_log(setup))
-		return handover_send(
-			setup_channel,
-			&(struct handover){ .kind = HANDOVER_LOG_KEPT, .fd = -1 });
-	for (unsigned w = 0; w < setup->options->workers && error == 0; w++)
-		error = handover_send(setup_channel,
-				      &(struct handover){ .kind = HANDOVER_LOG,
-							  .worker = w,
-							  .value = is_file,
-							  .fd = setup->log });
+	for (unsigned i = 0; i < setup->config->log_n && error == 0; i++) {
+		unsigned current;
+
+		if (setup->logs->fds[i] < 0)
+			continue;
+		current = log_to_keep(setup, i, taken);
+		if (current == CONFIG_LOGS_MAX) {
+			error = send_log(setup_channel, setup, i);
+			continue;
+		}
+		taken |= 1u << current;
+		error = handover_send(setup_channel, &(struct handover){ .kind = HANDOVER_LOG_KEPT,
+									 .value = current,
+									 .fd = -1,
+									 .index = i });
+	}
 	return error;
 }
 
@@ -172,8 +205,8 @@ static int send_setup(int setup_channel, const struct worker_setup *setup)
 	for (unsigned i = 0; i < setup->listen_addrs->n && error == 0; i++)
 		error = send_listen_addr(setup_channel, setup,
 					 setup->listen_addrs->all[i]);
-	if (error == 0 && setup->log >= 0)
-		error = send_log(setup_channel, setup);
+	if (error == 0)
+		error = send_logs(setup_channel, setup);
 	if (error == 0)
 		error = send_keylogs(setup_channel, setup->config);
 	if (error == 0)

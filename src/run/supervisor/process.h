@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "listenaddr.h"
+#include "accesslog.h"
 #include "run/options.h"
 
 #define PROCESSES_MAX 8
@@ -39,8 +40,10 @@ struct worker_setup {
 	/* Addresses that the process has already: their listeners are kept. NULL:
 	 * none. */
 	const struct listen_addrs *current_listen_addrs;
-	int log;         /* access log; -1: none */
-	int current_log; /* access log it has already, of the same format; -1: none */
+	const struct access_logs *logs;
+	/* Those that it has already, and their configuration. NULL: none. */
+	const struct access_logs *current_logs;
+	const struct config *current_config;
 };
 
 /* Forks and sends the setup; the process becomes STARTING. The child first calls

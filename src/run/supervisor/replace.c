@@ -45,8 +45,7 @@ static int fork_worker_process(struct supervisor *s)
 						   .engine = engine_to_start(s),
 						   .config = s->config,
 						   .listen_addrs = &s->listen_addrs,
-						   .log = s->log,
-						   .current_log = -1 };
+						   .logs = &s->logs };
 
 	if (p)
 		return process_start(p, &worker_setup, supervisor_close_fds, s);

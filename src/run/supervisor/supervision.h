@@ -12,6 +12,7 @@
 #ifndef RUN_SUPERVISOR_SUPERVISION_H
 #define RUN_SUPERVISOR_SUPERVISION_H
 
+#include "accesslog.h"
 #include "lifecycle.h"
 #include "loader.h"
 #include "upgradestate.h"
@@ -21,7 +22,7 @@ struct supervisor {
 	struct lifecycle lifecycle;
 	struct config *config;            /* in force */
 	struct listen_addrs listen_addrs; /* open for `config` */
-	int log;              /* access log; -1: none */
+	struct access_logs logs;
 	int signals;          /* signalfd */
 	struct process processes[PROCESSES_MAX];
 	bool was_ready;       /* a worker process has been ready */
@@ -33,7 +34,7 @@ struct supervisor {
 	/* APPLYING: */
 	struct config *next_config; /* NULL: none */
 	struct listen_addrs next_listen_addrs;
-	int next_log;
+	struct access_logs next_logs;
 	uint64_t reply_deadline_ms;
 	enum lifecycle_request change; /* RELOAD, REOPEN or LOOK: what the change is */
 	uint64_t

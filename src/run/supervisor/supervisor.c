@@ -40,7 +40,7 @@ void supervisor_close_fds(void *supervisor)
 	close(s->signals);
 	listen_addrs_close(&s->listen_addrs, NULL, false);
 	listen_addrs_close(&s->old_listen_addrs, NULL, false);
-	access_log_close(&s->log);
+	access_logs_close(&s->logs);
 	if (s->loader.kind != LOADER_NONE)
 		close(s->loader.snapshot);
 	if (s->command_fd >= 0)
@@ -399,7 +399,8 @@ int supervisor_run(const struct run_options *options, struct config *config)
 {
 	struct supervisor s = { .options = options,
 				.config = config,
-				.log = -1,
+				.logs = ACCESS_LOGS_NONE,
+				.next_logs = ACCESS_LOGS_NONE,
 				.command_fd = -1,
 				.serving_version = "unknown" };
 

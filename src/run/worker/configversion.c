@@ -82,7 +82,8 @@ static bool init_worker_configs(struct config_version *version)
 		struct worker_config *wc = &version->worker_configs[w];
 
 		wc->config_version = version;
-		wc->log_fd = -1;
+		for (unsigned i = 0; i < CONFIG_LOGS_MAX; i++)
+			wc->logs[i].fd = -1;
 		list_init(&wc->listeners);
 		wc->upstream_views = calloc(version->config->upstream_n + 1,
 					    sizeof(wc->upstream_views[0]));
@@ -137,8 +138,9 @@ static void worker_config_free(struct worker_config *wc)
 		close(wl->fd);
 		free(wl);
 	}
-	if (wc->log_fd >= 0)
-		close(wc->log_fd);
+	for (unsigned i = 0; i < CONFIG_LOGS_MAX; i++)
+		if (wc->logs[i].fd >= 0)
+			close(wc->logs[i].fd);
 	free(wc->upstream_views);
 }
 

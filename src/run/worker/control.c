@@ -74,7 +74,7 @@ static void drain_overdue(struct timer *t)
 	struct control *c = CONTAINER(t, struct control, overdue);
 
 	fprintf(stderr, "fairlead: ended before all work was done%s\n",
-		c->config_versions.current->config->log_format != CONFIG_LOG_OFF
+		c->config_versions.current->config->log_n > 0
 			? ": the last lines of the access log could not be written"
 			: "");
 	_exit(0);
@@ -416,6 +416,7 @@ static int control_start(struct control *c, int channel, struct config *config)
 	if (loops_open(&c->tick, &c->shared) < 0 ||
 	    loops_use_tls(&c->tick, setup.config_version->config, NULL) < 0)
 		return -1;
+	access_name_host();
 	tzset(); /* for log lines: reads a file, which the sandbox forbids later */
 	task_init(&c->task, channel_step);
 	timer_init(&c->overdue, drain_overdue);

@@ -1,5 +1,5 @@
-/* The access log of a worker: a file, pipe, socket or device that the supervisor has
- * opened. Each time it is opened there is a new log_file; the previous one is closed when
+/* The access logs of a worker: files, pipes, sockets or devices that the supervisor has
+ * opened. Each time one is opened there is a new log_file; the previous one is closed when
  * its lines are written.
  *
  * Limit: a worker keeps at most LOG_FILES_MAX replaced logs with unwritten lines, each with
@@ -13,14 +13,16 @@
 
 #define LOG_FILES_MAX 8
 
-/* Opens the log of a configuration that is being prepared: wc->access, which takes over
- * wc->log_fd. Does nothing if there is none. Returns 0 or a negative errno; -EBUSY: the
- * limit. */
-int log_file_open(struct worker *w, struct worker_config *wc);
+/* Opens the logs of a configuration that is being prepared: wc->access, which takes over the
+ * descriptors of wc->logs. Returns 0 or a negative errno; -EBUSY: the limit. */
+int log_files_open(struct worker *w, struct worker_config *wc);
 
-/* The configuration is adopted: w->access becomes its log, unless it keeps the current
- * one. */
-void log_file_switch(struct worker *w, struct worker_config *wc);
+/* The configuration is not adopted: closes what log_files_open() has opened. */
+void log_files_drop(struct worker_config *wc);
+
+/* The configuration is adopted: w->logs become its logs. Those that it keeps continue under its
+ * settings. */
+void log_files_switch(struct worker *w, struct worker_config *wc);
 
 /* No line is unwritten: closes the log and its descriptor, and frees it. */
 void log_file_close(struct access *a);

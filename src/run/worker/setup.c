@@ -85,13 +85,16 @@ static bool setup_take(struct setup *setup, const struct handover *h)
 		setup->admin_kept = true;
 		break;
 	case HANDOVER_LOG:
-		ASSERT(h->worker < version->worker_n);
-		version->worker_configs[h->worker].log_fd = h->fd;
-		version->worker_configs[h->worker].log_is_file = h->value;
+		ASSERT(h->worker < version->worker_n && h->index < version->config->log_n);
+		version->worker_configs[h->worker].logs[h->index] =
+			(struct worker_log){ .fd = h->fd, .is_file = h->value };
 		break;
 	case HANDOVER_LOG_KEPT:
+		ASSERT(h->index < version->config->log_n && h->value < CONFIG_LOGS_MAX);
 		for (unsigned w = 0; w < version->worker_n; w++)
-			version->worker_configs[w].log_kept = true;
+			version->worker_configs[w].logs[h->index] = (struct worker_log){
+				.fd = -1, .kept = true, .current = h->value
+			};
 		break;
 	case HANDOVER_KEYLOG:
 		ASSERT(h->value < version->config->tls_n &&

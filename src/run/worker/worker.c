@@ -142,7 +142,7 @@ static void worker_config_prepare(struct mail *m)
 	struct generation_options options = generation_of(wc);
 
 	log_files_sweep(wc->worker);
-	wc->error = log_file_open(wc->worker, wc);
+	wc->error = log_files_open(wc->worker, wc);
 	if (wc->error == 0)
 		wc->generation = generation_new(&wc->worker->proxy, &options);
 	if (wc->error == 0 && !wc->generation)
@@ -161,7 +161,7 @@ static void worker_config_adopt(struct mail *m)
 	worker_listeners_close(w, wc->config_version);
 	worker_listeners_open(w, wc);
 	worker_listeners_update(w, wc->config_version);
-	log_file_switch(w, wc);
+	log_files_switch(w, wc);
 	proxy_adopt(&w->proxy, g);
 	report_config(wc, report_settled);
 }
@@ -172,9 +172,7 @@ static void worker_config_drop(struct mail *m)
 
 	if (wc->generation)
 		generation_drop(&wc->generation);
-	if (wc->access)
-		log_file_close(wc->access);
-	wc->access = NULL;
+	log_files_drop(wc);
 	report_config(wc, report_settled);
 }
 
@@ -395,13 +393,13 @@ static void report_ended(struct mail *m)
 static int open_proxy(struct worker *w)
 {
 	struct workers *s = w->shared;
-	int error = log_file_open(w, w->first_config);
+	int error = log_files_open(w, w->first_config);
 	uint64_t seed;
 
 	if (error < 0)
 		return error;
-	w->access = w->first_config->access;
-	w->first_config->access = NULL;
+	w->logs = w->first_config->access;
+	w->first_config->access = (struct access_set){ 0 };
 	/* On failure the ids of other processes are merely less unlikely to be the same. */
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		seed = w->tick.now_us + w->index;
@@ -413,7 +411,7 @@ static int open_proxy(struct worker *w)
 					     .clients = &s->clients,
 					     .descriptors = &s->descriptors,
 					     .worker = w->index,
-					     .access = w->access,
+					     .logs = w->logs,
 					     .evict_elsewhere = evict_elsewhere,
 					     .owner = w,
 				     });
@@ -462,8 +460,9 @@ static void *worker_run(void *arg)
 	sem_wait(&w->stats_released);
 	timer_stop(&w->tick.wheel, &w->drain_timer);
 	proxy_done(&w->proxy);
-	if (w->access)
-		log_file_close(w->access);
+	for (unsigned i = 0; i < w->logs.n; i++)
+		if (w->logs.all[i])
+			log_file_close(w->logs.all[i]);
 	tick_done(&w->tick);
 	reserve_done();
 	return NULL;
