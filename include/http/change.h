@@ -54,8 +54,8 @@ bool field_remove(struct field_changes *c, struct slice name);
 bool field_replace(struct field_changes *c, const struct field *received,
 		   struct slice value);
 
-/* NULL: a field of this name may be changed. Otherwise why not, and the remedy: it is no name, or too
- * long, or one of those above. `request`: the head is that of a request. */
+/* NULL: a field of this name may be changed. Otherwise why not, and the remedy: it is no name, or
+ * too long, or one of those above. `request`: the head is that of a request. */
 const char *field_change_fault(struct slice name, bool request);
 
 /* True: the text can be the value of a field (RFC 9110 5.5): no control character but HTAB, nothing
