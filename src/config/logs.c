@@ -59,7 +59,7 @@ static const struct config_address *daemon_read(struct config_reader *r,
 	return fault ? NULL : a;
 }
 
-static void target_read(struct config_reader *r, const struct section_values *values,
+static void log_target_read(struct config_reader *r, const struct section_values *values,
 			struct config_access_log *log)
 {
 	const struct node *path = values->of[KEY_access_log_path];
@@ -134,7 +134,7 @@ static void log_read(struct config_reader *r, const struct node *n)
 			     "another log has the name '%.*s'; write a name of its own, such as "
 			     "'%.*s2'",
 			     REPORT_ARG(name->text), REPORT_ARG(name->text));
-	target_read(r, &values, log);
+	log_target_read(r, &values, log);
 	format_read(r, &values, log);
 	if (values.of[KEY_access_log_sample])
 		percent_read(r, values.of[KEY_access_log_sample], "'sample: 1%'", &log->sample);
