@@ -105,7 +105,7 @@ static int expected_route(const char *path, const char *host)
 	return app ? 3 : -1;
 }
 
-static void check_route(const struct config *c, const struct request_view *v)
+static void check_route(const struct config *c, struct request_view *v)
 {
 	const struct config_route *r = route_match(c, v, 0);
 	char *path = strndup(v->path.ptr, v->path.len);
