@@ -243,6 +243,9 @@ build/$1/obj/%.o: %.c build/$1/flags
 	@mkdir -p $$(@D)
 	$$(Q)$$($1_cc) $(base_flags) $($1_flags) $$(flags) $(libs_cflags) $(CFLAGS) -MMD -MP -c -o $$@ $$<
 
+# A part of it, by .incbin.
+build/$1/obj/src/run/worker/statuspage.o: src/run/worker/status.html
+
 # Changes when the flags do, and everything with it.
 build/$1/flags: FORCE
 	@mkdir -p $$(@D)

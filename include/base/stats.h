@@ -74,6 +74,7 @@ struct worker_stats {
 #define X(name, kind, help) uint64_t name;
 	WORKER_STATS(X)
 #undef X
+	struct histogram request_seconds; /* of requests that ended, tunnels left out */
 	uint64_t log_error; /* errno of the last lost line; 0: the log was too slow */
 };
 

@@ -28,6 +28,8 @@ static void exchange_release(struct exchange *x, enum ending ending)
 	struct proxy *p = x->proxy;
 
 	exchange_drop_source(x);
+	if (!x->relay.tunnel)
+		histogram_add(&p->stats->request_seconds, p->tick->now_us - x->started_us);
 	if (x->relay.record)
 		exchange_note(x);
 	exchange_log(x, ending);

@@ -394,7 +394,11 @@ static void test_http(void **state)
 	ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
 	    "HTTP/1.1 200", "\r\n0\r\n\r\nHTTP/1.1 200");
 	ask("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405", "");
-	ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 404", "/metrics");
+	ask("GET /x HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 404", "/metrics");
+	ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 405", "");
+	ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200", "</html>\n");
+	ask("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200",
+	    "Content-Security-Policy: default-src 'none'; ");
 	ask("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400", "Connection: close");
 	ask("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
 	    "HTTP/1.1 200", "ok\nHTTP/1.1 200");

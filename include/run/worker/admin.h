@@ -1,5 +1,5 @@
-/* The admin address: /metrics in Prometheus' text format, and /healthz. Runs on the
- * control thread, so it takes no time of a worker.
+/* The admin address: /metrics in Prometheus' text format, /healthz, and the status page. Runs on
+ * the control thread, so it takes no time of a worker.
  *
  * Limit: ADMIN_CLIENTS connections. A new connection at the limit evicts the connection
  * that has been idle longest, or, if none is idle, aborts the one whose response has

@@ -5,6 +5,7 @@
 #include "http/date.h"
 #include "http/forward.h"
 #include "scrape.h"
+#include "statuspage.h"
 
 /* Size of a chunk of /metrics: some hundred lines. */
 #define METRICS_CHUNK_BYTES 32768
@@ -37,24 +38,39 @@ static void write_head(struct admin *a, struct stream *s, struct field_block *b,
 	forward_reply(&b->sink, &reply);
 }
 
-static void admin_respond(struct admin *a, struct stream *s, int status, const char *text,
-			  bool head)
+static void admin_send(struct admin *a, struct stream *s, struct forward_reply *r,
+		       struct slice body, bool head)
 {
 	bool keep = stream_discard_body(s);
-	struct slice body = slice_of(text);
 	struct field_block b;
 
-	write_head(a, s, &b,
-		   &(struct forward_reply){ .status = status,
-					    .content_type = slice_of(text_type),
-					    .has_body = true,
-					    .length = body.len,
-					    .close = !keep },
-		   body.len);
+	r->has_body = true;
+	r->length = body.len;
+	r->close = !keep;
+	write_head(a, s, &b, r, body.len);
 	if (stream_send_message(s, &b, head ? SLICE("") : body))
 		stream_finish(s, keep);
 	else
 		stream_abort(s, STREAM_INCOMPLETE);
+}
+
+static void admin_respond(struct admin *a, struct stream *s, int status, const char *text,
+			  bool head)
+{
+	admin_send(a, s,
+		   &(struct forward_reply){ .status = status,
+					    .content_type = slice_of(text_type) },
+		   slice_of(text), head);
+}
+
+static void page_respond(struct admin *a, struct stream *s, bool head)
+{
+	admin_send(a, s,
+		   &(struct forward_reply){ .status = 200,
+					    .content_type = SLICE("text/html; charset=utf-8"),
+					    .own = status_page_fields,
+					    .own_n = status_page_field_n },
+		   status_page(), head);
 }
 
 /* ---- /metrics, in chunks -------------------------------------------------- */
@@ -209,6 +225,7 @@ static void admin_head_received(struct client *c, struct stream *s, struct head 
 {
 	struct admin *a = c->front->owner;
 	bool metrics = slice_equal(h->path, SLICE("/metrics"));
+	bool page = slice_equal(h->path, SLICE("/"));
 	bool health = slice_equal(h->path, SLICE("/healthz"));
 	bool by_worker = slice_equal(h->query, SLICE("?by=worker"));
 	bool plain = h->query.len <= 1;
@@ -217,14 +234,16 @@ static void admin_head_received(struct client *c, struct stream *s, struct head 
 	bool chunked = h->minor > 0;
 
 	stream_begin_body(s, h->framing, h->length);
-	if (!metrics && !health)
-		admin_respond(a, s, 404, "/metrics or /healthz\n", head);
+	if (!page && !metrics && !health)
+		admin_respond(a, s, 404, "/, /metrics or /healthz\n", head);
 	else if (!allowed)
 		admin_respond(a, s, 405, "GET or HEAD\n", head);
 	else if (metrics && !by_worker && !plain)
 		admin_respond(a, s, 400, "/metrics or /metrics?by=worker\n", head);
 	else if (metrics)
 		metrics_begin(a, s, by_worker, chunked, head);
+	else if (page)
+		page_respond(a, s, head);
 	else if (a->draining)
 		admin_respond(a, s, 503, "draining\n", head);
 	else

@@ -122,6 +122,22 @@ static bool step_classes(struct scrape *s, const struct metric_family *f)
 	return scrape_next_worker(s);
 }
 
+static void put_nothing(struct scrape *s)
+{
+	(void)s;
+}
+
+static bool step_requests(struct scrape *s, const struct metric_family *f)
+{
+	struct histogram h = { 0 };
+
+	(void)f;
+	for (unsigned w = scrape_first_worker(s); w < scrape_end_worker(s); w++)
+		scrape_add_histogram(&h, &s->workers[w].stats.request_seconds);
+	scrape_put_histogram(s, &h, put_nothing);
+	return scrape_next_worker(s);
+}
+
 /* ---- loops ---------------------------------------------------------------- */
 
 static uint64_t loop_counter(struct io_loop *loop, size_t offset)
@@ -197,6 +213,8 @@ static const struct metric_family families[] = {
 #undef X
 		{ "", "responses", "counter", "Responses by status class", step_classes,
 		  0 },
+	{ "", "request_seconds", "histogram",
+	  "Time from the head of a request to the end of its response", step_requests, 0 },
 #define X(name, kind, help)     \
 	{ "upstream_",          \
 	  #name,                \
