@@ -10,6 +10,7 @@
 #include "cli/proxyfile.h"
 #include "config/config.h"
 #include "config/tls.h"
+#include "explain/explain.h"
 #include "run/file.h"
 #include "run/memory.h"
 #include "run/start.h"
@@ -56,6 +57,36 @@ static int files_check(const struct arguments *a)
 		if (file_check(a->words[i], print) != STATUS_DONE)
 			status = STATUS_FAILED;
 	return status;
+}
+
+/* ---- explain ----------------------------------------------------------------- */
+
+static int request_explain(const struct arguments *a)
+{
+	const char *file = option_value(a, OPTION_CONFIG), *client, *wrong;
+	struct explain_request r = { .method = "GET" };
+	struct config *config;
+
+	if (!file)
+		return arguments_complain(CLI_EXPLAIN, "-c FILE is missing");
+	if (a->word_n == 0 || a->word_n > 2)
+		return arguments_complain(CLI_EXPLAIN,
+					  "it takes one URL; write 'fairlead explain -c FILE "
+					  "GET URL'");
+	client = option_value(a, OPTION_CLIENT);
+	r.client = client ? client : "127.0.0.1";
+	r.url = a->words[a->word_n - 1];
+	if (a->word_n == 2)
+		r.method = a->words[0];
+	for (unsigned i = 0; i < a->option_n && r.field_n < EXPLAIN_FIELDS_MAX; i++)
+		if (a->options[i].id == OPTION_FIELD)
+			r.fields[r.field_n++] = a->options[i].value;
+	config = config_read(file, stderr);
+	if (!config)
+		return STATUS_FAILED;
+	wrong = explain(config, &r, stdout);
+	config_free(config);
+	return wrong ? arguments_complain(CLI_EXPLAIN, "%s", wrong) : STATUS_DONE;
 }
 
 /* ---- commands to a running program --------------------------------------------- */
@@ -185,6 +216,8 @@ static int command_run(const struct arguments *a, char **argv)
 		return files_check(a);
 	case CLI_FMT:
 		return files_format(a);
+	case CLI_EXPLAIN:
+		return request_explain(a);
 	case CLI_RELOAD:
 		return give_command(a, COMMAND_RELOAD);
 	case CLI_UPGRADE:
