@@ -104,7 +104,7 @@ bool action_preamble(struct exchange *x, unsigned upstream, struct buf **preambl
 bool action_key(const struct request_view *view, const struct config_memcached *m, char *key,
 		struct slice *result);
 
-/* src/proxy: action.c, redirect.c. */
-extern const struct action action_proxy, action_memcached, action_redirect;
+/* src/proxy: action.c, redirect.c; src/rules: respond.c. */
+extern const struct action action_proxy, action_memcached, action_redirect, action_respond;
 
 #endif

@@ -79,9 +79,16 @@ void exchange_set_state(struct exchange *x, enum exchange_state state);
 /* Asserts what holds between two steps in each state of an exchange that has not ended. */
 void exchange_check(const struct exchange *x);
 
-/* Send a response of our own and end the exchange: 200 with a copy of this body; a redirect with
- * this status, which ends the exchange as `ending` says; 401 with this value of WWW-Authenticate.
- */
+struct exchange_response {
+	int status;
+	enum ending ending;              /* of the exchange; for Proxy-Status */
+	struct slice content_type, body; /* the body is copied */
+};
+
+/* Send a response of our own and end the exchange: this one; 200 with a copy of this body; a
+ * redirect with this status, which ends the exchange as `ending` says; 401 with this value of
+ * WWW-Authenticate. */
+void exchange_respond(struct exchange *x, const struct exchange_response *response);
 void exchange_reply(struct exchange *x, struct slice content_type, struct slice body);
 void exchange_challenge(struct exchange *x, struct slice challenge);
 void exchange_redirect(struct exchange *x, int status, struct slice location,
@@ -118,6 +125,11 @@ bool exchange_unwanted(const struct exchange *x);
 
 /* Ends an unwanted exchange. */
 void exchange_abandon(struct exchange *x);
+
+struct rule_page; /* proxy/rule.h */
+
+/* RELAY_HEAD: sends a page in place of the response whose head was read, and ends the exchange. */
+void exchange_replace(struct exchange *x, const struct rule_page *page);
 
 /* Replies as the ending says and ends the exchange. If a response has begun, it is
  * taken back if none of it was given to the kernel; else the connection is aborted. */

@@ -47,6 +47,12 @@ struct request_changes {
 	struct field_changes *fields;
 };
 
+/* What takes the place of an error response. */
+struct rule_page {
+	int status;
+	struct slice content_type, body; /* of the configuration */
+};
+
 struct rule {
 	struct config_rule config;
 
@@ -74,6 +80,11 @@ struct rule {
 	/* Changes the request that is sent to an upstream. False: it has ended the exchange. */
 	bool (*request)(const struct rule_use *u, const struct request_view *view,
 			struct request_changes *c);
+	/* A page in place of the body of an error response with this status, which is our `own` or
+	 * that of an origin. False: none. Of the origin's fields stay those about authentication,
+	 * cookies, caching, and Retry-After and Allow. */
+	bool (*page)(const struct rule_use *u, const struct request_view *view, int status,
+		     bool own, struct rule_page *page);
 	/* Changes the final head of a response: of a server, of a cache (no fields), of our own (no
 	 * fields). `view`: the request; NULL unless a rule of the route keeps its head. */
 	void (*response)(const struct rule_use *u, const struct request_view *view,
@@ -114,8 +125,14 @@ unsigned rules_waiting(const struct exchange *x);
 bool rules_change_request(struct exchange *x, const struct request_view *view,
 			  struct request_changes *c) MUST_USE;
 
-/* True: a rule of the route changes responses. */
-bool rules_change_responses(const struct config_route *route);
+/* True: a rule of the route looks at responses. */
+bool rules_see_responses(const struct config_route *route);
+
+/* The page in place of an error response. False: none. */
+bool rules_page(struct exchange *x, int status, bool own, struct rule_page *page);
+
+/* Appends the changes of a final head to `c`. */
+void rules_change_response(struct exchange *x, const struct head *h, struct field_changes *c);
 
 /* The changes of a final head, in memory of the worker that is valid until the next call. NULL:
  * none. */
@@ -140,7 +157,8 @@ bool rules_open(bool in_place);
 void rules_close(void);
 
 /* src/rules */
-extern const struct rule rule_methods, rule_request_fields, rule_response_fields;
+extern const struct rule rule_methods, rule_request_fields, rule_response_fields,
+	rule_error_pages;
 extern const struct rule rule_allow, rule_deny;
 extern const struct rule rule_basic_auth;
 

@@ -226,7 +226,7 @@ const struct config_file *file_read(struct config_reader *r, const struct node *
 	bool exposed;
 	void *stored;
 
-	if (!scalar_check(r, n, form))
+	if (!scalar_check(r, n, form) || !tls_begin(r, n))
 		return NULL;
 	path = contents_path(r, n);
 	stored = stored_find(r, slice_of(path));

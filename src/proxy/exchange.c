@@ -216,7 +216,7 @@ static void start(struct exchange *x, struct request_view *view, unsigned rule)
 /* The chosen route has rules. */
 static void begin_rules(struct exchange *x, struct request_view *view)
 {
-	x->relay.stops_at_head = rules_change_responses(x->route);
+	x->relay.stops_at_head = rules_see_responses(x->route);
 	if (x->route->rules->keeps_head && !exchange_keep_head(x, view->head, KEPT_ALL))
 		exchange_fail(x, ENDING_NO_MEMORY);
 	else if (exchange_unwanted(x))
@@ -319,6 +319,17 @@ static void relay_ended(struct exchange *x)
 	}
 }
 
+/* RELAY_HEAD: the rules of the route decide what becomes of the response. */
+static void rules_decide(struct exchange *x)
+{
+	struct rule_page page;
+
+	if (rules_page(x, x->proxy->response.status, false, &page))
+		exchange_replace(x, &page);
+	else
+		relay_go_on(&x->relay, rules_response(x, &x->proxy->response));
+}
+
 static void step_state(struct exchange *x)
 {
 	switch ((enum exchange_state)x->state) {
@@ -328,8 +339,9 @@ static void step_state(struct exchange *x)
 	case EXCHANGE_RELAYING:
 		relay_step(&x->relay);
 		if (x->relay.state == RELAY_HEAD)
-			relay_go_on(&x->relay, rules_response(x, &x->proxy->response));
-		relay_ended(x);
+			rules_decide(x);
+		if (!x->ended)
+			relay_ended(x);
 		break;
 	case EXCHANGE_WORKING:
 		action_of(x->route)->step(x);

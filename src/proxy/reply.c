@@ -165,7 +165,7 @@ struct source *reply_source(struct reply *r)
 	struct slice text;
 
 	r->source = (struct source){ .ops = &reply_ops };
-	if (r->body.len == 0 && has_body(r)) {
+	if (r->body.len == 0 && !r->body_given && has_body(r)) {
 		text = status_text(r->status);
 		ASSERT(text.len > 0);
 		r->body = (struct piece){ NULL, text.ptr, (uint32_t)text.len };

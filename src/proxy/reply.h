@@ -22,8 +22,10 @@ struct reply {
 	enum ending ending;        /* for Proxy-Status */
 	struct slice content_type; /* empty: text/plain, if there is a body */
 	struct slice location, allow, retry_after, challenge; /* empty: no such field */
-	struct piece body; /* what of it was not read; empty: reply_source() sets the text
-			      "STATUS PHRASE\n" in static memory, except for a 204 */
+	bool changes_begun; /* proxy->changes has changes of the head already */
+	bool body_given;   /* the body is as it is, and may be empty */
+	struct piece body; /* what of it was not read; empty and not given: reply_source() sets
+			      the text "STATUS PHRASE\n" in static memory, except for a 204 */
 };
 
 /* Makes a source of a reply whose other fields are set; takes over the body's reference. */

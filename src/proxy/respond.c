@@ -9,11 +9,15 @@
 static bool send_reply(struct exchange *x, struct reply *r)
 {
 	struct head *h = &x->proxy->response;
+	struct field_changes *c = &x->proxy->changes;
 
 	r->proxy = x->proxy;
 	h->status = r->status;
 	h->field_n = 0;
-	relay_whole(&x->relay, reply_source(r), rules_response(x, h));
+	if (!r->changes_begun)
+		field_changes_begin(c);
+	rules_change_response(x, h, c);
+	relay_whole(&x->relay, reply_source(r), c->n > 0 ? c : NULL);
 	relay_drop_source(&x->relay);
 	return x->relay.state == RELAY_COMPLETE;
 }
@@ -43,16 +47,104 @@ static bool copy_body(struct exchange *x, struct slice body, struct piece *p)
 	return true;
 }
 
-void exchange_reply(struct exchange *x, struct slice content_type, struct slice body)
+void exchange_respond(struct exchange *x, const struct exchange_response *response)
 {
-	struct reply r = { .status = 200,
-			   .ending = ENDING_COMPLETE,
-			   .content_type = content_type };
+	struct reply r = { .status = response->status,
+			   .ending = response->ending,
+			   .content_type = response->content_type,
+			   .body_given = true };
 
-	if (body.len > 0 && !copy_body(x, body, &r.body))
+	if (response->body.len > 0 && !copy_body(x, response->body, &r.body))
 		exchange_fail(x, ENDING_NO_MEMORY);
 	else
 		reply_and_end(x, &r);
+}
+
+void exchange_reply(struct exchange *x, struct slice content_type, struct slice body)
+{
+	exchange_respond(x, &(struct exchange_response){ .status = 200,
+							 .ending = ENDING_COMPLETE,
+							 .content_type = content_type,
+							 .body = body });
+}
+
+/* ---- pages --------------------------------------------------------------------- */
+
+/* Fields of an error response that mean something beside another body too. */
+static bool stays_with_page(struct slice name)
+{
+	static const struct slice names[] = {
+		{ "WWW-Authenticate", 16 }, { "Retry-After", 11 }, { "Allow", 5 },
+		{ "Set-Cookie", 10 },	    { "Cache-Control", 13 },
+	};
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (slice_equal_nocase(name, names[i]))
+			return true;
+	return false;
+}
+
+/* Copies of them: they are in the memory of the origin's response. */
+static void keep_fields(const struct head *h, struct field_changes *c)
+{
+	field_changes_begin(c);
+	for (const struct field *f = h->fields; f < h->fields + h->field_n; f++) {
+		struct slice name = { c->text.at, f->name.len };
+		struct slice value = { c->text.at + f->name.len, f->value.len };
+
+		if (f->per_hop || !stays_with_page(f->name))
+			continue;
+		emit_slice(&c->text, f->name);
+		emit_slice(&c->text, f->value);
+		if (!c->text.overflow)
+			field_add(c, name, value);
+	}
+}
+
+/* Reads what has arrived of a response's body: if that is all, its connection can be used again. */
+static void discard_response(struct exchange *x, const struct head *h)
+{
+	struct relay *r = &x->relay;
+	struct piece p = { NULL, NULL, 0 };
+
+	source_take_head(r->source, h, head_response_framing(h, (enum method)r->method));
+	while (source_body(r->source, &x->proxy->request, &p) == BODY_DATA)
+		piece_put(&p);
+}
+
+/* Puts the page into the reply. False: no memory. */
+static bool page_put(struct exchange *x, const struct rule_page *page, struct reply *r)
+{
+	r->status = page->status;
+	r->content_type = page->content_type;
+	r->body_given = true;
+	return page->body.len == 0 || copy_body(x, page->body, &r->body);
+}
+
+/* An error of our own, with the page of the route if it has one. */
+static void reply_error(struct exchange *x, struct reply *r)
+{
+	struct rule_page page;
+
+	if (r->ending != ENDING_NO_MEMORY && rules_page(x, r->status, true, &page) &&
+	    !page_put(x, &page, r))
+		r->ending = ENDING_NO_MEMORY;
+	reply_and_end(x, r);
+}
+
+void exchange_replace(struct exchange *x, const struct rule_page *page)
+{
+	struct reply r = { .ending = ENDING_COMPLETE, .changes_begun = true };
+	const char *server = source_server(x->relay.source);
+
+	keep_fields(&x->proxy->response, &x->proxy->changes);
+	discard_response(x, &x->proxy->response);
+	if (!page_put(x, page, &r)) {
+		exchange_fail(x, ENDING_NO_MEMORY);
+		return;
+	}
+	reply_and_end(x, &r);
+	x->relay.server = server; /* for the log */
 }
 
 void exchange_redirect(struct exchange *x, int status, struct slice location,
@@ -65,9 +157,9 @@ void exchange_redirect(struct exchange *x, int status, struct slice location,
 
 void exchange_challenge(struct exchange *x, struct slice challenge)
 {
-	reply_and_end(x, &(struct reply){ .status = ending_status(ENDING_UNAUTHORIZED),
-					  .ending = ENDING_UNAUTHORIZED,
-					  .challenge = challenge });
+	reply_error(x, &(struct reply){ .status = ending_status(ENDING_UNAUTHORIZED),
+					.ending = ENDING_UNAUTHORIZED,
+					.challenge = challenge });
 }
 
 /* The methods of the route, for Allow. */
@@ -124,11 +216,11 @@ void exchange_fail(struct exchange *x, enum ending ending)
 		exchange_abort(x, ending);
 		return;
 	}
-	reply_and_end(x,
-		      &(struct reply){ .status = status,
-				       .ending = ending,
-				       .allow = ending == ENDING_METHOD_NOT_ALLOWED
-							? allowed_methods(x)
-							: SLICE(""),
-				       .retry_after = retry_after(x, ending, seconds) });
+	reply_error(x, &(struct reply){
+			       .status = status,
+			       .ending = ending,
+			       .allow = ending == ENDING_METHOD_NOT_ALLOWED ? allowed_methods(x)
+									    : SLICE(""),
+			       .retry_after = retry_after(x, ending, seconds),
+		       });
 }

@@ -239,32 +239,65 @@ bool rules_change_request(struct exchange *x, const struct request_view *view,
 
 /* ---- responses --------------------------------------------------------------- */
 
-bool rules_change_responses(const struct config_route *route)
+bool rules_see_responses(const struct config_route *route)
 {
 	if (!route || !route->rules)
 		return false;
 	for (unsigned i = 0; i < route->rules->n; i++)
-		if (rule_at(route->rules, i)->response)
+		if (rule_at(route->rules, i)->response || rule_at(route->rules, i)->page)
 			return true;
 	return false;
 }
 
-const struct field_changes *rules_response(struct exchange *x, const struct head *h)
+/* The request, if a rule of the route wants to see it. */
+static const struct request_view *view_again(struct exchange *x,
+					     struct exchange_view *space)
 {
-	struct field_changes *c = &x->proxy->changes;
-	const struct request_view *view = NULL;
+	if (!x->route->rules->keeps_head || !exchange_keeps_all(x))
+		return NULL;
+	return exchange_view_restore(space, x);
+}
+
+bool rules_page(struct exchange *x, int status, bool own, struct rule_page *page)
+{
+	const struct request_view *view;
 	struct exchange_view space;
 
-	if (!rules_change_responses(x->route))
-		return NULL;
-	field_changes_begin(c);
-	if (x->route->rules->keeps_head && exchange_keeps_all(x))
-		view = exchange_view_restore(&space, x);
+	if (status < 400 || !rules_see_responses(x->route))
+		return false;
+	view = view_again(x, &space);
+	for (unsigned i = 0; i < x->route->rules->n; i++) {
+		struct rule_use u = use_at(x, i);
+
+		if (rule_at(x->route->rules, i)->page &&
+		    rule_at(x->route->rules, i)->page(&u, view, status, own, page))
+			return true;
+	}
+	return false;
+}
+
+void rules_change_response(struct exchange *x, const struct head *h,
+			   struct field_changes *c)
+{
+	const struct request_view *view;
+	struct exchange_view space;
+
+	if (!rules_see_responses(x->route))
+		return;
+	view = view_again(x, &space);
 	for (unsigned i = 0; i < x->route->rules->n; i++) {
 		struct rule_use u = use_at(x, i);
 
 		if (rule_at(x->route->rules, i)->response)
 			rule_at(x->route->rules, i)->response(&u, view, h, c);
 	}
+}
+
+const struct field_changes *rules_response(struct exchange *x, const struct head *h)
+{
+	struct field_changes *c = &x->proxy->changes;
+
+	field_changes_begin(c);
+	rules_change_response(x, h, c);
 	return c->n > 0 ? c : NULL;
 }

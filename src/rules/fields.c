@@ -156,7 +156,7 @@ static void added_read(struct fields_reader *f, const struct node *map)
 }
 
 static const void *rule_fields_read(struct fields_reader *f, const struct node *n,
-			       const struct section *section)
+				    const struct section *section)
 {
 	struct arena *memory = reader_memory(f->reader);
 	struct config_fields *fields = arena_alloc(memory, sizeof(*fields));

@@ -8,6 +8,7 @@ const struct config_action *const config_actions[] = {
 	&action_proxy.config,
 	&action_memcached.config,
 	&action_redirect.config,
+	&action_respond.config,
 #ifndef FAIRLEAD_WITHOUT_STUDY
 	&action_block.config,
 	&action_cpu.config,

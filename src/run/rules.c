@@ -9,5 +9,6 @@ const struct config_rule *const config_rules[] = {
 	&rule_basic_auth.config,
 	&rule_request_fields.config,
 	&rule_response_fields.config,
+	&rule_error_pages.config,
 	NULL,
 };

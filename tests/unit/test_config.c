@@ -112,6 +112,9 @@ static const char all_keys[] =
 	"        origin: { proxy: { upstream: app } }\n"
 	"  - prefix: /api\n"
 	"    join: { parts: { one: { proxy: { upstream: app, path: / } } } }\n"
+	"  - path: /text\n"
+	"    respond: { status: 404, body: \"a\\n\\\"$b\", content_type: text/x }\n"
+	"  - { path: /none, respond: { status: 204 } }\n"
 	"  - prefix: /\n"
 	"    proxy: { upstream: app }\n"
 	"limits: { connections: 10, request_head: 2KiB, headers: 7, request_body: none, "
@@ -332,7 +335,7 @@ static void check_routes(const struct config *c)
 	const struct config_cpu *cpu = r[4].options;
 	const struct config_join *j = r[5].options, *unchecked = r[6].options;
 
-	assert_int_equal(c->route_n, 8);
+	assert_int_equal(c->route_n, 10);
 	assert_slice(r[0].path, "/cache");
 	assert_int_equal(r[0].host_n, 1);
 	assert_slice(r[0].hosts[0], "example.org");
@@ -360,8 +363,8 @@ static void check_routes(const struct config *c)
 	assert_int_equal(r[1].hedge->percentile, 99);
 	assert_int_equal(r[1].hedge->budget.percent, 3);
 	assert_int_equal(r[1].hedge->budget.per_second, 4);
-	assert_null(r[7].retry);
-	assert_null(r[7].hedge);
+	assert_null(r[9].retry);
+	assert_null(r[9].hedge);
 	assert_slice(blocks[0]->host, "[::1]:6000");
 	assert_slice(blocks[0]->path, "/x?y=z");
 	assert_int_equal(blocks[0]->address->sa.ss_family, AF_INET6);
@@ -383,8 +386,8 @@ static void check_routes(const struct config *c)
 	assert_true(j->parts[0].memcached.meta);
 	assert_false(j->parts[1].is_memcached);
 	assert_null(unchecked->check);
-	assert_true(r[7].prefix);
-	assert_int_equal(r[7].proxy->path.len, 0);
+	assert_true(r[9].prefix);
+	assert_int_equal(r[9].proxy->path.len, 0);
 }
 
 /* Ranges are sorted, and merged if they overlap. */

@@ -241,6 +241,35 @@ static void test_unresolvable(void **state)
 	expect_errors(SLICE("listen: [127.0.0.1:1]\n" APP ROUTES), "");
 }
 
+/* A body of a response is limited, as is the number of error pages of a route. */
+static void test_pages(void **state)
+{
+	size_t size;
+	char *text;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)state;
+	fputs(LISTEN APP "routes:\n  - { path: /a, respond: { body: \"", out);
+	for (unsigned i = 0; i < 65537; i++)
+		fputc('a', out);
+	fputs("\" } }\n" APP_ROUTE, out);
+	fclose(out);
+	expect_errors((struct slice){ text, size },
+		      "4:34: this body has 65537 bytes, and each response has a copy of it; "
+		      "shorten it to at most 64 KiB, or use an origin\n");
+	free(text);
+	out = open_memstream(&text, &size);
+	fputs(LISTEN APP "routes:\n  - prefix: /\n    proxy: { upstream: app }\n"
+			 "    error_pages:\n      404: [site.pem]\n      4xx:\n",
+	      out);
+	for (unsigned i = 0; i < 32; i++)
+		fputs("        - site.pem\n", out);
+	fclose(out);
+	expect_errors((struct slice){ text, size },
+		      "40:11: more than 32 error pages in one route; remove this one\n");
+	free(text);
+}
+
 /* A route with many hosts. */
 static void print_many_hosts(FILE *out)
 {
@@ -489,6 +518,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_remedies),
 		cmocka_unit_test(test_unresolvable),
+		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_many_hosts),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_alias_limits),
