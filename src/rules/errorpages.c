@@ -31,9 +31,9 @@ static const struct key pages_keys[] = {
 		STATUS, "FILE, [FILE, …] or { file: …, status: N }", "none",
 		"a status (404), a range (502-504) or a class (5xx), of which the first that has "
 		"the status counts; then the file with the body, relative to the folder of the "
-		"configuration file. Of several files the one is sent whose type the Accept field of "
-		"the request wants most, else the first. The status stays, unless `status` names "
-		"another one. At most 64 KiB; read with the configuration"),
+		"configuration file. Of several files the one is sent whose type the Accept "
+		"field of the request wants most, else the first. The status stays, unless "
+		"`status` names another one. At most 64 KiB; read with the configuration"),
 	[KEY_OF] = NODE_ROW(
 		of, "all or own", "all",
 		"own: responses of origins stay as they are; only those that fairlead makes "
