@@ -331,6 +331,12 @@ struct config_request_id {
 	bool response; /* responses have it */
 };
 
+struct config_tracing {
+	bool on;
+	enum config_accept accept;
+	uint32_t sample; /* of CONFIG_SAMPLE_ALL traces that begin here */
+};
+
 enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };
 
 /* Resolution of server names. */
@@ -422,6 +428,7 @@ struct config {
 	/* Peers whose Forwarded and X-Forwarded-* fields are believed (http/forwarding.h). */
 	struct config_addresses trust;
 	struct config_request_id request_id;
+	struct config_tracing tracing;
 	unsigned upstream_n;
 	struct config_upstream *upstreams;
 	unsigned hedge_n; /* routes with `hedge` */

@@ -1,5 +1,5 @@
-/* What is recorded of an exchange for its log lines and for others: its id, and when each phase of
- * it ended. An exchange whose configuration asks for none of it has no record.
+/* What is recorded of an exchange for its log lines and for others: its id, its trace, and when
+ * each phase of it ended. An exchange whose configuration asks for none of it has no record.
  *
  * Times are those of the tick (tick->now_us), which is read once per tick: they cost nothing, and
  * what happens within one tick takes no time.
@@ -12,6 +12,7 @@
 #include "back/upstream.h"
 #include "config/config.h"
 #include "http/forward.h"
+#include "http/traceparent.h"
 
 #define LOG_RECORD_ID_MAX 64
 
@@ -24,6 +25,9 @@ struct log_record {
 	uint64_t received_us;     /* all of the request's body was received; 0: not yet */
 	uint64_t head_us;         /* the head of the response was queued; 0: not yet */
 	const char *upstream;     /* that was asked last; the configuration's. NULL: none */
+	struct traceparent trace; /* its span is this request here */
+	bool traced;
+	bool has_parent;          /* the trace came with the request */
 	uint8_t id_bytes;         /* 0: there is no id */
 	char id[LOG_RECORD_ID_MAX];
 };
@@ -33,6 +37,7 @@ struct log_record {
 struct log_record_fields {
 	unsigned n;
 	struct forward_field fields[LOG_RECORD_FIELDS_MAX];
+	char traceparent[TRACEPARENT_TEXT];
 };
 
 /* Chooses the id of a request: that of the head, if the peer is believed and the id is valid, else
@@ -40,9 +45,20 @@ struct log_record_fields {
 void log_record_identify(struct log_record *r, const struct head *h, bool trusted,
 			 struct random *random, uint64_t wall_ms);
 
+/* Continues the trace of the head, if the peer is believed and the field is valid, else begins a
+ * new one. */
+void log_record_trace(struct log_record *r, const struct head *h, bool trusted,
+		      struct random *random);
+
 /* `r` may be NULL: no fields. */
 void log_record_request_fields(struct log_record_fields *f, const struct log_record *r);
 void log_record_response_fields(struct log_record_fields *f, const struct log_record *r);
+
+static inline struct slice log_record_trace_id(const struct log_record *r)
+{
+	return r && r->traced ? (struct slice){ r->trace.trace_id, TRACE_ID_TEXT }
+			      : (struct slice){ "", 0 };
+}
 
 static inline struct slice log_record_id(const struct log_record *r)
 {

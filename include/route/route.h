@@ -19,7 +19,7 @@ struct request_view {
 	struct slice path;                /* normal form (http/path.h) */
 	struct slice host;                /* normal form (http/host.h), without port */
 	struct slice client;              /* address text: the peer, or what a trusted peer names */
-	struct slice request_id;          /* empty: none */
+	struct slice request_id, trace_id; /* empty: none */
 	struct slice user;                /* of basic_auth; empty: none */
 	const struct client_tls *tls;     /* NULL: the connection does not use TLS */
 	const struct forwarding *forwarding; /* for requests to servers; the caller sets it */

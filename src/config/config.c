@@ -64,6 +64,7 @@ static void top_read(struct config_reader *r, const struct node *root)
 	user_read(r, values.of[KEY_top_user], values.of[KEY_top_group]);
 	access_logs_read(r, values.of[KEY_top_access_log]);
 	request_id_read(r, values.of[KEY_top_request_id]);
+	tracing_read(r, values.of[KEY_top_tracing]);
 	limits_read(r, values.of[KEY_top_limits]);
 	resolver_read(r, values.of[KEY_top_resolver]);
 	section_read(r, values.of[KEY_top_certificates], &section_certificates, r->config,

@@ -480,12 +480,22 @@ static void print_request_id(FILE *out, const struct config_request_id *id)
 		print_section(out, &section_request_id, id, 1, PROTOCOL_ANY);
 }
 
+static void print_tracing(FILE *out, const struct config_tracing *t)
+{
+	fputs(t->on ? "tracing:\n" : "tracing: off\n", out);
+	if (!t->on)
+		return;
+	print_section(out, &section_tracing, t, 1, PROTOCOL_ANY);
+	fprintf(out, INDENT "sample: %.10g%%\n", t->sample / 1e4);
+}
+
 void config_print(const struct config *c, FILE *out)
 {
 	print_section(out, &section_top, c, 0, PROTOCOL_ANY);
 	print_listens(out, c);
 	print_logs(out, c);
 	print_request_id(out, &c->request_id);
+	print_tracing(out, &c->tracing);
 	print_resolver(out, &c->resolver);
 	print_groups(out, c);
 	print_trust(out, &c->trust);

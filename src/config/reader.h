@@ -135,6 +135,7 @@ bool percent_read(struct config_reader *r, const struct node *n, const char *for
 
 /* requestid.c: `n` may be NULL. */
 void request_id_read(struct config_reader *r, const struct node *n);
+void tracing_read(struct config_reader *r, const struct node *n);
 
 /* requestid.c: the name of a field that we write may be this one. Returns NULL, or what is wrong
  * and the remedy. `example`: of such a name. */

@@ -1,4 +1,4 @@
-/* Reads `request_id`. */
+/* Reads `request_id` and `tracing`. */
 #include "reader.h"
 
 #include "http/forwarding.h"
@@ -65,4 +65,19 @@ void request_id_read(struct config_reader *r, const struct node *n)
 			: NULL;
 	if (fault)
 		report_error(&r->report, n->at, "%s", fault);
+}
+
+void tracing_read(struct config_reader *r, const struct node *n)
+{
+	struct config_tracing *t = &r->config->tracing;
+	bool map = n && n->kind == NODE_MAP;
+	struct section_values values;
+
+	section_read(r, map ? n : NULL, &section_tracing, t, &values);
+	t->on = map || (n && n->kind == NODE_SCALAR && slice_equal(n->text, SLICE("on")));
+	if (n && !t->on && (n->kind != NODE_SCALAR || !value_is_off(n->text)))
+		report_error(&r->report, n->at,
+			     "'tracing' takes off, on or a map; write on, or { sample: 1%% }");
+	if (values.of[KEY_tracing_sample])
+		percent_read(r, values.of[KEY_tracing_sample], "'sample: 1%'", &t->sample);
 }

@@ -52,7 +52,7 @@ bool exchange_begin_record(struct exchange *x, struct request_view *view, bool t
 	struct proxy *p = x->proxy;
 	struct log_record *r = x->relay.record;
 
-	if (r || (!c->request_id.on && !c->logs_detailed))
+	if (r || (!c->request_id.on && !c->tracing.on && !c->logs_detailed))
 		return true;
 	r = slab_take(&p->records);
 	if (!r)
@@ -61,7 +61,10 @@ bool exchange_begin_record(struct exchange *x, struct request_view *view, bool t
 	x->relay.record = r;
 	if (c->request_id.on)
 		log_record_identify(r, view->head, trusted, &p->random, p->tick->wall_ms);
+	if (c->tracing.on)
+		log_record_trace(r, view->head, trusted, &p->random);
 	view->request_id = log_record_id(r);
+	view->trace_id = log_record_trace_id(r);
 	return true;
 }
 

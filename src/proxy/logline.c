@@ -224,6 +224,14 @@ static void put_route(struct emit *e, const struct config_route *route)
 	emit_slice(e, SLICE("\""));
 }
 
+static void put_trace(struct emit *e, const struct log_record *r)
+{
+	put_member(e, "trace_id", log_record_trace_id(r));
+	put_member(e, "span_id", (struct slice){ r->trace.span_id, SPAN_ID_TEXT });
+	emit_slice(e, r->trace.flags & TRACE_SAMPLED ? SLICE(",\"sampled\":true")
+						     : SLICE(",\"sampled\":false"));
+}
+
 static void put_json(struct access *a, struct emit *e, const struct access_entry *x)
 {
 	emit_slice(e, SLICE("{\"time\":\""));
@@ -253,6 +261,8 @@ static void put_json(struct access *a, struct emit *e, const struct access_entry
 	put_member(e, "ending", slice_of(x->ending));
 	if (x->record && x->record->id_bytes > 0)
 		put_member(e, "request_id", log_record_id(x->record));
+	if (x->record && x->record->traced)
+		put_trace(e, x->record);
 	put_member(e, "referer", x->referer);
 	put_member(e, "user_agent", x->user_agent);
 	if (x->tls)

@@ -60,6 +60,36 @@ void log_record_identify(struct log_record *r, const struct head *h, bool truste
 	r->id_bytes = (uint8_t)id.len;
 }
 
+/* All 0 is not an id (W3C Trace Context 3.2.2.3). */
+static void random_text(char *text, unsigned bytes, struct random *random)
+{
+	uint8_t octets[TRACE_ID_TEXT / 2];
+
+	for (unsigned i = 0; i < bytes; i += 8) {
+		uint64_t number = random_next(random);
+
+		memcpy(octets + i, &number, sizeof(number));
+	}
+	octets[0] |= (uint8_t)(octets[0] == 0);
+	hex_text(text, octets, bytes);
+}
+
+void log_record_trace(struct log_record *r, const struct head *h, bool trusted,
+		      struct random *random)
+{
+	const struct config_tracing *c = &r->config->tracing;
+
+	r->traced = true;
+	r->has_parent = is_accepted(c->accept, trusted) &&
+			traceparent_parse(&r->trace, only_value(h, SLICE("traceparent")));
+	if (!r->has_parent) {
+		random_text(r->trace.trace_id, TRACE_ID_TEXT / 2, random);
+		r->trace.flags = random_below(random, CONFIG_SAMPLE_ALL) < c->sample ? TRACE_SAMPLED
+										      : 0;
+	}
+	random_text(r->trace.span_id, SPAN_ID_TEXT / 2, random);
+}
+
 static void own_add(struct log_record_fields *f, struct slice name, struct slice value)
 {
 	ASSERT(f->n < LOG_RECORD_FIELDS_MAX);
@@ -76,6 +106,13 @@ void log_record_request_fields(struct log_record_fields *f, const struct log_rec
 	c = &r->config->request_id;
 	if (r->id_bytes > 0)
 		own_add(f, slice_of(c->field), c->request ? log_record_id(r) : SLICE(""));
+	if (!r->traced)
+		return;
+	traceparent_text(&r->trace, f->traceparent);
+	own_add(f, SLICE("traceparent"), (struct slice){ f->traceparent, TRACEPARENT_TEXT });
+	/* What vendors have added belongs to the trace that it came with. */
+	if (!r->has_parent)
+		own_add(f, SLICE("tracestate"), SLICE(""));
 }
 
 void log_record_response_fields(struct log_record_fields *f, const struct log_record *r)

@@ -29,6 +29,7 @@ void exchange_view_read(struct exchange_view *v, struct exchange *x, const struc
 	v->view.forwarding = &v->realip.forwarding;
 	v->view.user = rules_user(x);
 	v->view.request_id = log_record_id(x->relay.record);
+	v->view.trace_id = log_record_trace_id(x->relay.record);
 	v->view.tls = client_tls_read(&v->tls, x->client) ? &v->tls : NULL;
 }
 

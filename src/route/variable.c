@@ -138,6 +138,8 @@ static enum result evaluate(enum variable id, struct slice argument,
 		return non_empty(v->head->method_token, value);
 	case VARIABLE_CLIENT_ADDRESS:
 		return non_empty(v->client, value);
+	case VARIABLE_TRACE_ID:
+		return non_empty(v->trace_id, value);
 	case VARIABLE_REQUEST_ID:
 		return non_empty(v->request_id, value);
 	case VARIABLE_AUTH_USER:

@@ -219,6 +219,9 @@ struct config *simworld_draw_config(struct simworld *w)
 	if (w->seed % 3 == 1)
 		strbuf_addf(&x, "request_id: { accept: %s, response: %s }\n",
 			    w->seed % 2 ? "all" : "none", w->seed % 5 < 3 ? "on" : "off");
+	if (w->seed % 7 == 2)
+		strbuf_addf(&x, "tracing: { accept: %s, sample: 50%% }\n",
+			    w->seed % 2 ? "all" : "none");
 	if (w->verbose)
 		printf("%s", x.data);
 	config = config_read_text("test", (struct slice){ x.data, x.len }, NULL);

@@ -124,12 +124,66 @@ static void test_fields(void **state)
 	assert_int_equal(own.n, 0);
 }
 
+#define TRACE "0af7651916cd43dd8448eb211c80319c"
+#define PARENT "traceparent: 00-" TRACE "-b7ad6b7169203331-"
+
+static bool is_continued(const char *fields, enum config_accept accept, bool trusted)
+{
+	identify(fields, CONFIG_ACCEPT_NONE, false);
+	config.tracing = (struct config_tracing){ .on = true, .accept = accept };
+	log_record_trace(&record, &head, trusted, &numbers);
+	assert_memory_not_equal(record.trace.span_id, "b7ad6b7169203331", SPAN_ID_TEXT);
+	assert_int_equal(record.has_parent,
+			 slice_equal(log_record_trace_id(&record), SLICE(TRACE)));
+	return record.has_parent;
+}
+
+static void test_traces(void **state)
+{
+	static const char fields[] = PARENT "01\r\ntracestate: a=1\r\n";
+
+	(void)state;
+	assert_true(is_continued(fields, CONFIG_ACCEPT_TRUSTED, true));
+	assert_int_equal(record.trace.flags, 1);
+	assert_non_null(strstr(forwarded(), "\r\ntraceparent: 00-" TRACE "-"));
+	assert_null(strstr(forwarded(), "b7ad6b7169203331"));
+	assert_non_null(strstr(forwarded(), "\r\ntracestate: a=1\r\n"));
+	assert_true(is_continued(PARENT "00\r\n", CONFIG_ACCEPT_ALL, false));
+	assert_int_equal(record.trace.flags, 0);
+	/* A trace of its own: the state of the other one does not go on. */
+	assert_false(is_continued(fields, CONFIG_ACCEPT_TRUSTED, false));
+	assert_null(strstr(forwarded(), "tracestate"));
+	assert_null(strstr(forwarded(), TRACE));
+	assert_non_null(strstr(forwarded(), "\r\ntraceparent: 00-"));
+	assert_false(is_continued(fields, CONFIG_ACCEPT_NONE, true));
+	assert_false(is_continued("", CONFIG_ACCEPT_ALL, true));
+	assert_false(is_continued(PARENT "01\r\n" PARENT "01\r\n", CONFIG_ACCEPT_ALL, true));
+	assert_false(is_continued(PARENT "1\r\n", CONFIG_ACCEPT_ALL, true));
+}
+
+static void test_samples(void **state)
+{
+	unsigned sampled = 0;
+
+	(void)state;
+	is_continued("", CONFIG_ACCEPT_ALL, true);
+	assert_int_equal(record.trace.flags, 0);
+	config.tracing.sample = CONFIG_SAMPLE_ALL / 4;
+	for (unsigned i = 0; i < 4000; i++) {
+		log_record_trace(&record, &head, true, &numbers);
+		sampled += record.trace.flags;
+	}
+	assert_in_range(sampled, 850, 1150);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whose),
 		cmocka_unit_test(test_which),
 		cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_traces),
+		cmocka_unit_test(test_samples),
 	};
 
 	random_init(&numbers, 1);
