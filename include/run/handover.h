@@ -46,6 +46,7 @@ struct handover {
 #define CHANNEL_READY_EPOLL 'E'      /* ready, with the engine epoll */
 #define CHANNEL_ADOPTED 'A'          /* the setup of CHANNEL_LOAD is in force */
 #define CHANNEL_REFUSED 'N'          /* it is not; the previous configuration continues */
+#define CHANNEL_ALIVE 'H'            /* once a second, if options.watchdog_ms: all loops run */
 
 /* Returns 0 or a negative errno. The sender keeps its descriptor. */
 int handover_send(int channel, const struct handover *h);

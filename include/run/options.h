@@ -18,6 +18,7 @@ struct run_options {
 	unsigned workers;           /* >= 1 */
 	size_t descriptors;         /* limit of open descriptors (RLIMIT_NOFILE) */
 	char **argv;                /* for the exec of an upgrade */
+	uint64_t watchdog_ms;       /* of the service manager (WatchdogSec=); 0: none */
 	bool next;                  /* executed by the previous program at an upgrade */
 	/* What a forked worker process runs: control_run(). Returns the exit status. */
 	int (*worker_process)(const struct run_options *options, struct config *config,

@@ -47,7 +47,9 @@ int privilege_trim(void)
 	for (unsigned i = 0; i < CAPABILITY_SETS; i++) {
 		sets[i].permitted &= keep[i];
 		sets[i].effective = sets[i].permitted;
-		sets[i].inheritable = 0;
+		/* Ambient ones, of a service that is not root, stay for the program that an upgrade
+		 * executes. */
+		sets[i].inheritable = geteuid() == 0 ? 0 : sets[i].inheritable & keep[i];
 	}
 	return capabilities_set(sets);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -113,6 +114,17 @@ static int prepare_run(const struct config *config, const struct start_options *
 	return 0;
 }
 
+/* How often the service manager expects a sign of life (sd_watchdog_enabled(3)). */
+static uint64_t watchdog_ms(void)
+{
+	const char *us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+
+	/* Set for another process, from which this one has inherited it. */
+	if (!us || (pid && strtoull(pid, NULL, 10) != (unsigned long long)getpid()))
+		return 0;
+	return strtoull(us, NULL, 10) / 1000;
+}
+
 int start(struct config *config, const struct start_options *options)
 {
 	struct run_options run = { 0 };
@@ -120,6 +132,7 @@ int start(struct config *config, const struct start_options *options)
 
 	run.argv = options->argv;
 	run.worker_process = control_run;
+	run.watchdog_ms = watchdog_ms();
 	run.next = upgrade_role() == UPGRADE_NEXT;
 	if (status == 0 && upgrade_role() == UPGRADE_TRIAL)
 		status = upgrade_write_snapshot(config) < 0;

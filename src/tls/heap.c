@@ -17,15 +17,15 @@
 #endif
 
 /* Before each block of the library. */
-struct block {
+struct heap_block {
 	size_t bytes; /* with this head */
 	union {
 		size_t class;
-		struct block *next; /* while it is kept */
+		struct heap_block *next; /* while it is kept */
 	};
 };
 
-_Static_assert(sizeof(struct block) == 16, "blocks have the alignment of malloc()");
+_Static_assert(sizeof(struct heap_block) == 16, "blocks have the alignment of malloc()");
 
 /* Classes of sizes: steps of 16 bytes up to 1 KB, then four for each power of two. */
 #define SMALL_STEP_BITS 4
@@ -58,7 +58,7 @@ static size_t class_bytes(size_t class)
 /* ---- of a thread ------------------------------------------------------------- */
 
 struct kept {
-	struct block *first;
+	struct heap_block *first;
 	uint32_t n, n_min; /* n_min: since the last heap_trim() */
 };
 
@@ -66,10 +66,10 @@ static __thread struct kept kept[CLASSES];
 static __thread size_t kept_bytes;
 static __thread unsigned users;
 
-static struct block *kept_take(size_t class)
+static struct heap_block *kept_take(size_t class)
 {
 	struct kept *k = &kept[class];
-	struct block *b = k->first;
+	struct heap_block *b = k->first;
 
 	if (!b)
 		return NULL;
@@ -82,7 +82,7 @@ static struct block *kept_take(size_t class)
 }
 
 /* False: it is not kept. */
-static bool kept_put(struct block *b)
+static bool kept_put(struct heap_block *b)
 {
 	size_t class = b->class;
 	struct kept *k = &kept[class];
@@ -178,8 +178,8 @@ static bool fails_now(void)
 
 static void *heap_malloc(size_t n, const char *file, int line)
 {
-	size_t bytes = n + sizeof(struct block), class = CLASSES;
-	struct block *b = NULL;
+	size_t bytes = n + sizeof(struct heap_block), class = CLASSES;
+	struct heap_block *b = NULL;
 
 	(void)file;
 	(void)line;
@@ -202,7 +202,7 @@ static void *heap_malloc(size_t n, const char *file, int line)
 
 static void heap_free(void *p, const char *file, int line)
 {
-	struct block *b = p;
+	struct heap_block *b = p;
 
 	(void)file;
 	(void)line;
@@ -216,7 +216,7 @@ static void heap_free(void *p, const char *file, int line)
 
 static void *heap_realloc(void *p, size_t n, const char *file, int line)
 {
-	const struct block *b = p;
+	const struct heap_block *b = p;
 	size_t space;
 	void *q;
 

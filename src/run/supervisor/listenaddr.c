@@ -218,6 +218,20 @@ static struct listen_addr *listen_addr_new(const struct config_address *a,
 	return la;
 }
 
+unsigned listen_addr_next_number(void)
+{
+	return last_number + 1;
+}
+
+static bool is_shared(int socket)
+{
+	int reuse_port = 1;
+	socklen_t len = sizeof(reuse_port);
+
+	return getsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &reuse_port, &len) == 0 &&
+	       !reuse_port;
+}
+
 struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kind,
 				      const int *sockets, unsigned n)
 {
@@ -238,6 +252,7 @@ struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kin
 	}
 	memcpy(la->sockets, sockets, n * sizeof(sockets[0]));
 	la->socket_n = la->served_n = n;
+	la->shared = is_shared(sockets[0]);
 	return la;
 }
 
@@ -312,7 +327,7 @@ static bool listen_addr_open(struct listen_addrs *next, const struct listen_addr
 		la = listen_addr_new(a, kind);
 	if (!la)
 		return false;
-	if (kind != LISTEN_ADDR_CLIENTS || is_unix(a))
+	if (kind != LISTEN_ADDR_CLIENTS || is_unix(a) || la->shared)
 		workers = 1;
 	la->previous_n = la->socket_n;
 	if (listen_addr_rebind(la, a, backlog) &&

@@ -20,6 +20,7 @@ struct listen_addr {
 	enum listen_addr_kind kind; /* CONTROL: used by the supervisor only */
 	struct sockaddr_storage sa;
 	socklen_t len;
+	bool shared; /* bound without SO_REUSEPORT: one socket, for all workers */
 	unsigned served_n; /* sockets that a worker process has; the supervisor for CONTROL */
 	unsigned socket_n;
 	unsigned previous_n; /* socket_n before the listen_addrs_open() in progress */
@@ -50,6 +51,9 @@ void listen_addrs_drain(struct listen_addrs *addrs);
  * descriptors are not sockets. */
 struct listen_addr *listen_addr_adopt(unsigned number, enum listen_addr_kind kind,
 				      const int *sockets, unsigned n);
+
+/* The next unused number, for listen_addr_adopt(). */
+unsigned listen_addr_next_number(void);
 
 /* False: no memory. */
 bool listen_addrs_add(struct listen_addrs *addrs, struct listen_addr *la);

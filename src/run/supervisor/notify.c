@@ -54,3 +54,8 @@ void notify_stopping(void)
 {
 	notify("STOPPING=1\n");
 }
+
+void notify_alive(void)
+{
+	notify("WATCHDOG=1\n");
+}

@@ -7,5 +7,6 @@
 void notify_ready(const char *status);
 void notify_reloading(void); /* notify_ready() follows, also if the reload fails */
 void notify_stopping(void);
+void notify_alive(void); /* for the watchdog */
 
 #endif

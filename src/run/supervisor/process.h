@@ -26,6 +26,7 @@ struct process {
 	int channel, setup_channel; /* -1: closed */
 	uint64_t started_ms;
 	bool foreign;               /* started by the program before an upgrade */
+	bool alive; /* has sent CHANNEL_ALIVE, and so does from now on */
 	bool tls; /* its threads are prepared for TLS: the configuration it began with uses it */
 	bool rule_threads; /* likewise of rules: config_has_threads() */
 	enum io_engine_kind engine; /* set when ready; AUTO: not known */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/diagnostics.h"
+#include "notify.h"
 #include "run/handover.h"
 #include "run/supervisor/command.h"
 #include "run/version.h"
@@ -153,7 +154,12 @@ void replace_take_message(struct supervisor *s, struct process *p)
 		p->channel = -1;
 		return;
 	}
-	if (message == CHANNEL_READY_RING || message == CHANNEL_READY_EPOLL) {
+	if (message == CHANNEL_ALIVE) {
+		if (p->state == PROCESS_SERVING) {
+			p->alive = true;
+			notify_alive();
+		}
+	} else if (message == CHANNEL_READY_RING || message == CHANNEL_READY_EPOLL) {
 		p->engine = message == CHANNEL_READY_RING ? IO_ENGINE_RING
 							  : IO_ENGINE_EPOLL;
 		if (state == LIFECYCLE_STARTING && p->state == PROCESS_STARTING)

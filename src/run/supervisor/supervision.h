@@ -30,6 +30,7 @@ struct supervisor {
 	uint32_t backoff_ms;  /* before the next restart */
 	uint64_t
 		restart_ms; /* no process serves or starts: when the next one is started; else 0 */
+	uint64_t fed_ms;      /* the last notify_alive() of the supervisor itself */
 	struct loader loader; /* READING, TRYING; a result may be kept in STARTING */
 	/* APPLYING: */
 	struct config *next_config; /* NULL: none */

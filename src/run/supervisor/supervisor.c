@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "accesslog.h"
+#include "activation.h"
 #include "notify.h"
 #include "program.h"
 #include "run/handover.h"
@@ -144,7 +145,8 @@ static void reap(struct supervisor *s)
 	for (unsigned i = 0; i < PROCESSES_MAX && !has_ended(s); i++) {
 		struct process *p = &s->processes[i];
 
-		if (p->state != PROCESS_NONE && waitpid(p->pid, &status, WNOHANG) == p->pid)
+		if (p->state != PROCESS_NONE &&
+		    waitpid(p->pid, &status, WNOHANG) == p->pid)
 			replace_ended(s, p, status);
 	}
 	loader_reap(&s->loader);
@@ -223,8 +225,8 @@ static void take_signal(struct supervisor *s)
  * the program that executed this one, a file at its size limit, a power failure. */
 static void ignore_stray_signals(void)
 {
-	static const int strays[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR,
-				      SIGXFSZ };
+	static const int strays[] = { SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF,
+				      SIGIO,   SIGPWR,  SIGXFSZ };
 
 	for (size_t i = 0; i < COUNT(strays); i++)
 		signal(strays[i], SIG_IGN);
@@ -260,19 +262,30 @@ static uint64_t earlier_ms(uint64_t a, uint64_t b)
 	return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
+/* As long as no process tells that it is alive, the supervisor does so for itself: it watches over
+ * starts. When it does so next; 0: never. */
+static uint64_t feed_ms(struct supervisor *s)
+{
+	const struct process *p = process_of(s, PROCESS_SERVING);
+
+	if (s->options->watchdog_ms == 0 || (p && p->alive))
+		return 0;
+	return s->fed_ms + s->options->watchdog_ms / 2;
+}
+
 /* When check_deadlines() has something to do; 0: never. */
-static uint64_t next_deadline_ms(const struct supervisor *s)
+static uint64_t next_deadline_ms(struct supervisor *s)
 {
 	uint64_t reply_ms = s->lifecycle.state == LIFECYCLE_APPLYING
 				    ? s->reply_deadline_ms
 				    : 0;
 	uint64_t read_ms = loader_runs(&s->loader) ? s->loader.end_ms : 0;
 
-	return earlier_ms(earlier_ms(s->restart_ms, s->look_ms),
+	return earlier_ms(earlier_ms(earlier_ms(s->restart_ms, s->look_ms), feed_ms(s)),
 			  earlier_ms(reply_ms, read_ms));
 }
 
-static int poll_timeout_ms(const struct supervisor *s)
+static int poll_timeout_ms(struct supervisor *s)
 {
 	uint64_t now = process_now_ms(), next = next_deadline_ms(s);
 
@@ -283,8 +296,12 @@ static int poll_timeout_ms(const struct supervisor *s)
 
 static void check_deadlines(struct supervisor *s)
 {
-	uint64_t now = process_now_ms();
+	uint64_t now = process_now_ms(), feed = feed_ms(s);
 
+	if (feed && now >= feed) {
+		s->fed_ms = now;
+		notify_alive();
+	}
 	if (s->lifecycle.state == LIFECYCLE_APPLYING && now >= s->reply_deadline_ms)
 		change_reply_overdue(s);
 	if (loader_runs(&s->loader) && now >= s->loader.end_ms)
@@ -391,6 +408,8 @@ static bool start_first_process(struct supervisor *s)
 {
 	if (s->options->next && !inherit_from_previous(s))
 		return false;
+	if (!s->options->next)
+		activation_take(&s->listen_addrs, s->config);
 	s->was_ready = s->options->next;
 	return replace_start(s) == 0 || s->was_ready;
 }
@@ -409,6 +428,7 @@ int supervisor_run(const struct run_options *options, struct config *config)
 		s.processes[i] = (struct process){ .channel = -1, .setup_channel = -1 };
 	if (config->pairs)
 		privilege_hide_memory();
+	s.fed_ms = process_now_ms();
 	change_look_later(&s);
 	s.signals = watch_signals();
 	if (s.signals >= 0 && start_first_process(&s)) {

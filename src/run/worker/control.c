@@ -15,6 +15,7 @@
 #include "losses.h"
 #include "monitors.h"
 #include "proxy/action.h"
+#include "pulse.h"
 #include "proxy/rule.h"
 #include "reload.h"
 #include "run/handover.h"
@@ -43,6 +44,7 @@ struct control {
 	bool drain_wanted, draining, graceful, admin_stopping;
 	struct timer overdue; /* the workers have not ended in time */
 	struct log_losses losses;
+	struct pulse *pulse;
 	struct expiry expiry;
 	bool actions_opened, rules_opened;
 };
@@ -311,6 +313,15 @@ static const struct conn_events channel_events = {
 
 /* ---- start ---------------------------------------------------------------- */
 
+/* Workers that drain end; what takes too long then is drain_overdue()'s. */
+static void check_pulse(struct control *c)
+{
+	bool all_run = c->draining || pulse_check(c->pulse, c->tick.now_ms);
+
+	if (all_run && c->options->watchdog_ms > 0)
+		channel_send(c, CHANNEL_ALIVE);
+}
+
 static void control_trim(struct tick *t)
 {
 	struct control *c = CONTAINER(t, struct control, tick);
@@ -318,6 +329,8 @@ static void control_trim(struct tick *t)
 	admins_sweep(&c->admins);
 	monitors_sweep(&c->monitors);
 	losses_check(&c->losses, c->tick.now_ms);
+	if (all_started(c))
+		check_pulse(c);
 	if (all_started(c))
 		expiry_check(&c->expiry, c->config_versions.current, c->tick.now_ms,
 			     c->tick.wall_ms);
@@ -366,6 +379,9 @@ static int init_shared(struct control *c)
 	quota_init(&s->handshakes, config->limits.handshakes);
 	c->workers = calloc(c->options->workers, sizeof(c->workers[0]));
 	if (!c->workers)
+		return -1;
+	c->pulse = pulse_new(c->workers, c->options->workers);
+	if (!c->pulse)
 		return -1;
 	s->all = c->workers;
 	for (unsigned i = 0; i < c->options->workers; i++) {
@@ -478,6 +494,7 @@ static void control_done(struct control *c)
 	timer_stop(&c->tick.wheel, &c->overdue);
 	tick_done(&c->tick);
 	close(c->setup_channel);
+	free(c->pulse);
 	free(c->workers);
 }
 
